@@ -1,0 +1,45 @@
+//! One key of etcd with its value.
+
+use crate::keys::is_tombstone;
+
+/// A key and its value, with what etcd knows about them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Entry {
+    /// The whole key.
+    pub key: Vec<u8>,
+    /// The raw value; may be empty.
+    pub value: Vec<u8>,
+    /// The revision at which the key appeared; 0 where unknown (read from a backup).
+    pub create_revision: i64,
+    /// The revision of the last change; 0 where unknown.
+    pub mod_revision: i64,
+    /// The lease the key hangs on; 0 for none.
+    pub lease: i64,
+}
+
+impl Entry {
+    /// An entry without revisions and lease.
+    #[must_use]
+    pub fn new(key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Self {
+        Self {
+            key: key.into(),
+            value: value.into(),
+            ..Self::default()
+        }
+    }
+
+    /// Whether the value is the tombstone of a dropped object.
+    #[must_use]
+    pub fn is_tombstone(&self) -> bool {
+        is_tombstone(&self.value)
+    }
+}
+
+/// A key as text for people: itself where it is printable, escaped where it is not.
+#[must_use]
+pub fn printable(key: &[u8]) -> String {
+    match std::str::from_utf8(key) {
+        Ok(text) if !text.chars().any(char::is_control) => text.to_owned(),
+        _ => key.escape_ascii().to_string(),
+    }
+}

@@ -1,0 +1,256 @@
+//! Key families: which prefix holds which kind of record, and what its presence tells.
+
+/// What a family's keys say about the layout they belong to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Evidence {
+    /// Only 2.1 writes it, and 2.2 must not find it.
+    V2_1,
+    /// 2.1 wrote it, but 2.2 clusters may still hold leftovers: tells 2.1 only where nothing speaks
+    /// for 2.2.
+    V2_1Leftover,
+    /// Only 2.2, or a migration, writes it.
+    V2_2,
+    /// Both layouts have it.
+    Both,
+}
+
+macro_rules! families {
+    ($($(#[$doc:meta])* $variant:ident $prefix:literal $evidence:ident;)*) => {
+        /// A key family: the keys below one exact prefix relative to the meta root.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Family {
+            $($(#[$doc])* $variant,)*
+            /// A key of no known family. It is carried, never touched.
+            Other,
+        }
+
+        impl Family {
+            /// Every known family, in the order in which their keys stand in etcd.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The prefix relative to the meta root, without the trailing slash. It is the family's
+            /// name in reports.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $prefix,)*
+                    Self::Other => "other",
+                }
+            }
+
+            /// What a key of this family says about the layout.
+            #[must_use]
+            pub fn evidence(self) -> Evidence {
+                match self {
+                    $(Self::$variant => Evidence::$evidence,)*
+                    Self::Other => Evidence::Both,
+                }
+            }
+        }
+    };
+}
+
+families! {
+    /// Watched channels of data nodes.
+    ChannelWatch "channelwatch" Both;
+    /// Insert logs of segments (2.2).
+    Binlog "datacoord-meta/binlog" Both;
+    /// Channel checkpoints (2.2).
+    ChannelCheckpoint "datacoord-meta/channel-cp" Both;
+    /// Removed channels.
+    ChannelRemoval "datacoord-meta/channel-removal" Both;
+    /// Delete logs of segments (2.2).
+    Deltalog "datacoord-meta/deltalog" Both;
+    /// Segments.
+    Segment "datacoord-meta/s" Both;
+    /// Statistics logs of segments (2.2).
+    Statslog "datacoord-meta/statslog" Both;
+    /// Index definitions of 2.2.
+    FieldIndex "field-index" V2_2;
+    /// Segments that the 2.2 index coordinator is told of.
+    FlushedSegment "flushed-segment" Both;
+    /// Index builds of 2.1, one key a build.
+    IndexBuild "indexes" V2_1;
+    /// Load state of 2.1. The official migration leaves these keys behind.
+    QueryCollection "queryCoord-collectionMeta" V2_1Leftover;
+    /// Delta channels of 2.1 query nodes.
+    QueryDeltaChannel "queryCoord-deltaChannel" Both;
+    /// Channels of 2.1 query nodes.
+    QueryDmChannel "queryCoord-dmChannelWatchInfo" Both;
+    /// Query node sessions without a lease (2.1).
+    QueryNodeInfo "queryCoord-queryNodeInfo" Both;
+    /// Replicas of 2.1. The official migration leaves these keys behind.
+    QueryReplica "queryCoord-ReplicaMeta" V2_1Leftover;
+    /// Resource groups (2.2.3 and later).
+    ResourceGroup "queryCoord-ResourceGroup" Both;
+    /// Segments of 2.1 query nodes.
+    QuerySegment "queryCoord-segmentMeta" Both;
+    /// Channels that 2.1 query nodes still have to leave.
+    QueryUnsubscribe "queryCoord-unsubscribeChannelInfo" Both;
+    /// Loaded collections of 2.2.
+    CollectionLoadInfo "querycoord-collection-loadinfo" V2_2;
+    /// Segments handed off to the query coordinator.
+    Handoff "querycoord-handoff" Both;
+    /// Loaded partitions of 2.2.
+    PartitionLoadInfo "querycoord-partition-loadinfo" V2_2;
+    /// Replicas of 2.2.
+    Replica "querycoord-replica" V2_2;
+    /// Aliases of 2.2 outside any database.
+    Alias "root-coord/aliases" V2_2;
+    /// Collections; the same key in 2.1 and, outside any database, in 2.2.
+    Collection "root-coord/collection" V2_1Leftover;
+    /// Aliases of 2.1.
+    LegacyAlias "root-coord/collection-alias" V2_1Leftover;
+    /// Users, roles and grants. No evidence of either layout.
+    Credential "root-coord/credential" Both;
+    /// Aliases inside a database (2.2.9 and later).
+    DatabaseAlias "root-coord/database/aliases" V2_2;
+    /// Collections inside a database (2.2.9 and later).
+    DatabaseCollection "root-coord/database/collection-info" V2_2;
+    /// Databases (2.2.9 and later).
+    Database "root-coord/database/db-info" V2_2;
+    /// Whether the last DDL message of 2.1 was sent.
+    DdMessageSend "root-coord/dd-msg-send" V2_1Leftover;
+    /// The last DDL operation of 2.1.
+    DdOperation "root-coord/dd-operation" V2_1Leftover;
+    /// Fields of split collections (2.2).
+    Field "root-coord/fields" V2_2;
+    /// Index definitions of 2.1.
+    LegacyIndex "root-coord/index" V2_1;
+    /// Partitions of split collections (2.2).
+    Partition "root-coord/partitions" V2_2;
+    /// Segment indexes of 2.1.
+    LegacySegmentIndex "root-coord/segment-index" V2_1;
+    /// Segment indexes of 2.2.
+    SegmentIndex "segment-index" V2_2;
+    /// Locks on segments.
+    SegmentReference "segmentRefer" Both;
+    /// Sessions of live components, the server id counter and the lock of a migration.
+    Session "session" Both;
+    /// History of [`Self::Alias`].
+    AliasSnapshot "snapshots/root-coord/aliases" V2_2;
+    /// History of [`Self::Collection`].
+    CollectionSnapshot "snapshots/root-coord/collection" V2_1Leftover;
+    /// History of [`Self::LegacyAlias`].
+    LegacyAliasSnapshot "snapshots/root-coord/collection-alias" V2_1Leftover;
+    /// History of [`Self::DatabaseAlias`].
+    DatabaseAliasSnapshot "snapshots/root-coord/database/aliases" V2_2;
+    /// History of [`Self::DatabaseCollection`].
+    DatabaseCollectionSnapshot "snapshots/root-coord/database/collection-info" V2_2;
+    /// History of [`Self::Database`].
+    DatabaseSnapshot "snapshots/root-coord/database/db-info" V2_2;
+    /// History of [`Self::DdMessageSend`].
+    DdMessageSendSnapshot "snapshots/root-coord/dd-msg-send" V2_1Leftover;
+    /// History of [`Self::DdOperation`].
+    DdOperationSnapshot "snapshots/root-coord/dd-operation" V2_1Leftover;
+    /// History of [`Self::Field`].
+    FieldSnapshot "snapshots/root-coord/fields" V2_2;
+    /// History of [`Self::LegacyIndex`], left over from 2.0. 2.2 does not look there.
+    LegacyIndexSnapshot "snapshots/root-coord/index" Both;
+    /// History of [`Self::Partition`].
+    PartitionSnapshot "snapshots/root-coord/partitions" V2_2;
+    /// History of [`Self::LegacySegmentIndex`], left over from 2.0. 2.2 does not look there.
+    LegacySegmentIndexSnapshot "snapshots/root-coord/segment-index" Both;
+}
+
+impl Family {
+    /// The family of a key relative to the meta root.
+    #[must_use]
+    pub fn of(relative: &[u8]) -> Self {
+        match relative {
+            b"root-coord/dd-msg-send" => return Self::DdMessageSend,
+            b"root-coord/dd-operation" => return Self::DdOperation,
+            _ => {}
+        }
+        if let Some((original, _)) = super::split_timestamp(relative) {
+            match original {
+                b"snapshots/root-coord/dd-msg-send" => return Self::DdMessageSendSnapshot,
+                b"snapshots/root-coord/dd-operation" => return Self::DdOperationSnapshot,
+                _ => {}
+            }
+        }
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|family| family.rest(relative).is_some())
+            .unwrap_or(Self::Other)
+    }
+
+    /// The exact prefix of the family relative to the meta root, with its trailing slash. The two
+    /// DDL families have no keys below a slash: theirs are single keys and `…_ts<timestamp>`.
+    #[must_use]
+    pub fn prefix(self) -> String {
+        format!("{}/", self.name())
+    }
+
+    /// What follows the family's prefix in a relative key; `None` when the key is not below it.
+    #[must_use]
+    pub fn rest(self, relative: &[u8]) -> Option<&[u8]> {
+        if matches!(
+            self,
+            Self::Other
+                | Self::DdMessageSend
+                | Self::DdOperation
+                | Self::DdMessageSendSnapshot
+                | Self::DdOperationSnapshot
+        ) {
+            return None;
+        }
+        relative
+            .strip_prefix(self.name().as_bytes())?
+            .strip_prefix(b"/")
+    }
+
+    /// The family with this name, as reports print it.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .copied()
+            .chain([Self::Other])
+            .find(|family| family.name() == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_are_exact() {
+        for (key, family) in [
+            ("root-coord/collection/5", Family::Collection),
+            ("root-coord/collection-alias/a", Family::LegacyAlias),
+            ("datacoord-meta/s/1/2/3", Family::Segment),
+            ("datacoord-meta/statslog/1/2/3/4", Family::Statslog),
+            ("segment-index/1/2/3/4", Family::SegmentIndex),
+            (
+                "root-coord/segment-index/1/2/3/4",
+                Family::LegacySegmentIndex,
+            ),
+            ("root-coord/dd-operation", Family::DdOperation),
+            ("root-coord/dd-operation-x", Family::Other),
+            (
+                "snapshots/root-coord/dd-msg-send_ts4",
+                Family::DdMessageSendSnapshot,
+            ),
+            ("snapshots/root-coord/dd-msg-send_tsx", Family::Other),
+            (
+                "snapshots/root-coord/collection-alias/a_ts4",
+                Family::LegacyAliasSnapshot,
+            ),
+            ("session/id", Family::Session),
+            ("querycoord-collectionMeta/1", Family::Other),
+            ("indexes", Family::Other),
+        ] {
+            assert_eq!(Family::of(key.as_bytes()), family, "{key}");
+        }
+    }
+
+    #[test]
+    fn names_are_unique_and_lead_back() {
+        for family in Family::ALL {
+            assert_eq!(Family::by_name(family.name()), Some(*family));
+        }
+    }
+}

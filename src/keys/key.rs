@@ -1,0 +1,356 @@
+//! Keys with their ids and names read out: parse and render, for every family that the migration
+//! reads or writes.
+
+use crate::model::{
+    BuildId, CollectionId, DatabaseId, FieldId, IndexId, PartitionId, ReplicaId, SegmentId,
+};
+
+use super::{SNAPSHOT_PREFIX, Timestamp, push_timestamp, split_timestamp};
+
+/// An object that the root coordinator keeps with its history: a plain key, and the same key below
+/// `snapshots/` with a timestamp.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Object<'k> {
+    /// `root-coord/collection/<collection>`
+    Collection(CollectionId),
+    /// `root-coord/collection-alias/<alias>` (2.1)
+    LegacyAlias(&'k [u8]),
+    /// `root-coord/dd-msg-send` (2.1)
+    DdMessageSend,
+    /// `root-coord/dd-operation` (2.1)
+    DdOperation,
+    /// `root-coord/aliases/<alias>` (2.2)
+    Alias(&'k [u8]),
+    /// `root-coord/partitions/<collection>/<partition>` (2.2)
+    Partition(CollectionId, PartitionId),
+    /// `root-coord/fields/<collection>/<field>` (2.2)
+    Field(CollectionId, FieldId),
+    /// `root-coord/database/db-info/<database>` (2.2.9)
+    Database(DatabaseId),
+    /// `root-coord/database/collection-info/<database>/<collection>` (2.2.9)
+    DatabaseCollection(DatabaseId, CollectionId),
+    /// `root-coord/database/aliases/<database>/<alias>` (2.2.9)
+    DatabaseAlias(DatabaseId, &'k [u8]),
+}
+
+/// A key relative to the meta root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key<'k> {
+    /// The current value of an object with history.
+    Plain(Object<'k>),
+    /// A historical value: `snapshots/<plain key>_ts<timestamp>`.
+    Snapshot(Object<'k>, Timestamp),
+    /// `root-coord/index/<collection>/<index>` (2.1)
+    LegacyIndex(CollectionId, IndexId),
+    /// `root-coord/segment-index/<collection>/<index>/<partition>/<segment>` (2.1)
+    LegacySegmentIndex(CollectionId, IndexId, PartitionId, SegmentId),
+    /// `indexes/<build>` (2.1)
+    IndexBuild(BuildId),
+    /// `queryCoord-collectionMeta/<collection>` (2.1)
+    QueryCollection(CollectionId),
+    /// `queryCoord-ReplicaMeta/<replica>` (2.1)
+    QueryReplica(ReplicaId),
+    /// `field-index/<collection>/<index>` (2.2)
+    FieldIndex(CollectionId, IndexId),
+    /// `segment-index/<collection>/<partition>/<segment>/<build>` (2.2)
+    SegmentIndex(CollectionId, PartitionId, SegmentId, BuildId),
+    /// `querycoord-collection-loadinfo/<collection>` (2.2)
+    CollectionLoadInfo(CollectionId),
+    /// `querycoord-partition-loadinfo/<collection>/<partition>` (2.2)
+    PartitionLoadInfo(CollectionId, PartitionId),
+    /// `querycoord-replica/<collection>/<replica>` (2.2)
+    Replica(CollectionId, ReplicaId),
+    /// `datacoord-meta/s/<collection>/<partition>/<segment>`
+    Segment(CollectionId, PartitionId, SegmentId),
+    /// `session/id`, the server id counter.
+    SessionId,
+    /// `session/<name>`: a live component, or a migration.
+    Session(&'k [u8]),
+    /// Any other key, carried as it is.
+    Unknown(&'k [u8]),
+}
+
+impl<'k> Key<'k> {
+    /// Reads a key relative to the meta root. Never fails: see [`Key::Unknown`].
+    #[must_use]
+    pub fn parse(relative: &'k [u8]) -> Self {
+        parse_known(relative).unwrap_or(Self::Unknown(relative))
+    }
+
+    /// The bytes of the key, relative to the meta root.
+    #[must_use]
+    pub fn render(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(96);
+        match *self {
+            Self::Plain(object) => object.render_into(&mut out),
+            Self::Snapshot(object, timestamp) => {
+                out.extend_from_slice(SNAPSHOT_PREFIX.as_bytes());
+                object.render_into(&mut out);
+                push_timestamp(&mut out, timestamp);
+            }
+            Self::LegacyIndex(c, i) => push_ids(&mut out, "root-coord/index", &[c.0, i.0]),
+            Self::LegacySegmentIndex(c, i, p, s) => {
+                push_ids(&mut out, "root-coord/segment-index", &[c.0, i.0, p.0, s.0]);
+            }
+            Self::IndexBuild(b) => push_ids(&mut out, "indexes", &[b.0]),
+            Self::QueryCollection(c) => push_ids(&mut out, "queryCoord-collectionMeta", &[c.0]),
+            Self::QueryReplica(r) => push_ids(&mut out, "queryCoord-ReplicaMeta", &[r.0]),
+            Self::FieldIndex(c, i) => push_ids(&mut out, "field-index", &[c.0, i.0]),
+            Self::SegmentIndex(c, p, s, b) => {
+                push_ids(&mut out, "segment-index", &[c.0, p.0, s.0, b.0]);
+            }
+            Self::CollectionLoadInfo(c) => {
+                push_ids(&mut out, "querycoord-collection-loadinfo", &[c.0]);
+            }
+            Self::PartitionLoadInfo(c, p) => {
+                push_ids(&mut out, "querycoord-partition-loadinfo", &[c.0, p.0]);
+            }
+            Self::Replica(c, r) => push_ids(&mut out, "querycoord-replica", &[c.0, r.0]),
+            Self::Segment(c, p, s) => push_ids(&mut out, "datacoord-meta/s", &[c.0, p.0, s.0]),
+            Self::SessionId => out.extend_from_slice(b"session/id"),
+            Self::Session(name) => push_name(&mut out, "session", name),
+            Self::Unknown(relative) => out.extend_from_slice(relative),
+        }
+        out
+    }
+}
+
+impl Object<'_> {
+    fn render_into(&self, out: &mut Vec<u8>) {
+        match *self {
+            Self::Collection(c) => push_ids(out, "root-coord/collection", &[c.0]),
+            Self::LegacyAlias(name) => push_name(out, "root-coord/collection-alias", name),
+            Self::DdMessageSend => out.extend_from_slice(b"root-coord/dd-msg-send"),
+            Self::DdOperation => out.extend_from_slice(b"root-coord/dd-operation"),
+            Self::Alias(name) => push_name(out, "root-coord/aliases", name),
+            Self::Partition(c, p) => push_ids(out, "root-coord/partitions", &[c.0, p.0]),
+            Self::Field(c, f) => push_ids(out, "root-coord/fields", &[c.0, f.0]),
+            Self::Database(d) => push_ids(out, "root-coord/database/db-info", &[d.0]),
+            Self::DatabaseCollection(d, c) => {
+                push_ids(out, "root-coord/database/collection-info", &[d.0, c.0]);
+            }
+            Self::DatabaseAlias(d, name) => {
+                push_ids(out, "root-coord/database/aliases", &[d.0]);
+                out.push(b'/');
+                out.extend_from_slice(name);
+            }
+        }
+    }
+}
+
+fn parse_known(relative: &[u8]) -> Option<Key<'_>> {
+    if let Some(historical) = relative.strip_prefix(SNAPSHOT_PREFIX.as_bytes()) {
+        let (original, timestamp) = split_timestamp(historical)?;
+        return Some(Key::Snapshot(parse_object(original)?, timestamp));
+    }
+    if relative == b"session/id" {
+        return Some(Key::SessionId);
+    }
+    if let Some(name) = relative.strip_prefix(b"session/") {
+        return Some(Key::Session(name));
+    }
+    parse_record(relative).or_else(|| parse_object(relative).map(Key::Plain))
+}
+
+fn parse_record(relative: &[u8]) -> Option<Key<'_>> {
+    let ids = |prefix: &str| relative.strip_prefix(prefix.as_bytes());
+    if let Some(rest) = ids("indexes/") {
+        return parse_ids(rest).map(|[b]| Key::IndexBuild(BuildId(b)));
+    }
+    if let Some(rest) = ids("root-coord/segment-index/") {
+        return parse_ids(rest).map(|[c, i, p, s]| {
+            Key::LegacySegmentIndex(CollectionId(c), IndexId(i), PartitionId(p), SegmentId(s))
+        });
+    }
+    if let Some(rest) = ids("root-coord/index/") {
+        return parse_ids(rest).map(|[c, i]| Key::LegacyIndex(CollectionId(c), IndexId(i)));
+    }
+    if let Some(rest) = ids("segment-index/") {
+        return parse_ids(rest).map(|[c, p, s, b]| {
+            Key::SegmentIndex(CollectionId(c), PartitionId(p), SegmentId(s), BuildId(b))
+        });
+    }
+    if let Some(rest) = ids("field-index/") {
+        return parse_ids(rest).map(|[c, i]| Key::FieldIndex(CollectionId(c), IndexId(i)));
+    }
+    if let Some(rest) = ids("datacoord-meta/s/") {
+        return parse_ids(rest)
+            .map(|[c, p, s]| Key::Segment(CollectionId(c), PartitionId(p), SegmentId(s)));
+    }
+    if let Some(rest) = ids("queryCoord-collectionMeta/") {
+        return parse_ids(rest).map(|[c]| Key::QueryCollection(CollectionId(c)));
+    }
+    if let Some(rest) = ids("queryCoord-ReplicaMeta/") {
+        return parse_ids(rest).map(|[r]| Key::QueryReplica(ReplicaId(r)));
+    }
+    if let Some(rest) = ids("querycoord-collection-loadinfo/") {
+        return parse_ids(rest).map(|[c]| Key::CollectionLoadInfo(CollectionId(c)));
+    }
+    if let Some(rest) = ids("querycoord-partition-loadinfo/") {
+        return parse_ids(rest)
+            .map(|[c, p]| Key::PartitionLoadInfo(CollectionId(c), PartitionId(p)));
+    }
+    let rest = ids("querycoord-replica/")?;
+    parse_ids(rest).map(|[c, r]| Key::Replica(CollectionId(c), ReplicaId(r)))
+}
+
+fn parse_object(relative: &[u8]) -> Option<Object<'_>> {
+    let below = relative.strip_prefix(b"root-coord/")?;
+    if let Some(rest) = below.strip_prefix(b"collection/") {
+        return parse_ids(rest).map(|[c]| Object::Collection(CollectionId(c)));
+    }
+    if let Some(rest) = below.strip_prefix(b"collection-alias/") {
+        return Some(Object::LegacyAlias(rest));
+    }
+    if let Some(rest) = below.strip_prefix(b"aliases/") {
+        return Some(Object::Alias(rest));
+    }
+    if let Some(rest) = below.strip_prefix(b"partitions/") {
+        return parse_ids(rest).map(|[c, p]| Object::Partition(CollectionId(c), PartitionId(p)));
+    }
+    if let Some(rest) = below.strip_prefix(b"fields/") {
+        return parse_ids(rest).map(|[c, f]| Object::Field(CollectionId(c), FieldId(f)));
+    }
+    if let Some(rest) = below.strip_prefix(b"database/db-info/") {
+        return parse_ids(rest).map(|[d]| Object::Database(DatabaseId(d)));
+    }
+    if let Some(rest) = below.strip_prefix(b"database/collection-info/") {
+        return parse_ids(rest)
+            .map(|[d, c]| Object::DatabaseCollection(DatabaseId(d), CollectionId(c)));
+    }
+    if let Some(rest) = below.strip_prefix(b"database/aliases/") {
+        let slash = rest.iter().position(|byte| *byte == b'/')?;
+        let [database] = parse_ids(&rest[..slash])?;
+        return Some(Object::DatabaseAlias(
+            DatabaseId(database),
+            &rest[slash + 1..],
+        ));
+    }
+    match below {
+        b"dd-msg-send" => Some(Object::DdMessageSend),
+        b"dd-operation" => Some(Object::DdOperation),
+        _ => None,
+    }
+}
+
+/// Exactly `N` ids, separated by slashes, each in its canonical spelling.
+fn parse_ids<const N: usize>(text: &[u8]) -> Option<[i64; N]> {
+    let mut ids = [0; N];
+    let mut parts = text.split(|byte| *byte == b'/');
+    for id in &mut ids {
+        *id = parse_id(parts.next()?)?;
+    }
+    parts.next().is_none().then_some(ids)
+}
+
+fn parse_id(text: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(text).ok()?;
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let canonical = !digits.is_empty()
+        && digits.bytes().all(|byte| byte.is_ascii_digit())
+        && (digits.len() == 1 || !digits.starts_with('0'))
+        && text != "-0";
+    if canonical { text.parse().ok() } else { None }
+}
+
+fn push_ids(out: &mut Vec<u8>, prefix: &str, ids: &[i64]) {
+    out.extend_from_slice(prefix.as_bytes());
+    for id in ids {
+        out.push(b'/');
+        out.extend_from_slice(id.to_string().as_bytes());
+    }
+}
+
+fn push_name(out: &mut Vec<u8>, prefix: &str, name: &[u8]) {
+    out.extend_from_slice(prefix.as_bytes());
+    out.push(b'/');
+    out.extend_from_slice(name);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn keys_of_the_fact_sheet_are_read() {
+        assert_eq!(
+            Key::parse(b"root-coord/segment-index/1/2/3/4"),
+            Key::LegacySegmentIndex(CollectionId(1), IndexId(2), PartitionId(3), SegmentId(4))
+        );
+        assert_eq!(
+            Key::parse(b"segment-index/1/2/3/4"),
+            Key::SegmentIndex(CollectionId(1), PartitionId(2), SegmentId(3), BuildId(4))
+        );
+        assert_eq!(
+            Key::parse(b"snapshots/root-coord/collection-alias/my_ts1_ts22"),
+            Key::Snapshot(Object::LegacyAlias(b"my_ts1"), Timestamp(22))
+        );
+        assert_eq!(
+            Key::parse(b"session/querynode-6"),
+            Key::Session(b"querynode-6")
+        );
+        assert_eq!(Key::parse(b"session/id"), Key::SessionId);
+    }
+
+    #[test]
+    fn what_is_not_canonical_is_unknown() {
+        for key in [
+            "indexes/01",
+            "indexes/",
+            "indexes/1/2",
+            "indexes/-0",
+            "indexes/9223372036854775808",
+            "root-coord/collection/abc",
+            "snapshots/root-coord/collection/5",
+            "querycoord-collectionMeta/1",
+        ] {
+            assert_eq!(
+                Key::parse(key.as_bytes()),
+                Key::Unknown(key.as_bytes()),
+                "{key}"
+            );
+        }
+    }
+
+    fn key_like() -> impl Strategy<Value = Vec<u8>> {
+        let prefix = prop::sample::select(
+            super::super::Family::ALL
+                .iter()
+                .map(|family| family.name())
+                .collect::<Vec<_>>(),
+        );
+        let id = prop_oneof![
+            any::<i64>().prop_map(|id| id.to_string()),
+            "[a-z0-9_/-]{0,12}",
+            Just(String::from("a_ts1")),
+        ];
+        let suffix = prop_oneof![
+            Just(String::new()),
+            any::<u64>().prop_map(|ts| format!("_ts{ts}")),
+            Just(String::from("_ts01")),
+        ];
+        (prefix, prop::collection::vec(id, 0..5), suffix).prop_map(|(prefix, ids, suffix)| {
+            let mut key = prefix.to_owned();
+            for id in ids {
+                key.push('/');
+                key.push_str(&id);
+            }
+            key.push_str(&suffix);
+            key.into_bytes()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn rendering_a_parsed_key_gives_back_its_bytes(key in key_like()) {
+            prop_assert_eq!(Key::parse(&key).render(), key);
+        }
+
+        #[test]
+        fn any_bytes_parse_and_render(key in prop::collection::vec(any::<u8>(), 0..64)) {
+            prop_assert_eq!(Key::parse(&key).render(), key);
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Half-open ranges of keys, as etcd understands them.
+
+use std::fmt;
+
+/// All keys from `start` up to, but not including, `end`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyRange {
+    /// The first key.
+    pub start: Vec<u8>,
+    /// The first key that no longer belongs to the range.
+    pub end: Vec<u8>,
+}
+
+impl KeyRange {
+    /// The range from `start` up to, but not including, `end`.
+    #[must_use]
+    pub fn new(start: impl Into<Vec<u8>>, end: impl Into<Vec<u8>>) -> Self {
+        Self {
+            start: start.into(),
+            end: end.into(),
+        }
+    }
+
+    /// The range that holds just one key.
+    #[must_use]
+    pub fn single(key: impl Into<Vec<u8>>) -> Self {
+        let start = key.into();
+        let end = successor(&start);
+        Self { start, end }
+    }
+
+    /// Every key that starts with `prefix`.
+    #[must_use]
+    pub fn prefix(prefix: impl Into<Vec<u8>>) -> Self {
+        let start = prefix.into();
+        let mut end = start.clone();
+        while let Some(last) = end.pop() {
+            if last < u8::MAX {
+                end.push(last + 1);
+                return Self { start, end };
+            }
+        }
+        // Only bytes 0xff, or nothing: no key follows the range. etcd spells that as one zero byte.
+        Self {
+            start,
+            end: vec![0],
+        }
+    }
+
+    /// Whether `key` lies in the range.
+    #[must_use]
+    pub fn contains(&self, key: &[u8]) -> bool {
+        key >= self.start.as_slice() && (self.is_open() || key < self.end.as_slice())
+    }
+
+    /// Whether the range goes on to the last key there is.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.end == [0]
+    }
+
+    /// Whether no key can lie in the range.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !self.is_open() && self.start >= self.end
+    }
+
+    /// The rest of the range behind `key`.
+    #[must_use]
+    pub fn after(&self, key: &[u8]) -> Self {
+        Self {
+            start: successor(key),
+            end: self.end.clone(),
+        }
+    }
+}
+
+impl fmt::Debug for KeyRange {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "[{}, {})",
+            self.start.escape_ascii(),
+            self.end.escape_ascii()
+        )
+    }
+}
+
+/// The first key that sorts behind `key`.
+#[must_use]
+pub fn successor(key: &[u8]) -> Vec<u8> {
+    let mut next = Vec::with_capacity(key.len() + 1);
+    next.extend_from_slice(key);
+    next.push(0);
+    next
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_ends_where_its_last_byte_is_one_greater() {
+        assert_eq!(
+            KeyRange::prefix(b"a/".to_vec()),
+            KeyRange::new(b"a/".to_vec(), b"a0".to_vec())
+        );
+        assert_eq!(
+            KeyRange::prefix(b"a\xff".to_vec()),
+            KeyRange::new(b"a\xff".to_vec(), b"b".to_vec())
+        );
+        assert!(KeyRange::prefix(b"\xff".to_vec()).is_open());
+        assert!(KeyRange::prefix(b"".to_vec()).contains(b"anything"));
+    }
+
+    #[test]
+    fn a_single_range_holds_its_key_and_nothing_else() {
+        let range = KeyRange::single(b"k".to_vec());
+        assert!(range.contains(b"k"));
+        assert!(!range.contains(b"k\0"));
+        assert!(!range.contains(b"kk"));
+        assert!(!range.after(b"k").contains(b"k"));
+    }
+}

@@ -1,0 +1,13 @@
+//! Moves the metadata of a Milvus 2.1 cluster in etcd to the 2.2 layout, so that none is ever lost.
+//!
+//! *Read everything at one revision, decide everything in pure code, save a checked backup, stage the
+//! new layout beside the old one, switch with one transaction, then tidy up, every step recorded and
+//! repeatable.*
+
+pub mod entry;
+pub mod finding;
+pub mod keys;
+pub mod model;
+pub mod report;
+pub mod store;
+pub mod version;

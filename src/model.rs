@@ -1,0 +1,37 @@
+//! Identifiers of the objects in the metadata: signed 64-bit numbers, each kind with a type of its
+//! own, so that a partition's id never stands where a segment's belongs.
+
+use std::fmt;
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        pub struct $name(pub i64);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(formatter)
+            }
+        }
+    )*};
+}
+
+ids! {
+    /// A collection.
+    CollectionId;
+    /// A partition of a collection.
+    PartitionId;
+    /// A field of a collection's schema.
+    FieldId;
+    /// An index on one field of a collection.
+    IndexId;
+    /// A segment of a partition.
+    SegmentId;
+    /// One build of an index on one segment.
+    BuildId;
+    /// A replica of a loaded collection.
+    ReplicaId;
+    /// A database (2.2.9 and later): 1 is `default`, 0 is "no database".
+    DatabaseId;
+}

@@ -1,0 +1,112 @@
+//! Release versions as an operator types them, and what they say about the metadata layout.
+
+use std::fmt;
+use std::str::FromStr;
+
+use semver::Version;
+
+/// A Milvus release, for example `2.1.4` or `v2.2.0-rc1`.
+///
+/// A pre-release belongs to the release it leads to: `2.2.0-rc1` already has the 2.2 layout, although
+/// semantic versioning orders it before 2.2.0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Release(Version);
+
+impl Release {
+    /// `(major, minor, patch)`, which is all that decides about layouts.
+    #[must_use]
+    pub fn triple(&self) -> (u64, u64, u64) {
+        (self.0.major, self.0.minor, self.0.patch)
+    }
+
+    /// Whether the release keeps its metadata in the 2.1 layout.
+    #[must_use]
+    pub fn is_2_1(&self) -> bool {
+        (self.0.major, self.0.minor) == (2, 1)
+    }
+
+    /// Whether the release is 2.2.0, a pre-release of it, or anything later.
+    #[must_use]
+    pub fn has_2_2_layout(&self) -> bool {
+        self.triple() >= (2, 2, 0)
+    }
+
+    /// Whether the release is beyond the 2.2 line.
+    #[must_use]
+    pub fn is_beyond_2_2(&self) -> bool {
+        self.triple() >= (2, 3, 0)
+    }
+
+    /// Whether the release knows databases (2.2.9 and later).
+    #[must_use]
+    pub fn has_databases(&self) -> bool {
+        self.triple() >= (2, 2, 9)
+    }
+}
+
+impl fmt::Display for Release {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+/// A text that is no release version.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{text:?} is no version: expected three numbers such as 2.1.4")]
+pub struct ReleaseError {
+    /// What was given.
+    pub text: String,
+}
+
+impl FromStr for Release {
+    type Err = ReleaseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let trimmed = text.trim();
+        let bare = trimmed.strip_prefix(['v', 'V']).unwrap_or(trimmed);
+        Version::parse(bare).map(Self).map_err(|_| ReleaseError {
+            text: text.to_owned(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn release(text: &str) -> Release {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn d50_a_pre_release_of_2_2_0_is_not_below_2_2_0() {
+        assert!(release("2.2.0-rc1").has_2_2_layout());
+        assert!(release("2.2.0-20221118-abc").has_2_2_layout());
+        assert!(!release("2.1.4").has_2_2_layout());
+    }
+
+    #[test]
+    fn d51_a_leading_v_is_fine() {
+        assert_eq!(release("v2.1.4"), release("2.1.4"));
+    }
+
+    #[test]
+    fn d53_targets_beyond_2_2_are_versions_like_any_other() {
+        assert!(release("2.6.1").is_beyond_2_2());
+        assert!(release("2.6.1").has_2_2_layout());
+        assert!(!release("2.2.16").is_beyond_2_2());
+        assert!(release("2.2.9").has_databases());
+        assert!(!release("2.2.8").has_databases());
+    }
+
+    #[test]
+    fn what_is_no_version_is_named() {
+        for text in ["", "2.2", "two", "2.2.x", "v"] {
+            let error = text.parse::<Release>().unwrap_err();
+            assert!(
+                error.to_string().contains("is no version"),
+                "{text}: {error}"
+            );
+        }
+    }
+}
