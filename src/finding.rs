@@ -50,6 +50,12 @@ impl Finding {
         Self::new(Severity::Notice, code, key, message)
     }
 
+    /// Whether it keeps the metadata from being migrated.
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+
     fn new(severity: Severity, code: &'static str, key: &[u8], message: impl Into<String>) -> Self {
         Self {
             severity,

@@ -6,8 +6,10 @@
 
 pub mod entry;
 pub mod finding;
+pub mod journal;
 pub mod keys;
 pub mod model;
+pub mod protocol;
 pub mod report;
 pub mod store;
 pub mod version;

@@ -13,6 +13,9 @@ use semver::Version;
 pub struct Release(Version);
 
 impl Release {
+    /// The last release of the 2.2 line.
+    pub const LATEST_2_2: Self = Self(Version::new(2, 2, 16));
+
     /// `(major, minor, patch)`, which is all that decides about layouts.
     #[must_use]
     pub fn triple(&self) -> (u64, u64, u64) {

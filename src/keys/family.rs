@@ -1,5 +1,7 @@
 //! Key families: which prefix holds which kind of record, and what its presence tells.
 
+use super::{KeyRange, MetaRoot};
+
 /// What a family's keys say about the layout they belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Evidence {
@@ -181,6 +183,25 @@ impl Family {
     #[must_use]
     pub fn prefix(self) -> String {
         format!("{}/", self.name())
+    }
+
+    /// The exact ranges of whole keys that hold the family below `root`; none for [`Self::Other`].
+    #[must_use]
+    pub fn ranges(self, root: &MetaRoot) -> Vec<KeyRange> {
+        let whole = |suffix: &str| root.join(format!("{}{suffix}", self.name()).as_bytes());
+        if matches!(self, Self::DdMessageSend | Self::DdOperation) {
+            vec![KeyRange::single(whole(""))]
+        } else if matches!(
+            self,
+            Self::DdMessageSendSnapshot | Self::DdOperationSnapshot
+        ) {
+            // A colon is the byte behind the digit 9.
+            vec![KeyRange::new(whole("_ts0"), whole("_ts:"))]
+        } else if self == Self::Other {
+            Vec::new()
+        } else {
+            vec![root.range_below(&self.prefix())]
+        }
     }
 
     /// What follows the family's prefix in a relative key; `None` when the key is not below it.

@@ -1,0 +1,66 @@
+//! The use cases, each a short story over the narrow store: read, decide in pure code, write under
+//! guard.
+//!
+//! Nothing here prints, parses arguments or knows etcd's client: a use case gets a [`crate::store::Store`],
+//! its options and an [`Environment`], and returns a report of [`crate::report`] or an [`EngineError`]
+//! that says what was written before it failed.
+
+use std::sync::Arc;
+
+mod backup;
+mod backup_job;
+mod census;
+mod compaction;
+mod deletion;
+mod difference;
+mod error;
+mod feed;
+mod fence;
+mod fingerprint;
+mod layout;
+mod ledger;
+mod limits;
+mod migrate;
+mod observer;
+mod patience;
+mod plan;
+mod restore;
+mod room;
+mod sessions;
+mod source;
+mod status;
+mod stop;
+mod verify;
+mod writer;
+
+pub use backup::{BackupOptions, backup};
+pub use backup_job::{BackupTarget, backup_report};
+pub use compaction::{Compacted, MemberSizes, compact};
+pub use error::{EngineError, Failure, FailureKind, Written};
+pub use fence::Waits;
+pub use limits::Limits;
+pub use migrate::{MigrateOptions, migrate};
+pub use observer::{Observer, Silent};
+pub use plan::plan;
+pub use restore::{RestoreOptions, Way, restore};
+pub use room::QUOTA_DEFAULT_BYTES;
+pub use status::status;
+pub use stop::{Signal, Stop, Stopper};
+pub use verify::{VerifyOptions, verify};
+
+/// Who watches a run, and who may end it.
+#[derive(Clone)]
+pub struct Environment {
+    /// Asks the run to end.
+    pub stop: Stop,
+    /// Watches it.
+    pub observer: Arc<dyn Observer>,
+}
+
+impl Environment {
+    /// Nobody watches, nobody ends it.
+    #[must_use]
+    pub fn silent() -> Self {
+        Self { stop: Stop::never(), observer: Arc::new(Silent) }
+    }
+}

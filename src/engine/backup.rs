@@ -1,0 +1,107 @@
+//! Saving the meta root at one revision.
+
+use crate::keys::MetaRoot;
+use crate::report::BackupReport;
+use crate::store::capture::{Capture, PageLimits};
+use crate::store::{Store, StoreErrorKind};
+
+use super::backup_job::{BackupJob, BackupTarget, backup_report};
+use super::error::{EngineError, Failure, while_doing};
+use super::fence::{Fence, Waits};
+use super::fingerprint::Filter;
+use super::limits::Limits;
+use super::source::newest_revision;
+use super::{Environment, sessions};
+
+/// What to save, and where.
+#[derive(Debug, Clone)]
+pub struct BackupOptions {
+    /// Where the metadata lies.
+    pub root: MetaRoot,
+    /// Where the file goes.
+    pub target: BackupTarget,
+    /// Whether running components are refused. A backup shows one revision, so it is whole all the
+    /// same; but one that is made for a migration has to show the stopped cluster.
+    pub refuse_sessions: bool,
+    /// How long to wait for sessions and the lock.
+    pub waits: Waits,
+    /// Every other limit.
+    pub limits: Limits,
+}
+
+/// Saves everything below the meta root that hangs on no lease.
+///
+/// # Errors
+/// [`EngineError`]; nothing but the lock was written to etcd.
+pub async fn backup<S: Store>(
+    store: &S,
+    options: &BackupOptions,
+    environment: &Environment,
+) -> Result<BackupReport, EngineError> {
+    let (limits, waits) = (&options.limits, options.waits);
+    let (stop, observer) = (&environment.stop, &*environment.observer);
+    let save = async {
+        if options.refuse_sessions {
+            let wait = (waits.sessions, limits.patience);
+            sessions::wait_until_gone(store, &options.root, wait, stop, observer).await?;
+        }
+        let fence =
+            Fence::acquire(store, &options.root, waits.lock, limits, stop, observer).await?;
+        let outcome = save(store, options, environment).await;
+        fence.release().await;
+        outcome
+    };
+    save.await.map_err(EngineError::before_writing)
+}
+
+async fn save<S: Store>(
+    store: &S,
+    options: &BackupOptions,
+    environment: &Environment,
+) -> Result<BackupReport, Failure> {
+    let mut attempt = 1;
+    loop {
+        match save_once(store, options, environment).await {
+            Err(Failure::Store { source, .. })
+                if source.kind == StoreErrorKind::Compacted
+                    && attempt < options.limits.capture_attempts_max =>
+            {
+                attempt += 1;
+                environment.observer.note("etcd compacted the revision being read: reading again");
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn save_once<S: Store>(
+    store: &S,
+    options: &BackupOptions,
+    environment: &Environment,
+) -> Result<BackupReport, Failure> {
+    let root = &options.root;
+    let filter = Filter::all(root);
+    let revision = newest_revision(store, root, &options.limits).await?;
+    let job = BackupJob::start(&options.target, root, revision);
+    let mut skipped_leased = 0;
+    environment.observer.phase_started("backup", None);
+    let mut capture =
+        Capture::new(store.clone(), root.range(), Some(revision), PageLimits::default());
+    while let Some(mut page) =
+        capture.next_page().await.map_err(while_doing("reading the metadata"))?
+    {
+        if let Some(signal) = environment.stop.requested() {
+            return Err(Failure::Interrupted(signal));
+        }
+        environment.observer.advanced(u64::try_from(page.len()).unwrap_or(u64::MAX));
+        page.retain(|entry| {
+            skipped_leased += u64::from(filter.skips_leased(entry));
+            filter.keeps(entry)
+        });
+        if !job.push(page.into()).await {
+            break;
+        }
+    }
+    environment.observer.phase_finished();
+    Ok(backup_report(&job.finish(skipped_leased).await?))
+}

@@ -1,0 +1,112 @@
+//! Writing a backup on a thread of its own while the capture goes on.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::mpsc::{Sender, channel};
+use tokio::task::JoinHandle;
+
+use crate::backup::{BackupError, Header, Summary, WriteOptions, Writer};
+use crate::entry::Entry;
+use crate::keys::MetaRoot;
+use crate::report::{BackupRef, BackupReport};
+
+use super::error::Failure;
+
+/// Where and how a backup is written.
+#[derive(Debug, Clone)]
+pub struct BackupTarget {
+    /// The file, or a folder in which a name is made.
+    pub path: PathBuf,
+    /// Level, threads, format.
+    pub options: WriteOptions,
+    /// The source version the operator named.
+    pub source_version: Option<String>,
+}
+
+enum Message {
+    Entries(Arc<Vec<Entry>>),
+    Finish { skipped_leased: u64 },
+}
+
+/// A backup being written. Dropped before [`BackupJob::finish`], it leaves no file behind.
+pub(super) struct BackupJob {
+    sender: Sender<Message>,
+    thread: JoinHandle<Result<Option<Summary>, BackupError>>,
+}
+
+impl BackupJob {
+    pub(super) fn start(target: &BackupTarget, root: &MetaRoot, revision: i64) -> Self {
+        let header = Header {
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            created_at: humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string(),
+            cluster_id: String::new(),
+            revision,
+            meta_root: root.meta_root().to_owned(),
+            source_version: target.source_version.clone(),
+            skipped_leased: 0,
+        };
+        let (path, options) = (target.path.clone(), target.options.clone());
+        let (sender, mut receiver) = channel(2);
+        let thread = tokio::task::spawn_blocking(move || {
+            let mut writer = Writer::create(&path, header, options)?;
+            while let Some(message) = receiver.blocking_recv() {
+                match message {
+                    Message::Entries(entries) => {
+                        for entry in entries.iter() {
+                            writer.push(&entry.key, &entry.value)?;
+                        }
+                    }
+                    Message::Finish { skipped_leased } => {
+                        writer.set_skipped_leased(skipped_leased);
+                        return writer.finish().map(Some);
+                    }
+                }
+            }
+            Ok(None)
+        });
+        Self { sender, thread }
+    }
+
+    /// Hands entries on, in ascending key order. A failed thread shows in [`Self::finish`] at the
+    /// latest; `false` says that it has ended.
+    pub(super) async fn push(&self, entries: Arc<Vec<Entry>>) -> bool {
+        self.sender.send(Message::Entries(entries)).await.is_ok()
+    }
+
+    /// Finishes the file: synced, renamed, read back and compared.
+    pub(super) async fn finish(self, skipped_leased: u64) -> Result<Summary, Failure> {
+        // When the thread has ended already, its own error says why.
+        drop(self.sender.send(Message::Finish { skipped_leased }).await);
+        drop(self.sender);
+        match self.thread.await {
+            Ok(Ok(Some(summary))) => Ok(summary),
+            Ok(Ok(None)) => Err(Failure::Worker("the backup was given up".to_owned())),
+            Ok(Err(error)) => Err(Failure::Backup(error)),
+            Err(error) => Err(Failure::Worker(error.to_string())),
+        }
+    }
+}
+
+/// A backup as the journal and `migrate` mention it.
+pub(super) fn reference(summary: &Summary) -> BackupRef {
+    BackupRef {
+        path: summary.path.display().to_string(),
+        entries: summary.entries,
+        digest: summary.digest.clone(),
+    }
+}
+
+/// A backup as `backup` reports it.
+#[must_use]
+pub fn backup_report(summary: &Summary) -> BackupReport {
+    BackupReport {
+        path: summary.path.display().to_string(),
+        format: summary.format.name().to_owned(),
+        entries: summary.entries,
+        bytes: summary.bytes,
+        revision: summary.revision,
+        digest: summary.digest.clone(),
+        skipped_leased: summary.skipped_leased,
+    }
+}

@@ -1,0 +1,171 @@
+//! Comparing what should be in etcd with what is: a merge of two ascending streams.
+
+use tokio::sync::mpsc::Receiver;
+
+use crate::entry::Entry;
+use crate::finding::Finding;
+use crate::keys::KeyRange;
+use crate::report::VerifyReport;
+use crate::store::capture::{Capture, PageLimits};
+use crate::store::Store;
+
+use super::error::{Failure, while_doing};
+use super::observer::Observer;
+
+/// How one key differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Difference {
+    /// It should be there and is not. Carries what should be there.
+    Missing(Entry),
+    /// It has another value. Carries what should be there.
+    Different(Entry),
+    /// It should not be there. Carries what is there.
+    Extra(Entry),
+    /// It is as it should be.
+    Same(Entry),
+    /// It is there and not looked at; only its key is known.
+    Ignored(Vec<u8>),
+}
+
+/// Entries that should be there, in ascending key order, from a blocking thread.
+pub(super) type Expected = Receiver<Result<Vec<Entry>, Failure>>;
+
+/// Reads one side of the merge, entry by entry.
+struct Side {
+    chunks: Expected,
+    ready: std::vec::IntoIter<Entry>,
+    head: Option<Entry>,
+}
+
+impl Side {
+    async fn new(chunks: Expected) -> Result<Self, Failure> {
+        let mut side = Self { chunks, ready: Vec::new().into_iter(), head: None };
+        side.advance().await?;
+        Ok(side)
+    }
+
+    async fn advance(&mut self) -> Result<Option<Entry>, Failure> {
+        let next = loop {
+            if let Some(entry) = self.ready.next() {
+                break Some(entry);
+            }
+            match self.chunks.recv().await {
+                Some(chunk) => self.ready = chunk?.into_iter(),
+                None => break None,
+            }
+        };
+        Ok(std::mem::replace(&mut self.head, next))
+    }
+
+    /// Hands on everything up to and including the key of `entry`, which is there.
+    async fn meet(
+        &mut self,
+        entry: Entry,
+        visit: &mut impl FnMut(Difference) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        while self.head.as_ref().is_some_and(|head| head.key < entry.key) {
+            if let Some(head) = self.advance().await? {
+                visit(Difference::Missing(head))?;
+            }
+        }
+        let Some(head) = self.head.take_if(|head| head.key == entry.key) else {
+            return visit(Difference::Extra(entry));
+        };
+        self.advance().await?;
+        let same = head.value == entry.value;
+        visit(if same { Difference::Same(head) } else { Difference::Different(head) })
+    }
+}
+
+/// What of etcd is compared.
+pub(super) struct Actual<'a, S: Store> {
+    pub(super) store: &'a S,
+    /// Ascending and apart from each other.
+    pub(super) ranges: Vec<KeyRange>,
+    pub(super) revision: i64,
+    /// Keys for which this is true are not looked at.
+    pub(super) ignore: &'a (dyn Fn(&Entry) -> bool + Sync),
+}
+
+/// Merges both sides and hands every key to `visit`.
+pub(super) async fn compare<S: Store>(
+    expected: Expected,
+    actual: Actual<'_, S>,
+    observer: &dyn Observer,
+    mut visit: impl FnMut(Difference) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let mut wanted = Side::new(expected).await?;
+    for range in actual.ranges {
+        let revision = Some(actual.revision);
+        let mut capture =
+            Capture::new(actual.store.clone(), range, revision, PageLimits::default());
+        while let Some(page) = capture.next_page().await.map_err(while_doing("reading back"))? {
+            observer.advanced(u64::try_from(page.len()).unwrap_or(u64::MAX));
+            for entry in page {
+                if (actual.ignore)(&entry) {
+                    visit(Difference::Ignored(entry.key))?;
+                } else {
+                    wanted.meet(entry, &mut visit).await?;
+                }
+            }
+        }
+    }
+    while let Some(head) = wanted.advance().await? {
+        visit(Difference::Missing(head))?;
+    }
+    Ok(())
+}
+
+/// Collects differences into a report, with the first of them as findings.
+#[derive(Debug, Default)]
+pub(super) struct Collector {
+    missing: u64,
+    different: u64,
+    extra: u64,
+    findings: Vec<Finding>,
+}
+
+impl Collector {
+    const FINDINGS_MAX: usize = 1000;
+
+    pub(super) fn add(&mut self, difference: &Difference) {
+        let (counter, finding) = match difference {
+            Difference::Same(_) | Difference::Ignored(_) => return,
+            Difference::Missing(entry) => (
+                &mut self.missing,
+                Finding::error("missing", &entry.key, "the key should be there and is not"),
+            ),
+            Difference::Different(entry) => (
+                &mut self.different,
+                Finding::error("different", &entry.key, "the key has another value than it should have"),
+            ),
+            Difference::Extra(entry) => (
+                &mut self.extra,
+                Finding::error("extra", &entry.key, "the key should not be there"),
+            ),
+        };
+        *counter += 1;
+        self.push(finding);
+    }
+
+    /// Adds a finding that is no difference.
+    pub(super) fn push(&mut self, finding: Finding) {
+        if self.findings.len() < Self::FINDINGS_MAX {
+            self.findings.push(finding);
+        }
+    }
+
+    pub(super) fn report(mut self) -> VerifyReport {
+        self.findings.sort();
+        let bad = self.findings.iter().any(|finding| {
+            finding.severity == crate::finding::Severity::Error
+        });
+        VerifyReport {
+            ok: !bad && self.missing + self.different + self.extra == 0,
+            missing: self.missing,
+            different: self.different,
+            extra: self.extra,
+            findings: self.findings,
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! How a run fails: what happened, and what that leaves behind.
+
+use std::path::PathBuf;
+
+use crate::backup::BackupError;
+use crate::entry::printable;
+use crate::journal::{JournalError, Phase};
+use crate::report::{BackupRef, PlanReport, SessionReport, VerifyReport};
+use crate::store::StoreError;
+use crate::transform::FormError;
+
+use super::stop::Signal;
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// A request to etcd failed for good.
+    #[error("{action} failed")]
+    Store {
+        /// What was being done.
+        action: String,
+        /// Why it failed.
+        #[source]
+        source: StoreError,
+    },
+    /// Milvus components are registered.
+    #[error("Milvus is not stopped: {}", list_sessions(.0))]
+    Sessions(Vec<SessionReport>),
+    /// A Milvus component registered during the run.
+    #[error("a Milvus component registered during the run: {}", list_sessions(.0))]
+    Intruder(Vec<SessionReport>),
+    /// Somebody else holds the lock.
+    #[error("another migration holds the lock {} ({}, lease ends in {} s unless renewed)", .0.key, .0.address, .0.ttl)]
+    Locked(SessionReport),
+    /// Our lock is gone.
+    #[error("the lock {key} was lost during the run")]
+    LockLost {
+        /// The lock's key.
+        key: String,
+    },
+    /// Somebody else wrote the journal.
+    #[error("the journal {key} was changed by somebody else")]
+    JournalChanged {
+        /// The journal's key.
+        key: String,
+    },
+    /// The journal cannot be acted on.
+    #[error("the journal {key} cannot be used")]
+    Journal {
+        /// The journal's key.
+        key: String,
+        /// Why.
+        #[source]
+        source: JournalError,
+    },
+    /// The metadata cannot be migrated as it is.
+    #[error("the metadata cannot be migrated as it is: {} errors", error_count(.0))]
+    Findings(Box<PlanReport>),
+    /// The source gives another plan than the one that was begun.
+    #[error("an unfinished run staged another plan (digest {recorded}, now {now})")]
+    PlanChanged {
+        /// The digest in the journal.
+        recorded: String,
+        /// The digest of the plan made now.
+        now: String,
+    },
+    /// A source key changed after it was read.
+    #[error("the metadata changed after it was read at revision {revision}: {what}")]
+    SourceChanged {
+        /// The revision of the capture.
+        revision: i64,
+        /// What changed.
+        what: String,
+    },
+    /// What was staged is not what was planned.
+    #[error("what was staged differs from the plan")]
+    StagedDiffers(Box<VerifyReport>),
+    /// etcd has too little room left.
+    #[error(
+        "etcd has too little room: about {needed} bytes more are needed, {in_use} of {quota} are in use"
+    )]
+    NoRoom {
+        /// Estimated bytes that staging adds.
+        needed: u64,
+        /// Bytes in use on the fullest member.
+        in_use: u64,
+        /// The quota in bytes.
+        quota: u64,
+    },
+    /// An alarm is raised.
+    #[error("etcd has raised the alarm {}", .0.join(", "))]
+    Alarm(Vec<String>),
+    /// One entry is larger than the server takes.
+    #[error("the entry {} of {bytes} bytes is larger than etcd takes in one request", printable(.key))]
+    EntryTooLarge {
+        /// The key.
+        key: Vec<u8>,
+        /// Bytes of its key and value.
+        bytes: usize,
+    },
+    /// The backup could not be written or read.
+    #[error("the backup failed")]
+    Backup(#[source] BackupError),
+    /// No backup is known.
+    #[error("no backup is known to go back to")]
+    NoBackup,
+    /// The backup belongs to another meta root.
+    #[error("the backup {} was made of {found}, not of {wanted}", .path.display())]
+    WrongRoot {
+        /// The file.
+        path: PathBuf,
+        /// The meta root in the backup.
+        found: String,
+        /// The meta root asked for.
+        wanted: String,
+    },
+    /// The metadata changed after the migration was done.
+    #[error("the metadata changed after the migration was finished: {what}")]
+    WouldLose {
+        /// What would be lost.
+        what: String,
+    },
+    /// Reading back found differences.
+    #[error("verification found differences: {} missing, {} different, {} extra", .0.missing, .0.different, .0.extra)]
+    Verification(Box<VerifyReport>),
+    /// The run was asked to end.
+    #[error("ended by {}", .0.name())]
+    Interrupted(Signal),
+    /// The person said no.
+    #[error("not confirmed")]
+    Declined,
+    /// The options contradict each other or the metadata.
+    #[error("{0}")]
+    Usage(String),
+    /// The collection form does not suit the target.
+    #[error("the collection form does not suit the target")]
+    Form(#[source] FormError),
+    /// A worker thread died.
+    #[error("a worker ended unexpectedly: {0}")]
+    Worker(String),
+}
+
+fn list_sessions(sessions: &[SessionReport]) -> String {
+    const SHOWN: usize = 5;
+    let mut text = sessions
+        .iter()
+        .take(SHOWN)
+        .map(|session| match session.ttl {
+            ttl if ttl >= 0 => format!("{} (lease ends in {ttl} s unless renewed)", session.key),
+            _ => session.key.clone(),
+        })
+        .collect::<Vec<_>>()
+        .join(", ");
+    if sessions.len() > SHOWN {
+        text.push_str(&format!(" and {} more", sessions.len() - SHOWN));
+    }
+    text
+}
+
+fn error_count(plan: &PlanReport) -> usize {
+    plan.findings
+        .iter()
+        .filter(|finding| finding.severity == crate::finding::Severity::Error)
+        .count()
+}
+
+/// What this run has written so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Written {
+    /// Nothing but the lock.
+    Nothing,
+    /// Keys of the new layout beside the old one, which stands whole.
+    Staged,
+    /// The cut-over has begun: 2.2 can start.
+    CutOver,
+    /// A backup is partly put back.
+    Restoring,
+}
+
+/// What a caller does with a failure: the exit code follows from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureKind {
+    /// Nothing was changed.
+    Failed,
+    /// Wrong options; nothing was changed.
+    Usage,
+    /// Live sessions or a held lock; nothing was changed.
+    Refused,
+    /// Findings of severity error; nothing was changed.
+    Unmigratable,
+    /// Stopped part-way.
+    PartWay,
+    /// Verification found differences.
+    Differs,
+    /// Ended by a signal.
+    Interrupted(Signal),
+}
+
+/// A failed run.
+#[derive(Debug, thiserror::Error)]
+#[error("{failure}")]
+pub struct EngineError {
+    /// What went wrong.
+    #[source]
+    pub failure: Box<Failure>,
+    /// What this run wrote before.
+    pub written: Written,
+    /// What the journal said last, where it is known.
+    pub phase: Option<Phase>,
+    /// The backup that this run or the journal knows of.
+    pub backup: Option<BackupRef>,
+}
+
+impl EngineError {
+    /// A failure before anything was written.
+    #[must_use]
+    pub fn before_writing(failure: Failure) -> Self {
+        Self { failure: Box::new(failure), written: Written::Nothing, phase: None, backup: None }
+    }
+
+    /// What a caller does with it.
+    #[must_use]
+    pub fn kind(&self) -> FailureKind {
+        match (&*self.failure, self.written) {
+            (Failure::Interrupted(signal), _) => FailureKind::Interrupted(*signal),
+            (Failure::Verification(_), _) => FailureKind::Differs,
+            (_, Written::Staged | Written::CutOver | Written::Restoring) => FailureKind::PartWay,
+            (Failure::PlanChanged { .. } | Failure::StagedDiffers(_), Written::Nothing) => {
+                FailureKind::PartWay
+            }
+            (
+                Failure::Sessions(_)
+                | Failure::Intruder(_)
+                | Failure::Locked(_)
+                | Failure::LockLost { .. }
+                | Failure::JournalChanged { .. },
+                Written::Nothing,
+            ) => FailureKind::Refused,
+            (Failure::Findings(_) | Failure::EntryTooLarge { .. }, Written::Nothing) => {
+                FailureKind::Unmigratable
+            }
+            (
+                Failure::Usage(_)
+                | Failure::Form(_)
+                | Failure::NoBackup
+                | Failure::WrongRoot { .. },
+                Written::Nothing,
+            ) => FailureKind::Usage,
+            (
+                Failure::Store { .. }
+                | Failure::Journal { .. }
+                | Failure::SourceChanged { .. }
+                | Failure::NoRoom { .. }
+                | Failure::Alarm(_)
+                | Failure::Backup(_)
+                | Failure::WouldLose { .. }
+                | Failure::Declined
+                | Failure::Worker(_),
+                Written::Nothing,
+            ) => FailureKind::Failed,
+        }
+    }
+}
+
+/// Wraps a store error with what was being done.
+pub(super) fn while_doing(action: impl Into<String>) -> impl FnOnce(StoreError) -> Failure {
+    let action = action.into();
+    move |source| Failure::Store { action, source }
+}

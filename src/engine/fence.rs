@@ -1,0 +1,182 @@
+//! The fence: our lock on a lease, and the conditions that every write transaction carries.
+//!
+//! The lock is `<metaRoot>/session/migration`, the key that the official tool registers, so that both
+//! exclude each other. Whether it is still ours is not believed but compared inside etcd: a write that
+//! comes late, from a run that lost its lock, is refused there.
+
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::entry::printable;
+use crate::keys::{KeyRange, MetaRoot};
+use crate::store::{Applied, Compare, Op, RangeRequest, Store, StoreError, Txn};
+
+use super::error::{Failure, while_doing};
+use super::limits::Limits;
+use super::observer::Observer;
+use super::patience::{patiently, read};
+use super::sessions;
+use super::stop::Stop;
+
+/// A held lock. Dropping it stops renewing the lease; [`Fence::release`] gives the lock back at once.
+#[derive(Debug)]
+pub(super) struct Fence<S: Store> {
+    store: S,
+    root: MetaRoot,
+    lease: i64,
+    create_revision: i64,
+    keep_alive: JoinHandle<()>,
+}
+
+impl<S: Store> Drop for Fence<S> {
+    fn drop(&mut self) {
+        self.keep_alive.abort();
+    }
+}
+
+/// How long to wait for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Waits {
+    /// For registered components to go.
+    pub sessions: Duration,
+    /// For another run's lock to go.
+    pub lock: Duration,
+}
+
+impl<S: Store> Fence<S> {
+    /// Takes the lock, waiting for another holder's lease to end.
+    pub(super) async fn acquire(
+        store: &S,
+        root: &MetaRoot,
+        wait: Duration,
+        limits: &Limits,
+        stop: &Stop,
+        observer: &dyn Observer,
+    ) -> Result<Self, Failure> {
+        let deadline = Instant::now() + wait;
+        let mut told = false;
+        loop {
+            if let Some((lease, create_revision)) = try_acquire(store, root, limits).await? {
+                let keep_alive = tokio::spawn(keep_alive(store.clone(), lease, limits.lock_ttl));
+                let (store, root) = (store.clone(), root.clone());
+                return Ok(Self { store, root, lease, create_revision, keep_alive });
+            }
+            let held = read(store, limits.patience, RangeRequest::key(root.lock_key()))
+                .await
+                .map_err(while_doing("reading the lock"))?;
+            let Some(entry) = held.entries.first() else { continue };
+            let holder = sessions::describe(store, root, entry)
+                .await
+                .map_err(while_doing("reading the lock's lease"))?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Failure::Locked(holder));
+            }
+            if !told {
+                told = true;
+                observer.note(&format!(
+                    "waiting up to {} s for the lock {} of {} (its lease ends in {} s unless renewed)",
+                    left.as_secs(),
+                    holder.key,
+                    holder.address,
+                    holder.ttl
+                ));
+            }
+            let change = store.wait_for_change(KeyRange::single(root.lock_key()), held.revision);
+            tokio::select! {
+                signal = stop.wait() => return Err(Failure::Interrupted(signal)),
+                outcome = timeout(left, change) => {
+                    if let Ok(Err(error)) = outcome && !error.is_transient() {
+                        return Err(while_doing("watching the lock")(error));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The conditions of every write: the lock is still ours, and no component is registered.
+    pub(super) fn compares(&self) -> Vec<Compare> {
+        let mut compares = vec![Compare::CreateRevision(self.root.lock_key(), self.create_revision)];
+        compares.extend(sessions::guarded_ranges(&self.root).map(Compare::Absent));
+        compares
+    }
+
+    /// Says which condition no longer holds; `None` when both do.
+    pub(super) async fn diagnose(&self, patience: Duration) -> Result<Option<Failure>, StoreError> {
+        let key = self.root.lock_key();
+        let held = read(&self.store, patience, RangeRequest::key(key.clone())).await?;
+        if held.entries.first().is_none_or(|entry| entry.create_revision != self.create_revision) {
+            return Ok(Some(Failure::LockLost { key: printable(&key) }));
+        }
+        let (sessions, _) = sessions::list(&self.store, &self.root, patience).await?;
+        Ok((!sessions.is_empty()).then_some(Failure::Intruder(sessions)))
+    }
+
+    /// Gives the lock back. It would end by itself when its lease does, so a failure is no error.
+    pub(super) async fn release(self) {
+        const GOODBYE: Duration = Duration::from_secs(5);
+        if timeout(GOODBYE, self.store.lease_revoke(self.lease)).await.is_err() {
+            tracing::debug!("the lock was not given back in time; its lease will end");
+        }
+    }
+}
+
+/// One attempt: the lease and the revision at which the lock key was created, or `None` when somebody
+/// else holds it.
+async fn try_acquire<S: Store>(
+    store: &S,
+    root: &MetaRoot,
+    limits: &Limits,
+) -> Result<Option<(i64, i64)>, Failure> {
+    let lease = patiently(limits.patience, || store.lease_grant(limits.lock_ttl))
+        .await
+        .map_err(while_doing("granting a lease for the lock"))?;
+    let key = root.lock_key();
+    let txn = Txn {
+        compares: vec![Compare::CreateRevision(key.clone(), 0)],
+        ops: vec![Op::Put { key: key.clone(), value: lock_value(), lease }],
+    };
+    match store.txn(txn).await {
+        Ok(response) if response.succeeded => return Ok(Some((lease, response.revision))),
+        Ok(_) => {}
+        Err(error) if error.applied == Applied::Unknown => {
+            // The reply was lost: the key itself says whether it is ours.
+            let held = read(store, limits.patience, RangeRequest::key(key))
+                .await
+                .map_err(while_doing("reading the lock"))?;
+            if let Some(entry) = held.entries.first().filter(|entry| entry.lease == lease) {
+                return Ok(Some((lease, entry.create_revision)));
+            }
+        }
+        Err(error) => return Err(while_doing("taking the lock")(error)),
+    }
+    // A lease that holds nothing ends by itself.
+    drop(store.lease_revoke(lease).await);
+    Ok(None)
+}
+
+/// The lock's value, with the members that a Milvus session has. The address tells runs apart.
+fn lock_value() -> Vec<u8> {
+    let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "localhost".to_owned());
+    let now = humantime::format_rfc3339_millis(std::time::SystemTime::now());
+    let value = serde_json::json!({
+        "ServerName": "migration",
+        "Address": format!("{host}/{}@{now}", std::process::id()),
+        "Exclusive": true,
+        "TriggerKill": false,
+        "Version": env!("CARGO_PKG_VERSION"),
+    });
+    value.to_string().into_bytes()
+}
+
+/// Renews the lease until it is gone. Losing it needs no message: the next write is refused.
+async fn keep_alive<S: Store>(store: S, lease: i64, ttl: Duration) {
+    loop {
+        sleep(ttl / 4).await;
+        if matches!(timeout(ttl / 4, store.lease_keep_alive(lease)).await, Ok(Ok(false))) {
+            return;
+        }
+    }
+}

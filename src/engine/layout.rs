@@ -1,0 +1,55 @@
+//! Which layout is in etcd, seen from the keys.
+
+use crate::finding::Finding;
+use crate::keys::MetaRoot;
+use crate::layout::LayoutDetector;
+use crate::report::Layout;
+use crate::store::Store;
+use crate::store::capture::{Capture, PageLimits};
+
+use super::Environment;
+use super::error::{Failure, while_doing};
+use super::fingerprint::Filter;
+use super::limits::Limits;
+use super::source::newest_revision;
+
+/// A layout and what speaks for it.
+pub(super) struct Found {
+    pub(super) layout: Layout,
+    pub(super) evidence: Vec<String>,
+}
+
+/// Reads the whole meta root and detects its layout.
+pub(super) async fn detect<S: Store>(
+    store: &S,
+    root: &MetaRoot,
+    limits: &Limits,
+    environment: &Environment,
+) -> Result<Found, Failure> {
+    let filter = Filter::all(root);
+    let mut detector = LayoutDetector::new(root.clone());
+    let revision = newest_revision(store, root, limits).await?;
+    let mut capture =
+        Capture::new(store.clone(), root.range(), Some(revision), PageLimits::default());
+    while let Some(page) = capture.next_page().await.map_err(while_doing("reading the metadata"))? {
+        if let Some(signal) = environment.stop.requested() {
+            return Err(Failure::Interrupted(signal));
+        }
+        page.iter().filter(|entry| filter.keeps(entry)).for_each(|entry| detector.push(entry));
+    }
+    Ok(Found { layout: detector.layout(), evidence: detector.evidence() })
+}
+
+/// What a person is told when both layouts are there.
+pub(super) fn mixed_finding(evidence: &[String]) -> Finding {
+    Finding::error(
+        "mixed-layout",
+        b"",
+        format!(
+            "keys of both layouts are there and no journal explains it, so either another tool was \
+             interrupted or Milvus 2.2 was started on 2.1 metadata: {}. Restore a backup of one layout \
+             first",
+            evidence.join("; ")
+        ),
+    )
+}

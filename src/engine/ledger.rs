@@ -1,0 +1,136 @@
+//! The journal as it stands in etcd: read once, then advanced only by transactions that compare its
+//! last revision.
+
+use tokio::time::{Instant, sleep};
+
+use crate::entry::printable;
+use crate::journal::{Journal, Phase};
+use crate::keys::MetaRoot;
+use crate::store::{Compare, Op, RangeRequest, Store, Txn};
+
+use super::error::{Failure, while_doing};
+use super::fence::Fence;
+use super::limits::Limits;
+use super::patience::read;
+
+/// The journal and the revision at which it was last written (0: there is none).
+#[derive(Debug, Clone)]
+pub(super) struct Ledger {
+    key: Vec<u8>,
+    mod_revision: i64,
+    journal: Option<Journal>,
+}
+
+impl Ledger {
+    /// Reads the journal.
+    pub(super) async fn load<S: Store>(
+        store: &S,
+        root: &MetaRoot,
+        limits: &Limits,
+    ) -> Result<Self, Failure> {
+        let key = root.journal_key();
+        let response = read(store, limits.patience, RangeRequest::key(key.clone()))
+            .await
+            .map_err(while_doing(format!("reading the journal {}", printable(&key))))?;
+        let Some(entry) = response.entries.first() else {
+            return Ok(Self { key, mod_revision: 0, journal: None });
+        };
+        let journal = Journal::decode(&entry.value)
+            .map_err(|source| Failure::Journal { key: printable(&key), source })?;
+        Ok(Self { key, mod_revision: entry.mod_revision, journal: Some(journal) })
+    }
+
+    pub(super) fn journal(&self) -> Option<&Journal> {
+        self.journal.as_ref()
+    }
+
+    pub(super) fn phase(&self) -> Option<Phase> {
+        self.journal.as_ref().map(|journal| journal.phase)
+    }
+
+    /// The revision at which the journal was last written.
+    pub(super) fn mod_revision(&self) -> i64 {
+        self.mod_revision
+    }
+
+    /// Writes the next state of the journal, together with `ops`, when the fence, `compares` and the
+    /// journal's own revision hold.
+    pub(super) async fn advance<S: Store>(
+        &mut self,
+        store: &S,
+        (fence, limits): (&Fence<S>, &Limits),
+        next: Journal,
+        (mut compares, mut ops): (Vec<Compare>, Vec<Op>),
+    ) -> Result<(), Failure> {
+        let value = next.encode();
+        compares.extend(fence.compares());
+        compares.push(Compare::ModRevision(self.key.clone(), self.mod_revision));
+        ops.push(Op::put(self.key.clone(), value.clone()));
+        let txn = Txn { compares, ops };
+        self.mod_revision = self.send(store, (fence, limits), &txn, Some(&value)).await?;
+        self.journal = Some(next);
+        Ok(())
+    }
+
+    /// Deletes the journal.
+    pub(super) async fn clear<S: Store>(
+        &mut self,
+        store: &S,
+        (fence, limits): (&Fence<S>, &Limits),
+    ) -> Result<(), Failure> {
+        let mut compares = fence.compares();
+        compares.push(Compare::ModRevision(self.key.clone(), self.mod_revision));
+        let range = crate::keys::KeyRange::single(self.key.clone());
+        let txn = Txn { compares, ops: vec![Op::Delete(range)] };
+        self.send(store, (fence, limits), &txn, None).await?;
+        self.mod_revision = 0;
+        self.journal = None;
+        Ok(())
+    }
+
+    /// Sends a transaction until its fate is known, and returns the journal's new revision. When a
+    /// reply is lost the journal itself tells whether the transaction was applied.
+    async fn send<S: Store>(
+        &self,
+        store: &S,
+        (fence, limits): (&Fence<S>, &Limits),
+        txn: &Txn,
+        wanted: Option<&[u8]>,
+    ) -> Result<i64, Failure> {
+        let deadline = Instant::now() + limits.patience;
+        let mut pause = limits.patience / 200;
+        loop {
+            match store.txn(txn.clone()).await {
+                Ok(response) if response.succeeded => return Ok(response.revision),
+                Ok(_) => break,
+                Err(error) if error.is_transient() && Instant::now() + pause < deadline => {
+                    sleep(pause).await;
+                    pause *= 2;
+                }
+                Err(error) => {
+                    let action = format!("writing the journal {}", printable(&self.key));
+                    return Err(while_doing(action)(error));
+                }
+            }
+        }
+        let found = read(store, limits.patience, RangeRequest::key(self.key.clone()))
+            .await
+            .map_err(while_doing("reading the journal back"))?;
+        let entry = found.entries.first();
+        if entry.map(|entry| entry.value.as_slice()) == wanted {
+            return Ok(entry.map_or(0, |entry| entry.mod_revision));
+        }
+        let lost = fence
+            .diagnose(limits.patience)
+            .await
+            .map_err(while_doing("finding out why the journal could not be written"))?;
+        Err(lost.unwrap_or(if entry.map_or(0, |entry| entry.mod_revision) == self.mod_revision {
+            Failure::SourceChanged {
+                revision: self.journal.as_ref().map_or(0, |journal| journal.capture_revision),
+                what: "a key that the switch depends on".to_owned(),
+            }
+        } else {
+            Failure::JournalChanged { key: printable(&self.key) }
+        }))
+    }
+}

@@ -1,0 +1,38 @@
+//! Every limit of a run, named.
+
+use std::time::Duration;
+
+/// The limits within which a run works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Operations in one transaction. etcd's own default limit is 128; a run adapts downward when the
+    /// server says "too many".
+    pub txn_ops_max: usize,
+    /// Bytes of keys and values in one transaction. etcd's own default limit for a request is 1.5 MiB;
+    /// a single larger entry gets a transaction of its own.
+    pub txn_bytes_max: usize,
+    /// Transactions in flight at once.
+    pub in_flight_max: usize,
+    /// Keys that one range delete may remove.
+    pub delete_keys_max: usize,
+    /// How long a failing request is repeated before the run gives up.
+    pub patience: Duration,
+    /// How often a capture starts again because its revision was compacted.
+    pub capture_attempts_max: u32,
+    /// Life time of the lock's lease.
+    pub lock_ttl: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            txn_ops_max: 128,
+            txn_bytes_max: 1 << 20,
+            in_flight_max: 8,
+            delete_keys_max: 1000,
+            patience: Duration::from_secs(30),
+            capture_attempts_max: 5,
+            lock_ttl: Duration::from_secs(20),
+        }
+    }
+}

@@ -1,0 +1,398 @@
+//! The main job: 2.1 becomes 2.2.
+//!
+//! Read at one revision, transform, validate, back up, stage, check, commit, rewrite, tidy, verify.
+//! [`crate::protocol`] says which step comes next; this module carries steps out.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::finding::Finding;
+use crate::journal::Phase;
+use crate::keys::MetaRoot;
+use crate::protocol::{Forward, Step};
+use crate::report::{BackupRef, Layout, MigrateOutcome, MigrateReport, PlanReport, Seconds};
+use crate::store::Store;
+use crate::transform::{CollectionForm, Migration, OnBrokenRecord, Options};
+use crate::version::Release;
+
+use super::backup_job::{BackupTarget, reference};
+use super::error::{EngineError, Failure, Written};
+use super::fence::{Fence, Waits};
+use super::fingerprint::{Filter, Fingerprint};
+use super::ledger::Ledger;
+use super::limits::Limits;
+use super::source::{Reading, Surroundings, read_source};
+use super::{Environment, census, layout, room, sessions};
+
+mod cut_over;
+mod staging;
+mod verification;
+
+/// What to migrate, and how.
+#[derive(Debug, Clone)]
+pub struct MigrateOptions {
+    /// Where the metadata lies.
+    pub root: MetaRoot,
+    /// The version the operator says is there; checked against the keys.
+    pub source_version: Option<Release>,
+    /// The version that will be started afterwards.
+    pub target_version: Release,
+    /// The form in which collections are written.
+    pub form: CollectionForm,
+    /// What to do with records that cannot be migrated.
+    pub on_broken_record: OnBrokenRecord,
+    /// Where the backup goes; `None` for no backup.
+    pub backup: Option<BackupTarget>,
+    /// How long to wait for sessions and the lock.
+    pub waits: Waits,
+    /// Every other limit.
+    pub limits: Limits,
+}
+
+impl MigrateOptions {
+    fn transform_options(&self) -> Options {
+        Options {
+            form: self.form,
+            on_broken_record: self.on_broken_record,
+            target: self.target_version.clone(),
+        }
+    }
+}
+
+/// Migrates, or goes on with an interrupted migration.
+///
+/// # Errors
+/// [`EngineError`] says what was written before it failed.
+pub async fn migrate<S: Store>(
+    store: &S,
+    options: &MigrateOptions,
+    environment: &Environment,
+) -> Result<MigrateReport, EngineError> {
+    let started = Instant::now();
+    if !options.target_version.has_2_2_layout() {
+        return Ok(nothing_to_do(started));
+    }
+    let before = |failure| Box::new(EngineError::before_writing(failure));
+    let fence = match enter(store, options, environment).await {
+        Ok(fence) => fence,
+        Err(failure @ (Failure::Sessions(_) | Failure::Locked(_))) => {
+            // A migrated cluster that runs is not refused: nothing has to be done to it.
+            return match already_migrated(store, options, environment).await {
+                Ok(true) => Ok(already(None, started)),
+                Ok(false) | Err(_) => Err(*before(failure)),
+            };
+        }
+        Err(failure) => return Err(*before(failure)),
+    };
+    let mut run = match Run::new(store, options, environment, fence, started).await {
+        Ok(run) => run,
+        Err(failure) => return Err(*before(failure)),
+    };
+    let outcome = run.carry_out().await;
+    let failed = outcome.map_err(|failure| run.error(failure));
+    run.fence.release().await;
+    failed
+}
+
+/// Waits for components and other runs, then takes the lock.
+async fn enter<S: Store>(
+    store: &S,
+    options: &MigrateOptions,
+    environment: &Environment,
+) -> Result<Fence<S>, Failure> {
+    let (stop, observer) = (&environment.stop, &*environment.observer);
+    let (limits, waits) = (&options.limits, options.waits);
+    let patience = limits.patience;
+    let wait = (waits.sessions, patience);
+    sessions::wait_until_gone(store, &options.root, wait, stop, observer).await?;
+    let fence =
+        Fence::acquire(store, &options.root, waits.lock, limits, stop, observer).await?;
+    let wait = (std::time::Duration::ZERO, patience);
+    if let Err(failure) =
+        sessions::wait_until_gone(store, &options.root, wait, stop, observer).await
+    {
+        fence.release().await;
+        return Err(failure);
+    }
+    Ok(fence)
+}
+
+async fn already_migrated<S: Store>(
+    store: &S,
+    options: &MigrateOptions,
+    environment: &Environment,
+) -> Result<bool, Failure> {
+    let ledger = Ledger::load(store, &options.root, &options.limits).await?;
+    if !matches!(ledger.phase(), None | Some(Phase::Done)) {
+        return Ok(false);
+    }
+    let found = layout::detect(store, &options.root, &options.limits, environment).await?;
+    Ok(found.layout == Layout::V2_2)
+}
+
+fn nothing_to_do(started: Instant) -> MigrateReport {
+    MigrateReport {
+        outcome: MigrateOutcome::NothingToDo,
+        resumed: false,
+        plan: None,
+        backup: None,
+        verified: false,
+        seconds: Seconds { total: started.elapsed().as_secs_f64(), ..Seconds::default() },
+    }
+}
+
+fn already(backup: Option<BackupRef>, started: Instant) -> MigrateReport {
+    MigrateReport {
+        outcome: MigrateOutcome::AlreadyMigrated,
+        backup,
+        ..nothing_to_do(started)
+    }
+}
+
+/// The source and what will be made of it.
+struct Prepared {
+    migration: Arc<Migration>,
+    plan: PlanReport,
+    revision: i64,
+    fingerprint: Fingerprint,
+    /// Keys of the source, counted by etcd.
+    source_keys: u64,
+}
+
+/// A run that holds the lock.
+struct Run<'a, S: Store> {
+    store: &'a S,
+    options: &'a MigrateOptions,
+    environment: &'a Environment,
+    fence: Fence<S>,
+    ledger: Ledger,
+    prepared: Option<Prepared>,
+    backup: Option<BackupRef>,
+    written: Written,
+    resumed: bool,
+    verified: bool,
+    /// Transactions of ours that succeeded since the capture.
+    own_txns: u64,
+    /// Whether the commit transaction carried the added snapshots.
+    history_written: bool,
+    seconds: Seconds,
+    started: Instant,
+}
+
+impl<'a, S: Store> Run<'a, S> {
+    async fn new(
+        store: &'a S,
+        options: &'a MigrateOptions,
+        environment: &'a Environment,
+        fence: Fence<S>,
+        started: Instant,
+    ) -> Result<Self, Failure> {
+        let ledger = match Ledger::load(store, &options.root, &options.limits).await {
+            Ok(ledger) => ledger,
+            Err(failure) => {
+                fence.release().await;
+                return Err(failure);
+            }
+        };
+        Ok(Self {
+            store,
+            options,
+            environment,
+            fence,
+            backup: ledger.journal().and_then(|journal| journal.backup.clone()),
+            resumed: ledger.phase().is_some_and(|phase| phase != Phase::Done),
+            ledger,
+            prepared: None,
+            written: Written::Nothing,
+            verified: false,
+            own_txns: 0,
+            history_written: false,
+            seconds: Seconds::default(),
+            started,
+        })
+    }
+
+    fn around(&self) -> Surroundings<'a> {
+        Surroundings {
+            root: &self.options.root,
+            limits: &self.options.limits,
+            stop: &self.environment.stop,
+            observer: &*self.environment.observer,
+        }
+    }
+
+    fn error(&self, failure: Failure) -> EngineError {
+        EngineError {
+            failure: Box::new(failure),
+            written: self.written,
+            phase: self.ledger.phase(),
+            backup: self.backup.clone(),
+        }
+    }
+
+    async fn carry_out(&mut self) -> Result<MigrateReport, Failure> {
+        let mut machine = self.begin().await?;
+        loop {
+            if let Some(signal) = self.environment.stop.requested() {
+                return Err(Failure::Interrupted(signal));
+            }
+            let step = machine.step();
+            if step.is_before_cut_over()
+                && self.prepared.is_none()
+                && let Some(report) = self.prepare().await?
+            {
+                return Ok(report);
+            }
+            tracing::debug!(?step, "next step");
+            match step {
+                Step::FinishRestore => self.finish_restore().await?,
+                Step::RecordStaging => self.record_staging().await?,
+                Step::Stage => self.stage().await?,
+                Step::RecordStaged => self.record(Phase::Staged).await?,
+                Step::CheckStaged => self.check_staged().await?,
+                Step::Commit => self.commit().await?,
+                Step::WriteHistory => self.write_history().await?,
+                Step::Rewrite => self.rewrite().await?,
+                Step::RecordTidying => self.record(Phase::Tidying).await?,
+                Step::Tidy => self.tidy().await?,
+                Step::Verify => self.verify().await?,
+                Step::RecordDone => self.record_done().await?,
+                Step::Finished => break,
+            }
+            machine.completed();
+        }
+        Ok(self.report())
+    }
+
+    /// Chooses where to go on. A journal that says `done` over keys of 2.1 is left from a migration
+    /// that something else has undone: it counts for nothing.
+    async fn begin(&mut self) -> Result<Forward, Failure> {
+        let phase = self.ledger.phase();
+        if phase == Some(Phase::Done) {
+            let (root, limits) = (&self.options.root, &self.options.limits);
+            let found = layout::detect(self.store, root, limits, self.environment).await?;
+            if found.layout == Layout::V2_1 {
+                self.backup = None;
+                return Ok(Forward::from_journal(None));
+            }
+        }
+        if matches!(phase, Some(Phase::Committed | Phase::Tidying)) {
+            self.written = Written::CutOver;
+        }
+        Ok(Forward::from_journal(phase))
+    }
+
+    /// Reads, transforms, validates and backs up. Returns a report when there is nothing to do.
+    async fn prepare(&mut self) -> Result<Option<MigrateReport>, Failure> {
+        let staged = self.ledger.phase().is_some_and(Phase::is_before_commit);
+        let root = &self.options.root;
+        let filter = if staged { Filter::without_staged(root) } else { Filter::all(root) };
+        // A resumed run has its backup already; what it would save now is the same content.
+        let wanted = self.options.backup.as_ref().filter(|_| !staged || self.backup.is_none());
+        let options = self.options.transform_options();
+        let mut reading =
+            read_source(self.store, self.around(), (&filter, &options), wanted).await?;
+        self.seconds.read = reading.read_seconds;
+        self.seconds.transform = reading.transform_seconds;
+        match reading.layout {
+            // What an unfinished run staged stands beside a source that is whole.
+            layout if staged && layout != Layout::V2_1 => {
+                let plan = plan_of(&reading);
+                self.compare_with_journal(&plan)?;
+            }
+            Layout::V2_2 => return Ok(Some(already(self.backup.clone(), self.started))),
+            Layout::Empty => return Ok(Some(nothing_to_do(self.started))),
+            Layout::V2_1 | Layout::Mixed | Layout::Staged => {}
+        }
+        let plan = plan_of(&reading);
+        let bad = plan.findings.iter().any(Finding::is_error);
+        if bad {
+            return Err(Failure::Findings(Box::new(plan)));
+        }
+        self.compare_with_journal(&plan)?;
+        self.check_room(&reading, staged).await?;
+        self.confirm(&plan).await?;
+        if let Some(job) = reading.backup.take() {
+            let saving = Instant::now();
+            let summary = job.finish(reading.skipped_leased).await?;
+            self.seconds.backup = saving.elapsed().as_secs_f64();
+            self.backup = Some(reference(&summary));
+        }
+        let limits = &self.options.limits;
+        let source_keys =
+            census::source_keys(self.store, root, reading.revision, limits).await?;
+        self.prepared = Some(Prepared {
+            migration: Arc::new(reading.migration),
+            plan,
+            revision: reading.revision,
+            fingerprint: reading.fingerprint,
+            source_keys,
+        });
+        self.own_txns = 0;
+        Ok(None)
+    }
+
+    /// What an unfinished run staged has to be what would be staged now.
+    fn compare_with_journal(&self, plan: &PlanReport) -> Result<(), Failure> {
+        match self.ledger.journal() {
+            Some(journal)
+                if journal.phase.is_before_commit() && journal.plan_digest != plan.digest =>
+            {
+                Err(Failure::PlanChanged {
+                    recorded: journal.plan_digest.clone(),
+                    now: plan.digest.clone(),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn check_room(&self, reading: &Reading, staged: bool) -> Result<(), Failure> {
+        let migration = &reading.migration;
+        let needed = if staged {
+            // Most of it is there already.
+            (0, 0)
+        } else {
+            (migration.staged_count(), migration.staged_bytes())
+        };
+        let patience = self.options.limits.patience;
+        if let Some(warning) = room::check(self.store, patience, needed).await? {
+            self.environment.observer.note(&warning);
+        }
+        Ok(())
+    }
+
+    async fn confirm(&self, plan: &PlanReport) -> Result<(), Failure> {
+        let (observer, plan) = (Arc::clone(&self.environment.observer), plan.clone());
+        let yes = tokio::task::spawn_blocking(move || observer.confirm_migration(&plan))
+            .await
+            .map_err(|error| Failure::Worker(error.to_string()))?;
+        if yes { Ok(()) } else { Err(Failure::Declined) }
+    }
+
+    fn report(&self) -> MigrateReport {
+        let seconds =
+            Seconds { total: self.started.elapsed().as_secs_f64(), ..self.seconds };
+        if self.written == Written::Nothing && !self.resumed {
+            return MigrateReport { seconds, ..already(self.backup.clone(), self.started) };
+        }
+        MigrateReport {
+            outcome: MigrateOutcome::Migrated,
+            resumed: self.resumed,
+            plan: self.prepared.as_ref().map(|prepared| prepared.plan.clone()),
+            backup: self.backup.clone(),
+            verified: self.verified,
+            seconds,
+        }
+    }
+}
+
+/// The plan of a reading; a mixed layout is an error finding in it.
+pub(super) fn plan_of(reading: &Reading) -> PlanReport {
+    let mut plan = reading.migration.plan(reading.layout, reading.revision);
+    if reading.layout == Layout::Mixed {
+        plan.findings.push(layout::mixed_finding(&reading.evidence));
+        plan.findings.sort();
+    }
+    plan
+}

@@ -1,0 +1,177 @@
+//! The switch and what follows it. From the commit transaction on, 2.2 can start.
+
+use std::time::Instant;
+
+use crate::entry::Entry;
+use crate::journal::Phase;
+use crate::keys::{Family, KeyRange};
+use crate::store::capture::{Capture, PageLimits};
+use crate::store::{Compare, Op, Store, StoreErrorKind};
+use crate::transform::{Put, Remaining, leftover_ranges, remaining_after_commit};
+
+use super::super::deletion::bounded_deletes;
+use super::super::error::{Failure, Written, while_doing};
+use super::super::feed::feed;
+use super::super::limits::Limits;
+use super::super::writer::Writer;
+use super::super::restore::finish_interrupted;
+use super::Run;
+
+impl<S: Store> Run<'_, S> {
+    /// An undoing was interrupted: it is finished first, from the backup that the journal names.
+    pub(super) async fn finish_restore(&mut self) -> Result<(), Failure> {
+        self.written = Written::Restoring;
+        let around = self.around();
+        finish_interrupted(self.store, around, (&self.fence, &mut self.ledger)).await?;
+        self.written = Written::Nothing;
+        Ok(())
+    }
+
+    /// The one transaction: guards, what 2.2 must not see goes, the journal says `committed`. Snapshots
+    /// added to an old family go along where they fit.
+    pub(super) async fn commit(&mut self) -> Result<(), Failure> {
+        let started = Instant::now();
+        let prepared = self.prepared()?;
+        let revision = prepared.revision;
+        let removals: Vec<Op> =
+            prepared.migration.removals().iter().cloned().map(Op::Delete).collect();
+        let history: Vec<Op> = prepared.migration.history().iter().map(to_op).collect();
+        let limits = &self.options.limits;
+        let bytes: usize = removals.iter().chain(&history).map(Op::bytes).sum();
+        let room_for_journal = removals.len() + history.len() < limits.txn_ops_max;
+        let together = room_for_journal && bytes < limits.txn_bytes_max;
+        let attempts = [(together, true), (false, true), (false, false)];
+        for (index, (with_history, with_source)) in attempts.into_iter().enumerate() {
+            let mut ops = removals.clone();
+            if with_history {
+                ops.extend(history.iter().cloned());
+            }
+            // Every source key that the switch depends on has to be as it was read. A server that
+            // takes very few comparisons gets the guards alone; the staging check saw the rest.
+            let compares = if with_source { self.source_compares(revision) } else { Vec::new() };
+            let next = self.journal_in(Phase::Committed)?;
+            let by = (&self.fence, limits);
+            match self.ledger.advance(self.store, by, next, (compares, ops)).await {
+                Err(Failure::Store { source, .. })
+                    if index + 1 < attempts.len() && is_too_much(source.kind) => {}
+                outcome => {
+                    outcome?;
+                    self.history_written = with_history || history.is_empty();
+                    break;
+                }
+            }
+        }
+        self.own_txns += 1;
+        self.written = Written::CutOver;
+        self.seconds.write += started.elapsed().as_secs_f64();
+        Ok(())
+    }
+
+    /// The small families that decide what the switch removes and rewrites: none of their keys was
+    /// written since the capture.
+    fn source_compares(&self, revision: i64) -> Vec<Compare> {
+        let root = &self.options.root;
+        // `collection-alias/` sorts just before `collection/`: one range spans both.
+        let both = |alias: Family, collection: Family| {
+            let start = root.range_below(&alias.prefix()).start;
+            KeyRange::new(start, root.range_below(&collection.prefix()).end)
+        };
+        [
+            both(Family::LegacyAlias, Family::Collection),
+            both(Family::LegacyAliasSnapshot, Family::CollectionSnapshot),
+            root.range_below(&Family::QueryReplica.prefix()),
+            root.range_below(&Family::QueryCollection.prefix()),
+        ]
+        .map(|range| Compare::ChangedBefore(range, revision + 1))
+        .into()
+    }
+
+    /// Puts the snapshots added to an old family, unless the commit carried them.
+    pub(super) async fn write_history(&mut self) -> Result<(), Failure> {
+        if self.history_written {
+            return Ok(());
+        }
+        let ops = match &self.prepared {
+            Some(prepared) => prepared.migration.history().iter().map(to_op).collect(),
+            None => self.remaining().await?.history.iter().map(to_op).collect(),
+        };
+        self.write_few(ops).await
+    }
+
+    /// Rewrites collection records in place. A record is read embedded or split, as a whole, so every
+    /// state on the way is legal for 2.2.
+    pub(super) async fn rewrite(&mut self) -> Result<(), Failure> {
+        let ops = match &self.prepared {
+            Some(prepared) => prepared.migration.rewrites().iter().map(to_op).collect(),
+            None => {
+                let remaining = self.remaining().await?;
+                let removals = remaining.removals.iter().cloned().map(Op::Delete);
+                remaining.rewrites.iter().map(to_op).chain(removals).collect()
+            }
+        };
+        self.write_few(ops).await
+    }
+
+    async fn write_few(&mut self, ops: Vec<Op>) -> Result<(), Failure> {
+        if ops.is_empty() {
+            return Ok(());
+        }
+        let started = Instant::now();
+        let observer = &*self.environment.observer;
+        observer.phase_started("rewrite", u64::try_from(ops.len()).ok());
+        let tally = self.writer().write_all(ops).await;
+        observer.phase_finished();
+        self.seconds.write += started.elapsed().as_secs_f64();
+        self.own_txns += tally?.txns;
+        Ok(())
+    }
+
+    /// What an interrupted run left to be rewritten: seen from the records as they stand.
+    async fn remaining(&self) -> Result<Remaining, Failure> {
+        let root = &self.options.root;
+        let journal =
+            self.ledger.journal().ok_or_else(|| Failure::Worker("there is no journal".into()))?;
+        let form = journal.collection_form.parse().map_err(Failure::Form)?;
+        let on_broken = journal.on_broken_record.parse().map_err(Failure::Form)?;
+        let mut entries: Vec<Entry> = Vec::new();
+        for family in [Family::Collection, Family::CollectionSnapshot] {
+            let range = root.range_below(&family.prefix());
+            let mut capture =
+                Capture::new(self.store.clone(), range, None, PageLimits::default());
+            while let Some(page) =
+                capture.next_page().await.map_err(while_doing("reading the collections"))?
+            {
+                entries.extend(page);
+            }
+        }
+        Ok(remaining_after_commit(root, form, on_broken, &entries))
+    }
+
+    /// Deletes the families that nobody reads any more, in bounded ranges.
+    pub(super) async fn tidy(&mut self) -> Result<(), Failure> {
+        let started = Instant::now();
+        let ranges = leftover_ranges(&self.options.root);
+        let limits = self.options.limits;
+        let deletes = bounded_deletes(self.store, &ranges, &limits).await?;
+        let observer = &*self.environment.observer;
+        observer.phase_started("tidy", u64::try_from(deletes.len()).ok());
+        // One range a transaction: the server stays responsive to others.
+        let one_by_one = Limits { txn_ops_max: 1, ..limits };
+        let stop = &self.environment.stop;
+        let writer = Writer::new(self.store, &self.fence, one_by_one, stop, observer);
+        let chunks = feed(move |sink| deletes.into_iter().try_for_each(|op| sink.push(Ok(op))));
+        let tally = writer.run(chunks).await;
+        observer.phase_finished();
+        self.seconds.write += started.elapsed().as_secs_f64();
+        self.own_txns += tally?.txns;
+        Ok(())
+    }
+}
+
+fn to_op(put: &Put) -> Op {
+    Op::put(put.key.clone(), put.value.clone())
+}
+
+fn is_too_much(kind: StoreErrorKind) -> bool {
+    matches!(kind, StoreErrorKind::TooManyOps | StoreErrorKind::TooLarge)
+}

@@ -1,0 +1,212 @@
+//! Before the switch: everything new is put beside the old layout, which stays whole.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use tokio::sync::mpsc::Receiver;
+
+use crate::entry::Entry;
+use crate::journal::{Counts, FORMAT, Journal, Phase};
+use crate::store::{Op, Store};
+use crate::transform::{Migration, Put, new_family_ranges};
+
+use super::super::difference::{Actual, Collector, Difference, compare};
+use super::super::error::{Failure, Written};
+use super::super::feed::feed;
+use super::super::fingerprint::{Filter, changed_since};
+use super::super::source::newest_revision;
+use super::super::writer::Writer;
+use super::{Prepared, Run};
+
+impl<S: Store> Run<'_, S> {
+    pub(super) fn prepared(&self) -> Result<&Prepared, Failure> {
+        self.prepared.as_ref().ok_or_else(|| Failure::Worker("the source was not read".to_owned()))
+    }
+
+    pub(super) fn writer(&self) -> Writer<'_, S> {
+        Writer::new(
+            self.store,
+            &self.fence,
+            self.options.limits,
+            &self.environment.stop,
+            &*self.environment.observer,
+        )
+    }
+
+    pub(super) async fn record_staging(&mut self) -> Result<(), Failure> {
+        let options = self.options;
+        let prepared = self.prepared()?;
+        let now = now();
+        let journal = Journal {
+            format: FORMAT,
+            run: run_id(),
+            phase: Phase::Staging,
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            source_version: options.source_version.as_ref().map(ToString::to_string),
+            target_version: Some(options.target_version.to_string()),
+            collection_form: options.form.to_string(),
+            on_broken_record: options.on_broken_record.to_string(),
+            plan_digest: prepared.plan.digest.clone(),
+            capture_revision: prepared.revision,
+            counts: Counts {
+                put: prepared.plan.put,
+                rewrite: prepared.plan.rewrite,
+                delete: prepared.plan.delete,
+            },
+            backup: self.backup.clone(),
+            keys_when_done: 0,
+            started_at: now.clone(),
+            updated_at: now,
+        };
+        self.advance(journal).await?;
+        self.written = Written::Staged;
+        Ok(())
+    }
+
+    /// Writes the journal with another phase.
+    pub(super) async fn record(&mut self, phase: Phase) -> Result<(), Failure> {
+        let next = self.journal_in(phase)?;
+        self.advance(next).await
+    }
+
+    /// The journal as it will stand in another phase.
+    pub(super) fn journal_in(&self, phase: Phase) -> Result<Journal, Failure> {
+        let journal = self.ledger.journal().cloned();
+        let journal = journal.ok_or_else(|| Failure::Worker("there is no journal".to_owned()))?;
+        Ok(Journal {
+            phase,
+            updated_at: now(),
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            backup: self.backup.clone(),
+            ..journal
+        })
+    }
+
+    async fn advance(&mut self, next: Journal) -> Result<(), Failure> {
+        let by = (&self.fence, &self.options.limits);
+        self.ledger.advance(self.store, by, next, (Vec::new(), Vec::new())).await?;
+        self.own_txns += 1;
+        Ok(())
+    }
+
+    /// Puts all new keys; where an earlier run has put some, only what is missing.
+    pub(super) async fn stage(&mut self) -> Result<(), Failure> {
+        let started = Instant::now();
+        self.written = Written::Staged;
+        let prepared = self.prepared()?;
+        let migration = Arc::clone(&prepared.migration);
+        let ops = if self.resumed {
+            let missing = self.missing(&migration).await?;
+            into_ops(missing)
+        } else {
+            staged(migration, |put| Op::put(put.key, put.value))
+        };
+        let observer = &*self.environment.observer;
+        observer.phase_started("stage", Some(prepared.migration.staged_count()));
+        let tally = self.writer().run(ops).await;
+        observer.phase_finished();
+        self.seconds.write += started.elapsed().as_secs_f64();
+        self.own_txns += tally?.txns;
+        Ok(())
+    }
+
+    /// Entries of the plan that are not, or not rightly, in the new families.
+    async fn missing(&self, migration: &Arc<Migration>) -> Result<Vec<Entry>, Failure> {
+        let mut missing = Vec::new();
+        self.compare_staged(migration, |difference| {
+            match difference {
+                Difference::Missing(entry) | Difference::Different(entry) => missing.push(entry),
+                Difference::Extra(_) | Difference::Same(_) | Difference::Ignored(_) => {}
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(missing)
+    }
+
+    pub(super) async fn compare_staged(
+        &self,
+        migration: &Arc<Migration>,
+        visit: impl FnMut(Difference) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let (root, limits) = (&self.options.root, &self.options.limits);
+        let revision = newest_revision(self.store, root, limits).await?;
+        let actual = Actual {
+            store: self.store,
+            ranges: new_family_ranges(root),
+            revision,
+            ignore: &|entry| entry.lease != 0,
+        };
+        let expected = staged(Arc::clone(migration), |put| Entry::new(put.key, put.value));
+        compare(expected, actual, &*self.environment.observer, visit).await
+    }
+
+    /// Reads the new families back and compares them with the plan, then makes sure that no source
+    /// key changed since the capture.
+    pub(super) async fn check_staged(&mut self) -> Result<(), Failure> {
+        let started = Instant::now();
+        let observer = &*self.environment.observer;
+        let prepared = self.prepared()?;
+        observer.phase_started("check", Some(prepared.migration.staged_count()));
+        let mut collector = Collector::default();
+        self.compare_staged(&prepared.migration, |difference| {
+            collector.add(&difference);
+            Ok(())
+        })
+        .await?;
+        observer.phase_finished();
+        let report = collector.report();
+        if !report.ok {
+            return Err(Failure::StagedDiffers(Box::new(report)));
+        }
+        let outcome = self.check_source_unchanged(prepared).await;
+        self.seconds.verify += started.elapsed().as_secs_f64();
+        outcome
+    }
+
+    /// Every write moves etcd's revision by one. Has it moved just by our own transactions, nobody
+    /// else wrote; else the source's keys are read again and compared.
+    async fn check_source_unchanged(&self, prepared: &Prepared) -> Result<(), Failure> {
+        let (root, limits) = (&self.options.root, &self.options.limits);
+        let now = newest_revision(self.store, root, limits).await?;
+        if i64::try_from(self.own_txns).is_ok_and(|own| prepared.revision + own == now) {
+            return Ok(());
+        }
+        let filter = Filter::without_staged(root);
+        let before = (&prepared.fingerprint, prepared.revision);
+        match changed_since(self.store, &filter, before, limits.patience).await? {
+            None => Ok(()),
+            Some(what) => Err(Failure::SourceChanged { revision: prepared.revision, what }),
+        }
+    }
+}
+
+/// The new keys in ascending order, encoded on a blocking thread while requests are in flight.
+pub(super) fn staged<T: Send + 'static>(
+    migration: Arc<Migration>,
+    make: impl Fn(Put) -> T + Send + 'static,
+) -> Receiver<Result<Vec<T>, Failure>> {
+    feed(move |sink| {
+        for put in migration.staged() {
+            sink.push(Ok(make(put)))?;
+        }
+        Ok(())
+    })
+}
+
+fn into_ops(entries: Vec<Entry>) -> Receiver<Result<Vec<Op>, Failure>> {
+    feed(move |sink| {
+        entries.into_iter().try_for_each(|entry| sink.push(Ok(Op::put(entry.key, entry.value))))
+    })
+}
+
+/// The current time, RFC 3339, in seconds.
+pub(super) fn now() -> String {
+    humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
+}
+
+/// Tells runs apart in the journal.
+fn run_id() -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    format!("{:x}-{:x}", now.as_nanos(), std::process::id())
+}

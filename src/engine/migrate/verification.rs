@@ -1,0 +1,140 @@
+//! After the writing: read everything back and compare, then say `done`.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::entry::Entry;
+use crate::finding::Finding;
+use crate::journal::{Journal, Phase};
+use crate::keys::{Family, KeyRange};
+use crate::store::{RangeRequest, Store};
+use crate::transform::leftover_ranges;
+
+use super::super::census;
+use super::super::difference::{Actual, Collector, Difference, compare};
+use super::super::error::{Failure, while_doing};
+use super::super::feed::feed;
+use super::super::patience::read;
+use super::super::source::newest_revision;
+use super::super::verify::{Expectation, verify_against};
+use super::Run;
+
+impl<S: Store> Run<'_, S> {
+    /// Reads the result back. A run that made the whole plan compares with it, key by key; one that
+    /// came back after the switch compares with the backup where that is at hand, else it checks that
+    /// the layout is consistent in itself.
+    pub(super) async fn verify(&mut self) -> Result<(), Failure> {
+        let started = Instant::now();
+        let observer = &*self.environment.observer;
+        observer.phase_started("verify", None);
+        let report = if self.prepared.is_some() {
+            self.compare_with_plan().await
+        } else {
+            let expectation = self.expectation();
+            verify_against(self.store, self.around(), expectation).await
+        };
+        observer.phase_finished();
+        self.seconds.verify += started.elapsed().as_secs_f64();
+        let report = report?;
+        if !report.ok {
+            return Err(Failure::Verification(Box::new(report)));
+        }
+        self.verified = true;
+        Ok(())
+    }
+
+    fn expectation(&self) -> Expectation {
+        let backup = self.backup.as_ref().map(|backup| backup.path.clone().into());
+        Expectation { backup, options: None, backup_is_optional: true }
+    }
+
+    async fn compare_with_plan(&self) -> Result<crate::report::VerifyReport, Failure> {
+        let prepared = self.prepared()?;
+        let (root, limits) = (&self.options.root, &self.options.limits);
+        let mut collector = Collector::default();
+        self.compare_staged(&prepared.migration, |difference| {
+            collector.add(&difference);
+            Ok(())
+        })
+        .await?;
+        let revision = newest_revision(self.store, root, limits).await?;
+        self.compare_collections(revision, &mut collector).await?;
+        let gone = prepared.migration.removals().iter().cloned().chain(leftover_ranges(root));
+        for range in gone {
+            self.expect_empty(range, &mut collector).await?;
+        }
+        self.expect_count(revision, &mut collector).await?;
+        Ok(collector.report())
+    }
+
+    /// Every rewritten or added record of the old collection families has its new value. Other keys
+    /// there (tombstones) are not compared.
+    async fn compare_collections(
+        &self,
+        revision: i64,
+        collector: &mut Collector,
+    ) -> Result<(), Failure> {
+        let prepared = self.prepared()?;
+        let root = &self.options.root;
+        let migration = Arc::clone(&prepared.migration);
+        let expected = feed(move |sink| {
+            let mut puts: Vec<_> =
+                migration.rewrites().iter().chain(migration.history()).collect();
+            puts.sort_by(|left, right| left.key.cmp(&right.key));
+            puts.into_iter()
+                .try_for_each(|put| sink.push(Ok(Entry::new(put.key.clone(), put.value.clone()))))
+        });
+        let ranges = [Family::Collection, Family::CollectionSnapshot]
+            .map(|family| root.range_below(&family.prefix()));
+        let actual =
+            Actual { store: self.store, ranges: ranges.into(), revision, ignore: &|_| false };
+        let observer = &*self.environment.observer;
+        compare(expected, actual, observer, |difference| {
+            if !matches!(difference, Difference::Extra(_)) {
+                collector.add(&difference);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn expect_empty(
+        &self,
+        range: KeyRange,
+        collector: &mut Collector,
+    ) -> Result<(), Failure> {
+        let request = RangeRequest::new(range).keys_only().limit(1);
+        let response = read(self.store, self.options.limits.patience, request)
+            .await
+            .map_err(while_doing("reading back"))?;
+        for entry in response.entries {
+            collector.add(&Difference::Extra(entry));
+        }
+        Ok(())
+    }
+
+    /// What the plan does not touch is still there: as many keys as it says.
+    async fn expect_count(&self, revision: i64, collector: &mut Collector) -> Result<(), Failure> {
+        let prepared = self.prepared()?;
+        let (root, limits) = (&self.options.root, &self.options.limits);
+        let expected = (prepared.source_keys + prepared.plan.put).checked_sub(prepared.plan.delete);
+        let found = census::keys(self.store, root, revision, limits).await?;
+        if Some(found) != expected {
+            let message = format!(
+                "{found} keys are there, where {} were read, {} put and {} deleted",
+                prepared.source_keys, prepared.plan.put, prepared.plan.delete
+            );
+            collector.push(Finding::error("key-count", root.meta_root().as_bytes(), message));
+        }
+        Ok(())
+    }
+
+    pub(super) async fn record_done(&mut self) -> Result<(), Failure> {
+        let (root, limits) = (&self.options.root, &self.options.limits);
+        let revision = newest_revision(self.store, root, limits).await?;
+        let keys_when_done = census::keys(self.store, root, revision, limits).await?;
+        let next = Journal { keys_when_done, ..self.journal_in(Phase::Done)? };
+        let by = (&self.fence, &self.options.limits);
+        self.ledger.advance(self.store, by, next, (Vec::new(), Vec::new())).await
+    }
+}

@@ -1,0 +1,215 @@
+//! The way back: putting the meta root to what a backup holds.
+//!
+//! The whole backup is opened, checked and decoded first. Then the difference is taken; `restoring` is
+//! recorded; puts come first, deletes last; all is read back and compared; the journal goes. Stopped
+//! anywhere, the same command finishes it.
+
+use std::path::PathBuf;
+
+use crate::backup::Backup;
+use crate::journal::{Journal, Phase};
+use crate::keys::MetaRoot;
+use crate::protocol::{Backward, backward};
+use crate::report::{BackupRef, RestoreOutcome, RestoreReport};
+use crate::store::Store;
+
+use super::error::{EngineError, Failure, Written};
+use super::fence::{Fence, Waits};
+use super::ledger::Ledger;
+use super::limits::Limits;
+use super::source::Surroundings;
+use super::{Environment, sessions};
+
+mod discard;
+mod image;
+mod loss;
+mod put_back;
+
+use put_back::{PutBack, Source};
+
+/// Which command asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Undo the migration that the journal records; what was only staged needs no backup.
+    Rollback,
+    /// Put any backup back.
+    Restore,
+}
+
+/// What to put back, and how.
+#[derive(Debug, Clone)]
+pub struct RestoreOptions {
+    /// The root to restore to.
+    pub root: MetaRoot,
+    /// Which command asks.
+    pub way: Way,
+    /// The backup; `None` takes the one that the journal names.
+    pub backup: Option<PathBuf>,
+    /// Whether a backup of another meta root is welcome; its keys are moved to `root`.
+    pub any_root: bool,
+    /// Leave keys alone that the backup does not hold.
+    pub keep_extra: bool,
+    /// Go on although the metadata changed after the migration was finished.
+    pub accept_loss: bool,
+    /// Only take the difference; nothing is written, not even the lock.
+    pub dry_run: bool,
+    /// How long to wait for sessions and the lock.
+    pub waits: Waits,
+    /// Every other limit.
+    pub limits: Limits,
+}
+
+/// Rolls a migration back or restores a backup.
+///
+/// # Errors
+/// [`EngineError`] says whether writing had begun.
+pub async fn restore<S: Store>(
+    store: &S,
+    options: &RestoreOptions,
+    environment: &Environment,
+) -> Result<RestoreReport, EngineError> {
+    let mut run = Run { store, options, environment, written: Written::Nothing, phase: None, backup: None };
+    let outcome = if options.dry_run { run.look().await } else { run.act().await };
+    outcome.map_err(|failure| EngineError {
+        failure: Box::new(failure),
+        written: run.written,
+        phase: run.phase,
+        backup: run.backup,
+    })
+}
+
+/// Finishes a restore that was interrupted, from the backup that the journal names.
+pub(super) async fn finish_interrupted<S: Store>(
+    store: &S,
+    around: Surroundings<'_>,
+    (fence, ledger): (&Fence<S>, &mut Ledger),
+) -> Result<(), Failure> {
+    let backup = ledger.journal().and_then(|journal| journal.backup.clone());
+    let path = PathBuf::from(&backup.as_ref().ok_or(Failure::NoBackup)?.path);
+    let source = Source::new(image::open(path, around.root, true).await?, false);
+    let difference = source.difference(store, around).await?;
+    let mut written = Written::Restoring;
+    let mut putting =
+        PutBack { store, around, fence, ledger, backup, written: &mut written };
+    putting.run(source, difference).await.map(|_| ())
+}
+
+struct Run<'a, S: Store> {
+    store: &'a S,
+    options: &'a RestoreOptions,
+    environment: &'a Environment,
+    written: Written,
+    phase: Option<Phase>,
+    backup: Option<BackupRef>,
+}
+
+impl<'a, S: Store> Run<'a, S> {
+    fn around(&self) -> Surroundings<'a> {
+        Surroundings {
+            root: &self.options.root,
+            limits: &self.options.limits,
+            stop: &self.environment.stop,
+            observer: &*self.environment.observer,
+        }
+    }
+
+    /// The difference, without lock and without a write.
+    async fn look(&mut self) -> Result<RestoreReport, Failure> {
+        let ledger = self.load().await?;
+        if self.discards(&ledger) {
+            return discard::count(self.store, self.around()).await;
+        }
+        let backup = self.open(&ledger).await?;
+        let source = Source::new(backup, self.options.keep_extra);
+        let difference = source.difference(self.store, self.around()).await?;
+        Ok(difference.report(false))
+    }
+
+    async fn act(&mut self) -> Result<RestoreReport, Failure> {
+        let (stop, observer) = (&self.environment.stop, &*self.environment.observer);
+        let (root, limits, waits) = (&self.options.root, &self.options.limits, self.options.waits);
+        let wait = (waits.sessions, limits.patience);
+        sessions::wait_until_gone(self.store, root, wait, stop, observer).await?;
+        let fence =
+            Fence::acquire(self.store, root, waits.lock, limits, stop, observer).await?;
+        let outcome = self.act_under(&fence).await;
+        fence.release().await;
+        outcome
+    }
+
+    async fn act_under(&mut self, fence: &Fence<S>) -> Result<RestoreReport, Failure> {
+        let (sessions, _) =
+            sessions::list(self.store, &self.options.root, self.options.limits.patience)
+                .await
+                .map_err(super::error::while_doing("reading the sessions"))?;
+        if !sessions.is_empty() {
+            return Err(Failure::Sessions(sessions));
+        }
+        let mut ledger = self.load().await?;
+        if self.discards(&ledger) {
+            let difference = discard::count(self.store, self.around()).await?;
+            self.confirm(&difference).await?;
+            self.written = Written::Staged;
+            return discard::discard(self.store, self.around(), (fence, &mut ledger)).await;
+        }
+        let backup = self.open(&ledger).await?;
+        if ledger.phase() == Some(Phase::Done) && !self.options.accept_loss {
+            loss::check(self.store, self.around(), &ledger).await?;
+        }
+        let source = Source::new(backup, self.options.keep_extra);
+        let difference = source.difference(self.store, self.around()).await?;
+        let planned = difference.report(false);
+        if planned.outcome == RestoreOutcome::Unchanged {
+            if ledger.phase().is_some() {
+                ledger.clear(self.store, (fence, &self.options.limits)).await?;
+            }
+            return Ok(RestoreReport { verified: true, ..planned });
+        }
+        self.confirm(&planned).await?;
+        let mut putting = PutBack {
+            store: self.store,
+            around: self.around(),
+            fence,
+            ledger: &mut ledger,
+            backup: self.backup.clone(),
+            written: &mut self.written,
+        };
+        let outcome = putting.run(source, difference).await;
+        self.phase = ledger.phase();
+        outcome
+    }
+
+    async fn load(&mut self) -> Result<Ledger, Failure> {
+        let ledger = Ledger::load(self.store, &self.options.root, &self.options.limits).await?;
+        self.phase = ledger.phase();
+        self.backup = ledger.journal().and_then(|journal| journal.backup.clone());
+        Ok(ledger)
+    }
+
+    fn discards(&self, ledger: &Ledger) -> bool {
+        self.options.way == Way::Rollback
+            && ledger.phase().is_some()
+            && backward(ledger.phase()) == Backward::DiscardStaged
+    }
+
+    /// Opens the backup that was named, else the one in the journal; all of it is checked.
+    async fn open(&mut self, ledger: &Ledger) -> Result<Backup, Failure> {
+        let path = match (&self.options.backup, ledger.journal()) {
+            (Some(path), _) => path.clone(),
+            (None, Some(Journal { backup: Some(backup), .. })) => backup.path.clone().into(),
+            (None, Some(_) | None) => return Err(Failure::NoBackup),
+        };
+        let backup = image::open(path.clone(), &self.options.root, self.options.any_root).await?;
+        self.backup = Some(image::reference(&backup, &path));
+        Ok(backup)
+    }
+
+    async fn confirm(&self, difference: &RestoreReport) -> Result<(), Failure> {
+        let observer = std::sync::Arc::clone(&self.environment.observer);
+        let difference = difference.clone();
+        let yes = tokio::task::spawn_blocking(move || observer.confirm_restore(&difference))
+            .await
+            .map_err(|error| Failure::Worker(error.to_string()))?;
+        if yes { Ok(()) } else { Err(Failure::Declined) }
+    }
+}

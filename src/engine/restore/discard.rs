@@ -1,0 +1,65 @@
+//! Undoing a migration that has only staged: the old layout stands whole, so the new keys just go.
+
+use crate::journal::{Journal, Phase};
+use crate::report::{RestoreOutcome, RestoreReport};
+use crate::store::{RangeRequest, Store};
+use crate::transform::new_family_ranges;
+
+use super::super::deletion::bounded_deletes;
+use super::super::error::{Failure, while_doing};
+use super::super::fence::Fence;
+use super::super::ledger::Ledger;
+use super::super::limits::Limits;
+use super::super::patience::read;
+use super::super::source::Surroundings;
+use super::super::writer::Writer;
+
+/// How many keys would go.
+pub(super) async fn count<S: Store>(
+    store: &S,
+    around: Surroundings<'_>,
+) -> Result<RestoreReport, Failure> {
+    let mut keys = 0;
+    for range in new_family_ranges(around.root) {
+        let request = RangeRequest::new(range).count_only();
+        let response = read(store, around.limits.patience, request)
+            .await
+            .map_err(while_doing("counting the staged keys"))?;
+        keys += u64::try_from(response.count).unwrap_or(0);
+    }
+    Ok(RestoreReport {
+        outcome: RestoreOutcome::Restored,
+        put: 0,
+        delete: keys,
+        kept: 0,
+        verified: false,
+    })
+}
+
+/// Deletes what was staged, then the journal.
+pub(super) async fn discard<S: Store>(
+    store: &S,
+    around: Surroundings<'_>,
+    (fence, ledger): (&Fence<S>, &mut Ledger),
+) -> Result<RestoreReport, Failure> {
+    let planned = count(store, around).await?;
+    let by = (fence, around.limits);
+    // From `staged` a run would go straight to its last check; what is half deleted is `staging`.
+    if let Some(journal) = ledger.journal().filter(|journal| journal.phase == Phase::Staged) {
+        let next = Journal { phase: Phase::Staging, ..journal.clone() };
+        ledger.advance(store, by, next, (Vec::new(), Vec::new())).await?;
+    }
+    let deletes = bounded_deletes(store, &new_family_ranges(around.root), around.limits).await?;
+    let one_by_one = Limits { txn_ops_max: 1, ..*around.limits };
+    around.observer.phase_started("discard", Some(planned.delete));
+    let writer = Writer::new(store, fence, one_by_one, around.stop, around.observer);
+    let written = writer.write_all(deletes).await;
+    around.observer.phase_finished();
+    written?;
+    let left = count(store, around).await?.delete;
+    if left != 0 {
+        return Err(Failure::Worker(format!("{left} staged keys are left")));
+    }
+    ledger.clear(store, by).await?;
+    Ok(RestoreReport { verified: true, ..planned })
+}

@@ -1,0 +1,225 @@
+//! Putting a backup back: the difference first, then puts, then deletes, then the comparison.
+
+use std::sync::Arc;
+
+use crate::backup::Backup;
+use crate::journal::{Counts, FORMAT, Journal, Phase};
+use crate::keys::KeyRange;
+use crate::report::{BackupRef, RestoreOutcome, RestoreReport};
+use crate::store::{Op, RangeRequest, Store};
+
+use super::super::deletion::Runs;
+use super::super::difference::{Actual, Collector, Difference, compare};
+use super::super::error::{Failure, Written, while_doing};
+use super::super::fence::Fence;
+use super::super::ledger::Ledger;
+use super::super::limits::Limits;
+use super::super::patience::read;
+use super::super::source::{Surroundings, newest_revision};
+use super::super::writer::Writer;
+use super::image::Image;
+
+/// A backup that was opened and checked.
+pub(super) struct Source {
+    backup: Arc<Backup>,
+    keep_extra: bool,
+}
+
+/// What a backup and etcd do not have in common.
+pub(super) struct Gap {
+    image: Image,
+    /// Positions in the image of the entries to put, ascending.
+    puts: Vec<u64>,
+    deletes: Vec<KeyRange>,
+    deleted_keys: u64,
+    kept: u64,
+}
+
+impl Gap {
+    /// The counts, as a report.
+    pub(super) fn report(&self, verified: bool) -> RestoreReport {
+        let put = u64::try_from(self.puts.len()).unwrap_or(u64::MAX);
+        let unchanged = put == 0 && self.deleted_keys == 0;
+        RestoreReport {
+            outcome: if unchanged { RestoreOutcome::Unchanged } else { RestoreOutcome::Restored },
+            put,
+            delete: self.deleted_keys,
+            kept: self.kept,
+            verified,
+        }
+    }
+}
+
+impl Source {
+    pub(super) fn new(backup: Backup, keep_extra: bool) -> Self {
+        Self { backup: Arc::new(backup), keep_extra }
+    }
+
+    /// Merges the backup with what is in etcd. Of the entries to put only their positions are kept.
+    pub(super) async fn difference<S: Store>(
+        &self,
+        store: &S,
+        around: Surroundings<'_>,
+    ) -> Result<Gap, Failure> {
+        let image = self.image(store, around).await?;
+        let mut puts = Vec::new();
+        let (mut runs, mut deleted_keys, mut kept) = (Runs::default(), 0, 0);
+        let mut position = 0;
+        self.walk(store, around, &image, |difference| {
+            match difference {
+                Difference::Missing(_) => {
+                    puts.push(position);
+                    position += 1;
+                }
+                Difference::Different(_) => {
+                    puts.push(position);
+                    position += 1;
+                    runs.keep();
+                }
+                Difference::Same(_) => {
+                    position += 1;
+                    runs.keep();
+                }
+                Difference::Extra(_) if self.keep_extra => {
+                    kept += 1;
+                    runs.keep();
+                }
+                Difference::Extra(entry) => {
+                    deleted_keys += 1;
+                    runs.delete(&entry.key, around.limits.delete_keys_max);
+                }
+                Difference::Ignored(_) => runs.keep(),
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(Gap { image, puts, deletes: runs.into_ranges(), deleted_keys, kept })
+    }
+
+    /// The server id counter belongs to the image only where etcd has none.
+    async fn image<S: Store>(
+        &self,
+        store: &S,
+        around: Surroundings<'_>,
+    ) -> Result<Image, Failure> {
+        let request = RangeRequest::key(around.root.session_id_key());
+        let response = read(store, around.limits.patience, request)
+            .await
+            .map_err(while_doing("reading the server id counter"))?;
+        let missing = response.entries.is_empty();
+        Ok(Image::new(Arc::clone(&self.backup), around.root, missing))
+    }
+
+    async fn walk<S: Store>(
+        &self,
+        store: &S,
+        around: Surroundings<'_>,
+        image: &Image,
+        visit: impl FnMut(Difference) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        around.observer.phase_started("compare", Some(self.backup.summary().entries));
+        let revision = newest_revision(store, around.root, around.limits).await?;
+        let actual = Actual {
+            store,
+            ranges: vec![around.root.range()],
+            revision,
+            ignore: &|entry| image.ignores(entry),
+        };
+        let expected = image.stream(|_, entry| Some(entry));
+        let outcome = compare(expected, actual, around.observer, visit).await;
+        around.observer.phase_finished();
+        outcome
+    }
+}
+
+/// The writing half.
+pub(super) struct PutBack<'a, S: Store> {
+    pub(super) store: &'a S,
+    pub(super) around: Surroundings<'a>,
+    pub(super) fence: &'a Fence<S>,
+    pub(super) ledger: &'a mut Ledger,
+    pub(super) backup: Option<BackupRef>,
+    pub(super) written: &'a mut Written,
+}
+
+impl<S: Store> PutBack<'_, S> {
+    /// Records `restoring`, puts, deletes, compares, drops the journal.
+    pub(super) async fn run(
+        &mut self,
+        source: Source,
+        gap: Gap,
+    ) -> Result<RestoreReport, Failure> {
+        let report = gap.report(true);
+        let by = (self.fence, self.around.limits);
+        let next = self.restoring();
+        self.ledger.advance(self.store, by, next, (Vec::new(), Vec::new())).await?;
+        *self.written = Written::Restoring;
+        let observer = self.around.observer;
+        observer.phase_started("put", Some(report.put));
+        let Gap { image, puts, deletes, .. } = gap;
+        let mut wanted = puts.into_iter().peekable();
+        let ops = image.stream(move |index, entry| {
+            wanted.next_if_eq(&index).map(|_| Op::put(entry.key, entry.value))
+        });
+        let outcome = self.writer(*self.around.limits).run(ops).await;
+        observer.phase_finished();
+        outcome?;
+        observer.phase_started("delete", Some(report.delete));
+        let one_by_one = Limits { txn_ops_max: 1, ..*self.around.limits };
+        let deletes = deletes.into_iter().map(Op::Delete).collect();
+        let outcome = self.writer(one_by_one).write_all(deletes).await;
+        observer.phase_finished();
+        outcome?;
+        self.compare(&source, &image).await?;
+        self.ledger.clear(self.store, by).await?;
+        Ok(report)
+    }
+
+    fn writer(&self, limits: Limits) -> Writer<'_, S> {
+        Writer::new(self.store, self.fence, limits, self.around.stop, self.around.observer)
+    }
+
+    /// The image was made while the counter was missing or not; now it is there either way.
+    async fn compare(&self, source: &Source, image: &Image) -> Result<(), Failure> {
+        let mut collector = Collector::default();
+        source
+            .walk(self.store, self.around, image, |difference| {
+                if !(source.keep_extra && matches!(difference, Difference::Extra(_))) {
+                    collector.add(&difference);
+                }
+                Ok(())
+            })
+            .await?;
+        let report = collector.report();
+        if report.ok { Ok(()) } else { Err(Failure::Verification(Box::new(report))) }
+    }
+
+    /// The journal while a backup is put back. What a migration recorded stays in it.
+    fn restoring(&self) -> Journal {
+        let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
+        let base = self.ledger.journal().cloned().unwrap_or_else(|| Journal {
+            format: FORMAT,
+            run: String::new(),
+            phase: Phase::Restoring,
+            tool_version: String::new(),
+            source_version: None,
+            target_version: None,
+            collection_form: String::new(),
+            on_broken_record: String::new(),
+            plan_digest: String::new(),
+            capture_revision: 0,
+            counts: Counts::default(),
+            backup: None,
+            keys_when_done: 0,
+            started_at: now.clone(),
+            updated_at: String::new(),
+        });
+        Journal {
+            phase: Phase::Restoring,
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            backup: self.backup.clone(),
+            updated_at: now,
+            ..base
+        }
+    }
+}

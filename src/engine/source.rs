@@ -1,0 +1,162 @@
+//! Reading the source: one capture at one revision feeds the transform and the backup at once.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::mpsc::{Sender, channel};
+use tokio::task::JoinHandle;
+
+use crate::entry::Entry;
+use crate::keys::MetaRoot;
+use crate::report::Layout;
+use crate::store::capture::{Capture, PageLimits};
+use crate::store::{RangeRequest, Store, StoreErrorKind};
+use crate::transform::{Migration, Options, Source};
+
+use super::backup_job::{BackupJob, BackupTarget};
+use super::error::{Failure, while_doing};
+use super::fingerprint::{Filter, Fingerprint};
+use super::limits::Limits;
+use super::observer::Observer;
+use super::patience::read;
+use super::stop::Stop;
+
+/// What the run works with.
+#[derive(Clone, Copy)]
+pub(super) struct Surroundings<'a> {
+    pub(super) root: &'a MetaRoot,
+    pub(super) limits: &'a Limits,
+    pub(super) stop: &'a Stop,
+    pub(super) observer: &'a dyn Observer,
+}
+
+/// The source as it was read.
+pub(super) struct Reading {
+    pub(super) migration: Migration,
+    pub(super) layout: Layout,
+    pub(super) evidence: Vec<String>,
+    pub(super) revision: i64,
+    pub(super) fingerprint: Fingerprint,
+    pub(super) skipped_leased: u64,
+    /// The backup, written but not yet finished.
+    pub(super) backup: Option<BackupJob>,
+    pub(super) read_seconds: f64,
+    pub(super) transform_seconds: f64,
+}
+
+/// Reads the source and transforms it, starting again at a newer revision when etcd compacts the one
+/// being read.
+pub(super) async fn read_source<S: Store>(
+    store: &S,
+    around: Surroundings<'_>,
+    (filter, options): (&Filter, &Options),
+    backup: Option<&BackupTarget>,
+) -> Result<Reading, Failure> {
+    let mut attempt = 1;
+    loop {
+        match read_once(store, around, (filter, options), backup).await {
+            Err(Failure::Store { source, .. })
+                if source.kind == StoreErrorKind::Compacted
+                    && attempt < around.limits.capture_attempts_max =>
+            {
+                attempt += 1;
+                around.observer.note("etcd compacted the revision being read: reading again");
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// The store's newest revision.
+pub(super) async fn newest_revision<S: Store>(
+    store: &S,
+    root: &MetaRoot,
+    limits: &Limits,
+) -> Result<i64, Failure> {
+    let request = RangeRequest::key(root.journal_key()).count_only();
+    let response = read(store, limits.patience, request)
+        .await
+        .map_err(while_doing("asking for the newest revision"))?;
+    Ok(response.revision)
+}
+
+async fn read_once<S: Store>(
+    store: &S,
+    around: Surroundings<'_>,
+    (filter, options): (&Filter, &Options),
+    backup: Option<&BackupTarget>,
+) -> Result<Reading, Failure> {
+    let started = Instant::now();
+    let revision = newest_revision(store, around.root, around.limits).await?;
+    let backup = backup.map(|target| BackupJob::start(target, around.root, revision));
+    let transform = Transform::start(around.root.clone(), options.clone());
+    let mut fingerprint = Fingerprint::default();
+    let mut skipped_leased = 0;
+    around.observer.phase_started("read", None);
+    let mut capture =
+        Capture::new(store.clone(), around.root.range(), Some(revision), PageLimits::default());
+    while let Some(page) = capture.next_page().await.map_err(while_doing("reading the metadata"))? {
+        if let Some(signal) = around.stop.requested() {
+            return Err(Failure::Interrupted(signal));
+        }
+        around.observer.advanced(u64::try_from(page.len()).unwrap_or(u64::MAX));
+        let mut kept = page;
+        kept.retain(|entry| {
+            skipped_leased += u64::from(filter.skips_leased(entry));
+            filter.keeps(entry)
+        });
+        kept.iter().for_each(|entry| fingerprint.add(entry));
+        let kept = Arc::new(kept);
+        transform.push(Arc::clone(&kept)).await;
+        if let Some(job) = &backup && !job.push(kept).await {
+            break;
+        }
+    }
+    around.observer.phase_finished();
+    let read_seconds = started.elapsed().as_secs_f64();
+    let transforming = Instant::now();
+    let (layout, evidence, migration) = transform.finish().await?;
+    Ok(Reading {
+        migration,
+        layout,
+        evidence,
+        revision,
+        fingerprint,
+        skipped_leased,
+        backup,
+        read_seconds,
+        transform_seconds: transforming.elapsed().as_secs_f64(),
+    })
+}
+
+type Transformed = (Layout, Vec<String>, Migration);
+
+/// The transform on a thread of its own.
+struct Transform {
+    sender: Sender<Arc<Vec<Entry>>>,
+    thread: JoinHandle<Transformed>,
+}
+
+impl Transform {
+    fn start(root: MetaRoot, options: Options) -> Self {
+        let (sender, mut receiver) = channel::<Arc<Vec<Entry>>>(2);
+        let thread = tokio::task::spawn_blocking(move || {
+            let mut source = Source::new(root, options);
+            while let Some(entries) = receiver.blocking_recv() {
+                entries.iter().for_each(|entry| source.push(entry));
+            }
+            (source.layout(), source.evidence(), source.finish())
+        });
+        Self { sender, thread }
+    }
+
+    async fn push(&self, entries: Arc<Vec<Entry>>) {
+        // It only ends before us by a panic, which `finish` reports.
+        drop(self.sender.send(entries).await);
+    }
+
+    async fn finish(self) -> Result<Transformed, Failure> {
+        drop(self.sender);
+        self.thread.await.map_err(|error| Failure::Worker(error.to_string()))
+    }
+}

@@ -1,0 +1,69 @@
+//! The wish to end: a run stops after the batch in flight, and says so.
+
+use tokio::sync::watch;
+
+/// Why a run was asked to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGINT, usually Ctrl-C.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
+}
+
+impl Signal {
+    /// The signal's usual name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Interrupt => "SIGINT",
+            Self::Terminate => "SIGTERM",
+        }
+    }
+}
+
+/// The side that asks for the end.
+#[derive(Debug)]
+pub struct Stopper(watch::Sender<Option<Signal>>);
+
+impl Stopper {
+    /// Asks the run to end.
+    pub fn stop(&self, signal: Signal) {
+        self.0.send_replace(Some(signal));
+    }
+}
+
+/// The side that looks whether it should end.
+#[derive(Debug, Clone)]
+pub struct Stop(watch::Receiver<Option<Signal>>);
+
+impl Stop {
+    /// Both sides.
+    #[must_use]
+    pub fn new() -> (Stopper, Self) {
+        let (sender, receiver) = watch::channel(None);
+        (Stopper(sender), Self(receiver))
+    }
+
+    /// One that is never asked to end.
+    #[must_use]
+    pub fn never() -> Self {
+        Self::new().1
+    }
+
+    /// The signal, once one came.
+    #[must_use]
+    pub fn requested(&self) -> Option<Signal> {
+        *self.0.borrow()
+    }
+
+    /// Waits for a signal; for ever when none can come any more.
+    pub async fn wait(&self) -> Signal {
+        let mut receiver = self.0.clone();
+        let found = receiver.wait_for(Option::is_some).await.map(|signal| *signal);
+        match found {
+            Ok(Some(signal)) => signal,
+            Ok(None) | Err(_) => std::future::pending().await,
+        }
+    }
+}

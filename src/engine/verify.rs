@@ -1,0 +1,232 @@
+//! Is the 2.2 layout what it should be? Reads only.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::backup::Backup;
+use crate::finding::Finding;
+use crate::journal::Phase;
+use crate::keys::{Family, MetaRoot};
+use crate::layout::LayoutDetector;
+use crate::report::{Layout, VerifyReport};
+use crate::store::capture::{Capture, PageLimits};
+use crate::store::{RangeRequest, Store};
+use crate::transform::{CollectionForm, Migration, OnBrokenRecord, Options, Source};
+use crate::verify::Checker;
+use crate::version::Release;
+
+use super::Environment;
+use super::difference::{Actual, Collector, Expected, compare};
+use super::error::{EngineError, Failure, while_doing};
+use super::feed::feed;
+use super::fingerprint::Filter;
+use super::ledger::Ledger;
+use super::limits::Limits;
+use super::patience::read;
+use super::source::{Surroundings, newest_revision};
+
+/// What to compare with.
+#[derive(Debug, Clone)]
+pub struct VerifyOptions {
+    /// Where the metadata lies.
+    pub root: MetaRoot,
+    /// The backup whose migration etcd should hold; `None` checks consistency only.
+    pub backup: Option<PathBuf>,
+    /// How that backup was migrated; `None` takes it from the journal, or from what is there.
+    pub options: Option<Options>,
+    /// Every limit.
+    pub limits: Limits,
+}
+
+/// Checks that the 2.2 layout is complete and consistent, or, with a backup, exactly what its
+/// migration gives. Differences are in the report, not an error.
+///
+/// # Errors
+/// [`EngineError`] when etcd or the backup cannot be read.
+pub async fn verify<S: Store>(
+    store: &S,
+    options: &VerifyOptions,
+    environment: &Environment,
+) -> Result<VerifyReport, EngineError> {
+    let check = async {
+        let around = Surroundings {
+            root: &options.root,
+            limits: &options.limits,
+            stop: &environment.stop,
+            observer: &*environment.observer,
+        };
+        let expectation = Expectation {
+            backup: options.backup.clone(),
+            options: options.options.clone(),
+            backup_is_optional: false,
+        };
+        let mut report = verify_against(store, around, expectation).await?;
+        let ledger = Ledger::load(store, &options.root, &options.limits).await?;
+        if let Some(phase) = ledger.phase().filter(|phase| *phase != Phase::Done) {
+            let message = format!("a migration is unfinished: its journal says {}", phase.name());
+            let finding = Finding::error("unfinished", &options.root.journal_key(), message);
+            report.findings.push(finding);
+            report.findings.sort();
+            report.ok = false;
+        }
+        Ok::<_, Failure>(report)
+    };
+    check.await.map_err(EngineError::before_writing)
+}
+
+/// What the metadata is held against.
+pub(super) struct Expectation {
+    pub(super) backup: Option<PathBuf>,
+    pub(super) options: Option<Options>,
+    /// Whether a backup that cannot be opened here (a file on another machine) is done without.
+    pub(super) backup_is_optional: bool,
+}
+
+pub(super) async fn verify_against<S: Store>(
+    store: &S,
+    around: Surroundings<'_>,
+    expectation: Expectation,
+) -> Result<VerifyReport, Failure> {
+    if let Some(path) = expectation.backup {
+        let opened = tokio::task::spawn_blocking(move || Backup::open(&path))
+            .await
+            .map_err(|error| Failure::Worker(error.to_string()))?;
+        match opened {
+            Ok(backup) => {
+                let options = match expectation.options {
+                    Some(options) => options,
+                    None => options_of_run(store, around).await?,
+                };
+                return against_backup(store, around, backup, options).await;
+            }
+            Err(error) if expectation.backup_is_optional => {
+                around.observer.note(&format!(
+                    "the backup cannot be read here, so the result is checked without it: {error}"
+                ));
+            }
+            Err(error) => return Err(Failure::Backup(error)),
+        }
+    }
+    consistency(store, around).await
+}
+
+/// How the migration was made: the journal says it; without one the keys show the form.
+async fn options_of_run<S: Store>(
+    store: &S,
+    around: Surroundings<'_>,
+) -> Result<Options, Failure> {
+    let ledger = Ledger::load(store, around.root, around.limits).await?;
+    if let Some(journal) = ledger.journal()
+        && let Ok(form) = journal.collection_form.parse::<CollectionForm>()
+        && let Ok(on_broken_record) = journal.on_broken_record.parse::<OnBrokenRecord>()
+        && let Some(Ok(target)) = journal.target_version.as_deref().map(str::parse::<Release>)
+    {
+        return Ok(Options { form, on_broken_record, target });
+    }
+    let form = if holds(store, around, Family::DatabaseCollection).await? {
+        CollectionForm::Database
+    } else if holds(store, around, Family::Partition).await? {
+        CollectionForm::Split
+    } else {
+        CollectionForm::Embedded
+    };
+    let target = Release::LATEST_2_2;
+    Ok(Options { form, on_broken_record: OnBrokenRecord::Skip, target })
+}
+
+async fn holds<S: Store>(
+    store: &S,
+    around: Surroundings<'_>,
+    family: Family,
+) -> Result<bool, Failure> {
+    let range = around.root.range_below(&family.prefix());
+    let request = RangeRequest::new(range).keys_only().limit(1);
+    let response = read(store, around.limits.patience, request)
+        .await
+        .map_err(while_doing("looking for the collection form"))?;
+    Ok(!response.entries.is_empty())
+}
+
+async fn against_backup<S: Store>(
+    store: &S,
+    around: Surroundings<'_>,
+    backup: Backup,
+    options: Options,
+) -> Result<VerifyReport, Failure> {
+    let root = around.root.clone();
+    let (backup, migration) = tokio::task::spawn_blocking(move || {
+        let mut source = Source::new(root, options);
+        for entry in backup.entries().map_err(Failure::Backup)? {
+            source.push(&entry.map_err(Failure::Backup)?);
+        }
+        Ok::<_, Failure>((backup, source.finish()))
+    })
+    .await
+    .map_err(|error| Failure::Worker(error.to_string()))??;
+    let mut collector = Collector::default();
+    let revision = newest_revision(store, around.root, around.limits).await?;
+    let sessions = around.root.range_below("session/");
+    let filter = Filter::all(around.root);
+    let actual = Actual {
+        store,
+        ranges: vec![around.root.range()],
+        revision,
+        ignore: &|entry| !filter.keeps(entry) || sessions.contains(&entry.key),
+    };
+    let expected = migrated(backup, Arc::new(migration), around.root);
+    compare(expected, actual, around.observer, |difference| {
+        collector.add(&difference);
+        Ok(())
+    })
+    .await?;
+    Ok(collector.report())
+}
+
+/// What the migration of a backup gives, without the sessions.
+fn migrated(backup: Backup, migration: Arc<Migration>, root: &MetaRoot) -> Expected {
+    let sessions = root.range_below("session/");
+    feed(move |sink| {
+        let entries = match backup.entries() {
+            Ok(entries) => entries,
+            Err(error) => return sink.push(Err(Failure::Backup(error))),
+        };
+        for entry in migration.apply(entries) {
+            match entry {
+                Ok(entry) if sessions.contains(&entry.key) => {}
+                outcome => sink.push(outcome.map_err(Failure::Backup))?,
+            }
+        }
+        Ok(())
+    })
+}
+
+async fn consistency<S: Store>(
+    store: &S,
+    around: Surroundings<'_>,
+) -> Result<VerifyReport, Failure> {
+    let filter = Filter::all(around.root);
+    let mut checker = Checker::new(around.root.clone());
+    let mut detector = LayoutDetector::new(around.root.clone());
+    let revision = newest_revision(store, around.root, around.limits).await?;
+    let range = around.root.range();
+    let mut capture =
+        Capture::new(store.clone(), range, Some(revision), PageLimits::default());
+    while let Some(page) = capture.next_page().await.map_err(while_doing("reading the metadata"))? {
+        if let Some(signal) = around.stop.requested() {
+            return Err(Failure::Interrupted(signal));
+        }
+        around.observer.advanced(u64::try_from(page.len()).unwrap_or(u64::MAX));
+        for entry in page.iter().filter(|entry| filter.keeps(entry)) {
+            checker.push(entry);
+            detector.push(entry);
+        }
+    }
+    let mut collector = Collector::default();
+    let layout = detector.layout();
+    if matches!(layout, Layout::V2_1 | Layout::Mixed) {
+        let message = format!("the layout is {}, not 2.2: {}", layout.name(), detector.evidence().join("; "));
+        collector.push(Finding::error("not-migrated", around.root.meta_root().as_bytes(), message));
+    }
+    checker.finish().into_iter().for_each(|finding| collector.push(finding));
+    Ok(collector.report())
+}

@@ -1,0 +1,206 @@
+//! The writer: puts and deletes in guarded transactions, several in flight.
+//!
+//! Only operations that may be applied twice come here, so a transaction whose reply was lost is sent
+//! again. The fence makes that safe: a transaction that arrives late, after the lock has gone, is
+//! refused by etcd itself.
+
+use std::collections::VecDeque;
+
+use tokio::sync::mpsc::Receiver;
+use tokio::task::{JoinError, JoinSet};
+
+use crate::store::{Op, Store, StoreError, StoreErrorKind, Txn, TxnResponse};
+
+use super::error::{Failure, while_doing};
+use super::fence::Fence;
+use super::limits::Limits;
+use super::observer::Observer;
+use super::patience;
+use super::stop::Stop;
+
+/// What a stretch of writing did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Tally {
+    /// Operations applied.
+    pub(super) ops: u64,
+    /// Transactions that succeeded: each has moved the store's revision by one at the most.
+    pub(super) txns: u64,
+}
+
+type Sent = (Vec<Op>, Result<TxnResponse, StoreError>);
+
+/// Writes everything that comes out of `chunks`, in no particular order.
+pub(super) struct Writer<'a, S: Store> {
+    store: &'a S,
+    fence: &'a Fence<S>,
+    limits: Limits,
+    stop: &'a Stop,
+    observer: &'a dyn Observer,
+    waiting: VecDeque<Op>,
+    again: VecDeque<Vec<Op>>,
+    flying: JoinSet<Sent>,
+    tally: Tally,
+}
+
+impl<'a, S: Store> Writer<'a, S> {
+    pub(super) fn new(
+        store: &'a S,
+        fence: &'a Fence<S>,
+        limits: Limits,
+        stop: &'a Stop,
+        observer: &'a dyn Observer,
+    ) -> Self {
+        Self {
+            store,
+            fence,
+            limits,
+            stop,
+            observer,
+            waiting: VecDeque::new(),
+            again: VecDeque::new(),
+            flying: JoinSet::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// Writes a handful of operations.
+    pub(super) async fn write_all(self, ops: Vec<Op>) -> Result<Tally, Failure> {
+        let (sender, receiver) = tokio::sync::mpsc::channel(1);
+        // The channel has room for the one chunk, so this neither waits nor fails.
+        drop(sender.try_send(Ok(ops)));
+        drop(sender);
+        self.run(receiver).await
+    }
+
+    /// Writes what the channel brings until it closes. On any failure the transactions in flight are
+    /// waited for, so that nothing of ours is applied after the return.
+    pub(super) async fn run(
+        mut self,
+        mut chunks: Receiver<Result<Vec<Op>, Failure>>,
+    ) -> Result<Tally, Failure> {
+        let mut outcome = self.pump(&mut chunks).await;
+        while let Some(sent) = self.flying.join_next().await {
+            let landed = self.landed(sent).await;
+            outcome = outcome.and(landed);
+        }
+        outcome.map(|()| self.tally)
+    }
+
+    async fn pump(
+        &mut self,
+        chunks: &mut Receiver<Result<Vec<Op>, Failure>>,
+    ) -> Result<(), Failure> {
+        loop {
+            if let Some(signal) = self.stop.requested() {
+                return Err(Failure::Interrupted(signal));
+            }
+            while self.flying.len() < self.limits.in_flight_max {
+                let Some(batch) = self.next_batch(chunks).await? else { break };
+                self.send(batch);
+            }
+            match self.flying.join_next().await {
+                Some(sent) => self.landed(sent).await?,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// The next batch within the limits; `None` when nothing is left to send.
+    async fn next_batch(
+        &mut self,
+        chunks: &mut Receiver<Result<Vec<Op>, Failure>>,
+    ) -> Result<Option<Vec<Op>>, Failure> {
+        if let Some(batch) = self.again.pop_front() {
+            return Ok(Some(batch));
+        }
+        let mut batch = Vec::with_capacity(self.limits.txn_ops_max);
+        let mut bytes = 0;
+        while batch.len() < self.limits.txn_ops_max {
+            let Some(op) = self.waiting.pop_front() else {
+                match chunks.recv().await {
+                    Some(chunk) => self.waiting = chunk?.into(),
+                    None => break,
+                }
+                continue;
+            };
+            if !batch.is_empty() && bytes + op.bytes() > self.limits.txn_bytes_max {
+                self.waiting.push_front(op);
+                break;
+            }
+            bytes += op.bytes();
+            batch.push(op);
+        }
+        Ok((!batch.is_empty()).then_some(batch))
+    }
+
+    fn send(&mut self, batch: Vec<Op>) {
+        let store = self.store.clone();
+        let compares = self.fence.compares();
+        let patience = self.limits.patience;
+        self.flying.spawn(async move {
+            let txn = Txn { compares, ops: batch };
+            let outcome = patience::write(&store, patience, &txn).await;
+            (txn.ops, outcome)
+        });
+    }
+
+    async fn landed(&mut self, sent: Result<Sent, JoinError>) -> Result<(), Failure> {
+        let (batch, outcome) = sent.map_err(|error| Failure::Worker(error.to_string()))?;
+        match outcome {
+            Ok(response) if response.succeeded => {
+                let keys = u64::try_from(batch.len()).unwrap_or(u64::MAX);
+                self.tally.ops += keys;
+                self.tally.txns += 1;
+                self.observer.advanced(keys);
+                Ok(())
+            }
+            Ok(_) => Err(self.guard_failed().await),
+            Err(error) => self.adapt(batch, error),
+        }
+    }
+
+    async fn guard_failed(&self) -> Failure {
+        match self.fence.diagnose(self.limits.patience).await {
+            Ok(Some(failure)) => failure,
+            // A component came and went: its key is gone again, our write was refused all the same.
+            Ok(None) => Failure::Intruder(Vec::new()),
+            Err(error) => while_doing("finding out why a write was refused")(error),
+        }
+    }
+
+    /// Splits a batch that the server finds too large and goes on with smaller ones.
+    fn adapt(&mut self, mut batch: Vec<Op>, error: StoreError) -> Result<(), Failure> {
+        match error.kind {
+            StoreErrorKind::TooManyOps if batch.len() > 1 => {
+                self.limits.txn_ops_max = self.limits.txn_ops_max.min(batch.len() / 2);
+            }
+            StoreErrorKind::TooLarge if batch.len() > 1 => {
+                let bytes = batch.iter().map(Op::bytes).sum::<usize>();
+                self.limits.txn_bytes_max = self.limits.txn_bytes_max.min(bytes / 2);
+            }
+            StoreErrorKind::TooLarge => {
+                let bytes = batch.iter().map(Op::bytes).sum();
+                let key = batch.pop().map(op_key).unwrap_or_default();
+                return Err(Failure::EntryTooLarge { key, bytes });
+            }
+            StoreErrorKind::NoSpace => return Err(Failure::Alarm(vec!["NOSPACE".to_owned()])),
+            StoreErrorKind::TooManyOps
+            | StoreErrorKind::Unreachable
+            | StoreErrorKind::Timeout
+            | StoreErrorKind::Compacted
+            | StoreErrorKind::LeaseNotFound
+            | StoreErrorKind::Denied
+            | StoreErrorKind::Other => return Err(while_doing("writing")(error)),
+        }
+        let rest = batch.split_off(batch.len() / 2);
+        self.again.extend([batch, rest]);
+        Ok(())
+    }
+}
+
+fn op_key(op: Op) -> Vec<u8> {
+    match op {
+        Op::Put { key, .. } => key,
+        Op::Delete(range) => range.start,
+    }
+}
