@@ -1,0 +1,154 @@
+//! Backups: files that hold everything below a meta root as it was at one revision.
+//!
+//! [`Writer`] writes them, [`Backup`] reads them, [`repository`] looks after a folder of them. All I/O
+//! here is blocking; an asynchronous caller uses a thread for it.
+//!
+//! What this room promises: a file that bears a backup's name was written whole, synced and read back;
+//! no file is ever overwritten; a file that was cut or altered anywhere, or comes from a newer release,
+//! is refused by name before one entry of it is used. What it refuses to do: guess. A file that could
+//! be understood in two ways is an error that says so.
+//!
+//! `native` is the format written by default (`docs/backup-format.md`); `foreign` reads the files of
+//! the official tool, of birdwatcher, and of `etcdctl snapshot save`.
+
+mod digest;
+mod error;
+mod foreign;
+mod input;
+mod messages;
+mod native;
+mod pool;
+mod publish;
+mod reader;
+pub mod repository;
+mod writer;
+
+pub use error::{BackupError, FormatError};
+pub use reader::{Backup, Entries, check_bytes};
+pub use writer::{OutputFormat, OutputFormatError, WriteOptions, Writer};
+
+use std::path::PathBuf;
+
+use crate::keys::Family;
+use crate::report::{BackupRef, BackupReport};
+
+/// The fastest compression level.
+pub const LEAST_LEVEL: i32 = 1;
+
+/// The strongest compression level whose files can be read with 8 MiB of window.
+pub const GREATEST_LEVEL: i32 = 19;
+
+/// What a backup says about itself.
+///
+/// Foreign files know little of this: what they do not tell is empty, or 0.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Header {
+    /// The release that wrote the file.
+    pub tool_version: String,
+    /// When it was written, in RFC 3339, UTC.
+    pub created_at: String,
+    /// The id of the etcd cluster it was taken from.
+    pub cluster_id: String,
+    /// The etcd revision it shows.
+    pub revision: i64,
+    /// The meta root, verbatim, without a trailing slash.
+    pub meta_root: String,
+    /// The Milvus release that wrote the metadata, where known.
+    pub source_version: Option<String>,
+    /// Keys on a lease (sessions) that were left out.
+    pub skipped_leased: u64,
+}
+
+/// The formats that can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Format {
+    /// Ours.
+    Native,
+    /// The official tool's, with whole keys.
+    Official,
+    /// The official tool's older generation: relative keys, and only what that tool had parsed.
+    OfficialRelative,
+    /// birdwatcher's first.
+    Birdwatcher1,
+    /// birdwatcher's second, in parts.
+    Birdwatcher2,
+    /// A file of `etcdctl snapshot save`.
+    EtcdSnapshot,
+}
+
+impl Format {
+    /// The name used in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Official => "official",
+            Self::OfficialRelative => "official-relative",
+            Self::Birdwatcher1 => "birdwatcher-1",
+            Self::Birdwatcher2 => "birdwatcher-2",
+            Self::EtcdSnapshot => "etcd-snapshot",
+        }
+    }
+}
+
+/// Which part of the metadata a backup holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Coverage {
+    /// Everything below the meta root: a key that is not in it did not exist.
+    Whole,
+    /// Only these families, sorted: about a key of any other family it says nothing.
+    Families(Vec<Family>),
+}
+
+/// What a backup holds, after all of it was checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// Where the file lies.
+    pub path: PathBuf,
+    /// Its format.
+    pub format: Format,
+    /// Entries in it.
+    pub entries: u64,
+    /// The file's size in bytes.
+    pub bytes: u64,
+    /// The etcd revision it shows; 0 where the file does not tell.
+    pub revision: i64,
+    /// SHA-256 of the content, in hexadecimal: equal for equal content, whatever the format.
+    pub digest: String,
+    /// Keys on a lease (sessions) that were left out, by whoever wrote the file or by this reader.
+    pub skipped_leased: u64,
+    /// Keys in the file that this reader left out because they lie outside the meta root.
+    pub skipped_outside: u64,
+    /// The meta root.
+    pub meta_root: String,
+    /// What the file says about itself.
+    pub header: Header,
+    /// Whether an existing file of the same content was found and nothing was written.
+    pub reused: bool,
+}
+
+impl Summary {
+    /// The summary as the command line reports it.
+    #[must_use]
+    pub fn report(&self) -> BackupReport {
+        BackupReport {
+            path: self.path.display().to_string(),
+            format: self.format.name().to_owned(),
+            entries: self.entries,
+            bytes: self.bytes,
+            revision: self.revision,
+            digest: self.digest.clone(),
+            skipped_leased: self.skipped_leased,
+        }
+    }
+
+    /// The summary as a migration mentions it.
+    #[must_use]
+    pub fn reference(&self) -> BackupRef {
+        BackupRef {
+            path: self.path.display().to_string(),
+            entries: self.entries,
+            digest: self.digest.clone(),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The digest of a backup's content, the same whatever the format, the level, or the threads.
+//!
+//! It is the SHA-256 of all entries in ascending order of their keys, each written as: length of the
+//! key and length of the value (unsigned 32-bit, little-endian), the key, the value. That is also how
+//! the native format lays out its entries, so a block is hashed in one go.
+
+use sha2::{Digest as _, Sha256};
+
+/// The most bytes that key and value of one entry may have together. Far beyond what etcd takes.
+pub(super) const ENTRY_LIMIT: u64 = 256 << 20;
+
+/// Bytes in front of an entry's key.
+pub(super) const ENTRY_HEAD: usize = 8;
+
+/// Appends an entry in the form that is hashed and stored; `false` when it is beyond the limit.
+#[must_use]
+pub(super) fn push_entry(out: &mut Vec<u8>, key: &[u8], value: &[u8]) -> bool {
+    if key.len() as u64 + value.len() as u64 > ENTRY_LIMIT {
+        return false;
+    }
+    let (Ok(key_length), Ok(value_length)) = (u32::try_from(key.len()), u32::try_from(value.len()))
+    else {
+        return false;
+    };
+    out.extend_from_slice(&key_length.to_le_bytes());
+    out.extend_from_slice(&value_length.to_le_bytes());
+    out.extend_from_slice(key);
+    out.extend_from_slice(value);
+    true
+}
+
+/// Computes the digest of a content.
+#[derive(Default)]
+pub(super) struct ContentDigest {
+    hash: Sha256,
+    scratch: Vec<u8>,
+}
+
+impl ContentDigest {
+    /// Adds entries that [`push_entry`] laid out.
+    pub(super) fn update(&mut self, entries: &[u8]) {
+        self.hash.update(entries);
+    }
+
+    /// Adds one entry; `false` when it is beyond the limit.
+    #[must_use]
+    pub(super) fn push(&mut self, key: &[u8], value: &[u8]) -> bool {
+        self.scratch.clear();
+        let fits = push_entry(&mut self.scratch, key, value);
+        self.hash.update(&self.scratch);
+        fits
+    }
+
+    pub(super) fn finish(self) -> [u8; 32] {
+        self.hash.finalize().into()
+    }
+}
+
+/// A digest as people see it: hexadecimal, lower case.
+pub(super) fn hexadecimal(digest: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    digest
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .map(|digit| char::from(DIGITS[usize::from(digit)]))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_has_the_hash_of_nothing() {
+        assert_eq!(
+            hexadecimal(&ContentDigest::default().finish()),
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+        );
+    }
+
+    #[test]
+    fn where_key_and_value_meet_makes_a_difference() {
+        let digest = |key: &[u8], value: &[u8]| {
+            let mut digest = ContentDigest::default();
+            assert!(digest.push(key, value));
+            digest.finish()
+        };
+        assert_ne!(digest(b"ab", b"c"), digest(b"a", b"bc"));
+    }
+}

@@ -1,0 +1,255 @@
+//! What can be wrong with a backup file, and what can go wrong while one is written or read.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What is wrong with the bytes of a backup.
+#[derive(Debug, thiserror::Error)]
+pub enum FormatError {
+    /// There is not one byte.
+    #[error("the file is empty")]
+    Empty,
+    /// The beginning fits no format.
+    #[error(
+        "not a backup of any known format (tried native, etcd snapshot, birdwatcher, official): \
+         {reason}"
+    )]
+    Unknown {
+        /// Why the last format tried does not fit.
+        reason: String,
+    },
+    /// The bytes end before the backup does.
+    #[error("cut short in {part}, at byte {offset}")]
+    Truncated {
+        /// What ends too early.
+        part: &'static str,
+        /// Where the bytes end.
+        offset: u64,
+    },
+    /// A checksum does not match.
+    #[error("altered: the checksum of {part} does not match (near byte {offset})")]
+    Altered {
+        /// What the checksum covers.
+        part: &'static str,
+        /// Where that ends.
+        offset: u64,
+    },
+    /// There is more where the end should be.
+    #[error("data follows the end of the backup, from byte {offset} on")]
+    TrailingBytes {
+        /// Where the backup ends.
+        offset: u64,
+    },
+    /// A newer release wrote it.
+    #[error("format version {found} is newer than {supported}, the newest that this release reads")]
+    NewerFormat {
+        /// The version in the file.
+        found: i64,
+        /// The newest known version.
+        supported: i64,
+    },
+    /// A length that no backup has.
+    #[error("a length of {length} bytes in {part} is beyond the limit of {limit} (byte {offset})")]
+    ImplausibleLength {
+        /// What has the length.
+        part: &'static str,
+        /// The length the file claims.
+        length: u64,
+        /// The limit.
+        limit: u64,
+        /// Where the length stands.
+        offset: u64,
+    },
+    /// Something that does not follow the format although it is all there.
+    #[error("{part} is malformed (near byte {offset}): {reason}")]
+    Malformed {
+        /// What is malformed.
+        part: &'static str,
+        /// Where it ends.
+        offset: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Entries of a format that has them in order are not in order.
+    #[error("the key {key:?} does not sort behind the key before it")]
+    KeyOrder {
+        /// The later key.
+        key: String,
+    },
+    /// One key, two values.
+    #[error("the key {key:?} occurs twice, with different values")]
+    DuplicateKey {
+        /// The key.
+        key: String,
+    },
+    /// A key that cannot belong to the backup.
+    #[error("the key {key:?} does not lie below the meta root {root:?}")]
+    OutsideRoot {
+        /// The key.
+        key: String,
+        /// The backup's meta root.
+        root: String,
+    },
+    /// The count of entries differs from what the file announces.
+    #[error("{announced} entries were announced, but {found} are there")]
+    EntryCount {
+        /// The count the file gives.
+        announced: u64,
+        /// The count found.
+        found: u64,
+    },
+    /// An entry that no etcd can hold.
+    #[error("the entry {key:?} has {bytes} bytes, more than the limit of {limit}")]
+    EntryTooLarge {
+        /// The key.
+        key: String,
+        /// Bytes of key and value.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// The file does not tell its meta root, and nothing in it does.
+    #[error("no key in it belongs to Milvus metadata; name the meta root if there is one")]
+    NoRoot,
+    /// The file holds the metadata of several instances.
+    #[error("it holds several meta roots ({}); name the one that is meant", roots.join(", "))]
+    SeveralRoots {
+        /// The roots found, sorted.
+        roots: Vec<String>,
+    },
+    /// Not one key lies below the meta root that the file or the user names.
+    #[error("no key in it lies below the meta root {root:?}")]
+    NothingBelowRoot {
+        /// The meta root.
+        root: String,
+    },
+    /// A key of the official tool's older format that cannot be brought into its real form.
+    #[error("the incomplete key {key:?} cannot be repaired: {reason}")]
+    Unrepairable {
+        /// The key as the file has it.
+        key: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The file could not be read.
+    #[error("failed to read at byte {offset}")]
+    Read {
+        /// How far reading came.
+        offset: u64,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A backup that could not be written, read, or managed.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// The file is no backup that may be used.
+    #[error("{} is not a usable backup", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: FormatError,
+    },
+    /// An operation on a file or folder failed.
+    #[error("failed to {action} {}", path.display())]
+    File {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// The device is full. Nothing half-written stays behind.
+    #[error("no space left on the device of {}: no backup was written", path.display())]
+    DiskFull {
+        /// The file that was written.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// An entry that cannot go into the backup.
+    #[error("an entry cannot be written to {}", path.display())]
+    Entry {
+        /// The file that was written.
+        path: PathBuf,
+        /// What is wrong with the entry.
+        #[source]
+        source: FormatError,
+    },
+    /// What was written does not read back the same. The file was not given its name.
+    #[error("the backup written to {} does not read back as it was written", path.display())]
+    ReadBack {
+        /// The file that was written.
+        path: PathBuf,
+    },
+    /// No free name was found beside the target.
+    #[error("every name beside {} is taken by another file", path.display())]
+    NoFreeName {
+        /// The target.
+        path: PathBuf,
+    },
+    /// A compression level that does not exist.
+    #[error("compression level {level} is not between {least} and {most}", least = super::LEAST_LEVEL, most = super::GREATEST_LEVEL)]
+    Level {
+        /// The level asked for.
+        level: i32,
+    },
+    /// A thread that compresses ended unexpectedly.
+    #[error("a compression thread ended unexpectedly")]
+    Worker,
+    /// A file is no longer what it was when the plan was made.
+    #[error("{} changed since it was checked", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl BackupError {
+    /// A failed file operation, told apart by whether the device is full.
+    pub(super) fn file(action: &'static str, path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        let is_full = matches!(
+            source.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        );
+        if is_full {
+            return Self::DiskFull { path, source };
+        }
+        Self::File {
+            action,
+            path,
+            source,
+        }
+    }
+
+    /// A file whose content is wrong. A plain read error is told as such.
+    pub(super) fn invalid(path: &Path, source: FormatError) -> Self {
+        if let FormatError::Read { source, .. } = source {
+            return Self::file("read", path, source);
+        }
+        Self::Invalid {
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    /// Whether the file was read and found to be no backup at all, of any format.
+    #[must_use]
+    pub fn is_unknown_format(&self) -> bool {
+        matches!(
+            self,
+            Self::Invalid {
+                source: FormatError::Unknown { .. } | FormatError::Empty,
+                ..
+            }
+        )
+    }
+}

@@ -1,0 +1,302 @@
+//! A minimal reader of bbolt database files: enough to walk one bucket in key order.
+//!
+//! The file is a row of pages, addressed by number. Every page has a head of 16 bytes: its number
+//! (64 bit), flags (16), count of elements (16), and how many further pages it runs over (32). Nothing
+//! in it is trusted: a page is read at most once, page numbers and element positions are checked, and
+//! what is allocated was really read.
+
+use std::collections::BTreeSet;
+use std::io::{Read, Seek, SeekFrom};
+
+use super::super::FormatError;
+
+/// What a meta page holds behind its head.
+pub(super) const MAGIC: u32 = 0xED0C_DAED;
+
+const FORMAT_VERSION: u32 = 2;
+const PAGE_HEAD: usize = 16;
+const ELEMENT: usize = 16;
+const META_BYTES: usize = 64;
+const FLAG_BRANCH: u16 = 0x01;
+const FLAG_LEAF: u16 = 0x02;
+const ELEMENT_IS_BUCKET: u32 = 0x01;
+
+/// No tree is this deep: each level multiplies the number of leaves by two at least.
+const DEPTH_LIMIT: usize = 64;
+
+/// Called with each key and value of a bucket.
+pub(super) type Visit<'v> = dyn FnMut(&[u8], &[u8]) -> Result<(), FormatError> + 'v;
+
+/// Called with an element's flags, key and value.
+type VisitElement<'v> = dyn FnMut(u32, &[u8], &[u8]) -> Result<(), FormatError> + 'v;
+
+/// An open database file.
+pub(super) struct Database<R> {
+    file: R,
+    page_bytes: u64,
+    pages: u64,
+    root: u64,
+}
+
+/// One page with all it runs over.
+struct Page {
+    number: u64,
+    flags: u16,
+    count: usize,
+    bytes: Vec<u8>,
+}
+
+/// The fields of a meta page that matter.
+struct Meta {
+    page_bytes: u64,
+    root: u64,
+    pages: u64,
+    transaction: u64,
+}
+
+fn malformed(reason: impl Into<String>) -> FormatError {
+    FormatError::Malformed {
+        part: "the etcd database",
+        offset: 0,
+        reason: reason.into(),
+    }
+}
+
+impl<R: Read + Seek> Database<R> {
+    /// Opens the database in the first `size` bytes of `file`.
+    pub(super) fn open(mut file: R, size: u64) -> Result<Self, FormatError> {
+        let first = Meta::read(&mut file, 0)?
+            .ok_or_else(|| malformed("its first meta page is not valid"))?;
+        // Of the two meta pages the newer one counts.
+        let second = Meta::read(&mut file, first.page_bytes)?
+            .filter(|meta| meta.page_bytes == first.page_bytes);
+        let meta = match second {
+            Some(second) if second.transaction > first.transaction => second,
+            Some(_) | None => first,
+        };
+        Ok(Self {
+            file,
+            page_bytes: meta.page_bytes,
+            pages: meta.pages.min(size / meta.page_bytes),
+            root: meta.root,
+        })
+    }
+
+    /// Walks the bucket `name` in key order; `false` when there is no such bucket.
+    pub(super) fn walk_bucket(
+        &mut self,
+        name: &[u8],
+        visit: &mut Visit<'_>,
+    ) -> Result<bool, FormatError> {
+        let mut bucket: Option<Vec<u8>> = None;
+        let mut seen = BTreeSet::new();
+        self.walk(self.root, 0, &mut seen, &mut |flags, key, value| {
+            if flags & ELEMENT_IS_BUCKET != 0 && key == name {
+                bucket = Some(value.to_vec());
+            }
+            Ok(())
+        })?;
+        let Some(bucket) = bucket else {
+            return Ok(false);
+        };
+        let root = u64_at(&bucket, 0).ok_or_else(|| malformed("a bucket's head is too short"))?;
+        let mut leaf = |flags: u32, key: &[u8], value: &[u8]| {
+            if flags & ELEMENT_IS_BUCKET != 0 {
+                return Err(malformed("there is a bucket among etcd's revisions"));
+            }
+            visit(key, value)
+        };
+        if root == 0 {
+            // A small bucket is stored inside its parent: a page behind the bucket's head.
+            let page = Page::parse(0, bucket.get(PAGE_HEAD..).unwrap_or_default().to_vec())?;
+            page.leaves(&mut leaf)?;
+        } else {
+            self.walk(root, 0, &mut seen, &mut leaf)?;
+        }
+        Ok(true)
+    }
+
+    fn walk(
+        &mut self,
+        number: u64,
+        depth: usize,
+        seen: &mut BTreeSet<u64>,
+        leaf: &mut VisitElement<'_>,
+    ) -> Result<(), FormatError> {
+        if depth > DEPTH_LIMIT {
+            return Err(malformed("its tree is too deep"));
+        }
+        let page = self.page(number, seen)?;
+        match page.flags & (FLAG_BRANCH | FLAG_LEAF) {
+            FLAG_LEAF => page.leaves(leaf),
+            FLAG_BRANCH => {
+                for index in 0..page.count {
+                    self.walk(page.child(index)?, depth + 1, seen, leaf)?;
+                }
+                Ok(())
+            }
+            _ => Err(malformed(format!(
+                "page {number} is neither branch nor leaf"
+            ))),
+        }
+    }
+
+    /// Reads a page. Each page, and each that it runs over, is given out once: a tree that leads back
+    /// into itself, or that shares pages, is refused.
+    fn page(&mut self, number: u64, seen: &mut BTreeSet<u64>) -> Result<Page, FormatError> {
+        let mut head = [0; PAGE_HEAD];
+        if number < 2 || number >= self.pages {
+            return Err(malformed(format!("page {number} does not exist")));
+        }
+        read_at(&mut self.file, number * self.page_bytes, &mut head)?;
+        let overflow = u64::from(u32_at(&head, 12).unwrap_or_default());
+        let end = number + 1 + overflow;
+        if end > self.pages {
+            return Err(malformed(format!("page {number} runs beyond the end")));
+        }
+        for page in number..end {
+            if !seen.insert(page) {
+                return Err(malformed(format!("page {page} is used twice")));
+            }
+        }
+        let mut bytes = Vec::new();
+        let length = (overflow + 1) * self.page_bytes;
+        seek(&mut self.file, number * self.page_bytes)?;
+        (&mut self.file)
+            .take(length)
+            .read_to_end(&mut bytes)
+            .map_err(|source| FormatError::Read {
+                offset: number * self.page_bytes,
+                source,
+            })?;
+        if u64_at(&bytes, 0) != Some(number) {
+            return Err(malformed(format!("page {number} bears another number")));
+        }
+        Page::parse(number, bytes)
+    }
+}
+
+impl Page {
+    fn parse(number: u64, bytes: Vec<u8>) -> Result<Self, FormatError> {
+        let (Some(flags), Some(count)) = (u16_at(&bytes, 8), u16_at(&bytes, 10)) else {
+            return Err(malformed(format!("page {number} is too short")));
+        };
+        Ok(Self {
+            number,
+            flags,
+            count: usize::from(count),
+            bytes,
+        })
+    }
+
+    fn beyond(&self) -> FormatError {
+        malformed(format!(
+            "an element of page {} reaches beyond it",
+            self.number
+        ))
+    }
+
+    /// The page number in a branch's element.
+    fn child(&self, index: usize) -> Result<u64, FormatError> {
+        u64_at(&self.bytes, PAGE_HEAD + index * ELEMENT + 8).ok_or_else(|| self.beyond())
+    }
+
+    /// Hands out a leaf's elements: flags, key, value. Positions count from the element's own start.
+    fn leaves(&self, visit: &mut VisitElement<'_>) -> Result<(), FormatError> {
+        for index in 0..self.count {
+            let start = PAGE_HEAD + index * ELEMENT;
+            let field = |at: usize| {
+                let number = u32_at(&self.bytes, start + at)?;
+                usize::try_from(number).ok()
+            };
+            let bounds = field(4).and_then(|position| {
+                let key = start.checked_add(position)?;
+                let value = key.checked_add(field(8)?)?;
+                Some((key, value, value.checked_add(field(12)?)?))
+            });
+            let (key, value, end) = bounds.ok_or_else(|| self.beyond())?;
+            let (Some(key), Some(value)) = (self.bytes.get(key..value), self.bytes.get(value..end))
+            else {
+                return Err(self.beyond());
+            };
+            visit(u32_at(&self.bytes, start).unwrap_or_default(), key, value)?;
+        }
+        Ok(())
+    }
+}
+
+impl Meta {
+    /// Reads the meta page at `offset`; `None` when it is not valid.
+    fn read<R: Read + Seek>(file: &mut R, offset: u64) -> Result<Option<Self>, FormatError> {
+        let mut page = [0; PAGE_HEAD + META_BYTES];
+        read_at(file, offset, &mut page)?;
+        let meta = &page[PAGE_HEAD..];
+        let page_bytes = u32_at(meta, 8).unwrap_or_default();
+        let is_valid = u32_at(meta, 0) == Some(MAGIC)
+            && u32_at(meta, 4) == Some(FORMAT_VERSION)
+            && page_bytes.is_power_of_two()
+            && (512..=1 << 20).contains(&page_bytes)
+            && u64_at(meta, 56) == Some(fnv_1a(&meta[..56]));
+        let (Some(root), Some(pages), Some(transaction), true) = (
+            u64_at(meta, 16),
+            u64_at(meta, 40),
+            u64_at(meta, 48),
+            is_valid,
+        ) else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            page_bytes: u64::from(page_bytes),
+            root,
+            pages,
+            transaction,
+        }))
+    }
+}
+
+/// The checksum of a meta page: FNV-1a, 64 bit.
+fn fnv_1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+fn seek<R: Seek>(file: &mut R, offset: u64) -> Result<(), FormatError> {
+    file.seek(SeekFrom::Start(offset))
+        .map(|_| ())
+        .map_err(|source| FormatError::Read { offset, source })
+}
+
+fn read_at<R: Read + Seek>(
+    file: &mut R,
+    offset: u64,
+    buffer: &mut [u8],
+) -> Result<(), FormatError> {
+    seek(file, offset)?;
+    file.read_exact(buffer).map_err(|source| {
+        if source.kind() == std::io::ErrorKind::UnexpectedEof {
+            let part = "the etcd database";
+            return FormatError::Truncated { part, offset };
+        }
+        FormatError::Read { offset, source }
+    })
+}
+
+fn bytes_at<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..at.checked_add(N)?)?.try_into().ok()
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    bytes_at(bytes, at).map(u16::from_le_bytes)
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes_at(bytes, at).map(u32::from_le_bytes)
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes_at(bytes, at).map(u64::from_le_bytes)
+}
+
+#[cfg(test)]
+mod tests;

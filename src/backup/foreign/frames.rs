@@ -1,0 +1,119 @@
+//! The framing that the official tool and birdwatcher share: eight bytes of length (unsigned,
+//! little-endian), then so many bytes.
+
+use std::io::Read;
+
+use prost::Message;
+
+use super::super::FormatError;
+use super::super::digest::ENTRY_LIMIT;
+use super::super::input::Input;
+use super::super::messages::BackupHeader;
+
+/// The longest frame read: the greatest entry and its protobuf framing.
+const FRAME_LIMIT: u64 = ENTRY_LIMIT + 64;
+
+/// The longest header; a real one has less than a hundred bytes.
+const HEADER_LIMIT: u64 = 64 << 10;
+
+/// Reads frames.
+pub(super) struct Frames<R> {
+    input: Input<R>,
+    frame: Vec<u8>,
+}
+
+impl<R: Read> Frames<R> {
+    pub(super) fn new(reader: R) -> Self {
+        Self {
+            input: Input::new(reader),
+            frame: Vec::new(),
+        }
+    }
+
+    pub(super) fn into_inner(self) -> R {
+        self.input.into_inner()
+    }
+
+    /// The length of the next frame; `None` where the data ends.
+    fn length(&mut self, part: &'static str, limit: u64) -> Result<Option<u64>, FormatError> {
+        let mut bytes = [0; 8];
+        let offset = self.input.offset();
+        match self.input.fill(&mut bytes)? {
+            0 => return Ok(None),
+            8 => {}
+            _ => return Err(self.input.truncated(part)),
+        }
+        let length = u64::from_le_bytes(bytes);
+        if length > limit {
+            return Err(FormatError::ImplausibleLength {
+                part,
+                length,
+                limit,
+                offset,
+            });
+        }
+        Ok(Some(length))
+    }
+
+    /// The next frame; `None` where the data ends.
+    pub(super) fn next(&mut self, part: &'static str) -> Result<Option<&[u8]>, FormatError> {
+        match self.length(part, FRAME_LIMIT)? {
+            None => Ok(None),
+            Some(length) => {
+                self.input.replace(&mut self.frame, length, part)?;
+                Ok(Some(&self.frame))
+            }
+        }
+    }
+
+    /// Reads past the next frame, which has to be there, and returns its length.
+    pub(super) fn skip(&mut self, part: &'static str) -> Result<u64, FormatError> {
+        let length = self
+            .length(part, u64::MAX)?
+            .ok_or_else(|| self.input.truncated(part))?;
+        self.input.skip(length, part)?;
+        Ok(length)
+    }
+
+    /// The next frame's message; `None` where the data ends.
+    pub(super) fn message<M: Message + Default>(
+        &mut self,
+        part: &'static str,
+    ) -> Result<Option<M>, FormatError> {
+        if self.next(part)?.is_none() {
+            return Ok(None);
+        }
+        self.decode(part).map(Some)
+    }
+
+    /// Decodes the frame read last.
+    pub(super) fn decode<M: Message + Default>(
+        &self,
+        part: &'static str,
+    ) -> Result<M, FormatError> {
+        M::decode(self.frame.as_slice())
+            .map_err(|error| self.input.malformed(part, error.to_string()))
+    }
+
+    /// The first frame. What does not look like a header is no backup.
+    pub(super) fn header(&mut self) -> Result<BackupHeader, FormatError> {
+        const PART: &str = "the header";
+        let unknown = |reason: String| FormatError::Unknown { reason };
+        let length = match self.length(PART, HEADER_LIMIT) {
+            Err(FormatError::ImplausibleLength { .. }) => {
+                return Err(unknown(String::from("it does not begin with a header")));
+            }
+            other => other?.ok_or(FormatError::Empty)?,
+        };
+        self.input.replace(&mut self.frame, length, PART)?;
+        BackupHeader::decode(self.frame.as_slice()).map_err(|error| unknown(error.to_string()))
+    }
+
+    pub(super) fn truncated(&self, part: &'static str) -> FormatError {
+        self.input.truncated(part)
+    }
+
+    pub(super) fn malformed(&self, part: &'static str, reason: impl Into<String>) -> FormatError {
+        self.input.malformed(part, reason)
+    }
+}

@@ -1,0 +1,166 @@
+//! Files of `etcdctl snapshot save`: etcd's database file with the SHA-256 of all of it appended.
+//!
+//! Bucket `key` holds every change that is not compacted, under its revision: 8 bytes main revision
+//! (big-endian), `_`, 8 bytes sub revision, and `t` where the change is a deletion. The newest change
+//! of a key is its value. The file holds the whole of etcd, so the meta root has to be known or found.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Seek, SeekFrom};
+
+use prost::Message;
+use sha2::{Digest as _, Sha256};
+
+use super::super::FormatError;
+use super::super::messages::StoredKeyValue;
+use super::bolt::Database;
+use super::root::{detect, is_below};
+use super::{Foreign, Format, Pair};
+
+const HASH_BYTES: u64 = 32;
+
+/// Database files grow by whole pages, so a size that is a multiple of this has no hash behind it.
+const PAGE_UNIT: u64 = 512;
+
+/// The bucket with all revisions.
+const BUCKET: &[u8] = b"key";
+
+/// What a key holds at the newest revision.
+struct Live {
+    value: Vec<u8>,
+    is_leased: bool,
+}
+
+/// Reads what lies below the meta root, named by `hint` or found by its keys.
+pub(super) fn read<R: Read + Seek>(
+    mut file: R,
+    hint: Option<&str>,
+) -> Result<Foreign, FormatError> {
+    let size = check_hash(&mut file)?;
+    let mut database = Database::open(file, size)?;
+    let mut changes = Changes {
+        hint,
+        live: BTreeMap::new(),
+        newest: (0, 0),
+    };
+    let found = database.walk_bucket(BUCKET, &mut |key, value| changes.apply(key, value))?;
+    if !found {
+        return Err(broken("it has no bucket of revisions"));
+    }
+    changes.finish()
+}
+
+fn broken(reason: impl Into<String>) -> FormatError {
+    FormatError::Malformed {
+        part: "the etcd snapshot",
+        offset: 0,
+        reason: reason.into(),
+    }
+}
+
+/// Compares the hash at the end with the rest; returns how long the rest is.
+fn check_hash<R: Read + Seek>(file: &mut R) -> Result<u64, FormatError> {
+    let failed = |source| FormatError::Read { offset: 0, source };
+    let length = file.seek(SeekFrom::End(0)).map_err(failed)?;
+    let size = length.saturating_sub(HASH_BYTES);
+    if length % PAGE_UNIT != HASH_BYTES || size == 0 {
+        return Err(FormatError::Truncated {
+            part: "the etcd snapshot (no hash stands behind its last page)",
+            offset: length,
+        });
+    }
+    file.seek(SeekFrom::Start(0)).map_err(failed)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 256 << 10];
+    let mut content = (&mut *file).take(size);
+    loop {
+        match content.read(&mut buffer).map_err(failed)? {
+            0 => break,
+            count => hash.update(&buffer[..count]),
+        }
+    }
+    let mut expected = [0; 32];
+    file.read_exact(&mut expected).map_err(failed)?;
+    if <[u8; 32]>::from(hash.finalize()) != expected {
+        return Err(FormatError::Altered {
+            part: "the etcd snapshot",
+            offset: length,
+        });
+    }
+    Ok(size)
+}
+
+/// Applies the changes in their order.
+struct Changes<'h> {
+    hint: Option<&'h str>,
+    live: BTreeMap<Vec<u8>, Live>,
+    newest: (u64, u64),
+}
+
+impl Changes<'_> {
+    fn apply(&mut self, key: &[u8], value: &[u8]) -> Result<(), FormatError> {
+        let (revision, is_tombstone) =
+            parse_revision(key).ok_or_else(|| broken("a revision is not well-formed"))?;
+        if revision <= self.newest {
+            return Err(broken("its revisions are not in order"));
+        }
+        self.newest = revision;
+        let StoredKeyValue {
+            key, value, lease, ..
+        } = StoredKeyValue::decode(value)
+            .map_err(|error| broken(format!("a change does not decode: {error}")))?;
+        if key.is_empty() {
+            return Err(broken("a change has an empty key"));
+        }
+        let is_ours = self.hint.is_none_or(|root| is_below(root, &key));
+        if is_tombstone {
+            self.live.remove(&key);
+            return Ok(());
+        }
+        // Of what is not ours only the key is kept, to count it.
+        let value = if is_ours { value } else { Vec::new() };
+        let is_leased = lease != 0;
+        self.live.insert(key, Live { value, is_leased });
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Foreign, FormatError> {
+        let root = match self.hint {
+            Some(root) => root.to_owned(),
+            None => detect(self.live.keys().map(Vec::as_slice))?,
+        };
+        let mut leased = 0;
+        let mut pairs: Vec<Pair> = Vec::new();
+        let mut outside = 0;
+        for (key, live) in self.live {
+            if !is_below(&root, &key) {
+                outside += 1;
+            } else if live.is_leased {
+                leased += 1;
+            } else {
+                pairs.push((key, live.value));
+            }
+        }
+        if pairs.is_empty() {
+            return Err(FormatError::NothingBelowRoot { root });
+        }
+        let mut foreign = Foreign::new(Format::EtcdSnapshot, root, pairs)?;
+        foreign.revision = i64::try_from(self.newest.0).unwrap_or(i64::MAX);
+        foreign.skipped_leased = leased;
+        foreign.skipped_outside = outside;
+        Ok(foreign)
+    }
+}
+
+/// Main and sub revision, and whether the change is a deletion.
+fn parse_revision(key: &[u8]) -> Option<((u64, u64), bool)> {
+    let (number, is_tombstone) = match key.len() {
+        17 => (key, false),
+        18 if key.ends_with(b"t") => (&key[..17], true),
+        _ => return None,
+    };
+    let (main, rest) = number.split_at(8);
+    let sub = rest.strip_prefix(b"_")?;
+    let main = u64::from_be_bytes(main.try_into().ok()?);
+    let sub = u64::from_be_bytes(sub.try_into().ok()?);
+    Some(((main, sub), is_tombstone))
+}

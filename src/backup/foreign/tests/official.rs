@@ -1,0 +1,161 @@
+//! The newer generation of the official tool.
+
+use super::*;
+
+/// The one example whose every byte is documented.
+fn example() -> Vec<u8> {
+    [
+        &[0x32, 0, 0, 0, 0, 0, 0, 0, 0x12, 0x06][..],
+        b"by-dev\x1a\x04meta\x20\x01\x32\x20",
+        WHOLE,
+        &[0x1c, 0, 0, 0, 0, 0, 0, 0, 0x0a, 0x16],
+        b"by-dev/meta/session/id\x12\x0212",
+    ]
+    .concat()
+}
+
+#[test]
+fn the_example_of_94_bytes_is_read() {
+    let bytes = example();
+    assert_eq!(bytes.len(), 94);
+    let foreign = load(&bytes, None).unwrap();
+    assert_eq!(foreign.format, Format::Official);
+    assert_eq!(foreign.meta_root, "by-dev/meta");
+    assert_eq!(foreign.coverage, Coverage::Whole);
+    assert_eq!(
+        foreign.entries,
+        [Entry::new("by-dev/meta/session/id", "12")]
+    );
+}
+
+#[test]
+fn the_example_of_94_bytes_is_written_byte_for_byte() {
+    let mut bytes = render_header("by-dev/meta", 1);
+    bytes.extend(render_pair(b"by-dev/meta/session/id", b"12").unwrap());
+    assert_eq!(bytes, example());
+}
+
+#[test]
+fn whole_keys_come_in_no_order_and_a_root_of_one_part_has_no_meta_path() {
+    let bytes = [
+        header(0, "one", "", 2, WHOLE),
+        pair("one/session/id", b"12"),
+        pair("one/indexes/1", b""),
+    ]
+    .concat();
+    let foreign = load(&bytes, None).unwrap();
+    assert_eq!(keys(&foreign), ["one/indexes/1", "one/session/id"]);
+    assert_eq!(foreign.meta_root, "one");
+}
+
+#[test]
+fn a_file_without_entries_is_valid() {
+    let found = summary(&header(0, "by-dev", "meta", 0, WHOLE)).unwrap();
+    assert_eq!(
+        (found.entries, found.meta_root.as_str()),
+        (0, "by-dev/meta")
+    );
+}
+
+#[test]
+fn d9_a_file_cut_between_entries_is_noticed_by_the_count() {
+    let bytes = [
+        header(0, "by-dev", "meta", 2, WHOLE),
+        pair("by-dev/meta/session/id", b"12"),
+    ]
+    .concat();
+    assert!(matches!(
+        load(&bytes, None),
+        Err(FormatError::EntryCount {
+            announced: 2,
+            found: 1
+        })
+    ));
+}
+
+#[test]
+fn a_cut_anywhere_else_is_told_as_a_cut_and_no_altered_bit_makes_the_reader_panic() {
+    let bytes = example();
+    for end in 9..bytes.len() {
+        let error = load(&bytes[..end], None).unwrap_err();
+        let is_told = matches!(error, FormatError::Truncated { .. })
+            || (end == 58 && matches!(error, FormatError::EntryCount { .. }));
+        assert!(is_told, "{end}: {error}");
+    }
+    for bit in 0..bytes.len() * 8 {
+        let mut altered = bytes.clone();
+        altered[bit / 8] ^= 1 << (bit % 8);
+        let _ = load(&altered, None);
+    }
+}
+
+#[test]
+fn d10_a_length_near_2_to_the_64_is_an_error() {
+    for length in [u64::MAX, u64::MAX - 7, 1 << 63, 1 << 40] {
+        let head = header(0, "by-dev", "meta", 0, WHOLE);
+        let bytes = [head.as_slice(), &length.to_le_bytes(), b"x"].concat();
+        assert!(matches!(
+            load(&bytes, None),
+            Err(FormatError::ImplausibleLength { length: found, offset, .. })
+                if found == length && offset == head.len() as u64
+        ));
+    }
+}
+
+#[test]
+fn d14_the_keys_of_a_neighbour_are_left_out_and_counted() {
+    let bytes = [
+        header(0, "by-dev", "meta", 2, WHOLE),
+        pair("by-dev/meta2/session/id", b"3"),
+        pair("by-dev/meta/session/id", b"12"),
+    ]
+    .concat();
+    let foreign = load(&bytes, None).unwrap();
+    assert_eq!(keys(&foreign), ["by-dev/meta/session/id"]);
+    assert_eq!(foreign.skipped_outside, 1);
+}
+
+#[test]
+fn d15_whole_keys_bring_the_lost_slash_back() {
+    let bytes = [
+        header(0, "by-dev", "meta", 1, WHOLE),
+        pair("/by-dev/meta/session/id", b"12"),
+    ]
+    .concat();
+    let foreign = load(&bytes, None).unwrap();
+    assert_eq!(foreign.meta_root, "/by-dev/meta");
+    assert_eq!(keys(&foreign), ["/by-dev/meta/session/id"]);
+}
+
+#[test]
+fn one_key_with_two_values_is_refused_and_with_one_value_is_one() {
+    let file = |second: &[u8]| {
+        [
+            header(0, "r", "m", 2, WHOLE),
+            pair("r/m/session/id", b"12"),
+            pair("r/m/session/id", second),
+        ]
+        .concat()
+    };
+    assert!(matches!(
+        load(&file(b"13"), None),
+        Err(FormatError::DuplicateKey { .. })
+    ));
+    assert_eq!(load(&file(b"12"), None).unwrap().entries.len(), 1);
+}
+
+#[test]
+fn what_is_no_backup_is_told_with_what_was_tried() {
+    for bytes in [
+        &b"etcd:\n  endpoints: localhost\n"[..],
+        &[0; 64],
+        &[2, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff],
+        b"\x00\x00",
+    ] {
+        let error = load(bytes, None).unwrap_err();
+        let is_told = error.to_string().contains("tried native, etcd snapshot")
+            || matches!(error, FormatError::Truncated { .. });
+        assert!(is_told, "{error}");
+    }
+    assert!(matches!(load(b"", None), Err(FormatError::Empty)));
+}

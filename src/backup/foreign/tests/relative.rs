@@ -1,0 +1,117 @@
+//! The older generation of the official tool.
+
+use super::*;
+
+/// Ids of collection, partition, segment, field and index, all below 128.
+fn segment_index(collection: u8, partition: u8, segment: u8, index: u8) -> Vec<u8> {
+    [
+        small(1, collection),
+        small(2, partition),
+        small(3, segment),
+        small(4, 100),
+        small(5, index),
+        small(6, 77),
+    ]
+    .concat()
+}
+
+#[test]
+fn keys_are_joined_with_the_root_in_the_header() {
+    for extra in [&b""[..], br#"{"entry_include_root_path":false}"#, b"{}"] {
+        let bytes = [
+            header(0, "by-dev", "meta", 1, extra),
+            pair("root-coord/collection/5", b"c"),
+        ]
+        .concat();
+        let foreign = load(&bytes, None).unwrap();
+        assert_eq!(foreign.format, Format::OfficialRelative);
+        assert_eq!(keys(&foreign), ["by-dev/meta/root-coord/collection/5"]);
+    }
+}
+
+#[test]
+fn such_a_file_says_which_families_it_covers() {
+    let foreign = load(&header(0, "by-dev", "meta", 0, b""), None).unwrap();
+    let Coverage::Families(families) = foreign.coverage else {
+        panic!("it does not hold everything");
+    };
+    assert!(families.contains(&Family::LegacySegmentIndex));
+    assert!(families.contains(&Family::DdOperationSnapshot));
+    for absent in [
+        Family::QueryCollection,
+        Family::Session,
+        Family::Segment,
+        Family::ChannelWatch,
+        Family::Credential,
+    ] {
+        assert!(!families.contains(&absent), "{absent:?}");
+    }
+    assert!(families.is_sorted());
+}
+
+#[test]
+fn d16_the_absolute_keys_of_ddl_records_are_not_doubled() {
+    let bytes = [
+        header(0, "by-dev", "meta", 3, b""),
+        pair("by-dev/meta/root-coord/dd-operation", b"{}"),
+        pair("by-dev/meta/snapshots/root-coord/dd-msg-send_ts4", b"true"),
+        pair("root-coord/index/5/6", b"i"),
+    ]
+    .concat();
+    assert_eq!(
+        keys(&load(&bytes, None).unwrap()),
+        [
+            "by-dev/meta/root-coord/dd-operation",
+            "by-dev/meta/root-coord/index/5/6",
+            "by-dev/meta/snapshots/root-coord/dd-msg-send_ts4",
+        ]
+    );
+}
+
+#[test]
+fn d15_the_lost_slash_comes_back_from_an_absolute_key_or_from_the_user() {
+    let head = header(0, "by-dev", "meta", 0, b"");
+    let index = pair("root-coord/index/5/6", b"i");
+    let operation = pair("/by-dev/meta/root-coord/dd-operation", b"{}");
+    let told = [head.clone(), operation, index.clone()].concat();
+    let expected = "/by-dev/meta/root-coord/index/5/6";
+    assert!(keys(&load(&told, None).unwrap()).contains(&expected));
+    let silent = [head, index].concat();
+    let hinted = load(&silent, Some("/by-dev/meta")).unwrap();
+    assert_eq!(keys(&hinted), [expected]);
+    // Any other root than the file's own is not put in its place.
+    let other = load(&silent, Some("/else/meta")).unwrap();
+    assert_eq!(other.meta_root, "by-dev/meta");
+}
+
+#[test]
+fn segment_index_keys_of_two_parts_get_all_four_ids() {
+    let bytes = [
+        header(0, "by-dev", "meta", 2, b""),
+        pair("root-coord/segment-index/3/4", &segment_index(1, 2, 3, 4)),
+        pair("root-coord/segment-index/9/8/7/6", b"left as it is"),
+    ]
+    .concat();
+    assert_eq!(
+        keys(&load(&bytes, None).unwrap()),
+        [
+            "by-dev/meta/root-coord/segment-index/1/4/2/3",
+            "by-dev/meta/root-coord/segment-index/9/8/7/6",
+        ]
+    );
+}
+
+#[test]
+fn a_segment_index_key_that_its_value_contradicts_is_refused() {
+    for value in [segment_index(1, 2, 5, 4), vec![0xff]] {
+        let bytes = [
+            header(0, "by-dev", "meta", 1, b""),
+            pair("root-coord/segment-index/3/4", &value),
+        ]
+        .concat();
+        assert!(matches!(
+            load(&bytes, None),
+            Err(FormatError::Unrepairable { .. })
+        ));
+    }
+}

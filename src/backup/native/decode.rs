@@ -1,0 +1,271 @@
+//! Reads the native format from any [`Read`], one block in memory at a time, and checks all of it on
+//! the way.
+
+use std::io::Read;
+
+use super::super::digest::{ContentDigest, ENTRY_HEAD};
+use super::super::input::Input;
+use super::{
+    BlockHead, HEAD_BYTES, Kind, MAGIC, PROLOGUE_BYTES, StoredHeader, Tail, VERSION, WINDOW_LOG,
+    number,
+};
+use crate::backup::{FormatError, Header};
+use crate::entry::printable;
+
+/// What a file holds in all, known when its end was reached and everything matched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::backup) struct Totals {
+    pub(in crate::backup) entries: u64,
+    pub(in crate::backup) digest: [u8; 32],
+    pub(in crate::backup) skipped_leased: u64,
+    /// Bytes of the file.
+    pub(in crate::backup) bytes: u64,
+}
+
+/// An entry's key and value, as they lie in the block.
+pub(in crate::backup) type Borrowed<'b> = (&'b [u8], &'b [u8]);
+
+/// Hands out the entries of a file in their order.
+pub(in crate::backup) struct Decoder<R> {
+    input: Input<R>,
+    header: Header,
+    root_prefix: Vec<u8>,
+    stored: Vec<u8>,
+    block: Vec<u8>,
+    position: usize,
+    left_in_block: u32,
+    last_key: Vec<u8>,
+    digest: ContentDigest,
+    entries: u64,
+    blocks: u64,
+    content_bytes: u64,
+    totals: Option<Totals>,
+}
+
+impl<R: Read> Decoder<R> {
+    /// Reads prologue and header.
+    pub(in crate::backup) fn new(reader: R) -> Result<Self, FormatError> {
+        let mut input = Input::new(reader);
+        read_prologue(&mut input)?;
+        let mut payload = Vec::new();
+        let head = read_block(&mut input, &mut payload)?;
+        if head.kind != Kind::Head {
+            return Err(input.malformed("the file", "it does not begin with a header"));
+        }
+        let header = serde_json::from_slice::<StoredHeader>(&payload)
+            .map_err(|error| input.malformed("the header", error.to_string()))?
+            .into_header();
+        Ok(Self {
+            input,
+            root_prefix: format!("{}/", header.meta_root).into_bytes(),
+            header,
+            stored: payload,
+            block: Vec::new(),
+            position: 0,
+            left_in_block: 0,
+            last_key: Vec::new(),
+            digest: ContentDigest::default(),
+            entries: 0,
+            blocks: 0,
+            content_bytes: 0,
+            totals: None,
+        })
+    }
+
+    /// The header. The count of skipped keys is right once the end was reached.
+    pub(in crate::backup) fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The totals, once [`Self::next`] returned `None`.
+    pub(in crate::backup) fn totals(&self) -> Option<Totals> {
+        self.totals
+    }
+
+    /// The next key and value; `None` at the end, when everything was found to be right.
+    pub(in crate::backup) fn next(&mut self) -> Result<Option<Borrowed<'_>>, FormatError> {
+        while self.left_in_block == 0 {
+            if self.totals.is_some() {
+                return Ok(None);
+            }
+            self.next_block()?;
+        }
+        let (start, middle, end) = self.entry_bounds()?;
+        let key = &self.block[start..middle];
+        if key <= self.last_key.as_slice() {
+            return Err(FormatError::KeyOrder {
+                key: printable(key),
+            });
+        }
+        if !key.starts_with(&self.root_prefix) {
+            return Err(FormatError::OutsideRoot {
+                key: printable(key),
+                root: self.header.meta_root.clone(),
+            });
+        }
+        self.last_key.clear();
+        self.last_key.extend_from_slice(key);
+        self.position = end;
+        self.left_in_block -= 1;
+        self.entries += 1;
+        if self.left_in_block == 0 && end != self.block.len() {
+            return Err(self.bad_block("bytes follow its last entry"));
+        }
+        Ok(Some((key, &self.block[middle..end])))
+    }
+
+    /// Where the next entry's key starts, its value starts, and it ends.
+    fn entry_bounds(&self) -> Result<(usize, usize, usize), FormatError> {
+        let beyond = || self.bad_block("an entry reaches beyond its end");
+        let start = self.position + ENTRY_HEAD;
+        if start > self.block.len() {
+            return Err(beyond());
+        }
+        let length = |at| usize::try_from(number(&self.block, at)).ok();
+        let bounds = length(self.position)
+            .and_then(|key| start.checked_add(key))
+            .and_then(|middle| Some((middle, middle.checked_add(length(self.position + 4)?)?)));
+        match bounds {
+            Some((middle, end)) if end <= self.block.len() => Ok((start, middle, end)),
+            _ => Err(beyond()),
+        }
+    }
+
+    fn bad_block(&self, reason: &str) -> FormatError {
+        self.input.malformed("a data block", reason)
+    }
+
+    fn next_block(&mut self) -> Result<(), FormatError> {
+        let head = read_block(&mut self.input, &mut self.stored)?;
+        match head.kind {
+            Kind::Head => Err(self.input.malformed("the file", "it has a second header")),
+            Kind::Tail => self.read_end(),
+            Kind::Data => {
+                self.decompress(head.raw)?;
+                if head.entries == 0 {
+                    return Err(self.bad_block("it holds no entry"));
+                }
+                self.digest.update(&self.block);
+                self.position = 0;
+                self.left_in_block = head.entries;
+                self.blocks += 1;
+                self.content_bytes += self.block.len() as u64;
+                Ok(())
+            }
+        }
+    }
+
+    /// Decompresses `stored` into `block`. Memory grows with what comes out, not with what the head
+    /// claims, and never beyond that claim.
+    fn decompress(&mut self, raw_bytes: u32) -> Result<(), FormatError> {
+        self.block.clear();
+        let outcome = decompress_into(&self.stored, u64::from(raw_bytes), &mut self.block);
+        match outcome {
+            Ok(()) => Ok(()),
+            Err(reason) => Err(self.bad_block(&reason)),
+        }
+    }
+
+    fn read_end(&mut self) -> Result<(), FormatError> {
+        let tail = Tail::parse(&self.stored)
+            .ok_or_else(|| self.input.malformed("the tail", "it has the wrong length"))?;
+        let mut mark = [0; 8];
+        self.input.exact(&mut mark, "the end mark")?;
+        if mark != MAGIC {
+            return Err(FormatError::Altered {
+                part: "the end mark",
+                offset: self.input.offset(),
+            });
+        }
+        self.input.expect_end()?;
+        if tail.entries != self.entries {
+            return Err(FormatError::EntryCount {
+                announced: tail.entries,
+                found: self.entries,
+            });
+        }
+        let digest = std::mem::take(&mut self.digest).finish();
+        if (tail.blocks, tail.content_bytes, tail.digest)
+            != (self.blocks, self.content_bytes, digest)
+        {
+            return Err(FormatError::Altered {
+                part: "the whole content",
+                offset: self.input.offset(),
+            });
+        }
+        self.header.skipped_leased = tail.skipped_leased;
+        self.totals = Some(Totals {
+            entries: tail.entries,
+            digest,
+            skipped_leased: tail.skipped_leased,
+            bytes: self.input.offset(),
+        });
+        Ok(())
+    }
+}
+
+fn read_prologue<R: Read>(input: &mut Input<R>) -> Result<(), FormatError> {
+    let mut bytes = [0; PROLOGUE_BYTES];
+    input.exact(&mut bytes, "the prologue")?;
+    if !bytes.starts_with(&MAGIC) || crc32fast::hash(&bytes[..12]) != number(&bytes, 12) {
+        return Err(FormatError::Altered {
+            part: "the prologue",
+            offset: input.offset(),
+        });
+    }
+    match number(&bytes, 8) {
+        VERSION => Ok(()),
+        0 => Err(input.malformed("the prologue", "there is no format version 0")),
+        found => Err(FormatError::NewerFormat {
+            found: i64::from(found),
+            supported: i64::from(VERSION),
+        }),
+    }
+}
+
+/// Reads one block, its payload into `payload`, and checks both checksums.
+fn read_block<R: Read>(
+    input: &mut Input<R>,
+    payload: &mut Vec<u8>,
+) -> Result<BlockHead, FormatError> {
+    let mut bytes = [0; HEAD_BYTES];
+    input.exact(&mut bytes, "a block's head")?;
+    let head = BlockHead::parse(&bytes, input.offset())?;
+    input.replace(payload, u64::from(head.stored), "a block")?;
+    if crc32fast::hash(payload) != head.payload_crc {
+        return Err(FormatError::Altered {
+            part: "a block",
+            offset: input.offset(),
+        });
+    }
+    if head.kind != Kind::Data && head.raw != head.stored {
+        return Err(input.malformed("a block", "its two lengths differ"));
+    }
+    Ok(head)
+}
+
+/// Decompresses exactly one zstd frame that fills `stored` and gives `raw_bytes` bytes.
+pub(super) fn decompress_into(
+    stored: &[u8],
+    raw_bytes: u64,
+    out: &mut Vec<u8>,
+) -> Result<(), String> {
+    let told = |error: std::io::Error| format!("it does not decompress: {error}");
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(stored)
+        .map_err(told)?
+        .single_frame();
+    decoder.window_log_max(WINDOW_LOG).map_err(told)?;
+    // One byte more than is claimed, so that more is noticed without being read.
+    Read::take(&mut decoder, raw_bytes + 1)
+        .read_to_end(out)
+        .map_err(told)?;
+    if out.len() as u64 != raw_bytes {
+        return Err(String::from(
+            "it decompresses to another length than it says",
+        ));
+    }
+    if !decoder.finish().is_empty() {
+        return Err(String::from("bytes follow its compressed content"));
+    }
+    Ok(())
+}

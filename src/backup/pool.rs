@@ -1,0 +1,109 @@
+//! Compresses several blocks at a time on threads, and hands them back in the order they came in.
+//!
+//! The queue is bounded: whoever fills it waits for the oldest block, so memory stays at a few blocks
+//! a thread.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use zstd::bulk::Compressor;
+
+use super::BackupError;
+use super::native::DataBlock;
+
+/// Blocks waiting or being worked on, for each thread.
+const BLOCKS_PER_THREAD: usize = 2;
+
+/// A block that is done: its bytes for the file, and the emptied block for the next entries.
+pub(super) struct Done {
+    pub(super) compressed: io::Result<Vec<u8>>,
+    pub(super) block: DataBlock,
+}
+
+struct Job {
+    block: DataBlock,
+    reply: Sender<Done>,
+}
+
+/// The threads and what they work on.
+pub(super) struct Pool {
+    jobs: Option<SyncSender<Job>>,
+    pending: VecDeque<Receiver<Done>>,
+    workers: Vec<JoinHandle<()>>,
+    capacity: usize,
+}
+
+impl Pool {
+    /// Starts the threads, at least one.
+    pub(super) fn new(threads: usize, level: i32) -> io::Result<Self> {
+        let threads = threads.max(1);
+        let capacity = threads * BLOCKS_PER_THREAD;
+        let (jobs, queue) = sync_channel(capacity);
+        let queue = Arc::new(Mutex::new(queue));
+        let mut pool = Self {
+            jobs: Some(jobs),
+            pending: VecDeque::with_capacity(capacity),
+            workers: Vec::with_capacity(threads),
+            capacity,
+        };
+        for _ in 0..threads {
+            let compressor = Compressor::new(level)?;
+            let queue = Arc::clone(&queue);
+            let worker = thread::Builder::new()
+                .name(String::from("backup-compress"))
+                .spawn(move || work(&queue, compressor))?;
+            pool.workers.push(worker);
+        }
+        Ok(pool)
+    }
+
+    /// Whether the oldest block has to be taken before another goes in.
+    pub(super) fn is_full(&self) -> bool {
+        self.pending.len() >= self.capacity
+    }
+
+    /// Puts a block in. The pool must not be full.
+    pub(super) fn submit(&mut self, block: DataBlock) -> Result<(), BackupError> {
+        let (reply, done) = channel();
+        let jobs = self.jobs.as_ref().ok_or(BackupError::Worker)?;
+        jobs.send(Job { block, reply })
+            .map_err(|_| BackupError::Worker)?;
+        self.pending.push_back(done);
+        Ok(())
+    }
+
+    /// Waits for the oldest block; `None` when there is none.
+    pub(super) fn take_oldest(&mut self) -> Result<Option<Done>, BackupError> {
+        let Some(oldest) = self.pending.pop_front() else {
+            return Ok(None);
+        };
+        oldest.recv().map(Some).map_err(|_| BackupError::Worker)
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.jobs = None;
+        for worker in self.workers.drain(..) {
+            // A worker that panicked took its reply with it: the caller was told then.
+            let _ = worker.join();
+        }
+    }
+}
+
+fn work(queue: &Mutex<Receiver<Job>>, mut compressor: Compressor<'_>) {
+    loop {
+        // The lock is held while waiting: whoever has it takes the next job, the others queue up.
+        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(Job { mut block, reply }) = job else {
+            return;
+        };
+        let compressed = block.compress(&mut compressor);
+        block.clear();
+        // Nobody waits for it any more when the writer was dropped.
+        let _ = reply.send(Done { compressed, block });
+    }
+}

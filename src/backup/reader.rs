@@ -1,0 +1,271 @@
+//! Opens backups of every known format, after all of a file was checked.
+
+use std::fs::File;
+use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::digest::hexadecimal;
+use super::foreign::{self, Foreign, GUESS_BYTES, Guess};
+use super::native::Decoder;
+use super::{BackupError, Coverage, Format, FormatError, Header, Summary};
+use crate::entry::Entry;
+
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// A backup whose every byte was checked.
+#[derive(Debug, Clone)]
+pub struct Backup {
+    summary: Summary,
+    coverage: Coverage,
+    source: Source,
+}
+
+/// Where the entries come from.
+#[derive(Debug, Clone)]
+enum Source {
+    /// The native file is read again each time, and checked again.
+    File,
+    /// A foreign file had to be sorted.
+    Memory(Arc<[Entry]>),
+}
+
+impl Backup {
+    /// Opens a backup of any known format and checks all of it.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is of no known format, is cut short or altered, or holds the
+    /// metadata of several instances.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, BackupError> {
+        Self::open_with_root(path, None)
+    }
+
+    /// As [`Self::open`]; `root` is the meta root where the file does not tell its own: in an etcd
+    /// snapshot, in some files of birdwatcher, and where the official tool lost a leading slash.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with_root(path: impl AsRef<Path>, root: Option<&str>) -> Result<Self, BackupError> {
+        let path = path.as_ref();
+        let failed = |error| BackupError::file("read", path, error);
+        let mut file = File::open(path).map_err(failed)?;
+        let mut start = Vec::new();
+        (&mut file)
+            .take(GUESS_BYTES as u64)
+            .read_to_end(&mut start)
+            .map_err(failed)?;
+        let invalid = |error| BackupError::invalid(path, error);
+        match Guess::of(&start).map_err(invalid)? {
+            Guess::Native => {
+                file.seek(SeekFrom::Start(0)).map_err(failed)?;
+                let reader = BufReader::with_capacity(BUFFER_BYTES, file);
+                Self::check_native(path, reader).map_err(invalid)
+            }
+            guess @ (Guess::EtcdSnapshot | Guess::Gzip | Guess::Frames) => {
+                let bytes = file.metadata().map_err(failed)?.len();
+                let root = root.map(|root| root.trim_end_matches('/'));
+                foreign::read(guess, file, root)
+                    .and_then(|foreign| Self::from_foreign(path, bytes, foreign))
+                    .map_err(invalid)
+            }
+        }
+    }
+
+    fn check_native(path: &Path, reader: impl Read) -> Result<Self, FormatError> {
+        let mut decoder = Decoder::new(reader)?;
+        while decoder.next()?.is_some() {}
+        let header = decoder.header().clone();
+        let totals = decoder.totals().ok_or(FormatError::Truncated {
+            part: "the tail",
+            offset: 0,
+        })?;
+        Ok(Self {
+            summary: Summary {
+                path: path.to_owned(),
+                format: Format::Native,
+                entries: totals.entries,
+                bytes: totals.bytes,
+                revision: header.revision,
+                digest: hexadecimal(&totals.digest),
+                skipped_leased: totals.skipped_leased,
+                skipped_outside: 0,
+                meta_root: header.meta_root.clone(),
+                header,
+                reused: false,
+            },
+            coverage: Coverage::Whole,
+            source: Source::File,
+        })
+    }
+
+    fn from_foreign(path: &Path, bytes: u64, foreign: Foreign) -> Result<Self, FormatError> {
+        let digest = hexadecimal(&foreign.digest()?);
+        let Foreign {
+            format,
+            meta_root,
+            revision,
+            entries,
+            coverage,
+            skipped_leased,
+            skipped_outside,
+        } = foreign;
+        Ok(Self {
+            summary: Summary {
+                path: path.to_owned(),
+                format,
+                entries: entries.len() as u64,
+                bytes,
+                revision,
+                digest,
+                skipped_leased,
+                skipped_outside,
+                meta_root: meta_root.clone(),
+                header: Header {
+                    revision,
+                    meta_root,
+                    skipped_leased,
+                    ..Header::default()
+                },
+                reused: false,
+            },
+            coverage,
+            source: Source::Memory(entries.into()),
+        })
+    }
+
+    /// What the backup holds.
+    #[must_use]
+    pub fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    /// What the backup holds, without the backup.
+    #[must_use]
+    pub fn into_summary(self) -> Summary {
+        self.summary
+    }
+
+    /// What the file says about itself.
+    #[must_use]
+    pub fn header(&self) -> &Header {
+        &self.summary.header
+    }
+
+    /// The file's format.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        self.summary.format
+    }
+
+    /// Which part of the metadata the backup speaks for.
+    #[must_use]
+    pub fn coverage(&self) -> &Coverage {
+        &self.coverage
+    }
+
+    /// The entries, ascending by key, without revisions and leases. The iterator lives on its own.
+    ///
+    /// # Errors
+    /// When the file cannot be opened again. An entry is an error when the file was changed since it
+    /// was checked.
+    pub fn entries(&self) -> Result<Entries, BackupError> {
+        let inner = match &self.source {
+            Source::Memory(entries) => Inner::Memory {
+                entries: Arc::clone(entries),
+                next: 0,
+            },
+            Source::File => {
+                let path = &self.summary.path;
+                let file =
+                    File::open(path).map_err(|error| BackupError::file("read", path, error))?;
+                let decoder = Decoder::new(BufReader::with_capacity(BUFFER_BYTES, file))
+                    .map_err(|error| BackupError::invalid(path, error))?;
+                Inner::File {
+                    decoder: Box::new(decoder),
+                    summary: Box::new(self.summary.clone()),
+                    is_done: false,
+                }
+            }
+        };
+        Ok(Entries { inner })
+    }
+}
+
+/// Checks a backup that lies in memory, whole, as [`Backup::open_with_root`] checks a file. The path in
+/// the summary is empty.
+///
+/// # Errors
+/// What is wrong with the bytes.
+pub fn check_bytes(bytes: &[u8], root: Option<&str>) -> Result<Summary, FormatError> {
+    let path = Path::new("");
+    let start = bytes.get(..GUESS_BYTES).unwrap_or(bytes);
+    let backup = match Guess::of(start)? {
+        Guess::Native => Backup::check_native(path, bytes)?,
+        guess @ (Guess::EtcdSnapshot | Guess::Gzip | Guess::Frames) => {
+            let foreign = foreign::read(guess, Cursor::new(bytes), root)?;
+            Backup::from_foreign(path, bytes.len() as u64, foreign)?
+        }
+    };
+    Ok(backup.summary)
+}
+
+/// The entries of a backup, ascending by key. After an error there is nothing more.
+pub struct Entries {
+    inner: Inner,
+}
+
+enum Inner {
+    File {
+        decoder: Box<Decoder<BufReader<File>>>,
+        summary: Box<Summary>,
+        is_done: bool,
+    },
+    Memory {
+        entries: Arc<[Entry]>,
+        next: usize,
+    },
+}
+
+impl Iterator for Entries {
+    type Item = Result<Entry, BackupError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match &mut self.inner {
+            Inner::Memory { entries, next } => {
+                let entry = entries.get(*next)?.clone();
+                *next += 1;
+                Some(Ok(entry))
+            }
+            Inner::File {
+                decoder,
+                summary,
+                is_done,
+            } => {
+                if *is_done {
+                    return None;
+                }
+                let item = next_of_file(decoder, summary);
+                *is_done = !matches!(item, Some(Ok(_)));
+                item
+            }
+        }
+    }
+}
+
+fn next_of_file(
+    decoder: &mut Decoder<BufReader<File>>,
+    summary: &Summary,
+) -> Option<Result<Entry, BackupError>> {
+    match decoder.next() {
+        Ok(Some((key, value))) => return Some(Ok(Entry::new(key, value))),
+        Ok(None) => {}
+        Err(error) => return Some(Err(BackupError::invalid(&summary.path, error))),
+    }
+    let digest = decoder.totals().map(|totals| hexadecimal(&totals.digest));
+    if digest.as_ref() == Some(&summary.digest) {
+        return None;
+    }
+    Some(Err(BackupError::Changed {
+        path: summary.path.clone(),
+    }))
+}

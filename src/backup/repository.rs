@@ -1,0 +1,88 @@
+//! A folder of backups: what lies in it, whether it is sound, and which of it may go.
+
+mod diff;
+mod prune;
+
+pub use diff::{DiffCounts, Difference, diff};
+pub use prune::{PrunePlan, Untouched};
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{Backup, BackupError, Summary};
+
+/// A file in the folder, checked whole.
+#[derive(Debug)]
+pub struct Listing {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// What it holds, or why it is not a usable backup.
+    pub check: Result<Summary, BackupError>,
+}
+
+impl Listing {
+    /// Whether the file is a sound backup.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        self.check.is_ok()
+    }
+}
+
+/// A folder of backups.
+#[derive(Debug, Clone)]
+pub struct Repository {
+    folder: PathBuf,
+}
+
+impl Repository {
+    /// The repository in `folder`, which has to exist.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn open(folder: impl AsRef<Path>) -> Result<Self, BackupError> {
+        let folder = folder.as_ref().to_owned();
+        fs::read_dir(&folder).map_err(|error| BackupError::file("list", &folder, error))?;
+        Ok(Self { folder })
+    }
+
+    /// Every file in the folder, by name, each decoded whole. Folders, links, and files whose name
+    /// begins with a dot (unfinished backups) are passed over.
+    ///
+    /// # Errors
+    /// When the folder cannot be read. What is wrong with a file is in its listing.
+    pub fn list(&self) -> Result<Vec<Listing>, BackupError> {
+        let failed = |error| BackupError::file("list", &self.folder, error);
+        let mut paths = Vec::new();
+        for item in fs::read_dir(&self.folder).map_err(failed)? {
+            let item = item.map_err(failed)?;
+            let is_hidden = item.file_name().to_string_lossy().starts_with('.');
+            if !is_hidden && item.file_type().map_err(failed)?.is_file() {
+                paths.push(item.path());
+            }
+        }
+        paths.sort();
+        Ok(paths.into_iter().map(check).collect())
+    }
+
+    /// What [`PrunePlan::carry_out`] would do to keep the newest `keep` backups of each meta root.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn plan_prune(&self, keep: std::num::NonZeroUsize) -> Result<PrunePlan, BackupError> {
+        Ok(PrunePlan::new(self.list()?, keep))
+    }
+}
+
+/// Checks one file whole.
+#[must_use]
+pub fn check(path: PathBuf) -> Listing {
+    Listing {
+        bytes: fs::metadata(&path)
+            .map(|data| data.len())
+            .unwrap_or_default(),
+        check: Backup::open(&path).map(Backup::into_summary),
+        path,
+    }
+}

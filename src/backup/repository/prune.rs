@@ -1,0 +1,118 @@
+//! Removing old backups: a plan first, which a person can read, then the act.
+//!
+//! Only our own sound files ever go. A file that is damaged, foreign, or does not tell when it was made
+//! stays, and the plan says why.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use super::super::publish::sync_folder;
+use super::super::{Backup, BackupError, Format, Summary};
+use super::Listing;
+
+/// A file that pruning leaves alone whatever its age.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Untouched {
+    /// The file.
+    pub path: PathBuf,
+    /// Why it is left alone.
+    pub reason: String,
+}
+
+/// Which backups go and which stay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrunePlan {
+    /// Those that go, oldest first.
+    pub remove: Vec<Summary>,
+    /// Those that stay because they are the newest of their meta root, newest first in each.
+    pub keep: Vec<Summary>,
+    /// Everything else in the folder.
+    pub untouched: Vec<Untouched>,
+}
+
+impl PrunePlan {
+    pub(super) fn new(listings: Vec<Listing>, keep: NonZeroUsize) -> Self {
+        let mut plan = Self {
+            remove: Vec::new(),
+            keep: Vec::new(),
+            untouched: Vec::new(),
+        };
+        let mut by_root: BTreeMap<String, Vec<(SystemTime, Summary)>> = BTreeMap::new();
+        for listing in listings {
+            match candidate(listing) {
+                Ok((time, summary)) => by_root
+                    .entry(summary.meta_root.clone())
+                    .or_default()
+                    .push((time, summary)),
+                Err(untouched) => plan.untouched.push(untouched),
+            }
+        }
+        let mut old = Vec::new();
+        for (_, mut backups) in by_root {
+            backups.sort_by(|(time, a), (other_time, b)| {
+                (other_time, b.revision, &b.path).cmp(&(time, a.revision, &a.path))
+            });
+            let rest = backups.split_off(keep.get().min(backups.len()));
+            plan.keep
+                .extend(backups.into_iter().map(|(_, summary)| summary));
+            old.extend(rest);
+        }
+        old.sort_by(|(time, a), (other_time, b)| (time, &a.path).cmp(&(other_time, &b.path)));
+        plan.remove = old.into_iter().map(|(_, summary)| summary).collect();
+        plan
+    }
+
+    /// Removes what the plan says, and returns the files that are gone. First every file of the plan
+    /// is opened again: one that is kept has to be sound still, one that goes has to be the same.
+    ///
+    /// # Errors
+    /// When a file changed since the plan was made (then nothing was removed), or cannot be removed.
+    pub fn carry_out(&self) -> Result<Vec<PathBuf>, BackupError> {
+        if self.remove.is_empty() {
+            return Ok(Vec::new());
+        }
+        for summary in self.keep.iter().chain(&self.remove) {
+            let now = Backup::open(&summary.path)?;
+            if now.summary() != summary {
+                return Err(BackupError::Changed {
+                    path: summary.path.clone(),
+                });
+            }
+        }
+        let mut gone = Vec::new();
+        for Summary { path, .. } in &self.remove {
+            fs::remove_file(path).map_err(|error| BackupError::file("remove", path, error))?;
+            gone.push(path.clone());
+        }
+        if let Some(path) = gone.first() {
+            sync_folder(path)?;
+        }
+        Ok(gone)
+    }
+}
+
+/// A file that may go when it is old enough, with its age; or why it may not.
+fn candidate(listing: Listing) -> Result<(SystemTime, Summary), Untouched> {
+    let Listing { path, check, .. } = listing;
+    let untouched = |reason: String| Untouched {
+        path: path.clone(),
+        reason,
+    };
+    let summary = check.map_err(|error| {
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        untouched(cause.unwrap_or_else(|| error.to_string()))
+    })?;
+    if summary.format != Format::Native {
+        return Err(untouched(format!(
+            "it is of the foreign format {}",
+            summary.format.name()
+        )));
+    }
+    match humantime::parse_rfc3339_weak(&summary.header.created_at) {
+        Ok(time) => Ok((time, summary)),
+        Err(_) => Err(untouched(String::from("it does not tell when it was made"))),
+    }
+}
