@@ -11,6 +11,7 @@ use crate::entry::Entry;
 use crate::keys::KeyRange;
 
 mod error;
+pub mod memory;
 
 pub use error::{Applied, StoreError, StoreErrorKind};
 
@@ -229,8 +230,8 @@ pub trait Store: Clone + Send + Sync + 'static {
         lease: i64,
     ) -> impl Future<Output = Result<Option<Duration>, StoreError>> + Send;
 
-    /// Waits until some key of the range changes after `revision`. There is no time limit of its own;
-    /// callers bound it.
+    /// Waits until some key of the range changes after `revision`; returns at once when that is no
+    /// longer known, because `revision` is compacted. There is no time limit of its own; callers bound it.
     fn wait_for_change(
         &self,
         range: KeyRange,
