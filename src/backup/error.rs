@@ -253,3 +253,28 @@ impl BackupError {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_device_is_told_apart_and_by_its_path() {
+        let path = Path::new("/backups/a.mmb");
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
+            let error = BackupError::file("write", path, kind.into());
+            assert!(matches!(error, BackupError::DiskFull { .. }));
+            assert!(error.to_string().contains("/backups/a.mmb"), "{error}");
+        }
+        let error = BackupError::file("write", path, io::ErrorKind::PermissionDenied.into());
+        assert_eq!(error.to_string(), "failed to write /backups/a.mmb");
+    }
+
+    #[test]
+    fn only_what_is_no_backup_at_all_is_of_unknown_format() {
+        let error = |source| BackupError::invalid(Path::new("a"), source);
+        let reason = String::from("a reason");
+        assert!(error(FormatError::Unknown { reason }).is_unknown_format());
+        assert!(!error(FormatError::NoRoot).is_unknown_format());
+    }
+}

@@ -17,6 +17,9 @@ use super::native::DataBlock;
 /// Blocks waiting or being worked on, for each thread.
 const BLOCKS_PER_THREAD: usize = 2;
 
+/// The most threads that are started.
+const THREADS_LIMIT: usize = 64;
+
 /// A block that is done: its bytes for the file, and the emptied block for the next entries.
 pub(super) struct Done {
     pub(super) compressed: io::Result<Vec<u8>>,
@@ -37,9 +40,9 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// Starts the threads, at least one.
+    /// Starts the threads: at least one, and never more than any machine could use.
     pub(super) fn new(threads: usize, level: i32) -> io::Result<Self> {
-        let threads = threads.max(1);
+        let threads = threads.clamp(1, THREADS_LIMIT);
         let capacity = threads * BLOCKS_PER_THREAD;
         let (jobs, queue) = sync_channel(capacity);
         let queue = Arc::new(Mutex::new(queue));

@@ -97,7 +97,8 @@ pub(super) fn publish(
 fn take_name(from: &Path, to: &Path) -> io::Result<bool> {
     match fs::hard_link(from, to) {
         Ok(()) => {
-            fs::remove_file(from)?;
+            // The file has its name now; if the hidden one cannot go, that changes nothing.
+            let _ = fs::remove_file(from);
             Ok(true)
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),

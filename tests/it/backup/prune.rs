@@ -1,0 +1,167 @@
+//! A folder of backups.
+
+use std::fs;
+use std::num::NonZeroUsize;
+use std::path::Path;
+
+use meta_migration::backup::repository::Repository;
+use meta_migration::backup::{BackupError, Header, OutputFormat, WriteOptions};
+
+use super::{FEW, header, names, write};
+
+fn at(day: u32, root: &str) -> Header {
+    Header {
+        created_at: format!("2026-11-{day:02}T12:00:00Z"),
+        meta_root: root.to_owned(),
+        revision: i64::from(day),
+        ..header()
+    }
+}
+
+fn add(folder: &Path, name: &str, header: Header) {
+    write(folder.join(name), header, WriteOptions::default(), FEW);
+}
+
+fn file_names<'s>(
+    summaries: impl IntoIterator<Item = &'s meta_migration::backup::Summary>,
+) -> Vec<String> {
+    summaries
+        .into_iter()
+        .map(|summary| {
+            summary
+                .path
+                .file_name()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .to_owned()
+        })
+        .collect()
+}
+
+fn keep(count: usize) -> NonZeroUsize {
+    NonZeroUsize::new(count).unwrap()
+}
+
+#[test]
+fn a_listing_shows_every_file_and_whether_it_is_sound() {
+    let folder = tempfile::tempdir().unwrap();
+    add(folder.path(), "b.mmb", at(2, "r/m"));
+    let sound = fs::read(folder.path().join("b.mmb")).unwrap();
+    fs::write(folder.path().join("a.mmb"), &sound[..sound.len() - 1]).unwrap();
+    fs::write(folder.path().join(".b.mmb.partial-1"), "x").unwrap();
+    fs::create_dir(folder.path().join("sub")).unwrap();
+    let listings = Repository::open(folder.path()).unwrap().list().unwrap();
+    let found: Vec<_> = listings
+        .iter()
+        .map(|listing| {
+            let name = listing.path.file_name().unwrap().to_str().unwrap();
+            (name, listing.is_valid(), listing.bytes)
+        })
+        .collect();
+    let size = sound.len() as u64;
+    assert_eq!(found, [("a.mmb", false, size - 1), ("b.mmb", true, size)]);
+    assert_eq!(listings[1].check.as_ref().unwrap().meta_root, "r/m");
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(matches!(
+        Repository::open(folder.path().join("missing")),
+        Err(BackupError::File { action: "list", .. })
+    ));
+}
+
+#[test]
+fn the_newest_of_each_root_stay_and_nothing_goes_before_the_plan_is_carried_out() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, day, root) in [
+        ("z-oldest", 1, "r/m"),
+        ("y", 2, "r/m"),
+        ("x-newest", 3, "r/m"),
+        ("other-old", 1, "s/m"),
+        ("other-new", 9, "s/m"),
+        ("only", 1, "t/m"),
+    ] {
+        add(folder.path(), name, at(day, root));
+    }
+    let repository = Repository::open(folder.path()).unwrap();
+    let plan = repository.plan_prune(keep(2)).unwrap();
+    assert_eq!(file_names(&plan.remove), ["z-oldest"]);
+    assert_eq!(names(folder.path()).len(), 6);
+    let plan = repository.plan_prune(keep(1)).unwrap();
+    assert_eq!(file_names(&plan.remove), ["other-old", "z-oldest", "y"]);
+    assert_eq!(file_names(&plan.keep), ["x-newest", "other-new", "only"]);
+    let gone = plan.carry_out().unwrap();
+    assert_eq!(gone.len(), 3);
+    assert_eq!(names(folder.path()), ["only", "other-new", "x-newest"]);
+}
+
+#[test]
+fn damaged_and_foreign_files_never_go_and_do_not_count_as_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    add(folder.path(), "sound", at(1, "r/m"));
+    add(folder.path(), "damaged", at(5, "r/m"));
+    let damaged = folder.path().join("damaged");
+    let bytes = fs::read(&damaged).unwrap();
+    fs::write(&damaged, &bytes[..bytes.len() - 1]).unwrap();
+    let official = WriteOptions {
+        format: OutputFormat::Official,
+        ..WriteOptions::default()
+    };
+    write(folder.path().join("foreign"), at(4, "r/m"), official, FEW);
+    add(
+        folder.path(),
+        "timeless",
+        Header {
+            created_at: String::from("yesterday"),
+            ..at(6, "r/m")
+        },
+    );
+    let plan = Repository::open(folder.path())
+        .unwrap()
+        .plan_prune(keep(1))
+        .unwrap();
+    assert!(plan.remove.is_empty());
+    assert_eq!(file_names(&plan.keep), ["sound"]);
+    let untouched: Vec<_> = plan
+        .untouched
+        .iter()
+        .map(|file| {
+            (
+                file.path.file_name().unwrap().to_str().unwrap(),
+                &file.reason,
+            )
+        })
+        .collect();
+    for (file, reason) in [
+        ("damaged", "cut short"),
+        ("foreign", "foreign format official"),
+        ("timeless", "when it was made"),
+    ] {
+        assert!(
+            untouched
+                .iter()
+                .any(|(name, told)| *name == file && told.contains(reason)),
+            "{untouched:?}"
+        );
+    }
+}
+
+#[test]
+fn nothing_goes_when_a_file_changed_since_the_plan_was_made() {
+    let folder = tempfile::tempdir().unwrap();
+    add(folder.path(), "old", at(1, "r/m"));
+    add(folder.path(), "new", at(2, "r/m"));
+    let repository = Repository::open(folder.path()).unwrap();
+    let plan = repository.plan_prune(keep(1)).unwrap();
+    assert_eq!(file_names(&plan.remove), ["old"]);
+    // The one that was to be kept is damaged in the meantime: the old one is all that is left.
+    fs::write(folder.path().join("new"), "damaged").unwrap();
+    assert!(plan.carry_out().is_err());
+    assert!(folder.path().join("old").exists());
+    fs::remove_file(folder.path().join("new")).unwrap();
+    assert!(plan.carry_out().is_err());
+    assert!(folder.path().join("old").exists());
+}

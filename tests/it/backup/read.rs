@@ -1,0 +1,149 @@
+//! Reading: frozen files, damage as a user meets it, files that change under the reader.
+
+use std::fs;
+
+use meta_migration::backup::{Backup, BackupError, Coverage, Format, FormatError, check_bytes};
+
+use super::{FEW, content, header, told, write};
+use meta_migration::backup::WriteOptions;
+
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/backups");
+
+#[test]
+fn the_frozen_file_of_version_1_reads_as_it_was_made_by_hand() {
+    let backup = Backup::open(format!("{FOLDER}/native-v1.mmb")).unwrap();
+    let summary = backup.summary();
+    assert_eq!(summary.format, Format::Native);
+    assert_eq!(summary.meta_root, "/by-dev/meta");
+    assert_eq!((summary.revision, summary.entries), (42, 4));
+    assert_eq!(summary.skipped_leased, 3);
+    assert_eq!(summary.header.created_at, "2026-11-22T18:30:00Z");
+    assert_eq!(summary.header.cluster_id, "cdf818194e3a8c32");
+    assert_eq!(summary.header.source_version.as_deref(), Some("2.1.4"));
+    assert_eq!(summary.bytes, 543);
+    // From the script beside the file, computed by its own SHA-256.
+    assert_eq!(summary.digest, DIGEST);
+    let keys: Vec<_> = content_keys(&backup);
+    assert_eq!(
+        keys,
+        [
+            "/by-dev/meta/indexes/7",
+            "/by-dev/meta/root-coord/collection/5",
+            "/by-dev/meta/session/id",
+            "/by-dev/meta/snapshots/root-coord/collection/5_ts400",
+        ]
+    );
+    assert_eq!(backup.coverage(), &Coverage::Whole);
+}
+
+const DIGEST: &str = "7fd730e89a2647a12fc64807dc2e13b9d26573c24e096a6163dbda495206ccd5";
+
+fn content_keys(backup: &Backup) -> Vec<String> {
+    backup
+        .entries()
+        .unwrap()
+        .map(|entry| String::from_utf8(entry.unwrap().key).unwrap())
+        .collect()
+}
+
+#[test]
+fn the_frozen_file_is_refused_after_any_cut_and_any_altered_bit() {
+    let whole = fs::read(format!("{FOLDER}/native-v1.mmb")).unwrap();
+    for end in 0..whole.len() {
+        assert!(check_bytes(&whole[..end], None).is_err(), "{end}");
+    }
+    for bit in 0..whole.len() * 8 {
+        let mut altered = whole.clone();
+        altered[bit / 8] ^= 1 << (bit % 8);
+        assert!(check_bytes(&altered, None).is_err(), "bit {bit}");
+    }
+}
+
+#[test]
+fn a_real_etcd_snapshot_opens_like_any_backup() {
+    let backup = Backup::open(format!("{FOLDER}/etcd-3.5.1.snapshot.db")).unwrap();
+    assert_eq!(backup.format(), Format::EtcdSnapshot);
+    assert_eq!(backup.header().revision, 177);
+    let text = content_keys(&backup);
+    assert!(text.is_sorted());
+    assert!(text.contains(&String::from("by-dev/meta/fixture/returned")));
+    assert!(!text.contains(&String::from("by-dev/meta/fixture/deleted")));
+    assert_eq!(backup.summary().skipped_leased, 2);
+}
+
+#[test]
+fn every_refusal_names_the_file_and_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bad.mmb");
+    let sound = {
+        let good = folder.path().join("good.mmb");
+        write(&good, header(), WriteOptions::default(), FEW);
+        fs::read(good).unwrap()
+    };
+    for (bytes, reason) in [
+        (sound[..sound.len() / 2].to_vec(), "cut short"),
+        (sound[..5].to_vec(), "cut short"),
+        ([&sound[..], b"x"].concat(), "data follows the end"),
+        (Vec::new(), "empty"),
+        (
+            b"rootPath: by-dev\n".to_vec(),
+            "not a backup of any known format",
+        ),
+    ] {
+        fs::write(&path, bytes).unwrap();
+        let error = Backup::open(&path).unwrap_err();
+        let told = told(&error);
+        assert!(told.contains("bad.mmb") && told.contains(reason), "{told}");
+    }
+}
+
+#[test]
+fn a_missing_file_and_a_folder_are_told_by_path() {
+    let folder = tempfile::tempdir().unwrap();
+    for path in [folder.path().join("missing"), folder.path().to_owned()] {
+        let error = Backup::open(&path).unwrap_err();
+        assert!(matches!(error, BackupError::File { .. }));
+        assert!(told(&error).contains(path.to_str().unwrap()));
+    }
+}
+
+#[test]
+fn a_file_that_changes_after_the_check_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.mmb");
+    write(&path, header(), WriteOptions::default(), FEW);
+    let backup = Backup::open(&path).unwrap();
+    let other = folder.path().join("b.mmb");
+    write(&other, header(), WriteOptions::default(), &FEW[..1]);
+    fs::rename(&other, &path).unwrap();
+    let results: Vec<_> = backup.entries().unwrap().collect();
+    assert!(matches!(
+        results.last(),
+        Some(Err(BackupError::Changed { .. }))
+    ));
+    assert_eq!(results.iter().filter(|result| result.is_err()).count(), 1);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes.pop();
+    fs::write(&path, bytes).unwrap();
+    let last = backup.entries().unwrap().last();
+    assert!(matches!(
+        last,
+        Some(Err(BackupError::Invalid {
+            source: FormatError::Truncated { .. },
+            ..
+        }))
+    ));
+}
+
+#[test]
+fn entries_can_be_read_on_another_thread_and_outlive_the_backup() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.mmb");
+    write(&path, header(), WriteOptions::default(), FEW);
+    let backup = Backup::open(&path).unwrap();
+    let expected = content(&backup).len();
+    let entries = backup.entries().unwrap();
+    drop(backup);
+    let count = std::thread::spawn(move || entries.count()).join().unwrap();
+    assert_eq!(count, expected);
+}
