@@ -4,10 +4,12 @@
 //! new layout beside the old one, switch with one transaction, then tidy up, every step recorded and
 //! repeatable.*
 
+pub mod codec;
 pub mod entry;
 pub mod finding;
 pub mod keys;
 pub mod model;
+pub mod proto;
 pub mod report;
 pub mod store;
 pub mod version;
