@@ -5,12 +5,16 @@
 //! repeatable.*
 
 pub mod backup;
+pub mod codec;
 pub mod entry;
 pub mod finding;
 pub mod journal;
 pub mod keys;
+pub mod layout;
 pub mod model;
 pub mod protocol;
+pub mod proto;
 pub mod report;
 pub mod store;
+pub mod transform;
 pub mod version;

@@ -178,6 +178,16 @@ impl Family {
             .unwrap_or(Self::Other)
     }
 
+    /// As [`Self::of`], trying `guess` first: keys in ascending order mostly stay in one family.
+    #[must_use]
+    pub fn of_near(relative: &[u8], guess: Self) -> Self {
+        if guess.rest(relative).is_some() {
+            guess
+        } else {
+            Self::of(relative)
+        }
+    }
+
     /// The exact prefix of the family relative to the meta root, with its trailing slash. The two
     /// DDL families have no keys below a slash: theirs are single keys and `…_ts<timestamp>`.
     #[must_use]

@@ -6,3 +6,5 @@
 )]
 
 mod backup;
+
+mod golden;

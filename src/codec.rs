@@ -1,0 +1,15 @@
+//! What stored values mean: reads 2.1 records, writes 2.2 records, edits those that keep their type,
+//! and describes any known record.
+//!
+//! Tombstones (three bytes that are no protobuf) are the caller's to check first:
+//! [`keys::is_tombstone`](crate::keys::is_tombstone). A value that does not change is never decoded and
+//! encoded again: it stays raw bytes.
+
+pub mod edit;
+pub mod v2_1;
+pub mod v2_2;
+pub mod wire;
+
+mod describe;
+
+pub use describe::describe;

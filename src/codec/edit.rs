@@ -1,0 +1,124 @@
+//! Edits stored messages in place: fields are cut out or added, and every other byte, known or not,
+//! stays as it was.
+
+use super::wire::{self, Content, WireError, push_bytes, push_varint};
+
+/// Members of a collection record (Milvus' `etcd.CollectionInfo`).
+mod collection {
+    pub(super) const SCHEMA: u32 = 2;
+    pub(super) const PARTITIONS: [u32; 3] = [4, 5, 9];
+    pub(super) const FIELD_INDEXES: u32 = 6;
+    pub(super) const DATABASE: u32 = 15;
+    /// `fields` of the schema.
+    pub(super) const SCHEMA_FIELDS: u32 = 4;
+}
+
+/// The embedded form of a collection record: without its list of indexes.
+///
+/// # Errors
+/// [`WireError`] when the record is no protobuf message.
+pub fn embedded_collection(record: &[u8]) -> Result<Vec<u8>, WireError> {
+    without(record, &[collection::FIELD_INDEXES])
+}
+
+/// The split form of a collection record: without partitions, fields and its list of indexes. With a
+/// database it also carries that database's id.
+///
+/// # Errors
+/// [`WireError`] when the record, or the schema in it, is no protobuf message.
+pub fn split_collection(record: &[u8], database: Option<i64>) -> Result<Vec<u8>, WireError> {
+    let mut out = Vec::with_capacity(record.len());
+    for field in wire::fields(record) {
+        let field = field?;
+        match (field.number, field.content) {
+            (collection::SCHEMA, Content::Bytes(schema)) => {
+                let schema = without(schema, &[collection::SCHEMA_FIELDS])?;
+                push_bytes(&mut out, collection::SCHEMA, &schema);
+            }
+            (collection::FIELD_INDEXES, _) => {}
+            (number, _) if collection::PARTITIONS.contains(&number) => {}
+            (collection::DATABASE, _) if database.is_some() => {}
+            _ => out.extend_from_slice(field.raw),
+        }
+    }
+    if let Some(database) = database {
+        push_varint(&mut out, u64::from(collection::DATABASE) << 3);
+        push_varint(&mut out, database.cast_unsigned());
+    }
+    Ok(out)
+}
+
+fn without(message: &[u8], numbers: &[u32]) -> Result<Vec<u8>, WireError> {
+    let mut out = Vec::with_capacity(message.len());
+    for field in wire::fields(message) {
+        let field = field?;
+        if !numbers.contains(&field.number) {
+            out.extend_from_slice(field.raw);
+        }
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+    use crate::proto::{v2_1, v2_2};
+
+    fn record() -> v2_1::etcd::CollectionInfo {
+        v2_1::etcd::CollectionInfo {
+            id: 5,
+            schema: Some(v2_1::schema::CollectionSchema {
+                name: "books".into(),
+                auto_id: true,
+                fields: vec![v2_1::schema::FieldSchema::default()],
+                ..Default::default()
+            }),
+            create_time: 7,
+            partition_i_ds: vec![6],
+            partition_names: vec!["_default".into()],
+            field_indexes: vec![v2_1::etcd::FieldIndexInfo::default()],
+            partition_created_timestamps: vec![7],
+            shards_num: 2,
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn the_split_form_loses_what_moves_out_and_nothing_else() {
+        let mut bytes = record().encode_to_vec();
+        bytes.extend_from_slice(b"\xba\x06\x03xyz");
+        let split = split_collection(&bytes, Some(1)).unwrap();
+        let read = v2_2::etcd::CollectionInfo::decode(split.as_slice()).unwrap();
+        let expected = v2_2::etcd::CollectionInfo {
+            id: 5,
+            schema: Some(v2_2::schema::CollectionSchema {
+                name: "books".into(),
+                auto_id: true,
+                ..Default::default()
+            }),
+            create_time: 7,
+            shards_num: 2,
+            db_id: 1,
+            ..Default::default()
+        };
+        assert_eq!(read, expected);
+        assert!(
+            split.windows(6).any(|window| window == b"\xba\x06\x03xyz"),
+            "the unknown field 103 stays"
+        );
+        assert_eq!(split_collection(&split, Some(1)).unwrap(), split);
+    }
+
+    #[test]
+    fn the_embedded_form_loses_the_list_of_indexes_only() {
+        let bytes = record().encode_to_vec();
+        let mut expected = record();
+        expected.field_indexes.clear();
+        assert_eq!(
+            embedded_collection(&bytes).unwrap(),
+            expected.encode_to_vec()
+        );
+    }
+}

@@ -1,0 +1,77 @@
+//! Reads the records of Milvus 2.1 that the migration converts.
+//!
+//! Only what is needed is decoded. A field with an unexpected wire type counts as unknown, as in
+//! Milvus' own decoder; unknown fields are listed, so that none is dropped in silence.
+
+mod collection;
+mod index;
+mod query;
+
+pub use collection::{Alias, Collection, FieldSchema, PartitionRow, alias, collection};
+pub use index::{
+    IndexBuild, IndexDefinition, SegmentIndex, index_build, index_definition, segment_index,
+};
+pub use query::{
+    LoadState, LoadType, PartitionLoad, Replica, SegmentRows, load_state, replica, segment_rows,
+};
+
+use super::wire::{self, Content, Field, WireError};
+
+/// A field that the schema of its message does not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UnknownField {
+    /// The message in which it stands, by Milvus' name.
+    pub message: &'static str,
+    /// Its number.
+    pub number: u32,
+}
+
+/// A name and a value, as parameters are stored.
+pub type Pair = (String, String);
+
+/// Collects what a message holds beyond its schema.
+#[derive(Debug)]
+struct Unknown<'o> {
+    message: &'static str,
+    out: &'o mut Vec<UnknownField>,
+}
+
+impl Unknown<'_> {
+    fn note(&mut self, field: &Field<'_>) {
+        self.out.push(UnknownField {
+            message: self.message,
+            number: field.number,
+        });
+    }
+}
+
+fn pair(bytes: &[u8], out: &mut Vec<UnknownField>) -> Result<Pair, WireError> {
+    let mut pair = Pair::default();
+    let mut unknown = Unknown {
+        message: "common.KeyValuePair",
+        out,
+    };
+    for field in wire::fields(bytes) {
+        let field = field?;
+        match (field.number, field.content) {
+            (1, Content::Bytes(key)) => pair.0 = wire::text(key)?,
+            (2, Content::Bytes(value)) => pair.1 = wire::text(value)?,
+            _ => unknown.note(&field),
+        }
+    }
+    Ok(pair)
+}
+
+/// Appends the numbers of a repeated field, packed or not; notes another wire type as unknown.
+fn ids(field: &Field<'_>, out: &mut Vec<i64>, unknown: &mut Unknown<'_>) -> Result<(), WireError> {
+    let mut numbers = Vec::new();
+    if field.numbers(&mut numbers)? {
+        out.extend(numbers.into_iter().map(u64::cast_signed));
+    } else {
+        unknown.note(field);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

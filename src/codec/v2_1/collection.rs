@@ -1,0 +1,256 @@
+//! Collections and aliases: both are stored as Milvus' `etcd.CollectionInfo`.
+
+use super::{Pair, Unknown, UnknownField, ids, pair};
+use crate::codec::wire::{self, Content, WireError};
+use crate::keys::Timestamp;
+use crate::model::{CollectionId, FieldId, IndexId, PartitionId};
+
+const COLLECTION: &str = "etcd.CollectionInfo";
+const SCHEMA: &str = "schema.CollectionSchema";
+const FIELD: &str = "schema.FieldSchema";
+
+/// A collection record.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Collection {
+    /// `ID`
+    pub id: CollectionId,
+    /// `schema.name`; `None` when the record has no schema.
+    pub name: Option<String>,
+    /// `schema.fields`, in stored order.
+    pub fields: Vec<FieldSchema>,
+    /// `create_time`
+    pub create_time: Timestamp,
+    /// `partitionIDs`
+    pub partition_ids: Vec<PartitionId>,
+    /// `partitionNames`
+    pub partition_names: Vec<String>,
+    /// `partition_created_timestamps`
+    pub partition_times: Vec<Timestamp>,
+    /// `field_indexes`: which index stands on which field, deleted ones included.
+    pub field_indexes: Vec<(FieldId, IndexId)>,
+    /// Fields that neither 2.1 nor 2.2 knows.
+    pub unknown: Vec<UnknownField>,
+}
+
+/// A partition, from the three parallel lists of a collection record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionRow<'r> {
+    /// Its id.
+    pub id: PartitionId,
+    /// Its name.
+    pub name: &'r str,
+    /// When it was created.
+    pub created: Timestamp,
+}
+
+/// A field of a schema.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FieldSchema {
+    /// `fieldID`
+    pub id: FieldId,
+    /// `data_type`
+    pub data_type: i64,
+    /// `type_params`
+    pub type_params: Vec<Pair>,
+    /// The stored bytes of the whole `schema.FieldSchema`.
+    pub raw: Vec<u8>,
+}
+
+impl FieldSchema {
+    /// Whether the field holds vectors (`BinaryVector` 100, `FloatVector` 101).
+    #[must_use]
+    pub fn is_vector(&self) -> bool {
+        matches!(self.data_type, 100 | 101)
+    }
+}
+
+impl Collection {
+    /// The partitions, or `None` when the three lists differ in length.
+    #[must_use]
+    pub fn partitions(&self) -> Option<Vec<PartitionRow<'_>>> {
+        let length = self.partition_ids.len();
+        if self.partition_names.len() != length || self.partition_times.len() != length {
+            return None;
+        }
+        let names = self.partition_names.iter().zip(&self.partition_times);
+        Some(
+            self.partition_ids
+                .iter()
+                .zip(names)
+                .map(|(id, (name, created))| PartitionRow {
+                    id: *id,
+                    name,
+                    created: *created,
+                })
+                .collect(),
+        )
+    }
+
+    /// Whether partitions and fields have moved out of the record.
+    #[must_use]
+    pub fn is_split(&self) -> bool {
+        self.partition_ids.is_empty()
+            && self.partition_names.is_empty()
+            && self.partition_times.is_empty()
+            && self.fields.is_empty()
+    }
+}
+
+/// Reads a collection record.
+///
+/// # Errors
+/// [`WireError`] when it is no protobuf message.
+pub fn collection(value: &[u8]) -> Result<Collection, WireError> {
+    let mut record = Collection::default();
+    let mut noted = Vec::new();
+    for field in wire::fields(value) {
+        let field = field?;
+        let mut unknown = Unknown {
+            message: COLLECTION,
+            out: &mut noted,
+        };
+        match (field.number, field.content) {
+            (1, Content::Varint(id)) => record.id = CollectionId(id.cast_signed()),
+            (2, Content::Bytes(bytes)) => schema(bytes, &mut record, &mut noted)?,
+            (3, Content::Varint(time)) => record.create_time = Timestamp(time),
+            (4, _) => {
+                let mut partitions = Vec::new();
+                ids(&field, &mut partitions, &mut unknown)?;
+                record
+                    .partition_ids
+                    .extend(partitions.into_iter().map(PartitionId));
+            }
+            (5, Content::Bytes(name)) => record.partition_names.push(wire::text(name)?),
+            (6, Content::Bytes(bytes)) => {
+                let reference = field_index(bytes, &mut noted)?;
+                record.field_indexes.push(reference);
+            }
+            (9, _) => {
+                let mut times = Vec::new();
+                ids(&field, &mut times, &mut unknown)?;
+                let times = times
+                    .into_iter()
+                    .map(|time| Timestamp(time.cast_unsigned()));
+                record.partition_times.extend(times);
+            }
+            // Carried in the record's own bytes. 13 to 15 are members that 2.2 added.
+            (7 | 8 | 11 | 14, Content::Bytes(_)) | (10 | 12 | 13 | 15, Content::Varint(_)) => {}
+            _ => unknown.note(&field),
+        }
+    }
+    record.unknown = noted;
+    Ok(record)
+}
+
+fn schema(
+    bytes: &[u8],
+    record: &mut Collection,
+    noted: &mut Vec<UnknownField>,
+) -> Result<(), WireError> {
+    let name = record.name.get_or_insert_default();
+    for field in wire::fields(bytes) {
+        let field = field?;
+        match (field.number, field.content) {
+            (1, Content::Bytes(text)) => *name = wire::text(text)?,
+            (4, Content::Bytes(bytes)) => record.fields.push(field_schema(bytes, noted)?),
+            (2, Content::Bytes(_)) | (3 | 5, Content::Varint(_)) => {}
+            _ => Unknown {
+                message: SCHEMA,
+                out: noted,
+            }
+            .note(&field),
+        }
+    }
+    Ok(())
+}
+
+fn field_schema(bytes: &[u8], noted: &mut Vec<UnknownField>) -> Result<FieldSchema, WireError> {
+    let mut schema = FieldSchema {
+        raw: bytes.to_vec(),
+        ..FieldSchema::default()
+    };
+    for field in wire::fields(bytes) {
+        let field = field?;
+        match (field.number, field.content) {
+            (1, Content::Varint(id)) => schema.id = FieldId(id.cast_signed()),
+            (5, Content::Varint(data_type)) => schema.data_type = data_type.cast_signed(),
+            (6, Content::Bytes(bytes)) => schema.type_params.push(pair(bytes, noted)?),
+            (2 | 4 | 7 | 11, Content::Bytes(_))
+            | (3 | 8 | 9 | 10 | 12 | 13, Content::Varint(_)) => {}
+            _ => Unknown {
+                message: FIELD,
+                out: noted,
+            }
+            .note(&field),
+        }
+    }
+    Ok(schema)
+}
+
+fn field_index(
+    bytes: &[u8],
+    noted: &mut Vec<UnknownField>,
+) -> Result<(FieldId, IndexId), WireError> {
+    let mut reference = (FieldId::default(), IndexId::default());
+    for field in wire::fields(bytes) {
+        let field = field?;
+        match (field.number, field.content) {
+            (1, Content::Varint(id)) => reference.0 = FieldId(id.cast_signed()),
+            (2, Content::Varint(id)) => reference.1 = IndexId(id.cast_signed()),
+            _ => Unknown {
+                message: "etcd.FieldIndexInfo",
+                out: noted,
+            }
+            .note(&field),
+        }
+    }
+    Ok(reference)
+}
+
+/// An alias record: a collection record with nothing but the id and, as the schema's name, the alias.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Alias {
+    /// The alias; `None` when the record has no schema.
+    pub name: Option<String>,
+    /// The collection it stands for.
+    pub collection: CollectionId,
+    /// Fields that the 2.2 record has no place for.
+    pub unknown: Vec<UnknownField>,
+}
+
+/// Reads an alias record.
+///
+/// # Errors
+/// [`WireError`] when it is no protobuf message.
+pub fn alias(value: &[u8]) -> Result<Alias, WireError> {
+    let mut record = Alias::default();
+    for field in wire::fields(value) {
+        let field = field?;
+        match (field.number, field.content) {
+            (1, Content::Varint(id)) => record.collection = CollectionId(id.cast_signed()),
+            (2, Content::Bytes(schema)) => {
+                let name = record.name.get_or_insert_default();
+                for member in wire::fields(schema) {
+                    let member = member?;
+                    match (member.number, member.content) {
+                        (1, Content::Bytes(text)) => *name = wire::text(text)?,
+                        (2..=4, _) => {}
+                        _ => Unknown {
+                            message: SCHEMA,
+                            out: &mut record.unknown,
+                        }
+                        .note(&member),
+                    }
+                }
+            }
+            // Known members that mean nothing for an alias.
+            (3..=12, _) => {}
+            _ => Unknown {
+                message: COLLECTION,
+                out: &mut record.unknown,
+            }
+            .note(&field),
+        }
+    }
+    Ok(record)
+}

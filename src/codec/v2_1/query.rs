@@ -1,0 +1,189 @@
+//! Load state and replicas of the query coordinator, and the one member of segments that is needed.
+
+use super::{Unknown, UnknownField, ids};
+use crate::codec::wire::{self, Content, WireError};
+use crate::model::{CollectionId, PartitionId, ReplicaId, SegmentId};
+
+/// How a collection was loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LoadType {
+    /// Not told, or a number that 2.1 does not know.
+    #[default]
+    Unknown,
+    /// Partition by partition.
+    Partitions,
+    /// As a whole.
+    Collection,
+}
+
+/// How far one partition is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PartitionLoad {
+    /// The partition.
+    pub partition: PartitionId,
+    /// `inMemory_percentage`, 0 to 100.
+    pub percent: i64,
+}
+
+/// Value of `queryCoord-collectionMeta/<collection>` (Milvus' `query.CollectionInfo`).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LoadState {
+    /// `collectionID`
+    pub collection: CollectionId,
+    /// `partitionIDs`
+    pub partitions: Vec<PartitionId>,
+    /// `partition_states`
+    pub partition_loads: Vec<PartitionLoad>,
+    /// `load_type`
+    pub load_type: LoadType,
+    /// `released_partitionIDs`
+    pub released: Vec<PartitionId>,
+    /// `inMemory_percentage`, 0 to 100; of partitions their mean.
+    pub percent: i64,
+    /// `replica_number`
+    pub replica_number: i32,
+    /// Fields that the 2.2 record has no place for.
+    pub unknown: Vec<UnknownField>,
+}
+
+/// Reads a load state.
+///
+/// # Errors
+/// [`WireError`] when it is no protobuf message.
+pub fn load_state(value: &[u8]) -> Result<LoadState, WireError> {
+    let mut record = LoadState::default();
+    let mut noted = Vec::new();
+    for field in wire::fields(value) {
+        let field = field?;
+        let mut unknown = Unknown {
+            message: "query.CollectionInfo",
+            out: &mut noted,
+        };
+        match (field.number, field.content) {
+            (1, Content::Varint(id)) => record.collection = CollectionId(id.cast_signed()),
+            (2 | 6, _) => {
+                let mut partitions = Vec::new();
+                ids(&field, &mut partitions, &mut unknown)?;
+                let list = if field.number == 2 {
+                    &mut record.partitions
+                } else {
+                    &mut record.released
+                };
+                list.extend(partitions.into_iter().map(PartitionId));
+            }
+            (3, Content::Bytes(bytes)) => {
+                record
+                    .partition_loads
+                    .push(partition_load(bytes, &mut noted)?);
+            }
+            (4, Content::Varint(kind)) => {
+                record.load_type = match kind {
+                    1 => LoadType::Partitions,
+                    2 => LoadType::Collection,
+                    _ => LoadType::Unknown,
+                }
+            }
+            // The schema and the replicas' ids: 2.2 takes both from elsewhere.
+            (5, Content::Bytes(_)) | (8, Content::Bytes(_) | Content::Varint(_)) => {}
+            (7, Content::Varint(percent)) => record.percent = percent.cast_signed(),
+            // An int32 travels as a 64-bit varint; its low half is the number.
+            (9, Content::Varint(number)) => {
+                let [a, b, c, d, ..] = number.to_le_bytes();
+                record.replica_number = i32::from_le_bytes([a, b, c, d]);
+            }
+            _ => unknown.note(&field),
+        }
+    }
+    record.unknown = noted;
+    Ok(record)
+}
+
+fn partition_load(bytes: &[u8], noted: &mut Vec<UnknownField>) -> Result<PartitionLoad, WireError> {
+    let mut load = PartitionLoad::default();
+    for field in wire::fields(bytes) {
+        let field = field?;
+        match (field.number, field.content) {
+            (1, Content::Varint(id)) => load.partition = PartitionId(id.cast_signed()),
+            (2, Content::Varint(_)) => {}
+            (3, Content::Varint(percent)) => load.percent = percent.cast_signed(),
+            _ => Unknown {
+                message: "query.PartitionStates",
+                out: noted,
+            }
+            .note(&field),
+        }
+    }
+    Ok(load)
+}
+
+/// Value of `queryCoord-ReplicaMeta/<replica>` (Milvus' `milvus.ReplicaInfo`).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Replica {
+    /// `replicaID`
+    pub id: ReplicaId,
+    /// `collectionID`
+    pub collection: CollectionId,
+    /// `node_ids`
+    pub nodes: Vec<i64>,
+    /// Fields that the 2.2 record has no place for.
+    pub unknown: Vec<UnknownField>,
+}
+
+/// Reads a replica.
+///
+/// # Errors
+/// [`WireError`] when it is no protobuf message.
+pub fn replica(value: &[u8]) -> Result<Replica, WireError> {
+    let mut record = Replica::default();
+    let mut noted = Vec::new();
+    for field in wire::fields(value) {
+        let field = field?;
+        let mut unknown = Unknown {
+            message: "milvus.ReplicaInfo",
+            out: &mut noted,
+        };
+        match (field.number, field.content) {
+            (1, Content::Varint(id)) => record.id = ReplicaId(id.cast_signed()),
+            (2, Content::Varint(id)) => record.collection = CollectionId(id.cast_signed()),
+            // `partition_ids` and `shard_replicas`: dropped by 2.2 as well when it reads these records.
+            (3, Content::Varint(_) | Content::Bytes(_)) | (4, Content::Bytes(_)) => {}
+            (5, _) => ids(&field, &mut record.nodes, &mut unknown)?,
+            _ => unknown.note(&field),
+        }
+    }
+    record.unknown = noted;
+    Ok(record)
+}
+
+/// Whose segment it is and how many rows it has, from a value of `datacoord-meta/s/…`. The rest is
+/// not looked at: these records stay as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SegmentRows {
+    /// `collectionID`
+    pub collection: CollectionId,
+    /// `partitionID`
+    pub partition: PartitionId,
+    /// `ID`
+    pub segment: SegmentId,
+    /// `num_of_rows`
+    pub rows: i64,
+}
+
+/// Reads the ids and the number of rows of a segment.
+///
+/// # Errors
+/// [`WireError`] when it is no protobuf message.
+pub fn segment_rows(value: &[u8]) -> Result<SegmentRows, WireError> {
+    let mut record = SegmentRows::default();
+    for field in wire::fields(value) {
+        let field = field?;
+        match (field.number, field.content) {
+            (1, Content::Varint(id)) => record.segment = SegmentId(id.cast_signed()),
+            (2, Content::Varint(id)) => record.collection = CollectionId(id.cast_signed()),
+            (3, Content::Varint(id)) => record.partition = PartitionId(id.cast_signed()),
+            (5, Content::Varint(rows)) => record.rows = rows.cast_signed(),
+            _ => {}
+        }
+    }
+    Ok(record)
+}

@@ -1,0 +1,14 @@
+//! The messages that Milvus stores, generated from the frozen schemas in `proto/`: one complete set
+//! for each version, and the framing of foreign backup files. No logic.
+
+#![allow(
+    missing_docs,
+    clippy::all,
+    clippy::wildcard_enum_match_arm,
+    reason = "generated code"
+)]
+
+include!(concat!(env!("OUT_DIR"), "/proto.rs"));
+
+/// The encoded `FileDescriptorSet` of all schemas: what `inspect` needs to decode any known record.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -1,0 +1,221 @@
+//! Aliases: collection records with nothing but a name in 2.1, records of their own in 2.2.
+
+use std::collections::BTreeMap;
+
+use super::collection::Converted;
+use super::database;
+use super::findings::Findings;
+use super::history::RawHistory;
+use super::{CollectionForm, NewKeys};
+use crate::codec::{v2_1, v2_2};
+use crate::keys::{Family, Key, Object, TOMBSTONE, Timestamp, is_tombstone};
+use crate::model::CollectionId;
+
+/// One value of an alias.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Version {
+    Live {
+        name: String,
+        collection: CollectionId,
+    },
+    Dropped,
+}
+
+/// Converts all aliases, given by the names in their keys.
+pub(super) fn convert(
+    form: CollectionForm,
+    aliases: BTreeMap<Vec<u8>, RawHistory>,
+    collections: &Converted,
+    findings: &mut Findings,
+) -> NewKeys {
+    let mut staged = NewKeys::new();
+    for (name, history) in aliases {
+        let old = Object::LegacyAlias(&name);
+        let plain_key = Key::Plain(old).render();
+        let plain = match &history.plain {
+            None => None,
+            Some(raw) => match read(Family::LegacyAlias, &plain_key, raw, findings) {
+                Some(version) => Some(version),
+                None => continue,
+            },
+        };
+        let mut snapshots = BTreeMap::new();
+        for (timestamp, raw) in &history.snapshots {
+            let key = Key::Snapshot(old, *timestamp).render();
+            if let Some(version) = read(Family::LegacyAliasSnapshot, &key, raw, findings) {
+                snapshots.insert(*timestamp, version);
+            }
+        }
+        if let Some(Version::Live { collection, .. }) = &plain
+            && !collections.live.contains_key(collection)
+        {
+            findings.warning(
+                "alias-without-collection",
+                &plain_key,
+                format!("the alias stands for collection {collection}, which does not exist"),
+            );
+        }
+        let alias = Versions {
+            name: &name,
+            plain,
+            snapshots,
+        };
+        match form {
+            CollectionForm::Embedded => alias.carry(&mut staged, findings),
+            CollectionForm::Split => alias.write(None, collections, &mut staged, findings),
+            CollectionForm::Database => {
+                alias.write(
+                    Some(database::DEFAULT.0),
+                    collections,
+                    &mut staged,
+                    findings,
+                );
+            }
+        }
+    }
+    staged
+}
+
+fn read(family: Family, key: &[u8], raw: &[u8], findings: &mut Findings) -> Option<Version> {
+    const LEFT_OUT: &str = "the alias has to be created again";
+    if is_tombstone(raw) {
+        return Some(Version::Dropped);
+    }
+    let record = match v2_1::alias(raw) {
+        Ok(record) => record,
+        Err(error) => {
+            let what = format!("the value is no alias record: {error}");
+            findings.broken("undecodable-value", key, &what, LEFT_OUT);
+            return None;
+        }
+    };
+    let Some(name) = record.name.filter(|name| !name.is_empty()) else {
+        let what = "the alias record has no name in it";
+        findings.broken("alias-without-name", key, what, LEFT_OUT);
+        return None;
+    };
+    findings.unknown(family, key, &record.unknown);
+    Some(Version::Live {
+        name,
+        collection: record.collection,
+    })
+}
+
+#[derive(Debug)]
+struct Versions<'n> {
+    name: &'n [u8],
+    plain: Option<Version>,
+    snapshots: BTreeMap<Timestamp, Version>,
+}
+
+impl Versions<'_> {
+    /// The embedded form: one to one, as the official tool does it.
+    fn carry(&self, staged: &mut NewKeys, findings: &mut Findings) {
+        let object = Object::Alias(self.name);
+        for (timestamp, version) in &self.snapshots {
+            let value = encode(version, *timestamp, None);
+            staged.insert(Key::Snapshot(object, *timestamp).render(), value);
+        }
+        if let Some(plain) = &self.plain {
+            let value = encode(plain, Timestamp(0), None);
+            staged.insert(Key::Plain(object).render(), value);
+        }
+        let newest_lives = self
+            .snapshots
+            .last_key_value()
+            .map(|(_, version)| *version != Version::Dropped);
+        let lives = self
+            .plain
+            .as_ref()
+            .map(|version| *version != Version::Dropped);
+        if newest_lives.unwrap_or_default() != lives.unwrap_or_default()
+            || (lives.is_some() && newest_lives.is_none())
+        {
+            findings.warning(
+                "history-not-repaired",
+                &Key::Plain(Object::LegacyAlias(self.name)).render(),
+                "the newest snapshot does not show the alias as its plain key does, and the \
+                 embedded form carries the history as it is: Milvus 2.2.3 and later will believe \
+                 the snapshot, and 2.2.0 does not start on a tombstone without a snapshot",
+            );
+        }
+    }
+
+    /// The split and database forms: every alias that lives has a live newest snapshot.
+    fn write(
+        &self,
+        database: Option<i64>,
+        collections: &Converted,
+        staged: &mut NewKeys,
+        findings: &mut Findings,
+    ) {
+        let object = match database {
+            None => Object::Alias(self.name),
+            Some(_) => Object::DatabaseAlias(database::DEFAULT, self.name),
+        };
+        for (timestamp, version) in &self.snapshots {
+            let value = encode(version, *timestamp, database);
+            staged.insert(Key::Snapshot(object, *timestamp).render(), value);
+        }
+        let newest = self
+            .snapshots
+            .last_key_value()
+            .map(|(timestamp, version)| (*timestamp, version));
+        let created = match (newest, &self.plain) {
+            (Some((timestamp, _)), _) => timestamp,
+            (None, Some(Version::Live { collection, .. })) => collections
+                .created
+                .get(collection)
+                .copied()
+                .unwrap_or_default(),
+            // A tombstone that no snapshot tells of: 2.2.0 would not start on it.
+            (None, Some(Version::Dropped) | None) => return,
+        };
+        let plain = self.plain.as_ref().unwrap_or(&Version::Dropped);
+        let plain_value = encode(plain, created, database);
+        if let Some(timestamp) = self.correction(newest, created, findings) {
+            let key = Key::Snapshot(object, timestamp).render();
+            staged.insert(key, plain_value.clone());
+        }
+        if self.plain.is_some() {
+            staged.insert(Key::Plain(object).render(), plain_value);
+        }
+    }
+
+    /// When one snapshot more is needed so that the newest says what the plain key says.
+    fn correction(
+        &self,
+        newest: Option<(Timestamp, &Version)>,
+        created: Timestamp,
+        findings: &mut Findings,
+    ) -> Option<Timestamp> {
+        let key = Key::Plain(Object::LegacyAlias(self.name)).render();
+        let Some((timestamp, newest)) = newest else {
+            findings.notice(
+                "snapshot-missing",
+                &key,
+                "2.1 left no snapshot of this alias; one is written at its collection's creation \
+                 time, else Milvus 2.2.3 and later would not see it",
+            );
+            return Some(created);
+        };
+        let lives = matches!(self.plain, Some(Version::Live { .. }));
+        if lives == (*newest != Version::Dropped) {
+            return None;
+        }
+        findings.warning(
+            "snapshot-contradicts",
+            &key,
+            "the plain key and the newest snapshot disagree about whether the alias exists; what \
+             2.1 saw is the plain key, and one more snapshot says so to Milvus 2.2",
+        );
+        Some(timestamp.next())
+    }
+}
+
+fn encode(version: &Version, created: Timestamp, database: Option<i64>) -> Vec<u8> {
+    match version {
+        Version::Live { name, collection } => v2_2::alias(name, *collection, created, database),
+        Version::Dropped => TOMBSTONE.to_vec(),
+    }
+}

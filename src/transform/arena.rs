@@ -1,0 +1,74 @@
+//! Many small byte strings in few allocations.
+//!
+//! A million index builds as a million boxes would pay for each with the allocator's own overhead.
+
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// Where a byte string stands in its [`Arena`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Slot {
+    chunk: u32,
+    start: u32,
+}
+
+impl Slot {
+    /// The first byte string pushed; until something is pushed it stands for nothing.
+    pub(super) const FIRST: Self = Self { chunk: 0, start: 0 };
+}
+
+/// Grows in chunks and never moves what it holds.
+#[derive(Debug, Default)]
+pub(super) struct Arena {
+    chunks: Vec<Vec<u8>>,
+}
+
+impl Arena {
+    /// Keeps a copy of `bytes`.
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Slot {
+        let header = u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
+        let needed = header.len() + bytes.len();
+        let fits = self
+            .chunks
+            .last()
+            .is_some_and(|chunk| chunk.capacity() - chunk.len() >= needed);
+        if !fits {
+            self.chunks
+                .push(Vec::with_capacity(needed.max(CHUNK_BYTES)));
+        }
+        let number = self.chunks.len() - 1;
+        let chunk = &mut self.chunks[number];
+        let start = chunk.len();
+        chunk.extend_from_slice(&header);
+        chunk.extend_from_slice(bytes);
+        Slot {
+            chunk: u32::try_from(number).unwrap_or(u32::MAX),
+            start: u32::try_from(start).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// The bytes at `slot`; empty for a slot that is not of this arena.
+    pub(super) fn get(&self, slot: Slot) -> &[u8] {
+        let read = || {
+            let chunk = self.chunks.get(slot.chunk as usize)?;
+            let (header, rest) = chunk.get(slot.start as usize..)?.split_first_chunk()?;
+            rest.get(..u32::from_le_bytes(*header) as usize)
+        };
+        read().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_come_back_across_chunks() {
+        let mut arena = Arena::default();
+        let long = vec![7; CHUNK_BYTES + 5];
+        let strings: [&[u8]; 4] = [b"one", b"", &long, b"last"];
+        let slots: Vec<_> = strings.iter().map(|bytes| arena.push(bytes)).collect();
+        for (bytes, slot) in strings.iter().zip(slots) {
+            assert_eq!(arena.get(slot), *bytes);
+        }
+    }
+}

@@ -1,0 +1,491 @@
+//! Collections, current and historical, with the partitions and fields inside them.
+
+use std::collections::BTreeMap;
+
+use super::database;
+use super::findings::Findings;
+use super::history::{Children, RawHistory, Settled, Timeline};
+use super::{CollectionForm, NewKeys, field, partition};
+use crate::codec::edit;
+use crate::codec::v2_1::{self, Collection};
+use crate::keys::{Family, Key, Object, TOMBSTONE, Timestamp, is_tombstone};
+use crate::model::{CollectionId, FieldId, PartitionId};
+
+/// The collections that live, by the ids in their values.
+pub(super) type LiveCollections = BTreeMap<CollectionId, Collection>;
+
+/// What becomes of the collection families. Keys are relative to the meta root.
+#[derive(Debug, Default)]
+pub(super) struct Converted {
+    /// Keys in new families.
+    pub(super) staged: NewKeys,
+    /// Snapshots added to the old family.
+    pub(super) history: NewKeys,
+    /// New values of keys that stay.
+    pub(super) rewrites: NewKeys,
+    /// Keys that 2.2 must not see.
+    pub(super) removed: Vec<Vec<u8>>,
+    pub(super) live: LiveCollections,
+    /// The smallest creation time in any record, current or historical.
+    pub(super) oldest: Option<Timestamp>,
+    /// Creation times of all collections, by their ids.
+    pub(super) created: BTreeMap<CollectionId, Timestamp>,
+}
+
+/// One value of a collection.
+#[derive(Debug)]
+enum Version {
+    Live(Box<Record>),
+    Dropped,
+}
+
+#[derive(Debug)]
+struct Record {
+    raw: Vec<u8>,
+    record: Collection,
+}
+
+impl Version {
+    fn record(&self) -> Option<&Record> {
+        match self {
+            Self::Live(record) => Some(record),
+            Self::Dropped => None,
+        }
+    }
+}
+
+/// The values of one collection that can be read.
+#[derive(Debug)]
+struct Versions {
+    /// The id in the plain key.
+    key: CollectionId,
+    /// The id in the values.
+    id: CollectionId,
+    plain: Option<Version>,
+    snapshots: BTreeMap<Timestamp, Version>,
+}
+
+impl Versions {
+    fn truth(&self) -> Option<&Record> {
+        self.plain.as_ref().and_then(Version::record)
+    }
+
+    fn newest(&self) -> Option<(Timestamp, &Version)> {
+        self.snapshots
+            .last_key_value()
+            .map(|(timestamp, version)| (*timestamp, version))
+    }
+
+    fn records(&self) -> impl Iterator<Item = &Record> {
+        self.snapshots
+            .values()
+            .chain(&self.plain)
+            .filter_map(Version::record)
+    }
+}
+
+/// Converts all collections, given by the ids in their keys.
+pub(super) fn convert(
+    form: CollectionForm,
+    collections: BTreeMap<CollectionId, RawHistory>,
+    findings: &mut Findings,
+) -> Converted {
+    let mut converted = Converted::default();
+    let mut plains = BTreeMap::new();
+    let mut owners: BTreeMap<CollectionId, Vec<u8>> = BTreeMap::new();
+    for (key, history) in &collections {
+        let name = plain_key(*key);
+        let plain = history
+            .plain
+            .as_ref()
+            .map(|raw| read(Family::Collection, &name, raw, findings));
+        if let Some(Some(Version::Live(record))) = &plain {
+            let owner = owners.entry(record.record.id).or_default();
+            *owner = name.clone().max(std::mem::take(owner));
+        }
+        plains.insert(*key, plain);
+    }
+    for (key, history) in collections {
+        let name = plain_key(key);
+        let plain = match plains.remove(&key).flatten() {
+            Some(None) => {
+                converted.leave_out(key, &history, findings);
+                continue;
+            }
+            Some(Some(version)) => Some(version),
+            None => None,
+        };
+        if let Some(Version::Live(record)) = &plain
+            && owners.get(&record.record.id) != Some(&name)
+        {
+            findings.outranked(&name);
+            converted.remove(key, &history);
+            continue;
+        }
+        let versions = converted.versions(key, plain, history, findings);
+        converted.write(form, &versions, findings);
+    }
+    converted
+}
+
+fn plain_key(id: CollectionId) -> Vec<u8> {
+    Key::Plain(Object::Collection(id)).render()
+}
+
+fn snapshot_key(id: CollectionId, timestamp: Timestamp) -> Vec<u8> {
+    Key::Snapshot(Object::Collection(id), timestamp).render()
+}
+
+/// Reads one value; `None`, and a finding, when it cannot be converted.
+fn read(family: Family, key: &[u8], raw: &[u8], findings: &mut Findings) -> Option<Version> {
+    if is_tombstone(raw) {
+        return Some(Version::Dropped);
+    }
+    let left_out = if family == Family::Collection {
+        "Milvus 2.2 will not know this collection"
+    } else {
+        "time travel to this moment will not see the collection"
+    };
+    let record = match v2_1::collection(raw) {
+        Ok(record) => record,
+        Err(error) => {
+            let what = format!("the value is no collection record: {error}");
+            findings.broken("undecodable-value", key, &what, left_out);
+            return None;
+        }
+    };
+    if let Some((code, what)) = defect(&record) {
+        findings.broken(code, key, &what, left_out);
+        return None;
+    }
+    findings.unknown(family, key, &record.unknown);
+    Some(Version::Live(Box::new(Record {
+        raw: raw.to_vec(),
+        record,
+    })))
+}
+
+/// What makes a readable record one that Milvus 2.2 could not load, or that would lose something.
+fn defect(record: &Collection) -> Option<(&'static str, String)> {
+    if record.name.is_none() {
+        let what = "the collection record has no schema".to_owned();
+        return Some(("collection-without-schema", what));
+    }
+    let Some(partitions) = record.partitions() else {
+        let what = format!(
+            "the lists of partitions differ in length: {} ids, {} names, {} creation times",
+            record.partition_ids.len(),
+            record.partition_names.len(),
+            record.partition_times.len()
+        );
+        return Some(("unequal-partition-lists", what));
+    };
+    if record.fields.is_empty() && !partitions.is_empty() {
+        let what = "the collection record has partitions but no fields".to_owned();
+        return Some(("collection-without-fields", what));
+    }
+    let repeated = |ids: Vec<i64>| {
+        let mut ids = ids;
+        ids.sort_unstable();
+        ids.windows(2)
+            .find(|pair| pair[0] == pair[1])
+            .map(|pair| pair[0])
+    };
+    if let Some(id) = repeated(partitions.iter().map(|row| row.id.0).collect()) {
+        return Some((
+            "duplicate-partition",
+            format!("partition {id} stands twice in the record"),
+        ));
+    }
+    let field = repeated(record.fields.iter().map(|field| field.id.0).collect())?;
+    Some((
+        "duplicate-field",
+        format!("field {field} stands twice in the schema"),
+    ))
+}
+
+impl Converted {
+    /// The plain record cannot be read: with `skip` nothing of the collection may reach 2.2.
+    fn leave_out(&mut self, key: CollectionId, history: &RawHistory, findings: &Findings) {
+        if findings.skips() {
+            self.remove(key, history);
+        }
+    }
+
+    fn remove(&mut self, key: CollectionId, history: &RawHistory) {
+        self.removed.push(plain_key(key));
+        let snapshots = history.snapshots.keys();
+        self.removed
+            .extend(snapshots.map(|timestamp| snapshot_key(key, *timestamp)));
+    }
+
+    fn versions(
+        &mut self,
+        key: CollectionId,
+        plain: Option<Version>,
+        history: RawHistory,
+        findings: &mut Findings,
+    ) -> Versions {
+        let mut snapshots = BTreeMap::new();
+        for (timestamp, raw) in history.snapshots {
+            let name = snapshot_key(key, timestamp);
+            match read(Family::CollectionSnapshot, &name, &raw, findings) {
+                Some(version) => {
+                    snapshots.insert(timestamp, version);
+                }
+                None if findings.skips() => self.removed.push(name),
+                None => {}
+            }
+        }
+        let mut versions = Versions {
+            key,
+            id: key,
+            plain,
+            snapshots,
+        };
+        let newest = versions.records().last();
+        if let Some(newest) = newest {
+            versions.id = newest.record.id;
+        }
+        for record in versions.records() {
+            let time = record.record.create_time;
+            self.created.insert(versions.id, time);
+            if time != Timestamp(0) {
+                self.oldest = Some(self.oldest.map_or(time, |oldest| oldest.min(time)));
+            }
+        }
+        versions
+    }
+
+    fn write(&mut self, form: CollectionForm, versions: &Versions, findings: &mut Findings) {
+        if versions.truth().is_some() {
+            check_newest(versions, findings);
+        }
+        match form {
+            CollectionForm::Embedded => {
+                self.rewrite(versions, edit::embedded_collection);
+                if correction(versions).is_some() {
+                    findings.warning(
+                        "history-not-repaired",
+                        &plain_key(versions.key),
+                        "the newest snapshot does not show the collection as its plain key does, \
+                         and the embedded form carries the history as it is: Milvus 2.2.3 and \
+                         later will believe the snapshot",
+                    );
+                }
+            }
+            CollectionForm::Split => {
+                self.rewrite(versions, |raw| edit::split_collection(raw, None));
+                if let Some(correction) = correction(versions) {
+                    report(versions, &correction, findings);
+                    let value = correction.value(|raw| edit::split_collection(raw, None));
+                    let key = snapshot_key(versions.key, correction.timestamp);
+                    self.history.insert(key, value);
+                }
+                self.children(versions, findings);
+            }
+            CollectionForm::Database => {
+                self.move_to_database(versions, findings);
+                self.children(versions, findings);
+            }
+        }
+        if let Some(record) = versions.truth() {
+            self.live.insert(versions.id, record.record.clone());
+        }
+    }
+
+    fn rewrite<E>(&mut self, versions: &Versions, edit: impl Fn(&[u8]) -> Result<Vec<u8>, E>) {
+        let snapshots = versions.snapshots.iter();
+        let all = snapshots
+            .map(|(timestamp, version)| (snapshot_key(versions.key, *timestamp), version))
+            .chain(
+                versions
+                    .plain
+                    .iter()
+                    .map(|version| (plain_key(versions.key), version)),
+            );
+        for (key, version) in all {
+            let Some(record) = version.record() else {
+                continue;
+            };
+            match edit(&record.raw) {
+                Ok(value) if value != record.raw => {
+                    self.rewrites.insert(key, value);
+                }
+                // Decoding went through the same fields, so an edit does not fail.
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+
+    fn move_to_database(&mut self, versions: &Versions, findings: &mut Findings) {
+        let edit = |raw: &[u8]| edit::split_collection(raw, Some(database::DEFAULT.0));
+        let object = Object::DatabaseCollection(database::DEFAULT, versions.id);
+        let value = |version: &Version| match version.record() {
+            Some(record) => edit(&record.raw).unwrap_or_else(|_| record.raw.clone()),
+            None => TOMBSTONE.to_vec(),
+        };
+        let correction = correction(versions);
+        if let Some(correction) = &correction {
+            report(versions, correction, findings);
+            let key = Key::Snapshot(object, correction.timestamp).render();
+            self.staged.insert(key, correction.value(edit));
+        }
+        for (timestamp, version) in &versions.snapshots {
+            let key = Key::Snapshot(object, *timestamp).render();
+            self.staged.insert(key, value(version));
+        }
+        // A plain tombstone without a snapshot keeps 2.2.0 from starting.
+        let has_snapshot = correction.is_some() || !versions.snapshots.is_empty();
+        if let Some(plain) = versions.plain.as_ref().filter(|_| has_snapshot) {
+            self.staged
+                .insert(Key::Plain(object).render(), value(plain));
+        }
+    }
+
+    /// Partitions and fields under keys of their own, with their history.
+    fn children(&mut self, versions: &Versions, findings: &mut Findings) {
+        let id = versions.id;
+        let partitions = follow(versions, |record| partition::partitions(id, record));
+        let fields = follow(versions, field::fields);
+        let missing = partitions.missing + fields.missing;
+        if missing > 0 && !versions.snapshots.is_empty() {
+            findings.notice(
+                "snapshot-missing",
+                &plain_key(versions.key),
+                format!(
+                    "{missing} of its partitions and fields stand in no snapshot; each gets one at \
+                     its creation time, else Milvus 2.2.3 and later would not see it"
+                ),
+            );
+        }
+        let corrected = partitions.corrected + fields.corrected;
+        if corrected > 0 && correction(versions).is_none() {
+            findings.warning(
+                "snapshot-contradicts",
+                &plain_key(versions.key),
+                format!(
+                    "the newest snapshot and the plain record disagree about the life of {corrected} \
+                     partitions and fields; the plain record, which is what 2.1 saw, is believed"
+                ),
+            );
+        }
+        for (child, history) in partitions.children {
+            let object = Object::Partition(id, PartitionId(child));
+            self.stage(object, history.plain, history.snapshots);
+        }
+        for (child, history) in fields.children {
+            let object = Object::Field(id, FieldId(child));
+            self.stage(object, history.plain, history.snapshots);
+        }
+    }
+
+    fn stage(
+        &mut self,
+        object: Object<'_>,
+        plain: Vec<u8>,
+        snapshots: BTreeMap<Timestamp, Vec<u8>>,
+    ) {
+        self.staged.insert(Key::Plain(object).render(), plain);
+        for (timestamp, value) in snapshots {
+            let key = Key::Snapshot(object, timestamp).render();
+            self.staged.insert(key, value);
+        }
+    }
+}
+
+fn follow(versions: &Versions, children: impl Fn(&Collection) -> Children) -> Settled {
+    let of = |version: Option<&Record>| version.map(|it| children(&it.record)).unwrap_or_default();
+    let mut timeline = Timeline::default();
+    for (timestamp, version) in &versions.snapshots {
+        timeline.advance(*timestamp, &of(version.record()));
+    }
+    let end = versions
+        .newest()
+        .map_or(Timestamp(0), |(timestamp, _)| timestamp.next());
+    timeline.settle(end, &of(versions.truth()))
+}
+
+/// One snapshot more, so that the newest says what the plain key says.
+#[derive(Debug)]
+struct Correction<'v> {
+    timestamp: Timestamp,
+    /// The record that lives, or `None` for a tombstone.
+    record: Option<&'v Record>,
+    /// Whether 2.1 had left no snapshot at all.
+    first: bool,
+}
+
+impl Correction<'_> {
+    fn value<E>(&self, edit: impl Fn(&[u8]) -> Result<Vec<u8>, E>) -> Vec<u8> {
+        match self.record {
+            Some(record) => edit(&record.raw).unwrap_or_else(|_| record.raw.clone()),
+            None => TOMBSTONE.to_vec(),
+        }
+    }
+}
+
+fn correction(versions: &Versions) -> Option<Correction<'_>> {
+    match (versions.truth(), versions.newest()) {
+        (Some(record), None) => Some(Correction {
+            timestamp: record.record.create_time,
+            record: Some(record),
+            first: true,
+        }),
+        (Some(record), Some((timestamp, Version::Dropped))) => Some(Correction {
+            timestamp: timestamp.next(),
+            record: Some(record),
+            first: false,
+        }),
+        (None, Some((timestamp, Version::Live(_)))) => Some(Correction {
+            timestamp: timestamp.next(),
+            record: None,
+            first: false,
+        }),
+        (Some(_), Some((_, Version::Live(_)))) | (None, Some((_, Version::Dropped)) | None) => None,
+    }
+}
+
+fn report(versions: &Versions, correction: &Correction<'_>, findings: &mut Findings) {
+    let key = plain_key(versions.key);
+    if correction.first {
+        findings.notice(
+            "snapshot-missing",
+            &key,
+            "2.1 left no snapshot of this collection; one is written at its creation time, else \
+             Milvus 2.2.3 and later would not see it",
+        );
+        return;
+    }
+    let (plain, snapshot) = match (correction.record, &versions.plain) {
+        (Some(_), _) => ("shows the collection", "calls it dropped"),
+        (None, Some(_)) => ("calls the collection dropped", "shows it"),
+        (None, None) => ("is not there", "shows the collection"),
+    };
+    findings.warning(
+        "snapshot-contradicts",
+        &key,
+        format!(
+            "the plain key {plain}, but the newest snapshot {snapshot}; what 2.1 saw is the plain \
+             key, and one more snapshot says so to Milvus 2.2"
+        ),
+    );
+}
+
+/// Warns where the newest snapshot and the plain record are two different records. Only their lists of
+/// indexes may differ, which 2.1 changes without a snapshot.
+fn check_newest(versions: &Versions, findings: &mut Findings) {
+    let (Some(plain), Some((_, Version::Live(newest)))) = (versions.truth(), versions.newest())
+    else {
+        return;
+    };
+    let comparable = |record: &Record| edit::embedded_collection(&record.raw).ok();
+    if comparable(plain) != comparable(newest) {
+        findings.warning(
+            "snapshot-differs",
+            &plain_key(versions.key),
+            "the newest snapshot is not equal to the plain record; both are carried, and Milvus \
+             2.2.3 and later will read the snapshot",
+        );
+    }
+}

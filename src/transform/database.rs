@@ -1,0 +1,17 @@
+//! T2b: the database `default`, which 2.2.9 and later want to find beside collections inside it.
+
+use super::NewKeys;
+use crate::codec::v2_2;
+use crate::keys::{Key, Object, Timestamp};
+use crate::model::DatabaseId;
+
+/// The id of the database `default`.
+pub(super) const DEFAULT: DatabaseId = DatabaseId(1);
+
+/// Writes the database, created when the oldest collection was: there is no clock here.
+pub(super) fn stage(oldest: Timestamp, staged: &mut NewKeys) {
+    let value = v2_2::default_database(oldest);
+    let object = Object::Database(DEFAULT);
+    staged.insert(Key::Snapshot(object, oldest).render(), value.clone());
+    staged.insert(Key::Plain(object).render(), value);
+}

@@ -1,0 +1,122 @@
+//! Collects what a person has to know, all of it, in an order that does not depend on the input's.
+
+use std::collections::BTreeMap;
+
+use super::OnBrokenRecord;
+use crate::codec::v2_1::UnknownField;
+use crate::entry::printable;
+use crate::finding::Finding;
+use crate::keys::{Family, MetaRoot};
+
+/// Findings so far. Keys are given relative to the meta root and reported whole.
+#[derive(Debug)]
+pub(super) struct Findings {
+    root: MetaRoot,
+    on_broken: OnBrokenRecord,
+    list: Vec<Finding>,
+    /// Unknown fields by family, message and number: how often, and the smallest key.
+    unknown: BTreeMap<(Family, UnknownField), (u64, Vec<u8>)>,
+}
+
+impl Findings {
+    pub(super) fn new(root: MetaRoot, on_broken: OnBrokenRecord) -> Self {
+        Self {
+            root,
+            on_broken,
+            list: Vec::new(),
+            unknown: BTreeMap::new(),
+        }
+    }
+
+    /// Whether broken records are left out rather than refused.
+    pub(super) fn skips(&self) -> bool {
+        self.on_broken == OnBrokenRecord::Skip
+    }
+
+    /// The whole key, printable.
+    pub(super) fn name(&self, relative: &[u8]) -> String {
+        printable(&self.root.join(relative))
+    }
+
+    pub(super) fn notice(&mut self, code: &'static str, key: &[u8], message: impl Into<String>) {
+        let key = self.root.join(key);
+        self.list.push(Finding::notice(code, &key, message));
+    }
+
+    pub(super) fn warning(&mut self, code: &'static str, key: &[u8], message: impl Into<String>) {
+        let key = self.root.join(key);
+        self.list.push(Finding::warning(code, &key, message));
+    }
+
+    /// A finding that concerns no single key.
+    pub(super) fn general(&mut self, finding: Finding) {
+        self.list.push(finding);
+    }
+
+    /// A record that cannot be converted: an error, or under `skip` a warning that says what leaving it
+    /// out means.
+    pub(super) fn broken(&mut self, code: &'static str, key: &[u8], what: &str, left_out: &str) {
+        let key = self.root.join(key);
+        self.list.push(match self.on_broken {
+            OnBrokenRecord::Fail => Finding::error(
+                code,
+                &key,
+                format!("{what}; with --on-broken-record skip it is left out: {left_out}"),
+            ),
+            OnBrokenRecord::Skip => Finding::warning(
+                code,
+                &key,
+                format!("{what}; left out (it stays in the backup): {left_out}"),
+            ),
+        });
+    }
+
+    /// A record that lost its ids to another one.
+    pub(super) fn outranked(&mut self, key: &[u8]) {
+        self.notice(
+            "duplicate-record",
+            key,
+            "a record with a greater key claims the same ids, and wins; this one is left out \
+             (it stays in the backup)",
+        );
+    }
+
+    pub(super) fn unknown(&mut self, family: Family, key: &[u8], fields: &[UnknownField]) {
+        for field in fields {
+            let (count, first) = self
+                .unknown
+                .entry((family, *field))
+                .or_insert_with(|| (0, key.to_vec()));
+            *count += 1;
+            if key < first.as_slice() {
+                *first = key.to_vec();
+            }
+        }
+    }
+
+    /// All findings, worst first.
+    pub(super) fn finish(mut self) -> Vec<Finding> {
+        for ((family, field), (count, first)) in &self.unknown {
+            let stays = matches!(family, Family::Collection | Family::CollectionSnapshot);
+            let fate = if stays {
+                "it is kept byte for byte, but Milvus 2.2 drops it when it next writes the record"
+            } else {
+                "the 2.2 record has no place for it; it stays in the backup only"
+            };
+            let key = self.root.join(first);
+            self.list.push(Finding::warning(
+                "unknown-field",
+                &key,
+                format!(
+                    "field {} of {} is unknown ({count} times below {}/, first here): {fate}",
+                    field.number,
+                    field.message,
+                    family.name()
+                ),
+            ));
+        }
+        self.list.sort();
+        self.list.dedup();
+        self.list
+    }
+}

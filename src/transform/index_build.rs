@@ -1,0 +1,214 @@
+//! Index builds of 2.1, kept small while reading: what 2.2 stores of each is encoded at once, and of its
+//! file paths only what T11 has to compare remains.
+
+use std::collections::BTreeMap;
+
+use super::arena::{Arena, Slot};
+use super::findings::Findings;
+use crate::codec::v2_1::{self, IndexBuild};
+use crate::codec::v2_2;
+use crate::keys::{Family, Key, is_tombstone};
+use crate::model::{BuildId, PartitionId, SegmentId};
+
+/// Where the files of a build lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Files {
+    /// It has none.
+    None,
+    /// In the folder where 2.2 looks, if the segment is this one.
+    In(PartitionId, SegmentId),
+    /// Anywhere else.
+    Elsewhere,
+}
+
+/// One build.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Build {
+    pub(super) id: BuildId,
+    /// Its members of the 2.2 record, encoded.
+    pub(super) part: Slot,
+    pub(super) files: Files,
+    /// Whether some segment index names it.
+    pub(super) referenced: bool,
+    /// Whether some segment index that is written has it.
+    pub(super) taken: bool,
+}
+
+/// All builds.
+#[derive(Debug, Default)]
+pub(super) struct BuildTable {
+    builds: Vec<Build>,
+    /// Builds whose key has another id than their value.
+    odd: BTreeMap<BuildId, (Vec<u8>, Build)>,
+    /// Ids of records that cannot be read: known, though of no use.
+    unreadable: Vec<BuildId>,
+}
+
+impl BuildTable {
+    pub(super) fn push(
+        &mut self,
+        id: BuildId,
+        value: &[u8],
+        arena: &mut Arena,
+        findings: &mut Findings,
+    ) {
+        if is_tombstone(value) {
+            return;
+        }
+        let record = match v2_1::index_build(value) {
+            Ok(record) => record,
+            Err(error) => {
+                self.unreadable.push(id);
+                findings.broken(
+                    "undecodable-value",
+                    &Key::IndexBuild(id).render(),
+                    &format!("the value is no index build: {error}"),
+                    "Milvus 2.2 builds the index again when it is next created",
+                );
+                return;
+            }
+        };
+        if !record.unknown.is_empty() {
+            let key = Key::IndexBuild(id).render();
+            findings.unknown(Family::IndexBuild, &key, &record.unknown);
+        }
+        let build = Build {
+            id: record.id,
+            part: arena.push(&v2_2::build_part(&record)),
+            files: files(&record),
+            referenced: false,
+            taken: false,
+        };
+        if record.id == id {
+            self.builds.push(build);
+            return;
+        }
+        let key = Key::IndexBuild(id).render();
+        match self.odd.get(&record.id) {
+            Some((other, _)) if *other > key => findings.outranked(&key),
+            other => {
+                if let Some((other, _)) = other.cloned() {
+                    findings.outranked(&other);
+                }
+                self.odd.insert(record.id, (key, build));
+            }
+        }
+    }
+
+    /// Ends reading: afterwards builds can be found.
+    pub(super) fn seal(&mut self, findings: &mut Findings) {
+        self.builds.sort_unstable_by_key(|build| build.id);
+        for (id, (key, build)) in std::mem::take(&mut self.odd) {
+            match self.position(id) {
+                Err(position) => self.builds.insert(position, build),
+                Ok(position) => {
+                    let regular = Key::IndexBuild(id).render();
+                    if key > regular {
+                        findings.outranked(&regular);
+                        self.builds[position] = build;
+                    } else {
+                        findings.outranked(&key);
+                    }
+                }
+            }
+        }
+    }
+
+    fn position(&self, id: BuildId) -> Result<usize, usize> {
+        self.builds.binary_search_by_key(&id, |build| build.id)
+    }
+
+    pub(super) fn find(&mut self, id: BuildId) -> Option<&mut Build> {
+        let position = self.position(id).ok()?;
+        self.builds.get_mut(position)
+    }
+
+    /// The ids of all builds, readable or not.
+    pub(super) fn ids(&self) -> impl Iterator<Item = BuildId> {
+        self.builds
+            .iter()
+            .map(|build| build.id)
+            .chain(self.unreadable.iter().copied())
+    }
+
+    pub(super) fn is_unreadable(&self, id: BuildId) -> bool {
+        self.unreadable.contains(&id)
+    }
+
+    /// Says how many builds no segment index names.
+    pub(super) fn report_unreferenced(&self, findings: &mut Findings) {
+        let mut unreferenced = self.builds.iter().filter(|build| !build.referenced);
+        let Some(first) = unreferenced.next() else {
+            return;
+        };
+        let count = 1 + unreferenced.count();
+        findings.notice(
+            "unreferenced-build",
+            &Key::IndexBuild(first.id).render(),
+            format!(
+                "{count} index builds (first here) belong to no segment index; they are left out \
+                 and stay in the backup"
+            ),
+        );
+    }
+}
+
+/// 2.2 computes the folder `index_files/<build>/<version>/<partition>/<segment>` and looks nowhere else.
+fn files(record: &IndexBuild<'_>) -> Files {
+    let mut folders = record.file_paths.iter().map(|path| folder(record, path));
+    match folders.next() {
+        None => Files::None,
+        Some(Some((partition, segment)))
+            if folders.all(|folder| folder == Some((partition, segment))) =>
+        {
+            Files::In(partition, segment)
+        }
+        Some(_) => Files::Elsewhere,
+    }
+}
+
+fn folder(record: &IndexBuild<'_>, path: &[u8]) -> Option<(PartitionId, SegmentId)> {
+    let mut parts = path.rsplit(|byte| *byte == b'/').skip(1);
+    let mut number = || -> Option<i64> { std::str::from_utf8(parts.next()?).ok()?.parse().ok() };
+    let segment = SegmentId(number()?);
+    let partition = PartitionId(number()?);
+    let version = number()?;
+    let build = BuildId(number()?);
+    let matches =
+        parts.next() == Some(b"index_files") && build == record.id && version == record.version;
+    matches.then_some((partition, segment))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(paths: &[&'static str]) -> Files {
+        files(&IndexBuild {
+            id: BuildId(9),
+            version: 2,
+            file_paths: paths.iter().map(|path| path.as_bytes()).collect(),
+            ..IndexBuild::default()
+        })
+    }
+
+    #[test]
+    fn t11_the_folder_of_2_2_is_recognised() {
+        let expected = Files::In(PartitionId(6), SegmentId(7));
+        assert_eq!(found(&[]), Files::None);
+        assert_eq!(found(&["files/index_files/9/2/6/7/IVF"]), expected);
+        assert_eq!(
+            found(&["index_files/9/2/6/7/a", "x/index_files/9/2/6/7/b"]),
+            expected
+        );
+        for paths in [
+            &["files/index_files/8/2/6/7/IVF"][..],
+            &["files/index_files/9/1/6/7/IVF"],
+            &["files/other/9/2/6/7/IVF"],
+            &["files/index_files/9/2/6/7/a", "files/index_files/9/2/6/8/b"],
+            &["IVF"],
+        ] {
+            assert_eq!(found(paths), Files::Elsewhere, "{paths:?}");
+        }
+    }
+}

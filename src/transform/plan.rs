@@ -1,0 +1,77 @@
+//! The dry run's figures: what happens to each family.
+
+use std::collections::BTreeMap;
+
+use super::{Migration, Put, ranges};
+use crate::keys::{Family, MetaRoot};
+use crate::report::{FamilyPlan, Layout, PlanReport};
+
+impl Migration {
+    /// The plan as data. `layout` and `revision` are what the caller knows of the capture.
+    #[must_use]
+    pub fn plan(&self, layout: Layout, revision: i64) -> PlanReport {
+        let families = self.families();
+        let total = |figure: fn(&FamilyPlan) -> u64| families.iter().map(figure).sum();
+        let bytes = |puts: &[Put]| {
+            let sizes = puts
+                .iter()
+                .map(|put| (put.key.len() + put.value.len()) as u64);
+            sizes.sum::<u64>()
+        };
+        PlanReport {
+            layout,
+            revision,
+            collection_form: self.form().name().to_owned(),
+            put: total(|family| family.put),
+            rewrite: total(|family| family.rewrite),
+            delete: total(|family| family.delete),
+            bytes_put: self.staged_bytes() + bytes(self.history()) + bytes(self.rewrites()),
+            digest: self.digest(),
+            findings: self.findings().to_vec(),
+            families,
+        }
+    }
+
+    /// The families that are read or written, in key order.
+    fn families(&self) -> Vec<FamilyPlan> {
+        let mut table: BTreeMap<Family, FamilyPlan> = BTreeMap::new();
+        for (family, count) in &self.read {
+            table.entry(*family).or_default().read = *count;
+        }
+        for key in self.small.keys() {
+            table.entry(Family::of(key)).or_default().put += 1;
+        }
+        table.entry(Family::SegmentIndex).or_default().put += self.segments.len();
+        for put in self.history() {
+            table.entry(family_of(&self.root, put)).or_default().put += 1;
+        }
+        for put in self.rewrites() {
+            table.entry(family_of(&self.root, put)).or_default().rewrite += 1;
+        }
+        for (family, count) in &self.removed {
+            table.entry(*family).or_default().delete = *count;
+        }
+        let whole = ranges::GONE.into_iter().chain(ranges::UNREAD);
+        let whole = whole
+            .chain(ranges::LAST_DDL)
+            .chain(ranges::LAST_DDL_HISTORY);
+        for family in whole {
+            let plan = table.entry(family).or_default();
+            plan.delete = plan.read;
+        }
+        let mut plans: Vec<FamilyPlan> = table
+            .into_iter()
+            .filter(|(_, plan)| *plan != FamilyPlan::default())
+            .map(|(family, plan)| FamilyPlan {
+                name: family.name().to_owned(),
+                ..plan
+            })
+            .collect();
+        plans.sort_by_cached_key(|plan| format!("{}/", plan.name));
+        plans
+    }
+}
+
+fn family_of(root: &MetaRoot, put: &Put) -> Family {
+    root.strip(&put.key).map_or(Family::Other, Family::of)
+}

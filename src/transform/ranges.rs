@@ -1,0 +1,176 @@
+//! Which key ranges belong to a migration as a whole.
+
+use std::collections::BTreeSet;
+
+use crate::keys::{Family, KeyRange, MetaRoot};
+
+/// Families that only a migration, or 2.2, writes.
+const NEW: [Family; 16] = [
+    Family::FieldIndex,
+    Family::CollectionLoadInfo,
+    Family::PartitionLoadInfo,
+    Family::Replica,
+    Family::Alias,
+    Family::DatabaseAlias,
+    Family::DatabaseCollection,
+    Family::Database,
+    Family::Field,
+    Family::Partition,
+    Family::SegmentIndex,
+    Family::AliasSnapshot,
+    Family::DatabaseAliasSnapshot,
+    Family::DatabaseCollectionSnapshot,
+    Family::DatabaseSnapshot,
+    Family::FieldSnapshot,
+];
+
+/// Families that 2.2 must not find, in every form of collections.
+pub(super) const GONE: [Family; 3] = [
+    Family::QueryReplica,
+    Family::LegacyAlias,
+    Family::LegacyAliasSnapshot,
+];
+
+/// Families that nobody reads after the migration, apart from the last DDL operation.
+pub(super) const UNREAD: [Family; 4] = [
+    Family::IndexBuild,
+    Family::QueryCollection,
+    Family::LegacyIndex,
+    Family::LegacySegmentIndex,
+];
+
+/// The last DDL operation of 2.1: single keys.
+pub(super) const LAST_DDL: [Family; 2] = [Family::DdMessageSend, Family::DdOperation];
+
+/// Snapshots of [`LAST_DDL`].
+pub(super) const LAST_DDL_HISTORY: [Family; 2] =
+    [Family::DdMessageSendSnapshot, Family::DdOperationSnapshot];
+
+/// All families that staging writes, as ranges: what rolling back a staged run deletes.
+#[must_use]
+pub fn new_family_ranges(root: &MetaRoot) -> Vec<KeyRange> {
+    let families = NEW.into_iter().chain([Family::PartitionSnapshot]);
+    sorted(families.map(|family| below(root, family)))
+}
+
+/// What is deleted when tidying: old families that nobody reads any more. Does not depend on the data.
+#[must_use]
+pub fn leftover_ranges(root: &MetaRoot) -> Vec<KeyRange> {
+    let whole = UNREAD.into_iter().map(|family| below(root, family));
+    let keys = LAST_DDL
+        .into_iter()
+        .map(|family| KeyRange::single(root.join(family.name().as_bytes())));
+    let snapshots = LAST_DDL_HISTORY.into_iter().map(|family| {
+        // `…_ts` and a digit: `:` follows `9`.
+        let start = root.join(format!("{}_ts0", family.name()).as_bytes());
+        let end = root.join(format!("{}_ts:", family.name()).as_bytes());
+        KeyRange::new(start, end)
+    });
+    sorted(whole.chain(keys).chain(snapshots))
+}
+
+/// Everything below a family's prefix.
+pub(super) fn below(root: &MetaRoot, family: Family) -> KeyRange {
+    root.range_below(&family.prefix())
+}
+
+/// Everything below a family's prefix but the keys that stay (relative to the meta root).
+pub(super) fn below_except(
+    root: &MetaRoot,
+    family: Family,
+    staying: &BTreeSet<Vec<u8>>,
+) -> Vec<KeyRange> {
+    let mut rest = below(root, family);
+    let mut ranges = Vec::new();
+    for key in staying {
+        let key = root.join(key);
+        if rest.contains(&key) {
+            ranges.push(KeyRange::new(rest.start.clone(), key.clone()));
+            rest = rest.after(&key);
+        }
+    }
+    ranges.push(rest);
+    ranges.retain(|range| !range.is_empty());
+    ranges
+}
+
+pub(super) fn sorted(ranges: impl IntoIterator<Item = KeyRange>) -> Vec<KeyRange> {
+    let mut ranges: Vec<_> = ranges.into_iter().collect();
+    ranges.sort();
+    ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::Evidence;
+
+    fn root() -> MetaRoot {
+        MetaRoot::new("by-dev", "meta", "kv").unwrap()
+    }
+
+    #[test]
+    fn every_family_of_2_2_alone_is_a_new_family_and_no_other() {
+        let ranges = new_family_ranges(&root());
+        for family in Family::ALL {
+            let key = root().join(format!("{}/1", family.name()).as_bytes());
+            assert_eq!(
+                ranges.iter().any(|range| range.contains(&key)),
+                family.evidence() == Evidence::V2_2,
+                "{}",
+                family.name()
+            );
+        }
+    }
+
+    #[test]
+    fn leftovers_are_exact() {
+        let ranges = leftover_ranges(&root());
+        let covered = |key: &str| {
+            let key = root().join(key.as_bytes());
+            ranges.iter().any(|range| range.contains(&key))
+        };
+        for key in [
+            "indexes/1",
+            "root-coord/index/1/2",
+            "root-coord/segment-index/1/2/3/4",
+            "root-coord/dd-operation",
+            "root-coord/dd-msg-send",
+            "snapshots/root-coord/dd-operation_ts1",
+            "snapshots/root-coord/dd-msg-send_ts99",
+            "queryCoord-collectionMeta/1",
+        ] {
+            assert!(covered(key), "{key}");
+        }
+        for key in [
+            "root-coord/dd-operation-x",
+            "snapshots/root-coord/dd-operation",
+            "snapshots/root-coord/index/1/2_ts3",
+            "root-coord/collection/1",
+            "segment-index/1/2/3/4",
+            "queryCoord-ReplicaMeta/1",
+            "session/id",
+        ] {
+            assert!(!covered(key), "{key}");
+        }
+        assert!(ranges.is_sorted());
+    }
+
+    #[test]
+    fn t9_ranges_are_split_around_keys_that_stay() {
+        let staying = [&b"root-coord/collection/a"[..], b"root-coord/collection/b"];
+        let ranges = below_except(
+            &root(),
+            Family::Collection,
+            &staying.iter().map(|key| key.to_vec()).collect(),
+        );
+        let covered = |key: &str| {
+            let key = root().join(key.as_bytes());
+            ranges.iter().any(|range| range.contains(&key))
+        };
+        assert!(covered("root-coord/collection/1") && covered("root-coord/collection/c"));
+        assert!(covered("root-coord/collection/aa"));
+        assert!(!covered("root-coord/collection/a") && !covered("root-coord/collection/b"));
+        assert!(!covered("root-coord/collection-alias/a"));
+    }
+}

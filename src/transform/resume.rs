@@ -1,0 +1,67 @@
+//! Going on after the commit, when some collection records have their new form and some do not.
+
+use std::collections::BTreeMap;
+
+use super::findings::Findings;
+use super::history::RawHistory;
+use super::{CollectionForm, NewKeys, OnBrokenRecord, Put, collection, ranges};
+use crate::entry::Entry;
+use crate::keys::{Key, KeyRange, MetaRoot, Object};
+use crate::model::CollectionId;
+
+/// What is left to write of the collection families.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Remaining {
+    /// Snapshots to add.
+    pub history: Vec<Put>,
+    /// Values to replace.
+    pub rewrites: Vec<Put>,
+    /// Keys that 2.2 must not see.
+    pub removals: Vec<KeyRange>,
+}
+
+/// Says what is left to write after the commit, from the collection records and their snapshots as they
+/// stand. Once that is written, nothing is left.
+///
+/// The database form leaves nothing there: its commit takes the old records away.
+#[must_use]
+pub fn remaining_after_commit(
+    root: &MetaRoot,
+    form: CollectionForm,
+    on_broken: OnBrokenRecord,
+    entries: &[Entry],
+) -> Remaining {
+    if form == CollectionForm::Database {
+        return Remaining::default();
+    }
+    let mut collections: BTreeMap<CollectionId, RawHistory> = BTreeMap::new();
+    for entry in entries {
+        let Some(relative) = root.strip(&entry.key) else {
+            continue;
+        };
+        let key = Key::parse(relative);
+        if let Key::Plain(Object::Collection(id)) = key {
+            collections.entry(id).or_default().plain = Some(entry.value.clone());
+        } else if let Key::Snapshot(Object::Collection(id), timestamp) = key {
+            let history = collections.entry(id).or_default();
+            history.snapshots.insert(timestamp, entry.value.clone());
+        }
+    }
+    // What is to be said was said when the migration was planned.
+    let mut unheard = Findings::new(root.clone(), on_broken);
+    let converted = collection::convert(form, collections, &mut unheard);
+    let whole = |keys: NewKeys| -> Vec<Put> {
+        let puts = keys.into_iter();
+        puts.map(|(key, value)| Put {
+            key: root.join(&key),
+            value,
+        })
+        .collect()
+    };
+    let removed = converted.removed.iter();
+    Remaining {
+        removals: ranges::sorted(removed.map(|key| KeyRange::single(root.join(key)))),
+        history: whole(converted.history),
+        rewrites: whole(converted.rewrites),
+    }
+}

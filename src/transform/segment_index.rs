@@ -1,0 +1,457 @@
+//! Segment indexes: the largest family. 2.1 has a record for each segment and one for each build; 2.2
+//! has both in one, under a key that names the build.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::arena::{Arena, Slot};
+use super::findings::Findings;
+use super::index::Indexes;
+use super::index_build::{BuildTable, Files};
+use super::segment_rows::RowTable;
+use crate::codec::v2_1;
+use crate::codec::v2_2::{self, SegmentIndexIds};
+use crate::keys::{Family, Key, is_tombstone};
+use crate::model::{BuildId, CollectionId, IndexId, PartitionId, SegmentId};
+
+/// The ids that tell one segment index from another, in the order in which placeholders are numbered.
+type Ids = (CollectionId, PartitionId, SegmentId, IndexId);
+
+/// One segment index. A million of these are held: keep it small.
+#[derive(Debug, Clone, Copy)]
+struct Row {
+    ids: Ids,
+    build: BuildId,
+    create_time: u64,
+    /// Set when the build is found.
+    part: Slot,
+    enabled: bool,
+}
+
+impl Row {
+    fn of_index(&self) -> (CollectionId, IndexId) {
+        (self.ids.0, self.ids.3)
+    }
+}
+
+/// Everything of 2.1 that segment indexes are made of.
+#[derive(Debug, Default)]
+pub(super) struct SegmentTable {
+    rows: Vec<Row>,
+    /// Records whose key has other ids than their value.
+    odd: BTreeMap<Ids, (Vec<u8>, Row)>,
+    pub(super) builds: BuildTable,
+    pub(super) segments: RowTable,
+    arena: Arena,
+}
+
+/// The segment indexes of 2.2, in key order, encoded on demand.
+#[derive(Debug, Default)]
+pub(super) struct SegmentIndexes {
+    rows: Vec<Row>,
+    arena: Arena,
+}
+
+impl SegmentIndexes {
+    pub(super) fn len(&self) -> u64 {
+        self.rows.len() as u64
+    }
+
+    /// Keys relative to the meta root, with their values, in ascending order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+        self.rows.iter().map(|row| {
+            let (collection, partition, segment, index) = row.ids;
+            let key = Key::SegmentIndex(collection, partition, segment, row.build).render();
+            let ids = SegmentIndexIds {
+                collection,
+                partition,
+                segment,
+                index,
+                build: row.build,
+                create_time: row.create_time,
+            };
+            (key, v2_2::segment_index(&ids, self.arena.get(row.part)))
+        })
+    }
+}
+
+impl SegmentTable {
+    pub(super) fn push_build(&mut self, id: BuildId, value: &[u8], findings: &mut Findings) {
+        self.builds.push(id, value, &mut self.arena, findings);
+    }
+
+    /// Takes the record at `root-coord/segment-index/…` with these ids in its key.
+    pub(super) fn push(&mut self, key_ids: Ids, value: &[u8], findings: &mut Findings) {
+        if is_tombstone(value) {
+            return;
+        }
+        let key = || source_key(key_ids);
+        let record = match v2_1::segment_index(value) {
+            Ok(record) => record,
+            Err(error) => {
+                findings.broken(
+                    "undecodable-value",
+                    &key(),
+                    &format!("the value is no segment index: {error}"),
+                    "Milvus 2.2 builds the segment's index again when it is next created",
+                );
+                return;
+            }
+        };
+        if !record.unknown.is_empty() {
+            findings.unknown(Family::LegacySegmentIndex, &key(), &record.unknown);
+        }
+        let row = Row {
+            ids: (
+                record.collection,
+                record.partition,
+                record.segment,
+                record.index,
+            ),
+            build: record.build,
+            create_time: record.create_time,
+            part: Slot::FIRST,
+            enabled: record.enabled,
+        };
+        if row.ids == key_ids {
+            self.rows.push(row);
+            return;
+        }
+        match self.odd.get(&row.ids) {
+            Some((other, _)) if *other > key() => findings.outranked(&key()),
+            other => {
+                if let Some((other, _)) = other.cloned() {
+                    findings.outranked(&other);
+                }
+                self.odd.insert(row.ids, (key(), row));
+            }
+        }
+    }
+
+    /// Joins segments, builds and indexes.
+    pub(super) fn convert(mut self, indexes: &Indexes, findings: &mut Findings) -> SegmentIndexes {
+        self.builds.seal(findings);
+        self.segments.seal();
+        let odd_keys = self.merge(findings);
+        let numbers = PlaceholderIds::new(&self.rows, &self.builds);
+        let mut join = Join {
+            indexes,
+            findings,
+            builds: self.builds,
+            segments: self.segments,
+            arena: self.arena,
+            odd_keys,
+            numbers,
+            shared: BTreeSet::new(),
+            left_out: BTreeMap::new(),
+        };
+        let mut rows = self.rows;
+        rows.retain_mut(|row| join.keep(row));
+        join.resolve_shared(&mut rows);
+        join.report();
+        rows.sort_unstable_by(by_key);
+        SegmentIndexes {
+            rows,
+            arena: join.arena,
+        }
+    }
+
+    /// Sorts the rows by their ids and merges the odd ones in; returns the odd ones' keys.
+    fn merge(&mut self, findings: &mut Findings) -> BTreeMap<Ids, Vec<u8>> {
+        self.rows.sort_unstable_by_key(|row| row.ids);
+        let mut keys = BTreeMap::new();
+        for (ids, (key, row)) in std::mem::take(&mut self.odd) {
+            match self.rows.binary_search_by_key(&ids, |row| row.ids) {
+                Err(position) => {
+                    self.rows.insert(position, row);
+                    keys.insert(ids, key);
+                }
+                Ok(position) => {
+                    let regular = source_key(ids);
+                    if key > regular {
+                        findings.outranked(&regular);
+                        self.rows[position] = row;
+                        keys.insert(ids, key);
+                    } else {
+                        findings.outranked(&key);
+                    }
+                }
+            }
+        }
+        keys
+    }
+}
+
+fn source_key((collection, partition, segment, index): Ids) -> Vec<u8> {
+    Key::LegacySegmentIndex(collection, index, partition, segment).render()
+}
+
+/// The order of the target keys: ids compare as the text they are rendered to.
+fn by_key(a: &Row, b: &Row) -> Ordering {
+    as_text(a.ids.0.0, b.ids.0.0)
+        .then_with(|| as_text(a.ids.1.0, b.ids.1.0))
+        .then_with(|| as_text(a.ids.2.0, b.ids.2.0))
+        .then_with(|| as_text(a.build.0, b.build.0))
+}
+
+fn as_text(a: i64, b: i64) -> Ordering {
+    if a >= 0 && b >= 0 && a.checked_ilog10() == b.checked_ilog10() {
+        return a.cmp(&b);
+    }
+    a.to_string().cmp(&b.to_string())
+}
+
+/// Why segment indexes of an index are left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reason {
+    /// 2.2 will not have the index.
+    NoIndex,
+    /// The index is deleted, and the build gone.
+    DeletedWithoutBuild,
+}
+
+struct Join<'j> {
+    indexes: &'j Indexes,
+    findings: &'j mut Findings,
+    builds: BuildTable,
+    segments: RowTable,
+    arena: Arena,
+    odd_keys: BTreeMap<Ids, Vec<u8>>,
+    numbers: PlaceholderIds,
+    /// Builds that more than one segment index claims.
+    shared: BTreeSet<BuildId>,
+    left_out: BTreeMap<(CollectionId, IndexId, Reason), (u64, Vec<u8>)>,
+}
+
+impl Join<'_> {
+    fn key(&self, row: &Row) -> Vec<u8> {
+        self.odd_keys
+            .get(&row.ids)
+            .cloned()
+            .unwrap_or_else(|| source_key(row.ids))
+    }
+
+    /// Completes a row, or says that it is left out.
+    fn keep(&mut self, row: &mut Row) -> bool {
+        if let Some(build) = self.builds.find(row.build) {
+            build.referenced = true;
+        }
+        let Some(index) = self.indexes.written.get(&row.of_index()) else {
+            self.count(row, Reason::NoIndex);
+            return false;
+        };
+        if row.build == BuildId(0) && !row.enabled {
+            let (collection, partition, segment, _) = row.ids;
+            let rows = self.segments.find((collection, partition, segment));
+            row.build = self.numbers.next();
+            row.part = self.arena.push(&v2_2::placeholder_part(rows));
+            return true;
+        }
+        match self.builds.find(row.build) {
+            Some(build) if row.build != BuildId(0) => {
+                row.part = build.part;
+                let files = build.files;
+                if std::mem::replace(&mut build.taken, true) {
+                    self.shared.insert(row.build);
+                }
+                self.check_files(row, files);
+                true
+            }
+            _ if index.deleted => {
+                self.count(row, Reason::DeletedWithoutBuild);
+                false
+            }
+            _ => {
+                self.missing(row);
+                false
+            }
+        }
+    }
+
+    fn count(&mut self, row: &Row, reason: Reason) {
+        let (collection, index) = row.of_index();
+        match self.left_out.get_mut(&(collection, index, reason)) {
+            Some((count, _)) => *count += 1,
+            None => {
+                let key = self.key(row);
+                self.left_out.insert((collection, index, reason), (1, key));
+            }
+        }
+    }
+
+    fn missing(&mut self, row: &Row) {
+        const LEFT_OUT: &str =
+            "the segment is searched without index until the index is created again";
+        if self.builds.is_unreadable(row.build) {
+            return;
+        }
+        let own = self.key(row);
+        if row.build == BuildId(0) {
+            let what = "the segment's index is enabled, but it names no build (build id 0)";
+            self.findings
+                .broken("index-build-missing", &own, what, LEFT_OUT);
+            return;
+        }
+        let what = format!(
+            "there is no such index build, but {} names it",
+            self.findings.name(&own)
+        );
+        let key = Key::IndexBuild(row.build).render();
+        self.findings
+            .broken("index-build-missing", &key, &what, LEFT_OUT);
+    }
+
+    /// T11: 2.2 looks for the files in one folder only, and its garbage collection removes others.
+    fn check_files(&mut self, row: &Row, files: Files) {
+        let (_, partition, segment, _) = row.ids;
+        match files {
+            Files::None => {}
+            Files::In(own_partition, own_segment)
+                if (own_partition, own_segment) == (partition, segment) => {}
+            Files::In(..) | Files::Elsewhere => {
+                let key = Key::IndexBuild(row.build).render();
+                self.findings.warning(
+                    "index-file-path",
+                    &key,
+                    format!(
+                        "the index files do not lie in index_files/{}/<version>/{partition}/{segment}, \
+                         the only place where Milvus 2.2 looks: it will not find them, and its \
+                         garbage collection will delete them; copy them away before 2.2 starts, or \
+                         build the index again",
+                        row.build
+                    ),
+                );
+            }
+        }
+    }
+
+    /// A build belongs to one segment index: of several that claim it, the greatest key wins.
+    fn resolve_shared(&mut self, rows: &mut Vec<Row>) {
+        if self.shared.is_empty() {
+            return;
+        }
+        let mut winners: BTreeMap<BuildId, Vec<u8>> = BTreeMap::new();
+        for row in rows.iter().filter(|row| self.shared.contains(&row.build)) {
+            let key = self.key(row);
+            let winner = winners.entry(row.build).or_default();
+            *winner = key.max(std::mem::take(winner));
+        }
+        rows.retain(|row| {
+            let Some(winner) = winners.get(&row.build) else {
+                return true;
+            };
+            let key = self.key(row);
+            if key == *winner {
+                return true;
+            }
+            self.findings.warning(
+                "shared-build",
+                &key,
+                format!(
+                    "{} has the same build {}, and wins because its key is greater; this segment is \
+                     searched without index until the index is created again",
+                    self.findings.name(winner),
+                    row.build
+                ),
+            );
+            false
+        });
+    }
+
+    /// T4 and T5: what is left out because its index goes, by index.
+    fn report(&mut self) {
+        for ((collection, index, reason), (count, key)) in &self.left_out {
+            let why = match reason {
+                Reason::NoIndex => "no collection that lives has this index after the migration",
+                Reason::DeletedWithoutBuild => "the index is deleted, and their builds are gone",
+            };
+            if *reason == Reason::NoIndex
+                && self
+                    .indexes
+                    .unreferenced
+                    .contains_key(&(*collection, *index))
+            {
+                continue;
+            }
+            self.findings.notice(
+                "segment-index-left-out",
+                key,
+                format!(
+                    "{count} segment indexes (first here) of index {index} of collection \
+                     {collection} are left out, because {why}; they stay in the backup"
+                ),
+            );
+        }
+        for ((collection, index), key) in &self.indexes.unreferenced {
+            let count = self
+                .left_out
+                .get(&(*collection, *index, Reason::NoIndex))
+                .map_or(0, |(count, _)| *count);
+            self.findings.notice(
+                "unreferenced-index",
+                key,
+                format!(
+                    "no collection that lives refers to index {index} of collection {collection}; it \
+                     is left out with its {count} segment indexes, and stays in the backup"
+                ),
+            );
+        }
+        self.builds.report_unreferenced(self.findings);
+    }
+}
+
+/// T3: build ids for segments that were never indexed: the largest free ones below the smallest known,
+/// then the smallest free ones from 1 up.
+#[derive(Debug)]
+struct PlaceholderIds {
+    /// Everything from here up to 1 is free.
+    below: i64,
+    /// Known ids in ascending order; filled when needed.
+    known: Vec<i64>,
+    up: i64,
+}
+
+impl PlaceholderIds {
+    fn new(rows: &[Row], builds: &BuildTable) -> Self {
+        let ids = || {
+            let named = rows.iter().map(|row| row.build);
+            named
+                .chain(builds.ids())
+                .map(|id| id.0)
+                .filter(|id| *id > 0)
+        };
+        let wanted = rows
+            .iter()
+            .filter(|row| row.build == BuildId(0) && !row.enabled)
+            .count();
+        let below = ids().min().map_or(0, |smallest| smallest - 1);
+        let mut known = Vec::new();
+        if i64::try_from(wanted).is_ok_and(|wanted| wanted > below) {
+            known = ids().collect();
+            known.sort_unstable();
+            known.dedup();
+        }
+        Self {
+            below,
+            known,
+            up: below,
+        }
+    }
+
+    fn next(&mut self) -> BuildId {
+        if self.below > 0 {
+            let id = self.below;
+            self.below -= 1;
+            return BuildId(id);
+        }
+        loop {
+            self.up += 1;
+            if self.known.binary_search(&self.up).is_err() {
+                return BuildId(self.up);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,53 @@
+use super::*;
+
+fn row(segment: i64, build: i64) -> Row {
+    Row {
+        ids: (
+            CollectionId(1),
+            PartitionId(2),
+            SegmentId(segment),
+            IndexId(3),
+        ),
+        build: BuildId(build),
+        create_time: 0,
+        part: Slot::FIRST,
+        enabled: false,
+    }
+}
+
+fn numbered(builds: &[i64], wanted: usize) -> Vec<i64> {
+    let mut rows: Vec<_> = builds.iter().map(|build| row(*build, *build)).collect();
+    rows.extend((0..wanted).map(|_| row(0, 0)));
+    let mut numbers = PlaceholderIds::new(&rows, &BuildTable::default());
+    (0..wanted).map(|_| numbers.next().0).collect()
+}
+
+#[test]
+fn d35_t3_placeholders_take_the_largest_free_ids_below_the_smallest_known() {
+    assert_eq!(numbered(&[100, 90], 3), [89, 88, 87]);
+}
+
+#[test]
+fn t3_without_known_or_free_ids_they_count_from_one_up() {
+    assert_eq!(numbered(&[], 3), [1, 2, 3]);
+    assert_eq!(numbered(&[3, 4, 6], 5), [2, 1, 5, 7, 8]);
+    assert_eq!(numbered(&[1], 2), [2, 3]);
+}
+
+#[test]
+fn target_keys_sort_as_text() {
+    let mut rows: Vec<_> = [1000, 100, 9, 101, 10]
+        .map(|segment| row(segment, 5))
+        .into();
+    rows.sort_unstable_by(by_key);
+    let segments: Vec<_> = rows.iter().map(|row| row.ids.2.0).collect();
+    assert_eq!(segments, [10, 100, 1000, 101, 9]);
+    for (a, b) in [(-5, 5), (0, 9), (0, 10), (-10, -9), (i64::MIN, i64::MAX)] {
+        assert_eq!(as_text(a, b), a.to_string().cmp(&b.to_string()), "{a} {b}");
+    }
+}
+
+#[test]
+fn a_row_stays_small() {
+    assert!(size_of::<Row>() <= 64);
+}

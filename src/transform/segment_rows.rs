@@ -1,0 +1,68 @@
+//! How many rows each segment has: all that is wanted of the data coordinator's records, and only for
+//! segments that were never indexed (T3).
+
+use std::collections::BTreeMap;
+
+use super::findings::Findings;
+use crate::codec::v2_1::{self, SegmentRows};
+use crate::keys::{Key, is_tombstone};
+use crate::model::{CollectionId, PartitionId, SegmentId};
+
+type Ids = (CollectionId, PartitionId, SegmentId);
+
+/// Rows by the ids in the values.
+#[derive(Debug, Default)]
+pub(super) struct RowTable {
+    rows: Vec<(Ids, i64)>,
+    /// Records whose key has other ids than their value.
+    odd: BTreeMap<Ids, (Vec<u8>, i64)>,
+}
+
+impl RowTable {
+    pub(super) fn push(&mut self, ids: Ids, value: &[u8], findings: &mut Findings) {
+        if is_tombstone(value) {
+            return;
+        }
+        let key = || Key::Segment(ids.0, ids.1, ids.2).render();
+        match v2_1::segment_rows(value) {
+            Ok(SegmentRows {
+                collection,
+                partition,
+                segment,
+                rows,
+            }) => {
+                let own = (collection, partition, segment);
+                if own == ids {
+                    self.rows.push((own, rows));
+                } else if self.odd.get(&own).is_none_or(|(other, _)| *other < key()) {
+                    self.odd.insert(own, (key(), rows));
+                }
+            }
+            Err(error) => findings.warning(
+                "unreadable-segment",
+                &key(),
+                format!("the value is no segment: {error}; it is carried as it is"),
+            ),
+        }
+    }
+
+    pub(super) fn seal(&mut self) {
+        self.rows.sort_unstable();
+    }
+
+    /// The rows of a segment; 0 where no record tells.
+    pub(super) fn find(&self, ids: Ids) -> i64 {
+        let regular = self
+            .rows
+            .binary_search_by_key(&ids, |(own, _)| *own)
+            .ok()
+            .map(|position| self.rows[position].1);
+        match (regular, self.odd.get(&ids)) {
+            (Some(rows), Some((key, _))) if *key < Key::Segment(ids.0, ids.1, ids.2).render() => {
+                rows
+            }
+            (_, Some((_, rows))) => *rows,
+            (rows, None) => rows.unwrap_or_default(),
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! Takes the entries of a capture one by one and keeps only what the migration needs of each.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::findings::Findings;
+use super::history::RawHistory;
+use super::index::Definitions;
+use super::load_state::LoadTable;
+use super::migration::{Migration, Parts};
+use super::segment_index::SegmentTable;
+use super::{CollectionForm, Options, alias, collection, database};
+use crate::entry::Entry;
+use crate::finding::Finding;
+use crate::keys::{Family, Key, MetaRoot, Object, split_timestamp};
+use crate::layout::LayoutDetector;
+use crate::model::CollectionId;
+use crate::report::Layout;
+
+/// Reads 2.1 metadata.
+#[derive(Debug)]
+pub struct Source {
+    root: MetaRoot,
+    options: Options,
+    detector: LayoutDetector,
+    findings: Findings,
+    read: BTreeMap<Family, u64>,
+    last: Family,
+    collections: BTreeMap<CollectionId, RawHistory>,
+    aliases: BTreeMap<Vec<u8>, RawHistory>,
+    definitions: Definitions,
+    segments: SegmentTable,
+    loads: LoadTable,
+    /// Keys in the collection families that stay as they are, relative to the meta root.
+    staying: BTreeSet<Vec<u8>>,
+}
+
+impl Source {
+    /// Starts reading the metadata below `root`.
+    #[must_use]
+    pub fn new(root: MetaRoot, options: Options) -> Self {
+        Self {
+            detector: LayoutDetector::new(root.clone()),
+            findings: Findings::new(root.clone(), options.on_broken_record),
+            root,
+            options,
+            read: BTreeMap::new(),
+            last: Family::Other,
+            collections: BTreeMap::new(),
+            aliases: BTreeMap::new(),
+            definitions: Definitions::default(),
+            segments: SegmentTable::default(),
+            loads: LoadTable::default(),
+            staying: BTreeSet::new(),
+        }
+    }
+
+    /// Takes one entry. Entries outside the meta root are ignored; any order gives the same result,
+    /// ascending order is fastest.
+    pub fn push(&mut self, entry: &Entry) {
+        let Some(relative) = self.root.strip(&entry.key) else {
+            return;
+        };
+        let family = Family::of_near(relative, self.last);
+        self.last = family;
+        self.detector.push_known(family, entry);
+        if !is_read(family) {
+            return;
+        }
+        *self.read.entry(family).or_default() += 1;
+        let findings = &mut self.findings;
+        let value = entry.value.as_slice();
+        match Key::parse(relative) {
+            Key::Plain(Object::Collection(id)) => {
+                self.collections.entry(id).or_default().plain = Some(entry.value.clone());
+            }
+            Key::Snapshot(Object::Collection(id), timestamp) => {
+                let history = self.collections.entry(id).or_default();
+                history.snapshots.insert(timestamp, entry.value.clone());
+            }
+            Key::Plain(Object::LegacyAlias(name)) => {
+                let history = self.aliases.entry(name.to_vec()).or_default();
+                history.plain = Some(entry.value.clone());
+            }
+            Key::Snapshot(Object::LegacyAlias(name), timestamp) => {
+                let history = self.aliases.entry(name.to_vec()).or_default();
+                history.snapshots.insert(timestamp, entry.value.clone());
+            }
+            Key::LegacyIndex(collection, index) => {
+                self.definitions.push((collection, index), value, findings);
+            }
+            Key::LegacySegmentIndex(collection, index, partition, segment) => {
+                let ids = (collection, partition, segment, index);
+                self.segments.push(ids, value, findings);
+            }
+            Key::IndexBuild(id) => self.segments.push_build(id, value, findings),
+            Key::QueryCollection(id) => self.loads.push_state(id, value, findings),
+            Key::QueryReplica(id) => self.loads.push_replica(id, value, findings),
+            Key::Segment(collection, partition, segment) => {
+                let ids = (collection, partition, segment);
+                self.segments.segments.push(ids, value, findings);
+            }
+            Key::Unknown(_) => self.unreadable_key(family, relative),
+            // The last DDL operation goes unread; the rest are no keys of the families that are read.
+            Key::Plain(_)
+            | Key::Snapshot(..)
+            | Key::FieldIndex(..)
+            | Key::SegmentIndex(..)
+            | Key::CollectionLoadInfo(_)
+            | Key::PartitionLoadInfo(..)
+            | Key::Replica(..)
+            | Key::SessionId
+            | Key::Session(_) => {}
+        }
+    }
+
+    /// A key in a family that is read, but not spelt as that family's keys are.
+    fn unreadable_key(&mut self, family: Family, relative: &[u8]) {
+        let without_timestamp = split_timestamp(relative).is_none();
+        if family == Family::Segment {
+            // Only the number of rows would be wanted, and the record stays as it is.
+            return;
+        }
+        if family == Family::LegacyAliasSnapshot {
+            self.findings.notice(
+                "snapshot-without-timestamp",
+                relative,
+                "the key of this snapshot does not end in _ts and a number; it goes with all \
+                 snapshots of aliases, and stays in the backup",
+            );
+            return;
+        }
+        if !matches!(family, Family::Collection | Family::CollectionSnapshot) {
+            self.findings.broken(
+                "unreadable-key",
+                relative,
+                "the key does not hold the ids that keys of its family hold",
+                "its record is not converted",
+            );
+            return;
+        }
+        self.staying.insert(relative.to_vec());
+        if family == Family::CollectionSnapshot && without_timestamp {
+            self.findings.notice(
+                "snapshot-without-timestamp",
+                relative,
+                "the key of this snapshot does not end in _ts and a number; it stays as it is, and \
+                 Milvus 2.2 ignores it",
+            );
+        } else {
+            self.findings.broken(
+                "unreadable-key",
+                relative,
+                "the key does not end in a collection's id",
+                "it stays in etcd, untouched, and Milvus 2.2 may stumble over it",
+            );
+        }
+    }
+
+    /// The layout that the entries so far show, without knowledge of a journal.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        self.detector.layout()
+    }
+
+    /// Decides everything.
+    #[must_use]
+    pub fn finish(self) -> Migration {
+        let mut findings = self.findings;
+        let form = self.options.form;
+        advise(&self.options, &mut findings);
+
+        let mut converted = collection::convert(form, self.collections, &mut findings);
+        let aliases = alias::convert(form, self.aliases, &converted, &mut findings);
+        let indexes = self.definitions.convert(&converted.live, &mut findings);
+        let loads = self.loads.convert(
+            &converted.live,
+            &indexes,
+            &self.options.target,
+            &mut findings,
+        );
+        let segments = self.segments.convert(&indexes, &mut findings);
+        let mut staged = std::mem::take(&mut converted.staged);
+        staged.extend(aliases);
+        staged.extend(indexes.staged);
+        staged.extend(loads);
+        if form == CollectionForm::Database
+            && let Some(oldest) = converted.oldest
+        {
+            database::stage(oldest, &mut staged);
+        }
+        Migration::new(Parts {
+            root: self.root,
+            form,
+            findings: findings.finish(),
+            staged,
+            segments,
+            converted,
+            staying: self.staying,
+            read: self.read,
+        })
+    }
+}
+
+/// The families that a migration reads, to convert them or to let them go.
+fn is_read(family: Family) -> bool {
+    use super::ranges::{GONE, LAST_DDL, LAST_DDL_HISTORY, UNREAD};
+    matches!(
+        family,
+        Family::Collection | Family::CollectionSnapshot | Family::Segment
+    ) || GONE.contains(&family)
+        || UNREAD.contains(&family)
+        || LAST_DDL.contains(&family)
+        || LAST_DDL_HISTORY.contains(&family)
+}
+
+/// T1: what the chosen form means under the target.
+fn advise(options: &Options, findings: &mut Findings) {
+    let target = &options.target;
+    match options.form {
+        CollectionForm::Split if !target.has_databases() => {
+            findings.general(Finding::notice(
+                "target-before-2.2.9",
+                b"",
+                format!(
+                    "migrate to 2.2.9 or later rather than to {target}: collections written for \
+                     earlier releases stand outside any database, and after a later upgrade their \
+                     altered aliases, renames and property changes are lost at restarts"
+                ),
+            ));
+        }
+        CollectionForm::Split => findings.general(Finding::warning(
+            "split-form",
+            b"",
+            format!(
+                "in the split form collections stand outside any database: under {target} altered \
+                 aliases are lost at a restart, and from 2.3.18 and 2.4.5 on renames and property \
+                 changes as well; the database form has neither fault"
+            ),
+        )),
+        CollectionForm::Embedded => findings.general(Finding::warning(
+            "embedded-form",
+            b"",
+            "in the embedded form every collection loses all its fields and partitions: under 2.2 at \
+             the first restart after it was renamed or altered, and from 2.3.18 and 2.4.5 on at the \
+             first start; use the split or database form",
+        )),
+        CollectionForm::Database => {}
+    }
+}

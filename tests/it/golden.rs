@@ -1,0 +1,264 @@
+//! Golden cases: real 2.1.4 metadata in three forms, compared with results that are not our own.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::fs;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use meta_migration::entry::{Entry, printable};
+use meta_migration::keys::{Family, MetaRoot};
+use meta_migration::proto::{v2_1, v2_2};
+use meta_migration::report::Layout;
+use meta_migration::transform::{CollectionForm, Migration, OnBrokenRecord, Options, Source};
+use prost::Message as _;
+
+const CASES: [&str; 4] = ["base", "dropped", "medium", "unicode"];
+
+/// An image: every key with its value and whether it hangs on a lease.
+type Image = BTreeMap<Vec<u8>, (Vec<u8>, bool)>;
+
+fn root() -> MetaRoot {
+    MetaRoot::new("by-dev", "meta", "kv").unwrap()
+}
+
+fn load(case: &str, file: &str) -> Image {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("testdata/examples")
+        .join(case)
+        .join(file);
+    fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        .lines()
+        .map(|line| {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            let key = line["k"].as_str().unwrap().as_bytes().to_vec();
+            let value = STANDARD.decode(line["v"].as_str().unwrap()).unwrap();
+            (key, (value, line["lease"].as_bool().unwrap_or_default()))
+        })
+        .collect()
+}
+
+fn entries(image: &Image) -> Vec<Entry> {
+    image
+        .iter()
+        .map(|(key, (value, leased))| Entry {
+            lease: i64::from(*leased),
+            ..Entry::new(key.clone(), value.clone())
+        })
+        .collect()
+}
+
+fn migrate(image: &Image, form: CollectionForm) -> Migration {
+    let target = match form {
+        CollectionForm::Split | CollectionForm::Embedded => "2.2.3",
+        CollectionForm::Database => "2.2.16",
+    };
+    let options = Options {
+        form,
+        on_broken_record: OnBrokenRecord::Fail,
+        target: target.parse().unwrap(),
+    };
+    let mut source = Source::new(root(), options);
+    for entry in entries(image).iter().filter(|entry| entry.lease == 0) {
+        source.push(entry);
+    }
+    assert_eq!(source.layout(), Layout::V2_1);
+    source.finish()
+}
+
+fn migrated(image: &Image, form: CollectionForm) -> Image {
+    let migration = migrate(image, form);
+    assert!(!migration.has_errors(), "{:#?}", migration.findings());
+    migration
+        .apply(entries(image).into_iter().map(Ok::<_, Infallible>))
+        .map(|entry| {
+            let Ok(entry) = entry;
+            (entry.key, (entry.value, entry.lease != 0))
+        })
+        .collect()
+}
+
+/// A value in a shape in which two values that mean the same are equal.
+fn comparable(key: &[u8], value: &[u8]) -> Vec<u8> {
+    let family = root().strip(key).map_or(Family::Other, Family::of);
+    match family {
+        Family::FieldIndex => {
+            let mut record = v2_2::index::FieldIndex::decode(value).unwrap();
+            if let Some(info) = &mut record.index_info {
+                info.index_params
+                    .sort_by(|a, b| (&a.key, &a.value).cmp(&(&b.key, &b.value)));
+            }
+            record.encode_to_vec()
+        }
+        // Decoding into a sorted map and encoding again puts map entries into one order.
+        Family::CollectionLoadInfo => v2_2::query::CollectionLoadInfo::decode(value)
+            .unwrap()
+            .encode_to_vec(),
+        Family::PartitionLoadInfo => v2_2::query::PartitionLoadInfo::decode(value)
+            .unwrap()
+            .encode_to_vec(),
+        _ => value.to_vec(),
+    }
+}
+
+/// What differs, in words; nothing when the images mean the same.
+fn differences(found: &Image, expected: &Image) -> Vec<String> {
+    let mut out = Vec::new();
+    for (key, value) in expected {
+        let name = printable(key);
+        match found.get(key) {
+            None => out.push(format!("missing: {name}")),
+            Some(other) if other.1 != value.1 => out.push(format!("lease: {name}")),
+            Some(other) if comparable(key, &other.0) != comparable(key, &value.0) => {
+                out.push(format!(
+                    "different: {name}\n  found    {}\n  expected {}",
+                    other.0.escape_ascii(),
+                    value.0.escape_ascii()
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    let extra = found.keys().filter(|key| !expected.contains_key(*key));
+    out.extend(extra.map(|key| format!("extra: {}", printable(key))));
+    out
+}
+
+#[track_caller]
+fn assert_same(found: &Image, expected: &Image, case: &str) {
+    let differences = differences(found, expected);
+    assert!(
+        differences.is_empty(),
+        "{case}: {} differences\n{}",
+        differences.len(),
+        differences.join("\n")
+    );
+}
+
+#[test]
+fn the_split_form_is_the_expected_one() {
+    for case in CASES {
+        let found = migrated(&load(case, "in.jsonl"), CollectionForm::Split);
+        assert_same(&found, &load(case, "out-split.jsonl"), case);
+    }
+}
+
+#[test]
+fn the_database_form_is_the_expected_one() {
+    for case in CASES {
+        let found = migrated(&load(case, "in.jsonl"), CollectionForm::Database);
+        assert_same(&found, &load(case, "out-database.jsonl"), case);
+    }
+}
+
+/// The official output with its faults corrected one by one: what is replaced, and why, is said per key;
+/// every other byte has to be as the official tool wrote it.
+fn corrected(image: &Image, official: Image) -> Image {
+    let mut corrected = official;
+    let relative = |key: &Vec<u8>| root().strip(key).map(<[u8]>::to_vec);
+    // T8: the load state and the replicas of 2.1 go; the official tool leaves them.
+    corrected.retain(|key, _| {
+        let family = relative(key).map_or(Family::Other, |key| Family::of(&key));
+        !matches!(family, Family::QueryCollection | Family::QueryReplica)
+    });
+    // T3: placeholders have build id 0 there, at a key without the index id.
+    let mut smallest = i64::MAX;
+    for (key, (value, _)) in image {
+        if relative(key).is_some_and(|key| Family::of(&key) == Family::IndexBuild) {
+            let build = v2_1::index::IndexMeta::decode(value.as_slice()).unwrap();
+            smallest = smallest.min(build.index_build_id);
+        }
+    }
+    let mut placeholders = Vec::new();
+    for (key, (value, _)) in image {
+        if relative(key).is_some_and(|key| Family::of(&key) == Family::LegacySegmentIndex) {
+            let record = v2_1::etcd::SegmentIndexInfo::decode(value.as_slice()).unwrap();
+            if record.build_id == 0 && !record.enable_index {
+                placeholders.push(record);
+            }
+        }
+    }
+    placeholders.sort_by_key(|it| {
+        (
+            it.collection_id,
+            it.partition_id,
+            it.segment_id,
+            it.index_id,
+        )
+    });
+    for (below, record) in (1..).zip(&placeholders) {
+        let folder = format!(
+            "{}/{}/{}",
+            record.collection_id, record.partition_id, record.segment_id
+        );
+        corrected.remove(&root().join(format!("segment-index/{folder}/0").as_bytes()));
+        let rows = image[&root().join(format!("datacoord-meta/s/{folder}").as_bytes())].clone();
+        let rows = v2_1::data::SegmentInfo::decode(rows.0.as_slice()).unwrap();
+        let build = smallest - below;
+        let value = v2_2::index::SegmentIndex {
+            collection_id: record.collection_id,
+            partition_id: record.partition_id,
+            segment_id: record.segment_id,
+            num_rows: rows.num_of_rows,
+            index_id: record.index_id,
+            build_id: build,
+            index_version: 1,
+            state: 3,
+            create_time: record.create_time,
+            write_handoff: true,
+            ..Default::default()
+        };
+        let key = format!("segment-index/{folder}/{build}");
+        corrected.insert(root().join(key.as_bytes()), (value.encode_to_vec(), false));
+    }
+    corrected
+}
+
+/// T8: replicas of 2.1 under their new keys, for collections whose load state goes on.
+fn with_replicas(image: &Image, mut corrected: Image) -> Image {
+    let loaded: Vec<i64> = corrected
+        .iter()
+        .filter_map(
+            |(key, (value, _))| match root().strip(key).map_or(Family::Other, Family::of) {
+                Family::CollectionLoadInfo => {
+                    let info = v2_2::query::CollectionLoadInfo::decode(value.as_slice());
+                    Some(info.unwrap().collection_id)
+                }
+                Family::PartitionLoadInfo => {
+                    let info = v2_2::query::PartitionLoadInfo::decode(value.as_slice());
+                    Some(info.unwrap().collection_id)
+                }
+                _ => None,
+            },
+        )
+        .collect();
+    for (key, (value, _)) in image {
+        if root().strip(key).map_or(Family::Other, Family::of) == Family::QueryReplica {
+            let replica = v2_1::milvus::ReplicaInfo::decode(value.as_slice()).unwrap();
+            if loaded.contains(&replica.collection_id) {
+                let new = v2_2::query::Replica {
+                    id: replica.replica_id,
+                    collection_id: replica.collection_id,
+                    nodes: replica.node_ids,
+                    resource_group: String::new(),
+                };
+                let key = format!("querycoord-replica/{}/{}", new.collection_id, new.id);
+                corrected.insert(root().join(key.as_bytes()), (new.encode_to_vec(), false));
+            }
+        }
+    }
+    corrected
+}
+
+#[test]
+fn the_embedded_form_is_the_official_one_but_for_its_faults() {
+    for case in CASES {
+        let image = load(case, "in.jsonl");
+        let expected = corrected(&image, load(case, "out.jsonl"));
+        let expected = with_replicas(&image, expected);
+        let found = migrated(&image, CollectionForm::Embedded);
+        assert_same(&found, &expected, case);
+    }
+}
