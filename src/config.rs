@@ -132,25 +132,14 @@ pub struct Login {
 }
 
 /// An encrypted connection. Without a certificate of an authority, the system's are trusted.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tls {
-    /// The certificates to trust, in PEM.
-    pub ca_cert: Option<Vec<u8>>,
-    /// The client's certificate and key, in PEM.
-    pub identity: Option<(Vec<u8>, Vec<u8>)>,
+    /// PEM file with the certificates to trust.
+    pub ca_cert: Option<PathBuf>,
+    /// PEM files with the client's certificate and its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
     /// The name that the server's certificate has to bear, where it is not the endpoint's host.
     pub server_name: Option<String>,
-}
-
-impl std::fmt::Debug for Tls {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("Tls")
-            .field("ca_cert", &self.ca_cert.is_some())
-            .field("identity", &self.identity.is_some())
-            .field("server_name", &self.server_name)
-            .finish()
-    }
 }
 
 impl Config {
@@ -306,8 +295,8 @@ fn resolve_tls(
     };
     let identity = match (cert, key) {
         (Some(cert), Some(key)) => Some((
-            read_pem("client certificate", &cert)?,
-            read_pem("key of the client certificate", &key)?,
+            checked_pem("client certificate", cert)?,
+            checked_pem("key of the client certificate", key)?,
         )),
         (Some(_), None) => {
             return Err(ConfigError::Incomplete {
@@ -324,7 +313,7 @@ fn resolve_tls(
         (None, None) => None,
     };
     let ca_cert = match flags.ca_cert.or(file.ca_cert) {
-        Some(path) => Some(read_pem("certificate of the authority", &path)?),
+        Some(path) => Some(checked_pem("certificate of the authority", path)?),
         None => None,
     };
     Ok(Some(Tls {
@@ -383,17 +372,19 @@ fn read_password(path: &Path) -> Result<Password, ConfigError> {
     Ok(Password::new(password))
 }
 
-fn read_pem(what: &'static str, path: &Path) -> Result<Vec<u8>, ConfigError> {
+/// The path again, once it is known to hold what it should.
+fn checked_pem(what: &'static str, path: PathBuf) -> Result<PathBuf, ConfigError> {
     const BEGIN: &[u8] = b"-----BEGIN ";
-    let bytes = read_named_file(what, path)?;
+    let bytes = read_named_file(what, &path)?;
     if !bytes.windows(BEGIN.len()).any(|window| window == BEGIN) {
+        let problem = "holds no PEM block";
         return Err(ConfigError::UselessFile {
             what,
-            path: path.to_owned(),
-            problem: "holds no PEM block",
+            path,
+            problem,
         });
     }
-    Ok(bytes)
+    Ok(path)
 }
 
 fn read_named_file(what: &'static str, path: &Path) -> Result<Vec<u8>, ConfigError> {

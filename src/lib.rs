@@ -4,6 +4,7 @@
 //! new layout beside the old one, switch with one transaction, then tidy up, every step recorded and
 //! repeatable.*
 
+pub mod cli;
 pub mod config;
 pub mod entry;
 pub mod finding;

@@ -140,7 +140,7 @@ fn d22_a_certificate_authority_alone_is_enough() {
     })
     .unwrap();
     let tls = config.connection.tls.unwrap();
-    assert_eq!(tls.ca_cert.as_deref(), Some(PEM.as_bytes()));
+    assert_eq!(tls.ca_cert, Some(files.folder.path().join("ca.pem")));
     assert_eq!(tls.identity, None);
     assert_eq!(tls.server_name.as_deref(), Some("etcd.local"));
     assert_eq!(config.connection.endpoints, ["https://etcd:2379"]);
