@@ -6,6 +6,9 @@
 
 pub mod backup;
 pub mod codec;
+pub mod cli;
+pub mod config;
+pub mod engine;
 pub mod entry;
 pub mod finding;
 pub mod journal;
@@ -17,4 +20,5 @@ pub mod proto;
 pub mod report;
 pub mod store;
 pub mod transform;
+pub mod verify;
 pub mod version;

@@ -1,0 +1,179 @@
+//! The command line: a shell around the use cases.
+//!
+//! Two faces: the commands, and the official tool's `-config=FILE` ([`face`], [`drop_in`]). Each
+//! command has a file of its own with its arguments, whose comments are the help, and a `run` that
+//! reads like the manual. [`report`] is the only room that prints.
+
+#![allow(dead_code)]
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+mod backup;
+mod completions;
+mod confirm;
+mod drop_in;
+mod face;
+mod inspect;
+mod logging;
+mod man;
+mod migrate;
+mod options;
+mod plan;
+mod report;
+mod restore;
+mod rollback;
+mod session;
+mod status;
+mod verify;
+mod watch;
+
+use face::Face;
+use options::OutputOptions;
+use report::LogFormat;
+use report::exit::Exit;
+use report::failure::Failure;
+
+/// How a command ends.
+type Outcome = Result<Exit, Failure>;
+
+/// Moves the metadata of a Milvus 2.1 cluster in etcd to the 2.2 layout, and back
+///
+/// Everything is read at one revision, decided in memory and backed up before the first write. The new
+/// layout is staged beside the old one, one transaction switches over, and every step is recorded: run
+/// the same command again after any interruption to go on, or `rollback` to go back.
+#[derive(Debug, Parser)]
+#[command(name = "meta-migration", version, after_long_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+The official tool's call works as well: meta-migration -config=FILE does what cmd.type in the YAML file \
+says (backup, run or rollback).
+
+Each option can come from the environment: META_MIGRATION_ and the option in capitals, for example \
+META_MIGRATION_ROOT_PATH. The password of the etcd user comes from META_MIGRATION_PASSWORD or \
+--password-file, never from an option.
+
+Exit codes: 0 done or nothing to do; 1 failed, nothing was changed; 2 wrong usage or configuration; \
+3 refused: Milvus is running, or another migration is; 4 the metadata cannot be migrated as it is; \
+5 stopped part-way; 6 verification found differences; 130 and 143 ended by a signal.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Status(status::Args),
+    Plan(plan::Args),
+    Backup(backup::Args),
+    Migrate(migrate::Args),
+    Verify(verify::Args),
+    Rollback(rollback::Args),
+    Restore(restore::Args),
+    Inspect(inspect::Args),
+    Completions(completions::Args),
+    Man(man::Args),
+}
+
+impl Command {
+    fn output(&self) -> OutputOptions {
+        match self {
+            Self::Status(args) => args.output.clone(),
+            Self::Plan(args) => args.output.clone(),
+            Self::Backup(args) => args.output().clone(),
+            Self::Migrate(args) => args.output.clone(),
+            Self::Verify(args) => args.output.clone(),
+            Self::Rollback(args) => args.output.clone(),
+            Self::Restore(args) => args.output.clone(),
+            Self::Inspect(args) => args.output.clone(),
+            Self::Completions(_) | Self::Man(_) => OutputOptions::default(),
+        }
+    }
+
+    fn run(self) -> Outcome {
+        match self {
+            Self::Status(args) => status::run(&args),
+            Self::Plan(args) => plan::run(&args),
+            Self::Backup(args) => backup::run(&args),
+            Self::Migrate(args) => migrate::run(&args),
+            Self::Verify(args) => verify::run(&args),
+            Self::Rollback(args) => rollback::run(&args),
+            Self::Restore(args) => restore::run(&args),
+            Self::Inspect(args) => inspect::run(&args),
+            Self::Completions(args) => completions::run(&args),
+            Self::Man(args) => man::run(&args),
+        }
+    }
+}
+
+/// Runs the program with the arguments of the process.
+#[must_use]
+pub fn main() -> ExitCode {
+    run(std::env::args_os().collect()).into()
+}
+
+fn run(arguments: Vec<OsString>) -> Exit {
+    let command = command();
+    let names: Vec<String> = command
+        .get_subcommands()
+        .map(|command| command.get_name().to_owned())
+        .collect();
+    let (ended, log_format) = match Face::of(arguments, &names) {
+        Face::Commands(arguments) => {
+            let parsed = command
+                .try_get_matches_from(arguments)
+                .and_then(|matches| Cli::from_arg_matches(&matches));
+            match parsed {
+                Ok(cli) => {
+                    let output = cli.command.output();
+                    (cli.command.run(), output.log_format)
+                }
+                Err(error) => return usage(&error),
+            }
+        }
+        Face::DropIn(arguments) => match drop_in::Args::try_parse_from(arguments) {
+            Ok(args) => (drop_in::run(&args), args.output.log_format),
+            Err(error) => return usage(&error),
+        },
+    };
+    finish(ended, log_format)
+}
+
+fn finish(ended: Outcome, log_format: LogFormat) -> Exit {
+    match ended {
+        Ok(exit) => exit,
+        Err(failure) => report::fail(&failure, log_format),
+    }
+}
+
+/// Help is no error; everything else that clap says is wrong usage.
+fn usage(error: &clap::Error) -> Exit {
+    // Nobody is left to tell when the terminal is gone.
+    let _ = error.print();
+    if error.use_stderr() {
+        Exit::Usage
+    } else {
+        Exit::Done
+    }
+}
+
+/// The whole command line, for parsing, completions and the manual.
+fn command() -> clap::Command {
+    // `inspect --key` is a key of the metadata; the TLS key has to step aside there.
+    Cli::command().mut_subcommand("inspect", |inspect| {
+        inspect.mut_arg("tls_key", |key| key.long("tls-key"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        command().debug_assert();
+        drop_in::Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,26 @@
+//! `completions`.
+
+use clap_complete::Shell;
+
+use super::report::exit::Exit;
+use super::{Outcome, report};
+
+/// Print a completion script for a shell
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Args {
+    /// The shell
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+pub(in crate::cli) fn run(args: &Args) -> Outcome {
+    let mut script = Vec::new();
+    clap_complete::generate(
+        args.shell,
+        &mut super::command(),
+        "meta-migration",
+        &mut script,
+    );
+    report::write(&script)?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,82 @@
+//! The official tool's face: `-config=FILE`, and the YAML says what to do.
+//!
+//! # Backups
+//! The official tool makes none unless `cmd.runWithBackup` is true (a run that fails then has nothing to
+//! go back to), and `migrate.sh` and the operator, which run a backup pod first, never set it: they only
+//! name the file that pod wrote. So here the file decides. Where `config.backupFilePath` is set, the
+//! run has a backup there: a valid file of the very content that is about to be migrated is used again,
+//! anything else is left alone and a new backup gets a name with the time beside it. Without a path, an
+//! explicit `runWithBackup: false` goes without; saying nothing means a backup in the working directory.
+
+use super::Outcome;
+use super::options::{EtcdOptions, OutputOptions};
+use super::report::failure::Failure;
+use super::session::Session;
+use crate::config::{Config, ConfigError, DropInCommand};
+
+/// Does what cmd.type in the YAML file says: backup, run or rollback
+#[derive(Debug, clap::Parser)]
+#[command(name = "meta-migration", version)]
+pub(in crate::cli) struct Args {
+    #[command(flatten)]
+    etcd: EtcdOptions,
+    #[command(flatten)]
+    pub(in crate::cli) output: OutputOptions,
+    /// The official tool ignores words behind its flag
+    #[arg(hide = true)]
+    ignored: Vec<String>,
+}
+
+pub(in crate::cli) fn run(args: &Args) -> Outcome {
+    if !args.ignored.is_empty() {
+        tracing::warn!("ignored: {}", args.ignored.join(" "));
+    }
+    let session = Session::begin(&args.etcd, &args.output)?;
+    let command = required(&session.config)?;
+    tracing::info!(
+        ?command,
+        meta_root = session.config.root.meta_root(),
+        "drop-in"
+    );
+    session.pending()
+}
+
+/// The command, once everything it needs is there.
+fn required(config: &Config) -> Result<DropInCommand, Failure> {
+    let missing = |key, purpose| {
+        Failure::from(ConfigError::MissingKey {
+            path: config.file.clone().unwrap_or_default(),
+            key,
+            purpose,
+        })
+    };
+    let Some(command) = config.drop_in.command else {
+        return Err(missing("cmd.type", "it has to be run, backup or rollback"));
+    };
+    if config.source_version.is_none() {
+        return Err(missing(
+            "config.sourceVersion",
+            "the Milvus release that wrote the metadata, for example 2.1.4",
+        ));
+    }
+    let forward = matches!(command, DropInCommand::Run | DropInCommand::Rollback);
+    if forward && config.target_version.is_none() {
+        return Err(missing(
+            "config.targetVersion",
+            "the Milvus release to upgrade to, for example 2.2.16",
+        ));
+    }
+    let wants_file = match command {
+        DropInCommand::Backup => true,
+        DropInCommand::Run => config.drop_in.run_with_backup == Some(true),
+        // A run that was interrupted before the switch is undone without a file.
+        DropInCommand::Rollback => false,
+    };
+    if wants_file && config.backup_file.is_none() {
+        return Err(missing(
+            "config.backupFilePath",
+            "where the backup is written",
+        ));
+    }
+    Ok(command)
+}

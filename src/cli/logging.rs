@@ -1,0 +1,64 @@
+//! Log lines on standard error.
+
+use std::io::{self, Write};
+
+use indicatif::MultiProgress;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use super::options::OutputOptions;
+use super::report::LogFormat;
+use super::report::palette::Palette;
+
+/// Starts logging. Lines go around the bars, if there are any.
+pub(in crate::cli) fn start(output: &OutputOptions, bars: Option<&MultiProgress>) {
+    // Only our own lines: what the network libraries log may hold keys and addresses nobody asked for.
+    let level: LevelFilter = output.log_level.parse().unwrap_or(LevelFilter::INFO);
+    let filter = Targets::new().with_target("meta_migration", level);
+    let writer = Stderr {
+        bars: bars.cloned(),
+    };
+    let registry = tracing_subscriber::registry().with(filter);
+    let layer = tracing_subscriber::fmt::layer()
+        .with_target(false)
+        .with_writer(writer);
+    // A second start in one process changes nothing.
+    let _ = match output.log_format {
+        LogFormat::Text => {
+            let coloured = Palette::for_stream(&io::stderr()).is_coloured();
+            registry.with(layer.with_ansi(coloured)).try_init()
+        }
+        LogFormat::Json => registry
+            .with(layer.json().flatten_event(true).with_current_span(false))
+            .try_init(),
+    };
+}
+
+#[derive(Clone)]
+struct Stderr {
+    bars: Option<MultiProgress>,
+}
+
+impl Write for Stderr {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match &self.bars {
+            Some(bars) => bars.suspend(|| io::stderr().write_all(line))?,
+            None => io::stderr().write_all(line)?,
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+impl<'w> MakeWriter<'w> for Stderr {
+    type Writer = Self;
+
+    fn make_writer(&'w self) -> Self::Writer {
+        self.clone()
+    }
+}

@@ -1,0 +1,32 @@
+//! `man`.
+
+use std::io;
+
+use super::report::exit::Exit;
+use super::report::failure::Failure;
+use super::{Outcome, report};
+
+/// Print the manual page of the program or of one command
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Args {
+    /// The command; without one, the page of the whole program
+    command: Option<String>,
+}
+
+pub(in crate::cli) fn run(args: &Args) -> Outcome {
+    let mut program = super::command();
+    program.build();
+    let page = match &args.command {
+        None => program,
+        Some(name) => match program.find_subcommand(name) {
+            Some(command) => command.clone(),
+            None => return Err(Failure::usage(format!("there is no command {name:?}"))),
+        },
+    };
+    let mut text = Vec::new();
+    clap_mangen::Man::new(page)
+        .render(&mut text)
+        .map_err(|error: io::Error| Failure::from_error(Exit::Failed, &error))?;
+    report::write(&text)?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,261 @@
+//! The options that the commands share.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
+
+use super::report::{Format, LogFormat};
+use crate::config::{self, Config, ConfigError, FormChoice, OnBrokenRecord, Overrides, Password};
+use crate::version::Release;
+
+/// Holds the etcd password, besides `--password-file`.
+const PASSWORD_VARIABLE: &str = "META_MIGRATION_PASSWORD";
+
+/// Where etcd and the metadata are.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Where the metadata is")]
+pub(in crate::cli) struct EtcdOptions {
+    /// YAML file with the official tool's keys; flags and environment win over it
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "META_MIGRATION_CONFIG",
+        hide_env = true
+    )]
+    config: Option<PathBuf>,
+    /// Addresses of etcd, separated by commas [default: localhost:2379]
+    #[arg(
+        long,
+        value_name = "A,B",
+        env = "META_MIGRATION_ENDPOINTS",
+        hide_env = true,
+        value_delimiter = ','
+    )]
+    endpoints: Option<Vec<String>>,
+    /// Root path of the Milvus instance [default: by-dev]
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "META_MIGRATION_ROOT_PATH",
+        hide_env = true
+    )]
+    root_path: Option<String>,
+    /// Path of the metadata below the root path [default: meta]
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "META_MIGRATION_META_SUB_PATH",
+        hide_env = true
+    )]
+    meta_sub_path: Option<String>,
+    /// Path of ids and timestamps below the root path; never written to [default: kv]
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "META_MIGRATION_KV_SUB_PATH",
+        hide_env = true
+    )]
+    kv_sub_path: Option<String>,
+    /// etcd user; the password comes from --password-file or META_MIGRATION_PASSWORD
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "META_MIGRATION_USER",
+        hide_env = true
+    )]
+    user: Option<String>,
+    /// File that holds the etcd user's password
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "META_MIGRATION_PASSWORD_FILE",
+        hide_env = true
+    )]
+    password_file: Option<PathBuf>,
+    /// Certificates to trust, in PEM; enough for TLS by itself
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "META_MIGRATION_CACERT",
+        hide_env = true
+    )]
+    cacert: Option<PathBuf>,
+    /// Client certificate, in PEM
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "META_MIGRATION_CERT",
+        hide_env = true
+    )]
+    cert: Option<PathBuf>,
+    /// Key of the client certificate, in PEM
+    #[arg(
+        id = "tls_key",
+        long = "key",
+        value_name = "FILE",
+        env = "META_MIGRATION_KEY",
+        hide_env = true
+    )]
+    tls_key: Option<PathBuf>,
+    /// Name that etcd's certificate has to bear, where it is not the host of the address
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "META_MIGRATION_TLS_SERVER_NAME",
+        hide_env = true
+    )]
+    tls_server_name: Option<String>,
+    /// Time limit of one request, for example 10s [default: 10s]
+    #[arg(long, value_name = "DURATION", env = "META_MIGRATION_TIMEOUT", hide_env = true,
+          value_parser = config::duration::parse)]
+    timeout: Option<Duration>,
+    /// Milvus release that wrote the metadata, for example 2.1.4
+    #[arg(
+        long,
+        value_name = "VERSION",
+        env = "META_MIGRATION_SOURCE_VERSION",
+        hide_env = true
+    )]
+    source_version: Option<Release>,
+    /// Milvus release that shall read it, for example 2.2.16
+    #[arg(
+        long,
+        value_name = "VERSION",
+        env = "META_MIGRATION_TARGET_VERSION",
+        hide_env = true
+    )]
+    target_version: Option<Release>,
+    /// Backup file; an existing one is never overwritten
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "META_MIGRATION_BACKUP_FILE",
+        hide_env = true
+    )]
+    backup_file: Option<PathBuf>,
+}
+
+impl EtcdOptions {
+    /// Joins flags and environment with the YAML file.
+    pub(in crate::cli) fn resolve(&self) -> Result<Config, ConfigError> {
+        let config = Config::resolve(self.overrides())?;
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        tracing::debug!(
+            endpoints = config.connection.endpoints.join(","),
+            meta_root = config.root.meta_root(),
+            encrypted = config.connection.tls.is_some(),
+            user = config
+                .connection
+                .login
+                .as_ref()
+                .map(|login| login.user.as_str()),
+            timeout_ms = config.connection.timeout.as_millis(),
+            "configuration"
+        );
+        Ok(config)
+    }
+
+    fn overrides(&self) -> Overrides {
+        let endpoints = self.endpoints.as_ref().map(|given| {
+            let trimmed = given.iter().map(|endpoint| endpoint.trim().to_owned());
+            trimmed.filter(|endpoint| !endpoint.is_empty()).collect()
+        });
+        Overrides {
+            config: self.config.clone(),
+            endpoints,
+            root_path: self.root_path.clone(),
+            meta_sub_path: self.meta_sub_path.clone(),
+            kv_sub_path: self.kv_sub_path.clone(),
+            user: self.user.clone(),
+            password: std::env::var(PASSWORD_VARIABLE).ok().map(Password::new),
+            password_file: self.password_file.clone(),
+            ca_cert: self.cacert.clone(),
+            cert: self.cert.clone(),
+            key: self.tls_key.clone(),
+            tls_server_name: self.tls_server_name.clone(),
+            timeout: self.timeout,
+            source_version: self.source_version.clone(),
+            target_version: self.target_version.clone(),
+            backup_file: self.backup_file.clone(),
+        }
+    }
+}
+
+/// How a command talks.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Output")]
+pub(in crate::cli) struct OutputOptions {
+    /// Form of the data on standard output
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        env = "META_MIGRATION_FORMAT",
+        hide_env = true,
+        value_enum,
+        default_value_t
+    )]
+    pub(in crate::cli) format: Format,
+    /// Form of the log on standard error
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        env = "META_MIGRATION_LOG_FORMAT",
+        hide_env = true,
+        value_enum,
+        default_value_t
+    )]
+    pub(in crate::cli) log_format: LogFormat,
+    /// Least severity that is logged
+    #[arg(long, value_name = "LEVEL", env = "META_MIGRATION_LOG_LEVEL", hide_env = true, default_value = "info",
+          value_parser = ["off", "error", "warn", "info", "debug", "trace"])]
+    pub(in crate::cli) log_level: String,
+    /// Show no progress bars (they only ever show on a terminal)
+    #[arg(long, env = "META_MIGRATION_NO_PROGRESS", hide_env = true, value_parser = BoolishValueParser::new())]
+    pub(in crate::cli) no_progress: bool,
+    /// Do not ask before writing (without a terminal nothing is ever asked)
+    #[arg(long, env = "META_MIGRATION_YES", hide_env = true, value_parser = BoolishValueParser::new())]
+    pub(in crate::cli) yes: bool,
+}
+
+/// What the transformation is told.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "What is written")]
+pub(in crate::cli) struct TransformOptions {
+    /// Form of the collections: auto takes what the target release reads best, split below 2.2.9 and
+    /// database from there on; embedded is the official tool's, which later releases misread
+    #[arg(long, value_name = "FORM", env = "META_MIGRATION_COLLECTION_FORM", hide_env = true,
+          value_parser = form_parser())]
+    pub(in crate::cli) collection_form: Option<FormChoice>,
+    /// What becomes of records that cannot be migrated: fail writes nothing at all, skip leaves just
+    /// them out [default: fail]
+    #[arg(long, value_name = "POLICY", env = "META_MIGRATION_ON_BROKEN_RECORD", hide_env = true,
+          value_parser = policy_parser())]
+    pub(in crate::cli) on_broken_record: Option<OnBrokenRecord>,
+}
+
+/// How long is waited for others before a command that writes gives up.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Waiting")]
+pub(in crate::cli) struct WaitOptions {
+    /// Wait so long for the sessions of stopped components to end [default: 0, refuse at once]
+    #[arg(long, value_name = "DURATION", env = "META_MIGRATION_WAIT_SESSIONS", hide_env = true,
+          value_parser = config::duration::parse)]
+    pub(in crate::cli) wait_sessions: Option<Duration>,
+    /// Wait so long for the lock of another run, which may be dead [default: 30s]
+    #[arg(long, value_name = "DURATION", env = "META_MIGRATION_WAIT_LOCK", hide_env = true,
+          value_parser = config::duration::parse)]
+    pub(in crate::cli) wait_lock: Option<Duration>,
+}
+
+pub(in crate::cli) fn form_parser() -> impl TypedValueParser<Value = FormChoice> {
+    PossibleValuesParser::new(["auto", "split", "database", "embedded"])
+        .try_map(|text| text.parse::<FormChoice>())
+}
+
+fn policy_parser() -> impl TypedValueParser<Value = OnBrokenRecord> {
+    PossibleValuesParser::new(["fail", "skip"]).try_map(|text| text.parse::<OnBrokenRecord>())
+}

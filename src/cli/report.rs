@@ -1,0 +1,96 @@
+//! The only room that prints: reports and errors as text or JSON.
+//!
+//! Data goes to standard output, everything else to standard error. A reader that goes away (`| head`)
+//! is no error.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+pub(in crate::cli) mod exit;
+pub(in crate::cli) mod failure;
+pub(in crate::cli) mod findings;
+pub(in crate::cli) mod outcome;
+pub(in crate::cli) mod palette;
+pub(in crate::cli) mod plan;
+pub(in crate::cli) mod status;
+pub(in crate::cli) mod table;
+pub(in crate::cli) mod units;
+
+use exit::Exit;
+use failure::Failure;
+use palette::Palette;
+
+/// How data is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(in crate::cli) enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON document.
+    Json,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(in crate::cli) enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// Writes a report to standard output: the text for people, or the report itself as JSON.
+pub(in crate::cli) fn print<T: Serialize>(
+    format: Format,
+    report: &T,
+    text: impl FnOnce(&T, Palette) -> String,
+) -> Result<(), Failure> {
+    let output = match format {
+        Format::Text => text(report, Palette::for_stream(&io::stdout())),
+        Format::Json => {
+            let mut json = serde_json::to_string(report)
+                .map_err(|error| Failure::from_error(Exit::Failed, &error))?;
+            json.push('\n');
+            json
+        }
+    };
+    write(output.as_bytes())
+}
+
+/// Writes bytes to standard output.
+pub(in crate::cli) fn write(bytes: &[u8]) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    quietly(stdout.write_all(bytes).and_then(|()| stdout.flush()))
+}
+
+/// Forgives a reader that went away.
+pub(in crate::cli) fn quietly(written: io::Result<()>) -> Result<(), Failure> {
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            let mut failure = Failure::from_error(Exit::Failed, &error);
+            failure
+                .causes
+                .insert(0, std::mem::take(&mut failure.message));
+            "cannot write to standard output".clone_into(&mut failure.message);
+            Err(failure)
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Writes a line for the person at the terminal to standard error, whatever the log level.
+pub(in crate::cli) fn tell(text: &str) {
+    // There is nobody left to tell when standard error is gone.
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Writes a failure to standard error and gives its exit code.
+pub(in crate::cli) fn fail(failure: &Failure, format: LogFormat) -> Exit {
+    match format {
+        LogFormat::Text => tell(&failure.text(Palette::for_stream(&io::stderr()))),
+        LogFormat::Json => tell(&failure.json()),
+    }
+    failure.exit
+}

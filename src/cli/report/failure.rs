@@ -1,0 +1,151 @@
+//! An error as a person meets it: what failed, why, what it changed, where the backup is, what next.
+
+use std::error::Error;
+
+use serde_json::json;
+
+use super::exit::Exit;
+use super::palette::Palette;
+use crate::config::ConfigError;
+
+/// Said after every failure that certainly wrote nothing.
+pub(in crate::cli) const NOTHING_CHANGED: &str = "nothing was changed in etcd";
+
+/// A command that did not succeed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::cli) struct Failure {
+    pub(in crate::cli) exit: Exit,
+    pub(in crate::cli) message: String,
+    /// Why, each cause once.
+    pub(in crate::cli) causes: Vec<String>,
+    /// What was and what was not changed; empty where the question does not arise.
+    pub(in crate::cli) changed: String,
+    /// Where the backup is.
+    pub(in crate::cli) backup: Option<String>,
+    /// What to do next, commands first.
+    pub(in crate::cli) hints: Vec<String>,
+}
+
+impl Failure {
+    pub(in crate::cli) fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self {
+            exit,
+            message: message.into(),
+            causes: Vec::new(),
+            changed: String::new(),
+            backup: None,
+            hints: Vec::new(),
+        }
+    }
+
+    /// Wrong usage or configuration.
+    pub(in crate::cli) fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message).unchanged()
+    }
+
+    /// Takes message and causes from an error.
+    pub(in crate::cli) fn from_error(exit: Exit, error: &dyn Error) -> Self {
+        let mut failure = Self::new(exit, error.to_string());
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            let text = error.to_string();
+            // Some libraries repeat the cause's text in their own.
+            let told = std::iter::once(&failure.message).chain(&failure.causes);
+            if !told.into_iter().any(|earlier| earlier.ends_with(&text)) {
+                failure.causes.push(text);
+            }
+            cause = error.source();
+        }
+        failure
+    }
+
+    pub(in crate::cli) fn unchanged(mut self) -> Self {
+        NOTHING_CHANGED.clone_into(&mut self.changed);
+        self
+    }
+
+    pub(in crate::cli) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// The failure for a person.
+    pub(in crate::cli) fn text(&self, palette: Palette) -> String {
+        let mut lines = vec![format!("{} {}", palette.bad("error:"), self.message)];
+        for cause in &self.causes {
+            lines.push(format!("  caused by: {cause}"));
+        }
+        if !self.changed.is_empty() {
+            lines.push(format!("  changed: {}", self.changed));
+        }
+        if let Some(backup) = &self.backup {
+            lines.push(format!("  backup: {backup}"));
+        }
+        for hint in &self.hints {
+            lines.push(format!("  next: {hint}"));
+        }
+        lines.push(String::new());
+        lines.join("\n")
+    }
+
+    /// The failure for a log collector: one line.
+    pub(in crate::cli) fn json(&self) -> String {
+        let value = json!({
+            "level": "ERROR",
+            "message": self.message,
+            "exit_code": self.exit.code(),
+            "causes": self.causes,
+            "changed": self.changed,
+            "backup": self.backup,
+            "next": self.hints,
+        });
+        format!("{value}\n")
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::from_error(Exit::Usage, &error).unchanged()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{text}")]
+    struct Chain {
+        text: &'static str,
+        #[source]
+        source: Option<Box<Self>>,
+    }
+
+    fn chain(texts: &[&'static str]) -> Chain {
+        Chain {
+            text: texts[0],
+            source: (texts.len() > 1).then(|| Box::new(chain(&texts[1..]))),
+        }
+    }
+
+    #[test]
+    fn every_cause_is_told_once() {
+        let error = chain(&[
+            "cannot read",
+            "transport error: refused",
+            "refused",
+            "os error 1",
+        ]);
+        let failure = Failure::from_error(Exit::Failed, &error)
+            .unchanged()
+            .hint("meta-migration status");
+        assert_eq!(
+            failure.text(Palette::plain()),
+            "error: cannot read\n  caused by: transport error: refused\n  caused by: os error 1\n  \
+             changed: nothing was changed in etcd\n  next: meta-migration status\n"
+        );
+        let json: serde_json::Value = serde_json::from_str(&failure.json()).unwrap();
+        assert_eq!(json["exit_code"], 1);
+        assert_eq!(json["causes"].as_array().unwrap().len(), 2);
+    }
+}

@@ -1,0 +1,127 @@
+//! Findings for a person: by severity and code, with counts and a few examples.
+
+use super::palette::Palette;
+use super::units::{count, counted};
+use crate::finding::{Finding, Severity};
+
+/// Examples shown of each code.
+const EXAMPLES: usize = 3;
+
+/// How many findings there are of each severity.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::cli) struct Tally {
+    pub(in crate::cli) errors: u64,
+    pub(in crate::cli) warnings: u64,
+    pub(in crate::cli) notices: u64,
+}
+
+impl Tally {
+    pub(in crate::cli) fn of(findings: &[Finding]) -> Self {
+        let mut tally = Self::default();
+        for finding in findings {
+            match finding.severity {
+                Severity::Error => tally.errors += 1,
+                Severity::Warning => tally.warnings += 1,
+                Severity::Notice => tally.notices += 1,
+            }
+        }
+        tally
+    }
+
+    fn text(self) -> String {
+        let parts = [
+            (self.errors, "error"),
+            (self.warnings, "warning"),
+            (self.notices, "notice"),
+        ];
+        let told: Vec<String> = parts
+            .into_iter()
+            .filter(|(number, _)| *number > 0)
+            .map(|(number, noun)| counted(number, noun))
+            .collect();
+        if told.is_empty() {
+            "none".to_owned()
+        } else {
+            told.join(", ")
+        }
+    }
+}
+
+/// The findings, grouped; they are expected in order, worst first, as reports hold them.
+pub(in crate::cli) fn lines(findings: &[Finding], palette: Palette) -> Vec<String> {
+    let mut lines = vec![format!(
+        "{} {}",
+        palette.strong("Findings:"),
+        Tally::of(findings).text()
+    )];
+    let same = |a: &Finding, b: &Finding| (a.severity, &a.code) == (b.severity, &b.code);
+    for group in findings.chunk_by(same) {
+        let Some(first) = group.first() else { continue };
+        let severity = match first.severity {
+            Severity::Error => palette.bad("error"),
+            Severity::Warning => palette.careful("warning"),
+            Severity::Notice => palette.good("notice"),
+        };
+        let times = if group.len() > 1 {
+            format!(" ({} times)", count(group.len() as u64))
+        } else {
+            String::new()
+        };
+        lines.push(format!(
+            "  {severity} {}{times}",
+            palette.strong(&first.code)
+        ));
+        for finding in group.iter().take(EXAMPLES) {
+            if finding.key.is_empty() {
+                lines.push(format!("    {}", finding.message));
+            } else {
+                lines.push(format!("    {}", finding.key));
+                lines.push(format!("      {}", finding.message));
+            }
+        }
+        if group.len() > EXAMPLES {
+            let more = count((group.len() - EXAMPLES) as u64);
+            lines.push(format!(
+                "    … and {more} more (--format json has all of them)"
+            ));
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thousand_findings_of_one_code_are_a_few_lines() {
+        let mut findings: Vec<Finding> = (0..1000)
+            .map(|id| Finding::notice("orphan", format!("k/{id:04}").as_bytes(), "left out"))
+            .collect();
+        findings.push(Finding::error("broken", b"k/x", "undecodable"));
+        findings.sort();
+        let lines = lines(&findings, Palette::plain());
+        assert_eq!(
+            lines,
+            [
+                "Findings: 1 error, 1,000 notices",
+                "  error broken",
+                "    k/x",
+                "      undecodable",
+                "  notice orphan (1,000 times)",
+                "    k/0000",
+                "      left out",
+                "    k/0001",
+                "      left out",
+                "    k/0002",
+                "      left out",
+                "    … and 997 more (--format json has all of them)",
+            ]
+        );
+    }
+
+    #[test]
+    fn without_findings_there_is_one_line() {
+        assert_eq!(lines(&[], Palette::plain()), ["Findings: none"]);
+    }
+}

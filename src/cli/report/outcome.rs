@@ -1,0 +1,194 @@
+//! What commands did, for a person.
+
+use super::findings;
+use super::palette::Palette;
+use super::units::{bytes, count, counted, short_digest};
+use crate::report::{
+    BackupReport, MigrateOutcome, MigrateReport, RestoreOutcome, RestoreReport, VerifyReport,
+};
+
+/// A backup in a few lines.
+pub(in crate::cli) fn backup(report: &BackupReport, palette: Palette) -> String {
+    let mut lines = vec![
+        format!("{} {}", palette.good("Backup:"), report.path),
+        format!(
+            "  {}, {}, {} format, digest {}",
+            counted(report.entries, "entry"),
+            bytes(report.bytes),
+            report.format,
+            short_digest(&report.digest)
+        ),
+    ];
+    if report.revision > 0 {
+        lines.push(format!("  shows etcd at revision {}", report.revision));
+    }
+    if report.skipped_leased > 0 {
+        lines.push(format!(
+            "  {} on a lease (sessions) left out",
+            counted(report.skipped_leased, "key")
+        ));
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+/// A migration in a few lines; the plan was shown before, or is asked for with `plan`.
+pub(in crate::cli) fn migrate(report: &MigrateReport, palette: Palette) -> String {
+    let mut lines = vec![match report.outcome {
+        MigrateOutcome::Migrated if report.resumed => {
+            palette.good("Migrated: an interrupted run was carried on and finished")
+        }
+        MigrateOutcome::Migrated => palette.good("Migrated"),
+        MigrateOutcome::AlreadyMigrated => {
+            palette.good("Already migrated: the 2.2 layout is there, nothing was changed")
+        }
+        MigrateOutcome::NothingToDo => palette.good("Nothing to do: nothing was changed"),
+    }];
+    if let Some(plan) = &report.plan {
+        lines.push(format!(
+            "  {}, {} rewritten, {} deleted; {} form, plan {}",
+            counted(plan.put, "new key"),
+            count(plan.rewrite),
+            count(plan.delete),
+            plan.collection_form,
+            short_digest(&plan.digest)
+        ));
+    }
+    if let Some(backup) = &report.backup {
+        lines.push(format!(
+            "  backup {} ({}, digest {})",
+            backup.path,
+            counted(backup.entries, "entry"),
+            short_digest(&backup.digest)
+        ));
+    }
+    if report.verified {
+        lines.push("  read back and compared: everything is as planned".to_owned());
+    }
+    if report.outcome == MigrateOutcome::Migrated {
+        let seconds = report.seconds;
+        lines.push(format!(
+            "  {:.1} s: read {:.1}, transform {:.1}, backup {:.1}, write {:.1}, verify {:.1}",
+            seconds.total,
+            seconds.read,
+            seconds.transform,
+            seconds.backup,
+            seconds.write,
+            seconds.verify
+        ));
+    }
+    if let Some(plan) = report
+        .plan
+        .as_ref()
+        .filter(|plan| !plan.findings.is_empty())
+    {
+        lines.extend(findings::lines(&plan.findings, palette));
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+/// A verification in a few lines.
+pub(in crate::cli) fn verify(report: &VerifyReport, palette: Palette) -> String {
+    let mut lines = Vec::new();
+    if report.ok {
+        lines.push(palette.good("Verified: complete and consistent"));
+    } else {
+        lines.push(format!(
+            "{} {} missing, {} different, {} too many",
+            palette.bad("Differences:"),
+            counted(report.missing, "key"),
+            count(report.different),
+            count(report.extra)
+        ));
+    }
+    if !report.findings.is_empty() {
+        lines.extend(findings::lines(&report.findings, palette));
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+/// A rollback or restore in a few lines. `dry_run`: nothing was done, only compared.
+pub(in crate::cli) fn restore(report: &RestoreReport, dry_run: bool, palette: Palette) -> String {
+    let difference = format!(
+        "{} put, {} deleted, {} kept that the backup does not hold",
+        counted(report.put, "key"),
+        count(report.delete),
+        count(report.kept)
+    );
+    let mut lines = Vec::new();
+    match (report.outcome, dry_run) {
+        (RestoreOutcome::Unchanged, _) => {
+            lines.push(palette.good("Unchanged: everything is as the backup holds it already"));
+            if report.kept > 0 {
+                lines.push(format!("  {difference}"));
+            }
+        }
+        (RestoreOutcome::Restored, true) => {
+            lines.push(palette.strong("Dry run: nothing was changed; a restore would mean"));
+            lines.push(format!("  {difference}"));
+        }
+        (RestoreOutcome::Restored, false) => {
+            lines.push(palette.good("Restored"));
+            lines.push(format!("  {difference}"));
+        }
+    }
+    if report.verified && !dry_run {
+        lines.push("  read back and compared: everything is as the backup holds it".to_owned());
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{BackupRef, Seconds};
+
+    #[test]
+    fn a_migration_tells_what_it_did_and_where_the_backup_is() {
+        let report = MigrateReport {
+            outcome: MigrateOutcome::Migrated,
+            resumed: true,
+            plan: None,
+            backup: Some(BackupRef {
+                path: "/b/x.backup".to_owned(),
+                entries: 1,
+                digest: "aabbccddeeff00112233".to_owned(),
+            }),
+            verified: true,
+            seconds: Seconds {
+                total: 1.25,
+                ..Seconds::default()
+            },
+        };
+        assert_eq!(
+            migrate(&report, Palette::plain()),
+            "\
+Migrated: an interrupted run was carried on and finished
+  backup /b/x.backup (1 entry, digest aabbccddeeff)
+  read back and compared: everything is as planned
+  1.2 s: read 0.0, transform 0.0, backup 0.0, write 0.0, verify 0.0
+"
+        );
+    }
+
+    #[test]
+    fn a_dry_run_says_that_nothing_was_changed() {
+        let report = RestoreReport {
+            outcome: RestoreOutcome::Restored,
+            put: 1,
+            delete: 2000,
+            kept: 0,
+            verified: false,
+        };
+        assert_eq!(
+            restore(&report, true, Palette::plain()),
+            "\
+Dry run: nothing was changed; a restore would mean
+  1 key put, 2,000 deleted, 0 kept that the backup does not hold
+"
+        );
+    }
+}

@@ -1,0 +1,56 @@
+//! Colours, where somebody sees them.
+
+use std::io::IsTerminal;
+
+/// Whether and how text is coloured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cli) struct Palette {
+    coloured: bool,
+}
+
+impl Palette {
+    /// No colours.
+    pub(in crate::cli) const fn plain() -> Self {
+        Self { coloured: false }
+    }
+
+    /// Colours if `stream` is a terminal and the user does not object with `NO_COLOR`.
+    pub(in crate::cli) fn for_stream(stream: &impl IsTerminal) -> Self {
+        let objected = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self {
+            coloured: stream.is_terminal() && !objected,
+        }
+    }
+
+    pub(in crate::cli) const fn is_coloured(self) -> bool {
+        self.coloured
+    }
+
+    pub(in crate::cli) fn bad(self, text: &str) -> String {
+        self.paint("1;31", text)
+    }
+
+    pub(in crate::cli) fn careful(self, text: &str) -> String {
+        self.paint("1;33", text)
+    }
+
+    pub(in crate::cli) fn good(self, text: &str) -> String {
+        self.paint("1;32", text)
+    }
+
+    pub(in crate::cli) fn strong(self, text: &str) -> String {
+        self.paint("1", text)
+    }
+
+    pub(in crate::cli) fn faint(self, text: &str) -> String {
+        self.paint("2", text)
+    }
+
+    fn paint(self, code: &str, text: &str) -> String {
+        if self.coloured {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+}

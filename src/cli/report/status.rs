@@ -1,0 +1,174 @@
+//! What is in etcd, for a person.
+
+use serde_json::Value;
+
+use super::palette::Palette;
+use super::table::{Align, Table};
+use super::units::{bytes, count, counted};
+use crate::report::{EtcdReport, SessionReport, StatusReport};
+
+/// The status as text.
+pub(in crate::cli) fn text(status: &StatusReport, palette: Palette) -> String {
+    let mut lines = vec![format!(
+        "{} {}",
+        palette.strong("Layout:"),
+        super::plan::layout(status.layout)
+    )];
+    lines.extend(etcd(&status.etcd, palette));
+    lines.push(match &status.lock {
+        Some(lock) => format!(
+            "{} held by {}",
+            palette.strong("Lock:"),
+            palette.careful(&session(lock))
+        ),
+        None => format!("{} free", palette.strong("Lock:")),
+    });
+    lines.push(journal(status.journal.as_ref(), palette));
+    if status.sessions.is_empty() {
+        lines.push(format!(
+            "{} none: no Milvus component is registered",
+            palette.strong("Sessions:")
+        ));
+    } else {
+        let number = counted(status.sessions.len() as u64, "session");
+        lines.push(format!(
+            "{} {}",
+            palette.strong("Sessions:"),
+            palette.careful(&format!(
+                "{number}: Milvus is running, or stopped a moment ago"
+            ))
+        ));
+        lines.extend(
+            status
+                .sessions
+                .iter()
+                .map(|one| format!("  {}", session(one))),
+        );
+    }
+    if !status.families.is_empty() {
+        lines.push(String::new());
+        let mut table = families(status).into_iter();
+        lines.extend(table.next().map(|heading| palette.faint(&heading)));
+        lines.extend(table);
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+fn etcd(etcd: &EtcdReport, palette: Palette) -> Vec<String> {
+    let mut lines = vec![format!(
+        "{} {}, {}; database {}, {} in use, quota {}",
+        palette.strong("etcd:"),
+        etcd.version,
+        counted(etcd.members as u64, "member"),
+        bytes(etcd.db_size),
+        bytes(etcd.db_size_in_use),
+        bytes(etcd.quota)
+    )];
+    if !etcd.alarms.is_empty() {
+        lines.push(format!(
+            "{} {}",
+            palette.bad("Alarms:"),
+            etcd.alarms.join(", ")
+        ));
+    }
+    lines
+}
+
+fn session(session: &SessionReport) -> String {
+    let address = if session.address.is_empty() {
+        String::new()
+    } else {
+        format!(" at {}", session.address)
+    };
+    let ends = match session.ttl {
+        seconds if seconds >= 0 => format!(", ends in {seconds} s unless renewed"),
+        _ if session.lease == 0 => ", without a lease: it never ends by itself".to_owned(),
+        _ => String::new(),
+    };
+    format!("{}{address} ({}{ends})", session.role, session.key)
+}
+
+/// The journal in a line: its phase first, where it has one.
+fn journal(journal: Option<&Value>, palette: Palette) -> String {
+    let heading = palette.strong("Journal:");
+    let Some(journal) = journal else {
+        return format!("{heading} none: no migration has begun");
+    };
+    match journal.get("phase").and_then(Value::as_str) {
+        Some(phase) => format!("{heading} {phase}"),
+        None => format!("{heading} {journal}"),
+    }
+}
+
+fn families(status: &StatusReport) -> Vec<String> {
+    let mut table = Table::new(&[
+        ("FAMILY", Align::Left),
+        ("KEYS", Align::Right),
+        ("SIZE", Align::Right),
+    ]);
+    let (mut keys, mut size) = (0, 0);
+    for family in &status.families {
+        table.row(vec![
+            family.name.clone(),
+            count(family.keys),
+            bytes(family.bytes),
+        ]);
+        keys += family.keys;
+        size += family.bytes;
+    }
+    table.row(vec!["total".to_owned(), count(keys), bytes(size)]);
+    table.lines()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{FamilyStatus, Layout};
+
+    #[test]
+    fn a_status_tells_layout_lock_sessions_and_families() {
+        let session = |role: &str, ttl| SessionReport {
+            role: role.to_owned(),
+            key: format!("by-dev/meta/session/{role}"),
+            address: "10.0.0.1:53100".to_owned(),
+            lease: 7,
+            ttl,
+        };
+        let status = StatusReport {
+            layout: Layout::V2_1,
+            families: vec![FamilyStatus {
+                name: "indexes".to_owned(),
+                keys: 1200,
+                bytes: 2048,
+            }],
+            sessions: vec![session("rootcoord", 12)],
+            lock: None,
+            journal: Some(serde_json::json!({"phase": "staging"})),
+            etcd: EtcdReport {
+                version: "3.5.1".to_owned(),
+                members: 1,
+                db_size: 4096,
+                db_size_in_use: 1024,
+                quota: 2 << 30,
+                alarms: vec!["NOSPACE".to_owned()],
+            },
+        };
+        assert_eq!(
+            text(&status, Palette::plain()),
+            "\
+Layout: 2.1
+etcd: 3.5.1, 1 member; database 4.0 KiB, 1.0 KiB in use, quota 2.0 GiB
+Alarms: NOSPACE
+Lock: free
+Journal: staging
+Sessions: 1 session: Milvus is running, or stopped a moment ago
+  rootcoord at 10.0.0.1:53100 (by-dev/meta/session/rootcoord, ends in 12 s unless renewed)
+
+FAMILY    KEYS     SIZE
+indexes  1,200  2.0 KiB
+total    1,200  2.0 KiB
+"
+        );
+    }
+}

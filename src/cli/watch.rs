@@ -1,0 +1,118 @@
+//! Shows the progress of long work: bars to a person, log lines otherwise.
+
+use std::io::IsTerminal;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use super::options::OutputOptions;
+use super::report::LogFormat;
+
+/// How often a log line tells how far a phase is.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// The bars, if a person watches.
+pub(in crate::cli) fn bars(output: &OutputOptions) -> Option<MultiProgress> {
+    let watched = std::io::stderr().is_terminal() && output.log_format == LogFormat::Text;
+    (watched && !output.no_progress).then(MultiProgress::new)
+}
+
+/// Shows one command's progress.
+pub(in crate::cli) struct Watch {
+    bars: Option<MultiProgress>,
+    phase: Mutex<Option<Phase>>,
+}
+
+struct Phase {
+    name: &'static str,
+    total: Option<u64>,
+    done: u64,
+    started: Instant,
+    told: Instant,
+    bar: Option<ProgressBar>,
+}
+
+impl Watch {
+    pub(in crate::cli) fn new(bars: Option<MultiProgress>) -> Self {
+        Self {
+            bars,
+            phase: Mutex::new(None),
+        }
+    }
+
+    fn phase(&self) -> MutexGuard<'_, Option<Phase>> {
+        // A panic elsewhere leaves at worst a stale number here.
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watch {
+    pub(in crate::cli) fn phase_started(&self, name: &'static str, total: Option<u64>) {
+        let bar = self.bars.as_ref().map(|bars| {
+            let bar = bars.add(match total {
+                Some(total) => ProgressBar::new(total).with_style(bar_style()),
+                None => ProgressBar::new_spinner().with_style(spinner_style()),
+            });
+            bar.set_message(name);
+            bar.enable_steady_tick(Duration::from_millis(120));
+            bar
+        });
+        if bar.is_none() {
+            tracing::debug!(phase = name, total, "started");
+        }
+        let now = Instant::now();
+        *self.phase() = Some(Phase {
+            name,
+            total,
+            done: 0,
+            started: now,
+            told: now,
+            bar,
+        });
+    }
+
+    pub(in crate::cli) fn advanced(&self, by: u64) {
+        let mut guard = self.phase();
+        let Some(phase) = guard.as_mut() else { return };
+        phase.done += by;
+        match &phase.bar {
+            Some(bar) => bar.inc(by),
+            None if phase.told.elapsed() >= LINE_EVERY => {
+                phase.told = Instant::now();
+                tracing::info!(
+                    phase = phase.name,
+                    done = phase.done,
+                    total = phase.total,
+                    "going on"
+                );
+            }
+            None => {}
+        }
+    }
+
+    pub(in crate::cli) fn phase_finished(&self) {
+        let Some(phase) = self.phase().take() else {
+            return;
+        };
+        match phase.bar {
+            Some(bar) => bar.finish_and_clear(),
+            None => tracing::info!(
+                phase = phase.name,
+                done = phase.done,
+                ms = u64::try_from(phase.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+                "finished"
+            ),
+        }
+    }
+}
+
+fn bar_style() -> ProgressStyle {
+    ProgressStyle::with_template("{msg:12} {wide_bar} {human_pos}/{human_len} {eta:>4}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+fn spinner_style() -> ProgressStyle {
+    ProgressStyle::with_template("{msg:12} {spinner} {human_pos}")
+        .unwrap_or_else(|_| ProgressStyle::default_spinner())
+}

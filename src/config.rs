@@ -1,0 +1,404 @@
+//! File, environment and flags, resolved into one [`Config`].
+//!
+//! Flags win over the environment, the environment over the YAML file, the file over the defaults of
+//! Milvus. Flags and environment arrive together as [`Overrides`] (the command line joins them); this
+//! room reads the files and decides. Everything that is wrong is told by name, with the line where
+//! there is one, before anything is connected to; no message shows a secret.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::keys::MetaRoot;
+use crate::version::Release;
+
+mod choices;
+pub mod duration;
+mod error;
+mod file;
+pub mod gate;
+mod secret;
+mod yaml;
+
+pub use choices::{DropInCommand, FormChoice, OnBrokenRecord};
+pub use error::ConfigError;
+pub use secret::Password;
+
+use file::{FileAuth, FileConfig, FileTls};
+
+/// Where etcd is, unless somebody says otherwise.
+const DEFAULT_ENDPOINT: &str = "localhost:2379";
+/// The port of an endpoint that names none.
+const DEFAULT_PORT: u16 = 2379;
+/// The time limit of one request, as the official tool has it.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Certificates are a few kilobytes; this keeps a wrong path from filling memory.
+const NAMED_FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// What flags and environment say; `None` where they say nothing.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// The YAML file.
+    pub config: Option<PathBuf>,
+    /// Addresses of etcd.
+    pub endpoints: Option<Vec<String>>,
+    /// `etcd.rootPath`.
+    pub root_path: Option<String>,
+    /// `etcd.metaSubPath`.
+    pub meta_sub_path: Option<String>,
+    /// `etcd.kvSubPath`.
+    pub kv_sub_path: Option<String>,
+    /// The etcd user.
+    pub user: Option<String>,
+    /// The password, from the environment.
+    pub password: Option<Password>,
+    /// A file that holds the password. It wins over the environment's password.
+    pub password_file: Option<PathBuf>,
+    /// Certificates to trust.
+    pub ca_cert: Option<PathBuf>,
+    /// The client certificate.
+    pub cert: Option<PathBuf>,
+    /// The client certificate's key.
+    pub key: Option<PathBuf>,
+    /// The name that the server's certificate has to bear.
+    pub tls_server_name: Option<String>,
+    /// The time limit of one request.
+    pub timeout: Option<Duration>,
+    /// The release that wrote the metadata.
+    pub source_version: Option<Release>,
+    /// The release that shall read it.
+    pub target_version: Option<Release>,
+    /// The backup file.
+    pub backup_file: Option<PathBuf>,
+}
+
+/// The resolved configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The YAML file, if there was one.
+    pub file: Option<PathBuf>,
+    /// How etcd is reached.
+    pub connection: Connection,
+    /// Where the metadata lies.
+    pub root: MetaRoot,
+    /// The release that wrote the metadata, as the operator says.
+    pub source_version: Option<Release>,
+    /// The release that shall read it.
+    pub target_version: Option<Release>,
+    /// The backup file.
+    pub backup_file: Option<PathBuf>,
+    /// What only the file can say.
+    pub drop_in: DropIn,
+    /// What is odd, for the operator; not for failing.
+    pub warnings: Vec<String>,
+}
+
+/// What only the YAML file says: the command of the drop-in and its choices.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DropIn {
+    /// `cmd.type`.
+    pub command: Option<DropInCommand>,
+    /// `cmd.runWithBackup`.
+    pub run_with_backup: Option<bool>,
+    /// `config.collectionForm`.
+    pub collection_form: Option<FormChoice>,
+    /// `config.onBrokenRecord`.
+    pub on_broken_record: Option<OnBrokenRecord>,
+    /// `config.waitSessions`.
+    pub wait_sessions: Option<Duration>,
+    /// `config.waitLock`.
+    pub wait_lock: Option<Duration>,
+}
+
+/// How etcd is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connection {
+    /// Addresses with scheme and port, for example `http://localhost:2379`.
+    pub endpoints: Vec<String>,
+    /// User and password, to log in with.
+    pub login: Option<Login>,
+    /// How the connection is encrypted; `None` for plain connections.
+    pub tls: Option<Tls>,
+    /// The time limit of one request.
+    pub timeout: Duration,
+}
+
+/// A user with a password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Login {
+    /// The user's name.
+    pub user: String,
+    /// The password.
+    pub password: Password,
+}
+
+/// An encrypted connection. Without a certificate of an authority, the system's are trusted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// PEM file with the certificates to trust.
+    pub ca_cert: Option<PathBuf>,
+    /// PEM files with the client's certificate and its key.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// The name that the server's certificate has to bear, where it is not the endpoint's host.
+    pub server_name: Option<String>,
+}
+
+impl Config {
+    /// Reads the files that the overrides name and resolves everything.
+    ///
+    /// # Errors
+    /// [`ConfigError`], by name.
+    pub fn resolve(overrides: Overrides) -> Result<Self, ConfigError> {
+        let file = match &overrides.config {
+            Some(path) => FileConfig::read(path)?,
+            None => FileConfig::default(),
+        };
+        Self::join(overrides, file)
+    }
+
+    fn join(overrides: Overrides, file: FileConfig) -> Result<Self, ConfigError> {
+        let root_path = overrides.root_path.or(file.root_path);
+        let meta_sub_path = overrides.meta_sub_path.or(file.meta_sub_path);
+        let kv_sub_path = overrides.kv_sub_path.or(file.kv_sub_path);
+        let root = MetaRoot::new(
+            root_path.as_deref().unwrap_or("by-dev"),
+            meta_sub_path.as_deref().unwrap_or("meta"),
+            kv_sub_path.as_deref().unwrap_or("kv"),
+        )
+        .map_err(ConfigError::Root)?;
+        let tls = FileTls {
+            ca_cert: overrides.ca_cert,
+            cert: overrides.cert,
+            key: overrides.key,
+            server_name: overrides.tls_server_name,
+        };
+        let endpoints = overrides
+            .endpoints
+            .or(file.endpoints)
+            .unwrap_or_else(|| vec![DEFAULT_ENDPOINT.to_owned()]);
+        let tls = resolve_tls(tls, file.tls, &endpoints)?;
+        let connection = Connection {
+            endpoints: resolve_endpoints(&endpoints, tls.is_some())?,
+            login: resolve_login(
+                overrides.user,
+                overrides.password,
+                overrides.password_file,
+                file.auth,
+            )?,
+            tls,
+            timeout: overrides
+                .timeout
+                .or(file.timeout)
+                .unwrap_or(DEFAULT_TIMEOUT),
+        };
+        Ok(Self {
+            file: overrides.config,
+            connection,
+            root,
+            source_version: overrides.source_version.or(file.source_version),
+            target_version: overrides.target_version.or(file.target_version),
+            backup_file: overrides.backup_file.or(file.backup_file),
+            drop_in: DropIn {
+                command: file.command,
+                run_with_backup: file.run_with_backup,
+                collection_form: file.collection_form,
+                on_broken_record: file.on_broken_record,
+                wait_sessions: file.wait_sessions,
+                wait_lock: file.wait_lock,
+            },
+            warnings: file.warnings,
+        })
+    }
+}
+
+/// Splits a list on commas; blanks around the items and empty items do not count.
+pub(crate) fn split_list(text: &str) -> Vec<String> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+fn resolve_endpoints(given: &[String], encrypted: bool) -> Result<Vec<String>, ConfigError> {
+    let mut endpoints = Vec::with_capacity(given.len());
+    for (index, text) in given.iter().enumerate() {
+        let endpoint =
+            resolve_endpoint(text, encrypted).map_err(|problem| ConfigError::Endpoint {
+                position: index + 1,
+                problem,
+            })?;
+        if !endpoints.contains(&endpoint) {
+            endpoints.push(endpoint);
+        }
+    }
+    if endpoints.is_empty() {
+        return Err(ConfigError::MissingOption {
+            option: "--endpoints",
+            purpose: "it is there, but empty",
+        });
+    }
+    Ok(endpoints)
+}
+
+/// An address with scheme and port. An endpoint that says nothing follows the rest of the
+/// configuration; one that says `http` while certificates are configured is a contradiction.
+fn resolve_endpoint(text: &str, encrypted: bool) -> Result<String, &'static str> {
+    let (scheme, address) = match text.split_once("://") {
+        Some(("https", address)) => ("https", address),
+        Some(("http", _)) if encrypted => {
+            return Err("it says http://, but TLS is configured");
+        }
+        Some(("http", address)) => ("http", address),
+        Some(_) => return Err("only http:// and https:// are possible"),
+        None => (if encrypted { "https" } else { "http" }, text),
+    };
+    let address = address.strip_suffix('/').unwrap_or(address);
+    if address.contains('@') {
+        return Err("give user and password as --user and --password-file");
+    }
+    if address.is_empty() || address.contains(|c: char| c.is_whitespace() || "/?#".contains(c)) {
+        return Err("expected host:port");
+    }
+    let (host, port) = match address.rfind(':') {
+        Some(colon) if !address[colon..].contains(']') => {
+            (&address[..colon], Some(&address[colon + 1..]))
+        }
+        Some(_) | None => (address, None),
+    };
+    if host.is_empty() || (host.contains(':') && !host.starts_with('[')) {
+        return Err("expected host:port (an IPv6 address stands in brackets)");
+    }
+    match port.map(str::parse::<u16>) {
+        None => Ok(format!("{scheme}://{host}:{DEFAULT_PORT}")),
+        Some(Ok(port)) if port > 0 => Ok(format!("{scheme}://{host}:{port}")),
+        Some(_) => Err("the port is no number from 1 to 65535"),
+    }
+}
+
+fn resolve_tls(
+    flags: FileTls,
+    file: Option<FileTls>,
+    endpoints: &[String],
+) -> Result<Option<Tls>, ConfigError> {
+    let wanted = flags != FileTls::default()
+        || file.is_some()
+        || endpoints.iter().any(|text| text.starts_with("https://"));
+    if !wanted {
+        return Ok(None);
+    }
+    let file = file.unwrap_or_default();
+    // A client certificate given by flags replaces the file's as a pair: halves of two do not fit.
+    let (cert, key) = if flags.cert.is_some() || flags.key.is_some() {
+        (flags.cert, flags.key)
+    } else {
+        (file.cert, file.key)
+    };
+    let identity = match (cert, key) {
+        (Some(cert), Some(key)) => Some((
+            checked_pem("client certificate", cert)?,
+            checked_pem("key of the client certificate", key)?,
+        )),
+        (Some(_), None) => {
+            return Err(ConfigError::Incomplete {
+                given: "the client certificate (--cert, etcd.ssl.tlsCert)",
+                missing: "its key (--key, etcd.ssl.tlsKey)",
+            });
+        }
+        (None, Some(_)) => {
+            return Err(ConfigError::Incomplete {
+                given: "the client key (--key, etcd.ssl.tlsKey)",
+                missing: "its certificate (--cert, etcd.ssl.tlsCert)",
+            });
+        }
+        (None, None) => None,
+    };
+    let ca_cert = match flags.ca_cert.or(file.ca_cert) {
+        Some(path) => Some(checked_pem("certificate of the authority", path)?),
+        None => None,
+    };
+    Ok(Some(Tls {
+        ca_cert,
+        identity,
+        server_name: flags.server_name.or(file.server_name),
+    }))
+}
+
+fn resolve_login(
+    user: Option<String>,
+    password: Option<Password>,
+    password_file: Option<PathBuf>,
+    file: Option<FileAuth>,
+) -> Result<Option<Login>, ConfigError> {
+    let (file_user, file_password, file_password_file) = match file {
+        Some(auth) => (auth.user, auth.password, auth.password_file),
+        None => (None, None, None),
+    };
+    let named = user.or(file_user).filter(|user| !user.is_empty());
+    let given = match (password_file, password, file_password_file) {
+        (Some(path), _, _) => Some(read_password(&path)?),
+        (None, Some(password), _) if !password.is_empty() => Some(password),
+        (None, _, Some(path)) => Some(read_password(&path)?),
+        (None, _, None) => file_password,
+    };
+    match (named, given) {
+        (Some(user), Some(password)) => Ok(Some(Login { user, password })),
+        (Some(_), None) => Err(ConfigError::Incomplete {
+            given: "a user (--user, etcd.auth.userName)",
+            missing: "a password (--password-file, META_MIGRATION_PASSWORD, etcd.auth.password)",
+        }),
+        (None, Some(_)) => Err(ConfigError::Incomplete {
+            given: "a password",
+            missing: "a user (--user, etcd.auth.userName)",
+        }),
+        (None, None) => Ok(None),
+    }
+}
+
+fn read_password(path: &Path) -> Result<Password, ConfigError> {
+    const WHAT: &str = "password file";
+    let useless = |problem| ConfigError::UselessFile {
+        what: WHAT,
+        path: path.to_owned(),
+        problem,
+    };
+    let text =
+        String::from_utf8(read_named_file(WHAT, path)?).map_err(|_| useless("is no UTF-8 text"))?;
+    // Editors and `echo` end the line; a password that really ends in a line feed is not typed.
+    let password = text.strip_suffix('\n').unwrap_or(&text);
+    let password = password.strip_suffix('\r').unwrap_or(password);
+    if password.is_empty() {
+        return Err(useless("is empty"));
+    }
+    Ok(Password::new(password))
+}
+
+/// The path again, once it is known to hold what it should.
+fn checked_pem(what: &'static str, path: PathBuf) -> Result<PathBuf, ConfigError> {
+    const BEGIN: &[u8] = b"-----BEGIN ";
+    let bytes = read_named_file(what, &path)?;
+    if !bytes.windows(BEGIN.len()).any(|window| window == BEGIN) {
+        let problem = "holds no PEM block";
+        return Err(ConfigError::UselessFile {
+            what,
+            path,
+            problem,
+        });
+    }
+    Ok(path)
+}
+
+fn read_named_file(what: &'static str, path: &Path) -> Result<Vec<u8>, ConfigError> {
+    let failed = |source| ConfigError::named_file(what, path, source);
+    let length = std::fs::metadata(path).map_err(failed)?.len();
+    if length > NAMED_FILE_BYTES_MAX {
+        return Err(ConfigError::UselessFile {
+            what,
+            path: path.to_owned(),
+            problem: "is too large to be one",
+        });
+    }
+    std::fs::read(path).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests;
