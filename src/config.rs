@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::keys::MetaRoot;
+use crate::transform::{FormChoice, OnBrokenRecord};
 use crate::version::Release;
 
 mod choices;
@@ -19,7 +20,7 @@ pub mod gate;
 mod secret;
 mod yaml;
 
-pub use choices::{DropInCommand, FormChoice, OnBrokenRecord};
+pub use choices::DropInCommand;
 pub use error::ConfigError;
 pub use secret::Password;
 

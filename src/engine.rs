@@ -34,7 +34,7 @@ mod verify;
 mod writer;
 
 pub use backup::{BackupOptions, backup};
-pub use backup_job::{BackupTarget, backup_report};
+pub use backup_job::BackupTarget;
 pub use compaction::{Compacted, MemberSizes, compact};
 pub use error::{EngineError, Failure, FailureKind, Written};
 pub use fence::Waits;
@@ -61,6 +61,9 @@ impl Environment {
     /// Nobody watches, nobody ends it.
     #[must_use]
     pub fn silent() -> Self {
-        Self { stop: Stop::never(), observer: Arc::new(Silent) }
+        Self {
+            stop: Stop::never(),
+            observer: Arc::new(Silent),
+        }
     }
 }

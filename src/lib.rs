@@ -5,8 +5,8 @@
 //! repeatable.*
 
 pub mod backup;
-pub mod codec;
 pub mod cli;
+pub mod codec;
 pub mod config;
 pub mod engine;
 pub mod entry;
@@ -15,8 +15,8 @@ pub mod journal;
 pub mod keys;
 pub mod layout;
 pub mod model;
-pub mod protocol;
 pub mod proto;
+pub mod protocol;
 pub mod report;
 pub mod store;
 pub mod transform;

@@ -38,7 +38,7 @@ mod source;
 use std::collections::BTreeMap;
 
 pub use migration::Migration;
-pub use options::{CollectionForm, FormChoice, FormError, OnBrokenRecord, Options};
+pub use options::{CollectionForm, FormChoice, FormError, OnBrokenRecord, Options, PolicyError};
 pub use ranges::{leftover_ranges, new_family_ranges};
 pub use resume::{Remaining, remaining_after_commit};
 pub use source::Source;

@@ -7,7 +7,8 @@ use clap::Args;
 use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
 
 use super::report::{Format, LogFormat};
-use crate::config::{self, Config, ConfigError, FormChoice, OnBrokenRecord, Overrides, Password};
+use crate::config::{self, Config, ConfigError, Overrides, Password};
+use crate::transform::{FormChoice, OnBrokenRecord};
 use crate::version::Release;
 
 /// Holds the etcd password, besides `--password-file`.

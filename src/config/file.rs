@@ -10,7 +10,8 @@ use std::time::Duration;
 use super::error::ConfigError;
 use super::secret::Password;
 use super::yaml::{self, Setting, Value};
-use super::{DropInCommand, FormChoice, OnBrokenRecord, duration};
+use super::{DropInCommand, duration};
+use crate::transform::{FormChoice, OnBrokenRecord};
 use crate::version::Release;
 
 /// Read by Milvus and by the official tool, and without effect on a migration.

@@ -5,7 +5,7 @@ use crate::report::BackupReport;
 use crate::store::capture::{Capture, PageLimits};
 use crate::store::{Store, StoreErrorKind};
 
-use super::backup_job::{BackupJob, BackupTarget, backup_report};
+use super::backup_job::{BackupJob, BackupTarget};
 use super::error::{EngineError, Failure, while_doing};
 use super::fence::{Fence, Waits};
 use super::fingerprint::Filter;
@@ -67,7 +67,9 @@ async fn save<S: Store>(
                     && attempt < options.limits.capture_attempts_max =>
             {
                 attempt += 1;
-                environment.observer.note("etcd compacted the revision being read: reading again");
+                environment
+                    .observer
+                    .note("etcd compacted the revision being read: reading again");
             }
             outcome => return outcome,
         }
@@ -85,15 +87,23 @@ async fn save_once<S: Store>(
     let job = BackupJob::start(&options.target, root, revision);
     let mut skipped_leased = 0;
     environment.observer.phase_started("backup", None);
-    let mut capture =
-        Capture::new(store.clone(), root.range(), Some(revision), PageLimits::default());
-    while let Some(mut page) =
-        capture.next_page().await.map_err(while_doing("reading the metadata"))?
+    let mut capture = Capture::new(
+        store.clone(),
+        root.range(),
+        Some(revision),
+        PageLimits::default(),
+    );
+    while let Some(mut page) = capture
+        .next_page()
+        .await
+        .map_err(while_doing("reading the metadata"))?
     {
         if let Some(signal) = environment.stop.requested() {
             return Err(Failure::Interrupted(signal));
         }
-        environment.observer.advanced(u64::try_from(page.len()).unwrap_or(u64::MAX));
+        environment
+            .observer
+            .advanced(u64::try_from(page.len()).unwrap_or(u64::MAX));
         page.retain(|entry| {
             skipped_leased += u64::from(filter.skips_leased(entry));
             filter.keeps(entry)
@@ -103,5 +113,5 @@ async fn save_once<S: Store>(
         }
     }
     environment.observer.phase_finished();
-    Ok(backup_report(&job.finish(skipped_leased).await?))
+    Ok(job.finish(skipped_leased).await?.report())
 }

@@ -9,7 +9,6 @@ use tokio::task::JoinHandle;
 use crate::backup::{BackupError, Header, Summary, WriteOptions, Writer};
 use crate::entry::Entry;
 use crate::keys::MetaRoot;
-use crate::report::{BackupRef, BackupReport};
 
 use super::error::Failure;
 
@@ -46,7 +45,7 @@ impl BackupJob {
             source_version: target.source_version.clone(),
             skipped_leased: 0,
         };
-        let (path, options) = (target.path.clone(), target.options.clone());
+        let (path, options) = (target.path.clone(), target.options);
         let (sender, mut receiver) = channel(2);
         let thread = tokio::task::spawn_blocking(move || {
             let mut writer = Writer::create(&path, header, options)?;
@@ -85,28 +84,5 @@ impl BackupJob {
             Ok(Err(error)) => Err(Failure::Backup(error)),
             Err(error) => Err(Failure::Worker(error.to_string())),
         }
-    }
-}
-
-/// A backup as the journal and `migrate` mention it.
-pub(super) fn reference(summary: &Summary) -> BackupRef {
-    BackupRef {
-        path: summary.path.display().to_string(),
-        entries: summary.entries,
-        digest: summary.digest.clone(),
-    }
-}
-
-/// A backup as `backup` reports it.
-#[must_use]
-pub fn backup_report(summary: &Summary) -> BackupReport {
-    BackupReport {
-        path: summary.path.display().to_string(),
-        format: summary.format.name().to_owned(),
-        entries: summary.entries,
-        bytes: summary.bytes,
-        revision: summary.revision,
-        digest: summary.digest.clone(),
-        skipped_leased: summary.skipped_leased,
     }
 }

@@ -19,7 +19,11 @@ pub(super) async fn keys<S: Store>(
     let sessions = count(store, root.range_below("session/"), revision, limits).await?;
     let journal = KeyRange::single(root.journal_key());
     let inside = root.range().contains(&journal.start);
-    let journal = if inside { count(store, journal, revision, limits).await? } else { 0 };
+    let journal = if inside {
+        count(store, journal, revision, limits).await?
+    } else {
+        0
+    };
     Ok(all.saturating_sub(sessions).saturating_sub(journal))
 }
 
@@ -44,7 +48,8 @@ async fn count<S: Store>(
     limits: &Limits,
 ) -> Result<u64, Failure> {
     let request = RangeRequest::new(range).count_only().at(revision);
-    let response =
-        read(store, limits.patience, request).await.map_err(while_doing("counting keys"))?;
+    let response = read(store, limits.patience, request)
+        .await
+        .map_err(while_doing("counting keys"))?;
     Ok(u64::try_from(response.count).unwrap_or(0))
 }

@@ -38,15 +38,25 @@ pub async fn compact<S: Store>(
     root: &MetaRoot,
     limits: &Limits,
 ) -> Result<Compacted, EngineError> {
-    run(store, root, limits).await.map_err(EngineError::before_writing)
+    run(store, root, limits)
+        .await
+        .map_err(EngineError::before_writing)
 }
 
 async fn run<S: Store>(store: &S, root: &MetaRoot, limits: &Limits) -> Result<Compacted, Failure> {
     let before = ask(store, limits).await?;
     let revision = newest_revision(store, root, limits).await?;
-    store.compact(revision).await.map_err(while_doing("compacting etcd"))?;
+    store
+        .compact(revision)
+        .await
+        .map_err(while_doing("compacting etcd"))?;
     let mut members = before.members.clone();
-    members.sort_by_key(|member| (member.member_id == member.leader_id, member.endpoint.clone()));
+    members.sort_by_key(|member| {
+        (
+            member.member_id == member.leader_id,
+            member.endpoint.clone(),
+        )
+    });
     for member in &members {
         store
             .defragment(&member.endpoint)

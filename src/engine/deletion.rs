@@ -56,7 +56,8 @@ impl Runs {
 
     /// The next key stays: no range may reach over it.
     pub(super) fn keep(&mut self) {
-        self.finished.extend(self.open.take().map(|(range, _)| range));
+        self.finished
+            .extend(self.open.take().map(|(range, _)| range));
     }
 
     pub(super) fn into_ranges(mut self) -> Vec<KeyRange> {
@@ -72,14 +73,26 @@ mod tests {
     #[test]
     fn runs_never_reach_over_a_key_that_stays_and_hold_only_so_many() {
         let mut runs = Runs::default();
-        for (key, goes) in
-            [("a", true), ("b", true), ("c", false), ("d", true), ("e", true), ("f", true)]
-        {
-            if goes { runs.delete(key.as_bytes(), 2) } else { runs.keep() }
+        for (key, goes) in [
+            ("a", true),
+            ("b", true),
+            ("c", false),
+            ("d", true),
+            ("e", true),
+            ("f", true),
+        ] {
+            if goes {
+                runs.delete(key.as_bytes(), 2)
+            } else {
+                runs.keep()
+            }
         }
         let ranges = runs.into_ranges();
         let holding = |key: &str| {
-            ranges.iter().filter(|range| range.contains(key.as_bytes())).count()
+            ranges
+                .iter()
+                .filter(|range| range.contains(key.as_bytes()))
+                .count()
         };
         assert_eq!(ranges.len(), 3);
         assert_eq!(holding("c"), 0);

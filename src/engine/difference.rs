@@ -6,8 +6,8 @@ use crate::entry::Entry;
 use crate::finding::Finding;
 use crate::keys::KeyRange;
 use crate::report::VerifyReport;
-use crate::store::capture::{Capture, PageLimits};
 use crate::store::Store;
+use crate::store::capture::{Capture, PageLimits};
 
 use super::error::{Failure, while_doing};
 use super::observer::Observer;
@@ -39,7 +39,11 @@ struct Side {
 
 impl Side {
     async fn new(chunks: Expected) -> Result<Self, Failure> {
-        let mut side = Self { chunks, ready: Vec::new().into_iter(), head: None };
+        let mut side = Self {
+            chunks,
+            ready: Vec::new().into_iter(),
+            head: None,
+        };
         side.advance().await?;
         Ok(side)
     }
@@ -73,7 +77,11 @@ impl Side {
         };
         self.advance().await?;
         let same = head.value == entry.value;
-        visit(if same { Difference::Same(head) } else { Difference::Different(head) })
+        visit(if same {
+            Difference::Same(head)
+        } else {
+            Difference::Different(head)
+        })
     }
 }
 
@@ -99,7 +107,11 @@ pub(super) async fn compare<S: Store>(
         let revision = Some(actual.revision);
         let mut capture =
             Capture::new(actual.store.clone(), range, revision, PageLimits::default());
-        while let Some(page) = capture.next_page().await.map_err(while_doing("reading back"))? {
+        while let Some(page) = capture
+            .next_page()
+            .await
+            .map_err(while_doing("reading back"))?
+        {
             observer.advanced(u64::try_from(page.len()).unwrap_or(u64::MAX));
             for entry in page {
                 if (actual.ignore)(&entry) {
@@ -137,7 +149,11 @@ impl Collector {
             ),
             Difference::Different(entry) => (
                 &mut self.different,
-                Finding::error("different", &entry.key, "the key has another value than it should have"),
+                Finding::error(
+                    "different",
+                    &entry.key,
+                    "the key has another value than it should have",
+                ),
             ),
             Difference::Extra(entry) => (
                 &mut self.extra,
@@ -157,9 +173,10 @@ impl Collector {
 
     pub(super) fn report(mut self) -> VerifyReport {
         self.findings.sort();
-        let bad = self.findings.iter().any(|finding| {
-            finding.severity == crate::finding::Severity::Error
-        });
+        let bad = self
+            .findings
+            .iter()
+            .any(|finding| finding.severity == crate::finding::Severity::Error);
         VerifyReport {
             ok: !bad && self.missing + self.different + self.extra == 0,
             missing: self.missing,

@@ -215,7 +215,12 @@ impl EngineError {
     /// A failure before anything was written.
     #[must_use]
     pub fn before_writing(failure: Failure) -> Self {
-        Self { failure: Box::new(failure), written: Written::Nothing, phase: None, backup: None }
+        Self {
+            failure: Box::new(failure),
+            written: Written::Nothing,
+            phase: None,
+            backup: None,
+        }
     }
 
     /// What a caller does with it.

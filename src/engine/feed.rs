@@ -26,7 +26,11 @@ impl<T, E> Sink<T, E> {
                 return Err(Ended);
             }
         }
-        if self.chunk.len() == CHUNK { self.flush() } else { Ok(()) }
+        if self.chunk.len() == CHUNK {
+            self.flush()
+        } else {
+            Ok(())
+        }
     }
 
     fn flush(&mut self) -> Result<(), Ended> {
@@ -48,7 +52,10 @@ where
 {
     let (sender, receiver) = channel(CHUNKS_AHEAD);
     tokio::task::spawn_blocking(move || {
-        let mut sink = Sink { sender, chunk: Vec::with_capacity(CHUNK) };
+        let mut sink = Sink {
+            sender,
+            chunk: Vec::with_capacity(CHUNK),
+        };
         if produce(&mut sink).is_ok() {
             drop(sink.flush());
         }

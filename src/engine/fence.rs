@@ -61,12 +61,20 @@ impl<S: Store> Fence<S> {
             if let Some((lease, create_revision)) = try_acquire(store, root, limits).await? {
                 let keep_alive = tokio::spawn(keep_alive(store.clone(), lease, limits.lock_ttl));
                 let (store, root) = (store.clone(), root.clone());
-                return Ok(Self { store, root, lease, create_revision, keep_alive });
+                return Ok(Self {
+                    store,
+                    root,
+                    lease,
+                    create_revision,
+                    keep_alive,
+                });
             }
             let held = read(store, limits.patience, RangeRequest::key(root.lock_key()))
                 .await
                 .map_err(while_doing("reading the lock"))?;
-            let Some(entry) = held.entries.first() else { continue };
+            let Some(entry) = held.entries.first() else {
+                continue;
+            };
             let holder = sessions::describe(store, root, entry)
                 .await
                 .map_err(while_doing("reading the lock's lease"))?;
@@ -98,7 +106,10 @@ impl<S: Store> Fence<S> {
 
     /// The conditions of every write: the lock is still ours, and no component is registered.
     pub(super) fn compares(&self) -> Vec<Compare> {
-        let mut compares = vec![Compare::CreateRevision(self.root.lock_key(), self.create_revision)];
+        let mut compares = vec![Compare::CreateRevision(
+            self.root.lock_key(),
+            self.create_revision,
+        )];
         compares.extend(sessions::guarded_ranges(&self.root).map(Compare::Absent));
         compares
     }
@@ -107,8 +118,14 @@ impl<S: Store> Fence<S> {
     pub(super) async fn diagnose(&self, patience: Duration) -> Result<Option<Failure>, StoreError> {
         let key = self.root.lock_key();
         let held = read(&self.store, patience, RangeRequest::key(key.clone())).await?;
-        if held.entries.first().is_none_or(|entry| entry.create_revision != self.create_revision) {
-            return Ok(Some(Failure::LockLost { key: printable(&key) }));
+        if held
+            .entries
+            .first()
+            .is_none_or(|entry| entry.create_revision != self.create_revision)
+        {
+            return Ok(Some(Failure::LockLost {
+                key: printable(&key),
+            }));
         }
         let (sessions, _) = sessions::list(&self.store, &self.root, patience).await?;
         Ok((!sessions.is_empty()).then_some(Failure::Intruder(sessions)))
@@ -117,7 +134,10 @@ impl<S: Store> Fence<S> {
     /// Gives the lock back. It would end by itself when its lease does, so a failure is no error.
     pub(super) async fn release(self) {
         const GOODBYE: Duration = Duration::from_secs(5);
-        if timeout(GOODBYE, self.store.lease_revoke(self.lease)).await.is_err() {
+        if timeout(GOODBYE, self.store.lease_revoke(self.lease))
+            .await
+            .is_err()
+        {
             tracing::debug!("the lock was not given back in time; its lease will end");
         }
     }
@@ -136,7 +156,11 @@ async fn try_acquire<S: Store>(
     let key = root.lock_key();
     let txn = Txn {
         compares: vec![Compare::CreateRevision(key.clone(), 0)],
-        ops: vec![Op::Put { key: key.clone(), value: lock_value(), lease }],
+        ops: vec![Op::Put {
+            key: key.clone(),
+            value: lock_value(),
+            lease,
+        }],
     };
     match store.txn(txn).await {
         Ok(response) if response.succeeded => return Ok(Some((lease, response.revision))),
@@ -175,7 +199,10 @@ fn lock_value() -> Vec<u8> {
 async fn keep_alive<S: Store>(store: S, lease: i64, ttl: Duration) {
     loop {
         sleep(ttl / 4).await;
-        if matches!(timeout(ttl / 4, store.lease_keep_alive(lease)).await, Ok(Ok(false))) {
+        if matches!(
+            timeout(ttl / 4, store.lease_keep_alive(lease)).await,
+            Ok(Ok(false))
+        ) {
             return;
         }
     }

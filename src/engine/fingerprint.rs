@@ -36,7 +36,10 @@ impl Filter {
 
     /// Everything but what a migration has staged.
     pub(super) fn without_staged(root: &MetaRoot) -> Self {
-        Self { staged: new_family_ranges(root), ..Self::all(root) }
+        Self {
+            staged: new_family_ranges(root),
+            ..Self::all(root)
+        }
     }
 
     pub(super) fn keeps(&self, entry: &Entry) -> bool {
@@ -97,7 +100,9 @@ pub(super) async fn changed_since<S: Store>(
     if now.matches(before) {
         return Ok(None);
     }
-    Ok(Some(newer.unwrap_or_else(|| format!("{} keys were read, {} are there", before.keys, now.keys))))
+    Ok(Some(newer.unwrap_or_else(|| {
+        format!("{} keys were read, {} are there", before.keys, now.keys)
+    })))
 }
 
 /// Keys of a range without their values, page by page, pinned to one revision.
@@ -112,7 +117,10 @@ impl KeyPages {
     const PAGE_KEYS: i64 = 20_000;
 
     pub(super) fn new(range: KeyRange) -> Self {
-        Self { rest: Some(range), revision: None }
+        Self {
+            rest: Some(range),
+            revision: None,
+        }
     }
 
     pub(super) async fn next<S: Store>(
@@ -120,13 +128,20 @@ impl KeyPages {
         store: &S,
         patience: Duration,
     ) -> Result<Option<Vec<Entry>>, Failure> {
-        let Some(range) = self.rest.take() else { return Ok(None) };
-        let mut request = RangeRequest::new(range.clone()).keys_only().limit(Self::PAGE_KEYS);
+        let Some(range) = self.rest.take() else {
+            return Ok(None);
+        };
+        let mut request = RangeRequest::new(range.clone())
+            .keys_only()
+            .limit(Self::PAGE_KEYS);
         request.revision = self.revision;
-        let response =
-            read(store, patience, request).await.map_err(while_doing("reading keys"))?;
+        let response = read(store, patience, request)
+            .await
+            .map_err(while_doing("reading keys"))?;
         self.revision.get_or_insert(response.revision);
-        if response.more && let Some(last) = response.entries.last() {
+        if response.more
+            && let Some(last) = response.entries.last()
+        {
             self.rest = Some(range.after(&last.key));
         }
         Ok((!response.entries.is_empty()).then_some(response.entries))

@@ -13,31 +13,35 @@ use super::fingerprint::Filter;
 use super::limits::Limits;
 use super::source::newest_revision;
 
-/// A layout and what speaks for it.
-pub(super) struct Found {
-    pub(super) layout: Layout,
-    pub(super) evidence: Vec<String>,
-}
-
 /// Reads the whole meta root and detects its layout.
 pub(super) async fn detect<S: Store>(
     store: &S,
     root: &MetaRoot,
     limits: &Limits,
     environment: &Environment,
-) -> Result<Found, Failure> {
+) -> Result<Layout, Failure> {
     let filter = Filter::all(root);
     let mut detector = LayoutDetector::new(root.clone());
     let revision = newest_revision(store, root, limits).await?;
-    let mut capture =
-        Capture::new(store.clone(), root.range(), Some(revision), PageLimits::default());
-    while let Some(page) = capture.next_page().await.map_err(while_doing("reading the metadata"))? {
+    let mut capture = Capture::new(
+        store.clone(),
+        root.range(),
+        Some(revision),
+        PageLimits::default(),
+    );
+    while let Some(page) = capture
+        .next_page()
+        .await
+        .map_err(while_doing("reading the metadata"))?
+    {
         if let Some(signal) = environment.stop.requested() {
             return Err(Failure::Interrupted(signal));
         }
-        page.iter().filter(|entry| filter.keeps(entry)).for_each(|entry| detector.push(entry));
+        page.iter()
+            .filter(|entry| filter.keeps(entry))
+            .for_each(|entry| detector.push(entry));
     }
-    Ok(Found { layout: detector.layout(), evidence: detector.evidence() })
+    Ok(detector.layout())
 }
 
 /// What a person is told when both layouts are there.

@@ -31,13 +31,26 @@ impl Ledger {
         let key = root.journal_key();
         let response = read(store, limits.patience, RangeRequest::key(key.clone()))
             .await
-            .map_err(while_doing(format!("reading the journal {}", printable(&key))))?;
+            .map_err(while_doing(format!(
+                "reading the journal {}",
+                printable(&key)
+            )))?;
         let Some(entry) = response.entries.first() else {
-            return Ok(Self { key, mod_revision: 0, journal: None });
+            return Ok(Self {
+                key,
+                mod_revision: 0,
+                journal: None,
+            });
         };
-        let journal = Journal::decode(&entry.value)
-            .map_err(|source| Failure::Journal { key: printable(&key), source })?;
-        Ok(Self { key, mod_revision: entry.mod_revision, journal: Some(journal) })
+        let journal = Journal::decode(&entry.value).map_err(|source| Failure::Journal {
+            key: printable(&key),
+            source,
+        })?;
+        Ok(Self {
+            key,
+            mod_revision: entry.mod_revision,
+            journal: Some(journal),
+        })
     }
 
     pub(super) fn journal(&self) -> Option<&Journal> {
@@ -67,7 +80,9 @@ impl Ledger {
         compares.push(Compare::ModRevision(self.key.clone(), self.mod_revision));
         ops.push(Op::put(self.key.clone(), value.clone()));
         let txn = Txn { compares, ops };
-        self.mod_revision = self.send(store, (fence, limits), &txn, Some(&value)).await?;
+        self.mod_revision = self
+            .send(store, (fence, limits), &txn, Some(&value))
+            .await?;
         self.journal = Some(next);
         Ok(())
     }
@@ -81,7 +96,10 @@ impl Ledger {
         let mut compares = fence.compares();
         compares.push(Compare::ModRevision(self.key.clone(), self.mod_revision));
         let range = crate::keys::KeyRange::single(self.key.clone());
-        let txn = Txn { compares, ops: vec![Op::Delete(range)] };
+        let txn = Txn {
+            compares,
+            ops: vec![Op::Delete(range)],
+        };
         self.send(store, (fence, limits), &txn, None).await?;
         self.mod_revision = 0;
         self.journal = None;
@@ -120,17 +138,23 @@ impl Ledger {
         if entry.map(|entry| entry.value.as_slice()) == wanted {
             return Ok(entry.map_or(0, |entry| entry.mod_revision));
         }
-        let lost = fence
-            .diagnose(limits.patience)
-            .await
-            .map_err(while_doing("finding out why the journal could not be written"))?;
-        Err(lost.unwrap_or(if entry.map_or(0, |entry| entry.mod_revision) == self.mod_revision {
-            Failure::SourceChanged {
-                revision: self.journal.as_ref().map_or(0, |journal| journal.capture_revision),
-                what: "a key that the switch depends on".to_owned(),
-            }
-        } else {
-            Failure::JournalChanged { key: printable(&self.key) }
-        }))
+        let lost = fence.diagnose(limits.patience).await.map_err(while_doing(
+            "finding out why the journal could not be written",
+        ))?;
+        Err(lost.unwrap_or(
+            if entry.map_or(0, |entry| entry.mod_revision) == self.mod_revision {
+                Failure::SourceChanged {
+                    revision: self
+                        .journal
+                        .as_ref()
+                        .map_or(0, |journal| journal.capture_revision),
+                    what: "a key that the switch depends on".to_owned(),
+                }
+            } else {
+                Failure::JournalChanged {
+                    key: printable(&self.key),
+                }
+            },
+        ))
     }
 }

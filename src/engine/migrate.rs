@@ -15,7 +15,7 @@ use crate::store::Store;
 use crate::transform::{CollectionForm, Migration, OnBrokenRecord, Options};
 use crate::version::Release;
 
-use super::backup_job::{BackupTarget, reference};
+use super::backup_job::BackupTarget;
 use super::error::{EngineError, Failure, Written};
 use super::fence::{Fence, Waits};
 use super::fingerprint::{Filter, Fingerprint};
@@ -105,8 +105,7 @@ async fn enter<S: Store>(
     let patience = limits.patience;
     let wait = (waits.sessions, patience);
     sessions::wait_until_gone(store, &options.root, wait, stop, observer).await?;
-    let fence =
-        Fence::acquire(store, &options.root, waits.lock, limits, stop, observer).await?;
+    let fence = Fence::acquire(store, &options.root, waits.lock, limits, stop, observer).await?;
     let wait = (std::time::Duration::ZERO, patience);
     if let Err(failure) =
         sessions::wait_until_gone(store, &options.root, wait, stop, observer).await
@@ -127,7 +126,7 @@ async fn already_migrated<S: Store>(
         return Ok(false);
     }
     let found = layout::detect(store, &options.root, &options.limits, environment).await?;
-    Ok(found.layout == Layout::V2_2)
+    Ok(found == Layout::V2_2)
 }
 
 fn nothing_to_do(started: Instant) -> MigrateReport {
@@ -137,7 +136,10 @@ fn nothing_to_do(started: Instant) -> MigrateReport {
         plan: None,
         backup: None,
         verified: false,
-        seconds: Seconds { total: started.elapsed().as_secs_f64(), ..Seconds::default() },
+        seconds: Seconds {
+            total: started.elapsed().as_secs_f64(),
+            ..Seconds::default()
+        },
     }
 }
 
@@ -271,7 +273,7 @@ impl<'a, S: Store> Run<'a, S> {
         if phase == Some(Phase::Done) {
             let (root, limits) = (&self.options.root, &self.options.limits);
             let found = layout::detect(self.store, root, limits, self.environment).await?;
-            if found.layout == Layout::V2_1 {
+            if found == Layout::V2_1 {
                 self.backup = None;
                 return Ok(Forward::from_journal(None));
             }
@@ -286,9 +288,17 @@ impl<'a, S: Store> Run<'a, S> {
     async fn prepare(&mut self) -> Result<Option<MigrateReport>, Failure> {
         let staged = self.ledger.phase().is_some_and(Phase::is_before_commit);
         let root = &self.options.root;
-        let filter = if staged { Filter::without_staged(root) } else { Filter::all(root) };
+        let filter = if staged {
+            Filter::without_staged(root)
+        } else {
+            Filter::all(root)
+        };
         // A resumed run has its backup already; what it would save now is the same content.
-        let wanted = self.options.backup.as_ref().filter(|_| !staged || self.backup.is_none());
+        let wanted = self
+            .options
+            .backup
+            .as_ref()
+            .filter(|_| !staged || self.backup.is_none());
         let options = self.options.transform_options();
         let mut reading =
             read_source(self.store, self.around(), (&filter, &options), wanted).await?;
@@ -316,11 +326,10 @@ impl<'a, S: Store> Run<'a, S> {
             let saving = Instant::now();
             let summary = job.finish(reading.skipped_leased).await?;
             self.seconds.backup = saving.elapsed().as_secs_f64();
-            self.backup = Some(reference(&summary));
+            self.backup = Some(summary.reference());
         }
         let limits = &self.options.limits;
-        let source_keys =
-            census::source_keys(self.store, root, reading.revision, limits).await?;
+        let source_keys = census::source_keys(self.store, root, reading.revision, limits).await?;
         self.prepared = Some(Prepared {
             migration: Arc::new(reading.migration),
             plan,
@@ -371,10 +380,15 @@ impl<'a, S: Store> Run<'a, S> {
     }
 
     fn report(&self) -> MigrateReport {
-        let seconds =
-            Seconds { total: self.started.elapsed().as_secs_f64(), ..self.seconds };
+        let seconds = Seconds {
+            total: self.started.elapsed().as_secs_f64(),
+            ..self.seconds
+        };
         if self.written == Written::Nothing && !self.resumed {
-            return MigrateReport { seconds, ..already(self.backup.clone(), self.started) };
+            return MigrateReport {
+                seconds,
+                ..already(self.backup.clone(), self.started)
+            };
         }
         MigrateReport {
             outcome: MigrateOutcome::Migrated,

@@ -25,10 +25,20 @@ pub async fn plan<S: Store>(
 ) -> Result<PlanReport, EngineError> {
     let make = async {
         let ledger = Ledger::load(store, root, limits).await?;
-        let staged = ledger.phase().is_some_and(crate::journal::Phase::is_before_commit);
-        let filter = if staged { Filter::without_staged(root) } else { Filter::all(root) };
-        let around =
-            Surroundings { root, limits, stop: &environment.stop, observer: &*environment.observer };
+        let staged = ledger
+            .phase()
+            .is_some_and(crate::journal::Phase::is_before_commit);
+        let filter = if staged {
+            Filter::without_staged(root)
+        } else {
+            Filter::all(root)
+        };
+        let around = Surroundings {
+            root,
+            limits,
+            stop: &environment.stop,
+            observer: &*environment.observer,
+        };
         let reading = read_source(store, around, (&filter, options), None).await?;
         Ok::<_, Failure>(plan_of(&reading))
     };

@@ -68,8 +68,19 @@ pub async fn restore<S: Store>(
     options: &RestoreOptions,
     environment: &Environment,
 ) -> Result<RestoreReport, EngineError> {
-    let mut run = Run { store, options, environment, written: Written::Nothing, phase: None, backup: None };
-    let outcome = if options.dry_run { run.look().await } else { run.act().await };
+    let mut run = Run {
+        store,
+        options,
+        environment,
+        written: Written::Nothing,
+        phase: None,
+        backup: None,
+    };
+    let outcome = if options.dry_run {
+        run.look().await
+    } else {
+        run.act().await
+    };
     outcome.map_err(|failure| EngineError {
         failure: Box::new(failure),
         written: run.written,
@@ -89,8 +100,14 @@ pub(super) async fn finish_interrupted<S: Store>(
     let source = Source::new(image::open(path, around.root, true).await?, false);
     let difference = source.difference(store, around).await?;
     let mut written = Written::Restoring;
-    let mut putting =
-        PutBack { store, around, fence, ledger, backup, written: &mut written };
+    let mut putting = PutBack {
+        store,
+        around,
+        fence,
+        ledger,
+        backup,
+        written: &mut written,
+    };
     putting.run(source, difference).await.map(|_| ())
 }
 
@@ -130,8 +147,7 @@ impl<'a, S: Store> Run<'a, S> {
         let (root, limits, waits) = (&self.options.root, &self.options.limits, self.options.waits);
         let wait = (waits.sessions, limits.patience);
         sessions::wait_until_gone(self.store, root, wait, stop, observer).await?;
-        let fence =
-            Fence::acquire(self.store, root, waits.lock, limits, stop, observer).await?;
+        let fence = Fence::acquire(self.store, root, waits.lock, limits, stop, observer).await?;
         let outcome = self.act_under(&fence).await;
         fence.release().await;
         outcome
@@ -161,9 +177,14 @@ impl<'a, S: Store> Run<'a, S> {
         let planned = difference.report(false);
         if planned.outcome == RestoreOutcome::Unchanged {
             if ledger.phase().is_some() {
-                ledger.clear(self.store, (fence, &self.options.limits)).await?;
+                ledger
+                    .clear(self.store, (fence, &self.options.limits))
+                    .await?;
             }
-            return Ok(RestoreReport { verified: true, ..planned });
+            return Ok(RestoreReport {
+                verified: true,
+                ..planned
+            });
         }
         self.confirm(&planned).await?;
         let mut putting = PutBack {
@@ -196,11 +217,17 @@ impl<'a, S: Store> Run<'a, S> {
     async fn open(&mut self, ledger: &Ledger) -> Result<Backup, Failure> {
         let path = match (&self.options.backup, ledger.journal()) {
             (Some(path), _) => path.clone(),
-            (None, Some(Journal { backup: Some(backup), .. })) => backup.path.clone().into(),
+            (
+                None,
+                Some(Journal {
+                    backup: Some(backup),
+                    ..
+                }),
+            ) => backup.path.clone().into(),
             (None, Some(_) | None) => return Err(Failure::NoBackup),
         };
-        let backup = image::open(path.clone(), &self.options.root, self.options.any_root).await?;
-        self.backup = Some(image::reference(&backup, &path));
+        let backup = image::open(path, &self.options.root, self.options.any_root).await?;
+        self.backup = Some(backup.summary().reference());
         Ok(backup)
     }
 

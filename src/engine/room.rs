@@ -21,8 +21,18 @@ pub(super) fn summarize(status: &ClusterStatus) -> EtcdReport {
     EtcdReport {
         version: versions.min().unwrap_or_default(),
         members: status.members.len(),
-        db_size: status.members.iter().map(|member| member.db_size).max().unwrap_or(0),
-        db_size_in_use: status.members.iter().map(|member| member.db_size_in_use).max().unwrap_or(0),
+        db_size: status
+            .members
+            .iter()
+            .map(|member| member.db_size)
+            .max()
+            .unwrap_or(0),
+        db_size_in_use: status
+            .members
+            .iter()
+            .map(|member| member.db_size_in_use)
+            .max()
+            .unwrap_or(0),
         quota: status.quota.unwrap_or(QUOTA_DEFAULT_BYTES),
         alarms: status.alarms.clone(),
     }
@@ -45,12 +55,18 @@ pub(super) async fn check<S: Store>(
     }
     let report = summarize(&status);
     let needed = estimate(keys, bytes);
-    let after = report.db_size.max(report.db_size_in_use.saturating_add(needed));
+    let after = report
+        .db_size
+        .max(report.db_size_in_use.saturating_add(needed));
     if after < report.quota {
         return Ok(None);
     }
     match status.quota {
-        Some(quota) => Err(Failure::NoRoom { needed, in_use: report.db_size_in_use, quota }),
+        Some(quota) => Err(Failure::NoRoom {
+            needed,
+            in_use: report.db_size_in_use,
+            quota,
+        }),
         None => Ok(Some(format!(
             "about {needed} bytes will be added to {} in use; etcd does not tell its quota, make sure \
              that it is above its default of {QUOTA_DEFAULT_BYTES} bytes",

@@ -47,7 +47,9 @@ pub(super) async fn describe<S: Store>(
         key: printable(&entry.key),
         address: value.address,
         lease: entry.lease,
-        ttl: ttl.and_then(|ttl| i64::try_from(ttl.as_secs()).ok()).unwrap_or(-1),
+        ttl: ttl
+            .and_then(|ttl| i64::try_from(ttl.as_secs()).ok())
+            .unwrap_or(-1),
     })
 }
 
@@ -96,8 +98,9 @@ pub(super) async fn wait_until_gone<S: Store>(
     let deadline = Instant::now() + wait;
     let mut told = usize::MAX;
     loop {
-        let (sessions, revision) =
-            list(store, root, patience).await.map_err(while_doing("reading the sessions"))?;
+        let (sessions, revision) = list(store, root, patience)
+            .await
+            .map_err(while_doing("reading the sessions"))?;
         if sessions.is_empty() {
             return Ok(());
         }

@@ -60,7 +60,9 @@ pub(super) async fn read_source<S: Store>(
                     && attempt < around.limits.capture_attempts_max =>
             {
                 attempt += 1;
-                around.observer.note("etcd compacted the revision being read: reading again");
+                around
+                    .observer
+                    .note("etcd compacted the revision being read: reading again");
             }
             outcome => return outcome,
         }
@@ -93,13 +95,23 @@ async fn read_once<S: Store>(
     let mut fingerprint = Fingerprint::default();
     let mut skipped_leased = 0;
     around.observer.phase_started("read", None);
-    let mut capture =
-        Capture::new(store.clone(), around.root.range(), Some(revision), PageLimits::default());
-    while let Some(page) = capture.next_page().await.map_err(while_doing("reading the metadata"))? {
+    let mut capture = Capture::new(
+        store.clone(),
+        around.root.range(),
+        Some(revision),
+        PageLimits::default(),
+    );
+    while let Some(page) = capture
+        .next_page()
+        .await
+        .map_err(while_doing("reading the metadata"))?
+    {
         if let Some(signal) = around.stop.requested() {
             return Err(Failure::Interrupted(signal));
         }
-        around.observer.advanced(u64::try_from(page.len()).unwrap_or(u64::MAX));
+        around
+            .observer
+            .advanced(u64::try_from(page.len()).unwrap_or(u64::MAX));
         let mut kept = page;
         kept.retain(|entry| {
             skipped_leased += u64::from(filter.skips_leased(entry));
@@ -108,7 +120,9 @@ async fn read_once<S: Store>(
         kept.iter().for_each(|entry| fingerprint.add(entry));
         let kept = Arc::new(kept);
         transform.push(Arc::clone(&kept)).await;
-        if let Some(job) = &backup && !job.push(kept).await {
+        if let Some(job) = &backup
+            && !job.push(kept).await
+        {
             break;
         }
     }
@@ -157,6 +171,8 @@ impl Transform {
 
     async fn finish(self) -> Result<Transformed, Failure> {
         drop(self.sender);
-        self.thread.await.map_err(|error| Failure::Worker(error.to_string()))
+        self.thread
+            .await
+            .map_err(|error| Failure::Worker(error.to_string()))
     }
 }

@@ -28,7 +28,9 @@ pub async fn status<S: Store>(
     root: &MetaRoot,
     (limits, environment): (&Limits, &Environment),
 ) -> Result<StatusReport, EngineError> {
-    look(store, root, limits, environment).await.map_err(EngineError::before_writing)
+    look(store, root, limits, environment)
+        .await
+        .map_err(EngineError::before_writing)
 }
 
 async fn look<S: Store>(
@@ -50,11 +52,20 @@ async fn look<S: Store>(
         Some(Phase::Committed | Phase::Tidying) => Layout::V2_2,
         Some(Phase::Done) | None => found,
     };
-    let journal = ledger.journal().and_then(|journal| serde_json::to_value(journal).ok());
+    let journal = ledger
+        .journal()
+        .and_then(|journal| serde_json::to_value(journal).ok());
     let etcd = patiently(limits.patience, || store.status())
         .await
         .map_or_else(|_| EtcdReport::default(), |status| room::summarize(&status));
-    Ok(StatusReport { layout, families, sessions, lock, journal, etcd })
+    Ok(StatusReport {
+        layout,
+        families,
+        sessions,
+        lock,
+        journal,
+        etcd,
+    })
 }
 
 async fn lock_holder<S: Store>(
@@ -65,7 +76,9 @@ async fn lock_holder<S: Store>(
     let held = read(store, limits.patience, RangeRequest::key(root.lock_key()))
         .await
         .map_err(while_doing("reading the lock"))?;
-    let Some(entry) = held.entries.first() else { return Ok(None) };
+    let Some(entry) = held.entries.first() else {
+        return Ok(None);
+    };
     let holder = sessions::describe(store, root, entry)
         .await
         .map_err(while_doing("reading the lock's lease"))?;
@@ -83,21 +96,32 @@ async fn survey<S: Store>(
     let mut families: BTreeMap<Family, FamilyStatus> = BTreeMap::new();
     let mut detector = LayoutDetector::new(root.clone());
     let revision = newest_revision(store, root, limits).await?;
-    let mut capture =
-        Capture::new(store.clone(), root.range(), Some(revision), PageLimits::default());
+    let mut capture = Capture::new(
+        store.clone(),
+        root.range(),
+        Some(revision),
+        PageLimits::default(),
+    );
     environment.observer.phase_started("read", None);
-    while let Some(page) = capture.next_page().await.map_err(while_doing("reading the metadata"))? {
-        environment.observer.advanced(u64::try_from(page.len()).unwrap_or(u64::MAX));
+    while let Some(page) = capture
+        .next_page()
+        .await
+        .map_err(while_doing("reading the metadata"))?
+    {
+        environment
+            .observer
+            .advanced(u64::try_from(page.len()).unwrap_or(u64::MAX));
         for entry in &page {
-            let Some(relative) = root.strip(&entry.key) else { continue };
+            let Some(relative) = root.strip(&entry.key) else {
+                continue;
+            };
             let family = Family::of(relative);
             let status = families.entry(family).or_insert_with(|| FamilyStatus {
                 name: family.name().to_owned(),
                 ..FamilyStatus::default()
             });
             status.keys += 1;
-            status.bytes +=
-                u64::try_from(entry.key.len() + entry.value.len()).unwrap_or(u64::MAX);
+            status.bytes += u64::try_from(entry.key.len() + entry.value.len()).unwrap_or(u64::MAX);
             if filter.keeps(entry) {
                 detector.push(entry);
             }

@@ -60,7 +60,10 @@ impl Stop {
     /// Waits for a signal; for ever when none can come any more.
     pub async fn wait(&self) -> Signal {
         let mut receiver = self.0.clone();
-        let found = receiver.wait_for(Option::is_some).await.map(|signal| *signal);
+        let found = receiver
+            .wait_for(Option::is_some)
+            .await
+            .map(|signal| *signal);
         match found {
             Ok(Some(signal)) => signal,
             Ok(None) | Err(_) => std::future::pending().await,

@@ -63,7 +63,10 @@ pub async fn verify<S: Store>(
         let mut report = verify_against(store, around, expectation).await?;
         let ledger = Ledger::load(store, &options.root, &options.limits).await?;
         if let Some(phase) = ledger.phase().filter(|phase| *phase != Phase::Done) {
-            let message = format!("a migration is unfinished: its journal says {}", phase.name());
+            let message = format!(
+                "a migration is unfinished: its journal says {}",
+                phase.name()
+            );
             let finding = Finding::error("unfinished", &options.root.journal_key(), message);
             report.findings.push(finding);
             report.findings.sort();
@@ -111,17 +114,18 @@ pub(super) async fn verify_against<S: Store>(
 }
 
 /// How the migration was made: the journal says it; without one the keys show the form.
-async fn options_of_run<S: Store>(
-    store: &S,
-    around: Surroundings<'_>,
-) -> Result<Options, Failure> {
+async fn options_of_run<S: Store>(store: &S, around: Surroundings<'_>) -> Result<Options, Failure> {
     let ledger = Ledger::load(store, around.root, around.limits).await?;
     if let Some(journal) = ledger.journal()
         && let Ok(form) = journal.collection_form.parse::<CollectionForm>()
         && let Ok(on_broken_record) = journal.on_broken_record.parse::<OnBrokenRecord>()
         && let Some(Ok(target)) = journal.target_version.as_deref().map(str::parse::<Release>)
     {
-        return Ok(Options { form, on_broken_record, target });
+        return Ok(Options {
+            form,
+            on_broken_record,
+            target,
+        });
     }
     let form = if holds(store, around, Family::DatabaseCollection).await? {
         CollectionForm::Database
@@ -131,7 +135,11 @@ async fn options_of_run<S: Store>(
         CollectionForm::Embedded
     };
     let target = Release::LATEST_2_2;
-    Ok(Options { form, on_broken_record: OnBrokenRecord::Skip, target })
+    Ok(Options {
+        form,
+        on_broken_record: OnBrokenRecord::Skip,
+        target,
+    })
 }
 
 async fn holds<S: Store>(
@@ -209,13 +217,18 @@ async fn consistency<S: Store>(
     let mut detector = LayoutDetector::new(around.root.clone());
     let revision = newest_revision(store, around.root, around.limits).await?;
     let range = around.root.range();
-    let mut capture =
-        Capture::new(store.clone(), range, Some(revision), PageLimits::default());
-    while let Some(page) = capture.next_page().await.map_err(while_doing("reading the metadata"))? {
+    let mut capture = Capture::new(store.clone(), range, Some(revision), PageLimits::default());
+    while let Some(page) = capture
+        .next_page()
+        .await
+        .map_err(while_doing("reading the metadata"))?
+    {
         if let Some(signal) = around.stop.requested() {
             return Err(Failure::Interrupted(signal));
         }
-        around.observer.advanced(u64::try_from(page.len()).unwrap_or(u64::MAX));
+        around
+            .observer
+            .advanced(u64::try_from(page.len()).unwrap_or(u64::MAX));
         for entry in page.iter().filter(|entry| filter.keeps(entry)) {
             checker.push(entry);
             detector.push(entry);
@@ -224,9 +237,20 @@ async fn consistency<S: Store>(
     let mut collector = Collector::default();
     let layout = detector.layout();
     if matches!(layout, Layout::V2_1 | Layout::Mixed) {
-        let message = format!("the layout is {}, not 2.2: {}", layout.name(), detector.evidence().join("; "));
-        collector.push(Finding::error("not-migrated", around.root.meta_root().as_bytes(), message));
+        let message = format!(
+            "the layout is {}, not 2.2: {}",
+            layout.name(),
+            detector.evidence().join("; ")
+        );
+        collector.push(Finding::error(
+            "not-migrated",
+            around.root.meta_root().as_bytes(),
+            message,
+        ));
     }
-    checker.finish().into_iter().for_each(|finding| collector.push(finding));
+    checker
+        .finish()
+        .into_iter()
+        .for_each(|finding| collector.push(finding));
     Ok(collector.report())
 }

@@ -95,7 +95,9 @@ impl<'a, S: Store> Writer<'a, S> {
                 return Err(Failure::Interrupted(signal));
             }
             while self.flying.len() < self.limits.in_flight_max {
-                let Some(batch) = self.next_batch(chunks).await? else { break };
+                let Some(batch) = self.next_batch(chunks).await? else {
+                    break;
+                };
                 self.send(batch);
             }
             match self.flying.join_next().await {
@@ -138,7 +140,10 @@ impl<'a, S: Store> Writer<'a, S> {
         let compares = self.fence.compares();
         let patience = self.limits.patience;
         self.flying.spawn(async move {
-            let txn = Txn { compares, ops: batch };
+            let txn = Txn {
+                compares,
+                ops: batch,
+            };
             let outcome = patience::write(&store, patience, &txn).await;
             (txn.ops, outcome)
         });

@@ -126,6 +126,37 @@ pub enum OnBrokenRecord {
     Skip,
 }
 
+impl fmt::Display for OnBrokenRecord {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Fail => "fail",
+            Self::Skip => "skip",
+        })
+    }
+}
+
+/// A word that names no policy for broken records.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{text:?} is no policy for broken records: expected fail or skip")]
+pub struct PolicyError {
+    /// What was given.
+    pub text: String,
+}
+
+impl FromStr for OnBrokenRecord {
+    type Err = PolicyError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "fail" => Ok(Self::Fail),
+            "skip" => Ok(Self::Skip),
+            _ => Err(PolicyError {
+                text: text.to_owned(),
+            }),
+        }
+    }
+}
+
 /// What a migration is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {

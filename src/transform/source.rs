@@ -162,6 +162,12 @@ impl Source {
         self.detector.layout()
     }
 
+    /// Which families speak for which layout, for a message.
+    #[must_use]
+    pub fn evidence(&self) -> Vec<String> {
+        self.detector.evidence()
+    }
+
     /// Decides everything.
     #[must_use]
     pub fn finish(self) -> Migration {

@@ -6,5 +6,7 @@
 )]
 
 mod backup;
+mod engine;
 
 mod golden;
+mod support;

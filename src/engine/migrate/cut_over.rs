@@ -7,14 +7,16 @@ use crate::journal::Phase;
 use crate::keys::{Family, KeyRange};
 use crate::store::capture::{Capture, PageLimits};
 use crate::store::{Compare, Op, Store, StoreErrorKind};
-use crate::transform::{Put, Remaining, leftover_ranges, remaining_after_commit};
+use crate::transform::{
+    FormError, PolicyError, Put, Remaining, leftover_ranges, remaining_after_commit,
+};
 
 use super::super::deletion::bounded_deletes;
 use super::super::error::{Failure, Written, while_doing};
 use super::super::feed::feed;
 use super::super::limits::Limits;
-use super::super::writer::Writer;
 use super::super::restore::finish_interrupted;
+use super::super::writer::Writer;
 use super::Run;
 
 impl<S: Store> Run<'_, S> {
@@ -33,8 +35,13 @@ impl<S: Store> Run<'_, S> {
         let started = Instant::now();
         let prepared = self.prepared()?;
         let revision = prepared.revision;
-        let removals: Vec<Op> =
-            prepared.migration.removals().iter().cloned().map(Op::Delete).collect();
+        let removals: Vec<Op> = prepared
+            .migration
+            .removals()
+            .iter()
+            .cloned()
+            .map(Op::Delete)
+            .collect();
         let history: Vec<Op> = prepared.migration.history().iter().map(to_op).collect();
         let limits = &self.options.limits;
         let bytes: usize = removals.iter().chain(&history).map(Op::bytes).sum();
@@ -48,10 +55,18 @@ impl<S: Store> Run<'_, S> {
             }
             // Every source key that the switch depends on has to be as it was read. A server that
             // takes very few comparisons gets the guards alone; the staging check saw the rest.
-            let compares = if with_source { self.source_compares(revision) } else { Vec::new() };
+            let compares = if with_source {
+                self.source_compares(revision)
+            } else {
+                Vec::new()
+            };
             let next = self.journal_in(Phase::Committed)?;
             let by = (&self.fence, limits);
-            match self.ledger.advance(self.store, by, next, (compares, ops)).await {
+            match self
+                .ledger
+                .advance(self.store, by, next, (compares, ops))
+                .await
+            {
                 Err(Failure::Store { source, .. })
                     if index + 1 < attempts.len() && is_too_much(source.kind) => {}
                 outcome => {
@@ -106,7 +121,12 @@ impl<S: Store> Run<'_, S> {
             None => {
                 let remaining = self.remaining().await?;
                 let removals = remaining.removals.iter().cloned().map(Op::Delete);
-                remaining.rewrites.iter().map(to_op).chain(removals).collect()
+                remaining
+                    .rewrites
+                    .iter()
+                    .map(to_op)
+                    .chain(removals)
+                    .collect()
             }
         };
         self.write_few(ops).await
@@ -129,17 +149,27 @@ impl<S: Store> Run<'_, S> {
     /// What an interrupted run left to be rewritten: seen from the records as they stand.
     async fn remaining(&self) -> Result<Remaining, Failure> {
         let root = &self.options.root;
-        let journal =
-            self.ledger.journal().ok_or_else(|| Failure::Worker("there is no journal".into()))?;
-        let form = journal.collection_form.parse().map_err(Failure::Form)?;
-        let on_broken = journal.on_broken_record.parse().map_err(Failure::Form)?;
+        let journal = self
+            .ledger
+            .journal()
+            .ok_or_else(|| Failure::Worker("there is no journal".into()))?;
+        let unusable = |text: String| Failure::Usage(format!("the journal cannot be used: {text}"));
+        let form = journal
+            .collection_form
+            .parse()
+            .map_err(|error: FormError| unusable(error.to_string()))?;
+        let on_broken = journal
+            .on_broken_record
+            .parse()
+            .map_err(|error: PolicyError| unusable(error.to_string()))?;
         let mut entries: Vec<Entry> = Vec::new();
         for family in [Family::Collection, Family::CollectionSnapshot] {
             let range = root.range_below(&family.prefix());
-            let mut capture =
-                Capture::new(self.store.clone(), range, None, PageLimits::default());
-            while let Some(page) =
-                capture.next_page().await.map_err(while_doing("reading the collections"))?
+            let mut capture = Capture::new(self.store.clone(), range, None, PageLimits::default());
+            while let Some(page) = capture
+                .next_page()
+                .await
+                .map_err(while_doing("reading the collections"))?
             {
                 entries.extend(page);
             }
@@ -156,7 +186,10 @@ impl<S: Store> Run<'_, S> {
         let observer = &*self.environment.observer;
         observer.phase_started("tidy", u64::try_from(deletes.len()).ok());
         // One range a transaction: the server stays responsive to others.
-        let one_by_one = Limits { txn_ops_max: 1, ..limits };
+        let one_by_one = Limits {
+            txn_ops_max: 1,
+            ..limits
+        };
         let stop = &self.environment.stop;
         let writer = Writer::new(self.store, &self.fence, one_by_one, stop, observer);
         let chunks = feed(move |sink| deletes.into_iter().try_for_each(|op| sink.push(Ok(op))));

@@ -20,7 +20,9 @@ use super::{Prepared, Run};
 
 impl<S: Store> Run<'_, S> {
     pub(super) fn prepared(&self) -> Result<&Prepared, Failure> {
-        self.prepared.as_ref().ok_or_else(|| Failure::Worker("the source was not read".to_owned()))
+        self.prepared
+            .as_ref()
+            .ok_or_else(|| Failure::Worker("the source was not read".to_owned()))
     }
 
     pub(super) fn writer(&self) -> Writer<'_, S> {
@@ -84,7 +86,9 @@ impl<S: Store> Run<'_, S> {
 
     async fn advance(&mut self, next: Journal) -> Result<(), Failure> {
         let by = (&self.fence, &self.options.limits);
-        self.ledger.advance(self.store, by, next, (Vec::new(), Vec::new())).await?;
+        self.ledger
+            .advance(self.store, by, next, (Vec::new(), Vec::new()))
+            .await?;
         self.own_txns += 1;
         Ok(())
     }
@@ -176,7 +180,10 @@ impl<S: Store> Run<'_, S> {
         let before = (&prepared.fingerprint, prepared.revision);
         match changed_since(self.store, &filter, before, limits.patience).await? {
             None => Ok(()),
-            Some(what) => Err(Failure::SourceChanged { revision: prepared.revision, what }),
+            Some(what) => Err(Failure::SourceChanged {
+                revision: prepared.revision,
+                what,
+            }),
         }
     }
 }
@@ -196,7 +203,9 @@ pub(super) fn staged<T: Send + 'static>(
 
 fn into_ops(entries: Vec<Entry>) -> Receiver<Result<Vec<Op>, Failure>> {
     feed(move |sink| {
-        entries.into_iter().try_for_each(|entry| sink.push(Ok(Op::put(entry.key, entry.value))))
+        entries
+            .into_iter()
+            .try_for_each(|entry| sink.push(Ok(Op::put(entry.key, entry.value))))
     })
 }
 
@@ -207,6 +216,8 @@ pub(super) fn now() -> String {
 
 /// Tells runs apart in the journal.
 fn run_id() -> String {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     format!("{:x}-{:x}", now.as_nanos(), std::process::id())
 }

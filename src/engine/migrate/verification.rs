@@ -44,8 +44,15 @@ impl<S: Store> Run<'_, S> {
     }
 
     fn expectation(&self) -> Expectation {
-        let backup = self.backup.as_ref().map(|backup| backup.path.clone().into());
-        Expectation { backup, options: None, backup_is_optional: true }
+        let backup = self
+            .backup
+            .as_ref()
+            .map(|backup| backup.path.clone().into());
+        Expectation {
+            backup,
+            options: None,
+            backup_is_optional: true,
+        }
     }
 
     async fn compare_with_plan(&self) -> Result<crate::report::VerifyReport, Failure> {
@@ -59,7 +66,12 @@ impl<S: Store> Run<'_, S> {
         .await?;
         let revision = newest_revision(self.store, root, limits).await?;
         self.compare_collections(revision, &mut collector).await?;
-        let gone = prepared.migration.removals().iter().cloned().chain(leftover_ranges(root));
+        let gone = prepared
+            .migration
+            .removals()
+            .iter()
+            .cloned()
+            .chain(leftover_ranges(root));
         for range in gone {
             self.expect_empty(range, &mut collector).await?;
         }
@@ -78,16 +90,23 @@ impl<S: Store> Run<'_, S> {
         let root = &self.options.root;
         let migration = Arc::clone(&prepared.migration);
         let expected = feed(move |sink| {
-            let mut puts: Vec<_> =
-                migration.rewrites().iter().chain(migration.history()).collect();
+            let mut puts: Vec<_> = migration
+                .rewrites()
+                .iter()
+                .chain(migration.history())
+                .collect();
             puts.sort_by(|left, right| left.key.cmp(&right.key));
             puts.into_iter()
                 .try_for_each(|put| sink.push(Ok(Entry::new(put.key.clone(), put.value.clone()))))
         });
         let ranges = [Family::Collection, Family::CollectionSnapshot]
             .map(|family| root.range_below(&family.prefix()));
-        let actual =
-            Actual { store: self.store, ranges: ranges.into(), revision, ignore: &|_| false };
+        let actual = Actual {
+            store: self.store,
+            ranges: ranges.into(),
+            revision,
+            ignore: &|_| false,
+        };
         let observer = &*self.environment.observer;
         compare(expected, actual, observer, |difference| {
             if !matches!(difference, Difference::Extra(_)) {
@@ -124,7 +143,11 @@ impl<S: Store> Run<'_, S> {
                 "{found} keys are there, where {} were read, {} put and {} deleted",
                 prepared.source_keys, prepared.plan.put, prepared.plan.delete
             );
-            collector.push(Finding::error("key-count", root.meta_root().as_bytes(), message));
+            collector.push(Finding::error(
+                "key-count",
+                root.meta_root().as_bytes(),
+                message,
+            ));
         }
         Ok(())
     }
@@ -133,8 +156,13 @@ impl<S: Store> Run<'_, S> {
         let (root, limits) = (&self.options.root, &self.options.limits);
         let revision = newest_revision(self.store, root, limits).await?;
         let keys_when_done = census::keys(self.store, root, revision, limits).await?;
-        let next = Journal { keys_when_done, ..self.journal_in(Phase::Done)? };
+        let next = Journal {
+            keys_when_done,
+            ..self.journal_in(Phase::Done)?
+        };
         let by = (&self.fence, &self.options.limits);
-        self.ledger.advance(self.store, by, next, (Vec::new(), Vec::new())).await
+        self.ledger
+            .advance(self.store, by, next, (Vec::new(), Vec::new()))
+            .await
     }
 }

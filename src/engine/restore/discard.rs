@@ -45,13 +45,26 @@ pub(super) async fn discard<S: Store>(
     let planned = count(store, around).await?;
     let by = (fence, around.limits);
     // From `staged` a run would go straight to its last check; what is half deleted is `staging`.
-    if let Some(journal) = ledger.journal().filter(|journal| journal.phase == Phase::Staged) {
-        let next = Journal { phase: Phase::Staging, ..journal.clone() };
-        ledger.advance(store, by, next, (Vec::new(), Vec::new())).await?;
+    if let Some(journal) = ledger
+        .journal()
+        .filter(|journal| journal.phase == Phase::Staged)
+    {
+        let next = Journal {
+            phase: Phase::Staging,
+            ..journal.clone()
+        };
+        ledger
+            .advance(store, by, next, (Vec::new(), Vec::new()))
+            .await?;
     }
     let deletes = bounded_deletes(store, &new_family_ranges(around.root), around.limits).await?;
-    let one_by_one = Limits { txn_ops_max: 1, ..*around.limits };
-    around.observer.phase_started("discard", Some(planned.delete));
+    let one_by_one = Limits {
+        txn_ops_max: 1,
+        ..*around.limits
+    };
+    around
+        .observer
+        .phase_started("discard", Some(planned.delete));
     let writer = Writer::new(store, fence, one_by_one, around.stop, around.observer);
     let written = writer.write_all(deletes).await;
     around.observer.phase_finished();
@@ -61,5 +74,8 @@ pub(super) async fn discard<S: Store>(
         return Err(Failure::Worker(format!("{left} staged keys are left")));
     }
     ledger.clear(store, by).await?;
-    Ok(RestoreReport { verified: true, ..planned })
+    Ok(RestoreReport {
+        verified: true,
+        ..planned
+    })
 }

@@ -1,12 +1,11 @@
 //! What a backup says should be in etcd, moved to the root that is restored.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::backup::{Backup, BackupError, Coverage};
 use crate::entry::Entry;
 use crate::keys::{Family, KeyRange, MetaRoot};
-use crate::report::BackupRef;
 
 use super::super::error::Failure;
 use super::super::feed::feed;
@@ -29,19 +28,13 @@ pub(super) async fn open(
     // The official tool's header loses a leading slash.
     let same = found.trim_start_matches('/') == wanted.trim_start_matches('/');
     if !same && !any_root {
-        return Err(Failure::WrongRoot { path, found, wanted });
+        return Err(Failure::WrongRoot {
+            path,
+            found,
+            wanted,
+        });
     }
     Ok(backup)
-}
-
-/// A backup as the journal mentions it.
-pub(super) fn reference(backup: &Backup, path: &Path) -> BackupRef {
-    let summary = backup.summary();
-    BackupRef {
-        path: path.display().to_string(),
-        entries: summary.entries,
-        digest: summary.digest.clone(),
-    }
 }
 
 /// Which keys of the target a backup decides about, and what they should hold.
@@ -86,9 +79,10 @@ impl Image {
         }
         key != self.journal
             && self.root.strip(key).is_some()
-            && self.covered.as_ref().is_none_or(|ranges| {
-                ranges.iter().any(|range| range.contains(key))
-            })
+            && self
+                .covered
+                .as_ref()
+                .is_none_or(|ranges| ranges.iter().any(|range| range.contains(key)))
     }
 
     /// The entries that should be there, in ascending order.
@@ -104,7 +98,10 @@ impl Image {
     }
 
     fn moved(&self, from: &str, entry: Entry) -> Option<Entry> {
-        let relative = entry.key.strip_prefix(from.as_bytes())?.strip_prefix(b"/")?;
+        let relative = entry
+            .key
+            .strip_prefix(from.as_bytes())?
+            .strip_prefix(b"/")?;
         let key = self.root.join(relative);
         self.decides(&key).then(|| Entry::new(key, entry.value))
     }
@@ -136,5 +133,8 @@ impl Image {
 }
 
 fn ranges_of(root: &MetaRoot, families: &[Family]) -> Vec<KeyRange> {
-    families.iter().flat_map(|family| family.ranges(root)).collect()
+    families
+        .iter()
+        .flat_map(|family| family.ranges(root))
+        .collect()
 }

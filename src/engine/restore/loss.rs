@@ -42,7 +42,11 @@ pub(super) async fn check<S: Store>(
     Err(Failure::WouldLose {
         what: format!(
             "{written} keys were written since (such as {}), and {now} keys are there where there were {then}",
-            if examples.is_empty() { "none".to_owned() } else { examples.join(", ") }
+            if examples.is_empty() {
+                "none".to_owned()
+            } else {
+                examples.join(", ")
+            }
         ),
     })
 }

@@ -41,7 +41,11 @@ impl Gap {
         let put = u64::try_from(self.puts.len()).unwrap_or(u64::MAX);
         let unchanged = put == 0 && self.deleted_keys == 0;
         RestoreReport {
-            outcome: if unchanged { RestoreOutcome::Unchanged } else { RestoreOutcome::Restored },
+            outcome: if unchanged {
+                RestoreOutcome::Unchanged
+            } else {
+                RestoreOutcome::Restored
+            },
             put,
             delete: self.deleted_keys,
             kept: self.kept,
@@ -52,7 +56,10 @@ impl Gap {
 
 impl Source {
     pub(super) fn new(backup: Backup, keep_extra: bool) -> Self {
-        Self { backup: Arc::new(backup), keep_extra }
+        Self {
+            backup: Arc::new(backup),
+            keep_extra,
+        }
     }
 
     /// Merges the backup with what is in etcd. Of the entries to put only their positions are kept.
@@ -67,11 +74,8 @@ impl Source {
         let mut position = 0;
         self.walk(store, around, &image, |difference| {
             match difference {
-                Difference::Missing(_) => {
-                    puts.push(position);
-                    position += 1;
-                }
-                Difference::Different(_) => {
+                // A key that will be put stays, too: the deletes come after the puts.
+                Difference::Missing(_) | Difference::Different(_) => {
                     puts.push(position);
                     position += 1;
                     runs.keep();
@@ -93,15 +97,17 @@ impl Source {
             Ok(())
         })
         .await?;
-        Ok(Gap { image, puts, deletes: runs.into_ranges(), deleted_keys, kept })
+        Ok(Gap {
+            image,
+            puts,
+            deletes: runs.into_ranges(),
+            deleted_keys,
+            kept,
+        })
     }
 
     /// The server id counter belongs to the image only where etcd has none.
-    async fn image<S: Store>(
-        &self,
-        store: &S,
-        around: Surroundings<'_>,
-    ) -> Result<Image, Failure> {
+    async fn image<S: Store>(&self, store: &S, around: Surroundings<'_>) -> Result<Image, Failure> {
         let request = RangeRequest::key(around.root.session_id_key());
         let response = read(store, around.limits.patience, request)
             .await
@@ -117,7 +123,9 @@ impl Source {
         image: &Image,
         visit: impl FnMut(Difference) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        around.observer.phase_started("compare", Some(self.backup.summary().entries));
+        around
+            .observer
+            .phase_started("compare", Some(self.backup.summary().entries));
         let revision = newest_revision(store, around.root, around.limits).await?;
         let actual = Actual {
             store,
@@ -144,28 +152,36 @@ pub(super) struct PutBack<'a, S: Store> {
 
 impl<S: Store> PutBack<'_, S> {
     /// Records `restoring`, puts, deletes, compares, drops the journal.
-    pub(super) async fn run(
-        &mut self,
-        source: Source,
-        gap: Gap,
-    ) -> Result<RestoreReport, Failure> {
+    pub(super) async fn run(&mut self, source: Source, gap: Gap) -> Result<RestoreReport, Failure> {
         let report = gap.report(true);
         let by = (self.fence, self.around.limits);
         let next = self.restoring();
-        self.ledger.advance(self.store, by, next, (Vec::new(), Vec::new())).await?;
+        self.ledger
+            .advance(self.store, by, next, (Vec::new(), Vec::new()))
+            .await?;
         *self.written = Written::Restoring;
         let observer = self.around.observer;
         observer.phase_started("put", Some(report.put));
-        let Gap { image, puts, deletes, .. } = gap;
+        let Gap {
+            image,
+            puts,
+            deletes,
+            ..
+        } = gap;
         let mut wanted = puts.into_iter().peekable();
         let ops = image.stream(move |index, entry| {
-            wanted.next_if_eq(&index).map(|_| Op::put(entry.key, entry.value))
+            wanted
+                .next_if_eq(&index)
+                .map(|_| Op::put(entry.key, entry.value))
         });
         let outcome = self.writer(*self.around.limits).run(ops).await;
         observer.phase_finished();
         outcome?;
         observer.phase_started("delete", Some(report.delete));
-        let one_by_one = Limits { txn_ops_max: 1, ..*self.around.limits };
+        let one_by_one = Limits {
+            txn_ops_max: 1,
+            ..*self.around.limits
+        };
         let deletes = deletes.into_iter().map(Op::Delete).collect();
         let outcome = self.writer(one_by_one).write_all(deletes).await;
         observer.phase_finished();
@@ -176,7 +192,13 @@ impl<S: Store> PutBack<'_, S> {
     }
 
     fn writer(&self, limits: Limits) -> Writer<'_, S> {
-        Writer::new(self.store, self.fence, limits, self.around.stop, self.around.observer)
+        Writer::new(
+            self.store,
+            self.fence,
+            limits,
+            self.around.stop,
+            self.around.observer,
+        )
     }
 
     /// The image was made while the counter was missing or not; now it is there either way.
@@ -191,7 +213,11 @@ impl<S: Store> PutBack<'_, S> {
             })
             .await?;
         let report = collector.report();
-        if report.ok { Ok(()) } else { Err(Failure::Verification(Box::new(report))) }
+        if report.ok {
+            Ok(())
+        } else {
+            Err(Failure::Verification(Box::new(report)))
+        }
     }
 
     /// The journal while a backup is put back. What a migration recorded stays in it.
