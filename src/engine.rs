@@ -7,6 +7,9 @@
 
 use std::sync::Arc;
 
+use crate::keys::MetaRoot;
+use source::Surroundings;
+
 mod backup;
 mod backup_job;
 mod census;
@@ -22,6 +25,7 @@ mod ledger;
 mod limits;
 mod migrate;
 mod observer;
+mod pages;
 mod patience;
 mod plan;
 mod restore;
@@ -64,6 +68,15 @@ impl Environment {
         Self {
             stop: Stop::never(),
             observer: Arc::new(Silent),
+        }
+    }
+
+    fn around<'a>(&'a self, root: &'a MetaRoot, limits: &'a Limits) -> Surroundings<'a> {
+        Surroundings {
+            root,
+            limits,
+            stop: &self.stop,
+            observer: &*self.observer,
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::keys::KeyRange;
 
 pub mod capture;
 mod error;
+pub mod etcd;
 pub mod memory;
 
 pub use error::{Applied, StoreError, StoreErrorKind};
@@ -242,7 +243,7 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// Asks every endpoint for its status.
     fn status(&self) -> impl Future<Output = Result<ClusterStatus, StoreError>> + Send;
 
-    /// Forgets all history before `revision`, physically.
+    /// Forgets all history before `revision`, physically. Not an error when it is forgotten already.
     fn compact(&self, revision: i64) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Gives the free pages of the member at `endpoint` back to its file system. It blocks that member.

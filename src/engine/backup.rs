@@ -2,14 +2,14 @@
 
 use crate::keys::MetaRoot;
 use crate::report::BackupReport;
-use crate::store::capture::{Capture, PageLimits};
 use crate::store::{Store, StoreErrorKind};
 
 use super::backup_job::{BackupJob, BackupTarget};
-use super::error::{EngineError, Failure, while_doing};
+use super::error::{EngineError, Failure};
 use super::fence::{Fence, Waits};
 use super::fingerprint::Filter;
 use super::limits::Limits;
+use super::pages::Pages;
 use super::source::newest_revision;
 use super::{Environment, sessions};
 
@@ -84,26 +84,12 @@ async fn save_once<S: Store>(
     let root = &options.root;
     let filter = Filter::all(root);
     let revision = newest_revision(store, root, &options.limits).await?;
+    let around = environment.around(root, &options.limits);
     let job = BackupJob::start(&options.target, root, revision);
     let mut skipped_leased = 0;
     environment.observer.phase_started("backup", None);
-    let mut capture = Capture::new(
-        store.clone(),
-        root.range(),
-        Some(revision),
-        PageLimits::default(),
-    );
-    while let Some(mut page) = capture
-        .next_page()
-        .await
-        .map_err(while_doing("reading the metadata"))?
-    {
-        if let Some(signal) = environment.stop.requested() {
-            return Err(Failure::Interrupted(signal));
-        }
-        environment
-            .observer
-            .advanced(u64::try_from(page.len()).unwrap_or(u64::MAX));
+    let mut pages = Pages::begin(store, around, root.range(), revision).await?;
+    while let Some(mut page) = pages.next().await? {
         page.retain(|entry| {
             skipped_leased += u64::from(filter.skips_leased(entry));
             filter.keeps(entry)

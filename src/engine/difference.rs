@@ -7,10 +7,10 @@ use crate::finding::Finding;
 use crate::keys::KeyRange;
 use crate::report::VerifyReport;
 use crate::store::Store;
-use crate::store::capture::{Capture, PageLimits};
 
-use super::error::{Failure, while_doing};
-use super::observer::Observer;
+use super::error::Failure;
+use super::pages::Pages;
+use super::source::Surroundings;
 
 /// How one key differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,20 +99,13 @@ pub(super) struct Actual<'a, S: Store> {
 pub(super) async fn compare<S: Store>(
     expected: Expected,
     actual: Actual<'_, S>,
-    observer: &dyn Observer,
+    around: Surroundings<'_>,
     mut visit: impl FnMut(Difference) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let mut wanted = Side::new(expected).await?;
     for range in actual.ranges {
-        let revision = Some(actual.revision);
-        let mut capture =
-            Capture::new(actual.store.clone(), range, revision, PageLimits::default());
-        while let Some(page) = capture
-            .next_page()
-            .await
-            .map_err(while_doing("reading back"))?
-        {
-            observer.advanced(u64::try_from(page.len()).unwrap_or(u64::MAX));
+        let mut pages = Pages::begin(actual.store, around, range, actual.revision).await?;
+        while let Some(page) = pages.next().await? {
             for entry in page {
                 if (actual.ignore)(&entry) {
                     visit(Difference::Ignored(entry.key))?;

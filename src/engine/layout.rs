@@ -5,12 +5,12 @@ use crate::keys::MetaRoot;
 use crate::layout::LayoutDetector;
 use crate::report::Layout;
 use crate::store::Store;
-use crate::store::capture::{Capture, PageLimits};
 
 use super::Environment;
-use super::error::{Failure, while_doing};
+use super::error::Failure;
 use super::fingerprint::Filter;
 use super::limits::Limits;
+use super::pages::Pages;
 use super::source::newest_revision;
 
 /// Reads the whole meta root and detects its layout.
@@ -23,20 +23,14 @@ pub(super) async fn detect<S: Store>(
     let filter = Filter::all(root);
     let mut detector = LayoutDetector::new(root.clone());
     let revision = newest_revision(store, root, limits).await?;
-    let mut capture = Capture::new(
-        store.clone(),
+    let mut pages = Pages::begin(
+        store,
+        environment.around(root, limits),
         root.range(),
-        Some(revision),
-        PageLimits::default(),
-    );
-    while let Some(page) = capture
-        .next_page()
-        .await
-        .map_err(while_doing("reading the metadata"))?
-    {
-        if let Some(signal) = environment.stop.requested() {
-            return Err(Failure::Interrupted(signal));
-        }
+        revision,
+    )
+    .await?;
+    while let Some(page) = pages.next().await? {
         page.iter()
             .filter(|entry| filter.keeps(entry))
             .for_each(|entry| detector.push(entry));

@@ -215,12 +215,8 @@ impl<'a, S: Store> Run<'a, S> {
     }
 
     fn around(&self) -> Surroundings<'a> {
-        Surroundings {
-            root: &self.options.root,
-            limits: &self.options.limits,
-            stop: &self.environment.stop,
-            observer: &*self.environment.observer,
-        }
+        self.environment
+            .around(&self.options.root, &self.options.limits)
     }
 
     fn error(&self, failure: Failure) -> EngineError {

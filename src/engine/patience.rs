@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::store::{RangeRequest, RangeResponse, Store, StoreError, Txn, TxnResponse};
+use crate::keys::KeyRange;
+use crate::store::{
+    ClusterStatus, RangeRequest, RangeResponse, Store, StoreError, Txn, TxnResponse,
+};
 
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
@@ -51,4 +54,60 @@ pub(super) async fn write<S: Store>(
     txn: &Txn,
 ) -> Result<TxnResponse, StoreError> {
     patiently(patience, || store.txn(txn.clone())).await
+}
+
+/// A store whose reads are patient. Writes pass through: whether they may be sent twice is the
+/// caller's decision.
+#[derive(Debug, Clone)]
+pub(super) struct Patient<S> {
+    store: S,
+    patience: Duration,
+}
+
+impl<S> Patient<S> {
+    pub(super) fn new(store: S, patience: Duration) -> Self {
+        Self { store, patience }
+    }
+}
+
+impl<S: Store> Store for Patient<S> {
+    async fn range(&self, request: RangeRequest) -> Result<RangeResponse, StoreError> {
+        read(&self.store, self.patience, request).await
+    }
+
+    async fn txn(&self, txn: Txn) -> Result<TxnResponse, StoreError> {
+        self.store.txn(txn).await
+    }
+
+    async fn lease_grant(&self, ttl: Duration) -> Result<i64, StoreError> {
+        self.store.lease_grant(ttl).await
+    }
+
+    async fn lease_keep_alive(&self, lease: i64) -> Result<bool, StoreError> {
+        self.store.lease_keep_alive(lease).await
+    }
+
+    async fn lease_revoke(&self, lease: i64) -> Result<(), StoreError> {
+        self.store.lease_revoke(lease).await
+    }
+
+    async fn lease_remaining(&self, lease: i64) -> Result<Option<Duration>, StoreError> {
+        self.store.lease_remaining(lease).await
+    }
+
+    async fn wait_for_change(&self, range: KeyRange, revision: i64) -> Result<(), StoreError> {
+        self.store.wait_for_change(range, revision).await
+    }
+
+    async fn status(&self) -> Result<ClusterStatus, StoreError> {
+        self.store.status().await
+    }
+
+    async fn compact(&self, revision: i64) -> Result<(), StoreError> {
+        self.store.compact(revision).await
+    }
+
+    async fn defragment(&self, endpoint: &str) -> Result<(), StoreError> {
+        self.store.defragment(endpoint).await
+    }
 }

@@ -11,7 +11,7 @@ use super::fingerprint::Filter;
 use super::ledger::Ledger;
 use super::limits::Limits;
 use super::migrate::plan_of;
-use super::source::{Surroundings, read_source};
+use super::source::read_source;
 
 /// Reads, transforms and validates; errors in the metadata are findings of the plan, not an error.
 ///
@@ -33,12 +33,7 @@ pub async fn plan<S: Store>(
         } else {
             Filter::all(root)
         };
-        let around = Surroundings {
-            root,
-            limits,
-            stop: &environment.stop,
-            observer: &*environment.observer,
-        };
+        let around = environment.around(root, limits);
         let reading = read_source(store, around, (&filter, options), None).await?;
         Ok::<_, Failure>(plan_of(&reading))
     };

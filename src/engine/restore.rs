@@ -122,12 +122,8 @@ struct Run<'a, S: Store> {
 
 impl<'a, S: Store> Run<'a, S> {
     fn around(&self) -> Surroundings<'a> {
-        Surroundings {
-            root: &self.options.root,
-            limits: &self.options.limits,
-            stop: &self.environment.stop,
-            observer: &*self.environment.observer,
-        }
+        self.environment
+            .around(&self.options.root, &self.options.limits)
     }
 
     /// The difference, without lock and without a write.

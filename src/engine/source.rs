@@ -9,7 +9,6 @@ use tokio::task::JoinHandle;
 use crate::entry::Entry;
 use crate::keys::MetaRoot;
 use crate::report::Layout;
-use crate::store::capture::{Capture, PageLimits};
 use crate::store::{RangeRequest, Store, StoreErrorKind};
 use crate::transform::{Migration, Options, Source};
 
@@ -18,6 +17,7 @@ use super::error::{Failure, while_doing};
 use super::fingerprint::{Filter, Fingerprint};
 use super::limits::Limits;
 use super::observer::Observer;
+use super::pages::Pages;
 use super::patience::read;
 use super::stop::Stop;
 
@@ -95,23 +95,8 @@ async fn read_once<S: Store>(
     let mut fingerprint = Fingerprint::default();
     let mut skipped_leased = 0;
     around.observer.phase_started("read", None);
-    let mut capture = Capture::new(
-        store.clone(),
-        around.root.range(),
-        Some(revision),
-        PageLimits::default(),
-    );
-    while let Some(page) = capture
-        .next_page()
-        .await
-        .map_err(while_doing("reading the metadata"))?
-    {
-        if let Some(signal) = around.stop.requested() {
-            return Err(Failure::Interrupted(signal));
-        }
-        around
-            .observer
-            .advanced(u64::try_from(page.len()).unwrap_or(u64::MAX));
+    let mut pages = Pages::begin(store, around, around.root.range(), revision).await?;
+    while let Some(page) = pages.next().await? {
         let mut kept = page;
         kept.retain(|entry| {
             skipped_leased += u64::from(filter.skips_leased(entry));

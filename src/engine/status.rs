@@ -6,7 +6,6 @@ use crate::journal::Phase;
 use crate::keys::{Family, MetaRoot};
 use crate::layout::LayoutDetector;
 use crate::report::{EtcdReport, FamilyStatus, Layout, SessionReport, StatusReport};
-use crate::store::capture::{Capture, PageLimits};
 use crate::store::{RangeRequest, Store};
 
 use super::Environment;
@@ -14,6 +13,7 @@ use super::error::{EngineError, Failure, while_doing};
 use super::fingerprint::Filter;
 use super::ledger::Ledger;
 use super::limits::Limits;
+use super::pages::Pages;
 use super::patience::{patiently, read};
 use super::source::newest_revision;
 use super::{room, sessions};
@@ -96,21 +96,15 @@ async fn survey<S: Store>(
     let mut families: BTreeMap<Family, FamilyStatus> = BTreeMap::new();
     let mut detector = LayoutDetector::new(root.clone());
     let revision = newest_revision(store, root, limits).await?;
-    let mut capture = Capture::new(
-        store.clone(),
+    let mut pages = Pages::begin(
+        store,
+        environment.around(root, limits),
         root.range(),
-        Some(revision),
-        PageLimits::default(),
-    );
+        revision,
+    )
+    .await?;
     environment.observer.phase_started("read", None);
-    while let Some(page) = capture
-        .next_page()
-        .await
-        .map_err(while_doing("reading the metadata"))?
-    {
-        environment
-            .observer
-            .advanced(u64::try_from(page.len()).unwrap_or(u64::MAX));
+    while let Some(page) = pages.next().await? {
         for entry in &page {
             let Some(relative) = root.strip(&entry.key) else {
                 continue;

@@ -9,7 +9,6 @@ use crate::journal::Phase;
 use crate::keys::{Family, MetaRoot};
 use crate::layout::LayoutDetector;
 use crate::report::{Layout, VerifyReport};
-use crate::store::capture::{Capture, PageLimits};
 use crate::store::{RangeRequest, Store};
 use crate::transform::{CollectionForm, Migration, OnBrokenRecord, Options, Source};
 use crate::verify::Checker;
@@ -22,6 +21,7 @@ use super::feed::feed;
 use super::fingerprint::Filter;
 use super::ledger::Ledger;
 use super::limits::Limits;
+use super::pages::Pages;
 use super::patience::read;
 use super::source::{Surroundings, newest_revision};
 
@@ -49,12 +49,7 @@ pub async fn verify<S: Store>(
     environment: &Environment,
 ) -> Result<VerifyReport, EngineError> {
     let check = async {
-        let around = Surroundings {
-            root: &options.root,
-            limits: &options.limits,
-            stop: &environment.stop,
-            observer: &*environment.observer,
-        };
+        let around = environment.around(&options.root, &options.limits);
         let expectation = Expectation {
             backup: options.backup.clone(),
             options: options.options.clone(),
@@ -182,7 +177,7 @@ async fn against_backup<S: Store>(
         ignore: &|entry| !filter.keeps(entry) || sessions.contains(&entry.key),
     };
     let expected = migrated(backup, Arc::new(migration), around.root);
-    compare(expected, actual, around.observer, |difference| {
+    compare(expected, actual, around, |difference| {
         collector.add(&difference);
         Ok(())
     })
@@ -217,18 +212,8 @@ async fn consistency<S: Store>(
     let mut detector = LayoutDetector::new(around.root.clone());
     let revision = newest_revision(store, around.root, around.limits).await?;
     let range = around.root.range();
-    let mut capture = Capture::new(store.clone(), range, Some(revision), PageLimits::default());
-    while let Some(page) = capture
-        .next_page()
-        .await
-        .map_err(while_doing("reading the metadata"))?
-    {
-        if let Some(signal) = around.stop.requested() {
-            return Err(Failure::Interrupted(signal));
-        }
-        around
-            .observer
-            .advanced(u64::try_from(page.len()).unwrap_or(u64::MAX));
+    let mut pages = Pages::begin(store, around, range, revision).await?;
+    while let Some(page) = pages.next().await? {
         for entry in page.iter().filter(|entry| filter.keeps(entry)) {
             checker.push(entry);
             detector.push(entry);

@@ -358,7 +358,10 @@ impl Store for MemoryStore {
 
     async fn compact(&self, revision: i64) -> Result<(), StoreError> {
         self.request(RequestKind::Compact, None, None, |world, _| {
-            world.compact(revision)
+            match world.compact(revision) {
+                Err(error) if error.kind == StoreErrorKind::Compacted => Ok(()),
+                result => result,
+            }
         })
         .await
     }

@@ -9,4 +9,7 @@ mod backup;
 mod engine;
 
 mod golden;
+
+mod conformance;
+mod connect;
 mod support;

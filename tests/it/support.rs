@@ -1,3 +1,5 @@
 //! What the integration tests share.
 
+pub(crate) mod certificates;
 pub(crate) mod dump;
+pub(crate) mod etcd;

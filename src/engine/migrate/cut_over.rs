@@ -5,17 +5,18 @@ use std::time::Instant;
 use crate::entry::Entry;
 use crate::journal::Phase;
 use crate::keys::{Family, KeyRange};
-use crate::store::capture::{Capture, PageLimits};
 use crate::store::{Compare, Op, Store, StoreErrorKind};
 use crate::transform::{
     FormError, PolicyError, Put, Remaining, leftover_ranges, remaining_after_commit,
 };
 
 use super::super::deletion::bounded_deletes;
-use super::super::error::{Failure, Written, while_doing};
+use super::super::error::{Failure, Written};
 use super::super::feed::feed;
 use super::super::limits::Limits;
+use super::super::pages::Pages;
 use super::super::restore::finish_interrupted;
+use super::super::source::newest_revision;
 use super::super::writer::Writer;
 use super::Run;
 
@@ -162,15 +163,12 @@ impl<S: Store> Run<'_, S> {
             .on_broken_record
             .parse()
             .map_err(|error: PolicyError| unusable(error.to_string()))?;
+        let revision = newest_revision(self.store, root, &self.options.limits).await?;
         let mut entries: Vec<Entry> = Vec::new();
         for family in [Family::Collection, Family::CollectionSnapshot] {
             let range = root.range_below(&family.prefix());
-            let mut capture = Capture::new(self.store.clone(), range, None, PageLimits::default());
-            while let Some(page) = capture
-                .next_page()
-                .await
-                .map_err(while_doing("reading the collections"))?
-            {
+            let mut pages = Pages::begin(self.store, self.around(), range, revision).await?;
+            while let Some(page) = pages.next().await? {
                 entries.extend(page);
             }
         }

@@ -142,7 +142,7 @@ impl<S: Store> Run<'_, S> {
             ignore: &|entry| entry.lease != 0,
         };
         let expected = staged(Arc::clone(migration), |put| Entry::new(put.key, put.value));
-        compare(expected, actual, &*self.environment.observer, visit).await
+        compare(expected, actual, self.around(), visit).await
     }
 
     /// Reads the new families back and compares them with the plan, then makes sure that no source

@@ -107,8 +107,7 @@ impl<S: Store> Run<'_, S> {
             revision,
             ignore: &|_| false,
         };
-        let observer = &*self.environment.observer;
-        compare(expected, actual, observer, |difference| {
+        compare(expected, actual, self.around(), |difference| {
             if !matches!(difference, Difference::Extra(_)) {
                 collector.add(&difference);
             }

@@ -134,7 +134,7 @@ impl Source {
             ignore: &|entry| image.ignores(entry),
         };
         let expected = image.stream(|_, entry| Some(entry));
-        let outcome = compare(expected, actual, around.observer, visit).await;
+        let outcome = compare(expected, actual, around, visit).await;
         around.observer.phase_finished();
         outcome
     }

@@ -108,7 +108,7 @@ async fn a_waiter_hears_of_a_lease_that_runs_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_quota_raises_the_alarm_and_deleting_still_works() {
+async fn the_quota_raises_the_alarm_and_deleting_works_below_it() {
     let store = MemoryStore::with_limits(Limits {
         quota_bytes: Some(500),
         ..Limits::default()

@@ -77,7 +77,7 @@ impl World {
                 "request is too large",
             ));
         }
-        if put_keys.is_empty() {
+        if put_keys.is_empty() && !self.is_full(0) {
             return Ok(());
         }
         self.check_room(bytes as u64)
@@ -85,9 +85,7 @@ impl World {
 
     /// Raises the alarm when the quota does not hold `bytes` more, and refuses while it is raised.
     pub(super) fn check_room(&mut self, bytes: u64) -> Result<(), StoreError> {
-        if let Some(quota) = self.limits.quota_bytes
-            && self.file_size + bytes > quota
-        {
+        if self.is_full(bytes) {
             self.no_space = true;
         }
         if self.no_space {
@@ -97,6 +95,13 @@ impl World {
             ));
         }
         Ok(())
+    }
+
+    /// Whether the file with `bytes` more does not stay below the quota. Up to 3.5.1 at least, etcd then
+    /// refuses even a transaction that only deletes.
+    fn is_full(&self, bytes: u64) -> bool {
+        let size = self.file_size + bytes;
+        self.limits.quota_bytes.is_some_and(|quota| size >= quota)
     }
 
     fn holds(&self, compare: &Compare) -> bool {

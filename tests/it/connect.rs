@@ -1,0 +1,408 @@
+//! Reaching an etcd: endpoints, TLS, users, and what is told when it does not work.
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use meta_migration::keys::KeyRange;
+use meta_migration::store::etcd::{EtcdStore, Options, Password, Tls};
+use meta_migration::store::{
+    Applied, Compare, Op, RangeRequest, Store, StoreError, StoreErrorKind, Txn,
+};
+
+use crate::support::certificates::Certificates;
+use crate::support::etcd::{Etcd, ServerTls, Settings, own_root, shared};
+
+/// A loopback address where nobody listens.
+fn dead_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+async fn refused(options: &Options) -> StoreError {
+    let started = Instant::now();
+    let error = EtcdStore::connect(options).await.err().expect("connected");
+    assert!(started.elapsed() < Duration::from_secs(8), "told too late");
+    error
+}
+
+/// Writes and reads one key.
+async fn works(store: &EtcdStore, root: &str) {
+    let txn = Txn {
+        compares: vec![Compare::Absent(KeyRange::prefix(format!("{root}/")))],
+        ops: vec![Op::put(format!("{root}/k"), "v")],
+    };
+    assert!(store.txn(txn).await.unwrap().succeeded);
+    let read = store.range(RangeRequest::key(format!("{root}/k"))).await;
+    assert_eq!(read.unwrap().entries[0].value, b"v");
+}
+
+#[tokio::test]
+async fn d26_an_unreachable_endpoint_is_told_by_name_within_seconds() {
+    let dead = dead_address();
+    let error = refused(&Options::for_endpoint(&dead)).await;
+    assert_eq!(error.kind, StoreErrorKind::Unreachable);
+    assert_eq!(error.applied, Applied::No);
+    assert!(error.message.contains(&dead), "{}", error.message);
+    assert!(error.message.contains("refused"), "{}", error.message);
+}
+
+#[tokio::test]
+async fn d26_a_host_that_does_not_exist_is_told_by_name() {
+    let error = refused(&Options::for_endpoint("no-such-host.invalid:2379")).await;
+    assert_eq!(error.kind, StoreErrorKind::Unreachable);
+    assert!(
+        error.message.contains("no-such-host.invalid"),
+        "{}",
+        error.message
+    );
+}
+
+#[tokio::test]
+async fn d26_a_port_that_accepts_and_never_answers_is_told_by_name_within_seconds() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let options = Options {
+        connect_timeout: Duration::from_millis(500),
+        ..Options::for_endpoint(&address)
+    };
+    let error = refused(&options).await;
+    assert_eq!(error.kind, StoreErrorKind::Timeout);
+    assert!(error.message.contains(&address), "{}", error.message);
+}
+
+#[tokio::test]
+async fn d26_each_of_several_unreachable_endpoints_is_told() {
+    let (one, other) = (dead_address(), dead_address());
+    let options = Options {
+        endpoints: vec![one.clone(), other.clone()],
+        ..Options::default()
+    };
+    let message = refused(&options).await.message;
+    assert!(
+        message.contains(&one) && message.contains(&other),
+        "{message}"
+    );
+}
+
+#[tokio::test]
+async fn a_dead_endpoint_beside_a_good_one_does_no_harm() {
+    let (dead, good) = (dead_address(), shared().address().to_owned());
+    for endpoints in [[dead.clone(), good.clone()], [good, dead.clone()]] {
+        let options = Options {
+            endpoints: endpoints.to_vec(),
+            ..Options::default()
+        };
+        let store = EtcdStore::connect(&options).await.unwrap();
+        works(&store, &own_root()).await;
+        let status = store.status().await.unwrap();
+        assert_eq!(status.members.len(), 1);
+        assert_eq!(status.unreachable.len(), 1);
+        assert!(status.unreachable[0].0.contains(&dead));
+        assert!(status.unreachable[0].1.contains("refused"));
+    }
+}
+
+#[tokio::test]
+async fn endpoints_work_with_and_without_a_scheme() {
+    for endpoint in [shared().address(), shared().endpoint()] {
+        let store = EtcdStore::connect(&Options::for_endpoint(endpoint))
+            .await
+            .unwrap();
+        works(&store, &own_root()).await;
+    }
+}
+
+#[tokio::test]
+async fn d21_the_time_limit_of_requests_is_the_one_that_is_set() {
+    let mut etcd = Etcd::start(Settings::default());
+    let options = Options {
+        request_timeout: Duration::from_millis(700),
+        ..Options::for_endpoint(etcd.endpoint())
+    };
+    let store = EtcdStore::connect(&options).await.unwrap();
+    works(&store, "root").await;
+    etcd.stop();
+    let txn = Txn {
+        compares: Vec::new(),
+        ops: vec![Op::put("root/k", "w")],
+    };
+    let started = Instant::now();
+    let error = store.txn(txn).await.unwrap_err();
+    assert_eq!(
+        (error.kind, error.applied),
+        (StoreErrorKind::Timeout, Applied::Unknown)
+    );
+    let error = store.range(RangeRequest::key("root/k")).await.unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Timeout);
+    let taken = started.elapsed();
+    assert!(taken >= Duration::from_millis(1400), "{taken:?}");
+    assert!(taken < Duration::from_secs(8), "{taken:?}");
+    assert!(error.message.contains(etcd.address()), "{}", error.message);
+    etcd.go_on();
+    store.range(RangeRequest::key("root/k")).await.unwrap();
+}
+
+/// A server with TLS, and the files for its clients.
+fn with_tls(server_names: &[&str], mutual: bool) -> (Etcd, Certificates) {
+    let files = Certificates::new(server_names);
+    let etcd = Etcd::start(Settings {
+        tls: Some(ServerTls {
+            cert: files.path("server.pem"),
+            key: files.path("server.key"),
+            client_ca: mutual.then(|| files.path("ca.pem")),
+        }),
+        ..Settings::default()
+    });
+    (etcd, files)
+}
+
+fn tls_options(etcd: &Etcd, tls: Tls) -> Options {
+    Options {
+        tls: Some(tls),
+        ..Options::for_endpoint(etcd.address())
+    }
+}
+
+#[tokio::test]
+async fn d22_tls_needs_no_more_than_the_authority() {
+    let (etcd, files) = with_tls(&["127.0.0.1"], false);
+    let tls = Tls {
+        ca_cert: Some(files.path("ca.pem")),
+        ..Tls::default()
+    };
+    let store = EtcdStore::connect(&tls_options(&etcd, tls)).await.unwrap();
+    works(&store, "root").await;
+}
+
+#[tokio::test]
+async fn d22_a_server_that_asks_for_a_certificate_gets_one() {
+    let (etcd, files) = with_tls(&["127.0.0.1"], true);
+    let authority_only = Tls {
+        ca_cert: Some(files.path("ca.pem")),
+        ..Tls::default()
+    };
+    let mutual = Tls {
+        cert: Some(files.path("client.pem")),
+        key: Some(files.path("client.key")),
+        ..authority_only.clone()
+    };
+    let store = EtcdStore::connect(&tls_options(&etcd, mutual))
+        .await
+        .unwrap();
+    works(&store, "root").await;
+    let error = refused(&tls_options(&etcd, authority_only)).await;
+    assert_eq!(error.kind, StoreErrorKind::Unreachable, "{}", error.message);
+}
+
+#[tokio::test]
+async fn d22_the_name_of_the_server_is_checked_and_can_be_given() {
+    let (etcd, files) = with_tls(&["etcd.milvus.svc"], false);
+    let tls = Tls {
+        ca_cert: Some(files.path("ca.pem")),
+        ..Tls::default()
+    };
+    let named = Tls {
+        server_name: Some("etcd.milvus.svc".to_owned()),
+        ..tls.clone()
+    };
+    let wrong = Tls {
+        server_name: Some("other.milvus.svc".to_owned()),
+        ..tls.clone()
+    };
+    let store = EtcdStore::connect(&tls_options(&etcd, named))
+        .await
+        .unwrap();
+    works(&store, "root").await;
+    for refusing in [tls, wrong] {
+        let error = refused(&tls_options(&etcd, refusing)).await;
+        assert_eq!(error.kind, StoreErrorKind::Unreachable);
+        assert!(error.message.contains("certificate"), "{}", error.message);
+        assert!(error.message.contains(etcd.address()), "{}", error.message);
+    }
+}
+
+#[tokio::test]
+async fn d22_a_server_of_another_authority_is_refused() {
+    let (etcd, _files) = with_tls(&["127.0.0.1"], false);
+    let other = Certificates::new(&["127.0.0.1"]);
+    let tls = Tls {
+        ca_cert: Some(other.path("ca.pem")),
+        ..Tls::default()
+    };
+    let error = refused(&tls_options(&etcd, tls)).await;
+    assert!(error.message.contains("certificate"), "{}", error.message);
+}
+
+const PASSWORD: &str = "correct-horse-battery";
+
+/// A server with users: root, and `milvus`, who may do everything below `by-dev/` and nothing else.
+async fn with_users(arguments: &[&str]) -> Etcd {
+    let etcd = Etcd::start(Settings {
+        arguments: arguments
+            .iter()
+            .map(|&argument| argument.to_owned())
+            .collect(),
+        ..Settings::default()
+    });
+    let client = etcd_client::Client::connect([etcd.endpoint()], None)
+        .await
+        .unwrap();
+    let mut auth = client.auth_client();
+    auth.user_add("root", PASSWORD, None).await.unwrap();
+    auth.user_grant_role("root", "root").await.unwrap();
+    auth.role_add("below-by-dev").await.unwrap();
+    let permission = etcd_client::Permission::read_write("by-dev/").with_prefix();
+    auth.role_grant_permission("below-by-dev", permission)
+        .await
+        .unwrap();
+    auth.user_add("milvus", PASSWORD, None).await.unwrap();
+    auth.user_grant_role("milvus", "below-by-dev")
+        .await
+        .unwrap();
+    auth.auth_enable().await.unwrap();
+    etcd
+}
+
+fn as_user(etcd: &Etcd, user: &str, password: &str) -> Options {
+    Options {
+        user: Some(user.to_owned()),
+        password: Some(Password::new(password)),
+        ..Options::for_endpoint(etcd.endpoint())
+    }
+}
+
+#[tokio::test]
+async fn d24_a_user_limited_to_the_root_path_can_do_everything_below_it() {
+    let etcd = with_users(&[]).await;
+    let store = EtcdStore::connect(&as_user(&etcd, "milvus", PASSWORD))
+        .await
+        .unwrap();
+    works(&store, "by-dev").await;
+    let outside = store.range(RangeRequest::key("health")).await.unwrap_err();
+    assert_eq!(outside.kind, StoreErrorKind::Denied);
+    let outside = KeyRange::prefix("other/");
+    let wait = store.wait_for_change(outside, 1);
+    let wait = tokio::time::timeout(Duration::from_secs(10), wait).await;
+    assert_eq!(wait.unwrap().unwrap_err().kind, StoreErrorKind::Denied);
+
+    let lease = store.lease_grant(Duration::from_secs(60)).await.unwrap();
+    let lock = Txn {
+        compares: vec![Compare::CreateRevision(b"by-dev/lock".to_vec(), 0)],
+        ops: vec![Op::Put {
+            key: b"by-dev/lock".to_vec(),
+            value: Vec::new(),
+            lease,
+        }],
+    };
+    let locked = store.txn(lock).await.unwrap();
+    assert!(store.lease_keep_alive(lease).await.unwrap());
+    assert!(store.lease_remaining(lease).await.unwrap().is_some());
+    store.lease_revoke(lease).await.unwrap();
+    let range = KeyRange::prefix("by-dev/");
+    let wait = store.wait_for_change(range, locked.revision);
+    tokio::time::timeout(Duration::from_secs(10), wait)
+        .await
+        .unwrap()
+        .unwrap();
+    let status = store.status().await.unwrap();
+    assert_eq!(status.members.len(), 1);
+    assert!(status.unreachable.is_empty());
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_told_without_telling_it() {
+    let etcd = with_users(&[]).await;
+    let error = refused(&as_user(&etcd, "milvus", "not-the-password")).await;
+    assert_eq!(error.kind, StoreErrorKind::Denied);
+    assert!(
+        error.message.contains("authentication failed"),
+        "{}",
+        error.message
+    );
+    assert!(!format!("{error:?} {error}").contains("not-the-password"));
+}
+
+#[tokio::test]
+async fn without_login_a_server_with_users_denies() {
+    let etcd = with_users(&[]).await;
+    let store = etcd.connect().await;
+    let error = store
+        .range(RangeRequest::key("by-dev/k"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Denied);
+}
+
+#[tokio::test]
+async fn a_login_that_the_server_forgot_is_repeated() {
+    let etcd = with_users(&["--auth-token-ttl=1"]).await;
+    let store = EtcdStore::connect(&as_user(&etcd, "milvus", PASSWORD))
+        .await
+        .unwrap();
+    works(&store, "by-dev").await;
+    // Changing the users outdates every login at once.
+    let root = etcd_client::ConnectOptions::new().with_user("root", PASSWORD);
+    let client = etcd_client::Client::connect([etcd.endpoint()], Some(root))
+        .await
+        .unwrap();
+    client
+        .auth_client()
+        .user_add("somebody", PASSWORD, None)
+        .await
+        .unwrap();
+    let read = RangeRequest::key("by-dev/k");
+    assert_eq!(store.range(read.clone()).await.unwrap().count, 1);
+    // A login lives for one second of idleness: wait for the server to forget it.
+    let mut forgotten = etcd_client::Client::connect(
+        [etcd.endpoint()],
+        Some(etcd_client::ConnectOptions::new().with_user("milvus", PASSWORD)),
+    )
+    .await
+    .unwrap();
+    tokio::time::sleep(Duration::from_millis(3500)).await;
+    forgotten
+        .get("by-dev/k", None)
+        .await
+        .expect_err("still logged in");
+    assert_eq!(store.range(read).await.unwrap().count, 1);
+}
+
+#[tokio::test]
+async fn a_login_at_a_server_without_users_is_not_needed() {
+    let store = EtcdStore::connect(&as_user(shared(), "milvus", PASSWORD))
+        .await
+        .unwrap();
+    works(&store, &own_root()).await;
+}
+
+#[tokio::test]
+async fn limits_of_the_server_are_told_as_such() {
+    let etcd = Etcd::start(Settings {
+        max_txn_ops: Some(4),
+        max_request_bytes: Some(10_000),
+        ..Settings::default()
+    });
+    let store = etcd.connect().await;
+    let puts = |count: usize, value: usize| Txn {
+        compares: Vec::new(),
+        ops: (0..count)
+            .map(|key| Op::put(format!("k{key}"), vec![b'x'; value]))
+            .collect(),
+    };
+    let error = store.txn(puts(5, 1)).await.unwrap_err();
+    assert_eq!(
+        (error.kind, error.applied),
+        (StoreErrorKind::TooManyOps, Applied::No)
+    );
+    let error = store.txn(puts(4, 5000)).await.unwrap_err();
+    assert_eq!(
+        (error.kind, error.applied),
+        (StoreErrorKind::TooLarge, Applied::No)
+    );
+    let error = store.txn(puts(1, 2_000_000)).await.unwrap_err();
+    assert_eq!(
+        (error.kind, error.applied),
+        (StoreErrorKind::TooLarge, Applied::No)
+    );
+    assert!(store.txn(puts(4, 1000)).await.unwrap().succeeded);
+}

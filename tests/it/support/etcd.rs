@@ -1,0 +1,312 @@
+//! Real etcd servers on free loopback ports, each in a folder of its own.
+//!
+//! A server is started through a small shell that waits on its standard input: when the test process
+//! ends, however it ends, the shell kills the server and removes its folder.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use meta_migration::store::etcd::{EtcdStore, Options};
+
+/// How long a server may take until it serves, on a busy machine.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// The shell prints the server's process id, then waits for the end of its input.
+const WATCHER: &str = r#"folder=$1; shift
+"$@" >&2 </dev/null & server=$!
+echo "$server"
+cat >/dev/null
+kill -9 "$server" 2>/dev/null
+wait "$server" 2>/dev/null
+rm -rf "$folder""#;
+
+/// What a server is asked to do differently.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Settings {
+    pub(crate) quota_bytes: Option<u64>,
+    pub(crate) max_txn_ops: Option<u32>,
+    pub(crate) max_request_bytes: Option<u32>,
+    /// How many revisions are kept by compaction every few minutes.
+    pub(crate) keep_revisions: Option<u64>,
+    pub(crate) tls: Option<ServerTls>,
+    /// Further command line arguments.
+    pub(crate) arguments: Vec<String>,
+}
+
+/// TLS of the client port.
+#[derive(Debug, Clone)]
+pub(crate) struct ServerTls {
+    pub(crate) cert: PathBuf,
+    pub(crate) key: PathBuf,
+    /// Only clients with a certificate of this authority are let in.
+    pub(crate) client_ca: Option<PathBuf>,
+}
+
+/// A running server. It ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Etcd {
+    watcher: Child,
+    pid: u32,
+    endpoint: String,
+}
+
+/// Where a server is going to listen, and in which cluster.
+struct Place {
+    name: String,
+    folder: PathBuf,
+    client_port: u16,
+    peer_port: u16,
+    members: String,
+}
+
+/// One server for all tests that keep below a root path of their own.
+pub(crate) fn shared() -> &'static Etcd {
+    // When it does not start, the first test says why and the others fail at once.
+    static SHARED: LazyLock<Etcd> = LazyLock::new(|| Etcd::start(Settings::default()));
+    &SHARED
+}
+
+/// A root path that no other test uses.
+pub(crate) fn own_root() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("test-{}-{number}", std::process::id())
+}
+
+impl Etcd {
+    /// Starts a server and waits until it serves.
+    pub(crate) fn start(settings: Settings) -> Self {
+        let mut cluster = Self::start_cluster(1, &settings);
+        cluster.remove(0)
+    }
+
+    /// Starts a cluster of `count` members and waits until all of them serve.
+    pub(crate) fn start_cluster(count: usize, settings: &Settings) -> Vec<Self> {
+        // Somebody else may take a free port before the server does.
+        for _ in 0..5 {
+            if let Some(members) = try_start(count, settings) {
+                return members;
+            }
+        }
+        panic!("etcd found no free port in five attempts");
+    }
+
+    /// Where it listens, with the scheme.
+    pub(crate) fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// Where it listens, without the scheme.
+    pub(crate) fn address(&self) -> &str {
+        self.endpoint.split("://").nth(1).unwrap()
+    }
+
+    /// Connects to it.
+    pub(crate) async fn connect(&self) -> EtcdStore {
+        EtcdStore::connect(&Options::for_endpoint(&self.endpoint))
+            .await
+            .unwrap()
+    }
+
+    /// Ends it as a power failure would.
+    pub(crate) fn kill(&mut self) {
+        self.signal("KILL");
+    }
+
+    /// Stops it where it stands: it still has its connections, but answers nothing.
+    pub(crate) fn stop(&mut self) {
+        self.signal("STOP");
+    }
+
+    /// Lets it go on.
+    pub(crate) fn go_on(&mut self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill")
+            .args([format!("-{name}"), self.pid.to_string()])
+            .status();
+        assert!(sent.unwrap().success(), "kill -{name} {}", self.pid);
+    }
+}
+
+impl Drop for Etcd {
+    fn drop(&mut self) {
+        drop(self.watcher.stdin.take());
+        let _ = self.watcher.wait();
+    }
+}
+
+/// `None` when a port was taken.
+fn try_start(count: usize, settings: &Settings) -> Option<Vec<Etcd>> {
+    let scheme = if settings.tls.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    let ports = free_ports(2 * count);
+    let members: Vec<String> = (0..count)
+        .map(|index| format!("m{index}=http://127.0.0.1:{}", ports[count + index]))
+        .collect();
+    let started: Vec<(Etcd, Receiver<String>)> = (0..count)
+        .map(|index| {
+            let place = Place {
+                name: format!("m{index}"),
+                folder: own_folder(),
+                client_port: ports[index],
+                peer_port: ports[count + index],
+                members: members.join(","),
+            };
+            launch(&place, scheme, settings)
+        })
+        .collect();
+    let deadline = Instant::now() + START_LIMIT;
+    let mut ready = Vec::new();
+    for (etcd, log) in started {
+        if !wait_until_ready(&log, deadline) {
+            return None;
+        }
+        ready.push(etcd);
+    }
+    Some(ready)
+}
+
+fn launch(place: &Place, scheme: &str, settings: &Settings) -> (Etcd, Receiver<String>) {
+    let endpoint = format!("{scheme}://127.0.0.1:{}", place.client_port);
+    let mut watcher = Command::new("sh")
+        .args(["-c", WATCHER, "etcd-watcher"])
+        .arg(&place.folder)
+        .arg(binary())
+        .args(arguments(place, &endpoint, settings))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut pid = String::new();
+    BufReader::new(watcher.stdout.take().unwrap())
+        .read_line(&mut pid)
+        .unwrap();
+    let (sender, log) = channel();
+    let stderr = BufReader::new(watcher.stderr.take().unwrap());
+    std::thread::spawn(move || {
+        // Reads to the end even when nobody listens any more: a full pipe would stop the server.
+        for line in stderr.lines().map_while(Result::ok) {
+            let _ = sender.send(line);
+        }
+    });
+    let etcd = Etcd {
+        watcher,
+        pid: pid.trim().parse().unwrap(),
+        endpoint,
+    };
+    (etcd, log)
+}
+
+fn arguments(place: &Place, endpoint: &str, settings: &Settings) -> Vec<String> {
+    let peer = format!("http://127.0.0.1:{}", place.peer_port);
+    let mut arguments = vec![
+        format!("--name={}", place.name),
+        format!("--data-dir={}", place.folder.join("data").display()),
+        format!("--listen-client-urls={endpoint}"),
+        format!("--advertise-client-urls={endpoint}"),
+        format!("--listen-peer-urls={peer}"),
+        format!("--initial-advertise-peer-urls={peer}"),
+        format!("--initial-cluster={}", place.members),
+        "--logger=zap".to_owned(),
+        "--log-level=info".to_owned(),
+    ];
+    if let Some(bytes) = settings.quota_bytes {
+        arguments.push(format!("--quota-backend-bytes={bytes}"));
+    }
+    if let Some(ops) = settings.max_txn_ops {
+        arguments.push(format!("--max-txn-ops={ops}"));
+    }
+    if let Some(bytes) = settings.max_request_bytes {
+        arguments.push(format!("--max-request-bytes={bytes}"));
+    }
+    if let Some(revisions) = settings.keep_revisions {
+        arguments.push("--auto-compaction-mode=revision".to_owned());
+        arguments.push(format!("--auto-compaction-retention={revisions}"));
+    }
+    if let Some(tls) = &settings.tls {
+        arguments.push(format!("--cert-file={}", tls.cert.display()));
+        arguments.push(format!("--key-file={}", tls.key.display()));
+        if let Some(authority) = &tls.client_ca {
+            arguments.push("--client-cert-auth".to_owned());
+            arguments.push(format!("--trusted-ca-file={}", authority.display()));
+        }
+    }
+    arguments.extend(settings.arguments.iter().cloned());
+    arguments
+}
+
+/// `false` when a port was taken.
+fn wait_until_ready(log: &Receiver<String>, deadline: Instant) -> bool {
+    let mut seen = Vec::new();
+    loop {
+        match log.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(line) if line.contains("serving client traffic") => return true,
+            Ok(line) if line.contains("address already in use") => return false,
+            Ok(line) => seen.push(line),
+            Err(RecvTimeoutError::Timeout) => {
+                panic!("etcd does not serve in time:\n{}", seen.join("\n"))
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                panic!("etcd ended:\n{}", seen.join("\n"))
+            }
+        }
+    }
+}
+
+fn free_ports(count: usize) -> Vec<u16> {
+    let listeners: Vec<_> = (0..count)
+        .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
+        .collect();
+    let ports = listeners.iter();
+    ports
+        .map(|port| port.local_addr().unwrap().port())
+        .collect()
+}
+
+fn own_folder() -> PathBuf {
+    tempfile::Builder::new()
+        .prefix("meta-migration-etcd-")
+        .tempdir()
+        .unwrap()
+        .keep()
+}
+
+/// The server that the tests run on; `scripts/etcd` gets one.
+fn binary() -> PathBuf {
+    if let Some(given) = std::env::var_os("ETCD_BIN").filter(|given| !given.is_empty()) {
+        return given.into();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&path).map(|folder| folder.join("etcd"));
+    let cached = ["3.5", "3.4"].map(|line| cache().join("etcd").join(line).join("etcd"));
+    on_path
+        .chain(cached)
+        .find(|candidate| candidate.is_file())
+        .unwrap_or_else(|| panic!("no etcd is here to test with: run scripts/etcd to get one"))
+}
+
+fn cache() -> PathBuf {
+    let folder = |name: &str| {
+        let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
+        Some(PathBuf::from(value))
+    };
+    folder("META_MIGRATION_CACHE").unwrap_or_else(|| {
+        folder("XDG_CACHE_HOME")
+            .or_else(|| Some(folder("HOME")?.join(".cache")))
+            .unwrap_or_else(|| Path::new("/tmp/.cache").to_owned())
+            .join("meta-migration")
+    })
+}
