@@ -1,1 +1,9 @@
 //! The one integration-test binary.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on ends; the lint's own exception does not reach helper functions"
+)]
+
+mod architecture;
+mod cli;
