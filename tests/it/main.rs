@@ -13,3 +13,5 @@ mod golden;
 mod conformance;
 mod connect;
 mod support;
+mod architecture;
+mod cli;

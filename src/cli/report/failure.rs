@@ -19,7 +19,7 @@ pub(in crate::cli) struct Failure {
     /// Why, each cause once.
     pub(in crate::cli) causes: Vec<String>,
     /// What was and what was not changed; empty where the question does not arise.
-    pub(in crate::cli) changed: String,
+    pub(in crate::cli) changed: Box<str>,
     /// Where the backup is.
     pub(in crate::cli) backup: Option<String>,
     /// What to do next, commands first.
@@ -32,7 +32,7 @@ impl Failure {
             exit,
             message: message.into(),
             causes: Vec::new(),
-            changed: String::new(),
+            changed: Box::default(),
             backup: None,
             hints: Vec::new(),
         }
@@ -60,7 +60,7 @@ impl Failure {
     }
 
     pub(in crate::cli) fn unchanged(mut self) -> Self {
-        NOTHING_CHANGED.clone_into(&mut self.changed);
+        self.changed = NOTHING_CHANGED.into();
         self
     }
 

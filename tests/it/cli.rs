@@ -1,0 +1,336 @@
+//! The command line, from outside: the real binary with a clean environment, its two streams and its
+//! exit code.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The program with nothing in its environment.
+struct Tool {
+    command: Command,
+    folder: tempfile::TempDir,
+}
+
+/// How a run ended. It has to be looked at.
+#[must_use]
+struct Ended {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Tool {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_meta-migration"));
+        command
+            .env_clear()
+            .current_dir(folder.path())
+            .stdin(Stdio::null());
+        Self { command, folder }
+    }
+
+    fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    fn run(mut self, arguments: &[&str]) -> Ended {
+        let output = self.command.args(arguments).output().unwrap();
+        Ended {
+            code: output.status.code().unwrap(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+impl Ended {
+    fn expect(&self, code: i32) -> &Self {
+        assert_eq!(
+            self.code, code,
+            "stdout:\n{}\nstderr:\n{}",
+            self.stdout, self.stderr
+        );
+        self
+    }
+
+    fn says(&self, text: &str) -> &Self {
+        assert!(
+            self.stderr.contains(text),
+            "{text:?} not in:\n{}",
+            self.stderr
+        );
+        self
+    }
+
+    fn hides(&self, secret: &str) -> &Self {
+        assert!(!self.stdout.contains(secret) && !self.stderr.contains(secret));
+        self
+    }
+}
+
+/// A port on which nobody listens.
+const NOBODY: &str = "127.0.0.1:1";
+
+#[test]
+fn without_a_command_the_help_is_shown_and_the_usage_is_wrong() {
+    let ended = Tool::new().run(&[]);
+    ended.expect(2).says("Usage: meta-migration <COMMAND>");
+    assert_eq!(ended.stdout, "");
+}
+
+#[test]
+fn every_command_of_the_contract_has_help() {
+    for command in [
+        "status",
+        "plan",
+        "backup",
+        "migrate",
+        "verify",
+        "rollback",
+        "restore",
+        "inspect",
+        "completions",
+        "man",
+    ] {
+        let ended = Tool::new().run(&[command, "--help"]);
+        ended.expect(0);
+        assert!(
+            ended
+                .stdout
+                .contains(&format!("Usage: meta-migration {command}")),
+            "{}",
+            ended.stdout
+        );
+    }
+}
+
+#[test]
+fn the_common_options_are_those_of_the_contract() {
+    let options = [
+        "--config",
+        "--endpoints",
+        "--root-path",
+        "--meta-sub-path",
+        "--kv-sub-path",
+        "--user",
+        "--password-file",
+        "--cacert",
+        "--cert",
+        "--key",
+        "--tls-server-name",
+        "--timeout",
+        "--source-version",
+        "--target-version",
+        "--backup-file",
+        "--format",
+        "--log-format",
+        "--log-level",
+        "--no-progress",
+        "--yes",
+    ];
+    for command in [
+        "status", "plan", "backup", "migrate", "verify", "rollback", "restore", "inspect",
+    ] {
+        let help = Tool::new().run(&[command, "--help"]).stdout;
+        for option in options {
+            assert!(
+                help.contains(&format!("{option} ")) || help.contains(&format!("{option}\n")),
+                "{command} has no {option}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_unknown_option_is_wrong_usage() {
+    let ended = Tool::new().run(&["status", "--sideways"]);
+    ended.expect(2).says("unexpected argument '--sideways'");
+}
+
+#[test]
+fn the_official_help_flags_are_understood() {
+    for flag in ["-h", "-help", "--help"] {
+        let ended = Tool::new().run(&[flag]);
+        ended.expect(0);
+        assert!(ended.stdout.contains("Usage: meta-migration"), "{flag}");
+    }
+}
+
+#[test]
+fn a_missing_configuration_file_is_told_by_name() {
+    for arguments in [
+        &["-config=/no/such.yaml"][..],
+        &["--config=/no/such.yaml"],
+        &["-config", "/no/such.yaml"],
+        &["--config", "/no/such.yaml"],
+        &["status", "--config", "/no/such.yaml"],
+    ] {
+        Tool::new()
+            .run(arguments)
+            .expect(2)
+            .says("cannot read the configuration file /no/such.yaml")
+            .says("caused by: No such file or directory")
+            .says("nothing was changed");
+    }
+}
+
+#[test]
+fn the_drop_in_names_the_key_that_is_missing() {
+    for (yaml, key) in [
+        ("etcd.rootPath: x\n", "cmd.type is missing"),
+        ("cmd.type: run\n", "config.sourceVersion is missing"),
+        (
+            "cmd.type: run\nconfig.sourceVersion: 2.1.4\n",
+            "config.targetVersion is missing",
+        ),
+        (
+            "cmd.type: backup\nconfig.sourceVersion: 2.1.4\n",
+            "config.backupFilePath is missing",
+        ),
+        (
+            "cmd: {type: run, runWithBackup: true}\n\
+             config: {sourceVersion: 2.1.4, targetVersion: 2.2.0}\n",
+            "config.backupFilePath is missing",
+        ),
+        ("cmd.type: dance\n", "line 1: cmd.type: \"dance\""),
+        ("cmd.type: [run\n", "no valid YAML"),
+        ("metastore.type: mysql\n", "metastore.type: \"mysql\""),
+        ("etcd.use.embed: true\n", "etcd.use.embed"),
+    ] {
+        let tool = Tool::new();
+        let file = tool.file("migration.yaml", yaml);
+        tool.run(&["-config", file.to_str().unwrap()])
+            .expect(2)
+            .says(key)
+            .says("migration.yaml");
+    }
+}
+
+#[test]
+fn unknown_keys_are_warned_about_by_name() {
+    let tool = Tool::new();
+    let file = tool.file("m.yaml", "minio.address: x\n");
+    tool.run(&["-config", file.to_str().unwrap()])
+        .expect(2)
+        .says("unknown in")
+        .says("minio.address (line 1)");
+}
+
+#[test]
+fn flags_win_over_the_environment_and_the_environment_over_the_file() {
+    let yaml = "etcd: {rootPath: from-file, endpoints: 'file:1', metaSubPath: file-meta}\n";
+    let tool = Tool::new()
+        .env("META_MIGRATION_ROOT_PATH", "from-environment")
+        .env("META_MIGRATION_ENDPOINTS", NOBODY)
+        .env("META_MIGRATION_LOG_LEVEL", "debug")
+        .env("META_MIGRATION_TIMEOUT", "100ms");
+    let file = tool.file("m.yaml", yaml);
+    let file = file.to_str().unwrap();
+    let ended = tool.run(&["status", "--config", file, "--root-path", "from-flag"]);
+    ended
+        .expect(1)
+        .says("meta_root=\"from-flag/file-meta\"")
+        .says("http://127.0.0.1:1");
+}
+
+#[test]
+fn a_password_shows_nowhere() {
+    let secret = "correct-horse-battery";
+    let tool = Tool::new().env("META_MIGRATION_PASSWORD", secret);
+    tool.run(&[
+        "status",
+        "--user",
+        "root",
+        "--endpoints",
+        NOBODY,
+        "--timeout",
+        "100ms",
+        "--log-level",
+        "trace",
+    ])
+    .expect(1)
+    .hides(secret);
+
+    Tool::new()
+        .run(&[
+            "status",
+            "--endpoints",
+            "http://root:correct-horse-battery@etcd:2379",
+        ])
+        .expect(2)
+        .hides(secret);
+}
+
+#[test]
+fn an_unreadable_password_file_is_told_by_name() {
+    Tool::new()
+        .run(&["status", "--user", "root", "--password-file", "/no/such"])
+        .expect(2)
+        .says("cannot read the password file /no/such");
+}
+
+#[test]
+fn errors_are_one_json_object_a_line_when_logs_are() {
+    let ended = Tool::new().run(&["status", "--log-format", "json", "--config", "/no/such"]);
+    ended.expect(2);
+    let line: serde_json::Value = serde_json::from_str(ended.stderr.trim()).unwrap();
+    assert_eq!(line["exit_code"], 2);
+    assert_eq!(line["changed"], "nothing was changed in etcd");
+}
+
+#[test]
+fn completions_and_manual_are_printed() {
+    let ended = Tool::new().run(&["completions", "bash"]);
+    ended.expect(0);
+    assert!(ended.stdout.contains("meta-migration"));
+    let ended = Tool::new().run(&["man"]);
+    ended.expect(0);
+    assert!(
+        ended.stdout.contains(".TH meta-migration 1"),
+        "{}",
+        ended.stdout
+    );
+    Tool::new()
+        .run(&["man", "dance"])
+        .expect(2)
+        .says("\"dance\"");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let tool = Tool::new();
+    let mut child = tool
+        .command_with(&["completions", "bash"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(output.stderr, b"");
+}
+
+impl Tool {
+    /// The command itself, for tests that hold its streams.
+    fn command_with(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(self.command.get_program());
+        command
+            .env_clear()
+            .current_dir(self.path())
+            .stdin(Stdio::null())
+            .args(arguments);
+        command
+    }
+}
