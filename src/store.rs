@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::entry::Entry;
 use crate::keys::KeyRange;
 
+pub mod capture;
 mod error;
 pub mod etcd;
 pub mod memory;
