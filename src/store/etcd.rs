@@ -136,7 +136,8 @@ impl EtcdStore {
         Err(join_errors(errors.into_iter().map(|(_, error)| error)))
     }
 
-    /// Sends a request to the member in use, and to the next one when that may help.
+    /// Sends a request to the member in use, and to the next one when that may help, round after round
+    /// while the cluster finds a new leader: as long as all members together may take.
     async fn call<R, Sent>(
         &self,
         repeat: Repeat,
@@ -147,6 +148,7 @@ impl EtcdStore {
         R: Send,
         Sent: Future<Output = Result<R, etcd_client::Error>> + Send,
     {
+        let patience = limit * u32::try_from(self.inner.members.len()).unwrap_or(u32::MAX);
         let started = Instant::now();
         let mut pause = FIRST_PAUSE;
         loop {
@@ -166,7 +168,7 @@ impl EtcdStore {
                 }
                 errors.push(error);
             }
-            if started.elapsed() + pause > limit {
+            if started.elapsed() + pause > patience {
                 return Err(join_errors(errors));
             }
             sleep(pause).await;

@@ -10,8 +10,15 @@ mod engine;
 
 mod golden;
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on has failed"
+)]
+
 mod conformance;
 mod connect;
+mod failover;
 mod support;
 mod architecture;
 mod cli;

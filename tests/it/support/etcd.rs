@@ -3,13 +3,13 @@
 //! A server is started through a small shell that waits on its standard input: when the test process
 //! ends, however it ends, the shell kills the server and removes its folder.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::LazyLock;
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 use meta_migration::store::etcd::{EtcdStore, Options};
@@ -17,13 +17,14 @@ use meta_migration::store::etcd::{EtcdStore, Options};
 /// How long a server may take until it serves, on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
-/// The shell prints the server's process id, then waits for the end of its input.
+/// The shell starts the server and prints its process id; so again for each line of its input, after
+/// having killed it. It ends with its input.
 const WATCHER: &str = r#"folder=$1; shift
-"$@" >&2 </dev/null & server=$!
-echo "$server"
-cat >/dev/null
-kill -9 "$server" 2>/dev/null
-wait "$server" 2>/dev/null
+end() { kill -9 "$server" 2>/dev/null; wait "$server" 2>/dev/null; }
+start() { "$@" >&2 </dev/null & server=$!; echo "$server"; }
+start "$@"
+while read -r _; do end; start "$@"; done
+end
 rm -rf "$folder""#;
 
 /// What a server is asked to do differently.
@@ -52,6 +53,8 @@ pub(crate) struct ServerTls {
 #[derive(Debug)]
 pub(crate) struct Etcd {
     watcher: Child,
+    pids: Mutex<BufReader<ChildStdout>>,
+    log: Mutex<Receiver<String>>,
     pid: u32,
     endpoint: String,
 }
@@ -119,6 +122,21 @@ impl Etcd {
         self.signal("KILL");
     }
 
+    /// Starts it again on its data, after a kill if it still runs, and waits until it serves.
+    pub(crate) fn restart(&mut self) {
+        self.watcher
+            .stdin
+            .as_mut()
+            .unwrap()
+            .write_all(b"again\n")
+            .unwrap();
+        self.pid = read_pid(&self.pids);
+        assert!(
+            self.wait_until_ready(Instant::now() + START_LIMIT),
+            "its port was taken"
+        );
+    }
+
     /// Stops it where it stands: it still has its connections, but answers nothing.
     pub(crate) fn stop(&mut self) {
         self.signal("STOP");
@@ -127,6 +145,25 @@ impl Etcd {
     /// Lets it go on.
     pub(crate) fn go_on(&mut self) {
         self.signal("CONT");
+    }
+
+    /// `false` when a port was taken.
+    fn wait_until_ready(&self, deadline: Instant) -> bool {
+        let log = self.log.lock().unwrap();
+        let mut seen = Vec::new();
+        loop {
+            match log.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) if line.contains("serving client traffic") => return true,
+                Ok(line) if line.contains("address already in use") => return false,
+                Ok(line) => seen.push(line),
+                Err(RecvTimeoutError::Timeout) => {
+                    panic!("etcd does not serve in time:\n{}", seen.join("\n"))
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    panic!("etcd ended:\n{}", seen.join("\n"))
+                }
+            }
+        }
     }
 
     fn signal(&self, name: &str) {
@@ -155,7 +192,7 @@ fn try_start(count: usize, settings: &Settings) -> Option<Vec<Etcd>> {
     let members: Vec<String> = (0..count)
         .map(|index| format!("m{index}=http://127.0.0.1:{}", ports[count + index]))
         .collect();
-    let started: Vec<(Etcd, Receiver<String>)> = (0..count)
+    let started: Vec<Etcd> = (0..count)
         .map(|index| {
             let place = Place {
                 name: format!("m{index}"),
@@ -168,17 +205,11 @@ fn try_start(count: usize, settings: &Settings) -> Option<Vec<Etcd>> {
         })
         .collect();
     let deadline = Instant::now() + START_LIMIT;
-    let mut ready = Vec::new();
-    for (etcd, log) in started {
-        if !wait_until_ready(&log, deadline) {
-            return None;
-        }
-        ready.push(etcd);
-    }
-    Some(ready)
+    let ready = started.iter().all(|etcd| etcd.wait_until_ready(deadline));
+    ready.then_some(started)
 }
 
-fn launch(place: &Place, scheme: &str, settings: &Settings) -> (Etcd, Receiver<String>) {
+fn launch(place: &Place, scheme: &str, settings: &Settings) -> Etcd {
     let endpoint = format!("{scheme}://127.0.0.1:{}", place.client_port);
     let mut watcher = Command::new("sh")
         .args(["-c", WATCHER, "etcd-watcher"])
@@ -190,10 +221,7 @@ fn launch(place: &Place, scheme: &str, settings: &Settings) -> (Etcd, Receiver<S
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut pid = String::new();
-    BufReader::new(watcher.stdout.take().unwrap())
-        .read_line(&mut pid)
-        .unwrap();
+    let pids = Mutex::new(BufReader::new(watcher.stdout.take().unwrap()));
     let (sender, log) = channel();
     let stderr = BufReader::new(watcher.stderr.take().unwrap());
     std::thread::spawn(move || {
@@ -202,12 +230,19 @@ fn launch(place: &Place, scheme: &str, settings: &Settings) -> (Etcd, Receiver<S
             let _ = sender.send(line);
         }
     });
-    let etcd = Etcd {
+    Etcd {
         watcher,
-        pid: pid.trim().parse().unwrap(),
+        pid: read_pid(&pids),
+        pids,
+        log: Mutex::new(log),
         endpoint,
-    };
-    (etcd, log)
+    }
+}
+
+fn read_pid(pids: &Mutex<BufReader<ChildStdout>>) -> u32 {
+    let mut pid = String::new();
+    pids.lock().unwrap().read_line(&mut pid).unwrap();
+    pid.trim().parse().unwrap()
 }
 
 fn arguments(place: &Place, endpoint: &str, settings: &Settings) -> Vec<String> {
@@ -246,24 +281,6 @@ fn arguments(place: &Place, endpoint: &str, settings: &Settings) -> Vec<String> 
     }
     arguments.extend(settings.arguments.iter().cloned());
     arguments
-}
-
-/// `false` when a port was taken.
-fn wait_until_ready(log: &Receiver<String>, deadline: Instant) -> bool {
-    let mut seen = Vec::new();
-    loop {
-        match log.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(line) if line.contains("serving client traffic") => return true,
-            Ok(line) if line.contains("address already in use") => return false,
-            Ok(line) => seen.push(line),
-            Err(RecvTimeoutError::Timeout) => {
-                panic!("etcd does not serve in time:\n{}", seen.join("\n"))
-            }
-            Err(RecvTimeoutError::Disconnected) => {
-                panic!("etcd ended:\n{}", seen.join("\n"))
-            }
-        }
-    }
 }
 
 fn free_ports(count: usize) -> Vec<u16> {

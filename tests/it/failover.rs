@@ -1,0 +1,168 @@
+//! Clusters of three members that lose one, or most.
+
+use std::time::{Duration, Instant};
+
+use meta_migration::store::etcd::{EtcdStore, Options};
+use meta_migration::store::{
+    Applied, Op, RangeRequest, Store, StoreError, StoreErrorKind, Txn, TxnResponse,
+};
+
+use crate::support::etcd::{Etcd, Settings};
+
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Three members, and a store that begins with the first of them.
+async fn cluster() -> (Vec<Etcd>, EtcdStore) {
+    let members = Etcd::start_cluster(3, &Settings::default());
+    let options = Options {
+        endpoints: members.iter().map(|m| m.endpoint().to_owned()).collect(),
+        request_timeout: REQUEST_TIMEOUT,
+        ..Options::default()
+    };
+    let store = EtcdStore::connect(&options).await.unwrap();
+    (members, store)
+}
+
+async fn put(store: &EtcdStore, value: &str) -> Result<TxnResponse, StoreError> {
+    let txn = Txn {
+        compares: Vec::new(),
+        ops: vec![Op::put("k", value)],
+    };
+    store.txn(txn).await
+}
+
+/// Puts until it goes through, as a caller may that writes the same thing each time.
+async fn put_at_last(store: &EtcdStore, value: &str) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        match put(store, value).await {
+            Ok(_) => return,
+            Err(error) => assert!(error.is_transient() && Instant::now() < deadline, "{error}"),
+        }
+    }
+}
+
+async fn value(store: &EtcdStore) -> Vec<u8> {
+    let read = store.range(RangeRequest::key("k")).await.unwrap();
+    read.entries[0].value.clone()
+}
+
+async fn leader(store: &EtcdStore, members: &[Etcd]) -> usize {
+    let status = store.status().await.unwrap();
+    let leader = status.members.iter().find(|m| m.member_id == m.leader_id);
+    let endpoint = &leader.expect("no leader").endpoint;
+    members
+        .iter()
+        .position(|m| m.endpoint() == endpoint)
+        .unwrap()
+}
+
+#[tokio::test]
+async fn each_member_in_turn_can_be_dead() {
+    let (mut members, store) = cluster().await;
+    put(&store, "0").await.unwrap();
+    for (index, value_put) in ["1", "2", "3"].into_iter().enumerate() {
+        members[index].kill();
+        put_at_last(&store, value_put).await;
+        assert_eq!(value(&store).await, value_put.as_bytes());
+        let status = store.status().await.unwrap();
+        assert_eq!((status.members.len(), status.unreachable.len()), (2, 1));
+        assert_eq!(status.unreachable[0].0, members[index].endpoint());
+        members[index].restart();
+    }
+}
+
+#[tokio::test]
+async fn each_member_in_turn_can_hang() {
+    let (mut members, store) = cluster().await;
+    put(&store, "0").await.unwrap();
+    for (index, value_put) in ["1", "2", "3"].into_iter().enumerate() {
+        members[index].stop();
+        let started = Instant::now();
+        let _ = store.range(RangeRequest::key("k")).await.unwrap();
+        assert!(started.elapsed() < 3 * REQUEST_TIMEOUT);
+        put_at_last(&store, value_put).await;
+        assert_eq!(value(&store).await, value_put.as_bytes());
+        members[index].go_on();
+    }
+}
+
+#[tokio::test]
+async fn a_lease_outlives_the_leader() {
+    let (mut members, store) = cluster().await;
+    let lease = store.lease_grant(Duration::from_secs(20)).await.unwrap();
+    let leading = leader(&store, &members).await;
+    members[leading].stop();
+    let deadline = Instant::now() + Duration::from_secs(18);
+    while let Err(error) = store.lease_keep_alive(lease).await {
+        assert!(error.is_transient() && Instant::now() < deadline, "{error}");
+    }
+    assert!(store.lease_keep_alive(lease).await.unwrap());
+    members[leading].go_on();
+}
+
+#[tokio::test]
+async fn without_a_majority_nothing_is_answered_in_vain_and_then_it_goes_on() {
+    let (mut members, store) = cluster().await;
+    put(&store, "before").await.unwrap();
+    members[0].kill();
+    members[1].kill();
+    let started = Instant::now();
+    let error = put(&store, "never").await.unwrap_err();
+    assert!(error.is_transient(), "{error:?}");
+    let error = store.range(RangeRequest::key("k")).await.unwrap_err();
+    assert!(error.is_transient(), "{error:?}");
+    assert_eq!(error.applied, Applied::No, "a read");
+    assert!(started.elapsed() < Duration::from_secs(30));
+    members[0].restart();
+    put_at_last(&store, "after").await;
+    assert_eq!(value(&store).await, b"after");
+}
+
+#[tokio::test]
+async fn a_wait_goes_on_at_another_member() {
+    let (mut members, store) = cluster().await;
+    let revision = put(&store, "1").await.unwrap().revision;
+    let waiting = {
+        let store = store.clone();
+        let range = meta_migration::keys::KeyRange::single("k");
+        tokio::spawn(async move { store.wait_for_change(range, revision).await })
+    };
+    members[0].kill();
+    put_at_last(&store, "2").await;
+    let woken = tokio::time::timeout(Duration::from_secs(60), waiting).await;
+    woken.unwrap().unwrap().unwrap();
+    assert_eq!(value(&store).await, b"2");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_server_refuses_for_certain_and_reads_outlast_its_restart() {
+    let mut etcd = Etcd::start(Settings::default());
+    let options = Options {
+        request_timeout: Duration::from_millis(500),
+        ..Options::for_endpoint(etcd.endpoint())
+    };
+    let store = EtcdStore::connect(&options).await.unwrap();
+    put(&store, "1").await.unwrap();
+    etcd.kill();
+    // The first request may meet the connection while it breaks; then nothing can be sent any more.
+    let _ = put(&store, "2").await.unwrap_err();
+    let error = put(&store, "3").await.unwrap_err();
+    assert_eq!(
+        (error.kind, error.applied),
+        (StoreErrorKind::Unreachable, Applied::No)
+    );
+    assert!(error.message.contains("refused"), "{}", error.message);
+    let patient = Options {
+        request_timeout: Duration::from_secs(30),
+        ..options
+    };
+    assert!(EtcdStore::connect(&patient).await.is_err());
+    etcd.restart();
+    let store = EtcdStore::connect(&patient).await.unwrap();
+    etcd.kill();
+    let (read, _) = tokio::join!(value(&store), async {
+        tokio::task::block_in_place(|| etcd.restart());
+    });
+    assert_eq!(read, b"1");
+}
