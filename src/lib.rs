@@ -14,4 +14,5 @@ pub mod proto;
 pub mod report;
 pub mod store;
 pub mod transform;
+pub mod verify;
 pub mod version;

@@ -206,7 +206,12 @@ fn defect(record: &Collection) -> Option<(&'static str, String)> {
 
 impl Converted {
     /// The plain record cannot be read: with `skip` nothing of the collection may reach 2.2.
-    fn leave_out(&mut self, key: CollectionId, history: &RawHistory, findings: &Findings) {
+    fn leave_out(&mut self, key: CollectionId, history: &RawHistory, findings: &mut Findings) {
+        for (timestamp, raw) in &history.snapshots {
+            // Only to say what is wrong with them, too.
+            let name = snapshot_key(key, *timestamp);
+            read(Family::CollectionSnapshot, &name, raw, findings);
+        }
         if findings.skips() {
             self.remove(key, history);
         }

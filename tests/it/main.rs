@@ -1,3 +1,7 @@
 //! The one integration-test binary.
 
 mod golden;
+mod properties;
+mod rules;
+mod support;
+mod verify;
