@@ -255,9 +255,12 @@ impl Converted {
         for record in versions.records() {
             let time = record.record.create_time;
             self.created.insert(versions.id, time);
-            if time != Timestamp(0) {
-                self.oldest = Some(self.oldest.map_or(time, |oldest| oldest.min(time)));
-            }
+            // A record without a creation time says nothing about the oldest, unless it is the only one.
+            self.oldest = match self.oldest {
+                Some(oldest) if time == Timestamp(0) => Some(oldest),
+                Some(oldest) if oldest != Timestamp(0) => Some(oldest.min(time)),
+                _ => Some(time),
+            };
         }
         versions
     }

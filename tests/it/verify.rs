@@ -226,6 +226,10 @@ fn each_wrong_key_is_found() {
     ] {
         with(Split, key, b"\x08", "undecodable-value");
     }
+}
+
+#[test]
+fn load_infos_and_indexes_that_2_2_would_drop_are_found() {
     let load = |status, replica_number| {
         query::CollectionLoadInfo {
             collection_id: 1,

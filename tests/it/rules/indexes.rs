@@ -105,7 +105,7 @@ fn d34_t3_segments_that_were_too_small_get_build_ids_of_their_own() {
     let mut before = Metadata::small();
     // A second index on the same small segment, and another small segment.
     before.change_collection(|record| {
-        record.field_indexes = vec![reference(101, 7), reference(100, 8)]
+        record.field_indexes = vec![reference(101, 7), reference(100, 8)];
     });
     before.put("root-coord/index/1/8", &definition(8));
     let mut second = segment_index(51, 0);
