@@ -5,6 +5,9 @@
     missing_docs,
     clippy::all,
     clippy::wildcard_enum_match_arm,
+    rustdoc::invalid_html_tags,
+    rustdoc::bare_urls,
+    rustdoc::broken_intra_doc_links,
     reason = "generated code"
 )]
 

@@ -206,7 +206,12 @@ fn defect(record: &Collection) -> Option<(&'static str, String)> {
 
 impl Converted {
     /// The plain record cannot be read: with `skip` nothing of the collection may reach 2.2.
-    fn leave_out(&mut self, key: CollectionId, history: &RawHistory, findings: &Findings) {
+    fn leave_out(&mut self, key: CollectionId, history: &RawHistory, findings: &mut Findings) {
+        for (timestamp, raw) in &history.snapshots {
+            // Only to say what is wrong with them, too.
+            let name = snapshot_key(key, *timestamp);
+            read(Family::CollectionSnapshot, &name, raw, findings);
+        }
         if findings.skips() {
             self.remove(key, history);
         }
@@ -250,9 +255,12 @@ impl Converted {
         for record in versions.records() {
             let time = record.record.create_time;
             self.created.insert(versions.id, time);
-            if time != Timestamp(0) {
-                self.oldest = Some(self.oldest.map_or(time, |oldest| oldest.min(time)));
-            }
+            // A record without a creation time says nothing about the oldest, unless it is the only one.
+            self.oldest = match self.oldest {
+                Some(oldest) if time == Timestamp(0) => Some(oldest),
+                Some(oldest) if oldest != Timestamp(0) => Some(oldest.min(time)),
+                _ => Some(time),
+            };
         }
         versions
     }

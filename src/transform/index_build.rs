@@ -97,10 +97,12 @@ impl BuildTable {
 
     /// Ends reading: afterwards builds can be found.
     pub(super) fn seal(&mut self, findings: &mut Findings) {
+        self.unreadable.sort_unstable();
         self.builds.sort_unstable_by_key(|build| build.id);
+        let mut added = Vec::new();
         for (id, (key, build)) in std::mem::take(&mut self.odd) {
             match self.position(id) {
-                Err(position) => self.builds.insert(position, build),
+                Err(_) => added.push(build),
                 Ok(position) => {
                     let regular = Key::IndexBuild(id).render();
                     if key > regular {
@@ -112,6 +114,8 @@ impl BuildTable {
                 }
             }
         }
+        self.builds.extend(added);
+        self.builds.sort_unstable_by_key(|build| build.id);
     }
 
     fn position(&self, id: BuildId) -> Result<usize, usize> {
@@ -132,7 +136,7 @@ impl BuildTable {
     }
 
     pub(super) fn is_unreadable(&self, id: BuildId) -> bool {
-        self.unreadable.contains(&id)
+        self.unreadable.binary_search(&id).is_ok()
     }
 
     /// Says how many builds no segment index names.

@@ -160,10 +160,11 @@ impl SegmentTable {
     fn merge(&mut self, findings: &mut Findings) -> BTreeMap<Ids, Vec<u8>> {
         self.rows.sort_unstable_by_key(|row| row.ids);
         let mut keys = BTreeMap::new();
+        let mut added = Vec::new();
         for (ids, (key, row)) in std::mem::take(&mut self.odd) {
             match self.rows.binary_search_by_key(&ids, |row| row.ids) {
-                Err(position) => {
-                    self.rows.insert(position, row);
+                Err(_) => {
+                    added.push(row);
                     keys.insert(ids, key);
                 }
                 Ok(position) => {
@@ -178,6 +179,8 @@ impl SegmentTable {
                 }
             }
         }
+        self.rows.extend(added);
+        self.rows.sort_unstable_by_key(|row| row.ids);
         keys
     }
 }

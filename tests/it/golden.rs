@@ -1,5 +1,11 @@
 //! Golden cases: real 2.1.4 metadata in three forms, compared with results that are not our own.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test that meets something unexpected has to fail"
+)]
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fs;
@@ -14,16 +20,16 @@ use meta_migration::report::Layout;
 use meta_migration::transform::{CollectionForm, Migration, OnBrokenRecord, Options, Source};
 use prost::Message as _;
 
-const CASES: [&str; 4] = ["base", "dropped", "medium", "unicode"];
+pub(crate) const CASES: [&str; 4] = ["base", "dropped", "medium", "unicode"];
 
 /// An image: every key with its value and whether it hangs on a lease.
-type Image = BTreeMap<Vec<u8>, (Vec<u8>, bool)>;
+pub(crate) type Image = BTreeMap<Vec<u8>, (Vec<u8>, bool)>;
 
 fn root() -> MetaRoot {
     MetaRoot::new("by-dev", "meta", "kv").unwrap()
 }
 
-fn load(case: &str, file: &str) -> Image {
+pub(crate) fn load(case: &str, file: &str) -> Image {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("testdata/examples")
         .join(case)
@@ -40,7 +46,7 @@ fn load(case: &str, file: &str) -> Image {
         .collect()
 }
 
-fn entries(image: &Image) -> Vec<Entry> {
+pub(crate) fn entries(image: &Image) -> Vec<Entry> {
     image
         .iter()
         .map(|(key, (value, leased))| Entry {

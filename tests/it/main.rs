@@ -5,20 +5,15 @@
     reason = "a test that cannot go on ends; the lint's own exception does not reach helper functions"
 )]
 
+mod architecture;
 mod backup;
-mod engine;
-
-mod golden;
-
-#![allow(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    reason = "a test that cannot go on has failed"
-)]
-
+mod cli;
 mod conformance;
 mod connect;
+mod engine;
 mod failover;
+mod golden;
+mod properties;
+mod rules;
 mod support;
-mod architecture;
-mod cli;
+mod verify;

@@ -3,3 +3,4 @@
 pub(crate) mod certificates;
 pub(crate) mod dump;
 pub(crate) mod etcd;
+pub(crate) mod metadata;

@@ -141,3 +141,129 @@ fn load_states_and_replicas_are_read() {
 fn the_tombstone_is_no_record() {
     assert!(collection(crate::keys::TOMBSTONE).is_err());
 }
+
+mod properties {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::codec::v2_2;
+    use crate::model::{BuildId, PartitionId, SegmentId};
+    use crate::proto::v2_2 as new;
+
+    fn builds() -> impl Strategy<Value = index::IndexMeta> {
+        let numbers = (
+            any::<i64>(),
+            0..6_i32,
+            any::<i64>(),
+            any::<i64>(),
+            any::<u64>(),
+        );
+        let texts = (".{0,12}", prop::collection::vec("[a-z/_0-9]{0,30}", 0..6));
+        let request = (any::<i64>(), any::<i64>());
+        (numbers, texts, any::<bool>(), request).prop_map(
+            |((id, state, node, version, size), (reason, paths), deleted, (rows, segment))| {
+                index::IndexMeta {
+                    index_build_id: id,
+                    state,
+                    fail_reason: reason,
+                    req: Some(index::BuildIndexRequest {
+                        index_build_id: id,
+                        num_rows: rows,
+                        segment_id: segment,
+                        data_paths: vec!["a".into()],
+                        ..Default::default()
+                    }),
+                    index_file_paths: paths,
+                    mark_deleted: deleted,
+                    node_id: node,
+                    index_version: version,
+                    recycled: false,
+                    serialize_size: size,
+                }
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn a_build_and_its_segment_give_the_message_of_2_2(
+            build in builds(),
+            ids in any::<[i64; 5]>(),
+            create_time in any::<u64>(),
+        ) {
+            let value = build.encode_to_vec();
+            let read = index_build(&value).unwrap();
+            prop_assert!(read.unknown.is_empty());
+            let part = v2_2::build_part(&read);
+            let own = v2_2::SegmentIndexIds {
+                collection: CollectionId(ids[0]),
+                partition: PartitionId(ids[1]),
+                segment: SegmentId(ids[2]),
+                index: IndexId(ids[3]),
+                build: BuildId(ids[4]),
+                create_time,
+            };
+            let expected = new::index::SegmentIndex {
+                collection_id: ids[0],
+                partition_id: ids[1],
+                segment_id: ids[2],
+                num_rows: build.req.unwrap().num_rows,
+                index_id: ids[3],
+                build_id: ids[4],
+                node_id: build.node_id,
+                index_version: build.index_version,
+                state: build.state,
+                fail_reason: build.fail_reason,
+                index_file_keys: build
+                    .index_file_paths
+                    .iter()
+                    .map(|path| path.rsplit('/').next().unwrap().to_owned())
+                    .collect(),
+                deleted: build.mark_deleted,
+                create_time,
+                serialize_size: build.serialize_size,
+                write_handoff: build.state == 3,
+            };
+            prop_assert_eq!(v2_2::segment_index(&own, &part), expected.encode_to_vec());
+        }
+
+        #[test]
+        fn a_segment_index_is_read_as_its_message(ids in any::<[i64; 6]>(), enabled in any::<bool>(),
+                                                  create_time in any::<u64>()) {
+            let message = etcd::SegmentIndexInfo {
+                collection_id: ids[0],
+                partition_id: ids[1],
+                segment_id: ids[2],
+                field_id: ids[3],
+                index_id: ids[4],
+                build_id: ids[5],
+                enable_index: enabled,
+                create_time,
+            };
+            let read = segment_index(&message.encode_to_vec()).unwrap();
+            let expected = SegmentIndex {
+                collection: CollectionId(ids[0]),
+                partition: PartitionId(ids[1]),
+                segment: SegmentId(ids[2]),
+                index: IndexId(ids[4]),
+                build: BuildId(ids[5]),
+                enabled,
+                create_time,
+                unknown: Vec::new(),
+            };
+            prop_assert_eq!(read, expected);
+        }
+
+        #[test]
+        fn no_bytes_make_a_decoder_panic(bytes in prop::collection::vec(any::<u8>(), 0..120)) {
+            let _ = collection(&bytes).map(|record| record.partitions().map(|rows| rows.len()));
+            let _ = alias(&bytes);
+            let _ = index_definition(&bytes);
+            let _ = segment_index(&bytes);
+            let _ = index_build(&bytes).map(|build| v2_2::build_part(&build));
+            let _ = load_state(&bytes);
+            let _ = replica(&bytes);
+            let _ = segment_rows(&bytes);
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Index definitions and segment indexes.
+
+use std::collections::BTreeMap;
+
+use prost::Message as _;
+
+use super::Report;
+use super::collection::LiveCollections;
+use crate::codec::wire::{self, Content, WireError};
+use crate::keys::Key;
+use crate::model::{BuildId, CollectionId, FieldId, IndexId, PartitionId, SegmentId};
+use crate::proto::v2_2::index::FieldIndex;
+
+type SegmentKey = (CollectionId, PartitionId, SegmentId, BuildId);
+
+#[derive(Debug, Default)]
+pub(super) struct Indexes {
+    fields: BTreeMap<(CollectionId, IndexId), Definition>,
+    /// How many live segment indexes an index has, and the key of one.
+    segments: BTreeMap<(CollectionId, IndexId), (u64, SegmentKey)>,
+    /// Every build with the key that names it.
+    builds: Vec<(BuildId, SegmentKey)>,
+}
+
+#[derive(Debug)]
+struct Definition {
+    field: FieldId,
+    deleted: bool,
+}
+
+impl Indexes {
+    pub(super) fn push_field(
+        &mut self,
+        (collection, index): (CollectionId, IndexId),
+        value: &[u8],
+        report: &mut Report,
+    ) {
+        let key = Key::FieldIndex(collection, index).render();
+        let record = match FieldIndex::decode(value) {
+            Ok(record) => record,
+            Err(error) => return report.unreadable(&key, "index definition", &error),
+        };
+        let info = record.index_info.unwrap_or_default();
+        if (info.collection_id, info.index_id) != (collection.0, index.0) {
+            report.error(
+                "id-mismatch",
+                &key,
+                format!(
+                    "the record is that of index {} of collection {}",
+                    info.index_id, info.collection_id
+                ),
+            );
+        }
+        let definition = Definition {
+            field: FieldId(info.field_id),
+            deleted: record.deleted,
+        };
+        self.fields.insert((collection, index), definition);
+    }
+
+    pub(super) fn push_segment(&mut self, ids: SegmentKey, value: &[u8], report: &mut Report) {
+        let render = || Key::SegmentIndex(ids.0, ids.1, ids.2, ids.3).render();
+        let record = match segment_index(value) {
+            Ok(record) => record,
+            Err(error) => return report.unreadable(&render(), "segment index", &error),
+        };
+        if record.key != ids {
+            let (collection, partition, segment, build) = record.key;
+            report.error(
+                "id-mismatch",
+                &render(),
+                format!(
+                    "the record is that of collection {collection}, partition {partition}, segment \
+                     {segment}, build {build}"
+                ),
+            );
+        }
+        self.builds.push((ids.3, ids));
+        if !record.deleted {
+            let (count, first) = self
+                .segments
+                .entry((ids.0, record.index))
+                .or_insert((0, ids));
+            *count += 1;
+            *first = (*first).min(ids);
+        }
+    }
+
+    pub(super) fn finish(mut self, live: &LiveCollections, report: &mut Report) {
+        for ((collection, index), definition) in &self.fields {
+            if definition.deleted {
+                continue;
+            }
+            let key = Key::FieldIndex(*collection, *index).render();
+            match live.get(*collection) {
+                None => report.error(
+                    "orphan",
+                    &key,
+                    format!("the index lives, but there is no collection {collection}"),
+                ),
+                Some(members) if !members.fields.contains(&definition.field) => report.error(
+                    "index-field-missing",
+                    &key,
+                    format!(
+                        "collection {collection} has no field {}, on which the index stands",
+                        definition.field
+                    ),
+                ),
+                Some(_) => {}
+            }
+        }
+        for ((collection, index), (count, (_, partition, segment, build))) in &self.segments {
+            if !self.fields.contains_key(&(*collection, *index)) {
+                let key = Key::SegmentIndex(*collection, *partition, *segment, *build).render();
+                report.error(
+                    "orphan",
+                    &key,
+                    format!(
+                        "{count} segment indexes (first here) belong to index {index} of collection \
+                         {collection}, which does not exist: Milvus 2.2 removes them and their files"
+                    ),
+                );
+            }
+        }
+        self.builds.sort_unstable();
+        for pair in self.builds.windows(2).filter(|pair| pair[0].0 == pair[1].0) {
+            let (collection, partition, segment, build) = pair[1].1;
+            report.error(
+                "shared-build",
+                &Key::SegmentIndex(collection, partition, segment, build).render(),
+                format!(
+                    "another segment index has build {build} as well: Milvus 2.2 knows only one of \
+                     them"
+                ),
+            );
+        }
+    }
+}
+
+struct SegmentRecord {
+    key: SegmentKey,
+    index: IndexId,
+    deleted: bool,
+}
+
+/// Reads only the ids: there may be a million of these.
+fn segment_index(value: &[u8]) -> Result<SegmentRecord, WireError> {
+    let mut ids = [0; 5];
+    let mut deleted = false;
+    for field in wire::fields(value) {
+        let field = field?;
+        match (field.number, field.content) {
+            (1, Content::Varint(id)) => ids[0] = id.cast_signed(),
+            (2, Content::Varint(id)) => ids[1] = id.cast_signed(),
+            (3, Content::Varint(id)) => ids[2] = id.cast_signed(),
+            (5, Content::Varint(id)) => ids[3] = id.cast_signed(),
+            (6, Content::Varint(id)) => ids[4] = id.cast_signed(),
+            (12, Content::Varint(mark)) => deleted = mark != 0,
+            _ => {}
+        }
+    }
+    Ok(SegmentRecord {
+        key: (
+            CollectionId(ids[0]),
+            PartitionId(ids[1]),
+            SegmentId(ids[2]),
+            BuildId(ids[4]),
+        ),
+        index: IndexId(ids[3]),
+        deleted,
+    })
+}

@@ -1,0 +1,147 @@
+//! Load state and replicas.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use prost::Message as _;
+
+use super::Report;
+use super::collection::LiveCollections;
+use crate::codec::v2_1;
+use crate::keys::Key;
+use crate::model::{CollectionId, PartitionId, ReplicaId};
+use crate::proto::v2_2::query::{CollectionLoadInfo, LoadStatus, PartitionLoadInfo, Replica};
+
+#[derive(Debug, Default)]
+pub(super) struct Loads {
+    /// Keys of what is loaded, by collection.
+    loaded: BTreeMap<CollectionId, Vec<Vec<u8>>>,
+    partitions: BTreeSet<(CollectionId, PartitionId)>,
+    with_replica: BTreeSet<CollectionId>,
+}
+
+impl Loads {
+    pub(super) fn push_collection(&mut self, id: CollectionId, value: &[u8], report: &mut Report) {
+        let key = Key::CollectionLoadInfo(id).render();
+        match CollectionLoadInfo::decode(value) {
+            Ok(info) => {
+                check(&key, info.status, info.replica_number, report);
+                if info.collection_id != id.0 {
+                    let what = format!("the record is that of collection {}", info.collection_id);
+                    report.error("id-mismatch", &key, what);
+                }
+                self.loaded.entry(id).or_default().push(key);
+            }
+            Err(error) => report.unreadable(&key, "load info", &error),
+        }
+    }
+
+    pub(super) fn push_partition(
+        &mut self,
+        (collection, partition): (CollectionId, PartitionId),
+        value: &[u8],
+        report: &mut Report,
+    ) {
+        let key = Key::PartitionLoadInfo(collection, partition).render();
+        match PartitionLoadInfo::decode(value) {
+            Ok(info) => {
+                check(&key, info.status, info.replica_number, report);
+                if (info.collection_id, info.partition_id) != (collection.0, partition.0) {
+                    let what = format!(
+                        "the record is that of partition {} of collection {}",
+                        info.partition_id, info.collection_id
+                    );
+                    report.error("id-mismatch", &key, what);
+                }
+                self.partitions.insert((collection, partition));
+                self.loaded.entry(collection).or_default().push(key);
+            }
+            Err(error) => report.unreadable(&key, "load info", &error),
+        }
+    }
+
+    pub(super) fn push_replica(
+        &mut self,
+        (collection, replica): (CollectionId, ReplicaId),
+        value: &[u8],
+        report: &mut Report,
+    ) {
+        let key = Key::Replica(collection, replica).render();
+        match Replica::decode(value) {
+            Ok(info) => {
+                if (info.collection_id, info.id) != (collection.0, replica.0) {
+                    let what = format!(
+                        "the record is that of replica {} of collection {}",
+                        info.id, info.collection_id
+                    );
+                    report.error("id-mismatch", &key, what);
+                }
+                self.with_replica.insert(collection);
+            }
+            Err(error) => report.unreadable(&key, "replica", &error),
+        }
+    }
+
+    /// A replica under its old key: Milvus 2.2 still takes these over.
+    pub(super) fn push_old_replica(&mut self, _key: ReplicaId, value: &[u8]) {
+        if let Ok(replica) = v2_1::replica(value) {
+            self.with_replica.insert(replica.collection);
+        }
+    }
+
+    pub(super) fn finish(&self, live: &LiveCollections, report: &mut Report) {
+        for (collection, keys) in &self.loaded {
+            for key in keys {
+                if live.get(*collection).is_none() {
+                    report.error(
+                        "orphan",
+                        key,
+                        format!("loaded, but there is no collection {collection}"),
+                    );
+                } else if !self.with_replica.contains(collection) {
+                    report.error(
+                        "replica-missing",
+                        key,
+                        format!(
+                            "collection {collection} is loaded, but has no replica to serve it"
+                        ),
+                    );
+                }
+            }
+        }
+        for (collection, partition) in &self.partitions {
+            let known = live
+                .get(*collection)
+                .is_none_or(|members| members.partitions.contains(partition));
+            if !known {
+                report.warning(
+                    "orphan",
+                    &Key::PartitionLoadInfo(*collection, *partition).render(),
+                    format!("loaded, but collection {collection} has no partition {partition}"),
+                );
+            }
+        }
+    }
+}
+
+fn check(key: &[u8], status: i32, replica_number: i32, report: &mut Report) {
+    if replica_number <= 0 {
+        report.error(
+            "bad-load-info",
+            key,
+            format!("the number of replicas is {replica_number}: Milvus 2.2 drops the load info"),
+        );
+    }
+    match LoadStatus::try_from(status) {
+        Ok(LoadStatus::Loaded) => {}
+        Ok(LoadStatus::Loading) => report.warning(
+            "bad-load-info",
+            key,
+            "loading had not ended: Milvus 2.2 drops the load info when it starts",
+        ),
+        Ok(LoadStatus::Invalid) | Err(_) => report.error(
+            "bad-load-info",
+            key,
+            format!("the load status is {status}: Milvus 2.2 drops the load info"),
+        ),
+    }
+}

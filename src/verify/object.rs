@@ -1,0 +1,98 @@
+//! An object with history: its plain key, and the newest of its snapshots.
+
+use super::Report;
+use crate::keys::Timestamp;
+
+/// One value of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Value<T> {
+    /// It lives.
+    Live(T),
+    /// A tombstone.
+    Dropped,
+    /// It cannot be read, which was reported.
+    Unreadable,
+}
+
+/// What is known of an object.
+#[derive(Debug, Clone)]
+pub(super) struct History<T> {
+    /// The plain key, relative to the meta root, once it was seen; else a snapshot's.
+    pub(super) key: Vec<u8>,
+    pub(super) plain: Option<Value<T>>,
+    pub(super) newest: Option<(Timestamp, Value<T>)>,
+}
+
+impl<T> Default for History<T> {
+    fn default() -> Self {
+        Self {
+            key: Vec::new(),
+            plain: None,
+            newest: None,
+        }
+    }
+}
+
+impl<T> History<T> {
+    pub(super) fn push(&mut self, timestamp: Option<Timestamp>, key: &[u8], value: Value<T>) {
+        match timestamp {
+            None => {
+                self.key = key.to_vec();
+                self.plain = Some(value);
+            }
+            Some(timestamp) => {
+                if self.plain.is_none() {
+                    self.key = key.to_vec();
+                }
+                if self
+                    .newest
+                    .as_ref()
+                    .is_none_or(|(newest, _)| *newest <= timestamp)
+                {
+                    self.newest = Some((timestamp, value));
+                }
+            }
+        }
+    }
+
+    /// The value that lives at the plain key.
+    pub(super) fn live(&self) -> Option<&T> {
+        match &self.plain {
+            Some(Value::Live(value)) => Some(value),
+            Some(Value::Dropped | Value::Unreadable) | None => None,
+        }
+    }
+
+    /// Reports where plain key and newest snapshot disagree: 2.2.0 to 2.2.2 believe the one, later
+    /// releases the other.
+    pub(super) fn check(&self, what: &str, lone_tombstone_is_fatal: bool, report: &mut Report) {
+        let missing =
+            |shown: &str| format!("{shown}; Milvus 2.2.3 and later do not see the {what}");
+        match (&self.plain, &self.newest) {
+            (Some(Value::Live(_)), None) => report.error(
+                "snapshot-missing",
+                &self.key,
+                missing("there is no snapshot of it"),
+            ),
+            (Some(Value::Live(_)), Some((_, Value::Dropped))) => report.error(
+                "snapshot-contradicts",
+                &self.key,
+                missing("its newest snapshot is a tombstone"),
+            ),
+            (Some(Value::Dropped) | None, Some((_, Value::Live(_)))) => report.error(
+                "snapshot-contradicts",
+                &self.key,
+                format!(
+                    "the {what} is dropped, but its newest snapshot lives: Milvus 2.2.3 and later \
+                     bring it back"
+                ),
+            ),
+            (Some(Value::Dropped), None) if lone_tombstone_is_fatal => report.error(
+                "lone-tombstone",
+                &self.key,
+                "a tombstone without any snapshot: Milvus 2.2.0 does not start on it",
+            ),
+            _ => {}
+        }
+    }
+}

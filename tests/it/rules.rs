@@ -1,0 +1,21 @@
+//! One test for each rule of the conversion, and for each fault of the official tool that it avoids.
+//! Expected values are written out by hand.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that meets something unexpected has to fail"
+)]
+
+mod aliases;
+mod collections;
+mod indexes;
+mod loads;
+mod whole;
+
+use meta_migration::transform::CollectionForm;
+
+const FORMS: [CollectionForm; 3] = [
+    CollectionForm::Split,
+    CollectionForm::Database,
+    CollectionForm::Embedded,
+];

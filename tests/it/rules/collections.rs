@@ -1,0 +1,495 @@
+//! T1, T2, T9, T10, D33, D47.
+
+use meta_migration::finding::Severity;
+use meta_migration::keys::TOMBSTONE;
+use meta_migration::proto::v2_2::etcd;
+use meta_migration::transform::CollectionForm::{Database, Embedded, Split};
+use meta_migration::transform::{OnBrokenRecord, remaining_after_commit};
+use prost::Message as _;
+
+use super::FORMS;
+use crate::support::metadata::{CREATED, Metadata, collection, has, migrate_to, root};
+
+const PLAIN: &str = "root-coord/collection/1";
+
+fn snapshot(offset: u64) -> String {
+    format!("snapshots/root-coord/collection/1_ts{}", CREATED + offset)
+}
+
+fn split_record(database: i64) -> Vec<u8> {
+    let embedded = collection(1);
+    let mut record = etcd::CollectionInfo::decode(embedded.encode_to_vec().as_slice()).unwrap();
+    record.field_indexes.clear();
+    record.partition_i_ds.clear();
+    record.partition_names.clear();
+    record.partition_created_timestamps.clear();
+    record.schema.as_mut().unwrap().fields.clear();
+    record.db_id = database;
+    record.encode_to_vec()
+}
+
+fn partition_record() -> Vec<u8> {
+    etcd::PartitionInfo {
+        partition_id: 10,
+        partition_name: "_default".into(),
+        partition_created_timestamp: CREATED,
+        collection_id: 1,
+        state: 0,
+    }
+    .encode_to_vec()
+}
+
+#[test]
+fn t2_the_split_form_moves_partitions_and_fields_out() {
+    let before = Metadata::small();
+    let after = before.after(&before.migrate(Split));
+    assert_eq!(after[PLAIN], split_record(0));
+    assert_eq!(after[&snapshot(0)], split_record(0));
+    assert_eq!(after["root-coord/partitions/1/10"], partition_record());
+    let key = format!("snapshots/root-coord/partitions/1/10_ts{CREATED}");
+    assert_eq!(after[&key], partition_record());
+    for field in &collection(1).schema.unwrap().fields {
+        let id = field.field_id;
+        assert_eq!(
+            after[&format!("root-coord/fields/1/{id}")],
+            field.encode_to_vec()
+        );
+        let key = format!("snapshots/root-coord/fields/1/{id}_ts{CREATED}");
+        assert_eq!(after[&key], field.encode_to_vec());
+    }
+    assert!(!after.keys().any(|key| key.contains("database")));
+}
+
+#[test]
+fn t2b_the_database_form_moves_the_record_and_writes_the_database() {
+    let before = Metadata::small();
+    let after = before.after(&before.migrate(Database));
+    assert_eq!(
+        after["root-coord/database/collection-info/1/1"],
+        split_record(1)
+    );
+    let key = format!("snapshots/root-coord/database/collection-info/1/1_ts{CREATED}");
+    assert_eq!(after[&key], split_record(1));
+    let database = etcd::DatabaseInfo {
+        tenant_id: String::new(),
+        name: "default".into(),
+        id: 1,
+        state: 1,
+        created_time: 1_660_000_000_000 * 1_000_000,
+    }
+    .encode_to_vec();
+    assert_eq!(after["root-coord/database/db-info/1"], database);
+    let key = format!("snapshots/root-coord/database/db-info/1_ts{CREATED}");
+    assert_eq!(after[&key], database);
+    assert!(
+        !after
+            .keys()
+            .any(|key| key.contains("root-coord/collection"))
+    );
+}
+
+#[test]
+fn t2b_without_a_collection_there_is_no_database() {
+    let mut before = Metadata::default();
+    before.drop(PLAIN);
+    before.drop(&snapshot(3));
+    let after = before.after(&before.migrate(Database));
+    assert!(!after.keys().any(|key| key.contains("db-info")));
+}
+
+#[test]
+fn the_embedded_form_drops_the_list_of_indexes_only() {
+    let before = Metadata::small();
+    let after = before.after(&before.migrate(Embedded));
+    let mut expected = collection(1);
+    expected.field_indexes.clear();
+    assert_eq!(after[PLAIN], expected.encode_to_vec());
+    assert!(
+        !after
+            .keys()
+            .any(|key| key.contains("root-coord/partitions"))
+    );
+}
+
+#[test]
+fn t2_a_collection_without_snapshot_gets_one_at_its_creation_time() {
+    let mut before = Metadata::small();
+    before.remove(&snapshot(0));
+    let migration = before.migrate(Split);
+    let after = before.after(&migration);
+    assert_eq!(after[&snapshot(0)], split_record(0));
+    assert_eq!(migration.history().len(), 1);
+    let key = format!("snapshots/root-coord/partitions/1/10_ts{CREATED}");
+    assert_eq!(after[&key], partition_record());
+    assert!(has(&migration, Severity::Notice, "snapshot-missing", PLAIN));
+
+    let migration = before.migrate(Database);
+    assert!(migration.history().is_empty());
+    let key = format!("snapshots/root-coord/database/collection-info/1/1_ts{CREATED}");
+    assert_eq!(before.after(&migration)[&key], split_record(1));
+
+    let migration = before.migrate(Embedded);
+    assert!(migration.history().is_empty());
+    assert!(has(
+        &migration,
+        Severity::Warning,
+        "history-not-repaired",
+        PLAIN
+    ));
+}
+
+#[test]
+fn t2_the_plain_key_is_believed_where_the_newest_snapshot_is_a_tombstone() {
+    let mut before = Metadata::small();
+    before.drop(&snapshot(20));
+    let migration = before.migrate(Split);
+    let after = before.after(&migration);
+    assert_eq!(after[&snapshot(21)], split_record(0));
+    let at = |offset: u64| {
+        format!(
+            "snapshots/root-coord/partitions/1/10_ts{}",
+            CREATED + offset
+        )
+    };
+    assert_eq!(after[&at(0)], partition_record());
+    assert_eq!(after[&at(20)], TOMBSTONE);
+    assert_eq!(after[&at(21)], partition_record());
+    assert_eq!(after["root-coord/partitions/1/10"], partition_record());
+    assert!(has(
+        &migration,
+        Severity::Warning,
+        "snapshot-contradicts",
+        PLAIN
+    ));
+}
+
+#[test]
+fn t2_the_plain_key_is_believed_where_the_newest_snapshot_lives() {
+    for plain_is_there in [true, false] {
+        let mut before = Metadata::small();
+        if plain_is_there {
+            before.drop(PLAIN);
+        } else {
+            before.remove(PLAIN);
+        }
+        let migration = before.migrate(Split);
+        let after = before.after(&migration);
+        assert_eq!(after[&snapshot(1)], TOMBSTONE);
+        assert_eq!(after.contains_key(PLAIN), plain_is_there);
+        assert_eq!(after["root-coord/partitions/1/10"], TOMBSTONE);
+        let gone = format!("snapshots/root-coord/partitions/1/10_ts{}", CREATED + 1);
+        assert_eq!(after[&gone], TOMBSTONE);
+        assert!(has(
+            &migration,
+            Severity::Warning,
+            "snapshot-contradicts",
+            PLAIN
+        ));
+    }
+}
+
+#[test]
+fn t2_partitions_follow_their_collection_through_time() {
+    let mut before = Metadata::small();
+    let with = |partitions: &[(i64, &str)]| {
+        let mut record = collection(1);
+        record.field_indexes.clear();
+        for (id, name) in partitions {
+            record.partition_i_ds.push(*id);
+            record.partition_names.push((*name).into());
+            record.partition_created_timestamps.push(CREATED + 10);
+        }
+        record
+    };
+    before.put(&snapshot(10), &with(&[(11, "a")]));
+    before.put(&snapshot(20), &with(&[]));
+    let after = before.after(&before.migrate(Split));
+    let at = |offset: u64| {
+        format!(
+            "snapshots/root-coord/partitions/1/11_ts{}",
+            CREATED + offset
+        )
+    };
+    assert!(after.contains_key(&at(10)));
+    assert_eq!(after[&at(20)], TOMBSTONE);
+    assert_eq!(after["root-coord/partitions/1/11"], TOMBSTONE);
+    let of_default = "snapshots/root-coord/partitions/1/10_ts";
+    assert_eq!(
+        after
+            .keys()
+            .filter(|key| key.starts_with(of_default))
+            .count(),
+        1
+    );
+}
+
+#[test]
+fn d33_the_list_of_indexes_comes_from_the_plain_record() {
+    // The snapshot names no index, and the plain record does: its index is written.
+    let before = Metadata::small();
+    let after = before.after(&before.migrate(Split));
+    assert!(after.contains_key("field-index/1/7"));
+}
+
+#[test]
+fn t10_a_tombstone_without_snapshot_never_moves() {
+    let mut before = Metadata::small();
+    before.drop("root-coord/collection/2");
+    let after = before.after(&before.migrate(Split));
+    assert_eq!(after["root-coord/collection/2"], TOMBSTONE);
+    let after = before.after(&before.migrate(Database));
+    assert!(!after.keys().any(|key| key.contains("collection-info/1/2")));
+}
+
+#[test]
+fn d47_t6_records_that_milvus_would_trip_over_are_errors() {
+    for form in FORMS {
+        let mut before = Metadata::small();
+        before.change_collection(|record| record.partition_names.push("extra".into()));
+        let migration = before.migrate(form);
+        assert!(has(
+            &migration,
+            Severity::Error,
+            "unequal-partition-lists",
+            PLAIN
+        ));
+        assert!(has(
+            &migration,
+            Severity::Error,
+            "unequal-partition-lists",
+            &snapshot(0)
+        ));
+
+        let mut before = Metadata::small();
+        before.change_collection(|record| record.schema = None);
+        let migration = before.migrate(form);
+        assert!(has(
+            &migration,
+            Severity::Error,
+            "collection-without-schema",
+            PLAIN
+        ));
+
+        let mut before = Metadata::small();
+        before.raw(PLAIN, b"\x08");
+        let migration = before.migrate(form);
+        assert!(has(&migration, Severity::Error, "undecodable-value", PLAIN));
+    }
+}
+
+#[test]
+fn t6_repeated_ids_and_half_records_are_errors() {
+    let mut before = Metadata::small();
+    before.change_collection(|record| {
+        record.partition_i_ds.push(10);
+        record.partition_names.push("again".into());
+        record.partition_created_timestamps.push(CREATED);
+    });
+    let migration = before.migrate(Split);
+    assert!(has(
+        &migration,
+        Severity::Error,
+        "duplicate-partition",
+        PLAIN
+    ));
+
+    let mut before = Metadata::small();
+    before.change_collection(|record| {
+        let schema = record.schema.as_mut().unwrap();
+        schema.fields.push(schema.fields[0].clone());
+    });
+    assert!(has(
+        &before.migrate(Split),
+        Severity::Error,
+        "duplicate-field",
+        PLAIN
+    ));
+
+    let mut before = Metadata::small();
+    before.change_collection(|record| record.schema.as_mut().unwrap().fields.clear());
+    assert!(has(
+        &before.migrate(Split),
+        Severity::Error,
+        "collection-without-fields",
+        PLAIN
+    ));
+}
+
+#[test]
+fn t6_skip_takes_an_unreadable_collection_out_of_2_2s_sight() {
+    for form in FORMS {
+        let mut before = Metadata::small();
+        before.raw("root-coord/collection/2", b"\x08");
+        before.put("snapshots/root-coord/collection/2_ts9", &collection(2));
+        let migration = before.skip(form);
+        assert!(!migration.has_errors());
+        assert!(has(
+            &migration,
+            Severity::Warning,
+            "undecodable-value",
+            "root-coord/collection/2"
+        ));
+        let after = before.after(&migration);
+        assert!(
+            !after.keys().any(|key| key.contains("collection/2")),
+            "{form}"
+        );
+        assert!(!after.keys().any(|key| key.contains("/1/2")), "{form}");
+        assert!(after.contains_key("field-index/1/7"), "{form}");
+    }
+}
+
+#[test]
+fn t6_skip_takes_out_just_the_snapshot_that_cannot_be_read() {
+    let mut before = Metadata::small();
+    before.raw(&snapshot(4), b"\x08");
+    let migration = before.skip(Split);
+    let after = before.after(&migration);
+    assert!(!after.contains_key(&snapshot(4)));
+    assert_eq!(after[PLAIN], split_record(0));
+    assert!(has(
+        &migration,
+        Severity::Warning,
+        "undecodable-value",
+        &snapshot(4)
+    ));
+}
+
+#[test]
+fn t6_of_two_records_with_one_id_the_greater_key_wins() {
+    let mut before = Metadata::small();
+    before.put("root-coord/collection/3", &collection(1));
+    let migration = before.migrate(Split);
+    assert!(has(&migration, Severity::Notice, "duplicate-record", PLAIN));
+    let after = before.after(&migration);
+    assert!(!after.contains_key(PLAIN));
+    assert!(after.contains_key("root-coord/collection/3"));
+    assert!(after.contains_key("root-coord/partitions/1/10"));
+}
+
+#[test]
+fn t9_a_snapshot_without_timestamp_stays() {
+    for form in FORMS {
+        let mut before = Metadata::small();
+        let odd = "snapshots/root-coord/collection/1_tsx";
+        before.raw(odd, b"whatever");
+        let migration = before.migrate(form);
+        assert_eq!(before.after(&migration)[odd], b"whatever");
+        assert!(has(
+            &migration,
+            Severity::Notice,
+            "snapshot-without-timestamp",
+            odd
+        ));
+        assert!(!migration.has_errors());
+    }
+}
+
+#[test]
+fn a_key_that_is_not_spelt_as_its_family_is_an_error_and_stays_under_skip() {
+    for form in FORMS {
+        let mut before = Metadata::small();
+        let odd = "root-coord/collection/abc";
+        before.raw(odd, b"whatever");
+        assert!(has(
+            &before.migrate(form),
+            Severity::Error,
+            "unreadable-key",
+            odd
+        ));
+        let migration = before.skip(form);
+        assert!(has(&migration, Severity::Warning, "unreadable-key", odd));
+        assert_eq!(before.after(&migration)[odd], b"whatever");
+    }
+}
+
+#[test]
+fn unknown_fields_are_reported_and_kept() {
+    let mut before = Metadata::small();
+    let mut value = collection(1).encode_to_vec();
+    value.extend_from_slice(b"\xba\x06\x03xyz");
+    before.raw(PLAIN, &value);
+    for form in FORMS {
+        let migration = before.migrate(form);
+        assert!(has(&migration, Severity::Warning, "unknown-field", PLAIN));
+        let after = before.after(&migration);
+        let record = after
+            .get(PLAIN)
+            .unwrap_or_else(|| &after["root-coord/database/collection-info/1/1"]);
+        assert!(
+            record.windows(6).any(|bytes| bytes == b"\xba\x06\x03xyz"),
+            "{form}"
+        );
+    }
+}
+
+#[test]
+fn unknown_fields_of_a_field_schema_move_out_with_it() {
+    let mut before = Metadata::small();
+    let mut field = crate::support::metadata::field(101, "vector", 101).encode_to_vec();
+    field.extend_from_slice(b"\xba\x06\x03xyz");
+    let mut schema = b"\x0a\x01c\x22".to_vec();
+    schema.push(u8::try_from(field.len()).unwrap());
+    schema.extend_from_slice(&field);
+    let mut record = collection(1);
+    record.schema = None;
+    let mut value = record.encode_to_vec();
+    value.extend_from_slice(&[0x12, u8::try_from(schema.len()).unwrap()]);
+    value.extend_from_slice(&schema);
+    before.raw(PLAIN, &value);
+    before.raw(&snapshot(0), &value);
+    let migration = before.migrate(Split);
+    assert_eq!(before.after(&migration)["root-coord/fields/1/101"], field);
+    assert!(has(&migration, Severity::Warning, "unknown-field", PLAIN));
+}
+
+#[test]
+fn t1_each_form_says_what_it_means_under_its_target() {
+    let entries = Metadata::small().list();
+    let run = |form, target| migrate_to(&entries, form, OnBrokenRecord::Fail, target);
+    assert!(has(
+        &run(Split, "2.2.8"),
+        Severity::Notice,
+        "target-before-2.2.9",
+        ""
+    ));
+    assert!(has(
+        &run(Split, "2.2.9"),
+        Severity::Warning,
+        "split-form",
+        ""
+    ));
+    assert!(has(
+        &run(Embedded, "2.2.0"),
+        Severity::Warning,
+        "embedded-form",
+        ""
+    ));
+    let database = run(Database, "2.2.9");
+    assert!(
+        database
+            .findings()
+            .iter()
+            .all(|finding| !finding.key.is_empty())
+    );
+}
+
+#[test]
+fn resuming_after_the_commit_finishes_what_is_left_and_then_finds_nothing() {
+    for form in [Split, Embedded] {
+        let mut before = Metadata::small();
+        before.remove(&snapshot(0));
+        let migration = before.migrate(form);
+        let whole = remaining_after_commit(&root(), form, OnBrokenRecord::Fail, &before.list());
+        assert_eq!(whole.rewrites, migration.rewrites());
+        assert_eq!(whole.history, migration.history());
+        let mut done = before.clone();
+        done.entries = before.after(&migration);
+        let rest = remaining_after_commit(&root(), form, OnBrokenRecord::Fail, &done.list());
+        assert_eq!(
+            rest,
+            meta_migration::transform::Remaining::default(),
+            "{form}"
+        );
+    }
+}

@@ -1,0 +1,198 @@
+//! T8: load state and replicas. D37, D38.
+
+use std::collections::BTreeMap;
+
+use meta_migration::finding::Severity;
+use meta_migration::proto::v2_1::query;
+use meta_migration::proto::v2_2::query::{CollectionLoadInfo, PartitionLoadInfo, Replica};
+use meta_migration::transform::CollectionForm::{Database, Split};
+use meta_migration::transform::OnBrokenRecord;
+use prost::Message as _;
+
+use super::FORMS;
+use crate::support::metadata::{
+    Metadata, definition, has, load_state, migrate_to, partition_state, reference, replica,
+};
+
+const STATE: &str = "queryCoord-collectionMeta/1";
+
+fn with_state(change: impl Fn(&mut query::CollectionInfo)) -> Metadata {
+    let mut before = Metadata::small();
+    let mut state = load_state();
+    change(&mut state);
+    before.put(STATE, &state);
+    before
+}
+
+fn is_loaded(before: &Metadata) -> bool {
+    let after = before.after(&before.migrate(Split));
+    after.keys().any(|key| key.starts_with("querycoord-"))
+}
+
+#[test]
+fn t8_a_loaded_collection_stays_loaded_with_its_replicas() {
+    let before = with_state(|state| {
+        state.replica_number = 0;
+        state.released_partition_i_ds = vec![77];
+    });
+    for form in FORMS {
+        let after = before.after(&before.migrate(form));
+        let expected = CollectionLoadInfo {
+            collection_id: 1,
+            released_partitions: vec![77],
+            replica_number: 1,
+            status: 2,
+            field_index_id: BTreeMap::from([(101, 7)]),
+        };
+        let key = "querycoord-collection-loadinfo/1";
+        assert_eq!(after[key], expected.encode_to_vec());
+        let expected = Replica {
+            id: 30,
+            collection_id: 1,
+            nodes: vec![4],
+            resource_group: String::new(),
+        };
+        assert_eq!(after["querycoord-replica/1/30"], expected.encode_to_vec());
+        assert!(!after.keys().any(|key| key.starts_with("queryCoord-")));
+    }
+}
+
+#[test]
+fn t8_deleted_indexes_are_not_named_and_the_last_live_one_wins() {
+    let mut before = Metadata::small();
+    before.change_collection(|record| {
+        record.field_indexes = vec![reference(101, 6), reference(101, 7), reference(101, 8)];
+    });
+    before.put("root-coord/index/1/6", &definition(6));
+    let mut deleted = definition(8);
+    deleted.deleted = true;
+    before.put("root-coord/index/1/8", &deleted);
+    let after = before.after(&before.migrate(Split));
+    let info = after["querycoord-collection-loadinfo/1"].as_slice();
+    let info = CollectionLoadInfo::decode(info).unwrap();
+    assert_eq!(info.field_index_id, BTreeMap::from([(101, 7)]));
+}
+
+#[test]
+fn t8_partitions_are_judged_one_by_one() {
+    let mut before = with_state(|state| {
+        state.load_type = 1;
+        state.partition_i_ds = vec![10, 11];
+        state.partition_states = vec![partition_state(10, 100), partition_state(11, 40)];
+        state.in_memory_percentage = 70;
+    });
+    before.change_collection(|record| {
+        record.partition_i_ds.push(11);
+        record.partition_names.push("half".into());
+        record.partition_created_timestamps.push(record.create_time);
+    });
+    let migration = before.migrate(Split);
+    let after = before.after(&migration);
+    let expected = PartitionLoadInfo {
+        collection_id: 1,
+        partition_id: 10,
+        replica_number: 1,
+        status: 2,
+        field_index_id: BTreeMap::from([(101, 7)]),
+    };
+    assert_eq!(
+        after["querycoord-partition-loadinfo/1/10"],
+        expected.encode_to_vec()
+    );
+    assert!(!after.contains_key("querycoord-partition-loadinfo/1/11"));
+    assert!(!after.contains_key("querycoord-collection-loadinfo/1"));
+    assert!(after.contains_key("querycoord-replica/1/30"));
+    assert!(has(
+        &migration,
+        Severity::Notice,
+        "partition-not-loaded",
+        STATE
+    ));
+}
+
+#[test]
+fn d38_t8_what_is_unloaded_is_listed() {
+    for (what, before) in [
+        (
+            "half loaded",
+            with_state(|state| state.in_memory_percentage = 99),
+        ),
+        ("unknown load type", with_state(|state| state.load_type = 0)),
+        (
+            "no such collection",
+            with_state(|state| state.collection_id = 5),
+        ),
+        (
+            "no partition whole",
+            with_state(|state| {
+                state.load_type = 1;
+                state.partition_states = vec![partition_state(10, 99)];
+            }),
+        ),
+        ("no replica", {
+            let mut before = Metadata::small();
+            before.remove("queryCoord-ReplicaMeta/30");
+            before
+        }),
+    ] {
+        let migration = before.migrate(Split);
+        assert!(!is_loaded(&before), "{what}");
+        assert!(
+            has(&migration, Severity::Notice, "not-loaded", STATE),
+            "{what}"
+        );
+        assert!(!migration.has_errors(), "{what}");
+    }
+}
+
+#[test]
+fn d37_t8_without_a_live_vector_index_nothing_is_loaded_whatever_the_load_type() {
+    for load_type in [1, 2] {
+        let mut none = with_state(|state| state.load_type = load_type);
+        none.change_collection(|record| record.field_indexes.clear());
+        assert!(!is_loaded(&none));
+
+        let mut scalar = with_state(|state| state.load_type = load_type);
+        scalar.change_collection(|record| record.field_indexes = vec![reference(100, 7)]);
+        assert!(!is_loaded(&scalar));
+        assert!(has(
+            &scalar.migrate(Split),
+            Severity::Notice,
+            "not-loaded",
+            STATE
+        ));
+
+        let mut deleted = with_state(|state| state.load_type = load_type);
+        let mut record = definition(7);
+        record.deleted = true;
+        deleted.put("root-coord/index/1/7", &record);
+        assert!(!is_loaded(&deleted));
+    }
+}
+
+#[test]
+fn t8_replicas_of_collections_that_are_not_loaded_go() {
+    let mut before = Metadata::small();
+    before.put("queryCoord-ReplicaMeta/31", &replica(31, 55));
+    let migration = before.migrate(Split);
+    let after = before.after(&migration);
+    assert_eq!(after.keys().filter(|key| key.contains("eplica")).count(), 1);
+    let key = "queryCoord-ReplicaMeta/31";
+    assert!(has(&migration, Severity::Notice, "replica-left-out", key));
+}
+
+#[test]
+fn t8_targets_of_2_4_do_not_take_partition_loads_over() {
+    let before = with_state(|state| state.load_type = 1);
+    let run = |target| migrate_to(&before.list(), Database, OnBrokenRecord::Fail, target);
+    let code = "partition-loads-not-recovered";
+    assert!(has(&run("2.4.24"), Severity::Notice, code, ""));
+    assert!(!has(&run("2.3.22"), Severity::Notice, code, ""));
+    let whole = migrate_to(
+        &Metadata::small().list(),
+        Database,
+        OnBrokenRecord::Fail,
+        "2.4.24",
+    );
+    assert!(!has(&whole, Severity::Notice, code, ""));
+}

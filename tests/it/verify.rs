@@ -1,0 +1,292 @@
+//! The check of a 2.2 layout: what is right passes, and each thing that is wrong is found.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that meets something unexpected has to fail"
+)]
+
+use std::collections::BTreeMap;
+
+use meta_migration::entry::Entry;
+use meta_migration::finding::{Finding, Severity};
+use meta_migration::keys::TOMBSTONE;
+use meta_migration::proto::v2_2::{etcd, index, query};
+use meta_migration::transform::CollectionForm::{self, Database, Embedded, Split};
+use meta_migration::verify::Checker;
+use prost::Message;
+
+use crate::golden;
+use crate::support::metadata::{CREATED, Metadata, alias, root};
+
+fn check(image: &BTreeMap<String, Vec<u8>>) -> Vec<Finding> {
+    let mut checker = Checker::new(root());
+    for (key, value) in image {
+        checker.push(&Entry::new(root().join(key.as_bytes()), value.clone()));
+    }
+    checker.finish()
+}
+
+fn errors(findings: &[Finding]) -> Vec<(String, String)> {
+    let errors = findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Error);
+    errors
+        .map(|finding| {
+            let key = finding.key.strip_prefix("by-dev/meta/").unwrap().to_owned();
+            (finding.code.clone(), key)
+        })
+        .collect()
+}
+
+fn migrated(form: CollectionForm) -> BTreeMap<String, Vec<u8>> {
+    let before = Metadata::small();
+    before.after(&before.migrate(form))
+}
+
+#[test]
+fn the_golden_images_pass() {
+    for case in golden::CASES {
+        for file in ["out-split.jsonl", "out-database.jsonl"] {
+            let mut checker = Checker::new(root());
+            for entry in golden::entries(&golden::load(case, file)) {
+                checker.push(&entry);
+            }
+            assert_eq!(errors(&checker.finish()), [], "{case} {file}");
+        }
+    }
+}
+
+#[test]
+fn every_form_of_our_own_output_passes_without_any_finding() {
+    for form in [Split, Database, Embedded] {
+        assert_eq!(check(&migrated(form)), [], "{form}");
+    }
+}
+
+#[test]
+fn d34_what_the_official_tool_leaves_is_told() {
+    let mut checker = Checker::new(root());
+    for entry in golden::entries(&golden::load("medium", "out.jsonl")) {
+        checker.push(&entry);
+    }
+    let findings = checker.finish();
+    let codes: Vec<_> = findings
+        .iter()
+        .map(|finding| finding.code.as_str())
+        .collect();
+    assert!(codes.contains(&"shared-build"), "{codes:?}");
+    assert!(codes.contains(&"leftover"));
+}
+
+#[test]
+fn metadata_as_2_2_makes_it_passes() {
+    let mut image = migrated(Database);
+    // A collection that is being created, and a partition that 2.2.16 dropped of an embedded one.
+    let creating = etcd::CollectionInfo {
+        id: 5,
+        schema: Some(Default::default()),
+        state: 1,
+        db_id: 1,
+        ..Default::default()
+    };
+    for key in [
+        "root-coord/database/collection-info/1/5".to_owned(),
+        format!("snapshots/root-coord/database/collection-info/1/5_ts{CREATED}"),
+    ] {
+        image.insert(key, creating.encode_to_vec());
+    }
+    image.insert("root-coord/partitions/0/9".into(), TOMBSTONE.to_vec());
+    image.insert(
+        "snapshots/root-coord/partitions/0/9_ts4".into(),
+        TOMBSTONE.to_vec(),
+    );
+    image.insert("root-coord/collection-alias/old".into(), TOMBSTONE.to_vec());
+    image.insert("root-coord/credential/roles/admin".into(), Vec::new());
+    let findings = check(&image);
+    assert_eq!(errors(&findings), []);
+    assert_eq!(
+        findings.len(),
+        1,
+        "the tombstone of 2.1 is a leftover: {findings:?}"
+    );
+}
+
+/// Takes a key out and says which errors that gives.
+#[track_caller]
+fn without(form: CollectionForm, key: &str) -> Vec<(String, String)> {
+    let mut image = migrated(form);
+    assert!(image.remove(key).is_some(), "{key} is not there");
+    errors(&check(&image))
+}
+
+fn expected(list: &[(&str, &str)]) -> Vec<(String, String)> {
+    let list = list.iter();
+    list.map(|(code, key)| ((*code).to_owned(), (*key).to_owned()))
+        .collect()
+}
+
+#[test]
+fn each_missing_key_is_found() {
+    let snapshot = |of: &str| format!("snapshots/root-coord/{of}_ts{CREATED}");
+    assert_eq!(
+        without(Split, &snapshot("collection/1")),
+        expected(&[("snapshot-missing", "root-coord/collection/1")])
+    );
+    assert_eq!(
+        without(Split, &snapshot("fields/1/101")),
+        expected(&[("snapshot-missing", "root-coord/fields/1/101")])
+    );
+    let alias = format!("snapshots/root-coord/aliases/books_ts{}", CREATED + 5);
+    assert_eq!(
+        without(Split, &alias),
+        expected(&[("snapshot-missing", "root-coord/aliases/books")])
+    );
+    assert_eq!(
+        without(Split, "field-index/1/7"),
+        expected(&[("orphan", "segment-index/1/10/50/90")])
+    );
+    assert_eq!(
+        without(Split, "querycoord-replica/1/30"),
+        expected(&[("replica-missing", "querycoord-collection-loadinfo/1")])
+    );
+    let found = without(Split, "root-coord/partitions/1/10");
+    assert!(found.contains(&(
+        "collection-without-parts".to_owned(),
+        "root-coord/collection/1".to_owned()
+    )));
+    let found = without(Database, "root-coord/database/db-info/1");
+    assert!(found.contains(&(
+        "database-missing".to_owned(),
+        "root-coord/database/db-info/1".to_owned()
+    )));
+    let found = without(Split, "root-coord/collection/1");
+    for (code, key) in [
+        ("snapshot-contradicts", snapshot("collection/1")),
+        ("orphan", "root-coord/partitions/1/10".to_owned()),
+        ("orphan", "field-index/1/7".to_owned()),
+        ("orphan", "querycoord-collection-loadinfo/1".to_owned()),
+    ] {
+        assert!(
+            found.contains(&(code.to_owned(), key.clone())),
+            "{code} {key}: {found:?}"
+        );
+    }
+}
+
+#[track_caller]
+fn with(form: CollectionForm, key: &str, value: &[u8], code: &str) {
+    let mut image = migrated(form);
+    image.insert(key.to_owned(), value.to_vec());
+    let found = errors(&check(&image));
+    assert!(
+        found.contains(&(code.to_owned(), key.to_owned())),
+        "{code} {key}: {found:?}"
+    );
+}
+
+#[test]
+fn each_wrong_key_is_found() {
+    with(
+        Split,
+        "root-coord/aliases/gone",
+        TOMBSTONE,
+        "lone-tombstone",
+    );
+    with(
+        Split,
+        "root-coord/partitions/1/99",
+        TOMBSTONE,
+        "lone-tombstone",
+    );
+    let old = alias("a", 1).encode_to_vec();
+    with(Split, "root-coord/collection-alias/a", &old, "legacy-alias");
+    let half = etcd::CollectionInfo {
+        id: 1,
+        schema: Some(Default::default()),
+        partition_i_ds: vec![10],
+        partition_names: vec!["_default".into()],
+        partition_created_timestamps: vec![CREATED],
+        ..Default::default()
+    };
+    with(
+        Split,
+        "root-coord/collection/1",
+        &half.encode_to_vec(),
+        "half-split-collection",
+    );
+    for key in [
+        "root-coord/collection/1",
+        "root-coord/partitions/1/10",
+        "root-coord/fields/1/100",
+        "root-coord/aliases/books",
+        "field-index/1/7",
+        "segment-index/1/10/50/90",
+        "querycoord-collection-loadinfo/1",
+        "querycoord-replica/1/30",
+    ] {
+        with(Split, key, b"\x08", "undecodable-value");
+    }
+}
+
+#[test]
+fn load_infos_and_indexes_that_2_2_would_drop_are_found() {
+    let load = |status, replica_number| {
+        query::CollectionLoadInfo {
+            collection_id: 1,
+            status,
+            replica_number,
+            ..Default::default()
+        }
+        .encode_to_vec()
+    };
+    let key = "querycoord-collection-loadinfo/1";
+    with(Split, key, &load(0, 1), "bad-load-info");
+    with(Split, key, &load(2, 0), "bad-load-info");
+    let segment = index::SegmentIndex {
+        collection_id: 1,
+        partition_id: 10,
+        segment_id: 52,
+        index_id: 7,
+        build_id: 90,
+        ..Default::default()
+    };
+    let value = segment.encode_to_vec();
+    with(Split, "segment-index/1/10/52/90", &value, "shared-build");
+    with(Split, "segment-index/1/10/53/91", &value, "id-mismatch");
+    let elsewhere = index::FieldIndex {
+        index_info: Some(index::IndexInfo {
+            collection_id: 1,
+            field_id: 555,
+            index_id: 8,
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    with(
+        Split,
+        "field-index/1/8",
+        &elsewhere.encode_to_vec(),
+        "index-field-missing",
+    );
+    let record = migrated(Split)["root-coord/collection/1"].clone();
+    with(Split, "root-coord/collection/2", &record, "id-mismatch");
+}
+
+#[test]
+fn the_newest_snapshot_has_to_say_what_the_plain_key_says() {
+    let later = CREATED + 100;
+    for key in [
+        "collection/1",
+        "partitions/1/10",
+        "fields/1/101",
+        "aliases/books",
+    ] {
+        let mut image = migrated(Split);
+        let snapshot = format!("snapshots/root-coord/{key}_ts{later}");
+        image.insert(snapshot, TOMBSTONE.to_vec());
+        assert_eq!(
+            errors(&check(&image)),
+            expected(&[("snapshot-contradicts", &format!("root-coord/{key}"))])
+        );
+    }
+}
