@@ -59,6 +59,8 @@ pub struct Environment {
     pub stop: Stop,
     /// Watches it.
     pub observer: Arc<dyn Observer>,
+    /// Who runs it, for others who find the lock held: a host or pod name.
+    pub holder: String,
 }
 
 impl Environment {
@@ -68,6 +70,7 @@ impl Environment {
         Self {
             stop: Stop::never(),
             observer: Arc::new(Silent),
+            holder: "test".to_owned(),
         }
     }
 
@@ -77,6 +80,7 @@ impl Environment {
             limits,
             stop: &self.stop,
             observer: &*self.observer,
+            holder: &self.holder,
         }
     }
 }

@@ -38,15 +38,13 @@ pub async fn backup<S: Store>(
     options: &BackupOptions,
     environment: &Environment,
 ) -> Result<BackupReport, EngineError> {
-    let (limits, waits) = (&options.limits, options.waits);
-    let (stop, observer) = (&environment.stop, &*environment.observer);
+    let around = environment.around(&options.root, &options.limits);
+    let waits = options.waits;
     let save = async {
         if options.refuse_sessions {
-            let wait = (waits.sessions, limits.patience);
-            sessions::wait_until_gone(store, &options.root, wait, stop, observer).await?;
+            sessions::wait_until_gone(store, around, waits.sessions).await?;
         }
-        let fence =
-            Fence::acquire(store, &options.root, waits.lock, limits, stop, observer).await?;
+        let fence = Fence::acquire(store, around, waits.lock).await?;
         let outcome = save(store, options, environment).await;
         fence.release().await;
         outcome

@@ -14,11 +14,9 @@ use crate::keys::{KeyRange, MetaRoot};
 use crate::store::{Applied, Compare, Op, RangeRequest, Store, StoreError, Txn};
 
 use super::error::{Failure, while_doing};
-use super::limits::Limits;
-use super::observer::Observer;
 use super::patience::{patiently, read};
 use super::sessions;
-use super::stop::Stop;
+use super::source::Surroundings;
 
 /// A held lock. Dropping it stops renewing the lease; [`Fence::release`] gives the lock back at once.
 #[derive(Debug)]
@@ -49,16 +47,20 @@ impl<S: Store> Fence<S> {
     /// Takes the lock, waiting for another holder's lease to end.
     pub(super) async fn acquire(
         store: &S,
-        root: &MetaRoot,
+        around: Surroundings<'_>,
         wait: Duration,
-        limits: &Limits,
-        stop: &Stop,
-        observer: &dyn Observer,
     ) -> Result<Self, Failure> {
+        let Surroundings {
+            root,
+            limits,
+            stop,
+            observer,
+            ..
+        } = around;
         let deadline = Instant::now() + wait;
         let mut told = false;
         loop {
-            if let Some((lease, create_revision)) = try_acquire(store, root, limits).await? {
+            if let Some((lease, create_revision)) = try_acquire(store, around).await? {
                 let keep_alive = tokio::spawn(keep_alive(store.clone(), lease, limits.lock_ttl));
                 let (store, root) = (store.clone(), root.clone());
                 return Ok(Self {
@@ -147,9 +149,14 @@ impl<S: Store> Fence<S> {
 /// else holds it.
 async fn try_acquire<S: Store>(
     store: &S,
-    root: &MetaRoot,
-    limits: &Limits,
+    around: Surroundings<'_>,
 ) -> Result<Option<(i64, i64)>, Failure> {
+    let Surroundings {
+        root,
+        limits,
+        holder,
+        ..
+    } = around;
     let lease = patiently(limits.patience, || store.lease_grant(limits.lock_ttl))
         .await
         .map_err(while_doing("granting a lease for the lock"))?;
@@ -158,7 +165,7 @@ async fn try_acquire<S: Store>(
         compares: vec![Compare::CreateRevision(key.clone(), 0)],
         ops: vec![Op::Put {
             key: key.clone(),
-            value: lock_value(),
+            value: lock_value(holder),
             lease,
         }],
     };
@@ -182,12 +189,11 @@ async fn try_acquire<S: Store>(
 }
 
 /// The lock's value, with the members that a Milvus session has. The address tells runs apart.
-fn lock_value() -> Vec<u8> {
-    let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "localhost".to_owned());
+fn lock_value(holder: &str) -> Vec<u8> {
     let now = humantime::format_rfc3339_millis(std::time::SystemTime::now());
     let value = serde_json::json!({
         "ServerName": "migration",
-        "Address": format!("{host}/{}@{now}", std::process::id()),
+        "Address": format!("{holder}/{}@{now}", std::process::id()),
         "Exclusive": true,
         "TriggerKill": false,
         "Version": env!("CARGO_PKG_VERSION"),

@@ -4,7 +4,7 @@
 //! [`crate::protocol`] says which step comes next; this module carries steps out.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::finding::Finding;
 use crate::journal::Phase;
@@ -100,16 +100,11 @@ async fn enter<S: Store>(
     options: &MigrateOptions,
     environment: &Environment,
 ) -> Result<Fence<S>, Failure> {
-    let (stop, observer) = (&environment.stop, &*environment.observer);
-    let (limits, waits) = (&options.limits, options.waits);
-    let patience = limits.patience;
-    let wait = (waits.sessions, patience);
-    sessions::wait_until_gone(store, &options.root, wait, stop, observer).await?;
-    let fence = Fence::acquire(store, &options.root, waits.lock, limits, stop, observer).await?;
-    let wait = (std::time::Duration::ZERO, patience);
-    if let Err(failure) =
-        sessions::wait_until_gone(store, &options.root, wait, stop, observer).await
-    {
+    let around = environment.around(&options.root, &options.limits);
+    sessions::wait_until_gone(store, around, options.waits.sessions).await?;
+    let fence = Fence::acquire(store, around, options.waits.lock).await?;
+    // Somebody may have come while we waited for the lock.
+    if let Err(failure) = sessions::wait_until_gone(store, around, Duration::ZERO).await {
         fence.release().await;
         return Err(failure);
     }

@@ -139,24 +139,16 @@ impl<'a, S: Store> Run<'a, S> {
     }
 
     async fn act(&mut self) -> Result<RestoreReport, Failure> {
-        let (stop, observer) = (&self.environment.stop, &*self.environment.observer);
-        let (root, limits, waits) = (&self.options.root, &self.options.limits, self.options.waits);
-        let wait = (waits.sessions, limits.patience);
-        sessions::wait_until_gone(self.store, root, wait, stop, observer).await?;
-        let fence = Fence::acquire(self.store, root, waits.lock, limits, stop, observer).await?;
+        let (around, waits) = (self.around(), self.options.waits);
+        sessions::wait_until_gone(self.store, around, waits.sessions).await?;
+        let fence = Fence::acquire(self.store, around, waits.lock).await?;
         let outcome = self.act_under(&fence).await;
         fence.release().await;
         outcome
     }
 
     async fn act_under(&mut self, fence: &Fence<S>) -> Result<RestoreReport, Failure> {
-        let (sessions, _) =
-            sessions::list(self.store, &self.options.root, self.options.limits.patience)
-                .await
-                .map_err(super::error::while_doing("reading the sessions"))?;
-        if !sessions.is_empty() {
-            return Err(Failure::Sessions(sessions));
-        }
+        sessions::wait_until_gone(self.store, self.around(), std::time::Duration::ZERO).await?;
         let mut ledger = self.load().await?;
         if self.discards(&ledger) {
             let difference = discard::count(self.store, self.around()).await?;

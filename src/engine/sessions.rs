@@ -14,9 +14,9 @@ use crate::report::SessionReport;
 use crate::store::{RangeRequest, Store, StoreError};
 
 use super::error::{Failure, while_doing};
-use super::observer::Observer;
+use super::limits::Limits;
 use super::patience::read;
-use super::stop::Stop;
+use super::source::Surroundings;
 
 /// The members of a session's JSON value that are told to people.
 #[derive(Debug, Default, Deserialize)]
@@ -90,15 +90,20 @@ pub(super) async fn list<S: Store>(
 /// Waits until no component is registered, at most for `wait`.
 pub(super) async fn wait_until_gone<S: Store>(
     store: &S,
-    root: &MetaRoot,
-    (wait, patience): (Duration, Duration),
-    stop: &Stop,
-    observer: &dyn Observer,
+    around: Surroundings<'_>,
+    wait: Duration,
 ) -> Result<(), Failure> {
+    let Surroundings {
+        root,
+        limits: Limits { patience, .. },
+        stop,
+        observer,
+        ..
+    } = around;
     let deadline = Instant::now() + wait;
     let mut told = usize::MAX;
     loop {
-        let (sessions, revision) = list(store, root, patience)
+        let (sessions, revision) = list(store, root, *patience)
             .await
             .map_err(while_doing("reading the sessions"))?;
         if sessions.is_empty() {

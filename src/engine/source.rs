@@ -28,6 +28,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) limits: &'a Limits,
     pub(super) stop: &'a Stop,
     pub(super) observer: &'a dyn Observer,
+    pub(super) holder: &'a str,
 }
 
 /// The source as it was read.
