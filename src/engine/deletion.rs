@@ -82,9 +82,9 @@ mod tests {
             ("f", true),
         ] {
             if goes {
-                runs.delete(key.as_bytes(), 2)
+                runs.delete(key.as_bytes(), 2);
             } else {
-                runs.keep()
+                runs.keep();
             }
         }
         let ranges = runs.into_ranges();
