@@ -69,11 +69,6 @@ impl Failure {
         self
     }
 
-    pub(in crate::cli) fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hints.push(hint.into());
-        self
-    }
-
     /// The failure for a person.
     pub(in crate::cli) fn text(&self, palette: Palette) -> String {
         let mut lines = Vec::new();
@@ -147,8 +142,11 @@ mod tests {
             "os error 1",
         ]);
         let failure = Failure::from_error(Exit::Failed, &error)
-            .unchanged()
-            .hint("meta-migration status");
+            .unchanged();
+        let failure = Failure {
+            hints: vec!["meta-migration status".to_owned()],
+            ..failure
+        };
         assert_eq!(
             failure.text(Palette::plain()),
             "error: cannot read\n  caused by: transport error: refused\n  caused by: os error 1\n  \
