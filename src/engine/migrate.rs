@@ -264,7 +264,8 @@ impl<'a, S: Store> Run<'a, S> {
         if phase == Some(Phase::Done) {
             let (root, limits) = (&self.options.root, &self.options.limits);
             let found = layout::detect(self.store, root, limits, self.environment).await?;
-            if found == Layout::V2_1 {
+            // With keys of both layouts there, preparing refuses and says what was found.
+            if matches!(found, Layout::V2_1 | Layout::Mixed) {
                 self.backup = None;
                 return Ok(Forward::from_journal(None));
             }
