@@ -19,9 +19,9 @@ mod file;
 pub mod gate;
 mod yaml;
 
+pub use crate::store::etcd::Password;
 pub use choices::DropInCommand;
 pub use error::ConfigError;
-pub use crate::store::etcd::Password;
 
 use file::{FileAuth, FileConfig, FileTls};
 
@@ -105,6 +105,8 @@ pub struct DropIn {
     pub collection_form: Option<FormChoice>,
     /// `config.onBrokenRecord`.
     pub on_broken_record: Option<OnBrokenRecord>,
+    /// `config.acceptLoss`.
+    pub accept_loss: Option<bool>,
     /// `config.waitSessions`.
     pub wait_sessions: Option<Duration>,
     /// `config.waitLock`.
@@ -206,6 +208,7 @@ impl Config {
                 run_with_backup: file.run_with_backup,
                 collection_form: file.collection_form,
                 on_broken_record: file.on_broken_record,
+                accept_loss: file.accept_loss,
                 wait_sessions: file.wait_sessions,
                 wait_lock: file.wait_lock,
             },
