@@ -60,9 +60,11 @@ impl<S: Store> Run<'_, S> {
             started_at: now.clone(),
             updated_at: now,
         };
-        self.advance(journal).await?;
-        self.written = Written::Staged;
-        Ok(())
+        let outcome = self.advance(journal).await;
+        if outcome.is_ok() || self.ledger.in_doubt() {
+            self.written = Written::Staged;
+        }
+        outcome
     }
 
     /// Writes the journal with another phase.
