@@ -63,8 +63,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     if let (Some(from), Some(to)) = (&args.from, &args.to) {
         let source = session.open(from)?;
         let written = backup_target(&session, Some(to));
-        let done =
-            session.offline(|environment| source.migrate(&target, &written, environment))?;
+        let done = session.offline(|environment| source.migrate(&target, &written, environment))?;
         return print(&session, &done, &Next::default());
     }
     let given = session.config.backup_file.as_deref();

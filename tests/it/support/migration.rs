@@ -63,7 +63,12 @@ impl Case {
         let migration = source.finish();
         assert!(!migration.has_errors(), "{:?}", migration.findings());
         let after = migration
-            .apply(entries.iter().cloned().map(Ok::<_, std::convert::Infallible>))
+            .apply(
+                entries
+                    .iter()
+                    .cloned()
+                    .map(Ok::<_, std::convert::Infallible>),
+            )
             .map(|entry| {
                 let Ok(entry) = entry;
                 (entry.key, entry.value)
@@ -77,6 +82,11 @@ impl Case {
             entries,
             after,
         }
+    }
+
+    /// The release that reads the form.
+    pub(crate) fn target(&self) -> &'static str {
+        target(self.form)
     }
 
     /// Writes the metadata into a store.
