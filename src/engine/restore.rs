@@ -182,7 +182,7 @@ impl<'a, S: Store> Run<'a, S> {
             if ledger.phase().is_some() {
                 let by = (fence, &self.options.limits);
                 let outcome = ledger.clear(self.store, by).await;
-                if outcome.as_ref().is_err_and(Failure::may_have_written) {
+                if ledger.in_doubt() {
                     self.written = Written::Restoring;
                 }
                 outcome?;
