@@ -15,5 +15,6 @@ mod failover;
 mod golden;
 mod properties;
 mod rules;
+mod simulation;
 mod support;
 mod verify;
