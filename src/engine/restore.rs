@@ -89,6 +89,21 @@ pub async fn restore<S: Store>(
     })
 }
 
+/// The backup that the journal names, if there is one.
+///
+/// # Errors
+/// [`EngineError`] when the journal cannot be read.
+pub async fn recorded_backup<S: Store>(
+    store: &S,
+    root: &MetaRoot,
+    limits: &Limits,
+) -> Result<Option<BackupRef>, EngineError> {
+    let ledger = Ledger::load(store, root, limits)
+        .await
+        .map_err(EngineError::before_writing)?;
+    Ok(ledger.journal().and_then(|journal| journal.backup.clone()))
+}
+
 /// Finishes a restore that was interrupted, from the backup that the journal names.
 pub(super) async fn finish_interrupted<S: Store>(
     store: &S,
@@ -167,7 +182,7 @@ impl<'a, S: Store> Run<'a, S> {
             if ledger.phase().is_some() {
                 let by = (fence, &self.options.limits);
                 let outcome = ledger.clear(self.store, by).await;
-                if outcome.as_ref().is_err_and(Failure::may_have_written) {
+                if ledger.in_doubt() {
                     self.written = Written::Restoring;
                 }
                 outcome?;
@@ -218,7 +233,18 @@ impl<'a, S: Store> Run<'a, S> {
             (None, Some(_) | None) => return Err(Failure::NoBackup),
         };
         let backup = image::open(path, &self.options.root, self.options.any_root).await?;
-        self.backup = Some(backup.summary().reference());
+        let reference = backup.summary().reference();
+        if self.options.way == Way::Rollback
+            && let Some(recorded) = self.backup.as_ref()
+            && recorded.digest != reference.digest
+        {
+            self.environment.observer.note(&format!(
+                "{} does not hold what the migration saved in {}: what changed between the two is undone, \
+                 too",
+                reference.path, recorded.path
+            ));
+        }
+        self.backup = Some(reference);
         Ok(backup)
     }
 

@@ -13,6 +13,7 @@ mod connect;
 mod engine;
 mod failover;
 mod golden;
+mod proof;
 mod properties;
 mod rules;
 mod simulation;
