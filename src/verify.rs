@@ -182,8 +182,8 @@ impl Checker {
     pub fn finish(mut self) -> Vec<Finding> {
         let report = &mut self.report;
         let live = self.collections.finish(report);
-        let databases = self.aliases.finish(&live, report);
-        live.check_databases(&databases, report);
+        live.check_databases(report);
+        self.aliases.finish(&live, report);
         self.indexes.finish(&live, report);
         self.loads.finish(&live, report);
         for (family, (count, first)) in &self.leftovers {

@@ -61,21 +61,12 @@ impl Aliases {
         history.push(timestamp, key, read);
     }
 
-    /// Returns the databases that aliases lie in, with the key of one.
-    pub(super) fn finish(
-        &self,
-        live: &LiveCollections,
-        report: &mut Report,
-    ) -> BTreeMap<DatabaseId, Vec<u8>> {
-        let mut databases = BTreeMap::new();
-        for ((database, _), history) in &self.records {
+    pub(super) fn finish(&self, live: &LiveCollections, report: &mut Report) {
+        for history in self.records.values() {
             history.check("alias", true, report);
             let Some(collection) = history.live() else {
                 continue;
             };
-            if *database != DatabaseId(0) {
-                databases.insert(*database, history.key.clone());
-            }
             if live.get(*collection).is_none() {
                 report.warning(
                     "alias-without-collection",
@@ -84,6 +75,5 @@ impl Aliases {
                 );
             }
         }
-        databases
     }
 }

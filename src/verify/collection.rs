@@ -53,23 +53,17 @@ impl LiveCollections {
         self.members.get(&id)
     }
 
-    /// Every database that something lies in has to be there.
-    pub(super) fn check_databases(
-        &self,
-        with_aliases: &BTreeMap<DatabaseId, Vec<u8>>,
-        report: &mut Report,
-    ) {
-        let mut wanted = with_aliases.clone();
-        wanted.extend(self.wanted_databases.clone());
-        for (database, key) in wanted {
-            if !self.databases.contains(&database) {
-                let name = Key::Plain(Object::Database(database)).render();
+    /// Every database that a collection lies in has to be there.
+    pub(super) fn check_databases(&self, report: &mut Report) {
+        for (database, key) in &self.wanted_databases {
+            if !self.databases.contains(database) {
+                let name = Key::Plain(Object::Database(*database)).render();
                 report.error(
                     "database-missing",
                     &name,
                     format!(
                         "there is no such database, but {} lies in it",
-                        crate::entry::printable(&report.root.join(&key))
+                        crate::entry::printable(&report.root.join(key))
                     ),
                 );
             }

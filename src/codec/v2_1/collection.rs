@@ -85,15 +85,6 @@ impl Collection {
                 .collect(),
         )
     }
-
-    /// Whether partitions and fields have moved out of the record.
-    #[must_use]
-    pub fn is_split(&self) -> bool {
-        self.partition_ids.is_empty()
-            && self.partition_names.is_empty()
-            && self.partition_times.is_empty()
-            && self.fields.is_empty()
-    }
 }
 
 /// Reads a collection record.

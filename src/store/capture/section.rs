@@ -1,8 +1,8 @@
 //! Cuts a long range into sections of about a page, without knowing its keys.
 //!
-//! Keys are taken for numbers, eight bytes from the place where the keys of the last page begin to
-//! differ; the next section reaches as far as that page did. Where nothing is found the sections
-//! widen until something is.
+//! Keys are taken for numbers: the decimal number in which the keys of the last page begin to differ,
+//! else eight bytes from there. The next section reaches as far as that page did. Where nothing is
+//! found the sections widen until something is.
 
 use crate::entry::Entry;
 use crate::keys::{KeyRange, successor};
@@ -84,57 +84,120 @@ impl Sections {
     }
 }
 
-/// How far a section reaches: `span`, in units of the eighth byte behind `depth`.
+/// How far a section reaches.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Stride {
-    depth: usize,
-    span: u64,
+enum Stride {
+    /// `span` in units of the eighth byte behind `depth`.
+    Bytes { depth: usize, span: u64 },
+    /// `span` counted in the decimal number that stands at `start`, `width` digits wide.
+    Decimal {
+        start: usize,
+        width: usize,
+        span: u64,
+    },
 }
 
 impl Stride {
+    /// As far as it is from `first` to `last`.
     fn between(first: &[u8], last: &[u8]) -> Option<Self> {
         let pairs = first.iter().zip(last);
         let depth = pairs.take_while(|(one, other)| one == other).count();
+        let (start, width) = digits_around(last, depth);
+        if let (Some(from), Some(to)) = (number(first, start, width), number(last, start, width))
+            && first.len().min(last.len()) > depth
+            && !first.get(start + width).is_some_and(u8::is_ascii_digit)
+        {
+            let span = to.checked_sub(from).filter(|span| *span > 0)?;
+            return Some(Self::Decimal { start, width, span });
+        }
         let span = window(last, depth).checked_sub(window(first, depth))?;
-        (span > 0).then_some(Self { depth, span })
+        (span > 0).then_some(Self::Bytes { depth, span })
     }
 
     /// A key behind `start`, as far away as the stride reaches; `None` when that is behind all keys.
-    fn reach(&mut self, start: &[u8]) -> Option<Vec<u8>> {
+    fn reach(&mut self, from: &[u8]) -> Option<Vec<u8>> {
         loop {
-            if self.depth <= start.len()
-                && let Some(value) = window(start, self.depth).checked_add(self.span)
-            {
-                let mut end = start[..self.depth].to_vec();
-                end.extend_from_slice(&value.to_be_bytes());
-                return Some(end);
+            match *self {
+                Self::Decimal { start, width, span } => {
+                    let next = number(from, start, width)
+                        .and_then(|number| number.checked_add(span))
+                        .map(|next| format!("{next:0width$}"))
+                        .filter(|next| next.len() == width);
+                    if let Some(next) = next {
+                        return Some([&from[..start], next.as_bytes()].concat());
+                    }
+                    // Behind the last number of so many digits.
+                    *self = Self::first_byte_at(start);
+                }
+                Self::Bytes { depth, span } => {
+                    if depth <= from.len()
+                        && let Some(next) = window(from, depth).checked_add(span)
+                    {
+                        return Some([&from[..depth], &next.to_be_bytes()].concat());
+                    }
+                    let depth = depth.checked_sub(1)?;
+                    let span = (span >> 8).max(1);
+                    *self = Self::Bytes { depth, span };
+                }
             }
-            self.depth = self.depth.checked_sub(1)?;
-            self.span = (self.span >> 8).max(1);
         }
     }
 
     /// Four times as far.
     fn widened(self) -> Self {
-        match self.span.checked_mul(4) {
-            Some(span) => Self { span, ..self },
-            None => Self {
-                depth: self.depth.saturating_sub(1),
-                span: (self.span >> 8).saturating_mul(4),
+        self.times(4)
+    }
+
+    /// 256 times as far.
+    fn stepped_up(self) -> Self {
+        self.times(256)
+    }
+
+    fn times(self, factor: u64) -> Self {
+        match self {
+            Self::Decimal { start, width, span } => match span.checked_mul(factor) {
+                Some(span) => Self::Decimal { start, width, span },
+                None => Self::first_byte_at(start),
+            },
+            Self::Bytes { depth, span } => match (span.checked_mul(factor), depth.checked_sub(1)) {
+                (Some(span), _) => Self::Bytes { depth, span },
+                (None, Some(depth)) => Self::Bytes {
+                    depth,
+                    span: (span >> 8).saturating_mul(factor),
+                },
+                (None, None) => Self::Bytes {
+                    depth,
+                    span: u64::MAX,
+                },
             },
         }
     }
 
-    /// The same span one byte to the left: 256 times as far.
-    fn stepped_up(self) -> Self {
-        match self.depth.checked_sub(1) {
-            Some(depth) => Self { depth, ..self },
-            None => Self {
-                span: u64::MAX,
-                ..self
-            },
+    /// As far as the next greater byte at `depth`.
+    fn first_byte_at(depth: usize) -> Self {
+        Self::Bytes {
+            depth,
+            span: 1 << 56,
         }
     }
+}
+
+/// Start and width of the run of digits around a place; the width is 0 where there is none.
+fn digits_around(key: &[u8], place: usize) -> (usize, usize) {
+    let is_digit = |byte: &&u8| byte.is_ascii_digit();
+    let (before, behind) = key.split_at(place.min(key.len()));
+    let left = before.iter().rev().take_while(is_digit).count();
+    let right = behind.iter().take_while(is_digit).count();
+    (before.len() - left, left + right)
+}
+
+/// The decimal number of `width` digits that stands at `start`.
+fn number(key: &[u8], start: usize, width: usize) -> Option<u64> {
+    let digits = key.get(start..start + width)?;
+    if !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 /// Eight bytes of a key as a number; zeros behind its end.
@@ -152,15 +215,25 @@ mod tests {
 
     #[test]
     fn a_stride_reaches_as_far_again_as_the_page_did() {
-        let mut stride = Stride::between(b"a/100", b"a/300").unwrap();
-        let end = stride.reach(b"a/300\0").unwrap();
-        assert!(end.as_slice() > b"a/4".as_slice());
-        assert!(end.as_slice() < b"a/6".as_slice());
+        let mut stride = Stride::between(b"a/097/x", b"a/100/y").unwrap();
+        assert_eq!(stride.reach(b"a/100/y\0").unwrap(), b"a/103");
+        assert_eq!(stride.reach(b"a/103").unwrap(), b"a/106");
+        let mut stride = Stride::between(b"a/bc", b"a/bf").unwrap();
+        let end = stride.reach(b"a/bf\0").unwrap();
+        assert!((b"a/bh".as_slice()..b"a/bj".as_slice()).contains(&end.as_slice()));
+    }
+
+    #[test]
+    fn behind_the_last_number_of_its_width_a_stride_goes_on() {
+        let mut stride = Stride::between(b"a/980", b"a/998").unwrap();
+        let end = stride.reach(b"a/998\0").unwrap();
+        assert!(end.as_slice() > b"a/999999".as_slice());
+        assert!(end.as_slice() < b"b".as_slice());
     }
 
     #[test]
     fn a_stride_that_leaves_its_folder_goes_on_behind_it() {
-        let mut stride = Stride {
+        let mut stride = Stride::Bytes {
             depth: 2,
             span: u64::MAX / 2,
         };

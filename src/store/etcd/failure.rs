@@ -47,6 +47,7 @@ const MESSAGES: &[(&str, StoreErrorKind, Applied)] = {
         ("user name not found", Denied, No),
         ("invalid auth token", Denied, No),
         ("revision of auth store is old", Denied, No),
+        ("revision in header is old", Denied, No),
         // Members that know of no leader refuse before they look at the request; one that loses its
         // leader in the middle says that it timed out.
         ("etcdserver: no leader", Timeout, No),
@@ -115,7 +116,10 @@ pub(super) fn refusal(endpoint: &str, reason: &str) -> StoreError {
 
 /// Whether the login has to be repeated: the server changed its users since.
 pub(super) fn is_stale_login(error: &EtcdError) -> bool {
-    message_of(error).contains("revision of auth store is old")
+    // The second is what 3.5 says on the way in, before the first can be said.
+    let message = message_of(error);
+    message.contains("revision of auth store is old")
+        || message.contains("revision in header is old")
 }
 
 /// Whether the server knows no users at all, so that a login is not needed.

@@ -1,0 +1,148 @@
+//! Reading ranges.
+
+use meta_migration::keys::KeyRange;
+use meta_migration::store::{Applied, Compare, Op, RangeRequest, Store, StoreErrorKind};
+
+use super::{apply, holds, keys, put, read, texts};
+
+pub(super) async fn a_range_gives_its_keys_in_order_and_no_neighbours(
+    store: impl Store,
+    root: String,
+) {
+    for key in ["b/2", "b/1", "b", "b/", "b0", "a/1", "b-x/1"] {
+        put(&store, &format!("{root}/{key}"), key).await;
+    }
+    let range = KeyRange::prefix(format!("{root}/b/"));
+    let response = read(&store, RangeRequest::new(range)).await;
+    assert_eq!(
+        keys(&response.entries),
+        ["b/", "b/1", "b/2"].map(|key| format!("{root}/{key}"))
+    );
+    assert_eq!((response.count, response.more), (3, false));
+    let single = read(&store, RangeRequest::key(format!("{root}/b"))).await;
+    assert_eq!(
+        texts(&single.entries),
+        [(format!("{root}/b"), "b".to_owned())]
+    );
+}
+
+pub(super) async fn a_limit_cuts_the_entries_but_not_the_count(store: impl Store, root: String) {
+    for number in 0..5 {
+        put(&store, &format!("{root}/{number}"), "v").await;
+    }
+    let range = KeyRange::prefix(format!("{root}/"));
+    let page = read(&store, RangeRequest::new(range.clone()).limit(2)).await;
+    assert_eq!(
+        keys(&page.entries),
+        [format!("{root}/0"), format!("{root}/1")]
+    );
+    assert_eq!((page.count, page.more), (5, true));
+    let rest = range.after(&page.entries[1].key);
+    let rest = read(&store, RangeRequest::new(rest).limit(3)).await;
+    assert_eq!((rest.entries.len(), rest.count, rest.more), (3, 3, false));
+    let count = read(&store, RangeRequest::new(range).count_only()).await;
+    assert_eq!((count.entries.len(), count.count), (0, 5));
+}
+
+pub(super) async fn an_old_revision_is_read_as_it_was(store: impl Store, root: String) {
+    let (a, b) = (format!("{root}/a"), format!("{root}/b"));
+    let first = put(&store, &a, "1").await;
+    put(&store, &a, "2").await;
+    put(&store, &b, "1").await;
+    let third = apply(&store, vec![Op::Delete(KeyRange::single(a.clone()))]).await;
+    put(&store, &a, "3").await;
+    let range = KeyRange::prefix(format!("{root}/"));
+    let old = read(&store, RangeRequest::new(range.clone()).at(first)).await;
+    assert_eq!(texts(&old.entries), [(a.clone(), "1".to_owned())]);
+    assert_eq!(old.count, 1);
+    assert!(old.revision > first, "the store's own revision is told");
+    let without = read(&store, RangeRequest::new(range).at(third)).await;
+    assert_eq!(keys(&without.entries), [b]);
+}
+
+pub(super) async fn revisions_tell_when_a_key_appeared_and_when_it_changed(
+    store: impl Store,
+    root: String,
+) {
+    let key = format!("{root}/k");
+    let created = put(&store, &key, "1").await;
+    let changed = put(&store, &key, "2").await;
+    let entry = read(&store, RangeRequest::key(key.clone())).await.entries;
+    assert_eq!(
+        (entry[0].create_revision, entry[0].mod_revision),
+        (created, changed)
+    );
+    apply(&store, vec![Op::Delete(KeyRange::single(key.clone()))]).await;
+    let again = put(&store, &key, "3").await;
+    let entry = read(&store, RangeRequest::key(key)).await.entries;
+    assert_eq!(
+        (entry[0].create_revision, entry[0].mod_revision),
+        (again, again)
+    );
+}
+
+pub(super) async fn only_the_latest_changes_are_asked_for(store: impl Store, root: String) {
+    put(&store, &format!("{root}/old"), "v").await;
+    let since = put(&store, &format!("{root}/new"), "v").await;
+    put(&store, &format!("{root}/newer"), "v").await;
+    let range = KeyRange::prefix(format!("{root}/"));
+    let changed = read(
+        &store,
+        RangeRequest::new(range.clone()).changed_since(since),
+    )
+    .await;
+    assert_eq!(
+        keys(&changed.entries),
+        [format!("{root}/new"), format!("{root}/newer")]
+    );
+    let one = RangeRequest::new(range).changed_since(since).limit(1);
+    let one = read(&store, one).await;
+    assert_eq!(keys(&one.entries), [format!("{root}/new")]);
+    assert!(one.more);
+}
+
+pub(super) async fn the_count_ignores_the_filter_by_revision(store: impl Store, root: String) {
+    put(&store, &format!("{root}/old"), "v").await;
+    let since = put(&store, &format!("{root}/new"), "v").await;
+    let range = KeyRange::prefix(format!("{root}/"));
+    let request = RangeRequest::new(range).changed_since(since);
+    assert_eq!(read(&store, request.clone()).await.count, 2);
+    assert_eq!(read(&store, request.count_only()).await.count, 2);
+}
+
+pub(super) async fn keys_only_leaves_the_values_out(store: impl Store, root: String) {
+    put(&store, &format!("{root}/k"), "v").await;
+    let range = KeyRange::prefix(format!("{root}/"));
+    let response = read(&store, RangeRequest::new(range).keys_only()).await;
+    assert_eq!(
+        texts(&response.entries),
+        [(format!("{root}/k"), String::new())]
+    );
+}
+
+pub(super) async fn a_range_without_keys_is_empty(store: impl Store, root: String) {
+    put(&store, &format!("{root}/k"), "v").await;
+    let turned = KeyRange::new(format!("{root}/z"), format!("{root}/a"));
+    let endless = KeyRange::new(format!("{root}/k"), "");
+    for range in [turned, endless, KeyRange::new("", "")] {
+        let response = read(&store, RangeRequest::new(range.clone())).await;
+        assert_eq!(
+            (response.entries.len(), response.count),
+            (0, 0),
+            "{range:?}"
+        );
+        assert!(holds(&store, Compare::Absent(range.clone())).await);
+        apply(&store, vec![Op::Delete(range)]).await;
+    }
+    let key = RangeRequest::key(format!("{root}/k"));
+    assert_eq!(read(&store, key).await.count, 1);
+}
+
+pub(super) async fn a_future_revision_is_refused(store: impl Store, root: String) {
+    let request = RangeRequest::key(format!("{root}/k")).at(i64::MAX / 2);
+    let error = store.range(request).await.unwrap_err();
+    assert_eq!(
+        (error.kind, error.applied),
+        (StoreErrorKind::Other, Applied::No)
+    );
+}
