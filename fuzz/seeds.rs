@@ -1,5 +1,9 @@
 //! Writes the hand-made seeds of the corpus: real records in groups that belong together, a small file
 //! of each backup format, texts as they are really written.
+//!
+//! It is a fuzz target that does all its work before the first input: everything in this workspace is
+//! instrumented, and only libFuzzer has what the instrumentation calls.
+#![no_main]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,11 +13,11 @@ use meta_migration::keys::{Family, MetaRoot};
 use meta_migration_fuzz::bytes::{push_chunk, push_short_chunk};
 use meta_migration_fuzz::{records, wire};
 
-fn main() {
-    let mut arguments = std::env::args_os().skip(1).map(PathBuf::from);
-    let (Some(testdata), Some(corpus)) = (arguments.next(), arguments.next()) else {
-        panic!("usage: seeds TESTDATA CORPUS");
-    };
+libfuzzer_sys::fuzz_target!(init: write_all(), |_input: &[u8]| ());
+
+/// From `../testdata` to `corpus`: `scripts/fuzz` runs this in the folder `fuzz`.
+fn write_all() {
+    let [testdata, corpus] = ["../testdata", "corpus"].map(PathBuf::from);
     let images: Vec<_> = ["base", "dropped", "unicode"]
         .map(|case| image(&testdata.join("examples").join(case).join("in.jsonl")))
         .into_iter()

@@ -48,7 +48,9 @@ fn relative(relative: &[u8]) {
     }
     let prefix = KeyRange::prefix(relative);
     assert!(prefix.contains(relative) && prefix.contains(&successor(relative)));
-    assert!(!KeyRange::single(relative).contains(&successor(relative)));
+    let single = KeyRange::single(relative);
+    assert_eq!(single.contains(relative), !relative.is_empty());
+    assert!(!single.contains(&successor(relative)));
     assert!(!prefix.after(relative).contains(relative));
 }
 

@@ -182,8 +182,13 @@ fn parts(migration: &Migration, image: &Image) {
         ));
     }
     let is_there = |put: &Put| image.contains_key(root.strip(&put.key).unwrap());
-    assert!(migration.rewrites().iter().all(is_there));
-    assert!(!migration.history().iter().any(is_there));
+    let told = |puts: &[Put], is_wrong: &dyn Fn(&Put) -> bool| -> Vec<String> {
+        let wrong = puts.iter().filter(|put| is_wrong(put));
+        wrong.map(|put| put.key.escape_ascii().to_string()).collect()
+    };
+    assert!(told(migration.rewrites(), &|put| !is_there(put)).is_empty());
+    let over = told(migration.history(), &is_there);
+    assert!(over.is_empty(), "written over: {over:?}");
     assert_eq!(migration.leftovers(), leftover_ranges(&root));
     let mut gone: Vec<&KeyRange> = migration
         .removals()

@@ -151,7 +151,7 @@ impl Source {
             self.findings.broken(
                 "unreadable-key",
                 relative,
-                "the key does not end in a collection's id",
+                "the key does not end in a collection's id, or in one and a timestamp",
                 "it stays in etcd, untouched, and Milvus 2.2 may stumble over it",
             );
         }
