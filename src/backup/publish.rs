@@ -50,6 +50,8 @@ pub(super) fn is_partial_name(name: &str) -> bool {
 /// it was given its name.
 pub(super) struct Partial {
     path: PathBuf,
+    /// Whether it was renamed: the hidden name may be somebody else's by now.
+    renamed: bool,
 }
 
 impl Partial {
@@ -66,7 +68,10 @@ impl Partial {
                 _ => target.with_file_name(format!(".{name}.{purpose}-{process}-{attempt}")),
             };
             match create_new(&path) {
-                Ok(file) => return Ok((Self { path }, file)),
+                Ok(file) => {
+                    let renamed = false;
+                    return Ok((Self { path, renamed }, file));
+                }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(BackupError::file("create", &path, error)),
             }
@@ -83,8 +88,10 @@ impl Partial {
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        // Gone already when it was renamed; there is nobody left to tell about anything else.
-        let _ = fs::remove_file(&self.path);
+        if !self.renamed {
+            // There is nobody left to tell when it fails.
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -111,15 +118,13 @@ pub(super) enum Published {
 /// Gives the partial file the target's name, or, where that is taken by something else, a name beside
 /// it. `same` says whether a file that is there already has the same content.
 pub(super) fn publish(
-    partial: &Partial,
+    partial: &mut Partial,
     target: &Path,
     header: &Header,
     same: impl Fn(&Path) -> Option<Summary>,
 ) -> Result<Published, BackupError> {
     for name in names(target, header) {
-        if take_name(&partial.path, &name)
-            .map_err(|error| BackupError::file("create", &name, error))?
-        {
+        if take_name(partial, &name).map_err(|error| BackupError::file("create", &name, error))? {
             sync_folder(&name)?;
             return Ok(Published::New(name));
         }
@@ -132,16 +137,18 @@ pub(super) fn publish(
     })
 }
 
-/// Moves `from` to `to` unless something is there already; `false` when it is.
-fn take_name(from: &Path, to: &Path) -> io::Result<bool> {
-    match fs::hard_link(from, to) {
-        Ok(()) => {
-            // The file has its name now; if the hidden one cannot go, that changes nothing.
-            let _ = fs::remove_file(from);
-            Ok(true)
-        }
+/// Gives the file the name `to` unless something is there already; `false` when it is. A hidden name
+/// that is left goes with `partial`, just once: taken away twice, it could be the hidden name of
+/// another process with our id.
+fn take_name(partial: &mut Partial, to: &Path) -> io::Result<bool> {
+    match fs::hard_link(&partial.path, to) {
+        Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-        Err(_) => claim_name(from, to),
+        Err(_) => {
+            let moved = claim_name(&partial.path, to)?;
+            partial.renamed = moved;
+            Ok(moved)
+        }
     }
 }
 

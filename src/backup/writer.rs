@@ -207,7 +207,7 @@ impl Writer {
         let bytes = written.file.metadata().map_err(failed)?.len();
         read_back(&written, format, &header)?;
         let Written {
-            partial,
+            mut partial,
             entries,
             digest,
             file: _,
@@ -223,7 +223,7 @@ impl Writer {
                         && found.meta_root == header.meta_root
                 })
         };
-        match publish(&partial, &target, &header, same)? {
+        match publish(&mut partial, &target, &header, same)? {
             Published::Existing(mut summary) => {
                 summary.reused = true;
                 Ok(*summary)

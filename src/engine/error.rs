@@ -6,7 +6,7 @@ use crate::backup::BackupError;
 use crate::entry::printable;
 use crate::journal::{JournalError, Phase};
 use crate::report::{BackupRef, PlanReport, SessionReport, VerifyReport};
-use crate::store::StoreError;
+use crate::store::{Applied, StoreError};
 use crate::transform::FormError;
 
 use super::stop::Signal;
@@ -140,6 +140,13 @@ pub enum Failure {
     Worker(String),
 }
 
+impl Failure {
+    /// Whether a write failed of which nobody knows if it was applied.
+    pub(super) fn may_have_written(&self) -> bool {
+        matches!(self, Self::Store { source, .. } if source.applied == Applied::Unknown)
+    }
+}
+
 fn list_sessions(sessions: &[SessionReport]) -> String {
     const SHOWN: usize = 5;
     let mut text = sessions
@@ -173,7 +180,7 @@ pub enum Written {
     Staged,
     /// The cut-over has begun: 2.2 can start.
     CutOver,
-    /// A backup is partly put back.
+    /// A backup was put back; wholly, unless the journal still says `restoring`.
     Restoring,
 }
 

@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep};
 use crate::entry::printable;
 use crate::journal::{Journal, Phase};
 use crate::keys::MetaRoot;
-use crate::store::{Compare, Op, RangeRequest, Store, Txn};
+use crate::store::{Applied, Compare, Op, RangeRequest, Store, Txn};
 
 use super::error::{Failure, while_doing};
 use super::fence::Fence;
@@ -117,15 +117,22 @@ impl Ledger {
     ) -> Result<i64, Failure> {
         let deadline = Instant::now() + limits.patience;
         let mut pause = limits.patience / 200;
+        let mut fate_unknown = false;
         loop {
             match store.txn(txn.clone()).await {
                 Ok(response) if response.succeeded => return Ok(response.revision),
                 Ok(_) => break,
                 Err(error) if error.is_transient() && Instant::now() + pause < deadline => {
+                    fate_unknown |= error.applied == Applied::Unknown;
                     sleep(pause).await;
                     pause *= 2;
                 }
-                Err(error) => {
+                Err(mut error) => {
+                    // What an earlier attempt may have done, a later one that arrived nowhere does
+                    // not undo.
+                    if fate_unknown {
+                        error.applied = Applied::Unknown;
+                    }
                     let action = format!("writing the journal {}", printable(&self.key));
                     return Err(while_doing(action)(error));
                 }

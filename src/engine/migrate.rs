@@ -264,7 +264,8 @@ impl<'a, S: Store> Run<'a, S> {
         if phase == Some(Phase::Done) {
             let (root, limits) = (&self.options.root, &self.options.limits);
             let found = layout::detect(self.store, root, limits, self.environment).await?;
-            if found == Layout::V2_1 {
+            // With keys of both layouts there, preparing refuses and says what was found.
+            if matches!(found, Layout::V2_1 | Layout::Mixed) {
                 self.backup = None;
                 return Ok(Forward::from_journal(None));
             }
@@ -284,12 +285,9 @@ impl<'a, S: Store> Run<'a, S> {
         } else {
             Filter::all(root)
         };
-        // A resumed run has its backup already; what it would save now is the same content.
-        let wanted = self
-            .options
-            .backup
-            .as_ref()
-            .filter(|_| !staged || self.backup.is_none());
+        // A resumed run saves again: 2.1 may have been started since, and have written what the plan
+        // does not show. Where nothing changed, the file that is there is used again.
+        let wanted = self.options.backup.as_ref();
         let options = self.options.transform_options();
         let mut reading =
             read_source(self.store, self.around(), (&filter, &options), wanted).await?;
@@ -319,6 +317,7 @@ impl<'a, S: Store> Run<'a, S> {
             self.seconds.backup = saving.elapsed().as_secs_f64();
             self.backup = Some(summary.reference());
         }
+        self.forget_outdated_backup(&reading.fingerprint);
         let limits = &self.options.limits;
         let source_keys = census::source_keys(self.store, root, reading.revision, limits).await?;
         self.prepared = Some(Prepared {
@@ -344,6 +343,25 @@ impl<'a, S: Store> Run<'a, S> {
                 })
             }
             _ => Ok(()),
+        }
+    }
+
+    /// An interrupted run's backup that is not made again (`--no-backup`) counts only while the source
+    /// is as it was: going back to it would throw away what 2.1 wrote since.
+    fn forget_outdated_backup(&mut self, source: &Fingerprint) {
+        let Some(journal) = self.ledger.journal() else {
+            return;
+        };
+        let unchanged = self.backup.as_ref().is_some_and(|backup| {
+            backup.entries == source.keys && source.newest_revision <= journal.capture_revision
+        });
+        if self.options.backup.is_none() && journal.phase.is_before_commit() && !unchanged {
+            if let Some(backup) = self.backup.take() {
+                self.environment.observer.note(&format!(
+                    "the metadata changed since {} was written, so it is no backup of this migration",
+                    backup.path
+                ));
+            }
         }
     }
 

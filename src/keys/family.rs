@@ -73,6 +73,10 @@ families! {
     FlushedSegment "flushed-segment" Both;
     /// Index builds of 2.1, one key a build.
     IndexBuild "indexes" V2_1;
+    /// Replicas of 2.1. The official migration leaves these keys behind.
+    QueryReplica "queryCoord-ReplicaMeta" V2_1Leftover;
+    /// Resource groups (2.2.3 and later).
+    ResourceGroup "queryCoord-ResourceGroup" Both;
     /// Load state of 2.1. The official migration leaves these keys behind.
     QueryCollection "queryCoord-collectionMeta" V2_1Leftover;
     /// Delta channels of 2.1 query nodes.
@@ -81,10 +85,6 @@ families! {
     QueryDmChannel "queryCoord-dmChannelWatchInfo" Both;
     /// Query node sessions without a lease (2.1).
     QueryNodeInfo "queryCoord-queryNodeInfo" Both;
-    /// Replicas of 2.1. The official migration leaves these keys behind.
-    QueryReplica "queryCoord-ReplicaMeta" V2_1Leftover;
-    /// Resource groups (2.2.3 and later).
-    ResourceGroup "queryCoord-ResourceGroup" Both;
     /// Segments of 2.1 query nodes.
     QuerySegment "queryCoord-segmentMeta" Both;
     /// Channels that 2.1 query nodes still have to leave.
@@ -99,10 +99,10 @@ families! {
     Replica "querycoord-replica" V2_2;
     /// Aliases of 2.2 outside any database.
     Alias "root-coord/aliases" V2_2;
-    /// Collections; the same key in 2.1 and, outside any database, in 2.2.
-    Collection "root-coord/collection" V2_1Leftover;
     /// Aliases of 2.1.
     LegacyAlias "root-coord/collection-alias" V2_1Leftover;
+    /// Collections; the same key in 2.1 and, outside any database, in 2.2.
+    Collection "root-coord/collection" V2_1Leftover;
     /// Users, roles and grants. No evidence of either layout.
     Credential "root-coord/credential" Both;
     /// Aliases inside a database (2.2.9 and later).
@@ -131,10 +131,10 @@ families! {
     Session "session" Both;
     /// History of [`Self::Alias`].
     AliasSnapshot "snapshots/root-coord/aliases" V2_2;
-    /// History of [`Self::Collection`].
-    CollectionSnapshot "snapshots/root-coord/collection" V2_1Leftover;
     /// History of [`Self::LegacyAlias`].
     LegacyAliasSnapshot "snapshots/root-coord/collection-alias" V2_1Leftover;
+    /// History of [`Self::Collection`].
+    CollectionSnapshot "snapshots/root-coord/collection" V2_1Leftover;
     /// History of [`Self::DatabaseAlias`].
     DatabaseAliasSnapshot "snapshots/root-coord/database/aliases" V2_2;
     /// History of [`Self::DatabaseCollection`].
@@ -283,6 +283,16 @@ mod tests {
         ] {
             assert_eq!(Family::of(key.as_bytes()), family, "{key}");
         }
+    }
+
+    #[test]
+    fn families_stand_in_the_order_of_their_keys() {
+        let root = MetaRoot::new("by-dev", "meta", "kv").unwrap();
+        let starts: Vec<_> = Family::ALL
+            .iter()
+            .map(|family| family.ranges(&root)[0].start.clone())
+            .collect();
+        assert!(starts.is_sorted());
     }
 
     #[test]

@@ -156,10 +156,17 @@ impl<S: Store> PutBack<'_, S> {
         let report = gap.report(true);
         let by = (self.fence, self.around.limits);
         let next = self.restoring();
-        self.ledger
+        let outcome = self
+            .ledger
             .advance(self.store, by, next, (Vec::new(), Vec::new()))
-            .await?;
-        *self.written = Written::Restoring;
+            .await;
+        if outcome
+            .as_ref()
+            .map_or_else(Failure::may_have_written, |()| true)
+        {
+            *self.written = Written::Restoring;
+        }
+        outcome?;
         let observer = self.around.observer;
         observer.phase_started("put", Some(report.put));
         let Gap {
@@ -236,6 +243,7 @@ impl<S: Store> PutBack<'_, S> {
             capture_revision: 0,
             counts: Counts::default(),
             backup: None,
+            committed_revision: 0,
             keys_when_done: 0,
             started_at: now.clone(),
             updated_at: String::new(),
