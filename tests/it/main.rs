@@ -12,6 +12,7 @@ mod conformance;
 mod connect;
 mod engine;
 mod failover;
+mod generator;
 mod golden;
 mod properties;
 mod rules;
