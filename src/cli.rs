@@ -4,13 +4,12 @@
 //! command has a file of its own with its arguments, whose comments are the help, and a `run` that
 //! reads like the manual. [`report`] is the only room that prints.
 
-#![allow(dead_code)]
-
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+mod aftermath;
 mod backup;
 mod completions;
 mod confirm;
@@ -26,7 +25,9 @@ mod report;
 mod restore;
 mod rollback;
 mod session;
+mod signals;
 mod status;
+mod target;
 mod verify;
 mod watch;
 

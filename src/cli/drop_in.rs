@@ -8,11 +8,15 @@
 //! anything else is left alone and a new backup gets a name with the time beside it. Without a path, an
 //! explicit `runWithBackup: false` goes without; saying nothing means a backup in the working directory.
 
-use super::Outcome;
-use super::options::{EtcdOptions, OutputOptions};
+use super::options::{EtcdOptions, OutputOptions, TransformOptions, WaitOptions};
 use super::report::failure::Failure;
-use super::session::Session;
+use super::rollback::{WayBack, carry_out};
+use super::session::{Session, limits};
+use super::target::Target;
+use super::{Outcome, migrate, target};
+use crate::config::gate::Purpose;
 use crate::config::{Config, ConfigError, DropInCommand};
+use crate::engine::{BackupOptions, RestoreOptions, Way};
 
 /// Does what cmd.type in the YAML file says: backup, run or rollback
 #[derive(Debug, clap::Parser)]
@@ -20,6 +24,8 @@ use crate::config::{Config, ConfigError, DropInCommand};
 pub(in crate::cli) struct Args {
     #[command(flatten)]
     etcd: EtcdOptions,
+    #[command(flatten)]
+    way_back: WayBack,
     #[command(flatten)]
     pub(in crate::cli) output: OutputOptions,
     /// The official tool ignores words behind its flag
@@ -34,11 +40,56 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let session = Session::begin(&args.etcd, &args.output)?;
     let command = required(&session.config)?;
     tracing::info!(
-        ?command,
-        meta_root = session.config.root.meta_root(),
-        "drop-in"
+        "{command}: meta root {}, etcd {}",
+        session.config.root,
+        session.config.connection.endpoints.join(", ")
     );
-    session.pending()
+    match command {
+        DropInCommand::Backup => backup(&session),
+        DropInCommand::Run => migrate(&session),
+        DropInCommand::Rollback => rollback(&session, args.way_back),
+    }
+}
+
+fn backup(session: &Session) -> Outcome {
+    target::judge(&session.config, Purpose::Backup)?;
+    let options = BackupOptions {
+        root: session.config.root.clone(),
+        target: migrate::backup_target(session, session.config.backup_file.as_deref()),
+        refuse_sessions: true,
+        waits: WaitOptions::resolve_drop_in(&session.config),
+        limits: limits(),
+    };
+    super::backup::save(session, &options)
+}
+
+fn migrate(session: &Session) -> Outcome {
+    let config = &session.config;
+    let Target::Migrate(target) = Target::of(config, &TransformOptions::default())? else {
+        return migrate::finish(session, &migrate::nothing_to_do());
+    };
+    let path = config.backup_file.as_deref();
+    let wanted = path.is_some() || config.drop_in.run_with_backup != Some(false);
+    let backup = wanted.then(|| migrate::backup_target(session, path));
+    let waits = WaitOptions::resolve_drop_in(config);
+    let options = migrate::options(session, target, backup, (waits, limits()));
+    migrate::carry_out(session, &options, false)
+}
+
+fn rollback(session: &Session, way_back: WayBack) -> Outcome {
+    target::judge(&session.config, Purpose::Rollback)?;
+    let options = RestoreOptions {
+        root: session.config.root.clone(),
+        way: Way::Rollback,
+        backup: session.config.backup_file.clone(),
+        any_root: false,
+        keep_extra: way_back.keep_extra,
+        accept_loss: way_back.accept_loss,
+        dry_run: false,
+        waits: WaitOptions::resolve_drop_in(&session.config),
+        limits: limits(),
+    };
+    carry_out(session, &options)
 }
 
 /// The command, once everything it needs is there.

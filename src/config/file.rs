@@ -8,9 +8,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::error::ConfigError;
-use super::secret::Password;
 use super::yaml::{self, Setting, Value};
-use super::{DropInCommand, duration};
+use super::{DropInCommand, Password, duration};
 use crate::transform::{FormChoice, OnBrokenRecord};
 use crate::version::Release;
 

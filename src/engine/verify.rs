@@ -220,22 +220,25 @@ async fn consistency<S: Store>(
         }
     }
     let mut collector = Collector::default();
-    let layout = detector.layout();
-    if matches!(layout, Layout::V2_1 | Layout::Mixed) {
-        let message = format!(
-            "the layout is {}, not 2.2: {}",
-            layout.name(),
-            detector.evidence().join("; ")
-        );
-        collector.push(Finding::error(
-            "not-migrated",
-            around.root.meta_root().as_bytes(),
-            message,
-        ));
-    }
+    not_migrated(&detector, around.root)
+        .into_iter()
+        .for_each(|finding| collector.push(finding));
     checker
         .finish()
         .into_iter()
         .for_each(|finding| collector.push(finding));
     Ok(collector.report())
+}
+
+/// What is wrong when the layout is not 2.2.
+pub(super) fn not_migrated(detector: &LayoutDetector, root: &MetaRoot) -> Option<Finding> {
+    let layout = detector.layout();
+    matches!(layout, Layout::V2_1 | Layout::Mixed).then(|| {
+        let message = format!(
+            "the layout is {}, not 2.2: {}",
+            layout.name(),
+            detector.evidence().join("; ")
+        );
+        Finding::error("not-migrated", root.meta_root().as_bytes(), message)
+    })
 }

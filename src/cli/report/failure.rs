@@ -5,8 +5,10 @@ use std::error::Error;
 use serde_json::json;
 
 use super::exit::Exit;
+use super::findings;
 use super::palette::Palette;
 use crate::config::ConfigError;
+use crate::finding::Finding;
 
 /// Said after every failure that certainly wrote nothing.
 pub(in crate::cli) const NOTHING_CHANGED: &str = "nothing was changed in etcd";
@@ -21,7 +23,9 @@ pub(in crate::cli) struct Failure {
     /// What was and what was not changed; empty where the question does not arise.
     pub(in crate::cli) changed: Box<str>,
     /// Where the backup is.
-    pub(in crate::cli) backup: Option<String>,
+    pub(in crate::cli) backup: Option<Box<str>>,
+    /// What was found wrong, worst first.
+    pub(in crate::cli) findings: Option<Box<Vec<Finding>>>,
     /// What to do next, commands first.
     pub(in crate::cli) hints: Vec<String>,
 }
@@ -34,6 +38,7 @@ impl Failure {
             causes: Vec::new(),
             changed: Box::default(),
             backup: None,
+            findings: None,
             hints: Vec::new(),
         }
     }
@@ -64,14 +69,13 @@ impl Failure {
         self
     }
 
-    pub(in crate::cli) fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hints.push(hint.into());
-        self
-    }
-
     /// The failure for a person.
     pub(in crate::cli) fn text(&self, palette: Palette) -> String {
-        let mut lines = vec![format!("{} {}", palette.bad("error:"), self.message)];
+        let mut lines = Vec::new();
+        if let Some(found) = &self.findings {
+            lines.extend(findings::lines(found, palette));
+        }
+        lines.push(format!("{} {}", palette.bad("error:"), self.message));
         for cause in &self.causes {
             lines.push(format!("  caused by: {cause}"));
         }
@@ -97,6 +101,7 @@ impl Failure {
             "causes": self.causes,
             "changed": self.changed,
             "backup": self.backup,
+            "findings": self.findings,
             "next": self.hints,
         });
         format!("{value}\n")
@@ -137,8 +142,11 @@ mod tests {
             "os error 1",
         ]);
         let failure = Failure::from_error(Exit::Failed, &error)
-            .unchanged()
-            .hint("meta-migration status");
+            .unchanged();
+        let failure = Failure {
+            hints: vec!["meta-migration status".to_owned()],
+            ..failure
+        };
         assert_eq!(
             failure.text(Palette::plain()),
             "error: cannot read\n  caused by: transport error: refused\n  caused by: os error 1\n  \

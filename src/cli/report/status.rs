@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::palette::Palette;
 use super::table::{Align, Table};
 use super::units::{bytes, count, counted};
-use crate::report::{EtcdReport, SessionReport, StatusReport};
+use crate::report::{EtcdReport, FamilyStatus, SessionReport, StatusReport};
 
 /// The status as text.
 pub(in crate::cli) fn text(status: &StatusReport, palette: Palette) -> String {
@@ -47,10 +47,15 @@ pub(in crate::cli) fn text(status: &StatusReport, palette: Palette) -> String {
     }
     if !status.families.is_empty() {
         lines.push(String::new());
-        let mut table = families(status).into_iter();
-        lines.extend(table.next().map(|heading| palette.faint(&heading)));
-        lines.extend(table);
+        lines.extend(families(&status.families, palette));
     }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+/// The families alone.
+pub(in crate::cli) fn summary(found: &[FamilyStatus], palette: Palette) -> String {
+    let mut lines = families(found, palette);
     lines.push(String::new());
     lines.join("\n")
 }
@@ -101,14 +106,14 @@ fn journal(journal: Option<&Value>, palette: Palette) -> String {
     }
 }
 
-fn families(status: &StatusReport) -> Vec<String> {
+fn families(found: &[FamilyStatus], palette: Palette) -> Vec<String> {
     let mut table = Table::new(&[
         ("FAMILY", Align::Left),
         ("KEYS", Align::Right),
         ("SIZE", Align::Right),
     ]);
     let (mut keys, mut size) = (0, 0);
-    for family in &status.families {
+    for family in found {
         table.row(vec![
             family.name.clone(),
             count(family.keys),
@@ -118,13 +123,13 @@ fn families(status: &StatusReport) -> Vec<String> {
         size += family.bytes;
     }
     table.row(vec!["total".to_owned(), count(keys), bytes(size)]);
-    table.lines()
+    table.painted(palette)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{FamilyStatus, Layout};
+    use crate::report::Layout;
 
     #[test]
     fn a_status_tells_layout_lock_sessions_and_families() {

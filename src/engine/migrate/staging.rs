@@ -10,6 +10,7 @@ use crate::journal::{Counts, FORMAT, Journal, Phase};
 use crate::store::{Op, Store};
 use crate::transform::{Migration, Put, new_family_ranges};
 
+use super::super::backup_job::now;
 use super::super::difference::{Actual, Collector, Difference, compare};
 use super::super::error::{Failure, Written};
 use super::super::feed::feed;
@@ -207,11 +208,6 @@ fn into_ops(entries: Vec<Entry>) -> Receiver<Result<Vec<Op>, Failure>> {
             .into_iter()
             .try_for_each(|entry| sink.push(Ok(Op::put(entry.key, entry.value))))
     })
-}
-
-/// The current time, RFC 3339, in seconds.
-pub(super) fn now() -> String {
-    humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
 }
 
 /// Tells runs apart in the journal.
