@@ -39,7 +39,7 @@ pub(in crate::cli) struct Args {
     /// Operations in one transaction; adapts downward when etcd says too many [default: 128]
     #[arg(long, value_name = "N")]
     max_txn_ops: Option<NonZeroUsize>,
-    /// Transactions in flight at once
+    /// Transactions in flight at once, at most; adapts to what the server takes [default: 16]
     #[arg(long, value_name = "N")]
     in_flight: Option<NonZeroUsize>,
     /// After success, compact etcd and defragment its members one by one
@@ -63,8 +63,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     if let (Some(from), Some(to)) = (&args.from, &args.to) {
         let source = session.open(from)?;
         let written = backup_target(&session, Some(to));
-        let done =
-            session.offline(|environment| source.migrate(&target, &written, environment))?;
+        let done = session.offline(|environment| source.migrate(&target, &written, environment))?;
         return print(&session, &done, &Next::default());
     }
     let given = session.config.backup_file.as_deref();

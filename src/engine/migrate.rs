@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::finding::Finding;
 use crate::journal::Phase;
-use crate::keys::MetaRoot;
+use crate::keys::{KeyRange, MetaRoot};
 use crate::protocol::{Forward, Step};
 use crate::report::{BackupRef, Layout, MigrateOutcome, MigrateReport, PlanReport, Seconds};
 use crate::store::Store;
@@ -152,6 +152,8 @@ struct Prepared {
     plan: PlanReport,
     revision: i64,
     fingerprint: Fingerprint,
+    /// The old families that go in the end, cut into ranges that may be deleted at once.
+    deletes: Vec<KeyRange>,
     /// Keys of the source, counted by etcd.
     source_keys: u64,
 }
@@ -315,7 +317,7 @@ impl<'a, S: Store> Run<'a, S> {
         self.confirm(&plan).await?;
         if let Some(job) = reading.backup.take() {
             let saving = Instant::now();
-            let summary = job.finish(reading.skipped_leased).await?;
+            let summary = job.finish().await?;
             self.seconds.backup = saving.elapsed().as_secs_f64();
             self.backup = Some(summary.reference());
         }
@@ -326,6 +328,7 @@ impl<'a, S: Store> Run<'a, S> {
             plan,
             revision: reading.revision,
             fingerprint: reading.fingerprint,
+            deletes: reading.deletes,
             source_keys,
         });
         self.own_txns = 0;

@@ -125,11 +125,7 @@ impl BackupSource {
             .map_err(EngineError::before_writing)
     }
 
-    fn each(
-        &self,
-        environment: &Environment,
-        mut visit: impl FnMut(Entry),
-    ) -> Result<(), Failure> {
+    fn each(&self, environment: &Environment, mut visit: impl FnMut(Entry)) -> Result<(), Failure> {
         let filter = Filter::all(&self.root);
         let entries = self.backup.entries().map_err(Failure::Backup)?;
         for (index, entry) in (0_u64..).zip(entries) {
@@ -327,7 +323,9 @@ impl BackupSource {
         for (index, entry) in (0_u64..).zip(migration.apply(entries)) {
             look(index, environment)?;
             let entry = entry.map_err(Failure::Backup)?;
-            writer.push(&entry.key, &entry.value).map_err(Failure::Backup)?;
+            writer
+                .push(&entry.key, &entry.value)
+                .map_err(Failure::Backup)?;
             observer.advanced(1);
         }
         observer.phase_finished();

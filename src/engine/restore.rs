@@ -25,6 +25,7 @@ mod image;
 mod loss;
 mod put_back;
 
+use loss::Loss;
 use put_back::{PutBack, Source};
 
 /// Which command asks.
@@ -98,7 +99,7 @@ pub(super) async fn finish_interrupted<S: Store>(
     let backup = ledger.journal().and_then(|journal| journal.backup.clone());
     let path = PathBuf::from(&backup.as_ref().ok_or(Failure::NoBackup)?.path);
     let source = Source::new(image::open(path, around.root, true).await?, false);
-    let difference = source.difference(store, around).await?;
+    let difference = source.difference(store, around, None).await?;
     let mut written = Written::Restoring;
     let mut putting = PutBack {
         store,
@@ -134,7 +135,7 @@ impl<'a, S: Store> Run<'a, S> {
         }
         let backup = self.open(&ledger).await?;
         let source = Source::new(backup, self.options.keep_extra);
-        let difference = source.difference(self.store, self.around()).await?;
+        let difference = source.difference(self.store, self.around(), None).await?;
         Ok(difference.report(false))
     }
 
@@ -157,11 +158,15 @@ impl<'a, S: Store> Run<'a, S> {
             return discard::discard(self.store, self.around(), (fence, &mut ledger)).await;
         }
         let backup = self.open(&ledger).await?;
-        if ledger.phase() == Some(Phase::Done) && !self.options.accept_loss {
-            loss::check(self.store, self.around(), &ledger).await?;
-        }
+        let mut loss = (ledger.phase() == Some(Phase::Done) && !self.options.accept_loss)
+            .then(|| Loss::new(&self.options.root, &ledger));
         let source = Source::new(backup, self.options.keep_extra);
-        let difference = source.difference(self.store, self.around()).await?;
+        let difference = source
+            .difference(self.store, self.around(), loss.as_mut())
+            .await?;
+        if let Some(loss) = loss {
+            loss.judge()?;
+        }
         let planned = difference.report(false);
         if planned.outcome == RestoreOutcome::Unchanged {
             if ledger.phase().is_some() {

@@ -7,12 +7,13 @@ use tokio::sync::mpsc::{Sender, channel};
 use tokio::task::JoinHandle;
 
 use crate::entry::Entry;
-use crate::keys::MetaRoot;
+use crate::keys::{KeyRange, MetaRoot};
 use crate::report::Layout;
 use crate::store::{RangeRequest, Store, StoreErrorKind};
-use crate::transform::{Migration, Options, Source};
+use crate::transform::{Migration, Options, Source, leftover_ranges};
 
 use super::backup_job::{BackupJob, BackupTarget};
+use super::deletion::Cuts;
 use super::error::{Failure, while_doing};
 use super::fingerprint::{Filter, Fingerprint};
 use super::limits::Limits;
@@ -38,7 +39,8 @@ pub(super) struct Reading {
     pub(super) evidence: Vec<String>,
     pub(super) revision: i64,
     pub(super) fingerprint: Fingerprint,
-    pub(super) skipped_leased: u64,
+    /// The old families that go in the end, cut into ranges that may be deleted at once.
+    pub(super) deletes: Vec<KeyRange>,
     /// The backup, written but not yet finished.
     pub(super) backup: Option<BackupJob>,
     pub(super) read_seconds: f64,
@@ -95,6 +97,7 @@ async fn read_once<S: Store>(
     let transform = Transform::start(around.root.clone(), options.clone());
     let mut fingerprint = Fingerprint::default();
     let mut skipped_leased = 0;
+    let mut cuts = Cuts::new(leftover_ranges(around.root), around.limits.delete_keys_max);
     around.observer.phase_started("read", None);
     let mut pages = Pages::begin(store, around, around.root.range(), revision).await?;
     while let Some(page) = pages.next().await? {
@@ -103,7 +106,10 @@ async fn read_once<S: Store>(
             skipped_leased += u64::from(filter.skips_leased(entry));
             filter.keeps(entry)
         });
-        kept.iter().for_each(|entry| fingerprint.add(entry));
+        for entry in &kept {
+            fingerprint.add(entry);
+            cuts.see(&entry.key);
+        }
         let kept = Arc::new(kept);
         transform.push(Arc::clone(&kept)).await;
         if let Some(job) = &backup
@@ -111,6 +117,9 @@ async fn read_once<S: Store>(
         {
             break;
         }
+    }
+    if let Some(job) = &backup {
+        job.seal(skipped_leased).await;
     }
     around.observer.phase_finished();
     let read_seconds = started.elapsed().as_secs_f64();
@@ -122,7 +131,7 @@ async fn read_once<S: Store>(
         evidence,
         revision,
         fingerprint,
-        skipped_leased,
+        deletes: cuts.into_pieces(),
         backup,
         read_seconds,
         transform_seconds: transforming.elapsed().as_secs_f64(),

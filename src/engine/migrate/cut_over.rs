@@ -178,9 +178,13 @@ impl<S: Store> Run<'_, S> {
     /// Deletes the families that nobody reads any more, in bounded ranges.
     pub(super) async fn tidy(&mut self) -> Result<(), Failure> {
         let started = Instant::now();
-        let ranges = leftover_ranges(&self.options.root);
         let limits = self.options.limits;
-        let deletes = bounded_deletes(self.store, &ranges, &limits).await?;
+        let deletes: Vec<Op> = if let Some(prepared) = &self.prepared {
+            prepared.deletes.iter().cloned().map(Op::Delete).collect()
+        } else {
+            let ranges = leftover_ranges(&self.options.root);
+            bounded_deletes(self.store, &ranges, &limits).await?
+        };
         let observer = &*self.environment.observer;
         observer.phase_started("tidy", u64::try_from(deletes.len()).ok());
         // One range a transaction: the server stays responsive to others.

@@ -140,7 +140,7 @@ impl<S: Store> Run<'_, S> {
             store: self.store,
             ranges: new_family_ranges(root),
             revision,
-            ignore: &|entry| entry.lease != 0,
+            ignore: &mut |entry| entry.lease != 0,
         };
         let expected = staged(Arc::clone(migration), |put| Entry::new(put.key, put.value));
         compare(expected, actual, self.around(), visit).await

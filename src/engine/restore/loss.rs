@@ -1,52 +1,74 @@
 //! What a rollback of a finished migration would throw away: everything 2.2 wrote since.
 
-use crate::entry::printable;
-use crate::store::Store;
+use crate::entry::{Entry, printable};
+use crate::keys::{KeyRange, MetaRoot};
 
-use super::super::census;
 use super::super::error::Failure;
-use super::super::fingerprint::{Filter, KeyPages};
+use super::super::fingerprint::Filter;
 use super::super::ledger::Ledger;
-use super::super::source::{Surroundings, newest_revision};
 
 const EXAMPLES_MAX: usize = 5;
 
-/// Fails when the metadata changed after the journal said `done`.
-pub(super) async fn check<S: Store>(
-    store: &S,
-    around: Surroundings<'_>,
-    ledger: &Ledger,
-) -> Result<(), Failure> {
-    let (root, limits) = (around.root, around.limits);
-    let done = ledger.mod_revision();
-    let filter = Filter::all(root);
-    let mut pages = KeyPages::new(root.range());
-    let (mut written, mut examples) = (0_u64, Vec::new());
-    while let Some(page) = pages.next(store, limits.patience).await? {
-        let newer = |entry: &&crate::entry::Entry| {
-            filter.keeps(entry) && entry.mod_revision > done && entry.key != root.session_id_key()
-        };
-        for entry in page.iter().filter(newer) {
-            written += 1;
-            if examples.len() < EXAMPLES_MAX {
-                examples.push(printable(&entry.key));
+/// Looks at all metadata, while it is read for the difference, for what is newer than the journal.
+pub(super) struct Loss {
+    filter: Filter,
+    sessions: KeyRange,
+    session_id: Vec<u8>,
+    journal: Vec<u8>,
+    done_revision: i64,
+    keys_when_done: u64,
+    keys_now: u64,
+    written: u64,
+    examples: Vec<String>,
+}
+
+impl Loss {
+    /// The journal says `done`, at its last revision.
+    pub(super) fn new(root: &MetaRoot, ledger: &Ledger) -> Self {
+        Self {
+            filter: Filter::all(root),
+            sessions: root.range_below("session/"),
+            session_id: root.session_id_key(),
+            journal: root.journal_key(),
+            done_revision: ledger.mod_revision(),
+            keys_when_done: ledger.journal().map_or(0, |journal| journal.keys_when_done),
+            keys_now: 0,
+            written: 0,
+            examples: Vec::new(),
+        }
+    }
+
+    /// An entry that is there.
+    pub(super) fn see(&mut self, entry: &Entry) {
+        let counts = !self.sessions.contains(&entry.key) && entry.key != self.journal;
+        self.keys_now += u64::from(counts);
+        if entry.mod_revision > self.done_revision
+            && self.filter.keeps(entry)
+            && entry.key != self.session_id
+        {
+            self.written += 1;
+            if self.examples.len() < EXAMPLES_MAX {
+                self.examples.push(printable(&entry.key));
             }
         }
     }
-    let revision = newest_revision(store, root, limits).await?;
-    let now = census::keys(store, root, revision, limits).await?;
-    let then = ledger.journal().map_or(0, |journal| journal.keys_when_done);
-    if written == 0 && now == then {
-        return Ok(());
+
+    /// Fails when the metadata changed after the journal said `done`.
+    pub(super) fn judge(self) -> Result<(), Failure> {
+        if self.written == 0 && self.keys_now == self.keys_when_done {
+            return Ok(());
+        }
+        let examples = if self.examples.is_empty() {
+            "none".to_owned()
+        } else {
+            self.examples.join(", ")
+        };
+        Err(Failure::WouldLose {
+            what: format!(
+                "{} keys were written since (such as {examples}), and {} keys are there where there \
+                 were {}",
+                self.written, self.keys_now, self.keys_when_done
+            ),
+        })
     }
-    Err(Failure::WouldLose {
-        what: format!(
-            "{written} keys were written since (such as {}), and {now} keys are there where there were {then}",
-            if examples.is_empty() {
-                "none".to_owned()
-            } else {
-                examples.join(", ")
-            }
-        ),
-    })
 }

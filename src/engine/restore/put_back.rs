@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::backup::Backup;
+use crate::entry::Entry;
 use crate::journal::{Counts, FORMAT, Journal, Phase};
 use crate::keys::KeyRange;
 use crate::report::{BackupRef, RestoreOutcome, RestoreReport};
@@ -18,6 +19,7 @@ use super::super::patience::read;
 use super::super::source::{Surroundings, newest_revision};
 use super::super::writer::Writer;
 use super::image::Image;
+use super::loss::Loss;
 
 /// A backup that was opened and checked.
 pub(super) struct Source {
@@ -62,17 +64,25 @@ impl Source {
         }
     }
 
-    /// Merges the backup with what is in etcd. Of the entries to put only their positions are kept.
+    /// Merges the backup with what is in etcd, all of which `loss` sees. Of the entries to put only
+    /// their positions are kept.
     pub(super) async fn difference<S: Store>(
         &self,
         store: &S,
         around: Surroundings<'_>,
+        mut loss: Option<&mut Loss>,
     ) -> Result<Gap, Failure> {
         let image = self.image(store, around).await?;
         let mut puts = Vec::new();
         let (mut runs, mut deleted_keys, mut kept) = (Runs::default(), 0, 0);
         let mut position = 0;
-        self.walk(store, around, &image, |difference| {
+        let mut ignore = |entry: &Entry| {
+            if let Some(loss) = &mut loss {
+                loss.see(entry);
+            }
+            image.ignores(entry)
+        };
+        self.walk(store, around, (&image, &mut ignore), |difference| {
             match difference {
                 // A key that will be put stays, too: the deletes come after the puts.
                 Difference::Missing(_) | Difference::Different(_) => {
@@ -120,7 +130,7 @@ impl Source {
         &self,
         store: &S,
         around: Surroundings<'_>,
-        image: &Image,
+        (image, ignore): (&Image, &mut (dyn FnMut(&Entry) -> bool + Send)),
         visit: impl FnMut(Difference) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         around
@@ -131,7 +141,7 @@ impl Source {
             store,
             ranges: vec![around.root.range()],
             revision,
-            ignore: &|entry| image.ignores(entry),
+            ignore,
         };
         let expected = image.stream(|_, entry| Some(entry));
         let outcome = compare(expected, actual, around, visit).await;
@@ -204,13 +214,19 @@ impl<S: Store> PutBack<'_, S> {
     /// The image was made while the counter was missing or not; now it is there either way.
     async fn compare(&self, source: &Source, image: &Image) -> Result<(), Failure> {
         let mut collector = Collector::default();
+        let mut ignore = |entry: &Entry| image.ignores(entry);
         source
-            .walk(self.store, self.around, image, |difference| {
-                if !(source.keep_extra && matches!(difference, Difference::Extra(_))) {
-                    collector.add(&difference);
-                }
-                Ok(())
-            })
+            .walk(
+                self.store,
+                self.around,
+                (image, &mut ignore),
+                |difference| {
+                    if !(source.keep_extra && matches!(difference, Difference::Extra(_))) {
+                        collector.add(&difference);
+                    }
+                    Ok(())
+                },
+            )
             .await?;
         let report = collector.report();
         if report.ok {
