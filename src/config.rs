@@ -19,9 +19,9 @@ mod file;
 pub mod gate;
 mod yaml;
 
+pub use crate::store::etcd::Password;
 pub use choices::DropInCommand;
 pub use error::ConfigError;
-pub use crate::store::etcd::Password;
 
 use file::{FileAuth, FileConfig, FileTls};
 

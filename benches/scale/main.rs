@@ -13,7 +13,6 @@
     reason = "a measurement that cannot go on ends, and printing is what it is for"
 )]
 
-mod child;
 #[allow(
     dead_code,
     unreachable_pub,
@@ -27,6 +26,7 @@ mod generator;
 mod instance;
 mod neighbour;
 mod picture;
+mod product;
 mod result;
 mod run;
 mod server;
@@ -35,13 +35,6 @@ use std::fs;
 use std::path::Path;
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(("child", rest)) = arguments
-        .split_first()
-        .map(|(first, rest)| (first.as_str(), rest))
-    {
-        return child::run(rest);
-    }
     let sizes = numbers("BENCH_SIZES").unwrap_or_else(|| vec![1_000, 100_000, 1_000_000]);
     let repetitions = numbers("BENCH_REPETITIONS").map(|numbers| numbers[0]);
     let runtime = tokio::runtime::Runtime::new().unwrap();

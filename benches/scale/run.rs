@@ -1,16 +1,15 @@
 //! One size: the server is filled, then commands and bare loops take turns.
 
 use std::collections::BTreeMap;
-use std::process::Command as Process;
 use std::time::Duration;
 
 use meta_migration::store::Store;
 
-use crate::child::Told;
 use crate::etcd::{Etcd, Settings};
 use crate::floor::{Cut, Floor};
 use crate::instance::{Instance, PREFIX, SCRATCH};
 use crate::neighbour::{Latency, Neighbour};
+use crate::product::{self, Told};
 use crate::result::{Command, Size, median};
 use crate::server::Totals;
 
@@ -73,7 +72,10 @@ pub(crate) async fn measure(segment_indexes: u64, repetitions: u64) -> Size {
     let one_by_one = bench.one_by_one(&cut).await;
     let mut rounds = Vec::new();
     for repetition in 0..repetitions {
-        eprintln!("{segment_indexes}: repetition {} of {repetitions}", repetition + 1);
+        eprintln!(
+            "{segment_indexes}: repetition {} of {repetitions}",
+            repetition + 1
+        );
         rounds.push(bench.round(&cut, repetition).await);
     }
     bench.summarize(&cut, &rounds, &one_by_one)
@@ -165,21 +167,13 @@ impl Bench {
     fn command(&self, name: &'static str, file: &str) -> Sample {
         let before = Totals::of(self.etcd.address());
         let neighbour = Neighbour::start(self.etcd.endpoint());
-        let output = Process::new(std::env::current_exe().unwrap())
-            .args(["child", name, self.etcd.endpoint(), file])
-            .output()
-            .unwrap();
-        assert!(
-            output.status.success(),
-            "{name}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        let told = product::run(name, self.etcd.endpoint(), file);
         let latency = neighbour.finish();
         let mut totals = Totals::of(self.etcd.address()).since(before);
         totals.requests -= latency.requests;
         Sample {
             name,
-            told: serde_json::from_slice(&output.stdout).unwrap(),
+            told,
             totals,
             latency,
         }
@@ -191,7 +185,8 @@ impl Bench {
         rounds: &[(Floors, Vec<Sample>)],
         one_by_one: &BTreeMap<String, f64>,
     ) -> Size {
-        let middle = |figure: fn(&Floors) -> f64| median(rounds.iter().map(|round| figure(&round.0)));
+        let middle =
+            |figure: fn(&Floors) -> f64| median(rounds.iter().map(|round| figure(&round.0)));
         let floors = BTreeMap::from([
             ("read 2.1".to_owned(), middle(|it| it.read_old)),
             ("read 2.2".to_owned(), middle(|it| it.read_new)),

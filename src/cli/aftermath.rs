@@ -89,7 +89,9 @@ impl Ways {
             hint(format!("{}   # goes on", self.again));
             match backup {
                 Some(path) => hint(format!("{}   # goes back", self.back(Some(path)))),
-                None => hint("there is no way back: the migration was made without a backup".into()),
+                None => {
+                    hint("there is no way back: the migration was made without a backup".into())
+                }
             }
         } else if restoring {
             hint(format!("{}   # goes on", self.back(backup)));
@@ -100,24 +102,35 @@ impl Ways {
     fn cure(&self, failure: &engine::Failure) -> Option<String> {
         use engine::Failure as F;
         Some(match failure {
-            F::Sessions(_) => "stop Milvus (all of it, but not etcd) and wait until its sessions have \
+            F::Sessions(_) => {
+                "stop Milvus (all of it, but not etcd) and wait until its sessions have \
                                ended, at most a minute after; --wait-sessions 90s waits for them"
-                .to_owned(),
+                    .to_owned()
+            }
             F::Intruder(_) => "stop that component before going on".to_owned(),
-            F::Locked(_) => "wait until that run has ended; a dead one's lock ends with its lease, and \
+            F::Locked(_) => {
+                "wait until that run has ended; a dead one's lock ends with its lease, and \
                              --wait-lock waits for it"
-                .to_owned(),
+                    .to_owned()
+            }
             F::Findings(_) => format!(
                 "{}   # all findings; --format json has each of them. --on-broken-record skip leaves out \
                  the records that cannot be migrated",
                 self.command("plan")
             ),
-            F::PlanChanged { .. } => "what was staged has to go first: roll back, then migrate".to_owned(),
-            F::SourceChanged { .. } => "something wrote to the metadata meanwhile: stop it".to_owned(),
-            F::NoRoom { .. } => "make room: compact and defragment etcd, or raise --quota-backend-bytes"
-                .to_owned(),
-            F::Alarm(_) => "make room (compact, defragment, raise the quota), then etcdctl alarm disarm"
-                .to_owned(),
+            F::PlanChanged { .. } => {
+                "what was staged has to go first: roll back, then migrate".to_owned()
+            }
+            F::SourceChanged { .. } => {
+                "something wrote to the metadata meanwhile: stop it".to_owned()
+            }
+            F::NoRoom { .. } => {
+                "make room: compact and defragment etcd, or raise --quota-backend-bytes".to_owned()
+            }
+            F::Alarm(_) => {
+                "make room (compact, defragment, raise the quota), then etcdctl alarm disarm"
+                    .to_owned()
+            }
             F::EntryTooLarge { .. } => "raise --max-request-bytes of etcd".to_owned(),
             F::NoBackup => "name the backup file with --backup-file".to_owned(),
             F::WrongRoot { found, .. } => format!(
@@ -130,7 +143,8 @@ impl Ways {
             }
             F::Verification(_) => self.command("verify"),
             F::Store { source, .. } if source.kind == StoreErrorKind::NoSpace => {
-                "make room (compact, defragment, raise the quota), then etcdctl alarm disarm".to_owned()
+                "make room (compact, defragment, raise the quota), then etcdctl alarm disarm"
+                    .to_owned()
             }
             F::Store { source, .. } if source.kind == StoreErrorKind::Denied => {
                 "the etcd user needs to read and write everything below the root path".to_owned()

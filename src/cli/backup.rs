@@ -105,9 +105,8 @@ fn begin(args: &Save) -> Outcome {
 
 /// Saves the metadata, and says where.
 pub(in crate::cli) fn save(session: &Session, options: &BackupOptions) -> Outcome {
-    let saved = session.write(async |store, environment| {
-        engine::backup(store, options, environment).await
-    })?;
+    let saved = session
+        .write(async |store, environment| engine::backup(store, options, environment).await)?;
     report::print(session.output.format, &saved, report::outcome::backup)?;
     Ok(Exit::Done)
 }

@@ -142,7 +142,10 @@ impl<'a> Selection<'a> {
         let family = Family::of(self.root.strip(key)?);
         let wanted = self.family.is_none_or(|wanted| wanted == family)
             && self.key.as_ref().is_none_or(|wanted| wanted == key)
-            && self.prefix.as_ref().is_none_or(|prefix| key.starts_with(prefix));
+            && self
+                .prefix
+                .as_ref()
+                .is_none_or(|prefix| key.starts_with(prefix));
         wanted.then_some(family)
     }
 }

@@ -57,9 +57,8 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
 
 /// Goes back, and says what was done.
 pub(in crate::cli) fn carry_out(session: &Session, options: &RestoreOptions) -> Outcome {
-    let work = async |store: &_, environment: &_| {
-        engine::restore(store, options, environment).await
-    };
+    let work =
+        async |store: &_, environment: &_| engine::restore(store, options, environment).await;
     let done = if options.dry_run {
         session.read(work)?
     } else {

@@ -36,9 +36,8 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
             let source = session.open(path)?;
             let before = args.backup.as_deref().map(|path| session.open(path));
             let before = before.transpose()?;
-            session.offline(|environment| {
-                source.verify(before.as_ref(), told.as_ref(), environment)
-            })?
+            session
+                .offline(|environment| source.verify(before.as_ref(), told.as_ref(), environment))?
         }
         None => {
             let options = VerifyOptions {
@@ -53,5 +52,9 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         }
     };
     report::print(session.output.format, &found, report::outcome::verify)?;
-    Ok(if found.ok { Exit::Done } else { Exit::Differences })
+    Ok(if found.ok {
+        Exit::Done
+    } else {
+        Exit::Differences
+    })
 }

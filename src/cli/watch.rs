@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use super::confirm;
 use super::options::OutputOptions;
 use super::report::palette::Palette;
 use super::report::{self, LogFormat};
-use super::confirm;
 use crate::engine::{Observer, Stop};
 use crate::report::{PlanReport, RestoreReport};
 
@@ -144,10 +144,7 @@ impl Observer for Watch {
     }
 
     fn confirm_restore(&self, difference: &RestoreReport) -> bool {
-        self.confirm(
-            || report::outcome::intention(difference),
-            "Go on?",
-        )
+        self.confirm(|| report::outcome::intention(difference), "Go on?")
     }
 }
 

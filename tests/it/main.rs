@@ -8,6 +8,7 @@
 mod architecture;
 mod backup;
 mod cli;
+mod compact;
 mod conformance;
 mod connect;
 mod engine;

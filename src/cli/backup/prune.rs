@@ -46,7 +46,11 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let gone = plan.carry_out().map_err(|error| unusable(&error))?;
     let done = Pruned {
         removed: gone.iter().map(|path| path.display().to_string()).collect(),
-        kept: plan.keep.iter().map(|file| file.path.display().to_string()).collect(),
+        kept: plan
+            .keep
+            .iter()
+            .map(|file| file.path.display().to_string())
+            .collect(),
         untouched: plan
             .untouched
             .iter()
@@ -78,7 +82,12 @@ fn text(done: &Pruned, palette: Palette) -> String {
     let removed = done.removed.iter().map(|path| format!("removed {path}\n"));
     let kept = done.kept.iter().map(|path| format!("kept {path}\n"));
     let untouched = done.untouched.iter().map(|file| {
-        format!("{} {}: {}\n", palette.careful("left alone"), file.path, file.reason)
+        format!(
+            "{} {}: {}\n",
+            palette.careful("left alone"),
+            file.path,
+            file.reason
+        )
     });
     removed.chain(kept).chain(untouched).collect()
 }

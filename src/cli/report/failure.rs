@@ -141,8 +141,7 @@ mod tests {
             "refused",
             "os error 1",
         ]);
-        let failure = Failure::from_error(Exit::Failed, &error)
-            .unchanged();
+        let failure = Failure::from_error(Exit::Failed, &error).unchanged();
         let failure = Failure {
             hints: vec!["meta-migration status".to_owned()],
             ..failure

@@ -4,7 +4,8 @@ use super::findings;
 use super::palette::Palette;
 use super::units::{bytes, count, counted, short_digest};
 use crate::report::{
-    BackupReport, MigrateOutcome, MigrateReport, RestoreOutcome, RestoreReport, Seconds, VerifyReport,
+    BackupReport, MigrateOutcome, MigrateReport, RestoreOutcome, RestoreReport, Seconds,
+    VerifyReport,
 };
 
 /// A backup in a few lines.

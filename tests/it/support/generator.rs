@@ -156,7 +156,7 @@ impl Generator {
 
     fn aliased(self) -> impl Iterator<Item = Collection> {
         self.collections()
-            .filter(|collection| collection.number % 3 == 0)
+            .filter(|collection| collection.number.is_multiple_of(3))
     }
 
     /// As many collections as half the root of the number of segment indexes.
@@ -230,7 +230,7 @@ impl Collection {
     fn segment(&self, position: u64) -> Segment {
         let number = self.first_segment + position;
         let chance = mix(self.seed ^ number);
-        let is_indexed = chance % UNINDEXED_ONE_IN != 0;
+        let is_indexed = !chance.is_multiple_of(UNINDEXED_ONE_IN);
         // The last segment takes what is left of the wanted number.
         let rest = self.segment_indexes - position * self.indexes();
         Segment {
