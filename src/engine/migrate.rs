@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::finding::Finding;
 use crate::journal::Phase;
-use crate::keys::MetaRoot;
+use crate::keys::{KeyRange, MetaRoot};
 use crate::protocol::{Forward, Step};
 use crate::report::{BackupRef, Layout, MigrateOutcome, MigrateReport, PlanReport, Seconds};
 use crate::store::{Op, Store};
@@ -154,6 +154,8 @@ struct Prepared {
     plan: PlanReport,
     revision: i64,
     fingerprint: Fingerprint,
+    /// The old families that go in the end, cut into ranges that may be deleted at once.
+    deletes: Vec<KeyRange>,
     /// Keys of the source, counted by etcd.
     source_keys: u64,
 }
@@ -325,7 +327,7 @@ impl<'a, S: Store> Run<'a, S> {
         self.confirm(&plan).await?;
         if let Some(job) = reading.backup.take() {
             let saving = Instant::now();
-            let summary = job.finish(reading.skipped_leased).await?;
+            let summary = job.finish().await?;
             self.seconds.backup = saving.elapsed().as_secs_f64();
             self.backup = Some(summary.reference());
         }
@@ -336,6 +338,7 @@ impl<'a, S: Store> Run<'a, S> {
             revision: reading.revision,
             fingerprint: reading.fingerprint,
             source_keys: reading.source_keys,
+            deletes: reading.deletes,
         });
         self.own_txns = 0;
         Ok(None)

@@ -157,7 +157,7 @@ impl Source {
             store,
             ranges: vec![around.root.range()],
             revision,
-            ignore: &|entry| image.ignores(entry),
+            ignore: &mut |entry| image.ignores(entry),
         };
         let expected = image.stream(|_, entry| Some(entry));
         let outcome = compare(expected, actual, around, visit).await;
