@@ -410,7 +410,7 @@ impl<'a, S: Store> Run<'a, S> {
         let yes = tokio::task::spawn_blocking(move || observer.confirm_migration(&plan))
             .await
             .map_err(|error| Failure::Worker(error.to_string()))?;
-        if yes { Ok(()) } else { Err(Failure::Declined) }
+        self.environment.stop.agreed(yes)
     }
 
     fn report(&self) -> MigrateReport {

@@ -254,6 +254,6 @@ impl<'a, S: Store> Run<'a, S> {
         let yes = tokio::task::spawn_blocking(move || observer.confirm_restore(&difference))
             .await
             .map_err(|error| Failure::Worker(error.to_string()))?;
-        if yes { Ok(()) } else { Err(Failure::Declined) }
+        self.environment.stop.agreed(yes)
     }
 }
