@@ -368,13 +368,15 @@ impl<'a, S: Store> Run<'a, S> {
         let unchanged = self.backup.as_ref().is_some_and(|backup| {
             backup.entries == source.keys && source.newest_revision <= journal.capture_revision
         });
-        if self.options.backup.is_none() && journal.phase.is_before_commit() && !unchanged {
-            if let Some(backup) = self.backup.take() {
-                self.environment.observer.note(&format!(
-                    "the metadata changed since {} was written, so it is no backup of this migration",
-                    backup.path
-                ));
-            }
+        if self.options.backup.is_none()
+            && journal.phase.is_before_commit()
+            && !unchanged
+            && let Some(backup) = self.backup.take()
+        {
+            self.environment.observer.note(&format!(
+                "the metadata changed since {} was written, so it is no backup of this migration",
+                backup.path
+            ));
         }
     }
 
