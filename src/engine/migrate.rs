@@ -322,7 +322,7 @@ impl<'a, S: Store> Run<'a, S> {
             return Err(Failure::Findings(Box::new(plan)));
         }
         self.compare_with_journal(&plan)?;
-        self.check_room(&reading, staged).await?;
+        self.check_room(&plan, staged).await?;
         self.check_fit(&reading.migration).await?;
         self.confirm(&plan).await?;
         if let Some(job) = reading.backup.take() {
@@ -380,14 +380,11 @@ impl<'a, S: Store> Run<'a, S> {
         }
     }
 
-    async fn check_room(&self, reading: &Reading, staged: bool) -> Result<(), Failure> {
-        let migration = &reading.migration;
-        let needed = if staged {
-            // Most of it is there already.
-            (0, 0)
-        } else {
-            (migration.staged_count(), migration.staged_bytes())
-        };
+    async fn check_room(&self, plan: &PlanReport, staged: bool) -> Result<(), Failure> {
+        // Of what was staged before most is there already.
+        let put = if staged { 0 } else { plan.put };
+        let bytes = if staged { 0 } else { plan.bytes_put };
+        let needed = (put + plan.rewrite + plan.delete, bytes);
         let patience = self.options.limits.patience;
         if let Some(warning) = room::check(self.store, patience, needed).await? {
             self.environment.observer.note(&warning);

@@ -193,8 +193,8 @@ impl<'a, S: Store> Writer<'a, S> {
                 let key = batch.pop().map(op_key).unwrap_or_default();
                 return Err(Failure::EntryTooLarge { key, bytes });
             }
-            StoreErrorKind::NoSpace => return Err(Failure::Alarm(vec!["NOSPACE".to_owned()])),
             StoreErrorKind::TooManyOps
+            | StoreErrorKind::NoSpace
             | StoreErrorKind::Unreachable
             | StoreErrorKind::Timeout
             | StoreErrorKind::Compacted
