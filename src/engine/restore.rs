@@ -172,7 +172,7 @@ impl<'a, S: Store> Run<'a, S> {
             return discard::discard(self.store, self.around(), (fence, &mut ledger)).await;
         }
         let backup = self.open(&ledger).await?;
-        if ledger.phase() == Some(Phase::Done) && !self.options.accept_loss {
+        if !self.options.accept_loss {
             loss::check(self.store, self.around(), &ledger).await?;
         }
         let source = Source::new(backup, self.options.keep_extra);
@@ -180,9 +180,12 @@ impl<'a, S: Store> Run<'a, S> {
         let planned = difference.report(false);
         if planned.outcome == RestoreOutcome::Unchanged {
             if ledger.phase().is_some() {
-                ledger
-                    .clear(self.store, (fence, &self.options.limits))
-                    .await?;
+                let by = (fence, &self.options.limits);
+                let outcome = ledger.clear(self.store, by).await;
+                if ledger.in_doubt() {
+                    self.written = Written::Restoring;
+                }
+                outcome?;
             }
             return Ok(RestoreReport {
                 verified: true,

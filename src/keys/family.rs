@@ -164,11 +164,13 @@ impl Family {
             b"root-coord/dd-operation" => return Self::DdOperation,
             _ => {}
         }
-        if let Some((original, _)) = super::split_timestamp(relative) {
-            match original {
-                b"snapshots/root-coord/dd-msg-send" => return Self::DdMessageSendSnapshot,
-                b"snapshots/root-coord/dd-operation" => return Self::DdOperationSnapshot,
-                _ => {}
+        for family in [Self::DdMessageSendSnapshot, Self::DdOperationSnapshot] {
+            if relative
+                .strip_prefix(family.name().as_bytes())
+                .and_then(|rest| rest.strip_prefix(b"_ts"))
+                .is_some_and(|rest| rest.first().is_some_and(u8::is_ascii_digit))
+            {
+                return family;
             }
         }
         Self::ALL
@@ -189,7 +191,7 @@ impl Family {
     }
 
     /// The exact prefix of the family relative to the meta root, with its trailing slash. The two
-    /// DDL families have no keys below a slash: theirs are single keys and `…_ts<timestamp>`.
+    /// DDL families have no keys below a slash: theirs are single keys and `…_ts<digit>…`.
     #[must_use]
     pub fn prefix(self) -> String {
         format!("{}/", self.name())
@@ -266,6 +268,11 @@ mod tests {
                 Family::DdMessageSendSnapshot,
             ),
             ("snapshots/root-coord/dd-msg-send_tsx", Family::Other),
+            // No timestamp, but within the range in which all of them are deleted.
+            (
+                "snapshots/root-coord/dd-msg-send_ts4x",
+                Family::DdMessageSendSnapshot,
+            ),
             (
                 "snapshots/root-coord/collection-alias/a_ts4",
                 Family::LegacyAliasSnapshot,
