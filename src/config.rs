@@ -202,7 +202,11 @@ impl Config {
             sub_paths,
             source_version: overrides.source_version.or(file.source_version),
             target_version: overrides.target_version.or(file.target_version),
-            backup_file: overrides.backup_file.or(file.backup_file),
+            // The journal remembers it for whoever comes later, from wherever.
+            backup_file: overrides
+                .backup_file
+                .or(file.backup_file)
+                .map(|path| std::path::absolute(&path).unwrap_or(path)),
             drop_in: DropIn {
                 command: file.command,
                 run_with_backup: file.run_with_backup,

@@ -21,6 +21,7 @@ mod error;
 mod feed;
 mod fence;
 mod fingerprint;
+mod fit;
 mod layout;
 mod ledger;
 mod limits;

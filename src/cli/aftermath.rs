@@ -10,6 +10,10 @@ use crate::engine::{self, EngineError, FailureKind, Written};
 use crate::journal::Phase;
 use crate::store::StoreErrorKind;
 
+/// After the alarm NOSPACE.
+const MAKE_ROOM: &str = "make room: etcdctl compact (the revision is in etcdctl endpoint status), etcdctl defrag, \
+                         or raise --quota-backend-bytes; then etcdctl alarm disarm";
+
 /// The commands that lead on, with the options that this run was given.
 #[derive(Debug, Clone)]
 pub(in crate::cli) struct Ways {
@@ -58,12 +62,13 @@ impl Ways {
         let backup = error.backup.as_ref().map(|backup| backup.path.as_str());
         told.backup = backup.map(Into::into);
         self.lead_on(&error, backup, &mut told);
-        match *error.failure {
-            engine::Failure::Findings(plan) => told.findings = Some(Box::new(plan.findings)),
-            engine::Failure::Verification(report) | engine::Failure::StagedDiffers(report) => {
-                told.findings = Some(Box::new(report.findings));
-            }
-            _ => {}
+        let failure = *error.failure;
+        if let engine::Failure::Findings(plan) = failure {
+            told.findings = plan.findings.into();
+        } else if let engine::Failure::Verification(report)
+        | engine::Failure::StagedDiffers(report) = failure
+        {
+            told.findings = report.findings.into();
         }
         told
     }
@@ -79,7 +84,14 @@ impl Ways {
         let switched = error.written == Written::CutOver
             || matches!(phase, Some(Phase::Committed | Phase::Tidying));
         let restoring = error.written == Written::Restoring || phase == Some(Phase::Restoring);
-        if staged {
+        if error.written == Written::InDoubt {
+            hint(format!(
+                "{}   # tells where it stands",
+                self.command("status")
+            ));
+            hint(format!("{}   # goes on from there", self.again));
+            hint(format!("{}   # goes back from there", self.back(backup)));
+        } else if staged {
             hint(format!("{}   # goes on", self.again));
             hint(format!(
                 "{}   # goes back: deletes what was staged",
@@ -90,7 +102,7 @@ impl Ways {
             match backup {
                 Some(path) => hint(format!("{}   # goes back", self.back(Some(path)))),
                 None => {
-                    hint("there is no way back: the migration was made without a backup".into())
+                    hint("there is no way back: the migration was made without a backup".into());
                 }
             }
         } else if restoring {
@@ -127,11 +139,11 @@ impl Ways {
             F::NoRoom { .. } => {
                 "make room: compact and defragment etcd, or raise --quota-backend-bytes".to_owned()
             }
-            F::Alarm(_) => {
-                "make room (compact, defragment, raise the quota), then etcdctl alarm disarm"
-                    .to_owned()
-            }
+            F::Alarm(_) => MAKE_ROOM.to_owned(),
             F::EntryTooLarge { .. } => "raise --max-request-bytes of etcd".to_owned(),
+            F::SwitchTooLarge { operations } => {
+                format!("start etcd with --max-txn-ops={operations} or more")
+            }
             F::NoBackup => "name the backup file with --backup-file".to_owned(),
             F::WrongRoot { found, .. } => format!(
                 "the backup is of {found:?}: name that root with --root-path to restore it where it was, \
@@ -143,8 +155,7 @@ impl Ways {
             }
             F::Verification(_) => self.command("verify"),
             F::Store { source, .. } if source.kind == StoreErrorKind::NoSpace => {
-                "make room (compact, defragment, raise the quota), then etcdctl alarm disarm"
-                    .to_owned()
+                MAKE_ROOM.to_owned()
             }
             F::Store { source, .. } if source.kind == StoreErrorKind::Denied => {
                 "the etcd user needs to read and write everything below the root path".to_owned()
@@ -182,6 +193,10 @@ fn changed(error: &EngineError) -> &'static str {
         (Written::Staged, _) => {
             "keys of the new layout were put beside the old one, which is whole: Milvus 2.1 can start, 2.2 \
              must not"
+        }
+        (Written::InDoubt, _) => {
+            "the new layout is staged and the switch was sent, but etcd did not answer: it was done as a whole \
+             or not at all"
         }
         (Written::CutOver, _) => {
             "the switch is done: Milvus 2.2 can start, 2.1 must not; tidying up or checking is not finished"

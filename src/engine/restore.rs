@@ -182,7 +182,7 @@ impl<'a, S: Store> Run<'a, S> {
             if ledger.phase().is_some() {
                 let by = (fence, &self.options.limits);
                 let outcome = ledger.clear(self.store, by).await;
-                if outcome.as_ref().is_err_and(Failure::may_have_written) {
+                if ledger.in_doubt() {
                     self.written = Written::Restoring;
                 }
                 outcome?;
@@ -254,6 +254,6 @@ impl<'a, S: Store> Run<'a, S> {
         let yes = tokio::task::spawn_blocking(move || observer.confirm_restore(&difference))
             .await
             .map_err(|error| Failure::Worker(error.to_string()))?;
-        if yes { Ok(()) } else { Err(Failure::Declined) }
+        self.environment.stop.agreed(yes)
     }
 }

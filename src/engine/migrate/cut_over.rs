@@ -7,7 +7,7 @@ use crate::journal::Phase;
 use crate::keys::{Family, KeyRange};
 use crate::store::{Compare, Op, Store, StoreErrorKind};
 use crate::transform::{
-    FormError, PolicyError, Put, Remaining, leftover_ranges, remaining_after_commit,
+    FormError, Migration, PolicyError, Put, Remaining, leftover_ranges, remaining_after_commit,
 };
 
 use super::super::deletion::bounded_deletes;
@@ -35,13 +35,7 @@ impl<S: Store> Run<'_, S> {
         let started = Instant::now();
         let prepared = self.prepared()?;
         let revision = prepared.revision;
-        let removals: Vec<Op> = prepared
-            .migration
-            .removals()
-            .iter()
-            .cloned()
-            .map(Op::Delete)
-            .collect();
+        let removals = removal_ops(&prepared.migration);
         let history: Vec<Op> = prepared.migration.history().iter().map(to_op).collect();
         let limits = &self.options.limits;
         let bytes: usize = removals.iter().chain(&history).map(Op::bytes).sum();
@@ -70,9 +64,8 @@ impl<S: Store> Run<'_, S> {
                 Err(Failure::Store { source, .. })
                     if index + 1 < attempts.len() && is_too_much(source.kind) => {}
                 outcome => {
-                    // A switch whose fate is not known may have been made.
-                    if outcome.as_ref().is_err_and(Failure::may_have_written) {
-                        self.written = Written::CutOver;
+                    if self.ledger.in_doubt() {
+                        self.written = Written::InDoubt;
                     }
                     outcome?;
                     self.history_written = with_history || history.is_empty();
@@ -206,6 +199,12 @@ impl<S: Store> Run<'_, S> {
         self.own_txns += tally?.txns;
         Ok(())
     }
+}
+
+/// What goes in the switch itself.
+pub(super) fn removal_ops(migration: &Migration) -> Vec<Op> {
+    let ranges = migration.removals().iter();
+    ranges.cloned().map(Op::Delete).collect()
 }
 
 fn to_op(put: &Put) -> Op {

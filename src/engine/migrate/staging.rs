@@ -63,11 +63,7 @@ impl<S: Store> Run<'_, S> {
             updated_at: now,
         };
         let outcome = self.advance(journal).await;
-        // A journal whose fate is not known may be there: "nothing was changed" would be a guess.
-        if outcome
-            .as_ref()
-            .map_or_else(Failure::may_have_written, |()| true)
-        {
+        if outcome.is_ok() || self.ledger.in_doubt() {
             self.written = Written::Staged;
         }
         outcome

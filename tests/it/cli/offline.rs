@@ -11,6 +11,10 @@ const SAMPLE: &str = concat!(
     "/testdata/demo/milvus-2.1.4.bak"
 );
 
+fn absolute(tool: &Tool, name: &str) -> String {
+    tool.path().join(name).display().to_string()
+}
+
 fn tool() -> Tool {
     Tool::new().env("META_MIGRATION_ENDPOINTS", NOBODY)
 }
@@ -49,7 +53,7 @@ fn a_2_1_backup_becomes_a_2_2_backup() {
     ended.expect(0);
     let report = ended.document();
     assert_eq!(report["outcome"], "migrated");
-    assert_eq!(report["backup"]["path"], "new.mmb");
+    assert_eq!(report["backup"]["path"], absolute(&tool, "new.mmb"));
     assert_eq!(report["backup"]["entries"], 160 + 118 - 80);
     tool.run(&["verify", "--from", "new.mmb"]).expect(0);
     tool.run(&["verify", "--from", "new.mmb", "--backup", SAMPLE])
@@ -144,6 +148,7 @@ fn differences_between_two_backups_are_told_by_key() {
 async fn a_folder_of_backups_is_listed_checked_and_pruned() {
     let it = Instance::small().await;
     let tool = it.tool();
+    std::fs::create_dir(tool.path().join("store")).unwrap();
     for value in ["1", "2", "3"] {
         it.put("session/id", value.as_bytes()).await;
         tool.run(&["backup", "--backup-file", "store/"]).expect(0);

@@ -208,9 +208,9 @@ async fn d22_tls_with_an_authority_alone_with_a_client_certificate_and_with_a_se
 async fn the_key_option_of_inspect_is_a_key_of_the_metadata() {
     let it = Instance::small().await;
     let tool = it.tool();
-    tool.run(&["inspect", "--tls-key", "/no/such.key"])
+    tool.run(&["inspect", "--tls-key", "k.pem"])
         .expect(2)
-        .says("/no/such.key");
+        .says("the client key");
     tool.run(&["inspect", "--key", "indexes/90"])
         .expect(0)
         .shows("indexes/90");
