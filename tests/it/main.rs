@@ -8,10 +8,12 @@
 mod architecture;
 mod backup;
 mod cli;
+mod compact;
 mod conformance;
 mod connect;
 mod engine;
 mod failover;
+mod generator;
 mod golden;
 mod proof;
 mod properties;
