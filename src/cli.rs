@@ -68,7 +68,7 @@ Exit codes: 0 done or nothing to do; 1 failed, nothing was changed; 2 wrong usag
 enum Command {
     Status(status::Args),
     Plan(plan::Args),
-    Backup(backup::Args),
+    Backup(Box<backup::Args>),
     Migrate(migrate::Args),
     Verify(verify::Args),
     Rollback(rollback::Args),

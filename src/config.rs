@@ -105,6 +105,8 @@ pub struct DropIn {
     pub collection_form: Option<FormChoice>,
     /// `config.onBrokenRecord`.
     pub on_broken_record: Option<OnBrokenRecord>,
+    /// `config.acceptLoss`.
+    pub accept_loss: Option<bool>,
     /// `config.waitSessions`.
     pub wait_sessions: Option<Duration>,
     /// `config.waitLock`.
@@ -200,12 +202,17 @@ impl Config {
             sub_paths,
             source_version: overrides.source_version.or(file.source_version),
             target_version: overrides.target_version.or(file.target_version),
-            backup_file: overrides.backup_file.or(file.backup_file),
+            // The journal remembers it for whoever comes later, from wherever.
+            backup_file: overrides
+                .backup_file
+                .or(file.backup_file)
+                .map(|path| std::path::absolute(&path).unwrap_or(path)),
             drop_in: DropIn {
                 command: file.command,
                 run_with_backup: file.run_with_backup,
                 collection_form: file.collection_form,
                 on_broken_record: file.on_broken_record,
+                accept_loss: file.accept_loss,
                 wait_sessions: file.wait_sessions,
                 wait_lock: file.wait_lock,
             },

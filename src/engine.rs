@@ -51,7 +51,7 @@ pub use migrate::{MigrateOptions, migrate};
 pub use observer::{Observer, Silent};
 pub use offline::BackupSource;
 pub use plan::plan;
-pub use restore::{RestoreOptions, Way, restore};
+pub use restore::{RestoreOptions, Way, recorded_backup, restore};
 pub use room::QUOTA_DEFAULT_BYTES;
 pub use status::status;
 pub use stop::{Signal, Stop, Stopper};

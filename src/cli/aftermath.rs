@@ -62,12 +62,13 @@ impl Ways {
         let backup = error.backup.as_ref().map(|backup| backup.path.as_str());
         told.backup = backup.map(Into::into);
         self.lead_on(&error, backup, &mut told);
-        match *error.failure {
-            engine::Failure::Findings(plan) => told.findings = Some(Box::new(plan.findings)),
-            engine::Failure::Verification(report) | engine::Failure::StagedDiffers(report) => {
-                told.findings = Some(Box::new(report.findings));
-            }
-            _ => {}
+        let failure = *error.failure;
+        if let engine::Failure::Findings(plan) = failure {
+            told.findings = plan.findings.into();
+        } else if let engine::Failure::Verification(report)
+        | engine::Failure::StagedDiffers(report) = failure
+        {
+            told.findings = report.findings.into();
         }
         told
     }
@@ -101,7 +102,7 @@ impl Ways {
             match backup {
                 Some(path) => hint(format!("{}   # goes back", self.back(Some(path)))),
                 None => {
-                    hint("there is no way back: the migration was made without a backup".into())
+                    hint("there is no way back: the migration was made without a backup".into());
                 }
             }
         } else if restoring {

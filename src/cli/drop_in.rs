@@ -7,16 +7,22 @@
 //! run has a backup there: a valid file of the very content that is about to be migrated is used again,
 //! anything else is left alone and a new backup gets a name with the time beside it. Without a path, an
 //! explicit `runWithBackup: false` goes without; saying nothing means a backup in the working directory.
+//!
+//! A rollback takes the backup that the migration recorded, where that file is at hand, before the one
+//! that the YAML names: an old file may still lie there, and putting that back would undo more than the
+//! migration.
+
+use std::path::PathBuf;
 
 use super::options::{EtcdOptions, OutputOptions, TransformOptions, WaitOptions};
 use super::report::failure::Failure;
-use super::rollback::{WayBack, carry_out};
+use super::rollback::WayBack;
 use super::session::{Session, limits};
 use super::target::Target;
-use super::{Outcome, migrate, target};
+use super::{Outcome, migrate, rollback, target};
 use crate::config::gate::Purpose;
 use crate::config::{Config, ConfigError, DropInCommand};
-use crate::engine::{BackupOptions, RestoreOptions, Way};
+use crate::engine::{BackupOptions, RestoreOptions, Way, recorded_backup, restore};
 
 /// Does what cmd.type in the YAML file says: backup, run or rollback
 #[derive(Debug, clap::Parser)]
@@ -47,7 +53,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     match command {
         DropInCommand::Backup => backup(&session),
         DropInCommand::Run => migrate(&session),
-        DropInCommand::Rollback => rollback(&session, args.way_back),
+        DropInCommand::Rollback => go_back(&session, args.way_back),
     }
 }
 
@@ -76,20 +82,29 @@ fn migrate(session: &Session) -> Outcome {
     migrate::carry_out(session, &options, false)
 }
 
-fn rollback(session: &Session, way_back: WayBack) -> Outcome {
+fn go_back(session: &Session, way_back: WayBack) -> Outcome {
     target::judge(&session.config, Purpose::Rollback)?;
-    let options = RestoreOptions {
+    let mut options = RestoreOptions {
         root: session.config.root.clone(),
         way: Way::Rollback,
         backup: session.config.backup_file.clone(),
         any_root: false,
         keep_extra: way_back.keep_extra,
-        accept_loss: way_back.accept_loss,
+        accept_loss: way_back.accept_loss || session.config.drop_in.accept_loss == Some(true),
         dry_run: false,
         waits: WaitOptions::resolve_drop_in(&session.config),
         limits: limits(),
     };
-    carry_out(session, &options)
+    let done = session.write(async |store, environment| {
+        let recorded = recorded_backup(store, &options.root, &options.limits).await?;
+        if let Some(recorded) = recorded.map(|backup| PathBuf::from(backup.path))
+            && recorded.is_file()
+        {
+            options.backup = Some(recorded);
+        }
+        restore(store, &options, environment).await
+    })?;
+    rollback::finish(session, &options, &done)
 }
 
 /// The command, once everything it needs is there.

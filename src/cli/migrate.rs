@@ -81,8 +81,9 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
 
 /// Where a backup goes; without a path it is named after the root path, in the working directory.
 pub(in crate::cli) fn backup_target(session: &Session, path: Option<&Path>) -> BackupTarget {
+    let path = path.unwrap_or(Path::new("."));
     BackupTarget {
-        path: path.unwrap_or(Path::new(".")).to_owned(),
+        path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
         options: WriteOptions::default(),
         source_version: session
             .config

@@ -102,10 +102,11 @@ pub(in crate::cli) fn quietly(written: io::Result<()>) -> Result<(), Failure> {
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             let mut failure = Failure::from_error(Exit::Failed, &error);
-            failure
-                .causes
-                .insert(0, std::mem::take(&mut failure.message));
-            "cannot write to standard output".clone_into(&mut failure.message);
+            let cause = std::mem::replace(
+                &mut failure.message,
+                "cannot write to standard output".into(),
+            );
+            failure.causes.insert(0, cause.into());
             Err(failure)
         }
         Ok(()) | Err(_) => Ok(()),

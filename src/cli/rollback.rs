@@ -1,5 +1,7 @@
 //! `rollback`.
 
+use clap::builder::BoolishValueParser;
+
 use super::options::{EtcdOptions, OutputOptions, WaitOptions};
 use super::report::exit::Exit;
 use super::report::outcome::Next;
@@ -7,6 +9,7 @@ use super::session::{Session, limits};
 use super::{Outcome, report, target};
 use crate::config::gate::Purpose;
 use crate::engine::{self, RestoreOptions, Way};
+use crate::report::RestoreReport;
 
 /// Put the metadata back to what it was before the migration
 ///
@@ -31,10 +34,10 @@ pub(in crate::cli) struct Args {
 #[command(next_help_heading = "What is lost")]
 pub(in crate::cli) struct WayBack {
     /// Do not delete keys that are not in the backup
-    #[arg(long)]
+    #[arg(long, env = "META_MIGRATION_KEEP_EXTRA", hide_env = true, value_parser = BoolishValueParser::new())]
     pub(in crate::cli) keep_extra: bool,
     /// Go back although the metadata changed after the migration finished: those changes are lost
-    #[arg(long)]
+    #[arg(long, env = "META_MIGRATION_ACCEPT_LOSS", hide_env = true, value_parser = BoolishValueParser::new())]
     pub(in crate::cli) accept_loss: bool,
 }
 
@@ -64,13 +67,22 @@ pub(in crate::cli) fn carry_out(session: &Session, options: &RestoreOptions) -> 
     } else {
         session.write(work)?
     };
+    finish(session, options, &done)
+}
+
+/// Says what was done and what comes next.
+pub(in crate::cli) fn finish(
+    session: &Session,
+    options: &RestoreOptions,
+    done: &RestoreReport,
+) -> Outcome {
     let source = session.config.source_version.as_ref();
     let release = source.map_or_else(|| "2.1".to_owned(), ToString::to_string);
     let next = Next {
         start: (options.way == Way::Rollback).then(|| format!("start Milvus {release}")),
         back: None,
     };
-    report::print(session.output.format, &done, |done, palette| {
+    report::print(session.output.format, done, |done, palette| {
         report::outcome::restore(done, options.dry_run, &next, palette)
     })?;
     Ok(Exit::Done)

@@ -25,7 +25,7 @@ pub(in crate::cli) fn listen() -> Result<Stop, Failure> {
             }
             is_first = false;
             report::tell(&format!(
-                "{}: ending after what is in flight; once more ends at once\n",
+                "\n{}: ending after what is in flight; once more ends at once\n",
                 signal.name()
             ));
             stopper.stop(signal);

@@ -51,7 +51,9 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
             })?
         }
     };
-    report::print(session.output.format, &found, report::outcome::verify)?;
+    report::print(session.output.format, &found, |found, palette| {
+        report::outcome::verify(found, args.backup.is_some(), palette)
+    })?;
     Ok(if found.ok {
         Exit::Done
     } else {

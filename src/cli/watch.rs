@@ -16,6 +16,9 @@ use crate::report::{PlanReport, RestoreReport};
 /// How often a log line tells how far a phase is.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
+/// A phase that took less is finished in silence.
+const WORTH_TELLING: Duration = Duration::from_secs(1);
+
 /// The bars, if a person watches.
 pub(in crate::cli) fn bars(output: &OutputOptions) -> Option<MultiProgress> {
     let watched = std::io::stderr().is_terminal() && output.log_format == LogFormat::Text;
@@ -123,12 +126,16 @@ impl Observer for Watch {
         };
         match phase.bar {
             Some(bar) => bar.finish_and_clear(),
-            None => tracing::info!(
-                phase = phase.name.as_str(),
-                done = phase.done,
-                ms = u64::try_from(phase.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-                "finished"
-            ),
+            None => {
+                let (name, done) = (phase.name.as_str(), phase.done);
+                let seconds = phase.started.elapsed().as_secs_f64();
+                // What took no time is no news.
+                if phase.started.elapsed() < WORTH_TELLING {
+                    tracing::debug!(phase = name, done, seconds, "finished");
+                } else {
+                    tracing::info!(phase = name, done, seconds, "finished");
+                }
+            }
         }
     }
 

@@ -185,7 +185,7 @@ pub enum Written {
     InDoubt,
     /// The cut-over has begun: 2.2 can start.
     CutOver,
-    /// A backup is partly put back.
+    /// A backup was put back; wholly, unless the journal still says `restoring`.
     Restoring,
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::finding::Finding;
 use crate::journal::Phase;
-use crate::keys::MetaRoot;
+use crate::keys::{KeyRange, MetaRoot};
 use crate::protocol::{Forward, Step};
 use crate::report::{BackupRef, Layout, MigrateOutcome, MigrateReport, PlanReport, Seconds};
 use crate::store::{Op, Store};
@@ -275,7 +275,8 @@ impl<'a, S: Store> Run<'a, S> {
         if phase == Some(Phase::Done) {
             let (root, limits) = (&self.options.root, &self.options.limits);
             let found = layout::detect(self.store, root, limits, self.environment).await?;
-            if found == Layout::V2_1 {
+            // With keys of both layouts there, preparing refuses and says what was found.
+            if matches!(found, Layout::V2_1 | Layout::Mixed) {
                 self.backup = None;
                 return Ok(Forward::from_journal(None));
             }
@@ -295,12 +296,9 @@ impl<'a, S: Store> Run<'a, S> {
         } else {
             Filter::all(root)
         };
-        // A resumed run has its backup already; what it would save now is the same content.
-        let wanted = self
-            .options
-            .backup
-            .as_ref()
-            .filter(|_| !staged || self.backup.is_none());
+        // A resumed run saves again: 2.1 may have been started since, and have written what the plan
+        // does not show. Where nothing changed, the file that is there is used again.
+        let wanted = self.options.backup.as_ref();
         let options = self.options.transform_options();
         let mut reading =
             read_source(self.store, self.around(), (&filter, &options), wanted).await?;
@@ -331,6 +329,7 @@ impl<'a, S: Store> Run<'a, S> {
             self.seconds.backup = saving.elapsed().as_secs_f64();
             self.backup = Some(summary.reference());
         }
+        self.forget_outdated_backup(&reading.fingerprint);
         self.prepared = Some(Prepared {
             migration: Arc::new(reading.migration),
             plan,
@@ -357,6 +356,27 @@ impl<'a, S: Store> Run<'a, S> {
         }
     }
 
+    /// An interrupted run's backup that is not made again (`--no-backup`) counts only while the source
+    /// is as it was: going back to it would throw away what 2.1 wrote since.
+    fn forget_outdated_backup(&mut self, source: &Fingerprint) {
+        let Some(journal) = self.ledger.journal() else {
+            return;
+        };
+        let unchanged = self.backup.as_ref().is_some_and(|backup| {
+            backup.entries == source.keys && source.newest_revision <= journal.capture_revision
+        });
+        if self.options.backup.is_none()
+            && journal.phase.is_before_commit()
+            && !unchanged
+            && let Some(backup) = self.backup.take()
+        {
+            self.environment.observer.note(&format!(
+                "the metadata changed since {} was written, so it is no backup of this migration",
+                backup.path
+            ));
+        }
+    }
+
     async fn check_room(&self, plan: &PlanReport, staged: bool) -> Result<(), Failure> {
         // Of what was staged before most is there already.
         let put = if staged { 0 } else { plan.put };
@@ -378,7 +398,9 @@ impl<'a, S: Store> Run<'a, S> {
             fit::entry(self.store, &self.fence, patience, entry).await?;
         }
         let mut ops = removal_ops(migration);
-        ops.push(Op::put(self.options.root.journal_key(), Vec::new()));
+        // In the place of the journal's put, whose value does not matter here.
+        let journal = KeyRange::single(self.options.root.journal_key());
+        ops.push(Op::Delete(journal));
         fit::switch(self.store, &self.fence, patience, (Vec::new(), ops)).await
     }
 
@@ -387,7 +409,7 @@ impl<'a, S: Store> Run<'a, S> {
         let yes = tokio::task::spawn_blocking(move || observer.confirm_migration(&plan))
             .await
             .map_err(|error| Failure::Worker(error.to_string()))?;
-        if yes { Ok(()) } else { Err(Failure::Declined) }
+        self.environment.stop.agreed(yes)
     }
 
     fn report(&self) -> MigrateReport {

@@ -16,5 +16,6 @@ mod golden;
 mod proof;
 mod properties;
 mod rules;
+mod simulation;
 mod support;
 mod verify;

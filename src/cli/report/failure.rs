@@ -17,7 +17,7 @@ pub(in crate::cli) const NOTHING_CHANGED: &str = "nothing was changed in etcd";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::cli) struct Failure {
     pub(in crate::cli) exit: Exit,
-    pub(in crate::cli) message: String,
+    pub(in crate::cli) message: Box<str>,
     /// Why, each cause once.
     pub(in crate::cli) causes: Vec<String>,
     /// What was and what was not changed; empty where the question does not arise.
@@ -25,7 +25,7 @@ pub(in crate::cli) struct Failure {
     /// Where the backup is.
     pub(in crate::cli) backup: Option<Box<str>>,
     /// What was found wrong, worst first.
-    pub(in crate::cli) findings: Option<Box<Vec<Finding>>>,
+    pub(in crate::cli) findings: Box<[Finding]>,
     /// What to do next, commands first.
     pub(in crate::cli) hints: Vec<String>,
 }
@@ -34,11 +34,11 @@ impl Failure {
     pub(in crate::cli) fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self {
             exit,
-            message: message.into(),
+            message: message.into().into_boxed_str(),
             causes: Vec::new(),
             changed: Box::default(),
             backup: None,
-            findings: None,
+            findings: Box::default(),
             hints: Vec::new(),
         }
     }
@@ -55,8 +55,9 @@ impl Failure {
         while let Some(error) = cause {
             let text = error.to_string();
             // Some libraries repeat the cause's text in their own.
-            let told = std::iter::once(&failure.message).chain(&failure.causes);
-            if !told.into_iter().any(|earlier| earlier.ends_with(&text)) {
+            let mut told =
+                std::iter::once(&*failure.message).chain(failure.causes.iter().map(String::as_str));
+            if !told.any(|earlier| earlier.ends_with(&text)) {
                 failure.causes.push(text);
             }
             cause = error.source();
@@ -72,8 +73,8 @@ impl Failure {
     /// The failure for a person.
     pub(in crate::cli) fn text(&self, palette: Palette) -> String {
         let mut lines = Vec::new();
-        if let Some(found) = &self.findings {
-            lines.extend(findings::lines(found, palette));
+        if !self.findings.is_empty() {
+            lines.extend(findings::lines(&self.findings, palette));
         }
         lines.push(format!("{} {}", palette.bad("error:"), self.message));
         for cause in &self.causes {

@@ -113,10 +113,18 @@ fn seconds(seconds: &Seconds) -> String {
 }
 
 /// A verification in a few lines.
-pub(in crate::cli) fn verify(report: &VerifyReport, palette: Palette) -> String {
+pub(in crate::cli) fn verify(
+    report: &VerifyReport,
+    against_backup: bool,
+    palette: Palette,
+) -> String {
     let mut lines = Vec::new();
-    if report.ok {
-        lines.push(palette.good("Verified: complete and consistent"));
+    if report.ok && against_backup {
+        lines.push(palette.good("Verified: exactly what the migration of the backup gives"));
+    } else if report.ok {
+        lines.push(palette.good("Verified: the 2.2 layout is complete and consistent"));
+    } else if report.missing + report.different + report.extra == 0 {
+        lines.push(palette.bad("Not as it should be"));
     } else {
         lines.push(format!(
             "{} {} missing, {} different, {} too many",

@@ -61,6 +61,12 @@ pub(in crate::cli) fn summary(found: &[FamilyStatus], palette: Palette) -> Strin
 }
 
 fn etcd(etcd: &EtcdReport, palette: Palette) -> Vec<String> {
+    if etcd.members == 0 {
+        return vec![format!(
+            "{} it does not tell its state",
+            palette.strong("etcd:")
+        )];
+    }
     let mut lines = vec![format!(
         "{} {}, {}; database {}, {} in use, quota {}",
         palette.strong("etcd:"),
@@ -100,10 +106,33 @@ fn journal(journal: Option<&Value>, palette: Palette) -> String {
     let Some(journal) = journal else {
         return format!("{heading} none: no migration has begun");
     };
-    match journal.get("phase").and_then(Value::as_str) {
-        Some(phase) => format!("{heading} {phase}"),
-        None => format!("{heading} {journal}"),
+    let text = |name: &str| journal.get(name).and_then(Value::as_str);
+    let Some(phase) = text("phase") else {
+        return format!("{heading} {journal}");
+    };
+    let mut line = format!("{heading} {}", phase_in_words(phase));
+    if let (Some(form), Some(target)) = (text("collection_form"), text("target_version")) {
+        line.push_str(&format!("; for {target}, {form} form"));
     }
+    if let Some(at) = text("updated_at") {
+        line.push_str(&format!("; {at}"));
+    }
+    match journal.pointer("/backup/path").and_then(Value::as_str) {
+        Some(path) => line.push_str(&format!("; backup {path}")),
+        None => line.push_str("; no backup"),
+    }
+    line
+}
+
+fn phase_in_words(phase: &str) -> String {
+    let meaning = match phase {
+        "staging" | "staged" => "unfinished, 2.1 stands whole: migrate goes on, rollback goes back",
+        "committed" | "tidying" => "unfinished, 2.2 can start: migrate goes on, rollback goes back",
+        "restoring" => "a backup is put back in part, no Milvus must start: rollback goes on",
+        "done" => "a migration is finished",
+        _ => return phase.to_owned(),
+    };
+    format!("{phase}: {meaning}")
 }
 
 fn families(found: &[FamilyStatus], palette: Palette) -> Vec<String> {
@@ -166,7 +195,7 @@ Layout: 2.1
 etcd: 3.5.1, 1 member; database 4.0 KiB, 1.0 KiB in use, quota 2.0 GiB
 Alarms: NOSPACE
 Lock: free
-Journal: staging
+Journal: staging: unfinished, 2.1 stands whole: migrate goes on, rollback goes back; no backup
 Sessions: 1 session: Milvus is running, or stopped a moment ago
   rootcoord at 10.0.0.1:53100 (by-dev/meta/session/rootcoord, ends in 12 s unless renewed)
 

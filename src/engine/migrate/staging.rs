@@ -57,6 +57,7 @@ impl<S: Store> Run<'_, S> {
                 delete: prepared.plan.delete,
             },
             backup: self.backup.clone(),
+            committed_revision: 0,
             keys_when_done: 0,
             started_at: now.clone(),
             updated_at: now,
@@ -78,8 +79,21 @@ impl<S: Store> Run<'_, S> {
     pub(super) fn journal_in(&self, phase: Phase) -> Result<Journal, Failure> {
         let journal = self.ledger.journal().cloned();
         let journal = journal.ok_or_else(|| Failure::Worker("there is no journal".to_owned()))?;
+        // The switch is known by the revision of the journal that records it.
+        let committed_revision = match journal.phase {
+            Phase::Committed => self.ledger.mod_revision(),
+            Phase::Staging | Phase::Staged | Phase::Tidying | Phase::Done | Phase::Restoring => {
+                journal.committed_revision
+            }
+        };
+        let capture_revision = match &self.prepared {
+            Some(prepared) => prepared.revision,
+            None => journal.capture_revision,
+        };
         Ok(Journal {
             phase,
+            committed_revision,
+            capture_revision,
             updated_at: now(),
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             backup: self.backup.clone(),

@@ -289,6 +289,7 @@ impl<S: Store> PutBack<'_, S> {
             capture_revision: 0,
             counts: Counts::default(),
             backup: None,
+            committed_revision: 0,
             keys_when_done: 0,
             started_at: now.clone(),
             updated_at: String::new(),
