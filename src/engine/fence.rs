@@ -164,10 +164,12 @@ async fn try_acquire<S: Store>(
     } = around;
     let lease = patiently(limits.patience, || store.lease_grant(limits.lock_ttl))
         .await
-        .map_err(|error| match error.kind {
+        .map_err(|error| {
             // A full etcd refuses leases before anything else.
-            StoreErrorKind::NoSpace => Failure::Alarm(vec!["NOSPACE".to_owned()]),
-            _ => while_doing("granting a lease for the lock")(error),
+            if error.kind == StoreErrorKind::NoSpace {
+                return Failure::Alarm(vec!["NOSPACE".to_owned()]);
+            }
+            while_doing("granting a lease for the lock")(error)
         })?;
     let key = root.lock_key();
     let txn = Txn {

@@ -24,18 +24,17 @@ async fn too_little_room_is_told_in_numbers_before_the_first_write() {
     });
     let before = plain(&instance.store.dump());
     let refused = instance.migrate().await.unwrap_err();
-    match &*refused.failure {
-        Failure::NoRoom {
-            quota: told,
-            needed,
-            in_use,
-            ..
-        } => {
-            assert_eq!(*told, quota);
-            assert!(in_use + needed >= quota, "{refused:?}");
-        }
-        _ => panic!("{refused:?}"),
-    }
+    let Failure::NoRoom {
+        quota: told,
+        needed,
+        in_use,
+        ..
+    } = &*refused.failure
+    else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(*told, quota);
+    assert!(in_use + needed >= quota, "{refused:?}");
     assert_eq!(refused.kind(), FailureKind::Failed);
     assert_eq!(plain(&instance.store.dump()), before);
 }
@@ -111,17 +110,15 @@ async fn an_entry_that_the_server_does_not_take_is_named() {
     });
     let before = plain(&instance.store.dump());
     let refused = instance.migrate().await.unwrap_err();
-    match &*refused.failure {
-        Failure::EntryTooLarge { key, bytes } => {
-            let key = String::from_utf8_lossy(key);
-            assert!(
-                key.contains("root-coord/database/collection-info/1/1"),
-                "{key}"
-            );
-            assert!(*bytes > 600_000);
-        }
-        _ => panic!("{refused:?}"),
-    }
+    let Failure::EntryTooLarge { key, bytes } = &*refused.failure else {
+        panic!("{refused:?}");
+    };
+    let key = String::from_utf8_lossy(key);
+    assert!(
+        key.contains("root-coord/database/collection-info/1/1"),
+        "{key}"
+    );
+    assert!(*bytes > 600_000);
     assert_eq!(refused.kind(), FailureKind::Unmigratable);
     assert_eq!(plain(&instance.store.dump()), before);
 }

@@ -200,7 +200,7 @@ async fn d20_everything_is_read_at_one_revision() {
         revisions.iter().all(|revision| *revision == revisions[0]),
         "{revisions:?}"
     );
-    let backup = Backup::open(&instance.backup()).unwrap();
+    let backup = Backup::open(instance.backup()).unwrap();
     assert_eq!(Some(backup.summary().revision), revisions[0]);
     let late = |entry: &meta_migration::entry::Entry| entry.key.ends_with(b"late");
     assert!(!backup.entries().unwrap().any(|entry| late(&entry.unwrap())));

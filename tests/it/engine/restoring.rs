@@ -58,13 +58,11 @@ async fn d17_what_2_2_wrote_is_told_and_goes_only_when_that_is_accepted() {
         run_2_2(&instance);
         let running = plain(&instance.store.dump());
         let refused = instance.roll_back().await.unwrap_err();
-        match &*refused.failure {
-            Failure::WouldLose { what } => {
-                assert!(what.contains("3 keys"), "{what}");
-                assert!(what.contains("datacoord-meta/s/1/10/51"), "{what}");
-            }
-            _ => panic!("{refused:?}"),
-        }
+        let Failure::WouldLose { what } = &*refused.failure else {
+            panic!("{refused:?}");
+        };
+        assert!(what.contains("3 keys"), "{what}");
+        assert!(what.contains("datacoord-meta/s/1/10/51"), "{what}");
         assert_eq!(refused.kind(), FailureKind::Failed);
         assert_eq!(plain(&instance.store.dump()), running);
         let mut options = instance.restore_options(Way::Rollback);
@@ -184,7 +182,7 @@ async fn d14_a_neighbour_is_neither_saved_nor_touched() {
     };
     let before = revisions();
     instance.migrate().await.unwrap();
-    let backup = meta_migration::backup::Backup::open(&instance.backup()).unwrap();
+    let backup = meta_migration::backup::Backup::open(instance.backup()).unwrap();
     for entry in backup.entries().unwrap() {
         assert!(entry.unwrap().key.starts_with(b"by-dev/meta/"));
     }
