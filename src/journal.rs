@@ -94,6 +94,9 @@ pub struct Journal {
     /// The revision of the switch, known from the phase `tidying` on; 0 before.
     #[serde(default)]
     pub committed_revision: i64,
+    /// In the phase `restoring`: whether keys that the backup does not hold stay.
+    #[serde(default)]
+    pub keep_extra: bool,
     /// Keys without a lease below the meta root when the migration was done; 0 before.
     pub keys_when_done: u64,
     /// When the migration began, RFC 3339.
@@ -162,6 +165,7 @@ mod tests {
             },
             backup: None,
             committed_revision: 0,
+            keep_extra: false,
             keys_when_done: 0,
             started_at: String::new(),
             updated_at: String::new(),

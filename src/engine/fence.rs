@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::entry::printable;
 use crate::keys::{KeyRange, MetaRoot};
-use crate::store::{Applied, Compare, Op, RangeRequest, Store, StoreError, Txn};
+use crate::store::{Applied, Compare, Op, RangeRequest, Store, StoreError, StoreErrorKind, Txn};
 
 use super::error::{Failure, while_doing};
 use super::patience::{patiently, read};
@@ -164,7 +164,13 @@ async fn try_acquire<S: Store>(
     } = around;
     let lease = patiently(limits.patience, || store.lease_grant(limits.lock_ttl))
         .await
-        .map_err(while_doing("granting a lease for the lock"))?;
+        .map_err(|error| {
+            // A full etcd refuses leases before anything else.
+            if error.kind == StoreErrorKind::NoSpace {
+                return Failure::Alarm(vec!["NOSPACE".to_owned()]);
+            }
+            while_doing("granting a lease for the lock")(error)
+        })?;
     let key = root.lock_key();
     let txn = Txn {
         compares: vec![Compare::CreateRevision(key.clone(), 0)],

@@ -21,6 +21,7 @@ use super::fence::{Fence, Waits};
 use super::fingerprint::{Filter, Fingerprint};
 use super::ledger::Ledger;
 use super::limits::Limits;
+use super::restore::is_as_left;
 use super::source::{Reading, Retries, Surroundings, read_source};
 use super::{Environment, fit, layout, room, sessions};
 
@@ -277,8 +278,12 @@ impl<'a, S: Store> Run<'a, S> {
         if phase == Some(Phase::Done) {
             let (root, limits) = (&self.options.root, &self.options.limits);
             let found = layout::detect(self.store, root, limits, self.environment).await?;
-            // With keys of both layouts there, preparing refuses and says what was found.
-            if matches!(found, Layout::V2_1 | Layout::Mixed) {
+            // An embedded collection without index or alias looks the same in both layouts: what nobody
+            // wrote since it was done, is done. With keys of both layouts there, preparing refuses and
+            // says what was found.
+            if matches!(found, Layout::V2_1 | Layout::Mixed)
+                && !is_as_left(self.store, self.around(), &self.ledger).await?
+            {
                 self.backup = None;
                 return Ok(Forward::from_journal(None));
             }

@@ -104,6 +104,26 @@ pub async fn recorded_backup<S: Store>(
     Ok(ledger.journal().and_then(|journal| journal.backup.clone()))
 }
 
+/// Whether nobody else wrote below the meta root since the journal was written.
+pub(super) async fn is_as_left<S: Store>(
+    store: &S,
+    around: Surroundings<'_>,
+    ledger: &Ledger,
+) -> Result<bool, Failure> {
+    match loss::check(store, around, ledger).await {
+        Err(Failure::WouldLose { .. }) => Ok(false),
+        outcome => outcome.map(|()| true),
+    }
+}
+
+/// Whether an interrupted restore was to leave keys alone that its backup does not hold. Whoever
+/// finishes it does not delete them either.
+fn keeps_extra(ledger: &Ledger) -> bool {
+    ledger
+        .journal()
+        .is_some_and(|journal| journal.phase == Phase::Restoring && journal.keep_extra)
+}
+
 /// Finishes a restore that was interrupted, from the backup that the journal names.
 pub(super) async fn finish_interrupted<S: Store>(
     store: &S,
@@ -112,7 +132,8 @@ pub(super) async fn finish_interrupted<S: Store>(
 ) -> Result<(), Failure> {
     let backup = ledger.journal().and_then(|journal| journal.backup.clone());
     let path = PathBuf::from(&backup.as_ref().ok_or(Failure::NoBackup)?.path);
-    let source = Source::new(image::open(path, around.root, true).await?, false);
+    let backup_file = image::open(path, around.root, true).await?;
+    let source = Source::new(backup_file, keeps_extra(ledger));
     let difference = source.difference(store, around).await?;
     let mut written = Written::Restoring;
     let mut putting = PutBack {
@@ -148,7 +169,8 @@ impl<'a, S: Store> Run<'a, S> {
             return discard::count(self.store, self.around()).await;
         }
         let backup = self.open(&ledger).await?;
-        let source = Source::new(backup, self.options.keep_extra);
+        let keep_extra = self.options.keep_extra || keeps_extra(&ledger);
+        let source = Source::new(backup, keep_extra);
         let difference = source.difference(self.store, self.around()).await?;
         Ok(difference.report(false))
     }
@@ -175,7 +197,8 @@ impl<'a, S: Store> Run<'a, S> {
         if !self.options.accept_loss {
             loss::check(self.store, self.around(), &ledger).await?;
         }
-        let source = Source::new(backup, self.options.keep_extra);
+        let keep_extra = self.options.keep_extra || keeps_extra(&ledger);
+        let source = Source::new(backup, keep_extra);
         let difference = source.difference(self.store, self.around()).await?;
         let planned = difference.report(false);
         if planned.outcome == RestoreOutcome::Unchanged {

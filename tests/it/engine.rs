@@ -2,6 +2,12 @@
 
 use std::path::Path;
 
+mod instance;
+mod limits;
+mod refusals;
+mod restoring;
+mod resuming;
+
 use meta_migration::backup::{Backup, WriteOptions};
 use meta_migration::engine::{
     BackupOptions, BackupTarget, Environment, Limits, MigrateOptions, RestoreOptions,

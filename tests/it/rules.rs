@@ -14,7 +14,7 @@ mod whole;
 
 use meta_migration::transform::CollectionForm;
 
-const FORMS: [CollectionForm; 3] = [
+pub(crate) const FORMS: [CollectionForm; 3] = [
     CollectionForm::Split,
     CollectionForm::Database,
     CollectionForm::Embedded,

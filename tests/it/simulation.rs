@@ -29,7 +29,8 @@ use judge::{
     Verdict, equal, fenced, journal_of, legal, metadata_of, phase, state_of, that, truthful,
 };
 use schedule::{Clock, Command, Outcome, Schedule, requests, run};
-use starts::{Start, records};
+use starts::Start;
+pub(crate) use starts::records;
 
 use crate::support::metadata;
 
@@ -371,20 +372,25 @@ fn kept(found: &Image, source: Source, said: &str) -> Verdict {
     Err(format!("{said}, but the changed {source:?} is gone"))
 }
 
-/// Every start with every command, and at every request whatever may happen there. Runs that go on in
-/// the middle of staging or restoring read what other runs read as well: there every fourth read
-/// has to do.
+/// Every start with every command, and at every request whatever may happen there.
+///
+/// Runs that go on in the middle of staging or restoring send what other runs send as well. There
+/// every fourth read has to do, and every third write in the forms that stage as the first one does.
 fn single_disturbances(simulation: &Simulation) -> Vec<Schedule> {
     let mut schedules = Vec::new();
     for (case, start, command, kinds) in simulation.runs() {
-        let phase = simulation.benches[case].starts[start].phase;
-        let thinned = matches!(
-            phase,
+        let goes_on = matches!(
+            simulation.benches[case].starts[start].phase,
             Some(Phase::Staging | Phase::Staged | Phase::Restoring)
         );
         for (ordinal, kind) in (1_u64..).zip(&kinds) {
             let at_a_write = !matches!(kind, RequestKind::Range | RequestKind::Status);
-            if thinned && !at_a_write && ordinal % 4 != 0 {
+            let step = match (goes_on, at_a_write) {
+                (true, false) => 4,
+                (true, true) if case > 0 => 3,
+                (true, true) | (false, _) => 1,
+            };
+            if ordinal % step != 0 {
                 continue;
             }
             for disturbance in Disturbance::possible(at_a_write) {

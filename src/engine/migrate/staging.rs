@@ -58,6 +58,7 @@ impl<S: Store> Run<'_, S> {
             },
             backup: self.backup.clone(),
             committed_revision: 0,
+            keep_extra: false,
             keys_when_done: 0,
             started_at: now.clone(),
             updated_at: now,

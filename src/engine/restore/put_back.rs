@@ -194,7 +194,7 @@ impl<S: Store> PutBack<'_, S> {
             let entry = (entry.key.as_slice(), entry.value.as_slice());
             fit::entry(self.store, self.fence, patience, entry).await?;
         }
-        let next = self.restoring();
+        let next = self.restoring(source.keep_extra);
         let recorded = self
             .ledger
             .advance(self.store, by, next, (Vec::new(), Vec::new()))
@@ -274,7 +274,7 @@ impl<S: Store> PutBack<'_, S> {
     }
 
     /// The journal while a backup is put back. What a migration recorded stays in it.
-    fn restoring(&self) -> Journal {
+    fn restoring(&self, keep_extra: bool) -> Journal {
         let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
         let base = self.ledger.journal().cloned().unwrap_or_else(|| Journal {
             format: FORMAT,
@@ -290,6 +290,7 @@ impl<S: Store> PutBack<'_, S> {
             counts: Counts::default(),
             backup: None,
             committed_revision: 0,
+            keep_extra: false,
             keys_when_done: 0,
             started_at: now.clone(),
             updated_at: String::new(),
@@ -298,6 +299,7 @@ impl<S: Store> PutBack<'_, S> {
             phase: Phase::Restoring,
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             backup: self.backup.clone(),
+            keep_extra,
             updated_at: now,
             ..base
         }

@@ -1,0 +1,177 @@
+//! One instance on a store in memory, and the commands on it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use meta_migration::backup::WriteOptions;
+use meta_migration::engine::{
+    BackupTarget, EngineError, Environment, Limits, MigrateOptions, RestoreOptions, Waits, Way,
+    migrate, restore,
+};
+use meta_migration::entry::Entry;
+use meta_migration::journal::{Journal, Phase};
+use meta_migration::report::{MigrateReport, RestoreReport};
+use meta_migration::store::memory::{Fault, MemoryStore};
+use meta_migration::transform::{CollectionForm, OnBrokenRecord};
+
+use crate::simulation::records;
+use crate::support::metadata::{Metadata, root, target_of};
+
+/// Keys relative to the meta root, with their values.
+pub(super) type Image = BTreeMap<String, Vec<u8>>;
+
+pub(super) struct Instance {
+    pub(super) store: MemoryStore,
+    pub(super) form: CollectionForm,
+    pub(super) folder: tempfile::TempDir,
+}
+
+impl Instance {
+    pub(super) fn of(metadata: &Metadata, form: CollectionForm) -> Self {
+        Self {
+            store: MemoryStore::with_entries(&metadata.list()),
+            form,
+            folder: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    pub(super) fn small(form: CollectionForm) -> Self {
+        Self::of(&Metadata::small(), form)
+    }
+
+    pub(super) fn backup(&self) -> PathBuf {
+        self.folder.path().join("b.mmb")
+    }
+
+    pub(super) fn options(&self) -> MigrateOptions {
+        MigrateOptions {
+            root: root(),
+            source_version: None,
+            target_version: target_of(self.form).parse().unwrap(),
+            form: self.form,
+            on_broken_record: OnBrokenRecord::Fail,
+            backup: Some(BackupTarget {
+                path: self.backup(),
+                options: WriteOptions::default(),
+                source_version: None,
+            }),
+            waits: Waits::default(),
+            limits: limits(),
+        }
+    }
+
+    pub(super) fn restore_options(&self, way: Way) -> RestoreOptions {
+        RestoreOptions {
+            root: root(),
+            way,
+            backup: match way {
+                Way::Rollback => None,
+                Way::Restore => Some(self.backup()),
+            },
+            any_root: false,
+            keep_extra: false,
+            accept_loss: false,
+            dry_run: false,
+            waits: Waits::default(),
+            limits: limits(),
+        }
+    }
+
+    pub(super) async fn migrate(&self) -> Result<MigrateReport, EngineError> {
+        migrate(&self.store, &self.options(), &Environment::silent()).await
+    }
+
+    pub(super) async fn roll_back(&self) -> Result<RestoreReport, EngineError> {
+        self.restore_with(&self.restore_options(Way::Rollback))
+            .await
+    }
+
+    pub(super) async fn restore_with(
+        &self,
+        options: &RestoreOptions,
+    ) -> Result<RestoreReport, EngineError> {
+        restore(&self.store, options, &Environment::silent()).await
+    }
+
+    /// Another process on the same data.
+    pub(super) fn next(mut self) -> Self {
+        self.store = self.store.reopen();
+        self
+    }
+
+    /// Puts a key as somebody else would, by its relative name.
+    pub(super) fn put(&self, key: &str, value: &[u8]) {
+        let key = root().join(key.as_bytes());
+        self.store.change(|world| world.put(&key, value));
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<Vec<u8>> {
+        let key = root().join(key.as_bytes());
+        let entry = self.store.look(|world| world.get(&key))?;
+        Some(entry.value)
+    }
+
+    /// Everything below the meta root but the lock.
+    pub(super) fn image(&self) -> Image {
+        let entries = self.store.dump().into_iter();
+        entries
+            .filter(|entry| entry.key != root().lock_key())
+            .filter_map(|entry| {
+                let relative = root().strip(&entry.key)?.to_vec();
+                Some((String::from_utf8(relative).unwrap(), entry.value))
+            })
+            .collect()
+    }
+
+    pub(super) fn journal(&self) -> Option<Journal> {
+        let key = root().journal_key();
+        let entry = self.store.look(|world| world.get(&key))?;
+        Some(Journal::decode(&entry.value).unwrap())
+    }
+
+    /// Kills the process once it has written `phase` and so many transactions more.
+    pub(super) fn kill_after(&self, phase: Phase, more: u32) {
+        let mut left = None;
+        self.store.fault_when(move |request| {
+            let Some(txn) = request.txn else {
+                return Vec::new();
+            };
+            if records(txn) == Some(phase) {
+                left = Some(more);
+            } else if let Some(left) = &mut left {
+                *left -= 1;
+            }
+            if left == Some(0) {
+                vec![Fault::CrashAfter]
+            } else {
+                Vec::new()
+            }
+        });
+    }
+
+    /// Ends the lock that a killed process left behind.
+    pub(super) fn end_lock(&self) {
+        self.store.change(|world| {
+            if let Some(lock) = world.get(&root().lock_key()) {
+                world.revoke_lease(lock.lease);
+            }
+        });
+    }
+}
+
+/// Little metadata in several transactions.
+pub(super) fn limits() -> Limits {
+    Limits {
+        txn_ops_max: 4,
+        in_flight_max: 2,
+        delete_keys_max: 3,
+        ..Limits::default()
+    }
+}
+
+pub(super) fn plain(entries: &[Entry]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    entries
+        .iter()
+        .map(|entry| (entry.key.clone(), entry.value.clone()))
+        .collect()
+}

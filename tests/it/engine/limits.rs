@@ -1,0 +1,124 @@
+//! What the server does not take.
+
+use meta_migration::engine::{Environment, Failure, FailureKind, migrate};
+use meta_migration::store::memory::Limits as ServerLimits;
+use meta_migration::transform::CollectionForm;
+
+use super::instance::{Instance, plain};
+use crate::rules::FORMS;
+use crate::support::metadata::Metadata;
+
+#[tokio::test]
+async fn too_little_room_is_told_in_numbers_before_the_first_write() {
+    let instance = Instance::small(FORMS[0]);
+    let entries = instance.store.dump().into_iter();
+    let used: usize = entries
+        .map(|entry| entry.key.len() + entry.value.len())
+        .sum();
+    let quota = used as u64 + 4_000;
+    instance.store.change(|world| {
+        world.set_limits(ServerLimits {
+            quota_bytes: Some(quota),
+            ..ServerLimits::default()
+        });
+    });
+    let before = plain(&instance.store.dump());
+    let refused = instance.migrate().await.unwrap_err();
+    let Failure::NoRoom {
+        quota: told,
+        needed,
+        in_use,
+        ..
+    } = &*refused.failure
+    else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(*told, quota);
+    assert!(in_use + needed >= quota, "{refused:?}");
+    assert_eq!(refused.kind(), FailureKind::Failed);
+    assert_eq!(plain(&instance.store.dump()), before);
+}
+
+#[tokio::test]
+async fn a_raised_alarm_is_found_before_the_first_write() {
+    let instance = Instance::small(FORMS[0]);
+    instance.store.change(|world| world.raise_no_space());
+    let before = plain(&instance.store.dump());
+    let refused = instance.migrate().await.unwrap_err();
+    assert!(
+        matches!(&*refused.failure, Failure::Alarm(alarms) if alarms == &["NOSPACE"]),
+        "{refused:?}"
+    );
+    assert_eq!(refused.kind(), FailureKind::Failed);
+    assert_eq!(plain(&instance.store.dump()), before);
+}
+
+#[tokio::test]
+async fn fewer_operations_than_expected_are_adapted_to() {
+    for form in FORMS {
+        let wanted = Instance::small(form);
+        wanted.migrate().await.unwrap();
+        let instance = Instance::small(form);
+        instance.store.change(|world| {
+            world.set_limits(ServerLimits {
+                max_txn_ops: 7,
+                ..ServerLimits::default()
+            });
+        });
+        let mut options = instance.options();
+        options.limits.txn_ops_max = 100;
+        migrate(&instance.store, &options, &Environment::silent())
+            .await
+            .unwrap();
+        assert_eq!(instance.image(), wanted.image());
+    }
+}
+
+#[tokio::test]
+async fn smaller_requests_than_expected_are_adapted_to() {
+    for form in FORMS {
+        let wanted = Instance::small(form);
+        wanted.migrate().await.unwrap();
+        let instance = Instance::small(form);
+        instance.store.change(|world| {
+            world.set_limits(ServerLimits {
+                max_request_bytes: 2_000,
+                ..ServerLimits::default()
+            });
+        });
+        let mut options = instance.options();
+        options.limits.txn_ops_max = 100;
+        migrate(&instance.store, &options, &Environment::silent())
+            .await
+            .unwrap();
+        assert_eq!(instance.image(), wanted.image());
+    }
+}
+
+#[tokio::test]
+async fn an_entry_that_the_server_does_not_take_is_named() {
+    let mut metadata = Metadata::small();
+    metadata.change_collection(|record| {
+        record.schema.as_mut().unwrap().description = "x".repeat(600_000);
+    });
+    let instance = Instance::of(&metadata, CollectionForm::Database);
+    instance.store.change(|world| {
+        world.set_limits(ServerLimits {
+            max_request_bytes: 500_000,
+            ..ServerLimits::default()
+        });
+    });
+    let before = plain(&instance.store.dump());
+    let refused = instance.migrate().await.unwrap_err();
+    let Failure::EntryTooLarge { key, bytes } = &*refused.failure else {
+        panic!("{refused:?}");
+    };
+    let key = String::from_utf8_lossy(key);
+    assert!(
+        key.contains("root-coord/database/collection-info/1/1"),
+        "{key}"
+    );
+    assert!(*bytes > 600_000);
+    assert_eq!(refused.kind(), FailureKind::Unmigratable);
+    assert_eq!(plain(&instance.store.dump()), before);
+}

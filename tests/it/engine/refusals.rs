@@ -1,0 +1,207 @@
+//! What a run refuses, and that it leaves everything as it was.
+
+use std::sync::{Arc, Mutex};
+
+use meta_migration::backup::Backup;
+use meta_migration::engine::{Environment, Failure, FailureKind, Written, migrate};
+use meta_migration::journal::{FORMAT, JournalError, Phase};
+use meta_migration::report::MigrateOutcome;
+use meta_migration::store::memory::{Fault, RequestKind};
+use meta_migration::transform::{CollectionForm, OnBrokenRecord};
+
+use super::instance::{Instance, plain};
+use crate::rules::FORMS;
+use crate::simulation::records;
+use crate::support::metadata::{Metadata, root, segment_index};
+
+/// Metadata with a segment index whose build record is gone.
+fn broken() -> Metadata {
+    let mut metadata = Metadata::small();
+    metadata.put("root-coord/segment-index/1/7/10/60", &segment_index(60, 99));
+    metadata
+}
+
+#[tokio::test]
+async fn d1_d36_metadata_that_cannot_be_migrated_is_left_as_it_is() {
+    for form in FORMS {
+        let instance = Instance::of(&broken(), form);
+        let before = plain(&instance.store.dump());
+        let refused = instance.migrate().await.unwrap_err();
+        assert!(matches!(&*refused.failure, Failure::Findings(plan)
+            if plan.findings.iter().any(|finding| finding.is_error())));
+        assert_eq!(refused.kind(), FailureKind::Unmigratable);
+        assert_eq!(refused.written, Written::Nothing);
+        assert_eq!(plain(&instance.store.dump()), before);
+    }
+}
+
+#[tokio::test]
+async fn d36_one_broken_record_can_be_left_out() {
+    for form in FORMS {
+        let instance = Instance::of(&broken(), form);
+        let mut options = instance.options();
+        options.on_broken_record = OnBrokenRecord::Skip;
+        let report = migrate(&instance.store, &options, &Environment::silent())
+            .await
+            .unwrap();
+        assert_eq!(report.outcome, MigrateOutcome::Migrated);
+        assert!(instance.get("segment-index/1/10/60/99").is_none());
+        assert!(instance.get("segment-index/1/10/50/90").is_some());
+    }
+}
+
+#[tokio::test]
+async fn keys_of_both_layouts_are_refused_with_what_speaks_for_each() {
+    let instance = Instance::small(FORMS[0]);
+    instance.put("field-index/1/7", b"left by the official tool");
+    let before = plain(&instance.store.dump());
+    let refused = instance.migrate().await.unwrap_err();
+    let Failure::Findings(plan) = &*refused.failure else {
+        panic!("{refused:?}");
+    };
+    let mixed = plan
+        .findings
+        .iter()
+        .find(|finding| finding.code == "mixed-layout")
+        .expect("a finding");
+    for evidence in ["2.1: root-coord/index", "2.2: field-index (1 keys)"] {
+        assert!(mixed.message.contains(evidence), "{}", mixed.message);
+    }
+    assert_eq!(refused.kind(), FailureKind::Unmigratable);
+    assert_eq!(plain(&instance.store.dump()), before);
+}
+
+#[tokio::test]
+async fn without_metadata_there_is_nothing_to_do() {
+    let mut empty = Metadata::default();
+    empty.raw("session/id", b"3");
+    empty.raw("root-coord/credential/users/root", b"{}");
+    let instance = Instance::of(&empty, FORMS[0]);
+    let before = plain(&instance.store.dump());
+    let report = instance.migrate().await.unwrap();
+    assert_eq!(report.outcome, MigrateOutcome::NothingToDo);
+    assert_eq!(plain(&instance.store.dump()), before);
+    assert!(!instance.backup().exists());
+}
+
+#[tokio::test]
+async fn a_journal_of_a_newer_program_stops_both_ways() {
+    let instance = Instance::small(FORMS[0]);
+    let newer = format!("{{\"format\": {}}}", FORMAT + 1);
+    instance.store.change(|world| {
+        world.put(&root().journal_key(), newer.as_bytes());
+    });
+    let before = plain(&instance.store.dump());
+    let errors = [
+        instance.migrate().await.unwrap_err(),
+        instance.roll_back().await.unwrap_err(),
+    ];
+    for refused in errors {
+        assert!(matches!(
+            &*refused.failure,
+            Failure::Journal {
+                source: JournalError::Newer { .. },
+                ..
+            }
+        ));
+        assert_eq!(refused.kind(), FailureKind::Failed);
+    }
+    assert_eq!(plain(&instance.store.dump()), before);
+}
+
+#[tokio::test]
+async fn d52_a_second_run_finds_that_all_is_done() {
+    for form in FORMS {
+        let instance = Instance::small(form);
+        let first = instance.migrate().await.unwrap();
+        let done = plain(&instance.store.dump());
+        let second = instance.migrate().await.unwrap();
+        assert_eq!(second.outcome, MigrateOutcome::AlreadyMigrated);
+        assert_eq!(second.backup, first.backup);
+        assert_eq!(plain(&instance.store.dump()), done);
+    }
+}
+
+#[tokio::test]
+async fn d52_a_running_2_2_cluster_is_not_asked_to_stop_for_nothing() {
+    let instance = Instance::small(CollectionForm::Database);
+    instance.migrate().await.unwrap();
+    instance.store.change(|world| {
+        let hour = std::time::Duration::from_secs(3600);
+        world.put_leased(&root().join(b"session/rootcoord"), b"{}", hour);
+    });
+    let again = instance.migrate().await.unwrap();
+    assert_eq!(again.outcome, MigrateOutcome::AlreadyMigrated);
+}
+
+#[tokio::test]
+async fn d28_nothing_is_written_once_the_lease_is_lost() {
+    for form in FORMS {
+        let instance = Instance::small(form);
+        let lost_at = Arc::new(Mutex::new(0));
+        let noted = Arc::clone(&lost_at);
+        let mut writes = 0;
+        instance.store.fault_when(move |request| {
+            writes += u32::from(request.kind == RequestKind::Txn);
+            if writes != 6 || request.kind != RequestKind::Txn {
+                return Vec::new();
+            }
+            let noted = Arc::clone(&noted);
+            vec![Fault::before(move |world| {
+                let lock = world.get(&root().lock_key()).unwrap();
+                world.revoke_lease(lock.lease);
+                *noted.lock().unwrap() = world.revision();
+            })]
+        });
+        let lost = instance.migrate().await.unwrap_err();
+        assert!(
+            matches!(&*lost.failure, Failure::LockLost { .. }),
+            "{lost:?}"
+        );
+        assert_eq!(lost.kind(), FailureKind::PartWay);
+        let lost_at = *lost_at.lock().unwrap();
+        let sent = instance.store.transactions();
+        let (before, after): (Vec<_>, Vec<_>) =
+            sent.iter().partition(|record| record.revision < lost_at);
+        assert!(before.iter().filter(|record| record.succeeded).count() > 2);
+        assert!(!after.is_empty() && after.iter().all(|record| !record.succeeded));
+        assert_eq!(instance.store.look(|world| world.revision()), lost_at);
+    }
+}
+
+#[tokio::test]
+async fn d20_everything_is_read_at_one_revision() {
+    let instance = Instance::small(FORMS[0]);
+    let revisions = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&revisions);
+    let mut staging = false;
+    instance.store.fault_when(move |request| {
+        staging |= request.txn.and_then(records) == Some(Phase::Staging);
+        let metadata = request
+            .range
+            .filter(|range| range.range.contains(&root().join(b"indexes/9")));
+        if let Some(range) = metadata.filter(|range| !staging && !range.count_only) {
+            seen.lock().unwrap().push(range.revision);
+            // Written while the metadata is being read: part of no plan and no backup.
+            return vec![Fault::before(|world| {
+                world.put(&root().join(b"root-coord/credential/users/late"), b"{}");
+            })];
+        }
+        Vec::new()
+    });
+    let changed = instance.migrate().await.unwrap_err();
+    assert!(
+        matches!(&*changed.failure, Failure::SourceChanged { what, .. } if what.contains("users/late")),
+        "{changed:?}"
+    );
+    let revisions = revisions.lock().unwrap().clone();
+    assert!(!revisions.is_empty() && revisions[0].is_some());
+    assert!(
+        revisions.iter().all(|revision| *revision == revisions[0]),
+        "{revisions:?}"
+    );
+    let backup = Backup::open(instance.backup()).unwrap();
+    assert_eq!(Some(backup.summary().revision), revisions[0]);
+    let late = |entry: &meta_migration::entry::Entry| entry.key.ends_with(b"late");
+    assert!(!backup.entries().unwrap().any(|entry| late(&entry.unwrap())));
+}

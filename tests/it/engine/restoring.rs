@@ -1,0 +1,272 @@
+//! What a rollback or restore writes, and what it never touches.
+
+use meta_migration::backup::{Header, WriteOptions, Writer};
+use meta_migration::engine::{Failure, FailureKind, RestoreOptions, Way, Written};
+use meta_migration::keys::MetaRoot;
+use meta_migration::report::RestoreOutcome;
+
+use super::instance::{Instance, plain};
+use crate::rules::FORMS;
+use crate::support::metadata::Metadata;
+
+#[tokio::test]
+async fn d2_without_a_sound_backup_nothing_is_deleted() {
+    for form in FORMS {
+        let instance = Instance::small(form);
+        instance.migrate().await.unwrap();
+        let done = plain(&instance.store.dump());
+        let sound = std::fs::read(instance.backup()).unwrap();
+        let mut flipped = sound.clone();
+        flipped[sound.len() / 2] ^= 1;
+        for damage in [
+            None,
+            Some(Vec::new()),
+            Some(flipped),
+            Some(sound[..sound.len() - 1].to_vec()),
+        ] {
+            match &damage {
+                None => std::fs::remove_file(instance.backup()).unwrap(),
+                Some(bytes) => std::fs::write(instance.backup(), bytes).unwrap(),
+            }
+            let refused = instance.roll_back().await.unwrap_err();
+            assert!(
+                matches!(&*refused.failure, Failure::Backup(_)),
+                "{refused:?}"
+            );
+            assert_eq!(refused.kind(), FailureKind::Failed);
+            assert_eq!(refused.written, Written::Nothing);
+            assert_eq!(plain(&instance.store.dump()), done);
+        }
+        std::fs::write(instance.backup(), &sound).unwrap();
+        instance.roll_back().await.unwrap();
+    }
+}
+
+/// What 2.2 writes once it runs.
+fn run_2_2(instance: &Instance) {
+    instance.put("root-coord/database/db-info/9", b"a database");
+    instance.put("queryCoord-ResourceGroup/rg", b"a group");
+    instance.put("datacoord-meta/s/1/10/51", b"changed");
+}
+
+#[tokio::test]
+async fn d17_what_2_2_wrote_is_told_and_goes_only_when_that_is_accepted() {
+    for form in FORMS {
+        let instance = Instance::small(form);
+        let before = instance.image();
+        instance.migrate().await.unwrap();
+        run_2_2(&instance);
+        let running = plain(&instance.store.dump());
+        let refused = instance.roll_back().await.unwrap_err();
+        let Failure::WouldLose { what } = &*refused.failure else {
+            panic!("{refused:?}");
+        };
+        assert!(what.contains("3 keys"), "{what}");
+        assert!(what.contains("datacoord-meta/s/1/10/51"), "{what}");
+        assert_eq!(refused.kind(), FailureKind::Failed);
+        assert_eq!(plain(&instance.store.dump()), running);
+        let mut options = instance.restore_options(Way::Rollback);
+        options.accept_loss = true;
+        let report = instance.restore_with(&options).await.unwrap();
+        assert!(report.verified);
+        assert_eq!(instance.image(), before);
+    }
+}
+
+#[tokio::test]
+async fn what_2_2_wrote_before_the_migration_was_finished_is_told_too() {
+    use meta_migration::journal::Phase;
+    for phase in [Phase::Committed, Phase::Tidying] {
+        for form in FORMS {
+            let killed = Instance::small(form);
+            killed.kill_after(phase, 0);
+            killed.migrate().await.unwrap_err();
+            let next = killed.next();
+            next.end_lock();
+            run_2_2(&next);
+            let running = plain(&next.store.dump());
+            let refused = next.roll_back().await.unwrap_err();
+            assert!(
+                matches!(&*refused.failure, Failure::WouldLose { what } if what.contains("3 keys")),
+                "{refused:?}"
+            );
+            assert_eq!(plain(&next.store.dump()), running);
+        }
+    }
+}
+
+#[tokio::test]
+async fn extra_keys_are_kept_where_that_is_wished() {
+    let instance = Instance::small(FORMS[0]);
+    let before = instance.image();
+    instance.migrate().await.unwrap();
+    run_2_2(&instance);
+    let mut options = instance.restore_options(Way::Restore);
+    options.keep_extra = true;
+    options.accept_loss = true;
+    let report = instance.restore_with(&options).await.unwrap();
+    assert!(report.kept > 2 && report.delete == 0 && report.verified);
+    let after = instance.image();
+    assert!(
+        before
+            .iter()
+            .all(|(key, value)| after.get(key) == Some(value))
+    );
+    assert_eq!(after["queryCoord-ResourceGroup/rg"], b"a group");
+}
+
+#[tokio::test]
+async fn d18_the_server_id_counter_is_never_set_back() {
+    for form in FORMS {
+        let instance = Instance::small(form);
+        instance.migrate().await.unwrap();
+        instance.put("session/id", b"99");
+        instance.roll_back().await.unwrap();
+        assert_eq!(instance.get("session/id").unwrap(), b"99");
+    }
+    // Lost altogether, it would begin again: then the backup's is better.
+    let instance = Instance::small(FORMS[0]);
+    instance.migrate().await.unwrap();
+    instance.store.change(|world| {
+        let key = crate::support::metadata::root().session_id_key();
+        world.delete(&meta_migration::keys::KeyRange::single(key))
+    });
+    let mut options = instance.restore_options(Way::Rollback);
+    options.accept_loss = true;
+    instance.restore_with(&options).await.unwrap();
+    assert_eq!(instance.get("session/id").unwrap(), b"12");
+}
+
+#[tokio::test]
+async fn d19_the_load_state_of_2_1_is_gone_after_the_migration_and_back_after_a_rollback() {
+    for form in FORMS {
+        let instance = Instance::small(form);
+        instance.migrate().await.unwrap();
+        for (old, new) in [
+            (
+                "queryCoord-collectionMeta/1",
+                "querycoord-collection-loadinfo/1",
+            ),
+            ("queryCoord-ReplicaMeta/30", "querycoord-replica/1/30"),
+        ] {
+            assert_eq!(instance.get(old), None);
+            assert!(instance.get(new).is_some(), "{new}");
+        }
+        instance.roll_back().await.unwrap();
+        let load_state = Metadata::small().entries["queryCoord-collectionMeta/1"].clone();
+        assert_eq!(
+            instance.get("queryCoord-collectionMeta/1"),
+            Some(load_state)
+        );
+        assert_eq!(instance.get("querycoord-collection-loadinfo/1"), None);
+    }
+}
+
+#[tokio::test]
+async fn d14_a_neighbour_is_neither_saved_nor_touched() {
+    let instance = Instance::small(FORMS[0]);
+    let neighbours = [
+        "by-dev/meta2/field-index/1/1",
+        "by-dev/metadata",
+        "by-dev/kv/gid",
+    ];
+    instance.store.change(|world| {
+        for key in neighbours {
+            world.put(key.as_bytes(), b"neighbour");
+        }
+    });
+    let revisions = || {
+        instance.store.look(|world| {
+            neighbours.map(|key| world.get(key.as_bytes()).map(|entry| entry.mod_revision))
+        })
+    };
+    let before = revisions();
+    instance.migrate().await.unwrap();
+    let backup = meta_migration::backup::Backup::open(instance.backup()).unwrap();
+    for entry in backup.entries().unwrap() {
+        assert!(entry.unwrap().key.starts_with(b"by-dev/meta/"));
+    }
+    instance.roll_back().await.unwrap();
+    assert_eq!(revisions(), before);
+}
+
+fn write_backup(instance: &Instance, meta_root: &str, keys: &[String]) {
+    let header = Header {
+        meta_root: meta_root.to_owned(),
+        created_at: "2026-11-22T18:30:00Z".to_owned(),
+        ..Header::default()
+    };
+    let mut writer = Writer::create(&instance.backup(), header, WriteOptions::default()).unwrap();
+    for key in keys {
+        writer.push(key.as_bytes(), b"from the backup").unwrap();
+    }
+    writer.finish().unwrap();
+}
+
+fn any_root(instance: &Instance, root: MetaRoot) -> RestoreOptions {
+    RestoreOptions {
+        root,
+        any_root: true,
+        ..instance.restore_options(Way::Restore)
+    }
+}
+
+#[tokio::test]
+async fn t12_neither_sessions_nor_lock_nor_journal_are_restored_whatever_a_backup_holds() {
+    let instance = Instance::of(&Metadata::default(), FORMS[0]);
+    // The journal of a root without a meta sub-path lies below the meta root itself.
+    let root = MetaRoot::new("by-dev", "", "../kv").unwrap();
+    let keys = [
+        "a",
+        "migration/journal",
+        "session/migration",
+        "session/rootcoord",
+        "session/rootcoord-7",
+    ];
+    write_backup(
+        &instance,
+        "by-dev",
+        &keys.map(|key| format!("by-dev/{key}")),
+    );
+    let report = instance
+        .restore_with(&any_root(&instance, root))
+        .await
+        .unwrap();
+    assert_eq!((report.put, report.delete), (1, 0));
+    assert_eq!(
+        plain(&instance.store.dump()),
+        [(b"by-dev/a".to_vec(), b"from the backup".to_vec())]
+    );
+}
+
+#[tokio::test]
+async fn a_backup_of_another_root_is_moved_only_where_that_is_wished() {
+    let instance = Instance::of(&Metadata::default(), FORMS[0]);
+    write_backup(
+        &instance,
+        "old/meta",
+        &["old/meta/a".into(), "old/meta/b".into()],
+    );
+    let options = instance.restore_options(Way::Restore);
+    let refused = instance.restore_with(&options).await.unwrap_err();
+    assert!(
+        matches!(&*refused.failure, Failure::WrongRoot { found, wanted, .. }
+            if found == "old/meta" && wanted == "by-dev/meta"),
+        "{refused:?}"
+    );
+    assert_eq!(refused.kind(), FailureKind::Usage);
+    assert!(instance.store.dump().is_empty());
+    let report = instance
+        .restore_with(&any_root(&instance, crate::support::metadata::root()))
+        .await
+        .unwrap();
+    assert_eq!(report.outcome, RestoreOutcome::Restored);
+    let keys: Vec<_> = instance.image().into_keys().collect();
+    assert_eq!(keys, ["a", "b"]);
+    assert!(
+        instance
+            .store
+            .look(|world| world.get(b"old/meta/a"))
+            .is_none()
+    );
+}

@@ -1,0 +1,195 @@
+//! Interrupted runs: the way on and the way back from every phase.
+
+use meta_migration::engine::{Failure, FailureKind, Way, Written};
+use meta_migration::journal::Phase;
+use meta_migration::report::{MigrateOutcome, RestoreOutcome};
+
+use super::instance::Instance;
+use crate::rules::FORMS;
+use crate::support::metadata::{COLLECTION, Metadata, collection, definition};
+
+const KILLS: [(Phase, u32); 6] = [
+    (Phase::Staging, 0),
+    (Phase::Staging, 2),
+    (Phase::Staged, 0),
+    (Phase::Committed, 0),
+    (Phase::Tidying, 0),
+    (Phase::Tidying, 1),
+];
+
+#[tokio::test]
+async fn d5_a_run_killed_in_any_phase_is_finished_by_the_next_and_can_be_rolled_back() {
+    for form in FORMS {
+        let whole = Instance::small(form);
+        whole.migrate().await.unwrap();
+        for (phase, more) in KILLS {
+            let note = format!("{form}, killed in {}", phase.name());
+            for goes_on in [true, false] {
+                let killed = Instance::small(form);
+                let before = killed.image();
+                killed.kill_after(phase, more);
+                killed.migrate().await.unwrap_err();
+                assert!(killed.store.is_crashed(), "{note}");
+                let next = killed.next();
+                next.end_lock();
+                assert_eq!(next.journal().unwrap().phase, phase, "{note}");
+                if goes_on {
+                    let report = next.migrate().await.unwrap();
+                    assert_eq!(report.outcome, MigrateOutcome::Migrated, "{note}");
+                    assert!(report.resumed && report.verified, "{note}");
+                    assert_eq!(next.image(), whole.image(), "{note}");
+                } else {
+                    let report = next.roll_back().await.unwrap();
+                    assert_eq!(report.outcome, RestoreOutcome::Restored, "{note}");
+                    assert!(report.verified, "{note}");
+                    assert_eq!(next.image(), before, "{note}");
+                    assert_eq!(next.journal(), None, "{note}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_staged_is_rolled_back_without_the_backup() {
+    for form in FORMS {
+        let killed = Instance::small(form);
+        let before = killed.image();
+        killed.kill_after(Phase::Staged, 0);
+        killed.migrate().await.unwrap_err();
+        let next = killed.next();
+        next.end_lock();
+        std::fs::remove_file(next.backup()).unwrap();
+        next.roll_back().await.unwrap();
+        assert_eq!(next.image(), before);
+    }
+}
+
+#[tokio::test]
+async fn another_plan_than_the_one_that_was_staged_is_refused() {
+    for form in FORMS {
+        let killed = Instance::small(form);
+        killed.kill_after(Phase::Staging, 2);
+        killed.migrate().await.unwrap_err();
+        let next = killed.next();
+        next.end_lock();
+        let mut index = definition(7);
+        index.index_name = "renamed".into();
+        next.put(
+            "root-coord/index/1/7",
+            &prost::Message::encode_to_vec(&index),
+        );
+        let before = next.image();
+        let refused = next.migrate().await.unwrap_err();
+        assert!(
+            matches!(&*refused.failure, Failure::PlanChanged { recorded, now } if recorded != now),
+            "{refused:?}"
+        );
+        assert_eq!(refused.kind(), FailureKind::PartWay);
+        assert_eq!(refused.written, Written::Nothing);
+        assert_eq!(next.image(), before);
+        // The way out: what was staged goes, and the changed metadata is migrated.
+        next.roll_back().await.unwrap();
+        let report = next.migrate().await.unwrap();
+        assert_eq!(report.outcome, MigrateOutcome::Migrated);
+    }
+}
+
+#[tokio::test]
+async fn what_2_1_wrote_between_two_runs_is_in_the_backup_of_the_second() {
+    for form in FORMS {
+        let killed = Instance::small(form);
+        killed.kill_after(Phase::Staged, 0);
+        killed.migrate().await.unwrap_err();
+        let next = killed.next();
+        next.end_lock();
+        // No part of the plan: the digest stays the same.
+        next.put("root-coord/credential/users/new", b"{}");
+        let before: Vec<_> = next
+            .image()
+            .into_iter()
+            .filter(|(key, _)| Metadata::small().entries.contains_key(key) || key.ends_with("new"))
+            .collect();
+        next.migrate().await.unwrap();
+        next.roll_back().await.unwrap();
+        assert_eq!(next.image().into_iter().collect::<Vec<_>>(), before);
+    }
+}
+
+#[tokio::test]
+async fn without_a_backup_of_its_own_a_later_run_does_not_name_an_outdated_one() {
+    for (changed, kept) in [(false, true), (true, false)] {
+        let killed = Instance::small(FORMS[0]);
+        killed.kill_after(Phase::Staged, 0);
+        killed.migrate().await.unwrap_err();
+        let next = killed.next();
+        next.end_lock();
+        if changed {
+            next.put("root-coord/credential/users/new", b"{}");
+        }
+        let mut options = next.options();
+        options.backup = None;
+        let nobody = meta_migration::engine::Environment::silent();
+        meta_migration::engine::migrate(&next.store, &options, &nobody)
+            .await
+            .unwrap();
+        assert_eq!(next.journal().unwrap().backup.is_some(), kept);
+    }
+}
+
+#[tokio::test]
+async fn an_interrupted_restore_is_finished_by_either_command() {
+    for form in FORMS {
+        for goes_on in [true, false] {
+            let done = Instance::small(form);
+            let before = done.image();
+            done.migrate().await.unwrap();
+            let after = done.image();
+            let killed = done.next();
+            killed.kill_after(Phase::Restoring, 1);
+            killed.roll_back().await.unwrap_err();
+            let next = killed.next();
+            next.end_lock();
+            assert_eq!(next.journal().unwrap().phase, Phase::Restoring);
+            if goes_on {
+                next.migrate().await.unwrap();
+                assert_eq!(next.image(), after);
+            } else {
+                next.roll_back().await.unwrap();
+                assert_eq!(next.image(), before);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_interrupted_restore_that_keeps_extra_keys_keeps_them_when_it_is_finished() {
+    let done = Instance::small(FORMS[0]);
+    done.migrate().await.unwrap();
+    let killed = done.next();
+    killed.put("datacoord-meta/s/9/9/9", b"written by 2.2");
+    let mut options = killed.restore_options(Way::Restore);
+    options.keep_extra = true;
+    options.accept_loss = true;
+    killed.kill_after(Phase::Restoring, 1);
+    killed.restore_with(&options).await.unwrap_err();
+    let next = killed.next();
+    next.end_lock();
+    next.roll_back().await.unwrap();
+    assert!(next.get("datacoord-meta/s/9/9/9").is_some());
+}
+
+#[tokio::test]
+async fn what_is_done_is_done_also_where_both_layouts_look_the_same() {
+    let mut bare = Metadata::default();
+    let mut record = collection(COLLECTION);
+    record.field_indexes.clear();
+    bare.put("root-coord/collection/1", &record);
+    bare.raw("root-coord/dd-operation", b"{}");
+    let instance = Instance::of(&bare, meta_migration::transform::CollectionForm::Embedded);
+    let first = instance.migrate().await.unwrap();
+    assert_eq!(first.outcome, MigrateOutcome::Migrated);
+    let second = instance.migrate().await.unwrap();
+    assert_eq!(second.outcome, MigrateOutcome::AlreadyMigrated);
+    assert_eq!(second.backup, first.backup);
+}
