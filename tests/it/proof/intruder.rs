@@ -157,7 +157,9 @@ async fn d27_after_a_component_registered_nothing_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let backup = folder.path().join("b");
     for number in 1..TRANSACTIONS_MAX {
-        let Some(failed) = struck(&case, &store, (Event::Registers, number), (&backup, false)).await else {
+        let Some(failed) =
+            struck(&case, &store, (Event::Registers, number), (&backup, false)).await
+        else {
             assert!(number > 12, "a run of {number} transactions");
             return;
         };
@@ -185,7 +187,8 @@ async fn d28_after_the_lock_was_lost_nothing_is_written() {
     let backup = folder.path().join("b");
     // The first takes the lock.
     for number in 2..TRANSACTIONS_MAX {
-        let Some(failed) = struck(&case, &store, (Event::LockLost, number), (&backup, false)).await else {
+        let Some(failed) = struck(&case, &store, (Event::LockLost, number), (&backup, false)).await
+        else {
             assert!(number > 12, "a run of {number} transactions");
             return;
         };
@@ -216,7 +219,10 @@ async fn a_rollback_stops_too_when_a_component_registers_or_the_lock_is_lost() {
         } else {
             Event::LockLost
         };
-        if struck(&case, &store, (event, number), (&backup, true)).await.is_none() {
+        if struck(&case, &store, (event, number), (&backup, true))
+            .await
+            .is_none()
+        {
             case.expect_before(&store, "at last").await;
             assert!(number > 12, "a run of {number} transactions");
             return;
