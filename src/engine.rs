@@ -28,6 +28,7 @@ mod limits;
 mod migrate;
 mod observer;
 mod offline;
+mod pace;
 mod pages;
 mod patience;
 mod plan;

@@ -183,13 +183,19 @@ impl Writer {
         }
     }
 
-    /// Writes the rest, syncs, reads all of it back, and only then gives the file its name. A file
-    /// that is there already is never replaced: where it has the same content it is used again, else
-    /// the new one gets a name beside it.
+    /// Seals the backup and gives it its name: [`Self::seal`], then [`Sealed::publish`].
     ///
     /// # Errors
-    /// When writing, syncing or naming fails, or what reads back is not what was written.
+    /// As these.
     pub fn finish(self) -> Result<Summary, BackupError> {
+        self.seal()?.publish()
+    }
+
+    /// Writes the rest, syncs, reads all of it back and compares. The file has no name yet.
+    ///
+    /// # Errors
+    /// When writing or syncing fails, or what reads back is not what was written.
+    pub fn seal(self) -> Result<Sealed, BackupError> {
         let Self {
             sink,
             target,
@@ -206,6 +212,39 @@ impl Writer {
         written.file.sync_all().map_err(failed)?;
         let bytes = written.file.metadata().map_err(failed)?.len();
         read_back(&written, format, &header)?;
+        Ok(Sealed {
+            written,
+            bytes,
+            target,
+            header,
+            format,
+        })
+    }
+}
+
+/// A backup that is whole and checked, but has no name yet. Dropped, it leaves nothing behind.
+pub struct Sealed {
+    written: Written,
+    bytes: u64,
+    target: PathBuf,
+    header: Header,
+    format: OutputFormat,
+}
+
+impl Sealed {
+    /// Gives the file its name. A file that is there already is never replaced: where it has the same
+    /// content it is used again, else the new one gets a name beside it.
+    ///
+    /// # Errors
+    /// When naming or syncing the folder fails.
+    pub fn publish(self) -> Result<Summary, BackupError> {
+        let Self {
+            written,
+            bytes,
+            target,
+            header,
+            format,
+        } = self;
         let Written {
             mut partial,
             entries,

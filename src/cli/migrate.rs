@@ -39,7 +39,7 @@ pub(in crate::cli) struct Args {
     /// Operations in one transaction; adapts downward when etcd says too many [default: 128]
     #[arg(long, value_name = "N")]
     max_txn_ops: Option<NonZeroUsize>,
-    /// Transactions in flight at once
+    /// Transactions in flight at once, at most; adapts to what the server takes [default: 16]
     #[arg(long, value_name = "N")]
     in_flight: Option<NonZeroUsize>,
     /// After success, compact etcd and defragment its members one by one

@@ -89,6 +89,7 @@ async fn save_once<S: Store>(
             break;
         }
     }
+    job.seal(skipped_leased).await;
     environment.observer.phase_finished();
-    Ok(job.finish(skipped_leased).await?.report())
+    Ok(job.finish().await?.report())
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio::sync::mpsc::{Sender, channel};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
 
 use crate::backup::{BackupError, Header, Summary, WriteOptions, Writer};
@@ -25,7 +25,8 @@ pub struct BackupTarget {
 
 enum Message {
     Entries(Arc<Vec<Entry>>),
-    Finish { skipped_leased: u64 },
+    Seal { skipped_leased: u64 },
+    Publish,
 }
 
 /// A backup being written. Dropped before [`BackupJob::finish`], it leaves no file behind.
@@ -48,21 +49,8 @@ impl BackupJob {
         let (path, options) = (target.path.clone(), target.options);
         let (sender, mut receiver) = channel(2);
         let thread = tokio::task::spawn_blocking(move || {
-            let mut writer = Writer::create(&path, header, options)?;
-            while let Some(message) = receiver.blocking_recv() {
-                match message {
-                    Message::Entries(entries) => {
-                        for entry in entries.iter() {
-                            writer.push(&entry.key, &entry.value)?;
-                        }
-                    }
-                    Message::Finish { skipped_leased } => {
-                        writer.set_skipped_leased(skipped_leased);
-                        return writer.finish().map(Some);
-                    }
-                }
-            }
-            Ok(None)
+            let writer = Writer::create(&path, header, options)?;
+            write(writer, &mut receiver)
         });
         Self { sender, thread }
     }
@@ -73,10 +61,16 @@ impl BackupJob {
         self.sender.send(Message::Entries(entries)).await.is_ok()
     }
 
-    /// Finishes the file: synced, renamed, read back and compared.
-    pub(super) async fn finish(self, skipped_leased: u64) -> Result<Summary, Failure> {
+    /// Nothing more comes: the file is synced, read back and compared while the caller goes on. It has
+    /// no name yet.
+    pub(super) async fn seal(&self, skipped_leased: u64) {
         // When the thread has ended already, its own error says why.
-        drop(self.sender.send(Message::Finish { skipped_leased }).await);
+        drop(self.sender.send(Message::Seal { skipped_leased }).await);
+    }
+
+    /// Gives the sealed file its name.
+    pub(super) async fn finish(self) -> Result<Summary, Failure> {
+        drop(self.sender.send(Message::Publish).await);
         drop(self.sender);
         match self.thread.await {
             Ok(Ok(Some(summary))) => Ok(summary),
@@ -90,4 +84,28 @@ impl BackupJob {
 /// The current time, RFC 3339, in seconds.
 pub(super) fn now() -> String {
     humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string()
+}
+
+/// Writes what comes; `None` when it ends without [`Message::Publish`].
+fn write(
+    mut writer: Writer,
+    messages: &mut Receiver<Message>,
+) -> Result<Option<Summary>, BackupError> {
+    let skipped_leased = loop {
+        match messages.blocking_recv() {
+            Some(Message::Entries(entries)) => {
+                for entry in entries.iter() {
+                    writer.push(&entry.key, &entry.value)?;
+                }
+            }
+            Some(Message::Seal { skipped_leased }) => break skipped_leased,
+            Some(Message::Publish) | None => return Ok(None),
+        }
+    };
+    writer.set_skipped_leased(skipped_leased);
+    let sealed = writer.seal()?;
+    match messages.blocking_recv() {
+        Some(Message::Publish) => sealed.publish().map(Some),
+        Some(Message::Entries(_) | Message::Seal { .. }) | None => Ok(None),
+    }
 }

@@ -19,8 +19,8 @@ pub(super) async fn bounded_deletes<S: Store>(
 ) -> Result<Vec<Op>, Failure> {
     let mut deletes = Vec::new();
     for range in ranges {
-        let mut pages = KeyPages::new(range.clone());
-        while let Some(page) = pages.next(store, limits.patience).await? {
+        let mut pages = KeyPages::begin(store, range.clone(), limits.patience).await?;
+        while let Some(page) = pages.next().await? {
             if let Some(newer) = page.iter().find(|entry| entry.mod_revision > known) {
                 return Err(Failure::SourceChanged {
                     revision: known,
@@ -43,6 +43,58 @@ pub(super) async fn bounded_deletes<S: Store>(
 fn span(keys: &[Entry]) -> Option<KeyRange> {
     let (first, last) = (keys.first()?, keys.last()?);
     Some(KeyRange::new(first.key.clone(), successor(&last.key)))
+}
+
+/// Cuts ranges into pieces of at most so many keys while these are read for another reason, so that
+/// they need not be read again to be deleted.
+#[derive(Debug)]
+pub(super) struct Cuts {
+    /// Ascending and apart from each other.
+    ranges: Vec<KeyRange>,
+    keys_max: usize,
+    current: usize,
+    keys: usize,
+    pieces: Vec<KeyRange>,
+}
+
+impl Cuts {
+    pub(super) fn new(ranges: Vec<KeyRange>, keys_max: usize) -> Self {
+        Self {
+            ranges,
+            keys_max: keys_max.max(1),
+            current: 0,
+            keys: 0,
+            pieces: Vec::new(),
+        }
+    }
+
+    /// The next key in ascending order, of a range or not.
+    pub(super) fn see(&mut self, key: &[u8]) {
+        while let Some(range) = self.ranges.get_mut(self.current) {
+            if key < range.start.as_slice() {
+                return;
+            }
+            if !range.contains(key) {
+                self.current += 1;
+                self.keys = 0;
+                continue;
+            }
+            if self.keys == self.keys_max {
+                let start = std::mem::replace(&mut range.start, key.to_vec());
+                self.pieces.push(KeyRange::new(start, key.to_vec()));
+                self.keys = 0;
+            }
+            self.keys += 1;
+            return;
+        }
+    }
+
+    /// The pieces, which together cover the ranges to their ends.
+    pub(super) fn into_pieces(mut self) -> Vec<KeyRange> {
+        self.pieces.extend(self.ranges);
+        self.pieces.sort();
+        self.pieces
+    }
 }
 
 /// Collects keys to delete one by one, in ascending order, into ranges that hold no other key.
@@ -82,6 +134,34 @@ impl Runs {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cuts_cover_their_ranges_and_hold_only_so_many_keys() {
+        let ranges = vec![
+            KeyRange::prefix("b/"),
+            KeyRange::prefix("d/"),
+            KeyRange::prefix("e/"),
+        ];
+        let mut cuts = Cuts::new(ranges.clone(), 2);
+        let keys = [
+            "a/1", "b/1", "b/2", "b/3", "b/4", "b/5", "c/1", "e/1", "f/1",
+        ];
+        keys.iter().for_each(|key| cuts.see(key.as_bytes()));
+        let pieces = cuts.into_pieces();
+        for piece in &pieces {
+            let held = keys.iter().filter(|key| piece.contains(key.as_bytes()));
+            assert!(held.count() <= 2, "{piece:?}");
+        }
+        for key in keys
+            .map(str::as_bytes)
+            .into_iter()
+            .chain([&b"d/new"[..], b"b/99"])
+        {
+            let inside = ranges.iter().any(|range| range.contains(key));
+            let holding = pieces.iter().filter(|piece| piece.contains(key)).count();
+            assert_eq!(holding, usize::from(inside), "{key:?}");
+        }
+    }
 
     #[test]
     fn runs_never_reach_over_a_key_that_stays_and_hold_only_so_many() {

@@ -91,8 +91,8 @@ pub(super) struct Actual<'a, S: Store> {
     /// Ascending and apart from each other.
     pub(super) ranges: Vec<KeyRange>,
     pub(super) revision: i64,
-    /// Keys for which this is true are not looked at.
-    pub(super) ignore: &'a (dyn Fn(&Entry) -> bool + Sync),
+    /// Sees every key; those for which it says yes are not compared.
+    pub(super) ignore: &'a mut (dyn FnMut(&Entry) -> bool + Send),
 }
 
 /// Merges both sides and hands every key to `visit`.

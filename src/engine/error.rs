@@ -6,7 +6,7 @@ use crate::backup::BackupError;
 use crate::entry::printable;
 use crate::journal::{JournalError, Phase};
 use crate::report::{BackupRef, PlanReport, SessionReport, VerifyReport};
-use crate::store::StoreError;
+use crate::store::{StoreError, StoreErrorKind};
 use crate::transform::FormError;
 
 use super::stop::Signal;
@@ -282,8 +282,14 @@ impl EngineError {
     }
 }
 
-/// Wraps a store error with what was being done.
+/// Wraps a store error with what was being done. That there is no space is an alarm, whatever was.
 pub(super) fn while_doing(action: impl Into<String>) -> impl FnOnce(StoreError) -> Failure {
     let action = action.into();
-    move |source| Failure::Store { action, source }
+    move |source| {
+        if source.kind == StoreErrorKind::NoSpace {
+            Failure::Alarm(vec!["NOSPACE".to_owned()])
+        } else {
+            Failure::Store { action, source }
+        }
+    }
 }

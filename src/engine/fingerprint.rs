@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use crate::entry::Entry;
 use crate::keys::{KeyRange, MetaRoot};
-use crate::store::{RangeRequest, Store};
+use crate::store::Store;
+use crate::store::capture::{Capture, PageLimits};
 use crate::transform::new_family_ranges;
 
 use super::error::{Failure, while_doing};
-use super::patience::read;
+use super::patience::Patient;
 
 /// Which entries below the meta root count as metadata of the source: no leased keys, no session keys
 /// but the id counter, not the journal, and, beside a staged migration, not what that staged.
@@ -87,8 +88,8 @@ pub(super) async fn changed_since<S: Store>(
 ) -> Result<Option<String>, Failure> {
     let mut now = Fingerprint::default();
     let mut newer = None;
-    let mut pages = KeyPages::new(filter.root.range());
-    while let Some(page) = pages.next(store, patience).await? {
+    let mut pages = KeyPages::begin(store, filter.root.range(), patience).await?;
+    while let Some(page) = pages.next().await? {
         for entry in page.iter().filter(|entry| filter.keeps(entry)) {
             now.add(entry);
             if entry.mod_revision > revision && newer.is_none() {
@@ -108,45 +109,29 @@ pub(super) async fn changed_since<S: Store>(
     })))
 }
 
-/// Keys of a range without their values, page by page, pinned to one revision.
+/// Keys of a range without their values, page by page, at one revision.
 #[derive(Debug)]
-pub(super) struct KeyPages {
-    rest: Option<KeyRange>,
-    revision: Option<i64>,
-}
+pub(super) struct KeyPages<S: Store>(Capture<Patient<S>>);
 
-impl KeyPages {
-    // A page costs etcd a count of all keys left in the range, so few large pages are cheaper.
-    const PAGE_KEYS: i64 = 20_000;
-
-    pub(super) fn new(range: KeyRange) -> Self {
-        Self {
-            rest: Some(range),
-            revision: None,
-        }
+impl<S: Store> KeyPages<S> {
+    /// Begins to read at the newest revision.
+    pub(super) async fn begin(
+        store: &S,
+        range: KeyRange,
+        patience: Duration,
+    ) -> Result<Self, Failure> {
+        let patient = Patient::new(store.clone(), patience);
+        let limits = PageLimits {
+            keys_only: true,
+            ..PageLimits::default()
+        };
+        let capture = Capture::new(patient, range, None, limits).await;
+        Ok(Self(capture.map_err(while_doing("reading keys"))?))
     }
 
-    pub(super) async fn next<S: Store>(
-        &mut self,
-        store: &S,
-        patience: Duration,
-    ) -> Result<Option<Vec<Entry>>, Failure> {
-        let Some(range) = self.rest.take() else {
-            return Ok(None);
-        };
-        let mut request = RangeRequest::new(range.clone())
-            .keys_only()
-            .limit(Self::PAGE_KEYS);
-        request.revision = self.revision;
-        let response = read(store, patience, request)
-            .await
-            .map_err(while_doing("reading keys"))?;
-        self.revision.get_or_insert(response.revision);
-        if response.more
-            && let Some(last) = response.entries.last()
-        {
-            self.rest = Some(range.after(&last.key));
-        }
-        Ok((!response.entries.is_empty()).then_some(response.entries))
+    /// The next keys, ascending; `None` at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<Entry>>, Failure> {
+        let page = self.0.next_page().await;
+        page.map_err(while_doing("reading keys"))
     }
 }

@@ -71,9 +71,6 @@ async fn refusal<S: Store>(
         {
             Ok(Some(error.kind))
         }
-        Err(error) if error.kind == StoreErrorKind::NoSpace => {
-            Err(Failure::Alarm(vec!["NOSPACE".to_owned()]))
-        }
         Err(error) => Err(while_doing(
             "asking whether etcd takes what will be written",
         )(error)),

@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep};
 use crate::entry::{Entry, printable};
 use crate::journal::{Journal, Phase};
 use crate::keys::MetaRoot;
-use crate::store::{Applied, Compare, Op, RangeRequest, Store, StoreError, StoreErrorKind, Txn};
+use crate::store::{Applied, Compare, Op, RangeRequest, Store, StoreError, Txn};
 
 use super::error::{Failure, while_doing};
 use super::fence::Fence;
@@ -163,9 +163,6 @@ impl Ledger {
     }
 
     fn refused(&self, error: StoreError) -> Failure {
-        if error.kind == StoreErrorKind::NoSpace {
-            return Failure::Alarm(vec!["NOSPACE".to_owned()]);
-        }
         while_doing(format!("writing the journal {}", printable(&self.key)))(error)
     }
 

@@ -11,7 +11,7 @@ pub struct Limits {
     /// Bytes of keys and values in one transaction. etcd's own default limit for a request is 1.5 MiB;
     /// a single larger entry gets a transaction of its own.
     pub txn_bytes_max: usize,
-    /// Transactions in flight at once.
+    /// Transactions in flight at once, at most; a run begins with few and adapts to what the server takes.
     pub in_flight_max: usize,
     /// Keys that one range delete may remove.
     pub delete_keys_max: usize,
@@ -28,7 +28,7 @@ impl Default for Limits {
         Self {
             txn_ops_max: 128,
             txn_bytes_max: 1 << 20,
-            in_flight_max: 8,
+            in_flight_max: 16,
             delete_keys_max: 1000,
             patience: Duration::from_secs(30),
             capture_attempts_max: 5,

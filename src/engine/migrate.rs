@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::finding::Finding;
 use crate::journal::Phase;
-use crate::keys::MetaRoot;
+use crate::keys::{KeyRange, MetaRoot};
 use crate::protocol::{Forward, Step};
 use crate::report::{BackupRef, Layout, MigrateOutcome, MigrateReport, PlanReport, Seconds};
 use crate::store::{Op, Store};
@@ -154,6 +154,8 @@ struct Prepared {
     plan: PlanReport,
     revision: i64,
     fingerprint: Fingerprint,
+    /// The old families that go in the end, cut into ranges that may be deleted at once.
+    deletes: Vec<KeyRange>,
     /// Keys of the source, counted by etcd.
     source_keys: u64,
 }
@@ -320,12 +322,12 @@ impl<'a, S: Store> Run<'a, S> {
             return Err(Failure::Findings(Box::new(plan)));
         }
         self.compare_with_journal(&plan)?;
-        self.check_room(&reading, staged).await?;
+        self.check_room(&plan, staged).await?;
         self.check_fit(&reading.migration).await?;
         self.confirm(&plan).await?;
         if let Some(job) = reading.backup.take() {
             let saving = Instant::now();
-            let summary = job.finish(reading.skipped_leased).await?;
+            let summary = job.finish().await?;
             self.seconds.backup = saving.elapsed().as_secs_f64();
             self.backup = Some(summary.reference());
         }
@@ -336,6 +338,7 @@ impl<'a, S: Store> Run<'a, S> {
             revision: reading.revision,
             fingerprint: reading.fingerprint,
             source_keys: reading.source_keys,
+            deletes: reading.deletes,
         });
         self.own_txns = 0;
         Ok(None)
@@ -365,24 +368,23 @@ impl<'a, S: Store> Run<'a, S> {
         let unchanged = self.backup.as_ref().is_some_and(|backup| {
             backup.entries == source.keys && source.newest_revision <= journal.capture_revision
         });
-        if self.options.backup.is_none() && journal.phase.is_before_commit() && !unchanged {
-            if let Some(backup) = self.backup.take() {
-                self.environment.observer.note(&format!(
-                    "the metadata changed since {} was written, so it is no backup of this migration",
-                    backup.path
-                ));
-            }
+        if self.options.backup.is_none()
+            && journal.phase.is_before_commit()
+            && !unchanged
+            && let Some(backup) = self.backup.take()
+        {
+            self.environment.observer.note(&format!(
+                "the metadata changed since {} was written, so it is no backup of this migration",
+                backup.path
+            ));
         }
     }
 
-    async fn check_room(&self, reading: &Reading, staged: bool) -> Result<(), Failure> {
-        let migration = &reading.migration;
-        let needed = if staged {
-            // Most of it is there already.
-            (0, 0)
-        } else {
-            (migration.staged_count(), migration.staged_bytes())
-        };
+    async fn check_room(&self, plan: &PlanReport, staged: bool) -> Result<(), Failure> {
+        // Of what was staged before most is there already.
+        let put = if staged { 0 } else { plan.put };
+        let bytes = if staged { 0 } else { plan.bytes_put };
+        let needed = (put + plan.rewrite + plan.delete, bytes);
         let patience = self.options.limits.patience;
         if let Some(warning) = room::check(self.store, patience, needed).await? {
             self.environment.observer.note(&warning);
@@ -399,7 +401,9 @@ impl<'a, S: Store> Run<'a, S> {
             fit::entry(self.store, &self.fence, patience, entry).await?;
         }
         let mut ops = removal_ops(migration);
-        ops.push(Op::put(self.options.root.journal_key(), Vec::new()));
+        // In the place of the journal's put, whose value does not matter here.
+        let journal = KeyRange::single(self.options.root.journal_key());
+        ops.push(Op::Delete(journal));
         fit::switch(self.store, &self.fence, patience, (Vec::new(), ops)).await
     }
 

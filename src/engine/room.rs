@@ -15,6 +15,9 @@ pub const QUOTA_DEFAULT_BYTES: u64 = 2 << 30;
 /// and the unused part of pages. Measured generously.
 const OVERHEAD_PER_KEY_BYTES: u64 = 256;
 
+/// Requests in flight, and pages that etcd has written but not yet counted.
+const MARGIN_BYTES: u64 = 512 << 10;
+
 /// Sums up what the members say.
 pub(super) fn summarize(status: &ClusterStatus) -> EtcdReport {
     let versions = status.members.iter().map(|member| member.version.clone());
@@ -76,7 +79,9 @@ pub(super) async fn check<S: Store>(
     }
 }
 
-/// Bytes that writing so many keys adds to the database file.
+/// Bytes that writing so many keys adds to the database file. A deleted key is written, too.
 fn estimate(keys: u64, bytes: u64) -> u64 {
-    bytes.saturating_add(keys.saturating_mul(OVERHEAD_PER_KEY_BYTES))
+    bytes
+        .saturating_add(keys.saturating_mul(OVERHEAD_PER_KEY_BYTES))
+        .saturating_add(MARGIN_BYTES)
 }

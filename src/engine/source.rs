@@ -7,13 +7,14 @@ use tokio::sync::mpsc::{Sender, channel};
 use tokio::task::JoinHandle;
 
 use crate::entry::Entry;
-use crate::keys::MetaRoot;
+use crate::keys::{KeyRange, MetaRoot};
 use crate::report::Layout;
 use crate::store::{RangeRequest, Store, StoreErrorKind};
-use crate::transform::{Migration, Options, Source};
+use crate::transform::{Migration, Options, Source, leftover_ranges};
 
 use super::backup_job::{BackupJob, BackupTarget};
 use super::census;
+use super::deletion::Cuts;
 use super::error::{Failure, while_doing};
 use super::fingerprint::{Filter, Fingerprint};
 use super::limits::Limits;
@@ -39,9 +40,10 @@ pub(super) struct Reading {
     pub(super) evidence: Vec<String>,
     pub(super) revision: i64,
     pub(super) fingerprint: Fingerprint,
-    pub(super) skipped_leased: u64,
     /// Keys of the source at that revision, counted by etcd.
     pub(super) source_keys: u64,
+    /// The old families that go in the end, cut into ranges that may be deleted at once.
+    pub(super) deletes: Vec<KeyRange>,
     /// The backup, written but not yet finished.
     pub(super) backup: Option<BackupJob>,
     pub(super) read_seconds: f64,
@@ -120,6 +122,7 @@ async fn read_once<S: Store>(
     let transform = Transform::start(around.root.clone(), options.clone());
     let mut fingerprint = Fingerprint::default();
     let mut skipped_leased = 0;
+    let mut cuts = Cuts::new(leftover_ranges(around.root), around.limits.delete_keys_max);
     around.observer.phase_started("read", None);
     let mut pages = Pages::begin(store, around, around.root.range(), revision).await?;
     while let Some(page) = pages.next().await? {
@@ -128,7 +131,10 @@ async fn read_once<S: Store>(
             skipped_leased += u64::from(filter.skips_leased(entry));
             filter.keeps(entry)
         });
-        kept.iter().for_each(|entry| fingerprint.add(entry));
+        for entry in &kept {
+            fingerprint.add(entry);
+            cuts.see(&entry.key);
+        }
         let kept = Arc::new(kept);
         transform.push(Arc::clone(&kept)).await;
         if let Some(job) = &backup
@@ -136,6 +142,9 @@ async fn read_once<S: Store>(
         {
             break;
         }
+    }
+    if let Some(job) = &backup {
+        job.seal(skipped_leased).await;
     }
     around.observer.phase_finished();
     let source_keys = census::source_keys(store, around.root, revision, around.limits).await?;
@@ -148,8 +157,8 @@ async fn read_once<S: Store>(
         evidence,
         revision,
         fingerprint,
-        skipped_leased,
         source_keys,
+        deletes: cuts.into_pieces(),
         backup,
         read_seconds,
         transform_seconds: transforming.elapsed().as_secs_f64(),

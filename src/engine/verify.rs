@@ -178,7 +178,7 @@ async fn against_backup<S: Store>(
         store,
         ranges: vec![around.root.range()],
         revision,
-        ignore: &|entry| !filter.keeps(entry) || sessions.contains(&entry.key),
+        ignore: &mut |entry| !filter.keeps(entry) || sessions.contains(&entry.key),
     };
     let expected = migrated(backup, Arc::new(migration), around.root);
     compare(expected, actual, around, |difference| {

@@ -5,6 +5,7 @@
 //! refused by etcd itself.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use tokio::sync::mpsc::Receiver;
 use tokio::task::{JoinError, JoinSet};
@@ -15,6 +16,7 @@ use super::error::{Failure, while_doing};
 use super::fence::Fence;
 use super::limits::Limits;
 use super::observer::Observer;
+use super::pace::Pace;
 use super::patience;
 use super::stop::Stop;
 
@@ -39,6 +41,7 @@ pub(super) struct Writer<'a, S: Store> {
     waiting: VecDeque<Op>,
     again: VecDeque<Vec<Op>>,
     flying: JoinSet<Sent>,
+    pace: Pace,
     tally: Tally,
 }
 
@@ -59,6 +62,7 @@ impl<'a, S: Store> Writer<'a, S> {
             waiting: VecDeque::new(),
             again: VecDeque::new(),
             flying: JoinSet::new(),
+            pace: Pace::new(limits.in_flight_max, Instant::now()),
             tally: Tally::default(),
         }
     }
@@ -94,7 +98,7 @@ impl<'a, S: Store> Writer<'a, S> {
             if let Some(signal) = self.stop.requested() {
                 return Err(Failure::Interrupted(signal));
             }
-            while self.flying.len() < self.limits.in_flight_max {
+            while self.flying.len() < self.pace.in_flight() {
                 let Some(batch) = self.next_batch(chunks).await? else {
                     break;
                 };
@@ -156,6 +160,7 @@ impl<'a, S: Store> Writer<'a, S> {
                 let keys = u64::try_from(batch.len()).unwrap_or(u64::MAX);
                 self.tally.ops += keys;
                 self.tally.txns += 1;
+                self.pace.landed(Instant::now());
                 self.observer.advanced(keys);
                 Ok(())
             }
@@ -188,8 +193,8 @@ impl<'a, S: Store> Writer<'a, S> {
                 let key = batch.pop().map(op_key).unwrap_or_default();
                 return Err(Failure::EntryTooLarge { key, bytes });
             }
-            StoreErrorKind::NoSpace => return Err(Failure::Alarm(vec!["NOSPACE".to_owned()])),
             StoreErrorKind::TooManyOps
+            | StoreErrorKind::NoSpace
             | StoreErrorKind::Unreachable
             | StoreErrorKind::Timeout
             | StoreErrorKind::Compacted

@@ -28,6 +28,8 @@ pub struct PageLimits {
     pub first_count: i64,
     /// How many entries any page has at most.
     pub max_count: i64,
+    /// Leave the values out.
+    pub keys_only: bool,
 }
 
 impl Default for PageLimits {
@@ -36,6 +38,7 @@ impl Default for PageLimits {
             bytes: 4 << 20,
             first_count: 1_000,
             max_count: 20_000,
+            keys_only: false,
         }
     }
 }
@@ -143,6 +146,7 @@ impl<S: Store> Reader<S> {
         while let Some(section) = self.sections.next(self.count) {
             let request = RangeRequest {
                 revision: self.revision,
+                keys_only: self.limits.keys_only,
                 ..RangeRequest::new(section).limit(self.count)
             };
             let response = match self.store.range(request).await {

@@ -8,11 +8,13 @@
 mod architecture;
 mod backup;
 mod cli;
+mod compact;
 mod conformance;
 mod connect;
 mod corpus;
 mod engine;
 mod failover;
+mod generator;
 mod golden;
 mod hostile;
 mod proof;

@@ -3,6 +3,7 @@
 pub(crate) mod certificates;
 pub(crate) mod dump;
 pub(crate) mod etcd;
+pub(crate) mod generator;
 pub(crate) mod hooked;
 pub(crate) mod metadata;
 pub(crate) mod migration;

@@ -102,7 +102,7 @@ pub(in crate::cli) fn migrate(report: &MigrateReport, next: &Next, palette: Pale
 
 fn seconds(seconds: &Seconds) -> String {
     format!(
-        "  {:.1} s: read {:.1}, transform {:.1}, backup {:.1}, write {:.1}, verify {:.1}",
+        "  {:.2} s: read {:.2}, transform {:.2}, backup {:.2}, write {:.2}, verify {:.2}",
         seconds.total,
         seconds.read,
         seconds.transform,
@@ -148,12 +148,7 @@ pub(in crate::cli) fn restore(
     next: &Next,
     palette: Palette,
 ) -> String {
-    let difference = format!(
-        "{} put, {} deleted, {} kept that the backup does not hold",
-        counted(report.put, "key"),
-        count(report.delete),
-        count(report.kept)
-    );
+    let difference = difference(report);
     let mut lines = Vec::new();
     match (report.outcome, dry_run) {
         (RestoreOutcome::Unchanged, _) => {
@@ -181,11 +176,18 @@ pub(in crate::cli) fn restore(
 
 /// What a rollback or restore is about to do, for the question before it.
 pub(in crate::cli) fn intention(report: &RestoreReport) -> String {
+    format!("About to go back: {}\n", difference(report))
+}
+
+fn difference(report: &RestoreReport) -> String {
+    let kept = match report.kept {
+        0 => String::new(),
+        kept => format!(", {} kept that the backup does not hold", count(kept)),
+    };
     format!(
-        "{} will be put, {} deleted; {} that the backup does not hold stay\n",
+        "{} put, {} deleted{kept}",
         counted(report.put, "key"),
-        count(report.delete),
-        count(report.kept)
+        count(report.delete)
     )
 }
 
@@ -221,7 +223,7 @@ mod tests {
 Migrated: an interrupted run was carried on and finished
   backup /b/x.backup (1 entry, digest aabbccddeeff)
   read back and compared: everything is as planned
-  1.2 s: read 0.0, transform 0.0, backup 0.0, write 0.0, verify 0.0
+  1.25 s: read 0.00, transform 0.00, backup 0.00, write 0.00, verify 0.00
   next: start Milvus 2.2.16
   way back: meta-migration rollback
 "
@@ -241,7 +243,7 @@ Migrated: an interrupted run was carried on and finished
             restore(&report, true, &Next::default(), Palette::plain()),
             "\
 Dry run: nothing was changed; a restore would mean
-  1 key put, 2,000 deleted, 0 kept that the backup does not hold
+  1 key put, 2,000 deleted
 "
         );
     }

@@ -174,7 +174,6 @@ impl<S: Store> Run<'_, S> {
     /// Deletes the families that nobody reads any more, in bounded ranges.
     pub(super) async fn tidy(&mut self) -> Result<(), Failure> {
         let started = Instant::now();
-        let ranges = leftover_ranges(&self.options.root);
         let limits = self.options.limits;
         // Nobody but 2.1 or a person writes there. What was written after the capture is in no plan
         // and in no backup, so it is not ours to delete.
@@ -182,7 +181,15 @@ impl<S: Store> Run<'_, S> {
             .ledger
             .journal()
             .map_or(0, |journal| journal.capture_revision);
-        let deletes = bounded_deletes(self.store, (&ranges, captured), &limits).await?;
+        let deletes = match &self.prepared {
+            Some(prepared) if self.nobody_else_wrote(prepared).await? => {
+                prepared.deletes.iter().cloned().map(Op::Delete).collect()
+            }
+            Some(_) | None => {
+                let ranges = leftover_ranges(&self.options.root);
+                bounded_deletes(self.store, (&ranges, captured), &limits).await?
+            }
+        };
         let observer = &*self.environment.observer;
         observer.phase_started("tidy", u64::try_from(deletes.len()).ok());
         // One range a transaction: the server stays responsive to others.

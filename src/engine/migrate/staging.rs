@@ -156,7 +156,7 @@ impl<S: Store> Run<'_, S> {
             store: self.store,
             ranges: new_family_ranges(root),
             revision,
-            ignore: &|entry| entry.lease != 0,
+            ignore: &mut |entry| entry.lease != 0,
         };
         let expected = staged(Arc::clone(migration), |put| Entry::new(put.key, put.value));
         compare(expected, actual, self.around(), visit).await
@@ -185,12 +185,18 @@ impl<S: Store> Run<'_, S> {
         outcome
     }
 
+    /// Whether etcd's revision has moved just by our own transactions since the capture.
+    pub(super) async fn nobody_else_wrote(&self, prepared: &Prepared) -> Result<bool, Failure> {
+        let (root, limits) = (&self.options.root, &self.options.limits);
+        let now = newest_revision(self.store, root, limits).await?;
+        Ok(i64::try_from(self.own_txns).is_ok_and(|own| prepared.revision + own == now))
+    }
+
     /// Every write moves etcd's revision by one. Has it moved just by our own transactions, nobody
     /// else wrote; else the source's keys are read again and compared.
     async fn check_source_unchanged(&self, prepared: &Prepared) -> Result<(), Failure> {
         let (root, limits) = (&self.options.root, &self.options.limits);
-        let now = newest_revision(self.store, root, limits).await?;
-        if i64::try_from(self.own_txns).is_ok_and(|own| prepared.revision + own == now) {
+        if self.nobody_else_wrote(prepared).await? {
             return Ok(());
         }
         let filter = Filter::without_staged(root);

@@ -105,7 +105,7 @@ impl<S: Store> Run<'_, S> {
             store: self.store,
             ranges: ranges.into(),
             revision,
-            ignore: &|_| false,
+            ignore: &mut |_| false,
         };
         compare(expected, actual, self.around(), |difference| {
             if !matches!(difference, Difference::Extra(_)) {

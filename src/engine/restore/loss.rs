@@ -33,9 +33,9 @@ pub(super) async fn check<S: Store>(
     };
     let ours = Ours::new(root, journal, ledger.mod_revision());
     let filter = Filter::all(root);
-    let mut pages = KeyPages::new(root.range());
+    let mut pages = KeyPages::begin(store, root.range(), limits.patience).await?;
     let (mut written, mut examples) = (0_u64, Vec::new());
-    while let Some(page) = pages.next(store, limits.patience).await? {
+    while let Some(page) = pages.next().await? {
         let foreign = |entry: &&Entry| {
             filter.keeps(entry) && entry.key != root.session_id_key() && !ours.wrote(entry)
         };

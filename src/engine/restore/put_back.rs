@@ -157,7 +157,7 @@ impl Source {
             store,
             ranges: vec![around.root.range()],
             revision,
-            ignore: &|entry| image.ignores(entry),
+            ignore: &mut |entry| image.ignores(entry),
         };
         let expected = image.stream(|_, entry| Some(entry));
         let outcome = compare(expected, actual, around, visit).await;
@@ -186,7 +186,7 @@ impl<S: Store> PutBack<'_, S> {
         let report = gap.report(true);
         let by = (self.fence, self.around.limits);
         let patience = self.around.limits.patience;
-        let needed = (report.put, gap.put_bytes);
+        let needed = (report.put + report.delete, gap.put_bytes);
         if let Some(warning) = room::check(self.store, patience, needed).await? {
             self.around.observer.note(&warning);
         }

@@ -10,6 +10,7 @@ const SMALL: PageLimits = PageLimits {
     bytes: 600,
     first_count: 16,
     max_count: 32,
+    keys_only: false,
 };
 
 async fn read_all(mut capture: Capture<MemoryStore>) -> Vec<Entry> {
@@ -98,6 +99,7 @@ async fn pages_are_bounded_by_bytes() {
         bytes: 3_000,
         first_count: 4,
         max_count: 1_000,
+        keys_only: false,
     };
     let range = KeyRange::prefix("root/");
     let mut capture = Capture::new(store, range, None, limits).await.unwrap();
@@ -170,6 +172,7 @@ async fn a_long_range_is_counted_only_once_or_twice() {
         bytes: 1 << 20,
         first_count: 100,
         max_count: 100,
+        keys_only: false,
     };
     let range = KeyRange::prefix("root/");
     let capture = Capture::new(store.clone(), range, None, limits)
@@ -200,7 +203,7 @@ proptest! {
                 let txn = Txn { compares: Vec::new(), ops: ops.to_vec() };
                 store.txn(txn).await.unwrap();
             }
-            let limits = PageLimits { bytes: 1 << 20, first_count, max_count };
+            let limits = PageLimits { bytes: 1 << 20, first_count, max_count, keys_only: false };
             for range in [KeyRange::prefix("r/"), KeyRange::prefix("")] {
                 let capture = Capture::new(store.clone(), range, None, limits).await.unwrap();
                 assert_eq!(read_all(capture).await, store.dump());

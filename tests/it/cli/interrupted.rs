@@ -1,7 +1,7 @@
 //! Runs that are ended, and what they say about both ways on.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use meta_migration::backup::WriteOptions;
 use meta_migration::engine::{
@@ -11,7 +11,9 @@ use meta_migration::engine::{
 use meta_migration::transform::{CollectionForm, OnBrokenRecord};
 
 use super::instance::Instance;
-use super::tool::Tool;
+use super::tool::{Running, Tool, within};
+use crate::support::etcd::{Etcd, Settings};
+use crate::support::metadata::{Metadata, build, segment_index};
 
 /// Asks the run to end as soon as a phase begins.
 struct EndsAt {
@@ -128,4 +130,68 @@ async fn a_signal_while_waiting_ends_at_once_and_changes_nothing() {
             .says("nothing was changed in etcd");
         assert_eq!(it.dump().await, before);
     }
+}
+
+/// A run that puts thousands of keys one by one, told while it does.
+async fn slow_staging(it: &Instance, tool: &Tool) -> Running {
+    let mut metadata = Metadata::small();
+    for id in 1000..4000 {
+        metadata.put(&format!("indexes/{id}"), &build(id, 10, id));
+        let key = format!("root-coord/segment-index/1/7/10/{id}");
+        metadata.put(&key, &segment_index(id, id));
+    }
+    it.load(&metadata).await;
+    let slowly = [
+        "--max-txn-ops",
+        "1",
+        "--in-flight",
+        "1",
+        "--log-level",
+        "debug",
+    ];
+    let backup = ["--backup-file", "b.mmb"];
+    let mut running = tool.start(&[&MIGRATE[..], &slowly, &backup].concat());
+    running.wait_until_told("phase=\"stage\"");
+    running
+}
+
+#[tokio::test]
+async fn a_signal_while_staging_ends_after_the_batch_in_flight_and_tells_both_ways() {
+    let it = Instance::empty().await;
+    let tool = it.tool();
+    let running = slow_staging(&it, &tool).await;
+    running.signal("TERM");
+    running
+        .end()
+        .expect(143)
+        .says("ended by SIGTERM")
+        .says("the old one, which is whole: Milvus 2.1 can start, 2.2 must not")
+        .says("b.mmb")
+        .says("# goes on")
+        .says("# goes back");
+    tool.run(&["status"])
+        .expect(0)
+        .shows("Layout: staged")
+        .shows("Lock: free");
+    let ended = tool.run(&[&MIGRATE[..], &["--format", "json"]].concat());
+    ended.expect(0);
+    assert_eq!(ended.document()["resumed"], true);
+    tool.run(&["verify", "--backup", "b.mmb"]).expect(0);
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once() {
+    let mut etcd = Etcd::start(Settings::default());
+    let it = Instance::on(&etcd).await;
+    let tool = it.tool();
+    let mut running = slow_staging(&it, &tool).await;
+    // Nothing in flight comes back any more.
+    etcd.stop();
+    running.signal("INT");
+    running.wait_until_told("once more ends at once");
+    let started = Instant::now();
+    running.signal("INT");
+    running.end().expect(130);
+    within(Duration::from_secs(5), started);
+    etcd.go_on();
 }

@@ -1,1 +1,532 @@
-//! Limits.
+//! Limits of the server: operations, sizes, room, history, and no answer at all.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use meta_migration::engine::{
+    BackupOptions, BackupTarget, EngineError, Environment, Failure, FailureKind, Limits, Observer,
+    Written, backup, compact, migrate, restore, status,
+};
+use meta_migration::report::MigrateOutcome;
+use meta_migration::store::etcd::{EtcdStore, Options};
+use meta_migration::store::{Op, RangeRequest, Store, StoreError, StoreErrorKind, Txn};
+use meta_migration::transform::CollectionForm;
+
+use crate::support::etcd::{Etcd, Settings, cached};
+use crate::support::hooked::{Hooked, Moment};
+use crate::support::metadata::Metadata;
+use crate::support::migration::{Case, put_all, waits, watched};
+use crate::support::process::{Program, bury, expect};
+
+/// A run with the usual limits, not with small ones.
+async fn migrate_at_full_size(
+    case: &Case,
+    store: &impl Store,
+    backup: &std::path::Path,
+    environment: &Environment,
+) -> Result<MigrateOutcome, EngineError> {
+    let mut options = case.options(backup);
+    options.limits = Limits::default();
+    let done = migrate(store, &options, environment).await?;
+    Ok(done.outcome)
+}
+
+async fn roll_back_at_full_size(case: &Case, store: &impl Store) {
+    let mut options = case.way_back();
+    options.limits = Limits::default();
+    let back = restore(store, &options, &Environment::silent()).await;
+    back.unwrap();
+}
+
+/// Nothing below the root path was written.
+async fn untouched(case: &Case, store: &impl Store, failed: &EngineError) {
+    assert_eq!(failed.written, Written::Nothing, "{failed:?}");
+    case.expect_before(store, "refused").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_takes_few_operations_gets_smaller_transactions() {
+    for operations in [16, 8] {
+        let etcd = Etcd::start(Settings {
+            max_txn_ops: Some(operations),
+            ..Settings::default()
+        });
+        let store = etcd.connect().await;
+        for form in [CollectionForm::Split, CollectionForm::Database] {
+            let case = Case::new("base/in.jsonl", form);
+            case.load_one_by_one(&store).await;
+            let folder = tempfile::tempdir().unwrap();
+            let backup = folder.path().join("b");
+            let done = migrate_at_full_size(&case, &store, &backup, &Environment::silent()).await;
+            assert_eq!(done.unwrap(), MigrateOutcome::Migrated);
+            case.expect_after(&store, &format!("{operations} operations"))
+                .await;
+            roll_back_at_full_size(&case, &store).await;
+            case.expect_before(&store, &format!("{operations} operations"))
+                .await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_take_the_switch_is_refused_before_the_first_write() {
+    let etcd = Etcd::start(Settings {
+        max_txn_ops: Some(5),
+        ..Settings::default()
+    });
+    let store = etcd.connect().await;
+    let case = Case::new("base/in.jsonl", CollectionForm::Database);
+    case.load_one_by_one(&store).await;
+    let folder = tempfile::tempdir().unwrap();
+    let backup = folder.path().join("b");
+    let failed = migrate_at_full_size(&case, &store, &backup, &Environment::silent()).await;
+    let failed = failed.unwrap_err();
+    assert!(
+        matches!(*failed.failure, Failure::SwitchTooLarge { operations } if operations > 5),
+        "{failed:?}"
+    );
+    untouched(&case, &store, &failed).await;
+    assert!(!backup.exists());
+}
+
+/// Metadata with one collection, which has a description of so many bytes.
+fn metadata_described(bytes: usize) -> Metadata {
+    let mut metadata = Metadata::small();
+    metadata.change_collection(|collection| {
+        collection.schema.as_mut().unwrap().description = "x".repeat(bytes);
+    });
+    metadata
+}
+
+fn described(bytes: usize, form: CollectionForm) -> Case {
+    let entries = metadata_described(bytes).entries.into_iter();
+    let relative = entries.map(|(key, value)| (key.into_bytes(), value));
+    Case::of(relative.collect(), form)
+}
+
+/// The longest description whose record etcd still takes in a request that has nothing else.
+async fn longest_description(store: &EtcdStore) -> usize {
+    // As long as the longest of the keys in which a collection stands.
+    let key = "k".repeat(80);
+    let mut bytes = 3 << 19;
+    loop {
+        let mut metadata = metadata_described(bytes);
+        let record = metadata.entries.remove("root-coord/collection/1").unwrap();
+        let ops = vec![Op::put(key.clone(), record)];
+        let compares = Vec::new();
+        match store.txn(Txn { compares, ops }).await {
+            Ok(_) => return bytes,
+            Err(error) => assert_eq!(error.kind, StoreErrorKind::TooLarge),
+        }
+        bytes -= 16;
+    }
+}
+
+#[tokio::test]
+async fn an_entry_that_does_not_fit_is_named_before_the_first_write() {
+    let etcd = Etcd::start(Settings::default());
+    let store = etcd.connect().await;
+    // The record alone is within 1.5 MiB, with our comparisons it is not.
+    let longest = longest_description(&store).await;
+    let case = described(longest, CollectionForm::Embedded);
+    case.load_one_by_one(&store).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("b");
+    let failed = migrate_at_full_size(&case, &store, &path, &Environment::silent()).await;
+    let failed = failed.unwrap_err();
+    let Failure::EntryTooLarge { key, bytes } = &*failed.failure else {
+        panic!("{failed:?}");
+    };
+    assert!(String::from_utf8_lossy(key).contains("root-coord/collection/1"));
+    assert!(*bytes > 1_500_000);
+    assert_eq!(failed.kind(), FailureKind::Unmigratable);
+    untouched(&case, &store, &failed).await;
+    assert!(!path.exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_entry_that_just_fits_goes_forth_and_back() {
+    let etcd = Etcd::start(Settings::default());
+    let store = etcd.connect().await;
+    let longest = longest_description(&store).await;
+    for form in [CollectionForm::Split, CollectionForm::Database] {
+        let case = described(longest - 1_000, form);
+        case.load_one_by_one(&store).await;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("b");
+        let done = migrate_at_full_size(&case, &store, &path, &Environment::silent()).await;
+        done.unwrap();
+        case.expect_after(&store, "just fits").await;
+        roll_back_at_full_size(&case, &store).await;
+        case.expect_before(&store, "just fits").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_takes_larger_requests_keeps_larger_entries() {
+    let etcd = Etcd::start(Settings {
+        max_request_bytes: Some(8 << 20),
+        ..Settings::default()
+    });
+    let store = etcd.connect().await;
+    let case = described(3 << 20, CollectionForm::Database);
+    case.load_one_by_one(&store).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("b");
+    let done = migrate_at_full_size(&case, &store, &path, &Environment::silent()).await;
+    done.unwrap();
+    case.expect_after(&store, "large").await;
+    roll_back_at_full_size(&case, &store).await;
+    case.expect_before(&store, "large").await;
+}
+
+const JUNK_BYTES: u64 = 100_000;
+
+/// Puts junk under one key, again and again: history that a compaction frees.
+async fn put_junk(store: &EtcdStore) -> Result<(), StoreError> {
+    let ops = vec![Op::put("junk", vec![7; 100_000])];
+    let compares = Vec::new();
+    store.txn(Txn { compares, ops }).await.map(|_| ())
+}
+
+/// Until the server refuses.
+async fn fill(store: &EtcdStore) {
+    let full = loop {
+        if let Err(error) = put_junk(store).await {
+            break error;
+        }
+    };
+    assert_eq!(full.kind, StoreErrorKind::NoSpace);
+}
+
+/// Until about so many bytes of the quota are left.
+async fn fill_up_to(store: &EtcdStore, left: u64) {
+    // What was written last is counted only when it is committed, and this commits.
+    store.defragment(&store.endpoints()[0]).await.unwrap();
+    let size = store.status().await.unwrap().members[0].db_size;
+    for _ in 0..(QUOTA - left - size) / (JUNK_BYTES + 5_000) {
+        put_junk(store).await.unwrap();
+    }
+    store.defragment(&store.endpoints()[0]).await.unwrap();
+}
+
+const QUOTA: u64 = 6 << 20;
+
+fn with_quota(server: Option<PathBuf>) -> Etcd {
+    Etcd::start(Settings {
+        quota_bytes: Some(QUOTA),
+        server,
+        ..Settings::default()
+    })
+}
+
+/// The quota is told, and a migration that does not fit is refused with the numbers.
+async fn too_little_room(etcd: Etcd) {
+    let store = etcd.connect().await;
+    let case = Case::new("medium/in.jsonl", CollectionForm::Split);
+    case.load(&store).await;
+    let environment = Environment::silent();
+    let limits = Limits::default();
+    let told = status(&store, &case.root, (&limits, &environment))
+        .await
+        .unwrap();
+    assert_eq!(told.etcd.quota, QUOTA);
+    fill_up_to(&store, 400_000).await;
+    let folder = tempfile::tempdir().unwrap();
+    let backup = folder.path().join("b");
+    let failed = migrate_at_full_size(&case, &store, &backup, &environment).await;
+    let failed = failed.unwrap_err();
+    let Failure::NoRoom {
+        needed,
+        in_use,
+        quota,
+        ..
+    } = &*failed.failure
+    else {
+        panic!("{failed:?}");
+    };
+    assert_eq!(*quota, QUOTA);
+    assert!(in_use + needed > QUOTA && *needed > 150_000, "{failed:?}");
+    assert_eq!(failed.kind(), FailureKind::Failed);
+    untouched(&case, &store, &failed).await;
+    assert!(!backup.exists());
+    // The cure that is told.
+    compact(&store, &case.root, &limits).await.unwrap();
+    let done = migrate_at_full_size(&case, &store, &backup, &environment).await;
+    done.unwrap();
+    case.expect_after(&store, "room was made").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_little_room_is_refused_with_the_numbers_before_the_first_write() {
+    too_little_room(with_quota(None)).await;
+}
+
+/// The older line, where `scripts/etcd 3.4` has fetched one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_little_room_is_refused_by_the_older_line_of_etcd_too() {
+    if let Some(server) = cached("3.4") {
+        too_little_room(with_quota(Some(server))).await;
+    }
+}
+
+/// Clears every alarm.
+async fn disarm(etcd: &Etcd) {
+    let client = etcd_client::Client::connect([etcd.endpoint()], None)
+        .await
+        .unwrap();
+    let mut maintenance = client.maintenance_client();
+    let (get, none) = (etcd_client::AlarmAction::Get, etcd_client::AlarmType::None);
+    let raised = maintenance.alarm(get, none, None).await.unwrap();
+    for alarm in raised.alarms() {
+        let mut options = etcd_client::AlarmOptions::new();
+        options.with_member(alarm.member_id());
+        let off = etcd_client::AlarmAction::Deactivate;
+        maintenance
+            .alarm(off, alarm.alarm(), Some(options))
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_alarm_in_the_middle_ends_the_run_part_way_and_it_goes_on_when_that_is_cleared() {
+    let etcd = with_quota(None);
+    let store = etcd.connect().await;
+    let case = Case::new("base/in.jsonl", CollectionForm::Database);
+    case.load(&store).await;
+    let folder = tempfile::tempdir().unwrap();
+    let backup = folder.path().join("b");
+    // In the middle of staging, and at the switch and what comes after.
+    for number in [6, 10, 14, 18] {
+        let filler = store.clone();
+        let hooked = Hooked::new(store.clone(), move |count, moment, _| {
+            let filler = filler.clone();
+            async move {
+                if count == number && moment == Moment::Before {
+                    fill(&filler).await;
+                }
+            }
+        });
+        let failed = case.migrate(&hooked, &backup, &Environment::silent()).await;
+        let failed = failed.unwrap_err();
+        assert!(
+            matches!(&*failed.failure, Failure::Alarm(alarms) if alarms == &["NOSPACE"]),
+            "{failed:?}"
+        );
+        assert_eq!(failed.kind(), FailureKind::PartWay, "{failed:?}");
+        // Raised already: a new run is refused before it writes, whatever it would do.
+        let again = case.migrate(&store, &backup, &Environment::silent()).await;
+        assert!(again.is_err());
+        compact(&store, &case.root, &Limits::default())
+            .await
+            .unwrap();
+        disarm(&etcd).await;
+        case.migrate(&store, &backup, &Environment::silent())
+            .await
+            .unwrap();
+        case.expect_after(&store, &format!("full at {number}"))
+            .await;
+        case.roll_back(&store, &Environment::silent())
+            .await
+            .unwrap();
+        case.expect_before(&store, &format!("full at {number}"))
+            .await;
+    }
+}
+
+/// What the program says of an alarm: how to clear it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_alarm_is_found_before_the_first_write_and_the_cure_is_told() {
+    let etcd = with_quota(None);
+    let store = etcd.connect().await;
+    let case = Case::new("base/in.jsonl", CollectionForm::Database);
+    case.load(&store).await;
+    fill(&store).await;
+    let program = Program::new(&case, etcd.endpoint());
+    let ended = program.migrate().await;
+    expect(1, &ended, "an alarm is raised");
+    let said = String::from_utf8_lossy(&ended.stderr);
+    for text in [
+        "NOSPACE",
+        "compact",
+        "defrag",
+        "alarm disarm",
+        "nothing was changed",
+    ] {
+        assert!(said.contains(text), "{text} not in {said}");
+    }
+    bury(&case, &store).await;
+    case.expect_before(&store, "an alarm is raised").await;
+}
+
+/// Compacts the store when the first page was read, so often as it is told.
+struct Compactor {
+    store: EtcdStore,
+    left: AtomicU64,
+    reading: Arc<AtomicU64>,
+}
+
+impl Observer for Compactor {
+    fn phase_started(&self, name: &str, _: Option<u64>) {
+        let reads = matches!(name, "read" | "backup");
+        self.reading.store(u64::from(reads), Ordering::SeqCst);
+    }
+
+    fn advanced(&self, _: u64) {
+        let first = self.reading.swap(0, Ordering::SeqCst) == 1;
+        if !first || self.left.load(Ordering::SeqCst) == 0 {
+            return;
+        }
+        self.left.fetch_sub(1, Ordering::SeqCst);
+        let store = self.store.clone();
+        tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(async {
+                put_all(&store, vec![Op::put("other", "1")]).await;
+                let newest = store.range(RangeRequest::key("other")).await.unwrap();
+                store.compact(newest.revision).await.unwrap();
+            });
+        });
+    }
+}
+
+fn compactor(store: &EtcdStore, times: u64) -> Environment {
+    watched(Compactor {
+        store: store.clone(),
+        left: AtomicU64::new(times),
+        reading: Arc::default(),
+    })
+}
+
+/// More keys than a few pages hold.
+fn many_pages() -> Case {
+    let mut metadata = Metadata::small();
+    for number in 0..9_000 {
+        metadata.raw(&format!("root-coord/credential/users/u{number:05}"), b"{}");
+    }
+    let entries = metadata.entries.into_iter();
+    let relative = entries.map(|(key, value)| (key.into_bytes(), value));
+    Case::of(relative.collect(), CollectionForm::Database)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d11_a_revision_compacted_under_a_capture_is_read_again_at_a_newer_one() {
+    let etcd = Etcd::start(Settings::default());
+    let store = etcd.connect().await;
+    let case = many_pages();
+    case.load(&store).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("b");
+    let target = BackupTarget {
+        path: path.clone(),
+        options: meta_migration::backup::WriteOptions::default(),
+        source_version: None,
+    };
+    let options = BackupOptions {
+        root: case.root.clone(),
+        target,
+        refuse_sessions: true,
+        waits: waits(),
+        limits: Limits::default(),
+    };
+    let written = backup(&store, &options, &compactor(&store, 2))
+        .await
+        .unwrap();
+    assert_eq!(written.entries, case.before.len() as u64);
+    let second = folder.path().join("c");
+    let environment = compactor(&store, 2);
+    let done = migrate_at_full_size(&case, &store, &second, &environment).await;
+    assert_eq!(done.unwrap(), MigrateOutcome::Migrated);
+    case.expect_after(&store, "compacted while reading").await;
+    let names = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(names, 2, "given up attempts left files behind");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_capture_that_is_compacted_each_time_ends_with_nothing_changed() {
+    let etcd = Etcd::start(Settings::default());
+    let store = etcd.connect().await;
+    let case = many_pages();
+    case.load(&store).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("b");
+    let environment = compactor(&store, 1_000);
+    let failed = migrate_at_full_size(&case, &store, &path, &environment).await;
+    let failed = failed.unwrap_err();
+    let Failure::Store { source, .. } = &*failed.failure else {
+        panic!("{failed:?}");
+    };
+    assert_eq!(source.kind, StoreErrorKind::Compacted);
+    assert_eq!(failed.kind(), FailureKind::Failed);
+    untouched(&case, &store, &failed).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d21_an_etcd_that_hangs_in_the_middle_ends_the_run_in_time_and_it_goes_on_later() {
+    let etcd = Etcd::start(Settings::default());
+    let options = Options {
+        request_timeout: Duration::from_millis(500),
+        ..Options::for_endpoint(etcd.endpoint())
+    };
+    let store = EtcdStore::connect(&options).await.unwrap();
+    let case = Case::new("base/in.jsonl", CollectionForm::Split);
+    case.load(&store).await;
+    let etcd = Arc::new(std::sync::Mutex::new(etcd));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("b");
+    for number in [2, 6, 12, 16] {
+        let stopped = Arc::clone(&etcd);
+        let hooked = Hooked::new(store.clone(), move |count, moment, _| {
+            if count == number && moment == Moment::Before {
+                stopped.lock().unwrap().stop();
+            }
+            std::future::ready(())
+        });
+        let mut options = case.options(&path);
+        options.limits = Limits {
+            patience: Duration::from_secs(1),
+            ..options.limits
+        };
+        let started = Instant::now();
+        let failed = migrate(&hooked, &options, &Environment::silent()).await;
+        let failed = failed.unwrap_err();
+        assert!(started.elapsed() < Duration::from_secs(20));
+        etcd.lock().unwrap().go_on();
+        let Failure::Store { action, source } = &*failed.failure else {
+            panic!("{failed:?}");
+        };
+        assert_eq!(source.kind, StoreErrorKind::Timeout);
+        assert!(source.message.contains(&store.endpoints()[0]), "{source}");
+        assert!(!action.is_empty());
+        bury(&case, &store).await;
+        case.migrate(&store, &path, &Environment::silent())
+            .await
+            .unwrap();
+        case.expect_after(&store, &format!("hung at {number}"))
+            .await;
+        case.roll_back(&store, &Environment::silent())
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d26_an_etcd_that_hangs_from_the_start_is_named_in_seconds() {
+    let mut etcd = Etcd::start(Settings::default());
+    let case = Case::new("base/in.jsonl", CollectionForm::Split);
+    etcd.stop();
+    let mut program = Program::new(&case, etcd.endpoint());
+    program.extra.push("--timeout=1s".to_owned());
+    for command in ["status", "plan", "backup", "migrate", "verify", "rollback"] {
+        let started = Instant::now();
+        let ended = program.run(&[command]).await;
+        assert!(started.elapsed() < Duration::from_secs(10), "{command}");
+        expect(1, &ended, command);
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert!(said.contains(etcd.endpoint()), "{said}");
+        assert!(said.contains("no answer"), "{said}");
+    }
+    etcd.go_on();
+}

@@ -162,9 +162,10 @@ impl Disturbance {
 
     /// The source key that somebody changes.
     pub(crate) fn source(self) -> Option<Source> {
-        match self {
-            SourceChange(source, _) => Some(source),
-            _ => None,
+        if let SourceChange(source, _) = self {
+            Some(source)
+        } else {
+            None
         }
     }
 
@@ -221,7 +222,7 @@ impl Disturbance {
             }),
             NoSpace => Fault::before(World::raise_no_space),
             Hang => Fault::Hang,
-            Disturbance::Signal => {
+            Self::Signal => {
                 stopper.stop(Signal::Terminate);
                 return None;
             }

@@ -23,7 +23,7 @@ pub(crate) fn records(txn: &Txn) -> Option<Phase> {
     let journal = metadata::root().journal_key();
     txn.ops.iter().find_map(|op| match op {
         Op::Put { key, value, .. } if *key == journal => {
-            Some(Journal::decode(value).unwrap().phase)
+            Journal::decode(value).ok().map(|journal| journal.phase)
         }
         Op::Put { .. } | Op::Delete(_) => None,
     })

@@ -36,6 +36,8 @@ pub(crate) struct Settings {
     /// How many revisions are kept by compaction every few minutes.
     pub(crate) keep_revisions: Option<u64>,
     pub(crate) tls: Option<ServerTls>,
+    /// Another server than the usual one.
+    pub(crate) server: Option<PathBuf>,
     /// Further command line arguments.
     pub(crate) arguments: Vec<String>,
 }
@@ -214,7 +216,7 @@ fn launch(place: &Place, scheme: &str, settings: &Settings) -> Etcd {
     let mut watcher = Command::new("sh")
         .args(["-c", WATCHER, "etcd-watcher"])
         .arg(&place.folder)
-        .arg(binary())
+        .arg(settings.server.clone().unwrap_or_else(binary))
         .args(arguments(place, &endpoint, settings))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -313,6 +315,12 @@ fn binary() -> PathBuf {
         .chain(cached)
         .find(|candidate| candidate.is_file())
         .unwrap_or_else(|| panic!("no etcd is here to test with: run scripts/etcd to get one"))
+}
+
+/// A server of this release line, if `scripts/etcd` has fetched one.
+pub(crate) fn cached(line: &str) -> Option<PathBuf> {
+    let server = cache().join("etcd").join(line).join("etcd");
+    server.is_file().then_some(server)
 }
 
 fn cache() -> PathBuf {

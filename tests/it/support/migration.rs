@@ -91,16 +91,18 @@ impl Case {
 
     /// Writes the metadata into a store.
     pub(crate) async fn load(&self, store: &impl Store) {
-        for chunk in self.entries.chunks(100) {
-            let mut ops: Vec<Op> = Vec::new();
-            for entry in chunk {
-                if entry.value.len() > 100_000 {
-                    put_all(store, vec![Op::put(entry.key.clone(), entry.value.clone())]).await;
-                } else {
-                    ops.push(Op::put(entry.key.clone(), entry.value.clone()));
-                }
-            }
-            put_all(store, ops).await;
+        self.load_in_chunks(store, 100).await;
+    }
+
+    /// The same in the smallest transactions.
+    pub(crate) async fn load_one_by_one(&self, store: &impl Store) {
+        self.load_in_chunks(store, 1).await;
+    }
+
+    async fn load_in_chunks(&self, store: &impl Store, size: usize) {
+        for chunk in self.entries.chunks(size) {
+            let put = |entry: &Entry| Op::put(entry.key.clone(), entry.value.clone());
+            put_all(store, chunk.iter().map(put).collect()).await;
         }
     }
 
@@ -188,7 +190,12 @@ impl Case {
         store: &impl Store,
         environment: &Environment,
     ) -> Result<RestoreReport, EngineError> {
-        let options = RestoreOptions {
+        restore(store, &self.way_back(), environment).await
+    }
+
+    /// `rollback`.
+    pub(crate) fn way_back(&self) -> RestoreOptions {
+        RestoreOptions {
             root: self.root.clone(),
             way: Way::Rollback,
             backup: None,
@@ -198,8 +205,7 @@ impl Case {
             dry_run: false,
             waits: waits(),
             limits: small_limits(),
-        };
-        restore(store, &options, environment).await
+        }
     }
 }
 
@@ -210,7 +216,8 @@ fn target(form: CollectionForm) -> &'static str {
     }
 }
 
-fn waits() -> Waits {
+/// A component is not waited for, a lock is.
+pub(crate) fn waits() -> Waits {
     Waits {
         sessions: Duration::ZERO,
         lock: Duration::from_secs(60),
@@ -218,7 +225,7 @@ fn waits() -> Waits {
 }
 
 /// Limits under which small metadata takes dozens of transactions.
-pub(crate) fn small_limits() -> Limits {
+fn small_limits() -> Limits {
     Limits {
         txn_ops_max: 6,
         in_flight_max: 2,
@@ -236,9 +243,6 @@ pub(crate) fn watched(observer: impl meta_migration::engine::Observer + 'static)
 }
 
 pub(crate) async fn put_all(store: &impl Store, ops: Vec<Op>) {
-    if ops.is_empty() {
-        return;
-    }
     let compares = Vec::new();
     let done = store.txn(Txn { compares, ops }).await.unwrap();
     assert!(done.succeeded);

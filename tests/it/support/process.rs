@@ -30,10 +30,16 @@ pub(crate) struct Program {
 pub(crate) struct Running(Arc<AtomicU32>);
 
 impl Running {
-    /// Sends it a signal.
-    pub(crate) fn signal(&self, name: &str) {
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
         let pid = self.0.load(Ordering::SeqCst);
         assert_ne!(pid, 0, "nothing runs");
+        pid
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.pid();
         let sent = std::process::Command::new("kill")
             .args([format!("-{name}"), pid.to_string()])
             .status();

@@ -85,11 +85,6 @@ impl Proxy {
         *self.state.judge.lock().unwrap() = Arc::new(judge);
         *self.state.act.lock().unwrap() = Arc::new(act);
     }
-
-    /// How many transactions came since.
-    pub(crate) fn transactions(&self) -> usize {
-        self.state.transactions.load(Ordering::SeqCst)
-    }
 }
 
 async fn accept(listener: TcpListener, state: Arc<State>) {

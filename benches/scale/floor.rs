@@ -1,0 +1,191 @@
+//! What etcd itself takes: bare loops over its client that do nothing else.
+//!
+//! They know beforehand what our program has to find out: where pages end, what is to be written, and
+//! what is there to be deleted.
+
+use std::time::{Duration, Instant};
+
+use etcd_client::{Client, DeleteOptions, GetOptions, KvClient, Txn, TxnOp};
+use meta_migration::keys::KeyRange;
+use meta_migration::store::capture::{Capture, PageLimits};
+use meta_migration::store::etcd::{EtcdStore, Options};
+use tokio::task::JoinSet;
+
+/// Operations in a transaction: etcd's own limit.
+pub(crate) const TXN_OPS: usize = 128;
+/// Bytes in a page, and keys: as ours.
+const PAGE_BYTES: usize = 4 << 20;
+const PAGE_KEYS: usize = 20_000;
+/// Keys in a range that is deleted at once.
+const DELETE_KEYS: usize = 1_000;
+
+/// A key and a value to write.
+pub(crate) type Pair = (Vec<u8>, Vec<u8>);
+
+/// A server, and a bare connection to it.
+pub(crate) struct Floor {
+    kv: KvClient,
+    store: EtcdStore,
+}
+
+/// A range cut beforehand.
+pub(crate) struct Cut {
+    /// Ranges that hold a page each.
+    pub(crate) pages: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Ranges that may be deleted at once.
+    pub(crate) deletes: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(crate) keys: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Floor {
+    pub(crate) async fn connect(endpoint: &str) -> Self {
+        let client = Client::connect([endpoint], None).await.unwrap();
+        let store = EtcdStore::connect(&Options::for_endpoint(endpoint))
+            .await
+            .unwrap();
+        Self {
+            kv: client.kv_client().max_decoding_message_size(256 << 20),
+            store,
+        }
+    }
+
+    pub(crate) fn store(&self) -> &EtcdStore {
+        &self.store
+    }
+
+    /// Finds out where pages of `prefix` end.
+    pub(crate) async fn cut(&self, prefix: &str) -> Cut {
+        let range = KeyRange::prefix(prefix.as_bytes().to_vec());
+        let mut cut = Cut {
+            pages: Vec::new(),
+            deletes: Vec::new(),
+            keys: 0,
+            bytes: 0,
+        };
+        let mut page_from = range.start.clone();
+        let mut delete_from = range.start.clone();
+        let (mut page_bytes, mut page_keys, mut delete_keys) = (0, 0, 0);
+        let mut capture = Capture::new(
+            self.store.clone(),
+            range.clone(),
+            None,
+            PageLimits::default(),
+        )
+        .await
+        .unwrap();
+        while let Some(page) = capture.next_page().await.unwrap() {
+            for entry in page {
+                if page_bytes >= PAGE_BYTES || page_keys >= PAGE_KEYS {
+                    let from = std::mem::replace(&mut page_from, entry.key.clone());
+                    cut.pages.push((from, entry.key.clone()));
+                    (page_bytes, page_keys) = (0, 0);
+                }
+                if delete_keys >= DELETE_KEYS {
+                    let from = std::mem::replace(&mut delete_from, entry.key.clone());
+                    cut.deletes.push((from, entry.key.clone()));
+                    delete_keys = 0;
+                }
+                let bytes = entry.key.len() + entry.value.len();
+                page_bytes += bytes;
+                page_keys += 1;
+                delete_keys += 1;
+                cut.keys += 1;
+                cut.bytes += bytes as u64;
+            }
+        }
+        cut.pages.push((page_from, range.end.clone()));
+        cut.deletes.push((delete_from, range.end));
+        cut
+    }
+
+    /// Reads all pages, so many at once.
+    pub(crate) async fn read(&self, cut: &Cut, in_flight: usize) -> Duration {
+        let started = Instant::now();
+        let mut flying = JoinSet::new();
+        let mut keys = 0;
+        for (from, to) in &cut.pages {
+            if flying.len() >= in_flight {
+                keys += flying.join_next().await.unwrap().unwrap();
+            }
+            let (mut kv, from, to) = (self.kv.clone(), from.clone(), to.clone());
+            flying.spawn(async move {
+                let options = GetOptions::new().with_range(to);
+                let response = kv.get(from, Some(options)).await.unwrap();
+                response.kvs().len()
+            });
+        }
+        while let Some(read) = flying.join_next().await {
+            keys += read.unwrap();
+        }
+        assert_eq!(keys as u64, cut.keys, "somebody else wrote");
+        started.elapsed()
+    }
+
+    /// Puts everything in transactions of 128, so many at once.
+    pub(crate) async fn write(&self, pairs: &[Pair], in_flight: usize) -> Duration {
+        let started = Instant::now();
+        let batches = pairs.chunks(TXN_OPS).map(|batch| {
+            let puts = batch.iter();
+            puts.map(|(key, value)| TxnOp::put(key.clone(), value.clone(), None))
+                .collect()
+        });
+        self.transactions(batches, in_flight).await;
+        started.elapsed()
+    }
+
+    /// Deletes everything, a thousand keys at a time.
+    pub(crate) async fn delete(&self, cut: &Cut, in_flight: usize) -> Duration {
+        let started = Instant::now();
+        let batches = cut.deletes.iter().map(|(from, to)| {
+            let options = DeleteOptions::new().with_range(to.clone());
+            vec![TxnOp::delete(from.clone(), Some(options))]
+        });
+        self.transactions(batches, in_flight).await;
+        started.elapsed()
+    }
+
+    pub(crate) async fn transactions(
+        &self,
+        batches: impl Iterator<Item = Vec<TxnOp>>,
+        in_flight: usize,
+    ) {
+        let mut flying = JoinSet::new();
+        for batch in batches {
+            if flying.len() >= in_flight {
+                flying.join_next().await.unwrap().unwrap();
+            }
+            let mut kv = self.kv.clone();
+            flying.spawn(async move {
+                kv.txn(Txn::new().and_then(batch)).await.unwrap();
+            });
+        }
+        while let Some(sent) = flying.join_next().await {
+            sent.unwrap();
+        }
+    }
+
+    /// One put a request, one after the other.
+    pub(crate) async fn put_singly(&self, pairs: &[Pair]) -> Duration {
+        let started = Instant::now();
+        let mut kv = self.kv.clone();
+        for (key, value) in pairs {
+            kv.put(key.clone(), value.clone(), None).await.unwrap();
+        }
+        started.elapsed()
+    }
+
+    /// One key a request, each the first of all that follow it, as the official tool backs up: so many
+    /// of them, spread evenly.
+    pub(crate) async fn get_singly(&self, cut: &Cut, samples: usize) -> Duration {
+        let mut kv = self.kv.clone();
+        let end = cut.pages.last().unwrap().1.clone();
+        let started = Instant::now();
+        for sample in 0..samples {
+            let (from, _) = &cut.pages[sample * cut.pages.len() / samples];
+            let options = GetOptions::new().with_range(end.clone()).with_limit(1);
+            kv.get(from.clone(), Some(options)).await.unwrap();
+        }
+        started.elapsed()
+    }
+}

@@ -1,0 +1,86 @@
+//! The metadata that is measured, and what a migration makes of it.
+
+use meta_migration::keys::{Family, MetaRoot};
+use meta_migration::transform::{CollectionForm, OnBrokenRecord, Options, Source};
+
+use crate::floor::{Floor, Pair, TXN_OPS};
+use crate::generator::Generator;
+use etcd_client::TxnOp;
+
+/// Where the metadata stands, and, with a root path of the same length, where the floor writes.
+pub(crate) const PREFIX: &str = "by-dev/meta/";
+pub(crate) const SCRATCH: &str = "by-scr/meta/";
+const IN_FLIGHT: usize = 4;
+
+/// What is written forth and back, made beforehand so that the floor does nothing but write.
+pub(crate) struct Instance {
+    pub(crate) generator: Generator,
+    /// What a migration puts.
+    pub(crate) new: Vec<Pair>,
+    /// What a rollback puts.
+    pub(crate) old: Vec<Pair>,
+}
+
+impl Instance {
+    pub(crate) fn make(segment_indexes: u64) -> Self {
+        let generator = Generator {
+            segment_indexes,
+            seed: 1,
+        };
+        let root = MetaRoot::new("by-scr", "meta", "kv").unwrap();
+        let options = Options {
+            form: CollectionForm::Database,
+            on_broken_record: OnBrokenRecord::Fail,
+            target: "2.2.16".parse().unwrap(),
+        };
+        let mut source = Source::new(root.clone(), options);
+        let mut old = Vec::new();
+        for entry in generator.entries(root.meta_root()) {
+            source.push(&entry);
+            if goes(Family::of(root.strip(&entry.key).unwrap())) {
+                old.push((entry.key, entry.value));
+            }
+        }
+        let migration = source.finish();
+        let new = migration.staged().map(|put| (put.key, put.value)).collect();
+        Self {
+            generator,
+            new,
+            old,
+        }
+    }
+
+    /// Writes the metadata into the server.
+    pub(crate) async fn load(&self, floor: &Floor) {
+        let mut entries = self
+            .generator
+            .entries(PREFIX.trim_end_matches('/'))
+            .peekable();
+        let batches = std::iter::from_fn(|| {
+            entries.peek()?;
+            let batch = entries.by_ref().take(TXN_OPS);
+            Some(
+                batch
+                    .map(|entry| TxnOp::put(entry.key, entry.value, None))
+                    .collect(),
+            )
+        });
+        floor.transactions(batches, IN_FLIGHT).await;
+    }
+}
+
+/// The families that are not there any more after a migration in the database form.
+fn goes(family: Family) -> bool {
+    matches!(
+        family,
+        Family::LegacySegmentIndex
+            | Family::IndexBuild
+            | Family::LegacyIndex
+            | Family::LegacyAlias
+            | Family::LegacyAliasSnapshot
+            | Family::Collection
+            | Family::CollectionSnapshot
+            | Family::QueryCollection
+            | Family::QueryReplica
+    )
+}

@@ -1,0 +1,67 @@
+//! Another client of the same server: it reads one small key every few milliseconds and takes the time.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use etcd_client::Client;
+
+const PAUSE: Duration = Duration::from_millis(3);
+
+/// A client at work.
+pub(crate) struct Neighbour {
+    stop: Sender<()>,
+    thread: JoinHandle<Vec<Duration>>,
+}
+
+/// How long its requests took.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Latency {
+    pub(crate) requests: u64,
+    pub(crate) p50: Duration,
+    pub(crate) p99: Duration,
+    pub(crate) max: Duration,
+}
+
+impl Neighbour {
+    /// Begins.
+    pub(crate) fn start(endpoint: &str) -> Self {
+        let (stop, stopped) = channel();
+        let endpoint = endpoint.to_owned();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(observe(&endpoint, &stopped))
+        });
+        Self { stop, thread }
+    }
+
+    /// Ends, and says how long its requests took.
+    pub(crate) fn finish(self) -> Latency {
+        drop(self.stop);
+        let mut times = self.thread.join().unwrap();
+        times.sort_unstable();
+        let at = |part: usize| times[(times.len() - 1) * part / 100];
+        Latency {
+            requests: times.len() as u64,
+            p50: at(50),
+            p99: at(99),
+            max: at(100),
+        }
+    }
+}
+
+async fn observe(endpoint: &str, stopped: &Receiver<()>) -> Vec<Duration> {
+    let mut client = Client::connect([endpoint], None).await.unwrap();
+    let mut times = Vec::new();
+    loop {
+        let started = Instant::now();
+        client.get("neighbour", None).await.unwrap();
+        times.push(started.elapsed());
+        if stopped.recv_timeout(PAUSE) == Err(std::sync::mpsc::RecvTimeoutError::Disconnected) {
+            return times;
+        }
+    }
+}

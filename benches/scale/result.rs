@@ -1,0 +1,125 @@
+//! What was measured at one size, and how it is told.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+/// One size.
+#[derive(Debug, Serialize)]
+pub(crate) struct Size {
+    pub(crate) segment_indexes: u64,
+    pub(crate) keys: u64,
+    pub(crate) bytes: u64,
+    pub(crate) repetitions: u64,
+    /// Median seconds of each bare loop.
+    pub(crate) floors: BTreeMap<String, f64>,
+    pub(crate) write_in_flight: usize,
+    /// Seconds that one request a key would take: sampled and scaled.
+    pub(crate) one_by_one: BTreeMap<String, f64>,
+    pub(crate) commands: Vec<Command>,
+}
+
+/// One command of the program.
+#[derive(Debug, Serialize)]
+pub(crate) struct Command {
+    pub(crate) name: String,
+    /// Median.
+    pub(crate) seconds: f64,
+    pub(crate) phases: Vec<(String, f64)>,
+    /// Seconds of the bare loops that read and write what the command has to read and write; median
+    /// over the repetitions.
+    pub(crate) floor: f64,
+    /// Which loops these are.
+    pub(crate) floor_of: String,
+    /// Median of the ratios within each repetition.
+    pub(crate) ratio: f64,
+    /// The same with the bare deletes of the same keys; what does not delete has the same ratio.
+    pub(crate) ratio_with_deletes: f64,
+    pub(crate) peak_kib: u64,
+    pub(crate) requests: u64,
+    pub(crate) bytes_read: u64,
+    pub(crate) bytes_written: u64,
+    pub(crate) one_by_one: Option<f64>,
+    pub(crate) neighbour_ms: [f64; 3],
+}
+
+/// The middle of some numbers.
+pub(crate) fn median(numbers: impl IntoIterator<Item = f64>) -> f64 {
+    let mut sorted: Vec<f64> = numbers.into_iter().collect();
+    sorted.sort_by(f64::total_cmp);
+    match sorted.len() {
+        0 => 0.0,
+        count if count % 2 == 1 => sorted[count / 2],
+        count => f64::midpoint(sorted[count / 2 - 1], sorted[count / 2]),
+    }
+}
+
+impl Size {
+    /// For people.
+    pub(crate) fn table(&self) -> String {
+        let mut text = String::new();
+        let megabytes = |bytes: u64| bytes as f64 / 1e6;
+        let _ = writeln!(
+            text,
+            "\n{} segment indexes: {} keys, {:.1} MB; medians of {}; best with {} transactions in flight",
+            self.segment_indexes,
+            self.keys,
+            megabytes(self.bytes),
+            self.repetitions,
+            self.write_in_flight
+        );
+        let loops: Vec<String> = self
+            .floors
+            .iter()
+            .map(|(name, seconds)| format!("{name} {seconds:.3} s"))
+            .collect();
+        let _ = writeln!(text, "bare loops: {}", loops.join(", "));
+        let _ = writeln!(
+            text,
+            "{:<9} {:>8} {:>8} {:>6} {:>8} {:>9} {:>10} {:>9} {:>9} {:>9} {:>10}  floor",
+            "command",
+            "s",
+            "floor s",
+            "ratio",
+            "w.delete",
+            "peak MiB",
+            "requests",
+            "MB read",
+            "MB writ.",
+            "1 by 1 s",
+            "p50/99/max ms",
+        );
+        for command in &self.commands {
+            let _ = writeln!(
+                text,
+                "{:<9} {:>8.3} {:>8.3} {:>6.2} {:>8.2} {:>9.1} {:>10} {:>9.1} {:>9.1} {:>9} {:>4.1}/{:.0}/{:.0}  {}",
+                command.name,
+                command.seconds,
+                command.floor,
+                command.ratio,
+                command.ratio_with_deletes,
+                command.peak_kib as f64 / 1024.0,
+                command.requests,
+                megabytes(command.bytes_read),
+                megabytes(command.bytes_written),
+                command
+                    .one_by_one
+                    .map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.0}")),
+                command.neighbour_ms[0],
+                command.neighbour_ms[1],
+                command.neighbour_ms[2],
+                command.floor_of,
+            );
+        }
+        for command in &self.commands {
+            let phases: Vec<String> = command
+                .phases
+                .iter()
+                .map(|(name, seconds)| format!("{name} {seconds:.2}"))
+                .collect();
+            let _ = writeln!(text, "  {}: {}", command.name, phases.join(", "));
+        }
+        text
+    }
+}

@@ -1,0 +1,281 @@
+//! One size: the server is filled, then commands and bare loops take turns.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use meta_migration::store::Store;
+
+use crate::etcd::{Etcd, Settings};
+use crate::floor::{Cut, Floor};
+use crate::instance::{Instance, PREFIX, SCRATCH};
+use crate::neighbour::{Latency, Neighbour};
+use crate::product::{self, Told};
+use crate::result::{Command, Size, median};
+use crate::server::Totals;
+
+const QUOTA_BYTES: u64 = 8 << 30;
+const IN_FLIGHT: [usize; 5] = [1, 2, 4, 8, 16];
+const READS_IN_FLIGHT: [usize; 3] = [1, 2, 4];
+const PUT_SAMPLES: usize = 2_000;
+const GET_SAMPLES: usize = 40;
+
+/// Seconds of the bare loops in one repetition.
+#[derive(Debug, Clone, Copy, Default)]
+struct Floors {
+    read_old: f64,
+    read_new: f64,
+    write_new: f64,
+    write_old: f64,
+    delete_old: f64,
+    delete_new: f64,
+}
+
+/// One run of one command.
+struct Sample {
+    name: &'static str,
+    told: Told,
+    totals: Totals,
+    latency: Latency,
+}
+
+struct Bench {
+    etcd: Etcd,
+    floor: Floor,
+    instance: Instance,
+    folder: tempfile::TempDir,
+    write_in_flight: usize,
+    delete_in_flight: usize,
+    read_in_flight: usize,
+}
+
+/// Measures one size.
+pub(crate) async fn measure(segment_indexes: u64, repetitions: u64) -> Size {
+    eprintln!("{segment_indexes}: making and loading");
+    let etcd = Etcd::start(Settings {
+        quota_bytes: Some(QUOTA_BYTES),
+        ..Settings::default()
+    });
+    let floor = Floor::connect(etcd.endpoint()).await;
+    let instance = Instance::make(segment_indexes);
+    instance.load(&floor).await;
+    let mut bench = Bench {
+        etcd,
+        floor,
+        instance,
+        folder: tempfile::tempdir().unwrap(),
+        write_in_flight: 0,
+        delete_in_flight: 0,
+        read_in_flight: 0,
+    };
+    let cut = bench.floor.cut(PREFIX).await;
+    bench.choose(&cut).await;
+    let one_by_one = bench.one_by_one(&cut).await;
+    let mut rounds = Vec::new();
+    for repetition in 0..repetitions {
+        eprintln!(
+            "{segment_indexes}: repetition {} of {repetitions}",
+            repetition + 1
+        );
+        rounds.push(bench.round(&cut, repetition).await);
+    }
+    bench.summarize(&cut, &rounds, &one_by_one)
+}
+
+impl Bench {
+    /// Finds the numbers in flight that suit this server best.
+    async fn choose(&mut self, cut: &Cut) {
+        let sample = &self.instance.new[..self.instance.new.len().min(100_000)];
+        let (mut writes, mut deletes, mut reads) = (Vec::new(), Vec::new(), Vec::new());
+        for in_flight in IN_FLIGHT {
+            let write = self.floor.write(sample, in_flight).await;
+            let scratch = self.floor.cut(SCRATCH).await;
+            let delete = self.floor.delete(&scratch, in_flight).await;
+            writes.push((write, in_flight));
+            deletes.push((delete, in_flight));
+        }
+        for in_flight in READS_IN_FLIGHT {
+            reads.push((self.floor.read(cut, in_flight).await, in_flight));
+        }
+        eprintln!("writes {writes:?}\ndeletes {deletes:?}\nreads {reads:?}");
+        let best = |times: &[(Duration, usize)]| times.iter().min().unwrap().1;
+        self.write_in_flight = best(&writes);
+        self.delete_in_flight = best(&deletes);
+        self.read_in_flight = best(&reads);
+        self.compact().await;
+    }
+
+    /// How long commands would take with one request a key, from samples.
+    async fn one_by_one(&self, cut: &Cut) -> BTreeMap<String, f64> {
+        let sample = &self.instance.new[..self.instance.new.len().min(PUT_SAMPLES)];
+        let put = self.floor.put_singly(sample).await.as_secs_f64() / sample.len() as f64;
+        let scratch = self.floor.cut(SCRATCH).await;
+        self.floor.delete(&scratch, self.delete_in_flight).await;
+        let get = self.floor.get_singly(cut, GET_SAMPLES).await.as_secs_f64() / GET_SAMPLES as f64;
+        let puts = |count: usize| count as f64 * put;
+        BTreeMap::from([
+            ("backup".to_owned(), get * cut.keys as f64),
+            (
+                "migrate".to_owned(),
+                get * cut.keys as f64 + puts(self.instance.new.len()),
+            ),
+            ("rollback".to_owned(), cut.keys as f64 * put),
+        ])
+    }
+
+    /// Everything once, loops and commands in turn.
+    async fn round(&self, old: &Cut, repetition: u64) -> (Floors, Vec<Sample>) {
+        let file = self.folder.path().join(format!("{repetition}.mmb"));
+        let file = file.to_str().unwrap();
+        let mut floors = Floors::default();
+        let mut samples = Vec::new();
+        let first_read = self.read(old).await;
+        samples.push(self.command("plan", file));
+        let second_read = self.read(old).await;
+        samples.push(self.command("backup", &format!("{file}.saved")));
+        floors.read_old = median([first_read, second_read, self.read(old).await]);
+        let flight = self.write_in_flight;
+        floors.write_new = seconds(self.floor.write(&self.instance.new, flight).await);
+        let scratch = self.floor.cut(SCRATCH).await;
+        floors.delete_new = seconds(self.floor.delete(&scratch, self.delete_in_flight).await);
+        drop(scratch);
+        self.compact().await;
+        samples.push(self.command("migrate", file));
+        let new = self.floor.cut(PREFIX).await;
+        floors.read_new = self.read(&new).await;
+        samples.push(self.command("verify", file));
+        floors.write_old = seconds(self.floor.write(&self.instance.old, flight).await);
+        let scratch = self.floor.cut(SCRATCH).await;
+        floors.delete_old = seconds(self.floor.delete(&scratch, self.delete_in_flight).await);
+        drop(scratch);
+        self.compact().await;
+        samples.push(self.command("rollback", file));
+        self.compact().await;
+        (floors, samples)
+    }
+
+    async fn read(&self, cut: &Cut) -> f64 {
+        seconds(self.floor.read(cut, self.read_in_flight).await)
+    }
+
+    async fn compact(&self) {
+        let store = self.floor.store();
+        let request = meta_migration::store::RangeRequest::key("neighbour");
+        let revision = store.range(request).await.unwrap().revision;
+        store.compact(revision).await.unwrap();
+    }
+
+    fn command(&self, name: &'static str, file: &str) -> Sample {
+        let before = Totals::of(self.etcd.address());
+        let neighbour = Neighbour::start(self.etcd.endpoint());
+        let told = product::run(name, self.etcd.endpoint(), file);
+        let latency = neighbour.finish();
+        let mut totals = Totals::of(self.etcd.address()).since(before);
+        totals.requests -= latency.requests;
+        Sample {
+            name,
+            told,
+            totals,
+            latency,
+        }
+    }
+
+    fn summarize(
+        &self,
+        cut: &Cut,
+        rounds: &[(Floors, Vec<Sample>)],
+        one_by_one: &BTreeMap<String, f64>,
+    ) -> Size {
+        let middle =
+            |figure: fn(&Floors) -> f64| median(rounds.iter().map(|round| figure(&round.0)));
+        let floors = BTreeMap::from([
+            ("read 2.1".to_owned(), middle(|it| it.read_old)),
+            ("read 2.2".to_owned(), middle(|it| it.read_new)),
+            ("write 2.2".to_owned(), middle(|it| it.write_new)),
+            ("write 2.1".to_owned(), middle(|it| it.write_old)),
+            ("delete 2.1".to_owned(), middle(|it| it.delete_old)),
+            ("delete 2.2".to_owned(), middle(|it| it.delete_new)),
+        ]);
+        let commands = (0..rounds[0].1.len())
+            .map(|index| summarize_command(rounds, index, one_by_one))
+            .collect();
+        Size {
+            segment_indexes: self.instance.generator.segment_indexes,
+            keys: cut.keys,
+            bytes: cut.bytes,
+            repetitions: rounds.len() as u64,
+            floors,
+            write_in_flight: self.write_in_flight,
+            one_by_one: one_by_one.clone(),
+            commands,
+        }
+    }
+}
+
+/// What the bare loops need for the same, without and with deletes, and which loops these are.
+fn floor_of(name: &str, floors: &Floors) -> (f64, f64, &'static str) {
+    match name {
+        "migrate" => (
+            floors.read_old + floors.write_new,
+            floors.delete_old,
+            "read 2.1 + write 2.2",
+        ),
+        "verify" => (floors.read_new, 0.0, "read 2.2"),
+        "rollback" => (
+            floors.read_new + floors.write_old,
+            floors.delete_new,
+            "read 2.2 + write 2.1",
+        ),
+        _ => (floors.read_old, 0.0, "read 2.1"),
+    }
+}
+
+fn summarize_command(
+    rounds: &[(Floors, Vec<Sample>)],
+    index: usize,
+    one_by_one: &BTreeMap<String, f64>,
+) -> Command {
+    let name = rounds[0].1[index].name;
+    let over = |figure: &dyn Fn(&Floors, &Sample) -> f64| {
+        median(
+            rounds
+                .iter()
+                .map(|(floors, samples)| figure(floors, &samples[index])),
+        )
+    };
+    let first = &rounds[0].1[index];
+    let phases = (0..first.told.phases.len())
+        .map(|phase| {
+            let seconds = over(&|_, sample| sample.told.phases[phase].1);
+            (first.told.phases[phase].0.clone(), seconds)
+        })
+        .collect();
+    let milliseconds = |pick: fn(&Latency) -> Duration| {
+        over(&|_, sample| pick(&sample.latency).as_secs_f64() * 1e3)
+    };
+    Command {
+        name: name.to_owned(),
+        seconds: over(&|_, sample| sample.told.seconds),
+        phases,
+        floor: over(&|floors, _| floor_of(name, floors).0),
+        floor_of: floor_of(name, &rounds[0].0).2.to_owned(),
+        ratio: over(&|floors, sample| sample.told.seconds / floor_of(name, floors).0),
+        ratio_with_deletes: over(&|floors, sample| {
+            let (floor, deletes, _) = floor_of(name, floors);
+            sample.told.seconds / (floor + deletes)
+        }),
+        peak_kib: over(&|_, sample| sample.told.peak_kib as f64) as u64,
+        requests: over(&|_, sample| sample.totals.requests as f64) as u64,
+        bytes_read: over(&|_, sample| sample.totals.bytes_sent as f64) as u64,
+        bytes_written: over(&|_, sample| sample.totals.bytes_received as f64) as u64,
+        one_by_one: one_by_one.get(name).copied(),
+        neighbour_ms: [
+            milliseconds(|latency| latency.p50),
+            milliseconds(|latency| latency.p99),
+            milliseconds(|latency| latency.max),
+        ],
+    }
+}
+
+fn seconds(time: Duration) -> f64 {
+    time.as_secs_f64()
+}
