@@ -203,7 +203,8 @@ fn failed_truthfully(error: &EngineError, before: &Image, store: &MemoryStore) -
     match (error.written, phase(store)) {
         (Written::CutOver, Some(Phase::Committed | Phase::Tidying | Phase::Done))
         | (Written::Restoring, Some(Phase::Restoring) | None)
-        | (Written::Staged | Written::Nothing, _) => Ok(()),
+        // In doubt means just that: the switch may have been made, or not.
+        | (Written::Staged | Written::Nothing | Written::InDoubt, _) => Ok(()),
         (written, phase) => Err(format!("it said {written:?} in phase {phase:?}: {error:?}")),
     }
 }
