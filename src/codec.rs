@@ -10,6 +10,8 @@ pub mod v2_1;
 pub mod v2_2;
 pub mod wire;
 
+mod conform;
 mod describe;
 
+pub use conform::decode;
 pub use describe::describe;

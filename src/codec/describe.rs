@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
 use serde_json::{Value, json};
 
 use crate::keys::{Family, is_tombstone};
@@ -42,8 +42,13 @@ pub fn describe(relative_key: &[u8], value: &[u8]) -> Value {
     read.unwrap_or_else(|| json!({ "base64": STANDARD.encode(value) }))
 }
 
+/// The schema of a message, by its name.
+pub(super) fn descriptor(name: &str) -> Option<MessageDescriptor> {
+    POOL.as_ref()?.get_message_by_name(name)
+}
+
 fn message(name: &str, value: &[u8]) -> Option<Value> {
-    let descriptor = POOL.as_ref()?.get_message_by_name(name)?;
+    let descriptor = descriptor(name)?;
     let message = DynamicMessage::decode(descriptor, value).ok()?;
     let options = SerializeOptions::new()
         .stringify_64_bit_integers(false)

@@ -6,6 +6,7 @@ use prost::Message as _;
 
 use super::Report;
 use super::object::{History, Value};
+use crate::codec;
 use crate::keys::{Key, Object, Timestamp, is_tombstone};
 use crate::model::{CollectionId, DatabaseId, FieldId, PartitionId};
 use crate::proto::v2_2::{etcd, schema};
@@ -283,7 +284,7 @@ fn record(
     if is_tombstone(value) {
         return Value::Dropped;
     }
-    let info = match etcd::CollectionInfo::decode(value) {
+    let info: etcd::CollectionInfo = match codec::decode("v2_2.etcd.CollectionInfo", value) {
         Ok(info) => info,
         Err(error) => {
             let what = format!("record of collection {id} in database {database}");
@@ -341,7 +342,7 @@ fn field(id: FieldId, key: &[u8], value: &[u8], report: &mut Report) -> Value<()
     if is_tombstone(value) {
         return Value::Dropped;
     }
-    match schema::FieldSchema::decode(value) {
+    match codec::decode::<schema::FieldSchema>("v2_2.schema.FieldSchema", value) {
         Ok(info) => {
             if info.field_id != id.0 {
                 report.error(
