@@ -18,16 +18,26 @@ const TIMES: u64 = 64;
 /// The most that one block of the native format may take, plain and compressed.
 const BLOCK_BYTES: u64 = 600 << 20;
 
+const MAGIC: &[u8] = b"\x89MMB\r\n\x1a\n";
+
+/// A header of our own format.
+pub const USUAL_HEADER: &[u8] = br#"{"tool_version":"1","created_at":"","cluster_id":"","revision":1,"meta_root":"a","source_version":null}"#;
+
 /// The first byte chooses how the rest becomes a file: as it is, or with the lengths and checksums put
 /// right that keep a fuzzer out.
 pub fn run(input: &[u8]) {
+    check(&file(input));
+}
+
+/// The file that an input stands for.
+pub fn file(input: &[u8]) -> Vec<u8> {
     let mut input = Bytes::new(input);
     match input.byte() % 5 {
-        0 => check(input.rest()),
-        1 => check(&native(&mut input)),
-        2 => check(&snapshot(input.rest())),
-        3 => check(&frames(&mut input)),
-        _ => check(&gzip(&frames(&mut input))),
+        0 => input.rest().to_vec(),
+        1 => native(&mut input),
+        2 => snapshot(input.rest()),
+        3 => frames(&mut input),
+        _ => gzip(&frames(&mut input)),
     }
 }
 
@@ -109,22 +119,27 @@ fn frames(input: &mut Bytes<'_>) -> Vec<u8> {
     file
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+/// The bytes as a gzip stream.
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
 
-/// A file of our own format with right checksums. First a chunk with the header (none: a usual one), then
-/// blocks; what they hold, and the counts that the tail gives, may be wrong.
-fn native(input: &mut Bytes<'_>) -> Vec<u8> {
-    const MAGIC: &[u8] = b"\x89MMB\r\n\x1a\n";
+/// What stands in front of the first block of our own format.
+pub fn prologue() -> Vec<u8> {
     let mut file = [MAGIC, &1_u32.to_le_bytes()].concat();
     let crc = crc32fast::hash(&file);
     file.extend_from_slice(&crc.to_le_bytes());
-    let usual = br#"{"tool_version":"1","created_at":"","cluster_id":"","revision":1,"meta_root":"a","source_version":null}"#;
+    file
+}
+
+/// A file of our own format with right checksums. First a chunk with the header (none: a usual one), then
+/// blocks; what they hold, and the counts that the tail gives, may be wrong.
+fn native(input: &mut Bytes<'_>) -> Vec<u8> {
+    let mut file = prologue();
     let header = match input.chunk() {
-        b"" => &usual[..],
+        b"" => USUAL_HEADER,
         header => header,
     };
     block(&mut file, *b"HEAD", header, header.len(), 0);
@@ -167,7 +182,8 @@ fn native(input: &mut Bytes<'_>) -> Vec<u8> {
     file
 }
 
-fn block(file: &mut Vec<u8>, mark: [u8; 4], payload: &[u8], raw: usize, entries: u32) {
+/// Appends a block with right checksums.
+pub fn block(file: &mut Vec<u8>, mark: [u8; 4], payload: &[u8], raw: usize, entries: u32) {
     let mut head = mark.to_vec();
     for number in [payload.len(), raw] {
         head.extend_from_slice(&u32::try_from(number).unwrap().to_le_bytes());
@@ -181,7 +197,7 @@ fn block(file: &mut Vec<u8>, mark: [u8; 4], payload: &[u8], raw: usize, entries:
 }
 
 /// A database file with whole pages of 512 bytes, right checksums of its meta pages and a right hash.
-fn snapshot(database: &[u8]) -> Vec<u8> {
+pub fn snapshot(database: &[u8]) -> Vec<u8> {
     const PAGE: usize = 512;
     let mut file = database.to_vec();
     file.resize(file.len().div_ceil(PAGE).max(2) * PAGE, 0);

@@ -184,11 +184,24 @@ fn parts(migration: &Migration, image: &Image) {
     let is_there = |put: &Put| image.contains_key(root.strip(&put.key).unwrap());
     let told = |puts: &[Put], is_wrong: &dyn Fn(&Put) -> bool| -> Vec<String> {
         let wrong = puts.iter().filter(|put| is_wrong(put));
-        wrong.map(|put| put.key.escape_ascii().to_string()).collect()
+        wrong
+            .map(|put| put.key.escape_ascii().to_string())
+            .collect()
     };
     assert!(told(migration.rewrites(), &|put| !is_there(put)).is_empty());
     let over = told(migration.history(), &is_there);
-    assert!(over.is_empty(), "written over: {over:?}");
+    assert!(
+        over.is_empty() || migration.has_errors(),
+        "written over: {over:?}"
+    );
+    // etcd refuses a transaction that puts and deletes one key.
+    let removed = |put: &Put| {
+        let mut ranges = migration.removals().iter();
+        ranges.any(|range| range.contains(&put.key))
+    };
+    for puts in [&staged[..], migration.history(), migration.rewrites()] {
+        assert!(told(puts, &removed).is_empty());
+    }
     assert_eq!(migration.leftovers(), leftover_ranges(&root));
     let mut gone: Vec<&KeyRange> = migration
         .removals()

@@ -63,8 +63,7 @@ impl Backup {
             }
             guess @ (Guess::EtcdSnapshot | Guess::Gzip | Guess::Frames) => {
                 let bytes = file.metadata().map_err(failed)?.len();
-                let root = root.map(|root| root.trim_end_matches('/'));
-                foreign::read(guess, file, root)
+                foreign::read(guess, file, named(root))
                     .and_then(|foreign| Self::from_foreign(path, bytes, foreign))
                     .map_err(invalid)
             }
@@ -191,6 +190,12 @@ impl Backup {
     }
 }
 
+/// The root that the user names, if it is one.
+fn named(root: Option<&str>) -> Option<&str> {
+    root.map(|root| root.trim_end_matches('/'))
+        .filter(|root| !root.is_empty())
+}
+
 /// Checks a backup that lies in memory, whole, as [`Backup::open_with_root`] checks a file. The path in
 /// the summary is empty.
 ///
@@ -202,7 +207,7 @@ pub fn check_bytes(bytes: &[u8], root: Option<&str>) -> Result<Summary, FormatEr
     let backup = match Guess::of(start)? {
         Guess::Native => Backup::check_native(path, bytes)?,
         guess @ (Guess::EtcdSnapshot | Guess::Gzip | Guess::Frames) => {
-            let foreign = foreign::read(guess, Cursor::new(bytes), root)?;
+            let foreign = foreign::read(guess, Cursor::new(bytes), named(root))?;
             Backup::from_foreign(path, bytes.len() as u64, foreign)?
         }
     };

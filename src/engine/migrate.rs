@@ -401,7 +401,9 @@ impl<'a, S: Store> Run<'a, S> {
             fit::entry(self.store, &self.fence, patience, entry).await?;
         }
         let mut ops = removal_ops(migration);
-        ops.push(Op::put(self.options.root.journal_key(), Vec::new()));
+        // In the place of the journal's put, whose value does not matter here.
+        let journal = KeyRange::single(self.options.root.journal_key());
+        ops.push(Op::Delete(journal));
         fit::switch(self.store, &self.fence, patience, (Vec::new(), ops)).await
     }
 

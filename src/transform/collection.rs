@@ -1,6 +1,8 @@
 //! Collections, current and historical, with the partitions and fields inside them.
 
-use std::collections::BTreeMap;
+mod correction;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::database;
 use super::findings::Findings;
@@ -10,6 +12,7 @@ use crate::codec::edit;
 use crate::codec::v2_1::{self, Collection};
 use crate::keys::{Family, Key, Object, TOMBSTONE, Timestamp, is_tombstone};
 use crate::model::{CollectionId, FieldId, PartitionId};
+use correction::{correction, report};
 
 /// The collections that live, by the ids in their values.
 pub(super) type LiveCollections = BTreeMap<CollectionId, Collection>;
@@ -63,6 +66,8 @@ struct Versions {
     id: CollectionId,
     plain: Option<Version>,
     snapshots: BTreeMap<Timestamp, Version>,
+    /// Snapshots that cannot be read: their keys go in the commit, so nothing is written there.
+    unreadable: BTreeSet<Timestamp>,
 }
 
 impl Versions {
@@ -237,14 +242,19 @@ impl Converted {
         findings: &mut Findings,
     ) -> Versions {
         let mut snapshots = BTreeMap::new();
+        let mut unreadable = BTreeSet::new();
         for (timestamp, raw) in history.snapshots {
             let name = snapshot_key(key, timestamp);
             match read(Family::CollectionSnapshot, &name, &raw, findings) {
                 Some(version) => {
                     snapshots.insert(timestamp, version);
                 }
-                None if findings.skips() => self.removed.push(name),
-                None => {}
+                None => {
+                    unreadable.insert(timestamp);
+                    if findings.skips() {
+                        self.removed.push(name);
+                    }
+                }
             }
         }
         let mut versions = Versions {
@@ -252,6 +262,7 @@ impl Converted {
             id: key,
             plain,
             snapshots,
+            unreadable,
         };
         let newest = versions.records().last();
         if let Some(newest) = newest {
@@ -293,8 +304,6 @@ impl Converted {
                     report(versions, &correction, findings);
                     let value = correction.value(|raw| edit::split_collection(raw, None));
                     let key = snapshot_key(versions.key, correction.timestamp);
-                    // An unreadable snapshot of that moment is replaced, not removed.
-                    self.removed.retain(|removed| *removed != key);
                     self.history.insert(key, value);
                 }
                 self.children(versions, findings);
@@ -419,72 +428,6 @@ fn follow(versions: &Versions, children: impl Fn(&Collection) -> Children) -> Se
         .newest()
         .map_or(Timestamp(0), |(timestamp, _)| timestamp.next());
     timeline.settle(end, &of(versions.truth()))
-}
-
-/// One snapshot more, so that the newest says what the plain key says.
-#[derive(Debug)]
-struct Correction<'v> {
-    timestamp: Timestamp,
-    /// The record that lives, or `None` for a tombstone.
-    record: Option<&'v Record>,
-    /// Whether 2.1 had left no snapshot at all.
-    first: bool,
-}
-
-impl Correction<'_> {
-    fn value<E>(&self, edit: impl Fn(&[u8]) -> Result<Vec<u8>, E>) -> Vec<u8> {
-        match self.record {
-            Some(record) => edit(&record.raw).unwrap_or_else(|_| record.raw.clone()),
-            None => TOMBSTONE.to_vec(),
-        }
-    }
-}
-
-fn correction(versions: &Versions) -> Option<Correction<'_>> {
-    match (versions.truth(), versions.newest()) {
-        (Some(record), None) => Some(Correction {
-            timestamp: record.record.create_time,
-            record: Some(record),
-            first: true,
-        }),
-        (Some(record), Some((timestamp, Version::Dropped))) => Some(Correction {
-            timestamp: timestamp.next(),
-            record: Some(record),
-            first: false,
-        }),
-        (None, Some((timestamp, Version::Live(_)))) => Some(Correction {
-            timestamp: timestamp.next(),
-            record: None,
-            first: false,
-        }),
-        (Some(_), Some((_, Version::Live(_)))) | (None, Some((_, Version::Dropped)) | None) => None,
-    }
-}
-
-fn report(versions: &Versions, correction: &Correction<'_>, findings: &mut Findings) {
-    let key = plain_key(versions.key);
-    if correction.first {
-        findings.notice(
-            "snapshot-missing",
-            &key,
-            "2.1 left no snapshot of this collection; one is written at its creation time, else \
-             Milvus 2.2.3 and later would not see it",
-        );
-        return;
-    }
-    let (plain, snapshot) = match (correction.record, &versions.plain) {
-        (Some(_), _) => ("shows the collection", "calls it dropped"),
-        (None, Some(_)) => ("calls the collection dropped", "shows it"),
-        (None, None) => ("is not there", "shows the collection"),
-    };
-    findings.warning(
-        "snapshot-contradicts",
-        &key,
-        format!(
-            "the plain key {plain}, but the newest snapshot {snapshot}; what 2.1 saw is the plain \
-             key, and one more snapshot says so to Milvus 2.2"
-        ),
-    );
 }
 
 /// Warns where the newest snapshot and the plain record are two different records. Only their lists of

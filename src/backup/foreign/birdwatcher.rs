@@ -16,7 +16,8 @@ use super::{Foreign, Pair};
 
 /// A file of version 1.
 pub(super) fn whole(header: &BackupHeader, pairs: Vec<Pair>) -> Result<Foreign, FormatError> {
-    let root = repair_lost_slash(told_root(header), &pairs)?;
+    let told = told_root(header).ok_or(FormatError::NoRoot)?;
+    let root = repair_lost_slash(told, &pairs)?;
     without_sessions(Format::Birdwatcher1, root, pairs)
 }
 
@@ -110,7 +111,7 @@ impl EtcdPart {
             Some(_) | None => {}
         }
         Ok(Self {
-            told_root: text("instance").map(|instance| {
+            told_root: text("instance").and_then(|instance| {
                 told_root(&BackupHeader {
                     instance: instance.clone(),
                     meta_path: text("metaPath").cloned().unwrap_or_default(),

@@ -35,13 +35,15 @@ pub(super) fn has_whole_keys(header: &BackupHeader) -> Result<bool, FormatError>
         })
 }
 
-/// The meta root as the header has it.
-pub(super) fn told_root(header: &BackupHeader) -> String {
-    if header.meta_path.is_empty() {
+/// The meta root as the header has it, without slashes at its end; `None` when it names none.
+pub(super) fn told_root(header: &BackupHeader) -> Option<String> {
+    let told = if header.meta_path.is_empty() {
         header.instance.clone()
     } else {
         format!("{}/{}", header.instance, header.meta_path)
-    }
+    };
+    let told = told.trim_end_matches('/');
+    (!told.is_empty()).then(|| told.to_owned())
 }
 
 /// Reads entries to the end, and compares their number with the header's where it gives one.
@@ -73,7 +75,8 @@ pub(super) fn checked<R: Read>(frames: &Frames<R>, pair: KeyDataPair) -> Result<
 /// The newer generation: whole keys. That tool reads by a prefix without a slash, so the keys of a
 /// neighbour such as `by-dev/meta2` can be among them; they are left out and counted.
 pub(super) fn whole(header: &BackupHeader, pairs: Vec<Pair>) -> Result<Foreign, FormatError> {
-    let root = repair_lost_slash(told_root(header), &pairs)?;
+    let told = told_root(header).ok_or(FormatError::NoRoot)?;
+    let root = repair_lost_slash(told, &pairs)?;
     let (pairs, outside) = below(&root, pairs);
     let mut foreign = Foreign::new(Format::Official, root, pairs)?;
     foreign.skipped_outside = outside;

@@ -38,7 +38,7 @@ pub(super) fn read(
     pairs: Vec<Pair>,
     hint: Option<&str>,
 ) -> Result<Foreign, FormatError> {
-    let told = told_root(header).trim_end_matches('/').to_owned();
+    let told = told_root(header).ok_or(FormatError::NoRoot)?;
     let absolute = format!("/{}", told.trim_start_matches('/'));
     let has_slash =
         hint == Some(absolute.as_str()) || pairs.iter().any(|(key, _)| is_whole(&absolute, key));

@@ -28,7 +28,6 @@ pub(super) fn below(root: &str, mut pairs: Vec<Pair>) -> (Vec<Pair>, u64) {
 /// the keys still have it: where no key is below the root without the slash, but some are below the
 /// root with it, the keys are right.
 pub(super) fn repair_lost_slash(told: String, pairs: &[Pair]) -> Result<String, FormatError> {
-    let told = told.trim_end_matches('/').to_owned();
     let holds = |root: &str| pairs.iter().any(|(key, _)| is_below(root, key));
     if pairs.is_empty() || holds(&told) {
         return Ok(told);

@@ -55,6 +55,9 @@ impl<R: Read> Decoder<R> {
         let header = serde_json::from_slice::<StoredHeader>(&payload)
             .map_err(|error| input.malformed("the header", error.to_string()))?
             .into_header();
+        if header.meta_root.is_empty() {
+            return Err(input.malformed("the header", "it names no meta root"));
+        }
         Ok(Self {
             input,
             root_prefix: format!("{}/", header.meta_root).into_bytes(),

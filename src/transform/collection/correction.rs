@@ -1,0 +1,80 @@
+//! Where the newest snapshot says otherwise about a collection's life than the plain key, which is what
+//! 2.1 saw.
+
+use super::super::findings::Findings;
+use super::{Record, Version, Versions, plain_key};
+use crate::keys::{TOMBSTONE, Timestamp};
+
+/// One snapshot more, so that the newest says what the plain key says.
+#[derive(Debug)]
+pub(super) struct Correction<'v> {
+    pub(super) timestamp: Timestamp,
+    /// The record that lives, or `None` for a tombstone.
+    record: Option<&'v Record>,
+    /// Whether 2.1 had left no snapshot at all.
+    first: bool,
+}
+
+impl Correction<'_> {
+    pub(super) fn value<E>(&self, edit: impl Fn(&[u8]) -> Result<Vec<u8>, E>) -> Vec<u8> {
+        match self.record {
+            Some(record) => edit(&record.raw).unwrap_or_else(|_| record.raw.clone()),
+            None => TOMBSTONE.to_vec(),
+        }
+    }
+}
+
+pub(super) fn correction(versions: &Versions) -> Option<Correction<'_>> {
+    match (versions.truth(), versions.newest()) {
+        (Some(record), None) => Some(Correction {
+            timestamp: free_from(versions, record.record.create_time),
+            record: Some(record),
+            first: true,
+        }),
+        (Some(record), Some((timestamp, Version::Dropped))) => Some(Correction {
+            timestamp: free_from(versions, timestamp.next()),
+            record: Some(record),
+            first: false,
+        }),
+        (None, Some((timestamp, Version::Live(_)))) => Some(Correction {
+            timestamp: free_from(versions, timestamp.next()),
+            record: None,
+            first: false,
+        }),
+        (Some(_), Some((_, Version::Live(_)))) | (None, Some((_, Version::Dropped)) | None) => None,
+    }
+}
+
+/// The first moment from this one on that no unreadable snapshot has.
+fn free_from(versions: &Versions, mut timestamp: Timestamp) -> Timestamp {
+    while versions.unreadable.contains(&timestamp) {
+        timestamp = timestamp.next();
+    }
+    timestamp
+}
+
+pub(super) fn report(versions: &Versions, correction: &Correction<'_>, findings: &mut Findings) {
+    let key = plain_key(versions.key);
+    if correction.first {
+        findings.notice(
+            "snapshot-missing",
+            &key,
+            "2.1 left no snapshot of this collection; one is written at its creation time, else \
+             Milvus 2.2.3 and later would not see it",
+        );
+        return;
+    }
+    let (plain, snapshot) = match (correction.record, &versions.plain) {
+        (Some(_), _) => ("shows the collection", "calls it dropped"),
+        (None, Some(_)) => ("calls the collection dropped", "shows it"),
+        (None, None) => ("is not there", "shows the collection"),
+    };
+    findings.warning(
+        "snapshot-contradicts",
+        &key,
+        format!(
+            "the plain key {plain}, but the newest snapshot {snapshot}; what 2.1 saw is the plain \
+             key, and one more snapshot says so to Milvus 2.2"
+        ),
+    );
+}

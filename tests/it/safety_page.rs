@@ -1,0 +1,122 @@
+//! `docs/safety.md` names a test for every claim: each has to be there.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+fn page() -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/safety.md")).unwrap()
+}
+
+/// The names of all test functions below `src` and `tests`.
+fn tests() -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for folder in ["src", "tests"] {
+        collect(
+            &Path::new(env!("CARGO_MANIFEST_DIR")).join(folder),
+            &mut names,
+        );
+    }
+    names
+}
+
+fn collect(folder: &Path, names: &mut BTreeSet<String>) {
+    for item in fs::read_dir(folder).unwrap() {
+        let path = item.unwrap().path();
+        if path.is_dir() {
+            collect(&path, names);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            collect_names(&fs::read_to_string(&path).unwrap(), names);
+        }
+    }
+}
+
+/// What follows `fn` after a line that marks a test.
+fn collect_names(text: &str, names: &mut BTreeSet<String>) {
+    let mut is_test = false;
+    for line in text.lines().map(str::trim_start) {
+        if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
+            is_test = true;
+        } else if let Some((_, rest)) = line.split_once("fn ")
+            && is_test
+        {
+            let name = rest.split(['(', '<']).next().unwrap_or_default();
+            names.insert(name.to_owned());
+            is_test = false;
+        }
+    }
+}
+
+/// Everything in backquotes that looks like the name of a test: words joined by underscores, or marked
+/// by a colon in front.
+fn named(page: &str) -> BTreeSet<String> {
+    page.split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|text| {
+            text.matches('_').count() >= 2
+                && text
+                    .chars()
+                    .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+        })
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn every_test_that_the_page_names_is_there() {
+    let tests = tests();
+    let named = named(&page());
+    let missing: Vec<_> = named.difference(&tests).collect();
+    assert!(missing.is_empty(), "no such tests: {missing:#?}");
+    assert!(
+        named.len() > 60,
+        "the page names only {} tests",
+        named.len()
+    );
+}
+
+/// D32, D40, D42, D48 and D49 do not exist: the numbers are labels with gaps.
+#[test]
+fn every_defect_of_the_official_tool_has_its_line_with_a_test_or_a_reason() {
+    let page = page();
+    let gaps = [32, 40, 42, 48, 49];
+    for number in (1..=54).filter(|number| !gaps.contains(number)) {
+        let start = format!("| D{number} |");
+        let lines: Vec<_> = page
+            .lines()
+            .filter(|line| line.starts_with(&start))
+            .collect();
+        let [line] = lines[..] else {
+            panic!("D{number} has {} lines", lines.len());
+        };
+        let answer = line.split('|').nth(3).unwrap_or_default().trim();
+        assert!(!answer.is_empty(), "D{number} has no answer");
+        let prefix = format!("d{number}_");
+        let is_tested = tests().iter().any(|test| test.starts_with(&prefix));
+        let names_it = named(line).iter().any(|test| test.starts_with(&prefix));
+        assert_eq!(
+            names_it, is_tested,
+            "D{number}: a test is named for it, so the line has to name that test"
+        );
+        assert!(
+            !named(line).is_empty() || answer.contains("cannot occur"),
+            "D{number} has neither a test nor a reason"
+        );
+    }
+}
+
+#[test]
+fn what_counts_as_the_name_of_a_test() {
+    let found = named("`one_test_name` and `Type` and `a_b` and `src/x.rs` and `d3_and_more`");
+    assert_eq!(
+        found.into_iter().collect::<Vec<_>>(),
+        ["d3_and_more", "one_test_name"]
+    );
+    let mut names = BTreeSet::new();
+    collect_names(
+        "#[test]\n    fn a_b() {}\nfn helper() {}\n#[tokio::test]\n#[x]\nasync fn c<T>()",
+        &mut names,
+    );
+    assert_eq!(names.into_iter().collect::<Vec<_>>(), ["a_b", "c"]);
+}
