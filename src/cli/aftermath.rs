@@ -21,6 +21,7 @@ pub(in crate::cli) struct Ways {
     again: String,
     options: String,
     backup: Option<String>,
+    goes_back: bool,
 }
 
 impl Ways {
@@ -37,7 +38,13 @@ impl Ways {
                 .map(|word| format!(" {}", quoted(&word)))
                 .collect(),
             backup: backup.map(|path| path.display().to_string()),
+            goes_back: false,
         }
+    }
+
+    /// This run is itself a way back: there is only one way on from it.
+    pub(in crate::cli) fn going_back(&mut self) {
+        self.goes_back = true;
     }
 
     /// Another command on the same metadata.
@@ -84,7 +91,9 @@ impl Ways {
         let switched = error.written == Written::CutOver
             || matches!(phase, Some(Phase::Committed | Phase::Tidying));
         let restoring = error.written == Written::Restoring || phase == Some(Phase::Restoring);
-        if error.written == Written::InDoubt {
+        if restoring || (self.goes_back && error.written != Written::Nothing) {
+            hint(format!("{}   # goes on", self.again));
+        } else if error.written == Written::InDoubt {
             hint(format!(
                 "{}   # tells where it stands",
                 self.command("status")
@@ -105,8 +114,6 @@ impl Ways {
                     hint("there is no way back: the migration was made without a backup".into());
                 }
             }
-        } else if restoring {
-            hint(format!("{}   # goes on", self.back(backup)));
         }
     }
 

@@ -43,8 +43,11 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     if !args.ignored.is_empty() {
         tracing::warn!("ignored: {}", args.ignored.join(" "));
     }
-    let session = Session::begin(&args.etcd, &args.output)?;
+    let mut session = Session::begin(&args.etcd, &args.output)?;
     let command = required(&session.config)?;
+    if command == DropInCommand::Rollback {
+        session.ways.going_back();
+    }
     tracing::info!(
         "{command}: meta root {}, etcd {}",
         session.config.root,

@@ -166,10 +166,11 @@ impl EtcdOptions {
         Ok(config)
     }
 
-    /// The options that were given, as words of a command line, but for versions and backup file. No
+    /// The options that were given, as words of a command line, but for the backup file. No
     /// secret is among them.
     pub(in crate::cli) fn as_flags(&self) -> Vec<String> {
         let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        let version = |release: &Option<Release>| release.as_ref().map(ToString::to_string);
         let given = [
             ("--config", path(&self.config)),
             (
@@ -185,6 +186,8 @@ impl EtcdOptions {
             ("--cert", path(&self.cert)),
             ("--key", path(&self.tls_key)),
             ("--tls-server-name", self.tls_server_name.clone()),
+            ("--source-version", version(&self.source_version)),
+            ("--target-version", version(&self.target_version)),
         ];
         given
             .into_iter()

@@ -33,7 +33,8 @@ pub(in crate::cli) struct Args {
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
-    let session = Session::begin(&args.etcd, &args.output)?;
+    let mut session = Session::begin(&args.etcd, &args.output)?;
+    session.ways.going_back();
     let config = &session.config;
     if config.backup_file.is_none() {
         return Err(ConfigError::MissingOption {

@@ -42,7 +42,8 @@ pub(in crate::cli) struct WayBack {
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
-    let session = Session::begin(&args.etcd, &args.output)?;
+    let mut session = Session::begin(&args.etcd, &args.output)?;
+    session.ways.going_back();
     target::judge(&session.config, Purpose::Rollback)?;
     let options = RestoreOptions {
         root: session.config.root.clone(),

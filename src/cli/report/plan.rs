@@ -10,16 +10,18 @@ use crate::report::{FamilyPlan, Layout, PlanReport};
 pub(in crate::cli) fn text(plan: &PlanReport, palette: Palette) -> String {
     let mut lines = heading(plan, palette);
     lines.push(String::new());
-    lines.extend(families(plan, palette));
-    lines.push(String::new());
-    lines.push(format!(
-        "{}, {} rewritten, {} deleted; {} to write",
-        counted(plan.put, "new key"),
-        count(plan.rewrite),
-        count(plan.delete),
-        bytes(plan.bytes_put)
-    ));
-    lines.push(String::new());
+    if !plan.families.is_empty() {
+        lines.extend(families(plan, palette));
+        lines.push(String::new());
+        lines.push(format!(
+            "{}, {} rewritten, {} deleted; {} to write",
+            counted(plan.put, "new key"),
+            count(plan.rewrite),
+            count(plan.delete),
+            bytes(plan.bytes_put)
+        ));
+        lines.push(String::new());
+    }
     lines.extend(findings::lines(&plan.findings, palette));
     lines.push(String::new());
     lines.push(conclusion(plan, palette));
@@ -33,19 +35,20 @@ fn heading(plan: &PlanReport, palette: Palette) -> Vec<String> {
     } else {
         String::new()
     };
-    vec![
-        format!(
-            "{} {}{revision}",
-            palette.strong("Layout:"),
-            layout(plan.layout)
-        ),
-        format!(
+    let mut lines = vec![format!(
+        "{} {}{revision}",
+        palette.strong("Layout:"),
+        layout(plan.layout)
+    )];
+    if !plan.digest.is_empty() {
+        lines.push(format!(
             "{} {} form; plan {}",
             palette.strong("Collections:"),
             plan.collection_form,
             short_digest(&plan.digest)
-        ),
-    ]
+        ));
+    }
+    lines
 }
 
 /// The layout in words.
@@ -53,7 +56,7 @@ pub(in crate::cli) fn layout(layout: Layout) -> &'static str {
     match layout {
         Layout::V2_1 => "2.1",
         Layout::V2_2 => "2.2",
-        Layout::Mixed => "mixed: both 2.1 and 2.2, and no journal explains it",
+        Layout::Mixed => "mixed: keys of both 2.1 and 2.2",
         Layout::Staged => "staged: 2.1 whole, beside it 2.2 keys of an unfinished run",
         Layout::Empty => "empty: no key that a migration reads",
     }
@@ -98,6 +101,14 @@ fn conclusion(plan: &PlanReport, palette: Palette) -> String {
             palette.bad("Not migratable:"),
             counted(tally.errors, "error")
         );
+    }
+    if plan
+        .findings
+        .iter()
+        .any(|finding| finding.code == "unfinished")
+    {
+        return palette
+            .careful("Unfinished: there is something to finish before anything is planned");
     }
     match plan.layout {
         Layout::V2_1 | Layout::Staged => {

@@ -92,6 +92,32 @@ async fn what_was_staged_goes_without_a_backup() {
 }
 
 #[tokio::test]
+async fn after_the_switch_the_same_command_finishes_and_rollback_undoes() {
+    for back in [false, true] {
+        let it = Instance::small().await;
+        let before = it.metadata().await;
+        let tool = it.tool();
+        end_at(&it, &tool, "tidy").await;
+        tool.run(&["status"])
+            .expect(0)
+            .shows("Layout: 2.2")
+            .shows("unfinished, 2.2 can start");
+        tool.run(&["plan", "--target-version", "2.2.16"])
+            .expect(0)
+            .shows("the same migrate again finishes it");
+        if back {
+            tool.run(&["rollback"]).expect(0).shows("Restored");
+            assert_eq!(it.metadata().await, before);
+        } else {
+            tool.run(&MIGRATE)
+                .expect(0)
+                .shows("carried on and finished");
+            tool.run(&["verify", "--backup", "b.mmb"]).expect(0);
+        }
+    }
+}
+
+#[tokio::test]
 async fn another_plan_than_the_staged_one_stops_with_both_ways() {
     let it = Instance::small().await;
     let tool = it.tool();
@@ -106,7 +132,7 @@ async fn another_plan_than_the_staged_one_stops_with_both_ways() {
         .says(&format!("backup: {}", backup.display()))
         .says(" migrate --target-version 2.2.16   # goes on")
         .says(&format!(
-            " rollback --endpoints {} --root-path {}   # goes back",
+            " rollback --endpoints {} --root-path {} --target-version 2.2.16   # goes back",
             it.endpoint(),
             it.root.root_path()
         ));
