@@ -163,13 +163,11 @@ async fn d27_after_a_component_registered_nothing_is_written() {
             assert!(number > 12, "a run of {number} transactions");
             return;
         };
-        match *failed.failure {
-            // Before the lock was taken, and by a transaction of ours that was refused.
-            Failure::Sessions(ref found) | Failure::Intruder(ref found) => {
-                assert!(found[0].key.ends_with("session/querynode-7"), "{failed:?}");
-            }
-            _ => panic!("{failed:?}"),
-        }
+        // Before the lock was taken, and by a transaction of ours that was refused.
+        let (Failure::Sessions(found) | Failure::Intruder(found)) = &*failed.failure else {
+            panic!("{failed:?}");
+        };
+        assert!(found[0].key.ends_with("session/querynode-7"), "{failed:?}");
         assert!(
             matches!(failed.kind(), FailureKind::Refused | FailureKind::PartWay),
             "{failed:?}"

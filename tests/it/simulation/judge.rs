@@ -201,7 +201,8 @@ fn failed_truthfully(error: &EngineError, before: &Image, store: &MemoryStore) -
         return Ok(());
     }
     match (error.written, phase(store)) {
-        (Written::CutOver, Some(Phase::Committed | Phase::Tidying | Phase::Done))
+        (Written::InDoubt, Some(Phase::Staged | Phase::Committed))
+        | (Written::CutOver, Some(Phase::Committed | Phase::Tidying | Phase::Done))
         | (Written::Restoring, Some(Phase::Restoring) | None)
         | (Written::Staged | Written::Nothing, _) => Ok(()),
         (written, phase) => Err(format!("it said {written:?} in phase {phase:?}: {error:?}")),
