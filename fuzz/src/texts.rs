@@ -33,6 +33,10 @@ pub fn run(input: &[u8]) {
 }
 
 /// An index definition with this text as its build parameters.
+#[expect(
+    clippy::too_many_lines,
+    reason = "one table of what a text has to become"
+)]
 fn params(json: &[u8]) {
     let Ok(json) = std::str::from_utf8(json) else {
         return;

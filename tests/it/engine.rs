@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use meta_migration::backup::WriteOptions;
+use meta_migration::backup::{Backup, WriteOptions};
 use meta_migration::engine::{
-    BackupTarget, Environment, Limits, MigrateOptions, RestoreOptions, VerifyOptions, Waits, Way,
-    migrate, restore, verify,
+    BackupOptions, BackupTarget, Environment, Limits, MigrateOptions, RestoreOptions,
+    VerifyOptions, Waits, Way, backup, migrate, restore, verify,
 };
 use meta_migration::entry::Entry;
 use meta_migration::keys::MetaRoot;
@@ -97,4 +97,97 @@ async fn migrate_verify_and_roll_back_give_back_every_byte() {
         assert_eq!(back.outcome, RestoreOutcome::Restored);
         assert_eq!(plain(&store.dump()), before, "{form}");
     }
+}
+
+async fn saved(store: &MemoryStore, path: &Path) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let options = BackupOptions {
+        root: root(),
+        target: BackupTarget {
+            path: path.to_owned(),
+            options: WriteOptions::default(),
+            source_version: None,
+        },
+        refuse_sessions: false,
+        waits: Waits::default(),
+        limits: Limits::default(),
+    };
+    backup(store, &options, &Environment::silent())
+        .await
+        .unwrap();
+    let entries = Backup::open(path).unwrap().entries().unwrap();
+    plain(&entries.map(Result::unwrap).collect::<Vec<_>>())
+}
+
+#[tokio::test]
+async fn d13_keys_behind_a_leased_key_are_in_the_backup() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = MemoryStore::with_entries(&read_dump("dropped/in.jsonl"));
+    // One leased key in front of everything, one behind everything, and one in each gap between.
+    let keys: Vec<_> = store.dump().into_iter().map(|entry| entry.key).collect();
+    store.change(|world| {
+        for key in keys.iter().filter(|key| key.starts_with(b"by-dev/meta/")) {
+            let leased = [key.as_slice(), b"~leased"].concat();
+            world.put_leased(&leased, b"{}", std::time::Duration::from_secs(60));
+        }
+        let first = b"by-dev/meta/!first";
+        world.put_leased(first, b"{}", std::time::Duration::from_secs(60));
+    });
+    let expected: Vec<_> = store
+        .dump()
+        .into_iter()
+        .filter(|entry| entry.lease == 0 && entry.key.starts_with(b"by-dev/meta/"))
+        .collect();
+    assert!(expected.len() > 100);
+    let found = saved(&store, &folder.path().join("b.mmb")).await;
+    assert_eq!(found, plain(&expected));
+}
+
+#[tokio::test]
+async fn d18_the_counter_of_server_ids_is_never_lowered() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("b.mmb");
+    let store = MemoryStore::with_entries(&read_dump("dropped/in.jsonl"));
+    let counter = root().session_id_key();
+    store.change(|world| world.put(&counter, b"5"));
+    let before = saved(&store, &path).await;
+    store.change(|world| {
+        world.put(&counter, b"77");
+        world.put(b"by-dev/meta/indexes/1", b"changed");
+    });
+    let options = RestoreOptions {
+        root: root(),
+        way: Way::Restore,
+        backup: Some(path),
+        any_root: false,
+        keep_extra: false,
+        accept_loss: true,
+        dry_run: false,
+        waits: Waits::default(),
+        limits: Limits::default(),
+    };
+    restore(&store, &options, &Environment::silent())
+        .await
+        .unwrap();
+    let after: Vec<_> = plain(&store.dump())
+        .into_iter()
+        .filter(|(key, _)| key.starts_with(b"by-dev/meta/"))
+        .collect();
+    let mut expected = before;
+    for (key, value) in &mut expected {
+        if *key == counter {
+            *value = b"77".to_vec();
+        }
+    }
+    // Leased sessions of the dump stay as they are.
+    let leased: Vec<_> = store
+        .dump()
+        .into_iter()
+        .filter(|entry| entry.lease != 0)
+        .map(|entry| entry.key)
+        .collect();
+    let after: Vec<_> = after
+        .into_iter()
+        .filter(|(key, _)| !leased.contains(key))
+        .collect();
+    assert_eq!(after, expected);
 }

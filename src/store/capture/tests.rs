@@ -28,7 +28,7 @@ fn filled(keys: impl IntoIterator<Item = String>) -> MemoryStore {
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_pages_are_of_the_revision_of_the_first() {
+async fn d20_all_pages_are_of_the_revision_of_the_first() {
     let store = filled((0..200).map(|number| format!("root/{number:03}")));
     let before = store.dump();
     let range = KeyRange::prefix("root/");

@@ -196,3 +196,18 @@ fn t8_targets_of_2_4_do_not_take_partition_loads_over() {
     );
     assert!(!has(&whole, Severity::Notice, code, ""));
 }
+
+#[test]
+fn d19_the_old_load_state_goes_and_its_keys_are_named_in_the_plan() {
+    let before = Metadata::small();
+    for form in FORMS {
+        let migration = before.migrate(form);
+        let after = before.after(&migration);
+        assert!(!after.keys().any(|key| key.starts_with("queryCoord-")));
+        let plan = migration.plan(meta_migration::report::Layout::V2_1, 1);
+        for name in ["queryCoord-collectionMeta", "queryCoord-ReplicaMeta"] {
+            let family = plan.families.iter().find(|family| family.name == name);
+            assert_eq!(family.map(|family| family.delete), Some(1), "{name}");
+        }
+    }
+}
