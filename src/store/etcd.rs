@@ -157,8 +157,12 @@ impl EtcdStore {
         let mut pause = FIRST_PAUSE;
         loop {
             let mut errors = Vec::new();
-            for _ in &self.inner.members {
-                let (index, member) = self.member_in_use();
+            // Requests under way together change the member in use under each other: a round of one's own
+            // leaves none out.
+            let (first, _) = self.member_in_use();
+            for offset in 0..self.inner.members.len() {
+                let index = (first + offset) % self.inner.members.len();
+                let member = &self.inner.members[index];
                 let error = match member.send(limit, &request).await {
                     Ok(response) => return Ok(response),
                     Err(error) => error,

@@ -201,7 +201,8 @@ fn failed_truthfully(error: &EngineError, before: &Image, store: &MemoryStore) -
         return Ok(());
     }
     match (error.written, phase(store)) {
-        (Written::CutOver, Some(Phase::Committed | Phase::Tidying | Phase::Done))
+        (Written::InDoubt, Some(Phase::Staged | Phase::Committed))
+        | (Written::CutOver, Some(Phase::Committed | Phase::Tidying | Phase::Done))
         | (Written::Restoring, Some(Phase::Restoring) | None)
         // In doubt means just that: the switch may have been made, or not.
         | (Written::Staged | Written::Nothing | Written::InDoubt, _) => Ok(()),
