@@ -6,6 +6,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use crate::server::processor_time;
+
 const PROGRAM: &str = env!("CARGO_BIN_EXE_meta-migration");
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
@@ -16,6 +18,8 @@ pub(crate) struct Told {
     pub(crate) seconds: f64,
     /// What `migrate` says of its phases.
     pub(crate) phases: Vec<(String, f64)>,
+    /// Seconds of processor time that the process used.
+    pub(crate) cpu: f64,
     /// The most memory that the process had, in KiB.
     pub(crate) peak_kib: u64,
 }
@@ -34,7 +38,7 @@ pub(crate) fn run(command: &str, endpoint: &str, file: &str) -> Told {
         .unwrap();
     let watched = watch(child.id());
     let (seconds, output) = finish(child, started);
-    let peak_kib = watched.join().unwrap();
+    let (peak_kib, cpu) = watched.join().unwrap();
     assert!(
         output.status.success(),
         "{command}: {}{}",
@@ -44,6 +48,7 @@ pub(crate) fn run(command: &str, endpoint: &str, file: &str) -> Told {
     Told {
         seconds,
         phases: phases(&output.stdout),
+        cpu,
         peak_kib,
     }
 }
@@ -66,10 +71,10 @@ fn finish(child: Child, started: Instant) -> (f64, std::process::Output) {
     (started.elapsed().as_secs_f64(), output)
 }
 
-/// Looks at the process until it ends: the kernel keeps the peak, so the last look counts.
-fn watch(process: u32) -> std::thread::JoinHandle<u64> {
+/// Looks at the process until it ends: the kernel keeps the peak and the sum, so the last look counts.
+fn watch(process: u32) -> std::thread::JoinHandle<(u64, f64)> {
     std::thread::spawn(move || {
-        let mut peak = 0;
+        let (mut peak, mut cpu) = (0, 0.0);
         while let Ok(status) = fs::read_to_string(format!("/proc/{process}/status")) {
             let line = status.lines().find(|line| line.starts_with("VmHWM:"));
             let now = line
@@ -80,9 +85,10 @@ fn watch(process: u32) -> std::thread::JoinHandle<u64> {
                 break;
             };
             peak = now;
+            cpu = processor_time(&process.to_string()).unwrap_or(cpu);
             sleep(LOOK_EVERY);
         }
-        peak
+        (peak, cpu)
     })
 }
 

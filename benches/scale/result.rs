@@ -36,6 +36,12 @@ pub(crate) struct Command {
     pub(crate) ratio: f64,
     /// The same with the bare deletes of the same keys; what does not delete has the same ratio.
     pub(crate) ratio_with_deletes: f64,
+    /// Processor seconds of the program, and of the server meanwhile.
+    pub(crate) cpu_client: f64,
+    pub(crate) cpu_server: f64,
+    /// Of both together, to those of the bare loops with deletes: what other load on the machine
+    /// hardly changes.
+    pub(crate) cpu_ratio: f64,
     pub(crate) peak_kib: u64,
     pub(crate) requests: u64,
     pub(crate) bytes_read: u64,
@@ -77,12 +83,14 @@ impl Size {
         let _ = writeln!(text, "bare loops: {}", loops.join(", "));
         let _ = writeln!(
             text,
-            "{:<9} {:>8} {:>8} {:>6} {:>8} {:>9} {:>10} {:>9} {:>9} {:>9} {:>10}  floor",
+            "{:<9} {:>8} {:>8} {:>6} {:>8} {:>11} {:>6} {:>9} {:>10} {:>9} {:>9} {:>9} {:>10}  floor",
             "command",
             "s",
             "floor s",
             "ratio",
             "w.delete",
+            "cpu s",
+            "ratio",
             "peak MiB",
             "requests",
             "MB read",
@@ -93,12 +101,15 @@ impl Size {
         for command in &self.commands {
             let _ = writeln!(
                 text,
-                "{:<9} {:>8.3} {:>8.3} {:>6.2} {:>8.2} {:>9.1} {:>10} {:>9.1} {:>9.1} {:>9} {:>4.1}/{:.0}/{:.0}  {}",
+                "{:<9} {:>8.3} {:>8.3} {:>6.2} {:>8.2} {:>5.2}+{:>5.2} {:>6.2} {:>9.1} {:>10} {:>9.1} {:>9.1} {:>9} {:>4.1}/{:.0}/{:.0}  {}",
                 command.name,
                 command.seconds,
                 command.floor,
                 command.ratio,
                 command.ratio_with_deletes,
+                command.cpu_client,
+                command.cpu_server,
+                command.cpu_ratio,
                 command.peak_kib as f64 / 1024.0,
                 command.requests,
                 megabytes(command.bytes_read),

@@ -1,6 +1,7 @@
 //! One size: the server is filled, then commands and bare loops take turns.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::time::Duration;
 
 use meta_migration::store::Store;
@@ -11,7 +12,7 @@ use crate::instance::{Instance, PREFIX, SCRATCH};
 use crate::neighbour::{Latency, Neighbour};
 use crate::product::{self, Told};
 use crate::result::{Command, Size, median};
-use crate::server::Totals;
+use crate::server::{Totals, processor_time};
 
 const QUOTA_BYTES: u64 = 8 << 30;
 const IN_FLIGHT: [usize; 5] = [1, 2, 4, 8, 16];
@@ -19,15 +20,33 @@ const READS_IN_FLIGHT: [usize; 3] = [1, 2, 4];
 const PUT_SAMPLES: usize = 2_000;
 const GET_SAMPLES: usize = 40;
 
-/// Seconds of the bare loops in one repetition.
+/// Seconds by the clock, and of the processors: of server and client together.
+#[derive(Debug, Clone, Copy, Default)]
+struct Taken {
+    clock: f64,
+    cpu: f64,
+}
+
+impl std::ops::Add for Taken {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            clock: self.clock + other.clock,
+            cpu: self.cpu + other.cpu,
+        }
+    }
+}
+
+/// The bare loops in one repetition.
 #[derive(Debug, Clone, Copy, Default)]
 struct Floors {
-    read_old: f64,
-    read_new: f64,
-    write_new: f64,
-    write_old: f64,
-    delete_old: f64,
-    delete_new: f64,
+    read_old: Taken,
+    read_new: Taken,
+    write_new: Taken,
+    write_old: Taken,
+    delete_old: Taken,
+    delete_new: Taken,
 }
 
 /// One run of one command.
@@ -132,20 +151,30 @@ impl Bench {
         samples.push(self.command("plan", file));
         let second_read = self.read(old).await;
         samples.push(self.command("backup", &format!("{file}.saved")));
-        floors.read_old = median([first_read, second_read, self.read(old).await]);
+        let mut reads = [first_read, second_read, self.read(old).await];
+        reads.sort_by(|one, other| one.clock.total_cmp(&other.clock));
+        floors.read_old = reads[1];
         let flight = self.write_in_flight;
-        floors.write_new = seconds(self.floor.write(&self.instance.new, flight).await);
+        floors.write_new = self
+            .taken(self.floor.write(&self.instance.new, flight))
+            .await;
         let scratch = self.floor.cut(SCRATCH).await;
-        floors.delete_new = seconds(self.floor.delete(&scratch, self.delete_in_flight).await);
+        floors.delete_new = self
+            .taken(self.floor.delete(&scratch, self.delete_in_flight))
+            .await;
         drop(scratch);
         self.compact().await;
         samples.push(self.command("migrate", file));
         let new = self.floor.cut(PREFIX).await;
         floors.read_new = self.read(&new).await;
         samples.push(self.command("verify", file));
-        floors.write_old = seconds(self.floor.write(&self.instance.old, flight).await);
+        floors.write_old = self
+            .taken(self.floor.write(&self.instance.old, flight))
+            .await;
         let scratch = self.floor.cut(SCRATCH).await;
-        floors.delete_old = seconds(self.floor.delete(&scratch, self.delete_in_flight).await);
+        floors.delete_old = self
+            .taken(self.floor.delete(&scratch, self.delete_in_flight))
+            .await;
         drop(scratch);
         self.compact().await;
         samples.push(self.command("rollback", file));
@@ -153,8 +182,21 @@ impl Bench {
         (floors, samples)
     }
 
-    async fn read(&self, cut: &Cut) -> f64 {
-        seconds(self.floor.read(cut, self.read_in_flight).await)
+    async fn read(&self, cut: &Cut) -> Taken {
+        self.taken(self.floor.read(cut, self.read_in_flight)).await
+    }
+
+    async fn taken(&self, work: impl Future<Output = Duration>) -> Taken {
+        let cpu = || {
+            let server = Totals::of(self.etcd.address()).cpu;
+            server + processor_time("self").unwrap_or_default()
+        };
+        let before = cpu();
+        let clock = work.await.as_secs_f64();
+        Taken {
+            clock,
+            cpu: cpu() - before,
+        }
     }
 
     async fn compact(&self) {
@@ -188,12 +230,12 @@ impl Bench {
         let middle =
             |figure: fn(&Floors) -> f64| median(rounds.iter().map(|round| figure(&round.0)));
         let floors = BTreeMap::from([
-            ("read 2.1".to_owned(), middle(|it| it.read_old)),
-            ("read 2.2".to_owned(), middle(|it| it.read_new)),
-            ("write 2.2".to_owned(), middle(|it| it.write_new)),
-            ("write 2.1".to_owned(), middle(|it| it.write_old)),
-            ("delete 2.1".to_owned(), middle(|it| it.delete_old)),
-            ("delete 2.2".to_owned(), middle(|it| it.delete_new)),
+            ("read 2.1".to_owned(), middle(|it| it.read_old.clock)),
+            ("read 2.2".to_owned(), middle(|it| it.read_new.clock)),
+            ("write 2.2".to_owned(), middle(|it| it.write_new.clock)),
+            ("write 2.1".to_owned(), middle(|it| it.write_old.clock)),
+            ("delete 2.1".to_owned(), middle(|it| it.delete_old.clock)),
+            ("delete 2.2".to_owned(), middle(|it| it.delete_new.clock)),
         ]);
         let commands = (0..rounds[0].1.len())
             .map(|index| summarize_command(rounds, index, one_by_one))
@@ -212,20 +254,20 @@ impl Bench {
 }
 
 /// What the bare loops need for the same, without and with deletes, and which loops these are.
-fn floor_of(name: &str, floors: &Floors) -> (f64, f64, &'static str) {
+fn floor_of(name: &str, floors: &Floors) -> (Taken, Taken, &'static str) {
     match name {
         "migrate" => (
             floors.read_old + floors.write_new,
             floors.delete_old,
             "read 2.1 + write 2.2",
         ),
-        "verify" => (floors.read_new, 0.0, "read 2.2"),
+        "verify" => (floors.read_new, Taken::default(), "read 2.2"),
         "rollback" => (
             floors.read_new + floors.write_old,
             floors.delete_new,
             "read 2.2 + write 2.1",
         ),
-        _ => (floors.read_old, 0.0, "read 2.1"),
+        _ => (floors.read_old, Taken::default(), "read 2.1"),
     }
 }
 
@@ -256,12 +298,18 @@ fn summarize_command(
         name: name.to_owned(),
         seconds: over(&|_, sample| sample.told.seconds),
         phases,
-        floor: over(&|floors, _| floor_of(name, floors).0),
+        floor: over(&|floors, _| floor_of(name, floors).0.clock),
         floor_of: floor_of(name, &rounds[0].0).2.to_owned(),
-        ratio: over(&|floors, sample| sample.told.seconds / floor_of(name, floors).0),
+        ratio: over(&|floors, sample| sample.told.seconds / floor_of(name, floors).0.clock),
         ratio_with_deletes: over(&|floors, sample| {
             let (floor, deletes, _) = floor_of(name, floors);
-            sample.told.seconds / (floor + deletes)
+            sample.told.seconds / (floor + deletes).clock
+        }),
+        cpu_client: over(&|_, sample| sample.told.cpu),
+        cpu_server: over(&|_, sample| sample.totals.cpu),
+        cpu_ratio: over(&|floors, sample| {
+            let (floor, deletes, _) = floor_of(name, floors);
+            (sample.told.cpu + sample.totals.cpu) / (floor + deletes).cpu
         }),
         peak_kib: over(&|_, sample| sample.told.peak_kib as f64) as u64,
         requests: over(&|_, sample| sample.totals.requests as f64) as u64,
@@ -274,8 +322,4 @@ fn summarize_command(
             milliseconds(|latency| latency.max),
         ],
     }
-}
-
-fn seconds(time: Duration) -> f64 {
-    time.as_secs_f64()
 }

@@ -1,4 +1,4 @@
-//! What the server tells of itself: requests and bytes, from its own metrics.
+//! What the server tells of itself: requests, bytes and processor time, from its own metrics.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -9,23 +9,26 @@ pub(crate) struct Totals {
     pub(crate) requests: u64,
     pub(crate) bytes_received: u64,
     pub(crate) bytes_sent: u64,
+    /// Seconds of processor time.
+    pub(crate) cpu: f64,
 }
 
 impl Totals {
     /// Asks the server.
     pub(crate) fn of(address: &str) -> Self {
         let text = get(address, "/metrics");
-        let sum = |name: &str| -> u64 {
+        let figure = |name: &str| -> f64 {
             let lines = text.lines().filter(|line| line.starts_with(name));
             lines
                 .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
-                .sum::<f64>()
-                .round() as u64
+                .sum()
         };
+        let sum = |name: &str| figure(name).round() as u64;
         Self {
             requests: sum("grpc_server_started_total{"),
             bytes_received: sum("etcd_network_client_grpc_received_bytes_total"),
             bytes_sent: sum("etcd_network_client_grpc_sent_bytes_total"),
+            cpu: figure("process_cpu_seconds_total "),
         }
     }
 
@@ -34,6 +37,7 @@ impl Totals {
             requests: self.requests - before.requests,
             bytes_received: self.bytes_received - before.bytes_received,
             bytes_sent: self.bytes_sent - before.bytes_sent,
+            cpu: self.cpu - before.cpu,
         }
     }
 }
@@ -45,4 +49,15 @@ fn get(address: &str, path: &str) -> String {
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     text
+}
+
+/// Seconds of processor time that a process has used; `None` when it has ended.
+pub(crate) fn processor_time(process: &str) -> Option<f64> {
+    // Linux counts for users in hundredths of a second, whatever its own clock.
+    const TICKS: f64 = 100.0;
+    let text = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name, in brackets, may hold anything; behind it the fields are plain.
+    let (_, fields) = text.rsplit_once(')')?;
+    let number = |index: usize| fields.split_whitespace().nth(index)?.parse::<f64>().ok();
+    Some((number(11)? + number(12)?) / TICKS)
 }
