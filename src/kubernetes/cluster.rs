@@ -125,7 +125,8 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError::Configure`].
     pub async fn connect(access: Access<'_>) -> Result<Self, ClusterError> {
-        let failed = |error: Box<dyn std::error::Error + Send + Sync>| ClusterError::Configure(error);
+        let failed =
+            |error: Box<dyn std::error::Error + Send + Sync>| ClusterError::Configure(error);
         let options = KubeConfigOptions {
             context: access.context.map(str::to_owned),
             ..KubeConfigOptions::default()
@@ -140,7 +141,9 @@ impl Cluster {
             (None, Some(_)) => Config::from_kubeconfig(&options)
                 .await
                 .map_err(|error| failed(error.into()))?,
-            (None, None) => Config::infer().await.map_err(|error| failed(error.into()))?,
+            (None, None) => Config::infer()
+                .await
+                .map_err(|error| failed(error.into()))?,
         };
         let client = Client::try_from(config).map_err(|error| failed(error.into()))?;
         Ok(Self {
@@ -328,7 +331,11 @@ impl Cluster {
     pub async fn patch_milvus(&self, name: &str, patch: &Value) -> Result<Value, ClusterError> {
         let api = self.operators("Milvus", "milvuses");
         let action = format!("change Milvus {name}");
-        let changed = once(&action, api.patch(name, &parameters(), &Patch::Merge(patch))).await?;
+        let changed = once(
+            &action,
+            api.patch(name, &parameters(), &Patch::Merge(patch)),
+        )
+        .await?;
         Ok(serde_json::to_value(changed).unwrap_or_default())
     }
 

@@ -78,7 +78,9 @@ impl Held {
                     }
                 }
             }
-            let version = found.as_ref().and_then(|lease| lease.metadata.resource_version.clone());
+            let version = found
+                .as_ref()
+                .and_then(|lease| lease.metadata.resource_version.clone());
             let wanted = lease(instance, Some(identity), version);
             let written = if found.is_some() {
                 cluster.replace(&wanted).await
@@ -120,7 +122,8 @@ impl Held {
     pub async fn release(self) {
         self.renewing.abort();
         let found: Result<Option<Lease>, _> = self.cluster.get(&self.name).await;
-        let ours = matches!(&found, Ok(Some(lease)) if holder(lease).as_deref() == Some(&self.identity));
+        let ours =
+            matches!(&found, Ok(Some(lease)) if holder(lease).as_deref() == Some(&self.identity));
         if ours && let Err(error) = self.cluster.delete::<Lease>(&self.name).await {
             tracing::warn!(%error, "the lease could not be given back: it ends in {DURATION_S} s");
         }
@@ -167,7 +170,10 @@ async fn renew(cluster: Cluster, instance: String, identity: String, lost: Arc<A
         let outcome = match found {
             Ok(Some(found)) if holder(&found).as_deref() == Some(&identity) => {
                 let version = found.metadata.resource_version.clone();
-                cluster.replace(&lease(&instance, Some(&identity), version)).await.map(|_| ())
+                cluster
+                    .replace(&lease(&instance, Some(&identity), version))
+                    .await
+                    .map(|_| ())
             }
             Ok(_) => break,
             Err(error) => Err(error),

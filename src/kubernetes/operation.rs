@@ -169,7 +169,9 @@ impl<'a> Operation<'a> {
                     let first = self.record.failure.take();
                     let way_back = stage.is_way_back() || stage == Stage::Assess;
                     self.record.failure = Some(match first {
-                        Some(first) if way_back => format!("{first}; then, {}: {why}", stage.name()),
+                        Some(first) if way_back => {
+                            format!("{first}; then, {}: {why}", stage.name())
+                        }
                         Some(_) | None => format!("{}: {why}", stage.name()),
                     });
                     Outcome::Failed

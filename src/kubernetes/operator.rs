@@ -36,7 +36,9 @@ const FINAL_STATES: [&str; 4] = [
 ];
 
 fn components(resource: &Value) -> Option<&Map<String, Value>> {
-    resource.pointer("/spec/components").and_then(Value::as_object)
+    resource
+        .pointer("/spec/components")
+        .and_then(Value::as_object)
 }
 
 /// The components whose counts stop the instance.
@@ -63,7 +65,10 @@ pub fn save(resource: &Value) -> SavedResource {
         let component = all.and_then(|all| all.get(name)).unwrap_or(&Value::Null);
         let saved = SavedComponent {
             replicas: component.get("replicas").and_then(Value::as_i64),
-            image: component.get("image").and_then(Value::as_str).map(str::to_owned),
+            image: component
+                .get("image")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
             groups: component.get("groups").cloned(),
         };
         (name.clone(), saved)
@@ -89,9 +94,18 @@ pub fn refusals(resource: &Value, upgrades: &[Value]) -> Vec<String> {
     let mut reasons = Vec::new();
     let saved = save(resource);
     for (name, component) in &saved.components {
-        let groups = component.groups.iter().filter_map(Value::as_array).flatten();
+        let groups = component
+            .groups
+            .iter()
+            .filter_map(Value::as_array)
+            .flatten();
         let grouped = groups.filter_map(|group| group.get("replicas").and_then(Value::as_i64));
-        if component.replicas.into_iter().chain(grouped).any(|count| count < 0) {
+        if component
+            .replicas
+            .into_iter()
+            .chain(grouped)
+            .any(|count| count < 0)
+        {
             reasons.push(format!(
                 "component {name} has replicas -1: an autoscaler owns the count. Set a number first"
             ));
@@ -109,7 +123,9 @@ pub fn refusals(resource: &Value, upgrades: &[Value]) -> Vec<String> {
         reasons.push("the operator is told to pause (milvus.io/pause-reconcile)".to_owned());
     }
     // Operators of the time do not write an observed generation at all.
-    if let Some(observed) = resource.pointer("/status/observedGeneration").and_then(Value::as_i64)
+    if let Some(observed) = resource
+        .pointer("/status/observedGeneration")
+        .and_then(Value::as_i64)
         && observed < generation(resource)
     {
         reasons.push("the operator has not seen the last change of the resource yet".to_owned());
@@ -131,7 +147,9 @@ pub fn refusals(resource: &Value, upgrades: &[Value]) -> Vec<String> {
 /// The generation of a resource.
 #[must_use]
 pub fn generation(resource: &Value) -> i64 {
-    let found = resource.pointer("/metadata/generation").and_then(Value::as_i64);
+    let found = resource
+        .pointer("/metadata/generation")
+        .and_then(Value::as_i64);
     found.unwrap_or(0)
 }
 
@@ -190,11 +208,15 @@ pub fn start_patch(
 
 fn condition<'r>(resource: &'r Value, name: &str) -> Option<&'r Value> {
     let conditions = resource.pointer("/status/conditions")?.as_array()?;
-    conditions.iter().find(|condition| condition["type"] == name)
+    conditions
+        .iter()
+        .find(|condition| condition["type"] == name)
 }
 
 fn seen(resource: &Value, generation: i64) -> Result<(), String> {
-    let observed = resource.pointer("/status/observedGeneration").and_then(Value::as_i64);
+    let observed = resource
+        .pointer("/status/observedGeneration")
+        .and_then(Value::as_i64);
     match observed {
         Some(observed) if observed < generation => {
             Err("the operator has not seen the change yet".to_owned())
@@ -215,7 +237,9 @@ pub fn stopped(resource: &Value, generation: i64) -> Result<(), String> {
     };
     match ready["reason"].as_str().unwrap_or_default() {
         "MilvusStopped" => Ok(()),
-        reason => Err(format!("condition MilvusReady says {reason:?}, not MilvusStopped")),
+        reason => Err(format!(
+            "condition MilvusReady says {reason:?}, not MilvusStopped"
+        )),
     }
 }
 

@@ -62,10 +62,20 @@ pub fn rights(operator_managed: bool) -> Vec<Right> {
         ("", "pods", None, &["get", "list"]),
         ("", "pods", Some("log"), &["get"]),
         ("", "services", None, &["list"]),
-        ("", "configmaps", None, &["get", "create", "update", "delete"]),
+        (
+            "",
+            "configmaps",
+            None,
+            &["get", "create", "update", "delete"],
+        ),
         ("", "persistentvolumeclaims", None, &["get", "create"]),
         ("batch", "jobs", None, &["get", "list", "create", "delete"]),
-        ("coordination.k8s.io", "leases", None, &["get", "create", "update", "delete"]),
+        (
+            "coordination.k8s.io",
+            "leases",
+            None,
+            &["get", "create", "update", "delete"],
+        ),
     ];
     let changed: &[(&str, &str, Option<&str>, &[&str])] = if operator_managed {
         &[
@@ -237,7 +247,10 @@ impl Concerns<'_> {
 pub fn target(facts: &Facts, asked: &Asked) -> EtcdTarget {
     let configured = &facts.configured;
     let or = |given: Option<&String>, configured: Option<&String>, default: &str| {
-        given.or(configured).map_or(default, String::as_str).to_owned()
+        given
+            .or(configured)
+            .map_or(default, String::as_str)
+            .to_owned()
     };
     EtcdTarget {
         endpoints: asked
@@ -245,7 +258,11 @@ pub fn target(facts: &Facts, asked: &Asked) -> EtcdTarget {
             .clone()
             .or_else(|| configured.endpoints.clone())
             .unwrap_or_default(),
-        root_path: or(asked.root_path.as_ref(), configured.root_path.as_ref(), "by-dev"),
+        root_path: or(
+            asked.root_path.as_ref(),
+            configured.root_path.as_ref(),
+            "by-dev",
+        ),
         meta_sub_path: or(
             asked.meta_sub_path.as_ref(),
             configured.meta_sub_path.as_ref(),
@@ -284,7 +301,11 @@ pub fn judge(facts: &Facts, asked: &Asked) -> Vec<Concern> {
     judge_etcd(facts, asked, &mut concerns);
     judge_owners(facts, &mut concerns);
     judge_scalers(facts, &mut concerns);
-    concerns.all.sort_by(|a, b| a.severity.cmp(&b.severity).then_with(|| a.code.cmp(&b.code)));
+    concerns.all.sort_by(|a, b| {
+        a.severity
+            .cmp(&b.severity)
+            .then_with(|| a.code.cmp(&b.code))
+    });
     concerns.all
 }
 
@@ -315,7 +336,10 @@ pub fn judge_metadata(status: &StatusReport, target: &EtcdTarget, asked: &Asked)
         concerns.error("etcd-alarm", format!("etcd has raised the alarm {alarm}"));
     }
     if let Some(lock) = &status.lock {
-        concerns.error("locked", format!("another migration holds the lock {}", lock.key));
+        concerns.error(
+            "locked",
+            format!("another migration holds the lock {}", lock.key),
+        );
     }
     concerns.all
 }
@@ -416,7 +440,11 @@ fn judge_etcd(facts: &Facts, asked: &Asked, concerns: &mut Concerns<'_>) {
     }
     for (what, given, configured) in [
         ("root path", &asked.root_path, &configured.root_path),
-        ("meta sub-path", &asked.meta_sub_path, &configured.meta_sub_path),
+        (
+            "meta sub-path",
+            &asked.meta_sub_path,
+            &configured.meta_sub_path,
+        ),
     ] {
         if let (Some(given), Some(configured)) = (given, configured)
             && given != configured
@@ -450,14 +478,23 @@ fn judge_owners(facts: &Facts, concerns: &mut Concerns<'_>) {
         if helm.is_pending() {
             concerns.error(
                 "helm-pending",
-                format!("Helm is in the middle of something: {} is {}", helm.name, helm.status),
+                format!(
+                    "Helm is in the middle of something: {} is {}",
+                    helm.name, helm.status
+                ),
             );
         } else if helm.status == "failed" {
-            concerns.warning("helm-failed", format!("Helm's last upgrade of {} failed", helm.name));
+            concerns.warning(
+                "helm-failed",
+                format!("Helm's last upgrade of {} failed", helm.name),
+            );
         }
     }
     if let Some(problem) = &facts.helm_problem {
-        concerns.warning("helm-record", format!("Helm's record cannot be read: {problem}"));
+        concerns.warning(
+            "helm-record",
+            format!("Helm's record cannot be read: {problem}"),
+        );
     }
     for deployment in &facts.deployments {
         if let Some(owner) = gitops(deployment) {
@@ -488,7 +525,10 @@ fn gitops(deployment: &Deployment) -> Option<&'static str> {
         labels.is_some_and(|map| map.contains_key(key))
             || annotations.is_some_and(|map| map.contains_key(key))
     };
-    marks.into_iter().find(|(key, _)| has(key)).map(|(_, owner)| owner)
+    marks
+        .into_iter()
+        .find(|(key, _)| has(key))
+        .map(|(_, owner)| owner)
 }
 
 fn judge_scalers(facts: &Facts, concerns: &mut Concerns<'_>) {
@@ -516,9 +556,12 @@ fn judge_scalers(facts: &Facts, concerns: &mut Concerns<'_>) {
             let found = scaler.pointer(pointer).and_then(Value::as_str);
             found.unwrap_or_default()
         };
-        let annotations = scaler.pointer("/metadata/annotations").and_then(Value::as_object);
+        let annotations = scaler
+            .pointer("/metadata/annotations")
+            .and_then(Value::as_object);
         let paused = annotations.is_some_and(|all| {
-            all.keys().any(|key| key.starts_with("autoscaling.keda.sh/paused"))
+            all.keys()
+                .any(|key| key.starts_with("autoscaling.keda.sh/paused"))
         });
         let name = text("/spec/scaleTargetRef/name");
         if is_ours(text("/spec/scaleTargetRef/kind"), name) && !paused {
@@ -540,7 +583,11 @@ pub fn path(running: Option<&Release>, asked: &Asked) -> UpgradePath {
     let Some(from) = running.or(asked.source.as_ref()) else {
         return UpgradePath::Unknown;
     };
-    if asked.target.as_ref().is_some_and(|target| target.triple() == from.triple()) {
+    if asked
+        .target
+        .as_ref()
+        .is_some_and(|target| target.triple() == from.triple())
+    {
         return UpgradePath::Nothing;
     }
     if from.is_2_1() {
@@ -565,11 +612,17 @@ pub fn report(
     let mut concerns = judge(facts, asked);
     if let Some(status) = &metadata {
         concerns.extend(judge_metadata(status, &etcd, asked));
-        concerns.sort_by(|a, b| a.severity.cmp(&b.severity).then_with(|| a.code.cmp(&b.code)));
+        concerns.sort_by(|a, b| {
+            a.severity
+                .cmp(&b.severity)
+                .then_with(|| a.code.cmp(&b.code))
+        });
     }
     let running = running(facts);
     let path = path(running.as_ref(), asked);
-    let ok = concerns.iter().all(|concern| concern.severity != Severity::Error);
+    let ok = concerns
+        .iter()
+        .all(|concern| concern.severity != Severity::Error);
     let workloads = facts.workloads.found.iter().map(|one| WorkloadReport {
         component: one.component.clone(),
         name: one.name.clone(),
@@ -614,7 +667,10 @@ fn next_command(
     let source = running.or(asked.source.as_ref()).map(ToString::to_string);
     let source = source.unwrap_or_else(|| "VERSION".to_owned());
     let target = asked.target.clone().unwrap_or(Release::LATEST_2_2);
-    let image = asked.image.clone().unwrap_or_else(|| format!("milvusdb/milvus:v{target}"));
+    let image = asked
+        .image
+        .clone()
+        .unwrap_or_else(|| format!("milvusdb/milvus:v{target}"));
     match path {
         UpgradePath::MetadataMigration => {
             let given = asked.image.as_ref().map(|image| format!(" -w {image}"));

@@ -47,7 +47,10 @@ pub async fn facts(
     let (configured, configured_problem) = match &resource {
         Some(resource) => {
             let spec = resource.get("spec").cloned().unwrap_or_default();
-            (etcd::from_resource(instance, cluster.namespace(), &spec), None)
+            (
+                etcd::from_resource(instance, cluster.namespace(), &spec),
+                None,
+            )
         }
         None => configured(cluster, instance, &deployments, &workloads.found).await?,
     };
@@ -90,13 +93,18 @@ async fn pods(
     let mut counts = BTreeMap::new();
     for deployment in deployments {
         let name = deployment.metadata.name.clone().unwrap_or_default();
-        let Some(selector) = discovery::pod_selector(deployment) else { continue };
+        let Some(selector) = discovery::pod_selector(deployment) else {
+            continue;
+        };
         if !workloads.iter().any(|one| one.name == name) {
             continue;
         }
         let pods: Vec<Pod> = cluster.list(&selector).await?;
         let is_ready = |pod: &&Pod| {
-            let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+            let conditions = pod
+                .status
+                .iter()
+                .flat_map(|status| status.conditions.iter().flatten());
             let mut ready = conditions.filter(|one| one.type_ == "Ready");
             ready.any(|one| one.status == "True")
         };
@@ -149,11 +157,16 @@ async fn configured(
     let mut problem = None;
     let first = workloads.first().and_then(|workload| {
         let named = |one: &&Deployment| one.metadata.name.as_ref() == Some(&workload.name);
-        deployments.iter().find(named).map(|found| (workload, found))
+        deployments
+            .iter()
+            .find(named)
+            .map(|found| (workload, found))
     });
     if let Some((workload, deployment)) = first {
         for map in mounted_maps(deployment) {
-            let Some(map) = cluster.get::<ConfigMap>(&map).await? else { continue };
+            let Some(map) = cluster.get::<ConfigMap>(&map).await? else {
+                continue;
+            };
             for file in FILES {
                 let Some(text) = map.data.as_ref().and_then(|data| data.get(file)) else {
                     continue;
@@ -198,7 +211,9 @@ async fn etcd_service(cluster: &Cluster, instance: &str) -> Result<Option<String
             return None;
         }
         let ports = spec.ports.as_ref()?;
-        let named = ports.iter().find(|port| port.name.as_deref() == Some("client"));
+        let named = ports
+            .iter()
+            .find(|port| port.name.as_deref() == Some("client"));
         let port = named.or_else(|| ports.iter().find(|port| port.port == 2379))?;
         Some(format!("{}:{}", service.metadata.name.as_ref()?, port.port))
     }))

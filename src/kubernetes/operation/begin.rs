@@ -11,10 +11,14 @@ use super::{Audience, OperationError, shape_of};
 use crate::finding::Severity;
 use crate::kubernetes::cluster::{Cluster, ClusterError};
 use crate::kubernetes::manifest::step::Step;
-use crate::kubernetes::preflight::{Asked, Facts, PreflightReport, judge, report as judged, target};
+use crate::kubernetes::preflight::{
+    Asked, Facts, PreflightReport, judge, report as judged, target,
+};
 use crate::kubernetes::record::{RECORD_VERSION, Record, SavedResource, Wanted};
 use crate::kubernetes::stage::{Policy, Stage, resumed, turned_back};
-use crate::kubernetes::{BACKUP_FOLDER, claim_name, config_name, discovery, manifest, operator, survey};
+use crate::kubernetes::{
+    BACKUP_FOLDER, claim_name, config_name, discovery, manifest, operator, survey,
+};
 use crate::report::StatusReport;
 
 /// Everything that a command line says.
@@ -69,7 +73,10 @@ fn refused<T>(why: impl Into<String>) -> Result<T, OperationError> {
 ///
 /// # Errors
 /// [`OperationError::Refused`] when an unfinished upgrade has another aim.
-pub fn going_on(existing: Option<&Record>, request: &Request) -> Result<Option<Record>, OperationError> {
+pub fn going_on(
+    existing: Option<&Record>,
+    request: &Request,
+) -> Result<Option<Record>, OperationError> {
     let Some(record) = existing.filter(|record| !record.stage.is_final()) else {
         return Ok(None);
     };
@@ -91,7 +98,10 @@ pub fn resume(record: &Record, request: &Request) -> Record {
         stage: resumed(record.stage),
         policy,
         // A new attempt tells its own failure; the way back keeps the one that led there.
-        failure: record.failure.clone().filter(|_| record.stage.is_way_back()),
+        failure: record
+            .failure
+            .clone()
+            .filter(|_| record.stage.is_way_back()),
         ..record.clone()
     }
 }
@@ -113,7 +123,11 @@ pub fn going_back(
         ));
     };
     let Some(stage) = turned_back(record.stage, record.layout_before) else {
-        return refused(format!("the upgrade of {} is over: {}", record.instance, record.stage.name()));
+        return refused(format!(
+            "the upgrade of {} is over: {}",
+            record.instance,
+            record.stage.name()
+        ));
     };
     let mut back = Record {
         stage,
@@ -127,7 +141,11 @@ pub fn going_back(
         back.attempts = BTreeMap::new();
         let counted = facts.workloads.found.iter().any(|one| one.replicas != 0);
         for workload in &mut back.workloads {
-            let live = facts.workloads.found.iter().find(|one| one.name == workload.name);
+            let live = facts
+                .workloads
+                .found
+                .iter()
+                .find(|one| one.name == workload.name);
             if let Some(live) = live.filter(|_| counted) {
                 workload.replicas = live.replicas;
                 workload.uid.clone_from(&live.uid);
@@ -207,7 +225,10 @@ fn draft(facts: &Facts, request: &Request) -> Record {
         image: request.asked.image.clone().unwrap_or_default(),
         tool_image: request.tool_image.clone(),
         etcd,
-        claim: request.claim.clone().unwrap_or_else(|| claim_name(&request.instance)),
+        claim: request
+            .claim
+            .clone()
+            .unwrap_or_else(|| claim_name(&request.instance)),
         backup_file: format!("{BACKUP_FOLDER}/{}.mmb", request.operation),
         selector: survey::selector(&request.instance, request.selector.as_deref()),
         workloads: facts.workloads.found.clone(),
@@ -232,7 +253,9 @@ pub async fn with_secrets(
 ) -> Result<Record, OperationError> {
     if let Some(name) = &request.tls_secret {
         let Some(secret) = survey::tls_secret(cluster, name).await? else {
-            return refused(format!("the Secret {name} with etcd's certificates is not there"));
+            return refused(format!(
+                "the Secret {name} with etcd's certificates is not there"
+            ));
         };
         record.etcd.tls = Some(secret);
     }
@@ -243,7 +266,11 @@ pub async fn with_secrets(
 ///
 /// # Errors
 /// Of the request, or when a given claim is not there.
-pub async fn claim(cluster: &Cluster, request: &Request, record: &Record) -> Result<(), OperationError> {
+pub async fn claim(
+    cluster: &Cluster,
+    request: &Request,
+    record: &Record,
+) -> Result<(), OperationError> {
     let found: Option<PersistentVolumeClaim> = cluster.get(&record.claim).await?;
     if found.is_some() {
         return Ok(());
@@ -319,9 +346,13 @@ async fn look_into_etcd(
     };
     let looked = runner.run(record, Step::Status, 1).await;
     let name = crate::kubernetes::job_name(Step::Status.name(), &record.operation, 1);
-    cluster.delete::<k8s_openapi::api::batch::v1::Job>(&name).await?;
+    cluster
+        .delete::<k8s_openapi::api::batch::v1::Job>(&name)
+        .await?;
     let config = config_name(&record.operation);
-    cluster.delete::<k8s_openapi::api::core::v1::ConfigMap>(&config).await?;
+    cluster
+        .delete::<k8s_openapi::api::core::v1::ConfigMap>(&config)
+        .await?;
     match looked {
         Ok(text) => Ok(report(&text).ok_or_else(|| "the status Job told nothing".to_owned())),
         Err(JobFailure::Ended { why, .. } | JobFailure::StillRunning(why)) => Ok(Err(why)),
@@ -332,7 +363,10 @@ async fn look_into_etcd(
 /// The steps and the manifests of a new upgrade, as YAML with comments; nothing is touched.
 #[must_use]
 pub fn rehearsal(record: &Record, request: &Request) -> String {
-    let mut text = format!("# upgrade of {} from {} to {}\n", record.instance, record.source_version, record.target_version);
+    let mut text = format!(
+        "# upgrade of {} from {} to {}\n",
+        record.instance, record.source_version, record.target_version
+    );
     let as_value = |object: Result<Value, serde_json::Error>, kind: &str, api: &str| {
         let mut value = object.unwrap_or_default();
         value["apiVersion"] = Value::from(api);
@@ -342,7 +376,11 @@ pub fn rehearsal(record: &Record, request: &Request) -> String {
     if request.claim.is_none() {
         let class = request.storage_class.as_deref();
         let claim = manifest::claim(&record.claim, &record.instance, &request.claim_size, class);
-        text.push_str(&as_value(serde_json::to_value(claim), "PersistentVolumeClaim", "v1"));
+        text.push_str(&as_value(
+            serde_json::to_value(claim),
+            "PersistentVolumeClaim",
+            "v1",
+        ));
     }
     let config = manifest::config_map(record);
     text.push_str(&as_value(serde_json::to_value(config), "ConfigMap", "v1"));
@@ -363,7 +401,12 @@ pub fn rehearsal(record: &Record, request: &Request) -> String {
         text.push_str(&format!("# step {}: {}\n", number + 1, stage.name()));
         if let Some(step) = step {
             backed_up.has_backup = stage == Stage::Verify;
-            let attempt = if step == Step::Status { looks += 1; looks } else { 1 };
+            let attempt = if step == Step::Status {
+                looks += 1;
+                looks
+            } else {
+                1
+            };
             let job = manifest::job::job(&backed_up, step, attempt);
             text.push_str(&as_value(serde_json::to_value(job), "Job", "batch/v1"));
         }
@@ -385,7 +428,10 @@ fn changes(record: &Record, stage: Stage) -> Vec<String> {
         } else {
             operator::stop_patch(saved, None)
         };
-        return vec![format!("patch Milvus {}: {}", record.instance, patch["spec"])];
+        return vec![format!(
+            "patch Milvus {}: {}",
+            record.instance, patch["spec"]
+        )];
     }
     let one = |workload: &crate::kubernetes::record::Workload| {
         if start {
@@ -394,7 +440,10 @@ fn changes(record: &Record, stage: Stage) -> Vec<String> {
                 workload.name, workload.container, record.image, workload.replicas
             )
         } else {
-            format!("Deployment {}: {} replicas to 0", workload.name, workload.replicas)
+            format!(
+                "Deployment {}: {} replicas to 0",
+                workload.name, workload.replicas
+            )
         }
     };
     record.workloads.iter().map(one).collect()

@@ -77,7 +77,10 @@ impl Runner<'_> {
     ) -> Result<String, JobFailure> {
         let name = job_name(step.name(), &record.operation, attempt);
         if self.cluster.get::<Job>(&name).await?.is_none() {
-            let made = self.cluster.create(&manifest::job::job(record, step, attempt)).await;
+            let made = self
+                .cluster
+                .create(&manifest::job::job(record, step, attempt))
+                .await;
             match made {
                 Ok(_) => {}
                 Err(error) if error.is_conflict() => {}
@@ -218,7 +221,9 @@ impl Runner<'_> {
             match pods {
                 Ok(pods) if pods.is_empty() => return JobFailure::Ended { why, again: false },
                 Ok(_) | Err(_) if begun.elapsed() >= self.limit => {
-                    return JobFailure::StillRunning(format!("{why}; and its pod does not go away"));
+                    return JobFailure::StillRunning(format!(
+                        "{why}; and its pod does not go away"
+                    ));
                 }
                 Ok(_) | Err(_) => tokio::time::sleep(LOOK_EVERY).await,
             }
@@ -255,7 +260,9 @@ fn failed(name: &str, reason: &str, pods: &[Pod], watch: &Watch) -> JobFailure {
                 meaning(ended.code),
                 if ended.reason.is_empty() { "" } else { ", " },
                 ended.reason,
-                message.map(|words| format!(": {words}")).unwrap_or_default()
+                message
+                    .map(|words| format!(": {words}"))
+                    .unwrap_or_default()
             )
         }
         None => {
@@ -285,7 +292,9 @@ fn last_words(text: &str) -> Option<String> {
 #[must_use]
 pub fn report<T: DeserializeOwned>(text: &str) -> Option<T> {
     let lines = text.lines().rev().filter(|line| line.starts_with('{'));
-    lines.into_iter().find_map(|line| serde_json::from_str(line).ok())
+    lines
+        .into_iter()
+        .find_map(|line| serde_json::from_str(line).ok())
 }
 
 #[cfg(test)]

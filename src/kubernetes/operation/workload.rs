@@ -44,7 +44,9 @@ impl Operation<'_> {
     async fn change_resource(&self, patch: impl Fn(Option<&str>) -> Value) -> Result<(), Trouble> {
         for _ in 0..TRIES {
             let live = self.resource().await?;
-            let version = live.pointer("/metadata/resourceVersion").and_then(Value::as_str);
+            let version = live
+                .pointer("/metadata/resourceVersion")
+                .and_then(Value::as_str);
             let changed = self
                 .cluster
                 .patch_milvus(&self.record.instance, &patch(version))
@@ -70,7 +72,11 @@ impl Operation<'_> {
             let Some(patch) = patch(&live)? else {
                 return Ok(());
             };
-            match self.cluster.patch::<Deployment>(&workload.name, &patch).await {
+            match self
+                .cluster
+                .patch::<Deployment>(&workload.name, &patch)
+                .await
+            {
                 Ok(_) => return Ok(()),
                 Err(error) if error.is_conflict() => tokio::time::sleep(LOOK_EVERY).await,
                 Err(error) => return Err(error.into()),
@@ -91,7 +97,11 @@ impl Operation<'_> {
         for workload in &self.record.workloads {
             self.check_lease()?;
             let patch = |live: &Deployment| {
-                let count = live.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+                let count = live
+                    .spec
+                    .as_ref()
+                    .and_then(|spec| spec.replicas)
+                    .unwrap_or(1);
                 let version = live.metadata.resource_version.as_deref();
                 Ok((count != 0).then(|| manifest::stop_patch(version)))
             };
@@ -120,7 +130,8 @@ impl Operation<'_> {
             }
             if self.record.resource.is_some() {
                 let instance = &self.record.instance;
-                let selector = format!("{LABEL_APP_INSTANCE}={instance},app.kubernetes.io/name=milvus");
+                let selector =
+                    format!("{LABEL_APP_INSTANCE}={instance},app.kubernetes.io/name=milvus");
                 let pods: Vec<Pod> = self.cluster.list(&selector).await?;
                 left.extend(pods.iter().map(name));
                 left.sort();
@@ -148,7 +159,11 @@ impl Operation<'_> {
     }
 
     fn image<'w>(&'w self, workload: &'w Workload, new: bool) -> &'w str {
-        if new { &self.record.image } else { &workload.image }
+        if new {
+            &self.record.image
+        } else {
+            &workload.image
+        }
     }
 
     /// Starts everything with one patch each, coordinators first.
@@ -162,7 +177,10 @@ impl Operation<'_> {
             self.check_lease()?;
             let image = self.image(workload, new);
             let patch = |live: &Deployment| {
-                if !containers(live).iter().any(|one| one.name == workload.container) {
+                if !containers(live)
+                    .iter()
+                    .any(|one| one.name == workload.container)
+                {
                     return Err(Trouble::Failed(format!(
                         "Deployment {} has no container {} any more",
                         workload.name, workload.container
@@ -182,7 +200,9 @@ impl Operation<'_> {
         let mut told = String::new();
         loop {
             let lacks = self.lacks(new).await?;
-            let Some(first) = lacks.first() else { return Ok(()) };
+            let Some(first) = lacks.first() else {
+                return Ok(());
+            };
             self.check_lease()?;
             if begun.elapsed() >= self.limit {
                 return Err(Trouble::Failed(format!(
@@ -203,20 +223,34 @@ impl Operation<'_> {
         if self.record.resource.is_some() {
             let live = self.resource().await?;
             let lack = operator::healthy(&live, operator::generation(&live)).err();
-            return Ok(lack.map(|lack| format!("Milvus {}: {lack}", self.record.instance)).into_iter().collect());
+            return Ok(lack
+                .map(|lack| format!("Milvus {}: {lack}", self.record.instance))
+                .into_iter()
+                .collect());
         }
         let mut lacks = Vec::new();
         for workload in &self.record.workloads {
             let image = self.image(workload, new);
             let live = self.deployment(workload).await?;
             let generation = live.metadata.generation.unwrap_or(0);
-            let state = healthy(&live, &workload.container, image, workload.replicas, generation);
+            let state = healthy(
+                &live,
+                &workload.container,
+                image,
+                workload.replicas,
+                generation,
+            );
             let pods = self.pods(workload).await?;
             if let Err(lack) = state {
                 let reason = pods.iter().find_map(trouble);
-                let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+                let reason = reason
+                    .map(|reason| format!(" ({reason})"))
+                    .unwrap_or_default();
                 lacks.push(format!("Deployment {}: {lack}{reason}", workload.name));
-            } else if let Some(old) = pods.iter().find(|pod| !runs(pod, &workload.container, image)) {
+            } else if let Some(old) = pods
+                .iter()
+                .find(|pod| !runs(pod, &workload.container, image))
+            {
                 lacks.push(format!("pod {} has another image", name(old)));
             }
         }

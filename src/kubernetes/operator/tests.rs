@@ -75,7 +75,11 @@ fn what_has_to_be_refused_is() {
     assert_eq!(refusals(&resource(), &[]), Vec::<String>::new());
     for (pointer, value, expected) in [
         ("/spec/components/proxy/replicas", json!(-1), "autoscaler"),
-        ("/spec/components/queryNode/groups/1/replicas", json!(-1), "autoscaler"),
+        (
+            "/spec/components/queryNode/groups/1/replicas",
+            json!(-1),
+            "autoscaler",
+        ),
         ("/status/observedGeneration", json!(3), "not seen"),
     ] {
         let mut changed = resource();
