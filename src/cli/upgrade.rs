@@ -17,6 +17,7 @@ use crate::kubernetes::cluster::Cluster;
 use crate::kubernetes::lease::Held;
 use crate::kubernetes::operation::begin::{self, Request};
 use crate::kubernetes::operation::{Audience, Ending, Operation, recorded};
+use crate::kubernetes::preflight::Facts;
 use crate::kubernetes::record::Record;
 use crate::kubernetes::stage::{Policy, Stage};
 use crate::kubernetes::survey;
@@ -172,7 +173,16 @@ async fn orchestrate(
         What::Migrate | What::Status => {
             match begin::going_on(existing.as_ref(), request).map_err(failed)? {
                 Some(record) => record,
-                None => fresh(cluster, request).await?,
+                None => {
+                    let facts =
+                        survey::facts(cluster, &request.instance, request.selector.as_deref())
+                            .await
+                            .map_err(|error| failure(&error))?;
+                    if let Some(done) = begin::already_done(existing.as_ref(), &facts, request) {
+                        return conclude(args, &Ending::Upgraded, &done);
+                    }
+                    fresh(cluster, request, &facts).await?
+                }
             }
         }
         What::Resume => match existing.filter(|record| !record.stage.is_final()) {
@@ -206,11 +216,8 @@ async fn orchestrate(
     conclude(args, &ending, operation.record())
 }
 
-async fn fresh(cluster: &Cluster, request: &Request) -> Result<Record, Failure> {
-    let facts = survey::facts(cluster, &request.instance, request.selector.as_deref())
-        .await
-        .map_err(|error| failure(&error))?;
-    let record = begin::fresh(&facts, request)
+async fn fresh(cluster: &Cluster, request: &Request, facts: &Facts) -> Result<Record, Failure> {
+    let record = begin::fresh(facts, request)
         .map_err(|error| operation_failure(&error).hint("meta-migration preflight tells more"))?;
     begin::with_secrets(cluster, request, record)
         .await

@@ -175,6 +175,16 @@ fn counts_of(live: &Value, before: &SavedResource) -> SavedResource {
     joined
 }
 
+/// The finished upgrade that is asked for once more, where every Deployment still runs its image.
+#[must_use]
+pub fn already_done(existing: Option<&Record>, facts: &Facts, request: &Request) -> Option<Record> {
+    let record = existing.filter(|record| record.stage == Stage::Upgraded)?;
+    let same = record.disagreement(&request.wanted()).is_none();
+    let found = &facts.workloads.found;
+    let runs = !found.is_empty() && found.iter().all(|one| one.image == record.image);
+    (same && runs).then(|| record.clone())
+}
+
 /// The record of a new upgrade.
 ///
 /// # Errors

@@ -158,3 +158,19 @@ fn a_rehearsal_shows_every_step_and_object() {
         assert!(text.contains(expected), "{expected} is missing in:\n{text}");
     }
 }
+
+#[test]
+fn a_finished_upgrade_is_done_while_it_runs() {
+    let mut finished = example();
+    finished.stage = Stage::Upgraded;
+    let mut facts = facts();
+    assert_eq!(
+        already_done(Some(&finished), &facts, &request()),
+        None,
+        "2.1 runs"
+    );
+    facts.workloads.found[0].image.clone_from(&finished.image);
+    assert!(already_done(Some(&finished), &facts, &request()).is_some());
+    finished.stage = Stage::RolledBack;
+    assert_eq!(already_done(Some(&finished), &facts, &request()), None);
+}
