@@ -11,6 +11,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 mod aftermath;
 mod backup;
+mod cluster;
 mod completions;
 mod confirm;
 mod drop_in;
@@ -21,13 +22,16 @@ mod man;
 mod migrate;
 mod options;
 mod plan;
+mod preflight;
 mod report;
 mod restore;
 mod rollback;
+mod rolling_update;
 mod session;
 mod signals;
 mod status;
 mod target;
+mod upgrade;
 mod verify;
 mod watch;
 
@@ -74,6 +78,9 @@ enum Command {
     Rollback(rollback::Args),
     Restore(restore::Args),
     Inspect(inspect::Args),
+    Upgrade(upgrade::Args),
+    Preflight(preflight::Args),
+    RollingUpdate(rolling_update::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -89,6 +96,9 @@ impl Command {
             Self::Rollback(args) => args.output.clone(),
             Self::Restore(args) => args.output.clone(),
             Self::Inspect(args) => args.output.clone(),
+            Self::Upgrade(args) => args.output.clone(),
+            Self::Preflight(args) => args.output.clone(),
+            Self::RollingUpdate(args) => args.output.clone(),
             Self::Completions(_) | Self::Man(_) => OutputOptions::default(),
         }
     }
@@ -103,6 +113,9 @@ impl Command {
             Self::Rollback(args) => rollback::run(&args),
             Self::Restore(args) => restore::run(&args),
             Self::Inspect(args) => inspect::run(&args),
+            Self::Upgrade(args) => upgrade::run(&args),
+            Self::Preflight(args) => preflight::run(&args),
+            Self::RollingUpdate(args) => rolling_update::run(&args),
             Self::Completions(args) => completions::run(&args),
             Self::Man(args) => man::run(&args),
         }

@@ -17,7 +17,7 @@ pub mod duration;
 mod error;
 mod file;
 pub mod gate;
-mod yaml;
+pub mod yaml;
 
 pub use crate::store::etcd::Password;
 pub use choices::DropInCommand;

@@ -70,6 +70,12 @@ impl Failure {
         self
     }
 
+    /// Adds what to do next.
+    pub(in crate::cli) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
     /// The failure for a person.
     pub(in crate::cli) fn text(&self, palette: Palette) -> String {
         let mut lines = Vec::new();
