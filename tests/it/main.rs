@@ -13,6 +13,7 @@ mod connect;
 mod engine;
 mod failover;
 mod golden;
+mod kubernetes;
 mod properties;
 mod rules;
 mod support;

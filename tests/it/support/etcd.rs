@@ -315,7 +315,8 @@ fn binary() -> PathBuf {
         .unwrap_or_else(|| panic!("no etcd is here to test with: run scripts/etcd to get one"))
 }
 
-fn cache() -> PathBuf {
+/// Where the scripts keep what they got.
+pub(crate) fn cache() -> PathBuf {
     let folder = |name: &str| {
         let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
         Some(PathBuf::from(value))

@@ -1,0 +1,3 @@
+//! The orchestrated upgrade on a real control plane.
+
+mod bed;
