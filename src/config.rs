@@ -18,7 +18,7 @@ mod error;
 mod file;
 pub mod gate;
 mod secret;
-mod yaml;
+pub mod yaml;
 
 pub use choices::DropInCommand;
 pub use error::ConfigError;

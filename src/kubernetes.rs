@@ -26,6 +26,19 @@
 //! keeps backups at `/milvus/data/<operation>.mmb`, writes its JSON report to standard output and, if
 //! it fits, to the file named by [`TERMINATION_VARIABLE`].
 
+pub mod cluster;
+pub mod condition;
+pub mod discovery;
+pub mod lease;
+pub mod manifest;
+pub mod operation;
+pub mod operator;
+pub mod preflight;
+pub mod record;
+pub mod rolling;
+pub mod stage;
+pub mod survey;
+
 /// Who made an object: always [`TOOL`].
 pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The instance an object of ours serves.

@@ -13,6 +13,7 @@ pub mod entry;
 pub mod finding;
 pub mod journal;
 pub mod keys;
+pub mod kubernetes;
 pub mod layout;
 pub mod model;
 pub mod proto;

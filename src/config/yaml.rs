@@ -14,18 +14,18 @@ const SETTINGS_MAX: usize = 10_000;
 
 /// One setting of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Setting {
+pub struct Setting {
     /// The path as written, joined with dots.
-    pub(super) path: String,
+    pub path: String,
     /// The line of the value, counted from 1.
-    pub(super) line: usize,
+    pub line: usize,
     /// The value.
-    pub(super) value: Value,
+    pub value: Value,
 }
 
 /// What a setting is set to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Value {
+pub enum Value {
     /// Nothing: `key:` or `key: null`.
     Null,
     /// A scalar, as written.
@@ -38,15 +38,15 @@ pub(super) enum Value {
 
 /// Why the text is no configuration.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct YamlError {
+pub struct YamlError {
     /// The line, counted from 1.
-    pub(super) line: usize,
+    pub line: usize,
     /// What is wrong.
-    pub(super) message: String,
+    pub message: String,
 }
 
 /// The settings of the first document, in the order in which they stand there.
-pub(super) fn parse(text: &str) -> Result<Vec<Setting>, YamlError> {
+pub fn parse(text: &str) -> Result<Vec<Setting>, YamlError> {
     let mut reader = Reader {
         parser: Parser::new_from_str(text),
         anchors: Vec::new(),
@@ -76,7 +76,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Setting>, YamlError> {
 }
 
 /// The form in which keys are compared: the official tool ignores case and the characters `/ _ .`.
-pub(super) fn normalize(path: &str) -> String {
+pub fn normalize(path: &str) -> String {
     path.chars()
         .filter(|character| !matches!(character, '/' | '_' | '.'))
         .flat_map(char::to_lowercase)

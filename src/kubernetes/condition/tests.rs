@@ -1,0 +1,157 @@
+//! Objects as the API server gives them, and what they mean.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+fn deployment(change: impl FnOnce(&mut Value)) -> Deployment {
+    let mut value = json!({
+        "metadata": {"name": "d", "generation": 5},
+        "spec": {
+            "replicas": 2,
+            "selector": {},
+            "template": {"spec": {"containers": [{"name": "proxy", "image": "m:2"}]}},
+        },
+        "status": {
+            "observedGeneration": 5,
+            "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, "availableReplicas": 2,
+        },
+    });
+    change(&mut value);
+    serde_json::from_value(value).unwrap()
+}
+
+fn lack(change: impl FnOnce(&mut Value), replicas: i32) -> String {
+    healthy(&deployment(change), "proxy", "m:2", replicas, 5)
+        .err()
+        .unwrap_or_default()
+}
+
+#[test]
+fn healthy_means_every_number_of_the_current_generation() {
+    assert_eq!(lack(|_| {}, 2), "");
+    for (change, expected) in [
+        ("observedGeneration", "has not seen"),
+        ("replicas", "1 of 2 pods exist"),
+        ("updatedReplicas", "1 of 2 pods are updated"),
+        ("readyReplicas", "1 of 2 pods are ready"),
+        ("availableReplicas", "1 of 2 pods are available"),
+    ] {
+        let told = lack(|value| value["status"][change] = json!(1), 2);
+        assert!(told.contains(expected), "{change}: {told}");
+    }
+    let told = lack(|value| value["spec"]["replicas"] = json!(7), 2);
+    assert!(told.contains("scaled it to 7"), "{told}");
+}
+
+#[test]
+fn w6_none_of_none_is_healthy_although_the_numbers_are_absent() {
+    let none = |value: &mut Value| {
+        value["spec"]["replicas"] = json!(0);
+        value["status"] = json!({"observedGeneration": 5});
+    };
+    assert_eq!(lack(none, 0), "");
+}
+
+#[test]
+fn w11_another_image_is_not_healthy() {
+    let told = lack(
+        |value| {
+            value["spec"]["template"]["spec"]["containers"][0]["image"] = json!("m:1");
+        },
+        2,
+    );
+    assert!(told.contains("has image m:1, not m:2"), "{told}");
+}
+
+#[test]
+fn w24_a_rollout_in_progress_is_not_at_rest() {
+    assert_eq!(at_rest(&deployment(|_| {})), Ok(()));
+    for (change, expected) in [
+        (json!({"observedGeneration": 4}), "not seen"),
+        (json!({"observedGeneration": 5, "updatedReplicas": 1, "replicas": 2}), "1 of 2"),
+        (
+            json!({"observedGeneration": 5, "updatedReplicas": 2, "readyReplicas": 2, "replicas": 3}),
+            "old pods",
+        ),
+    ] {
+        let told = at_rest(&deployment(|value| value["status"] = change)).unwrap_err();
+        assert!(told.contains(expected), "{told}");
+    }
+    let paused = deployment(|value| value["spec"]["paused"] = json!(true));
+    assert!(at_rest(&paused).unwrap_err().contains("paused"));
+}
+
+fn job(conditions: &Value) -> Job {
+    serde_json::from_value(json!({"status": {"conditions": conditions}})).unwrap()
+}
+
+#[test]
+fn a_job_ends_only_with_complete_or_failed() {
+    let condition = |name: &str, status: &str| {
+        json!([{"type": name, "status": status, "reason": "BackoffLimitExceeded"}])
+    };
+    assert_eq!(job_state(&Job::default()), JobState::Running);
+    for announced in ["SuccessCriteriaMet", "FailureTarget"] {
+        assert_eq!(job_state(&job(&condition(announced, "True"))), JobState::Running);
+    }
+    assert_eq!(job_state(&job(&condition("Complete", "False"))), JobState::Running);
+    assert_eq!(job_state(&job(&condition("Complete", "True"))), JobState::Complete);
+    assert_eq!(
+        job_state(&job(&condition("Failed", "True"))),
+        JobState::Failed("BackoffLimitExceeded".to_owned())
+    );
+}
+
+fn pod(status: &Value) -> Pod {
+    serde_json::from_value(json!({"status": status})).unwrap()
+}
+
+#[test]
+fn w13_the_reason_why_a_pod_does_not_run_is_told() {
+    let waiting = |reason: &str| {
+        json!({"containerStatuses": [{
+            "name": "c", "image": "tool:1", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"waiting": {"reason": reason, "message": "because"}},
+        }]})
+    };
+    let told = trouble(&pod(&waiting("ImagePullBackOff"))).unwrap();
+    assert_eq!(told, "image tool:1 cannot be pulled (ImagePullBackOff: because)");
+    assert!(trouble(&pod(&waiting("CreateContainerConfigError"))).is_some());
+    assert_eq!(trouble(&pod(&waiting("ContainerCreating"))), None);
+    let unschedulable = json!({"conditions": [{
+        "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes",
+    }]});
+    let told = trouble(&pod(&unschedulable)).unwrap();
+    assert_eq!(told, "no node takes the pod: 0/3 nodes");
+    let evicted = json!({"phase": "Failed", "reason": "Evicted", "message": "disk"});
+    assert!(trouble(&pod(&evicted)).unwrap().contains("evicted: disk"));
+}
+
+#[test]
+fn a_pod_that_vanished_or_was_killed_is_tried_again_and_a_decision_is_not() {
+    let ended_with = |code: i32| {
+        let status = json!({"containerStatuses": [{
+            "name": "meta-migration", "image": "t", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"terminated": {"exitCode": code, "message": "why"}},
+        }]});
+        ended(&pod(&status), "meta-migration")
+    };
+    assert!(is_worth_another_attempt(None));
+    assert!(is_worth_another_attempt(ended_with(137).as_ref()));
+    for code in 1..=6 {
+        assert!(!is_worth_another_attempt(ended_with(code).as_ref()), "{code}");
+    }
+    assert_eq!(ended_with(4).unwrap().message, "why");
+    assert_eq!(ended(&pod(&json!({})), "meta-migration"), None);
+}
+
+#[test]
+fn a_claim_that_waits_for_a_volume_is_told() {
+    let claim = |phase: &str| -> PersistentVolumeClaim {
+        serde_json::from_value(json!({"metadata": {"name": "b"}, "status": {"phase": phase}})).unwrap()
+    };
+    assert_eq!(claim_trouble(&claim("Bound")), None);
+    assert!(claim_trouble(&claim("Pending")).unwrap().contains("claim b is not bound"));
+    assert!(claim_trouble(&claim("Lost")).unwrap().contains("lost"));
+}

@@ -1,0 +1,119 @@
+//! Deployments as charts and operators write them.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+fn deployment(name: &str, labels: &Value, containers: &Value) -> Deployment {
+    serde_json::from_value(json!({
+        "metadata": {"name": name, "uid": format!("uid-{name}"), "labels": labels},
+        "spec": {
+            "replicas": 2,
+            "selector": {"matchLabels": {"component": name}},
+            "template": {"spec": {"containers": containers}},
+        },
+    }))
+    .unwrap()
+}
+
+fn chart(component: &str, chart_name: &str) -> Deployment {
+    let labels = json!({
+        "app.kubernetes.io/name": chart_name,
+        "app.kubernetes.io/instance": "prod",
+        "component": component,
+    });
+    let containers = json!([{
+        "name": component,
+        "image": "milvusdb/milvus:v2.1.4",
+        "args": ["milvus", "run", component],
+    }]);
+    deployment(&format!("prod-milvus-{component}"), &labels, &containers)
+}
+
+fn components(workloads: &Workloads) -> Vec<&str> {
+    let found = workloads.found.iter();
+    found.map(|one| one.component.as_str()).collect()
+}
+
+#[test]
+fn w17_attu_is_left_alone() {
+    let mut attu = chart("attu", "milvus");
+    attu.spec.as_mut().unwrap().template.spec.as_mut().unwrap().containers[0].args = None;
+    let sorted = workloads(&[chart("proxy", "milvus"), attu, chart("rootcoord", "milvus")]);
+    assert_eq!(components(&sorted), ["rootcoord", "proxy"], "coordinators first");
+    assert_eq!(sorted.others, ["prod-milvus-attu"]);
+    assert!(sorted.ambiguous.is_empty());
+}
+
+#[test]
+fn w18_a_replaced_chart_name_is_seen_through() {
+    let sorted = workloads(&[chart("querynode", "vectors")]);
+    assert_eq!(components(&sorted), ["querynode"]);
+}
+
+#[test]
+fn w18_the_operators_deployments_are_known_as_its_own() {
+    let labels = json!({
+        "app.kubernetes.io/name": "milvus",
+        "app.kubernetes.io/component": "proxy",
+        "app.kubernetes.io/managed-by": "milvus-operator",
+    });
+    let containers = json!([{"name": "proxy", "image": "m", "args": ["/run.sh", "milvus", "run", "proxy"]}]);
+    let proxy = deployment("mine-milvus-proxy", &labels, &containers);
+    assert!(is_operators(&proxy));
+    assert!(!is_operators(&chart("proxy", "milvus")));
+    assert_eq!(components(&workloads(&[proxy])), ["proxy"]);
+}
+
+#[test]
+fn a_component_label_alone_does_not_make_milvus() {
+    let labels = json!({"app.kubernetes.io/name": "pulsar", "component": "proxy"});
+    let containers = json!([{"name": "proxy", "image": "pulsar:2"}]);
+    let sorted = workloads(&[deployment("prod-pulsar-proxy", &labels, &containers)]);
+    assert!(sorted.found.is_empty());
+    assert_eq!(sorted.others, ["prod-pulsar-proxy"]);
+}
+
+#[test]
+fn w11_the_container_is_known_before_anything_is_stopped() {
+    let labels = json!({"app.kubernetes.io/name": "milvus", "component": "proxy"});
+    let named = |containers: &Value| {
+        workloads(&[
+            chart("rootcoord", "milvus"),
+            deployment("p", &labels, containers),
+        ])
+    };
+    let sidecar = json!({"name": "istio-proxy", "image": "istio:1"});
+    let renamed = json!({"name": "main", "image": "milvusdb/milvus:v2.1.4"});
+    let sorted = named(&json!([sidecar, renamed]));
+    let proxy = sorted.found.iter().find(|one| one.component == "proxy").unwrap();
+    assert_eq!(proxy.container, "main", "the only one with the image of Milvus");
+    let twice = json!([renamed, {"name": "other", "image": "milvusdb/milvus:v2.1.4"}]);
+    let sorted = named(&twice);
+    assert!(sorted.ambiguous[0].problem.contains("main, other"), "{sorted:?}");
+    assert!(named(&json!([sidecar])).ambiguous[0].problem.contains("no container"));
+}
+
+#[test]
+fn an_image_tells_its_version() {
+    let version = |image: &str| image_version(image).map(|release| release.to_string());
+    assert_eq!(version("milvusdb/milvus:v2.1.4").as_deref(), Some("2.1.4"));
+    assert_eq!(
+        version("registry:5000/m/milvus:2.2.0-20221118-abc@sha256:00").as_deref(),
+        Some("2.2.0-20221118-abc")
+    );
+    assert_eq!(version("registry:5000/m/milvus"), None);
+    assert_eq!(version("milvusdb/milvus:latest"), None);
+}
+
+#[test]
+fn init_containers_and_sidecars_are_not_looked_at_for_the_image() {
+    let mut proxy = chart("proxy", "milvus");
+    let pod = proxy.spec.as_mut().unwrap().template.spec.as_mut().unwrap();
+    let mut config = pod.containers[0].clone();
+    config.name = "config".to_owned();
+    config.image = Some("milvusdb/milvus-config-tool:v0".to_owned());
+    pod.init_containers = Some(vec![config]);
+    let sorted = workloads(&[proxy]);
+    assert_eq!(sorted.found[0].image, "milvusdb/milvus:v2.1.4");
+}

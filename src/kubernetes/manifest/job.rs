@@ -1,0 +1,364 @@
+//! The Job of one attempt at one step.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::batch::v1::{Job, JobSpec};
+use k8s_openapi::api::core::v1::{
+    Affinity, Capabilities, ConfigMapVolumeSource, Container, EmptyDirVolumeSource, EnvVar,
+    EnvVarSource, LocalObjectReference, NodeAffinity, PersistentVolumeClaimVolumeSource,
+    PodSecurityContext, PodSpec, PodTemplateSpec, ResourceRequirements, SeccompProfile,
+    SecretKeySelector, SecretVolumeSource, SecurityContext, Volume, VolumeMount,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::step::Step;
+use crate::kubernetes::record::{EtcdTarget, PodShape, Record};
+use crate::kubernetes::{
+    BACKUP_FOLDER, CONFIG_FOLDER, CONTAINER, LABEL_ATTEMPT, LABEL_OPERATION, LABEL_STEP, PROGRAM,
+    TERMINATION_VARIABLE, TLS_FOLDER, config_name, job_name,
+};
+
+/// Where the kubelet looks for the termination message.
+const TERMINATION_FILE: &str = "/dev/termination-log";
+/// Who the program runs as, where the Milvus pods do not say.
+const USER: i64 = 1000;
+
+/// The Job.
+///
+/// One pod, no second try by itself: whether to try again is decided outside, where the reason of the
+/// failure is known. No deadline either: it would kill a migration in the middle of writing.
+#[must_use]
+pub fn job(record: &Record, step: Step, attempt: u32) -> Job {
+    let mut labels = super::labels(&record.instance);
+    labels.insert(LABEL_OPERATION.to_owned(), record.operation.clone());
+    labels.insert(LABEL_STEP.to_owned(), step.name().to_owned());
+    labels.insert(LABEL_ATTEMPT.to_owned(), attempt.to_string());
+    // A sidecar would keep the pod from ending.
+    labels.insert("sidecar.istio.io/inject".to_owned(), "false".to_owned());
+    let quiet = BTreeMap::from([
+        ("sidecar.istio.io/inject".to_owned(), "false".to_owned()),
+        ("linkerd.io/inject".to_owned(), "disabled".to_owned()),
+    ]);
+    Job {
+        metadata: ObjectMeta {
+            name: Some(job_name(step.name(), &record.operation, attempt)),
+            labels: Some(labels.clone()),
+            ..ObjectMeta::default()
+        },
+        spec: Some(JobSpec {
+            backoff_limit: Some(0),
+            completions: Some(1),
+            parallelism: Some(1),
+            // Older servers drop this field; the lock in etcd is what really keeps two apart.
+            pod_replacement_policy: Some("Failed".to_owned()),
+            template: PodTemplateSpec {
+                metadata: Some(ObjectMeta {
+                    labels: Some(labels),
+                    annotations: Some(quiet),
+                    ..ObjectMeta::default()
+                }),
+                spec: Some(pod(record, step)),
+            },
+            ..JobSpec::default()
+        }),
+        ..Job::default()
+    }
+}
+
+fn pod(record: &Record, step: Step) -> PodSpec {
+    let shape = &record.shape;
+    PodSpec {
+        containers: vec![container(record, step)],
+        volumes: Some(volumes(record)),
+        restart_policy: Some("Never".to_owned()),
+        automount_service_account_token: Some(false),
+        enable_service_links: Some(false),
+        service_account_name: shape.service_account.clone(),
+        image_pull_secrets: some(
+            shape
+                .pull_secrets
+                .iter()
+                .map(|name| LocalObjectReference { name: name.clone() })
+                .collect(),
+        ),
+        node_selector: (!shape.node_selector.is_empty()).then(|| shape.node_selector.clone()),
+        tolerations: some(shape.tolerations.iter().filter_map(typed).collect()),
+        affinity: shape
+            .node_affinity
+            .as_ref()
+            .and_then(typed::<NodeAffinity>)
+            .map(|node_affinity| Affinity {
+                node_affinity: Some(node_affinity),
+                ..Affinity::default()
+            }),
+        security_context: Some(security(shape)),
+        ..PodSpec::default()
+    }
+}
+
+/// The security context of the Milvus pods, where they have one, held to a user that is not root.
+fn security(shape: &PodShape) -> PodSecurityContext {
+    let given: PodSecurityContext = shape.security.as_ref().and_then(typed).unwrap_or_default();
+    let user = given.run_as_user.filter(|user| *user != 0).unwrap_or(USER);
+    PodSecurityContext {
+        run_as_non_root: Some(true),
+        run_as_user: Some(user),
+        run_as_group: Some(given.run_as_group.filter(|group| *group != 0).unwrap_or(user)),
+        // The volume has to be writable for that user.
+        fs_group: Some(given.fs_group.unwrap_or(user)),
+        seccomp_profile: given.seccomp_profile.clone().or_else(|| {
+            Some(SeccompProfile {
+                type_: "RuntimeDefault".to_owned(),
+                ..SeccompProfile::default()
+            })
+        }),
+        ..given
+    }
+}
+
+fn container(record: &Record, step: Step) -> Container {
+    let amounts = |cpu: &str, memory: &str| {
+        Some(BTreeMap::from([
+            ("cpu".to_owned(), Quantity(cpu.to_owned())),
+            ("memory".to_owned(), Quantity(memory.to_owned())),
+        ]))
+    };
+    Container {
+        name: CONTAINER.to_owned(),
+        image: Some(record.tool_image.clone()),
+        image_pull_policy: Some("IfNotPresent".to_owned()),
+        command: Some(vec![PROGRAM.to_owned()]),
+        args: Some(step.arguments(record)),
+        env: Some(environment(&record.etcd)),
+        volume_mounts: Some(mounts(record)),
+        termination_message_path: Some(TERMINATION_FILE.to_owned()),
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
+        security_context: Some(SecurityContext {
+            allow_privilege_escalation: Some(false),
+            read_only_root_filesystem: Some(true),
+            run_as_non_root: Some(true),
+            capabilities: Some(Capabilities {
+                drop: Some(vec!["ALL".to_owned()]),
+                ..Capabilities::default()
+            }),
+            ..SecurityContext::default()
+        }),
+        resources: Some(ResourceRequirements {
+            requests: amounts("100m", "256Mi"),
+            ..ResourceRequirements::default()
+        }),
+        ..Container::default()
+    }
+}
+
+fn environment(etcd: &EtcdTarget) -> Vec<EnvVar> {
+    let mut variables = vec![EnvVar {
+        name: TERMINATION_VARIABLE.to_owned(),
+        value: Some(TERMINATION_FILE.to_owned()),
+        ..EnvVar::default()
+    }];
+    let Some(secret) = &etcd.credentials else {
+        return variables;
+    };
+    for (name, key) in [
+        ("META_MIGRATION_USER", "user"),
+        ("META_MIGRATION_PASSWORD", "password"),
+    ] {
+        variables.push(EnvVar {
+            name: name.to_owned(),
+            value_from: Some(EnvVarSource {
+                secret_key_ref: Some(SecretKeySelector {
+                    name: secret.clone(),
+                    key: key.to_owned(),
+                    optional: None,
+                }),
+                ..EnvVarSource::default()
+            }),
+            ..EnvVar::default()
+        });
+    }
+    variables
+}
+
+fn volumes(record: &Record) -> Vec<Volume> {
+    let mut volumes = vec![
+        Volume {
+            name: "config".to_owned(),
+            config_map: Some(ConfigMapVolumeSource {
+                name: config_name(&record.operation),
+                ..ConfigMapVolumeSource::default()
+            }),
+            ..Volume::default()
+        },
+        Volume {
+            name: "scratch".to_owned(),
+            empty_dir: Some(EmptyDirVolumeSource::default()),
+            ..Volume::default()
+        },
+    ];
+    if !record.claim.is_empty() {
+        volumes.push(Volume {
+            name: "backup".to_owned(),
+            persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+                claim_name: record.claim.clone(),
+                read_only: None,
+            }),
+            ..Volume::default()
+        });
+    }
+    if let Some(tls) = &record.etcd.tls {
+        volumes.push(Volume {
+            name: "tls".to_owned(),
+            secret: Some(SecretVolumeSource {
+                secret_name: Some(tls.name.clone()),
+                ..SecretVolumeSource::default()
+            }),
+            ..Volume::default()
+        });
+    }
+    volumes
+}
+
+fn mounts(record: &Record) -> Vec<VolumeMount> {
+    let mount = |name: &str, path: &str, read_only: bool| VolumeMount {
+        name: name.to_owned(),
+        mount_path: path.to_owned(),
+        read_only: read_only.then_some(true),
+        ..VolumeMount::default()
+    };
+    let mut mounts = vec![
+        mount("config", CONFIG_FOLDER, true),
+        mount("scratch", "/tmp", false),
+    ];
+    if !record.claim.is_empty() {
+        mounts.push(mount("backup", BACKUP_FOLDER, false));
+    }
+    if record.etcd.tls.is_some() {
+        mounts.push(mount("tls", TLS_FOLDER, true));
+    }
+    mounts
+}
+
+fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
+    (!list.is_empty()).then_some(list)
+}
+
+/// What a live object of the same cluster said; a form that this program does not know is left out.
+fn typed<T: DeserializeOwned>(value: &Value) -> Option<T> {
+    serde_json::from_value(value.clone()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kubernetes::record::TlsSecret;
+    use crate::kubernetes::record::tests::example;
+    use serde_json::json;
+
+    fn spec(record: &Record, step: Step) -> PodSpec {
+        job(record, step, 1).spec.unwrap().template.spec.unwrap()
+    }
+
+    #[test]
+    fn w8_every_attempt_is_a_job_of_its_own() {
+        let record = example();
+        let name = |attempt| job(&record, Step::Migrate, attempt).metadata.name.unwrap();
+        assert_eq!(name(1), "meta-migration-migrate-3f9a2c1d-1");
+        assert_ne!(name(1), name(2));
+        let longest = job_name("rollback", &record.operation, u32::MAX);
+        assert!(longest.len() <= 63, "{longest}");
+    }
+
+    #[test]
+    fn w13_a_job_has_no_retry_of_its_own_and_no_deadline() {
+        let spec = job(&example(), Step::Migrate, 1).spec.unwrap();
+        assert_eq!(spec.backoff_limit, Some(0));
+        assert_eq!(spec.active_deadline_seconds, None);
+        assert_eq!(spec.ttl_seconds_after_finished, None);
+        let pod = spec.template.spec.unwrap();
+        assert_eq!(pod.restart_policy.as_deref(), Some("Never"));
+    }
+
+    #[test]
+    fn a_pod_is_nobody_and_may_write_nowhere_but_to_its_volumes() {
+        let pod = spec(&example(), Step::Backup);
+        assert_eq!(pod.automount_service_account_token, Some(false));
+        let security = pod.security_context.unwrap();
+        assert_eq!(security.run_as_non_root, Some(true));
+        assert_eq!(security.run_as_user, Some(1000));
+        let security = pod.containers[0].security_context.clone().unwrap();
+        assert_eq!(security.read_only_root_filesystem, Some(true));
+        assert_eq!(security.allow_privilege_escalation, Some(false));
+    }
+
+    #[test]
+    fn the_pods_surroundings_come_from_milvus() {
+        let mut record = example();
+        record.shape = PodShape {
+            pull_secrets: vec!["registry".to_owned()],
+            node_selector: BTreeMap::from([("disk".to_owned(), "ssd".to_owned())]),
+            tolerations: vec![json!({"key": "milvus", "operator": "Exists"})],
+            node_affinity: None,
+            security: Some(json!({"runAsUser": 0, "fsGroup": 77, "supplementalGroups": [5]})),
+            service_account: Some("milvus".to_owned()),
+        };
+        let pod = spec(&record, Step::Status);
+        assert_eq!(pod.image_pull_secrets.unwrap()[0].name, "registry");
+        assert_eq!(pod.node_selector.unwrap()["disk"], "ssd");
+        assert_eq!(pod.tolerations.unwrap()[0].key.as_deref(), Some("milvus"));
+        assert_eq!(pod.service_account_name.as_deref(), Some("milvus"));
+        let security = pod.security_context.unwrap();
+        assert_eq!(security.run_as_user, Some(1000), "root is not taken over");
+        assert_eq!(security.fs_group, Some(77));
+        assert_eq!(security.supplemental_groups, Some(vec![5]));
+    }
+
+    #[test]
+    fn secrets_are_only_referred_to() {
+        let mut record = example();
+        record.etcd.credentials = Some("etcd-user".to_owned());
+        record.etcd.tls = Some(TlsSecret {
+            name: "etcd-tls".to_owned(),
+            ca: Some("ca.crt".to_owned()),
+            cert: None,
+            key: None,
+        });
+        let pod = spec(&record, Step::Migrate);
+        let environment = pod.containers[0].env.clone().unwrap();
+        let password = environment
+            .iter()
+            .find(|variable| variable.name == "META_MIGRATION_PASSWORD")
+            .unwrap();
+        assert_eq!(password.value, None);
+        let reference = password.value_from.clone().unwrap().secret_key_ref.unwrap();
+        assert_eq!(reference.name, "etcd-user");
+        let volumes = pod.volumes.unwrap();
+        let tls = volumes.iter().find(|volume| volume.name == "tls").unwrap();
+        assert_eq!(
+            tls.secret.clone().unwrap().secret_name.as_deref(),
+            Some("etcd-tls")
+        );
+    }
+
+    #[test]
+    fn what_the_official_tool_does_too_is_asked_for_in_its_way() {
+        let record = example();
+        assert_eq!(
+            Step::Migrate.arguments(&record)[0],
+            "-config=/milvus/configs/migrate.yaml"
+        );
+        assert_eq!(
+            Step::Verify.arguments(&record)[..5],
+            [
+                "verify",
+                "--config",
+                "/milvus/configs/migrate.yaml",
+                "--backup",
+                "/milvus/data/3f9a2c1d.mmb",
+            ]
+        );
+    }
+}

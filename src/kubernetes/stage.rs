@@ -1,0 +1,294 @@
+//! The way forward and the way back, as a table: which stage follows which, whatever happens.
+//!
+//! A stage is recorded before its work begins, and every stage's work may be done again from its
+//! beginning. So a process killed in any stage is continued by entering that stage once more.
+
+use serde::{Deserialize, Serialize};
+
+use crate::report::Layout;
+
+/// What is being done, or was when the process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// A Job that only reads proves image, volume and etcd, and tells the layout. Milvus runs.
+    Probe,
+    /// A Job plans the migration and changes nothing. Milvus runs.
+    Plan,
+    /// Milvus is being scaled to 0.
+    Stop,
+    /// No pod and no leased session may be left.
+    Drain,
+    /// The backup is written.
+    Backup,
+    /// The metadata is migrated.
+    Migrate,
+    /// The 2.2 layout is compared with what the backup gives.
+    Verify,
+    /// 2.2 gets its image and the recorded counts.
+    Start,
+    /// 2.2 has to become healthy.
+    Settle,
+    /// The end of the way forward.
+    Upgraded,
+    /// The migration failed: a Job that only reads tells what the metadata is now.
+    Assess,
+    /// On the way back: whatever runs is being scaled to 0.
+    StopNew,
+    /// On the way back: no pod and no leased session may be left.
+    DrainNew,
+    /// The metadata is put back.
+    RollBack,
+    /// A Job that only reads has to find 2.1 metadata.
+    Check,
+    /// 2.1 gets its image and the recorded counts.
+    StartOld,
+    /// 2.1 has to become healthy.
+    SettleOld,
+    /// The end of the way back.
+    RolledBack,
+    /// Ended before Milvus was touched.
+    Abandoned,
+}
+
+/// How a stage's work ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// As it should.
+    Done,
+    /// As it should, and this is what the metadata is.
+    Metadata(Layout),
+    /// Not as it should.
+    Failed,
+}
+
+/// What the operator wants to happen after failures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Policy {
+    /// After the switch, go back by itself when 2.2 does not become healthy.
+    pub rollback_on_failure: bool,
+    /// Before the switch, leave Milvus stopped instead of starting 2.1 again.
+    pub stay_down: bool,
+}
+
+/// What comes after a stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Enter this stage.
+    Go(Stage),
+    /// Stay here: a person has to decide.
+    Halt,
+}
+
+impl Stage {
+    /// All stages, the way forward first.
+    pub const ALL: [Self; 19] = [
+        Self::Probe,
+        Self::Plan,
+        Self::Stop,
+        Self::Drain,
+        Self::Backup,
+        Self::Migrate,
+        Self::Verify,
+        Self::Start,
+        Self::Settle,
+        Self::Upgraded,
+        Self::Assess,
+        Self::StopNew,
+        Self::DrainNew,
+        Self::RollBack,
+        Self::Check,
+        Self::StartOld,
+        Self::SettleOld,
+        Self::RolledBack,
+        Self::Abandoned,
+    ];
+
+    /// Whether nothing is left to do.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Upgraded | Self::RolledBack | Self::Abandoned)
+    }
+
+    /// Whether this stage leads back to 2.1.
+    #[must_use]
+    pub fn is_way_back(self) -> bool {
+        match self {
+            Self::StopNew
+            | Self::DrainNew
+            | Self::RollBack
+            | Self::Check
+            | Self::StartOld
+            | Self::SettleOld
+            | Self::RolledBack => true,
+            Self::Probe
+            | Self::Plan
+            | Self::Stop
+            | Self::Drain
+            | Self::Backup
+            | Self::Migrate
+            | Self::Verify
+            | Self::Start
+            | Self::Settle
+            | Self::Upgraded
+            | Self::Assess
+            | Self::Abandoned => false,
+        }
+    }
+
+    /// Whether Milvus and its metadata are as they were before the upgrade began.
+    #[must_use]
+    pub fn is_before_the_stop(self) -> bool {
+        matches!(self, Self::Probe | Self::Plan | Self::Abandoned)
+    }
+
+    /// The stage in words, as a thing being done.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Probe => "probing image, volume and etcd",
+            Self::Plan => "planning the migration",
+            Self::Stop => "stopping Milvus",
+            Self::Drain => "waiting for pods and sessions to end",
+            Self::Backup => "backing up the metadata",
+            Self::Migrate => "migrating the metadata",
+            Self::Verify => "verifying the 2.2 metadata",
+            Self::Start => "starting the new release",
+            Self::Settle => "waiting for the new release to become healthy",
+            Self::Upgraded => "upgraded",
+            Self::Assess => "looking at what the failed migration left",
+            Self::StopNew => "stopping Milvus, on the way back",
+            Self::DrainNew => "waiting for pods and sessions to end, on the way back",
+            Self::RollBack => "rolling the metadata back",
+            Self::Check => "checking that the metadata is 2.1 again",
+            Self::StartOld => "starting the old release",
+            Self::SettleOld => "waiting for the old release to become healthy",
+            Self::RolledBack => "rolled back",
+            Self::Abandoned => "ended before anything was changed",
+        }
+    }
+}
+
+/// What follows `stage`, whose work ended with `outcome`; `before` is the layout that the probe found.
+#[must_use]
+pub fn next(stage: Stage, outcome: Outcome, before: Option<Layout>, policy: Policy) -> Next {
+    match outcome {
+        Outcome::Done => after_success(stage),
+        Outcome::Metadata(layout) => after_look(stage, layout, policy),
+        Outcome::Failed => after_failure(stage, before, policy),
+    }
+}
+
+fn after_success(stage: Stage) -> Next {
+    Next::Go(match stage {
+        // These ask what the metadata is; without an answer nothing may go on.
+        Stage::Probe | Stage::Assess | Stage::Check => return Next::Halt,
+        Stage::Plan => Stage::Stop,
+        Stage::Stop => Stage::Drain,
+        Stage::Drain => Stage::Backup,
+        Stage::Backup => Stage::Migrate,
+        Stage::Migrate => Stage::Verify,
+        Stage::Verify => Stage::Start,
+        Stage::Start => Stage::Settle,
+        Stage::Settle => Stage::Upgraded,
+        Stage::StopNew => Stage::DrainNew,
+        Stage::DrainNew => Stage::RollBack,
+        Stage::RollBack => Stage::Check,
+        Stage::StartOld => Stage::SettleOld,
+        Stage::SettleOld => Stage::RolledBack,
+        Stage::Upgraded | Stage::RolledBack | Stage::Abandoned => return Next::Halt,
+    })
+}
+
+/// The metadata decides, never an object that an earlier run left.
+fn after_look(stage: Stage, layout: Layout, policy: Policy) -> Next {
+    let old_may_start = matches!(layout, Layout::V2_1 | Layout::Empty);
+    match (stage, layout) {
+        (Stage::Probe, Layout::V2_1 | Layout::Staged) => Next::Go(Stage::Plan),
+        // Nothing to plan: the migration will find it done, or nothing to do.
+        (Stage::Probe, Layout::V2_2 | Layout::Empty) => Next::Go(Stage::Stop),
+        (Stage::Probe, Layout::Mixed) => Next::Go(Stage::Abandoned),
+        (Stage::Assess, _) if old_may_start && policy.stay_down => Next::Halt,
+        (Stage::Assess, _) if old_may_start => Next::Go(Stage::StartOld),
+        // 2.1 is whole; what is staged beside it goes.
+        (Stage::Assess, Layout::Staged) if !policy.stay_down => Next::Go(Stage::RollBack),
+        (Stage::Assess, Layout::V2_2 | Layout::Mixed) if policy.rollback_on_failure => {
+            Next::Go(Stage::RollBack)
+        }
+        (Stage::Check, _) if old_may_start => Next::Go(Stage::StartOld),
+        (_, _) => Next::Halt,
+    }
+}
+
+fn after_failure(stage: Stage, before: Option<Layout>, policy: Policy) -> Next {
+    match stage {
+        Stage::Probe | Stage::Plan => Next::Go(Stage::Abandoned),
+        Stage::Stop | Stage::Drain | Stage::Backup => match before {
+            // This upgrade has written nothing yet, so what the probe saw still holds.
+            Some(Layout::V2_1 | Layout::Staged | Layout::Empty) if !policy.stay_down => {
+                Next::Go(Stage::StartOld)
+            }
+            Some(
+                Layout::V2_1 | Layout::Staged | Layout::Empty | Layout::V2_2 | Layout::Mixed,
+            )
+            | None => Next::Halt,
+        },
+        Stage::Migrate => Next::Go(Stage::Assess),
+        Stage::Verify | Stage::Start | Stage::Settle => {
+            if policy.rollback_on_failure {
+                Next::Go(Stage::StopNew)
+            } else {
+                Next::Halt
+            }
+        }
+        Stage::Upgraded
+        | Stage::Assess
+        | Stage::StopNew
+        | Stage::DrainNew
+        | Stage::RollBack
+        | Stage::Check
+        | Stage::StartOld
+        | Stage::SettleOld
+        | Stage::RolledBack
+        | Stage::Abandoned => Next::Halt,
+    }
+}
+
+/// Where an upgrade that was killed, or that halted, goes on.
+#[must_use]
+pub fn resumed(stage: Stage) -> Stage {
+    if stage == Stage::Assess {
+        // The failed migration is tried again; it finds its own way on.
+        Stage::Migrate
+    } else {
+        stage
+    }
+}
+
+/// Where the way back begins; `None` where there is nothing to go back from.
+#[must_use]
+pub fn turned_back(stage: Stage, before: Option<Layout>) -> Option<Stage> {
+    match stage {
+        Stage::Probe | Stage::Plan => Some(Stage::Abandoned),
+        Stage::Stop | Stage::Drain | Stage::Backup => match before {
+            Some(Layout::V2_1 | Layout::Staged | Layout::Empty) => Some(Stage::StartOld),
+            Some(Layout::V2_2 | Layout::Mixed) | None => Some(Stage::StopNew),
+        },
+        Stage::Migrate
+        | Stage::Verify
+        | Stage::Start
+        | Stage::Settle
+        | Stage::Upgraded
+        | Stage::Assess => Some(Stage::StopNew),
+        Stage::StopNew
+        | Stage::DrainNew
+        | Stage::RollBack
+        | Stage::Check
+        | Stage::StartOld
+        | Stage::SettleOld => Some(stage),
+        Stage::RolledBack | Stage::Abandoned => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;
