@@ -72,11 +72,6 @@ impl Api {
         self.call(Method::PATCH, path, kind, Some(change)).await
     }
 
-    pub(crate) async fn try_replace(&self, path: &str, object: &Value) -> Result<Value, Error> {
-        self.call(Method::PUT, path, "application/json", Some(object))
-            .await
-    }
-
     /// Deletes an object, its dependents with it; that it is gone already is fine.
     pub(crate) async fn delete(&self, path: &str) {
         let options = json!({"propagationPolicy": "Background"});

@@ -438,15 +438,17 @@ fn status(phase: &str, ready: bool, object: &Value, state: &Value) -> Value {
             "ready": ready, "restartCount": 0, "state": state,
         })
     });
+    let kinds = ["Initialized", "PodScheduled", "ContainersReady", "Ready"];
+    let conditions = kinds.map(|kind| {
+        let own = if kind.ends_with("eady") { now } else { "True" };
+        json!({"type": kind, "status": own, "lastTransitionTime": "2026-01-01T00:00:00Z"})
+    });
     json!({
         "phase": phase,
         "hostIP": "127.0.0.1",
         "podIP": "10.0.0.1",
         "startTime": "2026-01-01T00:00:00Z",
-        "conditions": ["Initialized", "PodScheduled", "ContainersReady", "Ready"].map(|kind| {
-            let own = if kind.ends_with("eady") { now } else { "True" };
-            json!({"type": kind, "status": own, "lastTransitionTime": "2026-01-01T00:00:00Z"})
-        }),
+        "conditions": conditions,
         "containerStatuses": containers.collect::<Vec<_>>(),
     })
 }
