@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 mod backup;
+mod cluster;
 mod completions;
 mod confirm;
 mod drop_in;
@@ -22,11 +23,13 @@ mod man;
 mod migrate;
 mod options;
 mod plan;
+mod preflight;
 mod report;
 mod restore;
 mod rollback;
 mod session;
 mod status;
+mod upgrade;
 mod verify;
 mod watch;
 
@@ -73,6 +76,8 @@ enum Command {
     Rollback(rollback::Args),
     Restore(restore::Args),
     Inspect(inspect::Args),
+    Upgrade(upgrade::Args),
+    Preflight(preflight::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -88,6 +93,8 @@ impl Command {
             Self::Rollback(args) => args.output.clone(),
             Self::Restore(args) => args.output.clone(),
             Self::Inspect(args) => args.output.clone(),
+            Self::Upgrade(args) => args.output.clone(),
+            Self::Preflight(args) => args.output.clone(),
             Self::Completions(_) | Self::Man(_) => OutputOptions::default(),
         }
     }
@@ -102,6 +109,8 @@ impl Command {
             Self::Rollback(args) => rollback::run(&args),
             Self::Restore(args) => restore::run(&args),
             Self::Inspect(args) => inspect::run(&args),
+            Self::Upgrade(args) => upgrade::run(&args),
+            Self::Preflight(args) => preflight::run(&args),
             Self::Completions(args) => completions::run(&args),
             Self::Man(args) => man::run(&args),
         }

@@ -35,7 +35,6 @@ pub mod operation;
 pub mod operator;
 pub mod preflight;
 pub mod record;
-pub mod rolling;
 pub mod stage;
 pub mod survey;
 

@@ -10,11 +10,13 @@ use serde::Serialize;
 pub(in crate::cli) mod exit;
 pub(in crate::cli) mod failure;
 pub(in crate::cli) mod findings;
+pub(in crate::cli) mod orchestration;
 pub(in crate::cli) mod outcome;
 pub(in crate::cli) mod palette;
 pub(in crate::cli) mod plan;
 pub(in crate::cli) mod status;
 pub(in crate::cli) mod table;
+mod termination;
 pub(in crate::cli) mod units;
 
 use exit::Exit;
@@ -53,6 +55,7 @@ pub(in crate::cli) fn print<T: Serialize>(
             let mut json = serde_json::to_string(report)
                 .map_err(|error| Failure::from_error(Exit::Failed, &error))?;
             json.push('\n');
+            termination::leave(&json);
             json
         }
     };
@@ -88,6 +91,7 @@ pub(in crate::cli) fn tell(text: &str) {
 
 /// Writes a failure to standard error and gives its exit code.
 pub(in crate::cli) fn fail(failure: &Failure, format: LogFormat) -> Exit {
+    termination::leave(&failure.json());
     match format {
         LogFormat::Text => tell(&failure.text(Palette::for_stream(&io::stderr()))),
         LogFormat::Json => tell(&failure.json()),

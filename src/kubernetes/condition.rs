@@ -29,7 +29,9 @@ pub fn healthy(
     }
     let wanted = spec.replicas.unwrap_or(1);
     if wanted != replicas {
-        return Err(format!("somebody else scaled it to {wanted}, not {replicas}"));
+        return Err(format!(
+            "somebody else scaled it to {wanted}, not {replicas}"
+        ));
     }
     let found = containers(deployment)
         .iter()
@@ -37,7 +39,9 @@ pub fn healthy(
         .and_then(|one| one.image.clone())
         .unwrap_or_default();
     if found != image {
-        return Err(format!("container {container} has image {found}, not {image}"));
+        return Err(format!(
+            "container {container} has image {found}, not {image}"
+        ));
     }
     // A number that is absent is 0.
     for (what, count) in [
@@ -142,7 +146,11 @@ pub struct Ended {
 /// How the container of a pod ended; `None` while it runs, or when nobody saw it end.
 #[must_use]
 pub fn ended(pod: &Pod, container: &str) -> Option<Ended> {
-    let terminated = status_of(pod, container)?.state.as_ref()?.terminated.clone()?;
+    let terminated = status_of(pod, container)?
+        .state
+        .as_ref()?
+        .terminated
+        .clone()?;
     Some(Ended {
         code: terminated.exit_code,
         reason: terminated.reason.unwrap_or_default(),
@@ -153,7 +161,10 @@ pub fn ended(pod: &Pod, container: &str) -> Option<Ended> {
 /// Whether the container has begun to run.
 #[must_use]
 pub fn has_started(pod: &Pod, container: &str) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    let phase = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref());
     let state = status_of(pod, container).and_then(|status| status.state.as_ref());
     matches!(phase, Some("Running" | "Succeeded" | "Failed"))
         || state.is_some_and(|state| state.running.is_some() || state.terminated.is_some())
@@ -176,7 +187,10 @@ pub fn trouble(pod: &Pod) -> Option<String> {
     }
     let all = status.init_container_statuses.iter().flatten();
     for container in all.chain(status.container_statuses.iter().flatten()) {
-        let Some(waiting) = container.state.as_ref().and_then(|state| state.waiting.as_ref())
+        let Some(waiting) = container
+            .state
+            .as_ref()
+            .and_then(|state| state.waiting.as_ref())
         else {
             continue;
         };
@@ -219,7 +233,10 @@ pub fn claim_trouble(claim: &PersistentVolumeClaim) -> Option<String> {
     if claim.metadata.deletion_timestamp.is_some() {
         return Some(format!("volume claim {name} is being deleted"));
     }
-    let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref());
+    let phase = claim
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref());
     match phase {
         Some("Bound") => None,
         Some("Lost") => Some(format!("the volume of claim {name} is lost")),

@@ -83,7 +83,9 @@ pub fn workloads(deployments: &[Deployment]) -> Workloads {
     let images: Vec<String> = milvus
         .iter()
         .filter_map(|(component, deployment)| {
-            let named = containers(deployment).iter().find(|one| one.name == *component)?;
+            let named = containers(deployment)
+                .iter()
+                .find(|one| one.name == *component)?;
             named.image.clone()
         })
         .collect();
@@ -192,7 +194,10 @@ pub fn shape(deployment: &Deployment) -> PodShape {
     else {
         return PodShape::default();
     };
-    let security = pod.security_context.as_ref().and_then(|one| serde_json::to_value(one).ok());
+    let security = pod
+        .security_context
+        .as_ref()
+        .and_then(|one| serde_json::to_value(one).ok());
     PodShape {
         pull_secrets: pod
             .image_pull_secrets

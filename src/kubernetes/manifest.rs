@@ -133,7 +133,10 @@ mod tests {
     #[test]
     fn w23_a_given_storage_class_is_taken_and_no_list_is_needed() {
         let spec = |class| claim("c", "prod", "10Gi", class).spec.unwrap();
-        assert_eq!(spec(Some("fast")).storage_class_name.as_deref(), Some("fast"));
+        assert_eq!(
+            spec(Some("fast")).storage_class_name.as_deref(),
+            Some("fast")
+        );
         assert_eq!(spec(None).storage_class_name, None);
     }
 
@@ -146,7 +149,10 @@ mod tests {
             claim("c", "prod", "1Gi", None).metadata.labels.unwrap(),
         ] {
             assert!(!labels.contains_key("app.kubernetes.io/name"), "{labels:?}");
-            assert!(!labels.contains_key("app.kubernetes.io/instance"), "{labels:?}");
+            assert!(
+                !labels.contains_key("app.kubernetes.io/instance"),
+                "{labels:?}"
+            );
             assert_eq!(labels[LABEL_INSTANCE], "prod");
         }
     }

@@ -187,8 +187,16 @@ impl Record {
     pub fn disagreement(&self, wanted: &Wanted) -> Option<String> {
         let mut differences = Vec::new();
         for (what, recorded, asked) in [
-            ("source version", &self.source_version, &wanted.source_version),
-            ("target version", &self.target_version, &wanted.target_version),
+            (
+                "source version",
+                &self.source_version,
+                &wanted.source_version,
+            ),
+            (
+                "target version",
+                &self.target_version,
+                &wanted.target_version,
+            ),
             ("image", &self.image, &wanted.image),
             ("root path", &self.etcd.root_path, &wanted.root_path),
         ] {

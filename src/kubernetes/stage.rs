@@ -228,9 +228,7 @@ fn after_failure(stage: Stage, before: Option<Layout>, policy: Policy) -> Next {
             Some(Layout::V2_1 | Layout::Staged | Layout::Empty) if !policy.stay_down => {
                 Next::Go(Stage::StartOld)
             }
-            Some(
-                Layout::V2_1 | Layout::Staged | Layout::Empty | Layout::V2_2 | Layout::Mixed,
-            )
+            Some(Layout::V2_1 | Layout::Staged | Layout::Empty | Layout::V2_2 | Layout::Mixed)
             | None => Next::Halt,
         },
         Stage::Migrate => Next::Go(Stage::Assess),

@@ -69,7 +69,10 @@ fn w24_a_rollout_in_progress_is_not_at_rest() {
     assert_eq!(at_rest(&deployment(|_| {})), Ok(()));
     for (change, expected) in [
         (json!({"observedGeneration": 4}), "not seen"),
-        (json!({"observedGeneration": 5, "updatedReplicas": 1, "replicas": 2}), "1 of 2"),
+        (
+            json!({"observedGeneration": 5, "updatedReplicas": 1, "replicas": 2}),
+            "1 of 2",
+        ),
         (
             json!({"observedGeneration": 5, "updatedReplicas": 2, "readyReplicas": 2, "replicas": 3}),
             "old pods",
@@ -88,15 +91,22 @@ fn job(conditions: &Value) -> Job {
 
 #[test]
 fn a_job_ends_only_with_complete_or_failed() {
-    let condition = |name: &str, status: &str| {
-        json!([{"type": name, "status": status, "reason": "BackoffLimitExceeded"}])
-    };
+    let condition = |name: &str, status: &str| json!([{"type": name, "status": status, "reason": "BackoffLimitExceeded"}]);
     assert_eq!(job_state(&Job::default()), JobState::Running);
     for announced in ["SuccessCriteriaMet", "FailureTarget"] {
-        assert_eq!(job_state(&job(&condition(announced, "True"))), JobState::Running);
+        assert_eq!(
+            job_state(&job(&condition(announced, "True"))),
+            JobState::Running
+        );
     }
-    assert_eq!(job_state(&job(&condition("Complete", "False"))), JobState::Running);
-    assert_eq!(job_state(&job(&condition("Complete", "True"))), JobState::Complete);
+    assert_eq!(
+        job_state(&job(&condition("Complete", "False"))),
+        JobState::Running
+    );
+    assert_eq!(
+        job_state(&job(&condition("Complete", "True"))),
+        JobState::Complete
+    );
     assert_eq!(
         job_state(&job(&condition("Failed", "True"))),
         JobState::Failed("BackoffLimitExceeded".to_owned())
@@ -116,7 +126,10 @@ fn w13_the_reason_why_a_pod_does_not_run_is_told() {
         }]})
     };
     let told = trouble(&pod(&waiting("ImagePullBackOff"))).unwrap();
-    assert_eq!(told, "image tool:1 cannot be pulled (ImagePullBackOff: because)");
+    assert_eq!(
+        told,
+        "image tool:1 cannot be pulled (ImagePullBackOff: because)"
+    );
     assert!(trouble(&pod(&waiting("CreateContainerConfigError"))).is_some());
     assert_eq!(trouble(&pod(&waiting("ContainerCreating"))), None);
     let unschedulable = json!({"conditions": [{
@@ -140,7 +153,10 @@ fn a_pod_that_vanished_or_was_killed_is_tried_again_and_a_decision_is_not() {
     assert!(is_worth_another_attempt(None));
     assert!(is_worth_another_attempt(ended_with(137).as_ref()));
     for code in 1..=6 {
-        assert!(!is_worth_another_attempt(ended_with(code).as_ref()), "{code}");
+        assert!(
+            !is_worth_another_attempt(ended_with(code).as_ref()),
+            "{code}"
+        );
     }
     assert_eq!(ended_with(4).unwrap().message, "why");
     assert_eq!(ended(&pod(&json!({})), "meta-migration"), None);
@@ -149,9 +165,14 @@ fn a_pod_that_vanished_or_was_killed_is_tried_again_and_a_decision_is_not() {
 #[test]
 fn a_claim_that_waits_for_a_volume_is_told() {
     let claim = |phase: &str| -> PersistentVolumeClaim {
-        serde_json::from_value(json!({"metadata": {"name": "b"}, "status": {"phase": phase}})).unwrap()
+        serde_json::from_value(json!({"metadata": {"name": "b"}, "status": {"phase": phase}}))
+            .unwrap()
     };
     assert_eq!(claim_trouble(&claim("Bound")), None);
-    assert!(claim_trouble(&claim("Pending")).unwrap().contains("claim b is not bound"));
+    assert!(
+        claim_trouble(&claim("Pending"))
+            .unwrap()
+            .contains("claim b is not bound")
+    );
     assert!(claim_trouble(&claim("Lost")).unwrap().contains("lost"));
 }

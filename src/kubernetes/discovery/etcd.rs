@@ -111,7 +111,12 @@ pub fn from_resource(name: &str, namespace: &str, spec: &Value) -> Configured {
     let given: Option<Vec<String>> = spec
         .pointer("/dependencies/etcd/endpoints")
         .and_then(Value::as_array)
-        .map(|list| list.iter().filter_map(Value::as_str).map(str::to_owned).collect());
+        .map(|list| {
+            list.iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect()
+        });
     let members = spec
         .pointer("/dependencies/etcd/inCluster/values/replicaCount")
         .and_then(Value::as_u64)

@@ -85,7 +85,11 @@ pub fn decode(payload: &[u8]) -> Result<HelmRelease, String> {
         name: text("/name"),
         revision: release.get("version").and_then(Value::as_u64).unwrap_or(0),
         status: text("/info/status"),
-        chart: format!("{}-{}", text("/chart/metadata/name"), text("/chart/metadata/version")),
+        chart: format!(
+            "{}-{}",
+            text("/chart/metadata/name"),
+            text("/chart/metadata/version")
+        ),
         app_version: text("/chart/metadata/appVersion"),
     })
 }
@@ -124,7 +128,10 @@ mod tests {
         let mut secret = Secret::default();
         let labels = [("version".to_owned(), revision.to_string())];
         secret.metadata.labels = Some(labels.into());
-        let data = [("release".to_owned(), ByteString(payload(status, revision, true)))];
+        let data = [(
+            "release".to_owned(),
+            ByteString(payload(status, revision, true)),
+        )];
         secret.data = Some(data.into());
         secret
     }

@@ -38,9 +38,21 @@ fn components(workloads: &Workloads) -> Vec<&str> {
 #[test]
 fn w17_attu_is_left_alone() {
     let mut attu = chart("attu", "milvus");
-    attu.spec.as_mut().unwrap().template.spec.as_mut().unwrap().containers[0].args = None;
+    attu.spec
+        .as_mut()
+        .unwrap()
+        .template
+        .spec
+        .as_mut()
+        .unwrap()
+        .containers[0]
+        .args = None;
     let sorted = workloads(&[chart("proxy", "milvus"), attu, chart("rootcoord", "milvus")]);
-    assert_eq!(components(&sorted), ["rootcoord", "proxy"], "coordinators first");
+    assert_eq!(
+        components(&sorted),
+        ["rootcoord", "proxy"],
+        "coordinators first"
+    );
     assert_eq!(sorted.others, ["prod-milvus-attu"]);
     assert!(sorted.ambiguous.is_empty());
 }
@@ -58,7 +70,8 @@ fn w18_the_operators_deployments_are_known_as_its_own() {
         "app.kubernetes.io/component": "proxy",
         "app.kubernetes.io/managed-by": "milvus-operator",
     });
-    let containers = json!([{"name": "proxy", "image": "m", "args": ["/run.sh", "milvus", "run", "proxy"]}]);
+    let containers =
+        json!([{"name": "proxy", "image": "m", "args": ["/run.sh", "milvus", "run", "proxy"]}]);
     let proxy = deployment("mine-milvus-proxy", &labels, &containers);
     assert!(is_operators(&proxy));
     assert!(!is_operators(&chart("proxy", "milvus")));
@@ -86,12 +99,26 @@ fn w11_the_container_is_known_before_anything_is_stopped() {
     let sidecar = json!({"name": "istio-proxy", "image": "istio:1"});
     let renamed = json!({"name": "main", "image": "milvusdb/milvus:v2.1.4"});
     let sorted = named(&json!([sidecar, renamed]));
-    let proxy = sorted.found.iter().find(|one| one.component == "proxy").unwrap();
-    assert_eq!(proxy.container, "main", "the only one with the image of Milvus");
+    let proxy = sorted
+        .found
+        .iter()
+        .find(|one| one.component == "proxy")
+        .unwrap();
+    assert_eq!(
+        proxy.container, "main",
+        "the only one with the image of Milvus"
+    );
     let twice = json!([renamed, {"name": "other", "image": "milvusdb/milvus:v2.1.4"}]);
     let sorted = named(&twice);
-    assert!(sorted.ambiguous[0].problem.contains("main, other"), "{sorted:?}");
-    assert!(named(&json!([sidecar])).ambiguous[0].problem.contains("no container"));
+    assert!(
+        sorted.ambiguous[0].problem.contains("main, other"),
+        "{sorted:?}"
+    );
+    assert!(
+        named(&json!([sidecar])).ambiguous[0]
+            .problem
+            .contains("no container")
+    );
 }
 
 #[test]

@@ -8,10 +8,14 @@ use crate::kubernetes::record::Record;
 /// The files of the `ConfigMap`.
 #[must_use]
 pub fn files(record: &Record) -> BTreeMap<String, String> {
-    [("backup", "backup"), ("migrate", "run"), ("rollback", "rollback")]
-        .into_iter()
-        .map(|(file, command)| (format!("{file}.yaml"), text(record, command)))
-        .collect()
+    [
+        ("backup", "backup"),
+        ("migrate", "run"),
+        ("rollback", "rollback"),
+    ]
+    .into_iter()
+    .map(|(file, command)| (format!("{file}.yaml"), text(record, command)))
+    .collect()
 }
 
 /// One file. Values are quoted as JSON, which is YAML: no value can become something else.
@@ -51,7 +55,10 @@ fn text(record: &Record, command: &str) -> String {
             ("tlsKey", &tls.key),
         ] {
             if let Some(key) = key {
-                lines.push(format!("    {name}: {}", quoted(&format!("{TLS_FOLDER}/{key}"))));
+                lines.push(format!(
+                    "    {name}: {}",
+                    quoted(&format!("{TLS_FOLDER}/{key}"))
+                ));
             }
         }
     }

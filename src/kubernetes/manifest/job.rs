@@ -106,7 +106,12 @@ fn security(shape: &PodShape) -> PodSecurityContext {
     PodSecurityContext {
         run_as_non_root: Some(true),
         run_as_user: Some(user),
-        run_as_group: Some(given.run_as_group.filter(|group| *group != 0).unwrap_or(user)),
+        run_as_group: Some(
+            given
+                .run_as_group
+                .filter(|group| *group != 0)
+                .unwrap_or(user),
+        ),
         // The volume has to be writable for that user.
         fs_group: Some(given.fs_group.unwrap_or(user)),
         seccomp_profile: given.seccomp_profile.clone().or_else(|| {

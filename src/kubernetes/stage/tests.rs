@@ -140,7 +140,10 @@ fn w10_a_failure_before_the_switch_starts_the_old_release_again() {
             stay_down: true,
             ..EVERYBODY_STAYS
         };
-        assert_eq!(next(stage, Outcome::Failed, before, told_otherwise), Next::Halt);
+        assert_eq!(
+            next(stage, Outcome::Failed, before, told_otherwise),
+            Next::Halt
+        );
     }
     let assessed = |layout, policy| {
         let looked = Outcome::Metadata(layout);
@@ -150,8 +153,14 @@ fn w10_a_failure_before_the_switch_starts_the_old_release_again() {
         next(Stage::Migrate, Outcome::Failed, Some(Layout::V2_1), BACK),
         Next::Go(Stage::Assess)
     );
-    assert_eq!(assessed(Layout::V2_1, EVERYBODY_STAYS), Next::Go(Stage::StartOld));
-    assert_eq!(assessed(Layout::Staged, EVERYBODY_STAYS), Next::Go(Stage::RollBack));
+    assert_eq!(
+        assessed(Layout::V2_1, EVERYBODY_STAYS),
+        Next::Go(Stage::StartOld)
+    );
+    assert_eq!(
+        assessed(Layout::Staged, EVERYBODY_STAYS),
+        Next::Go(Stage::RollBack)
+    );
     assert_eq!(assessed(Layout::V2_2, EVERYBODY_STAYS), Next::Halt);
     assert_eq!(assessed(Layout::Mixed, EVERYBODY_STAYS), Next::Halt);
     assert_eq!(assessed(Layout::V2_2, BACK), Next::Go(Stage::RollBack));
@@ -176,8 +185,14 @@ fn w19_what_fails_before_the_stop_leaves_milvus_alone() {
 fn after_the_switch_it_goes_back_by_itself_only_when_told() {
     for stage in [Stage::Verify, Stage::Start, Stage::Settle] {
         let before = Some(Layout::V2_1);
-        assert_eq!(next(stage, Outcome::Failed, before, EVERYBODY_STAYS), Next::Halt);
-        assert_eq!(next(stage, Outcome::Failed, before, BACK), Next::Go(Stage::StopNew));
+        assert_eq!(
+            next(stage, Outcome::Failed, before, EVERYBODY_STAYS),
+            Next::Halt
+        );
+        assert_eq!(
+            next(stage, Outcome::Failed, before, BACK),
+            Next::Go(Stage::StopNew)
+        );
     }
 }
 

@@ -1,0 +1,235 @@
+//! The options that the Kubernetes commands share, and how they talk.
+
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use super::options::OutputOptions;
+use super::report;
+use super::report::LogFormat;
+use super::report::exit::Exit;
+use super::report::failure::Failure;
+use crate::config;
+use crate::kubernetes::cluster::{Access, Cluster, ClusterError};
+use crate::kubernetes::lease::LeaseError;
+use crate::kubernetes::manifest::step::Step;
+use crate::kubernetes::operation::begin::Request;
+use crate::kubernetes::operation::{Audience, OperationError};
+use crate::kubernetes::preflight::Asked;
+use crate::kubernetes::stage::Policy;
+use crate::version::Release;
+
+/// The image of our own, of this version.
+const TOOL_IMAGE: &str = concat!("meta-migration:", env!("CARGO_PKG_VERSION"));
+
+/// Which cluster, namespace and instance.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Which instance")]
+pub(in crate::cli) struct PlaceOptions {
+    /// Name of the instance: the Helm release, or the Milvus custom resource
+    #[arg(short = 'i', long, value_name = "NAME")]
+    pub(in crate::cli) instance: String,
+    /// Namespace of the instance
+    #[arg(short = 'n', long, value_name = "NAME", default_value = "default")]
+    pub(in crate::cli) namespace: String,
+    /// Label selector that finds the Deployments [default: app.kubernetes.io/instance=INSTANCE]
+    #[arg(long, value_name = "SELECTOR")]
+    pub(in crate::cli) selector: Option<String>,
+    /// Context of the kubeconfig [default: the current one, or the pod's own account]
+    #[arg(long, value_name = "NAME")]
+    pub(in crate::cli) context: Option<String>,
+    /// kubeconfig file [default: KUBECONFIG, ~/.kube/config, or the pod's own account]
+    #[arg(long, value_name = "FILE")]
+    pub(in crate::cli) kubeconfig: Option<PathBuf>,
+    /// The longest that is waited for one thing, for example 15m
+    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = config::duration::parse)]
+    pub(in crate::cli) timeout: Duration,
+}
+
+/// Where the metadata is and what is to become of it.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Versions and metadata")]
+pub(in crate::cli) struct AimOptions {
+    /// Milvus release that runs now, for example 2.1.4
+    #[arg(short = 's', long, value_name = "VERSION")]
+    pub(in crate::cli) source_version: Option<Release>,
+    /// Milvus release to upgrade to, for example 2.2.16
+    #[arg(short = 't', long, value_name = "VERSION")]
+    pub(in crate::cli) target_version: Option<Release>,
+    /// Root path of the metadata [default: as Milvus is configured, else by-dev]
+    #[arg(short = 'r', long, value_name = "PATH")]
+    pub(in crate::cli) root_path: Option<String>,
+    /// Path of the metadata below the root path [default: as Milvus is configured, else meta]
+    #[arg(long, value_name = "PATH")]
+    pub(in crate::cli) meta_sub_path: Option<String>,
+    /// Image of the new release [default: milvusdb/milvus:v<target>]
+    #[arg(short = 'w', long, value_name = "IMAGE")]
+    pub(in crate::cli) image: Option<String>,
+    /// Image of the Jobs
+    #[arg(short = 'm', long, value_name = "IMAGE", env = "META_MIGRATION_TOOL_IMAGE", hide_env = true,
+          default_value = TOOL_IMAGE)]
+    pub(in crate::cli) tool_image: String,
+    /// Addresses of etcd, seen from a pod [default: as Milvus is configured]
+    #[arg(short = 'e', long, value_name = "A,B", value_delimiter = ',')]
+    pub(in crate::cli) etcd_endpoints: Option<Vec<String>>,
+    /// Secret with keys user and password for etcd
+    #[arg(long, value_name = "NAME")]
+    pub(in crate::cli) etcd_secret: Option<String>,
+    /// Secret with certificates for etcd: ca.crt, tls.crt, tls.key, as far as there
+    #[arg(long, value_name = "NAME")]
+    pub(in crate::cli) etcd_tls_secret: Option<String>,
+    /// Pull secret of the Jobs, besides those of the Milvus pods
+    #[arg(long, value_name = "NAME")]
+    pub(in crate::cli) image_pull_secret: Option<String>,
+    /// A concern of preflight that shall not stand in the way, by its code; may be repeated
+    #[arg(long, value_name = "CODE")]
+    pub(in crate::cli) accept: Vec<String>,
+}
+
+impl PlaceOptions {
+    pub(in crate::cli) async fn connect(&self) -> Result<Cluster, Failure> {
+        let access = Access {
+            namespace: &self.namespace,
+            kubeconfig: self.kubeconfig.as_deref(),
+            context: self.context.as_deref(),
+        };
+        Cluster::connect(access)
+            .await
+            .map_err(|error| failure(&error))
+    }
+
+    /// The request, with what only this process can know: a new id and the time.
+    pub(in crate::cli) fn request(&self, aim: &AimOptions, policy: Policy) -> Request {
+        let image = aim.image.clone().or_else(|| {
+            let target = aim.target_version.as_ref()?;
+            Some(format!("milvusdb/milvus:v{target}"))
+        });
+        Request {
+            instance: self.instance.clone(),
+            asked: Asked {
+                source: aim.source_version.clone(),
+                target: aim.target_version.clone(),
+                image,
+                root_path: aim.root_path.clone(),
+                meta_sub_path: aim.meta_sub_path.clone(),
+                endpoints: aim.etcd_endpoints.clone(),
+                accepted: aim.accept.clone(),
+            },
+            tool_image: aim.tool_image.clone(),
+            selector: self.selector.clone(),
+            pull_secret: aim.image_pull_secret.clone(),
+            credentials: aim.etcd_secret.clone(),
+            tls_secret: aim.etcd_tls_secret.clone(),
+            claim: None,
+            claim_size: String::new(),
+            storage_class: None,
+            policy,
+            limit: self.timeout,
+            operation: identifier(),
+            now: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+        }
+    }
+}
+
+/// Eight hexadecimal digits that no other process of this namespace is likely to have.
+fn identifier() -> String {
+    use std::hash::{BuildHasher, Hasher};
+    // The standard library seeds each of these from the system's randomness.
+    let hasher = std::collections::hash_map::RandomState::new().build_hasher();
+    let digits = format!("{:016x}", hasher.finish());
+    digits.chars().take(8).collect()
+}
+
+/// Who we are, for the Lease.
+pub(in crate::cli) fn identity() -> String {
+    let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "somewhere".to_owned());
+    format!("{host}-{}-{}", std::process::id(), identifier())
+}
+
+/// A process with threads for the API server's connections.
+pub(in crate::cli) fn block_on<T>(
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::from_error(Exit::Failed, &error))?;
+    runtime.block_on(work)
+}
+
+/// Ends with the exit code of the signal that the process got.
+pub(in crate::cli) async fn signalled() -> Exit {
+    let terminated = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => match interrupted {
+            Ok(()) => Exit::Interrupted,
+            Err(_) => std::future::pending().await,
+        },
+        () = terminated => Exit::Terminated,
+    }
+}
+
+/// Tells the person at the terminal, or the log collector.
+pub(in crate::cli) struct Terminal {
+    json: bool,
+}
+
+impl Terminal {
+    pub(in crate::cli) fn new(output: &OutputOptions) -> Self {
+        Self {
+            json: output.log_format == LogFormat::Json,
+        }
+    }
+}
+
+impl Audience for Terminal {
+    fn tell(&self, line: &str) {
+        if self.json {
+            tracing::info!("{line}");
+        } else {
+            report::tell(&format!("{line}\n"));
+        }
+    }
+
+    fn log(&self, step: Step, line: &str) {
+        if self.json {
+            tracing::info!(step = step.name(), "{line}");
+        } else {
+            report::tell(&format!("  {} | {line}\n", step.name()));
+        }
+    }
+}
+
+/// A failure of the API server, with what helps.
+pub(in crate::cli) fn failure(error: &ClusterError) -> Failure {
+    let failure = Failure::from_error(Exit::Failed, error);
+    if error.is_forbidden() {
+        return failure.hint("meta-migration preflight names every right that is missing");
+    }
+    failure
+}
+
+pub(in crate::cli) fn operation_failure(error: &OperationError) -> Failure {
+    match error {
+        OperationError::Cluster(error) => failure(error),
+        OperationError::LeaseLost | OperationError::Refused(_) => {
+            Failure::from_error(Exit::Refused, error)
+        }
+        OperationError::Record(_) => Failure::from_error(Exit::Failed, error),
+    }
+}
+
+pub(in crate::cli) fn lease_failure(error: &LeaseError) -> Failure {
+    match error {
+        LeaseError::Held { .. } => {
+            Failure::from_error(Exit::Refused, error).hint("-o status tells how far it is")
+        }
+        LeaseError::Cluster(error) => failure(error),
+    }
+}

@@ -1,0 +1,484 @@
+//! Drives the stages: records each before it begins, does its work, asks the table what follows.
+
+use std::time::Duration;
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim};
+
+use super::cluster::{Cluster, ClusterError};
+use super::discovery;
+use super::lease::Held;
+use super::manifest;
+use super::manifest::step::Step;
+use super::preflight::{Asked, judge_metadata};
+use super::record::{ATTEMPTS_MAX, Record};
+use super::stage::{Next, Outcome, Stage, next};
+use super::{LABEL_OPERATION, RECORD_KEY, config_name, job_name, record_name};
+use crate::finding::Severity;
+use crate::report::{Layout, MigrateReport, SessionReport, StatusReport};
+
+pub mod begin;
+pub mod job;
+mod workload;
+
+use job::{JobFailure, Runner};
+
+/// How often a condition is looked at.
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// Who is told how far it is.
+pub trait Audience: Sync {
+    /// A stage begins, or something is worth knowing.
+    fn tell(&self, line: &str);
+    /// A line of a Job's log.
+    fn log(&self, step: Step, line: &str);
+}
+
+/// How an operation ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// The new release runs on verified 2.2 metadata.
+    Upgraded,
+    /// The old release runs on verified 2.1 metadata; with the failure that led there, if nobody asked.
+    RolledBack(Option<String>),
+    /// Nothing was touched, and why.
+    Abandoned(String),
+    /// A person has to decide.
+    Halted(String),
+}
+
+/// What makes the process give up, with everything recorded as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum OperationError {
+    /// The server.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// Another process works on the instance.
+    #[error("the lease was lost: another orchestrator may be at work; the record stays as it is")]
+    LeaseLost,
+    /// The record cannot be understood.
+    #[error("{0}")]
+    Record(String),
+    /// What is asked for does not fit what is there.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Why a stage's work did not succeed.
+enum Trouble {
+    /// The stage failed; the table decides.
+    Failed(String),
+    /// Nothing may be decided now: something that writes may still run.
+    Undecided(String),
+    /// The process cannot go on.
+    Broken(OperationError),
+}
+
+impl From<ClusterError> for Trouble {
+    fn from(error: ClusterError) -> Self {
+        if error.is_transient() {
+            Self::Broken(error.into())
+        } else {
+            let source = std::error::Error::source(&error).map(ToString::to_string);
+            Self::Failed(match source {
+                Some(source) => format!("{error}: {source}"),
+                None => error.to_string(),
+            })
+        }
+    }
+}
+
+impl From<OperationError> for Trouble {
+    fn from(error: OperationError) -> Self {
+        Self::Broken(error)
+    }
+}
+
+/// One operation in progress.
+pub struct Operation<'a> {
+    cluster: &'a Cluster,
+    audience: &'a dyn Audience,
+    held: &'a Held,
+    record: Record,
+    resource_version: Option<String>,
+    /// The longest that is waited for one thing.
+    limit: Duration,
+}
+
+/// Reads the record of an instance, with its resource version.
+///
+/// # Errors
+/// Of the request, or [`OperationError::Record`].
+pub async fn recorded(
+    cluster: &Cluster,
+    instance: &str,
+) -> Result<Option<(Record, Option<String>)>, OperationError> {
+    let Some(map) = cluster.get::<ConfigMap>(&record_name(instance)).await? else {
+        return Ok(None);
+    };
+    let text = map.data.as_ref().and_then(|data| data.get(RECORD_KEY));
+    let text = text.ok_or_else(|| {
+        OperationError::Record(format!("{} has no key {RECORD_KEY}", record_name(instance)))
+    })?;
+    let record = Record::parse(text).map_err(OperationError::Record)?;
+    Ok(Some((record, map.metadata.resource_version)))
+}
+
+impl<'a> Operation<'a> {
+    /// Takes a record in hand; it is written with the first stage.
+    pub fn new(
+        cluster: &'a Cluster,
+        audience: &'a dyn Audience,
+        held: &'a Held,
+        record: Record,
+        resource_version: Option<String>,
+        limit: Duration,
+    ) -> Self {
+        Self {
+            cluster,
+            audience,
+            held,
+            record,
+            resource_version,
+            limit,
+        }
+    }
+
+    /// The record as it stands.
+    #[must_use]
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// Goes on until the end, or until a person has to decide.
+    ///
+    /// # Errors
+    /// When the process cannot go on; the record tells where it was.
+    pub async fn drive(&mut self) -> Result<Ending, OperationError> {
+        self.save().await?;
+        loop {
+            let stage = self.record.stage;
+            self.audience.tell(stage.name());
+            if stage.is_final() {
+                return Ok(self.ending());
+            }
+            let outcome = match self.work(stage).await {
+                Ok(outcome) => outcome,
+                Err(Trouble::Failed(why)) => {
+                    self.audience.tell(&format!("failed: {why}"));
+                    let first = self.record.failure.take();
+                    let way_back = stage.is_way_back() || stage == Stage::Assess;
+                    self.record.failure = Some(match first {
+                        Some(first) if way_back => {
+                            format!("{first}; then, {}: {why}", stage.name())
+                        }
+                        Some(_) | None => format!("{}: {why}", stage.name()),
+                    });
+                    Outcome::Failed
+                }
+                Err(Trouble::Undecided(why)) => {
+                    self.record.failure = Some(format!("{}: {why}", stage.name()));
+                    self.save().await?;
+                    return Ok(Ending::Halted(why));
+                }
+                Err(Trouble::Broken(error)) => return Err(error),
+            };
+            let before = self.record.layout_before;
+            match next(stage, outcome, before, self.record.policy) {
+                Next::Go(following) => {
+                    if following == Stage::Upgraded {
+                        self.record.failure = None;
+                    }
+                    self.record.stage = following;
+                    self.save().await?;
+                }
+                Next::Halt => {
+                    self.save().await?;
+                    let why = self.record.failure.clone();
+                    return Ok(Ending::Halted(why.unwrap_or_else(|| {
+                        format!("{}: the metadata is not as it has to be", stage.name())
+                    })));
+                }
+            }
+        }
+    }
+
+    fn ending(&self) -> Ending {
+        let failure = self.record.failure.clone();
+        if self.record.stage == Stage::Upgraded {
+            Ending::Upgraded
+        } else if self.record.stage == Stage::RolledBack {
+            Ending::RolledBack(failure)
+        } else {
+            Ending::Abandoned(failure.unwrap_or_else(|| "nothing was changed".to_owned()))
+        }
+    }
+
+    /// Writes the record; somebody else's change of it in between ends this process.
+    async fn save(&mut self) -> Result<(), OperationError> {
+        self.check_lease()?;
+        let map = manifest::record_map(&self.record, self.resource_version.clone());
+        let mut tried = 0;
+        let written = loop {
+            let written = if self.resource_version.is_some() {
+                self.cluster.replace(&map).await
+            } else {
+                self.cluster.create(&map).await
+            };
+            match written {
+                Ok(written) => break written,
+                Err(error) if error.is_conflict() => {
+                    // An earlier try may have reached the server although its answer did not reach us.
+                    let now = recorded(self.cluster, &self.record.instance).await?;
+                    match now {
+                        Some((record, version)) if tried > 0 && record == self.record => {
+                            self.resource_version = version;
+                            return Ok(());
+                        }
+                        Some(_) | None => return Err(OperationError::LeaseLost),
+                    }
+                }
+                Err(error) if error.is_transient() && tried < 5 => {
+                    tried += 1;
+                    tokio::time::sleep(LOOK_EVERY * tried).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        };
+        self.resource_version = written.metadata.resource_version;
+        Ok(())
+    }
+
+    fn check_lease(&self) -> Result<(), OperationError> {
+        if self.held.is_lost() {
+            return Err(OperationError::LeaseLost);
+        }
+        Ok(())
+    }
+
+    async fn work(&mut self, stage: Stage) -> Result<Outcome, Trouble> {
+        match stage {
+            Stage::Probe => return self.probe().await,
+            Stage::Plan => {
+                self.run(Step::Plan).await?;
+            }
+            Stage::Stop | Stage::StopNew => self.stop().await?,
+            Stage::Drain | Stage::DrainNew => {
+                self.wait_for_no_pods().await?;
+                self.wait_for_no_sessions().await?;
+            }
+            Stage::Backup => self.back_up().await?,
+            Stage::Migrate => self.migrate().await?,
+            Stage::Verify => {
+                self.run(Step::Verify).await?;
+            }
+            Stage::Start => self.start(true).await?,
+            Stage::Settle => self.settle(true).await?,
+            Stage::Assess | Stage::Check => {
+                let status = self.status().await?;
+                let layout = status.layout;
+                self.audience
+                    .tell(&format!("the metadata is {}", layout.name()));
+                return Ok(Outcome::Metadata(layout));
+            }
+            Stage::RollBack => {
+                self.run(Step::Rollback).await?;
+            }
+            Stage::StartOld => self.start(false).await?,
+            Stage::SettleOld => self.settle(false).await?,
+            Stage::Upgraded | Stage::RolledBack | Stage::Abandoned => {}
+        }
+        Ok(Outcome::Done)
+    }
+
+    /// Proves image, volume and etcd with a Job that only reads, while Milvus still runs.
+    async fn probe(&mut self) -> Result<Outcome, Trouble> {
+        let status = self.status().await?;
+        let concerns = judge_metadata(&status, &self.record.etcd, &Asked::default());
+        let errors: Vec<String> = concerns
+            .into_iter()
+            .filter(|concern| concern.severity == Severity::Error)
+            .map(|concern| concern.message)
+            .collect();
+        if !errors.is_empty() {
+            return Err(Trouble::Failed(errors.join("; ")));
+        }
+        self.record.layout_before = Some(status.layout);
+        self.audience
+            .tell(&format!("the metadata is {}", status.layout.name()));
+        Ok(Outcome::Metadata(status.layout))
+    }
+
+    /// A backup of a 2.2 layout is none that a rollback could use.
+    async fn back_up(&mut self) -> Result<(), Trouble> {
+        if self.record.layout_before == Some(Layout::V2_2) {
+            self.audience.tell("the metadata is 2.2 already: no backup");
+            return Ok(());
+        }
+        self.run(Step::Backup).await?;
+        self.record.has_backup = true;
+        Ok(())
+    }
+
+    async fn migrate(&mut self) -> Result<(), Trouble> {
+        let text = self.run(Step::Migrate).await?;
+        let report: Option<MigrateReport> = job::report(&text);
+        // The migration makes another one where the metadata is not what the backup holds.
+        if let Some(backup) = report.and_then(|report| report.backup) {
+            self.record.backup_file = backup.path;
+            self.record.has_backup = true;
+        }
+        Ok(())
+    }
+
+    /// What is in etcd now.
+    async fn status(&mut self) -> Result<StatusReport, Trouble> {
+        let text = self.run(Step::Status).await?;
+        job::report(&text).ok_or_else(|| {
+            Trouble::Failed("the status Job told nothing that could be read".to_owned())
+        })
+    }
+
+    /// Runs a step as a Job and gives what it reported.
+    ///
+    /// What only reads is asked anew each time. What writes is taken up where an earlier process left
+    /// it: a Job that runs is waited for, one that succeeded counts.
+    async fn run(&mut self, step: Step) -> Result<String, Trouble> {
+        self.prepare().await?;
+        let mut attempt = self.record.attempt(step);
+        if attempt == 0 || self.is_spent(step, attempt).await? {
+            attempt = self.next_attempt(step).await?;
+        }
+        let mut tries = 1;
+        loop {
+            self.check_lease()?;
+            let runner = Runner {
+                cluster: self.cluster,
+                audience: self.audience,
+                limit: self.limit,
+            };
+            match runner.run(&self.record, step, attempt).await {
+                Ok(text) => return Ok(text),
+                Err(JobFailure::Cluster(error)) => return Err(error.into()),
+                Err(JobFailure::StillRunning(why)) => return Err(Trouble::Undecided(why)),
+                Err(JobFailure::Ended { why, again }) => {
+                    if !again || tries >= ATTEMPTS_MAX {
+                        return Err(Trouble::Failed(why));
+                    }
+                    self.audience.tell(&format!("{why}: trying again"));
+                    tries += 1;
+                    attempt = self.next_attempt(step).await?;
+                }
+            }
+        }
+    }
+
+    async fn next_attempt(&mut self, step: Step) -> Result<u32, Trouble> {
+        let attempt = self.record.attempt(step) + 1;
+        self.record.attempts.insert(step, attempt);
+        self.save().await?;
+        Ok(attempt)
+    }
+
+    /// Whether a recorded attempt is of no use any more.
+    async fn is_spent(&self, step: Step, attempt: u32) -> Result<bool, Trouble> {
+        if !step.writes() && step != Step::Backup {
+            return Ok(true);
+        }
+        let name = job_name(step.name(), &self.record.operation, attempt);
+        let found: Option<Job> = self.cluster.get(&name).await?;
+        Ok(found.is_some_and(|job| {
+            matches!(
+                super::condition::job_state(&job),
+                super::condition::JobState::Failed(_)
+            )
+        }))
+    }
+
+    /// Makes what the Jobs need, as far as it is not there.
+    async fn prepare(&self) -> Result<(), Trouble> {
+        let config = manifest::config_map(&self.record);
+        let name = config_name(&self.record.operation);
+        let found: Option<ConfigMap> = self.cluster.get(&name).await?;
+        match found {
+            Some(found) if found.data == config.data => {}
+            Some(_) => {
+                self.cluster.replace(&config).await?;
+            }
+            None => {
+                self.cluster.create(&config).await?;
+            }
+        }
+        let claim: Option<PersistentVolumeClaim> = self.cluster.get(&self.record.claim).await?;
+        if claim.is_none() {
+            return Err(Trouble::Failed(format!(
+                "the volume claim {} is not there",
+                self.record.claim
+            )));
+        }
+        Ok(())
+    }
+
+    /// Waits until etcd knows no component of Milvus any more.
+    async fn wait_for_no_sessions(&mut self) -> Result<(), Trouble> {
+        let begun = tokio::time::Instant::now();
+        loop {
+            let status = self.status().await?;
+            let left: Vec<&SessionReport> = status
+                .sessions
+                .iter()
+                .filter(|session| session.lease != 0)
+                .collect();
+            if left.is_empty() {
+                return Ok(());
+            }
+            let keys: Vec<&str> = left.iter().map(|session| session.key.as_str()).collect();
+            let told = keys.join(", ");
+            if begun.elapsed() >= self.limit {
+                return Err(Trouble::Failed(format!(
+                    "after {} s there are still sessions of Milvus in etcd: {told}",
+                    self.limit.as_secs()
+                )));
+            }
+            self.audience
+                .tell(&format!("waiting for sessions in etcd to end: {told}"));
+            // A killed component's lease ends by itself; there is nothing to see before.
+            let longest = left.iter().map(|session| session.ttl.clamp(1, 10)).max();
+            let pause = Duration::from_secs(longest.unwrap_or(1).unsigned_abs());
+            tokio::time::sleep(pause.min(self.limit.saturating_sub(begun.elapsed()))).await;
+        }
+    }
+
+    /// Removes Jobs and configuration; the volume and the record stay, they are the way back.
+    ///
+    /// # Errors
+    /// Of the requests.
+    pub async fn clean_up(&self) -> Result<(), OperationError> {
+        let selector = format!("{LABEL_OPERATION}={}", self.record.operation);
+        let jobs: Vec<Job> = self.cluster.list(&selector).await?;
+        for job in jobs {
+            let name = job.metadata.name.unwrap_or_default();
+            self.cluster.delete::<Job>(&name).await?;
+        }
+        let config = config_name(&self.record.operation);
+        self.cluster.delete::<ConfigMap>(&config).await?;
+        self.audience.tell(&format!(
+            "Jobs and configuration are removed; the backup stays in volume claim {}",
+            self.record.claim
+        ));
+        Ok(())
+    }
+}
+
+/// What Jobs take over, from the first Deployment of Milvus.
+#[must_use]
+pub fn shape_of(facts: &super::preflight::Facts) -> super::record::PodShape {
+    let first = facts.workloads.found.first();
+    let deployment = first.and_then(|workload| {
+        let named = |one: &&k8s_openapi::api::apps::v1::Deployment| {
+            one.metadata.name.as_ref() == Some(&workload.name)
+        };
+        facts.deployments.iter().find(named)
+    });
+    deployment.map(discovery::shape).unwrap_or_default()
+}

@@ -1,0 +1,160 @@
+//! Which operation is meant, by what is recorded.
+
+use super::*;
+use crate::kubernetes::record::tests::example;
+
+fn request() -> Request {
+    Request {
+        instance: "prod".to_owned(),
+        asked: Asked {
+            source: Some("2.1.4".parse().unwrap()),
+            target: Some("2.2.16".parse().unwrap()),
+            ..Asked::default()
+        },
+        operation: "00000001".to_owned(),
+        claim_size: "10Gi".to_owned(),
+        ..Request::default()
+    }
+}
+
+fn facts() -> Facts {
+    let mut facts = Facts {
+        instance: "prod".to_owned(),
+        ..Facts::default()
+    };
+    facts.workloads.found = example().workloads;
+    facts.configured.endpoints = Some(vec!["prod-etcd:2379".to_owned()]);
+    facts
+}
+
+#[test]
+fn w4_an_unfinished_upgrade_goes_on_with_its_own_counts() {
+    let existing = example();
+    let record = going_on(Some(&existing), &request()).unwrap().unwrap();
+    assert_eq!(record.operation, existing.operation);
+    assert_eq!(record.workloads[0].replicas, 3);
+    assert_eq!(record.stage, Stage::Migrate);
+    let other = Request {
+        asked: Asked {
+            target: Some("2.2.9".parse().unwrap()),
+            ..Asked::default()
+        },
+        ..request()
+    };
+    let refusal = going_on(Some(&existing), &other).unwrap_err().to_string();
+    assert!(
+        refusal.contains("target version 2.2.16, not 2.2.9"),
+        "{refusal}"
+    );
+}
+
+#[test]
+fn w5_w9_a_finished_upgrade_leaves_nothing_to_the_next_one() {
+    let mut finished = example();
+    finished.stage = Stage::RolledBack;
+    assert_eq!(going_on(Some(&finished), &request()).unwrap(), None);
+    let mut facts = facts();
+    facts.workloads.found[0].replicas = 5;
+    let record = fresh(&facts, &request()).unwrap();
+    assert_eq!(record.workloads[0].replicas, 5, "counted now");
+    assert_eq!(record.operation, "00000001");
+    assert_ne!(record.backup_file, finished.backup_file);
+    assert!(!record.has_backup);
+    assert!(record.attempts.is_empty());
+}
+
+#[test]
+fn w7_a_rollback_knows_its_backup_and_its_images() {
+    let mut finished = example();
+    finished.stage = Stage::Upgraded;
+    let mut facts = facts();
+    facts.workloads.found[0].replicas = 4;
+    facts.workloads.found[0].image = "milvusdb/milvus:v2.2.16".to_owned();
+    let back = going_back(Some(&finished), &facts, &request()).unwrap();
+    assert_eq!(back.stage, Stage::StopNew);
+    assert_eq!(
+        back.operation, "00000001",
+        "an operation of its own, with Jobs of its own (w8)"
+    );
+    assert_eq!(back.backup_file, finished.backup_file);
+    assert_eq!(back.workloads[0].image, "milvusdb/milvus:v2.1.4");
+    assert_eq!(back.workloads[0].replicas, 4, "as many as serve now");
+    facts.workloads.found[0].replicas = 0;
+    let back = going_back(Some(&finished), &facts, &request()).unwrap();
+    assert_eq!(back.workloads[0].replicas, 3, "never overwritten by zeros");
+}
+
+#[test]
+fn going_back_needs_an_upgrade_to_go_back_from() {
+    assert!(going_back(None, &facts(), &request()).is_err());
+    let mut over = example();
+    over.stage = Stage::RolledBack;
+    let refusal = going_back(Some(&over), &facts(), &request()).unwrap_err();
+    assert!(refusal.to_string().contains("rolled back"), "{refusal}");
+    let mut waiting = example();
+    waiting.stage = Stage::Plan;
+    let back = going_back(Some(&waiting), &facts(), &request()).unwrap();
+    assert_eq!(back.stage, Stage::Abandoned, "Milvus was not touched");
+}
+
+#[test]
+fn w19_everything_in_the_way_is_told_at_once() {
+    let mut broken = facts();
+    broken.workloads.found[0].image = "milvusdb/milvus:v2.1.0".to_owned();
+    broken.configured.metastore = Some("mysql".to_owned());
+    let refusal = fresh(&broken, &request()).unwrap_err().to_string();
+    assert!(refusal.contains("[source-version]"), "{refusal}");
+    assert!(refusal.contains("[metastore]"), "{refusal}");
+    let within = Request {
+        asked: Asked {
+            source: Some("2.2.3".parse().unwrap()),
+            accepted: vec!["source-version".to_owned()],
+            ..request().asked
+        },
+        ..request()
+    };
+    let refusal = fresh(&facts(), &within).unwrap_err().to_string();
+    assert!(
+        refusal.contains("no metadata migration is needed"),
+        "{refusal}"
+    );
+}
+
+#[test]
+fn w20_helm_has_to_be_told_and_how_is_said() {
+    let mut facts = facts();
+    facts.namespace = "data".to_owned();
+    facts.helm = Some(crate::kubernetes::discovery::helm::HelmRelease {
+        name: "prod".to_owned(),
+        revision: 1,
+        status: "deployed".to_owned(),
+        chart: "milvus-3.2.18".to_owned(),
+        app_version: "2.1.4".to_owned(),
+    });
+    let text = advice(&facts, &example()).unwrap();
+    assert!(
+        text.contains("helm upgrade prod milvus/milvus -n data"),
+        "{text}"
+    );
+    assert!(text.contains("image.all.tag=v2.2.16"), "{text}");
+    facts.helm = None;
+    assert_eq!(advice(&facts, &example()), None);
+}
+
+#[test]
+fn a_rehearsal_shows_every_step_and_object() {
+    let record = fresh(&facts(), &request()).unwrap();
+    let text = rehearsal(&record, &request());
+    for expected in [
+        "kind: PersistentVolumeClaim",
+        "kind: ConfigMap",
+        "name: meta-migration-backup-00000001-1",
+        "name: meta-migration-migrate-00000001-1",
+        "name: meta-migration-verify-00000001-1",
+        "# step 8: starting the new release",
+        "container querynode to milvusdb/milvus:v2.2.16, 3 replicas",
+        "prod-milvus-querynode: 3 replicas to 0",
+    ] {
+        assert!(text.contains(expected), "{expected} is missing in:\n{text}");
+    }
+}

@@ -1,0 +1,326 @@
+//! Runs one Job to its end, shows its log, and tells why it failed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+
+use super::{Audience, LOOK_EVERY};
+use crate::kubernetes::cluster::{Cluster, ClusterError};
+use crate::kubernetes::condition::{
+    JobState, claim_trouble, ended, has_started, is_worth_another_attempt, job_state, meaning,
+    trouble,
+};
+use crate::kubernetes::manifest;
+use crate::kubernetes::manifest::step::Step;
+use crate::kubernetes::record::Record;
+use crate::kubernetes::{CONTAINER, job_name};
+
+/// How long a pod may look as if it could not start; some trouble passes by itself.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// A Job that writes may take so many times the limit, once it runs.
+const WRITING_FACTOR: u32 = 8;
+
+/// Why a Job gave nothing.
+pub enum JobFailure {
+    /// It is over.
+    Ended {
+        /// Why, in a sentence.
+        why: String,
+        /// Whether the same may succeed in another attempt.
+        again: bool,
+    },
+    /// It takes too long, and must not be cut short.
+    StillRunning(String),
+    /// The server.
+    Cluster(ClusterError),
+}
+
+impl From<ClusterError> for JobFailure {
+    fn from(error: ClusterError) -> Self {
+        Self::Cluster(error)
+    }
+}
+
+/// Runs Jobs.
+pub struct Runner<'a> {
+    /// Where.
+    pub cluster: &'a Cluster,
+    /// Who sees the log.
+    pub audience: &'a dyn Audience,
+    /// The longest that is waited for a pod to start, and for a step that only reads to end.
+    pub limit: Duration,
+}
+
+/// What was seen of a Job so far.
+struct Watch {
+    begun: Instant,
+    started: Option<Instant>,
+    trouble: Option<(String, Instant)>,
+    shown: BTreeMap<String, usize>,
+    logs: BTreeMap<String, String>,
+}
+
+impl Runner<'_> {
+    /// Makes the Job, unless it is there, and waits for its end; gives what its pod told.
+    ///
+    /// # Errors
+    /// Why it gave nothing.
+    pub async fn run(
+        &self,
+        record: &Record,
+        step: Step,
+        attempt: u32,
+    ) -> Result<String, JobFailure> {
+        let name = job_name(step.name(), &record.operation, attempt);
+        if self.cluster.get::<Job>(&name).await?.is_none() {
+            let made = self
+                .cluster
+                .create(&manifest::job::job(record, step, attempt))
+                .await;
+            match made {
+                Ok(_) => {}
+                Err(error) if error.is_conflict() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let mut watch = Watch {
+            begun: Instant::now(),
+            started: None,
+            trouble: None,
+            shown: BTreeMap::new(),
+            logs: BTreeMap::new(),
+        };
+        loop {
+            let job: Option<Job> = self.cluster.get(&name).await?;
+            let Some(job) = job else {
+                return Err(JobFailure::Ended {
+                    why: format!("somebody deleted the Job {name}"),
+                    again: true,
+                });
+            };
+            let pods: Vec<Pod> = self.cluster.list(&format!("job-name={name}")).await?;
+            let state = job_state(&job);
+            self.show_logs(step, &pods, &mut watch).await;
+            match state {
+                JobState::Complete => return Ok(told(&pods, &watch)),
+                JobState::Failed(reason) => return Err(failed(&name, &reason, &pods, &watch)),
+                JobState::Running => {}
+            }
+            self.judge(record, step, &name, &pods, &mut watch).await?;
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn show_logs(&self, step: Step, pods: &[Pod], watch: &mut Watch) {
+        for pod in pods.iter().filter(|pod| has_started(pod, CONTAINER)) {
+            let name = pod.metadata.name.clone().unwrap_or_default();
+            let log = self.cluster.log(&name).await;
+            let shown = watch.shown.entry(name.clone()).or_default();
+            let whole = log.rfind('\n').map_or(0, |end| end + 1);
+            if let Some(fresh) = log.get(*shown..whole) {
+                // The report is for us, not for eyes.
+                for line in fresh.lines().filter(|line| !line.starts_with("{\"")) {
+                    self.audience.log(step, line);
+                }
+                *shown = whole;
+            }
+            if log.len() >= watch.logs.get(&name).map_or(0, String::len) {
+                watch.logs.insert(name, log);
+            }
+        }
+    }
+
+    /// Gives up on what will not start, and tells of what takes too long.
+    async fn judge(
+        &self,
+        record: &Record,
+        step: Step,
+        name: &str,
+        pods: &[Pod],
+        watch: &mut Watch,
+    ) -> Result<(), JobFailure> {
+        if pods.iter().any(|pod| has_started(pod, CONTAINER)) {
+            let started = *watch.started.get_or_insert_with(Instant::now);
+            let factor = if step.writes() { WRITING_FACTOR } else { 1 };
+            let limit = self.limit * factor;
+            if started.elapsed() < limit {
+                return Ok(());
+            }
+            let why = format!("the Job {name} still runs after {} s", limit.as_secs());
+            if step.writes() {
+                return Err(JobFailure::StillRunning(format!(
+                    "{why}: it is left alone, as it writes. -o resume waits for it"
+                )));
+            }
+            return Err(self.give_up(name, why).await);
+        }
+        let seen = match pods.iter().find_map(trouble) {
+            Some(seen) => Some(seen),
+            None if pods.is_empty() => Some("no pod was made for it".to_owned()),
+            None => None,
+        };
+        let claim = self.claim_trouble(record, pods).await?;
+        let told = match (seen, claim) {
+            (Some(seen), Some(claim)) => Some(format!("{seen}; {claim}")),
+            (seen, claim) => seen.or(claim),
+        };
+        let since = match (&watch.trouble, &told) {
+            (Some((_, since)), Some(_)) => *since,
+            _ => Instant::now(),
+        };
+        watch.trouble = told.clone().map(|told| (told, since));
+        if let Some(told) = &told
+            && since.elapsed() >= PATIENCE.min(self.limit)
+        {
+            let why = format!("the Job {name} does not start: {told}");
+            return Err(self.give_up(name, why).await);
+        }
+        if watch.begun.elapsed() >= self.limit {
+            let reason = told.unwrap_or_else(|| "no reason is known".to_owned());
+            let why = format!(
+                "the Job {name} did not start within {} s: {reason}",
+                self.limit.as_secs()
+            );
+            return Err(self.give_up(name, why).await);
+        }
+        Ok(())
+    }
+
+    async fn claim_trouble(
+        &self,
+        record: &Record,
+        pods: &[Pod],
+    ) -> Result<Option<String>, ClusterError> {
+        let placed = |pod: &Pod| {
+            let spec = pod.spec.as_ref();
+            spec.is_some_and(|spec| spec.node_name.is_some())
+        };
+        // A pod on a node has its volume; before, a claim may rightly wait for the pod.
+        if record.claim.is_empty() || pods.is_empty() || pods.iter().any(placed) {
+            return Ok(None);
+        }
+        let claim: Option<PersistentVolumeClaim> = self.cluster.get(&record.claim).await?;
+        Ok(match claim {
+            Some(claim) => claim_trouble(&claim),
+            None => Some(format!("the volume claim {} is not there", record.claim)),
+        })
+    }
+
+    /// Takes a Job away before it starts after all, behind the back of what is decided next.
+    async fn give_up(&self, name: &str, why: String) -> JobFailure {
+        let begun = Instant::now();
+        if let Err(error) = self.cluster.delete::<Job>(name).await {
+            return JobFailure::StillRunning(format!("{why}; and it cannot be deleted: {error}"));
+        }
+        loop {
+            let pods: Result<Vec<Pod>, _> = self.cluster.list(&format!("job-name={name}")).await;
+            match pods {
+                Ok(pods) if pods.is_empty() => return JobFailure::Ended { why, again: false },
+                Ok(_) | Err(_) if begun.elapsed() >= self.limit => {
+                    return JobFailure::StillRunning(format!(
+                        "{why}; and its pod does not go away"
+                    ));
+                }
+                Ok(_) | Err(_) => tokio::time::sleep(LOOK_EVERY).await,
+            }
+        }
+    }
+}
+
+/// Everything that the pods said: termination messages last, as they are whole.
+fn told(pods: &[Pod], watch: &Watch) -> String {
+    let mut text = String::new();
+    for log in watch.logs.values() {
+        text.push_str(log);
+        text.push('\n');
+    }
+    for pod in pods {
+        if let Some(ended) = ended(pod, CONTAINER) {
+            text.push_str(&ended.message);
+            text.push('\n');
+        }
+    }
+    text
+}
+
+fn failed(name: &str, reason: &str, pods: &[Pod], watch: &Watch) -> JobFailure {
+    // A pod that was deleted is gone; what is left of an evicted one has no exit code.
+    let last = pods.iter().rev().find_map(|pod| ended(pod, CONTAINER));
+    let why = match &last {
+        Some(ended) => {
+            let text = told(pods, watch);
+            let message = last_words(&text);
+            format!(
+                "the Job {name} ended with exit code {} ({}{}{}){}",
+                ended.code,
+                meaning(ended.code),
+                if ended.reason.is_empty() { "" } else { ", " },
+                ended.reason,
+                message
+                    .map(|words| format!(": {words}"))
+                    .unwrap_or_default()
+            )
+        }
+        None => {
+            let seen = pods.iter().find_map(trouble);
+            let seen = seen.unwrap_or_else(|| "its pod is gone".to_owned());
+            format!("the Job {name} failed ({reason}): {seen}")
+        }
+    };
+    JobFailure::Ended {
+        why,
+        again: is_worth_another_attempt(last.as_ref()),
+    }
+}
+
+/// The program's own words about its failure: its error line, from the log or the message.
+fn last_words(text: &str) -> Option<String> {
+    let line = text.lines().rev().find(|line| {
+        let plain = line.trim_start();
+        plain.starts_with("error:") || plain.contains("\"level\":\"ERROR\"")
+    })?;
+    let parsed: Option<serde_json::Value> = serde_json::from_str(line).ok();
+    let message = parsed.and_then(|value| Some(value["message"].as_str()?.to_owned()));
+    Some(message.unwrap_or_else(|| line.trim_start().trim_start_matches("error: ").to_owned()))
+}
+
+/// The last report of a kind in what a pod told: one line of JSON.
+#[must_use]
+pub fn report<T: DeserializeOwned>(text: &str) -> Option<T> {
+    let lines = text.lines().rev().filter(|line| line.starts_with('{'));
+    lines
+        .into_iter()
+        .find_map(|line| serde_json::from_str(line).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{Layout, StatusReport};
+
+    #[test]
+    fn the_report_is_found_among_the_log() {
+        let json = r#"{"layout":"2.1","families":[],"sessions":[],"lock":null,"journal":null,"etcd":{"version":"3.5.0","members":1,"db_size":1,"db_size_in_use":1,"quota":1,"alarms":[]}}"#;
+        let text = format!("INFO connected\n{json}\nINFO finished\n");
+        let status: StatusReport = report(&text).unwrap();
+        assert_eq!(status.layout, Layout::V2_1);
+        assert!(report::<StatusReport>("INFO nothing\n{\"a\":1}\n").is_none());
+    }
+
+    #[test]
+    fn the_programs_own_words_are_told() {
+        assert_eq!(
+            last_words("INFO a\nerror: Milvus is running\n  next: stop it\n").as_deref(),
+            Some("Milvus is running")
+        );
+        assert_eq!(
+            last_words("{\"level\":\"ERROR\",\"message\":\"no\"}\n").as_deref(),
+            Some("no")
+        );
+        assert_eq!(last_words("INFO a\n"), None);
+    }
+}

@@ -1,0 +1,269 @@
+//! Stops and starts Milvus, and waits until it really stopped or really runs.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::{LOOK_EVERY, Operation, Trouble};
+use crate::kubernetes::condition::{containers, healthy, trouble};
+use crate::kubernetes::discovery::{LABEL_APP_INSTANCE, pod_selector};
+use crate::kubernetes::record::Workload;
+use crate::kubernetes::{manifest, operator};
+
+/// Tries of a change that others keep coming in between.
+const TRIES: u32 = 8;
+
+impl Operation<'_> {
+    /// The Deployment of the record, and no other one of its name.
+    async fn deployment(&self, workload: &Workload) -> Result<Deployment, Trouble> {
+        let found: Option<Deployment> = self.cluster.get(&workload.name).await?;
+        let Some(found) = found else {
+            return Err(Trouble::Failed(format!(
+                "Deployment {} is not there any more",
+                workload.name
+            )));
+        };
+        let uid = found.metadata.uid.clone().unwrap_or_default();
+        // An operator may make its Deployments anew.
+        if uid != workload.uid && self.record.resource.is_none() {
+            return Err(Trouble::Failed(format!(
+                "Deployment {} was made anew by somebody since the upgrade began",
+                workload.name
+            )));
+        }
+        Ok(found)
+    }
+
+    async fn resource(&self) -> Result<Value, Trouble> {
+        let found = self.cluster.milvus(&self.record.instance).await?;
+        found.ok_or_else(|| Trouble::Failed("the custom resource cannot be read".to_owned()))
+    }
+
+    /// Changes the custom resource as it was just read, again if somebody came in between.
+    async fn change_resource(&self, patch: impl Fn(Option<&str>) -> Value) -> Result<(), Trouble> {
+        for _ in 0..TRIES {
+            let live = self.resource().await?;
+            let version = live
+                .pointer("/metadata/resourceVersion")
+                .and_then(Value::as_str);
+            let changed = self
+                .cluster
+                .patch_milvus(&self.record.instance, &patch(version))
+                .await;
+            match changed {
+                Ok(_) => return Ok(()),
+                Err(error) if error.is_conflict() => tokio::time::sleep(LOOK_EVERY).await,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Trouble::Failed(
+            "somebody keeps changing the custom resource".to_owned(),
+        ))
+    }
+
+    async fn change_workload(
+        &self,
+        workload: &Workload,
+        patch: impl Fn(&Deployment) -> Result<Option<Value>, Trouble>,
+    ) -> Result<(), Trouble> {
+        for _ in 0..TRIES {
+            let live = self.deployment(workload).await?;
+            let Some(patch) = patch(&live)? else {
+                return Ok(());
+            };
+            match self
+                .cluster
+                .patch::<Deployment>(&workload.name, &patch)
+                .await
+            {
+                Ok(_) => return Ok(()),
+                Err(error) if error.is_conflict() => tokio::time::sleep(LOOK_EVERY).await,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(Trouble::Failed(format!(
+            "somebody keeps changing Deployment {}",
+            workload.name
+        )))
+    }
+
+    /// Scales everything of Milvus to 0.
+    pub(super) async fn stop(&self) -> Result<(), Trouble> {
+        if let Some(saved) = &self.record.resource {
+            let patch = |version: Option<&str>| operator::stop_patch(saved, version);
+            return self.change_resource(patch).await;
+        }
+        for workload in &self.record.workloads {
+            self.check_lease()?;
+            let patch = |live: &Deployment| {
+                let count = live
+                    .spec
+                    .as_ref()
+                    .and_then(|spec| spec.replicas)
+                    .unwrap_or(1);
+                let version = live.metadata.resource_version.as_deref();
+                Ok((count != 0).then(|| manifest::stop_patch(version)))
+            };
+            self.change_workload(workload, patch).await?;
+        }
+        Ok(())
+    }
+
+    async fn pods(&self, workload: &Workload) -> Result<Vec<Pod>, Trouble> {
+        let found: Option<Deployment> = self.cluster.get(&workload.name).await?;
+        let selector = found.as_ref().and_then(pod_selector);
+        let Some(selector) = selector else {
+            return Ok(Vec::new());
+        };
+        Ok(self.cluster.list(&selector).await?)
+    }
+
+    /// Waits until no pod of Milvus is left: a Deployment's own numbers say 0 while containers still run.
+    pub(super) async fn wait_for_no_pods(&self) -> Result<(), Trouble> {
+        let begun = Instant::now();
+        let mut told = String::new();
+        loop {
+            let mut left = Vec::new();
+            for workload in &self.record.workloads {
+                left.extend(self.pods(workload).await?.iter().map(name));
+            }
+            if self.record.resource.is_some() {
+                let instance = &self.record.instance;
+                let selector =
+                    format!("{LABEL_APP_INSTANCE}={instance},app.kubernetes.io/name=milvus");
+                let pods: Vec<Pod> = self.cluster.list(&selector).await?;
+                left.extend(pods.iter().map(name));
+                left.sort();
+                left.dedup();
+            }
+            let mut lack = (!left.is_empty()).then(|| format!("pods {}", left.join(", ")));
+            if lack.is_none() && self.record.resource.is_some() {
+                let live = self.resource().await?;
+                lack = operator::stopped(&live, operator::generation(&live)).err();
+            }
+            let Some(lack) = lack else { return Ok(()) };
+            self.check_lease()?;
+            if begun.elapsed() >= self.limit {
+                return Err(Trouble::Failed(format!(
+                    "Milvus did not stop within {} s: {lack}",
+                    self.limit.as_secs()
+                )));
+            }
+            if told != lack {
+                self.audience.tell(&format!("waiting for: {lack}"));
+                told = lack;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    fn image<'w>(&'w self, workload: &'w Workload, new: bool) -> &'w str {
+        if new {
+            &self.record.image
+        } else {
+            &workload.image
+        }
+    }
+
+    /// Starts everything with one patch each, coordinators first.
+    pub(super) async fn start(&self, new: bool) -> Result<(), Trouble> {
+        if let Some(saved) = &self.record.resource {
+            let image = new.then_some(self.record.image.as_str());
+            let patch = |version: Option<&str>| operator::start_patch(saved, image, version);
+            return self.change_resource(patch).await;
+        }
+        for workload in &self.record.workloads {
+            self.check_lease()?;
+            let image = self.image(workload, new);
+            let patch = |live: &Deployment| {
+                if !containers(live)
+                    .iter()
+                    .any(|one| one.name == workload.container)
+                {
+                    return Err(Trouble::Failed(format!(
+                        "Deployment {} has no container {} any more",
+                        workload.name, workload.container
+                    )));
+                }
+                let version = live.metadata.resource_version.as_deref();
+                Ok(Some(manifest::start_patch(workload, image, version)))
+            };
+            self.change_workload(workload, patch).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until everything that was started is healthy.
+    pub(super) async fn settle(&self, new: bool) -> Result<(), Trouble> {
+        let begun = Instant::now();
+        let mut told = String::new();
+        loop {
+            let lacks = self.lacks(new).await?;
+            let Some(first) = lacks.first() else {
+                return Ok(());
+            };
+            self.check_lease()?;
+            if begun.elapsed() >= self.limit {
+                return Err(Trouble::Failed(format!(
+                    "not healthy within {} s: {}",
+                    self.limit.as_secs(),
+                    lacks.join("; ")
+                )));
+            }
+            if told != *first {
+                self.audience.tell(&format!("waiting for: {first}"));
+                told.clone_from(first);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn lacks(&self, new: bool) -> Result<Vec<String>, Trouble> {
+        if self.record.resource.is_some() {
+            let live = self.resource().await?;
+            let lack = operator::healthy(&live, operator::generation(&live)).err();
+            return Ok(lack
+                .map(|lack| format!("Milvus {}: {lack}", self.record.instance))
+                .into_iter()
+                .collect());
+        }
+        let mut lacks = Vec::new();
+        for workload in &self.record.workloads {
+            let image = self.image(workload, new);
+            let live = self.deployment(workload).await?;
+            let generation = live.metadata.generation.unwrap_or(0);
+            let state = healthy(
+                &live,
+                &workload.container,
+                image,
+                workload.replicas,
+                generation,
+            );
+            let pods = self.pods(workload).await?;
+            if let Err(lack) = state {
+                let reason = pods.iter().find_map(trouble);
+                let reason = reason
+                    .map(|reason| format!(" ({reason})"))
+                    .unwrap_or_default();
+                lacks.push(format!("Deployment {}: {lack}{reason}", workload.name));
+            } else if let Some(old) = pods
+                .iter()
+                .find(|pod| !runs(pod, &workload.container, image))
+            {
+                lacks.push(format!("pod {} has another image", name(old)));
+            }
+        }
+        Ok(lacks)
+    }
+}
+
+fn name(pod: &Pod) -> String {
+    pod.metadata.name.clone().unwrap_or_default()
+}
+
+fn runs(pod: &Pod, container: &str, image: &str) -> bool {
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let mut named = containers.filter(|one| one.name == container);
+    named.any(|one| one.image.as_deref() == Some(image))
+}

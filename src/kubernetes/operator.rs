@@ -1,0 +1,282 @@
+//! Instances that an operator manages: everything goes through their custom resource, purely decided.
+//!
+//! The operator sets back whatever is changed behind its back within a minute or so. So counts and
+//! images are changed where it takes them from.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::discovery::etcd::is_cluster;
+use super::record::{SavedComponent, SavedResource};
+
+/// The API group of the operator.
+pub const GROUP: &str = "milvus.io";
+/// The version that it stores.
+pub const VERSION: &str = "v1beta1";
+
+/// The components of a cluster as the resource names them.
+const CLUSTER: [&str; 8] = [
+    "rootCoord",
+    "dataCoord",
+    "indexCoord",
+    "queryCoord",
+    "indexNode",
+    "dataNode",
+    "queryNode",
+    "proxy",
+];
+
+/// States of a `MilvusUpgrade` that nothing follows.
+const FINAL_STATES: [&str; 4] = [
+    "Succeeded",
+    "RollbackedSucceeded",
+    "RollbackFailed",
+    "UpdateMetaFailed",
+];
+
+fn components(resource: &Value) -> Option<&Map<String, Value>> {
+    resource
+        .pointer("/spec/components")
+        .and_then(Value::as_object)
+}
+
+/// The components whose counts stop the instance.
+fn stopped_components(resource: &Value) -> Vec<String> {
+    let spec = resource.get("spec").unwrap_or(&Value::Null);
+    if !is_cluster(spec) {
+        return vec!["standalone".to_owned()];
+    }
+    let mut names: Vec<String> = CLUSTER.iter().map(|name| (*name).to_owned()).collect();
+    for (name, component) in components(resource).into_iter().flatten() {
+        let counts = component.get("replicas").is_some() || component.get("groups").is_some();
+        if counts && name != "standalone" && !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    names
+}
+
+/// Remembers counts and images, present or absent.
+#[must_use]
+pub fn save(resource: &Value) -> SavedResource {
+    let all = components(resource);
+    let saved = |name: &String| {
+        let component = all.and_then(|all| all.get(name)).unwrap_or(&Value::Null);
+        let saved = SavedComponent {
+            replicas: component.get("replicas").and_then(Value::as_i64),
+            image: component
+                .get("image")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
+            groups: component.get("groups").cloned(),
+        };
+        (name.clone(), saved)
+    };
+    SavedResource {
+        uid: text(resource, "/metadata/uid"),
+        image: all
+            .and_then(|all| all.get("image"))
+            .and_then(Value::as_str)
+            .map(str::to_owned),
+        components: stopped_components(resource).iter().map(saved).collect(),
+    }
+}
+
+fn text(value: &Value, pointer: &str) -> String {
+    let found = value.pointer(pointer).and_then(Value::as_str);
+    found.unwrap_or_default().to_owned()
+}
+
+/// Why an instance cannot be upgraded through its resource as it is; empty where it can.
+#[must_use]
+pub fn refusals(resource: &Value, upgrades: &[Value]) -> Vec<String> {
+    let mut reasons = Vec::new();
+    let saved = save(resource);
+    for (name, component) in &saved.components {
+        let groups = component
+            .groups
+            .iter()
+            .filter_map(Value::as_array)
+            .flatten();
+        let grouped = groups.filter_map(|group| group.get("replicas").and_then(Value::as_i64));
+        if component
+            .replicas
+            .into_iter()
+            .chain(grouped)
+            .any(|count| count < 0)
+        {
+            reasons.push(format!(
+                "component {name} has replicas -1: an autoscaler owns the count. Set a number first"
+            ));
+        }
+    }
+    if components(resource).and_then(|all| all.get("enableManualMode")) == Some(&json!(true)) {
+        reasons.push("enableManualMode is on: the operator does not track counts".to_owned());
+    }
+    if resource.pointer("/metadata/deletionTimestamp").is_some() {
+        reasons.push("the custom resource is being deleted".to_owned());
+    }
+    let annotations = resource.pointer("/metadata/annotations");
+    let paused = annotations.and_then(|all| all.get("milvus.io/pause-reconcile"));
+    if paused.and_then(Value::as_str) == Some("true") {
+        reasons.push("the operator is told to pause (milvus.io/pause-reconcile)".to_owned());
+    }
+    // Operators of the time do not write an observed generation at all.
+    if let Some(observed) = resource
+        .pointer("/status/observedGeneration")
+        .and_then(Value::as_i64)
+        && observed < generation(resource)
+    {
+        reasons.push("the operator has not seen the last change of the resource yet".to_owned());
+    }
+    let name = text(resource, "/metadata/name");
+    for upgrade in upgrades {
+        let target = text(upgrade, "/spec/milvus/name");
+        let state = text(upgrade, "/status/state");
+        if target == name && !FINAL_STATES.contains(&state.as_str()) {
+            reasons.push(format!(
+                "MilvusUpgrade {} is at work on it (state {state:?})",
+                text(upgrade, "/metadata/name")
+            ));
+        }
+    }
+    reasons
+}
+
+/// The generation of a resource.
+#[must_use]
+pub fn generation(resource: &Value) -> i64 {
+    let found = resource
+        .pointer("/metadata/generation")
+        .and_then(Value::as_i64);
+    found.unwrap_or(0)
+}
+
+fn patch(components: Map<String, Value>, resource_version: Option<&str>) -> Value {
+    json!({
+        "metadata": {"resourceVersion": resource_version},
+        "spec": {"components": components},
+    })
+}
+
+/// A merge patch that sets every count to 0, if the resource is still as it was read.
+#[must_use]
+pub fn stop_patch(saved: &SavedResource, resource_version: Option<&str>) -> Value {
+    let mut components = Map::new();
+    for (name, component) in &saved.components {
+        let mut change = json!({"replicas": 0});
+        if let Some(groups) = &component.groups {
+            change["groups"] = with_counts(groups, 0);
+        }
+        components.insert(name.clone(), change);
+    }
+    patch(components, resource_version)
+}
+
+fn with_counts(groups: &Value, count: i64) -> Value {
+    let mut groups = groups.clone();
+    for group in groups.as_array_mut().into_iter().flatten() {
+        group["replicas"] = json!(count);
+    }
+    groups
+}
+
+/// A merge patch that sets images and the saved counts at once; `None` means the saved images.
+#[must_use]
+pub fn start_patch(
+    saved: &SavedResource,
+    image: Option<&str>,
+    resource_version: Option<&str>,
+) -> Value {
+    let mut components = Map::new();
+    for (name, component) in &saved.components {
+        // null takes away what was not there before.
+        let mut change = json!({"replicas": component.replicas});
+        if let Some(groups) = &component.groups {
+            change["groups"] = groups.clone();
+        }
+        if let Some(own) = &component.image {
+            change["image"] = json!(image.unwrap_or(own));
+        }
+        components.insert(name.clone(), change);
+    }
+    let image = image.map_or_else(|| json!(saved.image), |image| json!(image));
+    components.insert("image".to_owned(), image);
+    patch(components, resource_version)
+}
+
+fn condition<'r>(resource: &'r Value, name: &str) -> Option<&'r Value> {
+    let conditions = resource.pointer("/status/conditions")?.as_array()?;
+    conditions
+        .iter()
+        .find(|condition| condition["type"] == name)
+}
+
+fn seen(resource: &Value, generation: i64) -> Result<(), String> {
+    let observed = resource
+        .pointer("/status/observedGeneration")
+        .and_then(Value::as_i64);
+    match observed {
+        Some(observed) if observed < generation => {
+            Err("the operator has not seen the change yet".to_owned())
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Whether the operator says that it stopped everything. Its status `Stopped` is not asked: it is set
+/// as soon as the counts are 0.
+///
+/// # Errors
+/// What is still lacking.
+pub fn stopped(resource: &Value, generation: i64) -> Result<(), String> {
+    seen(resource, generation)?;
+    let Some(ready) = condition(resource, "MilvusReady") else {
+        return Err("condition MilvusReady is not there".to_owned());
+    };
+    match ready["reason"].as_str().unwrap_or_default() {
+        "MilvusStopped" => Ok(()),
+        reason => Err(format!(
+            "condition MilvusReady says {reason:?}, not MilvusStopped"
+        )),
+    }
+}
+
+/// Whether the operator says that everything runs as wanted.
+///
+/// # Errors
+/// What is still lacking.
+pub fn healthy(resource: &Value, generation: i64) -> Result<(), String> {
+    seen(resource, generation)?;
+    for (name, may_be_absent) in [("MilvusUpdated", true), ("MilvusReady", false)] {
+        match condition(resource, name) {
+            Some(found) if found["status"] == "True" => {}
+            Some(found) => {
+                return Err(format!(
+                    "condition {name} is {}: {}",
+                    found["status"].as_str().unwrap_or_default(),
+                    found["message"].as_str().unwrap_or_default()
+                ));
+            }
+            None if may_be_absent => {}
+            None => return Err(format!("condition {name} is not there")),
+        }
+    }
+    match text(resource, "/status/status").as_str() {
+        "Healthy" => Ok(()),
+        other => Err(format!("its status is {other:?}, not Healthy")),
+    }
+}
+
+/// The saved counts by component, for reports.
+#[must_use]
+pub fn counts(saved: &SavedResource) -> BTreeMap<String, i64> {
+    let of = |(name, component): (&String, &SavedComponent)| {
+        (name.clone(), component.replicas.unwrap_or(1))
+    };
+    saved.components.iter().map(of).collect()
+}
+
+#[cfg(test)]
+mod tests;
