@@ -4,13 +4,12 @@
 //! command has a file of its own with its arguments, whose comments are the help, and a `run` that
 //! reads like the manual. [`report`] is the only room that prints.
 
-#![allow(dead_code)]
-
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+mod aftermath;
 mod backup;
 mod cluster;
 mod completions;
@@ -28,7 +27,9 @@ mod report;
 mod restore;
 mod rollback;
 mod session;
+mod signals;
 mod status;
+mod target;
 mod upgrade;
 mod verify;
 mod watch;
@@ -70,7 +71,7 @@ Exit codes: 0 done or nothing to do; 1 failed, nothing was changed; 2 wrong usag
 enum Command {
     Status(status::Args),
     Plan(plan::Args),
-    Backup(backup::Args),
+    Backup(Box<backup::Args>),
     Migrate(migrate::Args),
     Verify(verify::Args),
     Rollback(rollback::Args),

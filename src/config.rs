@@ -17,12 +17,11 @@ pub mod duration;
 mod error;
 mod file;
 pub mod gate;
-mod secret;
 pub mod yaml;
 
+pub use crate::store::etcd::Password;
 pub use choices::DropInCommand;
 pub use error::ConfigError;
-pub use secret::Password;
 
 use file::{FileAuth, FileConfig, FileTls};
 
@@ -81,6 +80,8 @@ pub struct Config {
     pub connection: Connection,
     /// Where the metadata lies.
     pub root: MetaRoot,
+    /// `etcd.metaSubPath` and `etcd.kvSubPath`, for other roots than the configured one.
+    pub sub_paths: (String, String),
     /// The release that wrote the metadata, as the operator says.
     pub source_version: Option<Release>,
     /// The release that shall read it.
@@ -104,6 +105,8 @@ pub struct DropIn {
     pub collection_form: Option<FormChoice>,
     /// `config.onBrokenRecord`.
     pub on_broken_record: Option<OnBrokenRecord>,
+    /// `config.acceptLoss`.
+    pub accept_loss: Option<bool>,
     /// `config.waitSessions`.
     pub wait_sessions: Option<Duration>,
     /// `config.waitLock`.
@@ -160,12 +163,13 @@ impl Config {
         let root_path = overrides.root_path.or(file.root_path);
         let meta_sub_path = overrides.meta_sub_path.or(file.meta_sub_path);
         let kv_sub_path = overrides.kv_sub_path.or(file.kv_sub_path);
-        let root = MetaRoot::new(
-            root_path.as_deref().unwrap_or("by-dev"),
-            meta_sub_path.as_deref().unwrap_or("meta"),
-            kv_sub_path.as_deref().unwrap_or("kv"),
-        )
-        .map_err(ConfigError::Root)?;
+        let sub_paths = (
+            meta_sub_path.unwrap_or_else(|| "meta".to_owned()),
+            kv_sub_path.unwrap_or_else(|| "kv".to_owned()),
+        );
+        let root_path = root_path.as_deref().unwrap_or("by-dev");
+        let root =
+            MetaRoot::new(root_path, &sub_paths.0, &sub_paths.1).map_err(ConfigError::Root)?;
         let tls = FileTls {
             ca_cert: overrides.ca_cert,
             cert: overrides.cert,
@@ -195,14 +199,20 @@ impl Config {
             file: overrides.config,
             connection,
             root,
+            sub_paths,
             source_version: overrides.source_version.or(file.source_version),
             target_version: overrides.target_version.or(file.target_version),
-            backup_file: overrides.backup_file.or(file.backup_file),
+            // The journal remembers it for whoever comes later, from wherever.
+            backup_file: overrides
+                .backup_file
+                .or(file.backup_file)
+                .map(|path| std::path::absolute(&path).unwrap_or(path)),
             drop_in: DropIn {
                 command: file.command,
                 run_with_backup: file.run_with_backup,
                 collection_form: file.collection_form,
                 on_broken_record: file.on_broken_record,
+                accept_loss: file.accept_loss,
                 wait_sessions: file.wait_sessions,
                 wait_lock: file.wait_lock,
             },

@@ -85,12 +85,15 @@ pub struct Journal {
     pub on_broken_record: String,
     /// The digest of the plan that is being carried out.
     pub plan_digest: String,
-    /// The revision at which the source was captured.
+    /// The revision at which the source was captured last.
     pub capture_revision: i64,
     /// What the plan does.
     pub counts: Counts,
     /// The backup made before the first write.
     pub backup: Option<BackupRef>,
+    /// The revision of the switch, known from the phase `tidying` on; 0 before.
+    #[serde(default)]
+    pub committed_revision: i64,
     /// Keys without a lease below the meta root when the migration was done; 0 before.
     pub keys_when_done: u64,
     /// When the migration began, RFC 3339.
@@ -158,6 +161,7 @@ mod tests {
                 delete: 3,
             },
             backup: None,
+            committed_revision: 0,
             keys_when_done: 0,
             started_at: String::new(),
             updated_at: String::new(),

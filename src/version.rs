@@ -16,6 +16,9 @@ impl Release {
     /// The last release of the 2.2 line.
     pub const LATEST_2_2: Self = Self(Version::new(2, 2, 16));
 
+    /// The last release of the 2.2 line that knows no databases.
+    pub const LATEST_WITHOUT_DATABASES: Self = Self(Version::new(2, 2, 8));
+
     /// `(major, minor, patch)`, which is all that decides about layouts.
     #[must_use]
     pub fn triple(&self) -> (u64, u64, u64) {

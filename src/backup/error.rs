@@ -60,6 +60,17 @@ pub enum FormatError {
         /// Where the length stands.
         offset: u64,
     },
+    /// A gzip stream that unpacks to far more than any backup.
+    #[error(
+        "it unpacks to more than {ratio} times its size (byte {offset} of the content), which no \
+         backup does; if it is right all the same, unpack it with gunzip first"
+    )]
+    TooDense {
+        /// The most it may unpack to, as a multiple of its size.
+        ratio: u64,
+        /// How far the content was read.
+        offset: u64,
+    },
     /// Something that does not follow the format although it is all there.
     #[error("{part} is malformed (near byte {offset}): {reason}")]
     Malformed {

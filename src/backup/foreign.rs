@@ -8,12 +8,12 @@ mod official;
 mod relative;
 mod root;
 mod snapshot;
+mod unpack;
 
 pub(super) use official::{digest_in_order, render_header, render_pair};
+pub(super) use unpack::{RATIO_LIMIT, TooDense};
 
 use std::io::{Read, Seek, SeekFrom};
-
-use flate2::bufread::GzDecoder;
 
 use super::digest::ContentDigest;
 use super::input::Input;
@@ -22,6 +22,7 @@ use super::native::MAGIC;
 use super::{Coverage, Format, FormatError};
 use crate::entry::{Entry, printable};
 use frames::Frames;
+use unpack::Unpacked;
 
 /// A key and its value as a foreign file holds them.
 pub(super) type Pair = (Vec<u8>, Vec<u8>);
@@ -137,7 +138,7 @@ pub(super) fn read<R: Read + Seek>(
     match guess {
         Guess::EtcdSnapshot => snapshot::read(reader.into_inner(), hint),
         Guess::Gzip => {
-            let mut frames = Frames::new(GzDecoder::new(reader));
+            let mut frames = Frames::new(Unpacked::new(reader));
             let foreign = read_frames(&mut frames, Packing::Gzip, hint)?;
             // Another stream, or anything else, behind the first is not part of the backup.
             let mut rest = frames.into_inner().into_inner();

@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 
 use super::FormatError;
+use super::foreign::{RATIO_LIMIT, TooDense};
 
 /// The first allocation for a claimed length; the rest follows as bytes arrive.
 const FIRST_ALLOCATION: u64 = 64 << 10;
@@ -122,6 +123,12 @@ impl<R: Read> Input<R> {
             return self.truncated("the compressed stream");
         }
         let offset = self.offset;
+        if source.get_ref().is_some_and(|cause| cause.is::<TooDense>()) {
+            return FormatError::TooDense {
+                ratio: RATIO_LIMIT,
+                offset,
+            };
+        }
         if matches!(
             kind,
             io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput

@@ -9,25 +9,69 @@ use super::{BackupError, Header, Summary};
 /// How many names beside a taken one are tried.
 const NAMES: usize = 1000;
 
+/// What partial files are for; it stands in their names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// The backup itself, until it gets its name.
+    Backup,
+    /// The entries of an official file, until their number is known.
+    Entries,
+}
+
+impl Purpose {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Backup => "partial",
+            Self::Entries => "entries",
+        }
+    }
+}
+
+/// Whether a file name is one that [`Partial::create`] gives.
+pub(super) fn is_partial_name(name: &str) -> bool {
+    let numbers_follow = |purpose: Purpose| {
+        let mark = format!(".{}-", purpose.word());
+        name.rsplit_once(&mark).is_some_and(|(target, numbers)| {
+            let numbers: Vec<_> = numbers.split('-').collect();
+            target.len() > 1
+                && numbers.len() <= 2
+                && numbers.iter().all(|number| {
+                    !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+                })
+        })
+    };
+    name.starts_with('.')
+        && [Purpose::Backup, Purpose::Entries]
+            .into_iter()
+            .any(numbers_follow)
+}
+
 /// A file beside its target, with a name that no listing shows. It goes when this is dropped, unless
 /// it was given its name.
 pub(super) struct Partial {
     path: PathBuf,
+    /// Whether it was renamed: the hidden name may be somebody else's by now.
+    renamed: bool,
 }
 
 impl Partial {
     /// Creates `.<name>.<purpose>-<process id>` beside the target, readable by its owner only.
-    pub(super) fn create(target: &Path, purpose: &str) -> Result<(Self, File), BackupError> {
+    pub(super) fn create(target: &Path, purpose: Purpose) -> Result<(Self, File), BackupError> {
+        let purpose = purpose.word();
         let name = target.file_name().unwrap_or_default().to_string_lossy();
         let process = std::process::id();
-        // In a container every process may have the same id: what a killed one left is not touched.
+        // In a container every process may have the same id: what a killed one left is not touched here.
+        // Pruning the folder removes it once it is old.
         for attempt in 0..NAMES {
             let path = match attempt {
                 0 => target.with_file_name(format!(".{name}.{purpose}-{process}")),
                 _ => target.with_file_name(format!(".{name}.{purpose}-{process}-{attempt}")),
             };
             match create_new(&path) {
-                Ok(file) => return Ok((Self { path }, file)),
+                Ok(file) => {
+                    let renamed = false;
+                    return Ok((Self { path, renamed }, file));
+                }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(BackupError::file("create", &path, error)),
             }
@@ -44,8 +88,10 @@ impl Partial {
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        // Gone already when it was renamed; there is nobody left to tell about anything else.
-        let _ = fs::remove_file(&self.path);
+        if !self.renamed {
+            // There is nobody left to tell when it fails.
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -72,15 +118,13 @@ pub(super) enum Published {
 /// Gives the partial file the target's name, or, where that is taken by something else, a name beside
 /// it. `same` says whether a file that is there already has the same content.
 pub(super) fn publish(
-    partial: &Partial,
+    partial: &mut Partial,
     target: &Path,
     header: &Header,
     same: impl Fn(&Path) -> Option<Summary>,
 ) -> Result<Published, BackupError> {
     for name in names(target, header) {
-        if take_name(&partial.path, &name)
-            .map_err(|error| BackupError::file("create", &name, error))?
-        {
+        if take_name(partial, &name).map_err(|error| BackupError::file("create", &name, error))? {
             sync_folder(&name)?;
             return Ok(Published::New(name));
         }
@@ -93,16 +137,18 @@ pub(super) fn publish(
     })
 }
 
-/// Moves `from` to `to` unless something is there already; `false` when it is.
-fn take_name(from: &Path, to: &Path) -> io::Result<bool> {
-    match fs::hard_link(from, to) {
-        Ok(()) => {
-            // The file has its name now; if the hidden one cannot go, that changes nothing.
-            let _ = fs::remove_file(from);
-            Ok(true)
-        }
+/// Gives the file the name `to` unless something is there already; `false` when it is. A hidden name
+/// that is left goes with `partial`, just once: taken away twice, it could be the hidden name of
+/// another process with our id.
+fn take_name(partial: &mut Partial, to: &Path) -> io::Result<bool> {
+    match fs::hard_link(&partial.path, to) {
+        Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-        Err(_) => claim_name(from, to),
+        Err(_) => {
+            let moved = claim_name(&partial.path, to)?;
+            partial.renamed = moved;
+            Ok(moved)
+        }
     }
 }
 
@@ -263,11 +309,37 @@ mod tests {
     }
 
     #[test]
+    fn names_of_partial_files_are_recognised_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("a.mmb");
+        for purpose in [Purpose::Backup, Purpose::Entries] {
+            let (first, _file) = Partial::create(&target, purpose).unwrap();
+            let (second, _file) = Partial::create(&target, purpose).unwrap();
+            for partial in [first, second] {
+                let name = partial.path().file_name().unwrap().to_str().unwrap();
+                assert!(is_partial_name(name), "{name}");
+            }
+        }
+        for name in [
+            "a.mmb.partial-1",
+            ".a.mmb",
+            ".a.mmb.partial-",
+            ".a.mmb.partial-1-2-3",
+            ".a.mmb.partial-x",
+            ".a.mmb.other-1",
+            ".partial-1",
+            "..partial-1",
+        ] {
+            assert!(!is_partial_name(name), "{name}");
+        }
+    }
+
+    #[test]
     fn leftovers_of_a_killed_process_with_the_same_id_are_not_touched() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("a.mmb");
-        let (first, _file) = Partial::create(&target, "partial").unwrap();
-        let (second, _file) = Partial::create(&target, "partial").unwrap();
+        let (first, _file) = Partial::create(&target, Purpose::Backup).unwrap();
+        let (second, _file) = Partial::create(&target, Purpose::Backup).unwrap();
         assert_ne!(first.path(), second.path());
         let kept = first.path().to_owned();
         drop(second);

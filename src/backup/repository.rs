@@ -1,9 +1,11 @@
 //! A folder of backups: what lies in it, whether it is sound, and which of it may go.
 
 mod diff;
+mod leftover;
 mod prune;
 
 pub use diff::{DiffCounts, Difference, diff};
+pub use leftover::Leftover;
 pub use prune::{PrunePlan, Untouched};
 
 use std::fs;
@@ -48,31 +50,54 @@ impl Repository {
     }
 
     /// Every file in the folder, by name, each decoded whole. Folders, links, and files whose name
-    /// begins with a dot (unfinished backups) are passed over.
+    /// begins with a dot are passed over; for unfinished backups see [`Self::leftovers`].
     ///
     /// # Errors
     /// When the folder cannot be read. What is wrong with a file is in its listing.
     pub fn list(&self) -> Result<Vec<Listing>, BackupError> {
+        let mut paths = self.files()?;
+        paths.retain(|path| !is_hidden(path));
+        Ok(paths.into_iter().map(check).collect())
+    }
+
+    /// Unfinished backups, by name: somebody writes them right now, or was killed while writing them.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn leftovers(&self) -> Result<Vec<Leftover>, BackupError> {
+        let paths = self.files()?;
+        let found = paths.iter().map(|path| Leftover::read(path));
+        found.filter_map(Result::transpose).collect()
+    }
+
+    /// The plain files in the folder, sorted.
+    fn files(&self) -> Result<Vec<PathBuf>, BackupError> {
         let failed = |error| BackupError::file("list", &self.folder, error);
         let mut paths = Vec::new();
         for item in fs::read_dir(&self.folder).map_err(failed)? {
             let item = item.map_err(failed)?;
-            let is_hidden = item.file_name().to_string_lossy().starts_with('.');
-            if !is_hidden && item.file_type().map_err(failed)?.is_file() {
+            if item.file_type().map_err(failed)?.is_file() {
                 paths.push(item.path());
             }
         }
         paths.sort();
-        Ok(paths.into_iter().map(check).collect())
+        Ok(paths)
     }
 
     /// What [`PrunePlan::carry_out`] would do to keep the newest `keep` backups of each meta root.
+    /// Unfinished backups that nobody wrote to for a day go as well.
     ///
     /// # Errors
     /// When the folder cannot be read.
     pub fn plan_prune(&self, keep: std::num::NonZeroUsize) -> Result<PrunePlan, BackupError> {
-        Ok(PrunePlan::new(self.list()?, keep))
+        let leftovers = self.leftovers()?;
+        Ok(PrunePlan::new(self.list()?, leftovers, keep))
     }
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name()
+        .is_some_and(|name| name.to_string_lossy().starts_with('.'))
 }
 
 /// Checks one file whole.

@@ -11,7 +11,7 @@ use super::digest::{ContentDigest, hexadecimal};
 use super::foreign::{digest_in_order, render_header, render_pair, too_large};
 use super::native::{DataBlock, Decoder, Encoder};
 use super::pool::Pool;
-use super::publish::{Partial, Published, publish, target};
+use super::publish::{Partial, Published, Purpose, publish, target};
 use super::{
     Backup, BackupError, Format, FormatError, GREATEST_LEVEL, Header, LEAST_LEVEL, Summary,
 };
@@ -207,7 +207,7 @@ impl Writer {
         let bytes = written.file.metadata().map_err(failed)?.len();
         read_back(&written, format, &header)?;
         let Written {
-            partial,
+            mut partial,
             entries,
             digest,
             file: _,
@@ -223,7 +223,7 @@ impl Writer {
                         && found.meta_root == header.meta_root
                 })
         };
-        match publish(&partial, &target, &header, same)? {
+        match publish(&mut partial, &target, &header, same)? {
             Published::Existing(mut summary) => {
                 summary.reused = true;
                 Ok(*summary)
@@ -303,7 +303,7 @@ impl NativeSink {
         level: i32,
         threads: usize,
     ) -> Result<Self, BackupError> {
-        let (partial, file) = Partial::create(target, "partial")?;
+        let (partial, file) = Partial::create(target, Purpose::Backup)?;
         let failed = |error| BackupError::file("write", target, error);
         let out = BufWriter::with_capacity(BUFFER_BYTES, file);
         Ok(Self {
@@ -380,7 +380,7 @@ struct OfficialSink {
 
 impl OfficialSink {
     fn new(target: &Path) -> Result<Self, BackupError> {
-        let (name, file) = Partial::create(target, "entries")?;
+        let (name, file) = Partial::create(target, Purpose::Entries)?;
         Ok(Self {
             waiting: BufWriter::with_capacity(BUFFER_BYTES, file),
             _waiting_name: name,
@@ -409,7 +409,7 @@ impl OfficialSink {
     }
 
     fn finish(self, target: &Path, header: &Header) -> Result<Written, BackupError> {
-        let (partial, mut file) = Partial::create(target, "partial")?;
+        let (partial, mut file) = Partial::create(target, Purpose::Backup)?;
         let copy = || -> io::Result<()> {
             let mut waiting = self
                 .waiting

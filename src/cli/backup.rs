@@ -7,9 +7,14 @@ mod prune;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use super::Outcome;
-use super::options::{EtcdOptions, OutputOptions};
-use super::session::Session;
+use super::migrate::backup_target;
+use super::options::{EtcdOptions, OutputOptions, WaitOptions};
+use super::report::exit::Exit;
+use super::session::{Session, limits};
+use super::{Outcome, report, target};
+use crate::backup::{GREATEST_LEVEL, LEAST_LEVEL, OutputFormat};
+use crate::config::gate::Purpose;
+use crate::engine::{self, BackupOptions};
 
 /// Save the metadata at one revision, or look after saved files
 ///
@@ -37,15 +42,25 @@ enum Command {
 struct Save {
     /// Format of the file: native, or the official tool's
     #[arg(long, value_name = "FORMAT", default_value = "native",
-          value_parser = PossibleValuesParser::new(["native", "official"]).map(|name| name))]
-    backup_format: String,
+          value_parser = format_parser())]
+    backup_format: OutputFormat,
     /// Compression level of the native format, 1 to 19
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=19))]
+    #[arg(long, value_name = "N", value_parser = level_parser())]
     level: Option<i32>,
+    #[command(flatten)]
+    wait: WaitOptions,
     #[command(flatten)]
     etcd: EtcdOptions,
     #[command(flatten)]
     output: OutputOptions,
+}
+
+fn format_parser() -> impl TypedValueParser<Value = OutputFormat> {
+    PossibleValuesParser::new(["native", "official"]).try_map(|name| name.parse::<OutputFormat>())
+}
+
+fn level_parser() -> impl TypedValueParser<Value = i32> {
+    clap::value_parser!(i32).range(i64::from(LEAST_LEVEL)..=i64::from(GREATEST_LEVEL))
 }
 
 impl Args {
@@ -62,7 +77,7 @@ impl Args {
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
     match &args.command {
-        None => save(&args.save),
+        None => begin(&args.save),
         Some(Command::List(args)) => list::run(args),
         Some(Command::Check(args)) => check::run(args),
         Some(Command::Prune(args)) => prune::run(args),
@@ -70,7 +85,28 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     }
 }
 
-fn save(args: &Save) -> Outcome {
+fn begin(args: &Save) -> Outcome {
     let session = Session::begin(&args.etcd, &args.output)?;
-    session.pending()
+    target::judge(&session.config, Purpose::Backup)?;
+    let mut target = backup_target(&session, session.config.backup_file.as_deref());
+    target.options.format = args.backup_format;
+    if let Some(level) = args.level {
+        target.options.level = level;
+    }
+    let options = BackupOptions {
+        root: session.config.root.clone(),
+        target,
+        refuse_sessions: false,
+        waits: args.wait.resolve(),
+        limits: limits(),
+    };
+    save(&session, &options)
+}
+
+/// Saves the metadata, and says where.
+pub(in crate::cli) fn save(session: &Session, options: &BackupOptions) -> Outcome {
+    let saved = session
+        .write(async |store, environment| engine::backup(store, options, environment).await)?;
+    report::print(session.output.format, &saved, report::outcome::backup)?;
+    Ok(Exit::Done)
 }

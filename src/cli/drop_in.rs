@@ -7,12 +7,22 @@
 //! run has a backup there: a valid file of the very content that is about to be migrated is used again,
 //! anything else is left alone and a new backup gets a name with the time beside it. Without a path, an
 //! explicit `runWithBackup: false` goes without; saying nothing means a backup in the working directory.
+//!
+//! A rollback takes the backup that the migration recorded, where that file is at hand, before the one
+//! that the YAML names: an old file may still lie there, and putting that back would undo more than the
+//! migration.
 
-use super::Outcome;
-use super::options::{EtcdOptions, OutputOptions};
+use std::path::PathBuf;
+
+use super::options::{EtcdOptions, OutputOptions, TransformOptions, WaitOptions};
 use super::report::failure::Failure;
-use super::session::Session;
+use super::rollback::WayBack;
+use super::session::{Session, limits};
+use super::target::Target;
+use super::{Outcome, migrate, rollback, target};
+use crate::config::gate::Purpose;
 use crate::config::{Config, ConfigError, DropInCommand};
+use crate::engine::{BackupOptions, RestoreOptions, Way, recorded_backup, restore};
 
 /// Does what cmd.type in the YAML file says: backup, run or rollback
 #[derive(Debug, clap::Parser)]
@@ -20,6 +30,8 @@ use crate::config::{Config, ConfigError, DropInCommand};
 pub(in crate::cli) struct Args {
     #[command(flatten)]
     etcd: EtcdOptions,
+    #[command(flatten)]
+    way_back: WayBack,
     #[command(flatten)]
     pub(in crate::cli) output: OutputOptions,
     /// The official tool ignores words behind its flag
@@ -34,11 +46,65 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let session = Session::begin(&args.etcd, &args.output)?;
     let command = required(&session.config)?;
     tracing::info!(
-        ?command,
-        meta_root = session.config.root.meta_root(),
-        "drop-in"
+        "{command}: meta root {}, etcd {}",
+        session.config.root,
+        session.config.connection.endpoints.join(", ")
     );
-    session.pending()
+    match command {
+        DropInCommand::Backup => backup(&session),
+        DropInCommand::Run => migrate(&session),
+        DropInCommand::Rollback => go_back(&session, args.way_back),
+    }
+}
+
+fn backup(session: &Session) -> Outcome {
+    target::judge(&session.config, Purpose::Backup)?;
+    let options = BackupOptions {
+        root: session.config.root.clone(),
+        target: migrate::backup_target(session, session.config.backup_file.as_deref()),
+        refuse_sessions: true,
+        waits: WaitOptions::resolve_drop_in(&session.config),
+        limits: limits(),
+    };
+    super::backup::save(session, &options)
+}
+
+fn migrate(session: &Session) -> Outcome {
+    let config = &session.config;
+    let Target::Migrate(target) = Target::of(config, &TransformOptions::default())? else {
+        return migrate::finish(session, &migrate::nothing_to_do());
+    };
+    let path = config.backup_file.as_deref();
+    let wanted = path.is_some() || config.drop_in.run_with_backup != Some(false);
+    let backup = wanted.then(|| migrate::backup_target(session, path));
+    let waits = WaitOptions::resolve_drop_in(config);
+    let options = migrate::options(session, target, backup, (waits, limits()));
+    migrate::carry_out(session, &options, false)
+}
+
+fn go_back(session: &Session, way_back: WayBack) -> Outcome {
+    target::judge(&session.config, Purpose::Rollback)?;
+    let mut options = RestoreOptions {
+        root: session.config.root.clone(),
+        way: Way::Rollback,
+        backup: session.config.backup_file.clone(),
+        any_root: false,
+        keep_extra: way_back.keep_extra,
+        accept_loss: way_back.accept_loss || session.config.drop_in.accept_loss == Some(true),
+        dry_run: false,
+        waits: WaitOptions::resolve_drop_in(&session.config),
+        limits: limits(),
+    };
+    let done = session.write(async |store, environment| {
+        let recorded = recorded_backup(store, &options.root, &options.limits).await?;
+        if let Some(recorded) = recorded.map(|backup| PathBuf::from(backup.path))
+            && recorded.is_file()
+        {
+            options.backup = Some(recorded);
+        }
+        restore(store, &options, environment).await
+    })?;
+    rollback::finish(session, &options, &done)
 }
 
 /// The command, once everything it needs is there.

@@ -1,13 +1,22 @@
 //! `inspect`.
 
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use serde::Serialize;
 
-use super::Outcome;
 use super::options::{EtcdOptions, OutputOptions};
-use super::session::Session;
-use crate::keys::Family;
+use super::report::exit::Exit;
+use super::report::failure::Failure;
+use super::session::{Session, limits};
+use super::{Outcome, report};
+use crate::codec::describe;
+use crate::engine::{self, BackupSource};
+use crate::entry::{Entry, printable};
+use crate::keys::{Family, KeyRange, MetaRoot};
+use crate::report::FamilyStatus;
 
 /// Print entries of etcd or of a backup file, decoded, as JSON lines
 ///
@@ -44,5 +53,142 @@ fn family_parser() -> impl TypedValueParser<Value = Family> {
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let session = Session::begin(&args.etcd, &args.output)?;
-    session.pending()
+    let source = args.from.as_deref().map(|path| session.open(path));
+    let source = source.transpose()?;
+    let root = source
+        .as_ref()
+        .map_or(&session.config.root, BackupSource::root);
+    let selection = Selection::new(args, root);
+    if args.summary {
+        let mut summary = Summary::default();
+        each(&session, source.as_ref(), &selection, |family, entry| {
+            summary.add(family, entry);
+            ControlFlow::Continue(())
+        })?;
+        let summary = FamilySummary {
+            families: summary.0.into_values().collect(),
+        };
+        report::print(session.output.format, &summary, |summary, palette| {
+            report::status::summary(&summary.families, palette)
+        })?;
+        return Ok(Exit::Done);
+    }
+    let mut lines = report::Lines::new();
+    each(&session, source.as_ref(), &selection, |family, entry| {
+        lines.write(&Shown::new(root, family, entry))
+    })?;
+    lines.finish()?;
+    Ok(Exit::Done)
+}
+
+/// Hands every selected entry to `visit`, from the file or from etcd.
+fn each(
+    session: &Session,
+    source: Option<&BackupSource>,
+    selection: &Selection<'_>,
+    mut visit: impl FnMut(Family, &Entry) -> ControlFlow<()>,
+) -> Result<(), Failure> {
+    let mut visit = |entry: Entry| match selection.family_of(&entry.key) {
+        Some(family) => visit(family, &entry),
+        None => ControlFlow::Continue(()),
+    };
+    match source {
+        Some(source) => session.offline(|environment| source.entries(environment, visit)),
+        None => session.read(async |store, environment| {
+            let what = (selection.root, selection.ranges.as_slice());
+            engine::entries(store, what, (&limits(), environment), &mut visit).await
+        }),
+    }
+}
+
+/// Which entries are wanted.
+struct Selection<'a> {
+    root: &'a MetaRoot,
+    /// Where they lie, together with others.
+    ranges: Vec<KeyRange>,
+    family: Option<Family>,
+    prefix: Option<Vec<u8>>,
+    key: Option<Vec<u8>>,
+}
+
+impl<'a> Selection<'a> {
+    fn new(args: &Args, root: &'a MetaRoot) -> Self {
+        let whole = |text: &String| {
+            let bytes = text.as_bytes();
+            match root.strip(bytes) {
+                Some(_) => bytes.to_vec(),
+                None => root.join(bytes),
+            }
+        };
+        let key = args.entry_key.as_ref().map(whole);
+        let prefix = args.prefix.as_ref().map(whole);
+        let ranges = match (&key, &prefix, args.family) {
+            (Some(key), _, _) => vec![KeyRange::single(key.clone())],
+            (None, Some(prefix), _) => vec![KeyRange::prefix(prefix.clone())],
+            (None, None, Some(family)) if family != Family::Other => family.ranges(root),
+            (None, None, _) => vec![root.range()],
+        };
+        Self {
+            root,
+            ranges,
+            family: args.family,
+            prefix,
+            key,
+        }
+    }
+
+    /// The family of a key that is wanted.
+    fn family_of(&self, key: &[u8]) -> Option<Family> {
+        let family = Family::of(self.root.strip(key)?);
+        let wanted = self.family.is_none_or(|wanted| wanted == family)
+            && self.key.as_ref().is_none_or(|wanted| wanted == key)
+            && self
+                .prefix
+                .as_ref()
+                .is_none_or(|prefix| key.starts_with(prefix));
+        wanted.then_some(family)
+    }
+}
+
+/// An entry as a line shows it.
+#[derive(Serialize)]
+struct Shown {
+    key: String,
+    family: &'static str,
+    revision: i64,
+    lease: i64,
+    value: serde_json::Value,
+}
+
+impl Shown {
+    fn new(root: &MetaRoot, family: Family, entry: &Entry) -> Self {
+        let relative = root.strip(&entry.key).unwrap_or(&entry.key);
+        Self {
+            key: printable(&entry.key),
+            family: family.name(),
+            revision: entry.mod_revision,
+            lease: entry.lease,
+            value: describe(relative, &entry.value),
+        }
+    }
+}
+
+/// Keys and bytes by family.
+#[derive(Default)]
+struct Summary(BTreeMap<Family, FamilyStatus>);
+
+impl Summary {
+    fn add(&mut self, family: Family, entry: &Entry) {
+        let sum = self.0.entry(family).or_insert_with(|| FamilyStatus {
+            name: family.name().to_owned(),
+            ..FamilyStatus::default()
+        });
+        sum.keys += 1;
+        sum.bytes += (entry.key.len() + entry.value.len()) as u64;
+    }
+}
+
+#[derive(Serialize)]
+struct FamilySummary {
+    families: Vec<FamilyStatus>,
 }

@@ -1,11 +1,21 @@
 //! `migrate`.
 
+use std::error::Error;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::Outcome;
 use super::options::{EtcdOptions, OutputOptions, TransformOptions, WaitOptions};
-use super::session::Session;
+use super::report::exit::Exit;
+use super::report::outcome::Next;
+use super::report::units::bytes;
+use super::session::{Session, limits};
+use super::target::Target;
+use super::{Outcome, report};
+use crate::backup::WriteOptions;
+use crate::engine::{self, BackupTarget, Limits, MigrateOptions, Waits};
+use crate::report::{MigrateOutcome, MigrateReport, Seconds};
+use crate::store::etcd::EtcdStore;
+use crate::transform::Options;
 
 /// Migrate the metadata: plan, back up, stage, switch over in one transaction, tidy up, verify
 ///
@@ -47,5 +57,127 @@ pub(in crate::cli) struct Args {
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let session = Session::begin(&args.etcd, &args.output)?;
-    session.pending()
+    let Target::Migrate(target) = Target::of(&session.config, &args.transform)? else {
+        return finish(&session, &nothing_to_do());
+    };
+    if let (Some(from), Some(to)) = (&args.from, &args.to) {
+        let source = session.open(from)?;
+        let written = backup_target(&session, Some(to));
+        let done = session.offline(|environment| source.migrate(&target, &written, environment))?;
+        return print(&session, &done, &Next::default());
+    }
+    let given = session.config.backup_file.as_deref();
+    let mut limits = limits();
+    if let Some(number) = args.max_txn_ops {
+        limits.txn_ops_max = number.get();
+    }
+    if let Some(number) = args.in_flight {
+        limits.in_flight_max = number.get();
+    }
+    let backup = (!args.no_backup).then(|| backup_target(&session, given));
+    let options = options(&session, target, backup, (args.wait.resolve(), limits));
+    carry_out(&session, &options, args.compact)
+}
+
+/// Where a backup goes; without a path it is named after the root path, in the working directory.
+pub(in crate::cli) fn backup_target(session: &Session, path: Option<&Path>) -> BackupTarget {
+    let path = path.unwrap_or(Path::new("."));
+    BackupTarget {
+        path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
+        options: WriteOptions::default(),
+        source_version: session
+            .config
+            .source_version
+            .as_ref()
+            .map(ToString::to_string),
+    }
+}
+
+/// What the engine is told.
+pub(in crate::cli) fn options(
+    session: &Session,
+    target: Options,
+    backup: Option<BackupTarget>,
+    (waits, limits): (Waits, Limits),
+) -> MigrateOptions {
+    MigrateOptions {
+        root: session.config.root.clone(),
+        source_version: session.config.source_version.clone(),
+        target_version: target.target,
+        form: target.form,
+        on_broken_record: target.on_broken_record,
+        backup,
+        waits,
+        limits,
+    }
+}
+
+/// Migrates, and says what was done.
+pub(in crate::cli) fn carry_out(
+    session: &Session,
+    options: &MigrateOptions,
+    compacts: bool,
+) -> Outcome {
+    let done = session.write(async |store, environment| {
+        let done = engine::migrate(store, options, environment).await?;
+        if compacts && done.outcome != MigrateOutcome::NothingToDo {
+            compact(store, options).await;
+        }
+        Ok(done)
+    })?;
+    finish(session, &done)
+}
+
+/// The migration stands, so what goes wrong here is told and no failure.
+async fn compact(store: &EtcdStore, options: &MigrateOptions) {
+    match engine::compact(store, &options.root, &options.limits).await {
+        Ok(compacted) => {
+            for member in compacted.members {
+                tracing::info!(
+                    "compacted {}: database {} before, {} after",
+                    member.endpoint,
+                    bytes(member.before),
+                    bytes(member.after)
+                );
+            }
+        }
+        Err(error) => {
+            let source = error.failure.source().map(ToString::to_string);
+            tracing::warn!(
+                "the migration is done, but etcd was not compacted: {error}: {}",
+                source.unwrap_or_default()
+            );
+        }
+    }
+}
+
+pub(in crate::cli) fn nothing_to_do() -> MigrateReport {
+    MigrateReport {
+        outcome: MigrateOutcome::NothingToDo,
+        resumed: false,
+        plan: None,
+        backup: None,
+        verified: false,
+        seconds: Seconds::default(),
+    }
+}
+
+/// Says what was done and what comes next.
+pub(in crate::cli) fn finish(session: &Session, done: &MigrateReport) -> Outcome {
+    let target = session.config.target_version.as_ref();
+    let release = target.map_or_else(|| "2.2".to_owned(), ToString::to_string);
+    let migrated = done.outcome == MigrateOutcome::Migrated;
+    let backup = done.backup.as_ref().filter(|_| migrated);
+    let next = Next {
+        start: Some(format!("start Milvus {release}")),
+        back: backup.map(|backup| session.ways.back(Some(&backup.path))),
+    };
+    print(session, done, &next)
+}
+
+fn print(session: &Session, done: &MigrateReport, next: &Next) -> Outcome {
+    report::print(session.output.format, done, |done, palette| {
+        report::outcome::migrate(done, next, palette)
+    })?;
+    Ok(Exit::Done)
 }

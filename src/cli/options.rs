@@ -8,8 +8,14 @@ use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
 
 use super::report::{Format, LogFormat};
 use crate::config::{self, Config, ConfigError, Overrides, Password};
+use crate::engine::Waits;
 use crate::transform::{FormChoice, OnBrokenRecord};
 use crate::version::Release;
+
+/// A dead run's lock ends after 20 s.
+const LOCK_WAIT: Duration = Duration::from_secs(30);
+/// The session of a component that was killed ends after 60 s.
+const DROP_IN_WAIT: Duration = Duration::from_secs(90);
 
 /// Holds the etcd password, besides `--password-file`.
 const PASSWORD_VARIABLE: &str = "META_MIGRATION_PASSWORD";
@@ -160,6 +166,33 @@ impl EtcdOptions {
         Ok(config)
     }
 
+    /// The options that were given, as words of a command line, but for versions and backup file. No
+    /// secret is among them.
+    pub(in crate::cli) fn as_flags(&self) -> Vec<String> {
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        let given = [
+            ("--config", path(&self.config)),
+            (
+                "--endpoints",
+                self.endpoints.as_ref().map(|list| list.join(",")),
+            ),
+            ("--root-path", self.root_path.clone()),
+            ("--meta-sub-path", self.meta_sub_path.clone()),
+            ("--kv-sub-path", self.kv_sub_path.clone()),
+            ("--user", self.user.clone()),
+            ("--password-file", path(&self.password_file)),
+            ("--cacert", path(&self.cacert)),
+            ("--cert", path(&self.cert)),
+            ("--key", path(&self.tls_key)),
+            ("--tls-server-name", self.tls_server_name.clone()),
+        ];
+        given
+            .into_iter()
+            .filter_map(|(flag, value)| Some([flag.to_owned(), value?]))
+            .flatten()
+            .collect()
+    }
+
     fn overrides(&self) -> Overrides {
         let endpoints = self.endpoints.as_ref().map(|given| {
             let trimmed = given.iter().map(|endpoint| endpoint.trim().to_owned());
@@ -250,6 +283,24 @@ pub(in crate::cli) struct WaitOptions {
     #[arg(long, value_name = "DURATION", env = "META_MIGRATION_WAIT_LOCK", hide_env = true,
           value_parser = config::duration::parse)]
     pub(in crate::cli) wait_lock: Option<Duration>,
+}
+
+impl WaitOptions {
+    /// The waits of a command: none for sessions, half a minute for a lock that may be a dead run's.
+    pub(in crate::cli) fn resolve(&self) -> Waits {
+        Waits {
+            sessions: self.wait_sessions.unwrap_or(Duration::ZERO),
+            lock: self.wait_lock.unwrap_or(LOCK_WAIT),
+        }
+    }
+
+    /// The waits of the drop-in, whose callers stop Milvus and start it at once.
+    pub(in crate::cli) fn resolve_drop_in(config: &Config) -> Waits {
+        Waits {
+            sessions: config.drop_in.wait_sessions.unwrap_or(DROP_IN_WAIT),
+            lock: config.drop_in.wait_lock.unwrap_or(DROP_IN_WAIT),
+        }
+    }
 }
 
 pub(in crate::cli) fn form_parser() -> impl TypedValueParser<Value = FormChoice> {

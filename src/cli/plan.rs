@@ -2,9 +2,16 @@
 
 use std::path::PathBuf;
 
-use super::Outcome;
 use super::options::{EtcdOptions, OutputOptions, TransformOptions};
-use super::session::Session;
+use super::report::exit::Exit;
+use super::report::failure::Failure;
+use super::session::{Session, limits};
+use super::target::Target;
+use super::{Outcome, report};
+use crate::engine::{self, BackupSource};
+use crate::finding::Finding;
+use crate::report::{Layout, PlanReport};
+use crate::transform::Options;
 
 /// Show what a migration would do, without doing it
 ///
@@ -26,5 +33,66 @@ pub(in crate::cli) struct Args {
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let session = Session::begin(&args.etcd, &args.output)?;
-    session.pending()
+    let source = args.from.as_deref().map(|path| session.open(path));
+    let source = source.transpose()?;
+    let plan = match Target::of(&session.config, &args.transform)? {
+        Target::Migrate(options) => make(&session, source.as_ref(), &options)?,
+        Target::NothingToDo => idle(layout(&session, source.as_ref())?),
+    };
+    report::print(session.output.format, &plan, report::plan::text)?;
+    Ok(if plan.findings.iter().any(Finding::is_error) {
+        Exit::NotMigratable
+    } else {
+        Exit::Done
+    })
+}
+
+fn make(
+    session: &Session,
+    source: Option<&BackupSource>,
+    options: &Options,
+) -> Result<PlanReport, Failure> {
+    match source {
+        Some(source) => session.offline(|environment| source.plan(options, environment)),
+        None => session.read(async |store, environment| {
+            engine::plan(
+                store,
+                &session.config.root,
+                options,
+                (&limits(), environment),
+            )
+            .await
+        }),
+    }
+}
+
+fn layout(session: &Session, source: Option<&BackupSource>) -> Result<Layout, Failure> {
+    match source {
+        Some(source) => session.offline(|environment| Ok(source.layout(environment)?.0)),
+        None => session.read(async |store, environment| {
+            let limits = limits();
+            let found = engine::status(store, &session.config.root, (&limits, environment));
+            Ok(found.await?.layout)
+        }),
+    }
+}
+
+/// The plan for a target that reads the 2.1 layout.
+fn idle(layout: Layout) -> PlanReport {
+    PlanReport {
+        layout,
+        revision: 0,
+        collection_form: String::new(),
+        families: Vec::new(),
+        put: 0,
+        rewrite: 0,
+        delete: 0,
+        bytes_put: 0,
+        digest: String::new(),
+        findings: vec![Finding::notice(
+            "nothing-to-do",
+            b"",
+            "the target version reads the 2.1 layout: no need to migrate",
+        )],
+    }
 }

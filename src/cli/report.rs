@@ -3,7 +3,8 @@
 //! Data goes to standard output, everything else to standard error. A reader that goes away (`| head`)
 //! is no error.
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, StdoutLock, Write};
+use std::ops::ControlFlow;
 
 use serde::Serialize;
 
@@ -68,15 +69,47 @@ pub(in crate::cli) fn write(bytes: &[u8]) -> Result<(), Failure> {
     quietly(stdout.write_all(bytes).and_then(|()| stdout.flush()))
 }
 
+/// JSON lines on standard output, as they come.
+pub(in crate::cli) struct Lines {
+    output: BufWriter<StdoutLock<'static>>,
+    written: io::Result<()>,
+}
+
+impl Lines {
+    pub(in crate::cli) fn new() -> Self {
+        Self {
+            output: BufWriter::new(io::stdout().lock()),
+            written: Ok(()),
+        }
+    }
+
+    /// Writes a line; a break says that nobody reads any more.
+    pub(in crate::cli) fn write<T: Serialize>(&mut self, line: &T) -> ControlFlow<()> {
+        self.written = serde_json::to_writer(&mut self.output, line)
+            .map_err(io::Error::from)
+            .and_then(|()| self.output.write_all(b"\n"));
+        match self.written {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
+    }
+
+    /// Writes what is left.
+    pub(in crate::cli) fn finish(mut self) -> Result<(), Failure> {
+        quietly(self.written.and_then(|()| self.output.flush()))
+    }
+}
+
 /// Forgives a reader that went away.
 pub(in crate::cli) fn quietly(written: io::Result<()>) -> Result<(), Failure> {
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             let mut failure = Failure::from_error(Exit::Failed, &error);
-            failure
-                .causes
-                .insert(0, std::mem::take(&mut failure.message));
-            "cannot write to standard output".clone_into(&mut failure.message);
+            let cause = std::mem::replace(
+                &mut failure.message,
+                "cannot write to standard output".into(),
+            );
+            failure.causes.insert(0, cause.into());
             Err(failure)
         }
         Ok(()) | Err(_) => Ok(()),

@@ -2,8 +2,11 @@
 
 use super::Outcome;
 use super::options::{EtcdOptions, OutputOptions, WaitOptions};
-use super::rollback::WayBack;
-use super::session::Session;
+use super::rollback::{WayBack, carry_out};
+use super::session::{Session, limits};
+use crate::config::ConfigError;
+use crate::engine::{RestoreOptions, Way};
+use crate::keys::MetaRoot;
 
 /// Put the content of a backup file into etcd, at any root path
 ///
@@ -13,8 +16,8 @@ use super::session::Session;
 /// nothing is asked.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
-    /// Restore below this meta root instead of the one in the file, for example by-dev/meta
-    #[arg(long, value_name = "PATH")]
+    /// Restore below this root path, whatever the backup's own was, for example by-dev2
+    #[arg(long, value_name = "ROOT")]
     to_root: Option<String>,
     /// Only show the difference
     #[arg(long)]
@@ -31,5 +34,29 @@ pub(in crate::cli) struct Args {
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let session = Session::begin(&args.etcd, &args.output)?;
-    session.pending()
+    let config = &session.config;
+    if config.backup_file.is_none() {
+        return Err(ConfigError::MissingOption {
+            option: "--backup-file",
+            purpose: "the backup to restore",
+        }
+        .into());
+    }
+    let root = match &args.to_root {
+        Some(path) => MetaRoot::new(path, &config.sub_paths.0, &config.sub_paths.1)
+            .map_err(ConfigError::Root)?,
+        None => config.root.clone(),
+    };
+    let options = RestoreOptions {
+        root,
+        way: Way::Restore,
+        backup: config.backup_file.clone(),
+        any_root: args.to_root.is_some(),
+        keep_extra: args.way_back.keep_extra,
+        accept_loss: args.way_back.accept_loss,
+        dry_run: args.dry_run,
+        waits: args.wait.resolve(),
+        limits: limits(),
+    };
+    carry_out(&session, &options)
 }

@@ -1,8 +1,15 @@
 //! `rollback`.
 
-use super::Outcome;
+use clap::builder::BoolishValueParser;
+
 use super::options::{EtcdOptions, OutputOptions, WaitOptions};
-use super::session::Session;
+use super::report::exit::Exit;
+use super::report::outcome::Next;
+use super::session::{Session, limits};
+use super::{Outcome, report, target};
+use crate::config::gate::Purpose;
+use crate::engine::{self, RestoreOptions, Way};
+use crate::report::RestoreReport;
 
 /// Put the metadata back to what it was before the migration
 ///
@@ -27,14 +34,56 @@ pub(in crate::cli) struct Args {
 #[command(next_help_heading = "What is lost")]
 pub(in crate::cli) struct WayBack {
     /// Do not delete keys that are not in the backup
-    #[arg(long)]
+    #[arg(long, env = "META_MIGRATION_KEEP_EXTRA", hide_env = true, value_parser = BoolishValueParser::new())]
     pub(in crate::cli) keep_extra: bool,
     /// Go back although the metadata changed after the migration finished: those changes are lost
-    #[arg(long)]
+    #[arg(long, env = "META_MIGRATION_ACCEPT_LOSS", hide_env = true, value_parser = BoolishValueParser::new())]
     pub(in crate::cli) accept_loss: bool,
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let session = Session::begin(&args.etcd, &args.output)?;
-    session.pending()
+    target::judge(&session.config, Purpose::Rollback)?;
+    let options = RestoreOptions {
+        root: session.config.root.clone(),
+        way: Way::Rollback,
+        backup: session.config.backup_file.clone(),
+        any_root: false,
+        keep_extra: args.way_back.keep_extra,
+        accept_loss: args.way_back.accept_loss,
+        dry_run: false,
+        waits: args.wait.resolve(),
+        limits: limits(),
+    };
+    carry_out(&session, &options)
+}
+
+/// Goes back, and says what was done.
+pub(in crate::cli) fn carry_out(session: &Session, options: &RestoreOptions) -> Outcome {
+    let work =
+        async |store: &_, environment: &_| engine::restore(store, options, environment).await;
+    let done = if options.dry_run {
+        session.read(work)?
+    } else {
+        session.write(work)?
+    };
+    finish(session, options, &done)
+}
+
+/// Says what was done and what comes next.
+pub(in crate::cli) fn finish(
+    session: &Session,
+    options: &RestoreOptions,
+    done: &RestoreReport,
+) -> Outcome {
+    let source = session.config.source_version.as_ref();
+    let release = source.map_or_else(|| "2.1".to_owned(), ToString::to_string);
+    let next = Next {
+        start: (options.way == Way::Rollback).then(|| format!("start Milvus {release}")),
+        back: None,
+    };
+    report::print(session.output.format, done, |done, palette| {
+        report::outcome::restore(done, options.dry_run, &next, palette)
+    })?;
+    Ok(Exit::Done)
 }

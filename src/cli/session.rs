@@ -1,19 +1,45 @@
-//! What every command that talks to etcd has: its configuration and its way of talking.
+//! What every command that talks to etcd has: its configuration, its connection, and its way of talking.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use indicatif::MultiProgress;
+use tokio::runtime::Runtime;
 
-use super::Outcome;
+use super::aftermath::Ways;
 use super::options::{EtcdOptions, OutputOptions};
 use super::report::exit::Exit;
 use super::report::failure::Failure;
-use super::{logging, watch};
-use crate::config::Config;
+use super::watch::Watch;
+use super::{logging, signals, watch};
+use crate::backup::{Backup, BackupError, FormatError};
+use crate::config::{Config, Connection};
+use crate::engine::{self, BackupSource, EngineError, Environment, Limits, Signal, Stop};
+use crate::keys::MetaRoot;
+use crate::store::StoreError;
+use crate::store::etcd::{EtcdStore, Options, Tls};
+
+/// How long a connection may take to come up, as the official tool has it.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// What is still under way on a thread (a backup being given up) has so long to clean up.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// One run of a command.
 pub(in crate::cli) struct Session {
     pub(in crate::cli) config: Config,
     pub(in crate::cli) output: OutputOptions,
+    pub(in crate::cli) ways: Ways,
     bars: Option<MultiProgress>,
+}
+
+/// Whether a command may be dropped where it stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// It only reads.
+    AtOnce,
+    /// It ends by itself, after the batch in flight.
+    Orderly,
 }
 
 impl Session {
@@ -24,14 +50,161 @@ impl Session {
     ) -> Result<Self, Failure> {
         let bars = watch::bars(output);
         logging::start(output, bars.as_ref());
+        let config = etcd.resolve()?;
         Ok(Self {
-            config: etcd.resolve()?,
+            ways: Ways::new(etcd, config.backup_file.as_deref()),
+            config,
             output: output.clone(),
             bars,
         })
     }
 
-    pub(in crate::cli) fn pending(&self) -> Outcome {
-        Err(Failure::new(Exit::Failed, "the engine is not there yet").unchanged())
+    /// Runs what only reads etcd; a signal ends it at once.
+    pub(in crate::cli) fn read<T>(
+        &self,
+        work: impl AsyncFnOnce(&EtcdStore, &Environment) -> Result<T, EngineError>,
+    ) -> Result<T, Failure> {
+        self.run(Ending::AtOnce, work)
     }
+
+    /// Runs what writes to etcd; a signal ends it after the batch in flight.
+    pub(in crate::cli) fn write<T>(
+        &self,
+        work: impl AsyncFnOnce(&EtcdStore, &Environment) -> Result<T, EngineError>,
+    ) -> Result<T, Failure> {
+        self.run(Ending::Orderly, work)
+    }
+
+    /// Runs what needs no etcd.
+    pub(in crate::cli) fn offline<T>(
+        &self,
+        work: impl FnOnce(&Environment) -> Result<T, EngineError>,
+    ) -> Result<T, Failure> {
+        let runtime = runtime()?;
+        let outcome = runtime.block_on(async {
+            let stop = signals::listen()?;
+            work(&self.environment(stop)).map_err(|error| self.ways.failure(error))
+        });
+        runtime.shutdown_timeout(GOODBYE);
+        outcome
+    }
+
+    fn run<T>(
+        &self,
+        ending: Ending,
+        work: impl AsyncFnOnce(&EtcdStore, &Environment) -> Result<T, EngineError>,
+    ) -> Result<T, Failure> {
+        let runtime = runtime()?;
+        let outcome = runtime.block_on(async {
+            let stop = signals::listen()?;
+            let store = tokio::select! {
+                connected = connect(&self.config.connection) => connected?,
+                signal = stop.wait() => return Err(self.interrupted(signal)),
+            };
+            let environment = self.environment(stop.clone());
+            let working = work(&store, &environment);
+            let outcome = if ending == Ending::Orderly {
+                working.await
+            } else {
+                tokio::select! {
+                    outcome = working => outcome,
+                    signal = stop.wait() => return Err(self.interrupted(signal)),
+                }
+            };
+            outcome.map_err(|error| self.ways.failure(error))
+        });
+        runtime.shutdown_timeout(GOODBYE);
+        outcome
+    }
+
+    fn interrupted(&self, signal: Signal) -> Failure {
+        let failure = engine::Failure::Interrupted(signal);
+        self.ways.failure(EngineError::before_writing(failure))
+    }
+
+    fn environment(&self, stop: Stop) -> Environment {
+        let watch = Watch::new(self.bars.clone(), &self.output, stop.clone());
+        Environment {
+            stop,
+            observer: Arc::new(watch),
+            holder: holder(),
+        }
+    }
+
+    /// Opens a backup for work without etcd. Its own meta root counts; where the file does not tell
+    /// one, the configured one does.
+    pub(in crate::cli) fn open(&self, path: &Path) -> Result<BackupSource, Failure> {
+        let backup = match Backup::open(path) {
+            Err(BackupError::Invalid {
+                source: FormatError::NoRoot | FormatError::SeveralRoots { .. },
+                ..
+            }) => Backup::open_with_root(path, Some(self.config.root.meta_root())),
+            opened => opened,
+        };
+        let backup = backup.map_err(|error| unusable(&error))?;
+        let root = root_of(&backup).map_err(|error| unusable(&error))?;
+        Ok(BackupSource::new(backup, root))
+    }
+}
+
+/// Where the keys of a backup lie.
+pub(in crate::cli) fn root_of(backup: &Backup) -> Result<MetaRoot, crate::keys::RootError> {
+    MetaRoot::new("", &backup.summary().meta_root, "")
+}
+
+/// The failure of a command that works on backup files alone.
+pub(in crate::cli) fn unusable(error: &dyn std::error::Error) -> Failure {
+    Failure::from_error(Exit::Failed, error).unchanged()
+}
+
+/// The usual limits.
+pub(in crate::cli) fn limits() -> Limits {
+    Limits::default()
+}
+
+fn runtime() -> Result<Runtime, Failure> {
+    Runtime::new().map_err(|error| Failure::from_error(Exit::Failed, &error).unchanged())
+}
+
+async fn connect(connection: &Connection) -> Result<EtcdStore, Failure> {
+    let tls = connection.tls.as_ref().map(|tls| {
+        let (cert, key) = tls.identity.clone().unzip();
+        Tls {
+            ca_cert: tls.ca_cert.clone(),
+            cert,
+            key,
+            server_name: tls.server_name.clone(),
+        }
+    });
+    let login = connection.login.clone();
+    let options = Options {
+        endpoints: connection.endpoints.clone(),
+        user: login.as_ref().map(|login| login.user.clone()),
+        password: login.map(|login| login.password),
+        tls,
+        connect_timeout: CONNECT_TIMEOUT.min(connection.timeout),
+        request_timeout: connection.timeout,
+    };
+    EtcdStore::connect(&options)
+        .await
+        .map_err(|error| no_connection(&error))
+}
+
+fn no_connection(error: &StoreError) -> Failure {
+    let mut failure = Failure::new(Exit::Failed, "cannot connect to etcd").unchanged();
+    failure.causes.push(error.message.clone());
+    failure.hints.push(
+        "etcd has to run (only Milvus is stopped for a migration); --endpoints says where it is"
+            .to_owned(),
+    );
+    failure
+}
+
+/// Who we are to others who find the lock held: the pod's or the machine's name.
+fn holder() -> String {
+    let name = std::env::var("HOSTNAME").ok();
+    let name = name.or_else(|| std::fs::read_to_string("/proc/sys/kernel/hostname").ok());
+    let name = name.map(|name| name.trim().to_owned());
+    name.filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "unknown host".to_owned())
 }

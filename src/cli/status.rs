@@ -1,8 +1,10 @@
 //! `status`.
 
-use super::Outcome;
 use super::options::{EtcdOptions, OutputOptions};
-use super::session::Session;
+use super::report::exit::Exit;
+use super::session::{Session, limits};
+use super::{Outcome, report};
+use crate::engine;
 
 /// Show what is in etcd: layout, key counts, sessions, lock, journal, database size
 ///
@@ -17,5 +19,10 @@ pub(in crate::cli) struct Args {
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let session = Session::begin(&args.etcd, &args.output)?;
-    session.pending()
+    let root = &session.config.root;
+    let found = session.read(async |store, environment| {
+        engine::status(store, root, (&limits(), environment)).await
+    })?;
+    report::print(session.output.format, &found, report::status::text)?;
+    Ok(Exit::Done)
 }

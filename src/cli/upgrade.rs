@@ -58,6 +58,9 @@ pub(in crate::cli) struct Args {
     /// Go back to the old release by itself when the new one does not become healthy
     #[arg(long)]
     rollback_on_failure: bool,
+    /// When going back: undo what changed in the metadata since the migration finished, too
+    #[arg(long)]
+    accept_loss: bool,
     /// After a failure before the switch, leave Milvus stopped instead of starting the old release
     #[arg(long)]
     stay_down: bool,
@@ -90,6 +93,7 @@ fn request(args: &Args) -> Request {
     let policy = Policy {
         rollback_on_failure: args.rollback_on_failure,
         stay_down: args.stay_down,
+        accept_loss: args.accept_loss,
     };
     Request {
         claim: args.backup_pvc.clone(),
@@ -251,7 +255,7 @@ fn conclude(args: &Args, ending: &Ending, record: &Record) -> Outcome {
             failure.changed = changed(record.stage).into();
             failure.backup = record
                 .has_backup
-                .then(|| format!("{} in volume claim {}", record.backup_file, record.claim));
+                .then(|| format!("{} in volume claim {}", record.backup_file, record.claim).into());
             Err(failure
                 .hint(format!("meta-migration upgrade {place} -o resume"))
                 .hint(format!("meta-migration upgrade {place} -o rollback")))

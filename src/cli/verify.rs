@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::Outcome;
 use super::options::{EtcdOptions, OutputOptions, TransformOptions};
-use super::session::Session;
+use super::report::exit::Exit;
+use super::session::{Session, limits};
+use super::{Outcome, report, target};
+use crate::engine::{self, VerifyOptions};
 
 /// Check whether the 2.2 layout is complete and consistent
 ///
@@ -28,5 +30,33 @@ pub(in crate::cli) struct Args {
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let session = Session::begin(&args.etcd, &args.output)?;
-    session.pending()
+    let told = target::told(&session.config, &args.transform)?;
+    let found = match &args.from {
+        Some(path) => {
+            let source = session.open(path)?;
+            let before = args.backup.as_deref().map(|path| session.open(path));
+            let before = before.transpose()?;
+            session
+                .offline(|environment| source.verify(before.as_ref(), told.as_ref(), environment))?
+        }
+        None => {
+            let options = VerifyOptions {
+                root: session.config.root.clone(),
+                backup: args.backup.clone(),
+                options: told,
+                limits: limits(),
+            };
+            session.read(async |store, environment| {
+                engine::verify(store, &options, environment).await
+            })?
+        }
+    };
+    report::print(session.output.format, &found, |found, palette| {
+        report::outcome::verify(found, args.backup.is_some(), palette)
+    })?;
+    Ok(if found.ok {
+        Exit::Done
+    } else {
+        Exit::Differences
+    })
 }

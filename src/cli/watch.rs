@@ -6,11 +6,18 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use super::confirm;
 use super::options::OutputOptions;
-use super::report::LogFormat;
+use super::report::palette::Palette;
+use super::report::{self, LogFormat};
+use crate::engine::{Observer, Stop};
+use crate::report::{PlanReport, RestoreReport};
 
 /// How often a log line tells how far a phase is.
 const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// A phase that took less is finished in silence.
+const WORTH_TELLING: Duration = Duration::from_secs(1);
 
 /// The bars, if a person watches.
 pub(in crate::cli) fn bars(output: &OutputOptions) -> Option<MultiProgress> {
@@ -21,11 +28,13 @@ pub(in crate::cli) fn bars(output: &OutputOptions) -> Option<MultiProgress> {
 /// Shows one command's progress.
 pub(in crate::cli) struct Watch {
     bars: Option<MultiProgress>,
+    asks: bool,
+    stop: Stop,
     phase: Mutex<Option<Phase>>,
 }
 
 struct Phase {
-    name: &'static str,
+    name: String,
     total: Option<u64>,
     done: u64,
     started: Instant,
@@ -34,10 +43,30 @@ struct Phase {
 }
 
 impl Watch {
-    pub(in crate::cli) fn new(bars: Option<MultiProgress>) -> Self {
+    pub(in crate::cli) fn new(
+        bars: Option<MultiProgress>,
+        output: &OutputOptions,
+        stop: Stop,
+    ) -> Self {
         Self {
             bars,
+            asks: confirm::is_wanted(output),
+            stop,
             phase: Mutex::new(None),
+        }
+    }
+
+    fn confirm(&self, what: impl FnOnce() -> String, question: &str) -> bool {
+        if !self.asks {
+            return true;
+        }
+        let ask = || {
+            report::tell(&what());
+            confirm::ask(question, &self.stop)
+        };
+        match &self.bars {
+            Some(bars) => bars.suspend(ask),
+            None => ask(),
         }
     }
 
@@ -47,14 +76,14 @@ impl Watch {
     }
 }
 
-impl Watch {
-    pub(in crate::cli) fn phase_started(&self, name: &'static str, total: Option<u64>) {
+impl Observer for Watch {
+    fn phase_started(&self, name: &str, total: Option<u64>) {
         let bar = self.bars.as_ref().map(|bars| {
             let bar = bars.add(match total {
                 Some(total) => ProgressBar::new(total).with_style(bar_style()),
                 None => ProgressBar::new_spinner().with_style(spinner_style()),
             });
-            bar.set_message(name);
+            bar.set_message(name.to_owned());
             bar.enable_steady_tick(Duration::from_millis(120));
             bar
         });
@@ -63,7 +92,7 @@ impl Watch {
         }
         let now = Instant::now();
         *self.phase() = Some(Phase {
-            name,
+            name: name.to_owned(),
             total,
             done: 0,
             started: now,
@@ -72,16 +101,16 @@ impl Watch {
         });
     }
 
-    pub(in crate::cli) fn advanced(&self, by: u64) {
+    fn advanced(&self, keys: u64) {
         let mut guard = self.phase();
         let Some(phase) = guard.as_mut() else { return };
-        phase.done += by;
+        phase.done += keys;
         match &phase.bar {
-            Some(bar) => bar.inc(by),
+            Some(bar) => bar.inc(keys),
             None if phase.told.elapsed() >= LINE_EVERY => {
                 phase.told = Instant::now();
                 tracing::info!(
-                    phase = phase.name,
+                    phase = phase.name.as_str(),
                     done = phase.done,
                     total = phase.total,
                     "going on"
@@ -91,19 +120,38 @@ impl Watch {
         }
     }
 
-    pub(in crate::cli) fn phase_finished(&self) {
+    fn phase_finished(&self) {
         let Some(phase) = self.phase().take() else {
             return;
         };
         match phase.bar {
             Some(bar) => bar.finish_and_clear(),
-            None => tracing::info!(
-                phase = phase.name,
-                done = phase.done,
-                ms = u64::try_from(phase.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-                "finished"
-            ),
+            None => {
+                let (name, done) = (phase.name.as_str(), phase.done);
+                let seconds = phase.started.elapsed().as_secs_f64();
+                // What took no time is no news.
+                if phase.started.elapsed() < WORTH_TELLING {
+                    tracing::debug!(phase = name, done, seconds, "finished");
+                } else {
+                    tracing::info!(phase = name, done, seconds, "finished");
+                }
+            }
         }
+    }
+
+    fn note(&self, message: &str) {
+        tracing::info!("{message}");
+    }
+
+    fn confirm_migration(&self, plan: &PlanReport) -> bool {
+        self.confirm(
+            || report::plan::text(plan, Palette::for_stream(&std::io::stderr())),
+            "Migrate?",
+        )
+    }
+
+    fn confirm_restore(&self, difference: &RestoreReport) -> bool {
+        self.confirm(|| report::outcome::intention(difference), "Go on?")
     }
 }
 

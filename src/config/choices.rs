@@ -1,5 +1,6 @@
 //! Words of the configuration that stand for one of a few choices.
 
+use std::fmt;
 use std::str::FromStr;
 
 /// The official tool's commands, as `cmd.type` names them.
@@ -17,6 +18,16 @@ pub enum DropInCommand {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("not one of the choices")]
 pub struct UnknownChoice;
+
+impl fmt::Display for DropInCommand {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Backup => "backup",
+            Self::Run => "run",
+            Self::Rollback => "rollback",
+        })
+    }
+}
 
 impl FromStr for DropInCommand {
     type Err = UnknownChoice;

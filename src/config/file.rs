@@ -8,9 +8,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::error::ConfigError;
-use super::secret::Password;
 use super::yaml::{self, Setting, Value};
-use super::{DropInCommand, duration};
+use super::{DropInCommand, Password, duration};
 use crate::transform::{FormChoice, OnBrokenRecord};
 use crate::version::Release;
 
@@ -42,6 +41,7 @@ pub(super) struct FileConfig {
     pub(super) run_with_backup: Option<bool>,
     pub(super) collection_form: Option<FormChoice>,
     pub(super) on_broken_record: Option<OnBrokenRecord>,
+    pub(super) accept_loss: Option<bool>,
     pub(super) wait_sessions: Option<Duration>,
     pub(super) wait_lock: Option<Duration>,
     pub(super) warnings: Vec<String>,
@@ -105,6 +105,7 @@ impl FileConfig {
             collection_form: settings
                 .parsed("config.collectionForm", "auto, split, database or embedded")?,
             on_broken_record: settings.parsed("config.onBrokenRecord", "fail or skip")?,
+            accept_loss: settings.boolean("config.acceptLoss")?,
             wait_sessions: settings.duration("config.waitSessions")?,
             wait_lock: settings.duration("config.waitLock")?,
             endpoints: settings.endpoints("etcd.endpoints")?,

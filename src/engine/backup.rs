@@ -2,7 +2,7 @@
 
 use crate::keys::MetaRoot;
 use crate::report::BackupReport;
-use crate::store::{Store, StoreErrorKind};
+use crate::store::Store;
 
 use super::backup_job::{BackupJob, BackupTarget};
 use super::error::{EngineError, Failure};
@@ -10,7 +10,7 @@ use super::fence::{Fence, Waits};
 use super::fingerprint::Filter;
 use super::limits::Limits;
 use super::pages::Pages;
-use super::source::newest_revision;
+use super::source::{Retries, newest_revision};
 use super::{Environment, sessions};
 
 /// What to save, and where.
@@ -57,18 +57,11 @@ async fn save<S: Store>(
     options: &BackupOptions,
     environment: &Environment,
 ) -> Result<BackupReport, Failure> {
-    let mut attempt = 1;
+    let around = environment.around(&options.root, &options.limits);
+    let mut retries = Retries::new(around);
     loop {
         match save_once(store, options, environment).await {
-            Err(Failure::Store { source, .. })
-                if source.kind == StoreErrorKind::Compacted
-                    && attempt < options.limits.capture_attempts_max =>
-            {
-                attempt += 1;
-                environment
-                    .observer
-                    .note("etcd compacted the revision being read: reading again");
-            }
+            Err(failure) if retries.again_after(&failure) => {}
             outcome => return outcome,
         }
     }

@@ -38,7 +38,7 @@ impl BackupJob {
     pub(super) fn start(target: &BackupTarget, root: &MetaRoot, revision: i64) -> Self {
         let header = Header {
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
-            created_at: humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string(),
+            created_at: now(),
             cluster_id: String::new(),
             revision,
             meta_root: root.meta_root().to_owned(),
@@ -85,4 +85,9 @@ impl BackupJob {
             Err(error) => Err(Failure::Worker(error.to_string())),
         }
     }
+}
+
+/// The current time, RFC 3339, in seconds.
+pub(super) fn now() -> String {
+    humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string()
 }

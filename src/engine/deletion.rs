@@ -1,6 +1,6 @@
 //! Deleting much in small pieces: ranges cut so that one removes at most so many keys.
 
-use crate::entry::Entry;
+use crate::entry::{Entry, printable};
 use crate::keys::{KeyRange, successor};
 use crate::store::{Op, Store};
 
@@ -9,15 +9,28 @@ use super::fingerprint::KeyPages;
 use super::limits::Limits;
 
 /// Deletes of all keys that stand in the ranges, each of at most `delete_keys_max` keys.
+///
+/// # Errors
+/// [`Failure::SourceChanged`] when one of them was written after the revision `known`.
 pub(super) async fn bounded_deletes<S: Store>(
     store: &S,
-    ranges: &[KeyRange],
+    (ranges, known): (&[KeyRange], i64),
     limits: &Limits,
 ) -> Result<Vec<Op>, Failure> {
     let mut deletes = Vec::new();
     for range in ranges {
         let mut pages = KeyPages::new(range.clone());
         while let Some(page) = pages.next(store, limits.patience).await? {
+            if let Some(newer) = page.iter().find(|entry| entry.mod_revision > known) {
+                return Err(Failure::SourceChanged {
+                    revision: known,
+                    what: format!(
+                        "{} was written at revision {} and would be deleted",
+                        printable(&newer.key),
+                        newer.mod_revision
+                    ),
+                });
+            }
             for keys in page.chunks(limits.delete_keys_max.max(1)) {
                 deletes.extend(span(keys).map(Op::Delete));
             }

@@ -77,13 +77,15 @@ pub enum Failure {
     StagedDiffers(Box<VerifyReport>),
     /// etcd has too little room left.
     #[error(
-        "etcd has too little room: about {needed} bytes more are needed, {in_use} of {quota} are in use"
+        "etcd has too little room: about {needed} bytes more are needed, {in_use} of {quota} are in use, the database file has {db_size}"
     )]
     NoRoom {
         /// Estimated bytes that staging adds.
         needed: u64,
         /// Bytes in use on the fullest member.
         in_use: u64,
+        /// Bytes of the largest database file; etcd refuses to write when it reaches the quota.
+        db_size: u64,
         /// The quota in bytes.
         quota: u64,
     },
@@ -97,6 +99,14 @@ pub enum Failure {
         key: Vec<u8>,
         /// Bytes of its key and value.
         bytes: usize,
+    },
+    /// The switch does not fit into one transaction.
+    #[error(
+        "etcd does not take the switch in one transaction: it needs {operations} operations (--max-txn-ops of the server)"
+    )]
+    SwitchTooLarge {
+        /// Operations or comparisons that it needs, whichever are more.
+        operations: usize,
     },
     /// The backup could not be written or read.
     #[error("the backup failed")]
@@ -171,9 +181,11 @@ pub enum Written {
     Nothing,
     /// Keys of the new layout beside the old one, which stands whole.
     Staged,
+    /// The commit was sent and etcd never answered: `status` tells whether the cut-over has begun.
+    InDoubt,
     /// The cut-over has begun: 2.2 can start.
     CutOver,
-    /// A backup is partly put back.
+    /// A backup was put back; wholly, unless the journal still says `restoring`.
     Restoring,
 }
 
@@ -229,7 +241,9 @@ impl EngineError {
         match (&*self.failure, self.written) {
             (Failure::Interrupted(signal), _) => FailureKind::Interrupted(*signal),
             (Failure::Verification(_), _) => FailureKind::Differs,
-            (_, Written::Staged | Written::CutOver | Written::Restoring) => FailureKind::PartWay,
+            (_, Written::Staged | Written::InDoubt | Written::CutOver | Written::Restoring) => {
+                FailureKind::PartWay
+            }
             (Failure::PlanChanged { .. } | Failure::StagedDiffers(_), Written::Nothing) => {
                 FailureKind::PartWay
             }
@@ -256,6 +270,7 @@ impl EngineError {
                 | Failure::Journal { .. }
                 | Failure::SourceChanged { .. }
                 | Failure::NoRoom { .. }
+                | Failure::SwitchTooLarge { .. }
                 | Failure::Alarm(_)
                 | Failure::Backup(_)
                 | Failure::WouldLose { .. }

@@ -116,6 +116,11 @@ impl<S: Store> Fence<S> {
         compares
     }
 
+    /// A condition that never holds: no key was ever created before the first revision.
+    pub(super) fn never(&self) -> Compare {
+        Compare::CreateRevision(self.root.lock_key(), -1)
+    }
+
     /// Says which condition no longer holds; `None` when both do.
     pub(super) async fn diagnose(&self, patience: Duration) -> Result<Option<Failure>, StoreError> {
         let key = self.root.lock_key();

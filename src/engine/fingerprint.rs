@@ -61,6 +61,8 @@ impl Filter {
 pub(super) struct Fingerprint {
     hasher: DefaultHasher,
     pub(super) keys: u64,
+    /// The revision of the newest entry.
+    pub(super) newest_revision: i64,
 }
 
 impl Fingerprint {
@@ -68,6 +70,7 @@ impl Fingerprint {
         self.hasher.write(&entry.key);
         self.hasher.write_i64(entry.mod_revision);
         self.keys += 1;
+        self.newest_revision = self.newest_revision.max(entry.mod_revision);
     }
 
     pub(super) fn matches(&self, other: &Self) -> bool {

@@ -3,10 +3,10 @@
 
 use tokio::time::{Instant, sleep};
 
-use crate::entry::printable;
+use crate::entry::{Entry, printable};
 use crate::journal::{Journal, Phase};
 use crate::keys::MetaRoot;
-use crate::store::{Compare, Op, RangeRequest, Store, Txn};
+use crate::store::{Applied, Compare, Op, RangeRequest, Store, StoreError, StoreErrorKind, Txn};
 
 use super::error::{Failure, while_doing};
 use super::fence::Fence;
@@ -19,6 +19,7 @@ pub(super) struct Ledger {
     key: Vec<u8>,
     mod_revision: i64,
     journal: Option<Journal>,
+    in_doubt: bool,
 }
 
 impl Ledger {
@@ -40,6 +41,7 @@ impl Ledger {
                 key,
                 mod_revision: 0,
                 journal: None,
+                in_doubt: false,
             });
         };
         let journal = Journal::decode(&entry.value).map_err(|source| Failure::Journal {
@@ -50,6 +52,7 @@ impl Ledger {
             key,
             mod_revision: entry.mod_revision,
             journal: Some(journal),
+            in_doubt: false,
         })
     }
 
@@ -64,6 +67,11 @@ impl Ledger {
     /// The revision at which the journal was last written.
     pub(super) fn mod_revision(&self) -> i64 {
         self.mod_revision
+    }
+
+    /// Whether the last transaction's fate is unknown: it was sent, and since then etcd has not answered.
+    pub(super) fn in_doubt(&self) -> bool {
+        self.in_doubt
     }
 
     /// Writes the next state of the journal, together with `ops`, when the fence, `compares` and the
@@ -109,7 +117,7 @@ impl Ledger {
     /// Sends a transaction until its fate is known, and returns the journal's new revision. When a
     /// reply is lost the journal itself tells whether the transaction was applied.
     async fn send<S: Store>(
-        &self,
+        &mut self,
         store: &S,
         (fence, limits): (&Fence<S>, &Limits),
         txn: &Txn,
@@ -117,44 +125,72 @@ impl Ledger {
     ) -> Result<i64, Failure> {
         let deadline = Instant::now() + limits.patience;
         let mut pause = limits.patience / 200;
-        loop {
+        let mut unknown = false;
+        let error = loop {
             match store.txn(txn.clone()).await {
                 Ok(response) if response.succeeded => return Ok(response.revision),
-                Ok(_) => break,
-                Err(error) if error.is_transient() && Instant::now() + pause < deadline => {
+                Ok(_) => break None,
+                Err(error) => {
+                    unknown |= error.applied == Applied::Unknown;
+                    if !error.is_transient() || Instant::now() + pause >= deadline {
+                        break Some(error);
+                    }
                     sleep(pause).await;
                     pause *= 2;
                 }
-                Err(error) => {
-                    let action = format!("writing the journal {}", printable(&self.key));
-                    return Err(while_doing(action)(error));
-                }
             }
+        };
+        if let Some(error) = error.clone().filter(|_| !unknown) {
+            return Err(self.refused(error));
         }
+        // A reply that never came: the transaction may even be applied after we have read the journal.
+        let late = error.as_ref().is_none_or(StoreError::is_transient);
+        self.in_doubt = unknown && late;
         let found = read(store, limits.patience, RangeRequest::key(self.key.clone()))
             .await
             .map_err(while_doing("reading the journal back"))?;
         let entry = found.entries.first();
         if entry.map(|entry| entry.value.as_slice()) == wanted {
+            self.in_doubt = false;
             return Ok(entry.map_or(0, |entry| entry.mod_revision));
         }
+        if let Some(error) = error {
+            return Err(self.refused(error));
+        }
+        // One of our transactions was refused by a comparison, and so is each of them from now on.
+        self.in_doubt = false;
+        Err(self.diagnose((fence, limits), entry).await?)
+    }
+
+    fn refused(&self, error: StoreError) -> Failure {
+        if error.kind == StoreErrorKind::NoSpace {
+            return Failure::Alarm(vec!["NOSPACE".to_owned()]);
+        }
+        while_doing(format!("writing the journal {}", printable(&self.key)))(error)
+    }
+
+    /// Why a comparison did not hold.
+    async fn diagnose<S: Store>(
+        &self,
+        (fence, limits): (&Fence<S>, &Limits),
+        found: Option<&Entry>,
+    ) -> Result<Failure, Failure> {
         let lost = fence.diagnose(limits.patience).await.map_err(while_doing(
             "finding out why the journal could not be written",
         ))?;
-        Err(lost.unwrap_or(
-            if entry.map_or(0, |entry| entry.mod_revision) == self.mod_revision {
-                Failure::SourceChanged {
-                    revision: self
-                        .journal
-                        .as_ref()
-                        .map_or(0, |journal| journal.capture_revision),
-                    what: "a key that the switch depends on".to_owned(),
-                }
-            } else {
-                Failure::JournalChanged {
-                    key: printable(&self.key),
-                }
+        let untouched = found.map_or(0, |entry| entry.mod_revision) == self.mod_revision;
+        Ok(match lost {
+            Some(failure) => failure,
+            None if untouched => Failure::SourceChanged {
+                revision: self
+                    .journal
+                    .as_ref()
+                    .map_or(0, |journal| journal.capture_revision),
+                what: "a key that the switch depends on".to_owned(),
             },
-        ))
+            None => Failure::JournalChanged {
+                key: printable(&self.key),
+            },
+        })
     }
 }

@@ -11,7 +11,7 @@ use crate::journal::Phase;
 use crate::keys::MetaRoot;
 use crate::protocol::{Forward, Step};
 use crate::report::{BackupRef, Layout, MigrateOutcome, MigrateReport, PlanReport, Seconds};
-use crate::store::Store;
+use crate::store::{Op, Store};
 use crate::transform::{CollectionForm, Migration, OnBrokenRecord, Options};
 use crate::version::Release;
 
@@ -21,12 +21,14 @@ use super::fence::{Fence, Waits};
 use super::fingerprint::{Filter, Fingerprint};
 use super::ledger::Ledger;
 use super::limits::Limits;
-use super::source::{Reading, Surroundings, read_source};
-use super::{Environment, census, layout, room, sessions};
+use super::source::{Reading, Retries, Surroundings, read_source};
+use super::{Environment, fit, layout, room, sessions};
 
 mod cut_over;
 mod staging;
 mod verification;
+
+use cut_over::removal_ops;
 
 /// What to migrate, and how.
 #[derive(Debug, Clone)]
@@ -225,7 +227,8 @@ impl<'a, S: Store> Run<'a, S> {
 
     async fn carry_out(&mut self) -> Result<MigrateReport, Failure> {
         let mut machine = self.begin().await?;
-        loop {
+        let mut retries = Retries::new(self.around());
+        while machine.step() != Step::Finished {
             if let Some(signal) = self.environment.stop.requested() {
                 return Err(Failure::Interrupted(signal));
             }
@@ -237,24 +240,32 @@ impl<'a, S: Store> Run<'a, S> {
                 return Ok(report);
             }
             tracing::debug!(?step, "next step");
-            match step {
-                Step::FinishRestore => self.finish_restore().await?,
-                Step::RecordStaging => self.record_staging().await?,
-                Step::Stage => self.stage().await?,
-                Step::RecordStaged => self.record(Phase::Staged).await?,
-                Step::CheckStaged => self.check_staged().await?,
-                Step::Commit => self.commit().await?,
-                Step::WriteHistory => self.write_history().await?,
-                Step::Rewrite => self.rewrite().await?,
-                Step::RecordTidying => self.record(Phase::Tidying).await?,
-                Step::Tidy => self.tidy().await?,
-                Step::Verify => self.verify().await?,
-                Step::RecordDone => self.record_done().await?,
-                Step::Finished => break,
+            match self.take(step).await {
+                Ok(()) => machine.completed(),
+                // Every step may be carried out twice.
+                Err(failure) if retries.again_after(&failure) => {}
+                Err(failure) => return Err(failure),
             }
-            machine.completed();
         }
         Ok(self.report())
+    }
+
+    async fn take(&mut self, step: Step) -> Result<(), Failure> {
+        match step {
+            Step::FinishRestore => self.finish_restore().await,
+            Step::RecordStaging => self.record_staging().await,
+            Step::Stage => self.stage().await,
+            Step::RecordStaged => self.record(Phase::Staged).await,
+            Step::CheckStaged => self.check_staged().await,
+            Step::Commit => self.commit().await,
+            Step::WriteHistory => self.write_history().await,
+            Step::Rewrite => self.rewrite().await,
+            Step::RecordTidying => self.record(Phase::Tidying).await,
+            Step::Tidy => self.tidy().await,
+            Step::Verify => self.verify().await,
+            Step::RecordDone => self.record_done().await,
+            Step::Finished => Ok(()),
+        }
     }
 
     /// Chooses where to go on. A journal that says `done` over keys of 2.1 is left from a migration
@@ -264,7 +275,8 @@ impl<'a, S: Store> Run<'a, S> {
         if phase == Some(Phase::Done) {
             let (root, limits) = (&self.options.root, &self.options.limits);
             let found = layout::detect(self.store, root, limits, self.environment).await?;
-            if found == Layout::V2_1 {
+            // With keys of both layouts there, preparing refuses and says what was found.
+            if matches!(found, Layout::V2_1 | Layout::Mixed) {
                 self.backup = None;
                 return Ok(Forward::from_journal(None));
             }
@@ -284,12 +296,9 @@ impl<'a, S: Store> Run<'a, S> {
         } else {
             Filter::all(root)
         };
-        // A resumed run has its backup already; what it would save now is the same content.
-        let wanted = self
-            .options
-            .backup
-            .as_ref()
-            .filter(|_| !staged || self.backup.is_none());
+        // A resumed run saves again: 2.1 may have been started since, and have written what the plan
+        // does not show. Where nothing changed, the file that is there is used again.
+        let wanted = self.options.backup.as_ref();
         let options = self.options.transform_options();
         let mut reading =
             read_source(self.store, self.around(), (&filter, &options), wanted).await?;
@@ -312,6 +321,7 @@ impl<'a, S: Store> Run<'a, S> {
         }
         self.compare_with_journal(&plan)?;
         self.check_room(&reading, staged).await?;
+        self.check_fit(&reading.migration).await?;
         self.confirm(&plan).await?;
         if let Some(job) = reading.backup.take() {
             let saving = Instant::now();
@@ -319,14 +329,13 @@ impl<'a, S: Store> Run<'a, S> {
             self.seconds.backup = saving.elapsed().as_secs_f64();
             self.backup = Some(summary.reference());
         }
-        let limits = &self.options.limits;
-        let source_keys = census::source_keys(self.store, root, reading.revision, limits).await?;
+        self.forget_outdated_backup(&reading.fingerprint);
         self.prepared = Some(Prepared {
             migration: Arc::new(reading.migration),
             plan,
             revision: reading.revision,
             fingerprint: reading.fingerprint,
-            source_keys,
+            source_keys: reading.source_keys,
         });
         self.own_txns = 0;
         Ok(None)
@@ -347,6 +356,25 @@ impl<'a, S: Store> Run<'a, S> {
         }
     }
 
+    /// An interrupted run's backup that is not made again (`--no-backup`) counts only while the source
+    /// is as it was: going back to it would throw away what 2.1 wrote since.
+    fn forget_outdated_backup(&mut self, source: &Fingerprint) {
+        let Some(journal) = self.ledger.journal() else {
+            return;
+        };
+        let unchanged = self.backup.as_ref().is_some_and(|backup| {
+            backup.entries == source.keys && source.newest_revision <= journal.capture_revision
+        });
+        if self.options.backup.is_none() && journal.phase.is_before_commit() && !unchanged {
+            if let Some(backup) = self.backup.take() {
+                self.environment.observer.note(&format!(
+                    "the metadata changed since {} was written, so it is no backup of this migration",
+                    backup.path
+                ));
+            }
+        }
+    }
+
     async fn check_room(&self, reading: &Reading, staged: bool) -> Result<(), Failure> {
         let migration = &reading.migration;
         let needed = if staged {
@@ -362,12 +390,25 @@ impl<'a, S: Store> Run<'a, S> {
         Ok(())
     }
 
+    /// The largest entry and the switch have to be what the server takes: after staging it would be late
+    /// to find out.
+    async fn check_fit(&self, migration: &Migration) -> Result<(), Failure> {
+        let patience = self.options.limits.patience;
+        if let Some(put) = migration.largest() {
+            let entry = (put.key.as_slice(), put.value.as_slice());
+            fit::entry(self.store, &self.fence, patience, entry).await?;
+        }
+        let mut ops = removal_ops(migration);
+        ops.push(Op::put(self.options.root.journal_key(), Vec::new()));
+        fit::switch(self.store, &self.fence, patience, (Vec::new(), ops)).await
+    }
+
     async fn confirm(&self, plan: &PlanReport) -> Result<(), Failure> {
         let (observer, plan) = (Arc::clone(&self.environment.observer), plan.clone());
         let yes = tokio::task::spawn_blocking(move || observer.confirm_migration(&plan))
             .await
             .map_err(|error| Failure::Worker(error.to_string()))?;
-        if yes { Ok(()) } else { Err(Failure::Declined) }
+        self.environment.stop.agreed(yes)
     }
 
     fn report(&self) -> MigrateReport {

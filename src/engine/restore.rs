@@ -89,6 +89,21 @@ pub async fn restore<S: Store>(
     })
 }
 
+/// The backup that the journal names, if there is one.
+///
+/// # Errors
+/// [`EngineError`] when the journal cannot be read.
+pub async fn recorded_backup<S: Store>(
+    store: &S,
+    root: &MetaRoot,
+    limits: &Limits,
+) -> Result<Option<BackupRef>, EngineError> {
+    let ledger = Ledger::load(store, root, limits)
+        .await
+        .map_err(EngineError::before_writing)?;
+    Ok(ledger.journal().and_then(|journal| journal.backup.clone()))
+}
+
 /// Finishes a restore that was interrupted, from the backup that the journal names.
 pub(super) async fn finish_interrupted<S: Store>(
     store: &S,
@@ -157,7 +172,7 @@ impl<'a, S: Store> Run<'a, S> {
             return discard::discard(self.store, self.around(), (fence, &mut ledger)).await;
         }
         let backup = self.open(&ledger).await?;
-        if ledger.phase() == Some(Phase::Done) && !self.options.accept_loss {
+        if !self.options.accept_loss {
             loss::check(self.store, self.around(), &ledger).await?;
         }
         let source = Source::new(backup, self.options.keep_extra);
@@ -165,9 +180,12 @@ impl<'a, S: Store> Run<'a, S> {
         let planned = difference.report(false);
         if planned.outcome == RestoreOutcome::Unchanged {
             if ledger.phase().is_some() {
-                ledger
-                    .clear(self.store, (fence, &self.options.limits))
-                    .await?;
+                let by = (fence, &self.options.limits);
+                let outcome = ledger.clear(self.store, by).await;
+                if ledger.in_doubt() {
+                    self.written = Written::Restoring;
+                }
+                outcome?;
             }
             return Ok(RestoreReport {
                 verified: true,
@@ -215,7 +233,18 @@ impl<'a, S: Store> Run<'a, S> {
             (None, Some(_) | None) => return Err(Failure::NoBackup),
         };
         let backup = image::open(path, &self.options.root, self.options.any_root).await?;
-        self.backup = Some(backup.summary().reference());
+        let reference = backup.summary().reference();
+        if self.options.way == Way::Rollback
+            && let Some(recorded) = self.backup.as_ref()
+            && recorded.digest != reference.digest
+        {
+            self.environment.observer.note(&format!(
+                "{} does not hold what the migration saved in {}: what changed between the two is undone, \
+                 too",
+                reference.path, recorded.path
+            ));
+        }
+        self.backup = Some(reference);
         Ok(backup)
     }
 
@@ -225,6 +254,6 @@ impl<'a, S: Store> Run<'a, S> {
         let yes = tokio::task::spawn_blocking(move || observer.confirm_restore(&difference))
             .await
             .map_err(|error| Failure::Worker(error.to_string()))?;
-        if yes { Ok(()) } else { Err(Failure::Declined) }
+        self.environment.stop.agreed(yes)
     }
 }

@@ -65,6 +65,7 @@ pub(super) async fn check<S: Store>(
         Some(quota) => Err(Failure::NoRoom {
             needed,
             in_use: report.db_size_in_use,
+            db_size: report.db_size,
             quota,
         }),
         None => Ok(Some(format!(

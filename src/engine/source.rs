@@ -13,6 +13,7 @@ use crate::store::{RangeRequest, Store, StoreErrorKind};
 use crate::transform::{Migration, Options, Source};
 
 use super::backup_job::{BackupJob, BackupTarget};
+use super::census;
 use super::error::{Failure, while_doing};
 use super::fingerprint::{Filter, Fingerprint};
 use super::limits::Limits;
@@ -39,6 +40,8 @@ pub(super) struct Reading {
     pub(super) revision: i64,
     pub(super) fingerprint: Fingerprint,
     pub(super) skipped_leased: u64,
+    /// Keys of the source at that revision, counted by etcd.
+    pub(super) source_keys: u64,
     /// The backup, written but not yet finished.
     pub(super) backup: Option<BackupJob>,
     pub(super) read_seconds: f64,
@@ -53,20 +56,42 @@ pub(super) async fn read_source<S: Store>(
     (filter, options): (&Filter, &Options),
     backup: Option<&BackupTarget>,
 ) -> Result<Reading, Failure> {
-    let mut attempt = 1;
+    let mut retries = Retries::new(around);
     loop {
         match read_once(store, around, (filter, options), backup).await {
-            Err(Failure::Store { source, .. })
-                if source.kind == StoreErrorKind::Compacted
-                    && attempt < around.limits.capture_attempts_max =>
-            {
-                attempt += 1;
-                around
-                    .observer
-                    .note("etcd compacted the revision being read: reading again");
-            }
+            Err(failure) if retries.again_after(&failure) => {}
             outcome => return outcome,
         }
+    }
+}
+
+/// How often something that reads at one revision may begin again at a newer one.
+pub(super) struct Retries<'a> {
+    around: Surroundings<'a>,
+    left: u32,
+}
+
+impl<'a> Retries<'a> {
+    pub(super) fn new(around: Surroundings<'a>) -> Self {
+        Self {
+            around,
+            left: around.limits.capture_attempts_max.saturating_sub(1),
+        }
+    }
+
+    /// Whether the failure is that etcd compacted the revision, and another attempt is left.
+    pub(super) fn again_after(&mut self, failure: &Failure) -> bool {
+        let compacted = matches!(
+            failure,
+            Failure::Store { source, .. } if source.kind == StoreErrorKind::Compacted
+        );
+        if !compacted || self.left == 0 {
+            return false;
+        }
+        self.left -= 1;
+        let note = "etcd compacted the revision being read: reading again";
+        self.around.observer.note(note);
+        true
     }
 }
 
@@ -113,6 +138,7 @@ async fn read_once<S: Store>(
         }
     }
     around.observer.phase_finished();
+    let source_keys = census::source_keys(store, around.root, revision, around.limits).await?;
     let read_seconds = started.elapsed().as_secs_f64();
     let transforming = Instant::now();
     let (layout, evidence, migration) = transform.finish().await?;
@@ -123,6 +149,7 @@ async fn read_once<S: Store>(
         revision,
         fingerprint,
         skipped_leased,
+        source_keys,
         backup,
         read_seconds,
         transform_seconds: transforming.elapsed().as_secs_f64(),

@@ -2,6 +2,8 @@
 
 use tokio::sync::watch;
 
+use super::error::Failure;
+
 /// Why a run was asked to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
@@ -55,6 +57,16 @@ impl Stop {
     #[must_use]
     pub fn requested(&self) -> Option<Signal> {
         *self.0.borrow()
+    }
+
+    /// What follows from the answer to the question before the first write. A signal meanwhile is an
+    /// answer, too.
+    pub(super) fn agreed(&self, yes: bool) -> Result<(), Failure> {
+        match self.requested() {
+            Some(signal) => Err(Failure::Interrupted(signal)),
+            None if yes => Ok(()),
+            None => Err(Failure::Declined),
+        }
     }
 
     /// Waits for a signal; for ever when none can come any more.

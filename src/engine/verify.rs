@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::backup::Backup;
-use crate::finding::Finding;
+use crate::finding::{Finding, Severity};
 use crate::journal::Phase;
 use crate::keys::{Family, MetaRoot};
 use crate::layout::LayoutDetector;
@@ -105,7 +105,11 @@ pub(super) async fn verify_against<S: Store>(
             Err(error) => return Err(Failure::Backup(error)),
         }
     }
-    consistency(store, around).await
+    let form = Ledger::load(store, around.root, around.limits)
+        .await?
+        .journal()
+        .and_then(|journal| journal.collection_form.parse().ok());
+    consistency(store, around, form).await
 }
 
 /// How the migration was made: the journal says it; without one the keys show the form.
@@ -206,6 +210,7 @@ fn migrated(backup: Backup, migration: Arc<Migration>, root: &MetaRoot) -> Expec
 async fn consistency<S: Store>(
     store: &S,
     around: Surroundings<'_>,
+    form: Option<CollectionForm>,
 ) -> Result<VerifyReport, Failure> {
     let filter = Filter::all(around.root);
     let mut checker = Checker::new(around.root.clone());
@@ -220,22 +225,32 @@ async fn consistency<S: Store>(
         }
     }
     let mut collector = Collector::default();
+    not_migrated(&detector, around.root)
+        .into_iter()
+        .for_each(|finding| collector.push(finding));
+    for mut finding in checker.finish() {
+        // The embedded form carries the history of 2.1 as it was: that a snapshot was missing was said
+        // when it was planned, and is no fault of what was written.
+        if form == Some(CollectionForm::Embedded) && finding.code == SNAPSHOT_MISSING {
+            finding.severity = Severity::Warning;
+        }
+        collector.push(finding);
+    }
+    Ok(collector.report())
+}
+
+/// What is wrong when the layout is not 2.2.
+pub(super) fn not_migrated(detector: &LayoutDetector, root: &MetaRoot) -> Option<Finding> {
     let layout = detector.layout();
-    if matches!(layout, Layout::V2_1 | Layout::Mixed) {
+    matches!(layout, Layout::V2_1 | Layout::Mixed).then(|| {
         let message = format!(
             "the layout is {}, not 2.2: {}",
             layout.name(),
             detector.evidence().join("; ")
         );
-        collector.push(Finding::error(
-            "not-migrated",
-            around.root.meta_root().as_bytes(),
-            message,
-        ));
-    }
-    checker
-        .finish()
-        .into_iter()
-        .for_each(|finding| collector.push(finding));
-    Ok(collector.report())
+        Finding::error("not-migrated", root.meta_root().as_bytes(), message)
+    })
 }
+
+/// The code of the finding that a living object has no snapshot.
+const SNAPSHOT_MISSING: &str = "snapshot-missing";

@@ -73,6 +73,10 @@ families! {
     FlushedSegment "flushed-segment" Both;
     /// Index builds of 2.1, one key a build.
     IndexBuild "indexes" V2_1;
+    /// Replicas of 2.1. The official migration leaves these keys behind.
+    QueryReplica "queryCoord-ReplicaMeta" V2_1Leftover;
+    /// Resource groups (2.2.3 and later).
+    ResourceGroup "queryCoord-ResourceGroup" Both;
     /// Load state of 2.1. The official migration leaves these keys behind.
     QueryCollection "queryCoord-collectionMeta" V2_1Leftover;
     /// Delta channels of 2.1 query nodes.
@@ -81,10 +85,6 @@ families! {
     QueryDmChannel "queryCoord-dmChannelWatchInfo" Both;
     /// Query node sessions without a lease (2.1).
     QueryNodeInfo "queryCoord-queryNodeInfo" Both;
-    /// Replicas of 2.1. The official migration leaves these keys behind.
-    QueryReplica "queryCoord-ReplicaMeta" V2_1Leftover;
-    /// Resource groups (2.2.3 and later).
-    ResourceGroup "queryCoord-ResourceGroup" Both;
     /// Segments of 2.1 query nodes.
     QuerySegment "queryCoord-segmentMeta" Both;
     /// Channels that 2.1 query nodes still have to leave.
@@ -99,10 +99,10 @@ families! {
     Replica "querycoord-replica" V2_2;
     /// Aliases of 2.2 outside any database.
     Alias "root-coord/aliases" V2_2;
-    /// Collections; the same key in 2.1 and, outside any database, in 2.2.
-    Collection "root-coord/collection" V2_1Leftover;
     /// Aliases of 2.1.
     LegacyAlias "root-coord/collection-alias" V2_1Leftover;
+    /// Collections; the same key in 2.1 and, outside any database, in 2.2.
+    Collection "root-coord/collection" V2_1Leftover;
     /// Users, roles and grants. No evidence of either layout.
     Credential "root-coord/credential" Both;
     /// Aliases inside a database (2.2.9 and later).
@@ -131,10 +131,10 @@ families! {
     Session "session" Both;
     /// History of [`Self::Alias`].
     AliasSnapshot "snapshots/root-coord/aliases" V2_2;
-    /// History of [`Self::Collection`].
-    CollectionSnapshot "snapshots/root-coord/collection" V2_1Leftover;
     /// History of [`Self::LegacyAlias`].
     LegacyAliasSnapshot "snapshots/root-coord/collection-alias" V2_1Leftover;
+    /// History of [`Self::Collection`].
+    CollectionSnapshot "snapshots/root-coord/collection" V2_1Leftover;
     /// History of [`Self::DatabaseAlias`].
     DatabaseAliasSnapshot "snapshots/root-coord/database/aliases" V2_2;
     /// History of [`Self::DatabaseCollection`].
@@ -164,11 +164,13 @@ impl Family {
             b"root-coord/dd-operation" => return Self::DdOperation,
             _ => {}
         }
-        if let Some((original, _)) = super::split_timestamp(relative) {
-            match original {
-                b"snapshots/root-coord/dd-msg-send" => return Self::DdMessageSendSnapshot,
-                b"snapshots/root-coord/dd-operation" => return Self::DdOperationSnapshot,
-                _ => {}
+        for family in [Self::DdMessageSendSnapshot, Self::DdOperationSnapshot] {
+            if relative
+                .strip_prefix(family.name().as_bytes())
+                .and_then(|rest| rest.strip_prefix(b"_ts"))
+                .is_some_and(|rest| rest.first().is_some_and(u8::is_ascii_digit))
+            {
+                return family;
             }
         }
         Self::ALL
@@ -189,7 +191,7 @@ impl Family {
     }
 
     /// The exact prefix of the family relative to the meta root, with its trailing slash. The two
-    /// DDL families have no keys below a slash: theirs are single keys and `…_ts<timestamp>`.
+    /// DDL families have no keys below a slash: theirs are single keys and `…_ts<digit>…`.
     #[must_use]
     pub fn prefix(self) -> String {
         format!("{}/", self.name())
@@ -266,6 +268,11 @@ mod tests {
                 Family::DdMessageSendSnapshot,
             ),
             ("snapshots/root-coord/dd-msg-send_tsx", Family::Other),
+            // No timestamp, but within the range in which all of them are deleted.
+            (
+                "snapshots/root-coord/dd-msg-send_ts4x",
+                Family::DdMessageSendSnapshot,
+            ),
             (
                 "snapshots/root-coord/collection-alias/a_ts4",
                 Family::LegacyAliasSnapshot,
@@ -276,6 +283,16 @@ mod tests {
         ] {
             assert_eq!(Family::of(key.as_bytes()), family, "{key}");
         }
+    }
+
+    #[test]
+    fn families_stand_in_the_order_of_their_keys() {
+        let root = MetaRoot::new("by-dev", "meta", "kv").unwrap();
+        let starts: Vec<_> = Family::ALL
+            .iter()
+            .map(|family| family.ranges(&root)[0].start.clone())
+            .collect();
+        assert!(starts.is_sorted());
     }
 
     #[test]

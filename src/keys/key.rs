@@ -140,7 +140,9 @@ impl Object<'_> {
 
 fn parse_known(relative: &[u8]) -> Option<Key<'_>> {
     if let Some(historical) = relative.strip_prefix(SNAPSHOT_PREFIX.as_bytes()) {
-        let (original, timestamp) = split_timestamp(historical)?;
+        // Behind the last timestamp there is no moment at which a snapshot could still be put right.
+        let (original, timestamp) =
+            split_timestamp(historical).filter(|(_, timestamp)| *timestamp < Timestamp::LAST)?;
         return Some(Key::Snapshot(parse_object(original)?, timestamp));
     }
     if relative == b"session/id" {
@@ -304,6 +306,7 @@ mod tests {
             "indexes/9223372036854775808",
             "root-coord/collection/abc",
             "snapshots/root-coord/collection/5",
+            "snapshots/root-coord/collection/5_ts18446744073709551615",
             "querycoord-collectionMeta/1",
         ] {
             assert_eq!(

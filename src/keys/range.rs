@@ -21,11 +21,16 @@ impl KeyRange {
         }
     }
 
-    /// The range that holds just one key.
+    /// The range that holds just one key. etcd has no empty key: its range is empty (the successor, one
+    /// zero byte, would stand for an open end, and the range for everything there is).
     #[must_use]
     pub fn single(key: impl Into<Vec<u8>>) -> Self {
         let start = key.into();
-        let end = successor(&start);
+        let end = if start.is_empty() {
+            Vec::new()
+        } else {
+            successor(&start)
+        };
         Self { start, end }
     }
 
@@ -120,5 +125,7 @@ mod tests {
         assert!(!range.contains(b"k\0"));
         assert!(!range.contains(b"kk"));
         assert!(!range.after(b"k").contains(b"k"));
+        let none = KeyRange::single(b"".to_vec());
+        assert!(none.is_empty() && !none.contains(b"k"));
     }
 }

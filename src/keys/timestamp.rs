@@ -16,6 +16,9 @@ const SEPARATOR: &[u8] = b"_ts";
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
+    /// The last one there is. Milvus never comes to use it.
+    pub const LAST: Self = Self(u64::MAX);
+
     /// The physical part, in nanoseconds since the Unix epoch.
     #[must_use]
     pub fn physical_nanoseconds(self) -> u64 {

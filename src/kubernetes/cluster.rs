@@ -59,10 +59,13 @@ pub enum ClusterError {
 impl ClusterError {
     fn status(&self) -> Option<&kube::core::Status> {
         match self {
-            Self::Request { source, .. } => match source.as_ref() {
-                kube::Error::Api(status) => Some(status),
-                _ => None,
-            },
+            Self::Request { source, .. } => {
+                if let kube::Error::Api(status) = source.as_ref() {
+                    Some(status)
+                } else {
+                    None
+                }
+            }
             Self::Configure(_) | Self::TimedOut { .. } => None,
         }
     }
@@ -92,11 +95,14 @@ impl ClusterError {
         match self {
             Self::TimedOut { .. } => true,
             Self::Configure(_) => false,
-            Self::Request { source, .. } => match source.as_ref() {
-                kube::Error::Api(status) => status.code == 429 || status.code >= 500,
-                kube::Error::HyperError(_) | kube::Error::Service(_) => true,
-                _ => false,
-            },
+            Self::Request { source, .. } => {
+                let unreached = matches!(
+                    source.as_ref(),
+                    kube::Error::HyperError(_) | kube::Error::Service(_)
+                );
+                let busy = |status: &kube::core::Status| status.code == 429 || status.code >= 500;
+                unreached || self.status().is_some_and(busy)
+            }
         }
     }
 }
@@ -177,7 +183,6 @@ impl Cluster {
             api_version: format!("{group}/{version}"),
             kind: kind.to_owned(),
             plural: plural.to_owned(),
-            ..ApiResource::erase::<Pod>(&())
         };
         Api::namespaced_with(self.client.clone(), &self.namespace, &resource)
     }

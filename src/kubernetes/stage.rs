@@ -69,6 +69,9 @@ pub struct Policy {
     pub rollback_on_failure: bool,
     /// Before the switch, leave Milvus stopped instead of starting 2.1 again.
     pub stay_down: bool,
+    /// A rollback may undo what changed since the migration finished.
+    #[serde(default)]
+    pub accept_loss: bool,
 }
 
 /// What comes after a stage.

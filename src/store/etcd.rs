@@ -23,6 +23,7 @@ use crate::keys::KeyRange;
 
 mod connection;
 mod failure;
+mod metrics;
 mod options;
 mod request;
 mod status;
@@ -32,6 +33,7 @@ pub use options::{Options, Password, Tls};
 
 use connection::{Connection, Member};
 use failure::is_lease_gone;
+use metrics::Metrics;
 
 /// Compacting and defragmenting take as long as the database is large.
 const MAINTENANCE_TIMEOUT: Duration = Duration::from_secs(600);
@@ -51,6 +53,7 @@ pub struct EtcdStore {
 
 struct Inner {
     members: Vec<Arc<Member>>,
+    metrics: Metrics,
     current: AtomicUsize,
     connect_timeout: Duration,
     request_timeout: Duration,
@@ -88,6 +91,7 @@ impl EtcdStore {
         let store = Self {
             inner: Arc::new(Inner {
                 members,
+                metrics: Metrics::new(options),
                 current: AtomicUsize::new(0),
                 connect_timeout: options.connect_timeout,
                 request_timeout: options.request_timeout,

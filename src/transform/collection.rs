@@ -171,6 +171,11 @@ fn defect(record: &Collection) -> Option<(&'static str, String)> {
         let what = "the collection record has no schema".to_owned();
         return Some(("collection-without-schema", what));
     }
+    let mut times = record.partition_times.iter().chain([&record.create_time]);
+    if times.any(|time| *time >= Timestamp::LAST) {
+        let what = "a creation time in the record is beyond all time".to_owned();
+        return Some(("impossible-time", what));
+    }
     let Some(partitions) = record.partitions() else {
         let what = format!(
             "the lists of partitions differ in length: {} ids, {} names, {} creation times",
@@ -288,6 +293,8 @@ impl Converted {
                     report(versions, &correction, findings);
                     let value = correction.value(|raw| edit::split_collection(raw, None));
                     let key = snapshot_key(versions.key, correction.timestamp);
+                    // An unreadable snapshot of that moment is replaced, not removed.
+                    self.removed.retain(|removed| *removed != key);
                     self.history.insert(key, value);
                 }
                 self.children(versions, findings);

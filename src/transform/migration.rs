@@ -30,6 +30,8 @@ pub struct Migration {
     /// Source keys of the collection families that go, by family.
     pub(super) removed: BTreeMap<Family, u64>,
     segment_bytes: u64,
+    /// Relative to the meta root.
+    largest_segment: Option<(Vec<u8>, Vec<u8>)>,
 }
 
 /// What [`Source::finish`](super::Source::finish) hands over.
@@ -59,11 +61,14 @@ impl Migration {
         let (removals, removed) =
             removals(&root, parts.form, &converted, &parts.staying, &parts.read);
         let prefix = root.join(b"").len();
-        let segment_bytes = parts
-            .segments
-            .iter()
-            .map(|(key, value)| (prefix + key.len() + value.len()) as u64)
-            .sum();
+        let (mut segment_bytes, mut largest) = (0, None);
+        for (key, value) in parts.segments.iter() {
+            let bytes = key.len() + value.len();
+            segment_bytes += (prefix + bytes) as u64;
+            if bytes > largest.as_ref().map_or(0, bytes_of) {
+                largest = Some((key, value));
+            }
+        }
         Self {
             form: parts.form,
             findings: parts.findings,
@@ -76,6 +81,7 @@ impl Migration {
             read: parts.read,
             removed,
             segment_bytes,
+            largest_segment: largest,
             root,
         }
     }
@@ -133,6 +139,23 @@ impl Migration {
             .map(|(key, value)| prefix + key.len() + value.len())
             .sum();
         small as u64 + self.segment_bytes
+    }
+
+    /// The largest of all puts, staged or not: a server takes every one of them when it takes this one.
+    #[must_use]
+    pub fn largest(&self) -> Option<Put> {
+        let whole = |(key, value): &(Vec<u8>, Vec<u8>)| Put {
+            key: self.root.join(key),
+            value: value.clone(),
+        };
+        let segment = self.largest_segment.as_ref().map(whole);
+        let small = self.small.iter();
+        let small = small.max_by_key(|(key, value)| key.len() + value.len());
+        let small = small.map(|(key, value)| whole(&(key.clone(), value.clone())));
+        let old = self.history.iter().chain(&self.rewrites);
+        let old = old.max_by_key(|put| put.key.len() + put.value.len());
+        let candidates = [segment, small, old.cloned()].into_iter().flatten();
+        candidates.max_by_key(|put| put.key.len() + put.value.len())
     }
 
     /// Snapshots added to an old family (T2), ascending: written in or right after the commit.
@@ -207,6 +230,10 @@ impl Migration {
     {
         overlay::apply(self, entries)
     }
+}
+
+fn bytes_of((key, value): &(Vec<u8>, Vec<u8>)) -> usize {
+    key.len() + value.len()
 }
 
 /// The ranges that go in the commit, and how many source keys of the collection families go with them.

@@ -116,8 +116,9 @@ impl Source {
     /// A key in a family that is read, but not spelt as that family's keys are.
     fn unreadable_key(&mut self, family: Family, relative: &[u8]) {
         let without_timestamp = split_timestamp(relative).is_none();
-        if family == Family::Segment {
-            // Only the number of rows would be wanted, and the record stays as it is.
+        if family == Family::Segment || super::ranges::LAST_DDL_HISTORY.contains(&family) {
+            // Of the first only the number of rows would be wanted, and the record stays as it is; the
+            // other goes unread.
             return;
         }
         if family == Family::LegacyAliasSnapshot {
@@ -150,7 +151,7 @@ impl Source {
             self.findings.broken(
                 "unreadable-key",
                 relative,
-                "the key does not end in a collection's id",
+                "the key does not end in a collection's id, or in one and a timestamp",
                 "it stays in etcd, untouched, and Milvus 2.2 may stumble over it",
             );
         }

@@ -1,83 +1,19 @@
 //! The command line, from outside: the real binary with a clean environment, its two streams and its
 //! exit code.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-/// The program with nothing in its environment.
-struct Tool {
-    command: Command,
-    folder: tempfile::TempDir,
-}
+mod drop_in;
+mod instance;
+mod interrupted;
+mod journeys;
+mod offline;
+mod refusals;
+mod reports;
+mod secrets;
+mod tool;
 
-/// How a run ended. It has to be looked at.
-#[must_use]
-struct Ended {
-    code: i32,
-    stdout: String,
-    stderr: String,
-}
-
-impl Tool {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_meta-migration"));
-        command
-            .env_clear()
-            .current_dir(folder.path())
-            .stdin(Stdio::null());
-        Self { command, folder }
-    }
-
-    fn file(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.folder.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        path
-    }
-
-    fn path(&self) -> &Path {
-        self.folder.path()
-    }
-
-    fn env(mut self, name: &str, value: &str) -> Self {
-        self.command.env(name, value);
-        self
-    }
-
-    fn run(mut self, arguments: &[&str]) -> Ended {
-        let output = self.command.args(arguments).output().unwrap();
-        Ended {
-            code: output.status.code().unwrap(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
-    }
-}
-
-impl Ended {
-    fn expect(&self, code: i32) -> &Self {
-        assert_eq!(
-            self.code, code,
-            "stdout:\n{}\nstderr:\n{}",
-            self.stdout, self.stderr
-        );
-        self
-    }
-
-    fn says(&self, text: &str) -> &Self {
-        assert!(
-            self.stderr.contains(text),
-            "{text:?} not in:\n{}",
-            self.stderr
-        );
-        self
-    }
-
-    fn hides(&self, secret: &str) -> &Self {
-        assert!(!self.stdout.contains(secret) && !self.stderr.contains(secret));
-        self
-    }
-}
+use tool::Tool;
 
 /// A port on which nobody listens.
 const NOBODY: &str = "127.0.0.1:1";
@@ -311,7 +247,7 @@ fn completions_and_manual_are_printed() {
 fn a_reader_that_goes_away_is_no_error() {
     let tool = Tool::new();
     let mut child = tool
-        .command_with(&["completions", "bash"])
+        .command(&["completions", "bash"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -320,17 +256,4 @@ fn a_reader_that_goes_away_is_no_error() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(output.stderr, b"");
-}
-
-impl Tool {
-    /// The command itself, for tests that hold its streams.
-    fn command_with(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(self.command.get_program());
-        command
-            .env_clear()
-            .current_dir(self.path())
-            .stdin(Stdio::null())
-            .args(arguments);
-        command
-    }
 }

@@ -202,7 +202,10 @@ impl Page {
     }
 
     /// Hands out a leaf's elements: flags, key, value. Positions count from the element's own start.
+    ///
+    /// Elements never overlap; were that allowed, a small page could hand out gigabytes.
     fn leaves(&self, visit: &mut VisitElement<'_>) -> Result<(), FormatError> {
+        let mut left = self.bytes.len();
         for index in 0..self.count {
             let start = PAGE_HEAD + index * ELEMENT;
             let field = |at: usize| {
@@ -214,11 +217,16 @@ impl Page {
                 let value = key.checked_add(field(8)?)?;
                 Some((key, value, value.checked_add(field(12)?)?))
             });
-            let (key, value, end) = bounds.ok_or_else(|| self.beyond())?;
-            let (Some(key), Some(value)) = (self.bytes.get(key..value), self.bytes.get(value..end))
-            else {
+            let (key_start, value_start, end) = bounds.ok_or_else(|| self.beyond())?;
+            let (Some(key), Some(value)) = (
+                self.bytes.get(key_start..value_start),
+                self.bytes.get(value_start..end),
+            ) else {
                 return Err(self.beyond());
             };
+            left = left
+                .checked_sub(ELEMENT + end - key_start)
+                .ok_or_else(|| malformed(format!("elements of page {} overlap", self.number)))?;
             visit(u32_at(&self.bytes, start).unwrap_or_default(), key, value)?;
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! Removing old backups: a plan first, which a person can read, then the act.
 //!
-//! Only our own sound files ever go. A file that is damaged, foreign, or does not tell when it was made
+//! Only our own sound files ever go, and unfinished ones whose writer is long gone. A file that is damaged, foreign, or does not tell when it was made
 //! stays, and the plan says why.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use super::super::publish::sync_folder;
 use super::super::{Backup, BackupError, Format, Summary};
-use super::Listing;
+use super::{Leftover, Listing};
 
 /// A file that pruning leaves alone whatever its age.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,16 +29,31 @@ pub struct PrunePlan {
     pub remove: Vec<Summary>,
     /// Those that stay because they are the newest of their meta root, newest first in each.
     pub keep: Vec<Summary>,
+    /// Unfinished backups that go: nobody wrote to them for a day.
+    pub abandoned: Vec<Leftover>,
     /// Everything else in the folder.
     pub untouched: Vec<Untouched>,
 }
 
 impl PrunePlan {
-    pub(super) fn new(listings: Vec<Listing>, keep: NonZeroUsize) -> Self {
+    pub(super) fn new(
+        listings: Vec<Listing>,
+        leftovers: Vec<Leftover>,
+        keep: NonZeroUsize,
+    ) -> Self {
+        let now = SystemTime::now();
+        let (abandoned, unfinished): (Vec<_>, Vec<_>) = leftovers
+            .into_iter()
+            .partition(|leftover| leftover.is_abandoned(now));
+        let unfinished = unfinished.into_iter().map(|leftover| Untouched {
+            path: leftover.path,
+            reason: String::from("it is unfinished, and was written to less than a day ago"),
+        });
         let mut plan = Self {
             remove: Vec::new(),
             keep: Vec::new(),
-            untouched: Vec::new(),
+            abandoned,
+            untouched: unfinished.collect(),
         };
         let mut by_root: BTreeMap<String, Vec<(SystemTime, Summary)>> = BTreeMap::new();
         for listing in listings {
@@ -71,10 +86,12 @@ impl PrunePlan {
     /// # Errors
     /// When a file changed since the plan was made (then nothing was removed), or cannot be removed.
     pub fn carry_out(&self) -> Result<Vec<PathBuf>, BackupError> {
-        if self.remove.is_empty() {
-            return Ok(Vec::new());
-        }
-        for summary in self.keep.iter().chain(&self.remove) {
+        let checked = if self.remove.is_empty() {
+            &[]
+        } else {
+            &self.keep[..]
+        };
+        for summary in checked.iter().chain(&self.remove) {
             let now = Backup::open(&summary.path)?;
             if now.summary() != summary {
                 return Err(BackupError::Changed {
@@ -82,7 +99,18 @@ impl PrunePlan {
                 });
             }
         }
+        for leftover in &self.abandoned {
+            if Leftover::read(&leftover.path)?.as_ref() != Some(leftover) {
+                return Err(BackupError::Changed {
+                    path: leftover.path.clone(),
+                });
+            }
+        }
         let mut gone = Vec::new();
+        for Leftover { path, .. } in &self.abandoned {
+            fs::remove_file(path).map_err(|error| BackupError::file("remove", path, error))?;
+            gone.push(path.clone());
+        }
         for Summary { path, .. } in &self.remove {
             fs::remove_file(path).map_err(|error| BackupError::file("remove", path, error))?;
             gone.push(path.clone());

@@ -2,9 +2,17 @@
 
 use std::path::PathBuf;
 
-use crate::cli::Outcome;
-use crate::cli::options::OutputOptions;
+use serde::Serialize;
+
+use crate::backup::repository::{Difference, diff};
+use crate::cli::options::{EtcdOptions, OutputOptions};
 use crate::cli::report::exit::Exit;
+use crate::cli::report::failure::Failure;
+use crate::cli::report::palette::Palette;
+use crate::cli::report::units::count;
+use crate::cli::session::{Session, unusable};
+use crate::cli::{Outcome, report};
+use crate::entry::printable;
 
 /// Compare two backups key by key
 ///
@@ -18,9 +26,80 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
     #[command(flatten)]
+    etcd: EtcdOptions,
+    #[command(flatten)]
     pub(in crate::cli) output: OutputOptions,
 }
 
-pub(in crate::cli) fn run(_args: &Args) -> Outcome {
-    Ok(Exit::Failed)
+pub(in crate::cli) fn run(args: &Args) -> Outcome {
+    let session = Session::begin(&args.etcd, &args.output)?;
+    let files: Vec<&PathBuf> = args.from.iter().chain(&args.files).collect();
+    let [before, after] = files[..] else {
+        return Err(Failure::usage("two backup files are compared: name both"));
+    };
+    let (before, after) = (session.open(before)?, session.open(after)?);
+    let mut differences = Vec::new();
+    let counts = diff(before.backup(), after.backup(), |difference| {
+        differences.push(Line::new(&difference));
+    })
+    .map_err(|error| unusable(&error))?;
+    let found = Differing {
+        added: counts.added,
+        removed: counts.removed,
+        changed: counts.changed,
+        equal: counts.equal,
+        differences,
+    };
+    report::print(session.output.format, &found, text)?;
+    Ok(if found.differences.is_empty() {
+        Exit::Done
+    } else {
+        Exit::Differences
+    })
+}
+
+#[derive(Debug, Serialize)]
+struct Differing {
+    added: u64,
+    removed: u64,
+    changed: u64,
+    equal: u64,
+    differences: Vec<Line>,
+}
+
+#[derive(Debug, Serialize)]
+struct Line {
+    change: &'static str,
+    key: String,
+}
+
+impl Line {
+    fn new(difference: &Difference) -> Self {
+        let (change, entry) = match difference {
+            Difference::Added(entry) => ("added", entry),
+            Difference::Removed(entry) => ("removed", entry),
+            Difference::Changed { after, .. } => ("changed", after),
+        };
+        Self {
+            change,
+            key: printable(&entry.key),
+        }
+    }
+}
+
+fn text(found: &Differing, palette: Palette) -> String {
+    let mut text: String = found
+        .differences
+        .iter()
+        .map(|line| format!("{:7} {}\n", line.change, line.key))
+        .collect();
+    let told = format!(
+        "{} added, {} removed, {} changed, {} the same\n",
+        count(found.added),
+        count(found.removed),
+        count(found.changed),
+        count(found.equal)
+    );
+    text.push_str(&palette.strong(&told));
+    text
 }

@@ -1,26 +1,93 @@
 //! `backup prune`.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use crate::cli::Outcome;
+use serde::Serialize;
+
+use crate::backup::repository::Repository;
 use crate::cli::options::OutputOptions;
 use crate::cli::report::exit::Exit;
+use crate::cli::report::failure::Failure;
+use crate::cli::report::palette::Palette;
+use crate::cli::session::unusable;
+use crate::cli::{Outcome, confirm, logging, report};
+use crate::engine::Stop;
 
 /// Delete all but the newest backups of a folder
 ///
-/// Only valid backups count and go; what is damaged or no backup is told and left alone.
+/// Only sound backups of our own format count and go, for each meta root by itself; what is damaged, of
+/// another format or no backup is told and left alone. At a terminal a yes is asked for.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
     /// The folder
     #[arg(value_name = "FOLDER")]
     folder: PathBuf,
-    /// How many of the newest backups stay
+    /// How many of the newest backups of each meta root stay
     #[arg(long, value_name = "N")]
-    keep: usize,
+    keep: NonZeroUsize,
     #[command(flatten)]
     pub(in crate::cli) output: OutputOptions,
 }
 
-pub(in crate::cli) fn run(_args: &Args) -> Outcome {
-    Ok(Exit::Failed)
+pub(in crate::cli) fn run(args: &Args) -> Outcome {
+    logging::start(&args.output, None);
+    let plan = Repository::open(&args.folder)
+        .and_then(|repository| repository.plan_prune(args.keep))
+        .map_err(|error| unusable(&error))?;
+    if confirm::is_wanted(&args.output) && !plan.remove.is_empty() {
+        let files = plan.remove.iter().map(|file| file.path.display());
+        let files: Vec<String> = files.map(|path| format!("  {path}\n")).collect();
+        report::tell(&files.concat());
+        if !confirm::ask("Delete these backups?", &Stop::never()) {
+            return Err(Failure::new(Exit::Failed, "not confirmed").unchanged());
+        }
+    }
+    let gone = plan.carry_out().map_err(|error| unusable(&error))?;
+    let done = Pruned {
+        removed: gone.iter().map(|path| path.display().to_string()).collect(),
+        kept: plan
+            .keep
+            .iter()
+            .map(|file| file.path.display().to_string())
+            .collect(),
+        untouched: plan
+            .untouched
+            .iter()
+            .map(|file| Untouched {
+                path: file.path.display().to_string(),
+                reason: file.reason.clone(),
+            })
+            .collect(),
+    };
+    report::print(args.output.format, &done, text)?;
+    Ok(Exit::Done)
+}
+
+#[derive(Debug, Serialize)]
+struct Pruned {
+    removed: Vec<String>,
+    kept: Vec<String>,
+    untouched: Vec<Untouched>,
+}
+
+/// A file that is left alone whatever its age.
+#[derive(Debug, Serialize)]
+struct Untouched {
+    path: String,
+    reason: String,
+}
+
+fn text(done: &Pruned, palette: Palette) -> String {
+    let removed = done.removed.iter().map(|path| format!("removed {path}\n"));
+    let kept = done.kept.iter().map(|path| format!("kept {path}\n"));
+    let untouched = done.untouched.iter().map(|file| {
+        format!(
+            "{} {}: {}\n",
+            palette.careful("left alone"),
+            file.path,
+            file.reason
+        )
+    });
+    removed.chain(kept).chain(untouched).collect()
 }

@@ -5,8 +5,10 @@ use std::error::Error;
 use serde_json::json;
 
 use super::exit::Exit;
+use super::findings;
 use super::palette::Palette;
 use crate::config::ConfigError;
+use crate::finding::Finding;
 
 /// Said after every failure that certainly wrote nothing.
 pub(in crate::cli) const NOTHING_CHANGED: &str = "nothing was changed in etcd";
@@ -15,13 +17,15 @@ pub(in crate::cli) const NOTHING_CHANGED: &str = "nothing was changed in etcd";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::cli) struct Failure {
     pub(in crate::cli) exit: Exit,
-    pub(in crate::cli) message: String,
+    pub(in crate::cli) message: Box<str>,
     /// Why, each cause once.
     pub(in crate::cli) causes: Vec<String>,
     /// What was and what was not changed; empty where the question does not arise.
     pub(in crate::cli) changed: Box<str>,
     /// Where the backup is.
-    pub(in crate::cli) backup: Option<String>,
+    pub(in crate::cli) backup: Option<Box<str>>,
+    /// What was found wrong, worst first.
+    pub(in crate::cli) findings: Box<[Finding]>,
     /// What to do next, commands first.
     pub(in crate::cli) hints: Vec<String>,
 }
@@ -30,10 +34,11 @@ impl Failure {
     pub(in crate::cli) fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self {
             exit,
-            message: message.into(),
+            message: message.into().into_boxed_str(),
             causes: Vec::new(),
             changed: Box::default(),
             backup: None,
+            findings: Box::default(),
             hints: Vec::new(),
         }
     }
@@ -50,8 +55,9 @@ impl Failure {
         while let Some(error) = cause {
             let text = error.to_string();
             // Some libraries repeat the cause's text in their own.
-            let told = std::iter::once(&failure.message).chain(&failure.causes);
-            if !told.into_iter().any(|earlier| earlier.ends_with(&text)) {
+            let mut told =
+                std::iter::once(&*failure.message).chain(failure.causes.iter().map(String::as_str));
+            if !told.any(|earlier| earlier.ends_with(&text)) {
                 failure.causes.push(text);
             }
             cause = error.source();
@@ -64,6 +70,7 @@ impl Failure {
         self
     }
 
+    /// Adds what to do next.
     pub(in crate::cli) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hints.push(hint.into());
         self
@@ -71,7 +78,11 @@ impl Failure {
 
     /// The failure for a person.
     pub(in crate::cli) fn text(&self, palette: Palette) -> String {
-        let mut lines = vec![format!("{} {}", palette.bad("error:"), self.message)];
+        let mut lines = Vec::new();
+        if !self.findings.is_empty() {
+            lines.extend(findings::lines(&self.findings, palette));
+        }
+        lines.push(format!("{} {}", palette.bad("error:"), self.message));
         for cause in &self.causes {
             lines.push(format!("  caused by: {cause}"));
         }
@@ -97,6 +108,7 @@ impl Failure {
             "causes": self.causes,
             "changed": self.changed,
             "backup": self.backup,
+            "findings": self.findings,
             "next": self.hints,
         });
         format!("{value}\n")
@@ -136,9 +148,11 @@ mod tests {
             "refused",
             "os error 1",
         ]);
-        let failure = Failure::from_error(Exit::Failed, &error)
-            .unchanged()
-            .hint("meta-migration status");
+        let failure = Failure::from_error(Exit::Failed, &error).unchanged();
+        let failure = Failure {
+            hints: vec!["meta-migration status".to_owned()],
+            ..failure
+        };
         assert_eq!(
             failure.text(Palette::plain()),
             "error: cannot read\n  caused by: transport error: refused\n  caused by: os error 1\n  \

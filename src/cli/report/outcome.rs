@@ -4,7 +4,8 @@ use super::findings;
 use super::palette::Palette;
 use super::units::{bytes, count, counted, short_digest};
 use crate::report::{
-    BackupReport, MigrateOutcome, MigrateReport, RestoreOutcome, RestoreReport, VerifyReport,
+    BackupReport, MigrateOutcome, MigrateReport, RestoreOutcome, RestoreReport, Seconds,
+    VerifyReport,
 };
 
 /// A backup in a few lines.
@@ -32,8 +33,25 @@ pub(in crate::cli) fn backup(report: &BackupReport, palette: Palette) -> String 
     lines.join("\n")
 }
 
+/// What a person does next.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(in crate::cli) struct Next {
+    /// What is to be started now.
+    pub(in crate::cli) start: Option<String>,
+    /// The command that goes back.
+    pub(in crate::cli) back: Option<String>,
+}
+
+impl Next {
+    fn lines(&self) -> Vec<String> {
+        let start = self.start.iter().map(|text| format!("  next: {text}"));
+        let back = self.back.iter().map(|text| format!("  way back: {text}"));
+        start.chain(back).collect()
+    }
+}
+
 /// A migration in a few lines; the plan was shown before, or is asked for with `plan`.
-pub(in crate::cli) fn migrate(report: &MigrateReport, palette: Palette) -> String {
+pub(in crate::cli) fn migrate(report: &MigrateReport, next: &Next, palette: Palette) -> String {
     let mut lines = vec![match report.outcome {
         MigrateOutcome::Migrated if report.resumed => {
             palette.good("Migrated: an interrupted run was carried on and finished")
@@ -66,33 +84,47 @@ pub(in crate::cli) fn migrate(report: &MigrateReport, palette: Palette) -> Strin
         lines.push("  read back and compared: everything is as planned".to_owned());
     }
     if report.outcome == MigrateOutcome::Migrated {
-        let seconds = report.seconds;
-        lines.push(format!(
-            "  {:.1} s: read {:.1}, transform {:.1}, backup {:.1}, write {:.1}, verify {:.1}",
-            seconds.total,
-            seconds.read,
-            seconds.transform,
-            seconds.backup,
-            seconds.write,
-            seconds.verify
-        ));
+        lines.push(seconds(&report.seconds));
     }
-    if let Some(plan) = report
-        .plan
-        .as_ref()
-        .filter(|plan| !plan.findings.is_empty())
+    if let Some(plan) = report.plan.as_ref()
+        && !plan.findings.is_empty()
     {
-        lines.extend(findings::lines(&plan.findings, palette));
+        lines.extend(
+            findings::lines(&plan.findings, palette)
+                .iter()
+                .map(|line| format!("  {line}")),
+        );
     }
+    lines.extend(next.lines());
     lines.push(String::new());
     lines.join("\n")
 }
 
+fn seconds(seconds: &Seconds) -> String {
+    format!(
+        "  {:.1} s: read {:.1}, transform {:.1}, backup {:.1}, write {:.1}, verify {:.1}",
+        seconds.total,
+        seconds.read,
+        seconds.transform,
+        seconds.backup,
+        seconds.write,
+        seconds.verify
+    )
+}
+
 /// A verification in a few lines.
-pub(in crate::cli) fn verify(report: &VerifyReport, palette: Palette) -> String {
+pub(in crate::cli) fn verify(
+    report: &VerifyReport,
+    against_backup: bool,
+    palette: Palette,
+) -> String {
     let mut lines = Vec::new();
-    if report.ok {
-        lines.push(palette.good("Verified: complete and consistent"));
+    if report.ok && against_backup {
+        lines.push(palette.good("Verified: exactly what the migration of the backup gives"));
+    } else if report.ok {
+        lines.push(palette.good("Verified: the 2.2 layout is complete and consistent"));
+    } else if report.missing + report.different + report.extra == 0 {
+        lines.push(palette.bad("Not as it should be"));
     } else {
         lines.push(format!(
             "{} {} missing, {} different, {} too many",
@@ -110,7 +142,12 @@ pub(in crate::cli) fn verify(report: &VerifyReport, palette: Palette) -> String 
 }
 
 /// A rollback or restore in a few lines. `dry_run`: nothing was done, only compared.
-pub(in crate::cli) fn restore(report: &RestoreReport, dry_run: bool, palette: Palette) -> String {
+pub(in crate::cli) fn restore(
+    report: &RestoreReport,
+    dry_run: bool,
+    next: &Next,
+    palette: Palette,
+) -> String {
     let difference = format!(
         "{} put, {} deleted, {} kept that the backup does not hold",
         counted(report.put, "key"),
@@ -135,16 +172,27 @@ pub(in crate::cli) fn restore(report: &RestoreReport, dry_run: bool, palette: Pa
         }
     }
     if report.verified && !dry_run {
-        lines.push("  read back and compared: everything is as the backup holds it".to_owned());
+        lines.push("  read back and compared: everything is as it was".to_owned());
     }
+    lines.extend(next.lines());
     lines.push(String::new());
     lines.join("\n")
+}
+
+/// What a rollback or restore is about to do, for the question before it.
+pub(in crate::cli) fn intention(report: &RestoreReport) -> String {
+    format!(
+        "{} will be put, {} deleted; {} that the backup does not hold stay\n",
+        counted(report.put, "key"),
+        count(report.delete),
+        count(report.kept)
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{BackupRef, Seconds};
+    use crate::report::BackupRef;
 
     #[test]
     fn a_migration_tells_what_it_did_and_where_the_backup_is() {
@@ -163,13 +211,19 @@ mod tests {
                 ..Seconds::default()
             },
         };
+        let next = Next {
+            start: Some("start Milvus 2.2.16".to_owned()),
+            back: Some("meta-migration rollback".to_owned()),
+        };
         assert_eq!(
-            migrate(&report, Palette::plain()),
+            migrate(&report, &next, Palette::plain()),
             "\
 Migrated: an interrupted run was carried on and finished
   backup /b/x.backup (1 entry, digest aabbccddeeff)
   read back and compared: everything is as planned
   1.2 s: read 0.0, transform 0.0, backup 0.0, write 0.0, verify 0.0
+  next: start Milvus 2.2.16
+  way back: meta-migration rollback
 "
         );
     }
@@ -184,7 +238,7 @@ Migrated: an interrupted run was carried on and finished
             verified: false,
         };
         assert_eq!(
-            restore(&report, true, Palette::plain()),
+            restore(&report, true, &Next::default(), Palette::plain()),
             "\
 Dry run: nothing was changed; a restore would mean
   1 key put, 2,000 deleted, 0 kept that the backup does not hold

@@ -10,6 +10,7 @@ pub(in crate::cli) struct Palette {
 
 impl Palette {
     /// No colours.
+    #[cfg(test)]
     pub(in crate::cli) const fn plain() -> Self {
         Self { coloured: false }
     }

@@ -10,9 +10,7 @@ use crate::report::{FamilyPlan, Layout, PlanReport};
 pub(in crate::cli) fn text(plan: &PlanReport, palette: Palette) -> String {
     let mut lines = heading(plan, palette);
     lines.push(String::new());
-    let mut table = families(plan).into_iter();
-    lines.extend(table.next().map(|heading| palette.faint(&heading)));
-    lines.extend(table);
+    lines.extend(families(plan, palette));
     lines.push(String::new());
     lines.push(format!(
         "{}, {} rewritten, {} deleted; {} to write",
@@ -61,7 +59,7 @@ pub(in crate::cli) fn layout(layout: Layout) -> &'static str {
     }
 }
 
-fn families(plan: &PlanReport) -> Vec<String> {
+fn families(plan: &PlanReport, palette: Palette) -> Vec<String> {
     let mut table = Table::new(&[
         ("FAMILY", Align::Left),
         ("READ", Align::Right),
@@ -88,7 +86,7 @@ fn families(plan: &PlanReport) -> Vec<String> {
         rewrite: plan.rewrite,
         delete: plan.delete,
     });
-    table.lines()
+    table.painted(palette)
 }
 
 fn conclusion(plan: &PlanReport, palette: Palette) -> String {

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::palette::Palette;
 use super::table::{Align, Table};
 use super::units::{bytes, count, counted};
-use crate::report::{EtcdReport, SessionReport, StatusReport};
+use crate::report::{EtcdReport, FamilyStatus, SessionReport, StatusReport};
 
 /// The status as text.
 pub(in crate::cli) fn text(status: &StatusReport, palette: Palette) -> String {
@@ -47,15 +47,26 @@ pub(in crate::cli) fn text(status: &StatusReport, palette: Palette) -> String {
     }
     if !status.families.is_empty() {
         lines.push(String::new());
-        let mut table = families(status).into_iter();
-        lines.extend(table.next().map(|heading| palette.faint(&heading)));
-        lines.extend(table);
+        lines.extend(families(&status.families, palette));
     }
     lines.push(String::new());
     lines.join("\n")
 }
 
+/// The families alone.
+pub(in crate::cli) fn summary(found: &[FamilyStatus], palette: Palette) -> String {
+    let mut lines = families(found, palette);
+    lines.push(String::new());
+    lines.join("\n")
+}
+
 fn etcd(etcd: &EtcdReport, palette: Palette) -> Vec<String> {
+    if etcd.members == 0 {
+        return vec![format!(
+            "{} it does not tell its state",
+            palette.strong("etcd:")
+        )];
+    }
     let mut lines = vec![format!(
         "{} {}, {}; database {}, {} in use, quota {}",
         palette.strong("etcd:"),
@@ -95,20 +106,43 @@ fn journal(journal: Option<&Value>, palette: Palette) -> String {
     let Some(journal) = journal else {
         return format!("{heading} none: no migration has begun");
     };
-    match journal.get("phase").and_then(Value::as_str) {
-        Some(phase) => format!("{heading} {phase}"),
-        None => format!("{heading} {journal}"),
+    let text = |name: &str| journal.get(name).and_then(Value::as_str);
+    let Some(phase) = text("phase") else {
+        return format!("{heading} {journal}");
+    };
+    let mut line = format!("{heading} {}", phase_in_words(phase));
+    if let (Some(form), Some(target)) = (text("collection_form"), text("target_version")) {
+        line.push_str(&format!("; for {target}, {form} form"));
     }
+    if let Some(at) = text("updated_at") {
+        line.push_str(&format!("; {at}"));
+    }
+    match journal.pointer("/backup/path").and_then(Value::as_str) {
+        Some(path) => line.push_str(&format!("; backup {path}")),
+        None => line.push_str("; no backup"),
+    }
+    line
 }
 
-fn families(status: &StatusReport) -> Vec<String> {
+fn phase_in_words(phase: &str) -> String {
+    let meaning = match phase {
+        "staging" | "staged" => "unfinished, 2.1 stands whole: migrate goes on, rollback goes back",
+        "committed" | "tidying" => "unfinished, 2.2 can start: migrate goes on, rollback goes back",
+        "restoring" => "a backup is put back in part, no Milvus must start: rollback goes on",
+        "done" => "a migration is finished",
+        _ => return phase.to_owned(),
+    };
+    format!("{phase}: {meaning}")
+}
+
+fn families(found: &[FamilyStatus], palette: Palette) -> Vec<String> {
     let mut table = Table::new(&[
         ("FAMILY", Align::Left),
         ("KEYS", Align::Right),
         ("SIZE", Align::Right),
     ]);
     let (mut keys, mut size) = (0, 0);
-    for family in &status.families {
+    for family in found {
         table.row(vec![
             family.name.clone(),
             count(family.keys),
@@ -118,13 +152,13 @@ fn families(status: &StatusReport) -> Vec<String> {
         size += family.bytes;
     }
     table.row(vec!["total".to_owned(), count(keys), bytes(size)]);
-    table.lines()
+    table.painted(palette)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{FamilyStatus, Layout};
+    use crate::report::Layout;
 
     #[test]
     fn a_status_tells_layout_lock_sessions_and_families() {
@@ -161,7 +195,7 @@ Layout: 2.1
 etcd: 3.5.1, 1 member; database 4.0 KiB, 1.0 KiB in use, quota 2.0 GiB
 Alarms: NOSPACE
 Lock: free
-Journal: staging
+Journal: staging: unfinished, 2.1 stands whole: migrate goes on, rollback goes back; no backup
 Sessions: 1 session: Milvus is running, or stopped a moment ago
   rootcoord at 10.0.0.1:53100 (by-dev/meta/session/rootcoord, ends in 12 s unless renewed)
 

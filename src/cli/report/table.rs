@@ -1,5 +1,7 @@
 //! Columns that line up.
 
+use super::palette::Palette;
+
 /// How a column is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::cli) enum Align {
@@ -28,7 +30,6 @@ impl Table {
         self.rows.push(cells);
     }
 
-    /// The lines of the table, the heading first.
     pub(in crate::cli) fn lines(&self) -> Vec<String> {
         let widths: Vec<usize> = (0..self.aligns.len())
             .map(|column| {
@@ -40,6 +41,15 @@ impl Table {
             .iter()
             .map(|row| self.line(row, &widths))
             .collect()
+    }
+
+    /// The lines, with a faint heading.
+    pub(in crate::cli) fn painted(&self, palette: Palette) -> Vec<String> {
+        let mut lines = self.lines();
+        if let Some(heading) = lines.first_mut() {
+            *heading = palette.faint(heading);
+        }
+        lines
     }
 
     fn line(&self, row: &[String], widths: &[usize]) -> String {

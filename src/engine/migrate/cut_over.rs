@@ -7,7 +7,7 @@ use crate::journal::Phase;
 use crate::keys::{Family, KeyRange};
 use crate::store::{Compare, Op, Store, StoreErrorKind};
 use crate::transform::{
-    FormError, PolicyError, Put, Remaining, leftover_ranges, remaining_after_commit,
+    FormError, Migration, PolicyError, Put, Remaining, leftover_ranges, remaining_after_commit,
 };
 
 use super::super::deletion::bounded_deletes;
@@ -26,7 +26,6 @@ impl<S: Store> Run<'_, S> {
         self.written = Written::Restoring;
         let around = self.around();
         finish_interrupted(self.store, around, (&self.fence, &mut self.ledger)).await?;
-        self.written = Written::Nothing;
         Ok(())
     }
 
@@ -36,13 +35,7 @@ impl<S: Store> Run<'_, S> {
         let started = Instant::now();
         let prepared = self.prepared()?;
         let revision = prepared.revision;
-        let removals: Vec<Op> = prepared
-            .migration
-            .removals()
-            .iter()
-            .cloned()
-            .map(Op::Delete)
-            .collect();
+        let removals = removal_ops(&prepared.migration);
         let history: Vec<Op> = prepared.migration.history().iter().map(to_op).collect();
         let limits = &self.options.limits;
         let bytes: usize = removals.iter().chain(&history).map(Op::bytes).sum();
@@ -71,6 +64,9 @@ impl<S: Store> Run<'_, S> {
                 Err(Failure::Store { source, .. })
                     if index + 1 < attempts.len() && is_too_much(source.kind) => {}
                 outcome => {
+                    if self.ledger.in_doubt() {
+                        self.written = Written::InDoubt;
+                    }
                     outcome?;
                     self.history_written = with_history || history.is_empty();
                     break;
@@ -180,7 +176,13 @@ impl<S: Store> Run<'_, S> {
         let started = Instant::now();
         let ranges = leftover_ranges(&self.options.root);
         let limits = self.options.limits;
-        let deletes = bounded_deletes(self.store, &ranges, &limits).await?;
+        // Nobody but 2.1 or a person writes there. What was written after the capture is in no plan
+        // and in no backup, so it is not ours to delete.
+        let captured = self
+            .ledger
+            .journal()
+            .map_or(0, |journal| journal.capture_revision);
+        let deletes = bounded_deletes(self.store, (&ranges, captured), &limits).await?;
         let observer = &*self.environment.observer;
         observer.phase_started("tidy", u64::try_from(deletes.len()).ok());
         // One range a transaction: the server stays responsive to others.
@@ -197,6 +199,12 @@ impl<S: Store> Run<'_, S> {
         self.own_txns += tally?.txns;
         Ok(())
     }
+}
+
+/// What goes in the switch itself.
+pub(super) fn removal_ops(migration: &Migration) -> Vec<Op> {
+    let ranges = migration.removals().iter();
+    ranges.cloned().map(Op::Delete).collect()
 }
 
 fn to_op(put: &Put) -> Op {

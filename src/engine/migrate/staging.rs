@@ -10,6 +10,7 @@ use crate::journal::{Counts, FORMAT, Journal, Phase};
 use crate::store::{Op, Store};
 use crate::transform::{Migration, Put, new_family_ranges};
 
+use super::super::backup_job::now;
 use super::super::difference::{Actual, Collector, Difference, compare};
 use super::super::error::{Failure, Written};
 use super::super::feed::feed;
@@ -56,13 +57,16 @@ impl<S: Store> Run<'_, S> {
                 delete: prepared.plan.delete,
             },
             backup: self.backup.clone(),
+            committed_revision: 0,
             keys_when_done: 0,
             started_at: now.clone(),
             updated_at: now,
         };
-        self.advance(journal).await?;
-        self.written = Written::Staged;
-        Ok(())
+        let outcome = self.advance(journal).await;
+        if outcome.is_ok() || self.ledger.in_doubt() {
+            self.written = Written::Staged;
+        }
+        outcome
     }
 
     /// Writes the journal with another phase.
@@ -75,8 +79,21 @@ impl<S: Store> Run<'_, S> {
     pub(super) fn journal_in(&self, phase: Phase) -> Result<Journal, Failure> {
         let journal = self.ledger.journal().cloned();
         let journal = journal.ok_or_else(|| Failure::Worker("there is no journal".to_owned()))?;
+        // The switch is known by the revision of the journal that records it.
+        let committed_revision = match journal.phase {
+            Phase::Committed => self.ledger.mod_revision(),
+            Phase::Staging | Phase::Staged | Phase::Tidying | Phase::Done | Phase::Restoring => {
+                journal.committed_revision
+            }
+        };
+        let capture_revision = match &self.prepared {
+            Some(prepared) => prepared.revision,
+            None => journal.capture_revision,
+        };
         Ok(Journal {
             phase,
+            committed_revision,
+            capture_revision,
             updated_at: now(),
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             backup: self.backup.clone(),
@@ -207,11 +224,6 @@ fn into_ops(entries: Vec<Entry>) -> Receiver<Result<Vec<Op>, Failure>> {
             .into_iter()
             .try_for_each(|entry| sink.push(Ok(Op::put(entry.key, entry.value))))
     })
-}
-
-/// The current time, RFC 3339, in seconds.
-pub(super) fn now() -> String {
-    humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
 }
 
 /// Tells runs apart in the journal.

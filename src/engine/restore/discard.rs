@@ -57,7 +57,8 @@ pub(super) async fn discard<S: Store>(
             .advance(store, by, next, (Vec::new(), Vec::new()))
             .await?;
     }
-    let deletes = bounded_deletes(store, &new_family_ranges(around.root), around.limits).await?;
+    let staged = new_family_ranges(around.root);
+    let deletes = bounded_deletes(store, (&staged, i64::MAX), around.limits).await?;
     let one_by_one = Limits {
         txn_ops_max: 1,
         ..*around.limits

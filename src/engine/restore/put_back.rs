@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::backup::Backup;
+use crate::entry::Entry;
 use crate::journal::{Counts, FORMAT, Journal, Phase};
 use crate::keys::KeyRange;
 use crate::report::{BackupRef, RestoreOutcome, RestoreReport};
@@ -12,10 +13,12 @@ use super::super::deletion::Runs;
 use super::super::difference::{Actual, Collector, Difference, compare};
 use super::super::error::{Failure, Written, while_doing};
 use super::super::fence::Fence;
+use super::super::fit;
 use super::super::ledger::Ledger;
 use super::super::limits::Limits;
 use super::super::patience::read;
-use super::super::source::{Surroundings, newest_revision};
+use super::super::room;
+use super::super::source::{Retries, Surroundings, newest_revision};
 use super::super::writer::Writer;
 use super::image::Image;
 
@@ -33,6 +36,8 @@ pub(super) struct Gap {
     deletes: Vec<KeyRange>,
     deleted_keys: u64,
     kept: u64,
+    put_bytes: u64,
+    largest: Option<Entry>,
 }
 
 impl Gap {
@@ -68,17 +73,36 @@ impl Source {
         store: &S,
         around: Surroundings<'_>,
     ) -> Result<Gap, Failure> {
+        let mut retries = Retries::new(around);
+        loop {
+            match self.difference_once(store, around).await {
+                Err(failure) if retries.again_after(&failure) => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn difference_once<S: Store>(
+        &self,
+        store: &S,
+        around: Surroundings<'_>,
+    ) -> Result<Gap, Failure> {
         let image = self.image(store, around).await?;
         let mut puts = Vec::new();
         let (mut runs, mut deleted_keys, mut kept) = (Runs::default(), 0, 0);
-        let mut position = 0;
+        let (mut position, mut put_bytes) = (0, 0);
+        let mut largest: Option<Entry> = None;
         self.walk(store, around, &image, |difference| {
             match difference {
                 // A key that will be put stays, too: the deletes come after the puts.
-                Difference::Missing(_) | Difference::Different(_) => {
+                Difference::Missing(entry) | Difference::Different(entry) => {
                     puts.push(position);
                     position += 1;
                     runs.keep();
+                    put_bytes += size(&entry) as u64;
+                    if size(&entry) > largest.as_ref().map_or(0, size) {
+                        largest = Some(entry);
+                    }
                 }
                 Difference::Same(_) => {
                     position += 1;
@@ -103,6 +127,8 @@ impl Source {
             deletes: runs.into_ranges(),
             deleted_keys,
             kept,
+            put_bytes,
+            largest,
         })
     }
 
@@ -140,6 +166,10 @@ impl Source {
     }
 }
 
+fn size(entry: &Entry) -> usize {
+    entry.key.len() + entry.value.len()
+}
+
 /// The writing half.
 pub(super) struct PutBack<'a, S: Store> {
     pub(super) store: &'a S,
@@ -155,11 +185,24 @@ impl<S: Store> PutBack<'_, S> {
     pub(super) async fn run(&mut self, source: Source, gap: Gap) -> Result<RestoreReport, Failure> {
         let report = gap.report(true);
         let by = (self.fence, self.around.limits);
+        let patience = self.around.limits.patience;
+        let needed = (report.put, gap.put_bytes);
+        if let Some(warning) = room::check(self.store, patience, needed).await? {
+            self.around.observer.note(&warning);
+        }
+        if let Some(entry) = &gap.largest {
+            let entry = (entry.key.as_slice(), entry.value.as_slice());
+            fit::entry(self.store, self.fence, patience, entry).await?;
+        }
         let next = self.restoring();
-        self.ledger
+        let recorded = self
+            .ledger
             .advance(self.store, by, next, (Vec::new(), Vec::new()))
-            .await?;
-        *self.written = Written::Restoring;
+            .await;
+        if recorded.is_ok() || self.ledger.in_doubt() {
+            *self.written = Written::Restoring;
+        }
+        recorded?;
         let observer = self.around.observer;
         observer.phase_started("put", Some(report.put));
         let Gap {
@@ -203,6 +246,16 @@ impl<S: Store> PutBack<'_, S> {
 
     /// The image was made while the counter was missing or not; now it is there either way.
     async fn compare(&self, source: &Source, image: &Image) -> Result<(), Failure> {
+        let mut retries = Retries::new(self.around);
+        loop {
+            match self.compare_once(source, image).await {
+                Err(failure) if retries.again_after(&failure) => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn compare_once(&self, source: &Source, image: &Image) -> Result<(), Failure> {
         let mut collector = Collector::default();
         source
             .walk(self.store, self.around, image, |difference| {
@@ -236,6 +289,7 @@ impl<S: Store> PutBack<'_, S> {
             capture_revision: 0,
             counts: Counts::default(),
             backup: None,
+            committed_revision: 0,
             keys_when_done: 0,
             started_at: now.clone(),
             updated_at: String::new(),

@@ -28,6 +28,7 @@ fn text(record: &Record, command: &str) -> String {
         format!("  sourceVersion: {}", quoted(&record.source_version)),
         format!("  targetVersion: {}", quoted(&record.target_version)),
         format!("  backupFilePath: {}", quoted(&record.backup_file)),
+        format!("  acceptLoss: {}", record.policy.accept_loss),
         "metastore:".to_owned(),
         "  type: etcd".to_owned(),
         "etcd:".to_owned(),
@@ -95,6 +96,7 @@ config:
   sourceVersion: \"2.1.4\"
   targetVersion: \"2.2.16\"
   backupFilePath: \"/milvus/data/3f9a2c1d.mmb\"
+  acceptLoss: false
 metastore:
   type: etcd
 etcd:

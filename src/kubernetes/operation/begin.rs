@@ -94,6 +94,7 @@ pub fn going_on(
 pub fn resume(record: &Record, request: &Request) -> Record {
     let mut policy = record.policy;
     policy.rollback_on_failure |= request.policy.rollback_on_failure;
+    policy.accept_loss |= request.policy.accept_loss;
     Record {
         stage: resumed(record.stage),
         policy,
@@ -134,6 +135,7 @@ pub fn going_back(
         failure: None,
         ..record.clone()
     };
+    back.policy.accept_loss |= request.policy.accept_loss;
     if record.stage == Stage::Upgraded {
         // A new operation: what runs now is counted now, what ran before is remembered.
         back.operation.clone_from(&request.operation);

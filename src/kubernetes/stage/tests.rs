@@ -5,10 +5,12 @@ use super::*;
 const EVERYBODY_STAYS: Policy = Policy {
     rollback_on_failure: false,
     stay_down: false,
+    accept_loss: false,
 };
 const BACK: Policy = Policy {
     rollback_on_failure: true,
     stay_down: false,
+    accept_loss: false,
 };
 const LAYOUTS: [Layout; 5] = [
     Layout::V2_1,
@@ -25,6 +27,7 @@ fn policies() -> Vec<Policy> {
             both.map(|stay_down| Policy {
                 rollback_on_failure,
                 stay_down,
+                accept_loss: false,
             })
         })
         .collect()

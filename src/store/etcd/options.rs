@@ -28,16 +28,22 @@ impl Password {
         Self(secret.into())
     }
 
-    /// The secret itself.
+    /// The secret itself, for the one place that logs in with it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// Whether there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 
 impl fmt::Debug for Password {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("<redacted>")
+        formatter.write_str("Password(redacted)")
     }
 }
 

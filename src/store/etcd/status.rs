@@ -20,9 +20,9 @@ impl EtcdStore {
         for (index, answer) in answers {
             let endpoint = self.inner.members[index].endpoint.clone();
             match answer {
-                Ok(response) => {
+                Ok((response, quota)) => {
                     alarms.extend(response.errors().iter().filter_map(|error| alarm_in(error)));
-                    status.quota = smaller(status.quota, size(response.db_size_quota()));
+                    status.quota = smaller(status.quota, quota);
                     status.members.push(member_status(endpoint, &response));
                 }
                 Err(error) if error.kind == StoreErrorKind::Denied => {
@@ -45,11 +45,25 @@ impl EtcdStore {
         Ok(status)
     }
 
-    async fn ask_all(&self) -> Vec<(usize, Result<StatusResponse, StoreError>)> {
+    /// Each member's status and its quota, 0 where it does not tell.
+    async fn ask_all(&self) -> Vec<(usize, Result<(StatusResponse, u64), StoreError>)> {
         let limit = self.inner.connect_timeout.min(self.inner.request_timeout);
         let mut asked = JoinSet::new();
         for (index, member) in self.inner.members.iter().cloned().enumerate() {
-            asked.spawn(async move { (index, member.status(limit).await) });
+            let metrics = self.inner.metrics.clone();
+            asked.spawn(async move {
+                let answer = match member.status(limit).await {
+                    Ok(response) => {
+                        let mut quota = size(response.db_size_quota());
+                        if quota == 0 {
+                            quota = metrics.quota(&member.endpoint).await.unwrap_or(0);
+                        }
+                        Ok((response, quota))
+                    }
+                    Err(error) => Err(error),
+                };
+                (index, answer)
+            });
         }
         asked.join_all().await
     }
@@ -93,7 +107,7 @@ fn size(bytes: i64) -> u64 {
     u64::try_from(bytes).unwrap_or(0)
 }
 
-/// The smaller quota; 0 is what servers before 3.6 say, which do not tell it.
+/// The smaller quota; 0 where a server does not tell it.
 fn smaller(quota: Option<u64>, told: u64) -> Option<u64> {
     match (quota, told) {
         (quota, 0) => quota,

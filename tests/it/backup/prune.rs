@@ -165,3 +165,58 @@ fn nothing_goes_when_a_file_changed_since_the_plan_was_made() {
     assert!(plan.carry_out().is_err());
     assert!(folder.path().join("old").exists());
 }
+
+/// Gives a file the time at which it was written to last.
+fn age(path: &Path, hours: u64) {
+    let then = std::time::SystemTime::now() - std::time::Duration::from_secs(hours * 3600);
+    fs::File::options()
+        .write(true)
+        .open(path)
+        .unwrap()
+        .set_modified(then)
+        .unwrap();
+}
+
+#[test]
+fn unfinished_files_go_when_nobody_wrote_to_them_for_a_day() {
+    let folder = tempfile::tempdir().unwrap();
+    add(folder.path(), "a.mmb", at(1, "r/m"));
+    let hidden = [
+        (".a.mmb.partial-1", 25),
+        (".a.mmb.entries-7-2", 48),
+        (".a.mmb.partial-2", 23),
+        (".notes", 999),
+        (".a.mmb.partial-x", 999),
+    ];
+    for (name, hours) in hidden {
+        fs::write(folder.path().join(name), "half").unwrap();
+        age(&folder.path().join(name), hours);
+    }
+    let repository = Repository::open(folder.path()).unwrap();
+    assert_eq!(repository.leftovers().unwrap().len(), 3);
+    let plan = repository.plan_prune(keep(1)).unwrap();
+    assert_eq!(plan.untouched.len(), 1);
+    assert!(plan.untouched[0].path.ends_with(".a.mmb.partial-2"));
+    assert!(plan.untouched[0].reason.contains("unfinished"));
+    assert_eq!(plan.carry_out().unwrap().len(), 2);
+    assert_eq!(
+        names(folder.path()),
+        [".a.mmb.partial-2", ".a.mmb.partial-x", ".notes", "a.mmb"]
+    );
+}
+
+#[test]
+fn an_unfinished_file_that_somebody_writes_to_after_all_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(".a.mmb.partial-1");
+    fs::write(&path, "half").unwrap();
+    age(&path, 30);
+    let plan = Repository::open(folder.path())
+        .unwrap()
+        .plan_prune(keep(1))
+        .unwrap();
+    assert_eq!(plan.abandoned.len(), 1);
+    fs::write(&path, "more").unwrap();
+    assert!(matches!(plan.carry_out(), Err(BackupError::Changed { .. })));
+    assert!(path.exists());
+}

@@ -176,6 +176,20 @@ fn elements_beyond_their_page_are_refused() {
 }
 
 #[test]
+fn elements_that_share_bytes_are_refused() {
+    // Twenty elements, all of them the same 168 bytes.
+    let mut body = Vec::new();
+    for index in 0..20_u32 {
+        for field in [0, 320 - index * 16, 8, 160] {
+            body.extend_from_slice(&field.to_le_bytes());
+        }
+    }
+    let shared = page(3, FLAG_LEAF, 20, 0, &body);
+    let reason = reason(walk(&[leaf(2, &[(1, b"key", &bucket(3))]), shared]));
+    assert!(reason.contains("overlap"), "{reason}");
+}
+
+#[test]
 fn pages_of_another_kind_or_number_are_refused() {
     assert!(reason(walk(&[page(2, 0x10, 0, 0, &[])])).contains("neither branch nor leaf"));
     assert!(reason(walk(&[leaf(3, &[])])).contains("another number"));

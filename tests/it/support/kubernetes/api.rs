@@ -1,6 +1,6 @@
 //! The Kubernetes API as JSON: what the stand-ins write and the scenarios look at.
 
-use http::{Method, Request};
+use hyper::http::{Method, Request};
 use kube::config::{AuthInfo, Config};
 use kube::{Client, Error};
 use serde_json::{Value, json};

@@ -1,0 +1,79 @@
+//! Unpacks a gzip stream, and stops where it unpacks to more than any real backup does.
+//!
+//! gzip packs a thousand zeros into one byte, so that a small file could fill all memory. Metadata full
+//! of ids and times does not pack better than some ten to one.
+
+use std::io::{self, BufRead, Read};
+
+use flate2::bufread::GzDecoder;
+
+/// The most that a file may unpack to, as a multiple of its size...
+pub(in crate::backup) const RATIO_LIMIT: u64 = 100;
+
+/// ...unless that is little.
+const FREE_BYTES: u64 = 64 << 20;
+
+/// The content of a gzip stream.
+pub(super) struct Unpacked<R> {
+    decoder: GzDecoder<Counted<R>>,
+    unpacked: u64,
+}
+
+/// Marks the I/O error of a stream that unpacks to too much.
+#[derive(Debug, thiserror::Error)]
+#[error("it unpacks to more than {RATIO_LIMIT} times its size")]
+pub(in crate::backup) struct TooDense;
+
+impl<R: BufRead> Unpacked<R> {
+    pub(super) fn new(packed: R) -> Self {
+        Self {
+            decoder: GzDecoder::new(Counted {
+                inner: packed,
+                consumed: 0,
+            }),
+            unpacked: 0,
+        }
+    }
+
+    /// What follows the stream.
+    pub(super) fn into_inner(self) -> R {
+        self.decoder.into_inner().inner
+    }
+}
+
+impl<R: BufRead> Read for Unpacked<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.decoder.read(buffer)?;
+        self.unpacked += count as u64;
+        let packed = self.decoder.get_ref().consumed;
+        if self.unpacked > FREE_BYTES && self.unpacked / RATIO_LIMIT > packed {
+            return Err(io::Error::other(TooDense));
+        }
+        Ok(count)
+    }
+}
+
+/// Counts what is taken from a reader.
+struct Counted<R> {
+    inner: R,
+    consumed: u64,
+}
+
+impl<R: BufRead> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.consumed += count as u64;
+        Ok(count)
+    }
+}
+
+impl<R: BufRead> BufRead for Counted<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.inner.fill_buf()
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.consumed += count as u64;
+        self.inner.consume(count);
+    }
+}

@@ -1,0 +1,230 @@
+//! What a failed run leaves behind and how it goes on from there, in the user's own commands.
+
+use std::path::Path;
+
+use super::options::EtcdOptions;
+use super::report::exit::Exit;
+use super::report::failure::{Failure, NOTHING_CHANGED};
+use super::signals;
+use crate::engine::{self, EngineError, FailureKind, Written};
+use crate::journal::Phase;
+use crate::store::StoreErrorKind;
+
+/// After the alarm NOSPACE.
+const MAKE_ROOM: &str = "make room: etcdctl compact (the revision is in etcdctl endpoint status), etcdctl defrag, \
+                         or raise --quota-backend-bytes; then etcdctl alarm disarm";
+
+/// The commands that lead on, with the options that this run was given.
+#[derive(Debug, Clone)]
+pub(in crate::cli) struct Ways {
+    program: String,
+    again: String,
+    options: String,
+    backup: Option<String>,
+}
+
+impl Ways {
+    pub(in crate::cli) fn new(etcd: &EtcdOptions, backup: Option<&Path>) -> Self {
+        let mut words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+        let program = quoted(&words.next().unwrap_or_else(|| "meta-migration".to_owned()));
+        let again = std::iter::once(program.clone()).chain(words.map(|word| quoted(&word)));
+        Self {
+            again: again.collect::<Vec<_>>().join(" "),
+            program,
+            options: etcd
+                .as_flags()
+                .into_iter()
+                .map(|word| format!(" {}", quoted(&word)))
+                .collect(),
+            backup: backup.map(|path| path.display().to_string()),
+        }
+    }
+
+    /// Another command on the same metadata.
+    pub(in crate::cli) fn command(&self, name: &str) -> String {
+        format!("{} {name}{}", self.program, self.options)
+    }
+
+    /// The command that goes back to a backup.
+    pub(in crate::cli) fn back(&self, backup: Option<&str>) -> String {
+        let mut command = self.command("rollback");
+        if let Some(path) = backup.or(self.backup.as_deref()) {
+            command.push_str(" --backup-file ");
+            command.push_str(&quoted(path));
+        }
+        command
+    }
+
+    /// A failed run as a person meets it.
+    pub(in crate::cli) fn failure(&self, error: EngineError) -> Failure {
+        let mut told = Failure::from_error(exit(error.kind()), &*error.failure);
+        told.changed = changed(&error).into();
+        let backup = error.backup.as_ref().map(|backup| backup.path.as_str());
+        told.backup = backup.map(Into::into);
+        self.lead_on(&error, backup, &mut told);
+        let failure = *error.failure;
+        if let engine::Failure::Findings(plan) = failure {
+            told.findings = plan.findings.into();
+        } else if let engine::Failure::Verification(report)
+        | engine::Failure::StagedDiffers(report) = failure
+        {
+            told.findings = report.findings.into();
+        }
+        told
+    }
+
+    /// What next.
+    fn lead_on(&self, error: &EngineError, backup: Option<&str>, told: &mut Failure) {
+        let mut hint = |text: String| told.hints.push(text);
+        if let Some(text) = self.cure(&error.failure) {
+            hint(text);
+        }
+        let phase = error.phase;
+        let staged = error.written == Written::Staged || phase.is_some_and(Phase::is_before_commit);
+        let switched = error.written == Written::CutOver
+            || matches!(phase, Some(Phase::Committed | Phase::Tidying));
+        let restoring = error.written == Written::Restoring || phase == Some(Phase::Restoring);
+        if error.written == Written::InDoubt {
+            hint(format!(
+                "{}   # tells where it stands",
+                self.command("status")
+            ));
+            hint(format!("{}   # goes on from there", self.again));
+            hint(format!("{}   # goes back from there", self.back(backup)));
+        } else if staged {
+            hint(format!("{}   # goes on", self.again));
+            hint(format!(
+                "{}   # goes back: deletes what was staged",
+                self.command("rollback")
+            ));
+        } else if switched {
+            hint(format!("{}   # goes on", self.again));
+            match backup {
+                Some(path) => hint(format!("{}   # goes back", self.back(Some(path)))),
+                None => {
+                    hint("there is no way back: the migration was made without a backup".into());
+                }
+            }
+        } else if restoring {
+            hint(format!("{}   # goes on", self.back(backup)));
+        }
+    }
+
+    /// What helps against this failure in particular.
+    fn cure(&self, failure: &engine::Failure) -> Option<String> {
+        use engine::Failure as F;
+        Some(match failure {
+            F::Sessions(_) => {
+                "stop Milvus (all of it, but not etcd) and wait until its sessions have \
+                               ended, at most a minute after; --wait-sessions 90s waits for them"
+                    .to_owned()
+            }
+            F::Intruder(_) => "stop that component before going on".to_owned(),
+            F::Locked(_) => {
+                "wait until that run has ended; a dead one's lock ends with its lease, and \
+                             --wait-lock waits for it"
+                    .to_owned()
+            }
+            F::Findings(_) => format!(
+                "{}   # all findings; --format json has each of them. --on-broken-record skip leaves out \
+                 the records that cannot be migrated",
+                self.command("plan")
+            ),
+            F::PlanChanged { .. } => {
+                "what was staged has to go first: roll back, then migrate".to_owned()
+            }
+            F::SourceChanged { .. } => {
+                "something wrote to the metadata meanwhile: stop it".to_owned()
+            }
+            F::NoRoom { .. } => {
+                "make room: compact and defragment etcd, or raise --quota-backend-bytes".to_owned()
+            }
+            F::Alarm(_) => MAKE_ROOM.to_owned(),
+            F::EntryTooLarge { .. } => "raise --max-request-bytes of etcd".to_owned(),
+            F::SwitchTooLarge { operations } => {
+                format!("start etcd with --max-txn-ops={operations} or more")
+            }
+            F::NoBackup => "name the backup file with --backup-file".to_owned(),
+            F::WrongRoot { found, .. } => format!(
+                "the backup is of {found:?}: name that root with --root-path to restore it where it was, \
+                 or use restore with --to-root to move it"
+            ),
+            F::WouldLose { .. } => {
+                "--accept-loss goes back all the same; save what is there first:".to_owned()
+                    + &format!(" {}", self.command("backup"))
+            }
+            F::Verification(_) => self.command("verify"),
+            F::Store { source, .. } if source.kind == StoreErrorKind::NoSpace => {
+                MAKE_ROOM.to_owned()
+            }
+            F::Store { source, .. } if source.kind == StoreErrorKind::Denied => {
+                "the etcd user needs to read and write everything below the root path".to_owned()
+            }
+            F::Store { .. }
+            | F::LockLost { .. }
+            | F::JournalChanged { .. }
+            | F::Journal { .. }
+            | F::StagedDiffers(_)
+            | F::Backup(_)
+            | F::Interrupted(_)
+            | F::Declined
+            | F::Usage(_)
+            | F::Form(_)
+            | F::Worker(_) => return None,
+        })
+    }
+}
+
+fn exit(kind: FailureKind) -> Exit {
+    match kind {
+        FailureKind::Failed => Exit::Failed,
+        FailureKind::Usage => Exit::Usage,
+        FailureKind::Refused => Exit::Refused,
+        FailureKind::Unmigratable => Exit::NotMigratable,
+        FailureKind::PartWay => Exit::PartWay,
+        FailureKind::Differs => Exit::Differences,
+        FailureKind::Interrupted(signal) => signals::exit(signal),
+    }
+}
+
+/// What was changed, and what stands now.
+fn changed(error: &EngineError) -> &'static str {
+    match (error.written, error.phase) {
+        (Written::Staged, _) => {
+            "keys of the new layout were put beside the old one, which is whole: Milvus 2.1 can start, 2.2 \
+             must not"
+        }
+        (Written::InDoubt, _) => {
+            "the new layout is staged and the switch was sent, but etcd did not answer: it was done as a whole \
+             or not at all"
+        }
+        (Written::CutOver, _) => {
+            "the switch is done: Milvus 2.2 can start, 2.1 must not; tidying up or checking is not finished"
+        }
+        (Written::Restoring, _) => {
+            "the backup is put back in part: no Milvus must start before that is finished"
+        }
+        (Written::Nothing, Some(Phase::Staging | Phase::Staged)) => {
+            "nothing was changed by this run; an earlier one staged keys beside the old layout, which is \
+             whole: Milvus 2.1 can start, 2.2 must not"
+        }
+        (Written::Nothing, Some(Phase::Committed | Phase::Tidying)) => {
+            "nothing was changed by this run; an earlier one did the switch: Milvus 2.2 can start, 2.1 must \
+             not"
+        }
+        (Written::Nothing, Some(Phase::Restoring)) => {
+            "nothing was changed by this run; an earlier one put a backup back in part: no Milvus must start"
+        }
+        (Written::Nothing, Some(Phase::Done) | None) => NOTHING_CHANGED,
+    }
+}
+
+/// A word as the shell takes it.
+pub(in crate::cli) fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+[]".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}

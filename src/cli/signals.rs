@@ -1,0 +1,43 @@
+//! SIGINT and SIGTERM: the first asks the run to end, the second ends the process.
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::report;
+use super::report::exit::Exit;
+use super::report::failure::Failure;
+use crate::engine::{Signal, Stop};
+
+/// Listens from now on; needs a runtime. The wish to end shows in what is returned.
+pub(in crate::cli) fn listen() -> Result<Stop, Failure> {
+    let failed = |error: std::io::Error| Failure::from_error(Exit::Failed, &error).unchanged();
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let (stopper, stop) = Stop::new();
+    tokio::spawn(async move {
+        let mut is_first = true;
+        loop {
+            let signal = tokio::select! {
+                _ = interrupt.recv() => Signal::Interrupt,
+                _ = terminate.recv() => Signal::Terminate,
+            };
+            if !is_first {
+                std::process::exit(exit(signal).code().into());
+            }
+            is_first = false;
+            report::tell(&format!(
+                "\n{}: ending after what is in flight; once more ends at once\n",
+                signal.name()
+            ));
+            stopper.stop(signal);
+        }
+    });
+    Ok(stop)
+}
+
+/// The exit code of a signal.
+pub(in crate::cli) fn exit(signal: Signal) -> Exit {
+    match signal {
+        Signal::Interrupt => Exit::Interrupted,
+        Signal::Terminate => Exit::Terminated,
+    }
+}

@@ -1,0 +1,341 @@
+//! The use cases on backup files alone, without etcd. All of it is blocking.
+
+use std::cmp::Ordering;
+use std::ops::ControlFlow;
+
+use crate::backup::{Backup, Coverage, Header, Writer};
+use crate::entry::Entry;
+use crate::finding::Finding;
+use crate::keys::{Family, MetaRoot};
+use crate::layout::LayoutDetector;
+use crate::report::{BackupRef, Layout, MigrateOutcome, MigrateReport, PlanReport, VerifyReport};
+use crate::transform::{CollectionForm, Migration, OnBrokenRecord, Options, Source};
+use crate::verify::Checker;
+use crate::version::Release;
+
+use super::Environment;
+use super::backup_job::{BackupTarget, now};
+use super::difference::{Collector, Difference};
+use super::error::{EngineError, Failure};
+use super::fingerprint::Filter;
+use super::layout::mixed_finding;
+use super::verify::not_migrated;
+
+/// How many entries are handled between two looks at the wish to end.
+const LOOK_EVERY: u64 = 4096;
+
+/// A backup as a use case without etcd works with it.
+#[derive(Debug, Clone)]
+pub struct BackupSource {
+    backup: Backup,
+    root: MetaRoot,
+}
+
+impl BackupSource {
+    /// A backup whose keys lie below `root`.
+    #[must_use]
+    pub fn new(backup: Backup, root: MetaRoot) -> Self {
+        Self { backup, root }
+    }
+
+    /// The backup.
+    #[must_use]
+    pub fn backup(&self) -> &Backup {
+        &self.backup
+    }
+
+    /// Where its keys lie.
+    #[must_use]
+    pub fn root(&self) -> &MetaRoot {
+        &self.root
+    }
+
+    /// The layout that the backup holds, with what speaks for it.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the file cannot be read again.
+    pub fn layout(&self, environment: &Environment) -> Result<(Layout, Vec<String>), EngineError> {
+        let mut detector = LayoutDetector::new(self.root.clone());
+        self.each(environment, |entry| detector.push(&entry))
+            .map_err(EngineError::before_writing)?;
+        Ok((detector.layout(), detector.evidence()))
+    }
+
+    /// Hands every entry to `visit` until that has seen enough, in ascending order.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the file cannot be read again.
+    pub fn entries(
+        &self,
+        environment: &Environment,
+        mut visit: impl FnMut(Entry) -> ControlFlow<()>,
+    ) -> Result<(), EngineError> {
+        let failed = |error| EngineError::before_writing(Failure::Backup(error));
+        for (index, entry) in (0_u64..).zip(self.backup.entries().map_err(failed)?) {
+            look(index, environment).map_err(EngineError::before_writing)?;
+            if visit(entry.map_err(failed)?).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The dry run of the backup's migration.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the file cannot be read again.
+    pub fn plan(
+        &self,
+        options: &Options,
+        environment: &Environment,
+    ) -> Result<PlanReport, EngineError> {
+        let made = self.transform(options, environment);
+        made.map(|(_, plan)| plan)
+            .map_err(EngineError::before_writing)
+    }
+
+    /// Checks a 2.2 backup for completeness and consistency, or against the migration of `before`.
+    ///
+    /// # Errors
+    /// [`EngineError`] when a file cannot be read again.
+    pub fn verify(
+        &self,
+        before: Option<&Self>,
+        options: Option<&Options>,
+        environment: &Environment,
+    ) -> Result<VerifyReport, EngineError> {
+        match before {
+            Some(before) => self.compare(before, options, environment),
+            None => self.check(environment),
+        }
+        .map_err(EngineError::before_writing)
+    }
+
+    /// Turns a 2.1 backup into a 2.2 backup.
+    ///
+    /// # Errors
+    /// [`EngineError`]; no file is left behind then.
+    pub fn migrate(
+        &self,
+        options: &Options,
+        target: &BackupTarget,
+        environment: &Environment,
+    ) -> Result<MigrateReport, EngineError> {
+        self.convert(options, target, environment)
+            .map_err(EngineError::before_writing)
+    }
+
+    fn each(&self, environment: &Environment, mut visit: impl FnMut(Entry)) -> Result<(), Failure> {
+        let filter = Filter::all(&self.root);
+        let entries = self.backup.entries().map_err(Failure::Backup)?;
+        for (index, entry) in (0_u64..).zip(entries) {
+            look(index, environment)?;
+            let entry = entry.map_err(Failure::Backup)?;
+            if filter.keeps(&entry) {
+                visit(entry);
+            }
+        }
+        Ok(())
+    }
+
+    fn transform(
+        &self,
+        options: &Options,
+        environment: &Environment,
+    ) -> Result<(Migration, PlanReport), Failure> {
+        let observer = &environment.observer;
+        observer.phase_started("read", Some(self.backup.summary().entries));
+        let mut source = Source::new(self.root.clone(), options.clone());
+        let read = self.each(environment, |entry| {
+            source.push(&entry);
+            observer.advanced(1);
+        });
+        observer.phase_finished();
+        read?;
+        let (layout, evidence) = (source.layout(), source.evidence());
+        let migration = source.finish();
+        let mut plan = migration.plan(layout, self.backup.summary().revision);
+        if layout == Layout::Mixed {
+            plan.findings.push(mixed_finding(&evidence));
+            plan.findings.sort();
+        }
+        Ok((migration, plan))
+    }
+
+    fn check(&self, environment: &Environment) -> Result<VerifyReport, Failure> {
+        let mut checker = Checker::new(self.root.clone());
+        let mut detector = LayoutDetector::new(self.root.clone());
+        self.each(environment, |entry| {
+            checker.push(&entry);
+            detector.push(&entry);
+        })?;
+        let mut collector = Collector::default();
+        not_migrated(&detector, &self.root)
+            .into_iter()
+            .chain(checker.finish())
+            .for_each(|finding| collector.push(finding));
+        Ok(collector.report())
+    }
+
+    fn compare(
+        &self,
+        before: &Self,
+        options: Option<&Options>,
+        environment: &Environment,
+    ) -> Result<VerifyReport, Failure> {
+        let options = match options {
+            Some(options) => options.clone(),
+            None => self.options_shown(environment)?,
+        };
+        let (migration, _) = before.transform(&options, environment)?;
+        let sessions = before.root.range_below("session/");
+        let expected = before.backup.entries().map_err(Failure::Backup)?;
+        let mut expected = migration
+            .apply(expected)
+            .filter(|entry| !matches!(entry, Ok(entry) if sessions.contains(&entry.key)));
+        let sessions = self.root.range_below("session/");
+        let mut collector = Collector::default();
+        let mut next = || expected.next().transpose().map_err(Failure::Backup);
+        let mut head = next()?;
+        let actual = self.backup.entries().map_err(Failure::Backup)?;
+        for (index, entry) in (0_u64..).zip(actual) {
+            look(index, environment)?;
+            let entry = entry.map_err(Failure::Backup)?;
+            if sessions.contains(&entry.key) {
+                continue;
+            }
+            loop {
+                let order = head
+                    .as_ref()
+                    .map_or(Ordering::Greater, |wanted| wanted.key.cmp(&entry.key));
+                match (order, head.take()) {
+                    (Ordering::Less, Some(wanted)) => {
+                        collector.add(&Difference::Missing(wanted));
+                        head = next()?;
+                        continue;
+                    }
+                    (Ordering::Equal, Some(wanted)) => {
+                        if wanted.value != entry.value {
+                            collector.add(&Difference::Different(wanted));
+                        }
+                        head = next()?;
+                    }
+                    (_, wanted) => {
+                        head = wanted;
+                        collector.add(&Difference::Extra(entry));
+                    }
+                }
+                break;
+            }
+        }
+        while let Some(wanted) = head.take() {
+            collector.add(&Difference::Missing(wanted));
+            head = next()?;
+        }
+        Ok(collector.report())
+    }
+
+    /// The form that the keys show, and the mildest policy.
+    fn options_shown(&self, environment: &Environment) -> Result<Options, Failure> {
+        let mut form = CollectionForm::Embedded;
+        self.each(environment, |entry| {
+            let family = self.root.strip(&entry.key).map(Family::of);
+            if family == Some(Family::DatabaseCollection) {
+                form = CollectionForm::Database;
+            } else if family == Some(Family::Partition) && form == CollectionForm::Embedded {
+                form = CollectionForm::Split;
+            }
+        })?;
+        Ok(Options {
+            form,
+            on_broken_record: OnBrokenRecord::Skip,
+            target: Release::LATEST_2_2,
+        })
+    }
+
+    fn convert(
+        &self,
+        options: &Options,
+        target: &BackupTarget,
+        environment: &Environment,
+    ) -> Result<MigrateReport, Failure> {
+        let started = std::time::Instant::now();
+        if let Coverage::Families(families) = self.backup.coverage() {
+            return Err(Failure::Usage(format!(
+                "the backup {} holds only a part of the metadata ({} families), so it cannot become a \
+                 whole 2.2 backup: restore it into etcd and migrate there",
+                self.backup.summary().path.display(),
+                families.len()
+            )));
+        }
+        let (migration, plan) = self.transform(options, environment)?;
+        let read = started.elapsed().as_secs_f64();
+        let mut report = MigrateReport {
+            outcome: MigrateOutcome::Migrated,
+            resumed: false,
+            plan: None,
+            backup: None,
+            verified: false,
+            seconds: crate::report::Seconds {
+                read,
+                ..crate::report::Seconds::default()
+            },
+        };
+        report.outcome = match plan.layout {
+            Layout::V2_2 => MigrateOutcome::AlreadyMigrated,
+            Layout::Empty => MigrateOutcome::NothingToDo,
+            Layout::V2_1 | Layout::Mixed | Layout::Staged => MigrateOutcome::Migrated,
+        };
+        if report.outcome == MigrateOutcome::Migrated {
+            if plan.findings.iter().any(Finding::is_error) {
+                return Err(Failure::Findings(Box::new(plan)));
+            }
+            let writing = std::time::Instant::now();
+            report.backup = Some(self.write(&migration, target, environment)?);
+            report.verified = true;
+            report.plan = Some(plan);
+            report.seconds.write = writing.elapsed().as_secs_f64();
+        }
+        report.seconds.total = started.elapsed().as_secs_f64();
+        Ok(report)
+    }
+
+    /// Writes the migrated entries; the writer reads the file back and compares.
+    fn write(
+        &self,
+        migration: &Migration,
+        target: &BackupTarget,
+        environment: &Environment,
+    ) -> Result<BackupRef, Failure> {
+        let summary = self.backup.summary();
+        let header = Header {
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            created_at: now(),
+            source_version: target.source_version.clone(),
+            skipped_leased: summary.skipped_leased,
+            ..summary.header.clone()
+        };
+        let observer = &environment.observer;
+        observer.phase_started("write", None);
+        let mut writer =
+            Writer::create(&target.path, header, target.options).map_err(Failure::Backup)?;
+        let entries = self.backup.entries().map_err(Failure::Backup)?;
+        for (index, entry) in (0_u64..).zip(migration.apply(entries)) {
+            look(index, environment)?;
+            let entry = entry.map_err(Failure::Backup)?;
+            writer
+                .push(&entry.key, &entry.value)
+                .map_err(Failure::Backup)?;
+            observer.advanced(1);
+        }
+        observer.phase_finished();
+        Ok(writer.finish().map_err(Failure::Backup)?.reference())
+    }
+}
+
+fn look(index: u64, environment: &Environment) -> Result<(), Failure> {
+    match environment.stop.requested() {
+        Some(signal) if index.is_multiple_of(LOOK_EVERY) => Err(Failure::Interrupted(signal)),
+        Some(_) | None => Ok(()),
+    }
+}

@@ -1,0 +1,164 @@
+//! The space quota of servers before 3.6, which tell it only in their metrics.
+//!
+//! Best effort: a server that does not serve its metrics at the client port, or not in time, leaves
+//! the quota unknown.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::ring::default_provider;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use super::options::{Options, Tls};
+
+/// The gauge of etcd 3.3 and later.
+const QUOTA: &str = "etcd_server_quota_backend_bytes";
+
+/// An etcd's metrics are about 100 KiB.
+const REPLY_BYTES_MAX: usize = 4 << 20;
+
+const TIME_MAX: Duration = Duration::from_secs(3);
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// Reads metrics with the same TLS settings as everything else.
+#[derive(Clone, Default)]
+pub(super) struct Metrics {
+    tls: Option<Tls>,
+}
+
+impl Metrics {
+    pub(super) fn new(options: &Options) -> Self {
+        Self {
+            tls: options.tls.clone(),
+        }
+    }
+
+    /// The quota in bytes that the member at `endpoint` works with, where its metrics tell.
+    pub(super) async fn quota(&self, endpoint: &str) -> Option<u64> {
+        let unknown = |reason: Failure| {
+            tracing::debug!(endpoint, %reason, "the metrics do not tell the quota");
+        };
+        match timeout(TIME_MAX, self.read(endpoint)).await {
+            Ok(Ok(text)) => quota_in(&text),
+            Ok(Err(error)) => {
+                unknown(error);
+                None
+            }
+            Err(error) => {
+                unknown(error.into());
+                None
+            }
+        }
+    }
+
+    async fn read(&self, endpoint: &str) -> Result<String, Failure> {
+        let (scheme, authority) = endpoint.split_once("://").ok_or("no scheme")?;
+        let stream = TcpStream::connect(authority).await?;
+        if scheme == "http" {
+            return get(stream, authority).await;
+        }
+        let tls = self.tls.clone().unwrap_or_default();
+        let host = authority
+            .rsplit_once(':')
+            .map_or(authority, |(host, _)| host);
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let name = tls.server_name.as_deref().filter(|name| !name.is_empty());
+        let name = ServerName::try_from(name.unwrap_or(host).to_owned())?;
+        let config = tokio::task::spawn_blocking(move || client_config(&tls)).await??;
+        let connector = TlsConnector::from(Arc::new(config));
+        get(connector.connect(name, stream).await?, authority).await
+    }
+}
+
+async fn get<S>(stream: S, authority: &str) -> Result<String, Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // It ends with the sender.
+    let connection = tokio::spawn(connection);
+    let request = Request::get("/metrics")
+        .header("host", authority)
+        .body(Empty::<Bytes>::new())?;
+    let response = sender.send_request(request).await?;
+    if response.status() != StatusCode::OK {
+        return Err(format!("the server answers {}", response.status()).into());
+    }
+    let body = Limited::new(response.into_body(), REPLY_BYTES_MAX);
+    let text = String::from_utf8(body.collect().await?.to_bytes().to_vec())?;
+    connection.abort();
+    Ok(text)
+}
+
+fn client_config(tls: &Tls) -> Result<ClientConfig, Failure> {
+    let mut roots = RootCertStore::empty();
+    match &tls.ca_cert {
+        Some(path) => {
+            for certificate in CertificateDer::pem_file_iter(path)? {
+                roots.add(certificate?)?;
+            }
+        }
+        None => {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+    }
+    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots);
+    match (&tls.cert, &tls.key) {
+        (Some(cert), Some(key)) => {
+            let chain = CertificateDer::pem_file_iter(cert)?.collect::<Result<Vec<_>, _>>()?;
+            Ok(builder.with_client_auth_cert(chain, PrivateKeyDer::from_pem_file(key)?)?)
+        }
+        _ => Ok(builder.with_no_client_auth()),
+    }
+}
+
+/// The gauge's value; metrics are written as decimal floating point numbers.
+fn quota_in(metrics: &str) -> Option<u64> {
+    let line = metrics.lines().find_map(|line| line.strip_prefix(QUOTA))?;
+    let value: f64 = line.trim().parse().ok()?;
+    // Beyond 2^53 a floating point number says nothing exact, and no database is as large.
+    let known = (1.0..9e15).contains(&value);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "it is positive and below 2^53, and a fraction of a byte says nothing"
+    )]
+    let bytes = value as u64;
+    known.then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gauge_is_found_among_others() {
+        let metrics = "# HELP etcd_server_quota_backend_bytes Current backend storage quota size in bytes.\n\
+                       # TYPE etcd_server_quota_backend_bytes gauge\n\
+                       etcd_server_quota_backend_bytes 2.147483648e+09\n\
+                       etcd_server_read_indexes_failed_total 0\n";
+        assert_eq!(quota_in(metrics), Some(2 << 30));
+    }
+
+    #[test]
+    fn what_is_no_size_leaves_the_quota_unknown() {
+        for value in ["0", "-1", "NaN", "+Inf", "1e300", "many", ""] {
+            assert_eq!(quota_in(&format!("{QUOTA} {value}\n")), None, "{value}");
+        }
+        assert_eq!(quota_in(""), None);
+    }
+}

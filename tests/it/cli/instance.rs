@@ -1,0 +1,140 @@
+//! The metadata of a Milvus 2.1 instance in a real etcd, below a root path of its own.
+
+use std::time::Duration;
+
+use meta_migration::backup::Backup;
+use meta_migration::entry::Entry;
+use meta_migration::keys::{KeyRange, MetaRoot};
+use meta_migration::store::etcd::EtcdStore;
+use meta_migration::store::{Op, RangeRequest, Store, Txn};
+
+use super::tool::Tool;
+use crate::support::etcd::{Etcd, own_root, shared};
+use crate::support::metadata::Metadata;
+
+pub(super) struct Instance {
+    pub(super) root: MetaRoot,
+    pub(super) store: EtcdStore,
+    endpoint: String,
+}
+
+impl Instance {
+    /// No metadata at all, on the server that all tests share.
+    pub(super) async fn empty() -> Self {
+        Self::on(shared()).await
+    }
+
+    /// No metadata at all.
+    pub(super) async fn on(etcd: &Etcd) -> Self {
+        Self {
+            root: MetaRoot::new(&own_root(), "meta", "kv").unwrap(),
+            store: etcd.connect().await,
+            endpoint: etcd.endpoint().to_owned(),
+        }
+    }
+
+    /// The small instance of [`Metadata::small`].
+    pub(super) async fn small() -> Self {
+        let it = Self::empty().await;
+        it.load(&Metadata::small()).await;
+        it
+    }
+
+    /// The sample that `make demo` shows, taken from a real Milvus 2.1.4.
+    pub(super) async fn sample() -> Self {
+        let it = Self::empty().await;
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/testdata/demo/milvus-2.1.4.bak"
+        );
+        let entries = Backup::open(path).unwrap().entries().unwrap();
+        let ops: Vec<Op> = entries
+            .map(|entry| {
+                let entry = entry.unwrap();
+                let relative = entry.key.strip_prefix(b"by-dev/meta/").unwrap();
+                Op::put(it.root.join(relative), entry.value)
+            })
+            .collect();
+        it.write(ops).await;
+        it
+    }
+
+    pub(super) async fn load(&self, metadata: &Metadata) {
+        let puts = metadata.entries.iter();
+        let ops = puts.map(|(key, value)| Op::put(self.root.join(key.as_bytes()), value.clone()));
+        self.write(ops.collect()).await;
+    }
+
+    pub(super) async fn put(&self, relative: &str, value: &[u8]) {
+        self.write(vec![Op::put(self.root.join(relative.as_bytes()), value)])
+            .await;
+    }
+
+    pub(super) async fn delete(&self, relative: &str) {
+        let key = self.root.join(relative.as_bytes());
+        self.write(vec![Op::Delete(KeyRange::single(key))]).await;
+    }
+
+    /// Registers something below `session/`, as Milvus does, and returns its lease.
+    pub(super) async fn register(&self, role: &str, ttl: Duration) -> i64 {
+        let lease = self.store.lease_grant(ttl).await.unwrap();
+        let put = Op::Put {
+            key: self.root.join(format!("session/{role}").as_bytes()),
+            value: br#"{"Address":"10.1.2.3:53100","ServerID":7}"#.to_vec(),
+            lease,
+        };
+        self.write(vec![put]).await;
+        lease
+    }
+
+    /// Everything below the root path, journal included, with revisions and leases.
+    pub(super) async fn dump(&self) -> Vec<Entry> {
+        let range = KeyRange::prefix(format!("{}/", self.root.root_path()));
+        self.store
+            .range(RangeRequest::new(range))
+            .await
+            .unwrap()
+            .entries
+    }
+
+    /// The metadata as a comparison wants it: keys and values below the meta root.
+    pub(super) async fn metadata(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let request = RangeRequest::new(self.root.range());
+        let entries = self.store.range(request).await.unwrap().entries;
+        entries
+            .into_iter()
+            .map(|entry| (entry.key, entry.value))
+            .collect()
+    }
+
+    /// The program, told where this instance is.
+    pub(super) fn tool(&self) -> Tool {
+        Tool::new()
+            .env("META_MIGRATION_ENDPOINTS", &self.endpoint)
+            .env("META_MIGRATION_ROOT_PATH", self.root.root_path())
+    }
+
+    /// The lines of a YAML file that say where this instance is.
+    pub(super) fn yaml(&self) -> String {
+        format!(
+            "etcd:\n  endpoints: [{}]\n  rootPath: {}\n  metaSubPath: meta\n  kvSubPath: kv\n\
+             metastore:\n  type: etcd\n",
+            self.endpoint,
+            self.root.root_path()
+        )
+    }
+
+    pub(super) fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    async fn write(&self, ops: Vec<Op>) {
+        for ops in ops.chunks(100) {
+            let txn = Txn {
+                compares: Vec::new(),
+                ops: ops.to_vec(),
+            };
+            assert!(self.store.txn(txn).await.unwrap().succeeded);
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! What is refused, and that nothing is changed then.
+
+use std::time::{Duration, Instant};
+
+use super::NOBODY;
+use super::instance::Instance;
+use super::tool::{Tool, within};
+
+const MIGRATE: [&str; 7] = [
+    "migrate",
+    "--source-version",
+    "2.1.4",
+    "--target-version",
+    "2.2.16",
+    "--backup-file",
+    "b.mmb",
+];
+
+#[test]
+fn d26_an_etcd_that_cannot_be_reached_is_told_in_seconds_by_name() {
+    for command in [
+        &["status"][..],
+        &["plan", "--target-version", "2.2.16"],
+        &MIGRATE,
+        &["backup"],
+        &["verify"],
+        &["inspect"],
+        &["rollback"],
+    ] {
+        let started = Instant::now();
+        Tool::new()
+            .env("META_MIGRATION_ENDPOINTS", NOBODY)
+            .run(command)
+            .expect(1)
+            .says("cannot connect to etcd")
+            .says("127.0.0.1:1")
+            .says("nothing was changed in etcd");
+        within(Duration::from_secs(10), started);
+    }
+}
+
+#[test]
+fn d26_an_endpoint_that_swallows_everything_is_given_up() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let started = Instant::now();
+    Tool::new()
+        .run(&["status", "--endpoints", &address, "--timeout", "1s"])
+        .expect(1)
+        .says(&address);
+    within(Duration::from_secs(8), started);
+}
+
+#[tokio::test]
+async fn d30_a_live_session_refuses_before_anything_is_written() {
+    let it = Instance::small().await;
+    it.put("session/id", b"12").await;
+    it.register("querynode-7", Duration::from_secs(60)).await;
+    let before = it.dump().await;
+    let tool = it.tool();
+    tool.run(&MIGRATE)
+        .expect(3)
+        .says("Milvus is not stopped")
+        .says("session/querynode-7")
+        .says("nothing was changed in etcd")
+        .says("--wait-sessions");
+    tool.file("b.mmb", "");
+    tool.run(&["rollback", "--backup-file", "b.mmb"]).expect(3);
+    tool.run(&["restore", "--backup-file", "b.mmb"]).expect(3);
+    assert_eq!(it.dump().await, before);
+}
+
+#[tokio::test]
+async fn a_session_that_ends_in_time_is_waited_for() {
+    let it = Instance::small().await;
+    it.register("rootcoord", Duration::from_secs(2)).await;
+    it.tool()
+        .run(&[&MIGRATE[..], &["--wait-sessions", "60s"]].concat())
+        .expect(0)
+        .says("waiting up to")
+        .says("session/rootcoord");
+}
+
+#[tokio::test]
+async fn a_lock_that_is_held_refuses() {
+    let it = Instance::small().await;
+    it.register("migration", Duration::from_secs(60)).await;
+    let before = it.dump().await;
+    let tool = it.tool();
+    for command in [&MIGRATE[..], &["backup"], &["rollback"]] {
+        tool.run(&[command, &["--wait-lock", "0"]].concat())
+            .expect(3)
+            .says("another migration holds the lock")
+            .says("session/migration")
+            .says("10.1.2.3:53100");
+    }
+    assert_eq!(it.dump().await, before);
+}
+
+#[tokio::test]
+async fn a_dead_holders_lock_is_waited_for() {
+    let it = Instance::small().await;
+    it.register("migration", Duration::from_secs(2)).await;
+    it.tool().run(&MIGRATE).expect(0).says("waiting up to");
+}
+
+#[tokio::test]
+async fn findings_of_severity_error_refuse_and_are_all_shown() {
+    let it = Instance::small().await;
+    it.put("root-coord/collection/55", b"\xff\xff").await;
+    it.put("root-coord/segment-index/1/7/10/52", b"\xff").await;
+    let before = it.dump().await;
+    let tool = it.tool();
+    let text = tool.run(&MIGRATE);
+    text.expect(4)
+        .says("the metadata cannot be migrated as it is: ")
+        .says("root-coord/collection/55")
+        .says("root-coord/segment-index/1/7/10/52")
+        .says("--on-broken-record skip")
+        .says("nothing was changed in etcd");
+    assert_eq!(text.stdout, "");
+    assert!(!tool.path().join("b.mmb").exists());
+    let plan = tool.run(&["plan", "--target-version", "2.2.16", "--format", "json"]);
+    plan.expect(4);
+    let findings = plan.document()["findings"].as_array().unwrap().clone();
+    let errors = findings
+        .iter()
+        .filter(|finding| finding["severity"] == "error");
+    assert_eq!(errors.count(), 2);
+    tool.run(&["plan", "--target-version", "2.2.16"])
+        .expect(4)
+        .shows("Not migratable: 2 errors in the way");
+    assert_eq!(it.dump().await, before);
+    tool.run(&[&MIGRATE[..], &["--on-broken-record", "skip"]].concat())
+        .expect(0)
+        .shows("root-coord/collection/55");
+}
+
+#[tokio::test]
+async fn d52_keys_of_both_layouts_are_refused() {
+    let it = Instance::small().await;
+    it.put("field-index/1/7", b"").await;
+    let before = it.dump().await;
+    it.tool()
+        .run(&MIGRATE)
+        .expect(4)
+        .says("mixed-layout")
+        .says("field-index");
+    it.tool().run(&["status"]).expect(0).shows("Layout: mixed");
+    assert_eq!(it.dump().await, before);
+}
+
+#[tokio::test]
+async fn differences_end_with_code_6() {
+    let it = Instance::small().await;
+    let tool = it.tool();
+    tool.run(&MIGRATE).expect(0);
+    it.put("field-index/1/7", b"other").await;
+    it.put("field-index/1/8", b"more").await;
+    it.delete("root-coord/fields/1/100").await;
+    let ended = tool.run(&["verify", "--backup", "b.mmb", "--format", "json"]);
+    ended.expect(6);
+    let found = ended.document();
+    assert_eq!(
+        (
+            &found["ok"],
+            &found["missing"],
+            &found["different"],
+            &found["extra"]
+        ),
+        (&false.into(), &1.into(), &1.into(), &1.into())
+    );
+    assert_eq!(found["findings"].as_array().unwrap().len(), 3);
+    tool.run(&["verify", "--backup", "b.mmb"])
+        .expect(6)
+        .shows("1 key missing, 1 different, 1 too many");
+    tool.run(&["verify"]).expect(6);
+}
+
+#[tokio::test]
+async fn verify_of_a_2_1_layout_says_that_it_was_not_migrated() {
+    let it = Instance::small().await;
+    it.tool()
+        .run(&["verify"])
+        .expect(6)
+        .shows("the layout is 2.1, not 2.2");
+}
+
+#[test]
+fn d4_a_source_version_with_the_2_2_layout_is_a_clear_error() {
+    for command in [
+        &["migrate", "--target-version", "2.2.16"][..],
+        &["plan", "--target-version", "2.2.16"],
+        &["backup"],
+        &["rollback"],
+    ] {
+        let arguments = ["--source-version", "2.2.3", "--endpoints", NOBODY];
+        Tool::new()
+            .run(&[command, &arguments].concat())
+            .expect(2)
+            .says("2.2.3")
+            .says("nothing was changed");
+    }
+}
+
+#[test]
+fn a_target_below_2_2_0_is_done_without_touching_etcd() {
+    let ended = Tool::new().run(&[
+        "migrate",
+        "--source-version",
+        "2.1.0",
+        "--target-version",
+        "2.1.4",
+        "--endpoints",
+        NOBODY,
+        "--format",
+        "json",
+    ]);
+    ended.expect(0).says("reads the 2.1 layout");
+    assert_eq!(ended.document()["outcome"], "nothing-to-do");
+}
+
+#[tokio::test]
+async fn d50_a_pre_release_of_2_2_0_is_migrated() {
+    let it = Instance::small().await;
+    it.tool()
+        .run(&[
+            "migrate",
+            "--target-version",
+            "2.2.0-rc1",
+            "--backup-file",
+            "b",
+        ])
+        .expect(0)
+        .shows("Migrated");
+}
+
+#[tokio::test]
+async fn d51_a_leading_v_is_fine() {
+    let it = Instance::small().await;
+    it.tool()
+        .run(&[
+            "plan",
+            "--source-version",
+            "v2.1.4",
+            "--target-version",
+            "v2.2.16",
+        ])
+        .expect(0);
+}
+
+#[tokio::test]
+async fn d53_a_target_beyond_2_2_is_accepted_with_a_notice() {
+    let it = Instance::small().await;
+    it.tool()
+        .run(&[
+            "migrate",
+            "--target-version",
+            "2.5.26",
+            "--backup-file",
+            "b",
+        ])
+        .expect(0)
+        .says("2.5.26 is beyond 2.2");
+}
+
+#[test]
+fn without_target_version_plan_and_migrate_say_what_it_is_for() {
+    for command in ["plan", "migrate"] {
+        Tool::new()
+            .run(&[command, "--endpoints", NOBODY])
+            .expect(2)
+            .says("--target-version is missing");
+    }
+    Tool::new()
+        .run(&[
+            "plan",
+            "--target-version",
+            "2.2.8",
+            "--collection-form",
+            "database",
+            "--endpoints",
+            NOBODY,
+        ])
+        .expect(2)
+        .says("2.2.9 or later");
+}
+
+#[tokio::test]
+async fn an_empty_etcd_has_nothing_to_migrate() {
+    let it = Instance::empty().await;
+    let ended = it
+        .tool()
+        .run(&[&MIGRATE[..], &["--format", "json"]].concat());
+    ended.expect(0);
+    assert_eq!(ended.document()["outcome"], "nothing-to-do");
+    assert!(it.dump().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_damaged_backup_is_refused_before_anything_is_written() {
+    let it = Instance::small().await;
+    let tool = it.tool();
+    tool.run(&["backup", "--backup-file", "b.mmb"]).expect(0);
+    let path = tool.path().join("b.mmb");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let before = it.dump().await;
+    tool.run(&["restore", "--backup-file", "b.mmb"])
+        .expect(1)
+        .says("b.mmb")
+        .says("nothing was changed in etcd");
+    tool.run(&["backup", "check", "b.mmb"])
+        .expect(1)
+        .says("b.mmb");
+    tool.run(&["restore", "--backup-file", "/no/such.mmb"])
+        .expect(1)
+        .says("/no/such.mmb");
+    assert_eq!(it.dump().await, before);
+}

@@ -1,0 +1,298 @@
+//! Three members, of which one or two fail at an exact place of the run.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use meta_migration::engine::{Environment, Failure, FailureKind, Limits, Written, migrate};
+use meta_migration::store::etcd::{EtcdStore, Options};
+use meta_migration::store::{Compare, Op, RangeRequest, Store, Txn};
+use meta_migration::transform::CollectionForm;
+
+use crate::support::etcd::{Etcd, Settings};
+use crate::support::hooked::{Hooked, Moment};
+use crate::support::migration::Case;
+use crate::support::process::bury;
+
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+
+type Members = Arc<Mutex<Vec<Etcd>>>;
+
+/// A place in a run of `migrate`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// The first batch of staging.
+    Staging(Moment),
+    /// The switch.
+    Commit(Moment),
+}
+
+impl Place {
+    fn is(self, moment: Moment, txn: &Txn, case: &Case) -> bool {
+        match self {
+            Self::Staging(wanted) => wanted == moment && stages(txn, case),
+            Self::Commit(wanted) => wanted == moment && commits(txn, case),
+        }
+    }
+}
+
+fn stages(txn: &Txn, case: &Case) -> bool {
+    let below = case.root.join(b"");
+    let is_staged = |op: &Op| match op {
+        Op::Put { key, lease, .. } => *lease == 0 && key.starts_with(&below),
+        Op::Delete(_) => false,
+    };
+    !txn.ops.is_empty() && txn.ops.iter().all(is_staged)
+}
+
+fn commits(txn: &Txn, case: &Case) -> bool {
+    let journal = case.root.journal_key();
+    let probe = |compare: &Compare| matches!(compare, Compare::CreateRevision(_, -1));
+    txn.ops.iter().any(|op| match op {
+        Op::Put { key, value, .. } => {
+            *key == journal && String::from_utf8_lossy(value).contains("\"committed\"")
+        }
+        Op::Delete(_) => false,
+    }) && !txn.compares.iter().any(probe)
+}
+
+async fn cluster() -> (Members, EtcdStore) {
+    let members = Etcd::start_cluster(3, &Settings::default());
+    let options = Options {
+        endpoints: members.iter().map(|m| m.endpoint().to_owned()).collect(),
+        request_timeout: REQUEST_TIMEOUT,
+        ..Options::default()
+    };
+    let store = EtcdStore::connect(&options).await.unwrap();
+    (Arc::new(Mutex::new(members)), store)
+}
+
+/// The indexes of the members, the leader first.
+async fn leader_first(store: &EtcdStore, members: &Members) -> Vec<usize> {
+    let status = loop {
+        let status = store.status().await.unwrap();
+        if status.members.len() == 3 && status.members.iter().any(|m| m.member_id == m.leader_id) {
+            break status;
+        }
+    };
+    let leader = status.members.iter().find(|m| m.member_id == m.leader_id);
+    let endpoint = &leader.unwrap().endpoint;
+    let members = members.lock().unwrap();
+    let mut indexes: Vec<usize> = (0..members.len()).collect();
+    indexes.sort_by_key(|index| members[*index].endpoint() != endpoint);
+    indexes
+}
+
+/// Calls `act` once, at this place of the run.
+fn at(
+    place: Place,
+    case: &Arc<Case>,
+    store: &EtcdStore,
+    act: impl Fn() + Send + Sync + 'static,
+) -> Hooked<EtcdStore> {
+    let case = Arc::clone(case);
+    let acted = Mutex::new(false);
+    Hooked::new(store.clone(), move |_, moment, txn| {
+        let mut acted = acted.lock().unwrap();
+        if !*acted && place.is(moment, txn, &case) {
+            *acted = true;
+            act();
+        }
+        std::future::ready(())
+    })
+}
+
+fn run_environment() -> Environment {
+    Environment::silent()
+}
+
+/// Ends well, or part-way and then goes on; then back.
+async fn on_and_back(
+    case: &Arc<Case>,
+    store: &EtcdStore,
+    hooked: &Hooked<EtcdStore>,
+    mend: impl Fn(),
+    note: &str,
+) {
+    let folder = tempfile::tempdir().unwrap();
+    let backup = folder.path().join("b");
+    let outcome = case.migrate(hooked, &backup, &run_environment()).await;
+    mend();
+    if let Err(error) = outcome {
+        assert_eq!(error.kind(), FailureKind::PartWay, "{note}: {error:?}");
+        bury(case, store).await;
+        let again = case.migrate(store, &backup, &run_environment()).await;
+        again.unwrap_or_else(|error| panic!("{note}: {error:?}"));
+    }
+    case.expect_after(store, note).await;
+    case.roll_back(store, &run_environment()).await.unwrap();
+    case.expect_before(store, note).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_leader_is_killed_while_staging_and_just_before_and_after_the_switch() {
+    let case = Arc::new(Case::new("base/in.jsonl", CollectionForm::Database));
+    let (members, store) = cluster().await;
+    case.load(&store).await;
+    for place in [
+        Place::Staging(Moment::Before),
+        Place::Commit(Moment::Before),
+        Place::Commit(Moment::After),
+    ] {
+        let leader = leader_first(&store, &members).await[0];
+        let killed = Arc::clone(&members);
+        let hooked = at(place, &case, &store, move || {
+            killed.lock().unwrap()[leader].kill();
+        });
+        let mend = || members.lock().unwrap()[leader].restart();
+        on_and_back(&case, &store, &hooked, mend, &format!("{place:?}")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_hangs_for_longer_than_a_request_may_take() {
+    let case = Arc::new(Case::new("base/in.jsonl", CollectionForm::Split));
+    let (members, store) = cluster().await;
+    case.load(&store).await;
+    // The leader, and the one that is asked: all three in turn cover both.
+    for (index, place) in [
+        Place::Staging(Moment::Before),
+        Place::Commit(Moment::Before),
+        Place::Commit(Moment::After),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let member = leader_first(&store, &members).await[index];
+        let stopped = Arc::clone(&members);
+        let hooked = at(place, &case, &store, move || {
+            stopped.lock().unwrap()[member].stop();
+        });
+        let mend = || members.lock().unwrap()[member].go_on();
+        on_and_back(&case, &store, &hooked, mend, &format!("{place:?}")).await;
+    }
+}
+
+/// Loses the majority at a place, for good as far as the run can see.
+async fn without_majority(place: Place, legal: &[Written]) {
+    let case = Arc::new(Case::new("base/in.jsonl", CollectionForm::Split));
+    let (members, store) = cluster().await;
+    case.load(&store).await;
+    let order = leader_first(&store, &members).await;
+    let killed = Arc::clone(&members);
+    let (one, other) = (order[0], order[1]);
+    let hooked = at(place, &case, &store, move || {
+        let mut members = killed.lock().unwrap();
+        members[one].kill();
+        members[other].kill();
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let backup = folder.path().join("b");
+    let mut options = case.options(&backup);
+    options.limits = Limits {
+        patience: Duration::from_secs(3),
+        ..options.limits
+    };
+    let started = std::time::Instant::now();
+    let error = migrate(&hooked, &options, &run_environment())
+        .await
+        .unwrap_err();
+    assert!(started.elapsed() < Duration::from_secs(60), "{error:?}");
+    assert_eq!(error.kind(), FailureKind::PartWay, "{error:?}");
+    assert!(legal.contains(&error.written), "{error:?}");
+    let Failure::Store { source, .. } = &*error.failure else {
+        panic!("{error:?}");
+    };
+    assert!(source.is_transient(), "{error:?}");
+    for endpoint in store.endpoints() {
+        assert!(source.message.contains(&endpoint), "{}", source.message);
+    }
+    {
+        let mut members = members.lock().unwrap();
+        members[one].restart();
+        members[other].restart();
+    }
+    // What was said of the state is true.
+    let journal = case.journal(&store).await.unwrap();
+    if error.written == Written::Staged {
+        assert!(journal.phase.is_before_commit());
+    }
+    if error.written == Written::CutOver {
+        assert!(!journal.phase.is_before_commit());
+    }
+    bury(&case, &store).await;
+    let again = case.migrate(&store, &backup, &run_environment()).await;
+    assert!(again.unwrap().resumed);
+    case.expect_after(&store, &format!("{place:?}")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_majority_while_staging_the_run_ends_part_way_and_goes_on_later() {
+    without_majority(Place::Staging(Moment::Before), &[Written::Staged]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_majority_at_the_switch_nobody_claims_to_know_whether_it_was_done() {
+    let legal = [Written::InDoubt, Written::Staged];
+    without_majority(Place::Commit(Moment::Before), &legal).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_majority_right_after_the_switch_the_run_goes_on_later() {
+    without_majority(Place::Commit(Moment::After), &[Written::CutOver]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_majority_that_comes_back_in_time_lets_the_run_end_well() {
+    let case = Arc::new(Case::new("base/in.jsonl", CollectionForm::Database));
+    let (members, store) = cluster().await;
+    case.load(&store).await;
+    let order = leader_first(&store, &members).await;
+    let (one, other) = (order[0], order[1]);
+    let killed = Arc::clone(&members);
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let hooked = at(Place::Commit(Moment::Before), &case, &store, move || {
+        let mut members = killed.lock().unwrap();
+        members[one].kill();
+        members[other].kill();
+        sender.send(()).unwrap();
+    });
+    let restarted = Arc::clone(&members);
+    let mender = std::thread::spawn(move || {
+        receiver.recv().unwrap();
+        let mut members = restarted.lock().unwrap();
+        members[one].restart();
+        members[other].restart();
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let backup = folder.path().join("b");
+    let outcome = case.migrate(&hooked, &backup, &run_environment()).await;
+    mender.join().unwrap();
+    outcome.unwrap();
+    case.expect_after(&store, "a majority that came back").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d26_endpoints_are_tried_in_turn() {
+    let case = Arc::new(Case::new("base/in.jsonl", CollectionForm::Split));
+    let (members, store) = cluster().await;
+    case.load(&store).await;
+    let mut endpoints = vec!["http://127.0.0.1:1".to_owned()];
+    endpoints.extend(store.endpoints());
+    members.lock().unwrap()[0].kill();
+    let options = Options {
+        endpoints,
+        request_timeout: REQUEST_TIMEOUT,
+        ..Options::default()
+    };
+    let store = EtcdStore::connect(&options).await.unwrap();
+    let read = store
+        .range(RangeRequest::key(case.root.journal_key()))
+        .await;
+    assert!(read.unwrap().entries.is_empty());
+    let folder = tempfile::tempdir().unwrap();
+    let backup = folder.path().join("b");
+    let done = case.migrate(&store, &backup, &run_environment()).await;
+    done.unwrap();
+    case.expect_after(&store, "one of four endpoints is dead, one was never there")
+        .await;
+}

@@ -1,0 +1,232 @@
+//! Somebody comes in the middle: from the revision at which that happened on, nothing of ours is
+//! written. Revisions of a real etcd prove it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use meta_migration::engine::{EngineError, Environment, Failure, FailureKind};
+use meta_migration::entry::Entry;
+use meta_migration::keys::KeyRange;
+use meta_migration::store::etcd::EtcdStore;
+use meta_migration::store::{Op, RangeRequest, Store};
+use meta_migration::transform::CollectionForm;
+
+use crate::support::etcd;
+use crate::support::hooked::{Hooked, Moment};
+use crate::support::migration::{Case, put_all};
+
+/// No run of these tests takes more transactions.
+const TRANSACTIONS_MAX: usize = 200;
+
+/// What happens at a transaction of the run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Event {
+    /// A component registers.
+    Registers,
+    /// The lock's lease ends.
+    LockLost,
+}
+
+/// Whose session key it is.
+fn session(case: &Case) -> Vec<u8> {
+    case.root.join(b"session/querynode-7")
+}
+
+async fn happen(event: Event, case: &Case, store: &EtcdStore) {
+    match event {
+        Event::Registers => put_all(store, vec![Op::put(session(case), "{}")]).await,
+        Event::LockLost => {
+            let lock = RangeRequest::key(case.root.lock_key());
+            let held = store.range(lock).await.unwrap();
+            if let Some(entry) = held.entries.first() {
+                store.lease_revoke(entry.lease).await.unwrap();
+            }
+        }
+    }
+}
+
+/// The first revision at which a key is there, or is not, between two revisions.
+async fn turned(store: &EtcdStore, key: &[u8], is_there: bool, from: i64, to: i64) -> i64 {
+    let (mut low, mut high) = (from, to);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let request = RangeRequest::key(key).at(middle);
+        let there = !store.range(request).await.unwrap().entries.is_empty();
+        if there == is_there {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    low
+}
+
+/// Everything below the root path but sessions and the lock, with the revisions of its last changes.
+async fn state(case: &Case, store: &EtcdStore, revision: i64) -> Vec<Entry> {
+    let request = RangeRequest::new(case.everything()).at(revision);
+    let sessions: KeyRange = case.root.range_below("session/");
+    let entries = store.range(request).await.unwrap().entries.into_iter();
+    entries
+        .filter(|entry| !sessions.contains(&entry.key))
+        .collect()
+}
+
+/// Lets `event` happen right before the `number`th transaction of a run. `None` when the run has
+/// fewer; else how it failed, after the proof that nothing was written from then on.
+async fn struck(
+    case: &Arc<Case>,
+    store: &EtcdStore,
+    (event, number): (Event, usize),
+    (backup, back): (&Path, bool),
+) -> Option<EngineError> {
+    let (from, done) = (
+        Arc::new(AtomicI64::new(0)),
+        Arc::new(AtomicBool::new(false)),
+    );
+    let hooked = Hooked::new(store.clone(), {
+        let (case, store, from, done) = (
+            Arc::clone(case),
+            store.clone(),
+            Arc::clone(&from),
+            Arc::clone(&done),
+        );
+        move |count, moment, _| {
+            let (case, store, from, done) = (
+                Arc::clone(&case),
+                store.clone(),
+                Arc::clone(&from),
+                Arc::clone(&done),
+            );
+            async move {
+                if count == number && moment == Moment::Before {
+                    from.store(newest(&store).await, Ordering::SeqCst);
+                    happen(event, &case, &store).await;
+                    done.store(true, Ordering::SeqCst);
+                }
+            }
+        }
+    });
+    let environment = Environment::silent();
+    let failed = if back {
+        case.roll_back(&hooked, &environment).await.err()
+    } else {
+        case.migrate(&hooked, backup, &environment).await.err()
+    };
+    if !done.load(Ordering::SeqCst) {
+        assert!(failed.is_none(), "{failed:?}");
+        return None;
+    }
+    let end = newest(store).await;
+    let from = from.load(Ordering::SeqCst);
+    let at = match event {
+        Event::Registers => turned(store, &session(case), true, from, end).await,
+        Event::LockLost => turned(store, &case.root.lock_key(), false, from, end).await,
+    };
+    let failed = failed.unwrap_or_else(|| panic!("nothing stopped the run at {number}"));
+    assert_eq!(
+        state(case, store, at).await,
+        state(case, store, end).await,
+        "transaction {number}: written after revision {at}"
+    );
+    // It leaves again, and the run goes on to its end.
+    put_all(store, vec![Op::Delete(KeyRange::single(session(case)))]).await;
+    if back {
+        case.roll_back(store, &environment).await.unwrap();
+        case.expect_before(store, "back").await;
+        case.migrate(store, backup, &environment).await.unwrap();
+    } else {
+        case.migrate(store, backup, &environment).await.unwrap();
+        case.expect_after(store, "on").await;
+        case.roll_back(store, &environment).await.unwrap();
+        case.expect_before(store, "back").await;
+    }
+    Some(failed)
+}
+
+async fn newest(store: &EtcdStore) -> i64 {
+    let request = RangeRequest::key("nothing").count_only();
+    store.range(request).await.unwrap().revision
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d27_after_a_component_registered_nothing_is_written() {
+    let case = Arc::new(Case::new("base/in.jsonl", CollectionForm::Split));
+    let store = etcd::shared().connect().await;
+    case.load(&store).await;
+    let folder = tempfile::tempdir().unwrap();
+    let backup = folder.path().join("b");
+    for number in 1..TRANSACTIONS_MAX {
+        let Some(failed) =
+            struck(&case, &store, (Event::Registers, number), (&backup, false)).await
+        else {
+            assert!(number > 12, "a run of {number} transactions");
+            return;
+        };
+        match *failed.failure {
+            // Before the lock was taken, and by a transaction of ours that was refused.
+            Failure::Sessions(ref found) | Failure::Intruder(ref found) => {
+                assert!(found[0].key.ends_with("session/querynode-7"), "{failed:?}");
+            }
+            _ => panic!("{failed:?}"),
+        }
+        assert!(
+            matches!(failed.kind(), FailureKind::Refused | FailureKind::PartWay),
+            "{failed:?}"
+        );
+    }
+    panic!("the run does not end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d28_after_the_lock_was_lost_nothing_is_written() {
+    let case = Arc::new(Case::new("base/in.jsonl", CollectionForm::Database));
+    let store = etcd::shared().connect().await;
+    case.load(&store).await;
+    let folder = tempfile::tempdir().unwrap();
+    let backup = folder.path().join("b");
+    // The first takes the lock.
+    for number in 2..TRANSACTIONS_MAX {
+        let Some(failed) = struck(&case, &store, (Event::LockLost, number), (&backup, false)).await
+        else {
+            assert!(number > 12, "a run of {number} transactions");
+            return;
+        };
+        assert!(
+            matches!(*failed.failure, Failure::LockLost { .. }),
+            "{failed:?}"
+        );
+        assert!(
+            matches!(failed.kind(), FailureKind::Refused | FailureKind::PartWay),
+            "{failed:?}"
+        );
+    }
+    panic!("the run does not end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollback_stops_too_when_a_component_registers_or_the_lock_is_lost() {
+    let case = Arc::new(Case::new("base/in.jsonl", CollectionForm::Split));
+    let store = etcd::shared().connect().await;
+    case.load(&store).await;
+    let folder = tempfile::tempdir().unwrap();
+    let environment = Environment::silent();
+    let backup = folder.path().join("b");
+    case.migrate(&store, &backup, &environment).await.unwrap();
+    for number in 2..TRANSACTIONS_MAX {
+        let event = if number % 2 == 0 {
+            Event::Registers
+        } else {
+            Event::LockLost
+        };
+        if struck(&case, &store, (event, number), (&backup, true))
+            .await
+            .is_none()
+        {
+            case.expect_before(&store, "at last").await;
+            assert!(number > 12, "a run of {number} transactions");
+            return;
+        }
+    }
+    panic!("the run does not end");
+}

@@ -1,0 +1,480 @@
+//! Whatever happens at whichever request, nothing is lost: whole runs on the store in memory, with every
+//! disturbance at every request.
+//!
+//! A schedule starts with etcd as some run left it (untouched, or killed in each phase), runs `migrate`
+//! or `rollback`, and lets something happen at one request. Afterwards etcd has to be legal: 2.1 whole
+//! or the switch made. Then the disturbance ends, and on one copy of the data `migrate` has to end at what
+//! the transform gives, on another `rollback` has to give back every byte. Schedules with two
+//! disturbances are sampled; `SIMULATION_SEED` repeats a sample.
+
+use std::collections::HashSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use meta_migration::engine::{Failure, verify};
+use meta_migration::journal::Phase;
+use meta_migration::store::memory::{MemoryStore, RequestKind};
+use meta_migration::transform::CollectionForm;
+
+mod disturbance;
+mod instance;
+mod judge;
+mod schedule;
+mod starts;
+
+use disturbance::{Disturbance, Events, OTHER_HOLDER, Source, subside};
+use instance::{Case, Image};
+use judge::{
+    Verdict, equal, fenced, journal_of, legal, metadata_of, phase, state_of, that, truthful,
+};
+use schedule::{Clock, Command, Outcome, Schedule, requests, run};
+use starts::{Start, records};
+
+use crate::support::metadata;
+
+const FORMS: [CollectionForm; 3] = [
+    CollectionForm::Split,
+    CollectionForm::Database,
+    CollectionForm::Embedded,
+];
+/// A little more than the usual two cores: backups wait for the disk.
+const WORKERS: usize = 3;
+/// How many schedules with two disturbances are sampled.
+const PAIRS: usize = 2_000;
+
+/// A form with everything that its schedules start from.
+struct Bench {
+    case: Case,
+    old: Image,
+    starts: Vec<Start>,
+}
+
+struct Simulation {
+    benches: Vec<Bench>,
+    seen: Mutex<HashSet<(usize, u64, String)>>,
+    _folder: tempfile::TempDir,
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap()
+}
+
+impl Simulation {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = runtime();
+        let clock = Clock::start();
+        let benches = FORMS.map(|form| {
+            let place = folder.path().join(form.to_string());
+            std::fs::create_dir(&place).unwrap();
+            let case = Case {
+                form,
+                folder: place,
+            };
+            let entries = Case::before().into_iter();
+            Bench {
+                old: entries.map(|entry| (entry.key, entry.value)).collect(),
+                starts: runtime.block_on(starts::all(&case, &clock)),
+                case,
+            }
+        });
+        Self {
+            benches: benches.into(),
+            seen: Mutex::default(),
+            _folder: folder,
+        }
+    }
+
+    /// Every start with every command, and the kinds of request that are made.
+    fn runs(&self) -> Vec<(usize, usize, Command, Vec<RequestKind>)> {
+        let runtime = runtime();
+        let clock = Clock::start();
+        let mut runs = Vec::new();
+        for (case, bench) in self.benches.iter().enumerate() {
+            for (index, start) in bench.starts.iter().enumerate() {
+                for command in start.commands {
+                    let asked = requests(&bench.case, &start.store, *command, &clock);
+                    runs.push((case, index, *command, runtime.block_on(asked)));
+                }
+            }
+        }
+        runs
+    }
+
+    /// Walks schedules on several threads and says how many there were; every failure is told.
+    fn walk(&self, schedules: &[Schedule]) {
+        let next = AtomicUsize::new(0);
+        let wrong = Mutex::new(Vec::new());
+        let work = || {
+            let runtime = runtime();
+            let clock = Clock::start();
+            while let Some(schedule) = schedules.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let walked = runtime.block_on(self.judge(schedule, &clock));
+                if let Err(what) = walked {
+                    wrong
+                        .lock()
+                        .unwrap()
+                        .push(format!("{schedule}\n    {what}"));
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..WORKERS {
+                scope.spawn(work);
+            }
+        });
+        let wrong = wrong.into_inner().unwrap();
+        let shown = wrong.iter().take(20).cloned().collect::<Vec<_>>();
+        assert!(
+            wrong.is_empty(),
+            "{} of {} schedules went wrong, such as\n{}",
+            wrong.len(),
+            schedules.len(),
+            shown.join("\n")
+        );
+    }
+
+    /// Whether no schedule before ended in just this state of etcd. Many do, such as those that end at
+    /// one of several reads in a row, and where they end the same, so do the runs that follow.
+    fn is_new(&self, case: usize, store: &MemoryStore, situation: Situation) -> bool {
+        let state = (case, state_of(store), format!("{situation:?}"));
+        self.seen.lock().unwrap().insert(state)
+    }
+
+    async fn judge(&self, schedule: &Schedule, clock: &Clock) -> Verdict {
+        let bench = &self.benches[schedule.case];
+        let start = &bench.starts[schedule.start];
+        let store = start.store.fork();
+        let mut before = metadata_of(&store);
+        before.extend(journal_of(&store));
+        let events = Events::default();
+        let work = run(
+            &bench.case,
+            &store,
+            schedule.command,
+            (&schedule.planned, &events),
+        );
+        let outcome = clock.keep(|| store.requests(), work).await;
+        let trial = Trial {
+            bench,
+            schedule,
+            clock,
+            situation: Situation::of((start, schedule.command), (&store, &events)),
+        };
+        trial.check_end(&outcome, before, (&store, &events))?;
+        subside(&store).await;
+        trial.check_rest(&store)?;
+        if !self.is_new(schedule.case, &store, trial.situation) {
+            return Ok(());
+        }
+        let copy = store.fork();
+        that("afterwards migrate", trial.forward(&store).await)?;
+        that("afterwards rollback", trial.back(&copy).await)
+    }
+}
+
+/// What somebody did to the source during a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Situation {
+    Untouched,
+    /// It changed while 2.1 could still start.
+    Changed(Source),
+    /// It changed after the switch, or while it was put back.
+    ChangedLate(Source),
+    /// It changed where a write is due in any case: a record that is rewritten in place after the
+    /// switch, an old family that is being deleted, or anything while a backup is put back. The lock
+    /// and the sessions keep Milvus from that; a hand that writes past both is overwritten.
+    Overwritten,
+}
+
+impl Situation {
+    fn of((start, command): (&Start, Command), (store, events): (&MemoryStore, &Events)) -> Self {
+        let changed = events.list().into_iter().rev();
+        let Some((source, at)) = changed
+            .filter_map(|(what, revision)| Some((what.source()?, revision)))
+            .next()
+        else {
+            return Self::Untouched;
+        };
+        // The revision at which a phase was recorded.
+        let recorded = |phase| {
+            if start.phase >= Some(phase) {
+                return 0;
+            }
+            let transactions = store.transactions();
+            let mut recording = transactions.iter().filter(|record| record.succeeded);
+            recording
+                .find(|record| records(&record.txn) == Some(phase))
+                .map_or(i64::MAX, |record| record.revision)
+        };
+        let overwritten = match source {
+            Source::User => false,
+            Source::Index => at >= recorded(Phase::Tidying),
+            Source::Collection => at >= recorded(Phase::Committed),
+        };
+        let restoring = start.phase == Some(Phase::Restoring) || command == Command::Rollback;
+        if restoring || overwritten {
+            Self::Overwritten
+        } else if at < recorded(Phase::Committed) {
+            Self::Changed(source)
+        } else {
+            Self::ChangedLate(source)
+        }
+    }
+}
+
+/// A schedule that was run, to be judged.
+struct Trial<'a> {
+    bench: &'a Bench,
+    schedule: &'a Schedule,
+    clock: &'a Clock,
+    situation: Situation,
+}
+
+impl Trial<'_> {
+    /// What 2.1 had, with what somebody changed in it.
+    fn old(&self) -> Image {
+        let mut old = self.bench.old.clone();
+        match self.situation {
+            Situation::Untouched | Situation::Overwritten => {}
+            Situation::Changed(source) | Situation::ChangedLate(source) => {
+                old.insert(source.key(), source.value());
+            }
+        }
+        old
+    }
+
+    /// Right after the run.
+    fn check_end(
+        &self,
+        outcome: &Outcome,
+        mut before: Image,
+        (store, events): (&MemoryStore, &Events),
+    ) -> Verdict {
+        let planned = || self.schedule.planned.iter();
+        let killed = matches!(outcome, Outcome::Killed);
+        if killed && !planned().any(|(_, disturbance)| disturbance.kills()) {
+            return Err("the run never ended".to_owned());
+        }
+        for (what, revision) in events.list() {
+            if let Some(source) = what.source() {
+                before.insert(source.key(), source.value());
+            }
+            if what.fences() {
+                fenced(revision, &store.transactions())?;
+            }
+            if matches!(what, Disturbance::Takeover(_)) {
+                let lock = store.look(|world| world.get(&metadata::root().lock_key()));
+                if lock.is_none_or(|lock| lock.value != OTHER_HOLDER) {
+                    return Err("somebody else's lock is gone".to_owned());
+                }
+            }
+        }
+        truthful(outcome, &before, store)
+    }
+
+    /// When nobody is at work any more.
+    fn check_rest(&self, store: &MemoryStore) -> Verdict {
+        let lock = metadata::root().lock_key();
+        if store.look(|world| world.get(&lock)).is_some() {
+            return Err("the lock is still there".to_owned());
+        }
+        match (self.situation, phase(store)) {
+            // Old and new are both there then; which, the further runs show.
+            (Situation::Changed(_), Some(Phase::Committed | Phase::Tidying | Phase::Done))
+            | (Situation::ChangedLate(_) | Situation::Overwritten, _) => Ok(()),
+            (Situation::Untouched | Situation::Changed(_), _) => {
+                legal(&self.bench.case, store, &self.old())
+            }
+        }
+    }
+
+    async fn again(&self, store: &MemoryStore, command: Command) -> Outcome {
+        let store = store.reopen();
+        let nothing = Events::default();
+        let work = run(&self.bench.case, &store, command, (&[], &nothing));
+        self.clock.keep(|| store.requests(), work).await
+    }
+
+    /// A further `migrate` ends at what the transform gives.
+    async fn forward(&self, store: &MemoryStore) -> Verdict {
+        let outcome = self.again(store, Command::Migrate).await;
+        match (&outcome, self.situation) {
+            (Outcome::Migrated(_), situation) => {
+                let expected = self.bench.case.expected(&self.old());
+                let found = metadata_of(store);
+                match situation {
+                    Situation::ChangedLate(source) if found != expected => {
+                        return kept(&found, source, "migrate said that all is well");
+                    }
+                    Situation::Overwritten => return Ok(()),
+                    Situation::Untouched | Situation::Changed(_) | Situation::ChangedLate(_) => {}
+                }
+                equal("2.2", &found, &expected)?;
+                let options = self.bench.case.verify_options();
+                let nobody = meta_migration::engine::Environment::silent();
+                let reader = store.reopen();
+                let work = verify(&reader, &options, &nobody);
+                let report = self.clock.keep(|| reader.requests(), work).await;
+                match report {
+                    Ok(report) if report.ok => Ok(()),
+                    other => Err(format!("verify says {other:?}")),
+                }
+            }
+            (Outcome::Failed(_), situation) if situation != Situation::Untouched => Ok(()),
+            _ => Err(format!("it ended with {outcome:?}")),
+        }
+    }
+
+    /// A `rollback` gives back every byte.
+    async fn back(&self, store: &MemoryStore) -> Verdict {
+        let outcome = self.again(store, Command::Rollback).await;
+        let found = metadata_of(store);
+        match (&outcome, self.situation) {
+            (Outcome::RolledBack(_), Situation::ChangedLate(source)) => {
+                if phase(store).is_some() {
+                    return Err("the journal is still there".to_owned());
+                }
+                kept(&found, source, "rollback said that all is well")
+            }
+            (_, Situation::Overwritten) => Ok(()),
+            (Outcome::RolledBack(_), Situation::Untouched | Situation::Changed(_)) => {
+                if phase(store).is_some() {
+                    return Err("the journal is still there".to_owned());
+                }
+                equal("2.1", &found, &self.old())
+            }
+            // Nothing was begun, so nothing is to be undone.
+            (Outcome::Failed(error), _) if matches!(*error.failure, Failure::NoBackup) => {
+                equal("2.1, never touched", &found, &self.old())
+            }
+            (Outcome::Failed(error), Situation::Changed(_) | Situation::ChangedLate(_))
+                if matches!(*error.failure, Failure::WouldLose { .. }) =>
+            {
+                Ok(())
+            }
+            _ => Err(format!("it ended with {outcome:?}")),
+        }
+    }
+}
+
+/// What somebody changed is never lost in silence.
+fn kept(found: &Image, source: Source, said: &str) -> Verdict {
+    if found.get(&source.key()) == Some(&source.value()) {
+        return Ok(());
+    }
+    Err(format!("{said}, but the changed {source:?} is gone"))
+}
+
+/// Every start with every command, and at every request whatever may happen there. Runs that go on in
+/// the middle of staging or restoring read what other runs read as well: there every fourth read
+/// has to do.
+fn single_disturbances(simulation: &Simulation) -> Vec<Schedule> {
+    let mut schedules = Vec::new();
+    for (case, start, command, kinds) in simulation.runs() {
+        let phase = simulation.benches[case].starts[start].phase;
+        let thinned = matches!(
+            phase,
+            Some(Phase::Staging | Phase::Staged | Phase::Restoring)
+        );
+        for (ordinal, kind) in (1_u64..).zip(&kinds) {
+            let at_a_write = !matches!(kind, RequestKind::Range | RequestKind::Status);
+            if thinned && !at_a_write && ordinal % 4 != 0 {
+                continue;
+            }
+            for disturbance in Disturbance::possible(at_a_write) {
+                schedules.push(Schedule {
+                    case,
+                    start,
+                    command,
+                    planned: vec![(ordinal, disturbance)],
+                });
+            }
+        }
+    }
+    schedules
+}
+
+/// Schedules with two disturbances each, drawn with a seed.
+fn pairs_of_disturbances(simulation: &Simulation, seed: u64, count: usize) -> Vec<Schedule> {
+    let all: Vec<Disturbance> = Disturbance::possible(true).collect();
+    let runs = simulation.runs();
+    let mut dice = Dice(seed);
+    let mut draw = || {
+        let (case, start, command, kinds) = dice.pick(&runs);
+        let mut planned = loop {
+            let pair = [0, 1].map(|_| {
+                // A run that is disturbed makes some requests more.
+                let ordinal = 1 + dice.below(kinds.len() as u64 + 10);
+                (ordinal, *dice.pick(&all))
+            });
+            // The judge follows one change of the source at a time.
+            if pair
+                .iter()
+                .any(|(_, disturbance)| disturbance.source().is_none())
+            {
+                break pair;
+            }
+        };
+        planned.sort_by_key(|(ordinal, _)| *ordinal);
+        Schedule {
+            case: *case,
+            start: *start,
+            command: *command,
+            planned: planned.into(),
+        }
+    };
+    (0..count).map(|_| draw()).collect()
+}
+
+/// Pseudo-random numbers (splitmix64): the same for the same seed, everywhere.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ (mixed >> 31)) % end
+    }
+
+    fn pick<'l, T>(&mut self, list: &'l [T]) -> &'l T {
+        let index = self.below(list.len() as u64);
+        &list[usize::try_from(index).unwrap()]
+    }
+}
+
+/// The seed asked for, else one of this moment.
+fn seed() -> u64 {
+    match std::env::var("SIMULATION_SEED") {
+        Ok(seed) => seed.parse().expect("SIMULATION_SEED is a number"),
+        Err(_) => {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+            now.as_secs()
+        }
+    }
+}
+
+#[test]
+fn whatever_happens_at_any_request_nothing_is_lost() {
+    let simulation = Simulation::new();
+    let schedules = single_disturbances(&simulation);
+    simulation.walk(&schedules);
+    let seed = seed();
+    let pairs = pairs_of_disturbances(&simulation, seed, PAIRS);
+    println!("two disturbances: SIMULATION_SEED={seed}");
+    simulation.walk(&pairs);
+    println!(
+        "simulation: walked {} schedules with one disturbance, {} with two (SIMULATION_SEED={seed}), \
+         to {} different ends",
+        schedules.len(),
+        pairs.len(),
+        simulation.seen.lock().unwrap().len()
+    );
+}

@@ -1,0 +1,175 @@
+//! The metadata that the simulation migrates: small, but with one of everything that the protocol
+//! treats in a way of its own.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::path::PathBuf;
+
+use meta_migration::backup::{OutputFormat, WriteOptions};
+use meta_migration::engine::{
+    BackupTarget, Limits, MigrateOptions, RestoreOptions, VerifyOptions, Waits, Way,
+};
+use meta_migration::entry::Entry;
+use meta_migration::proto::v2_1::etcd;
+use meta_migration::transform::{CollectionForm, OnBrokenRecord};
+use std::time::Duration;
+
+use crate::support::metadata::{
+    self, CREATED, Metadata, alias, build, collection, segment, segment_index, target_of,
+};
+
+/// Whole keys with their values.
+pub(crate) type Image = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// Three collections: [`Metadata::small`] with more segments, one whose snapshot is missing and that has
+/// two partitions, one that was dropped; and an alias whose name ends like a snapshot's key.
+pub(crate) fn telling() -> Metadata {
+    let mut it = Metadata::small();
+    let mut second = collection(2);
+    second.field_indexes.clear();
+    second.partition_i_ds.push(21);
+    second.partition_names.push("second".into());
+    second.partition_created_timestamps.push(CREATED + 3);
+    it.put("root-coord/collection/2", &second);
+    it.drop("root-coord/collection/3");
+    it.put(
+        &format!("snapshots/root-coord/collection/3_ts{CREATED}"),
+        &etcd::CollectionInfo {
+            field_indexes: Vec::new(),
+            ..collection(3)
+        },
+    );
+    it.drop(&format!(
+        "snapshots/root-coord/collection/3_ts{}",
+        CREATED + 100
+    ));
+    it.put(
+        "root-coord/collection-alias/logs_ts12",
+        &alias("logs_ts12", 2),
+    );
+    it.put(
+        &format!(
+            "snapshots/root-coord/collection-alias/logs_ts12_ts{}",
+            CREATED + 7
+        ),
+        &alias("logs_ts12", 2),
+    );
+    for (id, build_id) in [(52, 91), (53, 92), (54, 93)] {
+        it.put(&format!("indexes/{build_id}"), &build(build_id, 10, id));
+        it.put(
+            &format!("root-coord/segment-index/1/7/10/{id}"),
+            &segment_index(id, build_id),
+        );
+        it.put(&format!("datacoord-meta/s/1/10/{id}"), &segment(id, 5000));
+    }
+    it.raw("root-coord/dd-msg-send", b"true");
+    it.raw(
+        &format!("snapshots/root-coord/dd-operation_ts{}", CREATED + 8),
+        b"{}",
+    );
+    it.raw("channelwatch/4/c", b"watched");
+    it
+}
+
+/// What stands beside the meta root and is none of a migration's business.
+fn neighbours() -> Vec<Entry> {
+    [
+        "by-dev/kv/gid/timestamp",
+        "by-dev/meta2/root-coord/collection/1",
+        "by-dev/meta2/field-index/1/1",
+        "other/meta/session/rootcoord-1",
+    ]
+    .map(|key| Entry::new(key, b"neighbour".as_slice()))
+    .into()
+}
+
+/// One form of collections, and where its backups lie.
+#[derive(Debug, Clone)]
+pub(crate) struct Case {
+    pub(crate) form: CollectionForm,
+    pub(crate) folder: PathBuf,
+}
+
+impl Case {
+    /// What etcd holds before anything happens, in ascending order.
+    pub(crate) fn before() -> Vec<Entry> {
+        let mut entries = telling().list();
+        entries.extend(neighbours());
+        entries.sort_by(|a, b| a.key.cmp(&b.key));
+        entries
+    }
+
+    /// What the migration of `entries` gives: the transform itself, without any engine.
+    pub(crate) fn expected(&self, entries: &Image) -> Image {
+        let root = metadata::root();
+        let (inside, outside): (Vec<_>, Vec<_>) = entries
+            .iter()
+            .map(|(key, value)| Entry::new(key.clone(), value.clone()))
+            .partition(|entry| root.strip(&entry.key).is_some());
+        let migration = metadata::migrate(&inside, self.form, OnBrokenRecord::Fail);
+        migration
+            .apply(inside.into_iter().map(Ok::<_, Infallible>))
+            .map(|entry| {
+                let Ok(entry) = entry;
+                entry
+            })
+            .chain(outside)
+            .map(|entry| (entry.key, entry.value))
+            .collect()
+    }
+
+    pub(crate) fn migrate_options(&self) -> MigrateOptions {
+        MigrateOptions {
+            root: metadata::root(),
+            source_version: Some("2.1.4".parse().unwrap()),
+            target_version: target_of(self.form).parse().unwrap(),
+            form: self.form,
+            on_broken_record: OnBrokenRecord::Fail,
+            backup: Some(BackupTarget {
+                path: self.folder.join("backup.mmb"),
+                options: WriteOptions {
+                    level: 1,
+                    threads: 1,
+                    format: OutputFormat::Native,
+                },
+                source_version: None,
+            }),
+            waits: Waits::default(),
+            limits: limits(),
+        }
+    }
+
+    pub(crate) fn rollback_options(&self) -> RestoreOptions {
+        RestoreOptions {
+            root: metadata::root(),
+            way: Way::Rollback,
+            backup: None,
+            any_root: false,
+            keep_extra: false,
+            accept_loss: false,
+            dry_run: false,
+            waits: Waits::default(),
+            limits: limits(),
+        }
+    }
+
+    pub(crate) fn verify_options(&self) -> VerifyOptions {
+        VerifyOptions {
+            root: metadata::root(),
+            backup: None,
+            options: None,
+            limits: limits(),
+        }
+    }
+}
+
+/// Small limits, so that little metadata takes many transactions.
+fn limits() -> Limits {
+    Limits {
+        txn_ops_max: 4,
+        in_flight_max: 2,
+        delete_keys_max: 3,
+        patience: Duration::from_secs(2),
+        ..Limits::default()
+    }
+}

@@ -1,0 +1,235 @@
+//! What has to hold after every schedule.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use meta_migration::engine::{EngineError, Failure, FailureKind, Written};
+use meta_migration::entry::printable;
+use meta_migration::finding::Severity;
+use meta_migration::journal::{Journal, Phase};
+use meta_migration::keys::{Family, KeyRange, MetaRoot};
+use meta_migration::report::{MigrateOutcome, RestoreOutcome};
+use meta_migration::store::memory::{MemoryStore, TxnRecord};
+use meta_migration::store::{Applied, Op};
+use meta_migration::transform::{leftover_ranges, new_family_ranges};
+use meta_migration::verify::Checker;
+
+use super::instance::{Case, Image};
+use super::schedule::Outcome;
+use crate::support::metadata;
+
+pub(crate) type Verdict = Result<(), String>;
+
+fn root() -> MetaRoot {
+    metadata::root()
+}
+
+/// Everything but what comes and goes with a process: sessions, the lock, the journal.
+pub(crate) fn metadata_of(store: &MemoryStore) -> Image {
+    let (journal, sessions) = (root().journal_key(), root().range_below("session/"));
+    let mut image = whole(store);
+    image.retain(|key, _| {
+        *key != journal && (!sessions.contains(key) || *key == root().session_id_key())
+    });
+    image
+}
+
+/// Every key with its value.
+pub(crate) fn whole(store: &MemoryStore) -> Image {
+    let entries = store.dump().into_iter();
+    entries.map(|entry| (entry.key, entry.value)).collect()
+}
+
+pub(crate) fn phase(store: &MemoryStore) -> Option<Phase> {
+    let entry = store.look(|world| world.get(&root().journal_key()))?;
+    Some(Journal::decode(&entry.value).unwrap().phase)
+}
+
+/// A hash of all keys with their revisions and values, but for the times in the journal.
+pub(crate) fn state_of(store: &MemoryStore) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for mut entry in store.dump() {
+        if entry.key == root().journal_key() {
+            let journal = Journal {
+                run: String::new(),
+                started_at: String::new(),
+                updated_at: String::new(),
+                ..Journal::decode(&entry.value).unwrap()
+            };
+            entry.value = journal.encode();
+        }
+        (
+            entry.key,
+            entry.value,
+            entry.create_revision,
+            entry.mod_revision,
+        )
+            .hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+/// The first keys in which two images differ.
+fn differences(found: &Image, wanted: &Image) -> Verdict {
+    let mut different: Vec<String> = Vec::new();
+    for key in found.keys().chain(wanted.keys()) {
+        if found.get(key) != wanted.get(key) {
+            let state = match (found.contains_key(key), wanted.contains_key(key)) {
+                (true, true) => "has another value",
+                (true, false) => "should not be there",
+                (false, _) => "is missing",
+            };
+            different.push(format!("{} {state}", printable(key)));
+        }
+    }
+    different.sort();
+    different.dedup();
+    if different.is_empty() {
+        return Ok(());
+    }
+    different.truncate(6);
+    Err(different.join(", "))
+}
+
+/// `what` as a prefix of what is wrong.
+pub(crate) fn that(what: &str, verdict: Verdict) -> Verdict {
+    verdict.map_err(|wrong| format!("{what}: {wrong}"))
+}
+
+pub(crate) fn equal(what: &str, found: &Image, wanted: &Image) -> Verdict {
+    that(what, differences(found, wanted))
+}
+
+fn is_in(ranges: &[KeyRange], key: &[u8]) -> bool {
+    ranges.iter().any(|range| range.contains(key))
+}
+
+/// Either 2.1 stands whole, or 2.2 can start; `old` is what 2.1 had.
+pub(crate) fn legal(case: &Case, store: &MemoryStore, old: &Image) -> Verdict {
+    let mut found = metadata_of(store);
+    match phase(store) {
+        None => equal("2.1 without a journal", &found, old),
+        Some(Phase::Staging | Phase::Staged) => {
+            let new = new_family_ranges(&root());
+            found.retain(|key, _| !is_in(&new, key));
+            equal("2.1 beside staged keys", &found, old)
+        }
+        Some(Phase::Committed | Phase::Tidying) => committed(case, &found, old),
+        Some(Phase::Done) => equal("2.2 when done", &found, &case.expected(old)),
+        Some(Phase::Restoring) => Ok(()),
+    }
+}
+
+/// After the switch each key is as 2.2 will have it; but records that are still to be rewritten may have
+/// their old value, and what nobody reads may still be there.
+fn committed(case: &Case, found: &Image, old: &Image) -> Verdict {
+    let expected = case.expected(old);
+    let leftovers = leftover_ranges(&root());
+    let records = [Family::Collection, Family::CollectionSnapshot]
+        .map(|family| root().range_below(&family.prefix()));
+    let mut allowed = found.clone();
+    allowed.retain(|key, value| {
+        let as_before = old.get(key) == Some(value);
+        let is_leftover = as_before && is_in(&leftovers, key) && !expected.contains_key(key);
+        !is_leftover
+    });
+    for (key, value) in &expected {
+        // As before: not yet rewritten, or a snapshot that did not fit into the commit.
+        if is_in(&records, key) && found.get(key) == old.get(key) {
+            allowed.insert(key.clone(), value.clone());
+        }
+    }
+    equal("2.2 after the switch", &allowed, &expected)?;
+    let mut checker = Checker::new(root());
+    for entry in found {
+        checker.push(&meta_migration::entry::Entry::new(
+            entry.0.clone(),
+            entry.1.clone(),
+        ));
+    }
+    let errors = checker
+        .finish()
+        .into_iter()
+        .filter(|finding| finding.severity == Severity::Error && finding.code != "snapshot-missing")
+        .map(|finding| format!("{}: {}", finding.key, finding.message))
+        .collect::<Vec<_>>();
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("2.2 could not start: {}", errors.join(", ")))
+    }
+}
+
+/// What a run says of its end is so.
+pub(crate) fn truthful(outcome: &Outcome, before: &Image, store: &MemoryStore) -> Verdict {
+    match outcome {
+        Outcome::Killed => Ok(()),
+        Outcome::Migrated(report) => match (report.outcome, phase(store)) {
+            (MigrateOutcome::Migrated | MigrateOutcome::AlreadyMigrated, Some(Phase::Done)) => {
+                Ok(())
+            }
+            (outcome, phase) => Err(format!("a run ended with {outcome:?} in phase {phase:?}")),
+        },
+        Outcome::RolledBack(report) => match (report.outcome, phase(store)) {
+            (RestoreOutcome::Restored | RestoreOutcome::Unchanged, None) => Ok(()),
+            (outcome, phase) => Err(format!(
+                "a rollback ended with {outcome:?} in phase {phase:?}"
+            )),
+        },
+        Outcome::Failed(error) => failed_truthfully(error, before, store),
+    }
+}
+
+fn failed_truthfully(error: &EngineError, before: &Image, store: &MemoryStore) -> Verdict {
+    let says_nothing_was_changed = match error.kind() {
+        FailureKind::Failed
+        | FailureKind::Usage
+        | FailureKind::Refused
+        | FailureKind::Unmigratable => true,
+        FailureKind::PartWay | FailureKind::Differs | FailureKind::Interrupted(_) => {
+            error.written == Written::Nothing
+        }
+    };
+    let mut found = metadata_of(store);
+    found.extend(journal_of(store));
+    if says_nothing_was_changed {
+        let said = format!("it said that nothing was changed ({error:?})");
+        equal(&said, &found, before)?;
+    }
+    // A write whose fate is not known counts as done: that is the safe side.
+    if matches!(&*error.failure, Failure::Store { source, .. } if source.applied == Applied::Unknown)
+    {
+        return Ok(());
+    }
+    match (error.written, phase(store)) {
+        (Written::CutOver, Some(Phase::Committed | Phase::Tidying | Phase::Done))
+        | (Written::Restoring, Some(Phase::Restoring) | None)
+        | (Written::Staged | Written::Nothing, _) => Ok(()),
+        (written, phase) => Err(format!("it said {written:?} in phase {phase:?}: {error:?}")),
+    }
+}
+
+/// The journal, as a part of an image.
+pub(crate) fn journal_of(store: &MemoryStore) -> Option<(Vec<u8>, Vec<u8>)> {
+    let key = root().journal_key();
+    let entry = store.look(|world| world.get(&key))?;
+    Some((key, entry.value))
+}
+
+/// After the lock was lost or a component came, etcd applied nothing of ours.
+pub(crate) fn fenced(since: i64, transactions: &[TxnRecord]) -> Verdict {
+    let late = transactions
+        .iter()
+        .filter(|record| record.succeeded && record.revision > since)
+        .find(|record| record.txn.ops.iter().any(|op| !is_lock(op)));
+    match late {
+        None => Ok(()),
+        Some(record) => Err(format!(
+            "a transaction was applied at revision {}, after {since}: {:?}",
+            record.revision, record.txn
+        )),
+    }
+}
+
+fn is_lock(op: &Op) -> bool {
+    matches!(op, Op::Put { key, .. } if *key == root().lock_key())
+}

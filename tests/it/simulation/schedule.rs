@@ -1,0 +1,204 @@
+//! One schedule: where a run starts, what it does, and what happens to it at which request.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use meta_migration::engine::{EngineError, Environment, Silent, Stop, migrate, restore};
+use meta_migration::report::{MigrateReport, RestoreReport};
+use meta_migration::store::memory::{MemoryStore, RequestKind};
+
+use super::disturbance::{Disturbance, Events};
+use super::instance::Case;
+
+/// What a run is asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Command {
+    Migrate,
+    Rollback,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Migrated(MigrateReport),
+    RolledBack(RestoreReport),
+    Failed(EngineError),
+    /// The process was killed.
+    Killed,
+}
+
+/// A disturbance and the number of the request at which it happens, counted from 1.
+pub(crate) type Planned = (u64, Disturbance);
+
+/// What a schedule does, for messages and for replaying.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Schedule {
+    pub(crate) case: usize,
+    pub(crate) start: usize,
+    pub(crate) command: Command,
+    pub(crate) planned: Vec<Planned>,
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            case,
+            start,
+            command,
+            planned,
+        } = self;
+        write!(formatter, "form {case}, start {start}, {command:?}:")?;
+        planned
+            .iter()
+            .try_for_each(|(ordinal, what)| write!(formatter, " {what:?} at request {ordinal};"))
+    }
+}
+
+/// Runs a command under disturbances.
+pub(crate) async fn run(
+    case: &Case,
+    store: &MemoryStore,
+    command: Command,
+    (planned, events): (&[Planned], &Events),
+) -> Outcome {
+    let (stopper, stop) = Stop::new();
+    let events = events.clone();
+    let script = planned.to_vec();
+    store.fault_when(move |request| {
+        let now = script
+            .iter()
+            .filter(|(ordinal, _)| *ordinal == request.ordinal)
+            .filter_map(|(_, disturbance)| disturbance.fault(&stopper, &events));
+        let later = script
+            .iter()
+            .filter(|(ordinal, _)| *ordinal < request.ordinal)
+            .filter_map(|(_, disturbance)| disturbance.fault_from_then_on());
+        now.chain(later).collect()
+    });
+    let environment = Environment {
+        stop,
+        observer: Arc::new(Silent),
+        holder: "simulation".to_owned(),
+    };
+    let work = perform(case, store, command, &environment);
+    if planned
+        .iter()
+        .all(|(_, disturbance)| *disturbance != Disturbance::Hang)
+    {
+        return work.await;
+    }
+    // Nobody waits for ever: what has not ended by then is dropped where it stands.
+    let deadline = Duration::from_secs(60);
+    let outcome = tokio::time::timeout(deadline, work).await;
+    outcome.unwrap_or(Outcome::Killed)
+}
+
+/// Runs a command, until it ends or its process is killed.
+pub(crate) async fn perform(
+    case: &Case,
+    store: &MemoryStore,
+    command: Command,
+    environment: &Environment,
+) -> Outcome {
+    let work = async {
+        match command {
+            Command::Migrate => match migrate(store, &case.migrate_options(), environment).await {
+                Ok(report) => Outcome::Migrated(report),
+                Err(error) => Outcome::Failed(error),
+            },
+            Command::Rollback => {
+                match restore(store, &case.rollback_options(), environment).await {
+                    Ok(report) => Outcome::RolledBack(report),
+                    Err(error) => Outcome::Failed(error),
+                }
+            }
+        }
+    };
+    // Dropped where it stands, as a killed process would be.
+    tokio::select! {
+        biased;
+        () = store.crashed() => Outcome::Killed,
+        outcome = work => outcome,
+    }
+}
+
+/// The kinds of request that a run makes when nothing happens to it, in order.
+pub(crate) async fn requests(
+    case: &Case,
+    store: &MemoryStore,
+    command: Command,
+    clock: &Clock,
+) -> Vec<RequestKind> {
+    let store = store.fork();
+    let kinds = Arc::new(Mutex::new(Vec::new()));
+    let recorded = Arc::clone(&kinds);
+    store.fault_when(move |request| {
+        recorded.lock().unwrap().push(request.kind);
+        Vec::new()
+    });
+    let environment = Environment::silent();
+    let work = perform(case, &store, command, &environment);
+    let outcome = clock.keep(|| store.requests(), work).await;
+    assert!(
+        matches!(outcome, Outcome::Migrated(_) | Outcome::RolledBack(_)),
+        "{command:?}: {outcome:?}"
+    );
+    let kinds = kinds.lock().unwrap();
+    kinds.clone()
+}
+
+/// Time that passes only while nothing else happens.
+///
+/// Tokio advances a paused clock by itself when a runtime is idle, but not while a blocking thread is
+/// alive, and the engine's threads are while they wait for a page that has to be asked for again. So
+/// a real thread knocks, and the clock goes on when no request was made since the last knock.
+pub(crate) struct Clock {
+    knocks: Arc<tokio::sync::Notify>,
+    ended: Arc<AtomicU64>,
+}
+
+impl Clock {
+    pub(crate) fn start() -> Self {
+        let knocks = Arc::new(tokio::sync::Notify::new());
+        let ended = Arc::new(AtomicU64::new(0));
+        let (knock, end) = (Arc::clone(&knocks), Arc::clone(&ended));
+        std::thread::spawn(move || {
+            while end.load(Ordering::Relaxed) == 0 {
+                std::thread::sleep(Duration::from_micros(500));
+                knock.notify_one();
+            }
+        });
+        Self { knocks, ended }
+    }
+
+    /// Does `work` while time goes on; `progress` says whether something happened.
+    pub(crate) async fn keep<T>(
+        &self,
+        progress: impl Fn() -> u64,
+        work: impl Future<Output = T>,
+    ) -> T {
+        let pump = async {
+            let mut seen = progress();
+            loop {
+                self.knocks.notified().await;
+                let now = progress();
+                if std::mem::replace(&mut seen, now) == now {
+                    tokio::time::advance(Duration::from_millis(250)).await;
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            result = work => result,
+            () = pump => unreachable!("the pump has no end"),
+        }
+    }
+}
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        self.ended.store(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,104 @@
+//! Where schedules start: etcd as a run leaves it that was killed somewhere.
+
+use meta_migration::engine::Environment;
+use meta_migration::journal::{Journal, Phase};
+use meta_migration::store::memory::{Fault, MemoryStore};
+use meta_migration::store::{Op, Txn};
+
+use super::disturbance::{Events, subside};
+use super::instance::Case;
+use super::schedule::{Clock, Command, Outcome, perform, run};
+use crate::support::metadata;
+
+/// etcd before a schedule.
+pub(crate) struct Start {
+    pub(crate) phase: Option<Phase>,
+    pub(crate) store: MemoryStore,
+    /// What schedules do from here.
+    pub(crate) commands: &'static [Command],
+}
+
+/// The phase that a transaction writes into the journal.
+pub(crate) fn records(txn: &Txn) -> Option<Phase> {
+    let journal = metadata::root().journal_key();
+    txn.ops.iter().find_map(|op| match op {
+        Op::Put { key, value, .. } if *key == journal => {
+            Some(Journal::decode(value).unwrap().phase)
+        }
+        Op::Put { .. } | Op::Delete(_) => None,
+    })
+}
+
+/// Every start of a case.
+pub(crate) async fn all(case: &Case, clock: &Clock) -> Vec<Start> {
+    use Command::{Migrate, Rollback};
+    let fresh = MemoryStore::with_entries(&Case::before());
+    let mut starts = Vec::new();
+    for (phase, more, commands) in [
+        (Phase::Staging, 3, &[Migrate, Rollback][..]),
+        (Phase::Staged, 0, &[Migrate, Rollback]),
+        (Phase::Committed, 0, &[Migrate, Rollback]),
+        (Phase::Tidying, 1, &[Migrate, Rollback]),
+    ] {
+        let store = killed(case, clock, (&fresh, Migrate), (phase, more)).await;
+        starts.push(Start {
+            phase: Some(phase),
+            store,
+            commands,
+        });
+    }
+    let done = fresh.fork();
+    let nothing = Events::default();
+    let work = run(case, &done, Migrate, (&[], &nothing));
+    let outcome = clock.keep(|| done.requests(), work).await;
+    assert!(matches!(outcome, Outcome::Migrated(_)), "{outcome:?}");
+    let restoring = killed(case, clock, (&done, Rollback), (Phase::Restoring, 2)).await;
+    starts.push(Start {
+        phase: Some(Phase::Restoring),
+        store: restoring,
+        commands: &[Migrate, Rollback],
+    });
+    starts.push(Start {
+        phase: Some(Phase::Done),
+        store: done,
+        commands: &[Rollback],
+    });
+    starts.push(Start {
+        phase: None,
+        store: fresh,
+        commands: &[Migrate],
+    });
+    starts
+}
+
+/// etcd after a process that was killed when it had written `phase` and so many transactions `more`.
+async fn killed(
+    case: &Case,
+    clock: &Clock,
+    (from, command): (&MemoryStore, Command),
+    (phase, more): (Phase, u32),
+) -> MemoryStore {
+    let store = from.fork();
+    let mut left = None;
+    store.fault_when(move |request| {
+        let Some(txn) = request.txn else {
+            return Vec::new();
+        };
+        if records(txn) == Some(phase) {
+            left = Some(more);
+        } else if let Some(left) = &mut left {
+            *left -= 1;
+        }
+        if left == Some(0) {
+            vec![Fault::CrashAfter]
+        } else {
+            Vec::new()
+        }
+    });
+    let environment = Environment::silent();
+    let work = perform(case, &store, command, &environment);
+    let outcome = clock.keep(|| store.requests(), work).await;
+    assert!(matches!(outcome, Outcome::Killed), "{outcome:?}");
+    subside(&store).await;
+    store.fork()
+}

@@ -1,0 +1,259 @@
+//! Whole runs on any store, below a root of the test's own.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use meta_migration::backup::WriteOptions;
+use meta_migration::engine::{
+    BackupTarget, EngineError, Environment, Limits, MigrateOptions, RestoreOptions, Waits, Way,
+    migrate, restore,
+};
+use meta_migration::entry::Entry;
+use meta_migration::journal::Journal;
+use meta_migration::keys::{KeyRange, MetaRoot};
+use meta_migration::report::{MigrateReport, RestoreReport};
+use meta_migration::store::{Op, RangeRequest, Store, Txn};
+use meta_migration::transform::{CollectionForm, OnBrokenRecord, Options, Source};
+
+use super::dump::read_dump;
+use super::etcd::own_root;
+
+/// Keys and values.
+pub(crate) type Image = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// One instance's metadata, and what has to become of it.
+pub(crate) struct Case {
+    pub(crate) root: MetaRoot,
+    pub(crate) form: CollectionForm,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) before: Image,
+    pub(crate) after: Image,
+}
+
+impl Case {
+    /// A dump of 2.1 below a root of its own. What hangs on a lease is left out.
+    pub(crate) fn new(dump: &str, form: CollectionForm) -> Self {
+        let below = b"by-dev/meta/";
+        let relative = read_dump(dump).into_iter().filter_map(|entry| {
+            let key = entry.key.strip_prefix(below)?.to_vec();
+            (entry.lease == 0).then_some((key, entry.value))
+        });
+        Self::of(relative.collect(), form)
+    }
+
+    /// Metadata by keys relative to the meta root, below a root of its own.
+    pub(crate) fn of(relative: Vec<(Vec<u8>, Vec<u8>)>, form: CollectionForm) -> Self {
+        let root = MetaRoot::new(&own_root(), "meta", "kv").unwrap();
+        let mut entries: Vec<_> = relative
+            .into_iter()
+            .map(|(key, value)| Entry::new(root.join(&key), value))
+            .collect();
+        entries.sort_by(|one, other| one.key.cmp(&other.key));
+        let mut source = Source::new(
+            root.clone(),
+            Options {
+                form,
+                on_broken_record: OnBrokenRecord::Fail,
+                target: target(form).parse().unwrap(),
+            },
+        );
+        entries.iter().for_each(|entry| source.push(entry));
+        let migration = source.finish();
+        assert!(!migration.has_errors(), "{:?}", migration.findings());
+        let after = migration
+            .apply(
+                entries
+                    .iter()
+                    .cloned()
+                    .map(Ok::<_, std::convert::Infallible>),
+            )
+            .map(|entry| {
+                let Ok(entry) = entry;
+                (entry.key, entry.value)
+            })
+            .collect();
+        let before = entries.iter().cloned();
+        Self {
+            before: before.map(|entry| (entry.key, entry.value)).collect(),
+            root,
+            form,
+            entries,
+            after,
+        }
+    }
+
+    /// The release that reads the form.
+    pub(crate) fn target(&self) -> &'static str {
+        target(self.form)
+    }
+
+    /// Writes the metadata into a store.
+    pub(crate) async fn load(&self, store: &impl Store) {
+        for chunk in self.entries.chunks(100) {
+            let mut ops: Vec<Op> = Vec::new();
+            for entry in chunk {
+                if entry.value.len() > 100_000 {
+                    put_all(store, vec![Op::put(entry.key.clone(), entry.value.clone())]).await;
+                } else {
+                    ops.push(Op::put(entry.key.clone(), entry.value.clone()));
+                }
+            }
+            put_all(store, ops).await;
+        }
+    }
+
+    /// Everything below the meta root that hangs on no lease.
+    pub(crate) async fn image(&self, store: &impl Store) -> Image {
+        let entries = read_at_last(store, RangeRequest::new(self.root.range())).await;
+        let metadata = entries.into_iter().filter(|entry| entry.lease == 0);
+        metadata.map(|entry| (entry.key, entry.value)).collect()
+    }
+
+    /// Everything below the root path: metadata, sessions, lock, journal.
+    pub(crate) async fn all(&self, store: &impl Store) -> Vec<Entry> {
+        read_at_last(store, RangeRequest::new(self.everything())).await
+    }
+
+    pub(crate) fn everything(&self) -> KeyRange {
+        let meta_root = self.root.meta_root();
+        let root_path = meta_root.strip_suffix("meta").unwrap();
+        KeyRange::prefix(root_path.as_bytes().to_vec())
+    }
+
+    pub(crate) async fn journal(&self, store: &impl Store) -> Option<Journal> {
+        let request = RangeRequest::key(self.root.journal_key());
+        let entries = read_at_last(store, request).await;
+        entries
+            .first()
+            .map(|entry| Journal::decode(&entry.value).unwrap())
+    }
+
+    /// Everything is as 2.1 left it, and there is neither journal nor lock.
+    pub(crate) async fn expect_before(&self, store: &impl Store, note: &str) {
+        self.expect(&self.before, store, note).await;
+        assert!(self.journal(store).await.is_none(), "{note}: a journal");
+    }
+
+    /// Everything is as the migration leaves it, and the journal says done.
+    pub(crate) async fn expect_after(&self, store: &impl Store, note: &str) {
+        self.expect(&self.after, store, note).await;
+        let journal = self.journal(store).await.expect("a journal");
+        assert_eq!(journal.phase.name(), "done", "{note}");
+    }
+
+    async fn expect(&self, wanted: &Image, store: &impl Store, note: &str) {
+        let found = self.image(store).await;
+        let text = |key: &Vec<u8>| String::from_utf8_lossy(key).into_owned();
+        let differing: Vec<_> = wanted
+            .keys()
+            .chain(found.keys())
+            .filter(|key| wanted.get(*key) != found.get(*key))
+            .map(text)
+            .collect();
+        assert!(differing.is_empty(), "{note}: {differing:?}");
+        let lock = read_at_last(store, RangeRequest::key(self.root.lock_key())).await;
+        assert!(lock.is_empty(), "{note}: the lock is held");
+    }
+
+    pub(crate) fn options(&self, backup: &Path) -> MigrateOptions {
+        MigrateOptions {
+            root: self.root.clone(),
+            source_version: Some("2.1.4".parse().unwrap()),
+            target_version: target(self.form).parse().unwrap(),
+            form: self.form,
+            on_broken_record: OnBrokenRecord::Fail,
+            backup: Some(BackupTarget {
+                path: backup.to_owned(),
+                options: WriteOptions::default(),
+                source_version: None,
+            }),
+            waits: waits(),
+            limits: small_limits(),
+        }
+    }
+
+    pub(crate) async fn migrate(
+        &self,
+        store: &impl Store,
+        backup: &Path,
+        environment: &Environment,
+    ) -> Result<MigrateReport, EngineError> {
+        migrate(store, &self.options(backup), environment).await
+    }
+
+    pub(crate) async fn roll_back(
+        &self,
+        store: &impl Store,
+        environment: &Environment,
+    ) -> Result<RestoreReport, EngineError> {
+        let options = RestoreOptions {
+            root: self.root.clone(),
+            way: Way::Rollback,
+            backup: None,
+            any_root: false,
+            keep_extra: false,
+            accept_loss: false,
+            dry_run: false,
+            waits: waits(),
+            limits: small_limits(),
+        };
+        restore(store, &options, environment).await
+    }
+}
+
+fn target(form: CollectionForm) -> &'static str {
+    match form {
+        CollectionForm::Split | CollectionForm::Embedded => "2.2.3",
+        CollectionForm::Database => "2.2.16",
+    }
+}
+
+fn waits() -> Waits {
+    Waits {
+        sessions: Duration::ZERO,
+        lock: Duration::from_secs(60),
+    }
+}
+
+/// Limits under which small metadata takes dozens of transactions.
+pub(crate) fn small_limits() -> Limits {
+    Limits {
+        txn_ops_max: 6,
+        in_flight_max: 2,
+        delete_keys_max: 8,
+        ..Limits::default()
+    }
+}
+
+/// Nobody watches but `observer`.
+pub(crate) fn watched(observer: impl meta_migration::engine::Observer + 'static) -> Environment {
+    Environment {
+        observer: Arc::new(observer),
+        ..Environment::silent()
+    }
+}
+
+pub(crate) async fn put_all(store: &impl Store, ops: Vec<Op>) {
+    if ops.is_empty() {
+        return;
+    }
+    let compares = Vec::new();
+    let done = store.txn(Txn { compares, ops }).await.unwrap();
+    assert!(done.succeeded);
+}
+
+/// Reads until the store answers again.
+async fn read_at_last(store: &impl Store, request: RangeRequest) -> Vec<Entry> {
+    let limit = Duration::from_secs(60);
+    let read = tokio::time::timeout(limit, async {
+        loop {
+            match store.range(request.clone()).await {
+                Ok(response) => return response.entries,
+                Err(error) => assert!(error.is_transient(), "{error}"),
+            }
+        }
+    });
+    read.await.expect("the store does not answer")
+}

@@ -1,0 +1,124 @@
+//! The real program, run against metadata below a root of the test's own.
+
+use std::process::{Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use meta_migration::store::{RangeRequest, Store};
+use tokio::process::Command;
+
+use super::migration::Case;
+
+/// How long any run may take on a busy machine.
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// Runs the program again and again, with one backup folder.
+pub(crate) struct Program {
+    endpoints: String,
+    root_path: String,
+    form: String,
+    target: &'static str,
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) extra: Vec<String>,
+    pub(crate) environment: Vec<(String, String)>,
+    running: Running,
+}
+
+/// The process that runs at the moment.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Running(Arc<AtomicU32>);
+
+impl Running {
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.0.load(Ordering::SeqCst);
+        assert_ne!(pid, 0, "nothing runs");
+        let sent = std::process::Command::new("kill")
+            .args([format!("-{name}"), pid.to_string()])
+            .status();
+        assert!(sent.unwrap().success());
+    }
+}
+
+impl Program {
+    pub(crate) fn new(case: &Case, endpoints: &str) -> Self {
+        let meta_root = case.root.meta_root();
+        Self {
+            endpoints: endpoints.to_owned(),
+            root_path: meta_root.strip_suffix("/meta").unwrap().to_owned(),
+            form: case.form.to_string(),
+            target: case.target(),
+            folder: tempfile::tempdir().unwrap(),
+            extra: Vec::new(),
+            environment: Vec::new(),
+            running: Running::default(),
+        }
+    }
+
+    pub(crate) fn running(&self) -> Running {
+        self.running.clone()
+    }
+
+    /// `migrate` in small transactions.
+    pub(crate) async fn migrate(&self) -> Output {
+        let arguments = [
+            "migrate",
+            "--collection-form",
+            &self.form,
+            "--max-txn-ops=8",
+            "--in-flight=2",
+            "--wait-lock=60s",
+        ];
+        self.run(&arguments).await
+    }
+
+    pub(crate) async fn rollback(&self) -> Output {
+        self.run(&["rollback", "--wait-lock=60s"]).await
+    }
+
+    /// Runs a command with the options that all have.
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_meta-migration"));
+        command
+            .args(arguments)
+            .args(["--endpoints", &self.endpoints])
+            .args(["--root-path", &self.root_path])
+            .args(["--source-version=2.1.4", "--target-version", self.target])
+            .args(&self.extra)
+            .env_clear()
+            .envs(self.environment.iter().cloned())
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        let child = command.spawn().unwrap();
+        self.running.0.store(child.id().unwrap(), Ordering::SeqCst);
+        let ended = tokio::time::timeout(LIMIT, child.wait_with_output()).await;
+        self.running.0.store(0, Ordering::SeqCst);
+        ended.expect("the program does not end").unwrap()
+    }
+}
+
+/// Fails, with what was said, unless the program ended with this code.
+pub(crate) fn expect(code: i32, output: &Output, note: &str) {
+    assert_eq!(
+        output.status.code(),
+        Some(code),
+        "{note}\n{}\n{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// Ends the lease of a dead run's lock, so that nobody has to wait until it ends by itself.
+pub(crate) async fn bury(case: &Case, store: &impl Store) {
+    let held = store
+        .range(RangeRequest::key(case.root.lock_key()))
+        .await
+        .unwrap();
+    if let Some(entry) = held.entries.first() {
+        store.lease_revoke(entry.lease).await.unwrap();
+    }
+}
