@@ -26,6 +26,7 @@ mod preflight;
 mod report;
 mod restore;
 mod rollback;
+mod rolling_update;
 mod session;
 mod signals;
 mod status;
@@ -79,6 +80,7 @@ enum Command {
     Inspect(inspect::Args),
     Upgrade(upgrade::Args),
     Preflight(preflight::Args),
+    RollingUpdate(rolling_update::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -96,6 +98,7 @@ impl Command {
             Self::Inspect(args) => args.output.clone(),
             Self::Upgrade(args) => args.output.clone(),
             Self::Preflight(args) => args.output.clone(),
+            Self::RollingUpdate(args) => args.output.clone(),
             Self::Completions(_) | Self::Man(_) => OutputOptions::default(),
         }
     }
@@ -112,6 +115,7 @@ impl Command {
             Self::Inspect(args) => inspect::run(&args),
             Self::Upgrade(args) => upgrade::run(&args),
             Self::Preflight(args) => preflight::run(&args),
+            Self::RollingUpdate(args) => rolling_update::run(&args),
             Self::Completions(args) => completions::run(&args),
             Self::Man(args) => man::run(&args),
         }

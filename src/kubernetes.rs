@@ -35,6 +35,7 @@ pub mod operation;
 pub mod operator;
 pub mod preflight;
 pub mod record;
+pub mod rolling;
 pub mod stage;
 pub mod survey;
 

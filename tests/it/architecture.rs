@@ -103,7 +103,8 @@ const PURE: &[&str] = &[
 /// Files that decide and never do, within a room that does.
 const PURE_FILES: &[&str] = &[
     "kubernetes/condition.rs",
-    "kubernetes/discovery",
+    "kubernetes/discovery.rs",
+    "kubernetes/discovery/etcd.rs",
     "kubernetes/manifest",
     "kubernetes/operator.rs",
     "kubernetes/preflight",

@@ -20,6 +20,8 @@ pub struct Configured {
     pub metastore: Option<String>,
     /// `messageQueue`.
     pub message_queue: Option<String>,
+    /// `rootCoord.enableActiveStandby`.
+    pub active_standby: Option<bool>,
 }
 
 impl Configured {
@@ -33,6 +35,7 @@ impl Configured {
             kv_sub_path: stronger.kv_sub_path.or(self.kv_sub_path),
             metastore: stronger.metastore.or(self.metastore),
             message_queue: stronger.message_queue.or(self.message_queue),
+            active_standby: stronger.active_standby.or(self.active_standby),
         }
     }
 
@@ -55,6 +58,9 @@ impl Configured {
             "etcdkvsubpath" => self.kv_sub_path = first,
             "metastoretype" => self.metastore = first,
             "messagequeue" | "mqtype" => self.message_queue = first,
+            "rootcoordenableactivestandby" => {
+                self.active_standby = first.map(|text| text.eq_ignore_ascii_case("true"));
+            }
             _ => {}
         }
     }
@@ -133,6 +139,7 @@ pub fn from_resource(name: &str, namespace: &str, spec: &Value) -> Configured {
         kv_sub_path: text("/config/etcd/kvSubPath"),
         metastore: text("/config/metastore/type"),
         message_queue: text("/dependencies/msgStreamType"),
+        active_standby: None,
     }
 }
 
@@ -151,13 +158,14 @@ mod tests {
     fn the_charts_file_is_read() {
         let configured = from_yaml(
             "etcd:\n  endpoints:\n    - prod-etcd:2379\n  rootPath: by-dev\n  metaSubPath: meta\n  \
-             kvSubPath: kv\nmetastore:\n  type: etcd\nmessageQueue: pulsar\n",
+             kvSubPath: kv\nmetastore:\n  type: etcd\nmessageQueue: pulsar\nrootCoord:\n  enableActiveStandby: true\n",
         )
         .unwrap();
         assert_eq!(configured.endpoints.unwrap(), ["prod-etcd:2379"]);
         assert_eq!(configured.root_path.as_deref(), Some("by-dev"));
         assert_eq!(configured.metastore.as_deref(), Some("etcd"));
         assert_eq!(configured.message_queue.as_deref(), Some("pulsar"));
+        assert_eq!(configured.active_standby, Some(true));
         assert!(from_yaml("a: [").unwrap_err().contains("line"));
     }
 

@@ -131,7 +131,7 @@ fn w19_every_missing_right_is_named_before_the_stop() {
 #[test]
 fn w24_helm_gitops_and_scalers_are_looked_at() {
     let mut facts = facts();
-    facts.helm = Some(HelmRelease {
+    facts.helm = Some(crate::kubernetes::discovery::helm::HelmRelease {
         name: "prod".to_owned(),
         revision: 4,
         status: "pending-upgrade".to_owned(),

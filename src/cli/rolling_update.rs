@@ -1,0 +1,81 @@
+//! `rolling-update`.
+
+use super::Outcome;
+use super::cluster::{
+    PlaceOptions, Terminal, block_on, failure, identity, lease_failure, signalled,
+};
+use super::logging;
+use super::options::OutputOptions;
+use super::report::exit::Exit;
+use super::report::failure::Failure;
+use crate::kubernetes::cluster::Cluster;
+use crate::kubernetes::lease::Held;
+use crate::kubernetes::rolling::{self, RollingError};
+use crate::kubernetes::survey;
+use crate::version::Release;
+
+/// Update a Milvus instance on Kubernetes from 2.2.3 or later to a newer release, without interruption
+///
+/// One Deployment after the other, coordinators first, each until it is healthy. No metadata is
+/// migrated. Ends at the first Deployment that does not become healthy.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Args {
+    #[command(flatten)]
+    place: PlaceOptions,
+    /// What to do
+    #[arg(short = 'o', long, value_name = "OPERATION", value_parser = ["update"], default_value = "update")]
+    operation: String,
+    /// Milvus release to update to
+    #[arg(short = 't', long, value_name = "VERSION")]
+    target_version: Release,
+    /// Image of that release [default: milvusdb/milvus:v<target>]
+    #[arg(short = 'w', long, value_name = "IMAGE")]
+    image: Option<String>,
+    #[command(flatten)]
+    pub(in crate::cli) output: OutputOptions,
+}
+
+pub(in crate::cli) fn run(args: &Args) -> Outcome {
+    logging::start(&args.output, None);
+    block_on(rolling_update(args))
+}
+
+async fn rolling_update(args: &Args) -> Outcome {
+    let cluster = args.place.connect().await?;
+    let held = Held::acquire(&cluster, &args.place.instance, &identity())
+        .await
+        .map_err(|error| lease_failure(&error))?;
+    let ended = tokio::select! {
+        ended = update(args, &cluster) => ended,
+        signal = signalled() => Err(Failure::new(
+            signal,
+            "ended by a signal: some Deployments may have the new image; run the same command again",
+        )),
+    };
+    held.release().await;
+    ended
+}
+
+async fn update(args: &Args, cluster: &Cluster) -> Outcome {
+    let place = &args.place;
+    let facts = survey::facts(cluster, &place.instance, place.selector.as_deref())
+        .await
+        .map_err(|error| failure(&error))?;
+    let target = &args.target_version;
+    let image = args
+        .image
+        .clone()
+        .unwrap_or_else(|| format!("milvusdb/milvus:v{target}"));
+    let terminal = Terminal::new(&args.output);
+    let updated = rolling::update(cluster, &terminal, &facts, target, &image, place.timeout).await;
+    match updated {
+        Ok(()) => Ok(Exit::Done),
+        Err(RollingError::Cluster(error)) => Err(failure(&error)),
+        Err(error @ RollingError::Refused(_)) => {
+            Err(Failure::from_error(Exit::Refused, &error).unchanged())
+        }
+        Err(error @ RollingError::Unhealthy { .. }) => {
+            Err(Failure::from_error(Exit::PartWay, &error))
+        }
+    }
+}

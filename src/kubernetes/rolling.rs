@@ -1,0 +1,269 @@
+//! A rolling update from 2.2.3 on: no migration, one Deployment after the other.
+
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::cluster::{Cluster, ClusterError};
+use super::condition::{at_rest, healthy, trouble};
+use super::discovery::{COMPONENTS, image_version, pod_selector};
+use super::operation::{Audience, LOOK_EVERY};
+use super::preflight::{Facts, running};
+use super::record::Workload;
+use crate::version::Release;
+
+/// How long a new coordinator has to be ready before the old one goes.
+const COORDINATOR_READY_S: i32 = 30;
+
+/// Why a rolling update ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RollingError {
+    /// It does not fit the instance; nothing was changed.
+    #[error("{0}")]
+    Refused(String),
+    /// A Deployment did not become healthy.
+    #[error("{workload} did not become healthy within {} s: {lack}; {updated} Deployments have the new image, the rest the old one", limit.as_secs())]
+    Unhealthy {
+        /// The Deployment.
+        workload: String,
+        /// What is lacking.
+        lack: String,
+        /// Deployments before it.
+        updated: usize,
+        /// The limit.
+        limit: Duration,
+    },
+    /// The server.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+}
+
+/// The Deployments in the order of their update.
+#[must_use]
+pub fn ordered(facts: &Facts) -> Vec<Workload> {
+    // What is asked is new before what asks.
+    let place = |workload: &Workload| COMPONENTS.iter().position(|one| *one == workload.component);
+    let mut workloads = facts.workloads.found.clone();
+    workloads.sort_by_key(|workload| (place(workload), workload.name.clone()));
+    workloads
+}
+
+/// Why an instance cannot be updated so; empty where it can.
+#[must_use]
+pub fn refusals(facts: &Facts, target: &Release, image: &str) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if facts.workloads.found.is_empty() {
+        reasons.push(format!(
+            "no Milvus Deployment of instance {}",
+            facts.instance
+        ));
+    }
+    if facts.resource.is_some() || facts.is_operators {
+        reasons.push("an operator manages the instance: change its custom resource".to_owned());
+    }
+    for ambiguous in &facts.workloads.ambiguous {
+        reasons.push(format!(
+            "Deployment {}: {}",
+            ambiguous.name, ambiguous.problem
+        ));
+    }
+    match running(facts) {
+        Some(from) if from.triple() < (2, 2, 3) => reasons.push(format!(
+            "{from} cannot be updated without interruption: that needs 2.2.3 or later (see preflight)"
+        )),
+        Some(_) | None => {}
+    }
+    if target.triple() < (2, 2, 3) {
+        reasons.push(format!("{target} is below 2.2.3"));
+    }
+    if image_version(image).is_some_and(|version| version.triple() != target.triple()) {
+        reasons.push(format!("image {image} is not {target}"));
+    }
+    if facts.configured.message_queue.as_deref() == Some("rocksmq") {
+        reasons.push(
+            "RocksMQ belongs to one process: it cannot be updated in a rolling way".to_owned(),
+        );
+    }
+    let has_coordinator = facts
+        .workloads
+        .found
+        .iter()
+        .any(|one| one.component.ends_with("coord"));
+    if has_coordinator && facts.configured.active_standby != Some(true) {
+        reasons.push(
+            "a second coordinator cannot wait beside the first one: set enableActiveStandby: true for rootCoord, \
+             dataCoord, indexCoord and queryCoord (chart 4.0.4 and later have values for it) with helm upgrade"
+                .to_owned(),
+        );
+    }
+    for deployment in &facts.deployments {
+        let name = deployment.metadata.name.clone().unwrap_or_default();
+        let is_milvus = facts.workloads.found.iter().any(|one| one.name == name);
+        if is_milvus && let Err(lack) = at_rest(deployment) {
+            reasons.push(format!("Deployment {name}: {lack}"));
+        }
+    }
+    reasons
+}
+
+/// The patch of one Deployment, if it is still as it was read.
+#[must_use]
+pub fn patch(workload: &Workload, target: &Release, image: &str, version: Option<&str>) -> Value {
+    let mut spec = json!({
+        // Charts give coordinators Recreate, which stops the old one before the new one is there.
+        "strategy": {"type": "RollingUpdate"},
+        "template": {"spec": {"containers": [{"name": workload.container, "image": image}]}},
+    });
+    if workload.component.ends_with("coord") {
+        spec["minReadySeconds"] = json!(COORDINATOR_READY_S);
+    }
+    json!({
+        "metadata": {
+            "resourceVersion": version,
+            "labels": {"app.kubernetes.io/version": target.to_string()},
+        },
+        "spec": spec,
+    })
+}
+
+/// Updates one Deployment after the other, each until it is healthy.
+///
+/// # Errors
+/// At the first that does not become healthy; those before it are new, the rest as they were.
+pub async fn update(
+    cluster: &Cluster,
+    audience: &dyn Audience,
+    facts: &Facts,
+    target: &Release,
+    image: &str,
+    limit: Duration,
+) -> Result<(), RollingError> {
+    let reasons = refusals(facts, target, image);
+    if !reasons.is_empty() {
+        return Err(RollingError::Refused(reasons.join("; ")));
+    }
+    for (updated, workload) in ordered(facts).iter().enumerate() {
+        audience.tell(&format!("updating {}", workload.name));
+        let live: Option<Deployment> = cluster.get(&workload.name).await?;
+        let version = live.and_then(|live| live.metadata.resource_version);
+        let patch = patch(workload, target, image, version.as_deref());
+        let written: Deployment = cluster.patch(&workload.name, &patch).await?;
+        let generation = written.metadata.generation.unwrap_or(0);
+        let begun = Instant::now();
+        loop {
+            let lack = lack(cluster, workload, image, generation).await?;
+            let Some(lack) = lack else { break };
+            if begun.elapsed() >= limit {
+                return Err(RollingError::Unhealthy {
+                    workload: workload.name.clone(),
+                    lack,
+                    updated,
+                    limit,
+                });
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+    Ok(())
+}
+
+async fn lack(
+    cluster: &Cluster,
+    workload: &Workload,
+    image: &str,
+    generation: i64,
+) -> Result<Option<String>, ClusterError> {
+    let live: Option<Deployment> = cluster.get(&workload.name).await?;
+    let Some(live) = live else {
+        return Ok(Some("it is not there any more".to_owned()));
+    };
+    let state = healthy(
+        &live,
+        &workload.container,
+        image,
+        workload.replicas,
+        generation,
+    );
+    let Err(lack) = state else { return Ok(None) };
+    let reason = match pod_selector(&live) {
+        Some(selector) => {
+            let pods: Vec<Pod> = cluster.list(&selector).await?;
+            pods.iter().find_map(trouble)
+        }
+        None => None,
+    };
+    Ok(Some(match reason {
+        Some(reason) => format!("{lack} ({reason})"),
+        None => lack,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(components: &[&str], version: &str) -> Facts {
+        let mut facts = Facts::default();
+        facts.workloads.found = components
+            .iter()
+            .map(|component| Workload {
+                name: format!("p-{component}"),
+                uid: String::new(),
+                component: (*component).to_owned(),
+                container: "main".to_owned(),
+                image: format!("milvusdb/milvus:v{version}"),
+                replicas: 1,
+            })
+            .collect();
+        facts
+    }
+
+    fn target() -> Release {
+        "2.2.16".parse().unwrap()
+    }
+
+    #[test]
+    fn coordinators_first_and_mixcoord_is_not_forgotten() {
+        let facts = facts(&["proxy", "querynode", "mixcoord", "rootcoord"], "2.2.3");
+        let ordered = ordered(&facts);
+        let components: Vec<&str> = ordered.iter().map(|one| one.component.as_str()).collect();
+        assert_eq!(components, ["rootcoord", "mixcoord", "querynode", "proxy"]);
+    }
+
+    #[test]
+    fn what_cannot_be_updated_so_is_refused() {
+        let reasons = |facts: &Facts, image: &str| refusals(facts, &target(), image).join("; ");
+        let image = "milvusdb/milvus:v2.2.16";
+        assert_eq!(reasons(&facts(&["proxy"], "2.2.3"), image), "");
+        assert!(reasons(&facts(&["proxy"], "2.1.4"), image).contains("2.1.4 cannot"));
+        assert!(reasons(&facts(&[], "2.2.3"), image).contains("no Milvus"));
+        let mut rocks = facts(&["standalone"], "2.2.3");
+        rocks.configured.message_queue = Some("rocksmq".to_owned());
+        assert!(reasons(&rocks, image).contains("RocksMQ"));
+        let alone = facts(&["rootcoord"], "2.2.3");
+        assert!(reasons(&alone, image).contains("enableActiveStandby"));
+        let mut managed = facts(&["proxy"], "2.2.3");
+        managed.is_operators = true;
+        assert!(reasons(&managed, image).contains("operator"));
+        let other = "milvusdb/milvus:v2.2.9";
+        assert!(reasons(&facts(&["proxy"], "2.2.3"), other).contains("is not 2.2.16"));
+    }
+
+    #[test]
+    fn the_container_is_the_one_that_was_found() {
+        let facts = facts(&["rootcoord"], "2.2.3");
+        let patch = patch(&facts.workloads.found[0], &target(), "m:2", Some("3"));
+        assert_eq!(
+            patch["spec"]["template"]["spec"]["containers"],
+            json!([{"name": "main", "image": "m:2"}])
+        );
+        assert_eq!(patch["spec"]["minReadySeconds"], 30);
+        assert_eq!(
+            patch["metadata"]["labels"]["app.kubernetes.io/version"],
+            "2.2.16"
+        );
+    }
+}
