@@ -27,9 +27,14 @@ struct Scenario {
 
 impl Scenario {
     async fn new(helm: Helm) -> Self {
+        Self::with_role(helm, role()).await
+    }
+
+    /// With other rights than those of `deploy/`.
+    async fn with_role(helm: Helm, role: Value) -> Self {
         let bed = Bed::new(&helm.release).await;
         bed.metadata.load(DUMP).await;
-        bed.grant(role()).await;
+        bed.grant(role).await;
         helm.install(&bed).await;
         bed.wait_until_settled().await;
         let before = bed.metadata.dump().await;

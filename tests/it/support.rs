@@ -3,8 +3,8 @@
 pub(crate) mod certificates;
 pub(crate) mod dump;
 pub(crate) mod etcd;
-pub(crate) mod kubernetes;
 pub(crate) mod hooked;
+pub(crate) mod kubernetes;
 pub(crate) mod metadata;
 pub(crate) mod migration;
 pub(crate) mod process;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{NEW_IMAGE, Scenario};
+use super::{NEW_IMAGE, Scenario, role};
 use crate::support::kubernetes::behaviour::{Event, TOOL_IMAGE};
 use crate::support::kubernetes::ended;
 use crate::support::kubernetes::helm::{Helm, OLD_IMAGE};
@@ -27,7 +27,7 @@ async fn w13_w19_a_tool_image_that_cannot_be_pulled_is_told_before_milvus_stops(
         .behaviour()
         .missing_images
         .insert(TOOL_IMAGE.to_owned());
-    let ended = scenario.upgrade(&["--timeout", "5s"]).await;
+    let ended = scenario.upgrade(&["--timeout", "12s"]).await;
     assert_ne!(ended.code, 0);
     ended.says("ImagePullBackOff").says(TOOL_IMAGE);
     assert_never_stopped(&scenario);
@@ -41,7 +41,7 @@ async fn w13_w19_a_tool_image_that_cannot_be_pulled_is_told_before_milvus_stops(
 async fn w13_w19_a_claim_that_gets_no_volume_is_told_before_milvus_stops() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     scenario.bed.shared.behaviour().bind_claims = false;
-    let ended = scenario.upgrade(&["--timeout", "5s"]).await;
+    let ended = scenario.upgrade(&["--timeout", "12s"]).await;
     assert_ne!(ended.code, 0);
     ended.says("claim");
     assert_never_stopped(&scenario);
@@ -58,7 +58,7 @@ async fn w01_w02_nothing_is_written_while_a_pod_hangs_in_terminating() {
         .behaviour()
         .hanging_components
         .insert("querynode".to_owned());
-    let ended = scenario.upgrade(&["--timeout", "5s"]).await;
+    let ended = scenario.upgrade(&["--timeout", "12s"]).await;
     assert_ne!(ended.code, 0);
     ended.says("querynode");
     scenario.assert_untouched().await;
@@ -76,7 +76,7 @@ async fn w03_a_session_that_stays_keeps_the_metadata_untouched() {
         .behaviour()
         .lingering_sessions
         .insert("standalone".to_owned());
-    let ended = scenario.upgrade(&["--timeout", "8s"]).await;
+    let ended = scenario.upgrade(&["--timeout", "15s"]).await;
     assert_ne!(ended.code, 0);
     ended.says("session");
     scenario.assert_untouched().await;
@@ -126,7 +126,7 @@ async fn w10_a_release_that_never_gets_ready_is_taken_back_by_itself() {
         .unready_images
         .insert(NEW_IMAGE.to_owned());
     let ended = scenario
-        .upgrade(&["--rollback-on-failure", "--timeout", "8s"])
+        .upgrade(&["--rollback-on-failure", "--timeout", "15s"])
         .await;
     assert_ne!(ended.code, 0, "it is no upgrade");
     scenario.assert_runs(OLD_IMAGE).await;
@@ -199,7 +199,11 @@ async fn metadata_in_a_relational_database_is_refused() {
 async fn w24_a_pending_helm_operation_is_told_before_milvus_stops() {
     let mut helm = Helm::standalone("my-release");
     helm.status = "pending-upgrade".to_owned();
-    let scenario = Scenario::new(helm).await;
+    // Helm's record is a Secret; what deploy/ gives does not include reading those.
+    let mut role = role();
+    let secrets = json!({"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list"]});
+    role["rules"].as_array_mut().unwrap().push(secrets);
+    let scenario = Scenario::with_role(helm, role).await;
     let ended = scenario.upgrade(&[]).await;
     assert_ne!(ended.code, 0);
     ended.says("pending-upgrade");

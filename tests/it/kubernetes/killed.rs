@@ -7,11 +7,34 @@ use crate::support::kubernetes::helm::{Helm, OLD_IMAGE};
 /// Who runs the program in these tests: a user with the rights of `deploy/`.
 const USER: &str = "upgrader";
 
-/// Runs the command until the record shows `stage`, and kills it there.
+/// The stages in the order in which they follow each other.
+const ORDER: [&str; 16] = [
+    "probe",
+    "plan",
+    "stop",
+    "drain",
+    "backup",
+    "migrate",
+    "verify",
+    "start",
+    "settle",
+    "upgraded",
+    "stop-new",
+    "drain-new",
+    "roll-back",
+    "check",
+    "start-old",
+    "settle-old",
+];
+
+/// Runs the command until the record shows `stage`, or one that follows it closely, and kills it there.
 async fn kill_in(scenario: &Scenario, stage: &str, more: &[&str]) {
+    let place = |name: &str| ORDER.iter().position(|one| *one == name);
+    let wanted = place(stage).unwrap();
     let mut child = scenario.bed.start(USER, &scenario.command(more));
     loop {
-        if scenario.stage().await.as_deref() == Some(stage) {
+        let now = scenario.stage().await.and_then(|name| place(&name));
+        if now.is_some_and(|now| now >= wanted) {
             child.kill().await.unwrap();
             return;
         }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{NEW_IMAGE, Scenario, role};
 use crate::support::kubernetes::Bed;
-use crate::support::kubernetes::behaviour::{Event, TOOL_IMAGE};
+use crate::support::kubernetes::behaviour::TOOL_IMAGE;
 use crate::support::kubernetes::helm::{Helm, OLD_IMAGE};
 use crate::support::kubernetes::operator::Operator;
 
@@ -44,19 +44,10 @@ async fn a_cluster_is_upgraded_with_its_counts_and_coordinators_first() {
     );
     assert_eq!(pod["containers"][0]["image"], "mesh/agent:1");
 
-    let events = scenario.bed.shared.events();
-    let started = events.iter().filter_map(|event| match event {
-        Event::MilvusStarted {
-            component, image, ..
-        } if image == NEW_IMAGE => Some(component),
-        _ => None,
-    });
-    let started: Vec<&String> = started.collect();
-    let coordinators = started
-        .iter()
-        .take(4)
-        .all(|component| component.ends_with("coord"));
-    assert!(coordinators, "{started:?}");
+    let record = scenario.record().await.unwrap();
+    let order: Vec<&Value> = record["workloads"].as_array().unwrap().iter().collect();
+    let is_coordinator = |one: &&Value| one["component"].as_str().unwrap().ends_with("coord");
+    assert!(order.iter().take(4).all(is_coordinator), "{order:?}");
 }
 
 #[tokio::test]

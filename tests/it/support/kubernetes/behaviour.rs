@@ -135,16 +135,15 @@ pub(crate) fn breaches(events: &[Event]) -> Vec<String> {
 
 /// Whether a run of the program with these arguments changes metadata.
 fn writes(arguments: &[String]) -> bool {
-    let writing = ["migrate", "rollback", "restore"];
-    let words = || {
-        arguments
-            .iter()
-            .flat_map(|argument| argument.split_whitespace())
-    };
-    words().any(|word| {
-        writing.contains(&word)
-            || writing
+    let verb = arguments.get(1).map(String::as_str).unwrap_or_default();
+    let words = arguments
+        .iter()
+        .flat_map(|argument| argument.split_whitespace());
+    let mut configs = words.filter_map(|word| word.trim_start_matches('-').strip_prefix("config="));
+    matches!(verb, "migrate" | "rollback" | "restore")
+        || configs.any(|file| {
+            ["migrate.yaml", "migration.yaml", "rollback.yaml"]
                 .iter()
-                .any(|verb| word.ends_with(&format!("{verb}.yaml")))
-    })
+                .any(|end| file.ends_with(end))
+        })
 }
