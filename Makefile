@@ -14,8 +14,9 @@ demo: ## Migrate, verify and roll back a sample on a real etcd, started for the 
 build: ## Build the program for daily use: target/release/meta-migration
 	$(CARGO) build --release
 
-test: ## Run all tests; they start their own etcd (ETCD_BIN chooses one)
+test: ## Run all tests; they start their own etcd and Kubernetes (ETCD_BIN, KUBEBUILDER_ASSETS choose)
 	@etcd=$$(scripts/etcd) && echo "etcd: $$etcd" && export ETCD_BIN="$$etcd" && \
+	assets=$$(scripts/kubernetes) && export KUBEBUILDER_ASSETS="$$assets" && \
 	$(CARGO) test
 
 bench: ## Measure the program against the floor that etcd sets (BENCH_SIZES=1000,100000 for less)

@@ -17,6 +17,7 @@ mod failover;
 mod generator;
 mod golden;
 mod hostile;
+mod kubernetes;
 mod proof;
 mod properties;
 mod rules;

@@ -5,6 +5,7 @@ pub(crate) mod dump;
 pub(crate) mod etcd;
 pub(crate) mod generator;
 pub(crate) mod hooked;
+pub(crate) mod kubernetes;
 pub(crate) mod metadata;
 pub(crate) mod migration;
 pub(crate) mod process;

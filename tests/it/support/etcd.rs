@@ -323,7 +323,8 @@ pub(crate) fn cached(line: &str) -> Option<PathBuf> {
     server.is_file().then_some(server)
 }
 
-fn cache() -> PathBuf {
+/// Where the scripts keep what they got.
+pub(crate) fn cache() -> PathBuf {
     let folder = |name: &str| {
         let value = std::env::var_os(name).filter(|value| !value.is_empty())?;
         Some(PathBuf::from(value))

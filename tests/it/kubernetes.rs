@@ -1,0 +1,123 @@
+//! The orchestrated upgrade on a real control plane.
+
+mod bed;
+mod failures;
+mod killed;
+mod upgrade;
+
+use std::path::Path;
+
+use meta_migration::kubernetes::{RECORD_KEY, lease_name, record_name};
+use meta_migration::report::Layout;
+use serde_json::Value;
+
+use crate::support::kubernetes::behaviour::TOOL_IMAGE;
+use crate::support::kubernetes::helm::Helm;
+use crate::support::kubernetes::{Bed, Ended};
+
+const NEW_IMAGE: &str = "milvusdb/milvus:v2.2.16";
+const DUMP: &str = "base/in.jsonl";
+
+/// An installed Milvus 2.1.4 with metadata, and a user with the rights of `deploy/`.
+struct Scenario {
+    bed: Bed,
+    helm: Helm,
+    before: Vec<(String, Vec<u8>)>,
+}
+
+impl Scenario {
+    async fn new(helm: Helm) -> Self {
+        Self::with_role(helm, role()).await
+    }
+
+    /// With other rights than those of `deploy/`.
+    async fn with_role(helm: Helm, role: Value) -> Self {
+        let bed = Bed::new(&helm.release).await;
+        bed.metadata.load(DUMP).await;
+        bed.grant(role).await;
+        helm.install(&bed).await;
+        bed.wait_until_settled().await;
+        let before = bed.metadata.dump().await;
+        Self { bed, helm, before }
+    }
+
+    /// The command line of an upgrade, and what comes on top.
+    fn command<'a>(&'a self, more: &[&'a str]) -> Vec<&'a str> {
+        let mut words = vec![
+            "upgrade",
+            "-i",
+            &self.helm.release,
+            "-n",
+            &self.bed.namespace,
+            "-s",
+            "2.1.4",
+            "-t",
+            "2.2.16",
+            "-r",
+            &self.bed.root,
+            "-m",
+            TOOL_IMAGE,
+        ];
+        words.extend_from_slice(more);
+        words
+    }
+
+    async fn upgrade(&self, more: &[&str]) -> Ended {
+        self.bed.run(&self.command(more)).await
+    }
+
+    /// Fails unless each component has this image and its own count, and the metadata is of its kind.
+    async fn assert_runs(&self, image: &str) {
+        self.bed.wait_until_settled().await;
+        let deployments = self.bed.deployments().await;
+        for component in self.helm.components() {
+            let count = i64::from(self.helm.count(component));
+            let found = &deployments[&self.helm.deployment(component)];
+            assert_eq!(found, &(image.to_owned(), count), "{component}");
+        }
+        let layout = if image.contains("2.1.4") {
+            Layout::V2_1
+        } else {
+            Layout::V2_2
+        };
+        assert_eq!(self.bed.metadata.layout().await, layout);
+        self.bed.assert_no_breach();
+    }
+
+    /// Fails unless the metadata is what it was at first, to the byte.
+    async fn assert_untouched(&self) {
+        let now = self.bed.metadata.dump().await;
+        assert!(now == self.before, "the metadata is not what it was");
+    }
+
+    async fn record(&self) -> Option<Value> {
+        let map = self
+            .bed
+            .get("configmaps", &record_name(&self.helm.release))
+            .await?;
+        serde_json::from_str(map["data"][RECORD_KEY].as_str()?).ok()
+    }
+
+    async fn stage(&self) -> Option<String> {
+        Some(self.record().await?["stage"].as_str()?.to_owned())
+    }
+
+    /// Removes the Lease of an orchestrator that is dead for sure.
+    async fn forget_lease(&self) {
+        self.bed
+            .delete("leases", &lease_name(&self.helm.release))
+            .await;
+    }
+}
+
+/// The Role that `deploy/` gives to people.
+fn role() -> Value {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/rbac.yaml");
+    let text = std::fs::read_to_string(&file)
+        .unwrap_or_else(|error| panic!("cannot read {}: {error}", file.display()));
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
+    let role = documents
+        .into_iter()
+        .find(|document| document["kind"] == "Role");
+    role.expect("deploy/rbac.yaml has a Role")
+}

@@ -1,0 +1,211 @@
+//! Upgrades that meet trouble: nothing is lost, and the reason is told.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{NEW_IMAGE, Scenario, role};
+use crate::support::kubernetes::behaviour::{Event, TOOL_IMAGE};
+use crate::support::kubernetes::ended;
+use crate::support::kubernetes::helm::{Helm, OLD_IMAGE};
+
+/// What nobody stops: Milvus ran from the beginning to the end.
+fn assert_never_stopped(scenario: &Scenario) {
+    let events = scenario.bed.shared.events();
+    let stopped = events
+        .iter()
+        .any(|event| matches!(event, Event::MilvusStopped { .. }));
+    assert!(!stopped, "Milvus was stopped: {events:#?}");
+}
+
+#[tokio::test]
+async fn w13_w19_a_tool_image_that_cannot_be_pulled_is_told_before_milvus_stops() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    scenario
+        .bed
+        .shared
+        .behaviour()
+        .missing_images
+        .insert(TOOL_IMAGE.to_owned());
+    let ended = scenario.upgrade(&["--timeout", "12s"]).await;
+    assert_ne!(ended.code, 0);
+    ended.says("ImagePullBackOff").says(TOOL_IMAGE);
+    assert_never_stopped(&scenario);
+    scenario.assert_untouched().await;
+    scenario.bed.shared.behaviour().missing_images.clear();
+    scenario.upgrade(&[]).await.expect(0);
+    scenario.assert_runs(NEW_IMAGE).await;
+}
+
+#[tokio::test]
+async fn w13_w19_a_claim_that_gets_no_volume_is_told_before_milvus_stops() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    scenario.bed.shared.behaviour().bind_claims = false;
+    let ended = scenario.upgrade(&["--timeout", "12s"]).await;
+    assert_ne!(ended.code, 0);
+    ended.says("claim");
+    assert_never_stopped(&scenario);
+    scenario.assert_untouched().await;
+}
+
+#[tokio::test]
+async fn w01_w02_nothing_is_written_while_a_pod_hangs_in_terminating() {
+    let scenario = Scenario::new(Helm::cluster("my-release")).await;
+    // Not the first one of the alphabet, which is all that the script looked at.
+    scenario
+        .bed
+        .shared
+        .behaviour()
+        .hanging_components
+        .insert("querynode".to_owned());
+    let ended = scenario.upgrade(&["--timeout", "12s"]).await;
+    assert_ne!(ended.code, 0);
+    ended.says("querynode");
+    scenario.assert_untouched().await;
+    scenario.bed.shared.behaviour().hanging_components.clear();
+    scenario.upgrade(&[]).await.expect(0);
+    scenario.assert_runs(NEW_IMAGE).await;
+}
+
+#[tokio::test]
+async fn w03_a_session_that_stays_keeps_the_metadata_untouched() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    scenario
+        .bed
+        .shared
+        .behaviour()
+        .lingering_sessions
+        .insert("standalone".to_owned());
+    let ended = scenario.upgrade(&["--timeout", "15s"]).await;
+    assert_ne!(ended.code, 0);
+    ended.says("session");
+    scenario.assert_untouched().await;
+}
+
+#[tokio::test]
+async fn w03_a_session_that_expires_is_waited_for() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    let mut changed = scenario.bed.shared.behaviour().clone();
+    changed.lingering_sessions.insert("standalone".to_owned());
+    changed.lingering_ttl = Some(Duration::from_secs(4));
+    *scenario.bed.shared.behaviour() = changed;
+    scenario.upgrade(&[]).await.expect(0);
+    scenario.assert_runs(NEW_IMAGE).await;
+}
+
+#[tokio::test]
+async fn a_pod_of_ours_that_is_deleted_in_the_middle_loses_nothing() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    let child = scenario.bed.start("upgrader", &scenario.command(&[]));
+    let pod = scenario
+        .bed
+        .wait("the migrate pod", async || {
+            let pods = scenario.bed.list("pods").await;
+            let migrates = |pod: &&serde_json::Value| {
+                pod["metadata"]["labels"]["meta-migration/step"] == "migrate"
+            };
+            let pod = pods.iter().find(migrates)?;
+            pod["metadata"]["name"].as_str().map(str::to_owned)
+        })
+        .await;
+    scenario.bed.delete("pods", &pod).await;
+    let ended = ended(child.wait_with_output().await.unwrap());
+    if ended.code != 0 {
+        scenario.upgrade(&[]).await.expect(0);
+    }
+    scenario.assert_runs(NEW_IMAGE).await;
+}
+
+#[tokio::test]
+async fn w10_a_release_that_never_gets_ready_is_taken_back_by_itself() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    scenario
+        .bed
+        .shared
+        .behaviour()
+        .unready_images
+        .insert(NEW_IMAGE.to_owned());
+    let ended = scenario
+        .upgrade(&["--rollback-on-failure", "--timeout", "15s"])
+        .await;
+    assert_ne!(ended.code, 0, "it is no upgrade");
+    scenario.assert_runs(OLD_IMAGE).await;
+    scenario.assert_untouched().await;
+}
+
+#[tokio::test]
+async fn w22_of_two_orchestrators_one_is_kept_out() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    scenario
+        .bed
+        .shared
+        .behaviour()
+        .held_tools
+        .insert("status".to_owned());
+    let first = scenario.bed.start("upgrader", &scenario.command(&[]));
+    scenario
+        .bed
+        .wait("the first to work", async || scenario.stage().await)
+        .await;
+    let second = scenario.upgrade(&[]).await;
+    assert_ne!(second.code, 0);
+    second.says("another orchestrator");
+    scenario.bed.shared.behaviour().held_tools.clear();
+    ended(first.wait_with_output().await.unwrap()).expect(0);
+    scenario.assert_runs(NEW_IMAGE).await;
+}
+
+#[tokio::test]
+async fn w11_a_container_under_another_name_gets_the_image_and_none_is_added() {
+    let mut helm = Helm::standalone("my-release");
+    helm.container_names
+        .insert("standalone".to_owned(), "engine".to_owned());
+    let scenario = Scenario::new(helm).await;
+    scenario.upgrade(&[]).await.expect(0);
+    scenario.assert_runs(NEW_IMAGE).await;
+    let name = scenario.helm.deployment("standalone");
+    let deployment = scenario.bed.get("deployments", &name).await.unwrap();
+    let containers = &deployment["spec"]["template"]["spec"]["containers"];
+    assert_eq!(containers.as_array().unwrap().len(), 1);
+    assert_eq!(containers[0]["name"], "engine");
+}
+
+#[tokio::test]
+async fn w21_a_source_version_that_does_not_run_is_refused() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    let name = scenario.helm.deployment("standalone");
+    let change = json!({"spec": {"template": {"spec": {"containers": [{
+        "name": "standalone", "image": "milvusdb/milvus:v2.2.3", "args": ["idle"],
+    }]}}}});
+    scenario.bed.merge("deployments", &name, &change).await;
+    scenario.bed.wait_until_settled().await;
+    let ended = scenario.upgrade(&[]).await;
+    assert_ne!(ended.code, 0);
+    scenario.assert_untouched().await;
+}
+
+#[tokio::test]
+async fn metadata_in_a_relational_database_is_refused() {
+    let mut helm = Helm::standalone("my-release");
+    helm.metastore = "mysql".to_owned();
+    let scenario = Scenario::new(helm).await;
+    let ended = scenario.upgrade(&[]).await;
+    assert_ne!(ended.code, 0);
+    ended.says("mysql");
+    assert_never_stopped(&scenario);
+}
+
+#[tokio::test]
+async fn w24_a_pending_helm_operation_is_told_before_milvus_stops() {
+    let mut helm = Helm::standalone("my-release");
+    helm.status = "pending-upgrade".to_owned();
+    // Helm's record is a Secret; what deploy/ gives does not include reading those.
+    let mut role = role();
+    let secrets = json!({"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list"]});
+    role["rules"].as_array_mut().unwrap().push(secrets);
+    let scenario = Scenario::with_role(helm, role).await;
+    let ended = scenario.upgrade(&[]).await;
+    assert_ne!(ended.code, 0);
+    ended.says("pending-upgrade");
+    assert_never_stopped(&scenario);
+}

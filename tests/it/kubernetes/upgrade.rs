@@ -1,0 +1,180 @@
+//! Upgrades that go well, and the way back.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::{NEW_IMAGE, Scenario, role};
+use crate::support::kubernetes::Bed;
+use crate::support::kubernetes::behaviour::TOOL_IMAGE;
+use crate::support::kubernetes::helm::{Helm, OLD_IMAGE};
+use crate::support::kubernetes::operator::Operator;
+
+#[tokio::test]
+async fn a_cluster_is_upgraded_with_its_counts_and_coordinators_first() {
+    let mut helm = Helm::cluster("my-release").with_replicas("querynode", 3);
+    helm.attu = true;
+    helm.labels = BTreeMap::from([("team".to_owned(), "search".to_owned())]);
+    helm.companions_of = Some("proxy".to_owned());
+    let scenario = Scenario::new(helm).await;
+    let ended = scenario.upgrade(&[]).await;
+    ended.expect(0).says("helm upgrade");
+    scenario.assert_runs(NEW_IMAGE).await;
+
+    let attu = &scenario.bed.deployments().await["my-release-milvus-attu"];
+    assert_eq!(
+        attu,
+        &("zilliz/attu:v2.1.1".to_owned(), 1),
+        "w17: attu is left alone"
+    );
+    let proxy = scenario
+        .bed
+        .get("deployments", "my-release-milvus-proxy")
+        .await
+        .unwrap();
+    let pod = &proxy["spec"]["template"]["spec"];
+    assert_eq!(
+        pod["initContainers"][0]["image"],
+        "milvusdb/heaptrack:v0.1.0"
+    );
+    assert_eq!(
+        pod["containers"].as_array().unwrap().len(),
+        2,
+        "w11: no container was added"
+    );
+    assert_eq!(pod["containers"][0]["image"], "mesh/agent:1");
+
+    let record = scenario.record().await.unwrap();
+    let order: Vec<&Value> = record["workloads"].as_array().unwrap().iter().collect();
+    let is_coordinator = |one: &&Value| one["component"].as_str().unwrap().ends_with("coord");
+    assert!(order.iter().take(4).all(is_coordinator), "{order:?}");
+}
+
+#[tokio::test]
+async fn a_standalone_is_upgraded_under_another_name_and_again_is_nothing_to_do() {
+    let mut helm = Helm::standalone("prod");
+    helm.name_override = Some("vectors".to_owned());
+    let scenario = Scenario::new(helm).await;
+    scenario.upgrade(&[]).await.expect(0);
+    scenario.assert_runs(NEW_IMAGE).await;
+    let after = scenario.bed.metadata.dump().await;
+    scenario.upgrade(&[]).await.expect(0);
+    assert!(
+        scenario.bed.metadata.dump().await == after,
+        "the second run changed metadata"
+    );
+    scenario.assert_runs(NEW_IMAGE).await;
+}
+
+#[tokio::test]
+async fn w07_w08_a_rollback_brings_back_every_byte_and_the_next_upgrade_works() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    scenario.upgrade(&[]).await.expect(0);
+    scenario.upgrade(&["-o", "rollback"]).await.expect(0);
+    scenario.assert_runs(OLD_IMAGE).await;
+    scenario.assert_untouched().await;
+    scenario.upgrade(&[]).await.expect(0);
+    scenario.assert_runs(NEW_IMAGE).await;
+    scenario.upgrade(&["-o", "rollback"]).await.expect(0);
+    scenario.assert_runs(OLD_IMAGE).await;
+    scenario.assert_untouched().await;
+}
+
+#[tokio::test]
+async fn w06_a_deployment_with_no_replicas_stays_without() {
+    let helm = Helm::cluster("my-release").with_replicas("indexnode", 0);
+    let scenario = Scenario::new(helm).await;
+    scenario.upgrade(&[]).await.expect(0);
+    scenario.assert_runs(NEW_IMAGE).await;
+}
+
+#[tokio::test]
+async fn w24_an_autoscaler_is_told_of_and_does_not_hinder() {
+    let scenario = Scenario::new(Helm::cluster("my-release")).await;
+    let autoscaler = json!({
+        "apiVersion": "autoscaling/v1", "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "querynodes"},
+        "spec": {
+            "minReplicas": 1, "maxReplicas": 3,
+            "scaleTargetRef": {
+                "apiVersion": "apps/v1", "kind": "Deployment", "name": "my-release-milvus-querynode",
+            },
+        },
+    });
+    scenario
+        .bed
+        .create("horizontalpodautoscalers", &autoscaler)
+        .await;
+    scenario.upgrade(&[]).await.expect(0).says("querynodes");
+    scenario.assert_runs(NEW_IMAGE).await;
+}
+
+#[tokio::test]
+async fn a_dry_run_touches_nothing() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    let events = scenario.bed.shared.events().len();
+    scenario
+        .upgrade(&["--dry-run"])
+        .await
+        .expect(0)
+        .says("kind: Job");
+    assert_eq!(scenario.bed.shared.events().len(), events);
+    assert!(scenario.bed.list("jobs").await.is_empty());
+    assert!(scenario.record().await.is_none());
+    scenario.assert_runs(OLD_IMAGE).await;
+}
+
+#[tokio::test]
+async fn an_operators_instance_is_upgraded_through_its_resource() {
+    let bed = Bed::new("mine").await;
+    bed.metadata.load(super::DUMP).await;
+    bed.grant(role()).await;
+    Operator::cluster("mine").install(&bed).await;
+    bed.wait_until_settled().await;
+    let before = bed.metadata.dump().await;
+    let arguments = |more: &[&'static str]| {
+        let fixed = [
+            "upgrade",
+            "-i",
+            "mine",
+            "-n",
+            &bed.namespace,
+            "-s",
+            "2.1.4",
+            "-t",
+            "2.2.16",
+            "-r",
+            &bed.root,
+            "-m",
+            TOOL_IMAGE,
+        ];
+        fixed
+            .iter()
+            .chain(more)
+            .map(|word| (*word).to_owned())
+            .collect::<Vec<_>>()
+    };
+    let run = async |more: &[&'static str]| {
+        let arguments = arguments(more);
+        let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        bed.run(&words).await
+    };
+    run(&[]).await.expect(0);
+    let resource = bed.get("milvuses", "mine").await.unwrap();
+    assert_eq!(resource["spec"]["components"]["image"], NEW_IMAGE);
+    bed.wait_until_settled().await;
+    assert!(
+        bed.deployments()
+            .await
+            .values()
+            .all(|found| found.0 == NEW_IMAGE)
+    );
+    run(&["-o", "rollback"]).await.expect(0);
+    let resource = bed.get("milvuses", "mine").await.unwrap();
+    assert_eq!(resource["spec"]["components"], json!({"image": OLD_IMAGE}));
+    assert!(
+        bed.metadata.dump().await == before,
+        "the metadata is not what it was"
+    );
+    bed.assert_no_breach();
+}

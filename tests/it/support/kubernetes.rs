@@ -1,0 +1,318 @@
+//! A real Kubernetes API with a stand-in for nodes: see `node`. Each test has a namespace and a Milvus
+//! metadata root of its own.
+
+pub(crate) mod api;
+pub(crate) mod behaviour;
+pub(crate) mod helm;
+mod kubelet;
+mod node;
+pub(crate) mod operator;
+mod plane;
+mod process;
+pub(crate) mod sessions;
+
+use std::collections::BTreeMap;
+use std::process::{Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep};
+
+use crate::support::etcd;
+use api::Api;
+use behaviour::{Shared, TOOL_IMAGE, breaches};
+use node::{Node, NodeParts};
+use plane::{ADMIN, Plane, UPGRADER};
+use sessions::Metadata;
+
+/// How long a test waits for anything.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A namespace with a node, and a Milvus metadata root.
+pub(crate) struct Bed {
+    plane: &'static Plane,
+    pub(crate) admin: Api,
+    pub(crate) namespace: String,
+    /// The root path of Milvus' metadata.
+    pub(crate) root: String,
+    pub(crate) metadata: Metadata,
+    pub(crate) shared: Arc<Shared>,
+    folder: TempDir,
+}
+
+/// How a run of the program ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Bed {
+    /// A bed whose release, or resource, is called `instance`.
+    pub(crate) async fn new(instance: &str) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let plane = plane::shared().await;
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let namespace = format!("test-{}-{number}", std::process::id());
+        let admin = plane.api(ADMIN);
+        let object =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
+        admin.create("/api/v1/namespaces", &object).await;
+        let root = etcd::own_root();
+        let metadata = Metadata::connect(etcd::shared().address(), &root).await;
+        let bed = Self {
+            plane,
+            admin,
+            namespace,
+            root,
+            metadata,
+            shared: Arc::default(),
+            folder: tempfile::tempdir().unwrap(),
+        };
+        bed.start_node(instance).await;
+        bed
+    }
+
+    async fn start_node(&self, instance: &str) {
+        let logs = kubelet::Logs::default();
+        let port = kubelet::serve(self.plane, logs.clone()).await;
+        let node = Node::new(NodeParts {
+            api: self.admin.clone(),
+            namespace: self.namespace.clone(),
+            folder: self.folder.path().to_owned(),
+            names: self.names(instance),
+            metadata: self.metadata.clone(),
+            shared: self.shared.clone(),
+            logs,
+        });
+        node.register(port).await;
+        tokio::spawn(node.play());
+    }
+
+    /// The addresses at which pods find the instance's etcd.
+    fn names(&self, instance: &str) -> BTreeMap<String, String> {
+        let namespace = &self.namespace;
+        let hosts = [
+            format!("{instance}-etcd"),
+            format!("{instance}-etcd-0.{instance}-etcd-headless"),
+        ];
+        let ends = [
+            String::new(),
+            format!(".{namespace}"),
+            format!(".{namespace}.svc"),
+            format!(".{namespace}.svc.cluster.local"),
+        ];
+        let all = hosts
+            .iter()
+            .flat_map(|host| ends.iter().map(move |end| format!("{host}{end}:2379")));
+        all.map(|name| (name, etcd::shared().address().to_owned()))
+            .collect()
+    }
+
+    /// The path of a collection in this namespace.
+    pub(crate) fn path(&self, plural: &str) -> String {
+        let group = match plural {
+            "deployments" | "replicasets" => "/apis/apps/v1",
+            "jobs" => "/apis/batch/v1",
+            "leases" => "/apis/coordination.k8s.io/v1",
+            "horizontalpodautoscalers" => "/apis/autoscaling/v1",
+            "roles" | "rolebindings" => "/apis/rbac.authorization.k8s.io/v1",
+            "milvuses" | "milvusupgrades" => "/apis/milvus.io/v1beta1",
+            _ => "/api/v1",
+        };
+        format!("{group}/namespaces/{}/{plural}", self.namespace)
+    }
+
+    pub(crate) async fn create(&self, plural: &str, object: &Value) -> Value {
+        self.admin.create(&self.path(plural), object).await
+    }
+
+    pub(crate) async fn get(&self, plural: &str, name: &str) -> Option<Value> {
+        self.admin
+            .get(&format!("{}/{name}", self.path(plural)))
+            .await
+    }
+
+    pub(crate) async fn list(&self, plural: &str) -> Vec<Value> {
+        self.admin.list(&self.path(plural)).await
+    }
+
+    pub(crate) async fn merge(&self, plural: &str, name: &str, change: &Value) -> Value {
+        self.admin
+            .merge(&format!("{}/{name}", self.path(plural)), change)
+            .await
+    }
+
+    pub(crate) async fn delete(&self, plural: &str, name: &str) {
+        self.admin
+            .delete(&format!("{}/{name}", self.path(plural)))
+            .await;
+    }
+
+    /// The log of a pod, as `kubectl logs` shows it.
+    pub(crate) async fn log(&self, pod: &str, query: &str) -> String {
+        let path = format!("{}/{pod}/log{query}", self.path("pods"));
+        self.admin.try_text(&path).await.unwrap()
+    }
+
+    /// Lets the upgrading user do what a Role says, in this namespace.
+    pub(crate) async fn grant(&self, mut role: Value) {
+        role["metadata"] = json!({"name": "upgrader"});
+        self.create("roles", &role).await;
+        let binding = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+            "metadata": {"name": "upgrader"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "upgrader"},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": UPGRADER}],
+        });
+        self.create("rolebindings", &binding).await;
+    }
+
+    /// Starts the program as the upgrading user, or as the admin.
+    pub(crate) fn start(&self, user: &str, arguments: &[&str]) -> Child {
+        let file = self.folder.path().join(format!("{user}.json"));
+        std::fs::write(&file, self.plane.kubeconfig(user, &self.namespace)).unwrap();
+        Command::new(env!("CARGO_BIN_EXE_meta-migration"))
+            .args(arguments)
+            .env_clear()
+            .env("KUBECONFIG", file)
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap()
+    }
+
+    /// Runs the program as the upgrading user.
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Ended {
+        let child = self.start(UPGRADER, arguments);
+        ended(child.wait_with_output().await.unwrap())
+    }
+
+    /// Waits until `look` gives something; `what` is what a failure says.
+    pub(crate) async fn wait<T>(&self, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            if Instant::now() > deadline {
+                panic!("waited in vain for {what}\n{}", self.overview().await);
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Waits until all Deployments have what they ask for, and no pod besides.
+    pub(crate) async fn wait_until_settled(&self) {
+        self.wait("all Deployments to settle", async || {
+            let deployments = self.list("deployments").await;
+            let settled = deployments.iter().all(|deployment| {
+                let number = |field: &str| deployment["status"][field].as_i64().unwrap_or(0);
+                let wanted = deployment["spec"]["replicas"].as_i64().unwrap();
+                deployment["status"]["observedGeneration"] == deployment["metadata"]["generation"]
+                    && [
+                        number("replicas"),
+                        number("readyReplicas"),
+                        number("updatedReplicas"),
+                    ] == [wanted; 3]
+            });
+            let wanted: i64 = deployments
+                .iter()
+                .map(|deployment| deployment["spec"]["replicas"].as_i64().unwrap())
+                .sum();
+            let pods = self.list("pods").await;
+            let owned = pods
+                .iter()
+                .filter(|pod| pod["metadata"]["labels"]["job-name"].is_null());
+            let owned = i64::try_from(owned.count()).unwrap();
+            (settled && owned == wanted && !deployments.is_empty()).then_some(())
+        })
+        .await;
+    }
+
+    /// The image and count of each Deployment.
+    pub(crate) async fn deployments(&self) -> BTreeMap<String, (String, i64)> {
+        let all = self
+            .list("deployments")
+            .await
+            .into_iter()
+            .map(|deployment| {
+                let containers = &deployment["spec"]["template"]["spec"]["containers"];
+                let milvus = process::items(containers).iter().next_back().unwrap();
+                let image = process::text(&milvus["image"]);
+                let count = deployment["spec"]["replicas"].as_i64().unwrap();
+                (
+                    process::text(&deployment["metadata"]["name"]),
+                    (image, count),
+                )
+            });
+        all.collect()
+    }
+
+    /// Fails if the node saw what must never happen.
+    pub(crate) fn assert_no_breach(&self) {
+        let events = self.shared.events();
+        let breaches = breaches(&events);
+        assert!(breaches.is_empty(), "{breaches:#?}\nin {events:#?}");
+    }
+
+    /// What a failure shows.
+    async fn overview(&self) -> String {
+        let mut text = String::new();
+        for plural in ["deployments", "jobs", "pods", "persistentvolumeclaims"] {
+            for object in self.list(plural).await {
+                text += &format!(
+                    "{plural} {}: {}\n",
+                    object["metadata"]["name"], object["status"]
+                );
+            }
+        }
+        text + &format!("{:#?}", self.shared.events())
+    }
+}
+
+impl Ended {
+    /// Fails with both streams unless it ended so.
+    pub(crate) fn expect(&self, code: i32) -> &Self {
+        assert_eq!(
+            self.code, code,
+            "stdout:\n{}\nstderr:\n{}",
+            self.stdout, self.stderr
+        );
+        self
+    }
+
+    pub(crate) fn says(&self, text: &str) -> &Self {
+        let said = self.stderr.contains(text) || self.stdout.contains(text);
+        assert!(said, "{text:?} not in:\n{}\n{}", self.stdout, self.stderr);
+        self
+    }
+}
+
+/// How a child ended.
+pub(crate) fn ended(output: Output) -> Ended {
+    Ended {
+        code: output.status.code().unwrap_or(137),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// A pod that runs the program once.
+pub(crate) fn tool_job(name: &str, arguments: &[&str]) -> Value {
+    json!({
+        "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name},
+        "spec": {"backoffLimit": 0, "template": {"spec": {
+            "restartPolicy": "Never",
+            "containers": [{"name": "tool", "image": TOOL_IMAGE, "args": arguments}],
+        }}},
+    })
+}

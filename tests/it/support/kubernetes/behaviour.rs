@@ -1,0 +1,149 @@
+//! What a test asks of its node, and what the node saw.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use meta_migration::report::Layout;
+
+/// The image of the program under test.
+pub(crate) const TOOL_IMAGE: &str = "meta-migration:under-test";
+
+/// How pods fare. May be changed while the test runs.
+#[derive(Debug, Clone)]
+pub(crate) struct Behaviour {
+    /// Images that cannot be pulled.
+    pub(crate) missing_images: BTreeSet<String>,
+    /// Images whose pods run but never get ready.
+    pub(crate) unready_images: BTreeSet<String>,
+    /// Components whose pods hang in Terminating.
+    pub(crate) hanging_components: BTreeSet<String>,
+    /// Components whose session stays in etcd when their pod has gone.
+    pub(crate) lingering_sessions: BTreeSet<String>,
+    /// How long a lingering session stays; without, until it is removed by hand.
+    pub(crate) lingering_ttl: Option<Duration>,
+    /// Whether claims get a volume once a pod uses them.
+    pub(crate) bind_claims: bool,
+    /// Whether pods get a node.
+    pub(crate) schedule: bool,
+    /// How long a pod takes from its start until it is ready.
+    pub(crate) start_delay: Duration,
+    /// How long a pod takes from the request to stop until it is gone.
+    pub(crate) stop_delay: Duration,
+    /// Tool pods whose arguments contain one of these start only when it is taken out.
+    pub(crate) held_tools: BTreeSet<String>,
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Self {
+            missing_images: BTreeSet::new(),
+            unready_images: BTreeSet::new(),
+            hanging_components: BTreeSet::new(),
+            lingering_sessions: BTreeSet::new(),
+            lingering_ttl: None,
+            bind_claims: true,
+            schedule: true,
+            start_delay: Duration::from_millis(200),
+            stop_delay: Duration::from_millis(400),
+            held_tools: BTreeSet::new(),
+        }
+    }
+}
+
+/// Something that happened on the node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// A Milvus process began.
+    MilvusStarted {
+        component: String,
+        image: String,
+        layout: Layout,
+    },
+    /// A Milvus process ended.
+    MilvusStopped { component: String },
+    /// The program under test began.
+    ToolStarted { pod: String, arguments: Vec<String> },
+    /// The program under test ended.
+    ToolEnded { pod: String, code: i32 },
+}
+
+/// What the test and its node share.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    behaviour: Mutex<Behaviour>,
+    events: Mutex<Vec<Event>>,
+}
+
+impl Shared {
+    /// The behaviour, to be read or changed.
+    pub(crate) fn behaviour(&self) -> MutexGuard<'_, Behaviour> {
+        self.behaviour.lock().unwrap()
+    }
+
+    pub(crate) fn record(&self, event: Event) {
+        self.events.lock().unwrap().push(event);
+    }
+
+    pub(crate) fn events(&self) -> Vec<Event> {
+        self.events.lock().unwrap().clone()
+    }
+}
+
+/// What must never be seen on a node, whatever happened: each breach in words.
+pub(crate) fn breaches(events: &[Event]) -> Vec<String> {
+    let mut breaches = Vec::new();
+    let mut running = 0_u32;
+    let mut writing: BTreeSet<&str> = BTreeSet::new();
+    for event in events {
+        match event {
+            Event::MilvusStarted {
+                component,
+                image,
+                layout,
+            } => {
+                running += 1;
+                if !writing.is_empty() {
+                    breaches.push(format!("{component} started beside {writing:?}"));
+                }
+                let fits = match layout {
+                    Layout::V2_1 => image.contains(":v2.1"),
+                    Layout::V2_2 => image.contains(":v2.2"),
+                    Layout::Empty => true,
+                    Layout::Mixed | Layout::Staged => false,
+                };
+                if !fits {
+                    breaches.push(format!("{component} of {image} started on {layout:?}"));
+                }
+            }
+            Event::MilvusStopped { .. } => running = running.saturating_sub(1),
+            Event::ToolStarted { pod, arguments } => {
+                if writes(arguments) {
+                    if running > 0 {
+                        breaches.push(format!("{pod} ran {arguments:?} beside Milvus"));
+                    }
+                    writing.insert(pod);
+                }
+            }
+            Event::ToolEnded { pod, .. } => {
+                writing.remove(pod.as_str());
+            }
+        }
+    }
+    breaches
+}
+
+/// Whether a run of the program with these arguments changes metadata.
+fn writes(arguments: &[String]) -> bool {
+    let verb = arguments.get(1).map(String::as_str).unwrap_or_default();
+    let words = arguments
+        .iter()
+        .flat_map(|argument| argument.split_whitespace());
+    let mut configs = words.filter_map(|word| word.trim_start_matches('-').strip_prefix("config="));
+    matches!(verb, "migrate" | "rollback" | "restore")
+        || configs.any(|file| {
+            ["migrate.yaml", "migration.yaml", "rollback.yaml"]
+                .iter()
+                .any(|end| file.ends_with(end))
+        })
+}

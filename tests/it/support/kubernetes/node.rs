@@ -1,0 +1,478 @@
+//! Stands in for scheduler, volume provisioner and kubelet of one namespace.
+//!
+//! Milvus pods are played: they hold sessions in etcd and are ready or not. Pods of our image are run.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::api::{Api, code};
+use super::behaviour::{Event, Shared, TOOL_IMAGE};
+use super::kubelet::{Log, Logs};
+use super::process::{Host, Process, items, text};
+use super::sessions::{Metadata, Session};
+
+/// How often the node looks at its pods.
+const INTERVAL: Duration = Duration::from_millis(100);
+/// How long a process has between TERM and KILL.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// The node of one namespace.
+pub(crate) struct Node {
+    pub(crate) api: Api,
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    pub(crate) folder: PathBuf,
+    pub(crate) names: BTreeMap<String, String>,
+    pub(crate) metadata: Metadata,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) logs: Logs,
+    pods: BTreeMap<String, Pod>,
+    next_server_id: u64,
+}
+
+/// What the node knows of a pod.
+struct Pod {
+    first_seen: Instant,
+    stopping_since: Option<Instant>,
+    session: Option<(String, Session)>,
+    process: Option<(Process, Arc<AtomicBool>)>,
+    /// The status that was written last.
+    told: Value,
+    finished: bool,
+}
+
+/// What a pod runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Program {
+    Milvus { component: String, image: String },
+    Tool,
+    Other,
+}
+
+impl Node {
+    pub(crate) fn new(parts: NodeParts) -> Self {
+        let NodeParts {
+            api,
+            namespace,
+            folder,
+            names,
+            metadata,
+            shared,
+            logs,
+        } = parts;
+        Self {
+            name: format!("node-{namespace}"),
+            api,
+            namespace,
+            folder,
+            names,
+            metadata,
+            shared,
+            logs,
+            pods: BTreeMap::new(),
+            next_server_id: 1,
+        }
+    }
+
+    /// Makes the node known: logs of its pods are asked for at `port`.
+    pub(crate) async fn register(&self, port: u16) {
+        let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": self.name}});
+        self.api.create("/api/v1/nodes", &node).await;
+        let status = json!({"status": {
+            "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
+            "conditions": [{"type": "Ready", "status": "True"}],
+        }});
+        let path = format!("/api/v1/nodes/{}/status", self.name);
+        self.api.merge(&path, &status).await;
+    }
+
+    /// Plays until the runtime ends.
+    pub(crate) async fn play(mut self) {
+        let mut interval = tokio::time::interval(INTERVAL);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            interval.tick().await;
+            self.look().await;
+        }
+    }
+
+    async fn look(&mut self) {
+        let path = format!("/api/v1/namespaces/{}/pods", self.namespace);
+        let pods = self.api.list(&path).await;
+        let uids: Vec<String> = pods.iter().map(uid).collect();
+        let gone: Vec<String> = self
+            .pods
+            .keys()
+            .filter(|known| !uids.contains(known))
+            .cloned()
+            .collect();
+        for uid in gone {
+            // Removed by force: what ran ends without a word.
+            if let Some(pod) = self.pods.remove(&uid) {
+                self.lose(pod).await;
+            }
+        }
+        for object in &pods {
+            let uid = uid(object);
+            let mut pod = self.pods.remove(&uid).unwrap_or_else(Pod::new);
+            let stays = self.step(object, &mut pod).await;
+            if stays {
+                self.pods.insert(uid, pod);
+            }
+        }
+    }
+
+    /// Does what is due for a pod; `false` when it has gone.
+    async fn step(&mut self, object: &Value, pod: &mut Pod) -> bool {
+        let deleted = !object["metadata"]["deletionTimestamp"].is_null();
+        if deleted {
+            return self.stop(object, pod).await;
+        }
+        if object["spec"]["nodeName"].is_null() {
+            self.schedule(object).await;
+            return true;
+        }
+        let behaviour = self.shared.behaviour().clone();
+        let images = items(&object["spec"]["containers"]).iter();
+        let missing = images
+            .map(|container| text(&container["image"]))
+            .find(|image| behaviour.missing_images.contains(image));
+        let started = pod.session.is_some() || pod.process.is_some();
+        if pod.finished {
+            return true;
+        }
+        if let Some(image) = missing.filter(|_| !started) {
+            let reason = json!({"waiting": {
+                "reason": "ImagePullBackOff",
+                "message": format!("Back-off pulling image \"{image}\""),
+            }});
+            self.tell(object, pod, status("Pending", false, object, &reason))
+                .await;
+            return true;
+        }
+        match program(object) {
+            Program::Milvus { component, image } => {
+                if pod.session.is_none() {
+                    self.start_milvus(&component, &image, pod).await;
+                }
+                let ready = pod.first_seen.elapsed() >= behaviour.start_delay
+                    && !behaviour.unready_images.contains(&image);
+                self.tell(object, pod, status("Running", ready, object, &running()))
+                    .await;
+            }
+            Program::Tool => self.step_tool(object, pod).await,
+            Program::Other => {
+                self.tell(object, pod, status("Running", true, object, &running()))
+                    .await;
+            }
+        }
+        true
+    }
+
+    /// Gives a pod its node once its claims have volumes.
+    async fn schedule(&self, object: &Value) {
+        let behaviour = self.shared.behaviour().clone();
+        if !behaviour.schedule {
+            return;
+        }
+        for volume in items(&object["spec"]["volumes"]) {
+            let claim = volume["persistentVolumeClaim"]["claimName"].as_str();
+            let Some(claim) = claim else { continue };
+            if !self.claim_is_bound(claim, behaviour.bind_claims).await {
+                return;
+            }
+        }
+        let pod = text(&object["metadata"]["name"]);
+        let path = format!("/api/v1/namespaces/{}/pods/{pod}/binding", self.namespace);
+        let binding = json!({
+            "apiVersion": "v1", "kind": "Binding", "metadata": {"name": pod},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": self.name},
+        });
+        tolerate(self.api.try_create(&path, &binding).await);
+    }
+
+    /// Whether a claim has its volume; makes one for it if asked to.
+    async fn claim_is_bound(&self, claim: &str, make: bool) -> bool {
+        let path = format!(
+            "/api/v1/namespaces/{}/persistentvolumeclaims/{claim}",
+            self.namespace
+        );
+        let Some(object) = self.api.get(&path).await else {
+            return false;
+        };
+        if object["status"]["phase"] == "Bound" {
+            return true;
+        }
+        if make && object["spec"]["volumeName"].is_null() {
+            let volume = json!({
+                "apiVersion": "v1", "kind": "PersistentVolume",
+                "metadata": {"name": format!("volume-{}", uid(&object))},
+                "spec": {
+                    "capacity": {"storage": "100Gi"},
+                    "accessModes": object["spec"]["accessModes"],
+                    "persistentVolumeReclaimPolicy": "Retain",
+                    "storageClassName": object["spec"]["storageClassName"],
+                    "hostPath": {"path": self.folder.join("claims").join(claim)},
+                    "claimRef": {
+                        "namespace": self.namespace, "name": claim, "uid": object["metadata"]["uid"],
+                    },
+                },
+            });
+            tolerate(
+                self.api
+                    .try_create("/api/v1/persistentvolumes", &volume)
+                    .await,
+            );
+        }
+        false
+    }
+
+    async fn start_milvus(&mut self, component: &str, image: &str, pod: &mut Pod) {
+        let layout = self.metadata.layout().await;
+        self.shared.record(Event::MilvusStarted {
+            component: component.to_owned(),
+            image: image.to_owned(),
+            layout,
+        });
+        let session = self.metadata.register(component, self.next_server_id).await;
+        self.next_server_id += 1;
+        pod.session = Some((component.to_owned(), session));
+        pod.first_seen = Instant::now();
+    }
+
+    async fn step_tool(&mut self, object: &Value, pod: &mut Pod) {
+        let container = &object["spec"]["containers"][0];
+        if pod.process.is_none() && !self.start_tool(object, pod).await {
+            return;
+        }
+        let Some((process, ended)) = &mut pod.process else {
+            return;
+        };
+        let Some(exit) = process.exit_code() else {
+            self.tell(object, pod, status("Running", true, object, &running()))
+                .await;
+            return;
+        };
+        let message = process.last_words(container, exit);
+        ended.store(true, Ordering::SeqCst);
+        pod.finished = true;
+        pod.process = None;
+        self.shared.record(Event::ToolEnded {
+            pod: text(&object["metadata"]["name"]),
+            code: exit,
+        });
+        let (phase, reason) = if exit == 0 {
+            ("Succeeded", "Completed")
+        } else {
+            ("Failed", "Error")
+        };
+        let state = json!({"terminated": {
+            "exitCode": exit, "reason": reason, "message": message,
+            "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:01Z",
+        }});
+        self.tell(object, pod, status(phase, false, object, &state))
+            .await;
+    }
+
+    /// `false` when it cannot start yet.
+    async fn start_tool(&self, object: &Value, pod: &mut Pod) -> bool {
+        let host = Host {
+            api: &self.api,
+            namespace: &self.namespace,
+            folder: &self.folder,
+            names: &self.names,
+        };
+        let prepared = match host.prepare(object).await {
+            Ok(prepared) => prepared,
+            Err(message) => {
+                let state = json!({"waiting": {"reason": "CreateContainerConfigError", "message": message}});
+                self.tell(object, pod, status("Pending", false, object, &state))
+                    .await;
+                return false;
+            }
+        };
+        let line = prepared.arguments.join(" ");
+        let held = self.shared.behaviour().held_tools.clone();
+        if held.iter().any(|word| line.contains(word)) {
+            return false;
+        }
+        let name = text(&object["metadata"]["name"]);
+        let container = text(&object["spec"]["containers"][0]["name"]);
+        let ended = Arc::new(AtomicBool::new(false));
+        let log = Log {
+            file: prepared.log().to_owned(),
+            ended: ended.clone(),
+        };
+        self.logs
+            .lock()
+            .unwrap()
+            .insert(format!("{}/{name}/{container}", self.namespace), log);
+        self.shared.record(Event::ToolStarted {
+            pod: name,
+            arguments: prepared.arguments.clone(),
+        });
+        pod.process = Some((prepared.start(), ended));
+        true
+    }
+
+    /// Ends a pod that is being deleted; `false` when it has gone.
+    async fn stop(&mut self, object: &Value, pod: &mut Pod) -> bool {
+        let since = *pod.stopping_since.get_or_insert_with(Instant::now);
+        let behaviour = self.shared.behaviour().clone();
+        if let Some((component, session)) = &pod.session {
+            let hangs = behaviour.hanging_components.contains(component);
+            if hangs || since.elapsed() < behaviour.stop_delay {
+                return true;
+            }
+            if behaviour.lingering_sessions.contains(component) {
+                if let Some(ttl) = behaviour.lingering_ttl {
+                    self.metadata.abandon(session, ttl).await;
+                }
+            } else {
+                self.metadata.revoke(session).await;
+            }
+            self.shared.record(Event::MilvusStopped {
+                component: component.clone(),
+            });
+            pod.session = None;
+        }
+        if let Some((process, ended)) = &mut pod.process {
+            process.ask_to_end();
+            let Some(exit) = process.exit_code() else {
+                if process
+                    .asked_to_end
+                    .is_some_and(|asked| asked.elapsed() > GRACE)
+                {
+                    process.kill();
+                }
+                return true;
+            };
+            ended.store(true, Ordering::SeqCst);
+            self.shared.record(Event::ToolEnded {
+                pod: text(&object["metadata"]["name"]),
+                code: exit,
+            });
+            pod.process = None;
+        }
+        let name = text(&object["metadata"]["name"]);
+        let path = format!("/api/v1/namespaces/{}/pods/{name}", self.namespace);
+        self.api.finish_deletion(&path, &uid(object)).await;
+        false
+    }
+
+    async fn lose(&self, pod: Pod) {
+        if let Some((component, session)) = pod.session {
+            self.metadata.revoke(&session).await;
+            self.shared.record(Event::MilvusStopped { component });
+        }
+        if let Some((_, ended)) = pod.process {
+            ended.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Writes a status that is new.
+    async fn tell(&self, object: &Value, pod: &mut Pod, status: Value) {
+        if pod.told == status {
+            return;
+        }
+        let name = text(&object["metadata"]["name"]);
+        let path = format!("/api/v1/namespaces/{}/pods/{name}/status", self.namespace);
+        if tolerate(self.api.try_merge(&path, &json!({"status": status})).await) {
+            pod.told = status;
+        }
+    }
+}
+
+/// What a node is made of.
+pub(crate) struct NodeParts {
+    pub(crate) api: Api,
+    pub(crate) namespace: String,
+    pub(crate) folder: PathBuf,
+    pub(crate) names: BTreeMap<String, String>,
+    pub(crate) metadata: Metadata,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) logs: Logs,
+}
+
+impl Pod {
+    fn new() -> Self {
+        Self {
+            first_seen: Instant::now(),
+            stopping_since: None,
+            session: None,
+            process: None,
+            told: Value::Null,
+            finished: false,
+        }
+    }
+}
+
+/// Somebody else was quicker: the next look shows it.
+fn tolerate(done: Result<Value, kube::Error>) -> bool {
+    match done {
+        Ok(_) => true,
+        Err(error) if matches!(code(&error), 404 | 409) => false,
+        Err(error) => panic!("the node was refused: {error}"),
+    }
+}
+
+fn uid(object: &Value) -> String {
+    text(&object["metadata"]["uid"])
+}
+
+fn running() -> Value {
+    json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}})
+}
+
+fn status(phase: &str, ready: bool, object: &Value, state: &Value) -> Value {
+    let now = if ready { "True" } else { "False" };
+    let containers = items(&object["spec"]["containers"]).iter().map(|container| {
+        json!({
+            "name": container["name"], "image": container["image"], "imageID": container["image"],
+            "ready": ready, "restartCount": 0, "state": state,
+        })
+    });
+    let kinds = ["Initialized", "PodScheduled", "ContainersReady", "Ready"];
+    let conditions = kinds.map(|kind| {
+        let own = if kind.ends_with("eady") { now } else { "True" };
+        json!({"type": kind, "status": own, "lastTransitionTime": "2026-01-01T00:00:00Z"})
+    });
+    json!({
+        "phase": phase,
+        "hostIP": "127.0.0.1",
+        "podIP": "10.0.0.1",
+        "startTime": "2026-01-01T00:00:00Z",
+        "conditions": conditions,
+        "containerStatuses": containers.collect::<Vec<_>>(),
+    })
+}
+
+/// What a pod runs: told by the container that is ours, or that says `milvus run`.
+fn program(object: &Value) -> Program {
+    for container in items(&object["spec"]["containers"]) {
+        let image = text(&container["image"]);
+        if image == TOOL_IMAGE {
+            return Program::Tool;
+        }
+        let words = items(&container["args"])
+            .iter()
+            .map(text)
+            .collect::<Vec<_>>()
+            .join(" ");
+        let words: Vec<&str> = words.split_whitespace().collect();
+        if let Some(three) = words
+            .windows(3)
+            .find(|three| three[..2] == ["milvus", "run"])
+        {
+            let component = three[2].to_owned();
+            return Program::Milvus { component, image };
+        }
+    }
+    Program::Other
+}

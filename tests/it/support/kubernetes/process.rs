@@ -1,0 +1,339 @@
+//! A pod of our image, run as a process: its mounts become folders, its paths are rewritten.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
+use super::api::Api;
+
+/// Runs the program, hands a TERM on to it, and kills it when its own input ends.
+const KEEPER: &str = r#"
+exec 3<&0
+"$@" </dev/null 3<&- &
+program=$!
+trap 'kill -TERM "$program"' TERM
+(read -r _ <&3; kill -KILL "$program") >/dev/null 2>&1 &
+reader=$!
+while :; do
+    wait "$program"
+    code=$?
+    kill -0 "$program" 2>/dev/null || break
+done
+kill "$reader" 2>/dev/null
+exit "$code"
+"#;
+
+/// Where the program is within the image.
+const PROGRAM_IN_IMAGE: &str = "/milvus/bin/meta-migration";
+/// Where the image lets a container leave its last words, unless the pod says otherwise.
+const TERMINATION_LOG: &str = "/dev/termination-log";
+
+/// A running container of our image.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    log: PathBuf,
+    termination_log: PathBuf,
+    /// When it was asked to end.
+    pub(crate) asked_to_end: Option<Instant>,
+}
+
+/// What is needed to run a pod.
+pub(crate) struct Host<'a> {
+    pub(crate) api: &'a Api,
+    pub(crate) namespace: &'a str,
+    /// Folders of pods and claims are made below it.
+    pub(crate) folder: &'a Path,
+    /// What stands for addresses that nobody resolves here.
+    pub(crate) names: &'a BTreeMap<String, String>,
+}
+
+/// The container as it is to be run.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+    log: PathBuf,
+    termination_log: PathBuf,
+}
+
+impl Host<'_> {
+    /// The folder behind a claim.
+    pub(crate) fn claim_folder(&self, claim: &str) -> PathBuf {
+        self.folder.join("claims").join(claim)
+    }
+
+    /// Makes the mounts of a pod's one container, and its command line as it is to be run here.
+    ///
+    /// # Errors
+    /// What a kubelet says when a ConfigMap or Secret is missing.
+    pub(crate) async fn prepare(&self, pod: &Value) -> Result<Prepared, String> {
+        let container = &pod["spec"]["containers"][0];
+        let folder = self.folder.join("pods").join(text(&pod["metadata"]["uid"]));
+        fs::create_dir_all(&folder).unwrap();
+        let termination_log = folder.join("termination-log");
+        fs::write(&termination_log, "").unwrap();
+        let termination_path = container["terminationMessagePath"].as_str();
+        let mut places = vec![(
+            termination_path.unwrap_or(TERMINATION_LOG).to_owned(),
+            termination_log.display().to_string(),
+        )];
+        places.extend(self.names.clone());
+        let mut contents = Vec::new();
+        for mount in items(&container["volumeMounts"]) {
+            let volume = items(&pod["spec"]["volumes"]).iter();
+            let volume = volume
+                .clone()
+                .find(|volume| volume["name"] == mount["name"])
+                .ok_or_else(|| format!("no volume for {mount}"))?;
+            let (place, files) = self.mount(volume, mount, &folder).await?;
+            places.push((text(&mount["mountPath"]), place.display().to_string()));
+            contents.extend(files);
+        }
+        places.push((
+            PROGRAM_IN_IMAGE.to_owned(),
+            env!("CARGO_BIN_EXE_meta-migration").to_owned(),
+        ));
+        // The longest first: one may lie within another.
+        places.sort_by_key(|(place, _)| std::cmp::Reverse(place.len()));
+        for file in contents {
+            let content = fs::read_to_string(&file).unwrap();
+            fs::write(&file, replaced(&content, &places)).unwrap();
+        }
+        let mut arguments: Vec<String> = [&container["command"], &container["args"]]
+            .iter()
+            .flat_map(|list| items(list))
+            .map(|word| replaced(&text(word), &places))
+            .collect();
+        if items(&container["command"]).is_empty() {
+            arguments.insert(0, env!("CARGO_BIN_EXE_meta-migration").to_owned());
+        }
+        let environment = self.environment(pod, container).await?;
+        let environment = environment
+            .into_iter()
+            .map(|(name, value)| (name, replaced(&value, &places)))
+            .collect();
+        Ok(Prepared {
+            arguments,
+            environment,
+            log: folder.join("log"),
+            termination_log,
+        })
+    }
+
+    /// The folder or file that a mount shows, and the files in it whose paths are to be rewritten.
+    async fn mount(
+        &self,
+        volume: &Value,
+        mount: &Value,
+        pod_folder: &Path,
+    ) -> Result<(PathBuf, Vec<PathBuf>), String> {
+        let claim = volume["persistentVolumeClaim"]["claimName"].as_str();
+        let folder = claim.map_or_else(
+            || pod_folder.join(text(&volume["name"])),
+            |claim| self.claim_folder(claim),
+        );
+        fs::create_dir_all(&folder).unwrap();
+        let mut rewritten = Vec::new();
+        let sources = [("configMap", "name"), ("secret", "secretName")];
+        for (kind, field) in sources {
+            let Some(name) = volume[kind][field].as_str() else {
+                continue;
+            };
+            let data = self.data(kind, name).await?;
+            for (key, content) in data {
+                let chosen = items(&volume[kind]["items"]);
+                let item = chosen.iter().find(|item| item["key"] == *key);
+                if !chosen.is_empty() && item.is_none() {
+                    continue;
+                }
+                let path = folder.join(item.map_or(key.clone(), |item| text(&item["path"])));
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(&path, content).unwrap();
+                if kind == "configMap" {
+                    rewritten.push(path);
+                }
+            }
+        }
+        let shown = match mount["subPath"].as_str() {
+            Some(sub_path) => folder.join(sub_path),
+            None => folder,
+        };
+        Ok((shown, rewritten))
+    }
+
+    /// The content of a `ConfigMap` or Secret.
+    async fn data(&self, kind: &str, name: &str) -> Result<BTreeMap<String, Vec<u8>>, String> {
+        let plural = if kind == "configMap" {
+            "configmaps"
+        } else {
+            "secrets"
+        };
+        let path = format!("/api/v1/namespaces/{}/{plural}/{name}", self.namespace);
+        let found = self.api.get(&path).await;
+        let found = found.ok_or_else(|| format!("{plural} \"{name}\" not found"))?;
+        let data = found["data"].as_object().cloned().unwrap_or_default();
+        let decoded = data.into_iter().map(|(key, value)| {
+            let content = if kind == "configMap" {
+                text(&value).into_bytes()
+            } else {
+                STANDARD.decode(text(&value)).unwrap()
+            };
+            (key, content)
+        });
+        Ok(decoded.collect())
+    }
+
+    async fn environment(
+        &self,
+        pod: &Value,
+        container: &Value,
+    ) -> Result<Vec<(String, String)>, String> {
+        let mut environment = Vec::new();
+        for variable in items(&container["env"]) {
+            let from = &variable["valueFrom"];
+            let field = from["fieldRef"]["fieldPath"].as_str();
+            let value = if let Some(path) = field {
+                text(
+                    &pod.pointer(&format!("/{}", path.replace('.', "/")))
+                        .cloned()
+                        .unwrap_or_default(),
+                )
+            } else if let Some(key) = from["secretKeyRef"]["key"].as_str() {
+                self.reference("secret", &from["secretKeyRef"], key).await?
+            } else if let Some(key) = from["configMapKeyRef"]["key"].as_str() {
+                self.reference("configMap", &from["configMapKeyRef"], key)
+                    .await?
+            } else {
+                text(&variable["value"])
+            };
+            environment.push((text(&variable["name"]), value));
+        }
+        Ok(environment)
+    }
+
+    async fn reference(&self, kind: &str, from: &Value, key: &str) -> Result<String, String> {
+        let name = text(&from["name"]);
+        let data = match self.data(kind, &name).await {
+            Err(_) if from["optional"] == true => return Ok(String::new()),
+            data => data?,
+        };
+        match data.get(key) {
+            Some(content) => Ok(String::from_utf8_lossy(content).into_owned()),
+            None if from["optional"] == true => Ok(String::new()),
+            None => Err(format!("couldn't find key {key} in {name}")),
+        }
+    }
+}
+
+impl Prepared {
+    /// Starts it.
+    pub(crate) fn start(self) -> Process {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .unwrap();
+        let child = Command::new("sh")
+            .args(["-c", KEEPER, "container"])
+            .args(&self.arguments)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .envs(self.environment)
+            .stdin(Stdio::piped())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        Process {
+            child,
+            log: self.log,
+            termination_log: self.termination_log,
+            asked_to_end: None,
+        }
+    }
+
+    /// Where its output goes.
+    pub(crate) fn log(&self) -> &Path {
+        &self.log
+    }
+}
+
+impl Process {
+    /// The exit code, once it has ended.
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
+        let status = self.child.try_wait().unwrap()?;
+        Some(status.code().unwrap_or(137))
+    }
+
+    /// Asks it to end, as a kubelet does.
+    pub(crate) fn ask_to_end(&mut self) {
+        if self.asked_to_end.is_none() {
+            self.asked_to_end = Some(Instant::now());
+            let _ = Command::new("kill")
+                .args(["-TERM", &self.child.id().to_string()])
+                .status();
+        }
+    }
+
+    /// Ends it at once.
+    pub(crate) fn kill(&mut self) {
+        drop(self.child.stdin.take());
+    }
+
+    /// What the pod's status bears as its message: its own words, else the end of its log.
+    pub(crate) fn last_words(&self, container: &Value, code: i32) -> String {
+        let own = fs::read_to_string(&self.termination_log).unwrap_or_default();
+        let falls_back = container["terminationMessagePolicy"] == "FallbackToLogsOnError";
+        if !own.is_empty() || !falls_back || code == 0 {
+            return own;
+        }
+        let log = fs::read(&self.log).unwrap_or_default();
+        let end = &log[log.len().saturating_sub(2048)..];
+        String::from_utf8_lossy(end).into_owned()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The elements of a list, or none.
+pub(crate) fn items(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// A string, or what stands there as text.
+pub(crate) fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    }
+}
+
+fn replaced(text: &str, places: &[(String, String)]) -> String {
+    let mut done = String::with_capacity(text.len());
+    let mut rest = text;
+    'next: while let Some(first) = rest.chars().next() {
+        for (from, to) in places {
+            if let Some(behind) = rest.strip_prefix(from.as_str()) {
+                done.push_str(to);
+                rest = behind;
+                continue 'next;
+            }
+        }
+        done.push(first);
+        rest = &rest[first.len_utf8()..];
+    }
+    done
+}

@@ -1,0 +1,151 @@
+//! The Milvus side of etcd: metadata, and the sessions of running components.
+
+use std::time::Duration;
+
+use etcd_client::{Client, GetOptions, PutOptions};
+use meta_migration::entry::Entry;
+use meta_migration::keys::MetaRoot;
+use meta_migration::layout::LayoutDetector;
+use meta_migration::report::Layout;
+
+use crate::support::dump::read_dump;
+
+/// Lives longer than any test; a clean stop revokes it.
+const SESSION_TTL_S: i64 = 900;
+
+/// The etcd of one Milvus instance: a root path of its own in the shared server.
+#[derive(Clone)]
+pub(crate) struct Metadata {
+    client: Client,
+    root: String,
+}
+
+/// A registered component.
+#[derive(Debug, Clone)]
+pub(crate) struct Session {
+    lease: i64,
+    keys: Vec<(String, String)>,
+}
+
+impl Metadata {
+    pub(crate) async fn connect(address: &str, root: &str) -> Self {
+        Self {
+            client: Client::connect([address], None).await.unwrap(),
+            root: root.to_owned(),
+        }
+    }
+
+    /// Puts what a Milvus 2.1.4 left behind, without sessions.
+    pub(crate) async fn load(&self, dump: &str) {
+        let mut client = self.client.clone();
+        for entry in read_dump(dump).into_iter().filter(|entry| entry.lease == 0) {
+            let key = String::from_utf8(entry.key).unwrap();
+            let key = key.replacen("by-dev", &self.root, 1);
+            client.put(key, entry.value, None).await.unwrap();
+        }
+    }
+
+    /// All keys below the root path that hang on no lease, with their values.
+    pub(crate) async fn dump(&self) -> Vec<(String, Vec<u8>)> {
+        let mut client = self.client.clone();
+        let options = GetOptions::new().with_prefix();
+        let found = client.get(format!("{}/", self.root), Some(options)).await;
+        let found = found.unwrap();
+        let kept = found.kvs().iter().filter(|pair| pair.lease() == 0);
+        kept.map(|pair| (pair.key_str().unwrap().to_owned(), pair.value().to_vec()))
+            .collect()
+    }
+
+    /// What the keys show.
+    pub(crate) async fn layout(&self) -> Layout {
+        let root = MetaRoot::new(&self.root, "meta", "kv").unwrap();
+        let mut detector = LayoutDetector::new(root);
+        for (key, value) in self.dump().await {
+            detector.push(&Entry::new(key, value));
+        }
+        detector.layout()
+    }
+
+    /// The roles of sessions that still stand.
+    pub(crate) async fn session_keys(&self) -> Vec<String> {
+        let mut client = self.client.clone();
+        let options = GetOptions::new().with_prefix().with_keys_only();
+        let found = client
+            .get(format!("{}/meta/session/", self.root), Some(options))
+            .await;
+        let found = found.unwrap();
+        let leased = found.kvs().iter().filter(|pair| pair.lease() != 0);
+        leased
+            .map(|pair| pair.key_str().unwrap().to_owned())
+            .collect()
+    }
+
+    /// Registers the roles of a component as Milvus does.
+    pub(crate) async fn register(&self, component: &str, server_id: u64) -> Session {
+        let keys = roles(component).into_iter().map(|role| {
+            let name = if role.ends_with("coord") {
+                role.to_owned()
+            } else {
+                format!("{role}-{server_id}")
+            };
+            let value = serde_json::json!({
+                "ServerID": server_id, "ServerName": role, "Address": "10.0.0.1:53100",
+                "Exclusive": role.ends_with("coord"), "TriggerKill": true,
+            });
+            (
+                format!("{}/meta/session/{name}", self.root),
+                value.to_string(),
+            )
+        });
+        let mut session = Session {
+            lease: 0,
+            keys: keys.collect(),
+        };
+        session.lease = self.hang(&session, SESSION_TTL_S).await;
+        session
+    }
+
+    /// As a clean stop does.
+    pub(crate) async fn revoke(&self, session: &Session) {
+        let mut client = self.client.clone();
+        // It may have expired.
+        let _ = client.lease_revoke(session.lease).await;
+    }
+
+    /// As after a kill: nobody keeps the lease alive any more.
+    pub(crate) async fn abandon(&self, session: &Session, ttl: Duration) {
+        let ttl_s = i64::try_from(ttl.as_secs()).unwrap().max(1);
+        self.hang(session, ttl_s).await;
+        self.revoke(session).await;
+    }
+
+    async fn hang(&self, session: &Session, ttl_s: i64) -> i64 {
+        let mut client = self.client.clone();
+        let lease = client.lease_grant(ttl_s, None).await.unwrap().id();
+        for (key, value) in &session.keys {
+            let options = PutOptions::new().with_lease(lease);
+            client
+                .put(key.as_str(), value.as_str(), Some(options))
+                .await
+                .unwrap();
+        }
+        lease
+    }
+}
+
+fn roles(component: &str) -> Vec<&str> {
+    match component {
+        "standalone" => vec![
+            "rootcoord",
+            "querycoord",
+            "indexcoord",
+            "datacoord",
+            "proxy",
+            "querynode",
+            "indexnode",
+            "datanode",
+        ],
+        "mixcoord" => vec!["rootcoord", "querycoord", "indexcoord", "datacoord"],
+        single => vec![single],
+    }
+}
