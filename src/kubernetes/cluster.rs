@@ -86,7 +86,8 @@ impl ClusterError {
     /// Whether the object, or its whole kind, is not there.
     #[must_use]
     pub fn is_missing(&self) -> bool {
-        self.status().is_some_and(kube::core::Status::is_not_found)
+        // A server without the kind answers with plain text: only the code tells.
+        self.status().is_some_and(|status| status.code == 404)
     }
 
     /// Whether the same request may succeed in a moment.
