@@ -57,6 +57,7 @@ impl Bed {
     pub(crate) async fn new(instance: &str) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let plane = plane::shared().await;
+        plane.assert_alive();
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let namespace = format!("test-{}-{number}", std::process::id());
         let admin = plane.api(ADMIN);

@@ -307,6 +307,7 @@ impl Node {
         let ended = Arc::new(AtomicBool::new(false));
         let log = Log {
             file: prepared.log().to_owned(),
+            places: prepared.places().clone(),
             ended: ended.clone(),
         };
         self.logs

@@ -55,9 +55,14 @@ while kill -0 "$runner" && kill -0 "$etcd_pid" && kill -0 "$api_pid"; do
     fi
     sleep 0.3
 done 2>/dev/null
+if kill -0 "$runner" 2>/dev/null; then
+    # A program ended by itself: what it said last is kept as long as somebody may ask.
+    : >ended
+    while kill -0 "$runner" 2>/dev/null; do sleep 1; done
+fi
 kill -9 "$etcd_pid" "$api_pid" $manager_pid 2>/dev/null
 wait
-cd / && rm -rf "$folder"
+cd / && rm -rf "${folder%/*}"
 "#;
 
 /// How to reach the plane.
@@ -120,7 +125,7 @@ impl Plane {
             match api.try_text("/readyz").await {
                 Ok(_) => return true,
                 Err(error) => {
-                    if !self.folder.exists() {
+                    if self.file("ended").exists() {
                         return false;
                     }
                     assert!(
@@ -132,6 +137,12 @@ impl Plane {
             }
             sleep(Duration::from_millis(100)).await;
         }
+    }
+
+    /// Fails, and says why, where a program of the plane has ended by itself.
+    pub(crate) fn assert_alive(&self) {
+        let ended = self.file("ended").exists();
+        assert!(!ended, "the control plane is dead\n{}", self.last_words());
     }
 
     fn last_words(&self) -> String {
@@ -177,9 +188,10 @@ async fn start(folder: &Path, runner: u32) -> Plane {
     let assets = assets();
     let deadline = Instant::now() + START_LIMIT;
     // Somebody else may take a free port before the server does.
-    for _ in 0..5 {
-        std::fs::create_dir_all(folder).unwrap();
-        let plane = launch(folder, &assets, runner);
+    for attempt in 0..5 {
+        let folder = folder.join(attempt.to_string());
+        std::fs::create_dir(&folder).unwrap();
+        let plane = launch(&folder, &assets, runner);
         if plane.wait_until_ready(deadline).await {
             std::fs::write(folder.join("serving"), "").unwrap();
             operator::define_resources(&plane.api(ADMIN)).await;
