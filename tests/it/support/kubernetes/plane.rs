@@ -148,9 +148,18 @@ impl Plane {
     fn last_words(&self) -> String {
         let tail = |name: &str| {
             let text = std::fs::read_to_string(self.file(name)).unwrap_or_default();
-            let lines: Vec<&str> = text.lines().rev().take(8).collect();
-            let lines: Vec<&str> = lines.into_iter().rev().collect();
-            format!("{name}:\n{}\n", lines.join("\n"))
+            let lines: Vec<&str> = text.lines().collect();
+            // Where a program tells why it ends, what follows is of less interest.
+            let fatal = |line: &&str| line.contains("fatal error:") || line.starts_with("panic:");
+            let from = lines.iter().position(fatal);
+            let from = from.unwrap_or(lines.len().saturating_sub(8));
+            let shown: Vec<String> = lines
+                .iter()
+                .skip(from)
+                .take(24)
+                .map(|line| line.chars().take(300).collect())
+                .collect();
+            format!("{name}:\n{}\n", shown.join("\n"))
         };
         tail("etcd.log") + &tail("apiserver.log") + &tail("manager.log")
     }
@@ -259,7 +268,7 @@ fn free_ports<const COUNT: usize>() -> [u16; COUNT] {
 /// The folder with the three programs; `scripts/kubernetes` makes one.
 fn assets() -> PathBuf {
     let given = std::env::var_os("KUBEBUILDER_ASSETS").filter(|given| !given.is_empty());
-    let folder = given.map_or_else(|| cache().join("kubernetes-1.20"), PathBuf::from);
+    let folder = given.map_or_else(|| cache().join("kubernetes-1.20.2"), PathBuf::from);
     for program in ["etcd", "kube-apiserver", "kube-controller-manager"] {
         assert!(
             folder.join(program).is_file(),
