@@ -3,6 +3,11 @@
 mod bed;
 mod failures;
 mod killed;
+mod operated;
+mod preflight;
+mod rights;
+mod rolling;
+mod two_pods;
 mod upgrade;
 
 use std::path::Path;
@@ -11,6 +16,7 @@ use meta_migration::kubernetes::{RECORD_KEY, lease_name, record_name};
 use meta_migration::report::Layout;
 use serde_json::Value;
 
+use crate::support::etcd;
 use crate::support::kubernetes::behaviour::TOOL_IMAGE;
 use crate::support::kubernetes::helm::Helm;
 use crate::support::kubernetes::{Bed, Ended};
@@ -32,7 +38,25 @@ impl Scenario {
 
     /// With other rights than those of `deploy/`.
     async fn with_role(helm: Helm, role: Value) -> Self {
+        Self::behind(helm, role, etcd::shared().address()).await
+    }
+
+    /// With nothing in etcd: where nothing is migrated, nothing has to be there.
+    async fn without_metadata(helm: Helm) -> Self {
         let bed = Bed::new(&helm.release).await;
+        bed.grant(role()).await;
+        helm.install(&bed).await;
+        bed.wait_until_settled().await;
+        Self {
+            bed,
+            helm,
+            before: Vec::new(),
+        }
+    }
+
+    /// With an etcd that the pods find at `address`.
+    async fn behind(helm: Helm, role: Value, address: &str) -> Self {
+        let bed = Bed::with_etcd(&helm.release, address).await;
         bed.metadata.load(DUMP).await;
         bed.grant(role).await;
         helm.install(&bed).await;

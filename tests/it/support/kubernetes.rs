@@ -55,6 +55,20 @@ pub(crate) struct Ended {
 impl Bed {
     /// A bed whose release, or resource, is called `instance`.
     pub(crate) async fn new(instance: &str) -> Self {
+        Self::with_etcd(instance, etcd::shared().address()).await
+    }
+
+    /// One whose pods find their etcd at `address`: a way to the shared one.
+    pub(crate) async fn with_etcd(instance: &str, address: &str) -> Self {
+        Self::made(Some(instance), address).await
+    }
+
+    /// One whose resource is called like its root path.
+    pub(crate) async fn called_like_its_root() -> Self {
+        Self::made(None, etcd::shared().address()).await
+    }
+
+    async fn made(instance: Option<&str>, address: &str) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let plane = plane::shared().await;
         plane.assert_alive();
@@ -75,18 +89,18 @@ impl Bed {
             shared: Arc::default(),
             folder: tempfile::tempdir().unwrap(),
         };
-        bed.start_node(instance).await;
+        bed.start_node(instance.unwrap_or(&bed.root), address).await;
         bed
     }
 
-    async fn start_node(&self, instance: &str) {
+    async fn start_node(&self, instance: &str, address: &str) {
         let logs = kubelet::Logs::default();
         let port = kubelet::serve(self.plane, logs.clone()).await;
         let node = Node::new(NodeParts {
             api: self.admin.clone(),
             namespace: self.namespace.clone(),
             folder: self.folder.path().to_owned(),
-            names: self.names(instance),
+            names: self.names(instance, address),
             metadata: self.metadata.clone(),
             shared: self.shared.clone(),
             logs,
@@ -96,7 +110,7 @@ impl Bed {
     }
 
     /// The addresses at which pods find the instance's etcd.
-    fn names(&self, instance: &str) -> BTreeMap<String, String> {
+    fn names(&self, instance: &str, address: &str) -> BTreeMap<String, String> {
         let namespace = &self.namespace;
         let hosts = [
             format!("{instance}-etcd"),
@@ -111,8 +125,7 @@ impl Bed {
         let all = hosts
             .iter()
             .flat_map(|host| ends.iter().map(move |end| format!("{host}{end}:2379")));
-        all.map(|name| (name, etcd::shared().address().to_owned()))
-            .collect()
+        all.map(|name| (name, address.to_owned())).collect()
     }
 
     /// The path of a collection in this namespace.
@@ -172,6 +185,21 @@ impl Bed {
             "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": UPGRADER}],
         });
         self.create("rolebindings", &binding).await;
+    }
+
+    /// Whether the upgrading user has a right in this namespace.
+    pub(crate) async fn may(&self, group: &str, resource: &str, verb: &str) -> bool {
+        let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+        let review = json!({
+            "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": {
+                "namespace": self.namespace, "group": group, "resource": resource,
+                "subresource": subresource, "verb": verb,
+            }},
+        });
+        let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+        let answer = self.plane.api(UPGRADER).create(path, &review).await;
+        answer["status"]["allowed"] == true
     }
 
     /// Starts the program as the upgrading user, or as the admin.

@@ -297,12 +297,11 @@ impl Node {
                 return false;
             }
         };
-        let line = prepared.arguments.join(" ");
+        let name = text(&object["metadata"]["name"]);
         let held = self.shared.behaviour().held_tools.clone();
-        if held.iter().any(|word| line.contains(word)) {
+        if held.iter().any(|part| name.contains(part)) {
             return false;
         }
-        let name = text(&object["metadata"]["name"]);
         let container = text(&object["spec"]["containers"][0]["name"]);
         let ended = Arc::new(AtomicBool::new(false));
         let log = Log {
@@ -314,11 +313,15 @@ impl Node {
             .lock()
             .unwrap()
             .insert(format!("{}/{name}/{container}", self.namespace), log);
+        let (arguments, writes) = (prepared.arguments.clone(), prepared.writes());
+        let process = prepared.start();
         self.shared.record(Event::ToolStarted {
             pod: name,
-            arguments: prepared.arguments.clone(),
+            arguments,
+            writes,
+            pid: process.pid,
         });
-        pod.process = Some((prepared.start(), ended));
+        pod.process = Some((process, ended));
         true
     }
 
@@ -326,6 +329,9 @@ impl Node {
     async fn stop(&mut self, object: &Value, pod: &mut Pod) -> bool {
         let since = *pod.stopping_since.get_or_insert_with(Instant::now);
         let behaviour = self.shared.behaviour().clone();
+        if behaviour.cut_off {
+            return true;
+        }
         if let Some((component, session)) = &pod.session {
             let hangs = behaviour.hanging_components.contains(component);
             if hangs || since.elapsed() < behaviour.stop_delay {

@@ -15,8 +15,12 @@ use super::api::Api;
 /// Runs the program, hands a TERM on to it, and kills it when its own input ends.
 const KEEPER: &str = r#"
 exec 3<&0
+pid_file=$1
+shift
 "$@" </dev/null 3<&- &
 program=$!
+echo "$program" >"$pid_file.new"
+mv "$pid_file.new" "$pid_file"
 trap 'kill -TERM "$program"' TERM
 (read -r _ <&3; kill -KILL "$program") >/dev/null 2>&1 &
 reader=$!
@@ -42,6 +46,8 @@ pub(crate) struct Places(Vec<(String, String)>);
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
+    /// The program itself, behind its keeper.
+    pub(crate) pid: u32,
     places: Places,
     log: PathBuf,
     termination_log: PathBuf,
@@ -265,6 +271,7 @@ impl Host<'_> {
 impl Prepared {
     /// Starts it.
     pub(crate) fn start(self) -> Process {
+        let pid_file = self.log.with_file_name("pid");
         let log = File::options()
             .create(true)
             .append(true)
@@ -272,6 +279,7 @@ impl Prepared {
             .unwrap();
         let child = Command::new("sh")
             .args(["-c", KEEPER, "container"])
+            .arg(&pid_file)
             .args(&self.arguments)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -281,13 +289,40 @@ impl Prepared {
             .stderr(log)
             .spawn()
             .unwrap();
+        let pid = loop {
+            if let Ok(pid) = fs::read_to_string(&pid_file) {
+                break pid.trim().parse().unwrap();
+            }
+            std::thread::yield_now();
+        };
         Process {
             child,
+            pid,
             places: self.places,
             log: self.log,
             termination_log: self.termination_log,
             asked_to_end: None,
         }
+    }
+
+    /// Whether it is there to change metadata: by its command, or by that of its configuration file.
+    pub(crate) fn writes(&self) -> bool {
+        let words = self
+            .arguments
+            .iter()
+            .flat_map(|argument| argument.split([' ', '=']));
+        let reads = ["status", "plan", "verify", "backup", "--dry-run"];
+        if words.clone().any(|word| reads.contains(&word)) {
+            return false;
+        }
+        let says = |file: &str| {
+            let text = fs::read_to_string(file).unwrap_or_default();
+            text.contains("type: run") || text.contains("type: rollback")
+        };
+        words.clone().any(|word| {
+            ["migrate", "rollback", "restore"].contains(&word)
+                || word.ends_with(".yaml") && says(word)
+        })
     }
 
     /// Where its output goes.
