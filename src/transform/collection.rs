@@ -282,8 +282,12 @@ impl Converted {
     }
 
     fn write(&mut self, form: CollectionForm, versions: &Versions, findings: &mut Findings) {
-        if versions.truth().is_some() {
+        if let Some(truth) = versions.truth() {
             check_newest(versions, findings);
+            if let Some((code, what)) = field::contradiction(&truth.record) {
+                let message = format!("{what}; it is carried as it is, and no proxy will serve it");
+                findings.warning(code, &plain_key(versions.key), message);
+            }
         }
         match form {
             CollectionForm::Embedded => {

@@ -316,6 +316,41 @@ fn t6_repeated_ids_and_half_records_are_errors() {
 }
 
 #[test]
+fn a_schema_that_no_proxy_serves_is_carried_and_told() {
+    for form in FORMS {
+        let mut before = Metadata::small();
+        before.change_collection(|record| {
+            let fields = &mut record.schema.as_mut().unwrap().fields;
+            fields[0].name = "twice".into();
+            fields[1].name = "twice".into();
+        });
+        let migration = before.migrate(form);
+        assert!(!migration.has_errors());
+        assert!(has(
+            &migration,
+            Severity::Warning,
+            "duplicate-field-name",
+            PLAIN
+        ));
+
+        let mut before = Metadata::small();
+        before.change_collection(|record| {
+            for field in &mut record.schema.as_mut().unwrap().fields {
+                field.is_primary_key = true;
+            }
+        });
+        let migration = before.migrate(form);
+        assert!(!migration.has_errors());
+        assert!(has(
+            &migration,
+            Severity::Warning,
+            "several-primary-keys",
+            PLAIN
+        ));
+    }
+}
+
+#[test]
 fn t6_skip_takes_an_unreadable_collection_out_of_2_2s_sight() {
     for form in FORMS {
         let mut before = Metadata::small();
