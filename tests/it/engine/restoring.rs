@@ -196,7 +196,7 @@ fn write_backup(instance: &Instance, meta_root: &str, keys: &[String]) {
         created_at: "2026-11-22T18:30:00Z".to_owned(),
         ..Header::default()
     };
-    let mut writer = Writer::create(&instance.backup(), header, WriteOptions::default()).unwrap();
+    let mut writer = Writer::create(instance.backup(), header, WriteOptions::default()).unwrap();
     for key in keys {
         writer.push(key.as_bytes(), b"from the backup").unwrap();
     }
