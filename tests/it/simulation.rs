@@ -357,10 +357,6 @@ impl Trial<'_> {
                 }
                 equal("2.1", &found, &self.old())
             }
-            // Nothing was begun, so nothing is to be undone.
-            (Outcome::Failed(error), _) if matches!(*error.failure, Failure::NoBackup) => {
-                equal("2.1, never touched", &found, &self.old())
-            }
             (Outcome::Failed(error), Situation::Changed(_) | Situation::ChangedLate(_))
                 if matches!(*error.failure, Failure::WouldLose { .. }) =>
             {
