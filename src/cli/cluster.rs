@@ -61,7 +61,7 @@ pub(in crate::cli) struct AimOptions {
     /// Path of the metadata below the root path [default: as Milvus is configured, else meta]
     #[arg(long, value_name = "PATH")]
     pub(in crate::cli) meta_sub_path: Option<String>,
-    /// Image of the new release [default: milvusdb/milvus:v<target>]
+    /// Image of the new release [default: milvusdb/milvus:vTARGET]
     #[arg(short = 'w', long, value_name = "IMAGE")]
     pub(in crate::cli) image: Option<String>,
     /// Image of the Jobs

@@ -28,7 +28,7 @@ pub(in crate::cli) struct Args {
     /// Milvus release to update to
     #[arg(short = 't', long, value_name = "VERSION")]
     target_version: Release,
-    /// Image of that release [default: milvusdb/milvus:v<target>]
+    /// Image of that release [default: milvusdb/milvus:vTARGET]
     #[arg(short = 'w', long, value_name = "IMAGE")]
     image: Option<String>,
     #[command(flatten)]

@@ -10,7 +10,7 @@ use crate::backup::Backup;
 use crate::journal::{Journal, Phase};
 use crate::keys::MetaRoot;
 use crate::protocol::{Backward, backward};
-use crate::report::{BackupRef, RestoreOutcome, RestoreReport};
+use crate::report::{BackupRef, Layout, RestoreOutcome, RestoreReport};
 use crate::store::Store;
 
 use super::error::{EngineError, Failure, Written};
@@ -18,7 +18,7 @@ use super::fence::{Fence, Waits};
 use super::ledger::Ledger;
 use super::limits::Limits;
 use super::source::Surroundings;
-use super::{Environment, sessions};
+use super::{Environment, layout, sessions};
 
 mod discard;
 mod image;
@@ -147,6 +147,16 @@ pub(super) async fn finish_interrupted<S: Store>(
     putting.run(source, difference).await.map(|_| ())
 }
 
+fn nothing_undone() -> RestoreReport {
+    RestoreReport {
+        outcome: RestoreOutcome::Unchanged,
+        put: 0,
+        delete: 0,
+        kept: 0,
+        verified: false,
+    }
+}
+
 struct Run<'a, S: Store> {
     store: &'a S,
     options: &'a RestoreOptions,
@@ -167,6 +177,9 @@ impl<'a, S: Store> Run<'a, S> {
         let ledger = self.load().await?;
         if self.discards(&ledger) {
             return discard::count(self.store, self.around()).await;
+        }
+        if self.has_nothing_to_undo(&ledger).await? {
+            return Ok(nothing_undone());
         }
         let backup = self.open(&ledger).await?;
         let keep_extra = self.options.keep_extra || keeps_extra(&ledger);
@@ -192,6 +205,9 @@ impl<'a, S: Store> Run<'a, S> {
             self.confirm(&difference).await?;
             self.written = Written::Staged;
             return discard::discard(self.store, self.around(), (fence, &mut ledger)).await;
+        }
+        if self.has_nothing_to_undo(&ledger).await? {
+            return Ok(nothing_undone());
         }
         let backup = self.open(&ledger).await?;
         if !self.options.accept_loss {
@@ -240,6 +256,20 @@ impl<'a, S: Store> Run<'a, S> {
         self.options.way == Way::Rollback
             && ledger.phase().is_some()
             && backward(ledger.phase()) == Backward::DiscardStaged
+    }
+
+    /// Whether this is 2.1 that no migration was begun on, such as a second rollback finds. Who names a
+    /// backup wants what it holds.
+    async fn has_nothing_to_undo(&self, ledger: &Ledger) -> Result<bool, Failure> {
+        if self.options.way != Way::Rollback
+            || self.options.backup.is_some()
+            || ledger.phase().is_some()
+        {
+            return Ok(false);
+        }
+        let (root, limits) = (&self.options.root, &self.options.limits);
+        let found = layout::detect(self.store, root, limits, self.environment).await?;
+        Ok(found == Layout::V2_1)
     }
 
     /// Opens the backup that was named, else the one in the journal; all of it is checked.

@@ -4,4 +4,5 @@ mod clusters;
 mod intruder;
 mod kills;
 mod limits;
+mod room;
 mod secrets;

@@ -7,6 +7,7 @@
 )]
 
 mod aliases;
+mod broken_collections;
 mod collections;
 mod indexes;
 mod loads;

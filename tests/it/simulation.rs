@@ -65,9 +65,16 @@ fn runtime() -> tokio::runtime::Runtime {
         .unwrap()
 }
 
+/// Where backups are written: in memory, if the system offers that, since thousands of runs sync theirs.
+fn memory_folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
+}
+
 impl Simulation {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = memory_folder();
         let runtime = runtime();
         let clock = Clock::start();
         let benches = FORMS.map(|form| {
@@ -349,10 +356,6 @@ impl Trial<'_> {
                     return Err("the journal is still there".to_owned());
                 }
                 equal("2.1", &found, &self.old())
-            }
-            // Nothing was begun, so nothing is to be undone.
-            (Outcome::Failed(error), _) if matches!(*error.failure, Failure::NoBackup) => {
-                equal("2.1, never touched", &found, &self.old())
             }
             (Outcome::Failed(error), Situation::Changed(_) | Situation::ChangedLate(_))
                 if matches!(*error.failure, Failure::WouldLose { .. }) =>

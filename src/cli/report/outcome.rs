@@ -151,6 +151,11 @@ pub(in crate::cli) fn restore(
     let difference = difference(report);
     let mut lines = Vec::new();
     match (report.outcome, dry_run) {
+        (RestoreOutcome::Unchanged, false) if !report.verified => {
+            lines.push(
+                palette.good("Unchanged: the 2.1 layout is there, and no migration was begun"),
+            );
+        }
         (RestoreOutcome::Unchanged, _) => {
             lines.push(palette.good("Unchanged: everything is as the backup holds it already"));
             if report.kept > 0 {

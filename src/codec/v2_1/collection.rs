@@ -48,6 +48,10 @@ pub struct PartitionRow<'r> {
 pub struct FieldSchema {
     /// `fieldID`
     pub id: FieldId,
+    /// `name`, what is no UTF-8 in it replaced: only to compare and to show.
+    pub name: String,
+    /// `is_primary_key`
+    pub is_primary_key: bool,
     /// `data_type`
     pub data_type: i64,
     /// `type_params`
@@ -164,10 +168,11 @@ fn field_schema(bytes: &[u8], noted: &mut Vec<UnknownField>) -> Result<FieldSche
         let field = field?;
         match (field.number, field.content) {
             (1, Content::Varint(id)) => schema.id = FieldId(id.cast_signed()),
+            (2, Content::Bytes(name)) => schema.name = String::from_utf8_lossy(name).into_owned(),
+            (3, Content::Varint(primary)) => schema.is_primary_key = primary != 0,
             (5, Content::Varint(data_type)) => schema.data_type = data_type.cast_signed(),
             (6, Content::Bytes(bytes)) => schema.type_params.push(pair(bytes, noted)?),
-            (2 | 4 | 7 | 11, Content::Bytes(_))
-            | (3 | 8 | 9 | 10 | 12 | 13, Content::Varint(_)) => {}
+            (4 | 7 | 11, Content::Bytes(_)) | (8 | 9 | 10 | 12 | 13, Content::Varint(_)) => {}
             _ => Unknown {
                 message: FIELD,
                 out: noted,

@@ -4,6 +4,7 @@ use meta_migration::backup::{Header, WriteOptions, Writer};
 use meta_migration::engine::{Failure, FailureKind, RestoreOptions, Way, Written};
 use meta_migration::keys::MetaRoot;
 use meta_migration::report::RestoreOutcome;
+use meta_migration::transform::CollectionForm;
 
 use super::instance::{Instance, plain};
 use crate::rules::FORMS;
@@ -40,6 +41,34 @@ async fn d2_without_a_sound_backup_nothing_is_deleted() {
         std::fs::write(instance.backup(), &sound).unwrap();
         instance.roll_back().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_second_rollback_finds_nothing_to_undo_but_2_2_without_a_record_needs_a_backup() {
+    let instance = Instance::small(CollectionForm::Database);
+    let before = plain(&instance.store.dump());
+    instance.migrate().await.unwrap();
+    let done = instance.image();
+    assert_eq!(
+        instance.roll_back().await.unwrap().outcome,
+        RestoreOutcome::Restored
+    );
+    let again = instance.roll_back().await.unwrap();
+    assert_eq!(again.outcome, RestoreOutcome::Unchanged);
+    assert_eq!((again.put, again.delete, again.kept), (0, 0, 0));
+    assert!(!again.verified, "there was nothing to compare with");
+    assert_eq!(plain(&instance.store.dump()), before);
+
+    let migrated = Instance::of(&Metadata::default(), CollectionForm::Database);
+    for (key, value) in &done {
+        migrated.put(key, value);
+    }
+    let refused = migrated.roll_back().await.unwrap_err();
+    assert!(
+        matches!(&*refused.failure, Failure::NoBackup),
+        "{refused:?}"
+    );
+    assert_eq!(refused.kind(), FailureKind::Usage);
 }
 
 /// What 2.2 writes once it runs.
@@ -196,7 +225,7 @@ fn write_backup(instance: &Instance, meta_root: &str, keys: &[String]) {
         created_at: "2026-11-22T18:30:00Z".to_owned(),
         ..Header::default()
     };
-    let mut writer = Writer::create(&instance.backup(), header, WriteOptions::default()).unwrap();
+    let mut writer = Writer::create(instance.backup(), header, WriteOptions::default()).unwrap();
     for key in keys {
         writer.push(key.as_bytes(), b"from the backup").unwrap();
     }

@@ -1,27 +1,26 @@
 //! Limits of the server: operations, sizes, room, history, and no answer at all.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use meta_migration::engine::{
     BackupOptions, BackupTarget, EngineError, Environment, Failure, FailureKind, Limits, Observer,
-    Written, backup, compact, migrate, restore, status,
+    Written, backup, migrate, restore,
 };
 use meta_migration::report::MigrateOutcome;
 use meta_migration::store::etcd::{EtcdStore, Options};
-use meta_migration::store::{Op, RangeRequest, Store, StoreError, StoreErrorKind, Txn};
+use meta_migration::store::{Op, RangeRequest, Store, StoreErrorKind, Txn};
 use meta_migration::transform::CollectionForm;
 
-use crate::support::etcd::{Etcd, Settings, cached};
+use crate::support::etcd::{Etcd, Settings};
 use crate::support::hooked::{Hooked, Moment};
 use crate::support::metadata::Metadata;
 use crate::support::migration::{Case, put_all, waits, watched};
 use crate::support::process::{Program, bury, expect};
 
 /// A run with the usual limits, not with small ones.
-async fn migrate_at_full_size(
+pub(super) async fn migrate_at_full_size(
     case: &Case,
     store: &impl Store,
     backup: &std::path::Path,
@@ -41,7 +40,7 @@ async fn roll_back_at_full_size(case: &Case, store: &impl Store) {
 }
 
 /// Nothing below the root path was written.
-async fn untouched(case: &Case, store: &impl Store, failed: &EngineError) {
+pub(super) async fn untouched(case: &Case, store: &impl Store, failed: &EngineError) {
     assert_eq!(failed.written, Written::Nothing, "{failed:?}");
     case.expect_before(store, "refused").await;
 }
@@ -180,186 +179,6 @@ async fn a_server_that_takes_larger_requests_keeps_larger_entries() {
     case.expect_after(&store, "large").await;
     roll_back_at_full_size(&case, &store).await;
     case.expect_before(&store, "large").await;
-}
-
-const JUNK_BYTES: u64 = 100_000;
-
-/// Puts junk under one key, again and again: history that a compaction frees.
-async fn put_junk(store: &EtcdStore) -> Result<(), StoreError> {
-    let ops = vec![Op::put("junk", vec![7; 100_000])];
-    let compares = Vec::new();
-    store.txn(Txn { compares, ops }).await.map(|_| ())
-}
-
-/// Until the server refuses.
-async fn fill(store: &EtcdStore) {
-    let full = loop {
-        if let Err(error) = put_junk(store).await {
-            break error;
-        }
-    };
-    assert_eq!(full.kind, StoreErrorKind::NoSpace);
-}
-
-/// Until about so many bytes of the quota are left.
-async fn fill_up_to(store: &EtcdStore, left: u64) {
-    // What was written last is counted only when it is committed, and this commits.
-    store.defragment(&store.endpoints()[0]).await.unwrap();
-    let size = store.status().await.unwrap().members[0].db_size;
-    for _ in 0..(QUOTA - left - size) / (JUNK_BYTES + 5_000) {
-        put_junk(store).await.unwrap();
-    }
-    store.defragment(&store.endpoints()[0]).await.unwrap();
-}
-
-const QUOTA: u64 = 6 << 20;
-
-fn with_quota(server: Option<PathBuf>) -> Etcd {
-    Etcd::start(Settings {
-        quota_bytes: Some(QUOTA),
-        server,
-        ..Settings::default()
-    })
-}
-
-/// The quota is told, and a migration that does not fit is refused with the numbers.
-async fn too_little_room(etcd: Etcd) {
-    let store = etcd.connect().await;
-    let case = Case::new("medium/in.jsonl", CollectionForm::Split);
-    case.load(&store).await;
-    let environment = Environment::silent();
-    let limits = Limits::default();
-    let told = status(&store, &case.root, (&limits, &environment))
-        .await
-        .unwrap();
-    assert_eq!(told.etcd.quota, QUOTA);
-    fill_up_to(&store, 400_000).await;
-    let folder = tempfile::tempdir().unwrap();
-    let backup = folder.path().join("b");
-    let failed = migrate_at_full_size(&case, &store, &backup, &environment).await;
-    let failed = failed.unwrap_err();
-    let Failure::NoRoom {
-        needed,
-        in_use,
-        quota,
-        ..
-    } = &*failed.failure
-    else {
-        panic!("{failed:?}");
-    };
-    assert_eq!(*quota, QUOTA);
-    assert!(in_use + needed > QUOTA && *needed > 150_000, "{failed:?}");
-    assert_eq!(failed.kind(), FailureKind::Failed);
-    untouched(&case, &store, &failed).await;
-    assert!(!backup.exists());
-    // The cure that is told.
-    compact(&store, &case.root, &limits).await.unwrap();
-    let done = migrate_at_full_size(&case, &store, &backup, &environment).await;
-    done.unwrap();
-    case.expect_after(&store, "room was made").await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn too_little_room_is_refused_with_the_numbers_before_the_first_write() {
-    too_little_room(with_quota(None)).await;
-}
-
-/// The older line, where `scripts/etcd 3.4` has fetched one.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn too_little_room_is_refused_by_the_older_line_of_etcd_too() {
-    if let Some(server) = cached("3.4") {
-        too_little_room(with_quota(Some(server))).await;
-    }
-}
-
-/// Clears every alarm.
-async fn disarm(etcd: &Etcd) {
-    let client = etcd_client::Client::connect([etcd.endpoint()], None)
-        .await
-        .unwrap();
-    let mut maintenance = client.maintenance_client();
-    let (get, none) = (etcd_client::AlarmAction::Get, etcd_client::AlarmType::None);
-    let raised = maintenance.alarm(get, none, None).await.unwrap();
-    for alarm in raised.alarms() {
-        let mut options = etcd_client::AlarmOptions::new();
-        options.with_member(alarm.member_id());
-        let off = etcd_client::AlarmAction::Deactivate;
-        maintenance
-            .alarm(off, alarm.alarm(), Some(options))
-            .await
-            .unwrap();
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_alarm_in_the_middle_ends_the_run_part_way_and_it_goes_on_when_that_is_cleared() {
-    let etcd = with_quota(None);
-    let store = etcd.connect().await;
-    let case = Case::new("base/in.jsonl", CollectionForm::Database);
-    case.load(&store).await;
-    let folder = tempfile::tempdir().unwrap();
-    let backup = folder.path().join("b");
-    // In the middle of staging, and at the switch and what comes after.
-    for number in [6, 10, 14, 18] {
-        let filler = store.clone();
-        let hooked = Hooked::new(store.clone(), move |count, moment, _| {
-            let filler = filler.clone();
-            async move {
-                if count == number && moment == Moment::Before {
-                    fill(&filler).await;
-                }
-            }
-        });
-        let failed = case.migrate(&hooked, &backup, &Environment::silent()).await;
-        let failed = failed.unwrap_err();
-        assert!(
-            matches!(&*failed.failure, Failure::Alarm(alarms) if alarms == &["NOSPACE"]),
-            "{failed:?}"
-        );
-        assert_eq!(failed.kind(), FailureKind::PartWay, "{failed:?}");
-        // Raised already: a new run is refused before it writes, whatever it would do.
-        let again = case.migrate(&store, &backup, &Environment::silent()).await;
-        assert!(again.is_err());
-        compact(&store, &case.root, &Limits::default())
-            .await
-            .unwrap();
-        disarm(&etcd).await;
-        case.migrate(&store, &backup, &Environment::silent())
-            .await
-            .unwrap();
-        case.expect_after(&store, &format!("full at {number}"))
-            .await;
-        case.roll_back(&store, &Environment::silent())
-            .await
-            .unwrap();
-        case.expect_before(&store, &format!("full at {number}"))
-            .await;
-    }
-}
-
-/// What the program says of an alarm: how to clear it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_alarm_is_found_before_the_first_write_and_the_cure_is_told() {
-    let etcd = with_quota(None);
-    let store = etcd.connect().await;
-    let case = Case::new("base/in.jsonl", CollectionForm::Database);
-    case.load(&store).await;
-    fill(&store).await;
-    let program = Program::new(&case, etcd.endpoint());
-    let ended = program.migrate().await;
-    expect(1, &ended, "an alarm is raised");
-    let said = String::from_utf8_lossy(&ended.stderr);
-    for text in [
-        "NOSPACE",
-        "compact",
-        "defrag",
-        "alarm disarm",
-        "nothing was changed",
-    ] {
-        assert!(said.contains(text), "{text} not in {said}");
-    }
-    bury(&case, &store).await;
-    case.expect_before(&store, "an alarm is raised").await;
 }
 
 /// Compacts the store when the first page was read, so often as it is told.

@@ -10,13 +10,13 @@ use prost::Message as _;
 use super::FORMS;
 use crate::support::metadata::{CREATED, Metadata, collection, has, migrate_to, root};
 
-const PLAIN: &str = "root-coord/collection/1";
+pub(super) const PLAIN: &str = "root-coord/collection/1";
 
-fn snapshot(offset: u64) -> String {
+pub(super) fn snapshot(offset: u64) -> String {
     format!("snapshots/root-coord/collection/1_ts{}", CREATED + offset)
 }
 
-fn split_record(database: i64) -> Vec<u8> {
+pub(super) fn split_record(database: i64) -> Vec<u8> {
     let embedded = collection(1);
     let mut record = etcd::CollectionInfo::decode(embedded.encode_to_vec().as_slice()).unwrap();
     record.field_indexes.clear();
@@ -242,132 +242,6 @@ fn t10_a_tombstone_without_snapshot_never_moves() {
 }
 
 #[test]
-fn d47_t6_records_that_milvus_would_trip_over_are_errors() {
-    for form in FORMS {
-        let mut before = Metadata::small();
-        before.change_collection(|record| record.partition_names.push("extra".into()));
-        let migration = before.migrate(form);
-        assert!(has(
-            &migration,
-            Severity::Error,
-            "unequal-partition-lists",
-            PLAIN
-        ));
-        assert!(has(
-            &migration,
-            Severity::Error,
-            "unequal-partition-lists",
-            &snapshot(0)
-        ));
-
-        let mut before = Metadata::small();
-        before.change_collection(|record| record.schema = None);
-        let migration = before.migrate(form);
-        assert!(has(
-            &migration,
-            Severity::Error,
-            "collection-without-schema",
-            PLAIN
-        ));
-
-        let mut before = Metadata::small();
-        before.raw(PLAIN, b"\x08");
-        let migration = before.migrate(form);
-        assert!(has(&migration, Severity::Error, "undecodable-value", PLAIN));
-    }
-}
-
-#[test]
-fn t6_repeated_ids_and_half_records_are_errors() {
-    let mut before = Metadata::small();
-    before.change_collection(|record| {
-        record.partition_i_ds.push(10);
-        record.partition_names.push("again".into());
-        record.partition_created_timestamps.push(CREATED);
-    });
-    let migration = before.migrate(Split);
-    assert!(has(
-        &migration,
-        Severity::Error,
-        "duplicate-partition",
-        PLAIN
-    ));
-
-    let mut before = Metadata::small();
-    before.change_collection(|record| {
-        let schema = record.schema.as_mut().unwrap();
-        schema.fields.push(schema.fields[0].clone());
-    });
-    assert!(has(
-        &before.migrate(Split),
-        Severity::Error,
-        "duplicate-field",
-        PLAIN
-    ));
-
-    let mut before = Metadata::small();
-    before.change_collection(|record| record.schema.as_mut().unwrap().fields.clear());
-    assert!(has(
-        &before.migrate(Split),
-        Severity::Error,
-        "collection-without-fields",
-        PLAIN
-    ));
-}
-
-#[test]
-fn t6_skip_takes_an_unreadable_collection_out_of_2_2s_sight() {
-    for form in FORMS {
-        let mut before = Metadata::small();
-        before.raw("root-coord/collection/2", b"\x08");
-        before.put("snapshots/root-coord/collection/2_ts9", &collection(2));
-        let migration = before.skip(form);
-        assert!(!migration.has_errors());
-        assert!(has(
-            &migration,
-            Severity::Warning,
-            "undecodable-value",
-            "root-coord/collection/2"
-        ));
-        let after = before.after(&migration);
-        assert!(
-            !after.keys().any(|key| key.contains("collection/2")),
-            "{form}"
-        );
-        assert!(!after.keys().any(|key| key.contains("/1/2")), "{form}");
-        assert!(after.contains_key("field-index/1/7"), "{form}");
-    }
-}
-
-#[test]
-fn t6_skip_takes_out_just_the_snapshot_that_cannot_be_read() {
-    let mut before = Metadata::small();
-    before.raw(&snapshot(4), b"\x08");
-    let migration = before.skip(Split);
-    let after = before.after(&migration);
-    assert!(!after.contains_key(&snapshot(4)));
-    assert_eq!(after[PLAIN], split_record(0));
-    assert!(has(
-        &migration,
-        Severity::Warning,
-        "undecodable-value",
-        &snapshot(4)
-    ));
-}
-
-#[test]
-fn t6_of_two_records_with_one_id_the_greater_key_wins() {
-    let mut before = Metadata::small();
-    before.put("root-coord/collection/3", &collection(1));
-    let migration = before.migrate(Split);
-    assert!(has(&migration, Severity::Notice, "duplicate-record", PLAIN));
-    let after = before.after(&migration);
-    assert!(!after.contains_key(PLAIN));
-    assert!(after.contains_key("root-coord/collection/3"));
-    assert!(after.contains_key("root-coord/partitions/1/10"));
-}
-
-#[test]
 fn t9_a_snapshot_without_timestamp_stays() {
     for form in FORMS {
         let mut before = Metadata::small();
@@ -382,24 +256,6 @@ fn t9_a_snapshot_without_timestamp_stays() {
             odd
         ));
         assert!(!migration.has_errors());
-    }
-}
-
-#[test]
-fn a_key_that_is_not_spelt_as_its_family_is_an_error_and_stays_under_skip() {
-    for form in FORMS {
-        let mut before = Metadata::small();
-        let odd = "root-coord/collection/abc";
-        before.raw(odd, b"whatever");
-        assert!(has(
-            &before.migrate(form),
-            Severity::Error,
-            "unreadable-key",
-            odd
-        ));
-        let migration = before.skip(form);
-        assert!(has(&migration, Severity::Warning, "unreadable-key", odd));
-        assert_eq!(before.after(&migration)[odd], b"whatever");
     }
 }
 

@@ -1,0 +1,202 @@
+//! D47, T6: collection records that cannot be converted, or that nobody could use.
+
+use meta_migration::finding::Severity;
+use meta_migration::transform::CollectionForm::Split;
+
+use super::FORMS;
+use super::collections::{PLAIN, snapshot, split_record};
+use crate::support::metadata::{CREATED, Metadata, collection, has};
+
+#[test]
+fn d47_t6_records_that_milvus_would_trip_over_are_errors() {
+    for form in FORMS {
+        let mut before = Metadata::small();
+        before.change_collection(|record| record.partition_names.push("extra".into()));
+        let migration = before.migrate(form);
+        assert!(has(
+            &migration,
+            Severity::Error,
+            "unequal-partition-lists",
+            PLAIN
+        ));
+        assert!(has(
+            &migration,
+            Severity::Error,
+            "unequal-partition-lists",
+            &snapshot(0)
+        ));
+
+        let mut before = Metadata::small();
+        before.change_collection(|record| record.schema = None);
+        let migration = before.migrate(form);
+        assert!(has(
+            &migration,
+            Severity::Error,
+            "collection-without-schema",
+            PLAIN
+        ));
+
+        let mut before = Metadata::small();
+        before.raw(PLAIN, b"\x08");
+        let migration = before.migrate(form);
+        assert!(has(&migration, Severity::Error, "undecodable-value", PLAIN));
+    }
+}
+
+#[test]
+fn t6_repeated_ids_and_half_records_are_errors() {
+    let mut before = Metadata::small();
+    before.change_collection(|record| {
+        record.partition_i_ds.push(10);
+        record.partition_names.push("again".into());
+        record.partition_created_timestamps.push(CREATED);
+    });
+    let migration = before.migrate(Split);
+    assert!(has(
+        &migration,
+        Severity::Error,
+        "duplicate-partition",
+        PLAIN
+    ));
+
+    let mut before = Metadata::small();
+    before.change_collection(|record| {
+        let schema = record.schema.as_mut().unwrap();
+        schema.fields.push(schema.fields[0].clone());
+    });
+    assert!(has(
+        &before.migrate(Split),
+        Severity::Error,
+        "duplicate-field",
+        PLAIN
+    ));
+
+    let mut before = Metadata::small();
+    before.change_collection(|record| record.schema.as_mut().unwrap().fields.clear());
+    assert!(has(
+        &before.migrate(Split),
+        Severity::Error,
+        "collection-without-fields",
+        PLAIN
+    ));
+}
+
+#[test]
+fn a_collection_that_nobody_can_use_is_carried_and_told() {
+    for form in FORMS {
+        let mut before = Metadata::small();
+        before.change_collection(|record| {
+            let fields = &mut record.schema.as_mut().unwrap().fields;
+            fields[0].name = "twice".into();
+            fields[1].name = "twice".into();
+        });
+        let migration = before.migrate(form);
+        assert!(!migration.has_errors());
+        assert!(has(
+            &migration,
+            Severity::Warning,
+            "duplicate-field-name",
+            PLAIN
+        ));
+
+        let mut before = Metadata::small();
+        before.change_collection(|record| {
+            for field in &mut record.schema.as_mut().unwrap().fields {
+                field.is_primary_key = true;
+            }
+        });
+        let migration = before.migrate(form);
+        assert!(!migration.has_errors());
+        assert!(has(
+            &migration,
+            Severity::Warning,
+            "several-primary-keys",
+            PLAIN
+        ));
+
+        let mut before = Metadata::small();
+        before.change_collection(|record| {
+            record.partition_i_ds.clear();
+            record.partition_names.clear();
+            record.partition_created_timestamps.clear();
+        });
+        let migration = before.migrate(form);
+        assert!(!migration.has_errors());
+        assert!(has(
+            &migration,
+            Severity::Warning,
+            "collection-without-partitions",
+            PLAIN
+        ));
+    }
+}
+
+#[test]
+fn t6_skip_takes_an_unreadable_collection_out_of_2_2s_sight() {
+    for form in FORMS {
+        let mut before = Metadata::small();
+        before.raw("root-coord/collection/2", b"\x08");
+        before.put("snapshots/root-coord/collection/2_ts9", &collection(2));
+        let migration = before.skip(form);
+        assert!(!migration.has_errors());
+        assert!(has(
+            &migration,
+            Severity::Warning,
+            "undecodable-value",
+            "root-coord/collection/2"
+        ));
+        let after = before.after(&migration);
+        assert!(
+            !after.keys().any(|key| key.contains("collection/2")),
+            "{form}"
+        );
+        assert!(!after.keys().any(|key| key.contains("/1/2")), "{form}");
+        assert!(after.contains_key("field-index/1/7"), "{form}");
+    }
+}
+
+#[test]
+fn t6_skip_takes_out_just_the_snapshot_that_cannot_be_read() {
+    let mut before = Metadata::small();
+    before.raw(&snapshot(4), b"\x08");
+    let migration = before.skip(Split);
+    let after = before.after(&migration);
+    assert!(!after.contains_key(&snapshot(4)));
+    assert_eq!(after[PLAIN], split_record(0));
+    assert!(has(
+        &migration,
+        Severity::Warning,
+        "undecodable-value",
+        &snapshot(4)
+    ));
+}
+
+#[test]
+fn t6_of_two_records_with_one_id_the_greater_key_wins() {
+    let mut before = Metadata::small();
+    before.put("root-coord/collection/3", &collection(1));
+    let migration = before.migrate(Split);
+    assert!(has(&migration, Severity::Notice, "duplicate-record", PLAIN));
+    let after = before.after(&migration);
+    assert!(!after.contains_key(PLAIN));
+    assert!(after.contains_key("root-coord/collection/3"));
+    assert!(after.contains_key("root-coord/partitions/1/10"));
+}
+
+#[test]
+fn a_key_that_is_not_spelt_as_its_family_is_an_error_and_stays_under_skip() {
+    for form in FORMS {
+        let mut before = Metadata::small();
+        let odd = "root-coord/collection/abc";
+        before.raw(odd, b"whatever");
+        assert!(has(
+            &before.migrate(form),
+            Severity::Error,
+            "unreadable-key",
+            odd
+        ));
+        let migration = before.skip(form);
+        assert!(has(&migration, Severity::Warning, "unreadable-key", odd));
+        assert_eq!(before.after(&migration)[odd], b"whatever");
+    }
+}
