@@ -11,7 +11,7 @@ use super::report::failure::Failure;
 use crate::kubernetes::cluster::Cluster;
 use crate::kubernetes::lease::Held;
 use crate::kubernetes::rolling::{self, RollingError};
-use crate::kubernetes::survey;
+use crate::kubernetes::survey::{self, Scope};
 use crate::version::Release;
 
 /// Update a Milvus instance on Kubernetes from 2.2.3 or later to a newer release, without interruption
@@ -58,7 +58,12 @@ async fn rolling_update(args: &Args) -> Outcome {
 
 async fn update(args: &Args, cluster: &Cluster) -> Outcome {
     let place = &args.place;
-    let facts = survey::facts(cluster, &place.instance, place.selector.as_deref())
+    let scope = Scope {
+        instance: &place.instance,
+        selector: place.selector.as_deref(),
+        ..Scope::default()
+    };
+    let facts = survey::facts(cluster, scope)
         .await
         .map_err(|error| failure(&error))?;
     let target = &args.target_version;

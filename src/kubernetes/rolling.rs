@@ -11,7 +11,7 @@ use super::cluster::{Cluster, ClusterError};
 use super::condition::{at_rest, healthy, trouble};
 use super::discovery::{COMPONENTS, image_version, pod_selector};
 use super::operation::{Audience, LOOK_EVERY};
-use super::preflight::{Facts, running};
+use super::preflight::{Asked, Facts, judge, running};
 use super::record::Workload;
 use crate::version::Release;
 
@@ -51,24 +51,12 @@ pub fn ordered(facts: &Facts) -> Vec<Workload> {
     workloads
 }
 
-/// Why an instance cannot be updated so; empty where it can.
+/// Why an instance can never be updated so; empty where it can.
 #[must_use]
-pub fn refusals(facts: &Facts, target: &Release, image: &str) -> Vec<String> {
+pub fn hindrances(facts: &Facts) -> Vec<String> {
     let mut reasons = Vec::new();
-    if facts.workloads.found.is_empty() {
-        reasons.push(format!(
-            "no Milvus Deployment of instance {}",
-            facts.instance
-        ));
-    }
     if facts.resource.is_some() || facts.is_operators {
         reasons.push("an operator manages the instance: change its custom resource".to_owned());
-    }
-    for ambiguous in &facts.workloads.ambiguous {
-        reasons.push(format!(
-            "Deployment {}: {}",
-            ambiguous.name, ambiguous.problem
-        ));
     }
     match running(facts) {
         Some(from) if from.triple() < (2, 2, 3) => reasons.push(format!(
@@ -76,36 +64,69 @@ pub fn refusals(facts: &Facts, target: &Release, image: &str) -> Vec<String> {
         )),
         Some(_) | None => {}
     }
-    if target.triple() < (2, 2, 3) {
-        reasons.push(format!("{target} is below 2.2.3"));
-    }
-    if image_version(image).is_some_and(|version| version.triple() != target.triple()) {
-        reasons.push(format!("image {image} is not {target}"));
-    }
     if facts.configured.message_queue.as_deref() == Some("rocksmq") {
         reasons.push(
             "RocksMQ belongs to one process: it cannot be updated in a rolling way".to_owned(),
         );
     }
-    let has_coordinator = facts
-        .workloads
-        .found
-        .iter()
-        .any(|one| one.component.ends_with("coord"));
-    if has_coordinator && facts.configured.active_standby != Some(true) {
-        reasons.push(
-            "a second coordinator cannot wait beside the first one: set enableActiveStandby: true for rootCoord, \
-             dataCoord, indexCoord and queryCoord (chart 4.0.4 and later have values for it) with helm upgrade"
-                .to_owned(),
-        );
+    reasons
+}
+
+/// What has to be configured first, so that a new coordinator can wait beside the old one.
+#[must_use]
+pub fn standby_lack(facts: &Facts) -> Option<String> {
+    let found = &facts.workloads.found;
+    let has_coordinator = found.iter().any(|one| one.component.ends_with("coord"));
+    (has_coordinator && facts.configured.active_standby != Some(true)).then(|| {
+        "a second coordinator cannot wait beside the first one: set enableActiveStandby: true for rootCoord, \
+         dataCoord, indexCoord and queryCoord (chart 4.0.4 and later have values for it) with helm upgrade"
+            .to_owned()
+    })
+}
+
+/// Why an instance cannot be updated so to this target now; empty where it can.
+#[must_use]
+pub fn refusals(facts: &Facts, target: &Release, image: &str) -> Vec<String> {
+    let mut reasons = hindrances(facts);
+    reasons.extend(standby_lack(facts));
+    if facts.workloads.found.is_empty() {
+        reasons.push(format!(
+            "no Milvus Deployment of instance {}",
+            facts.instance
+        ));
+    }
+    for ambiguous in &facts.workloads.ambiguous {
+        reasons.push(format!(
+            "Deployment {}: {}",
+            ambiguous.name, ambiguous.problem
+        ));
+    }
+    if target.triple() < (2, 2, 3) {
+        reasons.push(format!("{target} is below 2.2.3"));
+    }
+    if let Some(newer) = running(facts).filter(|from| from.triple() > target.triple()) {
+        reasons.push(format!("{newer} runs, which is newer than {target}"));
+    }
+    if image_version(image).is_some_and(|version| version.triple() != target.triple()) {
+        reasons.push(format!("image {image} is not {target}"));
     }
     for deployment in &facts.deployments {
         let name = deployment.metadata.name.clone().unwrap_or_default();
-        let is_milvus = facts.workloads.found.iter().any(|one| one.name == name);
-        if is_milvus && let Err(lack) = at_rest(deployment) {
+        let found = &facts.workloads.found;
+        let Some(workload) = found.iter().find(|one| one.name == name) else {
+            continue;
+        };
+        // One with the new image already is what an earlier run left: it is waited for.
+        if workload.image != image
+            && let Err(lack) = at_rest(deployment)
+        {
             reasons.push(format!("Deployment {name}: {lack}"));
         }
     }
+    let in_the_way = ["gitops", "helm-pending"];
+    let judged = judge(facts, &Asked::default()).into_iter();
+    let others = judged.filter(|concern| in_the_way.contains(&concern.code.as_str()));
+    reasons.extend(others.map(|concern| concern.message));
     reasons
 }
 
