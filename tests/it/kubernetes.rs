@@ -1,16 +1,16 @@
 //! The orchestrated upgrade on a real control plane.
 
 mod bed;
+mod deploy;
 mod failures;
 mod killed;
 mod operated;
 mod preflight;
 mod rights;
 mod rolling;
+mod tool_image;
 mod two_pods;
 mod upgrade;
-
-use std::path::Path;
 
 use meta_migration::kubernetes::{RECORD_KEY, lease_name, record_name};
 use meta_migration::report::Layout;
@@ -19,7 +19,7 @@ use serde_json::Value;
 use crate::support::etcd;
 use crate::support::kubernetes::behaviour::TOOL_IMAGE;
 use crate::support::kubernetes::helm::Helm;
-use crate::support::kubernetes::{Bed, Ended};
+use crate::support::kubernetes::{Bed, Ended, deployed, documents};
 
 const NEW_IMAGE: &str = "milvusdb/milvus:v2.2.16";
 const DUMP: &str = "base/in.jsonl";
@@ -136,12 +136,9 @@ impl Scenario {
 
 /// The Role that `deploy/` gives to people.
 fn role() -> Value {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/rbac.yaml");
-    let text = std::fs::read_to_string(&file)
-        .unwrap_or_else(|error| panic!("cannot read {}: {error}", file.display()));
-    let documents: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
-    let role = documents
+    let text = std::fs::read_to_string(deployed("rbac.yaml")).unwrap();
+    let mut roles = documents(&text)
         .into_iter()
-        .find(|document| document["kind"] == "Role");
-    role.expect("deploy/rbac.yaml has a Role")
+        .filter(|document| document["kind"] == "Role");
+    roles.next().expect("deploy/rbac.yaml has a Role")
 }

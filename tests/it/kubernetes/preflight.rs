@@ -82,13 +82,12 @@ async fn what_an_operator_looks_up_by_hand_is_told_and_nothing_stays() {
     assert_eq!(report["metadata"]["layout"], "2.1");
     let sessions = report["metadata"]["sessions"].as_array().unwrap();
     assert_eq!(sessions.len(), 9, "{sessions:#?}");
-    assert_eq!(
-        report["next"],
-        format!(
-            "meta-migration upgrade -i my-release -n {} -s 2.1.4 -t 2.2.16",
-            scenario.bed.namespace
-        )
+    let next = format!(
+        "meta-migration upgrade -i my-release -n {} -s 2.1.4 -t 2.2.16",
+        scenario.bed.namespace
     );
+    let shown = report["next"].as_str().unwrap();
+    assert!(shown.starts_with(&next), "{shown}");
     assert!(scenario.bed.list("jobs").await.is_empty());
     let ours = |map: &Value| {
         map["metadata"]["name"]
@@ -232,20 +231,31 @@ async fn w20_an_image_that_helm_does_not_know_of_is_told() {
 
 #[tokio::test]
 async fn below_2_2_3_the_image_is_changed_and_from_there_on_one_after_the_other() {
-    for (release, chart, path, next) in [
-        ("2.2.0", "3.3.0", "image-change", "helm upgrade my-release"),
+    let rolling = "meta-migration rolling-update -i my-release";
+    for (release, chart, queue, path, next) in [
+        (
+            "2.2.0",
+            "3.3.0",
+            "pulsar",
+            "image-change",
+            "helm upgrade my-release",
+        ),
+        ("2.2.3", "4.0.7", "pulsar", "rolling-update", rolling),
+        // A queue within the process cannot be shared with a second one.
         (
             "2.2.3",
             "4.0.7",
-            "rolling-update",
-            "meta-migration rolling-update -i my-release",
+            "rocksmq",
+            "image-change",
+            "helm upgrade my-release",
         ),
     ] {
-        let helm = Helm::standalone("my-release").of_2_2(release, chart);
-        let scenario = Scenario::new(helm).await;
+        let mut helm = Helm::standalone("my-release").of_2_2(release, chart);
+        helm.message_queue = queue;
+        let scenario = Scenario::without_metadata(helm).await;
         let told = report(&scenario, 0, &["-t", "2.2.16", "--no-job"]).await;
-        assert_eq!(told["path"], path, "{release}");
+        assert_eq!(told["path"], path, "{release} {queue}");
         let shown = told["next"].as_str().unwrap();
-        assert!(shown.starts_with(next), "{release}: {shown}");
+        assert!(shown.starts_with(next), "{release} {queue}: {shown}");
     }
 }

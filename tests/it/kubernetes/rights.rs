@@ -9,13 +9,12 @@ use super::{Scenario, role};
 use crate::support::kubernetes::helm::Helm;
 
 /// What the page says may be left out.
-const OPTIONAL: [&str; 6] = [
+const OPTIONAL: [&str; 5] = [
     "milvuses",
     "milvusupgrades",
     "horizontalpodautoscalers",
     "scaledobjects",
-    "storageclasses",
-    "persistentvolumes",
+    "events",
 ];
 
 /// Group, resource and verb of each right that a Role gives.

@@ -12,6 +12,7 @@ mod process;
 pub(crate) mod sessions;
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,6 +30,8 @@ use node::{Node, NodeParts};
 use plane::{ADMIN, Plane, UPGRADER};
 use sessions::Metadata;
 
+/// The program under test.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_meta-migration");
 /// How long a test waits for anything.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -98,6 +101,7 @@ impl Bed {
         let port = kubelet::serve(self.plane, logs.clone()).await;
         let node = Node::new(NodeParts {
             api: self.admin.clone(),
+            plane: self.plane,
             namespace: self.namespace.clone(),
             folder: self.folder.path().to_owned(),
             names: self.names(instance, address),
@@ -115,6 +119,8 @@ impl Bed {
         let hosts = [
             format!("{instance}-etcd"),
             format!("{instance}-etcd-0.{instance}-etcd-headless"),
+            format!("{instance}-etcd-1.{instance}-etcd-headless"),
+            format!("{instance}-etcd-2.{instance}-etcd-headless"),
         ];
         let ends = [
             String::new(),
@@ -133,6 +139,9 @@ impl Bed {
         let group = match plural {
             "deployments" | "replicasets" => "/apis/apps/v1",
             "jobs" => "/apis/batch/v1",
+            "clusterroles" | "clusterrolebindings" => {
+                return format!("/apis/rbac.authorization.k8s.io/v1/{plural}");
+            }
             "leases" => "/apis/coordination.k8s.io/v1",
             "horizontalpodautoscalers" => "/apis/autoscaling/v1",
             "roles" | "rolebindings" => "/apis/rbac.authorization.k8s.io/v1",
@@ -204,12 +213,24 @@ impl Bed {
 
     /// Starts the program as the upgrading user, or as the admin.
     pub(crate) fn start(&self, user: &str, arguments: &[&str]) -> Child {
+        self.spawn(user, Command::new(PROGRAM).args(arguments))
+    }
+
+    /// Runs a script of `deploy/`, which finds the program in its environment.
+    pub(crate) async fn run_script(&self, name: &str, arguments: &[&str]) -> Ended {
+        let script = deployed(name);
+        let mut command = Command::new("sh");
+        let child = self.spawn(UPGRADER, command.arg(script).args(arguments));
+        ended(child.wait_with_output().await.unwrap())
+    }
+
+    fn spawn(&self, user: &str, command: &mut Command) -> Child {
         let file = self.folder.path().join(format!("{user}.json"));
         std::fs::write(&file, self.plane.kubeconfig(user, &self.namespace)).unwrap();
-        Command::new(env!("CARGO_BIN_EXE_meta-migration"))
-            .args(arguments)
+        command
             .env_clear()
             .env("KUBECONFIG", file)
+            .env("META_MIGRATION", PROGRAM)
             .current_dir(self.folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -217,6 +238,34 @@ impl Bed {
             .kill_on_drop(true)
             .spawn()
             .unwrap()
+    }
+
+    /// Makes all objects of a text with YAML documents.
+    pub(crate) async fn apply(&self, text: &str) {
+        for object in documents(text) {
+            self.create(plural(&object), &object).await;
+        }
+    }
+
+    /// Waits until a Job has ended; whether it succeeded.
+    pub(crate) async fn wait_for_job(&self, name: &str) -> bool {
+        self.wait(name, async || {
+            let job = self.get("jobs", name).await?;
+            let conditions = process::items(&job["status"]["conditions"]);
+            let ended = |kind: &str| conditions.iter().any(|one| one["type"] == kind);
+            (ended("Complete") || ended("Failed")).then(|| ended("Complete"))
+        })
+        .await
+    }
+
+    /// Waits until a pod has ended; its exit code.
+    pub(crate) async fn wait_for_pod(&self, name: &str) -> i64 {
+        self.wait(name, async || {
+            let pod = self.get("pods", name).await?;
+            let state = &pod["status"]["containerStatuses"][0]["state"];
+            state["terminated"]["exitCode"].as_i64()
+        })
+        .await
     }
 
     /// Runs the program as the upgrading user.
@@ -323,6 +372,34 @@ impl Ended {
         let said = self.stderr.contains(text) || self.stdout.contains(text);
         assert!(said, "{text:?} not in:\n{}\n{}", self.stdout, self.stderr);
         self
+    }
+}
+
+/// A file of `deploy/`.
+pub(crate) fn deployed(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+    folder.join(name)
+}
+
+/// The documents of a YAML text.
+pub(crate) fn documents(text: &str) -> Vec<Value> {
+    serde_saphyr::from_multiple(text).unwrap()
+}
+
+/// The name of an object's collection.
+pub(crate) fn plural(object: &Value) -> &'static str {
+    let kind = process::text(&object["kind"]);
+    match kind.as_str() {
+        "ClusterRole" => "clusterroles",
+        "ClusterRoleBinding" => "clusterrolebindings",
+        "ConfigMap" => "configmaps",
+        "Job" => "jobs",
+        "PersistentVolumeClaim" => "persistentvolumeclaims",
+        "Pod" => "pods",
+        "Role" => "roles",
+        "RoleBinding" => "rolebindings",
+        "ServiceAccount" => "serviceaccounts",
+        other => panic!("{other} is new here"),
     }
 }
 

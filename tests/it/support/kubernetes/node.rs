@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::api::{Api, code};
 use super::behaviour::{Event, Shared, TOOL_IMAGE};
 use super::kubelet::{Log, Logs};
+use super::plane::Plane;
 use super::process::{Host, Process, items, text};
 use super::sessions::{Metadata, Session};
 
@@ -24,6 +25,7 @@ const GRACE: Duration = Duration::from_secs(20);
 /// The node of one namespace.
 pub(crate) struct Node {
     pub(crate) api: Api,
+    plane: &'static Plane,
     pub(crate) namespace: String,
     pub(crate) name: String,
     pub(crate) folder: PathBuf,
@@ -58,6 +60,7 @@ impl Node {
     pub(crate) fn new(parts: NodeParts) -> Self {
         let NodeParts {
             api,
+            plane,
             namespace,
             folder,
             names,
@@ -68,6 +71,7 @@ impl Node {
         Self {
             name: format!("node-{namespace}"),
             api,
+            plane,
             namespace,
             folder,
             names,
@@ -284,6 +288,7 @@ impl Node {
     async fn start_tool(&self, object: &Value, pod: &mut Pod) -> bool {
         let host = Host {
             api: &self.api,
+            plane: self.plane,
             namespace: &self.namespace,
             folder: &self.folder,
             names: &self.names,
@@ -399,6 +404,7 @@ impl Node {
 /// What a node is made of.
 pub(crate) struct NodeParts {
     pub(crate) api: Api,
+    pub(crate) plane: &'static Plane,
     pub(crate) namespace: String,
     pub(crate) folder: PathBuf,
     pub(crate) names: BTreeMap<String, String>,

@@ -94,6 +94,11 @@ impl Plane {
 
     /// A kubeconfig for one of the two users. JSON is YAML.
     pub(crate) fn kubeconfig(&self, user: &str, namespace: &str) -> String {
+        self.kubeconfig_with(user, self.token(user), namespace)
+    }
+
+    /// A kubeconfig for whoever has this token.
+    pub(crate) fn kubeconfig_with(&self, user: &str, token: &str, namespace: &str) -> String {
         serde_json::json!({
             "apiVersion": "v1",
             "kind": "Config",
@@ -102,7 +107,7 @@ impl Plane {
                 "server": self.url,
                 "certificate-authority": self.file("ca.pem"),
             }}],
-            "users": [{"name": user, "user": {"token": self.token(user)}}],
+            "users": [{"name": user, "user": {"token": token}}],
             "contexts": [{"name": "test", "context": {
                 "cluster": "test", "user": user, "namespace": namespace,
             }}],

@@ -8,9 +8,10 @@ use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::api::Api;
+use super::plane::Plane;
 
 /// Runs the program, hands a TERM on to it, and kills it when its own input ends.
 const KEEPER: &str = r#"
@@ -58,6 +59,7 @@ pub(crate) struct Process {
 /// What is needed to run a pod.
 pub(crate) struct Host<'a> {
     pub(crate) api: &'a Api,
+    pub(crate) plane: &'a Plane,
     pub(crate) namespace: &'a str,
     /// Folders of pods and claims are made below it.
     pub(crate) folder: &'a Path,
@@ -149,11 +151,10 @@ impl Host<'_> {
         if items(&container["command"]).is_empty() {
             arguments.insert(0, env!("CARGO_BIN_EXE_meta-migration").to_owned());
         }
-        let environment = self.environment(pod, container).await?;
-        let environment = environment
-            .into_iter()
-            .map(|(name, value)| (name, places.outside(&value)))
-            .collect();
+        let environment = self.environment(pod, container).await?.into_iter();
+        let environment = environment.map(|(name, value)| (name, places.outside(&value)));
+        let mut environment: Vec<_> = environment.collect();
+        environment.extend(self.account(pod, &folder).await);
         Ok(Prepared {
             arguments,
             environment,
@@ -252,6 +253,29 @@ impl Host<'_> {
             environment.push((text(&variable["name"]), value));
         }
         Ok(environment)
+    }
+
+    /// What stands for the mounted token of the pod's account: a kubeconfig, as the program looks for
+    /// the token in a place that no test may write to.
+    async fn account(&self, pod: &Value, folder: &Path) -> Option<(String, String)> {
+        let spec = &pod["spec"];
+        let account = spec["serviceAccountName"].as_str()?;
+        if spec["automountServiceAccountToken"] == false {
+            return None;
+        }
+        let path = format!(
+            "/api/v1/namespaces/{}/serviceaccounts/{account}/token",
+            self.namespace
+        );
+        let request = json!({
+            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {},
+        });
+        let made = self.api.try_create(&path, &request).await.ok()?;
+        let token = text(&made["status"]["token"]);
+        let file = folder.join("kubeconfig");
+        let config = self.plane.kubeconfig_with(account, &token, &self.namespace);
+        fs::write(&file, config).unwrap();
+        Some(("KUBECONFIG".to_owned(), file.display().to_string()))
     }
 
     async fn reference(&self, kind: &str, from: &Value, key: &str) -> Result<String, String> {
