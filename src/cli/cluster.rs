@@ -391,7 +391,9 @@ pub(in crate::cli) fn operation_failure(error: &OperationError) -> Failure {
 pub(in crate::cli) fn lease_failure(error: &LeaseError) -> Failure {
     match error {
         LeaseError::Held { .. } => {
-            Failure::from_error(Exit::Refused, error).hint("-o status tells how far it is")
+            let mut failure = Failure::from_error(Exit::Refused, error);
+            failure.changed = "nothing by this command".into();
+            failure
         }
         LeaseError::Cluster(error) => failure(error),
     }

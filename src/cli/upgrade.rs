@@ -220,7 +220,10 @@ async fn begun(
             record.map(Some).map_err(failed)
         }
         What::Resume => match existing.filter(|record| !record.stage.is_final()) {
-            Some(record) => Ok(Some(begin::resume(record, request))),
+            Some(record) => {
+                let resumed = begin::resume_with(record, request);
+                resumed.map(Some).map_err(failed)
+            }
             None => Err(Failure::new(
                 Exit::Refused,
                 format!("no unfinished upgrade of {} is recorded", request.instance),

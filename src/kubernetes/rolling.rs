@@ -17,6 +17,8 @@ use crate::version::Release;
 
 /// How long a new coordinator has to be ready before the old one goes.
 const COORDINATOR_READY_S: i32 = 30;
+/// Tries of a change that others keep coming in between.
+const TRIES: u32 = 8;
 
 /// Why a rolling update ended.
 #[derive(Debug, thiserror::Error)]
@@ -168,15 +170,16 @@ pub async fn update(
     }
     for (updated, workload) in ordered(facts).iter().enumerate() {
         audience.tell(&format!("updating {}", workload.name));
-        let live: Option<Deployment> = cluster.get(&workload.name).await?;
-        let version = live.and_then(|live| live.metadata.resource_version);
-        let patch = patch(workload, target, image, version.as_deref());
-        let written: Deployment = cluster.patch(&workload.name, &patch).await?;
-        let generation = written.metadata.generation.unwrap_or(0);
+        let generation = change(cluster, workload, target, image).await?;
         let begun = Instant::now();
+        let mut told = String::new();
         loop {
             let lack = lack(cluster, workload, image, generation).await?;
             let Some(lack) = lack else { break };
+            if told != lack {
+                audience.tell(&format!("waiting for: {}: {lack}", workload.name));
+                told.clone_from(&lack);
+            }
             if begun.elapsed() >= limit {
                 return Err(RollingError::Unhealthy {
                     workload: workload.name.clone(),
@@ -189,6 +192,29 @@ pub async fn update(
         }
     }
     Ok(())
+}
+
+/// Changes a Deployment as it was just read, again if somebody came in between; gives its generation.
+async fn change(
+    cluster: &Cluster,
+    workload: &Workload,
+    target: &Release,
+    image: &str,
+) -> Result<i64, ClusterError> {
+    let mut tries = 1;
+    loop {
+        let live: Option<Deployment> = cluster.get(&workload.name).await?;
+        let version = live.and_then(|live| live.metadata.resource_version);
+        let patch = patch(workload, target, image, version.as_deref());
+        match cluster.patch::<Deployment>(&workload.name, &patch).await {
+            Ok(written) => return Ok(written.metadata.generation.unwrap_or(0)),
+            Err(error) if error.is_conflict() && tries < TRIES => {
+                tries += 1;
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 async fn lack(

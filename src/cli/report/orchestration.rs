@@ -1,5 +1,7 @@
 //! What the Kubernetes commands report, for a person.
 
+use std::collections::BTreeMap;
+
 use super::palette::Palette;
 use super::table::{Align, Table};
 use super::units::counted;
@@ -7,6 +9,7 @@ use crate::finding::Severity;
 use crate::kubernetes::operation::standing::{Orchestrator, Standing, State};
 use crate::kubernetes::preflight::{Concern, PreflightReport, Storage, UpgradePath};
 use crate::kubernetes::record::Record;
+use crate::report::StatusReport;
 
 /// How an upgrade stands.
 pub(in crate::cli) fn standing(standing: &Standing, palette: Palette) -> String {
@@ -151,7 +154,11 @@ pub(in crate::cli) fn preflight(report: &PreflightReport, palette: Palette) -> S
     lines.push(format!(
         "{} {}, root path {}, sub-paths {} and {}",
         palette.strong("etcd:"),
-        etcd.endpoints.join(","),
+        if etcd.endpoints.is_empty() {
+            "address not known".to_owned()
+        } else {
+            etcd.endpoints.join(",")
+        },
         etcd.root_path,
         etcd.meta_sub_path,
         etcd.kv_sub_path
@@ -164,21 +171,7 @@ pub(in crate::cli) fn preflight(report: &PreflightReport, palette: Palette) -> S
             status.etcd.version,
             counted(status.etcd.members as u64, "member")
         ));
-        let roles: Vec<&str> = status
-            .sessions
-            .iter()
-            .map(|session| session.role.as_str())
-            .collect();
-        lines.push(format!(
-            "{} {}{}",
-            palette.strong("Sessions:"),
-            roles.len(),
-            if roles.is_empty() {
-                String::new()
-            } else {
-                format!(": {}", roles.join(", "))
-            }
-        ));
+        lines.push(sessions(status, palette));
     }
     lines.extend(storage(&report.storage, palette));
     lines.push(String::new());
@@ -194,6 +187,20 @@ pub(in crate::cli) fn preflight(report: &PreflightReport, palette: Palette) -> S
     lines.push(format!("{} {}", palette.strong("Next:"), report.next));
     lines.push(String::new());
     lines.join("\n")
+}
+
+fn sessions(status: &StatusReport, palette: Palette) -> String {
+    let mut roles: BTreeMap<&str, usize> = BTreeMap::new();
+    for session in &status.sessions {
+        *roles.entry(session.role.as_str()).or_default() += 1;
+    }
+    let told = roles.into_iter().map(|(role, count)| match count {
+        1 => role.to_owned(),
+        count => format!("{count} {role}"),
+    });
+    let told = told.collect::<Vec<_>>().join(", ");
+    let told = if told.is_empty() { "none" } else { &told };
+    format!("{} {told}", palette.strong("Sessions:"))
 }
 
 /// A concern, in a line.

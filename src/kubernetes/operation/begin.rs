@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::{OperationError, shape_of};
 use crate::finding::Severity;
 use crate::kubernetes::cluster::Cluster;
+use crate::kubernetes::discovery::image_version;
 use crate::kubernetes::preflight::{Asked, Concern, Facts, helm_upgrade, judge, target};
 use crate::kubernetes::record::{PodShape, RECORD_VERSION, Record, SavedResource, Wanted};
 use crate::kubernetes::stage::{Policy, Stage, resumed, turned_back};
@@ -140,6 +141,34 @@ pub fn resume(record: &Record, request: &Request) -> Record {
             .filter(|_| record.stage.is_way_back()),
         ..record.clone()
     }
+}
+
+/// As [`resume`]; another image of the same release may be given as long as none runs well.
+///
+/// # Errors
+/// [`OperationError::Refused`] when the image is of another release.
+pub fn resume_with(record: &Record, request: &Request) -> Result<Record, OperationError> {
+    let mut resumed = resume(record, request);
+    let given = request.asked.image.as_ref();
+    let Some(image) = given.filter(|image| **image != record.image) else {
+        return Ok(resumed);
+    };
+    if record.stage.is_way_back() {
+        return Ok(resumed);
+    }
+    let wanted: Option<Release> = record.target_version.parse().ok();
+    let found = image_version(image);
+    if found.is_some() && found.as_ref().map(Release::triple) != wanted.map(|one| one.triple()) {
+        return refused(format!(
+            "image {image} is not {}, which the metadata is migrated for",
+            record.target_version
+        ));
+    }
+    resumed.image.clone_from(image);
+    if resumed.stage == Stage::Settle {
+        resumed.stage = Stage::Start;
+    }
+    Ok(resumed)
 }
 
 /// What is given comes on top of what Milvus has, or in its place.
@@ -395,11 +424,16 @@ pub async fn claim(
 pub fn advice(facts: &Facts, record: &Record) -> Option<String> {
     facts.helm.as_ref().filter(|_| record.resource.is_none())?;
     let target: Release = record.target_version.parse().ok()?;
+    let custom = if target.triple() > (2, 2, 0) {
+        "\n  Since chart 4.0.0 custom settings belong under extraConfigFiles.user.yaml."
+    } else {
+        ""
+    };
     Some(format!(
-        "Helm does not know about this: any helm upgrade with the old chart or values would start {} again on \
-         2.2 metadata. Tell it now: {} (the chart whose app version is {target} or the nearest: helm search repo \
-         milvus/milvus --versions; not --reuse-values, which brings the old chart's defaults along; since chart \
-         4.0.0 custom settings belong under extraConfigFiles.user.yaml)",
+        "it does not know about this: any helm upgrade with the old chart or values would start {} on 2.2 \
+         metadata. Tell it now:\n  {}\n  Take the chart whose app version is {target}, or the nearest below (helm \
+         search repo milvus/milvus --versions).\n  Do not use --reuse-values: it brings the old chart's defaults \
+         along.{custom}",
         record.source_version,
         helm_upgrade(facts, &target, &record.image)
     ))

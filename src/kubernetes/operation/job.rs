@@ -23,6 +23,8 @@ use crate::kubernetes::{CONTAINER, job_name};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a node, a volume or a pod may be lacking: all of them can be on their way.
 const PATIENCE_FOR_ROOM: Duration = Duration::from_secs(180);
+/// How long something is lacking before it is told.
+const WORTH_TELLING: Duration = Duration::from_secs(5);
 /// A Job that writes may take so many times the limit, once it runs.
 const WRITING_FACTOR: u32 = 8;
 
@@ -62,6 +64,7 @@ struct Watch {
     begun: Instant,
     started: Option<Instant>,
     trouble: Option<(String, Instant)>,
+    told: String,
     shown: BTreeMap<String, usize>,
     logs: BTreeMap<String, String>,
 }
@@ -93,6 +96,7 @@ impl Runner<'_> {
             begun: Instant::now(),
             started: None,
             trouble: None,
+            told: String::new(),
             shown: BTreeMap::new(),
             logs: BTreeMap::new(),
         };
@@ -165,12 +169,16 @@ impl Runner<'_> {
             (Some((_, since)), Some(_)) => *since,
             _ => Instant::now(),
         };
-        let known = watch.trouble.as_ref().map(|(told, _)| told);
-        if let Some(told) = told.as_ref().filter(|told| known != Some(told)) {
+        watch.trouble = told.clone().map(|told| (told, since));
+        // Each Job is without a pod for a moment.
+        if since.elapsed() >= WORTH_TELLING
+            && let Some(told) = &told
+            && watch.told != *told
+        {
             self.audience
                 .tell(&format!("waiting for {name} to start: {told}"));
+            watch.told.clone_from(told);
         }
-        watch.trouble = told.clone().map(|told| (told, since));
         if let Some(told) = &told
             && since.elapsed() >= patience.min(self.limit)
         {

@@ -240,7 +240,9 @@ pub fn stands(record: Option<&Record>) -> String {
         Stage::Start | Stage::Settle => {
             format!("the metadata is 2.2 and verified; the new release is being started{backup}")
         }
-        Stage::Upgraded | Stage::LookBack => format!("the new release was started last{backup}"),
+        Stage::Upgraded | Stage::LookBack => {
+            format!("the new release became healthy on verified 2.2 metadata{backup}")
+        }
         Stage::StopNew | Stage::DrainNew | Stage::SaveNew => format!(
             "Milvus is stopped or being stopped, on the way back; its metadata was not changed yet{backup}"
         ),
@@ -251,7 +253,7 @@ pub fn stands(record: Option<&Record>) -> String {
         Stage::StartOld | Stage::SettleOld => {
             "the metadata is 2.1; the old release is being started".to_owned()
         }
-        Stage::RolledBack => "the old release was started last, on 2.1 metadata".to_owned(),
+        Stage::RolledBack => "the old release became healthy again, on 2.1 metadata".to_owned(),
     };
     match &record.saved {
         Some(saved) => format!("{text}; what the new release wrote is saved in {saved}"),
@@ -270,7 +272,10 @@ fn ways(record: Option<&Record>, state: State, place: &str) -> Vec<String> {
         State::None | State::Abandoned | State::RolledBack => vec![preflight()],
         State::AtWork => vec![upgrade("status")],
         State::Upgraded if record.failure.is_some() => {
-            vec![upgrade("rollback --accept-loss")]
+            vec![
+                upgrade("rollback"),
+                upgrade("rollback --accept-loss   # undoes what changed, too; it is saved first"),
+            ]
         }
         State::Upgraded => vec![upgrade("rollback")],
         State::Interrupted | State::Halted if record.stage.is_way_back() => {
@@ -280,7 +285,14 @@ fn ways(record: Option<&Record>, state: State, place: &str) -> Vec<String> {
             ways.extend(insists.then(|| upgrade("resume --accept-loss")));
             ways
         }
-        State::Interrupted | State::Halted => vec![upgrade("resume"), upgrade("rollback")],
+        State::Interrupted | State::Halted => {
+            let mut ways = vec![upgrade("resume")];
+            if state == State::Halted && matches!(record.stage, Stage::Start | Stage::Settle) {
+                ways.push(upgrade("resume -w IMAGE   # with another image"));
+            }
+            ways.push(upgrade("rollback"));
+            ways
+        }
     }
 }
 

@@ -187,6 +187,23 @@ fn a_rehearsal_shows_the_way_back_too() {
 }
 
 #[test]
+fn a_wrong_image_can_be_put_right_when_it_is_resumed() {
+    let mut halted = example();
+    halted.stage = Stage::Settle;
+    let with = |image: &str| {
+        let mut given = request();
+        given.asked.image = Some(image.to_owned());
+        resume_with(&halted, &given)
+    };
+    let resumed = with("registry:5000/milvus:v2.2.16").unwrap();
+    assert_eq!(resumed.image, "registry:5000/milvus:v2.2.16");
+    assert_eq!(resumed.stage, Stage::Start, "the image has to be set");
+    assert_eq!(with(&halted.image).unwrap().stage, Stage::Settle);
+    let refusal = with("milvusdb/milvus:v2.1.4").unwrap_err().to_string();
+    assert!(refusal.contains("is not 2.2.16"), "{refusal}");
+}
+
+#[test]
 fn what_is_given_for_the_pods_comes_on_top_of_what_milvus_has() {
     let mut given = request();
     given.pull_secret = Some("registry".to_owned());
