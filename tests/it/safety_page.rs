@@ -107,6 +107,22 @@ fn every_defect_of_the_official_tool_has_its_line_with_a_test_or_a_reason() {
 }
 
 #[test]
+fn every_defect_of_the_official_script_has_its_line_with_a_test_or_a_reason() {
+    let page = page();
+    for number in 1..=18 {
+        let start = format!("| S{number} |");
+        let mut lines = page.lines().filter(|line| line.starts_with(&start));
+        let line = lines
+            .next()
+            .unwrap_or_else(|| panic!("S{number} has no line"));
+        assert!(
+            !named(line).is_empty() || line.contains("cannot occur"),
+            "S{number} has neither a test nor a reason"
+        );
+    }
+}
+
+#[test]
 fn what_counts_as_the_name_of_a_test() {
     let found = named("`one_test_name` and `Type` and `a_b` and `src/x.rs` and `d3_and_more`");
     assert_eq!(
