@@ -9,7 +9,7 @@ fn page() -> String {
 }
 
 /// The names of all test functions below `src` and `tests`.
-fn tests() -> BTreeSet<String> {
+pub(crate) fn tests() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for folder in ["src", "tests"] {
         collect(
