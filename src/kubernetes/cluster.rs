@@ -425,6 +425,7 @@ impl Cluster {
                     resource: Some(right.resource.to_owned()),
                     subresource: right.subresource.map(str::to_owned),
                     verb: Some(right.verb.to_owned()),
+                    name: right.name.clone(),
                     ..ResourceAttributes::default()
                 }),
                 ..SelfSubjectAccessReviewSpec::default()

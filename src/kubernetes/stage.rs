@@ -308,3 +308,6 @@ pub fn turned_back(stage: Stage, before: Option<Layout>) -> Option<Stage> {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod crashes;

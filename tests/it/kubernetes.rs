@@ -8,6 +8,7 @@ mod operated;
 mod preflight;
 mod rights;
 mod rolling;
+mod secured;
 mod tool_image;
 mod two_pods;
 mod upgrade;
@@ -57,6 +58,10 @@ impl Scenario {
     /// With an etcd that the pods find at `address`.
     async fn behind(helm: Helm, role: Value, address: &str) -> Self {
         let bed = Bed::with_etcd(&helm.release, address).await;
+        Self::on(bed, helm, role).await
+    }
+
+    async fn on(bed: Bed, helm: Helm, role: Value) -> Self {
         bed.metadata.load(DUMP).await;
         bed.grant(role).await;
         helm.install(&bed).await;

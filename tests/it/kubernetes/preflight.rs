@@ -175,6 +175,12 @@ async fn w24_a_rollout_an_autoscaler_and_gitops_are_told() {
     let scenario = Scenario::with_role(Helm::cluster("my-release"), with_secrets()).await;
     let bed = &scenario.bed;
     let proxy = "my-release-milvus-proxy";
+    let tracked = json!({"metadata": {"annotations": {
+        "argocd.argoproj.io/tracking-id": "milvus:apps/Deployment:x/my-release-milvus-rootcoord",
+    }}});
+    bed.merge("deployments", "my-release-milvus-rootcoord", &tracked)
+        .await;
+    bed.wait_until_settled().await;
     bed.shared
         .behaviour()
         .unready_images
@@ -183,11 +189,6 @@ async fn w24_a_rollout_an_autoscaler_and_gitops_are_told() {
         "name": "proxy", "image": "milvusdb/milvus:v2.1.4-fix", "args": ["milvus", "run", "proxy"],
     }]}}}});
     bed.merge("deployments", proxy, &change).await;
-    let tracked = json!({"metadata": {"annotations": {
-        "argocd.argoproj.io/tracking-id": "milvus:apps/Deployment:x/my-release-milvus-rootcoord",
-    }}});
-    bed.merge("deployments", "my-release-milvus-rootcoord", &tracked)
-        .await;
     let autoscaler = json!({
         "apiVersion": "autoscaling/v1", "kind": "HorizontalPodAutoscaler",
         "metadata": {"name": "querynodes"},

@@ -19,18 +19,26 @@ const FROZEN_IN: usize = 3;
 /// The pods that migrated, and their processes.
 fn migrators(shared: &Shared) -> Vec<(String, u32)> {
     let events = shared.events().into_iter();
-    let migrators = events.filter_map(|event| match event {
-        Event::ToolStarted { pod, pid, .. } if pod.contains("-migrate-") => Some((pod, pid)),
-        _ => None,
+    let started = events.filter_map(|event| {
+        if let Event::ToolStarted { pod, pid, .. } = event {
+            Some((pod, pid))
+        } else {
+            None
+        }
     });
-    migrators.collect()
+    started
+        .filter(|(pod, _)| pod.contains("-migrate-"))
+        .collect()
 }
 
 /// How a pod's process ended.
 fn exit_code(shared: &Shared, wanted: &str) -> Option<i32> {
-    shared.events().into_iter().find_map(|event| match event {
-        Event::ToolEnded { pod, code } if pod == wanted => Some(code),
-        _ => None,
+    shared.events().into_iter().find_map(|event| {
+        if let Event::ToolEnded { pod, code } = event {
+            (pod == wanted).then_some(code)
+        } else {
+            None
+        }
     })
 }
 

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use etcd_client::Client;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -63,15 +64,20 @@ impl Bed {
 
     /// One whose pods find their etcd at `address`: a way to the shared one.
     pub(crate) async fn with_etcd(instance: &str, address: &str) -> Self {
-        Self::made(Some(instance), address).await
+        Self::made(Some(instance), address, None).await
+    }
+
+    /// One with an etcd of its own, to which `client` has a connection.
+    pub(crate) async fn with_own_etcd(instance: &str, address: &str, client: Client) -> Self {
+        Self::made(Some(instance), address, Some(client)).await
     }
 
     /// One whose resource is called like its root path.
     pub(crate) async fn called_like_its_root() -> Self {
-        Self::made(None, etcd::shared().address()).await
+        Self::made(None, etcd::shared().address(), None).await
     }
 
-    async fn made(instance: Option<&str>, address: &str) -> Self {
+    async fn made(instance: Option<&str>, address: &str, client: Option<Client>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let plane = plane::shared().await;
         plane.assert_alive();
@@ -82,7 +88,10 @@ impl Bed {
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
         admin.create("/api/v1/namespaces", &object).await;
         let root = etcd::own_root();
-        let metadata = Metadata::connect(etcd::shared().address(), &root).await;
+        let metadata = match client {
+            Some(client) => Metadata::with(client, &root),
+            None => Metadata::connect(etcd::shared().address(), &root).await,
+        };
         let bed = Self {
             plane,
             admin,

@@ -215,6 +215,7 @@ async fn start(folder: &Path, runner: u32) -> Plane {
     panic!("the control plane found no free port in five attempts");
 }
 
+#[expect(clippy::zombie_processes, reason = "it lives as long as this process")]
 fn launch(folder: &Path, assets: &Path, runner: u32) -> Plane {
     let [etcd, peer, port] = free_ports();
     let plane = Plane {

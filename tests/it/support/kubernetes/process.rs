@@ -273,7 +273,7 @@ impl Host<'_> {
         let made = self.api.try_create(&path, &request).await.ok()?;
         let token = text(&made["status"]["token"]);
         let file = folder.join("kubeconfig");
-        let config = self.plane.kubeconfig_with(account, &token, &self.namespace);
+        let config = self.plane.kubeconfig_with(account, &token, self.namespace);
         fs::write(&file, config).unwrap();
         Some(("KUBECONFIG".to_owned(), file.display().to_string()))
     }
@@ -410,11 +410,12 @@ pub(crate) fn items(value: &Value) -> &[Value] {
 
 /// A string, or what stands there as text.
 pub(crate) fn text(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Null => String::new(),
-        other => other.to_string(),
+    if value.is_null() {
+        return String::new();
     }
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }
 
 /// Puts one name for another, each once, and only whole ones: `/tmp` is no part of `/a/tmp` or `/tmpfs`.
