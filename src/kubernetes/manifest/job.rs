@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use super::step::Step;
 use crate::kubernetes::record::{EtcdTarget, PodShape, Record};
+use crate::kubernetes::stage::Stage;
 use crate::kubernetes::{
     BACKUP_FOLDER, CONFIG_FOLDER, CONTAINER, LABEL_ATTEMPT, LABEL_OPERATION, LABEL_STEP, PROGRAM,
     TERMINATION_VARIABLE, TLS_FOLDER, config_name, job_name,
@@ -23,6 +24,10 @@ use crate::kubernetes::{
 
 /// Where the kubelet looks for the termination message.
 const TERMINATION_FILE: &str = "/dev/termination-log";
+/// The container that proves the new release's image.
+pub const NEW_IMAGE_CONTAINER: &str = "new-release";
+/// The concern that lets an image through which cannot be proved.
+pub const NEW_IMAGE_CODE: &str = "new-image";
 /// Who the program runs as, where the Milvus pods do not say.
 const USER: i64 = 1000;
 
@@ -71,6 +76,7 @@ pub fn job(record: &Record, step: Step, attempt: u32) -> Job {
 fn pod(record: &Record, step: Step) -> PodSpec {
     let shape = &record.shape;
     PodSpec {
+        init_containers: new_image(record, step).map(|container| vec![container]),
         containers: vec![container(record, step)],
         volumes: Some(volumes(record)),
         restart_policy: Some("Never".to_owned()),
@@ -124,6 +130,35 @@ fn security(shape: &PodShape) -> PodSecurityContext {
     }
 }
 
+/// Before Milvus is stopped, the new release's image has to be one that a node can pull and run: its
+/// shell does nothing, before the Job's own work.
+fn new_image(record: &Record, step: Step) -> Option<Container> {
+    let proves = record.stage == Stage::Probe && step == Step::Status;
+    let accepted = record.accepted.iter().any(|code| code == NEW_IMAGE_CODE);
+    (proves && !accepted && !record.image.is_empty()).then(|| Container {
+        name: NEW_IMAGE_CONTAINER.to_owned(),
+        image: Some(record.image.clone()),
+        image_pull_policy: Some("IfNotPresent".to_owned()),
+        command: Some(["/bin/sh", "-c", "exit 0"].map(str::to_owned).to_vec()),
+        security_context: Some(confined()),
+        ..Container::default()
+    })
+}
+
+/// What no container of ours may do.
+fn confined() -> SecurityContext {
+    SecurityContext {
+        allow_privilege_escalation: Some(false),
+        read_only_root_filesystem: Some(true),
+        run_as_non_root: Some(true),
+        capabilities: Some(Capabilities {
+            drop: Some(vec!["ALL".to_owned()]),
+            ..Capabilities::default()
+        }),
+        ..SecurityContext::default()
+    }
+}
+
 fn container(record: &Record, step: Step) -> Container {
     let amounts = |cpu: &str, memory: &str| {
         Some(BTreeMap::from([
@@ -141,16 +176,7 @@ fn container(record: &Record, step: Step) -> Container {
         volume_mounts: Some(mounts(record)),
         termination_message_path: Some(TERMINATION_FILE.to_owned()),
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
-        security_context: Some(SecurityContext {
-            allow_privilege_escalation: Some(false),
-            read_only_root_filesystem: Some(true),
-            run_as_non_root: Some(true),
-            capabilities: Some(Capabilities {
-                drop: Some(vec!["ALL".to_owned()]),
-                ..Capabilities::default()
-            }),
-            ..SecurityContext::default()
-        }),
+        security_context: Some(confined()),
         resources: Some(ResourceRequirements {
             requests: amounts("100m", "256Mi"),
             ..ResourceRequirements::default()
@@ -319,6 +345,21 @@ mod tests {
         assert_eq!(security.run_as_user, Some(1000), "root is not taken over");
         assert_eq!(security.fs_group, Some(77));
         assert_eq!(security.supplemental_groups, Some(vec![5]));
+    }
+
+    #[test]
+    fn the_new_releases_image_is_proved_while_milvus_runs() {
+        let mut record = example();
+        record.stage = Stage::Probe;
+        let proof = |record: &Record, step| spec(record, step).init_containers;
+        let made = proof(&record, Step::Status).unwrap();
+        assert_eq!(made[0].image.as_deref(), Some("milvusdb/milvus:v2.2.16"));
+        assert_eq!(proof(&record, Step::Plan), None);
+        record.accepted = vec![NEW_IMAGE_CODE.to_owned()];
+        assert_eq!(proof(&record, Step::Status), None);
+        record.accepted.clear();
+        record.stage = Stage::Drain;
+        assert_eq!(proof(&record, Step::Status), None, "no time is lost later");
     }
 
     #[test]

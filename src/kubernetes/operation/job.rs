@@ -16,6 +16,7 @@ use crate::kubernetes::condition::{
     trouble,
 };
 use crate::kubernetes::manifest;
+use crate::kubernetes::manifest::job::{NEW_IMAGE_CODE, NEW_IMAGE_CONTAINER};
 use crate::kubernetes::manifest::step::Step;
 use crate::kubernetes::record::Record;
 use crate::kubernetes::{CONTAINER, job_name};
@@ -27,6 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PATIENCE_FOR_ROOM: Duration = Duration::from_secs(180);
 /// How long something is lacking before it is told.
 const WORTH_TELLING: Duration = Duration::from_secs(5);
+/// What a pod does that has a node and no trouble, and does not run yet.
+const SLOW: &str = "its images are being pulled, or its volumes mounted";
 /// A Job that writes may take so many times the limit, once it runs.
 const WRITING_FACTOR: u32 = 8;
 
@@ -187,6 +190,11 @@ impl Runner<'_> {
             let why = format!("the Job {name} does not start: {told}");
             return Err(self.give_up(name, why).await);
         }
+        if told.is_none() && watch.told.is_empty() && watch.begun.elapsed() >= WORTH_TELLING * 2 {
+            SLOW.clone_into(&mut watch.told);
+            self.audience
+                .tell(&format!("waiting for {name} to start: {SLOW}"));
+        }
         if watch.begun.elapsed() >= self.limit {
             let reason = told.unwrap_or_else(|| "no reason is known".to_owned());
             let why = format!(
@@ -314,15 +322,37 @@ fn failed(name: &str, reason: &str, pods: &[Pod], watch: &Watch) -> JobFailure {
             )
         }
         None => {
-            let seen = pods.iter().find_map(trouble);
+            let seen = pods
+                .iter()
+                .find_map(|pod| init_failure(pod).or_else(|| trouble(pod)));
             let seen = seen.unwrap_or_else(|| "its pod is gone".to_owned());
             format!("the Job {name} failed ({reason}): {seen}")
         }
     };
     JobFailure::Ended {
         why,
-        again: is_worth_another_attempt(last.as_ref()),
+        again: is_worth_another_attempt(last.as_ref())
+            && !pods.iter().any(|pod| init_failure(pod).is_some()),
     }
+}
+
+/// The image of the new release does not even run a shell.
+fn init_failure(pod: &Pod) -> Option<String> {
+    let statuses = pod.status.as_ref()?.init_container_statuses.as_ref()?;
+    let proof = statuses
+        .iter()
+        .find(|status| status.name == NEW_IMAGE_CONTAINER)?;
+    let ended = proof.state.as_ref()?.terminated.as_ref()?;
+    (ended.exit_code != 0).then(|| {
+        format!(
+            "image {} does not run a shell here (exit code {}, {}: {}); --accept {NEW_IMAGE_CODE} goes without this \
+             proof",
+            proof.image,
+            ended.exit_code,
+            ended.reason.as_deref().unwrap_or("no reason"),
+            ended.message.as_deref().unwrap_or("no message"),
+        )
+    })
 }
 
 /// The program's own words about its failure: its error line, from the log or the message.
