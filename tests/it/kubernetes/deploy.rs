@@ -74,21 +74,11 @@ async fn the_jobs_for_those_who_do_it_by_hand_go_forward_and_back() {
     let milvus = "my-release-milvus-standalone";
     bed.merge("deployments", milvus, &scale(0)).await;
     bed.wait_until_settled().await;
-    let text = text_of("by-hand.yaml", bed);
-    bed.apply(&text).await;
-    let job = documents(&text)
-        .into_iter()
-        .find(|object| object["kind"] == "Job")
-        .unwrap();
-    let name = job["metadata"]["name"].as_str().unwrap();
-    assert!(bed.wait_for_job(name).await);
+    bed.apply(&text_of("by-hand.yaml", bed)).await;
+    assert!(bed.wait_for_job("meta-migration-by-hand-migrate").await);
     assert_eq!(bed.metadata.layout().await.name(), "2.2");
 
-    // As its comment says.
-    let back = job.to_string().replace("migrate.yaml", "rollback.yaml");
-    let back = back.replace(name, "meta-migration-by-hand-rollback");
-    bed.create("jobs", &serde_json::from_str(&back).unwrap())
-        .await;
+    bed.apply(&text_of("by-hand-rollback.yaml", bed)).await;
     assert!(bed.wait_for_job("meta-migration-by-hand-rollback").await);
     scenario.assert_untouched().await;
     bed.merge("deployments", milvus, &scale(1)).await;

@@ -38,6 +38,22 @@ async fn w13_w19_a_tool_image_that_cannot_be_pulled_is_told_before_milvus_stops(
 }
 
 #[tokio::test]
+async fn w13_w19_a_new_release_that_cannot_be_pulled_is_told_before_milvus_stops() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    scenario
+        .bed
+        .shared
+        .behaviour()
+        .missing_images
+        .insert(NEW_IMAGE.to_owned());
+    let ended = scenario.upgrade(&["--timeout", "12s"]).await;
+    assert_ne!(ended.code, 0);
+    ended.says("ImagePullBackOff").says(NEW_IMAGE);
+    assert_never_stopped(&scenario);
+    scenario.assert_untouched().await;
+}
+
+#[tokio::test]
 async fn w13_w19_a_claim_that_gets_no_volume_is_told_before_milvus_stops() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     scenario.bed.shared.behaviour().bind_claims = false;
