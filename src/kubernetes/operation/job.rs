@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::{Audience, LOOK_EVERY};
+use crate::finding::Severity;
 use crate::kubernetes::cluster::{Cluster, ClusterError};
 use crate::kubernetes::condition::{
     JobState, claim_trouble, ended, has_started, is_worth_another_attempt, job_state, meaning,
@@ -19,6 +20,7 @@ use crate::kubernetes::manifest::job::{NEW_IMAGE_CODE, NEW_IMAGE_CONTAINER};
 use crate::kubernetes::manifest::step::Step;
 use crate::kubernetes::record::Record;
 use crate::kubernetes::{CONTAINER, job_name};
+use crate::report::PlanReport;
 
 /// How long an image or a container may look as if it could not start; some trouble passes by itself.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -307,7 +309,7 @@ fn failed(name: &str, reason: &str, pods: &[Pod], watch: &Watch) -> JobFailure {
     let why = match &last {
         Some(ended) => {
             let text = told(pods, watch);
-            let message = last_words(&text);
+            let message = last_words(&text).or_else(|| errors_found(&text));
             format!(
                 "the Job {name} ended with exit code {} ({}{}{}){}",
                 ended.code,
@@ -362,6 +364,22 @@ fn last_words(text: &str) -> Option<String> {
     let parsed: Option<serde_json::Value> = serde_json::from_str(line).ok();
     let message = parsed.and_then(|value| Some(value["message"].as_str()?.to_owned()));
     Some(message.unwrap_or_else(|| line.trim_start().trim_start_matches("error: ").to_owned()))
+}
+
+/// What a plan found to stand in the way: its words are its findings.
+fn errors_found(text: &str) -> Option<String> {
+    let plan: PlanReport = report(text)?;
+    let errors: Vec<_> = plan
+        .findings
+        .iter()
+        .filter(|finding| finding.severity == Severity::Error)
+        .collect();
+    let first = errors.first()?;
+    let others = match errors.len() - 1 {
+        0 => String::new(),
+        more => format!(", and {more} more; the log of its pod has all of them"),
+    };
+    Some(format!("{} ({}){others}", first.message, first.key))
 }
 
 /// The last report of a kind in what a pod told: one line of JSON.

@@ -132,11 +132,11 @@ async fn left_over(scenario: &Scenario) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn w14_migrate_sh_takes_the_old_flags_and_cleaning_up_never_removes_the_backup() {
+async fn w14_w23_migrate_sh_takes_the_old_flags_and_cleaning_up_never_removes_the_backup() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     let bed = &scenario.bed;
     let address = "my-release-etcd:2379";
-    let more = ["-o", "migrate", "-e", address, "-d", "false"];
+    let more = ["-o", "migrate", "-e", address, "-c", "fast", "-d", "false"];
     migrate_sh(&scenario, &more).await.expect(0);
     scenario.assert_runs(NEW_IMAGE).await;
     assert!(left_over(&scenario).await.len() > 3, "-d false keeps");
@@ -154,7 +154,9 @@ async fn w14_migrate_sh_takes_the_old_flags_and_cleaning_up_never_removes_the_ba
     let record = "meta-migration-record-my-release";
     assert!(left.iter().any(|name| name == record), "{left:?}");
     let claim = "meta-migration-backup-my-release";
-    assert!(bed.get("persistentvolumeclaims", claim).await.is_some());
+    let claim = bed.get("persistentvolumeclaims", claim).await.unwrap();
+    // No right to list storage classes was needed for that.
+    assert_eq!(claim["spec"]["storageClassName"], "fast");
     migrate_sh(&scenario, &["-o", "rollback"]).await.expect(0);
     scenario.assert_runs(OLD_IMAGE).await;
     scenario.assert_untouched().await;

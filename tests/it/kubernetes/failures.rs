@@ -186,3 +186,63 @@ async fn w24_a_pending_helm_operation_is_told_before_milvus_stops() {
     ended.says("pending-upgrade");
     assert_never_stopped(&scenario);
 }
+
+#[tokio::test]
+async fn w19_metadata_that_cannot_be_migrated_is_told_before_milvus_stops() {
+    let mut scenario = Scenario::new(Helm::standalone("my-release")).await;
+    let broken = "root-coord/collection/4711";
+    scenario.bed.metadata.put(broken, b"\xff\xff").await;
+    scenario.before = scenario.bed.metadata.dump().await;
+    let ended = scenario.upgrade(&[]).await;
+    assert_ne!(ended.code, 0);
+    ended.says("exit code 4").says(broken);
+    assert_never_stopped(&scenario);
+    scenario.assert_untouched().await;
+}
+
+#[tokio::test]
+async fn w11_containers_of_which_any_could_be_milvus_are_refused() {
+    let mut helm = Helm::standalone("my-release");
+    helm.container_names
+        .insert("standalone".to_owned(), "engine".to_owned());
+    let scenario = Scenario::new(helm).await;
+    let name = scenario.helm.deployment("standalone");
+    let containers = ["engine", "engine-too"].map(
+        |name| json!({"name": name, "image": OLD_IMAGE, "args": ["milvus", "run", "standalone"]}),
+    );
+    let change = json!({"spec": {"template": {"spec": {"containers": containers}}}});
+    scenario.bed.merge("deployments", &name, &change).await;
+    scenario.bed.wait_until_settled().await;
+    let ended = scenario.upgrade(&[]).await;
+    assert_ne!(ended.code, 0);
+    ended.says("engine-too");
+    assert_eq!(scenario.bed.deployments().await[&name].1, 1);
+    scenario.assert_untouched().await;
+}
+
+#[tokio::test]
+async fn an_evicted_pod_of_ours_is_followed_by_another_attempt() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    let bed = &scenario.bed;
+    bed.shared
+        .behaviour()
+        .held_tools
+        .insert("-migrate-".to_owned());
+    let child = bed.start("upgrader", &scenario.command(&[]));
+    let pod = bed
+        .wait("the migrate pod", async || {
+            let pods = bed.list("pods").await.into_iter();
+            let mut names = pods.map(|pod| pod["metadata"]["name"].as_str().unwrap().to_owned());
+            names.find(|name| name.contains("-migrate-"))
+        })
+        .await;
+    let status = json!({"status": {
+        "phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory.",
+    }});
+    let path = format!("{}/{pod}/status", bed.path("pods"));
+    bed.admin.merge(&path, &status).await;
+    bed.shared.behaviour().held_tools.clear();
+    let ended = ended(child.wait_with_output().await.unwrap());
+    ended.expect(0).says("evicted").says("trying again");
+    scenario.assert_runs(NEW_IMAGE).await;
+}

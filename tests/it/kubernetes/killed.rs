@@ -181,6 +181,8 @@ async fn killed_after_a_failed_start_the_way_back_goes_on() {
 async fn the_way_back_is_open_from_the_middle() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     kill_in(&scenario, "migrate", &[]).await;
+    let status = scenario.upgrade(&["-o", "status"]).await;
+    status.expect(0).says("migrating the metadata");
     scenario.forget_lease().await;
     scenario.upgrade(&["-o", "rollback"]).await.expect(0);
     scenario.assert_runs(OLD_IMAGE).await;

@@ -10,6 +10,7 @@ pub(crate) mod operator;
 mod plane;
 mod process;
 pub(crate) mod sessions;
+mod status;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

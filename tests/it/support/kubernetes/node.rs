@@ -16,6 +16,7 @@ use super::kubelet::{Log, Logs};
 use super::plane::Plane;
 use super::process::{Host, Process, items, text};
 use super::sessions::{Metadata, Session};
+use super::status::{running, status};
 
 /// How often the node looks at its pods.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -143,11 +144,20 @@ impl Node {
             return true;
         }
         let behaviour = self.shared.behaviour().clone();
-        let images = items(&object["spec"]["containers"]).iter();
-        let missing = images
+        let spec = &object["spec"];
+        let containers = items(&spec["initContainers"])
+            .iter()
+            .chain(items(&spec["containers"]));
+        let missing = containers
             .map(|container| text(&container["image"]))
             .find(|image| behaviour.missing_images.contains(image));
         let started = pod.session.is_some() || pod.process.is_some();
+        // Evicted, say: it is never started again.
+        let over = matches!(
+            text(&object["status"]["phase"]).as_str(),
+            "Failed" | "Succeeded"
+        );
+        pod.finished |= over && !started;
         if pod.finished {
             return true;
         }
@@ -437,33 +447,6 @@ fn tolerate(done: Result<Value, kube::Error>) -> bool {
 
 fn uid(object: &Value) -> String {
     text(&object["metadata"]["uid"])
-}
-
-fn running() -> Value {
-    json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}})
-}
-
-fn status(phase: &str, ready: bool, object: &Value, state: &Value) -> Value {
-    let now = if ready { "True" } else { "False" };
-    let containers = items(&object["spec"]["containers"]).iter().map(|container| {
-        json!({
-            "name": container["name"], "image": container["image"], "imageID": container["image"],
-            "ready": ready, "restartCount": 0, "state": state,
-        })
-    });
-    let kinds = ["Initialized", "PodScheduled", "ContainersReady", "Ready"];
-    let conditions = kinds.map(|kind| {
-        let own = if kind.ends_with("eady") { now } else { "True" };
-        json!({"type": kind, "status": own, "lastTransitionTime": "2026-01-01T00:00:00Z"})
-    });
-    json!({
-        "phase": phase,
-        "hostIP": "127.0.0.1",
-        "podIP": "10.0.0.1",
-        "startTime": "2026-01-01T00:00:00Z",
-        "conditions": conditions,
-        "containerStatuses": containers.collect::<Vec<_>>(),
-    })
 }
 
 /// What a pod runs: told by the container that is ours, or that says `milvus run`.

@@ -48,6 +48,13 @@ impl Metadata {
         }
     }
 
+    /// Puts a key of the metadata.
+    pub(crate) async fn put(&self, key: &str, value: &[u8]) {
+        let mut client = self.client.clone();
+        let key = format!("{}/meta/{key}", self.root);
+        client.put(key, value, None).await.unwrap();
+    }
+
     /// All keys below the root path that hang on no lease, with their values.
     pub(crate) async fn dump(&self) -> Vec<(String, Vec<u8>)> {
         let mut client = self.client.clone();
