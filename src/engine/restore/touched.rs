@@ -44,7 +44,7 @@ mod tests {
     fn every_key_that_is_put_lies_in_a_range_and_long_stretches_of_others_do_not() {
         let mut touched = Touched::default();
         let keys: Vec<String> = (0..10_000).map(|number| format!("k/{number:05}")).collect();
-        let is_put = |index: usize| index % 7 == 0 && !(3_000..6_000).contains(&index);
+        let is_put = |index: usize| index.is_multiple_of(7) && !(3_000..6_000).contains(&index);
         for (index, key) in keys.iter().enumerate() {
             if is_put(index) {
                 touched.put(key.as_bytes());
