@@ -45,12 +45,14 @@ pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 pub const LABEL_INSTANCE: &str = "meta-migration/instance";
 /// The upgrade that a Job belongs to.
 pub const LABEL_OPERATION: &str = "meta-migration/operation";
-/// The step that a Job does: `status`, `plan`, `backup`, `migrate`, `verify`, `rollback`.
+/// The step that a Job does: `status`, `plan`, `backup`, `migrate`, `verify`, `preview`, `save`, `rollback`.
 pub const LABEL_STEP: &str = "meta-migration/step";
 /// Which attempt at the step a Job is, counted from 1.
 pub const LABEL_ATTEMPT: &str = "meta-migration/attempt";
 /// Our name: value of [`LABEL_MANAGED_BY`], field manager, beginning of every object's name.
 pub const TOOL: &str = "meta-migration";
+/// The image of our own, of this version.
+pub const TOOL_IMAGE: &str = concat!("meta-migration:", env!("CARGO_PKG_VERSION"));
 /// The container of a Job's pod.
 pub const CONTAINER: &str = "meta-migration";
 /// The program within the image.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use super::aftermath::quoted;
 use super::options::OutputOptions;
 use super::report;
 use super::report::LogFormat;
@@ -14,12 +15,15 @@ use crate::kubernetes::lease::LeaseError;
 use crate::kubernetes::manifest::step::Step;
 use crate::kubernetes::operation::begin::Request;
 use crate::kubernetes::operation::{Audience, OperationError};
-use crate::kubernetes::preflight::Asked;
+use crate::kubernetes::preflight::{Asked, Words};
+use crate::kubernetes::record::PodShape;
 use crate::kubernetes::stage::Policy;
 use crate::version::Release;
 
-/// The image of our own, of this version.
-const TOOL_IMAGE: &str = concat!("meta-migration:", env!("CARGO_PKG_VERSION"));
+mod pods;
+
+const DEFAULT_SIZE: &str = "10Gi";
+const DEFAULT_TIMEOUT: &str = "15m";
 
 /// Which cluster, namespace and instance.
 #[derive(Debug, Clone, clap::Args)]
@@ -41,7 +45,7 @@ pub(in crate::cli) struct PlaceOptions {
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) kubeconfig: Option<PathBuf>,
     /// The longest that is waited for one thing, for example 15m
-    #[arg(long, value_name = "DURATION", default_value = "15m", value_parser = config::duration::parse)]
+    #[arg(long, value_name = "DURATION", default_value = DEFAULT_TIMEOUT, value_parser = config::duration::parse)]
     pub(in crate::cli) timeout: Duration,
 }
 
@@ -61,13 +65,18 @@ pub(in crate::cli) struct AimOptions {
     /// Path of the metadata below the root path [default: as Milvus is configured, else meta]
     #[arg(long, value_name = "PATH")]
     pub(in crate::cli) meta_sub_path: Option<String>,
-    /// Image of the new release [default: milvusdb/milvus:v<target>]
+    /// Image of the new release [default: milvusdb/milvus:vTARGET]
     #[arg(short = 'w', long, value_name = "IMAGE")]
     pub(in crate::cli) image: Option<String>,
-    /// Image of the Jobs
-    #[arg(short = 'm', long, value_name = "IMAGE", env = "META_MIGRATION_TOOL_IMAGE", hide_env = true,
-          default_value = TOOL_IMAGE)]
-    pub(in crate::cli) tool_image: String,
+    /// Image of the Jobs [default: meta-migration:<this version>]
+    #[arg(
+        short = 'm',
+        long,
+        value_name = "IMAGE",
+        env = "META_MIGRATION_TOOL_IMAGE",
+        hide_env = true
+    )]
+    pub(in crate::cli) tool_image: Option<String>,
     /// Addresses of etcd, seen from a pod [default: as Milvus is configured]
     #[arg(short = 'e', long, value_name = "A,B", value_delimiter = ',')]
     pub(in crate::cli) etcd_endpoints: Option<Vec<String>>,
@@ -77,12 +86,46 @@ pub(in crate::cli) struct AimOptions {
     /// Secret with certificates for etcd: ca.crt, tls.crt, tls.key, as far as there
     #[arg(long, value_name = "NAME")]
     pub(in crate::cli) etcd_tls_secret: Option<String>,
-    /// Pull secret of the Jobs, besides those of the Milvus pods
-    #[arg(long, value_name = "NAME")]
-    pub(in crate::cli) image_pull_secret: Option<String>,
     /// A concern of preflight that shall not stand in the way, by its code; may be repeated
     #[arg(long, value_name = "CODE")]
     pub(in crate::cli) accept: Vec<String>,
+    #[command(flatten)]
+    volume: VolumeOptions,
+    #[command(flatten)]
+    pods: PodOptions,
+}
+
+/// Where the backup goes.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Backup volume")]
+struct VolumeOptions {
+    /// Storage class of the backup volume [default: the cluster's]
+    #[arg(short = 'c', long, value_name = "NAME")]
+    storage_class: Option<String>,
+    /// A volume claim for the backup that is there already
+    #[arg(long, value_name = "NAME")]
+    backup_pvc: Option<String>,
+    /// Size of the backup volume that is made
+    #[arg(long, value_name = "SIZE", default_value = DEFAULT_SIZE)]
+    backup_size: String,
+}
+
+/// What the Jobs' pods are given instead of what the Milvus pods have.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Pods of the Jobs [default: as the Milvus pods]")]
+struct PodOptions {
+    /// Pull secret, besides those of the Milvus pods
+    #[arg(long, value_name = "NAME")]
+    image_pull_secret: Option<String>,
+    /// A label that the node must have; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pods::label)]
+    node_selector: Vec<(String, String)>,
+    /// A taint that is tolerated; may be repeated
+    #[arg(long, value_name = "KEY[=VALUE][:EFFECT]", value_parser = pods::toleration)]
+    toleration: Vec<serde_json::Value>,
+    /// User id that the program runs as, and group of the volume; not 0
+    #[arg(long, value_name = "UID", value_parser = clap::value_parser!(i64).range(1..))]
+    run_as_user: Option<i64>,
 }
 
 impl PlaceOptions {
@@ -95,6 +138,24 @@ impl PlaceOptions {
         Cluster::connect(access)
             .await
             .map_err(|error| failure(&error))
+    }
+
+    /// Which cluster and instance, as words of a shell for the next command.
+    pub(in crate::cli) fn words(&self) -> String {
+        let path = self.kubeconfig.as_ref();
+        let timeout = config::duration::parse(DEFAULT_TIMEOUT).ok();
+        words([
+            ("-i", Some(self.instance.clone())),
+            ("-n", Some(self.namespace.clone())),
+            ("--selector", self.selector.clone()),
+            ("--context", self.context.clone()),
+            ("--kubeconfig", path.map(|path| path.display().to_string())),
+            (
+                "--timeout",
+                (Some(self.timeout) != timeout)
+                    .then(|| humantime::format_duration(self.timeout).to_string()),
+            ),
+        ])
     }
 
     /// The request, with what only this process can know: a new id and the time.
@@ -112,22 +173,95 @@ impl PlaceOptions {
                 root_path: aim.root_path.clone(),
                 meta_sub_path: aim.meta_sub_path.clone(),
                 endpoints: aim.etcd_endpoints.clone(),
+                storage_class: aim.volume.storage_class.clone(),
+                claim_given: aim.volume.backup_pvc.is_some(),
                 accepted: aim.accept.clone(),
+                words: Words {
+                    place: self.words(),
+                    aim: aim.words(),
+                },
             },
             tool_image: aim.tool_image.clone(),
             selector: self.selector.clone(),
-            pull_secret: aim.image_pull_secret.clone(),
+            pull_secret: aim.pods.image_pull_secret.clone(),
+            shape: aim.pods.shape(),
             credentials: aim.etcd_secret.clone(),
             tls_secret: aim.etcd_tls_secret.clone(),
-            claim: None,
-            claim_size: String::new(),
-            storage_class: None,
+            claim: aim.volume.backup_pvc.clone(),
+            claim_size: aim.volume.backup_size.clone(),
+            storage_class: aim.volume.storage_class.clone(),
             policy,
             limit: self.timeout,
             operation: identifier(),
             now: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         }
     }
+}
+
+impl AimOptions {
+    /// What was given, but for versions and image, as words of a shell for the next command.
+    fn words(&self) -> String {
+        let size = self.volume.backup_size.clone();
+        let mut text = words([
+            ("-r", self.root_path.clone()),
+            ("--meta-sub-path", self.meta_sub_path.clone()),
+            ("-m", self.tool_image.clone()),
+            (
+                "-e",
+                self.etcd_endpoints.as_ref().map(|list| list.join(",")),
+            ),
+            ("--etcd-secret", self.etcd_secret.clone()),
+            ("--etcd-tls-secret", self.etcd_tls_secret.clone()),
+            ("-c", self.volume.storage_class.clone()),
+            ("--backup-pvc", self.volume.backup_pvc.clone()),
+            (
+                "--backup-size",
+                Some(size).filter(|size| size != DEFAULT_SIZE),
+            ),
+            ("--image-pull-secret", self.pods.image_pull_secret.clone()),
+            (
+                "--run-as-user",
+                self.pods.run_as_user.map(|user| user.to_string()),
+            ),
+        ]);
+        for (key, value) in &self.pods.node_selector {
+            text.push_str(&words([(
+                "--node-selector",
+                Some(format!("{key}={value}")),
+            )]));
+        }
+        for toleration in &self.pods.toleration {
+            text.push_str(&words([(
+                "--toleration",
+                Some(pods::toleration_text(toleration)),
+            )]));
+        }
+        for code in &self.accept {
+            text.push_str(&words([("--accept", Some(code.clone()))]));
+        }
+        text
+    }
+}
+
+impl PodOptions {
+    fn shape(&self) -> PodShape {
+        let security = self.run_as_user.map(
+            |user| serde_json::json!({"runAsUser": user, "runAsGroup": user, "fsGroup": user}),
+        );
+        PodShape {
+            node_selector: self.node_selector.iter().cloned().collect(),
+            tolerations: self.toleration.clone(),
+            security,
+            ..PodShape::default()
+        }
+    }
+}
+
+fn words<const N: usize>(options: [(&str, Option<String>); N]) -> String {
+    let given = options
+        .into_iter()
+        .filter_map(|(option, value)| Some(format!(" {option} {}", quoted(&value?))));
+    given.collect()
 }
 
 /// Eight hexadecimal digits that no other process of this namespace is likely to have.
@@ -156,8 +290,18 @@ pub(in crate::cli) fn block_on<T>(
     runtime.block_on(work)
 }
 
-/// Ends with the exit code of the signal that the process got.
+/// Ends with the exit code of the signal that the process got. The next one ends the process at once.
 pub(in crate::cli) async fn signalled() -> Exit {
+    let first = signal().await;
+    tokio::spawn(async {
+        let second = signal().await;
+        std::process::exit(second.code().into());
+    });
+    report::tell("ending; once more ends at once\n");
+    first
+}
+
+async fn signal() -> Exit {
     let terminated = async {
         match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
             Ok(mut signal) => {
@@ -206,6 +350,9 @@ impl Audience for Terminal {
     }
 }
 
+/// Said where Milvus was not touched.
+pub(in crate::cli) const UNTOUCHED: &str = "nothing; Milvus and its metadata are as they were";
+
 /// A failure of the API server, with what helps.
 pub(in crate::cli) fn failure(error: &ClusterError) -> Failure {
     let failure = Failure::from_error(Exit::Failed, error);
@@ -218,9 +365,25 @@ pub(in crate::cli) fn failure(error: &ClusterError) -> Failure {
 pub(in crate::cli) fn operation_failure(error: &OperationError) -> Failure {
     match error {
         OperationError::Cluster(error) => failure(error),
-        OperationError::LeaseLost | OperationError::Refused(_) => {
-            Failure::from_error(Exit::Refused, error)
+        OperationError::InTheWay(concerns) => {
+            let told = match concerns.len() {
+                1 => "something stands in the way".to_owned(),
+                count => format!("{count} things stand in the way"),
+            };
+            let mut failure = Failure::new(Exit::Refused, told);
+            failure.changed = UNTOUCHED.into();
+            failure.causes = concerns
+                .iter()
+                .map(|one| format!("{} [{}]", one.message, one.code))
+                .collect();
+            failure
         }
+        OperationError::Refused(_) => {
+            let mut failure = Failure::from_error(Exit::Refused, error);
+            failure.changed = UNTOUCHED.into();
+            failure
+        }
+        OperationError::LeaseLost => Failure::from_error(Exit::Refused, error),
         OperationError::Record(_) => Failure::from_error(Exit::Failed, error),
     }
 }
@@ -228,7 +391,9 @@ pub(in crate::cli) fn operation_failure(error: &OperationError) -> Failure {
 pub(in crate::cli) fn lease_failure(error: &LeaseError) -> Failure {
     match error {
         LeaseError::Held { .. } => {
-            Failure::from_error(Exit::Refused, error).hint("-o status tells how far it is")
+            let mut failure = Failure::from_error(Exit::Refused, error);
+            failure.changed = "nothing by this command".into();
+            failure
         }
         LeaseError::Cluster(error) => failure(error),
     }

@@ -1,7 +1,9 @@
 //! `preflight`.
 
 use super::Outcome;
-use super::cluster::{AimOptions, PlaceOptions, Terminal, block_on, operation_failure, signalled};
+use super::cluster::{
+    AimOptions, PlaceOptions, Terminal, UNTOUCHED, block_on, operation_failure, signalled,
+};
 use super::logging;
 use super::options::OutputOptions;
 use super::report;
@@ -40,7 +42,14 @@ async fn preflight(args: &Args) -> Outcome {
     let terminal = Terminal::new(&args.output);
     let found = tokio::select! {
         found = begin::preflight(&cluster, &terminal, &request, !args.no_job) => found,
-        signal = signalled() => return Err(Failure::new(signal, "ended by a signal").unchanged()),
+        signal = signalled() => {
+            if let Err(error) = begin::clear(&cluster, &request.operation).await {
+                tracing::warn!(%error, operation = request.operation, "the status Job may be left");
+            }
+            let mut failure = Failure::new(signal, "ended by a signal");
+            failure.changed = UNTOUCHED.into();
+            return Err(failure);
+        }
     };
     let found = found.map_err(|error| operation_failure(&error))?;
     report::print(args.output.format, &found, orchestration::preflight)?;

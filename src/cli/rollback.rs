@@ -19,6 +19,9 @@ use crate::report::RestoreReport;
 /// terminal the difference is shown and a yes is asked for; without a terminal nothing is asked.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
+    /// Only show the difference, and whether anything would be lost; Milvus may run
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     pub(in crate::cli) way_back: WayBack,
     #[command(flatten)]
@@ -52,7 +55,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         any_root: false,
         keep_extra: args.way_back.keep_extra,
         accept_loss: args.way_back.accept_loss,
-        dry_run: false,
+        dry_run: args.dry_run,
         waits: args.wait.resolve(),
         limits: limits(),
     };
@@ -80,7 +83,8 @@ pub(in crate::cli) fn finish(
     let source = session.config.source_version.as_ref();
     let release = source.map_or_else(|| "2.1".to_owned(), ToString::to_string);
     let next = Next {
-        start: (options.way == Way::Rollback).then(|| format!("start Milvus {release}")),
+        start: (options.way == Way::Rollback && !options.dry_run)
+            .then(|| format!("start Milvus {release}")),
         back: None,
     };
     report::print(session.output.format, done, |done, palette| {

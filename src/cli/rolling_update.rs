@@ -2,17 +2,23 @@
 
 use super::Outcome;
 use super::cluster::{
-    PlaceOptions, Terminal, block_on, failure, identity, lease_failure, signalled,
+    PlaceOptions, Terminal, UNTOUCHED, block_on, failure, identity, lease_failure, signalled,
 };
 use super::logging;
 use super::options::OutputOptions;
+use super::report;
 use super::report::exit::Exit;
 use super::report::failure::Failure;
+use super::report::palette::Palette;
 use crate::kubernetes::cluster::Cluster;
 use crate::kubernetes::lease::Held;
 use crate::kubernetes::rolling::{self, RollingError};
-use crate::kubernetes::survey;
+use crate::kubernetes::survey::{self, Scope};
 use crate::version::Release;
+
+const AGAIN: &str = "the same command goes on with what is not updated yet";
+const ADVICE: &str = "it does not know about this: run helm upgrade with image.all.tag set to the new release, or the next one \
+                      sets the old image again";
 
 /// Update a Milvus instance on Kubernetes from 2.2.3 or later to a newer release, without interruption
 ///
@@ -28,7 +34,7 @@ pub(in crate::cli) struct Args {
     /// Milvus release to update to
     #[arg(short = 't', long, value_name = "VERSION")]
     target_version: Release,
-    /// Image of that release [default: milvusdb/milvus:v<target>]
+    /// Image of that release [default: milvusdb/milvus:vTARGET]
     #[arg(short = 'w', long, value_name = "IMAGE")]
     image: Option<String>,
     #[command(flatten)]
@@ -58,7 +64,12 @@ async fn rolling_update(args: &Args) -> Outcome {
 
 async fn update(args: &Args, cluster: &Cluster) -> Outcome {
     let place = &args.place;
-    let facts = survey::facts(cluster, &place.instance, place.selector.as_deref())
+    let scope = Scope {
+        instance: &place.instance,
+        selector: place.selector.as_deref(),
+        ..Scope::default()
+    };
+    let facts = survey::facts(cluster, scope)
         .await
         .map_err(|error| failure(&error))?;
     let target = &args.target_version;
@@ -69,13 +80,69 @@ async fn update(args: &Args, cluster: &Cluster) -> Outcome {
     let terminal = Terminal::new(&args.output);
     let updated = rolling::update(cluster, &terminal, &facts, target, &image, place.timeout).await;
     match updated {
-        Ok(()) => Ok(Exit::Done),
-        Err(RollingError::Cluster(error)) => Err(failure(&error)),
+        Ok(()) => {
+            let done = Updated {
+                instance: place.instance.clone(),
+                target_version: target.to_string(),
+                deployments: rolling::ordered(&facts)
+                    .into_iter()
+                    .map(|one| one.name)
+                    .collect(),
+                image,
+                advice: facts.helm.as_ref().map(|_| ADVICE.to_owned()),
+            };
+            report::print(args.output.format, &done, |done, palette| {
+                done.text(palette)
+            })?;
+            Ok(Exit::Done)
+        }
+        Err(RollingError::Cluster(error)) => Err(failure(&error).hint(AGAIN)),
         Err(error @ RollingError::Refused(_)) => {
-            Err(Failure::from_error(Exit::Refused, &error).unchanged())
+            let mut refused = Failure::from_error(Exit::Refused, &error);
+            refused.changed = UNTOUCHED.into();
+            let words = place.words();
+            Err(refused.hint(format!("meta-migration preflight{words} -t {target}")))
         }
-        Err(error @ RollingError::Unhealthy { .. }) => {
-            Err(Failure::from_error(Exit::PartWay, &error))
+        Err(error @ RollingError::Unhealthy { .. }) => Err(unhealthy(place, &error)),
+    }
+}
+
+fn unhealthy(place: &PlaceOptions, error: &RollingError) -> Failure {
+    let told = Failure::from_error(Exit::PartWay, error).hint(AGAIN);
+    let RollingError::Unhealthy { workload, .. } = error else {
+        return told;
+    };
+    let namespace = &place.namespace;
+    told.hint(format!(
+        "kubectl -n {namespace} describe pods; kubectl -n {namespace} logs deployment/{workload}"
+    ))
+    .hint(format!(
+        "kubectl -n {namespace} rollout undo deployment/{workload}   # back to its old image"
+    ))
+}
+
+/// What was updated.
+#[derive(Debug, serde::Serialize)]
+struct Updated {
+    instance: String,
+    target_version: String,
+    image: String,
+    deployments: Vec<String>,
+    advice: Option<String>,
+}
+
+impl Updated {
+    fn text(&self, palette: Palette) -> String {
+        let mut text = format!(
+            "{} {} runs {}: {}\n",
+            palette.good("Updated:"),
+            self.instance,
+            self.image,
+            self.deployments.join(", ")
+        );
+        if let Some(advice) = &self.advice {
+            text.push_str(&format!("{} {advice}\n", palette.strong("Helm:")));
         }
+        text
     }
 }

@@ -4,7 +4,7 @@ use clap::builder::BoolishValueParser;
 
 use super::Outcome;
 use super::cluster::{
-    AimOptions, PlaceOptions, Terminal, block_on, failure, identity, lease_failure,
+    AimOptions, PlaceOptions, Terminal, UNTOUCHED, block_on, failure, identity, lease_failure,
     operation_failure, signalled,
 };
 use super::logging;
@@ -13,10 +13,12 @@ use super::report;
 use super::report::exit::Exit;
 use super::report::failure::Failure;
 use super::report::orchestration;
+use super::report::palette::Palette;
 use crate::kubernetes::cluster::Cluster;
-use crate::kubernetes::lease::Held;
+use crate::kubernetes::lease::{Held, LeaseError};
 use crate::kubernetes::operation::begin::{self, Request};
-use crate::kubernetes::operation::{Audience, Ending, Operation, recorded};
+use crate::kubernetes::operation::standing::{Standing, standing, stands};
+use crate::kubernetes::operation::{Audience, Ending, Operation, OperationError, recorded};
 use crate::kubernetes::preflight::Facts;
 use crate::kubernetes::record::Record;
 use crate::kubernetes::stage::{Policy, Stage};
@@ -47,19 +49,11 @@ pub(in crate::cli) struct Args {
     #[arg(short = 'd', long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true",
           default_value = "false", value_parser = BoolishValueParser::new())]
     cleanup: bool,
-    /// Storage class of the backup volume [default: the cluster's]
-    #[arg(short = 'c', long, value_name = "NAME")]
-    storage_class: Option<String>,
-    /// A volume claim for the backup that is there already
-    #[arg(long, value_name = "NAME")]
-    backup_pvc: Option<String>,
-    /// Size of the backup volume that is made
-    #[arg(long, value_name = "SIZE", default_value = "10Gi")]
-    backup_size: String,
-    /// Go back to the old release by itself when the new one does not become healthy
+    /// Go back to the old release by itself when the new one does not become healthy within --timeout;
+    /// what it wrote until then is saved beside the backup, and undone
     #[arg(long)]
     rollback_on_failure: bool,
-    /// When going back: undo what changed in the metadata since the migration finished, too
+    /// When going back: undo what the new release wrote since the migration, too; it is saved first
     #[arg(long)]
     accept_loss: bool,
     /// After a failure before the switch, leave Milvus stopped instead of starting the old release
@@ -96,64 +90,159 @@ fn request(args: &Args) -> Request {
         stay_down: args.stay_down,
         accept_loss: args.accept_loss,
     };
-    Request {
-        claim: args.backup_pvc.clone(),
-        claim_size: args.backup_size.clone(),
-        storage_class: args.storage_class.clone(),
-        ..args.place.request(&args.aim, policy)
-    }
+    args.place.request(&args.aim, policy)
 }
 
 async fn upgrade(args: &Args) -> Outcome {
     let request = request(args);
     let cluster = args.place.connect().await?;
     if args.operation == What::Status {
-        return status(args, &cluster).await;
+        let record = find(&cluster, &request).await?.0;
+        show(args, &cluster, record, false).await?;
+        return Ok(Exit::Done);
     }
     if args.dry_run {
-        return rehearse(&cluster, &request).await;
+        return rehearse(args, &cluster, &request).await;
     }
-    let held = Held::acquire(&cluster, &request.instance, &identity())
-        .await
-        .map_err(|error| lease_failure(&error))?;
+    let held = match Held::acquire(&cluster, &request.instance, &identity()).await {
+        Ok(held) => held,
+        Err(error) => return Err(kept_out(args, &cluster, &request, &error).await),
+    };
     let ended = tokio::select! {
         ended = orchestrate(args, &cluster, &request, &held) => ended,
-        signal = signalled() => Err(interrupted(args, signal)),
+        signal = signalled() => Err(interrupted(args, &cluster, signal).await),
     };
     held.release().await;
     ended
 }
 
-fn interrupted(args: &Args, signal: Exit) -> Failure {
-    let place = format!("-i {} -n {}", args.place.instance, args.place.namespace);
-    Failure::new(
+/// Why the Lease could not be had; without the rights, all that are missing.
+async fn kept_out(
+    args: &Args,
+    cluster: &Cluster,
+    request: &Request,
+    error: &LeaseError,
+) -> Failure {
+    if let LeaseError::Cluster(refused) = error
+        && refused.is_forbidden()
+        && let Ok(missing) = survey::missing_rights(cluster, false, None).await
+        && !missing.is_empty()
+    {
+        let mut failure = Failure::new(Exit::Refused, "rights are missing");
+        failure.changed = UNTOUCHED.into();
+        failure.causes = missing
+            .iter()
+            .map(|right| format!("the right to {right} is missing [missing-right]"))
+            .collect();
+        let place = &request.asked.words.place;
+        return failure
+            .hint("kubectl apply -f deploy/rbac.yaml gives what is needed")
+            .hint(format!("meta-migration preflight{place}"));
+    }
+    lease_failure(error).hint(format!(
+        "meta-migration upgrade{} -o status",
+        args.place.words()
+    ))
+}
+
+/// The record, as it was written last, tells what stands.
+async fn interrupted(args: &Args, cluster: &Cluster, signal: Exit) -> Failure {
+    let place = args.place.words();
+    let mut failure = Failure::new(
         signal,
         "ended by a signal; a Job that is running goes on by itself",
-    )
-    .hint(format!("meta-migration upgrade {place} -o resume"))
-    .hint(format!("meta-migration upgrade {place} -o rollback"))
+    );
+    let found = recorded(cluster, &args.place.instance).await;
+    let record = found.ok().flatten().map(|(record, _)| record);
+    failure.changed = stands(record.as_ref()).into();
+    failure.backup = record.as_ref().and_then(backup);
+    if record.is_none_or(|record| record.stage.is_final()) {
+        return failure.hint("the same command again");
+    }
+    failure
+        .hint(format!("meta-migration upgrade{place} -o resume"))
+        .hint(format!("meta-migration upgrade{place} -o rollback"))
 }
 
-async fn status(args: &Args, cluster: &Cluster) -> Outcome {
-    let found = recorded(cluster, &args.place.instance)
-        .await
-        .map_err(|error| operation_failure(&error))?;
-    let record = found.map(|(record, _)| record);
-    report::print(args.output.format, &record, |record, palette| {
-        orchestration::status(record.as_ref(), palette)
-    })?;
-    Ok(Exit::Done)
+fn backup(record: &Record) -> Option<Box<str>> {
+    record
+        .has_backup
+        .then(|| format!("{} in volume claim {}", record.backup_file, record.claim).into())
 }
 
-async fn rehearse(cluster: &Cluster, request: &Request) -> Outcome {
-    let facts = survey::facts(cluster, &request.instance, request.selector.as_deref())
-        .await
-        .map_err(|error| failure(&error))?;
-    let record = begin::fresh(&facts, request).map_err(|error| operation_failure(&error))?;
-    let record = begin::with_secrets(cluster, request, record)
+async fn find(
+    cluster: &Cluster,
+    request: &Request,
+) -> Result<(Option<Record>, Option<String>), Failure> {
+    let found = recorded(cluster, &request.instance)
         .await
         .map_err(|error| operation_failure(&error))?;
-    report::write(begin::rehearsal(&record, request).as_bytes())?;
+    Ok(match found {
+        Some((record, version)) => (Some(record), version),
+        None => (None, None),
+    })
+}
+
+async fn facts(cluster: &Cluster, request: &Request) -> Result<Facts, Failure> {
+    let claim = request.claim_name();
+    survey::facts(cluster, request.scope(&claim))
+        .await
+        .map_err(|error| failure(&error))
+}
+
+/// The record with which the command begins or goes on; `None` where everything is done already.
+async fn begun(
+    args: &Args,
+    cluster: &Cluster,
+    request: &Request,
+    existing: Option<&Record>,
+) -> Result<Option<Record>, Failure> {
+    let failed = |error| operation_failure(&error);
+    match args.operation {
+        What::Migrate | What::Status => {
+            if let Some(record) = begin::going_on(existing, request).map_err(failed)? {
+                return Ok(Some(record));
+            }
+            let facts = facts(cluster, request).await?;
+            if begin::already_done(existing, &facts, request).is_some() {
+                return Ok(None);
+            }
+            let terminal = Terminal::new(&args.output);
+            let palette = Palette::for_stream(&std::io::stderr());
+            for warning in begin::warnings(&facts, request) {
+                terminal.tell(&orchestration::concern(&warning, palette));
+            }
+            let record = begin::fresh(&facts, request).map_err(|error| {
+                let place = &request.asked.words.place;
+                failed(error).hint(format!("meta-migration preflight{place}   # tells more"))
+            })?;
+            let record = begin::with_secrets(cluster, request, record).await;
+            record.map(Some).map_err(failed)
+        }
+        What::Resume => match existing.filter(|record| !record.stage.is_final()) {
+            Some(record) => {
+                let resumed = begin::resume_with(record, request);
+                resumed.map(Some).map_err(failed)
+            }
+            None => Err(Failure::new(
+                Exit::Refused,
+                format!("no unfinished upgrade of {} is recorded", request.instance),
+            )),
+        },
+        What::Rollback => {
+            let facts = facts(cluster, request).await?;
+            let back = begin::going_back(existing, &facts, request);
+            back.map(Some).map_err(failed)
+        }
+    }
+}
+
+async fn rehearse(args: &Args, cluster: &Cluster, request: &Request) -> Outcome {
+    let existing = find(cluster, request).await?.0;
+    match begun(args, cluster, request, existing.as_ref()).await? {
+        Some(record) => report::write(begin::rehearsal(&record, request).as_bytes())?,
+        None => report::tell("nothing to do: it is upgraded already\n"),
+    }
     Ok(Exit::Done)
 }
 
@@ -164,130 +253,90 @@ async fn orchestrate(
     held: &Held,
 ) -> Result<Exit, Failure> {
     let failed = |error| operation_failure(&error);
-    let found = recorded(cluster, &request.instance).await.map_err(failed)?;
-    let (existing, version) = match found {
-        Some((record, version)) => (Some(record), version),
-        None => (None, None),
-    };
-    let record = match args.operation {
-        What::Migrate | What::Status => {
-            match begin::going_on(existing.as_ref(), request).map_err(failed)? {
-                Some(record) => record,
-                None => {
-                    let facts =
-                        survey::facts(cluster, &request.instance, request.selector.as_deref())
-                            .await
-                            .map_err(|error| failure(&error))?;
-                    if let Some(done) = begin::already_done(existing.as_ref(), &facts, request) {
-                        return conclude(args, &Ending::Upgraded, &done);
-                    }
-                    fresh(cluster, request, &facts).await?
-                }
-            }
-        }
-        What::Resume => match existing.filter(|record| !record.stage.is_final()) {
-            Some(record) => begin::resume(&record, request),
-            None => {
-                return Err(Failure::new(
-                    Exit::Refused,
-                    format!("no unfinished upgrade of {} is recorded", request.instance),
-                ));
-            }
-        },
-        What::Rollback => {
-            let facts = survey::facts(cluster, &request.instance, request.selector.as_deref())
-                .await
-                .map_err(|error| failure(&error))?;
-            begin::going_back(existing.as_ref(), &facts, request).map_err(failed)?
-        }
+    let (existing, version) = find(cluster, request).await?;
+    let Some(record) = begun(args, cluster, request, existing.as_ref()).await? else {
+        return conclude(args, cluster, &Ending::Upgraded, existing).await;
     };
     begin::claim(cluster, request, &record)
         .await
         .map_err(failed)?;
     let terminal = Terminal::new(&args.output);
     let mut operation = Operation::new(cluster, &terminal, held, record, version, request.limit);
-    let ending = operation.drive().await.map_err(failed)?;
+    let ending = match operation.drive().await {
+        Ok(ending) => ending,
+        Err(error) => return Err(broken(args, operation.record(), &error)),
+    };
     if args.cleanup && operation.record().stage.is_final() {
         operation.clean_up().await.map_err(failed)?;
     }
-    if ending == Ending::Upgraded {
-        advise(cluster, request, operation.record(), &terminal).await;
-    }
-    conclude(args, &ending, operation.record())
+    conclude(args, cluster, &ending, Some(operation.record().clone())).await
 }
 
-async fn fresh(cluster: &Cluster, request: &Request, facts: &Facts) -> Result<Record, Failure> {
-    let record = begin::fresh(facts, request)
-        .map_err(|error| operation_failure(&error).hint("meta-migration preflight tells more"))?;
-    begin::with_secrets(cluster, request, record)
+/// The process cannot go on; the record tells where it was.
+fn broken(args: &Args, record: &Record, error: &OperationError) -> Failure {
+    let place = args.place.words();
+    let mut failure = operation_failure(error);
+    if !record.stage.is_before_the_stop() {
+        failure.exit = Exit::PartWay;
+    }
+    failure.changed = stands(Some(record)).into();
+    failure.backup = backup(record);
+    failure
+        .hint(format!("meta-migration upgrade{place} -o status"))
+        .hint(format!("meta-migration upgrade{place} -o resume"))
+        .hint(format!("meta-migration upgrade{place} -o rollback"))
+}
+
+/// Shows how it stands, with what Helm has to be told after an upgrade.
+async fn show(
+    args: &Args,
+    cluster: &Cluster,
+    record: Option<Record>,
+    at_work: bool,
+) -> Result<Standing, Failure> {
+    let place = args.place.words();
+    let who = (args.place.instance.as_str(), place.as_str());
+    let mut standing = standing(cluster, who, record, at_work)
         .await
-        .map_err(|error| operation_failure(&error))
-}
-
-async fn advise(cluster: &Cluster, request: &Request, record: &Record, terminal: &Terminal) {
-    // Only advice: the upgrade is done.
-    if let Ok(facts) = survey::facts(cluster, &request.instance, request.selector.as_deref()).await
-        && let Some(advice) = begin::advice(&facts, record)
+        .map_err(|error| failure(&error))?;
+    if let Some(record) = standing.record.as_ref()
+        && record.stage == Stage::Upgraded
     {
-        terminal.tell(&advice);
+        // Only advice: the upgrade is done, and it matters at least until Helm was told.
+        let scope = request(args);
+        let facts = survey::facts(cluster, scope.scope("")).await;
+        standing.advice = facts.ok().and_then(|facts| begin::advice(&facts, record));
     }
+    report::print(args.output.format, &standing, orchestration::standing)?;
+    Ok(standing)
 }
 
-fn conclude(args: &Args, ending: &Ending, record: &Record) -> Outcome {
-    report::print(args.output.format, record, |record, palette| {
-        orchestration::status(Some(record), palette)
-    })?;
-    let place = format!("-i {} -n {}", args.place.instance, args.place.namespace);
-    match ending {
-        Ending::Upgraded => Ok(Exit::Done),
-        Ending::RolledBack(None) => Ok(Exit::Done),
-        Ending::RolledBack(Some(why)) => {
-            let asked = args.operation == What::Rollback;
-            if asked {
-                return Ok(Exit::Done);
-            }
-            Err(Failure::new(
-                Exit::Failed,
-                format!("the upgrade failed and the old release runs again: {why}"),
-            )
-            .unchanged())
-        }
-        Ending::Abandoned(why) => Err(Failure::new(
+async fn conclude(
+    args: &Args,
+    cluster: &Cluster,
+    ending: &Ending,
+    record: Option<Record>,
+) -> Outcome {
+    let standing = show(args, cluster, record, true).await?;
+    let failure = match ending {
+        Ending::Upgraded | Ending::RolledBack(None) => return Ok(Exit::Done),
+        Ending::RolledBack(Some(_)) if args.operation == What::Rollback => return Ok(Exit::Done),
+        Ending::RolledBack(Some(why)) => Failure::new(
             Exit::Failed,
-            format!("nothing was touched, Milvus runs as before: {why}"),
-        )
-        .unchanged()),
-        Ending::Halted(why) => {
-            let mut failure = Failure::new(Exit::PartWay, why.clone());
-            failure.changed = changed(record.stage).into();
-            failure.backup = record
-                .has_backup
-                .then(|| format!("{} in volume claim {}", record.backup_file, record.claim).into());
-            Err(failure
-                .hint(format!("meta-migration upgrade {place} -o resume"))
-                .hint(format!("meta-migration upgrade {place} -o rollback")))
-        }
-    }
-}
-
-/// What stands and what does not, when an operation halts.
-fn changed(stage: Stage) -> &'static str {
-    match stage {
-        Stage::Probe | Stage::Plan | Stage::Abandoned => "nothing was changed",
-        Stage::Stop | Stage::Drain | Stage::Backup => {
-            "Milvus is stopped or being stopped; its metadata was not changed"
-        }
-        Stage::Migrate | Stage::Assess => "Milvus is stopped; the migration may have begun",
-        Stage::Verify => "Milvus is stopped; its metadata was migrated, and not found right yet",
-        Stage::Start | Stage::Settle => "the metadata is 2.2; the new release is being started",
-        Stage::Upgraded => "the new release runs",
-        Stage::StopNew | Stage::DrainNew => "Milvus is stopped or being stopped, on the way back",
-        Stage::RollBack | Stage::Check => {
-            "Milvus is stopped; its metadata is being put back, and not found right yet"
-        }
-        Stage::StartOld | Stage::SettleOld => {
-            "the metadata is 2.1; the old release is being started"
-        }
-        Stage::RolledBack => "the old release runs",
-    }
+            format!("the upgrade failed and the old release runs again: {why}"),
+        ),
+        Ending::Abandoned(_) if args.operation == What::Rollback => return Ok(Exit::Done),
+        Ending::Abandoned(why) => Failure::new(
+            Exit::Failed,
+            format!("the upgrade ended before anything was changed: {why}"),
+        ),
+        Ending::Kept(why) => Failure::new(Exit::Refused, format!("not rolled back: {why}")),
+        Ending::Halted(why) => Failure::new(Exit::PartWay, why.clone()),
+    };
+    Err(Failure {
+        changed: standing.stands.clone().into(),
+        backup: standing.record.as_ref().and_then(backup),
+        hints: standing.next,
+        ..failure
+    })
 }

@@ -38,6 +38,18 @@ pub(super) async fn detect<S: Store>(
     Ok(detector.layout())
 }
 
+/// What a person is told when nothing is there: most often the root path is a wrong one.
+pub(super) fn empty_finding(root: &MetaRoot) -> Finding {
+    Finding::warning(
+        "no-metadata",
+        root.meta_root().as_bytes(),
+        format!(
+            "no metadata lies below {}: if Milvus has run on this etcd, its root path is another one",
+            root.meta_root()
+        ),
+    )
+}
+
 /// What a person is told when both layouts are there.
 pub(super) fn mixed_finding(evidence: &[String]) -> Finding {
     Finding::error(

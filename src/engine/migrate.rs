@@ -321,14 +321,18 @@ impl<'a, S: Store> Run<'a, S> {
         match reading.layout {
             // What an unfinished run staged stands beside a source that is whole.
             layout if staged && layout != Layout::V2_1 => {
-                let plan = plan_of(&reading);
+                let plan = plan_of(&reading, root);
                 self.compare_with_journal(&plan)?;
             }
             Layout::V2_2 => return Ok(Some(already(self.backup.clone(), self.started))),
-            Layout::Empty => return Ok(Some(nothing_to_do(self.started))),
+            Layout::Empty => {
+                let finding = layout::empty_finding(root);
+                self.environment.observer.note(&finding.message);
+                return Ok(Some(nothing_to_do(self.started)));
+            }
             Layout::V2_1 | Layout::Mixed | Layout::Staged => {}
         }
-        let plan = plan_of(&reading);
+        let plan = plan_of(&reading, root);
         let bad = plan.findings.iter().any(Finding::is_error);
         if bad {
             return Err(Failure::Findings(Box::new(plan)));
@@ -450,11 +454,14 @@ impl<'a, S: Store> Run<'a, S> {
 }
 
 /// The plan of a reading; a mixed layout is an error finding in it.
-pub(super) fn plan_of(reading: &Reading) -> PlanReport {
+pub(super) fn plan_of(reading: &Reading, root: &MetaRoot) -> PlanReport {
     let mut plan = reading.migration.plan(reading.layout, reading.revision);
-    if reading.layout == Layout::Mixed {
-        plan.findings.push(layout::mixed_finding(&reading.evidence));
-        plan.findings.sort();
-    }
+    let finding = match reading.layout {
+        Layout::Mixed => Some(layout::mixed_finding(&reading.evidence)),
+        Layout::Empty => Some(layout::empty_finding(root)),
+        Layout::V2_1 | Layout::V2_2 | Layout::Staged => None,
+    };
+    plan.findings.extend(finding);
+    plan.findings.sort();
     plan
 }

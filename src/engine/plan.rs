@@ -41,7 +41,7 @@ pub async fn plan<S: Store>(
         }
         let around = environment.around(root, limits);
         let reading = read_source(store, around, (&filter, options), None).await?;
-        let mut plan = plan_of(&reading);
+        let mut plan = plan_of(&reading, root);
         if staged && plan.layout == Layout::V2_1 {
             plan.layout = Layout::Staged;
         }

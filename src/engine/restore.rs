@@ -184,6 +184,9 @@ impl<'a, S: Store> Run<'a, S> {
             return Ok(nothing_undone());
         }
         let backup = self.open(&ledger).await?;
+        if self.options.way == Way::Rollback && !self.options.accept_loss {
+            loss::check(self.store, self.around(), &ledger).await?;
+        }
         let keep_extra = self.options.keep_extra || keeps_extra(&ledger);
         let source = Source::new(backup, keep_extra);
         let difference = source.difference(self.store, self.around(), None).await?;

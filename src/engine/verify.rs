@@ -19,6 +19,7 @@ use super::difference::{Actual, Collector, Expected, compare};
 use super::error::{EngineError, Failure, while_doing};
 use super::feed::feed;
 use super::fingerprint::Filter;
+use super::layout::empty_finding;
 use super::ledger::Ledger;
 use super::limits::Limits;
 use super::pages::Pages;
@@ -225,8 +226,11 @@ async fn consistency<S: Store>(
         }
     }
     let mut collector = Collector::default();
+    let empty = detector.layout() == Layout::Empty;
+    let empty = empty.then(|| empty_finding(around.root));
     not_migrated(&detector, around.root)
         .into_iter()
+        .chain(empty)
         .for_each(|finding| collector.push(finding));
     for mut finding in checker.finish() {
         // The embedded form carries the history of 2.1 as it was: that a snapshot was missing was said

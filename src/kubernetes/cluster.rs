@@ -10,7 +10,8 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, ListParams, LogParams, Patch, PatchParams,
     PostParams, PropagationPolicy,
@@ -316,6 +317,36 @@ impl Cluster {
             .unwrap_or_default()
     }
 
+    /// What the cluster last warned of about an object, in words; `None` where it did not, or where events
+    /// may not be seen.
+    pub async fn warning(&self, kind: &str, name: &str) -> Option<String> {
+        let api: Api<Event> = self.api();
+        let fields = format!("involvedObject.kind={kind},involvedObject.name={name},type=Warning");
+        let parameters = ListParams::default().fields(&fields);
+        let found = once("list events", api.list(&parameters)).await.ok()?;
+        let newest = found.items.into_iter().max_by_key(|event| {
+            let last = event.last_timestamp.clone();
+            last.or_else(|| event.metadata.creation_timestamp.clone())
+                .map(|time| time.0)
+        })?;
+        let reason = newest.reason.unwrap_or_default();
+        Some(format!("{reason}: {}", newest.message.unwrap_or_default()))
+    }
+
+    /// The storage classes of the cluster; `None` without the right to see them.
+    ///
+    /// # Errors
+    /// Of the request.
+    pub async fn storage_classes(&self) -> Result<Option<Vec<StorageClass>>, ClusterError> {
+        let api: Api<StorageClass> = Api::all(self.client.clone());
+        let parameters = ListParams::default();
+        match patiently("list storage classes", || api.list(&parameters)).await {
+            Ok(found) => Ok(Some(found.items)),
+            Err(error) if error.is_forbidden() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The custom resource of an instance; `None` too where no operator is installed.
     ///
     /// # Errors
@@ -354,7 +385,7 @@ impl Cluster {
         self.list_dynamic(&api, "list MilvusUpgrades").await
     }
 
-    /// KEDA's scalers; none where there is no such kind, or no right to see them.
+    /// KEDA's scalers; none where there is no such kind.
     ///
     /// # Errors
     /// Of the request.
@@ -375,7 +406,7 @@ impl Cluster {
                 .into_iter()
                 .filter_map(|object| serde_json::to_value(object).ok())
                 .collect()),
-            Err(error) if error.is_missing() || error.is_forbidden() => Ok(Vec::new()),
+            Err(error) if error.is_missing() => Ok(Vec::new()),
             Err(error) => Err(error),
         }
     }
@@ -394,6 +425,7 @@ impl Cluster {
                     resource: Some(right.resource.to_owned()),
                     subresource: right.subresource.map(str::to_owned),
                     verb: Some(right.verb.to_owned()),
+                    name: right.name.clone(),
                     ..ResourceAttributes::default()
                 }),
                 ..SelfSubjectAccessReviewSpec::default()

@@ -7,8 +7,10 @@ use k8s_openapi::api::core::v1::{Container, ContainerStatus, PersistentVolumeCla
 /// What keeps a condition from holding, in words.
 pub type Lack = String;
 
-/// Whether a Deployment runs `replicas` healthy pods of `image` in `container`.
+/// Whether a Deployment runs as many healthy pods of `image` in `container` as it wants.
 ///
+/// `replicas` is what was asked for. An autoscaler may want another number by now, which is its right;
+/// none where some were asked for is not health.
 /// `generation` is that of the object that our own write returned; a status of an earlier one tells
 /// nothing. The Deployment's own conditions are not asked: Available holds with 0 of 0, Progressing may
 /// say `NewReplicaSetAvailable` with 0 of 2.
@@ -28,10 +30,8 @@ pub fn healthy(
         return Err("its controller has not seen the change yet".to_owned());
     }
     let wanted = spec.replicas.unwrap_or(1);
-    if wanted != replicas {
-        return Err(format!(
-            "somebody else scaled it to {wanted}, not {replicas}"
-        ));
+    if wanted == 0 && replicas != 0 {
+        return Err(format!("somebody else scaled it to 0, not {replicas}"));
     }
     let found = containers(deployment)
         .iter()
@@ -51,8 +51,8 @@ pub fn healthy(
         ("pods are available", status.available_replicas),
     ] {
         let count = count.unwrap_or(0);
-        if count != replicas {
-            return Err(format!("{count} of {replicas} {what}"));
+        if count != wanted {
+            return Err(format!("{count} of {wanted} {what}"));
         }
     }
     Ok(())
@@ -205,7 +205,17 @@ pub fn trouble(pod: &Pod) -> Option<String> {
                 return told(format!("container {} cannot be made", container.name));
             }
             "CrashLoopBackOff" => {
-                return told(format!("container {} keeps crashing", container.name));
+                let last = container.last_state.as_ref();
+                let last = last.and_then(|state| state.terminated.as_ref());
+                let ended = last.map(|end| {
+                    let reason = end.reason.as_deref().unwrap_or("no reason");
+                    format!(", last with exit code {} ({reason})", end.exit_code)
+                });
+                return told(format!(
+                    "container {} keeps crashing{}",
+                    container.name,
+                    ended.unwrap_or_default()
+                ));
             }
             _ => {}
         }
@@ -226,24 +236,31 @@ fn colon(message: &str) -> &'static str {
     if message.is_empty() { "" } else { ": " }
 }
 
-/// What keeps a claim from being used.
+/// What keeps a claim from ever being used.
 #[must_use]
-pub fn claim_trouble(claim: &PersistentVolumeClaim) -> Option<String> {
+pub fn claim_defect(claim: &PersistentVolumeClaim) -> Option<String> {
     let name = claim.metadata.name.as_deref().unwrap_or_default();
     if claim.metadata.deletion_timestamp.is_some() {
         return Some(format!("volume claim {name} is being deleted"));
     }
-    let phase = claim
-        .status
-        .as_ref()
-        .and_then(|status| status.phase.as_deref());
-    match phase {
-        Some("Bound") => None,
-        Some("Lost") => Some(format!("the volume of claim {name} is lost")),
-        Some(_) | None => Some(format!(
-            "volume claim {name} is not bound to a volume: is there a storage class, and room?"
-        )),
-    }
+    let status = claim.status.as_ref();
+    let phase = status.and_then(|status| status.phase.as_deref());
+    (phase == Some("Lost")).then(|| format!("the volume of claim {name} is lost"))
+}
+
+/// What keeps a claim from being used now, though a pod waits for it.
+#[must_use]
+pub fn claim_trouble(claim: &PersistentVolumeClaim) -> Option<String> {
+    let name = claim.metadata.name.as_deref().unwrap_or_default();
+    let status = claim.status.as_ref();
+    let phase = status.and_then(|status| status.phase.as_deref());
+    claim_defect(claim).or_else(|| {
+        (phase != Some("Bound")).then(|| {
+            format!(
+                "volume claim {name} is not bound to a volume: is there a storage class, and room?"
+            )
+        })
+    })
 }
 
 /// What an exit code of our program means.
@@ -253,7 +270,7 @@ pub fn meaning(code: i32) -> &'static str {
         0 => "done",
         1 => "failed, and nothing was changed in etcd",
         2 => "wrong usage or configuration, and nothing was changed",
-        3 => "refused: Milvus is running, or another migration is; nothing was changed",
+        3 => "refused; nothing was changed",
         4 => "the metadata cannot be migrated as it is; nothing was changed",
         5 => "stopped part-way",
         6 => "verification found differences",

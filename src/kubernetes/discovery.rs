@@ -225,11 +225,21 @@ pub fn shape(deployment: &Deployment) -> PodShape {
 /// The label selector of a Deployment's pods.
 #[must_use]
 pub fn pod_selector(deployment: &Deployment) -> Option<String> {
-    let labels = deployment.spec.as_ref()?.selector.match_labels.as_ref()?;
-    let parts: Vec<String> = labels
-        .iter()
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect();
+    let selector = &deployment.spec.as_ref()?.selector;
+    let labels = selector.match_labels.iter().flatten();
+    let equal = labels.map(|(key, value)| format!("{key}={value}"));
+    let expressions = selector.match_expressions.iter().flatten();
+    let expressed = expressions.map(|one| {
+        let values = one.values.iter().flatten().map(String::as_str);
+        let values = values.collect::<Vec<_>>().join(",");
+        match one.operator.as_str() {
+            "In" => format!("{} in ({values})", one.key),
+            "NotIn" => format!("{} notin ({values})", one.key),
+            "DoesNotExist" => format!("!{}", one.key),
+            _ => one.key.clone(),
+        }
+    });
+    let parts: Vec<String> = equal.chain(expressed).collect();
     (!parts.is_empty()).then(|| parts.join(","))
 }
 

@@ -1,7 +1,7 @@
 //! The Lease that keeps a second orchestrator out.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
@@ -17,6 +17,19 @@ const DURATION_S: i32 = 15;
 const RENEW_EVERY: Duration = Duration::from_secs(4);
 /// How often somebody else's is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Tries to take a free one while others come in between, or the server does not answer.
+const TRIES: u32 = 20;
+
+/// Whether the Lease is ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// It is.
+    Ours,
+    /// It was not renewed for so long that somebody else may have it: nothing may be changed now.
+    InDoubt,
+    /// Somebody else has it.
+    Lost,
+}
 
 /// Why the Lease could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -32,9 +45,38 @@ pub enum LeaseError {
     Cluster(#[from] ClusterError),
 }
 
+/// What the renewing task knows.
+struct Renewal {
+    begun: tokio::time::Instant,
+    /// When the Lease was last renewed, after `begun`.
+    renewed_ms: AtomicU64,
+    /// Whether it was seen in other hands.
+    lost: AtomicBool,
+}
+
+impl Renewal {
+    fn renewed(&self) {
+        let elapsed = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.renewed_ms.store(elapsed, Ordering::Release);
+    }
+
+    fn hold(&self) -> Hold {
+        if self.lost.load(Ordering::Acquire) {
+            return Hold::Lost;
+        }
+        let limit = Duration::from_secs(u64::from(DURATION_S.unsigned_abs())) - RENEW_EVERY;
+        let renewed = Duration::from_millis(self.renewed_ms.load(Ordering::Acquire));
+        if self.begun.elapsed().saturating_sub(renewed) > limit {
+            Hold::InDoubt
+        } else {
+            Hold::Ours
+        }
+    }
+}
+
 /// Holds the Lease and renews it, until dropped.
 pub struct Held {
-    lost: Arc<AtomicBool>,
+    renewal: Arc<Renewal>,
     renewing: tokio::task::JoinHandle<()>,
     cluster: Cluster,
     name: String,
@@ -54,6 +96,7 @@ impl Held {
     ) -> Result<Self, LeaseError> {
         let name = lease_name(instance);
         let mut seen: Option<(Option<MicroTime>, tokio::time::Instant)> = None;
+        let mut tries = 0;
         loop {
             let found: Option<Lease> = cluster.get(&name).await?;
             let holder = found.as_ref().and_then(holder);
@@ -89,22 +132,30 @@ impl Held {
             };
             match written {
                 Ok(_) => return Ok(Self::begin(cluster, instance, identity)),
-                Err(error) if error.is_conflict() || error.is_transient() => seen = None,
+                Err(error) if tries < TRIES && (error.is_conflict() || error.is_transient()) => {
+                    tries += 1;
+                    seen = None;
+                    tokio::time::sleep(LOOK_EVERY / 4).await;
+                }
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
     fn begin(cluster: &Cluster, instance: &str, identity: &str) -> Self {
-        let lost = Arc::new(AtomicBool::new(false));
+        let renewal = Arc::new(Renewal {
+            begun: tokio::time::Instant::now(),
+            renewed_ms: AtomicU64::new(0),
+            lost: AtomicBool::new(false),
+        });
         let renewing = tokio::spawn(renew(
             cluster.clone(),
             instance.to_owned(),
             identity.to_owned(),
-            Arc::clone(&lost),
+            Arc::clone(&renewal),
         ));
         Self {
-            lost,
+            renewal,
             renewing,
             cluster: cluster.clone(),
             name: lease_name(instance),
@@ -112,10 +163,10 @@ impl Held {
         }
     }
 
-    /// Whether somebody else may have it by now.
+    /// Whether it is ours.
     #[must_use]
-    pub fn is_lost(&self) -> bool {
-        self.lost.load(Ordering::Acquire)
+    pub fn hold(&self) -> Hold {
+        self.renewal.hold()
     }
 
     /// Gives it back, so that the next command need not wait.
@@ -134,6 +185,24 @@ impl Drop for Held {
     fn drop(&mut self) {
         self.renewing.abort();
     }
+}
+
+/// Who holds the Lease of an instance, and since when without a sign of life; `None` where nobody does.
+///
+/// # Errors
+/// Of the request.
+pub async fn holder_of(
+    cluster: &Cluster,
+    instance: &str,
+) -> Result<Option<(String, Option<i64>)>, ClusterError> {
+    let found: Option<Lease> = cluster.get(&lease_name(instance)).await?;
+    let Some(lease) = found else { return Ok(None) };
+    let renewed = lease
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.renew_time.as_ref())
+        .map(|MicroTime(time)| Timestamp::now().as_second() - time.as_second());
+    Ok(holder(&lease).map(|holder| (holder, renewed)))
 }
 
 fn holder(lease: &Lease) -> Option<String> {
@@ -160,10 +229,9 @@ fn lease(instance: &str, holder: Option<&str>, resource_version: Option<String>)
     }
 }
 
-/// Renews until the Lease is in other hands, or was not renewed for too long.
-async fn renew(cluster: Cluster, instance: String, identity: String, lost: Arc<AtomicBool>) {
-    let limit = Duration::from_secs(u64::from(DURATION_S.unsigned_abs())) - RENEW_EVERY;
-    let mut renewed = tokio::time::Instant::now();
+/// Renews until the Lease is in other hands. While the server cannot be asked it is in doubt: when it
+/// answers again, the Lease itself tells whether somebody took it meanwhile.
+async fn renew(cluster: Cluster, instance: String, identity: String, renewal: Arc<Renewal>) {
     loop {
         tokio::time::sleep(RENEW_EVERY).await;
         let found: Result<Option<Lease>, _> = cluster.get(&lease_name(&instance)).await;
@@ -179,14 +247,10 @@ async fn renew(cluster: Cluster, instance: String, identity: String, lost: Arc<A
             Err(error) => Err(error),
         };
         match outcome {
-            Ok(()) => renewed = tokio::time::Instant::now(),
-            Err(error) => {
-                tracing::warn!(%error, "the lease could not be renewed");
-                if renewed.elapsed() > limit {
-                    break;
-                }
-            }
+            Ok(()) => renewal.renewed(),
+            // Somebody else's write of it shows at the next look.
+            Err(error) => tracing::debug!(%error, "the lease could not be renewed"),
         }
     }
-    lost.store(true, Ordering::Release);
+    renewal.lost.store(true, Ordering::Release);
 }

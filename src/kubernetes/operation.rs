@@ -3,28 +3,31 @@
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim};
+use k8s_openapi::api::core::v1::ConfigMap;
+use tokio::time::Instant;
 
 use super::cluster::{Cluster, ClusterError};
 use super::discovery;
-use super::lease::Held;
+use super::lease::{Held, Hold};
 use super::manifest;
 use super::manifest::step::Step;
-use super::preflight::{Asked, judge_metadata};
-use super::record::{ATTEMPTS_MAX, Record};
+use super::preflight::{Asked, Concern, judge_metadata};
+use super::record::Record;
 use super::stage::{Next, Outcome, Stage, next};
-use super::{LABEL_OPERATION, RECORD_KEY, config_name, job_name, record_name};
+use super::{LABEL_OPERATION, RECORD_KEY, config_name, record_name};
 use crate::finding::Severity;
-use crate::report::{Layout, MigrateReport, SessionReport, StatusReport};
+use crate::report::{BackupReport, Layout, MigrateReport, SessionReport, StatusReport};
 
 pub mod begin;
 pub mod job;
+pub mod standing;
+mod steps;
 mod workload;
-
-use job::{JobFailure, Runner};
 
 /// How often a condition is looked at.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long a server that does not answer is left alone.
+const OUTAGE_PAUSE: Duration = Duration::from_secs(3);
 
 /// Who is told how far it is.
 pub trait Audience: Sync {
@@ -43,6 +46,8 @@ pub enum Ending {
     RolledBack(Option<String>),
     /// Nothing was touched, and why.
     Abandoned(String),
+    /// The way back was not begun, and why: the new release runs on.
+    Kept(String),
     /// A person has to decide.
     Halted(String),
 }
@@ -59,9 +64,21 @@ pub enum OperationError {
     /// The record cannot be understood.
     #[error("{0}")]
     Record(String),
+    /// What stands in the way of a new upgrade.
+    #[error("{}", .0.iter().map(|one| format!("{} [{}]", one.message, one.code)).collect::<Vec<_>>().join("; "))]
+    InTheWay(Vec<Concern>),
     /// What is asked for does not fit what is there.
     #[error("{0}")]
     Refused(String),
+}
+
+impl OperationError {
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::Cluster(error) => error.is_transient(),
+            Self::LeaseLost | Self::Record(_) | Self::InTheWay(_) | Self::Refused(_) => false,
+        }
+    }
 }
 
 /// Why a stage's work did not succeed.
@@ -156,24 +173,19 @@ impl<'a> Operation<'a> {
     /// When the process cannot go on; the record tells where it was.
     pub async fn drive(&mut self) -> Result<Ending, OperationError> {
         self.save().await?;
+        let mut outage: Option<Instant> = None;
         loop {
             let stage = self.record.stage;
-            self.audience.tell(stage.name());
+            if outage.is_none() {
+                self.audience.tell(stage.name());
+            }
             if stage.is_final() {
                 return Ok(self.ending());
             }
             let outcome = match self.work(stage).await {
                 Ok(outcome) => outcome,
                 Err(Trouble::Failed(why)) => {
-                    self.audience.tell(&format!("failed: {why}"));
-                    let first = self.record.failure.take();
-                    let way_back = stage.is_way_back() || stage == Stage::Assess;
-                    self.record.failure = Some(match first {
-                        Some(first) if way_back => {
-                            format!("{first}; then, {}: {why}", stage.name())
-                        }
-                        Some(_) | None => format!("{}: {why}", stage.name()),
-                    });
+                    self.failed(stage, &why);
                     Outcome::Failed
                 }
                 Err(Trouble::Undecided(why)) => {
@@ -181,17 +193,22 @@ impl<'a> Operation<'a> {
                     self.save().await?;
                     return Ok(Ending::Halted(why));
                 }
-                Err(Trouble::Broken(error)) => return Err(error),
+                Err(Trouble::Broken(error)) => {
+                    // Every stage may be begun again: that is what a restarted command does.
+                    let since = *outage.get_or_insert_with(Instant::now);
+                    if !error.is_transient() || since.elapsed() >= self.limit {
+                        return Err(error);
+                    }
+                    let told = format!("the API server does not answer, trying again: {error}");
+                    self.audience.tell(&told);
+                    tokio::time::sleep(OUTAGE_PAUSE).await;
+                    continue;
+                }
             };
+            outage = None;
             let before = self.record.layout_before;
             match next(stage, outcome, before, self.record.policy) {
-                Next::Go(following) => {
-                    if following == Stage::Upgraded {
-                        self.record.failure = None;
-                    }
-                    self.record.stage = following;
-                    self.save().await?;
-                }
+                Next::Go(following) => self.enter(stage, following).await?,
                 Next::Halt => {
                     self.save().await?;
                     let why = self.record.failure.clone();
@@ -203,10 +220,32 @@ impl<'a> Operation<'a> {
         }
     }
 
+    fn failed(&mut self, stage: Stage, why: &str) {
+        self.audience.tell(&format!("failed: {why}"));
+        let first = self.record.failure.take();
+        let way_back = stage.is_way_back() || stage == Stage::Assess;
+        self.record.failure = Some(match first {
+            Some(first) if way_back => format!("{first}; then, {}: {why}", stage.name()),
+            Some(_) | None => format!("{}: {why}", stage.name()),
+        });
+    }
+
+    async fn enter(&mut self, stage: Stage, following: Stage) -> Result<(), OperationError> {
+        if stage == Stage::Settle && following == Stage::Upgraded {
+            self.record.failure = None;
+        }
+        if matches!(stage, Stage::Start | Stage::Settle) && following == Stage::StopNew {
+            // Going back by itself was asked for; what 2.2 wrote in these minutes is saved first.
+            self.record.policy.accept_loss = true;
+        }
+        self.record.stage = following;
+        self.save().await
+    }
+
     fn ending(&self) -> Ending {
         let failure = self.record.failure.clone();
         if self.record.stage == Stage::Upgraded {
-            Ending::Upgraded
+            failure.map_or(Ending::Upgraded, Ending::Kept)
         } else if self.record.stage == Stage::RolledBack {
             Ending::RolledBack(failure)
         } else {
@@ -216,8 +255,9 @@ impl<'a> Operation<'a> {
 
     /// Writes the record; somebody else's change of it in between ends this process.
     async fn save(&mut self) -> Result<(), OperationError> {
-        self.check_lease()?;
+        self.check_lease().await?;
         let map = manifest::record_map(&self.record, self.resource_version.clone());
+        let begun = Instant::now();
         let mut tried = 0;
         let written = loop {
             let written = if self.resource_version.is_some() {
@@ -238,9 +278,9 @@ impl<'a> Operation<'a> {
                         Some(_) | None => return Err(OperationError::LeaseLost),
                     }
                 }
-                Err(error) if error.is_transient() && tried < 5 => {
+                Err(error) if error.is_transient() && begun.elapsed() < self.limit => {
                     tried += 1;
-                    tokio::time::sleep(LOOK_EVERY * tried).await;
+                    tokio::time::sleep(OUTAGE_PAUSE).await;
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -249,11 +289,19 @@ impl<'a> Operation<'a> {
         Ok(())
     }
 
-    fn check_lease(&self) -> Result<(), OperationError> {
-        if self.held.is_lost() {
-            return Err(OperationError::LeaseLost);
+    /// Nothing may be changed while somebody else may have the Lease; a doubt ends when the server
+    /// answers again.
+    async fn check_lease(&self) -> Result<(), OperationError> {
+        let begun = Instant::now();
+        loop {
+            match self.held.hold() {
+                Hold::Ours => return Ok(()),
+                Hold::InDoubt if begun.elapsed() < self.limit => {
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
+                Hold::InDoubt | Hold::Lost => return Err(OperationError::LeaseLost),
+            }
         }
-        Ok(())
     }
 
     async fn work(&mut self, stage: Stage) -> Result<Outcome, Trouble> {
@@ -281,6 +329,8 @@ impl<'a> Operation<'a> {
                     .tell(&format!("the metadata is {}", layout.name()));
                 return Ok(Outcome::Metadata(layout));
             }
+            Stage::LookBack => self.look_back().await?,
+            Stage::SaveNew => self.save_new().await?,
             Stage::RollBack => {
                 self.run(Step::Rollback).await?;
             }
@@ -294,7 +344,12 @@ impl<'a> Operation<'a> {
     /// Proves image, volume and etcd with a Job that only reads, while Milvus still runs.
     async fn probe(&mut self) -> Result<Outcome, Trouble> {
         let status = self.status().await?;
-        let concerns = judge_metadata(&status, &self.record.etcd, &Asked::default());
+        let asked = Asked {
+            accepted: self.record.accepted.clone(),
+            ..Asked::default()
+        };
+        let runs = self.record.workloads.iter().any(|one| one.replicas > 0);
+        let concerns = judge_metadata(&status, &self.record.etcd, &asked, runs);
         let errors: Vec<String> = concerns
             .into_iter()
             .filter(|concern| concern.severity == Severity::Error)
@@ -320,6 +375,31 @@ impl<'a> Operation<'a> {
         Ok(())
     }
 
+    /// Proves the backup, and that nothing would be lost that nobody gave up, while Milvus still runs.
+    async fn look_back(&mut self) -> Result<(), Trouble> {
+        if !self.record.has_backup {
+            return Err(Trouble::Failed(
+                "this upgrade made no backup, as there was no 2.1 metadata: there is nothing to go back to"
+                    .to_owned(),
+            ));
+        }
+        self.run(Step::Preview).await.map(|_| ())
+    }
+
+    /// What is given up is saved all the same.
+    async fn save_new(&mut self) -> Result<(), Trouble> {
+        if !self.record.policy.accept_loss {
+            return Ok(());
+        }
+        let text = self.run(Step::Save).await?;
+        let report: Option<BackupReport> = job::report(&text);
+        let file = report.map_or_else(|| self.record.saved_file(), |report| report.path);
+        self.audience
+            .tell(&format!("what the new release wrote is saved in {file}"));
+        self.record.saved = Some(file);
+        Ok(())
+    }
+
     async fn migrate(&mut self) -> Result<(), Trouble> {
         let text = self.run(Step::Migrate).await?;
         let report: Option<MigrateReport> = job::report(&text);
@@ -339,89 +419,9 @@ impl<'a> Operation<'a> {
         })
     }
 
-    /// Runs a step as a Job and gives what it reported.
-    ///
-    /// What only reads is asked anew each time. What writes is taken up where an earlier process left
-    /// it: a Job that runs is waited for, one that succeeded counts.
-    async fn run(&mut self, step: Step) -> Result<String, Trouble> {
-        self.prepare().await?;
-        let mut attempt = self.record.attempt(step);
-        if attempt == 0 || self.is_spent(step, attempt).await? {
-            attempt = self.next_attempt(step).await?;
-        }
-        let mut tries = 1;
-        loop {
-            self.check_lease()?;
-            let runner = Runner {
-                cluster: self.cluster,
-                audience: self.audience,
-                limit: self.limit,
-            };
-            match runner.run(&self.record, step, attempt).await {
-                Ok(text) => return Ok(text),
-                Err(JobFailure::Cluster(error)) => return Err(error.into()),
-                Err(JobFailure::StillRunning(why)) => return Err(Trouble::Undecided(why)),
-                Err(JobFailure::Ended { why, again }) => {
-                    if !again || tries >= ATTEMPTS_MAX {
-                        return Err(Trouble::Failed(why));
-                    }
-                    self.audience.tell(&format!("{why}: trying again"));
-                    tries += 1;
-                    attempt = self.next_attempt(step).await?;
-                }
-            }
-        }
-    }
-
-    async fn next_attempt(&mut self, step: Step) -> Result<u32, Trouble> {
-        let attempt = self.record.attempt(step) + 1;
-        self.record.attempts.insert(step, attempt);
-        self.save().await?;
-        Ok(attempt)
-    }
-
-    /// Whether a recorded attempt is of no use any more.
-    async fn is_spent(&self, step: Step, attempt: u32) -> Result<bool, Trouble> {
-        if !step.writes() && step != Step::Backup {
-            return Ok(true);
-        }
-        let name = job_name(step.name(), &self.record.operation, attempt);
-        let found: Option<Job> = self.cluster.get(&name).await?;
-        Ok(found.is_some_and(|job| {
-            matches!(
-                super::condition::job_state(&job),
-                super::condition::JobState::Failed(_)
-            )
-        }))
-    }
-
-    /// Makes what the Jobs need, as far as it is not there.
-    async fn prepare(&self) -> Result<(), Trouble> {
-        let config = manifest::config_map(&self.record);
-        let name = config_name(&self.record.operation);
-        let found: Option<ConfigMap> = self.cluster.get(&name).await?;
-        match found {
-            Some(found) if found.data == config.data => {}
-            Some(_) => {
-                self.cluster.replace(&config).await?;
-            }
-            None => {
-                self.cluster.create(&config).await?;
-            }
-        }
-        let claim: Option<PersistentVolumeClaim> = self.cluster.get(&self.record.claim).await?;
-        if claim.is_none() {
-            return Err(Trouble::Failed(format!(
-                "the volume claim {} is not there",
-                self.record.claim
-            )));
-        }
-        Ok(())
-    }
-
     /// Waits until etcd knows no component of Milvus any more.
     async fn wait_for_no_sessions(&mut self) -> Result<(), Trouble> {
-        let begun = tokio::time::Instant::now();
+        let begun = Instant::now();
         loop {
             let status = self.status().await?;
             let left: Vec<&SessionReport> = status

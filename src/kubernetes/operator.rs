@@ -27,13 +27,20 @@ const CLUSTER: [&str; 8] = [
     "proxy",
 ];
 
-/// States of a `MilvusUpgrade` that nothing follows.
-const FINAL_STATES: [&str; 4] = [
-    "Succeeded",
-    "RollbackedSucceeded",
-    "RollbackFailed",
-    "UpdateMetaFailed",
-];
+/// Whether nothing follows the state of a `MilvusUpgrade`.
+fn is_over(upgrade: &Value) -> bool {
+    let asks_back = text(upgrade, "/spec/operation") == "rollback";
+    match text(upgrade, "/status/state").as_str() {
+        "RollbackedSucceeded" | "RollbackFailed" => true,
+        // Changed to a rollback afterwards, it begins again.
+        "Succeeded" => !asks_back,
+        // The operator goes back by itself unless it was told not to.
+        "UpdateMetaFailed" => {
+            upgrade.pointer("/spec/rollbackIfFailed") == Some(&json!(false)) && !asks_back
+        }
+        _ => false,
+    }
+}
 
 fn components(resource: &Value) -> Option<&Map<String, Value>> {
     resource
@@ -134,7 +141,7 @@ pub fn refusals(resource: &Value, upgrades: &[Value]) -> Vec<String> {
     for upgrade in upgrades {
         let target = text(upgrade, "/spec/milvus/name");
         let state = text(upgrade, "/status/state");
-        if target == name && !FINAL_STATES.contains(&state.as_str()) {
+        if target == name && !is_over(upgrade) {
             reasons.push(format!(
                 "MilvusUpgrade {} is at work on it (state {state:?})",
                 text(upgrade, "/metadata/name")

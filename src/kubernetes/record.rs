@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::BACKUP_FOLDER;
 use super::manifest::step::Step;
 use super::stage::{Policy, Stage};
 use crate::report::Layout;
@@ -141,6 +142,12 @@ pub struct Record {
     pub shape: PodShape,
     /// What happens after failures.
     pub policy: Policy,
+    /// Concerns of preflight that the operator lets through.
+    #[serde(default)]
+    pub accepted: Vec<String>,
+    /// Where what the new release wrote was saved before it was undone.
+    #[serde(default)]
+    pub saved: Option<String>,
     /// What the probe found.
     pub layout_before: Option<Layout>,
     /// Whether the migration found a 2.1 layout and the backup file holds it.
@@ -176,6 +183,15 @@ impl Record {
         serde_json::to_string_pretty(self).unwrap_or_default()
     }
 
+    /// The file for what the new release wrote, seen from a Job.
+    #[must_use]
+    pub fn saved_file(&self) -> String {
+        format!(
+            "{BACKUP_FOLDER}/{}-{}.mmb",
+            self.operation, self.target_version
+        )
+    }
+
     /// The attempt in hand at a step; 0 before the first.
     #[must_use]
     pub fn attempt(&self, step: Step) -> u32 {
@@ -206,6 +222,15 @@ impl Record {
                 differences.push(format!("{what} {recorded}, not {asked}"));
             }
         }
+        if let Some(asked) = &wanted.endpoints
+            && *asked != self.etcd.endpoints
+        {
+            differences.push(format!(
+                "etcd endpoints {}, not {}",
+                self.etcd.endpoints.join(","),
+                asked.join(",")
+            ));
+        }
         (!differences.is_empty()).then(|| differences.join("; "))
     }
 }
@@ -221,6 +246,8 @@ pub struct Wanted {
     pub image: Option<String>,
     /// `--root-path`.
     pub root_path: Option<String>,
+    /// `--etcd-endpoints`.
+    pub endpoints: Option<Vec<String>>,
 }
 
 #[cfg(test)]
@@ -261,6 +288,8 @@ pub(super) mod tests {
             resource: None,
             shape: PodShape::default(),
             policy: Policy::default(),
+            accepted: Vec::new(),
+            saved: None,
             layout_before: Some(Layout::V2_1),
             has_backup: true,
             attempts: BTreeMap::from([(Step::Migrate, 2)]),

@@ -11,12 +11,14 @@ use super::cluster::{Cluster, ClusterError};
 use super::condition::{at_rest, healthy, trouble};
 use super::discovery::{COMPONENTS, image_version, pod_selector};
 use super::operation::{Audience, LOOK_EVERY};
-use super::preflight::{Facts, running};
+use super::preflight::{Asked, Facts, judge, running};
 use super::record::Workload;
 use crate::version::Release;
 
 /// How long a new coordinator has to be ready before the old one goes.
 const COORDINATOR_READY_S: i32 = 30;
+/// Tries of a change that others keep coming in between.
+const TRIES: u32 = 8;
 
 /// Why a rolling update ended.
 #[derive(Debug, thiserror::Error)]
@@ -51,24 +53,12 @@ pub fn ordered(facts: &Facts) -> Vec<Workload> {
     workloads
 }
 
-/// Why an instance cannot be updated so; empty where it can.
+/// Why an instance can never be updated so; empty where it can.
 #[must_use]
-pub fn refusals(facts: &Facts, target: &Release, image: &str) -> Vec<String> {
+pub fn hindrances(facts: &Facts) -> Vec<String> {
     let mut reasons = Vec::new();
-    if facts.workloads.found.is_empty() {
-        reasons.push(format!(
-            "no Milvus Deployment of instance {}",
-            facts.instance
-        ));
-    }
     if facts.resource.is_some() || facts.is_operators {
         reasons.push("an operator manages the instance: change its custom resource".to_owned());
-    }
-    for ambiguous in &facts.workloads.ambiguous {
-        reasons.push(format!(
-            "Deployment {}: {}",
-            ambiguous.name, ambiguous.problem
-        ));
     }
     match running(facts) {
         Some(from) if from.triple() < (2, 2, 3) => reasons.push(format!(
@@ -76,36 +66,69 @@ pub fn refusals(facts: &Facts, target: &Release, image: &str) -> Vec<String> {
         )),
         Some(_) | None => {}
     }
-    if target.triple() < (2, 2, 3) {
-        reasons.push(format!("{target} is below 2.2.3"));
-    }
-    if image_version(image).is_some_and(|version| version.triple() != target.triple()) {
-        reasons.push(format!("image {image} is not {target}"));
-    }
     if facts.configured.message_queue.as_deref() == Some("rocksmq") {
         reasons.push(
             "RocksMQ belongs to one process: it cannot be updated in a rolling way".to_owned(),
         );
     }
-    let has_coordinator = facts
-        .workloads
-        .found
-        .iter()
-        .any(|one| one.component.ends_with("coord"));
-    if has_coordinator && facts.configured.active_standby != Some(true) {
-        reasons.push(
-            "a second coordinator cannot wait beside the first one: set enableActiveStandby: true for rootCoord, \
-             dataCoord, indexCoord and queryCoord (chart 4.0.4 and later have values for it) with helm upgrade"
-                .to_owned(),
-        );
+    reasons
+}
+
+/// What has to be configured first, so that a new coordinator can wait beside the old one.
+#[must_use]
+pub fn standby_lack(facts: &Facts) -> Option<String> {
+    let found = &facts.workloads.found;
+    let has_coordinator = found.iter().any(|one| one.component.ends_with("coord"));
+    (has_coordinator && facts.configured.active_standby != Some(true)).then(|| {
+        "a second coordinator cannot wait beside the first one: set enableActiveStandby: true for rootCoord, \
+         dataCoord, indexCoord and queryCoord (chart 4.0.4 and later have values for it) with helm upgrade"
+            .to_owned()
+    })
+}
+
+/// Why an instance cannot be updated so to this target now; empty where it can.
+#[must_use]
+pub fn refusals(facts: &Facts, target: &Release, image: &str) -> Vec<String> {
+    let mut reasons = hindrances(facts);
+    reasons.extend(standby_lack(facts));
+    if facts.workloads.found.is_empty() {
+        reasons.push(format!(
+            "no Milvus Deployment of instance {}",
+            facts.instance
+        ));
+    }
+    for ambiguous in &facts.workloads.ambiguous {
+        reasons.push(format!(
+            "Deployment {}: {}",
+            ambiguous.name, ambiguous.problem
+        ));
+    }
+    if target.triple() < (2, 2, 3) {
+        reasons.push(format!("{target} is below 2.2.3"));
+    }
+    if let Some(newer) = running(facts).filter(|from| from.triple() > target.triple()) {
+        reasons.push(format!("{newer} runs, which is newer than {target}"));
+    }
+    if image_version(image).is_some_and(|version| version.triple() != target.triple()) {
+        reasons.push(format!("image {image} is not {target}"));
     }
     for deployment in &facts.deployments {
         let name = deployment.metadata.name.clone().unwrap_or_default();
-        let is_milvus = facts.workloads.found.iter().any(|one| one.name == name);
-        if is_milvus && let Err(lack) = at_rest(deployment) {
+        let found = &facts.workloads.found;
+        let Some(workload) = found.iter().find(|one| one.name == name) else {
+            continue;
+        };
+        // One with the new image already is what an earlier run left: it is waited for.
+        if workload.image != image
+            && let Err(lack) = at_rest(deployment)
+        {
             reasons.push(format!("Deployment {name}: {lack}"));
         }
     }
+    let in_the_way = ["gitops", "helm-pending"];
+    let judged = judge(facts, &Asked::default()).into_iter();
+    let others = judged.filter(|concern| in_the_way.contains(&concern.code.as_str()));
+    reasons.extend(others.map(|concern| concern.message));
     reasons
 }
 
@@ -147,15 +170,16 @@ pub async fn update(
     }
     for (updated, workload) in ordered(facts).iter().enumerate() {
         audience.tell(&format!("updating {}", workload.name));
-        let live: Option<Deployment> = cluster.get(&workload.name).await?;
-        let version = live.and_then(|live| live.metadata.resource_version);
-        let patch = patch(workload, target, image, version.as_deref());
-        let written: Deployment = cluster.patch(&workload.name, &patch).await?;
-        let generation = written.metadata.generation.unwrap_or(0);
+        let generation = change(cluster, workload, target, image).await?;
         let begun = Instant::now();
+        let mut told = String::new();
         loop {
             let lack = lack(cluster, workload, image, generation).await?;
             let Some(lack) = lack else { break };
+            if told != lack {
+                audience.tell(&format!("waiting for: {}: {lack}", workload.name));
+                told.clone_from(&lack);
+            }
             if begun.elapsed() >= limit {
                 return Err(RollingError::Unhealthy {
                     workload: workload.name.clone(),
@@ -168,6 +192,29 @@ pub async fn update(
         }
     }
     Ok(())
+}
+
+/// Changes a Deployment as it was just read, again if somebody came in between; gives its generation.
+async fn change(
+    cluster: &Cluster,
+    workload: &Workload,
+    target: &Release,
+    image: &str,
+) -> Result<i64, ClusterError> {
+    let mut tries = 1;
+    loop {
+        let live: Option<Deployment> = cluster.get(&workload.name).await?;
+        let version = live.and_then(|live| live.metadata.resource_version);
+        let patch = patch(workload, target, image, version.as_deref());
+        match cluster.patch::<Deployment>(&workload.name, &patch).await {
+            Ok(written) => return Ok(written.metadata.generation.unwrap_or(0)),
+            Err(error) if error.is_conflict() && tries < TRIES => {
+                tries += 1;
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 async fn lack(

@@ -33,10 +33,14 @@ pub enum Stage {
     Upgraded,
     /// The migration failed: a Job that only reads tells what the metadata is now.
     Assess,
+    /// On the way back: a Job that only reads proves the backup, while the new release still runs.
+    LookBack,
     /// On the way back: whatever runs is being scaled to 0.
     StopNew,
     /// On the way back: no pod and no leased session may be left.
     DrainNew,
+    /// What the new release wrote is saved, where it may be undone.
+    SaveNew,
     /// The metadata is put back.
     RollBack,
     /// A Job that only reads has to find 2.1 metadata.
@@ -85,7 +89,7 @@ pub enum Next {
 
 impl Stage {
     /// All stages, the way forward first.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::Probe,
         Self::Plan,
         Self::Stop,
@@ -97,8 +101,10 @@ impl Stage {
         Self::Settle,
         Self::Upgraded,
         Self::Assess,
+        Self::LookBack,
         Self::StopNew,
         Self::DrainNew,
+        Self::SaveNew,
         Self::RollBack,
         Self::Check,
         Self::StartOld,
@@ -117,8 +123,10 @@ impl Stage {
     #[must_use]
     pub fn is_way_back(self) -> bool {
         match self {
-            Self::StopNew
+            Self::LookBack
+            | Self::StopNew
             | Self::DrainNew
+            | Self::SaveNew
             | Self::RollBack
             | Self::Check
             | Self::StartOld
@@ -160,8 +168,10 @@ impl Stage {
             Self::Settle => "waiting for the new release to become healthy",
             Self::Upgraded => "upgraded",
             Self::Assess => "looking at what the failed migration left",
+            Self::LookBack => "looking whether the way back is open",
             Self::StopNew => "stopping Milvus, on the way back",
             Self::DrainNew => "waiting for pods and sessions to end, on the way back",
+            Self::SaveNew => "saving what the new release wrote",
             Self::RollBack => "rolling the metadata back",
             Self::Check => "checking that the metadata is 2.1 again",
             Self::StartOld => "starting the old release",
@@ -194,8 +204,10 @@ fn after_success(stage: Stage) -> Next {
         Stage::Verify => Stage::Start,
         Stage::Start => Stage::Settle,
         Stage::Settle => Stage::Upgraded,
+        Stage::LookBack => Stage::StopNew,
         Stage::StopNew => Stage::DrainNew,
-        Stage::DrainNew => Stage::RollBack,
+        Stage::DrainNew => Stage::SaveNew,
+        Stage::SaveNew => Stage::RollBack,
         Stage::RollBack => Stage::Check,
         Stage::StartOld => Stage::SettleOld,
         Stage::SettleOld => Stage::RolledBack,
@@ -242,10 +254,13 @@ fn after_failure(stage: Stage, before: Option<Layout>, policy: Policy) -> Next {
                 Next::Halt
             }
         }
+        // Nothing was stopped yet: the new release runs as before.
+        Stage::LookBack => Next::Go(Stage::Upgraded),
         Stage::Upgraded
         | Stage::Assess
         | Stage::StopNew
         | Stage::DrainNew
+        | Stage::SaveNew
         | Stage::RollBack
         | Stage::Check
         | Stage::StartOld
@@ -275,14 +290,14 @@ pub fn turned_back(stage: Stage, before: Option<Layout>) -> Option<Stage> {
             Some(Layout::V2_1 | Layout::Staged | Layout::Empty) => Some(Stage::StartOld),
             Some(Layout::V2_2 | Layout::Mixed) | None => Some(Stage::StopNew),
         },
-        Stage::Migrate
-        | Stage::Verify
-        | Stage::Start
-        | Stage::Settle
-        | Stage::Upgraded
-        | Stage::Assess => Some(Stage::StopNew),
-        Stage::StopNew
+        Stage::Upgraded => Some(Stage::LookBack),
+        Stage::Migrate | Stage::Verify | Stage::Start | Stage::Settle | Stage::Assess => {
+            Some(Stage::StopNew)
+        }
+        Stage::LookBack
+        | Stage::StopNew
         | Stage::DrainNew
+        | Stage::SaveNew
         | Stage::RollBack
         | Stage::Check
         | Stage::StartOld
@@ -293,3 +308,6 @@ pub fn turned_back(stage: Stage, before: Option<Layout>) -> Option<Stage> {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod crashes;

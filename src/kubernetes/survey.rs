@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v1::HorizontalPodAutoscaler;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Container, PersistentVolumeClaim, Pod, Secret, Service,
+};
+use k8s_openapi::api::storage::v1::StorageClass;
 
 use super::cluster::{Cluster, ClusterError};
-use super::condition::containers;
+use super::condition::{claim_defect, containers};
 use super::discovery::etcd::{self, Configured};
 use super::discovery::helm::{self, HelmRelease};
 use super::discovery::{self, LABEL_APP_INSTANCE};
-use super::preflight::{Facts, rights};
+use super::preflight::{Facts, PodFact, Right, Storage, rights, secret_right};
 use super::record::{TlsSecret, Workload};
 
 /// Files that Milvus reads, the later winning.
@@ -23,27 +26,59 @@ pub fn selector(instance: &str, given: Option<&str>) -> String {
     given.map_or_else(|| format!("{LABEL_APP_INSTANCE}={instance}"), str::to_owned)
 }
 
-/// Collects the facts.
+/// What to look at.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Scope<'a> {
+    /// The instance.
+    pub instance: &'a str,
+    /// A selector other than the instance's label.
+    pub selector: Option<&'a str>,
+    /// The claim for backups; empty where none is needed.
+    pub claim: &'a str,
+    /// A Secret whose keys have to be seen.
+    pub secret: Option<&'a str>,
+}
+
+/// What may not be seen is noted, and taken for empty: the missing rights are told all at once.
+#[derive(Default)]
+struct Unseen(Vec<String>);
+
+impl Unseen {
+    fn or_default<T: Default>(
+        &mut self,
+        what: &str,
+        found: Result<T, ClusterError>,
+    ) -> Result<T, ClusterError> {
+        match found {
+            Err(error) if error.is_forbidden() => {
+                if !self.0.iter().any(|one| one == what) {
+                    self.0.push(what.to_owned());
+                }
+                Ok(T::default())
+            }
+            // A kind that the server does not know.
+            Err(error) if error.is_missing() => Ok(T::default()),
+            found => found,
+        }
+    }
+}
+
+/// Collects the facts. What may not be seen is among them.
 ///
 /// # Errors
-/// When what every upgrade needs cannot be read.
-pub async fn facts(
-    cluster: &Cluster,
-    instance: &str,
-    given: Option<&str>,
-) -> Result<Facts, ClusterError> {
-    let selector = selector(instance, given);
-    let deployments: Vec<Deployment> = cluster.list(&selector).await?;
+/// When the server cannot be asked.
+pub async fn facts(cluster: &Cluster, scope: Scope<'_>) -> Result<Facts, ClusterError> {
+    let instance = scope.instance;
+    let mut unseen = Unseen::default();
+    let selector = selector(instance, scope.selector);
+    let deployments: Vec<Deployment> =
+        unseen.or_default("Deployments", cluster.list(&selector).await)?;
     let workloads = discovery::workloads(&deployments);
     let resource = cluster.milvus(instance).await?;
     let is_operators = deployments.iter().any(discovery::is_operators);
-    let mut missing_rights = Vec::new();
-    for right in rights(resource.is_some()) {
-        if !cluster.may(&right).await? {
-            missing_rights.push(right);
-        }
-    }
-    let (helm, helm_problem) = helm_release(cluster, instance, &deployments).await?;
+    let missing_rights =
+        missing_rights(cluster, resource.is_some() || is_operators, scope.secret).await?;
+    let (helm, helm_problem) = helm_release(cluster, instance, &deployments, &mut unseen).await?;
     let (configured, configured_problem) = match &resource {
         Some(resource) => {
             let spec = resource.get("spec").cloned().unwrap_or_default();
@@ -52,19 +87,34 @@ pub async fn facts(
                 None,
             )
         }
-        None => configured(cluster, instance, &deployments, &workloads.found).await?,
+        None => {
+            configured(
+                cluster,
+                instance,
+                &deployments,
+                &workloads.found,
+                &mut unseen,
+            )
+            .await?
+        }
     };
+    let pods = pods(cluster, &deployments, &workloads.found, &mut unseen).await?;
+    let upgrades = match &resource {
+        Some(_) => unseen.or_default("MilvusUpgrades", cluster.milvus_upgrades().await)?,
+        None => Vec::new(),
+    };
+    let autoscalers: Vec<HorizontalPodAutoscaler> =
+        unseen.or_default("HorizontalPodAutoscalers", cluster.list("").await)?;
+    let scaled_objects =
+        unseen.or_default("KEDA's ScaledObjects", cluster.scaled_objects().await)?;
+    let storage = storage(cluster, scope.claim, &mut unseen).await?;
     Ok(Facts {
         instance: instance.to_owned(),
         namespace: cluster.namespace().to_owned(),
-        pods: pods(cluster, &deployments, &workloads.found).await?,
-        upgrades: if resource.is_some() {
-            cluster.milvus_upgrades().await?
-        } else {
-            Vec::new()
-        },
-        autoscalers: optional(cluster.list::<HorizontalPodAutoscaler>("").await)?,
-        scaled_objects: cluster.scaled_objects().await?,
+        pods,
+        upgrades,
+        autoscalers,
+        scaled_objects,
         workloads,
         deployments,
         resource,
@@ -74,62 +124,130 @@ pub async fn facts(
         configured,
         configured_problem,
         missing_rights,
+        storage,
+        unseen: unseen.0,
     })
 }
 
-/// What is only worth a warning may be forbidden.
-fn optional<T>(found: Result<Vec<T>, ClusterError>) -> Result<Vec<T>, ClusterError> {
-    match found {
-        Err(error) if error.is_forbidden() || error.is_missing() => Ok(Vec::new()),
-        found => found,
+/// The rights that an upgrade needs and we do not have.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub async fn missing_rights(
+    cluster: &Cluster,
+    operator_managed: bool,
+    secret: Option<&str>,
+) -> Result<Vec<Right>, ClusterError> {
+    let mut missing = Vec::new();
+    let needed = rights(operator_managed).into_iter();
+    for right in needed.chain(secret.map(secret_right)) {
+        if !cluster.may(&right).await? {
+            missing.push(right);
+        }
     }
+    Ok(missing)
+}
+
+async fn storage(
+    cluster: &Cluster,
+    claim: &str,
+    unseen: &mut Unseen,
+) -> Result<Storage, ClusterError> {
+    if claim.is_empty() {
+        return Ok(Storage::default());
+    }
+    let found: Option<PersistentVolumeClaim> =
+        unseen.or_default("PersistentVolumeClaims", cluster.get(claim).await)?;
+    let classes = cluster.storage_classes().await?;
+    if classes.is_none() {
+        unseen.0.push("storage classes".to_owned());
+    }
+    let is_default = |class: &&StorageClass| {
+        let annotations = class.metadata.annotations.as_ref();
+        let says = |key: &str| {
+            annotations.is_some_and(|map| map.get(key).is_some_and(|text| text == "true"))
+        };
+        says("storageclass.kubernetes.io/is-default-class")
+            || says("storageclass.beta.kubernetes.io/is-default-class")
+    };
+    let name = |class: &StorageClass| class.metadata.name.clone().unwrap_or_default();
+    Ok(Storage {
+        claim: claim.to_owned(),
+        exists: found.is_some(),
+        problem: found.as_ref().and_then(claim_defect),
+        default_class: classes.iter().flatten().find(is_default).map(name),
+        classes: classes.map(|all| {
+            let mut names: Vec<String> = all.iter().map(name).collect();
+            names.sort();
+            names
+        }),
+    })
 }
 
 async fn pods(
     cluster: &Cluster,
     deployments: &[Deployment],
     workloads: &[Workload],
-) -> Result<BTreeMap<String, (usize, usize)>, ClusterError> {
-    let mut counts = BTreeMap::new();
+    unseen: &mut Unseen,
+) -> Result<BTreeMap<String, Vec<PodFact>>, ClusterError> {
+    let mut all = BTreeMap::new();
     for deployment in deployments {
         let name = deployment.metadata.name.clone().unwrap_or_default();
         let Some(selector) = discovery::pod_selector(deployment) else {
             continue;
         };
-        if !workloads.iter().any(|one| one.name == name) {
+        let Some(workload) = workloads.iter().find(|one| one.name == name) else {
             continue;
-        }
-        let pods: Vec<Pod> = cluster.list(&selector).await?;
-        let is_ready = |pod: &&Pod| {
-            let conditions = pod
-                .status
-                .iter()
-                .flat_map(|status| status.conditions.iter().flatten());
-            let mut ready = conditions.filter(|one| one.type_ == "Ready");
-            ready.any(|one| one.status == "True")
         };
-        counts.insert(name, (pods.iter().filter(is_ready).count(), pods.len()));
+        let found: Vec<Pod> = unseen.or_default("Pods", cluster.list(&selector).await)?;
+        let facts = found.iter().map(|pod| pod_fact(pod, &workload.container));
+        all.insert(name, facts.collect());
     }
-    Ok(counts)
+    Ok(all)
 }
 
-/// Helm's own record, or what the chart's labels tell where Secrets may not be read.
+fn pod_fact(pod: &Pod, container: &str) -> PodFact {
+    let conditions = pod
+        .status
+        .iter()
+        .flat_map(|status| status.conditions.iter().flatten());
+    let mut ready = conditions.filter(|one| one.type_ == "Ready");
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let mut named = containers.filter(|one| one.name == container);
+    PodFact {
+        name: pod.metadata.name.clone().unwrap_or_default(),
+        image: named
+            .next()
+            .and_then(|one| one.image.clone())
+            .unwrap_or_default(),
+        ready: ready.any(|one| one.status == "True"),
+    }
+}
+
+/// Helm's own record, or what the chart's labels tell where that may not be read. Helm keeps it in
+/// Secrets, unless it was told to take `ConfigMaps`.
 async fn helm_release(
     cluster: &Cluster,
     instance: &str,
     deployments: &[Deployment],
+    unseen: &mut Unseen,
 ) -> Result<(Option<HelmRelease>, Option<String>), ClusterError> {
-    let found: Result<Vec<Secret>, _> = cluster.list(&format!("owner=helm,name={instance}")).await;
-    match found {
-        Ok(secrets) => match helm::newest(&secrets) {
-            Ok(Some(release)) => return Ok((Some(release), None)),
-            Ok(None) => {}
-            Err(problem) => return Ok((from_labels(instance, deployments), Some(problem))),
-        },
-        Err(error) if error.is_forbidden() => {}
-        Err(error) => return Err(error),
+    let selector = format!("owner=helm,name={instance}");
+    let secrets: Vec<Secret> =
+        unseen.or_default("Helm's record (Secrets)", cluster.list(&selector).await)?;
+    let mut found = helm::newest(&secrets);
+    if matches!(found, Ok(None)) {
+        let maps: Vec<ConfigMap> = match cluster.list(&selector).await {
+            Err(error) if error.is_forbidden() => Vec::new(),
+            listed => listed?,
+        };
+        found = helm::newest_of_maps(&maps);
     }
-    Ok((from_labels(instance, deployments), None))
+    Ok(match found {
+        Ok(Some(release)) => (Some(release), None),
+        Ok(None) => (from_labels(instance, deployments), None),
+        Err(problem) => (from_labels(instance, deployments), Some(problem)),
+    })
 }
 
 fn from_labels(instance: &str, deployments: &[Deployment]) -> Option<HelmRelease> {
@@ -142,6 +260,7 @@ fn from_labels(instance: &str, deployments: &[Deployment]) -> Option<HelmRelease
             status: String::new(),
             chart: labels.get("helm.sh/chart")?.clone(),
             app_version: version.cloned().unwrap_or_default(),
+            ..HelmRelease::default()
         })
     })
 }
@@ -152,6 +271,7 @@ async fn configured(
     instance: &str,
     deployments: &[Deployment],
     workloads: &[Workload],
+    unseen: &mut Unseen,
 ) -> Result<(Configured, Option<String>), ClusterError> {
     let mut joined = Configured::default();
     let mut problem = None;
@@ -164,7 +284,8 @@ async fn configured(
     });
     if let Some((workload, deployment)) = first {
         for map in mounted_maps(deployment) {
-            let Some(map) = cluster.get::<ConfigMap>(&map).await? else {
+            let found = cluster.get::<ConfigMap>(&map).await;
+            let Some(map) = unseen.or_default("ConfigMaps", found)? else {
                 continue;
             };
             for file in FILES {
@@ -180,14 +301,62 @@ async fn configured(
         let container = containers(deployment)
             .iter()
             .find(|one| one.name == workload.container);
-        let variables = container.iter().flat_map(|one| one.env.iter().flatten());
-        let values = variables.filter_map(|one| Some((one.name.as_str(), one.value.as_deref()?)));
-        joined = joined.overridden_by(etcd::from_environment(values));
+        if let Some(container) = container {
+            let (variables, hidden) = environment(cluster, container, unseen).await?;
+            let values = variables
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()));
+            joined = joined.overridden_by(etcd::from_environment(values));
+            if problem.is_none() && !hidden.is_empty() {
+                problem = Some(format!(
+                    "environment from Secrets is not read, it may say where the metadata is: {}",
+                    hidden.join(", ")
+                ));
+            }
+        }
     }
     if joined.endpoints.is_none() {
-        joined.endpoints = etcd_service(cluster, instance).await?.map(|one| vec![one]);
+        let found = etcd_service(cluster, instance).await;
+        joined.endpoints = unseen.or_default("Services", found)?.map(|one| vec![one]);
     }
     Ok((joined, problem))
+}
+
+/// The environment of a container as far as no Secret holds it, and the Secrets' names.
+async fn environment(
+    cluster: &Cluster,
+    container: &Container,
+    unseen: &mut Unseen,
+) -> Result<(Vec<(String, String)>, Vec<String>), ClusterError> {
+    let (mut variables, mut hidden) = (Vec::new(), Vec::new());
+    for source in container.env_from.iter().flatten() {
+        let prefix = source.prefix.clone().unwrap_or_default();
+        if let Some(from) = &source.config_map_ref {
+            let found = cluster.get::<ConfigMap>(&from.name).await;
+            let map = unseen.or_default("ConfigMaps", found)?;
+            let data = map.and_then(|map| map.data).unwrap_or_default();
+            let all = data.into_iter();
+            variables.extend(all.map(|(name, value)| (format!("{prefix}{name}"), value)));
+        }
+        hidden.extend(source.secret_ref.iter().map(|from| from.name.clone()));
+    }
+    for variable in container.env.iter().flatten() {
+        if let Some(value) = &variable.value {
+            variables.push((variable.name.clone(), value.clone()));
+        }
+        let from = variable.value_from.as_ref();
+        if let Some(from) = from.and_then(|from| from.config_map_key_ref.as_ref()) {
+            let found = cluster.get::<ConfigMap>(&from.name).await;
+            let map = unseen.or_default("ConfigMaps", found)?;
+            let value = map.and_then(|map| map.data?.get(&from.key).cloned());
+            variables.extend(value.map(|value| (variable.name.clone(), value)));
+        }
+        let secret = from.and_then(|from| from.secret_key_ref.as_ref());
+        if let Some(secret) = secret.filter(|_| etcd::is_setting(&variable.name)) {
+            hidden.push(secret.name.clone());
+        }
+    }
+    Ok((variables, hidden))
 }
 
 fn mounted_maps(deployment: &Deployment) -> Vec<String> {

@@ -17,20 +17,3 @@ pub(super) fn fields(record: &Collection) -> Children {
         })
         .collect()
 }
-
-/// What makes a schema one that the proxies of 2.1 and 2.2 refuse to serve. It is carried all the same:
-/// nothing is lost, and nothing gets worse.
-pub(super) fn contradiction(record: &Collection) -> Option<(&'static str, String)> {
-    let mut names: Vec<_> = record.fields.iter().map(|field| &field.name).collect();
-    names.sort_unstable();
-    if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-        let what = format!("two fields of the schema are named {:?}", pair[0]);
-        return Some(("duplicate-field-name", what));
-    }
-    let keys = record.fields.iter().filter(|field| field.is_primary_key);
-    let count = keys.count();
-    (count > 1).then(|| {
-        let what = format!("the schema has {count} primary keys");
-        ("several-primary-keys", what)
-    })
-}

@@ -1,19 +1,26 @@
 //! The orchestrated upgrade on a real control plane.
 
 mod bed;
+mod deploy;
 mod failures;
 mod killed;
+mod operated;
+mod preflight;
+mod rights;
+mod rolling;
+mod secured;
+mod tool_image;
+mod two_pods;
 mod upgrade;
-
-use std::path::Path;
 
 use meta_migration::kubernetes::{RECORD_KEY, lease_name, record_name};
 use meta_migration::report::Layout;
 use serde_json::Value;
 
+use crate::support::etcd;
 use crate::support::kubernetes::behaviour::TOOL_IMAGE;
 use crate::support::kubernetes::helm::Helm;
-use crate::support::kubernetes::{Bed, Ended};
+use crate::support::kubernetes::{Bed, Ended, deployed, documents};
 
 const NEW_IMAGE: &str = "milvusdb/milvus:v2.2.16";
 const DUMP: &str = "base/in.jsonl";
@@ -32,7 +39,29 @@ impl Scenario {
 
     /// With other rights than those of `deploy/`.
     async fn with_role(helm: Helm, role: Value) -> Self {
+        Self::behind(helm, role, etcd::shared().address()).await
+    }
+
+    /// With nothing in etcd: where nothing is migrated, nothing has to be there.
+    async fn without_metadata(helm: Helm) -> Self {
         let bed = Bed::new(&helm.release).await;
+        bed.grant(role()).await;
+        helm.install(&bed).await;
+        bed.wait_until_settled().await;
+        Self {
+            bed,
+            helm,
+            before: Vec::new(),
+        }
+    }
+
+    /// With an etcd that the pods find at `address`.
+    async fn behind(helm: Helm, role: Value, address: &str) -> Self {
+        let bed = Bed::with_etcd(&helm.release, address).await;
+        Self::on(bed, helm, role).await
+    }
+
+    async fn on(bed: Bed, helm: Helm, role: Value) -> Self {
         bed.metadata.load(DUMP).await;
         bed.grant(role).await;
         helm.install(&bed).await;
@@ -112,12 +141,9 @@ impl Scenario {
 
 /// The Role that `deploy/` gives to people.
 fn role() -> Value {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/rbac.yaml");
-    let text = std::fs::read_to_string(&file)
-        .unwrap_or_else(|error| panic!("cannot read {}: {error}", file.display()));
-    let documents: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
-    let role = documents
+    let text = std::fs::read_to_string(deployed("rbac.yaml")).unwrap();
+    let mut roles = documents(&text)
         .into_iter()
-        .find(|document| document["kind"] == "Role");
-    role.expect("deploy/rbac.yaml has a Role")
+        .filter(|document| document["kind"] == "Role");
+    roles.next().expect("deploy/rbac.yaml has a Role")
 }

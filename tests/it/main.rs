@@ -18,6 +18,7 @@ mod generator;
 mod golden;
 mod hostile;
 mod kubernetes;
+mod kubernetes_page;
 mod proof;
 mod properties;
 mod rules;

@@ -9,7 +9,7 @@ fn page() -> String {
 }
 
 /// The names of all test functions below `src` and `tests`.
-fn tests() -> BTreeSet<String> {
+pub(crate) fn tests() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for folder in ["src", "tests"] {
         collect(
@@ -102,6 +102,22 @@ fn every_defect_of_the_official_tool_has_its_line_with_a_test_or_a_reason() {
         assert!(
             !named(line).is_empty() || answer.contains("cannot occur"),
             "D{number} has neither a test nor a reason"
+        );
+    }
+}
+
+#[test]
+fn every_defect_of_the_official_script_has_its_line_with_a_test_or_a_reason() {
+    let page = page();
+    for number in 1..=18 {
+        let start = format!("| S{number} |");
+        let mut lines = page.lines().filter(|line| line.starts_with(&start));
+        let line = lines
+            .next()
+            .unwrap_or_else(|| panic!("S{number} has no line"));
+        assert!(
+            !named(line).is_empty() || line.contains("cannot occur"),
+            "S{number} has neither a test nor a reason"
         );
     }
 }

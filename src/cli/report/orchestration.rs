@@ -1,63 +1,130 @@
 //! What the Kubernetes commands report, for a person.
 
+use std::collections::BTreeMap;
+
 use super::palette::Palette;
 use super::table::{Align, Table};
+use super::units::counted;
 use crate::finding::Severity;
-use crate::kubernetes::preflight::{PreflightReport, UpgradePath};
+use crate::kubernetes::operation::standing::{Orchestrator, Standing, State};
+use crate::kubernetes::preflight::{Concern, PreflightReport, Storage, UpgradePath};
 use crate::kubernetes::record::Record;
+use crate::report::StatusReport;
 
-/// How far an upgrade is.
-pub(in crate::cli) fn status(record: Option<&Record>, palette: Palette) -> String {
-    let Some(record) = record else {
-        return "No upgrade is recorded.\n".to_owned();
+/// How an upgrade stands.
+pub(in crate::cli) fn standing(standing: &Standing, palette: Palette) -> String {
+    let mut lines = Vec::new();
+    let mut say = |what: &str, text: String| {
+        lines.push(format!("{} {text}", palette.strong(&format!("{what}:"))));
     };
-    let mut lines = vec![
+    let Some(record) = &standing.record else {
+        say(
+            "Upgrade",
+            format!("none of {} is recorded", standing.instance),
+        );
+        for next in &standing.next {
+            say("Next", next.clone());
+        }
+        lines.push(String::new());
+        return lines.join("\n");
+    };
+    say(
+        "Upgrade",
         format!(
-            "{} {} from {} to {}",
-            palette.strong("Upgrade:"),
+            "{} from {} to {}, operation {}, begun {}",
             record.instance,
             record.source_version,
-            record.target_version
-        ),
-        format!("{} {}", palette.strong("Stage:"), record.stage.name()),
-        format!(
-            "{} {}, begun {}",
-            palette.strong("Operation:"),
+            record.target_version,
             record.operation,
             record.started_at
         ),
-    ];
+    );
+    say("Stage", record.stage.name().to_owned());
+    match (&standing.orchestrator, standing.state) {
+        (Some(who), _) => say("At work", at_work(who)),
+        (None, State::Interrupted | State::Halted) => say("At work", "nobody".to_owned()),
+        (
+            None,
+            State::None | State::AtWork | State::Upgraded | State::RolledBack | State::Abandoned,
+        ) => {}
+    }
     if let Some(failure) = &record.failure {
-        lines.push(format!(
-            "{} {}",
-            palette.strong("Failure:"),
-            palette.bad(failure)
-        ));
+        say("Failure", palette.bad(failure));
     }
+    say("State", standing.stands.clone());
     if record.has_backup {
-        lines.push(format!(
-            "{} {} in volume claim {}",
-            palette.strong("Backup:"),
-            record.backup_file,
-            record.claim
-        ));
+        let claim = &record.claim;
+        say(
+            "Backup",
+            format!("{} in volume claim {claim}", record.backup_file),
+        );
     }
+    lines.push(String::new());
+    lines.extend(deployments(standing, record));
+    let running = standing.jobs.iter().filter(|job| job.state == "running");
+    for job in running {
+        lines.push(format!("Job {} is running", job.name));
+    }
+    lines.push(String::new());
+    if let Some(advice) = &standing.advice {
+        lines.push(format!("{} {advice}", palette.strong("Helm:")));
+    }
+    for next in &standing.next {
+        lines.push(format!("{} {next}", palette.strong(word(standing.state))));
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+fn at_work(who: &Orchestrator) -> String {
+    match who.seconds_ago {
+        Some(seconds) => format!("{}, last sign of life {seconds} s ago", who.holder),
+        None => who.holder.clone(),
+    }
+}
+
+/// What the next command is for.
+fn word(state: State) -> &'static str {
+    match state {
+        State::Upgraded => "Way back:",
+        State::None
+        | State::AtWork
+        | State::Interrupted
+        | State::Halted
+        | State::RolledBack
+        | State::Abandoned => "Next:",
+    }
+}
+
+fn deployments(standing: &Standing, record: &Record) -> Vec<String> {
     let mut table = Table::new(&[
         ("DEPLOYMENT", Align::Left),
-        ("COUNT", Align::Right),
-        ("IMAGE BEFORE", Align::Left),
+        ("BEFORE", Align::Right),
+        ("NOW", Align::Right),
+        ("READY", Align::Right),
+        ("IMAGE NOW", Align::Left),
     ]);
     for workload in &record.workloads {
+        let live = standing
+            .deployments
+            .iter()
+            .find(|one| one.name == workload.name);
+        let cell = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
         table.row(vec![
             workload.name.clone(),
             workload.replicas.to_string(),
-            workload.image.clone(),
+            cell(live.map(|live| live.replicas.to_string())),
+            cell(live.map(|live| live.ready.to_string())),
+            cell(live.map(|live| live.image.clone())),
         ]);
     }
-    lines.push(String::new());
-    lines.extend(table.lines());
-    lines.push(String::new());
-    lines.join("\n")
+    let mut lines = table.lines();
+    for live in &standing.deployments {
+        if let Some(trouble) = &live.trouble {
+            lines.push(format!("{}: {trouble}", live.name));
+        }
+    }
+    lines
 }
 
 /// What preflight found.
@@ -76,8 +143,9 @@ pub(in crate::cli) fn preflight(report: &PreflightReport, palette: Palette) -> S
             format!("revision {}, {}", helm.revision, helm.status)
         };
         lines.push(format!(
-            "{} chart {}, app version {}, {revision}",
+            "{} release {}, chart {}, app version {}, {revision}",
             palette.strong("Helm:"),
+            helm.name,
             helm.chart,
             helm.app_version
         ));
@@ -86,20 +154,26 @@ pub(in crate::cli) fn preflight(report: &PreflightReport, palette: Palette) -> S
     lines.push(format!(
         "{} {}, root path {}, sub-paths {} and {}",
         palette.strong("etcd:"),
-        etcd.endpoints.join(","),
+        if etcd.endpoints.is_empty() {
+            "address not known".to_owned()
+        } else {
+            etcd.endpoints.join(",")
+        },
         etcd.root_path,
         etcd.meta_sub_path,
         etcd.kv_sub_path
     ));
     if let Some(status) = &report.metadata {
         lines.push(format!(
-            "{} {}, {} sessions; etcd {}",
+            "{} {}; etcd {}, {}",
             palette.strong("Metadata:"),
             super::plan::layout(status.layout),
-            status.sessions.len(),
-            status.etcd.version
+            status.etcd.version,
+            counted(status.etcd.members as u64, "member")
         ));
+        lines.push(sessions(status, palette));
     }
+    lines.extend(storage(&report.storage, palette));
     lines.push(String::new());
     lines.extend(workloads(report));
     if !report.left_alone.is_empty() {
@@ -107,20 +181,59 @@ pub(in crate::cli) fn preflight(report: &PreflightReport, palette: Palette) -> S
     }
     lines.push(String::new());
     for concern in &report.concerns {
-        let severity = match concern.severity {
-            Severity::Error => palette.bad("error"),
-            Severity::Warning => palette.careful("warning"),
-            Severity::Notice => palette.faint("notice"),
-        };
-        lines.push(format!(
-            "{severity} [{}]: {}",
-            concern.code, concern.message
-        ));
+        lines.push(self::concern(concern, palette));
     }
     lines.push(format!("{} {}", palette.strong("Way:"), way(report.path)));
     lines.push(format!("{} {}", palette.strong("Next:"), report.next));
     lines.push(String::new());
     lines.join("\n")
+}
+
+fn sessions(status: &StatusReport, palette: Palette) -> String {
+    let mut roles: BTreeMap<&str, usize> = BTreeMap::new();
+    for session in &status.sessions {
+        *roles.entry(session.role.as_str()).or_default() += 1;
+    }
+    let told = roles.into_iter().map(|(role, count)| match count {
+        1 => role.to_owned(),
+        count => format!("{count} {role}"),
+    });
+    let told = told.collect::<Vec<_>>().join(", ");
+    let told = if told.is_empty() { "none" } else { &told };
+    format!("{} {told}", palette.strong("Sessions:"))
+}
+
+/// A concern, in a line.
+pub(in crate::cli) fn concern(concern: &Concern, palette: Palette) -> String {
+    let severity = match concern.severity {
+        Severity::Error => palette.bad("error"),
+        Severity::Warning => palette.careful("warning"),
+        Severity::Notice => palette.faint("notice"),
+    };
+    format!("{severity} [{}]: {}", concern.code, concern.message)
+}
+
+fn storage(storage: &Storage, palette: Palette) -> Option<String> {
+    if storage.claim.is_empty() {
+        return None;
+    }
+    let text = match (&storage.classes, &storage.default_class) {
+        _ if storage.exists => format!("volume claim {}, which is there", storage.claim),
+        (None, _) => format!(
+            "volume claim {} will be made; storage classes may not be seen",
+            storage.claim
+        ),
+        (Some(_), Some(class)) => format!(
+            "volume claim {} will be made; default storage class {class}",
+            storage.claim
+        ),
+        (Some(classes), None) => format!(
+            "volume claim {} will be made; no default storage class among {}",
+            storage.claim,
+            classes.len()
+        ),
+    };
+    Some(format!("{} {text}", palette.strong("Backup:")))
 }
 
 fn workloads(report: &PreflightReport) -> Vec<String> {
@@ -144,8 +257,12 @@ fn workloads(report: &PreflightReport) -> Vec<String> {
 fn way(path: UpgradePath) -> &'static str {
     match path {
         UpgradePath::MetadataMigration => "migration of the metadata, from 2.1 to 2.2",
-        UpgradePath::ImageChange => "a new image, with a short interruption (below 2.2.3)",
+        UpgradePath::ImageChange => {
+            "a new image, with a short interruption; no metadata is migrated"
+        }
         UpgradePath::RollingUpdate => "rolling update (from 2.2.3 on)",
+        UpgradePath::Downgrade => "none: an older release is asked for than the one that runs",
+        UpgradePath::TooOld => "none: below 2.1, which has to be reached first",
         UpgradePath::Nothing => "none: it runs what is asked for",
         UpgradePath::Unknown => "not known: give --source-version",
     }

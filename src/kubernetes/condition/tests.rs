@@ -40,8 +40,22 @@ fn healthy_means_every_number_of_the_current_generation() {
         let told = lack(|value| value["status"][change] = json!(1), 2);
         assert!(told.contains(expected), "{change}: {told}");
     }
-    let told = lack(|value| value["spec"]["replicas"] = json!(7), 2);
-    assert!(told.contains("scaled it to 7"), "{told}");
+    let told = lack(|value| value["spec"]["replicas"] = json!(0), 2);
+    assert!(told.contains("scaled it to 0"), "{told}");
+}
+
+#[test]
+fn w24_a_count_that_an_autoscaler_changed_is_healthy_once_it_is_reached() {
+    let scaled = |value: &mut Value| {
+        value["spec"]["replicas"] = json!(3);
+        value["status"] = json!({
+            "observedGeneration": 5,
+            "replicas": 3, "updatedReplicas": 3, "readyReplicas": 3, "availableReplicas": 3,
+        });
+    };
+    assert_eq!(lack(scaled, 2), "");
+    let told = lack(|value| value["spec"]["replicas"] = json!(3), 2);
+    assert!(told.contains("2 of 3 pods"), "{told}");
 }
 
 #[test]

@@ -104,6 +104,12 @@ pub fn from_environment<'v>(variables: impl Iterator<Item = (&'v str, &'v str)>)
     configured
 }
 
+/// Whether a variable of this name says something that is read here.
+#[must_use]
+pub fn is_setting(name: &str) -> bool {
+    from_environment([(name, "x")].into_iter()) != Configured::default()
+}
+
 /// Reads the custom resource of an operator-managed instance.
 ///
 /// The operator gives every member an endpoint of its own, and takes the resource's name as root path

@@ -2,20 +2,24 @@
 //!
 //! Helm 3 stores each revision in a Secret of its own: key `release`, base64 around gzip around JSON.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 
 use base64::Engine;
 use flate2::read::GzDecoder;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::version::Release;
 
 /// Larger than any release that fits into a Secret of 1 MiB, and small enough for memory.
 const RELEASE_BYTES_MAX: u64 = 64 << 20;
 const GZIP_MAGIC: [u8; 3] = [0x1f, 0x8b, 0x08];
 
 /// A release of Helm.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct HelmRelease {
     /// Its name.
     pub name: String,
@@ -27,6 +31,38 @@ pub struct HelmRelease {
     pub chart: String,
     /// `2.1.4`.
     pub app_version: String,
+    /// The image that its values say; `None` where they do not.
+    #[serde(default)]
+    pub image: Option<String>,
+    /// The counts that its values say, by component.
+    #[serde(default)]
+    pub replicas: BTreeMap<String, i64>,
+}
+
+/// The components whose counts the chart takes from its values, and the values' names for them.
+const COUNTED: [(&str, &str); 4] = [
+    ("proxy", "proxy"),
+    ("querynode", "queryNode"),
+    ("indexnode", "indexNode"),
+    ("datanode", "dataNode"),
+];
+
+/// Charts and the Milvus release that they bring, newest first.
+const CHARTS: [(&str, (u64, u64, u64)); 5] = [
+    ("4.0.34", (2, 2, 14)),
+    ("4.0.7", (2, 2, 3)),
+    ("4.0.2", (2, 2, 2)),
+    ("4.0.0", (2, 2, 1)),
+    ("3.3.6", (2, 2, 0)),
+];
+
+/// The newest chart known here that is not newer than a release of Milvus.
+#[must_use]
+pub fn chart_for(release: &Release) -> &'static str {
+    let fits = CHARTS
+        .iter()
+        .find(|(_, brings)| *brings <= release.triple());
+    fits.map_or("3.3.6", |(chart, _)| *chart)
 }
 
 impl HelmRelease {
@@ -44,17 +80,31 @@ impl HelmRelease {
 /// # Errors
 /// Why the newest one cannot be read.
 pub fn newest(secrets: &[Secret]) -> Result<Option<HelmRelease>, String> {
-    let revision = |secret: &Secret| -> u64 {
-        let labels = secret.metadata.labels.as_ref();
-        let version = labels.and_then(|labels| labels.get("version"));
-        version.and_then(|text| text.parse().ok()).unwrap_or(0)
-    };
-    let Some(secret) = secrets.iter().max_by_key(|secret| revision(secret)) else {
+    let Some(secret) = secrets.iter().max_by_key(|one| revision(&one.metadata)) else {
         return Ok(None);
     };
     let data = secret.data.as_ref().and_then(|data| data.get("release"));
     let payload = data.ok_or("it has no key release")?;
     decode(&payload.0).map(Some)
+}
+
+/// The newest revision among `ConfigMaps`, where Helm was told to keep its record there.
+///
+/// # Errors
+/// Why the newest one cannot be read.
+pub fn newest_of_maps(maps: &[ConfigMap]) -> Result<Option<HelmRelease>, String> {
+    let Some(map) = maps.iter().max_by_key(|one| revision(&one.metadata)) else {
+        return Ok(None);
+    };
+    let data = map.data.as_ref().and_then(|data| data.get("release"));
+    let payload = data.ok_or("it has no key release")?;
+    decode(payload.as_bytes()).map(Some)
+}
+
+fn revision(metadata: &ObjectMeta) -> u64 {
+    let labels = metadata.labels.as_ref();
+    let version = labels.and_then(|labels| labels.get("version"));
+    version.and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 /// Decodes the payload of one revision.
@@ -91,7 +141,29 @@ pub fn decode(payload: &[u8]) -> Result<HelmRelease, String> {
             text("/chart/metadata/version")
         ),
         app_version: text("/chart/metadata/appVersion"),
+        image: image(&release),
+        replicas: replicas(&release),
     })
+}
+
+/// What the user's values say, else the chart's.
+fn value<'r>(release: &'r Value, pointer: &str) -> Option<&'r Value> {
+    let own = release.pointer(&format!("/config{pointer}"));
+    own.or_else(|| release.pointer(&format!("/chart/values{pointer}")))
+}
+
+fn image(release: &Value) -> Option<String> {
+    let text = |pointer| value(release, pointer).and_then(Value::as_str);
+    let (repository, tag) = (text("/image/all/repository")?, text("/image/all/tag")?);
+    Some(format!("{repository}:{tag}"))
+}
+
+fn replicas(release: &Value) -> BTreeMap<String, i64> {
+    let count = |(component, name): (&str, &str)| {
+        let count = value(release, &format!("/{name}/replicas"))?.as_i64()?;
+        Some((component.to_owned(), count))
+    };
+    COUNTED.into_iter().filter_map(count).collect()
 }
 
 #[cfg(test)]
@@ -110,7 +182,14 @@ mod tests {
             "name": "prod",
             "version": revision,
             "info": {"status": status},
-            "chart": {"metadata": {"name": "milvus", "version": "3.2.18", "appVersion": "2.1.4"}},
+            "config": {"queryNode": {"replicas": 3}},
+            "chart": {
+                "metadata": {"name": "milvus", "version": "3.2.18", "appVersion": "2.1.4"},
+                "values": {
+                    "image": {"all": {"repository": "milvusdb/milvus", "tag": "v2.1.4"}},
+                    "queryNode": {"replicas": 1}, "proxy": {"replicas": 1},
+                },
+            },
         })
         .to_string();
         let bytes = if packed {
@@ -147,6 +226,8 @@ mod tests {
                     status: "deployed".to_owned(),
                     chart: "milvus-3.2.18".to_owned(),
                     app_version: "2.1.4".to_owned(),
+                    image: Some("milvusdb/milvus:v2.1.4".to_owned()),
+                    replicas: [("proxy".to_owned(), 1), ("querynode".to_owned(), 3)].into(),
                 })
             );
         }
@@ -163,6 +244,15 @@ mod tests {
         assert_eq!(release.revision, 10);
         assert!(release.is_pending());
         assert_eq!(newest(&[]), Ok(None));
+    }
+
+    #[test]
+    fn w20_the_chart_fits_the_release() {
+        let chart = |release: &str| chart_for(&release.parse().unwrap());
+        assert_eq!(chart("2.2.0"), "3.3.6");
+        assert_eq!(chart("2.2.2"), "4.0.2");
+        assert_eq!(chart("2.2.9"), "4.0.7");
+        assert_eq!(chart("2.2.16"), "4.0.34");
     }
 
     #[test]

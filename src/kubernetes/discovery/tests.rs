@@ -144,3 +144,20 @@ fn init_containers_and_sidecars_are_not_looked_at_for_the_image() {
     let sorted = workloads(&[proxy]);
     assert_eq!(sorted.found[0].image, "milvusdb/milvus:v2.1.4");
 }
+
+#[test]
+fn pods_are_chosen_by_labels_and_expressions() {
+    let mut proxy = chart("proxy", "milvus");
+    proxy.spec.as_mut().unwrap().selector = serde_json::from_value(json!({
+        "matchLabels": {"component": "proxy"},
+        "matchExpressions": [
+            {"key": "tier", "operator": "In", "values": ["a", "b"]},
+            {"key": "canary", "operator": "DoesNotExist"},
+        ],
+    }))
+    .unwrap();
+    assert_eq!(
+        pod_selector(&proxy).as_deref(),
+        Some("component=proxy,tier in (a,b),!canary")
+    );
+}

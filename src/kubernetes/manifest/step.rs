@@ -20,6 +20,10 @@ pub enum Step {
     Verify,
     /// The way back.
     Rollback,
+    /// Whether the way back is open.
+    Preview,
+    /// A backup of what the new release wrote.
+    Save,
 }
 
 impl Step {
@@ -33,6 +37,8 @@ impl Step {
             Self::Migrate => "migrate",
             Self::Verify => "verify",
             Self::Rollback => "rollback",
+            Self::Preview => "preview",
+            Self::Save => "save",
         }
     }
 
@@ -41,7 +47,12 @@ impl Step {
     pub fn writes(self) -> bool {
         match self {
             Self::Migrate | Self::Rollback => true,
-            Self::Status | Self::Plan | Self::Backup | Self::Verify => false,
+            Self::Status
+            | Self::Plan
+            | Self::Backup
+            | Self::Verify
+            | Self::Preview
+            | Self::Save => false,
         }
     }
 
@@ -49,16 +60,34 @@ impl Step {
     #[must_use]
     pub fn arguments(self, record: &Record) -> Vec<String> {
         let config = |name: &str| format!("{CONFIG_FOLDER}/{name}.yaml");
+        let command =
+            |name: &str, file: &str| vec![name.to_owned(), "--config".to_owned(), config(file)];
         let mut arguments = match self {
             Self::Backup | Self::Migrate | Self::Rollback => {
                 vec![format!("-config={}", config(self.name()))]
             }
-            Self::Status | Self::Plan | Self::Verify => vec![
-                self.name().to_owned(),
-                "--config".to_owned(),
-                config("migrate"),
-            ],
+            Self::Status | Self::Plan | Self::Verify => command(self.name(), "migrate"),
+            Self::Preview => command("rollback", "rollback"),
+            Self::Save => command("backup", "backup"),
         };
+        match self {
+            Self::Preview => {
+                arguments.extend(["--dry-run", "--backup-file"].map(str::to_owned));
+                arguments.push(record.backup_file.clone());
+                if record.policy.accept_loss {
+                    arguments.push("--accept-loss".to_owned());
+                }
+            }
+            Self::Save => {
+                arguments.extend(["--backup-file".to_owned(), record.saved_file()]);
+            }
+            Self::Status
+            | Self::Plan
+            | Self::Backup
+            | Self::Migrate
+            | Self::Verify
+            | Self::Rollback => {}
+        }
         if self == Self::Verify && record.has_backup {
             arguments.extend(["--backup".to_owned(), record.backup_file.clone()]);
         }

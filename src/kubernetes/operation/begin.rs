@@ -6,20 +6,22 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use serde_json::Value;
 
-use super::job::{JobFailure, Runner, report};
-use super::{Audience, OperationError, shape_of};
+use super::{OperationError, shape_of};
 use crate::finding::Severity;
-use crate::kubernetes::cluster::{Cluster, ClusterError};
-use crate::kubernetes::manifest::step::Step;
-use crate::kubernetes::preflight::{
-    Asked, Facts, PreflightReport, judge, report as judged, target,
-};
-use crate::kubernetes::record::{RECORD_VERSION, Record, SavedResource, Wanted};
+use crate::kubernetes::cluster::Cluster;
+use crate::kubernetes::discovery::image_version;
+use crate::kubernetes::preflight::{Asked, Concern, Facts, helm_upgrade, judge, target};
+use crate::kubernetes::record::{PodShape, RECORD_VERSION, Record, SavedResource, Wanted};
 use crate::kubernetes::stage::{Policy, Stage, resumed, turned_back};
-use crate::kubernetes::{
-    BACKUP_FOLDER, claim_name, config_name, discovery, manifest, operator, survey,
-};
-use crate::report::StatusReport;
+use crate::kubernetes::survey::Scope;
+use crate::kubernetes::{BACKUP_FOLDER, TOOL_IMAGE, claim_name, manifest, operator, survey};
+use crate::version::Release;
+
+mod look;
+mod rehearsal;
+
+pub use look::{clear, preflight};
+pub use rehearsal::rehearsal;
 
 /// Everything that a command line says.
 #[derive(Debug, Clone, Default)]
@@ -28,12 +30,14 @@ pub struct Request {
     pub instance: String,
     /// What has to fit the cluster.
     pub asked: Asked,
-    /// The Jobs' image.
-    pub tool_image: String,
+    /// The Jobs' image, if it was given.
+    pub tool_image: Option<String>,
     /// A selector other than the instance's label.
     pub selector: Option<String>,
     /// A pull secret besides those of Milvus.
     pub pull_secret: Option<String>,
+    /// What the Jobs' pods are given besides, or instead of, what Milvus has.
+    pub shape: PodShape,
     /// Secret with etcd's user and password.
     pub credentials: Option<String>,
     /// Secret with etcd's certificates.
@@ -55,12 +59,31 @@ pub struct Request {
 }
 
 impl Request {
+    /// What to look at.
+    #[must_use]
+    pub fn scope<'r>(&'r self, claim: &'r str) -> Scope<'r> {
+        Scope {
+            instance: &self.instance,
+            selector: self.selector.as_deref(),
+            claim,
+            secret: self.tls_secret.as_deref(),
+        }
+    }
+
+    /// The claim for backups: the one given, or the one that is made.
+    #[must_use]
+    pub fn claim_name(&self) -> String {
+        let given = self.claim.clone();
+        given.unwrap_or_else(|| claim_name(&self.instance))
+    }
+
     fn wanted(&self) -> Wanted {
         Wanted {
             source_version: self.asked.source.as_ref().map(ToString::to_string),
             target_version: self.asked.target.as_ref().map(ToString::to_string),
             image: self.asked.image.clone(),
             root_path: self.asked.root_path.clone(),
+            endpoints: self.asked.endpoints.clone(),
         }
     }
 }
@@ -95,15 +118,79 @@ pub fn resume(record: &Record, request: &Request) -> Record {
     let mut policy = record.policy;
     policy.rollback_on_failure |= request.policy.rollback_on_failure;
     policy.accept_loss |= request.policy.accept_loss;
+    let mut accepted = record.accepted.clone();
+    accepted.extend(request.asked.accepted.clone());
+    accepted.sort();
+    accepted.dedup();
+    let mut shape = record.shape.clone();
+    dress(&mut shape, request);
     Record {
         stage: resumed(record.stage),
         policy,
+        accepted,
+        shape,
+        // A Job that was made keeps its image; the next attempt takes this one.
+        tool_image: request
+            .tool_image
+            .clone()
+            .unwrap_or_else(|| record.tool_image.clone()),
         // A new attempt tells its own failure; the way back keeps the one that led there.
         failure: record
             .failure
             .clone()
             .filter(|_| record.stage.is_way_back()),
         ..record.clone()
+    }
+}
+
+/// As [`resume`]; another image of the same release may be given as long as none runs well.
+///
+/// # Errors
+/// [`OperationError::Refused`] when the image is of another release.
+pub fn resume_with(record: &Record, request: &Request) -> Result<Record, OperationError> {
+    let mut resumed = resume(record, request);
+    let given = request.asked.image.as_ref();
+    let Some(image) = given.filter(|image| **image != record.image) else {
+        return Ok(resumed);
+    };
+    if record.stage.is_way_back() {
+        return Ok(resumed);
+    }
+    let wanted: Option<Release> = record.target_version.parse().ok();
+    let found = image_version(image);
+    if found.is_some() && found.as_ref().map(Release::triple) != wanted.map(|one| one.triple()) {
+        return refused(format!(
+            "image {image} is not {}, which the metadata is migrated for",
+            record.target_version
+        ));
+    }
+    resumed.image.clone_from(image);
+    if resumed.stage == Stage::Settle {
+        resumed.stage = Stage::Start;
+    }
+    Ok(resumed)
+}
+
+/// What is given comes on top of what Milvus has, or in its place.
+fn dress(shape: &mut PodShape, request: &Request) {
+    let given = &request.shape;
+    shape.pull_secrets.extend(request.pull_secret.clone());
+    shape.pull_secrets.dedup();
+    if !given.node_selector.is_empty() {
+        shape.node_selector.clone_from(&given.node_selector);
+    }
+    if !given.tolerations.is_empty() {
+        shape.tolerations.clone_from(&given.tolerations);
+    }
+    if let Some(own) = given.security.as_ref().and_then(Value::as_object) {
+        let mut security = shape
+            .security
+            .take()
+            .unwrap_or_else(|| Value::Object(own.clone()));
+        for (key, value) in own {
+            security[key] = value.clone();
+        }
+        shape.security = Some(security);
     }
 }
 
@@ -133,14 +220,14 @@ pub fn going_back(
     let mut back = Record {
         stage,
         failure: None,
-        ..record.clone()
+        ..resume(record, request)
     };
-    back.policy.accept_loss |= request.policy.accept_loss;
     if record.stage == Stage::Upgraded {
         // A new operation: what runs now is counted now, what ran before is remembered.
         back.operation.clone_from(&request.operation);
         back.started_at.clone_from(&request.now);
         back.attempts = BTreeMap::new();
+        back.saved = None;
         let counted = facts.workloads.found.iter().any(|one| one.replicas != 0);
         for workload in &mut back.workloads {
             let live = facts
@@ -181,23 +268,31 @@ pub fn already_done(existing: Option<&Record>, facts: &Facts, request: &Request)
     let record = existing.filter(|record| record.stage == Stage::Upgraded)?;
     let same = record.disagreement(&request.wanted()).is_none();
     let found = &facts.workloads.found;
-    let runs = !found.is_empty() && found.iter().all(|one| one.image == record.image);
+    let serves = found.iter().any(|one| one.replicas > 0);
+    let mut full = found.iter().filter(|one| one.replicas > 0 || !serves);
+    let runs = !found.is_empty() && full.all(|one| one.image == record.image);
     (same && runs).then(|| record.clone())
+}
+
+/// What is worth knowing, and does not stand in the way.
+#[must_use]
+pub fn warnings(facts: &Facts, request: &Request) -> Vec<Concern> {
+    let mut concerns = judge(facts, &request.asked);
+    concerns.retain(|concern| concern.severity != Severity::Error);
+    concerns
 }
 
 /// The record of a new upgrade.
 ///
 /// # Errors
-/// [`OperationError::Refused`] with everything that stands in the way.
+/// [`OperationError::InTheWay`] with everything that stands in the way; [`OperationError::Refused`] where no
+/// migration is needed.
 pub fn fresh(facts: &Facts, request: &Request) -> Result<Record, OperationError> {
     let asked = &request.asked;
-    let errors: Vec<String> = judge(facts, asked)
-        .into_iter()
-        .filter(|concern| concern.severity == Severity::Error)
-        .map(|concern| format!("{} [{}]", concern.message, concern.code))
-        .collect();
-    if !errors.is_empty() {
-        return refused(errors.join("; "));
+    let mut concerns = judge(facts, asked);
+    concerns.retain(|concern| concern.severity == Severity::Error);
+    if !concerns.is_empty() {
+        return Err(OperationError::InTheWay(concerns));
     }
     let (Some(source), Some(release)) = (&asked.source, &asked.target) else {
         return refused("a new upgrade needs --source-version and --target-version");
@@ -220,7 +315,7 @@ pub fn fresh(facts: &Facts, request: &Request) -> Result<Record, OperationError>
 /// A record of what is known, whether or not it can be upgraded: enough for a Job that only reads.
 fn draft(facts: &Facts, request: &Request) -> Record {
     let mut shape = shape_of(facts);
-    shape.pull_secrets.extend(request.pull_secret.clone());
+    dress(&mut shape, request);
     let mut etcd = target(facts, &request.asked);
     etcd.credentials.clone_from(&request.credentials);
     let version = |release: Option<&crate::version::Release>, default: &str| {
@@ -235,23 +330,32 @@ fn draft(facts: &Facts, request: &Request) -> Record {
         source_version: version(request.asked.source.as_ref(), "2.1.4"),
         target_version: version(request.asked.target.as_ref(), "2.2.16"),
         image: request.asked.image.clone().unwrap_or_default(),
-        tool_image: request.tool_image.clone(),
-        etcd,
-        claim: request
-            .claim
+        tool_image: request
+            .tool_image
             .clone()
-            .unwrap_or_else(|| claim_name(&request.instance)),
+            .unwrap_or_else(|| TOOL_IMAGE.to_owned()),
+        etcd,
+        claim: request.claim_name(),
         backup_file: format!("{BACKUP_FOLDER}/{}.mmb", request.operation),
         selector: survey::selector(&request.instance, request.selector.as_deref()),
         workloads: facts.workloads.found.clone(),
         resource: facts.resource.as_ref().map(operator::save),
         shape,
         policy: request.policy,
+        accepted: asked_codes(request),
+        saved: None,
         layout_before: None,
         has_backup: false,
         attempts: BTreeMap::new(),
         failure: None,
     }
+}
+
+fn asked_codes(request: &Request) -> Vec<String> {
+    let mut accepted = request.asked.accepted.clone();
+    accepted.sort();
+    accepted.dedup();
+    accepted
 }
 
 /// Fills in what only the cluster knows about the Secret with certificates.
@@ -274,10 +378,11 @@ pub async fn with_secrets(
     Ok(record)
 }
 
-/// Makes the claim for backups, unless it is there or was given.
+/// Makes the claim for backups, unless it is there or was given. One that held a backup is never made
+/// anew: an empty volume is no way back.
 ///
 /// # Errors
-/// Of the request, or when a given claim is not there.
+/// Of the request, or when the claim has to be there and is not.
 pub async fn claim(
     cluster: &Cluster,
     request: &Request,
@@ -286,6 +391,21 @@ pub async fn claim(
     let found: Option<PersistentVolumeClaim> = cluster.get(&record.claim).await?;
     if found.is_some() {
         return Ok(());
+    }
+    if record.has_backup {
+        // To start or to wait no Job is needed, and to look tells what is missing.
+        let needs_none = matches!(
+            record.stage,
+            Stage::Start | Stage::Settle | Stage::StartOld | Stage::SettleOld
+        );
+        if needs_none {
+            return Ok(());
+        }
+        return refused(format!(
+            "the volume claim {} with the backup {} is gone: nothing was begun. A copy of the file can be put back \
+             with the command restore, in a Job",
+            record.claim, record.backup_file
+        ));
     }
     if request.claim.is_some() {
         return refused(format!("the volume claim {} is not there", record.claim));
@@ -299,179 +419,23 @@ pub async fn claim(
     }
 }
 
-/// Collects the facts and judges them; with `look`, a Job asks etcd, too.
-///
-/// # Errors
-/// When the facts cannot be collected.
-pub async fn preflight(
-    cluster: &Cluster,
-    audience: &dyn Audience,
-    request: &Request,
-    look: bool,
-) -> Result<PreflightReport, OperationError> {
-    let facts = survey::facts(cluster, &request.instance, request.selector.as_deref()).await?;
-    let mut record = draft(&facts, request);
-    record.claim = String::new();
-    record = with_secrets(cluster, request, record).await?;
-    let etcd = record.etcd.clone();
-    let may_look = look && !etcd.endpoints.is_empty() && !facts.workloads.found.is_empty();
-    let mut failure = None;
-    let metadata: Option<StatusReport> = if may_look {
-        match look_into_etcd(cluster, audience, request, &record).await? {
-            Ok(status) => Some(status),
-            Err(why) => {
-                failure = Some(why);
-                None
-            }
-        }
-    } else {
-        None
-    };
-    let mut report = judged(&facts, &request.asked, etcd, metadata);
-    if let Some(why) = failure {
-        report.concerns.insert(
-            0,
-            crate::kubernetes::preflight::Concern {
-                severity: Severity::Error,
-                code: "status-job".to_owned(),
-                message: why,
-            },
-        );
-        report.ok = false;
-        "put right what stands in the way, then run preflight again".clone_into(&mut report.next);
-    }
-    Ok(report)
-}
-
-/// A Job that only reads, and takes everything with it that it needed.
-async fn look_into_etcd(
-    cluster: &Cluster,
-    audience: &dyn Audience,
-    request: &Request,
-    record: &Record,
-) -> Result<Result<StatusReport, String>, ClusterError> {
-    cluster.create(&manifest::config_map(record)).await?;
-    let runner = Runner {
-        cluster,
-        audience,
-        limit: request.limit,
-    };
-    let looked = runner.run(record, Step::Status, 1).await;
-    let name = crate::kubernetes::job_name(Step::Status.name(), &record.operation, 1);
-    cluster
-        .delete::<k8s_openapi::api::batch::v1::Job>(&name)
-        .await?;
-    let config = config_name(&record.operation);
-    cluster
-        .delete::<k8s_openapi::api::core::v1::ConfigMap>(&config)
-        .await?;
-    match looked {
-        Ok(text) => Ok(report(&text).ok_or_else(|| "the status Job told nothing".to_owned())),
-        Err(JobFailure::Ended { why, .. } | JobFailure::StillRunning(why)) => Ok(Err(why)),
-        Err(JobFailure::Cluster(error)) => Err(error),
-    }
-}
-
-/// The steps and the manifests of a new upgrade, as YAML with comments; nothing is touched.
-#[must_use]
-pub fn rehearsal(record: &Record, request: &Request) -> String {
-    let mut text = format!(
-        "# upgrade of {} from {} to {}\n",
-        record.instance, record.source_version, record.target_version
-    );
-    let as_value = |object: Result<Value, serde_json::Error>, kind: &str, api: &str| {
-        let mut value = object.unwrap_or_default();
-        value["apiVersion"] = Value::from(api);
-        value["kind"] = Value::from(kind);
-        manifest::yaml::document(&value)
-    };
-    if request.claim.is_none() {
-        let class = request.storage_class.as_deref();
-        let claim = manifest::claim(&record.claim, &record.instance, &request.claim_size, class);
-        text.push_str(&as_value(
-            serde_json::to_value(claim),
-            "PersistentVolumeClaim",
-            "v1",
-        ));
-    }
-    let config = manifest::config_map(record);
-    text.push_str(&as_value(serde_json::to_value(config), "ConfigMap", "v1"));
-    let mut backed_up = record.clone();
-    let stages = [
-        (Stage::Probe, Some(Step::Status)),
-        (Stage::Plan, Some(Step::Plan)),
-        (Stage::Stop, None),
-        (Stage::Drain, Some(Step::Status)),
-        (Stage::Backup, Some(Step::Backup)),
-        (Stage::Migrate, Some(Step::Migrate)),
-        (Stage::Verify, Some(Step::Verify)),
-        (Stage::Start, None),
-        (Stage::Settle, None),
-    ];
-    let mut looks = 0;
-    for (number, (stage, step)) in stages.into_iter().enumerate() {
-        text.push_str(&format!("# step {}: {}\n", number + 1, stage.name()));
-        if let Some(step) = step {
-            backed_up.has_backup = stage == Stage::Verify;
-            let attempt = if step == Step::Status {
-                looks += 1;
-                looks
-            } else {
-                1
-            };
-            let job = manifest::job::job(&backed_up, step, attempt);
-            text.push_str(&as_value(serde_json::to_value(job), "Job", "batch/v1"));
-        }
-        for line in changes(record, stage) {
-            text.push_str(&format!("#   {line}\n"));
-        }
-    }
-    text
-}
-
-fn changes(record: &Record, stage: Stage) -> Vec<String> {
-    let start = stage == Stage::Start;
-    if !start && stage != Stage::Stop {
-        return Vec::new();
-    }
-    if let Some(saved) = &record.resource {
-        let patch = if start {
-            operator::start_patch(saved, Some(&record.image), None)
-        } else {
-            operator::stop_patch(saved, None)
-        };
-        return vec![format!(
-            "patch Milvus {}: {}",
-            record.instance, patch["spec"]
-        )];
-    }
-    let one = |workload: &crate::kubernetes::record::Workload| {
-        if start {
-            format!(
-                "Deployment {}: container {} to {}, {} replicas",
-                workload.name, workload.container, record.image, workload.replicas
-            )
-        } else {
-            format!(
-                "Deployment {}: {} replicas to 0",
-                workload.name, workload.replicas
-            )
-        }
-    };
-    record.workloads.iter().map(one).collect()
-}
-
 /// What Helm has to be told afterwards, or the next `helm upgrade` sets the old image again.
 #[must_use]
 pub fn advice(facts: &Facts, record: &Record) -> Option<String> {
-    let helm = facts.helm.as_ref().filter(|_| record.resource.is_none())?;
-    let tag = discovery::image_version(&record.image);
-    let tag = tag.map_or_else(|| record.image.clone(), |version| format!("v{version}"));
+    facts.helm.as_ref().filter(|_| record.resource.is_none())?;
+    let target: Release = record.target_version.parse().ok()?;
+    let custom = if target.triple() > (2, 2, 0) {
+        "\n  Since chart 4.0.0 custom settings belong under extraConfigFiles.user.yaml."
+    } else {
+        ""
+    };
     Some(format!(
-        "Helm does not know about this: any helm upgrade with the old chart or values would start {} again on \
-         2.2 metadata. Tell it now: helm upgrade {} milvus/milvus -n {} --version 3.3.6 (or later) -f YOUR-VALUES \
-         --set image.all.tag={tag} (do not use --reuse-values: it brings the old chart's defaults along)",
-        record.source_version, helm.name, facts.namespace
+        "it does not know about this: any helm upgrade with the old chart or values would start {} on 2.2 \
+         metadata. Tell it now:\n  {}\n  Take the chart whose app version is {target}, or the nearest below (helm \
+         search repo milvus/milvus --versions).\n  Do not use --reuse-values: it brings the old chart's defaults \
+         along.{custom}",
+        record.source_version,
+        helm_upgrade(facts, &target, &record.image)
     ))
 }
 

@@ -19,8 +19,12 @@ use crate::kubernetes::manifest::step::Step;
 use crate::kubernetes::record::Record;
 use crate::kubernetes::{CONTAINER, job_name};
 
-/// How long a pod may look as if it could not start; some trouble passes by itself.
+/// How long an image or a container may look as if it could not start; some trouble passes by itself.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a node, a volume or a pod may be lacking: all of them can be on their way.
+const PATIENCE_FOR_ROOM: Duration = Duration::from_secs(180);
+/// How long something is lacking before it is told.
+const WORTH_TELLING: Duration = Duration::from_secs(5);
 /// A Job that writes may take so many times the limit, once it runs.
 const WRITING_FACTOR: u32 = 8;
 
@@ -60,6 +64,7 @@ struct Watch {
     begun: Instant,
     started: Option<Instant>,
     trouble: Option<(String, Instant)>,
+    told: String,
     shown: BTreeMap<String, usize>,
     logs: BTreeMap<String, String>,
 }
@@ -91,6 +96,7 @@ impl Runner<'_> {
             begun: Instant::now(),
             started: None,
             trouble: None,
+            told: String::new(),
             shown: BTreeMap::new(),
             logs: BTreeMap::new(),
         };
@@ -158,23 +164,23 @@ impl Runner<'_> {
             }
             return Err(self.give_up(name, why).await);
         }
-        let seen = match pods.iter().find_map(trouble) {
-            Some(seen) => Some(seen),
-            None if pods.is_empty() => Some("no pod was made for it".to_owned()),
-            None => None,
-        };
-        let claim = self.claim_trouble(record, pods).await?;
-        let told = match (seen, claim) {
-            (Some(seen), Some(claim)) => Some(format!("{seen}; {claim}")),
-            (seen, claim) => seen.or(claim),
-        };
+        let (told, patience) = self.hindrance(record, name, pods).await?;
         let since = match (&watch.trouble, &told) {
             (Some((_, since)), Some(_)) => *since,
             _ => Instant::now(),
         };
         watch.trouble = told.clone().map(|told| (told, since));
+        // Each Job is without a pod for a moment.
+        if since.elapsed() >= WORTH_TELLING
+            && let Some(told) = &told
+            && watch.told != *told
+        {
+            self.audience
+                .tell(&format!("waiting for {name} to start: {told}"));
+            watch.told.clone_from(told);
+        }
         if let Some(told) = &told
-            && since.elapsed() >= PATIENCE.min(self.limit)
+            && since.elapsed() >= patience.min(self.limit)
         {
             let why = format!("the Job {name} does not start: {told}");
             return Err(self.give_up(name, why).await);
@@ -190,17 +196,52 @@ impl Runner<'_> {
         Ok(())
     }
 
+    /// What keeps a Job from starting, with what the cluster says of it, and how long that may last.
+    async fn hindrance(
+        &self,
+        record: &Record,
+        name: &str,
+        pods: &[Pod],
+    ) -> Result<(Option<String>, Duration), ClusterError> {
+        let seen = pods.iter().find_map(trouble);
+        let unplaced = pods.iter().any(is_unplaced);
+        let patience = if seen.is_some() && !unplaced {
+            PATIENCE
+        } else {
+            PATIENCE_FOR_ROOM
+        };
+        let mut reasons: Vec<String> = seen.into_iter().collect();
+        match pods.first().and_then(|pod| pod.metadata.name.as_deref()) {
+            None => {
+                let said = self.cluster.warning("Job", name).await;
+                let said = said.map(|said| format!(" ({said})")).unwrap_or_default();
+                reasons.push(format!("no pod was made for it{said}"));
+            }
+            // A pod that cannot be placed, or whose volumes cannot be mounted, says so in events only.
+            Some(pod) if reasons.is_empty() => {
+                reasons.extend(self.cluster.warning("Pod", pod).await);
+            }
+            Some(_) => {}
+        }
+        if let Some(claim) = self.claim_trouble(record, pods).await? {
+            let said = self
+                .cluster
+                .warning("PersistentVolumeClaim", &record.claim)
+                .await;
+            let said = said.map(|said| format!(" ({said})")).unwrap_or_default();
+            reasons.push(format!("{claim}{said}"));
+        }
+        let told = (!reasons.is_empty()).then(|| reasons.join("; "));
+        Ok((told, patience))
+    }
+
     async fn claim_trouble(
         &self,
         record: &Record,
         pods: &[Pod],
     ) -> Result<Option<String>, ClusterError> {
-        let placed = |pod: &Pod| {
-            let spec = pod.spec.as_ref();
-            spec.is_some_and(|spec| spec.node_name.is_some())
-        };
         // A pod on a node has its volume; before, a claim may rightly wait for the pod.
-        if record.claim.is_empty() || pods.is_empty() || pods.iter().any(placed) {
+        if record.claim.is_empty() || pods.is_empty() || !pods.iter().all(is_unplaced) {
             return Ok(None);
         }
         let claim: Option<PersistentVolumeClaim> = self.cluster.get(&record.claim).await?;
@@ -229,6 +270,11 @@ impl Runner<'_> {
             }
         }
     }
+}
+
+fn is_unplaced(pod: &Pod) -> bool {
+    let spec = pod.spec.as_ref();
+    spec.is_none_or(|spec| spec.node_name.is_none())
 }
 
 /// Everything that the pods said: termination messages last, as they are whole.

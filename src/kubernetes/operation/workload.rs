@@ -9,6 +9,7 @@ use super::{LOOK_EVERY, Operation, Trouble};
 use crate::kubernetes::condition::{containers, healthy, trouble};
 use crate::kubernetes::discovery::{LABEL_APP_INSTANCE, pod_selector};
 use crate::kubernetes::record::Workload;
+use crate::kubernetes::stage::Stage;
 use crate::kubernetes::{manifest, operator};
 
 /// Tries of a change that others keep coming in between.
@@ -89,13 +90,14 @@ impl Operation<'_> {
     }
 
     /// Scales everything of Milvus to 0.
-    pub(super) async fn stop(&self) -> Result<(), Trouble> {
+    pub(super) async fn stop(&mut self) -> Result<(), Trouble> {
+        self.count_again().await?;
         if let Some(saved) = &self.record.resource {
             let patch = |version: Option<&str>| operator::stop_patch(saved, version);
             return self.change_resource(patch).await;
         }
         for workload in &self.record.workloads {
-            self.check_lease()?;
+            self.check_lease().await?;
             let patch = |live: &Deployment| {
                 let count = live
                     .spec
@@ -108,6 +110,31 @@ impl Operation<'_> {
             self.change_workload(workload, patch).await?;
         }
         Ok(())
+    }
+
+    /// Takes down what an autoscaler, or somebody, changed between the first look and the stop. A 0 is
+    /// not taken: it may be our own of an earlier try.
+    async fn count_again(&mut self) -> Result<(), Trouble> {
+        if self.record.stage != Stage::Stop || self.record.resource.is_some() {
+            return Ok(());
+        }
+        let mut changed = Vec::new();
+        for (place, workload) in self.record.workloads.iter().enumerate() {
+            let live = self.deployment(workload).await?;
+            let count = live.spec.and_then(|spec| spec.replicas).unwrap_or(1);
+            if count != 0 && count != workload.replicas {
+                changed.push((place, count));
+            }
+        }
+        if changed.is_empty() {
+            return Ok(());
+        }
+        for (place, count) in changed {
+            if let Some(workload) = self.record.workloads.get_mut(place) {
+                workload.replicas = count;
+            }
+        }
+        Ok(self.save().await?)
     }
 
     async fn pods(&self, workload: &Workload) -> Result<Vec<Pod>, Trouble> {
@@ -143,7 +170,7 @@ impl Operation<'_> {
                 lack = operator::stopped(&live, operator::generation(&live)).err();
             }
             let Some(lack) = lack else { return Ok(()) };
-            self.check_lease()?;
+            self.check_lease().await?;
             if begun.elapsed() >= self.limit {
                 return Err(Trouble::Failed(format!(
                     "Milvus did not stop within {} s: {lack}",
@@ -174,7 +201,7 @@ impl Operation<'_> {
             return self.change_resource(patch).await;
         }
         for workload in &self.record.workloads {
-            self.check_lease()?;
+            self.check_lease().await?;
             let image = self.image(workload, new);
             let patch = |live: &Deployment| {
                 if !containers(live)
@@ -184,6 +211,14 @@ impl Operation<'_> {
                     return Err(Trouble::Failed(format!(
                         "Deployment {} has no container {} any more",
                         workload.name, workload.container
+                    )));
+                }
+                if live.spec.as_ref().and_then(|spec| spec.paused) == Some(true) {
+                    // Scaled up, it would start the image of before.
+                    return Err(Trouble::Failed(format!(
+                        "Deployment {0} is paused and would start with the wrong image: kubectl rollout resume \
+                         deployment/{0}",
+                        workload.name
                     )));
                 }
                 let version = live.metadata.resource_version.as_deref();
@@ -203,7 +238,7 @@ impl Operation<'_> {
             let Some(first) = lacks.first() else {
                 return Ok(());
             };
-            self.check_lease()?;
+            self.check_lease().await?;
             if begun.elapsed() >= self.limit {
                 return Err(Trouble::Failed(format!(
                     "not healthy within {} s: {}",

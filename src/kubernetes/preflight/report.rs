@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Asked, Concern, Facts, judge, judge_metadata, running};
+use super::{Asked, Concern, Facts, PodFact, Storage, judge, judge_metadata, running};
 use crate::finding::Severity;
-use crate::kubernetes::discovery::helm::HelmRelease;
-use crate::kubernetes::record::EtcdTarget;
+use crate::kubernetes::discovery::helm::{HelmRelease, chart_for};
+use crate::kubernetes::record::{EtcdTarget, Workload};
+use crate::kubernetes::rolling;
 use crate::report::StatusReport;
 use crate::version::Release;
 
@@ -17,8 +18,12 @@ pub enum UpgradePath {
     MetadataMigration,
     /// Within 2.2 from below 2.2.3: a new image, with a short interruption.
     ImageChange,
-    /// From 2.2.3 on: one Deployment after the other.
+    /// From 2.2.3 on, where nothing hinders it: one Deployment after the other.
     RollingUpdate,
+    /// The wanted release is older than the one that runs.
+    Downgrade,
+    /// Below 2.1: that has to be reached first.
+    TooOld,
     /// It runs already what is asked for.
     Nothing,
     /// Neither the images nor the command line tell.
@@ -42,8 +47,12 @@ pub struct PreflightReport {
     pub left_alone: Vec<String>,
     /// The release that runs, by its images.
     pub running: Option<String>,
-    /// Where the metadata is.
+    /// The release that is wanted.
+    pub wanted: Option<String>,
+    /// Where the metadata is, as it will be used.
     pub etcd: EtcdTarget,
+    /// Where backups would go.
+    pub storage: Storage,
     /// What is in etcd; `None` where nobody looked.
     pub metadata: Option<StatusReport>,
     /// Which way the upgrade goes.
@@ -54,6 +63,9 @@ pub struct PreflightReport {
     pub ok: bool,
     /// The next command.
     pub next: String,
+    /// This command again.
+    #[serde(skip)]
+    pub again: String,
 }
 
 /// One Deployment.
@@ -69,29 +81,29 @@ pub struct WorkloadReport {
     pub replicas: i32,
     /// Ready pods.
     pub ready: usize,
+    /// Its pods.
+    pub pods: Vec<PodFact>,
 }
 
 /// Which way the upgrade goes.
 #[must_use]
-pub fn path(running: Option<&Release>, asked: &Asked) -> UpgradePath {
+pub fn path(facts: &Facts, running: Option<&Release>, asked: &Asked) -> UpgradePath {
     let Some(from) = running.or(asked.source.as_ref()) else {
         return UpgradePath::Unknown;
     };
-    if asked
-        .target
-        .as_ref()
-        .is_some_and(|target| target.triple() == from.triple())
-    {
-        return UpgradePath::Nothing;
-    }
-    if from.is_2_1() {
+    let target = asked.target.clone().unwrap_or(Release::LATEST_2_2);
+    if target.triple() == from.triple() {
+        UpgradePath::Nothing
+    } else if target.triple() < from.triple() {
+        UpgradePath::Downgrade
+    } else if from.triple() < (2, 1, 0) {
+        UpgradePath::TooOld
+    } else if from.is_2_1() && target.has_2_2_layout() {
         UpgradePath::MetadataMigration
-    } else if from.triple() >= (2, 2, 3) {
+    } else if from.triple() >= (2, 2, 3) && rolling::hindrances(facts).is_empty() {
         UpgradePath::RollingUpdate
-    } else if from.has_2_2_layout() {
-        UpgradePath::ImageChange
     } else {
-        UpgradePath::Unknown
+        UpgradePath::ImageChange
     }
 }
 
@@ -105,7 +117,8 @@ pub fn report(
 ) -> PreflightReport {
     let mut concerns = judge(facts, asked);
     if let Some(status) = &metadata {
-        concerns.extend(judge_metadata(status, &etcd, asked));
+        let runs = facts.pods.values().flatten().any(|pod| pod.ready);
+        concerns.extend(judge_metadata(status, &etcd, asked, runs));
         concerns.sort_by(|a, b| {
             a.severity
                 .cmp(&b.severity)
@@ -113,16 +126,27 @@ pub fn report(
         });
     }
     let running = running(facts);
-    let path = path(running.as_ref(), asked);
+    let path = path(facts, running.as_ref(), asked);
+    if path == UpgradePath::RollingUpdate
+        && let Some(lack) = rolling::standby_lack(facts)
+    {
+        concerns.push(Concern {
+            severity: Severity::Warning,
+            code: "active-standby".to_owned(),
+            message: lack,
+        });
+    }
     let ok = concerns
         .iter()
         .all(|concern| concern.severity != Severity::Error);
+    let pods = |one: &Workload| facts.pods.get(&one.name).cloned().unwrap_or_default();
     let workloads = facts.workloads.found.iter().map(|one| WorkloadReport {
         component: one.component.clone(),
         name: one.name.clone(),
         image: one.image.clone(),
         replicas: one.replicas,
-        ready: facts.pods.get(&one.name).map_or(0, |(ready, _)| *ready),
+        ready: pods(one).iter().filter(|pod| pod.ready).count(),
+        pods: pods(one),
     });
     let managed_by = match (&facts.resource, &facts.helm) {
         (Some(_), _) => "operator",
@@ -138,13 +162,46 @@ pub fn report(
         workloads: workloads.collect(),
         left_alone: facts.workloads.others.clone(),
         next: next_command(facts, asked, running.as_ref(), path, ok),
+        again: again(facts, asked, running.as_ref()),
         running: running.map(|release| release.to_string()),
+        wanted: asked.target.as_ref().map(ToString::to_string),
+        storage: facts.storage.clone(),
         etcd,
         metadata,
         path,
         concerns,
         ok,
     }
+}
+
+fn place(facts: &Facts, asked: &Asked) -> String {
+    if asked.words.place.is_empty() {
+        format!(" -i {} -n {}", facts.instance, facts.namespace)
+    } else {
+        asked.words.place.clone()
+    }
+}
+
+fn versions(asked: &Asked, running: Option<&Release>) -> String {
+    let source = running.or(asked.source.as_ref()).map(ToString::to_string);
+    let source = source.unwrap_or_else(|| "VERSION".to_owned());
+    let target = asked.target.clone().unwrap_or(Release::LATEST_2_2);
+    let default_image = format!("milvusdb/milvus:v{target}");
+    let given = asked
+        .image
+        .as_ref()
+        .filter(|image| **image != default_image)
+        .map(|image| format!(" -w {image}"));
+    format!(" -s {source} -t {target}{}", given.unwrap_or_default())
+}
+
+fn again(facts: &Facts, asked: &Asked, running: Option<&Release>) -> String {
+    format!(
+        "meta-migration preflight{}{}{}",
+        place(facts, asked),
+        versions(asked, running),
+        asked.words.aim
+    )
 }
 
 fn next_command(
@@ -155,34 +212,70 @@ fn next_command(
     ok: bool,
 ) -> String {
     if !ok {
-        return "put right what stands in the way, then run preflight again".to_owned();
+        return format!(
+            "put right what stands in the way, then again: {}",
+            again(facts, asked, running)
+        );
     }
-    let place = format!("-i {} -n {}", facts.instance, facts.namespace);
-    let source = running.or(asked.source.as_ref()).map(ToString::to_string);
-    let source = source.unwrap_or_else(|| "VERSION".to_owned());
+    let place = place(facts, asked);
     let target = asked.target.clone().unwrap_or(Release::LATEST_2_2);
-    let image = asked
-        .image
-        .clone()
-        .unwrap_or_else(|| format!("milvusdb/milvus:v{target}"));
+    let default_image = || format!("milvusdb/milvus:v{target}");
+    let image = asked.image.clone().unwrap_or_else(default_image);
     match path {
         UpgradePath::MetadataMigration => {
-            let given = asked.image.as_ref().map(|image| format!(" -w {image}"));
-            format!(
-                "meta-migration upgrade {place} -s {source} -t {target}{}",
-                given.unwrap_or_default()
-            )
+            let versions = versions(asked, running);
+            format!("meta-migration upgrade{place}{versions}{}", asked.words.aim)
         }
         UpgradePath::RollingUpdate => {
-            format!("meta-migration rolling-update {place} -t {target} -w {image}")
+            format!("meta-migration rolling-update{place} -t {target} -w {image}")
         }
-        UpgradePath::ImageChange => format!(
-            "helm upgrade {} milvus/milvus -n {} -f VALUES --set image.all.tag=v{target}",
-            facts.instance, facts.namespace
-        ),
+        UpgradePath::ImageChange => image_change(facts, &target, &image),
         UpgradePath::Nothing => "nothing: it runs what is asked for".to_owned(),
-        UpgradePath::Unknown => {
-            format!("meta-migration preflight {place} -s VERSION -t {target}")
-        }
+        UpgradePath::Downgrade => format!(
+            "nothing is done for an older release; what an upgrade changed goes back with: meta-migration \
+             upgrade{place} -o rollback"
+        ),
+        UpgradePath::TooOld => "upgrade to 2.1.4 first, as its documentation says".to_owned(),
+        UpgradePath::Unknown => again(facts, asked, running),
     }
+}
+
+/// A new image, where nothing has to be migrated.
+fn image_change(facts: &Facts, target: &Release, image: &str) -> String {
+    let namespace = &facts.namespace;
+    let instance = &facts.instance;
+    if facts.resource.is_some() {
+        return format!(
+            "kubectl -n {namespace} patch milvus {instance} --type merge -p \
+             '{{\"spec\":{{\"components\":{{\"image\":\"{image}\"}}}}}}'"
+        );
+    }
+    if facts.helm.is_some() {
+        return helm_upgrade(facts, target, image);
+    }
+    let set = |one: &Workload| {
+        format!(
+            "kubectl -n {namespace} set image deployment/{} {}={image}",
+            one.name, one.container
+        )
+    };
+    let all: Vec<String> = facts.workloads.found.iter().map(set).collect();
+    all.join(" && ")
+}
+
+/// The command that tells Helm about an image.
+pub(in crate::kubernetes) fn helm_upgrade(facts: &Facts, target: &Release, image: &str) -> String {
+    let (repository, tag) = image
+        .rsplit_once(':')
+        .filter(|(_, tag)| !tag.contains('/'))
+        .unwrap_or((image, ""));
+    let repository = (repository != "milvusdb/milvus")
+        .then(|| format!(" --set image.all.repository={repository}"));
+    format!(
+        "helm upgrade {} milvus/milvus -n {} --version {} -f YOUR-VALUES{} --set image.all.tag={tag}",
+        facts.instance,
+        facts.namespace,
+        chart_for(target),
+        repository.unwrap_or_default()
+    )
 }

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::kubernetes::record::Workload;
-use crate::report::{EtcdReport, SessionReport};
+use crate::report::{EtcdReport, Layout, SessionReport, StatusReport};
 
 fn release(text: &str) -> Option<Release> {
     Some(text.parse().unwrap())
@@ -137,6 +137,7 @@ fn w24_helm_gitops_and_scalers_are_looked_at() {
         status: "pending-upgrade".to_owned(),
         chart: "milvus-3.2.18".to_owned(),
         app_version: "2.1.4".to_owned(),
+        ..Default::default()
     });
     facts.deployments = vec![
         serde_json::from_value(json!({
@@ -192,7 +193,7 @@ fn status(layout: Layout) -> StatusReport {
 fn what_is_really_in_etcd_counts() {
     let etcd = target(&facts(), &asked());
     let codes = |status: &StatusReport| -> Vec<String> {
-        let concerns = judge_metadata(status, &etcd, &asked()).into_iter();
+        let concerns = judge_metadata(status, &etcd, &asked(), false).into_iter();
         concerns.map(|concern| concern.code).collect()
     };
     assert_eq!(codes(&status(Layout::V2_1)), Vec::<String>::new());
@@ -220,6 +221,7 @@ fn what_is_really_in_etcd_counts() {
 fn the_way_and_the_next_command_fit_what_runs() {
     let next = |from: &str, to: &str| {
         let mut facts = facts();
+        facts.configured.active_standby = Some(true);
         for workload in &mut facts.workloads.found {
             workload.image = format!("milvusdb/milvus:v{from}");
         }
@@ -243,6 +245,143 @@ fn the_way_and_the_next_command_fit_what_runs() {
     assert_eq!(path, UpgradePath::RollingUpdate);
     assert!(command.starts_with("meta-migration rolling-update -i prod -n data -t 2.2.16"));
     assert_eq!(next("2.2.16", "2.2.16").0, UpgradePath::Nothing);
+    assert_eq!(
+        next("2.1.0", "2.1.4").0,
+        UpgradePath::ImageChange,
+        "the layout stays"
+    );
+    assert_eq!(next("2.2.16", "2.2.3").0, UpgradePath::Downgrade);
+    assert_eq!(next("2.0.2", "2.2.16").0, UpgradePath::TooOld);
+}
+
+#[test]
+fn what_was_typed_is_in_the_next_command() {
+    let asked = Asked {
+        image: Some("registry:5000/milvus:v2.2.16".to_owned()),
+        words: Words {
+            place: " -i prod -n data --context big".to_owned(),
+            aim: " -r mine -m tool:1 --accept gitops".to_owned(),
+        },
+        ..asked()
+    };
+    let found = report(&facts(), &asked, target(&facts(), &asked), None);
+    assert_eq!(
+        found.next,
+        "meta-migration upgrade -i prod -n data --context big -s 2.1.4 -t 2.2.16 \
+         -w registry:5000/milvus:v2.2.16 -r mine -m tool:1 --accept gitops"
+    );
+    let mut hindered = facts();
+    hindered.configured.metastore = Some("mysql".to_owned());
+    let found = report(&hindered, &asked, target(&hindered, &asked), None);
+    assert!(
+        found
+            .next
+            .contains("meta-migration preflight -i prod -n data --context big"),
+        "{}",
+        found.next
+    );
+}
+
+#[test]
+fn a_plain_image_change_is_said_in_the_words_of_whoever_manages_it() {
+    let command = |facts: &Facts| {
+        let asked = Asked {
+            source: None,
+            ..asked()
+        };
+        report(facts, &asked, target(facts, &asked), None).next
+    };
+    let mut within = facts();
+    for workload in &mut within.workloads.found {
+        workload.image = "milvusdb/milvus:v2.2.1".to_owned();
+    }
+    assert!(
+        command(&within).starts_with("kubectl -n data set image deployment/prod-milvus-rootcoord"),
+        "{}",
+        command(&within)
+    );
+    within.helm = Some(crate::kubernetes::discovery::helm::HelmRelease {
+        name: "prod".to_owned(),
+        ..Default::default()
+    });
+    assert!(
+        command(&within).starts_with("helm upgrade prod milvus/milvus -n data --version 4.0.34")
+    );
+    within.helm = None;
+    within.resource = Some(json!({"metadata": {"name": "prod"}, "spec": {"mode": "standalone"}}));
+    assert!(command(&within).starts_with("kubectl -n data patch milvus prod"));
+}
+
+#[test]
+fn w20_what_was_changed_behind_helms_back_is_told() {
+    let mut facts = facts();
+    facts.helm = Some(crate::kubernetes::discovery::helm::HelmRelease {
+        name: "prod".to_owned(),
+        revision: 1,
+        status: "deployed".to_owned(),
+        image: Some("milvusdb/milvus:v2.1.1".to_owned()),
+        replicas: [("proxy".to_owned(), 4)].into(),
+        ..Default::default()
+    });
+    let told: Vec<String> = judge(&facts, &asked())
+        .into_iter()
+        .map(|concern| concern.message)
+        .collect();
+    assert_eq!(told.len(), 3, "two images and a count: {told:?}");
+    assert!(
+        told[2].contains("1 replicas, Helm's values say 4"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn w23_storage_is_judged_as_far_as_it_may_be_seen() {
+    let mut facts = facts();
+    facts.storage.claim = "backup".to_owned();
+    assert_eq!(codes(&facts, &asked()), Vec::<String>::new(), "not seen");
+    facts.storage.classes = Some(vec!["fast".to_owned()]);
+    assert_eq!(codes(&facts, &asked()), ["storage-class"]);
+    let class = |name: &str| Asked {
+        storage_class: Some(name.to_owned()),
+        ..asked()
+    };
+    assert_eq!(codes(&facts, &class("fast")), Vec::<String>::new());
+    assert_eq!(codes(&facts, &class("slow")), ["storage-class"]);
+    facts.storage.default_class = Some("fast".to_owned());
+    assert_eq!(codes(&facts, &asked()), Vec::<String>::new());
+    let given = Asked {
+        claim_given: true,
+        ..asked()
+    };
+    assert_eq!(codes(&facts, &given), ["backup-volume"]);
+    facts.storage.exists = true;
+    assert_eq!(codes(&facts, &given), Vec::<String>::new());
+}
+
+#[test]
+fn milvus_that_runs_is_registered_below_the_root_path() {
+    let etcd = target(&facts(), &asked());
+    let told = judge_metadata(&status(Layout::V2_1), &etcd, &asked(), true);
+    assert_eq!(told[0].code, "no-sessions");
+}
+
+#[test]
+fn a_paused_deployment_is_told_with_the_command_that_helps() {
+    let mut facts = facts();
+    facts.deployments = vec![
+        serde_json::from_value(json!({
+            "metadata": {"name": "prod-milvus-proxy"},
+            "spec": {"replicas": 1, "paused": true, "selector": {}, "template": {}},
+        }))
+        .unwrap(),
+    ];
+    let told = judge(&facts, &asked());
+    assert_eq!(told[0].code, "paused");
+    assert!(
+        told[0]
+            .message
+            .contains("rollout resume deployment/prod-milvus-proxy")
+    );
 }
 
 #[test]

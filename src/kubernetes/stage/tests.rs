@@ -38,9 +38,11 @@ fn walk(stage: Stage, layout: impl Fn(Stage) -> Layout) -> Vec<Stage> {
     let mut path = vec![stage];
     let mut stage = stage;
     while !stage.is_final() {
-        let outcome = match stage {
-            Stage::Probe | Stage::Check | Stage::Assess => Outcome::Metadata(layout(stage)),
-            _ => Outcome::Done,
+        let looks = matches!(stage, Stage::Probe | Stage::Check | Stage::Assess);
+        let outcome = if looks {
+            Outcome::Metadata(layout(stage))
+        } else {
+            Outcome::Done
         };
         match next(stage, outcome, Some(Layout::V2_1), EVERYBODY_STAYS) {
             Next::Go(following) => stage = following,
@@ -70,10 +72,12 @@ fn the_way_forward_and_the_way_back() {
         ]
     );
     assert_eq!(
-        walk(Stage::StopNew, |_| Layout::V2_1),
+        walk(Stage::LookBack, |_| Layout::V2_1),
         [
+            Stage::LookBack,
             Stage::StopNew,
             Stage::DrainNew,
+            Stage::SaveNew,
             Stage::RollBack,
             Stage::Check,
             Stage::StartOld,
@@ -220,7 +224,7 @@ fn w7_every_stage_that_touched_something_has_a_way_back() {
 fn a_crash_after_each_step_reaches_the_same_end() {
     for (begin, end) in [
         (Stage::Probe, Stage::Upgraded),
-        (Stage::StopNew, Stage::RolledBack),
+        (Stage::LookBack, Stage::RolledBack),
     ] {
         for recorded in walk(begin, |_| Layout::V2_1) {
             // What the cluster holds is all that survives.
@@ -231,6 +235,18 @@ fn a_crash_after_each_step_reaches_the_same_end() {
             assert_eq!(path.first(), Some(&recorded), "repeats what was begun");
         }
     }
+}
+
+#[test]
+fn a_way_back_that_is_not_open_stops_nothing() {
+    for policy in policies() {
+        let after = next(Stage::LookBack, Outcome::Failed, Some(Layout::V2_1), policy);
+        assert_eq!(after, Next::Go(Stage::Upgraded));
+    }
+    assert_eq!(
+        turned_back(Stage::Upgraded, Some(Layout::V2_1)),
+        Some(Stage::LookBack)
+    );
 }
 
 #[test]

@@ -3,16 +3,19 @@
 use std::sync::{Arc, Mutex};
 
 use meta_migration::backup::Backup;
-use meta_migration::engine::{Environment, Failure, FailureKind, Written, migrate};
+use meta_migration::engine::{
+    Environment, Failure, FailureKind, VerifyOptions, Written, migrate, plan, verify,
+};
+use meta_migration::finding::Severity;
 use meta_migration::journal::{FORMAT, JournalError, Phase};
 use meta_migration::report::MigrateOutcome;
 use meta_migration::store::memory::{Fault, RequestKind};
-use meta_migration::transform::{CollectionForm, OnBrokenRecord};
+use meta_migration::transform::{CollectionForm, OnBrokenRecord, Options};
 
-use super::instance::{Instance, plain};
+use super::instance::{Instance, limits, plain};
 use crate::rules::FORMS;
 use crate::simulation::records;
-use crate::support::metadata::{Metadata, root, segment_index};
+use crate::support::metadata::{Metadata, root, segment_index, target_of};
 
 /// Metadata with a segment index whose build record is gone.
 fn broken() -> Metadata {
@@ -82,6 +85,40 @@ async fn without_metadata_there_is_nothing_to_do() {
     assert_eq!(report.outcome, MigrateOutcome::NothingToDo);
     assert_eq!(plain(&instance.store.dump()), before);
     assert!(!instance.backup().exists());
+}
+
+#[tokio::test]
+async fn where_nothing_lies_a_wrong_root_path_is_suspected() {
+    let instance = Instance::of(&Metadata::default(), FORMS[0]);
+    let environment = Environment::silent();
+    let around = (&limits(), &environment);
+    let options = Options {
+        form: instance.form,
+        on_broken_record: OnBrokenRecord::Fail,
+        target: target_of(instance.form).parse().unwrap(),
+    };
+    let plan = plan(&instance.store, &root(), &options, around)
+        .await
+        .unwrap();
+    let checked = verify(
+        &instance.store,
+        &VerifyOptions {
+            root: root(),
+            backup: None,
+            options: None,
+            limits: limits(),
+        },
+        &environment,
+    )
+    .await
+    .unwrap();
+    assert!(checked.ok, "a new instance has nothing, either");
+    for findings in [plan.findings, checked.findings] {
+        let finding = &findings[0];
+        assert_eq!(finding.code, "no-metadata");
+        assert_eq!(finding.severity, Severity::Warning);
+        assert_eq!(finding.key, "by-dev/meta");
+    }
 }
 
 #[tokio::test]

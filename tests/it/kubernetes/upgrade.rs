@@ -4,11 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{NEW_IMAGE, Scenario, role};
-use crate::support::kubernetes::Bed;
-use crate::support::kubernetes::behaviour::TOOL_IMAGE;
+use super::{NEW_IMAGE, Scenario};
 use crate::support::kubernetes::helm::{Helm, OLD_IMAGE};
-use crate::support::kubernetes::operator::Operator;
 
 #[tokio::test]
 async fn a_cluster_is_upgraded_with_its_counts_and_coordinators_first() {
@@ -122,59 +119,4 @@ async fn a_dry_run_touches_nothing() {
     assert!(scenario.bed.list("jobs").await.is_empty());
     assert!(scenario.record().await.is_none());
     scenario.assert_runs(OLD_IMAGE).await;
-}
-
-#[tokio::test]
-async fn an_operators_instance_is_upgraded_through_its_resource() {
-    let bed = Bed::new("mine").await;
-    bed.metadata.load(super::DUMP).await;
-    bed.grant(role()).await;
-    Operator::cluster("mine").install(&bed).await;
-    bed.wait_until_settled().await;
-    let before = bed.metadata.dump().await;
-    let arguments = |more: &[&'static str]| {
-        let fixed = [
-            "upgrade",
-            "-i",
-            "mine",
-            "-n",
-            &bed.namespace,
-            "-s",
-            "2.1.4",
-            "-t",
-            "2.2.16",
-            "-r",
-            &bed.root,
-            "-m",
-            TOOL_IMAGE,
-        ];
-        fixed
-            .iter()
-            .chain(more)
-            .map(|word| (*word).to_owned())
-            .collect::<Vec<_>>()
-    };
-    let run = async |more: &[&'static str]| {
-        let arguments = arguments(more);
-        let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        bed.run(&words).await
-    };
-    run(&[]).await.expect(0);
-    let resource = bed.get("milvuses", "mine").await.unwrap();
-    assert_eq!(resource["spec"]["components"]["image"], NEW_IMAGE);
-    bed.wait_until_settled().await;
-    assert!(
-        bed.deployments()
-            .await
-            .values()
-            .all(|found| found.0 == NEW_IMAGE)
-    );
-    run(&["-o", "rollback"]).await.expect(0);
-    let resource = bed.get("milvuses", "mine").await.unwrap();
-    assert_eq!(resource["spec"]["components"], json!({"image": OLD_IMAGE}));
-    assert!(
-        bed.metadata.dump().await == before,
-        "the metadata is not what it was"
-    );
-    bed.assert_no_breach();
 }

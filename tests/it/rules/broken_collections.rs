@@ -82,7 +82,7 @@ fn t6_repeated_ids_and_half_records_are_errors() {
 }
 
 #[test]
-fn a_schema_that_no_proxy_serves_is_carried_and_told() {
+fn a_collection_that_nobody_can_use_is_carried_and_told() {
     for form in FORMS {
         let mut before = Metadata::small();
         before.change_collection(|record| {
@@ -111,6 +111,21 @@ fn a_schema_that_no_proxy_serves_is_carried_and_told() {
             &migration,
             Severity::Warning,
             "several-primary-keys",
+            PLAIN
+        ));
+
+        let mut before = Metadata::small();
+        before.change_collection(|record| {
+            record.partition_i_ds.clear();
+            record.partition_names.clear();
+            record.partition_created_timestamps.clear();
+        });
+        let migration = before.migrate(form);
+        assert!(!migration.has_errors());
+        assert!(has(
+            &migration,
+            Severity::Warning,
+            "collection-without-partitions",
             PLAIN
         ));
     }

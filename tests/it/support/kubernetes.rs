@@ -12,11 +12,13 @@ mod process;
 pub(crate) mod sessions;
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use etcd_client::Client;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -29,6 +31,8 @@ use node::{Node, NodeParts};
 use plane::{ADMIN, Plane, UPGRADER};
 use sessions::Metadata;
 
+/// The program under test.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_meta-migration");
 /// How long a test waits for anything.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -55,8 +59,28 @@ pub(crate) struct Ended {
 impl Bed {
     /// A bed whose release, or resource, is called `instance`.
     pub(crate) async fn new(instance: &str) -> Self {
+        Self::with_etcd(instance, etcd::shared().address()).await
+    }
+
+    /// One whose pods find their etcd at `address`: a way to the shared one.
+    pub(crate) async fn with_etcd(instance: &str, address: &str) -> Self {
+        Self::made(Some(instance), address, None).await
+    }
+
+    /// One with an etcd of its own, to which `client` has a connection.
+    pub(crate) async fn with_own_etcd(instance: &str, address: &str, client: Client) -> Self {
+        Self::made(Some(instance), address, Some(client)).await
+    }
+
+    /// One whose resource is called like its root path.
+    pub(crate) async fn called_like_its_root() -> Self {
+        Self::made(None, etcd::shared().address(), None).await
+    }
+
+    async fn made(instance: Option<&str>, address: &str, client: Option<Client>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let plane = plane::shared().await;
+        plane.assert_alive();
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let namespace = format!("test-{}-{number}", std::process::id());
         let admin = plane.api(ADMIN);
@@ -64,7 +88,10 @@ impl Bed {
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
         admin.create("/api/v1/namespaces", &object).await;
         let root = etcd::own_root();
-        let metadata = Metadata::connect(etcd::shared().address(), &root).await;
+        let metadata = match client {
+            Some(client) => Metadata::with(client, &root),
+            None => Metadata::connect(etcd::shared().address(), &root).await,
+        };
         let bed = Self {
             plane,
             admin,
@@ -74,18 +101,19 @@ impl Bed {
             shared: Arc::default(),
             folder: tempfile::tempdir().unwrap(),
         };
-        bed.start_node(instance).await;
+        bed.start_node(instance.unwrap_or(&bed.root), address).await;
         bed
     }
 
-    async fn start_node(&self, instance: &str) {
+    async fn start_node(&self, instance: &str, address: &str) {
         let logs = kubelet::Logs::default();
         let port = kubelet::serve(self.plane, logs.clone()).await;
         let node = Node::new(NodeParts {
             api: self.admin.clone(),
+            plane: self.plane,
             namespace: self.namespace.clone(),
             folder: self.folder.path().to_owned(),
-            names: self.names(instance),
+            names: self.names(instance, address),
             metadata: self.metadata.clone(),
             shared: self.shared.clone(),
             logs,
@@ -95,11 +123,13 @@ impl Bed {
     }
 
     /// The addresses at which pods find the instance's etcd.
-    fn names(&self, instance: &str) -> BTreeMap<String, String> {
+    fn names(&self, instance: &str, address: &str) -> BTreeMap<String, String> {
         let namespace = &self.namespace;
         let hosts = [
             format!("{instance}-etcd"),
             format!("{instance}-etcd-0.{instance}-etcd-headless"),
+            format!("{instance}-etcd-1.{instance}-etcd-headless"),
+            format!("{instance}-etcd-2.{instance}-etcd-headless"),
         ];
         let ends = [
             String::new(),
@@ -110,8 +140,7 @@ impl Bed {
         let all = hosts
             .iter()
             .flat_map(|host| ends.iter().map(move |end| format!("{host}{end}:2379")));
-        all.map(|name| (name, etcd::shared().address().to_owned()))
-            .collect()
+        all.map(|name| (name, address.to_owned())).collect()
     }
 
     /// The path of a collection in this namespace.
@@ -119,6 +148,9 @@ impl Bed {
         let group = match plural {
             "deployments" | "replicasets" => "/apis/apps/v1",
             "jobs" => "/apis/batch/v1",
+            "clusterroles" | "clusterrolebindings" => {
+                return format!("/apis/rbac.authorization.k8s.io/v1/{plural}");
+            }
             "leases" => "/apis/coordination.k8s.io/v1",
             "horizontalpodautoscalers" => "/apis/autoscaling/v1",
             "roles" | "rolebindings" => "/apis/rbac.authorization.k8s.io/v1",
@@ -173,14 +205,41 @@ impl Bed {
         self.create("rolebindings", &binding).await;
     }
 
+    /// Whether the upgrading user has a right in this namespace.
+    pub(crate) async fn may(&self, group: &str, resource: &str, verb: &str) -> bool {
+        let (resource, subresource) = resource.split_once('/').unwrap_or((resource, ""));
+        let review = json!({
+            "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": {
+                "namespace": self.namespace, "group": group, "resource": resource,
+                "subresource": subresource, "verb": verb,
+            }},
+        });
+        let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+        let answer = self.plane.api(UPGRADER).create(path, &review).await;
+        answer["status"]["allowed"] == true
+    }
+
     /// Starts the program as the upgrading user, or as the admin.
     pub(crate) fn start(&self, user: &str, arguments: &[&str]) -> Child {
+        self.spawn(user, Command::new(PROGRAM).args(arguments))
+    }
+
+    /// Runs a script of `deploy/`, which finds the program in its environment.
+    pub(crate) async fn run_script(&self, name: &str, arguments: &[&str]) -> Ended {
+        let script = deployed(name);
+        let mut command = Command::new("sh");
+        let child = self.spawn(UPGRADER, command.arg(script).args(arguments));
+        ended(child.wait_with_output().await.unwrap())
+    }
+
+    fn spawn(&self, user: &str, command: &mut Command) -> Child {
         let file = self.folder.path().join(format!("{user}.json"));
         std::fs::write(&file, self.plane.kubeconfig(user, &self.namespace)).unwrap();
-        Command::new(env!("CARGO_BIN_EXE_meta-migration"))
-            .args(arguments)
+        command
             .env_clear()
             .env("KUBECONFIG", file)
+            .env("META_MIGRATION", PROGRAM)
             .current_dir(self.folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -188,6 +247,34 @@ impl Bed {
             .kill_on_drop(true)
             .spawn()
             .unwrap()
+    }
+
+    /// Makes all objects of a text with YAML documents.
+    pub(crate) async fn apply(&self, text: &str) {
+        for object in documents(text) {
+            self.create(plural(&object), &object).await;
+        }
+    }
+
+    /// Waits until a Job has ended; whether it succeeded.
+    pub(crate) async fn wait_for_job(&self, name: &str) -> bool {
+        self.wait(name, async || {
+            let job = self.get("jobs", name).await?;
+            let conditions = process::items(&job["status"]["conditions"]);
+            let ended = |kind: &str| conditions.iter().any(|one| one["type"] == kind);
+            (ended("Complete") || ended("Failed")).then(|| ended("Complete"))
+        })
+        .await
+    }
+
+    /// Waits until a pod has ended; its exit code.
+    pub(crate) async fn wait_for_pod(&self, name: &str) -> i64 {
+        self.wait(name, async || {
+            let pod = self.get("pods", name).await?;
+            let state = &pod["status"]["containerStatuses"][0]["state"];
+            state["terminated"]["exitCode"].as_i64()
+        })
+        .await
     }
 
     /// Runs the program as the upgrading user.
@@ -294,6 +381,34 @@ impl Ended {
         let said = self.stderr.contains(text) || self.stdout.contains(text);
         assert!(said, "{text:?} not in:\n{}\n{}", self.stdout, self.stderr);
         self
+    }
+}
+
+/// A file of `deploy/`.
+pub(crate) fn deployed(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+    folder.join(name)
+}
+
+/// The documents of a YAML text.
+pub(crate) fn documents(text: &str) -> Vec<Value> {
+    serde_saphyr::from_multiple(text).unwrap()
+}
+
+/// The name of an object's collection.
+pub(crate) fn plural(object: &Value) -> &'static str {
+    let kind = process::text(&object["kind"]);
+    match kind.as_str() {
+        "ClusterRole" => "clusterroles",
+        "ClusterRoleBinding" => "clusterrolebindings",
+        "ConfigMap" => "configmaps",
+        "Job" => "jobs",
+        "PersistentVolumeClaim" => "persistentvolumeclaims",
+        "Pod" => "pods",
+        "Role" => "roles",
+        "RoleBinding" => "rolebindings",
+        "ServiceAccount" => "serviceaccounts",
+        other => panic!("{other} is new here"),
     }
 }
 

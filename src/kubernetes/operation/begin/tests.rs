@@ -71,7 +71,7 @@ fn w7_a_rollback_knows_its_backup_and_its_images() {
     facts.workloads.found[0].replicas = 4;
     facts.workloads.found[0].image = "milvusdb/milvus:v2.2.16".to_owned();
     let back = going_back(Some(&finished), &facts, &request()).unwrap();
-    assert_eq!(back.stage, Stage::StopNew);
+    assert_eq!(back.stage, Stage::LookBack, "looks before it stops");
     assert_eq!(
         back.operation, "00000001",
         "an operation of its own, with Jobs of its own (w8)"
@@ -130,12 +130,14 @@ fn w20_helm_has_to_be_told_and_how_is_said() {
         status: "deployed".to_owned(),
         chart: "milvus-3.2.18".to_owned(),
         app_version: "2.1.4".to_owned(),
+        ..Default::default()
     });
     let text = advice(&facts, &example()).unwrap();
     assert!(
         text.contains("helm upgrade prod milvus/milvus -n data"),
         "{text}"
     );
+    assert!(text.contains("--version 4.0.34"), "{text}");
     assert!(text.contains("image.all.tag=v2.2.16"), "{text}");
     facts.helm = None;
     assert_eq!(advice(&facts, &example()), None);
@@ -157,6 +159,72 @@ fn a_rehearsal_shows_every_step_and_object() {
     ] {
         assert!(text.contains(expected), "{expected} is missing in:\n{text}");
     }
+}
+
+#[test]
+fn a_rehearsal_shows_the_way_back_too() {
+    let mut finished = example();
+    finished.stage = Stage::Upgraded;
+    let insisting = Request {
+        policy: Policy {
+            accept_loss: true,
+            ..Policy::default()
+        },
+        ..request()
+    };
+    let back = going_back(Some(&finished), &facts(), &insisting).unwrap();
+    let text = rehearsal(&back, &insisting);
+    for expected in [
+        "# rollback of prod to 2.1.4 from 2.2.16",
+        "name: meta-migration-preview-00000001-1",
+        "name: meta-migration-save-00000001-1",
+        "name: meta-migration-rollback-00000001-1",
+        "container querynode to milvusdb/milvus:v2.1.4, 3 replicas",
+    ] {
+        assert!(text.contains(expected), "{expected} is missing in:\n{text}");
+    }
+    assert!(!text.contains("PersistentVolumeClaim\n"), "{text}");
+}
+
+#[test]
+fn a_wrong_image_can_be_put_right_when_it_is_resumed() {
+    let mut halted = example();
+    halted.stage = Stage::Settle;
+    let with = |image: &str| {
+        let mut given = request();
+        given.asked.image = Some(image.to_owned());
+        resume_with(&halted, &given)
+    };
+    let resumed = with("registry:5000/milvus:v2.2.16").unwrap();
+    assert_eq!(resumed.image, "registry:5000/milvus:v2.2.16");
+    assert_eq!(resumed.stage, Stage::Start, "the image has to be set");
+    assert_eq!(with(&halted.image).unwrap().stage, Stage::Settle);
+    let refusal = with("milvusdb/milvus:v2.1.4").unwrap_err().to_string();
+    assert!(refusal.contains("is not 2.2.16"), "{refusal}");
+}
+
+#[test]
+fn what_is_given_for_the_pods_comes_on_top_of_what_milvus_has() {
+    let mut given = request();
+    given.pull_secret = Some("registry".to_owned());
+    given.tool_image = Some("tool:2".to_owned());
+    given.shape.node_selector = [("disk".to_owned(), "ssd".to_owned())].into();
+    given.shape.security = Some(serde_json::json!({"runAsUser": 77}));
+    let record = fresh(&facts(), &given).unwrap();
+    assert_eq!(record.shape.pull_secrets, ["registry"]);
+    assert_eq!(record.shape.node_selector["disk"], "ssd");
+    assert_eq!(record.shape.security.unwrap()["runAsUser"], 77);
+    assert_eq!(record.tool_image, "tool:2");
+    let mut milvus = example();
+    milvus.shape.security = Some(serde_json::json!({"runAsUser": 5, "fsGroup": 6}));
+    let resumed = resume(&milvus, &given);
+    let security = resumed.shape.security.unwrap();
+    assert_eq!(
+        (&security["runAsUser"], &security["fsGroup"]),
+        (&77.into(), &6.into())
+    );
+    assert_eq!(resumed.tool_image, "tool:2", "the next attempt takes it");
+    assert_eq!(resume(&milvus, &request()).tool_image, milvus.tool_image);
 }
 
 #[test]

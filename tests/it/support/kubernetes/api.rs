@@ -45,10 +45,8 @@ impl Api {
     pub(crate) async fn list(&self, path: &str) -> Vec<Value> {
         let list = self.call(Method::GET, path, "", None).await;
         let mut list = list.unwrap_or_else(|error| panic!("GET {path}: {error}"));
-        match list["items"].take() {
-            Value::Array(items) => items,
-            other => panic!("GET {path}: {other}"),
-        }
+        let items: Result<Vec<Value>, _> = serde_json::from_value(list["items"].take());
+        items.unwrap_or_else(|error| panic!("GET {path}: {error}"))
     }
 
     pub(crate) async fn create(&self, path: &str, object: &Value) -> Value {
@@ -119,8 +117,9 @@ impl Api {
 
 /// The HTTP code of an error, or 0.
 pub(crate) fn code(error: &Error) -> u16 {
-    match error {
-        Error::Api(status) => status.code,
-        _ => 0,
+    if let Error::Api(status) = error {
+        status.code
+    } else {
+        0
     }
 }

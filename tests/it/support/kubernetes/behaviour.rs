@@ -30,7 +30,9 @@ pub(crate) struct Behaviour {
     pub(crate) start_delay: Duration,
     /// How long a pod takes from the request to stop until it is gone.
     pub(crate) stop_delay: Duration,
-    /// Tool pods whose arguments contain one of these start only when it is taken out.
+    /// Whether the node has lost its connection: what is deleted goes on running and stays.
+    pub(crate) cut_off: bool,
+    /// Tool pods whose names contain one of these start only when it is taken out.
     pub(crate) held_tools: BTreeSet<String>,
 }
 
@@ -46,6 +48,7 @@ impl Default for Behaviour {
             schedule: true,
             start_delay: Duration::from_millis(200),
             stop_delay: Duration::from_millis(400),
+            cut_off: false,
             held_tools: BTreeSet::new(),
         }
     }
@@ -63,7 +66,13 @@ pub(crate) enum Event {
     /// A Milvus process ended.
     MilvusStopped { component: String },
     /// The program under test began.
-    ToolStarted { pod: String, arguments: Vec<String> },
+    ToolStarted {
+        pod: String,
+        arguments: Vec<String>,
+        /// Whether it is there to change metadata.
+        writes: bool,
+        pid: u32,
+    },
     /// The program under test ended.
     ToolEnded { pod: String, code: i32 },
 }
@@ -117,8 +126,13 @@ pub(crate) fn breaches(events: &[Event]) -> Vec<String> {
                 }
             }
             Event::MilvusStopped { .. } => running = running.saturating_sub(1),
-            Event::ToolStarted { pod, arguments } => {
-                if writes(arguments) {
+            Event::ToolStarted {
+                pod,
+                arguments,
+                writes,
+                ..
+            } => {
+                if *writes {
                     if running > 0 {
                         breaches.push(format!("{pod} ran {arguments:?} beside Milvus"));
                     }
@@ -131,19 +145,4 @@ pub(crate) fn breaches(events: &[Event]) -> Vec<String> {
         }
     }
     breaches
-}
-
-/// Whether a run of the program with these arguments changes metadata.
-fn writes(arguments: &[String]) -> bool {
-    let verb = arguments.get(1).map(String::as_str).unwrap_or_default();
-    let words = arguments
-        .iter()
-        .flat_map(|argument| argument.split_whitespace());
-    let mut configs = words.filter_map(|word| word.trim_start_matches('-').strip_prefix("config="));
-    matches!(verb, "migrate" | "rollback" | "restore")
-        || configs.any(|file| {
-            ["migrate.yaml", "migration.yaml", "rollback.yaml"]
-                .iter()
-                .any(|end| file.ends_with(end))
-        })
 }

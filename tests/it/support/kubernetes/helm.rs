@@ -44,8 +44,15 @@ pub(crate) struct Helm {
     /// An init container and a sidecar in the pods of this component.
     pub(crate) companions_of: Option<String>,
     pub(crate) metastore: String,
+    /// The chart's version and the release that it calls its own.
+    pub(crate) chart: (&'static str, &'static str),
+    pub(crate) message_queue: &'static str,
+    /// Whether a second coordinator may wait beside the first.
+    pub(crate) active_standby: bool,
     pub(crate) status: String,
     pub(crate) recorded: bool,
+    /// Whether the chart's `ConfigMap` says where etcd is.
+    pub(crate) configured: bool,
 }
 
 impl Helm {
@@ -61,16 +68,28 @@ impl Helm {
             attu: false,
             companions_of: None,
             metastore: "etcd".to_owned(),
+            chart: ("3.2.18", "2.1.4"),
+            message_queue: "pulsar",
+            active_standby: false,
             status: "deployed".to_owned(),
             recorded: true,
+            configured: true,
         }
     }
 
     pub(crate) fn standalone(release: &str) -> Self {
         Self {
             cluster: false,
+            message_queue: "rocksmq",
             ..Self::cluster(release)
         }
+    }
+
+    /// A release of Milvus 2.2.
+    pub(crate) fn of_2_2(mut self, release: &'static str, chart: &'static str) -> Self {
+        self.image = format!("milvusdb/milvus:v{release}");
+        self.chart = (chart, release);
+        self
     }
 
     pub(crate) fn with_replicas(mut self, component: &str, count: u32) -> Self {
@@ -136,11 +155,21 @@ impl Helm {
     }
 
     fn milvus_yaml(&self, bed: &Bed) -> String {
-        format!(
+        let mut text = format!(
             "metastore:\n  type: {}\netcd:\n  endpoints:\n  - {}-etcd:2379\n  rootPath: {}\n  \
-             metaSubPath: meta\n  kvSubPath: kv\ndataNode:\n  flush:\n    insertBufSize: 16777216\n",
-            self.metastore, self.release, bed.root
-        )
+             metaSubPath: meta\n  kvSubPath: kv\nmessageQueue: {}\ndataNode:\n  flush:\n    \
+             insertBufSize: 16777216\n",
+            self.metastore, self.release, bed.root, self.message_queue
+        );
+        if !self.configured {
+            text = format!("messageQueue: {}\n", self.message_queue);
+        }
+        if self.active_standby {
+            for coordinator in ["rootCoord", "queryCoord", "dataCoord", "indexCoord"] {
+                text += &format!("{coordinator}:\n  enableActiveStandby: true\n");
+            }
+        }
+        text
     }
 
     fn helm_metadata(&self, name: &str, labels: Value) -> Value {
@@ -164,8 +193,8 @@ impl Helm {
 
     fn labels(&self, component: &str) -> Value {
         let mut labels = self.selector(component);
-        labels["helm.sh/chart"] = json!("milvus-3.2.18");
-        labels["app.kubernetes.io/version"] = json!("2.1.4");
+        labels["helm.sh/chart"] = json!(format!("milvus-{}", self.chart.0));
+        labels["app.kubernetes.io/version"] = json!(self.chart.1);
         labels["app.kubernetes.io/managed-by"] = json!("Helm");
         add(labels, &self.labels)
     }
@@ -269,7 +298,12 @@ impl Helm {
                 "status": self.status,
                 "first_deployed": "2022-11-20T10:00:00Z", "last_deployed": "2022-11-20T10:00:00Z",
             },
-            "chart": {"metadata": {"name": "milvus", "version": "3.2.18", "appVersion": "2.1.4"}, "values": {}},
+            "chart": {
+                "metadata": {"name": "milvus", "version": self.chart.0, "appVersion": self.chart.1},
+                "values": {"image": {"all": {
+                    "repository": "milvusdb/milvus", "tag": format!("v{}", self.chart.1),
+                }}},
+            },
             "config": {"cluster": {"enabled": self.cluster}},
             "manifest": "",
         });

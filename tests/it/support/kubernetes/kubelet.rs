@@ -14,11 +14,13 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::plane::Plane;
+use super::process::Places;
 
 /// The log of a container.
 #[derive(Debug, Clone)]
 pub(crate) struct Log {
     pub(crate) file: PathBuf,
+    pub(crate) places: Places,
     /// Whether nothing will be added.
     pub(crate) ended: Arc<AtomicBool>,
 }
@@ -102,19 +104,16 @@ async fn send<S: AsyncWrite + Unpin>(
 ) -> std::io::Result<()> {
     let mut sent = 0;
     if let Some(count) = last_lines {
-        let text = tokio::fs::read(&log.file).await?;
-        let from_behind = text
-            .split_inclusive(|&byte| byte == b'\n')
-            .rev()
-            .take(count);
-        sent = text.len() - from_behind.map(<[u8]>::len).sum::<usize>();
+        let text = log.text().await;
+        let from_behind = text.split_inclusive('\n').rev().take(count);
+        sent = text.len() - from_behind.map(str::len).sum::<usize>();
     }
     loop {
         // Asked before reading: what was written before the end is sent.
         let ended = log.ended.load(Ordering::SeqCst);
-        let text = tokio::fs::read(&log.file).await.unwrap_or_default();
+        let text = log.text().await;
         if let Some(new) = text.get(sent..).filter(|new| !new.is_empty()) {
-            stream.write_all(new).await?;
+            stream.write_all(new.as_bytes()).await?;
             stream.flush().await?;
             sent = text.len();
         }
@@ -122,5 +121,20 @@ async fn send<S: AsyncWrite + Unpin>(
             return Ok(());
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+impl Log {
+    /// What the container said so far, in whole lines until it has ended.
+    async fn text(&self) -> String {
+        let ended = self.ended.load(Ordering::SeqCst);
+        let said = tokio::fs::read(&self.file).await.unwrap_or_default();
+        let said = String::from_utf8_lossy(&said);
+        let whole = if ended {
+            said.len()
+        } else {
+            said.rfind('\n').map_or(0, |end| end + 1)
+        };
+        self.places.inside(&said[..whole])
     }
 }

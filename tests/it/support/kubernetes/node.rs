@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::api::{Api, code};
 use super::behaviour::{Event, Shared, TOOL_IMAGE};
 use super::kubelet::{Log, Logs};
+use super::plane::Plane;
 use super::process::{Host, Process, items, text};
 use super::sessions::{Metadata, Session};
 
@@ -24,6 +25,7 @@ const GRACE: Duration = Duration::from_secs(20);
 /// The node of one namespace.
 pub(crate) struct Node {
     pub(crate) api: Api,
+    plane: &'static Plane,
     pub(crate) namespace: String,
     pub(crate) name: String,
     pub(crate) folder: PathBuf,
@@ -58,6 +60,7 @@ impl Node {
     pub(crate) fn new(parts: NodeParts) -> Self {
         let NodeParts {
             api,
+            plane,
             namespace,
             folder,
             names,
@@ -68,6 +71,7 @@ impl Node {
         Self {
             name: format!("node-{namespace}"),
             api,
+            plane,
             namespace,
             folder,
             names,
@@ -284,6 +288,7 @@ impl Node {
     async fn start_tool(&self, object: &Value, pod: &mut Pod) -> bool {
         let host = Host {
             api: &self.api,
+            plane: self.plane,
             namespace: &self.namespace,
             folder: &self.folder,
             names: &self.names,
@@ -297,27 +302,31 @@ impl Node {
                 return false;
             }
         };
-        let line = prepared.arguments.join(" ");
+        let name = text(&object["metadata"]["name"]);
         let held = self.shared.behaviour().held_tools.clone();
-        if held.iter().any(|word| line.contains(word)) {
+        if held.iter().any(|part| name.contains(part)) {
             return false;
         }
-        let name = text(&object["metadata"]["name"]);
         let container = text(&object["spec"]["containers"][0]["name"]);
         let ended = Arc::new(AtomicBool::new(false));
         let log = Log {
             file: prepared.log().to_owned(),
+            places: prepared.places().clone(),
             ended: ended.clone(),
         };
         self.logs
             .lock()
             .unwrap()
             .insert(format!("{}/{name}/{container}", self.namespace), log);
+        let (arguments, writes) = (prepared.arguments.clone(), prepared.writes());
+        let process = prepared.start();
         self.shared.record(Event::ToolStarted {
             pod: name,
-            arguments: prepared.arguments.clone(),
+            arguments,
+            writes,
+            pid: process.pid,
         });
-        pod.process = Some((prepared.start(), ended));
+        pod.process = Some((process, ended));
         true
     }
 
@@ -325,6 +334,9 @@ impl Node {
     async fn stop(&mut self, object: &Value, pod: &mut Pod) -> bool {
         let since = *pod.stopping_since.get_or_insert_with(Instant::now);
         let behaviour = self.shared.behaviour().clone();
+        if behaviour.cut_off {
+            return true;
+        }
         if let Some((component, session)) = &pod.session {
             let hangs = behaviour.hanging_components.contains(component);
             if hangs || since.elapsed() < behaviour.stop_delay {
@@ -392,6 +404,7 @@ impl Node {
 /// What a node is made of.
 pub(crate) struct NodeParts {
     pub(crate) api: Api,
+    pub(crate) plane: &'static Plane,
     pub(crate) namespace: String,
     pub(crate) folder: PathBuf,
     pub(crate) names: BTreeMap<String, String>,

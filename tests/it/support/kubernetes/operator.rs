@@ -60,7 +60,12 @@ pub(crate) struct Operator {
     pub(crate) cluster: bool,
     /// Merged over the resource's `spec`.
     pub(crate) spec: Value,
+    /// Whether query nodes have two Deployments, of which one is empty at a time.
+    pub(crate) two_slots: bool,
 }
+
+/// With this annotation the controller does not see the resource.
+pub(crate) const BLIND: &str = "stand-in/blind";
 
 impl Operator {
     pub(crate) fn cluster(name: &str) -> Self {
@@ -68,6 +73,14 @@ impl Operator {
             name: name.to_owned(),
             cluster: true,
             spec: Value::Null,
+            two_slots: false,
+        }
+    }
+
+    pub(crate) fn standalone(name: &str) -> Self {
+        Self {
+            cluster: false,
+            ..Self::cluster(name)
         }
     }
 
@@ -97,6 +110,7 @@ impl Operator {
             api: bed.admin.clone(),
             namespace: bed.namespace.clone(),
             name: self.name.clone(),
+            two_slots: self.two_slots,
         };
         tokio::spawn(controller.play());
     }
@@ -107,6 +121,7 @@ struct Controller {
     api: Api,
     namespace: String,
     name: String,
+    two_slots: bool,
 }
 
 impl Controller {
@@ -115,7 +130,9 @@ impl Controller {
         loop {
             interval.tick().await;
             let path = self.path("/apis/milvus.io/v1beta1", "milvuses", &self.name);
-            if let Some(resource) = self.api.get(&path).await {
+            if let Some(resource) = self.api.get(&path).await
+                && resource["metadata"]["annotations"][BLIND].is_null()
+            {
                 self.reconcile(&resource).await;
             }
         }
@@ -138,7 +155,17 @@ impl Controller {
             let count = components[key]["replicas"].as_i64().unwrap_or(1);
             let image = components[key]["image"].as_str();
             let image = image.map_or_else(|| text(&components["image"]), str::to_owned);
-            let deployment = self.apply(resource, component, count, &image).await;
+            let slots = self.two_slots && component == "querynode";
+            let name = format!("{}-milvus-{component}", self.name);
+            let name = if slots { format!("{name}-0") } else { name };
+            if slots {
+                let other = format!("{}-milvus-{component}-1", self.name);
+                let wish = (component, 0, "dummy");
+                self.apply(resource, &other, wish).await;
+            }
+            let deployment = self
+                .apply(resource, &name, (component, count, &image))
+                .await;
             let status = &deployment["status"];
             wanted += count;
             ready += status["readyReplicas"].as_i64().unwrap_or(0).min(count);
@@ -174,15 +201,22 @@ impl Controller {
         }
     }
 
-    /// Sets a component's Deployment right; gives it as it stands.
-    async fn apply(&self, resource: &Value, component: &str, count: i64, image: &str) -> Value {
-        let name = format!("{}-milvus-{component}", self.name);
-        let path = self.path("/apis/apps/v1", "deployments", &name);
+    /// Sets a Deployment right; gives it as it stands. A count below 0 belongs to an autoscaler.
+    async fn apply(
+        &self,
+        resource: &Value,
+        name: &str,
+        (component, count, image): (&str, i64, &str),
+    ) -> Value {
+        let path = self.path("/apis/apps/v1", "deployments", name);
         let Some(present) = self.api.get(&path).await else {
-            let made = self.deployment(resource, component, (count, image));
+            let made = self.deployment(resource, name, (component, count, image));
             let path = format!("/apis/apps/v1/namespaces/{}/deployments", self.namespace);
-            return self.api.create(&path, &made).await;
+            return self.api.try_create(&path, &made).await.unwrap_or_default();
         };
+        if count < 0 {
+            return present;
+        }
         let spec = &present["spec"];
         let containers = items(&spec["template"]["spec"]["containers"]);
         if spec["replicas"] == count && containers[0]["image"] == image {
@@ -196,15 +230,18 @@ impl Controller {
         self.api.try_merge(&path, &change).await.unwrap_or(present)
     }
 
-    fn deployment(&self, resource: &Value, component: &str, (count, image): (i64, &str)) -> Value {
-        let labels = json!({
-            "app.kubernetes.io/instance": self.name, "app.kubernetes.io/name": "milvus",
-            "app.kubernetes.io/component": component, "app.kubernetes.io/managed-by": "milvus-operator",
-        });
+    fn deployment(
+        &self,
+        resource: &Value,
+        name: &str,
+        (component, count, image): (&str, i64, &str),
+    ) -> Value {
+        let mut selected = labels_of(&self.name, component);
+        selected["milvus.io/deployment"] = json!(name);
         json!({
             "apiVersion": "apps/v1", "kind": "Deployment",
             "metadata": {
-                "name": format!("{}-milvus-{component}", self.name), "labels": labels,
+                "name": name, "labels": labels_of(&self.name, component),
                 "ownerReferences": [{
                     "apiVersion": "milvus.io/v1beta1", "kind": "Milvus", "name": self.name,
                     "uid": resource["metadata"]["uid"], "controller": true, "blockOwnerDeletion": true,
@@ -212,9 +249,9 @@ impl Controller {
             },
             "spec": {
                 "replicas": count,
-                "selector": {"matchLabels": labels},
+                "selector": {"matchLabels": selected},
                 "template": {
-                    "metadata": {"labels": labels},
+                    "metadata": {"labels": selected},
                     "spec": {
                         "initContainers": [{"name": "config", "image": "milvusdb/milvus-operator:v0.7.0"}],
                         "containers": [{
@@ -237,11 +274,20 @@ impl Controller {
     }
 }
 
+fn labels_of(instance: &str, component: &str) -> Value {
+    json!({
+        "app.kubernetes.io/instance": instance, "app.kubernetes.io/name": "milvus",
+        "app.kubernetes.io/component": component, "app.kubernetes.io/managed-by": "milvus-operator",
+    })
+}
+
 /// Lays `over` on `base`.
 fn merge(base: &mut Value, over: &Value) {
     match (base, over) {
         (Value::Object(base), Value::Object(over)) => {
-            for (key, value) in over {
+            // As a merge patch: null takes away.
+            base.retain(|key, _| over.get(key) != Some(&Value::Null));
+            for (key, value) in over.iter().filter(|(_, value)| !value.is_null()) {
                 merge(base.entry(key).or_insert(Value::Null), value);
             }
         }

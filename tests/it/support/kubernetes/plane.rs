@@ -55,9 +55,14 @@ while kill -0 "$runner" && kill -0 "$etcd_pid" && kill -0 "$api_pid"; do
     fi
     sleep 0.3
 done 2>/dev/null
+if kill -0 "$runner" 2>/dev/null; then
+    # A program ended by itself: what it said last is kept as long as somebody may ask.
+    : >ended
+    while kill -0 "$runner" 2>/dev/null; do sleep 1; done
+fi
 kill -9 "$etcd_pid" "$api_pid" $manager_pid 2>/dev/null
 wait
-cd / && rm -rf "$folder"
+cd / && rm -rf "${folder%/*}"
 "#;
 
 /// How to reach the plane.
@@ -89,6 +94,11 @@ impl Plane {
 
     /// A kubeconfig for one of the two users. JSON is YAML.
     pub(crate) fn kubeconfig(&self, user: &str, namespace: &str) -> String {
+        self.kubeconfig_with(user, self.token(user), namespace)
+    }
+
+    /// A kubeconfig for whoever has this token.
+    pub(crate) fn kubeconfig_with(&self, user: &str, token: &str, namespace: &str) -> String {
         serde_json::json!({
             "apiVersion": "v1",
             "kind": "Config",
@@ -97,7 +107,7 @@ impl Plane {
                 "server": self.url,
                 "certificate-authority": self.file("ca.pem"),
             }}],
-            "users": [{"name": user, "user": {"token": self.token(user)}}],
+            "users": [{"name": user, "user": {"token": token}}],
             "contexts": [{"name": "test", "context": {
                 "cluster": "test", "user": user, "namespace": namespace,
             }}],
@@ -120,7 +130,7 @@ impl Plane {
             match api.try_text("/readyz").await {
                 Ok(_) => return true,
                 Err(error) => {
-                    if !self.folder.exists() {
+                    if self.file("ended").exists() {
                         return false;
                     }
                     assert!(
@@ -134,12 +144,27 @@ impl Plane {
         }
     }
 
+    /// Fails, and says why, where a program of the plane has ended by itself.
+    pub(crate) fn assert_alive(&self) {
+        let ended = self.file("ended").exists();
+        assert!(!ended, "the control plane is dead\n{}", self.last_words());
+    }
+
     fn last_words(&self) -> String {
         let tail = |name: &str| {
             let text = std::fs::read_to_string(self.file(name)).unwrap_or_default();
-            let lines: Vec<&str> = text.lines().rev().take(8).collect();
-            let lines: Vec<&str> = lines.into_iter().rev().collect();
-            format!("{name}:\n{}\n", lines.join("\n"))
+            let lines: Vec<&str> = text.lines().collect();
+            // Where a program tells why it ends, what follows is of less interest.
+            let fatal = |line: &&str| line.contains("fatal error:") || line.starts_with("panic:");
+            let from = lines.iter().position(fatal);
+            let from = from.unwrap_or(lines.len().saturating_sub(8));
+            let shown: Vec<String> = lines
+                .iter()
+                .skip(from)
+                .take(24)
+                .map(|line| line.chars().take(300).collect())
+                .collect();
+            format!("{name}:\n{}\n", shown.join("\n"))
         };
         tail("etcd.log") + &tail("apiserver.log") + &tail("manager.log")
     }
@@ -177,9 +202,10 @@ async fn start(folder: &Path, runner: u32) -> Plane {
     let assets = assets();
     let deadline = Instant::now() + START_LIMIT;
     // Somebody else may take a free port before the server does.
-    for _ in 0..5 {
-        std::fs::create_dir_all(folder).unwrap();
-        let plane = launch(folder, &assets, runner);
+    for attempt in 0..5 {
+        let folder = folder.join(attempt.to_string());
+        std::fs::create_dir(&folder).unwrap();
+        let plane = launch(&folder, &assets, runner);
         if plane.wait_until_ready(deadline).await {
             std::fs::write(folder.join("serving"), "").unwrap();
             operator::define_resources(&plane.api(ADMIN)).await;
@@ -189,6 +215,7 @@ async fn start(folder: &Path, runner: u32) -> Plane {
     panic!("the control plane found no free port in five attempts");
 }
 
+#[expect(clippy::zombie_processes, reason = "it lives as long as this process")]
 fn launch(folder: &Path, assets: &Path, runner: u32) -> Plane {
     let [etcd, peer, port] = free_ports();
     let plane = Plane {
@@ -247,7 +274,7 @@ fn free_ports<const COUNT: usize>() -> [u16; COUNT] {
 /// The folder with the three programs; `scripts/kubernetes` makes one.
 fn assets() -> PathBuf {
     let given = std::env::var_os("KUBEBUILDER_ASSETS").filter(|given| !given.is_empty());
-    let folder = given.map_or_else(|| cache().join("kubernetes-1.20"), PathBuf::from);
+    let folder = given.map_or_else(|| cache().join("kubernetes-1.20.2"), PathBuf::from);
     for program in ["etcd", "kube-apiserver", "kube-controller-manager"] {
         assert!(
             folder.join(program).is_file(),

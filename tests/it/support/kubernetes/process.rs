@@ -1,6 +1,6 @@
 //! A pod of our image, run as a process: its mounts become folders, its paths are rewritten.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -8,15 +8,20 @@ use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::api::Api;
+use super::plane::Plane;
 
 /// Runs the program, hands a TERM on to it, and kills it when its own input ends.
 const KEEPER: &str = r#"
 exec 3<&0
+pid_file=$1
+shift
 "$@" </dev/null 3<&- &
 program=$!
+echo "$program" >"$pid_file.new"
+mv "$pid_file.new" "$pid_file"
 trap 'kill -TERM "$program"' TERM
 (read -r _ <&3; kill -KILL "$program") >/dev/null 2>&1 &
 reader=$!
@@ -34,10 +39,17 @@ const PROGRAM_IN_IMAGE: &str = "/milvus/bin/meta-migration";
 /// Where the image lets a container leave its last words, unless the pod says otherwise.
 const TERMINATION_LOG: &str = "/dev/termination-log";
 
+/// What a container calls a place, and what it is called here.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Places(Vec<(String, String)>);
+
 /// A running container of our image.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
+    /// The program itself, behind its keeper.
+    pub(crate) pid: u32,
+    places: Places,
     log: PathBuf,
     termination_log: PathBuf,
     /// When it was asked to end.
@@ -47,6 +59,7 @@ pub(crate) struct Process {
 /// What is needed to run a pod.
 pub(crate) struct Host<'a> {
     pub(crate) api: &'a Api,
+    pub(crate) plane: &'a Plane,
     pub(crate) namespace: &'a str,
     /// Folders of pods and claims are made below it.
     pub(crate) folder: &'a Path,
@@ -59,8 +72,32 @@ pub(crate) struct Host<'a> {
 pub(crate) struct Prepared {
     pub(crate) arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    places: Places,
     log: PathBuf,
     termination_log: PathBuf,
+}
+
+impl Places {
+    fn new(mut places: Vec<(String, String)>) -> Self {
+        // The longest first: one may lie within another.
+        places.sort_by_key(|(inside, _)| std::cmp::Reverse(inside.len()));
+        Self(places)
+    }
+
+    /// A container's words with the names that hold here.
+    fn outside(&self, text: &str) -> String {
+        replaced(text, &self.0)
+    }
+
+    /// What was said here, as the container would have said it.
+    pub(crate) fn inside(&self, text: &str) -> String {
+        let paths = self.0.iter().filter(|(inside, _)| inside.starts_with('/'));
+        let mut back: Vec<_> = paths
+            .map(|(inside, outside)| (outside.clone(), inside.clone()))
+            .collect();
+        back.sort_by_key(|(outside, _)| std::cmp::Reverse(outside.len()));
+        replaced(text, &back)
+    }
 }
 
 impl Host<'_> {
@@ -100,28 +137,28 @@ impl Host<'_> {
             PROGRAM_IN_IMAGE.to_owned(),
             env!("CARGO_BIN_EXE_meta-migration").to_owned(),
         ));
-        // The longest first: one may lie within another.
-        places.sort_by_key(|(place, _)| std::cmp::Reverse(place.len()));
-        for file in contents {
-            let content = fs::read_to_string(&file).unwrap();
-            fs::write(&file, replaced(&content, &places)).unwrap();
+        let places = Places::new(places);
+        // A volume may be mounted twice.
+        for file in contents.iter().collect::<BTreeSet<_>>() {
+            let content = fs::read_to_string(file).unwrap();
+            fs::write(file, places.outside(&content)).unwrap();
         }
         let mut arguments: Vec<String> = [&container["command"], &container["args"]]
             .iter()
             .flat_map(|list| items(list))
-            .map(|word| replaced(&text(word), &places))
+            .map(|word| places.outside(&text(word)))
             .collect();
         if items(&container["command"]).is_empty() {
             arguments.insert(0, env!("CARGO_BIN_EXE_meta-migration").to_owned());
         }
-        let environment = self.environment(pod, container).await?;
-        let environment = environment
-            .into_iter()
-            .map(|(name, value)| (name, replaced(&value, &places)))
-            .collect();
+        let environment = self.environment(pod, container).await?.into_iter();
+        let environment = environment.map(|(name, value)| (name, places.outside(&value)));
+        let mut environment: Vec<_> = environment.collect();
+        environment.extend(self.account(pod, &folder).await);
         Ok(Prepared {
             arguments,
             environment,
+            places,
             log: folder.join("log"),
             termination_log,
         })
@@ -218,6 +255,29 @@ impl Host<'_> {
         Ok(environment)
     }
 
+    /// What stands for the mounted token of the pod's account: a kubeconfig, as the program looks for
+    /// the token in a place that no test may write to.
+    async fn account(&self, pod: &Value, folder: &Path) -> Option<(String, String)> {
+        let spec = &pod["spec"];
+        let account = spec["serviceAccountName"].as_str()?;
+        if spec["automountServiceAccountToken"] == false {
+            return None;
+        }
+        let path = format!(
+            "/api/v1/namespaces/{}/serviceaccounts/{account}/token",
+            self.namespace
+        );
+        let request = json!({
+            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {},
+        });
+        let made = self.api.try_create(&path, &request).await.ok()?;
+        let token = text(&made["status"]["token"]);
+        let file = folder.join("kubeconfig");
+        let config = self.plane.kubeconfig_with(account, &token, self.namespace);
+        fs::write(&file, config).unwrap();
+        Some(("KUBECONFIG".to_owned(), file.display().to_string()))
+    }
+
     async fn reference(&self, kind: &str, from: &Value, key: &str) -> Result<String, String> {
         let name = text(&from["name"]);
         let data = match self.data(kind, &name).await {
@@ -235,6 +295,7 @@ impl Host<'_> {
 impl Prepared {
     /// Starts it.
     pub(crate) fn start(self) -> Process {
+        let pid_file = self.log.with_file_name("pid");
         let log = File::options()
             .create(true)
             .append(true)
@@ -242,6 +303,7 @@ impl Prepared {
             .unwrap();
         let child = Command::new("sh")
             .args(["-c", KEEPER, "container"])
+            .arg(&pid_file)
             .args(&self.arguments)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -251,17 +313,50 @@ impl Prepared {
             .stderr(log)
             .spawn()
             .unwrap();
+        let pid = loop {
+            if let Ok(pid) = fs::read_to_string(&pid_file) {
+                break pid.trim().parse().unwrap();
+            }
+            std::thread::yield_now();
+        };
         Process {
             child,
+            pid,
+            places: self.places,
             log: self.log,
             termination_log: self.termination_log,
             asked_to_end: None,
         }
     }
 
+    /// Whether it is there to change metadata: by its command, or by that of its configuration file.
+    pub(crate) fn writes(&self) -> bool {
+        let words = self
+            .arguments
+            .iter()
+            .flat_map(|argument| argument.split([' ', '=']));
+        let reads = ["status", "plan", "verify", "backup", "--dry-run"];
+        if words.clone().any(|word| reads.contains(&word)) {
+            return false;
+        }
+        let says = |file: &str| {
+            let text = fs::read_to_string(file).unwrap_or_default();
+            text.contains("type: run") || text.contains("type: rollback")
+        };
+        words.clone().any(|word| {
+            ["migrate", "rollback", "restore"].contains(&word)
+                || word.ends_with(".yaml") && says(word)
+        })
+    }
+
     /// Where its output goes.
     pub(crate) fn log(&self) -> &Path {
         &self.log
+    }
+
+    /// What its output calls by names that hold here.
+    pub(crate) fn places(&self) -> &Places {
+        &self.places
     }
 }
 
@@ -290,13 +385,14 @@ impl Process {
     /// What the pod's status bears as its message: its own words, else the end of its log.
     pub(crate) fn last_words(&self, container: &Value, code: i32) -> String {
         let own = fs::read_to_string(&self.termination_log).unwrap_or_default();
+        let own = self.places.inside(&own);
         let falls_back = container["terminationMessagePolicy"] == "FallbackToLogsOnError";
         if !own.is_empty() || !falls_back || code == 0 {
             return own;
         }
         let log = fs::read(&self.log).unwrap_or_default();
         let end = &log[log.len().saturating_sub(2048)..];
-        String::from_utf8_lossy(end).into_owned()
+        self.places.inside(&String::from_utf8_lossy(end))
     }
 }
 
@@ -314,26 +410,64 @@ pub(crate) fn items(value: &Value) -> &[Value] {
 
 /// A string, or what stands there as text.
 pub(crate) fn text(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Null => String::new(),
-        other => other.to_string(),
+    if value.is_null() {
+        return String::new();
     }
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }
 
-fn replaced(text: &str, places: &[(String, String)]) -> String {
+/// Puts one name for another, each once, and only whole ones: `/tmp` is no part of `/a/tmp` or `/tmpfs`.
+fn replaced(text: &str, names: &[(String, String)]) -> String {
     let mut done = String::with_capacity(text.len());
     let mut rest = text;
-    'next: while let Some(first) = rest.chars().next() {
-        for (from, to) in places {
-            if let Some(behind) = rest.strip_prefix(from.as_str()) {
-                done.push_str(to);
-                rest = behind;
-                continue 'next;
-            }
+    let mut before = None;
+    while let Some(next) = rest.chars().next() {
+        let found = names.iter().find_map(|(from, to)| {
+            let behind = rest.strip_prefix(from.as_str())?;
+            let begins =
+                !before.is_some_and(|before| belongs(before) || before == '/' && next == '/');
+            let ends = !behind.starts_with(belongs);
+            (begins && ends).then_some((from, to, behind))
+        });
+        if let Some((from, to, behind)) = found {
+            done.push_str(to);
+            before = from.chars().next_back();
+            rest = behind;
+        } else {
+            done.push(next);
+            before = Some(next);
+            rest = &rest[next.len_utf8()..];
         }
-        done.push(first);
-        rest = &rest[first.len_utf8()..];
     }
     done
+}
+
+/// Whether a character goes on with a name.
+fn belongs(character: char) -> bool {
+    character.is_ascii_alphanumeric() || "._-".contains(character)
+}
+
+#[test]
+fn names_are_replaced_once_and_only_whole() {
+    let pairs = |pairs: &[(&str, &str)]| {
+        let owned = pairs
+            .iter()
+            .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()));
+        Places::new(owned.collect())
+    };
+    let places = pairs(&[
+        ("/tmp", "/tmp/x/pods/scratch"),
+        ("/milvus/data", "/tmp/x/claims/c"),
+        ("etcd:2379", "127.0.0.1:9"),
+    ]);
+    let inside = "-config=/milvus/data/tmp/a.yaml /tmp /tmpfs /milvus/database http://etcd:2379,my-etcd:2379";
+    let outside = places.outside(inside);
+    assert_eq!(
+        outside,
+        "-config=/tmp/x/claims/c/tmp/a.yaml /tmp/x/pods/scratch /tmpfs /milvus/database \
+         http://127.0.0.1:9,my-etcd:2379"
+    );
+    assert_eq!(places.inside("see /tmp/x/claims/c/b"), "see /milvus/data/b");
 }

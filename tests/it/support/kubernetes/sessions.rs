@@ -13,7 +13,7 @@ use crate::support::dump::read_dump;
 /// Lives longer than any test; a clean stop revokes it.
 const SESSION_TTL_S: i64 = 900;
 
-/// The etcd of one Milvus instance: a root path of its own in the shared server.
+/// The etcd of one Milvus instance: a root path of its own.
 #[derive(Clone)]
 pub(crate) struct Metadata {
     client: Client,
@@ -29,10 +29,13 @@ pub(crate) struct Session {
 
 impl Metadata {
     pub(crate) async fn connect(address: &str, root: &str) -> Self {
-        Self {
-            client: Client::connect([address], None).await.unwrap(),
-            root: root.to_owned(),
-        }
+        let client = Client::connect([address], None).await.unwrap();
+        Self::with(client, root)
+    }
+
+    pub(crate) fn with(client: Client, root: &str) -> Self {
+        let root = root.to_owned();
+        Self { client, root }
     }
 
     /// Puts what a Milvus 2.1.4 left behind, without sessions.

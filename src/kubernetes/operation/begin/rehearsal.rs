@@ -1,0 +1,140 @@
+//! What `--dry-run` prints: the steps that would follow, with every object, as YAML with comments.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::Request;
+use crate::kubernetes::manifest::step::Step;
+use crate::kubernetes::record::{Record, Workload};
+use crate::kubernetes::stage::{Next, Outcome, Stage, next};
+use crate::kubernetes::{manifest, operator};
+use crate::report::Layout;
+
+/// The steps that follow from a record's stage if everything goes well, and their manifests; nothing is
+/// touched.
+#[must_use]
+pub fn rehearsal(record: &Record, request: &Request) -> String {
+    let way = if record.stage.is_way_back() {
+        "rollback"
+    } else {
+        "upgrade"
+    };
+    let mut text = format!(
+        "# {way} of {} {} {} {} {}\n",
+        record.instance,
+        if way == "upgrade" { "from" } else { "to" },
+        record.source_version,
+        if way == "upgrade" { "to" } else { "from" },
+        record.target_version
+    );
+    if request.claim.is_none() && record.stage == Stage::Probe {
+        let class = request.storage_class.as_deref();
+        let claim = manifest::claim(&record.claim, &record.instance, &request.claim_size, class);
+        text.push_str(&document(
+            serde_json::to_value(claim),
+            "PersistentVolumeClaim",
+            "v1",
+        ));
+    }
+    let config = manifest::config_map(record);
+    text.push_str(&document(serde_json::to_value(config), "ConfigMap", "v1"));
+    let mut record = record.clone();
+    let mut attempts = BTreeMap::new();
+    let mut number = 0;
+    while !record.stage.is_final() {
+        let stage = record.stage;
+        number += 1;
+        text.push_str(&format!("# step {number}: {}\n", stage.name()));
+        if let Some(step) = step(stage, &record) {
+            let attempt = attempts.entry(step).or_insert_with(|| record.attempt(step));
+            *attempt += 1;
+            let job = manifest::job::job(&record, step, *attempt);
+            text.push_str(&document(serde_json::to_value(job), "Job", "batch/v1"));
+        }
+        for line in changes(&record, stage) {
+            text.push_str(&format!("#   {line}\n"));
+        }
+        record.has_backup |= stage == Stage::Backup;
+        let outcome = if stage == Stage::Probe {
+            Outcome::Metadata(record.layout_before.unwrap_or(Layout::V2_1))
+        } else if matches!(stage, Stage::Check | Stage::Assess) {
+            Outcome::Metadata(Layout::V2_1)
+        } else {
+            Outcome::Done
+        };
+        match next(stage, outcome, record.layout_before, record.policy) {
+            Next::Go(following) => record.stage = following,
+            Next::Halt => break,
+        }
+    }
+    text
+}
+
+fn document(object: Result<Value, serde_json::Error>, kind: &str, api: &str) -> String {
+    let mut value = object.unwrap_or_default();
+    value["apiVersion"] = Value::from(api);
+    value["kind"] = Value::from(kind);
+    manifest::yaml::document(&value)
+}
+
+/// The Job that a stage runs.
+fn step(stage: Stage, record: &Record) -> Option<Step> {
+    match stage {
+        Stage::Probe | Stage::Drain | Stage::DrainNew | Stage::Assess | Stage::Check => {
+            Some(Step::Status)
+        }
+        Stage::Plan => Some(Step::Plan),
+        Stage::Backup => Some(Step::Backup),
+        Stage::Migrate => Some(Step::Migrate),
+        Stage::Verify => Some(Step::Verify),
+        Stage::LookBack => Some(Step::Preview),
+        Stage::SaveNew => record.policy.accept_loss.then_some(Step::Save),
+        Stage::RollBack => Some(Step::Rollback),
+        Stage::Stop
+        | Stage::Start
+        | Stage::Settle
+        | Stage::Upgraded
+        | Stage::StopNew
+        | Stage::StartOld
+        | Stage::SettleOld
+        | Stage::RolledBack
+        | Stage::Abandoned => None,
+    }
+}
+
+fn changes(record: &Record, stage: Stage) -> Vec<String> {
+    let start = matches!(stage, Stage::Start | Stage::StartOld);
+    if !start && !matches!(stage, Stage::Stop | Stage::StopNew) {
+        return Vec::new();
+    }
+    let new = stage == Stage::Start;
+    if let Some(saved) = &record.resource {
+        let patch = if start {
+            operator::start_patch(saved, new.then_some(record.image.as_str()), None)
+        } else {
+            operator::stop_patch(saved, None)
+        };
+        return vec![format!(
+            "patch Milvus {}: {}",
+            record.instance, patch["spec"]
+        )];
+    }
+    let one = |workload: &Workload| {
+        if start {
+            format!(
+                "Deployment {}: container {} to {}, {} replicas",
+                workload.name,
+                workload.container,
+                if new { &record.image } else { &workload.image },
+                workload.replicas
+            )
+        } else {
+            format!(
+                "Deployment {}: {} replicas to 0",
+                workload.name, workload.replicas
+            )
+        }
+    };
+    record.workloads.iter().map(one).collect()
+}

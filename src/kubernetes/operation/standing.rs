@@ -1,0 +1,343 @@
+//! How an upgrade stands: the record beside what is really there, and the way on.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use serde::Serialize;
+
+use crate::kubernetes::cluster::{Cluster, ClusterError};
+use crate::kubernetes::condition::{JobState, containers, job_state, trouble};
+use crate::kubernetes::discovery::pod_selector;
+use crate::kubernetes::lease::holder_of;
+use crate::kubernetes::record::{Record, Workload};
+use crate::kubernetes::stage::Stage;
+use crate::kubernetes::{LABEL_ATTEMPT, LABEL_OPERATION, LABEL_STEP};
+
+/// How far it is, in a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// No upgrade is recorded.
+    None,
+    /// An orchestrator is at work.
+    AtWork,
+    /// Unfinished, and nobody is at work.
+    Interrupted,
+    /// Unfinished, and a person has to decide.
+    Halted,
+    /// The new release runs, or was started last.
+    Upgraded,
+    /// The old release runs again.
+    RolledBack,
+    /// It ended before Milvus was touched.
+    Abandoned,
+}
+
+/// How an upgrade stands.
+#[derive(Debug, Clone, Serialize)]
+pub struct Standing {
+    /// The instance.
+    pub instance: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// How far it is.
+    pub state: State,
+    /// What that means for Milvus and its metadata, in a sentence.
+    pub stands: String,
+    /// Who is at work.
+    pub orchestrator: Option<Orchestrator>,
+    /// The Deployments as they are now.
+    pub deployments: Vec<Live>,
+    /// The Jobs of this operation.
+    pub jobs: Vec<JobLine>,
+    /// What Helm has to be told.
+    pub advice: Option<String>,
+    /// The commands that lead on.
+    pub next: Vec<String>,
+    /// What is written down.
+    pub record: Option<Record>,
+}
+
+/// A process that is at work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Orchestrator {
+    /// Host, process and a number.
+    pub holder: String,
+    /// Seconds since its last sign of life.
+    pub seconds_ago: Option<i64>,
+}
+
+/// A Deployment as it is now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Live {
+    /// Its name.
+    pub name: String,
+    /// The image of its Milvus container; empty where it is not there.
+    pub image: String,
+    /// Desired pods.
+    pub replicas: i32,
+    /// Ready pods.
+    pub ready: i32,
+    /// What is wrong with a pod of it.
+    pub trouble: Option<String>,
+}
+
+/// A Job of this operation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct JobLine {
+    /// Its name.
+    pub name: String,
+    /// Its step.
+    pub step: String,
+    /// Which attempt it is.
+    pub attempt: u32,
+    /// `running`, `complete`, or `failed` with the reason.
+    pub state: String,
+}
+
+/// Collects how an upgrade stands; `place` are the words of the command line for it.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub async fn standing(
+    cluster: &Cluster,
+    (instance, place): (&str, &str),
+    record: Option<Record>,
+    self_at_work: bool,
+) -> Result<Standing, ClusterError> {
+    let holder = match holder_of(cluster, instance).await {
+        Err(error) if error.is_forbidden() => None,
+        found => found?,
+    };
+    let orchestrator = holder
+        .filter(|_| !self_at_work)
+        .map(|(holder, seconds_ago)| Orchestrator {
+            holder,
+            seconds_ago,
+        });
+    let mut deployments = Vec::new();
+    for workload in record.iter().flat_map(|record| &record.workloads) {
+        deployments.push(live(cluster, workload).await?);
+    }
+    let mut jobs = Vec::new();
+    if let Some(record) = &record {
+        let selector = format!("{LABEL_OPERATION}={}", record.operation);
+        let found: Vec<Job> = cluster.list(&selector).await?;
+        jobs.extend(found.iter().map(line));
+        jobs.sort_by(|a: &JobLine, b| (&a.step, a.attempt).cmp(&(&b.step, b.attempt)));
+    }
+    let state = state(record.as_ref(), orchestrator.is_some());
+    Ok(Standing {
+        instance: instance.to_owned(),
+        namespace: cluster.namespace().to_owned(),
+        state,
+        stands: stands(record.as_ref()),
+        next: ways(record.as_ref(), state, place),
+        orchestrator,
+        deployments,
+        jobs,
+        advice: None,
+        record,
+    })
+}
+
+async fn live(cluster: &Cluster, workload: &Workload) -> Result<Live, ClusterError> {
+    let found: Option<Deployment> = cluster.get(&workload.name).await?;
+    let pods: Vec<Pod> = match found.as_ref().and_then(pod_selector) {
+        Some(selector) => cluster.list(&selector).await?,
+        None => Vec::new(),
+    };
+    let image = found.as_ref().and_then(|found| {
+        let mut all = containers(found).iter();
+        all.find(|one| one.name == workload.container)?
+            .image
+            .clone()
+    });
+    let spec = found.as_ref().and_then(|found| found.spec.as_ref());
+    let status = found.as_ref().and_then(|found| found.status.as_ref());
+    Ok(Live {
+        name: workload.name.clone(),
+        image: image.unwrap_or_default(),
+        replicas: spec.map_or(0, |spec| spec.replicas.unwrap_or(1)),
+        ready: status.and_then(|status| status.ready_replicas).unwrap_or(0),
+        trouble: pods.iter().find_map(trouble),
+    })
+}
+
+fn line(job: &Job) -> JobLine {
+    let labels = job.metadata.labels.clone().unwrap_or_default();
+    let label = |key: &str| labels.get(key).cloned().unwrap_or_default();
+    JobLine {
+        name: job.metadata.name.clone().unwrap_or_default(),
+        step: label(LABEL_STEP),
+        attempt: label(LABEL_ATTEMPT).parse().unwrap_or(0),
+        state: match job_state(job) {
+            JobState::Running => "running".to_owned(),
+            JobState::Complete => "complete".to_owned(),
+            JobState::Failed(reason) => format!("failed ({reason})"),
+        },
+    }
+}
+
+fn state(record: Option<&Record>, at_work: bool) -> State {
+    let Some(record) = record else {
+        return State::None;
+    };
+    match record.stage {
+        Stage::Upgraded => State::Upgraded,
+        Stage::RolledBack => State::RolledBack,
+        Stage::Abandoned => State::Abandoned,
+        Stage::Probe
+        | Stage::Plan
+        | Stage::Stop
+        | Stage::Drain
+        | Stage::Backup
+        | Stage::Migrate
+        | Stage::Verify
+        | Stage::Start
+        | Stage::Settle
+        | Stage::Assess
+        | Stage::LookBack
+        | Stage::StopNew
+        | Stage::DrainNew
+        | Stage::SaveNew
+        | Stage::RollBack
+        | Stage::Check
+        | Stage::StartOld
+        | Stage::SettleOld => match record.failure {
+            _ if at_work => State::AtWork,
+            Some(_) => State::Halted,
+            None => State::Interrupted,
+        },
+    }
+}
+
+/// What a stage means for Milvus and its metadata, for somebody who was just woken up.
+#[must_use]
+pub fn stands(record: Option<&Record>) -> String {
+    let Some(record) = record else {
+        return "no upgrade of this instance is recorded here".to_owned();
+    };
+    let backup = if record.has_backup {
+        "; the backup holds what was before"
+    } else {
+        ""
+    };
+    let text = match record.stage {
+        Stage::Probe | Stage::Plan | Stage::Abandoned => {
+            "Milvus runs as before; nothing was changed".to_owned()
+        }
+        Stage::Stop | Stage::Drain | Stage::Backup => {
+            "Milvus is stopped or being stopped; its metadata was not changed".to_owned()
+        }
+        Stage::Migrate | Stage::Assess => format!(
+            "Milvus is stopped; its metadata is whole, either 2.1 still or 2.2 already, and nothing is \
+             lost{backup}"
+        ),
+        Stage::Verify => format!(
+            "Milvus is stopped; its metadata was migrated and is being compared with the backup{backup}"
+        ),
+        Stage::Start | Stage::Settle => {
+            format!("the metadata is 2.2 and verified; the new release is being started{backup}")
+        }
+        Stage::Upgraded | Stage::LookBack => {
+            format!("the new release became healthy on verified 2.2 metadata{backup}")
+        }
+        Stage::StopNew | Stage::DrainNew | Stage::SaveNew => format!(
+            "Milvus is stopped or being stopped, on the way back; its metadata was not changed yet{backup}"
+        ),
+        Stage::RollBack | Stage::Check => format!(
+            "Milvus is stopped; its metadata is being put back and no release may start before that is \
+             done{backup}"
+        ),
+        Stage::StartOld | Stage::SettleOld => {
+            "the metadata is 2.1; the old release is being started".to_owned()
+        }
+        Stage::RolledBack => "the old release became healthy again, on 2.1 metadata".to_owned(),
+    };
+    match &record.saved {
+        Some(saved) => format!("{text}; what the new release wrote is saved in {saved}"),
+        None => text,
+    }
+}
+
+/// The commands that lead on.
+fn ways(record: Option<&Record>, state: State, place: &str) -> Vec<String> {
+    let upgrade = |what: &str| format!("meta-migration upgrade{place} -o {what}");
+    let preflight = || format!("meta-migration preflight{place}");
+    let Some(record) = record else {
+        return vec![preflight()];
+    };
+    match state {
+        State::None | State::Abandoned | State::RolledBack => vec![preflight()],
+        State::AtWork => vec![upgrade("status")],
+        State::Upgraded if record.failure.is_some() => {
+            vec![
+                upgrade("rollback"),
+                upgrade("rollback --accept-loss   # undoes what changed, too; it is saved first"),
+            ]
+        }
+        State::Upgraded => vec![upgrade("rollback")],
+        State::Interrupted | State::Halted if record.stage.is_way_back() => {
+            let undoes = matches!(record.stage, Stage::RollBack | Stage::SaveNew);
+            let insists = undoes && state == State::Halted && !record.policy.accept_loss;
+            let mut ways = vec![upgrade("resume")];
+            ways.extend(insists.then(|| upgrade("resume --accept-loss")));
+            ways
+        }
+        State::Interrupted | State::Halted => {
+            let mut ways = vec![upgrade("resume")];
+            if state == State::Halted && matches!(record.stage, Stage::Start | Stage::Settle) {
+                ways.push(upgrade("resume -w IMAGE   # with another image"));
+            }
+            ways.push(upgrade("rollback"));
+            ways
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kubernetes::record::tests::example;
+
+    fn at(stage: Stage) -> Record {
+        Record { stage, ..example() }
+    }
+
+    #[test]
+    fn every_stage_says_what_stands_and_leads_on() {
+        for stage in Stage::ALL {
+            for failure in [None, Some("why".to_owned())] {
+                let record = Record {
+                    failure,
+                    ..at(stage)
+                };
+                let state = state(Some(&record), false);
+                assert!(!stands(Some(&record)).is_empty());
+                let ways = ways(Some(&record), state, " -i prod -n data");
+                assert!(!ways.is_empty(), "{stage:?}");
+                for way in ways {
+                    assert!(way.contains(" -i prod -n data"), "{way}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_nobody_works_on_can_be_resumed_or_rolled_back() {
+        let record = at(Stage::Migrate);
+        assert_eq!(state(Some(&record), false), State::Interrupted);
+        assert_eq!(state(Some(&record), true), State::AtWork);
+        assert_eq!(
+            ways(Some(&record), State::Interrupted, " -i p -n d"),
+            [
+                "meta-migration upgrade -i p -n d -o resume",
+                "meta-migration upgrade -i p -n d -o rollback",
+            ]
+        );
+        let back = at(Stage::RollBack);
+        let ways = ways(Some(&back), State::Halted, " -i p -n d");
+        assert!(ways[1].ends_with("-o resume --accept-loss"), "{ways:?}");
+    }
+}

@@ -1,0 +1,89 @@
+//! Steps as Jobs: which attempt counts, and what an attempt needs.
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim};
+
+use super::job::{JobFailure, Runner};
+use super::{Operation, Trouble};
+use crate::kubernetes::condition::{JobState, job_state};
+use crate::kubernetes::manifest;
+use crate::kubernetes::manifest::step::Step;
+use crate::kubernetes::record::ATTEMPTS_MAX;
+use crate::kubernetes::{config_name, job_name};
+
+impl Operation<'_> {
+    /// Runs a step as a Job and gives what it reported.
+    ///
+    /// What only reads is asked anew each time. What writes is taken up where an earlier process left
+    /// it: a Job that runs is waited for, one that succeeded counts.
+    pub(super) async fn run(&mut self, step: Step) -> Result<String, Trouble> {
+        self.prepare().await?;
+        let mut attempt = self.record.attempt(step);
+        if attempt == 0 || self.is_spent(step, attempt).await? {
+            attempt = self.next_attempt(step).await?;
+        }
+        let mut tries = 1;
+        loop {
+            self.check_lease().await?;
+            let runner = Runner {
+                cluster: self.cluster,
+                audience: self.audience,
+                limit: self.limit,
+            };
+            match runner.run(&self.record, step, attempt).await {
+                Ok(text) => return Ok(text),
+                Err(JobFailure::Cluster(error)) => return Err(error.into()),
+                Err(JobFailure::StillRunning(why)) => return Err(Trouble::Undecided(why)),
+                Err(JobFailure::Ended { why, again }) => {
+                    if !again || tries >= ATTEMPTS_MAX {
+                        return Err(Trouble::Failed(why));
+                    }
+                    self.audience.tell(&format!("{why}: trying again"));
+                    tries += 1;
+                    attempt = self.next_attempt(step).await?;
+                }
+            }
+        }
+    }
+
+    async fn next_attempt(&mut self, step: Step) -> Result<u32, Trouble> {
+        let attempt = self.record.attempt(step) + 1;
+        self.record.attempts.insert(step, attempt);
+        self.save().await?;
+        Ok(attempt)
+    }
+
+    /// Whether a recorded attempt is of no use any more.
+    async fn is_spent(&self, step: Step, attempt: u32) -> Result<bool, Trouble> {
+        if !step.writes() && step != Step::Backup {
+            return Ok(true);
+        }
+        let name = job_name(step.name(), &self.record.operation, attempt);
+        let found: Option<Job> = self.cluster.get(&name).await?;
+        Ok(found.is_some_and(|job| matches!(job_state(&job), JobState::Failed(_))))
+    }
+
+    /// Makes what the Jobs need, as far as it is not there.
+    async fn prepare(&self) -> Result<(), Trouble> {
+        let config = manifest::config_map(&self.record);
+        let name = config_name(&self.record.operation);
+        let found: Option<ConfigMap> = self.cluster.get(&name).await?;
+        match found {
+            Some(found) if found.data == config.data => {}
+            Some(_) => {
+                self.cluster.replace(&config).await?;
+            }
+            None => {
+                self.cluster.create(&config).await?;
+            }
+        }
+        let claim: Option<PersistentVolumeClaim> = self.cluster.get(&self.record.claim).await?;
+        if claim.is_none() {
+            return Err(Trouble::Failed(format!(
+                "the volume claim {} is not there",
+                self.record.claim
+            )));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,342 @@
+//! What stands in the way of an upgrade, and what is worth knowing before it.
+
+use k8s_openapi::api::apps::v1::Deployment;
+
+use super::{Asked, Concern, Facts, target};
+use crate::finding::Severity;
+use crate::kubernetes::condition::at_rest;
+use crate::kubernetes::discovery::image_version;
+use crate::kubernetes::record::{EtcdTarget, Workload};
+use crate::report::{Layout, StatusReport};
+
+mod others;
+
+use others::{judge_helm, judge_owners, judge_scalers};
+
+struct Concerns<'a> {
+    accepted: &'a [String],
+    all: Vec<Concern>,
+}
+
+impl Concerns<'_> {
+    fn add(&mut self, severity: Severity, code: &str, message: String) {
+        let accepted = self.accepted.iter().any(|one| one == code);
+        let severity = if accepted && severity == Severity::Error {
+            Severity::Warning
+        } else {
+            severity
+        };
+        self.all.push(Concern {
+            severity,
+            code: code.to_owned(),
+            message,
+        });
+    }
+
+    fn error(&mut self, code: &str, message: String) {
+        self.add(Severity::Error, code, message);
+    }
+
+    fn warning(&mut self, code: &str, message: String) {
+        self.add(Severity::Warning, code, message);
+    }
+
+    fn notice(&mut self, code: &str, message: String) {
+        self.add(Severity::Notice, code, message);
+    }
+
+    fn sorted(mut self) -> Vec<Concern> {
+        self.all.sort_by(|a, b| {
+            a.severity
+                .cmp(&b.severity)
+                .then_with(|| a.code.cmp(&b.code))
+        });
+        self.all
+    }
+}
+
+/// Judges the facts.
+#[must_use]
+pub fn judge(facts: &Facts, asked: &Asked) -> Vec<Concern> {
+    let mut concerns = Concerns {
+        accepted: &asked.accepted,
+        all: Vec::new(),
+    };
+    judge_rights(facts, &mut concerns);
+    judge_workloads(facts, &mut concerns);
+    judge_versions(facts, asked, &mut concerns);
+    judge_etcd(facts, asked, &mut concerns);
+    judge_owners(facts, &mut concerns);
+    judge_helm(facts, &mut concerns);
+    judge_scalers(facts, &mut concerns);
+    judge_storage(facts, asked, &mut concerns);
+    concerns.sorted()
+}
+
+/// Judges what a Job found in etcd; `runs` says whether Milvus runs meanwhile.
+#[must_use]
+pub fn judge_metadata(
+    status: &StatusReport,
+    target: &EtcdTarget,
+    asked: &Asked,
+    runs: bool,
+) -> Vec<Concern> {
+    let mut concerns = Concerns {
+        accepted: &asked.accepted,
+        all: Vec::new(),
+    };
+    let root = format!("{}/{}", target.root_path, target.meta_sub_path);
+    match status.layout {
+        Layout::Empty if status.sessions.is_empty() => concerns.error(
+            "nothing-in-etcd",
+            format!("etcd holds no metadata below {root}: is the root path right?"),
+        ),
+        Layout::Mixed => concerns.error(
+            "mixed-metadata",
+            format!("the metadata below {root} is a mixture of 2.1 and 2.2"),
+        ),
+        Layout::V2_2 => concerns.warning(
+            "already-2-2",
+            format!("the metadata below {root} has the 2.2 layout already"),
+        ),
+        Layout::V2_1 | Layout::Staged | Layout::Empty => {}
+    }
+    if runs && status.sessions.is_empty() && status.layout != Layout::Empty {
+        concerns.error(
+            "no-sessions",
+            format!(
+                "Milvus runs, but no component of it is registered below {root}/session: is it another \
+                 instance's root path, or another etcd?"
+            ),
+        );
+    }
+    for alarm in &status.etcd.alarms {
+        concerns.error("etcd-alarm", format!("etcd has raised the alarm {alarm}"));
+    }
+    if let Some(lock) = &status.lock {
+        concerns.error(
+            "locked",
+            format!("another migration holds the lock {}", lock.key),
+        );
+    }
+    concerns.sorted()
+}
+
+fn judge_rights(facts: &Facts, concerns: &mut Concerns<'_>) {
+    for right in &facts.missing_rights {
+        concerns.error("missing-right", format!("the right to {right} is missing"));
+    }
+    if !facts.unseen.is_empty() {
+        concerns.notice(
+            "unseen",
+            format!(
+                "not looked at, as the right to list or get them is missing: {}",
+                facts.unseen.join(", ")
+            ),
+        );
+    }
+}
+
+fn judge_workloads(facts: &Facts, concerns: &mut Concerns<'_>) {
+    let workloads = &facts.workloads;
+    let may_list = |kind: &str| !facts.missing_rights.iter().any(|one| one.resource == kind);
+    if workloads.found.is_empty() && workloads.ambiguous.is_empty() && may_list("deployments") {
+        concerns.error(
+            "no-instance",
+            format!(
+                "no Milvus Deployment of instance {} in namespace {}",
+                facts.instance, facts.namespace
+            ),
+        );
+    }
+    for ambiguous in &workloads.ambiguous {
+        concerns.error(
+            "unclear-container",
+            format!("Deployment {}: {}", ambiguous.name, ambiguous.problem),
+        );
+    }
+    let of_milvus = |deployment: &&Deployment| {
+        let name = deployment.metadata.name.as_ref();
+        workloads.found.iter().any(|one| Some(&one.name) == name)
+    };
+    for deployment in facts.deployments.iter().filter(of_milvus) {
+        let name = deployment.metadata.name.as_deref().unwrap_or_default();
+        if deployment.spec.as_ref().and_then(|spec| spec.paused) == Some(true) {
+            concerns.error(
+                "paused",
+                format!(
+                    "Deployment {name} is paused, a new image would not be rolled out: kubectl -n {} rollout \
+                     resume deployment/{name}",
+                    facts.namespace
+                ),
+            );
+        } else if let Err(lack) = at_rest(deployment) {
+            concerns.error("not-at-rest", format!("Deployment {name}: {lack}"));
+        }
+    }
+    for workload in &workloads.found {
+        let pods = facts.pods.get(&workload.name).into_iter().flatten();
+        for pod in pods.filter(|pod| pod.image != workload.image) {
+            concerns.warning(
+                "pod-image",
+                format!(
+                    "pod {} runs {}, its Deployment says {}",
+                    pod.name, pod.image, workload.image
+                ),
+            );
+        }
+    }
+    let all_zero = workloads.found.iter().all(|one| one.replicas == 0);
+    if all_zero && !workloads.found.is_empty() && facts.resource.is_none() {
+        concerns.error(
+            "all-stopped",
+            "every Deployment has 0 replicas and nothing says how many there were: scale them up, \
+             so that the counts can be recorded"
+                .to_owned(),
+        );
+    }
+}
+
+fn judge_versions(facts: &Facts, asked: &Asked, concerns: &mut Concerns<'_>) {
+    if let Some(source) = &asked.source {
+        let all = &facts.workloads.found;
+        let serves = all.iter().any(|one| one.replicas > 0);
+        // An operator keeps empty Deployments with any image beside the full ones.
+        let empty = |one: &Workload| facts.is_operators && serves && one.replicas == 0;
+        for workload in all.iter().filter(|one| !empty(one)) {
+            match image_version(&workload.image) {
+                Some(version) if version.triple() != source.triple() => concerns.error(
+                    "source-version",
+                    format!(
+                        "Deployment {} runs {version} ({}), not {source}",
+                        workload.name, workload.image
+                    ),
+                ),
+                Some(_) => {}
+                None => concerns.warning(
+                    "unknown-version",
+                    format!(
+                        "image {} of {} does not tell its version",
+                        workload.image, workload.name
+                    ),
+                ),
+            }
+        }
+    }
+    if let (Some(target), Some(image)) = (&asked.target, &asked.image) {
+        match image_version(image) {
+            Some(version) if version.triple() != target.triple() => concerns.error(
+                "target-version",
+                format!("image {image} is {version}, not {target}"),
+            ),
+            Some(_) => {}
+            None => concerns.warning(
+                "unknown-version",
+                format!("image {image} does not tell its version"),
+            ),
+        }
+    }
+}
+
+fn judge_etcd(facts: &Facts, asked: &Asked, concerns: &mut Concerns<'_>) {
+    let configured = &facts.configured;
+    if let Some(problem) = &facts.configured_problem {
+        concerns.warning("configuration", problem.clone());
+    }
+    if let Some(store) = &configured.metastore
+        && !store.eq_ignore_ascii_case("etcd")
+    {
+        concerns.error(
+            "metastore",
+            format!("Milvus keeps its metadata in {store}: only etcd can be migrated"),
+        );
+    }
+    for (what, given, configured) in [
+        ("root path", &asked.root_path, &configured.root_path),
+        (
+            "meta sub-path",
+            &asked.meta_sub_path,
+            &configured.meta_sub_path,
+        ),
+    ] {
+        if let (Some(given), Some(configured)) = (given, configured)
+            && given != configured
+        {
+            concerns.error(
+                "root-path",
+                format!("the {what} {given} is given, but Milvus is configured with {configured}"),
+            );
+        }
+    }
+    if let (Some(given), Some(configured)) = (&asked.endpoints, &configured.endpoints)
+        && given != configured
+    {
+        concerns.warning(
+            "etcd-address",
+            format!(
+                "etcd at {} is given, Milvus is configured with {}: is it the same etcd?",
+                given.join(","),
+                configured.join(",")
+            ),
+        );
+    }
+    if target(facts, asked).endpoints.is_empty() && may_read(facts) {
+        concerns.error(
+            "etcd-address",
+            "neither Milvus' configuration nor --etcd-endpoints tells where etcd is".to_owned(),
+        );
+    }
+}
+
+/// Whether the configuration could be read at all; where not, the missing rights are told.
+fn may_read(facts: &Facts) -> bool {
+    let needed = ["deployments", "configmaps", "services"];
+    let missing = &facts.missing_rights;
+    !missing.iter().any(|right| needed.contains(&right.resource))
+}
+
+fn judge_storage(facts: &Facts, asked: &Asked, concerns: &mut Concerns<'_>) {
+    let storage = &facts.storage;
+    if let Some(problem) = &storage.problem {
+        concerns.warning("backup-volume", problem.clone());
+    }
+    if storage.exists || storage.claim.is_empty() {
+        return;
+    }
+    if asked.claim_given {
+        concerns.error(
+            "backup-volume",
+            format!("the volume claim {} is not there", storage.claim),
+        );
+        return;
+    }
+    let Some(classes) = &storage.classes else {
+        return;
+    };
+    match &asked.storage_class {
+        Some(wanted) if !wanted.is_empty() && !classes.contains(wanted) => concerns.error(
+            "storage-class",
+            format!(
+                "there is no storage class {wanted}; there are: {}",
+                listed(classes)
+            ),
+        ),
+        None if storage.default_class.is_none() => concerns.warning(
+            "storage-class",
+            format!(
+                "no storage class is the default one: unless a volume waits for the backup's claim, name a class \
+                 with -c, or a claim with --backup-pvc; there are: {}",
+                listed(classes)
+            ),
+        ),
+        Some(_) | None => {}
+    }
+}
+
+fn listed(classes: &[String]) -> String {
+    if classes.is_empty() {
+        "none".to_owned()
+    } else {
+        classes.join(", ")
+    }
+}

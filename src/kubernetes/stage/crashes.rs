@@ -1,0 +1,323 @@
+//! The table run against a small world, with a failure and a crash at every place: what must never
+//! happen does not, and every way ends.
+
+use super::*;
+
+/// What an operation works on.
+#[derive(Debug, Clone, Copy)]
+struct World {
+    metadata: Layout,
+    /// Whether pods of the old release run, all or some of them.
+    old_runs: bool,
+    /// Whether pods of the new release run, all or some of them.
+    new_runs: bool,
+    has_backup: bool,
+}
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    /// The work of this stage fails each time, and leaves the metadata so if it writes.
+    Fails(Stage, Layout),
+    /// Nothing.
+    Never,
+}
+
+/// Where the process dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Death {
+    /// The stage is recorded, nothing is done.
+    Before,
+    /// A part is done; what is written is left so.
+    Midway(Layout),
+    /// Everything is done, the next stage is not recorded.
+    After,
+}
+
+/// What a person does after a crash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Resumes,
+    GoesBack,
+}
+
+const LEFT: [Layout; 4] = [Layout::V2_1, Layout::Staged, Layout::Mixed, Layout::V2_2];
+
+impl World {
+    fn new() -> Self {
+        Self {
+            metadata: Layout::V2_1,
+            old_runs: true,
+            new_runs: false,
+            has_backup: false,
+        }
+    }
+
+    fn is_down(self) -> bool {
+        !self.old_runs && !self.new_runs
+    }
+
+    /// Does the work of a stage; with `left` only a part of it, which leaves the metadata so.
+    fn work(&mut self, stage: Stage, left: Option<Layout>) -> Outcome {
+        match stage {
+            Stage::Probe | Stage::Assess | Stage::Check => return Outcome::Metadata(self.metadata),
+            Stage::Stop | Stage::StopNew if left.is_none() => {
+                self.old_runs = false;
+                self.new_runs = false;
+            }
+            Stage::Drain | Stage::DrainNew if !self.is_down() => return Outcome::Failed,
+            Stage::Backup if left.is_none() => self.has_backup = true,
+            Stage::Migrate => {
+                assert!(self.is_down(), "migrates beside Milvus: {self:?}");
+                assert!(self.has_backup, "migrates without a backup: {self:?}");
+                if self.metadata != Layout::V2_2 {
+                    self.metadata = left.unwrap_or(Layout::V2_2);
+                }
+            }
+            Stage::Verify if self.metadata != Layout::V2_2 => return Outcome::Failed,
+            Stage::Start => {
+                assert_eq!(
+                    self.metadata,
+                    Layout::V2_2,
+                    "starts the new release: {self:?}"
+                );
+                assert!(!self.old_runs, "starts beside the old release: {self:?}");
+                self.new_runs = true;
+            }
+            Stage::RollBack => {
+                assert!(self.is_down(), "rolls back beside Milvus: {self:?}");
+                if !self.has_backup && self.metadata != Layout::V2_1 {
+                    return Outcome::Failed;
+                }
+                if self.metadata != Layout::V2_1 {
+                    self.metadata = left.unwrap_or(Layout::V2_1);
+                }
+            }
+            Stage::StartOld => {
+                assert_eq!(
+                    self.metadata,
+                    Layout::V2_1,
+                    "starts the old release: {self:?}"
+                );
+                assert!(!self.new_runs, "starts beside the new release: {self:?}");
+                self.old_runs = true;
+            }
+            Stage::Plan
+            | Stage::Stop
+            | Stage::Drain
+            | Stage::Backup
+            | Stage::Verify
+            | Stage::Settle
+            | Stage::Upgraded
+            | Stage::LookBack
+            | Stage::StopNew
+            | Stage::DrainNew
+            | Stage::SaveNew
+            | Stage::SettleOld
+            | Stage::RolledBack
+            | Stage::Abandoned => {}
+        }
+        Outcome::Done
+    }
+}
+
+/// A record, and the world that it is about.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    world: World,
+    stage: Stage,
+    before: Option<Layout>,
+    policy: Policy,
+    fault: Fault,
+}
+
+impl Run {
+    fn new(policy: Policy, fault: Fault) -> Self {
+        Self {
+            world: World::new(),
+            stage: Stage::Probe,
+            before: None,
+            policy,
+            fault,
+        }
+    }
+
+    fn work(&mut self) -> Outcome {
+        let outcome = match self.fault {
+            Fault::Fails(stage, left) if stage == self.stage => {
+                self.world.work(stage, Some(left));
+                Outcome::Failed
+            }
+            Fault::Fails(..) | Fault::Never => self.world.work(self.stage, None),
+        };
+        if let (Stage::Probe, Outcome::Metadata(layout)) = (self.stage, outcome) {
+            self.before = Some(layout);
+        }
+        outcome
+    }
+
+    /// Goes on until it ends or halts, or dies at the `death`-th stage from here; whether it died.
+    fn drive(&mut self, death: Option<(usize, Death)>) -> bool {
+        for number in 0.. {
+            assert!(number < 40, "goes round in circles: {self:?}");
+            if self.stage.is_final() {
+                return false;
+            }
+            match death.filter(|(place, _)| *place == number) {
+                Some((_, Death::Before)) => return true,
+                Some((_, Death::Midway(left))) => {
+                    self.world.work(self.stage, Some(left));
+                    return true;
+                }
+                Some((_, Death::After)) => {
+                    self.work();
+                    return true;
+                }
+                None => {}
+            }
+            let outcome = self.work();
+            match next(self.stage, outcome, self.before, self.policy) {
+                Next::Go(following) => self.stage = following,
+                Next::Halt => return false,
+            }
+        }
+        false
+    }
+
+    /// What a person does next; `false` when there is nothing to go back from.
+    fn is_taken_up(&mut self, then: Then) -> bool {
+        let begin = match then {
+            Then::Resumes => Some(resumed(self.stage)),
+            Then::GoesBack => turned_back(self.stage, self.before),
+        };
+        if let Some(begin) = begin {
+            self.stage = begin;
+        }
+        begin.is_some()
+    }
+}
+
+fn policies() -> [Policy; 3] {
+    let plain = Policy::default();
+    let back = Policy {
+        rollback_on_failure: true,
+        ..plain
+    };
+    let down = Policy {
+        stay_down: true,
+        ..plain
+    };
+    [plain, back, down]
+}
+
+fn deaths() -> Vec<Death> {
+    let midway = LEFT.map(Death::Midway);
+    [Death::Before, Death::After]
+        .into_iter()
+        .chain(midway)
+        .collect()
+}
+
+#[test]
+fn a_crash_anywhere_and_the_same_command_again_ends_upgraded() {
+    let mut crashes = 0;
+    for policy in policies() {
+        for place in 0.. {
+            let mut died = false;
+            for death in deaths() {
+                let mut run = Run::new(policy, Fault::Never);
+                if run.drive(Some((place, death))) {
+                    died = true;
+                    crashes += 1;
+                    run.is_taken_up(Then::Resumes);
+                    run.drive(None);
+                }
+                assert_eq!(run.stage, Stage::Upgraded, "{place} {death:?}: {run:?}");
+                assert!(run.world.new_runs && !run.world.old_runs, "{run:?}");
+            }
+            if !died {
+                break;
+            }
+        }
+    }
+    assert_eq!(crashes, 3 * 9 * 6, "nine stages in which a process can die");
+}
+
+#[test]
+fn w07_from_a_crash_anywhere_the_way_back_ends_with_the_old_release_on_its_own_metadata() {
+    for policy in policies() {
+        for place in 0..9 {
+            for death in deaths() {
+                for second in (0..9).map(Some).chain([None]) {
+                    let mut run = Run::new(policy, Fault::Never);
+                    assert!(run.drive(Some((place, death))));
+                    assert!(run.is_taken_up(Then::GoesBack));
+                    // It may die once more on its way back.
+                    if let Some(second) = second
+                        && run.drive(Some((second, death)))
+                    {
+                        run.is_taken_up(Then::Resumes);
+                    }
+                    run.drive(None);
+                    let ended = matches!(run.stage, Stage::RolledBack | Stage::Abandoned);
+                    assert!(ended, "{place} {death:?} {second:?}: {run:?}");
+                    assert_eq!(run.world.metadata, Layout::V2_1, "{run:?}");
+                    assert!(run.world.old_runs && !run.world.new_runs, "{run:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn w10_whatever_fails_for_good_milvus_runs_again_or_a_person_is_asked() {
+    for policy in policies() {
+        for stage in Stage::ALL.into_iter().filter(|stage| !stage.is_final()) {
+            for left in LEFT {
+                let mut run = Run::new(policy, Fault::Fails(stage, left));
+                run.drive(None);
+                if run.stage.is_final() {
+                    let fits = if run.stage == Stage::Upgraded {
+                        run.world.new_runs
+                    } else {
+                        run.world.old_runs
+                    };
+                    assert!(fits, "ends with nothing running: {run:?}");
+                    continue;
+                }
+                // Halted. The fault is put right, and both ways are open.
+                for then in [Then::Resumes, Then::GoesBack] {
+                    let mut later = run;
+                    later.fault = Fault::Never;
+                    assert!(later.is_taken_up(then), "{run:?}");
+                    later.drive(None);
+                    assert!(later.stage.is_final(), "{then:?} after {run:?}: {later:?}");
+                    let back = later.stage == Stage::RolledBack;
+                    assert!(
+                        back || then == Then::Resumes,
+                        "{then:?} after {run:?}: {later:?}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn before_the_switch_the_old_release_is_started_again_by_itself() {
+    for stage in [
+        Stage::Probe,
+        Stage::Plan,
+        Stage::Stop,
+        Stage::Drain,
+        Stage::Backup,
+    ] {
+        let mut run = Run::new(Policy::default(), Fault::Fails(stage, Layout::V2_1));
+        run.drive(None);
+        assert!(
+            matches!(run.stage, Stage::Abandoned | Stage::RolledBack),
+            "{run:?}"
+        );
+        assert!(run.world.old_runs, "{run:?}");
+    }
+}

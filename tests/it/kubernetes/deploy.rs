@@ -1,0 +1,190 @@
+//! The files in `deploy/`: what stands there works.
+
+use serde_json::{Value, json};
+
+use super::{NEW_IMAGE, Scenario};
+use crate::support::kubernetes::behaviour::TOOL_IMAGE;
+use crate::support::kubernetes::helm::{Helm, OLD_IMAGE};
+use crate::support::kubernetes::{Bed, Ended, deployed, documents, plural};
+
+/// The image in the files.
+const IMAGE: &str = concat!("meta-migration:", env!("CARGO_PKG_VERSION"));
+
+/// A file with the image and the root path of this test.
+fn text_of(name: &str, bed: &Bed) -> String {
+    let text = std::fs::read_to_string(deployed(name)).unwrap();
+    assert!(text.contains("meta-migration"), "{name}");
+    text.replace(IMAGE, TOOL_IMAGE)
+        .replace("rootPath: by-dev", &format!("rootPath: {}", bed.root))
+        .replace(
+            "--namespace=default",
+            &format!("--namespace={}", bed.namespace),
+        )
+}
+
+/// What of `wanted` is not in `found`: an older server drops in silence what it does not know.
+fn dropped(wanted: &Value, found: &Value, path: &str, lost: &mut Vec<String>) {
+    match (wanted, found) {
+        (Value::Object(wanted), Value::Object(found)) => {
+            for (key, value) in wanted {
+                let path = format!("{path}.{key}");
+                dropped(value, found.get(key).unwrap_or(&Value::Null), &path, lost);
+            }
+        }
+        (Value::Array(wanted), Value::Array(found)) if wanted.len() == found.len() => {
+            for (index, (wanted, found)) in wanted.iter().zip(found).enumerate() {
+                dropped(wanted, found, &format!("{path}[{index}]"), lost);
+            }
+        }
+        (wanted, found) if wanted == found => {}
+        (wanted, found) => lost.push(format!("{path}: {wanted} became {found}")),
+    }
+}
+
+#[tokio::test]
+async fn every_manifest_is_accepted_as_it_is_written() {
+    let bed = Bed::new("my-release").await;
+    let folder = deployed(".");
+    let mut kinds = Vec::new();
+    for item in std::fs::read_dir(folder).unwrap() {
+        let path = item.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "yaml") {
+            continue;
+        }
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        for object in documents(&std::fs::read_to_string(&path).unwrap()) {
+            let collection = format!("{}?dryRun=All", bed.path(plural(&object)));
+            let made = bed.admin.create(&collection, &object).await;
+            let mut lost = Vec::new();
+            dropped(&object, &made, &name, &mut lost);
+            assert!(lost.is_empty(), "{lost:#?}");
+            kinds.push(object["kind"].as_str().unwrap().to_owned());
+        }
+    }
+    for kind in ["Role", "RoleBinding", "ServiceAccount", "Job", "ConfigMap"] {
+        assert!(kinds.iter().any(|one| one == kind), "{kind} is not there");
+    }
+}
+
+#[tokio::test]
+async fn the_jobs_for_those_who_do_it_by_hand_go_forward_and_back() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    let bed = &scenario.bed;
+    let scale = |count: u32| json!({"spec": {"replicas": count}});
+    let milvus = "my-release-milvus-standalone";
+    bed.merge("deployments", milvus, &scale(0)).await;
+    bed.wait_until_settled().await;
+    let text = text_of("by-hand.yaml", bed);
+    bed.apply(&text).await;
+    let job = documents(&text)
+        .into_iter()
+        .find(|object| object["kind"] == "Job")
+        .unwrap();
+    let name = job["metadata"]["name"].as_str().unwrap();
+    assert!(bed.wait_for_job(name).await);
+    assert_eq!(bed.metadata.layout().await.name(), "2.2");
+
+    // As its comment says.
+    let back = job.to_string().replace("migrate.yaml", "rollback.yaml");
+    let back = back.replace(name, "meta-migration-by-hand-rollback");
+    bed.create("jobs", &serde_json::from_str(&back).unwrap())
+        .await;
+    assert!(bed.wait_for_job("meta-migration-by-hand-rollback").await);
+    scenario.assert_untouched().await;
+    bed.merge("deployments", milvus, &scale(1)).await;
+    scenario.assert_runs(OLD_IMAGE).await;
+}
+
+/// Runs the script with the old script's flags.
+async fn migrate_sh(scenario: &Scenario, more: &[&str]) -> Ended {
+    let mut words = vec![
+        "-i",
+        "my-release",
+        "-n",
+        &scenario.bed.namespace,
+        "-s",
+        "2.1.4",
+        "-t",
+        "2.2.16",
+        "-r",
+        &scenario.bed.root,
+        "-w",
+        NEW_IMAGE,
+        "-m",
+        TOOL_IMAGE,
+    ];
+    words.extend_from_slice(more);
+    scenario.bed.run_script("migrate.sh", &words).await
+}
+
+/// The Jobs and ConfigMaps that are ours.
+async fn left_over(scenario: &Scenario) -> Vec<String> {
+    let mut names = Vec::new();
+    for plural in ["jobs", "configmaps"] {
+        for object in scenario.bed.list(plural).await {
+            let name = object["metadata"]["name"].as_str().unwrap();
+            if name.starts_with("meta-migration-") {
+                names.push(name.to_owned());
+            }
+        }
+    }
+    names
+}
+
+#[tokio::test]
+async fn w14_migrate_sh_takes_the_old_flags_and_cleaning_up_never_removes_the_backup() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    let bed = &scenario.bed;
+    let address = "my-release-etcd:2379";
+    let more = ["-o", "migrate", "-e", address, "-d", "false"];
+    migrate_sh(&scenario, &more).await.expect(0);
+    scenario.assert_runs(NEW_IMAGE).await;
+    assert!(left_over(&scenario).await.len() > 3, "-d false keeps");
+
+    migrate_sh(&scenario, &["-o", "rollback", "-d", "true"])
+        .await
+        .expect(0);
+    scenario.assert_runs(OLD_IMAGE).await;
+    scenario.assert_untouched().await;
+
+    // A trailing -d was an error message before.
+    migrate_sh(&scenario, &["-d"]).await.expect(0);
+    scenario.assert_runs(NEW_IMAGE).await;
+    let left = left_over(&scenario).await;
+    let record = "meta-migration-record-my-release";
+    assert!(left.iter().any(|name| name == record), "{left:?}");
+    let claim = "meta-migration-backup-my-release";
+    assert!(bed.get("persistentvolumeclaims", claim).await.is_some());
+    migrate_sh(&scenario, &["-o", "rollback"]).await.expect(0);
+    scenario.assert_runs(OLD_IMAGE).await;
+    scenario.assert_untouched().await;
+}
+
+#[tokio::test]
+async fn w10_a_wrong_flag_or_operation_touches_nothing() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    for wrong in [["-o", "sideways"], ["-z", "1"], ["-d", "perhaps"]] {
+        migrate_sh(&scenario, &wrong).await.expect(2);
+    }
+    assert!(left_over(&scenario).await.is_empty());
+    scenario.assert_runs(OLD_IMAGE).await;
+    scenario.assert_untouched().await;
+}
+
+#[tokio::test]
+async fn the_orchestrator_runs_inside_the_cluster_with_the_rights_of_its_account() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    let bed = &scenario.bed;
+    bed.apply(&text_of("rbac.yaml", bed)).await;
+    bed.apply(&text_of("orchestrator-job.yaml", bed)).await;
+    let succeeded = bed.wait_for_job("meta-migration-upgrade").await;
+    let mut log = String::new();
+    for pod in bed.list("pods").await {
+        if pod["metadata"]["labels"]["job-name"] == "meta-migration-upgrade" {
+            log = bed.log(pod["metadata"]["name"].as_str().unwrap(), "").await;
+        }
+    }
+    assert!(succeeded, "{log}");
+    assert!(log.contains("upgraded"), "{log}");
+    scenario.assert_runs(NEW_IMAGE).await;
+}

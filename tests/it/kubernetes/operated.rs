@@ -1,0 +1,221 @@
+//! Instances that an operator manages: everything goes through their resource.
+
+use serde_json::{Value, json};
+
+use super::{DUMP, NEW_IMAGE, role};
+use crate::support::kubernetes::behaviour::{Event, TOOL_IMAGE};
+use crate::support::kubernetes::helm::OLD_IMAGE;
+use crate::support::kubernetes::operator::{BLIND, Operator};
+use crate::support::kubernetes::{Bed, Ended};
+
+/// An instance under an operator, with metadata.
+struct Operated {
+    bed: Bed,
+    name: String,
+    /// The resource's `spec` at first.
+    spec: Value,
+    before: Vec<(String, Vec<u8>)>,
+}
+
+impl Operated {
+    async fn new(operator: Operator) -> Self {
+        let bed = Bed::new(&operator.name).await;
+        Self::on(bed, operator).await
+    }
+
+    async fn on(bed: Bed, operator: Operator) -> Self {
+        bed.metadata.load(DUMP).await;
+        bed.grant(role()).await;
+        operator.install(&bed).await;
+        bed.wait("the operator to make Deployments", async || {
+            let made = bed.list("deployments").await.len();
+            (made >= if operator.cluster { 8 } else { 1 }).then_some(())
+        })
+        .await;
+        bed.wait_until_settled().await;
+        let it = Self {
+            spec: bed.get("milvuses", &operator.name).await.unwrap()["spec"].take(),
+            name: operator.name,
+            before: bed.metadata.dump().await,
+            bed,
+        };
+        it.wait_until_seen().await;
+        it
+    }
+
+    /// Waits until the operator has told of the resource as it is now.
+    async fn wait_until_seen(&self) {
+        self.bed
+            .wait("the operator to see the resource", async || {
+                let resource = self.resource().await;
+                let healthy = resource["status"]["status"] == "Healthy";
+                let seen =
+                    resource["status"]["observedGeneration"] == resource["metadata"]["generation"];
+                (healthy && seen).then_some(())
+            })
+            .await;
+    }
+
+    async fn resource(&self) -> Value {
+        self.bed.get("milvuses", &self.name).await.unwrap()
+    }
+
+    /// Runs an upgrade; the root path is read from the resource.
+    async fn upgrade(&self, more: &[&str]) -> Ended {
+        let mut words = vec![
+            "upgrade",
+            "-i",
+            &self.name,
+            "-n",
+            &self.bed.namespace,
+            "-s",
+            "2.1.4",
+            "-t",
+            "2.2.16",
+            "-m",
+            TOOL_IMAGE,
+        ];
+        words.extend_from_slice(more);
+        self.bed.run(&words).await
+    }
+
+    /// Fails unless every pod of Milvus runs this image.
+    async fn assert_runs(&self, image: &str) {
+        self.bed.wait_until_settled().await;
+        for (name, found) in self.bed.deployments().await {
+            let empty = found == ("dummy".to_owned(), 0);
+            assert!(empty || found.0 == image, "{name}: {found:?}");
+        }
+        self.bed.assert_no_breach();
+    }
+
+    async fn assert_untouched(&self) {
+        assert!(
+            self.bed.metadata.dump().await == self.before,
+            "the metadata is not what it was"
+        );
+    }
+
+    async fn change(&self, change: &Value) {
+        self.bed.merge("milvuses", &self.name, change).await;
+    }
+}
+
+#[tokio::test]
+async fn w18_an_operators_cluster_is_upgraded_through_its_resource_and_back() {
+    let mut operator = Operator::cluster("mine");
+    // One count is there, the others are not; one component has an image of its own.
+    operator.spec = json!({"components": {
+        "queryNode": {"replicas": 2},
+        "proxy": {"image": "milvusdb/milvus:v2.1.4", "serviceType": "LoadBalancer"},
+        "indexNode": {"replicas": 0},
+    }});
+    let it = Operated::new(operator).await;
+    it.upgrade(&[]).await.expect(0);
+    it.assert_runs(NEW_IMAGE).await;
+    let components = &it.resource().await["spec"]["components"];
+    assert_eq!(components["image"], NEW_IMAGE);
+    assert_eq!(components["queryNode"], json!({"replicas": 2}));
+    assert_eq!(
+        components["proxy"],
+        json!({"image": NEW_IMAGE, "serviceType": "LoadBalancer"})
+    );
+    assert_eq!(components["indexNode"], json!({"replicas": 0}));
+    assert!(components["rootCoord"]["replicas"].is_null());
+
+    it.upgrade(&["-o", "rollback"]).await.expect(0);
+    it.assert_runs(OLD_IMAGE).await;
+    it.assert_untouched().await;
+    let now = it.resource().await["spec"].take();
+    let emptied = |spec: &Value| {
+        let mut spec = spec.clone();
+        let components = spec["components"].as_object_mut().unwrap();
+        components.retain(|_, component| *component != json!({}));
+        spec
+    };
+    assert_eq!(emptied(&now), it.spec, "counts come back present or absent");
+}
+
+#[tokio::test]
+async fn an_operators_standalone_keeps_its_metadata_below_its_own_name() {
+    let bed = Bed::called_like_its_root().await;
+    let mut operator = Operator::standalone(&bed.root);
+    operator.spec = json!({"config": {"etcd": {"rootPath": null}}});
+    let it = Operated::on(bed, operator).await;
+    assert!(it.spec["config"]["etcd"]["rootPath"].is_null());
+    it.upgrade(&[]).await.expect(0);
+    it.assert_runs(NEW_IMAGE).await;
+    it.upgrade(&["-o", "rollback"]).await.expect(0);
+    it.assert_runs(OLD_IMAGE).await;
+    it.assert_untouched().await;
+}
+
+#[tokio::test]
+async fn the_empty_slot_of_a_component_with_two_stays_empty() {
+    let mut operator = Operator::cluster("mine");
+    operator.two_slots = true;
+    let it = Operated::new(operator).await;
+    it.upgrade(&[]).await.expect(0);
+    it.assert_runs(NEW_IMAGE).await;
+    let empty = &it.bed.deployments().await["mine-milvus-querynode-1"];
+    assert_eq!(empty, &("dummy".to_owned(), 0));
+}
+
+/// Fails unless the upgrade is refused with `reason`, and nothing was changed.
+async fn assert_refused(it: &Operated, reason: &str) {
+    let spec = it.resource().await["spec"].take();
+    let ended = it.upgrade(&[]).await;
+    assert_ne!(ended.code, 0, "{reason}");
+    ended.says(reason);
+    assert_eq!(it.resource().await["spec"], spec, "{reason}");
+    assert!(it.bed.list("jobs").await.is_empty(), "{reason}");
+    let stopped = |event: &Event| matches!(event, Event::MilvusStopped { .. });
+    assert!(!it.bed.shared.events().iter().any(stopped), "{reason}");
+    it.assert_untouched().await;
+}
+
+#[tokio::test]
+async fn what_an_operator_would_undo_or_fight_is_refused() {
+    let it = Operated::new(Operator::standalone("mine")).await;
+
+    let count = |count: Value| json!({"spec": {"components": {"standalone": {"replicas": count}}}});
+    it.change(&count(json!(-1))).await;
+    assert_refused(&it, "replicas -1").await;
+    it.change(&count(Value::Null)).await;
+
+    let manual = |on: Value| json!({"spec": {"components": {"enableManualMode": on}}});
+    it.change(&manual(json!(true))).await;
+    assert_refused(&it, "enableManualMode").await;
+    it.change(&manual(Value::Null)).await;
+
+    let annotated = |name: &str, value: Value| json!({"metadata": {"annotations": {name: value}}});
+    let pause = "milvus.io/pause-reconcile";
+    it.change(&annotated(pause, json!("true"))).await;
+    assert_refused(&it, "pause").await;
+    it.change(&annotated(pause, Value::Null)).await;
+
+    it.wait_until_seen().await;
+    it.change(&annotated(BLIND, json!("true"))).await;
+    it.change(&json!({"spec": {"config": {"log": {"level": "debug"}}}}))
+        .await;
+    assert_refused(&it, "has not seen the last change").await;
+    it.change(&annotated(BLIND, Value::Null)).await;
+    it.wait_until_seen().await;
+
+    let other = json!({
+        "apiVersion": "milvus.io/v1beta1", "kind": "MilvusUpgrade", "metadata": {"name": "theirs"},
+        "spec": {
+            "milvus": {"name": "mine", "namespace": it.bed.namespace},
+            "sourceVersion": "v2.1.4", "targetVersion": "v2.2.0",
+        },
+    });
+    it.bed.create("milvusupgrades", &other).await;
+    assert_refused(&it, "MilvusUpgrade theirs").await;
+    it.bed.delete("milvusupgrades", "theirs").await;
+
+    it.change(&json!({"metadata": {"finalizers": ["stand-in/stays"]}}))
+        .await;
+    it.bed.delete("milvuses", "mine").await;
+    assert_refused(&it, "being deleted").await;
+    it.change(&json!({"metadata": {"finalizers": null}})).await;
+}

@@ -1,0 +1,262 @@
+//! `preflight`: what it finds, what it names, and which way it shows.
+
+use serde_json::{Value, json};
+
+use super::{Scenario, role};
+use crate::support::kubernetes::behaviour::TOOL_IMAGE;
+use crate::support::kubernetes::helm::Helm;
+
+/// The document of a run that ends with `code`.
+async fn report(scenario: &Scenario, code: i32, more: &[&str]) -> Value {
+    let mut words = vec![
+        "preflight",
+        "-i",
+        &scenario.helm.release,
+        "-n",
+        &scenario.bed.namespace,
+        "-m",
+        TOOL_IMAGE,
+        "--format",
+        "json",
+    ];
+    words.extend_from_slice(more);
+    let ended = scenario.bed.run(&words).await;
+    ended.expect(code);
+    serde_json::from_str(&ended.stdout).unwrap()
+}
+
+/// The messages of a concern, with its severity in front.
+fn concerns(report: &Value, code: &str) -> Vec<String> {
+    let all = report["concerns"].as_array().unwrap().iter();
+    let named = all.filter(|concern| concern["code"] == code);
+    named
+        .map(|concern| {
+            let text = |key: &str| concern[key].as_str().unwrap();
+            format!("{}: {}", text("severity"), text("message"))
+        })
+        .collect()
+}
+
+/// The one message of a concern.
+fn concern(report: &Value, code: &str) -> String {
+    let found = concerns(report, code);
+    assert_eq!(found.len(), 1, "{code} in {report:#}");
+    found[0].clone()
+}
+
+fn with_secrets() -> Value {
+    let mut role = role();
+    let secrets = json!({"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list"]});
+    role["rules"].as_array_mut().unwrap().push(secrets);
+    role
+}
+
+#[tokio::test]
+async fn what_an_operator_looks_up_by_hand_is_told_and_nothing_stays() {
+    let mut helm = Helm::cluster("my-release").with_replicas("querynode", 2);
+    helm.attu = true;
+    let scenario = Scenario::with_role(helm, with_secrets()).await;
+    let report = report(&scenario, 0, &["-t", "2.2.16"]).await;
+    assert_eq!(report["ok"], true);
+    assert_eq!(report["managed_by"], "helm");
+    let helm = &report["helm"];
+    assert_eq!(helm["name"], "my-release");
+    assert_eq!(helm["revision"], 1);
+    assert_eq!(helm["status"], "deployed");
+    assert_eq!(helm["chart"], "milvus-3.2.18");
+    assert_eq!(helm["app_version"], "2.1.4");
+    assert_eq!(report["running"], "2.1.4");
+    assert_eq!(report["path"], "metadata-migration");
+    assert_eq!(report["left_alone"], json!(["my-release-milvus-attu"]));
+    let workloads = report["workloads"].as_array().unwrap();
+    assert_eq!(workloads.len(), 8);
+    let querynode = workloads.iter().find(|one| one["component"] == "querynode");
+    let querynode = querynode.unwrap();
+    assert_eq!(querynode["image"], "milvusdb/milvus:v2.1.4");
+    assert_eq!(
+        (&querynode["replicas"], &querynode["ready"]),
+        (&json!(2), &json!(2))
+    );
+    assert_eq!(report["etcd"]["endpoints"], json!(["my-release-etcd:2379"]));
+    assert_eq!(report["etcd"]["root_path"], scenario.bed.root);
+    assert_eq!(report["metadata"]["layout"], "2.1");
+    let sessions = report["metadata"]["sessions"].as_array().unwrap();
+    assert_eq!(sessions.len(), 9, "{sessions:#?}");
+    let next = format!(
+        "meta-migration upgrade -i my-release -n {} -s 2.1.4 -t 2.2.16",
+        scenario.bed.namespace
+    );
+    let shown = report["next"].as_str().unwrap();
+    assert!(shown.starts_with(&next), "{shown}");
+    assert!(scenario.bed.list("jobs").await.is_empty());
+    let ours = |map: &Value| {
+        map["metadata"]["name"]
+            .as_str()
+            .unwrap()
+            .starts_with("meta-migration")
+    };
+    assert!(!scenario.bed.list("configmaps").await.iter().any(ours));
+    scenario.assert_untouched().await;
+}
+
+#[tokio::test]
+async fn without_the_right_to_read_secrets_the_labels_tell_of_the_release() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    let report = report(&scenario, 0, &["--no-job"]).await;
+    assert_eq!(report["helm"]["chart"], "milvus-3.2.18");
+    assert_eq!(report["helm"]["app_version"], "2.1.4");
+    assert_eq!(report["helm"]["status"], "");
+    assert!(report["metadata"].is_null());
+}
+
+#[tokio::test]
+async fn a_root_path_that_is_not_the_configured_one_is_an_error() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    let told = report(
+        &scenario,
+        3,
+        &["-t", "2.2.16", "-r", "by-dev-of-others", "--no-job"],
+    )
+    .await;
+    let message = concern(&told, "root-path");
+    assert!(message.starts_with("error"), "{message}");
+    assert!(message.contains(&scenario.bed.root), "{message}");
+    assert!(
+        told["next"].as_str().unwrap().contains("put right"),
+        "{told:#}"
+    );
+    // Insisting does not help where nothing is: the Job sees it.
+    let insisting = [
+        "-t",
+        "2.2.16",
+        "-r",
+        "by-dev-of-others",
+        "--accept",
+        "root-path",
+    ];
+    let told = report(&scenario, 3, &insisting).await;
+    let message = concern(&told, "nothing-in-etcd");
+    assert!(message.contains("by-dev-of-others/meta"), "{message}");
+}
+
+#[tokio::test]
+async fn w15_an_address_that_is_not_the_configured_one_is_told() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    let given = ["-t", "2.2.16", "-e", "other-etcd:2379", "--no-job"];
+    let told = report(&scenario, 0, &given).await;
+    let message = concern(&told, "etcd-address");
+    assert!(message.starts_with("warning"), "{message}");
+    assert!(message.contains("other-etcd:2379"), "{message}");
+    assert!(message.contains("my-release-etcd:2379"), "{message}");
+}
+
+#[tokio::test]
+async fn w15_the_client_service_is_found_without_a_configuration() {
+    // A release whose name has the word in it by which the script leaves out Services.
+    let mut helm = Helm::standalone("headless");
+    helm.configured = false;
+    let scenario = Scenario::new(helm).await;
+    let told = report(&scenario, 0, &["-r", &scenario.bed.root]).await;
+    assert_eq!(told["etcd"]["endpoints"], json!(["headless-etcd:2379"]));
+    assert_eq!(told["metadata"]["layout"], "2.1");
+}
+
+#[tokio::test]
+async fn metadata_in_mysql_is_an_error() {
+    let mut helm = Helm::standalone("my-release");
+    helm.metastore = "mysql".to_owned();
+    let scenario = Scenario::new(helm).await;
+    let told = report(&scenario, 3, &["-t", "2.2.16", "--no-job"]).await;
+    assert!(concern(&told, "metastore").contains("mysql"));
+}
+
+#[tokio::test]
+async fn w24_a_rollout_an_autoscaler_and_gitops_are_told() {
+    let scenario = Scenario::with_role(Helm::cluster("my-release"), with_secrets()).await;
+    let bed = &scenario.bed;
+    let proxy = "my-release-milvus-proxy";
+    let tracked = json!({"metadata": {"annotations": {
+        "argocd.argoproj.io/tracking-id": "milvus:apps/Deployment:x/my-release-milvus-rootcoord",
+    }}});
+    bed.merge("deployments", "my-release-milvus-rootcoord", &tracked)
+        .await;
+    bed.wait_until_settled().await;
+    bed.shared
+        .behaviour()
+        .unready_images
+        .insert("milvusdb/milvus:v2.1.4-fix".to_owned());
+    let change = json!({"spec": {"template": {"spec": {"containers": [{
+        "name": "proxy", "image": "milvusdb/milvus:v2.1.4-fix", "args": ["milvus", "run", "proxy"],
+    }]}}}});
+    bed.merge("deployments", proxy, &change).await;
+    let autoscaler = json!({
+        "apiVersion": "autoscaling/v1", "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "querynodes"},
+        "spec": {
+            "minReplicas": 1, "maxReplicas": 3,
+            "scaleTargetRef": {
+                "apiVersion": "apps/v1", "kind": "Deployment", "name": "my-release-milvus-querynode",
+            },
+        },
+    });
+    bed.create("horizontalpodautoscalers", &autoscaler).await;
+    let told = report(&scenario, 3, &["-t", "2.2.16", "--no-job"]).await;
+    assert!(concern(&told, "not-at-rest").contains(proxy));
+    assert!(concern(&told, "gitops").contains("my-release-milvus-rootcoord"));
+    let all = told["concerns"].to_string();
+    assert!(all.contains("querynodes"), "{all}");
+}
+
+#[tokio::test]
+async fn w24_a_helm_operation_that_was_never_finished_is_an_error() {
+    let mut helm = Helm::standalone("my-release");
+    helm.status = "pending-upgrade".to_owned();
+    let scenario = Scenario::with_role(helm, with_secrets()).await;
+    let told = report(&scenario, 3, &["-t", "2.2.16", "--no-job"]).await;
+    assert!(concern(&told, "helm-pending").contains("pending-upgrade"));
+}
+
+#[tokio::test]
+async fn w20_an_image_that_helm_does_not_know_of_is_told() {
+    let mut helm = Helm::standalone("my-release");
+    helm.image = "milvusdb/milvus:v2.1.2".to_owned();
+    let scenario = Scenario::with_role(helm, with_secrets()).await;
+    let told = report(&scenario, 0, &["-t", "2.2.16", "--no-job"]).await;
+    let message = concern(&told, "helm-drift");
+    assert!(
+        message.contains("2.1.2") && message.contains("2.1.4"),
+        "{message}"
+    );
+    assert_eq!(told["running"], "2.1.2");
+}
+
+#[tokio::test]
+async fn below_2_2_3_the_image_is_changed_and_from_there_on_one_after_the_other() {
+    let rolling = "meta-migration rolling-update -i my-release";
+    for (release, chart, queue, path, next) in [
+        (
+            "2.2.0",
+            "3.3.0",
+            "pulsar",
+            "image-change",
+            "helm upgrade my-release",
+        ),
+        ("2.2.3", "4.0.7", "pulsar", "rolling-update", rolling),
+        // A queue within the process cannot be shared with a second one.
+        (
+            "2.2.3",
+            "4.0.7",
+            "rocksmq",
+            "image-change",
+            "helm upgrade my-release",
+        ),
+    ] {
+        let mut helm = Helm::standalone("my-release").of_2_2(release, chart);
+        helm.message_queue = queue;
+        let scenario = Scenario::without_metadata(helm).await;
+        let told = report(&scenario, 0, &["-t", "2.2.16", "--no-job"]).await;
+        assert_eq!(told["path"], path, "{release} {queue}");
+        let shown = told["next"].as_str().unwrap();
+        assert!(shown.starts_with(next), "{release} {queue}: {shown}");
+    }
+}
