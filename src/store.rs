@@ -169,6 +169,8 @@ pub struct Txn {
 pub struct TxnResponse {
     /// Whether every comparison held and the operations were applied.
     pub succeeded: bool,
+    /// Whether that moved the store's revision: deleting nothing does not.
+    pub wrote: bool,
     /// The store's revision afterwards.
     pub revision: i64,
 }

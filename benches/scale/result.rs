@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One size.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Size {
     pub(crate) segment_indexes: u64,
     pub(crate) keys: u64,
@@ -15,13 +15,15 @@ pub(crate) struct Size {
     /// Median seconds of each bare loop.
     pub(crate) floors: BTreeMap<String, f64>,
     pub(crate) write_in_flight: usize,
-    /// Seconds that one request a key would take: sampled and scaled.
+    /// Seconds that one request a key would take: samples, scaled to the number of keys.
     pub(crate) one_by_one: BTreeMap<String, f64>,
+    /// How many keys were put and read one by one for that.
+    pub(crate) one_by_one_samples: [usize; 2],
     pub(crate) commands: Vec<Command>,
 }
 
 /// One command of the program.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Command {
     pub(crate) name: String,
     /// Median.
@@ -81,6 +83,11 @@ impl Size {
             .map(|(name, seconds)| format!("{name} {seconds:.3} s"))
             .collect();
         let _ = writeln!(text, "bare loops: {}", loops.join(", "));
+        let [puts, gets] = self.one_by_one_samples;
+        let _ = writeln!(
+            text,
+            "one request a key (1 by 1): {puts} puts and {gets} reads were sampled and scaled"
+        );
         let _ = writeln!(
             text,
             "{:<9} {:>8} {:>8} {:>6} {:>8} {:>11} {:>6} {:>9} {:>10} {:>9} {:>9} {:>9} {:>10}  floor",

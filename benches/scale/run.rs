@@ -67,8 +67,12 @@ struct Bench {
     read_in_flight: usize,
 }
 
-/// Measures one size.
-pub(crate) async fn measure(segment_indexes: u64, repetitions: u64) -> Size {
+/// Measures one size; `save` gets what is known after each repetition.
+pub(crate) async fn measure(
+    segment_indexes: u64,
+    repetitions: u64,
+    mut save: impl FnMut(&Size),
+) -> Size {
     eprintln!("{segment_indexes}: making and loading");
     let etcd = Etcd::start(Settings {
         quota_bytes: Some(QUOTA_BYTES),
@@ -96,6 +100,7 @@ pub(crate) async fn measure(segment_indexes: u64, repetitions: u64) -> Size {
             repetition + 1
         );
         rounds.push(bench.round(&cut, repetition).await);
+        save(&bench.summarize(&cut, &rounds, &one_by_one));
     }
     bench.summarize(&cut, &rounds, &one_by_one)
 }
@@ -248,6 +253,7 @@ impl Bench {
             floors,
             write_in_flight: self.write_in_flight,
             one_by_one: one_by_one.clone(),
+            one_by_one_samples: [self.instance.new.len().min(PUT_SAMPLES), GET_SAMPLES],
             commands,
         }
     }

@@ -89,7 +89,8 @@ pub struct WriteOptions {
 impl Default for WriteOptions {
     fn default() -> Self {
         Self {
-            level: 3,
+            // Metadata is text and repeats itself: higher levels cost time and save nothing.
+            level: 1,
             threads: 2,
             format: OutputFormat::Native,
         }

@@ -19,7 +19,7 @@ pub(super) async fn bounded_deletes<S: Store>(
 ) -> Result<Vec<Op>, Failure> {
     let mut deletes = Vec::new();
     for range in ranges {
-        let mut pages = KeyPages::begin(store, range.clone(), limits.patience).await?;
+        let mut pages = KeyPages::begin(store, (range.clone(), &[]), limits.patience).await?;
         while let Some(page) = pages.next().await? {
             if let Some(newer) = page.iter().find(|entry| entry.mod_revision > known) {
                 return Err(Failure::SourceChanged {

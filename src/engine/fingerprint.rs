@@ -10,6 +10,7 @@ use crate::store::capture::{Capture, PageLimits};
 use crate::transform::new_family_ranges;
 
 use super::error::{Failure, while_doing};
+use super::pages::cuts;
 use super::patience::Patient;
 
 /// Which entries below the meta root count as metadata of the source: no leased keys, no session keys
@@ -88,7 +89,8 @@ pub(super) async fn changed_since<S: Store>(
 ) -> Result<Option<String>, Failure> {
     let mut now = Fingerprint::default();
     let mut newer = None;
-    let mut pages = KeyPages::begin(store, filter.root.range(), patience).await?;
+    let range = filter.root.range();
+    let mut pages = KeyPages::begin(store, (range, &cuts(&filter.root)), patience).await?;
     while let Some(page) = pages.next().await? {
         for entry in page.iter().filter(|entry| filter.keeps(entry)) {
             now.add(entry);
@@ -114,10 +116,10 @@ pub(super) async fn changed_since<S: Store>(
 pub(super) struct KeyPages<S: Store>(Capture<Patient<S>>);
 
 impl<S: Store> KeyPages<S> {
-    /// Begins to read at the newest revision.
+    /// Begins to read at the newest revision; `cuts` as in [`Capture::in_parts`].
     pub(super) async fn begin(
         store: &S,
-        range: KeyRange,
+        (range, cuts): (KeyRange, &[Vec<u8>]),
         patience: Duration,
     ) -> Result<Self, Failure> {
         let patient = Patient::new(store.clone(), patience);
@@ -125,7 +127,7 @@ impl<S: Store> KeyPages<S> {
             keys_only: true,
             ..PageLimits::default()
         };
-        let capture = Capture::new(patient, range, None, limits).await;
+        let capture = Capture::in_parts(patient, (range, cuts), None, limits).await;
         Ok(Self(capture.map_err(while_doing("reading keys"))?))
     }
 

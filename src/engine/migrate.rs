@@ -16,6 +16,7 @@ use crate::transform::{CollectionForm, Migration, OnBrokenRecord, Options};
 use crate::version::Release;
 
 use super::backup_job::BackupTarget;
+use super::difference::Collector;
 use super::error::{EngineError, Failure, Written};
 use super::fence::{Fence, Waits};
 use super::fingerprint::{Filter, Fingerprint};
@@ -177,6 +178,10 @@ struct Run<'a, S: Store> {
     own_txns: u64,
     /// Whether the commit transaction carried the added snapshots.
     history_written: bool,
+    /// What reading the new families back after the switch showed.
+    read_back: Option<Collector>,
+    /// The keys that verification counted, and the revision at which it did.
+    counted: Option<(i64, u64)>,
     seconds: Seconds,
     started: Instant,
 }
@@ -209,6 +214,8 @@ impl<'a, S: Store> Run<'a, S> {
             verified: false,
             own_txns: 0,
             history_written: false,
+            read_back: None,
+            counted: None,
             seconds: Seconds::default(),
             started,
         })

@@ -1,13 +1,29 @@
 //! Reading many keys: a capture that is patient, watched, and ends when it is asked to.
 
 use crate::entry::Entry;
-use crate::keys::KeyRange;
+use crate::keys::{Family, KeyRange, MetaRoot};
 use crate::store::Store;
 use crate::store::capture::{Capture, PageLimits};
 
 use super::error::{Failure, while_doing};
 use super::patience::Patient;
 use super::source::Surroundings;
+
+/// The families that grow with the number of segments, in the order of their keys.
+const LARGE: [Family; 5] = [
+    Family::Binlog,
+    Family::Segment,
+    Family::IndexBuild,
+    Family::LegacySegmentIndex,
+    Family::SegmentIndex,
+];
+
+/// Where keys of another kind begin, of which there may be many.
+pub(super) fn cuts(root: &MetaRoot) -> Vec<Vec<u8>> {
+    LARGE
+        .map(|family| root.range_below(&family.prefix()).start)
+        .into()
+}
 
 /// Entries of a range at one revision, page by page.
 pub(super) struct Pages<'a, S: Store> {
@@ -23,7 +39,9 @@ impl<'a, S: Store> Pages<'a, S> {
         revision: i64,
     ) -> Result<Self, Failure> {
         let patient = Patient::new(store.clone(), around.limits.patience);
-        let capture = Capture::new(patient, range, Some(revision), PageLimits::default())
+        let cuts = cuts(around.root);
+        let limits = PageLimits::default();
+        let capture = Capture::in_parts(patient, (range, &cuts), Some(revision), limits)
             .await
             .map_err(while_doing("reading the metadata"))?;
         Ok(Self { capture, around })

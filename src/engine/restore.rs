@@ -24,7 +24,9 @@ mod discard;
 mod image;
 mod loss;
 mod put_back;
+mod touched;
 
+use loss::Losses;
 use put_back::{PutBack, Source};
 
 /// Which command asks.
@@ -134,7 +136,7 @@ pub(super) async fn finish_interrupted<S: Store>(
     let path = PathBuf::from(&backup.as_ref().ok_or(Failure::NoBackup)?.path);
     let backup_file = image::open(path, around.root, true).await?;
     let source = Source::new(backup_file, keeps_extra(ledger));
-    let difference = source.difference(store, around).await?;
+    let difference = source.difference(store, around, None).await?;
     let mut written = Written::Restoring;
     let mut putting = PutBack {
         store,
@@ -187,7 +189,7 @@ impl<'a, S: Store> Run<'a, S> {
         }
         let keep_extra = self.options.keep_extra || keeps_extra(&ledger);
         let source = Source::new(backup, keep_extra);
-        let difference = source.difference(self.store, self.around()).await?;
+        let difference = source.difference(self.store, self.around(), None).await?;
         Ok(difference.report(false))
     }
 
@@ -213,12 +215,17 @@ impl<'a, S: Store> Run<'a, S> {
             return Ok(nothing_undone());
         }
         let backup = self.open(&ledger).await?;
-        if !self.options.accept_loss {
-            loss::check(self.store, self.around(), &ledger).await?;
-        }
+        // One read shows what would be lost and what is to be written.
+        let losses = if self.options.accept_loss {
+            None
+        } else {
+            Losses::new(&self.options.root, &ledger)
+        };
         let keep_extra = self.options.keep_extra || keeps_extra(&ledger);
         let source = Source::new(backup, keep_extra);
-        let difference = source.difference(self.store, self.around()).await?;
+        let difference = source
+            .difference(self.store, self.around(), losses.as_ref())
+            .await?;
         let planned = difference.report(false);
         if planned.outcome == RestoreOutcome::Unchanged {
             if ledger.phase().is_some() {

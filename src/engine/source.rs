@@ -147,10 +147,14 @@ async fn read_once<S: Store>(
         job.seal(skipped_leased).await;
     }
     around.observer.phase_finished();
-    let source_keys = census::source_keys(store, around.root, revision, around.limits).await?;
     let read_seconds = started.elapsed().as_secs_f64();
     let transforming = Instant::now();
-    let (layout, evidence, migration) = transform.finish().await?;
+    // etcd counts while the rest is transformed.
+    let (source_keys, transformed) = tokio::join!(
+        census::source_keys(store, around.root, revision, around.limits),
+        transform.finish()
+    );
+    let (source_keys, (layout, evidence, migration)) = (source_keys?, transformed?);
     Ok(Reading {
         migration,
         layout,

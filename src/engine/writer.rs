@@ -25,7 +25,8 @@ use super::stop::Stop;
 pub(super) struct Tally {
     /// Operations applied.
     pub(super) ops: u64,
-    /// Transactions that succeeded: each has moved the store's revision by one at the most.
+    /// Transactions that wrote: each has moved the store's revision by one, or by more where a reply was
+    /// lost and it was sent again.
     pub(super) txns: u64,
 }
 
@@ -159,7 +160,7 @@ impl<'a, S: Store> Writer<'a, S> {
             Ok(response) if response.succeeded => {
                 let keys = u64::try_from(batch.len()).unwrap_or(u64::MAX);
                 self.tally.ops += keys;
-                self.tally.txns += 1;
+                self.tally.txns += u64::from(response.wrote);
                 self.pace.landed(Instant::now());
                 self.observer.advanced(keys);
                 Ok(())

@@ -254,3 +254,28 @@ async fn renew(cluster: Cluster, instance: String, identity: String, renewal: Ar
     }
     renewal.lost.store(true, Ordering::Release);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn w22_a_lease_that_was_not_renewed_is_in_doubt_and_one_in_other_hands_is_lost() {
+        let renewal = Renewal {
+            begun: tokio::time::Instant::now(),
+            renewed_ms: AtomicU64::new(0),
+            lost: AtomicBool::new(false),
+        };
+        assert_eq!(renewal.hold(), Hold::Ours);
+        tokio::time::advance(Duration::from_secs(12)).await;
+        assert_eq!(
+            renewal.hold(),
+            Hold::InDoubt,
+            "before anybody may take it, which is after 15 s"
+        );
+        renewal.renewed();
+        assert_eq!(renewal.hold(), Hold::Ours);
+        renewal.lost.store(true, Ordering::Release);
+        assert_eq!(renewal.hold(), Hold::Lost);
+    }
+}

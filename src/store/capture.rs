@@ -2,22 +2,28 @@
 //!
 //! Every page is read at the revision of the first, so that the pages together are what stood there at
 //! one moment. Pages are bounded by bytes: etcd only knows how to bound them by count, so the count
-//! follows the sizes seen. The next page is fetched while the caller works on the last one.
+//! follows the sizes seen. The next pages are fetched while the caller works on the last one, so that
+//! the server looks for one page while another is decoded.
 //!
 //! etcd counts all keys that are left in the range of a page, so many pages over a long range cost
 //! more than linear time. The range is therefore read in sections whose ends are estimated from how
 //! far the last page reached. Sections lie end to end and cover the range, however good the estimate
 //! is.
 
+use std::collections::VecDeque;
+
 use tokio::task::JoinHandle;
 
-use super::{RangeRequest, Store, StoreError, StoreErrorKind};
+use super::{RangeRequest, RangeResponse, Store, StoreError, StoreErrorKind};
 use crate::entry::Entry;
 use crate::keys::KeyRange;
 
 mod section;
 
-use section::Sections;
+use section::{Section, Sections};
+
+/// Pages that are fetched at once: one that the server looks for, one on its way, one being decoded.
+const PAGES_AHEAD: usize = 3;
 
 /// How much is read at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,31 +52,26 @@ impl Default for PageLimits {
 /// A paged read of a range at one revision.
 #[derive(Debug)]
 pub struct Capture<S> {
+    store: S,
     revision: i64,
-    next: Next<S>,
-}
-
-#[derive(Debug)]
-enum Next<S> {
-    Ready(Vec<Entry>, Box<Reader<S>>),
-    Fetching(Fetch<S>),
-    End,
+    limits: PageLimits,
+    count: i64,
+    sections: Sections,
+    /// Sections on their way, in the order of the range.
+    flying: VecDeque<Fetch>,
+    /// The first page, which tells the revision.
+    first: Option<Page>,
 }
 
 /// A page on its way; given up when this is dropped.
 #[derive(Debug)]
-struct Fetch<S>(JoinHandle<Fetched<S>>);
+struct Fetch(JoinHandle<Result<Page, StoreError>>);
 
-type Fetched<S> = Result<(Vec<Entry>, Box<Reader<S>>), StoreError>;
-
-/// What is left to read, and how.
+/// What was found in a section, with the limit that was asked for in the end.
 #[derive(Debug)]
-struct Reader<S> {
-    store: S,
-    revision: Option<i64>,
-    limits: PageLimits,
-    count: i64,
-    sections: Sections,
+struct Page {
+    response: RangeResponse,
+    limit: i64,
 }
 
 impl<S: Store> Capture<S> {
@@ -84,17 +85,35 @@ impl<S: Store> Capture<S> {
         revision: Option<i64>,
         limits: PageLimits,
     ) -> Result<Self, StoreError> {
-        let mut reader = Box::new(Reader {
-            store,
-            revision,
-            limits,
-            count: limits.first_count.clamp(1, limits.max_count.max(1)),
-            sections: Sections::new(range),
-        });
-        let page = reader.page().await?;
+        Self::in_parts(store, (range, &[]), revision, limits).await
+    }
+
+    /// The same for a range that holds keys of different kinds: each part, up to the next of the
+    /// ascending `cuts`, is measured for itself.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub async fn in_parts(
+        store: S,
+        (range, cuts): (KeyRange, &[Vec<u8>]),
+        revision: Option<i64>,
+        limits: PageLimits,
+    ) -> Result<Self, StoreError> {
+        let count = limits.first_count.clamp(1, limits.max_count.max(1));
+        let mut sections = Sections::new(range, cuts, count);
+        let first = match sections.next(count) {
+            Some(section) => Some(fetch(store.clone(), revision, limits, section).await?),
+            None => None,
+        };
+        let answered = first.as_ref().map(|page| page.response.revision);
         Ok(Self {
-            revision: reader.revision.unwrap_or_default(),
-            next: Next::Ready(page, reader),
+            store,
+            revision: revision.or(answered).unwrap_or_default(),
+            limits,
+            count,
+            sections,
+            flying: VecDeque::new(),
+            first,
         })
     }
 
@@ -111,76 +130,102 @@ impl<S: Store> Capture<S> {
     /// When the page cannot be read; [`StoreErrorKind::Compacted`] when the revision is no longer kept,
     /// so that the capture has to begin again.
     pub async fn next_page(&mut self) -> Result<Option<Vec<Entry>>, StoreError> {
-        let (page, reader) = match std::mem::replace(&mut self.next, Next::End) {
-            Next::Ready(page, reader) => (page, reader),
-            Next::Fetching(mut fetching) => {
-                let fetched = (&mut fetching.0).await;
-                fetched.map_err(|error| {
-                    let message = format!("reading a page ended early: {error}");
-                    StoreError::not_applied(StoreErrorKind::Other, message)
-                })??
+        loop {
+            let page = match self.first.take() {
+                Some(page) => page,
+                None => {
+                    self.fetch_ahead();
+                    let Some(mut fetching) = self.flying.pop_front() else {
+                        return Ok(None);
+                    };
+                    match (&mut fetching.0).await {
+                        Ok(Ok(page)) => page,
+                        Ok(Err(error)) => return Err(self.ended(error)),
+                        Err(error) => {
+                            let message = format!("reading a page ended early: {error}");
+                            let kind = StoreErrorKind::Other;
+                            return Err(self.ended(StoreError::not_applied(kind, message)));
+                        }
+                    }
+                }
+            };
+            let RangeResponse {
+                entries,
+                more,
+                count,
+                ..
+            } = page.response;
+            self.sections.landed(&entries, more, count);
+            if entries.is_empty() {
+                continue;
             }
-            Next::End => return Ok(None),
-        };
-        if page.is_empty() {
-            return Ok(None);
+            self.adapt(&entries, page.limit);
+            self.fetch_ahead();
+            return Ok(Some(entries));
         }
-        self.next = Next::Fetching(Fetch(tokio::spawn(async move {
-            let mut reader = reader;
-            let page = reader.page().await?;
-            Ok((page, reader))
-        })));
-        Ok(Some(page))
+    }
+
+    fn ended(&mut self, error: StoreError) -> StoreError {
+        self.flying.clear();
+        self.sections = Sections::nothing();
+        error
+    }
+
+    fn fetch_ahead(&mut self) {
+        while self.flying.len() < PAGES_AHEAD
+            && let Some(section) = self.sections.next(self.count)
+        {
+            let position = section.position;
+            let fetching = fetch(
+                self.store.clone(),
+                Some(self.revision),
+                self.limits,
+                section,
+            );
+            let fetching = Fetch(tokio::spawn(fetching));
+            self.flying.insert(position, fetching);
+        }
+    }
+
+    /// Chooses the count of the next page by the sizes of this one, growing slowly and shrinking at once.
+    fn adapt(&mut self, entries: &[Entry], limit: i64) {
+        let sizes = entries.iter();
+        let bytes: usize = sizes.map(|entry| entry.key.len() + entry.value.len()).sum();
+        let fitting = self.limits.bytes.saturating_mul(entries.len()) / bytes.max(1);
+        let fitting = i64::try_from(fitting).unwrap_or(i64::MAX);
+        let largest = self.limits.max_count.min(limit.saturating_mul(4)).max(1);
+        self.count = fitting.clamp(1, largest);
     }
 }
 
-impl<S> Drop for Fetch<S> {
+impl Drop for Fetch {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
-impl<S: Store> Reader<S> {
-    /// Reads the next entries; none at the end.
-    async fn page(&mut self) -> Result<Vec<Entry>, StoreError> {
-        while let Some(section) = self.sections.next(self.count) {
-            let request = RangeRequest {
-                revision: self.revision,
-                keys_only: self.limits.keys_only,
-                ..RangeRequest::new(section).limit(self.count)
-            };
-            let response = match self.store.range(request).await {
-                Ok(response) => response,
-                // More than a reply can hold: values larger than any seen before.
-                Err(error) if error.kind == StoreErrorKind::TooLarge && self.count > 1 => {
-                    self.count = (self.count / 4).max(1);
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            self.revision.get_or_insert(response.revision);
-            self.sections
-                .advance(&response.entries, self.count, response.more, response.count);
-            if !response.entries.is_empty() {
-                self.adapt(&response.entries);
-                return Ok(response.entries);
+/// Reads the first page of a section.
+async fn fetch<S: Store>(
+    store: S,
+    revision: Option<i64>,
+    limits: PageLimits,
+    section: Section,
+) -> Result<Page, StoreError> {
+    let mut limit = section.limit;
+    loop {
+        let request = RangeRequest {
+            revision,
+            keys_only: limits.keys_only,
+            ..RangeRequest::new(section.range.clone()).limit(limit)
+        };
+        match store.range(request).await {
+            Ok(response) => return Ok(Page { response, limit }),
+            // More than a reply can hold: values larger than any seen before.
+            Err(error) if error.kind == StoreErrorKind::TooLarge && limit > 1 => {
+                limit = (limit / 4).max(1);
             }
+            Err(error) => return Err(error),
         }
-        Ok(Vec::new())
-    }
-
-    /// Chooses the count of the next page by the sizes of this one, growing slowly and shrinking at once.
-    fn adapt(&mut self, entries: &[Entry]) {
-        let sizes = entries.iter();
-        let bytes: usize = sizes.map(|entry| entry.key.len() + entry.value.len()).sum();
-        let fitting = self.limits.bytes.saturating_mul(entries.len()) / bytes.max(1);
-        let fitting = i64::try_from(fitting).unwrap_or(i64::MAX);
-        let largest = self
-            .limits
-            .max_count
-            .min(self.count.saturating_mul(4))
-            .max(1);
-        self.count = fitting.clamp(1, largest);
     }
 }
 

@@ -16,8 +16,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    Applied, ClusterStatus, RangeRequest, RangeResponse, Store, StoreError, StoreErrorKind, Txn,
-    TxnResponse,
+    Applied, ClusterStatus, Op, RangeRequest, RangeResponse, Store, StoreError, StoreErrorKind,
+    Txn, TxnResponse,
 };
 use crate::keys::KeyRange;
 
@@ -258,6 +258,7 @@ impl Store for EtcdStore {
     }
 
     async fn txn(&self, txn: Txn) -> Result<TxnResponse, StoreError> {
+        let puts = txn.ops.iter().any(|op| matches!(op, Op::Put { .. }));
         let txn = request::txn(txn);
         let limit = self.inner.request_timeout;
         let response = self
@@ -268,6 +269,7 @@ impl Store for EtcdStore {
             .await?;
         Ok(TxnResponse {
             succeeded: response.succeeded(),
+            wrote: response.succeeded() && (puts || request::deleted_any(&response)),
             revision: response.header().map_or(0, |header| header.revision()),
         })
     }

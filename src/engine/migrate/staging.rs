@@ -15,7 +15,7 @@ use super::super::difference::{Actual, Collector, Difference, compare};
 use super::super::error::{Failure, Written};
 use super::super::feed::feed;
 use super::super::fingerprint::{Filter, changed_since};
-use super::super::source::newest_revision;
+use super::super::source::{Surroundings, newest_revision};
 use super::super::writer::Writer;
 use super::{Prepared, Run};
 
@@ -135,7 +135,7 @@ impl<S: Store> Run<'_, S> {
     /// Entries of the plan that are not, or not rightly, in the new families.
     async fn missing(&self, migration: &Arc<Migration>) -> Result<Vec<Entry>, Failure> {
         let mut missing = Vec::new();
-        self.compare_staged(migration, |difference| {
+        self.compare_staged(migration, self.around(), |difference| {
             match difference {
                 Difference::Missing(entry) | Difference::Different(entry) => missing.push(entry),
                 Difference::Extra(_) | Difference::Same(_) | Difference::Ignored(_) => {}
@@ -146,9 +146,10 @@ impl<S: Store> Run<'_, S> {
         Ok(missing)
     }
 
-    pub(super) async fn compare_staged(
+    async fn compare_staged(
         &self,
         migration: &Arc<Migration>,
+        around: Surroundings<'_>,
         visit: impl FnMut(Difference) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         let (root, limits) = (&self.options.root, &self.options.limits);
@@ -160,7 +161,22 @@ impl<S: Store> Run<'_, S> {
             ignore: &mut |entry| entry.lease != 0,
         };
         let expected = staged(Arc::clone(migration), |put| Entry::new(put.key, put.value));
-        compare(expected, actual, self.around(), visit).await
+        compare(expected, actual, around, visit).await
+    }
+
+    /// Reads the new families and collects where they differ from the plan.
+    pub(super) async fn collect_staged(
+        &self,
+        migration: &Arc<Migration>,
+        around: Surroundings<'_>,
+    ) -> Result<Collector, Failure> {
+        let mut collector = Collector::default();
+        self.compare_staged(migration, around, |difference| {
+            collector.add(&difference);
+            Ok(())
+        })
+        .await?;
+        Ok(collector)
     }
 
     /// Reads the new families back and compares them with the plan, then makes sure that no source
@@ -170,14 +186,11 @@ impl<S: Store> Run<'_, S> {
         let observer = &*self.environment.observer;
         let prepared = self.prepared()?;
         observer.phase_started("check", Some(prepared.migration.staged_count()));
-        let mut collector = Collector::default();
-        self.compare_staged(&prepared.migration, |difference| {
-            collector.add(&difference);
-            Ok(())
-        })
-        .await?;
+        let collected = self
+            .collect_staged(&prepared.migration, self.around())
+            .await?;
         observer.phase_finished();
-        let report = collector.report();
+        let report = collected.report();
         if !report.ok {
             return Err(Failure::StagedDiffers(Box::new(report)));
         }

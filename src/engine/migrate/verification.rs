@@ -7,6 +7,7 @@ use crate::entry::Entry;
 use crate::finding::Finding;
 use crate::journal::{Journal, Phase};
 use crate::keys::{Family, KeyRange};
+use crate::report::VerifyReport;
 use crate::store::{RangeRequest, Store};
 use crate::transform::leftover_ranges;
 
@@ -14,8 +15,9 @@ use super::super::census;
 use super::super::difference::{Actual, Collector, Difference, compare};
 use super::super::error::{Failure, while_doing};
 use super::super::feed::feed;
+use super::super::observer::Silent;
 use super::super::patience::read;
-use super::super::source::newest_revision;
+use super::super::source::{Surroundings, newest_revision};
 use super::super::verify::{Expectation, verify_against};
 use super::Run;
 
@@ -55,15 +57,29 @@ impl<S: Store> Run<'_, S> {
         }
     }
 
-    async fn compare_with_plan(&self) -> Result<crate::report::VerifyReport, Failure> {
+    /// Compares the new families with the plan after the switch. `None` where there is no plan, or the
+    /// reading failed: verification reads again then.
+    pub(super) async fn read_back_new_families(&self) -> Option<Collector> {
+        let migration = &self.prepared.as_ref()?.migration;
+        let around = Surroundings {
+            observer: &Silent,
+            ..self.around()
+        };
+        self.collect_staged(migration, around).await.ok()
+    }
+
+    async fn compare_with_plan(&mut self) -> Result<VerifyReport, Failure> {
+        let read_back = self.read_back.take();
         let prepared = self.prepared()?;
         let (root, limits) = (&self.options.root, &self.options.limits);
-        let mut collector = Collector::default();
-        self.compare_staged(&prepared.migration, |difference| {
-            collector.add(&difference);
-            Ok(())
-        })
-        .await?;
+        let mut collector = match read_back {
+            // What was read back while old keys were deleted stands as it did: nobody else wrote since.
+            Some(collector) if self.nobody_else_wrote(prepared).await? => collector,
+            Some(_) | None => {
+                self.collect_staged(&prepared.migration, self.around())
+                    .await?
+            }
+        };
         let revision = newest_revision(self.store, root, limits).await?;
         self.compare_collections(revision, &mut collector).await?;
         let gone = prepared
@@ -75,7 +91,8 @@ impl<S: Store> Run<'_, S> {
         for range in gone {
             self.expect_empty(range, &mut collector).await?;
         }
-        self.expect_count(revision, &mut collector).await?;
+        let keys = self.expect_count(revision, &mut collector).await?;
+        self.counted = Some((revision, keys));
         Ok(collector.report())
     }
 
@@ -132,7 +149,7 @@ impl<S: Store> Run<'_, S> {
     }
 
     /// What the plan does not touch is still there: as many keys as it says.
-    async fn expect_count(&self, revision: i64, collector: &mut Collector) -> Result<(), Failure> {
+    async fn expect_count(&self, revision: i64, collector: &mut Collector) -> Result<u64, Failure> {
         let prepared = self.prepared()?;
         let (root, limits) = (&self.options.root, &self.options.limits);
         let expected = (prepared.source_keys + prepared.plan.put).checked_sub(prepared.plan.delete);
@@ -148,13 +165,16 @@ impl<S: Store> Run<'_, S> {
                 message,
             ));
         }
-        Ok(())
+        Ok(found)
     }
 
     pub(super) async fn record_done(&mut self) -> Result<(), Failure> {
         let (root, limits) = (&self.options.root, &self.options.limits);
         let revision = newest_revision(self.store, root, limits).await?;
-        let keys_when_done = census::keys(self.store, root, revision, limits).await?;
+        let keys_when_done = match self.counted {
+            Some((then, keys)) if then == revision => keys,
+            Some(_) | None => census::keys(self.store, root, revision, limits).await?,
+        };
         let next = Journal {
             keys_when_done,
             ..self.journal_in(Phase::Done)?

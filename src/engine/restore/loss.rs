@@ -7,11 +7,11 @@ use crate::keys::{Family, KeyRange, MetaRoot};
 use crate::store::Store;
 use crate::transform::new_family_ranges;
 
-use super::super::census;
 use super::super::error::Failure;
 use super::super::fingerprint::{Filter, KeyPages};
 use super::super::ledger::Ledger;
-use super::super::source::{Surroundings, newest_revision};
+use super::super::pages::cuts;
+use super::super::source::Surroundings;
 
 const EXAMPLES_MAX: usize = 5;
 
@@ -21,55 +21,96 @@ pub(super) async fn check<S: Store>(
     around: Surroundings<'_>,
     ledger: &Ledger,
 ) -> Result<(), Failure> {
-    let (root, limits) = (around.root, around.limits);
-    let Some(journal) = ledger.journal() else {
+    let root = around.root;
+    let Some(mut losses) = Losses::new(root, ledger) else {
         return Ok(());
     };
-    let expected_keys = match journal.phase {
-        // Before the switch 2.1 stands as it was; a restore that was begun had its check then.
-        Phase::Staging | Phase::Staged | Phase::Restoring => return Ok(()),
-        Phase::Committed | Phase::Tidying => None,
-        Phase::Done => Some(journal.keys_when_done),
-    };
-    let ours = Ours::new(root, journal, ledger.mod_revision());
-    let filter = Filter::all(root);
-    let mut pages = KeyPages::begin(store, root.range(), limits.patience).await?;
-    let (mut written, mut examples) = (0_u64, Vec::new());
+    let range = (root.range(), &*cuts(root));
+    let mut pages = KeyPages::begin(store, range, around.limits.patience).await?;
     while let Some(page) = pages.next().await? {
-        let foreign = |entry: &&Entry| {
-            filter.keeps(entry) && entry.key != root.session_id_key() && !ours.wrote(entry)
+        page.iter().for_each(|entry| losses.see(entry));
+    }
+    losses.finish()
+}
+
+/// Looks for what others wrote while all keys below the meta root are read for another reason.
+#[derive(Clone)]
+pub(super) struct Losses {
+    filter: Filter,
+    ours: Ours,
+    session_id: Vec<u8>,
+    sessions: KeyRange,
+    journal: Vec<u8>,
+    /// How many keys there were when the migration was done.
+    keys_then: Option<u64>,
+    keys_now: u64,
+    written: u64,
+    examples: Vec<String>,
+}
+
+impl Losses {
+    /// `None` where nothing can be lost: before the switch 2.1 stands as it was, and a restore that was
+    /// begun had its check then.
+    pub(super) fn new(root: &MetaRoot, ledger: &Ledger) -> Option<Self> {
+        let journal = ledger.journal()?;
+        let keys_then = match journal.phase {
+            Phase::Staging | Phase::Staged | Phase::Restoring => return None,
+            Phase::Committed | Phase::Tidying => None,
+            Phase::Done => Some(journal.keys_when_done),
         };
-        for entry in page.iter().filter(foreign) {
-            written += 1;
-            if examples.len() < EXAMPLES_MAX {
-                examples.push(printable(&entry.key));
+        Some(Self {
+            filter: Filter::all(root),
+            ours: Ours::new(root, journal, ledger.mod_revision()),
+            session_id: root.session_id_key(),
+            sessions: root.range_below("session/"),
+            journal: root.journal_key(),
+            keys_then,
+            keys_now: 0,
+            written: 0,
+            examples: Vec::new(),
+        })
+    }
+
+    /// The next key.
+    pub(super) fn see(&mut self, entry: &Entry) {
+        // As `census::keys` counts.
+        let counts = !self.sessions.contains(&entry.key) && entry.key != self.journal;
+        self.keys_now += u64::from(counts);
+        let foreign =
+            self.filter.keeps(entry) && entry.key != self.session_id && !self.ours.wrote(entry);
+        if foreign {
+            self.written += 1;
+            if self.examples.len() < EXAMPLES_MAX {
+                self.examples.push(printable(&entry.key));
             }
         }
     }
-    let mut what = Vec::new();
-    if written > 0 {
-        let examples = examples.join(", ");
-        what.push(format!(
-            "{written} keys were written since, such as {examples}"
-        ));
-    }
-    if let Some(then) = expected_keys {
-        let revision = newest_revision(store, root, limits).await?;
-        let now = census::keys(store, root, revision, limits).await?;
-        if now != then {
+
+    /// Fails when something would be lost.
+    pub(super) fn finish(self) -> Result<(), Failure> {
+        let mut what = Vec::new();
+        if self.written > 0 {
+            let (written, examples) = (self.written, self.examples.join(", "));
+            what.push(format!(
+                "{written} keys were written since, such as {examples}"
+            ));
+        }
+        if let Some(then) = self.keys_then.filter(|then| *then != self.keys_now) {
+            let now = self.keys_now;
             what.push(format!("{now} keys are there where there were {then}"));
         }
+        if what.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::WouldLose {
+            what: what.join("; "),
+        })
     }
-    if what.is_empty() {
-        return Ok(());
-    }
-    Err(Failure::WouldLose {
-        what: what.join("; "),
-    })
 }
 
 /// Tells the migration's own writes from everybody else's, by the newest revision at which it may have
 /// written each family.
+#[derive(Clone)]
 struct Ours {
     staged: Vec<KeyRange>,
     rewritten: [KeyRange; 2],

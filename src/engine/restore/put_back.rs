@@ -5,22 +5,25 @@ use std::sync::Arc;
 use crate::backup::Backup;
 use crate::entry::Entry;
 use crate::journal::{Counts, FORMAT, Journal, Phase};
-use crate::keys::KeyRange;
+use crate::keys::{KeyRange, MetaRoot};
 use crate::report::{BackupRef, RestoreOutcome, RestoreReport};
 use crate::store::{Op, RangeRequest, Store};
 
 use super::super::deletion::Runs;
-use super::super::difference::{Actual, Collector, Difference, compare};
+use super::super::difference::{Actual, Collector, Difference, Expected, compare};
 use super::super::error::{Failure, Written, while_doing};
 use super::super::fence::Fence;
 use super::super::fit;
 use super::super::ledger::Ledger;
 use super::super::limits::Limits;
+use super::super::observer::Silent;
 use super::super::patience::read;
 use super::super::room;
 use super::super::source::{Retries, Surroundings, newest_revision};
-use super::super::writer::Writer;
+use super::super::writer::{Tally, Writer};
 use super::image::Image;
+use super::loss::Losses;
+use super::touched::Touched;
 
 /// A backup that was opened and checked.
 pub(super) struct Source {
@@ -38,6 +41,10 @@ pub(super) struct Gap {
     kept: u64,
     put_bytes: u64,
     largest: Option<Entry>,
+    /// The revision at which the difference was taken.
+    revision: i64,
+    /// Where the entries to put lie.
+    touched: Vec<KeyRange>,
 }
 
 impl Gap {
@@ -68,14 +75,18 @@ impl Source {
     }
 
     /// Merges the backup with what is in etcd. Of the entries to put only their positions are kept.
+    ///
+    /// # Errors
+    /// [`Failure::WouldLose`] when `losses` sees what others wrote.
     pub(super) async fn difference<S: Store>(
         &self,
         store: &S,
         around: Surroundings<'_>,
+        losses: Option<&Losses>,
     ) -> Result<Gap, Failure> {
         let mut retries = Retries::new(around);
         loop {
-            match self.difference_once(store, around).await {
+            match self.difference_once(store, around, losses.cloned()).await {
                 Err(failure) if retries.again_after(&failure) => {}
                 outcome => return outcome,
             }
@@ -86,41 +97,66 @@ impl Source {
         &self,
         store: &S,
         around: Surroundings<'_>,
+        mut losses: Option<Losses>,
     ) -> Result<Gap, Failure> {
         let image = self.image(store, around).await?;
+        let revision = newest_revision(store, around.root, around.limits).await?;
+        let mut touched = Touched::default();
         let mut puts = Vec::new();
         let (mut runs, mut deleted_keys, mut kept) = (Runs::default(), 0, 0);
         let (mut position, mut put_bytes) = (0, 0);
         let mut largest: Option<Entry> = None;
-        self.walk(store, around, &image, |difference| {
-            match difference {
-                // A key that will be put stays, too: the deletes come after the puts.
-                Difference::Missing(entry) | Difference::Different(entry) => {
-                    puts.push(position);
-                    position += 1;
-                    runs.keep();
-                    put_bytes += size(&entry) as u64;
-                    if size(&entry) > largest.as_ref().map_or(0, size) {
-                        largest = Some(entry);
+        let actual = Actual {
+            store,
+            ranges: vec![around.root.range()],
+            revision,
+            ignore: &mut |entry| {
+                if let Some(losses) = &mut losses {
+                    losses.see(entry);
+                }
+                image.ignores(entry)
+            },
+        };
+        self.walk(
+            around,
+            image.stream(|_, entry| Some(entry)),
+            actual,
+            |difference| {
+                if let Difference::Missing(entry) | Difference::Different(entry) = &difference {
+                    touched.put(&entry.key);
+                } else {
+                    touched.other();
+                }
+                match difference {
+                    // A key that will be put stays, too: the deletes come after the puts.
+                    Difference::Missing(entry) | Difference::Different(entry) => {
+                        puts.push(position);
+                        position += 1;
+                        runs.keep();
+                        put_bytes += size(&entry) as u64;
+                        if size(&entry) > largest.as_ref().map_or(0, size) {
+                            largest = Some(entry);
+                        }
                     }
+                    Difference::Same(_) => {
+                        position += 1;
+                        runs.keep();
+                    }
+                    Difference::Extra(_) if self.keep_extra => {
+                        kept += 1;
+                        runs.keep();
+                    }
+                    Difference::Extra(entry) => {
+                        deleted_keys += 1;
+                        runs.delete(&entry.key, around.limits.delete_keys_max);
+                    }
+                    Difference::Ignored(_) => runs.keep(),
                 }
-                Difference::Same(_) => {
-                    position += 1;
-                    runs.keep();
-                }
-                Difference::Extra(_) if self.keep_extra => {
-                    kept += 1;
-                    runs.keep();
-                }
-                Difference::Extra(entry) => {
-                    deleted_keys += 1;
-                    runs.delete(&entry.key, around.limits.delete_keys_max);
-                }
-                Difference::Ignored(_) => runs.keep(),
-            }
-            Ok(())
-        })
+                Ok(())
+            },
+        )
         .await?;
+        losses.map_or(Ok(()), Losses::finish)?;
         Ok(Gap {
             image,
             puts,
@@ -129,6 +165,8 @@ impl Source {
             kept,
             put_bytes,
             largest,
+            revision,
+            touched: touched.into_ranges(),
         })
     }
 
@@ -144,26 +182,43 @@ impl Source {
 
     async fn walk<S: Store>(
         &self,
-        store: &S,
         around: Surroundings<'_>,
-        image: &Image,
+        expected: Expected,
+        actual: Actual<'_, S>,
         visit: impl FnMut(Difference) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         around
             .observer
             .phase_started("compare", Some(self.backup.summary().entries));
-        let revision = newest_revision(store, around.root, around.limits).await?;
-        let actual = Actual {
-            store,
-            ranges: vec![around.root.range()],
-            revision,
-            ignore: &mut |entry| image.ignores(entry),
-        };
-        let expected = image.stream(|_, entry| Some(entry));
         let outcome = compare(expected, actual, around, visit).await;
         around.observer.phase_finished();
         outcome
     }
+}
+
+/// What is compared after writing.
+struct Scope {
+    /// Ascending and apart from each other.
+    ranges: Vec<KeyRange>,
+    /// What is being deleted meanwhile: it may still be there. Ascending and apart, too.
+    going: Vec<KeyRange>,
+}
+
+impl Scope {
+    fn whole(root: &MetaRoot) -> Self {
+        Self {
+            ranges: vec![root.range()],
+            going: Vec::new(),
+        }
+    }
+}
+
+/// Whether one of some ranges, ascending and apart from each other, holds a key.
+fn holds(ranges: &[KeyRange], key: &[u8]) -> bool {
+    let behind = ranges.partition_point(|range| range.start.as_slice() <= key);
+    behind
+        .checked_sub(1)
+        .is_some_and(|index| ranges[index].contains(key))
 }
 
 fn size(entry: &Entry) -> usize {
@@ -209,6 +264,8 @@ impl<S: Store> PutBack<'_, S> {
             image,
             puts,
             deletes,
+            revision,
+            touched,
             ..
         } = gap;
         let mut wanted = puts.into_iter().peekable();
@@ -219,19 +276,54 @@ impl<S: Store> PutBack<'_, S> {
         });
         let outcome = self.writer(*self.around.limits).run(ops).await;
         observer.phase_finished();
-        outcome?;
-        observer.phase_started("delete", Some(report.delete));
+        let put = outcome?;
+        let deleted = self
+            .delete_and_compare(&source, &image, (touched, deletes))
+            .await?;
+        // The journal was one more. When nobody else has written, what was read before and after the
+        // writing is what stands there now.
+        let ours = i64::try_from(1 + put.txns + deleted.txns).unwrap_or(i64::MAX);
+        let (root, limits) = (self.around.root, self.around.limits);
+        if newest_revision(self.store, root, limits).await? != revision.saturating_add(ours) {
+            self.compare(&source, &image, Scope::whole(root)).await?;
+        }
+        self.ledger.clear(self.store, by).await?;
+        Ok(report)
+    }
+
+    /// Deletes what is too much while what was put is read back and compared.
+    async fn delete_and_compare(
+        &self,
+        source: &Source,
+        image: &Image,
+        (touched, deletes): (Vec<KeyRange>, Vec<KeyRange>),
+    ) -> Result<Tally, Failure> {
         let one_by_one = Limits {
             txn_ops_max: 1,
             ..*self.around.limits
         };
+        let scope = Scope {
+            ranges: touched,
+            going: deletes.clone(),
+        };
         let deletes = deletes.into_iter().map(Op::Delete).collect();
-        let outcome = self.writer(one_by_one).write_all(deletes).await;
-        observer.phase_finished();
-        outcome?;
-        self.compare(&source, &image).await?;
-        self.ledger.clear(self.store, by).await?;
-        Ok(report)
+        let quiet = Surroundings {
+            observer: &Silent,
+            ..self.around
+        };
+        let writer = Writer::new(
+            self.store,
+            self.fence,
+            one_by_one,
+            quiet.stop,
+            quiet.observer,
+        );
+        let (deleted, compared) = tokio::join!(
+            writer.write_all(deletes),
+            self.compare(source, image, scope)
+        );
+        let deleted = deleted?;
+        compared.map(|()| deleted)
     }
 
     fn writer(&self, limits: Limits) -> Writer<'_, S> {
@@ -245,21 +337,44 @@ impl<S: Store> PutBack<'_, S> {
     }
 
     /// The image was made while the counter was missing or not; now it is there either way.
-    async fn compare(&self, source: &Source, image: &Image) -> Result<(), Failure> {
+    async fn compare(&self, source: &Source, image: &Image, scope: Scope) -> Result<(), Failure> {
         let mut retries = Retries::new(self.around);
         loop {
-            match self.compare_once(source, image).await {
+            match self.compare_once(source, image, &scope).await {
                 Err(failure) if retries.again_after(&failure) => {}
                 outcome => return outcome,
             }
         }
     }
 
-    async fn compare_once(&self, source: &Source, image: &Image) -> Result<(), Failure> {
+    async fn compare_once(
+        &self,
+        source: &Source,
+        image: &Image,
+        scope: &Scope,
+    ) -> Result<(), Failure> {
+        let (root, limits) = (self.around.root, self.around.limits);
+        let actual = Actual {
+            store: self.store,
+            ranges: scope.ranges.clone(),
+            revision: newest_revision(self.store, root, limits).await?,
+            ignore: &mut |entry| image.ignores(entry),
+        };
+        let within = scope.ranges.clone();
+        let expected = image.stream(move |_, entry| holds(&within, &entry.key).then_some(entry));
         let mut collector = Collector::default();
         source
-            .walk(self.store, self.around, image, |difference| {
-                if !(source.keep_extra && matches!(difference, Difference::Extra(_))) {
+            .walk(self.around, expected, actual, |difference| {
+                let goes = match &difference {
+                    Difference::Extra(entry) => {
+                        source.keep_extra || holds(&scope.going, &entry.key)
+                    }
+                    Difference::Missing(_)
+                    | Difference::Different(_)
+                    | Difference::Same(_)
+                    | Difference::Ignored(_) => false,
+                };
+                if !goes {
                     collector.add(&difference);
                 }
                 Ok(())

@@ -2,85 +2,190 @@
 //!
 //! Keys are taken for numbers: the decimal number in which the keys of the last page begin to differ,
 //! else eight bytes from there. The next section reaches as far as that page did. Where nothing is
-//! found the sections widen until something is.
+//! found the rest is read as a whole, which shows where it goes on. Several sections may be under way
+//! at once; together with what is not yet asked for they always lie end to end.
+
+use std::collections::VecDeque;
 
 use crate::entry::Entry;
 use crate::keys::{KeyRange, successor};
 
-/// So many pages that are left are read without cutting: counting them costs less than guessing.
-const FEW_PAGES: i64 = 4;
-
 /// How far a page of fewer entries reached says nothing.
 const TELLING_ENTRIES: usize = 16;
 
-/// What is left of a range, and where to cut it next.
+/// What is left of a range, in order, and where to cut it next.
 #[derive(Debug)]
 pub(super) struct Sections {
-    rest: KeyRange,
-    /// Where the section under way ends.
-    end: Vec<u8>,
-    is_done: bool,
-    /// How many keys are left, as far as known.
-    left: Option<i64>,
+    stretches: VecDeque<Stretch>,
+    /// How many entries the first page of a part has at most.
+    first_count: i64,
+    /// How far a page reached in the part it is known for.
     stride: Option<Stride>,
+    stride_part: usize,
+    /// Counts the strides, so that several sections of the same one are judged once.
+    stride_number: u64,
+}
+
+/// A piece of the range that is not yet read.
+#[derive(Debug)]
+struct Stretch {
+    range: KeyRange,
+    /// Parts hold keys of different kinds: what is known of one says nothing of another.
+    part: usize,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Not yet asked for. How many keys are in it, as far as known.
+    Waiting(Option<i64>),
+    /// Asked for with a limit; with the number of the stride that cut it, if one did.
+    Asked(i64, Option<u64>),
+}
+
+/// What to ask for next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Section {
+    pub(super) range: KeyRange,
+    pub(super) limit: i64,
+    /// How many sections that are under way stand before this one.
+    pub(super) position: usize,
 }
 
 impl Sections {
-    pub(super) fn new(range: KeyRange) -> Self {
+    /// A range in parts: it is cut at those of the ascending `cuts` that lie within.
+    pub(super) fn new(range: KeyRange, cuts: &[Vec<u8>], first_count: i64) -> Self {
+        let mut rest = range;
+        let mut ranges = Vec::new();
+        for cut in cuts {
+            if *cut > rest.start && rest.contains(cut) {
+                let start = std::mem::replace(&mut rest.start, cut.clone());
+                ranges.push(KeyRange::new(start, cut.clone()));
+            }
+        }
+        ranges.push(rest);
+        let stretches = ranges.into_iter().enumerate();
         Self {
-            end: range.end.clone(),
-            is_done: range.is_empty(),
-            rest: range,
-            left: None,
+            stretches: stretches
+                .filter(|(_, range)| !range.is_empty())
+                .map(|(part, range)| Stretch {
+                    range,
+                    part,
+                    state: State::Waiting(None),
+                })
+                .collect(),
+            first_count,
             stride: None,
+            stride_part: usize::MAX,
+            stride_number: 0,
         }
     }
 
-    /// The next section, for a page of `limit` entries; `None` when nothing is left.
-    pub(super) fn next(&mut self, limit: i64) -> Option<KeyRange> {
-        if self.is_done {
+    /// Nothing to read.
+    pub(super) fn nothing() -> Self {
+        Self::new(KeyRange::new("", ""), &[], 1)
+    }
+
+    /// The next section, for a page of `limit` entries; `None` when nothing is left to ask for.
+    pub(super) fn next(&mut self, limit: i64) -> Option<Section> {
+        let asked = |stretch: &&Stretch| matches!(stretch.state, State::Asked(..));
+        let position = self.stretches.iter().take_while(asked).count();
+        let stretch = self.stretches.get_mut(position)?;
+        let State::Waiting(left) = stretch.state else {
             return None;
-        }
-        let many_left = |left| left > limit.saturating_mul(FEW_PAGES);
+        };
+        let is_known = self.stride_part == stretch.part;
         let reach = match &mut self.stride {
-            Some(stride) if self.left.is_some_and(many_left) => stride.reach(&self.rest.start),
+            Some(stride) if is_known && left.is_none_or(|left| left > limit) => {
+                stride.reach(&stretch.range.start)
+            }
             _ => None,
         };
-        self.end = match reach {
-            Some(end) if self.rest.is_open() || end < self.rest.end => end,
-            _ => self.rest.end.clone(),
+        let cut = reach.filter(|end| stretch.range.is_open() || *end < stretch.range.end);
+        let Some(end) = cut else {
+            let limit = if left.is_some() || is_known {
+                limit
+            } else {
+                self.first_count
+            };
+            stretch.state = State::Asked(limit, None);
+            return Some(Section {
+                range: stretch.range.clone(),
+                limit,
+                position,
+            });
         };
-        Some(KeyRange::new(self.rest.start.clone(), self.end.clone()))
+        let range = KeyRange::new(stretch.range.start.clone(), end.clone());
+        let section = Stretch {
+            range: range.clone(),
+            part: stretch.part,
+            state: State::Asked(limit, Some(self.stride_number)),
+        };
+        stretch.range.start = end;
+        stretch.state = State::Waiting(left.map(|left| (left - limit).max(0)));
+        self.stretches.insert(position, section);
+        Some(Section {
+            range,
+            limit,
+            position,
+        })
     }
 
-    /// Takes note of what was found in the section: `entries`, at most `limit` of the `count` that are
-    /// there.
-    pub(super) fn advance(&mut self, entries: &[Entry], limit: i64, more: bool, count: i64) {
-        let found = i64::try_from(entries.len()).unwrap_or(i64::MAX);
-        self.left = if self.end == self.rest.end {
-            Some(count - found)
-        } else {
-            self.left.map(|left| left - found)
+    /// Takes note of what was found in the first section under way: `entries` of the `count` that
+    /// are there.
+    pub(super) fn landed(&mut self, entries: &[Entry], more: bool, count: i64) {
+        let Some(stretch) = self.stretches.pop_front() else {
+            return;
         };
+        let State::Asked(limit, cut_by) = stretch.state else {
+            return;
+        };
+        let found = i64::try_from(entries.len()).unwrap_or(i64::MAX);
+        if cut_by.is_some() {
+            self.correct(stretch.part, limit - count);
+        }
         if let (true, Some(last)) = (more, entries.last()) {
-            self.rest.start = successor(&last.key);
             if entries.len() >= TELLING_ENTRIES {
                 // The last quarter: a page that goes on in another folder says nothing of that as a whole.
                 let from = &entries[entries.len() - entries.len() / 4].key;
-                self.stride = Stride::between(from, &last.key).map(Stride::widened);
+                let stride = Stride::between(from, &last.key).map(Stride::widened);
+                self.stride_is(stride, stretch.part);
             }
+            self.stretches.push_front(Stretch {
+                range: KeyRange::new(successor(&last.key), stretch.range.end),
+                part: stretch.part,
+                state: State::Waiting(Some(count - found)),
+            });
             return;
         }
-        if self.end == self.rest.end {
-            self.is_done = true;
-            return;
+        if cut_by == Some(self.stride_number) && self.stride_part == stretch.part {
+            match found {
+                0 => self.stride_is(None, stretch.part),
+                few if few < limit / 2 => {
+                    let stride = self.stride.take().map(Stride::widened);
+                    self.stride_is(stride, stretch.part);
+                }
+                _ => {}
+            }
         }
-        self.rest.start.clone_from(&self.end);
-        self.stride = self.stride.take().map(|stride| match found {
-            0 => stride.stepped_up(),
-            few if few < limit / 2 => stride.widened(),
-            _ => stride,
+    }
+
+    fn stride_is(&mut self, stride: Option<Stride>, part: usize) {
+        self.stride = stride;
+        self.stride_part = part;
+        self.stride_number += 1;
+    }
+
+    /// What was cut off held fewer keys than thought, so more are left.
+    fn correct(&mut self, part: usize, more: i64) {
+        let mut stretches = self.stretches.iter_mut();
+        let waiting = stretches.find_map(|stretch| match &mut stretch.state {
+            State::Waiting(Some(left)) if stretch.part == part => Some(left),
+            State::Waiting(_) | State::Asked(..) => None,
         });
+        if let Some(left) = waiting {
+            *left = (*left + more).max(0);
+        }
     }
 }
 
@@ -146,11 +251,6 @@ impl Stride {
     /// Four times as far.
     fn widened(self) -> Self {
         self.times(4)
-    }
-
-    /// 256 times as far.
-    fn stepped_up(self) -> Self {
-        self.times(256)
     }
 
     fn times(self, factor: u64) -> Self {
@@ -244,18 +344,43 @@ mod tests {
 
     #[test]
     fn sections_of_nothing_end_soon() {
-        let mut sections = Sections::new(KeyRange::prefix(b"root/".to_vec()));
+        let mut sections = Sections::new(KeyRange::prefix(b"root/".to_vec()), &[], 20);
         let page: Vec<Entry> = (0..20)
             .map(|number| Entry::new(format!("root/a/b/c/d/{number:04}"), "v"))
             .collect();
         sections.next(20).unwrap();
-        sections.advance(&page, 20, true, 1_000_000);
+        sections.landed(&page, true, 1_000_000);
         let mut requests = 0;
         while let Some(section) = sections.next(20) {
-            assert!(!section.is_empty());
-            sections.advance(&[], 20, false, 0);
+            assert!(!section.range.is_empty());
+            sections.landed(&[], false, 0);
             requests += 1;
         }
-        assert!(requests < 20, "{requests} requests");
+        assert!(sections.stretches.is_empty());
+        assert!(requests < 4, "{requests} requests");
+    }
+
+    #[test]
+    fn what_is_under_way_and_what_waits_lie_end_to_end() {
+        let cuts = [b"root/c".to_vec(), b"root/x".to_vec(), b"z".to_vec()];
+        let mut sections = Sections::new(KeyRange::prefix("root/"), &cuts, 10);
+        let ranges = |sections: &Sections| -> Vec<KeyRange> {
+            let stretches = sections.stretches.iter();
+            stretches.map(|stretch| stretch.range.clone()).collect()
+        };
+        let parts = ranges(&sections);
+        assert_eq!(parts.len(), 3);
+        let page: Vec<Entry> = (100..120)
+            .map(|number| Entry::new(format!("root/a/{number}"), "v"))
+            .collect();
+        assert_eq!(sections.next(50).unwrap().limit, 10);
+        sections.landed(&page, true, 400);
+        let positions = (0..6).filter_map(|_| sections.next(50));
+        let positions: Vec<usize> = positions.map(|section| section.position).collect();
+        assert_eq!(positions, [0, 1, 2, 3, 4, 5]);
+        let ranges = ranges(&sections);
+        assert_eq!(ranges[0].start, successor(b"root/a/119"));
+        assert!(ranges.windows(2).all(|pair| pair[0].end == pair[1].start));
+        assert_eq!(ranges.last().unwrap().end, parts[2].end);
     }
 }

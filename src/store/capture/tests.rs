@@ -131,19 +131,20 @@ async fn a_page_that_no_reply_can_hold_is_read_in_smaller_ones() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_next_page_is_fetched_while_the_caller_works() {
+async fn the_next_pages_are_fetched_while_the_caller_works() {
     let store = filled((0..200).map(|number| format!("root/{number:03}")));
     let range = KeyRange::prefix("root/");
     let mut capture = Capture::new(store.clone(), range, None, SMALL)
         .await
         .unwrap();
     assert_eq!(store.counts()[&RequestKind::Range], 1);
+    let fetched = 1 + PAGES_AHEAD as u64;
     capture.next_page().await.unwrap().unwrap();
     tokio::time::sleep(Duration::from_millis(1)).await;
-    assert_eq!(store.counts()[&RequestKind::Range], 2);
+    assert_eq!(store.counts()[&RequestKind::Range], fetched);
     drop(capture);
     tokio::time::sleep(Duration::from_millis(1)).await;
-    assert_eq!(store.counts()[&RequestKind::Range], 2);
+    assert_eq!(store.counts()[&RequestKind::Range], fetched);
 }
 
 #[tokio::test(start_paused = true)]
@@ -192,6 +193,7 @@ proptest! {
     #[test]
     fn nothing_is_left_out_and_nothing_comes_twice(
         keys in prop::collection::btree_set("[a-c/\\xff]{0,3}[0-9]{0,6}[/\\x00z]{0,2}", 0..400),
+        cuts in prop::collection::btree_set("[a-c]{0,2}[0-9]{0,2}", 0..4),
         first_count in 1_i64..40,
         max_count in 16_i64..60,
     ) {
@@ -204,8 +206,10 @@ proptest! {
                 store.txn(txn).await.unwrap();
             }
             let limits = PageLimits { bytes: 1 << 20, first_count, max_count, keys_only: false };
+            let cuts = cuts.iter().map(|cut| format!("r/{cut}").into_bytes()).collect::<Vec<_>>();
             for range in [KeyRange::prefix("r/"), KeyRange::prefix("")] {
-                let capture = Capture::new(store.clone(), range, None, limits).await.unwrap();
+                let parts = (range, cuts.as_slice());
+                let capture = Capture::in_parts(store.clone(), parts, None, limits).await.unwrap();
                 assert_eq!(read_all(capture).await, store.dump());
             }
         });

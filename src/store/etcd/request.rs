@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use etcd_client::{
     Compare as EtcdCompare, CompareOp, DeleteOptions, GetOptions, GetResponse, PutOptions,
-    Txn as EtcdTxn, TxnOp,
+    Txn as EtcdTxn, TxnOp, TxnOpResponse, TxnResponse,
 };
 
 use crate::entry::Entry;
@@ -70,6 +70,17 @@ pub(super) fn txn(txn: Txn) -> EtcdTxn {
     let compares: Vec<_> = txn.compares.into_iter().map(compare).collect();
     let ops: Vec<_> = txn.ops.into_iter().map(op).collect();
     EtcdTxn::new().when(compares).and_then(ops)
+}
+
+/// Whether a transaction of deletions deleted any key.
+pub(super) fn deleted_any(response: &TxnResponse) -> bool {
+    response
+        .op_responses()
+        .iter()
+        .any(|response| match response {
+            TxnOpResponse::Delete(deleted) => deleted.deleted() > 0,
+            TxnOpResponse::Put(_) | TxnOpResponse::Get(_) | TxnOpResponse::Txn(_) => false,
+        })
 }
 
 fn compare(compare: Compare) -> EtcdCompare {

@@ -4,6 +4,8 @@ use meta_migration::backup::{Header, WriteOptions, Writer};
 use meta_migration::engine::{Failure, FailureKind, RestoreOptions, Way, Written};
 use meta_migration::keys::MetaRoot;
 use meta_migration::report::RestoreOutcome;
+use meta_migration::store::Op;
+use meta_migration::store::memory::Fault;
 use meta_migration::transform::CollectionForm;
 
 use super::instance::{Instance, plain};
@@ -298,4 +300,62 @@ async fn a_backup_of_another_root_is_moved_only_where_that_is_wished() {
             .look(|world| world.get(b"old/meta/a"))
             .is_none()
     );
+}
+
+/// Somebody writes a key just before the first deletion of the run that comes next.
+fn disturb_deleting(instance: &Instance, key: &'static [u8]) {
+    let mut is_done = false;
+    instance.store.fault_when(move |request| {
+        let deletes = request.txn.is_some_and(|txn| {
+            txn.ops
+                .iter()
+                .all(|op| matches!(op, Op::Delete(range) if !range.is_open()))
+                && txn.ops.len() == 1
+        });
+        if !deletes || std::mem::replace(&mut is_done, true) {
+            return Vec::new();
+        }
+        vec![Fault::before(move |world| {
+            world.put(key, b"from somebody else")
+        })]
+    });
+}
+
+#[tokio::test]
+async fn what_somebody_writes_while_a_rollback_deletes_is_found_by_its_comparison() {
+    for key in [
+        // A key that both layouts have, and a new one.
+        &b"by-dev/meta/datacoord-meta/s/1/10/51"[..],
+        b"by-dev/meta/indexes/somebody",
+    ] {
+        let instance = Instance::small(CollectionForm::Database);
+        instance.migrate().await.unwrap();
+        disturb_deleting(&instance, key);
+        let failed = instance.roll_back().await.unwrap_err();
+        assert!(
+            matches!(&*failed.failure, Failure::Verification(_)),
+            "{failed:?}"
+        );
+        assert_eq!(failed.written, Written::Restoring);
+    }
+    let instance = Instance::small(CollectionForm::Database);
+    let before = instance.image();
+    instance.migrate().await.unwrap();
+    disturb_deleting(&instance, b"elsewhere/key");
+    assert!(instance.roll_back().await.unwrap().verified);
+    assert_eq!(instance.image(), before);
+}
+
+#[tokio::test]
+async fn what_somebody_writes_while_a_migration_deletes_is_found_by_its_verification() {
+    let instance = Instance::small(CollectionForm::Database);
+    disturb_deleting(&instance, b"by-dev/meta/segment-index/somebody");
+    let failed = instance.migrate().await.unwrap_err();
+    assert!(
+        matches!(&*failed.failure, Failure::Verification(_)),
+        "{failed:?}"
+    );
+    let instance = Instance::small(CollectionForm::Database);
+    disturb_deleting(&instance, b"elsewhere/key");
+    assert!(instance.migrate().await.unwrap().verified);
 }

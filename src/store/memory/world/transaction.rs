@@ -12,6 +12,7 @@ impl World {
         ordinal: u64,
     ) -> Result<TxnResponse, StoreError> {
         self.check(txn)?;
+        let before = self.revision;
         let succeeded = txn.compares.iter().all(|compare| self.holds(compare));
         if succeeded {
             for op in &txn.ops {
@@ -29,6 +30,7 @@ impl World {
         }
         let response = TxnResponse {
             succeeded,
+            wrote: self.revision > before,
             revision: self.revision,
         };
         self.transactions.push(TxnRecord {
