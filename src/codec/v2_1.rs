@@ -7,7 +7,9 @@ mod collection;
 mod index;
 mod query;
 
-pub use collection::{Alias, Collection, FieldSchema, PartitionRow, alias, collection};
+pub use collection::{
+    Alias, Collection, FieldSchema, PartitionRow, alias, collection, whole_collection,
+};
 pub use index::{
     IndexBuild, IndexDefinition, SegmentIndex, index_build, index_definition, segment_index,
 };

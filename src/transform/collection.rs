@@ -153,7 +153,7 @@ fn read(family: Family, key: &[u8], raw: &[u8], findings: &mut Findings) -> Opti
     } else {
         "time travel to this moment will not see the collection"
     };
-    let record = match v2_1::collection(raw) {
+    let record = match decode(raw) {
         Ok(record) => record,
         Err(error) => {
             let what = format!("the value is no collection record: {error}");
@@ -170,6 +170,13 @@ fn read(family: Family, key: &[u8], raw: &[u8], findings: &mut Findings) -> Opti
         raw: raw.to_vec(),
         record,
     })))
+}
+
+/// Decodes a record, what is only carried included: text that Milvus would refuse is refused.
+fn decode(raw: &[u8]) -> Result<Collection, String> {
+    let record = v2_1::collection(raw).map_err(|error| error.to_string())?;
+    v2_1::whole_collection(raw).map_err(|error| error.to_string())?;
+    Ok(record)
 }
 
 /// What makes a readable record one that Milvus 2.2 could not load, or that would lose something.

@@ -1,9 +1,13 @@
 //! Collections and aliases: both are stored as Milvus' `etcd.CollectionInfo`.
 
+use prost::DecodeError;
+
 use super::{Pair, Unknown, UnknownField, ids, pair};
+use crate::codec::decode;
 use crate::codec::wire::{self, Content, WireError};
 use crate::keys::Timestamp;
 use crate::model::{CollectionId, FieldId, IndexId, PartitionId};
+use crate::proto::v2_1::etcd::CollectionInfo;
 
 const COLLECTION: &str = "etcd.CollectionInfo";
 const SCHEMA: &str = "schema.CollectionSchema";
@@ -135,6 +139,15 @@ pub fn collection(value: &[u8]) -> Result<Collection, WireError> {
     }
     record.unknown = noted;
     Ok(record)
+}
+
+/// Checks what [`collection`] does not look at, too: Milvus refuses a record with text that is no UTF-8
+/// anywhere in it.
+///
+/// # Errors
+/// [`DecodeError`] when Milvus could not decode the record.
+pub fn whole_collection(value: &[u8]) -> Result<(), DecodeError> {
+    decode::<CollectionInfo>("v2_1.etcd.CollectionInfo", value).map(|_| ())
 }
 
 fn schema(

@@ -82,6 +82,22 @@ fn t6_repeated_ids_and_half_records_are_errors() {
 }
 
 #[test]
+fn t6_text_that_is_no_utf_8_is_an_error_wherever_it_stands() {
+    let mut before = Metadata::small();
+    before.change_collection(|record| {
+        record.schema.as_mut().unwrap().fields[0].description = "DESCRIPTION".into();
+    });
+    let mut raw = before.entries[PLAIN].clone();
+    let at = raw.windows(11).position(|text| text == b"DESCRIPTION");
+    raw[at.unwrap()] = 0xff;
+    before.raw(PLAIN, &raw);
+    for form in FORMS {
+        let migration = before.migrate(form);
+        assert!(has(&migration, Severity::Error, "undecodable-value", PLAIN));
+    }
+}
+
+#[test]
 fn a_collection_that_nobody_can_use_is_carried_and_told() {
     for form in FORMS {
         let mut before = Metadata::small();
