@@ -8,6 +8,7 @@
 //! disturbances are sampled; `SIMULATION_SEED` repeats a sample.
 
 use std::collections::HashSet;
+use std::io::Write as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -479,11 +480,16 @@ fn whatever_happens_at_any_request_nothing_is_lost() {
     let pairs = pairs_of_disturbances(&simulation, seed, PAIRS);
     println!("two disturbances: SIMULATION_SEED={seed}");
     simulation.walk(&pairs);
-    println!(
+    announce(&format!(
         "simulation: walked {} schedules with one disturbance, {} with two (SIMULATION_SEED={seed}), \
          to {} different ends",
         schedules.len(),
         pairs.len(),
         simulation.seen.lock().unwrap().len()
-    );
+    ));
+}
+
+/// Says it even though the test passes: what it prints to standard output is shown of failed tests only.
+fn announce(line: &str) {
+    writeln!(std::io::stderr(), "{line}").unwrap();
 }
