@@ -67,7 +67,6 @@ impl Size {
     /// For people.
     pub(crate) fn table(&self) -> String {
         let mut text = String::new();
-        let megabytes = |bytes: u64| bytes as f64 / 1e6;
         let _ = writeln!(
             text,
             "\n{} segment indexes: {} keys, {:.1} MB; medians of {}; best with {} transactions in flight",
@@ -106,29 +105,7 @@ impl Size {
             "p50/99/max ms",
         );
         for command in &self.commands {
-            let _ = writeln!(
-                text,
-                "{:<9} {:>8.3} {:>8.3} {:>6.2} {:>8.2} {:>5.2}+{:>5.2} {:>6.2} {:>9.1} {:>10} {:>9.1} {:>9.1} {:>9} {:>4.1}/{:.0}/{:.0}  {}",
-                command.name,
-                command.seconds,
-                command.floor,
-                command.ratio,
-                command.ratio_with_deletes,
-                command.cpu_client,
-                command.cpu_server,
-                command.cpu_ratio,
-                command.peak_kib as f64 / 1024.0,
-                command.requests,
-                megabytes(command.bytes_read),
-                megabytes(command.bytes_written),
-                command
-                    .one_by_one
-                    .map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.0}")),
-                command.neighbour_ms[0],
-                command.neighbour_ms[1],
-                command.neighbour_ms[2],
-                command.floor_of,
-            );
+            text.push_str(&command.row());
         }
         for command in &self.commands {
             let phases: Vec<String> = command
@@ -140,4 +117,35 @@ impl Size {
         }
         text
     }
+}
+
+impl Command {
+    /// One line of the table.
+    fn row(&self) -> String {
+        format!(
+            "{:<9} {:>8.3} {:>8.3} {:>6.2} {:>8.2} {:>5.2}+{:>5.2} {:>6.2} {:>9.1} {:>10} {:>9.1} {:>9.1} {:>9} {:>4.1}/{:.0}/{:.0}  {}\n",
+            self.name,
+            self.seconds,
+            self.floor,
+            self.ratio,
+            self.ratio_with_deletes,
+            self.cpu_client,
+            self.cpu_server,
+            self.cpu_ratio,
+            self.peak_kib as f64 / 1024.0,
+            self.requests,
+            megabytes(self.bytes_read),
+            megabytes(self.bytes_written),
+            self.one_by_one
+                .map_or_else(|| "-".to_owned(), |seconds| format!("{seconds:.0}")),
+            self.neighbour_ms[0],
+            self.neighbour_ms[1],
+            self.neighbour_ms[2],
+            self.floor_of,
+        )
+    }
+}
+
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
 }

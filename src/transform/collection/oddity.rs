@@ -17,8 +17,12 @@ pub(super) fn oddity(record: &Collection) -> Option<(&'static str, String)> {
         let what = format!("the schema has {count} primary keys");
         return Some(("several-primary-keys", what));
     }
-    (record.partition_ids.is_empty() && !record.fields.is_empty()).then(|| {
-        let what = "the record lists no partitions".to_owned();
-        ("collection-without-partitions", what)
+    record.partition_ids.is_empty().then(|| {
+        let what = if record.fields.is_empty() {
+            "the record lists neither fields nor partitions"
+        } else {
+            "the record lists no partitions"
+        };
+        ("collection-without-partitions", what.to_owned())
     })
 }

@@ -316,7 +316,7 @@ fn disturb_deleting(instance: &Instance, key: &'static [u8]) {
             return Vec::new();
         }
         vec![Fault::before(move |world| {
-            world.put(key, b"from somebody else")
+            world.put(key, b"from somebody else");
         })]
     });
 }
