@@ -315,7 +315,8 @@ fn summarize_command(
         cpu_server: over(&|_, sample| sample.totals.cpu),
         cpu_ratio: over(&|floors, sample| {
             let (floor, deletes, _) = floor_of(name, floors);
-            (sample.told.cpu + sample.totals.cpu) / (floor + deletes).cpu
+            // Counted in hundredths of a second: a small loop may take none.
+            (sample.told.cpu + sample.totals.cpu) / (floor + deletes).cpu.max(0.01)
         }),
         peak_kib: over(&|_, sample| sample.told.peak_kib as f64) as u64,
         requests: over(&|_, sample| sample.totals.requests as f64) as u64,
