@@ -68,7 +68,7 @@ pub(in crate::cli) struct AimOptions {
     /// Image of the new release [default: milvusdb/milvus:vTARGET]
     #[arg(short = 'w', long, value_name = "IMAGE")]
     pub(in crate::cli) image: Option<String>,
-    /// Image of the Jobs [default: meta-migration:<this version>]
+    /// Image of the Jobs [default: meta-migration:VERSION, its own]
     #[arg(
         short = 'm',
         long,
