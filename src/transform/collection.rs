@@ -299,6 +299,14 @@ impl Converted {
                 );
                 findings.warning(code, &plain_key(versions.key), message);
             }
+            if versions.key != versions.id && form != CollectionForm::Database {
+                let message = format!(
+                    "the record is that of collection {}; it stays under this key, where Milvus 2.1 \
+                     read it and 2.2 will",
+                    versions.id
+                );
+                findings.warning("id-mismatch", &plain_key(versions.key), message);
+            }
         }
         match form {
             CollectionForm::Embedded => {

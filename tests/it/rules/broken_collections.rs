@@ -82,6 +82,19 @@ fn t6_repeated_ids_and_half_records_are_errors() {
 }
 
 #[test]
+fn a_record_under_another_collections_key_is_told_where_it_keeps_that_key() {
+    for form in FORMS {
+        let mut before = Metadata::small();
+        let record = before.entries[PLAIN].clone();
+        before.entries.remove(PLAIN);
+        before.raw("root-coord/collection/3", &record);
+        let key = "root-coord/collection/3";
+        let is_told = has(&before.migrate(form), Severity::Warning, "id-mismatch", key);
+        assert_eq!(is_told, form != Database, "{form}");
+    }
+}
+
+#[test]
 fn t6_text_that_is_no_utf_8_is_an_error_wherever_it_stands() {
     let mut before = Metadata::small();
     before.change_collection(|record| {
