@@ -1,7 +1,7 @@
 //! D47, T6: collection records that cannot be converted, or that nobody could use.
 
 use meta_migration::finding::Severity;
-use meta_migration::transform::CollectionForm::Split;
+use meta_migration::transform::CollectionForm::{Database, Split};
 
 use super::FORMS;
 use super::collections::{PLAIN, snapshot, split_record};
