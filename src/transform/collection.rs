@@ -1,7 +1,7 @@
 //! Collections, current and historical, with the partitions and fields inside them.
 
 mod correction;
-mod oddity;
+mod oddities;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use crate::codec::v2_1::{self, Collection};
 use crate::keys::{Family, Key, Object, TOMBSTONE, Timestamp, is_tombstone};
 use crate::model::{CollectionId, FieldId, PartitionId};
 use correction::{correction, report};
-use oddity::oddity;
+use oddities::oddities;
 
 /// The collections that live, by the ids in their values.
 pub(super) type LiveCollections = BTreeMap<CollectionId, Collection>;
@@ -293,7 +293,7 @@ impl Converted {
     fn write(&mut self, form: CollectionForm, versions: &Versions, findings: &mut Findings) {
         if let Some(truth) = versions.truth() {
             check_newest(versions, findings);
-            if let Some((code, what)) = oddity(&truth.record) {
+            for (code, what) in oddities(&truth.record) {
                 let message = format!(
                     "{what}; it is carried as it is: what Milvus 2.1 could not use, 2.2 cannot either"
                 );
