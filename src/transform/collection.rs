@@ -129,10 +129,31 @@ pub(super) fn convert(
             converted.remove(key, &history);
             continue;
         }
+        let is_live = plain.as_ref().is_some_and(|plain| plain.record().is_some());
+        let owner = claimed(&history).and_then(|id| owners.get(&id));
+        if !is_live && owner.is_some_and(|owner| *owner != name) {
+            // Its end would be taken for that of the fields and partitions of a collection that lives.
+            findings.outranked(&name);
+            converted.remove(key, &history);
+            continue;
+        }
         let versions = converted.versions(key, plain, history, findings);
         converted.write(form, &versions, findings);
     }
     converted
+}
+
+/// The collection that the newest snapshot with a record is of.
+fn claimed(history: &RawHistory) -> Option<CollectionId> {
+    let mut values = history.snapshots.values().rev();
+    values.find_map(|raw| {
+        Some(
+            v2_1::collection(raw)
+                .ok()
+                .filter(|_| !is_tombstone(raw))?
+                .id,
+        )
+    })
 }
 
 fn plain_key(id: CollectionId) -> Vec<u8> {
@@ -237,7 +258,9 @@ impl Converted {
     }
 
     fn remove(&mut self, key: CollectionId, history: &RawHistory) {
-        self.removed.push(plain_key(key));
+        if history.plain.is_some() {
+            self.removed.push(plain_key(key));
+        }
         let snapshots = history.snapshots.keys();
         self.removed
             .extend(snapshots.map(|timestamp| snapshot_key(key, *timestamp)));

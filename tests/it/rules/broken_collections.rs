@@ -95,6 +95,26 @@ fn a_record_under_another_collections_key_is_told_where_it_keeps_that_key() {
 }
 
 #[test]
+fn t6_a_dead_history_that_claims_a_living_collections_id_ends_nothing() {
+    for form in FORMS {
+        let plain = Metadata::small();
+        let mut before = plain.clone();
+        let record = plain.entries[PLAIN].clone();
+        let dead = "snapshots/root-coord/collection/2_ts999999999999999999";
+        before.raw(dead, &record);
+        let migration = before.migrate(form);
+        assert!(has(
+            &migration,
+            Severity::Notice,
+            "duplicate-record",
+            "root-coord/collection/2"
+        ));
+        let undisturbed = plain.after(&plain.migrate(form));
+        assert_eq!(before.after(&migration), undisturbed, "{form}");
+    }
+}
+
+#[test]
 fn t6_text_that_is_no_utf_8_is_an_error_wherever_it_stands() {
     let mut before = Metadata::small();
     before.change_collection(|record| {
