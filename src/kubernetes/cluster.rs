@@ -229,13 +229,9 @@ impl Cluster {
     {
         let api: Api<K> = self.api();
         let name = object.meta().name.clone().unwrap_or_default();
-        let parameters = PostParams {
-            field_manager: Some(TOOL.to_owned()),
-            ..PostParams::default()
-        };
         once(
             &format!("create {} {name}", kind::<K>()),
-            api.create(&parameters, object),
+            api.create(&posting(), object),
         )
         .await
     }
@@ -251,13 +247,9 @@ impl Cluster {
     {
         let api: Api<K> = self.api();
         let name = object.meta().name.clone().unwrap_or_default();
-        let parameters = PostParams {
-            field_manager: Some(TOOL.to_owned()),
-            ..PostParams::default()
-        };
         once(
             &format!("update {} {name}", kind::<K>()),
-            api.replace(&name, &parameters, object),
+            api.replace(&name, &posting(), object),
         )
         .await
     }
@@ -442,6 +434,13 @@ fn parameters() -> PatchParams {
     PatchParams {
         field_manager: Some(TOOL.to_owned()),
         ..PatchParams::default()
+    }
+}
+
+fn posting() -> PostParams {
+    PostParams {
+        field_manager: Some(TOOL.to_owned()),
+        ..PostParams::default()
     }
 }
 

@@ -101,11 +101,7 @@ impl Source {
     ) -> Result<Gap, Failure> {
         let image = self.image(store, around).await?;
         let revision = newest_revision(store, around.root, around.limits).await?;
-        let mut touched = Touched::default();
-        let mut puts = Vec::new();
-        let (mut runs, mut deleted_keys, mut kept) = (Runs::default(), 0, 0);
-        let (mut position, mut put_bytes) = (0, 0);
-        let mut largest: Option<Entry> = None;
+        let mut sorting = Sorting::default();
         let actual = Actual {
             store,
             ranges: vec![around.root.range()],
@@ -117,56 +113,24 @@ impl Source {
                 image.ignores(entry)
             },
         };
-        self.walk(
-            around,
-            image.stream(|_, entry| Some(entry)),
-            actual,
-            |difference| {
-                if let Difference::Missing(entry) | Difference::Different(entry) = &difference {
-                    touched.put(&entry.key);
-                } else {
-                    touched.other();
-                }
-                match difference {
-                    // A key that will be put stays, too: the deletes come after the puts.
-                    Difference::Missing(entry) | Difference::Different(entry) => {
-                        puts.push(position);
-                        position += 1;
-                        runs.keep();
-                        put_bytes += size(&entry) as u64;
-                        if size(&entry) > largest.as_ref().map_or(0, size) {
-                            largest = Some(entry);
-                        }
-                    }
-                    Difference::Same(_) => {
-                        position += 1;
-                        runs.keep();
-                    }
-                    Difference::Extra(_) if self.keep_extra => {
-                        kept += 1;
-                        runs.keep();
-                    }
-                    Difference::Extra(entry) => {
-                        deleted_keys += 1;
-                        runs.delete(&entry.key, around.limits.delete_keys_max);
-                    }
-                    Difference::Ignored(_) => runs.keep(),
-                }
-                Ok(())
-            },
-        )
+        let expected = image.stream(|_, entry| Some(entry));
+        let keys_max = around.limits.delete_keys_max;
+        self.walk(around, expected, actual, |difference| {
+            sorting.add(difference, self.keep_extra, keys_max);
+            Ok(())
+        })
         .await?;
         losses.map_or(Ok(()), Losses::finish)?;
         Ok(Gap {
             image,
-            puts,
-            deletes: runs.into_ranges(),
-            deleted_keys,
-            kept,
-            put_bytes,
-            largest,
+            puts: sorting.puts,
+            deletes: sorting.runs.into_ranges(),
+            deleted_keys: sorting.deleted_keys,
+            kept: sorting.kept,
+            put_bytes: sorting.put_bytes,
+            largest: sorting.largest,
             revision,
-            touched: touched.into_ranges(),
+            touched: sorting.touched.into_ranges(),
         })
     }
 
@@ -193,6 +157,54 @@ impl Source {
         let outcome = compare(expected, actual, around, visit).await;
         around.observer.phase_finished();
         outcome
+    }
+}
+
+/// Sorts differences into what to put, what to delete and what stays.
+#[derive(Default)]
+struct Sorting {
+    touched: Touched,
+    runs: Runs,
+    /// How many entries of the image have come by.
+    position: u64,
+    puts: Vec<u64>,
+    put_bytes: u64,
+    largest: Option<Entry>,
+    deleted_keys: u64,
+    kept: u64,
+}
+
+impl Sorting {
+    /// The next difference, in the order of the keys.
+    fn add(&mut self, difference: Difference, keep_extra: bool, delete_keys_max: usize) {
+        match difference {
+            // A key that will be put stays, too: the deletes come after the puts.
+            Difference::Missing(entry) | Difference::Different(entry) => {
+                self.touched.put(&entry.key);
+                self.runs.keep();
+                self.puts.push(self.position);
+                self.position += 1;
+                self.put_bytes += size(&entry) as u64;
+                if size(&entry) > self.largest.as_ref().map_or(0, size) {
+                    self.largest = Some(entry);
+                }
+                return;
+            }
+            Difference::Same(_) => {
+                self.position += 1;
+                self.runs.keep();
+            }
+            Difference::Extra(_) if keep_extra => {
+                self.kept += 1;
+                self.runs.keep();
+            }
+            Difference::Extra(entry) => {
+                self.deleted_keys += 1;
+                self.runs.delete(&entry.key, delete_keys_max);
+            }
+            Difference::Ignored(_) => self.runs.keep(),
+        }
+        self.touched.other();
     }
 }
 
