@@ -14,8 +14,8 @@ use tokio::task::JoinSet;
 /// Operations in a transaction: etcd's own limit.
 pub(crate) const TXN_OPS: usize = 128;
 /// Bytes in a page, and keys: as ours.
-const PAGE_BYTES: usize = 4 << 20;
-const PAGE_KEYS: usize = 20_000;
+const PAGE_BYTES: usize = 2 << 20;
+const PAGE_KEYS: usize = 10_000;
 /// Keys in a range that is deleted at once.
 const DELETE_KEYS: usize = 1_000;
 

@@ -16,7 +16,7 @@ use crate::server::{Totals, processor_time};
 
 const QUOTA_BYTES: u64 = 8 << 30;
 const IN_FLIGHT: [usize; 5] = [1, 2, 4, 8, 16];
-const READS_IN_FLIGHT: [usize; 3] = [1, 2, 4];
+const READS_IN_FLIGHT: [usize; 4] = [1, 2, 4, 6];
 const PUT_SAMPLES: usize = 2_000;
 const GET_SAMPLES: usize = 40;
 

@@ -1,5 +1,6 @@
 //! Counting keys without reading them.
 
+use crate::entry::Entry;
 use crate::keys::{KeyRange, MetaRoot};
 use crate::store::{RangeRequest, Store};
 use crate::transform::new_family_ranges;
@@ -27,18 +28,34 @@ pub(super) async fn keys<S: Store>(
     Ok(all.saturating_sub(sessions).saturating_sub(journal))
 }
 
-/// The same without the families that staging writes.
-pub(super) async fn source_keys<S: Store>(
-    store: &S,
-    root: &MetaRoot,
-    revision: i64,
-    limits: &Limits,
-) -> Result<u64, Failure> {
-    let mut left = keys(store, root, revision, limits).await?;
-    for range in new_family_ranges(root) {
-        left = left.saturating_sub(count(store, range, revision, limits).await?);
+/// Tells from the pages of a whole capture how many of its keys are no source: what [`keys`] leaves out,
+/// and the families that staging writes.
+pub(super) struct Outsiders {
+    ranges: Vec<KeyRange>,
+    keys: u64,
+}
+
+impl Outsiders {
+    pub(super) fn new(root: &MetaRoot) -> Self {
+        let mut ranges = new_family_ranges(root);
+        ranges.push(root.range_below("session/"));
+        ranges.push(KeyRange::single(root.journal_key()));
+        Self { ranges, keys: 0 }
     }
-    Ok(left)
+
+    /// The next page, in ascending order as all pages are.
+    pub(super) fn see(&mut self, page: &[Entry]) {
+        for range in &self.ranges {
+            let from = page.partition_point(|entry| entry.key < range.start);
+            let inside = page[from..].partition_point(|entry| range.contains(&entry.key));
+            self.keys += u64::try_from(inside).unwrap_or(u64::MAX);
+        }
+    }
+
+    /// How many of so many keys are source.
+    pub(super) fn source_keys(&self, all: u64) -> u64 {
+        all.saturating_sub(self.keys)
+    }
 }
 
 async fn count<S: Store>(

@@ -47,6 +47,11 @@ impl<'a, S: Store> Pages<'a, S> {
         Ok(Self { capture, around })
     }
 
+    /// How many keys are in the range at that revision, by etcd's own count.
+    pub(super) fn keys(&self) -> u64 {
+        self.capture.keys()
+    }
+
     /// The next entries, ascending; `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Vec<Entry>>, Failure> {
         if let Some(signal) = self.around.stop.requested() {

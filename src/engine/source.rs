@@ -13,7 +13,7 @@ use crate::store::{RangeRequest, Store, StoreErrorKind};
 use crate::transform::{Migration, Options, Source, leftover_ranges};
 
 use super::backup_job::{BackupJob, BackupTarget};
-use super::census;
+use super::census::Outsiders;
 use super::deletion::Cuts;
 use super::error::{Failure, while_doing};
 use super::fingerprint::{Filter, Fingerprint};
@@ -125,7 +125,9 @@ async fn read_once<S: Store>(
     let mut cuts = Cuts::new(leftover_ranges(around.root), around.limits.delete_keys_max);
     around.observer.phase_started("read", None);
     let mut pages = Pages::begin(store, around, around.root.range(), revision).await?;
+    let mut outsiders = Outsiders::new(around.root);
     while let Some(page) = pages.next().await? {
+        outsiders.see(&page);
         let mut kept = page;
         kept.retain(|entry| {
             skipped_leased += u64::from(filter.skips_leased(entry));
@@ -149,19 +151,14 @@ async fn read_once<S: Store>(
     around.observer.phase_finished();
     let read_seconds = started.elapsed().as_secs_f64();
     let transforming = Instant::now();
-    // etcd counts while the rest is transformed.
-    let (source_keys, transformed) = tokio::join!(
-        census::source_keys(store, around.root, revision, around.limits),
-        transform.finish()
-    );
-    let (source_keys, (layout, evidence, migration)) = (source_keys?, transformed?);
+    let (layout, evidence, migration) = transform.finish().await?;
     Ok(Reading {
         migration,
         layout,
         evidence,
         revision,
         fingerprint,
-        source_keys,
+        source_keys: outsiders.source_keys(pages.keys()),
         deletes: cuts.into_pieces(),
         backup,
         read_seconds,

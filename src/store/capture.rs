@@ -6,11 +6,12 @@
 //! the server looks for one page while another is decoded.
 //!
 //! etcd counts all keys that are left in the range of a page, so many pages over a long range cost
-//! more than linear time. The range is therefore read in sections whose ends are estimated from how
-//! far the last page reached. Sections lie end to end and cover the range, however good the estimate
-//! is.
+//! more than linear time. The range is therefore read in sections that are cut by estimate. Sections
+//! lie end to end and cover the range, however good the estimate is; and in the end as many keys have
+//! been read as etcd counted at the beginning, at the same revision.
 
 use std::collections::VecDeque;
+use std::future::Future;
 
 use tokio::task::JoinHandle;
 
@@ -19,11 +20,13 @@ use crate::entry::Entry;
 use crate::keys::KeyRange;
 
 mod section;
+mod stride;
 
-use section::{Section, Sections};
+use section::{Section, Sections, parts};
 
-/// Pages that are fetched at once: one that the server looks for, one on its way, one being decoded.
-const PAGES_AHEAD: usize = 3;
+/// Pages that are fetched at once: some that the server looks for, one on its way, some that wait while
+/// the caller works.
+const PAGES_AHEAD: usize = 6;
 
 /// How much is read at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,9 +44,9 @@ pub struct PageLimits {
 impl Default for PageLimits {
     fn default() -> Self {
         Self {
-            bytes: 4 << 20,
+            bytes: 2 << 20,
             first_count: 1_000,
-            max_count: 20_000,
+            max_count: 10_000,
             keys_only: false,
         }
     }
@@ -55,12 +58,12 @@ pub struct Capture<S> {
     store: S,
     revision: i64,
     limits: PageLimits,
-    count: i64,
     sections: Sections,
+    /// The first pages of parts that are not yet reached.
+    ready: VecDeque<(usize, Vec<Entry>)>,
     /// Sections on their way, in the order of the range.
     flying: VecDeque<Fetch>,
-    /// The first page, which tells the revision.
-    first: Option<Page>,
+    read: i64,
 }
 
 /// A page on its way; given up when this is dropped.
@@ -99,28 +102,74 @@ impl<S: Store> Capture<S> {
         revision: Option<i64>,
         limits: PageLimits,
     ) -> Result<Self, StoreError> {
-        let count = limits.first_count.clamp(1, limits.max_count.max(1));
-        let mut sections = Sections::new(range, cuts, count);
-        let first = match sections.next(count) {
-            Some(section) => Some(fetch(store.clone(), revision, limits, section).await?),
-            None => None,
-        };
-        let answered = first.as_ref().map(|page| page.response.revision);
-        Ok(Self {
+        let mut capture = Self {
             store,
-            revision: revision.or(answered).unwrap_or_default(),
+            revision: revision.unwrap_or_default(),
             limits,
-            count,
-            sections,
+            sections: Sections::new(limits),
+            ready: VecDeque::new(),
             flying: VecDeque::new(),
-            first,
-        })
+            read: 0,
+        };
+        let parts = parts(range, cuts);
+        let mut asked = parts.iter();
+        if revision.is_none()
+            && let Some(part) = asked.next()
+        {
+            let first = capture.first_page(part, None).await?;
+            capture.revision = first.response.revision;
+            capture.begin_part(part, first);
+        }
+        let rest = asked.as_slice();
+        let pages: Vec<Fetch> = rest
+            .iter()
+            .map(|part| {
+                Fetch(tokio::spawn(
+                    capture.first_page(part, Some(capture.revision)),
+                ))
+            })
+            .collect();
+        for (part, page) in rest.iter().zip(pages) {
+            let page = page.landed().await?;
+            capture.begin_part(part, page);
+        }
+        Ok(capture)
+    }
+
+    /// Reads the beginning of a part, which tells how many keys are in it.
+    fn first_page(
+        &self,
+        part: &KeyRange,
+        revision: Option<i64>,
+    ) -> impl Future<Output = Result<Page, StoreError>> + Send + use<S> {
+        let section = Section {
+            range: part.clone(),
+            limit: self
+                .limits
+                .first_count
+                .clamp(1, self.limits.max_count.max(1)),
+            position: 0,
+        };
+        fetch(self.store.clone(), revision, self.limits, section)
+    }
+
+    fn begin_part(&mut self, part: &KeyRange, page: Page) {
+        let number = self.sections.add(part.clone(), &page);
+        if !page.response.entries.is_empty() {
+            self.ready.push_back((number, page.response.entries));
+        }
     }
 
     /// The revision that all pages are read at.
     #[must_use]
     pub fn revision(&self) -> i64 {
         self.revision
+    }
+
+    /// How many keys are in the range at that revision, by etcd's own count.
+    #[must_use]
+    pub fn keys(&self) -> u64 {
+        u64::try_from(self.sections.keys()).unwrap_or_default()
     }
 
     /// The next entries in ascending key order, never an empty page; `None` at the end. After an error
@@ -131,49 +180,58 @@ impl<S: Store> Capture<S> {
     /// so that the capture has to begin again.
     pub async fn next_page(&mut self) -> Result<Option<Vec<Entry>>, StoreError> {
         loop {
-            let page = match self.first.take() {
-                Some(page) => page,
-                None => {
-                    self.fetch_ahead();
-                    let Some(mut fetching) = self.flying.pop_front() else {
-                        return Ok(None);
-                    };
-                    match (&mut fetching.0).await {
-                        Ok(Ok(page)) => page,
-                        Ok(Err(error)) => return Err(self.ended(error)),
-                        Err(error) => {
-                            let message = format!("reading a page ended early: {error}");
-                            let kind = StoreErrorKind::Other;
-                            return Err(self.ended(StoreError::not_applied(kind, message)));
-                        }
-                    }
-                }
-            };
-            let RangeResponse {
-                entries,
-                more,
-                count,
-                ..
-            } = page.response;
-            self.sections.landed(&entries, more, count);
-            if entries.is_empty() {
-                continue;
-            }
-            self.adapt(&entries, page.limit);
             self.fetch_ahead();
-            return Ok(Some(entries));
+            if let Some((part, _)) = self.ready.front()
+                && self
+                    .sections
+                    .first_part()
+                    .is_none_or(|first| *part <= first)
+                && let Some((_, entries)) = self.ready.pop_front()
+            {
+                return Ok(Some(self.counted(entries)));
+            }
+            let Some(fetching) = self.flying.pop_front() else {
+                return self.whole().map(|()| None);
+            };
+            let page = match fetching.landed().await {
+                Ok(page) => page,
+                Err(error) => return Err(self.ended(error)),
+            };
+            self.sections.landed(&page);
+            if !page.response.entries.is_empty() {
+                self.fetch_ahead();
+                return Ok(Some(self.counted(page.response.entries)));
+            }
         }
+    }
+
+    fn counted(&mut self, entries: Vec<Entry>) -> Vec<Entry> {
+        self.read += i64::try_from(entries.len()).unwrap_or(i64::MAX);
+        entries
+    }
+
+    /// As many keys were read as etcd had counted.
+    fn whole(&mut self) -> Result<(), StoreError> {
+        let (read, counted) = (self.read, self.sections.keys());
+        if read == counted {
+            return Ok(());
+        }
+        let message = format!("{read} keys were read where etcd counts {counted}");
+        let error = StoreError::not_applied(StoreErrorKind::Other, message);
+        Err(self.ended(error))
     }
 
     fn ended(&mut self, error: StoreError) -> StoreError {
         self.flying.clear();
-        self.sections = Sections::nothing();
+        self.ready.clear();
+        self.sections = Sections::new(self.limits);
+        self.read = 0;
         error
     }
 
     fn fetch_ahead(&mut self) {
         while self.flying.len() < PAGES_AHEAD
-            && let Some(section) = self.sections.next(self.count)
+            && let Some(section) = self.sections.next()
         {
             let position = section.position;
             let fetching = fetch(
@@ -186,15 +244,17 @@ impl<S: Store> Capture<S> {
             self.flying.insert(position, fetching);
         }
     }
+}
 
-    /// Chooses the count of the next page by the sizes of this one, growing slowly and shrinking at once.
-    fn adapt(&mut self, entries: &[Entry], limit: i64) {
-        let sizes = entries.iter();
-        let bytes: usize = sizes.map(|entry| entry.key.len() + entry.value.len()).sum();
-        let fitting = self.limits.bytes.saturating_mul(entries.len()) / bytes.max(1);
-        let fitting = i64::try_from(fitting).unwrap_or(i64::MAX);
-        let largest = self.limits.max_count.min(limit.saturating_mul(4)).max(1);
-        self.count = fitting.clamp(1, largest);
+impl Fetch {
+    async fn landed(mut self) -> Result<Page, StoreError> {
+        match (&mut self.0).await {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                let message = format!("reading a page ended early: {error}");
+                Err(StoreError::not_applied(StoreErrorKind::Other, message))
+            }
+        }
     }
 }
 

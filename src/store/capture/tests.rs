@@ -131,6 +131,26 @@ async fn a_page_that_no_reply_can_hold_is_read_in_smaller_ones() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn keys_that_do_not_add_up_to_what_was_counted_are_noticed() {
+    let store = filled((0..200).map(|number| format!("root/{number:03}")));
+    let revision = store.look(|world| world.revision());
+    let range = KeyRange::prefix("root/");
+    let mut capture = Capture::new(store, range, Some(revision), SMALL)
+        .await
+        .unwrap();
+    assert_eq!(capture.keys(), 200);
+    capture.read -= 1;
+    let error = loop {
+        match capture.next_page().await {
+            Ok(page) => assert!(page.is_some(), "the end was reached"),
+            Err(error) => break error,
+        }
+    };
+    assert!(error.message.contains("199 keys"), "{error}");
+    assert_eq!(capture.next_page().await.unwrap(), None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_next_pages_are_fetched_while_the_caller_works() {
     let store = filled((0..200).map(|number| format!("root/{number:03}")));
     let range = KeyRange::prefix("root/");
