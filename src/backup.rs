@@ -19,6 +19,7 @@ mod messages;
 mod native;
 mod pool;
 mod publish;
+mod read_back;
 mod reader;
 pub mod repository;
 mod writer;

@@ -20,7 +20,7 @@ const BLOCKS_PER_THREAD: usize = 2;
 /// The most threads that are started.
 const THREADS_LIMIT: usize = 64;
 
-/// A block that is done: its bytes for the file, and the emptied block for the next entries.
+/// A block that is done: its bytes for the file, and what they were made of.
 pub(super) struct Done {
     pub(super) compressed: io::Result<Vec<u8>>,
     pub(super) block: DataBlock,
@@ -101,11 +101,10 @@ fn work(queue: &Mutex<Receiver<Job>>, mut compressor: Compressor<'_>) {
     loop {
         // The lock is held while waiting: whoever has it takes the next job, the others queue up.
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Job { mut block, reply }) = job else {
+        let Ok(Job { block, reply }) = job else {
             return;
         };
         let compressed = block.compress(&mut compressor);
-        block.clear();
         // Nobody waits for it any more when the writer was dropped.
         let _ = reply.send(Done { compressed, block });
     }

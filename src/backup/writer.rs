@@ -9,9 +9,10 @@ use std::str::FromStr;
 
 use super::digest::{ContentDigest, hexadecimal};
 use super::foreign::{digest_in_order, render_header, render_pair, too_large};
-use super::native::{DataBlock, Decoder, Encoder};
+use super::native::{DataBlock, Encoder};
 use super::pool::Pool;
 use super::publish::{Partial, Published, Purpose, publish, target};
+use super::read_back::ReadBack;
 use super::{
     Backup, BackupError, Format, FormatError, GREATEST_LEVEL, Header, LEAST_LEVEL, Summary,
 };
@@ -205,14 +206,17 @@ impl Writer {
             root_prefix: _,
             last_key: _,
         } = self;
-        let written = match sink {
+        let (written, read_back) = match sink {
             Sink::Native(sink) => sink.finish(&target, &header)?,
-            Sink::Official(sink) => sink.finish(&target, &header)?,
+            Sink::Official(sink) => (sink.finish(&target, &header)?, None),
         };
         let failed = |error| BackupError::file("write", &target, error);
         written.file.sync_all().map_err(failed)?;
         let bytes = written.file.metadata().map_err(failed)?.len();
-        read_back(&written, format, &header)?;
+        match read_back {
+            Some(read_back) => read_back.finish(&header, written.digest)?,
+            None => read_official_back(&written)?,
+        }
         Ok(Sealed {
             written,
             bytes,
@@ -293,16 +297,11 @@ struct Written {
     digest: [u8; 32],
 }
 
-/// Reads a written file from its beginning and compares it with what went in.
-fn read_back(written: &Written, format: OutputFormat, header: &Header) -> Result<(), BackupError> {
+/// Reads a written file of the official format from its beginning and compares it with what went in.
+fn read_official_back(written: &Written) -> Result<(), BackupError> {
     let path = written.partial.path();
     let file = File::open(path).map_err(|error| BackupError::file("read back", path, error))?;
-    let reader = BufReader::with_capacity(BUFFER_BYTES, file);
-    let found = match format {
-        OutputFormat::Native => native_content(reader, header),
-        OutputFormat::Official => digest_in_order(reader),
-    };
-    match found {
+    match digest_in_order(BufReader::with_capacity(BUFFER_BYTES, file)) {
         Ok(found) if found == (written.entries, written.digest) => Ok(()),
         Ok(_) => Err(BackupError::ReadBack {
             path: path.to_owned(),
@@ -311,29 +310,13 @@ fn read_back(written: &Written, format: OutputFormat, header: &Header) -> Result
     }
 }
 
-fn native_content(
-    reader: BufReader<File>,
-    header: &Header,
-) -> Result<(u64, [u8; 32]), FormatError> {
-    let mut decoder = Decoder::new(reader)?;
-    while decoder.next()?.is_some() {}
-    let altered = FormatError::Altered {
-        part: "the header",
-        offset: 0,
-    };
-    match decoder.totals() {
-        Some(totals) if decoder.header() == header => Ok((totals.entries, totals.digest)),
-        Some(_) | None => Err(altered),
-    }
-}
-
 /// Writes the native format.
 struct NativeSink {
     partial: Partial,
     encoder: Encoder<BufWriter<File>>,
     pool: Pool,
+    read_back: ReadBack,
     block: DataBlock,
-    spare: Vec<DataBlock>,
 }
 
 impl NativeSink {
@@ -346,12 +329,15 @@ impl NativeSink {
         let (partial, file) = Partial::create(target, Purpose::Backup)?;
         let failed = |error| BackupError::file("write", target, error);
         let out = BufWriter::with_capacity(BUFFER_BYTES, file);
+        let mut encoder = Encoder::new(out, header).map_err(failed)?;
+        encoder.flush().map_err(failed)?;
+        let read_back = ReadBack::start(partial.path())?;
         Ok(Self {
             partial,
-            encoder: Encoder::new(out, header).map_err(failed)?,
+            encoder,
             pool: Pool::new(threads, level).map_err(failed)?,
+            read_back,
             block: DataBlock::default(),
-            spare: Vec::new(),
         })
     }
 
@@ -372,7 +358,7 @@ impl NativeSink {
         if self.pool.is_full() {
             self.write_oldest(target)?;
         }
-        let next = self.spare.pop().unwrap_or_default();
+        let next = self.read_back.spare();
         let block = std::mem::replace(&mut self.block, next);
         self.encoder.count(&block);
         self.pool.submit(block)
@@ -385,12 +371,17 @@ impl NativeSink {
         };
         done.compressed
             .and_then(|compressed| self.encoder.write(&compressed))
+            .and_then(|()| self.encoder.flush())
             .map_err(|error| BackupError::file("write", target, error))?;
-        self.spare.push(done.block);
+        self.read_back.compare(done.block)?;
         Ok(true)
     }
 
-    fn finish(mut self, target: &Path, header: &Header) -> Result<Written, BackupError> {
+    fn finish(
+        mut self,
+        target: &Path,
+        header: &Header,
+    ) -> Result<(Written, Option<ReadBack>), BackupError> {
         if !self.block.is_empty() {
             self.submit(target)?;
         }
@@ -400,12 +391,13 @@ impl NativeSink {
         let file = out
             .into_inner()
             .map_err(|error| failed(error.into_error()))?;
-        Ok(Written {
+        let written = Written {
             partial: self.partial,
             file,
             entries,
             digest,
-        })
+        };
+        Ok((written, Some(self.read_back)))
     }
 }
 

@@ -6,8 +6,8 @@ use std::io::Read;
 use super::super::digest::{ContentDigest, ENTRY_HEAD};
 use super::super::input::Input;
 use super::{
-    BlockHead, HEAD_BYTES, Kind, MAGIC, PROLOGUE_BYTES, StoredHeader, Tail, VERSION, WINDOW_LOG,
-    number,
+    BlockHead, DataBlock, HEAD_BYTES, Kind, MAGIC, PROLOGUE_BYTES, StoredHeader, Tail, VERSION,
+    WINDOW_LOG, number,
 };
 use crate::backup::{FormatError, Header};
 use crate::entry::printable;
@@ -142,7 +142,10 @@ impl<R: Read> Decoder<R> {
         let head = read_block(&mut self.input, &mut self.stored)?;
         match head.kind {
             Kind::Head => Err(self.input.malformed("the file", "it has a second header")),
-            Kind::Tail => self.read_end(),
+            Kind::Tail => {
+                let digest = std::mem::take(&mut self.digest).finish();
+                self.read_end(digest)
+            }
             Kind::Data => {
                 self.decompress(head.raw)?;
                 if head.entries == 0 {
@@ -169,7 +172,29 @@ impl<R: Read> Decoder<R> {
         }
     }
 
-    fn read_end(&mut self) -> Result<(), FormatError> {
+    /// Reads the next block as a whole and compares it with what it was made of.
+    pub(in crate::backup) fn is_next(&mut self, block: &DataBlock) -> Result<bool, FormatError> {
+        let head = read_block(&mut self.input, &mut self.stored)?;
+        if head.kind != Kind::Data {
+            return Ok(false);
+        }
+        self.decompress(head.raw)?;
+        self.blocks += 1;
+        self.entries += u64::from(head.entries);
+        self.content_bytes += self.block.len() as u64;
+        Ok(block.is(&self.block, head.entries))
+    }
+
+    /// Reads the end behind blocks that were compared one by one and have this digest.
+    pub(in crate::backup) fn is_end(&mut self, digest: [u8; 32]) -> Result<bool, FormatError> {
+        let head = read_block(&mut self.input, &mut self.stored)?;
+        if head.kind != Kind::Tail {
+            return Ok(false);
+        }
+        self.read_end(digest).map(|()| true)
+    }
+
+    fn read_end(&mut self, digest: [u8; 32]) -> Result<(), FormatError> {
         let tail = Tail::parse(&self.stored)
             .ok_or_else(|| self.input.malformed("the tail", "it has the wrong length"))?;
         let mut mark = [0; 8];
@@ -187,7 +212,6 @@ impl<R: Read> Decoder<R> {
                 found: self.entries,
             });
         }
-        let digest = std::mem::take(&mut self.digest).finish();
         if (tail.blocks, tail.content_bytes, tail.digest)
             != (self.blocks, self.content_bytes, digest)
         {

@@ -35,6 +35,11 @@ impl DataBlock {
         self.entries == 0
     }
 
+    /// Whether this is what the block holds.
+    pub(super) fn is(&self, raw: &[u8], entries: u32) -> bool {
+        self.entries == entries && self.raw == raw
+    }
+
     /// Empties the block and keeps its memory.
     pub(in crate::backup) fn clear(&mut self) {
         self.raw.clear();
@@ -102,6 +107,11 @@ impl<W: Write> Encoder<W> {
     /// Writes a block that was compressed elsewhere.
     pub(in crate::backup) fn write(&mut self, compressed: &[u8]) -> io::Result<()> {
         self.out.write_all(compressed)
+    }
+
+    /// What was written so far reaches the file.
+    pub(in crate::backup) fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 
     /// Writes tail and end mark. Returns the writer, the number of entries, and the digest.
