@@ -148,6 +148,14 @@ impl Ledger {
         self.in_doubt = unknown && late;
         let found = read(store, limits.patience, RangeRequest::key(self.key.clone()))
             .await
+            .map_err(|error| StoreError {
+                applied: if unknown {
+                    Applied::Unknown
+                } else {
+                    error.applied
+                },
+                ..error
+            })
             .map_err(while_doing("reading the journal back"))?;
         let entry = found.entries.first();
         if entry.map(|entry| entry.value.as_slice()) == wanted {
