@@ -38,6 +38,7 @@ mod sessions;
 mod source;
 mod status;
 mod stop;
+mod trail;
 mod verify;
 mod writer;
 

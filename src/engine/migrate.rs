@@ -16,7 +16,6 @@ use crate::transform::{CollectionForm, Migration, OnBrokenRecord, Options};
 use crate::version::Release;
 
 use super::backup_job::BackupTarget;
-use super::difference::Collector;
 use super::error::{EngineError, Failure, Written};
 use super::fence::{Fence, Waits};
 use super::fingerprint::{Filter, Fingerprint};
@@ -178,8 +177,8 @@ struct Run<'a, S: Store> {
     own_txns: u64,
     /// Whether the commit transaction carried the added snapshots.
     history_written: bool,
-    /// What reading the new families back after the switch showed.
-    read_back: Option<Collector>,
+    /// Whether the new families were read back since they were staged, and were as planned.
+    is_read_back: bool,
     /// The keys that verification counted, and the revision at which it did.
     counted: Option<(i64, u64)>,
     seconds: Seconds,
@@ -214,7 +213,7 @@ impl<'a, S: Store> Run<'a, S> {
             verified: false,
             own_txns: 0,
             history_written: false,
-            read_back: None,
+            is_read_back: false,
             counted: None,
             seconds: Seconds::default(),
             started,

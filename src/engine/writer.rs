@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use tokio::sync::mpsc::Receiver;
+use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::task::{JoinError, JoinSet};
 
 use crate::store::{Op, Store, StoreError, StoreErrorKind, Txn, TxnResponse};
@@ -30,7 +30,14 @@ pub(super) struct Tally {
     pub(super) txns: u64,
 }
 
-type Sent = (Vec<Op>, Result<TxnResponse, StoreError>);
+/// Operations of one transaction, with the place of the first among all that came.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) from: u64,
+    pub(super) ops: Vec<Op>,
+}
+
+type Sent = (Batch, Result<TxnResponse, StoreError>);
 
 /// Writes everything that comes out of `chunks`, in no particular order.
 pub(super) struct Writer<'a, S: Store> {
@@ -40,7 +47,11 @@ pub(super) struct Writer<'a, S: Store> {
     stop: &'a Stop,
     observer: &'a dyn Observer,
     waiting: VecDeque<Op>,
-    again: VecDeque<Vec<Op>>,
+    again: VecDeque<Batch>,
+    /// How many operations were taken into batches.
+    taken: u64,
+    /// Gets every batch that was applied.
+    applied: Option<Sender<Batch>>,
     flying: JoinSet<Sent>,
     pace: Pace,
     tally: Tally,
@@ -62,10 +73,19 @@ impl<'a, S: Store> Writer<'a, S> {
             observer,
             waiting: VecDeque::new(),
             again: VecDeque::new(),
+            taken: 0,
+            applied: None,
             flying: JoinSet::new(),
             pace: Pace::new(limits.in_flight_max, Instant::now()),
             tally: Tally::default(),
         }
+    }
+
+    /// Hands every batch on when it was applied, in whatever order that happens. A full channel slows the
+    /// writing down; a closed one does not matter.
+    pub(super) fn telling(mut self, applied: Sender<Batch>) -> Self {
+        self.applied = Some(applied);
+        self
     }
 
     /// Writes a handful of operations.
@@ -116,13 +136,13 @@ impl<'a, S: Store> Writer<'a, S> {
     async fn next_batch(
         &mut self,
         chunks: &mut Receiver<Result<Vec<Op>, Failure>>,
-    ) -> Result<Option<Vec<Op>>, Failure> {
+    ) -> Result<Option<Batch>, Failure> {
         if let Some(batch) = self.again.pop_front() {
             return Ok(Some(batch));
         }
-        let mut batch = Vec::with_capacity(self.limits.txn_ops_max);
+        let mut ops = Vec::with_capacity(self.limits.txn_ops_max);
         let mut bytes = 0;
-        while batch.len() < self.limits.txn_ops_max {
+        while ops.len() < self.limits.txn_ops_max {
             let Some(op) = self.waiting.pop_front() else {
                 match chunks.recv().await {
                     Some(chunk) => self.waiting = chunk?.into(),
@@ -130,27 +150,27 @@ impl<'a, S: Store> Writer<'a, S> {
                 }
                 continue;
             };
-            if !batch.is_empty() && bytes + op.bytes() > self.limits.txn_bytes_max {
+            if !ops.is_empty() && bytes + op.bytes() > self.limits.txn_bytes_max {
                 self.waiting.push_front(op);
                 break;
             }
             bytes += op.bytes();
-            batch.push(op);
+            ops.push(op);
         }
-        Ok((!batch.is_empty()).then_some(batch))
+        let from = self.taken;
+        self.taken += count(&ops);
+        Ok((!ops.is_empty()).then_some(Batch { from, ops }))
     }
 
-    fn send(&mut self, batch: Vec<Op>) {
+    fn send(&mut self, batch: Batch) {
         let store = self.store.clone();
         let compares = self.fence.compares();
         let patience = self.limits.patience;
         self.flying.spawn(async move {
-            let txn = Txn {
-                compares,
-                ops: batch,
-            };
+            let Batch { from, ops } = batch;
+            let txn = Txn { compares, ops };
             let outcome = patience::write(&store, patience, &txn).await;
-            (txn.ops, outcome)
+            (Batch { from, ops: txn.ops }, outcome)
         });
     }
 
@@ -158,11 +178,14 @@ impl<'a, S: Store> Writer<'a, S> {
         let (batch, outcome) = sent.map_err(|error| Failure::Worker(error.to_string()))?;
         match outcome {
             Ok(response) if response.succeeded => {
-                let keys = u64::try_from(batch.len()).unwrap_or(u64::MAX);
+                let keys = count(&batch.ops);
                 self.tally.ops += keys;
                 self.tally.txns += u64::from(response.wrote);
                 self.pace.landed(Instant::now());
                 self.observer.advanced(keys);
+                if let Some(applied) = &self.applied {
+                    drop(applied.send(batch).await);
+                }
                 Ok(())
             }
             Ok(_) => Err(self.guard_failed().await),
@@ -180,18 +203,19 @@ impl<'a, S: Store> Writer<'a, S> {
     }
 
     /// Splits a batch that the server finds too large and goes on with smaller ones.
-    fn adapt(&mut self, mut batch: Vec<Op>, error: StoreError) -> Result<(), Failure> {
+    fn adapt(&mut self, batch: Batch, error: StoreError) -> Result<(), Failure> {
+        let Batch { from, mut ops } = batch;
         match error.kind {
-            StoreErrorKind::TooManyOps if batch.len() > 1 => {
-                self.limits.txn_ops_max = self.limits.txn_ops_max.min(batch.len() / 2);
+            StoreErrorKind::TooManyOps if ops.len() > 1 => {
+                self.limits.txn_ops_max = self.limits.txn_ops_max.min(ops.len() / 2);
             }
-            StoreErrorKind::TooLarge if batch.len() > 1 => {
-                let bytes = batch.iter().map(Op::bytes).sum::<usize>();
+            StoreErrorKind::TooLarge if ops.len() > 1 => {
+                let bytes = ops.iter().map(Op::bytes).sum::<usize>();
                 self.limits.txn_bytes_max = self.limits.txn_bytes_max.min(bytes / 2);
             }
             StoreErrorKind::TooLarge => {
-                let bytes = batch.iter().map(Op::bytes).sum();
-                let key = batch.pop().map(op_key).unwrap_or_default();
+                let bytes = ops.iter().map(Op::bytes).sum();
+                let key = ops.pop().map(op_key).unwrap_or_default();
                 return Err(Failure::EntryTooLarge { key, bytes });
             }
             StoreErrorKind::TooManyOps
@@ -203,10 +227,18 @@ impl<'a, S: Store> Writer<'a, S> {
             | StoreErrorKind::Denied
             | StoreErrorKind::Other => return Err(while_doing("writing")(error)),
         }
-        let rest = batch.split_off(batch.len() / 2);
-        self.again.extend([batch, rest]);
+        let rest = ops.split_off(ops.len() / 2);
+        let rest = Batch {
+            from: from + count(&ops),
+            ops: rest,
+        };
+        self.again.extend([Batch { from, ops }, rest]);
         Ok(())
     }
+}
+
+fn count(ops: &[Op]) -> u64 {
+    u64::try_from(ops.len()).unwrap_or(u64::MAX)
 }
 
 fn op_key(op: Op) -> Vec<u8> {

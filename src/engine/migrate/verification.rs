@@ -15,9 +15,8 @@ use super::super::census;
 use super::super::difference::{Actual, Collector, Difference, compare};
 use super::super::error::{Failure, while_doing};
 use super::super::feed::feed;
-use super::super::observer::Silent;
 use super::super::patience::read;
-use super::super::source::{Surroundings, newest_revision};
+use super::super::source::newest_revision;
 use super::super::verify::{Expectation, verify_against};
 use super::Run;
 
@@ -57,28 +56,17 @@ impl<S: Store> Run<'_, S> {
         }
     }
 
-    /// Compares the new families with the plan after the switch. `None` where there is no plan, or the
-    /// reading failed: verification reads again then.
-    pub(super) async fn read_back_new_families(&self) -> Option<Collector> {
-        let migration = &self.prepared.as_ref()?.migration;
-        let around = Surroundings {
-            observer: &Silent,
-            ..self.around()
-        };
-        self.collect_staged(migration, around).await.ok()
-    }
-
     async fn compare_with_plan(&mut self) -> Result<VerifyReport, Failure> {
-        let read_back = self.read_back.take();
         let prepared = self.prepared()?;
         let (root, limits) = (&self.options.root, &self.options.limits);
-        let mut collector = match read_back {
-            // What was read back while old keys were deleted stands as it did: nobody else wrote since.
-            Some(collector) if self.nobody_else_wrote(prepared).await? => collector,
-            Some(_) | None => {
-                self.collect_staged(&prepared.migration, self.around())
-                    .await?
-            }
+        // What was read back before the switch stands as it did when nobody else has written since: what
+        // we wrote since lies elsewhere.
+        let stands = self.is_read_back && self.nobody_else_wrote(prepared).await?;
+        let mut collector = if stands {
+            Collector::default()
+        } else {
+            self.collect_staged(&prepared.migration, self.around())
+                .await?
         };
         let revision = newest_revision(self.store, root, limits).await?;
         self.compare_collections(revision, &mut collector).await?;

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use tokio::sync::mpsc::channel;
+
 use crate::backup::Backup;
 use crate::entry::Entry;
 use crate::journal::{Counts, FORMAT, Journal, Phase};
-use crate::keys::{KeyRange, MetaRoot};
+use crate::keys::KeyRange;
 use crate::report::{BackupRef, RestoreOutcome, RestoreReport};
 use crate::store::{Op, RangeRequest, Store};
 
@@ -16,10 +18,10 @@ use super::super::fence::Fence;
 use super::super::fit;
 use super::super::ledger::Ledger;
 use super::super::limits::Limits;
-use super::super::observer::Silent;
 use super::super::patience::read;
 use super::super::room;
 use super::super::source::{Retries, Surroundings, newest_revision};
+use super::super::trail::{BATCHES_WAITING, Others, Trail};
 use super::super::writer::{Tally, Writer};
 use super::image::Image;
 use super::loss::Losses;
@@ -208,31 +210,6 @@ impl Sorting {
     }
 }
 
-/// What is compared after writing.
-struct Scope {
-    /// Ascending and apart from each other.
-    ranges: Vec<KeyRange>,
-    /// What is being deleted meanwhile: it may still be there. Ascending and apart, too.
-    going: Vec<KeyRange>,
-}
-
-impl Scope {
-    fn whole(root: &MetaRoot) -> Self {
-        Self {
-            ranges: vec![root.range()],
-            going: Vec::new(),
-        }
-    }
-}
-
-/// Whether one of some ranges, ascending and apart from each other, holds a key.
-fn holds(ranges: &[KeyRange], key: &[u8]) -> bool {
-    let behind = ranges.partition_point(|range| range.start.as_slice() <= key);
-    behind
-        .checked_sub(1)
-        .is_some_and(|index| ranges[index].contains(key))
-}
-
 fn size(entry: &Entry) -> usize {
     entry.key.len() + entry.value.len()
 }
@@ -286,56 +263,38 @@ impl<S: Store> PutBack<'_, S> {
                 .next_if_eq(&index)
                 .map(|_| Op::put(entry.key, entry.value))
         });
-        let outcome = self.writer(*self.around.limits).run(ops).await;
+        let (applied, batches) = channel(BATCHES_WAITING);
+        let trail = Trail::new(self.store, self.around.limits, (touched, Others::Any));
+        let writer = self.writer(*self.around.limits).telling(applied);
+        let (put, read_back) = tokio::join!(writer.run(ops), trail.follow(batches));
         observer.phase_finished();
-        let put = outcome?;
-        let deleted = self
-            .delete_and_compare(&source, &image, (touched, deletes))
-            .await?;
-        // The journal was one more. When nobody else has written, what was read before and after the
+        let put = put?;
+        let deleted = self.delete(deletes).await?;
+        // The journal was one more. When nobody else has written, what was read before and during the
         // writing is what stands there now.
         let ours = i64::try_from(1 + put.txns + deleted.txns).unwrap_or(i64::MAX);
         let (root, limits) = (self.around.root, self.around.limits);
-        if newest_revision(self.store, root, limits).await? != revision.saturating_add(ours) {
-            self.compare(&source, &image, Scope::whole(root)).await?;
+        let now = newest_revision(self.store, root, limits).await?;
+        // Where reading back did not succeed, the comparison reads again and says why.
+        if now != revision.saturating_add(ours) || !read_back.unwrap_or(false) {
+            self.compare(&source, &image).await?;
         }
         self.ledger.clear(self.store, by).await?;
         Ok(report)
     }
 
-    /// Deletes what is too much while what was put is read back and compared.
-    async fn delete_and_compare(
-        &self,
-        source: &Source,
-        image: &Image,
-        (touched, deletes): (Vec<KeyRange>, Vec<KeyRange>),
-    ) -> Result<Tally, Failure> {
+    /// Deletes what is too much, one range a transaction: the server stays responsive to others.
+    async fn delete(&self, deletes: Vec<KeyRange>) -> Result<Tally, Failure> {
         let one_by_one = Limits {
             txn_ops_max: 1,
             ..*self.around.limits
         };
-        let scope = Scope {
-            ranges: touched,
-            going: deletes.clone(),
-        };
+        let observer = self.around.observer;
+        observer.phase_started("delete", u64::try_from(deletes.len()).ok());
         let deletes = deletes.into_iter().map(Op::Delete).collect();
-        let quiet = Surroundings {
-            observer: &Silent,
-            ..self.around
-        };
-        let writer = Writer::new(
-            self.store,
-            self.fence,
-            one_by_one,
-            quiet.stop,
-            quiet.observer,
-        );
-        let (deleted, compared) = tokio::join!(
-            writer.write_all(deletes),
-            self.compare(source, image, scope)
-        );
-        let deleted = deleted?;
-        compared.map(|()| deleted)
+        let tally = self.writer(one_by_one).write_all(deletes).await;
+        observer.phase_finished();
+        tally
     }
 
     fn writer(&self, limits: Limits) -> Writer<'_, S> {
@@ -349,44 +308,29 @@ impl<S: Store> PutBack<'_, S> {
     }
 
     /// The image was made while the counter was missing or not; now it is there either way.
-    async fn compare(&self, source: &Source, image: &Image, scope: Scope) -> Result<(), Failure> {
+    async fn compare(&self, source: &Source, image: &Image) -> Result<(), Failure> {
         let mut retries = Retries::new(self.around);
         loop {
-            match self.compare_once(source, image, &scope).await {
+            match self.compare_once(source, image).await {
                 Err(failure) if retries.again_after(&failure) => {}
                 outcome => return outcome,
             }
         }
     }
 
-    async fn compare_once(
-        &self,
-        source: &Source,
-        image: &Image,
-        scope: &Scope,
-    ) -> Result<(), Failure> {
+    async fn compare_once(&self, source: &Source, image: &Image) -> Result<(), Failure> {
         let (root, limits) = (self.around.root, self.around.limits);
         let actual = Actual {
             store: self.store,
-            ranges: scope.ranges.clone(),
+            ranges: vec![root.range()],
             revision: newest_revision(self.store, root, limits).await?,
             ignore: &mut |entry| image.ignores(entry),
         };
-        let within = scope.ranges.clone();
-        let expected = image.stream(move |_, entry| holds(&within, &entry.key).then_some(entry));
+        let expected = image.stream(|_, entry| Some(entry));
         let mut collector = Collector::default();
         source
             .walk(self.around, expected, actual, |difference| {
-                let goes = match &difference {
-                    Difference::Extra(entry) => {
-                        source.keep_extra || holds(&scope.going, &entry.key)
-                    }
-                    Difference::Missing(_)
-                    | Difference::Different(_)
-                    | Difference::Same(_)
-                    | Difference::Ignored(_) => false,
-                };
-                if !goes {
+                if !(source.keep_extra && matches!(difference, Difference::Extra(_))) {
                     collector.add(&difference);
                 }
                 Ok(())
