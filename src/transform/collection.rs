@@ -14,7 +14,7 @@ use crate::codec::v2_1::{self, Collection};
 use crate::keys::{Family, Key, Object, TOMBSTONE, Timestamp, is_tombstone};
 use crate::model::{CollectionId, FieldId, PartitionId};
 use correction::{correction, report};
-use oddities::oddities;
+use oddities::{misplaced, oddities};
 
 /// The collections that live, by the ids in their values.
 pub(super) type LiveCollections = BTreeMap<CollectionId, Collection>;
@@ -143,16 +143,12 @@ pub(super) fn convert(
     converted
 }
 
-/// The collection that the newest snapshot with a record is of.
+/// The collection that the newest snapshot with a record that can be converted is of.
 fn claimed(history: &RawHistory) -> Option<CollectionId> {
     let mut values = history.snapshots.values().rev();
     values.find_map(|raw| {
-        Some(
-            v2_1::collection(raw)
-                .ok()
-                .filter(|_| !is_tombstone(raw))?
-                .id,
-        )
+        let record = decode(raw).ok().filter(|_| !is_tombstone(raw))?;
+        defect(&record).is_none().then_some(record.id)
     })
 }
 
@@ -316,19 +312,15 @@ impl Converted {
     fn write(&mut self, form: CollectionForm, versions: &Versions, findings: &mut Findings) {
         if let Some(truth) = versions.truth() {
             check_newest(versions, findings);
-            for (code, what) in oddities(&truth.record) {
-                let message = format!(
-                    "{what}; it is carried as it is: what Milvus 2.1 could not use, 2.2 cannot either"
-                );
-                findings.warning(code, &plain_key(versions.key), message);
+            let key = plain_key(versions.key);
+            for (code, message) in oddities(&truth.record) {
+                findings.warning(code, &key, message);
             }
-            if versions.key != versions.id && form != CollectionForm::Database {
-                let message = format!(
-                    "the record is that of collection {}; it stays under this key, where Milvus 2.1 \
-                     read it and 2.2 will",
-                    versions.id
-                );
-                findings.warning("id-mismatch", &plain_key(versions.key), message);
+            // Beside a database the record gets a key and a member that say so.
+            if form != CollectionForm::Database {
+                for message in misplaced(versions.key, &truth.record) {
+                    findings.warning("id-mismatch", &key, message);
+                }
             }
         }
         match form {

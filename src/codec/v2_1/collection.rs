@@ -7,7 +7,7 @@ use crate::codec::decode;
 use crate::codec::wire::{self, Content, WireError};
 use crate::keys::Timestamp;
 use crate::model::{CollectionId, FieldId, IndexId, PartitionId};
-use crate::proto::v2_1::etcd::CollectionInfo;
+use crate::proto::{v2_1, v2_2};
 
 const COLLECTION: &str = "etcd.CollectionInfo";
 const SCHEMA: &str = "schema.CollectionSchema";
@@ -32,6 +32,8 @@ pub struct Collection {
     pub partition_times: Vec<Timestamp>,
     /// `field_indexes`: which index stands on which field, deleted ones included.
     pub field_indexes: Vec<(FieldId, IndexId)>,
+    /// `db_id`, which 2.2.9 added: 0 in what 2.1 wrote.
+    pub database: i64,
     /// Fields that neither 2.1 nor 2.2 knows.
     pub unknown: Vec<UnknownField>,
 }
@@ -133,7 +135,8 @@ pub fn collection(value: &[u8]) -> Result<Collection, WireError> {
                 record.partition_times.extend(times);
             }
             // Carried in the record's own bytes. 13 to 15 are members that 2.2 added.
-            (7 | 8 | 11 | 14, Content::Bytes(_)) | (10 | 12 | 13 | 15, Content::Varint(_)) => {}
+            (7 | 8 | 11 | 14, Content::Bytes(_)) | (10 | 12 | 13, Content::Varint(_)) => {}
+            (15, Content::Varint(id)) => record.database = id.cast_signed(),
             _ => unknown.note(&field),
         }
     }
@@ -142,12 +145,15 @@ pub fn collection(value: &[u8]) -> Result<Collection, WireError> {
 }
 
 /// Checks what [`collection`] does not look at, too: Milvus refuses a record with text that is no UTF-8
-/// anywhere in it.
+/// anywhere in it. Fields are carried as they are, so what 2.1 does not know in them has to be what 2.2
+/// can read.
 ///
 /// # Errors
-/// [`DecodeError`] when Milvus could not decode the record.
+/// [`DecodeError`] when Milvus 2.1 or 2.2 could not decode the record.
 pub fn whole_collection(value: &[u8]) -> Result<(), DecodeError> {
-    decode::<CollectionInfo>("v2_1.etcd.CollectionInfo", value).map(|_| ())
+    decode::<v2_1::etcd::CollectionInfo>("v2_1.etcd.CollectionInfo", value)?;
+    decode::<v2_2::etcd::CollectionInfo>("v2_2.etcd.CollectionInfo", value)?;
+    Ok(())
 }
 
 fn schema(

@@ -2,21 +2,28 @@
 //! nothing gets worse.
 
 use crate::codec::v2_1::Collection;
+use crate::model::CollectionId;
 
 /// What is odd about a record: codes and what to say.
 pub(super) fn oddities(record: &Collection) -> Vec<(&'static str, String)> {
     let mut oddities = Vec::new();
+    let mut odd = |code, what: String| {
+        let message = format!(
+            "{what}; it is carried as it is: what Milvus 2.1 could not use, 2.2 cannot either"
+        );
+        oddities.push((code, message));
+    };
     let mut names: Vec<_> = record.fields.iter().map(|field| &field.name).collect();
     names.sort_unstable();
     if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
         let what = format!("two fields of the schema are named {:?}", pair[0]);
-        oddities.push(("duplicate-field-name", what));
+        odd("duplicate-field-name", what);
     }
     let keys = record.fields.iter().filter(|field| field.is_primary_key);
     let count = keys.count();
     if count > 1 {
         let what = format!("the schema has {count} primary keys");
-        oddities.push(("several-primary-keys", what));
+        odd("several-primary-keys", what);
     }
     if record.partition_ids.is_empty() {
         let what = if record.fields.is_empty() {
@@ -24,7 +31,27 @@ pub(super) fn oddities(record: &Collection) -> Vec<(&'static str, String)> {
         } else {
             "the record lists no partitions"
         };
-        oddities.push(("collection-without-partitions", what.to_owned()));
+        odd("collection-without-partitions", what.to_owned());
     }
     oddities
+}
+
+/// What a record under the key of collection `key` says of another place.
+pub(super) fn misplaced(key: CollectionId, record: &Collection) -> Vec<String> {
+    let mut messages = Vec::new();
+    if record.id != key {
+        messages.push(format!(
+            "the record is that of collection {}; it stays under this key, where Milvus 2.1 read it \
+             and 2.2 will",
+            record.id
+        ));
+    }
+    if record.database != 0 {
+        messages.push(format!(
+            "the record says it lies in database {}, which Milvus 2.1 and 2.2 before 2.2.9 do not \
+             know; it is carried as it is",
+            record.database
+        ));
+    }
+    messages
 }
