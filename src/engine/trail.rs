@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use tokio::sync::mpsc::Receiver;
+use tokio::sync::mpsc::{Receiver, channel};
 
 use crate::entry::Entry;
 use crate::keys::{KeyRange, successor};
@@ -16,7 +16,7 @@ use crate::store::{Op, RangeRequest, Store};
 use super::error::{Failure, while_doing};
 use super::limits::Limits;
 use super::patience::read;
-use super::writer::Batch;
+use super::writer::{Batch, Tally, Writer};
 
 /// What is read at once: about a page.
 const PIECE_BYTES: usize = 2 << 20;
@@ -26,7 +26,7 @@ const PIECE_KEYS: usize = 10_000;
 const OTHERS_AT_ONCE: usize = 1_000;
 
 /// Batches that were applied and wait to be read back: with more the writing waits.
-pub(super) const BATCHES_WAITING: usize = 128;
+const BATCHES_WAITING: usize = 128;
 
 /// Which keys may stand in the ranges beside those that are put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,8 +72,23 @@ impl<'a, S: Store> Trail<'a, S> {
         }
     }
 
+    /// Writes what the channel brings and reads it back; whether all of it is there as it was put, and
+    /// nothing that may not be. Where reading fails that is not known, and not so.
+    ///
+    /// # Errors
+    /// When the writing fails, at once.
+    pub(super) async fn along(
+        self,
+        writer: Writer<'_, S>,
+        ops: Receiver<Result<Vec<Op>, Failure>>,
+    ) -> Result<(Tally, bool), Failure> {
+        let (applied, batches) = channel(BATCHES_WAITING);
+        let read_back = async { Ok(self.follow(batches).await.unwrap_or(false)) };
+        tokio::try_join!(writer.telling(applied).run(ops), read_back)
+    }
+
     /// Compares until the writer has ended; `false` when anything is not as it was put.
-    pub(super) async fn follow(mut self, mut batches: Receiver<Batch>) -> Result<bool, Failure> {
+    async fn follow(mut self, mut batches: Receiver<Batch>) -> Result<bool, Failure> {
         while let Some(Batch { from, ops }) = batches.recv().await {
             self.early.insert(from, ops);
             while let Some(ops) = self.early.remove(&self.applied) {
@@ -177,8 +192,6 @@ impl<'a, S: Store> Trail<'a, S> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::mpsc::channel;
-
     use super::*;
     use crate::store::memory::MemoryStore;
 

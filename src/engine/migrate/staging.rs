@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use tokio::sync::mpsc::{Receiver, channel};
+use tokio::sync::mpsc::Receiver;
 
 use crate::entry::Entry;
 use crate::journal::{Counts, FORMAT, Journal, Phase};
@@ -16,8 +16,8 @@ use super::super::error::{Failure, Written};
 use super::super::feed::feed;
 use super::super::fingerprint::{Filter, changed_since};
 use super::super::source::{Surroundings, newest_revision};
-use super::super::trail::{BATCHES_WAITING, Others, Trail};
-use super::super::writer::{Tally, Writer};
+use super::super::trail::{Others, Trail};
+use super::super::writer::Writer;
 use super::{Prepared, Run};
 
 impl<S: Store> Run<'_, S> {
@@ -125,31 +125,26 @@ impl<S: Store> Run<'_, S> {
         };
         let observer = &*self.environment.observer;
         observer.phase_started("stage", Some(prepared.migration.staged_count()));
-        let (tally, read_back) = match missing {
-            Some(missing) => (self.writer().run(into_ops(missing)).await, Ok(false)),
-            None => self.stage_and_read_back(migration).await,
+        let written = match missing {
+            Some(missing) => {
+                let written = self.writer().run(into_ops(missing)).await;
+                written.map(|tally| (tally, false))
+            }
+            None => {
+                let ops = staged(migration, |put| Op::put(put.key, put.value));
+                let ranges = new_family_ranges(&self.options.root);
+                let limits = &self.options.limits;
+                let trail = Trail::new(self.store, limits, (ranges, Others::None));
+                trail.along(self.writer(), ops).await
+            }
         };
         observer.phase_finished();
         self.seconds.write += started.elapsed().as_secs_f64();
-        self.own_txns += tally?.txns;
-        // Where reading back did not succeed, the check reads again and says why.
-        self.is_read_back = read_back.unwrap_or(false);
+        let (tally, is_read_back) = written?;
+        self.own_txns += tally.txns;
+        // Where it is not, the check reads again and says why.
+        self.is_read_back = is_read_back;
         Ok(())
-    }
-
-    /// Puts all new keys and reads them back close behind.
-    async fn stage_and_read_back(
-        &self,
-        migration: Arc<Migration>,
-    ) -> (Result<Tally, Failure>, Result<bool, Failure>) {
-        let ops = staged(migration, |put| Op::put(put.key, put.value));
-        let (applied, batches) = channel(BATCHES_WAITING);
-        let ranges = new_family_ranges(&self.options.root);
-        let trail = Trail::new(self.store, &self.options.limits, (ranges, Others::None));
-        tokio::join!(
-            self.writer().telling(applied).run(ops),
-            trail.follow(batches)
-        )
     }
 
     /// Entries of the plan that are not, or not rightly, in the new families.

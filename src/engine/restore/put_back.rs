@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc::channel;
-
 use crate::backup::Backup;
 use crate::entry::Entry;
 use crate::journal::{Counts, FORMAT, Journal, Phase};
@@ -21,7 +19,7 @@ use super::super::limits::Limits;
 use super::super::patience::read;
 use super::super::room;
 use super::super::source::{Retries, Surroundings, newest_revision};
-use super::super::trail::{BATCHES_WAITING, Others, Trail};
+use super::super::trail::{Others, Trail};
 use super::super::writer::{Tally, Writer};
 use super::image::Image;
 use super::loss::Losses;
@@ -263,20 +261,18 @@ impl<S: Store> PutBack<'_, S> {
                 .next_if_eq(&index)
                 .map(|_| Op::put(entry.key, entry.value))
         });
-        let (applied, batches) = channel(BATCHES_WAITING);
         let trail = Trail::new(self.store, self.around.limits, (touched, Others::Any));
-        let writer = self.writer(*self.around.limits).telling(applied);
-        let (put, read_back) = tokio::join!(writer.run(ops), trail.follow(batches));
+        let written = trail.along(self.writer(*self.around.limits), ops).await;
         observer.phase_finished();
-        let put = put?;
+        let (put, is_read_back) = written?;
         let deleted = self.delete(deletes).await?;
         // The journal was one more. When nobody else has written, what was read before and during the
         // writing is what stands there now.
         let ours = i64::try_from(1 + put.txns + deleted.txns).unwrap_or(i64::MAX);
         let (root, limits) = (self.around.root, self.around.limits);
         let now = newest_revision(self.store, root, limits).await?;
-        // Where reading back did not succeed, the comparison reads again and says why.
-        if now != revision.saturating_add(ours) || !read_back.unwrap_or(false) {
+        // Where that is not so, the comparison reads all of it and says why.
+        if now != revision.saturating_add(ours) || !is_read_back {
             self.compare(&source, &image).await?;
         }
         self.ledger.clear(self.store, by).await?;

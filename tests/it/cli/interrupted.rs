@@ -1,5 +1,6 @@
 //! Runs that are ended, and what they say about both ways on.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -15,27 +16,34 @@ use super::tool::{Running, Tool, within};
 use crate::support::etcd::{Etcd, Settings};
 use crate::support::metadata::{Metadata, build, segment_index};
 
-/// Asks the run to end as soon as a phase begins.
-struct EndsAt {
+/// Asks the run to end as soon as the first keys of a phase were handled.
+struct EndsIn {
     phase: &'static str,
+    is_reached: AtomicBool,
     stopper: Mutex<Stopper>,
 }
 
-impl Observer for EndsAt {
+impl Observer for EndsIn {
     fn phase_started(&self, name: &str, _: Option<u64>) {
-        if name == self.phase {
+        let is_reached = name == self.phase;
+        self.is_reached.store(is_reached, Ordering::Relaxed);
+    }
+
+    fn advanced(&self, _: u64) {
+        if self.is_reached.load(Ordering::Relaxed) {
             self.stopper.lock().unwrap().stop(Signal::Terminate);
         }
     }
 }
 
-/// Leaves a migration unfinished, as a killed run does: ended when `phase` begins.
-async fn end_at(it: &Instance, tool: &Tool, phase: &'static str) {
+/// Leaves a migration unfinished, as a killed run does: ended in the middle of `phase`.
+async fn end_in(it: &Instance, tool: &Tool, phase: &'static str) {
     let (stopper, stop) = Stop::new();
     let environment = Environment {
         stop,
-        observer: Arc::new(EndsAt {
+        observer: Arc::new(EndsIn {
             phase,
+            is_reached: AtomicBool::new(false),
             stopper: Mutex::new(stopper),
         }),
         holder: "test".to_owned(),
@@ -65,7 +73,7 @@ const MIGRATE: [&str; 3] = ["migrate", "--target-version", "2.2.16"];
 async fn what_was_staged_is_shown_and_carried_on() {
     let it = Instance::small().await;
     let tool = it.tool();
-    end_at(&it, &tool, "check").await;
+    end_in(&it, &tool, "stage").await;
     tool.run(&["status"])
         .expect(0)
         .shows("Layout: staged")
@@ -85,7 +93,7 @@ async fn what_was_staged_goes_without_a_backup() {
     let it = Instance::small().await;
     let before = it.metadata().await;
     let tool = it.tool();
-    end_at(&it, &tool, "check").await;
+    end_in(&it, &tool, "stage").await;
     std::fs::remove_file(tool.path().join("b.mmb")).unwrap();
     tool.run(&["rollback"]).expect(0).shows("Restored");
     assert_eq!(it.metadata().await, before);
@@ -97,7 +105,7 @@ async fn after_the_switch_the_same_command_finishes_and_rollback_undoes() {
         let it = Instance::small().await;
         let before = it.metadata().await;
         let tool = it.tool();
-        end_at(&it, &tool, "tidy").await;
+        end_in(&it, &tool, "tidy").await;
         tool.run(&["status"])
             .expect(0)
             .shows("Layout: 2.2")
@@ -121,7 +129,7 @@ async fn after_the_switch_the_same_command_finishes_and_rollback_undoes() {
 async fn another_plan_than_the_staged_one_stops_with_both_ways() {
     let it = Instance::small().await;
     let tool = it.tool();
-    end_at(&it, &tool, "check").await;
+    end_in(&it, &tool, "stage").await;
     it.delete("root-coord/collection-alias/books").await;
     let before = it.dump().await;
     let backup = tool.path().join("b.mmb");
