@@ -4,7 +4,8 @@
 //! each is measured. Prints a table for each size and writes `target/bench/scale-SIZE.json` after each
 //! repetition, so that a run that is cut short still counts; with `BENCH_RESUME=1` a size that was
 //! measured as often as wanted is not measured again. `scale.json` and `scale.svg` show all sizes;
-//! `BENCH_PAGE=1` puts tables and picture into `docs/performance.md`.
+//! `BENCH_PAGE=1` puts tables and picture into `docs/performance.md`. `BENCH_APART=1` gives server and
+//! clients processors of their own, and writes `scale-SIZE-apart.json`; the page shows what is there.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -16,6 +17,7 @@
     reason = "a measurement that cannot go on ends, and printing is what it is for"
 )]
 
+mod apart;
 #[allow(
     dead_code,
     unreachable_pub,
@@ -36,40 +38,57 @@ mod run;
 mod server;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use result::Size;
 
 fn main() {
     let sizes = numbers("BENCH_SIZES").unwrap_or_else(|| vec![1_000, 100_000, 1_000_000]);
     let repetitions = numbers("BENCH_REPETITIONS").map(|numbers| numbers[0]);
-    let resume = std::env::var_os("BENCH_RESUME").is_some();
+    let is_set = |variable| std::env::var_os(variable).is_some();
+    let (resume, apart) = (is_set("BENCH_RESUME"), is_set("BENCH_APART"));
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench");
-    fs::create_dir_all(&folder).unwrap();
+    let folder = &Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench");
+    fs::create_dir_all(folder).unwrap();
     let mut results = Vec::new();
     for size in sizes {
         let repetitions = repetitions.unwrap_or(match size {
             0..10_000 => 5,
             _ => 3,
         });
-        let file = folder.join(format!("scale-{size}.json"));
+        let file = file_of(folder, size, apart);
         let found = measured(&file).filter(|found| resume && found.repetitions >= repetitions);
         let result = found.unwrap_or_else(|| {
             let save = |so_far: &Size| write(&file, so_far);
-            runtime.block_on(run::measure(size, repetitions, save))
+            runtime.block_on(run::measure((size, apart), repetitions, save))
         });
         println!("{}", result.table());
         results.push(result);
+    }
+    if !apart {
         write(&folder.join("scale.json"), &results);
         let picture = picture::draw(&results);
         fs::write(folder.join("scale.svg"), &picture).unwrap();
-        if std::env::var_os("BENCH_PAGE").is_some() {
+        if is_set("BENCH_PAGE") {
             let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
-            page::update(&docs, &results, &picture);
+            page::update(&docs, &with_apart(folder, results), &picture);
         }
     }
     println!("written: {}", folder.display());
+}
+
+fn file_of(folder: &Path, size: u64, apart: bool) -> PathBuf {
+    let kind = if apart { "-apart" } else { "" };
+    folder.join(format!("scale-{size}{kind}.json"))
+}
+
+/// Behind each size the same with server and clients apart, where that was measured.
+fn with_apart(folder: &Path, results: Vec<Size>) -> Vec<Size> {
+    let both = results.into_iter().flat_map(|size| {
+        let apart = measured(&file_of(folder, size.segment_indexes, true));
+        [Some(size), apart]
+    });
+    both.flatten().collect()
 }
 
 fn measured(file: &Path) -> Option<Size> {

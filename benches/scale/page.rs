@@ -22,9 +22,10 @@ pub(crate) fn update(docs: &Path, sizes: &[Size], picture: &str) {
 
 fn table(size: &Size) -> String {
     let mut text = format!(
-        "\n### {} segment indexes\n\n{} keys, {:.1} MB; median of {} repetitions; best with {} transactions \
+        "\n### {} segment indexes{}\n\n{} keys, {:.1} MB; median of {} repetitions; best with {} transactions \
          in flight.\n\n",
         size.segment_indexes,
+        size.how(),
         size.keys,
         size.bytes as f64 / 1e6,
         size.repetitions,

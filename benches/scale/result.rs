@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Size {
     pub(crate) segment_indexes: u64,
+    /// Whether server and clients had processors of their own.
+    #[serde(default)]
+    pub(crate) apart: bool,
     pub(crate) keys: u64,
     pub(crate) bytes: u64,
     pub(crate) repetitions: u64,
@@ -64,13 +67,23 @@ pub(crate) fn median(numbers: impl IntoIterator<Item = f64>) -> f64 {
 }
 
 impl Size {
+    /// What is special about the measurement, behind the size.
+    pub(crate) fn how(&self) -> &'static str {
+        if self.apart {
+            ", server and clients apart"
+        } else {
+            ""
+        }
+    }
+
     /// For people.
     pub(crate) fn table(&self) -> String {
         let mut text = String::new();
         let _ = writeln!(
             text,
-            "\n{} segment indexes: {} keys, {:.1} MB; medians of {}; best with {} transactions in flight",
+            "\n{} segment indexes{}: {} keys, {:.1} MB; medians of {}; best with {} transactions in flight",
             self.segment_indexes,
+            self.how(),
             self.keys,
             megabytes(self.bytes),
             self.repetitions,

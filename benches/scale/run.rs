@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use meta_migration::store::Store;
 
+use crate::apart;
 use crate::etcd::{Etcd, Settings};
 use crate::floor::{Cut, Floor};
 use crate::instance::{Instance, PREFIX, SCRATCH};
@@ -58,6 +59,7 @@ struct Sample {
 }
 
 struct Bench {
+    apart: bool,
     etcd: Etcd,
     floor: Floor,
     instance: Instance,
@@ -67,21 +69,29 @@ struct Bench {
     read_in_flight: usize,
 }
 
-/// Measures one size; `save` gets what is known after each repetition.
+/// Measures one size, with server and clients apart or on the same processors; `save` gets what is known after each repetition.
 pub(crate) async fn measure(
-    segment_indexes: u64,
+    (segment_indexes, apart): (u64, bool),
     repetitions: u64,
     mut save: impl FnMut(&Size),
 ) -> Size {
     eprintln!("{segment_indexes}: making and loading");
-    let etcd = Etcd::start(Settings {
-        quota_bytes: Some(QUOTA_BYTES),
-        ..Settings::default()
-    });
+    let start = || {
+        Etcd::start(Settings {
+            quota_bytes: Some(QUOTA_BYTES),
+            ..Settings::default()
+        })
+    };
+    let etcd = if apart {
+        apart::starting(start)
+    } else {
+        start()
+    };
     let floor = Floor::connect(etcd.endpoint()).await;
     let instance = Instance::make(segment_indexes);
     instance.load(&floor).await;
     let mut bench = Bench {
+        apart,
         etcd,
         floor,
         instance,
@@ -247,6 +257,7 @@ impl Bench {
             .collect();
         Size {
             segment_indexes: self.instance.generator.segment_indexes,
+            apart: self.apart,
             keys: cut.keys,
             bytes: cut.bytes,
             repetitions: rounds.len() as u64,
