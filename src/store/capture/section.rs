@@ -208,15 +208,18 @@ impl Sections {
         }
     }
 
-    /// What was cut off held fewer keys than thought, so more are left.
+    /// What was cut off held fewer keys than thought, so more are left in what it was cut from.
     fn correct(&mut self, part: usize, more: i64) {
-        let mut stretches = self.stretches.iter_mut().rev();
-        let waiting = stretches.find_map(|stretch| match &mut stretch.state {
-            State::Waiting(left) if stretch.part == part => Some(left),
-            State::Waiting(_) | State::Asked(..) => None,
-        });
-        if let Some(left) = waiting {
-            *left += more;
+        for stretch in self.stretches.iter_mut().filter(|it| it.part == part) {
+            match &mut stretch.state {
+                State::Asked(_, Some(_)) => {}
+                // All that was left of it is under way.
+                State::Asked(_, None) => return,
+                State::Waiting(left) => {
+                    *left += more;
+                    return;
+                }
+            }
         }
     }
 }
@@ -361,6 +364,28 @@ mod tests {
         let rest = sections.next().unwrap();
         assert_eq!(rest.range.start, b"root/000240\0");
         assert_eq!(rest.range.end, b"root/000281");
+    }
+
+    #[test]
+    fn what_is_left_is_known_to_the_key_when_nothing_is_under_way() {
+        let mut sections = Sections::new(LIMITS);
+        let keys = (0..20).map(|number| format!("root/{number:06}"));
+        sections.add(KeyRange::prefix("root/"), &page(keys, 10_000));
+        let mut seen = 20;
+        // More than thought, so that what is left of a section is cut itself, and then less than thought.
+        for count in [440, 10, 50, 300, 2] {
+            let section = sections.next().unwrap();
+            let start = String::from_utf8(section.range.start).unwrap();
+            let found = count.min(section.limit);
+            let keys = (0..found).map(|number| format!("{start}{number:02}"));
+            sections.landed(&page(keys, count));
+            seen += found;
+            let waiting = sections.stretches.iter().map(|it| match it.state {
+                State::Waiting(left) => left,
+                State::Asked(..) => 0,
+            });
+            assert_eq!(waiting.sum::<i64>(), 10_000 - seen);
+        }
     }
 
     #[test]

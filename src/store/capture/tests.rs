@@ -208,7 +208,7 @@ async fn a_long_range_is_counted_only_once_or_twice() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
     fn nothing_is_left_out_and_nothing_comes_twice(
