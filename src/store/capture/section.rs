@@ -384,7 +384,8 @@ mod tests {
         while let Some(section) = sections.next() {
             let inside = within(&section.range);
             let count = inside.len() as i64;
-            let read: Vec<String> = inside.into_iter().take(section.limit as usize).collect();
+            let limit = usize::try_from(section.limit).unwrap();
+            let read: Vec<String> = inside.into_iter().take(limit).collect();
             found += read.len();
             sections.landed(&page(read, count));
             for stretch in &sections.stretches {
