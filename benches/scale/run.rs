@@ -69,7 +69,8 @@ struct Bench {
     read_in_flight: usize,
 }
 
-/// Measures one size, with server and clients apart or on the same processors; `save` gets what is known after each repetition.
+/// Measures one size, with server and clients apart or on the same processors; `save` gets what is known
+/// after each repetition.
 pub(crate) async fn measure(
     (segment_indexes, apart): (u64, bool),
     repetitions: u64,
