@@ -1,14 +1,19 @@
 //! One key of etcd with its value.
 
+use bytes::Bytes;
+
 use crate::keys::is_tombstone;
 
 /// A key and its value, with what etcd knows about them.
+///
+/// Entries of a page or a block share its memory, which is given back with the last of them: whoever
+/// keeps a few of many copies what is to be kept.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Entry {
     /// The whole key.
-    pub key: Vec<u8>,
+    pub key: Bytes,
     /// The raw value; may be empty.
-    pub value: Vec<u8>,
+    pub value: Bytes,
     /// The revision at which the key appeared; 0 where unknown (read from a backup).
     pub create_revision: i64,
     /// The revision of the last change; 0 where unknown.
@@ -20,7 +25,7 @@ pub struct Entry {
 impl Entry {
     /// An entry without revisions and lease.
     #[must_use]
-    pub fn new(key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Self {
+    pub fn new(key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
         Self {
             key: key.into(),
             value: value.into(),

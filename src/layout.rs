@@ -156,7 +156,7 @@ mod tests {
         let root = MetaRoot::new("by-dev", "meta", "kv").unwrap();
         let mut detector = LayoutDetector::new(root.clone());
         for (key, value) in entries {
-            detector.push(&Entry::new(root.join(key.as_bytes()), *value));
+            detector.push(&Entry::new(root.join(key.as_bytes()), value.to_vec()));
         }
         detector.layout()
     }

@@ -7,6 +7,8 @@
 use std::future::Future;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::entry::Entry;
 use crate::keys::KeyRange;
 
@@ -122,9 +124,9 @@ pub enum Op {
     /// Puts a key; `lease` 0 for none.
     Put {
         /// The whole key.
-        key: Vec<u8>,
+        key: Bytes,
         /// The value.
-        value: Vec<u8>,
+        value: Bytes,
         /// The lease to hang it on; 0 for none.
         lease: i64,
     },
@@ -135,7 +137,7 @@ pub enum Op {
 impl Op {
     /// Puts a key that hangs on no lease.
     #[must_use]
-    pub fn put(key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Self {
+    pub fn put(key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
         Self::Put {
             key: key.into(),
             value: value.into(),

@@ -93,7 +93,7 @@ impl Checker {
         self.last = Family::of_near(relative, self.last);
         self.leftover(self.last, relative, entry);
         let report = &mut self.report;
-        let value = entry.value.as_slice();
+        let value = &*entry.value;
         match Key::parse(relative) {
             Key::Plain(object) => self.object(object, None, relative, value),
             Key::Snapshot(object, timestamp) => {

@@ -77,13 +77,13 @@ impl Floor {
         while let Some(page) = capture.next_page().await.unwrap() {
             for entry in page {
                 if page_bytes >= PAGE_BYTES || page_keys >= PAGE_KEYS {
-                    let from = std::mem::replace(&mut page_from, entry.key.clone());
-                    cut.pages.push((from, entry.key.clone()));
+                    let from = std::mem::replace(&mut page_from, entry.key.to_vec());
+                    cut.pages.push((from, entry.key.to_vec()));
                     (page_bytes, page_keys) = (0, 0);
                 }
                 if delete_keys >= DELETE_KEYS {
-                    let from = std::mem::replace(&mut delete_from, entry.key.clone());
-                    cut.deletes.push((from, entry.key.clone()));
+                    let from = std::mem::replace(&mut delete_from, entry.key.to_vec());
+                    cut.deletes.push((from, entry.key.to_vec()));
                     delete_keys = 0;
                 }
                 let bytes = entry.key.len() + entry.value.len();

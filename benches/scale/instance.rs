@@ -38,7 +38,7 @@ impl Instance {
         for entry in generator.entries(root.meta_root()) {
             source.push(&entry);
             if goes(Family::of(root.strip(&entry.key).unwrap())) {
-                old.push((entry.key, entry.value));
+                old.push((entry.key.into(), entry.value.into()));
             }
         }
         let migration = source.finish();

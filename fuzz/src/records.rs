@@ -221,8 +221,11 @@ fn apply(migration: &Migration, image: &Image) -> Image {
     for entry in migration.apply(entries(image).map(Ok::<_, Infallible>)) {
         let Ok(entry) = entry;
         assert!(last < entry.key, "the image is ascending");
-        last.clone_from(&entry.key);
-        after.insert(root().strip(&entry.key).unwrap().to_vec(), entry.value);
+        last = entry.key.to_vec();
+        after.insert(
+            root().strip(&entry.key).unwrap().to_vec(),
+            entry.value.into(),
+        );
     }
     after
 }

@@ -117,7 +117,7 @@ impl<R: Read> Input<R> {
     }
 
     /// Decompressors report damage as I/O errors of these kinds.
-    fn failed(&self, source: io::Error) -> FormatError {
+    pub(super) fn failed(&self, source: io::Error) -> FormatError {
         let kind = source.kind();
         if kind == io::ErrorKind::UnexpectedEof {
             return self.truncated("the compressed stream");

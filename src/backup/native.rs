@@ -8,8 +8,9 @@
 
 mod decode;
 mod encode;
+mod inflate;
 
-pub(super) use decode::Decoder;
+pub(super) use decode::{Decoder, Totals, announced};
 pub(super) use encode::{DataBlock, Encoder};
 
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,9 @@ const WINDOW_LOG: u32 = 23;
 
 const HEAD_BYTES: usize = 24;
 const TAIL_BYTES: usize = 64;
+
+/// The tail block and the end mark.
+pub(super) const END_BYTES: usize = HEAD_BYTES + TAIL_BYTES + MAGIC.len();
 
 /// Bytes before the first block: magic, version, CRC-32 of both. No later version changes these.
 const PROLOGUE_BYTES: usize = 16;
@@ -196,12 +200,12 @@ impl StoredHeader {
 
 /// The tail block's payload: what has to come out when everything before it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Tail {
-    entries: u64,
+pub(super) struct Tail {
+    pub(super) entries: u64,
     blocks: u64,
     content_bytes: u64,
-    skipped_leased: u64,
-    digest: [u8; 32],
+    pub(super) skipped_leased: u64,
+    pub(super) digest: [u8; 32],
 }
 
 impl Tail {

@@ -3,17 +3,18 @@
 use std::fs::File;
 use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::digest::hexadecimal;
 use super::foreign::{self, Foreign, GUESS_BYTES, Guess};
-use super::native::Decoder;
+use super::native::{Decoder, END_BYTES, Totals, announced};
 use super::{BackupError, Coverage, Format, FormatError, Header, Summary};
 use crate::entry::Entry;
 
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// A backup whose every byte was checked.
+/// A backup whose every byte was checked, or, of [`Self::announced`], is on the first way through its
+/// entries.
 #[derive(Debug, Clone)]
 pub struct Backup {
     summary: Summary,
@@ -24,8 +25,9 @@ pub struct Backup {
 /// Where the entries come from.
 #[derive(Debug, Clone)]
 enum Source {
-    /// The native file is read again each time, and checked again.
-    File,
+    /// The native file is read again each time, and checked again: against what was found in it the
+    /// first time, where that is known.
+    File(Arc<OnceLock<Totals>>),
     /// A foreign file had to be sorted.
     Memory(Arc<[Entry]>),
 }
@@ -38,6 +40,43 @@ impl Backup {
     /// metadata of several instances.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, BackupError> {
         Self::open_with_root(path, None)
+    }
+
+    /// As [`Self::open_with_root`], but of a file of our own only the beginning and the end are read: its
+    /// summary is what it claims to hold. Nothing of it is to be believed before [`Self::entries`] has
+    /// been read to the end, which checks all of it.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn announced(path: impl AsRef<Path>, root: Option<&str>) -> Result<Self, BackupError> {
+        let path = path.as_ref();
+        match Self::announce(path) {
+            Some(backup) => Ok(backup),
+            // Whatever it is, or is wrong with it, reading all of it tells.
+            None => Self::open_with_root(path, root),
+        }
+    }
+
+    fn announce(path: &Path) -> Option<Self> {
+        let mut file = File::open(path).ok()?;
+        let bytes = file.metadata().ok()?.len();
+        let mut end = [0; END_BYTES];
+        file.seek(SeekFrom::Start(bytes.checked_sub(end.len() as u64)?))
+            .ok()?;
+        file.read_exact(&mut end).ok()?;
+        let tail = announced(&end)?;
+        file.seek(SeekFrom::Start(0)).ok()?;
+        let decoder = Decoder::new(BufReader::new(file)).ok()?;
+        let header = Header {
+            skipped_leased: tail.skipped_leased,
+            ..decoder.header().clone()
+        };
+        let summary = native_summary(path, header, (tail.entries, bytes, &tail.digest));
+        Some(Self {
+            summary,
+            coverage: Coverage::Whole,
+            source: Source::File(Arc::default()),
+        })
     }
 
     /// As [`Self::open`]; `root` is the meta root where the file does not tell its own: in an etcd
@@ -78,22 +117,11 @@ impl Backup {
             part: "the tail",
             offset: 0,
         })?;
+        let counts = (totals.entries, totals.bytes, &totals.digest);
         Ok(Self {
-            summary: Summary {
-                path: path.to_owned(),
-                format: Format::Native,
-                entries: totals.entries,
-                bytes: totals.bytes,
-                revision: header.revision,
-                digest: hexadecimal(&totals.digest),
-                skipped_leased: totals.skipped_leased,
-                skipped_outside: 0,
-                meta_root: header.meta_root.clone(),
-                header,
-                reused: false,
-            },
+            summary: native_summary(path, header, counts),
             coverage: Coverage::Whole,
-            source: Source::File,
+            source: Source::File(Arc::new(totals.into())),
         })
     }
 
@@ -173,20 +201,45 @@ impl Backup {
                 entries: Arc::clone(entries),
                 next: 0,
             },
-            Source::File => {
+            Source::File(known) => {
                 let path = &self.summary.path;
                 let file =
                     File::open(path).map_err(|error| BackupError::file("read", path, error))?;
-                let decoder = Decoder::new(BufReader::with_capacity(BUFFER_BYTES, file))
-                    .map_err(|error| BackupError::invalid(path, error))?;
+                let reader = BufReader::with_capacity(BUFFER_BYTES, file);
+                let decoder = match known.get() {
+                    Some(_) => Decoder::again(reader),
+                    None => Decoder::new(reader),
+                }
+                .map_err(|error| BackupError::invalid(path, error))?;
                 Inner::File {
                     decoder: Box::new(decoder),
+                    known: Arc::clone(known),
                     summary: Box::new(self.summary.clone()),
                     is_done: false,
                 }
             }
         };
         Ok(Entries { inner })
+    }
+}
+
+fn native_summary(
+    path: &Path,
+    header: Header,
+    (entries, bytes, digest): (u64, u64, &[u8; 32]),
+) -> Summary {
+    Summary {
+        path: path.to_owned(),
+        format: Format::Native,
+        entries,
+        bytes,
+        revision: header.revision,
+        digest: hexadecimal(digest),
+        skipped_leased: header.skipped_leased,
+        skipped_outside: 0,
+        meta_root: header.meta_root.clone(),
+        header,
+        reused: false,
     }
 }
 
@@ -222,6 +275,7 @@ pub struct Entries {
 enum Inner {
     File {
         decoder: Box<Decoder<BufReader<File>>>,
+        known: Arc<OnceLock<Totals>>,
         summary: Box<Summary>,
         is_done: bool,
     },
@@ -243,13 +297,14 @@ impl Iterator for Entries {
             }
             Inner::File {
                 decoder,
+                known,
                 summary,
                 is_done,
             } => {
                 if *is_done {
                     return None;
                 }
-                let item = next_of_file(decoder, summary);
+                let item = next_of_file(decoder, summary, known);
                 *is_done = !matches!(item, Some(Ok(_)));
                 item
             }
@@ -260,14 +315,17 @@ impl Iterator for Entries {
 fn next_of_file(
     decoder: &mut Decoder<BufReader<File>>,
     summary: &Summary,
+    known: &OnceLock<Totals>,
 ) -> Option<Result<Entry, BackupError>> {
     match decoder.next() {
         Ok(Some((key, value))) => return Some(Ok(Entry::new(key, value))),
         Ok(None) => {}
         Err(error) => return Some(Err(BackupError::invalid(&summary.path, error))),
     }
-    let digest = decoder.totals().map(|totals| hexadecimal(&totals.digest));
-    if digest.as_ref() == Some(&summary.digest) {
+    if let Some(totals) = decoder.totals()
+        && hexadecimal(&totals.digest) == summary.digest
+        && known.get_or_init(|| totals).heads == totals.heads
+    {
         return None;
     }
     Some(Err(BackupError::Changed {

@@ -1,5 +1,6 @@
 //! Comparing what should be in etcd with what is: a merge of two ascending streams.
 
+use bytes::Bytes;
 use tokio::sync::mpsc::Receiver;
 
 use crate::entry::Entry;
@@ -24,7 +25,7 @@ pub(super) enum Difference {
     /// It is as it should be.
     Same(Entry),
     /// It is there and not looked at; only its key is known.
-    Ignored(Vec<u8>),
+    Ignored(Bytes),
 }
 
 /// Entries that should be there, in ascending key order, from a blocking thread.

@@ -175,8 +175,8 @@ async fn try_acquire<S: Store>(
     let txn = Txn {
         compares: vec![Compare::CreateRevision(key.clone(), 0)],
         ops: vec![Op::Put {
-            key: key.clone(),
-            value: lock_value(holder),
+            key: key.clone().into(),
+            value: lock_value(holder).into(),
             lease,
         }],
     };

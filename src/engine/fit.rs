@@ -27,7 +27,7 @@ pub(super) async fn entry<S: Store>(
     if bytes <= ALWAYS_FITS_BYTES {
         return Ok(());
     }
-    let ops = vec![Op::put(key, value)];
+    let ops = vec![Op::put(key.to_vec(), value.to_vec())];
     match refusal(store, fence, patience, (Vec::new(), ops)).await? {
         Some(StoreErrorKind::TooLarge) => Err(Failure::EntryTooLarge {
             key: key.to_vec(),

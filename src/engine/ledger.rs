@@ -158,7 +158,7 @@ impl Ledger {
             })
             .map_err(while_doing("reading the journal back"))?;
         let entry = found.entries.first();
-        if entry.map(|entry| entry.value.as_slice()) == wanted {
+        if entry.map(|entry| &*entry.value) == wanted {
             self.in_doubt = false;
             return Ok(entry.map_or(0, |entry| entry.mod_revision));
         }

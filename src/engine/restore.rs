@@ -1,6 +1,6 @@
 //! The way back: putting the meta root to what a backup holds.
 //!
-//! The whole backup is opened, checked and decoded first. Then the difference is taken; `restoring` is
+//! The whole backup is read, checked, and compared with what is there first. Then `restoring` is
 //! recorded; puts come first, deletes last; all is read back and compared; the journal goes. Stopped
 //! anywhere, the same command finishes it.
 

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use bytes::Bytes;
 use tokio::sync::mpsc::{Receiver, channel};
 
 use crate::entry::Entry;
@@ -49,7 +50,7 @@ pub(super) struct Trail<'a, S: Store> {
     /// How many operations are applied without a gap.
     applied: u64,
     /// Those of them that are not yet compared.
-    piece: VecDeque<(Vec<u8>, Vec<u8>)>,
+    piece: VecDeque<(Bytes, Bytes)>,
     piece_bytes: usize,
 }
 
@@ -198,14 +199,20 @@ mod tests {
     const KEYS: [&str; 6] = ["b/1", "b/2", "b/3", "d/1", "d/2", "d/3"];
 
     fn store(keys: &[&str]) -> MemoryStore {
-        let entries: Vec<Entry> = keys.iter().map(|key| Entry::new(*key, "v")).collect();
+        let entries: Vec<Entry> = keys
+            .iter()
+            .map(|&key| Entry::new(key.to_owned(), "v"))
+            .collect();
         MemoryStore::with_entries(&entries)
     }
 
     fn batch(from: usize, keys: &[&str]) -> Batch {
         Batch {
             from: from as u64,
-            ops: keys.iter().map(|key| Op::put(*key, "v")).collect(),
+            ops: keys
+                .iter()
+                .map(|&key| Op::put(key.to_owned(), "v"))
+                .collect(),
         }
     }
 

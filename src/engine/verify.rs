@@ -87,7 +87,13 @@ pub(super) async fn verify_against<S: Store>(
     expectation: Expectation,
 ) -> Result<VerifyReport, Failure> {
     if let Some(path) = expectation.backup {
-        let opened = tokio::task::spawn_blocking(move || Backup::open(&path))
+        // One that is not needed is checked at once, so that it can still be done without.
+        let optional = expectation.backup_is_optional;
+        let open = move || match optional {
+            true => Backup::open(&path),
+            false => Backup::announced(&path, None),
+        };
+        let opened = tokio::task::spawn_blocking(open)
             .await
             .map_err(|error| Failure::Worker(error.to_string()))?;
         match opened {

@@ -243,7 +243,7 @@ fn count(ops: &[Op]) -> u64 {
 
 fn op_key(op: Op) -> Vec<u8> {
     match op {
-        Op::Put { key, .. } => key,
+        Op::Put { key, .. } => key.into(),
         Op::Delete(range) => range.start,
     }
 }

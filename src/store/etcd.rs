@@ -23,6 +23,8 @@ use crate::keys::KeyRange;
 
 mod connection;
 mod failure;
+mod kv;
+mod message;
 mod metrics;
 mod options;
 mod request;
@@ -242,35 +244,32 @@ fn join_errors(errors: impl IntoIterator<Item = StoreError>) -> StoreError {
 
 impl Store for EtcdStore {
     async fn range(&self, request: RangeRequest) -> Result<RangeResponse, StoreError> {
-        let (key, options) = request::get(&request);
-        let response = self
-            .call(
-                Repeat::Safe,
-                self.inner.request_timeout,
-                |mut connection| {
-                    let (key, options) = (key.clone(), options.clone());
-                    async move { connection.kv.get(key, Some(options)).await }
-                },
-            )
+        let request = request::range(&request);
+        let limit = self.inner.request_timeout;
+        let reply = self
+            .call(Repeat::Safe, limit, |connection| {
+                let request = request.clone();
+                async move { connection.kv.range(request).await }
+            })
             .await
             .map_err(nothing_applied)?;
-        Ok(request::range_response(response))
+        Ok(request::range_response(reply))
     }
 
     async fn txn(&self, txn: Txn) -> Result<TxnResponse, StoreError> {
         let puts = txn.ops.iter().any(|op| matches!(op, Op::Put { .. }));
         let txn = request::txn(txn);
         let limit = self.inner.request_timeout;
-        let response = self
-            .call(Repeat::NotApplied, limit, |mut connection| {
+        let reply = self
+            .call(Repeat::NotApplied, limit, |connection| {
                 let txn = txn.clone();
                 async move { connection.kv.txn(txn).await }
             })
             .await?;
         Ok(TxnResponse {
-            succeeded: response.succeeded(),
-            wrote: response.succeeded() && (puts || request::deleted_any(&response)),
-            revision: response.header().map_or(0, |header| header.revision()),
+            succeeded: reply.succeeded,
+            wrote: reply.succeeded && (puts || request::deleted_any(&reply)),
+            revision: reply.header.map_or(0, |header| header.revision),
         })
     }
 
@@ -338,14 +337,11 @@ impl Store for EtcdStore {
 
     async fn compact(&self, revision: i64) -> Result<(), StoreError> {
         let compacted = self
-            .call(
-                Repeat::Safe,
-                MAINTENANCE_TIMEOUT,
-                |mut connection| async move {
-                    let options = CompactionOptions::new().with_physical();
-                    connection.kv.compact(revision, Some(options)).await
-                },
-            )
+            .call(Repeat::Safe, MAINTENANCE_TIMEOUT, |connection| async move {
+                let options = CompactionOptions::new().with_physical();
+                let mut kv = connection.client.kv_client();
+                kv.compact(revision, Some(options)).await
+            })
             .await;
         match compacted {
             Ok(_) => Ok(()),

@@ -29,9 +29,16 @@ pub struct Migration {
     pub(super) read: BTreeMap<Family, u64>,
     /// Source keys of the collection families that go, by family.
     pub(super) removed: BTreeMap<Family, u64>,
-    segment_bytes: u64,
-    /// Relative to the meta root.
-    largest_segment: Option<(Vec<u8>, Vec<u8>)>,
+    measure: Measure,
+}
+
+/// What is known of everything that is staged when it was encoded once.
+#[derive(Debug, Default)]
+struct Measure {
+    /// SHA-256, in hexadecimal, of everything that is written and deleted.
+    digest: String,
+    staged_bytes: u64,
+    largest_staged: Option<Put>,
 }
 
 /// What [`Source::finish`](super::Source::finish) hands over.
@@ -60,16 +67,7 @@ impl Migration {
         };
         let (removals, removed) =
             removals(&root, parts.form, &converted, &parts.staying, &parts.read);
-        let prefix = root.join(b"").len();
-        let (mut segment_bytes, mut largest) = (0, None);
-        for (key, value) in parts.segments.iter() {
-            let bytes = key.len() + value.len();
-            segment_bytes += (prefix + bytes) as u64;
-            if bytes > largest.as_ref().map_or(0, bytes_of) {
-                largest = Some((key, value));
-            }
-        }
-        Self {
+        let mut migration = Self {
             form: parts.form,
             findings: parts.findings,
             small: parts.staged,
@@ -80,10 +78,11 @@ impl Migration {
             leftovers: ranges::leftover_ranges(&root),
             read: parts.read,
             removed,
-            segment_bytes,
-            largest_segment: largest,
+            measure: Measure::default(),
             root,
-        }
+        };
+        migration.measure = migration.measured();
+        migration
     }
 
     /// All findings, worst first.
@@ -132,30 +131,15 @@ impl Migration {
     /// How many bytes of keys and values [`Self::staged`] gives.
     #[must_use]
     pub fn staged_bytes(&self) -> u64 {
-        let prefix = self.root.join(b"").len();
-        let small: usize = self
-            .small
-            .iter()
-            .map(|(key, value)| prefix + key.len() + value.len())
-            .sum();
-        small as u64 + self.segment_bytes
+        self.measure.staged_bytes
     }
 
     /// The largest of all puts, staged or not: a server takes every one of them when it takes this one.
     #[must_use]
     pub fn largest(&self) -> Option<Put> {
-        let whole = |(key, value): &(Vec<u8>, Vec<u8>)| Put {
-            key: self.root.join(key),
-            value: value.clone(),
-        };
-        let segment = self.largest_segment.as_ref().map(whole);
-        let small = self.small.iter();
-        let small = small.max_by_key(|(key, value)| key.len() + value.len());
-        let small = small.map(|(key, value)| whole(&(key.clone(), value.clone())));
         let old = self.history.iter().chain(&self.rewrites);
-        let old = old.max_by_key(|put| put.key.len() + put.value.len());
-        let candidates = [segment, small, old.cloned()].into_iter().flatten();
-        candidates.max_by_key(|put| put.key.len() + put.value.len())
+        let all = old.chain(&self.measure.largest_staged);
+        all.max_by_key(|put| bytes_of(put)).cloned()
     }
 
     /// Snapshots added to an old family (T2), ascending: written in or right after the commit.
@@ -184,7 +168,13 @@ impl Migration {
 
     /// SHA-256, in hexadecimal, of everything that is written and deleted.
     #[must_use]
-    pub fn digest(&self) -> String {
+    pub fn digest(&self) -> &str {
+        &self.measure.digest
+    }
+
+    /// Encodes everything once.
+    fn measured(&self) -> Measure {
+        let (mut staged_bytes, mut largest_staged) = (0, None);
         let mut hash = Sha256::new();
         let mut part = |bytes: &[u8]| {
             hash.update((bytes.len() as u64).to_le_bytes());
@@ -204,6 +194,10 @@ impl Migration {
         for put in self.staged() {
             part(&put.key);
             part(&put.value);
+            staged_bytes += bytes_of(&put) as u64;
+            if bytes_of(&put) > largest_staged.as_ref().map_or(0, bytes_of) {
+                largest_staged = Some(put);
+            }
         }
         for put in self.history.iter().chain(&self.rewrites) {
             part(&put.key);
@@ -213,10 +207,12 @@ impl Migration {
             part(&range.start);
             part(&range.end);
         }
-        hash.finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        let digest = hash.finalize();
+        Measure {
+            digest: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+            staged_bytes,
+            largest_staged,
+        }
     }
 
     /// The complete target image, ascending, from the source entries in ascending order: what etcd holds
@@ -232,8 +228,8 @@ impl Migration {
     }
 }
 
-fn bytes_of((key, value): &(Vec<u8>, Vec<u8>)) -> usize {
-    key.len() + value.len()
+fn bytes_of(put: &Put) -> usize {
+    put.key.len() + put.value.len()
 }
 
 /// The ranges that go in the commit, and how many source keys of the collection families go with them.

@@ -42,7 +42,7 @@ pub(super) fn apply<'m, E: 'm>(
                 continue;
             }
             if let Some(rewrite) = rewrite_of(&mut rewrites, &entry.key) {
-                entry.value.clone_from(&rewrite.value);
+                entry.value = rewrite.value.clone().into();
             }
             return Some(Ok(entry));
         }

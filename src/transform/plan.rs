@@ -26,7 +26,7 @@ impl Migration {
             rewrite: total(|family| family.rewrite),
             delete: total(|family| family.delete),
             bytes_put: self.staged_bytes() + bytes(self.history()) + bytes(self.rewrites()),
-            digest: self.digest(),
+            digest: self.digest().to_owned(),
             findings: self.findings().to_vec(),
             families,
         }

@@ -41,10 +41,10 @@ pub fn remaining_after_commit(
         };
         let key = Key::parse(relative);
         if let Key::Plain(Object::Collection(id)) = key {
-            collections.entry(id).or_default().plain = Some(entry.value.clone());
+            collections.entry(id).or_default().plain = Some(entry.value.to_vec());
         } else if let Key::Snapshot(Object::Collection(id), timestamp) = key {
             let history = collections.entry(id).or_default();
-            history.snapshots.insert(timestamp, entry.value.clone());
+            history.snapshots.insert(timestamp, entry.value.to_vec());
         }
     }
     // What is to be said was said when the migration was planned.

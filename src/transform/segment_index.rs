@@ -198,7 +198,7 @@ fn by_key(a: &Row, b: &Row) -> Ordering {
 }
 
 fn as_text(a: i64, b: i64) -> Ordering {
-    if a >= 0 && b >= 0 && a.checked_ilog10() == b.checked_ilog10() {
+    if a == b || a >= 0 && b >= 0 && a.checked_ilog10() == b.checked_ilog10() {
         return a.cmp(&b);
     }
     a.to_string().cmp(&b.to_string())

@@ -68,22 +68,22 @@ impl Source {
         }
         *self.read.entry(family).or_default() += 1;
         let findings = &mut self.findings;
-        let value = entry.value.as_slice();
+        let value: &[u8] = &entry.value;
         match Key::parse(relative) {
             Key::Plain(Object::Collection(id)) => {
-                self.collections.entry(id).or_default().plain = Some(entry.value.clone());
+                self.collections.entry(id).or_default().plain = Some(value.to_vec());
             }
             Key::Snapshot(Object::Collection(id), timestamp) => {
                 let history = self.collections.entry(id).or_default();
-                history.snapshots.insert(timestamp, entry.value.clone());
+                history.snapshots.insert(timestamp, value.to_vec());
             }
             Key::Plain(Object::LegacyAlias(name)) => {
                 let history = self.aliases.entry(name.to_vec()).or_default();
-                history.plain = Some(entry.value.clone());
+                history.plain = Some(value.to_vec());
             }
             Key::Snapshot(Object::LegacyAlias(name), timestamp) => {
                 let history = self.aliases.entry(name.to_vec()).or_default();
-                history.snapshots.insert(timestamp, entry.value.clone());
+                history.snapshots.insert(timestamp, value.to_vec());
             }
             Key::LegacyIndex(collection, index) => {
                 self.definitions.push((collection, index), value, findings);

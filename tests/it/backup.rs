@@ -7,6 +7,7 @@ mod write;
 
 use std::path::Path;
 
+use bytes::Bytes;
 use meta_migration::backup::{Backup, Header, Summary, WriteOptions, Writer};
 
 fn header() -> Header {
@@ -46,7 +47,7 @@ const FEW: &[(&str, &str)] = &[
 
 /// Keys and values as text, root and all.
 fn content(backup: &Backup) -> Vec<(String, String)> {
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    let text = |bytes: Bytes| String::from_utf8(bytes.into()).unwrap();
     backup
         .entries()
         .unwrap()

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use meta_migration::entry::Entry;
 use meta_migration::keys::KeyRange;
 use meta_migration::store::memory::{Limits, MemoryStore};
@@ -115,7 +116,7 @@ async fn etcd_lets_a_lease_run_out() {
 }
 
 async fn put(store: &impl Store, key: &str, value: &str) -> i64 {
-    apply(store, vec![Op::put(key, value)]).await
+    apply(store, vec![Op::put(key.to_owned(), value.to_owned())]).await
 }
 
 async fn apply(store: &impl Store, ops: Vec<Op>) -> i64 {
@@ -160,8 +161,8 @@ fn keys(entries: &[Entry]) -> Vec<String> {
 
 async fn put_on_lease(store: &impl Store, key: &str, lease: i64) {
     let put = Op::Put {
-        key: key.as_bytes().to_vec(),
-        value: b"v".to_vec(),
+        key: key.to_owned().into(),
+        value: Bytes::from_static(b"v"),
         lease,
     };
     apply(store, vec![put]).await;

@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use meta_migration::keys::KeyRange;
 use meta_migration::store::etcd::{EtcdStore, Options, Password, Tls};
 use meta_migration::store::{
@@ -33,7 +34,7 @@ async fn works(store: &EtcdStore, root: &str) {
     };
     assert!(store.txn(txn).await.unwrap().succeeded);
     let read = store.range(RangeRequest::key(format!("{root}/k"))).await;
-    assert_eq!(read.unwrap().entries[0].value, b"v");
+    assert_eq!(read.unwrap().entries[0].value, "v");
 }
 
 #[tokio::test]
@@ -283,8 +284,8 @@ async fn d24_a_user_limited_to_the_root_path_can_do_everything_below_it() {
     let lock = Txn {
         compares: vec![Compare::CreateRevision(b"by-dev/lock".to_vec(), 0)],
         ops: vec![Op::Put {
-            key: b"by-dev/lock".to_vec(),
-            value: Vec::new(),
+            key: Bytes::from_static(b"by-dev/lock"),
+            value: Bytes::new(),
             lease,
         }],
     };

@@ -8,6 +8,7 @@ mod refusals;
 mod restoring;
 mod resuming;
 
+use bytes::Bytes;
 use meta_migration::backup::{Backup, WriteOptions};
 use meta_migration::engine::{
     BackupOptions, BackupTarget, Environment, Limits, MigrateOptions, RestoreOptions,
@@ -42,7 +43,7 @@ fn options(form: CollectionForm, backup: &Path) -> MigrateOptions {
     }
 }
 
-fn plain(entries: &[Entry]) -> Vec<(Vec<u8>, Vec<u8>)> {
+fn plain(entries: &[Entry]) -> Vec<(Bytes, Bytes)> {
     entries
         .iter()
         .map(|entry| (entry.key.clone(), entry.value.clone()))
@@ -105,7 +106,7 @@ async fn migrate_verify_and_roll_back_give_back_every_byte() {
     }
 }
 
-async fn saved(store: &MemoryStore, path: &Path) -> Vec<(Vec<u8>, Vec<u8>)> {
+async fn saved(store: &MemoryStore, path: &Path) -> Vec<(Bytes, Bytes)> {
     let options = BackupOptions {
         root: root(),
         target: BackupTarget {
@@ -132,7 +133,7 @@ async fn d13_keys_behind_a_leased_key_are_in_the_backup() {
     let keys: Vec<_> = store.dump().into_iter().map(|entry| entry.key).collect();
     store.change(|world| {
         for key in keys.iter().filter(|key| key.starts_with(b"by-dev/meta/")) {
-            let leased = [key.as_slice(), b"~leased"].concat();
+            let leased = [&key[..], b"~leased"].concat();
             world.put_leased(&leased, b"{}", std::time::Duration::from_secs(60));
         }
         let first = b"by-dev/meta/!first";
@@ -181,7 +182,7 @@ async fn d18_the_counter_of_server_ids_is_never_lowered() {
     let mut expected = before;
     for (key, value) in &mut expected {
         if *key == counter {
-            *value = b"77".to_vec();
+            *value = Bytes::from_static(b"77");
         }
     }
     // Leased sessions of the dump stay as they are.

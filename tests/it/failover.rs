@@ -26,7 +26,7 @@ async fn cluster() -> (Vec<Etcd>, EtcdStore) {
 async fn put(store: &EtcdStore, value: &str) -> Result<TxnResponse, StoreError> {
     let txn = Txn {
         compares: Vec::new(),
-        ops: vec![Op::put("k", value)],
+        ops: vec![Op::put("k", value.to_owned())],
     };
     store.txn(txn).await
 }
@@ -44,7 +44,7 @@ async fn put_at_last(store: &EtcdStore, value: &str) {
 
 async fn value(store: &EtcdStore) -> Vec<u8> {
     let read = store.range(RangeRequest::key("k")).await.unwrap();
-    read.entries[0].value.clone()
+    read.entries[0].value.to_vec()
 }
 
 async fn leader(store: &EtcdStore, members: &[Etcd]) -> usize {

@@ -81,7 +81,7 @@ fn migrated(image: &Image, form: CollectionForm) -> Image {
         .apply(entries(image).into_iter().map(Ok::<_, Infallible>))
         .map(|entry| {
             let Ok(entry) = entry;
-            (entry.key, (entry.value, entry.lease != 0))
+            (entry.key.into(), (entry.value.into(), entry.lease != 0))
         })
         .collect()
 }

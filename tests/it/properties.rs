@@ -147,10 +147,10 @@ fn by_hand(
     before: &Metadata,
     migration: &meta_migration::transform::Migration,
 ) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    let mut image: BTreeMap<_, _> = before
+    let mut image: BTreeMap<Vec<u8>, Vec<u8>> = before
         .list()
         .into_iter()
-        .map(|entry| (entry.key, entry.value))
+        .map(|entry| (entry.key.into(), entry.value.into()))
         .collect();
     for put in migration.rewrites() {
         assert!(
@@ -249,8 +249,8 @@ proptest! {
     ) {
         let before = changed(&changes);
         let migration = before.skip(form);
-        let mut image: BTreeMap<_, _> =
-            before.list().into_iter().map(|entry| (entry.key, entry.value)).collect();
+        let mut image: BTreeMap<Vec<u8>, Vec<u8>> =
+            before.list().into_iter().map(|entry| (entry.key.into(), entry.value.into())).collect();
         for range in migration.removals() {
             image.retain(|key, _| !range.contains(key));
         }

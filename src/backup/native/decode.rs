@@ -3,11 +3,14 @@
 
 use std::io::Read;
 
+use bytes::Bytes;
+
 use super::super::digest::{ContentDigest, ENTRY_HEAD};
 use super::super::input::Input;
+use super::inflate::Inflater;
 use super::{
-    BlockHead, DataBlock, HEAD_BYTES, Kind, MAGIC, PROLOGUE_BYTES, StoredHeader, Tail, VERSION,
-    WINDOW_LOG, number,
+    BlockHead, DataBlock, END_BYTES, HEAD_BYTES, Kind, MAGIC, PROLOGUE_BYTES, StoredHeader,
+    TAIL_BYTES, Tail, VERSION, number,
 };
 use crate::backup::{FormatError, Header};
 use crate::entry::printable;
@@ -20,10 +23,12 @@ pub(in crate::backup) struct Totals {
     pub(in crate::backup) skipped_leased: u64,
     /// Bytes of the file.
     pub(in crate::backup) bytes: u64,
+    /// CRC-32 of what the data blocks say of themselves, their own checksums among it.
+    pub(in crate::backup) heads: u32,
 }
 
-/// An entry's key and value, as they lie in the block.
-pub(in crate::backup) type Borrowed<'b> = (&'b [u8], &'b [u8]);
+/// An entry's key and value, which share the memory of their block.
+pub(in crate::backup) type Pair = (Bytes, Bytes);
 
 /// Hands out the entries of a file in their order.
 pub(in crate::backup) struct Decoder<R> {
@@ -31,11 +36,14 @@ pub(in crate::backup) struct Decoder<R> {
     header: Header,
     root_prefix: Vec<u8>,
     stored: Vec<u8>,
-    block: Vec<u8>,
+    inflater: Inflater,
+    block: Bytes,
     position: usize,
     left_in_block: u32,
     last_key: Vec<u8>,
     digest: ContentDigest,
+    heads: crc32fast::Hasher,
+    hashes: bool,
     entries: u64,
     blocks: u64,
     content_bytes: u64,
@@ -59,19 +67,31 @@ impl<R: Read> Decoder<R> {
             return Err(input.malformed("the header", "it names no meta root"));
         }
         Ok(Self {
-            input,
             root_prefix: format!("{}/", header.meta_root).into_bytes(),
             header,
             stored: payload,
-            block: Vec::new(),
+            inflater: Inflater::new().map_err(|error| input.failed(error))?,
+            input,
+            block: Bytes::new(),
             position: 0,
             left_in_block: 0,
             last_key: Vec::new(),
             digest: ContentDigest::default(),
+            heads: crc32fast::Hasher::new(),
+            hashes: true,
             entries: 0,
             blocks: 0,
             content_bytes: 0,
             totals: None,
+        })
+    }
+
+    /// Reads prologue and header of a file that was found to be right before. Its content is not hashed
+    /// again: the caller has to see that [`Totals::heads`] are the same as then.
+    pub(in crate::backup) fn again(reader: R) -> Result<Self, FormatError> {
+        Ok(Self {
+            hashes: false,
+            ..Self::new(reader)?
         })
     }
 
@@ -86,7 +106,7 @@ impl<R: Read> Decoder<R> {
     }
 
     /// The next key and value; `None` at the end, when everything was found to be right.
-    pub(in crate::backup) fn next(&mut self) -> Result<Option<Borrowed<'_>>, FormatError> {
+    pub(in crate::backup) fn next(&mut self) -> Result<Option<Pair>, FormatError> {
         while self.left_in_block == 0 {
             if self.totals.is_some() {
                 return Ok(None);
@@ -114,7 +134,8 @@ impl<R: Read> Decoder<R> {
         if self.left_in_block == 0 && end != self.block.len() {
             return Err(self.bad_block("bytes follow its last entry"));
         }
-        Ok(Some((key, &self.block[middle..end])))
+        let pair = (start..middle, middle..end);
+        Ok(Some((self.block.slice(pair.0), self.block.slice(pair.1))))
     }
 
     /// Where the next entry's key starts, its value starts, and it ends.
@@ -144,14 +165,17 @@ impl<R: Read> Decoder<R> {
             Kind::Head => Err(self.input.malformed("the file", "it has a second header")),
             Kind::Tail => {
                 let digest = std::mem::take(&mut self.digest).finish();
-                self.read_end(digest)
+                self.read_end(self.hashes.then_some(digest))
             }
             Kind::Data => {
                 self.decompress(head.raw)?;
                 if head.entries == 0 {
                     return Err(self.bad_block("it holds no entry"));
                 }
-                self.digest.update(&self.block);
+                if self.hashes {
+                    self.digest.update(&self.block);
+                }
+                self.heads.update(&head.render());
                 self.position = 0;
                 self.left_in_block = head.entries;
                 self.blocks += 1;
@@ -161,15 +185,17 @@ impl<R: Read> Decoder<R> {
         }
     }
 
-    /// Decompresses `stored` into `block`. Memory grows with what comes out, not with what the head
-    /// claims, and never beyond that claim.
+    /// Decompresses `stored` into `block`, whose memory serves again where nobody keeps an entry of it.
     fn decompress(&mut self, raw_bytes: u32) -> Result<(), FormatError> {
-        self.block.clear();
-        let outcome = decompress_into(&self.stored, u64::from(raw_bytes), &mut self.block);
-        match outcome {
-            Ok(()) => Ok(()),
-            Err(reason) => Err(self.bad_block(&reason)),
-        }
+        let last = std::mem::take(&mut self.block);
+        let mut block = if last.is_unique() {
+            last.into()
+        } else {
+            Vec::new()
+        };
+        let outcome = self.inflater.inflate(&self.stored, raw_bytes, &mut block);
+        self.block = block.into();
+        outcome.map_err(|reason| self.bad_block(&reason))
     }
 
     /// Reads the next block as a whole and compares it with what it was made of.
@@ -191,10 +217,10 @@ impl<R: Read> Decoder<R> {
         if head.kind != Kind::Tail {
             return Ok(false);
         }
-        self.read_end(digest).map(|()| true)
+        self.read_end(Some(digest)).map(|()| true)
     }
 
-    fn read_end(&mut self, digest: [u8; 32]) -> Result<(), FormatError> {
+    fn read_end(&mut self, digest: Option<[u8; 32]>) -> Result<(), FormatError> {
         let tail = Tail::parse(&self.stored)
             .ok_or_else(|| self.input.malformed("the tail", "it has the wrong length"))?;
         let mut mark = [0; 8];
@@ -212,8 +238,8 @@ impl<R: Read> Decoder<R> {
                 found: self.entries,
             });
         }
-        if (tail.blocks, tail.content_bytes, tail.digest)
-            != (self.blocks, self.content_bytes, digest)
+        if (tail.blocks, tail.content_bytes) != (self.blocks, self.content_bytes)
+            || digest.is_some_and(|digest| tail.digest != digest)
         {
             return Err(FormatError::Altered {
                 part: "the whole content",
@@ -223,12 +249,26 @@ impl<R: Read> Decoder<R> {
         self.header.skipped_leased = tail.skipped_leased;
         self.totals = Some(Totals {
             entries: tail.entries,
-            digest,
+            digest: tail.digest,
             skipped_leased: tail.skipped_leased,
             bytes: self.input.offset(),
+            heads: self.heads.clone().finalize(),
         });
         Ok(())
     }
+}
+
+/// What a file claims to hold, from the last bytes of it; `None` where these are not the end of a backup.
+/// Nothing of it is proved.
+pub(in crate::backup) fn announced(end: &[u8; END_BYTES]) -> Option<Tail> {
+    let (head, rest) = end.split_first_chunk::<HEAD_BYTES>()?;
+    let (payload, mark) = rest.split_at(TAIL_BYTES);
+    let head = BlockHead::parse(head, 0).ok()?;
+    let is_end = head.kind == Kind::Tail && mark == MAGIC;
+    if !is_end || crc32fast::hash(payload) != head.payload_crc {
+        return None;
+    }
+    Tail::parse(payload)
 }
 
 fn read_prologue<R: Read>(input: &mut Input<R>) -> Result<(), FormatError> {
@@ -269,30 +309,4 @@ fn read_block<R: Read>(
         return Err(input.malformed("a block", "its two lengths differ"));
     }
     Ok(head)
-}
-
-/// Decompresses exactly one zstd frame that fills `stored` and gives `raw_bytes` bytes.
-pub(super) fn decompress_into(
-    stored: &[u8],
-    raw_bytes: u64,
-    out: &mut Vec<u8>,
-) -> Result<(), String> {
-    let told = |error: std::io::Error| format!("it does not decompress: {error}");
-    let mut decoder = zstd::stream::read::Decoder::with_buffer(stored)
-        .map_err(told)?
-        .single_frame();
-    decoder.window_log_max(WINDOW_LOG).map_err(told)?;
-    // One byte more than is claimed, so that more is noticed without being read.
-    Read::take(&mut decoder, raw_bytes + 1)
-        .read_to_end(out)
-        .map_err(told)?;
-    if out.len() as u64 != raw_bytes {
-        return Err(String::from(
-            "it decompresses to another length than it says",
-        ));
-    }
-    if !decoder.finish().is_empty() {
-        return Err(String::from("bytes follow its compressed content"));
-    }
-    Ok(())
 }

@@ -10,7 +10,8 @@ use crate::keys::{Family, KeyRange, MetaRoot};
 use super::super::error::Failure;
 use super::super::feed::feed;
 
-/// Opens a backup and checks all of it, and that it is one of this root.
+/// Opens a backup of this root. All of it is checked on the first way through its entries, which is
+/// when it is compared with etcd, before anything is written.
 pub(super) async fn open(
     path: PathBuf,
     root: &MetaRoot,
@@ -19,7 +20,7 @@ pub(super) async fn open(
     let wanted = root.meta_root().to_owned();
     let opened = tokio::task::spawn_blocking({
         let (path, wanted) = (path.clone(), (!any_root).then(|| wanted.clone()));
-        move || Backup::open_with_root(&path, wanted.as_deref())
+        move || Backup::announced(&path, wanted.as_deref())
     })
     .await
     .map_err(|error| Failure::Worker(error.to_string()))?;

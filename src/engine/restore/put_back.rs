@@ -233,7 +233,7 @@ impl<S: Store> PutBack<'_, S> {
             self.around.observer.note(&warning);
         }
         if let Some(entry) = &gap.largest {
-            let entry = (entry.key.as_slice(), entry.value.as_slice());
+            let entry = (&*entry.key, &*entry.value);
             fit::entry(self.store, self.fence, patience, entry).await?;
         }
         let next = self.restoring(source.keep_extra);

@@ -3,22 +3,28 @@
 use std::future::Future;
 use std::time::Duration;
 
-use etcd_client::{Client, ConnectOptions, Error as EtcdError, KvClient, StatusResponse};
+use etcd_client::{Client, ConnectOptions, Error as EtcdError, StatusResponse};
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use super::failure::{failure, is_login_unknown, is_stale_login};
+use super::kv::{Kv, Sharing};
 use super::options::Password;
 use crate::store::{Applied, StoreError, StoreErrorKind};
-
-/// The largest reply that is taken. Pages are far smaller; a single value can hardly be larger.
-const MAX_REPLY_BYTES: usize = 128 << 20;
 
 /// What a request is sent with.
 #[derive(Clone)]
 pub(super) struct Connection {
     pub(super) client: Client,
-    pub(super) kv: KvClient,
+    pub(super) kv: Kv,
+}
+
+impl Connection {
+    /// Logs in again, because the server has changed its users or forgotten the login.
+    async fn log_in(&self) -> Result<(), EtcdError> {
+        self.client.refresh_token().await?;
+        self.kv.log_in(&self.client).await
+    }
 }
 
 /// One member of the cluster, connected to when it is first needed.
@@ -72,7 +78,7 @@ impl Member {
         let sent = timeout(limit, async {
             match request(connection.clone()).await {
                 Err(error) if is_stale_login(&error) => {
-                    connection.client.refresh_token().await?;
+                    connection.log_in().await?;
                     request(connection.clone()).await
                 }
                 result => result,
@@ -101,32 +107,39 @@ impl Member {
 
     async fn connection(&self) -> Result<&Connection, EtcdError> {
         self.connection
-            .get_or_try_init(async || {
-                let client = self.connect().await?;
-                let kv = client
-                    .kv_client()
-                    .max_decoding_message_size(MAX_REPLY_BYTES);
-                Ok(Connection { client, kv })
-            })
+            .get_or_try_init(async || self.connect().await)
             .await
     }
 
     /// Logs in where there is a user. An etcd without users does not mind being given one.
-    async fn connect(&self) -> Result<Client, EtcdError> {
-        let endpoint = [self.endpoint.as_str()];
+    async fn connect(&self) -> Result<Connection, EtcdError> {
         if let Some(login) = &self.login {
-            let options = self.options.clone();
-            let options = options.with_user(&login.user, login.password.expose());
-            match Client::connect(endpoint, Some(options)).await {
+            match self.connect_as(Some(login)).await {
                 Err(error) if is_login_unknown(&error) => {
                     tracing::debug!(
                         endpoint = self.endpoint,
                         "this etcd knows no users: going on without login"
                     );
                 }
-                client => return client,
+                connection => return connection,
             }
         }
-        Client::connect(endpoint, Some(self.options.clone())).await
+        self.connect_as(None).await
+    }
+
+    async fn connect_as(&self, login: Option<&Login>) -> Result<Connection, EtcdError> {
+        let mut options = self.options.clone();
+        if let Some(login) = login {
+            options = options.with_user(&login.user, login.password.expose());
+        }
+        let mut channel = None;
+        let sharing = Sharing(&mut channel);
+        let endpoint = [self.endpoint.as_str()];
+        let client =
+            Client::connect_with_balanced_channel(endpoint, Some(options), sharing).await?;
+        let channel =
+            channel.ok_or_else(|| EtcdError::Internal(String::from("no connection was made")))?;
+        let kv = Kv::new(channel, &client, login.cloned()).await?;
+        Ok(Connection { client, kv })
     }
 }

@@ -116,10 +116,12 @@ pub(super) fn refusal(endpoint: &str, reason: &str) -> StoreError {
 
 /// Whether the login has to be repeated: the server changed its users since.
 pub(super) fn is_stale_login(error: &EtcdError) -> bool {
-    // The second is what 3.5 says on the way in, before the first can be said.
+    // The second is what 3.5 says on the way in, before the first can be said; the third is said of a
+    // login that has run out.
     let message = message_of(error);
     message.contains("revision of auth store is old")
         || message.contains("revision in header is old")
+        || message.contains("invalid auth token")
 }
 
 /// Whether the server knows no users at all, so that a login is not needed.

@@ -1,12 +1,13 @@
-//! Our requests and replies in the words of the etcd client.
+//! Our requests and replies in etcd's messages.
 
 use std::time::Duration;
 
-use etcd_client::{
-    Compare as EtcdCompare, CompareOp, DeleteOptions, GetOptions, GetResponse, PutOptions,
-    Txn as EtcdTxn, TxnOp, TxnOpResponse, TxnResponse,
-};
+use bytes::Bytes;
 
+use super::message::{
+    CREATE, CompareMessage, DeleteMessage, EQUAL, LESS, MOD, OpMessage, Pair, PutMessage,
+    RangeMessage, RangeReply, Request, Revision, TxnMessage, TxnReply,
+};
 use crate::entry::Entry;
 use crate::keys::KeyRange;
 use crate::store::{Compare, Op, RangeRequest, RangeResponse, Txn};
@@ -29,89 +30,96 @@ pub(super) fn bounds(range: &KeyRange) -> (Vec<u8>, Vec<u8>) {
     (start, range.end.clone())
 }
 
-pub(super) fn get(request: &RangeRequest) -> (Vec<u8>, GetOptions) {
-    let (start, end) = bounds(&request.range);
-    let mut options = GetOptions::new()
-        .with_range(end)
-        .with_limit(request.limit)
-        .with_revision(request.revision.unwrap_or(0))
-        .with_min_mod_revision(request.min_mod_revision);
-    if request.keys_only {
-        options = options.with_keys_only();
-    }
-    if request.count_only {
-        options = options.with_count_only();
-    }
-    (start, options)
+fn shared_bounds(range: &KeyRange) -> (Bytes, Bytes) {
+    let (start, end) = bounds(range);
+    (start.into(), end.into())
 }
 
-pub(super) fn range_response(mut response: GetResponse) -> RangeResponse {
-    let entries = response.take_kvs().into_iter().map(|pair| {
-        let (create_revision, mod_revision) = (pair.create_revision(), pair.mod_revision());
-        let lease = pair.lease();
-        let (key, value) = pair.into_key_value();
-        Entry {
-            key,
-            value,
-            create_revision,
-            mod_revision,
-            lease,
-        }
-    });
+pub(super) fn range(request: &RangeRequest) -> RangeMessage {
+    let (key, range_end) = shared_bounds(&request.range);
+    RangeMessage {
+        key,
+        range_end,
+        limit: request.limit,
+        revision: request.revision.unwrap_or(0),
+        keys_only: request.keys_only,
+        count_only: request.count_only,
+        min_mod_revision: request.min_mod_revision,
+    }
+}
+
+pub(super) fn range_response(reply: RangeReply) -> RangeResponse {
     RangeResponse {
-        entries: entries.collect(),
-        revision: response.header().map_or(0, |header| header.revision()),
-        more: response.more(),
-        count: response.count(),
+        revision: reply.header.map_or(0, |header| header.revision),
+        entries: reply.pairs.into_iter().map(entry).collect(),
+        more: reply.more,
+        count: reply.count,
     }
 }
 
-pub(super) fn txn(txn: Txn) -> EtcdTxn {
-    let compares: Vec<_> = txn.compares.into_iter().map(compare).collect();
-    let ops: Vec<_> = txn.ops.into_iter().map(op).collect();
-    EtcdTxn::new().when(compares).and_then(ops)
+fn entry(pair: Pair) -> Entry {
+    let Pair {
+        key,
+        create_revision,
+        mod_revision,
+        value,
+        lease,
+    } = pair;
+    Entry {
+        key,
+        value,
+        create_revision,
+        mod_revision,
+        lease,
+    }
+}
+
+pub(super) fn txn(txn: Txn) -> TxnMessage {
+    TxnMessage {
+        compares: txn.compares.into_iter().map(compare).collect(),
+        ops: txn.ops.into_iter().map(op).collect(),
+    }
 }
 
 /// Whether a transaction of deletions deleted any key.
-pub(super) fn deleted_any(response: &TxnResponse) -> bool {
-    response
-        .op_responses()
-        .iter()
-        .any(|response| match response {
-            TxnOpResponse::Delete(deleted) => deleted.deleted() > 0,
-            TxnOpResponse::Put(_) | TxnOpResponse::Get(_) | TxnOpResponse::Txn(_) => false,
-        })
+pub(super) fn deleted_any(reply: &TxnReply) -> bool {
+    let mut parts = reply.responses.iter();
+    parts.any(|part| {
+        part.deleted
+            .as_ref()
+            .is_some_and(|deleted| deleted.keys > 0)
+    })
 }
 
-fn compare(compare: Compare) -> EtcdCompare {
-    match compare {
-        Compare::Absent(range) => {
-            let (start, end) = bounds(&range);
-            EtcdCompare::create_revision(start, CompareOp::Equal, 0).with_range(end)
-        }
-        Compare::CreateRevision(key, revision) => {
-            EtcdCompare::create_revision(key, CompareOp::Equal, revision)
-        }
-        Compare::ModRevision(key, revision) => {
-            EtcdCompare::mod_revision(key, CompareOp::Equal, revision)
-        }
-        Compare::ChangedBefore(range, revision) => {
-            let (start, end) = bounds(&range);
-            EtcdCompare::mod_revision(start, CompareOp::Less, revision).with_range(end)
-        }
+fn compare(compare: Compare) -> CompareMessage {
+    let created = |revision| (CREATE, Some(Revision::Create(revision)));
+    let changed = |revision| (MOD, Some(Revision::Mod(revision)));
+    let single = |key: Vec<u8>| (key.into(), Bytes::new());
+    let ((key, range_end), (target, revision), result) = match compare {
+        Compare::Absent(range) => (shared_bounds(&range), created(0), EQUAL),
+        Compare::CreateRevision(key, revision) => (single(key), created(revision), EQUAL),
+        Compare::ModRevision(key, revision) => (single(key), changed(revision), EQUAL),
+        Compare::ChangedBefore(range, revision) => (shared_bounds(&range), changed(revision), LESS),
+    };
+    CompareMessage {
+        result,
+        target,
+        key,
+        revision,
+        range_end,
     }
 }
 
-fn op(op: Op) -> TxnOp {
-    match op {
-        Op::Put { key, value, lease } => {
-            let options = PutOptions::new().with_lease(lease);
-            TxnOp::put(key, value, (lease != 0).then_some(options))
-        }
+fn op(op: Op) -> OpMessage {
+    let request = match op {
+        Op::Put { key, value, lease } => Request::Put(PutMessage { key, value, lease }),
         Op::Delete(range) => {
-            let (start, end) = bounds(&range);
-            TxnOp::delete(start, Some(DeleteOptions::new().with_range(end)))
+            let (key, range_end) = shared_bounds(&range);
+            Request::Delete(DeleteMessage { key, range_end })
         }
+    };
+    OpMessage {
+        request: Some(request),
     }
 }
 

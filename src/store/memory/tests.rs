@@ -4,7 +4,7 @@ use crate::store::{Compare, Op};
 fn put(key: &str, value: &str) -> Txn {
     Txn {
         compares: Vec::new(),
-        ops: vec![Op::put(key, value)],
+        ops: vec![Op::put(key.to_owned(), value.to_owned())],
     }
 }
 

@@ -112,15 +112,15 @@ impl World {
 
     /// Puts a key without a lease, at a new revision.
     pub fn put(&mut self, key: &[u8], value: &[u8]) {
-        self.apply(&[Op::put(key, value)]);
+        self.apply(&[Op::put(key.to_vec(), value.to_vec())]);
     }
 
     /// Puts a key on a new lease, as a component's session, and returns the lease.
     pub fn put_leased(&mut self, key: &[u8], value: &[u8], ttl: Duration) -> i64 {
         let lease = self.add_lease(ttl);
         self.apply(&[Op::Put {
-            key: key.to_vec(),
-            value: value.to_vec(),
+            key: key.to_vec().into(),
+            value: value.to_vec().into(),
             lease,
         }]);
         lease
@@ -258,7 +258,7 @@ impl World {
             }
             if let Some(mut entry) = entry_of(key, version) {
                 if request.keys_only {
-                    entry.value = Vec::new();
+                    entry.value.clear();
                 }
                 response.entries.push(entry);
             }
@@ -296,7 +296,7 @@ impl World {
         for op in ops {
             match op {
                 Op::Put { key, value, lease } => {
-                    self.write(key, Some(value.as_slice().into()), *lease, revision);
+                    self.write(key, Some((&**value).into()), *lease, revision);
                     changes += 1;
                 }
                 Op::Delete(range) => {
@@ -358,8 +358,8 @@ fn version_at(versions: &[Version], revision: i64) -> Option<&Version> {
 
 fn entry_of(key: &[u8], version: &Version) -> Option<Entry> {
     Some(Entry {
-        key: key.to_vec(),
-        value: version.value.as_ref()?.to_vec(),
+        key: key.to_vec().into(),
+        value: version.value.as_ref()?.to_vec().into(),
         create_revision: version.create_revision,
         mod_revision: version.mod_revision,
         lease: version.lease,

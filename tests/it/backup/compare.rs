@@ -30,11 +30,14 @@ fn differences_come_in_key_order_with_their_counts() {
             Difference::Added(entry) => ("+", entry),
             Difference::Removed(entry) => ("-", entry),
             Difference::Changed { before, after } => {
-                assert_eq!(before.value, b"one");
+                assert_eq!(before.value, "one");
                 ("!", after)
             }
         };
-        told.push(format!("{mark}{}", String::from_utf8(entry.key).unwrap()));
+        told.push(format!(
+            "{mark}{}",
+            String::from_utf8(entry.key.into()).unwrap()
+        ));
     })
     .unwrap();
     let expected = DiffCounts {

@@ -42,7 +42,7 @@ fn content_keys(backup: &Backup) -> Vec<String> {
     backup
         .entries()
         .unwrap()
-        .map(|entry| String::from_utf8(entry.unwrap().key).unwrap())
+        .map(|entry| String::from_utf8(entry.unwrap().key.into()).unwrap())
         .collect()
 }
 
@@ -133,6 +133,47 @@ fn a_file_that_changes_after_the_check_is_noticed() {
             ..
         }))
     ));
+}
+
+#[test]
+fn a_file_that_changes_between_two_reads_is_noticed_although_it_is_not_hashed_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.mmb");
+    write(&path, header(), WriteOptions::default(), FEW);
+    let other = folder.path().join("b.mmb");
+    // As large, as many entries, and a tail that claims the content it has.
+    let changed = [FEW[0], FEW[1], ("session/id", "13")];
+    write(&other, header(), WriteOptions::default(), &changed);
+    for replaced_before in 0..2 {
+        let backup = Backup::announced(&path, None).unwrap();
+        for _ in 0..replaced_before {
+            assert!(backup.entries().unwrap().all(|entry| entry.is_ok()));
+        }
+        let own = fs::read(&path).unwrap();
+        fs::copy(&other, &path).unwrap();
+        let last = backup.entries().unwrap().last();
+        assert!(matches!(last, Some(Err(BackupError::Changed { .. }))));
+        fs::write(&path, own).unwrap();
+    }
+}
+
+#[test]
+fn what_a_file_announces_is_proved_on_the_first_way_through_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.mmb");
+    write(&path, header(), WriteOptions::default(), FEW);
+    let announced = Backup::announced(&path, None).unwrap();
+    assert_eq!(announced.summary(), Backup::open(&path).unwrap().summary());
+    assert_eq!(content(&announced), content(&Backup::open(&path).unwrap()));
+    let whole = fs::read(&path).unwrap();
+    for bit in 0..whole.len() * 8 {
+        let mut altered = whole.clone();
+        altered[bit / 8] ^= 1 << (bit % 8);
+        fs::write(&path, &altered).unwrap();
+        let is_right = Backup::announced(&path, None)
+            .and_then(|backup| backup.entries()?.collect::<Result<Vec<_>, _>>());
+        assert!(is_right.is_err(), "bit {bit}");
+    }
 }
 
 #[test]

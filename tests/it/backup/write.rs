@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use bytes::Bytes;
 use meta_migration::backup::{
     Backup, BackupError, Format, FormatError, Header, OutputFormat, WriteOptions, Writer,
 };
@@ -279,7 +280,7 @@ fn bytes_depend_on_content_and_level_but_not_on_threads() {
     assert!(file(0, "a") == file(3, "b"));
 }
 
-fn round_trip(entries: &[(Vec<u8>, Vec<u8>)], folder: &Path) -> Vec<String> {
+fn round_trip(entries: &[(Bytes, Bytes)], folder: &Path) -> Vec<String> {
     [
         ("a", WriteOptions::default()),
         (
@@ -322,7 +323,7 @@ proptest! {
         let folder = tempfile::tempdir().unwrap();
         let entries: Vec<_> = entries
             .into_iter()
-            .map(|(key, value)| (format!("by-dev/meta/{key}").into_bytes(), value))
+            .map(|(key, value)| (format!("by-dev/meta/{key}").into(), value.into()))
             .collect();
         let digests = round_trip(&entries, folder.path());
         prop_assert!(digests.iter().all(|digest| *digest == digests[0]));

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use meta_migration::backup::Backup;
 use meta_migration::entry::Entry;
 use meta_migration::keys::{KeyRange, MetaRoot};
@@ -66,8 +67,8 @@ impl Instance {
     }
 
     pub(super) async fn put(&self, relative: &str, value: &[u8]) {
-        self.write(vec![Op::put(self.root.join(relative.as_bytes()), value)])
-            .await;
+        let key = self.root.join(relative.as_bytes());
+        self.write(vec![Op::put(key, value.to_vec())]).await;
     }
 
     pub(super) async fn delete(&self, relative: &str) {
@@ -79,8 +80,8 @@ impl Instance {
     pub(super) async fn register(&self, role: &str, ttl: Duration) -> i64 {
         let lease = self.store.lease_grant(ttl).await.unwrap();
         let put = Op::Put {
-            key: self.root.join(format!("session/{role}").as_bytes()),
-            value: br#"{"Address":"10.1.2.3:53100","ServerID":7}"#.to_vec(),
+            key: self.root.join(format!("session/{role}").as_bytes()).into(),
+            value: Bytes::from_static(br#"{"Address":"10.1.2.3:53100","ServerID":7}"#),
             lease,
         };
         self.write(vec![put]).await;
@@ -98,7 +99,7 @@ impl Instance {
     }
 
     /// The metadata as a comparison wants it: keys and values below the meta root.
-    pub(super) async fn metadata(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+    pub(super) async fn metadata(&self) -> Vec<(Bytes, Bytes)> {
         let request = RangeRequest::new(self.root.range());
         let entries = self.store.range(request).await.unwrap().entries;
         entries

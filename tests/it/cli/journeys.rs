@@ -150,7 +150,7 @@ async fn backup_then_restore_to_another_root_gives_the_same_metadata() {
     tool.run(&restore).expect(0).shows("160 keys put");
     let moved = it.metadata().await.into_iter().map(|(key, value)| {
         let relative = it.root.strip(&key).unwrap().to_vec();
-        (other.root.join(&relative), value)
+        (other.root.join(&relative).into(), value)
     });
     assert_eq!(other.metadata().await, moved.collect::<Vec<_>>());
     tool.run(&restore).expect(0).shows("Unchanged");

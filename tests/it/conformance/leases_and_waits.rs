@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use meta_migration::keys::KeyRange;
 use meta_migration::store::{Applied, Op, RangeRequest, Store, StoreErrorKind, Txn};
 
@@ -9,8 +10,8 @@ use super::{apply, put, put_on_lease, read, refused, texts, woken};
 
 pub(super) async fn a_key_needs_a_lease_that_exists(store: impl Store, root: String) {
     let put = Op::Put {
-        key: format!("{root}/k").into_bytes(),
-        value: Vec::new(),
+        key: format!("{root}/k").into(),
+        value: Bytes::new(),
         lease: 0x7fff_0000_0001,
     };
     let other = Op::put(format!("{root}/other"), "v");

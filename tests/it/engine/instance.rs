@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use bytes::Bytes;
 use meta_migration::backup::WriteOptions;
 use meta_migration::engine::{
     BackupTarget, EngineError, Environment, Limits, MigrateOptions, RestoreOptions, Waits, Way,
@@ -108,7 +109,7 @@ impl Instance {
     pub(super) fn get(&self, key: &str) -> Option<Vec<u8>> {
         let key = root().join(key.as_bytes());
         let entry = self.store.look(|world| world.get(&key))?;
-        Some(entry.value)
+        Some(entry.value.into())
     }
 
     /// Everything below the meta root but the lock.
@@ -118,7 +119,7 @@ impl Instance {
             .filter(|entry| entry.key != root().lock_key())
             .filter_map(|entry| {
                 let relative = root().strip(&entry.key)?.to_vec();
-                Some((String::from_utf8(relative).unwrap(), entry.value))
+                Some((String::from_utf8(relative).unwrap(), entry.value.into()))
             })
             .collect()
     }
@@ -169,7 +170,7 @@ pub(super) fn limits() -> Limits {
     }
 }
 
-pub(super) fn plain(entries: &[Entry]) -> Vec<(Vec<u8>, Vec<u8>)> {
+pub(super) fn plain(entries: &[Entry]) -> Vec<(Bytes, Bytes)> {
     entries
         .iter()
         .map(|entry| (entry.key.clone(), entry.value.clone()))

@@ -266,7 +266,7 @@ async fn t12_neither_sessions_nor_lock_nor_journal_are_restored_whatever_a_backu
     assert_eq!((report.put, report.delete), (1, 0));
     assert_eq!(
         plain(&instance.store.dump()),
-        [(b"by-dev/a".to_vec(), b"from the backup".to_vec())]
+        [("by-dev/a".into(), "from the backup".into())]
     );
 }
 

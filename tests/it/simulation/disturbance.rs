@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use meta_migration::engine::{Signal, Stopper};
 use meta_migration::keys::MetaRoot;
 use meta_migration::store::memory::{Fault, Limits, MemoryStore, World};
@@ -29,32 +30,33 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    pub(crate) fn key(self) -> Vec<u8> {
-        metadata::root().join(match self {
+    pub(crate) fn key(self) -> Bytes {
+        let key = metadata::root().join(match self {
             Self::User => b"root-coord/credential/users/root",
             Self::Index => b"root-coord/index/1/7",
             Self::Collection => b"root-coord/collection/2",
-        })
+        });
+        key.into()
     }
 
     fn change(self, world: &mut World) {
         world.put(&self.key(), &self.value());
     }
 
-    pub(crate) fn value(self) -> Vec<u8> {
+    pub(crate) fn value(self) -> Bytes {
         use prost::Message as _;
         match self {
-            Self::User => b"{\"changed\":true}".to_vec(),
+            Self::User => Bytes::from_static(b"{\"changed\":true}"),
             Self::Index => {
                 let mut changed = definition(7);
                 changed.index_params.push(pair("changed", "1"));
-                changed.encode_to_vec()
+                changed.encode_to_vec().into()
             }
             Self::Collection => {
                 let mut changed = metadata::collection(2);
                 changed.field_indexes.clear();
                 changed.shards_num = 9;
-                changed.encode_to_vec()
+                changed.encode_to_vec().into()
             }
         }
     }

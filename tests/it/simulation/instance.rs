@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::PathBuf;
 
+use bytes::Bytes;
 use meta_migration::backup::{OutputFormat, WriteOptions};
 use meta_migration::engine::{
     BackupTarget, Limits, MigrateOptions, RestoreOptions, VerifyOptions, Waits, Way,
@@ -19,7 +20,7 @@ use crate::support::metadata::{
 };
 
 /// Whole keys with their values.
-pub(crate) type Image = BTreeMap<Vec<u8>, Vec<u8>>;
+pub(crate) type Image = BTreeMap<Bytes, Bytes>;
 
 /// Three collections: [`Metadata::small`] with more segments, one whose snapshot is missing and that has
 /// two partitions, one that was dropped; and an alias whose name ends like a snapshot's key.

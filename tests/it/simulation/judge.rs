@@ -2,6 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
+use bytes::Bytes;
 use meta_migration::engine::{EngineError, Failure, FailureKind, Written};
 use meta_migration::entry::printable;
 use meta_migration::finding::Severity;
@@ -55,7 +56,7 @@ pub(crate) fn state_of(store: &MemoryStore) -> u64 {
                 updated_at: String::new(),
                 ..Journal::decode(&entry.value).unwrap()
             };
-            entry.value = journal.encode();
+            entry.value = journal.encode().into();
         }
         (
             entry.key,
@@ -211,10 +212,10 @@ fn failed_truthfully(error: &EngineError, before: &Image, store: &MemoryStore) -
 }
 
 /// The journal, as a part of an image.
-pub(crate) fn journal_of(store: &MemoryStore) -> Option<(Vec<u8>, Vec<u8>)> {
+pub(crate) fn journal_of(store: &MemoryStore) -> Option<(Bytes, Bytes)> {
     let key = root().journal_key();
     let entry = store.look(|world| world.get(&key))?;
-    Some((key, entry.value))
+    Some((entry.key, entry.value))
 }
 
 /// After the lock was lost or a component came, etcd applied nothing of ours.

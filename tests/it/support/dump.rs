@@ -22,7 +22,7 @@ pub(crate) fn read_dump(name: &str) -> Vec<Entry> {
             let lease = i64::from(line["lease"].as_bool().unwrap_or_default());
             Entry {
                 lease,
-                ..Entry::new(line["k"].as_str().unwrap(), value)
+                ..Entry::new(line["k"].as_str().unwrap().to_owned(), value)
             }
         })
         .collect()

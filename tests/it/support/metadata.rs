@@ -115,7 +115,7 @@ impl Metadata {
             .map(|entry| {
                 let Ok(entry) = entry;
                 let relative = root().strip(&entry.key).unwrap().to_vec();
-                (String::from_utf8(relative).unwrap(), entry.value)
+                (String::from_utf8(relative).unwrap(), entry.value.into())
             })
             .collect()
     }

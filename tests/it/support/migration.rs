@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use meta_migration::backup::WriteOptions;
 use meta_migration::engine::{
     BackupTarget, EngineError, Environment, Limits, MigrateOptions, RestoreOptions, Waits, Way,
@@ -21,7 +22,7 @@ use super::dump::read_dump;
 use super::etcd::own_root;
 
 /// Keys and values.
-pub(crate) type Image = BTreeMap<Vec<u8>, Vec<u8>>;
+pub(crate) type Image = BTreeMap<Bytes, Bytes>;
 
 /// One instance's metadata, and what has to become of it.
 pub(crate) struct Case {
@@ -38,7 +39,7 @@ impl Case {
         let below = b"by-dev/meta/";
         let relative = read_dump(dump).into_iter().filter_map(|entry| {
             let key = entry.key.strip_prefix(below)?.to_vec();
-            (entry.lease == 0).then_some((key, entry.value))
+            (entry.lease == 0).then_some((key, entry.value.into()))
         });
         Self::of(relative.collect(), form)
     }
@@ -147,7 +148,7 @@ impl Case {
 
     async fn expect(&self, wanted: &Image, store: &impl Store, note: &str) {
         let found = self.image(store).await;
-        let text = |key: &Vec<u8>| String::from_utf8_lossy(key).into_owned();
+        let text = |key: &Bytes| String::from_utf8_lossy(key).into_owned();
         let differing: Vec<_> = wanted
             .keys()
             .chain(found.keys())

@@ -59,7 +59,7 @@ impl World {
                         "key is not provided",
                     ));
                 }
-                if !put_keys.insert(key.as_slice()) {
+                if !put_keys.insert(&**key) {
                     return Err(duplicate_key());
                 }
             }

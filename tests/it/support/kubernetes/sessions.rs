@@ -42,7 +42,7 @@ impl Metadata {
     pub(crate) async fn load(&self, dump: &str) {
         let mut client = self.client.clone();
         for entry in read_dump(dump).into_iter().filter(|entry| entry.lease == 0) {
-            let key = String::from_utf8(entry.key).unwrap();
+            let key = String::from_utf8(entry.key.into()).unwrap();
             let key = key.replacen("by-dev", &self.root, 1);
             client.put(key, entry.value, None).await.unwrap();
         }
