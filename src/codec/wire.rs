@@ -136,6 +136,12 @@ fn take<'v>(rest: &mut &'v [u8], length: usize) -> Result<&'v [u8], WireError> {
 }
 
 fn take_varint(rest: &mut &[u8]) -> Result<u64, WireError> {
+    // Most are tags and lengths.
+    if let [byte @ 0..0x80, behind @ ..] = rest {
+        let number = u64::from(*byte);
+        *rest = behind;
+        return Ok(number);
+    }
     let mut number = 0;
     for (index, byte) in rest.iter().enumerate().take(10) {
         let bits = u64::from(byte & 0x7f);

@@ -11,7 +11,7 @@ const WINDOW_TXNS: u32 = 48;
 const SETTLED_WINDOWS: u32 = 40;
 /// More in flight have to bring at least so much more through.
 const WORTH_IT: f64 = 1.05;
-const FIRST: usize = 2;
+const FIRST: usize = 4;
 
 /// A hill climber over the number in flight.
 #[derive(Debug)]

@@ -246,13 +246,30 @@ fn parse_ids<const N: usize>(text: &[u8]) -> Option<[i64; N]> {
 }
 
 fn parse_id(text: &[u8]) -> Option<i64> {
-    let text = std::str::from_utf8(text).ok()?;
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    let canonical = !digits.is_empty()
-        && digits.bytes().all(|byte| byte.is_ascii_digit())
-        && (digits.len() == 1 || !digits.starts_with('0'))
-        && text != "-0";
-    if canonical { text.parse().ok() } else { None }
+    let (is_negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    match digits {
+        [] => return None,
+        [b'0'] => return (!is_negative).then_some(0),
+        [b'0', ..] => return None,
+        _ => {}
+    }
+    // Downwards: the least number has no positive counterpart.
+    let mut id = 0_i64;
+    for byte in digits {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        id = id.checked_mul(10)?.checked_sub(i64::from(digit))?;
+    }
+    if is_negative {
+        Some(id)
+    } else {
+        id.checked_neg()
+    }
 }
 
 fn push_ids(out: &mut Vec<u8>, prefix: &str, ids: &[i64]) {
@@ -274,6 +291,32 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn an_id_is_read_in_its_one_spelling_only() {
+        for id in [0, 7, 10, -1, i64::MAX, i64::MIN] {
+            assert_eq!(parse_id(id.to_string().as_bytes()), Some(id));
+        }
+        for text in [
+            "",
+            "-",
+            "-0",
+            "00",
+            "07",
+            "-07",
+            "+7",
+            " 7",
+            "7 ",
+            "7a",
+            "/",
+            ":",
+            "9223372036854775808",
+            "-9223372036854775809",
+            "99999999999999999999",
+        ] {
+            assert_eq!(parse_id(text.as_bytes()), None, "{text:?}");
+        }
+    }
 
     #[test]
     fn keys_of_the_fact_sheet_are_read() {

@@ -159,7 +159,13 @@ impl BuildTable {
 
 /// 2.2 computes the folder `index_files/<build>/<version>/<partition>/<segment>` and looks nowhere else.
 fn files(record: &IndexBuild<'_>) -> Files {
-    let mut folders = record.file_paths.iter().map(|path| folder(record, path));
+    // The files of a build lie side by side: each folder is looked at once.
+    let mut last = None;
+    let paths = record.file_paths.iter().filter(|path| {
+        let folder = Some(folder_of(path));
+        std::mem::replace(&mut last, folder) != folder
+    });
+    let mut folders = paths.map(|path| folder(record, path));
     match folders.next() {
         None => Files::None,
         Some(Some((partition, segment)))
@@ -171,6 +177,13 @@ fn files(record: &IndexBuild<'_>) -> Files {
     }
 }
 
+/// Everything before the last slash.
+fn folder_of<'p>(path: &'p &[u8]) -> &'p [u8] {
+    let slash = path.iter().rposition(|byte| *byte == b'/');
+    &path[..slash.unwrap_or_default()]
+}
+
+/// Partition and segment that a path names, if it lies where it should.
 fn folder(record: &IndexBuild<'_>, path: &[u8]) -> Option<(PartitionId, SegmentId)> {
     let mut parts = path.rsplit(|byte| *byte == b'/').skip(1);
     let mut number = || -> Option<i64> { std::str::from_utf8(parts.next()?).ok()?.parse().ok() };

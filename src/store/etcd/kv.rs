@@ -7,7 +7,7 @@
 use std::marker::PhantomData;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use bytes::Buf as _;
+use bytes::{Buf as _, BufMut as _, Bytes};
 use etcd_client::{BalancedChannelBuilder, Channel as ClientChannel, Client, Error as EtcdError};
 use prost::Message;
 use tokio::sync::mpsc::Sender;
@@ -20,7 +20,7 @@ use tonic::transport::{Channel, Endpoint, Error as TransportError, Uri};
 use tonic::{Request, Status};
 
 use super::connection::Login;
-use super::message::{RangeMessage, RangeReply, TxnMessage, TxnReply};
+use super::message::{RangeReply, TxnReply};
 
 /// The largest reply that is taken. Pages are far smaller; a single value can hardly be larger.
 const MAX_REPLY_BYTES: usize = 128 << 20;
@@ -66,20 +66,21 @@ impl Kv {
         token.clone()
     }
 
-    pub(super) async fn range(&self, request: RangeMessage) -> Result<RangeReply, EtcdError> {
+    /// Sends an encoded [`RangeMessage`](super::message::RangeMessage).
+    pub(super) async fn range(&self, request: Bytes) -> Result<RangeReply, EtcdError> {
         self.send("/etcdserverpb.KV/Range", request).await
     }
 
-    pub(super) async fn txn(&self, request: TxnMessage) -> Result<TxnReply, EtcdError> {
+    /// Sends an encoded [`TxnMessage`](super::message::TxnMessage).
+    pub(super) async fn txn(&self, request: Bytes) -> Result<TxnReply, EtcdError> {
         self.send("/etcdserverpb.KV/Txn", request).await
     }
 
-    async fn send<Sent, Reply>(&self, path: &'static str, message: Sent) -> Result<Reply, EtcdError>
+    async fn send<Reply>(&self, path: &'static str, encoded: Bytes) -> Result<Reply, EtcdError>
     where
-        Sent: Message + 'static,
         Reply: Message + Default + 'static,
     {
-        let mut request = Request::new(message);
+        let mut request = Request::new(encoded);
         let headers = request.metadata_mut();
         // A member without a leader says so instead of keeping a request waiting.
         headers.insert("hasleader", AsciiMetadataValue::from_static("true"));
@@ -90,7 +91,7 @@ impl Kv {
         grpc.ready()
             .await
             .map_err(|error| Status::from_error(error.into()))?;
-        let codec = Shared(PhantomData::<fn(Sent) -> Reply>);
+        let codec = Shared(PhantomData);
         let reply = grpc
             .unary(request, PathAndQuery::from_static(path), codec)
             .await?;
@@ -98,15 +99,12 @@ impl Kv {
     }
 }
 
-/// Decodes a message out of the buffer it was received in, without copying its parts.
-struct Shared<Sent, Reply>(PhantomData<fn(Sent) -> Reply>);
+/// Sends what is encoded already, so that it need not be encoded again to be sent again, and decodes a
+/// reply out of the buffer it was received in, without copying its parts.
+struct Shared<Reply>(PhantomData<fn() -> Reply>);
 
-impl<Sent, Reply> Codec for Shared<Sent, Reply>
-where
-    Sent: Message + 'static,
-    Reply: Message + Default + 'static,
-{
-    type Encode = Sent;
+impl<Reply: Message + Default + 'static> Codec for Shared<Reply> {
+    type Encode = Bytes;
     type Decode = Reply;
     type Encoder = Self;
     type Decoder = Self;
@@ -120,18 +118,17 @@ where
     }
 }
 
-impl<Sent: Message, Reply> Encoder for Shared<Sent, Reply> {
-    type Item = Sent;
+impl<Reply> Encoder for Shared<Reply> {
+    type Item = Bytes;
     type Error = Status;
 
-    fn encode(&mut self, message: Sent, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        message
-            .encode(buffer)
-            .map_err(|error| Status::internal(error.to_string()))
+    fn encode(&mut self, encoded: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put(encoded);
+        Ok(())
     }
 }
 
-impl<Sent, Reply: Message + Default> Decoder for Shared<Sent, Reply> {
+impl<Reply: Message + Default> Decoder for Shared<Reply> {
     type Item = Reply;
     type Error = Status;
 

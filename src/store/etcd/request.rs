@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use prost::Message as _;
 
 use super::message::{
     CREATE, CompareMessage, DeleteMessage, EQUAL, LESS, MOD, OpMessage, Pair, PutMessage,
@@ -35,9 +36,10 @@ fn shared_bounds(range: &KeyRange) -> (Bytes, Bytes) {
     (start.into(), end.into())
 }
 
-pub(super) fn range(request: &RangeRequest) -> RangeMessage {
+/// A read, encoded.
+pub(super) fn range(request: &RangeRequest) -> Bytes {
     let (key, range_end) = shared_bounds(&request.range);
-    RangeMessage {
+    let message = RangeMessage {
         key,
         range_end,
         limit: request.limit,
@@ -45,7 +47,8 @@ pub(super) fn range(request: &RangeRequest) -> RangeMessage {
         keys_only: request.keys_only,
         count_only: request.count_only,
         min_mod_revision: request.min_mod_revision,
-    }
+    };
+    message.encode_to_vec().into()
 }
 
 pub(super) fn range_response(reply: RangeReply) -> RangeResponse {
@@ -74,11 +77,13 @@ fn entry(pair: Pair) -> Entry {
     }
 }
 
-pub(super) fn txn(txn: Txn) -> TxnMessage {
-    TxnMessage {
+/// A transaction, encoded.
+pub(super) fn txn(txn: Txn) -> Bytes {
+    let message = TxnMessage {
         compares: txn.compares.into_iter().map(compare).collect(),
         ops: txn.ops.into_iter().map(op).collect(),
-    }
+    };
+    message.encode_to_vec().into()
 }
 
 /// Whether a transaction of deletions deleted any key.
