@@ -56,7 +56,8 @@ impl Kv {
         };
         let (user, password) = (login.user.clone(), login.password.expose().to_owned());
         let reply = client.auth_client().authenticate(user, password).await?;
-        let token = reply.token().parse()?;
+        let mut token: AsciiMetadataValue = reply.token().parse()?;
+        token.set_sensitive(true);
         *self.token.write().unwrap_or_else(PoisonError::into_inner) = Some(token);
         Ok(())
     }
