@@ -6,6 +6,7 @@ use super::options::EtcdOptions;
 use super::report::exit::Exit;
 use super::report::failure::{Failure, NOTHING_CHANGED};
 use super::signals;
+use crate::backup::BackupError;
 use crate::engine::{self, EngineError, FailureKind, Written};
 use crate::journal::Phase;
 use crate::store::StoreErrorKind;
@@ -150,6 +151,17 @@ impl Ways {
             F::EntryTooLarge { .. } => "raise --max-request-bytes of etcd".to_owned(),
             F::SwitchTooLarge { operations } => {
                 format!("start etcd with --max-txn-ops={operations} or more")
+            }
+            F::Backup(BackupError::Invalid { path, .. } | BackupError::Changed { path })
+                if self.goes_back =>
+            {
+                let folder = path.parent().filter(|folder| *folder != Path::new(""));
+                let folder = folder.unwrap_or(Path::new(".")).display().to_string();
+                format!(
+                    "{} backup list {}   # tells which backups are sound",
+                    self.program,
+                    quoted(&folder)
+                )
             }
             F::NoBackup => "name the backup file with --backup-file".to_owned(),
             F::WrongRoot { found, .. } => format!(

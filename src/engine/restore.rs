@@ -188,8 +188,10 @@ impl<'a, S: Store> Run<'a, S> {
             loss::check(self.store, self.around(), &ledger).await?;
         }
         let keep_extra = self.options.keep_extra || keeps_extra(&ledger);
+        let reference = backup.summary().reference();
         let source = Source::new(backup, keep_extra);
         let difference = source.difference(self.store, self.around(), None).await?;
+        self.backup = Some(reference);
         Ok(difference.report(false))
     }
 
@@ -222,10 +224,13 @@ impl<'a, S: Store> Run<'a, S> {
             Losses::new(&self.options.root, &ledger)
         };
         let keep_extra = self.options.keep_extra || keeps_extra(&ledger);
+        let reference = backup.summary().reference();
         let source = Source::new(backup, keep_extra);
         let difference = source
             .difference(self.store, self.around(), losses.as_ref())
             .await?;
+        // Only now all of it is known to be right.
+        self.backup = Some(reference);
         let planned = difference.report(false);
         if planned.outcome == RestoreOutcome::Unchanged {
             if ledger.phase().is_some() {
@@ -282,8 +287,8 @@ impl<'a, S: Store> Run<'a, S> {
         Ok(found == Layout::V2_1)
     }
 
-    /// Opens the backup that was named, else the one in the journal; all of it is checked.
-    async fn open(&mut self, ledger: &Ledger) -> Result<Backup, Failure> {
+    /// Opens the backup that was named, else the one in the journal.
+    async fn open(&self, ledger: &Ledger) -> Result<Backup, Failure> {
         let path = match (&self.options.backup, ledger.journal()) {
             (Some(path), _) => path.clone(),
             (
@@ -307,7 +312,6 @@ impl<'a, S: Store> Run<'a, S> {
                 reference.path, recorded.path
             ));
         }
-        self.backup = Some(reference);
         Ok(backup)
     }
 

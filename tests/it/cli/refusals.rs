@@ -308,10 +308,17 @@ async fn a_damaged_backup_is_refused_before_anything_is_written() {
     bytes[middle] ^= 1;
     std::fs::write(&path, bytes).unwrap();
     let before = it.dump().await;
-    tool.run(&["restore", "--backup-file", "b.mmb"])
-        .expect(1)
-        .says("b.mmb")
-        .says("nothing was changed in etcd");
+    for dry in [&["--dry-run"][..], &[]] {
+        let arguments = [&["restore", "--backup-file", "b.mmb"], dry].concat();
+        let refused = tool.run(&arguments);
+        refused
+            .expect(1)
+            .says("b.mmb is not a usable backup")
+            .says("nothing was changed in etcd")
+            .says("backup list");
+        // What is no backup is not told as the one that is there.
+        assert!(!refused.stderr.contains("  backup: "), "{}", refused.stderr);
+    }
     tool.run(&["backup", "check", "b.mmb"])
         .expect(1)
         .says("b.mmb");
