@@ -118,6 +118,22 @@ impl Ways {
         }
     }
 
+    /// Where else to look when a backup that was to be put back is damaged.
+    fn sound_backups(&self, error: &BackupError) -> Option<String> {
+        let (BackupError::Invalid { path, .. } | BackupError::Changed { path }) = error else {
+            return None;
+        };
+        let folder = path.parent().filter(|folder| *folder != Path::new(""));
+        let folder = folder.unwrap_or(Path::new(".")).display().to_string();
+        self.goes_back.then(|| {
+            format!(
+                "{} backup list {}   # tells which backups are sound",
+                self.program,
+                quoted(&folder)
+            )
+        })
+    }
+
     /// What helps against this failure in particular.
     fn cure(&self, failure: &engine::Failure) -> Option<String> {
         use engine::Failure as F;
@@ -152,17 +168,7 @@ impl Ways {
             F::SwitchTooLarge { operations } => {
                 format!("start etcd with --max-txn-ops={operations} or more")
             }
-            F::Backup(BackupError::Invalid { path, .. } | BackupError::Changed { path })
-                if self.goes_back =>
-            {
-                let folder = path.parent().filter(|folder| *folder != Path::new(""));
-                let folder = folder.unwrap_or(Path::new(".")).display().to_string();
-                format!(
-                    "{} backup list {}   # tells which backups are sound",
-                    self.program,
-                    quoted(&folder)
-                )
-            }
+            F::Backup(error) => return self.sound_backups(error),
             F::NoBackup => "name the backup file with --backup-file".to_owned(),
             F::WrongRoot { found, .. } => format!(
                 "the backup is of {found:?}: name that root with --root-path to restore it where it was, \
@@ -184,7 +190,6 @@ impl Ways {
             | F::JournalChanged { .. }
             | F::Journal { .. }
             | F::StagedDiffers(_)
-            | F::Backup(_)
             | F::Interrupted(_)
             | F::Declined
             | F::Usage(_)
