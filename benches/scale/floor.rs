@@ -1,7 +1,7 @@
 //! What etcd itself takes: bare loops over its client that do nothing else.
 //!
 //! They know beforehand what our program has to find out: where pages end, what is to be written, and
-//! what is there to be deleted.
+//! what is there to be deleted. One does not: it turns pages as a client that knows nothing has to.
 
 use std::time::{Duration, Instant};
 
@@ -120,6 +120,23 @@ impl Floor {
         }
         assert_eq!(keys as u64, cut.keys, "somebody else wrote");
         started.elapsed()
+    }
+
+    /// Turns pages of so many keys: each begins behind the last key of the one before.
+    pub(crate) async fn turn_pages(&self, prefix: &str, page_keys: i64) -> Duration {
+        let started = Instant::now();
+        let range = KeyRange::prefix(prefix.as_bytes().to_vec());
+        let mut kv = self.kv.clone();
+        let mut from = range.start;
+        loop {
+            let options = GetOptions::new().with_range(range.end.clone());
+            let options = options.with_limit(page_keys);
+            let page = kv.get(from, Some(options)).await.unwrap();
+            match page.kvs().last() {
+                Some(last) if page.more() => from = [last.key(), &[0]].concat(),
+                _ => return started.elapsed(),
+            }
+        }
     }
 
     /// Puts everything in transactions of 128, so many at once.

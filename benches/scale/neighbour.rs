@@ -1,4 +1,5 @@
 //! Another client of the same server: it reads one small key every few milliseconds and takes the time.
+//! It is there beside commands and beside bare loops, so that it costs both the same.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
@@ -6,12 +7,14 @@ use std::time::{Duration, Instant};
 
 use etcd_client::Client;
 
+use crate::server::processor_time;
+
 const PAUSE: Duration = Duration::from_millis(3);
 
 /// A client at work.
 pub(crate) struct Neighbour {
     stop: Sender<()>,
-    thread: JoinHandle<Vec<Duration>>,
+    thread: JoinHandle<(Vec<Duration>, f64)>,
 }
 
 /// How long its requests took.
@@ -21,6 +24,8 @@ pub(crate) struct Latency {
     pub(crate) p50: Duration,
     pub(crate) p99: Duration,
     pub(crate) max: Duration,
+    /// Seconds of processor time that this client used.
+    pub(crate) cpu: f64,
 }
 
 impl Neighbour {
@@ -33,7 +38,8 @@ impl Neighbour {
                 .enable_all()
                 .build()
                 .unwrap();
-            runtime.block_on(observe(&endpoint, &stopped))
+            let times = runtime.block_on(observe(&endpoint, &stopped));
+            (times, processor_time("thread-self").unwrap_or_default())
         });
         Self { stop, thread }
     }
@@ -41,7 +47,7 @@ impl Neighbour {
     /// Ends, and says how long its requests took.
     pub(crate) fn finish(self) -> Latency {
         drop(self.stop);
-        let mut times = self.thread.join().unwrap();
+        let (mut times, cpu) = self.thread.join().unwrap();
         times.sort_unstable();
         let at = |part: usize| times[(times.len() - 1) * part / 100];
         Latency {
@@ -49,6 +55,7 @@ impl Neighbour {
             p50: at(50),
             p99: at(99),
             max: at(100),
+            cpu,
         }
     }
 }

@@ -23,25 +23,34 @@ pub(crate) fn update(docs: &Path, sizes: &[Size], picture: &str) {
 fn table(size: &Size) -> String {
     let mut text = format!(
         "\n### {} segment indexes{}\n\n{} keys, {:.1} MB; median of {} repetitions; best with {} transactions \
-         in flight.\n\n",
+         in flight, and {} keys a page where pages are turned.\n\n",
         size.segment_indexes,
         size.how(),
         size.keys,
         size.bytes as f64 / 1e6,
         size.repetitions,
-        size.write_in_flight
+        size.write_in_flight,
+        size.page_keys
     );
-    text += "| command | seconds | floor | ratio | with deletes | processor seconds, program + etcd | ratio | \
-             peak MiB | requests | MB read | MB written | one by one | a neighbour's read, ms |\n";
-    text += "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n";
+    text += "| command | seconds | floor | ratio | with deletes | pages turned | with deletes | processor \
+             seconds, program + etcd | ratio | peak MiB | requests | MB read | MB written | one by one | a \
+             neighbour's read, ms |\n";
+    text += "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n";
     for command in &size.commands {
         row(&mut text, command);
     }
     let loops = size.floors.iter();
     let loops: Vec<String> = loops
-        .map(|(name, seconds)| format!("{name} {seconds:.3} s"))
+        .map(|(name, seconds)| {
+            let [middle, most, longest] = size.floors_neighbour_ms[name];
+            format!("{name} {seconds:.3} s ({middle:.1} / {most:.0} / {longest:.0})")
+        })
         .collect();
-    let _ = writeln!(text, "\nBare loops: {}.", loops.join(", "));
+    let _ = writeln!(
+        text,
+        "\nBare loops, and a neighbour's read beside them: {}.",
+        loops.join(", ")
+    );
     if let Some(migrate) = size.commands.iter().find(|it| it.name == "migrate") {
         let phases = migrate.phases.iter();
         let phases: Vec<String> = phases
@@ -60,13 +69,15 @@ fn row(text: &mut String, command: &Command) {
     let [middle, most, longest] = command.neighbour_ms;
     let _ = writeln!(
         text,
-        "| {} | {:.3} | {:.3} | **{:.2}** | {:.2} | {:.2} + {:.2} | {:.2} | {:.0} | {} | {:.1} | {:.1} | \
+        "| {} | {:.3} | {:.3} | **{:.2}** | {:.2} | {:.2} | {:.2} | {:.2} + {:.2} | {:.2} | {:.0} | {} | {:.1} | {:.1} | \
          {one_by_one} | {middle:.1} / {most:.0} / {longest:.0} |",
         command.name,
         command.seconds,
         command.floor,
         command.ratio,
         command.ratio_with_deletes,
+        command.ratio_turning,
+        command.ratio_turning_with_deletes,
         command.cpu_client,
         command.cpu_server,
         command.cpu_ratio,

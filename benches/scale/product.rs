@@ -6,10 +6,13 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::server::processor_time;
+use crate::server::processor_time_of_children;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_meta-migration");
-const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// How often the memory of a run is looked at: often at first, as a small run is soon over, then so that
+/// looking takes nothing from what is measured.
+const LOOK_EVERY: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(20)];
+const LOOKS_AT_FIRST: usize = 50;
 
 /// One run.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +29,7 @@ pub(crate) struct Told {
 
 /// Runs a command; `file` is its backup.
 pub(crate) fn run(command: &str, endpoint: &str, file: &str) -> Told {
+    let cpu = processor_time_of_children();
     let started = Instant::now();
     let child = Command::new(PROGRAM)
         .args(arguments(command, file))
@@ -38,7 +42,7 @@ pub(crate) fn run(command: &str, endpoint: &str, file: &str) -> Told {
         .unwrap();
     let watched = watch(child.id());
     let (seconds, output) = finish(child, started);
-    let (peak_kib, cpu) = watched.join().unwrap();
+    let peak_kib = watched.join().unwrap();
     assert!(
         output.status.success(),
         "{command}: {}{}",
@@ -48,7 +52,7 @@ pub(crate) fn run(command: &str, endpoint: &str, file: &str) -> Told {
     Told {
         seconds,
         phases: phases(&output.stdout),
-        cpu,
+        cpu: processor_time_of_children() - cpu,
         peak_kib,
     }
 }
@@ -71,10 +75,10 @@ fn finish(child: Child, started: Instant) -> (f64, std::process::Output) {
     (started.elapsed().as_secs_f64(), output)
 }
 
-/// Looks at the process until it ends: the kernel keeps the peak and the sum, so the last look counts.
-fn watch(process: u32) -> std::thread::JoinHandle<(u64, f64)> {
+/// Looks at the process until it ends: the kernel keeps the peak, so the last look counts.
+fn watch(process: u32) -> std::thread::JoinHandle<u64> {
     std::thread::spawn(move || {
-        let (mut peak, mut cpu) = (0, 0.0);
+        let (mut peak, mut looks) = (0, 0);
         while let Ok(status) = fs::read_to_string(format!("/proc/{process}/status")) {
             let line = status.lines().find(|line| line.starts_with("VmHWM:"));
             let now = line
@@ -85,10 +89,10 @@ fn watch(process: u32) -> std::thread::JoinHandle<(u64, f64)> {
                 break;
             };
             peak = now;
-            cpu = processor_time(&process.to_string()).unwrap_or(cpu);
-            sleep(LOOK_EVERY);
+            looks += 1;
+            sleep(LOOK_EVERY[usize::from(looks > LOOKS_AT_FIRST)]);
         }
-        (peak, cpu)
+        peak
     })
 }
 

@@ -17,7 +17,11 @@ pub(crate) struct Size {
     pub(crate) repetitions: u64,
     /// Median seconds of each bare loop.
     pub(crate) floors: BTreeMap<String, f64>,
+    /// What a neighbour's reads took beside each loop, in milliseconds: median, 99th percentile, longest.
+    pub(crate) floors_neighbour_ms: BTreeMap<String, [f64; 3]>,
     pub(crate) write_in_flight: usize,
+    /// Keys in a page of the loop that turns pages.
+    pub(crate) page_keys: i64,
     /// Seconds that one request a key would take: samples, scaled to the number of keys.
     pub(crate) one_by_one: BTreeMap<String, f64>,
     /// How many keys were put and read one by one for that.
@@ -41,6 +45,9 @@ pub(crate) struct Command {
     pub(crate) ratio: f64,
     /// The same with the bare deletes of the same keys; what does not delete has the same ratio.
     pub(crate) ratio_with_deletes: f64,
+    /// The same two where the reading loop turns pages instead of knowing where they end.
+    pub(crate) ratio_turning: f64,
+    pub(crate) ratio_turning_with_deletes: f64,
     /// Processor seconds of the program, and of the server meanwhile.
     pub(crate) cpu_client: f64,
     pub(crate) cpu_server: f64,
@@ -81,13 +88,15 @@ impl Size {
         let mut text = String::new();
         let _ = writeln!(
             text,
-            "\n{} segment indexes{}: {} keys, {:.1} MB; medians of {}; best with {} transactions in flight",
+            "\n{} segment indexes{}: {} keys, {:.1} MB; medians of {}; best with {} transactions in flight, pages \
+             turned of {} keys",
             self.segment_indexes,
             self.how(),
             self.keys,
             megabytes(self.bytes),
             self.repetitions,
-            self.write_in_flight
+            self.write_in_flight,
+            self.page_keys
         );
         let loops: Vec<String> = self
             .floors
@@ -102,11 +111,13 @@ impl Size {
         );
         let _ = writeln!(
             text,
-            "{:<9} {:>8} {:>8} {:>6} {:>8} {:>11} {:>6} {:>9} {:>10} {:>9} {:>9} {:>9} {:>10}  floor",
+            "{:<9} {:>8} {:>8} {:>6} {:>8} {:>6} {:>8} {:>11} {:>6} {:>9} {:>10} {:>9} {:>9} {:>9} {:>10}  floor",
             "command",
             "s",
             "floor s",
             "ratio",
+            "w.delete",
+            "turned",
             "w.delete",
             "cpu s",
             "ratio",
@@ -136,12 +147,14 @@ impl Command {
     /// One line of the table.
     fn row(&self) -> String {
         format!(
-            "{:<9} {:>8.3} {:>8.3} {:>6.2} {:>8.2} {:>5.2}+{:>5.2} {:>6.2} {:>9.1} {:>10} {:>9.1} {:>9.1} {:>9} {:>4.1}/{:.0}/{:.0}  {}\n",
+            "{:<9} {:>8.3} {:>8.3} {:>6.2} {:>8.2} {:>6.2} {:>8.2} {:>5.2}+{:>5.2} {:>6.2} {:>9.1} {:>10} {:>9.1} {:>9.1} {:>9} {:>4.1}/{:.0}/{:.0}  {}\n",
             self.name,
             self.seconds,
             self.floor,
             self.ratio,
             self.ratio_with_deletes,
+            self.ratio_turning,
+            self.ratio_turning_with_deletes,
             self.cpu_client,
             self.cpu_server,
             self.cpu_ratio,

@@ -18,6 +18,7 @@ use crate::server::{Totals, processor_time};
 const QUOTA_BYTES: u64 = 8 << 30;
 const IN_FLIGHT: [usize; 5] = [1, 2, 4, 8, 16];
 const READS_IN_FLIGHT: [usize; 4] = [1, 2, 4, 6];
+const PAGES_TURNED: [i64; 3] = [10_000, 50_000, 100_000];
 const PUT_SAMPLES: usize = 2_000;
 const GET_SAMPLES: usize = 40;
 
@@ -26,6 +27,13 @@ const GET_SAMPLES: usize = 40;
 struct Taken {
     clock: f64,
     cpu: f64,
+}
+
+/// One run of a bare loop.
+#[derive(Debug, Clone, Copy, Default)]
+struct Loop {
+    taken: Taken,
+    latency: Latency,
 }
 
 impl std::ops::Add for Taken {
@@ -39,15 +47,34 @@ impl std::ops::Add for Taken {
     }
 }
 
+/// One of the bare loops.
+type Pick = fn(&Floors) -> &Loop;
+
 /// The bare loops in one repetition.
 #[derive(Debug, Clone, Copy, Default)]
 struct Floors {
-    read_old: Taken,
-    read_new: Taken,
-    write_new: Taken,
-    write_old: Taken,
-    delete_old: Taken,
-    delete_new: Taken,
+    read_old: Loop,
+    read_new: Loop,
+    turn_old: Loop,
+    turn_new: Loop,
+    write_new: Loop,
+    write_old: Loop,
+    delete_old: Loop,
+    delete_new: Loop,
+}
+
+impl Floors {
+    /// Every loop with its name.
+    const NAMED: [(&str, Pick); 8] = [
+        ("read 2.1", |it| &it.read_old),
+        ("read 2.2", |it| &it.read_new),
+        ("turn pages of 2.1", |it| &it.turn_old),
+        ("turn pages of 2.2", |it| &it.turn_new),
+        ("write 2.1", |it| &it.write_old),
+        ("write 2.2", |it| &it.write_new),
+        ("delete 2.1", |it| &it.delete_old),
+        ("delete 2.2", |it| &it.delete_new),
+    ];
 }
 
 /// One run of one command.
@@ -67,6 +94,7 @@ struct Bench {
     write_in_flight: usize,
     delete_in_flight: usize,
     read_in_flight: usize,
+    page_keys: i64,
 }
 
 /// Measures one size, with server and clients apart or on the same processors; `save` gets what is known
@@ -100,6 +128,7 @@ pub(crate) async fn measure(
         write_in_flight: 0,
         delete_in_flight: 0,
         read_in_flight: 0,
+        page_keys: 0,
     };
     let cut = bench.floor.cut(PREFIX).await;
     bench.choose(&cut).await;
@@ -120,7 +149,8 @@ impl Bench {
     /// Finds the numbers in flight that suit this server best.
     async fn choose(&mut self, cut: &Cut) {
         let sample = &self.instance.new[..self.instance.new.len().min(100_000)];
-        let (mut writes, mut deletes, mut reads) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut writes, mut deletes) = (Vec::new(), Vec::new());
+        let (mut reads, mut turns) = (Vec::new(), Vec::new());
         for in_flight in IN_FLIGHT {
             let write = self.floor.write(sample, in_flight).await;
             let scratch = self.floor.cut(SCRATCH).await;
@@ -131,7 +161,14 @@ impl Bench {
         for in_flight in READS_IN_FLIGHT {
             reads.push((self.floor.read(cut, in_flight).await, in_flight));
         }
-        eprintln!("writes {writes:?}\ndeletes {deletes:?}\nreads {reads:?}");
+        for page_keys in PAGES_TURNED {
+            let turned = self.floor.turn_pages(PREFIX, page_keys).await;
+            turns.push((turned, page_keys));
+        }
+        eprintln!(
+            "writes {writes:?}\ndeletes {deletes:?}\nreads {reads:?}\npages turned {turns:?}"
+        );
+        self.page_keys = turns.iter().min().unwrap().1;
         let best = |times: &[(Duration, usize)]| times.iter().min().unwrap().1;
         self.write_in_flight = best(&writes);
         self.delete_in_flight = best(&deletes);
@@ -168,8 +205,9 @@ impl Bench {
         let second_read = self.read(old).await;
         samples.push(self.command("backup", &format!("{file}.saved")));
         let mut reads = [first_read, second_read, self.read(old).await];
-        reads.sort_by(|one, other| one.clock.total_cmp(&other.clock));
+        reads.sort_by(|one, other| one.taken.clock.total_cmp(&other.taken.clock));
         floors.read_old = reads[1];
+        floors.turn_old = self.turn_pages().await;
         let flight = self.write_in_flight;
         floors.write_new = self
             .taken(self.floor.write(&self.instance.new, flight))
@@ -183,6 +221,7 @@ impl Bench {
         samples.push(self.command("migrate", file));
         let new = self.floor.cut(PREFIX).await;
         floors.read_new = self.read(&new).await;
+        floors.turn_new = self.turn_pages().await;
         samples.push(self.command("verify", file));
         floors.write_old = self
             .taken(self.floor.write(&self.instance.old, flight))
@@ -198,20 +237,28 @@ impl Bench {
         (floors, samples)
     }
 
-    async fn read(&self, cut: &Cut) -> Taken {
+    async fn read(&self, cut: &Cut) -> Loop {
         self.taken(self.floor.read(cut, self.read_in_flight)).await
     }
 
-    async fn taken(&self, work: impl Future<Output = Duration>) -> Taken {
+    async fn turn_pages(&self) -> Loop {
+        self.taken(self.floor.turn_pages(PREFIX, self.page_keys))
+            .await
+    }
+
+    async fn taken(&self, work: impl Future<Output = Duration>) -> Loop {
         let cpu = || {
             let server = Totals::of(self.etcd.address()).cpu;
             server + processor_time("self").unwrap_or_default()
         };
         let before = cpu();
+        let neighbour = Neighbour::start(self.etcd.endpoint());
         let clock = work.await.as_secs_f64();
-        Taken {
-            clock,
-            cpu: cpu() - before,
+        let latency = neighbour.finish();
+        let cpu = cpu() - before - latency.cpu;
+        Loop {
+            taken: Taken { clock, cpu },
+            latency,
         }
     }
 
@@ -243,16 +290,16 @@ impl Bench {
         rounds: &[(Floors, Vec<Sample>)],
         one_by_one: &BTreeMap<String, f64>,
     ) -> Size {
-        let middle =
-            |figure: fn(&Floors) -> f64| median(rounds.iter().map(|round| figure(&round.0)));
-        let floors = BTreeMap::from([
-            ("read 2.1".to_owned(), middle(|it| it.read_old.clock)),
-            ("read 2.2".to_owned(), middle(|it| it.read_new.clock)),
-            ("write 2.2".to_owned(), middle(|it| it.write_new.clock)),
-            ("write 2.1".to_owned(), middle(|it| it.write_old.clock)),
-            ("delete 2.1".to_owned(), middle(|it| it.delete_old.clock)),
-            ("delete 2.2".to_owned(), middle(|it| it.delete_new.clock)),
-        ]);
+        let mut floors = BTreeMap::new();
+        let mut floors_neighbour_ms = BTreeMap::new();
+        for (name, pick) in Floors::NAMED {
+            let middle = |figure: &dyn Fn(&Loop) -> f64| {
+                median(rounds.iter().map(|round| figure(pick(&round.0))))
+            };
+            floors.insert(name.to_owned(), middle(&|it| it.taken.clock));
+            let latency = milliseconds().map(|pick| middle(&|it| pick(&it.latency)));
+            floors_neighbour_ms.insert(name.to_owned(), latency);
+        }
         let commands = (0..rounds[0].1.len())
             .map(|index| summarize_command(rounds, index, one_by_one))
             .collect();
@@ -263,7 +310,9 @@ impl Bench {
             bytes: cut.bytes,
             repetitions: rounds.len() as u64,
             floors,
+            floors_neighbour_ms,
             write_in_flight: self.write_in_flight,
+            page_keys: self.page_keys,
             one_by_one: one_by_one.clone(),
             one_by_one_samples: [self.instance.new.len().min(PUT_SAMPLES), GET_SAMPLES],
             commands,
@@ -271,22 +320,60 @@ impl Bench {
     }
 }
 
-/// What the bare loops need for the same, without and with deletes, and which loops these are.
-fn floor_of(name: &str, floors: &Floors) -> (Taken, Taken, &'static str) {
-    match name {
+/// What the bare loops need for the same.
+struct Least {
+    /// Where the reading loop knows where pages end.
+    known: Taken,
+    /// Where it turns pages.
+    turned: Taken,
+    deletes: Taken,
+    /// Which loops these are.
+    name: &'static str,
+}
+
+fn floor_of(name: &str, floors: &Floors) -> Least {
+    let (reads, writes, deletes, name) = match name {
         "migrate" => (
-            floors.read_old + floors.write_new,
+            [floors.read_old, floors.turn_old],
+            floors.write_new,
             floors.delete_old,
             "read 2.1 + write 2.2",
         ),
-        "verify" => (floors.read_new, Taken::default(), "read 2.2"),
+        "verify" => (
+            [floors.read_new, floors.turn_new],
+            Loop::default(),
+            Loop::default(),
+            "read 2.2",
+        ),
         "rollback" => (
-            floors.read_new + floors.write_old,
+            [floors.read_new, floors.turn_new],
+            floors.write_old,
             floors.delete_new,
             "read 2.2 + write 2.1",
         ),
-        _ => (floors.read_old, Taken::default(), "read 2.1"),
+        _ => (
+            [floors.read_old, floors.turn_old],
+            Loop::default(),
+            Loop::default(),
+            "read 2.1",
+        ),
+    };
+    let [known, turned] = reads.map(|read| read.taken + writes.taken);
+    Least {
+        known,
+        turned,
+        deletes: deletes.taken,
+        name,
     }
+}
+
+/// How a neighbour's latency is told, in milliseconds: median, 99th percentile, longest.
+fn milliseconds() -> [fn(&Latency) -> f64; 3] {
+    [
+        |it| it.p50.as_secs_f64() * 1e3,
+        |it| it.p99.as_secs_f64() * 1e3,
+        |it| it.max.as_secs_f64() * 1e3,
+    ]
 }
 
 fn summarize_command(
@@ -309,36 +396,31 @@ fn summarize_command(
             (first.told.phases[phase].0.clone(), seconds)
         })
         .collect();
-    let milliseconds = |pick: fn(&Latency) -> Duration| {
-        over(&|_, sample| pick(&sample.latency).as_secs_f64() * 1e3)
+    let ratio = |figure: fn(&Least) -> f64| {
+        over(&|floors, sample| sample.told.seconds / figure(&floor_of(name, floors)))
     };
     Command {
         name: name.to_owned(),
         seconds: over(&|_, sample| sample.told.seconds),
         phases,
-        floor: over(&|floors, _| floor_of(name, floors).0.clock),
-        floor_of: floor_of(name, &rounds[0].0).2.to_owned(),
-        ratio: over(&|floors, sample| sample.told.seconds / floor_of(name, floors).0.clock),
-        ratio_with_deletes: over(&|floors, sample| {
-            let (floor, deletes, _) = floor_of(name, floors);
-            sample.told.seconds / (floor + deletes).clock
-        }),
+        floor: over(&|floors, _| floor_of(name, floors).known.clock),
+        floor_of: floor_of(name, &rounds[0].0).name.to_owned(),
+        ratio: ratio(|least| least.known.clock),
+        ratio_with_deletes: ratio(|least| (least.known + least.deletes).clock),
+        ratio_turning: ratio(|least| least.turned.clock),
+        ratio_turning_with_deletes: ratio(|least| (least.turned + least.deletes).clock),
         cpu_client: over(&|_, sample| sample.told.cpu),
         cpu_server: over(&|_, sample| sample.totals.cpu),
         cpu_ratio: over(&|floors, sample| {
-            let (floor, deletes, _) = floor_of(name, floors);
+            let least = floor_of(name, floors);
             // Counted in hundredths of a second: a small loop may take none.
-            (sample.told.cpu + sample.totals.cpu) / (floor + deletes).cpu.max(0.01)
+            (sample.told.cpu + sample.totals.cpu) / (least.known + least.deletes).cpu.max(0.01)
         }),
         peak_kib: over(&|_, sample| sample.told.peak_kib as f64) as u64,
         requests: over(&|_, sample| sample.totals.requests as f64) as u64,
         bytes_read: over(&|_, sample| sample.totals.bytes_sent as f64) as u64,
         bytes_written: over(&|_, sample| sample.totals.bytes_received as f64) as u64,
         one_by_one: one_by_one.get(name).copied(),
-        neighbour_ms: [
-            milliseconds(|latency| latency.p50),
-            milliseconds(|latency| latency.p99),
-            milliseconds(|latency| latency.max),
-        ],
+        neighbour_ms: milliseconds().map(|pick| over(&|_, sample| pick(&sample.latency))),
     }
 }

@@ -51,13 +51,23 @@ fn get(address: &str, path: &str) -> String {
     text
 }
 
-/// Seconds of processor time that a process has used; `None` when it has ended.
+/// Seconds of processor time that a process, or `thread-self`, has used; `None` when it has ended.
 pub(crate) fn processor_time(process: &str) -> Option<f64> {
+    times(process, 11)
+}
+
+/// Seconds of processor time that all children of this process have used that have ended.
+pub(crate) fn processor_time_of_children() -> f64 {
+    times("self", 13).unwrap_or_default()
+}
+
+/// The sum of two neighbouring fields, in user mode and in the kernel, of a process' statistics.
+fn times(process: &str, first: usize) -> Option<f64> {
     // Linux counts for users in hundredths of a second, whatever its own clock.
     const TICKS: f64 = 100.0;
     let text = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     // The name, in brackets, may hold anything; behind it the fields are plain.
     let (_, fields) = text.rsplit_once(')')?;
     let number = |index: usize| fields.split_whitespace().nth(index)?.parse::<f64>().ok();
-    Some((number(11)? + number(12)?) / TICKS)
+    Some((number(first)? + number(first + 1)?) / TICKS)
 }
