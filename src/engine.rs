@@ -10,6 +10,8 @@ use std::sync::Arc;
 use crate::keys::MetaRoot;
 use source::Surroundings;
 
+mod ahead;
+mod background;
 mod backup;
 mod backup_job;
 mod census;

@@ -173,6 +173,8 @@ pub struct TxnResponse {
     pub succeeded: bool,
     /// Whether that moved the store's revision: deleting nothing does not.
     pub wrote: bool,
+    /// How many keys the operations deleted.
+    pub deleted: u64,
     /// The store's revision afterwards.
     pub revision: i64,
 }

@@ -6,13 +6,13 @@
 
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::entry::printable;
 use crate::keys::{KeyRange, MetaRoot};
 use crate::store::{Applied, Compare, Op, RangeRequest, Store, StoreError, StoreErrorKind, Txn};
 
+use super::background::Background;
 use super::error::{Failure, while_doing};
 use super::patience::{patiently, read};
 use super::sessions;
@@ -25,13 +25,7 @@ pub(super) struct Fence<S: Store> {
     root: MetaRoot,
     lease: i64,
     create_revision: i64,
-    keep_alive: JoinHandle<()>,
-}
-
-impl<S: Store> Drop for Fence<S> {
-    fn drop(&mut self) {
-        self.keep_alive.abort();
-    }
+    _keep_alive: Background<()>,
 }
 
 /// How long to wait for what.
@@ -61,14 +55,13 @@ impl<S: Store> Fence<S> {
         let mut told = false;
         loop {
             if let Some((lease, create_revision)) = try_acquire(store, around).await? {
-                let keep_alive = tokio::spawn(keep_alive(store.clone(), lease, limits.lock_ttl));
-                let (store, root) = (store.clone(), root.clone());
+                let renewing = keep_alive(store.clone(), lease, limits.lock_ttl);
                 return Ok(Self {
-                    store,
-                    root,
+                    store: store.clone(),
+                    root: root.clone(),
                     lease,
                     create_revision,
-                    keep_alive,
+                    _keep_alive: Background::start(renewing),
                 });
             }
             let held = read(store, limits.patience, RangeRequest::key(root.lock_key()))

@@ -12,6 +12,7 @@ use super::error::{Failure, while_doing};
 use super::fence::Fence;
 use super::limits::Limits;
 use super::patience::read;
+use super::writer::Tally;
 
 /// The journal and the revision at which it was last written (0: there is none).
 #[derive(Debug, Clone)]
@@ -20,6 +21,14 @@ pub(super) struct Ledger {
     mod_revision: i64,
     journal: Option<Journal>,
     in_doubt: bool,
+}
+
+/// A transaction that was applied.
+struct Sent {
+    /// The journal's new revision.
+    revision: i64,
+    /// Keys that it deleted; 0 where the reply was lost.
+    deleted: u64,
 }
 
 impl Ledger {
@@ -75,24 +84,29 @@ impl Ledger {
     }
 
     /// Writes the next state of the journal, together with `ops`, when the fence, `compares` and the
-    /// journal's own revision hold.
+    /// journal's own revision hold. Returns what that did.
     pub(super) async fn advance<S: Store>(
         &mut self,
         store: &S,
         (fence, limits): (&Fence<S>, &Limits),
         next: Journal,
         (mut compares, mut ops): (Vec<Compare>, Vec<Op>),
-    ) -> Result<(), Failure> {
+    ) -> Result<Tally, Failure> {
         let value = next.encode();
         compares.extend(fence.compares());
         compares.push(Compare::ModRevision(self.key.clone(), self.mod_revision));
         ops.push(Op::put(self.key.clone(), value.clone()));
         let txn = Txn { compares, ops };
-        self.mod_revision = self
+        let sent = self
             .send(store, (fence, limits), &txn, Some(&value))
             .await?;
+        self.mod_revision = sent.revision;
         self.journal = Some(next);
-        Ok(())
+        Ok(Tally {
+            ops: u64::try_from(txn.ops.len()).unwrap_or(u64::MAX),
+            txns: 1,
+            deleted: sent.deleted,
+        })
     }
 
     /// Deletes the journal.
@@ -114,21 +128,26 @@ impl Ledger {
         Ok(())
     }
 
-    /// Sends a transaction until its fate is known, and returns the journal's new revision. When a
-    /// reply is lost the journal itself tells whether the transaction was applied.
+    /// Sends a transaction until its fate is known. When a reply is lost the journal itself tells whether
+    /// the transaction was applied.
     async fn send<S: Store>(
         &mut self,
         store: &S,
         (fence, limits): (&Fence<S>, &Limits),
         txn: &Txn,
         wanted: Option<&[u8]>,
-    ) -> Result<i64, Failure> {
+    ) -> Result<Sent, Failure> {
         let deadline = Instant::now() + limits.patience;
         let mut pause = limits.patience / 200;
         let mut unknown = false;
         let error = loop {
             match store.txn(txn.clone()).await {
-                Ok(response) if response.succeeded => return Ok(response.revision),
+                Ok(response) if response.succeeded => {
+                    return Ok(Sent {
+                        revision: response.revision,
+                        deleted: response.deleted,
+                    });
+                }
                 Ok(_) => break None,
                 Err(error) => {
                     unknown |= error.applied == Applied::Unknown;
@@ -160,7 +179,10 @@ impl Ledger {
         let entry = found.entries.first();
         if entry.map(|entry| &*entry.value) == wanted {
             self.in_doubt = false;
-            return Ok(entry.map_or(0, |entry| entry.mod_revision));
+            return Ok(Sent {
+                revision: entry.map_or(0, |entry| entry.mod_revision),
+                deleted: 0,
+            });
         }
         if let Some(error) = error {
             return Err(self.refused(error));

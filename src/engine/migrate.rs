@@ -22,8 +22,10 @@ use super::fingerprint::{Filter, Fingerprint};
 use super::ledger::Ledger;
 use super::limits::Limits;
 use super::restore::is_as_left;
+use super::room::Room;
 use super::source::{Reading, Retries, Surroundings, read_source};
-use super::{Environment, fit, layout, room, sessions};
+use super::writer::Tally;
+use super::{Environment, fit, layout, sessions};
 
 mod cut_over;
 mod staging;
@@ -173,13 +175,13 @@ struct Run<'a, S: Store> {
     written: Written,
     resumed: bool,
     verified: bool,
-    /// Transactions of ours that succeeded since the capture.
-    own_txns: u64,
+    /// What we wrote since the capture.
+    own: Tally,
     /// Whether the commit transaction carried the added snapshots.
     history_written: bool,
     /// Whether the new families were read back since they were staged, and were as planned.
     is_read_back: bool,
-    /// The keys that verification counted, and the revision at which it did.
+    /// How many keys verification found, and the revision at which it did.
     counted: Option<(i64, u64)>,
     seconds: Seconds,
     started: Instant,
@@ -211,7 +213,7 @@ impl<'a, S: Store> Run<'a, S> {
             prepared: None,
             written: Written::Nothing,
             verified: false,
-            own_txns: 0,
+            own: Tally::default(),
             history_written: false,
             is_read_back: false,
             counted: None,
@@ -313,6 +315,7 @@ impl<'a, S: Store> Run<'a, S> {
         // does not show. Where nothing changed, the file that is there is used again.
         let wanted = self.options.backup.as_ref();
         let options = self.options.transform_options();
+        let room = Room::ask(self.store, self.options.limits.patience);
         let mut reading =
             read_source(self.store, self.around(), (&filter, &options), wanted).await?;
         self.seconds.read = reading.read_seconds;
@@ -337,7 +340,7 @@ impl<'a, S: Store> Run<'a, S> {
             return Err(Failure::Findings(Box::new(plan)));
         }
         self.compare_with_journal(&plan)?;
-        self.check_room(&plan, staged).await?;
+        self.check_room(room, &plan, staged).await?;
         self.check_fit(&reading.migration).await?;
         self.confirm(&plan).await?;
         if let Some(job) = reading.backup.take() {
@@ -355,7 +358,7 @@ impl<'a, S: Store> Run<'a, S> {
             source_keys: reading.source_keys,
             deletes: reading.deletes,
         });
-        self.own_txns = 0;
+        self.own = Tally::default();
         Ok(None)
     }
 
@@ -395,13 +398,12 @@ impl<'a, S: Store> Run<'a, S> {
         }
     }
 
-    async fn check_room(&self, plan: &PlanReport, staged: bool) -> Result<(), Failure> {
+    async fn check_room(&self, room: Room, plan: &PlanReport, staged: bool) -> Result<(), Failure> {
         // Of what was staged before most is there already.
         let put = if staged { 0 } else { plan.put };
         let bytes = if staged { 0 } else { plan.bytes_put };
         let needed = (put + plan.rewrite + plan.delete, bytes);
-        let patience = self.options.limits.patience;
-        if let Some(warning) = room::check(self.store, patience, needed).await? {
+        if let Some(warning) = room.check(needed).await? {
             self.environment.observer.note(&warning);
         }
         Ok(())

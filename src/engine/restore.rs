@@ -17,6 +17,7 @@ use super::error::{EngineError, Failure, Written};
 use super::fence::{Fence, Waits};
 use super::ledger::Ledger;
 use super::limits::Limits;
+use super::room::Room;
 use super::source::Surroundings;
 use super::{Environment, layout, sessions};
 
@@ -136,6 +137,7 @@ pub(super) async fn finish_interrupted<S: Store>(
     let path = PathBuf::from(&backup.as_ref().ok_or(Failure::NoBackup)?.path);
     let backup_file = image::open(path, around.root, true).await?;
     let source = Source::new(backup_file, keeps_extra(ledger));
+    let room = Room::ask(store, around.limits.patience);
     let difference = source.difference(store, around, None).await?;
     let mut written = Written::Restoring;
     let mut putting = PutBack {
@@ -146,7 +148,7 @@ pub(super) async fn finish_interrupted<S: Store>(
         backup,
         written: &mut written,
     };
-    putting.run(source, difference).await.map(|_| ())
+    putting.run(room, (source, difference)).await.map(|_| ())
 }
 
 fn nothing_undone() -> RestoreReport {
@@ -226,6 +228,7 @@ impl<'a, S: Store> Run<'a, S> {
         let keep_extra = self.options.keep_extra || keeps_extra(&ledger);
         let reference = backup.summary().reference();
         let source = Source::new(backup, keep_extra);
+        let room = Room::ask(self.store, self.options.limits.patience);
         let difference = source
             .difference(self.store, self.around(), losses.as_ref())
             .await?;
@@ -255,7 +258,7 @@ impl<'a, S: Store> Run<'a, S> {
             backup: self.backup.clone(),
             written: &mut self.written,
         };
-        let outcome = putting.run(source, difference).await;
+        let outcome = putting.run(room, (source, difference)).await;
         self.phase = ledger.phase();
         outcome
     }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::report::EtcdReport;
-use crate::store::{ClusterStatus, Store};
+use crate::store::{ClusterStatus, Store, StoreError};
 
+use super::background::Background;
 use super::error::{Failure, while_doing};
 use super::patience::patiently;
 
@@ -41,22 +42,36 @@ pub(super) fn summarize(status: &ClusterStatus) -> EtcdReport {
     }
 }
 
-/// Refuses when an alarm is raised, or when what will be written does not fit the quota.
-///
+/// The question how much room there is, while something else is done: a server before 3.6 tells its quota
+/// only among all its metrics, which takes it as long as a hundred small reads.
+pub(super) struct Room(Background<Result<ClusterStatus, StoreError>>);
+
+impl Room {
+    /// Asks.
+    pub(super) fn ask<S: Store>(store: &S, patience: Duration) -> Self {
+        let store = store.clone();
+        Self(Background::start(async move {
+            patiently(patience, || store.status()).await
+        }))
+    }
+
+    /// Refuses when an alarm is raised, or when so many keys and bytes do not fit the quota.
+    pub(super) async fn check(self, needed: (u64, u64)) -> Result<Option<String>, Failure> {
+        let status = self.0.outcome().await?;
+        judge(
+            &status.map_err(while_doing("asking etcd for its status"))?,
+            needed,
+        )
+    }
+}
+
 /// Where the server does not tell its quota, etcd's default is assumed only to warn: a refusal on a
 /// guess would stop clusters that have room.
-pub(super) async fn check<S: Store>(
-    store: &S,
-    patience: Duration,
-    (keys, bytes): (u64, u64),
-) -> Result<Option<String>, Failure> {
-    let status = patiently(patience, || store.status())
-        .await
-        .map_err(while_doing("asking etcd for its status"))?;
+fn judge(status: &ClusterStatus, (keys, bytes): (u64, u64)) -> Result<Option<String>, Failure> {
     if !status.alarms.is_empty() {
-        return Err(Failure::Alarm(status.alarms));
+        return Err(Failure::Alarm(status.alarms.clone()));
     }
-    let report = summarize(&status);
+    let report = summarize(status);
     let needed = estimate(keys, bytes);
     let after = report
         .db_size

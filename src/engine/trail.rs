@@ -14,6 +14,7 @@ use crate::entry::Entry;
 use crate::keys::{KeyRange, successor};
 use crate::store::{Op, RangeRequest, Store};
 
+use super::ahead::Ahead;
 use super::error::{Failure, while_doing};
 use super::limits::Limits;
 use super::patience::read;
@@ -28,6 +29,8 @@ const OTHERS_AT_ONCE: usize = 1_000;
 
 /// Batches that were applied and wait to be read back: with more the writing waits.
 const BATCHES_WAITING: usize = 128;
+
+const READING_BACK: &str = "reading back";
 
 /// Which keys may stand in the ranges beside those that are put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,6 +123,7 @@ impl<'a, S: Store> Trail<'a, S> {
             return Ok(true);
         };
         let end = successor(last);
+        let mut parts = Vec::new();
         while let Some(range) = self.ranges.front_mut()
             && range.start < end
         {
@@ -133,9 +137,10 @@ impl<'a, S: Store> Trail<'a, S> {
             if until_end {
                 self.ranges.pop_front();
             }
-            if !self.compare(part).await? {
-                return Ok(false);
-            }
+            parts.push(part);
+        }
+        if !self.compare(parts).await? {
+            return Ok(false);
         }
         // What is left of it lies in none of the ranges.
         let is_compared = self.piece.is_empty();
@@ -146,36 +151,41 @@ impl<'a, S: Store> Trail<'a, S> {
 
     /// Nothing more is to be in the ranges.
     async fn compare_rest(&mut self) -> Result<bool, Failure> {
-        while let Some(range) = self.ranges.pop_front() {
-            if !self.compare(range).await? {
+        let ranges = self.ranges.drain(..).collect();
+        self.compare(ranges).await
+    }
+
+    /// Whether ranges hold what was put there, and nothing else that may not be there.
+    async fn compare(&mut self, ranges: Vec<KeyRange>) -> Result<bool, Failure> {
+        let limit = i64::try_from(self.piece.len() + OTHERS_AT_ONCE).unwrap_or(i64::MAX);
+        let requests = ranges.clone().into_iter();
+        let requests = requests.map(|range| RangeRequest::new(range).limit(limit));
+        let mut replies = Ahead::new(self.store, self.limits.patience, requests);
+        for range in ranges {
+            let mut reply = replies.next(READING_BACK).await?.unwrap_or_default();
+            let mut rest = range.clone();
+            loop {
+                let last = reply.entries.last().map(|entry| successor(&entry.key));
+                for entry in reply.entries {
+                    if !self.meet(&entry) {
+                        return Ok(false);
+                    }
+                }
+                let Some(next) = last.filter(|_| reply.more) else {
+                    break;
+                };
+                rest.start = next;
+                let request = RangeRequest::new(rest.clone()).limit(limit);
+                reply = read(self.store, self.limits.patience, request)
+                    .await
+                    .map_err(while_doing(READING_BACK))?;
+            }
+            let missing = self.piece.front();
+            if missing.is_some_and(|(key, _)| range.contains(key)) {
                 return Ok(false);
             }
         }
         Ok(true)
-    }
-
-    /// Whether a range holds what was put there, and nothing else that may not be there.
-    async fn compare(&mut self, range: KeyRange) -> Result<bool, Failure> {
-        let mut rest = range.clone();
-        loop {
-            let limit = i64::try_from(self.piece.len() + OTHERS_AT_ONCE).unwrap_or(i64::MAX);
-            let request = RangeRequest::new(rest.clone()).limit(limit);
-            let response = read(self.store, self.limits.patience, request)
-                .await
-                .map_err(while_doing("reading back"))?;
-            let last = response.entries.last().map(|entry| successor(&entry.key));
-            for entry in response.entries {
-                if !self.meet(&entry) {
-                    return Ok(false);
-                }
-            }
-            match last.filter(|_| response.more) {
-                Some(next) => rest.start = next,
-                None => break,
-            }
-        }
-        let missing = self.piece.front();
-        Ok(!missing.is_some_and(|(key, _)| range.contains(key)))
     }
 
     /// Whether a key that is there is the next that was put, or may be there all the same.

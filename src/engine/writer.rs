@@ -5,6 +5,7 @@
 //! refused by etcd itself.
 
 use std::collections::VecDeque;
+use std::ops::AddAssign;
 use std::time::Instant;
 
 use tokio::sync::mpsc::{Receiver, Sender};
@@ -28,6 +29,16 @@ pub(super) struct Tally {
     /// Transactions that wrote: each has moved the store's revision by one, or by more where a reply was
     /// lost and it was sent again.
     pub(super) txns: u64,
+    /// Keys that they deleted. What one deleted whose reply was lost is not among them.
+    pub(super) deleted: u64,
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.ops += other.ops;
+        self.txns += other.txns;
+        self.deleted += other.deleted;
+    }
 }
 
 /// Operations of one transaction, with the place of the first among all that came.
@@ -179,8 +190,11 @@ impl<'a, S: Store> Writer<'a, S> {
         match outcome {
             Ok(response) if response.succeeded => {
                 let keys = count(&batch.ops);
-                self.tally.ops += keys;
-                self.tally.txns += u64::from(response.wrote);
+                self.tally += Tally {
+                    ops: keys,
+                    txns: u64::from(response.wrote),
+                    deleted: response.deleted,
+                };
                 self.pace.landed(Instant::now());
                 self.observer.advanced(keys);
                 if let Some(applied) = &self.applied {

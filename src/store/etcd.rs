@@ -266,9 +266,11 @@ impl Store for EtcdStore {
                 async move { connection.kv.txn(txn).await }
             })
             .await?;
+        let deleted = request::deleted(&reply);
         Ok(TxnResponse {
             succeeded: reply.succeeded,
-            wrote: reply.succeeded && (puts || request::deleted_any(&reply)),
+            wrote: reply.succeeded && (puts || deleted > 0),
+            deleted,
             revision: reply.header.map_or(0, |header| header.revision),
         })
     }

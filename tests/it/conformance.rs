@@ -56,6 +56,7 @@ on_both_stores!(
     changed_before_compares_a_whole_range,
     revisions_are_compared_to_the_number,
     deleting_nothing_takes_no_revision,
+    a_transaction_tells_how_many_keys_it_deleted,
     a_key_put_twice_is_refused,
     a_key_put_and_deleted_is_refused,
     overlapping_deletes_are_fine,

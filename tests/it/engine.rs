@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+mod counting;
 mod instance;
 mod limits;
 mod refusals;

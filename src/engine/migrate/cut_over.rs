@@ -67,13 +67,12 @@ impl<S: Store> Run<'_, S> {
                     if self.ledger.in_doubt() {
                         self.written = Written::InDoubt;
                     }
-                    outcome?;
+                    self.own += outcome?;
                     self.history_written = with_history || history.is_empty();
                     break;
                 }
             }
         }
-        self.own_txns += 1;
         self.written = Written::CutOver;
         self.seconds.write += started.elapsed().as_secs_f64();
         Ok(())
@@ -139,7 +138,7 @@ impl<S: Store> Run<'_, S> {
         let tally = self.writer().write_all(ops).await;
         observer.phase_finished();
         self.seconds.write += started.elapsed().as_secs_f64();
-        self.own_txns += tally?.txns;
+        self.own += tally?;
         Ok(())
     }
 
@@ -203,7 +202,7 @@ impl<S: Store> Run<'_, S> {
         let tally = writer.run(chunks).await;
         observer.phase_finished();
         self.seconds.write += started.elapsed().as_secs_f64();
-        self.own_txns += tally?.txns;
+        self.own += tally?;
         Ok(())
     }
 }

@@ -103,12 +103,13 @@ impl<S: Store> Run<'_, S> {
         })
     }
 
-    async fn advance(&mut self, next: Journal) -> Result<(), Failure> {
+    /// Writes the journal and nothing else.
+    pub(super) async fn advance(&mut self, next: Journal) -> Result<(), Failure> {
         let by = (&self.fence, &self.options.limits);
-        self.ledger
+        self.own += self
+            .ledger
             .advance(self.store, by, next, (Vec::new(), Vec::new()))
             .await?;
-        self.own_txns += 1;
         Ok(())
     }
 
@@ -141,7 +142,7 @@ impl<S: Store> Run<'_, S> {
         observer.phase_finished();
         self.seconds.write += started.elapsed().as_secs_f64();
         let (tally, is_read_back) = written?;
-        self.own_txns += tally.txns;
+        self.own += tally;
         // Where it is not, the check reads again and says why.
         self.is_read_back = is_read_back;
         Ok(())
@@ -223,7 +224,12 @@ impl<S: Store> Run<'_, S> {
     pub(super) async fn nobody_else_wrote(&self, prepared: &Prepared) -> Result<bool, Failure> {
         let (root, limits) = (&self.options.root, &self.options.limits);
         let now = newest_revision(self.store, root, limits).await?;
-        Ok(i64::try_from(self.own_txns).is_ok_and(|own| prepared.revision + own == now))
+        Ok(self.only_we_wrote(prepared, now))
+    }
+
+    /// The same for a revision that is known.
+    pub(super) fn only_we_wrote(&self, prepared: &Prepared, now: i64) -> bool {
+        i64::try_from(self.own.txns).is_ok_and(|own| prepared.revision + own == now)
     }
 
     /// Every write moves etcd's revision by one. Has it moved just by our own transactions, nobody

@@ -5,12 +5,12 @@ use crate::report::{RestoreOutcome, RestoreReport};
 use crate::store::{RangeRequest, Store};
 use crate::transform::new_family_ranges;
 
+use super::super::ahead::Ahead;
 use super::super::deletion::bounded_deletes;
-use super::super::error::{Failure, while_doing};
+use super::super::error::Failure;
 use super::super::fence::Fence;
 use super::super::ledger::Ledger;
 use super::super::limits::Limits;
-use super::super::patience::read;
 use super::super::source::Surroundings;
 use super::super::writer::Writer;
 
@@ -20,11 +20,10 @@ pub(super) async fn count<S: Store>(
     around: Surroundings<'_>,
 ) -> Result<RestoreReport, Failure> {
     let mut keys = 0;
-    for range in new_family_ranges(around.root) {
-        let request = RangeRequest::new(range).count_only();
-        let response = read(store, around.limits.patience, request)
-            .await
-            .map_err(while_doing("counting the staged keys"))?;
+    let ranges = new_family_ranges(around.root).into_iter();
+    let requests = ranges.map(|range| RangeRequest::new(range).count_only());
+    let mut counts = Ahead::new(store, around.limits.patience, requests);
+    while let Some(response) = counts.next("counting the staged keys").await? {
         keys += u64::try_from(response.count).unwrap_or(0);
     }
     Ok(RestoreReport {

@@ -17,7 +17,7 @@ use super::super::fit;
 use super::super::ledger::Ledger;
 use super::super::limits::Limits;
 use super::super::patience::read;
-use super::super::room;
+use super::super::room::Room;
 use super::super::source::{Retries, Surroundings, newest_revision};
 use super::super::trail::{Others, Trail};
 use super::super::writer::{Tally, Writer};
@@ -224,12 +224,16 @@ pub(super) struct PutBack<'a, S: Store> {
 
 impl<S: Store> PutBack<'_, S> {
     /// Records `restoring`, puts, deletes, compares, drops the journal.
-    pub(super) async fn run(&mut self, source: Source, gap: Gap) -> Result<RestoreReport, Failure> {
+    pub(super) async fn run(
+        &mut self,
+        room: Room,
+        (source, gap): (Source, Gap),
+    ) -> Result<RestoreReport, Failure> {
         let report = gap.report(true);
         let by = (self.fence, self.around.limits);
         let patience = self.around.limits.patience;
         let needed = (report.put + report.delete, gap.put_bytes);
-        if let Some(warning) = room::check(self.store, patience, needed).await? {
+        if let Some(warning) = room.check(needed).await? {
             self.around.observer.note(&warning);
         }
         if let Some(entry) = &gap.largest {

@@ -86,14 +86,12 @@ pub(super) fn txn(txn: Txn) -> Bytes {
     message.encode_to_vec().into()
 }
 
-/// Whether a transaction of deletions deleted any key.
-pub(super) fn deleted_any(reply: &TxnReply) -> bool {
-    let mut parts = reply.responses.iter();
-    parts.any(|part| {
-        part.deleted
-            .as_ref()
-            .is_some_and(|deleted| deleted.keys > 0)
-    })
+/// How many keys a transaction deleted.
+pub(super) fn deleted(reply: &TxnReply) -> u64 {
+    let parts = reply.responses.iter();
+    parts
+        .filter_map(|part| u64::try_from(part.deleted.as_ref()?.keys).ok())
+        .sum()
 }
 
 fn compare(compare: Compare) -> CompareMessage {

@@ -95,6 +95,41 @@ pub(super) async fn deleting_nothing_takes_no_revision(store: impl Store, root: 
     assert_eq!(texts(&entry), [(key, "v".to_owned())]);
 }
 
+pub(super) async fn a_transaction_tells_how_many_keys_it_deleted(store: impl Store, root: String) {
+    for key in ["a/1", "a/2", "a/3", "b/1"] {
+        put(&store, &format!("{root}/{key}"), "v").await;
+    }
+    let delete = |prefix: &str| Op::Delete(KeyRange::prefix(format!("{root}/{prefix}")));
+    let cases = [
+        (vec![delete("none/")], 0, false),
+        (vec![Op::put(format!("{root}/a/4"), "v")], 0, true),
+        (
+            vec![
+                delete("a/"),
+                Op::put(format!("{root}/c"), "v"),
+                delete("b/"),
+            ],
+            5,
+            true,
+        ),
+        (vec![delete("a/")], 0, false),
+    ];
+    for (ops, deleted, wrote) in cases {
+        let txn = Txn {
+            compares: Vec::new(),
+            ops,
+        };
+        let response = store.txn(txn).await.unwrap();
+        assert_eq!((response.deleted, response.wrote), (deleted, wrote));
+    }
+    let refused = Txn {
+        compares: vec![Compare::CreateRevision(format!("{root}/c").into_bytes(), 0)],
+        ops: vec![delete("c")],
+    };
+    let response = store.txn(refused).await.unwrap();
+    assert_eq!((response.deleted, response.wrote), (0, false));
+}
+
 pub(super) async fn a_key_put_twice_is_refused(store: impl Store, root: String) {
     let key = format!("{root}/k");
     let error = refused(

@@ -13,6 +13,7 @@ impl World {
     ) -> Result<TxnResponse, StoreError> {
         self.check(txn)?;
         let before = self.revision;
+        let mut deleted = 0;
         let succeeded = txn.compares.iter().all(|compare| self.holds(compare));
         if succeeded {
             for op in &txn.ops {
@@ -26,11 +27,14 @@ impl World {
                     ));
                 }
             }
-            self.apply(&txn.ops);
+            let puts = txn.ops.iter().filter(|op| matches!(op, Op::Put { .. }));
+            let puts = puts.count();
+            deleted = self.apply(&txn.ops) - puts;
         }
         let response = TxnResponse {
             succeeded,
             wrote: self.revision > before,
+            deleted: u64::try_from(deleted).unwrap_or(u64::MAX),
             revision: self.revision,
         };
         self.transactions.push(TxnRecord {

@@ -1,0 +1,116 @@
+//! That what the plan does not touch is still there: known from etcd's own account of what was deleted, or
+//! counted where somebody else wrote.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use meta_migration::engine::Failure;
+use meta_migration::journal::Phase;
+use meta_migration::report::MigrateOutcome;
+use meta_migration::store::memory::Fault;
+use meta_migration::transform::CollectionForm;
+
+use super::instance::Instance;
+use crate::simulation::records;
+use crate::support::metadata::root;
+
+const FORMS: [CollectionForm; 3] = [
+    CollectionForm::Split,
+    CollectionForm::Database,
+    CollectionForm::Embedded,
+];
+
+/// Counts from now on how often all keys below the meta root are counted.
+fn watch_counts(instance: &Instance) -> Arc<AtomicU64> {
+    let counts = Arc::new(AtomicU64::new(0));
+    let sum = Arc::clone(&counts);
+    instance.store.fault_when(move |request| {
+        let range = request.range;
+        let counts = range.is_some_and(|it| it.count_only && it.range == root().range());
+        sum.fetch_add(u64::from(counts), Ordering::SeqCst);
+        Vec::new()
+    });
+    counts
+}
+
+/// Keys below the meta root but those below `session/`, counted one by one.
+fn keys(instance: &Instance) -> u64 {
+    let image = instance.image();
+    let outside = image.keys().filter(|key| !key.starts_with("session/"));
+    outside.count() as u64
+}
+
+#[tokio::test]
+async fn where_nobody_else_writes_nothing_is_counted_and_the_journal_has_the_number() {
+    for form in FORMS {
+        let instance = Instance::small(form);
+        let counts = watch_counts(&instance);
+        let report = instance.migrate().await.unwrap();
+        assert_eq!(report.outcome, MigrateOutcome::Migrated);
+        assert_eq!(counts.load(Ordering::SeqCst), 0, "{form}");
+        let journal = instance.journal().unwrap();
+        assert_eq!(journal.keys_when_done, keys(&instance), "{form}");
+    }
+}
+
+#[tokio::test]
+async fn where_a_reply_was_lost_it_is_counted_and_the_number_is_the_same() {
+    for form in FORMS {
+        let instance = Instance::small(form);
+        let lost = Mutex::new(0_u32);
+        instance.store.fault_when(move |request| {
+            let mut lost = lost.lock().unwrap();
+            let is_ours = request.txn.is_some_and(|txn| !txn.compares.is_empty());
+            // Each transaction's reply but the lock's is lost once in two.
+            *lost += u32::from(is_ours);
+            if is_ours && *lost % 2 == 0 {
+                vec![Fault::LoseReply]
+            } else {
+                Vec::new()
+            }
+        });
+        instance.migrate().await.unwrap();
+        let journal = instance.journal().unwrap();
+        assert_eq!(journal.keys_when_done, keys(&instance), "{form}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_somebody_else_deletes_after_the_switch_is_missed() {
+    for form in FORMS {
+        let instance = Instance::small(form);
+        let key = root().join(b"root-coord/credential/users/root");
+        instance.store.fault_when(move |request| {
+            let switched = request.txn.and_then(records) == Some(Phase::Committed);
+            let key = key.clone();
+            let delete = Fault::after(move |world| {
+                world.delete(&meta_migration::keys::KeyRange::single(key));
+            });
+            if switched { vec![delete] } else { Vec::new() }
+        });
+        let error = instance.migrate().await.unwrap_err();
+        let Failure::Verification(report) = &*error.failure else {
+            panic!("{form}: {error:?}");
+        };
+        let codes: Vec<_> = report.findings.iter().map(|it| it.code.as_str()).collect();
+        assert_eq!(codes, ["key-count"], "{form}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_somebody_else_adds_after_the_switch_is_noticed() {
+    for form in FORMS {
+        let instance = Instance::small(form);
+        instance.store.fault_when(move |request| {
+            let switched = request.txn.and_then(records) == Some(Phase::Committed);
+            let key = root().join(b"kv/something");
+            let put = Fault::after(move |world| world.put(&key, b"new"));
+            if switched { vec![put] } else { Vec::new() }
+        });
+        let error = instance.migrate().await.unwrap_err();
+        assert!(
+            matches!(&*error.failure, Failure::Verification(report) if !report.ok),
+            "{form}: {error:?}"
+        );
+    }
+}
