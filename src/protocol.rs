@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | – | record `staging` | nothing was written |
 //! | `staging` | stage, record `staged` | 2.1 is whole beside some new keys |
-//! | `staged` | check what was staged, commit (records `committed`) | as above |
+//! | `staged` | put what is missing of it all the same, check what was staged, commit (records `committed`) | as above |
 //! | `committed` | write history, rewrite, record `tidying` | 2.2 can start |
 //! | `tidying` | tidy, verify, record `done` | 2.2 can start |
 //! | `done` | – | already migrated |
@@ -73,8 +73,8 @@ impl Step {
 fn first_step(phase: Option<Phase>) -> Step {
     match phase {
         None => Step::RecordStaging,
-        Some(Phase::Staging) => Step::Stage,
-        Some(Phase::Staged) => Step::CheckStaged,
+        // What was staged may be gone: some versions of etcd lose writes when they are killed.
+        Some(Phase::Staging | Phase::Staged) => Step::Stage,
         Some(Phase::Committed) => Step::WriteHistory,
         Some(Phase::Tidying) => Step::Tidy,
         Some(Phase::Done) => Step::Finished,

@@ -20,6 +20,14 @@ use super::super::trail::{Others, Trail};
 use super::super::writer::Writer;
 use super::{Prepared, Run};
 
+/// What stands in the new families when a run goes on.
+struct Found {
+    /// Entries of the plan that are not, or not rightly, there.
+    missing: Vec<Entry>,
+    /// Whether just the plan stands there.
+    is_as_planned: bool,
+}
+
 impl<S: Store> Run<'_, S> {
     pub(super) fn prepared(&self) -> Result<&Prepared, Failure> {
         self.prepared
@@ -119,17 +127,17 @@ impl<S: Store> Run<'_, S> {
         self.written = Written::Staged;
         let prepared = self.prepared()?;
         let migration = Arc::clone(&prepared.migration);
-        let missing = if self.resumed {
-            Some(self.missing(&migration).await?)
+        let found = if self.resumed {
+            Some(self.look_at_staged(&migration).await?)
         } else {
             None
         };
         let observer = &*self.environment.observer;
         observer.phase_started("stage", Some(prepared.migration.staged_count()));
-        let written = match missing {
-            Some(missing) => {
-                let written = self.writer().run(into_ops(missing)).await;
-                written.map(|tally| (tally, false))
+        let written = match found {
+            Some(found) => {
+                let written = self.writer().run(into_ops(found.missing)).await;
+                written.map(|tally| (tally, found.is_as_planned))
             }
             None => {
                 let ops = staged(migration, |put| Op::put(put.key, put.value));
@@ -148,18 +156,33 @@ impl<S: Store> Run<'_, S> {
         Ok(())
     }
 
-    /// Entries of the plan that are not, or not rightly, in the new families.
-    async fn missing(&self, migration: &Arc<Migration>) -> Result<Vec<Entry>, Failure> {
+    /// Compares what an earlier run staged with the plan.
+    async fn look_at_staged(&self, migration: &Arc<Migration>) -> Result<Found, Failure> {
         let mut missing = Vec::new();
+        let mut is_as_planned = true;
         self.compare_staged(migration, self.around(), |difference| {
             match difference {
-                Difference::Missing(entry) | Difference::Different(entry) => missing.push(entry),
-                Difference::Extra(_) | Difference::Same(_) | Difference::Ignored(_) => {}
+                Difference::Missing(entry) | Difference::Different(entry) => {
+                    missing.push(entry);
+                    is_as_planned = false;
+                }
+                Difference::Extra(_) => is_as_planned = false,
+                Difference::Same(_) | Difference::Ignored(_) => {}
             }
             Ok(())
         })
         .await?;
-        Ok(missing)
+        if !missing.is_empty() && self.ledger.phase() == Some(Phase::Staged) {
+            let missing = missing.len();
+            self.environment.observer.note(&format!(
+                "{missing} keys that were staged are gone or changed, and are put again: etcd lost them (3.5.0 \
+                 to 3.5.2 may, when they are killed), or somebody else was at work"
+            ));
+        }
+        Ok(Found {
+            missing,
+            is_as_planned,
+        })
     }
 
     async fn compare_staged(

@@ -2,11 +2,12 @@
 
 use meta_migration::engine::{Failure, FailureKind, Way, Written};
 use meta_migration::journal::Phase;
+use meta_migration::keys::KeyRange;
 use meta_migration::report::{MigrateOutcome, RestoreOutcome};
 
 use super::instance::Instance;
 use crate::rules::FORMS;
-use crate::support::metadata::{COLLECTION, Metadata, collection, definition};
+use crate::support::metadata::{COLLECTION, Metadata, collection, definition, root};
 
 const KILLS: [(Phase, u32); 6] = [
     (Phase::Staging, 0),
@@ -46,6 +47,35 @@ async fn d5_a_run_killed_in_any_phase_is_finished_by_the_next_and_can_be_rolled_
                     assert_eq!(next.journal(), None, "{note}");
                 }
             }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_etcd_lost_of_what_was_staged_is_put_again() {
+    for form in FORMS {
+        let whole = Instance::small(form);
+        whole.migrate().await.unwrap();
+        for lost in 0.. {
+            let killed = Instance::small(form);
+            let before = killed.image();
+            killed.kill_after(Phase::Staged, 0);
+            killed.migrate().await.unwrap_err();
+            let next = killed.next();
+            next.end_lock();
+            let staged = next.image();
+            let mut staged = staged.keys().filter(|key| !before.contains_key(*key));
+            let Some(key) = staged.nth(lost) else {
+                assert!(lost > 2, "{form}");
+                break;
+            };
+            let range = KeyRange::single(root().join(key.as_bytes()));
+            next.store.change(|world| {
+                world.delete(&range);
+            });
+            let report = next.migrate().await.unwrap();
+            assert!(report.resumed && report.verified, "{form}: {key}");
+            assert_eq!(next.image(), whole.image(), "{form}: {key}");
         }
     }
 }

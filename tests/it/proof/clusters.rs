@@ -8,7 +8,7 @@ use meta_migration::store::etcd::{EtcdStore, Options};
 use meta_migration::store::{Compare, Op, RangeRequest, Store, Txn};
 use meta_migration::transform::CollectionForm;
 
-use crate::support::etcd::{Etcd, Settings};
+use crate::support::etcd::{Etcd, Settings, that_may_be_killed};
 use crate::support::hooked::{Hooked, Moment};
 use crate::support::migration::Case;
 use crate::support::process::bury;
@@ -56,7 +56,11 @@ fn commits(txn: &Txn, case: &Case) -> bool {
 }
 
 async fn cluster() -> (Members, EtcdStore) {
-    let members = Etcd::start_cluster(3, &Settings::default());
+    let settings = Settings {
+        server: Some(that_may_be_killed()),
+        ..Settings::default()
+    };
+    let members = Etcd::start_cluster(3, &settings);
     let options = Options {
         endpoints: members.iter().map(|m| m.endpoint().to_owned()).collect(),
         request_timeout: REQUEST_TIMEOUT,

@@ -317,6 +317,23 @@ fn binary() -> PathBuf {
         .unwrap_or_else(|| panic!("no etcd is here to test with: run scripts/etcd to get one"))
 }
 
+/// A server that keeps what it has acknowledged when it is killed: etcd 3.5.0 to 3.5.2 may lose a
+/// transaction then (etcd's issue 13766), and so make the members of a cluster differ.
+pub(crate) fn that_may_be_killed() -> PathBuf {
+    let usual = binary();
+    let told = Command::new(&usual).arg("--version").output().unwrap();
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    let forgets = ["3.5.0", "3.5.1", "3.5.2"]
+        .iter()
+        .any(|version| told.contains(&format!("etcd Version: {version}\n")));
+    if !forgets {
+        return usual;
+    }
+    cached("3.4").unwrap_or_else(|| {
+        panic!("no etcd is here that may be killed: run scripts/etcd 3.4 to get one")
+    })
+}
+
 /// A server of this release line, if `scripts/etcd` has fetched one.
 pub(crate) fn cached(line: &str) -> Option<PathBuf> {
     let server = cache().join("etcd").join(line).join("etcd");
