@@ -22,8 +22,8 @@ use super::{Prepared, Run};
 
 /// What stands in the new families when a run goes on.
 struct Found {
-    /// Entries of the plan that are not, or not rightly, there.
-    missing: Vec<Entry>,
+    /// Positions in the plan of the entries that are not, or not rightly, there; ascending.
+    missing: Vec<u64>,
     /// Whether just the plan stands there.
     is_as_planned: bool,
 }
@@ -136,7 +136,8 @@ impl<S: Store> Run<'_, S> {
         observer.phase_started("stage", Some(prepared.migration.staged_count()));
         let written = match found {
             Some(found) => {
-                let written = self.writer().run(into_ops(found.missing)).await;
+                let ops = chosen(migration, found.missing);
+                let written = self.writer().run(ops).await;
                 written.map(|tally| (tally, found.is_as_planned))
             }
             None => {
@@ -160,14 +161,17 @@ impl<S: Store> Run<'_, S> {
     async fn look_at_staged(&self, migration: &Arc<Migration>) -> Result<Found, Failure> {
         let mut missing = Vec::new();
         let mut is_as_planned = true;
+        let mut position = 0;
         self.compare_staged(migration, self.around(), |difference| {
             match difference {
-                Difference::Missing(entry) | Difference::Different(entry) => {
-                    missing.push(entry);
+                Difference::Missing(_) | Difference::Different(_) => {
+                    missing.push(position);
+                    position += 1;
                     is_as_planned = false;
                 }
+                Difference::Same(_) => position += 1,
                 Difference::Extra(_) => is_as_planned = false,
-                Difference::Same(_) | Difference::Ignored(_) => {}
+                Difference::Ignored(_) => {}
             }
             Ok(())
         })
@@ -287,11 +291,16 @@ pub(super) fn staged<T: Send + 'static>(
     })
 }
 
-fn into_ops(entries: Vec<Entry>) -> Receiver<Result<Vec<Op>, Failure>> {
+/// Puts of the new keys that stand at these ascending positions.
+fn chosen(migration: Arc<Migration>, positions: Vec<u64>) -> Receiver<Result<Vec<Op>, Failure>> {
     feed(move |sink| {
-        entries
-            .into_iter()
-            .try_for_each(|entry| sink.push(Ok(Op::put(entry.key, entry.value))))
+        let mut wanted = positions.into_iter().peekable();
+        for (position, put) in (0..).zip(migration.staged()) {
+            if wanted.next_if_eq(&position).is_some() {
+                sink.push(Ok(Op::put(put.key, put.value)))?;
+            }
+        }
+        Ok(())
     })
 }
 

@@ -63,7 +63,7 @@ async fn where_a_reply_was_lost_it_is_counted_and_the_number_is_the_same() {
             let is_ours = request.txn.is_some_and(|txn| !txn.compares.is_empty());
             // Each transaction's reply but the lock's is lost once in two.
             *lost += u32::from(is_ours);
-            if is_ours && *lost % 2 == 0 {
+            if is_ours && lost.is_multiple_of(2) {
                 vec![Fault::LoseReply]
             } else {
                 Vec::new()
