@@ -22,7 +22,7 @@ use super::{Prepared, Run};
 
 /// What stands in the new families when a run goes on.
 struct Found {
-    /// Positions in the plan of the entries that are not, or not rightly, there; ascending.
+    /// Positions in the plan of the entries to put; ascending.
     missing: Vec<u64>,
     /// Whether just the plan stands there.
     is_as_planned: bool,
@@ -162,8 +162,14 @@ impl<S: Store> Run<'_, S> {
         let mut missing = Vec::new();
         let mut is_as_planned = true;
         let mut position = 0;
+        // What was staged whole only goes missing. Another value there is somebody's, not ours to undo.
+        let was_whole = self.ledger.phase() == Some(Phase::Staged);
         self.compare_staged(migration, self.around(), |difference| {
             match difference {
+                Difference::Different(_) if was_whole => {
+                    position += 1;
+                    is_as_planned = false;
+                }
                 Difference::Missing(_) | Difference::Different(_) => {
                     missing.push(position);
                     position += 1;
@@ -176,11 +182,11 @@ impl<S: Store> Run<'_, S> {
             Ok(())
         })
         .await?;
-        if !missing.is_empty() && self.ledger.phase() == Some(Phase::Staged) {
+        if !missing.is_empty() && was_whole {
             let missing = missing.len();
             self.environment.observer.note(&format!(
-                "{missing} keys that were staged are gone or changed, and are put again: etcd lost them (3.5.0 \
-                 to 3.5.2 may, when they are killed), or somebody else was at work"
+                "{missing} keys that were staged are gone, and are put again: etcd lost them (3.5.0 to 3.5.2 may, \
+                 when they are killed), or somebody deleted them"
             ));
         }
         Ok(Found {

@@ -81,6 +81,28 @@ async fn what_etcd_lost_of_what_was_staged_is_put_again() {
 }
 
 #[tokio::test]
+async fn what_somebody_changed_of_what_was_staged_is_not_overwritten() {
+    for form in FORMS {
+        let killed = Instance::small(form);
+        let before = killed.image();
+        killed.kill_after(Phase::Staged, 0);
+        killed.migrate().await.unwrap_err();
+        let next = killed.next();
+        next.end_lock();
+        let staged = next.image();
+        let mut staged = staged.keys().filter(|key| !before.contains_key(*key));
+        let key = staged.next().unwrap();
+        next.put(key, b"another value");
+        let refused = next.migrate().await.unwrap_err();
+        assert!(
+            matches!(&*refused.failure, Failure::StagedDiffers(_)),
+            "{refused:?}"
+        );
+        assert_eq!(next.get(key).unwrap(), b"another value");
+    }
+}
+
+#[tokio::test]
 async fn what_was_staged_is_rolled_back_without_the_backup() {
     for form in FORMS {
         let killed = Instance::small(form);
