@@ -1,6 +1,7 @@
 //! Reads of many ranges: some are under way while the first of them is waited for.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::store::{RangeRequest, RangeResponse, Store, StoreError};
 
@@ -14,7 +15,7 @@ const AT_ONCE: usize = 6;
 /// Replies in the order of their requests.
 pub(super) struct Ahead<S: Store, Requests> {
     store: S,
-    patience: std::time::Duration,
+    patience: Duration,
     requests: Requests,
     flying: VecDeque<Background<Result<RangeResponse, StoreError>>>,
 }
@@ -22,7 +23,7 @@ pub(super) struct Ahead<S: Store, Requests> {
 impl<S: Store, Requests: Iterator<Item = RangeRequest>> Ahead<S, Requests> {
     pub(super) fn new(
         store: &S,
-        patience: std::time::Duration,
+        patience: Duration,
         requests: impl IntoIterator<IntoIter = Requests>,
     ) -> Self {
         Self {
@@ -51,8 +52,6 @@ impl<S: Store, Requests: Iterator<Item = RangeRequest>> Ahead<S, Requests> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::entry::Entry;
     use crate::store::memory::{Fault, MemoryStore};

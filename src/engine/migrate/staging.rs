@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime};
 
 use tokio::sync::mpsc::Receiver;
 
-use crate::entry::Entry;
+use crate::entry::{Entry, printable};
 use crate::journal::{Counts, FORMAT, Journal, Phase};
 use crate::store::{Op, Store};
 use crate::transform::{Migration, Put, new_family_ranges};
@@ -162,6 +162,7 @@ impl<S: Store> Run<'_, S> {
         let mut missing = Vec::new();
         let mut is_as_planned = true;
         let mut position = 0;
+        let mut lost = None;
         // What was staged whole only goes missing. Another value there is somebody's, not ours to undo.
         let was_whole = self.ledger.phase() == Some(Phase::Staged);
         self.compare_staged(migration, self.around(), |difference| {
@@ -170,7 +171,8 @@ impl<S: Store> Run<'_, S> {
                     position += 1;
                     is_as_planned = false;
                 }
-                Difference::Missing(_) | Difference::Different(_) => {
+                Difference::Missing(entry) | Difference::Different(entry) => {
+                    lost.get_or_insert_with(|| printable(&entry.key));
                     missing.push(position);
                     position += 1;
                     is_as_planned = false;
@@ -182,11 +184,11 @@ impl<S: Store> Run<'_, S> {
             Ok(())
         })
         .await?;
-        if !missing.is_empty() && was_whole {
+        if let Some(first) = lost.filter(|_| was_whole) {
             let missing = missing.len();
             self.environment.observer.note(&format!(
-                "{missing} keys that were staged are gone, and are put again: etcd lost them (3.5.0 to 3.5.2 may, \
-                 when they are killed), or somebody deleted them"
+                "{missing} keys that were staged are gone, the first is {first}; they are put again. etcd lost \
+                 them (3.5.0 to 3.5.2 may, when they are killed), or somebody deleted them"
             ));
         }
         Ok(Found {

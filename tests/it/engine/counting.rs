@@ -1,13 +1,13 @@
 //! That what the plan does not touch is still there: known from etcd's own account of what was deleted, or
 //! counted where somebody else wrote.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
 use meta_migration::engine::Failure;
 use meta_migration::journal::Phase;
 use meta_migration::report::MigrateOutcome;
-use meta_migration::store::memory::Fault;
+use meta_migration::store::memory::{Fault, Request};
 use meta_migration::transform::CollectionForm;
 
 use super::instance::Instance;
@@ -20,17 +20,10 @@ const FORMS: [CollectionForm; 3] = [
     CollectionForm::Embedded,
 ];
 
-/// Counts from now on how often all keys below the meta root are counted.
-fn watch_counts(instance: &Instance) -> Arc<AtomicU64> {
-    let counts = Arc::new(AtomicU64::new(0));
-    let sum = Arc::clone(&counts);
-    instance.store.fault_when(move |request| {
-        let range = request.range;
-        let counts = range.is_some_and(|it| it.count_only && it.range == root().range());
-        sum.fetch_add(u64::from(counts), Ordering::SeqCst);
-        Vec::new()
-    });
-    counts
+/// 1 for a request that counts all keys below the meta root, else 0.
+fn counts_all(request: &Request<'_>) -> u64 {
+    let range = request.range;
+    u64::from(range.is_some_and(|it| it.count_only && it.range == root().range()))
 }
 
 /// Keys below the meta root but those below `session/`, counted one by one.
@@ -44,7 +37,12 @@ fn keys(instance: &Instance) -> u64 {
 async fn where_nobody_else_writes_nothing_is_counted_and_the_journal_has_the_number() {
     for form in FORMS {
         let instance = Instance::small(form);
-        let counts = watch_counts(&instance);
+        let counts = Arc::new(AtomicU64::new(0));
+        let sum = Arc::clone(&counts);
+        instance.store.fault_when(move |request| {
+            sum.fetch_add(counts_all(request), Ordering::SeqCst);
+            Vec::new()
+        });
         let report = instance.migrate().await.unwrap();
         assert_eq!(report.outcome, MigrateOutcome::Migrated);
         assert_eq!(counts.load(Ordering::SeqCst), 0, "{form}");
@@ -57,19 +55,22 @@ async fn where_nobody_else_writes_nothing_is_counted_and_the_journal_has_the_num
 async fn where_a_reply_was_lost_it_is_counted_and_the_number_is_the_same() {
     for form in FORMS {
         let instance = Instance::small(form);
-        let lost = Mutex::new(0_u32);
+        let counts = Arc::new(AtomicU64::new(0));
+        let sum = Arc::clone(&counts);
+        let mut ours = 0_u32;
         instance.store.fault_when(move |request| {
-            let mut lost = lost.lock().unwrap();
+            sum.fetch_add(counts_all(request), Ordering::SeqCst);
             let is_ours = request.txn.is_some_and(|txn| !txn.compares.is_empty());
-            // Each transaction's reply but the lock's is lost once in two.
-            *lost += u32::from(is_ours);
-            if is_ours && lost.is_multiple_of(2) {
+            ours += u32::from(is_ours);
+            // Every second reply is lost.
+            if is_ours && ours.is_multiple_of(2) {
                 vec![Fault::LoseReply]
             } else {
                 Vec::new()
             }
         });
         instance.migrate().await.unwrap();
+        assert!(counts.load(Ordering::SeqCst) > 0, "{form}");
         let journal = instance.journal().unwrap();
         assert_eq!(journal.keys_when_done, keys(&instance), "{form}");
     }

@@ -4,6 +4,7 @@ use meta_migration::engine::{Failure, FailureKind, Way, Written};
 use meta_migration::journal::Phase;
 use meta_migration::keys::KeyRange;
 use meta_migration::report::{MigrateOutcome, RestoreOutcome};
+use meta_migration::transform::CollectionForm;
 
 use super::instance::Instance;
 use crate::rules::FORMS;
@@ -51,24 +52,28 @@ async fn d5_a_run_killed_in_any_phase_is_finished_by_the_next_and_can_be_rolled_
     }
 }
 
+/// An instance whose run was killed when all was staged, and the keys that were.
+async fn staged(form: CollectionForm) -> (Instance, Vec<String>) {
+    let killed = Instance::small(form);
+    let before = killed.image();
+    killed.kill_after(Phase::Staged, 0);
+    killed.migrate().await.unwrap_err();
+    let next = killed.next();
+    next.end_lock();
+    let keys = next.image().into_keys();
+    let keys = keys.filter(|key| !before.contains_key(key)).collect();
+    (next, keys)
+}
+
 #[tokio::test]
 async fn what_etcd_lost_of_what_was_staged_is_put_again() {
     for form in FORMS {
         let whole = Instance::small(form);
         whole.migrate().await.unwrap();
-        for lost in 0.. {
-            let killed = Instance::small(form);
-            let before = killed.image();
-            killed.kill_after(Phase::Staged, 0);
-            killed.migrate().await.unwrap_err();
-            let next = killed.next();
-            next.end_lock();
-            let staged = next.image();
-            let mut staged = staged.keys().filter(|key| !before.contains_key(*key));
-            let Some(key) = staged.nth(lost) else {
-                assert!(lost > 2, "{form}");
-                break;
-            };
+        let (_, keys) = staged(form).await;
+        assert!(keys.len() > 2, "{form}");
+        for key in keys {
+            let (next, _) = staged(form).await;
             let range = KeyRange::single(root().join(key.as_bytes()));
             next.store.change(|world| {
                 world.delete(&range);
@@ -83,15 +88,8 @@ async fn what_etcd_lost_of_what_was_staged_is_put_again() {
 #[tokio::test]
 async fn what_somebody_changed_of_what_was_staged_is_not_overwritten() {
     for form in FORMS {
-        let killed = Instance::small(form);
-        let before = killed.image();
-        killed.kill_after(Phase::Staged, 0);
-        killed.migrate().await.unwrap_err();
-        let next = killed.next();
-        next.end_lock();
-        let staged = next.image();
-        let mut staged = staged.keys().filter(|key| !before.contains_key(*key));
-        let key = staged.next().unwrap();
+        let (next, keys) = staged(form).await;
+        let key = &keys[0];
         next.put(key, b"another value");
         let refused = next.migrate().await.unwrap_err();
         assert!(
