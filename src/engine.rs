@@ -31,6 +31,7 @@ mod migrate;
 mod observer;
 mod offline;
 mod pace;
+mod packer;
 mod pages;
 mod patience;
 mod plan;

@@ -17,6 +17,7 @@ mod alias;
 mod arena;
 mod collection;
 mod database;
+mod digest;
 mod field;
 mod findings;
 mod history;

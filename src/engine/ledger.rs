@@ -106,6 +106,7 @@ impl Ledger {
             ops: u64::try_from(txn.ops.len()).unwrap_or(u64::MAX),
             txns: 1,
             deleted: sent.deleted,
+            in_flight: None,
         })
     }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::writer::Tally;
+
 /// The limits within which a run works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -11,8 +13,10 @@ pub struct Limits {
     /// Bytes of keys and values in one transaction. etcd's own default limit for a request is 1.5 MiB;
     /// a single larger entry gets a transaction of its own.
     pub txn_bytes_max: usize,
-    /// Transactions in flight at once, at most; a run begins with few and adapts to what the server takes.
+    /// Transactions in flight at once, at most; a run adapts to what the server takes.
     pub in_flight_max: usize,
+    /// With how many of them in flight writing begins, if that many are allowed.
+    pub in_flight_first: usize,
     /// Keys that one range delete may remove.
     pub delete_keys_max: usize,
     /// How long a failing request is repeated before the run gives up.
@@ -23,12 +27,25 @@ pub struct Limits {
     pub lock_ttl: Duration,
 }
 
+impl Limits {
+    /// For deletes of ranges, after this was written: one range a transaction, so that the server stays
+    /// responsive to others, and as many in flight as it took before.
+    pub(super) fn for_deletes(self, after: Tally) -> Self {
+        Self {
+            txn_ops_max: 1,
+            in_flight_first: after.in_flight.unwrap_or(self.in_flight_first),
+            ..self
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
             txn_ops_max: 128,
             txn_bytes_max: 1 << 20,
             in_flight_max: 16,
+            in_flight_first: 8,
             delete_keys_max: 1000,
             patience: Duration::from_secs(30),
             capture_attempts_max: 5,

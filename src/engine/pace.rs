@@ -1,6 +1,6 @@
 //! How many transactions are in flight: as many as the server takes.
 //!
-//! A run starts with few and doubles their number while that brings more through, up to a limit. Then
+//! Writing starts with some and doubles their number while that brings more through, up to a limit. Then
 //! it stays with the best, and tries again from time to time: the server may have got busier or idler.
 
 use std::time::{Duration, Instant};
@@ -11,7 +11,6 @@ const WINDOW_TXNS: u32 = 48;
 const SETTLED_WINDOWS: u32 = 40;
 /// More in flight have to bring at least so much more through.
 const WORTH_IT: f64 = 1.05;
-const FIRST: usize = 4;
 
 /// A hill climber over the number in flight.
 #[derive(Debug)]
@@ -31,11 +30,12 @@ enum State {
 }
 
 impl Pace {
-    pub(super) fn new(limit: usize, now: Instant) -> Self {
+    /// Begins with `first` in flight and never has more than `limit`.
+    pub(super) fn new((first, limit): (usize, usize), now: Instant) -> Self {
         let limit = limit.max(1);
         Self {
             limit,
-            in_flight: FIRST.min(limit),
+            in_flight: first.clamp(1, limit),
             state: State::Climbing(1, 0.0),
             landed: 0,
             since: now,
@@ -91,7 +91,7 @@ mod tests {
     /// Runs against a server that takes so many transactions a second with so many in flight.
     fn settle(limit: usize, rate: impl Fn(usize) -> f64, windows: usize) -> Pace {
         let mut now = Instant::now();
-        let mut pace = Pace::new(limit, now);
+        let mut pace = Pace::new((4, limit), now);
         for _ in 0..windows * WINDOW_TXNS as usize {
             now += Duration::from_secs_f64(1.0 / rate(pace.in_flight()));
             pace.landed(now);

@@ -31,6 +31,8 @@ pub(super) struct Tally {
     pub(super) txns: u64,
     /// Keys that they deleted. What one deleted whose reply was lost is not among them.
     pub(super) deleted: u64,
+    /// How many transactions were in flight in the end, where their number was adapted.
+    pub(super) in_flight: Option<usize>,
 }
 
 impl AddAssign for Tally {
@@ -38,6 +40,7 @@ impl AddAssign for Tally {
         self.ops += other.ops;
         self.txns += other.txns;
         self.deleted += other.deleted;
+        self.in_flight = other.in_flight.or(self.in_flight);
     }
 }
 
@@ -87,7 +90,10 @@ impl<'a, S: Store> Writer<'a, S> {
             taken: 0,
             applied: None,
             flying: JoinSet::new(),
-            pace: Pace::new(limits.in_flight_max, Instant::now()),
+            pace: Pace::new(
+                (limits.in_flight_first, limits.in_flight_max),
+                Instant::now(),
+            ),
             tally: Tally::default(),
         }
     }
@@ -119,6 +125,7 @@ impl<'a, S: Store> Writer<'a, S> {
             let landed = self.landed(sent).await;
             outcome = outcome.and(landed);
         }
+        self.tally.in_flight = Some(self.pace.in_flight());
         outcome.map(|()| self.tally)
     }
 
@@ -194,6 +201,7 @@ impl<'a, S: Store> Writer<'a, S> {
                     ops: keys,
                     txns: u64::from(response.wrote),
                     deleted: response.deleted,
+                    in_flight: None,
                 };
                 self.pace.landed(Instant::now());
                 self.observer.advanced(keys);

@@ -81,37 +81,42 @@ impl<'k> Key<'k> {
     #[must_use]
     pub fn render(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(96);
+        self.render_into(&mut out);
+        out
+    }
+
+    /// Appends what [`Self::render`] gives.
+    pub(crate) fn render_into(&self, out: &mut Vec<u8>) {
         match *self {
-            Self::Plain(object) => object.render_into(&mut out),
+            Self::Plain(object) => object.render_into(out),
             Self::Snapshot(object, timestamp) => {
                 out.extend_from_slice(SNAPSHOT_PREFIX.as_bytes());
-                object.render_into(&mut out);
-                push_timestamp(&mut out, timestamp);
+                object.render_into(out);
+                push_timestamp(out, timestamp);
             }
-            Self::LegacyIndex(c, i) => push_ids(&mut out, "root-coord/index", &[c.0, i.0]),
+            Self::LegacyIndex(c, i) => push_ids(out, "root-coord/index", &[c.0, i.0]),
             Self::LegacySegmentIndex(c, i, p, s) => {
-                push_ids(&mut out, "root-coord/segment-index", &[c.0, i.0, p.0, s.0]);
+                push_ids(out, "root-coord/segment-index", &[c.0, i.0, p.0, s.0]);
             }
-            Self::IndexBuild(b) => push_ids(&mut out, "indexes", &[b.0]),
-            Self::QueryCollection(c) => push_ids(&mut out, "queryCoord-collectionMeta", &[c.0]),
-            Self::QueryReplica(r) => push_ids(&mut out, "queryCoord-ReplicaMeta", &[r.0]),
-            Self::FieldIndex(c, i) => push_ids(&mut out, "field-index", &[c.0, i.0]),
+            Self::IndexBuild(b) => push_ids(out, "indexes", &[b.0]),
+            Self::QueryCollection(c) => push_ids(out, "queryCoord-collectionMeta", &[c.0]),
+            Self::QueryReplica(r) => push_ids(out, "queryCoord-ReplicaMeta", &[r.0]),
+            Self::FieldIndex(c, i) => push_ids(out, "field-index", &[c.0, i.0]),
             Self::SegmentIndex(c, p, s, b) => {
-                push_ids(&mut out, "segment-index", &[c.0, p.0, s.0, b.0]);
+                push_ids(out, "segment-index", &[c.0, p.0, s.0, b.0]);
             }
             Self::CollectionLoadInfo(c) => {
-                push_ids(&mut out, "querycoord-collection-loadinfo", &[c.0]);
+                push_ids(out, "querycoord-collection-loadinfo", &[c.0]);
             }
             Self::PartitionLoadInfo(c, p) => {
-                push_ids(&mut out, "querycoord-partition-loadinfo", &[c.0, p.0]);
+                push_ids(out, "querycoord-partition-loadinfo", &[c.0, p.0]);
             }
-            Self::Replica(c, r) => push_ids(&mut out, "querycoord-replica", &[c.0, r.0]),
-            Self::Segment(c, p, s) => push_ids(&mut out, "datacoord-meta/s", &[c.0, p.0, s.0]),
+            Self::Replica(c, r) => push_ids(out, "querycoord-replica", &[c.0, r.0]),
+            Self::Segment(c, p, s) => push_ids(out, "datacoord-meta/s", &[c.0, p.0, s.0]),
             Self::SessionId => out.extend_from_slice(b"session/id"),
-            Self::Session(name) => push_name(&mut out, "session", name),
+            Self::Session(name) => push_name(out, "session", name),
             Self::Unknown(relative) => out.extend_from_slice(relative),
         }
-        out
     }
 }
 
@@ -274,9 +279,10 @@ fn parse_id(text: &[u8]) -> Option<i64> {
 
 fn push_ids(out: &mut Vec<u8>, prefix: &str, ids: &[i64]) {
     out.extend_from_slice(prefix.as_bytes());
+    let mut digits = itoa::Buffer::new();
     for id in ids {
         out.push(b'/');
-        out.extend_from_slice(id.to_string().as_bytes());
+        out.extend_from_slice(digits.format(*id).as_bytes());
     }
 }
 

@@ -4,6 +4,7 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::Put;
 use super::arena::{Arena, Slot};
 use super::findings::Findings;
 use super::index::Indexes;
@@ -11,7 +12,7 @@ use super::index_build::{BuildTable, Files};
 use super::segment_rows::RowTable;
 use crate::codec::v2_1;
 use crate::codec::v2_2::{self, SegmentIndexIds};
-use crate::keys::{Family, Key, is_tombstone};
+use crate::keys::{Family, Key, MetaRoot, is_tombstone};
 use crate::model::{BuildId, CollectionId, IndexId, PartitionId, SegmentId};
 
 /// The ids that tell one segment index from another, in the order in which placeholders are numbered.
@@ -57,11 +58,13 @@ impl SegmentIndexes {
         self.rows.len() as u64
     }
 
-    /// Keys relative to the meta root, with their values, in ascending order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+    /// What is put of them below `root`, in ascending order.
+    pub(super) fn puts<'s>(&'s self, root: &'s MetaRoot) -> impl Iterator<Item = Put> + 's {
         self.rows.iter().map(|row| {
             let (collection, partition, segment, index) = row.ids;
-            let key = Key::SegmentIndex(collection, partition, segment, row.build).render();
+            let key = root.key(&Key::SegmentIndex(
+                collection, partition, segment, row.build,
+            ));
             let ids = SegmentIndexIds {
                 collection,
                 partition,
@@ -70,7 +73,8 @@ impl SegmentIndexes {
                 build: row.build,
                 create_time: row.create_time,
             };
-            (key, v2_2::segment_index(&ids, self.arena.get(row.part)))
+            let value = v2_2::segment_index(&ids, self.arena.get(row.part));
+            Put { key, value }
         })
     }
 }
@@ -149,7 +153,7 @@ impl SegmentTable {
         rows.retain_mut(|row| join.keep(row));
         join.resolve_shared(&mut rows);
         join.report();
-        rows.sort_unstable_by(by_key);
+        sort_by_key(&mut rows);
         SegmentIndexes {
             rows,
             arena: join.arena,
@@ -189,12 +193,27 @@ fn source_key((collection, partition, segment, index): Ids) -> Vec<u8> {
     Key::LegacySegmentIndex(collection, index, partition, segment).render()
 }
 
-/// The order of the target keys: ids compare as the text they are rendered to.
-fn by_key(a: &Row, b: &Row) -> Ordering {
+/// Brings rows that are in the order of their ids into that of the target keys. Where ids are equally
+/// long, as Milvus makes them, only the builds of a segment can be out of order.
+fn sort_by_key(rows: &mut [Row]) {
+    if rows.is_sorted_by(|a, b| by_segment(a, b).is_le()) {
+        for rows in rows.chunk_by_mut(|a, b| by_segment(a, b).is_eq()) {
+            rows.sort_unstable_by(by_build);
+        }
+    } else {
+        rows.sort_unstable_by(|a, b| by_segment(a, b).then_with(|| by_build(a, b)));
+    }
+}
+
+/// The order of the target keys without the build: ids compare as the text they are rendered to.
+fn by_segment(a: &Row, b: &Row) -> Ordering {
     as_text(a.ids.0.0, b.ids.0.0)
         .then_with(|| as_text(a.ids.1.0, b.ids.1.0))
         .then_with(|| as_text(a.ids.2.0, b.ids.2.0))
-        .then_with(|| as_text(a.build.0, b.build.0))
+}
+
+fn by_build(a: &Row, b: &Row) -> Ordering {
+    as_text(a.build.0, b.build.0)
 }
 
 fn as_text(a: i64, b: i64) -> Ordering {

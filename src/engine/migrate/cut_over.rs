@@ -13,7 +13,6 @@ use crate::transform::{
 use super::super::deletion::bounded_deletes;
 use super::super::error::{Failure, Written};
 use super::super::feed::feed;
-use super::super::limits::Limits;
 use super::super::pages::Pages;
 use super::super::restore::finish_interrupted;
 use super::super::source::newest_revision;
@@ -191,13 +190,9 @@ impl<S: Store> Run<'_, S> {
         };
         let observer = &*self.environment.observer;
         observer.phase_started("tidy", u64::try_from(deletes.len()).ok());
-        // One range a transaction: the server stays responsive to others.
-        let one_by_one = Limits {
-            txn_ops_max: 1,
-            ..limits
-        };
+        let limits = limits.for_deletes(self.own);
         let stop = &self.environment.stop;
-        let writer = Writer::new(self.store, &self.fence, one_by_one, stop, observer);
+        let writer = Writer::new(self.store, &self.fence, limits, stop, observer);
         let chunks = feed(move |sink| deletes.into_iter().try_for_each(|op| sink.push(Ok(op))));
         let tally = writer.run(chunks).await;
         observer.phase_finished();

@@ -15,6 +15,7 @@ use super::super::difference::{Actual, Collector, Difference, compare};
 use super::super::error::{Failure, Written};
 use super::super::feed::feed;
 use super::super::fingerprint::{Filter, changed_since};
+use super::super::packer::Packer;
 use super::super::source::{Surroundings, newest_revision};
 use super::super::trail::{Others, Trail};
 use super::super::writer::Writer;
@@ -141,7 +142,10 @@ impl<S: Store> Run<'_, S> {
                 written.map(|tally| (tally, found.is_as_planned))
             }
             None => {
-                let ops = staged(migration, |put| Op::put(put.key, put.value));
+                let mut pack = Packer::default();
+                let ops = staged(migration, move |put| {
+                    Op::put(pack.shared(&put.key), pack.shared(&put.value))
+                });
                 let ranges = new_family_ranges(&self.options.root);
                 let limits = &self.options.limits;
                 let trail = Trail::new(self.store, limits, (ranges, Others::None));
@@ -289,7 +293,7 @@ impl<S: Store> Run<'_, S> {
 /// The new keys in ascending order, encoded on a blocking thread while requests are in flight.
 pub(super) fn staged<T: Send + 'static>(
     migration: Arc<Migration>,
-    make: impl Fn(Put) -> T + Send + 'static,
+    mut make: impl FnMut(Put) -> T + Send + 'static,
 ) -> Receiver<Result<Vec<T>, Failure>> {
     feed(move |sink| {
         for put in migration.staged() {

@@ -10,9 +10,8 @@ use super::super::deletion::bounded_deletes;
 use super::super::error::Failure;
 use super::super::fence::Fence;
 use super::super::ledger::Ledger;
-use super::super::limits::Limits;
 use super::super::source::Surroundings;
-use super::super::writer::Writer;
+use super::super::writer::{Tally, Writer};
 
 /// How many keys would go.
 pub(super) async fn count<S: Store>(
@@ -58,14 +57,11 @@ pub(super) async fn discard<S: Store>(
     }
     let staged = new_family_ranges(around.root);
     let deletes = bounded_deletes(store, (&staged, i64::MAX), around.limits).await?;
-    let one_by_one = Limits {
-        txn_ops_max: 1,
-        ..*around.limits
-    };
+    let limits = around.limits.for_deletes(Tally::default());
     around
         .observer
         .phase_started("discard", Some(planned.delete));
-    let writer = Writer::new(store, fence, one_by_one, around.stop, around.observer);
+    let writer = Writer::new(store, fence, limits, around.stop, around.observer);
     let written = writer.write_all(deletes).await;
     around.observer.phase_finished();
     written?;

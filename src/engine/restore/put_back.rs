@@ -269,7 +269,7 @@ impl<S: Store> PutBack<'_, S> {
         let written = trail.along(self.writer(*self.around.limits), ops).await;
         observer.phase_finished();
         let (put, is_read_back) = written?;
-        let deleted = self.delete(deletes).await?;
+        let deleted = self.delete(deletes, put).await?;
         // The journal was one more. When nobody else has written, what was read before and during the
         // writing is what stands there now.
         let ours = i64::try_from(1 + put.txns + deleted.txns).unwrap_or(i64::MAX);
@@ -283,16 +283,13 @@ impl<S: Store> PutBack<'_, S> {
         Ok(report)
     }
 
-    /// Deletes what is too much, one range a transaction: the server stays responsive to others.
-    async fn delete(&self, deletes: Vec<KeyRange>) -> Result<Tally, Failure> {
-        let one_by_one = Limits {
-            txn_ops_max: 1,
-            ..*self.around.limits
-        };
+    /// Deletes what is too much.
+    async fn delete(&self, deletes: Vec<KeyRange>, put: Tally) -> Result<Tally, Failure> {
+        let limits = self.around.limits.for_deletes(put);
         let observer = self.around.observer;
         observer.phase_started("delete", u64::try_from(deletes.len()).ok());
         let deletes = deletes.into_iter().map(Op::Delete).collect();
-        let tally = self.writer(one_by_one).write_all(deletes).await;
+        let tally = self.writer(limits).write_all(deletes).await;
         observer.phase_finished();
         tally
     }
