@@ -17,7 +17,6 @@ mod alias;
 mod arena;
 mod collection;
 mod database;
-mod digest;
 mod field;
 mod findings;
 mod history;

@@ -18,7 +18,7 @@ use crate::server::{Totals, processor_time};
 const QUOTA_BYTES: u64 = 8 << 30;
 const IN_FLIGHT: [usize; 5] = [1, 2, 4, 8, 16];
 const READS_IN_FLIGHT: [usize; 4] = [1, 2, 4, 6];
-const PAGES_TURNED: [i64; 3] = [10_000, 50_000, 100_000];
+const PAGES_TURNED: [i64; 2] = [50_000, 100_000];
 const PUT_SAMPLES: usize = 2_000;
 const GET_SAMPLES: usize = 40;
 

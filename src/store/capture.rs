@@ -24,9 +24,11 @@ mod stride;
 
 use section::{Section, Sections, parts};
 
-/// Pages that are fetched at once: some that the server looks for, one on its way, some that wait while
-/// the caller works.
-const PAGES_AHEAD: usize = 6;
+/// Pages that are fetched at once: some that the server looks for, and one on its way.
+const PAGES_AHEAD: usize = 3;
+/// Pages that are fetched or wait for those before them: where a section holds more than a page, the rest
+/// of it is read while what was read behind it waits.
+const PAGES_HELD: usize = 8;
 
 /// How much is read at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -229,8 +231,16 @@ impl<S: Store> Capture<S> {
         error
     }
 
+    /// Whether one more page may be fetched; what comes next always may.
+    fn may_fetch(&self) -> bool {
+        let fetches = self.flying.iter();
+        let under_way = fetches.filter(|fetch| !fetch.0.is_finished()).count();
+        (under_way < PAGES_AHEAD && self.flying.len() < PAGES_HELD)
+            || !self.sections.first_is_under_way()
+    }
+
     fn fetch_ahead(&mut self) {
-        while self.flying.len() < PAGES_AHEAD
+        while self.may_fetch()
             && let Some(section) = self.sections.next()
         {
             let position = section.position;

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use sha2::{Digest as _, Sha256};
+
 use super::collection::Converted;
-use super::digest::{Input, sha256};
 use super::ranges;
 use super::segment_index::SegmentIndexes;
 use super::{CollectionForm, NewKeys, Put, overlay};
@@ -172,15 +173,13 @@ impl Migration {
 
     /// Encodes everything once.
     fn measured(&self) -> Measure {
-        let (digest, mut measure) = sha256(|input| self.add_to(input));
-        measure.digest = digest;
-        measure
-    }
-
-    /// Adds everything that is written and deleted; of what is staged it is measured as well.
-    fn add_to(&self, input: &mut Input) -> Measure {
-        let mut measure = Measure::default();
-        input.add(self.form.name().as_bytes());
+        let (mut staged_bytes, mut largest_staged) = (0, None);
+        let mut hash = Sha256::new();
+        let mut part = |bytes: &[u8]| {
+            hash.update((bytes.len() as u64).to_le_bytes());
+            hash.update(bytes);
+        };
+        part(self.form.name().as_bytes());
         let counts = [
             self.staged_count(),
             self.history.len() as u64,
@@ -189,25 +188,30 @@ impl Migration {
             self.leftovers.len() as u64,
         ];
         for count in counts {
-            input.add(&count.to_le_bytes());
+            part(&count.to_le_bytes());
         }
         for put in self.staged() {
-            input.add(&put.key);
-            input.add(&put.value);
-            measure.staged_bytes += bytes_of(&put) as u64;
-            if bytes_of(&put) > measure.largest_staged.as_ref().map_or(0, bytes_of) {
-                measure.largest_staged = Some(put);
+            part(&put.key);
+            part(&put.value);
+            staged_bytes += bytes_of(&put) as u64;
+            if bytes_of(&put) > largest_staged.as_ref().map_or(0, bytes_of) {
+                largest_staged = Some(put);
             }
         }
         for put in self.history.iter().chain(&self.rewrites) {
-            input.add(&put.key);
-            input.add(&put.value);
+            part(&put.key);
+            part(&put.value);
         }
         for range in self.removals.iter().chain(&self.leftovers) {
-            input.add(&range.start);
-            input.add(&range.end);
+            part(&range.start);
+            part(&range.end);
         }
-        measure
+        let digest = hash.finalize();
+        Measure {
+            digest: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+            staged_bytes,
+            largest_staged,
+        }
     }
 
     /// The complete target image, ascending, from the source entries in ascending order: what etcd holds

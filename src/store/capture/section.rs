@@ -17,8 +17,13 @@ use crate::keys::{KeyRange, successor};
 const TELLING_KEYS: i64 = 16;
 /// A section behind an empty one is so many times as wide.
 const WIDER: u64 = 64;
+/// A section behind one in which few keys were is at most so many times as wide: often it was the end of a
+/// dense stretch, and the next one begins behind it.
+const SPARSER: u64 = 4;
 /// After so many empty sections the whole rest of the part is asked for: counting it costs less.
 const EMPTY_MAX: u32 = 12;
+/// A section with so many pages in it says that the stride was wrong, not that keys are unevenly dense.
+const OVERFULL: i64 = 4;
 /// A page may have so many times as many entries as the one before.
 const GROWTH: i64 = 8;
 
@@ -43,6 +48,8 @@ struct Part {
     stride_number: u64,
     /// Sections in a row in which nothing was.
     empty: u32,
+    /// Whether far more was in the last section than a page takes.
+    overfull: bool,
 }
 
 /// A piece of the range that is not yet read.
@@ -109,6 +116,7 @@ impl Sections {
             stride: None,
             stride_number: 0,
             empty: 0,
+            overfull: false,
         };
         part.stride = part.stride_by_keys(&page.response.entries);
         self.keys += page.response.count;
@@ -123,18 +131,29 @@ impl Sections {
         self.stretches.front().map(|stretch| stretch.part)
     }
 
+    /// Whether the first thing that is not yet read is asked for; also when there is none.
+    pub(super) fn first_is_under_way(&self) -> bool {
+        let first = self.stretches.front();
+        first.is_none_or(|stretch| matches!(stretch.state, State::Asked(..)))
+    }
+
     /// The next section; `None` when nothing is left to ask for.
     pub(super) fn next(&mut self) -> Option<Section> {
         let mut index = 0;
         while let Some(stretch) = self.stretches.get(index) {
             match stretch.state {
                 State::Asked(..) => index += 1,
-                // It may turn out that there is more. And where the keys go on is looked for step by step.
-                State::Waiting(left)
-                    if (left <= 0 || self.parts[stretch.part].empty > 0)
+                // It may turn out that there is more.
+                State::Waiting(left) if left <= 0 && self.is_under_way(index, stretch.part) => {
+                    index += 1;
+                }
+                // Where the keys go on, and how dense they are there, is looked for step by step. What is
+                // behind the part would only wait, in the place of what comes next.
+                State::Waiting(_)
+                    if self.parts[stretch.part].is_lost()
                         && self.is_under_way(index, stretch.part) =>
                 {
-                    index += 1;
+                    return None;
                 }
                 State::Waiting(left) if left > 0 => return Some(self.ask(index, left)),
                 State::Waiting(_) => {
@@ -225,6 +244,11 @@ impl Sections {
 }
 
 impl Part {
+    /// Whether nothing is known of how dense keys are where it goes on.
+    fn is_lost(&self) -> bool {
+        self.empty > 0 || self.overfull
+    }
+
     /// Judges the stride by what it brought.
     fn learn(&mut self, cut_by: Option<u64>, page: &Page) {
         let count = page.response.count;
@@ -235,8 +259,9 @@ impl Part {
             Some(number) if number != self.stride_number => return,
             Some(_) if count == 0 => self.stride.take().and_then(|it| it.scaled(WIDER, 1)),
             Some(_) => {
+                self.overfull = count > page.limit.saturating_mul(OVERFULL);
                 let count = count.unsigned_abs();
-                let factor = self.wanted().min(count.saturating_mul(WIDER));
+                let factor = self.wanted().min(count.saturating_mul(SPARSER));
                 let stride = self.stride.take();
                 let scaled = stride.and_then(|stride| stride.scaled(factor, count));
                 scaled.or_else(|| self.stride_by_keys(entries))
@@ -347,6 +372,60 @@ mod tests {
         assert_eq!(left, 0);
         assert!(sections.stretches.is_empty());
         assert!(requests < 12, "{requests} requests");
+    }
+
+    #[test]
+    fn while_it_is_looked_for_where_keys_go_on_nothing_behind_is_asked_for() {
+        let cut = [b"root/b".to_vec()];
+        let parts = parts(KeyRange::prefix("root/"), &cut);
+        let mut sections = Sections::new(LIMITS);
+        for (range, folder) in parts.iter().zip(["a", "k"]) {
+            let keys = (100_000..100_020).map(|number| format!("root/{folder}/{number}/5"));
+            sections.add(range.clone(), &page(keys, 400));
+        }
+        assert!(sections.next().is_some() && sections.next().is_some());
+        // A gap: one step at a time, although the other part is known to hold much.
+        let nothing = || page(Vec::new(), 0);
+        sections.landed(&nothing());
+        assert_eq!(sections.next(), None);
+        sections.landed(&nothing());
+        for _ in 0..3 {
+            let step = sections.next().unwrap();
+            assert!(step.position == 0 && parts[0].contains(&step.range.start));
+            assert_eq!(sections.next(), None);
+            sections.landed(&nothing());
+        }
+        // Found, far denser than the last step was wide: still one at a time.
+        let step = sections.next().unwrap();
+        let start = String::from_utf8(step.range.start).unwrap();
+        let keys = (0..50).map(|number| format!("{start}{number:02}"));
+        sections.landed(&page(keys, 300));
+        assert!(sections.next().is_some());
+        assert_eq!(sections.next(), None);
+        // The stride fits again.
+        let keys = (50..90).map(|number| format!("{start}{number:02}"));
+        sections.landed(&page(keys, 40));
+        let ahead: Vec<Section> = (0..3).filter_map(|_| sections.next()).collect();
+        assert_eq!(ahead.len(), 3);
+        assert!(sections.first_is_under_way());
+    }
+
+    #[test]
+    fn behind_a_sparse_section_the_next_is_only_a_little_wider() {
+        let mut sections = Sections::new(LIMITS);
+        let keys = (0..20).map(|number| format!("root/{:06}", number * 10));
+        sections.add(KeyRange::prefix("root/"), &page(keys, 10_000));
+        let width = |section: &Section| {
+            let number = |key: &[u8]| {
+                let text = String::from_utf8_lossy(&key[5..]);
+                text.trim_end_matches('\0').parse::<u64>().unwrap()
+            };
+            number(&section.range.end) - number(&section.range.start)
+        };
+        let first = sections.next().unwrap();
+        sections.landed(&page(["root/000200".to_owned()], 1));
+        let second = sections.next().unwrap();
+        assert_eq!(width(&second), SPARSER * width(&first));
     }
 
     #[test]
