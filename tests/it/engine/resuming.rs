@@ -6,7 +6,7 @@ use meta_migration::keys::KeyRange;
 use meta_migration::report::{MigrateOutcome, RestoreOutcome};
 use meta_migration::transform::CollectionForm;
 
-use super::instance::Instance;
+use super::instance::{Image, Instance};
 use crate::rules::FORMS;
 use crate::support::metadata::{COLLECTION, Metadata, collection, definition, root};
 
@@ -52,14 +52,20 @@ async fn d5_a_run_killed_in_any_phase_is_finished_by_the_next_and_can_be_rolled_
     }
 }
 
-/// An instance whose run was killed when all was staged, and the keys that were.
-async fn staged(form: CollectionForm) -> (Instance, Vec<String>) {
+/// What stood there before, and an instance whose run was killed when all was staged.
+async fn killed_when_staged(form: CollectionForm) -> (Image, Instance) {
     let killed = Instance::small(form);
     let before = killed.image();
     killed.kill_after(Phase::Staged, 0);
     killed.migrate().await.unwrap_err();
     let next = killed.next();
     next.end_lock();
+    (before, next)
+}
+
+/// Such an instance, and the keys that were staged.
+async fn staged(form: CollectionForm) -> (Instance, Vec<String>) {
+    let (before, next) = killed_when_staged(form).await;
     let keys = next.image().into_keys();
     let keys = keys.filter(|key| !before.contains_key(key)).collect();
     (next, keys)
@@ -103,12 +109,7 @@ async fn what_somebody_changed_of_what_was_staged_is_not_overwritten() {
 #[tokio::test]
 async fn what_was_staged_is_rolled_back_without_the_backup() {
     for form in FORMS {
-        let killed = Instance::small(form);
-        let before = killed.image();
-        killed.kill_after(Phase::Staged, 0);
-        killed.migrate().await.unwrap_err();
-        let next = killed.next();
-        next.end_lock();
+        let (before, next) = killed_when_staged(form).await;
         std::fs::remove_file(next.backup()).unwrap();
         next.roll_back().await.unwrap();
         assert_eq!(next.image(), before);
