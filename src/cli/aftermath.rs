@@ -1,5 +1,6 @@
 //! What a failed run leaves behind and how it goes on from there, in the user's own commands.
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use super::options::EtcdOptions;
@@ -118,20 +119,31 @@ impl Ways {
         }
     }
 
-    /// Where else to look when a backup that was to be put back is damaged.
-    fn sound_backups(&self, error: &BackupError) -> Option<String> {
-        let (BackupError::Invalid { path, .. } | BackupError::Changed { path }) = error else {
-            return None;
-        };
-        let folder = path.parent().filter(|folder| *folder != Path::new(""));
-        let folder = folder.unwrap_or(Path::new(".")).display().to_string();
-        self.goes_back.then(|| {
-            format!(
-                "{} backup list {}   # tells which backups are sound",
-                self.program,
-                quoted(&folder)
-            )
-        })
+    /// Where another backup is, or may go.
+    fn another_backup(&self, error: &BackupError) -> Option<String> {
+        if let BackupError::Invalid { path, .. } | BackupError::Changed { path } = error {
+            let folder = path.parent().filter(|folder| *folder != Path::new(""));
+            let folder = folder.unwrap_or(Path::new(".")).display().to_string();
+            return self.goes_back.then(|| {
+                format!(
+                    "{} backup list {}   # tells which backups are sound",
+                    self.program,
+                    quoted(&folder)
+                )
+            });
+        }
+        if let BackupError::File { action, source, .. } = error
+            && *action == "read"
+        {
+            let is_missed = self.goes_back && source.kind() == ErrorKind::NotFound;
+            return is_missed
+                .then(|| "name the file with --backup-file where it lies now".to_owned());
+        }
+        matches!(
+            error,
+            BackupError::File { .. } | BackupError::DiskFull { .. }
+        )
+        .then(|| "--backup-file says where else the backup may go".to_owned())
     }
 
     /// What helps against this failure in particular.
@@ -168,7 +180,7 @@ impl Ways {
             F::SwitchTooLarge { operations } => {
                 format!("start etcd with --max-txn-ops={operations} or more")
             }
-            F::Backup(error) => return self.sound_backups(error),
+            F::Backup(error) => return self.another_backup(error),
             F::NoBackup => "name the backup file with --backup-file".to_owned(),
             F::WrongRoot { found, .. } => format!(
                 "the backup is of {found:?}: name that root with --root-path to restore it where it was, \

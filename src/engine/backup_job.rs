@@ -61,6 +61,11 @@ impl BackupJob {
         self.sender.send(Message::Entries(entries)).await.is_ok()
     }
 
+    /// Whether it failed already: a job that goes on waits for [`Self::finish`].
+    pub(super) fn has_failed(&self) -> bool {
+        self.thread.is_finished()
+    }
+
     /// Nothing more comes: the file is synced, read back and compared while the caller goes on. It has
     /// no name yet.
     pub(super) async fn seal(&self, skipped_leased: u64) {

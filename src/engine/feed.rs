@@ -3,6 +3,8 @@
 
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
+use super::error::Failure;
+
 const CHUNK: usize = 512;
 const CHUNKS_AHEAD: usize = 4;
 
@@ -10,14 +12,14 @@ const CHUNKS_AHEAD: usize = 4;
 pub(super) struct Ended;
 
 /// Where the blocking thread puts its items.
-pub(super) struct Sink<T, E> {
-    sender: Sender<Result<Vec<T>, E>>,
+pub(super) struct Sink<T> {
+    sender: Sender<Result<Vec<T>, Failure>>,
     chunk: Vec<T>,
 }
 
-impl<T, E> Sink<T, E> {
+impl<T> Sink<T> {
     /// Sends an item on, or an error, which ends the stream.
-    pub(super) fn push(&mut self, item: Result<T, E>) -> Result<(), Ended> {
+    pub(super) fn push(&mut self, item: Result<T, Failure>) -> Result<(), Ended> {
         match item {
             Ok(item) => self.chunk.push(item),
             Err(error) => {
@@ -42,16 +44,14 @@ impl<T, E> Sink<T, E> {
     }
 }
 
-/// Runs `produce` on a blocking thread and returns what it pushes, in chunks.
-pub(super) fn feed<T, E>(
-    produce: impl FnOnce(&mut Sink<T, E>) -> Result<(), Ended> + Send + 'static,
-) -> Receiver<Result<Vec<T>, E>>
-where
-    T: Send + 'static,
-    E: Send + 'static,
-{
+/// Runs `produce` on a blocking thread and returns what it pushes, in chunks. A thread that panicked does
+/// not look like one that came to its end: what is missing would be taken for what is not there.
+pub(super) fn feed<T: Send + 'static>(
+    produce: impl FnOnce(&mut Sink<T>) -> Result<(), Ended> + Send + 'static,
+) -> Receiver<Result<Vec<T>, Failure>> {
     let (sender, receiver) = channel(CHUNKS_AHEAD);
-    tokio::task::spawn_blocking(move || {
+    let last = sender.clone();
+    let thread = tokio::task::spawn_blocking(move || {
         let mut sink = Sink {
             sender,
             chunk: Vec::with_capacity(CHUNK),
@@ -60,5 +60,44 @@ where
             drop(sink.flush());
         }
     });
+    tokio::spawn(async move {
+        if let Err(error) = thread.await {
+            drop(last.send(Err(Failure::Worker(error.to_string()))).await);
+        }
+    });
     receiver
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn everything_comes_in_its_order_and_then_the_end() {
+        let mut items = feed(|sink| (0..3000).try_for_each(|item| sink.push(Ok(item))));
+        let mut seen = Vec::new();
+        while let Some(chunk) = items.recv().await {
+            seen.extend(chunk.unwrap());
+        }
+        assert!(seen.into_iter().eq(0..3000));
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_panics_is_no_end_of_the_stream() {
+        let mut items = feed(|sink| {
+            (0..3000).try_for_each(|item| {
+                assert!(item < 2000, "on purpose");
+                sink.push(Ok(item))
+            })
+        });
+        let mut seen = 0;
+        let failure = loop {
+            match items.recv().await {
+                Some(Ok(chunk)) => seen += chunk.len(),
+                Some(Err(failure)) => break failure,
+                None => unreachable!("the stream seems whole after {seen} items"),
+            }
+        };
+        assert!(matches!(failure, Failure::Worker(_)), "{failure:?}");
+    }
 }

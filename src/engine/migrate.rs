@@ -15,7 +15,7 @@ use crate::store::{Op, Store};
 use crate::transform::{CollectionForm, Migration, OnBrokenRecord, Options};
 use crate::version::Release;
 
-use super::backup_job::BackupTarget;
+use super::backup_job::{BackupJob, BackupTarget};
 use super::error::{EngineError, Failure, Written};
 use super::fence::{Fence, Waits};
 use super::fingerprint::{Filter, Fingerprint};
@@ -342,13 +342,12 @@ impl<'a, S: Store> Run<'a, S> {
         self.compare_with_journal(&plan)?;
         self.check_room(room, &plan, staged).await?;
         self.check_fit(&reading.migration).await?;
-        self.confirm(&plan).await?;
-        if let Some(job) = reading.backup.take() {
-            let saving = Instant::now();
-            let summary = job.finish().await?;
-            self.seconds.backup = saving.elapsed().as_secs_f64();
-            self.backup = Some(summary.reference());
+        if reading.backup.as_ref().is_some_and(BackupJob::has_failed) {
+            // Nobody is asked about what will not be done.
+            self.save(&mut reading).await?;
         }
+        self.confirm(&plan).await?;
+        self.save(&mut reading).await?;
         self.forget_outdated_backup(&reading.fingerprint);
         self.prepared = Some(Prepared {
             migration: Arc::new(reading.migration),
@@ -360,6 +359,17 @@ impl<'a, S: Store> Run<'a, S> {
         });
         self.own = Tally::default();
         Ok(None)
+    }
+
+    /// Gives the backup its name, if one was wanted.
+    async fn save(&mut self, reading: &mut Reading) -> Result<(), Failure> {
+        if let Some(job) = reading.backup.take() {
+            let saving = Instant::now();
+            let summary = job.finish().await?;
+            self.seconds.backup = saving.elapsed().as_secs_f64();
+            self.backup = Some(summary.reference());
+        }
+        Ok(())
     }
 
     /// What an unfinished run staged has to be what would be staged now.

@@ -126,6 +126,7 @@ async fn read_once<S: Store>(
     around.observer.phase_started("read", None);
     let mut pages = Pages::begin(store, around, around.root.range(), revision).await?;
     let mut outsiders = Outsiders::new(around.root);
+    let mut is_saving = backup.is_some();
     while let Some(page) = pages.next().await? {
         outsiders.see(&page);
         let mut kept = page;
@@ -139,10 +140,9 @@ async fn read_once<S: Store>(
         }
         let kept = Arc::new(kept);
         transform.push(Arc::clone(&kept)).await;
-        if let Some(job) = &backup
-            && !job.push(kept).await
-        {
-            break;
+        // Where the backup fails the rest is read all the same: nothing may be decided on a part.
+        if is_saving && let Some(job) = &backup {
+            is_saving = job.push(kept).await;
         }
     }
     if let Some(job) = &backup {

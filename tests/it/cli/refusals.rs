@@ -324,6 +324,36 @@ async fn a_damaged_backup_is_refused_before_anything_is_written() {
         .says("b.mmb");
     tool.run(&["restore", "--backup-file", "/no/such.mmb"])
         .expect(1)
-        .says("/no/such.mmb");
+        .says("/no/such.mmb")
+        .says("--backup-file where it lies now");
+    assert_eq!(it.dump().await, before);
+}
+
+#[tokio::test]
+async fn where_no_backup_can_be_written_nothing_is_done() {
+    let it = Instance::small().await;
+    let tool = it.tool();
+    tool.file("file", "");
+    let yaml = tool.file(
+        "run.yaml",
+        &format!(
+            "{}\ncmd:\n  type: run\n  runWithBackup: true\nconfig:\n  sourceVersion: 2.1.4\n  \
+             targetVersion: 2.2.16\n  backupFilePath: file/b.mmb\n",
+            it.yaml()
+        ),
+    );
+    let drop_in = format!("-config={}", yaml.display());
+    let before = it.dump().await;
+    for command in [
+        &[&MIGRATE[..6], &["file/b.mmb"]].concat()[..],
+        &["backup", "--backup-file", "file/b.mmb"],
+        &[&drop_in],
+    ] {
+        tool.run(command)
+            .expect(1)
+            .says("failed to create")
+            .says("nothing was changed in etcd")
+            .says("where else the backup may go");
+    }
     assert_eq!(it.dump().await, before);
 }

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use meta_migration::backup::Backup;
 use meta_migration::engine::{
-    Environment, Failure, FailureKind, VerifyOptions, Written, migrate, plan, verify,
+    Environment, Failure, FailureKind, MigrateOptions, VerifyOptions, Written, migrate, plan,
+    verify,
 };
 use meta_migration::finding::Severity;
 use meta_migration::journal::{FORMAT, JournalError, Phase};
@@ -85,6 +86,42 @@ async fn without_metadata_there_is_nothing_to_do() {
     assert_eq!(report.outcome, MigrateOutcome::NothingToDo);
     assert_eq!(plain(&instance.store.dump()), before);
     assert!(!instance.backup().exists());
+}
+
+/// Options with a backup that cannot be written: its folder is a file.
+fn without_room_for_a_backup(instance: &Instance) -> MigrateOptions {
+    let file = instance.folder.path().join("file");
+    std::fs::write(&file, b"").unwrap();
+    let mut options = instance.options();
+    options.backup.as_mut().unwrap().path = file.join("b.mmb");
+    options
+}
+
+#[tokio::test]
+async fn where_the_backup_fails_nothing_is_decided_on_a_part_of_the_metadata() {
+    for form in FORMS {
+        let instance = Instance::small(form);
+        let before = plain(&instance.store.dump());
+        let options = without_room_for_a_backup(&instance);
+        let failed = migrate(&instance.store, &options, &Environment::silent())
+            .await
+            .unwrap_err();
+        assert!(matches!(&*failed.failure, Failure::Backup(_)), "{failed:?}");
+        assert_eq!(failed.kind(), FailureKind::Failed);
+        assert_eq!(failed.written, Written::Nothing);
+        assert_eq!(plain(&instance.store.dump()), before);
+    }
+}
+
+#[tokio::test]
+async fn what_is_migrated_already_needs_no_backup() {
+    let instance = Instance::small(FORMS[0]);
+    instance.migrate().await.unwrap();
+    let options = without_room_for_a_backup(&instance);
+    let again = migrate(&instance.store, &options, &Environment::silent())
+        .await
+        .unwrap();
+    assert_eq!(again.outcome, MigrateOutcome::AlreadyMigrated);
 }
 
 #[tokio::test]
