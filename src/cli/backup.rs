@@ -107,6 +107,6 @@ fn begin(args: &Save) -> Outcome {
 pub(in crate::cli) fn save(session: &Session, options: &BackupOptions) -> Outcome {
     let saved = session
         .write(async |store, environment| engine::backup(store, options, environment).await)?;
-    report::print(session.output.format, &saved, report::outcome::backup)?;
+    report::print_done(session.output.format, &saved, report::outcome::backup);
     Ok(Exit::Done)
 }

@@ -176,8 +176,8 @@ pub(in crate::cli) fn finish(session: &Session, done: &MigrateReport) -> Outcome
 }
 
 fn print(session: &Session, done: &MigrateReport, next: &Next) -> Outcome {
-    report::print(session.output.format, done, |done, palette| {
+    report::print_done(session.output.format, done, |done, palette| {
         report::outcome::migrate(done, next, palette)
-    })?;
+    });
     Ok(Exit::Done)
 }

@@ -63,6 +63,19 @@ pub(in crate::cli) fn print<T: Serialize>(
     write(output.as_bytes())
 }
 
+/// As [`print()`], of something that was done: what stands in etcd decides the exit code, not whether it
+/// could be told.
+pub(in crate::cli) fn print_done<T: Serialize>(
+    format: Format,
+    report: &T,
+    text: impl FnOnce(&T, Palette) -> String,
+) {
+    if let Err(failure) = print(format, report, text) {
+        let causes = failure.causes.join(": ");
+        tracing::warn!("all is done, but {}: {causes}", failure.message);
+    }
+}
+
 /// Writes bytes to standard output.
 pub(in crate::cli) fn write(bytes: &[u8]) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();

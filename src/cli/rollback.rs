@@ -87,8 +87,11 @@ pub(in crate::cli) fn finish(
             .then(|| format!("start Milvus {release}")),
         back: None,
     };
-    report::print(session.output.format, done, |done, palette| {
-        report::outcome::restore(done, options.dry_run, &next, palette)
-    })?;
+    let text = |done: &_, palette| report::outcome::restore(done, options.dry_run, &next, palette);
+    if options.dry_run {
+        report::print(session.output.format, done, text)?;
+    } else {
+        report::print_done(session.output.format, done, text);
+    }
     Ok(Exit::Done)
 }

@@ -91,9 +91,9 @@ async fn update(args: &Args, cluster: &Cluster) -> Outcome {
                 image,
                 advice: facts.helm.as_ref().map(|_| ADVICE.to_owned()),
             };
-            report::print(args.output.format, &done, |done, palette| {
+            report::print_done(args.output.format, &done, |done, palette| {
                 done.text(palette)
-            })?;
+            });
             Ok(Exit::Done)
         }
         Err(RollingError::Cluster(error)) => Err(failure(&error).hint(AGAIN)),

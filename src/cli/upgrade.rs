@@ -307,7 +307,11 @@ async fn show(
         let facts = survey::facts(cluster, scope.scope("")).await;
         standing.advice = facts.ok().and_then(|facts| begin::advice(&facts, record));
     }
-    report::print(args.output.format, &standing, orchestration::standing)?;
+    if at_work {
+        report::print_done(args.output.format, &standing, orchestration::standing);
+    } else {
+        report::print(args.output.format, &standing, orchestration::standing)?;
+    }
     Ok(standing)
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::instance::Instance;
-use super::tool::{Tool, members};
+use super::tool::{Ended, Tool, members};
 use crate::support::metadata::Metadata;
 
 const PLAN: [&str; 10] = [
@@ -353,4 +353,29 @@ async fn inspect_reads_a_file_as_it_reads_etcd() {
         .expect(0)
         .shows("FAMILY")
         .shows("root-coord/collection-alias");
+}
+
+#[tokio::test]
+async fn what_was_done_counts_where_it_cannot_be_told() {
+    let it = Instance::small().await;
+    let tool = it.tool();
+    let untold = |arguments: &[&str]| {
+        let full = std::fs::File::create("/dev/full").unwrap();
+        Ended::of(tool.command(arguments).stdout(full))
+    };
+    let migrate = ["migrate", "--target-version", "2.2.16", "--backup-file"];
+    let before = it.metadata().await;
+    untold(&["plan", "--target-version", "2.2.16"])
+        .expect(1)
+        .says("cannot write to standard output");
+    for done in [
+        &["backup", "--backup-file", "b.mmb"][..],
+        &[&migrate[..], &["b.mmb"]].concat(),
+        &["rollback", "--backup-file", "b.mmb"],
+    ] {
+        untold(done)
+            .expect(0)
+            .says("all is done, but cannot write to standard output");
+    }
+    assert_eq!(it.metadata().await, before);
 }
