@@ -136,14 +136,19 @@ impl Ways {
             && *action == "read"
         {
             let is_missed = self.goes_back && source.kind() == ErrorKind::NotFound;
-            return is_missed
-                .then(|| "name the file with --backup-file where it lies now".to_owned());
+            return is_missed.then(|| {
+                "name the file with --backup-file, or config.backupFilePath, where it lies now"
+                    .to_owned()
+            });
         }
         matches!(
             error,
             BackupError::File { .. } | BackupError::DiskFull { .. }
         )
-        .then(|| "--backup-file says where else the backup may go".to_owned())
+        .then(|| {
+            "--backup-file, in a YAML file config.backupFilePath, says where else the backup may go"
+                .to_owned()
+        })
     }
 
     /// What helps against this failure in particular.

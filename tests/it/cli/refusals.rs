@@ -325,7 +325,7 @@ async fn a_damaged_backup_is_refused_before_anything_is_written() {
     tool.run(&["restore", "--backup-file", "/no/such.mmb"])
         .expect(1)
         .says("/no/such.mmb")
-        .says("--backup-file where it lies now");
+        .says("where it lies now");
     assert_eq!(it.dump().await, before);
 }
 
