@@ -1,7 +1,7 @@
 //! Opens backups of every known format, after all of a file was checked.
 
-use std::fs::File;
-use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
+use std::fs::{self, File};
+use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -58,7 +58,7 @@ impl Backup {
     }
 
     fn announce(path: &Path) -> Option<Self> {
-        let mut file = File::open(path).ok()?;
+        let mut file = open(path).ok()?;
         let bytes = file.metadata().ok()?.len();
         let mut end = [0; END_BYTES];
         file.seek(SeekFrom::Start(bytes.checked_sub(end.len() as u64)?))
@@ -87,7 +87,7 @@ impl Backup {
     pub fn open_with_root(path: impl AsRef<Path>, root: Option<&str>) -> Result<Self, BackupError> {
         let path = path.as_ref();
         let failed = |error| BackupError::file("read", path, error);
-        let mut file = File::open(path).map_err(failed)?;
+        let mut file = open(path).map_err(failed)?;
         let mut start = Vec::new();
         (&mut file)
             .take(GUESS_BYTES as u64)
@@ -203,8 +203,7 @@ impl Backup {
             },
             Source::File(known) => {
                 let path = &self.summary.path;
-                let file =
-                    File::open(path).map_err(|error| BackupError::file("read", path, error))?;
+                let file = open(path).map_err(|error| BackupError::file("read", path, error))?;
                 let reader = BufReader::with_capacity(BUFFER_BYTES, file);
                 let decoder = match known.get() {
                     Some(_) => Decoder::again(reader),
@@ -240,6 +239,17 @@ fn native_summary(
         meta_root: header.meta_root.clone(),
         header,
         reused: false,
+    }
+}
+
+/// Opens a file. Opening a pipe that nobody writes to would wait for ever, and a backup is read more than
+/// once.
+fn open(path: &Path) -> io::Result<File> {
+    let kind = fs::metadata(path)?.file_type();
+    if kind.is_file() || kind.is_dir() {
+        File::open(path)
+    } else {
+        Err(io::Error::other("it is no regular file"))
     }
 }
 
@@ -331,4 +341,18 @@ fn next_of_file(
     Some(Err(BackupError::Changed {
         path: summary.path.clone(),
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_is_not_even_opened() {
+        let error = Backup::open("/dev/zero").unwrap_err();
+        let BackupError::File { source, .. } = error else {
+            unreachable!("{error:?}");
+        };
+        assert_eq!(source.to_string(), "it is no regular file");
+    }
 }
