@@ -42,6 +42,7 @@ mod source;
 mod status;
 mod stop;
 mod trail;
+mod transform_job;
 mod verify;
 mod writer;
 

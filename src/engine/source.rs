@@ -3,14 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::mpsc::{Sender, channel};
-use tokio::task::JoinHandle;
-
-use crate::entry::Entry;
 use crate::keys::{KeyRange, MetaRoot};
 use crate::report::Layout;
 use crate::store::{RangeRequest, Store, StoreErrorKind};
-use crate::transform::{Migration, Options, Source, leftover_ranges};
+use crate::transform::{Migration, Options, leftover_ranges};
 
 use super::backup_job::{BackupJob, BackupTarget};
 use super::census::Outsiders;
@@ -22,6 +18,7 @@ use super::observer::Observer;
 use super::pages::Pages;
 use super::patience::read;
 use super::stop::Stop;
+use super::transform_job::{TransformJob, Transformed};
 
 /// What the run works with.
 #[derive(Clone, Copy)]
@@ -119,7 +116,7 @@ async fn read_once<S: Store>(
     let started = Instant::now();
     let revision = newest_revision(store, around.root, around.limits).await?;
     let backup = backup.map(|target| BackupJob::start(target, around.root, revision));
-    let transform = Transform::start(around.root.clone(), options.clone());
+    let transform = TransformJob::start(around.root.clone(), options.clone());
     let mut fingerprint = Fingerprint::default();
     let mut skipped_leased = 0;
     let mut cuts = Cuts::new(leftover_ranges(around.root), around.limits.delete_keys_max);
@@ -151,7 +148,11 @@ async fn read_once<S: Store>(
     around.observer.phase_finished();
     let read_seconds = started.elapsed().as_secs_f64();
     let transforming = Instant::now();
-    let (layout, evidence, migration) = transform.finish().await?;
+    let Transformed {
+        layout,
+        evidence,
+        migration,
+    } = transform.finish().await?;
     Ok(Reading {
         migration,
         layout,
@@ -164,38 +165,4 @@ async fn read_once<S: Store>(
         read_seconds,
         transform_seconds: transforming.elapsed().as_secs_f64(),
     })
-}
-
-type Transformed = (Layout, Vec<String>, Migration);
-
-/// The transform on a thread of its own.
-struct Transform {
-    sender: Sender<Arc<Vec<Entry>>>,
-    thread: JoinHandle<Transformed>,
-}
-
-impl Transform {
-    fn start(root: MetaRoot, options: Options) -> Self {
-        let (sender, mut receiver) = channel::<Arc<Vec<Entry>>>(2);
-        let thread = tokio::task::spawn_blocking(move || {
-            let mut source = Source::new(root, options);
-            while let Some(entries) = receiver.blocking_recv() {
-                entries.iter().for_each(|entry| source.push(entry));
-            }
-            (source.layout(), source.evidence(), source.finish())
-        });
-        Self { sender, thread }
-    }
-
-    async fn push(&self, entries: Arc<Vec<Entry>>) {
-        // It only ends before us by a panic, which `finish` reports.
-        drop(self.sender.send(entries).await);
-    }
-
-    async fn finish(self) -> Result<Transformed, Failure> {
-        drop(self.sender);
-        self.thread
-            .await
-            .map_err(|error| Failure::Worker(error.to_string()))
-    }
 }

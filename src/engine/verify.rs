@@ -10,7 +10,7 @@ use crate::keys::{Family, MetaRoot};
 use crate::layout::LayoutDetector;
 use crate::report::{Layout, VerifyReport};
 use crate::store::{RangeRequest, Store};
-use crate::transform::{CollectionForm, Migration, OnBrokenRecord, Options, Source};
+use crate::transform::{CollectionForm, Migration, OnBrokenRecord, Options};
 use crate::verify::Checker;
 use crate::version::Release;
 
@@ -25,6 +25,7 @@ use super::limits::Limits;
 use super::pages::Pages;
 use super::patience::read;
 use super::source::{Surroundings, newest_revision};
+use super::transform_job::TransformJob;
 
 /// What to compare with.
 #[derive(Debug, Clone)]
@@ -167,16 +168,7 @@ async fn against_backup<S: Store>(
     backup: Backup,
     options: Options,
 ) -> Result<VerifyReport, Failure> {
-    let root = around.root.clone();
-    let (backup, migration) = tokio::task::spawn_blocking(move || {
-        let mut source = Source::new(root, options);
-        for entry in backup.entries().map_err(Failure::Backup)? {
-            source.push(&entry.map_err(Failure::Backup)?);
-        }
-        Ok::<_, Failure>((backup, source.finish()))
-    })
-    .await
-    .map_err(|error| Failure::Worker(error.to_string()))??;
+    let migration = migration_of(&backup, around, options).await?;
     let mut collector = Collector::default();
     let revision = newest_revision(store, around.root, around.limits).await?;
     let sessions = around.root.range_below("session/");
@@ -194,6 +186,30 @@ async fn against_backup<S: Store>(
     })
     .await?;
     Ok(collector.report())
+}
+
+/// Reads and transforms a backup.
+async fn migration_of(
+    backup: &Backup,
+    around: Surroundings<'_>,
+    options: Options,
+) -> Result<Migration, Failure> {
+    let backup = backup.clone();
+    let mut chunks = feed(move |sink| {
+        let mut entries = match backup.entries() {
+            Ok(entries) => entries,
+            Err(error) => return sink.push(Err(Failure::Backup(error))),
+        };
+        entries.try_for_each(|entry| sink.push(entry.map_err(Failure::Backup)))
+    });
+    let transform = TransformJob::start(around.root.clone(), options);
+    while let Some(chunk) = chunks.recv().await {
+        if let Some(signal) = around.stop.requested() {
+            return Err(Failure::Interrupted(signal));
+        }
+        transform.push(Arc::new(chunk?)).await;
+    }
+    Ok(transform.finish().await?.migration)
 }
 
 /// What the migration of a backup gives, without the sessions.
