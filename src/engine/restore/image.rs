@@ -99,6 +99,9 @@ impl Image {
     }
 
     fn moved(&self, from: &str, entry: Entry) -> Option<Entry> {
+        if from == self.root.meta_root() {
+            return self.decides(&entry.key).then_some(entry);
+        }
         let relative = entry
             .key
             .strip_prefix(from.as_bytes())?
