@@ -146,7 +146,7 @@ impl Ways {
             BackupError::File { .. } | BackupError::DiskFull { .. }
         )
         .then(|| {
-            "--backup-file, in a YAML file config.backupFilePath, says where else the backup may go"
+            "--backup-file (with --from it is --to, in a YAML file config.backupFilePath) says where else the backup may go"
                 .to_owned()
         })
     }
