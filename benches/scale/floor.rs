@@ -192,16 +192,14 @@ impl Floor {
         started.elapsed()
     }
 
-    /// One key a request, each the first of all that follow it, as the official tool backs up: so many
-    /// of them, spread evenly.
-    pub(crate) async fn get_singly(&self, cut: &Cut, samples: usize) -> Duration {
-        let mut kv = self.kv.clone();
+    /// One key a request, each the first of all that follow it, as the official tool backs up.
+    pub(crate) async fn get_singly(&self, cut: &Cut, pairs: &[Pair]) -> Duration {
         let end = cut.pages.last().unwrap().1.clone();
         let started = Instant::now();
-        for sample in 0..samples {
-            let (from, _) = &cut.pages[sample * cut.pages.len() / samples];
+        let mut kv = self.kv.clone();
+        for (key, _) in pairs {
             let options = GetOptions::new().with_range(end.clone()).with_limit(1);
-            kv.get(from.clone(), Some(options)).await.unwrap();
+            kv.get(key.clone(), Some(options)).await.unwrap();
         }
         started.elapsed()
     }

@@ -50,6 +50,12 @@ impl Instance {
         }
     }
 
+    /// The metadata where it stands.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = Pair> {
+        let entries = self.generator.entries(PREFIX.trim_end_matches('/'));
+        entries.map(|entry| (entry.key.into(), entry.value.into()))
+    }
+
     /// Writes the metadata into the server.
     pub(crate) async fn load(&self, floor: &Floor) {
         let mut entries = self

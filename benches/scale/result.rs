@@ -24,8 +24,8 @@ pub(crate) struct Size {
     pub(crate) page_keys: i64,
     /// Seconds that one request a key would take: samples, scaled to the number of keys.
     pub(crate) one_by_one: BTreeMap<String, f64>,
-    /// How many keys were put and read one by one for that.
-    pub(crate) one_by_one_samples: [usize; 2],
+    /// How many keys were read, put, and put back one by one for that.
+    pub(crate) one_by_one_samples: [usize; 3],
     pub(crate) commands: Vec<Command>,
 }
 
@@ -104,10 +104,10 @@ impl Size {
             .map(|(name, seconds)| format!("{name} {seconds:.3} s"))
             .collect();
         let _ = writeln!(text, "bare loops: {}", loops.join(", "));
-        let [puts, gets] = self.one_by_one_samples;
+        let [gets, puts, puts_back] = self.one_by_one_samples;
         let _ = writeln!(
             text,
-            "one request a key (1 by 1): {puts} puts and {gets} reads were sampled and scaled"
+            "one request a key (1 by 1): scaled from {gets} reads, {puts} puts and {puts_back} puts of a rollback"
         );
         let _ = writeln!(
             text,

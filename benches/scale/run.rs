@@ -8,7 +8,7 @@ use meta_migration::store::Store;
 
 use crate::apart;
 use crate::etcd::{Etcd, Settings};
-use crate::floor::{Cut, Floor};
+use crate::floor::{Cut, Floor, Pair};
 use crate::instance::{Instance, PREFIX, SCRATCH};
 use crate::neighbour::{Latency, Neighbour};
 use crate::product::{self, Told};
@@ -19,8 +19,9 @@ const QUOTA_BYTES: u64 = 8 << 30;
 const IN_FLIGHT: [usize; 5] = [1, 2, 4, 8, 16];
 const READS_IN_FLIGHT: [usize; 4] = [1, 2, 4, 6];
 const PAGES_TURNED: [i64; 2] = [50_000, 100_000];
-const PUT_SAMPLES: usize = 2_000;
-const GET_SAMPLES: usize = 40;
+/// Samples of one request a key.
+const PUTS_MAX: usize = 20_000;
+const GETS_MAX: usize = 40;
 
 /// Seconds by the clock, and of the processors: of server and client together.
 #[derive(Debug, Clone, Copy, Default)]
@@ -176,22 +177,31 @@ impl Bench {
         self.compact().await;
     }
 
-    /// How long commands would take with one request a key, from samples.
-    async fn one_by_one(&self, cut: &Cut) -> BTreeMap<String, f64> {
-        let sample = &self.instance.new[..self.instance.new.len().min(PUT_SAMPLES)];
-        let put = self.floor.put_singly(sample).await.as_secs_f64() / sample.len() as f64;
+    /// How long commands would take in the official tool's way: one request a key, puts in no order, and
+    /// for a rollback one for whatever the backup holds.
+    async fn one_by_one(&self, cut: &Cut) -> (BTreeMap<String, f64>, [usize; 3]) {
+        let (all, new) = (cut.keys as usize, self.instance.new.len());
+        let gets_max = if all > PUTS_MAX { GETS_MAX } else { all };
+        let read = sample(self.instance.entries(), all, gets_max);
+        let put_new = sample(self.instance.new.iter().cloned(), new, PUTS_MAX);
+        let put_old = sample(self.instance.entries(), all, PUTS_MAX);
+        let get = self.floor.get_singly(cut, &read).await;
+        let put = self.floor.put_singly(&put_new).await;
         let scratch = self.floor.cut(SCRATCH).await;
         self.floor.delete(&scratch, self.delete_in_flight).await;
-        let get = self.floor.get_singly(cut, GET_SAMPLES).await.as_secs_f64() / GET_SAMPLES as f64;
-        let puts = |count: usize| count as f64 * put;
-        BTreeMap::from([
-            ("backup".to_owned(), get * cut.keys as f64),
-            (
-                "migrate".to_owned(),
-                get * cut.keys as f64 + puts(self.instance.new.len()),
-            ),
-            ("rollback".to_owned(), cut.keys as f64 * put),
-        ])
+        // What is put is there already.
+        let put_back = self.floor.put_singly(&put_old).await;
+        self.compact().await;
+        let scaled = |taken: Duration, of: &[Pair], count: usize| {
+            taken.as_secs_f64() / of.len() as f64 * count as f64
+        };
+        let backup = scaled(get, &read, all);
+        let seconds = BTreeMap::from([
+            ("backup".to_owned(), backup),
+            ("migrate".to_owned(), backup + scaled(put, &put_new, new)),
+            ("rollback".to_owned(), scaled(put_back, &put_old, all)),
+        ]);
+        (seconds, [read.len(), put_new.len(), put_old.len()])
     }
 
     /// Everything once, loops and commands in turn.
@@ -288,7 +298,7 @@ impl Bench {
         &self,
         cut: &Cut,
         rounds: &[(Floors, Vec<Sample>)],
-        one_by_one: &BTreeMap<String, f64>,
+        (one_by_one, samples): &(BTreeMap<String, f64>, [usize; 3]),
     ) -> Size {
         let mut floors = BTreeMap::new();
         let mut floors_neighbour_ms = BTreeMap::new();
@@ -314,7 +324,7 @@ impl Bench {
             write_in_flight: self.write_in_flight,
             page_keys: self.page_keys,
             one_by_one: one_by_one.clone(),
-            one_by_one_samples: [self.instance.new.len().min(PUT_SAMPLES), GET_SAMPLES],
+            one_by_one_samples: *samples,
             commands,
         }
     }
@@ -423,4 +433,14 @@ fn summarize_command(
         one_by_one: one_by_one.get(name).copied(),
         neighbour_ms: milliseconds().map(|pick| over(&|_, sample| pick(&sample.latency))),
     }
+}
+
+/// At most `most` of the `count` pairs of `all`, spread evenly over them, in no order.
+fn sample(all: impl Iterator<Item = Pair>, count: usize, most: usize) -> Vec<Pair> {
+    let spread: Vec<Pair> = all.step_by(count.div_ceil(most)).collect();
+    // A prime that is larger than any number of pairs: each comes once.
+    const STEP: usize = 1_000_003;
+    (0..spread.len())
+        .map(|index| spread[index * STEP % spread.len()].clone())
+        .collect()
 }

@@ -4,12 +4,12 @@ use std::sync::{Arc, Mutex};
 
 use meta_migration::backup::Backup;
 use meta_migration::engine::{
-    Environment, Failure, FailureKind, MigrateOptions, VerifyOptions, Written, migrate, plan,
-    verify,
+    Environment, Failure, FailureKind, MigrateOptions, Observer, VerifyOptions, Written, migrate,
+    plan, verify,
 };
 use meta_migration::finding::Severity;
 use meta_migration::journal::{FORMAT, JournalError, Phase};
-use meta_migration::report::MigrateOutcome;
+use meta_migration::report::{MigrateOutcome, PlanReport};
 use meta_migration::store::memory::{Fault, RequestKind};
 use meta_migration::transform::{CollectionForm, OnBrokenRecord, Options};
 
@@ -17,6 +17,7 @@ use super::instance::{Instance, limits, plain};
 use crate::rules::FORMS;
 use crate::simulation::records;
 use crate::support::metadata::{Metadata, root, segment_index, target_of};
+use crate::support::migration::watched;
 
 /// Metadata with a segment index whose build record is gone.
 fn broken() -> Metadata {
@@ -97,13 +98,22 @@ fn without_room_for_a_backup(instance: &Instance) -> MigrateOptions {
     options
 }
 
+struct SaysNo;
+
+impl Observer for SaysNo {
+    fn confirm_migration(&self, _: &PlanReport) -> bool {
+        false
+    }
+}
+
 #[tokio::test]
 async fn where_the_backup_fails_nothing_is_decided_on_a_part_of_the_metadata() {
     for form in FORMS {
         let instance = Instance::small(form);
         let before = plain(&instance.store.dump());
         let options = without_room_for_a_backup(&instance);
-        let failed = migrate(&instance.store, &options, &Environment::silent())
+        // Whoever is asked says no: that it is not what is told shows that nobody was.
+        let failed = migrate(&instance.store, &options, &watched(SaysNo))
             .await
             .unwrap_err();
         assert!(matches!(&*failed.failure, Failure::Backup(_)), "{failed:?}");
