@@ -196,15 +196,14 @@ impl<'a, S: Store> Writer<'a, S> {
         let (batch, outcome) = sent.map_err(|error| Failure::Worker(error.to_string()))?;
         match outcome {
             Ok(response) if response.succeeded => {
-                let keys = count(&batch.ops);
                 self.tally += Tally {
-                    ops: keys,
+                    ops: count(&batch.ops),
                     txns: u64::from(response.wrote),
                     deleted: response.deleted,
                     in_flight: None,
                 };
                 self.pace.landed(Instant::now());
-                self.observer.advanced(keys);
+                self.observer.advanced(puts(&batch.ops) + response.deleted);
                 if let Some(applied) = &self.applied {
                     drop(applied.send(batch).await);
                 }
@@ -261,6 +260,12 @@ impl<'a, S: Store> Writer<'a, S> {
 
 fn count(ops: &[Op]) -> u64 {
     u64::try_from(ops.len()).unwrap_or(u64::MAX)
+}
+
+fn puts(ops: &[Op]) -> u64 {
+    ops.iter()
+        .map(|op| u64::from(matches!(op, Op::Put { .. })))
+        .sum()
 }
 
 fn op_key(op: Op) -> Vec<u8> {

@@ -5,6 +5,7 @@ use std::path::Path;
 mod counting;
 mod instance;
 mod limits;
+mod progress;
 mod refusals;
 mod restoring;
 mod resuming;

@@ -189,7 +189,10 @@ impl<S: Store> Run<'_, S> {
             }
         };
         let observer = &*self.environment.observer;
-        observer.phase_started("tidy", u64::try_from(deletes.len()).ok());
+        // What goes in the switch itself has gone.
+        let planned = self.prepared.as_ref().map(|prepared| prepared.plan.delete);
+        let total = planned.and_then(|planned| planned.checked_sub(self.own.deleted));
+        observer.phase_started("tidy", total);
         let limits = limits.for_deletes(self.own);
         let stop = &self.environment.stop;
         let writer = Writer::new(self.store, &self.fence, limits, stop, observer);

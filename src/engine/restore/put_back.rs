@@ -151,9 +151,7 @@ impl Source {
         actual: Actual<'_, S>,
         visit: impl FnMut(Difference) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        around
-            .observer
-            .phase_started("compare", Some(self.backup.summary().entries));
+        around.observer.phase_started("compare", None);
         let outcome = compare(expected, actual, around, visit).await;
         around.observer.phase_finished();
         outcome
@@ -269,7 +267,7 @@ impl<S: Store> PutBack<'_, S> {
         let written = trail.along(self.writer(*self.around.limits), ops).await;
         observer.phase_finished();
         let (put, is_read_back) = written?;
-        let deleted = self.delete(deletes, put).await?;
+        let deleted = self.delete((deletes, report.delete), put).await?;
         // The journal was one more. When nobody else has written, what was read before and during the
         // writing is what stands there now.
         let ours = i64::try_from(1 + put.txns + deleted.txns).unwrap_or(i64::MAX);
@@ -284,10 +282,14 @@ impl<S: Store> PutBack<'_, S> {
     }
 
     /// Deletes what is too much.
-    async fn delete(&self, deletes: Vec<KeyRange>, put: Tally) -> Result<Tally, Failure> {
+    async fn delete(
+        &self,
+        (deletes, keys): (Vec<KeyRange>, u64),
+        put: Tally,
+    ) -> Result<Tally, Failure> {
         let limits = self.around.limits.for_deletes(put);
         let observer = self.around.observer;
-        observer.phase_started("delete", u64::try_from(deletes.len()).ok());
+        observer.phase_started("delete", Some(keys));
         let deletes = deletes.into_iter().map(Op::Delete).collect();
         let tally = self.writer(limits).write_all(deletes).await;
         observer.phase_finished();

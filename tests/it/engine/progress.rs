@@ -1,0 +1,79 @@
+//! What whoever watches a run is told.
+
+use std::sync::{Arc, Mutex};
+
+use meta_migration::engine::{Environment, Observer, Way, migrate, restore};
+use meta_migration::journal::Phase;
+
+use super::instance::Instance;
+use crate::rules::FORMS;
+use crate::support::migration::watched;
+
+/// One phase: its name, how many keys it announced, and how many it told.
+type Told = (String, Option<u64>, u64);
+
+#[derive(Clone, Default)]
+struct Listener(Arc<Mutex<Vec<Told>>>);
+
+impl Listener {
+    fn environment(&self) -> Environment {
+        watched(self.clone())
+    }
+
+    /// The phases that were told of since it was asked last, each of as many keys as it announced.
+    fn names(&self) -> Vec<String> {
+        let told = std::mem::take(&mut *self.0.lock().unwrap());
+        for (name, total, done) in &told {
+            assert!(total.is_none_or(|total| total == *done), "{name}: {told:?}");
+        }
+        told.into_iter().map(|(name, ..)| name).collect()
+    }
+}
+
+impl Observer for Listener {
+    fn phase_started(&self, name: &str, total: Option<u64>) {
+        self.0.lock().unwrap().push((name.to_owned(), total, 0));
+    }
+
+    fn advanced(&self, keys: u64) {
+        self.0.lock().unwrap().last_mut().unwrap().2 += keys;
+    }
+}
+
+async fn roll_back(instance: &Instance, environment: &Environment) {
+    let options = instance.restore_options(Way::Rollback);
+    restore(&instance.store, &options, environment)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_phase_tells_of_as_many_keys_as_it_announced() {
+    for form in FORMS {
+        let listener = Listener::default();
+        let environment = listener.environment();
+        let instance = Instance::small(form);
+        migrate(&instance.store, &instance.options(), &environment)
+            .await
+            .unwrap();
+        let forward = listener.names();
+        assert!(forward.contains(&"stage".to_owned()), "{forward:?}");
+        assert!(forward.contains(&"tidy".to_owned()), "{forward:?}");
+        roll_back(&instance, &environment).await;
+        assert_eq!(listener.names(), ["compare", "put", "delete"]);
+    }
+}
+
+#[tokio::test]
+async fn what_is_thrown_away_is_counted_in_keys() {
+    for form in FORMS {
+        let listener = Listener::default();
+        let killed = Instance::small(form);
+        killed.kill_after(Phase::Staged, 0);
+        killed.migrate().await.unwrap_err();
+        let instance = killed.next();
+        instance.end_lock();
+        roll_back(&instance, &listener.environment()).await;
+        assert_eq!(listener.names(), ["discard"]);
+    }
+}
