@@ -23,12 +23,15 @@ pub struct LayoutDetector {
     v2_1: BTreeMap<Family, u64>,
     v2_2: BTreeMap<Family, u64>,
     leftovers: BTreeMap<Family, u64>,
+    /// Plain records of collections that hold partitions and fields, and no list of indexes.
+    embedded: u64,
 }
 
 /// What one key says.
 enum Speaks {
     V2_1,
     Leftover,
+    Embedded,
     V2_2,
     Nothing,
 }
@@ -43,6 +46,7 @@ impl LayoutDetector {
             v2_1: BTreeMap::new(),
             v2_2: BTreeMap::new(),
             leftovers: BTreeMap::new(),
+            embedded: 0,
         }
     }
 
@@ -60,6 +64,10 @@ impl LayoutDetector {
         let evidence = match speaks(family, entry) {
             Speaks::V2_1 => &mut self.v2_1,
             Speaks::Leftover => &mut self.leftovers,
+            Speaks::Embedded => {
+                self.embedded += 1;
+                &mut self.leftovers
+            }
             Speaks::V2_2 => &mut self.v2_2,
             Speaks::Nothing => return,
         };
@@ -76,6 +84,12 @@ impl LayoutDetector {
             (true, true) if !self.leftovers.is_empty() => Layout::V2_1,
             (true, true) => Layout::Empty,
         }
+    }
+
+    /// Collections that have their partitions and fields in their own record, and name no index there.
+    #[must_use]
+    pub fn embedded_collections(&self) -> u64 {
+        self.embedded
     }
 
     /// What speaks for which layout, for messages; one line a family.
@@ -129,7 +143,9 @@ fn collection(value: &[u8]) -> Speaks {
             _ => {}
         }
     }
-    if embedded || value.is_empty() {
+    if embedded {
+        Speaks::Embedded
+    } else if value.is_empty() {
         Speaks::Leftover
     } else {
         Speaks::V2_2

@@ -30,6 +30,7 @@ mod params;
 mod partition;
 mod plan;
 mod ranges;
+mod remains;
 mod resume;
 mod segment_index;
 mod segment_rows;
@@ -40,6 +41,7 @@ use std::collections::BTreeMap;
 pub use migration::Migration;
 pub use options::{CollectionForm, FormChoice, FormError, OnBrokenRecord, Options, PolicyError};
 pub use ranges::{leftover_ranges, new_family_ranges};
+pub use remains::embedded_finding;
 pub use resume::{Remaining, remaining_after_commit};
 pub use source::Source;
 

@@ -48,6 +48,18 @@ impl Release {
     pub fn has_databases(&self) -> bool {
         self.triple() >= (2, 2, 9)
     }
+
+    /// Whether the first start of the release takes fields and partitions from collections that have
+    /// them in their own record: 2.3.18 and later of 2.3, 2.4.5 and everything later (observed on 2.3.22,
+    /// 2.4.5 and 2.4.24).
+    #[must_use]
+    pub fn empties_embedded_collections(&self) -> bool {
+        match (self.0.major, self.0.minor) {
+            (2, 3) => self.0.patch >= 18,
+            (2, 4) => self.0.patch >= 5,
+            later => later > (2, 4),
+        }
+    }
 }
 
 impl fmt::Display for Release {
@@ -103,6 +115,25 @@ mod tests {
         assert!(!release("2.2.16").is_beyond_2_2());
         assert!(release("2.2.9").has_databases());
         assert!(!release("2.2.8").has_databases());
+    }
+
+    #[test]
+    fn embedded_collections_are_emptied_from_2_3_18_and_2_4_5_on() {
+        for (text, emptied) in [
+            ("2.2.16", false),
+            ("2.3.17", false),
+            ("2.3.18", true),
+            ("2.4.4", false),
+            ("2.4.5", true),
+            ("2.5.0", true),
+            ("3.0.0", true),
+        ] {
+            assert_eq!(
+                release(text).empties_embedded_collections(),
+                emptied,
+                "{text}"
+            );
+        }
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use crate::finding::Finding;
 use crate::keys::MetaRoot;
 use crate::layout::LayoutDetector;
-use crate::report::Layout;
 use crate::store::Store;
 
 use super::Environment;
@@ -13,13 +12,13 @@ use super::limits::Limits;
 use super::pages::Pages;
 use super::source::newest_revision;
 
-/// Reads the whole meta root and detects its layout.
+/// Reads the whole meta root and shows it to a detector.
 pub(super) async fn detect<S: Store>(
     store: &S,
     root: &MetaRoot,
     limits: &Limits,
     environment: &Environment,
-) -> Result<Layout, Failure> {
+) -> Result<LayoutDetector, Failure> {
     let filter = Filter::all(root);
     let mut detector = LayoutDetector::new(root.clone());
     let revision = newest_revision(store, root, limits).await?;
@@ -35,7 +34,7 @@ pub(super) async fn detect<S: Store>(
             .filter(|entry| filter.keeps(entry))
             .for_each(|entry| detector.push(entry));
     }
-    Ok(detector.layout())
+    Ok(detector)
 }
 
 /// What a person is told when nothing is there: most often the root path is a wrong one.

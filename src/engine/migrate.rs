@@ -12,7 +12,7 @@ use crate::keys::{KeyRange, MetaRoot};
 use crate::protocol::{Forward, Step};
 use crate::report::{BackupRef, Layout, MigrateOutcome, MigrateReport, PlanReport, Seconds};
 use crate::store::{Op, Store};
-use crate::transform::{CollectionForm, Migration, OnBrokenRecord, Options};
+use crate::transform::{CollectionForm, Migration, OnBrokenRecord, Options, embedded_finding};
 use crate::version::Release;
 
 use super::backup_job::{BackupJob, BackupTarget};
@@ -126,7 +126,7 @@ async fn already_migrated<S: Store>(
         return Ok(false);
     }
     let found = layout::detect(store, &options.root, &options.limits, environment).await?;
-    Ok(found == Layout::V2_2)
+    Ok(found.layout() == Layout::V2_2)
 }
 
 fn nothing_to_do(started: Instant) -> MigrateReport {
@@ -289,11 +289,16 @@ impl<'a, S: Store> Run<'a, S> {
             // An embedded collection without index or alias looks the same in both layouts: what nobody
             // wrote since it was done, is done. With keys of both layouts there, preparing refuses and
             // says what was found.
-            if matches!(found, Layout::V2_1 | Layout::Mixed)
+            if matches!(found.layout(), Layout::V2_1 | Layout::Mixed)
                 && !is_as_left(self.store, self.around(), &self.ledger).await?
             {
                 self.backup = None;
                 return Ok(Forward::from_journal(None));
+            }
+            let options = self.options.transform_options();
+            if let Some(finding) = embedded_finding(&found, &options) {
+                let nothing = super::plan::nothing(Layout::V2_2, &options, finding);
+                return Err(Failure::Findings(Box::new(nothing)));
             }
         }
         if matches!(phase, Some(Phase::Committed | Phase::Tidying)) {
@@ -326,13 +331,15 @@ impl<'a, S: Store> Run<'a, S> {
                 let plan = plan_of(&reading, root);
                 self.compare_with_journal(&plan)?;
             }
-            Layout::V2_2 => return Ok(Some(already(self.backup.clone(), self.started))),
-            Layout::Empty => {
+            Layout::V2_2 if !reading.migration.has_errors() => {
+                return Ok(Some(already(self.backup.clone(), self.started)));
+            }
+            Layout::Empty if !reading.migration.has_errors() => {
                 let finding = layout::empty_finding(root);
                 self.environment.observer.note(&finding.message);
                 return Ok(Some(nothing_to_do(self.started)));
             }
-            Layout::V2_1 | Layout::Mixed | Layout::Staged => {}
+            Layout::V2_1 | Layout::Mixed | Layout::Staged | Layout::V2_2 | Layout::Empty => {}
         }
         let plan = plan_of(&reading, root);
         let bad = plan.findings.iter().any(Finding::is_error);
@@ -469,8 +476,8 @@ pub(super) fn plan_of(reading: &Reading, root: &MetaRoot) -> PlanReport {
     let mut plan = reading.migration.plan(reading.layout, reading.revision);
     let finding = match reading.layout {
         Layout::Mixed => Some(layout::mixed_finding(&reading.evidence)),
-        Layout::Empty => Some(layout::empty_finding(root)),
-        Layout::V2_1 | Layout::V2_2 | Layout::Staged => None,
+        Layout::Empty if !reading.migration.has_errors() => Some(layout::empty_finding(root)),
+        Layout::V2_1 | Layout::V2_2 | Layout::Staged | Layout::Empty => None,
     };
     plan.findings.extend(finding);
     plan.findings.sort();

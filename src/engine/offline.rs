@@ -281,15 +281,15 @@ impl BackupSource {
                 ..crate::report::Seconds::default()
             },
         };
+        if plan.findings.iter().any(Finding::is_error) {
+            return Err(Failure::Findings(Box::new(plan)));
+        }
         report.outcome = match plan.layout {
             Layout::V2_2 => MigrateOutcome::AlreadyMigrated,
             Layout::Empty => MigrateOutcome::NothingToDo,
             Layout::V2_1 | Layout::Mixed | Layout::Staged => MigrateOutcome::Migrated,
         };
         if report.outcome == MigrateOutcome::Migrated {
-            if plan.findings.iter().any(Finding::is_error) {
-                return Err(Failure::Findings(Box::new(plan)));
-            }
             let writing = std::time::Instant::now();
             report.backup = Some(self.write(&migration, target, environment)?);
             report.verified = true;

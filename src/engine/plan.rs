@@ -63,6 +63,12 @@ fn unfinished(phase: Phase, root: &MetaRoot, options: &Options) -> PlanReport {
             "the switch is done, tidying up is not: the same migrate again finishes it",
         )
     };
+    let finding = Finding::warning("unfinished", &root.journal_key(), message);
+    nothing(layout, options, finding)
+}
+
+/// The plan where nothing is planned.
+pub(super) fn nothing(layout: Layout, options: &Options, finding: Finding) -> PlanReport {
     PlanReport {
         layout,
         revision: 0,
@@ -73,6 +79,6 @@ fn unfinished(phase: Phase, root: &MetaRoot, options: &Options) -> PlanReport {
         delete: 0,
         bytes_put: 0,
         digest: String::new(),
-        findings: vec![Finding::warning("unfinished", &root.journal_key(), message)],
+        findings: vec![finding],
     }
 }

@@ -287,7 +287,7 @@ impl<'a, S: Store> Run<'a, S> {
         }
         let (root, limits) = (&self.options.root, &self.options.limits);
         let found = layout::detect(self.store, root, limits, self.environment).await?;
-        Ok(found == Layout::V2_1)
+        Ok(found.layout() == Layout::V2_1)
     }
 
     /// Opens the backup that was named, else the one in the journal.

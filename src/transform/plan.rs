@@ -10,14 +10,22 @@ impl Migration {
     /// The plan as data. `layout` and `revision` are what the caller knows of the capture.
     #[must_use]
     pub fn plan(&self, layout: Layout, revision: i64) -> PlanReport {
-        let families = self.families();
-        let total = |figure: fn(&FamilyPlan) -> u64| families.iter().map(figure).sum();
+        let mut families = self.families();
         let bytes = |puts: &[Put]| {
             let sizes = puts
                 .iter()
                 .map(|put| (put.key.len() + put.value.len()) as u64);
             sizes.sum::<u64>()
         };
+        let mut bytes_put = self.staged_bytes() + bytes(self.history()) + bytes(self.rewrites());
+        if layout == Layout::V2_2 {
+            // Nothing will be done to it.
+            for family in &mut families {
+                (family.put, family.rewrite, family.delete) = (0, 0, 0);
+            }
+            bytes_put = 0;
+        }
+        let total = |figure: fn(&FamilyPlan) -> u64| families.iter().map(figure).sum();
         PlanReport {
             layout,
             revision,
@@ -25,7 +33,7 @@ impl Migration {
             put: total(|family| family.put),
             rewrite: total(|family| family.rewrite),
             delete: total(|family| family.delete),
-            bytes_put: self.staged_bytes() + bytes(self.history()) + bytes(self.rewrites()),
+            bytes_put,
             digest: self.digest().to_owned(),
             findings: self.findings().to_vec(),
             families,

@@ -1,7 +1,7 @@
-//! How many rows each segment has: all that is wanted of the data coordinator's records, and only for
-//! segments that were never indexed (T3).
+//! How many rows each segment has: all that is wanted of the data coordinator's records, for segments
+//! that were never indexed (T3), and to notice that there is data without a collection.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::findings::Findings;
 use crate::codec::v2_1::{self, SegmentRows};
@@ -16,6 +16,13 @@ pub(super) struct RowTable {
     rows: Vec<(Ids, i64)>,
     /// Records whose key has other ids than their value.
     odd: BTreeMap<Ids, (Vec<u8>, i64)>,
+}
+
+/// Segments that hold rows, and the collections that they are of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Filled {
+    pub(super) segments: usize,
+    pub(super) collections: usize,
 }
 
 impl RowTable {
@@ -43,6 +50,23 @@ impl RowTable {
                 &key(),
                 format!("the value is no segment: {error}; it is carried as it is"),
             ),
+        }
+    }
+
+    pub(super) fn filled(&self) -> Filled {
+        let regular = self.rows.iter().copied();
+        let odd = self.odd.iter().map(|(ids, (_, rows))| (*ids, *rows));
+        let mut segments = 0;
+        let mut collections = BTreeSet::new();
+        for ((collection, ..), rows) in regular.chain(odd) {
+            if rows > 0 {
+                segments += 1;
+                collections.insert(collection);
+            }
+        }
+        Filled {
+            segments,
+            collections: collections.len(),
         }
     }
 

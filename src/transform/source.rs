@@ -7,6 +7,7 @@ use super::history::RawHistory;
 use super::index::Definitions;
 use super::load_state::LoadTable;
 use super::migration::{Migration, Parts};
+use super::remains::{self, embedded_finding};
 use super::segment_index::SegmentTable;
 use super::{CollectionForm, Options, alias, collection, database};
 use crate::entry::Entry;
@@ -174,6 +175,7 @@ impl Source {
     pub fn finish(self) -> Migration {
         let mut findings = self.findings;
         let form = self.options.form;
+        let layout = self.detector.layout();
         advise(&self.options, &mut findings);
 
         let mut converted = collection::convert(form, self.collections, &mut findings);
@@ -185,6 +187,9 @@ impl Source {
             &self.options.target,
             &mut findings,
         );
+        let rows = &self.segments.segments;
+        let live = !converted.live.is_empty();
+        remains::check(&self.read, live, || rows.filled(), &mut findings);
         let segments = self.segments.convert(&indexes, &mut findings);
         let mut staged = std::mem::take(&mut converted.staged);
         staged.extend(aliases);
@@ -198,7 +203,13 @@ impl Source {
         Migration::new(Parts {
             root: self.root,
             form,
-            findings: findings.finish(),
+            // Where nothing is to be done nothing is said about how it would be done.
+            findings: match layout {
+                Layout::V2_2 => embedded_finding(&self.detector, &self.options)
+                    .into_iter()
+                    .collect(),
+                Layout::V2_1 | Layout::Mixed | Layout::Staged | Layout::Empty => findings.finish(),
+            },
             staged,
             segments,
             converted,
