@@ -5,6 +5,7 @@ use std::convert::Infallible;
 
 use meta_migration::codec::describe;
 use meta_migration::entry::Entry;
+use meta_migration::finding::Finding;
 use meta_migration::finding::Severity;
 use meta_migration::keys::{Family, KeyRange, MetaRoot, TOMBSTONE};
 use meta_migration::layout::LayoutDetector;
@@ -136,7 +137,9 @@ fn check(image: &Image, form: CollectionForm, policy: OnBrokenRecord) {
     assert_eq!(migration.plan(layout, 1), backward.plan(layout, 1));
     assert!(migration.findings().is_sorted());
     if policy == OnBrokenRecord::Skip {
-        assert!(!migration.has_errors(), "{:?}", migration.findings());
+        let broken =
+            |finding: &&Finding| finding.is_error() && finding.code != "collections-missing";
+        assert_eq!(migration.findings().iter().find(broken), None);
     }
     let mut detector = LayoutDetector::new(root());
     entries(image).for_each(|entry| detector.push(&entry));

@@ -88,6 +88,13 @@ impl Ways {
         if let Some(text) = self.cure(&error.failure) {
             hint(text);
         }
+        if is_taken_over(error) {
+            hint(format!(
+                "{}   # tells where it stands, and who holds the lock",
+                self.command("status")
+            ));
+            return;
+        }
         let phase = error.phase;
         let staged = error.written == Written::Staged || phase.is_some_and(Phase::is_before_commit);
         let switched = error.written == Written::CutOver
@@ -187,11 +194,15 @@ impl Ways {
             }
             F::Backup(error) => return self.another_backup(error),
             F::NoBackup => "name the backup file with --backup-file".to_owned(),
+            F::OtherBackup { .. } => {
+                "find the backup that the migration saved and name it: rollback --backup-file FILE"
+                    .to_owned()
+            }
             F::WrongRoot { found, .. } => format!(
                 "the backup is of {found:?}: name that root with --root-path to restore it where it was, \
                  or use restore with --to-root to move it"
             ),
-            F::WouldLose { .. } => {
+            F::NothingToUndo { .. } | F::WouldLose { .. } => {
                 "--accept-loss goes back all the same; save what is there first:".to_owned()
                     + &format!(" {}", self.command("backup"))
             }
@@ -228,8 +239,20 @@ fn exit(kind: FailureKind) -> Exit {
     }
 }
 
+/// Whether somebody else may have gone on since this run wrote last, so that what it knows is old.
+fn is_taken_over(error: &EngineError) -> bool {
+    matches!(
+        *error.failure,
+        engine::Failure::LockLost { .. } | engine::Failure::JournalChanged { .. }
+    )
+}
+
 /// What was changed, and what stands now.
 fn changed(error: &EngineError) -> &'static str {
+    if error.written != Written::Nothing && is_taken_over(error) {
+        return "something was written before another run took over; what stands now is that run's: status \
+                tells";
+    }
     match (error.written, error.phase) {
         (Written::Staged, _) => {
             "keys of the new layout were put beside the old one, which is whole: Milvus 2.1 can start, 2.2 \
@@ -244,6 +267,10 @@ fn changed(error: &EngineError) -> &'static str {
         }
         (Written::Restoring, _) => {
             "the backup is put back in part: no Milvus must start before that is finished"
+        }
+        (Written::Restored, _) => {
+            "the restore that an earlier run had begun was finished: what its backup holds stands whole, and \
+             nothing else was changed"
         }
         (Written::Nothing, Some(Phase::Staging | Phase::Staged)) => {
             "nothing was changed by this run; an earlier one staged keys beside the old layout, which is \

@@ -103,7 +103,8 @@ fn go_back(session: &Session, way_back: WayBack) -> Outcome {
         if let Some(recorded) = recorded.map(|backup| PathBuf::from(backup.path))
             && recorded.is_file()
         {
-            options.backup = Some(recorded);
+            // Whether it still holds what was saved there is asked of what the journal names.
+            options.backup = None;
         }
         restore(store, &options, environment).await
     })?;

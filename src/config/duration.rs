@@ -2,17 +2,27 @@
 
 use std::time::Duration;
 
-/// Reads a duration.
+/// A year: nobody waits longer, and a deadline that far ahead can still be computed.
+pub(super) const MILLISECONDS_MAX: u64 = 365 * 24 * 3_600_000;
+
+/// Reads a duration of at most a year.
 ///
 /// # Errors
 /// A message that names the text and what is expected.
 pub fn parse(text: &str) -> Result<Duration, String> {
     let trimmed = text.trim();
-    if let Ok(seconds) = trimmed.parse::<u64>() {
-        return Ok(Duration::from_secs(seconds));
+    let duration = match trimmed.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => humantime::parse_duration(trimmed).map_err(|_| {
+            format!("{text:?} is no duration: expected something like 30s, 2m or 500ms")
+        })?,
+    };
+    if duration > Duration::from_millis(MILLISECONDS_MAX) {
+        return Err(format!(
+            "{text:?} is no duration to wait: it is more than a year"
+        ));
     }
-    humantime::parse_duration(trimmed)
-        .map_err(|_| format!("{text:?} is no duration: expected something like 30s, 2m or 500ms"))
+    Ok(duration)
 }
 
 #[cfg(test)]
@@ -34,6 +44,10 @@ mod tests {
                 Ok(Duration::from_millis(milliseconds)),
                 "{text}"
             );
+        }
+        assert!(parse("365days").is_ok());
+        for text in ["366days", "18446744073709551615"] {
+            assert!(parse(text).unwrap_err().contains("a year"), "{text}");
         }
         for text in ["", "soon", "-1", "-5s", "5 parsecs"] {
             assert!(parse(text).unwrap_err().contains("no duration"), "{text}");

@@ -309,7 +309,9 @@ impl Settings<'_> {
             return Ok(None);
         };
         match text.trim().parse::<u64>() {
-            Ok(milliseconds) if milliseconds > 0 => Ok(Some(Duration::from_millis(milliseconds))),
+            Ok(milliseconds @ 1..=duration::MILLISECONDS_MAX) => {
+                Ok(Some(Duration::from_millis(milliseconds)))
+            }
             Ok(_) | Err(_) => {
                 Err(self.wrong(key, line, format!("{text:?} is no number of milliseconds")))
             }

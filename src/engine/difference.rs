@@ -28,6 +28,16 @@ pub(super) enum Difference {
     Ignored(Bytes),
 }
 
+impl Difference {
+    /// What should be there.
+    pub(super) fn wanted(&self) -> Option<&Entry> {
+        match self {
+            Self::Missing(entry) | Self::Different(entry) | Self::Same(entry) => Some(entry),
+            Self::Extra(_) | Self::Ignored(_) => None,
+        }
+    }
+}
+
 /// Entries that should be there, in ascending key order, from a blocking thread.
 pub(super) type Expected = Receiver<Result<Vec<Entry>, Failure>>;
 
@@ -62,17 +72,41 @@ impl Side {
         Ok(std::mem::replace(&mut self.head, next))
     }
 
+    /// Hands on everything before `key`.
+    async fn reach(
+        &mut self,
+        key: &Bytes,
+        visit: &mut impl FnMut(Difference) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        while self.head.as_ref().is_some_and(|head| head.key < *key) {
+            if let Some(head) = self.advance().await? {
+                visit(Difference::Missing(head))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands on everything before `key`, which is there and not compared, and drops what should be there.
+    async fn pass(
+        &mut self,
+        key: &Bytes,
+        visit: &mut impl FnMut(Difference) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        self.reach(key, visit).await?;
+        if let Some(head) = self.head.take_if(|head| head.key == *key) {
+            self.advance().await?;
+            visit(Difference::Same(head))?;
+        }
+        Ok(())
+    }
+
     /// Hands on everything up to and including the key of `entry`, which is there.
     async fn meet(
         &mut self,
         entry: Entry,
         visit: &mut impl FnMut(Difference) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        while self.head.as_ref().is_some_and(|head| head.key < entry.key) {
-            if let Some(head) = self.advance().await? {
-                visit(Difference::Missing(head))?;
-            }
-        }
+        self.reach(&entry.key, visit).await?;
         let Some(head) = self.head.take_if(|head| head.key == entry.key) else {
             return visit(Difference::Extra(entry));
         };
@@ -109,6 +143,7 @@ pub(super) async fn compare<S: Store>(
         while let Some(page) = pages.next().await? {
             for entry in page {
                 if (actual.ignore)(&entry) {
+                    wanted.pass(&entry.key, &mut visit).await?;
                     visit(Difference::Ignored(entry.key))?;
                 } else {
                     wanted.meet(entry, &mut visit).await?;

@@ -124,6 +124,30 @@ pub enum Failure {
         /// The meta root asked for.
         wanted: String,
     },
+    /// The file where the migration's backup should be holds something else.
+    #[error(
+        "{} is not the backup that was saved there: its content has the digest {found}, the journal says {recorded}",
+        .path.display()
+    )]
+    OtherBackup {
+        /// The file.
+        path: PathBuf,
+        /// The digest in the journal.
+        recorded: String,
+        /// The digest of the file's content.
+        found: String,
+    },
+    /// There is no migration to undo, and going back to the backup would throw something away.
+    #[error(
+        "no migration is recorded here and the layout is 2.1, but {extra} keys are not in the backup and \
+         {different} have another value there: going back would lose them"
+    )]
+    NothingToUndo {
+        /// Keys that the backup does not hold.
+        extra: u64,
+        /// Keys that have another value in the backup.
+        different: u64,
+    },
     /// The metadata changed after the migration was done.
     #[error("the metadata changed after the migration was finished: {what}")]
     WouldLose {
@@ -187,6 +211,9 @@ pub enum Written {
     CutOver,
     /// A backup was put back; wholly, unless the journal still says `restoring`.
     Restoring,
+    /// A restore that an earlier run began was finished: what its backup holds stands whole, and nothing
+    /// was written after it.
+    Restored,
 }
 
 /// What a caller does with a failure: the exit code follows from it.
@@ -241,9 +268,14 @@ impl EngineError {
         match (&*self.failure, self.written) {
             (Failure::Interrupted(signal), _) => FailureKind::Interrupted(*signal),
             (Failure::Verification(_), _) => FailureKind::Differs,
-            (_, Written::Staged | Written::InDoubt | Written::CutOver | Written::Restoring) => {
-                FailureKind::PartWay
-            }
+            (
+                _,
+                Written::Staged
+                | Written::InDoubt
+                | Written::CutOver
+                | Written::Restoring
+                | Written::Restored,
+            ) => FailureKind::PartWay,
             (Failure::PlanChanged { .. } | Failure::StagedDiffers(_), Written::Nothing) => {
                 FailureKind::PartWay
             }
@@ -273,6 +305,8 @@ impl EngineError {
                 | Failure::SwitchTooLarge { .. }
                 | Failure::Alarm(_)
                 | Failure::Backup(_)
+                | Failure::OtherBackup { .. }
+                | Failure::NothingToUndo { .. }
                 | Failure::WouldLose { .. }
                 | Failure::Declined
                 | Failure::Worker(_),

@@ -49,6 +49,16 @@ pub(super) fn empty_finding(root: &MetaRoot) -> Finding {
     )
 }
 
+/// What a person is told when a migration was done here and nothing of it is left.
+pub(super) fn gone_finding(root: &MetaRoot) -> Finding {
+    Finding::error(
+        "metadata-gone",
+        root.meta_root().as_bytes(),
+        "the journal says that a migration was done here, but no metadata is left: something deleted it. \
+         Restore a backup; where the instance was meant to go, delete the journal too",
+    )
+}
+
 /// What a person is told when both layouts are there.
 pub(super) fn mixed_finding(evidence: &[String]) -> Finding {
     Finding::error(

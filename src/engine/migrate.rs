@@ -296,8 +296,14 @@ impl<'a, S: Store> Run<'a, S> {
                 return Ok(Forward::from_journal(None));
             }
             let options = self.options.transform_options();
-            if let Some(finding) = embedded_finding(&found, &options) {
-                let nothing = super::plan::nothing(Layout::V2_2, &options, finding);
+            let was_put = self
+                .ledger
+                .journal()
+                .is_some_and(|journal| journal.counts.put > 0);
+            let is_gone = was_put && found.layout() == Layout::Empty;
+            let gone = is_gone.then(|| layout::gone_finding(root));
+            if let Some(finding) = gone.or_else(|| embedded_finding(&found, &options)) {
+                let nothing = super::plan::nothing(found.layout(), &options, finding);
                 return Err(Failure::Findings(Box::new(nothing)));
             }
         }

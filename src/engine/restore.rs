@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use crate::backup::Backup;
+use crate::backup::{Backup, Coverage};
 use crate::journal::{Journal, Phase};
 use crate::keys::MetaRoot;
 use crate::protocol::{Backward, backward};
@@ -28,7 +28,7 @@ mod put_back;
 mod touched;
 
 use loss::Losses;
-use put_back::{PutBack, Source};
+use put_back::{Gap, PutBack, Source};
 
 /// Which command asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,8 +134,9 @@ pub(super) async fn finish_interrupted<S: Store>(
     (fence, ledger): (&Fence<S>, &mut Ledger),
 ) -> Result<(), Failure> {
     let backup = ledger.journal().and_then(|journal| journal.backup.clone());
-    let path = PathBuf::from(&backup.as_ref().ok_or(Failure::NoBackup)?.path);
-    let backup_file = image::open(path, around.root, true).await?;
+    let recorded = backup.as_ref().ok_or(Failure::NoBackup)?;
+    let backup_file = image::open(PathBuf::from(&recorded.path), around.root, true).await?;
+    image::check_digest(&backup_file, recorded)?;
     let source = Source::new(backup_file, keeps_extra(ledger));
     let room = Room::ask(store, around.limits.patience);
     let difference = source.difference(store, around, None).await?;
@@ -182,17 +183,19 @@ impl<'a, S: Store> Run<'a, S> {
         if self.discards(&ledger) {
             return discard::count(self.store, self.around()).await;
         }
-        if self.has_nothing_to_undo(&ledger).await? {
+        let stands = self.stands_unmigrated(&ledger).await?;
+        if stands && self.options.backup.is_none() {
             return Ok(nothing_undone());
         }
         let backup = self.open(&ledger).await?;
-        if self.options.way == Way::Rollback && !self.options.accept_loss {
+        if !self.options.accept_loss {
             loss::check(self.store, self.around(), &ledger).await?;
         }
         let keep_extra = self.options.keep_extra || keeps_extra(&ledger);
         let reference = backup.summary().reference();
         let source = Source::new(backup, keep_extra);
         let difference = source.difference(self.store, self.around(), None).await?;
+        self.check_gap(&difference, &reference, stands)?;
         self.backup = Some(reference);
         Ok(difference.report(false))
     }
@@ -215,7 +218,8 @@ impl<'a, S: Store> Run<'a, S> {
             self.written = Written::Staged;
             return discard::discard(self.store, self.around(), (fence, &mut ledger)).await;
         }
-        if self.has_nothing_to_undo(&ledger).await? {
+        let stands = self.stands_unmigrated(&ledger).await?;
+        if stands && self.options.backup.is_none() {
             return Ok(nothing_undone());
         }
         let backup = self.open(&ledger).await?;
@@ -233,10 +237,13 @@ impl<'a, S: Store> Run<'a, S> {
             .difference(self.store, self.around(), losses.as_ref())
             .await?;
         // Only now all of it is known to be right.
+        self.check_gap(&difference, &reference, stands)?;
         self.backup = Some(reference);
         let planned = difference.report(false);
         if planned.outcome == RestoreOutcome::Unchanged {
-            if ledger.phase().is_some() {
+            // Where the backup holds what the migration made, the migration stands, and so does what is
+            // recorded of it.
+            if ledger.phase().is_some() && difference.layout != Layout::V2_2 {
                 let by = (fence, &self.options.limits);
                 let outcome = ledger.clear(self.store, by).await;
                 if ledger.in_doubt() {
@@ -276,13 +283,9 @@ impl<'a, S: Store> Run<'a, S> {
             && backward(ledger.phase()) == Backward::DiscardStaged
     }
 
-    /// Whether this is 2.1 that no migration was begun on, such as a second rollback finds. Who names a
-    /// backup wants what it holds.
-    async fn has_nothing_to_undo(&self, ledger: &Ledger) -> Result<bool, Failure> {
-        if self.options.way != Way::Rollback
-            || self.options.backup.is_some()
-            || ledger.phase().is_some()
-        {
+    /// Whether this is 2.1 that no migration was begun on, such as a second rollback finds.
+    async fn stands_unmigrated(&self, ledger: &Ledger) -> Result<bool, Failure> {
+        if self.options.way != Way::Rollback || ledger.phase().is_some() {
             return Ok(false);
         }
         let (root, limits) = (&self.options.root, &self.options.limits);
@@ -303,19 +306,66 @@ impl<'a, S: Store> Run<'a, S> {
             ) => backup.path.clone().into(),
             (None, Some(_) | None) => return Err(Failure::NoBackup),
         };
-        let backup = image::open(path, &self.options.root, self.options.any_root).await?;
-        let reference = backup.summary().reference();
-        if self.options.way == Way::Rollback
-            && let Some(recorded) = self.backup.as_ref()
-            && recorded.digest != reference.digest
-        {
-            self.environment.observer.note(&format!(
-                "{} does not hold what the migration saved in {}: what changed between the two is undone, \
-                 too",
-                reference.path, recorded.path
-            ));
+        // A restore that was begun may have been one to another root.
+        let recorded = self.backup.as_ref().map(|backup| &backup.path);
+        let begun = ledger.phase() == Some(Phase::Restoring)
+            && recorded.is_some_and(|recorded| path.as_os_str() == recorded.as_str());
+        let any_root = self.options.any_root || begun;
+        let backup = image::open(path, &self.options.root, any_root).await?;
+        if self.options.way == Way::Rollback {
+            self.check_backup(&backup, ledger)?;
         }
         Ok(backup)
+    }
+
+    /// Whether a rollback may go back to this backup.
+    fn check_backup(&self, backup: &Backup, ledger: &Ledger) -> Result<(), Failure> {
+        let reference = backup.summary().reference();
+        if let Some(recorded) = self.backup.as_ref() {
+            if self.options.backup.is_none() {
+                image::check_digest(backup, recorded)?;
+            } else if recorded.digest != reference.digest {
+                self.environment.observer.note(&format!(
+                    "{} does not hold what the migration saved in {}: what changed between the two is \
+                     undone, too",
+                    reference.path, recorded.path
+                ));
+            }
+        }
+        let is_partial = matches!(backup.coverage(), Coverage::Families(_));
+        if is_partial
+            && ledger
+                .phase()
+                .is_some_and(|phase| !phase.is_before_commit())
+        {
+            return Err(Failure::Usage(format!(
+                "the backup {} holds only a part of the metadata, so it cannot undo a migration: the rest \
+                 would stay in the 2.2 layout. Roll back with the backup that the migration saved; restore \
+                 puts back what this one holds",
+                reference.path
+            )));
+        }
+        Ok(())
+    }
+
+    /// A rollback ends in the 2.1 layout, and where that `stands` already it may bring back what is gone,
+    /// but throw nothing away: who wants that restores.
+    fn check_gap(&self, difference: &Gap, backup: &BackupRef, stands: bool) -> Result<(), Failure> {
+        if self.options.way != Way::Rollback {
+            return Ok(());
+        }
+        if difference.layout == Layout::V2_2 {
+            return Err(Failure::Usage(format!(
+                "the backup {} holds the 2.2 layout, and a rollback goes back to 2.1: name the backup that \
+                 the migration saved; restore puts this one back",
+                backup.path
+            )));
+        }
+        let (extra, different) = difference.lost();
+        if stands && !self.options.accept_loss && extra + different > 0 {
+            return Err(Failure::NothingToUndo { extra, different });
+        }
+        Ok(())
     }
 
     async fn confirm(&self, difference: &RestoreReport) -> Result<(), Failure> {

@@ -44,6 +44,9 @@ impl AddAssign for Tally {
     }
 }
 
+/// What a server takes unless it was told otherwise.
+const TXN_OPS_USUAL: usize = 128;
+
 /// Operations of one transaction, with the place of the first among all that came.
 #[derive(Debug)]
 pub(super) struct Batch {
@@ -158,7 +161,7 @@ impl<'a, S: Store> Writer<'a, S> {
         if let Some(batch) = self.again.pop_front() {
             return Ok(Some(batch));
         }
-        let mut ops = Vec::with_capacity(self.limits.txn_ops_max);
+        let mut ops = Vec::with_capacity(self.limits.txn_ops_max.min(TXN_OPS_USUAL));
         let mut bytes = 0;
         while ops.len() < self.limits.txn_ops_max {
             let Some(op) = self.waiting.pop_front() else {

@@ -1,8 +1,9 @@
 //! The switch and what follows it. From the commit transaction on, 2.2 can start.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
-use crate::entry::Entry;
+use crate::entry::{Entry, printable};
 use crate::journal::Phase;
 use crate::keys::{Family, KeyRange};
 use crate::store::{Compare, Op, Store, StoreErrorKind};
@@ -25,6 +26,9 @@ impl<S: Store> Run<'_, S> {
         self.written = Written::Restoring;
         let around = self.around();
         finish_interrupted(self.store, around, (&self.fence, &mut self.ledger)).await?;
+        // What was put back is no backup of what is migrated next.
+        self.backup = None;
+        self.written = Written::Restored;
         Ok(())
     }
 
@@ -166,7 +170,9 @@ impl<S: Store> Run<'_, S> {
                 entries.extend(page);
             }
         }
-        Ok(remaining_after_commit(root, form, on_broken, &entries))
+        let remaining = remaining_after_commit(root, form, on_broken, &entries);
+        refuse_newer(&remaining, &entries, journal.capture_revision)?;
+        Ok(remaining)
     }
 
     /// Deletes the families that nobody reads any more, in bounded ranges.
@@ -202,6 +208,31 @@ impl<S: Store> Run<'_, S> {
         self.seconds.write += started.elapsed().as_secs_f64();
         self.own += tally?;
         Ok(())
+    }
+}
+
+/// A record that is not yet as 2.2 wants it and was written after the capture is 2.1's, or a person's: its
+/// partitions and fields were never staged, and no backup holds it.
+fn refuse_newer(remaining: &Remaining, entries: &[Entry], captured: i64) -> Result<(), Failure> {
+    let rewrites: BTreeSet<&[u8]> = remaining.rewrites.iter().map(|put| &*put.key).collect();
+    let changes = |entry: &&Entry| {
+        rewrites.contains(&*entry.key)
+            || remaining
+                .removals
+                .iter()
+                .any(|range| range.contains(&entry.key))
+    };
+    let mut newer = entries.iter().filter(|entry| entry.mod_revision > captured);
+    match newer.find(changes) {
+        None => Ok(()),
+        Some(entry) => Err(Failure::SourceChanged {
+            revision: captured,
+            what: format!(
+                "{} was written at revision {}, in the form of 2.1, and would be rewritten",
+                printable(&entry.key),
+                entry.mod_revision
+            ),
+        }),
     }
 }
 

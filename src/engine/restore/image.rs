@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::backup::{Backup, BackupError, Coverage};
 use crate::entry::Entry;
 use crate::keys::{Family, KeyRange, MetaRoot};
+use crate::report::BackupRef;
 
 use super::super::error::Failure;
 use super::super::feed::feed;
@@ -36,6 +37,19 @@ pub(super) async fn open(
         });
     }
     Ok(backup)
+}
+
+/// Whether the file still holds what was saved there.
+pub(super) fn check_digest(backup: &Backup, recorded: &BackupRef) -> Result<(), Failure> {
+    let found = backup.summary().reference();
+    if found.digest == recorded.digest {
+        return Ok(());
+    }
+    Err(Failure::OtherBackup {
+        path: found.path.into(),
+        recorded: recorded.digest.clone(),
+        found: found.digest,
+    })
 }
 
 /// Which keys of the target a backup decides about, and what they should hold.

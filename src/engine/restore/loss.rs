@@ -5,7 +5,7 @@ use crate::entry::{Entry, printable};
 use crate::journal::{Journal, Phase};
 use crate::keys::{Family, KeyRange, MetaRoot};
 use crate::store::Store;
-use crate::transform::new_family_ranges;
+use crate::transform::{CollectionForm, new_family_ranges};
 
 use super::super::error::Failure;
 use super::super::fingerprint::{Filter, KeyPages};
@@ -113,7 +113,10 @@ impl Losses {
 #[derive(Clone)]
 struct Ours {
     staged: Vec<KeyRange>,
-    rewritten: [KeyRange; 2],
+    /// Where records are rewritten in place; none where the switch takes the old ones away.
+    rewritten: Vec<KeyRange>,
+    /// Records of collections: some get another value, none appears.
+    collections: KeyRange,
     captured: i64,
     committed: i64,
     rewritten_until: i64,
@@ -133,10 +136,17 @@ impl Ours {
                 (committed, journal_revision)
             }
         };
+        let collections = root.range_below(&Family::Collection.prefix());
+        let rewritten = if journal.collection_form == CollectionForm::Database.name() {
+            Vec::new()
+        } else {
+            let snapshots = root.range_below(&Family::CollectionSnapshot.prefix());
+            vec![collections.clone(), snapshots]
+        };
         Self {
             staged: new_family_ranges(root),
-            rewritten: [Family::Collection, Family::CollectionSnapshot]
-                .map(|family| root.range_below(&family.prefix())),
+            rewritten,
+            collections,
             captured: journal.capture_revision,
             committed,
             rewritten_until,
@@ -144,6 +154,9 @@ impl Ours {
     }
 
     fn wrote(&self, entry: &Entry) -> bool {
+        if entry.create_revision > self.captured && self.collections.contains(&entry.key) {
+            return false;
+        }
         let is_in = |ranges: &[KeyRange]| ranges.iter().any(|range| range.contains(&entry.key));
         let until = if is_in(&self.rewritten) {
             self.rewritten_until

@@ -6,7 +6,8 @@ use crate::backup::Backup;
 use crate::entry::Entry;
 use crate::journal::{Counts, FORMAT, Journal, Phase};
 use crate::keys::KeyRange;
-use crate::report::{BackupRef, RestoreOutcome, RestoreReport};
+use crate::layout::LayoutDetector;
+use crate::report::{BackupRef, Layout, RestoreOutcome, RestoreReport};
 use crate::store::{Op, RangeRequest, Store};
 
 use super::super::deletion::Runs;
@@ -38,6 +39,8 @@ pub(super) struct Gap {
     puts: Vec<u64>,
     deletes: Vec<KeyRange>,
     deleted_keys: u64,
+    /// Of the entries to put, those that are there with another value.
+    different: u64,
     kept: u64,
     put_bytes: u64,
     largest: Option<Entry>,
@@ -45,9 +48,16 @@ pub(super) struct Gap {
     revision: i64,
     /// Where the entries to put lie.
     touched: Vec<KeyRange>,
+    /// The layout that the backup shows.
+    pub(super) layout: Layout,
 }
 
 impl Gap {
+    /// What is there and would not be any more: keys, and values of keys that stay.
+    pub(super) fn lost(&self) -> (u64, u64) {
+        (self.deleted_keys, self.different)
+    }
+
     /// The counts, as a report.
     pub(super) fn report(&self, verified: bool) -> RestoreReport {
         let put = u64::try_from(self.puts.len()).unwrap_or(u64::MAX);
@@ -102,6 +112,7 @@ impl Source {
         let image = self.image(store, around).await?;
         let revision = newest_revision(store, around.root, around.limits).await?;
         let mut sorting = Sorting::default();
+        let mut detector = LayoutDetector::new(around.root.clone());
         let actual = Actual {
             store,
             ranges: vec![around.root.range()],
@@ -116,6 +127,9 @@ impl Source {
         let expected = image.stream(|_, entry| Some(entry));
         let keys_max = around.limits.delete_keys_max;
         self.walk(around, expected, actual, |difference| {
+            if let Some(wanted) = difference.wanted() {
+                detector.push(wanted);
+            }
             sorting.add(difference, self.keep_extra, keys_max);
             Ok(())
         })
@@ -126,11 +140,13 @@ impl Source {
             puts: sorting.puts,
             deletes: sorting.runs.into_ranges(),
             deleted_keys: sorting.deleted_keys,
+            different: sorting.different,
             kept: sorting.kept,
             put_bytes: sorting.put_bytes,
             largest: sorting.largest,
             revision,
             touched: sorting.touched.into_ranges(),
+            layout: detector.layout(),
         })
     }
 
@@ -169,12 +185,14 @@ struct Sorting {
     put_bytes: u64,
     largest: Option<Entry>,
     deleted_keys: u64,
+    different: u64,
     kept: u64,
 }
 
 impl Sorting {
     /// The next difference, in the order of the keys.
     fn add(&mut self, difference: Difference, keep_extra: bool, delete_keys_max: usize) {
+        self.different += u64::from(matches!(difference, Difference::Different(_)));
         match difference {
             // A key that will be put stays, too: the deletes come after the puts.
             Difference::Missing(entry) | Difference::Different(entry) => {

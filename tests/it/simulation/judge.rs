@@ -205,6 +205,7 @@ fn failed_truthfully(error: &EngineError, before: &Image, store: &MemoryStore) -
         (Written::InDoubt, Some(Phase::Staged | Phase::Committed))
         | (Written::CutOver, Some(Phase::Committed | Phase::Tidying | Phase::Done))
         | (Written::Restoring, Some(Phase::Restoring) | None)
+        | (Written::Restored, None)
         // In doubt means just that: the switch may have been made, or not.
         | (Written::Staged | Written::Nothing | Written::InDoubt, _) => Ok(()),
         (written, phase) => Err(format!("it said {written:?} in phase {phase:?}: {error:?}")),
