@@ -60,7 +60,8 @@ const AFTER_HELP: &str = "\
 The official tool's call works as well: meta-migration -config=FILE does what cmd.type in the YAML file \
 says (backup, run or rollback).
 
-Each option can come from the environment: META_MIGRATION_ and the option in capitals, for example \
+What says where things are, what is written and how long is waited can come from the environment: \
+META_MIGRATION_ and the option in capitals, for example \
 META_MIGRATION_ROOT_PATH. The password of the etcd user comes from META_MIGRATION_PASSWORD or \
 --password-file, never from an option.
 

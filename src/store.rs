@@ -95,6 +95,8 @@ impl RangeRequest {
 /// What a range read found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RangeResponse {
+    /// Which cluster answered; 0 where it does not tell.
+    pub cluster: u64,
     /// The store's revision when it answered (not the one read at).
     pub revision: i64,
     /// The entries in ascending key order.

@@ -84,7 +84,8 @@ impl Repository {
         Ok(paths)
     }
 
-    /// What [`PrunePlan::carry_out`] would do to keep the newest `keep` backups of each meta root.
+    /// What [`PrunePlan::carry_out`] would do to keep the newest `keep` backups of each cluster, meta root
+    /// and layout.
     /// Unfinished backups that nobody wrote to for a day go as well.
     ///
     /// # Errors

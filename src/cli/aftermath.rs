@@ -9,7 +9,7 @@ use super::report::failure::{Failure, NOTHING_CHANGED};
 use super::signals;
 use crate::backup::BackupError;
 use crate::engine::{self, EngineError, FailureKind, Written};
-use crate::journal::Phase;
+use crate::journal::{JournalError, Phase};
 use crate::store::StoreErrorKind;
 
 /// After the alarm NOSPACE.
@@ -202,7 +202,7 @@ impl Ways {
                 "the backup is of {found:?}: name that root with --root-path to restore it where it was, \
                  or use restore with --to-root to move it"
             ),
-            F::NothingToUndo { .. } | F::WouldLose { .. } => {
+            F::NothingToUndo { .. } | F::ChangedWhileRestoring { .. } | F::WouldLose { .. } => {
                 "--accept-loss goes back all the same; save what is there first:".to_owned()
                     + &format!(" {}", self.command("backup"))
             }
@@ -213,10 +213,10 @@ impl Ways {
             F::Store { source, .. } if source.kind == StoreErrorKind::Denied => {
                 "the etcd user needs to read and write everything below the root path".to_owned()
             }
+            F::Journal { key, source } => unusable_journal(key, source),
             F::Store { .. }
             | F::LockLost { .. }
             | F::JournalChanged { .. }
-            | F::Journal { .. }
             | F::StagedDiffers(_)
             | F::Interrupted(_)
             | F::Declined
@@ -224,6 +224,19 @@ impl Ways {
             | F::Form(_)
             | F::Worker(_) => return None,
         })
+    }
+}
+
+/// A journal that this program cannot go by.
+fn unusable_journal(key: &str, why: &JournalError) -> String {
+    match why {
+        JournalError::Newer { .. } => {
+            "use the newer program that wrote it, whether to go on or back".to_owned()
+        }
+        JournalError::Unreadable(_) => format!(
+            "keep what is there (etcdctl get {key}) and ask who wrote it; with the journal gone (etcdctl del \
+             {key}) restore puts a backup back"
+        ),
     }
 }
 

@@ -41,11 +41,11 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct Save {
     /// Format of the file: native, or the official tool's
-    #[arg(long, value_name = "FORMAT", default_value = "native",
+    #[arg(long, value_name = "FORMAT", env = "META_MIGRATION_BACKUP_FORMAT", hide_env = true, default_value = "native",
           value_parser = format_parser())]
     backup_format: OutputFormat,
     /// Compression level of the native format, 1 to 19
-    #[arg(long, value_name = "N", value_parser = level_parser())]
+    #[arg(long, value_name = "N", env = "META_MIGRATION_LEVEL", hide_env = true, value_parser = level_parser())]
     level: Option<i32>,
     #[command(flatten)]
     wait: WaitOptions,

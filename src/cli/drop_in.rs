@@ -10,7 +10,7 @@
 //!
 //! A rollback takes the backup that the migration recorded, where that file is at hand, before the one
 //! that the YAML names: an old file may still lie there, and putting that back would undo more than the
-//! migration.
+//! migration. A file that a flag or the environment names comes first of all.
 
 use std::path::PathBuf;
 
@@ -31,6 +31,10 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     etcd: EtcdOptions,
     #[command(flatten)]
+    transform: TransformOptions,
+    #[command(flatten)]
+    wait: WaitOptions,
+    #[command(flatten)]
     way_back: WayBack,
     #[command(flatten)]
     pub(in crate::cli) output: OutputOptions,
@@ -40,10 +44,10 @@ pub(in crate::cli) struct Args {
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
+    let mut session = Session::begin(&args.etcd, &args.output)?;
     if !args.ignored.is_empty() {
         tracing::warn!("ignored: {}", args.ignored.join(" "));
     }
-    let mut session = Session::begin(&args.etcd, &args.output)?;
     let command = required(&session.config)?;
     if command == DropInCommand::Rollback {
         session.ways.going_back();
@@ -54,53 +58,54 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         session.config.connection.endpoints.join(", ")
     );
     match command {
-        DropInCommand::Backup => backup(&session),
-        DropInCommand::Run => migrate(&session),
-        DropInCommand::Rollback => go_back(&session, args.way_back),
+        DropInCommand::Backup => backup(&session, args),
+        DropInCommand::Run => migrate(&session, args),
+        DropInCommand::Rollback => go_back(&session, args),
     }
 }
 
-fn backup(session: &Session) -> Outcome {
+fn backup(session: &Session, args: &Args) -> Outcome {
     target::judge(&session.config, Purpose::Backup)?;
     let options = BackupOptions {
         root: session.config.root.clone(),
         target: migrate::backup_target(session, session.config.backup_file.as_deref()),
         refuse_sessions: true,
-        waits: WaitOptions::resolve_drop_in(&session.config),
+        waits: args.wait.resolve_drop_in(&session.config),
         limits: limits(),
     };
     super::backup::save(session, &options)
 }
 
-fn migrate(session: &Session) -> Outcome {
+fn migrate(session: &Session, args: &Args) -> Outcome {
     let config = &session.config;
-    let Target::Migrate(target) = Target::of(config, &TransformOptions::default())? else {
+    let Target::Migrate(target) = Target::of(config, &args.transform)? else {
         return migrate::finish(session, &migrate::nothing_to_do());
     };
     let path = config.backup_file.as_deref();
     let wanted = path.is_some() || config.drop_in.run_with_backup != Some(false);
     let backup = wanted.then(|| migrate::backup_target(session, path));
-    let waits = WaitOptions::resolve_drop_in(config);
+    let waits = args.wait.resolve_drop_in(config);
     let options = migrate::options(session, target, backup, (waits, limits()));
     migrate::carry_out(session, &options, false)
 }
 
-fn go_back(session: &Session, way_back: WayBack) -> Outcome {
+fn go_back(session: &Session, args: &Args) -> Outcome {
     target::judge(&session.config, Purpose::Rollback)?;
     let mut options = RestoreOptions {
         root: session.config.root.clone(),
         way: Way::Rollback,
         backup: session.config.backup_file.clone(),
         any_root: false,
-        keep_extra: way_back.keep_extra,
-        accept_loss: way_back.accept_loss || session.config.drop_in.accept_loss == Some(true),
+        keep_extra: args.way_back.keep_extra,
+        accept_loss: args.way_back.accept_loss || session.config.drop_in.accept_loss == Some(true),
         dry_run: false,
-        waits: WaitOptions::resolve_drop_in(&session.config),
+        waits: args.wait.resolve_drop_in(&session.config),
         limits: limits(),
     };
     let done = session.write(async |store, environment| {
         let recorded = recorded_backup(store, &options.root, &options.limits).await?;
-        if let Some(recorded) = recorded.map(|backup| PathBuf::from(backup.path))
+        if !args.etcd.names_backup()
+            && let Some(recorded) = recorded.map(|backup| PathBuf::from(backup.path))
             && recorded.is_file()
         {
             // Whether it still holds what was saved there is asked of what the journal names.

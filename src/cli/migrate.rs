@@ -4,6 +4,8 @@ use std::error::Error;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use clap::builder::BoolishValueParser;
+
 use super::options::{EtcdOptions, OutputOptions, TransformOptions, WaitOptions};
 use super::report::exit::Exit;
 use super::report::outcome::Next;
@@ -34,16 +36,26 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "FILE", requires = "from")]
     to: Option<PathBuf>,
     /// Make no backup: there is no way back once the switch is done
-    #[arg(long)]
+    #[arg(long, env = "META_MIGRATION_NO_BACKUP", hide_env = true, value_parser = BoolishValueParser::new())]
     no_backup: bool,
     /// Operations in one transaction; adapts downward when etcd says too many [default: 128]
-    #[arg(long, value_name = "N")]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "META_MIGRATION_MAX_TXN_OPS",
+        hide_env = true
+    )]
     max_txn_ops: Option<NonZeroUsize>,
     /// Transactions in flight at once, at most; adapts to what the server takes [default: 16]
-    #[arg(long, value_name = "N")]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "META_MIGRATION_IN_FLIGHT",
+        hide_env = true
+    )]
     in_flight: Option<NonZeroUsize>,
     /// After success, compact etcd and defragment its members one by one
-    #[arg(long)]
+    #[arg(long, env = "META_MIGRATION_COMPACT", hide_env = true, value_parser = BoolishValueParser::new())]
     compact: bool,
     #[command(flatten)]
     transform: TransformOptions,

@@ -116,7 +116,7 @@ pub(in crate::cli) struct EtcdOptions {
     tls_server_name: Option<String>,
     /// Time limit of one request, for example 10s [default: 10s]
     #[arg(long, value_name = "DURATION", env = "META_MIGRATION_TIMEOUT", hide_env = true,
-          value_parser = config::duration::parse)]
+          value_parser = config::duration::positive)]
     timeout: Option<Duration>,
     /// Milvus release that wrote the metadata, for example 2.1.4
     #[arg(
@@ -145,6 +145,19 @@ pub(in crate::cli) struct EtcdOptions {
 }
 
 impl EtcdOptions {
+    /// Whether a flag or the environment names a backup file.
+    pub(in crate::cli) fn names_backup(&self) -> bool {
+        self.backup_file.is_some()
+    }
+
+    /// The same etcd, another root path.
+    pub(in crate::cli) fn at_root(&self, path: &str) -> Self {
+        Self {
+            root_path: Some(path.to_owned()),
+            ..self.clone()
+        }
+    }
+
     /// Joins flags and environment with the YAML file.
     pub(in crate::cli) fn resolve(&self) -> Result<Config, ConfigError> {
         let config = Config::resolve(self.overrides())?;
@@ -298,10 +311,12 @@ impl WaitOptions {
     }
 
     /// The waits of the drop-in, whose callers stop Milvus and start it at once.
-    pub(in crate::cli) fn resolve_drop_in(config: &Config) -> Waits {
+    pub(in crate::cli) fn resolve_drop_in(&self, config: &Config) -> Waits {
+        let sessions = self.wait_sessions.or(config.drop_in.wait_sessions);
+        let lock = self.wait_lock.or(config.drop_in.wait_lock);
         Waits {
-            sessions: config.drop_in.wait_sessions.unwrap_or(DROP_IN_WAIT),
-            lock: config.drop_in.wait_lock.unwrap_or(DROP_IN_WAIT),
+            sessions: sessions.unwrap_or(DROP_IN_WAIT),
+            lock: lock.unwrap_or(DROP_IN_WAIT),
         }
     }
 }

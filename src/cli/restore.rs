@@ -1,6 +1,9 @@
 //! `restore`.
 
+use clap::builder::BoolishValueParser;
+
 use super::Outcome;
+use super::aftermath::Ways;
 use super::options::{EtcdOptions, OutputOptions, WaitOptions};
 use super::rollback::{WayBack, carry_out};
 use super::session::{Session, limits};
@@ -17,10 +20,15 @@ use crate::keys::MetaRoot;
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
     /// Restore below this root path, whatever the backup's own was, for example by-dev2
-    #[arg(long, value_name = "ROOT")]
+    #[arg(
+        long,
+        value_name = "ROOT",
+        env = "META_MIGRATION_TO_ROOT",
+        hide_env = true
+    )]
     to_root: Option<String>,
     /// Only show the difference
-    #[arg(long)]
+    #[arg(long, env = "META_MIGRATION_DRY_RUN", hide_env = true, value_parser = BoolishValueParser::new())]
     dry_run: bool,
     #[command(flatten)]
     way_back: WayBack,
@@ -34,6 +42,12 @@ pub(in crate::cli) struct Args {
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let mut session = Session::begin(&args.etcd, &args.output)?;
+    if let Some(path) = &args.to_root {
+        session.ways = Ways::new(
+            &args.etcd.at_root(path),
+            session.config.backup_file.as_deref(),
+        );
+    }
     session.ways.going_back();
     let config = &session.config;
     if config.backup_file.is_none() {

@@ -20,7 +20,7 @@ use crate::report::RestoreReport;
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
     /// Only show the difference, and whether anything would be lost; Milvus may run
-    #[arg(long)]
+    #[arg(long, env = "META_MIGRATION_DRY_RUN", hide_env = true, value_parser = BoolishValueParser::new())]
     dry_run: bool,
     #[command(flatten)]
     pub(in crate::cli) way_back: WayBack,

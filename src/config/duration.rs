@@ -25,6 +25,17 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
+/// Reads a duration of at most a year that is more than none.
+///
+/// # Errors
+/// As [`parse`].
+pub fn positive(text: &str) -> Result<Duration, String> {
+    match parse(text)? {
+        Duration::ZERO => Err(format!("{text:?} leaves no time")),
+        duration => Ok(duration),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,6 +57,8 @@ mod tests {
             );
         }
         assert!(parse("365days").is_ok());
+        assert!(positive("1ms").is_ok());
+        assert!(positive("0s").is_err());
         for text in ["366days", "18446744073709551615"] {
             assert!(parse(text).unwrap_err().contains("a year"), "{text}");
         }

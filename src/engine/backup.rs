@@ -10,7 +10,7 @@ use super::fence::{Fence, Waits};
 use super::fingerprint::Filter;
 use super::limits::Limits;
 use super::pages::Pages;
-use super::source::{Retries, newest_revision};
+use super::source::{Retries, newest};
 use super::{Environment, sessions};
 
 /// What to save, and where.
@@ -74,12 +74,12 @@ async fn save_once<S: Store>(
 ) -> Result<BackupReport, Failure> {
     let root = &options.root;
     let filter = Filter::all(root);
-    let revision = newest_revision(store, root, &options.limits).await?;
+    let moment = newest(store, root, &options.limits).await?;
     let around = environment.around(root, &options.limits);
-    let job = BackupJob::start(&options.target, root, revision);
+    let job = BackupJob::start(&options.target, root, moment);
     let mut skipped_leased = 0;
     environment.observer.phase_started("backup", None);
-    let mut pages = Pages::begin(store, around, root.range(), revision).await?;
+    let mut pages = Pages::begin(store, around, root.range(), moment.revision).await?;
     while let Some(mut page) = pages.next().await? {
         page.retain(|entry| {
             skipped_leased += u64::from(filter.skips_leased(entry));

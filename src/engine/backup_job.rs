@@ -11,6 +11,7 @@ use crate::entry::Entry;
 use crate::keys::MetaRoot;
 
 use super::error::Failure;
+use super::source::Moment;
 
 /// Where and how a backup is written.
 #[derive(Debug, Clone)]
@@ -36,11 +37,16 @@ pub(super) struct BackupJob {
 }
 
 impl BackupJob {
-    pub(super) fn start(target: &BackupTarget, root: &MetaRoot, revision: i64) -> Self {
+    pub(super) fn start(target: &BackupTarget, root: &MetaRoot, moment: Moment) -> Self {
+        let Moment { revision, cluster } = moment;
         let header = Header {
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             created_at: now(),
-            cluster_id: String::new(),
+            cluster_id: match cluster {
+                0 => String::new(),
+                // As etcdctl writes it.
+                known => format!("{known:x}"),
+            },
             revision,
             meta_root: root.meta_root().to_owned(),
             source_version: target.source_version.clone(),

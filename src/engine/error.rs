@@ -148,6 +148,15 @@ pub enum Failure {
         /// Keys that have another value in the backup.
         different: u64,
     },
+    /// Somebody wrote while a backup was only put back in part.
+    #[error(
+        "{keys} keys were written since the restore began that was not finished, and its backup does not \
+         hold them as they are: going on would lose them"
+    )]
+    ChangedWhileRestoring {
+        /// How many.
+        keys: u64,
+    },
     /// The metadata changed after the migration was done.
     #[error("the metadata changed after the migration was finished: {what}")]
     WouldLose {
@@ -307,6 +316,7 @@ impl EngineError {
                 | Failure::Backup(_)
                 | Failure::OtherBackup { .. }
                 | Failure::NothingToUndo { .. }
+                | Failure::ChangedWhileRestoring { .. }
                 | Failure::WouldLose { .. }
                 | Failure::Declined
                 | Failure::Worker(_),

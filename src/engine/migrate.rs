@@ -84,7 +84,15 @@ pub async fn migrate<S: Store>(
             // A migrated cluster that runs is not refused: nothing has to be done to it.
             return match already_migrated(store, options, environment).await {
                 Ok(true) => Ok(already(None, started)),
-                Ok(false) | Err(_) => Err(*before(failure)),
+                Ok(false) | Err(_) => {
+                    let mut refused = before(failure);
+                    if let Ok(ledger) = Ledger::load(store, &options.root, &options.limits).await {
+                        refused.phase = ledger.phase();
+                        refused.backup =
+                            ledger.journal().and_then(|journal| journal.backup.clone());
+                    }
+                    Err(*refused)
+                }
             };
         }
         Err(failure) => return Err(*before(failure)),

@@ -18,7 +18,7 @@ use super::fence::{Fence, Waits};
 use super::ledger::Ledger;
 use super::limits::Limits;
 use super::room::Room;
-use super::source::Surroundings;
+use super::source::{Surroundings, newest_revision};
 use super::{Environment, layout, sessions};
 
 mod discard;
@@ -139,7 +139,9 @@ pub(super) async fn finish_interrupted<S: Store>(
     image::check_digest(&backup_file, recorded)?;
     let source = Source::new(backup_file, keeps_extra(ledger));
     let room = Room::ask(store, around.limits.patience);
-    let difference = source.difference(store, around, None).await?;
+    let since = ledger.mod_revision();
+    let difference = source.difference(store, around, (None, since)).await?;
+    difference.check_newer()?;
     let mut written = Written::Restoring;
     let mut putting = PutBack {
         store,
@@ -189,19 +191,30 @@ impl<'a, S: Store> Run<'a, S> {
         }
         let backup = self.open(&ledger).await?;
         if !self.options.accept_loss {
-            loss::check(self.store, self.around(), &ledger).await?;
+            match loss::check(self.store, self.around(), &ledger).await {
+                Err(failure) if self.options.way == Way::Restore => self
+                    .environment
+                    .observer
+                    .note(&format!("without --accept-loss this is refused: {failure}")),
+                outcome => outcome?,
+            }
         }
         let keep_extra = self.options.keep_extra || keeps_extra(&ledger);
         let reference = backup.summary().reference();
         let source = Source::new(backup, keep_extra);
-        let difference = source.difference(self.store, self.around(), None).await?;
-        self.check_gap(&difference, &reference, stands)?;
+        let lookout = (None, ledger.mod_revision());
+        let difference = source
+            .difference(self.store, self.around(), lookout)
+            .await?;
+        self.check_gap(&difference, &reference, (&ledger, stands))?;
         self.backup = Some(reference);
         Ok(difference.report(false))
     }
 
     async fn act(&mut self) -> Result<RestoreReport, Failure> {
         let (around, waits) = (self.around(), self.options.waits);
+        // Whoever is refused is told where things stand.
+        self.load().await?;
         sessions::wait_until_gone(self.store, around, waits.sessions).await?;
         let fence = Fence::acquire(self.store, around, waits.lock).await?;
         let outcome = self.act_under(&fence).await;
@@ -233,11 +246,12 @@ impl<'a, S: Store> Run<'a, S> {
         let reference = backup.summary().reference();
         let source = Source::new(backup, keep_extra);
         let room = Room::ask(self.store, self.options.limits.patience);
+        let since = ledger.mod_revision();
         let difference = source
-            .difference(self.store, self.around(), losses.as_ref())
+            .difference(self.store, self.around(), (losses.as_ref(), since))
             .await?;
         // Only now all of it is known to be right.
-        self.check_gap(&difference, &reference, stands)?;
+        self.check_gap(&difference, &reference, (&ledger, stands))?;
         self.backup = Some(reference);
         let planned = difference.report(false);
         if planned.outcome == RestoreOutcome::Unchanged {
@@ -257,6 +271,9 @@ impl<'a, S: Store> Run<'a, S> {
             });
         }
         self.confirm(&planned).await?;
+        let difference = self
+            .as_confirmed(difference, (&source, losses.as_ref(), &ledger))
+            .await?;
         let mut putting = PutBack {
             store: self.store,
             around: self.around(),
@@ -350,7 +367,20 @@ impl<'a, S: Store> Run<'a, S> {
 
     /// A rollback ends in the 2.1 layout, and where that `stands` already it may bring back what is gone,
     /// but throw nothing away: who wants that restores.
-    fn check_gap(&self, difference: &Gap, backup: &BackupRef, stands: bool) -> Result<(), Failure> {
+    fn check_gap(
+        &self,
+        difference: &Gap,
+        backup: &BackupRef,
+        (ledger, stands): (&Ledger, bool),
+    ) -> Result<(), Failure> {
+        let begun = ledger
+            .journal()
+            .filter(|journal| journal.phase == Phase::Restoring);
+        let recorded = begun.and_then(|journal| journal.backup.as_ref());
+        let goes_on = recorded.is_some_and(|recorded| recorded.digest == backup.digest);
+        if goes_on && !self.options.accept_loss {
+            difference.check_newer()?;
+        }
         if self.options.way != Way::Rollback {
             return Ok(());
         }
@@ -366,6 +396,31 @@ impl<'a, S: Store> Run<'a, S> {
             return Err(Failure::NothingToUndo { extra, different });
         }
         Ok(())
+    }
+
+    /// The difference as it is now: while the question stood somebody may have written what the answer
+    /// did not know of.
+    async fn as_confirmed(
+        &self,
+        confirmed: Gap,
+        (source, losses, ledger): (&Source, Option<&Losses>, &Ledger),
+    ) -> Result<Gap, Failure> {
+        let (root, limits) = (&self.options.root, &self.options.limits);
+        let now = newest_revision(self.store, root, limits).await?;
+        if now == confirmed.revision {
+            return Ok(confirmed);
+        }
+        let lookout = (losses, ledger.mod_revision());
+        let difference = source
+            .difference(self.store, self.around(), lookout)
+            .await?;
+        if difference.report(false) == confirmed.report(false) {
+            return Ok(difference);
+        }
+        Err(Failure::SourceChanged {
+            revision: confirmed.revision,
+            what: "something else would be put back now than was asked about".to_owned(),
+        })
     }
 
     async fn confirm(&self, difference: &RestoreReport) -> Result<(), Failure> {

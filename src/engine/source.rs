@@ -94,17 +94,39 @@ impl<'a> Retries<'a> {
     }
 }
 
+/// What is read at: a revision of one cluster.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment {
+    pub(super) revision: i64,
+    /// 0 where the store does not tell.
+    pub(super) cluster: u64,
+}
+
 /// The store's newest revision.
 pub(super) async fn newest_revision<S: Store>(
     store: &S,
     root: &MetaRoot,
     limits: &Limits,
 ) -> Result<i64, Failure> {
+    newest(store, root, limits)
+        .await
+        .map(|moment| moment.revision)
+}
+
+/// The store's newest revision, and which cluster it is.
+pub(super) async fn newest<S: Store>(
+    store: &S,
+    root: &MetaRoot,
+    limits: &Limits,
+) -> Result<Moment, Failure> {
     let request = RangeRequest::key(root.journal_key()).count_only();
     let response = read(store, limits.patience, request)
         .await
         .map_err(while_doing("asking for the newest revision"))?;
-    Ok(response.revision)
+    Ok(Moment {
+        revision: response.revision,
+        cluster: response.cluster,
+    })
 }
 
 async fn read_once<S: Store>(
@@ -114,8 +136,9 @@ async fn read_once<S: Store>(
     backup: Option<&BackupTarget>,
 ) -> Result<Reading, Failure> {
     let started = Instant::now();
-    let revision = newest_revision(store, around.root, around.limits).await?;
-    let backup = backup.map(|target| BackupJob::start(target, around.root, revision));
+    let moment = newest(store, around.root, around.limits).await?;
+    let revision = moment.revision;
+    let backup = backup.map(|target| BackupJob::start(target, around.root, moment));
     let transform = TransformJob::start(around.root.clone(), options.clone());
     let mut fingerprint = Fingerprint::default();
     let mut skipped_leased = 0;

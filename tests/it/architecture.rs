@@ -42,7 +42,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("journal", &["keys", "report"]),
     ("protocol", &["journal"]),
     ("store", &["entry", "keys"]),
-    ("backup", &["entry", "keys", "model", "report"]),
+    ("backup", &["entry", "keys", "layout", "model", "report"]),
     (
         "engine",
         &[

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+mod between_runs;
 mod counting;
 mod instance;
 mod limits;

@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 use std::io::Read;
 
 use super::super::messages::{BackupHeader, KeyDataPair, PartHeader};
-use super::super::{Format, FormatError};
+use super::super::{Coverage, Format, FormatError};
 use super::frames::Frames;
 use super::official::{checked, told_root};
 use super::root::{below, detect, repair_lost_slash, strip};
 use super::{Foreign, Pair};
+use crate::keys::Family;
 
 /// A file of version 1.
 pub(super) fn whole(header: &BackupHeader, pairs: Vec<Pair>) -> Result<Foreign, FormatError> {
@@ -153,7 +154,15 @@ fn without_sessions(
     let before = pairs.len();
     pairs.retain(|(key, _)| !strip(&root, key).is_some_and(is_session));
     let sessions = (before - pairs.len()) as u64;
+    let of_query_coord = |(key, _): &Pair| {
+        strip(&root, key).is_some_and(|relative| relative.starts_with(b"queryCoord-"))
+    };
+    let is_part = !pairs.is_empty() && pairs.iter().all(of_query_coord);
     let mut foreign = Foreign::new(format, root, pairs)?;
+    if is_part {
+        // No header says so, but this is what a backup of that component alone holds.
+        foreign.coverage = Coverage::Families(vec![Family::QueryCollection, Family::QueryReplica]);
+    }
     foreign.skipped_outside = outside;
     foreign.skipped_leased = sessions;
     Ok(foreign)

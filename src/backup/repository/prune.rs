@@ -12,6 +12,8 @@ use std::time::SystemTime;
 use super::super::publish::sync_folder;
 use super::super::{Backup, BackupError, Format, Summary};
 use super::{Leftover, Listing};
+use crate::keys::MetaRoot;
+use crate::layout::LayoutDetector;
 
 /// A file that pruning leaves alone whatever its age.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +29,8 @@ pub struct Untouched {
 pub struct PrunePlan {
     /// Those that go, oldest first.
     pub remove: Vec<Summary>,
-    /// Those that stay because they are the newest of their meta root, newest first in each.
+    /// Those that stay because they are the newest of their cluster, meta root and layout, newest first in
+    /// each.
     pub keep: Vec<Summary>,
     /// Unfinished backups that go: nobody wrote to them for a day.
     pub abandoned: Vec<Leftover>,
@@ -55,18 +58,15 @@ impl PrunePlan {
             abandoned,
             untouched: unfinished.collect(),
         };
-        let mut by_root: BTreeMap<String, Vec<(SystemTime, Summary)>> = BTreeMap::new();
+        let mut by_kind: BTreeMap<Kind, Vec<(SystemTime, Summary)>> = BTreeMap::new();
         for listing in listings {
             match candidate(listing) {
-                Ok((time, summary)) => by_root
-                    .entry(summary.meta_root.clone())
-                    .or_default()
-                    .push((time, summary)),
+                Ok((kind, time, summary)) => by_kind.entry(kind).or_default().push((time, summary)),
                 Err(untouched) => plan.untouched.push(untouched),
             }
         }
         let mut old = Vec::new();
-        for (_, mut backups) in by_root {
+        for (_, mut backups) in by_kind {
             backups.sort_by(|(time, a), (other_time, b)| {
                 (other_time, b.revision, &b.path).cmp(&(time, a.revision, &a.path))
             });
@@ -122,8 +122,24 @@ impl PrunePlan {
     }
 }
 
+/// Backups that may stand for each other: of one root of one cluster, in one layout. A backup of the 2.2
+/// layout is no way back to 2.1, and most clusters have the same root.
+type Kind = (String, String, &'static str);
+
+/// The layout that the content of a backup shows.
+fn layout(summary: &Summary) -> Result<&'static str, String> {
+    let unreadable = |error: BackupError| error.to_string();
+    let root = MetaRoot::new("", &summary.meta_root, "").map_err(|error| error.to_string())?;
+    let backup = Backup::open(&summary.path).map_err(unreadable)?;
+    let mut detector = LayoutDetector::new(root);
+    for entry in backup.entries().map_err(unreadable)? {
+        detector.push(&entry.map_err(unreadable)?);
+    }
+    Ok(detector.layout().name())
+}
+
 /// A file that may go when it is old enough, with its age; or why it may not.
-fn candidate(listing: Listing) -> Result<(SystemTime, Summary), Untouched> {
+fn candidate(listing: Listing) -> Result<(Kind, SystemTime, Summary), Untouched> {
     let Listing { path, check, .. } = listing;
     let untouched = |reason: String| Untouched {
         path: path.clone(),
@@ -139,8 +155,10 @@ fn candidate(listing: Listing) -> Result<(SystemTime, Summary), Untouched> {
             summary.format.name()
         )));
     }
-    match humantime::parse_rfc3339_weak(&summary.header.created_at) {
-        Ok(time) => Ok((time, summary)),
-        Err(_) => Err(untouched(String::from("it does not tell when it was made"))),
-    }
+    let Ok(time) = humantime::parse_rfc3339_weak(&summary.header.created_at) else {
+        return Err(untouched(String::from("it does not tell when it was made")));
+    };
+    let layout = layout(&summary).map_err(untouched)?;
+    let cluster = summary.header.cluster_id.clone();
+    Ok(((cluster, summary.meta_root.clone(), layout), time, summary))
 }

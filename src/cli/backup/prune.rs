@@ -16,14 +16,14 @@ use crate::engine::Stop;
 
 /// Delete all but the newest backups of a folder
 ///
-/// Only sound backups of our own format count and go, for each meta root by itself; what is damaged, of
+/// Only sound backups of our own format count and go, for each cluster, meta root and layout by itself; what is damaged, of
 /// another format or no backup is told and left alone. At a terminal a yes is asked for.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
     /// The folder
     #[arg(value_name = "FOLDER")]
     folder: PathBuf,
-    /// How many of the newest backups of each meta root stay
+    /// How many of the newest backups of each cluster, meta root and layout stay
     #[arg(long, value_name = "N")]
     keep: NonZeroUsize,
     #[command(flatten)]

@@ -1,6 +1,7 @@
 //! Putting a backup back: the difference first, then puts, then deletes, then the comparison.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::backup::Backup;
 use crate::entry::Entry;
@@ -39,13 +40,15 @@ pub(super) struct Gap {
     puts: Vec<u64>,
     deletes: Vec<KeyRange>,
     deleted_keys: u64,
+    /// Keys that differ from the backup and were written after a given revision.
+    newer: u64,
     /// Of the entries to put, those that are there with another value.
     different: u64,
     kept: u64,
     put_bytes: u64,
     largest: Option<Entry>,
     /// The revision at which the difference was taken.
-    revision: i64,
+    pub(super) revision: i64,
     /// Where the entries to put lie.
     touched: Vec<KeyRange>,
     /// The layout that the backup shows.
@@ -56,6 +59,15 @@ impl Gap {
     /// What is there and would not be any more: keys, and values of keys that stay.
     pub(super) fn lost(&self) -> (u64, u64) {
         (self.deleted_keys, self.different)
+    }
+
+    /// A restore that was begun writes nothing but what its backup holds: what differs and is newer than
+    /// its record is somebody else's.
+    pub(super) fn check_newer(&self) -> Result<(), Failure> {
+        match self.newer {
+            0 => Ok(()),
+            keys => Err(Failure::ChangedWhileRestoring { keys }),
+        }
     }
 
     /// The counts, as a report.
@@ -84,7 +96,8 @@ impl Source {
         }
     }
 
-    /// Merges the backup with what is in etcd. Of the entries to put only their positions are kept.
+    /// Merges the backup with what is in etcd. Of the entries to put only their positions are kept; what
+    /// differs and was written after the revision `since` is counted.
     ///
     /// # Errors
     /// [`Failure::WouldLose`] when `losses` sees what others wrote.
@@ -92,11 +105,12 @@ impl Source {
         &self,
         store: &S,
         around: Surroundings<'_>,
-        losses: Option<&Losses>,
+        (losses, since): (Option<&Losses>, i64),
     ) -> Result<Gap, Failure> {
         let mut retries = Retries::new(around);
         loop {
-            match self.difference_once(store, around, losses.cloned()).await {
+            let lookout = (losses.cloned(), since);
+            match self.difference_once(store, around, lookout).await {
                 Err(failure) if retries.again_after(&failure) => {}
                 outcome => return outcome,
             }
@@ -107,12 +121,15 @@ impl Source {
         &self,
         store: &S,
         around: Surroundings<'_>,
-        mut losses: Option<Losses>,
+        (mut losses, since): (Option<Losses>, i64),
     ) -> Result<Gap, Failure> {
         let image = self.image(store, around).await?;
         let revision = newest_revision(store, around.root, around.limits).await?;
         let mut sorting = Sorting::default();
         let mut detector = LayoutDetector::new(around.root.clone());
+        // The entry that is being compared, and then visited, was written at this revision.
+        let written_at = AtomicI64::new(0);
+        let mut newer = 0;
         let actual = Actual {
             store,
             ranges: vec![around.root.range()],
@@ -121,12 +138,15 @@ impl Source {
                 if let Some(losses) = &mut losses {
                     losses.see(entry);
                 }
+                written_at.store(entry.mod_revision, Ordering::Relaxed);
                 image.ignores(entry)
             },
         };
         let expected = image.stream(|_, entry| Some(entry));
         let keys_max = around.limits.delete_keys_max;
         self.walk(around, expected, actual, |difference| {
+            let differs = matches!(difference, Difference::Extra(_) | Difference::Different(_));
+            newer += u64::from(differs && written_at.load(Ordering::Relaxed) > since);
             if let Some(wanted) = difference.wanted() {
                 detector.push(wanted);
             }
@@ -141,6 +161,7 @@ impl Source {
             deletes: sorting.runs.into_ranges(),
             deleted_keys: sorting.deleted_keys,
             different: sorting.different,
+            newer,
             kept: sorting.kept,
             put_bytes: sorting.put_bytes,
             largest: sorting.largest,

@@ -52,8 +52,10 @@ pub(super) fn range(request: &RangeRequest) -> Bytes {
 }
 
 pub(super) fn range_response(reply: RangeReply) -> RangeResponse {
+    let header = reply.header.unwrap_or_default();
     RangeResponse {
-        revision: reply.header.map_or(0, |header| header.revision),
+        cluster: header.cluster_id,
+        revision: header.revision,
         entries: reply.pairs.into_iter().map(entry).collect(),
         more: reply.more,
         count: reply.count,

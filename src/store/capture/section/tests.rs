@@ -17,6 +17,7 @@ fn page(keys: impl IntoIterator<Item = String>, count: i64) -> Page {
             entries,
             count,
             revision: 1,
+            cluster: 0,
         },
     }
 }

@@ -1,0 +1,338 @@
+//! What others do between two runs is not taken for ours: they write, swap a file, or delete.
+
+use std::path::{Path, PathBuf};
+
+use meta_migration::backup::WriteOptions;
+use meta_migration::engine::{
+    BackupOptions, BackupTarget, Environment, Failure, FailureKind, MigrateOptions, Observer,
+    RestoreOptions, Waits, Way, Written, backup, migrate, restore,
+};
+use meta_migration::journal::Phase;
+use meta_migration::report::{MigrateOutcome, PlanReport, RestoreOutcome, RestoreReport};
+use meta_migration::transform::CollectionForm;
+use prost::Message as _;
+
+use super::instance::{Image, Instance, limits};
+use crate::rules::FORMS;
+use crate::support::metadata::{collection, root};
+use crate::support::migration::watched;
+
+/// A key of the data coordinator, which is the same in both layouts.
+const SEGMENT: &str = "datacoord-meta/s/1/10/999";
+
+/// Saves what is there now under a name of its own.
+async fn save(instance: &Instance, name: &str) -> PathBuf {
+    let path = instance.folder.path().join(name);
+    let options = BackupOptions {
+        root: root(),
+        target: BackupTarget {
+            path: path.clone(),
+            options: WriteOptions::default(),
+            source_version: None,
+        },
+        refuse_sessions: false,
+        waits: Waits::default(),
+        limits: limits(),
+    };
+    backup(&instance.store, &options, &Environment::silent())
+        .await
+        .unwrap();
+    path
+}
+
+/// Puts another backup in the place of the one that the journal names.
+fn swap(instance: &Instance, other: &Path) {
+    std::fs::rename(other, instance.backup()).unwrap();
+}
+
+fn to(instance: &Instance, way: Way, file: &Path) -> RestoreOptions {
+    RestoreOptions {
+        backup: Some(file.to_owned()),
+        ..instance.restore_options(way)
+    }
+}
+
+/// An instance whose way back was killed when it had only recorded that it begins.
+async fn killed_going_back() -> (Image, Instance) {
+    let instance = Instance::small(CollectionForm::Split);
+    let before = instance.image();
+    instance.migrate().await.unwrap();
+    instance.kill_after(Phase::Restoring, 1);
+    instance.roll_back().await.unwrap_err();
+    let next = instance.next();
+    next.end_lock();
+    assert_eq!(next.journal().unwrap().phase, Phase::Restoring);
+    (before, next)
+}
+
+#[tokio::test]
+async fn a_collection_that_2_1_made_after_the_switch_is_neither_stripped_nor_undone() {
+    let killed = Instance::small(CollectionForm::Split);
+    killed.kill_after(Phase::Committed, 0);
+    killed.migrate().await.unwrap_err();
+    let next = killed.next();
+    next.end_lock();
+    let record = collection(77).encode_to_vec();
+    next.put("root-coord/collection/77", &record);
+    let refused = next.migrate().await.unwrap_err();
+    assert!(
+        matches!(&*refused.failure, Failure::SourceChanged { what, .. }
+            if what.contains("root-coord/collection/77")),
+        "{refused:?}"
+    );
+    let refused = next.roll_back().await.unwrap_err();
+    assert!(
+        matches!(&*refused.failure, Failure::WouldLose { what } if what.contains("collection/77")),
+        "{refused:?}"
+    );
+    assert_eq!(next.get("root-coord/collection/77").unwrap(), record);
+}
+
+#[tokio::test]
+async fn a_rollback_does_not_go_back_to_2_2() {
+    for form in FORMS {
+        let instance = Instance::small(form);
+        instance.migrate().await.unwrap();
+        let (migrated, journal) = (instance.image(), instance.journal());
+        let after = save(&instance, "after.mmb").await;
+        let refused = instance
+            .restore_with(&to(&instance, Way::Rollback, &after))
+            .await
+            .unwrap_err();
+        // Embedded collections alone look the same in both layouts, an index or an alias does not.
+        assert_eq!(refused.kind(), FailureKind::Usage, "{form}: {refused:?}");
+        let unchanged = instance
+            .restore_with(&to(&instance, Way::Restore, &after))
+            .await
+            .unwrap();
+        assert_eq!(unchanged.outcome, RestoreOutcome::Unchanged);
+        assert_eq!(instance.image(), migrated);
+        assert_eq!(instance.journal(), journal, "the way back is still known");
+        instance.roll_back().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_was_swapped_is_not_the_backup_that_the_journal_names() {
+    for form in FORMS {
+        let instance = Instance::small(form);
+        instance.put("root-coord/credential/users/more", b"{}");
+        let with_user = save(&instance, "with-user.mmb").await;
+        instance.migrate().await.unwrap();
+        let migrated = instance.image();
+        let good = instance.folder.path().join("good.mmb");
+        std::fs::rename(instance.backup(), &good).unwrap();
+        let other = Instance::small(form);
+        swap(&instance, &save(&other, "without-user.mmb").await);
+        let refused = instance.roll_back().await.unwrap_err();
+        assert!(
+            matches!(&*refused.failure, Failure::OtherBackup { .. }),
+            "{form}: {refused:?}"
+        );
+        assert_eq!(refused.kind(), FailureKind::Failed);
+        assert_eq!(instance.image(), migrated);
+        // The same content under another name is the same backup.
+        swap(&instance, &with_user);
+        instance.roll_back().await.unwrap();
+        assert!(instance.get("root-coord/credential/users/more").is_some());
+    }
+}
+
+#[tokio::test]
+async fn where_2_1_stands_a_rollback_brings_back_and_throws_nothing_away() {
+    let instance = Instance::small(CollectionForm::Database);
+    let file = save(&instance, "named.mmb").await;
+    let rollback = to(&instance, Way::Rollback, &file);
+    let before = instance.image();
+    instance.put(SEGMENT, b"written since");
+    let refused = instance.restore_with(&rollback).await.unwrap_err();
+    assert!(
+        matches!(
+            &*refused.failure,
+            Failure::NothingToUndo {
+                extra: 1,
+                different: 0
+            }
+        ),
+        "{refused:?}"
+    );
+    assert!(instance.get(SEGMENT).is_some());
+    let accepted = RestoreOptions {
+        accept_loss: true,
+        ..rollback.clone()
+    };
+    instance.restore_with(&accepted).await.unwrap();
+    assert_eq!(instance.image(), before);
+
+    // What a run of the official tool that failed leaves of 2.1 (D1): a part is missing, nothing is new.
+    let gone = root().range_below("root-coord/");
+    instance.store.change(|world| {
+        world.delete(&gone);
+    });
+    let back = instance.restore_with(&rollback).await.unwrap();
+    assert_eq!(back.outcome, RestoreOutcome::Restored);
+    assert_eq!(instance.image(), before);
+}
+
+#[tokio::test]
+async fn a_restore_that_is_finished_by_a_migration_comes_from_the_backup_that_was_recorded() {
+    let (_, next) = killed_going_back().await;
+    let stands = next.image();
+    let other = Instance::small(CollectionForm::Split);
+    other.put(SEGMENT, b"another content");
+    swap(&next, &save(&other, "other.mmb").await);
+    let refused = next.migrate().await.unwrap_err();
+    assert!(
+        matches!(&*refused.failure, Failure::OtherBackup { .. }),
+        "{refused:?}"
+    );
+    assert_eq!(next.image(), stands);
+}
+
+#[tokio::test]
+async fn what_somebody_wrote_while_a_restore_was_unfinished_is_not_thrown_away() {
+    let (before, next) = killed_going_back().await;
+    next.put(SEGMENT, b"written since");
+    for refused in [
+        next.migrate().await.unwrap_err(),
+        next.roll_back().await.unwrap_err(),
+    ] {
+        assert!(
+            matches!(
+                &*refused.failure,
+                Failure::ChangedWhileRestoring { keys: 1 }
+            ),
+            "{refused:?}"
+        );
+    }
+    assert!(next.get(SEGMENT).is_some());
+    let accepted = RestoreOptions {
+        accept_loss: true,
+        ..next.restore_options(Way::Rollback)
+    };
+    next.restore_with(&accepted).await.unwrap();
+    assert_eq!(next.image(), before);
+}
+
+struct SaysNo;
+
+impl Observer for SaysNo {
+    fn confirm_migration(&self, _: &PlanReport) -> bool {
+        false
+    }
+}
+
+#[tokio::test]
+async fn who_declines_after_a_restore_was_finished_is_told_that_it_stands_whole() {
+    let (before, next) = killed_going_back().await;
+    let declined = migrate(&next.store, &next.options(), &watched(SaysNo))
+        .await
+        .unwrap_err();
+    assert!(matches!(&*declined.failure, Failure::Declined));
+    assert_eq!(declined.written, Written::Restored);
+    assert_eq!(
+        declined.backup, None,
+        "what was put back is no backup of 2.1 as it is"
+    );
+    assert_eq!(next.image(), before);
+    assert_eq!(next.journal(), None);
+}
+
+#[tokio::test]
+async fn a_key_on_a_lease_stays_on_it_though_the_backup_holds_the_key() {
+    let instance = Instance::small(CollectionForm::Split);
+    instance.put("some/key", b"1");
+    let file = save(&instance, "named.mmb").await;
+    let key = root().join(b"some/key");
+    instance.store.change(|world| {
+        let hour = std::time::Duration::from_secs(3600);
+        world.put_leased(&key, b"2", hour);
+        world.delete(&root().range_below("root-coord/"));
+    });
+    instance
+        .restore_with(&to(&instance, Way::Restore, &file))
+        .await
+        .unwrap();
+    let entry = instance.store.look(|world| world.get(&key)).unwrap();
+    assert_eq!(&*entry.value, b"2");
+    assert_ne!(entry.lease, 0);
+}
+
+#[tokio::test]
+async fn a_migration_that_is_done_and_gone_is_no_migration() {
+    for form in FORMS {
+        let instance = Instance::small(form);
+        instance.migrate().await.unwrap();
+        instance.store.change(|world| {
+            world.delete(&root().range());
+        });
+        let refused = instance.migrate().await.unwrap_err();
+        assert!(
+            matches!(&*refused.failure, Failure::Findings(plan)
+                if plan.findings.iter().any(|finding| finding.code == "metadata-gone")),
+            "{form}: {refused:?}"
+        );
+        assert_eq!(refused.kind(), FailureKind::Unmigratable);
+        instance.roll_back().await.unwrap_err();
+        let accepted = RestoreOptions {
+            accept_loss: true,
+            ..instance.restore_options(Way::Rollback)
+        };
+        instance.restore_with(&accepted).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_migration_is_finished_although_2_2_was_started_after_the_switch() {
+    for form in FORMS {
+        let killed = Instance::small(form);
+        killed.kill_after(Phase::Tidying, 0);
+        killed.migrate().await.unwrap_err();
+        let next = killed.next();
+        next.end_lock();
+        next.put(
+            "queryCoord-ResourceGroup/__default_resource_group",
+            b"\x0a\x01x",
+        );
+        let options: MigrateOptions = next.options();
+        let report = migrate(&next.store, &options, &Environment::silent())
+            .await
+            .unwrap();
+        assert_eq!(report.outcome, MigrateOutcome::Migrated, "{form}");
+        assert_eq!(next.journal().unwrap().phase, Phase::Done);
+        // Going back would throw away what 2.2 wrote.
+        let refused = next.roll_back().await.unwrap_err();
+        assert!(
+            matches!(&*refused.failure, Failure::WouldLose { .. }),
+            "{refused:?}"
+        );
+    }
+}
+
+/// Somebody writes while the question stands.
+struct Slow(meta_migration::store::memory::MemoryStore);
+
+impl Observer for Slow {
+    fn confirm_restore(&self, _: &RestoreReport) -> bool {
+        self.0.change(|world| {
+            world.put(&root().join(SEGMENT.as_bytes()), b"written meanwhile");
+        });
+        true
+    }
+}
+
+#[tokio::test]
+async fn what_is_written_while_the_question_stands_is_not_thrown_away() {
+    let instance = Instance::small(CollectionForm::Split);
+    instance.migrate().await.unwrap();
+    let migrated = instance.image();
+    let environment = watched(Slow(instance.store.clone()));
+    let options = instance.restore_options(Way::Rollback);
+    restore(&instance.store, &options, &environment)
+        .await
+        .unwrap_err();
+    assert!(instance.get(SEGMENT).is_some());
+    let mut after = instance.image();
+    after.remove(SEGMENT);
+    assert_eq!(after, migrated);
+}
