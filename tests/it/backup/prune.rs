@@ -220,3 +220,29 @@ fn an_unfinished_file_that_somebody_writes_to_after_all_stays() {
     assert!(matches!(plan.carry_out(), Err(BackupError::Changed { .. })));
     assert!(path.exists());
 }
+
+#[test]
+fn a_backup_of_another_cluster_or_layout_displaces_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let (two_one, two_two) = ([("indexes/1", "x")], [("field-index/1/2", "x")]);
+    let elsewhere = Header {
+        cluster_id: "2".into(),
+        ..at(3, "r/m")
+    };
+    for (name, header, content) in [
+        ("older", at(1, "r/m"), two_one),
+        ("way-back", at(2, "r/m"), two_one),
+        ("after", at(4, "r/m"), two_two),
+        ("elsewhere", elsewhere, two_one),
+    ] {
+        write(
+            folder.path().join(name),
+            header,
+            WriteOptions::default(),
+            &content,
+        );
+    }
+    let repository = Repository::open(folder.path()).unwrap();
+    let plan = repository.plan_prune(keep(1)).unwrap();
+    assert_eq!(file_names(&plan.remove), ["older"]);
+}

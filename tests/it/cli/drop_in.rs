@@ -225,3 +225,68 @@ fn d25_an_embedded_etcd_is_refused_with_a_message() {
         .expect(2)
         .says("etcd.use.embed");
 }
+
+#[tokio::test]
+async fn a_rollback_that_is_repeated_when_2_1_has_worked_on_throws_nothing_away() {
+    let it = Instance::small().await;
+    let tool = it.tool();
+    let rollback = of_the_script(&it, &tool, "rollback");
+    tool.run(&["-config", &of_the_script(&it, &tool, "run")])
+        .expect(0);
+    tool.run(&["-config", &rollback]).expect(0);
+    it.put("datacoord-meta/s/1/2/3", b"a new segment").await;
+    let before = it.dump().await;
+    tool.run(&["-config", &rollback])
+        .expect(1)
+        .says("no migration is recorded here")
+        .says("--accept-loss");
+    assert_eq!(it.dump().await, before);
+}
+
+#[tokio::test]
+async fn options_that_decide_what_is_written_reach_it_from_flags_and_the_environment() {
+    for from_flag in [true, false] {
+        let it = Instance::small().await;
+        let mut tool = it.tool();
+        let yaml = of_the_script(&it, &tool, "run");
+        let mut arguments = vec!["-config", &yaml];
+        if from_flag {
+            arguments.extend(["--collection-form", "embedded"]);
+        } else {
+            tool = tool.env("META_MIGRATION_COLLECTION_FORM", "embedded");
+        }
+        tool.run(&arguments).expect(0).shows("embedded form");
+    }
+}
+
+#[tokio::test]
+async fn a_backup_that_a_flag_names_comes_before_the_recorded_one() {
+    let it = Instance::small().await;
+    let before = it.metadata().await;
+    let tool = it.tool();
+    tool.run(&["-config", &of_the_script(&it, &tool, "run")])
+        .expect(0);
+    let (recorded, copy) = (tool.path().join("migration.bak"), tool.path().join("copy"));
+    std::fs::rename(&recorded, &copy).unwrap();
+    std::fs::write(&recorded, "damaged").unwrap();
+    let rollback = of_the_script(&it, &tool, "rollback");
+    tool.run(&["-config", &rollback]).expect(1);
+    tool.run(&[
+        "-config",
+        &rollback,
+        "--backup-file",
+        copy.to_str().unwrap(),
+    ])
+    .expect(0);
+    assert_eq!(it.metadata().await, before);
+}
+
+#[tokio::test]
+async fn words_behind_the_flag_are_ignored_aloud() {
+    let it = Instance::small().await;
+    let tool = it.tool();
+    let yaml = of_the_script(&it, &tool, "backup");
+    tool.run(&["-config", &yaml, "foo"])
+        .expect(0)
+        .says("ignored: foo");
+}

@@ -71,6 +71,12 @@ impl Instance {
         self.write(vec![Op::put(key, value.to_vec())]).await;
     }
 
+    /// Puts a key that may lie outside the meta root.
+    pub(super) async fn put_whole(&self, key: &str, value: &[u8]) {
+        self.write(vec![Op::put(key.as_bytes().to_vec(), value.to_vec())])
+            .await;
+    }
+
     pub(super) async fn delete(&self, relative: &str) {
         let key = self.root.join(relative.as_bytes());
         self.write(vec![Op::Delete(KeyRange::single(key))]).await;

@@ -357,3 +357,59 @@ async fn where_no_backup_can_be_written_nothing_is_done() {
     }
     assert_eq!(it.dump().await, before);
 }
+
+#[tokio::test]
+async fn a_dry_run_that_the_environment_asks_for_writes_nothing() {
+    let it = Instance::small().await;
+    let tool = it.tool();
+    tool.run(&MIGRATE).expect(0);
+    let tool = tool.env("META_MIGRATION_DRY_RUN", "true");
+    let before = it.dump().await;
+    let file = tool.path().join("b.mmb");
+    let file = file.to_str().unwrap();
+    for command in ["rollback", "restore"] {
+        tool.run(&[command, "--backup-file", file]).expect(0);
+        assert_eq!(it.dump().await, before, "{command}");
+    }
+}
+
+#[test]
+fn numbers_that_no_server_takes_and_no_one_waits_for_are_wrong_usage() {
+    for option in [
+        ["--timeout", "0"],
+        ["--timeout", "18446744073709551615"],
+        ["--wait-lock", "18446744073709551615"],
+        ["--wait-sessions", "400days"],
+    ] {
+        Tool::new()
+            .run(&["rollback", option[0], option[1]])
+            .expect(2);
+    }
+}
+
+#[tokio::test]
+async fn more_operations_than_a_server_takes_are_adapted() {
+    let it = Instance::small().await;
+    let most = usize::MAX.to_string();
+    let arguments = [&MIGRATE[..], &["--max-txn-ops", &most]].concat();
+    it.tool().run(&arguments).expect(0);
+}
+
+#[tokio::test]
+async fn a_journal_that_cannot_be_read_is_followed_by_a_way_on() {
+    let it = Instance::small().await;
+    let key = it.root.journal_key();
+    let key = String::from_utf8(key).unwrap();
+    for (text, hint) in [
+        ("no journal", "etcdctl get"),
+        ("{\"format\": 99}", "newer program"),
+    ] {
+        it.put_whole(&key, text.as_bytes()).await;
+        for command in ["migrate", "rollback"] {
+            it.tool()
+                .run(&[command, "--target-version", "2.2.16"])
+                .expect(1)
+                .says(hint);
+        }
+    }
+}

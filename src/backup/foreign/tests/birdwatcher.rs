@@ -154,3 +154,20 @@ fn newer_versions_and_unknown_parts_are_named() {
     let error = load(&part, None).unwrap_err();
     assert!(error.to_string().contains("part type 9"), "{error}");
 }
+
+#[test]
+fn keys_of_the_query_coordinator_alone_are_a_part() {
+    let of = |keys: &[&str]| {
+        let pairs = keys.iter().map(|key| pair(key, b"x"));
+        let header = header(1, "by-dev", "meta", u8::try_from(keys.len()).unwrap(), b"");
+        let bytes = std::iter::once(header).chain(pairs).collect::<Vec<_>>();
+        load(&gzip(&bytes.concat()), None).unwrap().coverage
+    };
+    let part = [
+        "by-dev/meta/queryCoord-collectionMeta/1",
+        "by-dev/meta/queryCoord-ReplicaMeta/2",
+    ];
+    assert!(matches!(of(&part), Coverage::Families(_)));
+    assert_eq!(of(&[part[0], "by-dev/meta/indexes/1"]), Coverage::Whole);
+    assert_eq!(of(&[]), Coverage::Whole);
+}
