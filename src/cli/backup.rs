@@ -107,6 +107,12 @@ fn begin(args: &Save) -> Outcome {
 pub(in crate::cli) fn save(session: &Session, options: &BackupOptions) -> Outcome {
     let saved = session
         .write(async |store, environment| engine::backup(store, options, environment).await)?;
+    if saved.entries == 0 {
+        tracing::warn!(
+            "the backup is empty: no metadata lies below {}",
+            options.root.meta_root()
+        );
+    }
     report::print_done(session.output.format, &saved, report::outcome::backup);
     Ok(Exit::Done)
 }

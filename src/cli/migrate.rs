@@ -180,6 +180,12 @@ pub(in crate::cli) fn finish(session: &Session, done: &MigrateReport) -> Outcome
     let release = target.map_or_else(|| "2.2".to_owned(), ToString::to_string);
     let migrated = done.outcome == MigrateOutcome::Migrated;
     let backup = done.backup.as_ref().filter(|_| migrated);
+    if let Some(gone) = backup.filter(|backup| !Path::new(&backup.path).is_file()) {
+        tracing::warn!(
+            "the backup is not at {} any more: without it there is no way back",
+            gone.path
+        );
+    }
     let next = Next {
         start: Some(format!("start Milvus {release}")),
         back: backup.map(|backup| session.ways.back(Some(&backup.path))),

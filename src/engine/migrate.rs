@@ -346,6 +346,7 @@ impl<'a, S: Store> Run<'a, S> {
                 self.compare_with_journal(&plan)?;
             }
             Layout::V2_2 if !reading.migration.has_errors() => {
+                self.look_at_foreign_result().await?;
                 return Ok(Some(already(self.backup.clone(), self.started)));
             }
             Layout::Empty if !reading.migration.has_errors() => {

@@ -45,6 +45,28 @@ impl<S: Store> Run<'_, S> {
         Ok(())
     }
 
+    /// A 2.2 layout that no journal tells of is not ours to finish, but if it is unfinished, somebody should
+    /// know before Milvus starts on it.
+    pub(super) async fn look_at_foreign_result(&self) -> Result<(), Failure> {
+        let expectation = Expectation {
+            backup: None,
+            options: None,
+            backup_is_optional: true,
+        };
+        let report = verify_against(self.store, self.around(), expectation).await?;
+        let mut errors = report.findings.iter().filter(|finding| finding.is_error());
+        if let Some(first) = errors.next() {
+            self.environment.observer.note(&format!(
+                "the layout is 2.2, but something is wrong with it, such as {}: {}. {} more errors; verify shows \
+                 them. If another tool was interrupted, restore its backup",
+                first.key,
+                first.message,
+                errors.count()
+            ));
+        }
+        Ok(())
+    }
+
     /// Where 2.2 was started after the switch, as it may be, what it wrote is in no backup.
     async fn expectation(&self) -> Result<Expectation, Failure> {
         let mut backup = self.backup.as_ref();

@@ -8,6 +8,7 @@ use meta_migration::engine::{
     RestoreOptions, Waits, Way, Written, backup, migrate, restore,
 };
 use meta_migration::journal::Phase;
+use meta_migration::keys::KeyRange;
 use meta_migration::report::{MigrateOutcome, PlanReport, RestoreOutcome, RestoreReport};
 use meta_migration::transform::CollectionForm;
 use prost::Message as _;
@@ -335,4 +336,37 @@ async fn what_is_written_while_the_question_stands_is_not_thrown_away() {
     let mut after = instance.image();
     after.remove(SEGMENT);
     assert_eq!(after, migrated);
+}
+
+/// What a run notes.
+#[derive(Clone, Default)]
+struct Notes(std::sync::Arc<std::sync::Mutex<Vec<String>>>);
+
+impl Observer for Notes {
+    fn note(&self, message: &str) {
+        self.0.lock().unwrap().push(message.to_owned());
+    }
+}
+
+#[tokio::test]
+async fn a_2_2_layout_that_another_tool_left_unfinished_is_told() {
+    for broken in [true, false] {
+        let instance = Instance::small(CollectionForm::Database);
+        instance.migrate().await.unwrap();
+        instance.store.change(|world| {
+            world.delete(&KeyRange::single(root().journal_key()));
+            if broken {
+                world.delete(&root().range_below("snapshots/root-coord/fields/"));
+            }
+        });
+        let notes = Notes::default();
+        let environment = watched(notes.clone());
+        let report = migrate(&instance.store, &instance.options(), &environment)
+            .await
+            .unwrap();
+        assert_eq!(report.outcome, MigrateOutcome::AlreadyMigrated);
+        let told = notes.0.lock().unwrap();
+        let told = told.iter().any(|note| note.contains("something is wrong"));
+        assert_eq!(told, broken);
+    }
 }
