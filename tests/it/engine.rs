@@ -8,6 +8,7 @@ mod instance;
 mod limits;
 mod progress;
 mod refusals;
+mod remains;
 mod restoring;
 mod resuming;
 

@@ -11,6 +11,7 @@ mod broken_collections;
 mod collections;
 mod indexes;
 mod loads;
+mod remains;
 mod whole;
 
 use meta_migration::transform::CollectionForm;

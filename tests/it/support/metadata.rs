@@ -80,6 +80,27 @@ impl Metadata {
         assert!(self.entries.remove(key).is_some(), "{key} is not there");
     }
 
+    /// Takes out every key that starts with one of `prefixes`.
+    pub(crate) fn remove_below(&mut self, prefixes: &[&str]) {
+        let below = |key: &str| prefixes.iter().any(|prefix| key.starts_with(prefix));
+        self.entries.retain(|key, _| !below(key));
+    }
+
+    /// [`Self::small`] without what the official tool deletes before it converts anything.
+    pub(crate) fn after_an_interrupted_official_run() -> Self {
+        let mut it = Self::small();
+        it.remove_below(&[
+            "root-coord/collection",
+            "snapshots/root-coord/collection",
+            "root-coord/segment-index",
+            "root-coord/index",
+            "indexes",
+            "root-coord/dd-",
+            "snapshots/root-coord/dd-",
+        ]);
+        it
+    }
+
     /// Changes the plain collection record and, so that they agree, its only snapshot.
     pub(crate) fn change_collection(&mut self, change: impl Fn(&mut etcd::CollectionInfo)) {
         for (key, value) in &mut self.entries {
