@@ -1,24 +1,24 @@
 //! Is a 2.2 layout complete and consistent? Told from the entries alone, without a backup.
 //!
 //! Errors are what keeps some Milvus 2.2 from starting, or from seeing, loading or searching what is
-//! there. Leftovers of 2.1 that nobody reads are notices. Metadata that a running Milvus 2.2 wrote
-//! itself passes.
+//! there. Leftovers of 2.1 that nobody reads are notices; its replicas, which 2.2 reads, are a warning.
+//! Metadata that a running Milvus 2.2 wrote itself passes.
 
 mod alias;
 mod collection;
 mod index;
+mod legacy;
 mod load;
 mod object;
 
-use std::collections::BTreeMap;
-
 use crate::entry::Entry;
 use crate::finding::Finding;
-use crate::keys::{Evidence, Family, Key, MetaRoot, Object, Timestamp};
+use crate::keys::{Family, Key, MetaRoot, Object, Timestamp};
 
 use alias::Aliases;
 use collection::Collections;
 use index::Indexes;
+use legacy::Legacy;
 use load::Loads;
 
 /// What is wrong so far; takes keys relative to the meta root and reports them whole.
@@ -62,8 +62,7 @@ pub struct Checker {
     aliases: Aliases,
     indexes: Indexes,
     loads: Loads,
-    /// Keys of 2.1 that nobody reads: how many, and the smallest.
-    leftovers: BTreeMap<Family, (u64, Vec<u8>)>,
+    legacy: Legacy,
 }
 
 impl Checker {
@@ -80,7 +79,7 @@ impl Checker {
             aliases: Aliases::default(),
             indexes: Indexes::default(),
             loads: Loads::default(),
-            leftovers: BTreeMap::new(),
+            legacy: Legacy::default(),
         }
     }
 
@@ -91,9 +90,9 @@ impl Checker {
             return;
         };
         self.last = Family::of_near(relative, self.last);
-        self.leftover(self.last, relative, entry);
         let report = &mut self.report;
         let value = &*entry.value;
+        self.legacy.push(self.last, relative, value);
         match Key::parse(relative) {
             Key::Plain(object) => self.object(object, None, relative, value),
             Key::Snapshot(object, timestamp) => {
@@ -148,32 +147,8 @@ impl Checker {
                 self.aliases
                     .push(object, timestamp, relative, value, &mut self.report);
             }
-            Object::LegacyAlias(_) => {
-                if timestamp.is_none() && !crate::keys::is_tombstone(value) {
-                    self.report.error(
-                        "legacy-alias",
-                        relative,
-                        "an alias of 2.1 is still there: Milvus 2.2 takes it for a collection",
-                    );
-                }
-            }
+            Object::LegacyAlias(name) => self.legacy.push_alias(name, timestamp, value),
             Object::DdMessageSend | Object::DdOperation => {}
-        }
-    }
-
-    fn leftover(&mut self, family: Family, relative: &[u8], entry: &Entry) {
-        let collections = matches!(family, Family::Collection | Family::CollectionSnapshot);
-        let old = matches!(family.evidence(), Evidence::V2_1 | Evidence::V2_1Leftover);
-        if !old || collections || (family == Family::LegacyAlias && !entry.is_tombstone()) {
-            return;
-        }
-        let (count, first) = self
-            .leftovers
-            .entry(family)
-            .or_insert_with(|| (0, relative.to_vec()));
-        *count += 1;
-        if relative < first.as_slice() {
-            *first = relative.to_vec();
         }
     }
 
@@ -186,16 +161,7 @@ impl Checker {
         self.aliases.finish(&live, report);
         self.indexes.finish(&live, report);
         self.loads.finish(&live, report);
-        for (family, (count, first)) in &self.leftovers {
-            report.notice(
-                "leftover",
-                first,
-                format!(
-                    "{count} keys of 2.1 are left below {} (first here); Milvus 2.2 does not use them",
-                    family.name()
-                ),
-            );
-        }
+        self.legacy.finish(report);
         let mut findings = self.report.findings;
         findings.sort();
         findings.dedup();

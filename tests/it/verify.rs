@@ -290,3 +290,66 @@ fn the_newest_snapshot_has_to_say_what_the_plain_key_says() {
         );
     }
 }
+
+fn legacy_snapshot(offset: u64) -> String {
+    let at = CREATED + offset;
+    format!("snapshots/root-coord/collection-alias/old_ts{at}")
+}
+
+/// The codes of all findings on aliases of 2.1.
+fn legacy(image: &BTreeMap<String, Vec<u8>>) -> Vec<String> {
+    let findings = check(image).into_iter();
+    let old = findings.filter(|finding| finding.key.contains("collection-alias"));
+    old.map(|finding| finding.code).collect()
+}
+
+#[test]
+fn an_alias_of_2_1_that_lives_in_its_newest_snapshot_is_found() {
+    let live = alias("old", 1).encode_to_vec();
+    for plain in [None, Some(TOMBSTONE)] {
+        let mut image = migrated(Split);
+        if let Some(plain) = plain {
+            image.insert("root-coord/collection-alias/old".into(), plain.to_vec());
+        }
+        image.insert(legacy_snapshot(1), TOMBSTONE.to_vec());
+        image.insert(legacy_snapshot(2), live.clone());
+        let findings = check(&image);
+        assert_eq!(
+            errors(&findings),
+            expected(&[("legacy-alias", &legacy_snapshot(2))])
+        );
+        let in_history = |finding: &&Finding| finding.key.contains("snapshots/");
+        let told = findings.iter().filter(in_history).count();
+        assert_eq!(told, 1, "Milvus 2.2 does use them: {findings:?}");
+    }
+}
+
+#[test]
+fn a_living_alias_of_2_1_is_told_once() {
+    let live = alias("old", 1).encode_to_vec();
+    let mut image = migrated(Split);
+    image.insert("root-coord/collection-alias/old".into(), live.clone());
+    image.insert(legacy_snapshot(2), live);
+    assert_eq!(legacy(&image), ["legacy-alias"]);
+}
+
+#[test]
+fn an_alias_of_2_1_whose_newest_snapshot_is_a_tombstone_is_a_leftover() {
+    let mut image = migrated(Split);
+    image.insert(legacy_snapshot(1), alias("old", 1).encode_to_vec());
+    image.insert(legacy_snapshot(2), TOMBSTONE.to_vec());
+    assert_eq!(legacy(&image), ["leftover"]);
+}
+
+#[test]
+fn replicas_of_2_1_are_warned_of_as_2_2_reads_them() {
+    let mut image = migrated(Split);
+    let replica = crate::support::metadata::replica(30, 1).encode_to_vec();
+    image.insert("queryCoord-ReplicaMeta/30".into(), replica.clone());
+    image.insert("queryCoord-ReplicaMeta/31".into(), replica);
+    let found = check(&image);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].severity, Severity::Warning);
+    assert_eq!(found[0].code, "legacy-replica");
+    assert_eq!(found[0].key, "by-dev/meta/queryCoord-ReplicaMeta/30");
+}
