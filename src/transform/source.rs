@@ -142,11 +142,11 @@ impl Source {
         }
         self.staying.insert(relative.to_vec());
         if family == Family::CollectionSnapshot && without_timestamp {
-            self.findings.notice(
+            self.findings.warning(
                 "snapshot-without-timestamp",
                 relative,
                 "the key of this snapshot does not end in _ts and a number; it stays as it is, and \
-                 Milvus 2.2 ignores it",
+                 Milvus 2.2.3 and later skip it or do not start on it",
             );
         } else {
             self.findings.broken(

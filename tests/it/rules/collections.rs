@@ -251,7 +251,7 @@ fn t9_a_snapshot_without_timestamp_stays() {
         assert_eq!(before.after(&migration)[odd], b"whatever");
         assert!(has(
             &migration,
-            Severity::Notice,
+            Severity::Warning,
             "snapshot-without-timestamp",
             odd
         ));
