@@ -21,6 +21,15 @@ enum Version {
     Dropped,
 }
 
+impl Version {
+    fn collection(&self) -> Option<CollectionId> {
+        match self {
+            Self::Live { collection, .. } => Some(*collection),
+            Self::Dropped => None,
+        }
+    }
+}
+
 /// Converts all aliases, given by the names in their keys.
 pub(super) fn convert(
     form: CollectionForm,
@@ -60,6 +69,7 @@ pub(super) fn convert(
             plain,
             snapshots,
         };
+        alias.check_newest(findings);
         match form {
             CollectionForm::Embedded => alias.carry(&mut staged, findings),
             CollectionForm::Split => alias.write(None, collections, &mut staged, findings),
@@ -109,6 +119,27 @@ struct Versions<'n> {
 }
 
 impl Versions<'_> {
+    /// Warns where plain key and newest snapshot both live, but for different collections.
+    fn check_newest(&self, findings: &mut Findings) {
+        let newest = self.snapshots.last_key_value().map(|(_, version)| version);
+        let (Some(plain), Some(newest)) = (
+            self.plain.as_ref().and_then(Version::collection),
+            newest.and_then(Version::collection),
+        ) else {
+            return;
+        };
+        if plain != newest {
+            findings.warning(
+                "snapshot-differs",
+                &Key::Plain(Object::LegacyAlias(self.name)).render(),
+                format!(
+                    "the alias stands for collection {plain}, and for collection {newest} in its newest \
+                     snapshot; both are carried, and Milvus 2.2.3 and later will read the snapshot"
+                ),
+            );
+        }
+    }
+
     /// The embedded form: one to one, as the official tool does it.
     fn carry(&self, staged: &mut NewKeys, findings: &mut Findings) {
         let object = Object::Alias(self.name);

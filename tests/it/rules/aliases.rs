@@ -7,7 +7,7 @@ use meta_migration::transform::CollectionForm::{Database, Embedded, Split};
 use prost::Message as _;
 
 use super::FORMS;
-use crate::support::metadata::{CREATED, Metadata, alias, has};
+use crate::support::metadata::{CREATED, Metadata, alias, collection, has};
 
 const OLD: &str = "root-coord/collection-alias/books";
 
@@ -129,6 +129,32 @@ fn t2_the_plain_alias_is_believed() {
     let after = before.after(&before.migrate(Split));
     assert_eq!(after[&new_snapshot("books", 6)], TOMBSTONE);
     assert!(!after.contains_key("root-coord/aliases/books"));
+}
+
+#[test]
+fn an_alias_that_moved_without_a_snapshot_is_told_and_both_are_carried() {
+    for form in FORMS {
+        let mut before = Metadata::small();
+        let mut other = collection(2);
+        other.field_indexes.clear();
+        before.put("root-coord/collection/2", &other);
+        before.put(OLD, &alias("books", 2));
+        let migration = before.migrate(form);
+        assert!(
+            has(&migration, Severity::Warning, "snapshot-differs", OLD),
+            "{form}"
+        );
+        assert!(!migration.has_errors());
+        let after = before.after(&migration);
+        let aliases = after.iter().filter(|(key, _)| key.contains("aliases/"));
+        // The plain key stands before its snapshot.
+        let stands_for: Vec<_> = aliases
+            .map(|(_, value)| AliasInfo::decode(value.as_slice()).unwrap().collection_id)
+            .collect();
+        assert_eq!(stands_for, [2, 1], "{form}");
+    }
+    let same = Metadata::small().migrate(Split);
+    assert!(!has(&same, Severity::Warning, "snapshot-differs", OLD));
 }
 
 #[test]
