@@ -22,6 +22,7 @@ mod findings;
 mod history;
 mod index;
 mod index_build;
+mod last_operation;
 mod load_state;
 mod migration;
 mod options;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::findings::Findings;
 use super::history::RawHistory;
 use super::index::Definitions;
+use super::last_operation::LastOperation;
 use super::load_state::LoadTable;
 use super::migration::{Migration, Parts};
 use super::remains::{self, embedded_finding};
@@ -28,6 +29,7 @@ pub struct Source {
     last: Family,
     collections: BTreeMap<CollectionId, RawHistory>,
     aliases: BTreeMap<Vec<u8>, RawHistory>,
+    last_operation: LastOperation,
     definitions: Definitions,
     segments: SegmentTable,
     loads: LoadTable,
@@ -48,6 +50,7 @@ impl Source {
             last: Family::Other,
             collections: BTreeMap::new(),
             aliases: BTreeMap::new(),
+            last_operation: LastOperation::default(),
             definitions: Definitions::default(),
             segments: SegmentTable::default(),
             loads: LoadTable::default(),
@@ -100,8 +103,11 @@ impl Source {
                 let ids = (collection, partition, segment);
                 self.segments.segments.push(ids, value, findings);
             }
+            Key::Plain(Object::DdMessageSend) => self.last_operation.push_sent(value),
+            Key::Plain(Object::DdOperation) => self.last_operation.push_operation(value),
             Key::Unknown(_) => self.unreadable_key(family, relative),
-            // The last DDL operation goes unread; the rest are no keys of the families that are read.
+            // The history of the last operation goes unread; the rest are no keys of the families that
+            // are read.
             Key::Plain(_)
             | Key::Snapshot(..)
             | Key::FieldIndex(..)
@@ -177,6 +183,7 @@ impl Source {
         let form = self.options.form;
         let layout = self.detector.layout();
         advise(&self.options, &mut findings);
+        self.last_operation.check(&mut findings);
 
         let mut converted = collection::convert(form, self.collections, &mut findings);
         let aliases = alias::convert(form, self.aliases, &converted, &mut findings);

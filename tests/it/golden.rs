@@ -268,3 +268,15 @@ fn the_embedded_form_is_the_official_one_but_for_its_faults() {
         assert_same(&found, &expected, case);
     }
 }
+
+#[test]
+fn two_of_the_instances_had_an_operation_that_was_not_sent() {
+    let pending = CASES.into_iter().filter(|case| {
+        let migration = migrate(&load(case, "in.jsonl"), CollectionForm::Split);
+        let mut findings = migration.findings().iter();
+        findings.any(|finding| {
+            finding.code == "pending-operation" && finding.message.contains("(DropCollection)")
+        })
+    });
+    assert_eq!(pending.collect::<Vec<_>>(), ["dropped", "unicode"]);
+}

@@ -1,6 +1,8 @@
 //! The migration as a whole: T12, ranges, plan, digest.
 
 use meta_migration::entry::Entry;
+use meta_migration::finding::Severity;
+use meta_migration::keys::TOMBSTONE;
 use meta_migration::report::Layout;
 use meta_migration::transform::CollectionForm::{Database, Embedded, Split};
 use meta_migration::transform::{leftover_ranges, new_family_ranges};
@@ -179,4 +181,31 @@ fn the_digest_tells_forms_and_contents_apart() {
     assert_ne!(other.migrate(Split).digest(), digests[0]);
     assert_eq!(Metadata::small().migrate(Split).digest(), digests[0]);
     assert_eq!(digests[0].len(), 64);
+}
+
+#[test]
+fn an_operation_that_was_not_sent_is_told() {
+    let key = "root-coord/dd-operation";
+    let findings = |sent: &[u8], operation: &[u8]| -> Vec<String> {
+        let mut before = Metadata::small();
+        before.raw("root-coord/dd-msg-send", sent);
+        before.raw(key, operation);
+        let migration = before.migrate(Split);
+        let findings = migration.findings().iter();
+        let pending = findings.filter(|finding| finding.code == "pending-operation");
+        pending
+            .map(|finding| {
+                assert_eq!(finding.severity, Severity::Notice);
+                assert_eq!(finding.key, format!("by-dev/meta/{key}"));
+                finding.message.clone()
+            })
+            .collect()
+    };
+    let dropped = br#"{"body":"CNCA","type":"DropCollection"}"#;
+    let told = findings(b"false", dropped);
+    assert_eq!(told.len(), 1);
+    assert!(told[0].contains("(DropCollection)"), "{told:?}");
+    assert!(findings(b"false", b"{}")[0].contains("type cannot be read"));
+    assert!(findings(b"true", dropped).is_empty());
+    assert!(findings(b"false", TOMBSTONE).is_empty());
 }
