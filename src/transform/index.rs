@@ -30,6 +30,17 @@ pub(super) struct Index {
     pub(super) on_vector: bool,
 }
 
+/// An index with its record for 2.2.
+#[derive(Debug)]
+struct Written {
+    index: Index,
+    name: String,
+    value: Vec<u8>,
+}
+
+/// Live indexes of one collection: their fields and names.
+type Names = BTreeMap<IndexId, (FieldId, String)>;
+
 /// What becomes of the index definitions.
 #[derive(Debug, Default)]
 pub(super) struct Indexes {
@@ -81,12 +92,17 @@ impl Definitions {
         let mut indexes = Indexes::default();
         let mut referenced = BTreeSet::new();
         for (collection, record) in live {
+            let mut names = Names::new();
             for (field, index) in &record.field_indexes {
                 referenced.insert((*collection, *index));
                 if let Some(written) = self.one(*collection, record, *field, *index, findings) {
-                    indexes.add(*collection, *field, *index, written, findings);
+                    if !written.index.deleted {
+                        names.insert(*index, (*field, written.name.clone()));
+                    }
+                    indexes.add(*collection, *index, written, findings);
                 }
             }
+            check_names(*collection, &names, findings);
         }
         indexes.unreferenced = self
             .records
@@ -104,7 +120,7 @@ impl Definitions {
         field: FieldId,
         index: IndexId,
         findings: &mut Findings,
-    ) -> Option<(Index, Vec<u8>)> {
+    ) -> Option<Written> {
         let Some((key, definition)) = self.records.get(&(collection, index)) else {
             if !self.unreadable.contains(&(collection, index)) {
                 let key = Key::LegacyIndex(collection, index).render();
@@ -148,15 +164,15 @@ impl Definitions {
             field,
             &schema.type_params,
             definition,
-            name,
+            name.clone(),
             &flattened.params,
         );
-        let written = Index {
+        let index = Index {
             field,
             deleted: definition.deleted,
             on_vector: schema.is_vector(),
         };
-        Some((written, value))
+        Some(Written { index, name, value })
     }
 }
 
@@ -164,11 +180,15 @@ impl Indexes {
     fn add(
         &mut self,
         collection: CollectionId,
-        field: FieldId,
         index: IndexId,
-        (written, value): (Index, Vec<u8>),
+        written: Written,
         findings: &mut Findings,
     ) {
+        let Written {
+            index: record,
+            value,
+            ..
+        } = written;
         let key = Key::FieldIndex(collection, index).render();
         if self
             .staged
@@ -180,15 +200,37 @@ impl Indexes {
                 &Key::LegacyIndex(collection, index).render(),
                 format!(
                     "collection {collection} has this index on more than one field; the last in its \
-                     list, field {field}, wins"
+                     list, field {}, wins",
+                    record.field
                 ),
             );
         }
-        self.written.insert((collection, index), written);
-        if !written.deleted {
+        self.written.insert((collection, index), record);
+        if !record.deleted {
             let live = self.live.entry(collection).or_default();
             live.retain(|(other, _)| *other != index);
-            live.push((index, written));
+            live.push((index, record));
         }
+    }
+}
+
+/// Warns of live indexes of one collection that bear the same name: 2.1 gives it to all that are made
+/// without one, where its `common.defaultIndexName` was changed.
+fn check_names(collection: CollectionId, names: &Names, findings: &mut Findings) {
+    let mut first: BTreeMap<&str, FieldId> = BTreeMap::new();
+    for (index, (field, name)) in names {
+        let Some(other) = first.get(name.as_str()) else {
+            first.insert(name, *field);
+            continue;
+        };
+        findings.warning(
+            "same-index-name",
+            &Key::LegacyIndex(collection, *index).render(),
+            format!(
+                "the index on field {field} of collection {collection} bears the same name as that on \
+                 field {other}, {name:?}; both are kept as they are, and who gives Milvus 2.2 that name \
+                 may mean either"
+            ),
+        );
     }
 }
