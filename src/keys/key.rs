@@ -145,9 +145,7 @@ impl Object<'_> {
 
 fn parse_known(relative: &[u8]) -> Option<Key<'_>> {
     if let Some(historical) = relative.strip_prefix(SNAPSHOT_PREFIX.as_bytes()) {
-        // Behind the last timestamp there is no moment at which a snapshot could still be put right.
-        let (original, timestamp) =
-            split_timestamp(historical).filter(|(_, timestamp)| *timestamp < Timestamp::LAST)?;
+        let (original, timestamp) = split_timestamp(historical)?;
         return Some(Key::Snapshot(parse_object(original)?, timestamp));
     }
     if relative == b"session/id" {
@@ -338,6 +336,11 @@ mod tests {
             Key::parse(b"snapshots/root-coord/collection-alias/my_ts1_ts22"),
             Key::Snapshot(Object::LegacyAlias(b"my_ts1"), Timestamp(22))
         );
+        // Milvus 2.3.18, 2.4.5 and later write at the last moment there is.
+        assert_eq!(
+            Key::parse(b"snapshots/root-coord/collection/5_ts18446744073709551615"),
+            Key::Snapshot(Object::Collection(CollectionId(5)), Timestamp::LAST)
+        );
         assert_eq!(
             Key::parse(b"session/querynode-6"),
             Key::Session(b"querynode-6")
@@ -355,7 +358,7 @@ mod tests {
             "indexes/9223372036854775808",
             "root-coord/collection/abc",
             "snapshots/root-coord/collection/5",
-            "snapshots/root-coord/collection/5_ts18446744073709551615",
+            "snapshots/root-coord/collection/5_ts18446744073709551616",
             "querycoord-collectionMeta/1",
         ] {
             assert_eq!(

@@ -16,7 +16,8 @@ const SEPARATOR: &[u8] = b"_ts";
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
-    /// The last one there is. Milvus never comes to use it.
+    /// The last one there is. 2.1 never comes to use it; Milvus 2.3.18, 2.4.5 and later write at it when
+    /// they start.
     pub const LAST: Self = Self(u64::MAX);
 
     /// The physical part, in nanoseconds since the Unix epoch.

@@ -6,7 +6,7 @@ use super::findings::Findings;
 use super::history::RawHistory;
 use super::{CollectionForm, NewKeys, OnBrokenRecord, Put, collection, ranges};
 use crate::entry::Entry;
-use crate::keys::{Key, KeyRange, MetaRoot, Object};
+use crate::keys::{Key, KeyRange, MetaRoot, Object, Timestamp};
 use crate::model::CollectionId;
 
 /// What is left to write of the collection families.
@@ -42,7 +42,9 @@ pub fn remaining_after_commit(
         let key = Key::parse(relative);
         if let Key::Plain(Object::Collection(id)) = key {
             collections.entry(id).or_default().plain = Some(entry.value.to_vec());
-        } else if let Key::Snapshot(Object::Collection(id), timestamp) = key {
+        } else if let Key::Snapshot(Object::Collection(id), timestamp) = key
+            && timestamp < Timestamp::LAST
+        {
             let history = collections.entry(id).or_default();
             history.snapshots.insert(timestamp, entry.value.to_vec());
         }

@@ -13,7 +13,7 @@ use super::segment_index::SegmentTable;
 use super::{CollectionForm, Options, alias, collection, database};
 use crate::entry::Entry;
 use crate::finding::Finding;
-use crate::keys::{Family, Key, MetaRoot, Object, split_timestamp};
+use crate::keys::{Family, Key, MetaRoot, Object, Timestamp, split_timestamp};
 use crate::layout::LayoutDetector;
 use crate::model::CollectionId;
 use crate::report::Layout;
@@ -77,6 +77,8 @@ impl Source {
             Key::Plain(Object::Collection(id)) => {
                 self.collections.entry(id).or_default().plain = Some(value.to_vec());
             }
+            // Behind the last timestamp there is no moment at which a snapshot could still be put right.
+            Key::Snapshot(_, Timestamp::LAST) => self.unreadable_key(family, relative),
             Key::Snapshot(Object::Collection(id), timestamp) => {
                 let history = self.collections.entry(id).or_default();
                 history.snapshots.insert(timestamp, value.to_vec());

@@ -2,10 +2,11 @@
 
 use meta_migration::finding::Severity;
 use meta_migration::transform::CollectionForm::{Database, Split};
+use meta_migration::transform::{OnBrokenRecord, Remaining, remaining_after_commit};
 
 use super::FORMS;
 use super::collections::{PLAIN, snapshot, split_record};
-use crate::support::metadata::{CREATED, Metadata, collection, has};
+use crate::support::metadata::{CREATED, Metadata, collection, has, root};
 
 #[test]
 fn d47_t6_records_that_milvus_would_trip_over_are_errors() {
@@ -247,5 +248,28 @@ fn a_key_that_is_not_spelt_as_its_family_is_an_error_and_stays_under_skip() {
         let migration = before.skip(form);
         assert!(has(&migration, Severity::Warning, "unreadable-key", odd));
         assert_eq!(before.after(&migration)[odd], b"whatever");
+    }
+}
+
+#[test]
+fn a_snapshot_at_the_last_moment_there_is_cannot_be_put_right_and_stays_under_skip() {
+    for form in FORMS {
+        let mut before = Metadata::small();
+        let last = format!("snapshots/root-coord/collection/1_ts{}", u64::MAX);
+        let record = before.entries[PLAIN].clone();
+        before.raw(&last, &record);
+        assert!(has(
+            &before.migrate(form),
+            Severity::Error,
+            "unreadable-key",
+            &last
+        ));
+        let done = Metadata {
+            entries: before.after(&before.skip(form)),
+        };
+        assert_eq!(done.entries[&last], record, "{form}");
+        // Nor is it touched by a run that goes on after the commit.
+        let rest = remaining_after_commit(&root(), form, OnBrokenRecord::Skip, &done.list());
+        assert_eq!(rest, Remaining::default(), "{form}");
     }
 }
