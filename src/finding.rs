@@ -32,6 +32,12 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// Whether it is an error of one record, which can be left out.
+    #[must_use]
+    pub fn is_broken_record(&self) -> bool {
+        self.is_error() && !self.key.is_empty()
+    }
+
     /// An error: the metadata cannot be migrated as it is.
     #[must_use]
     pub fn error(code: &'static str, key: &[u8], message: impl Into<String>) -> Self {

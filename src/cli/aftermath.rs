@@ -9,6 +9,7 @@ use super::report::failure::{Failure, NOTHING_CHANGED};
 use super::signals;
 use crate::backup::BackupError;
 use crate::engine::{self, EngineError, FailureKind, Written};
+use crate::finding::Finding;
 use crate::journal::{JournalError, Phase};
 use crate::store::StoreErrorKind;
 
@@ -173,11 +174,17 @@ impl Ways {
                              --wait-lock waits for it"
                     .to_owned()
             }
-            F::Findings(_) => format!(
-                "{}   # all findings; --format json has each of them. --on-broken-record skip leaves out \
-                 the records that cannot be migrated",
-                self.command("plan")
-            ),
+            F::Findings(plan) => {
+                let way = if plan.findings.iter().any(Finding::is_broken_record) {
+                    ". --on-broken-record skip leaves out the records that cannot be migrated"
+                } else {
+                    ""
+                };
+                format!(
+                    "{}   # all findings; --format json has each of them{way}",
+                    self.command("plan")
+                )
+            }
             F::PlanChanged { .. } => {
                 "what was staged has to go first: roll back, then migrate".to_owned()
             }

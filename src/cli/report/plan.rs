@@ -4,6 +4,7 @@ use super::findings::{self, Tally};
 use super::palette::Palette;
 use super::table::{Align, Table, cell};
 use super::units::{bytes, count, counted, short_digest};
+use crate::finding::Finding;
 use crate::report::{FamilyPlan, Layout, PlanReport};
 
 /// The plan as text.
@@ -95,11 +96,15 @@ fn families(plan: &PlanReport, palette: Palette) -> Vec<String> {
 fn conclusion(plan: &PlanReport, palette: Palette) -> String {
     let tally = Tally::of(&plan.findings);
     if tally.errors > 0 {
+        let errors = counted(tally.errors, "error");
+        let way = if plan.findings.iter().any(Finding::is_broken_record) {
+            "; --on-broken-record skip leaves out what cannot be migrated"
+        } else {
+            ""
+        };
         return format!(
-            "{} {} in the way. Nothing is written until there is none; --on-broken-record skip leaves \
-             out what cannot be migrated",
-            palette.bad("Not migratable:"),
-            counted(tally.errors, "error")
+            "{} {errors} in the way. Nothing is written until there is none{way}",
+            palette.bad("Not migratable:")
         );
     }
     if plan
@@ -129,7 +134,6 @@ fn conclusion(plan: &PlanReport, palette: Palette) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::finding::Finding;
 
     fn family(name: &str, read: u64, put: u64, rewrite: u64, delete: u64) -> FamilyPlan {
         FamilyPlan {
