@@ -310,7 +310,11 @@ impl<'a> Operation<'a> {
             Stage::Plan => {
                 self.run(Step::Plan).await?;
             }
-            Stage::Stop | Stage::StopNew => self.stop().await?,
+            Stage::Stop => self.stop().await?,
+            Stage::StopNew => {
+                self.end_migrations().await?;
+                self.stop().await?;
+            }
             Stage::Drain | Stage::DrainNew => {
                 self.wait_for_no_pods().await?;
                 self.wait_for_no_sessions().await?;
@@ -323,8 +327,8 @@ impl<'a> Operation<'a> {
             Stage::Start => self.start(true).await?,
             Stage::Settle => self.settle(true).await?,
             Stage::Assess | Stage::Check => {
-                let status = self.status().await?;
-                let layout = status.layout;
+                self.end_migrations().await?;
+                let layout = self.status().await?.layout;
                 self.audience
                     .tell(&format!("the metadata is {}", layout.name()));
                 return Ok(Outcome::Metadata(layout));
@@ -335,10 +339,25 @@ impl<'a> Operation<'a> {
                 self.run(Step::Rollback).await?;
             }
             Stage::StartOld => self.start(false).await?,
-            Stage::SettleOld => self.settle(false).await?,
+            Stage::SettleOld => {
+                self.settle(false).await?;
+                self.see_old_metadata().await?;
+            }
             Stage::Upgraded | Stage::RolledBack | Stage::Abandoned => {}
         }
         Ok(Outcome::Done)
+    }
+
+    /// It takes minutes until a release is healthy: nobody may have migrated meanwhile.
+    async fn see_old_metadata(&mut self) -> Result<(), Trouble> {
+        let layout = self.status().await?.layout;
+        if matches!(layout, Layout::V2_2 | Layout::Mixed) {
+            return Err(Trouble::Failed(format!(
+                "the old release was started and the metadata is {} now: stop Milvus before it writes more",
+                layout.name()
+            )));
+        }
+        Ok(())
     }
 
     /// Proves image, volume and etcd with a Job that only reads, while Milvus still runs.

@@ -4,6 +4,7 @@ mod bed;
 mod deploy;
 mod failures;
 mod killed;
+mod left_behind;
 mod operated;
 mod preflight;
 mod rights;

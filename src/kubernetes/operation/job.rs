@@ -126,6 +126,45 @@ impl Runner<'_> {
         }
     }
 
+    /// Brings a Job that an earlier process left to its end: one whose pod did not start is taken away,
+    /// as it would start behind the back of what is decided next; one that runs is waited for.
+    ///
+    /// # Errors
+    /// [`JobFailure::StillRunning`] when it does not come to its end.
+    pub async fn finish(&self, name: &str) -> Result<(), JobFailure> {
+        let begun = Instant::now();
+        let limit = self.limit * WRITING_FACTOR;
+        let mut told = false;
+        loop {
+            let job: Option<Job> = self.cluster.get(name).await?;
+            let pods: Vec<Pod> = self.cluster.list(&format!("job-name={name}")).await?;
+            let runs = job.is_some_and(|job| job_state(&job) == JobState::Running);
+            if !runs && pods.iter().all(is_over) {
+                return Ok(());
+            }
+            if runs && !pods.iter().any(|pod| has_started(pod, CONTAINER)) {
+                let why = format!("the Job {name} did not start yet and is taken away");
+                self.audience.tell(&why);
+                return match self.give_up(name, why).await {
+                    JobFailure::Ended { .. } => Ok(()),
+                    still @ (JobFailure::StillRunning(_) | JobFailure::Cluster(_)) => Err(still),
+                };
+            }
+            if begun.elapsed() >= limit {
+                return Err(JobFailure::StillRunning(format!(
+                    "the Job {name} still runs after {} s: nothing may be decided before it ends. -o resume waits \
+                     for it",
+                    limit.as_secs()
+                )));
+            }
+            if !told {
+                self.audience.tell(&format!("waiting for {name} to end"));
+                told = true;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
     async fn show_logs(&self, step: Step, pods: &[Pod], watch: &mut Watch) {
         for pod in pods.iter().filter(|pod| has_started(pod, CONTAINER)) {
             let name = pod.metadata.name.clone().unwrap_or_default();
@@ -280,6 +319,11 @@ impl Runner<'_> {
             }
         }
     }
+}
+
+fn is_over(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|one| one.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 fn is_unplaced(pod: &Pod) -> bool {

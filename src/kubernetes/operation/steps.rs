@@ -25,12 +25,7 @@ impl Operation<'_> {
         let mut tries = 1;
         loop {
             self.check_lease().await?;
-            let runner = Runner {
-                cluster: self.cluster,
-                audience: self.audience,
-                limit: self.limit,
-            };
-            match runner.run(&self.record, step, attempt).await {
+            match self.runner().run(&self.record, step, attempt).await {
                 Ok(text) => return Ok(text),
                 Err(JobFailure::Cluster(error)) => return Err(error.into()),
                 Err(JobFailure::StillRunning(why)) => return Err(Trouble::Undecided(why)),
@@ -44,6 +39,31 @@ impl Operation<'_> {
                 }
             }
         }
+    }
+
+    fn runner(&self) -> Runner<'_> {
+        Runner {
+            cluster: self.cluster,
+            audience: self.audience,
+            limit: self.limit,
+        }
+    }
+
+    /// Leaves no migration of this operation that could still switch the metadata: what is found
+    /// afterwards holds, and the old release may be started on it.
+    pub(super) async fn end_migrations(&self) -> Result<(), Trouble> {
+        for attempt in 1..=self.record.attempt(Step::Migrate) {
+            self.check_lease().await?;
+            let name = job_name(Step::Migrate.name(), &self.record.operation, attempt);
+            match self.runner().finish(&name).await {
+                Ok(()) => {}
+                Err(JobFailure::Cluster(error)) => return Err(error.into()),
+                Err(JobFailure::StillRunning(why) | JobFailure::Ended { why, .. }) => {
+                    return Err(Trouble::Undecided(why));
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn next_attempt(&mut self, step: Step) -> Result<u32, Trouble> {

@@ -81,9 +81,12 @@ fn document(object: Result<Value, serde_json::Error>, kind: &str, api: &str) -> 
 /// The Job that a stage runs.
 fn step(stage: Stage, record: &Record) -> Option<Step> {
     match stage {
-        Stage::Probe | Stage::Drain | Stage::DrainNew | Stage::Assess | Stage::Check => {
-            Some(Step::Status)
-        }
+        Stage::Probe
+        | Stage::Drain
+        | Stage::DrainNew
+        | Stage::Assess
+        | Stage::Check
+        | Stage::SettleOld => Some(Step::Status),
         Stage::Plan => Some(Step::Plan),
         Stage::Backup => Some(Step::Backup),
         Stage::Migrate => Some(Step::Migrate),
@@ -97,7 +100,6 @@ fn step(stage: Stage, record: &Record) -> Option<Step> {
         | Stage::Upgraded
         | Stage::StopNew
         | Stage::StartOld
-        | Stage::SettleOld
         | Stage::RolledBack
         | Stage::Abandoned => None,
     }
