@@ -29,6 +29,10 @@ pub(super) const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long a server that does not answer is left alone.
 const OUTAGE_PAUSE: Duration = Duration::from_secs(3);
 
+/// How often a lock in etcd is looked at, and what its lease may be late.
+const LOCK_PAUSE: Duration = Duration::from_secs(10);
+const LOCK_GRACE: Duration = Duration::from_secs(2);
+
 /// Who is told how far it is.
 pub trait Audience: Sync {
     /// A stage begins, or something is worth knowing.
@@ -326,15 +330,17 @@ impl<'a> Operation<'a> {
             }
             Stage::Start => self.start(true).await?,
             Stage::Settle => self.settle(true).await?,
-            Stage::Assess | Stage::Check => {
+            Stage::Assess | Stage::Check | Stage::Recheck => {
                 self.end_migrations().await?;
-                let layout = self.status().await?.layout;
+                let layout = self.unlocked_status().await?.layout;
                 self.audience
                     .tell(&format!("the metadata is {}", layout.name()));
                 return Ok(Outcome::Metadata(layout));
             }
             Stage::LookBack => self.look_back().await?,
             Stage::SaveNew => self.save_new().await?,
+            // Without a backup there is nothing to put back: the check tells whether that is needed.
+            Stage::RollBack if !self.record.has_backup => {}
             Stage::RollBack => {
                 self.run(Step::Rollback).await?;
             }
@@ -389,6 +395,10 @@ impl<'a> Operation<'a> {
             self.audience.tell("the metadata is 2.2 already: no backup");
             return Ok(());
         }
+        // Nothing ran since: this is the second time on the way forward.
+        if self.record.has_backup {
+            return Ok(());
+        }
         self.run(Step::Backup).await?;
         self.record.has_backup = true;
         Ok(())
@@ -436,6 +446,28 @@ impl<'a> Operation<'a> {
         job::report(&text).ok_or_else(|| {
             Trouble::Failed("the status Job told nothing that could be read".to_owned())
         })
+    }
+
+    /// What is in etcd once nobody holds the migration lock: with a migration under way it tells nothing.
+    /// A dead migration's lock ends within its TTL, that of a living one does not.
+    async fn unlocked_status(&mut self) -> Result<StatusReport, Trouble> {
+        let begun = Instant::now();
+        let mut end = None;
+        loop {
+            let status = self.status().await?;
+            let Some(lock) = &status.lock else {
+                return Ok(status);
+            };
+            let told = format!("another migration holds the lock {}", lock.key);
+            let ttl = Duration::from_secs(lock.ttl.max(0).unsigned_abs()) + LOCK_GRACE;
+            let end = *end.get_or_insert(begun + ttl.min(self.limit));
+            if lock.lease == 0 || Instant::now() >= end {
+                return Err(Trouble::Undecided(told));
+            }
+            self.audience.tell(&format!("waiting: {told}"));
+            let pause = ttl.min(LOCK_PAUSE);
+            tokio::time::sleep(pause.min(end.saturating_duration_since(Instant::now()))).await;
+        }
     }
 
     /// Waits until etcd knows no component of Milvus any more.

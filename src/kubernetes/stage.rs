@@ -25,13 +25,15 @@ pub enum Stage {
     Migrate,
     /// The 2.2 layout is compared with what the backup gives.
     Verify,
+    /// Taken up again after the verification: a Job that only reads has to find 2.2 metadata still.
+    Recheck,
     /// 2.2 gets its image and the recorded counts.
     Start,
     /// 2.2 has to become healthy.
     Settle,
     /// The end of the way forward.
     Upgraded,
-    /// The migration failed: a Job that only reads tells what the metadata is now.
+    /// Something failed after the stop began: a Job that only reads tells what the metadata is now.
     Assess,
     /// On the way back: a Job that only reads proves the backup, while the new release still runs.
     LookBack,
@@ -89,7 +91,7 @@ pub enum Next {
 
 impl Stage {
     /// All stages, the way forward first.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Probe,
         Self::Plan,
         Self::Stop,
@@ -97,6 +99,7 @@ impl Stage {
         Self::Backup,
         Self::Migrate,
         Self::Verify,
+        Self::Recheck,
         Self::Start,
         Self::Settle,
         Self::Upgraded,
@@ -139,6 +142,7 @@ impl Stage {
             | Self::Backup
             | Self::Migrate
             | Self::Verify
+            | Self::Recheck
             | Self::Start
             | Self::Settle
             | Self::Upgraded
@@ -153,6 +157,12 @@ impl Stage {
         matches!(self, Self::Probe | Self::Plan | Self::Abandoned)
     }
 
+    /// Whether this stage's Job only looks into etcd: the volume may be gone.
+    #[must_use]
+    pub fn needs_no_volume(self) -> bool {
+        matches!(self, Self::Recheck | Self::Check | Self::SettleOld)
+    }
+
     /// The stage in words, as a thing being done.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -164,10 +174,11 @@ impl Stage {
             Self::Backup => "backing up the metadata",
             Self::Migrate => "migrating the metadata",
             Self::Verify => "verifying the 2.2 metadata",
+            Self::Recheck => "checking that the metadata is 2.2 still",
             Self::Start => "starting the new release",
             Self::Settle => "waiting for the new release to become healthy",
             Self::Upgraded => "upgraded",
-            Self::Assess => "looking at what the failed migration left",
+            Self::Assess => "looking at what the metadata is now",
             Self::LookBack => "looking whether the way back is open",
             Self::StopNew => "stopping Milvus, on the way back",
             Self::DrainNew => "waiting for pods and sessions to end, on the way back",
@@ -187,7 +198,7 @@ impl Stage {
 pub fn next(stage: Stage, outcome: Outcome, before: Option<Layout>, policy: Policy) -> Next {
     match outcome {
         Outcome::Done => after_success(stage),
-        Outcome::Metadata(layout) => after_look(stage, layout, policy),
+        Outcome::Metadata(layout) => after_look(stage, layout, before, policy),
         Outcome::Failed => after_failure(stage, before, policy),
     }
 }
@@ -195,7 +206,7 @@ pub fn next(stage: Stage, outcome: Outcome, before: Option<Layout>, policy: Poli
 fn after_success(stage: Stage) -> Next {
     Next::Go(match stage {
         // These ask what the metadata is; without an answer nothing may go on.
-        Stage::Probe | Stage::Assess | Stage::Check => return Next::Halt,
+        Stage::Probe | Stage::Recheck | Stage::Assess | Stage::Check => return Next::Halt,
         Stage::Plan => Stage::Stop,
         Stage::Stop => Stage::Drain,
         Stage::Drain => Stage::Backup,
@@ -216,13 +227,19 @@ fn after_success(stage: Stage) -> Next {
 }
 
 /// The metadata decides, never an object that an earlier run left.
-fn after_look(stage: Stage, layout: Layout, policy: Policy) -> Next {
-    let old_may_start = matches!(layout, Layout::V2_1 | Layout::Empty);
+fn after_look(stage: Stage, layout: Layout, before: Option<Layout>, policy: Policy) -> Next {
+    let old_may_start = match layout {
+        Layout::V2_1 | Layout::Empty => true,
+        // The old release ran beside what an earlier migration had staged.
+        Layout::Staged => before == Some(Layout::Staged),
+        Layout::V2_2 | Layout::Mixed => false,
+    };
     match (stage, layout) {
         (Stage::Probe, Layout::V2_1 | Layout::Staged) => Next::Go(Stage::Plan),
         // Nothing to plan: the migration will find it done, or nothing to do.
         (Stage::Probe, Layout::V2_2 | Layout::Empty) => Next::Go(Stage::Stop),
         (Stage::Probe, Layout::Mixed) => Next::Go(Stage::Abandoned),
+        (Stage::Recheck, Layout::V2_2 | Layout::Empty) => Next::Go(Stage::Start),
         (Stage::Assess, _) if old_may_start && policy.stay_down => Next::Halt,
         (Stage::Assess, _) if old_may_start => Next::Go(Stage::StartOld),
         // 2.1 is whole; what is staged beside it goes.
@@ -239,9 +256,9 @@ fn after_failure(stage: Stage, before: Option<Layout>, policy: Policy) -> Next {
     match stage {
         Stage::Probe | Stage::Plan => Next::Go(Stage::Abandoned),
         Stage::Stop | Stage::Drain | Stage::Backup => match before {
-            // This upgrade has written nothing yet, so what the probe saw still holds.
+            // This upgrade has written nothing yet, but somebody else may have.
             Some(Layout::V2_1 | Layout::Staged | Layout::Empty) if !policy.stay_down => {
-                Next::Go(Stage::StartOld)
+                Next::Go(Stage::Assess)
             }
             Some(Layout::V2_1 | Layout::Staged | Layout::Empty | Layout::V2_2 | Layout::Mixed)
             | None => Next::Halt,
@@ -257,6 +274,7 @@ fn after_failure(stage: Stage, before: Option<Layout>, policy: Policy) -> Next {
         // Nothing was stopped yet: the new release runs as before.
         Stage::LookBack => Next::Go(Stage::Upgraded),
         Stage::Upgraded
+        | Stage::Recheck
         | Stage::Assess
         | Stage::StopNew
         | Stage::DrainNew
@@ -270,14 +288,32 @@ fn after_failure(stage: Stage, before: Option<Layout>, policy: Policy) -> Next {
     }
 }
 
-/// Where an upgrade that was killed, or that halted, goes on.
+/// Where an upgrade that was killed, or that halted, goes on. Time has passed: no release is started on
+/// what was found before.
 #[must_use]
 pub fn resumed(stage: Stage) -> Stage {
-    if stage == Stage::Assess {
-        // The failed migration is tried again; it finds its own way on.
-        Stage::Migrate
-    } else {
-        stage
+    match stage {
+        // What failed is tried again, from the stop on; it finds its own way.
+        Stage::Assess => Stage::Stop,
+        Stage::Start | Stage::Settle => Stage::Recheck,
+        Stage::StartOld | Stage::SettleOld => Stage::Check,
+        Stage::Probe
+        | Stage::Plan
+        | Stage::Stop
+        | Stage::Drain
+        | Stage::Backup
+        | Stage::Migrate
+        | Stage::Verify
+        | Stage::Recheck
+        | Stage::Upgraded
+        | Stage::LookBack
+        | Stage::StopNew
+        | Stage::DrainNew
+        | Stage::SaveNew
+        | Stage::RollBack
+        | Stage::Check
+        | Stage::RolledBack
+        | Stage::Abandoned => stage,
     }
 }
 
@@ -287,13 +323,16 @@ pub fn turned_back(stage: Stage, before: Option<Layout>) -> Option<Stage> {
     match stage {
         Stage::Probe | Stage::Plan => Some(Stage::Abandoned),
         Stage::Stop | Stage::Drain | Stage::Backup => match before {
-            Some(Layout::V2_1 | Layout::Staged | Layout::Empty) => Some(Stage::StartOld),
+            Some(Layout::V2_1 | Layout::Staged | Layout::Empty) => Some(Stage::Check),
             Some(Layout::V2_2 | Layout::Mixed) | None => Some(Stage::StopNew),
         },
         Stage::Upgraded => Some(Stage::LookBack),
-        Stage::Migrate | Stage::Verify | Stage::Start | Stage::Settle | Stage::Assess => {
-            Some(Stage::StopNew)
-        }
+        Stage::Migrate
+        | Stage::Verify
+        | Stage::Recheck
+        | Stage::Start
+        | Stage::Settle
+        | Stage::Assess => Some(Stage::StopNew),
         Stage::LookBack
         | Stage::StopNew
         | Stage::DrainNew
@@ -301,7 +340,7 @@ pub fn turned_back(stage: Stage, before: Option<Layout>) -> Option<Stage> {
         | Stage::RollBack
         | Stage::Check
         | Stage::StartOld
-        | Stage::SettleOld => Some(stage),
+        | Stage::SettleOld => Some(resumed(stage)),
         Stage::RolledBack | Stage::Abandoned => None,
     }
 }

@@ -31,6 +31,10 @@ pub const NEW_IMAGE_CODE: &str = "new-image";
 /// Who the program runs as, where the Milvus pods do not say.
 const USER: i64 = 1000;
 
+fn mounts_claim(record: &Record) -> bool {
+    !record.claim.is_empty() && !record.stage.needs_no_volume()
+}
+
 /// The Job.
 ///
 /// One pod, no second try by itself: whether to try again is decided outside, where the reason of the
@@ -230,7 +234,7 @@ fn volumes(record: &Record) -> Vec<Volume> {
             ..Volume::default()
         },
     ];
-    if !record.claim.is_empty() {
+    if mounts_claim(record) {
         volumes.push(Volume {
             name: "backup".to_owned(),
             persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
@@ -264,7 +268,7 @@ fn mounts(record: &Record) -> Vec<VolumeMount> {
         mount("config", CONFIG_FOLDER, true),
         mount("scratch", "/tmp", false),
     ];
-    if !record.claim.is_empty() {
+    if mounts_claim(record) {
         mounts.push(mount("backup", BACKUP_FOLDER, false));
     }
     if record.etcd.tls.is_some() {

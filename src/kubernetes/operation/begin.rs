@@ -165,9 +165,6 @@ pub fn resume_with(record: &Record, request: &Request) -> Result<Record, Operati
         ));
     }
     resumed.image.clone_from(image);
-    if resumed.stage == Stage::Settle {
-        resumed.stage = Stage::Start;
-    }
     Ok(resumed)
 }
 
@@ -393,12 +390,8 @@ pub async fn claim(
         return Ok(());
     }
     if record.has_backup {
-        // To start or to wait no Job is needed, and to look tells what is missing.
-        let needs_none = matches!(
-            record.stage,
-            Stage::Start | Stage::Settle | Stage::StartOld | Stage::SettleOld
-        );
-        if needs_none {
+        // To look into etcd and to start no backup is needed.
+        if record.stage.needs_no_volume() {
             return Ok(());
         }
         return refused(format!(

@@ -194,6 +194,7 @@ fn state(record: Option<&Record>, at_work: bool) -> State {
         | Stage::Backup
         | Stage::Migrate
         | Stage::Verify
+        | Stage::Recheck
         | Stage::Start
         | Stage::Settle
         | Stage::Assess
@@ -230,14 +231,18 @@ pub fn stands(record: Option<&Record>) -> String {
         Stage::Stop | Stage::Drain | Stage::Backup => {
             "Milvus is stopped or being stopped; its metadata was not changed".to_owned()
         }
-        Stage::Migrate | Stage::Assess => format!(
+        Stage::Assess => format!(
+            "Milvus is stopped or being stopped; its metadata is whole, either 2.1 still or 2.2 already, and \
+             nothing is lost{backup}"
+        ),
+        Stage::Migrate => format!(
             "Milvus is stopped; its metadata is whole, either 2.1 still or 2.2 already, and nothing is \
              lost{backup}"
         ),
         Stage::Verify => format!(
             "Milvus is stopped; its metadata was migrated and is being compared with the backup{backup}"
         ),
-        Stage::Start | Stage::Settle => {
+        Stage::Recheck | Stage::Start | Stage::Settle => {
             format!("the metadata is 2.2 and verified; the new release is being started{backup}")
         }
         Stage::Upgraded | Stage::LookBack => {
@@ -287,7 +292,9 @@ fn ways(record: Option<&Record>, state: State, place: &str) -> Vec<String> {
         }
         State::Interrupted | State::Halted => {
             let mut ways = vec![upgrade("resume")];
-            if state == State::Halted && matches!(record.stage, Stage::Start | Stage::Settle) {
+            if state == State::Halted
+                && matches!(record.stage, Stage::Recheck | Stage::Start | Stage::Settle)
+            {
                 ways.push(upgrade("resume -w IMAGE   # with another image"));
             }
             ways.push(upgrade("rollback"));

@@ -97,6 +97,9 @@ impl Operation<'_> {
                 self.cluster.create(&config).await?;
             }
         }
+        if self.record.stage.needs_no_volume() {
+            return Ok(());
+        }
         let claim: Option<PersistentVolumeClaim> = self.cluster.get(&self.record.claim).await?;
         if claim.is_none() {
             return Err(Trouble::Failed(format!(

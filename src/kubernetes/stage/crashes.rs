@@ -60,7 +60,9 @@ impl World {
     /// Does the work of a stage; with `left` only a part of it, which leaves the metadata so.
     fn work(&mut self, stage: Stage, left: Option<Layout>) -> Outcome {
         match stage {
-            Stage::Probe | Stage::Assess | Stage::Check => return Outcome::Metadata(self.metadata),
+            Stage::Probe | Stage::Recheck | Stage::Assess | Stage::Check => {
+                return Outcome::Metadata(self.metadata);
+            }
             Stage::Stop | Stage::StopNew if left.is_none() => {
                 self.old_runs = false;
                 self.new_runs = false;
@@ -86,10 +88,7 @@ impl World {
             }
             Stage::RollBack => {
                 assert!(self.is_down(), "rolls back beside Milvus: {self:?}");
-                if !self.has_backup && self.metadata != Layout::V2_1 {
-                    return Outcome::Failed;
-                }
-                if self.metadata != Layout::V2_1 {
+                if self.has_backup && self.metadata != Layout::V2_1 {
                     self.metadata = left.unwrap_or(Layout::V2_1);
                 }
             }

@@ -38,7 +38,10 @@ fn walk(stage: Stage, layout: impl Fn(Stage) -> Layout) -> Vec<Stage> {
     let mut path = vec![stage];
     let mut stage = stage;
     while !stage.is_final() {
-        let looks = matches!(stage, Stage::Probe | Stage::Check | Stage::Assess);
+        let looks = matches!(
+            stage,
+            Stage::Probe | Stage::Recheck | Stage::Check | Stage::Assess
+        );
         let outcome = if looks {
             Outcome::Metadata(layout(stage))
         } else {
@@ -112,7 +115,7 @@ fn the_old_release_starts_only_on_old_metadata() {
                 let after = next(stage, Outcome::Metadata(layout), Some(Layout::V2_1), policy);
                 assert_ne!(after, Next::Go(Stage::StartOld), "{stage:?} {layout:?}");
             }
-            for before in [None, Some(Layout::V2_2), Some(Layout::Mixed)] {
+            for before in LAYOUTS.map(Some).into_iter().chain([None]) {
                 let after = next(stage, Outcome::Failed, before, policy);
                 assert_ne!(after, Next::Go(Stage::StartOld), "{stage:?} {before:?}");
             }
@@ -121,7 +124,7 @@ fn the_old_release_starts_only_on_old_metadata() {
 }
 
 #[test]
-fn the_new_release_starts_only_after_a_verification() {
+fn the_new_release_starts_only_after_a_verification_or_a_look() {
     for policy in policies() {
         for stage in Stage::ALL {
             let outcomes = [Outcome::Done, Outcome::Failed]
@@ -130,7 +133,15 @@ fn the_new_release_starts_only_after_a_verification() {
             for outcome in outcomes {
                 let after = next(stage, outcome, Some(Layout::V2_1), policy);
                 if after == Next::Go(Stage::Start) {
-                    assert_eq!((stage, outcome), (Stage::Verify, Outcome::Done));
+                    let verified = (stage, outcome) == (Stage::Verify, Outcome::Done);
+                    let seen = matches!(
+                        (stage, outcome),
+                        (
+                            Stage::Recheck,
+                            Outcome::Metadata(Layout::V2_2 | Layout::Empty)
+                        )
+                    );
+                    assert!(verified || seen, "{stage:?} {outcome:?}");
                 }
             }
         }
@@ -142,7 +153,7 @@ fn w10_a_failure_before_the_switch_starts_the_old_release_again() {
     for stage in [Stage::Stop, Stage::Drain, Stage::Backup] {
         let before = Some(Layout::V2_1);
         let after = next(stage, Outcome::Failed, before, EVERYBODY_STAYS);
-        assert_eq!(after, Next::Go(Stage::StartOld), "{stage:?}");
+        assert_eq!(after, Next::Go(Stage::Assess), "{stage:?}");
         let told_otherwise = Policy {
             stay_down: true,
             ..EVERYBODY_STAYS
@@ -222,6 +233,13 @@ fn w7_every_stage_that_touched_something_has_a_way_back() {
 
 #[test]
 fn a_crash_after_each_step_reaches_the_same_end() {
+    let found = |stage| {
+        if stage == Stage::Recheck {
+            Layout::V2_2
+        } else {
+            Layout::V2_1
+        }
+    };
     for (begin, end) in [
         (Stage::Probe, Stage::Upgraded),
         (Stage::LookBack, Stage::RolledBack),
@@ -230,9 +248,9 @@ fn a_crash_after_each_step_reaches_the_same_end() {
             // What the cluster holds is all that survives.
             let text = serde_json::to_string(&recorded).unwrap();
             let read: Stage = serde_json::from_str(&text).unwrap();
-            let path = walk(resumed(read), |_| Layout::V2_1);
+            let path = walk(resumed(read), found);
             assert_eq!(path.last(), Some(&end), "killed in {recorded:?}: {path:?}");
-            assert_eq!(path.first(), Some(&recorded), "repeats what was begun");
+            assert!(path.contains(&recorded), "repeats what was begun: {path:?}");
         }
     }
 }
@@ -250,15 +268,49 @@ fn a_way_back_that_is_not_open_stops_nothing() {
 }
 
 #[test]
-fn a_halted_assessment_resumes_with_the_migration() {
+fn a_halted_assessment_resumes_from_the_stop_on() {
     let path = walk(resumed(Stage::Assess), |_| Layout::V2_1);
-    assert_eq!(path.first(), Some(&Stage::Migrate));
+    assert_eq!(path.first(), Some(&Stage::Stop));
     assert_eq!(path.last(), Some(&Stage::Upgraded));
 }
 
 #[test]
 fn a_look_without_an_answer_never_goes_on() {
-    for stage in [Stage::Probe, Stage::Assess, Stage::Check] {
+    for stage in [Stage::Probe, Stage::Recheck, Stage::Assess, Stage::Check] {
         assert_eq!(next(stage, Outcome::Done, None, BACK), Next::Halt);
+    }
+}
+
+#[test]
+fn no_release_is_started_on_what_an_earlier_process_found() {
+    for stage in Stage::ALL {
+        for before in LAYOUTS.map(Some).into_iter().chain([None]) {
+            let begins = [Some(resumed(stage)), turned_back(stage, before)];
+            for begin in begins.into_iter().flatten() {
+                let starts = matches!(
+                    begin,
+                    Stage::Start | Stage::Settle | Stage::StartOld | Stage::SettleOld
+                );
+                assert!(!starts, "{stage:?} goes on with {begin:?}");
+            }
+        }
+    }
+    for layout in [Layout::V2_1, Layout::Mixed, Layout::Staged] {
+        let after = next(
+            Stage::Recheck,
+            Outcome::Metadata(layout),
+            Some(Layout::V2_1),
+            BACK,
+        );
+        assert_eq!(after, Next::Halt, "{layout:?}");
+    }
+}
+
+#[test]
+fn what_was_staged_beside_the_running_release_does_not_keep_it_down() {
+    for stage in [Stage::Assess, Stage::Check] {
+        let staged = Outcome::Metadata(Layout::Staged);
+        let after = next(stage, staged, Some(Layout::Staged), EVERYBODY_STAYS);
+        assert_eq!(after, Next::Go(Stage::StartOld), "{stage:?}");
     }
 }

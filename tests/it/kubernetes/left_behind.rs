@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use super::Scenario;
-use crate::support::kubernetes::behaviour::Behaviour;
+use serde_json::json;
+
+use super::{NEW_IMAGE, Scenario};
+use crate::support::etcd;
+use crate::support::kubernetes::behaviour::{Behaviour, TOOL_IMAGE};
 use crate::support::kubernetes::ended;
 use crate::support::kubernetes::helm::{Helm, OLD_IMAGE};
 
@@ -59,4 +62,127 @@ async fn a_migration_that_did_not_start_yet_never_runs_beside_the_old_release() 
     ended.expect(0).says("is taken away");
     scenario.assert_runs(OLD_IMAGE).await;
     scenario.assert_untouched().await;
+}
+
+/// Migrates by hand, past the orchestrator.
+fn migrate_by_hand(scenario: &Scenario) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("b.mmb");
+    let done = std::process::Command::new(env!("CARGO_BIN_EXE_meta-migration"))
+        .args(["migrate", "--endpoints", etcd::shared().address()])
+        .args(["--root-path", &scenario.bed.root])
+        .args(["--source-version", "2.1.4", "--target-version", "2.2.16"])
+        .args(["--backup-file", file.to_str().unwrap(), "--yes"])
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{done:?}");
+}
+
+/// Rolls back by hand, with the configuration and the backup of the unfinished upgrade.
+async fn roll_back_by_hand(scenario: &Scenario) {
+    let record = scenario.record().await.unwrap();
+    let config = format!(
+        "meta-migration-config-{}",
+        record["operation"].as_str().unwrap()
+    );
+    let job = json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "by-hand"},
+        "spec": {"backoffLimit": 0, "template": {"spec": {"restartPolicy": "Never",
+            "containers": [{"name": "meta-migration", "image": TOOL_IMAGE,
+                "command": ["/milvus/bin/meta-migration"],
+                "args": ["-config=/milvus/configs/rollback.yaml"],
+                "volumeMounts": [{"name": "config", "mountPath": "/milvus/configs"},
+                    {"name": "data", "mountPath": "/milvus/data"}]}],
+            "volumes": [{"name": "config", "configMap": {"name": config}},
+                {"name": "data", "persistentVolumeClaim": {"claimName": record["claim"]}}]}}}});
+    scenario.bed.create("jobs", &job).await;
+    assert!(scenario.bed.wait_for_job("by-hand").await);
+}
+
+async fn etcd_client() -> etcd_client::Client {
+    let address = etcd::shared().address();
+    etcd_client::Client::connect([address], None).await.unwrap()
+}
+
+async fn take_the_lock(scenario: &Scenario) {
+    let mut client = etcd_client().await;
+    let lease = client.lease_grant(900, None).await.unwrap().id();
+    let value = json!({"ServerID": 7, "ServerName": "migration", "Address": "10.0.0.9",
+        "Exclusive": true, "TriggerKill": true});
+    let key = format!("{}/meta/session/migration", scenario.bed.root);
+    let options = etcd_client::PutOptions::new().with_lease(lease);
+    client
+        .put(key, value.to_string(), Some(options))
+        .await
+        .unwrap();
+}
+
+/// Fails if any component of Milvus was started.
+async fn assert_down(scenario: &Scenario) {
+    for (name, (_, count)) in scenario.bed.deployments().await {
+        assert_eq!(count, 0, "{name}");
+    }
+    scenario.bed.assert_no_breach();
+}
+
+#[tokio::test]
+async fn resumed_after_a_rollback_by_hand_the_new_release_is_not_started() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    let bed = &scenario.bed;
+    hold(&scenario, "-verify-");
+    let child = bed.start(USER, &scenario.command(&[]));
+    wait_for_pod(&scenario, "-verify-").await;
+    let name = scenario.helm.deployment("standalone");
+    bed.merge("deployments", &name, &json!({"spec": {"paused": true}}))
+        .await;
+    *bed.shared.behaviour() = Behaviour::default();
+    ended(child.wait_with_output().await.unwrap())
+        .expect(5)
+        .says("is paused");
+    roll_back_by_hand(&scenario).await;
+    bed.merge("deployments", &name, &json!({"spec": {"paused": false}}))
+        .await;
+    scenario.upgrade(&["-o", "resume"]).await.expect(5);
+    assert_down(&scenario).await;
+    scenario.upgrade(&["-o", "rollback"]).await.expect(0);
+    scenario.assert_runs(OLD_IMAGE).await;
+}
+
+#[tokio::test]
+async fn rolled_back_after_a_migration_by_hand_the_old_release_is_not_started() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    kill_before(&scenario, "-backup-").await;
+    migrate_by_hand(&scenario);
+    *scenario.bed.shared.behaviour() = Behaviour::default();
+    scenario.upgrade(&["-o", "rollback"]).await.expect(5);
+    assert_down(&scenario).await;
+}
+
+async fn stays_down_beside_another_migration(step: &str) {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    hold(&scenario, step);
+    let child = scenario
+        .bed
+        .start(USER, &scenario.command(&["--timeout", "20s"]));
+    wait_for_pod(&scenario, step).await;
+    take_the_lock(&scenario).await;
+    *scenario.bed.shared.behaviour() = Behaviour::default();
+    ended(child.wait_with_output().await.unwrap())
+        .expect(5)
+        .says("another migration holds the lock");
+    assert_down(&scenario).await;
+    let key = format!("{}/meta/session/migration", scenario.bed.root);
+    let mut client = etcd_client().await;
+    client.delete(key, None).await.unwrap();
+    scenario.upgrade(&["-o", "resume"]).await.expect(0);
+    scenario.assert_runs(NEW_IMAGE).await;
+}
+
+#[tokio::test]
+async fn a_backup_that_finds_the_lock_taken_starts_nothing() {
+    stays_down_beside_another_migration("-backup-").await;
+}
+
+#[tokio::test]
+async fn a_migration_that_finds_the_lock_taken_starts_nothing() {
+    stays_down_beside_another_migration("-migrate-").await;
 }

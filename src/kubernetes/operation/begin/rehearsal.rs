@@ -84,6 +84,7 @@ fn step(stage: Stage, record: &Record) -> Option<Step> {
         Stage::Probe
         | Stage::Drain
         | Stage::DrainNew
+        | Stage::Recheck
         | Stage::Assess
         | Stage::Check
         | Stage::SettleOld => Some(Step::Status),

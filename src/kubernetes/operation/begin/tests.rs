@@ -197,8 +197,12 @@ fn a_wrong_image_can_be_put_right_when_it_is_resumed() {
     };
     let resumed = with("registry:5000/milvus:v2.2.16").unwrap();
     assert_eq!(resumed.image, "registry:5000/milvus:v2.2.16");
-    assert_eq!(resumed.stage, Stage::Start, "the image has to be set");
-    assert_eq!(with(&halted.image).unwrap().stage, Stage::Settle);
+    assert_eq!(
+        resumed.stage,
+        Stage::Recheck,
+        "leads to the start: the image has to be set"
+    );
+    assert_eq!(with(&halted.image).unwrap().stage, Stage::Recheck);
     let refusal = with("milvusdb/milvus:v2.1.4").unwrap_err().to_string();
     assert!(refusal.contains("is not 2.2.16"), "{refusal}");
 }
