@@ -12,7 +12,7 @@ use super::report::failure::Failure;
 use super::report::palette::Palette;
 use crate::kubernetes::cluster::Cluster;
 use crate::kubernetes::lease::Held;
-use crate::kubernetes::rolling::{self, RollingError};
+use crate::kubernetes::rolling::{self, Aim, RollingError};
 use crate::kubernetes::survey::{self, Scope};
 use crate::version::Release;
 
@@ -31,6 +31,9 @@ pub(in crate::cli) struct Args {
     /// What to do
     #[arg(short = 'o', long, value_name = "OPERATION", value_parser = ["update"], default_value = "update")]
     operation: String,
+    /// Milvus release that runs [default: what the images' tags tell]
+    #[arg(short = 's', long, value_name = "VERSION")]
+    source_version: Option<Release>,
     /// Milvus release to update to
     #[arg(short = 't', long, value_name = "VERSION")]
     target_version: Release,
@@ -78,7 +81,12 @@ async fn update(args: &Args, cluster: &Cluster) -> Outcome {
         .clone()
         .unwrap_or_else(|| format!("milvusdb/milvus:v{target}"));
     let terminal = Terminal::new(&args.output);
-    let updated = rolling::update(cluster, &terminal, &facts, target, &image, place.timeout).await;
+    let aim = Aim {
+        source: args.source_version.as_ref(),
+        target,
+        image: &image,
+    };
+    let updated = rolling::update(cluster, &terminal, &facts, aim, place.timeout).await;
     match updated {
         Ok(()) => {
             let done = Updated {

@@ -20,6 +20,17 @@ const COORDINATOR_READY_S: i32 = 30;
 /// Tries of a change that others keep coming in between.
 const TRIES: u32 = 8;
 
+/// From where to where.
+#[derive(Debug, Clone, Copy)]
+pub struct Aim<'a> {
+    /// The release that runs, if it was given.
+    pub source: Option<&'a Release>,
+    /// The release to update to.
+    pub target: &'a Release,
+    /// Its image.
+    pub image: &'a str,
+}
+
 /// Why a rolling update ended.
 #[derive(Debug, thiserror::Error)]
 pub enum RollingError {
@@ -60,16 +71,38 @@ pub fn hindrances(facts: &Facts) -> Vec<String> {
     if facts.resource.is_some() || facts.is_operators {
         reasons.push("an operator manages the instance: change its custom resource".to_owned());
     }
-    match running(facts) {
-        Some(from) if from.triple() < (2, 2, 3) => reasons.push(format!(
-            "{from} cannot be updated without interruption: that needs 2.2.3 or later (see preflight)"
-        )),
-        Some(_) | None => {}
-    }
     if facts.configured.message_queue.as_deref() == Some("rocksmq") {
         reasons.push(
             "RocksMQ belongs to one process: it cannot be updated in a rolling way".to_owned(),
         );
+    }
+    reasons
+}
+
+/// Why the releases that run cannot be updated so. A tag that tells none may stand for anything, 2.1 too:
+/// then `source` has to be given. A Deployment with `image` is what an earlier run left.
+fn unfit_sources(facts: &Facts, source: Option<&Release>, image: &str) -> Vec<String> {
+    let mut reasons = Vec::new();
+    for workload in facts
+        .workloads
+        .found
+        .iter()
+        .filter(|one| one.image != image)
+    {
+        let told = image_version(&workload.image);
+        let reason = match told.as_ref().or(source) {
+            None => format!(
+                "the image {} of Deployment {} does not tell its release: give it with --source-version",
+                workload.image, workload.name
+            ),
+            Some(from) if from.triple() < (2, 2, 3) => format!(
+                "{from} cannot be updated without interruption: that needs 2.2.3 or later (see preflight)"
+            ),
+            Some(_) => continue,
+        };
+        if !reasons.contains(&reason) {
+            reasons.push(reason);
+        }
     }
     reasons
 }
@@ -88,8 +121,14 @@ pub fn standby_lack(facts: &Facts) -> Option<String> {
 
 /// Why an instance cannot be updated so to this target now; empty where it can.
 #[must_use]
-pub fn refusals(facts: &Facts, target: &Release, image: &str) -> Vec<String> {
+pub fn refusals(
+    facts: &Facts,
+    source: Option<&Release>,
+    target: &Release,
+    image: &str,
+) -> Vec<String> {
     let mut reasons = hindrances(facts);
+    reasons.extend(unfit_sources(facts, source, image));
     reasons.extend(standby_lack(facts));
     if facts.workloads.found.is_empty() {
         reasons.push(format!(
@@ -160,11 +199,15 @@ pub async fn update(
     cluster: &Cluster,
     audience: &dyn Audience,
     facts: &Facts,
-    target: &Release,
-    image: &str,
+    aim: Aim<'_>,
     limit: Duration,
 ) -> Result<(), RollingError> {
-    let reasons = refusals(facts, target, image);
+    let Aim {
+        source,
+        target,
+        image,
+    } = aim;
+    let reasons = refusals(facts, source, target, image);
     if !reasons.is_empty() {
         return Err(RollingError::Refused(reasons.join("; ")));
     }
@@ -282,7 +325,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_updated_so_is_refused() {
-        let reasons = |facts: &Facts, image: &str| refusals(facts, &target(), image).join("; ");
+        let reasons =
+            |facts: &Facts, image: &str| refusals(facts, None, &target(), image).join("; ");
         let image = "milvusdb/milvus:v2.2.16";
         assert_eq!(reasons(&facts(&["proxy"], "2.2.3"), image), "");
         assert!(reasons(&facts(&["proxy"], "2.1.4"), image).contains("2.1.4 cannot"));
@@ -297,6 +341,32 @@ mod tests {
         assert!(reasons(&managed, image).contains("operator"));
         let other = "milvusdb/milvus:v2.2.9";
         assert!(reasons(&facts(&["proxy"], "2.2.3"), other).contains("is not 2.2.16"));
+    }
+
+    #[test]
+    fn an_image_that_tells_no_release_is_updated_only_from_a_given_one() {
+        let image = "milvusdb/milvus:v2.2.16";
+        let mut unknown = facts(&["proxy", "querynode"], "2.2.3");
+        unknown.workloads.found[0].image = "r/milvus:production".to_owned();
+        let reasons = |source: Option<&str>| {
+            let source: Option<Release> = source.map(|one| one.parse().unwrap());
+            refusals(&unknown, source.as_ref(), &target(), image).join("; ")
+        };
+        assert!(reasons(None).contains("r/milvus:production of Deployment p-proxy"));
+        assert!(reasons(None).contains("--source-version"));
+        assert!(reasons(Some("2.1.4")).contains("2.1.4 cannot"));
+        assert_eq!(reasons(Some("2.2.3")), "");
+    }
+
+    #[test]
+    fn an_update_that_was_interrupted_goes_on_and_never_from_2_1() {
+        let image = "milvusdb/milvus:v2.2.16";
+        let mut mixed = facts(&["proxy", "querynode"], "2.2.3");
+        mixed.workloads.found[0].image = image.to_owned();
+        assert!(refusals(&mixed, None, &target(), image).is_empty());
+        mixed.workloads.found[1].image = "milvusdb/milvus:v2.1.4".to_owned();
+        let reasons = refusals(&mixed, Some(&target()), &target(), image).join("; ");
+        assert!(reasons.contains("2.1.4 cannot"), "{reasons}");
     }
 
     #[test]

@@ -227,7 +227,9 @@ fn next_command(
             format!("meta-migration upgrade{place}{versions}{}", asked.words.aim)
         }
         UpgradePath::RollingUpdate => {
-            format!("meta-migration rolling-update{place} -t {target} -w {image}")
+            let source = asked.source.as_ref().filter(|_| running.is_none());
+            let source = source.map(|one| format!(" -s {one}")).unwrap_or_default();
+            format!("meta-migration rolling-update{place}{source} -t {target} -w {image}")
         }
         UpgradePath::ImageChange => image_change(facts, &target, &image),
         UpgradePath::Nothing => "nothing: it runs what is asked for".to_owned(),

@@ -109,3 +109,20 @@ async fn what_cannot_go_on_beside_itself_is_refused() {
         assert_eq!(order(&scenario), Vec::<String>::new(), "{reason}");
     }
 }
+
+#[tokio::test]
+async fn an_image_whose_tag_tells_no_release_is_not_updated() {
+    let mut helm = Helm::standalone("my-release");
+    helm.message_queue = "pulsar";
+    helm.image = "registry.example.com/milvus:production".to_owned();
+    let scenario = Scenario::new(helm).await;
+    update(&scenario, &[])
+        .await
+        .expect(3)
+        .says("--source-version");
+    update(&scenario, &["-s", "2.1.4"])
+        .await
+        .expect(3)
+        .says("2.1.4 cannot");
+    assert!(order(&scenario).is_empty());
+}
