@@ -242,6 +242,9 @@ impl<'a> Operation<'a> {
             // Going back by itself was asked for; what 2.2 wrote in these minutes is saved first.
             self.record.policy.accept_loss = true;
         }
+        if following == Stage::Upgraded {
+            self.record.policy.accept_loss = false;
+        }
         self.record.stage = following;
         self.save().await
     }

@@ -225,6 +225,8 @@ pub fn going_back(
         back.started_at.clone_from(&request.now);
         back.attempts = BTreeMap::new();
         back.saved = None;
+        // What was given up then says nothing of what was written since.
+        back.policy.accept_loss = request.policy.accept_loss;
         let counted = facts.workloads.found.iter().any(|one| one.replicas != 0);
         for workload in &mut back.workloads {
             let live = facts

@@ -186,3 +186,21 @@ async fn a_backup_that_finds_the_lock_taken_starts_nothing() {
 async fn a_migration_that_finds_the_lock_taken_starts_nothing() {
     stays_down_beside_another_migration("-migrate-").await;
 }
+
+#[tokio::test]
+async fn what_was_given_up_in_a_way_back_that_was_not_begun_is_asked_for_again() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    let bed = &scenario.bed;
+    scenario.upgrade(&[]).await.expect(0);
+    let missing = TOOL_IMAGE.to_owned();
+    bed.shared.behaviour().missing_images.insert(missing);
+    let more = ["-o", "rollback", "--accept-loss", "--timeout", "6s"];
+    scenario.upgrade(&more).await.expect(3);
+    *bed.shared.behaviour() = Behaviour::default();
+    let record = scenario.record().await.unwrap();
+    assert_eq!(record["policy"]["accept_loss"], false);
+    let checkpoint = "datacoord-meta/checkpoint/x";
+    bed.metadata.put(checkpoint, b"written weeks later").await;
+    scenario.upgrade(&["-o", "rollback"]).await.expect(3);
+    scenario.assert_runs(NEW_IMAGE).await;
+}

@@ -85,6 +85,22 @@ fn w7_a_rollback_knows_its_backup_and_its_images() {
 }
 
 #[test]
+fn what_was_given_up_once_is_not_given_up_for_good() {
+    let mut record = example();
+    record.policy.accept_loss = true;
+    let mut insists = request();
+    insists.policy.accept_loss = true;
+    let accepts = |record: &Record, request: &Request| {
+        let back = going_back(Some(record), &facts(), request).unwrap();
+        back.policy.accept_loss
+    };
+    assert!(accepts(&record, &request()), "the same operation goes on");
+    record.stage = Stage::Upgraded;
+    assert!(!accepts(&record, &request()), "another one");
+    assert!(accepts(&record, &insists));
+}
+
+#[test]
 fn going_back_needs_an_upgrade_to_go_back_from() {
     assert!(going_back(None, &facts(), &request()).is_err());
     let mut over = example();
