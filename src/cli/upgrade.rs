@@ -266,7 +266,9 @@ async fn orchestrate(
         Ok(ending) => ending,
         Err(error) => return Err(broken(args, operation.record(), &error)),
     };
-    if args.cleanup && operation.record().stage.is_final() {
+    // What failed is told by its Jobs and their logs.
+    let succeeded = failure_of(args.operation, operation.record(), &ending).is_none();
+    if args.cleanup && succeeded {
         operation.clean_up().await.map_err(failed)?;
     }
     conclude(args, cluster, &ending, Some(operation.record().clone())).await
@@ -315,27 +317,44 @@ async fn show(
     Ok(standing)
 }
 
-async fn conclude(
-    args: &Args,
-    cluster: &Cluster,
-    ending: &Ending,
-    record: Option<Record>,
-) -> Outcome {
-    let standing = show(args, cluster, record, true).await?;
+/// Whether the command reached what it was asked for; if not, why.
+fn failure_of(operation: What, record: &Record, ending: &Ending) -> Option<Failure> {
+    let asked_back = record.asked_back && operation != What::Migrate;
     let failure = match ending {
-        Ending::Upgraded | Ending::RolledBack(None) => return Ok(Exit::Done),
-        Ending::RolledBack(Some(_)) if args.operation == What::Rollback => return Ok(Exit::Done),
-        Ending::RolledBack(Some(why)) => Failure::new(
+        Ending::Upgraded => return None,
+        Ending::RolledBack(_) if asked_back => return None,
+        Ending::RolledBack(_) if record.asked_back => Failure::new(
             Exit::Failed,
-            format!("the upgrade failed and the old release runs again: {why}"),
+            "no upgrade was begun: the rollback that was under way is finished, and the old release runs",
         ),
-        Ending::Abandoned(_) if args.operation == What::Rollback => return Ok(Exit::Done),
+        Ending::RolledBack(why) => {
+            let why = why.as_deref().unwrap_or("no reason is recorded");
+            let told = format!("the upgrade failed and the old release runs again: {why}");
+            Failure::new(Exit::Failed, told)
+        }
+        Ending::Abandoned(_) if operation == What::Rollback => return None,
         Ending::Abandoned(why) => Failure::new(
             Exit::Failed,
             format!("the upgrade ended before anything was changed: {why}"),
         ),
         Ending::Kept(why) => Failure::new(Exit::Refused, format!("not rolled back: {why}")),
         Ending::Halted(why) => Failure::new(Exit::PartWay, why.clone()),
+    };
+    Some(failure)
+}
+
+async fn conclude(
+    args: &Args,
+    cluster: &Cluster,
+    ending: &Ending,
+    record: Option<Record>,
+) -> Outcome {
+    let failure = record
+        .as_ref()
+        .and_then(|record| failure_of(args.operation, record, ending));
+    let standing = show(args, cluster, record, true).await?;
+    let Some(failure) = failure else {
+        return Ok(Exit::Done);
     };
     Err(Failure {
         changed: standing.stands.clone().into(),

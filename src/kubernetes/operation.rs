@@ -46,7 +46,7 @@ pub trait Audience: Sync {
 pub enum Ending {
     /// The new release runs on verified 2.2 metadata.
     Upgraded,
-    /// The old release runs on verified 2.1 metadata; with the failure that led there, if nobody asked.
+    /// The old release runs on verified 2.1 metadata; with what failed until then.
     RolledBack(Option<String>),
     /// Nothing was touched, and why.
     Abandoned(String),
@@ -244,6 +244,7 @@ impl<'a> Operation<'a> {
         }
         if following == Stage::Upgraded {
             self.record.policy.accept_loss = false;
+            self.record.asked_back = false;
         }
         self.record.stage = following;
         self.save().await

@@ -145,6 +145,9 @@ pub struct Record {
     /// Concerns of preflight that the operator lets through.
     #[serde(default)]
     pub accepted: Vec<String>,
+    /// Whether a person asked for the way back.
+    #[serde(default)]
+    pub asked_back: bool,
     /// Where what the new release wrote was saved before it was undone.
     #[serde(default)]
     pub saved: Option<String>,
@@ -289,6 +292,7 @@ pub(super) mod tests {
             shape: PodShape::default(),
             policy: Policy::default(),
             accepted: Vec::new(),
+            asked_back: false,
             saved: None,
             layout_before: Some(Layout::V2_1),
             has_backup: true,

@@ -217,6 +217,7 @@ pub fn going_back(
     let mut back = Record {
         stage,
         failure: None,
+        asked_back: true,
         ..resume(record, request)
     };
     if record.stage == Stage::Upgraded {
@@ -342,6 +343,7 @@ fn draft(facts: &Facts, request: &Request) -> Record {
         shape,
         policy: request.policy,
         accepted: asked_codes(request),
+        asked_back: false,
         saved: None,
         layout_before: None,
         has_backup: false,

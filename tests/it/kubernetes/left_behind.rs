@@ -204,3 +204,53 @@ async fn what_was_given_up_in_a_way_back_that_was_not_begun_is_asked_for_again()
     scenario.upgrade(&["-o", "rollback"]).await.expect(3);
     scenario.assert_runs(NEW_IMAGE).await;
 }
+
+#[tokio::test]
+async fn an_upgrade_that_finishes_a_rollback_is_no_success() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    let bed = &scenario.bed;
+    scenario.upgrade(&[]).await.expect(0);
+    let hanging = "standalone".to_owned();
+    bed.shared.behaviour().hanging_components.insert(hanging);
+    let mut child = bed.start(USER, &scenario.command(&["-o", "rollback"]));
+    bed.wait("drain-new", async || {
+        scenario.stage().await.filter(|stage| stage == "drain-new")
+    })
+    .await;
+    child.kill().await.unwrap();
+    scenario.forget_lease().await;
+    *bed.shared.behaviour() = Behaviour::default();
+    scenario
+        .upgrade(&[])
+        .await
+        .expect(1)
+        .says("no upgrade was begun");
+    scenario.assert_runs(OLD_IMAGE).await;
+}
+
+#[tokio::test]
+async fn a_rollback_that_was_asked_for_and_halted_is_a_success_when_it_is_resumed() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    let bed = &scenario.bed;
+    scenario.upgrade(&[]).await.expect(0);
+    let hanging = "standalone".to_owned();
+    bed.shared.behaviour().hanging_components.insert(hanging);
+    let more = ["-o", "rollback", "--timeout", "6s"];
+    scenario.upgrade(&more).await.expect(5);
+    *bed.shared.behaviour() = Behaviour::default();
+    scenario.upgrade(&["-o", "resume"]).await.expect(0);
+    scenario.assert_runs(OLD_IMAGE).await;
+}
+
+#[tokio::test]
+async fn the_jobs_of_an_upgrade_that_failed_are_not_cleaned_up() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    let broken = "root-coord/collection/4711";
+    scenario.bed.metadata.put(broken, b"\xff\xff").await;
+    scenario.upgrade(&["-d"]).await.expect(1);
+    let jobs = scenario.bed.list("jobs").await;
+    let mut names = jobs
+        .iter()
+        .filter_map(|job| job["metadata"]["name"].as_str());
+    assert!(names.any(|name| name.contains("-plan-")), "{jobs:#?}");
+}
