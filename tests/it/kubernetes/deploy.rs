@@ -85,6 +85,43 @@ async fn the_jobs_for_those_who_do_it_by_hand_go_forward_and_back() {
     scenario.assert_runs(OLD_IMAGE).await;
 }
 
+/// Follows the steps at the head of a file: the Job of an earlier time is deleted, then all is applied.
+async fn follow(bed: &Bed, file: &str, job: &str) -> bool {
+    let text = text_of(file, bed);
+    let step = format!("kubectl delete job {job} --ignore-not-found --cascade=foreground");
+    assert!(text.contains(&step), "{file} does not say: {step}");
+    bed.delete("jobs", job).await;
+    bed.wait("the Job to go", async || {
+        bed.get("jobs", job).await.is_none().then_some(())
+    })
+    .await;
+    for object in documents(&text) {
+        let name = object["metadata"]["name"].as_str().unwrap();
+        if bed.get(plural(&object), name).await.is_none() {
+            bed.create(plural(&object), &object).await;
+        }
+    }
+    bed.wait_for_job(job).await
+}
+
+#[tokio::test]
+async fn by_hand_a_second_time_migrates_and_goes_back_again() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    let bed = &scenario.bed;
+    let milvus = "my-release-milvus-standalone";
+    bed.merge("deployments", milvus, &json!({"spec": {"replicas": 0}}))
+        .await;
+    bed.wait_until_settled().await;
+    for _ in 0..2 {
+        assert!(follow(bed, "by-hand.yaml", "meta-migration-by-hand-migrate").await);
+        assert_eq!(bed.metadata.layout().await.name(), "2.2");
+        let rollback = "meta-migration-by-hand-rollback";
+        assert!(follow(bed, "by-hand-rollback.yaml", rollback).await);
+        scenario.assert_untouched().await;
+    }
+    bed.assert_no_breach();
+}
+
 /// Runs the script with the old script's flags.
 async fn migrate_sh(scenario: &Scenario, more: &[&str]) -> Ended {
     let mut words = vec![
