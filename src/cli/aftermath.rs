@@ -11,6 +11,7 @@ use crate::backup::BackupError;
 use crate::engine::{self, EngineError, FailureKind, Written};
 use crate::finding::Finding;
 use crate::journal::{JournalError, Phase};
+use crate::report::PlanReport;
 use crate::store::StoreErrorKind;
 
 /// After the alarm NOSPACE.
@@ -159,6 +160,19 @@ impl Ways {
         })
     }
 
+    /// Where every finding is told.
+    fn all_findings(&self, plan: &PlanReport) -> String {
+        let way = if plan.findings.iter().any(Finding::is_broken_record) {
+            ". --on-broken-record skip leaves out the records that cannot be migrated"
+        } else {
+            ""
+        };
+        format!(
+            "{}   # all findings; --format json has each of them{way}",
+            self.command("plan")
+        )
+    }
+
     /// What helps against this failure in particular.
     fn cure(&self, failure: &engine::Failure) -> Option<String> {
         use engine::Failure as F;
@@ -174,17 +188,7 @@ impl Ways {
                              --wait-lock waits for it"
                     .to_owned()
             }
-            F::Findings(plan) => {
-                let way = if plan.findings.iter().any(Finding::is_broken_record) {
-                    ". --on-broken-record skip leaves out the records that cannot be migrated"
-                } else {
-                    ""
-                };
-                format!(
-                    "{}   # all findings; --format json has each of them{way}",
-                    self.command("plan")
-                )
-            }
+            F::Findings(plan) => self.all_findings(plan),
             F::PlanChanged { .. } => {
                 "what was staged has to go first: roll back, then migrate".to_owned()
             }

@@ -272,7 +272,7 @@ impl<'a, S: Store> Run<'a, S> {
         }
         self.confirm(&planned).await?;
         let difference = self
-            .as_confirmed(difference, (&source, losses.as_ref(), &ledger))
+            .as_confirmed(difference, (&source, losses.as_ref()))
             .await?;
         let mut putting = PutBack {
             store: self.store,
@@ -403,24 +403,23 @@ impl<'a, S: Store> Run<'a, S> {
     async fn as_confirmed(
         &self,
         confirmed: Gap,
-        (source, losses, ledger): (&Source, Option<&Losses>, &Ledger),
+        (source, losses): (&Source, Option<&Losses>),
     ) -> Result<Gap, Failure> {
         let (root, limits) = (&self.options.root, &self.options.limits);
-        let now = newest_revision(self.store, root, limits).await?;
-        if now == confirmed.revision {
+        let revision = confirmed.revision;
+        if newest_revision(self.store, root, limits).await? == revision {
             return Ok(confirmed);
         }
-        let lookout = (losses, ledger.mod_revision());
         let difference = source
-            .difference(self.store, self.around(), lookout)
+            .difference(self.store, self.around(), (losses, revision))
             .await?;
-        if difference.report(false) == confirmed.report(false) {
-            return Ok(difference);
+        match difference.newer {
+            0 => Ok(difference),
+            keys => Err(Failure::SourceChanged {
+                revision,
+                what: format!("{keys} keys that would be lost were written after it was asked"),
+            }),
         }
-        Err(Failure::SourceChanged {
-            revision: confirmed.revision,
-            what: "something else would be put back now than was asked about".to_owned(),
-        })
     }
 
     async fn confirm(&self, difference: &RestoreReport) -> Result<(), Failure> {

@@ -16,10 +16,11 @@ use super::record::Record;
 use super::stage::{Next, Outcome, Stage, next};
 use super::{LABEL_OPERATION, RECORD_KEY, config_name, record_name};
 use crate::finding::Severity;
-use crate::report::{BackupReport, Layout, MigrateReport, SessionReport, StatusReport};
+use crate::report::{BackupReport, Layout, MigrateReport};
 
 pub mod begin;
 pub mod job;
+mod metadata;
 pub mod standing;
 mod steps;
 mod workload;
@@ -28,10 +29,6 @@ mod workload;
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long a server that does not answer is left alone.
 const OUTAGE_PAUSE: Duration = Duration::from_secs(3);
-
-/// How often a lock in etcd is looked at, and what its lease may be late.
-const LOCK_PAUSE: Duration = Duration::from_secs(10);
-const LOCK_GRACE: Duration = Duration::from_secs(2);
 
 /// Who is told how far it is.
 pub trait Audience: Sync {
@@ -358,18 +355,6 @@ impl<'a> Operation<'a> {
         Ok(Outcome::Done)
     }
 
-    /// It takes minutes until a release is healthy: nobody may have migrated meanwhile.
-    async fn see_old_metadata(&mut self) -> Result<(), Trouble> {
-        let layout = self.status().await?.layout;
-        if matches!(layout, Layout::V2_2 | Layout::Mixed) {
-            return Err(Trouble::Failed(format!(
-                "the old release was started and the metadata is {} now: stop Milvus before it writes more",
-                layout.name()
-            )));
-        }
-        Ok(())
-    }
-
     /// Proves image, volume and etcd with a Job that only reads, while Milvus still runs.
     async fn probe(&mut self) -> Result<Outcome, Trouble> {
         let status = self.status().await?;
@@ -442,66 +427,6 @@ impl<'a> Operation<'a> {
             self.record.has_backup = true;
         }
         Ok(())
-    }
-
-    /// What is in etcd now.
-    async fn status(&mut self) -> Result<StatusReport, Trouble> {
-        let text = self.run(Step::Status).await?;
-        job::report(&text).ok_or_else(|| {
-            Trouble::Failed("the status Job told nothing that could be read".to_owned())
-        })
-    }
-
-    /// What is in etcd once nobody holds the migration lock: with a migration under way it tells nothing.
-    /// A dead migration's lock ends within its TTL, that of a living one does not.
-    async fn unlocked_status(&mut self) -> Result<StatusReport, Trouble> {
-        let begun = Instant::now();
-        let mut end = None;
-        loop {
-            let status = self.status().await?;
-            let Some(lock) = &status.lock else {
-                return Ok(status);
-            };
-            let told = format!("another migration holds the lock {}", lock.key);
-            let ttl = Duration::from_secs(lock.ttl.max(0).unsigned_abs()) + LOCK_GRACE;
-            let end = *end.get_or_insert(begun + ttl.min(self.limit));
-            if lock.lease == 0 || Instant::now() >= end {
-                return Err(Trouble::Undecided(told));
-            }
-            self.audience.tell(&format!("waiting: {told}"));
-            let pause = ttl.min(LOCK_PAUSE);
-            tokio::time::sleep(pause.min(end.saturating_duration_since(Instant::now()))).await;
-        }
-    }
-
-    /// Waits until etcd knows no component of Milvus any more.
-    async fn wait_for_no_sessions(&mut self) -> Result<(), Trouble> {
-        let begun = Instant::now();
-        loop {
-            let status = self.status().await?;
-            let left: Vec<&SessionReport> = status
-                .sessions
-                .iter()
-                .filter(|session| session.lease != 0)
-                .collect();
-            if left.is_empty() {
-                return Ok(());
-            }
-            let keys: Vec<&str> = left.iter().map(|session| session.key.as_str()).collect();
-            let told = keys.join(", ");
-            if begun.elapsed() >= self.limit {
-                return Err(Trouble::Failed(format!(
-                    "after {} s there are still sessions of Milvus in etcd: {told}",
-                    self.limit.as_secs()
-                )));
-            }
-            self.audience
-                .tell(&format!("waiting for sessions in etcd to end: {told}"));
-            // A killed component's lease ends by itself; there is nothing to see before.
-            let longest = left.iter().map(|session| session.ttl.clamp(1, 10)).max();
-            let pause = Duration::from_secs(longest.unwrap_or(1).unsigned_abs());
-            tokio::time::sleep(pause.min(self.limit.saturating_sub(begun.elapsed()))).await;
-        }
     }
 
     /// Removes Jobs and configuration; the volume and the record stay, they are the way back.

@@ -9,6 +9,7 @@
 mod aliases;
 mod broken_collections;
 mod collections;
+mod index_names;
 mod indexes;
 mod loads;
 mod remains;

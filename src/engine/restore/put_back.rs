@@ -41,7 +41,7 @@ pub(super) struct Gap {
     deletes: Vec<KeyRange>,
     deleted_keys: u64,
     /// Keys that differ from the backup and were written after a given revision.
-    newer: u64,
+    pub(super) newer: u64,
     /// Of the entries to put, those that are there with another value.
     different: u64,
     kept: u64,

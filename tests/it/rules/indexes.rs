@@ -8,8 +8,7 @@ use prost::Message as _;
 
 use super::FORMS;
 use crate::support::metadata::{
-    CREATED, Metadata, build, codes, definition, field, has, pair, reference, segment,
-    segment_index,
+    CREATED, Metadata, build, codes, definition, has, pair, reference, segment, segment_index,
 };
 
 const INDEX: &str = "root-coord/index/1/7";
@@ -65,59 +64,6 @@ fn d44_t7_an_index_definition_is_flattened_and_sorted() {
         let after = before.after(&before.migrate(form));
         assert_eq!(after["field-index/1/7"], expected.encode_to_vec());
     }
-}
-
-#[test]
-fn a_name_of_its_own_is_kept() {
-    let mut before = Metadata::small();
-    let mut record = definition(7);
-    record.index_name = "_default_idx_5".into();
-    before.put(INDEX, &record);
-    let after = before.after(&before.migrate(Split));
-    let read = FieldIndex::decode(after["field-index/1/7"].as_slice()).unwrap();
-    assert_eq!(read.index_info.unwrap().index_name, "_default_idx_5");
-}
-
-#[test]
-fn two_indexes_of_one_name_are_kept_and_told() {
-    const SECOND: &str = "root-coord/index/1/8";
-    let told = |first: &str, second: &str, deleted: bool| {
-        let mut before = Metadata::small();
-        before.change_collection(|record| {
-            let schema = record.schema.as_mut().unwrap();
-            schema.fields.push(field(102, "other", 101));
-            record.field_indexes = vec![reference(101, 7), reference(102, 8)];
-        });
-        for (key, id, name, deleted) in [(INDEX, 7, first, false), (SECOND, 8, second, deleted)] {
-            let mut record = definition(id);
-            record.index_name = name.into();
-            record.deleted = deleted;
-            before.put(key, &record);
-        }
-        let migration = before.migrate(Split);
-        assert!(!migration.has_errors());
-        let after = before.after(&migration);
-        let read = FieldIndex::decode(after["field-index/1/8"].as_slice()).unwrap();
-        let name = read.index_info.unwrap().index_name;
-        assert!(name == second || second == "_default_idx");
-        let mut findings = migration.findings().iter();
-        let finding = findings.find(|finding| finding.code == "same-index-name");
-        finding.map(|finding| {
-            assert!(has(
-                &migration,
-                Severity::Warning,
-                "same-index-name",
-                SECOND
-            ));
-            finding.message.clone()
-        })
-    };
-    let message = told("_auto", "_auto", false).unwrap();
-    assert!(message.contains("field 101") && message.contains("field 102"));
-    assert!(message.contains("\"_auto\""));
-    assert!(told("_default_idx_102", "_default_idx", false).is_some());
-    assert!(told("_default_idx", "_default_idx", false).is_none());
-    assert!(told("_auto", "_auto", true).is_none());
 }
 
 #[test]
