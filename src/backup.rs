@@ -101,6 +101,17 @@ pub enum Coverage {
     Families(Vec<Family>),
 }
 
+impl Coverage {
+    /// The names of the families, where it is not everything.
+    #[must_use]
+    pub fn names(&self) -> Option<Vec<&'static str>> {
+        match self {
+            Self::Whole => None,
+            Self::Families(families) => Some(families.iter().map(|family| family.name()).collect()),
+        }
+    }
+}
+
 /// What a backup holds, after all of it was checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {

@@ -79,6 +79,24 @@ impl Backup {
         })
     }
 
+    /// Opens with `open` a backup whose own meta root counts. Where the file tells none, or holds several
+    /// instances, the one at `fallback` is meant.
+    ///
+    /// # Errors
+    /// Those of `open`.
+    pub fn of_own_root(
+        fallback: &str,
+        open: impl Fn(Option<&str>) -> Result<Self, BackupError>,
+    ) -> Result<Self, BackupError> {
+        match open(None) {
+            Err(BackupError::Invalid {
+                source: FormatError::NoRoot | FormatError::SeveralRoots { .. },
+                ..
+            }) => open(Some(fallback)),
+            opened => opened,
+        }
+    }
+
     /// As [`Self::open`]; `root` is the meta root where the file does not tell its own: in an etcd
     /// snapshot, in some files of birdwatcher, and where the official tool lost a leading slash.
     ///

@@ -26,6 +26,8 @@ pub(in crate::cli) struct Ways {
     options: String,
     backup: Option<String>,
     goes_back: bool,
+    /// What `plan` needs besides, to plan the same.
+    planning: Vec<String>,
 }
 
 impl Ways {
@@ -43,7 +45,13 @@ impl Ways {
                 .collect(),
             backup: backup.map(|path| path.display().to_string()),
             goes_back: false,
+            planning: Vec::new(),
         }
+    }
+
+    /// What this run makes of the metadata is told by `plan` with these words.
+    pub(in crate::cli) fn planned_with(&mut self, words: Vec<String>) {
+        self.planning = words;
     }
 
     /// This run is itself a way back: there is only one way on from it.
@@ -167,9 +175,14 @@ impl Ways {
         } else {
             ""
         };
+        let words = self
+            .planning
+            .iter()
+            .map(|word| format!(" {}", quoted(word)));
         format!(
-            "{}   # all findings; --format json has each of them{way}",
-            self.command("plan")
+            "{}{}   # all findings; --format json has each of them{way}",
+            self.command("plan"),
+            words.collect::<String>()
         )
     }
 

@@ -95,7 +95,7 @@ fn go_back(session: &Session, args: &Args) -> Outcome {
         root: session.config.root.clone(),
         way: Way::Rollback,
         backup: session.config.backup_file.clone(),
-        any_root: false,
+        moved_from: None,
         keep_extra: args.way_back.keep_extra,
         accept_loss: args.way_back.accept_loss || session.config.drop_in.accept_loss == Some(true),
         dry_run: false,

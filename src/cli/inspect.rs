@@ -53,6 +53,8 @@ fn family_parser() -> impl TypedValueParser<Value = Family> {
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let session = Session::begin(&args.etcd, &args.output)?;
+    args.etcd
+        .without_backup("--from reads a file instead of etcd");
     let source = args.from.as_deref().map(|path| session.open(path));
     let source = source.transpose()?;
     let root = source
@@ -121,7 +123,10 @@ impl<'a> Selection<'a> {
             }
         };
         let key = args.entry_key.as_ref().map(whole);
-        let prefix = args.prefix.as_ref().map(whole);
+        let prefix = args.prefix.as_ref().map(|text| {
+            let is_root = text.as_bytes() == root.meta_root().as_bytes();
+            if is_root { root.join(b"") } else { whole(text) }
+        });
         let ranges = match (&key, &prefix, args.family) {
             (Some(key), _, _) => vec![KeyRange::single(key.clone())],
             (None, Some(prefix), _) => vec![KeyRange::prefix(prefix.clone())],

@@ -68,7 +68,8 @@ pub(in crate::cli) struct Args {
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
-    let session = Session::begin(&args.etcd, &args.output)?;
+    let mut session = Session::begin(&args.etcd, &args.output)?;
+    session.ways.planned_with(planning(args));
     let Target::Migrate(target) = Target::of(&session.config, &args.transform)? else {
         return finish(&session, &nothing_to_do());
     };
@@ -89,6 +90,16 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let backup = (!args.no_backup).then(|| backup_target(&session, given));
     let options = options(&session, target, backup, (args.wait.resolve(), limits));
     carry_out(&session, &options, args.compact)
+}
+
+/// The words that make `plan` plan this migration.
+fn planning(args: &Args) -> Vec<String> {
+    let from = args.from.iter();
+    let mut words: Vec<String> = from
+        .flat_map(|path| ["--from".to_owned(), path.display().to_string()])
+        .collect();
+    words.extend(args.transform.as_flags());
+    words
 }
 
 /// Where a backup goes; without a path it is named after the root path, in the working directory.
@@ -154,9 +165,9 @@ async fn compact(store: &EtcdStore, options: &MigrateOptions) {
             }
         }
         Err(error) => {
-            let source = error.failure.source().map(ToString::to_string);
+            let source = error.failure.source().map(|source| format!(": {source}"));
             tracing::warn!(
-                "the migration is done, but etcd was not compacted: {error}: {}",
+                "the migration is done, but etcd was not compacted: {error}{}",
                 source.unwrap_or_default()
             );
         }
@@ -186,8 +197,10 @@ pub(in crate::cli) fn finish(session: &Session, done: &MigrateReport) -> Outcome
             gone.path
         );
     }
+    // Where there is nothing to do nobody has looked, or nothing is there.
+    let is_ready = done.outcome != MigrateOutcome::NothingToDo;
     let next = Next {
-        start: Some(format!("start Milvus {release}")),
+        start: is_ready.then(|| format!("start Milvus {release}")),
         back: backup.map(|backup| session.ways.back(Some(&backup.path))),
     };
     print(session, done, &next)

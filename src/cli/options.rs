@@ -150,6 +150,13 @@ impl EtcdOptions {
         self.backup_file.is_some()
     }
 
+    /// Tells whoever names a backup file to a command that makes none what it has instead.
+    pub(in crate::cli) fn without_backup(&self, instead: &str) {
+        if self.names_backup() {
+            tracing::warn!("--backup-file is not used by this command: {instead}");
+        }
+    }
+
     /// The same etcd, another root path.
     pub(in crate::cli) fn at_root(&self, path: &str) -> Self {
         Self {
@@ -285,6 +292,19 @@ pub(in crate::cli) struct TransformOptions {
     #[arg(long, value_name = "POLICY", env = "META_MIGRATION_ON_BROKEN_RECORD", hide_env = true,
           value_parser = policy_parser())]
     pub(in crate::cli) on_broken_record: Option<OnBrokenRecord>,
+}
+
+impl TransformOptions {
+    /// The options that were given, as words of a command line.
+    pub(in crate::cli) fn as_flags(&self) -> Vec<String> {
+        let form = self.collection_form.map(|form| form.to_string());
+        let policy = self.on_broken_record.map(|policy| policy.to_string());
+        [("--collection-form", form), ("--on-broken-record", policy)]
+            .into_iter()
+            .filter_map(|(flag, value)| Some([flag.to_owned(), value?]))
+            .flatten()
+            .collect()
+    }
 }
 
 /// How long is waited for others before a command that writes gives up.

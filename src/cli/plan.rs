@@ -33,6 +33,8 @@ pub(in crate::cli) struct Args {
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let session = Session::begin(&args.etcd, &args.output)?;
+    args.etcd
+        .without_backup("--from reads a file instead of etcd");
     let source = args.from.as_deref().map(|path| session.open(path));
     let source = source.transpose()?;
     let plan = match Target::of(&session.config, &args.transform)? {
@@ -79,6 +81,18 @@ fn layout(session: &Session, source: Option<&BackupSource>) -> Result<Layout, Fa
 
 /// The plan for a target that reads the 2.1 layout.
 fn idle(layout: Layout) -> PlanReport {
+    let finding = match layout {
+        Layout::V2_1 | Layout::Staged | Layout::Empty => Finding::notice(
+            "nothing-to-do",
+            b"",
+            "the target version reads the 2.1 layout: no need to migrate",
+        ),
+        Layout::V2_2 | Layout::Mixed => Finding::warning(
+            "nothing-to-do",
+            b"",
+            "the target version reads the 2.1 layout, and there is another one: a rollback leads back",
+        ),
+    };
     PlanReport {
         layout,
         revision: 0,
@@ -89,10 +103,6 @@ fn idle(layout: Layout) -> PlanReport {
         delete: 0,
         bytes_put: 0,
         digest: String::new(),
-        findings: vec![Finding::notice(
-            "nothing-to-do",
-            b"",
-            "the target version reads the 2.1 layout: no need to migrate",
-        )],
+        findings: vec![finding],
     }
 }

@@ -19,7 +19,8 @@ use crate::keys::MetaRoot;
 /// nothing is asked.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
-    /// Restore below this root path, whatever the backup's own was, for example by-dev2
+    /// Restore below this root path, whatever the backup's own was, for example by-dev2; of several
+    /// instances in one file --root-path names the one to take
     #[arg(
         long,
         value_name = "ROOT",
@@ -66,7 +67,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         root,
         way: Way::Restore,
         backup: config.backup_file.clone(),
-        any_root: args.to_root.is_some(),
+        moved_from: args.to_root.as_ref().map(|_| config.root.clone()),
         keep_extra: args.way_back.keep_extra,
         accept_loss: args.way_back.accept_loss,
         dry_run: args.dry_run,

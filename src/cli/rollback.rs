@@ -52,7 +52,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         root: session.config.root.clone(),
         way: Way::Rollback,
         backup: session.config.backup_file.clone(),
-        any_root: false,
+        moved_from: None,
         keep_extra: args.way_back.keep_extra,
         accept_loss: args.way_back.accept_loss,
         dry_run: args.dry_run,

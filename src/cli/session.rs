@@ -13,7 +13,7 @@ use super::report::exit::Exit;
 use super::report::failure::Failure;
 use super::watch::Watch;
 use super::{logging, signals, watch};
-use crate::backup::{Backup, BackupError, FormatError};
+use crate::backup::Backup;
 use crate::config::{Config, Connection};
 use crate::engine::{self, BackupSource, EngineError, Environment, Limits, Signal, Stop};
 use crate::keys::MetaRoot;
@@ -132,16 +132,11 @@ impl Session {
     }
 
     /// Opens a backup for work without etcd. Its own meta root counts; where the file does not tell
-    /// one, the configured one does.
+    /// one, or several, the configured one does.
     pub(in crate::cli) fn open(&self, path: &Path) -> Result<BackupSource, Failure> {
-        let backup = match Backup::open(path) {
-            Err(BackupError::Invalid {
-                source: FormatError::NoRoot | FormatError::SeveralRoots { .. },
-                ..
-            }) => Backup::open_with_root(path, Some(self.config.root.meta_root())),
-            opened => opened,
-        };
-        let backup = backup.map_err(|error| unusable(&error))?;
+        let configured = self.config.root.meta_root();
+        let backup = Backup::of_own_root(configured, |root| Backup::open_with_root(path, root))
+            .map_err(|error| unusable(&error))?;
         let root = root_of(&backup).map_err(|error| unusable(&error))?;
         Ok(BackupSource::new(backup, root))
     }

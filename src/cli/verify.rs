@@ -30,6 +30,8 @@ pub(in crate::cli) struct Args {
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let session = Session::begin(&args.etcd, &args.output)?;
+    args.etcd
+        .without_backup("--backup compares with a backup, --from checks a file instead of etcd");
     let told = target::told(&session.config, &args.transform)?;
     let found = match &args.from {
         Some(path) => {

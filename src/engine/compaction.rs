@@ -7,6 +7,7 @@ use crate::store::{ClusterStatus, Store};
 use super::error::{EngineError, Failure, while_doing};
 use super::limits::Limits;
 use super::patience::patiently;
+use super::sessions;
 use super::source::newest_revision;
 
 /// A member's database file before and after, in bytes.
@@ -29,7 +30,8 @@ pub struct Compacted {
     pub members: Vec<MemberSizes>,
 }
 
-/// Compacts the history and defragments one member after the other, the leader last.
+/// Compacts the history and defragments one member after the other, the leader last. A member answers
+/// nobody while it is defragmented, so no component may be registered.
 ///
 /// # Errors
 /// [`EngineError`]; the metadata is not touched by this either way.
@@ -44,6 +46,12 @@ pub async fn compact<S: Store>(
 }
 
 async fn run<S: Store>(store: &S, root: &MetaRoot, limits: &Limits) -> Result<Compacted, Failure> {
+    let (running, _) = sessions::list(store, root, limits.patience)
+        .await
+        .map_err(while_doing("looking for registered components"))?;
+    if !running.is_empty() {
+        return Err(Failure::Sessions(running));
+    }
     let before = ask(store, limits).await?;
     let revision = newest_revision(store, root, limits).await?;
     store

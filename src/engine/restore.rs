@@ -48,8 +48,9 @@ pub struct RestoreOptions {
     pub way: Way,
     /// The backup; `None` takes the one that the journal names.
     pub backup: Option<PathBuf>,
-    /// Whether a backup of another meta root is welcome; its keys are moved to `root`.
-    pub any_root: bool,
+    /// With this a backup of any meta root is welcome, and its keys are moved to `root`; of several
+    /// instances in one file the one at this root is meant.
+    pub moved_from: Option<MetaRoot>,
     /// Leave keys alone that the backup does not hold.
     pub keep_extra: bool,
     /// Go on although the metadata changed after the migration was finished.
@@ -135,7 +136,8 @@ pub(super) async fn finish_interrupted<S: Store>(
 ) -> Result<(), Failure> {
     let backup = ledger.journal().and_then(|journal| journal.backup.clone());
     let recorded = backup.as_ref().ok_or(Failure::NoBackup)?;
-    let backup_file = image::open(PathBuf::from(&recorded.path), around.root, true).await?;
+    let path = PathBuf::from(&recorded.path);
+    let backup_file = image::open(path, around.root, Some(around.root)).await?;
     image::check_digest(&backup_file, recorded)?;
     let source = Source::new(backup_file, keeps_extra(ledger));
     let room = Room::ask(store, around.limits.patience);
@@ -327,8 +329,16 @@ impl<'a, S: Store> Run<'a, S> {
         let recorded = self.backup.as_ref().map(|backup| &backup.path);
         let begun = ledger.phase() == Some(Phase::Restoring)
             && recorded.is_some_and(|recorded| path.as_os_str() == recorded.as_str());
-        let any_root = self.options.any_root || begun;
-        let backup = image::open(path, &self.options.root, any_root).await?;
+        let moved_from = self.options.moved_from.as_ref();
+        let moved_from = moved_from.or(begun.then_some(&self.options.root));
+        let backup = image::open(path, &self.options.root, moved_from).await?;
+        if let Some(families) = backup.coverage().names() {
+            self.environment.observer.note(&format!(
+                "the backup {} holds only a part of the metadata ({}): everything else stays as it is",
+                backup.summary().path.display(),
+                families.join(", ")
+            ));
+        }
         if self.options.way == Way::Rollback {
             self.check_backup(&backup, ledger)?;
         }

@@ -90,9 +90,12 @@ pub(super) async fn verify_against<S: Store>(
     if let Some(path) = expectation.backup {
         // One that is not needed is checked at once, so that it can still be done without.
         let optional = expectation.backup_is_optional;
-        let open = move || match optional {
-            true => Backup::open(&path),
-            false => Backup::announced(&path, None),
+        let meta_root = around.root.meta_root().to_owned();
+        let open = move || {
+            Backup::of_own_root(&meta_root, |root| match optional {
+                true => Backup::open_with_root(&path, root),
+                false => Backup::announced(&path, root),
+            })
         };
         let opened = tokio::task::spawn_blocking(open)
             .await

@@ -82,6 +82,17 @@ impl FormChoice {
     }
 }
 
+impl fmt::Display for FormChoice {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Auto => "auto",
+            Self::Split => CollectionForm::Split.name(),
+            Self::Database => CollectionForm::Database.name(),
+            Self::Embedded => CollectionForm::Embedded.name(),
+        })
+    }
+}
+
 impl FromStr for FormChoice {
     type Err = FormError;
 

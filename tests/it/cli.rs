@@ -4,6 +4,7 @@
 use std::process::Stdio;
 
 mod drop_in;
+mod files;
 mod instance;
 mod interrupted;
 mod journeys;
@@ -12,6 +13,7 @@ mod refusals;
 mod reports;
 mod secrets;
 mod tool;
+mod words;
 
 use tool::Tool;
 

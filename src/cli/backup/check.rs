@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::backup::Summary;
+use crate::backup::Backup;
 use crate::cli::options::{EtcdOptions, OutputOptions};
 use crate::cli::report::exit::Exit;
 use crate::cli::report::palette::Palette;
@@ -33,7 +33,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let path = path.map(PathBuf::as_path).unwrap_or(Path::new(""));
     let source = session.open(path)?;
     let (layout, _) = session.offline(|environment| source.layout(environment))?;
-    let found = Checked::new(source.backup().summary(), layout);
+    let found = Checked::new(source.backup(), layout);
     report::print(session.output.format, &found, text)?;
     Ok(Exit::Done)
 }
@@ -45,18 +45,22 @@ struct Checked {
     backup: BackupReport,
     layout: Layout,
     meta_root: String,
+    /// What it holds, where that is not everything.
+    only_families: Option<Vec<&'static str>>,
     created_at: String,
     tool_version: String,
     source_version: Option<String>,
 }
 
 impl Checked {
-    fn new(summary: &Summary, layout: Layout) -> Self {
+    fn new(backup: &Backup, layout: Layout) -> Self {
+        let summary = backup.summary();
         let header = &summary.header;
         Self {
             backup: summary.report(),
             layout,
             meta_root: summary.meta_root.clone(),
+            only_families: backup.coverage().names(),
             created_at: header.created_at.clone(),
             tool_version: header.tool_version.clone(),
             source_version: header.source_version.clone(),
@@ -71,6 +75,12 @@ fn text(found: &Checked, palette: Palette) -> String {
         found.meta_root,
         report::plan::layout(found.layout)
     ));
+    if let Some(families) = &found.only_families {
+        text.push_str(&format!(
+            "  only a part of the metadata: {}\n",
+            families.join(", ")
+        ));
+    }
     if !found.created_at.is_empty() {
         text.push_str(&format!(
             "  made {} by meta-migration {}\n",

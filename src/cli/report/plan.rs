@@ -115,6 +115,13 @@ fn conclusion(plan: &PlanReport, palette: Palette) -> String {
         return palette
             .careful("Unfinished: there is something to finish before anything is planned");
     }
+    if plan
+        .findings
+        .iter()
+        .any(|finding| finding.code == "nothing-to-do")
+    {
+        return palette.good("Nothing to do: the target version needs no migration");
+    }
     match plan.layout {
         Layout::V2_1 | Layout::Staged => {
             format!("{} nothing stands in the way", palette.good("Ready:"))

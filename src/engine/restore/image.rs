@@ -11,17 +11,22 @@ use crate::report::BackupRef;
 use super::super::error::Failure;
 use super::super::feed::feed;
 
-/// Opens a backup of this root. All of it is checked on the first way through its entries, which is
-/// when it is compared with etcd, before anything is written.
+/// Opens a backup of this root, or with `moved_from` one of any root: of several instances in one file
+/// that root is meant. All of it is checked on the first way through its entries, which is when it is
+/// compared with etcd, before anything is written.
 pub(super) async fn open(
     path: PathBuf,
     root: &MetaRoot,
-    any_root: bool,
+    moved_from: Option<&MetaRoot>,
 ) -> Result<Backup, Failure> {
     let wanted = root.meta_root().to_owned();
     let opened = tokio::task::spawn_blocking({
-        let (path, wanted) = (path.clone(), (!any_root).then(|| wanted.clone()));
-        move || Backup::announced(&path, wanted.as_deref())
+        let (path, wanted) = (path.clone(), wanted.clone());
+        let fallback = moved_from.map(|root| root.meta_root().to_owned());
+        move || match fallback {
+            Some(fallback) => Backup::of_own_root(&fallback, |root| Backup::announced(&path, root)),
+            None => Backup::announced(&path, Some(&wanted)),
+        }
     })
     .await
     .map_err(|error| Failure::Worker(error.to_string()))?;
@@ -29,7 +34,7 @@ pub(super) async fn open(
     let found = backup.summary().meta_root.clone();
     // The official tool's header loses a leading slash.
     let same = found.trim_start_matches('/') == wanted.trim_start_matches('/');
-    if !same && !any_root {
+    if !same && moved_from.is_none() {
         return Err(Failure::WrongRoot {
             path,
             found,

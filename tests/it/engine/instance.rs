@@ -69,7 +69,7 @@ impl Instance {
                 Way::Rollback => None,
                 Way::Restore => Some(self.backup()),
             },
-            any_root: false,
+            moved_from: None,
             keep_extra: false,
             accept_loss: false,
             dry_run: false,

@@ -236,8 +236,8 @@ fn write_backup(instance: &Instance, meta_root: &str, keys: &[String]) {
 
 fn any_root(instance: &Instance, root: MetaRoot) -> RestoreOptions {
     RestoreOptions {
+        moved_from: Some(root.clone()),
         root,
-        any_root: true,
         ..instance.restore_options(Way::Restore)
     }
 }

@@ -145,7 +145,7 @@ impl Case {
             root: metadata::root(),
             way: Way::Rollback,
             backup: None,
-            any_root: false,
+            moved_from: None,
             keep_extra: false,
             accept_loss: false,
             dry_run: false,

@@ -200,7 +200,7 @@ impl Case {
             root: self.root.clone(),
             way: Way::Rollback,
             backup: None,
-            any_root: false,
+            moved_from: None,
             keep_extra: false,
             accept_loss: false,
             dry_run: false,
