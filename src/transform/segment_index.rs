@@ -302,16 +302,20 @@ impl Join<'_> {
     }
 
     fn missing(&mut self, row: &Row) {
-        const LEFT_OUT: &str =
-            "the segment is searched without index until the index is created again";
         if self.builds.is_unreadable(row.build) {
             return;
         }
+        let (collection, partition, segment, _) = row.ids;
+        let left_out = if self.segments.is_gone((collection, partition, segment)) {
+            "the data coordinator has no such segment any more, so no search misses it"
+        } else {
+            "the segment is searched without index until the index is created again"
+        };
         let own = self.key(row);
         if row.build == BuildId(0) {
             let what = "the segment's index is enabled, but it names no build (build id 0)";
             self.findings
-                .broken("index-build-missing", &own, what, LEFT_OUT);
+                .broken("index-build-missing", &own, what, left_out);
             return;
         }
         let what = format!(
@@ -320,7 +324,7 @@ impl Join<'_> {
         );
         let key = Key::IndexBuild(row.build).render();
         self.findings
-            .broken("index-build-missing", &key, &what, LEFT_OUT);
+            .broken("index-build-missing", &key, &what, left_out);
     }
 
     /// T11: 2.2 looks for the files in one folder only, and its garbage collection removes others.

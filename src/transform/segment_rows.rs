@@ -74,8 +74,17 @@ impl RowTable {
         self.rows.sort_unstable();
     }
 
+    /// Whether there are records of segments, and none of this one: it was compacted away.
+    pub(super) fn is_gone(&self, ids: Ids) -> bool {
+        !self.rows.is_empty() && self.record(ids).is_none()
+    }
+
     /// The rows of a segment; 0 where no record tells.
     pub(super) fn find(&self, ids: Ids) -> i64 {
+        self.record(ids).unwrap_or_default()
+    }
+
+    fn record(&self, ids: Ids) -> Option<i64> {
         let regular = self
             .rows
             .binary_search_by_key(&ids, |(own, _)| *own)
@@ -83,10 +92,10 @@ impl RowTable {
             .map(|position| self.rows[position].1);
         match (regular, self.odd.get(&ids)) {
             (Some(rows), Some((key, _))) if *key < Key::Segment(ids.0, ids.1, ids.2).render() => {
-                rows
+                Some(rows)
             }
-            (_, Some((_, rows))) => *rows,
-            (rows, None) => rows.unwrap_or_default(),
+            (_, Some((_, rows))) => Some(*rows),
+            (rows, None) => rows,
         }
     }
 }

@@ -171,6 +171,20 @@ fn d36_t4_a_missing_build_is_an_error_or_left_out() {
 }
 
 #[test]
+fn t4_of_a_missing_build_it_is_told_whether_the_segment_is_still_there() {
+    let told = |segment_is_there: bool| {
+        let mut before = Metadata::small();
+        before.remove("indexes/90");
+        if segment_is_there {
+            before.put("datacoord-meta/s/1/10/50", &segment(50, 12));
+        }
+        before.skip(Split).findings()[0].message.clone()
+    };
+    assert!(told(true).contains("searched without index"));
+    assert!(told(false).contains("no such segment any more"));
+}
+
+#[test]
 fn t4_build_id_0_with_the_index_enabled_is_a_missing_build() {
     let mut before = Metadata::small();
     let mut record = segment_index(51, 0);
