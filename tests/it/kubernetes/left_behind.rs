@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{NEW_IMAGE, Scenario};
 use crate::support::etcd;
-use crate::support::kubernetes::behaviour::{Behaviour, TOOL_IMAGE};
+use crate::support::kubernetes::behaviour::{Behaviour, Event, TOOL_IMAGE};
 use crate::support::kubernetes::ended;
 use crate::support::kubernetes::helm::{Helm, OLD_IMAGE};
 
@@ -98,6 +98,64 @@ async fn roll_back_by_hand(scenario: &Scenario) {
     assert!(scenario.bed.wait_for_job("by-hand").await);
 }
 
+/// Waits until the program runs in a pod.
+async fn wait_until_it_runs(scenario: &Scenario, part: &str) {
+    let began =
+        |event: &Event| matches!(event, Event::ToolStarted { pod, .. } if pod.contains(part));
+    scenario
+        .bed
+        .wait(part, async || {
+            let events = scenario.bed.shared.events();
+            events.iter().any(began).then_some(())
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_migration_that_runs_when_the_way_back_begins_is_waited_for() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    let bed = &scenario.bed;
+    hold(&scenario, "-migrate-");
+    let mut child = bed.start(USER, &scenario.command(&[]));
+    wait_for_pod(&scenario, "-migrate-").await;
+    // Another holder of the lock keeps the migration running for a while.
+    take_the_lock(&scenario).await;
+    *bed.shared.behaviour() = Behaviour::default();
+    wait_until_it_runs(&scenario, "-migrate-").await;
+    child.kill().await.unwrap();
+    scenario.forget_lease().await;
+
+    // Eight times the limit is not enough: nothing is decided, and nothing started.
+    let impatient = ["-o", "rollback", "--timeout", "500ms"];
+    scenario
+        .upgrade(&impatient)
+        .await
+        .expect(5)
+        .says("nothing may be decided");
+    assert_down(&scenario).await;
+
+    let rollback = scenario.command(&["-o", "rollback"]);
+    let child = bed.start(USER, &rollback);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_down(&scenario).await;
+    release_the_lock(&scenario).await;
+    ended(child.wait_with_output().await.unwrap())
+        .expect(0)
+        .says("-1 to end");
+    let migrated = bed.shared.events().into_iter().any(
+        |event| matches!(event, Event::ToolEnded { pod, code: 0 } if pod.contains("-migrate-")),
+    );
+    assert!(migrated, "the migration came to its own end");
+    scenario.assert_runs(OLD_IMAGE).await;
+    scenario.assert_untouched().await;
+}
+
+async fn release_the_lock(scenario: &Scenario) {
+    let key = format!("{}/meta/session/migration", scenario.bed.root);
+    let mut client = etcd_client().await;
+    client.delete(key, None).await.unwrap();
+}
+
 async fn etcd_client() -> etcd_client::Client {
     let address = etcd::shared().address();
     etcd_client::Client::connect([address], None).await.unwrap()
@@ -170,9 +228,7 @@ async fn stays_down_beside_another_migration(step: &str) {
         .expect(5)
         .says("another migration holds the lock");
     assert_down(&scenario).await;
-    let key = format!("{}/meta/session/migration", scenario.bed.root);
-    let mut client = etcd_client().await;
-    client.delete(key, None).await.unwrap();
+    release_the_lock(&scenario).await;
     scenario.upgrade(&["-o", "resume"]).await.expect(0);
     scenario.assert_runs(NEW_IMAGE).await;
 }
