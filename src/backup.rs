@@ -22,10 +22,12 @@ mod publish;
 mod read_back;
 mod reader;
 pub mod repository;
+mod trial;
 mod writer;
 
 pub use error::{BackupError, FormatError};
 pub use reader::{Backup, Entries, check_bytes};
+pub use trial::try_folder;
 pub use writer::{OutputFormat, OutputFormatError, WriteOptions, Writer};
 
 use std::path::PathBuf;

@@ -1,6 +1,7 @@
 //! The orchestrated upgrade on a real control plane.
 
 mod bed;
+mod before_the_stop;
 mod deploy;
 mod failures;
 mod killed;

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::kubernetes::{CONFIG_FOLDER, record::Record};
+use crate::kubernetes::record::Record;
+use crate::kubernetes::stage::Stage;
+use crate::kubernetes::{BACKUP_FOLDER, CONFIG_FOLDER};
 
 /// One run of our program in a pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -71,6 +73,10 @@ impl Step {
             Self::Save => command("backup", "backup"),
         };
         match self {
+            // While Milvus still runs: a volume that takes no backup is found now, not after the stop.
+            Self::Status if record.stage == Stage::Probe && !record.claim.is_empty() => {
+                arguments.extend(["--backup-folder", BACKUP_FOLDER].map(str::to_owned));
+            }
             Self::Preview => {
                 arguments.extend(["--dry-run", "--backup-file"].map(str::to_owned));
                 arguments.push(record.backup_file.clone());
@@ -93,5 +99,28 @@ impl Step {
         }
         arguments.extend(["--format", "json", "--no-progress"].map(str::to_owned));
         arguments
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kubernetes::record::tests::example;
+
+    #[test]
+    fn the_volume_is_tried_while_milvus_runs_and_only_then() {
+        let mut record = example();
+        let tries = |record: &Record, step: Step| {
+            let arguments = step.arguments(record);
+            arguments.iter().any(|word| word == "--backup-folder")
+        };
+        record.stage = Stage::Probe;
+        assert!(tries(&record, Step::Status));
+        assert!(!tries(&record, Step::Plan));
+        record.stage = Stage::Drain;
+        assert!(!tries(&record, Step::Status), "no time is lost later");
+        record.stage = Stage::Probe;
+        record.claim = String::new();
+        assert!(!tries(&record, Step::Status), "preflight has no volume");
     }
 }

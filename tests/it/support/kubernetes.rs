@@ -144,6 +144,11 @@ impl Bed {
         all.map(|name| (name, address.to_owned())).collect()
     }
 
+    /// Where the volumes of claims lie, each in a folder of its claim's name.
+    pub(crate) fn claims(&self) -> PathBuf {
+        self.folder.path().join("claims")
+    }
+
     /// The path of a collection in this namespace.
     pub(crate) fn path(&self, plural: &str) -> String {
         let group = match plural {
