@@ -90,6 +90,31 @@ pub fn save(resource: &Value) -> SavedResource {
     }
 }
 
+/// What was saved with the counts of now; images stay as they were. A component at 0 is not taken: that
+/// may be our own stop of an earlier try.
+#[must_use]
+pub fn recounted(saved: &SavedResource, live: &Value) -> SavedResource {
+    let mut counted = saved.clone();
+    for (name, now) in save(live).components {
+        if is_stopped(&now) {
+            continue;
+        }
+        let component = counted
+            .components
+            .entry(name)
+            .or_insert_with(|| now.clone());
+        component.replicas = now.replicas;
+        component.groups = now.groups;
+    }
+    counted
+}
+
+fn is_stopped(component: &SavedComponent) -> bool {
+    let groups = component.groups.iter().filter_map(Value::as_array);
+    let mut counts = groups.flatten().map(|group| &group["replicas"]);
+    component.replicas == Some(0) && counts.all(|count| *count == json!(0))
+}
+
 fn text(value: &Value, pointer: &str) -> String {
     let found = value.pointer(pointer).and_then(Value::as_str);
     found.unwrap_or_default().to_owned()

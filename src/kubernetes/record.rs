@@ -1,7 +1,7 @@
 //! What is written down in the cluster before each step, and all that a restarted command knows.
 //!
-//! A record belongs to one operation and ends with it. The counts in it are taken once, when the
-//! operation begins and Milvus still runs; nothing ever writes them again.
+//! A record belongs to one operation and ends with it. The counts in it are taken while Milvus
+//! still runs, for the last time just before the stop; never as the zeros of our own stop.
 
 use std::collections::BTreeMap;
 

@@ -58,9 +58,7 @@ impl Operation<'_> {
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(Trouble::Failed(
-            "somebody keeps changing the custom resource".to_owned(),
-        ))
+        Err(fought_over())
     }
 
     async fn change_workload(
@@ -91,11 +89,10 @@ impl Operation<'_> {
 
     /// Scales everything of Milvus to 0.
     pub(super) async fn stop(&mut self) -> Result<(), Trouble> {
-        self.count_again().await?;
-        if let Some(saved) = &self.record.resource {
-            let patch = |version: Option<&str>| operator::stop_patch(saved, version);
-            return self.change_resource(patch).await;
+        if self.record.resource.is_some() {
+            return self.stop_resource().await;
         }
+        self.count_again().await?;
         for workload in &self.record.workloads {
             self.check_lease().await?;
             let patch = |live: &Deployment| {
@@ -115,7 +112,7 @@ impl Operation<'_> {
     /// Takes down what an autoscaler, or somebody, changed between the first look and the stop. A 0 is
     /// not taken: it may be our own of an earlier try.
     async fn count_again(&mut self) -> Result<(), Trouble> {
-        if self.record.stage != Stage::Stop || self.record.resource.is_some() {
+        if self.record.stage != Stage::Stop {
             return Ok(());
         }
         let mut changed = Vec::new();
@@ -135,6 +132,34 @@ impl Operation<'_> {
             }
         }
         Ok(self.save().await?)
+    }
+
+    /// Stops what an operator manages as it was just read and counted, again if somebody came in between.
+    async fn stop_resource(&mut self) -> Result<(), Trouble> {
+        for _ in 0..TRIES {
+            let live = self.resource().await?;
+            let Some(saved) = self.record.resource.clone() else {
+                return Ok(());
+            };
+            let mut counted = saved.clone();
+            if self.record.stage == Stage::Stop {
+                counted = operator::recounted(&saved, &live);
+            }
+            if counted != saved {
+                self.record.resource = Some(counted.clone());
+                self.save().await?;
+            }
+            self.check_lease().await?;
+            let version = live.pointer("/metadata/resourceVersion");
+            let patch = operator::stop_patch(&counted, version.and_then(Value::as_str));
+            let instance = &self.record.instance;
+            match self.cluster.patch_milvus(instance, &patch).await {
+                Ok(_) => return Ok(()),
+                Err(error) if error.is_conflict() => tokio::time::sleep(LOOK_EVERY).await,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(fought_over())
     }
 
     async fn pods(&self, workload: &Workload) -> Result<Vec<Pod>, Trouble> {
@@ -291,6 +316,10 @@ impl Operation<'_> {
         }
         Ok(lacks)
     }
+}
+
+fn fought_over() -> Trouble {
+    Trouble::Failed("somebody keeps changing the custom resource".to_owned())
 }
 
 fn name(pod: &Pod) -> String {

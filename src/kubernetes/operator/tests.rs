@@ -40,6 +40,38 @@ fn merge(target: &mut Value, patch: &Value) {
 }
 
 #[test]
+fn counts_that_changed_are_taken_and_a_stop_of_ours_is_not() {
+    let saved = save(&resource());
+    assert_eq!(recounted(&saved, &resource()), saved);
+    let mut live = resource();
+    merge(
+        &mut live,
+        &json!({"spec": {"components": {
+            "proxy": {"replicas": 5, "image": "other/milvus:v2.1.4"},
+            "indexNode": {"replicas": 4},
+            "queryNode": {"groups": [{"name": "a", "replicas": 6}]},
+            "streamingNode": {"replicas": 1},
+        }}}),
+    );
+    let counted = recounted(&saved, &live);
+    let component = |name: &str| &counted.components[name];
+    assert_eq!(component("proxy").replicas, Some(5));
+    assert_eq!(component("proxy").image, saved.components["proxy"].image);
+    assert_eq!(component("indexNode").replicas, Some(4));
+    let groups = json!([{"name": "a", "replicas": 6}]);
+    assert_eq!(component("queryNode").groups, Some(groups));
+    assert_eq!(component("streamingNode").replicas, Some(1));
+    // Killed behind the stop, with one component scaled by somebody since.
+    merge(&mut live, &stop_patch(&counted, None));
+    assert_eq!(recounted(&counted, &live), counted);
+    let one = json!({"spec": {"components": {"proxy": {"replicas": 1}}}});
+    merge(&mut live, &one);
+    let again = recounted(&counted, &live);
+    assert_eq!(again.components["proxy"].replicas, Some(1));
+    assert_eq!(again.components["indexNode"].replicas, Some(4));
+}
+
+#[test]
 fn counts_come_back_present_or_absent_as_they_were() {
     let before = resource();
     let saved = save(&before);

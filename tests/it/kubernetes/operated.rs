@@ -6,7 +6,7 @@ use super::{DUMP, NEW_IMAGE, role};
 use crate::support::kubernetes::behaviour::{Event, TOOL_IMAGE};
 use crate::support::kubernetes::helm::OLD_IMAGE;
 use crate::support::kubernetes::operator::{BLIND, Operator};
-use crate::support::kubernetes::{Bed, Ended};
+use crate::support::kubernetes::{Bed, Ended, ended};
 
 /// An instance under an operator, with metadata.
 struct Operated {
@@ -159,6 +159,43 @@ async fn the_empty_slot_of_a_component_with_two_stays_empty() {
     it.assert_runs(NEW_IMAGE).await;
     let empty = &it.bed.deployments().await["mine-milvus-querynode-1"];
     assert_eq!(empty, &("dummy".to_owned(), 0));
+}
+
+#[tokio::test]
+async fn counts_that_change_before_the_stop_are_the_ones_that_come_back() {
+    let mut operator = Operator::cluster("mine");
+    operator.spec = json!({"components": {
+        "queryNode": {"replicas": 2}, "indexNode": {"replicas": 0},
+    }});
+    let it = Operated::new(operator).await;
+    let shared = &it.bed.shared;
+    shared.behaviour().held_tools.insert("-plan-".to_owned());
+    let namespace = &it.bed.namespace;
+    let words = ["upgrade", "-i", "mine", "-n", namespace, "-s", "2.1.4"];
+    let words = [&words[..], &["-t", "2.2.16", "-m", TOOL_IMAGE]].concat();
+    let child = it.bed.start("upgrader", &words);
+    it.bed
+        .wait("the plan's pod", async || {
+            let pods = it.bed.list("pods").await;
+            let mut names = pods
+                .iter()
+                .filter_map(|pod| pod["metadata"]["name"].as_str());
+            names.any(|name| name.contains("-plan-")).then_some(())
+        })
+        .await;
+    it.change(&json!({"spec": {"components": {
+        "queryNode": {"replicas": 3}, "proxy": {"replicas": 2},
+    }}}))
+    .await;
+    it.bed.wait_until_settled().await;
+    shared.behaviour().held_tools.clear();
+    ended(child.wait_with_output().await.unwrap()).expect(0);
+    it.assert_runs(NEW_IMAGE).await;
+    let components = &it.resource().await["spec"]["components"];
+    assert_eq!(components["queryNode"]["replicas"], 3);
+    assert_eq!(components["proxy"]["replicas"], 2);
+    assert_eq!(components["indexNode"]["replicas"], 0);
+    assert!(components["rootCoord"]["replicas"].is_null());
 }
 
 /// Fails unless the upgrade is refused with `reason`, and nothing was changed.
