@@ -289,7 +289,7 @@ fn broken(args: &Args, record: &Record, error: &OperationError) -> Failure {
         .hint(format!("meta-migration upgrade{place} -o rollback"))
 }
 
-/// Shows how it stands, with what Helm has to be told after an upgrade.
+/// Shows how it stands, with what Helm has to be told.
 async fn show(
     args: &Args,
     cluster: &Cluster,
@@ -302,9 +302,9 @@ async fn show(
         .await
         .map_err(|error| failure(&error))?;
     if let Some(record) = standing.record.as_ref()
-        && record.stage == Stage::Upgraded
+        && matches!(record.stage, Stage::Upgraded | Stage::RolledBack)
     {
-        // Only advice: the upgrade is done, and it matters at least until Helm was told.
+        // Only advice: what was asked for is done, and it matters at least until Helm was told.
         let scope = request(args);
         let facts = survey::facts(cluster, scope.scope("")).await;
         standing.advice = facts.ok().and_then(|facts| begin::advice(&facts, record));

@@ -47,22 +47,26 @@ const COUNTED: [(&str, &str); 4] = [
     ("datanode", "dataNode"),
 ];
 
+/// The last chart of Milvus 2.1.
+const OLDEST_CHART: &str = "3.2.18";
+
 /// Charts and the Milvus release that they bring, newest first.
-const CHARTS: [(&str, (u64, u64, u64)); 5] = [
+const CHARTS: [(&str, (u64, u64, u64)); 6] = [
     ("4.0.34", (2, 2, 14)),
     ("4.0.7", (2, 2, 3)),
     ("4.0.2", (2, 2, 2)),
     ("4.0.0", (2, 2, 1)),
     ("3.3.6", (2, 2, 0)),
+    (OLDEST_CHART, (2, 1, 4)),
 ];
 
-/// The newest chart known here that is not newer than a release of Milvus.
+/// The newest chart known here that is not newer than a release of Milvus, or the oldest.
 #[must_use]
 pub fn chart_for(release: &Release) -> &'static str {
     let fits = CHARTS
         .iter()
         .find(|(_, brings)| *brings <= release.triple());
-    fits.map_or("3.3.6", |(chart, _)| *chart)
+    fits.map_or(OLDEST_CHART, |(chart, _)| *chart)
 }
 
 impl HelmRelease {
@@ -249,6 +253,8 @@ mod tests {
     #[test]
     fn w20_the_chart_fits_the_release() {
         let chart = |release: &str| chart_for(&release.parse().unwrap());
+        assert_eq!(chart("2.1.2"), "3.2.18");
+        assert_eq!(chart("2.1.4"), "3.2.18");
         assert_eq!(chart("2.2.0"), "3.3.6");
         assert_eq!(chart("2.2.2"), "4.0.2");
         assert_eq!(chart("2.2.9"), "4.0.7");

@@ -10,16 +10,18 @@ use super::{OperationError, shape_of};
 use crate::finding::Severity;
 use crate::kubernetes::cluster::Cluster;
 use crate::kubernetes::discovery::image_version;
-use crate::kubernetes::preflight::{Asked, Concern, Facts, helm_upgrade, judge, target};
+use crate::kubernetes::preflight::{Asked, Concern, Facts, judge, target};
 use crate::kubernetes::record::{PodShape, RECORD_VERSION, Record, SavedResource, Wanted};
 use crate::kubernetes::stage::{Policy, Stage, resumed, turned_back};
 use crate::kubernetes::survey::Scope;
 use crate::kubernetes::{BACKUP_FOLDER, TOOL_IMAGE, claim_name, manifest, operator, survey};
 use crate::version::Release;
 
+mod advice;
 mod look;
 mod rehearsal;
 
+pub use advice::advice;
 pub use look::{clear, preflight};
 pub use rehearsal::rehearsal;
 
@@ -414,26 +416,6 @@ pub async fn claim(
         Err(error) if error.is_conflict() => Ok(()),
         Err(error) => Err(error.into()),
     }
-}
-
-/// What Helm has to be told afterwards, or the next `helm upgrade` sets the old image again.
-#[must_use]
-pub fn advice(facts: &Facts, record: &Record) -> Option<String> {
-    facts.helm.as_ref().filter(|_| record.resource.is_none())?;
-    let target: Release = record.target_version.parse().ok()?;
-    let custom = if target.triple() > (2, 2, 0) {
-        "\n  Since chart 4.0.0 custom settings belong under extraConfigFiles.user.yaml."
-    } else {
-        ""
-    };
-    Some(format!(
-        "it does not know about this: any helm upgrade with the old chart or values would start {} on 2.2 \
-         metadata. Tell it now:\n  {}\n  Take the chart whose app version is {target}, or the nearest below (helm \
-         search repo milvus/milvus --versions).\n  Do not use --reuse-values: it brings the old chart's defaults \
-         along.{custom}",
-        record.source_version,
-        helm_upgrade(facts, &target, &record.image)
-    ))
 }
 
 #[cfg(test)]

@@ -131,3 +131,16 @@ async fn a_dry_run_touches_nothing() {
     assert!(scenario.record().await.is_none());
     scenario.assert_runs(OLD_IMAGE).await;
 }
+
+#[tokio::test]
+async fn after_a_way_back_it_is_said_what_helm_has_to_know() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    scenario.upgrade(&[]).await.expect(0);
+    for operation in ["rollback", "status"] {
+        let ended = scenario.upgrade(&["-o", operation]).await;
+        ended.expect(0).says("helm rollback my-release");
+        ended.says("--version 3.2.18");
+        ended.says("image.all.tag=v2.1.4");
+    }
+    scenario.assert_runs(OLD_IMAGE).await;
+}

@@ -148,15 +148,34 @@ fn w20_helm_has_to_be_told_and_how_is_said() {
         app_version: "2.1.4".to_owned(),
         ..Default::default()
     });
-    let text = advice(&facts, &example()).unwrap();
+    let mut record = example();
+    assert_eq!(advice(&facts, &record), None, "it is not over");
+    record.stage = Stage::Upgraded;
+    let text = advice(&facts, &record).unwrap();
     assert!(
         text.contains("helm upgrade prod milvus/milvus -n data"),
         "{text}"
     );
     assert!(text.contains("--version 4.0.34"), "{text}");
     assert!(text.contains("image.all.tag=v2.2.16"), "{text}");
+    record.stage = Stage::RolledBack;
+    let text = advice(&facts, &record).unwrap();
+    assert!(text.starts_with("if it was told of 2.2.16"), "{text}");
+    assert!(
+        text.contains("helm rollback prod REVISION -n data"),
+        "{text}"
+    );
+    assert!(text.contains("--version 3.2.18"), "{text}");
+    assert!(text.contains("image.all.tag=v2.1.4"), "{text}");
+    let mut says = |image: &str| {
+        facts.helm.as_mut().unwrap().image = Some(image.to_owned());
+        advice(&facts, &record)
+    };
+    let text = says("milvusdb/milvus:v2.2.16").unwrap();
+    assert!(text.starts_with("its values say milvusdb/milvus:v2.2.16"));
+    assert_eq!(says("milvusdb/milvus:v2.1.4"), None, "it says so still");
     facts.helm = None;
-    assert_eq!(advice(&facts, &example()), None);
+    assert_eq!(advice(&facts, &record), None);
 }
 
 #[test]
