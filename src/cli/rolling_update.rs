@@ -9,9 +9,12 @@ use super::options::OutputOptions;
 use super::report;
 use super::report::exit::Exit;
 use super::report::failure::Failure;
+use super::report::orchestration;
 use super::report::palette::Palette;
+use crate::finding::Severity;
 use crate::kubernetes::cluster::Cluster;
 use crate::kubernetes::lease::Held;
+use crate::kubernetes::operation::Audience;
 use crate::kubernetes::rolling::{self, Aim, RollingError};
 use crate::kubernetes::survey::{self, Scope};
 use crate::version::Release;
@@ -40,6 +43,9 @@ pub(in crate::cli) struct Args {
     /// Image of that release [default: milvusdb/milvus:vTARGET]
     #[arg(short = 'w', long, value_name = "IMAGE")]
     image: Option<String>,
+    /// A concern of preflight that shall not stand in the way, by its code; may be repeated
+    #[arg(long, value_name = "CODE", value_parser = rolling::IN_THE_WAY)]
+    accept: Vec<String>,
     #[command(flatten)]
     pub(in crate::cli) output: OutputOptions,
 }
@@ -55,7 +61,7 @@ async fn rolling_update(args: &Args) -> Outcome {
         .await
         .map_err(|error| lease_failure(&error))?;
     let ended = tokio::select! {
-        ended = update(args, &cluster) => ended,
+        ended = update(args, &cluster, &held) => ended,
         signal = signalled() => Err(Failure::new(
             signal,
             "ended by a signal: some Deployments may have the new image; run the same command again",
@@ -65,7 +71,7 @@ async fn rolling_update(args: &Args) -> Outcome {
     ended
 }
 
-async fn update(args: &Args, cluster: &Cluster) -> Outcome {
+async fn update(args: &Args, cluster: &Cluster, held: &Held) -> Outcome {
     let place = &args.place;
     let scope = Scope {
         instance: &place.instance,
@@ -85,8 +91,15 @@ async fn update(args: &Args, cluster: &Cluster) -> Outcome {
         source: args.source_version.as_ref(),
         target,
         image: &image,
+        accepted: &args.accept,
     };
-    let updated = rolling::update(cluster, &terminal, &facts, aim, place.timeout).await;
+    let palette = Palette::for_stream(&std::io::stderr());
+    for concern in rolling::concerns(&facts, &args.accept) {
+        if concern.severity != Severity::Error {
+            terminal.tell(&orchestration::concern(&concern, palette));
+        }
+    }
+    let updated = rolling::update((cluster, held), &terminal, &facts, aim, place.timeout).await;
     match updated {
         Ok(()) => {
             let done = Updated {
@@ -111,8 +124,19 @@ async fn update(args: &Args, cluster: &Cluster) -> Outcome {
             let words = place.words();
             Err(refused.hint(format!("meta-migration preflight{words} -t {target}")))
         }
+        Err(RollingError::LeaseLost { patched }) => Err(lost(patched)),
         Err(error @ RollingError::Unhealthy { .. }) => Err(unhealthy(place, &error)),
     }
+}
+
+fn lost(patched: usize) -> Failure {
+    let error = RollingError::LeaseLost { patched };
+    if patched > 0 {
+        return Failure::from_error(Exit::PartWay, &error).hint(AGAIN);
+    }
+    let mut failure = Failure::from_error(Exit::Refused, &error);
+    failure.changed = UNTOUCHED.into();
+    failure
 }
 
 fn unhealthy(place: &PlaceOptions, error: &RollingError) -> Failure {

@@ -169,6 +169,20 @@ impl Held {
         self.renewal.hold()
     }
 
+    /// Whether it is ours for sure; a doubt ends when the server answers again, and may last up to `limit`.
+    pub async fn is_sure(&self, limit: Duration) -> bool {
+        let begun = tokio::time::Instant::now();
+        loop {
+            match self.hold() {
+                Hold::Ours => return true,
+                Hold::InDoubt if begun.elapsed() < limit => {
+                    tokio::time::sleep(LOOK_EVERY).await;
+                }
+                Hold::InDoubt | Hold::Lost => return false,
+            }
+        }
+    }
+
     /// Gives it back, so that the next command need not wait.
     pub async fn release(self) {
         self.renewing.abort();

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::cluster::{Cluster, ClusterError};
 use super::discovery;
-use super::lease::{Held, Hold};
+use super::lease::Held;
 use super::manifest;
 use super::manifest::step::Step;
 use super::preflight::{Asked, Concern, judge_metadata};
@@ -294,18 +294,12 @@ impl<'a> Operation<'a> {
         Ok(())
     }
 
-    /// Nothing may be changed while somebody else may have the Lease; a doubt ends when the server
-    /// answers again.
+    /// Nothing may be changed while somebody else may have the Lease.
     async fn check_lease(&self) -> Result<(), OperationError> {
-        let begun = Instant::now();
-        loop {
-            match self.held.hold() {
-                Hold::Ours => return Ok(()),
-                Hold::InDoubt if begun.elapsed() < self.limit => {
-                    tokio::time::sleep(LOOK_EVERY).await;
-                }
-                Hold::InDoubt | Hold::Lost => return Err(OperationError::LeaseLost),
-            }
+        if self.held.is_sure(self.limit).await {
+            Ok(())
+        } else {
+            Err(OperationError::LeaseLost)
         }
     }
 

@@ -10,15 +10,20 @@ use tokio::time::Instant;
 use super::cluster::{Cluster, ClusterError};
 use super::condition::{at_rest, healthy, trouble};
 use super::discovery::{COMPONENTS, image_version, pod_selector};
+use super::lease::Held;
 use super::operation::{Audience, LOOK_EVERY};
-use super::preflight::{Asked, Facts, judge, running};
+use super::preflight::{Asked, Concern, Facts, judge, running};
 use super::record::Workload;
+use crate::finding::Severity;
 use crate::version::Release;
 
 /// How long a new coordinator has to be ready before the old one goes.
 const COORDINATOR_READY_S: i32 = 30;
 /// Tries of a change that others keep coming in between.
 const TRIES: u32 = 8;
+
+/// Concerns of preflight that stand in the way of a rolling update, too.
+pub const IN_THE_WAY: [&str; 2] = ["gitops", "helm-pending"];
 
 /// From where to where.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +34,8 @@ pub struct Aim<'a> {
     pub target: &'a Release,
     /// Its image.
     pub image: &'a str,
+    /// Concerns that shall not stand in the way.
+    pub accepted: &'a [String],
 }
 
 /// Why a rolling update ended.
@@ -48,6 +55,14 @@ pub enum RollingError {
         updated: usize,
         /// The limit.
         limit: Duration,
+    },
+    /// Another process works on the instance.
+    #[error(
+        "the lease was lost: another orchestrator may be at work; {patched} Deployments were given the new image"
+    )]
+    LeaseLost {
+        /// Deployments that were changed.
+        patched: usize,
     },
     /// The server.
     #[error(transparent)]
@@ -119,14 +134,27 @@ pub fn standby_lack(facts: &Facts) -> Option<String> {
     })
 }
 
+/// What others do to the instance; an error stands in the way unless it is accepted.
+#[must_use]
+pub fn concerns(facts: &Facts, accepted: &[String]) -> Vec<Concern> {
+    let asked = Asked {
+        accepted: accepted.to_vec(),
+        ..Asked::default()
+    };
+    let mut concerns = judge(facts, &asked);
+    concerns.retain(|concern| IN_THE_WAY.contains(&concern.code.as_str()));
+    concerns
+}
+
 /// Why an instance cannot be updated so to this target now; empty where it can.
 #[must_use]
-pub fn refusals(
-    facts: &Facts,
-    source: Option<&Release>,
-    target: &Release,
-    image: &str,
-) -> Vec<String> {
+pub fn refusals(facts: &Facts, aim: Aim<'_>) -> Vec<String> {
+    let Aim {
+        source,
+        target,
+        image,
+        accepted,
+    } = aim;
     let mut reasons = hindrances(facts);
     reasons.extend(unfit_sources(facts, source, image));
     reasons.extend(standby_lack(facts));
@@ -164,10 +192,9 @@ pub fn refusals(
             reasons.push(format!("Deployment {name}: {lack}"));
         }
     }
-    let in_the_way = ["gitops", "helm-pending"];
-    let judged = judge(facts, &Asked::default()).into_iter();
-    let others = judged.filter(|concern| in_the_way.contains(&concern.code.as_str()));
-    reasons.extend(others.map(|concern| concern.message));
+    let others = concerns(facts, accepted).into_iter();
+    let others = others.filter(|concern| concern.severity == Severity::Error);
+    reasons.extend(others.map(|concern| format!("{} [{}]", concern.message, concern.code)));
     reasons
 }
 
@@ -191,29 +218,26 @@ pub fn patch(workload: &Workload, target: &Release, image: &str, version: Option
     })
 }
 
-/// Updates one Deployment after the other, each until it is healthy.
+/// Updates one Deployment after the other, each until it is healthy, as long as the Lease is ours.
 ///
 /// # Errors
 /// At the first that does not become healthy; those before it are new, the rest as they were.
 pub async fn update(
-    cluster: &Cluster,
+    (cluster, held): (&Cluster, &Held),
     audience: &dyn Audience,
     facts: &Facts,
     aim: Aim<'_>,
     limit: Duration,
 ) -> Result<(), RollingError> {
-    let Aim {
-        source,
-        target,
-        image,
-    } = aim;
-    let reasons = refusals(facts, source, target, image);
+    let image = aim.image;
+    let reasons = refusals(facts, aim);
     if !reasons.is_empty() {
         return Err(RollingError::Refused(reasons.join("; ")));
     }
     for (updated, workload) in ordered(facts).iter().enumerate() {
         audience.tell(&format!("updating {}", workload.name));
-        let generation = change(cluster, workload, target, image).await?;
+        let changed = change((cluster, held), workload, aim, limit).await?;
+        let generation = changed.ok_or(RollingError::LeaseLost { patched: updated })?;
         let begun = Instant::now();
         let mut told = String::new();
         loop {
@@ -222,6 +246,10 @@ pub async fn update(
             if told != lack {
                 audience.tell(&format!("waiting for: {}: {lack}", workload.name));
                 told.clone_from(&lack);
+            }
+            if !held.is_sure(limit).await {
+                let patched = updated + 1;
+                return Err(RollingError::LeaseLost { patched });
             }
             if begun.elapsed() >= limit {
                 return Err(RollingError::Unhealthy {
@@ -237,20 +265,24 @@ pub async fn update(
     Ok(())
 }
 
-/// Changes a Deployment as it was just read, again if somebody came in between; gives its generation.
+/// Changes a Deployment as it was just read, again if somebody came in between; gives its generation, or
+/// nothing where the Lease was lost before.
 async fn change(
-    cluster: &Cluster,
+    (cluster, held): (&Cluster, &Held),
     workload: &Workload,
-    target: &Release,
-    image: &str,
-) -> Result<i64, ClusterError> {
+    aim: Aim<'_>,
+    limit: Duration,
+) -> Result<Option<i64>, ClusterError> {
     let mut tries = 1;
     loop {
+        if !held.is_sure(limit).await {
+            return Ok(None);
+        }
         let live: Option<Deployment> = cluster.get(&workload.name).await?;
         let version = live.and_then(|live| live.metadata.resource_version);
-        let patch = patch(workload, target, image, version.as_deref());
+        let patch = patch(workload, aim.target, aim.image, version.as_deref());
         match cluster.patch::<Deployment>(&workload.name, &patch).await {
-            Ok(written) => return Ok(written.metadata.generation.unwrap_or(0)),
+            Ok(written) => return Ok(Some(written.metadata.generation.unwrap_or(0))),
             Err(error) if error.is_conflict() && tries < TRIES => {
                 tries += 1;
                 tokio::time::sleep(LOOK_EVERY).await;
@@ -315,6 +347,17 @@ mod tests {
         "2.2.16".parse().unwrap()
     }
 
+    fn refused(facts: &Facts, source: Option<&Release>, image: &str, accepted: &[&str]) -> String {
+        let accepted: Vec<String> = accepted.iter().map(|one| (*one).to_owned()).collect();
+        let aim = Aim {
+            source,
+            target: &target(),
+            image,
+            accepted: &accepted,
+        };
+        refusals(facts, aim).join("; ")
+    }
+
     #[test]
     fn coordinators_first_and_mixcoord_is_not_forgotten() {
         let facts = facts(&["proxy", "querynode", "mixcoord", "rootcoord"], "2.2.3");
@@ -325,8 +368,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_updated_so_is_refused() {
-        let reasons =
-            |facts: &Facts, image: &str| refusals(facts, None, &target(), image).join("; ");
+        let reasons = |facts: &Facts, image: &str| refused(facts, None, image, &[]);
         let image = "milvusdb/milvus:v2.2.16";
         assert_eq!(reasons(&facts(&["proxy"], "2.2.3"), image), "");
         assert!(reasons(&facts(&["proxy"], "2.1.4"), image).contains("2.1.4 cannot"));
@@ -350,7 +392,7 @@ mod tests {
         unknown.workloads.found[0].image = "r/milvus:production".to_owned();
         let reasons = |source: Option<&str>| {
             let source: Option<Release> = source.map(|one| one.parse().unwrap());
-            refusals(&unknown, source.as_ref(), &target(), image).join("; ")
+            refused(&unknown, source.as_ref(), image, &[])
         };
         assert!(reasons(None).contains("r/milvus:production of Deployment p-proxy"));
         assert!(reasons(None).contains("--source-version"));
@@ -359,13 +401,26 @@ mod tests {
     }
 
     #[test]
+    fn who_looks_after_a_deployment_stands_in_the_way_until_it_is_accepted() {
+        let mut owned = facts(&["proxy"], "2.2.3");
+        let deployment =
+            json!({"metadata": {"annotations": {"argocd.argoproj.io/tracking-id": "x"}}});
+        owned.deployments = vec![serde_json::from_value(deployment).unwrap()];
+        let image = "milvusdb/milvus:v2.2.16";
+        assert!(refused(&owned, None, image, &[]).contains("[gitops]"));
+        assert_eq!(refused(&owned, None, image, &["gitops"]), "");
+        let told = concerns(&owned, &["gitops".to_owned()]);
+        assert_eq!(told[0].severity, Severity::Warning);
+    }
+
+    #[test]
     fn an_update_that_was_interrupted_goes_on_and_never_from_2_1() {
         let image = "milvusdb/milvus:v2.2.16";
         let mut mixed = facts(&["proxy", "querynode"], "2.2.3");
         mixed.workloads.found[0].image = image.to_owned();
-        assert!(refusals(&mixed, None, &target(), image).is_empty());
+        assert_eq!(refused(&mixed, None, image, &[]), "");
         mixed.workloads.found[1].image = "milvusdb/milvus:v2.1.4".to_owned();
-        let reasons = refusals(&mixed, Some(&target()), &target(), image).join("; ");
+        let reasons = refused(&mixed, Some(&target()), image, &[]);
         assert!(reasons.contains("2.1.4 cannot"), "{reasons}");
     }
 

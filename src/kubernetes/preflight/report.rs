@@ -229,7 +229,12 @@ fn next_command(
         UpgradePath::RollingUpdate => {
             let source = asked.source.as_ref().filter(|_| running.is_none());
             let source = source.map(|one| format!(" -s {one}")).unwrap_or_default();
-            format!("meta-migration rolling-update{place}{source} -t {target} -w {image}")
+            let accepted: String = rolling::IN_THE_WAY
+                .iter()
+                .filter(|code| asked.accepted.iter().any(|one| one == *code))
+                .map(|code| format!(" --accept {code}"))
+                .collect();
+            format!("meta-migration rolling-update{place}{source} -t {target} -w {image}{accepted}")
         }
         UpgradePath::ImageChange => image_change(facts, &target, &image),
         UpgradePath::Nothing => "nothing: it runs what is asked for".to_owned(),

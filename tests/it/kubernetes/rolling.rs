@@ -1,11 +1,14 @@
 //! `rolling-update`: from 2.2.3 on, without a migration.
 
+use meta_migration::kubernetes::lease_name;
+use serde_json::json;
+
 use super::{NEW_IMAGE, Scenario};
-use crate::support::kubernetes::Ended;
 use crate::support::kubernetes::behaviour::Event;
 use crate::support::kubernetes::helm::Helm;
+use crate::support::kubernetes::{Ended, ended};
 
-async fn update(scenario: &Scenario, more: &[&str]) -> Ended {
+fn command<'a>(scenario: &'a Scenario, more: &[&'a str]) -> Vec<&'a str> {
     let mut words = vec![
         "rolling-update",
         "-i",
@@ -18,7 +21,11 @@ async fn update(scenario: &Scenario, more: &[&str]) -> Ended {
         NEW_IMAGE,
     ];
     words.extend_from_slice(more);
-    scenario.bed.run(&words).await
+    words
+}
+
+async fn update(scenario: &Scenario, more: &[&str]) -> Ended {
+    scenario.bed.run(&command(scenario, more)).await
 }
 
 fn cluster() -> Helm {
@@ -125,4 +132,40 @@ async fn an_image_whose_tag_tells_no_release_is_not_updated() {
         .expect(3)
         .says("2.1.4 cannot");
     assert!(order(&scenario).is_empty());
+}
+
+#[tokio::test]
+async fn gitops_stands_in_the_way_until_it_is_accepted() {
+    let mut helm = Helm::standalone("my-release").of_2_2("2.2.3", "4.0.7");
+    helm.message_queue = "pulsar";
+    let scenario = Scenario::without_metadata(helm).await;
+    let name = scenario.helm.deployment("standalone");
+    let mark = json!({"metadata": {"annotations": {"argocd.argoproj.io/tracking-id": "x"}}});
+    scenario.bed.merge("deployments", &name, &mark).await;
+    let ended = update(&scenario, &[]).await;
+    ended.expect(3).says("--accept gitops");
+    assert!(order(&scenario).is_empty());
+    let accepting = ["--accept", "gitops"];
+    update(&scenario, &accepting).await.expect(0).says("gitops");
+    assert_eq!(order(&scenario), ["standalone"]);
+}
+
+#[tokio::test]
+async fn without_its_lease_it_changes_nothing_more() {
+    let scenario = Scenario::without_metadata(cluster()).await;
+    let bed = &scenario.bed;
+    let unready = NEW_IMAGE.to_owned();
+    bed.shared.behaviour().unready_images.insert(unready);
+    let child = bed.start("upgrader", &command(&scenario, &["--timeout", "40s"]));
+    bed.wait("the first to be updated", async || {
+        (order(&scenario).len() == 1).then_some(())
+    })
+    .await;
+    let other = json!({"spec": {"holderIdentity": "another-one"}});
+    bed.merge("leases", &lease_name("my-release"), &other).await;
+    let ended = ended(child.wait_with_output().await.unwrap());
+    ended.expect(5).says("the lease was lost");
+    assert_eq!(order(&scenario), ["rootcoord"]);
+    let lease = bed.get("leases", &lease_name("my-release")).await.unwrap();
+    assert_eq!(lease["spec"]["holderIdentity"], "another-one");
 }
