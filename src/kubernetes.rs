@@ -61,6 +61,8 @@ pub const PROGRAM: &str = "/milvus/bin/meta-migration";
 pub const CONFIG_FOLDER: &str = "/milvus/configs";
 /// Where the volume for backups is mounted.
 pub const BACKUP_FOLDER: &str = "/milvus/data";
+/// The size of a claim for backups that is made, where none is given.
+pub const CLAIM_SIZE: &str = "10Gi";
 /// Where the Secret with etcd's certificates is mounted.
 pub const TLS_FOLDER: &str = "/milvus/tls";
 /// The environment variable that names the file for the termination message.

@@ -22,7 +22,6 @@ use crate::version::Release;
 
 mod pods;
 
-const DEFAULT_SIZE: &str = "10Gi";
 const DEFAULT_TIMEOUT: &str = "15m";
 
 /// Which cluster, namespace and instance.
@@ -105,9 +104,9 @@ struct VolumeOptions {
     /// A volume claim for the backup that is there already
     #[arg(long, value_name = "NAME")]
     backup_pvc: Option<String>,
-    /// Size of the backup volume that is made
-    #[arg(long, value_name = "SIZE", default_value = DEFAULT_SIZE)]
-    backup_size: String,
+    /// Size of the backup volume that is made [default: 10Gi]
+    #[arg(long, value_name = "SIZE")]
+    backup_size: Option<String>,
 }
 
 /// What the Jobs' pods are given instead of what the Milvus pods have.
@@ -160,16 +159,12 @@ impl PlaceOptions {
 
     /// The request, with what only this process can know: a new id and the time.
     pub(in crate::cli) fn request(&self, aim: &AimOptions, policy: Policy) -> Request {
-        let image = aim.image.clone().or_else(|| {
-            let target = aim.target_version.as_ref()?;
-            Some(format!("milvusdb/milvus:v{target}"))
-        });
         Request {
             instance: self.instance.clone(),
             asked: Asked {
                 source: aim.source_version.clone(),
                 target: aim.target_version.clone(),
-                image,
+                image: aim.image.clone(),
                 root_path: aim.root_path.clone(),
                 meta_sub_path: aim.meta_sub_path.clone(),
                 endpoints: aim.etcd_endpoints.clone(),
@@ -201,7 +196,6 @@ impl PlaceOptions {
 impl AimOptions {
     /// What was given, but for versions and image, as words of a shell for the next command.
     fn words(&self) -> String {
-        let size = self.volume.backup_size.clone();
         let mut text = words([
             ("-r", self.root_path.clone()),
             ("--meta-sub-path", self.meta_sub_path.clone()),
@@ -214,10 +208,7 @@ impl AimOptions {
             ("--etcd-tls-secret", self.etcd_tls_secret.clone()),
             ("-c", self.volume.storage_class.clone()),
             ("--backup-pvc", self.volume.backup_pvc.clone()),
-            (
-                "--backup-size",
-                Some(size).filter(|size| size != DEFAULT_SIZE),
-            ),
+            ("--backup-size", self.volume.backup_size.clone()),
             ("--image-pull-secret", self.pods.image_pull_secret.clone()),
             (
                 "--run-as-user",
@@ -382,6 +373,11 @@ pub(in crate::cli) fn operation_failure(error: &OperationError) -> Failure {
             let mut failure = Failure::from_error(Exit::Refused, error);
             failure.changed = UNTOUCHED.into();
             failure
+        }
+        OperationError::Usage(_) => {
+            let mut failure = Failure::from_error(Exit::Usage, error);
+            failure.changed = "nothing by this command".into();
+            failure.hint("the same without what does not fit; -o status tells how it stands")
         }
         OperationError::LeaseLost => Failure::from_error(Exit::Refused, error),
         OperationError::Record(_) => Failure::from_error(Exit::Failed, error),

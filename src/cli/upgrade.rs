@@ -201,7 +201,8 @@ async fn begun(
     match args.operation {
         What::Migrate | What::Status => {
             if let Some(record) = begin::going_on(existing, request).map_err(failed)? {
-                return Ok(Some(record));
+                let record = begin::with_secrets(cluster, request, record).await;
+                return record.map(Some).map_err(failed);
             }
             let facts = facts(cluster, request).await?;
             if begin::already_done(existing, &facts, request).is_some() {
@@ -221,7 +222,8 @@ async fn begun(
         }
         What::Resume => match existing.filter(|record| !record.stage.is_final()) {
             Some(record) => {
-                let resumed = begin::resume_with(record, request);
+                let resumed = begin::resume_with(record, request).map_err(failed)?;
+                let resumed = begin::with_secrets(cluster, request, resumed).await;
                 resumed.map(Some).map_err(failed)
             }
             None => Err(Failure::new(
@@ -230,8 +232,14 @@ async fn begun(
             )),
         },
         What::Rollback => {
-            let facts = facts(cluster, request).await?;
-            let back = begin::going_back(existing, &facts, request);
+            let claim = request.claim_name();
+            let mut scope = request.scope(&claim);
+            scope.selector = existing.map_or(scope.selector, |record| Some(&record.selector));
+            let facts = survey::facts(cluster, scope)
+                .await
+                .map_err(|error| failure(&error))?;
+            let back = begin::going_back(existing, &facts, request).map_err(failed)?;
+            let back = begin::with_secrets(cluster, request, back).await;
             back.map(Some).map_err(failed)
         }
     }

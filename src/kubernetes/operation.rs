@@ -71,13 +71,20 @@ pub enum OperationError {
     /// What is asked for does not fit what is there.
     #[error("{0}")]
     Refused(String),
+    /// What is given does not fit the operation that is recorded.
+    #[error("{0}")]
+    Usage(String),
 }
 
 impl OperationError {
     fn is_transient(&self) -> bool {
         match self {
             Self::Cluster(error) => error.is_transient(),
-            Self::LeaseLost | Self::Record(_) | Self::InTheWay(_) | Self::Refused(_) => false,
+            Self::LeaseLost
+            | Self::Record(_)
+            | Self::InTheWay(_)
+            | Self::Refused(_)
+            | Self::Usage(_) => false,
         }
     }
 }

@@ -105,7 +105,7 @@ pub struct Asked {
     pub source: Option<Release>,
     /// The release to upgrade to.
     pub target: Option<Release>,
-    /// The image of the new release.
+    /// The image of the new release, if it was given.
     pub image: Option<String>,
     /// The root path.
     pub root_path: Option<String>,
@@ -121,6 +121,15 @@ pub struct Asked {
     pub accepted: Vec<String>,
     /// The words of the command line, for the next one.
     pub words: Words,
+}
+
+impl Asked {
+    /// The image of the new release: the one that is given, else the usual one.
+    #[must_use]
+    pub fn new_image(&self) -> Option<String> {
+        let usual = || Some(format!("milvusdb/milvus:v{}", self.target.as_ref()?));
+        self.image.clone().or_else(usual)
+    }
 }
 
 /// What the next command has to repeat, as words of a shell, each with a blank before it.

@@ -8,10 +8,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::BACKUP_FOLDER;
 use super::manifest::step::Step;
 use super::stage::{Policy, Stage};
+use super::{BACKUP_FOLDER, CLAIM_SIZE};
 use crate::report::Layout;
+
+pub mod wanted;
 
 /// Version of the record's form.
 pub const RECORD_VERSION: u32 = 1;
@@ -130,6 +132,12 @@ pub struct Record {
     pub etcd: EtcdTarget,
     /// The claim for backups.
     pub claim: String,
+    /// The size of a claim that is made, if it was given.
+    #[serde(default)]
+    pub claim_size: Option<String>,
+    /// Its storage class, if it was given.
+    #[serde(default)]
+    pub storage_class: Option<String>,
     /// The backup file, seen from a Job.
     pub backup_file: String,
     /// The label selector that finds Milvus' Deployments.
@@ -195,62 +203,17 @@ impl Record {
         )
     }
 
+    /// The size of a claim that is made.
+    #[must_use]
+    pub fn size(&self) -> &str {
+        self.claim_size.as_deref().unwrap_or(CLAIM_SIZE)
+    }
+
     /// The attempt in hand at a step; 0 before the first.
     #[must_use]
     pub fn attempt(&self, step: Step) -> u32 {
         self.attempts.get(&step).copied().unwrap_or(0)
     }
-
-    /// What differs between this unfinished upgrade and what is asked for now, in words.
-    #[must_use]
-    pub fn disagreement(&self, wanted: &Wanted) -> Option<String> {
-        let mut differences = Vec::new();
-        for (what, recorded, asked) in [
-            (
-                "source version",
-                &self.source_version,
-                &wanted.source_version,
-            ),
-            (
-                "target version",
-                &self.target_version,
-                &wanted.target_version,
-            ),
-            ("image", &self.image, &wanted.image),
-            ("root path", &self.etcd.root_path, &wanted.root_path),
-        ] {
-            if let Some(asked) = asked
-                && asked.trim_start_matches('v') != recorded.trim_start_matches('v')
-            {
-                differences.push(format!("{what} {recorded}, not {asked}"));
-            }
-        }
-        if let Some(asked) = &wanted.endpoints
-            && *asked != self.etcd.endpoints
-        {
-            differences.push(format!(
-                "etcd endpoints {}, not {}",
-                self.etcd.endpoints.join(","),
-                asked.join(",")
-            ));
-        }
-        (!differences.is_empty()).then(|| differences.join("; "))
-    }
-}
-
-/// What a command line asks for, as far as it has to agree with an unfinished upgrade.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Wanted {
-    /// `--source-version`.
-    pub source_version: Option<String>,
-    /// `--target-version`.
-    pub target_version: Option<String>,
-    /// `--image`.
-    pub image: Option<String>,
-    /// `--root-path`.
-    pub root_path: Option<String>,
-    /// `--etcd-endpoints`.
-    pub endpoints: Option<Vec<String>>,
 }
 
 #[cfg(test)]
@@ -278,6 +241,8 @@ pub(super) mod tests {
                 tls: None,
             },
             claim: "meta-migration-backup-prod".to_owned(),
+            claim_size: None,
+            storage_class: None,
             backup_file: "/milvus/data/3f9a2c1d.mmb".to_owned(),
             selector: "app.kubernetes.io/instance=prod".to_owned(),
             workloads: vec![Workload {
@@ -316,24 +281,5 @@ pub(super) mod tests {
         let problem = Record::parse(&newer.render()).unwrap_err();
         assert!(problem.contains("version 9"), "{problem}");
         assert!(Record::parse("{}").unwrap_err().contains("cannot be read"));
-    }
-
-    #[test]
-    fn an_unfinished_upgrade_goes_on_only_with_the_same_aim() {
-        let record = example();
-        let same = Wanted {
-            target_version: Some("v2.2.16".to_owned()),
-            ..Wanted::default()
-        };
-        assert_eq!(record.disagreement(&same), None);
-        let other = Wanted {
-            target_version: Some("2.2.9".to_owned()),
-            root_path: Some("by-dev".to_owned()),
-            ..Wanted::default()
-        };
-        assert_eq!(
-            record.disagreement(&other).as_deref(),
-            Some("target version 2.2.16, not 2.2.9")
-        );
     }
 }

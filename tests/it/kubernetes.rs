@@ -8,6 +8,7 @@ mod killed;
 mod left_behind;
 mod operated;
 mod preflight;
+mod resumed;
 mod rights;
 mod rolling;
 mod secured;

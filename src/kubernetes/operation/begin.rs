@@ -9,15 +9,14 @@ use serde_json::Value;
 use super::{OperationError, shape_of};
 use crate::finding::Severity;
 use crate::kubernetes::cluster::Cluster;
-use crate::kubernetes::discovery::image_version;
 use crate::kubernetes::preflight::{Asked, Concern, Facts, judge, target};
-use crate::kubernetes::record::{PodShape, RECORD_VERSION, Record, SavedResource, Wanted};
+use crate::kubernetes::record::{PodShape, RECORD_VERSION, Record, SavedResource};
 use crate::kubernetes::stage::{Policy, Stage, resumed, turned_back};
 use crate::kubernetes::survey::Scope;
 use crate::kubernetes::{BACKUP_FOLDER, TOOL_IMAGE, claim_name, manifest, operator, survey};
-use crate::version::Release;
 
 mod advice;
+mod given;
 mod look;
 mod rehearsal;
 
@@ -46,8 +45,8 @@ pub struct Request {
     pub tls_secret: Option<String>,
     /// A claim for backups that is there already.
     pub claim: Option<String>,
-    /// The size of a claim that is made.
-    pub claim_size: String,
+    /// The size of a claim that is made, if it was given.
+    pub claim_size: Option<String>,
     /// Its storage class.
     pub storage_class: Option<String>,
     /// What happens after failures.
@@ -78,16 +77,6 @@ impl Request {
         let given = self.claim.clone();
         given.unwrap_or_else(|| claim_name(&self.instance))
     }
-
-    fn wanted(&self) -> Wanted {
-        Wanted {
-            source_version: self.asked.source.as_ref().map(ToString::to_string),
-            target_version: self.asked.target.as_ref().map(ToString::to_string),
-            image: self.asked.image.clone(),
-            root_path: self.asked.root_path.clone(),
-            endpoints: self.asked.endpoints.clone(),
-        }
-    }
 }
 
 fn refused<T>(why: impl Into<String>) -> Result<T, OperationError> {
@@ -105,10 +94,13 @@ pub fn going_on(
     let Some(record) = existing.filter(|record| !record.stage.is_final()) else {
         return Ok(None);
     };
-    if let Some(difference) = record.disagreement(&request.wanted()) {
+    let differences = record.differences(&given::wanted(request));
+    if !differences.is_empty() {
+        let told: Vec<String> = differences.iter().map(ToString::to_string).collect();
         return refused(format!(
-            "an unfinished upgrade of {} has another aim: {difference}; go on with the same, or -o rollback",
-            record.instance
+            "an unfinished upgrade of {} has another aim: {}; go on with the same, or -o rollback",
+            record.instance,
+            told.join("; ")
         ));
     }
     Ok(Some(resume(record, request)))
@@ -120,6 +112,11 @@ pub fn resume(record: &Record, request: &Request) -> Record {
     let mut policy = record.policy;
     policy.rollback_on_failure |= request.policy.rollback_on_failure;
     policy.accept_loss |= request.policy.accept_loss;
+    policy.stay_down |= request.policy.stay_down;
+    let mut etcd = record.etcd.clone();
+    if request.credentials.is_some() {
+        etcd.credentials.clone_from(&request.credentials);
+    }
     let mut accepted = record.accepted.clone();
     accepted.extend(request.asked.accepted.clone());
     accepted.sort();
@@ -129,6 +126,7 @@ pub fn resume(record: &Record, request: &Request) -> Record {
     Record {
         stage: resumed(record.stage),
         policy,
+        etcd,
         accepted,
         shape,
         // A Job that was made keeps its image; the next attempt takes this one.
@@ -145,28 +143,21 @@ pub fn resume(record: &Record, request: &Request) -> Record {
     }
 }
 
-/// As [`resume`]; another image of the same release may be given as long as none runs well.
+/// As [`resume`], with all that is given: another image of the same release may be, as long as none runs
+/// well.
 ///
 /// # Errors
-/// [`OperationError::Refused`] when the image is of another release.
+/// [`OperationError::Usage`] when something is given that does not fit what is recorded.
 pub fn resume_with(record: &Record, request: &Request) -> Result<Record, OperationError> {
     let mut resumed = resume(record, request);
-    let given = request.asked.image.as_ref();
-    let Some(image) = given.filter(|image| **image != record.image) else {
-        return Ok(resumed);
-    };
     if record.stage.is_way_back() {
+        given::fits_back(record, request)?;
         return Ok(resumed);
     }
-    let wanted: Option<Release> = record.target_version.parse().ok();
-    let found = image_version(image);
-    if found.is_some() && found.as_ref().map(Release::triple) != wanted.map(|one| one.triple()) {
-        return refused(format!(
-            "image {image} is not {}, which the metadata is migrated for",
-            record.target_version
-        ));
+    given::fits_forward(record, request)?;
+    if let Some(image) = &request.asked.image {
+        resumed.image.clone_from(image);
     }
-    resumed.image.clone_from(image);
     Ok(resumed)
 }
 
@@ -196,7 +187,8 @@ fn dress(shape: &mut PodShape, request: &Request) {
 /// The record with which the way back begins or goes on; `facts` are those of a finished upgrade.
 ///
 /// # Errors
-/// [`OperationError::Refused`] when there is nothing to go back from.
+/// [`OperationError::Refused`] when there is nothing to go back from; [`OperationError::Usage`] when something
+/// is given that does not fit what is recorded.
 pub fn going_back(
     existing: Option<&Record>,
     facts: &Facts,
@@ -216,6 +208,7 @@ pub fn going_back(
             record.stage.name()
         ));
     };
+    given::fits_back(record, request)?;
     let mut back = Record {
         stage,
         failure: None,
@@ -268,7 +261,7 @@ fn counts_of(live: &Value, before: &SavedResource) -> SavedResource {
 #[must_use]
 pub fn already_done(existing: Option<&Record>, facts: &Facts, request: &Request) -> Option<Record> {
     let record = existing.filter(|record| record.stage == Stage::Upgraded)?;
-    let same = record.disagreement(&request.wanted()).is_none();
+    let same = record.differences(&given::aim(request)).is_empty();
     let found = &facts.workloads.found;
     let serves = found.iter().any(|one| one.replicas > 0);
     let mut full = found.iter().filter(|one| one.replicas > 0 || !serves);
@@ -307,10 +300,6 @@ pub fn fresh(facts: &Facts, request: &Request) -> Result<Record, OperationError>
     let mut record = draft(facts, request);
     record.source_version = source.to_string();
     record.target_version = release.to_string();
-    record.image = asked
-        .image
-        .clone()
-        .unwrap_or_else(|| format!("milvusdb/milvus:v{release}"));
     Ok(record)
 }
 
@@ -331,13 +320,15 @@ fn draft(facts: &Facts, request: &Request) -> Record {
         stage: Stage::Probe,
         source_version: version(request.asked.source.as_ref(), "2.1.4"),
         target_version: version(request.asked.target.as_ref(), "2.2.16"),
-        image: request.asked.image.clone().unwrap_or_default(),
+        image: request.asked.new_image().unwrap_or_default(),
         tool_image: request
             .tool_image
             .clone()
             .unwrap_or_else(|| TOOL_IMAGE.to_owned()),
         etcd,
         claim: request.claim_name(),
+        claim_size: request.claim_size.clone(),
+        storage_class: request.storage_class.clone(),
         backup_file: format!("{BACKUP_FOLDER}/{}.mmb", request.operation),
         selector: survey::selector(&request.instance, request.selector.as_deref()),
         workloads: facts.workloads.found.clone(),
@@ -409,8 +400,8 @@ pub async fn claim(
     if request.claim.is_some() {
         return refused(format!("the volume claim {} is not there", record.claim));
     }
-    let class = request.storage_class.as_deref();
-    let made = manifest::claim(&record.claim, &record.instance, &request.claim_size, class);
+    let class = record.storage_class.as_deref();
+    let made = manifest::claim(&record.claim, &record.instance, record.size(), class);
     match cluster.create(&made).await {
         Ok(_) => Ok(()),
         Err(error) if error.is_conflict() => Ok(()),

@@ -220,7 +220,7 @@ fn next_command(
     let place = place(facts, asked);
     let target = asked.target.clone().unwrap_or(Release::LATEST_2_2);
     let default_image = || format!("milvusdb/milvus:v{target}");
-    let image = asked.image.clone().unwrap_or_else(default_image);
+    let image = asked.new_image().unwrap_or_else(default_image);
     match path {
         UpgradePath::MetadataMigration => {
             let versions = versions(asked, running);

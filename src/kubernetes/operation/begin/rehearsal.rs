@@ -29,8 +29,8 @@ pub fn rehearsal(record: &Record, request: &Request) -> String {
         record.target_version
     );
     if request.claim.is_none() && record.stage == Stage::Probe {
-        let class = request.storage_class.as_deref();
-        let claim = manifest::claim(&record.claim, &record.instance, &request.claim_size, class);
+        let class = record.storage_class.as_deref();
+        let claim = manifest::claim(&record.claim, &record.instance, record.size(), class);
         text.push_str(&document(
             serde_json::to_value(claim),
             "PersistentVolumeClaim",

@@ -12,7 +12,6 @@ fn request() -> Request {
             ..Asked::default()
         },
         operation: "00000001".to_owned(),
-        claim_size: "10Gi".to_owned(),
         ..Request::default()
     }
 }
@@ -43,7 +42,7 @@ fn w4_an_unfinished_upgrade_goes_on_with_its_own_counts() {
     };
     let refusal = going_on(Some(&existing), &other).unwrap_err().to_string();
     assert!(
-        refusal.contains("target version 2.2.16, not 2.2.9"),
+        refusal.contains("--target-version 2.2.9, where the record holds 2.2.16"),
         "{refusal}"
     );
 }
@@ -240,6 +239,54 @@ fn a_wrong_image_can_be_put_right_when_it_is_resumed() {
     assert_eq!(with(&halted.image).unwrap().stage, Stage::Recheck);
     let refusal = with("milvusdb/milvus:v2.1.4").unwrap_err().to_string();
     assert!(refusal.contains("is not 2.2.16"), "{refusal}");
+}
+
+#[test]
+fn what_is_given_for_a_recorded_operation_is_applied_or_refused_and_never_dropped() {
+    let mut given = request();
+    given.credentials = Some("etcd-user".to_owned());
+    given.policy.stay_down = true;
+    let resumed = resume_with(&example(), &given).unwrap();
+    assert_eq!(resumed.etcd.credentials, given.credentials);
+    assert!(resumed.policy.stay_down);
+    assert_eq!(resumed.image, example().image, "none is given");
+
+    let refusal = going_back(Some(&example()), &facts(), &given).unwrap_err();
+    assert!(refusal.to_string().contains("--stay-down"), "{refusal}");
+    let down = resumed;
+    assert!(
+        going_back(Some(&down), &facts(), &given).is_ok(),
+        "as recorded"
+    );
+
+    let mut elsewhere = request();
+    elsewhere.asked.endpoints = Some(vec!["nowhere:2379".to_owned()]);
+    elsewhere.storage_class = Some("fast".to_owned());
+    for refusal in [
+        resume_with(&example(), &elsewhere).unwrap_err(),
+        going_back(Some(&example()), &facts(), &elsewhere).unwrap_err(),
+    ] {
+        assert!(matches!(refusal, OperationError::Usage(_)));
+        let text = refusal.to_string();
+        assert!(text.contains("record holds prod-etcd:2379"), "{text}");
+        assert!(text.contains("--storage-class fast"), "{text}");
+    }
+}
+
+#[test]
+fn an_image_given_for_the_way_back_is_one_that_the_record_holds() {
+    let with = |image: &str| {
+        let mut given = request();
+        given.asked.image = Some(image.to_owned());
+        going_back(Some(&example()), &facts(), &given)
+    };
+    assert!(with("milvusdb/milvus:v2.1.4").is_ok(), "what is started");
+    assert!(with("milvusdb/milvus:v2.2.16").is_ok(), "as in the upgrade");
+    let refusal = with("milvusdb/milvus:v2.1.2").unwrap_err().to_string();
+    assert!(
+        refusal.contains("record holds milvusdb/milvus:v2.1.4"),
+        "{refusal}"
+    );
 }
 
 #[test]

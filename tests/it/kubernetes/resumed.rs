@@ -1,0 +1,141 @@
+//! What is given together with `-o resume` or `-o rollback`: applied where that is safe, refused by name
+//! where not, and never dropped in silence.
+
+use std::time::Duration;
+
+use super::{NEW_IMAGE, Scenario};
+use crate::support::kubernetes::Ended;
+use crate::support::kubernetes::behaviour::Behaviour;
+use crate::support::kubernetes::helm::{Helm, OLD_IMAGE};
+
+const USER: &str = "upgrader";
+const OWN_IMAGE: &str = "registry.example.com/milvus:v2.2.16";
+
+/// Kills the upgrade while the pod of its backup waits to start.
+async fn killed_before_the_backup(more: &[&str]) -> Scenario {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    let bed = &scenario.bed;
+    let held = "-backup-".to_owned();
+    bed.shared.behaviour().held_tools.insert(held);
+    let mut child = bed.start(USER, &scenario.command(more));
+    bed.wait("the backup's pod", async || {
+        let pods = bed.list("pods").await;
+        let mut names = pods
+            .iter()
+            .filter_map(|pod| pod["metadata"]["name"].as_str());
+        names.any(|name| name.contains("-backup-")).then_some(())
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    child.kill().await.unwrap();
+    scenario.forget_lease().await;
+    *bed.shared.behaviour() = Behaviour::default();
+    scenario
+}
+
+/// Names the instance and nothing else.
+async fn upgrade(scenario: &Scenario, more: &[&str]) -> Ended {
+    let mut words = vec!["upgrade", "-i", "my-release", "-n", &scenario.bed.namespace];
+    words.extend_from_slice(more);
+    scenario.bed.run(&words).await
+}
+
+#[tokio::test]
+async fn resumed_without_an_image_it_goes_on_with_the_recorded_one() {
+    let scenario = killed_before_the_backup(&["-w", OWN_IMAGE]).await;
+    let missing = NEW_IMAGE.to_owned();
+    let bed = &scenario.bed;
+    bed.shared.behaviour().missing_images.insert(missing);
+    let more = ["-o", "resume", "--timeout", "20s"];
+    scenario.upgrade(&more).await.expect(0);
+    scenario.assert_runs(OWN_IMAGE).await;
+    // The same command without -w means what is done already.
+    scenario.upgrade(&[]).await.expect(0);
+    scenario.assert_runs(OWN_IMAGE).await;
+}
+
+#[tokio::test]
+async fn what_does_not_fit_the_recorded_operation_is_refused_by_name() {
+    let scenario = killed_before_the_backup(&[]).await;
+    let before = scenario.record().await.unwrap();
+    let root = scenario.bed.root.as_str();
+    for (what, option, value, recorded) in [
+        (
+            "resume",
+            "--etcd-endpoints",
+            "nowhere:2379",
+            "my-release-etcd:2379",
+        ),
+        ("resume", "--root-path", "by-dev-of-others", root),
+        ("resume", "--meta-sub-path", "other", "meta"),
+        ("resume", "--target-version", "2.2.9", "2.2.16"),
+        ("resume", "--source-version", "2.1.2", "2.1.4"),
+        ("resume", "--image", "milvusdb/milvus:v2.2.9", "2.2.16"),
+        (
+            "resume",
+            "--backup-pvc",
+            "mine",
+            "meta-migration-backup-my-release",
+        ),
+        ("resume", "--storage-class", "fast", "the cluster's default"),
+        ("resume", "--backup-size", "1Gi", "10Gi"),
+        (
+            "resume",
+            "--selector",
+            "a=b",
+            "app.kubernetes.io/instance=my-release",
+        ),
+        (
+            "rollback",
+            "--etcd-endpoints",
+            "nowhere:2379",
+            "my-release-etcd:2379",
+        ),
+        ("rollback", "--image", OWN_IMAGE, OLD_IMAGE),
+    ] {
+        let ended = upgrade(&scenario, &["-o", what, option, value]).await;
+        ended.expect(2).says(option).says(recorded);
+    }
+    let down = upgrade(&scenario, &["-o", "rollback", "--stay-down"]).await;
+    down.expect(2).says("--stay-down");
+    assert_eq!(scenario.record().await.unwrap(), before);
+
+    // The same values as recorded are fine.
+    let claim = "meta-migration-backup-my-release";
+    let etcd = "my-release-etcd:2379";
+    let more = ["-e", etcd, "--backup-pvc", claim, "--backup-size", "10Gi"];
+    let same = [&["-o", "resume", "-w", NEW_IMAGE][..], &more].concat();
+    scenario.upgrade(&same).await.expect(0);
+    scenario.assert_runs(NEW_IMAGE).await;
+    // As the official script had it: the image that is started again.
+    let back = ["-o", "rollback", "-w", OLD_IMAGE];
+    scenario.upgrade(&back).await.expect(0);
+    scenario.assert_runs(OLD_IMAGE).await;
+    scenario.assert_untouched().await;
+}
+
+#[tokio::test]
+async fn stay_down_given_when_it_is_resumed_holds() {
+    let scenario = killed_before_the_backup(&[]).await;
+    let broken = "root-coord/collection/4711";
+    scenario.bed.metadata.put(broken, b"\xff\xff").await;
+    scenario
+        .upgrade(&["-o", "resume", "--stay-down"])
+        .await
+        .expect(5)
+        .says("exit code 4");
+    for (name, (_, count)) in scenario.bed.deployments().await {
+        assert_eq!(count, 0, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_secret_given_when_it_is_resumed_is_taken() {
+    let scenario = killed_before_the_backup(&[]).await;
+    let ended = upgrade(
+        &scenario,
+        &["-o", "resume", "--etcd-secret", "etcd-user", "--dry-run"],
+    )
+    .await;
+    ended.expect(0).says("name: etcd-user");
+}
