@@ -19,7 +19,7 @@ use crate::kubernetes::lease::{Held, LeaseError};
 use crate::kubernetes::operation::begin::{self, Request};
 use crate::kubernetes::operation::standing::{Standing, standing, stands};
 use crate::kubernetes::operation::{Audience, Ending, Operation, OperationError, recorded};
-use crate::kubernetes::preflight::Facts;
+use crate::kubernetes::preflight::{Concern, Facts};
 use crate::kubernetes::record::Record;
 use crate::kubernetes::stage::{Policy, Stage};
 use crate::kubernetes::survey;
@@ -201,30 +201,21 @@ async fn begun(
     match args.operation {
         What::Migrate | What::Status => {
             if let Some(record) = begin::going_on(existing, request).map_err(failed)? {
-                let record = begin::with_secrets(cluster, request, record).await;
-                return record.map(Some).map_err(failed);
+                return taken_up(args, cluster, request, record).await.map(Some);
             }
             let facts = facts(cluster, request).await?;
             if begin::already_done(existing, &facts, request).is_some() {
                 return Ok(None);
             }
-            let terminal = Terminal::new(&args.output);
-            let palette = Palette::for_stream(&std::io::stderr());
-            for warning in begin::warnings(&facts, request) {
-                terminal.tell(&orchestration::concern(&warning, palette));
-            }
-            let record = begin::fresh(&facts, request).map_err(|error| {
-                let place = &request.asked.words.place;
-                failed(error).hint(format!("meta-migration preflight{place}   # tells more"))
-            })?;
+            warn(args, &begin::warnings(&facts, &request.asked));
+            let record = begin::fresh(&facts, request).map_err(|error| refused(request, &error))?;
             let record = begin::with_secrets(cluster, request, record).await;
             record.map(Some).map_err(failed)
         }
         What::Resume => match existing.filter(|record| !record.stage.is_final()) {
             Some(record) => {
                 let resumed = begin::resume_with(record, request).map_err(failed)?;
-                let resumed = begin::with_secrets(cluster, request, resumed).await;
-                resumed.map(Some).map_err(failed)
+                taken_up(args, cluster, request, resumed).await.map(Some)
             }
             None => Err(Failure::new(
                 Exit::Refused,
@@ -233,8 +224,10 @@ async fn begun(
         },
         What::Rollback => {
             let claim = request.claim_name();
-            let mut scope = request.scope(&claim);
-            scope.selector = existing.map_or(scope.selector, |record| Some(&record.selector));
+            let scope = existing.map_or_else(
+                || request.scope(&claim),
+                |record| begin::scope_again(record, request),
+            );
             let facts = survey::facts(cluster, scope)
                 .await
                 .map_err(|error| failure(&error))?;
@@ -243,6 +236,40 @@ async fn begun(
             back.map(Some).map_err(failed)
         }
     }
+}
+
+/// The record of an unfinished upgrade with what is given now; judged again while Milvus is not touched.
+async fn taken_up(
+    args: &Args,
+    cluster: &Cluster,
+    request: &Request,
+    record: Record,
+) -> Result<Record, Failure> {
+    let record = begin::with_secrets(cluster, request, record)
+        .await
+        .map_err(|error| operation_failure(&error))?;
+    if !record.stage.is_before_the_stop() {
+        return Ok(record);
+    }
+    let facts = survey::facts(cluster, begin::scope_again(&record, request))
+        .await
+        .map_err(|error| failure(&error))?;
+    let asked = begin::asked_again(&record, request);
+    warn(args, &begin::warnings(&facts, &asked));
+    begin::judged_again(record, &facts, &asked).map_err(|error| refused(request, &error))
+}
+
+fn warn(args: &Args, concerns: &[Concern]) {
+    let terminal = Terminal::new(&args.output);
+    let palette = Palette::for_stream(&std::io::stderr());
+    for concern in concerns {
+        terminal.tell(&orchestration::concern(concern, palette));
+    }
+}
+
+fn refused(request: &Request, error: &OperationError) -> Failure {
+    let place = &request.asked.words.place;
+    operation_failure(error).hint(format!("meta-migration preflight{place}   # tells more"))
 }
 
 async fn rehearse(args: &Args, cluster: &Cluster, request: &Request) -> Outcome {

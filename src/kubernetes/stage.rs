@@ -295,10 +295,11 @@ pub fn resumed(stage: Stage) -> Stage {
     match stage {
         // What failed is tried again, from the stop on; it finds its own way.
         Stage::Assess => Stage::Stop,
+        // What was proved before the stop is proved again.
+        Stage::Plan => Stage::Probe,
         Stage::Start | Stage::Settle => Stage::Recheck,
         Stage::StartOld | Stage::SettleOld => Stage::Check,
         Stage::Probe
-        | Stage::Plan
         | Stage::Stop
         | Stage::Drain
         | Stage::Backup

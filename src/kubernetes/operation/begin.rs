@@ -16,11 +16,13 @@ use crate::kubernetes::survey::Scope;
 use crate::kubernetes::{BACKUP_FOLDER, TOOL_IMAGE, claim_name, manifest, operator, survey};
 
 mod advice;
+mod again;
 mod given;
 mod look;
 mod rehearsal;
 
 pub use advice::advice;
+pub use again::{asked_again, judged_again, scope_again};
 pub use look::{clear, preflight};
 pub use rehearsal::rehearsal;
 
@@ -271,10 +273,19 @@ pub fn already_done(existing: Option<&Record>, facts: &Facts, request: &Request)
 
 /// What is worth knowing, and does not stand in the way.
 #[must_use]
-pub fn warnings(facts: &Facts, request: &Request) -> Vec<Concern> {
-    let mut concerns = judge(facts, &request.asked);
+pub fn warnings(facts: &Facts, asked: &Asked) -> Vec<Concern> {
+    let mut concerns = judge(facts, asked);
     concerns.retain(|concern| concern.severity != Severity::Error);
     concerns
+}
+
+fn in_the_way(facts: &Facts, asked: &Asked) -> Result<(), OperationError> {
+    let mut concerns = judge(facts, asked);
+    concerns.retain(|concern| concern.severity == Severity::Error);
+    if concerns.is_empty() {
+        return Ok(());
+    }
+    Err(OperationError::InTheWay(concerns))
 }
 
 /// The record of a new upgrade.
@@ -284,11 +295,7 @@ pub fn warnings(facts: &Facts, request: &Request) -> Vec<Concern> {
 /// migration is needed.
 pub fn fresh(facts: &Facts, request: &Request) -> Result<Record, OperationError> {
     let asked = &request.asked;
-    let mut concerns = judge(facts, asked);
-    concerns.retain(|concern| concern.severity == Severity::Error);
-    if !concerns.is_empty() {
-        return Err(OperationError::InTheWay(concerns));
-    }
+    in_the_way(facts, asked)?;
     let (Some(source), Some(release)) = (&asked.source, &asked.target) else {
         return refused("a new upgrade needs --source-version and --target-version");
     };

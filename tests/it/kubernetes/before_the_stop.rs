@@ -1,8 +1,14 @@
 //! What is found while Milvus still runs, and would have been found too late.
 
+use std::time::Duration;
+
+use serde_json::json;
+
 use super::{NEW_IMAGE, Scenario};
-use crate::support::kubernetes::behaviour::Event;
+use crate::support::kubernetes::behaviour::{Behaviour, Event};
 use crate::support::kubernetes::helm::Helm;
+
+const USER: &str = "upgrader";
 
 fn assert_never_stopped(scenario: &Scenario) {
     let events = scenario.bed.shared.events();
@@ -32,4 +38,44 @@ async fn a_volume_that_cannot_be_written_is_found_before_milvus_stops() {
     let left = std::fs::read_dir(&volume).unwrap();
     let left: Vec<_> = left.map(|one| one.unwrap().file_name()).collect();
     assert_eq!(left.len(), 1, "the backup and nothing else: {left:?}");
+}
+
+/// Kills the upgrade in the first Job of a step before the stop.
+async fn kill_in(scenario: &Scenario, step: &str) {
+    let bed = &scenario.bed;
+    let held = format!("-{step}-");
+    bed.shared.behaviour().held_tools.insert(held.clone());
+    let mut child = bed.start(USER, &scenario.command(&[]));
+    bed.wait(step, async || {
+        let pods = bed.list("pods").await;
+        let mut names = pods
+            .iter()
+            .filter_map(|pod| pod["metadata"]["name"].as_str());
+        names.any(|name| name.contains(&held)).then_some(())
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    child.kill().await.unwrap();
+    scenario.forget_lease().await;
+    *bed.shared.behaviour() = Behaviour::default();
+}
+
+#[tokio::test]
+async fn what_was_killed_before_the_stop_is_judged_again() {
+    for step in ["status", "plan"] {
+        let scenario = Scenario::new(Helm::standalone("my-release")).await;
+        kill_in(&scenario, step).await;
+        let name = scenario.helm.deployment("standalone");
+        let mark = json!({"metadata": {"annotations": {"argocd.argoproj.io/tracking-id": "x"}}});
+        scenario.bed.merge("deployments", &name, &mark).await;
+        for more in [&[][..], &["-o", "resume"]] {
+            scenario.upgrade(more).await.expect(3).says("Argo CD");
+        }
+        assert_never_stopped(&scenario);
+        scenario
+            .upgrade(&["-o", "resume", "--accept", "gitops"])
+            .await
+            .expect(0);
+        scenario.assert_runs(NEW_IMAGE).await;
+    }
 }

@@ -136,6 +136,33 @@ fn w19_everything_in_the_way_is_told_at_once() {
 }
 
 #[test]
+fn what_did_not_touch_milvus_yet_is_judged_again_and_counted_again() {
+    let mut waiting = example();
+    waiting.stage = Stage::Plan;
+    let record = resume_with(&waiting, &request()).unwrap();
+    assert_eq!(record.stage, Stage::Probe, "what is proved is proved again");
+    // Nothing but what is recorded is asked for.
+    let asked = asked_again(&record, &Request::default());
+    let mut now = facts();
+    now.workloads.found[0].replicas = 5;
+    let judged = judged_again(record.clone(), &now, &asked).unwrap();
+    assert_eq!(judged.workloads[0].replicas, 5);
+    assert_eq!(judged.operation, record.operation);
+    now.workloads.found[0].image = "milvusdb/milvus:v2.1.2".to_owned();
+    let refusal = judged_again(record.clone(), &now, &asked).unwrap_err();
+    assert!(
+        refusal.to_string().contains("[source-version]"),
+        "{refusal}"
+    );
+    let accepting = Record {
+        accepted: vec!["source-version".to_owned()],
+        ..record
+    };
+    let asked = asked_again(&accepting, &Request::default());
+    assert!(judged_again(accepting, &now, &asked).is_ok());
+}
+
+#[test]
 fn w20_helm_has_to_be_told_and_how_is_said() {
     let mut facts = facts();
     facts.namespace = "data".to_owned();
