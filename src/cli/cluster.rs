@@ -186,6 +186,7 @@ impl PlaceOptions {
             claim_size: aim.volume.backup_size.clone(),
             storage_class: aim.volume.storage_class.clone(),
             policy,
+            skip_broken: None,
             limit: self.timeout,
             operation: identifier(),
             now: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),

@@ -346,6 +346,6 @@ pub(in crate::cli) fn form_parser() -> impl TypedValueParser<Value = FormChoice>
         .try_map(|text| text.parse::<FormChoice>())
 }
 
-fn policy_parser() -> impl TypedValueParser<Value = OnBrokenRecord> {
+pub(in crate::cli) fn policy_parser() -> impl TypedValueParser<Value = OnBrokenRecord> {
     PossibleValuesParser::new(["fail", "skip"]).try_map(|text| text.parse::<OnBrokenRecord>())
 }

@@ -8,7 +8,7 @@ use super::cluster::{
     operation_failure, signalled,
 };
 use super::logging;
-use super::options::OutputOptions;
+use super::options::{OutputOptions, policy_parser};
 use super::report;
 use super::report::exit::Exit;
 use super::report::failure::Failure;
@@ -23,6 +23,7 @@ use crate::kubernetes::preflight::{Concern, Facts};
 use crate::kubernetes::record::Record;
 use crate::kubernetes::stage::{Policy, Stage};
 use crate::kubernetes::survey;
+use crate::transform::OnBrokenRecord;
 
 /// Upgrade a Milvus 2.1 instance on Kubernetes to 2.2, and back
 ///
@@ -59,6 +60,10 @@ pub(in crate::cli) struct Args {
     /// After a failure before the switch, leave Milvus stopped instead of starting the old release
     #[arg(long)]
     stay_down: bool,
+    /// What becomes of records that cannot be migrated: fail ends before Milvus is stopped, skip leaves just
+    /// them out [default: fail]
+    #[arg(long, value_name = "POLICY", value_parser = policy_parser())]
+    on_broken_record: Option<OnBrokenRecord>,
     /// Print the steps and the manifests as YAML; touch nothing
     #[arg(long)]
     dry_run: bool,
@@ -90,7 +95,11 @@ fn request(args: &Args) -> Request {
         stay_down: args.stay_down,
         accept_loss: args.accept_loss,
     };
-    args.place.request(&args.aim, policy)
+    let skip_broken = args.on_broken_record.map(|one| one == OnBrokenRecord::Skip);
+    Request {
+        skip_broken,
+        ..args.place.request(&args.aim, policy)
+    }
 }
 
 async fn upgrade(args: &Args) -> Outcome {

@@ -150,6 +150,9 @@ pub struct Record {
     pub shape: PodShape,
     /// What happens after failures.
     pub policy: Policy,
+    /// Whether records that cannot be migrated are left out.
+    #[serde(default)]
+    pub skip_broken: bool,
     /// Concerns of preflight that the operator lets through.
     #[serde(default)]
     pub accepted: Vec<String>,
@@ -256,6 +259,7 @@ pub(super) mod tests {
             resource: None,
             shape: PodShape::default(),
             policy: Policy::default(),
+            skip_broken: false,
             accepted: Vec::new(),
             asked_back: false,
             saved: None,

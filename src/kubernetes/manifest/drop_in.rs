@@ -29,11 +29,16 @@ fn text(record: &Record, command: &str) -> String {
         format!("  targetVersion: {}", quoted(&record.target_version)),
         format!("  backupFilePath: {}", quoted(&record.backup_file)),
         format!("  acceptLoss: {}", record.policy.accept_loss),
+    ];
+    if record.skip_broken {
+        lines.push("  onBrokenRecord: skip".to_owned());
+    }
+    lines.extend([
         "metastore:".to_owned(),
         "  type: etcd".to_owned(),
         "etcd:".to_owned(),
         "  endpoints:".to_owned(),
-    ];
+    ]);
     lines.extend(
         etcd.endpoints
             .iter()
@@ -107,6 +112,17 @@ etcd:
   metaSubPath: \"meta\"
   kvSubPath: \"kv\"
 "
+        );
+    }
+
+    #[test]
+    fn broken_records_are_left_out_where_that_is_recorded() {
+        let mut record = example();
+        record.skip_broken = true;
+        let text = &files(&record)["migrate.yaml"];
+        assert!(
+            text.contains("  onBrokenRecord: skip\nmetastore:"),
+            "{text}"
         );
     }
 

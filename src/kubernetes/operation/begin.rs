@@ -53,6 +53,8 @@ pub struct Request {
     pub storage_class: Option<String>,
     /// What happens after failures.
     pub policy: Policy,
+    /// Whether records that cannot be migrated are left out, if it was given.
+    pub skip_broken: Option<bool>,
     /// The longest that is waited for one thing.
     pub limit: Duration,
     /// A new operation's id: eight hexadecimal digits.
@@ -96,7 +98,7 @@ pub fn going_on(
     let Some(record) = existing.filter(|record| !record.stage.is_final()) else {
         return Ok(None);
     };
-    let differences = record.differences(&given::wanted(request));
+    let differences = record.differences(&given::wanted(record, request));
     if !differences.is_empty() {
         let told: Vec<String> = differences.iter().map(ToString::to_string).collect();
         return refused(format!(
@@ -128,6 +130,7 @@ pub fn resume(record: &Record, request: &Request) -> Record {
     Record {
         stage: resumed(record.stage),
         policy,
+        skip_broken: given::skip_broken(record, request),
         etcd,
         accepted,
         shape,
@@ -342,6 +345,7 @@ fn draft(facts: &Facts, request: &Request) -> Record {
         resource: facts.resource.as_ref().map(operator::save),
         shape,
         policy: request.policy,
+        skip_broken: request.skip_broken.unwrap_or(false),
         accepted: asked_codes(request),
         asked_back: false,
         saved: None,

@@ -27,6 +27,8 @@ pub struct Wanted {
     pub claim_size: Option<String>,
     /// `--storage-class`.
     pub storage_class: Option<String>,
+    /// `--on-broken-record`.
+    pub on_broken_record: Option<String>,
 }
 
 /// An option that says something else than the record.
@@ -55,6 +57,7 @@ impl fmt::Display for Difference {
 const RELEASES: &str = "the metadata is migrated between two releases";
 const METADATA: &str = "an operation stays with the metadata that it began with";
 const DEPLOYMENTS: &str = "an operation stays with the Deployments that it counted";
+const MIGRATED: &str = "it only matters until the metadata is migrated";
 const VOLUME: &str = "an operation stays with the volume that it began with";
 
 impl Record {
@@ -100,6 +103,12 @@ impl Record {
                 class.unwrap_or("the cluster's default"),
                 VOLUME,
             ),
+            (
+                "--on-broken-record",
+                &wanted.on_broken_record,
+                if self.skip_broken { "skip" } else { "fail" },
+                MIGRATED,
+            ),
         ];
         let differs = |(option, given, recorded, why): (_, &Option<String>, &str, _)| {
             let given = given.as_deref().filter(|given| *given != recorded)?;
@@ -134,6 +143,7 @@ mod tests {
             claim: given("meta-migration-backup-prod"),
             claim_size: given("10Gi"),
             storage_class: None,
+            on_broken_record: given("fail"),
         };
         assert_eq!(record.differences(&same), []);
         let other = Wanted {

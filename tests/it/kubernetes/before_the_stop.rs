@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{NEW_IMAGE, Scenario};
 use crate::support::kubernetes::behaviour::{Behaviour, Event};
-use crate::support::kubernetes::helm::Helm;
+use crate::support::kubernetes::helm::{Helm, OLD_IMAGE};
 
 const USER: &str = "upgrader";
 
@@ -78,4 +78,24 @@ async fn what_was_killed_before_the_stop_is_judged_again() {
             .expect(0);
         scenario.assert_runs(NEW_IMAGE).await;
     }
+}
+
+#[tokio::test]
+async fn records_that_cannot_be_migrated_are_left_out_where_that_is_asked_for() {
+    let mut scenario = Scenario::new(Helm::standalone("my-release")).await;
+    let broken = "root-coord/collection/4711";
+    scenario.bed.metadata.put(broken, b"\xff\xff").await;
+    scenario.before = scenario.bed.metadata.dump().await;
+    scenario
+        .upgrade(&[])
+        .await
+        .expect(1)
+        .says("--on-broken-record skip");
+    assert_never_stopped(&scenario);
+    let skip = ["--on-broken-record", "skip"];
+    scenario.upgrade(&skip).await.expect(0);
+    scenario.assert_runs(NEW_IMAGE).await;
+    scenario.upgrade(&["-o", "rollback"]).await.expect(0);
+    scenario.assert_runs(OLD_IMAGE).await;
+    scenario.assert_untouched().await;
 }

@@ -6,17 +6,41 @@ use super::Request;
 use crate::kubernetes::discovery::image_version;
 use crate::kubernetes::record::Record;
 use crate::kubernetes::record::wanted::{Difference, Wanted};
+use crate::kubernetes::stage::Stage;
 use crate::version::Release;
 
 /// What a command line says of what a record holds.
-pub(super) fn wanted(request: &Request) -> Wanted {
+pub(super) fn wanted(record: &Record, request: &Request) -> Wanted {
+    let skip_broken = request.skip_broken.filter(|_| !is_open(record.stage));
+    let word = |skip: bool| if skip { "skip" } else { "fail" };
     Wanted {
+        on_broken_record: skip_broken.map(|skip| word(skip).to_owned()),
         selector: request.selector.clone(),
         claim: request.claim.clone(),
         claim_size: request.claim_size.clone(),
         storage_class: request.storage_class.clone(),
         ..aim(request)
     }
+}
+
+/// Whether broken records are left out from now on.
+pub(super) fn skip_broken(record: &Record, request: &Request) -> bool {
+    let given = request.skip_broken.filter(|_| is_open(record.stage));
+    given.unwrap_or(record.skip_broken)
+}
+
+/// Whether it is still open what becomes of broken records.
+fn is_open(stage: Stage) -> bool {
+    matches!(
+        stage,
+        Stage::Probe
+            | Stage::Plan
+            | Stage::Stop
+            | Stage::Drain
+            | Stage::Backup
+            | Stage::Migrate
+            | Stage::Assess
+    )
 }
 
 /// As [`wanted`], as far as it says which upgrade is meant.
@@ -38,7 +62,7 @@ pub(super) fn aim(request: &Request) -> Wanted {
 pub(super) fn fits_forward(record: &Record, request: &Request) -> Result<(), OperationError> {
     let wanted = Wanted {
         image: None,
-        ..wanted(request)
+        ..wanted(record, request)
     };
     let mut reasons = reasons(&record.differences(&wanted));
     if let Some(image) = &request.asked.image
@@ -60,7 +84,7 @@ pub(super) fn fits_forward(record: &Record, request: &Request) -> Result<(), Ope
 pub(super) fn fits_back(record: &Record, request: &Request) -> Result<(), OperationError> {
     let wanted = Wanted {
         image: None,
-        ..wanted(request)
+        ..wanted(record, request)
     };
     let mut reasons = reasons(&record.differences(&wanted));
     let old = |image: &String| record.workloads.iter().any(|one| one.image == *image);

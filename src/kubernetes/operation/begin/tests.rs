@@ -301,6 +301,24 @@ fn what_is_given_for_a_recorded_operation_is_applied_or_refused_and_never_droppe
 }
 
 #[test]
+fn what_becomes_of_broken_records_is_open_until_the_metadata_is_migrated() {
+    let mut given = request();
+    given.skip_broken = Some(true);
+    assert!(fresh(&facts(), &given).unwrap().skip_broken);
+    let at = |stage| Record { stage, ..example() };
+    let resumed = resume_with(&at(Stage::Backup), &given).unwrap();
+    assert!(resumed.skip_broken);
+    assert!(resume_with(&resumed, &request()).unwrap().skip_broken);
+    for stage in [Stage::Verify, Stage::RollBack] {
+        let refusal = resume_with(&at(stage), &given).unwrap_err().to_string();
+        assert!(
+            refusal.contains("--on-broken-record skip, where the record holds fail"),
+            "{refusal}"
+        );
+    }
+}
+
+#[test]
 fn an_image_given_for_the_way_back_is_one_that_the_record_holds() {
     let with = |image: &str| {
         let mut given = request();
