@@ -60,9 +60,10 @@ const AFTER_HELP: &str = "\
 The official tool's call works as well: meta-migration -config=FILE does what cmd.type in the YAML file \
 says (backup, run or rollback).
 
-What says where things are, what is written and how long is waited can come from the environment: \
-META_MIGRATION_ and the option in capitals, for example \
-META_MIGRATION_ROOT_PATH. The password of the etcd user comes from META_MIGRATION_PASSWORD or \
+With the commands that talk to etcd, what says where things are, what is written and how long is waited \
+can come from the environment: META_MIGRATION_ and the option in capitals, for example \
+META_MIGRATION_ROOT_PATH. Those for Kubernetes take the image of their Jobs from \
+META_MIGRATION_TOOL_IMAGE, and how they talk, as META_MIGRATION_FORMAT. The password of the etcd user comes from META_MIGRATION_PASSWORD or \
 --password-file, never from an option.
 
 Exit codes: 0 done or nothing to do; 1 failed, nothing was changed; 2 wrong usage or configuration; \
@@ -190,5 +191,41 @@ mod tests {
     fn the_command_line_is_consistent() {
         command().debug_assert();
         drop_in::Args::command().debug_assert();
+    }
+
+    /// The variables that a command's options also come from.
+    fn variables(name: &str) -> Vec<String> {
+        let command = command();
+        let named = command.find_subcommand(name).unwrap();
+        let all = named.get_arguments().filter_map(clap::Arg::get_env);
+        let mut all: Vec<String> = all.map(|one| one.to_string_lossy().into_owned()).collect();
+        all.sort();
+        all
+    }
+
+    #[test]
+    fn what_is_said_of_the_environment_is_so() {
+        let talk = ["FORMAT", "LOG_FORMAT", "LOG_LEVEL", "NO_PROGRESS"].map(variable);
+        let etcd = ["ENDPOINTS", "ROOT_PATH", "TIMEOUT", "TARGET_VERSION"].map(variable);
+        for name in ["status", "plan", "migrate", "verify", "rollback", "restore"] {
+            let found = variables(name);
+            let missing = talk.iter().chain(&etcd).find(|one| !found.contains(one));
+            assert_eq!(missing, None, "{name}");
+        }
+        let image = [variable("TOOL_IMAGE")];
+        let of_all = [&talk[..], &[variable("YES")]].concat();
+        let of_jobs = [&of_all[..4], &image, &of_all[4..]].concat();
+        for name in ["preflight", "upgrade"] {
+            assert_eq!(variables(name), of_jobs, "{name}");
+        }
+        assert_eq!(variables("rolling-update"), of_all);
+        let readme = include_str!("../README.md");
+        for told in [AFTER_HELP, readme] {
+            assert!(told.contains("META_MIGRATION_TOOL_IMAGE"), "{told}");
+        }
+    }
+
+    fn variable(option: &str) -> String {
+        format!("META_MIGRATION_{option}")
     }
 }
