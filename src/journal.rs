@@ -85,6 +85,9 @@ pub struct Journal {
     pub on_broken_record: String,
     /// The digest of the plan that is being carried out.
     pub plan_digest: String,
+    /// The etcd cluster that the revisions are of, as etcdctl writes its id; empty where it is unknown.
+    #[serde(default)]
+    pub cluster_id: String,
     /// The revision at which the source was captured last.
     pub capture_revision: i64,
     /// What the plan does.
@@ -135,6 +138,27 @@ impl Journal {
         }
     }
 
+    /// Why the revisions in a journal say nothing about the etcd that it was found in, with this id and at
+    /// this revision; `None` where they may be believed. A mirror, or a backup of etcd that was restored,
+    /// brings along a journal whose revisions were another etcd's.
+    #[must_use]
+    pub fn brought_from(&self, cluster_id: &str, mod_revision: i64) -> Option<String> {
+        let are_known = !self.cluster_id.is_empty() && !cluster_id.is_empty();
+        if are_known && self.cluster_id != cluster_id {
+            return Some(format!(
+                "the journal was written in the etcd cluster {}, and this is {cluster_id}",
+                self.cluster_id
+            ));
+        }
+        let newest = self.committed_revision.max(self.capture_revision);
+        (newest > mod_revision).then(|| {
+            format!(
+                "the journal tells of revision {newest}, and was itself written at {mod_revision}: it was \
+                 copied from another etcd"
+            )
+        })
+    }
+
     /// The value to store.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
@@ -157,6 +181,7 @@ mod tests {
             collection_form: "split".into(),
             on_broken_record: "fail".into(),
             plan_digest: "d".into(),
+            cluster_id: "c1".into(),
             capture_revision: 7,
             counts: Counts {
                 put: 1,
@@ -175,6 +200,31 @@ mod tests {
     #[test]
     fn what_was_written_is_read() {
         assert_eq!(Journal::decode(&journal().encode()).unwrap(), journal());
+    }
+
+    #[test]
+    fn a_journal_that_does_not_know_its_cluster_is_read() {
+        let mut json = serde_json::to_value(journal()).unwrap();
+        json.as_object_mut().unwrap().remove("cluster_id");
+        let read = Journal::decode(json.to_string().as_bytes()).unwrap();
+        assert_eq!(read.cluster_id, "");
+        assert_eq!(read.brought_from("c2", 8), None);
+    }
+
+    #[test]
+    fn revisions_are_believed_in_the_etcd_that_they_are_of() {
+        let journal = journal();
+        assert_eq!(journal.brought_from("c1", 8), None);
+        assert_eq!(journal.brought_from("", 8), None, "unknown");
+        let elsewhere = journal.brought_from("c2", 8).unwrap();
+        assert!(elsewhere.contains("c1") && elsewhere.contains("c2"));
+        let copied = journal.brought_from("c1", 6).unwrap();
+        assert!(copied.contains("revision 7"), "{copied}");
+        let committed = Journal {
+            committed_revision: 9,
+            ..journal
+        };
+        assert!(committed.brought_from("c1", 8).is_some());
     }
 
     #[test]

@@ -230,6 +230,12 @@ impl Ways {
                 "--accept-loss goes back all the same; save what is there first:".to_owned()
                     + &format!(" {}", self.command("backup"))
             }
+            F::OtherEtcd { .. } => format!(
+                "{} --backup FILE   # tells whether all is as the migration of that backup made it: then rollback \
+                 --accept-loss loses nothing; else save what is there first: {}",
+                self.command("verify"),
+                self.command("backup")
+            ),
             F::Verification(_) => self.command("verify"),
             F::Store { source, .. } if source.kind == StoreErrorKind::NoSpace => {
                 MAKE_ROOM.to_owned()

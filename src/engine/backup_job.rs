@@ -38,16 +38,11 @@ pub(super) struct BackupJob {
 
 impl BackupJob {
     pub(super) fn start(target: &BackupTarget, root: &MetaRoot, moment: Moment) -> Self {
-        let Moment { revision, cluster } = moment;
         let header = Header {
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             created_at: now(),
-            cluster_id: match cluster {
-                0 => String::new(),
-                // As etcdctl writes it.
-                known => format!("{known:x}"),
-            },
-            revision,
+            cluster_id: moment.cluster_id(),
+            revision: moment.revision,
             meta_root: root.meta_root().to_owned(),
             source_version: target.source_version.clone(),
             skipped_leased: 0,

@@ -163,6 +163,12 @@ pub enum Failure {
         /// What would be lost.
         what: String,
     },
+    /// The journal's revisions are those of another etcd.
+    #[error("what was written since the migration cannot be told: {why}")]
+    OtherEtcd {
+        /// What shows it.
+        why: String,
+    },
     /// Reading back found differences.
     #[error("verification found differences: {} missing, {} different, {} extra", .0.missing, .0.different, .0.extra)]
     Verification(Box<VerifyReport>),
@@ -318,6 +324,7 @@ impl EngineError {
                 | Failure::NothingToUndo { .. }
                 | Failure::ChangedWhileRestoring { .. }
                 | Failure::WouldLose { .. }
+                | Failure::OtherEtcd { .. }
                 | Failure::Declined
                 | Failure::Worker(_),
                 Written::Nothing,

@@ -12,12 +12,15 @@ use super::error::{Failure, while_doing};
 use super::fence::Fence;
 use super::limits::Limits;
 use super::patience::read;
+use super::source::cluster_id;
 use super::writer::Tally;
 
 /// The journal and the revision at which it was last written (0: there is none).
 #[derive(Debug, Clone)]
 pub(super) struct Ledger {
     key: Vec<u8>,
+    /// The etcd cluster in which the journal was found.
+    cluster_id: String,
     mod_revision: i64,
     journal: Option<Journal>,
     in_doubt: bool,
@@ -45,9 +48,11 @@ impl Ledger {
                 "reading the journal {}",
                 printable(&key)
             )))?;
+        let cluster_id = cluster_id(response.cluster);
         let Some(entry) = response.entries.first() else {
             return Ok(Self {
                 key,
+                cluster_id,
                 mod_revision: 0,
                 journal: None,
                 in_doubt: false,
@@ -59,6 +64,7 @@ impl Ledger {
         })?;
         Ok(Self {
             key,
+            cluster_id,
             mod_revision: entry.mod_revision,
             journal: Some(journal),
             in_doubt: false,
@@ -76,6 +82,18 @@ impl Ledger {
     /// The revision at which the journal was last written.
     pub(super) fn mod_revision(&self) -> i64 {
         self.mod_revision
+    }
+
+    pub(super) fn cluster_id(&self) -> &str {
+        &self.cluster_id
+    }
+
+    /// Fails where the journal came from another etcd, so that its revisions do not tell what was written
+    /// since.
+    pub(super) fn check_revisions(&self) -> Result<(), Failure> {
+        let journal = self.journal.as_ref();
+        let why = journal.and_then(|it| it.brought_from(&self.cluster_id, self.mod_revision));
+        why.map_or(Ok(()), |why| Err(Failure::OtherEtcd { why }))
     }
 
     /// Whether the last transaction's fate is unknown: it was sent, and since then etcd has not answered.

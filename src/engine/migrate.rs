@@ -164,6 +164,7 @@ struct Prepared {
     migration: Arc<Migration>,
     plan: PlanReport,
     revision: i64,
+    cluster_id: String,
     fingerprint: Fingerprint,
     /// The old families that go in the end, cut into ranges that may be deleted at once.
     deletes: Vec<KeyRange>,
@@ -374,7 +375,8 @@ impl<'a, S: Store> Run<'a, S> {
         self.prepared = Some(Prepared {
             migration: Arc::new(reading.migration),
             plan,
-            revision: reading.revision,
+            revision: reading.moment.revision,
+            cluster_id: reading.moment.cluster_id(),
             fingerprint: reading.fingerprint,
             source_keys: reading.source_keys,
             deletes: reading.deletes,
@@ -416,7 +418,9 @@ impl<'a, S: Store> Run<'a, S> {
             return;
         };
         let unchanged = self.backup.as_ref().is_some_and(|backup| {
-            backup.entries == source.keys && source.newest_revision <= journal.capture_revision
+            backup.entries == source.keys
+                && self.ledger.check_revisions().is_ok()
+                && source.newest_revision <= journal.capture_revision
         });
         if self.options.backup.is_none()
             && journal.phase.is_before_commit()
@@ -488,7 +492,9 @@ impl<'a, S: Store> Run<'a, S> {
 
 /// The plan of a reading; a mixed layout is an error finding in it.
 pub(super) fn plan_of(reading: &Reading, root: &MetaRoot) -> PlanReport {
-    let mut plan = reading.migration.plan(reading.layout, reading.revision);
+    let mut plan = reading
+        .migration
+        .plan(reading.layout, reading.moment.revision);
     let finding = match reading.layout {
         Layout::Mixed => Some(layout::mixed_finding(&reading.evidence)),
         Layout::Empty if !reading.migration.has_errors() => Some(layout::empty_finding(root)),

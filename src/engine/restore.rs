@@ -115,7 +115,7 @@ pub(super) async fn is_as_left<S: Store>(
     ledger: &Ledger,
 ) -> Result<bool, Failure> {
     match loss::check(store, around, ledger).await {
-        Err(Failure::WouldLose { .. }) => Ok(false),
+        Err(Failure::WouldLose { .. } | Failure::OtherEtcd { .. }) => Ok(false),
         outcome => outcome.map(|()| true),
     }
 }
@@ -141,9 +141,9 @@ pub(super) async fn finish_interrupted<S: Store>(
     image::check_digest(&backup_file, recorded)?;
     let source = Source::new(backup_file, keeps_extra(ledger));
     let room = Room::ask(store, around.limits.patience);
-    let since = ledger.mod_revision();
+    let since = since(ledger);
     let difference = source.difference(store, around, (None, since)).await?;
-    difference.check_newer()?;
+    difference.check_newer(ledger)?;
     let mut written = Written::Restoring;
     let mut putting = PutBack {
         store,
@@ -154,6 +154,15 @@ pub(super) async fn finish_interrupted<S: Store>(
         written: &mut written,
     };
     putting.run(room, (source, difference)).await.map(|_| ())
+}
+
+/// Up to which revision a restore that was begun may have written; where that is another etcd's, nothing is
+/// known to be its own.
+fn since(ledger: &Ledger) -> i64 {
+    match ledger.check_revisions() {
+        Ok(()) => ledger.mod_revision(),
+        Err(_) => 0,
+    }
 }
 
 fn nothing_undone() -> RestoreReport {
@@ -204,7 +213,7 @@ impl<'a, S: Store> Run<'a, S> {
         let keep_extra = self.options.keep_extra || keeps_extra(&ledger);
         let reference = backup.summary().reference();
         let source = Source::new(backup, keep_extra);
-        let lookout = (None, ledger.mod_revision());
+        let lookout = (None, since(&ledger));
         let difference = source
             .difference(self.store, self.around(), lookout)
             .await?;
@@ -242,15 +251,15 @@ impl<'a, S: Store> Run<'a, S> {
         let losses = if self.options.accept_loss {
             None
         } else {
-            Losses::new(&self.options.root, &ledger)
+            Losses::new(&self.options.root, &ledger)?
         };
         let keep_extra = self.options.keep_extra || keeps_extra(&ledger);
         let reference = backup.summary().reference();
         let source = Source::new(backup, keep_extra);
         let room = Room::ask(self.store, self.options.limits.patience);
-        let since = ledger.mod_revision();
+        let lookout = (losses.as_ref(), since(&ledger));
         let difference = source
-            .difference(self.store, self.around(), (losses.as_ref(), since))
+            .difference(self.store, self.around(), lookout)
             .await?;
         // Only now all of it is known to be right.
         self.check_gap(&difference, &reference, (&ledger, stands))?;
@@ -389,7 +398,7 @@ impl<'a, S: Store> Run<'a, S> {
         let recorded = begun.and_then(|journal| journal.backup.as_ref());
         let goes_on = recorded.is_some_and(|recorded| recorded.digest == backup.digest);
         if goes_on && !self.options.accept_loss {
-            difference.check_newer()?;
+            difference.check_newer(ledger)?;
         }
         if self.options.way != Way::Rollback {
             return Ok(());

@@ -35,7 +35,7 @@ pub(super) struct Reading {
     pub(super) migration: Migration,
     pub(super) layout: Layout,
     pub(super) evidence: Vec<String>,
-    pub(super) revision: i64,
+    pub(super) moment: Moment,
     pub(super) fingerprint: Fingerprint,
     /// Keys of the source at that revision, counted by etcd.
     pub(super) source_keys: u64,
@@ -100,6 +100,21 @@ pub(super) struct Moment {
     pub(super) revision: i64,
     /// 0 where the store does not tell.
     pub(super) cluster: u64,
+}
+
+impl Moment {
+    /// The cluster's id as etcdctl writes it; empty where the store does not tell.
+    pub(super) fn cluster_id(self) -> String {
+        cluster_id(self.cluster)
+    }
+}
+
+/// A cluster's id as etcdctl writes it; empty where it is unknown.
+pub(super) fn cluster_id(cluster: u64) -> String {
+    match cluster {
+        0 => String::new(),
+        known => format!("{known:x}"),
+    }
 }
 
 /// The store's newest revision.
@@ -180,7 +195,7 @@ async fn read_once<S: Store>(
         migration,
         layout,
         evidence,
-        revision,
+        moment,
         fingerprint,
         source_keys: outsiders.source_keys(pages.keys()),
         deletes: cuts.into_pieces(),

@@ -6,6 +6,7 @@ mod between_runs;
 mod counting;
 mod instance;
 mod limits;
+mod mirrored;
 mod progress;
 mod refusals;
 mod remains;

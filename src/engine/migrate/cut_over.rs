@@ -171,6 +171,9 @@ impl<S: Store> Run<'_, S> {
             }
         }
         let remaining = remaining_after_commit(root, form, on_broken, &entries);
+        if remaining != Remaining::default() {
+            self.ledger.check_revisions()?;
+        }
         refuse_newer(&remaining, &entries, journal.capture_revision)?;
         Ok(remaining)
     }
@@ -191,7 +194,13 @@ impl<S: Store> Run<'_, S> {
             }
             Some(_) | None => {
                 let ranges = leftover_ranges(&self.options.root);
-                bounded_deletes(self.store, (&ranges, captured), &limits).await?
+                let believed = self.ledger.check_revisions();
+                let known = if believed.is_ok() { captured } else { i64::MAX };
+                let deletes = bounded_deletes(self.store, (&ranges, known), &limits).await?;
+                if !deletes.is_empty() {
+                    believed?;
+                }
+                deletes
             }
         };
         let observer = &*self.environment.observer;

@@ -60,6 +60,7 @@ impl<S: Store> Run<'_, S> {
             collection_form: options.form.to_string(),
             on_broken_record: options.on_broken_record.to_string(),
             plan_digest: prepared.plan.digest.clone(),
+            cluster_id: prepared.cluster_id.clone(),
             capture_revision: prepared.revision,
             counts: Counts {
                 put: prepared.plan.put,
@@ -97,13 +98,14 @@ impl<S: Store> Run<'_, S> {
                 journal.committed_revision
             }
         };
-        let capture_revision = match &self.prepared {
-            Some(prepared) => prepared.revision,
-            None => journal.capture_revision,
+        let (cluster_id, capture_revision) = match &self.prepared {
+            Some(prepared) => (prepared.cluster_id.clone(), prepared.revision),
+            None => (journal.cluster_id.clone(), journal.capture_revision),
         };
         Ok(Journal {
             phase,
             committed_revision,
+            cluster_id,
             capture_revision,
             updated_at: now(),
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),

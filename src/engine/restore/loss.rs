@@ -22,7 +22,7 @@ pub(super) async fn check<S: Store>(
     ledger: &Ledger,
 ) -> Result<(), Failure> {
     let root = around.root;
-    let Some(mut losses) = Losses::new(root, ledger) else {
+    let Some(mut losses) = Losses::new(root, ledger)? else {
         return Ok(());
     };
     let range = (root.range(), &*cuts(root));
@@ -51,14 +51,20 @@ pub(super) struct Losses {
 impl Losses {
     /// `None` where nothing can be lost: before the switch 2.1 stands as it was, and a restore that was
     /// begun had its check then.
-    pub(super) fn new(root: &MetaRoot, ledger: &Ledger) -> Option<Self> {
-        let journal = ledger.journal()?;
+    ///
+    /// # Errors
+    /// [`Failure::OtherEtcd`] where that cannot be told.
+    pub(super) fn new(root: &MetaRoot, ledger: &Ledger) -> Result<Option<Self>, Failure> {
+        let Some(journal) = ledger.journal() else {
+            return Ok(None);
+        };
         let keys_then = match journal.phase {
-            Phase::Staging | Phase::Staged | Phase::Restoring => return None,
+            Phase::Staging | Phase::Staged | Phase::Restoring => return Ok(None),
             Phase::Committed | Phase::Tidying => None,
             Phase::Done => Some(journal.keys_when_done),
         };
-        Some(Self {
+        ledger.check_revisions()?;
+        Ok(Some(Self {
             filter: Filter::all(root),
             ours: Ours::new(root, journal, ledger.mod_revision()),
             session_id: root.session_id_key(),
@@ -68,7 +74,7 @@ impl Losses {
             keys_now: 0,
             written: 0,
             examples: Vec::new(),
-        })
+        }))
     }
 
     /// The next key.

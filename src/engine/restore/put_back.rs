@@ -63,10 +63,13 @@ impl Gap {
 
     /// A restore that was begun writes nothing but what its backup holds: what differs and is newer than
     /// its record is somebody else's.
-    pub(super) fn check_newer(&self) -> Result<(), Failure> {
+    pub(super) fn check_newer(&self, ledger: &Ledger) -> Result<(), Failure> {
         match self.newer {
             0 => Ok(()),
-            keys => Err(Failure::ChangedWhileRestoring { keys }),
+            keys => {
+                ledger.check_revisions()?;
+                Err(Failure::ChangedWhileRestoring { keys })
+            }
         }
     }
 
@@ -395,6 +398,7 @@ impl<S: Store> PutBack<'_, S> {
             collection_form: String::new(),
             on_broken_record: String::new(),
             plan_digest: String::new(),
+            cluster_id: String::new(),
             capture_revision: 0,
             counts: Counts::default(),
             backup: None,
@@ -404,8 +408,12 @@ impl<S: Store> PutBack<'_, S> {
             started_at: now.clone(),
             updated_at: String::new(),
         });
+        // Nothing is asked of the migration's revisions any more, and they may have been another etcd's.
         Journal {
             phase: Phase::Restoring,
+            cluster_id: self.ledger.cluster_id().to_owned(),
+            capture_revision: 0,
+            committed_revision: 0,
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             backup: self.backup.clone(),
             keep_extra,

@@ -64,6 +64,7 @@ struct Version {
 /// The data: everything that the processes share.
 #[derive(Debug, Clone)]
 pub struct World {
+    cluster: u64,
     revision: i64,
     compacted: i64,
     keys: BTreeMap<Vec<u8>, Vec<Version>>,
@@ -79,6 +80,7 @@ pub struct World {
 impl World {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
+            cluster: 0,
             // A fresh etcd stands at revision 1.
             revision: 1,
             compacted: 0,
@@ -108,6 +110,11 @@ impl World {
     /// Sets other limits.
     pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
+    }
+
+    /// Sets the id of the cluster that answers; 0, which it has at first, does not tell.
+    pub fn set_cluster(&mut self, cluster: u64) {
+        self.cluster = cluster;
     }
 
     /// Puts a key without a lease, at a new revision.
@@ -240,6 +247,7 @@ impl World {
         }
         let limit = usize::try_from(request.limit).unwrap_or(0);
         let mut response = RangeResponse {
+            cluster: self.cluster,
             revision: self.revision,
             ..RangeResponse::default()
         };

@@ -1,0 +1,132 @@
+//! A journal that was brought along from another etcd: its revisions are not believed.
+
+use meta_migration::engine::{Failure, FailureKind, RestoreOptions, Way};
+use meta_migration::journal::Phase;
+use meta_migration::report::{MigrateOutcome, RestoreOutcome};
+use meta_migration::store::memory::MemoryStore;
+use meta_migration::transform::CollectionForm;
+
+use super::instance::Instance;
+use crate::rules::FORMS;
+
+/// What 2.2 writes.
+const SEGMENT: &str = "datacoord-meta/s/1/10/51";
+
+/// An instance in an etcd whose revisions are far ahead of those of any new one.
+fn old_and_busy(form: CollectionForm) -> Instance {
+    let instance = Instance::small(form);
+    instance.store.change(|world| {
+        world.set_cluster(0xc1);
+        (0..500).for_each(|_| world.put(b"other/key", b""));
+    });
+    instance
+}
+
+/// The same keys and values in another etcd, put there in key order, as `etcdctl make-mirror` does.
+fn mirrored(mut instance: Instance, cluster: u64) -> Instance {
+    instance.end_lock();
+    let entries = instance.store.dump();
+    instance.store = MemoryStore::with_entries(&entries);
+    instance.store.change(|world| world.set_cluster(cluster));
+    instance
+}
+
+fn accepting(instance: &Instance) -> RestoreOptions {
+    RestoreOptions {
+        accept_loss: true,
+        ..instance.restore_options(Way::Rollback)
+    }
+}
+
+#[tokio::test]
+async fn what_2_2_wrote_in_another_etcd_is_not_thrown_away_unasked() {
+    // Another cluster, and one that bears the same id or none, as a new one with the same members does.
+    for cluster in [0xc2, 0xc1, 0] {
+        for form in FORMS {
+            let instance = old_and_busy(form);
+            let before = instance.image();
+            instance.migrate().await.unwrap();
+            instance.put(SEGMENT, b"written by 2.2");
+            let mirror = mirrored(instance, cluster);
+            let running = mirror.image();
+            let refused = mirror.roll_back().await.unwrap_err();
+            assert!(
+                matches!(&*refused.failure, Failure::OtherEtcd { .. }),
+                "{form}, {cluster}: {refused:?}"
+            );
+            assert_eq!(refused.kind(), FailureKind::Failed);
+            assert_eq!(mirror.image(), running);
+            let again = mirror.migrate().await.unwrap();
+            assert_eq!(again.outcome, MigrateOutcome::AlreadyMigrated);
+            let back = mirror.restore_with(&accepting(&mirror)).await.unwrap();
+            assert_eq!(back.outcome, RestoreOutcome::Restored);
+            assert_eq!(mirror.image(), before);
+            assert_eq!(mirror.journal(), None);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_run_past_the_switch_deletes_nothing_in_another_etcd_and_goes_back_on_demand() {
+    for phase in [Phase::Committed, Phase::Tidying] {
+        for form in FORMS {
+            let killed = old_and_busy(form);
+            let before = killed.image();
+            killed.kill_after(phase, 0);
+            killed.migrate().await.unwrap_err();
+            let mirror = mirrored(killed, 0xc2);
+            mirror.put("root-coord/index/99", b"of 2.1, and in no plan");
+            let refused = mirror.migrate().await.unwrap_err();
+            assert!(
+                matches!(&*refused.failure, Failure::OtherEtcd { .. }),
+                "{form}, {phase:?}: {refused:?}"
+            );
+            assert_eq!(refused.kind(), FailureKind::PartWay);
+            assert!(mirror.get("root-coord/index/99").is_some());
+            mirror.restore_with(&accepting(&mirror)).await.unwrap();
+            assert_eq!(mirror.image(), before, "{form}, {phase:?}");
+            mirror.migrate().await.unwrap();
+            mirror.roll_back().await.unwrap();
+            assert_eq!(mirror.image(), before, "{form}, {phase:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_staged_is_carried_on_in_another_etcd() {
+    for form in FORMS {
+        let whole = Instance::small(form);
+        whole.migrate().await.unwrap();
+        let killed = old_and_busy(form);
+        killed.kill_after(Phase::Staged, 0);
+        killed.migrate().await.unwrap_err();
+        let mirror = mirrored(killed, 0xc2);
+        mirror.migrate().await.unwrap();
+        assert_eq!(mirror.image(), whole.image(), "{form}");
+        assert_eq!(mirror.journal().unwrap().cluster_id, "c2");
+        mirror.roll_back().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_restore_that_was_begun_in_another_etcd_asks_before_it_goes_on() {
+    let killed = old_and_busy(CollectionForm::Split);
+    let before = killed.image();
+    killed.migrate().await.unwrap();
+    killed.kill_after(Phase::Restoring, 1);
+    killed.roll_back().await.unwrap_err();
+    let mirror = mirrored(killed, 0xc2);
+    let stands = mirror.image();
+    for refused in [
+        mirror.migrate().await.unwrap_err(),
+        mirror.roll_back().await.unwrap_err(),
+    ] {
+        assert!(
+            matches!(&*refused.failure, Failure::OtherEtcd { .. }),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(mirror.image(), stands);
+    mirror.restore_with(&accepting(&mirror)).await.unwrap();
+    assert_eq!(mirror.image(), before);
+}
