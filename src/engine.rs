@@ -59,7 +59,7 @@ pub use offline::BackupSource;
 pub use plan::plan;
 pub use restore::{RestoreOptions, Way, recorded_backup, restore};
 pub use room::QUOTA_DEFAULT_BYTES;
-pub use status::status;
+pub use status::{status, status_all_the_same};
 pub use stop::{Signal, Stop, Stopper};
 pub use verify::{VerifyOptions, verify};
 

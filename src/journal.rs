@@ -112,16 +112,31 @@ pub struct Journal {
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// The value is not a journal.
-    #[error("the journal is not readable")]
-    Unreadable(#[source] serde_json::Error),
+    #[error("the journal is not readable{}", by(.written_by.as_ref()))]
+    Unreadable {
+        /// The version of the program that wrote it, where that can be told.
+        written_by: Option<String>,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
     /// A newer program wrote it.
     #[error(
-        "the journal has format {found}, this program reads up to {FORMAT}: use a newer version"
+        "the journal has format {found}{}, this program reads up to {FORMAT}: use a newer version",
+        by(.written_by.as_ref())
     )]
     Newer {
         /// The format found.
         found: u64,
+        /// The version of the program that wrote it, where that can be told.
+        written_by: Option<String>,
     },
+}
+
+fn by(version: Option<&String>) -> String {
+    version.map_or_else(String::new, |version| {
+        format!(" (written by version {version})")
+    })
 }
 
 impl Journal {
@@ -130,11 +145,15 @@ impl Journal {
     /// # Errors
     /// [`JournalError`] when the value is no journal, or one of a newer program.
     pub fn decode(value: &[u8]) -> Result<Self, JournalError> {
-        let json: serde_json::Value =
-            serde_json::from_slice(value).map_err(JournalError::Unreadable)?;
+        let unreadable = |written_by| move |source| JournalError::Unreadable { written_by, source };
+        let json: serde_json::Value = serde_json::from_slice(value).map_err(unreadable(None))?;
+        let written_by = json.get("tool_version").and_then(serde_json::Value::as_str);
+        let written_by = written_by.map(str::to_owned);
         match json.get("format").and_then(serde_json::Value::as_u64) {
-            Some(found) if found > u64::from(FORMAT) => Err(JournalError::Newer { found }),
-            _ => serde_json::from_value(json).map_err(JournalError::Unreadable),
+            Some(found) if found > u64::from(FORMAT) => {
+                Err(JournalError::Newer { found, written_by })
+            }
+            _ => serde_json::from_value(json).map_err(unreadable(written_by)),
         }
     }
 
@@ -229,14 +248,16 @@ mod tests {
 
     #[test]
     fn a_newer_format_and_a_foreign_value_are_told_apart() {
-        let newer = br#"{"format": 2, "surprise": true}"#;
-        assert!(matches!(
-            Journal::decode(newer),
-            Err(JournalError::Newer { found: 2 })
-        ));
-        assert!(matches!(
-            Journal::decode(b"true"),
-            Err(JournalError::Unreadable(_))
-        ));
+        let newer = br#"{"format": 2, "surprise": true, "tool_version": "9.9.0"}"#;
+        let error = Journal::decode(newer).unwrap_err();
+        assert!(matches!(error, JournalError::Newer { found: 2, .. }));
+        assert!(error.to_string().contains("version 9.9.0"), "{error}");
+        for damaged in [&b"true"[..], b"{\"format\": 1", b"", b"\xff"] {
+            let error = Journal::decode(damaged).unwrap_err();
+            assert!(matches!(error, JournalError::Unreadable { .. }));
+        }
+        let cut = br#"{"format": 1, "tool_version": "0.3.0"}"#;
+        let error = Journal::decode(cut).unwrap_err();
+        assert!(error.to_string().contains("version 0.3.0"), "{error}");
     }
 }

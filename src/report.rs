@@ -212,6 +212,9 @@ pub struct StatusReport {
     pub lock: Option<SessionReport>,
     /// The journal of a migration, as it stands in etcd.
     pub journal: Option<serde_json::Value>,
+    /// Why the journal cannot be read, where that is so: then nothing will be changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal_error: Option<String>,
     /// The cluster.
     pub etcd: EtcdReport,
 }

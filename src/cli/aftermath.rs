@@ -263,9 +263,9 @@ fn unusable_journal(key: &str, why: &JournalError) -> String {
         JournalError::Newer { .. } => {
             "use the newer program that wrote it, whether to go on or back".to_owned()
         }
-        JournalError::Unreadable(_) => format!(
-            "keep what is there (etcdctl get {key}) and ask who wrote it; with the journal gone (etcdctl del \
-             {key}) restore puts a backup back"
+        JournalError::Unreadable { .. } => format!(
+            "keep what is there (etcdctl get {key}) and ask who wrote it; only with the journal gone (etcdctl \
+             del {key}) restore puts a backup back, one of the whole metadata"
         ),
     }
 }

@@ -11,7 +11,8 @@ use crate::engine;
 
 /// Show what is in etcd: layout, key counts, sessions, lock, journal, database size
 ///
-/// Nothing is written to etcd.
+/// Nothing is written to etcd. Where the journal of a migration cannot be read, the rest is shown, and the
+/// exit code is 1.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
     #[command(flatten)]
@@ -34,9 +35,12 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         try_folder(folder).map_err(|error| unusable(&error))?;
     }
     let root = &session.config.root;
-    let found = session.read(async |store, environment| {
-        engine::status(store, root, (&limits(), environment)).await
+    let (found, failed) = session.read(async |store, environment| {
+        engine::status_all_the_same(store, root, (&limits(), environment)).await
     })?;
     report::print(session.output.format, &found, report::status::text)?;
-    Ok(Exit::Done)
+    match failed {
+        Some(error) => Err(session.ways.failure(error)),
+        None => Ok(Exit::Done),
+    }
 }

@@ -21,16 +21,32 @@ use super::{room, sessions};
 /// Reports the layout, the families, sessions, lock, journal and the cluster.
 ///
 /// # Errors
-/// [`EngineError`] when etcd cannot be read. A user who may not ask for the cluster's status gets the
-/// rest.
+/// [`EngineError`] when etcd cannot be read, or the journal. A user who may not ask for the cluster's status
+/// gets the rest.
 pub async fn status<S: Store>(
     store: &S,
     root: &MetaRoot,
-    (limits, environment): (&Limits, &Environment),
+    around: (&Limits, &Environment),
 ) -> Result<StatusReport, EngineError> {
-    look(store, root, limits, environment)
+    match status_all_the_same(store, root, around).await? {
+        (report, None) => Ok(report),
+        (_, Some(unusable)) => Err(unusable),
+    }
+}
+
+/// The same, and why the journal cannot be used: the rest is told although it cannot.
+///
+/// # Errors
+/// [`EngineError`] when etcd cannot be read.
+pub async fn status_all_the_same<S: Store>(
+    store: &S,
+    root: &MetaRoot,
+    (limits, environment): (&Limits, &Environment),
+) -> Result<(StatusReport, Option<EngineError>), EngineError> {
+    let (report, unusable) = look(store, root, limits, environment)
         .await
-        .map_err(EngineError::before_writing)
+        .map_err(EngineError::before_writing)?;
+    Ok((report, unusable.map(EngineError::before_writing)))
 }
 
 async fn look<S: Store>(
@@ -38,34 +54,63 @@ async fn look<S: Store>(
     root: &MetaRoot,
     limits: &Limits,
     environment: &Environment,
-) -> Result<StatusReport, Failure> {
+) -> Result<(StatusReport, Option<Failure>), Failure> {
     let (sessions, _) = sessions::list(store, root, limits.patience)
         .await
         .map_err(while_doing("reading the sessions"))?;
     let lock = lock_holder(store, root, limits).await?;
-    let ledger = Ledger::load(store, root, limits).await?;
+    let (phase, journal, unusable) = match Ledger::load(store, root, limits).await {
+        Ok(ledger) => {
+            let journal = ledger.journal();
+            let journal = journal.and_then(|journal| serde_json::to_value(journal).ok());
+            (ledger.phase(), journal, None)
+        }
+        Err(failure @ Failure::Journal { .. }) => {
+            (None, raw_journal(store, root, limits).await?, Some(failure))
+        }
+        Err(failure) => return Err(failure),
+    };
+    let journal_error = match &unusable {
+        Some(Failure::Journal { source, .. }) => Some(source.to_string()),
+        Some(_) | None => None,
+    };
     let (families, found) = survey(store, root, limits, environment).await?;
-    let layout = match ledger.phase() {
+    let layout = match phase {
         Some(Phase::Staging | Phase::Staged) => Layout::Staged,
         Some(Phase::Restoring) => Layout::Mixed,
         // Between commit and the end of tidying old keys are still there, and 2.2 reads none of them.
         Some(Phase::Committed | Phase::Tidying) => Layout::V2_2,
         Some(Phase::Done) | None => found,
     };
-    let journal = ledger
-        .journal()
-        .and_then(|journal| serde_json::to_value(journal).ok());
     let etcd = patiently(limits.patience, || store.status())
         .await
         .map_or_else(|_| EtcdReport::default(), |status| room::summarize(&status));
-    Ok(StatusReport {
+    let report = StatusReport {
         layout,
         families,
         sessions,
         lock,
         journal,
+        journal_error,
         etcd,
-    })
+    };
+    Ok((report, unusable))
+}
+
+/// A journal that cannot be read, as it stands: its JSON, or its text where it is none.
+async fn raw_journal<S: Store>(
+    store: &S,
+    root: &MetaRoot,
+    limits: &Limits,
+) -> Result<Option<serde_json::Value>, Failure> {
+    let request = RangeRequest::key(root.journal_key());
+    let found = read(store, limits.patience, request)
+        .await
+        .map_err(while_doing("reading the journal"))?;
+    Ok(found.entries.first().map(|entry| {
+        serde_json::from_slice(&entry.value)
+            .unwrap_or_else(|_| String::from_utf8_lossy(&entry.value).into_owned().into())
+    }))
 }
 
 async fn lock_holder<S: Store>(

@@ -23,7 +23,10 @@ pub(in crate::cli) fn text(status: &StatusReport, palette: Palette) -> String {
         ),
         None => format!("{} free", palette.strong("Lock:")),
     });
-    lines.push(journal(status.journal.as_ref(), palette));
+    lines.push(match &status.journal_error {
+        Some(why) => unusable_journal(why, palette),
+        None => journal(status.journal.as_ref(), palette),
+    });
     if status.sessions.is_empty() {
         lines.push(format!(
             "{} none: no Milvus component is registered",
@@ -98,6 +101,15 @@ fn session(session: &SessionReport) -> String {
         _ => String::new(),
     };
     format!("{}{address} ({}{ends})", session.role, session.key)
+}
+
+/// A journal that tells nothing: the layout above is told from the keys alone.
+fn unusable_journal(why: &str, palette: Palette) -> String {
+    let told = format!(
+        "cannot be read: {why}; a migration may be unfinished, and nothing will be changed until it can be \
+         read"
+    );
+    format!("{} {}", palette.strong("Journal:"), palette.bad(&told))
 }
 
 /// The journal in a line: its phase first, where it has one.
@@ -179,6 +191,7 @@ mod tests {
             sessions: vec![session("rootcoord", 12)],
             lock: None,
             journal: Some(serde_json::json!({"phase": "staging"})),
+            journal_error: None,
             etcd: EtcdReport {
                 version: "3.5.1".to_owned(),
                 members: 1,

@@ -185,6 +185,7 @@ fn status(layout: Layout) -> StatusReport {
         sessions: Vec::new(),
         lock: None,
         journal: None,
+        journal_error: None,
         etcd: EtcdReport::default(),
     }
 }

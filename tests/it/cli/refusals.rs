@@ -411,5 +411,11 @@ async fn a_journal_that_cannot_be_read_is_followed_by_a_way_on() {
                 .expect(1)
                 .says(hint);
         }
+        let status = it.tool().run(&["status"]);
+        status.expect(1).says(hint);
+        status.shows("Layout: 2.1").shows("cannot be read");
+        let status = it.tool().run(&["status", "--format", "json"]);
+        let told = status.expect(1).document();
+        assert!(told["journal_error"].is_string(), "{told}");
     }
 }

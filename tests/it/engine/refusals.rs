@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex};
 use meta_migration::backup::Backup;
 use meta_migration::engine::{
     Environment, Failure, FailureKind, MigrateOptions, Observer, VerifyOptions, Written, migrate,
-    plan, verify,
+    plan, status, status_all_the_same, verify,
 };
 use meta_migration::finding::Severity;
 use meta_migration::journal::{FORMAT, JournalError, Phase};
-use meta_migration::report::{MigrateOutcome, PlanReport};
+use meta_migration::report::{Layout, MigrateOutcome, PlanReport};
 use meta_migration::store::memory::{Fault, RequestKind};
 use meta_migration::transform::{CollectionForm, OnBrokenRecord, Options};
 
@@ -191,6 +191,31 @@ async fn a_journal_of_a_newer_program_stops_both_ways() {
         assert_eq!(refused.kind(), FailureKind::Failed);
     }
     assert_eq!(plain(&instance.store.dump()), before);
+}
+
+#[tokio::test]
+async fn the_status_tells_all_but_the_journal_when_that_cannot_be_read() {
+    let newer = br#"{"format": 2, "phase": "swapped", "tool_version": "9.9.0"}"#;
+    for (value, word) in [(&newer[..], "9.9.0"), (b"{cut", "not readable")] {
+        let instance = Instance::small(CollectionForm::Split);
+        instance.store.change(|world| {
+            world.put(&root().journal_key(), value);
+            let hour = std::time::Duration::from_secs(3600);
+            world.put_leased(&root().join(b"session/proxy-7"), b"{}", hour);
+        });
+        let (limits, environment) = (limits(), Environment::silent());
+        let around = (&limits, &environment);
+        let found = status_all_the_same(&instance.store, &root(), around).await;
+        let (report, unusable) = found.unwrap();
+        assert_eq!(report.layout, Layout::V2_1);
+        assert!(!report.families.is_empty());
+        assert_eq!(report.sessions.len(), 1);
+        let told = report.journal_error.unwrap();
+        assert!(told.contains(word), "{told}");
+        assert!(report.journal.is_some(), "as it stands");
+        assert_eq!(unusable.unwrap().kind(), FailureKind::Failed);
+        status(&instance.store, &root(), around).await.unwrap_err();
+    }
 }
 
 #[tokio::test]
