@@ -100,6 +100,9 @@ pub struct Journal {
     /// In the phase `restoring`: whether keys that the backup does not hold stay.
     #[serde(default)]
     pub keep_extra: bool,
+    /// Keys below the meta root, without sessions, that the plan leaves there; 0 where it is unknown.
+    #[serde(default)]
+    pub keys_expected: u64,
     /// Keys without a lease below the meta root when the migration was done; 0 before.
     pub keys_when_done: u64,
     /// When the migration began, RFC 3339.
@@ -210,6 +213,7 @@ mod tests {
             backup: None,
             committed_revision: 0,
             keep_extra: false,
+            keys_expected: 0,
             keys_when_done: 0,
             started_at: String::new(),
             updated_at: String::new(),
@@ -222,11 +226,12 @@ mod tests {
     }
 
     #[test]
-    fn a_journal_that_does_not_know_its_cluster_is_read() {
+    fn a_journal_of_an_older_program_is_read() {
         let mut json = serde_json::to_value(journal()).unwrap();
         json.as_object_mut().unwrap().remove("cluster_id");
+        json.as_object_mut().unwrap().remove("keys_expected");
         let read = Journal::decode(json.to_string().as_bytes()).unwrap();
-        assert_eq!(read.cluster_id, "");
+        assert_eq!((read.cluster_id.as_str(), read.keys_expected), ("", 0));
         assert_eq!(read.brought_from("c2", 8), None);
     }
 

@@ -172,6 +172,13 @@ struct Prepared {
     source_keys: u64,
 }
 
+impl Prepared {
+    /// Keys that stand there when all is done.
+    fn keys_expected(&self) -> Option<u64> {
+        (self.source_keys + self.plan.put).checked_sub(self.plan.delete)
+    }
+}
+
 /// A run that holds the lock.
 struct Run<'a, S: Store> {
     store: &'a S,

@@ -70,6 +70,7 @@ impl<S: Store> Run<'_, S> {
             backup: self.backup.clone(),
             committed_revision: 0,
             keep_extra: false,
+            keys_expected: prepared.keys_expected().unwrap_or(0),
             keys_when_done: 0,
             started_at: now.clone(),
             updated_at: now,
@@ -98,19 +99,22 @@ impl<S: Store> Run<'_, S> {
                 journal.committed_revision
             }
         };
-        let (cluster_id, capture_revision) = match &self.prepared {
-            Some(prepared) => (prepared.cluster_id.clone(), prepared.revision),
-            None => (journal.cluster_id.clone(), journal.capture_revision),
-        };
-        Ok(Journal {
+        let next = Journal {
             phase,
             committed_revision,
-            cluster_id,
-            capture_revision,
             updated_at: now(),
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             backup: self.backup.clone(),
             ..journal
+        };
+        Ok(match &self.prepared {
+            Some(prepared) => Journal {
+                cluster_id: prepared.cluster_id.clone(),
+                capture_revision: prepared.revision,
+                keys_expected: prepared.keys_expected().unwrap_or(0),
+                ..next
+            },
+            None => next,
         })
     }
 

@@ -32,8 +32,7 @@ impl<S: Store> Run<'_, S> {
         let report = if self.prepared.is_some() {
             self.compare_with_plan().await
         } else {
-            let expectation = self.expectation().await?;
-            verify_against(self.store, self.around(), expectation).await
+            self.compare_with_record().await
         };
         observer.phase_finished();
         self.seconds.verify += started.elapsed().as_secs_f64();
@@ -67,21 +66,50 @@ impl<S: Store> Run<'_, S> {
         Ok(())
     }
 
-    /// Where 2.2 was started after the switch, as it may be, what it wrote is in no backup.
-    async fn expectation(&self) -> Result<Expectation, Failure> {
+    /// Holds the result against the backup and the number of keys that are recorded. Where 2.2 was started
+    /// after the switch, as it may be, neither knows what it wrote and deleted.
+    async fn compare_with_record(&mut self) -> Result<VerifyReport, Failure> {
+        let as_left = is_as_left(self.store, self.around(), &self.ledger).await?;
         let mut backup = self.backup.as_ref();
-        if backup.is_some() && !is_as_left(self.store, self.around(), &self.ledger).await? {
+        if backup.is_some() && !as_left {
             self.environment.observer.note(
-                "keys were written since the switch, so the result is checked for consistency, and not \
-                 held against the backup",
+                "keys may have been written since the switch, so the result is checked for consistency, and \
+                 not held against the backup",
             );
             backup = None;
         }
-        Ok(Expectation {
+        let expectation = Expectation {
             backup: backup.map(|backup| backup.path.clone().into()),
             options: None,
             backup_is_optional: true,
-        })
+        };
+        let mut report = verify_against(self.store, self.around(), expectation).await?;
+        if let Some(finding) = self.keys_gone().await? {
+            if as_left {
+                report.findings.push(finding);
+                report.findings.sort();
+                report.ok = false;
+            } else {
+                self.environment.observer.note(&finding.message);
+            }
+        }
+        Ok(report)
+    }
+
+    /// Fewer keys than the migration was to leave there.
+    async fn keys_gone(&mut self) -> Result<Option<Finding>, Failure> {
+        let (root, limits) = (&self.options.root, &self.options.limits);
+        let expected = self.ledger.journal().map_or(0, |it| it.keys_expected);
+        let revision = newest_revision(self.store, root, limits).await?;
+        let found = census::keys(self.store, root, revision, limits).await?;
+        self.counted = Some((revision, found));
+        Ok((found < expected).then(|| {
+            let message = format!(
+                "{found} keys are there, where the migration was to leave {expected}: {} are gone since",
+                expected - found
+            );
+            Finding::error("key-count", root.meta_root().as_bytes(), message)
+        }))
     }
 
     async fn compare_with_plan(&mut self) -> Result<VerifyReport, Failure> {
@@ -172,7 +200,7 @@ impl<S: Store> Run<'_, S> {
     ) -> Result<u64, Failure> {
         let prepared = self.prepared()?;
         let (root, limits) = (&self.options.root, &self.options.limits);
-        let expected = (prepared.source_keys + prepared.plan.put).checked_sub(prepared.plan.delete);
+        let expected = prepared.keys_expected();
         if let Some(expected) = expected
             && only_we_wrote
             && self.is_read_back

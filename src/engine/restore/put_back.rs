@@ -404,6 +404,7 @@ impl<S: Store> PutBack<'_, S> {
             backup: None,
             committed_revision: 0,
             keep_extra: false,
+            keys_expected: 0,
             keys_when_done: 0,
             started_at: now.clone(),
             updated_at: String::new(),
