@@ -98,6 +98,10 @@ impl Ways {
         if let Some(text) = self.cure(&error.failure) {
             hint(text);
         }
+        if matches!(*error.failure, engine::Failure::StagedWouldStay { .. }) {
+            hint(format!("{}   # then", self.again));
+            return;
+        }
         if is_taken_over(error) {
             hint(format!(
                 "{}   # tells where it stands, and who holds the lock",
@@ -218,6 +222,10 @@ impl Ways {
             }
             F::Backup(error) => return self.another_backup(error),
             F::NoBackup => "name the backup file with --backup-file".to_owned(),
+            F::StagedWouldStay { .. } => format!(
+                "{}   # deletes what was staged, and nothing else",
+                self.command("rollback")
+            ),
             F::OtherBackup { .. } => {
                 "find the backup that the migration saved and name it: rollback --backup-file FILE"
                     .to_owned()

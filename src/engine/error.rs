@@ -148,6 +148,15 @@ pub enum Failure {
         /// Keys that have another value in the backup.
         different: u64,
     },
+    /// A restore would leave behind what an unfinished migration staged.
+    #[error(
+        "an unfinished migration staged keys here, and they would stay without the journal that tells of \
+         them: {why}"
+    )]
+    StagedWouldStay {
+        /// What keeps them.
+        why: &'static str,
+    },
     /// Somebody wrote while a backup was only put back in part.
     #[error(
         "{keys} keys were written since the restore began that was not finished, and its backup does not \
@@ -309,6 +318,7 @@ impl EngineError {
                 Failure::Usage(_)
                 | Failure::Form(_)
                 | Failure::NoBackup
+                | Failure::StagedWouldStay { .. }
                 | Failure::WrongRoot { .. },
                 Written::Nothing,
             ) => FailureKind::Usage,

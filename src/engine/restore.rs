@@ -348,10 +348,25 @@ impl<'a, S: Store> Run<'a, S> {
                 families.join(", ")
             ));
         }
-        if self.options.way == Way::Rollback {
-            self.check_backup(&backup, ledger)?;
+        match self.options.way {
+            Way::Rollback => self.check_backup(&backup, ledger)?,
+            Way::Restore => self.check_staged(&backup, ledger)?,
         }
         Ok(backup)
+    }
+
+    /// What an unfinished migration staged has to go along with its journal: nothing else tells what it is,
+    /// and with it there neither 2.2 nor a new migration finds a layout that it knows.
+    fn check_staged(&self, backup: &Backup, ledger: &Ledger) -> Result<(), Failure> {
+        if !ledger.phase().is_some_and(Phase::is_before_commit) {
+            return Ok(());
+        }
+        let why = match backup.coverage() {
+            _ if self.options.keep_extra => "--keep-extra leaves them there",
+            Coverage::Families(_) => "the backup holds only a part of the metadata",
+            Coverage::Whole => return Ok(()),
+        };
+        Err(Failure::StagedWouldStay { why })
     }
 
     /// Whether a rollback may go back to this backup.

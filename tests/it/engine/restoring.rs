@@ -2,6 +2,7 @@
 
 use meta_migration::backup::{Header, WriteOptions, Writer};
 use meta_migration::engine::{Failure, FailureKind, RestoreOptions, Way, Written};
+use meta_migration::journal::Phase;
 use meta_migration::keys::MetaRoot;
 use meta_migration::report::RestoreOutcome;
 use meta_migration::store::Op;
@@ -73,6 +74,35 @@ async fn a_second_rollback_finds_nothing_to_undo_but_2_2_without_a_record_needs_
     assert_eq!(refused.kind(), FailureKind::Usage);
 }
 
+#[tokio::test]
+async fn what_was_staged_does_not_stay_without_its_journal() {
+    for (phase, more) in [(Phase::Staging, 1), (Phase::Staged, 0)] {
+        for form in FORMS {
+            let killed = Instance::small(form);
+            let before = killed.image();
+            killed.kill_after(phase, more);
+            killed.migrate().await.unwrap_err();
+            let next = killed.next();
+            next.end_lock();
+            let (staged, journal) = (next.image(), next.journal());
+            assert_ne!(staged, before, "{form}");
+            let mut options = next.restore_options(Way::Restore);
+            options.keep_extra = true;
+            let refused = next.restore_with(&options).await.unwrap_err();
+            assert!(
+                matches!(&*refused.failure, Failure::StagedWouldStay { .. }),
+                "{form}: {refused:?}"
+            );
+            assert_eq!(refused.kind(), FailureKind::Usage);
+            assert_eq!((next.image(), next.journal()), (staged, journal), "{form}");
+            // Both ways that are told end well.
+            next.roll_back().await.unwrap();
+            next.restore_with(&options).await.unwrap();
+            assert_eq!((next.image(), next.journal()), (before, None), "{form}");
+        }
+    }
+}
+
 /// What 2.2 writes once it runs.
 fn run_2_2(instance: &Instance) {
     instance.put("root-coord/database/db-info/9", b"a database");
@@ -106,7 +136,6 @@ async fn d17_what_2_2_wrote_is_told_and_goes_only_when_that_is_accepted() {
 
 #[tokio::test]
 async fn what_2_2_wrote_before_the_migration_was_finished_is_told_too() {
-    use meta_migration::journal::Phase;
     for phase in [Phase::Committed, Phase::Tidying] {
         for form in FORMS {
             let killed = Instance::small(form);
