@@ -245,7 +245,7 @@ pub enum RestoreOutcome {
 }
 
 /// What `rollback` or `restore` did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestoreReport {
     /// How it ended.
     pub outcome: RestoreOutcome,
@@ -257,4 +257,7 @@ pub struct RestoreReport {
     pub kept: u64,
     /// Whether the result was read back and found right.
     pub verified: bool,
+    /// Whether just what was staged goes: nothing is compared with a backup then, but counted.
+    #[serde(skip)]
+    pub discards: bool,
 }

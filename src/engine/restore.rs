@@ -172,6 +172,7 @@ fn nothing_undone() -> RestoreReport {
         delete: 0,
         kept: 0,
         verified: false,
+        discards: false,
     }
 }
 
@@ -458,7 +459,7 @@ impl<'a, S: Store> Run<'a, S> {
 
     async fn confirm(&self, difference: &RestoreReport) -> Result<(), Failure> {
         let observer = std::sync::Arc::clone(&self.environment.observer);
-        let difference = difference.clone();
+        let difference = *difference;
         let yes = tokio::task::spawn_blocking(move || observer.confirm_restore(&difference))
             .await
             .map_err(|error| Failure::Worker(error.to_string()))?;

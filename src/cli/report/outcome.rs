@@ -162,13 +162,13 @@ pub(in crate::cli) fn restore(
             );
         }
         (RestoreOutcome::Unchanged, _) => {
-            lines.push(palette.good("Unchanged: everything is as the backup holds it already"));
+            lines.push(palette.good("Unchanged: all that the backup holds is there already"));
             if report.kept > 0 {
                 lines.push(format!("  {difference}"));
             }
         }
         (RestoreOutcome::Restored, true) => {
-            lines.push(palette.strong("Dry run: nothing was changed; a restore would mean"));
+            lines.push(palette.strong("Dry run: nothing was changed; going back would mean"));
             lines.push(format!("  {difference}"));
         }
         (RestoreOutcome::Restored, false) => {
@@ -177,11 +177,30 @@ pub(in crate::cli) fn restore(
         }
     }
     if report.verified && !dry_run {
-        lines.push("  read back and compared: everything is as it was".to_owned());
+        lines.push(format!("  {}", standing(report)));
     }
     lines.extend(next.lines());
     lines.push(String::new());
     lines.join("\n")
+}
+
+/// What stands now, and how that is known.
+fn standing(report: &RestoreReport) -> String {
+    if report.discards {
+        return "counted: nothing is left of what was staged; the 2.1 layout beside it was never changed"
+            .to_owned();
+    }
+    match report.kept {
+        0 => "read back and compared: everything is as it was".to_owned(),
+        kept => format!(
+            "read back and compared: what the backup holds is as it was. {} beside it that the backup does not \
+             hold; status tells which layout they make together",
+            match kept {
+                1 => "1 key stays".to_owned(),
+                more => format!("{} keys stay", count(more)),
+            }
+        ),
+    }
 }
 
 /// What a rollback or restore is about to do, for the question before it.
@@ -241,6 +260,30 @@ Migrated: an interrupted run was carried on and finished
     }
 
     #[test]
+    fn a_way_back_claims_no_more_than_was_looked_at() {
+        let whole = RestoreReport {
+            outcome: RestoreOutcome::Restored,
+            put: 4,
+            delete: 2,
+            kept: 0,
+            verified: true,
+            discards: false,
+        };
+        let kept = RestoreReport { kept: 3, ..whole };
+        let discarded = RestoreReport {
+            put: 0,
+            discards: true,
+            ..whole
+        };
+        let text = |report| restore(&report, false, &Next::default(), Palette::plain());
+        assert!(text(whole).contains("compared: everything is as it was"));
+        assert!(!text(kept).contains("everything"), "{}", text(kept));
+        assert!(text(kept).contains("3 keys stay beside it"));
+        assert!(!text(discarded).contains("compared"), "{}", text(discarded));
+        assert!(text(discarded).contains("nothing is left of what was staged"));
+    }
+
+    #[test]
     fn a_dry_run_says_that_nothing_was_changed() {
         let report = RestoreReport {
             outcome: RestoreOutcome::Restored,
@@ -248,11 +291,12 @@ Migrated: an interrupted run was carried on and finished
             delete: 2000,
             kept: 0,
             verified: false,
+            discards: false,
         };
         assert_eq!(
             restore(&report, true, &Next::default(), Palette::plain()),
             "\
-Dry run: nothing was changed; a restore would mean
+Dry run: nothing was changed; going back would mean
   1 key put, 2,000 deleted
 "
         );

@@ -31,6 +31,7 @@ pub(super) async fn count<S: Store>(
         delete: keys,
         kept: 0,
         verified: false,
+        discards: true,
     })
 }
 

@@ -87,6 +87,7 @@ impl Gap {
             delete: self.deleted_keys,
             kept: self.kept,
             verified,
+            discards: false,
         }
     }
 }
