@@ -18,8 +18,13 @@ use super::source::Surroundings;
 pub(super) enum Difference {
     /// It should be there and is not. Carries what should be there.
     Missing(Entry),
-    /// It has another value. Carries what should be there.
-    Different(Entry),
+    /// It has another value.
+    Different {
+        /// What should be there.
+        wanted: Entry,
+        /// When what is there was written; 0 where it lies in a file.
+        mod_revision: i64,
+    },
     /// It should not be there. Carries what is there.
     Extra(Entry),
     /// It is as it should be.
@@ -32,8 +37,22 @@ impl Difference {
     /// What should be there.
     pub(super) fn wanted(&self) -> Option<&Entry> {
         match self {
-            Self::Missing(entry) | Self::Different(entry) | Self::Same(entry) => Some(entry),
+            Self::Missing(entry) | Self::Different { wanted: entry, .. } | Self::Same(entry) => {
+                Some(entry)
+            }
             Self::Extra(_) | Self::Ignored(_) => None,
+        }
+    }
+
+    /// The key of what is there and is not what should be there, and when it was written.
+    pub(super) fn odd(&self) -> Option<(&Bytes, i64)> {
+        match self {
+            Self::Extra(entry) => Some((&entry.key, entry.mod_revision)),
+            Self::Different {
+                wanted,
+                mod_revision,
+            } => Some((&wanted.key, *mod_revision)),
+            Self::Missing(_) | Self::Same(_) | Self::Ignored(_) => None,
         }
     }
 }
@@ -115,7 +134,10 @@ impl Side {
         visit(if same {
             Difference::Same(head)
         } else {
-            Difference::Different(head)
+            Difference::Different {
+                wanted: head,
+                mod_revision: entry.mod_revision,
+            }
         })
     }
 }
@@ -176,11 +198,11 @@ impl Collector {
                 &mut self.missing,
                 Finding::error("missing", &entry.key, "the key should be there and is not"),
             ),
-            Difference::Different(entry) => (
+            Difference::Different { wanted, .. } => (
                 &mut self.different,
                 Finding::error(
                     "different",
-                    &entry.key,
+                    &wanted.key,
                     "the key has another value than it should have",
                 ),
             ),

@@ -140,13 +140,16 @@ pub enum Failure {
     /// There is no migration to undo, and going back to the backup would throw something away.
     #[error(
         "no migration is recorded here and the layout is 2.1, but {extra} keys are not in the backup and \
-         {different} have another value there: going back would lose them"
+         {different} have another value there, such as {}: going back would lose them",
+        .examples.join(", ")
     )]
     NothingToUndo {
         /// Keys that the backup does not hold.
         extra: u64,
         /// Keys that have another value in the backup.
         different: u64,
+        /// Some of both.
+        examples: Vec<String>,
     },
     /// A restore would leave behind what an unfinished migration staged.
     #[error(

@@ -216,7 +216,11 @@ impl BackupSource {
                     }
                     (Ordering::Equal, Some(wanted)) => {
                         if wanted.value != entry.value {
-                            collector.add(&Difference::Different(wanted));
+                            let mod_revision = entry.mod_revision;
+                            collector.add(&Difference::Different {
+                                wanted,
+                                mod_revision,
+                            });
                         }
                         head = next()?;
                     }

@@ -426,9 +426,8 @@ impl<'a, S: Store> Run<'a, S> {
                 backup.path
             )));
         }
-        let (extra, different) = difference.lost();
-        if stands && !self.options.accept_loss && extra + different > 0 {
-            return Err(Failure::NothingToUndo { extra, different });
+        if stands && !self.options.accept_loss {
+            difference.check_lost()?;
         }
         Ok(())
     }

@@ -177,11 +177,11 @@ impl<S: Store> Run<'_, S> {
         let was_whole = self.ledger.phase() == Some(Phase::Staged);
         self.compare_staged(migration, self.around(), |difference| {
             match difference {
-                Difference::Different(_) if was_whole => {
+                Difference::Different { .. } if was_whole => {
                     position += 1;
                     is_as_planned = false;
                 }
-                Difference::Missing(entry) | Difference::Different(entry) => {
+                Difference::Missing(entry) | Difference::Different { wanted: entry, .. } => {
                     lost.get_or_insert_with(|| printable(&entry.key));
                     missing.push(position);
                     position += 1;

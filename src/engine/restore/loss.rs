@@ -13,7 +13,8 @@ use super::super::ledger::Ledger;
 use super::super::pages::cuts;
 use super::super::source::Surroundings;
 
-const EXAMPLES_MAX: usize = 5;
+/// So many of the keys that would be lost are told by name.
+pub(super) const EXAMPLES_MAX: usize = 5;
 
 /// Fails when somebody else wrote below the meta root since a migration that is past its switch.
 pub(super) async fn check<S: Store>(

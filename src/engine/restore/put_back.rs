@@ -1,10 +1,9 @@
 //! Putting a backup back: the difference first, then puts, then deletes, then the comparison.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::backup::Backup;
-use crate::entry::Entry;
+use crate::entry::{Entry, printable};
 use crate::journal::{Counts, FORMAT, Journal, Phase};
 use crate::keys::KeyRange;
 use crate::layout::LayoutDetector;
@@ -24,7 +23,7 @@ use super::super::source::{Retries, Surroundings, newest_revision};
 use super::super::trail::{Others, Trail};
 use super::super::writer::{Tally, Writer};
 use super::image::Image;
-use super::loss::Losses;
+use super::loss::{EXAMPLES_MAX, Losses};
 use super::touched::Touched;
 
 /// A backup that was opened and checked.
@@ -44,6 +43,8 @@ pub(super) struct Gap {
     pub(super) newer: u64,
     /// Of the entries to put, those that are there with another value.
     different: u64,
+    /// Some of the keys that are there and would be deleted, or get another value.
+    lost: Vec<String>,
     kept: u64,
     put_bytes: u64,
     largest: Option<Entry>,
@@ -56,9 +57,17 @@ pub(super) struct Gap {
 }
 
 impl Gap {
-    /// What is there and would not be any more: keys, and values of keys that stay.
-    pub(super) fn lost(&self) -> (u64, u64) {
-        (self.deleted_keys, self.different)
+    /// Fails when something that is there would not be there any more: a key, or the value of one.
+    pub(super) fn check_lost(&self) -> Result<(), Failure> {
+        let (extra, different) = (self.deleted_keys, self.different);
+        if extra + different == 0 {
+            return Ok(());
+        }
+        Err(Failure::NothingToUndo {
+            extra,
+            different,
+            examples: self.lost.clone(),
+        })
     }
 
     /// A restore that was begun writes nothing but what its backup holds: what differs and is newer than
@@ -131,8 +140,6 @@ impl Source {
         let revision = newest_revision(store, around.root, around.limits).await?;
         let mut sorting = Sorting::default();
         let mut detector = LayoutDetector::new(around.root.clone());
-        // The entry that is being compared, and then visited, was written at this revision.
-        let written_at = AtomicI64::new(0);
         let mut newer = 0;
         let actual = Actual {
             store,
@@ -142,15 +149,14 @@ impl Source {
                 if let Some(losses) = &mut losses {
                     losses.see(entry);
                 }
-                written_at.store(entry.mod_revision, Ordering::Relaxed);
                 image.ignores(entry)
             },
         };
         let expected = image.stream(|_, entry| Some(entry));
         let keys_max = around.limits.delete_keys_max;
         self.walk(around, expected, actual, |difference| {
-            let differs = matches!(difference, Difference::Extra(_) | Difference::Different(_));
-            newer += u64::from(differs && written_at.load(Ordering::Relaxed) > since);
+            let written_at = difference.odd().map(|(_, revision)| revision);
+            newer += u64::from(written_at.is_some_and(|revision| revision > since));
             if let Some(wanted) = difference.wanted() {
                 detector.push(wanted);
             }
@@ -165,6 +171,7 @@ impl Source {
             deletes: sorting.runs.into_ranges(),
             deleted_keys: sorting.deleted_keys,
             different: sorting.different,
+            lost: sorting.lost,
             newer,
             kept: sorting.kept,
             put_bytes: sorting.put_bytes,
@@ -211,16 +218,23 @@ struct Sorting {
     largest: Option<Entry>,
     deleted_keys: u64,
     different: u64,
+    lost: Vec<String>,
     kept: u64,
 }
 
 impl Sorting {
     /// The next difference, in the order of the keys.
     fn add(&mut self, difference: Difference, keep_extra: bool, delete_keys_max: usize) {
-        self.different += u64::from(matches!(difference, Difference::Different(_)));
+        self.different += u64::from(matches!(difference, Difference::Different { .. }));
+        let stays = keep_extra && matches!(difference, Difference::Extra(_));
+        if let Some((key, _)) = difference.odd().filter(|_| !stays)
+            && self.lost.len() < EXAMPLES_MAX
+        {
+            self.lost.push(printable(key));
+        }
         match difference {
             // A key that will be put stays, too: the deletes come after the puts.
-            Difference::Missing(entry) | Difference::Different(entry) => {
+            Difference::Missing(entry) | Difference::Different { wanted: entry, .. } => {
                 self.touched.put(&entry.key);
                 self.runs.keep();
                 self.puts.push(self.position);

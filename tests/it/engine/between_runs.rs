@@ -152,11 +152,13 @@ async fn where_2_1_stands_a_rollback_brings_back_and_throws_nothing_away() {
             &*refused.failure,
             Failure::NothingToUndo {
                 extra: 1,
-                different: 0
-            }
+                different: 0,
+                examples
+            } if examples == &[format!("{}/{SEGMENT}", root().meta_root())]
         ),
         "{refused:?}"
     );
+    assert!(refused.to_string().contains(SEGMENT), "{refused}");
     assert!(instance.get(SEGMENT).is_some());
     let accepted = RestoreOptions {
         accept_loss: true,
