@@ -80,6 +80,7 @@ impl Ways {
         told.changed = changed(&error).into();
         let backup = error.backup.as_ref().map(|backup| backup.path.as_str());
         told.backup = backup.map(Into::into);
+        told.difference.clone_from(&error.difference);
         self.lead_on(&error, backup, &mut told);
         let failure = *error.failure;
         if let engine::Failure::Findings(plan) = failure {

@@ -19,7 +19,8 @@ use crate::report::RestoreReport;
 /// terminal the difference is shown and a yes is asked for; without a terminal nothing is asked.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
-    /// Only show the difference, and whether anything would be lost; Milvus may run
+    /// Only show the difference, and whether anything would be lost: then it fails as the rollback would;
+    /// Milvus may run
     #[arg(long, env = "META_MIGRATION_DRY_RUN", hide_env = true, value_parser = BoolishValueParser::new())]
     dry_run: bool,
     #[command(flatten)]

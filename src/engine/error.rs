@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::backup::BackupError;
 use crate::entry::printable;
 use crate::journal::{JournalError, Phase};
-use crate::report::{BackupRef, PlanReport, SessionReport, VerifyReport};
+use crate::report::{BackupRef, PlanReport, RestoreReport, SessionReport, VerifyReport};
 use crate::store::{StoreError, StoreErrorKind};
 use crate::transform::FormError;
 
@@ -275,6 +275,8 @@ pub struct EngineError {
     pub phase: Option<Phase>,
     /// The backup that this run or the journal knows of.
     pub backup: Option<BackupRef>,
+    /// What a dry run that is refused found out: the difference between the backup and what is there.
+    pub difference: Option<Box<RestoreReport>>,
 }
 
 impl EngineError {
@@ -286,6 +288,7 @@ impl EngineError {
             written: Written::Nothing,
             phase: None,
             backup: None,
+            difference: None,
         }
     }
 

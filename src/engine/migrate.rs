@@ -249,6 +249,7 @@ impl<'a, S: Store> Run<'a, S> {
             written: self.written,
             phase: self.ledger.phase(),
             backup: self.backup.clone(),
+            difference: None,
         }
     }
 

@@ -79,6 +79,7 @@ pub async fn restore<S: Store>(
         written: Written::Nothing,
         phase: None,
         backup: None,
+        difference: None,
     };
     let outcome = if options.dry_run {
         run.look().await
@@ -90,6 +91,7 @@ pub async fn restore<S: Store>(
         written: run.written,
         phase: run.phase,
         backup: run.backup,
+        difference: run.difference.map(Box::new),
     })
 }
 
@@ -114,10 +116,8 @@ pub(super) async fn is_as_left<S: Store>(
     around: Surroundings<'_>,
     ledger: &Ledger,
 ) -> Result<bool, Failure> {
-    match loss::check(store, around, ledger).await {
-        Err(Failure::WouldLose { .. } | Failure::OtherEtcd { .. }) => Ok(false),
-        outcome => outcome.map(|()| true),
-    }
+    let refusal = loss::refusal(store, around, ledger).await?;
+    Ok(refusal.is_none())
 }
 
 /// Whether an interrupted restore was to leave keys alone that its backup does not hold. Whoever
@@ -183,6 +183,8 @@ struct Run<'a, S: Store> {
     written: Written,
     phase: Option<Phase>,
     backup: Option<BackupRef>,
+    /// What a run that is refused would have done, where it was found out.
+    difference: Option<RestoreReport>,
 }
 
 impl<'a, S: Store> Run<'a, S> {
@@ -202,15 +204,11 @@ impl<'a, S: Store> Run<'a, S> {
             return Ok(nothing_undone());
         }
         let backup = self.open(&ledger).await?;
-        if !self.options.accept_loss {
-            match loss::check(self.store, self.around(), &ledger).await {
-                Err(failure) if self.options.way == Way::Restore => self
-                    .environment
-                    .observer
-                    .note(&format!("without --accept-loss this is refused: {failure}")),
-                outcome => outcome?,
-            }
-        }
+        let refusal = if self.options.accept_loss {
+            None
+        } else {
+            loss::refusal(self.store, self.around(), &ledger).await?
+        };
         let keep_extra = self.options.keep_extra || keeps_extra(&ledger);
         let reference = backup.summary().reference();
         let source = Source::new(backup, keep_extra);
@@ -218,9 +216,19 @@ impl<'a, S: Store> Run<'a, S> {
         let difference = source
             .difference(self.store, self.around(), lookout)
             .await?;
+        let report = difference.report(false);
+        self.difference = Some(report);
         self.check_gap(&difference, &reference, (&ledger, stands))?;
         self.backup = Some(reference);
-        Ok(difference.report(false))
+        match refusal {
+            Some(refused) if self.options.way == Way::Rollback => Err(refused),
+            Some(refused) => {
+                let note = format!("without --accept-loss this is refused: {refused}");
+                self.environment.observer.note(&note);
+                Ok(report)
+            }
+            None => Ok(report),
+        }
     }
 
     async fn act(&mut self) -> Result<RestoreReport, Failure> {

@@ -208,7 +208,8 @@ pub(in crate::cli) fn intention(report: &RestoreReport) -> String {
     format!("About to go back: {}\n", difference(report))
 }
 
-fn difference(report: &RestoreReport) -> String {
+/// What goes and comes, in a few words.
+pub(in crate::cli) fn difference(report: &RestoreReport) -> String {
     let kept = match report.kept {
         0 => String::new(),
         kept => format!(", {} kept that the backup does not hold", count(kept)),

@@ -16,8 +16,21 @@ use super::super::source::Surroundings;
 /// So many of the keys that would be lost are told by name.
 pub(super) const EXAMPLES_MAX: usize = 5;
 
-/// Fails when somebody else wrote below the meta root since a migration that is past its switch.
-pub(super) async fn check<S: Store>(
+/// Why going back is refused: somebody else wrote below the meta root since a migration that is past its
+/// switch, or that cannot be told.
+pub(super) async fn refusal<S: Store>(
+    store: &S,
+    around: Surroundings<'_>,
+    ledger: &Ledger,
+) -> Result<Option<Failure>, Failure> {
+    match check(store, around, ledger).await {
+        Ok(()) => Ok(None),
+        Err(refused @ (Failure::WouldLose { .. } | Failure::OtherEtcd { .. })) => Ok(Some(refused)),
+        Err(failure) => Err(failure),
+    }
+}
+
+async fn check<S: Store>(
     store: &S,
     around: Surroundings<'_>,
     ledger: &Ledger,

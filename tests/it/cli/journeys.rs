@@ -212,6 +212,10 @@ async fn d17_what_was_written_after_the_migration_is_not_lost_without_a_word() {
         .says("root-coord/fields/77/1")
         .says("--accept-loss")
         .says("nothing was changed in etcd");
+    tool.run(&["rollback", "--dry-run"])
+        .expect(1)
+        .says("keys put,")
+        .says("--accept-loss");
     assert_eq!(it.dump().await, migrated);
     tool.run(&["rollback", "--accept-loss"]).expect(0);
     assert_eq!(it.metadata().await, before);

@@ -135,6 +135,30 @@ async fn d17_what_2_2_wrote_is_told_and_goes_only_when_that_is_accepted() {
 }
 
 #[tokio::test]
+async fn a_dry_run_shows_the_difference_although_something_would_be_lost() {
+    for form in FORMS {
+        let instance = Instance::small(form);
+        instance.migrate().await.unwrap();
+        run_2_2(&instance);
+        let running = plain(&instance.store.dump());
+        let mut options = instance.restore_options(Way::Rollback);
+        options.dry_run = true;
+        let refused = instance.restore_with(&options).await.unwrap_err();
+        assert!(matches!(&*refused.failure, Failure::WouldLose { .. }));
+        assert_eq!(refused.kind(), FailureKind::Failed);
+        let shown = refused.difference.expect("the difference");
+        assert!(shown.put > 0 && shown.delete > 2, "{shown:?}");
+        options.accept_loss = true;
+        let accepted = instance.restore_with(&options).await.unwrap();
+        assert_eq!(accepted, *shown);
+        let mut options = instance.restore_options(Way::Restore);
+        options.dry_run = true;
+        assert_eq!(instance.restore_with(&options).await.unwrap(), *shown);
+        assert_eq!(plain(&instance.store.dump()), running);
+    }
+}
+
+#[tokio::test]
 async fn what_2_2_wrote_before_the_migration_was_finished_is_told_too() {
     for phase in [Phase::Committed, Phase::Tidying] {
         for form in FORMS {
