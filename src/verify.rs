@@ -13,7 +13,7 @@ mod object;
 
 use crate::entry::Entry;
 use crate::finding::Finding;
-use crate::keys::{Family, Key, MetaRoot, Object, Timestamp};
+use crate::keys::{Family, Key, MetaRoot, Object, Timestamp, split_timestamp};
 
 use alias::Aliases;
 use collection::Collections;
@@ -42,6 +42,27 @@ impl Report {
     fn notice(&mut self, code: &'static str, key: &[u8], message: impl Into<String>) {
         let key = self.root.join(key);
         self.findings.push(Finding::notice(code, &key, message));
+    }
+
+    /// Milvus 2.2.3 and later walk the snapshots alone, and come across this one.
+    fn snapshot_without_timestamp(&mut self, family: Family, key: &[u8]) {
+        let is_walked = matches!(
+            family,
+            Family::CollectionSnapshot
+                | Family::DatabaseCollectionSnapshot
+                | Family::PartitionSnapshot
+                | Family::FieldSnapshot
+                | Family::AliasSnapshot
+                | Family::DatabaseAliasSnapshot
+                | Family::DatabaseSnapshot
+        );
+        if is_walked && split_timestamp(key).is_none() {
+            self.warning(
+                "snapshot-without-timestamp",
+                key,
+                "a snapshot that bears no timestamp: Milvus 2.2.3 and later pass over it, or do not start",
+            );
+        }
     }
 
     fn unreadable(&mut self, key: &[u8], what: &str, error: &dyn std::error::Error) {
@@ -115,14 +136,14 @@ impl Checker {
                     .push_replica((collection, replica), value, report);
             }
             Key::QueryReplica(replica) => self.loads.push_old_replica(replica, value),
+            Key::Unknown(key) => self.report.snapshot_without_timestamp(self.last, key),
             Key::LegacyIndex(..)
             | Key::LegacySegmentIndex(..)
             | Key::IndexBuild(_)
             | Key::QueryCollection(_)
             | Key::Segment(..)
             | Key::SessionId
-            | Key::Session(_)
-            | Key::Unknown(_) => {}
+            | Key::Session(_) => {}
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use prost::Message as _;
 
 use super::Report;
-use super::object::{History, Value};
+use super::object::{Content, History, Value};
 use crate::codec;
 use crate::keys::{Key, Object, Timestamp, is_tombstone};
 use crate::model::{CollectionId, DatabaseId, FieldId, PartitionId};
@@ -17,13 +17,13 @@ const NO_DATABASE: DatabaseId = DatabaseId(0);
 #[derive(Debug, Default)]
 pub(super) struct Collections {
     records: BTreeMap<(DatabaseId, CollectionId), History<Record>>,
-    partitions: BTreeMap<(CollectionId, PartitionId), History<()>>,
-    fields: BTreeMap<(CollectionId, FieldId), History<()>>,
-    databases: BTreeMap<DatabaseId, History<()>>,
+    partitions: BTreeMap<(CollectionId, PartitionId), History<Content>>,
+    fields: BTreeMap<(CollectionId, FieldId), History<Content>>,
+    databases: BTreeMap<DatabaseId, History<Content>>,
 }
 
 /// What matters of a collection record.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Record {
     id: CollectionId,
     database: DatabaseId,
@@ -32,6 +32,8 @@ struct Record {
     lists_agree: bool,
     /// Being created or dropped: then its parts may be missing.
     in_transition: bool,
+    /// All of it but the indexes of 2.1, which the plain key alone has as they are, and 2.2 ignores.
+    content: Content,
 }
 
 /// The collections that live, with what belongs to them.
@@ -154,7 +156,7 @@ impl Collections {
     }
 }
 
-fn is_live<I>((_, history): &(&I, &History<()>)) -> bool {
+fn is_live<I>((_, history): &(&I, &History<Content>)) -> bool {
     history.live().is_some()
 }
 
@@ -176,7 +178,7 @@ fn orphan(
 
 /// Checks the parts of all collections and returns those that live.
 fn children<I: Ord + Copy>(
-    histories: &BTreeMap<(CollectionId, I), History<()>>,
+    histories: &BTreeMap<(CollectionId, I), History<Content>>,
     what: &str,
     report: &mut Report,
 ) -> BTreeMap<CollectionId, BTreeSet<I>> {
@@ -284,7 +286,7 @@ fn record(
     if is_tombstone(value) {
         return Value::Dropped;
     }
-    let info: etcd::CollectionInfo = match codec::decode("v2_2.etcd.CollectionInfo", value) {
+    let mut info: etcd::CollectionInfo = match codec::decode("v2_2.etcd.CollectionInfo", value) {
         Ok(info) => info,
         Err(error) => {
             let what = format!("record of collection {id} in database {database}");
@@ -292,6 +294,8 @@ fn record(
             return Value::Unreadable;
         }
     };
+    info.field_indexes.clear();
+    let content = Content::of(&info.encode_to_vec());
     let lengths = [
         info.partition_names.len(),
         info.partition_created_timestamps.len(),
@@ -304,6 +308,7 @@ fn record(
         partitions: info.partition_i_ds.into_iter().map(PartitionId).collect(),
         fields: fields.iter().map(|field| FieldId(field.field_id)).collect(),
         in_transition: info.state != i32::from(etcd::CollectionState::CollectionCreated),
+        content,
     })
 }
 
@@ -312,13 +317,13 @@ fn partition(
     key: &[u8],
     value: &[u8],
     report: &mut Report,
-) -> Value<()> {
+) -> Value<Content> {
     if is_tombstone(value) {
         return Value::Dropped;
     }
     match etcd::PartitionInfo::decode(value) {
         Ok(info) if (info.collection_id, info.partition_id) == (collection.0, id.0) => {
-            Value::Live(())
+            Value::Live(Content::of(value))
         }
         Ok(info) => {
             report.error(
@@ -329,7 +334,7 @@ fn partition(
                     info.partition_id, info.collection_id
                 ),
             );
-            Value::Live(())
+            Value::Live(Content::of(value))
         }
         Err(error) => {
             report.unreadable(key, "partition", &error);
@@ -338,7 +343,7 @@ fn partition(
     }
 }
 
-fn field(id: FieldId, key: &[u8], value: &[u8], report: &mut Report) -> Value<()> {
+fn field(id: FieldId, key: &[u8], value: &[u8], report: &mut Report) -> Value<Content> {
     if is_tombstone(value) {
         return Value::Dropped;
     }
@@ -351,7 +356,7 @@ fn field(id: FieldId, key: &[u8], value: &[u8], report: &mut Report) -> Value<()
                     format!("the record is that of field {}", info.field_id),
                 );
             }
-            Value::Live(())
+            Value::Live(Content::of(value))
         }
         Err(error) => {
             report.unreadable(key, "field", &error);
@@ -360,7 +365,7 @@ fn field(id: FieldId, key: &[u8], value: &[u8], report: &mut Report) -> Value<()
     }
 }
 
-fn database(id: DatabaseId, key: &[u8], value: &[u8], report: &mut Report) -> Value<()> {
+fn database(id: DatabaseId, key: &[u8], value: &[u8], report: &mut Report) -> Value<Content> {
     if is_tombstone(value) {
         return Value::Dropped;
     }
@@ -373,7 +378,7 @@ fn database(id: DatabaseId, key: &[u8], value: &[u8], report: &mut Report) -> Va
                     format!("the record is that of database {}", info.id),
                 );
             }
-            Value::Live(())
+            Value::Live(Content::of(value))
         }
         Err(error) => {
             report.unreadable(key, "database", &error);

@@ -1,5 +1,7 @@
 //! An object with history: its plain key, and the newest of its snapshots.
 
+use std::hash::{DefaultHasher, Hasher as _};
+
 use super::Report;
 use crate::keys::Timestamp;
 
@@ -33,7 +35,7 @@ impl<T> Default for History<T> {
     }
 }
 
-impl<T> History<T> {
+impl<T: PartialEq> History<T> {
     pub(super) fn push(&mut self, timestamp: Option<Timestamp>, key: &[u8], value: Value<T>) {
         match timestamp {
             None => {
@@ -92,7 +94,28 @@ impl<T> History<T> {
                 &self.key,
                 "a tombstone without any snapshot: Milvus 2.2.0 does not start on it",
             ),
+            (Some(Value::Live(plain)), Some((_, Value::Live(newest)))) if plain != newest => report
+                .warning(
+                    "snapshot-differs",
+                    &self.key,
+                    format!(
+                        "its newest snapshot has another value: Milvus 2.2.3 and later see the {what} as \
+                         it stands there, and not as it stands here"
+                    ),
+                ),
             _ => {}
         }
+    }
+}
+
+/// What tells one content from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Content(u64);
+
+impl Content {
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        let mut hasher = DefaultHasher::new();
+        hasher.write(bytes);
+        Self(hasher.finish())
     }
 }

@@ -18,6 +18,8 @@ use prost::Message;
 use crate::golden;
 use crate::support::metadata::{CREATED, Metadata, alias, root};
 
+mod snapshots;
+
 fn check(image: &BTreeMap<String, Vec<u8>>) -> Vec<Finding> {
     let mut checker = Checker::new(root());
     for (key, value) in image {
@@ -352,40 +354,4 @@ fn replicas_of_2_1_are_warned_of_as_2_2_reads_them() {
     assert_eq!(found[0].severity, Severity::Warning);
     assert_eq!(found[0].code, "legacy-replica");
     assert_eq!(found[0].key, "by-dev/meta/queryCoord-ReplicaMeta/30");
-}
-
-/// The key of a snapshot at the last moment there is.
-fn last_snapshot(key: &str) -> String {
-    format!("snapshots/root-coord/{key}_ts{}", u64::MAX)
-}
-
-#[test]
-fn snapshots_that_later_releases_write_at_the_last_moment_are_seen() {
-    // Milvus 2.4.24 has moved the collection of the split form to the default database at its start.
-    let mut image = migrated(Split);
-    let moved = migrated(Database);
-    let database = "database/collection-info/1/1";
-    let record = moved[&format!("root-coord/{database}")].clone();
-    for (key, value) in moved {
-        if key.contains("db-info") {
-            image.insert(key, value);
-        }
-    }
-    image.insert("root-coord/collection/1".into(), TOMBSTONE.to_vec());
-    image.insert(last_snapshot("collection/1"), TOMBSTONE.to_vec());
-    image.insert(format!("root-coord/{database}"), record.clone());
-    image.insert(last_snapshot(database), record);
-    assert_eq!(check(&image), []);
-}
-
-#[test]
-fn a_snapshot_at_the_last_moment_that_says_something_else_is_found() {
-    for key in ["collection/1", "fields/1/101", "aliases/books"] {
-        let mut image = migrated(Split);
-        image.insert(last_snapshot(key), TOMBSTONE.to_vec());
-        assert_eq!(
-            errors(&check(&image)),
-            expected(&[("snapshot-contradicts", &format!("root-coord/{key}"))])
-        );
-    }
 }
