@@ -171,6 +171,24 @@ pub struct SessionReport {
     pub ttl: i64,
 }
 
+impl SessionReport {
+    /// Whether it hangs on no lease: then it never goes by itself.
+    #[must_use]
+    pub fn stays(&self) -> bool {
+        self.lease == 0
+    }
+
+    /// When it goes, in words.
+    #[must_use]
+    pub fn ending(&self) -> String {
+        match self.ttl {
+            _ if self.stays() => "on no lease: it never goes by itself".to_owned(),
+            seconds if seconds >= 0 => format!("lease ends in {seconds} s unless renewed"),
+            _ => "its lease has ended".to_owned(),
+        }
+    }
+}
+
 /// What a family holds.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct FamilyStatus {

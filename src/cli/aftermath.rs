@@ -11,7 +11,7 @@ use crate::backup::BackupError;
 use crate::engine::{self, EngineError, FailureKind, Written};
 use crate::finding::Finding;
 use crate::journal::{JournalError, Phase};
-use crate::report::PlanReport;
+use crate::report::{PlanReport, SessionReport};
 use crate::store::StoreErrorKind;
 
 /// After the alarm NOSPACE.
@@ -195,6 +195,13 @@ impl Ways {
     fn cure(&self, failure: &engine::Failure) -> Option<String> {
         use engine::Failure as F;
         Some(match failure {
+            F::Sessions(sessions) | F::Intruder(sessions)
+                if sessions.iter().any(SessionReport::stays) =>
+            {
+                let keys = sessions.iter().filter(|session| session.stays());
+                remove_by_hand(keys, "no Milvus")
+            }
+            F::Locked(holder) if holder.stays() => remove_by_hand([holder], "no migration"),
             F::Sessions(_) => {
                 "stop Milvus (all of it, but not etcd) and wait until its sessions have \
                                ended, at most a minute after; --wait-sessions 90s waits for them"
@@ -264,6 +271,17 @@ impl Ways {
             | F::Worker(_) => return None,
         })
     }
+}
+
+/// What hangs on no lease is nobody's any more, or something keeps it that does not do as Milvus does.
+fn remove_by_hand<'a>(keys: impl IntoIterator<Item = &'a SessionReport>, nobody: &str) -> String {
+    let commands = keys
+        .into_iter()
+        .map(|session| format!("etcdctl del {}", quoted(&session.key)));
+    format!(
+        "what hangs on no lease never goes by itself: make sure that {nobody} runs, then {}",
+        commands.collect::<Vec<_>>().join(" && ")
+    )
 }
 
 /// A journal that this program cannot go by.

@@ -30,7 +30,7 @@ pub enum Failure {
     #[error("a Milvus component registered during the run: {}", list_sessions(.0))]
     Intruder(Vec<SessionReport>),
     /// Somebody else holds the lock.
-    #[error("another migration holds the lock {} ({}, lease ends in {} s unless renewed)", .0.key, .0.address, .0.ttl)]
+    #[error("another migration holds the lock {} ({}, {})", .0.key, .0.address, .0.ending())]
     Locked(SessionReport),
     /// Our lock is gone.
     #[error("the lock {key} was lost during the run")]
@@ -206,10 +206,7 @@ fn list_sessions(sessions: &[SessionReport]) -> String {
     let mut text = sessions
         .iter()
         .take(SHOWN)
-        .map(|session| match session.ttl {
-            ttl if ttl >= 0 => format!("{} (lease ends in {ttl} s unless renewed)", session.key),
-            _ => session.key.clone(),
-        })
+        .map(|session| format!("{} ({})", session.key, session.ending()))
         .collect::<Vec<_>>()
         .join(", ");
     if sessions.len() > SHOWN {

@@ -80,11 +80,11 @@ impl<S: Store> Fence<S> {
             if !told {
                 told = true;
                 observer.note(&format!(
-                    "waiting up to {} s for the lock {} of {} (its lease ends in {} s unless renewed)",
-                    left.as_secs(),
+                    "waiting up to {} for the lock {} of {} ({})",
+                    sessions::up_to(left),
                     holder.key,
                     holder.address,
-                    holder.ttl
+                    holder.ending()
                 ));
             }
             let change = store.wait_for_change(KeyRange::single(root.lock_key()), held.revision);

@@ -87,6 +87,12 @@ pub(super) async fn list<S: Store>(
     Ok((sessions, response.revision))
 }
 
+/// A wait in whole seconds; what is left of one counts.
+pub(super) fn up_to(wait: Duration) -> String {
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    format!("{seconds} s")
+}
+
 /// Waits until no component is registered, at most for `wait`.
 pub(super) async fn wait_until_gone<S: Store>(
     store: &S,
@@ -116,11 +122,11 @@ pub(super) async fn wait_until_gone<S: Store>(
         if told != sessions.len() {
             told = sessions.len();
             observer.note(&format!(
-                "waiting up to {} s for {} sessions to end, the first is {} (lease ends in {} s unless renewed)",
-                left.as_secs(),
+                "waiting up to {} for {} sessions to end, the first is {} ({})",
+                up_to(left),
                 sessions.len(),
                 sessions[0].key,
-                sessions[0].ttl
+                sessions[0].ending()
             ));
         }
         let change = store.wait_for_change(root.range_below("session/"), revision);
@@ -132,5 +138,17 @@ pub(super) async fn wait_until_gone<S: Store>(
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_never_told_as_none() {
+        assert_eq!(up_to(Duration::from_millis(300)), "1 s");
+        assert_eq!(up_to(Duration::from_secs(30)), "30 s");
+        assert_eq!(up_to(Duration::from_millis(29_999)), "30 s");
     }
 }

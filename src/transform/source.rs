@@ -18,6 +18,9 @@ use crate::layout::LayoutDetector;
 use crate::model::CollectionId;
 use crate::report::Layout;
 
+const LAST_MOMENT: &str =
+    "the key of this snapshot bears the last timestamp there is, at which 2.1 never writes";
+
 /// Reads 2.1 metadata.
 #[derive(Debug)]
 pub struct Source {
@@ -124,19 +127,26 @@ impl Source {
 
     /// A key in a family that is read, but not spelt as that family's keys are.
     fn unreadable_key(&mut self, family: Family, relative: &[u8]) {
-        let without_timestamp = split_timestamp(relative).is_none();
+        let split = split_timestamp(relative);
+        let without_timestamp = split.is_none();
+        let is_last = split.is_some_and(|(_, timestamp)| timestamp == Timestamp::LAST);
         if family == Family::Segment || super::ranges::LAST_DDL_HISTORY.contains(&family) {
             // Of the first only the number of rows would be wanted, and the record stays as it is; the
             // other goes unread.
             return;
         }
         if family == Family::LegacyAliasSnapshot {
-            self.findings.notice(
-                "snapshot-without-timestamp",
-                relative,
-                "the key of this snapshot does not end in _ts and a number; it goes with all \
-                 snapshots of aliases, and stays in the backup",
-            );
+            let (code, what) = if is_last {
+                ("snapshot-at-the-last-moment", LAST_MOMENT)
+            } else {
+                (
+                    "snapshot-without-timestamp",
+                    "the key of this snapshot does not end in _ts and a number",
+                )
+            };
+            let message =
+                format!("{what}; it goes with all snapshots of aliases, and stays in the backup");
+            self.findings.notice(code, relative, message);
             return;
         }
         if !matches!(family, Family::Collection | Family::CollectionSnapshot) {
@@ -157,10 +167,15 @@ impl Source {
                  Milvus 2.2.3 and later skip it or do not start on it",
             );
         } else {
+            let what = if is_last {
+                LAST_MOMENT
+            } else {
+                "the key does not end in a collection's id, or in one and a timestamp"
+            };
             self.findings.broken(
                 "unreadable-key",
                 relative,
-                "the key does not end in a collection's id, or in one and a timestamp",
+                what,
                 "it stays in etcd, untouched, and Milvus 2.2 may stumble over it",
             );
         }

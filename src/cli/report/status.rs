@@ -95,12 +95,8 @@ fn session(session: &SessionReport) -> String {
     } else {
         format!(" at {}", session.address)
     };
-    let ends = match session.ttl {
-        seconds if seconds >= 0 => format!(", ends in {seconds} s unless renewed"),
-        _ if session.lease == 0 => ", without a lease: it never ends by itself".to_owned(),
-        _ => String::new(),
-    };
-    format!("{}{address} ({}{ends})", session.role, session.key)
+    let ending = session.ending();
+    format!("{}{address} ({}, {ending})", session.role, session.key)
 }
 
 /// A journal that tells nothing: the layout above is told from the keys alone.
@@ -210,7 +206,7 @@ Alarms: NOSPACE
 Lock: free
 Journal: staging: unfinished, 2.1 stands whole: migrate goes on, rollback goes back; no backup
 Sessions: 1 session: Milvus is running, or stopped a moment ago
-  rootcoord at 10.0.0.1:53100 (by-dev/meta/session/rootcoord, ends in 12 s unless renewed)
+  rootcoord at 10.0.0.1:53100 (by-dev/meta/session/rootcoord, lease ends in 12 s unless renewed)
 
 FAMILY    KEYS     SIZE
 indexes  1,200  2.0 KiB

@@ -388,6 +388,17 @@ fn numbers_that_no_server_takes_and_no_one_waits_for_are_wrong_usage() {
 }
 
 #[tokio::test]
+async fn what_hangs_on_no_lease_is_followed_by_the_command_that_removes_it() {
+    for key in ["session/proxy-7", "session/migration"] {
+        let it = Instance::small().await;
+        it.put(key, b"{}").await;
+        let command = format!("etcdctl del {}/{key}", it.root.meta_root());
+        let arguments = [&MIGRATE[..], &["--wait-lock", "0s"]].concat();
+        it.tool().run(&arguments).expect(3).says(&command);
+    }
+}
+
+#[tokio::test]
 async fn more_operations_than_a_server_takes_are_adapted() {
     let it = Instance::small().await;
     let most = usize::MAX.to_string();

@@ -219,6 +219,19 @@ async fn the_status_tells_all_but_the_journal_when_that_cannot_be_read() {
 }
 
 #[tokio::test]
+async fn what_hangs_on_no_lease_is_told_to_stay() {
+    for key in ["session/proxy-7", "session/migration"] {
+        let instance = Instance::small(CollectionForm::Split);
+        instance.put(key, b"{}");
+        let refused = instance.migrate().await.unwrap_err();
+        assert_eq!(refused.kind(), FailureKind::Refused);
+        let told = refused.to_string();
+        assert!(told.contains(key), "{told}");
+        assert!(told.contains("never goes by itself"), "{told}");
+    }
+}
+
+#[tokio::test]
 async fn d52_a_second_run_finds_that_all_is_done() {
     for form in FORMS {
         let instance = Instance::small(form);

@@ -264,6 +264,9 @@ fn a_snapshot_at_the_last_moment_there_is_cannot_be_put_right_and_stays_under_sk
             "unreadable-key",
             &last
         ));
+        let told = before.migrate(form);
+        let told = told.findings().iter().find(|it| it.key.ends_with(&last));
+        assert!(told.unwrap().message.contains("last timestamp"), "{told:?}");
         let done = Metadata {
             entries: before.after(&before.skip(form)),
         };
