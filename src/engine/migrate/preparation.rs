@@ -1,0 +1,205 @@
+//! Before the first write: the source is read and transformed, everything that could refuse it is asked, and
+//! the backup gets its name.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::finding::Finding;
+use crate::journal::Phase;
+use crate::keys::{KeyRange, MetaRoot};
+use crate::report::{Layout, MigrateReport, PlanReport};
+use crate::store::{Op, Store};
+use crate::transform::Migration;
+
+use super::super::backup_job::BackupJob;
+use super::super::error::Failure;
+use super::super::fingerprint::{Filter, Fingerprint};
+use super::super::room::Room;
+use super::super::source::{Reading, read_source};
+use super::super::writer::Tally;
+use super::super::{fit, layout};
+use super::cut_over::removal_ops;
+use super::{Run, already, nothing_to_do};
+
+/// The source and what will be made of it.
+pub(super) struct Prepared {
+    pub(super) migration: Arc<Migration>,
+    pub(super) plan: PlanReport,
+    pub(super) revision: i64,
+    pub(super) cluster_id: String,
+    pub(super) fingerprint: Fingerprint,
+    /// The old families that go in the end, cut into ranges that may be deleted at once.
+    pub(super) deletes: Vec<KeyRange>,
+    /// Keys of the source, counted by etcd.
+    pub(super) source_keys: u64,
+}
+
+impl Prepared {
+    /// Keys that stand there when all is done.
+    pub(super) fn keys_expected(&self) -> Option<u64> {
+        (self.source_keys + self.plan.put).checked_sub(self.plan.delete)
+    }
+}
+
+impl<S: Store> Run<'_, S> {
+    /// Reads, transforms, validates and backs up. Returns a report when there is nothing to do.
+    pub(super) async fn prepare(&mut self) -> Result<Option<MigrateReport>, Failure> {
+        let staged = self.ledger.phase().is_some_and(Phase::is_before_commit);
+        let root = &self.options.root;
+        let filter = if staged {
+            Filter::without_staged(root)
+        } else {
+            Filter::all(root)
+        };
+        // A resumed run saves again: 2.1 may have been started since, and have written what the plan
+        // does not show. Where nothing changed, the file that is there is used again.
+        let wanted = self.options.backup.as_ref();
+        let options = self.options.transform_options();
+        let room = Room::ask(self.store, self.options.limits.patience);
+        let mut reading =
+            read_source(self.store, self.around(), (&filter, &options), wanted).await?;
+        self.seconds.read = reading.read_seconds;
+        self.seconds.transform = reading.transform_seconds;
+        match reading.layout {
+            // What an unfinished run staged stands beside a source that is whole.
+            layout if staged && layout != Layout::V2_1 => {
+                let plan = plan_of(&reading, root);
+                self.compare_with_journal(&plan)?;
+            }
+            Layout::V2_2 if !reading.migration.has_errors() => {
+                self.look_at_foreign_result().await?;
+                return Ok(Some(already(self.backup.clone(), self.started)));
+            }
+            Layout::Empty if !reading.migration.has_errors() => {
+                let finding = layout::empty_finding(root);
+                self.environment.observer.note(&finding.message);
+                return Ok(Some(nothing_to_do(self.started)));
+            }
+            Layout::V2_1 | Layout::Mixed | Layout::Staged | Layout::V2_2 | Layout::Empty => {}
+        }
+        let plan = plan_of(&reading, root);
+        let bad = plan.findings.iter().any(Finding::is_error);
+        if bad {
+            return Err(Failure::Findings(Box::new(plan)));
+        }
+        self.compare_with_journal(&plan)?;
+        self.check_room(room, &plan, staged).await?;
+        self.check_fit(&reading.migration).await?;
+        if reading.backup.as_ref().is_some_and(BackupJob::has_failed) {
+            // Nobody is asked about what will not be done.
+            self.save(&mut reading).await?;
+        }
+        self.confirm(&plan).await?;
+        self.save(&mut reading).await?;
+        self.forget_outdated_backup(&reading.fingerprint);
+        self.prepared = Some(Prepared {
+            migration: Arc::new(reading.migration),
+            plan,
+            revision: reading.moment.revision,
+            cluster_id: reading.moment.cluster_id(),
+            fingerprint: reading.fingerprint,
+            source_keys: reading.source_keys,
+            deletes: reading.deletes,
+        });
+        self.own = Tally::default();
+        Ok(None)
+    }
+
+    /// Gives the backup its name, if one was wanted.
+    async fn save(&mut self, reading: &mut Reading) -> Result<(), Failure> {
+        if let Some(job) = reading.backup.take() {
+            let saving = Instant::now();
+            let summary = job.finish().await?;
+            self.seconds.backup = saving.elapsed().as_secs_f64();
+            self.backup = Some(summary.reference());
+        }
+        Ok(())
+    }
+
+    /// What an unfinished run staged has to be what would be staged now.
+    fn compare_with_journal(&self, plan: &PlanReport) -> Result<(), Failure> {
+        match self.ledger.journal() {
+            Some(journal)
+                if journal.phase.is_before_commit() && journal.plan_digest != plan.digest =>
+            {
+                Err(Failure::PlanChanged {
+                    recorded: journal.plan_digest.clone(),
+                    now: plan.digest.clone(),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// An interrupted run's backup that is not made again (`--no-backup`) counts only while the source
+    /// is as it was: going back to it would throw away what 2.1 wrote since.
+    fn forget_outdated_backup(&mut self, source: &Fingerprint) {
+        let Some(journal) = self.ledger.journal() else {
+            return;
+        };
+        let unchanged = self.backup.as_ref().is_some_and(|backup| {
+            backup.entries == source.keys
+                && self.ledger.check_revisions().is_ok()
+                && source.newest_revision <= journal.capture_revision
+        });
+        if self.options.backup.is_none()
+            && journal.phase.is_before_commit()
+            && !unchanged
+            && let Some(backup) = self.backup.take()
+        {
+            self.environment.observer.note(&format!(
+                "the metadata changed since {} was written, so it is no backup of this migration",
+                backup.path
+            ));
+        }
+    }
+
+    async fn check_room(&self, room: Room, plan: &PlanReport, staged: bool) -> Result<(), Failure> {
+        // Of what was staged before most is there already.
+        let put = if staged { 0 } else { plan.put };
+        let bytes = if staged { 0 } else { plan.bytes_put };
+        let needed = (put + plan.rewrite + plan.delete, bytes);
+        if let Some(warning) = room.check(needed).await? {
+            self.environment.observer.note(&warning);
+        }
+        Ok(())
+    }
+
+    /// The largest entry and the switch have to be what the server takes: after staging it would be late
+    /// to find out.
+    async fn check_fit(&self, migration: &Migration) -> Result<(), Failure> {
+        let patience = self.options.limits.patience;
+        if let Some(put) = migration.largest() {
+            let entry = (put.key.as_slice(), put.value.as_slice());
+            fit::entry(self.store, &self.fence, patience, entry).await?;
+        }
+        let mut ops = removal_ops(migration);
+        // In the place of the journal's put, whose value does not matter here.
+        let journal = KeyRange::single(self.options.root.journal_key());
+        ops.push(Op::Delete(journal));
+        fit::switch(self.store, &self.fence, patience, (Vec::new(), ops)).await
+    }
+
+    async fn confirm(&self, plan: &PlanReport) -> Result<(), Failure> {
+        let (observer, plan) = (Arc::clone(&self.environment.observer), plan.clone());
+        let yes = tokio::task::spawn_blocking(move || observer.confirm_migration(&plan))
+            .await
+            .map_err(|error| Failure::Worker(error.to_string()))?;
+        self.environment.stop.agreed(yes)
+    }
+}
+
+/// The plan of a reading; a mixed layout is an error finding in it.
+pub(in crate::engine) fn plan_of(reading: &Reading, root: &MetaRoot) -> PlanReport {
+    let mut plan = reading
+        .migration
+        .plan(reading.layout, reading.moment.revision);
+    let finding = match reading.layout {
+        Layout::Mixed => Some(layout::mixed_finding(&reading.evidence)),
+        Layout::Empty if !reading.migration.has_errors() => Some(layout::empty_finding(root)),
+        Layout::V2_1 | Layout::V2_2 | Layout::Staged | Layout::Empty => None,
+    };
+    plan.findings.extend(finding);
+    plan.findings.sort();
+    plan
+}

@@ -1,0 +1,89 @@
+//! What a way back is refused for, apart from what would be lost.
+
+use crate::backup::{Backup, Coverage};
+use crate::journal::Phase;
+use crate::report::{BackupRef, Layout};
+use crate::store::Store;
+
+use super::super::error::Failure;
+use super::super::ledger::Ledger;
+use super::put_back::Gap;
+use super::{Run, Way, image};
+
+impl<S: Store> Run<'_, S> {
+    /// What an unfinished migration staged has to go along with its journal: nothing else tells what it is,
+    /// and with it there neither 2.2 nor a new migration finds a layout that it knows.
+    pub(super) fn check_staged(&self, backup: &Backup, ledger: &Ledger) -> Result<(), Failure> {
+        if !ledger.phase().is_some_and(Phase::is_before_commit) {
+            return Ok(());
+        }
+        let why = match backup.coverage() {
+            _ if self.options.keep_extra => "--keep-extra leaves them there",
+            Coverage::Families(_) => "the backup holds only a part of the metadata",
+            Coverage::Whole => return Ok(()),
+        };
+        Err(Failure::StagedWouldStay { why })
+    }
+
+    /// Whether a rollback may go back to this backup.
+    pub(super) fn check_backup(&self, backup: &Backup, ledger: &Ledger) -> Result<(), Failure> {
+        let reference = backup.summary().reference();
+        if let Some(recorded) = self.backup.as_ref() {
+            if self.options.backup.is_none() {
+                image::check_digest(backup, recorded)?;
+            } else if recorded.digest != reference.digest {
+                self.environment.observer.note(&format!(
+                    "{} does not hold what the migration saved in {}: what changed between the two is \
+                     undone, too",
+                    reference.path, recorded.path
+                ));
+            }
+        }
+        let is_partial = matches!(backup.coverage(), Coverage::Families(_));
+        if is_partial
+            && ledger
+                .phase()
+                .is_some_and(|phase| !phase.is_before_commit())
+        {
+            return Err(Failure::Usage(format!(
+                "the backup {} holds only a part of the metadata, so it cannot undo a migration: the rest \
+                 would stay in the 2.2 layout. Roll back with the backup that the migration saved; restore \
+                 puts back what this one holds",
+                reference.path
+            )));
+        }
+        Ok(())
+    }
+
+    /// A rollback ends in the 2.1 layout, and where that `stands` already it may bring back what is gone,
+    /// but throw nothing away: who wants that restores.
+    pub(super) fn check_gap(
+        &self,
+        difference: &Gap,
+        backup: &BackupRef,
+        (ledger, stands): (&Ledger, bool),
+    ) -> Result<(), Failure> {
+        let begun = ledger
+            .journal()
+            .filter(|journal| journal.phase == Phase::Restoring);
+        let recorded = begun.and_then(|journal| journal.backup.as_ref());
+        let goes_on = recorded.is_some_and(|recorded| recorded.digest == backup.digest);
+        if goes_on && !self.options.accept_loss {
+            difference.check_newer(ledger)?;
+        }
+        if self.options.way != Way::Rollback {
+            return Ok(());
+        }
+        if difference.layout == Layout::V2_2 {
+            return Err(Failure::Usage(format!(
+                "the backup {} holds the 2.2 layout, and a rollback goes back to 2.1: name the backup that \
+                 the migration saved; restore puts this one back",
+                backup.path
+            )));
+        }
+        if stands && !self.options.accept_loss {
+            difference.check_lost()?;
+        }
+        Ok(())
+    }
+}
