@@ -182,7 +182,7 @@ async fn the_sessions_of_stopped_components_are_waited_for() {
     let yaml = of_the_script(&it, &tool, "run");
     tool.run(&["-config", &yaml])
         .expect(0)
-        .says("waiting up to 89 s")
+        .says("waiting up to 90 s")
         .says("datanode-3");
 }
 
