@@ -6,12 +6,13 @@ use std::path::Path;
 use super::options::EtcdOptions;
 use super::report::exit::Exit;
 use super::report::failure::{Failure, NOTHING_CHANGED};
+use super::report::outcome;
 use super::signals;
 use crate::backup::BackupError;
 use crate::engine::{self, EngineError, FailureKind, Written};
 use crate::finding::Finding;
 use crate::journal::{JournalError, Phase};
-use crate::report::{PlanReport, SessionReport};
+use crate::report::PlanReport;
 use crate::store::StoreErrorKind;
 
 /// After the alarm NOSPACE.
@@ -77,10 +78,17 @@ impl Ways {
     /// A failed run as a person meets it.
     pub(in crate::cli) fn failure(&self, error: EngineError) -> Failure {
         let mut told = Failure::from_error(exit(error.kind()), &*error.failure);
-        told.changed = changed(&error).into();
+        told.changed = match &error.difference {
+            Some(found) => format!(
+                "{}; going back would mean: {}",
+                changed(&error),
+                outcome::difference(found)
+            )
+            .into(),
+            None => changed(&error).into(),
+        };
         let backup = error.backup.as_ref().map(|backup| backup.path.as_str());
         told.backup = backup.map(Into::into);
-        told.difference.clone_from(&error.difference);
         self.lead_on(&error, backup, &mut told);
         let failure = *error.failure;
         if let engine::Failure::Findings(plan) = failure {
@@ -191,17 +199,23 @@ impl Ways {
         )
     }
 
+    /// Who knows of no revisions can still compare.
+    fn tells_losses(&self) -> String {
+        format!(
+            "{} --backup FILE   # tells whether all is as the migration of that backup made it: then rollback \
+             --accept-loss loses nothing; else save what is there first: {}",
+            self.command("verify"),
+            self.command("backup")
+        )
+    }
+
     /// What helps against this failure in particular.
     fn cure(&self, failure: &engine::Failure) -> Option<String> {
         use engine::Failure as F;
+        if let Some(text) = cure_by_hand(failure) {
+            return Some(text);
+        }
         Some(match failure {
-            F::Sessions(sessions) | F::Intruder(sessions)
-                if sessions.iter().any(SessionReport::stays) =>
-            {
-                let keys = sessions.iter().filter(|session| session.stays());
-                remove_by_hand(keys, "no Milvus")
-            }
-            F::Locked(holder) if holder.stays() => remove_by_hand([holder], "no migration"),
             F::Sessions(_) => {
                 "stop Milvus (all of it, but not etcd) and wait until its sessions have \
                                ended, at most a minute after; --wait-sessions 90s waits for them"
@@ -246,12 +260,7 @@ impl Ways {
                 "--accept-loss goes back all the same; save what is there first:".to_owned()
                     + &format!(" {}", self.command("backup"))
             }
-            F::OtherEtcd { .. } => format!(
-                "{} --backup FILE   # tells whether all is as the migration of that backup made it: then rollback \
-                 --accept-loss loses nothing; else save what is there first: {}",
-                self.command("verify"),
-                self.command("backup")
-            ),
+            F::OtherEtcd { .. } => self.tells_losses(),
             F::Verification(_) => self.command("verify"),
             F::Store { source, .. } if source.kind == StoreErrorKind::NoSpace => {
                 MAKE_ROOM.to_owned()
@@ -274,14 +283,25 @@ impl Ways {
 }
 
 /// What hangs on no lease is nobody's any more, or something keeps it that does not do as Milvus does.
-fn remove_by_hand<'a>(keys: impl IntoIterator<Item = &'a SessionReport>, nobody: &str) -> String {
-    let commands = keys
-        .into_iter()
-        .map(|session| format!("etcdctl del {}", quoted(&session.key)));
-    format!(
-        "what hangs on no lease never goes by itself: make sure that {nobody} runs, then {}",
-        commands.collect::<Vec<_>>().join(" && ")
-    )
+fn cure_by_hand(failure: &engine::Failure) -> Option<String> {
+    use engine::Failure as F;
+    let (sessions, nobody) = if let F::Sessions(found) | F::Intruder(found) = failure {
+        (found.as_slice(), "no Milvus")
+    } else if let F::Locked(holder) = failure {
+        (std::slice::from_ref(holder), "no migration")
+    } else {
+        return None;
+    };
+    let stay = sessions.iter().filter(|session| session.stays());
+    let commands: Vec<_> = stay
+        .map(|session| format!("etcdctl del {}", quoted(&session.key)))
+        .collect();
+    (!commands.is_empty()).then(|| {
+        format!(
+            "what hangs on no lease never goes by itself: make sure that {nobody} runs, then {}",
+            commands.join(" && ")
+        )
+    })
 }
 
 /// A journal that this program cannot go by.

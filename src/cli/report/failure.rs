@@ -5,11 +5,10 @@ use std::error::Error;
 use serde_json::json;
 
 use super::exit::Exit;
+use super::findings;
 use super::palette::Palette;
-use super::{findings, outcome};
 use crate::config::ConfigError;
 use crate::finding::Finding;
-use crate::report::RestoreReport;
 
 /// Said after every failure that certainly wrote nothing.
 pub(in crate::cli) const NOTHING_CHANGED: &str = "nothing was changed in etcd";
@@ -21,8 +20,6 @@ pub(in crate::cli) struct Failure {
     pub(in crate::cli) message: Box<str>,
     /// Why, each cause once.
     pub(in crate::cli) causes: Vec<String>,
-    /// What a dry run found out, although it is refused.
-    pub(in crate::cli) difference: Option<Box<RestoreReport>>,
     /// What was and what was not changed; empty where the question does not arise.
     pub(in crate::cli) changed: Box<str>,
     /// Where the backup is.
@@ -39,7 +36,6 @@ impl Failure {
             exit,
             message: message.into().into_boxed_str(),
             causes: Vec::new(),
-            difference: None,
             changed: Box::default(),
             backup: None,
             findings: Box::default(),
@@ -90,9 +86,6 @@ impl Failure {
         for cause in &self.causes {
             lines.push(format!("  caused by: {cause}"));
         }
-        if let Some(report) = &self.difference {
-            lines.push(format!("  it would mean: {}", outcome::difference(report)));
-        }
         if !self.changed.is_empty() {
             lines.push(format!("  changed: {}", self.changed));
         }
@@ -113,7 +106,6 @@ impl Failure {
             "message": self.message,
             "exit_code": self.exit.code(),
             "causes": self.causes,
-            "difference": self.difference,
             "changed": self.changed,
             "backup": self.backup,
             "findings": self.findings,
