@@ -61,6 +61,9 @@ async fn look<S: Store>(
     let lock = lock_holder(store, root, limits).await?;
     let (phase, journal, unusable) = match Ledger::load(store, root, limits).await {
         Ok(ledger) => {
+            if let Err(brought) = ledger.check_revisions() {
+                environment.observer.note(&brought.to_string());
+            }
             let journal = ledger.journal();
             let journal = journal.and_then(|journal| serde_json::to_value(journal).ok());
             (ledger.phase(), journal, None)

@@ -166,6 +166,8 @@ async fn the_status_tells_the_journal_of_a_migration() {
     assert_eq!(status["lock"], Value::Null);
     assert_eq!(status["journal"]["phase"], "done");
     assert_eq!(status["journal"]["target_version"], "2.2.8");
+    let cluster = status["journal"]["cluster_id"].as_str().unwrap();
+    assert!(u64::from_str_radix(cluster, 16).unwrap() > 0, "{cluster}");
     assert_eq!(status["journal"]["collection_form"], "split");
     assert_eq!(status["journal"]["backup"]["path"], absolute(&tool, "b"));
 }

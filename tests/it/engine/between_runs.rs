@@ -342,7 +342,7 @@ async fn what_is_written_while_the_question_stands_is_not_thrown_away() {
 
 /// What a run notes.
 #[derive(Clone, Default)]
-struct Notes(std::sync::Arc<std::sync::Mutex<Vec<String>>>);
+pub(super) struct Notes(pub(super) std::sync::Arc<std::sync::Mutex<Vec<String>>>);
 
 impl Observer for Notes {
     fn note(&self, message: &str) {

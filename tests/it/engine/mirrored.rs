@@ -1,13 +1,16 @@
 //! A journal that was brought along from another etcd: its revisions are not believed.
 
-use meta_migration::engine::{Failure, FailureKind, RestoreOptions, Way};
+use meta_migration::engine::{Failure, FailureKind, RestoreOptions, Way, status};
 use meta_migration::journal::Phase;
 use meta_migration::report::{MigrateOutcome, RestoreOutcome};
 use meta_migration::store::memory::MemoryStore;
 use meta_migration::transform::CollectionForm;
 
-use super::instance::Instance;
+use super::between_runs::Notes;
+use super::instance::{Instance, limits};
 use crate::rules::FORMS;
+use crate::support::metadata::root;
+use crate::support::migration::watched;
 
 /// What 2.2 writes.
 const SEGMENT: &str = "datacoord-meta/s/1/10/51";
@@ -56,6 +59,11 @@ async fn what_2_2_wrote_in_another_etcd_is_not_thrown_away_unasked() {
             );
             assert_eq!(refused.kind(), FailureKind::Failed);
             assert_eq!(mirror.image(), running);
+            let notes = Notes::default();
+            let around = (&limits(), &watched(notes.clone()));
+            status(&mirror.store, &root(), around).await.unwrap();
+            let told = notes.0.lock().unwrap().join("\n");
+            assert!(told.contains("the journal"), "{told}");
             let again = mirror.migrate().await.unwrap();
             assert_eq!(again.outcome, MigrateOutcome::AlreadyMigrated);
             let back = mirror.restore_with(&accepting(&mirror)).await.unwrap();
