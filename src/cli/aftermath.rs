@@ -111,6 +111,16 @@ impl Ways {
             hint(format!("{}   # then", self.again));
             return;
         }
+        if matches!(*error.failure, engine::Failure::OtherEtcd { .. }) {
+            let back = match self.goes_back {
+                true => self.again.clone(),
+                false => self.back(backup),
+            };
+            hint(format!(
+                "{back} --accept-loss   # goes back; what was written since is lost"
+            ));
+            return;
+        }
         if is_taken_over(error) {
             hint(format!(
                 "{}   # tells where it stands, and who holds the lock",
@@ -199,11 +209,11 @@ impl Ways {
         )
     }
 
-    /// Who knows of no revisions can still compare.
+    /// Where revisions tell nothing, a comparison does.
     fn tells_losses(&self) -> String {
         format!(
-            "{} --backup FILE   # tells whether all is as the migration of that backup made it: then rollback \
-             --accept-loss loses nothing; else save what is there first: {}",
+            "{} --backup FILE   # tells whether all is as the migration of that backup made it: then nothing \
+             would be lost; else save what is there first: {}",
             self.command("verify"),
             self.command("backup")
         )

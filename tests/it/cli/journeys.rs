@@ -222,6 +222,32 @@ async fn d17_what_was_written_after_the_migration_is_not_lost_without_a_word() {
 }
 
 #[tokio::test]
+async fn a_journal_of_another_etcd_is_followed_by_a_comparison_and_a_way_back() {
+    let it = Instance::small().await;
+    let before = it.metadata().await;
+    let tool = it.tool();
+    tool.run(&with_versions(&["migrate", "--backup-file", "b.mmb"]))
+        .expect(0);
+    let key = it.root.journal_key();
+    let dump = it.dump().await;
+    let entry = dump.iter().find(|entry| *entry.key == *key).unwrap();
+    let mut journal: serde_json::Value = serde_json::from_slice(&entry.value).unwrap();
+    journal["cluster_id"] = "cdf818194e3a8c32".into();
+    let key = String::from_utf8(key).unwrap();
+    it.put_whole(&key, journal.to_string().as_bytes()).await;
+    tool.run(&["rollback"])
+        .expect(1)
+        .says("cdf818194e3a8c32")
+        .says("verify")
+        .says("rollback --accept-loss")
+        .says("nothing was changed in etcd");
+    tool.run(&with_versions(&["verify", "--backup", "b.mmb"]))
+        .expect(0);
+    tool.run(&["rollback", "--accept-loss"]).expect(0);
+    assert_eq!(it.metadata().await, before);
+}
+
+#[tokio::test]
 async fn a_server_that_takes_few_operations_is_adapted_to() {
     let etcd = Etcd::start(Settings {
         max_txn_ops: Some(24),
