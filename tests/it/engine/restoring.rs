@@ -287,7 +287,7 @@ fn write_backup(instance: &Instance, meta_root: &str, keys: &[String]) {
     writer.finish().unwrap();
 }
 
-fn any_root(instance: &Instance, root: MetaRoot) -> RestoreOptions {
+fn moved(instance: &Instance, root: MetaRoot) -> RestoreOptions {
     RestoreOptions {
         moved_from: Some(root.clone()),
         root,
@@ -313,7 +313,7 @@ async fn t12_neither_sessions_nor_lock_nor_journal_are_restored_whatever_a_backu
         &keys.map(|key| format!("by-dev/{key}")),
     );
     let report = instance
-        .restore_with(&any_root(&instance, root))
+        .restore_with(&moved(&instance, root))
         .await
         .unwrap();
     assert_eq!((report.put, report.delete), (1, 0));
@@ -341,7 +341,7 @@ async fn a_backup_of_another_root_is_moved_only_where_that_is_wished() {
     assert_eq!(refused.kind(), FailureKind::Usage);
     assert!(instance.store.dump().is_empty());
     let report = instance
-        .restore_with(&any_root(&instance, crate::support::metadata::root()))
+        .restore_with(&moved(&instance, crate::support::metadata::root()))
         .await
         .unwrap();
     assert_eq!(report.outcome, RestoreOutcome::Restored);
