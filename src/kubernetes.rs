@@ -45,7 +45,8 @@ pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 pub const LABEL_INSTANCE: &str = "meta-migration/instance";
 /// The upgrade that a Job belongs to.
 pub const LABEL_OPERATION: &str = "meta-migration/operation";
-/// The step that a Job does: `status`, `plan`, `backup`, `migrate`, `verify`, `preview`, `save`, `rollback`.
+/// The step that a Job does: `status`, `plan`, `backup`, `migrate`, `verify`, `preview`, `save`, `rollback`,
+/// `list`.
 pub const LABEL_STEP: &str = "meta-migration/step";
 /// Which attempt at the step a Job is, counted from 1.
 pub const LABEL_ATTEMPT: &str = "meta-migration/attempt";

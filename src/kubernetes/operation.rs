@@ -16,8 +16,9 @@ use super::record::Record;
 use super::stage::{Next, Outcome, Stage, next};
 use super::{LABEL_OPERATION, RECORD_KEY, config_name, record_name};
 use crate::finding::Severity;
-use crate::report::{BackupReport, Layout, MigrateReport};
+use crate::report::BackupReport;
 
+mod backup;
 pub mod begin;
 pub mod job;
 mod metadata;
@@ -379,21 +380,6 @@ impl<'a> Operation<'a> {
         Ok(Outcome::Metadata(status.layout))
     }
 
-    /// A backup of a 2.2 layout is none that a rollback could use.
-    async fn back_up(&mut self) -> Result<(), Trouble> {
-        if self.record.layout_before == Some(Layout::V2_2) {
-            self.audience.tell("the metadata is 2.2 already: no backup");
-            return Ok(());
-        }
-        // Nothing ran since: this is the second time on the way forward.
-        if self.record.has_backup {
-            return Ok(());
-        }
-        self.run(Step::Backup).await?;
-        self.record.has_backup = true;
-        Ok(())
-    }
-
     /// Proves the backup, and that nothing would be lost that nobody gave up, while Milvus still runs.
     async fn look_back(&mut self) -> Result<(), Trouble> {
         if !self.record.has_backup {
@@ -416,17 +402,6 @@ impl<'a> Operation<'a> {
         self.audience
             .tell(&format!("what the new release wrote is saved in {file}"));
         self.record.saved = Some(file);
-        Ok(())
-    }
-
-    async fn migrate(&mut self) -> Result<(), Trouble> {
-        let text = self.run(Step::Migrate).await?;
-        let report: Option<MigrateReport> = job::report(&text);
-        // The migration makes another one where the metadata is not what the backup holds.
-        if let Some(backup) = report.and_then(|report| report.backup) {
-            self.record.backup_file = backup.path;
-            self.record.has_backup = true;
-        }
         Ok(())
     }
 

@@ -6,6 +6,7 @@ mod deploy;
 mod failures;
 mod killed;
 mod left_behind;
+mod lost;
 mod operated;
 mod preflight;
 mod resumed;

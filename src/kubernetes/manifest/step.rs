@@ -26,6 +26,8 @@ pub enum Step {
     Preview,
     /// A backup of what the new release wrote.
     Save,
+    /// Which backups lie in the volume, each read whole.
+    List,
 }
 
 impl Step {
@@ -41,6 +43,7 @@ impl Step {
             Self::Rollback => "rollback",
             Self::Preview => "preview",
             Self::Save => "save",
+            Self::List => "list",
         }
     }
 
@@ -54,7 +57,8 @@ impl Step {
             | Self::Backup
             | Self::Verify
             | Self::Preview
-            | Self::Save => false,
+            | Self::Save
+            | Self::List => false,
         }
     }
 
@@ -71,6 +75,9 @@ impl Step {
             Self::Status | Self::Plan | Self::Verify => command(self.name(), "migrate"),
             Self::Preview => command("rollback", "rollback"),
             Self::Save => command("backup", "backup"),
+            Self::List => ["backup", "list", BACKUP_FOLDER]
+                .map(str::to_owned)
+                .to_vec(),
         };
         match self {
             // While Milvus still runs: a volume that takes no backup is found now, not after the stop.
@@ -92,7 +99,8 @@ impl Step {
             | Self::Backup
             | Self::Migrate
             | Self::Verify
-            | Self::Rollback => {}
+            | Self::Rollback
+            | Self::List => {}
         }
         if self == Self::Verify && record.has_backup {
             arguments.extend(["--backup".to_owned(), record.backup_file.clone()]);

@@ -12,7 +12,7 @@ use crate::support::kubernetes::helm::{Helm, OLD_IMAGE};
 
 const USER: &str = "upgrader";
 
-async fn wait_for_pod(scenario: &Scenario, part: &str) {
+pub(super) async fn wait_for_pod(scenario: &Scenario, part: &str) {
     let bed = &scenario.bed;
     bed.wait(part, async || {
         let pods = bed.list("pods").await;
@@ -24,13 +24,13 @@ async fn wait_for_pod(scenario: &Scenario, part: &str) {
     .await;
 }
 
-fn hold(scenario: &Scenario, step: &str) {
+pub(super) fn hold(scenario: &Scenario, step: &str) {
     let mut behaviour = scenario.bed.shared.behaviour();
     behaviour.held_tools.insert(step.to_owned());
 }
 
 /// Kills the upgrade while the pod of a step waits to start.
-async fn kill_before(scenario: &Scenario, step: &str) {
+pub(super) async fn kill_before(scenario: &Scenario, step: &str) {
     hold(scenario, step);
     let mut child = scenario.bed.start(USER, &scenario.command(&[]));
     wait_for_pod(scenario, step).await;
@@ -65,7 +65,7 @@ async fn a_migration_that_did_not_start_yet_never_runs_beside_the_old_release() 
 }
 
 /// Migrates by hand, past the orchestrator.
-fn migrate_by_hand(scenario: &Scenario) {
+pub(super) fn migrate_by_hand(scenario: &Scenario) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("b.mmb");
     let done = std::process::Command::new(env!("CARGO_BIN_EXE_meta-migration"))
@@ -175,7 +175,7 @@ async fn take_the_lock(scenario: &Scenario) {
 }
 
 /// Fails if any component of Milvus was started.
-async fn assert_down(scenario: &Scenario) {
+pub(super) async fn assert_down(scenario: &Scenario) {
     for (name, (_, count)) in scenario.bed.deployments().await {
         assert_eq!(count, 0, "{name}");
     }

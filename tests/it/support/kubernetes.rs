@@ -192,6 +192,12 @@ impl Bed {
             .await;
     }
 
+    /// Loses everything that lies in the volume of a claim.
+    pub(crate) fn empty_volume(&self, claim: &str) {
+        let folder = self.folder.path().join("claims").join(claim);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
     /// The log of a pod, as `kubectl logs` shows it.
     pub(crate) async fn log(&self, pod: &str, query: &str) -> String {
         let path = format!("{}/{pod}/log{query}", self.path("pods"));

@@ -1,0 +1,129 @@
+//! The backup that a rollback would use: which file it is, and whether it is one.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::{Operation, Trouble, job};
+use crate::kubernetes::BACKUP_FOLDER;
+use crate::kubernetes::manifest::step::Step;
+use crate::report::{BackupRef, Layout, MigrateOutcome, MigrateReport};
+
+/// What a Job found in the volume.
+#[derive(Debug, Deserialize)]
+struct Listed {
+    backups: Vec<Line>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Line {
+    path: String,
+    valid: bool,
+    digest: Option<String>,
+}
+
+impl Listed {
+    fn has(&self, backup: &BackupRef) -> bool {
+        let mut sound = self.backups.iter().filter(|one| one.valid);
+        sound.any(|one| one.path == backup.path && one.digest.as_ref() == Some(&backup.digest))
+    }
+}
+
+impl Operation<'_> {
+    /// Saves what 2.1 wrote. A backup of a 2.2 layout is none that a rollback could use.
+    pub(super) async fn back_up(&mut self) -> Result<(), Trouble> {
+        if self.record.layout_before == Some(Layout::V2_2) {
+            self.audience.tell("the metadata is 2.2 already: no backup");
+            return Ok(());
+        }
+        // Nothing ran since: this is the second time on the way forward.
+        if self.record.has_backup {
+            return Ok(());
+        }
+        self.run(Step::Backup).await?;
+        // Somebody may have migrated by hand since the probe. What is 2.1 now was 2.1 when it was saved.
+        let layout = self.status().await?.layout;
+        self.record.has_backup = matches!(layout, Layout::V2_1 | Layout::Staged | Layout::Empty);
+        if !self.record.has_backup {
+            let told = format!(
+                "the metadata is {} now: what was saved is no way back",
+                layout.name()
+            );
+            self.audience.tell(&told);
+        }
+        Ok(())
+    }
+
+    /// Migrates, and finds out which backup leads back.
+    pub(super) async fn migrate(&mut self) -> Result<(), Trouble> {
+        let text = self.run(Step::Migrate).await?;
+        let Some(report) = job::report::<MigrateReport>(&text) else {
+            return Ok(());
+        };
+        let Some(backup) = report.backup else {
+            return Ok(());
+        };
+        // The migration makes another one where the metadata is not what the backup holds.
+        let made_now = report.outcome == MigrateOutcome::Migrated && !report.resumed;
+        let known = self.record.has_backup && backup.path == self.record.backup_file;
+        if known || made_now || self.is_in_the_volume(&backup).await? {
+            self.record.backup_file = backup.path;
+            self.record.has_backup = true;
+        }
+        Ok(())
+    }
+
+    /// Whether a Job could open the backup that an earlier migration named: that may have been made by
+    /// hand, or with another volume.
+    async fn is_in_the_volume(&mut self, backup: &BackupRef) -> Result<bool, Trouble> {
+        let is_there = lies_in_the_volume(&backup.path) && {
+            let text = self.run(Step::List).await?;
+            let listed: Option<Listed> = job::report(&text);
+            listed.is_some_and(|listed| listed.has(backup))
+        };
+        if !is_there {
+            let told = format!(
+                "the backup of the migration, {}, is not in volume claim {}",
+                backup.path, self.record.claim
+            );
+            self.audience.tell(&told);
+        }
+        Ok(is_there)
+    }
+}
+
+fn lies_in_the_volume(path: &str) -> bool {
+    Path::new(path).parent() == Some(Path::new(BACKUP_FOLDER))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_sound_file_with_the_same_content_is_the_backup() {
+        let text = r#"{"backups":[
+            {"path":"/milvus/data/a.mmb","valid":true,"digest":"1"},
+            {"path":"/milvus/data/b.mmb","valid":false,"digest":null}]}"#;
+        let listed: Listed = serde_json::from_str(text).unwrap();
+        let has = |path: &str, digest: &str| {
+            listed.has(&BackupRef {
+                path: path.to_owned(),
+                entries: 1,
+                digest: digest.to_owned(),
+            })
+        };
+        assert!(has("/milvus/data/a.mmb", "1"));
+        assert!(!has("/milvus/data/a.mmb", "2"));
+        assert!(!has("/milvus/data/b.mmb", ""));
+        assert!(!has("/milvus/data/c.mmb", "1"));
+    }
+
+    #[test]
+    fn a_path_of_somebodys_own_computer_is_none_in_the_volume() {
+        assert!(lies_in_the_volume("/milvus/data/3f9a2c1d.mmb"));
+        assert!(!lies_in_the_volume("/milvus/database/3f9a2c1d.mmb"));
+        assert!(!lies_in_the_volume("/milvus/data/../b.mmb"));
+        assert!(!lies_in_the_volume("b.mmb"));
+    }
+}
