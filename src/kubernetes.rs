@@ -22,6 +22,8 @@
 //! [`LABEL_STEP`] and [`LABEL_ATTEMPT`]; none carries `app.kubernetes.io/name` or
 //! `app.kubernetes.io/instance`, by which the Services of etcd and Milvus choose their pods.
 //!
+//! On what it stops it notes counts and images as annotations ([`note`]) until a release runs again.
+//!
 //! The pods' one container is [`CONTAINER`]. It runs [`PROGRAM`], reads `/milvus/configs/<step>.yaml`,
 //! keeps backups at `/milvus/data/<operation>.mmb`, writes its JSON report to standard output and, if
 //! it fits, to the file named by [`TERMINATION_VARIABLE`].
@@ -31,6 +33,7 @@ pub mod condition;
 pub mod discovery;
 pub mod lease;
 pub mod manifest;
+pub mod note;
 pub mod operation;
 pub mod operator;
 pub mod preflight;

@@ -229,7 +229,11 @@ async fn begun(
             None => Err(Failure::new(
                 Exit::Refused,
                 format!("no unfinished upgrade of {} is recorded", request.instance),
-            )),
+            )
+            .hint(format!(
+                "meta-migration preflight{}",
+                request.asked.words.place
+            ))),
         },
         What::Rollback => {
             let claim = request.claim_name();

@@ -3,6 +3,7 @@
 use k8s_openapi::api::apps::v1::Deployment;
 
 use super::condition::containers;
+use super::note;
 use super::record::{PodShape, Workload};
 
 pub mod etcd;
@@ -170,17 +171,20 @@ fn workload(
             }
         }
     };
+    let live = || {
+        let spec = deployment.spec.as_ref();
+        let replicas = spec.and_then(|spec| spec.replicas).unwrap_or(1);
+        (replicas, container.image.clone().unwrap_or_default())
+    };
+    // What an upgrade stopped is what it was before.
+    let (replicas, image) = note::of_deployment(deployment).unwrap_or_else(live);
     Ok(Workload {
         name: name(deployment),
         uid: deployment.metadata.uid.clone().unwrap_or_default(),
         component: component.to_owned(),
         container: container.name.clone(),
-        image: container.image.clone().unwrap_or_default(),
-        replicas: deployment
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.replicas)
-            .unwrap_or(1),
+        image,
+        replicas,
     })
 }
 

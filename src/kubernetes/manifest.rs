@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use super::record::{Record, Workload};
 use super::{
-    LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_OPERATION, RECORD_KEY, TOOL, config_name, record_name,
+    LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_OPERATION, RECORD_KEY, TOOL, config_name, note,
+    record_name,
 };
 
 pub mod drop_in;
@@ -87,10 +88,14 @@ pub fn claim(
     }
 }
 
-/// Scales to 0, if the Deployment is still as it was read.
+/// Scales to 0 and notes what was before, if the Deployment is still as it was read.
 #[must_use]
-pub fn stop_patch(resource_version: Option<&str>) -> Value {
-    json!({"metadata": {"resourceVersion": resource_version}, "spec": {"replicas": 0}})
+pub fn stop_patch(workload: &Workload, resource_version: Option<&str>) -> Value {
+    let notes = note::on_deployment(workload);
+    json!({
+        "metadata": {"resourceVersion": resource_version, "annotations": notes},
+        "spec": {"replicas": 0},
+    })
 }
 
 /// Sets image and count at once, if the Deployment is still as it was read.
@@ -126,6 +131,20 @@ mod tests {
                         {"name": "querynode", "image": "milvusdb/milvus:v2.2.16"}
                     ]}},
                 },
+            })
+        );
+    }
+
+    #[test]
+    fn count_and_image_are_noted_in_the_patch_that_stops() {
+        assert_eq!(
+            stop_patch(&example().workloads[0], Some("7")),
+            json!({
+                "metadata": {"resourceVersion": "7", "annotations": {
+                    "meta-migration/replicas": "3",
+                    "meta-migration/image": "milvusdb/milvus:v2.1.4",
+                }},
+                "spec": {"replicas": 0},
             })
         );
     }

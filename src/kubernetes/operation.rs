@@ -269,10 +269,10 @@ impl<'a> Operation<'a> {
     /// Writes the record; somebody else's change of it in between ends this process.
     async fn save(&mut self) -> Result<(), OperationError> {
         self.check_lease().await?;
-        let map = manifest::record_map(&self.record, self.resource_version.clone());
         let begun = Instant::now();
         let mut tried = 0;
         let written = loop {
+            let map = manifest::record_map(&self.record, self.resource_version.clone());
             let written = if self.resource_version.is_some() {
                 self.cluster.replace(&map).await
             } else {
@@ -290,6 +290,12 @@ impl<'a> Operation<'a> {
                         }
                         Some(_) | None => return Err(OperationError::LeaseLost),
                     }
+                }
+                Err(error) if error.is_missing() && self.resource_version.is_some() => {
+                    self.check_lease().await?;
+                    self.audience
+                        .tell("somebody deleted the record: it is written again");
+                    self.resource_version = None;
                 }
                 Err(error) if error.is_transient() && begun.elapsed() < self.limit => {
                     tried += 1;
@@ -317,9 +323,8 @@ impl<'a> Operation<'a> {
             Stage::Plan => {
                 self.run(Step::Plan).await?;
             }
-            Stage::Stop => self.stop().await?,
-            Stage::StopNew => {
-                self.end_migrations().await?;
+            Stage::Stop | Stage::StopNew => {
+                self.end_writers().await?;
                 self.stop().await?;
             }
             Stage::Drain | Stage::DrainNew => {
@@ -332,9 +337,12 @@ impl<'a> Operation<'a> {
                 self.run(Step::Verify).await?;
             }
             Stage::Start => self.start(true).await?,
-            Stage::Settle => self.settle(true).await?,
+            Stage::Settle => {
+                self.settle(true).await?;
+                self.forget_notes().await?;
+            }
             Stage::Assess | Stage::Check | Stage::Recheck => {
-                self.end_migrations().await?;
+                self.end_writers().await?;
                 let layout = self.unlocked_status().await?.layout;
                 self.audience
                     .tell(&format!("the metadata is {}", layout.name()));
@@ -351,6 +359,7 @@ impl<'a> Operation<'a> {
             Stage::SettleOld => {
                 self.settle(false).await?;
                 self.see_old_metadata().await?;
+                self.forget_notes().await?;
             }
             Stage::Upgraded | Stage::RolledBack | Stage::Abandoned => {}
         }
@@ -364,7 +373,7 @@ impl<'a> Operation<'a> {
             accepted: self.record.accepted.clone(),
             ..Asked::default()
         };
-        let runs = self.record.workloads.iter().any(|one| one.replicas > 0);
+        let runs = self.is_up().await?;
         let concerns = judge_metadata(&status, &self.record.etcd, &asked, runs);
         let errors: Vec<String> = concerns
             .into_iter()

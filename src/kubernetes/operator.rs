@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::discovery::etcd::is_cluster;
+use super::note;
 use super::record::{SavedComponent, SavedResource};
 
 /// The API group of the operator.
@@ -96,7 +97,7 @@ pub fn save(resource: &Value) -> SavedResource {
 pub fn recounted(saved: &SavedResource, live: &Value) -> SavedResource {
     let mut counted = saved.clone();
     for (name, now) in save(live).components {
-        if is_stopped(&now) {
+        if is_at_zero(&now) {
             continue;
         }
         let component = counted
@@ -109,7 +110,7 @@ pub fn recounted(saved: &SavedResource, live: &Value) -> SavedResource {
     counted
 }
 
-fn is_stopped(component: &SavedComponent) -> bool {
+fn is_at_zero(component: &SavedComponent) -> bool {
     let groups = component.groups.iter().filter_map(Value::as_array);
     let mut counts = groups.flatten().map(|group| &group["replicas"]);
     component.replicas == Some(0) && counts.all(|count| *count == json!(0))
@@ -192,7 +193,8 @@ fn patch(components: Map<String, Value>, resource_version: Option<&str>) -> Valu
     })
 }
 
-/// A merge patch that sets every count to 0, if the resource is still as it was read.
+/// A merge patch that sets every count to 0 and notes what was before, if the resource is still as it was
+/// read.
 #[must_use]
 pub fn stop_patch(saved: &SavedResource, resource_version: Option<&str>) -> Value {
     let mut components = Map::new();
@@ -203,7 +205,9 @@ pub fn stop_patch(saved: &SavedResource, resource_version: Option<&str>) -> Valu
         }
         components.insert(name.clone(), change);
     }
-    patch(components, resource_version)
+    let mut patch = patch(components, resource_version);
+    patch["metadata"]["annotations"] = note::on_resource(saved);
+    patch
 }
 
 fn with_counts(groups: &Value, count: i64) -> Value {
@@ -299,6 +303,13 @@ pub fn healthy(resource: &Value, generation: i64) -> Result<(), String> {
         "Healthy" => Ok(()),
         other => Err(format!("its status is {other:?}, not Healthy")),
     }
+}
+
+/// Whether every component was at 0.
+#[must_use]
+pub fn is_stopped(saved: &SavedResource) -> bool {
+    let mut all = saved.components.values();
+    all.all(|one| one.replicas == Some(0))
 }
 
 /// The saved counts by component, for reports.

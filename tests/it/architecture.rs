@@ -106,6 +106,7 @@ const PURE_FILES: &[&str] = &[
     "kubernetes/discovery.rs",
     "kubernetes/discovery/etcd.rs",
     "kubernetes/manifest",
+    "kubernetes/note.rs",
     "kubernetes/operator.rs",
     "kubernetes/preflight",
     "kubernetes/record.rs",

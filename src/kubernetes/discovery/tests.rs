@@ -161,3 +161,26 @@ fn pods_are_chosen_by_labels_and_expressions() {
         Some("component=proxy,tier in (a,b),!canary")
     );
 }
+
+#[test]
+fn what_an_upgrade_stopped_counts_as_what_it_was() {
+    let mut stopped = chart("proxy", "milvus");
+    stopped.spec.as_mut().unwrap().replicas = Some(0);
+    let counted = |deployment: &Deployment| {
+        let one = workloads(std::slice::from_ref(deployment)).found.remove(0);
+        (one.replicas, one.image)
+    };
+    assert_eq!(counted(&stopped), (0, "milvusdb/milvus:v2.1.4".to_owned()));
+    stopped.metadata.annotations = Some(
+        [(note::REPLICAS, "4"), (note::IMAGE, "mirror/milvus:v2.1.4")]
+            .map(|(key, text)| (key.to_owned(), text.to_owned()))
+            .into(),
+    );
+    assert_eq!(counted(&stopped), (4, "mirror/milvus:v2.1.4".to_owned()));
+    stopped.spec.as_mut().unwrap().replicas = Some(1);
+    assert_eq!(
+        counted(&stopped),
+        (1, "milvusdb/milvus:v2.1.4".to_owned()),
+        "it runs again"
+    );
+}

@@ -13,13 +13,14 @@ use crate::kubernetes::preflight::{Asked, Concern, Facts, judge, target};
 use crate::kubernetes::record::{PodShape, RECORD_VERSION, Record, SavedResource};
 use crate::kubernetes::stage::{Policy, Stage, resumed, turned_back};
 use crate::kubernetes::survey::Scope;
-use crate::kubernetes::{BACKUP_FOLDER, TOOL_IMAGE, claim_name, manifest, operator, survey};
+use crate::kubernetes::{BACKUP_FOLDER, TOOL_IMAGE, claim_name, manifest, note, operator, survey};
 
 mod advice;
 mod again;
 mod given;
 mod look;
 mod rehearsal;
+mod unfinished;
 
 pub use advice::advice;
 pub use again::{asked_again, judged_again, scope_again};
@@ -200,11 +201,7 @@ pub fn going_back(
     request: &Request,
 ) -> Result<Record, OperationError> {
     let Some(record) = existing else {
-        return refused(format!(
-            "no upgrade of {} is recorded in this namespace: nothing to go back from. A backup file is put \
-             back with the command restore, in a Job",
-            request.instance
-        ));
+        return refused(no_record(facts, request));
     };
     let Some(stage) = turned_back(record.stage, record.layout_before) else {
         return refused(format!(
@@ -247,10 +244,32 @@ pub fn going_back(
     Ok(back)
 }
 
+/// Why there is no way back without a record; what an upgrade stopped still bears its notes.
+fn no_record(facts: &Facts, request: &Request) -> String {
+    let instance = &request.instance;
+    let on_deployments = facts.deployments.iter().any(note::is_on);
+    if on_deployments
+        || facts
+            .resource
+            .as_ref()
+            .and_then(note::of_resource)
+            .is_some()
+    {
+        return format!(
+            "the record of the upgrade of {instance} is gone, but what it stopped bears its counts: take it up with \
+             the first command again (--source-version, --target-version); from there -o rollback leads back"
+        );
+    }
+    format!(
+        "no upgrade of {instance} is recorded in this namespace: nothing to go back from. A backup file is put \
+         back with the command restore, in a Job"
+    )
+}
+
 /// The counts of now with the images of before, unless everything is stopped.
 fn counts_of(live: &Value, before: &SavedResource) -> SavedResource {
     let now = operator::save(live);
-    if now.components.values().all(|one| one.replicas == Some(0)) {
+    if operator::is_stopped(&now) {
         return before.clone();
     }
     let mut joined = now;
@@ -313,6 +332,12 @@ pub fn fresh(facts: &Facts, request: &Request) -> Result<Record, OperationError>
     Ok(record)
 }
 
+/// What the custom resource said before anything was stopped.
+fn saved_resource(facts: &Facts) -> Option<SavedResource> {
+    let live = facts.resource.as_ref()?;
+    Some(note::of_resource(live).unwrap_or_else(|| operator::save(live)))
+}
+
 /// A record of what is known, whether or not it can be upgraded: enough for a Job that only reads.
 fn draft(facts: &Facts, request: &Request) -> Record {
     let mut shape = shape_of(facts);
@@ -342,7 +367,7 @@ fn draft(facts: &Facts, request: &Request) -> Record {
         backup_file: format!("{BACKUP_FOLDER}/{}.mmb", request.operation),
         selector: survey::selector(&request.instance, request.selector.as_deref()),
         workloads: facts.workloads.found.clone(),
-        resource: facts.resource.as_ref().map(operator::save),
+        resource: saved_resource(facts),
         shape,
         policy: request.policy,
         skip_broken: request.skip_broken.unwrap_or(false),

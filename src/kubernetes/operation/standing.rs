@@ -226,7 +226,7 @@ pub fn stands(record: Option<&Record>) -> String {
     };
     let text = match record.stage {
         Stage::Probe | Stage::Plan | Stage::Abandoned => {
-            "Milvus runs as before; nothing was changed".to_owned()
+            "Milvus is as it was; nothing was changed".to_owned()
         }
         Stage::Stop | Stage::Drain | Stage::Backup => {
             "Milvus is stopped or being stopped; its metadata was not changed".to_owned()
@@ -264,6 +264,12 @@ pub fn stands(record: Option<&Record>) -> String {
         Some(saved) => format!("{text}; what the new release wrote is saved in {saved}"),
         None => text,
     }
+}
+
+/// The commands that lead on from an unfinished upgrade that nobody works on.
+#[must_use]
+pub fn ways_on(record: &Record, place: &str) -> Vec<String> {
+    ways(Some(record), state(Some(record), false), place)
 }
 
 /// The commands that lead on.

@@ -9,7 +9,7 @@ use crate::kubernetes::condition::{JobState, job_state};
 use crate::kubernetes::manifest;
 use crate::kubernetes::manifest::step::Step;
 use crate::kubernetes::record::ATTEMPTS_MAX;
-use crate::kubernetes::{config_name, job_name};
+use crate::kubernetes::{LABEL_INSTANCE, LABEL_STEP, config_name, job_name};
 
 impl Operation<'_> {
     /// Runs a step as a Job and gives what it reported.
@@ -49,12 +49,19 @@ impl Operation<'_> {
         }
     }
 
-    /// Leaves no migration of this operation that could still switch the metadata: what is found
-    /// afterwards holds, and the old release may be started on it.
-    pub(super) async fn end_migrations(&self) -> Result<(), Trouble> {
-        for attempt in 1..=self.record.attempt(Step::Migrate) {
+    /// Leaves no Job of this instance that could still change the metadata, whichever operation made it:
+    /// what is found afterwards holds, and a release may be started on it.
+    pub(super) async fn end_writers(&self) -> Result<(), Trouble> {
+        let selector = format!(
+            "{LABEL_INSTANCE}={},{LABEL_STEP} in ({},{})",
+            self.record.instance,
+            Step::Migrate.name(),
+            Step::Rollback.name()
+        );
+        let jobs: Vec<Job> = self.cluster.list(&selector).await?;
+        for job in jobs {
             self.check_lease().await?;
-            let name = job_name(Step::Migrate.name(), &self.record.operation, attempt);
+            let name = job.metadata.name.unwrap_or_default();
             match self.runner().finish(&name).await {
                 Ok(()) => {}
                 Err(JobFailure::Cluster(error)) => return Err(error.into()),

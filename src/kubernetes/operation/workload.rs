@@ -10,7 +10,7 @@ use crate::kubernetes::condition::{containers, healthy, trouble};
 use crate::kubernetes::discovery::{LABEL_APP_INSTANCE, pod_selector};
 use crate::kubernetes::record::Workload;
 use crate::kubernetes::stage::Stage;
-use crate::kubernetes::{manifest, operator};
+use crate::kubernetes::{manifest, note, operator};
 
 /// Tries of a change that others keep coming in between.
 const TRIES: u32 = 8;
@@ -102,7 +102,7 @@ impl Operation<'_> {
                     .and_then(|spec| spec.replicas)
                     .unwrap_or(1);
                 let version = live.metadata.resource_version.as_deref();
-                Ok((count != 0).then(|| manifest::stop_patch(version)))
+                Ok((count != 0).then(|| manifest::stop_patch(workload, version)))
             };
             self.change_workload(workload, patch).await?;
         }
@@ -208,6 +208,39 @@ impl Operation<'_> {
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+
+    /// Whether anything of Milvus is scaled up now.
+    pub(super) async fn is_up(&self) -> Result<bool, Trouble> {
+        for workload in &self.record.workloads {
+            let live: Option<Deployment> = self.cluster.get(&workload.name).await?;
+            let spec = live.and_then(|live| live.spec);
+            if spec.is_some_and(|spec| spec.replicas != Some(0)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Takes away what was noted when Milvus was stopped.
+    pub(super) async fn forget_notes(&self) -> Result<(), Trouble> {
+        self.check_lease().await?;
+        if self.record.resource.is_some() {
+            let instance = &self.record.instance;
+            self.cluster
+                .patch_milvus(instance, &note::forget_patch())
+                .await?;
+            return Ok(());
+        }
+        for workload in &self.record.workloads {
+            if note::is_on(&self.deployment(workload).await?) {
+                let patch = note::forget_patch();
+                self.cluster
+                    .patch::<Deployment>(&workload.name, &patch)
+                    .await?;
+            }
+        }
+        Ok(())
     }
 
     fn image<'w>(&'w self, workload: &'w Workload, new: bool) -> &'w str {

@@ -10,8 +10,10 @@ use crate::kubernetes::record::{EtcdTarget, Workload};
 use crate::report::{Layout, StatusReport};
 
 mod others;
+mod stopped;
 
 use others::{judge_helm, judge_owners, judge_scalers};
+use stopped::judge_stopped;
 
 struct Concerns<'a> {
     accepted: &'a [String],
@@ -55,15 +57,21 @@ impl Concerns<'_> {
     }
 }
 
-/// Judges the facts.
+/// Judges the facts, where nobody looked at the metadata.
 #[must_use]
 pub fn judge(facts: &Facts, asked: &Asked) -> Vec<Concern> {
+    judge_knowing(facts, asked, None)
+}
+
+/// Judges the facts; `layout` is what a Job found the metadata to be, where one looked.
+pub(super) fn judge_knowing(facts: &Facts, asked: &Asked, layout: Option<Layout>) -> Vec<Concern> {
     let mut concerns = Concerns {
         accepted: &asked.accepted,
         all: Vec::new(),
     };
     judge_rights(facts, &mut concerns);
     judge_workloads(facts, &mut concerns);
+    judge_stopped(facts, layout, &mut concerns);
     judge_versions(facts, asked, &mut concerns);
     judge_etcd(facts, asked, &mut concerns);
     judge_owners(facts, &mut concerns);
@@ -185,15 +193,6 @@ fn judge_workloads(facts: &Facts, concerns: &mut Concerns<'_>) {
                 ),
             );
         }
-    }
-    let all_zero = workloads.found.iter().all(|one| one.replicas == 0);
-    if all_zero && !workloads.found.is_empty() && facts.resource.is_none() {
-        concerns.error(
-            "all-stopped",
-            "every Deployment has 0 replicas and nothing says how many there were: scale them up, \
-             so that the counts can be recorded"
-                .to_owned(),
-        );
     }
 }
 

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Asked, Concern, Facts, PodFact, Storage, judge, judge_metadata, running};
+use super::judge::judge_knowing;
+use super::{Asked, Concern, Facts, PodFact, Storage, judge_metadata, running};
 use crate::finding::Severity;
 use crate::kubernetes::discovery::helm::{HelmRelease, chart_for};
 use crate::kubernetes::record::{EtcdTarget, Workload};
@@ -115,7 +116,8 @@ pub fn report(
     etcd: EtcdTarget,
     metadata: Option<StatusReport>,
 ) -> PreflightReport {
-    let mut concerns = judge(facts, asked);
+    let layout = metadata.as_ref().map(|status| status.layout);
+    let mut concerns = judge_knowing(facts, asked, layout);
     if let Some(status) = &metadata {
         let runs = facts.pods.values().flatten().any(|pod| pod.ready);
         concerns.extend(judge_metadata(status, &etcd, asked, runs));

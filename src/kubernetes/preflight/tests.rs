@@ -114,6 +114,37 @@ fn w4_counts_that_are_all_zero_are_not_recorded() {
 }
 
 #[test]
+fn what_may_be_started_is_told_by_the_metadata_and_never_guessed() {
+    let mut stopped = facts();
+    for workload in &mut stopped.workloads.found {
+        workload.replicas = 0;
+    }
+    let told = |layout| {
+        let mut concerns = judge::judge_knowing(&stopped, &asked(), layout);
+        concerns.remove(0).message
+    };
+    assert!(told(None).contains("start none before the metadata tells"));
+    assert!(told(Some(Layout::V2_1)).contains("with the image of 2.1, scale them up"));
+    assert!(told(Some(Layout::V2_2)).contains("2.1 must not be started on it"));
+    assert!(told(Some(Layout::Mixed)).contains("nothing may be started on it"));
+}
+
+#[test]
+fn what_an_upgrade_stopped_is_what_it_noted() {
+    let mut stopped = facts();
+    let deployment = |name: &str| {
+        let notes = crate::kubernetes::note::on_deployment(&workload("proxy", "i"));
+        serde_json::from_value(json!({
+            "metadata": {"name": name, "annotations": notes},
+            "spec": {"replicas": 0, "selector": {}, "template": {}},
+        }))
+        .unwrap()
+    };
+    stopped.deployments = vec![deployment("prod-milvus-proxy-of-before")];
+    assert_eq!(codes(&stopped, &asked()), ["noted"]);
+}
+
+#[test]
 fn w19_every_missing_right_is_named_before_the_stop() {
     let mut poor = facts();
     poor.missing_rights = rights(false)

@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use super::left_behind::{hold, migrate_by_hand, wait_for_pod};
+use super::left_behind::{hold, kill_before, migrate_by_hand, wait_for_pod};
 use super::{NEW_IMAGE, Scenario};
-use crate::support::kubernetes::behaviour::Behaviour;
-use crate::support::kubernetes::ended;
+use crate::support::kubernetes::behaviour::{Behaviour, TOOL_IMAGE};
 use crate::support::kubernetes::helm::{Helm, OLD_IMAGE};
+use crate::support::kubernetes::{Ended, ended};
 
 const USER: &str = "upgrader";
 const CLAIM: &str = "meta-migration-backup-my-release";
@@ -65,4 +65,113 @@ async fn a_backup_of_an_earlier_volume_is_not_taken_for_one_in_this_volume() {
     assert_eq!(scenario.stage().await.as_deref(), Some("upgraded"));
     let record = scenario.record().await.unwrap();
     assert_eq!(record["has_backup"], false);
+}
+
+async fn preflight(scenario: &Scenario) -> Ended {
+    let bed = &scenario.bed;
+    let place = ["preflight", "-i", "my-release", "-n", &bed.namespace];
+    let aim = ["-t", "2.2.16", "-r", &bed.root, "-m", TOOL_IMAGE];
+    bed.run(&[&place[..], &aim[..]].concat()).await
+}
+
+/// Fails if something of the upgrade is still noted on a Deployment.
+async fn assert_nothing_noted(scenario: &Scenario) {
+    for deployment in scenario.bed.list("deployments").await {
+        let annotations = &deployment["metadata"]["annotations"];
+        assert!(
+            annotations["meta-migration/replicas"].is_null()
+                && annotations["meta-migration/image"].is_null(),
+            "{annotations}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_is_deleted_under_way_is_written_again() {
+    let helm = Helm::cluster("my-release").with_replicas("querynode", 3);
+    let scenario = Scenario::new(helm).await;
+    let bed = &scenario.bed;
+    hold(&scenario, "-migrate-");
+    let child = bed.start(USER, &scenario.command(&[]));
+    wait_for_pod(&scenario, "-migrate-").await;
+    bed.delete("configmaps", RECORD).await;
+    *bed.shared.behaviour() = Behaviour::default();
+    ended(child.wait_with_output().await.unwrap())
+        .expect(0)
+        .says("it is written again");
+    scenario.assert_runs(NEW_IMAGE).await;
+    scenario.upgrade(&["-o", "rollback"]).await.expect(0);
+    scenario.assert_runs(OLD_IMAGE).await;
+    scenario.assert_untouched().await;
+}
+
+#[tokio::test]
+async fn without_its_record_an_upgrade_is_taken_up_with_the_counts_that_were_noted() {
+    let helm = Helm::cluster("my-release").with_replicas("querynode", 3);
+    let scenario = Scenario::new(helm).await;
+    let bed = &scenario.bed;
+    kill_before(&scenario, "-verify-").await;
+    *bed.shared.behaviour() = Behaviour::default();
+    preflight(&scenario)
+        .await
+        .expect(3)
+        .says("[unfinished]")
+        .says("-o resume")
+        .says("-o rollback");
+    bed.delete("configmaps", RECORD).await;
+    preflight(&scenario).await.says("[noted]");
+    scenario
+        .upgrade(&["-o", "rollback"])
+        .await
+        .expect(3)
+        .says("take it up with the first command");
+    scenario.upgrade(&[]).await.expect(0);
+    scenario.assert_runs(NEW_IMAGE).await;
+    assert_nothing_noted(&scenario).await;
+    scenario.upgrade(&["-o", "rollback"]).await.expect(0);
+    scenario.assert_runs(OLD_IMAGE).await;
+    scenario.assert_untouched().await;
+    assert_nothing_noted(&scenario).await;
+}
+
+#[tokio::test]
+async fn a_migration_of_an_upgrade_without_a_record_never_runs_behind_the_next_one() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    let bed = &scenario.bed;
+    kill_before(&scenario, "-migrate-").await;
+    bed.delete("configmaps", RECORD).await;
+    let child = bed.start(USER, &scenario.command(&[]));
+    bed.wait("the first migration to be taken away", async || {
+        let pods = bed.list("pods").await;
+        let mut names = pods.iter().map(|pod| pod["metadata"]["name"].to_string());
+        (!names.any(|name| name.contains("-migrate-"))).then_some(())
+    })
+    .await;
+    *bed.shared.behaviour() = Behaviour::default();
+    ended(child.wait_with_output().await.unwrap()).expect(0);
+    scenario.assert_runs(NEW_IMAGE).await;
+}
+
+#[tokio::test]
+async fn what_is_stopped_without_a_record_is_not_to_be_started_blindly() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    let bed = &scenario.bed;
+    let name = scenario.helm.deployment("standalone");
+    bed.merge("deployments", &name, &json!({"spec": {"replicas": 0}}))
+        .await;
+    bed.wait_until_settled().await;
+    preflight(&scenario)
+        .await
+        .expect(3)
+        .says("the metadata is 2.1: with the image of 2.1");
+    migrate_by_hand(&scenario);
+    preflight(&scenario)
+        .await
+        .expect(3)
+        .says("2.1 must not be started on it");
+    scenario
+        .upgrade(&[])
+        .await
+        .expect(3)
+        .says("start none before the metadata tells");
 }

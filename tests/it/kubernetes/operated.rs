@@ -102,6 +102,41 @@ impl Operated {
 }
 
 #[tokio::test]
+async fn without_its_record_an_operators_instance_comes_back_with_its_counts() {
+    let mut operator = Operator::cluster("mine");
+    operator.spec = json!({"components": {"queryNode": {"replicas": 2}}});
+    let it = Operated::new(operator).await;
+    let held = "-verify-".to_owned();
+    it.bed.shared.behaviour().held_tools.insert(held);
+    let aim = ["-s", "2.1.4", "-t", "2.2.16", "-m", TOOL_IMAGE];
+    let place = ["upgrade", "-i", "mine", "-n", &it.bed.namespace];
+    let mut child = it.bed.start("upgrader", &[&place[..], &aim[..]].concat());
+    it.bed
+        .wait("the verification", async || {
+            let pods = it.bed.list("pods").await;
+            let mut names = pods.iter().map(|pod| pod["metadata"]["name"].to_string());
+            names.any(|name| name.contains("-verify-")).then_some(())
+        })
+        .await;
+    child.kill().await.unwrap();
+    it.bed.shared.behaviour().held_tools.clear();
+    it.bed.delete("leases", "meta-migration-mine").await;
+    it.bed
+        .delete("configmaps", "meta-migration-record-mine")
+        .await;
+    it.upgrade(&[]).await.expect(0);
+    it.assert_runs(NEW_IMAGE).await;
+    let resource = it.resource().await;
+    let components = &resource["spec"]["components"];
+    assert_eq!(components["queryNode"], json!({"replicas": 2}));
+    let note = &resource["metadata"]["annotations"]["meta-migration/before"];
+    assert!(note.is_null(), "{note}");
+    it.upgrade(&["-o", "rollback"]).await.expect(0);
+    it.assert_runs(OLD_IMAGE).await;
+    it.assert_untouched().await;
+}
+
+#[tokio::test]
 async fn w18_an_operators_cluster_is_upgraded_through_its_resource_and_back() {
     let mut operator = Operator::cluster("mine");
     // One count is there, the others are not; one component has an image of its own.

@@ -2,11 +2,11 @@
 //! may do so now.
 
 use super::super::OperationError;
-use super::{Request, in_the_way};
+use super::{Request, in_the_way, saved_resource};
+use crate::kubernetes::claim_name;
 use crate::kubernetes::preflight::{Asked, Facts};
 use crate::kubernetes::record::Record;
 use crate::kubernetes::survey::Scope;
-use crate::kubernetes::{claim_name, operator};
 
 /// What to look at, by what is recorded.
 #[must_use]
@@ -46,7 +46,7 @@ pub fn judged_again(
     in_the_way(facts, asked)?;
     Ok(Record {
         workloads: facts.workloads.found.clone(),
-        resource: facts.resource.as_ref().map(operator::save),
+        resource: saved_resource(facts),
         ..record
     })
 }

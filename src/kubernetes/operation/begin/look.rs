@@ -4,7 +4,8 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ConfigMap;
 
 use super::super::job::{JobFailure, Runner, report};
-use super::super::{Audience, OperationError};
+use super::super::{Audience, OperationError, recorded};
+use super::unfinished::tell_unfinished;
 use super::{Request, draft, with_secrets};
 use crate::finding::Severity;
 use crate::kubernetes::cluster::{Cluster, ClusterError};
@@ -54,19 +55,33 @@ pub async fn preflight(
     };
     let mut report = judged(&facts, &request.asked, etcd, metadata);
     if let Some(why) = failure {
-        let concern = Concern {
-            severity: Severity::Error,
-            code: "status-job".to_owned(),
-            message: why,
-        };
-        report.concerns.insert(0, concern);
-        report.ok = false;
-        report.next = format!(
-            "put right what stands in the way, then again: {}",
-            report.again
-        );
+        stand_in_the_way(&mut report, "status-job", why);
+    }
+    match recorded(cluster, &request.instance).await {
+        Ok(Some((record, _))) => {
+            tell_unfinished(&mut report, &record, &request.asked.words.place);
+        }
+        Ok(None) => {}
+        Err(OperationError::Record(why)) => stand_in_the_way(&mut report, "record", why),
+        // The missing right is told.
+        Err(OperationError::Cluster(error)) if error.is_forbidden() => {}
+        Err(error) => return Err(error),
     }
     Ok(report)
+}
+
+fn stand_in_the_way(report: &mut PreflightReport, code: &str, message: String) {
+    let concern = Concern {
+        severity: Severity::Error,
+        code: code.to_owned(),
+        message,
+    };
+    report.concerns.insert(0, concern);
+    report.ok = false;
+    report.next = format!(
+        "put right what stands in the way, then again: {}",
+        report.again
+    );
 }
 
 /// A Job that only reads, and takes everything with it that it needed.

@@ -102,6 +102,12 @@ fn what_was_given_up_once_is_not_given_up_for_good() {
 #[test]
 fn going_back_needs_an_upgrade_to_go_back_from() {
     assert!(going_back(None, &facts(), &request()).is_err());
+    let mut noted = facts();
+    let mut stopped = k8s_openapi::api::apps::v1::Deployment::default();
+    stopped.metadata.annotations = Some([(note::REPLICAS.to_owned(), "3".to_owned())].into());
+    noted.deployments = vec![stopped];
+    let refusal = going_back(None, &noted, &request()).unwrap_err();
+    assert!(refusal.to_string().contains("take it up"), "{refusal}");
     let mut over = example();
     over.stage = Stage::RolledBack;
     let refusal = going_back(Some(&over), &facts(), &request()).unwrap_err();
