@@ -49,7 +49,7 @@ pub const LABEL_INSTANCE: &str = "meta-migration/instance";
 /// The upgrade that a Job belongs to.
 pub const LABEL_OPERATION: &str = "meta-migration/operation";
 /// The step that a Job does: `status`, `plan`, `backup`, `migrate`, `verify`, `preview`, `save`, `rollback`,
-/// `list`.
+/// `list`, `verify-alone`.
 pub const LABEL_STEP: &str = "meta-migration/step";
 /// Which attempt at the step a Job is, counted from 1.
 pub const LABEL_ATTEMPT: &str = "meta-migration/attempt";

@@ -22,6 +22,7 @@ mod backup;
 pub mod begin;
 pub mod job;
 mod metadata;
+mod remade;
 pub mod standing;
 mod steps;
 mod workload;
@@ -120,6 +121,16 @@ impl From<OperationError> for Trouble {
     }
 }
 
+impl Trouble {
+    /// Before a stage is begun, nothing failed: something is asked for that cannot be done.
+    fn at_the_beginning(self) -> OperationError {
+        match self {
+            Self::Failed(why) | Self::Undecided(why) => OperationError::Refused(why),
+            Self::Broken(error) => error,
+        }
+    }
+}
+
 /// One operation in progress.
 pub struct Operation<'a> {
     cluster: &'a Cluster,
@@ -181,6 +192,7 @@ impl<'a> Operation<'a> {
     /// # Errors
     /// When the process cannot go on; the record tells where it was.
     pub async fn drive(&mut self) -> Result<Ending, OperationError> {
+        self.take_up().await.map_err(Trouble::at_the_beginning)?;
         self.save().await?;
         let mut outage: Option<Instant> = None;
         loop {
@@ -333,9 +345,7 @@ impl<'a> Operation<'a> {
             }
             Stage::Backup => self.back_up().await?,
             Stage::Migrate => self.migrate().await?,
-            Stage::Verify => {
-                self.run(Step::Verify).await?;
-            }
+            Stage::Verify => self.verify().await?,
             Stage::Start => self.start(true).await?,
             Stage::Settle => {
                 self.settle(true).await?;
@@ -352,9 +362,7 @@ impl<'a> Operation<'a> {
             Stage::SaveNew => self.save_new().await?,
             // Without a backup there is nothing to put back: the check tells whether that is needed.
             Stage::RollBack if !self.record.has_backup => {}
-            Stage::RollBack => {
-                self.run(Step::Rollback).await?;
-            }
+            Stage::RollBack => self.roll_back().await?,
             Stage::StartOld => self.start(false).await?,
             Stage::SettleOld => {
                 self.settle(false).await?;
@@ -397,12 +405,14 @@ impl<'a> Operation<'a> {
                     .to_owned(),
             ));
         }
+        self.see_all().await?;
         self.run(Step::Preview).await.map(|_| ())
     }
 
     /// What is given up is saved all the same.
     async fn save_new(&mut self) -> Result<(), Trouble> {
-        if !self.record.policy.accept_loss {
+        let is_saved = self.record.saved.is_some();
+        if is_saved || !self.record.policy.accept_loss {
             return Ok(());
         }
         let text = self.run(Step::Save).await?;

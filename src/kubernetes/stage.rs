@@ -160,7 +160,10 @@ impl Stage {
     /// Whether this stage's Job only looks into etcd: the volume may be gone.
     #[must_use]
     pub fn needs_no_volume(self) -> bool {
-        matches!(self, Self::Recheck | Self::Check | Self::SettleOld)
+        matches!(
+            self,
+            Self::Recheck | Self::Assess | Self::Check | Self::SettleOld
+        )
     }
 
     /// The stage in words, as a thing being done.
@@ -313,6 +316,31 @@ pub fn resumed(stage: Stage) -> Stage {
         | Stage::SaveNew
         | Stage::RollBack
         | Stage::Check
+        | Stage::RolledBack
+        | Stage::Abandoned => stage,
+    }
+}
+
+/// Where it goes on when something that has to stand still was made anew: from the stop on.
+#[must_use]
+pub fn stopped_again(stage: Stage) -> Stage {
+    match stage {
+        Stage::Stop
+        | Stage::Drain
+        | Stage::Backup
+        | Stage::Migrate
+        | Stage::Verify
+        | Stage::Recheck
+        | Stage::Start
+        | Stage::Settle
+        | Stage::Assess => Stage::Stop,
+        Stage::StopNew | Stage::DrainNew | Stage::SaveNew | Stage::RollBack => Stage::StopNew,
+        // The metadata was put back: nothing is done to it any more.
+        Stage::Check | Stage::StartOld | Stage::SettleOld => stage,
+        Stage::Probe
+        | Stage::Plan
+        | Stage::LookBack
+        | Stage::Upgraded
         | Stage::RolledBack
         | Stage::Abandoned => stage,
     }

@@ -4,6 +4,7 @@ mod bed;
 mod before_the_stop;
 mod deploy;
 mod failures;
+mod gone;
 mod killed;
 mod left_behind;
 mod lost;

@@ -20,6 +20,8 @@ pub enum Step {
     Migrate,
     /// The comparison with what the backup gives.
     Verify,
+    /// The comparison of the new layout with itself, where the backup is lost.
+    VerifyAlone,
     /// The way back.
     Rollback,
     /// Whether the way back is open.
@@ -40,6 +42,7 @@ impl Step {
             Self::Backup => "backup",
             Self::Migrate => "migrate",
             Self::Verify => "verify",
+            Self::VerifyAlone => "verify-alone",
             Self::Rollback => "rollback",
             Self::Preview => "preview",
             Self::Save => "save",
@@ -56,6 +59,7 @@ impl Step {
             | Self::Plan
             | Self::Backup
             | Self::Verify
+            | Self::VerifyAlone
             | Self::Preview
             | Self::Save
             | Self::List => false,
@@ -72,7 +76,8 @@ impl Step {
             Self::Backup | Self::Migrate | Self::Rollback => {
                 vec![format!("-config={}", config(self.name()))]
             }
-            Self::Status | Self::Plan | Self::Verify => command(self.name(), "migrate"),
+            Self::Status | Self::Plan => command(self.name(), "migrate"),
+            Self::Verify | Self::VerifyAlone => command("verify", "migrate"),
             Self::Preview => command("rollback", "rollback"),
             Self::Save => command("backup", "backup"),
             Self::List => ["backup", "list", BACKUP_FOLDER]
@@ -99,6 +104,7 @@ impl Step {
             | Self::Backup
             | Self::Migrate
             | Self::Verify
+            | Self::VerifyAlone
             | Self::Rollback
             | Self::List => {}
         }

@@ -23,6 +23,10 @@ struct Line {
 }
 
 impl Listed {
+    fn has_file(&self, path: &str) -> bool {
+        self.backups.iter().any(|one| one.valid && one.path == path)
+    }
+
     fn has(&self, backup: &BackupRef) -> bool {
         let mut sound = self.backups.iter().filter(|one| one.valid);
         sound.any(|one| one.path == backup.path && one.digest.as_ref() == Some(&backup.digest))
@@ -71,6 +75,70 @@ impl Operation<'_> {
             self.record.has_backup = true;
         }
         Ok(())
+    }
+
+    /// Compares the new layout with what the backup gives, or where that is lost with itself: the metadata
+    /// is no worse for it.
+    pub(super) async fn verify(&mut self) -> Result<(), Trouble> {
+        let why = match self.run(Step::Verify).await {
+            Err(Trouble::Failed(why)) => why,
+            outcome => return outcome.map(|_| ()),
+        };
+        if !self.is_lost().await? {
+            return Err(Trouble::Failed(why));
+        }
+        let lost = self.lost();
+        self.audience.tell(&format!(
+            "{lost}: the metadata is checked without it, and there is no way back until it lies there again"
+        ));
+        self.run(Step::VerifyAlone).await.map(|_| ())
+    }
+
+    /// Puts the metadata back; where the backup is lost, that may not be needed.
+    pub(super) async fn roll_back(&mut self) -> Result<(), Trouble> {
+        let why = match self.run(Step::Rollback).await {
+            Err(Trouble::Failed(why)) => why,
+            outcome => return outcome.map(|_| ()),
+        };
+        if !self.is_lost().await? {
+            return Err(Trouble::Failed(why));
+        }
+        let lost = self.lost();
+        let layout = self.unlocked_status().await?.layout;
+        if matches!(layout, Layout::V2_1 | Layout::Empty) {
+            self.audience.tell(&format!(
+                "{lost}, and is not needed: the metadata is {}",
+                layout.name()
+            ));
+            return Ok(());
+        }
+        Err(Trouble::Failed(format!(
+            "{lost}, and the metadata is {}: put a copy of the file there, or give the claim that has it with \
+             --backup-pvc; then -o resume",
+            layout.name()
+        )))
+    }
+
+    fn lost(&self) -> String {
+        format!(
+            "the backup {} is not in volume claim {} any more",
+            self.record.backup_file, self.record.claim
+        )
+    }
+
+    /// Whether there was a backup and a Job cannot open it.
+    async fn is_lost(&mut self) -> Result<bool, Trouble> {
+        if !self.record.has_backup {
+            return Ok(false);
+        }
+        let text = match self.run(Step::List).await {
+            Ok(text) => text,
+            // Then that is not what it failed of.
+            Err(Trouble::Failed(_)) => return Ok(false),
+            Err(trouble) => return Err(trouble),
+        };
+        let listed: Option<Listed> = job::report(&text);
+        Ok(listed.is_some_and(|listed| !listed.has_file(&self.record.backup_file)))
     }
 
     /// Whether a Job could open the backup that an earlier migration named: that may have been made by

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use serde_json::Value;
 
 use super::{OperationError, shape_of};
@@ -13,10 +12,11 @@ use crate::kubernetes::preflight::{Asked, Concern, Facts, judge, target};
 use crate::kubernetes::record::{PodShape, RECORD_VERSION, Record, SavedResource};
 use crate::kubernetes::stage::{Policy, Stage, resumed, turned_back};
 use crate::kubernetes::survey::Scope;
-use crate::kubernetes::{BACKUP_FOLDER, TOOL_IMAGE, claim_name, manifest, note, operator, survey};
+use crate::kubernetes::{BACKUP_FOLDER, TOOL_IMAGE, claim_name, note, operator, survey};
 
 mod advice;
 mod again;
+mod claim;
 mod given;
 mod look;
 mod rehearsal;
@@ -24,6 +24,7 @@ mod unfinished;
 
 pub use advice::advice;
 pub use again::{asked_again, judged_again, scope_again};
+pub use claim::claim;
 pub use look::{clear, preflight};
 pub use rehearsal::rehearsal;
 
@@ -135,6 +136,10 @@ pub fn resume(record: &Record, request: &Request) -> Record {
         etcd,
         accepted,
         shape,
+        claim: request
+            .claim
+            .clone()
+            .unwrap_or_else(|| record.claim.clone()),
         // A Job that was made keeps its image; the next attempt takes this one.
         tool_image: request
             .tool_image
@@ -232,10 +237,12 @@ pub fn going_back(
                 .found
                 .iter()
                 .find(|one| one.name == workload.name);
-            if let Some(live) = live.filter(|_| counted) {
+            let Some(live) = live else { continue };
+            // One that was made anew says nothing of how many there were.
+            if counted && live.uid == workload.uid {
                 workload.replicas = live.replicas;
-                workload.uid.clone_from(&live.uid);
             }
+            workload.uid.clone_from(&live.uid);
         }
         if let (Some(saved), Some(live)) = (&mut back.resource, &facts.resource) {
             *saved = counts_of(live, saved);
@@ -406,43 +413,6 @@ pub async fn with_secrets(
         record.etcd.tls = Some(secret);
     }
     Ok(record)
-}
-
-/// Makes the claim for backups, unless it is there or was given. One that held a backup is never made
-/// anew: an empty volume is no way back.
-///
-/// # Errors
-/// Of the request, or when the claim has to be there and is not.
-pub async fn claim(
-    cluster: &Cluster,
-    request: &Request,
-    record: &Record,
-) -> Result<(), OperationError> {
-    let found: Option<PersistentVolumeClaim> = cluster.get(&record.claim).await?;
-    if found.is_some() {
-        return Ok(());
-    }
-    if record.has_backup {
-        // To look into etcd and to start no backup is needed.
-        if record.stage.needs_no_volume() {
-            return Ok(());
-        }
-        return refused(format!(
-            "the volume claim {} with the backup {} is gone: nothing was begun. A copy of the file can be put back \
-             with the command restore, in a Job",
-            record.claim, record.backup_file
-        ));
-    }
-    if request.claim.is_some() {
-        return refused(format!("the volume claim {} is not there", record.claim));
-    }
-    let class = record.storage_class.as_deref();
-    let made = manifest::claim(&record.claim, &record.instance, record.size(), class);
-    match cluster.create(&made).await {
-        Ok(_) => Ok(()),
-        Err(error) if error.is_conflict() => Ok(()),
-        Err(error) => Err(error.into()),
-    }
 }
 
 #[cfg(test)]

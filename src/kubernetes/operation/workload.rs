@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::remade::{gone_without, made_anew};
 use super::{LOOK_EVERY, Operation, Trouble};
 use crate::kubernetes::condition::{containers, healthy, trouble};
 use crate::kubernetes::discovery::{LABEL_APP_INSTANCE, pod_selector};
@@ -17,21 +18,15 @@ const TRIES: u32 = 8;
 
 impl Operation<'_> {
     /// The Deployment of the record, and no other one of its name.
-    async fn deployment(&self, workload: &Workload) -> Result<Deployment, Trouble> {
+    pub(super) async fn deployment(&self, workload: &Workload) -> Result<Deployment, Trouble> {
         let found: Option<Deployment> = self.cluster.get(&workload.name).await?;
         let Some(found) = found else {
-            return Err(Trouble::Failed(format!(
-                "Deployment {} is not there any more",
-                workload.name
-            )));
+            return Err(Trouble::Failed(gone_without(&[&workload.name])));
         };
         let uid = found.metadata.uid.clone().unwrap_or_default();
         // An operator may make its Deployments anew.
         if uid != workload.uid && self.record.resource.is_none() {
-            return Err(Trouble::Failed(format!(
-                "Deployment {} was made anew by somebody since the upgrade began",
-                workload.name
-            )));
+            return Err(Trouble::Failed(made_anew(workload)));
         }
         Ok(found)
     }
@@ -61,7 +56,7 @@ impl Operation<'_> {
         Err(fought_over())
     }
 
-    async fn change_workload(
+    pub(super) async fn change_workload(
         &self,
         workload: &Workload,
         patch: impl Fn(&Deployment) -> Result<Option<Value>, Trouble>,
@@ -110,7 +105,7 @@ impl Operation<'_> {
     }
 
     /// Takes down what an autoscaler, or somebody, changed between the first look and the stop. A 0 is
-    /// not taken: it may be our own of an earlier try.
+    /// not taken: it may be our own of an earlier try; neither is the count of what we stopped once.
     async fn count_again(&mut self) -> Result<(), Trouble> {
         if self.record.stage != Stage::Stop {
             return Ok(());
@@ -118,6 +113,9 @@ impl Operation<'_> {
         let mut changed = Vec::new();
         for (place, workload) in self.record.workloads.iter().enumerate() {
             let live = self.deployment(workload).await?;
+            if note::is_on(&live) {
+                continue;
+            }
             let count = live.spec.and_then(|spec| spec.replicas).unwrap_or(1);
             if count != 0 && count != workload.replicas {
                 changed.push((place, count));

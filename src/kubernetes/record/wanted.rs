@@ -21,8 +21,6 @@ pub struct Wanted {
     pub endpoints: Option<Vec<String>>,
     /// `--selector`.
     pub selector: Option<String>,
-    /// `--backup-pvc`.
-    pub claim: Option<String>,
     /// `--backup-size`.
     pub claim_size: Option<String>,
     /// `--storage-class`.
@@ -95,7 +93,6 @@ impl Record {
                 METADATA,
             ),
             ("--selector", &wanted.selector, &self.selector, DEPLOYMENTS),
-            ("--backup-pvc", &wanted.claim, &self.claim, VOLUME),
             ("--backup-size", &wanted.claim_size, self.size(), VOLUME),
             (
                 "--storage-class",
@@ -140,7 +137,6 @@ mod tests {
             meta_sub_path: given("meta"),
             endpoints: Some(vec!["prod-etcd:2379".to_owned()]),
             selector: given("app.kubernetes.io/instance=prod"),
-            claim: given("meta-migration-backup-prod"),
             claim_size: given("10Gi"),
             storage_class: None,
             on_broken_record: given("fail"),

@@ -314,3 +314,20 @@ fn what_was_staged_beside_the_running_release_does_not_keep_it_down() {
         assert_eq!(after, Next::Go(Stage::StartOld), "{stage:?}");
     }
 }
+
+#[test]
+fn what_was_made_anew_is_stopped_before_the_metadata_is_touched() {
+    for stage in Stage::ALL {
+        let again = stopped_again(stage);
+        assert_eq!(again.is_way_back(), stage.is_way_back(), "{stage:?}");
+        let touches = matches!(stage, Stage::Backup | Stage::Migrate | Stage::RollBack);
+        let stops = matches!(again, Stage::Stop | Stage::StopNew);
+        assert!(stops || !touches, "{stage:?}");
+    }
+    assert_eq!(stopped_again(Stage::Recheck), Stage::Stop);
+    assert_eq!(
+        stopped_again(Stage::Check),
+        Stage::Check,
+        "nothing undoes what the old release wrote since"
+    );
+}

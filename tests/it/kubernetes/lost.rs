@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::gone::{CLAIM, delete_the_claim};
 use super::left_behind::{hold, kill_before, migrate_by_hand, wait_for_pod};
 use super::{NEW_IMAGE, Scenario};
 use crate::support::kubernetes::behaviour::{Behaviour, TOOL_IMAGE};
@@ -9,18 +10,7 @@ use crate::support::kubernetes::helm::{Helm, OLD_IMAGE};
 use crate::support::kubernetes::{Ended, ended};
 
 const USER: &str = "upgrader";
-const CLAIM: &str = "meta-migration-backup-my-release";
 const RECORD: &str = "meta-migration-record-my-release";
-
-/// Deletes the claim with everything in its volume.
-async fn delete_the_claim(scenario: &Scenario) {
-    let bed = &scenario.bed;
-    // The plane keeps a claim while a pod of a Job that ended is there.
-    let change = json!({"metadata": {"finalizers": null}});
-    bed.merge("persistentvolumeclaims", CLAIM, &change).await;
-    bed.delete("persistentvolumeclaims", CLAIM).await;
-    bed.empty_volume(CLAIM);
-}
 
 #[tokio::test]
 async fn a_backup_that_was_made_by_hand_elsewhere_is_not_looked_for_in_the_volume() {
@@ -50,6 +40,7 @@ async fn a_backup_of_an_earlier_volume_is_not_taken_for_one_in_this_volume() {
     let bed = &scenario.bed;
     scenario.upgrade(&["-d"]).await.expect(0);
     delete_the_claim(&scenario).await;
+    bed.empty_volume(CLAIM);
     bed.delete("configmaps", RECORD).await;
     // The new release without a session, as if the old one stood there.
     let change = json!({"spec": {"template": {"spec": {"containers": [

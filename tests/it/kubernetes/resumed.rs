@@ -71,12 +71,6 @@ async fn what_does_not_fit_the_recorded_operation_is_refused_by_name() {
         ("resume", "--target-version", "2.2.9", "2.2.16"),
         ("resume", "--source-version", "2.1.2", "2.1.4"),
         ("resume", "--image", "milvusdb/milvus:v2.2.9", "2.2.16"),
-        (
-            "resume",
-            "--backup-pvc",
-            "mine",
-            "meta-migration-backup-my-release",
-        ),
         ("resume", "--storage-class", "fast", "the cluster's default"),
         ("resume", "--backup-size", "1Gi", "10Gi"),
         (

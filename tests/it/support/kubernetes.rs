@@ -194,8 +194,12 @@ impl Bed {
 
     /// Loses everything that lies in the volume of a claim.
     pub(crate) fn empty_volume(&self, claim: &str) {
-        let folder = self.folder.path().join("claims").join(claim);
-        std::fs::remove_dir_all(folder).unwrap();
+        std::fs::remove_dir_all(self.volume(claim)).unwrap();
+    }
+
+    /// Where what lies in the volume of a claim lies here.
+    pub(crate) fn volume(&self, claim: &str) -> PathBuf {
+        self.folder.path().join("claims").join(claim)
     }
 
     /// The log of a pod, as `kubectl logs` shows it.

@@ -16,7 +16,6 @@ pub(super) fn wanted(record: &Record, request: &Request) -> Wanted {
     Wanted {
         on_broken_record: skip_broken.map(|skip| word(skip).to_owned()),
         selector: request.selector.clone(),
-        claim: request.claim.clone(),
         claim_size: request.claim_size.clone(),
         storage_class: request.storage_class.clone(),
         ..aim(request)

@@ -81,6 +81,11 @@ fn w7_a_rollback_knows_its_backup_and_its_images() {
     facts.workloads.found[0].replicas = 0;
     let back = going_back(Some(&finished), &facts, &request()).unwrap();
     assert_eq!(back.workloads[0].replicas, 3, "never overwritten by zeros");
+    facts.workloads.found[0].replicas = 1;
+    facts.workloads.found[0].uid = "another".to_owned();
+    let back = going_back(Some(&finished), &facts, &request()).unwrap();
+    let remade = &back.workloads[0];
+    assert_eq!((remade.replicas, remade.uid.as_str()), (3, "another"));
 }
 
 #[test]
@@ -362,6 +367,14 @@ fn what_is_given_for_the_pods_comes_on_top_of_what_milvus_has() {
     );
     assert_eq!(resumed.tool_image, "tool:2", "the next attempt takes it");
     assert_eq!(resume(&milvus, &request()).tool_image, milvus.tool_image);
+}
+
+#[test]
+fn another_claim_may_be_given_on_the_way() {
+    let mut given = request();
+    given.claim = Some("spare".to_owned());
+    assert_eq!(resume(&example(), &given).claim, "spare");
+    assert_eq!(resume(&example(), &request()).claim, example().claim);
 }
 
 #[test]
