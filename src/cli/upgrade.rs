@@ -80,6 +80,8 @@ enum What {
     Rollback,
     /// On from where an earlier run stopped, forward or back.
     Resume,
+    /// From an unfinished rollback to the new release after all.
+    Forward,
     /// Tell how far it is.
     Status,
 }
@@ -210,6 +212,10 @@ async fn begun(
     match args.operation {
         What::Migrate | What::Status => {
             if let Some(record) = begin::going_on(existing, request).map_err(failed)? {
+                if record.stage.is_way_back() {
+                    let told = "a rollback is under way: it is finished first, then upgrade again";
+                    Terminal::new(&args.output).tell(told);
+                }
                 return taken_up(args, cluster, request, record).await.map(Some);
             }
             let facts = facts(cluster, request).await?;
@@ -235,6 +241,11 @@ async fn begun(
                 request.asked.words.place
             ))),
         },
+        What::Forward => {
+            let forward = begin::going_forward(existing, request).map_err(failed)?;
+            let forward = begin::with_secrets(cluster, request, forward).await;
+            forward.map(Some).map_err(failed)
+        }
         What::Rollback => {
             let claim = request.claim_name();
             let scope = existing.map_or_else(
@@ -373,7 +384,8 @@ fn failure_of(operation: What, record: &Record, ending: &Ending) -> Option<Failu
         Ending::RolledBack(_) if asked_back => return None,
         Ending::RolledBack(_) if record.asked_back => Failure::new(
             Exit::Failed,
-            "no upgrade was begun: the rollback that was under way is finished, and the old release runs",
+            "no upgrade was begun: the rollback that was under way is finished, and the old release runs; now upgrade \
+             again",
         ),
         Ending::RolledBack(why) => {
             let why = why.as_deref().unwrap_or("no reason is recorded");

@@ -374,6 +374,35 @@ pub fn turned_back(stage: Stage, before: Option<Layout>) -> Option<Stage> {
     }
 }
 
+/// Where an unfinished rollback turns forward; `None` where the metadata was put back already, and where
+/// no rollback is under way.
+#[must_use]
+pub fn turned_forward(stage: Stage) -> Option<Stage> {
+    match stage {
+        // Nothing was stopped: the new release runs.
+        Stage::LookBack => Some(Stage::Recheck),
+        // From the stop on it finds its own way, whatever a rollback left half done.
+        Stage::StopNew | Stage::DrainNew | Stage::SaveNew | Stage::RollBack => Some(Stage::Stop),
+        Stage::Check
+        | Stage::StartOld
+        | Stage::SettleOld
+        | Stage::RolledBack
+        | Stage::Probe
+        | Stage::Plan
+        | Stage::Stop
+        | Stage::Drain
+        | Stage::Backup
+        | Stage::Migrate
+        | Stage::Verify
+        | Stage::Recheck
+        | Stage::Start
+        | Stage::Settle
+        | Stage::Upgraded
+        | Stage::Assess
+        | Stage::Abandoned => None,
+    }
+}
+
 #[cfg(test)]
 mod tests;
 

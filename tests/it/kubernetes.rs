@@ -15,6 +15,7 @@ mod rights;
 mod rolling;
 mod secured;
 mod tool_image;
+mod turned;
 mod two_pods;
 mod upgrade;
 

@@ -114,7 +114,7 @@ impl Operation<'_> {
         }
         Err(Trouble::Failed(format!(
             "{lost}, and the metadata is {}: put a copy of the file there, or give the claim that has it with \
-             --backup-pvc; then -o resume",
+             --backup-pvc, then -o resume; or -o forward, to the new release",
             layout.name()
         )))
     }

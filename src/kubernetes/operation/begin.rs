@@ -17,6 +17,7 @@ use crate::kubernetes::{BACKUP_FOLDER, TOOL_IMAGE, claim_name, note, operator, s
 mod advice;
 mod again;
 mod claim;
+mod forward;
 mod given;
 mod look;
 mod rehearsal;
@@ -25,6 +26,7 @@ mod unfinished;
 pub use advice::advice;
 pub use again::{asked_again, judged_again, scope_again};
 pub use claim::claim;
+pub use forward::going_forward;
 pub use look::{clear, preflight};
 pub use rehearsal::rehearsal;
 

@@ -10,7 +10,7 @@ use crate::kubernetes::condition::{JobState, containers, job_state, trouble};
 use crate::kubernetes::discovery::pod_selector;
 use crate::kubernetes::lease::holder_of;
 use crate::kubernetes::record::{Record, Workload};
-use crate::kubernetes::stage::Stage;
+use crate::kubernetes::stage::{Stage, turned_forward};
 use crate::kubernetes::{LABEL_ATTEMPT, LABEL_OPERATION, LABEL_STEP};
 
 /// How far it is, in a word.
@@ -294,6 +294,9 @@ fn ways(record: Option<&Record>, state: State, place: &str) -> Vec<String> {
             let insists = undoes && state == State::Halted && !record.policy.accept_loss;
             let mut ways = vec![upgrade("resume")];
             ways.extend(insists.then(|| upgrade("resume --accept-loss")));
+            if turned_forward(record.stage).is_some() {
+                ways.push(upgrade("forward   # to the new release after all"));
+            }
             ways
         }
         State::Interrupted | State::Halted => {

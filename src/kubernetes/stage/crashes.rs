@@ -39,6 +39,7 @@ enum Death {
 enum Then {
     Resumes,
     GoesBack,
+    GoesForward,
 }
 
 const LEFT: [Layout; 4] = [Layout::V2_1, Layout::Staged, Layout::Mixed, Layout::V2_2];
@@ -188,6 +189,7 @@ impl Run {
         let begin = match then {
             Then::Resumes => Some(resumed(self.stage)),
             Then::GoesBack => turned_back(self.stage, self.before),
+            Then::GoesForward => turned_forward(self.stage),
         };
         if let Some(begin) = begin {
             self.stage = begin;
@@ -266,6 +268,26 @@ fn w07_from_a_crash_anywhere_the_way_back_ends_with_the_old_release_on_its_own_m
             }
         }
     }
+}
+
+#[test]
+fn a_rollback_that_died_turns_forward_until_the_metadata_was_put_back() {
+    let mut turned = 0;
+    for place in 0..9 {
+        for death in deaths() {
+            let mut run = Run::new(Policy::default(), Fault::Never);
+            run.drive(None);
+            assert!(run.is_taken_up(Then::GoesBack));
+            if run.drive(Some((place, death))) && run.is_taken_up(Then::GoesForward) {
+                turned += 1;
+                run.drive(None);
+                assert_eq!(run.stage, Stage::Upgraded, "{place} {death:?}: {run:?}");
+                assert_eq!(run.world.metadata, Layout::V2_2, "{run:?}");
+                assert!(run.world.new_runs && !run.world.old_runs, "{run:?}");
+            }
+        }
+    }
+    assert_eq!(turned, 5 * 6, "from the look back to the rolling back");
 }
 
 #[test]

@@ -18,7 +18,7 @@ pub(super) async fn delete_the_claim(scenario: &Scenario) {
     bed.delete("persistentvolumeclaims", CLAIM).await;
 }
 
-async fn make_a_claim(scenario: &Scenario, name: &str) {
+pub(super) async fn make_a_claim(scenario: &Scenario, name: &str) {
     let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name},
         "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
     scenario.bed.create("persistentvolumeclaims", &claim).await;
@@ -39,7 +39,7 @@ async fn delete_the_jobs(scenario: &Scenario) {
 }
 
 /// An upgrade that died before a step, whose Jobs and claim are gone since, and what lay in its volume.
-async fn without_its_claim(step: &str) -> (Scenario, TempDir) {
+pub(super) async fn without_its_claim(step: &str) -> (Scenario, TempDir) {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     kill_before(&scenario, step).await;
     delete_the_jobs(&scenario).await;

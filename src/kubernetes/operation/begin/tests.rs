@@ -370,6 +370,30 @@ fn what_is_given_for_the_pods_comes_on_top_of_what_milvus_has() {
 }
 
 #[test]
+fn a_rollback_turns_forward_until_the_metadata_was_put_back() {
+    let at = |stage| Record {
+        stage,
+        asked_back: true,
+        saved: Some("/milvus/data/3f9a2c1d-2.2.16.mmb".to_owned()),
+        ..example()
+    };
+    let forward = going_forward(Some(&at(Stage::RollBack)), &request()).unwrap();
+    assert_eq!(forward.stage, Stage::Stop);
+    assert_eq!(forward.operation, "00000001", "with Jobs of its own");
+    assert_eq!(forward.backup_file, example().backup_file);
+    assert!(!forward.asked_back);
+    assert_eq!(
+        forward.saved, None,
+        "what is written from now on is not saved"
+    );
+    let told = |stage| going_forward(Some(&at(stage)), &request()).unwrap_err();
+    let late = told(Stage::StartOld).to_string();
+    assert!(late.contains("then upgrade again"), "{late}");
+    let none = told(Stage::Migrate).to_string();
+    assert!(none.contains("no rollback of prod is unfinished"), "{none}");
+}
+
+#[test]
 fn another_claim_may_be_given_on_the_way() {
     let mut given = request();
     given.claim = Some("spare".to_owned());

@@ -1,0 +1,75 @@
+//! An unfinished rollback that turns: to the new release after all.
+
+use super::gone::{CLAIM, make_a_claim, without_its_claim};
+use super::left_behind::{hold, wait_for_pod};
+use super::{NEW_IMAGE, Scenario};
+use crate::support::kubernetes::behaviour::Behaviour;
+use crate::support::kubernetes::helm::{Helm, OLD_IMAGE};
+
+const USER: &str = "upgrader";
+
+#[tokio::test]
+async fn a_rollback_that_died_before_it_put_the_metadata_back_turns_forward() {
+    let helm = Helm::cluster("my-release").with_replicas("querynode", 2);
+    let scenario = Scenario::new(helm).await;
+    let bed = &scenario.bed;
+    scenario.upgrade(&[]).await.expect(0);
+    hold(&scenario, "-rollback-");
+    let mut child = bed.start(USER, &scenario.command(&["-o", "rollback"]));
+    wait_for_pod(&scenario, "-rollback-").await;
+    child.kill().await.unwrap();
+    scenario.forget_lease().await;
+    scenario
+        .upgrade(&["-o", "status"])
+        .await
+        .expect(0)
+        .says("-o forward");
+    // The rollback would put the metadata back now, behind the new release.
+    scenario
+        .upgrade(&["-o", "forward"])
+        .await
+        .expect(0)
+        .says("is taken away");
+    *bed.shared.behaviour() = Behaviour::default();
+    scenario.assert_runs(NEW_IMAGE).await;
+    scenario.upgrade(&["-o", "rollback"]).await.expect(0);
+    scenario.assert_runs(OLD_IMAGE).await;
+    scenario.assert_untouched().await;
+    scenario
+        .upgrade(&["-o", "forward"])
+        .await
+        .expect(3)
+        .says("no rollback of my-release is unfinished");
+}
+
+#[tokio::test]
+async fn a_rollback_without_its_backup_turns_forward() {
+    let (scenario, _) = without_its_claim("-verify-").await;
+    make_a_claim(&scenario, CLAIM).await;
+    scenario
+        .upgrade(&["-o", "rollback"])
+        .await
+        .expect(5)
+        .says("or -o forward");
+    scenario.upgrade(&["-o", "forward"]).await.expect(0);
+    scenario.assert_runs(NEW_IMAGE).await;
+}
+
+#[tokio::test]
+async fn a_rollback_that_put_the_metadata_back_is_finished_first() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    let bed = &scenario.bed;
+    scenario.upgrade(&[]).await.expect(0);
+    let unready = OLD_IMAGE.to_owned();
+    bed.shared.behaviour().unready_images.insert(unready);
+    let more = ["-o", "rollback", "--timeout", "8s"];
+    scenario.upgrade(&more).await.expect(5);
+    *bed.shared.behaviour() = Behaviour::default();
+    scenario
+        .upgrade(&["-o", "forward"])
+        .await
+        .expect(3)
+        .says("finish the rollback with -o resume, then upgrade again");
+    scenario.upgrade(&["-o", "resume"]).await.expect(0);
+    scenario.assert_runs(OLD_IMAGE).await;
+}
