@@ -13,7 +13,7 @@ mod others;
 mod stopped;
 
 use others::{judge_helm, judge_owners, judge_scalers};
-use stopped::judge_stopped;
+use stopped::{judge_stopped, started};
 
 struct Concerns<'a> {
     accepted: &'a [String],
@@ -207,8 +207,10 @@ fn judge_versions(facts: &Facts, asked: &Asked, concerns: &mut Concerns<'_>) {
                 Some(version) if version.triple() != source.triple() => concerns.error(
                     "source-version",
                     format!(
-                        "Deployment {} runs {version} ({}), not {source}",
-                        workload.name, workload.image
+                        "Deployment {} runs {version} ({}), not {source}{}",
+                        workload.name,
+                        workload.image,
+                        started(facts, workload)
                     ),
                 ),
                 Some(_) => {}

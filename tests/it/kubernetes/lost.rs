@@ -126,6 +126,40 @@ async fn without_its_record_an_upgrade_is_taken_up_with_the_counts_that_were_not
 }
 
 #[tokio::test]
+async fn without_its_record_an_upgrade_that_started_the_new_release_is_taken_up_too() {
+    let helm = Helm::cluster("my-release").with_replicas("querynode", 2);
+    let scenario = Scenario::new(helm).await;
+    let bed = &scenario.bed;
+    let unready = NEW_IMAGE.to_owned();
+    bed.shared.behaviour().unready_images.insert(unready);
+    let mut child = bed.start(USER, &scenario.command(&[]));
+    bed.wait("settle", async || {
+        scenario.stage().await.filter(|stage| stage == "settle")
+    })
+    .await;
+    child.kill().await.unwrap();
+    scenario.forget_lease().await;
+    *bed.shared.behaviour() = Behaviour::default();
+    bed.delete("configmaps", RECORD).await;
+    bed.wait_until_settled().await;
+    scenario
+        .upgrade(&[])
+        .await
+        .expect(3)
+        .says("scale it to 0, then the same command");
+    for name in bed.deployments().await.keys() {
+        bed.merge("deployments", name, &json!({"spec": {"replicas": 0}}))
+            .await;
+    }
+    bed.wait_until_settled().await;
+    scenario.upgrade(&[]).await.expect(0);
+    scenario.assert_runs(NEW_IMAGE).await;
+    scenario.upgrade(&["-o", "rollback"]).await.expect(0);
+    scenario.assert_runs(OLD_IMAGE).await;
+    scenario.assert_untouched().await;
+}
+
+#[tokio::test]
 async fn a_migration_of_an_upgrade_without_a_record_never_runs_behind_the_next_one() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     let bed = &scenario.bed;

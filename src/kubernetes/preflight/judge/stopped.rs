@@ -3,6 +3,7 @@
 use k8s_openapi::api::apps::v1::Deployment;
 
 use super::{Concerns, Facts};
+use crate::kubernetes::record::Workload;
 use crate::kubernetes::{note, operator};
 use crate::report::Layout;
 
@@ -49,6 +50,18 @@ fn is_stopped(facts: &Facts) -> bool {
     }
     let found = &facts.workloads.found;
     !found.is_empty() && found.iter().all(|one| one.replicas == 0)
+}
+
+/// What leads on where an upgrade without a record stopped a Deployment and started it again.
+pub(super) fn started(facts: &Facts, workload: &Workload) -> &'static str {
+    let named = |one: &&Deployment| one.metadata.name.as_ref() == Some(&workload.name);
+    let live = facts.deployments.iter().find(named);
+    if live.is_some_and(note::is_on) {
+        "; an upgrade whose record is gone started it: scale it to 0, then the same command takes count and image \
+         from what it noted there"
+    } else {
+        ""
+    }
 }
 
 /// What may be started is told by the metadata alone.
