@@ -111,13 +111,14 @@ impl Ways {
             hint(format!("{}   # then", self.again));
             return;
         }
-        if matches!(*error.failure, engine::Failure::OtherEtcd { .. }) {
+        // The same again would be refused again.
+        if is_loss(&error.failure) {
             let back = match self.goes_back {
-                true => self.again.clone(),
+                true => self.again.replace(" --dry-run", ""),
                 false => self.back(backup),
             };
             hint(format!(
-                "{back} --accept-loss   # goes back; what was written since is lost"
+                "{back} --accept-loss   # goes back all the same: what was written since is lost"
             ));
             return;
         }
@@ -267,8 +268,7 @@ impl Ways {
                  or use restore with --to-root to move it"
             ),
             F::NothingToUndo { .. } | F::ChangedWhileRestoring { .. } | F::WouldLose { .. } => {
-                "--accept-loss goes back all the same; save what is there first:".to_owned()
-                    + &format!(" {}", self.command("backup"))
+                format!("{}   # saves what is there", self.command("backup"))
             }
             F::OtherEtcd { .. } => self.tells_losses(),
             F::Verification(_) => self.command("verify"),
@@ -337,6 +337,18 @@ fn exit(kind: FailureKind) -> Exit {
         FailureKind::Differs => Exit::Differences,
         FailureKind::Interrupted(signal) => signals::exit(signal),
     }
+}
+
+/// Whether it was refused because something would be lost.
+fn is_loss(failure: &engine::Failure) -> bool {
+    use engine::Failure as F;
+    matches!(
+        failure,
+        F::NothingToUndo { .. }
+            | F::ChangedWhileRestoring { .. }
+            | F::WouldLose { .. }
+            | F::OtherEtcd { .. }
+    )
 }
 
 /// Whether somebody else may have gone on since this run wrote last, so that what it knows is old.

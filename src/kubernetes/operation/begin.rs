@@ -132,7 +132,7 @@ pub fn resume(record: &Record, request: &Request) -> Record {
     let mut shape = record.shape.clone();
     dress(&mut shape, request);
     Record {
-        stage: resumed(record.stage),
+        stage: saving_first(resumed(record.stage), policy, record),
         policy,
         skip_broken: given::skip_broken(record, request),
         etcd,
@@ -153,6 +153,16 @@ pub fn resume(record: &Record, request: &Request) -> Record {
             .clone()
             .filter(|_| record.stage.is_way_back()),
         ..record.clone()
+    }
+}
+
+/// What is given up is saved first, also where that is only said once the way back was refused.
+fn saving_first(stage: Stage, policy: Policy, record: &Record) -> Stage {
+    let is_unsaved = policy.accept_loss && record.saved.is_none();
+    if stage == Stage::RollBack && is_unsaved {
+        Stage::SaveNew
+    } else {
+        stage
     }
 }
 
@@ -218,11 +228,12 @@ pub fn going_back(
         ));
     };
     given::fits_back(record, request)?;
+    let resumed = resume(record, request);
     let mut back = Record {
-        stage,
+        stage: saving_first(stage, resumed.policy, record),
         failure: None,
         asked_back: true,
-        ..resume(record, request)
+        ..resumed
     };
     if record.stage == Stage::Upgraded {
         // A new operation: what runs now is counted now, what ran before is remembered.

@@ -215,7 +215,7 @@ async fn d17_what_was_written_after_the_migration_is_not_lost_without_a_word() {
     tool.run(&["rollback", "--dry-run"])
         .expect(1)
         .says("keys put,")
-        .says("--accept-loss");
+        .says("rollback --accept-loss   # goes back all the same");
     assert_eq!(it.dump().await, migrated);
     tool.run(&["rollback", "--accept-loss"]).expect(0);
     assert_eq!(it.metadata().await, before);

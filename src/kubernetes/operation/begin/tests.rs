@@ -89,6 +89,25 @@ fn w7_a_rollback_knows_its_backup_and_its_images() {
 }
 
 #[test]
+fn what_is_given_up_after_a_refusal_is_saved_first() {
+    let mut record = example();
+    record.stage = Stage::RollBack;
+    let mut insists = request();
+    insists.policy.accept_loss = true;
+    let back = |record: &Record, request: &Request| {
+        let back = going_back(Some(record), &facts(), request).unwrap();
+        (resume(record, request).stage, back.stage)
+    };
+    assert_eq!(
+        back(&record, &request()),
+        (Stage::RollBack, Stage::RollBack)
+    );
+    assert_eq!(back(&record, &insists), (Stage::SaveNew, Stage::SaveNew));
+    record.saved = Some("/milvus/data/after.mmb".to_owned());
+    assert_eq!(back(&record, &insists), (Stage::RollBack, Stage::RollBack));
+}
+
+#[test]
 fn what_was_given_up_once_is_not_given_up_for_good() {
     let mut record = example();
     record.policy.accept_loss = true;
