@@ -110,10 +110,11 @@ impl Losses {
     pub(super) fn finish(self) -> Result<(), Failure> {
         let mut what = Vec::new();
         if self.written > 0 {
-            let (written, examples) = (self.written, self.examples.join(", "));
-            what.push(format!(
-                "{written} keys were written since, such as {examples}"
-            ));
+            let examples = self.examples.join(", ");
+            what.push(match self.written {
+                1 => format!("1 key was written since: {examples}"),
+                written => format!("{written} keys were written since, such as {examples}"),
+            });
         }
         if let Some(then) = self.keys_then.filter(|then| *then != self.keys_now) {
             let now = self.keys_now;
