@@ -100,7 +100,8 @@ pub struct Journal {
     /// In the phase `restoring`: whether keys that the backup does not hold stay.
     #[serde(default)]
     pub keep_extra: bool,
-    /// Keys below the meta root, without sessions, that the plan leaves there; 0 where it is unknown.
+    /// Keys below the meta root, without sessions and what hangs on a lease, that the plan leaves there; 0
+    /// where it is unknown.
     #[serde(default)]
     pub keys_expected: u64,
     /// Keys without a lease below the meta root when the migration was done; 0 before.

@@ -33,6 +33,7 @@ pub(super) async fn keys<S: Store>(
 pub(super) struct Outsiders {
     ranges: Vec<KeyRange>,
     keys: u64,
+    leased: u64,
 }
 
 impl Outsiders {
@@ -40,7 +41,11 @@ impl Outsiders {
         let mut ranges = new_family_ranges(root);
         ranges.push(root.range_below("session/"));
         ranges.push(KeyRange::single(root.journal_key()));
-        Self { ranges, keys: 0 }
+        Self {
+            ranges,
+            keys: 0,
+            leased: 0,
+        }
     }
 
     /// The next page, in ascending order as all pages are.
@@ -50,11 +55,20 @@ impl Outsiders {
             let inside = page[from..].partition_point(|entry| range.contains(&entry.key));
             self.keys += u64::try_from(inside).unwrap_or(u64::MAX);
         }
+        let is_inside = |entry: &Entry| self.ranges.iter().any(|range| range.contains(&entry.key));
+        let leased = page.iter().filter(|entry| entry.lease != 0);
+        let outside = leased.filter(|entry| !is_inside(entry)).count();
+        self.leased += u64::try_from(outside).unwrap_or(u64::MAX);
     }
 
     /// How many of so many keys are source.
     pub(super) fn source_keys(&self, all: u64) -> u64 {
         all.saturating_sub(self.keys)
+    }
+
+    /// How many of these go with a lease.
+    pub(super) fn leased(&self) -> u64 {
+        self.leased
     }
 }
 

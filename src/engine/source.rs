@@ -39,6 +39,8 @@ pub(super) struct Reading {
     pub(super) fingerprint: Fingerprint,
     /// Keys of the source at that revision, counted by etcd.
     pub(super) source_keys: u64,
+    /// Those of them that go with a lease.
+    pub(super) leased_keys: u64,
     /// The old families that go in the end, cut into ranges that may be deleted at once.
     pub(super) deletes: Vec<KeyRange>,
     /// The backup, written but not yet finished.
@@ -198,6 +200,7 @@ async fn read_once<S: Store>(
         moment,
         fingerprint,
         source_keys: outsiders.source_keys(pages.keys()),
+        leased_keys: outsiders.leased(),
         deletes: cuts.into_pieces(),
         backup,
         read_seconds,

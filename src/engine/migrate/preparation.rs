@@ -32,12 +32,21 @@ pub(super) struct Prepared {
     pub(super) deletes: Vec<KeyRange>,
     /// Keys of the source, counted by etcd.
     pub(super) source_keys: u64,
+    /// Those of them that go with a lease.
+    leased_keys: u64,
 }
 
 impl Prepared {
     /// Keys that stand there when all is done.
     pub(super) fn keys_expected(&self) -> Option<u64> {
         (self.source_keys + self.plan.put).checked_sub(self.plan.delete)
+    }
+
+    /// Keys that still stand there later, when every lease has ended; 0 where it is unknown.
+    pub(super) fn keys_that_stay(&self) -> u64 {
+        self.keys_expected()
+            .unwrap_or(0)
+            .saturating_sub(self.leased_keys)
     }
 }
 
@@ -99,6 +108,7 @@ impl<S: Store> Run<'_, S> {
             cluster_id: reading.moment.cluster_id(),
             fingerprint: reading.fingerprint,
             source_keys: reading.source_keys,
+            leased_keys: reading.leased_keys,
             deletes: reading.deletes,
         });
         self.own = Tally::default();

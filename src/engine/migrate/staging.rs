@@ -70,7 +70,7 @@ impl<S: Store> Run<'_, S> {
             backup: self.backup.clone(),
             committed_revision: 0,
             keep_extra: false,
-            keys_expected: prepared.keys_expected().unwrap_or(0),
+            keys_expected: prepared.keys_that_stay(),
             keys_when_done: 0,
             started_at: now.clone(),
             updated_at: now,
@@ -111,7 +111,7 @@ impl<S: Store> Run<'_, S> {
             Some(prepared) => Journal {
                 cluster_id: prepared.cluster_id.clone(),
                 capture_revision: prepared.revision,
-                keys_expected: prepared.keys_expected().unwrap_or(0),
+                keys_expected: prepared.keys_that_stay(),
                 ..next
             },
             None => next,

@@ -136,6 +136,25 @@ async fn keys_lost_after_the_switch_are_missed_by_a_run_that_has_no_backup_to_co
 }
 
 #[tokio::test]
+async fn a_key_whose_lease_ended_after_the_switch_is_not_missed() {
+    for form in FORMS {
+        let killed = Instance::small(form);
+        let key = root().join(b"on-a-lease/x");
+        let hour = std::time::Duration::from_secs(3600);
+        let lease = killed
+            .store
+            .change(|world| world.put_leased(&key, b"1", hour));
+        killed.kill_after(Phase::Committed, 0);
+        killed.migrate().await.unwrap_err();
+        let next = killed.next();
+        next.end_lock();
+        next.store.change(|world| world.revoke_lease(lease));
+        let report = next.migrate().await.unwrap();
+        assert_eq!(report.outcome, MigrateOutcome::Migrated, "{form}");
+    }
+}
+
+#[tokio::test]
 async fn a_key_that_somebody_else_adds_after_the_switch_is_noticed() {
     for form in FORMS {
         let instance = Instance::small(form);
