@@ -19,6 +19,8 @@ use crate::store::StoreErrorKind;
 const MAKE_ROOM: &str = "make room: etcdctl compact (the revision is in etcdctl endpoint status), etcdctl defrag, \
                          or raise --quota-backend-bytes; then etcdctl alarm disarm";
 
+const NO_WAY_BACK: &str = "there is no way back: the migration was made without a backup";
+
 /// The commands that lead on, with the options that this run was given.
 #[derive(Debug, Clone)]
 pub(in crate::cli) struct Ways {
@@ -67,7 +69,11 @@ impl Ways {
 
     /// The command that goes back to a backup.
     pub(in crate::cli) fn back(&self, backup: Option<&str>) -> String {
-        let mut command = self.command("rollback");
+        self.back_with("rollback", backup)
+    }
+
+    fn back_with(&self, name: &str, backup: Option<&str>) -> String {
+        let mut command = self.command(name);
         if let Some(path) = backup.or(self.backup.as_deref()) {
             command.push_str(" --backup-file ");
             command.push_str(&quoted(path));
@@ -104,7 +110,7 @@ impl Ways {
     /// What next.
     fn lead_on(&self, error: &EngineError, backup: Option<&str>, told: &mut Failure) {
         let mut hint = |text: String| told.hints.push(text);
-        if let Some(text) = self.cure(&error.failure) {
+        if let Some(text) = self.cure(&error.failure, error.phase) {
             hint(text);
         }
         if matches!(*error.failure, engine::Failure::StagedWouldStay { .. }) {
@@ -113,13 +119,7 @@ impl Ways {
         }
         // The same again would be refused again.
         if is_loss(&error.failure) {
-            let back = match self.goes_back {
-                true => self.again.replace(" --dry-run", ""),
-                false => self.back(backup),
-            };
-            hint(format!(
-                "{back} --accept-loss   # goes back all the same: what was written since is lost"
-            ));
+            hint(self.back_all_the_same(error.phase, backup));
             return;
         }
         if is_taken_over(error) {
@@ -153,11 +153,23 @@ impl Ways {
             hint(format!("{}   # goes on", self.again));
             match backup {
                 Some(path) => hint(format!("{}   # goes back", self.back(Some(path)))),
-                None => {
-                    hint("there is no way back: the migration was made without a backup".into());
-                }
+                None => hint(NO_WAY_BACK.to_owned()),
             }
         }
+    }
+
+    /// The way back although something is lost.
+    fn back_all_the_same(&self, phase: Option<Phase>, backup: Option<&str>) -> String {
+        let back = match (self.goes_back, backup) {
+            (true, _) => self.again.replace(" --dry-run", ""),
+            // Whatever is put back: a part of the metadata, or the 2.2 layout, is none of rollback's.
+            (false, Some(_)) if phase == Some(Phase::Restoring) => {
+                self.back_with("restore", backup)
+            }
+            (false, Some(_)) => self.back(backup),
+            (false, None) => return NO_WAY_BACK.to_owned(),
+        };
+        format!("{back} --accept-loss   # goes back all the same: what was written since is lost")
     }
 
     /// Where another backup is, or may go.
@@ -221,7 +233,7 @@ impl Ways {
     }
 
     /// What helps against this failure in particular.
-    fn cure(&self, failure: &engine::Failure) -> Option<String> {
+    fn cure(&self, failure: &engine::Failure, phase: Option<Phase>) -> Option<String> {
         use engine::Failure as F;
         if let Some(text) = cure_by_hand(failure) {
             return Some(text);
@@ -267,10 +279,12 @@ impl Ways {
                 "the backup is of {found:?}: name that root with --root-path to restore it where it was, \
                  or use restore with --to-root to move it"
             ),
-            F::NothingToUndo { .. } | F::ChangedWhileRestoring { .. } | F::WouldLose { .. } => {
-                format!("{}   # saves what is there", self.command("backup"))
-            }
-            F::OtherEtcd { .. } => self.tells_losses(),
+            F::OtherEtcd { .. } if phase == Some(Phase::Done) => self.tells_losses(),
+            // What is unfinished is not as a migration makes it, whoever wrote since.
+            F::NothingToUndo { .. }
+            | F::ChangedWhileRestoring { .. }
+            | F::WouldLose { .. }
+            | F::OtherEtcd { .. } => format!("{}   # saves what is there", self.command("backup")),
             F::Verification(_) => self.command("verify"),
             F::Store { source, .. } if source.kind == StoreErrorKind::NoSpace => {
                 MAKE_ROOM.to_owned()

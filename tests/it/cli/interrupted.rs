@@ -125,6 +125,80 @@ async fn after_the_switch_the_same_command_finishes_and_rollback_undoes() {
     }
 }
 
+/// The journal with other members.
+async fn with_journal(it: &Instance, change: impl FnOnce(&mut serde_json::Value)) {
+    let key = it.root.journal_key();
+    let dump = it.dump().await;
+    let entry = dump.iter().find(|entry| *entry.key == *key).unwrap();
+    let mut journal = serde_json::from_slice(&entry.value).unwrap();
+    change(&mut journal);
+    let key = String::from_utf8(key).unwrap();
+    it.put_whole(&key, journal.to_string().as_bytes()).await;
+}
+
+#[tokio::test]
+async fn in_another_etcd_a_run_past_the_switch_names_a_way_back_only_where_there_is_one() {
+    for has_backup in [true, false] {
+        let it = Instance::small().await;
+        let tool = it.tool();
+        end_in(&it, &tool, "tidy").await;
+        it.put("root-coord/index/1", b"left").await;
+        with_journal(&it, |journal| {
+            journal["cluster_id"] = "cdf818194e3a8c32".into();
+            if !has_backup {
+                journal["backup"] = serde_json::Value::Null;
+            }
+        })
+        .await;
+        let refused = tool.run(&MIGRATE);
+        refused
+            .expect(5)
+            .says("cdf818194e3a8c32")
+            .says("# saves what is there");
+        // Unfinished, it is not what the whole migration makes.
+        assert!(!refused.stderr.contains("verify"), "{}", refused.stderr);
+        if has_backup {
+            refused.says("b.mmb --accept-loss   # goes back all the same");
+            tool.run(&["rollback", "--backup-file", "b.mmb", "--accept-loss"])
+                .expect(0);
+        } else {
+            refused.says("there is no way back");
+            let back = refused.stderr.contains("--accept-loss");
+            assert!(!back, "{}", refused.stderr);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_restore_of_2_2_that_was_interrupted_is_led_on_by_restore() {
+    let it = Instance::small().await;
+    let tool = it.tool();
+    tool.run(&[&MIGRATE[..], &["--backup-file", "b.mmb"]].concat())
+        .expect(0);
+    let saved = tool.run(&["backup", "--backup-file", "new.mmb", "--format", "json"]);
+    saved.expect(0);
+    let saved = saved.document();
+    with_journal(&it, |journal| {
+        journal["phase"] = "restoring".into();
+        for member in ["path", "entries", "digest"] {
+            journal["backup"][member] = saved[member].clone();
+        }
+    })
+    .await;
+    it.put("root-coord/fields/77/1", b"written by 2.2").await;
+    let path = saved["path"].as_str().unwrap();
+    tool.run(&MIGRATE)
+        .expect(5)
+        .says(" restore --endpoints ")
+        .says(&format!(
+            " --backup-file {path} --accept-loss   # goes back all the same"
+        ));
+    tool.run(&["restore", "--backup-file", path, "--accept-loss"])
+        .expect(0);
+    tool.run(&["verify", "--backup", "b.mmb", "--target-version", "2.2.16"])
+        .expect(0);
+}
+
 #[tokio::test]
 async fn another_plan_than_the_staged_one_stops_with_both_ways() {
     let it = Instance::small().await;
