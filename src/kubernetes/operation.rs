@@ -255,6 +255,13 @@ impl<'a> Operation<'a> {
         if stage == Stage::Settle && following == Stage::Upgraded {
             self.record.failure = None;
         }
+        if stage == Stage::Verify && following == Stage::Start {
+            self.record.verified = true;
+        }
+        if following == Stage::Start {
+            // What the new release writes from now on is not saved.
+            self.record.saved = None;
+        }
         if matches!(stage, Stage::Start | Stage::Settle) && following == Stage::StopNew {
             // Going back by itself was asked for; what 2.2 wrote in these minutes is saved first.
             self.record.policy.accept_loss = true;

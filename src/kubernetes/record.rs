@@ -166,6 +166,9 @@ pub struct Record {
     pub layout_before: Option<Layout>,
     /// Whether the migration found a 2.1 layout and the backup file holds it.
     pub has_backup: bool,
+    /// Whether the 2.2 layout was compared with what the backup gives, before the new release ran on it.
+    #[serde(default)]
+    pub verified: bool,
     /// The attempt in hand, by step.
     pub attempts: BTreeMap<Step, u32>,
     /// Why it halted or went back, in one sentence.
@@ -210,6 +213,12 @@ impl Record {
     #[must_use]
     pub fn size(&self) -> &str {
         self.claim_size.as_deref().unwrap_or(CLAIM_SIZE)
+    }
+
+    /// Whether the metadata may have been migrated: then what comes before the migration is done again.
+    #[must_use]
+    pub fn may_be_migrated(&self) -> bool {
+        self.has_backup || self.verified || self.attempt(Step::Migrate) > 0
     }
 
     /// The attempt in hand at a step; 0 before the first.
@@ -265,6 +274,7 @@ pub(super) mod tests {
             saved: None,
             layout_before: Some(Layout::V2_1),
             has_backup: true,
+            verified: false,
             attempts: BTreeMap::from([(Step::Migrate, 2)]),
             failure: None,
         }

@@ -248,7 +248,8 @@ fn after_look(stage: Stage, layout: Layout, before: Option<Layout>, policy: Poli
         // 2.1 is whole; what is staged beside it goes.
         (Stage::Assess, Layout::Staged) if !policy.stay_down => Next::Go(Stage::RollBack),
         (Stage::Assess, Layout::V2_2 | Layout::Mixed) if policy.rollback_on_failure => {
-            Next::Go(Stage::RollBack)
+            // After a second stop that failed, the new release may still run.
+            Next::Go(Stage::StopNew)
         }
         (Stage::Check, _) if old_may_start => Next::Go(Stage::StartOld),
         (_, _) => Next::Halt,
@@ -346,14 +347,15 @@ pub fn stopped_again(stage: Stage) -> Stage {
     }
 }
 
-/// Where the way back begins; `None` where there is nothing to go back from.
+/// Where the way back begins; `None` where there is nothing to go back from. `migrated` says whether the
+/// metadata may have been migrated, so that what comes before the migration is done again.
 #[must_use]
-pub fn turned_back(stage: Stage, before: Option<Layout>) -> Option<Stage> {
+pub fn turned_back(stage: Stage, before: Option<Layout>, migrated: bool) -> Option<Stage> {
     match stage {
         Stage::Probe | Stage::Plan => Some(Stage::Abandoned),
         Stage::Stop | Stage::Drain | Stage::Backup => match before {
-            Some(Layout::V2_1 | Layout::Staged | Layout::Empty) => Some(Stage::Check),
-            Some(Layout::V2_2 | Layout::Mixed) | None => Some(Stage::StopNew),
+            Some(Layout::V2_1 | Layout::Staged | Layout::Empty) if !migrated => Some(Stage::Check),
+            Some(_) | None => Some(Stage::StopNew),
         },
         Stage::Upgraded => Some(Stage::LookBack),
         Stage::Migrate

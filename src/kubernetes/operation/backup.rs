@@ -60,6 +60,17 @@ impl Operation<'_> {
 
     /// Migrates, and finds out which backup leads back.
     pub(super) async fn migrate(&mut self) -> Result<(), Trouble> {
+        if self.record.verified && self.unlocked_status().await?.layout != Layout::V2_2 {
+            if let Some(saved) = &self.record.saved {
+                return Err(Trouble::Failed(format!(
+                    "the rollback put the metadata back already, and with it what the new release wrote (saved in \
+                     {saved}): migrated again, that would be missing. Upgrade again once the rollback is finished"
+                )));
+            }
+            // It was put back since: what an earlier Job did does not count, and what it gives is compared.
+            self.record.verified = false;
+            self.next_attempt(Step::Migrate).await?;
+        }
         let text = self.run(Step::Migrate).await?;
         let Some(report) = job::report::<MigrateReport>(&text) else {
             return Ok(());
@@ -80,6 +91,12 @@ impl Operation<'_> {
     /// Compares the new layout with what the backup gives, or where that is lost with itself: the metadata
     /// is no worse for it.
     pub(super) async fn verify(&mut self) -> Result<(), Trouble> {
+        if self.record.verified {
+            self.audience.tell(
+                "it was compared with the backup before the new release ran on it: now it is checked by itself",
+            );
+            return self.run(Step::VerifyAlone).await.map(|_| ());
+        }
         let why = match self.run(Step::Verify).await {
             Err(Trouble::Failed(why)) => why,
             outcome => return outcome.map(|_| ()),

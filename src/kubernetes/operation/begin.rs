@@ -220,7 +220,8 @@ pub fn going_back(
     let Some(record) = existing else {
         return refused(no_record(facts, request));
     };
-    let Some(stage) = turned_back(record.stage, record.layout_before) else {
+    let Some(stage) = turned_back(record.stage, record.layout_before, record.may_be_migrated())
+    else {
         return refused(format!(
             "the upgrade of {} is over: {}",
             record.instance,
@@ -396,6 +397,7 @@ fn draft(facts: &Facts, request: &Request) -> Record {
         saved: None,
         layout_before: None,
         has_backup: false,
+        verified: false,
         attempts: BTreeMap::new(),
         failure: None,
     }

@@ -228,10 +228,10 @@ pub fn stands(record: Option<&Record>) -> String {
         Stage::Probe | Stage::Plan | Stage::Abandoned => {
             "Milvus is as it was; nothing was changed".to_owned()
         }
-        Stage::Stop | Stage::Drain | Stage::Backup => {
+        Stage::Stop | Stage::Drain | Stage::Backup if !record.may_be_migrated() => {
             "Milvus is stopped or being stopped; its metadata was not changed".to_owned()
         }
-        Stage::Assess => format!(
+        Stage::Stop | Stage::Drain | Stage::Backup | Stage::Assess => format!(
             "Milvus is stopped or being stopped; its metadata is whole, either 2.1 still or 2.2 already, and \
              nothing is lost{backup}"
         ),
@@ -314,6 +314,8 @@ fn ways(record: Option<&Record>, state: State, place: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::kubernetes::record::tests::example;
 
@@ -355,5 +357,19 @@ mod tests {
         let back = at(Stage::RollBack);
         let ways = ways(Some(&back), State::Halted, " -i p -n d");
         assert!(ways[1].ends_with("-o resume --accept-loss"), "{ways:?}");
+    }
+
+    #[test]
+    fn a_second_stop_never_says_that_the_metadata_was_not_changed() {
+        let first = Record {
+            has_backup: false,
+            attempts: BTreeMap::new(),
+            ..at(Stage::Stop)
+        };
+        assert!(stands(Some(&first)).contains("was not changed"));
+        for stage in [Stage::Stop, Stage::Drain, Stage::Backup] {
+            let told = stands(Some(&at(stage)));
+            assert!(told.contains("either 2.1 still or 2.2 already"), "{told}");
+        }
     }
 }

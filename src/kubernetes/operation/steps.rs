@@ -73,7 +73,7 @@ impl Operation<'_> {
         Ok(())
     }
 
-    async fn next_attempt(&mut self, step: Step) -> Result<u32, Trouble> {
+    pub(super) async fn next_attempt(&mut self, step: Step) -> Result<u32, Trouble> {
         let attempt = self.record.attempt(step) + 1;
         self.record.attempts.insert(step, attempt);
         self.save().await?;

@@ -188,7 +188,7 @@ impl Run {
     fn is_taken_up(&mut self, then: Then) -> bool {
         let begin = match then {
             Then::Resumes => Some(resumed(self.stage)),
-            Then::GoesBack => turned_back(self.stage, self.before),
+            Then::GoesBack => turned_back(self.stage, self.before, self.world.has_backup),
             Then::GoesForward => turned_forward(self.stage),
         };
         if let Some(begin) = begin {
@@ -340,5 +340,38 @@ fn before_the_switch_the_old_release_is_started_again_by_itself() {
             "{run:?}"
         );
         assert!(run.world.old_runs, "{run:?}");
+    }
+}
+
+#[test]
+fn a_second_way_forward_that_dies_before_the_migration_goes_back_too() {
+    for policy in policies() {
+        for begin in [Stage::Stop, Stage::Drain, Stage::Backup] {
+            for metadata in LEFT {
+                for fails in [None, Some(Stage::Stop), Some(Stage::Drain)] {
+                    let failing = fails.map_or(Fault::Never, |stage| Fault::Fails(stage, metadata));
+                    let mut run = Run::new(policy, failing);
+                    run.stage = begin;
+                    run.before = Some(Layout::V2_1);
+                    run.world = World {
+                        metadata,
+                        old_runs: false,
+                        new_runs: begin == Stage::Stop && metadata == Layout::V2_2,
+                        has_backup: true,
+                    };
+                    if failing != Fault::Never {
+                        // Whatever fails, no metadata is touched and no release started beside another.
+                        run.drive(None);
+                        run.fault = Fault::Never;
+                    }
+                    if run.stage.is_final() {
+                        continue;
+                    }
+                    assert!(run.is_taken_up(Then::GoesBack));
+                    run.drive(None);
+                    assert_eq!(run.stage, Stage::RolledBack, "{begin:?} {run:?}");
+                }
+            }
+        }
     }
 }

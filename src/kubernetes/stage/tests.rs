@@ -181,7 +181,7 @@ fn w10_a_failure_before_the_switch_starts_the_old_release_again() {
     );
     assert_eq!(assessed(Layout::V2_2, EVERYBODY_STAYS), Next::Halt);
     assert_eq!(assessed(Layout::Mixed, EVERYBODY_STAYS), Next::Halt);
-    assert_eq!(assessed(Layout::V2_2, BACK), Next::Go(Stage::RollBack));
+    assert_eq!(assessed(Layout::V2_2, BACK), Next::Go(Stage::StopNew));
 }
 
 #[test]
@@ -191,7 +191,7 @@ fn w19_what_fails_before_the_stop_leaves_milvus_alone() {
             let after = next(stage, Outcome::Failed, None, policy);
             assert_eq!(after, Next::Go(Stage::Abandoned), "{stage:?}");
         }
-        assert_eq!(turned_back(stage, None), Some(Stage::Abandoned));
+        assert_eq!(turned_back(stage, None, false), Some(Stage::Abandoned));
     }
     let first_touch = walk(Stage::Probe, |_| Layout::V2_1)
         .into_iter()
@@ -217,7 +217,7 @@ fn after_the_switch_it_goes_back_by_itself_only_when_told() {
 #[test]
 fn w7_every_stage_that_touched_something_has_a_way_back() {
     for stage in Stage::ALL {
-        let Some(begin) = turned_back(stage, Some(Layout::V2_1)) else {
+        let Some(begin) = turned_back(stage, Some(Layout::V2_1), false) else {
             assert!(matches!(stage, Stage::RolledBack | Stage::Abandoned));
             continue;
         };
@@ -262,7 +262,7 @@ fn a_way_back_that_is_not_open_stops_nothing() {
         assert_eq!(after, Next::Go(Stage::Upgraded));
     }
     assert_eq!(
-        turned_back(Stage::Upgraded, Some(Layout::V2_1)),
+        turned_back(Stage::Upgraded, Some(Layout::V2_1), true),
         Some(Stage::LookBack)
     );
 }
@@ -285,7 +285,7 @@ fn a_look_without_an_answer_never_goes_on() {
 fn no_release_is_started_on_what_an_earlier_process_found() {
     for stage in Stage::ALL {
         for before in LAYOUTS.map(Some).into_iter().chain([None]) {
-            let begins = [Some(resumed(stage)), turned_back(stage, before)];
+            let begins = [Some(resumed(stage)), turned_back(stage, before, false)];
             for begin in begins.into_iter().flatten() {
                 let starts = matches!(
                     begin,

@@ -209,3 +209,27 @@ async fn a_deployment_that_was_made_anew_goes_back_with_its_recorded_count() {
     scenario.assert_runs(OLD_IMAGE).await;
     scenario.assert_untouched().await;
 }
+
+#[tokio::test]
+async fn a_deployment_that_was_made_anew_while_the_new_release_starts_goes_forward() {
+    let helm = Helm::cluster("my-release").with_replicas("querynode", 2);
+    let scenario = Scenario::new(helm).await;
+    let bed = &scenario.bed;
+    let unready = NEW_IMAGE.to_owned();
+    bed.shared.behaviour().unready_images.insert(unready);
+    scenario.upgrade(&["--timeout", "8s"]).await.expect(5);
+    let checkpoint = "datacoord-meta/checkpoint/x";
+    bed.metadata
+        .put(checkpoint, b"written while it started")
+        .await;
+    let name = scenario.helm.deployment("querynode");
+    let object = delete_a_deployment(&scenario, &name).await;
+    bed.create("deployments", &object).await;
+    *bed.shared.behaviour() = Behaviour::default();
+    scenario
+        .upgrade(&["-o", "resume"])
+        .await
+        .expect(0)
+        .says("was made anew");
+    scenario.assert_runs(NEW_IMAGE).await;
+}

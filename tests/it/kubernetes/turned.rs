@@ -73,3 +73,85 @@ async fn a_rollback_that_put_the_metadata_back_is_finished_first() {
     scenario.upgrade(&["-o", "resume"]).await.expect(0);
     scenario.assert_runs(OLD_IMAGE).await;
 }
+
+/// A rollback that died just before it would have put the metadata back.
+async fn with_a_rollback_that_died(upgrade: &[&str], written: bool) -> Scenario {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    let bed = &scenario.bed;
+    scenario.upgrade(upgrade).await.expect(0);
+    if written {
+        let checkpoint = "datacoord-meta/checkpoint/x";
+        bed.metadata.put(checkpoint, b"written weeks later").await;
+    }
+    hold(&scenario, "-rollback-");
+    let back = ["-o", "rollback", "--accept-loss"];
+    let mut child = bed.start(USER, &scenario.command(&back));
+    wait_for_pod(&scenario, "-rollback-").await;
+    child.kill().await.unwrap();
+    scenario.forget_lease().await;
+    scenario
+}
+
+#[tokio::test]
+async fn what_turned_forward_and_died_before_the_migration_goes_back_after_all() {
+    let scenario = with_a_rollback_that_died(&[], false).await;
+    let bed = &scenario.bed;
+    hold(&scenario, "-status-");
+    let forward = scenario.command(&["-o", "forward"]);
+    let mut child = bed.start(USER, &forward);
+    bed.wait("drain", async || {
+        scenario.stage().await.filter(|stage| stage == "drain")
+    })
+    .await;
+    child.kill().await.unwrap();
+    scenario.forget_lease().await;
+    *bed.shared.behaviour() = Behaviour::default();
+    scenario.upgrade(&["-o", "rollback"]).await.expect(0);
+    scenario.assert_runs(OLD_IMAGE).await;
+    scenario.assert_untouched().await;
+}
+
+#[tokio::test]
+async fn what_the_new_release_wrote_does_not_hinder_a_rollback_that_turns_forward() {
+    let scenario = with_a_rollback_that_died(&[], true).await;
+    let before = scenario.bed.metadata.dump().await;
+    scenario.upgrade(&["-o", "forward"]).await.expect(0);
+    scenario.assert_runs(NEW_IMAGE).await;
+    assert!(scenario.bed.metadata.dump().await == before);
+}
+
+#[tokio::test]
+async fn what_turned_forward_never_goes_back_by_itself() {
+    let scenario = with_a_rollback_that_died(&["--rollback-on-failure"], true).await;
+    let bed = &scenario.bed;
+    let before = bed.metadata.dump().await;
+    let unready = NEW_IMAGE.to_owned();
+    bed.shared.behaviour().unready_images.insert(unready);
+    let forward = ["-o", "forward", "--timeout", "8s"];
+    scenario.upgrade(&forward).await.expect(5);
+    *bed.shared.behaviour() = Behaviour::default();
+    scenario.upgrade(&["-o", "resume"]).await.expect(0);
+    scenario.assert_runs(NEW_IMAGE).await;
+    assert!(bed.metadata.dump().await == before);
+}
+
+#[tokio::test]
+async fn what_was_given_up_and_undone_is_never_left_out_in_silence() {
+    let scenario = with_a_rollback_that_died(&[], true).await;
+    let bed = &scenario.bed;
+    // The rollback comes to its end although nobody looks.
+    *bed.shared.behaviour() = Behaviour::default();
+    let jobs = bed.list("jobs").await;
+    let mut names = jobs
+        .iter()
+        .filter_map(|job| job["metadata"]["name"].as_str());
+    let name = names.find(|name| name.contains("-rollback-")).unwrap();
+    assert!(bed.wait_for_job(name).await);
+    scenario
+        .upgrade(&["-o", "forward"])
+        .await
+        .expect(1)
+        .says("what the new release wrote is saved in");
+    scenario.assert_runs(OLD_IMAGE).await;
+    scenario.assert_untouched().await;
+}

@@ -37,11 +37,12 @@ pub fn going_forward(
         operation: request.operation.clone(),
         started_at: request.now.clone(),
         attempts: BTreeMap::new(),
-        saved: None,
         failure: None,
         asked_back: false,
         ..resume(record, request)
     };
+    // What was given up beforehand was what is written until the release is healthy, not what it wrote since.
     forward.policy.accept_loss = false;
+    forward.policy.rollback_on_failure = request.policy.rollback_on_failure;
     Ok(forward)
 }

@@ -394,6 +394,10 @@ fn a_rollback_turns_forward_until_the_metadata_was_put_back() {
         stage,
         asked_back: true,
         saved: Some("/milvus/data/3f9a2c1d-2.2.16.mmb".to_owned()),
+        policy: Policy {
+            rollback_on_failure: true,
+            ..Policy::default()
+        },
         ..example()
     };
     let forward = going_forward(Some(&at(Stage::RollBack)), &request()).unwrap();
@@ -402,9 +406,11 @@ fn a_rollback_turns_forward_until_the_metadata_was_put_back() {
     assert_eq!(forward.backup_file, example().backup_file);
     assert!(!forward.asked_back);
     assert_eq!(
-        forward.saved, None,
-        "what is written from now on is not saved"
+        forward.saved,
+        at(Stage::RollBack).saved,
+        "it may be undone already"
     );
+    assert!(!forward.policy.rollback_on_failure);
     let told = |stage| going_forward(Some(&at(stage)), &request()).unwrap_err();
     let late = told(Stage::StartOld).to_string();
     assert!(late.contains("then upgrade again"), "{late}");
