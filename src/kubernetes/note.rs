@@ -5,6 +5,7 @@
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::{Value, json};
 
+use super::condition::containers;
 use super::operator;
 use super::record::{SavedResource, Workload};
 
@@ -66,6 +67,22 @@ pub fn of_resource(resource: &Value) -> Option<SavedResource> {
     serde_json::from_str(text).ok()
 }
 
+/// Whether what stands stopped was given another image since it was noted: an upgrade does that only on
+/// metadata that it compared with the backup.
+#[must_use]
+pub fn was_started_anew(deployments: &[Deployment], resource: Option<&Value>) -> bool {
+    let has = |deployment: &Deployment, image: &str| {
+        let mut all = containers(deployment).iter();
+        all.any(|one| one.image.as_deref() == Some(image))
+    };
+    let mut noted = deployments
+        .iter()
+        .filter_map(|one| Some((one, of_deployment(one)?.1)));
+    let resource = resource.and_then(|live| Some((operator::save(live), of_resource(live)?)));
+    noted.any(|(live, before)| !has(live, &before))
+        || resource.is_some_and(|(live, before)| live.image != before.image)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,6 +109,20 @@ mod tests {
         assert_eq!(of_deployment(&deployment(0, &json!({}))), None);
         let broken = json!({REPLICAS: "many", IMAGE: "i"});
         assert_eq!(of_deployment(&deployment(0, &broken)), None);
+    }
+
+    #[test]
+    fn another_image_beside_the_notes_is_that_of_a_release_that_was_started() {
+        let notes = on_deployment(&example().workloads[0]);
+        let with = |image: &str| {
+            let mut stopped = serde_json::to_value(deployment(0, &notes)).unwrap();
+            stopped["spec"]["template"]["spec"] =
+                json!({"containers": [{"name": "querynode", "image": image}]});
+            serde_json::from_value::<Deployment>(stopped).unwrap()
+        };
+        assert!(!was_started_anew(&[with("milvusdb/milvus:v2.1.4")], None));
+        assert!(was_started_anew(&[with("milvusdb/milvus:v2.2.16")], None));
+        assert!(!was_started_anew(&[deployment(0, &json!({}))], None));
     }
 
     #[test]

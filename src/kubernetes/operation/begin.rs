@@ -397,7 +397,7 @@ fn draft(facts: &Facts, request: &Request) -> Record {
         saved: None,
         layout_before: None,
         has_backup: false,
-        verified: false,
+        verified: note::was_started_anew(&facts.deployments, facts.resource.as_ref()),
         attempts: BTreeMap::new(),
         failure: None,
     }
