@@ -351,16 +351,16 @@ impl<'a, S: Store> Run<'a, S> {
         let moved_from = self.options.moved_from.as_ref();
         let moved_from = moved_from.or(begun.then_some(&self.options.root));
         let backup = image::open(path, &self.options.root, moved_from).await?;
+        match self.options.way {
+            Way::Rollback => self.check_backup(&backup, ledger)?,
+            Way::Restore => self.check_staged(&backup, ledger)?,
+        }
         if let Some(families) = backup.coverage().names() {
             self.environment.observer.note(&format!(
                 "the backup {} holds only a part of the metadata ({}): everything else stays as it is",
                 backup.summary().path.display(),
                 families.join(", ")
             ));
-        }
-        match self.options.way {
-            Way::Rollback => self.check_backup(&backup, ledger)?,
-            Way::Restore => self.check_staged(&backup, ledger)?,
         }
         Ok(backup)
     }
