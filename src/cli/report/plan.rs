@@ -120,7 +120,11 @@ fn conclusion(plan: &PlanReport, palette: Palette) -> String {
         .iter()
         .any(|finding| finding.code == "nothing-to-do")
     {
-        return palette.good("Nothing to do: the target version needs no migration");
+        return if matches!(plan.layout, Layout::V2_2 | Layout::Mixed) {
+            palette.bad("Not ready: the target version does not read what is there")
+        } else {
+            palette.good("Nothing to do: the target version needs no migration")
+        };
     }
     match plan.layout {
         Layout::V2_1 | Layout::Staged => {

@@ -38,7 +38,8 @@ async fn a_plan_for_a_2_1_target_is_not_ready_but_has_nothing_to_do() {
     tool.run(&plan)
         .expect(0)
         .shows("warning")
-        .shows("a rollback leads back");
+        .shows("a rollback leads back")
+        .shows("Not ready: the target version does not read what is there");
 }
 
 #[tokio::test]
