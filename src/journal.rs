@@ -90,6 +90,9 @@ pub struct Journal {
     pub cluster_id: String,
     /// The revision at which the source was captured last.
     pub capture_revision: i64,
+    /// The revision at which the run that began staging read its source: what was staged appeared after it.
+    #[serde(default)]
+    pub staged_since: i64,
     /// What the plan does.
     pub counts: Counts,
     /// The backup made before the first write.
@@ -206,6 +209,7 @@ mod tests {
             plan_digest: "d".into(),
             cluster_id: "c1".into(),
             capture_revision: 7,
+            staged_since: 7,
             counts: Counts {
                 put: 1,
                 rewrite: 2,

@@ -41,7 +41,7 @@ use std::collections::BTreeMap;
 
 pub use migration::Migration;
 pub use options::{CollectionForm, FormChoice, FormError, OnBrokenRecord, Options, PolicyError};
-pub use ranges::{leftover_ranges, new_family_ranges};
+pub use ranges::{leftover_ranges, new_family_ranges, shared_family_ranges, staged_family_ranges};
 pub use remains::embedded_finding;
 pub use resume::{Remaining, remaining_after_commit};
 pub use source::Source;

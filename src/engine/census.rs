@@ -3,9 +3,10 @@
 use crate::entry::Entry;
 use crate::keys::{KeyRange, MetaRoot};
 use crate::store::{RangeRequest, Store};
-use crate::transform::new_family_ranges;
+use crate::transform::{new_family_ranges, shared_family_ranges};
 
 use super::error::{Failure, while_doing};
+use super::fingerprint::Filter;
 use super::limits::Limits;
 use super::patience::read;
 
@@ -29,20 +30,24 @@ pub(super) async fn keys<S: Store>(
 }
 
 /// Tells from the pages of a whole capture how many of its keys are no source: what [`keys`] leaves out,
-/// and the families that staging writes.
-pub(super) struct Outsiders {
+/// the families that only staging writes, and what `filter` says was staged elsewhere.
+pub(super) struct Outsiders<'a> {
+    filter: &'a Filter,
     ranges: Vec<KeyRange>,
+    shared: Vec<KeyRange>,
     keys: u64,
     leased: u64,
 }
 
-impl Outsiders {
-    pub(super) fn new(root: &MetaRoot) -> Self {
+impl<'a> Outsiders<'a> {
+    pub(super) fn new(root: &MetaRoot, filter: &'a Filter) -> Self {
         let mut ranges = new_family_ranges(root);
         ranges.push(root.range_below("session/"));
         ranges.push(KeyRange::single(root.journal_key()));
         Self {
+            filter,
             ranges,
+            shared: shared_family_ranges(root),
             keys: 0,
             leased: 0,
         }
@@ -54,6 +59,14 @@ impl Outsiders {
             let from = page.partition_point(|entry| entry.key < range.start);
             let inside = page[from..].partition_point(|entry| range.contains(&entry.key));
             self.keys += u64::try_from(inside).unwrap_or(u64::MAX);
+        }
+        for range in &self.shared {
+            let from = page.partition_point(|entry| entry.key < range.start);
+            let shared = page[from..]
+                .iter()
+                .take_while(|entry| range.contains(&entry.key));
+            let staged = shared.filter(|entry| self.filter.is_staged(entry)).count();
+            self.keys += u64::try_from(staged).unwrap_or(u64::MAX);
         }
         let is_inside = |entry: &Entry| self.ranges.iter().any(|range| range.contains(&entry.key));
         let leased = page.iter().filter(|entry| entry.lease != 0);

@@ -7,7 +7,7 @@ use crate::entry::Entry;
 use crate::keys::{KeyRange, MetaRoot};
 use crate::store::Store;
 use crate::store::capture::{Capture, PageLimits};
-use crate::transform::new_family_ranges;
+use crate::transform::{new_family_ranges, shared_family_ranges};
 
 use super::error::{Failure, while_doing};
 use super::pages::cuts;
@@ -21,7 +21,11 @@ pub(super) struct Filter {
     journal: Vec<u8>,
     sessions: KeyRange,
     session_id: Vec<u8>,
+    /// The families that only staging writes.
     staged: Vec<KeyRange>,
+    /// The families where only keys that appeared after `since` were staged.
+    shared: Vec<KeyRange>,
+    since: i64,
 }
 
 impl Filter {
@@ -33,23 +37,40 @@ impl Filter {
             sessions: root.range_below("session/"),
             session_id: root.session_id_key(),
             staged: Vec::new(),
+            shared: Vec::new(),
+            since: 0,
         }
     }
 
-    /// Everything but what a migration has staged.
-    pub(super) fn without_staged(root: &MetaRoot) -> Self {
+    /// Everything but what a migration has staged that read its source at the revision `since`.
+    pub(super) fn without_staged(root: &MetaRoot, since: i64) -> Self {
         Self {
             staged: new_family_ranges(root),
+            shared: shared_family_ranges(root),
+            since,
             ..Self::all(root)
         }
     }
 
+    /// Counts everything in some ranges as staged.
+    #[cfg(test)]
+    pub(super) fn all_staged(ranges: Vec<KeyRange>) -> Self {
+        let root = MetaRoot::new("root", "meta", "kv").unwrap();
+        Self {
+            staged: ranges,
+            ..Self::all(&root)
+        }
+    }
+
+    /// Whether a migration has staged the entry.
+    pub(super) fn is_staged(&self, entry: &Entry) -> bool {
+        let is_in = |ranges: &[KeyRange]| ranges.iter().any(|range| range.contains(&entry.key));
+        is_in(&self.staged) || entry.create_revision > self.since && is_in(&self.shared)
+    }
+
     pub(super) fn keeps(&self, entry: &Entry) -> bool {
         let session = self.sessions.contains(&entry.key) && entry.key != self.session_id;
-        entry.lease == 0
-            && !session
-            && entry.key != self.journal
-            && !self.staged.iter().any(|range| range.contains(&entry.key))
+        entry.lease == 0 && !session && entry.key != self.journal && !self.is_staged(entry)
     }
 
     /// Whether an entry was left out only because it hangs on a lease, and is not our own lock.

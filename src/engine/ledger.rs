@@ -96,6 +96,14 @@ impl Ledger {
         why.map_or(Ok(()), |why| Err(Failure::OtherEtcd { why }))
     }
 
+    /// The revision after which keys that a migration staged appeared; 0, which is before any key, where the
+    /// journal came from another etcd: then every key in a family that staging writes to counts as staged.
+    pub(super) fn staged_since(&self) -> i64 {
+        let journal = self.journal.as_ref();
+        let since = journal.map_or(0, |journal| journal.staged_since);
+        self.check_revisions().map_or(0, |()| since)
+    }
+
     /// Whether the last transaction's fate is unknown: it was sent, and since then etcd has not answered.
     pub(super) fn in_doubt(&self) -> bool {
         self.in_doubt

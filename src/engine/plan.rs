@@ -29,7 +29,7 @@ pub async fn plan<S: Store>(
         let ledger = Ledger::load(store, root, limits).await?;
         let staged = ledger.phase().is_some_and(Phase::is_before_commit);
         let filter = if staged {
-            Filter::without_staged(root)
+            Filter::without_staged(root, ledger.staged_since())
         } else {
             Filter::all(root)
         };

@@ -198,7 +198,7 @@ impl<'a, S: Store> Run<'a, S> {
     async fn look(&mut self) -> Result<RestoreReport, Failure> {
         let ledger = self.load().await?;
         if self.discards(&ledger) {
-            return discard::count(self.store, self.around()).await;
+            return discard::count(self.store, self.around(), &ledger).await;
         }
         let stands = self.stands_unmigrated(&ledger).await?;
         if stands && self.options.backup.is_none() {
@@ -247,7 +247,7 @@ impl<'a, S: Store> Run<'a, S> {
         sessions::wait_until_gone(self.store, self.around(), std::time::Duration::ZERO).await?;
         let mut ledger = self.load().await?;
         if self.discards(&ledger) {
-            let difference = discard::count(self.store, self.around()).await?;
+            let difference = discard::count(self.store, self.around(), &ledger).await?;
             self.confirm(&difference).await?;
             self.written = Written::Staged;
             return discard::discard(self.store, self.around(), (fence, &mut ledger)).await;

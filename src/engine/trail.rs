@@ -16,6 +16,7 @@ use crate::store::{Op, RangeRequest, Store};
 
 use super::ahead::Ahead;
 use super::error::{Failure, while_doing};
+use super::fingerprint::Filter;
 use super::limits::Limits;
 use super::patience::read;
 use super::writer::{Batch, Tally, Writer};
@@ -33,10 +34,10 @@ const BATCHES_WAITING: usize = 128;
 const READING_BACK: &str = "reading back";
 
 /// Which keys may stand in the ranges beside those that are put.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) enum Others {
-    /// None that hangs on no lease.
-    None,
+    /// Leased keys, and those that the filter counts as source.
+    Source(Box<Filter>),
     /// Any.
     Any,
 }
@@ -196,7 +197,10 @@ impl<'a, S: Store> Trail<'a, S> {
                 self.piece.pop_front();
                 is_as_put
             }
-            _ => self.others == Others::Any || entry.lease != 0,
+            _ => match &self.others {
+                Others::Any => true,
+                Others::Source(filter) => entry.lease != 0 || filter.keeps(entry),
+            },
         }
     }
 }
@@ -206,6 +210,7 @@ mod tests {
     use super::*;
     use crate::store::memory::MemoryStore;
 
+    const RANGES: [&str; 4] = ["a/", "b/", "d/", "e/"];
     const KEYS: [&str; 6] = ["b/1", "b/2", "b/3", "d/1", "d/2", "d/3"];
 
     fn store(keys: &[&str]) -> MemoryStore {
@@ -227,12 +232,13 @@ mod tests {
     }
 
     async fn follow(store: &MemoryStore, batches: Vec<Batch>) -> bool {
-        follow_beside(Others::None, store, batches).await
+        let source = Filter::all_staged(RANGES.map(KeyRange::prefix).into());
+        follow_beside(Others::Source(Box::new(source)), store, batches).await
     }
 
     async fn follow_beside(others: Others, store: &MemoryStore, batches: Vec<Batch>) -> bool {
         let limits = Limits::default();
-        let ranges = ["a/", "b/", "d/", "e/"].map(KeyRange::prefix);
+        let ranges = RANGES.map(KeyRange::prefix);
         let (sender, receiver) = channel(batches.len() + 1);
         for batch in batches {
             sender.send(batch).await.unwrap();

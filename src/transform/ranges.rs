@@ -24,6 +24,15 @@ const NEW: [Family; 16] = [
     Family::FieldSnapshot,
 ];
 
+/// Families that staging writes to as well, where Milvus may have keys: only the keys that appeared after
+/// the source was read were staged.
+const SHARED: [Family; 4] = [
+    Family::Binlog,
+    Family::ChannelCheckpoint,
+    Family::Deltalog,
+    Family::Statslog,
+];
+
 /// Families that 2.2 must not find, in every form of collections.
 pub(super) const GONE: [Family; 3] = [
     Family::QueryReplica,
@@ -46,11 +55,24 @@ pub(super) const LAST_DDL: [Family; 2] = [Family::DdMessageSend, Family::DdOpera
 pub(super) const LAST_DDL_HISTORY: [Family; 2] =
     [Family::DdMessageSendSnapshot, Family::DdOperationSnapshot];
 
-/// All families that staging writes, as ranges: what rolling back a staged run deletes.
+/// The families that only a migration, or 2.2, writes, as ranges.
 #[must_use]
 pub fn new_family_ranges(root: &MetaRoot) -> Vec<KeyRange> {
     let families = NEW.into_iter().chain([Family::PartitionSnapshot]);
     sorted(families.map(|family| below(root, family)))
+}
+
+/// The families that staging writes to, but that are not its own, as ranges: what was there before stays.
+#[must_use]
+pub fn shared_family_ranges(root: &MetaRoot) -> Vec<KeyRange> {
+    sorted(SHARED.into_iter().map(|family| below(root, family)))
+}
+
+/// All families that staging writes to, as ranges.
+#[must_use]
+pub fn staged_family_ranges(root: &MetaRoot) -> Vec<KeyRange> {
+    let shared = shared_family_ranges(root).into_iter();
+    sorted(shared.chain(new_family_ranges(root)))
 }
 
 /// What is deleted when tidying: old families that nobody reads any more. Does not depend on the data.

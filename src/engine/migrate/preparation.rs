@@ -56,7 +56,7 @@ impl<S: Store> Run<'_, S> {
         let staged = self.ledger.phase().is_some_and(Phase::is_before_commit);
         let root = &self.options.root;
         let filter = if staged {
-            Filter::without_staged(root)
+            Filter::without_staged(root, self.ledger.staged_since())
         } else {
             Filter::all(root)
         };

@@ -8,7 +8,7 @@ use tokio::sync::mpsc::Receiver;
 use crate::entry::{Entry, printable};
 use crate::journal::{Counts, FORMAT, Journal, Phase};
 use crate::store::{Op, Store};
-use crate::transform::{Migration, Put, new_family_ranges};
+use crate::transform::{Migration, Put, staged_family_ranges};
 
 use super::super::backup_job::now;
 use super::super::difference::{Actual, Collector, Difference, compare};
@@ -62,6 +62,7 @@ impl<S: Store> Run<'_, S> {
             plan_digest: prepared.plan.digest.clone(),
             cluster_id: prepared.cluster_id.clone(),
             capture_revision: prepared.revision,
+            staged_since: prepared.revision,
             counts: Counts {
                 put: prepared.plan.put,
                 rewrite: prepared.plan.rewrite,
@@ -102,6 +103,8 @@ impl<S: Store> Run<'_, S> {
         let next = Journal {
             phase,
             committed_revision,
+            // Where the journal came from another etcd, its revision means nothing here.
+            staged_since: self.ledger.staged_since(),
             updated_at: now(),
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             backup: self.backup.clone(),
@@ -152,9 +155,10 @@ impl<S: Store> Run<'_, S> {
                 let ops = staged(migration, move |put| {
                     Op::put(pack.shared(&put.key), pack.shared(&put.value))
                 });
-                let ranges = new_family_ranges(&self.options.root);
+                let ranges = staged_family_ranges(&self.options.root);
                 let limits = &self.options.limits;
-                let trail = Trail::new(self.store, limits, (ranges, Others::None));
+                let others = Others::Source(Box::new(self.source_filter()));
+                let trail = Trail::new(self.store, limits, (ranges, others));
                 trail.along(self.writer(), ops).await
             }
         };
@@ -207,6 +211,11 @@ impl<S: Store> Run<'_, S> {
         })
     }
 
+    /// What is source, and not staged.
+    fn source_filter(&self) -> Filter {
+        Filter::without_staged(&self.options.root, self.ledger.staged_since())
+    }
+
     async fn compare_staged(
         &self,
         migration: &Arc<Migration>,
@@ -215,11 +224,12 @@ impl<S: Store> Run<'_, S> {
     ) -> Result<(), Failure> {
         let (root, limits) = (&self.options.root, &self.options.limits);
         let revision = newest_revision(self.store, root, limits).await?;
+        let filter = self.source_filter();
         let actual = Actual {
             store: self.store,
-            ranges: new_family_ranges(root),
+            ranges: staged_family_ranges(root),
             revision,
-            ignore: &mut |entry| entry.lease != 0,
+            ignore: &mut |entry| entry.lease != 0 || filter.keeps(entry),
         };
         let expected = staged(Arc::clone(migration), |put| Entry::new(put.key, put.value));
         compare(expected, actual, around, visit).await
@@ -280,11 +290,11 @@ impl<S: Store> Run<'_, S> {
     /// Every write moves etcd's revision by one. Has it moved just by our own transactions, nobody
     /// else wrote; else the source's keys are read again and compared.
     async fn check_source_unchanged(&self, prepared: &Prepared) -> Result<(), Failure> {
-        let (root, limits) = (&self.options.root, &self.options.limits);
         if self.nobody_else_wrote(prepared).await? {
             return Ok(());
         }
-        let filter = Filter::without_staged(root);
+        let limits = &self.options.limits;
+        let filter = self.source_filter();
         let before = (&prepared.fingerprint, prepared.revision);
         match changed_since(self.store, &filter, before, limits.patience).await? {
             None => Ok(()),

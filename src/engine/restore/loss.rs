@@ -5,7 +5,7 @@ use crate::entry::{Entry, printable};
 use crate::journal::{Journal, Phase};
 use crate::keys::{Family, KeyRange, MetaRoot};
 use crate::store::Store;
-use crate::transform::{CollectionForm, new_family_ranges};
+use crate::transform::{CollectionForm, staged_family_ranges};
 
 use super::super::error::Failure;
 use super::super::fingerprint::{Filter, KeyPages};
@@ -165,7 +165,7 @@ impl Ours {
             vec![collections.clone(), snapshots]
         };
         Self {
-            staged: new_family_ranges(root),
+            staged: staged_family_ranges(root),
             rewritten,
             collections,
             captured: journal.capture_revision,

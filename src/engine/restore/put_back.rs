@@ -415,6 +415,7 @@ impl<S: Store> PutBack<'_, S> {
             plan_digest: String::new(),
             cluster_id: String::new(),
             capture_revision: 0,
+            staged_since: 0,
             counts: Counts::default(),
             backup: None,
             committed_revision: 0,
