@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use super::aftermath::quoted;
+use super::confirm;
 use super::options::OutputOptions;
 use super::report;
 use super::report::LogFormat;
@@ -16,7 +17,7 @@ use crate::kubernetes::manifest::step::Step;
 use crate::kubernetes::operation::begin::Request;
 use crate::kubernetes::operation::{Audience, OperationError};
 use crate::kubernetes::preflight::{Asked, Words};
-use crate::kubernetes::record::PodShape;
+use crate::kubernetes::record::{PodShape, PodUser};
 use crate::kubernetes::stage::Policy;
 use crate::version::Release;
 
@@ -31,9 +32,9 @@ pub(in crate::cli) struct PlaceOptions {
     /// Name of the instance: the Helm release, or the Milvus custom resource
     #[arg(short = 'i', long, value_name = "NAME")]
     pub(in crate::cli) instance: String,
-    /// Namespace of the instance
-    #[arg(short = 'n', long, value_name = "NAME", default_value = "default")]
-    pub(in crate::cli) namespace: String,
+    /// Namespace of the instance [default: that of the kubeconfig's context, or of the pod]
+    #[arg(short = 'n', long, value_name = "NAME")]
+    pub(in crate::cli) namespace: Option<String>,
     /// Label selector that finds the Deployments [default: app.kubernetes.io/instance=INSTANCE]
     #[arg(long, value_name = "SELECTOR")]
     pub(in crate::cli) selector: Option<String>,
@@ -122,15 +123,16 @@ struct PodOptions {
     /// A taint that is tolerated; may be repeated
     #[arg(long, value_name = "KEY[=VALUE][:EFFECT]", value_parser = pods::toleration)]
     toleration: Vec<serde_json::Value>,
-    /// User id that the program runs as, and group of the volume; not 0
-    #[arg(long, value_name = "UID", value_parser = clap::value_parser!(i64).range(1..))]
-    run_as_user: Option<i64>,
+    /// User id of the Jobs' pods, and group of the volume, not 0; `namespace`: as the namespace assigns it
+    /// (OpenShift) [default: `namespace` where OpenShift assigns ids, else as Milvus, else 1000]
+    #[arg(long, value_name = "UID", value_parser = pods::user)]
+    run_as_user: Option<PodUser>,
 }
 
 impl PlaceOptions {
     pub(in crate::cli) async fn connect(&self) -> Result<Cluster, Failure> {
         let access = Access {
-            namespace: &self.namespace,
+            namespace: self.namespace.as_deref(),
             kubeconfig: self.kubeconfig.as_deref(),
             context: self.context.as_deref(),
         };
@@ -140,12 +142,12 @@ impl PlaceOptions {
     }
 
     /// Which cluster and instance, as words of a shell for the next command.
-    pub(in crate::cli) fn words(&self) -> String {
+    pub(in crate::cli) fn words(&self, namespace: &str) -> String {
         let path = self.kubeconfig.as_ref();
         let timeout = config::duration::parse(DEFAULT_TIMEOUT).ok();
         words([
             ("-i", Some(self.instance.clone())),
-            ("-n", Some(self.namespace.clone())),
+            ("-n", Some(namespace.to_owned())),
             ("--selector", self.selector.clone()),
             ("--context", self.context.clone()),
             ("--kubeconfig", path.map(|path| path.display().to_string())),
@@ -158,7 +160,12 @@ impl PlaceOptions {
     }
 
     /// The request, with what only this process can know: a new id and the time.
-    pub(in crate::cli) fn request(&self, aim: &AimOptions, policy: Policy) -> Request {
+    pub(in crate::cli) fn request(
+        &self,
+        namespace: &str,
+        aim: &AimOptions,
+        policy: Policy,
+    ) -> Request {
         Request {
             instance: self.instance.clone(),
             asked: Asked {
@@ -171,8 +178,9 @@ impl PlaceOptions {
                 storage_class: aim.volume.storage_class.clone(),
                 claim_given: aim.volume.backup_pvc.is_some(),
                 accepted: aim.accept.clone(),
+                user: aim.pods.run_as_user,
                 words: Words {
-                    place: self.words(),
+                    place: self.words(namespace),
                     aim: aim.words(),
                 },
             },
@@ -237,13 +245,10 @@ impl AimOptions {
 
 impl PodOptions {
     fn shape(&self) -> PodShape {
-        let security = self.run_as_user.map(
-            |user| serde_json::json!({"runAsUser": user, "runAsGroup": user, "fsGroup": user}),
-        );
         PodShape {
             node_selector: self.node_selector.iter().cloned().collect(),
             tolerations: self.toleration.clone(),
-            security,
+            user: self.run_as_user,
             ..PodShape::default()
         }
     }
@@ -344,6 +349,31 @@ impl Audience for Terminal {
 
 /// Said where Milvus was not touched.
 pub(in crate::cli) const UNTOUCHED: &str = "nothing; Milvus and its metadata are as they were";
+
+/// Shows the steps of what changes a cluster and asks; without a terminal the command line has to say it.
+///
+/// # Errors
+/// Where that was not confirmed.
+pub(in crate::cli) async fn confirmed(output: &OutputOptions, steps: &str) -> Result<(), Failure> {
+    if output.yes {
+        return Ok(());
+    }
+    report::tell(steps);
+    let mut failure = if confirm::is_wanted(output) {
+        if confirm::answer("Continue?").await {
+            return Ok(());
+        }
+        Failure::new(Exit::Failed, "not confirmed")
+    } else {
+        Failure::new(
+            Exit::Usage,
+            "confirm these steps with --yes: without a terminal nobody can be asked",
+        )
+        .hint("run the same command with --yes")
+    };
+    failure.changed = "nothing by this command".into();
+    Err(failure)
+}
 
 /// A failure of the API server, with what helps.
 pub(in crate::cli) fn failure(error: &ClusterError) -> Failure {

@@ -1,7 +1,7 @@
 //! Asks before a command writes.
 //!
-//! Only a person at a terminal is asked: without one (a script, a pod) the command goes on, because
-//! there the command line itself is the decision. `--yes` answers beforehand.
+//! Only a person at a terminal is asked. Without one (a script, a pod) the commands on etcd continue: their command
+//! line is the decision. Those that stop Milvus on Kubernetes require `--yes` there. It answers beforehand.
 
 use std::io::{self, BufRead, IsTerminal};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -19,22 +19,37 @@ pub(in crate::cli) fn is_wanted(output: &OutputOptions) -> bool {
     !output.yes && io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
-/// Asks; anything but yes is a no, and so is a signal.
-pub(in crate::cli) fn ask(question: &str, stop: &Stop) -> bool {
+/// Asks and gives the answer; whoever waits for it may give up at any time.
+pub(in crate::cli) async fn answer(question: &str) -> bool {
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    read(question, move |answer| {
+        // Nobody listens any more after a signal.
+        let _ = sender.send(answer);
+    });
+    receiver.await.unwrap_or(false)
+}
+
+/// Reads the answer in a thread, which may stay behind in its read: it ends with the process.
+fn read(question: &str, heard: impl FnOnce(bool) + Send + 'static) {
     report::tell(&format!("{question} [y/N] "));
-    let (sender, receiver) = channel();
-    // The thread may stay behind in its read; it ends with the process.
     std::thread::spawn(move || {
         let mut answer = String::new();
         let read = io::stdin().lock().read_line(&mut answer);
+        let said = read.map(|_| answer.trim().to_ascii_lowercase());
+        heard(said.is_ok_and(|said| matches!(said.as_str(), "y" | "yes")));
+    });
+}
+
+/// Asks; anything but yes is a no, and so is a signal.
+pub(in crate::cli) fn ask(question: &str, stop: &Stop) -> bool {
+    let (sender, receiver) = channel();
+    read(question, move |answer| {
         // Nobody listens any more after a signal.
-        let _ = sender.send(read.map(|_| answer).unwrap_or_default());
+        let _ = sender.send(answer);
     });
     loop {
         match receiver.recv_timeout(LOOK_EVERY) {
-            Ok(answer) => {
-                return matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes");
-            }
+            Ok(answer) => return answer,
             Err(RecvTimeoutError::Timeout) if stop.requested().is_none() => {}
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return false,
         }

@@ -273,7 +273,7 @@ pub(in crate::cli) struct OutputOptions {
     /// Show no progress bars (they only ever show on a terminal)
     #[arg(long, env = "META_MIGRATION_NO_PROGRESS", hide_env = true, value_parser = BoolishValueParser::new())]
     pub(in crate::cli) no_progress: bool,
-    /// Do not ask before writing (without a terminal nothing is ever asked)
+    /// Do not ask before writing; required by upgrade and rolling-update where there is no terminal
     #[arg(long, env = "META_MIGRATION_YES", hide_env = true, value_parser = BoolishValueParser::new())]
     pub(in crate::cli) yes: bool,
 }

@@ -38,7 +38,9 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
 
 async fn preflight(args: &Args) -> Outcome {
     let cluster = args.place.connect().await?;
-    let request = args.place.request(&args.aim, Policy::default());
+    let request = args
+        .place
+        .request(cluster.namespace(), &args.aim, Policy::default());
     let terminal = Terminal::new(&args.output);
     let found = tokio::select! {
         found = begin::preflight(&cluster, &terminal, &request, !args.no_job) => found,

@@ -2,7 +2,8 @@
 
 use super::Outcome;
 use super::cluster::{
-    PlaceOptions, Terminal, UNTOUCHED, block_on, failure, identity, lease_failure, signalled,
+    PlaceOptions, Terminal, UNTOUCHED, block_on, confirmed, failure, identity, lease_failure,
+    signalled,
 };
 use super::logging;
 use super::options::OutputOptions;
@@ -99,6 +100,9 @@ async fn update(args: &Args, cluster: &Cluster, held: &Held) -> Outcome {
             terminal.tell(&orchestration::concern(&concern, palette));
         }
     }
+    if rolling::refusals(&facts, aim).is_empty() {
+        confirmed(&args.output, &rolling::outline(&facts, aim)).await?;
+    }
     let updated = rolling::update((cluster, held), &terminal, &facts, aim, place.timeout).await;
     match updated {
         Ok(()) => {
@@ -121,11 +125,11 @@ async fn update(args: &Args, cluster: &Cluster, held: &Held) -> Outcome {
         Err(error @ RollingError::Refused(_)) => {
             let mut refused = Failure::from_error(Exit::Refused, &error);
             refused.changed = UNTOUCHED.into();
-            let words = place.words();
+            let words = place.words(cluster.namespace());
             Err(refused.hint(format!("meta-migration preflight{words} -t {target}")))
         }
         Err(RollingError::LeaseLost { patched }) => Err(lost(patched)),
-        Err(error @ RollingError::Unhealthy { .. }) => Err(unhealthy(place, &error)),
+        Err(error @ RollingError::Unhealthy { .. }) => Err(unhealthy(cluster.namespace(), &error)),
     }
 }
 
@@ -139,12 +143,11 @@ fn lost(patched: usize) -> Failure {
     failure
 }
 
-fn unhealthy(place: &PlaceOptions, error: &RollingError) -> Failure {
+fn unhealthy(namespace: &str, error: &RollingError) -> Failure {
     let told = Failure::from_error(Exit::PartWay, error).hint(AGAIN);
     let RollingError::Unhealthy { workload, .. } = error else {
         return told;
     };
-    let namespace = &place.namespace;
     told.hint(format!(
         "kubectl -n {namespace} describe pods; kubectl -n {namespace} logs deployment/{workload}"
     ))

@@ -4,8 +4,8 @@ use clap::builder::BoolishValueParser;
 
 use super::Outcome;
 use super::cluster::{
-    AimOptions, PlaceOptions, Terminal, UNTOUCHED, block_on, failure, identity, lease_failure,
-    operation_failure, signalled,
+    AimOptions, PlaceOptions, Terminal, UNTOUCHED, block_on, confirmed, failure, identity,
+    lease_failure, operation_failure, signalled,
 };
 use super::logging;
 use super::options::{OutputOptions, policy_parser};
@@ -91,7 +91,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     block_on(upgrade(args))
 }
 
-fn request(args: &Args) -> Request {
+fn request(args: &Args, namespace: &str) -> Request {
     let policy = Policy {
         rollback_on_failure: args.rollback_on_failure,
         stay_down: args.stay_down,
@@ -100,13 +100,13 @@ fn request(args: &Args) -> Request {
     let skip_broken = args.on_broken_record.map(|one| one == OnBrokenRecord::Skip);
     Request {
         skip_broken,
-        ..args.place.request(&args.aim, policy)
+        ..args.place.request(namespace, &args.aim, policy)
     }
 }
 
 async fn upgrade(args: &Args) -> Outcome {
-    let request = request(args);
     let cluster = args.place.connect().await?;
+    let request = request(args, cluster.namespace());
     if args.operation == What::Status {
         let record = find(&cluster, &request).await?.0;
         show(args, &cluster, record, false).await?;
@@ -117,7 +117,7 @@ async fn upgrade(args: &Args) -> Outcome {
     }
     let held = match Held::acquire(&cluster, &request.instance, &identity()).await {
         Ok(held) => held,
-        Err(error) => return Err(kept_out(args, &cluster, &request, &error).await),
+        Err(error) => return Err(kept_out(&cluster, &request, &error).await),
     };
     let ended = tokio::select! {
         ended = orchestrate(args, &cluster, &request, &held) => ended,
@@ -128,12 +128,7 @@ async fn upgrade(args: &Args) -> Outcome {
 }
 
 /// Why the Lease could not be had; without the rights, all that are missing.
-async fn kept_out(
-    args: &Args,
-    cluster: &Cluster,
-    request: &Request,
-    error: &LeaseError,
-) -> Failure {
+async fn kept_out(cluster: &Cluster, request: &Request, error: &LeaseError) -> Failure {
     if let LeaseError::Cluster(refused) = error
         && refused.is_forbidden()
         && let Ok(missing) = survey::missing_rights(cluster, false, None).await
@@ -152,13 +147,13 @@ async fn kept_out(
     }
     lease_failure(error).hint(format!(
         "meta-migration upgrade{} -o status",
-        args.place.words()
+        request.asked.words.place
     ))
 }
 
 /// The record, as it was written last, tells what stands.
 async fn interrupted(args: &Args, cluster: &Cluster, signal: Exit) -> Failure {
-    let place = args.place.words();
+    let place = args.place.words(cluster.namespace());
     let mut failure = Failure::new(
         signal,
         "ended by a signal; a Job that is running goes on by itself",
@@ -234,7 +229,11 @@ async fn begun(
             }
             None => Err(Failure::new(
                 Exit::Refused,
-                format!("no unfinished upgrade of {} is recorded", request.instance),
+                format!(
+                    "no unfinished upgrade of {} is recorded{}",
+                    request.instance,
+                    survey::instead(cluster, &request.instance).await
+                ),
             )
             .hint(format!(
                 "meta-migration preflight{}",
@@ -316,6 +315,7 @@ async fn orchestrate(
     let Some(record) = begun(args, cluster, request, existing.as_ref()).await? else {
         return conclude(args, cluster, &Ending::Upgraded, existing).await;
     };
+    confirmed(&args.output, &begin::outline(&record, cluster.namespace())).await?;
     begin::claim(cluster, request, &record)
         .await
         .map_err(failed)?;
@@ -323,7 +323,7 @@ async fn orchestrate(
     let mut operation = Operation::new(cluster, &terminal, held, record, version, request.limit);
     let ending = match operation.drive().await {
         Ok(ending) => ending,
-        Err(error) => return Err(broken(args, operation.record(), &error)),
+        Err(error) => return Err(broken(request, operation.record(), &error)),
     };
     // What failed is told by its Jobs and their logs.
     let succeeded = failure_of(args.operation, operation.record(), &ending).is_none();
@@ -334,8 +334,8 @@ async fn orchestrate(
 }
 
 /// The process cannot go on; the record tells where it was.
-fn broken(args: &Args, record: &Record, error: &OperationError) -> Failure {
-    let place = args.place.words();
+fn broken(request: &Request, record: &Record, error: &OperationError) -> Failure {
+    let place = &request.asked.words.place;
     let mut failure = operation_failure(error);
     if !record.stage.is_before_the_stop() {
         failure.exit = Exit::PartWay;
@@ -355,7 +355,7 @@ async fn show(
     record: Option<Record>,
     at_work: bool,
 ) -> Result<Standing, Failure> {
-    let place = args.place.words();
+    let place = args.place.words(cluster.namespace());
     let who = (args.place.instance.as_str(), place.as_str());
     let mut standing = standing(cluster, who, record, at_work)
         .await
@@ -364,7 +364,7 @@ async fn show(
         && matches!(record.stage, Stage::Upgraded | Stage::RolledBack)
     {
         // Only advice: what was asked for is done, and it matters at least until Helm was told.
-        let scope = request(args);
+        let scope = request(args, cluster.namespace());
         let facts = survey::facts(cluster, scope.scope("")).await;
         standing.advice = facts.ok().and_then(|facts| begin::advice(&facts, record));
     }

@@ -2,6 +2,7 @@
 //!
 //! What is not there is `None`, deleting what is not there succeeds. Nothing here decides.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::Path;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
-use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::api::core::v1::{Event, Namespace, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, ListParams, LogParams, Patch, PatchParams,
@@ -119,8 +120,8 @@ pub struct Cluster {
 /// Which cluster, and as whom.
 #[derive(Debug, Clone, Default)]
 pub struct Access<'a> {
-    /// The namespace to work in.
-    pub namespace: &'a str,
+    /// The namespace to work in; otherwise that of the context, or of the pod.
+    pub namespace: Option<&'a str>,
     /// A kubeconfig file; otherwise what the surroundings offer.
     pub kubeconfig: Option<&'a Path>,
     /// A context of it; otherwise the current one.
@@ -153,11 +154,11 @@ impl Cluster {
                 .await
                 .map_err(|error| failed(error.into()))?,
         };
+        let namespace = access
+            .namespace
+            .map_or_else(|| config.default_namespace.clone(), str::to_owned);
         let client = Client::try_from(config).map_err(|error| failed(error.into()))?;
-        Ok(Self {
-            client,
-            namespace: access.namespace.to_owned(),
-        })
+        Ok(Self { client, namespace })
     }
 
     /// The namespace.
@@ -337,6 +338,15 @@ impl Cluster {
             Err(error) if error.is_forbidden() => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// The annotations of the namespace; `None` without the right to get it.
+    pub async fn namespace_annotations(&self) -> Option<BTreeMap<String, String>> {
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        let found = once("get the namespace", api.get(&self.namespace))
+            .await
+            .ok()?;
+        Some(found.metadata.annotations.unwrap_or_default())
     }
 
     /// The custom resource of an instance; `None` too where no operator is installed.

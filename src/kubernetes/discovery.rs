@@ -1,5 +1,7 @@
 //! What an instance consists of, read off the objects of its namespace: pure.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::api::apps::v1::Deployment;
 
 use super::condition::containers;
@@ -222,8 +224,18 @@ pub fn shape(deployment: &Deployment) -> PodShape {
             .and_then(|affinity| affinity.node_affinity.as_ref())
             .and_then(|affinity| serde_json::to_value(affinity).ok()),
         security: security.filter(|value| value.as_object().is_some_and(|map| !map.is_empty())),
+        user: None,
         service_account: pod.service_account_name.clone(),
     }
+}
+
+/// The instances that Milvus Deployments belong to.
+#[must_use]
+pub fn instances(deployments: &[Deployment]) -> Vec<String> {
+    let of_milvus = deployments.iter().filter(|one| component(one).is_some());
+    let named = of_milvus.filter_map(|one| label(one, LABEL_APP_INSTANCE));
+    let sorted: BTreeSet<&str> = named.collect();
+    sorted.into_iter().map(str::to_owned).collect()
 }
 
 /// The label selector of a Deployment's pods.

@@ -12,7 +12,7 @@ use super::cluster::{Cluster, ClusterError};
 use super::{lease_name, manifest};
 
 /// After so many seconds without renewal the holder counts as dead.
-const DURATION_S: i32 = 15;
+pub(super) const DURATION_S: i32 = 15;
 /// How often it is renewed.
 const RENEW_EVERY: Duration = Duration::from_secs(4);
 /// How often somebody else's is looked at.

@@ -12,7 +12,7 @@ use super::lease::Held;
 use super::manifest;
 use super::manifest::step::Step;
 use super::preflight::{Asked, Concern, judge_metadata};
-use super::record::Record;
+use super::record::{PodUser, Record};
 use super::stage::{Next, Outcome, Stage, next};
 use super::{LABEL_OPERATION, RECORD_KEY, config_name, record_name};
 use crate::finding::Severity;
@@ -462,5 +462,9 @@ pub fn shape_of(facts: &super::preflight::Facts) -> super::record::PodShape {
         };
         facts.deployments.iter().find(named)
     });
-    deployment.map(discovery::shape).unwrap_or_default()
+    let mut shape = deployment.map(discovery::shape).unwrap_or_default();
+    let names_user = |security: &serde_json::Value| security["runAsUser"].as_i64() > Some(0);
+    let named = shape.security.as_ref().is_some_and(names_user);
+    shape.user = (facts.assigns_users() && !named).then_some(PodUser::Namespace);
+    shape
 }

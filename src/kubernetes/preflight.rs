@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::discovery::etcd::Configured;
 use super::discovery::{Workloads, image_version};
-use super::record::EtcdTarget;
+use super::record::{EtcdTarget, PodUser};
 use crate::finding::Severity;
 use crate::version::Release;
 
@@ -17,6 +17,7 @@ mod judge;
 mod report;
 mod rights;
 
+pub(in crate::kubernetes) use judge::no_instance;
 pub use judge::{judge, judge_metadata};
 pub(in crate::kubernetes) use report::helm_upgrade;
 pub use report::{PreflightReport, UpgradePath, WorkloadReport, path, report};
@@ -68,8 +69,42 @@ pub struct Facts {
     pub pods: BTreeMap<String, Vec<PodFact>>,
     /// Where backups would go.
     pub storage: Storage,
+    /// The range of user ids that the namespace assigns to its pods (OpenShift).
+    pub user_range: Option<String>,
+    /// Where the instance was not found: the instances of the namespace.
+    pub instances: Vec<String>,
+    /// Who works on the instance: the holder of its Lease.
+    pub at_work: Option<String>,
     /// What could not be looked at, as the right for it is missing.
     pub unseen: Vec<String>,
+}
+
+impl Facts {
+    /// Whether the platform, not the pod, names the user of a pod. What admitted the pods of Milvus
+    /// decides; without pods the namespace does.
+    #[must_use]
+    pub fn assigns_users(&self) -> bool {
+        let mut constraints = self
+            .pods
+            .values()
+            .flatten()
+            .filter_map(|pod| pod.scc.as_ref());
+        constraints.next().map_or(self.user_range.is_some(), |scc| {
+            scc.starts_with("restricted")
+        })
+    }
+
+    /// Which instances there are instead of one that was not found.
+    #[must_use]
+    pub fn instead(&self) -> String {
+        if self.instances.is_empty() {
+            return format!(
+                "namespace {} contains no Milvus instance: check -n and the context",
+                self.namespace
+            );
+        }
+        format!("instances in this namespace: {}", self.instances.join(", "))
+    }
 }
 
 /// One pod of Milvus.
@@ -81,6 +116,9 @@ pub struct PodFact {
     pub image: String,
     /// Whether it is ready.
     pub ready: bool,
+    /// The security context constraints that admitted it (OpenShift).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scc: Option<String>,
 }
 
 /// Where backups would go.
@@ -119,6 +157,8 @@ pub struct Asked {
     pub claim_given: bool,
     /// Concerns that shall not stand in the way.
     pub accepted: Vec<String>,
+    /// The user of the Jobs' pods, if it was given.
+    pub user: Option<PodUser>,
     /// The words of the command line, for the next one.
     pub words: Words,
 }

@@ -4,6 +4,7 @@
 //! still runs, for the last time just before the stop; never as the zeros of our own stop.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -67,6 +68,25 @@ pub struct TlsSecret {
     pub key: Option<String>,
 }
 
+/// The user of the Jobs' pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PodUser {
+    /// This user and group, also the group of the volume.
+    Id(i64),
+    /// The user that the namespace assigns: the pods name none.
+    Namespace,
+}
+
+impl fmt::Display for PodUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => write!(f, "{id}"),
+            Self::Namespace => f.write_str("namespace"),
+        }
+    }
+}
+
 /// What the Jobs' pods take over from a Milvus pod.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -81,6 +101,8 @@ pub struct PodShape {
     pub node_affinity: Option<Value>,
     /// The pod's security context, where Milvus has one.
     pub security: Option<Value>,
+    /// The user, where it is not the one of the security context.
+    pub user: Option<PodUser>,
     /// The service account, for its pull secrets; its token is never mounted.
     pub service_account: Option<String>,
 }

@@ -12,7 +12,7 @@ use super::condition::{at_rest, healthy, trouble};
 use super::discovery::{COMPONENTS, image_version, pod_selector};
 use super::lease::Held;
 use super::operation::{Audience, LOOK_EVERY};
-use super::preflight::{Asked, Concern, Facts, judge, running};
+use super::preflight::{Asked, Concern, Facts, judge, no_instance, running};
 use super::record::Workload;
 use crate::finding::Severity;
 use crate::version::Release;
@@ -159,10 +159,7 @@ pub fn refusals(facts: &Facts, aim: Aim<'_>) -> Vec<String> {
     reasons.extend(unfit_sources(facts, source, image));
     reasons.extend(standby_lack(facts));
     if facts.workloads.found.is_empty() {
-        reasons.push(format!(
-            "no Milvus Deployment of instance {}",
-            facts.instance
-        ));
+        reasons.push(no_instance(facts));
     }
     for ambiguous in &facts.workloads.ambiguous {
         reasons.push(format!(
@@ -196,6 +193,24 @@ pub fn refusals(facts: &Facts, aim: Aim<'_>) -> Vec<String> {
     let others = others.filter(|concern| concern.severity == Severity::Error);
     reasons.extend(others.map(|concern| format!("{} [{}]", concern.message, concern.code)));
     reasons
+}
+
+/// What an update does, in steps.
+#[must_use]
+pub fn outline(facts: &Facts, aim: Aim<'_>) -> String {
+    let mut text = format!(
+        "Update {} in namespace {} to {}, one Deployment after the other, each until it is healthy:\n",
+        facts.instance, facts.namespace, aim.image
+    );
+    for (number, workload) in ordered(facts).iter().enumerate() {
+        text.push_str(&format!(
+            "  {}. {}, now {}\n",
+            number + 1,
+            workload.name,
+            workload.image
+        ));
+    }
+    text
 }
 
 /// The patch of one Deployment, if it is still as it was read.

@@ -14,11 +14,15 @@ use super::condition::{claim_defect, containers};
 use super::discovery::etcd::{self, Configured};
 use super::discovery::helm::{self, HelmRelease};
 use super::discovery::{self, LABEL_APP_INSTANCE};
+use super::lease::{DURATION_S, holder_of};
 use super::preflight::{Facts, PodFact, Right, Storage, rights, secret_right};
 use super::record::{TlsSecret, Workload};
 
 /// Files that Milvus reads, the later winning.
 const FILES: [&str; 3] = ["default.yaml", "milvus.yaml", "user.yaml"];
+
+/// By which OpenShift says that it assigns the users of pods, and from which range.
+const USER_RANGE: &str = "openshift.io/sa.scc.uid-range";
 
 /// The selector that finds an instance, unless another one is given.
 #[must_use]
@@ -108,7 +112,17 @@ pub async fn facts(cluster: &Cluster, scope: Scope<'_>) -> Result<Facts, Cluster
     let scaled_objects =
         unseen.or_default("KEDA's ScaledObjects", cluster.scaled_objects().await)?;
     let storage = storage(cluster, scope.claim, &mut unseen).await?;
+    let nothing = workloads.found.is_empty() && workloads.ambiguous.is_empty();
+    let instances = if nothing && resource.is_none() {
+        instances(cluster, &mut unseen).await?
+    } else {
+        Vec::new()
+    };
+    let annotations = cluster.namespace_annotations().await.unwrap_or_default();
     Ok(Facts {
+        user_range: annotations.get(USER_RANGE).cloned(),
+        instances,
+        at_work: None,
         instance: instance.to_owned(),
         namespace: cluster.namespace().to_owned(),
         pods,
@@ -127,6 +141,35 @@ pub async fn facts(cluster: &Cluster, scope: Scope<'_>) -> Result<Facts, Cluster
         storage,
         unseen: unseen.0,
     })
+}
+
+/// Who works on the instance now, by its Lease; `None` too without the right to see it.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub async fn at_work(cluster: &Cluster, instance: &str) -> Result<Option<String>, ClusterError> {
+    match holder_of(cluster, instance).await {
+        Err(error) if error.is_forbidden() => Ok(None),
+        found => Ok(found?
+            .filter(|(_, seconds)| seconds.is_none_or(|one| one <= i64::from(DURATION_S)))
+            .map(|(holder, _)| holder)),
+    }
+}
+
+/// Which instances there are, where `instance` is none of them; empty where it is one, and where that is unknown.
+pub async fn instead(cluster: &Cluster, instance: &str) -> String {
+    let all = cluster.list::<Deployment>("").await.unwrap_or_default();
+    let instances = discovery::instances(&all);
+    if instances.is_empty() || instances.iter().any(|one| one == instance) {
+        return String::new();
+    }
+    format!("; instances in this namespace: {}", instances.join(", "))
+}
+
+/// The Milvus instances of the namespace.
+async fn instances(cluster: &Cluster, unseen: &mut Unseen) -> Result<Vec<String>, ClusterError> {
+    let all: Vec<Deployment> = unseen.or_default("Deployments", cluster.list("").await)?;
+    Ok(discovery::instances(&all))
 }
 
 /// The rights that an upgrade needs and we do not have.
@@ -221,6 +264,11 @@ fn pod_fact(pod: &Pod, container: &str) -> PodFact {
             .and_then(|one| one.image.clone())
             .unwrap_or_default(),
         ready: ready.any(|one| one.status == "True"),
+        scc: pod
+            .metadata
+            .annotations
+            .as_ref()
+            .and_then(|all| all.get("openshift.io/scc").cloned()),
     }
 }
 

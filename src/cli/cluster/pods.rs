@@ -1,12 +1,23 @@
-//! Labels and tolerations as they are typed.
+//! Labels, tolerations and users as they are typed.
 
 use serde_json::{Value, json};
+
+use crate::kubernetes::record::PodUser;
 
 /// `key=value`.
 pub(in crate::cli) fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         Some(_) | None => Err("expected key=value".to_owned()),
+    }
+}
+
+/// `namespace`, or a user id that is not root's.
+pub(in crate::cli) fn user(text: &str) -> Result<PodUser, String> {
+    match text.parse::<i64>() {
+        Ok(id) if id > 0 => Ok(PodUser::Id(id)),
+        Err(_) if text == "namespace" => Ok(PodUser::Namespace),
+        Ok(_) | Err(_) => Err("expected a user id above 0, or \"namespace\"".to_owned()),
     }
 }
 
@@ -49,6 +60,16 @@ pub(in crate::cli) fn toleration_text(toleration: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_user_is_an_id_or_the_namespaces() {
+        assert_eq!(user("7"), Ok(PodUser::Id(7)));
+        assert_eq!(user("namespace"), Ok(PodUser::Namespace));
+        assert_eq!(PodUser::Namespace.to_string(), "namespace");
+        for wrong in ["0", "-1", "root", ""] {
+            assert!(user(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn tolerations_are_read_and_written_alike() {

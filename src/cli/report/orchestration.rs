@@ -20,7 +20,10 @@ pub(in crate::cli) fn standing(standing: &Standing, palette: Palette) -> String 
     let Some(record) = &standing.record else {
         say(
             "Upgrade",
-            format!("none of {} is recorded", standing.instance),
+            format!(
+                "none of {} is recorded{}",
+                standing.instance, standing.instead
+            ),
         );
         for next in &standing.next {
             say("Next", next.clone());
@@ -180,9 +183,16 @@ pub(in crate::cli) fn preflight(report: &PreflightReport, palette: Palette) -> S
         lines.push(format!("left alone: {}", report.left_alone.join(", ")));
     }
     lines.push(String::new());
-    for concern in &report.concerns {
-        lines.push(self::concern(concern, palette));
+    let blocks_now =
+        |one: &&Concern| one.severity == Severity::Error && report.blocks_now.contains(&one.code);
+    let (now, lasting): (Vec<&Concern>, Vec<&Concern>) =
+        report.concerns.iter().partition(|one| blocks_now(one));
+    if !now.is_empty() {
+        lines.push(palette.strong("Blocks an upgrade now:"));
+        lines.extend(now.into_iter().map(|one| self::concern(one, palette)));
+        lines.push(String::new());
     }
+    lines.extend(lasting.into_iter().map(|one| self::concern(one, palette)));
     lines.push(format!("{} {}", palette.strong("Way:"), way(report.path)));
     lines.push(format!("{} {}", palette.strong("Next:"), report.next));
     lines.push(String::new());

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::step::Step;
-use crate::kubernetes::record::{EtcdTarget, PodShape, Record};
+use crate::kubernetes::record::{EtcdTarget, PodShape, PodUser, Record};
 use crate::kubernetes::stage::Stage;
 use crate::kubernetes::{
     BACKUP_FOLDER, CONFIG_FOLDER, CONTAINER, LABEL_ATTEMPT, LABEL_OPERATION, LABEL_STEP, PROGRAM,
@@ -112,18 +112,26 @@ fn pod(record: &Record, step: Step) -> PodSpec {
 /// The security context of the Milvus pods, where they have one, held to a user that is not root.
 fn security(shape: &PodShape) -> PodSecurityContext {
     let given: PodSecurityContext = shape.security.as_ref().and_then(typed).unwrap_or_default();
-    let user = given.run_as_user.filter(|user| *user != 0).unwrap_or(USER);
+    let not_root = |id: Option<i64>| id.filter(|id| *id != 0);
+    let (user, group, fs_group) = match shape.user {
+        Some(PodUser::Namespace) => (None, None, None),
+        Some(PodUser::Id(id)) => (Some(id), Some(id), Some(id)),
+        None => {
+            let user = not_root(given.run_as_user).unwrap_or(USER);
+            let group = not_root(given.run_as_group).unwrap_or(user);
+            // The volume has to be writable for that user.
+            (
+                Some(user),
+                Some(group),
+                Some(given.fs_group.unwrap_or(user)),
+            )
+        }
+    };
     PodSecurityContext {
         run_as_non_root: Some(true),
-        run_as_user: Some(user),
-        run_as_group: Some(
-            given
-                .run_as_group
-                .filter(|group| *group != 0)
-                .unwrap_or(user),
-        ),
-        // The volume has to be writable for that user.
-        fs_group: Some(given.fs_group.unwrap_or(user)),
+        run_as_user: user,
+        run_as_group: group,
+        fs_group,
         seccomp_profile: given.seccomp_profile.clone().or_else(|| {
             Some(SeccompProfile {
                 type_: "RuntimeDefault".to_owned(),
@@ -330,6 +338,26 @@ mod tests {
     }
 
     #[test]
+    fn a_namespace_that_assigns_users_is_named_none() {
+        let mut record = example();
+        record.shape.security = Some(json!({"runAsUser": 7, "fsGroup": 77}));
+        let ids = |record: &Record| {
+            let security = spec(record, Step::Backup).security_context.unwrap();
+            let ids = [
+                security.run_as_user,
+                security.run_as_group,
+                security.fs_group,
+            ];
+            (ids, security.run_as_non_root)
+        };
+        assert_eq!(ids(&record), ([Some(7), Some(7), Some(77)], Some(true)));
+        record.shape.user = Some(PodUser::Id(9));
+        assert_eq!(ids(&record), ([Some(9); 3], Some(true)));
+        record.shape.user = Some(PodUser::Namespace);
+        assert_eq!(ids(&record), ([None; 3], Some(true)));
+    }
+
+    #[test]
     fn the_pods_surroundings_come_from_milvus() {
         let mut record = example();
         record.shape = PodShape {
@@ -337,6 +365,7 @@ mod tests {
             node_selector: BTreeMap::from([("disk".to_owned(), "ssd".to_owned())]),
             tolerations: vec![json!({"key": "milvus", "operator": "Exists"})],
             node_affinity: None,
+            user: None,
             security: Some(json!({"runAsUser": 0, "fsGroup": 77, "supplementalGroups": [5]})),
             service_account: Some("milvus".to_owned()),
         };

@@ -28,7 +28,7 @@ pub use again::{asked_again, judged_again, scope_again};
 pub use claim::claim;
 pub use forward::going_forward;
 pub use look::{clear, preflight};
-pub use rehearsal::rehearsal;
+pub use rehearsal::{outline, rehearsal};
 
 /// Everything that a command line says.
 #[derive(Debug, Clone, Default)]
@@ -195,16 +195,7 @@ fn dress(shape: &mut PodShape, request: &Request) {
     if !given.tolerations.is_empty() {
         shape.tolerations.clone_from(&given.tolerations);
     }
-    if let Some(own) = given.security.as_ref().and_then(Value::as_object) {
-        let mut security = shape
-            .security
-            .take()
-            .unwrap_or_else(|| Value::Object(own.clone()));
-        for (key, value) in own {
-            security[key] = value.clone();
-        }
-        shape.security = Some(security);
-    }
+    shape.user = given.user.or(shape.user);
 }
 
 /// The record with which the way back begins or goes on; `facts` are those of a finished upgrade.
@@ -282,8 +273,13 @@ fn no_record(facts: &Facts, request: &Request) -> String {
         );
     }
     format!(
-        "no upgrade of {instance} is recorded in this namespace: nothing to go back from. A backup file is put \
-         back with the command restore, in a Job"
+        "no upgrade of {instance} is recorded in this namespace: nothing to roll back{}. To put a backup file back, \
+         run the command restore in a Job",
+        if facts.workloads.found.is_empty() {
+            format!("; {}", facts.instead())
+        } else {
+            String::new()
+        }
     )
 }
 

@@ -11,6 +11,7 @@ use crate::kubernetes::discovery::pod_selector;
 use crate::kubernetes::lease::holder_of;
 use crate::kubernetes::record::{Record, Workload};
 use crate::kubernetes::stage::{Stage, turned_forward};
+use crate::kubernetes::survey;
 use crate::kubernetes::{LABEL_ATTEMPT, LABEL_OPERATION, LABEL_STEP};
 
 /// How far it is, in a word.
@@ -54,6 +55,9 @@ pub struct Standing {
     pub advice: Option<String>,
     /// The commands that lead on.
     pub next: Vec<String>,
+    /// Which instances there are, where nothing is recorded and this is none of them.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub instead: String,
     /// What is written down.
     pub record: Option<Record>,
 }
@@ -127,7 +131,12 @@ pub async fn standing(
         jobs.sort_by(|a: &JobLine, b| (&a.step, a.attempt).cmp(&(&b.step, b.attempt)));
     }
     let state = state(record.as_ref(), orchestrator.is_some());
+    let instead = match &record {
+        Some(_) => String::new(),
+        None => survey::instead(cluster, instance).await,
+    };
     Ok(Standing {
+        instead,
         instance: instance.to_owned(),
         namespace: cluster.namespace().to_owned(),
         state,

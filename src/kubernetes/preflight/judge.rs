@@ -6,7 +6,7 @@ use super::{Asked, Concern, Facts, target};
 use crate::finding::Severity;
 use crate::kubernetes::condition::at_rest;
 use crate::kubernetes::discovery::image_version;
-use crate::kubernetes::record::{EtcdTarget, Workload};
+use crate::kubernetes::record::{EtcdTarget, PodUser, Workload};
 use crate::report::{Layout, StatusReport};
 
 mod others;
@@ -71,6 +71,17 @@ pub(super) fn judge_knowing(facts: &Facts, asked: &Asked, layout: Option<Layout>
     };
     judge_rights(facts, &mut concerns);
     judge_workloads(facts, &mut concerns);
+    if is_nowhere(facts) {
+        // Everything else would follow from it.
+        return concerns.sorted();
+    }
+    if let Some(holder) = &facts.at_work {
+        concerns.error(
+            "at-work",
+            format!("another orchestrator works on this instance: {holder}"),
+        );
+    }
+    judge_user(facts, asked, &mut concerns);
     judge_stopped(facts, layout, &mut concerns);
     judge_versions(facts, asked, &mut concerns);
     judge_etcd(facts, asked, &mut concerns);
@@ -118,6 +129,22 @@ pub fn judge_metadata(
             ),
         );
     }
+    let phase = status
+        .journal
+        .as_ref()
+        .and_then(|journal| journal["phase"].as_str());
+    if phase == Some("restoring") {
+        concerns.error(
+            "unfinished-restore",
+            format!("a restore of the metadata below {root} is unfinished: no Milvus may start before it ends"),
+        );
+    }
+    if let Some(why) = &status.journal_error {
+        concerns.error(
+            "journal",
+            format!("the journal of a migration cannot be read: {why}"),
+        );
+    }
     for alarm in &status.etcd.alarms {
         concerns.error("etcd-alarm", format!("etcd has raised the alarm {alarm}"));
     }
@@ -147,15 +174,8 @@ fn judge_rights(facts: &Facts, concerns: &mut Concerns<'_>) {
 
 fn judge_workloads(facts: &Facts, concerns: &mut Concerns<'_>) {
     let workloads = &facts.workloads;
-    let may_list = |kind: &str| !facts.missing_rights.iter().any(|one| one.resource == kind);
-    if workloads.found.is_empty() && workloads.ambiguous.is_empty() && may_list("deployments") {
-        concerns.error(
-            "no-instance",
-            format!(
-                "no Milvus Deployment of instance {} in namespace {}",
-                facts.instance, facts.namespace
-            ),
-        );
+    if is_nowhere(facts) {
+        concerns.error("no-instance", no_instance(facts));
     }
     for ambiguous in &workloads.ambiguous {
         concerns.error(
@@ -194,6 +214,72 @@ fn judge_workloads(facts: &Facts, concerns: &mut Concerns<'_>) {
             );
         }
     }
+}
+
+/// Whether nothing of the instance was found, though it could have been.
+fn is_nowhere(facts: &Facts) -> bool {
+    let may_list = !facts
+        .missing_rights
+        .iter()
+        .any(|one| one.resource == "deployments");
+    let workloads = &facts.workloads;
+    workloads.found.is_empty()
+        && workloads.ambiguous.is_empty()
+        && facts.resource.is_none()
+        && may_list
+}
+
+/// Said where an instance was not found.
+pub(in crate::kubernetes) fn no_instance(facts: &Facts) -> String {
+    format!(
+        "no Milvus Deployment of instance {} in namespace {}; {}",
+        facts.instance,
+        facts.namespace,
+        facts.instead()
+    )
+}
+
+/// Where the platform assigns the users of pods (OpenShift), pods that name another one are rejected.
+fn judge_user(facts: &Facts, asked: &Asked, concerns: &mut Concerns<'_>) {
+    let range = facts.user_range.as_deref();
+    match asked.user {
+        Some(PodUser::Id(id)) if range.is_some_and(|range| !lies_in(id, range)) => {
+            concerns.warning(
+                "assigned-user",
+                format!(
+                    "--run-as-user {id} is outside of the range that namespace {} assigns ({}): OpenShift \
+                     rejects such pods unless the service account may use anyuid; --run-as-user namespace \
+                     leaves the user out",
+                    facts.namespace,
+                    range.unwrap_or_default()
+                ),
+            );
+        }
+        Some(PodUser::Id(_)) => {}
+        None | Some(PodUser::Namespace) if facts.assigns_users() => concerns.notice(
+            "assigned-user",
+            format!(
+                "OpenShift assigns the user ids of namespace {}{}: the Jobs' pods leave runAsUser, runAsGroup \
+                 and fsGroup out",
+                facts.namespace,
+                range.map(|range| format!(" ({range})")).unwrap_or_default()
+            ),
+        ),
+        None | Some(PodUser::Namespace) => {}
+    }
+}
+
+/// Whether an id lies in a range, `first/count` or `first-last`; a range in another form is not judged.
+fn lies_in(id: i64, range: &str) -> bool {
+    let number = |text: &str| text.trim().parse::<i64>().ok();
+    let bounds = match (range.split_once('/'), range.split_once('-')) {
+        (Some((first, count)), _) => number(first)
+            .zip(number(count))
+            .map(|(a, n)| (a, a + n - 1)),
+        (None, Some((first, last))) => number(first).zip(number(last)),
+        (None, None) => None,
+    };
+    bounds.is_none_or(|(first, last)| (first..=last).contains(&id))
 }
 
 fn judge_versions(facts: &Facts, asked: &Asked, concerns: &mut Concerns<'_>) {

@@ -60,7 +60,9 @@ pub struct PreflightReport {
     pub path: UpgradePath,
     /// What to know, worst first.
     pub concerns: Vec<Concern>,
-    /// Whether nothing stands in the way.
+    /// Codes of the errors that are states of the moment: they end without a change of the plan.
+    pub blocks_now: Vec<String>,
+    /// Whether an upgrade would start now: no finding is an error.
     pub ok: bool,
     /// The next command.
     pub next: String,
@@ -172,7 +174,43 @@ pub fn report(
         metadata,
         path,
         concerns,
+        blocks_now: Vec::new(),
         ok,
+    }
+}
+
+/// Errors that are states of the moment: something is under way, or has to be ended first.
+const OF_THE_MOMENT: [&str; 9] = [
+    "all-stopped",
+    "at-work",
+    "etcd-alarm",
+    "helm-pending",
+    "locked",
+    "not-at-rest",
+    "paused",
+    "unfinished",
+    "unfinished-restore",
+];
+
+impl PreflightReport {
+    /// Adds a finding in its place; an error of it keeps an upgrade from starting.
+    pub fn add(&mut self, finding: Concern) {
+        if finding.severity == Severity::Error {
+            self.ok = false;
+        }
+        let worse = |one: &Concern| one.severity < finding.severity;
+        let place = self.concerns.iter().filter(|one| worse(one)).count();
+        self.concerns.insert(place, finding);
+    }
+
+    /// Sorts out what blocks only now, once all findings are there.
+    pub fn sort_out(&mut self) {
+        let of_the_moment = |one: &&Concern| {
+            one.severity == Severity::Error && OF_THE_MOMENT.contains(&one.code.as_str())
+        };
+        let codes = self.concerns.iter().filter(of_the_moment);
+        self.blocks_now = codes.map(|one| one.code.clone()).collect();
+        self.blocks_now.dedup();
     }
 }
 
@@ -215,7 +253,7 @@ fn next_command(
 ) -> String {
     if !ok {
         return format!(
-            "put right what stands in the way, then again: {}",
+            "fix the errors above, then run {}",
             again(facts, asked, running)
         );
     }

@@ -423,3 +423,92 @@ fn images_that_disagree_tell_no_version() {
     assert_eq!(running(&mixed), None);
     assert_eq!(running(&facts()), release("2.1.4"));
 }
+
+#[test]
+fn an_instance_that_is_not_there_is_the_only_error() {
+    let mut nowhere = Facts {
+        instance: "prdo".to_owned(),
+        namespace: "data".to_owned(),
+        instances: vec!["dev".to_owned(), "prod".to_owned()],
+        ..Facts::default()
+    };
+    let found = judge(&nowhere, &asked());
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].code, "no-instance");
+    assert!(
+        found[0]
+            .message
+            .ends_with("instances in this namespace: dev, prod"),
+        "{found:?}"
+    );
+    nowhere.instances.clear();
+    let message = judge(&nowhere, &asked()).remove(0).message;
+    assert!(
+        message.contains("namespace data contains no Milvus instance"),
+        "{message}"
+    );
+}
+
+#[test]
+fn users_that_openshift_assigns_are_left_out_or_judged() {
+    let mut assigned = facts();
+    let pod = |scc: Option<&str>| PodFact {
+        name: "p".to_owned(),
+        image: "milvusdb/milvus:v2.1.4".to_owned(),
+        ready: true,
+        scc: scc.map(str::to_owned),
+    };
+    let judged = |facts: &Facts, user: Option<PodUser>| {
+        let asked = Asked { user, ..asked() };
+        let found = judge(facts, &asked).into_iter();
+        found
+            .map(|one| (one.severity, one.code))
+            .collect::<Vec<_>>()
+    };
+    let code = || "assigned-user".to_owned();
+    assert_eq!(judged(&assigned, None), []);
+    assigned.pods = [("a".to_owned(), vec![pod(Some("restricted-v2"))])].into();
+    assert_eq!(judged(&assigned, None), [(Severity::Notice, code())]);
+    assigned.user_range = Some("1000650000/10000".to_owned());
+    assert_eq!(judged(&assigned, None), [(Severity::Notice, code())]);
+    for (id, outside) in [
+        (1000, true),
+        (1_000_650_000, false),
+        (1_000_659_999, false),
+        (1_000_660_000, true),
+    ] {
+        let expected = if outside {
+            vec![(Severity::Warning, code())]
+        } else {
+            Vec::new()
+        };
+        assert_eq!(judged(&assigned, Some(PodUser::Id(id))), expected, "{id}");
+    }
+    // Pods that were admitted with a user of their own.
+    assigned.pods = [("a".to_owned(), vec![pod(Some("anyuid"))])].into();
+    assert_eq!(judged(&assigned, None), []);
+}
+
+#[test]
+fn what_blocks_now_is_told_apart_from_what_is_wrong() {
+    let mut busy = facts();
+    busy.at_work = Some("laptop-1".to_owned());
+    let mut told = report(&busy, &asked(), EtcdTarget::default(), None);
+    told.sort_out();
+    assert_eq!(told.blocks_now, ["at-work"]);
+    assert!(!told.ok);
+    let mut wrong = facts();
+    wrong.configured.metastore = Some("mysql".to_owned());
+    let mut told = report(&wrong, &asked(), EtcdTarget::default(), None);
+    told.sort_out();
+    assert!(told.blocks_now.is_empty() && !told.ok);
+}
+
+#[test]
+fn an_unfinished_restore_blocks_an_upgrade() {
+    let mut status = status(Layout::V2_1);
+    status.journal = Some(json!({"phase": "restoring"}));
+    let found = judge_metadata(&status, &EtcdTarget::default(), &asked(), false);
+    assert_eq!(found[0].code, "unfinished-restore");
+    assert_eq!(found[0].severity, Severity::Error);
+}

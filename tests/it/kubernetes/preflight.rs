@@ -260,3 +260,41 @@ async fn below_2_2_3_the_image_is_changed_and_from_there_on_one_after_the_other(
         assert!(shown.starts_with(next), "{release} {queue}: {shown}");
     }
 }
+
+#[tokio::test]
+async fn a_misspelt_instance_is_answered_with_those_there_are() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    let bed = &scenario.bed;
+    let instead = "instances in this namespace: my-release";
+    for (code, words) in [
+        (3, vec!["preflight", "-i", "my-relaese"]),
+        (
+            3,
+            vec!["upgrade", "-i", "my-relaese", "-s", "2.1.4", "-t", "2.2.16"],
+        ),
+        (3, vec!["upgrade", "-i", "my-relaese", "-o", "resume"]),
+        (3, vec!["upgrade", "-i", "my-relaese", "-o", "rollback"]),
+        (0, vec!["upgrade", "-i", "my-relaese", "-o", "status"]),
+        (
+            3,
+            vec!["rolling-update", "-i", "my-relaese", "-t", "2.2.16"],
+        ),
+    ] {
+        bed.run(&words).await.expect(code).says(instead);
+    }
+    assert!(bed.list("jobs").await.is_empty());
+}
+
+#[tokio::test]
+async fn an_orchestrator_at_work_blocks_now() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    let now = json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": {"name": "meta-migration-my-release"},
+        "spec": {"holderIdentity": "laptop-1", "renewTime": "2999-01-01T00:00:00.000000Z"},
+    });
+    scenario.bed.create("leases", &now).await;
+    let told = report(&scenario, 3, &["-t", "2.2.16", "--no-job"]).await;
+    assert_eq!(told["blocks_now"], json!(["at-work"]));
+    assert!(concern(&told, "at-work").contains("laptop-1"));
+}

@@ -144,3 +144,52 @@ async fn after_a_way_back_it_is_said_what_helm_has_to_know() {
     }
     scenario.assert_runs(OLD_IMAGE).await;
 }
+
+#[tokio::test]
+async fn without_a_terminal_an_upgrade_needs_yes() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    let ended = scenario.bed.run_unconfirmed(&scenario.command(&[])).await;
+    ended.expect(2).says("--yes").says("3. stopping Milvus");
+    assert!(scenario.record().await.is_none());
+    assert!(scenario.bed.list("jobs").await.is_empty());
+    scenario.assert_runs(OLD_IMAGE).await;
+    scenario.assert_untouched().await;
+    let place = ["upgrade", "-i", "my-release", "-o", "status"];
+    scenario.bed.run_unconfirmed(&place).await.expect(0);
+}
+
+#[tokio::test]
+async fn where_openshift_assigns_users_the_jobs_name_none() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    let bed = &scenario.bed;
+    let annotation = json!({"metadata": {"annotations": {
+        "openshift.io/sa.scc.uid-range": "1000650000/10000",
+    }}});
+    let path = format!("/api/v1/namespaces/{}", bed.namespace);
+    bed.admin.merge(&path, &annotation).await;
+    // The namespace is that of the kubeconfig's context.
+    let preflight = ["preflight", "-i", "my-release", "--no-job"];
+    bed.run(&preflight).await.expect(0).says("1000650000/10000");
+    let one = |more: &'static [&'static str]| {
+        let scenario = &scenario;
+        async move {
+            let ended = scenario.upgrade(more).await;
+            ended.expect(0);
+            let jobs = documents(&ended.stdout)
+                .into_iter()
+                .filter(|one| one["kind"] == "Job");
+            let security =
+                jobs.map(|job| job["spec"]["template"]["spec"]["securityContext"].clone());
+            security.collect::<Vec<_>>()
+        }
+    };
+    for security in one(&["--dry-run"]).await {
+        for id in ["runAsUser", "runAsGroup", "fsGroup"] {
+            assert!(security[id].is_null(), "{security}");
+        }
+        assert_eq!(security["runAsNonRoot"], true);
+    }
+    for security in one(&["--dry-run", "--run-as-user", "1000650001"]).await {
+        assert_eq!(security["runAsUser"], 1_000_650_001);
+    }
+}

@@ -249,6 +249,14 @@ impl Bed {
         ended(child.wait_with_output().await.unwrap())
     }
 
+    /// Runs the program as the upgrading user, without the confirmation that the other runs carry.
+    pub(crate) async fn run_unconfirmed(&self, arguments: &[&str]) -> Ended {
+        let mut command = Command::new("env");
+        let words = ["-u", "META_MIGRATION_YES", PROGRAM];
+        let child = self.spawn(UPGRADER, command.args(words).args(arguments));
+        ended(child.wait_with_output().await.unwrap())
+    }
+
     fn spawn(&self, user: &str, command: &mut Command) -> Child {
         let file = self.folder.path().join(format!("{user}.json"));
         std::fs::write(&file, self.plane.kubeconfig(user, &self.namespace)).unwrap();
@@ -256,6 +264,7 @@ impl Bed {
             .env_clear()
             .env("KUBECONFIG", file)
             .env("META_MIGRATION", PROGRAM)
+            .env("META_MIGRATION_YES", "true")
             .current_dir(self.folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -30,6 +30,7 @@ pub fn asked_again(record: &Record, request: &Request) -> Asked {
         storage_class: record.storage_class.clone(),
         claim_given: record.claim != claim_name(&record.instance),
         accepted: record.accepted.clone(),
+        user: record.shape.user,
         words: request.asked.words.clone(),
     }
 }

@@ -26,7 +26,8 @@ pub async fn preflight(
     look: bool,
 ) -> Result<PreflightReport, OperationError> {
     let claim = request.claim_name();
-    let facts = survey::facts(cluster, request.scope(&claim)).await?;
+    let mut facts = survey::facts(cluster, request.scope(&claim)).await?;
+    facts.at_work = survey::at_work(cluster, &request.instance).await?;
     let mut record = draft(&facts, request);
     record.claim = String::new();
     let secret_hidden = facts
@@ -67,6 +68,7 @@ pub async fn preflight(
         Err(OperationError::Cluster(error)) if error.is_forbidden() => {}
         Err(error) => return Err(error),
     }
+    report.sort_out();
     Ok(report)
 }
 
@@ -76,12 +78,8 @@ fn stand_in_the_way(report: &mut PreflightReport, code: &str, message: String) {
         code: code.to_owned(),
         message,
     };
-    report.concerns.insert(0, concern);
-    report.ok = false;
-    report.next = format!(
-        "put right what stands in the way, then again: {}",
-        report.again
-    );
+    report.add(concern);
+    report.next = format!("fix the errors above, then run {}", report.again);
 }
 
 /// A Job that only reads, and takes everything with it that it needed.

@@ -55,15 +55,48 @@ pub fn rehearsal(record: &Record, request: &Request) -> String {
         for line in changes(&record, stage) {
             text.push_str(&format!("#   {line}\n"));
         }
-        record.has_backup |= stage == Stage::Backup;
-        let outcome = if stage == Stage::Probe {
-            Outcome::Metadata(record.layout_before.unwrap_or(Layout::V2_1))
-        } else if matches!(stage, Stage::Check | Stage::Assess) {
-            Outcome::Metadata(Layout::V2_1)
-        } else {
-            Outcome::Done
-        };
-        match next(stage, outcome, record.layout_before, record.policy) {
+        match following(&mut record) {
+            Next::Go(following) => record.stage = following,
+            Next::Halt => break,
+        }
+    }
+    text
+}
+
+/// What follows a record's stage if everything goes well.
+fn following(record: &mut Record) -> Next {
+    let stage = record.stage;
+    record.has_backup |= stage == Stage::Backup;
+    let outcome = if stage == Stage::Probe {
+        Outcome::Metadata(record.layout_before.unwrap_or(Layout::V2_1))
+    } else if matches!(stage, Stage::Check | Stage::Assess) {
+        Outcome::Metadata(Layout::V2_1)
+    } else if stage == Stage::Recheck {
+        Outcome::Metadata(Layout::V2_2)
+    } else {
+        Outcome::Done
+    };
+    next(stage, outcome, record.layout_before, record.policy)
+}
+
+/// The steps that follow from a record's stage if everything goes well, a line each.
+#[must_use]
+pub fn outline(record: &Record, namespace: &str) -> String {
+    let (what, from, to) = if record.stage.is_way_back() {
+        ("Roll back", &record.target_version, &record.source_version)
+    } else {
+        ("Upgrade", &record.source_version, &record.target_version)
+    };
+    let mut text = format!(
+        "{what} {} in namespace {namespace} from {from} to {to}:\n",
+        record.instance
+    );
+    let mut record = record.clone();
+    let mut number = 0;
+    while !record.stage.is_final() {
+        number += 1;
+        text.push_str(&format!("  {number}. {}\n", record.stage.name()));
+        match following(&mut record) {
             Next::Go(following) => record.stage = following,
             Next::Halt => break,
         }

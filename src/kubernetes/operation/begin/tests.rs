@@ -1,6 +1,7 @@
 //! Which operation is meant, by what is recorded.
 
 use super::*;
+use crate::kubernetes::record::PodUser;
 use crate::kubernetes::record::tests::example;
 
 fn request() -> Request {
@@ -370,20 +371,17 @@ fn what_is_given_for_the_pods_comes_on_top_of_what_milvus_has() {
     given.pull_secret = Some("registry".to_owned());
     given.tool_image = Some("tool:2".to_owned());
     given.shape.node_selector = [("disk".to_owned(), "ssd".to_owned())].into();
-    given.shape.security = Some(serde_json::json!({"runAsUser": 77}));
+    given.shape.user = Some(PodUser::Id(77));
     let record = fresh(&facts(), &given).unwrap();
     assert_eq!(record.shape.pull_secrets, ["registry"]);
     assert_eq!(record.shape.node_selector["disk"], "ssd");
-    assert_eq!(record.shape.security.unwrap()["runAsUser"], 77);
+    assert_eq!(record.shape.user, Some(PodUser::Id(77)));
     assert_eq!(record.tool_image, "tool:2");
     let mut milvus = example();
     milvus.shape.security = Some(serde_json::json!({"runAsUser": 5, "fsGroup": 6}));
     let resumed = resume(&milvus, &given);
-    let security = resumed.shape.security.unwrap();
-    assert_eq!(
-        (&security["runAsUser"], &security["fsGroup"]),
-        (&77.into(), &6.into())
-    );
+    assert_eq!(resumed.shape.user, Some(PodUser::Id(77)));
+    assert_eq!(resumed.shape.security, milvus.shape.security);
     assert_eq!(resumed.tool_image, "tool:2", "the next attempt takes it");
     assert_eq!(resume(&milvus, &request()).tool_image, milvus.tool_image);
 }
@@ -440,4 +438,56 @@ fn a_finished_upgrade_is_done_while_it_runs() {
     assert!(already_done(Some(&finished), &facts, &request()).is_some());
     finished.stage = Stage::RolledBack;
     assert_eq!(already_done(Some(&finished), &facts, &request()), None);
+}
+
+#[test]
+fn where_openshift_assigns_users_the_jobs_name_none() {
+    let mut assigned = facts();
+    assigned.user_range = Some("1000650000/10000".to_owned());
+    let user = |facts: &Facts, given: Option<PodUser>| {
+        let mut request = request();
+        request.shape.user = given;
+        fresh(facts, &request).unwrap().shape.user
+    };
+    assert_eq!(user(&facts(), None), None);
+    assert_eq!(user(&assigned, None), Some(PodUser::Namespace));
+    let given = Some(PodUser::Id(1_000_650_001));
+    assert_eq!(user(&assigned, given), given);
+    assert_eq!(
+        user(&facts(), Some(PodUser::Namespace)),
+        Some(PodUser::Namespace)
+    );
+}
+
+#[test]
+fn the_outline_names_the_steps_in_their_order() {
+    let record = Record {
+        stage: Stage::Probe,
+        ..example()
+    };
+    let text = outline(&record, "data");
+    assert!(
+        text.starts_with("Upgrade prod in namespace data from 2.1.4 to 2.2.16:\n"),
+        "{text}"
+    );
+    let steps = [
+        Stage::Plan,
+        Stage::Stop,
+        Stage::Backup,
+        Stage::Migrate,
+        Stage::Start,
+        Stage::Settle,
+    ];
+    let places = steps.map(|stage| text.find(stage.name()).unwrap());
+    assert!(places.is_sorted(), "{text}");
+    let back = Record {
+        stage: Stage::LookBack,
+        ..example()
+    };
+    let text = outline(&back, "data");
+    assert!(
+        text.starts_with("Roll back prod in namespace data from 2.2.16 to 2.1.4:\n"),
+        "{text}"
+    );
+    assert!(text.contains(Stage::StartOld.name()), "{text}");
 }

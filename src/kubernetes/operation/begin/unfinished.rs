@@ -30,11 +30,8 @@ pub(super) fn tell_unfinished(report: &mut PreflightReport, record: &Record, pla
             stands(Some(record))
         ),
     };
-    let worse = |one: &Concern| one.severity < concern.severity;
-    let place_of_it = report.concerns.iter().filter(|one| worse(one)).count();
-    report.concerns.insert(place_of_it, concern);
+    report.add(concern);
     if !untouched {
-        report.ok = false;
         report.next = ways_on(record, place).join(", or ");
     }
 }
