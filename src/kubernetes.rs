@@ -31,6 +31,7 @@
 pub mod cluster;
 pub mod condition;
 pub mod discovery;
+pub mod job_kind;
 pub mod lease;
 pub mod manifest;
 pub mod note;

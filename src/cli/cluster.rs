@@ -12,8 +12,8 @@ use super::report::exit::Exit;
 use super::report::failure::Failure;
 use crate::config;
 use crate::kubernetes::cluster::{Access, Cluster, ClusterError};
+use crate::kubernetes::job_kind::JobKind;
 use crate::kubernetes::lease::LeaseError;
-use crate::kubernetes::manifest::step::Step;
 use crate::kubernetes::operation::begin::Request;
 use crate::kubernetes::operation::{Audience, OperationError};
 use crate::kubernetes::preflight::{Asked, Words};
@@ -338,7 +338,7 @@ impl Audience for Terminal {
         }
     }
 
-    fn log(&self, step: Step, line: &str) {
+    fn log(&self, step: JobKind, line: &str) {
         if self.json {
             tracing::info!(step = step.name(), "{line}");
         } else {

@@ -271,7 +271,7 @@ async fn taken_up(
     let record = begin::with_secrets(cluster, request, record)
         .await
         .map_err(|error| operation_failure(&error))?;
-    if !record.stage.is_before_the_stop() {
+    if !record.stage.row().untouched {
         return Ok(record);
     }
     let facts = survey::facts(cluster, begin::scope_again(&record, request))
@@ -337,7 +337,7 @@ async fn orchestrate(
 fn broken(request: &Request, record: &Record, error: &OperationError) -> Failure {
     let place = &request.asked.words.place;
     let mut failure = operation_failure(error);
-    if !record.stage.is_before_the_stop() {
+    if !record.stage.row().untouched {
         failure.exit = Exit::PartWay;
     }
     failure.changed = stands(Some(record)).into();
@@ -361,7 +361,7 @@ async fn show(
         .await
         .map_err(|error| failure(&error))?;
     if let Some(record) = standing.record.as_ref()
-        && matches!(record.stage, Stage::Upgraded | Stage::RolledBack)
+        && matches!(record.stage, Stage::UPGRADED | Stage::ROLLED_BACK)
     {
         // Only advice: what was asked for is done, and it matters at least until Helm was told.
         let scope = request(args, cluster.namespace());

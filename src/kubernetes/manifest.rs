@@ -15,9 +15,9 @@ use super::{
     record_name,
 };
 
+pub mod arguments;
 pub mod drop_in;
 pub mod job;
-pub mod step;
 pub mod yaml;
 
 /// The labels of everything that serves an instance.

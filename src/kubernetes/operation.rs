@@ -8,12 +8,12 @@ use tokio::time::Instant;
 
 use super::cluster::{Cluster, ClusterError};
 use super::discovery;
+use super::job_kind::JobKind;
 use super::lease::Held;
 use super::manifest;
-use super::manifest::step::Step;
 use super::preflight::{Asked, Concern, judge_metadata};
 use super::record::{PodUser, Record};
-use super::stage::{Next, Outcome, Stage, next};
+use super::stage::{Action, End, Next, Outcome, Stage, next};
 use super::{LABEL_OPERATION, RECORD_KEY, config_name, record_name};
 use crate::finding::Severity;
 use crate::report::BackupReport;
@@ -37,7 +37,7 @@ pub trait Audience: Sync {
     /// A stage begins, or something is worth knowing.
     fn tell(&self, line: &str);
     /// A line of a Job's log.
-    fn log(&self, step: Step, line: &str);
+    fn log(&self, step: JobKind, line: &str);
 }
 
 /// How an operation ended.
@@ -229,7 +229,7 @@ impl<'a> Operation<'a> {
             outage = None;
             let before = self.record.layout_before;
             match next(stage, outcome, before, self.record.policy) {
-                Next::Go(following) => self.enter(stage, following).await?,
+                Next::Go(following) => self.enter(stage, outcome, following).await?,
                 Next::Halt => {
                     self.save().await?;
                     let why = self.record.failure.clone();
@@ -244,31 +244,27 @@ impl<'a> Operation<'a> {
     fn failed(&mut self, stage: Stage, why: &str) {
         self.audience.tell(&format!("failed: {why}"));
         let first = self.record.failure.take();
-        let way_back = stage.is_way_back() || stage == Stage::Assess;
+        let way_back = stage.is_way_back() || stage.action == Action::Diagnose;
         self.record.failure = Some(match first {
             Some(first) if way_back => format!("{first}; then, {}: {why}", stage.name()),
             Some(_) | None => format!("{}: {why}", stage.name()),
         });
     }
 
-    async fn enter(&mut self, stage: Stage, following: Stage) -> Result<(), OperationError> {
-        if stage == Stage::Settle && following == Stage::Upgraded {
-            self.record.failure = None;
-        }
-        if stage == Stage::Verify && following == Stage::Start {
-            self.record.verified = true;
-        }
-        if following == Stage::Start {
-            // What the new release writes from now on is not saved.
-            self.record.saved = None;
-        }
-        if matches!(stage, Stage::Start | Stage::Settle) && following == Stage::StopNew {
-            // Going back by itself was asked for; what 2.2 wrote in these minutes is saved first.
-            self.record.policy.accept_loss = true;
-        }
-        if following == Stage::Upgraded {
-            self.record.policy.accept_loss = false;
-            self.record.asked_back = false;
+    async fn enter(
+        &mut self,
+        stage: Stage,
+        outcome: Outcome,
+        following: Stage,
+    ) -> Result<(), OperationError> {
+        let row = stage.row();
+        let effects = match outcome {
+            Outcome::Done | Outcome::Metadata(_) => row.on_success,
+            Outcome::Failed if following.is_way_back() => row.on_rollback,
+            Outcome::Failed => &[],
+        };
+        for effect in effects.iter().chain(following.row().on_enter) {
+            self.record.apply(*effect);
         }
         self.record.stage = following;
         self.save().await
@@ -276,12 +272,12 @@ impl<'a> Operation<'a> {
 
     fn ending(&self) -> Ending {
         let failure = self.record.failure.clone();
-        if self.record.stage == Stage::Upgraded {
-            failure.map_or(Ending::Upgraded, Ending::Kept)
-        } else if self.record.stage == Stage::RolledBack {
-            Ending::RolledBack(failure)
-        } else {
-            Ending::Abandoned(failure.unwrap_or_else(|| "nothing was changed".to_owned()))
+        match self.record.stage.row().end {
+            Some(End::Upgraded) => failure.map_or(Ending::Upgraded, Ending::Kept),
+            Some(End::RolledBack) => Ending::RolledBack(failure),
+            Some(End::Aborted) | None => {
+                Ending::Abandoned(failure.unwrap_or_else(|| "nothing was changed".to_owned()))
+            }
         }
     }
 
@@ -336,47 +332,46 @@ impl<'a> Operation<'a> {
         }
     }
 
+    /// Does the work of a stage: the one place that knows how each action is done.
     async fn work(&mut self, stage: Stage) -> Result<Outcome, Trouble> {
-        match stage {
-            Stage::Probe => return self.probe().await,
-            Stage::Plan => {
-                self.run(Step::Plan).await?;
+        let forward = !stage.is_way_back();
+        match stage.action {
+            Action::Probe => return self.probe().await,
+            Action::Plan => {
+                self.run(JobKind::Plan).await?;
             }
-            Stage::Stop | Stage::StopNew => {
+            Action::CheckRollback => self.check_rollback().await?,
+            Action::Stop => {
                 self.end_writers().await?;
                 self.stop().await?;
             }
-            Stage::Drain | Stage::DrainNew => {
+            Action::Drain => {
                 self.wait_for_no_pods().await?;
                 self.wait_for_no_sessions().await?;
             }
-            Stage::Backup => self.back_up().await?,
-            Stage::Migrate => self.migrate().await?,
-            Stage::Verify => self.verify().await?,
-            Stage::Start => self.start(true).await?,
-            Stage::Settle => {
-                self.settle(true).await?;
-                self.forget_notes().await?;
-            }
-            Stage::Assess | Stage::Check | Stage::Recheck => {
+            Action::Backup if forward => self.back_up().await?,
+            Action::Backup => self.save_new().await?,
+            Action::Convert if forward => self.migrate().await?,
+            // Without a backup there is nothing to put back: the check finds out whether that is needed.
+            Action::Convert if !self.record.has_backup => {}
+            Action::Convert => self.roll_back().await?,
+            Action::Verify => self.verify().await?,
+            Action::CheckLayout | Action::Diagnose => {
                 self.end_writers().await?;
                 let layout = self.unlocked_status().await?.layout;
                 self.audience
                     .tell(&format!("the metadata is {}", layout.name()));
                 return Ok(Outcome::Metadata(layout));
             }
-            Stage::LookBack => self.look_back().await?,
-            Stage::SaveNew => self.save_new().await?,
-            // Without a backup there is nothing to put back: the check tells whether that is needed.
-            Stage::RollBack if !self.record.has_backup => {}
-            Stage::RollBack => self.roll_back().await?,
-            Stage::StartOld => self.start(false).await?,
-            Stage::SettleOld => {
-                self.settle(false).await?;
-                self.see_old_metadata().await?;
+            Action::Start => self.start(forward).await?,
+            Action::WaitReady => {
+                self.settle(forward).await?;
+                if !forward {
+                    self.see_old_metadata().await?;
+                }
                 self.forget_notes().await?;
             }
-            Stage::Upgraded | Stage::RolledBack | Stage::Abandoned => {}
+            Action::Done | Action::Aborted => {}
         }
         Ok(Outcome::Done)
     }
@@ -405,7 +400,7 @@ impl<'a> Operation<'a> {
     }
 
     /// Proves the backup, and that nothing would be lost that nobody gave up, while Milvus still runs.
-    async fn look_back(&mut self) -> Result<(), Trouble> {
+    async fn check_rollback(&mut self) -> Result<(), Trouble> {
         if !self.record.has_backup {
             return Err(Trouble::Failed(
                 "this upgrade made no backup, as there was no 2.1 metadata: there is nothing to go back to"
@@ -413,7 +408,7 @@ impl<'a> Operation<'a> {
             ));
         }
         self.see_all().await?;
-        self.run(Step::Preview).await.map(|_| ())
+        self.run(JobKind::Preview).await.map(|_| ())
     }
 
     /// What is given up is saved all the same.
@@ -422,7 +417,7 @@ impl<'a> Operation<'a> {
         if is_saved || !self.record.policy.accept_loss {
             return Ok(());
         }
-        let text = self.run(Step::Save).await?;
+        let text = self.run(JobKind::Save).await?;
         let report: Option<BackupReport> = job::report(&text);
         let file = report.map_or_else(|| self.record.saved_file(), |report| report.path);
         self.audience

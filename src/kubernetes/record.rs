@@ -9,8 +9,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::manifest::step::Step;
-use super::stage::{Policy, Stage};
+use super::job_kind::JobKind;
+use super::stage::{Effect, Policy, Stage};
 use super::{BACKUP_FOLDER, CLAIM_SIZE};
 use crate::report::Layout;
 
@@ -192,7 +192,7 @@ pub struct Record {
     #[serde(default)]
     pub verified: bool,
     /// The attempt in hand, by step.
-    pub attempts: BTreeMap<Step, u32>,
+    pub attempts: BTreeMap<JobKind, u32>,
     /// Why it halted or went back, in one sentence.
     pub failure: Option<String>,
 }
@@ -240,12 +240,26 @@ impl Record {
     /// Whether the metadata may have been migrated: then what comes before the migration is done again.
     #[must_use]
     pub fn may_be_migrated(&self) -> bool {
-        self.has_backup || self.verified || self.attempt(Step::Migrate) > 0
+        self.has_backup || self.verified || self.attempt(JobKind::Migrate) > 0
+    }
+
+    /// Applies what a stage changes.
+    pub fn apply(&mut self, effect: Effect) {
+        match effect {
+            Effect::Verified => self.verified = true,
+            Effect::FailureOver => self.failure = None,
+            Effect::NothingSaved => self.saved = None,
+            Effect::LossAccepted => self.policy.accept_loss = true,
+            Effect::NoRollback => {
+                self.policy.accept_loss = false;
+                self.asked_back = false;
+            }
+        }
     }
 
     /// The attempt in hand at a step; 0 before the first.
     #[must_use]
-    pub fn attempt(&self, step: Step) -> u32 {
+    pub fn attempt(&self, step: JobKind) -> u32 {
         self.attempts.get(&step).copied().unwrap_or(0)
     }
 }
@@ -261,7 +275,7 @@ pub(super) mod tests {
             operation: "3f9a2c1d".to_owned(),
             started_at: "2026-01-01T00:00:00Z".to_owned(),
             instance: "prod".to_owned(),
-            stage: Stage::Migrate,
+            stage: Stage::MIGRATE,
             source_version: "2.1.4".to_owned(),
             target_version: "2.2.16".to_owned(),
             image: "milvusdb/milvus:v2.2.16".to_owned(),
@@ -297,7 +311,7 @@ pub(super) mod tests {
             layout_before: Some(Layout::V2_1),
             has_backup: true,
             verified: false,
-            attempts: BTreeMap::from([(Step::Migrate, 2)]),
+            attempts: BTreeMap::from([(JobKind::Migrate, 2)]),
             failure: None,
         }
     }

@@ -1,81 +1,130 @@
-//! The way forward and the way back, as a table: which stage follows which, whatever happens.
+//! The stages of an upgrade and of a rollback: what follows what, whatever happens.
 //!
-//! A stage is recorded before its work begins, and every stage's work may be done again from its
-//! beginning. So a process killed in any stage is continued by entering that stage once more.
+//! A stage is saved before its work begins, and the work of every stage can be repeated. So a process
+//! killed in any stage is resumed by entering that stage again. Everything that distinguishes one stage
+//! from another is a column of the [`table`].
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::report::Layout;
 
-/// What is being done, or was when the process ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Stage {
-    /// A Job that only reads proves image, volume and etcd, and tells the layout. Milvus runs.
+mod table;
+
+pub use table::{Effect, End, Row, TABLE};
+use table::{Then, TurnBack};
+
+/// Which release an operation leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Direction {
+    /// To the new release.
+    Forward,
+    /// Back to the old release.
+    Back,
+}
+
+/// What is done in a stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Action {
+    /// A Job that only reads proves image, volume and etcd, and reports the layout. Milvus runs.
     Probe,
     /// A Job plans the migration and changes nothing. Milvus runs.
     Plan,
-    /// Milvus is being scaled to 0.
+    /// A Job that only reads checks that a rollback is possible. The new release runs.
+    CheckRollback,
+    /// Milvus is scaled to 0.
     Stop,
     /// No pod and no leased session may be left.
     Drain,
-    /// The backup is written.
+    /// The metadata of the release that was stopped is saved.
     Backup,
-    /// The metadata is migrated.
-    Migrate,
-    /// The 2.2 layout is compared with what the backup gives.
+    /// The metadata is migrated, or put back.
+    Convert,
+    /// The 2.2 layout is compared with the expected result.
     Verify,
-    /// Taken up again after the verification: a Job that only reads has to find 2.2 metadata still.
-    Recheck,
-    /// 2.2 gets its image and the recorded counts.
+    /// A Job that only reads has to find the metadata of the release that is started next.
+    CheckLayout,
+    /// The release gets its image and the saved counts.
     Start,
-    /// 2.2 has to become healthy.
-    Settle,
-    /// The end of the way forward.
-    Upgraded,
-    /// Something failed after the stop began: a Job that only reads tells what the metadata is now.
-    Assess,
-    /// On the way back: a Job that only reads proves the backup, while the new release still runs.
-    LookBack,
-    /// On the way back: whatever runs is being scaled to 0.
-    StopNew,
-    /// On the way back: no pod and no leased session may be left.
-    DrainNew,
-    /// What the new release wrote is saved, where it may be undone.
-    SaveNew,
-    /// The metadata is put back.
-    RollBack,
-    /// A Job that only reads has to find 2.1 metadata.
-    Check,
-    /// 2.1 gets its image and the recorded counts.
-    StartOld,
-    /// 2.1 has to become healthy.
-    SettleOld,
-    /// The end of the way back.
-    RolledBack,
-    /// Ended before Milvus was touched.
-    Abandoned,
+    /// The release has to become healthy.
+    WaitReady,
+    /// Something failed after the stop began: a Job that only reads finds out what the metadata is.
+    Diagnose,
+    /// The end.
+    Done,
+    /// The end before Milvus was touched.
+    Aborted,
+}
+
+/// One stage of an upgrade or a rollback.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stage {
+    /// Where the operation leads.
+    pub direction: Direction,
+    /// What is done.
+    pub action: Action,
+}
+
+const fn forward(action: Action) -> Stage {
+    Stage {
+        direction: Direction::Forward,
+        action,
+    }
+}
+
+const fn back(action: Action) -> Stage {
+    Stage {
+        direction: Direction::Back,
+        action,
+    }
+}
+
+/// The stages, each described by its [`Row`].
+#[allow(missing_docs, reason = "the table has the description of each")]
+impl Stage {
+    pub const PROBE: Self = forward(Action::Probe);
+    pub const PLAN: Self = forward(Action::Plan);
+    pub const STOP: Self = forward(Action::Stop);
+    pub const DRAIN: Self = forward(Action::Drain);
+    pub const BACKUP: Self = forward(Action::Backup);
+    pub const MIGRATE: Self = forward(Action::Convert);
+    pub const VERIFY: Self = forward(Action::Verify);
+    pub const CHECK_NEW: Self = forward(Action::CheckLayout);
+    pub const START_NEW: Self = forward(Action::Start);
+    pub const WAIT_NEW: Self = forward(Action::WaitReady);
+    pub const UPGRADED: Self = forward(Action::Done);
+    pub const DIAGNOSE: Self = forward(Action::Diagnose);
+    pub const ABORTED: Self = forward(Action::Aborted);
+    pub const CHECK_ROLLBACK: Self = back(Action::CheckRollback);
+    pub const STOP_BACK: Self = back(Action::Stop);
+    pub const DRAIN_BACK: Self = back(Action::Drain);
+    pub const SAVE_NEW: Self = back(Action::Backup);
+    pub const RESTORE: Self = back(Action::Convert);
+    pub const CHECK_OLD: Self = back(Action::CheckLayout);
+    pub const START_OLD: Self = back(Action::Start);
+    pub const WAIT_OLD: Self = back(Action::WaitReady);
+    pub const ROLLED_BACK: Self = back(Action::Done);
 }
 
 /// How a stage's work ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// As it should.
+    /// Successfully.
     Done,
-    /// As it should, and this is what the metadata is.
+    /// Successfully, and this is what the metadata is.
     Metadata(Layout),
-    /// Not as it should.
+    /// With a failure.
     Failed,
 }
 
-/// What the operator wants to happen after failures.
+/// What the user wants to happen after failures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Policy {
-    /// After the switch, go back by itself when 2.2 does not become healthy.
+    /// After the commit, roll back without asking when 2.2 does not become healthy.
     pub rollback_on_failure: bool,
-    /// Before the switch, leave Milvus stopped instead of starting 2.1 again.
+    /// Before the commit, leave Milvus stopped instead of starting 2.1 again.
     pub stay_down: bool,
-    /// A rollback may undo what changed since the migration finished.
+    /// A rollback may discard what changed since the migration finished.
     #[serde(default)]
     pub accept_loss: bool,
 }
@@ -85,328 +134,112 @@ pub struct Policy {
 pub enum Next {
     /// Enter this stage.
     Go(Stage),
-    /// Stay here: a person has to decide.
+    /// Stay here: the user has to decide.
     Halt,
 }
 
 impl Stage {
-    /// All stages, the way forward first.
-    pub const ALL: [Self; 22] = [
-        Self::Probe,
-        Self::Plan,
-        Self::Stop,
-        Self::Drain,
-        Self::Backup,
-        Self::Migrate,
-        Self::Verify,
-        Self::Recheck,
-        Self::Start,
-        Self::Settle,
-        Self::Upgraded,
-        Self::Assess,
-        Self::LookBack,
-        Self::StopNew,
-        Self::DrainNew,
-        Self::SaveNew,
-        Self::RollBack,
-        Self::Check,
-        Self::StartOld,
-        Self::SettleOld,
-        Self::RolledBack,
-        Self::Abandoned,
-    ];
-
-    /// Whether nothing is left to do.
+    /// Its row of the table.
     #[must_use]
-    pub fn is_final(self) -> bool {
-        matches!(self, Self::Upgraded | Self::RolledBack | Self::Abandoned)
-    }
-
-    /// Whether this stage leads back to 2.1.
-    #[must_use]
-    pub fn is_way_back(self) -> bool {
-        match self {
-            Self::LookBack
-            | Self::StopNew
-            | Self::DrainNew
-            | Self::SaveNew
-            | Self::RollBack
-            | Self::Check
-            | Self::StartOld
-            | Self::SettleOld
-            | Self::RolledBack => true,
-            Self::Probe
-            | Self::Plan
-            | Self::Stop
-            | Self::Drain
-            | Self::Backup
-            | Self::Migrate
-            | Self::Verify
-            | Self::Recheck
-            | Self::Start
-            | Self::Settle
-            | Self::Upgraded
-            | Self::Assess
-            | Self::Abandoned => false,
-        }
-    }
-
-    /// Whether Milvus and its metadata are as they were before the upgrade began.
-    #[must_use]
-    pub fn is_before_the_stop(self) -> bool {
-        matches!(self, Self::Probe | Self::Plan | Self::Abandoned)
-    }
-
-    /// Whether this stage's Job only looks into etcd: the volume may be gone.
-    #[must_use]
-    pub fn needs_no_volume(self) -> bool {
-        matches!(
-            self,
-            Self::Recheck | Self::Assess | Self::Check | Self::SettleOld
-        )
+    pub fn row(self) -> &'static Row {
+        let found = TABLE.iter().find(|row| row.stage == self);
+        found.unwrap_or(&table::UNKNOWN)
     }
 
     /// The stage in words, as a thing being done.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Probe => "probing image, volume and etcd",
-            Self::Plan => "planning the migration",
-            Self::Stop => "stopping Milvus",
-            Self::Drain => "waiting for pods and sessions to end",
-            Self::Backup => "backing up the metadata",
-            Self::Migrate => "migrating the metadata",
-            Self::Verify => "verifying the 2.2 metadata",
-            Self::Recheck => "checking that the metadata is 2.2 still",
-            Self::Start => "starting the new release",
-            Self::Settle => "waiting for the new release to become healthy",
-            Self::Upgraded => "upgraded",
-            Self::Assess => "looking at what the metadata is now",
-            Self::LookBack => "looking whether the way back is open",
-            Self::StopNew => "stopping Milvus, on the way back",
-            Self::DrainNew => "waiting for pods and sessions to end, on the way back",
-            Self::SaveNew => "saving what the new release wrote",
-            Self::RollBack => "rolling the metadata back",
-            Self::Check => "checking that the metadata is 2.1 again",
-            Self::StartOld => "starting the old release",
-            Self::SettleOld => "waiting for the old release to become healthy",
-            Self::RolledBack => "rolled back",
-            Self::Abandoned => "ended before anything was changed",
-        }
+        self.row().label
+    }
+
+    /// Whether nothing is left to do.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        self.row().end.is_some()
+    }
+
+    /// Whether this stage leads back to 2.1.
+    #[must_use]
+    pub fn is_way_back(self) -> bool {
+        self.direction == Direction::Back
+    }
+}
+
+impl Serialize for Stage {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.row().id)
+    }
+}
+
+impl<'de> Deserialize<'de> for Stage {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let id = String::deserialize(deserializer)?;
+        let found = TABLE.iter().find(|row| row.id == id);
+        let row = found.ok_or_else(|| D::Error::custom(format!("unknown stage {id:?}")))?;
+        Ok(row.stage)
     }
 }
 
 /// What follows `stage`, whose work ended with `outcome`; `before` is the layout that the probe found.
 #[must_use]
 pub fn next(stage: Stage, outcome: Outcome, before: Option<Layout>, policy: Policy) -> Next {
-    match outcome {
-        Outcome::Done => after_success(stage),
-        Outcome::Metadata(layout) => after_look(stage, layout, before, policy),
-        Outcome::Failed => after_failure(stage, before, policy),
-    }
-}
-
-fn after_success(stage: Stage) -> Next {
-    Next::Go(match stage {
-        // These ask what the metadata is; without an answer nothing may go on.
-        Stage::Probe | Stage::Recheck | Stage::Assess | Stage::Check => return Next::Halt,
-        Stage::Plan => Stage::Stop,
-        Stage::Stop => Stage::Drain,
-        Stage::Drain => Stage::Backup,
-        Stage::Backup => Stage::Migrate,
-        Stage::Migrate => Stage::Verify,
-        Stage::Verify => Stage::Start,
-        Stage::Start => Stage::Settle,
-        Stage::Settle => Stage::Upgraded,
-        Stage::LookBack => Stage::StopNew,
-        Stage::StopNew => Stage::DrainNew,
-        Stage::DrainNew => Stage::SaveNew,
-        Stage::SaveNew => Stage::RollBack,
-        Stage::RollBack => Stage::Check,
-        Stage::StartOld => Stage::SettleOld,
-        Stage::SettleOld => Stage::RolledBack,
-        Stage::Upgraded | Stage::RolledBack | Stage::Abandoned => return Next::Halt,
-    })
-}
-
-/// The metadata decides, never an object that an earlier run left.
-fn after_look(stage: Stage, layout: Layout, before: Option<Layout>, policy: Policy) -> Next {
-    let old_may_start = match layout {
-        Layout::V2_1 | Layout::Empty => true,
-        // The old release ran beside what an earlier migration had staged.
-        Layout::Staged => before == Some(Layout::Staged),
-        Layout::V2_2 | Layout::Mixed => false,
+    let row = stage.row();
+    let then = match outcome {
+        Outcome::Done => row.next,
+        Outcome::Failed => row.failed,
+        Outcome::Metadata(layout) => {
+            let decides = row.by_layout;
+            return decides.map_or(Next::Halt, |decide| decide(layout, before, policy));
+        }
     };
-    match (stage, layout) {
-        (Stage::Probe, Layout::V2_1 | Layout::Staged) => Next::Go(Stage::Plan),
-        // Nothing to plan: the migration will find it done, or nothing to do.
-        (Stage::Probe, Layout::V2_2 | Layout::Empty) => Next::Go(Stage::Stop),
-        (Stage::Probe, Layout::Mixed) => Next::Go(Stage::Abandoned),
-        (Stage::Recheck, Layout::V2_2 | Layout::Empty) => Next::Go(Stage::Start),
-        (Stage::Assess, _) if old_may_start && policy.stay_down => Next::Halt,
-        (Stage::Assess, _) if old_may_start => Next::Go(Stage::StartOld),
-        // 2.1 is whole; what is staged beside it goes.
-        (Stage::Assess, Layout::Staged) if !policy.stay_down => Next::Go(Stage::RollBack),
-        (Stage::Assess, Layout::V2_2 | Layout::Mixed) if policy.rollback_on_failure => {
-            // After a second stop that failed, the new release may still run.
-            Next::Go(Stage::StopNew)
-        }
-        (Stage::Check, _) if old_may_start => Next::Go(Stage::StartOld),
-        (_, _) => Next::Halt,
+    match then {
+        Then::Go(following) => Next::Go(following),
+        Then::RollBack if policy.rollback_on_failure => Next::Go(Stage::STOP_BACK),
+        // This upgrade has written nothing yet, but another tool may have.
+        Then::Diagnose if is_old(before) && !policy.stay_down => Next::Go(Stage::DIAGNOSE),
+        Then::RollBack | Then::Diagnose | Then::Halt => Next::Halt,
     }
 }
 
-fn after_failure(stage: Stage, before: Option<Layout>, policy: Policy) -> Next {
-    match stage {
-        Stage::Probe | Stage::Plan => Next::Go(Stage::Abandoned),
-        Stage::Stop | Stage::Drain | Stage::Backup => match before {
-            // This upgrade has written nothing yet, but somebody else may have.
-            Some(Layout::V2_1 | Layout::Staged | Layout::Empty) if !policy.stay_down => {
-                Next::Go(Stage::Assess)
-            }
-            Some(Layout::V2_1 | Layout::Staged | Layout::Empty | Layout::V2_2 | Layout::Mixed)
-            | None => Next::Halt,
-        },
-        Stage::Migrate => Next::Go(Stage::Assess),
-        Stage::Verify | Stage::Start | Stage::Settle => {
-            if policy.rollback_on_failure {
-                Next::Go(Stage::StopNew)
-            } else {
-                Next::Halt
-            }
-        }
-        // Nothing was stopped yet: the new release runs as before.
-        Stage::LookBack => Next::Go(Stage::Upgraded),
-        Stage::Upgraded
-        | Stage::Recheck
-        | Stage::Assess
-        | Stage::StopNew
-        | Stage::DrainNew
-        | Stage::SaveNew
-        | Stage::RollBack
-        | Stage::Check
-        | Stage::StartOld
-        | Stage::SettleOld
-        | Stage::RolledBack
-        | Stage::Abandoned => Next::Halt,
-    }
+/// Whether the probe found metadata that the old release ran on.
+fn is_old(before: Option<Layout>) -> bool {
+    matches!(before, Some(Layout::V2_1 | Layout::Staged | Layout::Empty))
 }
 
-/// Where an upgrade that was killed, or that halted, goes on. Time has passed: no release is started on
-/// what was found before.
+/// Where an upgrade that was killed, or that halted, is resumed. Time has passed: no release is started
+/// on what was found before.
 #[must_use]
 pub fn resumed(stage: Stage) -> Stage {
-    match stage {
-        // What failed is tried again, from the stop on; it finds its own way.
-        Stage::Assess => Stage::Stop,
-        // What was proved before the stop is proved again.
-        Stage::Plan => Stage::Probe,
-        Stage::Start | Stage::Settle => Stage::Recheck,
-        Stage::StartOld | Stage::SettleOld => Stage::Check,
-        Stage::Probe
-        | Stage::Stop
-        | Stage::Drain
-        | Stage::Backup
-        | Stage::Migrate
-        | Stage::Verify
-        | Stage::Recheck
-        | Stage::Upgraded
-        | Stage::LookBack
-        | Stage::StopNew
-        | Stage::DrainNew
-        | Stage::SaveNew
-        | Stage::RollBack
-        | Stage::Check
-        | Stage::RolledBack
-        | Stage::Abandoned => stage,
-    }
+    stage.row().resume
 }
 
-/// Where it goes on when something that has to stand still was made anew: from the stop on.
+/// Where it is resumed when a Deployment that has to be stopped was recreated.
 #[must_use]
 pub fn stopped_again(stage: Stage) -> Stage {
-    match stage {
-        Stage::Stop
-        | Stage::Drain
-        | Stage::Backup
-        | Stage::Migrate
-        | Stage::Verify
-        | Stage::Recheck
-        | Stage::Start
-        | Stage::Settle
-        | Stage::Assess => Stage::Stop,
-        Stage::StopNew | Stage::DrainNew | Stage::SaveNew | Stage::RollBack => Stage::StopNew,
-        // The metadata was put back: nothing is done to it any more.
-        Stage::Check | Stage::StartOld | Stage::SettleOld => stage,
-        Stage::Probe
-        | Stage::Plan
-        | Stage::LookBack
-        | Stage::Upgraded
-        | Stage::RolledBack
-        | Stage::Abandoned => stage,
-    }
+    stage.row().stop_again
 }
 
-/// Where the way back begins; `None` where there is nothing to go back from. `migrated` says whether the
-/// metadata may have been migrated, so that what comes before the migration is done again.
+/// Where a rollback begins; `None` where there is nothing to roll back. `migrated` says whether the metadata
+/// may have been migrated, so that what comes before the migration is done again.
 #[must_use]
 pub fn turned_back(stage: Stage, before: Option<Layout>, migrated: bool) -> Option<Stage> {
-    match stage {
-        Stage::Probe | Stage::Plan => Some(Stage::Abandoned),
-        Stage::Stop | Stage::Drain | Stage::Backup => match before {
-            Some(Layout::V2_1 | Layout::Staged | Layout::Empty) if !migrated => Some(Stage::Check),
-            Some(_) | None => Some(Stage::StopNew),
-        },
-        Stage::Upgraded => Some(Stage::LookBack),
-        Stage::Migrate
-        | Stage::Verify
-        | Stage::Recheck
-        | Stage::Start
-        | Stage::Settle
-        | Stage::Assess => Some(Stage::StopNew),
-        Stage::LookBack
-        | Stage::StopNew
-        | Stage::DrainNew
-        | Stage::SaveNew
-        | Stage::RollBack
-        | Stage::Check
-        | Stage::StartOld
-        | Stage::SettleOld => Some(resumed(stage)),
-        Stage::RolledBack | Stage::Abandoned => None,
+    match stage.row().turn_back {
+        TurnBack::To(begin) => Some(begin),
+        TurnBack::CheckUnlessMigrated if is_old(before) && !migrated => Some(Stage::CHECK_OLD),
+        TurnBack::CheckUnlessMigrated => Some(Stage::STOP_BACK),
+        TurnBack::No => None,
     }
 }
 
 /// Where an unfinished rollback turns forward; `None` where the metadata was put back already, and where
-/// no rollback is under way.
+/// no rollback is unfinished.
 #[must_use]
 pub fn turned_forward(stage: Stage) -> Option<Stage> {
-    match stage {
-        // Nothing was stopped: the new release runs.
-        Stage::LookBack => Some(Stage::Recheck),
-        // From the stop on it finds its own way, whatever a rollback left half done.
-        Stage::StopNew | Stage::DrainNew | Stage::SaveNew | Stage::RollBack => Some(Stage::Stop),
-        Stage::Check
-        | Stage::StartOld
-        | Stage::SettleOld
-        | Stage::RolledBack
-        | Stage::Probe
-        | Stage::Plan
-        | Stage::Stop
-        | Stage::Drain
-        | Stage::Backup
-        | Stage::Migrate
-        | Stage::Verify
-        | Stage::Recheck
-        | Stage::Start
-        | Stage::Settle
-        | Stage::Upgraded
-        | Stage::Assess
-        | Stage::Abandoned => None,
-    }
+    stage.row().turn_forward
 }
 
 #[cfg(test)]
 mod tests;
 
 #[cfg(test)]
-mod crashes;
+mod crash_model;

@@ -112,12 +112,9 @@ pub async fn facts(cluster: &Cluster, scope: Scope<'_>) -> Result<Facts, Cluster
     let scaled_objects =
         unseen.or_default("KEDA's ScaledObjects", cluster.scaled_objects().await)?;
     let storage = storage(cluster, scope.claim, &mut unseen).await?;
-    let nothing = workloads.found.is_empty() && workloads.ambiguous.is_empty();
-    let instances = if nothing && resource.is_none() {
-        instances(cluster, &mut unseen).await?
-    } else {
-        Vec::new()
-    };
+    let known =
+        resource.is_some() || !workloads.found.is_empty() || !workloads.ambiguous.is_empty();
+    let instances = instances(cluster, known, &mut unseen).await?;
     let annotations = cluster.namespace_annotations().await.unwrap_or_default();
     Ok(Facts {
         user_range: annotations.get(USER_RANGE).cloned(),
@@ -166,8 +163,15 @@ pub async fn instead(cluster: &Cluster, instance: &str) -> String {
     format!("; instances in this namespace: {}", instances.join(", "))
 }
 
-/// The Milvus instances of the namespace.
-async fn instances(cluster: &Cluster, unseen: &mut Unseen) -> Result<Vec<String>, ClusterError> {
+/// The Milvus instances of the namespace, where this one is not known.
+async fn instances(
+    cluster: &Cluster,
+    known: bool,
+    unseen: &mut Unseen,
+) -> Result<Vec<String>, ClusterError> {
+    if known {
+        return Ok(Vec::new());
+    }
     let all: Vec<Deployment> = unseen.or_default("Deployments", cluster.list("").await)?;
     Ok(discovery::instances(&all))
 }

@@ -14,9 +14,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::step::Step;
+use super::arguments::arguments;
+use crate::kubernetes::job_kind::JobKind;
 use crate::kubernetes::record::{EtcdTarget, PodShape, PodUser, Record};
-use crate::kubernetes::stage::Stage;
 use crate::kubernetes::{
     BACKUP_FOLDER, CONFIG_FOLDER, CONTAINER, LABEL_ATTEMPT, LABEL_OPERATION, LABEL_STEP, PROGRAM,
     TERMINATION_VARIABLE, TLS_FOLDER, config_name, job_name,
@@ -32,7 +32,7 @@ pub const NEW_IMAGE_CODE: &str = "new-image";
 const USER: i64 = 1000;
 
 fn mounts_claim(record: &Record) -> bool {
-    !record.claim.is_empty() && !record.stage.needs_no_volume()
+    !record.claim.is_empty() && record.stage.row().needs_volume
 }
 
 /// The Job.
@@ -40,7 +40,7 @@ fn mounts_claim(record: &Record) -> bool {
 /// One pod, no second try by itself: whether to try again is decided outside, where the reason of the
 /// failure is known. No deadline either: it would kill a migration in the middle of writing.
 #[must_use]
-pub fn job(record: &Record, step: Step, attempt: u32) -> Job {
+pub fn job(record: &Record, step: JobKind, attempt: u32) -> Job {
     let mut labels = super::labels(&record.instance);
     labels.insert(LABEL_OPERATION.to_owned(), record.operation.clone());
     labels.insert(LABEL_STEP.to_owned(), step.name().to_owned());
@@ -77,7 +77,7 @@ pub fn job(record: &Record, step: Step, attempt: u32) -> Job {
     }
 }
 
-fn pod(record: &Record, step: Step) -> PodSpec {
+fn pod(record: &Record, step: JobKind) -> PodSpec {
     let shape = &record.shape;
     PodSpec {
         init_containers: new_image(record, step).map(|container| vec![container]),
@@ -144,8 +144,8 @@ fn security(shape: &PodShape) -> PodSecurityContext {
 
 /// Before Milvus is stopped, the new release's image has to be one that a node can pull and run: its
 /// shell does nothing, before the Job's own work.
-fn new_image(record: &Record, step: Step) -> Option<Container> {
-    let proves = record.stage == Stage::Probe && step == Step::Status;
+fn new_image(record: &Record, step: JobKind) -> Option<Container> {
+    let proves = record.stage.row().proves && step == JobKind::Status;
     let accepted = record.accepted.iter().any(|code| code == NEW_IMAGE_CODE);
     (proves && !accepted && !record.image.is_empty()).then(|| Container {
         name: NEW_IMAGE_CONTAINER.to_owned(),
@@ -171,7 +171,7 @@ fn confined() -> SecurityContext {
     }
 }
 
-fn container(record: &Record, step: Step) -> Container {
+fn container(record: &Record, step: JobKind) -> Container {
     let amounts = |cpu: &str, memory: &str| {
         Some(BTreeMap::from([
             ("cpu".to_owned(), Quantity(cpu.to_owned())),
@@ -183,7 +183,7 @@ fn container(record: &Record, step: Step) -> Container {
         image: Some(record.tool_image.clone()),
         image_pull_policy: Some("IfNotPresent".to_owned()),
         command: Some(vec![PROGRAM.to_owned()]),
-        args: Some(step.arguments(record)),
+        args: Some(arguments(step, record)),
         env: Some(environment(&record.etcd)),
         volume_mounts: Some(mounts(record)),
         termination_message_path: Some(TERMINATION_FILE.to_owned()),
@@ -299,16 +299,22 @@ mod tests {
     use super::*;
     use crate::kubernetes::record::TlsSecret;
     use crate::kubernetes::record::tests::example;
+    use crate::kubernetes::stage::Stage;
     use serde_json::json;
 
-    fn spec(record: &Record, step: Step) -> PodSpec {
+    fn spec(record: &Record, step: JobKind) -> PodSpec {
         job(record, step, 1).spec.unwrap().template.spec.unwrap()
     }
 
     #[test]
     fn w8_every_attempt_is_a_job_of_its_own() {
         let record = example();
-        let name = |attempt| job(&record, Step::Migrate, attempt).metadata.name.unwrap();
+        let name = |attempt| {
+            job(&record, JobKind::Migrate, attempt)
+                .metadata
+                .name
+                .unwrap()
+        };
         assert_eq!(name(1), "meta-migration-migrate-3f9a2c1d-1");
         assert_ne!(name(1), name(2));
         let longest = job_name("rollback", &record.operation, u32::MAX);
@@ -317,7 +323,7 @@ mod tests {
 
     #[test]
     fn w13_a_job_has_no_retry_of_its_own_and_no_deadline() {
-        let spec = job(&example(), Step::Migrate, 1).spec.unwrap();
+        let spec = job(&example(), JobKind::Migrate, 1).spec.unwrap();
         assert_eq!(spec.backoff_limit, Some(0));
         assert_eq!(spec.active_deadline_seconds, None);
         assert_eq!(spec.ttl_seconds_after_finished, None);
@@ -327,7 +333,7 @@ mod tests {
 
     #[test]
     fn a_pod_is_nobody_and_may_write_nowhere_but_to_its_volumes() {
-        let pod = spec(&example(), Step::Backup);
+        let pod = spec(&example(), JobKind::Backup);
         assert_eq!(pod.automount_service_account_token, Some(false));
         let security = pod.security_context.unwrap();
         assert_eq!(security.run_as_non_root, Some(true));
@@ -342,7 +348,7 @@ mod tests {
         let mut record = example();
         record.shape.security = Some(json!({"runAsUser": 7, "fsGroup": 77}));
         let ids = |record: &Record| {
-            let security = spec(record, Step::Backup).security_context.unwrap();
+            let security = spec(record, JobKind::Backup).security_context.unwrap();
             let ids = [
                 security.run_as_user,
                 security.run_as_group,
@@ -369,7 +375,7 @@ mod tests {
             security: Some(json!({"runAsUser": 0, "fsGroup": 77, "supplementalGroups": [5]})),
             service_account: Some("milvus".to_owned()),
         };
-        let pod = spec(&record, Step::Status);
+        let pod = spec(&record, JobKind::Status);
         assert_eq!(pod.image_pull_secrets.unwrap()[0].name, "registry");
         assert_eq!(pod.node_selector.unwrap()["disk"], "ssd");
         assert_eq!(pod.tolerations.unwrap()[0].key.as_deref(), Some("milvus"));
@@ -383,16 +389,20 @@ mod tests {
     #[test]
     fn the_new_releases_image_is_proved_while_milvus_runs() {
         let mut record = example();
-        record.stage = Stage::Probe;
+        record.stage = Stage::PROBE;
         let proof = |record: &Record, step| spec(record, step).init_containers;
-        let made = proof(&record, Step::Status).unwrap();
+        let made = proof(&record, JobKind::Status).unwrap();
         assert_eq!(made[0].image.as_deref(), Some("milvusdb/milvus:v2.2.16"));
-        assert_eq!(proof(&record, Step::Plan), None);
+        assert_eq!(proof(&record, JobKind::Plan), None);
         record.accepted = vec![NEW_IMAGE_CODE.to_owned()];
-        assert_eq!(proof(&record, Step::Status), None);
+        assert_eq!(proof(&record, JobKind::Status), None);
         record.accepted.clear();
-        record.stage = Stage::Drain;
-        assert_eq!(proof(&record, Step::Status), None, "no time is lost later");
+        record.stage = Stage::DRAIN;
+        assert_eq!(
+            proof(&record, JobKind::Status),
+            None,
+            "no time is lost later"
+        );
     }
 
     #[test]
@@ -405,7 +415,7 @@ mod tests {
             cert: None,
             key: None,
         });
-        let pod = spec(&record, Step::Migrate);
+        let pod = spec(&record, JobKind::Migrate);
         let environment = pod.containers[0].env.clone().unwrap();
         let password = environment
             .iter()
@@ -426,11 +436,11 @@ mod tests {
     fn what_the_official_tool_does_too_is_asked_for_in_its_way() {
         let record = example();
         assert_eq!(
-            Step::Migrate.arguments(&record)[0],
+            arguments(JobKind::Migrate, &record)[0],
             "-config=/milvus/configs/migrate.yaml"
         );
         assert_eq!(
-            Step::Verify.arguments(&record)[..5],
+            arguments(JobKind::Verify, &record)[..5],
             [
                 "verify",
                 "--config",

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::{Operation, Trouble, job};
 use crate::kubernetes::BACKUP_FOLDER;
-use crate::kubernetes::manifest::step::Step;
+use crate::kubernetes::job_kind::JobKind;
 use crate::report::{BackupRef, Layout, MigrateOutcome, MigrateReport};
 
 /// What a Job found in the volume.
@@ -44,7 +44,7 @@ impl Operation<'_> {
         if self.record.has_backup {
             return Ok(());
         }
-        self.run(Step::Backup).await?;
+        self.run(JobKind::Backup).await?;
         // Somebody may have migrated by hand since the probe. What is 2.1 now was 2.1 when it was saved.
         let layout = self.status().await?.layout;
         self.record.has_backup = matches!(layout, Layout::V2_1 | Layout::Staged | Layout::Empty);
@@ -69,9 +69,9 @@ impl Operation<'_> {
             }
             // It was put back since: what an earlier Job did does not count, and what it gives is compared.
             self.record.verified = false;
-            self.next_attempt(Step::Migrate).await?;
+            self.next_attempt(JobKind::Migrate).await?;
         }
-        let text = self.run(Step::Migrate).await?;
+        let text = self.run(JobKind::Migrate).await?;
         let Some(report) = job::report::<MigrateReport>(&text) else {
             return Ok(());
         };
@@ -95,9 +95,9 @@ impl Operation<'_> {
             self.audience.tell(
                 "it was compared with the backup before the new release ran on it: now it is checked by itself",
             );
-            return self.run(Step::VerifyAlone).await.map(|_| ());
+            return self.run(JobKind::VerifyAlone).await.map(|_| ());
         }
-        let why = match self.run(Step::Verify).await {
+        let why = match self.run(JobKind::Verify).await {
             Err(Trouble::Failed(why)) => why,
             outcome => return outcome.map(|_| ()),
         };
@@ -108,12 +108,12 @@ impl Operation<'_> {
         self.audience.tell(&format!(
             "{lost}: the metadata is checked without it, and there is no way back until it lies there again"
         ));
-        self.run(Step::VerifyAlone).await.map(|_| ())
+        self.run(JobKind::VerifyAlone).await.map(|_| ())
     }
 
     /// Puts the metadata back; where the backup is lost, that may not be needed.
     pub(super) async fn roll_back(&mut self) -> Result<(), Trouble> {
-        let why = match self.run(Step::Rollback).await {
+        let why = match self.run(JobKind::Rollback).await {
             Err(Trouble::Failed(why)) => why,
             outcome => return outcome.map(|_| ()),
         };
@@ -148,7 +148,7 @@ impl Operation<'_> {
         if !self.record.has_backup {
             return Ok(false);
         }
-        let text = match self.run(Step::List).await {
+        let text = match self.run(JobKind::List).await {
             Ok(text) => text,
             // Then that is not what it failed of.
             Err(Trouble::Failed(_)) => return Ok(false),
@@ -162,7 +162,7 @@ impl Operation<'_> {
     /// hand, or with another volume.
     async fn is_in_the_volume(&mut self, backup: &BackupRef) -> Result<bool, Trouble> {
         let is_there = lies_in_the_volume(&backup.path) && {
-            let text = self.run(Step::List).await?;
+            let text = self.run(JobKind::List).await?;
             let listed: Option<Listed> = job::report(&text);
             listed.is_some_and(|listed| listed.has(backup))
         };

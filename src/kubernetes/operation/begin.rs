@@ -159,11 +159,8 @@ pub fn resume(record: &Record, request: &Request) -> Record {
 /// What is given up is saved first, also where that is only said once the way back was refused.
 fn saving_first(stage: Stage, policy: Policy, record: &Record) -> Stage {
     let is_unsaved = policy.accept_loss && record.saved.is_none();
-    if stage == Stage::RollBack && is_unsaved {
-        Stage::SaveNew
-    } else {
-        stage
-    }
+    let first = stage.row().saves_first.filter(|_| is_unsaved);
+    first.unwrap_or(stage)
 }
 
 /// As [`resume`], with all that is given: another image of the same release may be, as long as none runs
@@ -227,7 +224,7 @@ pub fn going_back(
         asked_back: true,
         ..resumed
     };
-    if record.stage == Stage::Upgraded {
+    if record.stage == Stage::UPGRADED {
         // A new operation: what runs now is counted now, what ran before is remembered.
         back.operation.clone_from(&request.operation);
         back.started_at.clone_from(&request.now);
@@ -301,7 +298,7 @@ fn counts_of(live: &Value, before: &SavedResource) -> SavedResource {
 /// The finished upgrade that is asked for once more, where every Deployment still runs its image.
 #[must_use]
 pub fn already_done(existing: Option<&Record>, facts: &Facts, request: &Request) -> Option<Record> {
-    let record = existing.filter(|record| record.stage == Stage::Upgraded)?;
+    let record = existing.filter(|record| record.stage == Stage::UPGRADED)?;
     let same = record.differences(&given::aim(request)).is_empty();
     let found = &facts.workloads.found;
     let serves = found.iter().any(|one| one.replicas > 0);
@@ -369,7 +366,7 @@ fn draft(facts: &Facts, request: &Request) -> Record {
         operation: request.operation.clone(),
         started_at: request.now.clone(),
         instance: request.instance.clone(),
-        stage: Stage::Probe,
+        stage: Stage::PROBE,
         source_version: version(request.asked.source.as_ref(), "2.1.4"),
         target_version: version(request.asked.target.as_ref(), "2.2.16"),
         image: request.asked.new_image().unwrap_or_default(),

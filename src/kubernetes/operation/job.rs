@@ -15,9 +15,9 @@ use crate::kubernetes::condition::{
     JobState, claim_trouble, ended, has_started, is_worth_another_attempt, job_state, meaning,
     trouble,
 };
+use crate::kubernetes::job_kind::JobKind;
 use crate::kubernetes::manifest;
 use crate::kubernetes::manifest::job::{NEW_IMAGE_CODE, NEW_IMAGE_CONTAINER};
-use crate::kubernetes::manifest::step::Step;
 use crate::kubernetes::record::Record;
 use crate::kubernetes::{CONTAINER, job_name};
 use crate::report::PlanReport;
@@ -82,7 +82,7 @@ impl Runner<'_> {
     pub async fn run(
         &self,
         record: &Record,
-        step: Step,
+        step: JobKind,
         attempt: u32,
     ) -> Result<String, JobFailure> {
         let name = job_name(step.name(), &record.operation, attempt);
@@ -165,7 +165,7 @@ impl Runner<'_> {
         }
     }
 
-    async fn show_logs(&self, step: Step, pods: &[Pod], watch: &mut Watch) {
+    async fn show_logs(&self, step: JobKind, pods: &[Pod], watch: &mut Watch) {
         for pod in pods.iter().filter(|pod| has_started(pod, CONTAINER)) {
             let name = pod.metadata.name.clone().unwrap_or_default();
             let log = self.cluster.log(&name).await;
@@ -188,7 +188,7 @@ impl Runner<'_> {
     async fn judge(
         &self,
         record: &Record,
-        step: Step,
+        step: JobKind,
         name: &str,
         pods: &[Pod],
         watch: &mut Watch,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Operation, Trouble, job};
-use crate::kubernetes::manifest::step::Step;
+use crate::kubernetes::job_kind::JobKind;
 use crate::report::{Layout, SessionReport, StatusReport};
 
 /// How often a lock in etcd is looked at, and what its lease may be late.
@@ -15,7 +15,7 @@ const LOCK_GRACE: Duration = Duration::from_secs(2);
 impl Operation<'_> {
     /// What is in etcd now.
     pub(super) async fn status(&mut self) -> Result<StatusReport, Trouble> {
-        let text = self.run(Step::Status).await?;
+        let text = self.run(JobKind::Status).await?;
         job::report(&text).ok_or_else(|| {
             Trouble::Failed("the status Job told nothing that could be read".to_owned())
         })

@@ -5,7 +5,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use super::{Operation, OperationError, Trouble};
 use crate::kubernetes::manifest;
 use crate::kubernetes::record::Workload;
-use crate::kubernetes::stage::{Stage, stopped_again};
+use crate::kubernetes::stage::stopped_again;
 
 impl Operation<'_> {
     /// Takes the Deployments of the record in hand: what is gone is told before anything is done; what a
@@ -13,7 +13,7 @@ impl Operation<'_> {
     pub(super) async fn take_up(&mut self) -> Result<(), Trouble> {
         let stage = self.record.stage;
         // An operator may make its Deployments anew.
-        if stage.is_final() || stage.is_before_the_stop() || self.record.resource.is_some() {
+        if stage.is_final() || stage.row().untouched || self.record.resource.is_some() {
             return Ok(());
         }
         let mut remade = Vec::new();
@@ -27,7 +27,7 @@ impl Operation<'_> {
             }
         }
         // Before anything is stopped, the look back tells.
-        let looks = stage == Stage::LookBack;
+        let looks = stage.row().runs;
         if !gone.is_empty() && !looks {
             return Err(OperationError::Refused(gone_without(&gone)).into());
         }

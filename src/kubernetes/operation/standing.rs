@@ -10,7 +10,7 @@ use crate::kubernetes::condition::{JobState, containers, job_state, trouble};
 use crate::kubernetes::discovery::pod_selector;
 use crate::kubernetes::lease::holder_of;
 use crate::kubernetes::record::{Record, Workload};
-use crate::kubernetes::stage::{Stage, turned_forward};
+use crate::kubernetes::stage::{End, turned_forward};
 use crate::kubernetes::survey;
 use crate::kubernetes::{LABEL_ATTEMPT, LABEL_OPERATION, LABEL_STEP};
 
@@ -192,33 +192,13 @@ fn state(record: Option<&Record>, at_work: bool) -> State {
     let Some(record) = record else {
         return State::None;
     };
-    match record.stage {
-        Stage::Upgraded => State::Upgraded,
-        Stage::RolledBack => State::RolledBack,
-        Stage::Abandoned => State::Abandoned,
-        Stage::Probe
-        | Stage::Plan
-        | Stage::Stop
-        | Stage::Drain
-        | Stage::Backup
-        | Stage::Migrate
-        | Stage::Verify
-        | Stage::Recheck
-        | Stage::Start
-        | Stage::Settle
-        | Stage::Assess
-        | Stage::LookBack
-        | Stage::StopNew
-        | Stage::DrainNew
-        | Stage::SaveNew
-        | Stage::RollBack
-        | Stage::Check
-        | Stage::StartOld
-        | Stage::SettleOld => match record.failure {
-            _ if at_work => State::AtWork,
-            Some(_) => State::Halted,
-            None => State::Interrupted,
-        },
+    match record.stage.row().end {
+        Some(End::Upgraded) => State::Upgraded,
+        Some(End::RolledBack) => State::RolledBack,
+        Some(End::Aborted) => State::Abandoned,
+        None if at_work => State::AtWork,
+        None if record.failure.is_some() => State::Halted,
+        None => State::Interrupted,
     }
 }
 
@@ -228,51 +208,19 @@ pub fn stands(record: Option<&Record>) -> String {
     let Some(record) = record else {
         return "no upgrade of this instance is recorded here".to_owned();
     };
-    let backup = if record.has_backup {
-        "; the backup holds what was before"
+    let row = record.stage.row();
+    let mut text = if record.may_be_migrated() {
+        row.meaning_migrated.to_owned()
     } else {
-        ""
+        row.meaning.to_owned()
     };
-    let text = match record.stage {
-        Stage::Probe | Stage::Plan | Stage::Abandoned => {
-            "Milvus is as it was; nothing was changed".to_owned()
-        }
-        Stage::Stop | Stage::Drain | Stage::Backup if !record.may_be_migrated() => {
-            "Milvus is stopped or being stopped; its metadata was not changed".to_owned()
-        }
-        Stage::Stop | Stage::Drain | Stage::Backup | Stage::Assess => format!(
-            "Milvus is stopped or being stopped; its metadata is whole, either 2.1 still or 2.2 already, and \
-             nothing is lost{backup}"
-        ),
-        Stage::Migrate => format!(
-            "Milvus is stopped; its metadata is whole, either 2.1 still or 2.2 already, and nothing is \
-             lost{backup}"
-        ),
-        Stage::Verify => format!(
-            "Milvus is stopped; its metadata was migrated and is being compared with the backup{backup}"
-        ),
-        Stage::Recheck | Stage::Start | Stage::Settle => {
-            format!("the metadata is 2.2 and verified; the new release is being started{backup}")
-        }
-        Stage::Upgraded | Stage::LookBack => {
-            format!("the new release became healthy on verified 2.2 metadata{backup}")
-        }
-        Stage::StopNew | Stage::DrainNew | Stage::SaveNew => format!(
-            "Milvus is stopped or being stopped, on the way back; its metadata was not changed yet{backup}"
-        ),
-        Stage::RollBack | Stage::Check => format!(
-            "Milvus is stopped; its metadata is being put back and no release may start before that is \
-             done{backup}"
-        ),
-        Stage::StartOld | Stage::SettleOld => {
-            "the metadata is 2.1; the old release is being started".to_owned()
-        }
-        Stage::RolledBack => "the old release became healthy again, on 2.1 metadata".to_owned(),
-    };
-    match &record.saved {
-        Some(saved) => format!("{text}; what the new release wrote is saved in {saved}"),
-        None => text,
+    if record.has_backup {
+        text.push_str("; the backup contains the 2.1 metadata");
     }
+    if let Some(saved) = &record.saved {
+        text.push_str(&format!("; what the new release wrote is saved in {saved}"));
+    }
+    text
 }
 
 /// The commands that lead on from an unfinished upgrade that nobody works on.
@@ -299,20 +247,21 @@ fn ways(record: Option<&Record>, state: State, place: &str) -> Vec<String> {
         }
         State::Upgraded => vec![upgrade("rollback")],
         State::Interrupted | State::Halted if record.stage.is_way_back() => {
-            let undoes = matches!(record.stage, Stage::RollBack | Stage::SaveNew);
-            let insists = undoes && state == State::Halted && !record.policy.accept_loss;
+            let insists = record.stage.row().may_discard
+                && state == State::Halted
+                && !record.policy.accept_loss;
             let mut ways = vec![upgrade("resume")];
             ways.extend(insists.then(|| upgrade("resume --accept-loss")));
             if turned_forward(record.stage).is_some() {
-                ways.push(upgrade("forward   # to the new release after all"));
+                ways.push(upgrade(
+                    "forward   # abandons the rollback and continues the upgrade",
+                ));
             }
             ways
         }
         State::Interrupted | State::Halted => {
             let mut ways = vec![upgrade("resume")];
-            if state == State::Halted
-                && matches!(record.stage, Stage::Recheck | Stage::Start | Stage::Settle)
-            {
+            if state == State::Halted && record.stage.row().takes_image {
                 ways.push(upgrade("resume -w IMAGE   # with another image"));
             }
             ways.push(upgrade("rollback"));
@@ -327,6 +276,7 @@ mod tests {
 
     use super::*;
     use crate::kubernetes::record::tests::example;
+    use crate::kubernetes::stage::{Stage, TABLE};
 
     fn at(stage: Stage) -> Record {
         Record { stage, ..example() }
@@ -334,7 +284,7 @@ mod tests {
 
     #[test]
     fn every_stage_says_what_stands_and_leads_on() {
-        for stage in Stage::ALL {
+        for stage in TABLE.iter().map(|row| row.stage) {
             for failure in [None, Some("why".to_owned())] {
                 let record = Record {
                     failure,
@@ -353,7 +303,7 @@ mod tests {
 
     #[test]
     fn what_nobody_works_on_can_be_resumed_or_rolled_back() {
-        let record = at(Stage::Migrate);
+        let record = at(Stage::MIGRATE);
         assert_eq!(state(Some(&record), false), State::Interrupted);
         assert_eq!(state(Some(&record), true), State::AtWork);
         assert_eq!(
@@ -363,7 +313,7 @@ mod tests {
                 "meta-migration upgrade -i p -n d -o rollback",
             ]
         );
-        let back = at(Stage::RollBack);
+        let back = at(Stage::RESTORE);
         let ways = ways(Some(&back), State::Halted, " -i p -n d");
         assert!(ways[1].ends_with("-o resume --accept-loss"), "{ways:?}");
     }
@@ -373,12 +323,12 @@ mod tests {
         let first = Record {
             has_backup: false,
             attempts: BTreeMap::new(),
-            ..at(Stage::Stop)
+            ..at(Stage::STOP)
         };
-        assert!(stands(Some(&first)).contains("was not changed"));
-        for stage in [Stage::Stop, Stage::Drain, Stage::Backup] {
+        assert!(stands(Some(&first)).contains("its metadata is unchanged"));
+        for stage in [Stage::STOP, Stage::DRAIN, Stage::BACKUP] {
             let told = stands(Some(&at(stage)));
-            assert!(told.contains("either 2.1 still or 2.2 already"), "{told}");
+            assert!(told.contains("either 2.1 or 2.2"), "{told}");
         }
     }
 }

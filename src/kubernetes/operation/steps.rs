@@ -6,8 +6,8 @@ use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim};
 use super::job::{JobFailure, Runner};
 use super::{Operation, Trouble};
 use crate::kubernetes::condition::{JobState, job_state};
+use crate::kubernetes::job_kind::JobKind;
 use crate::kubernetes::manifest;
-use crate::kubernetes::manifest::step::Step;
 use crate::kubernetes::record::ATTEMPTS_MAX;
 use crate::kubernetes::{LABEL_INSTANCE, LABEL_STEP, config_name, job_name};
 
@@ -16,7 +16,7 @@ impl Operation<'_> {
     ///
     /// What only reads is asked anew each time. What writes is taken up where an earlier process left
     /// it: a Job that runs is waited for, one that succeeded counts.
-    pub(super) async fn run(&mut self, step: Step) -> Result<String, Trouble> {
+    pub(super) async fn run(&mut self, step: JobKind) -> Result<String, Trouble> {
         self.prepare().await?;
         let mut attempt = self.record.attempt(step);
         if attempt == 0 || self.is_spent(step, attempt).await? {
@@ -55,8 +55,8 @@ impl Operation<'_> {
         let selector = format!(
             "{LABEL_INSTANCE}={},{LABEL_STEP} in ({},{})",
             self.record.instance,
-            Step::Migrate.name(),
-            Step::Rollback.name()
+            JobKind::Migrate.name(),
+            JobKind::Rollback.name()
         );
         let jobs: Vec<Job> = self.cluster.list(&selector).await?;
         for job in jobs {
@@ -73,7 +73,7 @@ impl Operation<'_> {
         Ok(())
     }
 
-    pub(super) async fn next_attempt(&mut self, step: Step) -> Result<u32, Trouble> {
+    pub(super) async fn next_attempt(&mut self, step: JobKind) -> Result<u32, Trouble> {
         let attempt = self.record.attempt(step) + 1;
         self.record.attempts.insert(step, attempt);
         self.save().await?;
@@ -81,8 +81,8 @@ impl Operation<'_> {
     }
 
     /// Whether a recorded attempt is of no use any more.
-    async fn is_spent(&self, step: Step, attempt: u32) -> Result<bool, Trouble> {
-        if !step.writes() && step != Step::Backup {
+    async fn is_spent(&self, step: JobKind, attempt: u32) -> Result<bool, Trouble> {
+        if !step.writes() && step != JobKind::Backup {
             return Ok(true);
         }
         let name = job_name(step.name(), &self.record.operation, attempt);
@@ -104,7 +104,7 @@ impl Operation<'_> {
                 self.cluster.create(&config).await?;
             }
         }
-        if self.record.stage.needs_no_volume() {
+        if !self.record.stage.row().needs_volume {
             return Ok(());
         }
         let claim: Option<PersistentVolumeClaim> = self.cluster.get(&self.record.claim).await?;

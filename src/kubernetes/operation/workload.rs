@@ -10,7 +10,6 @@ use super::{LOOK_EVERY, Operation, Trouble};
 use crate::kubernetes::condition::{containers, healthy, trouble};
 use crate::kubernetes::discovery::{LABEL_APP_INSTANCE, pod_selector};
 use crate::kubernetes::record::Workload;
-use crate::kubernetes::stage::Stage;
 use crate::kubernetes::{manifest, note, operator};
 
 /// Tries of a change that others keep coming in between.
@@ -107,7 +106,7 @@ impl Operation<'_> {
     /// Takes down what an autoscaler, or somebody, changed between the first look and the stop. A 0 is
     /// not taken: it may be our own of an earlier try; neither is the count of what we stopped once.
     async fn count_again(&mut self) -> Result<(), Trouble> {
-        if self.record.stage != Stage::Stop {
+        if !self.record.stage.row().counts {
             return Ok(());
         }
         let mut changed = Vec::new();
@@ -140,7 +139,7 @@ impl Operation<'_> {
                 return Ok(());
             };
             let mut counted = saved.clone();
-            if self.record.stage == Stage::Stop {
+            if self.record.stage.row().counts {
                 counted = operator::recounted(&saved, &live);
             }
             if counted != saved {

@@ -40,7 +40,7 @@ fn walk(stage: Stage, layout: impl Fn(Stage) -> Layout) -> Vec<Stage> {
     while !stage.is_final() {
         let looks = matches!(
             stage,
-            Stage::Probe | Stage::Recheck | Stage::Check | Stage::Assess
+            Stage::PROBE | Stage::CHECK_NEW | Stage::CHECK_OLD | Stage::DIAGNOSE
         );
         let outcome = if looks {
             Outcome::Metadata(layout(stage))
@@ -60,32 +60,32 @@ fn walk(stage: Stage, layout: impl Fn(Stage) -> Layout) -> Vec<Stage> {
 #[test]
 fn the_way_forward_and_the_way_back() {
     assert_eq!(
-        walk(Stage::Probe, |_| Layout::V2_1),
+        walk(Stage::PROBE, |_| Layout::V2_1),
         [
-            Stage::Probe,
-            Stage::Plan,
-            Stage::Stop,
-            Stage::Drain,
-            Stage::Backup,
-            Stage::Migrate,
-            Stage::Verify,
-            Stage::Start,
-            Stage::Settle,
-            Stage::Upgraded,
+            Stage::PROBE,
+            Stage::PLAN,
+            Stage::STOP,
+            Stage::DRAIN,
+            Stage::BACKUP,
+            Stage::MIGRATE,
+            Stage::VERIFY,
+            Stage::START_NEW,
+            Stage::WAIT_NEW,
+            Stage::UPGRADED,
         ]
     );
     assert_eq!(
-        walk(Stage::LookBack, |_| Layout::V2_1),
+        walk(Stage::CHECK_ROLLBACK, |_| Layout::V2_1),
         [
-            Stage::LookBack,
-            Stage::StopNew,
-            Stage::DrainNew,
-            Stage::SaveNew,
-            Stage::RollBack,
-            Stage::Check,
-            Stage::StartOld,
-            Stage::SettleOld,
-            Stage::RolledBack,
+            Stage::CHECK_ROLLBACK,
+            Stage::STOP_BACK,
+            Stage::DRAIN_BACK,
+            Stage::SAVE_NEW,
+            Stage::RESTORE,
+            Stage::CHECK_OLD,
+            Stage::START_OLD,
+            Stage::WAIT_OLD,
+            Stage::ROLLED_BACK,
         ]
     );
 }
@@ -94,13 +94,13 @@ fn the_way_forward_and_the_way_back() {
 fn w9_the_metadata_decides_and_never_a_leftover_object() {
     for layout in LAYOUTS {
         let expected = match layout {
-            Layout::V2_1 | Layout::Staged => Next::Go(Stage::Plan),
-            Layout::V2_2 | Layout::Empty => Next::Go(Stage::Stop),
-            Layout::Mixed => Next::Go(Stage::Abandoned),
+            Layout::V2_1 | Layout::Staged => Next::Go(Stage::PLAN),
+            Layout::V2_2 | Layout::Empty => Next::Go(Stage::STOP),
+            Layout::Mixed => Next::Go(Stage::ABORTED),
         };
         let outcome = Outcome::Metadata(layout);
         assert_eq!(
-            next(Stage::Probe, outcome, None, EVERYBODY_STAYS),
+            next(Stage::PROBE, outcome, None, EVERYBODY_STAYS),
             expected,
             "{layout:?}"
         );
@@ -110,14 +110,14 @@ fn w9_the_metadata_decides_and_never_a_leftover_object() {
 #[test]
 fn the_old_release_starts_only_on_old_metadata() {
     for policy in policies() {
-        for stage in Stage::ALL {
+        for stage in TABLE.iter().map(|row| row.stage) {
             for layout in [Layout::V2_2, Layout::Mixed, Layout::Staged] {
                 let after = next(stage, Outcome::Metadata(layout), Some(Layout::V2_1), policy);
-                assert_ne!(after, Next::Go(Stage::StartOld), "{stage:?} {layout:?}");
+                assert_ne!(after, Next::Go(Stage::START_OLD), "{stage:?} {layout:?}");
             }
             for before in LAYOUTS.map(Some).into_iter().chain([None]) {
                 let after = next(stage, Outcome::Failed, before, policy);
-                assert_ne!(after, Next::Go(Stage::StartOld), "{stage:?} {before:?}");
+                assert_ne!(after, Next::Go(Stage::START_OLD), "{stage:?} {before:?}");
             }
         }
     }
@@ -126,18 +126,18 @@ fn the_old_release_starts_only_on_old_metadata() {
 #[test]
 fn the_new_release_starts_only_after_a_verification_or_a_look() {
     for policy in policies() {
-        for stage in Stage::ALL {
+        for stage in TABLE.iter().map(|row| row.stage) {
             let outcomes = [Outcome::Done, Outcome::Failed]
                 .into_iter()
                 .chain(LAYOUTS.map(Outcome::Metadata));
             for outcome in outcomes {
                 let after = next(stage, outcome, Some(Layout::V2_1), policy);
-                if after == Next::Go(Stage::Start) {
-                    let verified = (stage, outcome) == (Stage::Verify, Outcome::Done);
+                if after == Next::Go(Stage::START_NEW) {
+                    let verified = (stage, outcome) == (Stage::VERIFY, Outcome::Done);
                     let seen = matches!(
                         (stage, outcome),
                         (
-                            Stage::Recheck,
+                            Stage::CHECK_NEW,
                             Outcome::Metadata(Layout::V2_2 | Layout::Empty)
                         )
                     );
@@ -150,10 +150,10 @@ fn the_new_release_starts_only_after_a_verification_or_a_look() {
 
 #[test]
 fn w10_a_failure_before_the_switch_starts_the_old_release_again() {
-    for stage in [Stage::Stop, Stage::Drain, Stage::Backup] {
+    for stage in [Stage::STOP, Stage::DRAIN, Stage::BACKUP] {
         let before = Some(Layout::V2_1);
         let after = next(stage, Outcome::Failed, before, EVERYBODY_STAYS);
-        assert_eq!(after, Next::Go(Stage::Assess), "{stage:?}");
+        assert_eq!(after, Next::Go(Stage::DIAGNOSE), "{stage:?}");
         let told_otherwise = Policy {
             stay_down: true,
             ..EVERYBODY_STAYS
@@ -165,43 +165,43 @@ fn w10_a_failure_before_the_switch_starts_the_old_release_again() {
     }
     let assessed = |layout, policy| {
         let looked = Outcome::Metadata(layout);
-        next(Stage::Assess, looked, Some(Layout::V2_1), policy)
+        next(Stage::DIAGNOSE, looked, Some(Layout::V2_1), policy)
     };
     assert_eq!(
-        next(Stage::Migrate, Outcome::Failed, Some(Layout::V2_1), BACK),
-        Next::Go(Stage::Assess)
+        next(Stage::MIGRATE, Outcome::Failed, Some(Layout::V2_1), BACK),
+        Next::Go(Stage::DIAGNOSE)
     );
     assert_eq!(
         assessed(Layout::V2_1, EVERYBODY_STAYS),
-        Next::Go(Stage::StartOld)
+        Next::Go(Stage::START_OLD)
     );
     assert_eq!(
         assessed(Layout::Staged, EVERYBODY_STAYS),
-        Next::Go(Stage::RollBack)
+        Next::Go(Stage::RESTORE)
     );
     assert_eq!(assessed(Layout::V2_2, EVERYBODY_STAYS), Next::Halt);
     assert_eq!(assessed(Layout::Mixed, EVERYBODY_STAYS), Next::Halt);
-    assert_eq!(assessed(Layout::V2_2, BACK), Next::Go(Stage::StopNew));
+    assert_eq!(assessed(Layout::V2_2, BACK), Next::Go(Stage::STOP_BACK));
 }
 
 #[test]
 fn w19_what_fails_before_the_stop_leaves_milvus_alone() {
-    for stage in [Stage::Probe, Stage::Plan] {
+    for stage in [Stage::PROBE, Stage::PLAN] {
         for policy in policies() {
             let after = next(stage, Outcome::Failed, None, policy);
-            assert_eq!(after, Next::Go(Stage::Abandoned), "{stage:?}");
+            assert_eq!(after, Next::Go(Stage::ABORTED), "{stage:?}");
         }
-        assert_eq!(turned_back(stage, None, false), Some(Stage::Abandoned));
+        assert_eq!(turned_back(stage, None, false), Some(Stage::ABORTED));
     }
-    let first_touch = walk(Stage::Probe, |_| Layout::V2_1)
+    let first_touch = walk(Stage::PROBE, |_| Layout::V2_1)
         .into_iter()
-        .find(|stage| !stage.is_before_the_stop());
-    assert_eq!(first_touch, Some(Stage::Stop));
+        .find(|stage| !stage.row().untouched);
+    assert_eq!(first_touch, Some(Stage::STOP));
 }
 
 #[test]
 fn after_the_switch_it_goes_back_by_itself_only_when_told() {
-    for stage in [Stage::Verify, Stage::Start, Stage::Settle] {
+    for stage in [Stage::VERIFY, Stage::START_NEW, Stage::WAIT_NEW] {
         let before = Some(Layout::V2_1);
         assert_eq!(
             next(stage, Outcome::Failed, before, EVERYBODY_STAYS),
@@ -209,23 +209,23 @@ fn after_the_switch_it_goes_back_by_itself_only_when_told() {
         );
         assert_eq!(
             next(stage, Outcome::Failed, before, BACK),
-            Next::Go(Stage::StopNew)
+            Next::Go(Stage::STOP_BACK)
         );
     }
 }
 
 #[test]
 fn w7_every_stage_that_touched_something_has_a_way_back() {
-    for stage in Stage::ALL {
+    for stage in TABLE.iter().map(|row| row.stage) {
         let Some(begin) = turned_back(stage, Some(Layout::V2_1), false) else {
-            assert!(matches!(stage, Stage::RolledBack | Stage::Abandoned));
+            assert!(matches!(stage, Stage::ROLLED_BACK | Stage::ABORTED));
             continue;
         };
         let end = walk(begin, |_| Layout::V2_1).pop();
-        let expected = if stage.is_before_the_stop() {
-            Stage::Abandoned
+        let expected = if stage.row().untouched {
+            Stage::ABORTED
         } else {
-            Stage::RolledBack
+            Stage::ROLLED_BACK
         };
         assert_eq!(end, Some(expected), "{stage:?}");
     }
@@ -234,15 +234,15 @@ fn w7_every_stage_that_touched_something_has_a_way_back() {
 #[test]
 fn a_crash_after_each_step_reaches_the_same_end() {
     let found = |stage| {
-        if stage == Stage::Recheck {
+        if stage == Stage::CHECK_NEW {
             Layout::V2_2
         } else {
             Layout::V2_1
         }
     };
     for (begin, end) in [
-        (Stage::Probe, Stage::Upgraded),
-        (Stage::LookBack, Stage::RolledBack),
+        (Stage::PROBE, Stage::UPGRADED),
+        (Stage::CHECK_ROLLBACK, Stage::ROLLED_BACK),
     ] {
         for recorded in walk(begin, |_| Layout::V2_1) {
             // What the cluster holds is all that survives.
@@ -258,38 +258,48 @@ fn a_crash_after_each_step_reaches_the_same_end() {
 #[test]
 fn a_way_back_that_is_not_open_stops_nothing() {
     for policy in policies() {
-        let after = next(Stage::LookBack, Outcome::Failed, Some(Layout::V2_1), policy);
-        assert_eq!(after, Next::Go(Stage::Upgraded));
+        let after = next(
+            Stage::CHECK_ROLLBACK,
+            Outcome::Failed,
+            Some(Layout::V2_1),
+            policy,
+        );
+        assert_eq!(after, Next::Go(Stage::UPGRADED));
     }
     assert_eq!(
-        turned_back(Stage::Upgraded, Some(Layout::V2_1), true),
-        Some(Stage::LookBack)
+        turned_back(Stage::UPGRADED, Some(Layout::V2_1), true),
+        Some(Stage::CHECK_ROLLBACK)
     );
 }
 
 #[test]
 fn a_halted_assessment_resumes_from_the_stop_on() {
-    let path = walk(resumed(Stage::Assess), |_| Layout::V2_1);
-    assert_eq!(path.first(), Some(&Stage::Stop));
-    assert_eq!(path.last(), Some(&Stage::Upgraded));
+    let path = walk(resumed(Stage::DIAGNOSE), |_| Layout::V2_1);
+    assert_eq!(path.first(), Some(&Stage::STOP));
+    assert_eq!(path.last(), Some(&Stage::UPGRADED));
 }
 
 #[test]
 fn a_look_without_an_answer_never_goes_on() {
-    for stage in [Stage::Probe, Stage::Recheck, Stage::Assess, Stage::Check] {
+    for stage in [
+        Stage::PROBE,
+        Stage::CHECK_NEW,
+        Stage::DIAGNOSE,
+        Stage::CHECK_OLD,
+    ] {
         assert_eq!(next(stage, Outcome::Done, None, BACK), Next::Halt);
     }
 }
 
 #[test]
 fn no_release_is_started_on_what_an_earlier_process_found() {
-    for stage in Stage::ALL {
+    for stage in TABLE.iter().map(|row| row.stage) {
         for before in LAYOUTS.map(Some).into_iter().chain([None]) {
             let begins = [Some(resumed(stage)), turned_back(stage, before, false)];
             for begin in begins.into_iter().flatten() {
                 let starts = matches!(
                     begin,
-                    Stage::Start | Stage::Settle | Stage::StartOld | Stage::SettleOld
+                    Stage::START_NEW | Stage::WAIT_NEW | Stage::START_OLD | Stage::WAIT_OLD
                 );
                 assert!(!starts, "{stage:?} goes on with {begin:?}");
             }
@@ -297,7 +307,7 @@ fn no_release_is_started_on_what_an_earlier_process_found() {
     }
     for layout in [Layout::V2_1, Layout::Mixed, Layout::Staged] {
         let after = next(
-            Stage::Recheck,
+            Stage::CHECK_NEW,
             Outcome::Metadata(layout),
             Some(Layout::V2_1),
             BACK,
@@ -308,26 +318,53 @@ fn no_release_is_started_on_what_an_earlier_process_found() {
 
 #[test]
 fn what_was_staged_beside_the_running_release_does_not_keep_it_down() {
-    for stage in [Stage::Assess, Stage::Check] {
+    for stage in [Stage::DIAGNOSE, Stage::CHECK_OLD] {
         let staged = Outcome::Metadata(Layout::Staged);
         let after = next(stage, staged, Some(Layout::Staged), EVERYBODY_STAYS);
-        assert_eq!(after, Next::Go(Stage::StartOld), "{stage:?}");
+        assert_eq!(after, Next::Go(Stage::START_OLD), "{stage:?}");
     }
 }
 
 #[test]
 fn what_was_made_anew_is_stopped_before_the_metadata_is_touched() {
-    for stage in Stage::ALL {
+    for stage in TABLE.iter().map(|row| row.stage) {
         let again = stopped_again(stage);
         assert_eq!(again.is_way_back(), stage.is_way_back(), "{stage:?}");
-        let touches = matches!(stage, Stage::Backup | Stage::Migrate | Stage::RollBack);
-        let stops = matches!(again, Stage::Stop | Stage::StopNew);
+        let touches = matches!(stage, Stage::BACKUP | Stage::MIGRATE | Stage::RESTORE);
+        let stops = matches!(again, Stage::STOP | Stage::STOP_BACK);
         assert!(stops || !touches, "{stage:?}");
     }
-    assert_eq!(stopped_again(Stage::Recheck), Stage::Stop);
+    assert_eq!(stopped_again(Stage::CHECK_NEW), Stage::STOP);
     assert_eq!(
-        stopped_again(Stage::Check),
-        Stage::Check,
+        stopped_again(Stage::CHECK_OLD),
+        Stage::CHECK_OLD,
         "nothing undoes what the old release wrote since"
     );
+}
+
+#[test]
+fn every_stage_has_one_row_and_a_name_that_leads_back_to_it() {
+    for (place, row) in TABLE.iter().enumerate() {
+        assert_eq!(
+            row.stage.row().id,
+            row.id,
+            "a second row of {:?}",
+            row.stage
+        );
+        let text = serde_json::to_string(&row.stage).unwrap();
+        assert_eq!(text, format!("{:?}", row.id));
+        assert_eq!(serde_json::from_str::<Stage>(&text).unwrap(), row.stage);
+        let same = TABLE
+            .iter()
+            .skip(place + 1)
+            .filter(|other| other.label == row.label);
+        assert_eq!(same.count(), 0, "{}", row.label);
+        let following = [row.resume, row.stop_again]
+            .into_iter()
+            .chain(row.turn_forward);
+        for stage in following.chain(row.saves_first) {
+            assert_ne!(stage.row().id, "unknown", "{}", row.id);
+        }
+    }
+    assert!(serde_json::from_str::<Stage>("\"sideways\"").is_err());
 }

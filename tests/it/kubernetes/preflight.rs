@@ -122,7 +122,7 @@ async fn a_root_path_that_is_not_the_configured_one_is_an_error() {
     assert!(message.starts_with("error"), "{message}");
     assert!(message.contains(&scenario.bed.root), "{message}");
     assert!(
-        told["next"].as_str().unwrap().contains("put right"),
+        told["next"].as_str().unwrap().contains("fix the errors"),
         "{told:#}"
     );
     // Insisting does not help where nothing is: the Job sees it.

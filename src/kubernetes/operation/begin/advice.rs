@@ -10,9 +10,9 @@ use crate::version::Release;
 #[must_use]
 pub fn advice(facts: &Facts, record: &Record) -> Option<String> {
     let helm = facts.helm.as_ref().filter(|_| record.resource.is_none())?;
-    if record.stage == Stage::Upgraded {
+    if record.stage == Stage::UPGRADED {
         after_an_upgrade(facts, record)
-    } else if record.stage == Stage::RolledBack {
+    } else if record.stage == Stage::ROLLED_BACK {
         after_a_way_back(facts, helm, record)
     } else {
         None

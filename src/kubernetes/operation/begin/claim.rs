@@ -27,7 +27,7 @@ pub async fn claim(
     }
     if record.has_backup {
         // To look into etcd and to start no backup is needed.
-        if record.stage.needs_no_volume() {
+        if !record.stage.row().needs_volume {
             return Ok(());
         }
         return refused(format!(

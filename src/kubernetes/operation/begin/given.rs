@@ -6,12 +6,13 @@ use super::Request;
 use crate::kubernetes::discovery::image_version;
 use crate::kubernetes::record::Record;
 use crate::kubernetes::record::wanted::{Difference, Wanted};
-use crate::kubernetes::stage::Stage;
 use crate::version::Release;
 
 /// What a command line says of what a record holds.
 pub(super) fn wanted(record: &Record, request: &Request) -> Wanted {
-    let skip_broken = request.skip_broken.filter(|_| !is_open(record.stage));
+    let skip_broken = request
+        .skip_broken
+        .filter(|_| !record.stage.row().plan_open);
     let word = |skip: bool| if skip { "skip" } else { "fail" };
     Wanted {
         on_broken_record: skip_broken.map(|skip| word(skip).to_owned()),
@@ -24,22 +25,8 @@ pub(super) fn wanted(record: &Record, request: &Request) -> Wanted {
 
 /// Whether broken records are left out from now on.
 pub(super) fn skip_broken(record: &Record, request: &Request) -> bool {
-    let given = request.skip_broken.filter(|_| is_open(record.stage));
+    let given = request.skip_broken.filter(|_| record.stage.row().plan_open);
     given.unwrap_or(record.skip_broken)
-}
-
-/// Whether it is still open what becomes of broken records.
-fn is_open(stage: Stage) -> bool {
-    matches!(
-        stage,
-        Stage::Probe
-            | Stage::Plan
-            | Stage::Stop
-            | Stage::Drain
-            | Stage::Backup
-            | Stage::Migrate
-            | Stage::Assess
-    )
 }
 
 /// As [`wanted`], as far as it says which upgrade is meant.

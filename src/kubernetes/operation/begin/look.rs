@@ -9,7 +9,7 @@ use super::unfinished::tell_unfinished;
 use super::{Request, draft, with_secrets};
 use crate::finding::Severity;
 use crate::kubernetes::cluster::{Cluster, ClusterError};
-use crate::kubernetes::manifest::step::Step;
+use crate::kubernetes::job_kind::JobKind;
 use crate::kubernetes::preflight::{Concern, PreflightReport, report as judged};
 use crate::kubernetes::record::Record;
 use crate::kubernetes::{config_name, job_name, manifest, survey};
@@ -95,7 +95,7 @@ async fn look_into_etcd(
         audience,
         limit: request.limit,
     };
-    let looked = runner.run(record, Step::Status, 1).await;
+    let looked = runner.run(record, JobKind::Status, 1).await;
     clear(cluster, &record.operation).await?;
     match looked {
         Ok(text) => Ok(report(&text).ok_or_else(|| "the status Job told nothing".to_owned())),
@@ -109,7 +109,7 @@ async fn look_into_etcd(
 /// # Errors
 /// Of the requests.
 pub async fn clear(cluster: &Cluster, operation: &str) -> Result<(), ClusterError> {
-    let name = job_name(Step::Status.name(), operation, 1);
+    let name = job_name(JobKind::Status.name(), operation, 1);
     cluster.delete::<Job>(&name).await?;
     cluster.delete::<ConfigMap>(&config_name(operation)).await
 }

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::Request;
-use crate::kubernetes::manifest::step::Step;
+use crate::kubernetes::job_kind::JobKind;
 use crate::kubernetes::record::{Record, Workload};
-use crate::kubernetes::stage::{Next, Outcome, Stage, next};
+use crate::kubernetes::stage::{Action, Next, Outcome, Stage, next};
 use crate::kubernetes::{manifest, operator};
 use crate::report::Layout;
 
@@ -28,7 +28,7 @@ pub fn rehearsal(record: &Record, request: &Request) -> String {
         if way == "upgrade" { "to" } else { "from" },
         record.target_version
     );
-    if request.claim.is_none() && record.stage == Stage::Probe {
+    if request.claim.is_none() && record.stage == Stage::PROBE {
         let class = record.storage_class.as_deref();
         let claim = manifest::claim(&record.claim, &record.instance, record.size(), class);
         text.push_str(&document(
@@ -66,15 +66,22 @@ pub fn rehearsal(record: &Record, request: &Request) -> String {
 /// What follows a record's stage if everything goes well.
 fn following(record: &mut Record) -> Next {
     let stage = record.stage;
-    record.has_backup |= stage == Stage::Backup;
-    let outcome = if stage == Stage::Probe {
-        Outcome::Metadata(record.layout_before.unwrap_or(Layout::V2_1))
-    } else if matches!(stage, Stage::Check | Stage::Assess) {
-        Outcome::Metadata(Layout::V2_1)
-    } else if stage == Stage::Recheck {
-        Outcome::Metadata(Layout::V2_2)
-    } else {
-        Outcome::Done
+    record.has_backup |= stage == Stage::BACKUP;
+    let outcome = match stage.action {
+        Action::Probe => Outcome::Metadata(record.layout_before.unwrap_or(Layout::V2_1)),
+        Action::CheckLayout if !stage.is_way_back() => Outcome::Metadata(Layout::V2_2),
+        Action::CheckLayout | Action::Diagnose => Outcome::Metadata(Layout::V2_1),
+        Action::Plan
+        | Action::CheckRollback
+        | Action::Stop
+        | Action::Drain
+        | Action::Backup
+        | Action::Convert
+        | Action::Verify
+        | Action::Start
+        | Action::WaitReady
+        | Action::Done
+        | Action::Aborted => Outcome::Done,
     };
     next(stage, outcome, record.layout_before, record.policy)
 }
@@ -111,40 +118,18 @@ fn document(object: Result<Value, serde_json::Error>, kind: &str, api: &str) -> 
     manifest::yaml::document(&value)
 }
 
-/// The Job that a stage runs.
-fn step(stage: Stage, record: &Record) -> Option<Step> {
-    match stage {
-        Stage::Probe
-        | Stage::Drain
-        | Stage::DrainNew
-        | Stage::Recheck
-        | Stage::Assess
-        | Stage::Check
-        | Stage::SettleOld => Some(Step::Status),
-        Stage::Plan => Some(Step::Plan),
-        Stage::Backup => Some(Step::Backup),
-        Stage::Migrate => Some(Step::Migrate),
-        Stage::Verify => Some(Step::Verify),
-        Stage::LookBack => Some(Step::Preview),
-        Stage::SaveNew => record.policy.accept_loss.then_some(Step::Save),
-        Stage::RollBack => Some(Step::Rollback),
-        Stage::Stop
-        | Stage::Start
-        | Stage::Settle
-        | Stage::Upgraded
-        | Stage::StopNew
-        | Stage::StartOld
-        | Stage::RolledBack
-        | Stage::Abandoned => None,
-    }
+/// The Job that a stage runs: what nobody gave up is not saved.
+fn step(stage: Stage, record: &Record) -> Option<JobKind> {
+    let saves = |kind: &JobKind| *kind != JobKind::Save || record.policy.accept_loss;
+    stage.row().job.filter(saves)
 }
 
 fn changes(record: &Record, stage: Stage) -> Vec<String> {
-    let start = matches!(stage, Stage::Start | Stage::StartOld);
-    if !start && !matches!(stage, Stage::Stop | Stage::StopNew) {
+    let start = stage.action == Action::Start;
+    if !start && stage.action != Action::Stop {
         return Vec::new();
     }
-    let new = stage == Stage::Start;
+    let new = !stage.is_way_back();
     if let Some(saved) = &record.resource {
         let patch = if start {
             operator::start_patch(saved, new.then_some(record.image.as_str()), None)

@@ -33,7 +33,7 @@ fn w4_an_unfinished_upgrade_goes_on_with_its_own_counts() {
     let record = going_on(Some(&existing), &request()).unwrap().unwrap();
     assert_eq!(record.operation, existing.operation);
     assert_eq!(record.workloads[0].replicas, 3);
-    assert_eq!(record.stage, Stage::Migrate);
+    assert_eq!(record.stage, Stage::MIGRATE);
     let other = Request {
         asked: Asked {
             target: Some("2.2.9".parse().unwrap()),
@@ -51,7 +51,7 @@ fn w4_an_unfinished_upgrade_goes_on_with_its_own_counts() {
 #[test]
 fn w5_w9_a_finished_upgrade_leaves_nothing_to_the_next_one() {
     let mut finished = example();
-    finished.stage = Stage::RolledBack;
+    finished.stage = Stage::ROLLED_BACK;
     assert_eq!(going_on(Some(&finished), &request()).unwrap(), None);
     let mut facts = facts();
     facts.workloads.found[0].replicas = 5;
@@ -66,12 +66,12 @@ fn w5_w9_a_finished_upgrade_leaves_nothing_to_the_next_one() {
 #[test]
 fn w7_a_rollback_knows_its_backup_and_its_images() {
     let mut finished = example();
-    finished.stage = Stage::Upgraded;
+    finished.stage = Stage::UPGRADED;
     let mut facts = facts();
     facts.workloads.found[0].replicas = 4;
     facts.workloads.found[0].image = "milvusdb/milvus:v2.2.16".to_owned();
     let back = going_back(Some(&finished), &facts, &request()).unwrap();
-    assert_eq!(back.stage, Stage::LookBack, "looks before it stops");
+    assert_eq!(back.stage, Stage::CHECK_ROLLBACK, "looks before it stops");
     assert_eq!(
         back.operation, "00000001",
         "an operation of its own, with Jobs of its own (w8)"
@@ -92,20 +92,17 @@ fn w7_a_rollback_knows_its_backup_and_its_images() {
 #[test]
 fn what_is_given_up_after_a_refusal_is_saved_first() {
     let mut record = example();
-    record.stage = Stage::RollBack;
+    record.stage = Stage::RESTORE;
     let mut insists = request();
     insists.policy.accept_loss = true;
     let back = |record: &Record, request: &Request| {
         let back = going_back(Some(record), &facts(), request).unwrap();
         (resume(record, request).stage, back.stage)
     };
-    assert_eq!(
-        back(&record, &request()),
-        (Stage::RollBack, Stage::RollBack)
-    );
-    assert_eq!(back(&record, &insists), (Stage::SaveNew, Stage::SaveNew));
+    assert_eq!(back(&record, &request()), (Stage::RESTORE, Stage::RESTORE));
+    assert_eq!(back(&record, &insists), (Stage::SAVE_NEW, Stage::SAVE_NEW));
     record.saved = Some("/milvus/data/after.mmb".to_owned());
-    assert_eq!(back(&record, &insists), (Stage::RollBack, Stage::RollBack));
+    assert_eq!(back(&record, &insists), (Stage::RESTORE, Stage::RESTORE));
 }
 
 #[test]
@@ -119,7 +116,7 @@ fn what_was_given_up_once_is_not_given_up_for_good() {
         back.policy.accept_loss
     };
     assert!(accepts(&record, &request()), "the same operation goes on");
-    record.stage = Stage::Upgraded;
+    record.stage = Stage::UPGRADED;
     assert!(!accepts(&record, &request()), "another one");
     assert!(accepts(&record, &insists));
 }
@@ -134,13 +131,13 @@ fn going_back_needs_an_upgrade_to_go_back_from() {
     let refusal = going_back(None, &noted, &request()).unwrap_err();
     assert!(refusal.to_string().contains("take it up"), "{refusal}");
     let mut over = example();
-    over.stage = Stage::RolledBack;
+    over.stage = Stage::ROLLED_BACK;
     let refusal = going_back(Some(&over), &facts(), &request()).unwrap_err();
     assert!(refusal.to_string().contains("rolled back"), "{refusal}");
     let mut waiting = example();
-    waiting.stage = Stage::Plan;
+    waiting.stage = Stage::PLAN;
     let back = going_back(Some(&waiting), &facts(), &request()).unwrap();
-    assert_eq!(back.stage, Stage::Abandoned, "Milvus was not touched");
+    assert_eq!(back.stage, Stage::ABORTED, "Milvus was not touched");
 }
 
 #[test]
@@ -169,9 +166,9 @@ fn w19_everything_in_the_way_is_told_at_once() {
 #[test]
 fn what_did_not_touch_milvus_yet_is_judged_again_and_counted_again() {
     let mut waiting = example();
-    waiting.stage = Stage::Plan;
+    waiting.stage = Stage::PLAN;
     let record = resume_with(&waiting, &request()).unwrap();
-    assert_eq!(record.stage, Stage::Probe, "what is proved is proved again");
+    assert_eq!(record.stage, Stage::PROBE, "what is proved is proved again");
     // Nothing but what is recorded is asked for.
     let asked = asked_again(&record, &Request::default());
     let mut now = facts();
@@ -207,7 +204,7 @@ fn w20_helm_has_to_be_told_and_how_is_said() {
     });
     let mut record = example();
     assert_eq!(advice(&facts, &record), None, "it is not over");
-    record.stage = Stage::Upgraded;
+    record.stage = Stage::UPGRADED;
     let text = advice(&facts, &record).unwrap();
     assert!(
         text.contains("helm upgrade prod milvus/milvus -n data"),
@@ -215,7 +212,7 @@ fn w20_helm_has_to_be_told_and_how_is_said() {
     );
     assert!(text.contains("--version 4.0.34"), "{text}");
     assert!(text.contains("image.all.tag=v2.2.16"), "{text}");
-    record.stage = Stage::RolledBack;
+    record.stage = Stage::ROLLED_BACK;
     let text = advice(&facts, &record).unwrap();
     assert!(text.starts_with("if it was told of 2.2.16"), "{text}");
     assert!(
@@ -256,7 +253,7 @@ fn a_rehearsal_shows_every_step_and_object() {
 #[test]
 fn a_rehearsal_shows_the_way_back_too() {
     let mut finished = example();
-    finished.stage = Stage::Upgraded;
+    finished.stage = Stage::UPGRADED;
     let insisting = Request {
         policy: Policy {
             accept_loss: true,
@@ -281,7 +278,7 @@ fn a_rehearsal_shows_the_way_back_too() {
 #[test]
 fn a_wrong_image_can_be_put_right_when_it_is_resumed() {
     let mut halted = example();
-    halted.stage = Stage::Settle;
+    halted.stage = Stage::WAIT_NEW;
     let with = |image: &str| {
         let mut given = request();
         given.asked.image = Some(image.to_owned());
@@ -291,10 +288,10 @@ fn a_wrong_image_can_be_put_right_when_it_is_resumed() {
     assert_eq!(resumed.image, "registry:5000/milvus:v2.2.16");
     assert_eq!(
         resumed.stage,
-        Stage::Recheck,
+        Stage::CHECK_NEW,
         "leads to the start: the image has to be set"
     );
-    assert_eq!(with(&halted.image).unwrap().stage, Stage::Recheck);
+    assert_eq!(with(&halted.image).unwrap().stage, Stage::CHECK_NEW);
     let refusal = with("milvusdb/milvus:v2.1.4").unwrap_err().to_string();
     assert!(refusal.contains("is not 2.2.16"), "{refusal}");
 }
@@ -337,10 +334,10 @@ fn what_becomes_of_broken_records_is_open_until_the_metadata_is_migrated() {
     given.skip_broken = Some(true);
     assert!(fresh(&facts(), &given).unwrap().skip_broken);
     let at = |stage| Record { stage, ..example() };
-    let resumed = resume_with(&at(Stage::Backup), &given).unwrap();
+    let resumed = resume_with(&at(Stage::BACKUP), &given).unwrap();
     assert!(resumed.skip_broken);
     assert!(resume_with(&resumed, &request()).unwrap().skip_broken);
-    for stage in [Stage::Verify, Stage::RollBack] {
+    for stage in [Stage::VERIFY, Stage::RESTORE] {
         let refusal = resume_with(&at(stage), &given).unwrap_err().to_string();
         assert!(
             refusal.contains("--on-broken-record skip, where the record holds fail"),
@@ -398,21 +395,21 @@ fn a_rollback_turns_forward_until_the_metadata_was_put_back() {
         },
         ..example()
     };
-    let forward = going_forward(Some(&at(Stage::RollBack)), &request()).unwrap();
-    assert_eq!(forward.stage, Stage::Stop);
+    let forward = going_forward(Some(&at(Stage::RESTORE)), &request()).unwrap();
+    assert_eq!(forward.stage, Stage::STOP);
     assert_eq!(forward.operation, "00000001", "with Jobs of its own");
     assert_eq!(forward.backup_file, example().backup_file);
     assert!(!forward.asked_back);
     assert_eq!(
         forward.saved,
-        at(Stage::RollBack).saved,
+        at(Stage::RESTORE).saved,
         "it may be undone already"
     );
     assert!(!forward.policy.rollback_on_failure);
     let told = |stage| going_forward(Some(&at(stage)), &request()).unwrap_err();
-    let late = told(Stage::StartOld).to_string();
+    let late = told(Stage::START_OLD).to_string();
     assert!(late.contains("then upgrade again"), "{late}");
-    let none = told(Stage::Migrate).to_string();
+    let none = told(Stage::MIGRATE).to_string();
     assert!(none.contains("no rollback of prod is unfinished"), "{none}");
 }
 
@@ -427,7 +424,7 @@ fn another_claim_may_be_given_on_the_way() {
 #[test]
 fn a_finished_upgrade_is_done_while_it_runs() {
     let mut finished = example();
-    finished.stage = Stage::Upgraded;
+    finished.stage = Stage::UPGRADED;
     let mut facts = facts();
     assert_eq!(
         already_done(Some(&finished), &facts, &request()),
@@ -436,7 +433,7 @@ fn a_finished_upgrade_is_done_while_it_runs() {
     );
     facts.workloads.found[0].image.clone_from(&finished.image);
     assert!(already_done(Some(&finished), &facts, &request()).is_some());
-    finished.stage = Stage::RolledBack;
+    finished.stage = Stage::ROLLED_BACK;
     assert_eq!(already_done(Some(&finished), &facts, &request()), None);
 }
 
@@ -462,7 +459,7 @@ fn where_openshift_assigns_users_the_jobs_name_none() {
 #[test]
 fn the_outline_names_the_steps_in_their_order() {
     let record = Record {
-        stage: Stage::Probe,
+        stage: Stage::PROBE,
         ..example()
     };
     let text = outline(&record, "data");
@@ -471,17 +468,17 @@ fn the_outline_names_the_steps_in_their_order() {
         "{text}"
     );
     let steps = [
-        Stage::Plan,
-        Stage::Stop,
-        Stage::Backup,
-        Stage::Migrate,
-        Stage::Start,
-        Stage::Settle,
+        Stage::PLAN,
+        Stage::STOP,
+        Stage::BACKUP,
+        Stage::MIGRATE,
+        Stage::START_NEW,
+        Stage::WAIT_NEW,
     ];
     let places = steps.map(|stage| text.find(stage.name()).unwrap());
     assert!(places.is_sorted(), "{text}");
     let back = Record {
-        stage: Stage::LookBack,
+        stage: Stage::CHECK_ROLLBACK,
         ..example()
     };
     let text = outline(&back, "data");
@@ -489,5 +486,5 @@ fn the_outline_names_the_steps_in_their_order() {
         text.starts_with("Roll back prod in namespace data from 2.2.16 to 2.1.4:\n"),
         "{text}"
     );
-    assert!(text.contains(Stage::StartOld.name()), "{text}");
+    assert!(text.contains(Stage::START_OLD.name()), "{text}");
 }

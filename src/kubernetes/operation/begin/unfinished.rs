@@ -10,7 +10,7 @@ pub(super) fn tell_unfinished(report: &mut PreflightReport, record: &Record, pla
     if record.stage.is_final() {
         return;
     }
-    let untouched = record.stage.is_before_the_stop();
+    let untouched = record.stage.row().untouched;
     // The record knows the counts.
     report
         .concerns
@@ -65,19 +65,19 @@ mod tests {
 
     #[test]
     fn an_unfinished_upgrade_is_told_with_the_commands_that_lead_on() {
-        let told = told_in(Stage::Verify);
+        let told = told_in(Stage::VERIFY);
         assert_eq!(codes(&told), ["unfinished"], "the record knows the counts");
         assert!(!told.ok);
         assert_eq!(
             told.next,
             "meta-migration upgrade -i prod -n data -o resume, or meta-migration upgrade -i prod -n data -o rollback"
         );
-        assert_eq!(codes(&told_in(Stage::RolledBack)), ["all-stopped"]);
+        assert_eq!(codes(&told_in(Stage::ROLLED_BACK)), ["all-stopped"]);
     }
 
     #[test]
     fn one_that_touched_nothing_yet_hinders_nobody() {
-        let told = told_in(Stage::Plan);
+        let told = told_in(Stage::PLAN);
         assert_eq!(codes(&told), ["unfinished"]);
         assert!(told.next.contains("preflight"), "{}", told.next);
     }

@@ -60,64 +60,57 @@ impl World {
 
     /// Does the work of a stage; with `left` only a part of it, which leaves the metadata so.
     fn work(&mut self, stage: Stage, left: Option<Layout>) -> Outcome {
-        match stage {
-            Stage::Probe | Stage::Recheck | Stage::Assess | Stage::Check => {
+        let forward = stage.direction == Direction::Forward;
+        match stage.action {
+            Action::Probe | Action::CheckLayout | Action::Diagnose => {
                 return Outcome::Metadata(self.metadata);
             }
-            Stage::Stop | Stage::StopNew if left.is_none() => {
+            Action::Stop if left.is_none() => {
                 self.old_runs = false;
                 self.new_runs = false;
             }
-            Stage::Drain | Stage::DrainNew if !self.is_down() => return Outcome::Failed,
-            Stage::Backup if left.is_none() => self.has_backup = true,
-            Stage::Migrate => {
+            Action::Drain if !self.is_down() => return Outcome::Failed,
+            Action::Backup if left.is_none() && forward => self.has_backup = true,
+            Action::Convert if forward => {
                 assert!(self.is_down(), "migrates beside Milvus: {self:?}");
                 assert!(self.has_backup, "migrates without a backup: {self:?}");
                 if self.metadata != Layout::V2_2 {
                     self.metadata = left.unwrap_or(Layout::V2_2);
                 }
             }
-            Stage::Verify if self.metadata != Layout::V2_2 => return Outcome::Failed,
-            Stage::Start => {
-                assert_eq!(
-                    self.metadata,
-                    Layout::V2_2,
-                    "starts the new release: {self:?}"
-                );
-                assert!(!self.old_runs, "starts beside the old release: {self:?}");
-                self.new_runs = true;
-            }
-            Stage::RollBack => {
+            Action::Convert => {
                 assert!(self.is_down(), "rolls back beside Milvus: {self:?}");
                 if self.has_backup && self.metadata != Layout::V2_1 {
                     self.metadata = left.unwrap_or(Layout::V2_1);
                 }
             }
-            Stage::StartOld => {
-                assert_eq!(
-                    self.metadata,
-                    Layout::V2_1,
-                    "starts the old release: {self:?}"
-                );
-                assert!(!self.new_runs, "starts beside the new release: {self:?}");
-                self.old_runs = true;
-            }
-            Stage::Plan
-            | Stage::Stop
-            | Stage::Drain
-            | Stage::Backup
-            | Stage::Verify
-            | Stage::Settle
-            | Stage::Upgraded
-            | Stage::LookBack
-            | Stage::StopNew
-            | Stage::DrainNew
-            | Stage::SaveNew
-            | Stage::SettleOld
-            | Stage::RolledBack
-            | Stage::Abandoned => {}
+            Action::Verify if self.metadata != Layout::V2_2 => return Outcome::Failed,
+            Action::Start => self.start(forward),
+            Action::Plan
+            | Action::CheckRollback
+            | Action::Stop
+            | Action::Drain
+            | Action::Backup
+            | Action::Verify
+            | Action::WaitReady
+            | Action::Done
+            | Action::Aborted => {}
         }
         Outcome::Done
+    }
+
+    fn start(&mut self, new: bool) {
+        let (own, other, metadata) = if new {
+            (&mut self.new_runs, self.old_runs, Layout::V2_2)
+        } else {
+            (&mut self.old_runs, self.new_runs, Layout::V2_1)
+        };
+        *own = true;
+        assert_eq!(
+            self.metadata, metadata,
+            "starts the wrong release: {self:?}"
+        );
+        assert!(!other, "starts beside the other release: {self:?}");
     }
 }
 
@@ -135,7 +128,7 @@ impl Run {
     fn new(policy: Policy, fault: Fault) -> Self {
         Self {
             world: World::new(),
-            stage: Stage::Probe,
+            stage: Stage::PROBE,
             before: None,
             policy,
             fault,
@@ -150,7 +143,7 @@ impl Run {
             }
             Fault::Fails(..) | Fault::Never => self.world.work(self.stage, None),
         };
-        if let (Stage::Probe, Outcome::Metadata(layout)) = (self.stage, outcome) {
+        if let (Stage::PROBE, Outcome::Metadata(layout)) = (self.stage, outcome) {
             self.before = Some(layout);
         }
         outcome
@@ -233,7 +226,7 @@ fn a_crash_anywhere_and_the_same_command_again_ends_upgraded() {
                     run.is_taken_up(Then::Resumes);
                     run.drive(None);
                 }
-                assert_eq!(run.stage, Stage::Upgraded, "{place} {death:?}: {run:?}");
+                assert_eq!(run.stage, Stage::UPGRADED, "{place} {death:?}: {run:?}");
                 assert!(run.world.new_runs && !run.world.old_runs, "{run:?}");
             }
             if !died {
@@ -260,7 +253,7 @@ fn w07_from_a_crash_anywhere_the_way_back_ends_with_the_old_release_on_its_own_m
                         run.is_taken_up(Then::Resumes);
                     }
                     run.drive(None);
-                    let ended = matches!(run.stage, Stage::RolledBack | Stage::Abandoned);
+                    let ended = matches!(run.stage, Stage::ROLLED_BACK | Stage::ABORTED);
                     assert!(ended, "{place} {death:?} {second:?}: {run:?}");
                     assert_eq!(run.world.metadata, Layout::V2_1, "{run:?}");
                     assert!(run.world.old_runs && !run.world.new_runs, "{run:?}");
@@ -281,7 +274,7 @@ fn a_rollback_that_died_turns_forward_until_the_metadata_was_put_back() {
             if run.drive(Some((place, death))) && run.is_taken_up(Then::GoesForward) {
                 turned += 1;
                 run.drive(None);
-                assert_eq!(run.stage, Stage::Upgraded, "{place} {death:?}: {run:?}");
+                assert_eq!(run.stage, Stage::UPGRADED, "{place} {death:?}: {run:?}");
                 assert_eq!(run.world.metadata, Layout::V2_2, "{run:?}");
                 assert!(run.world.new_runs && !run.world.old_runs, "{run:?}");
             }
@@ -293,12 +286,16 @@ fn a_rollback_that_died_turns_forward_until_the_metadata_was_put_back() {
 #[test]
 fn w10_whatever_fails_for_good_milvus_runs_again_or_a_person_is_asked() {
     for policy in policies() {
-        for stage in Stage::ALL.into_iter().filter(|stage| !stage.is_final()) {
+        for stage in TABLE
+            .iter()
+            .map(|row| row.stage)
+            .filter(|stage| !stage.is_final())
+        {
             for left in LEFT {
                 let mut run = Run::new(policy, Fault::Fails(stage, left));
                 run.drive(None);
                 if run.stage.is_final() {
-                    let fits = if run.stage == Stage::Upgraded {
+                    let fits = if run.stage == Stage::UPGRADED {
                         run.world.new_runs
                     } else {
                         run.world.old_runs
@@ -313,7 +310,7 @@ fn w10_whatever_fails_for_good_milvus_runs_again_or_a_person_is_asked() {
                     assert!(later.is_taken_up(then), "{run:?}");
                     later.drive(None);
                     assert!(later.stage.is_final(), "{then:?} after {run:?}: {later:?}");
-                    let back = later.stage == Stage::RolledBack;
+                    let back = later.stage == Stage::ROLLED_BACK;
                     assert!(
                         back || then == Then::Resumes,
                         "{then:?} after {run:?}: {later:?}"
@@ -327,16 +324,16 @@ fn w10_whatever_fails_for_good_milvus_runs_again_or_a_person_is_asked() {
 #[test]
 fn before_the_switch_the_old_release_is_started_again_by_itself() {
     for stage in [
-        Stage::Probe,
-        Stage::Plan,
-        Stage::Stop,
-        Stage::Drain,
-        Stage::Backup,
+        Stage::PROBE,
+        Stage::PLAN,
+        Stage::STOP,
+        Stage::DRAIN,
+        Stage::BACKUP,
     ] {
         let mut run = Run::new(Policy::default(), Fault::Fails(stage, Layout::V2_1));
         run.drive(None);
         assert!(
-            matches!(run.stage, Stage::Abandoned | Stage::RolledBack),
+            matches!(run.stage, Stage::ABORTED | Stage::ROLLED_BACK),
             "{run:?}"
         );
         assert!(run.world.old_runs, "{run:?}");
@@ -346,9 +343,9 @@ fn before_the_switch_the_old_release_is_started_again_by_itself() {
 #[test]
 fn a_second_way_forward_that_dies_before_the_migration_goes_back_too() {
     for policy in policies() {
-        for begin in [Stage::Stop, Stage::Drain, Stage::Backup] {
+        for begin in [Stage::STOP, Stage::DRAIN, Stage::BACKUP] {
             for metadata in LEFT {
-                for fails in [None, Some(Stage::Stop), Some(Stage::Drain)] {
+                for fails in [None, Some(Stage::STOP), Some(Stage::DRAIN)] {
                     let failing = fails.map_or(Fault::Never, |stage| Fault::Fails(stage, metadata));
                     let mut run = Run::new(policy, failing);
                     run.stage = begin;
@@ -356,7 +353,7 @@ fn a_second_way_forward_that_dies_before_the_migration_goes_back_too() {
                     run.world = World {
                         metadata,
                         old_runs: false,
-                        new_runs: begin == Stage::Stop && metadata == Layout::V2_2,
+                        new_runs: begin == Stage::STOP && metadata == Layout::V2_2,
                         has_backup: true,
                     };
                     if failing != Fault::Never {
@@ -369,7 +366,7 @@ fn a_second_way_forward_that_dies_before_the_migration_goes_back_too() {
                     }
                     assert!(run.is_taken_up(Then::GoesBack));
                     run.drive(None);
-                    assert_eq!(run.stage, Stage::RolledBack, "{begin:?} {run:?}");
+                    assert_eq!(run.stage, Stage::ROLLED_BACK, "{begin:?} {run:?}");
                 }
             }
         }

@@ -1,0 +1,64 @@
+//! What the Jobs of an upgrade do.
+
+use serde::{Deserialize, Serialize};
+
+/// One run of our program in a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum JobKind {
+    /// What is in etcd.
+    Status,
+    /// The dry run.
+    Plan,
+    /// The backup.
+    Backup,
+    /// The migration.
+    Migrate,
+    /// The comparison with the expected result.
+    Verify,
+    /// The comparison of the new layout with itself, where the backup is lost.
+    VerifyAlone,
+    /// The rollback.
+    Rollback,
+    /// Whether a rollback is possible.
+    Preview,
+    /// A backup of what the new release wrote.
+    Save,
+    /// The backups in the volume, each read to its end.
+    List,
+}
+
+impl JobKind {
+    /// The name in labels and names of objects.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Plan => "plan",
+            Self::Backup => "backup",
+            Self::Migrate => "migrate",
+            Self::Verify => "verify",
+            Self::VerifyAlone => "verify-alone",
+            Self::Rollback => "rollback",
+            Self::Preview => "preview",
+            Self::Save => "save",
+            Self::List => "list",
+        }
+    }
+
+    /// Whether it writes to etcd, so that it must not be cut short.
+    #[must_use]
+    pub fn writes(self) -> bool {
+        match self {
+            Self::Migrate | Self::Rollback => true,
+            Self::Status
+            | Self::Plan
+            | Self::Backup
+            | Self::Verify
+            | Self::VerifyAlone
+            | Self::Preview
+            | Self::Save
+            | Self::List => false,
+        }
+    }
+}
