@@ -3,8 +3,8 @@
 //! [`Writer`] writes them, [`Backup`] reads them, [`repository`] looks after a folder of them. All I/O
 //! here is blocking; an asynchronous caller uses a thread for it.
 //!
-//! What this room promises: a file that bears a backup's name was written whole, synced and read back;
-//! no file is ever overwritten; a file that was cut or altered anywhere, or comes from a newer release,
+//! What this room promises: a backup is only reported as written after its file was synced, got its name,
+//! and was read back from the device under that name; no file is ever overwritten; a file that was cut or altered anywhere, or comes from a newer release,
 //! is refused by name before one entry of it is used. What it refuses to do: guess. A file that could
 //! be understood in two ways is an error that says so.
 //!
@@ -12,21 +12,28 @@
 //! the official tool, of birdwatcher, and of `etcdctl snapshot save`.
 
 mod digest;
+mod disk;
 mod error;
+mod etcd_folder;
 mod foreign;
 mod input;
 mod messages;
+mod mounts;
 mod native;
+mod place;
 mod pool;
 mod publish;
 mod read_back;
 mod reader;
 pub mod repository;
+mod sink;
 mod trial;
 mod writer;
 
 pub use error::{BackupError, FormatError};
-pub use reader::{Backup, Entries, check_bytes};
+pub use mounts::Ephemeral;
+pub use place::{check_persistent, is_stream, lost_with_container};
+pub use reader::{Backup, Entries, check_bytes, check_bytes_with};
 pub use trial::try_folder;
 pub use writer::{OutputFormat, OutputFormatError, WriteOptions, Writer};
 
@@ -34,6 +41,9 @@ use std::path::PathBuf;
 
 use crate::keys::Family;
 use crate::report::{BackupRef, BackupReport};
+
+/// The path that stands for standard output.
+pub const STDOUT: &str = "-";
 
 /// The fastest compression level.
 pub const LEAST_LEVEL: i32 = 1;
@@ -94,6 +104,23 @@ impl Format {
     }
 }
 
+/// What a reader accepts of a file that cannot be checked in full, or is not complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tolerance {
+    /// An etcd database file without the hash that a snapshot has, or with a hash that is not compared.
+    pub skip_hash_check: bool,
+    /// A file that ends early, or holds another number of entries than it announces.
+    pub allow_partial: bool,
+}
+
+impl Tolerance {
+    /// Whatever can be read, where what it must hold is known otherwise.
+    pub const ALL: Self = Self {
+        skip_hash_check: true,
+        allow_partial: true,
+    };
+}
+
 /// Which part of the metadata a backup holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Coverage {
@@ -101,6 +128,8 @@ pub enum Coverage {
     Whole,
     /// Only these families, sorted: about a key of any other family it says nothing.
     Families(Vec<Family>),
+    /// Some entries are missing, and it is not known which: about a key that is not in it it says nothing.
+    Entries,
 }
 
 impl Coverage {
@@ -108,7 +137,7 @@ impl Coverage {
     #[must_use]
     pub fn names(&self) -> Option<Vec<&'static str>> {
         match self {
-            Self::Whole => None,
+            Self::Whole | Self::Entries => None,
             Self::Families(families) => Some(families.iter().map(|family| family.name()).collect()),
         }
     }
@@ -139,6 +168,8 @@ pub struct Summary {
     pub header: Header,
     /// Whether an existing file of the same content was found and nothing was written.
     pub reused: bool,
+    /// What is missing from the file or was not checked, a sentence each.
+    pub notes: Vec<String>,
 }
 
 impl Summary {

@@ -11,6 +11,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 mod aftermath;
 mod backup;
+mod backup_target;
 mod cluster;
 mod completions;
 mod confirm;
@@ -23,6 +24,7 @@ mod migrate;
 mod options;
 mod plan;
 mod preflight;
+mod reading;
 mod report;
 mod restore;
 mod rollback;

@@ -78,8 +78,10 @@ pub struct Config {
     pub file: Option<PathBuf>,
     /// How etcd is reached.
     pub connection: Connection,
-    /// Where the metadata lies.
+    /// Where the metadata is.
     pub root: MetaRoot,
+    /// Whether the root path was given, not taken from the default.
+    pub root_is_given: bool,
     /// `etcd.metaSubPath` and `etcd.kvSubPath`, for other roots than the configured one.
     pub sub_paths: (String, String),
     /// The release that wrote the metadata, as the operator says.
@@ -107,6 +109,8 @@ pub struct DropIn {
     pub on_broken_record: Option<OnBrokenRecord>,
     /// `config.acceptLoss`.
     pub accept_loss: Option<bool>,
+    /// `config.allowEphemeralBackup`.
+    pub allow_ephemeral_backup: Option<bool>,
     /// `config.waitSessions`.
     pub wait_sessions: Option<Duration>,
     /// `config.waitLock`.
@@ -167,6 +171,7 @@ impl Config {
             meta_sub_path.unwrap_or_else(|| "meta".to_owned()),
             kv_sub_path.unwrap_or_else(|| "kv".to_owned()),
         );
+        let root_is_given = root_path.is_some();
         let root_path = root_path.as_deref().unwrap_or("by-dev");
         let root =
             MetaRoot::new(root_path, &sub_paths.0, &sub_paths.1).map_err(ConfigError::Root)?;
@@ -181,6 +186,7 @@ impl Config {
             .or(file.endpoints)
             .unwrap_or_else(|| vec![DEFAULT_ENDPOINT.to_owned()]);
         let tls = resolve_tls(tls, file.tls, &endpoints)?;
+        let backup_file = resolve_backup_file(overrides.backup_file.or(file.backup_file))?;
         let connection = Connection {
             endpoints: resolve_endpoints(&endpoints, tls.is_some())?,
             login: resolve_login(
@@ -199,26 +205,44 @@ impl Config {
             file: overrides.config,
             connection,
             root,
+            root_is_given,
             sub_paths,
             source_version: overrides.source_version.or(file.source_version),
             target_version: overrides.target_version.or(file.target_version),
-            // The journal remembers it for whoever comes later, from wherever.
-            backup_file: overrides
-                .backup_file
-                .or(file.backup_file)
-                .map(|path| std::path::absolute(&path).unwrap_or(path)),
+            backup_file,
             drop_in: DropIn {
                 command: file.command,
                 run_with_backup: file.run_with_backup,
                 collection_form: file.collection_form,
                 on_broken_record: file.on_broken_record,
                 accept_loss: file.accept_loss,
+                allow_ephemeral_backup: file.allow_ephemeral_backup,
                 wait_sessions: file.wait_sessions,
                 wait_lock: file.wait_lock,
             },
             warnings: file.warnings,
         })
     }
+}
+
+/// The backup file as the journal keeps it for later runs, which may be in another folder: absolute, and
+/// text. `-` is standard output.
+fn resolve_backup_file(given: Option<PathBuf>) -> Result<Option<PathBuf>, ConfigError> {
+    let Some(path) = given else {
+        return Ok(None);
+    };
+    if path == Path::new("-") {
+        return Ok(Some(path));
+    }
+    let path = std::path::absolute(&path).unwrap_or(path);
+    if path.to_str().is_none() {
+        return Err(ConfigError::UselessFile {
+            what: "backup file",
+            path,
+            problem: "has a path that is not valid UTF-8, which the journal cannot hold",
+        });
+    }
+    Ok(Some(path))
 }
 
 /// Splits a list on commas; blanks around the items and empty items do not count.

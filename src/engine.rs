@@ -47,7 +47,7 @@ mod verify;
 mod writer;
 
 pub use backup::{BackupOptions, backup};
-pub use backup_job::BackupTarget;
+pub use backup_job::{BackupTarget, OpenStream};
 pub use compaction::{Compacted, MemberSizes, compact};
 pub use entries::entries;
 pub use error::{EngineError, Failure, FailureKind, Written};

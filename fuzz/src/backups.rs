@@ -16,7 +16,7 @@ const FIXED_BYTES: u64 = 4 << 20;
 /// Pairs of the smallest frames, sorted and turned into entries, are so many times as large.
 const TIMES: u64 = 64;
 /// The most that one block of the native format may take, plain and compressed.
-const BLOCK_BYTES: u64 = 600 << 20;
+const BLOCK_BYTES: u64 = 120 << 20;
 
 const MAGIC: &[u8] = b"\x89MMB\r\n\x1a\n";
 

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::mounts::Ephemeral;
+
 /// What is wrong with the bytes of a backup.
 #[derive(Debug, thiserror::Error)]
 pub enum FormatError {
@@ -33,6 +35,17 @@ pub enum FormatError {
         part: &'static str,
         /// Where that ends.
         offset: u64,
+    },
+    /// An etcd database file as it is in a data folder: complete, and without the hash of a snapshot.
+    #[error(
+        "an etcd database file without the SHA-256 that etcdctl snapshot save appends: a copy of member/snap/db"
+    )]
+    NoHash,
+    /// A file of which a part can be used.
+    #[error("incomplete: {missing}")]
+    Partial {
+        /// What is missing, and what is there.
+        missing: String,
     },
     /// There is more where the end should be.
     #[error("data follows the end of the backup, from byte {offset} on")]
@@ -120,10 +133,10 @@ pub enum FormatError {
         limit: u64,
     },
     /// The file does not tell its meta root, and nothing in it does.
-    #[error("no key in it belongs to Milvus metadata; name the meta root if there is one")]
+    #[error("no key in it belongs to Milvus metadata; name its root path if it has one")]
     NoRoot,
     /// The file holds the metadata of several instances.
-    #[error("it holds several meta roots ({}); name the one that is meant", roots.join(", "))]
+    #[error("it holds the metadata of several instances ({}); name the root path of one", roots.join(", "))]
     SeveralRoots {
         /// The roots found, sorted.
         roots: Vec<String>,
@@ -166,7 +179,7 @@ pub enum BackupError {
         source: FormatError,
     },
     /// An operation on a file or folder failed.
-    #[error("failed to {action} {}", path.display())]
+    #[error("cannot {action} {}", path.display())]
     File {
         /// What was tried, as a verb.
         action: &'static str,
@@ -194,10 +207,41 @@ pub enum BackupError {
         #[source]
         source: FormatError,
     },
-    /// What was written does not read back the same. The file was not given its name.
-    #[error("the backup written to {} does not read back as it was written", path.display())]
+    /// What was written does not read back the same. The file was removed again.
+    #[error("the backup {} does not read back as it was written, and was removed", path.display())]
     ReadBack {
         /// The file that was written.
+        path: PathBuf,
+        /// What is wrong with it; `None` where it is another backup than the one written.
+        #[source]
+        source: Option<FormatError>,
+    },
+    /// The path leads to something that is not a regular file.
+    #[error("cannot write a backup to {}: it is {what}", path.display())]
+    NotRegular {
+        /// The path.
+        path: PathBuf,
+        /// What it leads to.
+        what: &'static str,
+    },
+    /// The path is not UTF-8, so neither journal nor report can name the file.
+    #[error("cannot write a backup to {}: the path is not valid UTF-8", path.display())]
+    NotUtf8 {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The file would be lost with the container that the program runs in.
+    #[error("cannot write a backup to {}: {}", path.display(), lost(*why))]
+    Ephemeral {
+        /// The path.
+        path: PathBuf,
+        /// Why it would be lost.
+        why: Ephemeral,
+    },
+    /// A stream was asked for in a format that begins with the number of entries.
+    #[error("only the native format can be written to a stream, and {} is one", path.display())]
+    StreamFormat {
+        /// The path.
         path: PathBuf,
     },
     /// No free name was found beside the target.
@@ -223,6 +267,21 @@ pub enum BackupError {
     },
 }
 
+/// The action of opening a backup.
+pub(super) const OPEN: &str = "open backup file";
+
+/// The action of reading one.
+pub(super) const READ: &str = "read backup file";
+
+/// What happens to a file there.
+fn lost(why: Ephemeral) -> &'static str {
+    match why {
+        Ephemeral::Layer => "that folder is part of the container and is deleted with it",
+        Ephemeral::Memory => "that folder is in the container's memory (tmpfs) and is lost with it",
+        Ephemeral::PodVolume => "that folder is an emptyDir volume and is deleted with the pod",
+    }
+}
+
 impl BackupError {
     /// A failed file operation, told apart by whether the device is full.
     pub(super) fn file(action: &'static str, path: &Path, source: io::Error) -> Self {
@@ -244,12 +303,74 @@ impl BackupError {
     /// A file whose content is wrong. A plain read error is told as such.
     pub(super) fn invalid(path: &Path, source: FormatError) -> Self {
         if let FormatError::Read { source, .. } = source {
-            return Self::file("read", path, source);
+            return Self::file(READ, path, source);
         }
         Self::Invalid {
             path: path.to_owned(),
             source,
         }
+    }
+
+    /// What is wrong with the file's content, if that is what is wrong.
+    #[must_use]
+    pub fn format_error(&self) -> Option<&FormatError> {
+        match self {
+            Self::Invalid { source, .. } => Some(source),
+            Self::File { .. }
+            | Self::DiskFull { .. }
+            | Self::Entry { .. }
+            | Self::ReadBack { .. }
+            | Self::NotRegular { .. }
+            | Self::NotUtf8 { .. }
+            | Self::Ephemeral { .. }
+            | Self::StreamFormat { .. }
+            | Self::NoFreeName { .. }
+            | Self::Level { .. }
+            | Self::Worker
+            | Self::Changed { .. } => None,
+        }
+    }
+
+    /// The meta roots of the instances in a file that holds several; none for any other error.
+    #[must_use]
+    pub fn instances(&self) -> &[String] {
+        match self.format_error() {
+            Some(FormatError::SeveralRoots { roots }) => roots,
+            Some(_) | None => &[],
+        }
+    }
+
+    /// Whether the file holds several instances and none was named.
+    #[must_use]
+    pub fn holds_several_instances(&self) -> bool {
+        !self.instances().is_empty()
+    }
+
+    /// Whether the path itself is at fault, whatever would be written there.
+    #[must_use]
+    pub fn is_wrong_path(&self) -> bool {
+        matches!(
+            self,
+            Self::NotRegular { .. } | Self::NotUtf8 { .. } | Self::StreamFormat { .. }
+        )
+    }
+
+    /// Whether a backup could not be read because there is no such file.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::File { action: OPEN, source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// Whether it was reading a backup that failed, not writing one.
+    #[must_use]
+    pub fn is_reading(&self) -> bool {
+        matches!(
+            self,
+            Self::File {
+                action: OPEN | READ,
+                ..
+            }
+        )
     }
 
     /// Whether the file was read and found to be no backup at all, of any format.
@@ -278,7 +399,7 @@ mod tests {
             assert!(error.to_string().contains("/backups/a.mmb"), "{error}");
         }
         let error = BackupError::file("write", path, io::ErrorKind::PermissionDenied.into());
-        assert_eq!(error.to_string(), "failed to write /backups/a.mmb");
+        assert_eq!(error.to_string(), "cannot write /backups/a.mmb");
     }
 
     #[test]

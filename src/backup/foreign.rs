@@ -4,12 +4,15 @@
 mod birdwatcher;
 mod bolt;
 mod frames;
+mod log;
 mod official;
+mod partial;
 mod relative;
 mod root;
 mod snapshot;
 mod unpack;
 
+pub(super) use log::last_log_index;
 pub(super) use official::{digest_in_order, render_header, render_pair};
 pub(super) use unpack::{RATIO_LIMIT, TooDense};
 
@@ -19,9 +22,10 @@ use super::digest::ContentDigest;
 use super::input::Input;
 use super::messages::BackupHeader;
 use super::native::MAGIC;
-use super::{Coverage, Format, FormatError};
+use super::{Coverage, Format, FormatError, Tolerance};
 use crate::entry::{Entry, printable};
 use frames::Frames;
+use partial::{Loss, Partial};
 use unpack::Unpacked;
 
 /// A key and its value as a foreign file holds them.
@@ -38,6 +42,10 @@ pub(super) struct Foreign {
     pub(super) coverage: Coverage,
     pub(super) skipped_leased: u64,
     pub(super) skipped_outside: u64,
+    /// What is missing or was not checked.
+    pub(super) notes: Vec<String>,
+    /// Of an etcd database: the last request of etcd's log that is in it.
+    pub(super) raft_index: Option<u64>,
 }
 
 impl Foreign {
@@ -67,7 +75,27 @@ impl Foreign {
             coverage: Coverage::Whole,
             skipped_leased: 0,
             skipped_outside: 0,
+            notes: Vec::new(),
+            raft_index: None,
         })
+    }
+
+    /// Marks a stream that ends before its checksum.
+    fn without_checksum(mut self) -> Self {
+        self.notes.push(
+            "the compressed stream ends before its checksum, so what was read could not be checked with it"
+                .to_owned(),
+        );
+        self
+    }
+
+    /// Marks what is missing.
+    fn with(mut self, loss: Loss) -> Self {
+        if loss.of_entries {
+            self.coverage = Coverage::Entries;
+        }
+        self.notes.push(loss.missing);
+        self
     }
 
     /// The digest of the content.
@@ -104,8 +132,8 @@ pub(super) enum Guess {
     Frames,
 }
 
-/// How many bytes [`Guess::of`] looks at.
-pub(super) const GUESS_BYTES: usize = 24;
+/// How many bytes [`Guess::of`] looks at: as far as the second meta page of any etcd database.
+pub(super) const GUESS_BYTES: usize = bolt::SECOND_META_END;
 
 impl Guess {
     /// Looks at the first bytes of a file, [`GUESS_BYTES`] of them where there are so many.
@@ -119,7 +147,7 @@ impl Guess {
         if start.starts_with(&[0x1f, 0x8b]) {
             return Ok(Self::Gzip);
         }
-        if start.get(16..20) == Some(&bolt::MAGIC.to_le_bytes()) {
+        if bolt::is_database(start) {
             return Ok(Self::EtcdSnapshot);
         }
         Ok(Self::Frames)
@@ -131,15 +159,25 @@ pub(super) fn read<R: Read + Seek>(
     guess: Guess,
     mut file: R,
     hint: Option<&str>,
+    tolerance: Tolerance,
 ) -> Result<Foreign, FormatError> {
     file.seek(SeekFrom::Start(0))
         .map_err(|source| FormatError::Read { offset: 0, source })?;
     let reader = std::io::BufReader::with_capacity(256 << 10, file);
+    let partial = Partial::new(tolerance.allow_partial);
     match guess {
-        Guess::EtcdSnapshot => snapshot::read(reader.into_inner(), hint),
+        Guess::EtcdSnapshot => snapshot::read(reader.into_inner(), hint, tolerance.skip_hash_check),
         Guess::Gzip => {
             let mut frames = Frames::new(Unpacked::new(reader));
-            let foreign = read_frames(&mut frames, Packing::Gzip, hint)?;
+            let foreign = read_frames(&mut frames, Packing::Gzip, (hint, partial))?;
+            match frames.drain() {
+                Ok(()) => {}
+                // The end of the stream has its checksum: what was read cannot be proved then.
+                Err(FormatError::Truncated { .. }) if !foreign.notes.is_empty() => {
+                    return Ok(foreign.without_checksum());
+                }
+                Err(error) => return Err(error),
+            }
             // Another stream, or anything else, behind the first is not part of the backup.
             let mut rest = frames.into_inner().into_inner();
             let offset = rest.stream_position().unwrap_or_default();
@@ -150,7 +188,9 @@ pub(super) fn read<R: Read + Seek>(
                 other => other.map(|()| foreign),
             }
         }
-        Guess::Native | Guess::Frames => read_frames(&mut Frames::new(reader), Packing::Bare, hint),
+        Guess::Native | Guess::Frames => {
+            read_frames(&mut Frames::new(reader), Packing::Bare, (hint, partial))
+        }
     }
 }
 
@@ -165,7 +205,7 @@ enum Packing {
 fn read_frames<R: Read>(
     frames: &mut Frames<R>,
     packing: Packing,
-    hint: Option<&str>,
+    (hint, partial): (Option<&str>, Partial),
 ) -> Result<Foreign, FormatError> {
     let header = frames.header()?;
     match header.version {
@@ -175,9 +215,9 @@ fn read_frames<R: Read>(
                     reason: String::from("its first frame names no instance"),
                 });
             }
-            read_versions_0_and_1(frames, packing, &header, hint)
+            read_versions_0_and_1(frames, packing, &header, (hint, partial))
         }
-        2 => birdwatcher::read_parts(frames, hint),
+        2 => birdwatcher::read_parts(frames, hint, partial),
         found if found > 2 => Err(FormatError::NewerFormat {
             found: i64::from(found),
             supported: 2,
@@ -192,15 +232,16 @@ fn read_versions_0_and_1<R: Read>(
     frames: &mut Frames<R>,
     packing: Packing,
     header: &BackupHeader,
-    hint: Option<&str>,
+    (hint, partial): (Option<&str>, Partial),
 ) -> Result<Foreign, FormatError> {
     let whole_keys = official::has_whole_keys(header)?;
-    let pairs = official::read_pairs(frames, header.entries)?;
-    match (packing, header.version, whole_keys) {
+    let (pairs, loss) = official::read_pairs(frames, header.entries, partial)?;
+    let foreign = match (packing, header.version, whole_keys) {
         (_, 0, true) => official::whole(header, pairs),
         (Packing::Bare, 0, false) => relative::read(header, pairs, hint),
         (Packing::Gzip, _, _) | (Packing::Bare, _, _) => birdwatcher::whole(header, pairs),
-    }
+    }?;
+    Ok(loss.into_iter().fold(foreign, Foreign::with))
 }
 
 #[cfg(test)]

@@ -91,6 +91,17 @@ impl<R: Read> Input<R> {
         }
     }
 
+    /// Reads to the end without keeping anything.
+    pub(super) fn drain(&mut self) -> Result<(), FormatError> {
+        match io::copy(&mut self.inner, &mut io::sink()) {
+            Ok(count) => {
+                self.offset += count;
+                Ok(())
+            }
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
     /// Refuses anything that still follows.
     pub(super) fn expect_end(&mut self) -> Result<(), FormatError> {
         let offset = self.offset;

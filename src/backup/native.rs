@@ -88,15 +88,23 @@ struct BlockHead {
 }
 
 impl BlockHead {
-    fn render(self) -> [u8; HEAD_BYTES] {
-        let mut bytes = [0; HEAD_BYTES];
+    /// The head without its own checksum. Whoever hashes heads hashes this: the CRC-32 of anything followed
+    /// by its CRC-32 is always the same.
+    fn fields(self) -> [u8; 20] {
+        let mut bytes = [0; 20];
         bytes[..4].copy_from_slice(&self.kind.mark());
         bytes[4..8].copy_from_slice(&self.stored.to_le_bytes());
         bytes[8..12].copy_from_slice(&self.raw.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.entries.to_le_bytes());
-        bytes[16..20].copy_from_slice(&self.payload_crc.to_le_bytes());
-        let crc = crc32fast::hash(&bytes[..20]);
-        bytes[20..].copy_from_slice(&crc.to_le_bytes());
+        bytes[16..].copy_from_slice(&self.payload_crc.to_le_bytes());
+        bytes
+    }
+
+    fn render(self) -> [u8; HEAD_BYTES] {
+        let fields = self.fields();
+        let mut bytes = [0; HEAD_BYTES];
+        bytes[..20].copy_from_slice(&fields);
+        bytes[20..].copy_from_slice(&crc32fast::hash(&fields).to_le_bytes());
         bytes
     }
 

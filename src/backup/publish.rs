@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::disk::Disk;
 use super::{BackupError, Header, Summary};
 
 /// How many names beside a taken one are tried.
@@ -118,14 +119,16 @@ pub(super) enum Published {
 /// Gives the partial file the target's name, or, where that is taken by something else, a name beside
 /// it. `same` says whether a file that is there already has the same content.
 pub(super) fn publish(
+    disk: &dyn Disk,
     partial: &mut Partial,
     target: &Path,
     header: &Header,
     same: impl Fn(&Path) -> Option<Summary>,
 ) -> Result<Published, BackupError> {
     for name in names(target, header) {
-        if take_name(partial, &name).map_err(|error| BackupError::file("create", &name, error))? {
-            sync_folder(&name)?;
+        let taken = take_name(disk, partial, &name);
+        if taken.map_err(|error| BackupError::file("create", &name, error))? {
+            sync_folder(disk, &name)?;
             return Ok(Published::New(name));
         }
         if let Some(summary) = same(&name) {
@@ -140,8 +143,8 @@ pub(super) fn publish(
 /// Gives the file the name `to` unless something is there already; `false` when it is. A hidden name
 /// that is left goes with `partial`, just once: taken away twice, it could be the hidden name of
 /// another process with our id.
-fn take_name(partial: &mut Partial, to: &Path) -> io::Result<bool> {
-    match fs::hard_link(&partial.path, to) {
+fn take_name(disk: &dyn Disk, partial: &mut Partial, to: &Path) -> io::Result<bool> {
+    match disk.link(&partial.path, to) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(_) => {
@@ -166,10 +169,17 @@ fn claim_name(from: &Path, to: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
+/// Removes a file that got its name, but is no backup.
+pub(super) fn remove(disk: &dyn Disk, file: &Path) {
+    // The failure that led here is reported; whoever opens the file finds it damaged.
+    let _ = fs::remove_file(file);
+    let _ = sync_folder(disk, file);
+}
+
 /// Makes a file's name durable.
-pub(super) fn sync_folder(file: &Path) -> Result<(), BackupError> {
+pub(super) fn sync_folder(disk: &dyn Disk, file: &Path) -> Result<(), BackupError> {
     let folder = folder_of(file);
-    let synced = File::open(&folder).and_then(|folder| folder.sync_all());
+    let synced = File::open(&folder).and_then(|folder| disk.sync(&folder));
     match synced {
         Ok(()) => Ok(()),
         // Some network file systems cannot sync a folder, and need not.
@@ -185,7 +195,8 @@ pub(super) fn sync_folder(file: &Path) -> Result<(), BackupError> {
     }
 }
 
-fn folder_of(file: &Path) -> PathBuf {
+/// The folder that a path's last part is in.
+pub(super) fn folder_of(file: &Path) -> PathBuf {
     match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
         Some(_) | None => PathBuf::from("."),

@@ -6,9 +6,10 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use super::digest::hexadecimal;
+use super::error::OPEN;
 use super::foreign::{self, Foreign, GUESS_BYTES, Guess};
 use super::native::{Decoder, END_BYTES, Totals, announced};
-use super::{BackupError, Coverage, Format, FormatError, Header, Summary};
+use super::{BackupError, Coverage, Format, FormatError, Header, Summary, Tolerance, etcd_folder};
 use crate::entry::Entry;
 
 const BUFFER_BYTES: usize = 256 << 10;
@@ -42,18 +43,22 @@ impl Backup {
         Self::open_with_root(path, None)
     }
 
-    /// As [`Self::open_with_root`], but of a file of our own only the beginning and the end are read: its
+    /// As [`Self::open_with`], but of a file of our own only the beginning and the end are read: its
     /// summary is what it claims to hold. Nothing of it is to be believed before [`Self::entries`] has
     /// been read to the end, which checks all of it.
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn announced(path: impl AsRef<Path>, root: Option<&str>) -> Result<Self, BackupError> {
+    pub fn announced(
+        path: impl AsRef<Path>,
+        root: Option<&str>,
+        tolerance: Tolerance,
+    ) -> Result<Self, BackupError> {
         let path = path.as_ref();
         match Self::announce(path) {
             Some(backup) => Ok(backup),
-            // Whatever it is, or is wrong with it, reading all of it tells.
-            None => Self::open_with_root(path, root),
+            // Whatever it is, or is wrong with it, reading all of it shows.
+            None => Self::open_with(path, root, tolerance),
         }
     }
 
@@ -79,20 +84,20 @@ impl Backup {
         })
     }
 
-    /// Opens with `open` a backup whose own meta root counts. Where the file tells none, or holds several
-    /// instances, the one at `fallback` is meant.
+    /// Opens with `open` a backup whose own meta root counts. Where the file does not name one, or holds
+    /// several instances, the one at `named` is used; without it these are errors.
     ///
     /// # Errors
     /// Those of `open`.
     pub fn of_own_root(
-        fallback: &str,
+        named: Option<&str>,
         open: impl Fn(Option<&str>) -> Result<Self, BackupError>,
     ) -> Result<Self, BackupError> {
         match open(None) {
             Err(BackupError::Invalid {
                 source: FormatError::NoRoot | FormatError::SeveralRoots { .. },
                 ..
-            }) => open(Some(fallback)),
+            }) if named.is_some() => open(named),
             opened => opened,
         }
     }
@@ -103,9 +108,23 @@ impl Backup {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_with_root(path: impl AsRef<Path>, root: Option<&str>) -> Result<Self, BackupError> {
+        Self::open_with(path, root, Tolerance::default())
+    }
+
+    /// As [`Self::open_with_root`], with the `tolerance` that the user asked for. The path may be a data
+    /// folder of etcd.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(
+        path: impl AsRef<Path>,
+        root: Option<&str>,
+        tolerance: Tolerance,
+    ) -> Result<Self, BackupError> {
         let path = path.as_ref();
-        let failed = |error| BackupError::file("read", path, error);
-        let mut file = open(path).map_err(failed)?;
+        let found = etcd_folder::database_in(path).unwrap_or_else(|| path.to_owned());
+        let failed = |error| BackupError::file(OPEN, path, error);
+        let mut file = open(&found).map_err(failed)?;
         let mut start = Vec::new();
         (&mut file)
             .take(GUESS_BYTES as u64)
@@ -120,9 +139,15 @@ impl Backup {
             }
             guess @ (Guess::EtcdSnapshot | Guess::Gzip | Guess::Frames) => {
                 let bytes = file.metadata().map_err(failed)?.len();
-                foreign::read(guess, file, named(root))
-                    .and_then(|foreign| Self::from_foreign(path, bytes, foreign))
-                    .map_err(invalid)
+                let mut foreign =
+                    foreign::read(guess, file, named(root), tolerance).map_err(invalid)?;
+                if let Some(index) = foreign.raft_index
+                    && let Some(log) = etcd_folder::log_beside(&found)
+                {
+                    let note = etcd_folder::note(&log, index, foreign.revision);
+                    foreign.notes.push(note);
+                }
+                Self::from_foreign(path, bytes, foreign).map_err(invalid)
             }
         }
     }
@@ -153,6 +178,8 @@ impl Backup {
             coverage,
             skipped_leased,
             skipped_outside,
+            notes,
+            raft_index: _,
         } = foreign;
         Ok(Self {
             summary: Summary {
@@ -172,6 +199,7 @@ impl Backup {
                     ..Header::default()
                 },
                 reused: false,
+                notes,
             },
             coverage,
             source: Source::Memory(entries.into()),
@@ -221,7 +249,7 @@ impl Backup {
             },
             Source::File(known) => {
                 let path = &self.summary.path;
-                let file = open(path).map_err(|error| BackupError::file("read", path, error))?;
+                let file = open(path).map_err(|error| BackupError::file(OPEN, path, error))?;
                 let reader = BufReader::with_capacity(BUFFER_BYTES, file);
                 let decoder = match known.get() {
                     Some(_) => Decoder::again(reader),
@@ -257,6 +285,7 @@ fn native_summary(
         meta_root: header.meta_root.clone(),
         header,
         reused: false,
+        notes: Vec::new(),
     }
 }
 
@@ -283,12 +312,24 @@ fn named(root: Option<&str>) -> Option<&str> {
 /// # Errors
 /// What is wrong with the bytes.
 pub fn check_bytes(bytes: &[u8], root: Option<&str>) -> Result<Summary, FormatError> {
+    check_bytes_with(bytes, root, Tolerance::default())
+}
+
+/// As [`check_bytes`], with this `tolerance`.
+///
+/// # Errors
+/// What is wrong with the bytes.
+pub fn check_bytes_with(
+    bytes: &[u8],
+    root: Option<&str>,
+    tolerance: Tolerance,
+) -> Result<Summary, FormatError> {
     let path = Path::new("");
     let start = bytes.get(..GUESS_BYTES).unwrap_or(bytes);
     let backup = match Guess::of(start)? {
         Guess::Native => Backup::check_native(path, bytes)?,
         guess @ (Guess::EtcdSnapshot | Guess::Gzip | Guess::Frames) => {
-            let foreign = foreign::read(guess, Cursor::new(bytes), named(root))?;
+            let foreign = foreign::read(guess, Cursor::new(bytes), named(root), tolerance)?;
             Backup::from_foreign(path, bytes.len() as u64, foreign)?
         }
     };

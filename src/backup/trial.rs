@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use super::BackupError;
+use super::disk::{Disk as _, RealDisk};
 use super::publish::{Partial, Purpose, sync_folder};
 
 /// What is written: small, and more than what a file system keeps in a name's own record.
@@ -18,9 +19,10 @@ pub fn try_folder(folder: &Path) -> Result<(), BackupError> {
     let path = partial.path();
     file.write_all(&vec![0; SIZE])
         .map_err(|error| BackupError::file("write", path, error))?;
-    file.sync_all()
+    RealDisk
+        .sync(&file)
         .map_err(|error| BackupError::file("sync", path, error))?;
-    sync_folder(path)
+    sync_folder(&RealDisk, path)
 }
 
 #[cfg(test)]

@@ -2,23 +2,20 @@
 //! thread compresses.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
-use super::digest::{ContentDigest, hexadecimal};
-use super::foreign::{digest_in_order, render_header, render_pair, too_large};
-use super::native::{DataBlock, Encoder};
-use super::pool::Pool;
-use super::publish::{Partial, Published, Purpose, publish, target};
-use super::read_back::ReadBack;
+use super::digest::hexadecimal;
+use super::disk::{Disk, RealDisk};
+use super::place::check_path;
+use super::publish::{Published, publish, remove, target};
+use super::sink::{NativeSink, OfficialSink, StreamSink, Written};
 use super::{
     Backup, BackupError, Format, FormatError, GREATEST_LEVEL, Header, LEAST_LEVEL, Summary,
+    read_back,
 };
 use crate::entry::printable;
-
-const BUFFER_BYTES: usize = 256 << 10;
 
 /// The formats that can be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -100,6 +97,7 @@ impl Default for WriteOptions {
 
 /// A backup that is being written. Dropped before [`Self::finish`], it leaves nothing behind.
 pub struct Writer {
+    disk: Arc<dyn Disk>,
     sink: Sink,
     target: PathBuf,
     header: Header,
@@ -111,6 +109,7 @@ pub struct Writer {
 enum Sink {
     Native(Box<NativeSink>),
     Official(Box<OfficialSink>),
+    Stream(Box<StreamSink>),
 }
 
 impl Writer {
@@ -124,29 +123,64 @@ impl Writer {
         header: Header,
         options: WriteOptions,
     ) -> Result<Self, BackupError> {
-        let WriteOptions {
-            level,
-            threads,
-            format,
-        } = options;
-        if !(LEAST_LEVEL..=GREATEST_LEVEL).contains(&level) {
-            return Err(BackupError::Level { level });
-        }
-        let target = target(path.as_ref(), &header, format.extension());
-        let sink = match format {
+        Self::create_on(Arc::new(RealDisk), path.as_ref(), header, options)
+    }
+
+    fn create_on(
+        disk: Arc<dyn Disk>,
+        path: &Path,
+        header: Header,
+        options: WriteOptions,
+    ) -> Result<Self, BackupError> {
+        check_level(options.level)?;
+        check_path(path)?;
+        let target = target(path, &header, options.format.extension());
+        let sink = match options.format {
             OutputFormat::Native => {
-                Sink::Native(Box::new(NativeSink::new(&target, &header, level, threads)?))
+                Sink::Native(Box::new(NativeSink::new(&target, &header, options)?))
             }
             OutputFormat::Official => Sink::Official(Box::new(OfficialSink::new(&target)?)),
         };
-        Ok(Self {
+        Ok(Self::new(disk, sink, target, header, options.format))
+    }
+
+    /// Starts a backup that goes to `out` as it comes, under the name `path` in messages. A stream can be
+    /// neither synced nor read back.
+    ///
+    /// # Errors
+    /// When writing fails, the level does not exist, or the format is not the native one.
+    pub fn stream(
+        out: Box<dyn std::io::Write + Send>,
+        path: &Path,
+        header: Header,
+        options: WriteOptions,
+    ) -> Result<Self, BackupError> {
+        check_level(options.level)?;
+        if options.format != OutputFormat::Native {
+            let path = path.to_owned();
+            return Err(BackupError::StreamFormat { path });
+        }
+        let sink = Sink::Stream(Box::new(StreamSink::new(out, path, &header, options)?));
+        let (disk, target) = (Arc::new(RealDisk), path.to_owned());
+        Ok(Self::new(disk, sink, target, header, options.format))
+    }
+
+    fn new(
+        disk: Arc<dyn Disk>,
+        sink: Sink,
+        target: PathBuf,
+        header: Header,
+        format: OutputFormat,
+    ) -> Self {
+        Self {
+            disk,
             sink,
             root_prefix: format!("{}/", header.meta_root).into_bytes(),
             target,
             header,
             format,
             last_key: Vec::new(),
-        })
+        }
     }
 
     /// Sets how many leased keys were left out. Any time before [`Self::finish`] will do.
@@ -182,6 +216,7 @@ impl Writer {
         match &mut self.sink {
             Sink::Native(sink) => sink.push(&self.target, key, value),
             Sink::Official(sink) => sink.push(&self.target, key, value),
+            Sink::Stream(sink) => sink.push(&self.target, key, value),
         }
     }
 
@@ -193,12 +228,13 @@ impl Writer {
         self.seal()?.publish()
     }
 
-    /// Writes the rest, syncs, reads all of it back and compares. The file has no name yet.
+    /// Writes the rest and syncs it. The file has no name yet.
     ///
     /// # Errors
-    /// When writing or syncing fails, or what reads back is not what was written.
+    /// When writing or syncing fails.
     pub fn seal(self) -> Result<Sealed, BackupError> {
         let Self {
+            disk,
             sink,
             target,
             header,
@@ -206,20 +242,18 @@ impl Writer {
             root_prefix: _,
             last_key: _,
         } = self;
-        let (written, read_back) = match sink {
+        let written = match sink {
             Sink::Native(sink) => sink.finish(&target, &header)?,
-            Sink::Official(sink) => (sink.finish(&target, &header)?, None),
+            Sink::Official(sink) => sink.finish(&target, &header)?,
+            Sink::Stream(sink) => sink.finish(&target, &header)?,
         };
-        let failed = |error| BackupError::file("write", &target, error);
-        written.file.sync_all().map_err(failed)?;
-        let bytes = written.file.metadata().map_err(failed)?.len();
-        match read_back {
-            Some(read_back) => read_back.finish(&header, written.digest)?,
-            None => read_official_back(&written)?,
+        if let Some(file) = &written.file {
+            let synced = disk.sync(&file.file);
+            synced.map_err(|error| BackupError::file("sync", &target, error))?;
         }
         Ok(Sealed {
+            disk,
             written,
-            bytes,
             target,
             header,
             format,
@@ -227,237 +261,85 @@ impl Writer {
     }
 }
 
-/// A backup that is whole and checked, but has no name yet. Dropped, it leaves nothing behind.
+fn check_level(level: i32) -> Result<(), BackupError> {
+    match (LEAST_LEVEL..=GREATEST_LEVEL).contains(&level) {
+        true => Ok(()),
+        false => Err(BackupError::Level { level }),
+    }
+}
+
+/// A backup that is complete and synced, but has no name yet. Dropped, it leaves nothing behind.
 pub struct Sealed {
+    disk: Arc<dyn Disk>,
     written: Written,
-    bytes: u64,
     target: PathBuf,
     header: Header,
     format: OutputFormat,
 }
 
 impl Sealed {
-    /// Gives the file its name. A file that is there already is never replaced: where it has the same
-    /// content it is used again, else the new one gets a name beside it.
+    /// Gives the file its name, then reads it back from the device under that name and compares. A file
+    /// that is there already is never replaced: where it has the same content it is used again, else the
+    /// new one gets a name beside it.
     ///
     /// # Errors
-    /// When naming or syncing the folder fails.
+    /// When naming or syncing the folder fails, or what reads back is not what was written.
     pub fn publish(self) -> Result<Summary, BackupError> {
         let Self {
+            disk,
             written,
-            bytes,
             target,
             header,
             format,
         } = self;
         let Written {
-            mut partial,
+            file,
             entries,
+            bytes,
             digest,
-            file: _,
         } = written;
-        let digest = hexadecimal(&digest);
+        let text = hexadecimal(&digest);
         let same = |path: &Path| {
             Backup::open_with_root(path, Some(&header.meta_root))
                 .ok()
                 .map(Backup::into_summary)
                 .filter(|found| {
-                    found.digest == digest
+                    found.digest == text
                         && found.format == format.format()
                         && found.meta_root == header.meta_root
                 })
         };
-        match publish(&mut partial, &target, &header, same)? {
-            Published::Existing(mut summary) => {
-                summary.reused = true;
-                Ok(*summary)
-            }
-            Published::New(path) => Ok(Summary {
-                path,
-                format: format.format(),
-                entries,
-                bytes,
-                revision: header.revision,
-                digest,
-                skipped_leased: header.skipped_leased,
-                skipped_outside: 0,
-                meta_root: header.meta_root.clone(),
-                header,
-                reused: false,
-            }),
-        }
-    }
-}
-
-/// A file that is complete but has no name yet.
-struct Written {
-    partial: Partial,
-    file: File,
-    entries: u64,
-    digest: [u8; 32],
-}
-
-/// Reads a written file of the official format from its beginning and compares it with what went in.
-fn read_official_back(written: &Written) -> Result<(), BackupError> {
-    let path = written.partial.path();
-    let file = File::open(path).map_err(|error| BackupError::file("read back", path, error))?;
-    match digest_in_order(BufReader::with_capacity(BUFFER_BYTES, file)) {
-        Ok(found) if found == (written.entries, written.digest) => Ok(()),
-        Ok(_) => Err(BackupError::ReadBack {
-            path: path.to_owned(),
-        }),
-        Err(error) => Err(BackupError::invalid(path, error)),
-    }
-}
-
-/// Writes the native format.
-struct NativeSink {
-    partial: Partial,
-    encoder: Encoder<BufWriter<File>>,
-    pool: Pool,
-    read_back: ReadBack,
-    block: DataBlock,
-}
-
-impl NativeSink {
-    fn new(
-        target: &Path,
-        header: &Header,
-        level: i32,
-        threads: usize,
-    ) -> Result<Self, BackupError> {
-        let (partial, file) = Partial::create(target, Purpose::Backup)?;
-        let failed = |error| BackupError::file("write", target, error);
-        let out = BufWriter::with_capacity(BUFFER_BYTES, file);
-        let mut encoder = Encoder::new(out, header).map_err(failed)?;
-        encoder.flush().map_err(failed)?;
-        let read_back = ReadBack::start(partial.path())?;
-        Ok(Self {
-            partial,
-            encoder,
-            pool: Pool::new(threads, level).map_err(failed)?,
-            read_back,
-            block: DataBlock::default(),
-        })
-    }
-
-    fn push(&mut self, target: &Path, key: &[u8], value: &[u8]) -> Result<(), BackupError> {
-        if !self.block.push(key, value) {
-            return Err(BackupError::Entry {
-                path: target.to_owned(),
-                source: too_large(key, value),
-            });
-        }
-        if self.block.is_full() {
-            self.submit(target)?;
-        }
-        Ok(())
-    }
-
-    fn submit(&mut self, target: &Path) -> Result<(), BackupError> {
-        if self.pool.is_full() {
-            self.write_oldest(target)?;
-        }
-        let next = self.read_back.spare();
-        let block = std::mem::replace(&mut self.block, next);
-        self.encoder.count(&block);
-        self.pool.submit(block)
-    }
-
-    /// Writes the oldest block in the pool; `false` when there is none.
-    fn write_oldest(&mut self, target: &Path) -> Result<bool, BackupError> {
-        let Some(done) = self.pool.take_oldest()? else {
-            return Ok(false);
-        };
-        done.compressed
-            .and_then(|compressed| self.encoder.write(&compressed))
-            .and_then(|()| self.encoder.flush())
-            .map_err(|error| BackupError::file("write", target, error))?;
-        self.read_back.compare(done.block)?;
-        Ok(true)
-    }
-
-    fn finish(
-        mut self,
-        target: &Path,
-        header: &Header,
-    ) -> Result<(Written, Option<ReadBack>), BackupError> {
-        if !self.block.is_empty() {
-            self.submit(target)?;
-        }
-        while self.write_oldest(target)? {}
-        let failed = |error| BackupError::file("write", target, error);
-        let (out, entries, digest) = self.encoder.finish(header.skipped_leased).map_err(failed)?;
-        let file = out
-            .into_inner()
-            .map_err(|error| failed(error.into_error()))?;
-        let written = Written {
-            partial: self.partial,
-            file,
-            entries,
-            digest,
-        };
-        Ok((written, Some(self.read_back)))
-    }
-}
-
-/// Writes the official tool's format. Its header gives the count of entries, which is known only at
-/// the end: the entries wait in a file of their own.
-struct OfficialSink {
-    waiting: BufWriter<File>,
-    _waiting_name: Partial,
-    entries: u64,
-    digest: ContentDigest,
-}
-
-impl OfficialSink {
-    fn new(target: &Path) -> Result<Self, BackupError> {
-        let (name, file) = Partial::create(target, Purpose::Entries)?;
-        Ok(Self {
-            waiting: BufWriter::with_capacity(BUFFER_BYTES, file),
-            _waiting_name: name,
-            entries: 0,
-            digest: ContentDigest::default(),
-        })
-    }
-
-    fn push(&mut self, target: &Path, key: &[u8], value: &[u8]) -> Result<(), BackupError> {
-        let frame = render_pair(key, value)
-            .and_then(|frame| {
-                if self.digest.push(key, value) {
-                    Ok(frame)
-                } else {
-                    Err(too_large(key, value))
+        let path = match file {
+            None => target,
+            Some(mut file) => match publish(&*disk, &mut file.partial, &target, &header, same)? {
+                Published::Existing(mut summary) => {
+                    summary.reused = true;
+                    return Ok(*summary);
                 }
-            })
-            .map_err(|source| BackupError::Entry {
-                path: target.to_owned(),
-                source,
-            })?;
-        self.entries += 1;
-        self.waiting
-            .write_all(&frame)
-            .map_err(|error| BackupError::file("write", target, error))
-    }
-
-    fn finish(self, target: &Path, header: &Header) -> Result<Written, BackupError> {
-        let (partial, mut file) = Partial::create(target, Purpose::Backup)?;
-        let copy = || -> io::Result<()> {
-            let mut waiting = self
-                .waiting
-                .into_inner()
-                .map_err(|error| error.into_error())?;
-            waiting.seek(SeekFrom::Start(0))?;
-            file.write_all(&render_header(&header.meta_root, self.entries))?;
-            io::copy(&mut waiting, &mut file)?;
-            Ok(())
+                Published::New(path) => {
+                    let expected = (&header, entries, &digest);
+                    let outcome = read_back::check(&*disk, &path, format, expected);
+                    outcome.inspect_err(|_| remove(&*disk, &path))?;
+                    path
+                }
+            },
         };
-        copy().map_err(|error| BackupError::file("write", target, error))?;
-        Ok(Written {
-            partial,
-            file,
-            entries: self.entries,
-            digest: self.digest.finish(),
+        Ok(Summary {
+            path,
+            format: format.format(),
+            entries,
+            bytes,
+            revision: header.revision,
+            digest: text,
+            skipped_leased: header.skipped_leased,
+            skipped_outside: 0,
+            meta_root: header.meta_root.clone(),
+            header,
+            reused: false,
+            notes: Vec::new(),
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

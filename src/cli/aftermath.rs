@@ -1,9 +1,10 @@
 //! What a failed run leaves behind and how it goes on from there, in the user's own commands.
 
-use std::io::ErrorKind;
 use std::path::Path;
 
+use super::backup_target;
 use super::options::EtcdOptions;
+use super::reading;
 use super::report::exit::Exit;
 use super::report::failure::{Failure, NOTHING_CHANGED};
 use super::report::outcome;
@@ -110,6 +111,12 @@ impl Ways {
     /// What next.
     fn lead_on(&self, error: &EngineError, backup: Option<&str>, told: &mut Failure) {
         let mut hint = |text: String| told.hints.push(text);
+        if let engine::Failure::Backup(BackupError::Ephemeral { path, why }) = &*error.failure {
+            backup_target::mount_hints(path, *why)
+                .into_iter()
+                .for_each(&mut hint);
+            return;
+        }
         if let Some(text) = self.cure(&error.failure, error.phase) {
             hint(text);
         }
@@ -174,6 +181,9 @@ impl Ways {
 
     /// Where another backup is, or may go.
     fn another_backup(&self, error: &BackupError) -> Option<String> {
+        if let Some(hint) = reading::hint(error) {
+            return Some(hint);
+        }
         if let BackupError::Invalid { path, .. } | BackupError::Changed { path } = error {
             let folder = path.parent().filter(|folder| *folder != Path::new(""));
             let folder = folder.unwrap_or(Path::new(".")).display().to_string();
@@ -185,13 +195,10 @@ impl Ways {
                 )
             });
         }
-        if let BackupError::File { action, source, .. } = error
-            && *action == "read"
-        {
-            let is_missed = self.goes_back && source.kind() == ErrorKind::NotFound;
+        if error.is_reading() {
+            let is_missed = self.goes_back && error.is_missing();
             return is_missed.then(|| {
-                "name the file with --backup-file, or config.backupFilePath, where it lies now"
-                    .to_owned()
+                "name its current path with --backup-file or config.backupFilePath".to_owned()
             });
         }
         matches!(

@@ -5,22 +5,29 @@ mod diff;
 mod list;
 mod prune;
 
+use std::path::Path;
+
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
-use super::migrate::backup_target;
+use super::backup_target::{TargetOptions, warn_if_ephemeral};
 use super::options::{EtcdOptions, OutputOptions, WaitOptions};
 use super::report::exit::Exit;
+use super::report::units::{bytes, counted, short_digest};
 use super::session::{Session, limits};
 use super::{Outcome, report, target};
-use crate::backup::{GREATEST_LEVEL, LEAST_LEVEL, OutputFormat};
+use crate::backup::{GREATEST_LEVEL, LEAST_LEVEL, OutputFormat, STDOUT};
 use crate::config::gate::Purpose;
 use crate::engine::{self, BackupOptions};
 
-/// Save the metadata at one revision, or look after saved files
+/// Save the metadata at one revision, or manage backups
 ///
 /// Without a further command the metadata is saved to --backup-file. An existing file is never
 /// overwritten: a valid one with the same content is used again, else a name with the time is taken
-/// beside it. Keys on a lease (sessions) are left out. etcd is not changed but for the lock.
+/// beside it. Leased keys (sessions) are left out. Nothing is written to etcd.
+///
+/// --backup-file - writes the native format to standard output, for example into object storage; the
+/// report then goes to standard error. A named pipe works as well. A stream is not read back: check it
+/// where it is stored, with backup check.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(in crate::cli) struct Args {
@@ -47,6 +54,8 @@ struct Save {
     /// Compression level of the native format, 1 to 19
     #[arg(long, value_name = "N", env = "META_MIGRATION_LEVEL", hide_env = true, value_parser = level_parser())]
     level: Option<i32>,
+    #[command(flatten)]
+    target: TargetOptions,
     #[command(flatten)]
     wait: WaitOptions,
     #[command(flatten)]
@@ -88,7 +97,8 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
 fn begin(args: &Save) -> Outcome {
     let session = Session::begin(&args.etcd, &args.output)?;
     target::judge(&session.config, Purpose::Backup)?;
-    let mut target = backup_target(&session, session.config.backup_file.as_deref());
+    let given = session.config.backup_file.as_deref();
+    let mut target = args.target.file_or_stream(&session, given)?;
     target.options.format = args.backup_format;
     if let Some(level) = args.level {
         target.options.level = level;
@@ -106,13 +116,25 @@ fn begin(args: &Save) -> Outcome {
 /// Saves the metadata, and says where.
 pub(in crate::cli) fn save(session: &Session, options: &BackupOptions) -> Outcome {
     let saved = session
-        .write(async |store, environment| engine::backup(store, options, environment).await)?;
+        .read(async |store, environment| engine::backup(store, options, environment).await)?;
     if saved.entries == 0 {
         tracing::warn!(
-            "the backup is empty: no metadata lies below {}",
+            "the backup is empty: no metadata is below {}",
             options.root.meta_root()
         );
     }
+    if options.target.path == Path::new(STDOUT) {
+        // Standard output is the backup itself.
+        let digest = short_digest(&saved.digest);
+        let (entries, revision) = (saved.entries, saved.revision);
+        tracing::info!(
+            "backup written to standard output: {}, {}, revision {revision}, digest {digest}",
+            counted(entries, "entry"),
+            bytes(saved.bytes)
+        );
+        return Ok(Exit::Done);
+    }
     report::print_done(session.output.format, &saved, report::outcome::backup);
+    warn_if_ephemeral(Path::new(&saved.path));
     Ok(Exit::Done)
 }

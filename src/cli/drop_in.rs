@@ -14,6 +14,7 @@
 
 use std::path::PathBuf;
 
+use super::backup_target::TargetOptions;
 use super::options::{EtcdOptions, OutputOptions, TransformOptions, WaitOptions};
 use super::report::failure::Failure;
 use super::rollback::WayBack;
@@ -36,6 +37,8 @@ pub(in crate::cli) struct Args {
     wait: WaitOptions,
     #[command(flatten)]
     way_back: WayBack,
+    #[command(flatten)]
+    target: TargetOptions,
     #[command(flatten)]
     pub(in crate::cli) output: OutputOptions,
     /// The official tool ignores words behind its flag
@@ -68,7 +71,9 @@ fn backup(session: &Session, args: &Args) -> Outcome {
     target::judge(&session.config, Purpose::Backup)?;
     let options = BackupOptions {
         root: session.config.root.clone(),
-        target: migrate::backup_target(session, session.config.backup_file.as_deref()),
+        target: args
+            .target
+            .file_or_stream(session, session.config.backup_file.as_deref())?,
         refuse_sessions: true,
         waits: args.wait.resolve_drop_in(&session.config),
         limits: limits(),
@@ -83,7 +88,10 @@ fn migrate(session: &Session, args: &Args) -> Outcome {
     };
     let path = config.backup_file.as_deref();
     let wanted = path.is_some() || config.drop_in.run_with_backup != Some(false);
-    let backup = wanted.then(|| migrate::backup_target(session, path));
+    let backup = match wanted {
+        true => Some(args.target.file(session, path)?),
+        false => None,
+    };
     let waits = args.wait.resolve_drop_in(config);
     let options = migrate::options(session, target, backup, (waits, limits()));
     migrate::carry_out(session, &options, false)

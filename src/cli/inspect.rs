@@ -8,6 +8,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::Serialize;
 
 use super::options::{EtcdOptions, OutputOptions};
+use super::reading::ReadingOptions;
 use super::report::exit::Exit;
 use super::report::failure::Failure;
 use super::session::{Session, limits};
@@ -40,6 +41,8 @@ pub(in crate::cli) struct Args {
     #[arg(long)]
     summary: bool,
     #[command(flatten)]
+    reading: ReadingOptions,
+    #[command(flatten)]
     etcd: EtcdOptions,
     #[command(flatten)]
     pub(in crate::cli) output: OutputOptions,
@@ -55,7 +58,10 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let session = Session::begin(&args.etcd, &args.output)?;
     args.etcd
         .without_backup("--from reads a file instead of etcd");
-    let source = args.from.as_deref().map(|path| session.open(path));
+    let source = args
+        .from
+        .as_deref()
+        .map(|path| session.open(path, args.reading));
     let source = source.transpose()?;
     let root = source
         .as_ref()

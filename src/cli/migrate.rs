@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::BoolishValueParser;
 
+use super::backup_target::{TargetOptions, warn_if_ephemeral};
 use super::options::{EtcdOptions, OutputOptions, TransformOptions, WaitOptions};
+use super::reading::ReadingOptions;
 use super::report::exit::Exit;
 use super::report::outcome::Next;
 use super::report::units::bytes;
 use super::session::{Session, limits};
 use super::target::Target;
 use super::{Outcome, report};
-use crate::backup::WriteOptions;
 use crate::engine::{self, BackupTarget, Limits, MigrateOptions, Waits};
 use crate::report::{MigrateOutcome, MigrateReport, Seconds};
 use crate::store::etcd::EtcdStore;
@@ -35,9 +36,11 @@ pub(in crate::cli) struct Args {
     /// Where the 2.2 backup is written; an existing file is never overwritten
     #[arg(long, value_name = "FILE", requires = "from")]
     to: Option<PathBuf>,
-    /// Make no backup: there is no way back once the switch is done
+    /// Make no backup: the migration cannot be rolled back past the commit
     #[arg(long, env = "META_MIGRATION_NO_BACKUP", hide_env = true, value_parser = BoolishValueParser::new())]
     no_backup: bool,
+    #[command(flatten)]
+    target: TargetOptions,
     /// Operations in one transaction; adapts downward when etcd says too many [default: 128]
     #[arg(
         long,
@@ -62,6 +65,8 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     wait: WaitOptions,
     #[command(flatten)]
+    reading: ReadingOptions,
+    #[command(flatten)]
     etcd: EtcdOptions,
     #[command(flatten)]
     pub(in crate::cli) output: OutputOptions,
@@ -74,8 +79,8 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         return finish(&session, &nothing_to_do());
     };
     if let (Some(from), Some(to)) = (&args.from, &args.to) {
-        let source = session.open(from)?;
-        let written = backup_target(&session, Some(to));
+        let source = session.open(from, args.reading)?;
+        let written = args.target.file(&session, Some(to))?;
         let done = session.offline(|environment| source.migrate(&target, &written, environment))?;
         return print(&session, &done, &Next::default());
     }
@@ -87,7 +92,10 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     if let Some(number) = args.in_flight {
         limits.in_flight_max = number.get();
     }
-    let backup = (!args.no_backup).then(|| backup_target(&session, given));
+    let backup = match args.no_backup {
+        true => None,
+        false => Some(args.target.file(&session, given)?),
+    };
     let options = options(&session, target, backup, (args.wait.resolve(), limits));
     carry_out(&session, &options, args.compact)
 }
@@ -100,20 +108,6 @@ fn planning(args: &Args) -> Vec<String> {
         .collect();
     words.extend(args.transform.as_flags());
     words
-}
-
-/// Where a backup goes; without a path it is named after the root path, in the working directory.
-pub(in crate::cli) fn backup_target(session: &Session, path: Option<&Path>) -> BackupTarget {
-    let path = path.unwrap_or(Path::new("."));
-    BackupTarget {
-        path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
-        options: WriteOptions::default(),
-        source_version: session
-            .config
-            .source_version
-            .as_ref()
-            .map(ToString::to_string),
-    }
 }
 
 /// What the engine is told.
@@ -141,6 +135,11 @@ pub(in crate::cli) fn carry_out(
     options: &MigrateOptions,
     compacts: bool,
 ) -> Outcome {
+    if options.backup.is_none() {
+        tracing::warn!(
+            "no backup is made: once it has reached the commit, this migration cannot be rolled back"
+        );
+    }
     let done = session.write(async |store, environment| {
         let done = engine::migrate(store, options, environment).await?;
         if compacts && done.outcome != MigrateOutcome::NothingToDo {
@@ -193,9 +192,12 @@ pub(in crate::cli) fn finish(session: &Session, done: &MigrateReport) -> Outcome
     let backup = done.backup.as_ref().filter(|_| migrated);
     if let Some(gone) = backup.filter(|backup| !Path::new(&backup.path).is_file()) {
         tracing::warn!(
-            "the backup is not at {} any more: without it there is no way back",
+            "the backup is not at {} any more: without it this migration cannot be rolled back",
             gone.path
         );
+    }
+    if let Some(backup) = backup {
+        warn_if_ephemeral(Path::new(&backup.path));
     }
     // Where there is nothing to do nobody has looked, or nothing is there.
     let is_ready = done.outcome != MigrateOutcome::NothingToDo;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::options::{EtcdOptions, OutputOptions, TransformOptions};
+use super::reading::ReadingOptions;
 use super::report::exit::Exit;
 use super::report::failure::Failure;
 use super::session::{Session, limits};
@@ -26,6 +27,8 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     transform: TransformOptions,
     #[command(flatten)]
+    reading: ReadingOptions,
+    #[command(flatten)]
     etcd: EtcdOptions,
     #[command(flatten)]
     pub(in crate::cli) output: OutputOptions,
@@ -35,7 +38,10 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let session = Session::begin(&args.etcd, &args.output)?;
     args.etcd
         .without_backup("--from reads a file instead of etcd");
-    let source = args.from.as_deref().map(|path| session.open(path));
+    let source = args
+        .from
+        .as_deref()
+        .map(|path| session.open(path, args.reading));
     let source = source.transpose()?;
     let plan = match Target::of(&session.config, &args.transform)? {
         Target::Migrate(options) => make(&session, source.as_ref(), &options)?,

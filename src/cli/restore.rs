@@ -5,10 +5,11 @@ use clap::builder::BoolishValueParser;
 use super::Outcome;
 use super::aftermath::Ways;
 use super::options::{EtcdOptions, OutputOptions, WaitOptions};
+use super::reading::ReadingOptions;
 use super::rollback::{WayBack, carry_out};
 use super::session::{Session, limits};
 use crate::config::ConfigError;
-use crate::engine::{RestoreOptions, Way};
+use crate::engine::{Limits, RestoreOptions, Way};
 use crate::keys::MetaRoot;
 
 /// Put the content of a backup file into etcd, at any root path
@@ -35,6 +36,8 @@ pub(in crate::cli) struct Args {
     way_back: WayBack,
     #[command(flatten)]
     wait: WaitOptions,
+    #[command(flatten)]
+    reading: ReadingOptions,
     #[command(flatten)]
     etcd: EtcdOptions,
     #[command(flatten)]
@@ -72,7 +75,10 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         accept_loss: args.way_back.accept_loss,
         dry_run: args.dry_run,
         waits: args.wait.resolve(),
-        limits: limits(),
+        limits: Limits {
+            tolerance: args.reading.tolerance(),
+            ..limits()
+        },
     };
     carry_out(&session, &options)
 }

@@ -65,6 +65,9 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
 
 /// Goes back, and says what was done.
 pub(in crate::cli) fn carry_out(session: &Session, options: &RestoreOptions) -> Outcome {
+    if let Some(path) = &options.backup {
+        session.require_one_instance(path, options.limits.tolerance)?;
+    }
     let work =
         async |store: &_, environment: &_| engine::restore(store, options, environment).await;
     let done = if options.dry_run {

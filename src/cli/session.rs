@@ -7,13 +7,14 @@ use std::time::Duration;
 use indicatif::MultiProgress;
 use tokio::runtime::Runtime;
 
-use super::aftermath::Ways;
+use super::aftermath::{Ways, quoted};
 use super::options::{EtcdOptions, OutputOptions};
+use super::reading::{self, ReadingOptions};
 use super::report::exit::Exit;
 use super::report::failure::Failure;
 use super::watch::Watch;
 use super::{logging, signals, watch};
-use crate::backup::Backup;
+use crate::backup::{Backup, BackupError, Tolerance};
 use crate::config::{Config, Connection};
 use crate::engine::{self, BackupSource, EngineError, Environment, Limits, Signal, Stop};
 use crate::keys::MetaRoot;
@@ -131,14 +132,43 @@ impl Session {
         }
     }
 
-    /// Opens a backup for work without etcd. Its own meta root counts; where the file does not tell
-    /// one, or several, the configured one does.
-    pub(in crate::cli) fn open(&self, path: &Path) -> Result<BackupSource, Failure> {
-        let configured = self.config.root.meta_root();
-        let backup = Backup::of_own_root(configured, |root| Backup::open_with_root(path, root))
-            .map_err(|error| unusable(&error))?;
+    /// Opens a backup for work without etcd. Its own meta root counts; where the file does not name one,
+    /// or several, the root path that was given does.
+    pub(in crate::cli) fn open(
+        &self,
+        path: &Path,
+        reading: ReadingOptions,
+    ) -> Result<BackupSource, Failure> {
+        let backup = Backup::of_own_root(self.named_root(), |root| {
+            Backup::open_with(path, root, reading.tolerance())
+        })
+        .map_err(|error| unusable_file(&error))?;
+        for note in &backup.summary().notes {
+            tracing::warn!("{}: {note}", path.display());
+        }
         let root = root_of(&backup).map_err(|error| unusable(&error))?;
         Ok(BackupSource::new(backup, root))
+    }
+
+    /// Refuses a backup of several instances unless a root path says which one is meant.
+    pub(in crate::cli) fn require_one_instance(
+        &self,
+        path: &Path,
+        tolerance: Tolerance,
+    ) -> Result<(), Failure> {
+        if self.config.root_is_given {
+            return Ok(());
+        }
+        match Backup::announced(path, None, tolerance) {
+            Err(error) if error.holds_several_instances() => Err(unusable_file(&error)),
+            // Whatever else is wrong with the file is found where it is used.
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    fn named_root(&self) -> Option<&str> {
+        let root = self.config.root.meta_root();
+        self.config.root_is_given.then_some(root)
     }
 }
 
@@ -150,6 +180,24 @@ pub(in crate::cli) fn root_of(backup: &Backup) -> Result<MetaRoot, crate::keys::
 /// The failure of a command that works on backup files alone.
 pub(in crate::cli) fn unusable(error: &dyn std::error::Error) -> Failure {
     Failure::from_error(Exit::Failed, error).unchanged()
+}
+
+/// The failure to open a backup, with the options that choose among several instances in it.
+fn unusable_file(error: &BackupError) -> Failure {
+    let mut failure = unusable(error);
+    for root in error.instances() {
+        let (path, sub_path) = root.rsplit_once('/').unwrap_or(("", root));
+        let mut options = format!("--root-path {}", quoted(path));
+        if sub_path != "meta" {
+            options.push_str(&format!(" --meta-sub-path {}", quoted(sub_path)));
+        }
+        failure.hints.push(options);
+    }
+    if !failure.hints.is_empty() {
+        failure.exit = Exit::Usage;
+    }
+    failure.hints.extend(reading::hint(error));
+    failure
 }
 
 /// The usual limits.

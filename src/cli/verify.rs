@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use super::options::{EtcdOptions, OutputOptions, TransformOptions};
+use super::reading::ReadingOptions;
 use super::report::exit::Exit;
 use super::session::{Session, limits};
 use super::{Outcome, report, target};
-use crate::engine::{self, VerifyOptions};
+use crate::engine::{self, Limits, VerifyOptions};
 
 /// Check whether the 2.2 layout is complete and consistent
 ///
@@ -23,6 +24,8 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     transform: TransformOptions,
     #[command(flatten)]
+    reading: ReadingOptions,
+    #[command(flatten)]
     etcd: EtcdOptions,
     #[command(flatten)]
     pub(in crate::cli) output: OutputOptions,
@@ -35,18 +38,28 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let told = target::told(&session.config, &args.transform)?;
     let found = match &args.from {
         Some(path) => {
-            let source = session.open(path)?;
-            let before = args.backup.as_deref().map(|path| session.open(path));
+            let source = session.open(path, args.reading)?;
+            let before = args
+                .backup
+                .as_deref()
+                .map(|path| session.open(path, args.reading));
             let before = before.transpose()?;
             session
                 .offline(|environment| source.verify(before.as_ref(), told.as_ref(), environment))?
         }
         None => {
+            let limits = Limits {
+                tolerance: args.reading.tolerance(),
+                ..limits()
+            };
+            if let Some(path) = &args.backup {
+                session.require_one_instance(path, limits.tolerance)?;
+            }
             let options = VerifyOptions {
                 root: session.config.root.clone(),
                 backup: args.backup.clone(),
                 options: told,
-                limits: limits(),
+                limits,
             };
             session.read(async |store, environment| {
                 engine::verify(store, &options, environment).await

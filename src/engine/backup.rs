@@ -1,27 +1,34 @@
-//! Saving the meta root at one revision.
+//! Saving the meta root at one revision, without a write to etcd: it works for a user who may only read,
+//! and on an etcd that has no space left.
 
-use crate::keys::MetaRoot;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use crate::entry::{Entry, printable};
+use crate::keys::{KeyRange, MetaRoot};
 use crate::report::BackupReport;
-use crate::store::Store;
+use crate::store::{RangeRequest, Store, StoreErrorKind};
 
 use super::backup_job::{BackupJob, BackupTarget};
-use super::error::{EngineError, Failure};
-use super::fence::{Fence, Waits};
+use super::error::{EngineError, Failure, while_doing};
+use super::fence::Waits;
 use super::fingerprint::Filter;
 use super::limits::Limits;
 use super::pages::Pages;
-use super::source::{Retries, newest};
+use super::patience::read;
+use super::source::{Moment, Retries, Surroundings};
 use super::{Environment, sessions};
 
 /// What to save, and where.
 #[derive(Debug, Clone)]
 pub struct BackupOptions {
-    /// Where the metadata lies.
+    /// Where the metadata is.
     pub root: MetaRoot,
     /// Where the file goes.
     pub target: BackupTarget,
-    /// Whether running components are refused. A backup shows one revision, so it is whole all the
-    /// same; but one that is made for a migration has to show the stopped cluster.
+    /// Whether running components are refused. A backup shows one revision, so it is complete either
+    /// way; but one that is made for a migration has to show the stopped cluster.
     pub refuse_sessions: bool,
     /// How long to wait for sessions and the lock.
     pub waits: Waits,
@@ -29,42 +36,30 @@ pub struct BackupOptions {
     pub limits: Limits,
 }
 
-/// Saves everything below the meta root that hangs on no lease.
+/// Saves everything below the meta root except leased keys. Nothing is written to etcd: a migration that
+/// runs at the same time is found by reading its lock and its journal before and after.
 ///
 /// # Errors
-/// [`EngineError`]; nothing but the lock was written to etcd.
+/// [`EngineError`]; no file is left behind then.
 pub async fn backup<S: Store>(
     store: &S,
     options: &BackupOptions,
     environment: &Environment,
 ) -> Result<BackupReport, EngineError> {
     let around = environment.around(&options.root, &options.limits);
-    let waits = options.waits;
     let save = async {
         if options.refuse_sessions {
-            sessions::wait_until_gone(store, around, waits.sessions).await?;
+            sessions::wait_until_gone(store, around, options.waits.sessions).await?;
         }
-        let fence = Fence::acquire(store, around, waits.lock).await?;
-        let outcome = save(store, options, environment).await;
-        fence.release().await;
-        outcome
+        let mut retries = Retries::new(around);
+        loop {
+            match save_once(store, options, environment).await {
+                Err(failure) if retries.again_after(&failure) => {}
+                outcome => return outcome,
+            }
+        }
     };
     save.await.map_err(EngineError::before_writing)
-}
-
-async fn save<S: Store>(
-    store: &S,
-    options: &BackupOptions,
-    environment: &Environment,
-) -> Result<BackupReport, Failure> {
-    let around = environment.around(&options.root, &options.limits);
-    let mut retries = Retries::new(around);
-    loop {
-        match save_once(store, options, environment).await {
-            Err(failure) if retries.again_after(&failure) => {}
-            outcome => return outcome,
-        }
-    }
 }
 
 async fn save_once<S: Store>(
@@ -72,14 +67,34 @@ async fn save_once<S: Store>(
     options: &BackupOptions,
     environment: &Environment,
 ) -> Result<BackupReport, Failure> {
+    let around = environment.around(&options.root, &options.limits);
+    let before = Witness::of_free_lock(store, around, options.waits).await?;
+    let job = BackupJob::start(&options.target, &options.root, before.moment);
+    environment.observer.phase_started("backup", None);
+    let captured = capture(store, (options, around), (&before, &job)).await;
+    environment.observer.phase_finished();
+    match captured {
+        Ok(skipped_leased) => {
+            job.seal(skipped_leased).await;
+            Ok(job.finish().await?.report())
+        }
+        Err(failure) => {
+            job.abandon().await;
+            Err(failure)
+        }
+    }
+}
+
+/// Hands everything to the job; returns how many leased keys were left out.
+async fn capture<S: Store>(
+    store: &S,
+    (options, around): (&BackupOptions, Surroundings<'_>),
+    (before, job): (&Witness, &BackupJob),
+) -> Result<u64, Failure> {
     let root = &options.root;
     let filter = Filter::all(root);
-    let moment = newest(store, root, &options.limits).await?;
-    let around = environment.around(root, &options.limits);
-    let job = BackupJob::start(&options.target, root, moment);
     let mut skipped_leased = 0;
-    environment.observer.phase_started("backup", None);
-    let mut pages = Pages::begin(store, around, root.range(), moment.revision).await?;
+    let mut pages = Pages::begin(store, around, root.range(), before.moment.revision).await?;
     while let Some(mut page) = pages.next().await? {
         page.retain(|entry| {
             skipped_leased += u64::from(filter.skips_leased(entry));
@@ -89,7 +104,105 @@ async fn save_once<S: Store>(
             break;
         }
     }
-    job.seal(skipped_leased).await;
-    environment.observer.phase_finished();
-    Ok(job.finish().await?.report())
+    before.check(store, around).await?;
+    if options.refuse_sessions {
+        sessions::wait_until_gone(store, around, Duration::ZERO).await?;
+    }
+    Ok(skipped_leased)
+}
+
+/// What shows whether a migration is under way: its lock, and the journal that it writes.
+struct Witness {
+    moment: Moment,
+    lock: Option<Entry>,
+    /// When the journal was written last; 0 where there is none, or where the user may not read it.
+    journal: i64,
+}
+
+impl Witness {
+    async fn read<S: Store>(store: &S, around: Surroundings<'_>) -> Result<Self, Failure> {
+        let Surroundings { root, limits, .. } = around;
+        let lock = read(store, limits.patience, RangeRequest::key(root.lock_key()))
+            .await
+            .map_err(while_doing("reading the lock"))?;
+        let key = root.journal_key();
+        let journal = match read(store, limits.patience, RangeRequest::key(key.clone())).await {
+            Ok(found) => found.entries.first().map_or(0, |entry| entry.mod_revision),
+            // It is not below the meta root: a user may be let in there and not here.
+            Err(error) if error.kind == StoreErrorKind::Denied => 0,
+            Err(error) => {
+                let action = format!("reading the journal {}", printable(&key));
+                return Err(while_doing(action)(error));
+            }
+        };
+        Ok(Self {
+            moment: Moment {
+                revision: lock.revision,
+                cluster: lock.cluster,
+            },
+            lock: lock.entries.into_iter().next(),
+            journal,
+        })
+    }
+
+    /// Waits until nobody holds the lock.
+    async fn of_free_lock<S: Store>(
+        store: &S,
+        around: Surroundings<'_>,
+        waits: Waits,
+    ) -> Result<Self, Failure> {
+        let deadline = Instant::now() + waits.lock;
+        let mut is_reported = false;
+        loop {
+            let found = Self::read(store, around).await?;
+            let Some(lock) = &found.lock else {
+                return Ok(found);
+            };
+            let holder = sessions::describe(store, around.root, lock)
+                .await
+                .map_err(while_doing("reading the lock's lease"))?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Failure::Locked(holder));
+            }
+            if !is_reported {
+                is_reported = true;
+                around.observer.note(&format!(
+                    "waiting up to {} for the lock {} of {} ({})",
+                    sessions::up_to(left),
+                    holder.key,
+                    holder.address,
+                    holder.ending()
+                ));
+            }
+            let key = KeyRange::single(around.root.lock_key());
+            let change = store.wait_for_change(key, found.moment.revision);
+            tokio::select! {
+                signal = around.stop.wait() => return Err(Failure::Interrupted(signal)),
+                outcome = timeout(left, change) => {
+                    if let Ok(Err(error)) = outcome && !error.is_transient() {
+                        return Err(while_doing("watching the lock")(error));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Refuses where a migration was begun meanwhile: whoever finds the file would take it for a backup
+    /// of what is there now.
+    async fn check<S: Store>(&self, store: &S, around: Surroundings<'_>) -> Result<(), Failure> {
+        let now = Self::read(store, around).await?;
+        if let Some(lock) = &now.lock {
+            let holder = sessions::describe(store, around.root, lock)
+                .await
+                .map_err(while_doing("reading the lock's lease"))?;
+            return Err(Failure::Locked(holder));
+        }
+        if now.journal == self.journal {
+            return Ok(());
+        }
+        Err(Failure::JournalChanged {
+            key: printable(&around.root.journal_key()),
+        })
+    }
 }

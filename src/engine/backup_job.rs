@@ -1,12 +1,15 @@
 //! Writing a backup on a thread of its own while the capture goes on.
 
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
 
-use crate::backup::{BackupError, Header, Summary, WriteOptions, Writer};
+use crate::backup::{
+    BackupError, Header, Summary, WriteOptions, Writer, check_persistent, is_stream,
+};
 use crate::entry::Entry;
 use crate::keys::MetaRoot;
 
@@ -22,6 +25,33 @@ pub struct BackupTarget {
     pub options: WriteOptions,
     /// The source version the operator named.
     pub source_version: Option<String>,
+    /// Write even where the file is lost with the container that the program runs in.
+    pub allow_ephemeral: bool,
+    /// Opens the path where it is `-` (standard output) or a named pipe; `None` where the backup has to be
+    /// read again later, which needs a file.
+    pub stream: Option<OpenStream>,
+}
+
+/// Opens a stream. For a named pipe that waits for its reader.
+pub type OpenStream = fn(&Path) -> io::Result<Box<dyn Write + Send>>;
+
+impl BackupTarget {
+    /// Starts the backup.
+    pub(super) fn writer(&self, header: Header) -> Result<Writer, BackupError> {
+        if let Some(open) = self.stream.filter(|_| is_stream(&self.path)) {
+            let opened = open(&self.path);
+            let out = opened.map_err(|source| BackupError::File {
+                action: "open",
+                path: self.path.clone(),
+                source,
+            })?;
+            return Writer::stream(out, &self.path, header, self.options);
+        }
+        if !self.allow_ephemeral {
+            check_persistent(&self.path)?;
+        }
+        Writer::create(&self.path, header, self.options)
+    }
 }
 
 enum Message {
@@ -47,12 +77,10 @@ impl BackupJob {
             source_version: target.source_version.clone(),
             skipped_leased: 0,
         };
-        let (path, options) = (target.path.clone(), target.options);
+        let target = target.clone();
         let (sender, mut receiver) = channel(2);
-        let thread = tokio::task::spawn_blocking(move || {
-            let writer = Writer::create(&path, header, options)?;
-            write(writer, &mut receiver)
-        });
+        let thread =
+            tokio::task::spawn_blocking(move || write(target.writer(header)?, &mut receiver));
         Self { sender, thread }
     }
 
@@ -67,14 +95,20 @@ impl BackupJob {
         self.thread.is_finished()
     }
 
-    /// Nothing more comes: the file is synced, read back and compared while the caller goes on. It has
-    /// no name yet.
+    /// Nothing more comes: the file is completed and synced while the caller works on. It has no name yet.
     pub(super) async fn seal(&self, skipped_leased: u64) {
         // When the thread has ended already, its own error says why.
         drop(self.sender.send(Message::Seal { skipped_leased }).await);
     }
 
-    /// Gives the sealed file its name.
+    /// Gives up; what was written is removed when this returns.
+    pub(super) async fn abandon(self) {
+        drop(self.sender);
+        // The caller has a failure to report already.
+        drop(self.thread.await);
+    }
+
+    /// Gives the sealed file its name and reads it back.
     pub(super) async fn finish(self) -> Result<Summary, Failure> {
         drop(self.sender.send(Message::Publish).await);
         drop(self.sender);

@@ -109,8 +109,8 @@ pub enum Failure {
         operations: usize,
     },
     /// The backup could not be written or read.
-    #[error("the backup failed")]
-    Backup(#[source] BackupError),
+    #[error(transparent)]
+    Backup(BackupError),
     /// No backup is known.
     #[error("no backup is known to go back to")]
     NoBackup,
@@ -314,6 +314,12 @@ impl EngineError {
                 | Failure::JournalChanged { .. },
                 Written::Nothing,
             ) => FailureKind::Refused,
+            (Failure::Backup(BackupError::Ephemeral { .. }), Written::Nothing) => {
+                FailureKind::Refused
+            }
+            (Failure::Backup(error), Written::Nothing) if error.is_wrong_path() => {
+                FailureKind::Usage
+            }
             (Failure::Findings(_) | Failure::EntryTooLarge { .. }, Written::Nothing) => {
                 FailureKind::Unmigratable
             }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::backup::Tolerance;
+
 use super::writer::Tally;
 
 /// The limits within which a run works.
@@ -25,6 +27,8 @@ pub struct Limits {
     pub capture_attempts_max: u32,
     /// Life time of the lock's lease.
     pub lock_ttl: Duration,
+    /// What is accepted of a backup that is read.
+    pub tolerance: Tolerance,
 }
 
 impl Limits {
@@ -50,6 +54,7 @@ impl Default for Limits {
             patience: Duration::from_secs(30),
             capture_attempts_max: 5,
             lock_ttl: Duration::from_secs(20),
+            tolerance: Tolerance::default(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
 
-use crate::backup::{Backup, Coverage, Header, Writer};
+use crate::backup::{Backup, Coverage, Header};
 use crate::entry::Entry;
 use crate::finding::Finding;
 use crate::keys::{Family, MetaRoot};
@@ -264,12 +264,11 @@ impl BackupSource {
         environment: &Environment,
     ) -> Result<MigrateReport, Failure> {
         let started = std::time::Instant::now();
-        if let Coverage::Families(families) = self.backup.coverage() {
+        if *self.backup.coverage() != Coverage::Whole {
             return Err(Failure::Usage(format!(
-                "the backup {} holds only a part of the metadata ({} families), so it cannot become a \
-                 whole 2.2 backup: restore it into etcd and migrate there",
+                "the backup {} holds only a part of the metadata, so it cannot become a complete 2.2 backup: \
+                 restore it into etcd and migrate there",
                 self.backup.summary().path.display(),
-                families.len()
             )));
         }
         let (migration, plan) = self.transform(options, environment)?;
@@ -321,8 +320,7 @@ impl BackupSource {
         };
         let observer = &environment.observer;
         observer.phase_started("write", None);
-        let mut writer =
-            Writer::create(&target.path, header, target.options).map_err(Failure::Backup)?;
+        let mut writer = target.writer(header).map_err(Failure::Backup)?;
         let entries = self.backup.entries().map_err(Failure::Backup)?;
         for (index, entry) in (0_u64..).zip(migration.apply(entries)) {
             look(index, environment)?;

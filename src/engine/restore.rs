@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use crate::backup::Backup;
+use crate::backup::{Backup, Tolerance};
 use crate::journal::{Journal, Phase};
 use crate::keys::MetaRoot;
 use crate::protocol::{Backward, backward};
@@ -138,7 +138,9 @@ pub(super) async fn finish_interrupted<S: Store>(
     let backup = ledger.journal().and_then(|journal| journal.backup.clone());
     let recorded = backup.as_ref().ok_or(Failure::NoBackup)?;
     let path = PathBuf::from(&recorded.path);
-    let backup_file = image::open(path, around.root, Some(around.root)).await?;
+    // The digest in the journal decides what the file must hold.
+    let tolerance = Tolerance::ALL;
+    let backup_file = image::open(path, around.root, Some(around.root), tolerance).await?;
     image::check_digest(&backup_file, recorded)?;
     let source = Source::new(backup_file, keeps_extra(ledger));
     let room = Room::ask(store, around.limits.patience);
@@ -350,7 +352,15 @@ impl<'a, S: Store> Run<'a, S> {
             && recorded.is_some_and(|recorded| path.as_os_str() == recorded.as_str());
         let moved_from = self.options.moved_from.as_ref();
         let moved_from = moved_from.or(begun.then_some(&self.options.root));
-        let backup = image::open(path, &self.options.root, moved_from).await?;
+        let tolerance = self.options.limits.tolerance;
+        let backup = image::open(path, &self.options.root, moved_from, tolerance).await?;
+        for note in &backup.summary().notes {
+            let path = backup.summary().path.display();
+            self.environment
+                .observer
+                .note(&format!("the backup {path}: {note}"));
+        }
+        self.check_missing(&backup)?;
         match self.options.way {
             Way::Rollback => self.check_backup(&backup, ledger)?,
             Way::Restore => self.check_staged(&backup, ledger)?,

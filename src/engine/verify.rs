@@ -91,10 +91,11 @@ pub(super) async fn verify_against<S: Store>(
         // One that is not needed is checked at once, so that it can still be done without.
         let optional = expectation.backup_is_optional;
         let meta_root = around.root.meta_root().to_owned();
+        let tolerance = around.limits.tolerance;
         let open = move || {
-            Backup::of_own_root(&meta_root, |root| match optional {
-                true => Backup::open_with_root(&path, root),
-                false => Backup::announced(&path, root),
+            Backup::of_own_root(Some(&meta_root), |root| match optional {
+                true => Backup::open_with(&path, root, tolerance),
+                false => Backup::announced(&path, root, tolerance),
             })
         };
         let opened = tokio::task::spawn_blocking(open)

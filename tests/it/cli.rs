@@ -4,13 +4,16 @@
 use std::process::Stdio;
 
 mod drop_in;
+mod ephemeral;
 mod files;
+mod imports;
 mod instance;
 mod interrupted;
 mod journeys;
 mod offline;
 mod refusals;
 mod reports;
+mod saving;
 mod secrets;
 mod tool;
 mod words;

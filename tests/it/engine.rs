@@ -7,11 +7,13 @@ mod counting;
 mod instance;
 mod limits;
 mod mirrored;
+mod partial;
 mod progress;
 mod refusals;
 mod remains;
 mod restoring;
 mod resuming;
+mod saving;
 
 use bytes::Bytes;
 use meta_migration::backup::{Backup, WriteOptions};
@@ -42,6 +44,8 @@ fn options(form: CollectionForm, backup: &Path) -> MigrateOptions {
             path: backup.to_owned(),
             options: WriteOptions::default(),
             source_version: None,
+            allow_ephemeral: true,
+            stream: None,
         }),
         waits: Waits::default(),
         limits: Limits::default(),
@@ -118,6 +122,8 @@ async fn saved(store: &MemoryStore, path: &Path) -> Vec<(Bytes, Bytes)> {
             path: path.to_owned(),
             options: WriteOptions::default(),
             source_version: None,
+            allow_ephemeral: true,
+            stream: None,
         },
         refuse_sessions: false,
         waits: Waits::default(),

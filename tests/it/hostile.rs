@@ -52,8 +52,8 @@ fn claim(file: &mut [u8], head: usize, at: usize, length: u32) {
 
 #[test]
 fn d10_no_length_in_a_file_of_frames_is_believed() {
-    // 200 MiB is within the limit of an entry, and nothing follows.
-    for length in [200 * MIB, 1 << 40, u64::MAX - 8, u64::MAX] {
+    // 30 MiB is within the limit of an entry, and nothing follows.
+    for length in [30 * MIB, 200 * MIB, 1 << 40, u64::MAX - 8, u64::MAX] {
         let length = length.to_le_bytes();
         for version in [0, 1] {
             let file = [&header(version)[..], &length, b"x"].concat();
@@ -82,6 +82,8 @@ fn no_length_in_a_native_file_is_believed() {
     let head = native().len();
     let entry = |key: u32, value: u32| [key.to_le_bytes(), value.to_le_bytes()].concat();
     for (at, length) in [
+        (4, 30 << 20),
+        (8, 30 << 20),
         (4, 250 << 20),
         (8, 250 << 20),
         (12, u32::MAX),
@@ -104,6 +106,26 @@ fn no_length_in_a_native_file_is_believed() {
         block(&mut file, *b"DATA", &stored, content.len(), 1);
         refused_within(2 * MIB, &file);
     }
+}
+
+/// 1 GB of zeros in 33 KB: the block says how large it is, and that is refused. A block of the largest size
+/// that is accepted stays within a bound.
+#[test]
+fn a_dense_native_block_is_bounded() {
+    let dense = |length: usize| {
+        let mut file = native();
+        let stored = zstd::bulk::compress(&vec![0; length], 1).unwrap();
+        block(&mut file, *b"DATA", &stored, length, 1);
+        file
+    };
+    let file = dense(256 << 20);
+    assert!(file.len() < 64 << 10);
+    let error = refused_within(2 * MIB, &file);
+    assert!(
+        matches!(error, FormatError::ImplausibleLength { .. }),
+        "{error}"
+    );
+    refused_within(120 * MIB, &dense(33 << 20));
 }
 
 #[test]
@@ -142,17 +164,22 @@ fn no_length_in_an_etcd_snapshot_is_believed() {
 
 #[test]
 fn a_gzip_stream_that_unpacks_without_end_is_refused() {
-    // One entry of 80 MiB of zeros, a thousand times as large as the file.
-    let mut message = vec![0x0a, 8];
-    message.extend_from_slice(b"a/meta/k");
+    // Entries of 20 MiB of zeros, together a thousand times as large as the file.
     let mut zeros = Vec::new();
     std::io::repeat(0)
-        .take(80 * MIB)
+        .take(20 * MIB)
         .read_to_end(&mut zeros)
         .unwrap();
-    bytes_field(&mut message, 2, &zeros);
-    for start in [header(1), header(2)] {
-        let file = gzip(&[start, frame(&message), frame(b"")].concat());
+    let mut entries = Vec::new();
+    for number in 0..5 {
+        let mut message = Vec::new();
+        bytes_field(&mut message, 1, format!("a/meta/{number}").as_bytes());
+        bytes_field(&mut message, 2, &zeros);
+        entries.extend(frame(&message));
+    }
+    let part_of_etcd = frame(&[8, 1]);
+    for start in [header(1), [header(2), part_of_etcd].concat()] {
+        let file = gzip(&[start, entries.clone(), frame(b"")].concat());
         assert!(file.len() < 1 << 20);
         let error = refused_within(200 * MIB, &file);
         assert!(matches!(error, FormatError::TooDense { .. }), "{error}");

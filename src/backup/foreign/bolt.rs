@@ -21,6 +21,12 @@ const FLAG_BRANCH: u16 = 0x01;
 const FLAG_LEAF: u16 = 0x02;
 const ELEMENT_IS_BUCKET: u32 = 0x01;
 
+/// The page sizes that bbolt uses: those of operating systems, and smaller ones in tests.
+const PAGE_SIZES: [u64; 8] = [4096, 8192, 16384, 32768, 65536, 512, 1024, 2048];
+
+/// Where the second meta page ends at the latest.
+pub(super) const SECOND_META_END: usize = 65536 + PAGE_HEAD + META_BYTES;
+
 /// No tree is this deep: each level multiplies the number of leaves by two at least.
 const DEPTH_LIMIT: usize = 64;
 
@@ -30,12 +36,21 @@ pub(super) type Visit<'v> = dyn FnMut(&[u8], &[u8]) -> Result<(), FormatError> +
 /// Called with an element's flags, key and value.
 type VisitElement<'v> = dyn FnMut(u32, &[u8], &[u8]) -> Result<(), FormatError> + 'v;
 
+/// Whether the start of a file is that of a database: one of its two meta pages says so.
+pub(super) fn is_database(start: &[u8]) -> bool {
+    std::iter::once(0)
+        .chain(PAGE_SIZES)
+        .filter_map(|at| usize::try_from(at).ok())
+        .any(|at| u32_at(start, at + PAGE_HEAD) == Some(MAGIC))
+}
+
 /// An open database file.
 pub(super) struct Database<R> {
     file: R,
     page_bytes: u64,
     pages: u64,
     root: u64,
+    has_damaged_meta: bool,
 }
 
 /// One page with all it runs over.
@@ -63,23 +78,50 @@ fn malformed(reason: impl Into<String>) -> FormatError {
 }
 
 impl<R: Read + Seek> Database<R> {
-    /// Opens the database in the first `size` bytes of `file`.
+    /// Opens the database at the start of `file`. Of its two meta pages the newer counts; where one is
+    /// damaged, the other does: it is that of the commit before.
     pub(super) fn open(mut file: R, size: u64) -> Result<Self, FormatError> {
-        let first = Meta::read(&mut file, 0)?
-            .ok_or_else(|| malformed("its first meta page is not valid"))?;
-        // Of the two meta pages the newer one counts.
-        let second = Meta::read(&mut file, first.page_bytes)?
-            .filter(|meta| meta.page_bytes == first.page_bytes);
-        let meta = match second {
-            Some(second) if second.transaction > first.transaction => second,
-            Some(_) | None => first,
+        let first = Meta::read(&mut file, 0)?;
+        let second = match &first {
+            Some(first) => Meta::read_second(&mut file, first.page_bytes)?,
+            None => {
+                let mut found = None;
+                for page_bytes in PAGE_SIZES {
+                    found = found.or(Meta::read_second(&mut file, page_bytes)?);
+                }
+                found
+            }
         };
+        let has_damaged_meta = first.is_none() || second.is_none();
+        let newer = [first, second]
+            .into_iter()
+            .flatten()
+            .max_by_key(|meta| meta.transaction);
+        let meta = newer.ok_or_else(|| malformed("neither of its meta pages is valid"))?;
+        let bytes = meta.pages.checked_mul(meta.page_bytes);
+        if bytes.is_none_or(|bytes| bytes > size) {
+            return Err(FormatError::Truncated {
+                part: "the etcd database",
+                offset: size,
+            });
+        }
         Ok(Self {
             file,
             page_bytes: meta.page_bytes,
-            pages: meta.pages.min(size / meta.page_bytes),
+            pages: meta.pages,
             root: meta.root,
+            has_damaged_meta,
         })
+    }
+
+    /// The file itself.
+    pub(super) fn file(&mut self) -> &mut R {
+        &mut self.file
+    }
+
+    /// Whether one of the two meta pages is not valid.
+    pub(super) fn has_damaged_meta(&self) -> bool {
+        self.has_damaged_meta
     }
 
     /// Walks the bucket `name` in key order; `false` when there is no such bucket.
@@ -234,10 +276,22 @@ impl Page {
 }
 
 impl Meta {
-    /// Reads the meta page at `offset`; `None` when it is not valid.
+    /// Reads the second meta page of a database with this page size; `None` when it is not valid.
+    fn read_second<R: Read + Seek>(
+        file: &mut R,
+        page_bytes: u64,
+    ) -> Result<Option<Self>, FormatError> {
+        let meta = Self::read(file, page_bytes)?;
+        Ok(meta.filter(|meta| meta.page_bytes == page_bytes))
+    }
+
+    /// Reads the meta page at `offset`; `None` when it is not valid, or not there.
     fn read<R: Read + Seek>(file: &mut R, offset: u64) -> Result<Option<Self>, FormatError> {
         let mut page = [0; PAGE_HEAD + META_BYTES];
-        read_at(file, offset, &mut page)?;
+        match read_at(file, offset, &mut page) {
+            Err(FormatError::Truncated { .. }) => return Ok(None),
+            outcome => outcome?,
+        }
         let meta = &page[PAGE_HEAD..];
         let page_bytes = u32_at(meta, 8).unwrap_or_default();
         let is_valid = u32_at(meta, 0) == Some(MAGIC)

@@ -30,6 +30,11 @@ impl<R: Read> Frames<R> {
         }
     }
 
+    /// Reads to the end without keeping anything.
+    pub(super) fn drain(&mut self) -> Result<(), FormatError> {
+        self.input.drain()
+    }
+
     pub(super) fn into_inner(self) -> R {
         self.input.into_inner()
     }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::super::messages::{BackupHeader, KeyDataPair};
 use super::super::{Format, FormatError};
 use super::frames::Frames;
+use super::partial::{Loss, Partial, is_cut};
 use super::root::{below, repair_lost_slash};
 use super::{Foreign, Pair, too_large};
 use crate::backup::digest::{ContentDigest, ENTRY_LIMIT};
@@ -50,17 +51,23 @@ pub(super) fn told_root(header: &BackupHeader) -> Option<String> {
 pub(super) fn read_pairs<R: Read>(
     frames: &mut Frames<R>,
     announced: i64,
-) -> Result<Vec<Pair>, FormatError> {
+    partial: Partial,
+) -> Result<(Vec<Pair>, Option<Loss>), FormatError> {
+    let Ok(announced) = u64::try_from(announced) else {
+        return Err(frames.malformed("the header", "its count of entries is negative"));
+    };
+    let announced = (announced > 0).then_some(announced);
     let mut pairs = Vec::new();
-    while let Some(pair) = frames.message::<KeyDataPair>("an entry")? {
-        pairs.push(checked(frames, pair)?);
-    }
-    let found = pairs.len() as u64;
-    match u64::try_from(announced) {
-        Ok(announced) if announced == 0 || announced == found => Ok(pairs),
-        Ok(announced) => Err(FormatError::EntryCount { announced, found }),
-        Err(_) => Err(frames.malformed("the header", "its count of entries is negative")),
-    }
+    let cut = loop {
+        match frames.message::<KeyDataPair>("an entry") {
+            Ok(Some(pair)) => pairs.push(checked(frames, pair)?),
+            Ok(None) => break None,
+            Err(error) if is_cut(&error) => break Some(error),
+            Err(error) => return Err(error),
+        }
+    };
+    let loss = partial.entries(pairs.len() as u64, announced, cut)?;
+    Ok((pairs, loss))
 }
 
 /// An entry as a pair; no key is empty.

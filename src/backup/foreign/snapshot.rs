@@ -24,19 +24,42 @@ const PAGE_UNIT: u64 = 512;
 /// The bucket with all revisions.
 const BUCKET: &[u8] = b"key";
 
+/// The bucket with etcd's own state, and the revisions in it up to which etcd was compacted last. A
+/// compaction removes the newest change, too, where that is a deletion.
+const STATE_BUCKET: &[u8] = b"meta";
+const COMPACTED: [&[u8]; 2] = [b"finishedCompactRev", b"scheduledCompactRev"];
+
 /// What a key holds at the newest revision.
 struct Live {
     value: Vec<u8>,
     is_leased: bool,
 }
 
-/// Reads what lies below the meta root, named by `hint` or found by its keys.
+/// Where in that bucket the last request of etcd's log is that the database holds: 8 bytes, big-endian.
+const RAFT_INDEX: &[u8] = b"consistent_index";
+
+/// Reads what is below the meta root, named by `hint` or found by its keys.
 pub(super) fn read<R: Read + Seek>(
     mut file: R,
     hint: Option<&str>,
+    skip_hash_check: bool,
 ) -> Result<Foreign, FormatError> {
-    let size = check_hash(&mut file)?;
-    let mut database = Database::open(file, size)?;
+    let failed = |source| FormatError::Read { offset: 0, source };
+    let size = file.seek(SeekFrom::End(0)).map_err(failed)?;
+    let mut database = Database::open(&mut file, size)?;
+    let mut notes = Vec::new();
+    if skip_hash_check {
+        notes.push("the hash of the etcd database was not checked".to_owned());
+    } else {
+        check_hash(database.file(), size)?;
+    }
+    if database.has_damaged_meta() {
+        notes.push(
+            "one of the two meta pages of the etcd database is damaged: the other is used, and what etcd committed \
+             last may be missing"
+                .to_owned(),
+        );
+    }
     let mut changes = Changes {
         hint,
         live: BTreeMap::new(),
@@ -46,7 +69,37 @@ pub(super) fn read<R: Read + Seek>(
     if !found {
         return Err(broken("it has no bucket of revisions"));
     }
-    changes.finish()
+    let state = State::read(&mut database)?;
+    let mut foreign = changes.finish(state.compacted)?;
+    foreign.notes = notes;
+    foreign.raft_index = state.raft_index;
+    Ok(foreign)
+}
+
+/// etcd's own state in its database.
+#[derive(Default)]
+struct State {
+    /// The revision up to which it was compacted.
+    compacted: u64,
+    raft_index: Option<u64>,
+}
+
+impl State {
+    fn read<R: Read + Seek>(database: &mut Database<R>) -> Result<Self, FormatError> {
+        let mut state = Self::default();
+        database.walk_bucket(STATE_BUCKET, &mut |key, value| {
+            if COMPACTED.contains(&key)
+                && let Some(((main, _), _)) = parse_revision(value)
+            {
+                state.compacted = state.compacted.max(main);
+            }
+            if key == RAFT_INDEX {
+                state.raft_index = value.try_into().ok().map(u64::from_be_bytes);
+            }
+            Ok(())
+        })?;
+        Ok(state)
+    }
 }
 
 fn broken(reason: impl Into<String>) -> FormatError {
@@ -57,17 +110,19 @@ fn broken(reason: impl Into<String>) -> FormatError {
     }
 }
 
-/// Compares the hash at the end with the rest; returns how long the rest is.
-fn check_hash<R: Read + Seek>(file: &mut R) -> Result<u64, FormatError> {
+/// Compares the hash at the end of a file of this length, whose database is complete, with the rest.
+fn check_hash<R: Read + Seek>(file: &mut R, length: u64) -> Result<(), FormatError> {
     let failed = |source| FormatError::Read { offset: 0, source };
-    let length = file.seek(SeekFrom::End(0)).map_err(failed)?;
-    let size = length.saturating_sub(HASH_BYTES);
-    if length % PAGE_UNIT != HASH_BYTES || size == 0 {
-        return Err(FormatError::Truncated {
-            part: "the etcd snapshot (no hash stands behind its last page)",
-            offset: length,
-        });
-    }
+    let size = match length % PAGE_UNIT {
+        HASH_BYTES => length - HASH_BYTES,
+        0 => return Err(FormatError::NoHash),
+        _ => {
+            return Err(FormatError::Truncated {
+                part: "the hash behind the etcd database",
+                offset: length,
+            });
+        }
+    };
     file.seek(SeekFrom::Start(0)).map_err(failed)?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 256 << 10];
@@ -86,7 +141,7 @@ fn check_hash<R: Read + Seek>(file: &mut R) -> Result<u64, FormatError> {
             offset: length,
         });
     }
-    Ok(size)
+    Ok(())
 }
 
 /// Applies the changes in their order.
@@ -123,7 +178,8 @@ impl Changes<'_> {
         Ok(())
     }
 
-    fn finish(self) -> Result<Foreign, FormatError> {
+    /// The content at etcd's newest revision, which is the newest change or the last compaction.
+    fn finish(self, compacted: u64) -> Result<Foreign, FormatError> {
         let root = match self.hint {
             Some(root) => root.to_owned(),
             None => detect(self.live.keys().map(Vec::as_slice))?,
@@ -144,7 +200,7 @@ impl Changes<'_> {
             return Err(FormatError::NothingBelowRoot { root });
         }
         let mut foreign = Foreign::new(Format::EtcdSnapshot, root, pairs)?;
-        foreign.revision = i64::try_from(self.newest.0).unwrap_or(i64::MAX);
+        foreign.revision = i64::try_from(self.newest.0.max(compacted)).unwrap_or(i64::MAX);
         foreign.skipped_leased = leased;
         foreign.skipped_outside = outside;
         Ok(foreign)

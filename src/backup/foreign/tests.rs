@@ -74,7 +74,20 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn load(bytes: &[u8], hint: Option<&str>) -> Result<Foreign, FormatError> {
-    read(Guess::of(bytes)?, std::io::Cursor::new(bytes), hint)
+    load_with(bytes, hint, Tolerance::default())
+}
+
+fn load_with(
+    bytes: &[u8],
+    hint: Option<&str>,
+    tolerance: Tolerance,
+) -> Result<Foreign, FormatError> {
+    read(
+        Guess::of(bytes)?,
+        std::io::Cursor::new(bytes),
+        hint,
+        tolerance,
+    )
 }
 
 fn keys(foreign: &Foreign) -> Vec<&str> {

@@ -9,8 +9,8 @@ use super::super::digest::{ContentDigest, ENTRY_HEAD};
 use super::super::input::Input;
 use super::inflate::Inflater;
 use super::{
-    BlockHead, DataBlock, END_BYTES, HEAD_BYTES, Kind, MAGIC, PROLOGUE_BYTES, StoredHeader,
-    TAIL_BYTES, Tail, VERSION, number,
+    BlockHead, END_BYTES, HEAD_BYTES, Kind, MAGIC, PROLOGUE_BYTES, StoredHeader, TAIL_BYTES, Tail,
+    VERSION, number,
 };
 use crate::backup::{FormatError, Header};
 use crate::entry::printable;
@@ -23,7 +23,7 @@ pub(in crate::backup) struct Totals {
     pub(in crate::backup) skipped_leased: u64,
     /// Bytes of the file.
     pub(in crate::backup) bytes: u64,
-    /// CRC-32 of what the data blocks say of themselves, their own checksums among it.
+    /// CRC-32 of what the heads of the data blocks say, the checksums of their payloads among it.
     pub(in crate::backup) heads: u32,
 }
 
@@ -175,7 +175,7 @@ impl<R: Read> Decoder<R> {
                 if self.hashes {
                     self.digest.update(&self.block);
                 }
-                self.heads.update(&head.render());
+                self.heads.update(&head.fields());
                 self.position = 0;
                 self.left_in_block = head.entries;
                 self.blocks += 1;
@@ -196,28 +196,6 @@ impl<R: Read> Decoder<R> {
         let outcome = self.inflater.inflate(&self.stored, raw_bytes, &mut block);
         self.block = block.into();
         outcome.map_err(|reason| self.bad_block(&reason))
-    }
-
-    /// Reads the next block as a whole and compares it with what it was made of.
-    pub(in crate::backup) fn is_next(&mut self, block: &DataBlock) -> Result<bool, FormatError> {
-        let head = read_block(&mut self.input, &mut self.stored)?;
-        if head.kind != Kind::Data {
-            return Ok(false);
-        }
-        self.decompress(head.raw)?;
-        self.blocks += 1;
-        self.entries += u64::from(head.entries);
-        self.content_bytes += self.block.len() as u64;
-        Ok(block.is(&self.block, head.entries))
-    }
-
-    /// Reads the end behind blocks that were compared one by one and have this digest.
-    pub(in crate::backup) fn is_end(&mut self, digest: [u8; 32]) -> Result<bool, FormatError> {
-        let head = read_block(&mut self.input, &mut self.stored)?;
-        if head.kind != Kind::Tail {
-            return Ok(false);
-        }
-        self.read_end(Some(digest)).map(|()| true)
     }
 
     fn read_end(&mut self, digest: Option<[u8; 32]>) -> Result<(), FormatError> {

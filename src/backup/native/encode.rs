@@ -35,11 +35,6 @@ impl DataBlock {
         self.entries == 0
     }
 
-    /// Whether this is what the block holds.
-    pub(super) fn is(&self, raw: &[u8], entries: u32) -> bool {
-        self.entries == entries && self.raw == raw
-    }
-
     /// Empties the block and keeps its memory.
     pub(in crate::backup) fn clear(&mut self) {
         self.raw.clear();

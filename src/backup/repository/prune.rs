@@ -9,6 +9,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+use super::super::disk::RealDisk;
 use super::super::publish::sync_folder;
 use super::super::{Backup, BackupError, Format, Summary};
 use super::{Leftover, Listing};
@@ -116,7 +117,7 @@ impl PrunePlan {
             gone.push(path.clone());
         }
         if let Some(path) = gone.first() {
-            sync_folder(path)?;
+            sync_folder(&RealDisk, path)?;
         }
         Ok(gone)
     }

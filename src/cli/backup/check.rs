@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::backup::Backup;
 use crate::cli::options::{EtcdOptions, OutputOptions};
+use crate::cli::reading::ReadingOptions;
 use crate::cli::report::exit::Exit;
 use crate::cli::report::palette::Palette;
 use crate::cli::session::Session;
@@ -22,6 +23,8 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "FILE", conflicts_with = "file")]
     from: Option<PathBuf>,
     #[command(flatten)]
+    reading: ReadingOptions,
+    #[command(flatten)]
     etcd: EtcdOptions,
     #[command(flatten)]
     pub(in crate::cli) output: OutputOptions,
@@ -31,7 +34,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let session = Session::begin(&args.etcd, &args.output)?;
     let path = args.file.as_ref().or(args.from.as_ref());
     let path = path.map(PathBuf::as_path).unwrap_or(Path::new(""));
-    let source = session.open(path)?;
+    let source = session.open(path, args.reading)?;
     let (layout, _) = session.offline(|environment| source.layout(environment))?;
     let found = Checked::new(source.backup(), layout);
     report::print(session.output.format, &found, text)?;
@@ -50,6 +53,8 @@ struct Checked {
     created_at: String,
     tool_version: String,
     source_version: Option<String>,
+    /// What is missing, or was not checked.
+    notes: Vec<String>,
 }
 
 impl Checked {
@@ -64,6 +69,7 @@ impl Checked {
             created_at: header.created_at.clone(),
             tool_version: header.tool_version.clone(),
             source_version: header.source_version.clone(),
+            notes: summary.notes.clone(),
         }
     }
 }
@@ -87,6 +93,11 @@ fn text(found: &Checked, palette: Palette) -> String {
             found.created_at, found.tool_version
         ));
     }
-    text.push_str("  every byte of it was checked\n");
+    for note in &found.notes {
+        text.push_str(&format!("  note: {note}\n"));
+    }
+    if found.notes.is_empty() {
+        text.push_str("  every byte of it was checked\n");
+    }
     text
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::backup::repository::{Difference, diff};
 use crate::cli::options::{EtcdOptions, OutputOptions};
+use crate::cli::reading::ReadingOptions;
 use crate::cli::report::exit::Exit;
 use crate::cli::report::failure::Failure;
 use crate::cli::report::palette::Palette;
@@ -26,6 +27,8 @@ pub(in crate::cli) struct Args {
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
     #[command(flatten)]
+    reading: ReadingOptions,
+    #[command(flatten)]
     etcd: EtcdOptions,
     #[command(flatten)]
     pub(in crate::cli) output: OutputOptions,
@@ -37,7 +40,10 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let [before, after] = files[..] else {
         return Err(Failure::usage("two backup files are compared: name both"));
     };
-    let (before, after) = (session.open(before)?, session.open(after)?);
+    let (before, after) = (
+        session.open(before, args.reading)?,
+        session.open(after, args.reading)?,
+    );
     let mut differences = Vec::new();
     let counts = diff(before.backup(), after.backup(), |difference| {
         differences.push(Line::new(&difference));

@@ -80,6 +80,9 @@ pub(in crate::cli) fn migrate(report: &MigrateReport, next: &Next, palette: Pale
             short_digest(&backup.digest)
         ));
     }
+    if report.outcome == MigrateOutcome::Migrated && report.backup.is_none() {
+        lines.push("  no backup: this migration cannot be rolled back".to_owned());
+    }
     if report.verified {
         // A run that came back after the switch has no plan to compare with.
         let found = match report.plan {

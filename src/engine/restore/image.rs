@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::backup::{Backup, BackupError, Coverage};
+use crate::backup::{Backup, BackupError, Coverage, Tolerance};
 use crate::entry::Entry;
 use crate::keys::{Family, KeyRange, MetaRoot};
 use crate::report::BackupRef;
@@ -18,14 +18,17 @@ pub(super) async fn open(
     path: PathBuf,
     root: &MetaRoot,
     moved_from: Option<&MetaRoot>,
+    tolerance: Tolerance,
 ) -> Result<Backup, Failure> {
     let wanted = root.meta_root().to_owned();
     let opened = tokio::task::spawn_blocking({
         let (path, wanted) = (path.clone(), wanted.clone());
         let fallback = moved_from.map(|root| root.meta_root().to_owned());
         move || match fallback {
-            Some(fallback) => Backup::of_own_root(&fallback, |root| Backup::announced(&path, root)),
-            None => Backup::announced(&path, Some(&wanted)),
+            Some(fallback) => Backup::of_own_root(Some(&fallback), |root| {
+                Backup::announced(&path, root, tolerance)
+            }),
+            None => Backup::announced(&path, Some(&wanted), tolerance),
         }
     })
     .await
@@ -75,7 +78,7 @@ pub(super) struct Image {
 impl Image {
     pub(super) fn new(backup: Arc<Backup>, root: &MetaRoot, with_session_id: bool) -> Self {
         let covered = match backup.coverage() {
-            Coverage::Whole => None,
+            Coverage::Whole | Coverage::Entries => None,
             Coverage::Families(families) => Some(ranges_of(root, families)),
         };
         Self {

@@ -19,10 +19,24 @@ impl<S: Store> Run<'_, S> {
         }
         let why = match backup.coverage() {
             _ if self.options.keep_extra => "--keep-extra leaves them there",
-            Coverage::Families(_) => "the backup holds only a part of the metadata",
+            Coverage::Families(_) | Coverage::Entries => {
+                "the backup holds only a part of the metadata"
+            }
             Coverage::Whole => return Ok(()),
         };
         Err(Failure::StagedWouldStay { why })
+    }
+
+    /// A backup from which an unknown part is missing says nothing of the keys that it does not hold.
+    pub(super) fn check_missing(&self, backup: &Backup) -> Result<(), Failure> {
+        if *backup.coverage() != Coverage::Entries || self.options.keep_extra {
+            return Ok(());
+        }
+        Err(Failure::Usage(format!(
+            "entries are missing from the backup {}, so keys that it does not hold must not be deleted: restore it \
+             with --keep-extra",
+            backup.summary().path.display()
+        )))
     }
 
     /// Whether a rollback may go back to this backup.
@@ -39,7 +53,7 @@ impl<S: Store> Run<'_, S> {
                 ));
             }
         }
-        let is_partial = matches!(backup.coverage(), Coverage::Families(_));
+        let is_partial = !matches!(backup.coverage(), Coverage::Whole);
         if is_partial
             && ledger
                 .phase()

@@ -5,7 +5,7 @@ use std::fs;
 use meta_migration::backup::{Backup, BackupError, Coverage, Format, FormatError, check_bytes};
 
 use super::{FEW, content, header, told, write};
-use meta_migration::backup::WriteOptions;
+use meta_migration::backup::{Tolerance, WriteOptions};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/backups");
 
@@ -145,7 +145,7 @@ fn a_file_that_changes_between_two_reads_is_noticed_although_it_is_not_hashed_ag
     let changed = [FEW[0], FEW[1], ("session/id", "13")];
     write(&other, header(), WriteOptions::default(), &changed);
     for replaced_before in 0..2 {
-        let backup = Backup::announced(&path, None).unwrap();
+        let backup = Backup::announced(&path, None, Tolerance::default()).unwrap();
         for _ in 0..replaced_before {
             assert!(backup.entries().unwrap().all(|entry| entry.is_ok()));
         }
@@ -157,12 +157,51 @@ fn a_file_that_changes_between_two_reads_is_noticed_although_it_is_not_hashed_ag
     }
 }
 
+/// Where each block of a native file begins, from the lengths in the heads.
+fn blocks(file: &[u8]) -> Vec<usize> {
+    let mut at = 16;
+    let mut found = Vec::new();
+    while at + 24 < file.len() {
+        found.push(at);
+        let stored = u32::from_le_bytes(file[at + 4..at + 8].try_into().unwrap());
+        at += 24 + stored as usize;
+    }
+    found
+}
+
+/// A second read does not hash the content: a data block of another file under the tail of the first, with
+/// as many entries and bytes, is only found by the blocks' checksums.
+#[test]
+fn a_second_read_notices_another_block_under_the_same_tail() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.mmb");
+    write(&path, header(), WriteOptions::default(), FEW);
+    let other = folder.path().join("b.mmb");
+    let changed = [FEW[0], FEW[1], ("session/id", "13")];
+    write(&other, header(), WriteOptions::default(), &changed);
+    let own = fs::read(&path).unwrap();
+    let other = fs::read(&other).unwrap();
+    let (&[_, data, tail], &[_, other_data, other_tail]) = (&blocks(&own)[..], &blocks(&other)[..])
+    else {
+        panic!("a file has three blocks");
+    };
+    let backup = Backup::open(&path).unwrap();
+    assert!(backup.entries().unwrap().all(|entry| entry.is_ok()));
+    let forged = [&own[..data], &other[other_data..other_tail], &own[tail..]].concat();
+    fs::write(&path, forged).unwrap();
+    let last = backup.entries().unwrap().last();
+    assert!(
+        matches!(last, Some(Err(BackupError::Changed { .. }))),
+        "{last:?}"
+    );
+}
+
 #[test]
 fn what_a_file_announces_is_proved_on_the_first_way_through_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.mmb");
     write(&path, header(), WriteOptions::default(), FEW);
-    let announced = Backup::announced(&path, None).unwrap();
+    let announced = Backup::announced(&path, None, Tolerance::default()).unwrap();
     assert_eq!(announced.summary(), Backup::open(&path).unwrap().summary());
     assert_eq!(content(&announced), content(&Backup::open(&path).unwrap()));
     let whole = fs::read(&path).unwrap();
@@ -170,7 +209,7 @@ fn what_a_file_announces_is_proved_on_the_first_way_through_it() {
         let mut altered = whole.clone();
         altered[bit / 8] ^= 1 << (bit % 8);
         fs::write(&path, &altered).unwrap();
-        let is_right = Backup::announced(&path, None)
+        let is_right = Backup::announced(&path, None, Tolerance::default())
             .and_then(|backup| backup.entries()?.collect::<Result<Vec<_>, _>>());
         assert!(is_right.is_err(), "bit {bit}");
     }

@@ -58,6 +58,8 @@ async fn end_in(it: &Instance, tool: &Tool, phase: &'static str) {
             path: tool.path().join("b.mmb"),
             options: WriteOptions::default(),
             source_version: None,
+            allow_ephemeral: true,
+            stream: None,
         }),
         waits: Waits::default(),
         limits: Limits::default(),

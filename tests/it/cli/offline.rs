@@ -151,7 +151,8 @@ async fn a_folder_of_backups_is_listed_checked_and_pruned() {
     std::fs::create_dir(tool.path().join("store")).unwrap();
     for value in ["1", "2", "3"] {
         it.put("session/id", value.as_bytes()).await;
-        tool.run(&["backup", "--backup-file", "store/"]).expect(0);
+        let file = format!("store/{value}.mmb");
+        tool.run(&["backup", "--backup-file", &file]).expect(0);
     }
     tool.file("store/notes.txt", "no backup");
     let ended = tool.run(&["backup", "list", "store", "--format", "json"]);

@@ -325,7 +325,7 @@ async fn a_damaged_backup_is_refused_before_anything_is_written() {
     tool.run(&["restore", "--backup-file", "/no/such.mmb"])
         .expect(1)
         .says("/no/such.mmb")
-        .says("where it lies now");
+        .says("name its current path");
     assert_eq!(it.dump().await, before);
 }
 
@@ -351,7 +351,7 @@ async fn where_no_backup_can_be_written_nothing_is_done() {
     ] {
         tool.run(command)
             .expect(1)
-            .says("failed to create")
+            .says("cannot create")
             .says("nothing was changed in etcd")
             .says("where else the backup may go");
     }

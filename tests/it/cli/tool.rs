@@ -27,6 +27,8 @@ impl Tool {
         let mut command = Command::new(env!("CARGO_BIN_EXE_meta-migration"));
         command
             .env_clear()
+            // The tests themselves may run in a container.
+            .env("META_MIGRATION_ALLOW_EPHEMERAL_BACKUP", "true")
             .current_dir(folder.path())
             .stdin(Stdio::null());
         Self { command, folder }

@@ -30,6 +30,8 @@ async fn save(instance: &Instance, name: &str) -> PathBuf {
             path: path.clone(),
             options: WriteOptions::default(),
             source_version: None,
+            allow_ephemeral: true,
+            stream: None,
         },
         refuse_sessions: false,
         waits: Waits::default(),

@@ -55,6 +55,8 @@ impl Instance {
                 path: self.backup(),
                 options: WriteOptions::default(),
                 source_version: None,
+                allow_ephemeral: true,
+                stream: None,
             }),
             waits: Waits::default(),
             limits: limits(),

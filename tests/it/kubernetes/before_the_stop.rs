@@ -25,10 +25,7 @@ async fn a_volume_that_cannot_be_written_is_found_before_milvus_stops() {
     // Nobody can make a file there, not even root.
     std::os::unix::fs::symlink("/proc/sys/kernel", &volume).unwrap();
     let ended = scenario.upgrade(&[]).await;
-    ended
-        .expect(1)
-        .says("/milvus/data")
-        .says("failed to create");
+    ended.expect(1).says("/milvus/data").says("cannot create");
     assert_never_stopped(&scenario);
     scenario.assert_untouched().await;
 

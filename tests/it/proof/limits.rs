@@ -242,6 +242,8 @@ async fn d11_a_revision_compacted_under_a_capture_is_read_again_at_a_newer_one()
         path: path.clone(),
         options: meta_migration::backup::WriteOptions::default(),
         source_version: None,
+        allow_ephemeral: true,
+        stream: None,
     };
     let options = BackupOptions {
         root: case.root.clone(),

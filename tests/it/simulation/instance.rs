@@ -134,6 +134,8 @@ impl Case {
                     format: OutputFormat::Native,
                 },
                 source_version: None,
+                allow_ephemeral: true,
+                stream: None,
             }),
             waits: Waits::default(),
             limits: limits(),

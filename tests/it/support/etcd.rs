@@ -59,6 +59,7 @@ pub(crate) struct Etcd {
     log: Mutex<Receiver<String>>,
     pid: u32,
     endpoint: String,
+    folder: PathBuf,
 }
 
 /// Where a server is going to listen, and in which cluster.
@@ -110,6 +111,11 @@ impl Etcd {
     /// Where it listens, without the scheme.
     pub(crate) fn address(&self) -> &str {
         self.endpoint.split("://").nth(1).unwrap()
+    }
+
+    /// Its data folder, removed when it ends.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.join("data")
     }
 
     /// Connects to it.
@@ -238,6 +244,7 @@ fn launch(place: &Place, scheme: &str, settings: &Settings) -> Etcd {
         pids,
         log: Mutex::new(log),
         endpoint,
+        folder: place.folder.clone(),
     }
 }
 

@@ -171,6 +171,8 @@ impl Case {
                 path: backup.to_owned(),
                 options: WriteOptions::default(),
                 source_version: None,
+                allow_ephemeral: true,
+                stream: None,
             }),
             waits: waits(),
             limits: small_limits(),

@@ -24,9 +24,16 @@ fn full() -> Vec<u8> {
         header(2, "", "", 0, b""),
         part(2, "", &[text(), none(), text(), text(), text(), none()]),
         part(4, "", &[text(), none(), text(), text()]),
+        etcd_and_later(),
+    ]
+    .concat()
+}
+
+fn etcd_and_later() -> Vec<u8> {
+    [
         etcd_part(EXTRA),
-        part(5, "", &[text(), none()]),
-        part(3, "", &[text()]),
+        part(5, "", &[frame(b"text"), frame(b"")]),
+        part(3, "", &[frame(b"text")]),
         part(6, "", &[]),
     ]
     .concat()
@@ -63,33 +70,136 @@ fn version_2_is_read_past_groups_with_empty_frames() {
     assert_eq!(foreign.meta_root, "by-dev/meta");
 }
 
+const PARTIAL: Tolerance = Tolerance {
+    skip_hash_check: false,
+    allow_partial: true,
+};
+
+/// A file cut anywhere is refused. What is offered with `allow_partial` is etcd's part, complete or as far as
+/// it goes, and the notes say which.
 #[test]
-fn a_cut_anywhere_is_told_as_a_cut() {
+fn a_cut_anywhere_is_refused_or_offered_for_what_it_is() {
+    let whole = full();
+    let begin = whole.len() - etcd_and_later().len();
+    let etcd_end = begin + etcd_part(EXTRA).len();
+    let expected = load(&gzip(&whole), None).unwrap().entries;
+    for end in 20..whole.len() {
+        let bytes = gzip(&whole[..end]);
+        let is_complete = load(&bytes, None);
+        let part = load_with(&bytes, None, PARTIAL);
+        if let Ok(foreign) = is_complete {
+            // Between two parts nothing shows the cut.
+            assert!(end >= etcd_end && foreign.entries == expected, "{end}");
+            continue;
+        }
+        match part {
+            Ok(foreign) if end >= etcd_end => {
+                assert_eq!(foreign.entries, expected, "{end}");
+                assert_eq!(foreign.coverage, Coverage::Whole);
+                let note = foreign.notes.concat();
+                assert!(
+                    note.contains("complete (3 entries, as announced)"),
+                    "{note}"
+                );
+            }
+            Ok(foreign) => {
+                assert!(end > begin);
+                assert_eq!(foreign.coverage, Coverage::Entries);
+                let note = foreign.notes.concat();
+                let found = [1, 2].map(|found| format!("{found} of 3 entries are there"));
+                let all = note.contains("how many are missing is not known");
+                assert!(
+                    all || found.iter().any(|text| note.contains(text)),
+                    "{note}"
+                );
+            }
+            Err(error) => {
+                assert!(end < etcd_end, "{end}: {error}");
+                let is_cut = matches!(error, FormatError::Truncated { .. })
+                    || error.to_string().contains("holds no part of etcd")
+                    || matches!(error, FormatError::NothingBelowRoot { .. });
+                assert!(is_cut, "{end}: {error}");
+            }
+        }
+    }
+}
+
+/// A stream that is itself cut has no checksum: what is offered of it is a part of what was packed, and it
+/// is said that it could not be checked.
+#[test]
+fn a_cut_stream_is_never_accepted_unasked() {
     let whole = gzip(&full());
+    let expected = load(&whole, None).unwrap().entries;
     for end in 10..whole.len() {
         let error = load(&whole[..end], None).unwrap_err();
         assert!(
-            matches!(error, FormatError::Truncated { .. }),
+            matches!(
+                error,
+                FormatError::Truncated { .. } | FormatError::Partial { .. }
+            ),
             "{end}: {error}"
         );
+        if let Ok(found) = load_with(&whole[..end], None, PARTIAL) {
+            assert!(found.entries.iter().all(|entry| expected.contains(entry)));
+            let note = found.notes.concat();
+            assert!(note.contains("ends before its checksum"), "{end}: {note}");
+        }
+    }
+}
+
+/// Damage behind etcd's part is no cut only: garbage, unknown parts, lengths that nothing follows.
+#[test]
+fn nothing_behind_a_complete_part_of_etcd_spoils_it() {
+    let start = [header(2, "", "", 0, b""), etcd_part(EXTRA)].concat();
+    let expected = load(&gzip(&start), None).unwrap().entries;
+    for tail in [
+        part(9, "", &[frame(b"x")]),
+        u64::MAX.to_le_bytes().to_vec(),
+        frame(&[0xff; 20]),
+        [frame(&small(1, 2)), 9000_u64.to_le_bytes().to_vec()].concat(),
+        b"garbage".to_vec(),
+    ] {
+        let bytes = gzip(&[start.clone(), tail].concat());
+        let error = load(&bytes, None).unwrap_err();
+        assert!(matches!(error, FormatError::Partial { .. }), "{error:?}");
+        let found = load_with(&bytes, None, PARTIAL).unwrap();
+        assert_eq!((found.entries, found.notes.len()), (expected.clone(), 1));
+        assert_eq!(found.coverage, Coverage::Whole);
     }
 }
 
 #[test]
-fn a_stream_cut_before_it_was_packed_is_told_as_a_cut_inside_a_part() {
-    let head = header(2, "", "", 0, b"");
-    let whole = [head.clone(), etcd_part(EXTRA)].concat();
-    for end in head.len() + 1..whole.len() {
-        let error = load(&gzip(&whole[..end]), None).unwrap_err();
-        assert!(
-            matches!(error, FormatError::Truncated { .. }),
-            "{end}: {error}"
-        );
+fn damage_before_or_in_the_part_of_etcd_is_never_accepted() {
+    for bytes in [
+        gzip(
+            &[
+                header(2, "", "", 0, b""),
+                part(9, "", &[]),
+                etcd_part(EXTRA),
+            ]
+            .concat(),
+        ),
+        gzip(
+            &[
+                header(2, "", "", 0, b""),
+                frame(&small(1, 1)),
+                frame(b"\xff"),
+            ]
+            .concat(),
+        ),
+    ] {
+        load_with(&bytes, None, PARTIAL).unwrap_err();
     }
-    assert!(matches!(
-        load(&gzip(&head), None),
-        Err(FormatError::Malformed { .. })
-    ));
+    let whole = gzip(&full());
+    let entries = load(&whole, None).unwrap().entries;
+    for bit in 10 * 8..whole.len() * 8 {
+        let mut altered = whole.clone();
+        altered[bit / 8] ^= 1 << (bit % 8);
+        if let Ok(found) = load_with(&altered, None, PARTIAL) {
+            let is_proved = found.notes.is_empty();
+            assert!(!is_proved || found.entries == entries, "bit {bit}");
+        }
+    }
 }
 
 #[test]
@@ -118,16 +228,20 @@ fn bytes_after_the_stream_are_refused() {
 }
 
 #[test]
-fn a_count_that_is_not_met_is_refused() {
-    let extra = EXTRA.replace('3', "4");
-    let bytes = gzip(&[header(2, "", "", 0, b""), etcd_part(&extra)].concat());
-    assert!(matches!(
-        load(&bytes, None),
-        Err(FormatError::EntryCount {
-            announced: 4,
-            found: 3
-        })
-    ));
+fn a_count_that_is_not_met_is_refused_and_its_difference_named() {
+    for (count, note) in [("4", "1 are missing"), ("2", "--ignoreRevision")] {
+        let extra = EXTRA.replacen('3', count, 1);
+        let bytes = gzip(&[header(2, "", "", 0, b""), etcd_part(&extra)].concat());
+        let error = load(&bytes, None).unwrap_err();
+        let FormatError::Partial { missing } = error else {
+            panic!("{error:?}");
+        };
+        assert!(missing.contains(note), "{missing}");
+        let found = load_with(&bytes, None, PARTIAL).unwrap();
+        assert_eq!(found.notes, [missing]);
+        assert_eq!(found.coverage, Coverage::Entries);
+        assert_eq!(found.entries.len(), 2);
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A snapshot that a real etcdctl saved.
 
 use base64::Engine as _;
+use sha2::Digest as _;
 
 use super::*;
 
@@ -62,13 +63,17 @@ fn another_root_can_be_named_and_an_absent_one_is_told() {
     ));
 }
 
+const SKIP: Tolerance = Tolerance {
+    skip_hash_check: true,
+    allow_partial: false,
+};
+
+const HASH: usize = 32;
+
 #[test]
 fn altered_and_cut_snapshots_are_refused() {
     let whole = real();
-    for at in (0..whole.len())
-        .step_by(9973)
-        .filter(|at| !(16..20).contains(at))
-    {
+    for at in (0..whole.len()).step_by(9973) {
         let mut altered = whole.clone();
         altered[at] ^= 1;
         assert!(
@@ -76,13 +81,65 @@ fn altered_and_cut_snapshots_are_refused() {
             "{at}"
         );
     }
-    for end in [whole.len() - 1, whole.len() - 32, 4096, 40] {
+    for end in [
+        whole.len() - 1,
+        whole.len() - 33,
+        whole.len() - 4096 - 32,
+        8192,
+    ] {
+        for tolerance in [Tolerance::default(), SKIP] {
+            let error = load_with(&whole[..end], None, tolerance);
+            let is_complete = tolerance == SKIP && end == whole.len() - 1;
+            assert!(
+                is_complete || matches!(error, Err(FormatError::Truncated { .. })),
+                "{end}"
+            );
+        }
+    }
+}
+
+/// As `member/snap/db` is: no hash, and grown beyond its last page.
+#[test]
+fn a_database_without_hash_is_named_and_read_on_demand() {
+    let whole = real();
+    let expected = load(&whole, None).unwrap();
+    let database = &whole[..whole.len() - HASH];
+    for grown in [0, 1 << 20] {
+        let file = [database, &vec![0; grown]].concat();
+        let error = load(&file, None).unwrap_err();
+        assert!(matches!(error, FormatError::NoHash), "{error:?}");
+        let found = load_with(&file, None, SKIP).unwrap();
+        assert_eq!(found.entries, expected.entries);
+        assert_eq!(found.revision, expected.revision);
         assert!(
-            matches!(
-                load(&whole[..end], None),
-                Err(FormatError::Truncated { .. })
-            ),
-            "{end}"
+            found
+                .notes
+                .concat()
+                .contains("hash of the etcd database was not checked")
         );
     }
+}
+
+/// Either meta page may be damaged, so that not even the start shows what the file is.
+#[test]
+fn one_damaged_meta_page_beside_a_sound_one_is_enough() {
+    let whole = real();
+    let expected = load(&whole, None).unwrap().entries;
+    for page in [0, 4096] {
+        let mut file = whole[..whole.len() - HASH].to_vec();
+        file[page..page + 80].fill(0);
+        let hash: [u8; HASH] = sha2::Sha256::digest(&file).into();
+        for (file, tolerance) in [
+            ([&file[..], &hash].concat(), Tolerance::default()),
+            (file.clone(), SKIP),
+        ] {
+            let found = load_with(&file, None, tolerance).unwrap();
+            assert_eq!(found.entries, expected, "{page}");
+            assert!(found.notes.concat().contains("one of the two meta pages"));
+        }
+    }
+    let mut file = whole;
+    file[..80].fill(0);
+    file[4096..4176].fill(0);
+    load_with(&file, None, SKIP).unwrap_err();
 }

@@ -1,0 +1,172 @@
+//! Where a command writes its backup, and what is said of a place that does not last.
+
+use std::fs::OpenOptions;
+use std::io::{self, IsTerminal as _, Write};
+use std::path::Path;
+
+use clap::builder::BoolishValueParser;
+
+use super::aftermath::quoted;
+use super::report::failure::Failure;
+use super::session::Session;
+use crate::backup::{Ephemeral, STDOUT, WriteOptions, lost_with_container};
+use crate::engine::BackupTarget;
+
+/// Where the mount of a backup folder goes that cannot be the folder itself.
+const USUAL_FOLDER: &str = "/backups";
+
+/// What a command accepts as a place of its backup.
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+pub(in crate::cli) struct TargetOptions {
+    /// Write the backup even where it is lost with the container that this program runs in
+    #[arg(long, env = "META_MIGRATION_ALLOW_EPHEMERAL_BACKUP", hide_env = true, value_parser = BoolishValueParser::new())]
+    allow_ephemeral_backup: bool,
+}
+
+impl TargetOptions {
+    /// Where a backup goes that is read again later: a file. Without a path it is named after the root
+    /// path, in the working directory.
+    pub(in crate::cli) fn file(
+        self,
+        session: &Session,
+        path: Option<&Path>,
+    ) -> Result<BackupTarget, Failure> {
+        if path == Some(Path::new(STDOUT)) {
+            return Err(Failure::usage(
+                "only the command backup writes to standard output: a migration needs a file that rollback \
+                 can read",
+            ));
+        }
+        refuse_folder(path)?;
+        Ok(self.target(session, path))
+    }
+
+    /// Where the command `backup` saves to: a file, standard output, or a named pipe.
+    pub(in crate::cli) fn file_or_stream(
+        self,
+        session: &Session,
+        path: Option<&Path>,
+    ) -> Result<BackupTarget, Failure> {
+        if path == Some(Path::new(STDOUT)) && io::stdout().is_terminal() {
+            return Err(Failure::usage(
+                "standard output is a terminal: redirect it to a file or a program, or name a file with \
+                 --backup-file",
+            ));
+        }
+        refuse_folder(path)?;
+        Ok(BackupTarget {
+            stream: Some(open_stream),
+            ..self.target(session, path)
+        })
+    }
+
+    fn target(self, session: &Session, path: Option<&Path>) -> BackupTarget {
+        let config = &session.config;
+        let path = path.unwrap_or(Path::new("."));
+        let absolute = match path == Path::new(STDOUT) {
+            true => path.to_owned(),
+            false => std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
+        };
+        BackupTarget {
+            path: absolute,
+            options: WriteOptions::default(),
+            source_version: config.source_version.as_ref().map(ToString::to_string),
+            allow_ephemeral: self.allow_ephemeral_backup
+                || config.drop_in.allow_ephemeral_backup == Some(true),
+            stream: None,
+        }
+    }
+}
+
+fn open_stream(path: &Path) -> io::Result<Box<dyn Write + Send>> {
+    if path == Path::new(STDOUT) {
+        return Ok(Box::new(io::stdout()));
+    }
+    let pipe = OpenOptions::new().write(true).open(path)?;
+    Ok(Box::new(pipe))
+}
+
+fn refuse_folder(path: Option<&Path>) -> Result<(), Failure> {
+    let Some(path) = path else {
+        return Ok(());
+    };
+    let is_folder = path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/");
+    if !is_folder {
+        return Ok(());
+    }
+    let name = path.display().to_string();
+    let file = path.join("milvus.mmb").display().to_string();
+    Err(Failure::usage(format!(
+        "cannot write a backup to {name}: it is a directory"
+    ))
+    .hint(format!("--backup-file {}   # a file in it", quoted(&file))))
+}
+
+/// How a backup is made to last, as options that can be pasted.
+pub(in crate::cli) fn mount_hints(path: &Path, why: Ephemeral) -> Vec<String> {
+    let parent = path.parent().filter(|_| !path.is_dir());
+    let folder = parent.unwrap_or(path);
+    let moves = folder == Path::new("/");
+    let folder = match moves {
+        true => USUAL_FOLDER.to_owned(),
+        false => folder.display().to_string(),
+    };
+    let docker = quoted(&format!(":{folder}"));
+    let mut hints = Vec::new();
+    if why != Ephemeral::PodVolume {
+        hints.push(format!(
+            "docker run -v \"$PWD/backups\"{docker} ...   # mounts a directory of the host there; podman \
+             takes the same option"
+        ));
+    }
+    hints.push(format!(
+        "volumeMounts: [{{name: backups, mountPath: {}}}]   # in Kubernetes, with a volume of a \
+         PersistentVolumeClaim",
+        serde_json::Value::from(folder.as_str())
+    ));
+    if moves {
+        hints.push(format!(
+            "--backup-file {USUAL_FOLDER}/milvus.mmb (in a YAML file config.backupFilePath) writes the backup there"
+        ));
+    }
+    hints.push(
+        "--allow-ephemeral-backup (in a YAML file config.allowEphemeralBackup: true) accepts that the backup \
+         is lost"
+            .to_owned(),
+    );
+    hints
+}
+
+/// Warns of a backup that was written to a place that does not last.
+pub(in crate::cli) fn warn_if_ephemeral(path: &Path) {
+    let Some(why) = lost_with_container(path) else {
+        return;
+    };
+    let owner = match why {
+        Ephemeral::Layer | Ephemeral::Memory => "container",
+        Ephemeral::PodVolume => "pod",
+    };
+    tracing::warn!(
+        "the backup {} is lost with this {owner}: copy it out before the {owner} is removed (docker cp or \
+         kubectl cp)",
+        path.display()
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_hints_name_the_folder_of_the_backup() {
+        let hints = mount_hints(Path::new("/tmp/migration.bak"), Ephemeral::Layer);
+        assert!(hints[0].starts_with("docker run -v \"$PWD/backups\":/tmp ..."));
+        assert!(hints[1].contains("mountPath: \"/tmp\""), "{}", hints[1]);
+        assert_eq!(hints.len(), 3);
+        let hints = mount_hints(Path::new("/migration.bak"), Ephemeral::Layer);
+        assert!(hints[0].contains(":/backups ..."));
+        assert!(hints[2].contains("--backup-file /backups/milvus.mmb"));
+        let hints = mount_hints(Path::new("/my dir/b.mmb"), Ephemeral::PodVolume);
+        assert!(hints[0].contains("mountPath: \"/my dir\""));
+    }
+}

@@ -1,0 +1,42 @@
+//! What is accepted of a backup file that cannot be checked in full, or is not complete.
+
+use clap::builder::BoolishValueParser;
+
+use crate::backup::{BackupError, FormatError, Tolerance};
+
+/// How strictly a backup file is read.
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+#[command(next_help_heading = "Reading backups")]
+pub(in crate::cli) struct ReadingOptions {
+    /// Read an etcd database file or data folder without the hash that a snapshot has
+    #[arg(long, env = "META_MIGRATION_SKIP_HASH_CHECK", hide_env = true, value_parser = BoolishValueParser::new())]
+    skip_hash_check: bool,
+    /// Read a file that ends early, or holds another number of entries than it announces; what is missing is
+    /// reported
+    #[arg(long, env = "META_MIGRATION_ALLOW_PARTIAL", hide_env = true, value_parser = BoolishValueParser::new())]
+    allow_partial: bool,
+}
+
+impl ReadingOptions {
+    pub(in crate::cli) fn tolerance(self) -> Tolerance {
+        Tolerance {
+            skip_hash_check: self.skip_hash_check,
+            allow_partial: self.allow_partial,
+        }
+    }
+}
+
+/// The option with which a refused file is read, if there is one.
+pub(in crate::cli) fn hint(error: &BackupError) -> Option<String> {
+    let format = error.format_error()?;
+    if matches!(format, FormatError::NoHash) {
+        return Some(
+            "--skip-hash-check   # reads it: the checksums inside the database are still checked"
+                .to_owned(),
+        );
+    }
+    matches!(format, FormatError::Partial { .. }).then(|| {
+        "--allow-partial   # reads what is there; where entries are missing, restore also needs --keep-extra"
+            .to_owned()
+    })
+}

@@ -1,0 +1,249 @@
+//! Backups that other tools made, as people have them: incomplete, or without a hash.
+
+use std::fs;
+use std::path::Path;
+
+use meta_migration::store::{Op, Store as _, Txn};
+
+use super::NOBODY;
+use super::instance::Instance;
+use super::tool::Tool;
+use crate::support::etcd::{Etcd, Settings};
+use crate::support::metadata::Metadata;
+
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/backups");
+
+const PLAN: [&str; 5] = [
+    "plan",
+    "--source-version",
+    "2.1.4",
+    "--target-version",
+    "2.2.16",
+];
+
+fn offline() -> Tool {
+    Tool::new().env("META_MIGRATION_ENDPOINTS", NOBODY)
+}
+
+/// birdwatcher 1.0.0 to 1.1.1 never flush the last bytes of their metrics.
+#[tokio::test]
+async fn a_birdwatcher_file_with_cut_metrics_is_read_on_demand() {
+    let file = format!("{FOLDER}/birdwatcher-metrics-tail.bak.gz");
+    let tool = offline();
+    let plan = [&PLAN[..], &["--from", &file]].concat();
+    for command in [&["backup", "check", &file][..], &plan] {
+        tool.run(command)
+            .expect(1)
+            .says("etcd's part before that is complete")
+            .says("--allow-partial");
+        let allowed = [command, &["--allow-partial"]].concat();
+        tool.run(&allowed).expect(0).says("cut short");
+    }
+    let it = Instance::empty().await;
+    let restore = [
+        "restore",
+        "--backup-file",
+        &file,
+        "--to-root",
+        it.root.root_path(),
+    ];
+    it.tool().run(&restore).expect(1).says("--allow-partial");
+    assert!(it.metadata().await.is_empty());
+    it.tool()
+        .run(&[&restore[..], &["--allow-partial"]].concat())
+        .expect(0)
+        .says("cut short");
+    assert!(it.metadata().await.len() > 50);
+}
+
+/// A server with the small instance at the usual root path, ended as by a power failure right after a write.
+async fn killed_server() -> Etcd {
+    let mut etcd = Etcd::start(Settings::default());
+    let store = etcd.connect().await;
+    let entries = Metadata::small().list();
+    for entries in entries.chunks(100) {
+        let put =
+            |entry: &meta_migration::entry::Entry| Op::put(entry.key.clone(), entry.value.clone());
+        let ops = entries.iter().map(put).collect();
+        let compares = Vec::new();
+        store.txn(Txn { compares, ops }).await.unwrap();
+    }
+    // Commits the database.
+    store.defragment(&store.endpoints()[0]).await.unwrap();
+    etcd.kill();
+    etcd
+}
+
+#[tokio::test]
+async fn a_data_folder_of_etcd_is_read_on_demand() {
+    let etcd = killed_server().await;
+    let data = etcd.data();
+    let member = data.join("member");
+    let database = member.join("snap/db");
+    let copy = data.join("copy.db");
+    fs::copy(&database, &copy).unwrap();
+    let tool = offline();
+    for (path, has_log) in [
+        (&data, true),
+        (&member, true),
+        (&database, true),
+        (&copy, false),
+    ] {
+        let path = path.to_str().unwrap();
+        let plan = [&PLAN[..], &["--from", path]].concat();
+        tool.run(&plan)
+            .expect(1)
+            .says("without the SHA-256")
+            .says("--skip-hash-check");
+        let ended = tool.run(&[&plan[..], &["--skip-hash-check"]].concat());
+        ended
+            .expect(0)
+            .says("the hash of the etcd database was not checked")
+            .shows("Layout: 2.1");
+        assert_eq!(
+            ended.stderr.contains("the write-ahead log"),
+            has_log,
+            "{path}"
+        );
+        if has_log {
+            ended
+                .says("the database shows revision ")
+                .says("raft index");
+        }
+    }
+    tool.run(&[
+        "backup",
+        "check",
+        data.to_str().unwrap(),
+        "--skip-hash-check",
+    ])
+    .expect(0)
+    .shows("note: the hash of the etcd database was not checked");
+}
+
+/// Log entries behind the database are counted, whatever else is in the log.
+#[tokio::test]
+async fn a_log_that_is_ahead_of_the_database_is_reported() {
+    let etcd = killed_server().await;
+    let old = etcd.data().join("old.db");
+    let member = etcd.data().join("member");
+    fs::copy(member.join("snap/db"), &old).unwrap();
+    let mut etcd = etcd;
+    etcd.restart();
+    let store = etcd.connect().await;
+    for number in 0..7 {
+        let ops = vec![Op::put("later", format!("{number}"))];
+        let compares = Vec::new();
+        store.txn(Txn { compares, ops }).await.unwrap();
+    }
+    etcd.kill();
+    // The database as it was when the first server ended.
+    fs::copy(&old, member.join("snap/db")).unwrap();
+    let path = etcd.data();
+    let plan = [
+        &PLAN[..],
+        &["--skip-hash-check", "--from", path.to_str().unwrap()],
+    ]
+    .concat();
+    let ended = offline().run(&plan);
+    ended.expect(0);
+    let newer = ended
+        .stderr
+        .split(" newer requests")
+        .next()
+        .and_then(|text| text.rsplit(' ').next())
+        .and_then(|number| number.parse::<u64>().ok());
+    assert!(newer.is_some_and(|newer| newer >= 7), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn a_snapshot_of_several_instances_requires_a_root_path() {
+    let etcd = Etcd::start(Settings::default());
+    let store = etcd.connect().await;
+    let entries = Metadata::small().list();
+    for root in ["one/meta", "two/meta"] {
+        for entries in entries.chunks(100) {
+            let ops = entries
+                .iter()
+                .filter_map(|entry| {
+                    let relative = entry.key.strip_prefix(b"by-dev/meta/")?;
+                    let key = [root.as_bytes(), b"/", relative].concat();
+                    Some(Op::put(key, entry.value.clone()))
+                })
+                .collect();
+            let compares = Vec::new();
+            store.txn(Txn { compares, ops }).await.unwrap();
+        }
+    }
+    store.defragment(&store.endpoints()[0]).await.unwrap();
+    let path = etcd.data();
+    let path = path.to_str().unwrap();
+    let tool = Tool::new().env("META_MIGRATION_ENDPOINTS", etcd.endpoint());
+    let read = ["--skip-hash-check", "--target-version", "2.2.16"];
+    for command in [
+        &["plan", "--from", path][..],
+        &["backup", "check", path],
+        &[
+            "restore",
+            "--to-root",
+            "three",
+            "--dry-run",
+            "--backup-file",
+            path,
+        ],
+        &["restore", "--dry-run", "--backup-file", path],
+        &["verify", "--backup", path],
+    ] {
+        let command = [command, &read].concat();
+        tool.run(&command)
+            .expect(2)
+            .says("the metadata of several instances (one/meta, two/meta)")
+            .says("--root-path one")
+            .says("--root-path two");
+    }
+    let command = ["plan", "--from", path, "--root-path", "two"];
+    tool.run(&[&command[..], &read].concat()).expect(0);
+    let command = [
+        "restore",
+        "--to-root",
+        "three",
+        "--backup-file",
+        path,
+        "--root-path",
+        "two",
+    ];
+    tool.run(&[&command[..], &["--skip-hash-check"]].concat())
+        .expect(0);
+}
+
+/// A compaction removes the newest change where that is a deletion; the revision stays etcd's own.
+#[tokio::test]
+async fn the_revision_of_a_database_is_etcds_own() {
+    let etcd = killed_server().await;
+    let mut etcd = etcd;
+    etcd.restart();
+    let store = etcd.connect().await;
+    let range = meta_migration::keys::KeyRange::single(b"gone".to_vec());
+    for ops in [vec![Op::put("gone", "x")], vec![Op::Delete(range)]] {
+        let compares = Vec::new();
+        store.txn(Txn { compares, ops }).await.unwrap();
+    }
+    let request = meta_migration::store::RangeRequest::key("gone");
+    let revision = store.range(request).await.unwrap().revision;
+    store.compact(revision).await.unwrap();
+    store.defragment(&store.endpoints()[0]).await.unwrap();
+    let path = etcd.data();
+    let check = [
+        "backup",
+        "check",
+        path.to_str().unwrap(),
+        "--skip-hash-check",
+        "--format",
+        "json",
+    ];
+    // Until etcd has removed what it was asked to.
+    let ended = offline().run(&check);
+    ended.expect(0);
+    assert_eq!(ended.document()["revision"], revision);
+    assert!(Path::new(&path).is_dir());
+}

@@ -1,0 +1,122 @@
+//! `backup` while a migration is under way: found by reading, since nothing is written.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use meta_migration::backup::WriteOptions;
+use meta_migration::engine::{
+    BackupOptions, BackupTarget, EngineError, Environment, Failure, FailureKind, Observer, Waits,
+    backup,
+};
+use meta_migration::report::BackupReport;
+use meta_migration::store::memory::{MemoryStore, World};
+use meta_migration::transform::CollectionForm;
+
+use super::instance::{Instance, limits};
+use crate::support::metadata::root;
+
+/// Changes the store when the capture begins.
+struct AtCapture<F> {
+    store: MemoryStore,
+    change: F,
+}
+
+impl<F: Fn(&mut World) + Send + Sync> Observer for AtCapture<F> {
+    fn phase_started(&self, name: &str, _total: Option<u64>) {
+        assert_eq!(name, "backup");
+        self.store.change(|world| (self.change)(world));
+    }
+}
+
+async fn save(
+    it: &Instance,
+    waits: Waits,
+    change: impl Fn(&mut World) + Send + Sync + 'static,
+) -> Result<BackupReport, EngineError> {
+    let options = BackupOptions {
+        root: root(),
+        target: BackupTarget {
+            path: it.backup(),
+            options: WriteOptions::default(),
+            source_version: None,
+            allow_ephemeral: true,
+            stream: None,
+        },
+        refuse_sessions: false,
+        waits,
+        limits: limits(),
+    };
+    let observer = AtCapture {
+        store: it.store.clone(),
+        change,
+    };
+    let environment = Environment {
+        observer: Arc::new(observer),
+        ..Environment::silent()
+    };
+    backup(&it.store, &options, &environment).await
+}
+
+/// No file, not even a hidden one.
+fn no_file_is_left(it: &Instance) {
+    assert_eq!(it.folder.path().read_dir().unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn backup_writes_nothing_to_etcd() {
+    let it = Instance::small(CollectionForm::Split);
+    let before = it.store.change(|world| world.revision());
+    save(&it, Waits::default(), |_| {}).await.unwrap();
+    assert_eq!(it.store.change(|world| world.revision()), before);
+}
+
+#[tokio::test]
+async fn backup_refuses_a_migration_that_begins_meanwhile() {
+    let it = Instance::small(CollectionForm::Split);
+    let lock = root().lock_key();
+    let refused = save(&it, Waits::default(), move |world| {
+        world.put_leased(&lock, b"{}", Duration::from_secs(20));
+    })
+    .await
+    .unwrap_err();
+    assert!(
+        matches!(*refused.failure, Failure::Locked(_)),
+        "{refused:?}"
+    );
+    assert_eq!(refused.kind(), FailureKind::Refused);
+    no_file_is_left(&it);
+}
+
+/// Its lock came and went between the two looks: the journal shows it.
+#[tokio::test]
+async fn backup_refuses_a_migration_that_ran_meanwhile() {
+    let it = Instance::small(CollectionForm::Split);
+    let journal = root().journal_key();
+    let refused = save(&it, Waits::default(), move |world| {
+        world.put(&journal, b"{}");
+    })
+    .await
+    .unwrap_err();
+    assert!(
+        matches!(*refused.failure, Failure::JournalChanged { .. }),
+        "{refused:?}"
+    );
+    assert_eq!(refused.kind(), FailureKind::Refused);
+    no_file_is_left(&it);
+}
+
+#[tokio::test]
+async fn backup_refuses_a_held_lock_and_waits_for_it() {
+    let it = Instance::small(CollectionForm::Split);
+    let lock = root().lock_key();
+    it.store
+        .change(|world| world.put_leased(&lock, b"{}", Duration::from_millis(300)));
+    let refused = save(&it, Waits::default(), |_| {}).await.unwrap_err();
+    assert!(matches!(*refused.failure, Failure::Locked(_)));
+    no_file_is_left(&it);
+    let waits = Waits {
+        lock: Duration::from_secs(60),
+        ..Waits::default()
+    };
+    save(&it, waits, |_| {}).await.unwrap();
+}
