@@ -37,11 +37,13 @@ pub mod manifest;
 pub mod note;
 pub mod operation;
 pub mod operator;
+pub mod options;
 pub mod preflight;
 pub mod record;
 pub mod rolling;
 pub mod stage;
 pub mod survey;
+pub mod upgrade;
 
 /// Who made an object: always [`TOOL`].
 pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";

@@ -94,6 +94,9 @@ impl Ways {
             .into(),
             None => changed(&error).into(),
         };
+        if let engine::Failure::Store { source, .. } = &*error.failure {
+            told.unreachable = source.is_unreachable();
+        }
         let backup = error.backup.as_ref().map(|backup| backup.path.as_str());
         told.backup = backup.map(Into::into);
         self.lead_on(&error, backup, &mut told);

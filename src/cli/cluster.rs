@@ -1,7 +1,10 @@
 //! The options that the Kubernetes commands share, and how they talk.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
+
+use tokio::signal::unix::SignalKind;
 
 use super::aftermath::quoted;
 use super::confirm;
@@ -10,15 +13,18 @@ use super::report;
 use super::report::LogFormat;
 use super::report::exit::Exit;
 use super::report::failure::Failure;
+use super::report::orchestration;
+use super::report::palette::Palette;
 use crate::config;
+use crate::finding::Finding;
 use crate::kubernetes::cluster::{Access, Cluster, ClusterError};
 use crate::kubernetes::job_kind::JobKind;
 use crate::kubernetes::lease::LeaseError;
-use crate::kubernetes::operation::begin::Request;
-use crate::kubernetes::operation::{Audience, OperationError};
-use crate::kubernetes::preflight::{Asked, Words};
-use crate::kubernetes::record::{PodShape, PodUser};
-use crate::kubernetes::stage::Policy;
+use crate::kubernetes::operation::OperationError;
+use crate::kubernetes::options::{UpgradeOptions, Words};
+use crate::kubernetes::record::{PodShape, PodUser, Record};
+use crate::kubernetes::upgrade::decide::Refusal;
+use crate::kubernetes::upgrade::{Answer, Cause, ProgressObserver};
 use crate::version::Release;
 
 mod pods;
@@ -123,6 +129,12 @@ struct PodOptions {
     /// A taint that is tolerated; may be repeated
     #[arg(long, value_name = "KEY[=VALUE][:EFFECT]", value_parser = pods::toleration)]
     toleration: Vec<serde_json::Value>,
+    /// What each container of the Jobs requests, cpu=100m,memory=256Mi for example
+    #[arg(long, value_name = "NAME=AMOUNT", value_delimiter = ',', value_parser = pods::amount)]
+    job_requests: Vec<(String, String)>,
+    /// Limits of each container of the Jobs, cpu=1,memory=1Gi for example
+    #[arg(long, value_name = "NAME=AMOUNT", value_delimiter = ',', value_parser = pods::amount)]
+    job_limits: Vec<(String, String)>,
     /// User id of the Jobs' pods, and group of the volume, not 0; `namespace`: as the namespace assigns it
     /// (OpenShift) [default: `namespace` where OpenShift assigns ids, else as Milvus, else 1000]
     #[arg(long, value_name = "UID", value_parser = pods::user)]
@@ -159,45 +171,34 @@ impl PlaceOptions {
         ])
     }
 
-    /// The request, with what only this process can know: a new id and the time.
-    pub(in crate::cli) fn request(
-        &self,
-        namespace: &str,
-        aim: &AimOptions,
-        policy: Policy,
-    ) -> Request {
-        Request {
+    /// The options, with what only this process can know: a new id, the time and who it is.
+    pub(in crate::cli) fn options(&self, namespace: &str, aim: &AimOptions) -> UpgradeOptions {
+        UpgradeOptions {
             instance: self.instance.clone(),
-            asked: Asked {
-                source: aim.source_version.clone(),
-                target: aim.target_version.clone(),
-                image: aim.image.clone(),
-                root_path: aim.root_path.clone(),
-                meta_sub_path: aim.meta_sub_path.clone(),
-                endpoints: aim.etcd_endpoints.clone(),
-                storage_class: aim.volume.storage_class.clone(),
-                claim_given: aim.volume.backup_pvc.is_some(),
-                accepted: aim.accept.clone(),
-                user: aim.pods.run_as_user,
-                words: Words {
-                    place: self.words(namespace),
-                    aim: aim.words(),
-                },
-            },
-            tool_image: aim.tool_image.clone(),
             selector: self.selector.clone(),
-            pull_secret: aim.pods.image_pull_secret.clone(),
-            shape: aim.pods.shape(),
+            source: aim.source_version.clone(),
+            target: aim.target_version.clone(),
+            image: aim.image.clone(),
+            tool_image: aim.tool_image.clone(),
+            root_path: aim.root_path.clone(),
+            meta_sub_path: aim.meta_sub_path.clone(),
+            endpoints: aim.etcd_endpoints.clone(),
             credentials: aim.etcd_secret.clone(),
             tls_secret: aim.etcd_tls_secret.clone(),
             claim: aim.volume.backup_pvc.clone(),
             claim_size: aim.volume.backup_size.clone(),
             storage_class: aim.volume.storage_class.clone(),
-            policy,
-            skip_broken: None,
+            shape: aim.pods.shape(),
+            accepted: aim.accept.clone(),
             limit: self.timeout,
+            identity: identity(),
             operation: identifier(),
             now: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+            words: Words {
+                place: self.words(namespace),
+                aim: aim.words(),
+            },
+            ..UpgradeOptions::default()
         }
     }
 }
@@ -219,6 +220,8 @@ impl AimOptions {
             ("--backup-pvc", self.volume.backup_pvc.clone()),
             ("--backup-size", self.volume.backup_size.clone()),
             ("--image-pull-secret", self.pods.image_pull_secret.clone()),
+            ("--job-requests", amounts(&self.pods.job_requests)),
+            ("--job-limits", amounts(&self.pods.job_limits)),
             (
                 "--run-as-user",
                 self.pods.run_as_user.map(|user| user.to_string()),
@@ -246,8 +249,11 @@ impl AimOptions {
 impl PodOptions {
     fn shape(&self) -> PodShape {
         PodShape {
+            pull_secrets: self.image_pull_secret.iter().cloned().collect(),
             node_selector: self.node_selector.iter().cloned().collect(),
             tolerations: self.toleration.clone(),
+            requests: self.job_requests.iter().cloned().collect(),
+            limits: self.job_limits.iter().cloned().collect(),
             user: self.run_as_user,
             ..PodShape::default()
         }
@@ -261,6 +267,15 @@ fn words<const N: usize>(options: [(&str, Option<String>); N]) -> String {
     given.collect()
 }
 
+/// Amounts as they were typed.
+fn amounts(given: &[(String, String)]) -> Option<String> {
+    let all: Vec<String> = given
+        .iter()
+        .map(|(name, amount)| format!("{name}={amount}"))
+        .collect();
+    (!all.is_empty()).then(|| all.join(","))
+}
+
 /// Eight hexadecimal digits that no other process of this namespace is likely to have.
 fn identifier() -> String {
     use std::hash::{BuildHasher, Hasher};
@@ -270,9 +285,14 @@ fn identifier() -> String {
     digits.chars().take(8).collect()
 }
 
-/// Who we are, for the Lease.
+/// Who we are, for the Lease: the host's name, whether or not the shell exports it.
 pub(in crate::cli) fn identity() -> String {
-    let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "somewhere".to_owned());
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map(|name| name.trim().to_owned())
+        .ok()
+        .filter(|name| !name.is_empty())
+        .or_else(|| std::env::var("HOSTNAME").ok());
+    let host = host.unwrap_or_else(|| "unnamed-host".to_owned());
     format!("{host}-{}-{}", std::process::id(), identifier())
 }
 
@@ -287,92 +307,114 @@ pub(in crate::cli) fn block_on<T>(
     runtime.block_on(work)
 }
 
-/// Ends with the exit code of the signal that the process got. The next one ends the process at once.
-pub(in crate::cli) async fn signalled() -> Exit {
+/// The signal that ends the command; the next one ends the process at once.
+async fn signalled() -> Exit {
     let first = signal().await;
     tokio::spawn(async {
         let second = signal().await;
         std::process::exit(second.code().into());
     });
-    report::tell("ending; once more ends at once\n");
+    report::tell("Finishing requests in flight; press Ctrl-C again to stop now\n");
     first
 }
 
 async fn signal() -> Exit {
-    let terminated = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
-            }
+    let heard = |kind: SignalKind| async move {
+        match tokio::signal::unix::signal(kind) {
+            Ok(mut signal) => signal.recv().await,
             Err(_) => std::future::pending().await,
         }
     };
     tokio::select! {
-        interrupted = tokio::signal::ctrl_c() => match interrupted {
-            Ok(()) => Exit::Interrupted,
-            Err(_) => std::future::pending().await,
-        },
-        () = terminated => Exit::Terminated,
+        _ = heard(SignalKind::interrupt()) => Exit::Interrupted,
+        _ = heard(SignalKind::terminate()) => Exit::Terminated,
+        // The terminal is gone; under nohup that is ignored.
+        _ = heard(SignalKind::hangup()), if !ignores_hangup() => Exit::Terminated,
     }
 }
 
-/// Tells the person at the terminal, or the log collector.
-pub(in crate::cli) struct Terminal {
-    json: bool,
+/// Whether the process was started to ignore SIGHUP.
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & 1 == 1)
 }
 
-impl Terminal {
-    pub(in crate::cli) fn new(output: &OutputOptions) -> Self {
+/// Shows progress at the terminal, or to the log collector, asks, and hears signals.
+pub(in crate::cli) struct Terminal<'a> {
+    output: &'a OutputOptions,
+    signal: OnceLock<Exit>,
+}
+
+impl<'a> Terminal<'a> {
+    pub(in crate::cli) fn new(output: &'a OutputOptions) -> Self {
         Self {
-            json: output.log_format == LogFormat::Json,
+            output,
+            signal: OnceLock::new(),
         }
     }
+
+    fn is_json(&self) -> bool {
+        self.output.log_format == LogFormat::Json
+    }
 }
 
-impl Audience for Terminal {
+impl ProgressObserver for Terminal<'_> {
     fn tell(&self, line: &str) {
-        if self.json {
+        if self.is_json() {
             tracing::info!("{line}");
+        } else {
+            let now = humantime::format_rfc3339_seconds(SystemTime::now());
+            report::tell(&format!("{now} {line}\n"));
+        }
+    }
+
+    fn log(&self, kind: JobKind, line: &str) {
+        if self.is_json() {
+            tracing::info!(step = kind.name(), "{line}");
+        } else {
+            report::tell(&format!("  {} | {line}\n", kind.name()));
+        }
+    }
+
+    fn finding(&self, finding: &Finding) {
+        let palette = Palette::for_stream(&std::io::stderr());
+        let line = orchestration::finding(finding, palette);
+        if self.is_json() {
+            self.tell(&line);
         } else {
             report::tell(&format!("{line}\n"));
         }
     }
 
-    fn log(&self, step: JobKind, line: &str) {
-        if self.json {
-            tracing::info!(step = step.name(), "{line}");
-        } else {
-            report::tell(&format!("  {} | {line}\n", step.name()));
-        }
+    fn confirm<'a>(&'a self, steps: &'a str) -> Answer<'a, bool> {
+        Box::pin(async move {
+            if self.output.yes {
+                return true;
+            }
+            report::tell(steps);
+            confirm::is_wanted(self.output) && confirm::answer("Continue?").await
+        })
+    }
+
+    fn stopped(&self) -> Answer<'_, ()> {
+        Box::pin(async {
+            let signal = signalled().await;
+            // There is only one.
+            let _ = self.signal.set(signal);
+        })
     }
 }
 
-/// Said where Milvus was not touched.
-pub(in crate::cli) const UNTOUCHED: &str = "nothing; Milvus and its metadata are as they were";
+/// Said where this command changed nothing, whatever happened before it.
+pub(in crate::cli) const BY_THIS_COMMAND: &str = "nothing by this command";
 
-/// Shows the steps of what changes a cluster and asks; without a terminal the command line has to say it.
-///
-/// # Errors
-/// Where that was not confirmed.
-pub(in crate::cli) async fn confirmed(output: &OutputOptions, steps: &str) -> Result<(), Failure> {
-    if output.yes {
-        return Ok(());
-    }
-    report::tell(steps);
-    let mut failure = if confirm::is_wanted(output) {
-        if confirm::answer("Continue?").await {
-            return Ok(());
-        }
-        Failure::new(Exit::Failed, "not confirmed")
-    } else {
-        Failure::new(
-            Exit::Usage,
-            "confirm these steps with --yes: without a terminal nobody can be asked",
-        )
-        .hint("run the same command with --yes")
-    };
-    failure.changed = "nothing by this command".into();
-    Err(failure)
+/// Where the backup of an upgrade is.
+pub(in crate::cli) fn backup(state: &Record) -> Option<Box<str>> {
+    state
+        .has_backup
+        .then(|| format!("{} in volume claim {}", state.backup_file, state.claim).into())
 }
 
 /// A failure of the API server, with what helps.
@@ -384,44 +426,59 @@ pub(in crate::cli) fn failure(error: &ClusterError) -> Failure {
     failure
 }
 
-pub(in crate::cli) fn operation_failure(error: &OperationError) -> Failure {
-    match error {
-        OperationError::Cluster(error) => failure(error),
-        OperationError::InTheWay(concerns) => {
-            let told = match concerns.len() {
-                1 => "something stands in the way".to_owned(),
-                count => format!("{count} things stand in the way"),
+/// Why a command ended, as far as that is the same for all of them.
+pub(in crate::cli) fn failure_of_cause(cause: &Cause, terminal: &Terminal<'_>) -> Failure {
+    let refused = |exit: Exit, message: String| Failure {
+        changed: BY_THIS_COMMAND.into(),
+        ..Failure::new(exit, message)
+    };
+    match cause {
+        Cause::Lease(LeaseError::Held { .. }) => refused(Exit::Refused, cause.to_string()),
+        Cause::Lease(LeaseError::Cluster(error)) => failure(error),
+        Cause::Rights(missing) => {
+            let mut failure = refused(Exit::Refused, cause.to_string());
+            let missing = missing.iter();
+            failure.causes = missing
+                .map(|right| format!("the right to {right} is missing [missing-right]"))
+                .collect();
+            failure.hint(GRANT)
+        }
+        Cause::Refusal(Refusal::Blocked(findings)) => {
+            let message = match findings.len() {
+                1 => "a finding blocks the upgrade".to_owned(),
+                count => format!("{count} findings block the upgrade"),
             };
-            let mut failure = Failure::new(Exit::Refused, told);
-            failure.changed = UNTOUCHED.into();
-            failure.causes = concerns
-                .iter()
+            let mut failure = refused(Exit::Refused, message);
+            let findings = findings.iter();
+            failure.causes = findings
                 .map(|one| format!("{} [{}]", one.message, one.code))
                 .collect();
             failure
         }
-        OperationError::Refused(_) => {
-            let mut failure = Failure::from_error(Exit::Refused, error);
-            failure.changed = UNTOUCHED.into();
-            failure
+        Cause::Refusal(Refusal::Refused(why)) => refused(Exit::Refused, why.clone()),
+        Cause::Refusal(Refusal::Usage(why)) => refused(Exit::Usage, why.clone())
+            .hint("run it again without the options that do not fit; -o status shows the progress"),
+        Cause::Refusal(Refusal::Halted(why)) => refused(Exit::PartWay, why.clone()),
+        Cause::Unconfirmed if confirm::is_wanted(terminal.output) => {
+            refused(Exit::Failed, cause.to_string())
         }
-        OperationError::Usage(_) => {
-            let mut failure = Failure::from_error(Exit::Usage, error);
-            failure.changed = "nothing by this command".into();
-            failure.hint("the same without what does not fit; -o status tells how it stands")
+        Cause::Unconfirmed => refused(
+            Exit::Usage,
+            "confirm these steps with --yes: without a terminal nobody can be asked".to_owned(),
+        )
+        .hint("run the same command with --yes"),
+        Cause::Stopped => {
+            let signal = terminal.signal.get().copied();
+            refused(signal.unwrap_or(Exit::Terminated), cause.to_string())
         }
-        OperationError::LeaseLost => Failure::from_error(Exit::Refused, error),
-        OperationError::Record(_) => Failure::from_error(Exit::Failed, error),
+        Cause::Operation(OperationError::Cluster(error)) => failure(error),
+        Cause::Operation(OperationError::LeaseLost) => {
+            Failure::new(Exit::Refused, cause.to_string())
+        }
+        Cause::Operation(OperationError::Record(why)) => Failure::new(Exit::Failed, why.clone()),
     }
 }
 
-pub(in crate::cli) fn lease_failure(error: &LeaseError) -> Failure {
-    match error {
-        LeaseError::Held { .. } => {
-            let mut failure = Failure::from_error(Exit::Refused, error);
-            failure.changed = "nothing by this command".into();
-            failure
-        }
-        LeaseError::Cluster(error) => failure(error),
-    }
-}
+/// Who gives the rights that are missing.
+const GRANT: &str = "kubectl apply -n NAMESPACE -f deploy/rbac.yaml   # as an administrator: gives the service account \
+                     meta-migration what is needed; bind its Role to whoever runs this";

@@ -2,26 +2,22 @@
 
 use super::Outcome;
 use super::cluster::{
-    PlaceOptions, Terminal, UNTOUCHED, block_on, confirmed, failure, identity, lease_failure,
-    signalled,
+    BY_THIS_COMMAND, PlaceOptions, Terminal, block_on, failure, failure_of_cause, identity,
 };
 use super::logging;
 use super::options::OutputOptions;
 use super::report;
 use super::report::exit::Exit;
 use super::report::failure::Failure;
-use super::report::orchestration;
 use super::report::palette::Palette;
-use crate::finding::Severity;
-use crate::kubernetes::cluster::Cluster;
-use crate::kubernetes::lease::Held;
-use crate::kubernetes::operation::Audience;
-use crate::kubernetes::rolling::{self, Aim, RollingError};
-use crate::kubernetes::survey::{self, Scope};
+use crate::kubernetes::rolling::{
+    self, RollingError, RollingOptions, RollingReport, rolling_update,
+};
+use crate::kubernetes::upgrade::Cause;
 use crate::version::Release;
 
-const AGAIN: &str = "the same command goes on with what is not updated yet";
-const ADVICE: &str = "it does not know about this: run helm upgrade with image.all.tag set to the new release, or the next one \
+const AGAIN: &str = "run the same command again: it continues with what is not updated yet";
+const NOTICE: &str = "it does not know of this: run helm upgrade with image.all.tag set to the new release, or the next one \
                       sets the old image again";
 
 /// Update a Milvus instance on Kubernetes from 2.2.3 or later to a newer release, without interruption
@@ -53,83 +49,47 @@ pub(in crate::cli) struct Args {
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
     logging::start(&args.output, None);
-    block_on(rolling_update(args))
+    block_on(run_update(args))
 }
 
-async fn rolling_update(args: &Args) -> Outcome {
-    let cluster = args.place.connect().await?;
-    let held = Held::acquire(&cluster, &args.place.instance, &identity())
-        .await
-        .map_err(|error| lease_failure(&error))?;
-    let ended = tokio::select! {
-        ended = update(args, &cluster, &held) => ended,
-        signal = signalled() => Err(Failure::new(
-            signal,
-            "ended by a signal: some Deployments may have the new image; run the same command again",
-        )),
-    };
-    held.release().await;
-    ended
-}
-
-async fn update(args: &Args, cluster: &Cluster, held: &Held) -> Outcome {
+async fn run_update(args: &Args) -> Outcome {
     let place = &args.place;
-    let scope = Scope {
-        instance: &place.instance,
-        selector: place.selector.as_deref(),
-        ..Scope::default()
-    };
-    let facts = survey::facts(cluster, scope)
-        .await
-        .map_err(|error| failure(&error))?;
-    let target = &args.target_version;
-    let image = args
-        .image
-        .clone()
-        .unwrap_or_else(|| format!("milvusdb/milvus:v{target}"));
-    let terminal = Terminal::new(&args.output);
-    let aim = Aim {
-        source: args.source_version.as_ref(),
+    let client = place.connect().await?;
+    let target = args.target_version.clone();
+    let default_image = || format!("milvusdb/milvus:v{target}");
+    let options = RollingOptions {
+        instance: place.instance.clone(),
+        selector: place.selector.clone(),
+        source: args.source_version.clone(),
+        image: args.image.clone().unwrap_or_else(default_image),
         target,
-        image: &image,
-        accepted: &args.accept,
+        accepted: args.accept.clone(),
+        limit: place.timeout,
+        identity: identity(),
     };
-    let palette = Palette::for_stream(&std::io::stderr());
-    for concern in rolling::concerns(&facts, &args.accept) {
-        if concern.severity != Severity::Error {
-            terminal.tell(&orchestration::concern(&concern, palette));
-        }
-    }
-    if rolling::refusals(&facts, aim).is_empty() {
-        confirmed(&args.output, &rolling::outline(&facts, aim)).await?;
-    }
-    let updated = rolling::update((cluster, held), &terminal, &facts, aim, place.timeout).await;
-    match updated {
-        Ok(()) => {
-            let done = Updated {
-                instance: place.instance.clone(),
-                target_version: target.to_string(),
-                deployments: rolling::ordered(&facts)
-                    .into_iter()
-                    .map(|one| one.name)
-                    .collect(),
-                image,
-                advice: facts.helm.as_ref().map(|_| ADVICE.to_owned()),
-            };
-            report::print_done(args.output.format, &done, |done, palette| {
-                done.text(palette)
-            });
+    let terminal = Terminal::new(&args.output);
+    let namespace = client.namespace();
+    match rolling_update(&client, &options, &terminal).await {
+        Ok(done) => {
+            report::print_done(args.output.format, &done, text);
             Ok(Exit::Done)
         }
         Err(RollingError::Cluster(error)) => Err(failure(&error).hint(AGAIN)),
+        Err(RollingError::Ended(Cause::Stopped)) => {
+            let mut stopped = failure_of_cause(&Cause::Stopped, &terminal);
+            stopped.changed = "some Deployments may have the new image".into();
+            Err(stopped.hint(AGAIN))
+        }
+        Err(RollingError::Ended(cause)) => Err(failure_of_cause(&cause, &terminal)),
         Err(error @ RollingError::Refused(_)) => {
             let mut refused = Failure::from_error(Exit::Refused, &error);
-            refused.changed = UNTOUCHED.into();
-            let words = place.words(cluster.namespace());
+            refused.changed = BY_THIS_COMMAND.into();
+            let words = place.words(namespace);
+            let target = &options.target;
             Err(refused.hint(format!("meta-migration preflight{words} -t {target}")))
         }
         Err(RollingError::LeaseLost { patched }) => Err(lost(patched)),
-        Err(error @ RollingError::Unhealthy { .. }) => Err(unhealthy(cluster.namespace(), &error)),
+        Err(error @ RollingError::Unhealthy { .. }) => Err(unhealthy(namespace, &error)),
     }
 }
 
@@ -139,7 +99,7 @@ fn lost(patched: usize) -> Failure {
         return Failure::from_error(Exit::PartWay, &error).hint(AGAIN);
     }
     let mut failure = Failure::from_error(Exit::Refused, &error);
-    failure.changed = UNTOUCHED.into();
+    failure.changed = BY_THIS_COMMAND.into();
     failure
 }
 
@@ -156,28 +116,17 @@ fn unhealthy(namespace: &str, error: &RollingError) -> Failure {
     ))
 }
 
-/// What was updated.
-#[derive(Debug, serde::Serialize)]
-struct Updated {
-    instance: String,
-    target_version: String,
-    image: String,
-    deployments: Vec<String>,
-    advice: Option<String>,
-}
-
-impl Updated {
-    fn text(&self, palette: Palette) -> String {
-        let mut text = format!(
-            "{} {} runs {}: {}\n",
-            palette.good("Updated:"),
-            self.instance,
-            self.image,
-            self.deployments.join(", ")
-        );
-        if let Some(advice) = &self.advice {
-            text.push_str(&format!("{} {advice}\n", palette.strong("Helm:")));
-        }
-        text
+/// What was updated, for a person.
+fn text(done: &RollingReport, palette: Palette) -> String {
+    let mut text = format!(
+        "{} {} runs {}: {}\n",
+        palette.good("Updated:"),
+        done.instance,
+        done.image,
+        done.deployments.join(", ")
+    );
+    if done.is_helms {
+        text.push_str(&format!("{} {NOTICE}\n", palette.strong("Helm:")));
     }
+    text
 }

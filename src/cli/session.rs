@@ -236,6 +236,7 @@ async fn connect(connection: &Connection) -> Result<EtcdStore, Failure> {
 fn no_connection(error: &StoreError) -> Failure {
     let mut failure = Failure::new(Exit::Failed, "cannot connect to etcd").unchanged();
     failure.causes.push(error.message.clone());
+    failure.unreachable = error.is_unreachable();
     failure.hints.push(
         "etcd has to run (only Milvus is stopped for a migration); --endpoints says where it is"
             .to_owned(),

@@ -4,8 +4,7 @@ use clap::builder::BoolishValueParser;
 
 use super::Outcome;
 use super::cluster::{
-    AimOptions, PlaceOptions, Terminal, UNTOUCHED, block_on, confirmed, failure, identity,
-    lease_failure, operation_failure, signalled,
+    AimOptions, BY_THIS_COMMAND, PlaceOptions, Terminal, backup, block_on, failure_of_cause,
 };
 use super::logging;
 use super::options::{OutputOptions, policy_parser};
@@ -13,16 +12,13 @@ use super::report;
 use super::report::exit::Exit;
 use super::report::failure::Failure;
 use super::report::orchestration;
-use super::report::palette::Palette;
-use crate::kubernetes::cluster::Cluster;
-use crate::kubernetes::lease::{Held, LeaseError};
-use crate::kubernetes::operation::begin::{self, Request};
-use crate::kubernetes::operation::standing::{Standing, standing, stands};
-use crate::kubernetes::operation::{Audience, Ending, Operation, OperationError, recorded};
-use crate::kubernetes::preflight::{Concern, Facts};
-use crate::kubernetes::record::Record;
-use crate::kubernetes::stage::{Policy, Stage};
-use crate::kubernetes::survey;
+use crate::kubernetes::options::{Intent, UpgradeOptions};
+use crate::kubernetes::stage::Policy;
+use crate::kubernetes::upgrade::decide::Refusal;
+use crate::kubernetes::upgrade::status::meaning;
+use crate::kubernetes::upgrade::{
+    Cause, Status, Unreached, UpgradeError, dry_run, status, upgrade,
+};
 use crate::transform::OnBrokenRecord;
 
 /// Upgrade a Milvus 2.1 instance on Kubernetes to 2.2, and back
@@ -73,353 +69,120 @@ pub(in crate::cli) struct Args {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 enum What {
-    /// To the new release, or on from where an earlier run stopped.
+    /// Upgrade, or resume an unfinished upgrade.
     #[default]
     Migrate,
-    /// Back to the old release.
+    /// Roll back to the old release.
     Rollback,
-    /// On from where an earlier run stopped, forward or back.
+    /// Resume what is unfinished, forward or back.
     Resume,
-    /// From an unfinished rollback to the new release after all.
+    /// Abandon an unfinished rollback and continue the upgrade.
     Forward,
-    /// Tell how far it is.
+    /// Show progress.
     Status,
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
     logging::start(&args.output, None);
-    block_on(upgrade(args))
+    block_on(run_upgrade(args))
 }
 
-fn request(args: &Args, namespace: &str) -> Request {
+fn options(args: &Args, namespace: &str) -> UpgradeOptions {
     let policy = Policy {
         rollback_on_failure: args.rollback_on_failure,
         stay_down: args.stay_down,
         accept_loss: args.accept_loss,
     };
-    let skip_broken = args.on_broken_record.map(|one| one == OnBrokenRecord::Skip);
-    Request {
-        skip_broken,
-        ..args.place.request(namespace, &args.aim, policy)
+    UpgradeOptions {
+        intent: match args.operation {
+            What::Migrate | What::Status => Intent::Upgrade,
+            What::Rollback => Intent::RollBack,
+            What::Resume => Intent::Resume,
+            What::Forward => Intent::Forward,
+        },
+        policy,
+        skip_broken: args.on_broken_record.map(|one| one == OnBrokenRecord::Skip),
+        clean_up: args.cleanup,
+        ..args.place.options(namespace, &args.aim)
     }
 }
 
-async fn upgrade(args: &Args) -> Outcome {
-    let cluster = args.place.connect().await?;
-    let request = request(args, cluster.namespace());
+async fn run_upgrade(args: &Args) -> Outcome {
+    let client = args.place.connect().await?;
+    let options = options(args, client.namespace());
+    let terminal = Terminal::new(&args.output);
+    let failed = |error| failure(&error, &options, &terminal);
     if args.operation == What::Status {
-        let record = find(&cluster, &request).await?.0;
-        show(args, &cluster, record, false).await?;
+        let status = status(&client, &options)
+            .await
+            .map_err(|error| failed(UpgradeError::from(Cause::Operation(error))))?;
+        report::print(args.output.format, &status, orchestration::status)?;
         return Ok(Exit::Done);
     }
     if args.dry_run {
-        return rehearse(args, &cluster, &request).await;
+        let steps = dry_run(&client, &options).await.map_err(failed)?;
+        report::write(steps.as_bytes())?;
+        return Ok(Exit::Done);
     }
-    let held = match Held::acquire(&cluster, &request.instance, &identity()).await {
-        Ok(held) => held,
-        Err(error) => return Err(kept_out(&cluster, &request, &error).await),
-    };
-    let ended = tokio::select! {
-        ended = orchestrate(args, &cluster, &request, &held) => ended,
-        signal = signalled() => Err(interrupted(args, &cluster, signal).await),
-    };
-    held.release().await;
-    ended
-}
-
-/// Why the Lease could not be had; without the rights, all that are missing.
-async fn kept_out(cluster: &Cluster, request: &Request, error: &LeaseError) -> Failure {
-    if let LeaseError::Cluster(refused) = error
-        && refused.is_forbidden()
-        && let Ok(missing) = survey::missing_rights(cluster, false, None).await
-        && !missing.is_empty()
-    {
-        let mut failure = Failure::new(Exit::Refused, "rights are missing");
-        failure.changed = UNTOUCHED.into();
-        failure.causes = missing
-            .iter()
-            .map(|right| format!("the right to {right} is missing [missing-right]"))
-            .collect();
-        let place = &request.asked.words.place;
-        return failure
-            .hint("kubectl apply -f deploy/rbac.yaml gives what is needed")
-            .hint(format!("meta-migration preflight{place}"));
-    }
-    lease_failure(error).hint(format!(
-        "meta-migration upgrade{} -o status",
-        request.asked.words.place
-    ))
-}
-
-/// The record, as it was written last, tells what stands.
-async fn interrupted(args: &Args, cluster: &Cluster, signal: Exit) -> Failure {
-    let place = args.place.words(cluster.namespace());
-    let mut failure = Failure::new(
-        signal,
-        "ended by a signal; a Job that is running goes on by itself",
-    );
-    let found = recorded(cluster, &args.place.instance).await;
-    let record = found.ok().flatten().map(|(record, _)| record);
-    failure.changed = stands(record.as_ref()).into();
-    failure.backup = record.as_ref().and_then(backup);
-    if record.is_none_or(|record| record.stage.is_final()) {
-        return failure.hint("the same command again");
-    }
-    failure
-        .hint(format!("meta-migration upgrade{place} -o resume"))
-        .hint(format!("meta-migration upgrade{place} -o rollback"))
-}
-
-fn backup(record: &Record) -> Option<Box<str>> {
-    record
-        .has_backup
-        .then(|| format!("{} in volume claim {}", record.backup_file, record.claim).into())
-}
-
-async fn find(
-    cluster: &Cluster,
-    request: &Request,
-) -> Result<(Option<Record>, Option<String>), Failure> {
-    let found = recorded(cluster, &request.instance)
-        .await
-        .map_err(|error| operation_failure(&error))?;
-    Ok(match found {
-        Some((record, version)) => (Some(record), version),
-        None => (None, None),
-    })
-}
-
-async fn facts(cluster: &Cluster, request: &Request) -> Result<Facts, Failure> {
-    let claim = request.claim_name();
-    survey::facts(cluster, request.scope(&claim))
-        .await
-        .map_err(|error| failure(&error))
-}
-
-/// The record with which the command begins or goes on; `None` where everything is done already.
-async fn begun(
-    args: &Args,
-    cluster: &Cluster,
-    request: &Request,
-    existing: Option<&Record>,
-) -> Result<Option<Record>, Failure> {
-    let failed = |error| operation_failure(&error);
-    match args.operation {
-        What::Migrate | What::Status => {
-            if let Some(record) = begin::going_on(existing, request).map_err(failed)? {
-                if record.stage.is_way_back() {
-                    let told = "a rollback is under way: it is finished first, then upgrade again";
-                    Terminal::new(&args.output).tell(told);
-                }
-                return taken_up(args, cluster, request, record).await.map(Some);
-            }
-            let facts = facts(cluster, request).await?;
-            if begin::already_done(existing, &facts, request).is_some() {
-                return Ok(None);
-            }
-            warn(args, &begin::warnings(&facts, &request.asked));
-            let record = begin::fresh(&facts, request).map_err(|error| refused(request, &error))?;
-            let record = begin::with_secrets(cluster, request, record).await;
-            record.map(Some).map_err(failed)
-        }
-        What::Resume => match existing.filter(|record| !record.stage.is_final()) {
-            Some(record) => {
-                let resumed = begin::resume_with(record, request).map_err(failed)?;
-                taken_up(args, cluster, request, resumed).await.map(Some)
-            }
-            None => Err(Failure::new(
-                Exit::Refused,
-                format!(
-                    "no unfinished upgrade of {} is recorded{}",
-                    request.instance,
-                    survey::instead(cluster, &request.instance).await
-                ),
-            )
-            .hint(format!(
-                "meta-migration preflight{}",
-                request.asked.words.place
-            ))),
-        },
-        What::Forward => {
-            let forward = begin::going_forward(existing, request).map_err(failed)?;
-            let forward = begin::with_secrets(cluster, request, forward).await;
-            forward.map(Some).map_err(failed)
-        }
-        What::Rollback => {
-            let claim = request.claim_name();
-            let scope = existing.map_or_else(
-                || request.scope(&claim),
-                |record| begin::scope_again(record, request),
-            );
-            let facts = survey::facts(cluster, scope)
-                .await
-                .map_err(|error| failure(&error))?;
-            let back = begin::going_back(existing, &facts, request).map_err(failed)?;
-            let back = begin::with_secrets(cluster, request, back).await;
-            back.map(Some).map_err(failed)
-        }
-    }
-}
-
-/// The record of an unfinished upgrade with what is given now; judged again while Milvus is not touched.
-async fn taken_up(
-    args: &Args,
-    cluster: &Cluster,
-    request: &Request,
-    record: Record,
-) -> Result<Record, Failure> {
-    let record = begin::with_secrets(cluster, request, record)
-        .await
-        .map_err(|error| operation_failure(&error))?;
-    if !record.stage.row().untouched {
-        return Ok(record);
-    }
-    let facts = survey::facts(cluster, begin::scope_again(&record, request))
-        .await
-        .map_err(|error| failure(&error))?;
-    let asked = begin::asked_again(&record, request);
-    warn(args, &begin::warnings(&facts, &asked));
-    begin::judged_again(record, &facts, &asked).map_err(|error| refused(request, &error))
-}
-
-fn warn(args: &Args, concerns: &[Concern]) {
-    let terminal = Terminal::new(&args.output);
-    let palette = Palette::for_stream(&std::io::stderr());
-    for concern in concerns {
-        terminal.tell(&orchestration::concern(concern, palette));
-    }
-}
-
-fn refused(request: &Request, error: &OperationError) -> Failure {
-    let place = &request.asked.words.place;
-    operation_failure(error).hint(format!("meta-migration preflight{place}   # tells more"))
-}
-
-async fn rehearse(args: &Args, cluster: &Cluster, request: &Request) -> Outcome {
-    let existing = find(cluster, request).await?.0;
-    match begun(args, cluster, request, existing.as_ref()).await? {
-        Some(record) => report::write(begin::rehearsal(&record, request).as_bytes())?,
-        None => report::tell("nothing to do: it is upgraded already\n"),
-    }
-    Ok(Exit::Done)
-}
-
-async fn orchestrate(
-    args: &Args,
-    cluster: &Cluster,
-    request: &Request,
-    held: &Held,
-) -> Result<Exit, Failure> {
-    let failed = |error| operation_failure(&error);
-    let (existing, version) = find(cluster, request).await?;
-    let Some(record) = begun(args, cluster, request, existing.as_ref()).await? else {
-        return conclude(args, cluster, &Ending::Upgraded, existing).await;
-    };
-    confirmed(&args.output, &begin::outline(&record, cluster.namespace())).await?;
-    begin::claim(cluster, request, &record)
+    let report = upgrade(&client, &options, &terminal)
         .await
         .map_err(failed)?;
-    let terminal = Terminal::new(&args.output);
-    let mut operation = Operation::new(cluster, &terminal, held, record, version, request.limit);
-    let ending = match operation.drive().await {
-        Ok(ending) => ending,
-        Err(error) => return Err(broken(request, operation.record(), &error)),
+    report::print_done(args.output.format, &report.status, orchestration::status);
+    match report.result {
+        Ok(()) => Ok(Exit::Done),
+        Err(unreached) => Err(unreached_failure(unreached, &report.status)),
+    }
+}
+
+fn unreached_failure(unreached: Unreached, status: &Status) -> Failure {
+    let (exit, why) = match unreached {
+        Unreached::Failed(why) => (Exit::Failed, why),
+        Unreached::Refused(why) => (Exit::Refused, why),
+        Unreached::Halted(why) => (Exit::PartWay, why),
     };
-    // What failed is told by its Jobs and their logs.
-    let succeeded = failure_of(args.operation, operation.record(), &ending).is_none();
-    if args.cleanup && succeeded {
-        operation.clean_up().await.map_err(failed)?;
+    Failure {
+        changed: status.meaning.clone().into(),
+        backup: status.record.as_ref().and_then(backup),
+        hints: status.next.clone(),
+        ..Failure::new(exit, why)
     }
-    conclude(args, cluster, &ending, Some(operation.record().clone())).await
 }
 
-/// The process cannot go on; the record tells where it was.
-fn broken(request: &Request, record: &Record, error: &OperationError) -> Failure {
-    let place = &request.asked.words.place;
-    let mut failure = operation_failure(error);
-    if !record.stage.row().untouched {
-        failure.exit = Exit::PartWay;
+/// Why the command ended before its end, with the commands that follow.
+fn failure(error: &UpgradeError, options: &UpgradeOptions, terminal: &Terminal<'_>) -> Failure {
+    let place = &options.words.place;
+    let mut failure = failure_of_cause(&error.cause, terminal);
+    let saved = error.state.as_deref();
+    if let Some(state) = saved {
+        failure.changed = meaning(state).into();
+        failure.backup = backup(state);
     }
-    failure.changed = stands(Some(record)).into();
-    failure.backup = backup(record);
-    failure
-        .hint(format!("meta-migration upgrade{place} -o status"))
-        .hint(format!("meta-migration upgrade{place} -o resume"))
-        .hint(format!("meta-migration upgrade{place} -o rollback"))
-}
-
-/// Shows how it stands, with what Helm has to be told.
-async fn show(
-    args: &Args,
-    cluster: &Cluster,
-    record: Option<Record>,
-    at_work: bool,
-) -> Result<Standing, Failure> {
-    let place = args.place.words(cluster.namespace());
-    let who = (args.place.instance.as_str(), place.as_str());
-    let mut standing = standing(cluster, who, record, at_work)
-        .await
-        .map_err(|error| failure(&error))?;
-    if let Some(record) = standing.record.as_ref()
-        && matches!(record.stage, Stage::UPGRADED | Stage::ROLLED_BACK)
-    {
-        // Only advice: what was asked for is done, and it matters at least until Helm was told.
-        let scope = request(args, cluster.namespace());
-        let facts = survey::facts(cluster, scope.scope("")).await;
-        standing.advice = facts.ok().and_then(|facts| begin::advice(&facts, record));
-    }
-    if at_work {
-        report::print_done(args.output.format, &standing, orchestration::standing);
-    } else {
-        report::print(args.output.format, &standing, orchestration::standing)?;
-    }
-    Ok(standing)
-}
-
-/// Whether the command reached what it was asked for; if not, why.
-fn failure_of(operation: What, record: &Record, ending: &Ending) -> Option<Failure> {
-    let asked_back = record.asked_back && operation != What::Migrate;
-    let failure = match ending {
-        Ending::Upgraded => return None,
-        Ending::RolledBack(_) if asked_back => return None,
-        Ending::RolledBack(_) if record.asked_back => Failure::new(
-            Exit::Failed,
-            "no upgrade was begun: the rollback that was under way is finished, and the old release runs; now upgrade \
-             again",
-        ),
-        Ending::RolledBack(why) => {
-            let why = why.as_deref().unwrap_or("no reason is recorded");
-            let told = format!("the upgrade failed and the old release runs again: {why}");
-            Failure::new(Exit::Failed, told)
+    let upgrade = |what: &str| format!("meta-migration upgrade{place} -o {what}");
+    match &error.cause {
+        Cause::Lease(_) => failure.hint(upgrade("status")),
+        Cause::Refusal(Refusal::Halted(_)) => failure
+            .hint(upgrade("status"))
+            .hint(upgrade("resume"))
+            .hint(upgrade("rollback")),
+        Cause::Refusal(_) | Cause::Rights(_) => failure.hint(format!(
+            "{}   # shows all findings",
+            options.preflight_again()
+        )),
+        Cause::Unconfirmed => failure,
+        Cause::Stopped if saved.is_none_or(|state| state.stage.is_final()) => {
+            failure.changed = BY_THIS_COMMAND.into();
+            failure.hint("run the same command again")
         }
-        Ending::Abandoned(_) if operation == What::Rollback => return None,
-        Ending::Abandoned(why) => Failure::new(
-            Exit::Failed,
-            format!("the upgrade ended before anything was changed: {why}"),
-        ),
-        Ending::Kept(why) => Failure::new(Exit::Refused, format!("not rolled back: {why}")),
-        Ending::Halted(why) => Failure::new(Exit::PartWay, why.clone()),
-    };
-    Some(failure)
-}
-
-async fn conclude(
-    args: &Args,
-    cluster: &Cluster,
-    ending: &Ending,
-    record: Option<Record>,
-) -> Outcome {
-    let failure = record
-        .as_ref()
-        .and_then(|record| failure_of(args.operation, record, ending));
-    let standing = show(args, cluster, record, true).await?;
-    let Some(failure) = failure else {
-        return Ok(Exit::Done);
-    };
-    Err(Failure {
-        changed: standing.stands.clone().into(),
-        backup: standing.record.as_ref().and_then(backup),
-        hints: standing.next,
-        ..failure
-    })
+        Cause::Stopped => failure.hint(upgrade("resume")).hint(upgrade("rollback")),
+        Cause::Operation(_) => {
+            let Some(state) = saved else { return failure };
+            if !state.stage.row().untouched {
+                failure.exit = Exit::PartWay;
+            }
+            failure
+                .hint(upgrade("status"))
+                .hint(upgrade("resume"))
+                .hint(upgrade("rollback"))
+        }
+    }
 }

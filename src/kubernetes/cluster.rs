@@ -28,6 +28,8 @@ use super::{CONTAINER, TOOL};
 
 /// The time limit of one request.
 const REQUEST_LIMIT: Duration = Duration::from_secs(30);
+/// How long the server may be silent before that is reported.
+const WORTH_REPORTING: Duration = Duration::from_secs(5);
 /// Tries of a request that did not reach the server.
 const TRIES: u32 = 4;
 /// The pause before another try.
@@ -42,13 +44,12 @@ pub enum ClusterError {
     #[error("failed to find out how to reach the cluster")]
     Configure(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The server refused, or could not be reached.
-    #[error("failed to {action}")]
+    #[error("failed to {action}: {}", reason(cause))]
     Request {
         /// What was tried.
         action: String,
         /// Why.
-        #[source]
-        source: Box<kube::Error>,
+        cause: Box<kube::Error>,
     },
     /// The server did not answer in time.
     #[error("failed to {action}: no answer within {} s", REQUEST_LIMIT.as_secs())]
@@ -58,11 +59,35 @@ pub enum ClusterError {
     },
 }
 
+/// Why a request failed, in one sentence.
+fn reason(error: &kube::Error) -> String {
+    if let kube::Error::Api(status) = error {
+        return match status.code {
+            401 => "the API server does not accept the credentials (401): log in again, or check the kubeconfig"
+                .to_owned(),
+            code if status.message.is_empty() => {
+                format!("the API server answers {code} {}", status.reason)
+            }
+            _ => status.message.clone(),
+        };
+    }
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let told = error.to_string();
+        if !text.ends_with(&told) {
+            text = format!("{text}: {told}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
 impl ClusterError {
     fn status(&self) -> Option<&kube::core::Status> {
         match self {
-            Self::Request { source, .. } => {
-                if let kube::Error::Api(status) = source.as_ref() {
+            Self::Request { cause, .. } => {
+                if let kube::Error::Api(status) = cause.as_ref() {
                     Some(status)
                 } else {
                     None
@@ -98,9 +123,9 @@ impl ClusterError {
         match self {
             Self::TimedOut { .. } => true,
             Self::Configure(_) => false,
-            Self::Request { source, .. } => {
+            Self::Request { cause, .. } => {
                 let unreached = matches!(
-                    source.as_ref(),
+                    cause.as_ref(),
                     kube::Error::HyperError(_) | kube::Error::Service(_)
                 );
                 let busy = |status: &kube::core::Status| status.code == 429 || status.code >= 500;
@@ -465,11 +490,26 @@ async fn once<T>(
     action: &str,
     request: impl Future<Output = Result<T, kube::Error>>,
 ) -> Result<T, ClusterError> {
-    match tokio::time::timeout(REQUEST_LIMIT, request).await {
+    let slow = async {
+        tokio::time::sleep(WORTH_REPORTING).await;
+        tracing::warn!(
+            action,
+            "the API server does not answer for {} s",
+            WORTH_REPORTING.as_secs()
+        );
+        std::future::pending().await
+    };
+    let answer = async {
+        tokio::select! {
+            answer = request => answer,
+            never = slow => never,
+        }
+    };
+    match tokio::time::timeout(REQUEST_LIMIT, answer).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(source)) => Err(ClusterError::Request {
+        Ok(Err(cause)) => Err(ClusterError::Request {
             action: action.to_owned(),
-            source: Box::new(source),
+            cause: Box::new(cause),
         }),
         Err(_) => Err(ClusterError::TimedOut {
             action: action.to_owned(),

@@ -1,6 +1,6 @@
 //! What an instance consists of, read off the objects of its namespace: pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::apps::v1::Deployment;
 
@@ -224,6 +224,8 @@ pub fn shape(deployment: &Deployment) -> PodShape {
             .and_then(|affinity| affinity.node_affinity.as_ref())
             .and_then(|affinity| serde_json::to_value(affinity).ok()),
         security: security.filter(|value| value.as_object().is_some_and(|map| !map.is_empty())),
+        requests: BTreeMap::new(),
+        limits: BTreeMap::new(),
         user: None,
         service_account: pod.service_account_name.clone(),
     }

@@ -257,6 +257,14 @@ async fn renew(cluster: Cluster, instance: String, identity: String, renewal: Ar
                     .await
                     .map(|_| ())
             }
+            // A Lease that was deleted is acquired again, unless another one may have had it meanwhile.
+            Ok(None) if renewal.hold() == Hold::Ours => {
+                tracing::warn!("the Lease was deleted: it is acquired again");
+                cluster
+                    .create(&lease(&instance, Some(&identity), None))
+                    .await
+                    .map(|_| ())
+            }
             Ok(_) => break,
             Err(error) => Err(error),
         };

@@ -1,5 +1,6 @@
 //! Drives the stages: records each before it begins, does its work, asks the table what follows.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
@@ -7,38 +8,30 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use tokio::time::Instant;
 
 use super::cluster::{Cluster, ClusterError};
-use super::discovery;
 use super::job_kind::JobKind;
 use super::lease::Held;
 use super::manifest;
-use super::preflight::{Asked, Concern, judge_metadata};
-use super::record::{PodUser, Record};
+use super::options::UpgradeOptions;
+use super::preflight::judge_metadata;
+use super::record::Record;
 use super::stage::{Action, End, Next, Outcome, Stage, next};
-use super::{LABEL_OPERATION, RECORD_KEY, config_name, record_name};
+use super::upgrade::ProgressObserver;
+use super::{LABEL_INSTANCE, LABEL_OPERATION, RECORD_KEY, config_name, record_name};
 use crate::finding::Severity;
 use crate::report::BackupReport;
 
 mod backup;
-pub mod begin;
 pub mod job;
 mod metadata;
-mod remade;
-pub mod standing;
 mod steps;
 mod workload;
 
 /// How often a condition is looked at.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How often Milvus is stopped again when another tool starts it.
+const STOPS_MAX: u32 = 5;
 /// How long a server that does not answer is left alone.
 const OUTAGE_PAUSE: Duration = Duration::from_secs(3);
-
-/// Who is told how far it is.
-pub trait Audience: Sync {
-    /// A stage begins, or something is worth knowing.
-    fn tell(&self, line: &str);
-    /// A line of a Job's log.
-    fn log(&self, step: JobKind, line: &str);
-}
 
 /// How an operation ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,26 +60,13 @@ pub enum OperationError {
     /// The record cannot be understood.
     #[error("{0}")]
     Record(String),
-    /// What stands in the way of a new upgrade.
-    #[error("{}", .0.iter().map(|one| format!("{} [{}]", one.message, one.code)).collect::<Vec<_>>().join("; "))]
-    InTheWay(Vec<Concern>),
-    /// What is asked for does not fit what is there.
-    #[error("{0}")]
-    Refused(String),
-    /// What is given does not fit the operation that is recorded.
-    #[error("{0}")]
-    Usage(String),
 }
 
 impl OperationError {
     fn is_transient(&self) -> bool {
         match self {
             Self::Cluster(error) => error.is_transient(),
-            Self::LeaseLost
-            | Self::Record(_)
-            | Self::InTheWay(_)
-            | Self::Refused(_)
-            | Self::Usage(_) => false,
+            Self::LeaseLost | Self::Record(_) => false,
         }
     }
 }
@@ -106,11 +86,7 @@ impl From<ClusterError> for Trouble {
         if error.is_transient() {
             Self::Broken(error.into())
         } else {
-            let source = std::error::Error::source(&error).map(ToString::to_string);
-            Self::Failed(match source {
-                Some(source) => format!("{error}: {source}"),
-                None => error.to_string(),
-            })
+            Self::Failed(error.to_string())
         }
     }
 }
@@ -121,25 +97,17 @@ impl From<OperationError> for Trouble {
     }
 }
 
-impl Trouble {
-    /// Before a stage is begun, nothing failed: something is asked for that cannot be done.
-    fn at_the_beginning(self) -> OperationError {
-        match self {
-            Self::Failed(why) | Self::Undecided(why) => OperationError::Refused(why),
-            Self::Broken(error) => error,
-        }
-    }
-}
-
 /// One operation in progress.
 pub struct Operation<'a> {
     cluster: &'a Cluster,
-    audience: &'a dyn Audience,
+    audience: &'a dyn ProgressObserver,
     held: &'a Held,
     record: Record,
     resource_version: Option<String>,
-    /// The longest that is waited for one thing.
+    /// The timeout of each wait.
     limit: Duration,
+    /// How often Milvus was stopped again.
+    stops: u32,
 }
 
 /// Reads the record of an instance, with its resource version.
@@ -165,7 +133,7 @@ impl<'a> Operation<'a> {
     /// Takes a record in hand; it is written with the first stage.
     pub fn new(
         cluster: &'a Cluster,
-        audience: &'a dyn Audience,
+        audience: &'a dyn ProgressObserver,
         held: &'a Held,
         record: Record,
         resource_version: Option<String>,
@@ -178,6 +146,7 @@ impl<'a> Operation<'a> {
             record,
             resource_version,
             limit,
+            stops: 0,
         }
     }
 
@@ -192,7 +161,6 @@ impl<'a> Operation<'a> {
     /// # Errors
     /// When the process cannot go on; the record tells where it was.
     pub async fn drive(&mut self) -> Result<Ending, OperationError> {
-        self.take_up().await.map_err(Trouble::at_the_beginning)?;
         self.save().await?;
         let mut outage: Option<Instant> = None;
         loop {
@@ -203,7 +171,11 @@ impl<'a> Operation<'a> {
             if stage.is_final() {
                 return Ok(self.ending());
             }
-            let outcome = match self.work(stage).await {
+            let worked = match self.work(stage).await {
+                Ok(outcome) => self.still_stopped(stage, outcome).await,
+                trouble @ Err(_) => trouble,
+            };
+            let outcome = match worked {
                 Ok(outcome) => outcome,
                 Err(Trouble::Failed(why)) => {
                     self.failed(stage, &why);
@@ -241,6 +213,29 @@ impl<'a> Operation<'a> {
         }
     }
 
+    /// The outcome of a stage that needs Milvus stopped, unless another tool started it meanwhile: then what was
+    /// done does not count, and the metadata is verified once more.
+    async fn still_stopped(&mut self, stage: Stage, outcome: Outcome) -> Result<Outcome, Trouble> {
+        if !stage.row().stopped {
+            return Ok(outcome);
+        }
+        let started = self.started().await?.join(", ");
+        if started.is_empty() {
+            return Ok(outcome);
+        }
+        self.stops += 1;
+        if self.stops > STOPS_MAX {
+            return Err(Trouble::Undecided(format!(
+                "another tool keeps starting Milvus ({started}): end it, then -o resume"
+            )));
+        }
+        self.audience.tell(&format!(
+            "another tool started Milvus meanwhile ({started}): it is stopped again, and what was done until now is \
+             repeated"
+        ));
+        Ok(Outcome::Restarted)
+    }
+
     fn failed(&mut self, stage: Stage, why: &str) {
         self.audience.tell(&format!("failed: {why}"));
         let first = self.record.failure.take();
@@ -261,7 +256,7 @@ impl<'a> Operation<'a> {
         let effects = match outcome {
             Outcome::Done | Outcome::Metadata(_) => row.on_success,
             Outcome::Failed if following.is_way_back() => row.on_rollback,
-            Outcome::Failed => &[],
+            Outcome::Failed | Outcome::Restarted => &[],
         };
         for effect in effects.iter().chain(following.row().on_enter) {
             self.record.apply(*effect);
@@ -379,9 +374,9 @@ impl<'a> Operation<'a> {
     /// Proves image, volume and etcd with a Job that only reads, while Milvus still runs.
     async fn probe(&mut self) -> Result<Outcome, Trouble> {
         let status = self.status().await?;
-        let asked = Asked {
+        let asked = UpgradeOptions {
             accepted: self.record.accepted.clone(),
-            ..Asked::default()
+            ..UpgradeOptions::default()
         };
         let runs = self.is_up().await?;
         let concerns = judge_metadata(&status, &self.record.etcd, &asked, runs);
@@ -426,40 +421,30 @@ impl<'a> Operation<'a> {
         Ok(())
     }
 
-    /// Removes Jobs and configuration; the volume and the record stay, they are the way back.
+    /// Removes Jobs and configuration, those of earlier operations too; the volume and the saved state stay for
+    /// a rollback.
     ///
     /// # Errors
     /// Of the requests.
     pub async fn clean_up(&self) -> Result<(), OperationError> {
-        let selector = format!("{LABEL_OPERATION}={}", self.record.operation);
+        let selector = format!("{LABEL_INSTANCE}={}", self.record.instance);
         let jobs: Vec<Job> = self.cluster.list(&selector).await?;
+        let mut operations = BTreeSet::from([self.record.operation.clone()]);
         for job in jobs {
-            let name = job.metadata.name.unwrap_or_default();
+            let name = job.metadata.name.clone().unwrap_or_default();
+            let labels = job.metadata.labels.unwrap_or_default();
+            operations.extend(labels.get(LABEL_OPERATION).cloned());
             self.cluster.delete::<Job>(&name).await?;
         }
-        let config = config_name(&self.record.operation);
-        self.cluster.delete::<ConfigMap>(&config).await?;
+        for operation in operations {
+            self.cluster
+                .delete::<ConfigMap>(&config_name(&operation))
+                .await?;
+        }
         self.audience.tell(&format!(
             "Jobs and configuration are removed; the backup stays in volume claim {}",
             self.record.claim
         ));
         Ok(())
     }
-}
-
-/// What Jobs take over, from the first Deployment of Milvus.
-#[must_use]
-pub fn shape_of(facts: &super::preflight::Facts) -> super::record::PodShape {
-    let first = facts.workloads.found.first();
-    let deployment = first.and_then(|workload| {
-        let named = |one: &&k8s_openapi::api::apps::v1::Deployment| {
-            one.metadata.name.as_ref() == Some(&workload.name)
-        };
-        facts.deployments.iter().find(named)
-    });
-    let mut shape = deployment.map(discovery::shape).unwrap_or_default();
-    let names_user = |security: &serde_json::Value| security["runAsUser"].as_i64() > Some(0);
-    let named = shape.security.as_ref().is_some_and(names_user);
-    shape.user = (facts.assigns_users() && !named).then_some(PodUser::Namespace);
-    shape
 }

@@ -78,6 +78,7 @@ pub fn save(resource: &Value) -> SavedResource {
                 .and_then(Value::as_str)
                 .map(str::to_owned),
             groups: component.get("groups").cloned(),
+            absent: component.is_null(),
         };
         (name.clone(), saved)
     };
@@ -105,6 +106,7 @@ pub fn recounted(saved: &SavedResource, live: &Value) -> SavedResource {
             .entry(name)
             .or_insert_with(|| now.clone());
         component.replicas = now.replicas;
+        component.absent = now.absent;
         component.groups = now.groups;
     }
     counted
@@ -227,6 +229,10 @@ pub fn start_patch(
 ) -> Value {
     let mut components = Map::new();
     for (name, component) in &saved.components {
+        if component.absent {
+            components.insert(name.clone(), Value::Null);
+            continue;
+        }
         // null takes away what was not there before.
         let mut change = json!({"replicas": component.replicas});
         if let Some(groups) = &component.groups {

@@ -4,35 +4,25 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v1::HorizontalPodAutoscaler;
+use k8s_openapi::api::core::v1::ResourceQuota;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::discovery::etcd::Configured;
 use super::discovery::{Workloads, image_version};
-use super::record::{EtcdTarget, PodUser};
-use crate::finding::Severity;
+use super::options::UpgradeOptions;
+use super::record::{EtcdTarget, TlsSecret};
 use crate::version::Release;
 
 mod judge;
 mod report;
 mod rights;
 
-pub(in crate::kubernetes) use judge::no_instance;
+pub(in crate::kubernetes) use judge::{about_cluster, no_instance};
 pub use judge::{judge, judge_metadata};
 pub(in crate::kubernetes) use report::helm_upgrade;
 pub use report::{PreflightReport, UpgradePath, WorkloadReport, path, report};
 pub use rights::{Right, rights, secret_right};
-
-/// Something to know before an upgrade.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Concern {
-    /// An error stands in the way.
-    pub severity: Severity,
-    /// A stable name, for `--accept`.
-    pub code: String,
-    /// One sentence.
-    pub message: String,
-}
 
 /// What was found in the cluster.
 #[derive(Debug, Clone, Default)]
@@ -75,6 +65,14 @@ pub struct Facts {
     pub instances: Vec<String>,
     /// Who works on the instance: the holder of its Lease.
     pub at_work: Option<String>,
+    /// The certificates of the Secret that was given; `None` too where it is missing.
+    pub tls: Option<TlsSecret>,
+    /// The Deployments of the saved upgrade state as they are, by name; `None` for one that is missing.
+    pub saved: BTreeMap<String, Option<String>>,
+    /// The quotas of the namespace.
+    pub quotas: Vec<ResourceQuota>,
+    /// The backup of the last upgrade, by its Jobs, where no upgrade is saved.
+    pub backup: Option<String>,
     /// What could not be looked at, as the right for it is missing.
     pub unseen: Vec<String>,
 }
@@ -136,54 +134,9 @@ pub struct Storage {
     pub default_class: Option<String>,
 }
 
-/// What the operator asks for.
-#[derive(Debug, Clone, Default)]
-pub struct Asked {
-    /// The release that wrote the metadata.
-    pub source: Option<Release>,
-    /// The release to upgrade to.
-    pub target: Option<Release>,
-    /// The image of the new release, if it was given.
-    pub image: Option<String>,
-    /// The root path.
-    pub root_path: Option<String>,
-    /// The meta sub-path.
-    pub meta_sub_path: Option<String>,
-    /// Addresses of etcd.
-    pub endpoints: Option<Vec<String>>,
-    /// The storage class for backups.
-    pub storage_class: Option<String>,
-    /// Whether the claim for backups was given, and has to be there.
-    pub claim_given: bool,
-    /// Concerns that shall not stand in the way.
-    pub accepted: Vec<String>,
-    /// The user of the Jobs' pods, if it was given.
-    pub user: Option<PodUser>,
-    /// The words of the command line, for the next one.
-    pub words: Words,
-}
-
-impl Asked {
-    /// The image of the new release: the one that is given, else the usual one.
-    #[must_use]
-    pub fn new_image(&self) -> Option<String> {
-        let usual = || Some(format!("milvusdb/milvus:v{}", self.target.as_ref()?));
-        self.image.clone().or_else(usual)
-    }
-}
-
-/// What the next command has to repeat, as words of a shell, each with a blank before it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Words {
-    /// Which cluster and instance: `-i`, `-n` and what else was given.
-    pub place: String,
-    /// Everything else but the versions and the new image.
-    pub aim: String,
-}
-
 /// Where the metadata is: what is given wins, then what is configured, then the defaults of Milvus.
 #[must_use]
-pub fn target(facts: &Facts, asked: &Asked) -> EtcdTarget {
+pub fn target(facts: &Facts, asked: &UpgradeOptions) -> EtcdTarget {
     let configured = &facts.configured;
     let or = |given: Option<&String>, configured: Option<&String>, default: &str| {
         given

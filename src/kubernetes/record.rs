@@ -14,7 +14,7 @@ use super::stage::{Effect, Policy, Stage};
 use super::{BACKUP_FOLDER, CLAIM_SIZE};
 use crate::report::Layout;
 
-pub mod wanted;
+pub mod immutable_fields;
 
 /// Version of the record's form.
 pub const RECORD_VERSION: u32 = 1;
@@ -101,6 +101,10 @@ pub struct PodShape {
     pub node_affinity: Option<Value>,
     /// The pod's security context, where Milvus has one.
     pub security: Option<Value>,
+    /// What each container requests, where it is not the default.
+    pub requests: BTreeMap<String, String>,
+    /// The limits of each container.
+    pub limits: BTreeMap<String, String>,
     /// The user, where it is not the one of the security context.
     pub user: Option<PodUser>,
     /// The service account, for its pull secrets; its token is never mounted.
@@ -127,6 +131,9 @@ pub struct SavedComponent {
     pub image: Option<String>,
     /// `groups`, present or absent.
     pub groups: Option<Value>,
+    /// Whether the resource did not name it at all.
+    #[serde(default)]
+    pub absent: bool,
 }
 
 /// The record.

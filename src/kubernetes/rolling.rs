@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -11,10 +12,13 @@ use super::cluster::{Cluster, ClusterError};
 use super::condition::{at_rest, healthy, trouble};
 use super::discovery::{COMPONENTS, image_version, pod_selector};
 use super::lease::Held;
-use super::operation::{Audience, LOOK_EVERY};
-use super::preflight::{Asked, Concern, Facts, judge, no_instance, running};
+use super::operation::LOOK_EVERY;
+use super::options::UpgradeOptions;
+use super::preflight::{Facts, judge, no_instance, running};
 use super::record::Workload;
-use crate::finding::Severity;
+use super::survey::{self, Scope};
+use super::upgrade::{Cause, ProgressObserver};
+use crate::finding::{Finding, Severity};
 use crate::version::Release;
 
 /// How long a new coordinator has to be ready before the old one goes.
@@ -25,17 +29,40 @@ const TRIES: u32 = 8;
 /// Concerns of preflight that stand in the way of a rolling update, too.
 pub const IN_THE_WAY: [&str; 2] = ["gitops", "helm-pending"];
 
-/// From where to where.
-#[derive(Debug, Clone, Copy)]
-pub struct Aim<'a> {
+/// What the user asks for.
+#[derive(Debug, Clone)]
+pub struct RollingOptions {
+    /// The instance.
+    pub instance: String,
+    /// A selector other than the instance's label.
+    pub selector: Option<String>,
     /// The release that runs, if it was given.
-    pub source: Option<&'a Release>,
+    pub source: Option<Release>,
     /// The release to update to.
-    pub target: &'a Release,
+    pub target: Release,
     /// Its image.
-    pub image: &'a str,
-    /// Concerns that shall not stand in the way.
-    pub accepted: &'a [String],
+    pub image: String,
+    /// Findings that do not block, by their codes.
+    pub accepted: Vec<String>,
+    /// The timeout of each wait.
+    pub limit: Duration,
+    /// Who works: host, process and a number.
+    pub identity: String,
+}
+
+/// What was updated.
+#[derive(Debug, Serialize)]
+pub struct RollingReport {
+    /// The instance.
+    pub instance: String,
+    /// The release that runs now.
+    pub target_version: String,
+    /// Its image.
+    pub image: String,
+    /// The Deployments, in the order of their update.
+    pub deployments: Vec<String>,
+    /// Whether Helm installed it: then it does not know of the image.
+    pub is_helms: bool,
 }
 
 /// Why a rolling update ended.
@@ -64,6 +91,9 @@ pub enum RollingError {
         /// Deployments that were changed.
         patched: usize,
     },
+    /// It did not begin, or was stopped.
+    #[error(transparent)]
+    Ended(Cause),
     /// The server.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
@@ -135,28 +165,22 @@ pub fn standby_lack(facts: &Facts) -> Option<String> {
 }
 
 /// What others do to the instance; an error stands in the way unless it is accepted.
-#[must_use]
-pub fn concerns(facts: &Facts, accepted: &[String]) -> Vec<Concern> {
-    let asked = Asked {
+fn findings(facts: &Facts, accepted: &[String]) -> Vec<Finding> {
+    let asked = UpgradeOptions {
         accepted: accepted.to_vec(),
-        ..Asked::default()
+        ..UpgradeOptions::default()
     };
-    let mut concerns = judge(facts, &asked);
-    concerns.retain(|concern| IN_THE_WAY.contains(&concern.code.as_str()));
-    concerns
+    let mut findings = judge(facts, &asked);
+    findings.retain(|finding| IN_THE_WAY.contains(&finding.code.as_str()));
+    findings
 }
 
 /// Why an instance cannot be updated so to this target now; empty where it can.
 #[must_use]
-pub fn refusals(facts: &Facts, aim: Aim<'_>) -> Vec<String> {
-    let Aim {
-        source,
-        target,
-        image,
-        accepted,
-    } = aim;
+pub fn refusals(facts: &Facts, options: &RollingOptions) -> Vec<String> {
+    let (target, image) = (&options.target, options.image.as_str());
     let mut reasons = hindrances(facts);
-    reasons.extend(unfit_sources(facts, source, image));
+    reasons.extend(unfit_sources(facts, options.source.as_ref(), image));
     reasons.extend(standby_lack(facts));
     if facts.workloads.found.is_empty() {
         reasons.push(no_instance(facts));
@@ -189,18 +213,17 @@ pub fn refusals(facts: &Facts, aim: Aim<'_>) -> Vec<String> {
             reasons.push(format!("Deployment {name}: {lack}"));
         }
     }
-    let others = concerns(facts, accepted).into_iter();
-    let others = others.filter(|concern| concern.severity == Severity::Error);
-    reasons.extend(others.map(|concern| format!("{} [{}]", concern.message, concern.code)));
+    let others = findings(facts, &options.accepted).into_iter();
+    let others = others.filter(|finding| finding.severity == Severity::Error);
+    reasons.extend(others.map(|one| format!("{} [{}]", one.message, one.code)));
     reasons
 }
 
 /// What an update does, in steps.
-#[must_use]
-pub fn outline(facts: &Facts, aim: Aim<'_>) -> String {
+fn outline(facts: &Facts, image: &str) -> String {
     let mut text = format!(
         "Update {} in namespace {} to {}, one Deployment after the other, each until it is healthy:\n",
-        facts.instance, facts.namespace, aim.image
+        facts.instance, facts.namespace, image
     );
     for (number, workload) in ordered(facts).iter().enumerate() {
         text.push_str(&format!(
@@ -233,25 +256,71 @@ pub fn patch(workload: &Workload, target: &Release, image: &str, version: Option
     })
 }
 
-/// Updates one Deployment after the other, each until it is healthy, as long as the Lease is ours.
+/// Updates an instance in a rolling way: observes, decides, acts, reports.
 ///
 /// # Errors
-/// At the first that does not become healthy; those before it are new, the rest as they were.
-pub async fn update(
-    (cluster, held): (&Cluster, &Held),
-    audience: &dyn Audience,
-    facts: &Facts,
-    aim: Aim<'_>,
-    limit: Duration,
-) -> Result<(), RollingError> {
-    let image = aim.image;
-    let reasons = refusals(facts, aim);
+/// Why it ended; what was updated until then stays so.
+pub async fn rolling_update(
+    client: &Cluster,
+    options: &RollingOptions,
+    observer: &dyn ProgressObserver,
+) -> Result<RollingReport, RollingError> {
+    let held = Held::acquire(client, &options.instance, &options.identity)
+        .await
+        .map_err(|error| RollingError::Ended(error.into()))?;
+    let ended = tokio::select! {
+        ended = work((client, &held), options, observer) => ended,
+        () = observer.stopped() => Err(RollingError::Ended(Cause::Stopped)),
+    };
+    held.release().await;
+    ended
+}
+
+async fn work(
+    (client, held): (&Cluster, &Held),
+    options: &RollingOptions,
+    observer: &dyn ProgressObserver,
+) -> Result<RollingReport, RollingError> {
+    let scope = Scope {
+        instance: &options.instance,
+        selector: options.selector.as_deref(),
+        ..Scope::default()
+    };
+    let facts = survey::facts(client, scope).await?;
+    for finding in findings(&facts, &options.accepted) {
+        if finding.severity != Severity::Error {
+            observer.finding(&finding);
+        }
+    }
+    let reasons = refusals(&facts, options);
     if !reasons.is_empty() {
         return Err(RollingError::Refused(reasons.join("; ")));
     }
+    if !observer.confirm(&outline(&facts, &options.image)).await {
+        return Err(RollingError::Ended(Cause::Unconfirmed));
+    }
+    update((client, held), observer, &facts, options).await?;
+    let deployments = ordered(&facts).into_iter().map(|one| one.name);
+    Ok(RollingReport {
+        instance: options.instance.clone(),
+        target_version: options.target.to_string(),
+        image: options.image.clone(),
+        deployments: deployments.collect(),
+        is_helms: facts.helm.is_some(),
+    })
+}
+
+/// Updates one Deployment after the other, each until it is healthy, as long as the Lease is ours.
+async fn update(
+    (cluster, held): (&Cluster, &Held),
+    audience: &dyn ProgressObserver,
+    facts: &Facts,
+    options: &RollingOptions,
+) -> Result<(), RollingError> {
+    let (image, limit) = (options.image.as_str(), options.limit);
     for (updated, workload) in ordered(facts).iter().enumerate() {
         audience.tell(&format!("updating {}", workload.name));
-        let changed = change((cluster, held), workload, aim, limit).await?;
+        let changed = change((cluster, held), workload, options).await?;
         let generation = changed.ok_or(RollingError::LeaseLost { patched: updated })?;
         let begun = Instant::now();
         let mut told = String::new();
@@ -285,17 +354,21 @@ pub async fn update(
 async fn change(
     (cluster, held): (&Cluster, &Held),
     workload: &Workload,
-    aim: Aim<'_>,
-    limit: Duration,
+    options: &RollingOptions,
 ) -> Result<Option<i64>, ClusterError> {
     let mut tries = 1;
     loop {
-        if !held.is_sure(limit).await {
+        if !held.is_sure(options.limit).await {
             return Ok(None);
         }
         let live: Option<Deployment> = cluster.get(&workload.name).await?;
         let version = live.and_then(|live| live.metadata.resource_version);
-        let patch = patch(workload, aim.target, aim.image, version.as_deref());
+        let patch = patch(
+            workload,
+            &options.target,
+            &options.image,
+            version.as_deref(),
+        );
         match cluster.patch::<Deployment>(&workload.name, &patch).await {
             Ok(written) => return Ok(Some(written.metadata.generation.unwrap_or(0))),
             Err(error) if error.is_conflict() && tries < TRIES => {
@@ -363,14 +436,17 @@ mod tests {
     }
 
     fn refused(facts: &Facts, source: Option<&Release>, image: &str, accepted: &[&str]) -> String {
-        let accepted: Vec<String> = accepted.iter().map(|one| (*one).to_owned()).collect();
-        let aim = Aim {
-            source,
-            target: &target(),
-            image,
-            accepted: &accepted,
+        let options = RollingOptions {
+            instance: "p".to_owned(),
+            selector: None,
+            source: source.cloned(),
+            target: target(),
+            image: image.to_owned(),
+            accepted: accepted.iter().map(|one| (*one).to_owned()).collect(),
+            limit: Duration::ZERO,
+            identity: String::new(),
         };
-        refusals(facts, aim).join("; ")
+        refusals(facts, &options).join("; ")
     }
 
     #[test]
@@ -424,7 +500,7 @@ mod tests {
         let image = "milvusdb/milvus:v2.2.16";
         assert!(refused(&owned, None, image, &[]).contains("[gitops]"));
         assert_eq!(refused(&owned, None, image, &["gitops"]), "");
-        let told = concerns(&owned, &["gitops".to_owned()]);
+        let told = findings(&owned, &["gitops".to_owned()]);
         assert_eq!(told[0].severity, Severity::Warning);
     }
 

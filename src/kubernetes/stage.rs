@@ -115,6 +115,8 @@ pub enum Outcome {
     Metadata(Layout),
     /// With a failure.
     Failed,
+    /// Successfully, but another tool started Milvus meanwhile.
+    Restarted,
 }
 
 /// What the user wants to happen after failures.
@@ -187,6 +189,7 @@ pub fn next(stage: Stage, outcome: Outcome, before: Option<Layout>, policy: Poli
     let then = match outcome {
         Outcome::Done => row.next,
         Outcome::Failed => row.failed,
+        Outcome::Restarted => Then::Go(row.stop_again),
         Outcome::Metadata(layout) => {
             let decides = row.by_layout;
             return decides.map_or(Next::Halt, |decide| decide(layout, before, policy));

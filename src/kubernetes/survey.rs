@@ -4,19 +4,22 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v1::HorizontalPodAutoscaler;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Container, PersistentVolumeClaim, Pod, Secret, Service,
+    ConfigMap, Container, PersistentVolumeClaim, Pod, ResourceQuota, Secret, Service,
 };
 use k8s_openapi::api::storage::v1::StorageClass;
 
 use super::cluster::{Cluster, ClusterError};
-use super::condition::{claim_defect, containers};
+use super::condition::{JobState, claim_defect, containers, job_state};
 use super::discovery::etcd::{self, Configured};
 use super::discovery::helm::{self, HelmRelease};
 use super::discovery::{self, LABEL_APP_INSTANCE};
+use super::job_kind::JobKind;
 use super::lease::{DURATION_S, holder_of};
 use super::preflight::{Facts, PodFact, Right, Storage, rights, secret_right};
 use super::record::{TlsSecret, Workload};
+use super::{BACKUP_FOLDER, LABEL_INSTANCE, LABEL_OPERATION, LABEL_STEP};
 
 /// Files that Milvus reads, the later winning.
 const FILES: [&str; 3] = ["default.yaml", "milvus.yaml", "user.yaml"];
@@ -86,20 +89,12 @@ pub async fn facts(cluster: &Cluster, scope: Scope<'_>) -> Result<Facts, Cluster
     let (configured, configured_problem) = match &resource {
         Some(resource) => {
             let spec = resource.get("spec").cloned().unwrap_or_default();
-            (
-                etcd::from_resource(instance, cluster.namespace(), &spec),
-                None,
-            )
+            let said = etcd::from_resource(instance, cluster.namespace(), &spec);
+            (said, None)
         }
         None => {
-            configured(
-                cluster,
-                instance,
-                &deployments,
-                &workloads.found,
-                &mut unseen,
-            )
-            .await?
+            let found = &workloads.found;
+            configured(cluster, instance, &deployments, found, &mut unseen).await?
         }
     };
     let pods = pods(cluster, &deployments, &workloads.found, &mut unseen).await?;
@@ -116,10 +111,12 @@ pub async fn facts(cluster: &Cluster, scope: Scope<'_>) -> Result<Facts, Cluster
         resource.is_some() || !workloads.found.is_empty() || !workloads.ambiguous.is_empty();
     let instances = instances(cluster, known, &mut unseen).await?;
     let annotations = cluster.namespace_annotations().await.unwrap_or_default();
+    let tls = tls_secret(cluster, scope.secret, &mut unseen).await?;
     Ok(Facts {
+        quotas: quotas(cluster).await?,
+        tls,
         user_range: annotations.get(USER_RANGE).cloned(),
         instances,
-        at_work: None,
         instance: instance.to_owned(),
         namespace: cluster.namespace().to_owned(),
         pods,
@@ -137,6 +134,7 @@ pub async fn facts(cluster: &Cluster, scope: Scope<'_>) -> Result<Facts, Cluster
         missing_rights,
         storage,
         unseen: unseen.0,
+        ..Facts::default()
     })
 }
 
@@ -161,6 +159,34 @@ pub async fn instead(cluster: &Cluster, instance: &str) -> String {
         return String::new();
     }
     format!("; instances in this namespace: {}", instances.join(", "))
+}
+
+/// The backup that the last Job of an instance wrote, seen from a Job.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub async fn last_backup(
+    cluster: &Cluster,
+    instance: &str,
+) -> Result<Option<String>, ClusterError> {
+    let step = JobKind::Backup.name();
+    let selector = format!("{LABEL_INSTANCE}={instance},{LABEL_STEP}={step}");
+    let mut jobs: Vec<Job> = cluster.list(&selector).await?;
+    jobs.retain(|job| job_state(job) == JobState::Complete);
+    let newest = jobs.into_iter().max_by_key(|job| {
+        let created = job.metadata.creation_timestamp.clone();
+        created.map(|time| time.0)
+    });
+    let operation = newest.and_then(|job| job.metadata.labels?.remove(LABEL_OPERATION));
+    Ok(operation.map(|operation| format!("{BACKUP_FOLDER}/{operation}.mmb")))
+}
+
+/// The quotas of the namespace; none without the right to see them.
+async fn quotas(cluster: &Cluster) -> Result<Vec<ResourceQuota>, ClusterError> {
+    match cluster.list("").await {
+        Err(error) if error.is_forbidden() => Ok(Vec::new()),
+        found => found,
+    }
 }
 
 /// The Milvus instances of the namespace, where this one is not known.
@@ -441,11 +467,14 @@ async fn etcd_service(cluster: &Cluster, instance: &str) -> Result<Option<String
 }
 
 /// Looks which certificates a Secret holds; their content goes nowhere.
-///
-/// # Errors
-/// Of the request.
-pub async fn tls_secret(cluster: &Cluster, name: &str) -> Result<Option<TlsSecret>, ClusterError> {
-    let Some(secret) = cluster.get::<Secret>(name).await? else {
+async fn tls_secret(
+    cluster: &Cluster,
+    name: Option<&str>,
+    unseen: &mut Unseen,
+) -> Result<Option<TlsSecret>, ClusterError> {
+    let Some(name) = name else { return Ok(None) };
+    let found: Option<Secret> = unseen.or_default("Secrets", cluster.get(name).await)?;
+    let Some(secret) = found else {
         return Ok(None);
     };
     let has = |names: [&str; 2]| {

@@ -45,6 +45,15 @@ pub struct StoreError {
 }
 
 impl StoreError {
+    /// Whether etcd did not answer, which may pass.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        matches!(
+            self.kind,
+            StoreErrorKind::Unreachable | StoreErrorKind::Timeout
+        )
+    }
+
     /// A failure that certainly changed nothing.
     #[must_use]
     pub fn not_applied(kind: StoreErrorKind, message: impl Into<String>) -> Self {

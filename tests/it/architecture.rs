@@ -111,7 +111,13 @@ const PURE_FILES: &[&str] = &[
     "kubernetes/operator.rs",
     "kubernetes/preflight",
     "kubernetes/record.rs",
+    "kubernetes/job_kind.rs",
+    "kubernetes/options.rs",
     "kubernetes/stage.rs",
+    "kubernetes/stage",
+    "kubernetes/upgrade/decide.rs",
+    "kubernetes/upgrade/dry_run.rs",
+    "kubernetes/upgrade/helm_notice.rs",
 ];
 
 const EFFECTS: &[&str] = &[

@@ -5,6 +5,7 @@ mod before_the_stop;
 mod deploy;
 mod failures;
 mod gone;
+mod interference;
 mod killed;
 mod left_behind;
 mod lost;

@@ -12,6 +12,18 @@ pub(in crate::cli) fn label(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// `cpu=100m`.
+pub(in crate::cli) fn amount(text: &str) -> Result<(String, String), String> {
+    let (name, amount) = label(text)?;
+    let known = matches!(name.as_str(), "cpu" | "memory" | "ephemeral-storage");
+    let is_amount = amount.starts_with(|first: char| first.is_ascii_digit());
+    if known && is_amount {
+        Ok((name, amount))
+    } else {
+        Err("expected cpu=AMOUNT, memory=AMOUNT or ephemeral-storage=AMOUNT".to_owned())
+    }
+}
+
 /// `namespace`, or a user id that is not root's.
 pub(in crate::cli) fn user(text: &str) -> Result<PodUser, String> {
     match text.parse::<i64>() {
@@ -60,6 +72,15 @@ pub(in crate::cli) fn toleration_text(toleration: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn amounts_are_of_what_a_container_uses() {
+        let cpu = ("cpu".to_owned(), "100m".to_owned());
+        assert_eq!(amount("cpu=100m"), Ok(cpu));
+        for wrong in ["cpu", "cpu=", "cpu=much", "gpu=1"] {
+            assert!(amount(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn a_user_is_an_id_or_the_namespaces() {

@@ -28,6 +28,8 @@ pub(in crate::cli) struct Failure {
     pub(in crate::cli) findings: Box<[Finding]>,
     /// What to do next, commands first.
     pub(in crate::cli) hints: Vec<String>,
+    /// Whether etcd could not be reached.
+    pub(in crate::cli) unreachable: bool,
 }
 
 impl Failure {
@@ -40,6 +42,7 @@ impl Failure {
             backup: None,
             findings: Box::default(),
             hints: Vec::new(),
+            unreachable: false,
         }
     }
 
@@ -110,6 +113,7 @@ impl Failure {
             "backup": self.backup,
             "findings": self.findings,
             "next": self.hints,
+            "unreachable": self.unreachable,
         });
         format!("{value}\n")
     }

@@ -5,27 +5,25 @@ use std::collections::BTreeMap;
 use super::palette::Palette;
 use super::table::{Align, Table};
 use super::units::counted;
-use crate::finding::Severity;
-use crate::kubernetes::operation::standing::{Orchestrator, Standing, State};
-use crate::kubernetes::preflight::{Concern, PreflightReport, Storage, UpgradePath};
+use crate::finding::{Finding, Severity};
+
+use crate::kubernetes::preflight::{PreflightReport, Storage, UpgradePath};
 use crate::kubernetes::record::Record;
+use crate::kubernetes::upgrade::status::{Orchestrator, State, Status};
 use crate::report::StatusReport;
 
-/// How an upgrade stands.
-pub(in crate::cli) fn standing(standing: &Standing, palette: Palette) -> String {
+/// The status of an upgrade.
+pub(in crate::cli) fn status(status: &Status, palette: Palette) -> String {
     let mut lines = Vec::new();
     let mut say = |what: &str, text: String| {
         lines.push(format!("{} {text}", palette.strong(&format!("{what}:"))));
     };
-    let Some(record) = &standing.record else {
+    let Some(record) = &status.record else {
         say(
             "Upgrade",
-            format!(
-                "none of {} is recorded{}",
-                standing.instance, standing.instead
-            ),
+            format!("none of {} is recorded{}", status.instance, status.instead),
         );
-        for next in &standing.next {
+        for next in &status.next {
             say("Next", next.clone());
         }
         lines.push(String::new());
@@ -43,7 +41,7 @@ pub(in crate::cli) fn standing(standing: &Standing, palette: Palette) -> String 
         ),
     );
     say("Stage", record.stage.name().to_owned());
-    match (&standing.orchestrator, standing.state) {
+    match (&status.orchestrator, status.state) {
         (Some(who), _) => say("At work", at_work(who)),
         (None, State::Interrupted | State::Halted) => say("At work", "nobody".to_owned()),
         (
@@ -54,7 +52,7 @@ pub(in crate::cli) fn standing(standing: &Standing, palette: Palette) -> String 
     if let Some(failure) = &record.failure {
         say("Failure", palette.bad(failure));
     }
-    say("State", standing.stands.clone());
+    say("State", status.meaning.clone());
     if record.has_backup {
         let claim = &record.claim;
         say(
@@ -63,17 +61,20 @@ pub(in crate::cli) fn standing(standing: &Standing, palette: Palette) -> String 
         );
     }
     lines.push(String::new());
-    lines.extend(deployments(standing, record));
-    let running = standing.jobs.iter().filter(|job| job.state == "running");
+    lines.extend(deployments(status, record));
+    let running = status.jobs.iter().filter(|job| job.state == "running");
     for job in running {
         lines.push(format!("Job {} is running", job.name));
     }
     lines.push(String::new());
-    if let Some(advice) = &standing.advice {
-        lines.push(format!("{} {advice}", palette.strong("Helm:")));
+    for one in &status.findings {
+        lines.push(finding(one, palette));
     }
-    for next in &standing.next {
-        lines.push(format!("{} {next}", palette.strong(word(standing.state))));
+    if let Some(notice) = &status.notice {
+        lines.push(format!("{} {notice}", palette.strong("Helm:")));
+    }
+    for next in &status.next {
+        lines.push(format!("{} {next}", palette.strong(word(status.state))));
     }
     lines.push(String::new());
     lines.join("\n")
@@ -89,7 +90,7 @@ fn at_work(who: &Orchestrator) -> String {
 /// What the next command is for.
 fn word(state: State) -> &'static str {
     match state {
-        State::Upgraded => "Way back:",
+        State::Upgraded => "To roll back:",
         State::None
         | State::AtWork
         | State::Interrupted
@@ -99,7 +100,7 @@ fn word(state: State) -> &'static str {
     }
 }
 
-fn deployments(standing: &Standing, record: &Record) -> Vec<String> {
+fn deployments(status: &Status, record: &Record) -> Vec<String> {
     let mut table = Table::new(&[
         ("DEPLOYMENT", Align::Left),
         ("BEFORE", Align::Right),
@@ -108,7 +109,7 @@ fn deployments(standing: &Standing, record: &Record) -> Vec<String> {
         ("IMAGE NOW", Align::Left),
     ]);
     for workload in &record.workloads {
-        let live = standing
+        let live = status
             .deployments
             .iter()
             .find(|one| one.name == workload.name);
@@ -122,7 +123,7 @@ fn deployments(standing: &Standing, record: &Record) -> Vec<String> {
         ]);
     }
     let mut lines = table.lines();
-    for live in &standing.deployments {
+    for live in &status.deployments {
         if let Some(trouble) = &live.trouble {
             lines.push(format!("{}: {trouble}", live.name));
         }
@@ -184,15 +185,15 @@ pub(in crate::cli) fn preflight(report: &PreflightReport, palette: Palette) -> S
     }
     lines.push(String::new());
     let blocks_now =
-        |one: &&Concern| one.severity == Severity::Error && report.blocks_now.contains(&one.code);
-    let (now, lasting): (Vec<&Concern>, Vec<&Concern>) =
+        |one: &&Finding| one.severity == Severity::Error && report.blocks_now.contains(&one.code);
+    let (now, lasting): (Vec<&Finding>, Vec<&Finding>) =
         report.concerns.iter().partition(|one| blocks_now(one));
     if !now.is_empty() {
         lines.push(palette.strong("Blocks an upgrade now:"));
-        lines.extend(now.into_iter().map(|one| self::concern(one, palette)));
+        lines.extend(now.into_iter().map(|one| self::finding(one, palette)));
         lines.push(String::new());
     }
-    lines.extend(lasting.into_iter().map(|one| self::concern(one, palette)));
+    lines.extend(lasting.into_iter().map(|one| self::finding(one, palette)));
     lines.push(format!("{} {}", palette.strong("Way:"), way(report.path)));
     lines.push(format!("{} {}", palette.strong("Next:"), report.next));
     lines.push(String::new());
@@ -213,14 +214,14 @@ fn sessions(status: &StatusReport, palette: Palette) -> String {
     format!("{} {told}", palette.strong("Sessions:"))
 }
 
-/// A concern, in a line.
-pub(in crate::cli) fn concern(concern: &Concern, palette: Palette) -> String {
-    let severity = match concern.severity {
+/// A finding, in a line.
+pub(in crate::cli) fn finding(finding: &Finding, palette: Palette) -> String {
+    let severity = match finding.severity {
         Severity::Error => palette.bad("error"),
         Severity::Warning => palette.careful("warning"),
         Severity::Notice => palette.faint("notice"),
     };
-    format!("{severity} [{}]: {}", concern.code, concern.message)
+    format!("{severity} [{}]: {}", finding.code, finding.message)
 }
 
 fn storage(storage: &Storage, palette: Palette) -> Option<String> {

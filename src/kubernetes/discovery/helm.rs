@@ -37,6 +37,9 @@ pub struct HelmRelease {
     /// The counts that its values say, by component.
     #[serde(default)]
     pub replicas: BTreeMap<String, i64>,
+    /// The images that the values of all readable revisions say.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<u64, String>,
 }
 
 /// The components whose counts the chart takes from its values, and the values' names for them.
@@ -47,17 +50,92 @@ const COUNTED: [(&str, &str); 4] = [
     ("datanode", "dataNode"),
 ];
 
-/// The last chart of Milvus 2.1.
-const OLDEST_CHART: &str = "3.2.18";
-
-/// Charts and the Milvus release that they bring, newest first.
-const CHARTS: [(&str, (u64, u64, u64)); 6] = [
+/// The newest chart of each Milvus release, newest release first; from the chart repository.
+#[rustfmt::skip]
+const CHARTS: [(&str, (u64, u64, u64)); 83] = [
+    ("5.0.19", (2, 6, 15)),
+    ("5.0.17", (2, 6, 14)),
+    ("5.0.16", (2, 6, 13)),
+    ("5.0.15", (2, 6, 12)),
+    ("5.0.14", (2, 6, 11)),
+    ("5.0.13", (2, 6, 10)),
+    ("5.0.12", (2, 6, 9)),
+    ("5.0.11", (2, 6, 8)),
+    ("5.0.10", (2, 6, 7)),
+    ("5.0.9", (2, 6, 6)),
+    ("5.0.7", (2, 6, 5)),
+    ("5.0.6", (2, 6, 4)),
+    ("5.0.5", (2, 6, 3)),
+    ("5.0.3", (2, 6, 2)),
+    ("5.0.2", (2, 6, 1)),
+    ("5.0.1", (2, 6, 0)),
+    ("4.2.58", (2, 5, 16)),
+    ("4.2.57", (2, 5, 15)),
+    ("4.2.56", (2, 5, 14)),
+    ("4.2.53", (2, 5, 13)),
+    ("4.2.50", (2, 5, 12)),
+    ("4.2.48", (2, 5, 11)),
+    ("4.2.47", (2, 5, 10)),
+    ("4.2.46", (2, 5, 9)),
+    ("4.2.44", (2, 5, 8)),
+    ("4.2.43", (2, 5, 7)),
+    ("4.2.41", (2, 5, 6)),
+    ("4.2.40", (2, 5, 5)),
+    ("4.2.39", (2, 5, 4)),
+    ("4.2.36", (2, 5, 3)),
+    ("4.2.35", (2, 5, 2)),
+    ("4.2.34", (2, 5, 1)),
+    ("4.2.33", (2, 5, 0)),
+    ("4.2.25", (2, 4, 17)),
+    ("4.2.23", (2, 4, 16)),
+    ("4.2.19", (2, 4, 15)),
+    ("4.2.18", (2, 4, 14)),
+    ("4.2.14", (2, 4, 13)),
+    ("4.2.12", (2, 4, 12)),
+    ("4.2.11", (2, 4, 11)),
+    ("4.2.10", (2, 4, 10)),
+    ("4.2.8", (2, 4, 9)),
+    ("4.2.5", (2, 4, 8)),
+    ("4.2.4", (2, 4, 7)),
+    ("4.2.2", (2, 4, 6)),
+    ("4.1.36", (2, 4, 5)),
+    ("4.1.33", (2, 4, 4)),
+    ("4.1.32", (2, 4, 3)),
+    ("4.1.31", (2, 4, 1)),
+    ("4.1.29", (2, 4, 0)),
+    ("4.1.28", (2, 3, 13)),
+    ("4.1.27", (2, 3, 12)),
+    ("4.1.24", (2, 3, 11)),
+    ("4.1.23", (2, 3, 10)),
+    ("4.1.18", (2, 3, 9)),
+    ("4.1.17", (2, 3, 8)),
+    ("4.1.16", (2, 3, 7)),
+    ("4.1.14", (2, 3, 6)),
+    ("4.1.15", (2, 3, 5)),
+    ("4.1.11", (2, 3, 4)),
+    ("4.1.10", (2, 3, 3)),
+    ("4.1.8", (2, 3, 2)),
+    ("4.1.6", (2, 3, 1)),
+    ("4.1.1", (2, 3, 0)),
     ("4.0.34", (2, 2, 14)),
-    ("4.0.7", (2, 2, 3)),
-    ("4.0.2", (2, 2, 2)),
-    ("4.0.0", (2, 2, 1)),
+    ("4.0.33", (2, 2, 13)),
+    ("4.0.29", (2, 2, 12)),
+    ("4.0.28", (2, 2, 11)),
+    ("4.0.25", (2, 2, 10)),
+    ("4.0.24", (2, 2, 9)),
+    ("4.0.22", (2, 2, 8)),
+    ("4.0.19", (2, 2, 7)),
+    ("4.0.17", (2, 2, 6)),
+    ("4.0.14", (2, 2, 5)),
+    ("4.0.13", (2, 2, 3)),
+    ("4.0.6", (2, 2, 2)),
+    ("4.0.1", (2, 2, 1)),
     ("3.3.6", (2, 2, 0)),
-    (OLDEST_CHART, (2, 1, 4)),
+    ("3.2.18", (2, 1, 4)),
+    ("3.2.3", (2, 1, 3)),
+    ("3.2.2", (2, 1, 2)),
+    ("3.1.11", (2, 1, 1)),
+    ("3.1.4", (2, 1, 0)),
 ];
 
 /// The newest chart known here that is not newer than a release of Milvus, or the oldest.
@@ -66,7 +144,7 @@ pub fn chart_for(release: &Release) -> &'static str {
     let fits = CHARTS
         .iter()
         .find(|(_, brings)| *brings <= release.triple());
-    fits.map_or(OLDEST_CHART, |(chart, _)| *chart)
+    fits.or(CHARTS.last()).map_or("", |(chart, _)| *chart)
 }
 
 impl HelmRelease {
@@ -89,7 +167,15 @@ pub fn newest(secrets: &[Secret]) -> Result<Option<HelmRelease>, String> {
     };
     let data = secret.data.as_ref().and_then(|data| data.get("release"));
     let payload = data.ok_or("it has no key release")?;
-    decode(&payload.0).map(Some)
+    let mut release = decode(&payload.0)?;
+    // An older revision that cannot be read is none to go back to.
+    let payloads = secrets
+        .iter()
+        .filter_map(|one| one.data.as_ref()?.get("release"));
+    let revisions = payloads.filter_map(|payload| decode(&payload.0).ok());
+    let images = revisions.filter_map(|one| Some((one.revision, one.image?)));
+    release.images = images.collect();
+    Ok(Some(release))
 }
 
 /// The newest revision among `ConfigMaps`, where Helm was told to keep its record there.
@@ -147,6 +233,7 @@ pub fn decode(payload: &[u8]) -> Result<HelmRelease, String> {
         app_version: text("/chart/metadata/appVersion"),
         image: image(&release),
         replicas: replicas(&release),
+        images: BTreeMap::new(),
     })
 }
 
@@ -232,6 +319,7 @@ mod tests {
                     app_version: "2.1.4".to_owned(),
                     image: Some("milvusdb/milvus:v2.1.4".to_owned()),
                     replicas: [("proxy".to_owned(), 1), ("querynode".to_owned(), 3)].into(),
+                    images: BTreeMap::new(),
                 })
             );
         }
@@ -253,11 +341,11 @@ mod tests {
     #[test]
     fn w20_the_chart_fits_the_release() {
         let chart = |release: &str| chart_for(&release.parse().unwrap());
-        assert_eq!(chart("2.1.2"), "3.2.18");
         assert_eq!(chart("2.1.4"), "3.2.18");
         assert_eq!(chart("2.2.0"), "3.3.6");
-        assert_eq!(chart("2.2.2"), "4.0.2");
-        assert_eq!(chart("2.2.9"), "4.0.7");
+        assert_eq!(chart("2.2.2"), "4.0.6");
+        assert_eq!(chart("2.2.9"), "4.0.24");
+        assert_eq!(chart("2.4.0"), "4.1.29");
         assert_eq!(chart("2.2.16"), "4.0.34");
     }
 

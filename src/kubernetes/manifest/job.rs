@@ -28,6 +28,8 @@ const TERMINATION_FILE: &str = "/dev/termination-log";
 pub const NEW_IMAGE_CONTAINER: &str = "new-release";
 /// The concern that lets an image through which cannot be proved.
 pub const NEW_IMAGE_CODE: &str = "new-image";
+/// What a container requests, where nothing else is given.
+const REQUESTS: [(&str, &str); 2] = [("cpu", "100m"), ("memory", "256Mi")];
 /// Who the program runs as, where the Milvus pods do not say.
 const USER: i64 = 1000;
 
@@ -153,8 +155,34 @@ fn new_image(record: &Record, step: JobKind) -> Option<Container> {
         image_pull_policy: Some("IfNotPresent".to_owned()),
         command: Some(["/bin/sh", "-c", "exit 0"].map(str::to_owned).to_vec()),
         security_context: Some(confined()),
+        resources: Some(resources(&record.shape)),
         ..Container::default()
     })
+}
+
+/// What a container requests and may use: as given, else the default within the limits.
+fn resources(shape: &PodShape) -> ResourceRequirements {
+    let amounts = |given: &BTreeMap<String, String>| {
+        let all = given
+            .iter()
+            .map(|(name, amount)| (name.clone(), Quantity(amount.clone())));
+        all.collect::<BTreeMap<_, _>>()
+    };
+    let limits = amounts(&shape.limits);
+    let mut requests = amounts(&shape.requests);
+    for (name, amount) in REQUESTS {
+        // Without a request the limit is one.
+        if !limits.contains_key(name) {
+            requests
+                .entry(name.to_owned())
+                .or_insert_with(|| Quantity(amount.to_owned()));
+        }
+    }
+    ResourceRequirements {
+        requests: Some(requests),
+        limits: (!limits.is_empty()).then_some(limits),
+        ..ResourceRequirements::default()
+    }
 }
 
 /// What no container of ours may do.
@@ -172,12 +200,6 @@ fn confined() -> SecurityContext {
 }
 
 fn container(record: &Record, step: JobKind) -> Container {
-    let amounts = |cpu: &str, memory: &str| {
-        Some(BTreeMap::from([
-            ("cpu".to_owned(), Quantity(cpu.to_owned())),
-            ("memory".to_owned(), Quantity(memory.to_owned())),
-        ]))
-    };
     Container {
         name: CONTAINER.to_owned(),
         image: Some(record.tool_image.clone()),
@@ -189,10 +211,7 @@ fn container(record: &Record, step: JobKind) -> Container {
         termination_message_path: Some(TERMINATION_FILE.to_owned()),
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         security_context: Some(confined()),
-        resources: Some(ResourceRequirements {
-            requests: amounts("100m", "256Mi"),
-            ..ResourceRequirements::default()
-        }),
+        resources: Some(resources(&record.shape)),
         ..Container::default()
     }
 }
@@ -344,6 +363,32 @@ mod tests {
     }
 
     #[test]
+    fn both_containers_request_and_are_limited_as_given() {
+        let mut record = example();
+        record.stage = Stage::PROBE;
+        record.shape.limits = [("memory".to_owned(), "1Gi".to_owned())].into();
+        let pod = spec(&record, JobKind::Status);
+        for container in pod
+            .containers
+            .iter()
+            .chain(pod.init_containers.iter().flatten())
+        {
+            let resources = serde_json::to_value(&container.resources).unwrap();
+            let expected = json!({"limits": {"memory": "1Gi"}, "requests": {"cpu": "100m"}});
+            assert_eq!(resources, expected, "{}", container.name);
+        }
+        record.shape.requests = [("memory".to_owned(), "64Mi".to_owned())].into();
+        let pod = spec(&record, JobKind::Backup);
+        let requests = pod.containers[0]
+            .resources
+            .clone()
+            .unwrap()
+            .requests
+            .unwrap();
+        assert_eq!(requests["memory"], Quantity("64Mi".to_owned()));
+    }
+
+    #[test]
     fn a_namespace_that_assigns_users_is_named_none() {
         let mut record = example();
         record.shape.security = Some(json!({"runAsUser": 7, "fsGroup": 77}));
@@ -372,6 +417,8 @@ mod tests {
             tolerations: vec![json!({"key": "milvus", "operator": "Exists"})],
             node_affinity: None,
             user: None,
+            requests: BTreeMap::new(),
+            limits: BTreeMap::new(),
             security: Some(json!({"runAsUser": 0, "fsGroup": 77, "supplementalGroups": [5]})),
             service_account: Some("milvus".to_owned()),
         };

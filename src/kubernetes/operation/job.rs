@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use super::{Audience, LOOK_EVERY};
+use super::LOOK_EVERY;
 use crate::finding::Severity;
 use crate::kubernetes::cluster::{Cluster, ClusterError};
 use crate::kubernetes::condition::{
@@ -19,6 +19,7 @@ use crate::kubernetes::job_kind::JobKind;
 use crate::kubernetes::manifest;
 use crate::kubernetes::manifest::job::{NEW_IMAGE_CODE, NEW_IMAGE_CONTAINER};
 use crate::kubernetes::record::Record;
+use crate::kubernetes::upgrade::ProgressObserver;
 use crate::kubernetes::{CONTAINER, job_name};
 use crate::report::PlanReport;
 
@@ -41,6 +42,8 @@ pub enum JobFailure {
         why: String,
         /// Whether the same may succeed in another attempt.
         again: bool,
+        /// Whether the program could not reach etcd.
+        unreachable: bool,
     },
     /// It takes too long, and must not be cut short.
     StillRunning(String),
@@ -59,7 +62,7 @@ pub struct Runner<'a> {
     /// Where.
     pub cluster: &'a Cluster,
     /// Who sees the log.
-    pub audience: &'a dyn Audience,
+    pub audience: &'a dyn ProgressObserver,
     /// The longest that is waited for a pod to start, and for a step that only reads to end.
     pub limit: Duration,
 }
@@ -109,8 +112,9 @@ impl Runner<'_> {
             let job: Option<Job> = self.cluster.get(&name).await?;
             let Some(job) = job else {
                 return Err(JobFailure::Ended {
-                    why: format!("somebody deleted the Job {name}"),
+                    why: format!("the Job {name} was deleted"),
                     again: true,
+                    unreachable: false,
                 });
             };
             let pods: Vec<Pod> = self.cluster.list(&format!("job-name={name}")).await?;
@@ -263,6 +267,11 @@ impl Runner<'_> {
         match pods.first().and_then(|pod| pod.metadata.name.as_deref()) {
             None => {
                 let said = self.cluster.warning("Job", name).await;
+                if let Some(said) = said.as_deref().filter(|said| is_refused(said)) {
+                    // Each try is for a pod of another name, and refused like this one.
+                    let told = format!("the API server refuses its pod ({said})");
+                    return Ok((Some(told), Duration::ZERO));
+                }
                 let said = said.map(|said| format!(" ({said})")).unwrap_or_default();
                 reasons.push(format!("no pod was made for it{said}"));
             }
@@ -309,7 +318,13 @@ impl Runner<'_> {
         loop {
             let pods: Result<Vec<Pod>, _> = self.cluster.list(&format!("job-name={name}")).await;
             match pods {
-                Ok(pods) if pods.is_empty() => return JobFailure::Ended { why, again: false },
+                Ok(pods) if pods.is_empty() => {
+                    return JobFailure::Ended {
+                        why,
+                        again: false,
+                        unreachable: false,
+                    };
+                }
                 Ok(_) | Err(_) if begun.elapsed() >= self.limit => {
                     return JobFailure::StillRunning(format!(
                         "{why}; and its pod does not go away"
@@ -319,6 +334,11 @@ impl Runner<'_> {
             }
         }
     }
+}
+
+/// Whether a warning about a Job says that admission refuses its pods: a quota, a limit range, a policy.
+fn is_refused(said: &str) -> bool {
+    said.starts_with("FailedCreate: ") && said.contains(" is forbidden: ")
 }
 
 fn is_over(pod: &Pod) -> bool {
@@ -354,8 +374,9 @@ fn failed(name: &str, reason: &str, pods: &[Pod], watch: &Watch) -> JobFailure {
         Some(ended) => {
             let text = told(pods, watch);
             let message = last_words(&text).or_else(|| errors_found(&text));
+            let hint = secured(&text).unwrap_or_default();
             format!(
-                "the Job {name} ended with exit code {} ({}{}{}){}",
+                "the Job {name} ended with exit code {} ({}{}{}){}{hint}",
                 ended.code,
                 meaning(ended.code),
                 if ended.reason.is_empty() { "" } else { ", " },
@@ -375,6 +396,7 @@ fn failed(name: &str, reason: &str, pods: &[Pod], watch: &Watch) -> JobFailure {
     };
     JobFailure::Ended {
         why,
+        unreachable: last.is_some() && could_not_reach_etcd(&told(pods, watch)),
         again: is_worth_another_attempt(last.as_ref())
             && !pods.iter().any(|pod| init_failure(pod).is_some()),
     }
@@ -408,6 +430,38 @@ fn last_words(text: &str) -> Option<String> {
     let parsed: Option<serde_json::Value> = serde_json::from_str(line).ok();
     let message = parsed.and_then(|value| Some(value["message"].as_str()?.to_owned()));
     Some(message.unwrap_or_else(|| line.trim_start().trim_start_matches("error: ").to_owned()))
+}
+
+/// Which option is missing where etcd wants a user, or speaks TLS.
+fn secured(text: &str) -> Option<&'static str> {
+    let lower = text.to_ascii_lowercase();
+    let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+    if says(&[
+        "user name is empty",
+        "authentication failed",
+        "invalid auth token",
+    ]) {
+        Some("; --etcd-secret names a Secret with user and password")
+    } else if says(&[
+        "certificate",
+        "tls",
+        "corrupt message",
+        "http/0.9",
+        "client sent an http request",
+    ]) {
+        Some("; --etcd-tls-secret names a Secret with etcd's certificates")
+    } else {
+        None
+    }
+}
+
+/// Whether the program said that it could not reach etcd, in the failure that it leaves.
+fn could_not_reach_etcd(text: &str) -> bool {
+    let failures = text.lines().rev().filter(|line| line.starts_with('{'));
+    let mut parsed =
+        failures.filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let last = parsed.find(|value| value["level"] == "ERROR");
+    last.is_some_and(|failure| failure["unreachable"] == true)
 }
 
 /// What a plan found to stand in the way: its words are its findings.
@@ -447,6 +501,26 @@ mod tests {
         let status: StatusReport = report(&text).unwrap();
         assert_eq!(status.layout, Layout::V2_1);
         assert!(report::<StatusReport>("INFO nothing\n{\"a\":1}\n").is_none());
+    }
+
+    #[test]
+    fn a_secured_etcd_leads_to_the_option_for_it() {
+        let told = |text: &str| secured(text).unwrap_or_default();
+        assert!(told("etcdserver: user name is empty").contains("--etcd-secret"));
+        assert!(told("invalid peer certificate: UnknownIssuer").contains("--etcd-tls-secret"));
+        assert_eq!(told("connection refused"), "");
+    }
+
+    #[test]
+    fn only_a_failure_to_reach_etcd_is_one() {
+        let left = |unreachable: bool| {
+            let failure =
+                serde_json::json!({"level": "ERROR", "message": "m", "unreachable": unreachable});
+            format!("error: m\n{failure}\n")
+        };
+        assert!(could_not_reach_etcd(&left(true)));
+        assert!(!could_not_reach_etcd(&left(false)));
+        assert!(!could_not_reach_etcd("error: cannot connect to etcd\n"));
     }
 
     #[test]

@@ -1,7 +1,11 @@
 //! Steps as Jobs: which attempt counts, and what an attempt needs.
 
+use std::time::Duration;
+
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim};
+
+use tokio::time::Instant;
 
 use super::job::{JobFailure, Runner};
 use super::{Operation, Trouble};
@@ -10,6 +14,9 @@ use crate::kubernetes::job_kind::JobKind;
 use crate::kubernetes::manifest;
 use crate::kubernetes::record::ATTEMPTS_MAX;
 use crate::kubernetes::{LABEL_INSTANCE, LABEL_STEP, config_name, job_name};
+
+/// The pause before etcd is tried again.
+const UNREACHED_PAUSE: Duration = Duration::from_secs(5);
 
 impl Operation<'_> {
     /// Runs a step as a Job and gives what it reported.
@@ -23,22 +30,52 @@ impl Operation<'_> {
             attempt = self.next_attempt(step).await?;
         }
         let mut tries = 1;
+        let mut unreached: Option<Instant> = None;
         loop {
             self.check_lease().await?;
             match self.runner().run(&self.record, step, attempt).await {
-                Ok(text) => return Ok(text),
+                Ok(text) => {
+                    self.forget_look(step, attempt).await?;
+                    return Ok(text);
+                }
                 Err(JobFailure::Cluster(error)) => return Err(error.into()),
                 Err(JobFailure::StillRunning(why)) => return Err(Trouble::Undecided(why)),
-                Err(JobFailure::Ended { why, again }) => {
-                    if !again || tries >= ATTEMPTS_MAX {
+                Err(JobFailure::Ended {
+                    why,
+                    again,
+                    unreachable,
+                }) => {
+                    let since = unreached.get_or_insert_with(Instant::now);
+                    let row = self.record.stage.row();
+                    // Milvus is stopped for this upgrade: etcd was there, and is waited for as the API server is.
+                    let waits =
+                        unreachable && !row.untouched && !row.runs && since.elapsed() < self.limit;
+                    if waits {
+                        self.forget_job(step, attempt).await?;
+                        tokio::time::sleep(UNREACHED_PAUSE).await;
+                    } else if !again || tries >= ATTEMPTS_MAX {
                         return Err(Trouble::Failed(why));
+                    } else {
+                        tries += 1;
                     }
                     self.audience.tell(&format!("{why}: trying again"));
-                    tries += 1;
                     attempt = self.next_attempt(step).await?;
                 }
             }
         }
+    }
+
+    /// Deletes the Job of a look whose answer is known: each counts against a quota.
+    async fn forget_look(&self, step: JobKind, attempt: u32) -> Result<(), Trouble> {
+        if step == JobKind::Status {
+            self.forget_job(step, attempt).await?;
+        }
+        Ok(())
+    }
+
+    async fn forget_job(&self, step: JobKind, attempt: u32) -> Result<(), Trouble> {
+        let name = job_name(step.name(), &self.record.operation, attempt);
+        Ok(self.cluster.delete::<Job>(&name).await?)
     }
 
     fn runner(&self) -> Runner<'_> {

@@ -5,12 +5,13 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::remade::{gone_without, made_anew};
-use super::{LOOK_EVERY, Operation, Trouble};
+use super::{LOOK_EVERY, Operation, OperationError, Trouble};
 use crate::kubernetes::condition::{containers, healthy, trouble};
-use crate::kubernetes::discovery::{LABEL_APP_INSTANCE, pod_selector};
+use crate::kubernetes::discovery::{LABEL_APP_INSTANCE, image_version, pod_selector};
 use crate::kubernetes::record::Workload;
+use crate::kubernetes::upgrade::decide::{gone_without, paused_hint};
 use crate::kubernetes::{manifest, note, operator};
+use crate::report::Layout;
 
 /// Tries of a change that others keep coming in between.
 const TRIES: u32 = 8;
@@ -79,6 +80,42 @@ impl Operation<'_> {
             "somebody keeps changing Deployment {}",
             workload.name
         )))
+    }
+
+    /// Scales what was recreated meanwhile to 0, with its saved count.
+    pub(in crate::kubernetes) async fn stop_recreated(
+        &self,
+        recreated: &[Workload],
+    ) -> Result<(), OperationError> {
+        for workload in recreated {
+            self.audience.tell(&format!(
+                "Deployment {} was recreated: it is stopped, with its saved count of {}",
+                workload.name, workload.replicas
+            ));
+            self.check_lease().await?;
+            let patch = |live: &Deployment| {
+                let version = live.metadata.resource_version.as_deref();
+                Ok(Some(manifest::stop_patch(workload, version)))
+            };
+            match self.change_workload(workload, patch).await {
+                Ok(()) => {}
+                Err(Trouble::Broken(error)) => return Err(error),
+                Err(Trouble::Failed(why) | Trouble::Undecided(why)) => {
+                    return Err(OperationError::Record(why));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Fails where a Deployment is missing, before the others are stopped.
+    pub(super) async fn see_all(&self) -> Result<(), Trouble> {
+        if self.record.resource.is_none() {
+            for workload in &self.record.workloads {
+                self.deployment(workload).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Scales everything of Milvus to 0.
@@ -209,14 +246,20 @@ impl Operation<'_> {
 
     /// Whether anything of Milvus is scaled up now.
     pub(super) async fn is_up(&self) -> Result<bool, Trouble> {
+        Ok(!self.started().await?.is_empty())
+    }
+
+    /// The Deployments of Milvus that are scaled up now.
+    pub(super) async fn started(&self) -> Result<Vec<&str>, Trouble> {
+        let mut started = Vec::new();
         for workload in &self.record.workloads {
             let live: Option<Deployment> = self.cluster.get(&workload.name).await?;
             let spec = live.and_then(|live| live.spec);
             if spec.is_some_and(|spec| spec.replicas != Some(0)) {
-                return Ok(true);
+                started.push(workload.name.as_str());
             }
         }
-        Ok(false)
+        Ok(started)
     }
 
     /// Takes away what was noted when Milvus was stopped.
@@ -248,6 +291,38 @@ impl Operation<'_> {
         }
     }
 
+    /// Fails where a Deployment cannot be started, before the first one is: paused, or with an image of a
+    /// release that cannot read the metadata as it is now.
+    async fn see_startable(&self, new: bool) -> Result<(), Trouble> {
+        let mut paused = Vec::new();
+        for workload in &self.record.workloads {
+            let live = self.deployment(workload).await?;
+            if live.spec.and_then(|spec| spec.paused) == Some(true) {
+                paused.push(workload.name.as_str());
+            }
+            let image = self.image(workload, new);
+            let is_empty = self.record.layout_before == Some(Layout::Empty);
+            if !is_empty && image_version(image).is_some_and(|one| one.has_2_2_layout() != new) {
+                let (layout, release) = if new {
+                    ("2.2", &self.record.target_version)
+                } else {
+                    ("2.1", &self.record.source_version)
+                };
+                return Err(Trouble::Failed(format!(
+                    "image {image} of Deployment {} cannot read {layout} metadata: give one of {release} with -w",
+                    workload.name
+                )));
+            }
+        }
+        if paused.is_empty() {
+            return Ok(());
+        }
+        Err(Trouble::Failed(paused_hint(
+            self.cluster.namespace(),
+            &paused,
+        )))
+    }
+
     /// Starts everything with one patch each, coordinators first.
     pub(super) async fn start(&self, new: bool) -> Result<(), Trouble> {
         if let Some(saved) = &self.record.resource {
@@ -255,6 +330,7 @@ impl Operation<'_> {
             let patch = |version: Option<&str>| operator::start_patch(saved, image, version);
             return self.change_resource(patch).await;
         }
+        self.see_startable(new).await?;
         for workload in &self.record.workloads {
             self.check_lease().await?;
             let image = self.image(workload, new);
@@ -266,14 +342,6 @@ impl Operation<'_> {
                     return Err(Trouble::Failed(format!(
                         "Deployment {} has no container {} any more",
                         workload.name, workload.container
-                    )));
-                }
-                if live.spec.as_ref().and_then(|spec| spec.paused) == Some(true) {
-                    // Scaled up, it would start the image of before.
-                    return Err(Trouble::Failed(format!(
-                        "Deployment {0} is paused and would start with the wrong image: kubectl rollout resume \
-                         deployment/{0}",
-                        workload.name
                     )));
                 }
                 let version = live.metadata.resource_version.as_deref();
@@ -346,6 +414,14 @@ impl Operation<'_> {
         }
         Ok(lacks)
     }
+}
+
+/// Said where one was recreated meanwhile.
+fn made_anew(workload: &Workload) -> String {
+    format!(
+        "Deployment {} was recreated meanwhile: run the same command again, which takes it up with its saved count",
+        workload.name
+    )
 }
 
 fn fought_over() -> Trouble {

@@ -1,11 +1,15 @@
 //! What stands in the way of an upgrade, and what is worth knowing before it.
 
-use k8s_openapi::api::apps::v1::Deployment;
+use std::collections::BTreeMap;
 
-use super::{Asked, Concern, Facts, target};
-use crate::finding::Severity;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+use super::{Facts, target};
+use crate::finding::{Finding, Severity};
 use crate::kubernetes::condition::at_rest;
 use crate::kubernetes::discovery::image_version;
+use crate::kubernetes::options::UpgradeOptions;
 use crate::kubernetes::record::{EtcdTarget, PodUser, Workload};
 use crate::report::{Layout, StatusReport};
 
@@ -15,12 +19,26 @@ mod stopped;
 use others::{judge_helm, judge_owners, judge_scalers};
 use stopped::{judge_stopped, started};
 
-struct Concerns<'a> {
-    accepted: &'a [String],
-    all: Vec<Concern>,
+/// A finding about the cluster, which is of no key.
+pub(in crate::kubernetes) fn about_cluster(
+    severity: Severity,
+    code: &str,
+    message: String,
+) -> Finding {
+    Finding {
+        severity,
+        code: code.to_owned(),
+        key: String::new(),
+        message,
+    }
 }
 
-impl Concerns<'_> {
+struct Findings<'a> {
+    accepted: &'a [String],
+    all: Vec<Finding>,
+}
+
+impl Findings<'_> {
     fn add(&mut self, severity: Severity, code: &str, message: String) {
         let accepted = self.accepted.iter().any(|one| one == code);
         let severity = if accepted && severity == Severity::Error {
@@ -28,11 +46,7 @@ impl Concerns<'_> {
         } else {
             severity
         };
-        self.all.push(Concern {
-            severity,
-            code: code.to_owned(),
-            message,
-        });
+        self.all.push(about_cluster(severity, code, message));
     }
 
     fn error(&mut self, code: &str, message: String) {
@@ -47,7 +61,7 @@ impl Concerns<'_> {
         self.add(Severity::Notice, code, message);
     }
 
-    fn sorted(mut self) -> Vec<Concern> {
+    fn sorted(mut self) -> Vec<Finding> {
         self.all.sort_by(|a, b| {
             a.severity
                 .cmp(&b.severity)
@@ -59,37 +73,42 @@ impl Concerns<'_> {
 
 /// Judges the facts, where nobody looked at the metadata.
 #[must_use]
-pub fn judge(facts: &Facts, asked: &Asked) -> Vec<Concern> {
+pub fn judge(facts: &Facts, asked: &UpgradeOptions) -> Vec<Finding> {
     judge_knowing(facts, asked, None)
 }
 
 /// Judges the facts; `layout` is what a Job found the metadata to be, where one looked.
-pub(super) fn judge_knowing(facts: &Facts, asked: &Asked, layout: Option<Layout>) -> Vec<Concern> {
-    let mut concerns = Concerns {
+pub(super) fn judge_knowing(
+    facts: &Facts,
+    asked: &UpgradeOptions,
+    layout: Option<Layout>,
+) -> Vec<Finding> {
+    let mut findings = Findings {
         accepted: &asked.accepted,
         all: Vec::new(),
     };
-    judge_rights(facts, &mut concerns);
-    judge_workloads(facts, &mut concerns);
+    judge_rights(facts, &mut findings);
+    judge_workloads(facts, &mut findings);
     if is_nowhere(facts) {
         // Everything else would follow from it.
-        return concerns.sorted();
+        return findings.sorted();
     }
     if let Some(holder) = &facts.at_work {
-        concerns.error(
+        findings.error(
             "at-work",
             format!("another orchestrator works on this instance: {holder}"),
         );
     }
-    judge_user(facts, asked, &mut concerns);
-    judge_stopped(facts, layout, &mut concerns);
-    judge_versions(facts, asked, &mut concerns);
-    judge_etcd(facts, asked, &mut concerns);
-    judge_owners(facts, &mut concerns);
-    judge_helm(facts, &mut concerns);
-    judge_scalers(facts, &mut concerns);
-    judge_storage(facts, asked, &mut concerns);
-    concerns.sorted()
+    judge_user(facts, asked, &mut findings);
+    judge_stopped(facts, layout, &mut findings);
+    judge_versions(facts, asked, &mut findings);
+    judge_etcd(facts, asked, &mut findings);
+    judge_owners(facts, &mut findings);
+    judge_helm(facts, &mut findings);
+    judge_scalers(facts, &mut findings);
+    judge_storage(facts, asked, &mut findings);
+    judge_quotas(facts, &mut findings);
+    findings.sorted()
 }
 
 /// Judges what a Job found in etcd; `runs` says whether Milvus runs meanwhile.
@@ -97,31 +116,31 @@ pub(super) fn judge_knowing(facts: &Facts, asked: &Asked, layout: Option<Layout>
 pub fn judge_metadata(
     status: &StatusReport,
     target: &EtcdTarget,
-    asked: &Asked,
+    asked: &UpgradeOptions,
     runs: bool,
-) -> Vec<Concern> {
-    let mut concerns = Concerns {
+) -> Vec<Finding> {
+    let mut findings = Findings {
         accepted: &asked.accepted,
         all: Vec::new(),
     };
     let root = format!("{}/{}", target.root_path, target.meta_sub_path);
     match status.layout {
-        Layout::Empty if status.sessions.is_empty() => concerns.error(
+        Layout::Empty if status.sessions.is_empty() => findings.error(
             "nothing-in-etcd",
             format!("etcd holds no metadata below {root}: is the root path right?"),
         ),
-        Layout::Mixed => concerns.error(
+        Layout::Mixed => findings.error(
             "mixed-metadata",
             format!("the metadata below {root} is a mixture of 2.1 and 2.2"),
         ),
-        Layout::V2_2 => concerns.warning(
+        Layout::V2_2 => findings.warning(
             "already-2-2",
             format!("the metadata below {root} has the 2.2 layout already"),
         ),
         Layout::V2_1 | Layout::Staged | Layout::Empty => {}
     }
     if runs && status.sessions.is_empty() && status.layout != Layout::Empty {
-        concerns.error(
+        findings.error(
             "no-sessions",
             format!(
                 "Milvus runs, but no component of it is registered below {root}/session: is it another \
@@ -134,35 +153,35 @@ pub fn judge_metadata(
         .as_ref()
         .and_then(|journal| journal["phase"].as_str());
     if phase == Some("restoring") {
-        concerns.error(
+        findings.error(
             "unfinished-restore",
             format!("a restore of the metadata below {root} is unfinished: no Milvus may start before it ends"),
         );
     }
     if let Some(why) = &status.journal_error {
-        concerns.error(
+        findings.error(
             "journal",
             format!("the journal of a migration cannot be read: {why}"),
         );
     }
     for alarm in &status.etcd.alarms {
-        concerns.error("etcd-alarm", format!("etcd has raised the alarm {alarm}"));
+        findings.error("etcd-alarm", format!("etcd has raised the alarm {alarm}"));
     }
     if let Some(lock) = &status.lock {
-        concerns.error(
+        findings.error(
             "locked",
             format!("another migration holds the lock {}", lock.key),
         );
     }
-    concerns.sorted()
+    findings.sorted()
 }
 
-fn judge_rights(facts: &Facts, concerns: &mut Concerns<'_>) {
+fn judge_rights(facts: &Facts, findings: &mut Findings<'_>) {
     for right in &facts.missing_rights {
-        concerns.error("missing-right", format!("the right to {right} is missing"));
+        findings.error("missing-right", format!("the right to {right} is missing"));
     }
     if !facts.unseen.is_empty() {
-        concerns.notice(
+        findings.notice(
             "unseen",
             format!(
                 "not looked at, as the right to list or get them is missing: {}",
@@ -172,13 +191,13 @@ fn judge_rights(facts: &Facts, concerns: &mut Concerns<'_>) {
     }
 }
 
-fn judge_workloads(facts: &Facts, concerns: &mut Concerns<'_>) {
+fn judge_workloads(facts: &Facts, findings: &mut Findings<'_>) {
     let workloads = &facts.workloads;
     if is_nowhere(facts) {
-        concerns.error("no-instance", no_instance(facts));
+        findings.error("no-instance", no_instance(facts));
     }
     for ambiguous in &workloads.ambiguous {
-        concerns.error(
+        findings.error(
             "unclear-container",
             format!("Deployment {}: {}", ambiguous.name, ambiguous.problem),
         );
@@ -190,7 +209,7 @@ fn judge_workloads(facts: &Facts, concerns: &mut Concerns<'_>) {
     for deployment in facts.deployments.iter().filter(of_milvus) {
         let name = deployment.metadata.name.as_deref().unwrap_or_default();
         if deployment.spec.as_ref().and_then(|spec| spec.paused) == Some(true) {
-            concerns.error(
+            findings.error(
                 "paused",
                 format!(
                     "Deployment {name} is paused, a new image would not be rolled out: kubectl -n {} rollout \
@@ -199,13 +218,13 @@ fn judge_workloads(facts: &Facts, concerns: &mut Concerns<'_>) {
                 ),
             );
         } else if let Err(lack) = at_rest(deployment) {
-            concerns.error("not-at-rest", format!("Deployment {name}: {lack}"));
+            findings.error("not-at-rest", format!("Deployment {name}: {lack}"));
         }
     }
     for workload in &workloads.found {
         let pods = facts.pods.get(&workload.name).into_iter().flatten();
         for pod in pods.filter(|pod| pod.image != workload.image) {
-            concerns.warning(
+            findings.warning(
                 "pod-image",
                 format!(
                     "pod {} runs {}, its Deployment says {}",
@@ -240,11 +259,11 @@ pub(in crate::kubernetes) fn no_instance(facts: &Facts) -> String {
 }
 
 /// Where the platform assigns the users of pods (OpenShift), pods that name another one are rejected.
-fn judge_user(facts: &Facts, asked: &Asked, concerns: &mut Concerns<'_>) {
+fn judge_user(facts: &Facts, asked: &UpgradeOptions, findings: &mut Findings<'_>) {
     let range = facts.user_range.as_deref();
-    match asked.user {
+    match asked.shape.user {
         Some(PodUser::Id(id)) if range.is_some_and(|range| !lies_in(id, range)) => {
-            concerns.warning(
+            findings.warning(
                 "assigned-user",
                 format!(
                     "--run-as-user {id} is outside of the range that namespace {} assigns ({}): OpenShift \
@@ -256,7 +275,7 @@ fn judge_user(facts: &Facts, asked: &Asked, concerns: &mut Concerns<'_>) {
             );
         }
         Some(PodUser::Id(_)) => {}
-        None | Some(PodUser::Namespace) if facts.assigns_users() => concerns.notice(
+        None | Some(PodUser::Namespace) if facts.assigns_users() => findings.notice(
             "assigned-user",
             format!(
                 "OpenShift assigns the user ids of namespace {}{}: the Jobs' pods leave runAsUser, runAsGroup \
@@ -282,7 +301,7 @@ fn lies_in(id: i64, range: &str) -> bool {
     bounds.is_none_or(|(first, last)| (first..=last).contains(&id))
 }
 
-fn judge_versions(facts: &Facts, asked: &Asked, concerns: &mut Concerns<'_>) {
+fn judge_versions(facts: &Facts, asked: &UpgradeOptions, findings: &mut Findings<'_>) {
     if let Some(source) = &asked.source {
         let all = &facts.workloads.found;
         let serves = all.iter().any(|one| one.replicas > 0);
@@ -290,7 +309,7 @@ fn judge_versions(facts: &Facts, asked: &Asked, concerns: &mut Concerns<'_>) {
         let empty = |one: &Workload| facts.is_operators && serves && one.replicas == 0;
         for workload in all.iter().filter(|one| !empty(one)) {
             match image_version(&workload.image) {
-                Some(version) if version.triple() != source.triple() => concerns.error(
+                Some(version) if version.triple() != source.triple() => findings.error(
                     "source-version",
                     format!(
                         "Deployment {} runs {version} ({}), not {source}{}",
@@ -300,7 +319,7 @@ fn judge_versions(facts: &Facts, asked: &Asked, concerns: &mut Concerns<'_>) {
                     ),
                 ),
                 Some(_) => {}
-                None => concerns.warning(
+                None => findings.warning(
                     "unknown-version",
                     format!(
                         "image {} of {} does not tell its version",
@@ -312,12 +331,12 @@ fn judge_versions(facts: &Facts, asked: &Asked, concerns: &mut Concerns<'_>) {
     }
     if let (Some(target), Some(image)) = (&asked.target, &asked.image) {
         match image_version(image) {
-            Some(version) if version.triple() != target.triple() => concerns.error(
+            Some(version) if version.triple() != target.triple() => findings.error(
                 "target-version",
                 format!("image {image} is {version}, not {target}"),
             ),
             Some(_) => {}
-            None => concerns.warning(
+            None => findings.warning(
                 "unknown-version",
                 format!("image {image} does not tell its version"),
             ),
@@ -325,15 +344,15 @@ fn judge_versions(facts: &Facts, asked: &Asked, concerns: &mut Concerns<'_>) {
     }
 }
 
-fn judge_etcd(facts: &Facts, asked: &Asked, concerns: &mut Concerns<'_>) {
+fn judge_etcd(facts: &Facts, asked: &UpgradeOptions, findings: &mut Findings<'_>) {
     let configured = &facts.configured;
     if let Some(problem) = &facts.configured_problem {
-        concerns.warning("configuration", problem.clone());
+        findings.warning("configuration", problem.clone());
     }
     if let Some(store) = &configured.metastore
         && !store.eq_ignore_ascii_case("etcd")
     {
-        concerns.error(
+        findings.error(
             "metastore",
             format!("Milvus keeps its metadata in {store}: only etcd can be migrated"),
         );
@@ -349,7 +368,7 @@ fn judge_etcd(facts: &Facts, asked: &Asked, concerns: &mut Concerns<'_>) {
         if let (Some(given), Some(configured)) = (given, configured)
             && given != configured
         {
-            concerns.error(
+            findings.error(
                 "root-path",
                 format!("the {what} {given} is given, but Milvus is configured with {configured}"),
             );
@@ -358,7 +377,7 @@ fn judge_etcd(facts: &Facts, asked: &Asked, concerns: &mut Concerns<'_>) {
     if let (Some(given), Some(configured)) = (&asked.endpoints, &configured.endpoints)
         && given != configured
     {
-        concerns.warning(
+        findings.warning(
             "etcd-address",
             format!(
                 "etcd at {} is given, Milvus is configured with {}: is it the same etcd?",
@@ -367,8 +386,21 @@ fn judge_etcd(facts: &Facts, asked: &Asked, concerns: &mut Concerns<'_>) {
             ),
         );
     }
+    let may_read_secrets = !facts
+        .missing_rights
+        .iter()
+        .any(|right| right.resource == "secrets");
+    if let Some(name) = &asked.tls_secret
+        && facts.tls.is_none()
+        && may_read_secrets
+    {
+        findings.error(
+            "etcd-tls-secret",
+            format!("the Secret {name} with etcd's certificates is missing"),
+        );
+    }
     if target(facts, asked).endpoints.is_empty() && may_read(facts) {
-        concerns.error(
+        findings.error(
             "etcd-address",
             "neither Milvus' configuration nor --etcd-endpoints tells where etcd is".to_owned(),
         );
@@ -382,16 +414,16 @@ fn may_read(facts: &Facts) -> bool {
     !missing.iter().any(|right| needed.contains(&right.resource))
 }
 
-fn judge_storage(facts: &Facts, asked: &Asked, concerns: &mut Concerns<'_>) {
+fn judge_storage(facts: &Facts, asked: &UpgradeOptions, findings: &mut Findings<'_>) {
     let storage = &facts.storage;
     if let Some(problem) = &storage.problem {
-        concerns.warning("backup-volume", problem.clone());
+        findings.warning("backup-volume", problem.clone());
     }
     if storage.exists || storage.claim.is_empty() {
         return;
     }
-    if asked.claim_given {
-        concerns.error(
+    if asked.claim.is_some() {
+        findings.error(
             "backup-volume",
             format!("the volume claim {} is not there", storage.claim),
         );
@@ -401,14 +433,14 @@ fn judge_storage(facts: &Facts, asked: &Asked, concerns: &mut Concerns<'_>) {
         return;
     };
     match &asked.storage_class {
-        Some(wanted) if !wanted.is_empty() && !classes.contains(wanted) => concerns.error(
+        Some(wanted) if !wanted.is_empty() && !classes.contains(wanted) => findings.error(
             "storage-class",
             format!(
                 "there is no storage class {wanted}; there are: {}",
                 listed(classes)
             ),
         ),
-        None if storage.default_class.is_none() => concerns.warning(
+        None if storage.default_class.is_none() => findings.warning(
             "storage-class",
             format!(
                 "no storage class is the default one: unless a volume waits for the backup's claim, name a class \
@@ -417,6 +449,53 @@ fn judge_storage(facts: &Facts, asked: &Asked, concerns: &mut Concerns<'_>) {
             ),
         ),
         Some(_) | None => {}
+    }
+}
+
+/// Jobs that an upgrade and its rollback leave, and one that looks.
+const JOBS_NEEDED: i64 = 10;
+
+/// What is used up before Milvus is stopped cannot be had afterwards.
+fn judge_quotas(facts: &Facts, findings: &mut Findings<'_>) {
+    let claims = i64::from(!facts.storage.exists && !facts.storage.claim.is_empty());
+    let needs = [
+        (
+            "count/jobs.batch",
+            JOBS_NEEDED,
+            "delete finished Jobs: kubectl delete job NAME",
+        ),
+        (
+            "persistentvolumeclaims",
+            claims,
+            "give an existing claim with --backup-pvc",
+        ),
+        (
+            "count/persistentvolumeclaims",
+            claims,
+            "give an existing claim with --backup-pvc",
+        ),
+    ];
+    for quota in &facts.quotas {
+        let status = quota.status.clone().unwrap_or_default();
+        let number = |amounts: &Option<BTreeMap<String, Quantity>>, key: &str| {
+            amounts.as_ref()?.get(key)?.0.parse::<i64>().ok()
+        };
+        for (key, needed, fix) in needs {
+            let used = number(&status.used, key).unwrap_or(0);
+            if let Some(hard) = number(&status.hard, key)
+                && hard - used < needed
+            {
+                let name = quota.metadata.name.as_deref().unwrap_or_default();
+                findings.error(
+                    "quota",
+                    format!(
+                        "ResourceQuota {name} leaves {} of {hard} {key}, an upgrade and its rollback need {needed}: \
+                         {fix}",
+                        hard - used
+                    ),
+                );
+            }
+        }
     }
 }
 

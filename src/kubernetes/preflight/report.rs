@@ -3,12 +3,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::judge::judge_knowing;
-use super::{Asked, Concern, Facts, PodFact, Storage, judge_metadata, running};
-use crate::finding::Severity;
+use super::{Facts, PodFact, Storage, about_cluster, judge_metadata, running};
+use crate::finding::{Finding, Severity};
 use crate::kubernetes::discovery::helm::{HelmRelease, chart_for};
+use crate::kubernetes::options::UpgradeOptions;
 use crate::kubernetes::record::{EtcdTarget, Workload};
 use crate::kubernetes::rolling;
-use crate::report::StatusReport;
+use crate::report::{Layout, StatusReport};
 use crate::version::Release;
 
 /// Which way an instance is upgraded.
@@ -59,7 +60,7 @@ pub struct PreflightReport {
     /// Which way the upgrade goes.
     pub path: UpgradePath,
     /// What to know, worst first.
-    pub concerns: Vec<Concern>,
+    pub concerns: Vec<Finding>,
     /// Codes of the errors that are states of the moment: they end without a change of the plan.
     pub blocks_now: Vec<String>,
     /// Whether an upgrade would start now: no finding is an error.
@@ -90,7 +91,7 @@ pub struct WorkloadReport {
 
 /// Which way the upgrade goes.
 #[must_use]
-pub fn path(facts: &Facts, running: Option<&Release>, asked: &Asked) -> UpgradePath {
+pub fn path(facts: &Facts, running: Option<&Release>, asked: &UpgradeOptions) -> UpgradePath {
     let Some(from) = running.or(asked.source.as_ref()) else {
         return UpgradePath::Unknown;
     };
@@ -114,7 +115,7 @@ pub fn path(facts: &Facts, running: Option<&Release>, asked: &Asked) -> UpgradeP
 #[must_use]
 pub fn report(
     facts: &Facts,
-    asked: &Asked,
+    asked: &UpgradeOptions,
     etcd: EtcdTarget,
     metadata: Option<StatusReport>,
 ) -> PreflightReport {
@@ -130,15 +131,21 @@ pub fn report(
         });
     }
     let running = running(facts);
+    if let (Some(release), Some(layout)) = (&running, layout)
+        && facts.workloads.found.iter().any(|one| one.replicas > 0)
+    {
+        concerns.extend(release_on(release, layout, asked));
+        concerns.sort_by(|a, b| {
+            a.severity
+                .cmp(&b.severity)
+                .then_with(|| a.code.cmp(&b.code))
+        });
+    }
     let path = path(facts, running.as_ref(), asked);
     if path == UpgradePath::RollingUpdate
         && let Some(lack) = rolling::standby_lack(facts)
     {
-        concerns.push(Concern {
-            severity: Severity::Warning,
-            code: "active-standby".to_owned(),
-            message: lack,
-        });
+        concerns.push(about_cluster(Severity::Warning, "active-standby", lack));
     }
     let ok = concerns
         .iter()
@@ -194,18 +201,18 @@ const OF_THE_MOMENT: [&str; 9] = [
 
 impl PreflightReport {
     /// Adds a finding in its place; an error of it keeps an upgrade from starting.
-    pub fn add(&mut self, finding: Concern) {
+    pub fn add(&mut self, finding: Finding) {
         if finding.severity == Severity::Error {
             self.ok = false;
         }
-        let worse = |one: &Concern| one.severity < finding.severity;
+        let worse = |one: &Finding| one.severity < finding.severity;
         let place = self.concerns.iter().filter(|one| worse(one)).count();
         self.concerns.insert(place, finding);
     }
 
     /// Sorts out what blocks only now, once all findings are there.
     pub fn sort_out(&mut self) {
-        let of_the_moment = |one: &&Concern| {
+        let of_the_moment = |one: &&Finding| {
             one.severity == Severity::Error && OF_THE_MOMENT.contains(&one.code.as_str())
         };
         let codes = self.concerns.iter().filter(of_the_moment);
@@ -214,7 +221,41 @@ impl PreflightReport {
     }
 }
 
-fn place(facts: &Facts, asked: &Asked) -> String {
+/// The finding about a release that runs on metadata which it cannot read.
+fn release_on(release: &Release, layout: Layout, asked: &UpgradeOptions) -> Option<Finding> {
+    let place = &asked.words.place;
+    let (metadata, fix) = match layout {
+        Layout::V2_1 | Layout::Staged if release.has_2_2_layout() => (
+            "2.1",
+            format!(
+                "stop it, set the image of 2.1 that wrote the metadata, then migrate: meta-migration upgrade{place}"
+            ),
+        ),
+        Layout::V2_2 if release.is_2_1() => (
+            "2.2",
+            format!(
+                "stop it, then set the image of the new release, or roll the metadata back: meta-migration \
+                 upgrade{place} -o rollback"
+            ),
+        ),
+        Layout::V2_1 | Layout::Staged | Layout::V2_2 | Layout::Mixed | Layout::Empty => {
+            return None;
+        }
+    };
+    let accepted = asked.accepted.iter().any(|code| code == "release-metadata");
+    let severity = if accepted {
+        Severity::Warning
+    } else {
+        Severity::Error
+    };
+    Some(about_cluster(
+        severity,
+        "release-metadata",
+        format!("{release} runs on {metadata} metadata, which it cannot read: {fix}"),
+    ))
+}
+
+fn place(facts: &Facts, asked: &UpgradeOptions) -> String {
     if asked.words.place.is_empty() {
         format!(" -i {} -n {}", facts.instance, facts.namespace)
     } else {
@@ -222,7 +263,7 @@ fn place(facts: &Facts, asked: &Asked) -> String {
     }
 }
 
-fn versions(asked: &Asked, running: Option<&Release>) -> String {
+fn versions(asked: &UpgradeOptions, running: Option<&Release>) -> String {
     let source = running.or(asked.source.as_ref()).map(ToString::to_string);
     let source = source.unwrap_or_else(|| "VERSION".to_owned());
     let target = asked.target.clone().unwrap_or(Release::LATEST_2_2);
@@ -235,7 +276,7 @@ fn versions(asked: &Asked, running: Option<&Release>) -> String {
     format!(" -s {source} -t {target}{}", given.unwrap_or_default())
 }
 
-fn again(facts: &Facts, asked: &Asked, running: Option<&Release>) -> String {
+fn again(facts: &Facts, asked: &UpgradeOptions, running: Option<&Release>) -> String {
     format!(
         "meta-migration preflight{}{}{}",
         place(facts, asked),
@@ -246,7 +287,7 @@ fn again(facts: &Facts, asked: &Asked, running: Option<&Release>) -> String {
 
 fn next_command(
     facts: &Facts,
-    asked: &Asked,
+    asked: &UpgradeOptions,
     running: Option<&Release>,
     path: UpgradePath,
     ok: bool,

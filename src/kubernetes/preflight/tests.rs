@@ -3,6 +3,9 @@
 use serde_json::json;
 
 use super::*;
+use crate::finding::Severity;
+use crate::kubernetes::options::Words;
+use crate::kubernetes::record::PodUser;
 use crate::kubernetes::record::Workload;
 use crate::report::{EtcdReport, Layout, SessionReport, StatusReport};
 
@@ -36,16 +39,16 @@ fn facts() -> Facts {
     facts
 }
 
-fn asked() -> Asked {
-    Asked {
+fn asked() -> UpgradeOptions {
+    UpgradeOptions {
         source: release("2.1.4"),
         target: release("2.2.16"),
         image: Some("milvusdb/milvus:v2.2.16".to_owned()),
-        ..Asked::default()
+        ..UpgradeOptions::default()
     }
 }
 
-fn codes(facts: &Facts, asked: &Asked) -> Vec<String> {
+fn codes(facts: &Facts, asked: &UpgradeOptions) -> Vec<String> {
     let concerns = judge(facts, asked).into_iter();
     concerns.map(|concern| concern.code).collect()
 }
@@ -57,12 +60,12 @@ fn nothing_stands_in_the_way_of_an_ordinary_instance() {
 
 #[test]
 fn w21_versions_have_to_be_those_of_the_images() {
-    let wrong_source = Asked {
+    let wrong_source = UpgradeOptions {
         source: release("2.1.2"),
         ..asked()
     };
     assert_eq!(codes(&facts(), &wrong_source), ["source-version"; 2]);
-    let wrong_target = Asked {
+    let wrong_target = UpgradeOptions {
         target: release("2.2.9"),
         ..asked()
     };
@@ -71,7 +74,7 @@ fn w21_versions_have_to_be_those_of_the_images() {
 
 #[test]
 fn the_root_path_has_to_be_the_configured_one() {
-    let other = Asked {
+    let other = UpgradeOptions {
         root_path: Some("other".to_owned()),
         ..asked()
     };
@@ -95,7 +98,7 @@ fn w15_an_address_is_needed_and_never_guessed() {
     let mut nowhere = facts();
     nowhere.configured.endpoints = None;
     assert_eq!(codes(&nowhere, &asked()), ["etcd-address"]);
-    let given = Asked {
+    let given = UpgradeOptions {
         endpoints: Some(vec!["e:2379".to_owned()]),
         ..asked()
     };
@@ -192,7 +195,7 @@ fn w24_helm_gitops_and_scalers_are_looked_at() {
         codes(&facts, &asked()),
         ["gitops", "helm-pending", "keda", "autoscaler"]
     );
-    let accepted = Asked {
+    let accepted = UpgradeOptions {
         accepted: vec!["gitops".to_owned()],
         ..asked()
     };
@@ -257,10 +260,10 @@ fn the_way_and_the_next_command_fit_what_runs() {
         for workload in &mut facts.workloads.found {
             workload.image = format!("milvusdb/milvus:v{from}");
         }
-        let asked = Asked {
+        let asked = UpgradeOptions {
             source: None,
             target: release(to),
-            ..Asked::default()
+            ..UpgradeOptions::default()
         };
         let etcd = target(&facts, &asked);
         let report = report(&facts, &asked, etcd, None);
@@ -288,7 +291,7 @@ fn the_way_and_the_next_command_fit_what_runs() {
 
 #[test]
 fn what_was_typed_is_in_the_next_command() {
-    let asked = Asked {
+    let asked = UpgradeOptions {
         image: Some("registry:5000/milvus:v2.2.16".to_owned()),
         words: Words {
             place: " -i prod -n data --context big".to_owned(),
@@ -317,7 +320,7 @@ fn what_was_typed_is_in_the_next_command() {
 #[test]
 fn a_plain_image_change_is_said_in_the_words_of_whoever_manages_it() {
     let command = |facts: &Facts| {
-        let asked = Asked {
+        let asked = UpgradeOptions {
             source: None,
             ..asked()
         };
@@ -373,7 +376,7 @@ fn w23_storage_is_judged_as_far_as_it_may_be_seen() {
     assert_eq!(codes(&facts, &asked()), Vec::<String>::new(), "not seen");
     facts.storage.classes = Some(vec!["fast".to_owned()]);
     assert_eq!(codes(&facts, &asked()), ["storage-class"]);
-    let class = |name: &str| Asked {
+    let class = |name: &str| UpgradeOptions {
         storage_class: Some(name.to_owned()),
         ..asked()
     };
@@ -381,8 +384,8 @@ fn w23_storage_is_judged_as_far_as_it_may_be_seen() {
     assert_eq!(codes(&facts, &class("slow")), ["storage-class"]);
     facts.storage.default_class = Some("fast".to_owned());
     assert_eq!(codes(&facts, &asked()), Vec::<String>::new());
-    let given = Asked {
-        claim_given: true,
+    let given = UpgradeOptions {
+        claim: Some("c".to_owned()),
         ..asked()
     };
     assert_eq!(codes(&facts, &given), ["backup-volume"]);
@@ -459,7 +462,8 @@ fn users_that_openshift_assigns_are_left_out_or_judged() {
         scc: scc.map(str::to_owned),
     };
     let judged = |facts: &Facts, user: Option<PodUser>| {
-        let asked = Asked { user, ..asked() };
+        let mut asked = asked();
+        asked.shape.user = user;
         let found = judge(facts, &asked).into_iter();
         found
             .map(|one| (one.severity, one.code))
@@ -511,4 +515,61 @@ fn an_unfinished_restore_blocks_an_upgrade() {
     let found = judge_metadata(&status, &EtcdTarget::default(), &asked(), false);
     assert_eq!(found[0].code, "unfinished-restore");
     assert_eq!(found[0].severity, Severity::Error);
+}
+
+#[test]
+fn a_release_on_metadata_that_it_cannot_read_is_an_error() {
+    let found = |image: &str, layout: Layout| {
+        let mut facts = facts();
+        for workload in &mut facts.workloads.found {
+            image.clone_into(&mut workload.image);
+        }
+        let asked = UpgradeOptions {
+            target: release("2.2.16"),
+            ..UpgradeOptions::default()
+        };
+        let told = report(&facts, &asked, EtcdTarget::default(), Some(status(layout)));
+        let found = told.concerns.into_iter();
+        let mut found = found.filter(|one| one.code == "release-metadata");
+        found.next().map(|one| one.severity)
+    };
+    let (old, new) = ("milvusdb/milvus:v2.1.4", "milvusdb/milvus:v2.2.16");
+    assert_eq!(found(new, Layout::V2_1), Some(Severity::Error));
+    assert_eq!(found(old, Layout::V2_2), Some(Severity::Error));
+    assert_eq!(found(old, Layout::V2_1), None);
+    assert_eq!(found(new, Layout::V2_2), None);
+}
+
+#[test]
+fn a_scaler_of_keda_is_paused_only_when_it_stays_at_zero() {
+    let paused = |annotations: serde_json::Value| {
+        let mut facts = facts();
+        facts.scaled_objects = vec![json!({
+            "metadata": {"name": "s", "annotations": annotations},
+            "spec": {"scaleTargetRef": {"name": "prod-milvus-proxy"}},
+        })];
+        !codes(&facts, &asked()).contains(&"keda".to_owned())
+    };
+    let paused_key = "autoscaling.keda.sh/paused";
+    let count_key = "autoscaling.keda.sh/paused-replicas";
+    assert!(paused(json!({paused_key: "true"})));
+    assert!(!paused(json!({paused_key: "false"})));
+    assert!(!paused(json!({count_key: "3"})));
+    assert!(!paused(json!({paused_key: "true", count_key: "0"})));
+    assert!(!paused(json!({})));
+}
+
+#[test]
+fn a_quota_that_is_used_up_is_found_before_the_stop() {
+    let quota = |used: &str| {
+        let mut facts = facts();
+        let quota = json!({
+            "metadata": {"name": "q"},
+            "status": {"hard": {"count/jobs.batch": "20"}, "used": {"count/jobs.batch": used}},
+        });
+        facts.quotas = vec![serde_json::from_value(quota).unwrap()];
+        codes(&facts, &asked())
+    };
+    assert_eq!(quota("10"), Vec::<String>::new());
+    assert_eq!(quota("11"), ["quota"]);
 }

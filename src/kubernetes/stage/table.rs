@@ -109,6 +109,8 @@ pub struct Row {
     pub saves_first: Option<Stage>,
     /// Whether `--accept-loss` may be what it needs.
     pub may_discard: bool,
+    /// Whether Milvus has to be stopped until its end.
+    pub stopped: bool,
     /// Whether Milvus still runs: what is missing is reported by its own look.
     pub runs: bool,
 }
@@ -138,6 +140,7 @@ const fn row(stage: Stage, id: &'static str, label: &'static str, meaning: &'sta
         takes_image: false,
         saves_first: None,
         may_discard: false,
+        stopped: false,
         runs: false,
     }
 }
@@ -166,6 +169,7 @@ impl Row {
     const fn takes_image(self) -> Self { Self { takes_image: true, ..self } }
     const fn saves_first(self, stage: Stage) -> Self { Self { saves_first: Some(stage), ..self } }
     const fn may_discard(self) -> Self { Self { may_discard: true, ..self } }
+    const fn stopped(self) -> Self { Self { stopped: true, ..self } }
     const fn runs(self) -> Self { Self { runs: true, ..self } }
 }
 
@@ -195,17 +199,17 @@ pub const TABLE: [Row; 22] = [
         .next(Stage::DRAIN).failed(Then::Diagnose).back(TurnBack::CheckUnlessMigrated).counts().plan_open(),
     row(Stage::DRAIN, "drain", "waiting for pods and sessions to end", STOPPING).migrated(STOPPED)
         .job(JobKind::Status).next(Stage::BACKUP).failed(Then::Diagnose).again(Stage::STOP)
-        .back(TurnBack::CheckUnlessMigrated).plan_open(),
+        .back(TurnBack::CheckUnlessMigrated).plan_open().stopped(),
     row(Stage::BACKUP, "backup", "backing up the metadata", STOPPING).migrated(STOPPED)
         .job(JobKind::Backup).next(Stage::MIGRATE).failed(Then::Diagnose).again(Stage::STOP)
-        .back(TurnBack::CheckUnlessMigrated).plan_open(),
+        .back(TurnBack::CheckUnlessMigrated).plan_open().stopped(),
     row(Stage::MIGRATE, "migrate", "migrating the metadata", STOPPED)
         .job(JobKind::Migrate).next(Stage::VERIFY).failed(Then::Go(Stage::DIAGNOSE)).again(Stage::STOP)
-        .back(TurnBack::To(Stage::STOP_BACK)).plan_open(),
+        .back(TurnBack::To(Stage::STOP_BACK)).plan_open().stopped(),
     row(Stage::VERIFY, "verify", "verifying the 2.2 metadata",
         "Milvus is stopped; its metadata was migrated and is being verified")
         .job(JobKind::Verify).next(Stage::START_NEW).failed(Then::RollBack).again(Stage::STOP)
-        .back(TurnBack::To(Stage::STOP_BACK)).success(&[Effect::Verified]),
+        .back(TurnBack::To(Stage::STOP_BACK)).success(&[Effect::Verified]).stopped(),
     row(Stage::CHECK_NEW, "recheck", "checking that the metadata is still 2.2", STARTING)
         .looks(after_check_new).again(Stage::STOP).back(TurnBack::To(Stage::STOP_BACK)).no_volume().takes_image(),
     row(Stage::START_NEW, "start", "starting the new release", STARTING)
@@ -228,13 +232,13 @@ pub const TABLE: [Row; 22] = [
         .next(Stage::DRAIN_BACK).back(TurnBack::To(Stage::STOP_BACK)).forward(Stage::STOP),
     row(Stage::DRAIN_BACK, "drain-new", "rollback: waiting for pods and sessions to end", STOPPING_BACK)
         .job(JobKind::Status).next(Stage::SAVE_NEW).again(Stage::STOP_BACK).back(TurnBack::To(Stage::DRAIN_BACK))
-        .forward(Stage::STOP),
+        .forward(Stage::STOP).stopped(),
     row(Stage::SAVE_NEW, "save-new", "rollback: saving what the new release wrote", STOPPING_BACK)
         .job(JobKind::Save).next(Stage::RESTORE).again(Stage::STOP_BACK).back(TurnBack::To(Stage::SAVE_NEW))
-        .forward(Stage::STOP).may_discard(),
+        .forward(Stage::STOP).may_discard().stopped(),
     row(Stage::RESTORE, "roll-back", "rolling the metadata back", RESTORING)
         .job(JobKind::Rollback).next(Stage::CHECK_OLD).again(Stage::STOP_BACK).back(TurnBack::To(Stage::RESTORE))
-        .forward(Stage::STOP).saves_first(Stage::SAVE_NEW).may_discard(),
+        .forward(Stage::STOP).saves_first(Stage::SAVE_NEW).may_discard().stopped(),
     row(Stage::CHECK_OLD, "check", "checking that the metadata is 2.1 again", RESTORING)
         .looks(after_check_old).back(TurnBack::To(Stage::CHECK_OLD)).no_volume(),
     row(Stage::START_OLD, "start-old", "starting the old release", STARTING_OLD)

@@ -368,3 +368,16 @@ fn every_stage_has_one_row_and_a_name_that_leads_back_to_it() {
     }
     assert!(serde_json::from_str::<Stage>("\"sideways\"").is_err());
 }
+
+#[test]
+fn what_is_started_meanwhile_is_stopped_before_anything_continues() {
+    for row in TABLE.iter().filter(|row| row.stopped) {
+        let after = next(row.stage, Outcome::Restarted, Some(Layout::V2_1), BACK);
+        let stops = [Stage::STOP, Stage::STOP_BACK].map(Next::Go);
+        assert!(stops.contains(&after), "{}", row.id);
+    }
+    let converts = TABLE
+        .iter()
+        .filter(|row| row.stage.action == Action::Convert);
+    assert!(converts.chain([Stage::VERIFY.row()]).all(|row| row.stopped));
+}

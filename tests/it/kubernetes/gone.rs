@@ -156,7 +156,7 @@ async fn a_deployment_that_is_gone_is_told_before_the_way_back_stops_anything() 
         .upgrade(&["-o", "rollback"])
         .await
         .expect(3)
-        .says(&format!("{name} is not there any more"));
+        .says(&format!("{name} is missing"));
     for (name, (_, count)) in bed.deployments().await {
         assert_eq!(count, 1, "{name} was not stopped");
     }
@@ -182,7 +182,7 @@ async fn with_one_made_anew() -> Scenario {
             .upgrade(&["-o", operation])
             .await
             .expect(5)
-            .says(&format!("{name} is not there any more"));
+            .says(&format!("{name} is missing"));
     }
     // As a chart would make it.
     object["spec"]["replicas"] = json!(1);
@@ -198,7 +198,7 @@ async fn a_deployment_that_was_made_anew_goes_forward_with_its_recorded_count() 
         .upgrade(&["-o", "resume"])
         .await
         .expect(0)
-        .says("with its recorded count of 3");
+        .says("with its saved count of 3");
     scenario.assert_runs(NEW_IMAGE).await;
 }
 
@@ -230,6 +230,6 @@ async fn a_deployment_that_was_made_anew_while_the_new_release_starts_goes_forwa
         .upgrade(&["-o", "resume"])
         .await
         .expect(0)
-        .says("was made anew");
+        .says("was recreated");
     scenario.assert_runs(NEW_IMAGE).await;
 }

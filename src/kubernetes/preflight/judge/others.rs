@@ -3,18 +3,18 @@
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::Value;
 
-use super::{Concerns, Facts};
+use super::{Facts, Findings};
 use crate::kubernetes::discovery::helm::HelmRelease;
 use crate::kubernetes::operator;
 use crate::kubernetes::record::Workload;
 
-pub(super) fn judge_owners(facts: &Facts, concerns: &mut Concerns<'_>) {
+pub(super) fn judge_owners(facts: &Facts, findings: &mut Findings<'_>) {
     if let Some(resource) = &facts.resource {
         for reason in operator::refusals(resource, &facts.upgrades) {
-            concerns.error("operator", reason);
+            findings.error("operator", reason);
         }
     } else if facts.is_operators {
-        concerns.error(
+        findings.error(
             "operator",
             "an operator manages the instance, but its custom resource cannot be read".to_owned(),
         );
@@ -30,7 +30,7 @@ pub(super) fn judge_owners(facts: &Facts, concerns: &mut Concerns<'_>) {
         Some((format!("Deployment {name}"), gitops(deployment)?))
     });
     for (what, owner) in of_deployments.chain(of_resource) {
-        concerns.error(
+        findings.error(
             "gitops",
             format!(
                 "{owner} looks after {what} and would undo scaling and image: pause it, then --accept gitops"
@@ -39,13 +39,13 @@ pub(super) fn judge_owners(facts: &Facts, concerns: &mut Concerns<'_>) {
     }
 }
 
-pub(super) fn judge_helm(facts: &Facts, concerns: &mut Concerns<'_>) {
+pub(super) fn judge_helm(facts: &Facts, findings: &mut Findings<'_>) {
     if let Some(helm) = &facts.helm {
         for workload in &facts.workloads.found {
-            judge_drift(helm, workload, concerns);
+            judge_drift(helm, workload, findings);
         }
         if helm.is_pending() {
-            concerns.error(
+            findings.error(
                 "helm-pending",
                 format!(
                     "Helm is in the middle of something: {} is {}",
@@ -53,14 +53,14 @@ pub(super) fn judge_helm(facts: &Facts, concerns: &mut Concerns<'_>) {
                 ),
             );
         } else if helm.status == "failed" {
-            concerns.warning(
+            findings.warning(
                 "helm-failed",
                 format!("Helm's last upgrade of {} failed", helm.name),
             );
         }
     }
     if let Some(problem) = &facts.helm_problem {
-        concerns.warning(
+        findings.warning(
             "helm-record",
             format!("Helm's record cannot be read: {problem}"),
         );
@@ -79,7 +79,7 @@ pub(super) fn judge_helm(facts: &Facts, concerns: &mut Concerns<'_>) {
     };
     let without_record = facts.helm.as_ref().is_some_and(|helm| helm.revision == 0);
     if without_record && facts.deployments.iter().any(rendered) {
-        concerns.warning(
+        findings.warning(
             "helm-rendered",
             "a chart was rendered here without Helm installing it: if a GitOps controller applies it, pause it"
                 .to_owned(),
@@ -88,11 +88,11 @@ pub(super) fn judge_helm(facts: &Facts, concerns: &mut Concerns<'_>) {
 }
 
 /// What was changed behind Helm's back: its next upgrade sets it back.
-fn judge_drift(helm: &HelmRelease, workload: &Workload, concerns: &mut Concerns<'_>) {
+fn judge_drift(helm: &HelmRelease, workload: &Workload, findings: &mut Findings<'_>) {
     if let Some(image) = &helm.image
         && *image != workload.image
     {
-        concerns.warning(
+        findings.warning(
             "helm-drift",
             format!(
                 "Deployment {} runs {}, Helm's values say {image}: its next upgrade would set that",
@@ -103,7 +103,7 @@ fn judge_drift(helm: &HelmRelease, workload: &Workload, concerns: &mut Concerns<
     if let Some(count) = helm.replicas.get(&workload.component)
         && *count != i64::from(workload.replicas)
     {
-        concerns.warning(
+        findings.warning(
             "helm-drift",
             format!(
                 "Deployment {} has {} replicas, Helm's values say {count}: its next upgrade would set that",
@@ -137,7 +137,7 @@ fn owner(has: impl Fn(&str) -> bool) -> Option<&'static str> {
         .map(|(_, owner)| owner)
 }
 
-pub(super) fn judge_scalers(facts: &Facts, concerns: &mut Concerns<'_>) {
+pub(super) fn judge_scalers(facts: &Facts, findings: &mut Findings<'_>) {
     let is_ours = |kind: &str, name: &str| {
         let named = facts.workloads.found.iter().any(|one| one.name == name);
         named && matches!(kind, "Deployment" | "")
@@ -146,7 +146,7 @@ pub(super) fn judge_scalers(facts: &Facts, concerns: &mut Concerns<'_>) {
         let Some(spec) = &scaler.spec else { continue };
         let target = &spec.scale_target_ref;
         if is_ours(&target.kind, &target.name) {
-            concerns.warning(
+            findings.warning(
                 "autoscaler",
                 format!(
                     "HorizontalPodAutoscaler {} scales {}: it stands still while Milvus is stopped \
@@ -165,17 +165,21 @@ pub(super) fn judge_scalers(facts: &Facts, concerns: &mut Concerns<'_>) {
         let annotations = scaler
             .pointer("/metadata/annotations")
             .and_then(Value::as_object);
-        let paused = annotations.is_some_and(|all| {
-            all.keys()
-                .any(|key| key.starts_with("autoscaling.keda.sh/paused"))
-        });
+        // With paused-replicas KEDA scales to that count first.
+        let says = |key: &str| {
+            annotations
+                .and_then(|all| all.get(key))
+                .and_then(Value::as_str)
+        };
+        let paused = says("autoscaling.keda.sh/paused") == Some("true")
+            && says("autoscaling.keda.sh/paused-replicas").is_none();
         let name = text("/spec/scaleTargetRef/name");
         if is_ours(text("/spec/scaleTargetRef/kind"), name) && !paused {
-            concerns.error(
+            findings.error(
                 "keda",
                 format!(
                     "KEDA's ScaledObject {} would start {name} again from 0: pause it \
-                     (annotation autoscaling.keda.sh/paused)",
+                     (annotation autoscaling.keda.sh/paused: \"true\", without paused-replicas)",
                     text("/metadata/name")
                 ),
             );

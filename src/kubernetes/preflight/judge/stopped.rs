@@ -2,15 +2,15 @@
 
 use k8s_openapi::api::apps::v1::Deployment;
 
-use super::{Concerns, Facts};
+use super::{Facts, Findings};
 use crate::kubernetes::record::Workload;
 use crate::kubernetes::{note, operator};
 use crate::report::Layout;
 
-pub(super) fn judge_stopped(facts: &Facts, layout: Option<Layout>, concerns: &mut Concerns<'_>) {
+pub(super) fn judge_stopped(facts: &Facts, layout: Option<Layout>, findings: &mut Findings<'_>) {
     let noted = noted(facts);
     if !noted.is_empty() {
-        concerns.notice(
+        findings.notice(
             "noted",
             format!(
                 "an upgrade stopped {}: counts and images are those that it noted there",
@@ -18,7 +18,7 @@ pub(super) fn judge_stopped(facts: &Facts, layout: Option<Layout>, concerns: &mu
             ),
         );
     } else if is_stopped(facts) {
-        concerns.error(
+        findings.error(
             "all-stopped",
             format!(
                 "every Deployment has 0 replicas and nothing says how many there were: {}",

@@ -65,6 +65,13 @@ impl Api {
         merged.unwrap_or_else(|error| panic!("PATCH {path}: {error}"))
     }
 
+    /// Merges `change` into an object, lists by their keys.
+    pub(crate) async fn strategic(&self, path: &str, change: &Value) -> Value {
+        let kind = "application/strategic-merge-patch+json";
+        let merged = self.call(Method::PATCH, path, kind, Some(change)).await;
+        merged.unwrap_or_else(|error| panic!("PATCH {path}: {error}"))
+    }
+
     pub(crate) async fn try_merge(&self, path: &str, change: &Value) -> Result<Value, Error> {
         let kind = "application/merge-patch+json";
         self.call(Method::PATCH, path, kind, Some(change)).await

@@ -1,17 +1,22 @@
-//! How an upgrade stands: the record beside what is really there, and the way on.
+//! The status of an upgrade: the saved state, what is really there, and the next commands.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use serde::Serialize;
 
+use super::helm_notice::helm_notice;
+use crate::finding::{Finding, Severity};
 use crate::kubernetes::cluster::{Cluster, ClusterError};
 use crate::kubernetes::condition::{JobState, containers, job_state, trouble};
-use crate::kubernetes::discovery::pod_selector;
+use crate::kubernetes::discovery::{image_version, pod_selector};
 use crate::kubernetes::lease::holder_of;
+use crate::kubernetes::operation::{OperationError, recorded};
+use crate::kubernetes::options::UpgradeOptions;
+use crate::kubernetes::preflight::about_cluster;
 use crate::kubernetes::record::{Record, Workload};
 use crate::kubernetes::stage::{End, turned_forward};
-use crate::kubernetes::survey;
+use crate::kubernetes::survey::{self, Scope};
 use crate::kubernetes::{LABEL_ATTEMPT, LABEL_OPERATION, LABEL_STEP};
 
 /// How far it is, in a word.
@@ -36,7 +41,7 @@ pub enum State {
 
 /// How an upgrade stands.
 #[derive(Debug, Clone, Serialize)]
-pub struct Standing {
+pub struct Status {
     /// The instance.
     pub instance: String,
     /// Its namespace.
@@ -44,15 +49,17 @@ pub struct Standing {
     /// How far it is.
     pub state: State,
     /// What that means for Milvus and its metadata, in a sentence.
-    pub stands: String,
+    pub meaning: String,
     /// Who is at work.
     pub orchestrator: Option<Orchestrator>,
     /// The Deployments as they are now.
     pub deployments: Vec<Live>,
     /// The Jobs of this operation.
     pub jobs: Vec<JobLine>,
-    /// What Helm has to be told.
-    pub advice: Option<String>,
+    /// What is wrong with what runs now.
+    pub findings: Vec<Finding>,
+    /// What Helm does not know yet, and how to change that.
+    pub notice: Option<String>,
     /// The commands that lead on.
     pub next: Vec<String>,
     /// Which instances there are, where nothing is recorded and this is none of them.
@@ -99,16 +106,24 @@ pub struct JobLine {
     pub state: String,
 }
 
-/// Collects how an upgrade stands; `place` are the words of the command line for it.
+/// The status of the upgrade of an instance.
 ///
 /// # Errors
 /// When the server cannot be asked.
-pub async fn standing(
+pub async fn status(client: &Cluster, options: &UpgradeOptions) -> Result<Status, OperationError> {
+    let saved = recorded(client, &options.instance).await?;
+    let state = saved.map(|(state, _)| state);
+    Ok(collect(client, options, state, false).await?)
+}
+
+/// Collects the status; `self_at_work` says that this process is the one that holds the Lease.
+pub(super) async fn collect(
     cluster: &Cluster,
-    (instance, place): (&str, &str),
+    options: &UpgradeOptions,
     record: Option<Record>,
     self_at_work: bool,
-) -> Result<Standing, ClusterError> {
+) -> Result<Status, ClusterError> {
+    let instance = options.instance.as_str();
     let holder = match holder_of(cluster, instance).await {
         Err(error) if error.is_forbidden() => None,
         found => found?,
@@ -135,19 +150,47 @@ pub async fn standing(
         Some(_) => String::new(),
         None => survey::instead(cluster, instance).await,
     };
-    Ok(Standing {
+    Ok(Status {
         instead,
         instance: instance.to_owned(),
         namespace: cluster.namespace().to_owned(),
         state,
-        stands: stands(record.as_ref()),
-        next: ways(record.as_ref(), state, place),
+        meaning: record.as_ref().map_or_else(|| NOTHING.to_owned(), meaning),
+        next: ways(record.as_ref(), state, options),
         orchestrator,
+        findings: record
+            .as_ref()
+            .map(|record| wrong_release(record, &deployments))
+            .unwrap_or_default(),
         deployments,
         jobs,
-        advice: None,
+        notice: notice(cluster, options, record.as_ref()).await,
         record,
     })
+}
+
+/// Deployments that run a release which cannot read the metadata as a finished operation left it.
+fn wrong_release(record: &Record, live: &[Live]) -> Vec<Finding> {
+    let metadata = match record.stage.row().end {
+        Some(End::Upgraded) => "2.2",
+        Some(End::RolledBack) => "2.1",
+        Some(End::Aborted) | None => return Vec::new(),
+    };
+    let wrong = live.iter().filter(|one| one.replicas > 0).filter_map(|one| {
+        let release = image_version(&one.image)?;
+        (release.has_2_2_layout() != (metadata == "2.2")).then(|| {
+            about_cluster(
+                Severity::Error,
+                "release-metadata",
+                format!(
+                    "Deployment {} runs {release} on {metadata} metadata, which it cannot read: stop it and set \
+                     the image that fits",
+                    one.name
+                ),
+            )
+        })
+    });
+    wrong.collect()
 }
 
 async fn live(cluster: &Cluster, workload: &Workload) -> Result<Live, ClusterError> {
@@ -202,12 +245,28 @@ fn state(record: Option<&Record>, at_work: bool) -> State {
     }
 }
 
-/// What a stage means for Milvus and its metadata, for somebody who was just woken up.
-#[must_use]
-pub fn stands(record: Option<&Record>) -> String {
-    let Some(record) = record else {
-        return "no upgrade of this instance is recorded here".to_owned();
+/// What has to be said about Helm after the end; only a notice, whatever it takes to find out.
+async fn notice(
+    client: &Cluster,
+    options: &UpgradeOptions,
+    state: Option<&Record>,
+) -> Option<String> {
+    let ended = state.filter(|state| state.stage.is_final())?;
+    let scope = Scope {
+        instance: &options.instance,
+        selector: Some(&ended.selector),
+        ..Scope::default()
     };
+    let facts = survey::facts(client, scope).await.ok()?;
+    helm_notice(&facts, ended)
+}
+
+/// Said where no upgrade is saved.
+const NOTHING: &str = "no upgrade of this instance is saved here";
+
+/// What a stage means for Milvus and its metadata, for a user who was just woken up.
+#[must_use]
+pub fn meaning(record: &Record) -> String {
     let row = record.stage.row();
     let mut text = if record.may_be_migrated() {
         row.meaning_migrated.to_owned()
@@ -225,14 +284,15 @@ pub fn stands(record: Option<&Record>) -> String {
 
 /// The commands that lead on from an unfinished upgrade that nobody works on.
 #[must_use]
-pub fn ways_on(record: &Record, place: &str) -> Vec<String> {
-    ways(Some(record), state(Some(record), false), place)
+pub fn ways_on(record: &Record, options: &UpgradeOptions) -> Vec<String> {
+    ways(Some(record), state(Some(record), false), options)
 }
 
 /// The commands that lead on.
-fn ways(record: Option<&Record>, state: State, place: &str) -> Vec<String> {
+fn ways(record: Option<&Record>, state: State, options: &UpgradeOptions) -> Vec<String> {
+    let place = &options.words.place;
     let upgrade = |what: &str| format!("meta-migration upgrade{place} -o {what}");
-    let preflight = || format!("meta-migration preflight{place}");
+    let preflight = || options.preflight_again();
     let Some(record) = record else {
         return vec![preflight()];
     };
@@ -261,7 +321,11 @@ fn ways(record: Option<&Record>, state: State, place: &str) -> Vec<String> {
         }
         State::Interrupted | State::Halted => {
             let mut ways = vec![upgrade("resume")];
-            if state == State::Halted && record.stage.row().takes_image {
+            let paused = record
+                .failure
+                .as_ref()
+                .is_some_and(|why| why.contains("is paused"));
+            if state == State::Halted && record.stage.row().takes_image && !paused {
                 ways.push(upgrade("resume -w IMAGE   # with another image"));
             }
             ways.push(upgrade("rollback"));
@@ -278,6 +342,12 @@ mod tests {
     use crate::kubernetes::record::tests::example;
     use crate::kubernetes::stage::{Stage, TABLE};
 
+    fn given(place: &str) -> UpgradeOptions {
+        let mut options = UpgradeOptions::default();
+        place.clone_into(&mut options.words.place);
+        options
+    }
+
     fn at(stage: Stage) -> Record {
         Record { stage, ..example() }
     }
@@ -291,8 +361,8 @@ mod tests {
                     ..at(stage)
                 };
                 let state = state(Some(&record), false);
-                assert!(!stands(Some(&record)).is_empty());
-                let ways = ways(Some(&record), state, " -i prod -n data");
+                assert!(!meaning(&record).is_empty());
+                let ways = ways(Some(&record), state, &given(" -i prod -n data"));
                 assert!(!ways.is_empty(), "{stage:?}");
                 for way in ways {
                     assert!(way.contains(" -i prod -n data"), "{way}");
@@ -307,15 +377,36 @@ mod tests {
         assert_eq!(state(Some(&record), false), State::Interrupted);
         assert_eq!(state(Some(&record), true), State::AtWork);
         assert_eq!(
-            ways(Some(&record), State::Interrupted, " -i p -n d"),
+            ways(Some(&record), State::Interrupted, &given(" -i p -n d")),
             [
                 "meta-migration upgrade -i p -n d -o resume",
                 "meta-migration upgrade -i p -n d -o rollback",
             ]
         );
         let back = at(Stage::RESTORE);
-        let ways = ways(Some(&back), State::Halted, " -i p -n d");
+        let ways = ways(Some(&back), State::Halted, &given(" -i p -n d"));
         assert!(ways[1].ends_with("-o resume --accept-loss"), "{ways:?}");
+    }
+
+    #[test]
+    fn a_release_that_cannot_read_the_metadata_is_an_error() {
+        let live = |image: &str, replicas: i32| Live {
+            name: "prod-milvus-querynode".to_owned(),
+            image: image.to_owned(),
+            replicas,
+            ready: 0,
+            trouble: None,
+        };
+        let count = |stage, image: &str, replicas| {
+            wrong_release(&at(stage), &[live(image, replicas)]).len()
+        };
+        let (old, new) = ("milvusdb/milvus:v2.1.4", "milvusdb/milvus:v2.2.16");
+        assert_eq!(count(Stage::UPGRADED, old, 1), 1);
+        assert_eq!(count(Stage::UPGRADED, new, 1), 0);
+        assert_eq!(count(Stage::UPGRADED, old, 0), 0, "it does not run");
+        assert_eq!(count(Stage::ROLLED_BACK, new, 1), 1);
+        assert_eq!(count(Stage::ROLLED_BACK, old, 1), 0);
+        assert_eq!(count(Stage::VERIFY, old, 1), 0, "that is under way");
     }
 
     #[test]
@@ -325,9 +416,9 @@ mod tests {
             attempts: BTreeMap::new(),
             ..at(Stage::STOP)
         };
-        assert!(stands(Some(&first)).contains("its metadata is unchanged"));
+        assert!(meaning(&first).contains("its metadata is unchanged"));
         for stage in [Stage::STOP, Stage::DRAIN, Stage::BACKUP] {
-            let told = stands(Some(&at(stage)));
+            let told = meaning(&at(stage));
             assert!(told.contains("either 2.1 or 2.2"), "{told}");
         }
     }

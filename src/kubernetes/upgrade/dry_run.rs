@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::Request;
 use crate::kubernetes::job_kind::JobKind;
 use crate::kubernetes::record::{Record, Workload};
 use crate::kubernetes::stage::{Action, Next, Outcome, Stage, next};
@@ -14,7 +13,7 @@ use crate::report::Layout;
 /// The steps that follow from a record's stage if everything goes well, and their manifests; nothing is
 /// touched.
 #[must_use]
-pub fn rehearsal(record: &Record, request: &Request) -> String {
+pub fn manifests(record: &Record, creates_claim: bool) -> String {
     let way = if record.stage.is_way_back() {
         "rollback"
     } else {
@@ -28,7 +27,7 @@ pub fn rehearsal(record: &Record, request: &Request) -> String {
         if way == "upgrade" { "to" } else { "from" },
         record.target_version
     );
-    if request.claim.is_none() && record.stage == Stage::PROBE {
+    if creates_claim {
         let class = record.storage_class.as_deref();
         let claim = manifest::claim(&record.claim, &record.instance, record.size(), class);
         text.push_str(&document(

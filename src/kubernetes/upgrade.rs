@@ -1,0 +1,336 @@
+//! The upgrade, in four beats: observe, decide, act, report.
+//!
+//! [`upgrade`] is the one door; [`dry_run`], [`status()`] and [`preflight()`] are those that change nothing.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use tokio::time::Instant;
+
+use super::cluster::{Cluster, ClusterError};
+use super::job_kind::JobKind;
+use super::lease::{Held, LeaseError};
+use super::manifest;
+use super::operation::{Ending, LOOK_EVERY, Operation, OperationError, recorded};
+use super::options::{Intent, UpgradeOptions};
+use super::preflight::{Facts, Right};
+use super::record::Record;
+use super::survey::{self, Scope};
+use crate::finding::Finding;
+
+pub mod decide;
+pub mod dry_run;
+pub mod helm_notice;
+mod preflight;
+pub mod status;
+
+pub use preflight::preflight;
+pub use status::{Status, status};
+
+use decide::{Decision, Refusal, decide};
+
+/// How long pods on their way are waited for before an upgrade.
+const REST_LIMIT: Duration = Duration::from_secs(30);
+
+/// An answer that is waited for.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Who watches an upgrade, and may end it.
+pub trait ProgressObserver: Sync {
+    /// A stage begins, or something is worth knowing.
+    fn tell(&self, line: &str);
+    /// A line of a Job's log.
+    fn log(&self, kind: JobKind, line: &str);
+    /// Something to know that does not block.
+    fn finding(&self, finding: &Finding);
+    /// Whether the steps may be done.
+    fn confirm<'a>(&'a self, steps: &'a str) -> Answer<'a, bool>;
+    /// Ends when the command shall end.
+    fn stopped(&self) -> Answer<'_, ()>;
+}
+
+/// How an upgrade ended, and what there is now.
+#[derive(Debug)]
+pub struct UpgradeReport {
+    /// Whether what was asked for was reached; if not, why.
+    pub result: Result<(), Unreached>,
+    /// What there is now.
+    pub status: Status,
+}
+
+/// Why what was asked for was not reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unreached {
+    /// The old release runs, or Milvus was not touched.
+    Failed(String),
+    /// The new release runs: no rollback was begun.
+    Refused(String),
+    /// The user has to decide.
+    Halted(String),
+}
+
+/// Why the command ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Cause {
+    /// The Lease could not be acquired.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    /// Rights are missing.
+    #[error("rights are missing")]
+    Rights(Vec<Right>),
+    /// The options cannot be followed.
+    #[error(transparent)]
+    Refusal(#[from] Refusal),
+    /// The steps were not confirmed.
+    #[error("not confirmed")]
+    Unconfirmed,
+    /// The command was ended.
+    #[error("ended by a signal; a Job that is running continues")]
+    Stopped,
+    /// Something failed.
+    #[error(transparent)]
+    Operation(#[from] OperationError),
+}
+
+impl From<ClusterError> for Cause {
+    fn from(error: ClusterError) -> Self {
+        Self::Operation(error.into())
+    }
+}
+
+/// Why the command ended, and the upgrade state as it was saved last.
+#[derive(Debug, thiserror::Error)]
+#[error("{cause}")]
+pub struct UpgradeError {
+    /// Why.
+    pub cause: Cause,
+    /// The state, where an upgrade is saved and may have been changed.
+    pub state: Option<Box<Record>>,
+}
+
+impl<E: Into<Cause>> From<E> for UpgradeError {
+    fn from(cause: E) -> Self {
+        Self {
+            cause: cause.into(),
+            state: None,
+        }
+    }
+}
+
+/// What was observed before anything is decided.
+struct Observed {
+    saved: Option<Record>,
+    /// The resource version of the saved state.
+    version: Option<String>,
+    facts: Facts,
+}
+
+/// Upgrades an instance, rolls it back, or resumes either.
+///
+/// # Errors
+/// Why the command ended before its end; the saved state says how far it came.
+pub async fn upgrade(
+    client: &Cluster,
+    options: &UpgradeOptions,
+    observer: &dyn ProgressObserver,
+) -> Result<UpgradeReport, UpgradeError> {
+    let held = match Held::acquire(client, &options.instance, &options.identity).await {
+        Ok(held) => held,
+        Err(error) => return Err(without_lease(client, error).await.into()),
+    };
+    let ended = tokio::select! {
+        ended = work(client, options, observer, &held) => ended,
+        () = observer.stopped() => Err(stopped(client, options).await),
+    };
+    held.release().await;
+    ended
+}
+
+async fn work(
+    client: &Cluster,
+    options: &UpgradeOptions,
+    observer: &dyn ProgressObserver,
+    held: &Held,
+) -> Result<UpgradeReport, UpgradeError> {
+    let (observed, decision) = match decide_at_rest(client, options, observer).await {
+        Err(cause @ Cause::Refusal(Refusal::Halted(_))) => {
+            let state = stopped(client, options).await.state;
+            return Err(UpgradeError { cause, state });
+        }
+        decided => decided?,
+    };
+    for finding in &decision.findings {
+        observer.finding(finding);
+    }
+    if let Some(note) = decision.note {
+        observer.tell(note);
+    }
+    let Some(state) = decision.state.clone() else {
+        observer.tell("nothing to do: the upgrade is finished");
+        let status = status::collect(client, options, observed.saved, true).await?;
+        return Ok(UpgradeReport {
+            result: Ok(()),
+            status,
+        });
+    };
+    let steps = dry_run::outline(&state, client.namespace());
+    if !state.stage.is_final() && !observer.confirm(&steps).await {
+        return Err(Cause::Unconfirmed.into());
+    }
+    if decision.creates_claim {
+        create_claim(client, &state).await?;
+    }
+    let mut operation = Operation::new(
+        client,
+        observer,
+        held,
+        state,
+        observed.version,
+        options.limit,
+    );
+    let ending = act(&mut operation, &decision).await;
+    let state = operation.record().clone();
+    let ending = ending.map_err(|error| UpgradeError {
+        cause: error.into(),
+        state: Some(Box::new(state.clone())),
+    })?;
+    let result = reached(options.intent, &state, ending);
+    if options.clean_up && result.is_ok() {
+        operation.clean_up().await?;
+    }
+    let status = status::collect(client, options, Some(state), true).await?;
+    Ok(UpgradeReport { result, status })
+}
+
+/// Observes and decides, again while nothing but pods on their way keeps the upgrade from starting: a command
+/// that was killed a moment ago may have left some.
+async fn decide_at_rest(
+    client: &Cluster,
+    options: &UpgradeOptions,
+    observer: &dyn ProgressObserver,
+) -> Result<(Observed, Decision), Cause> {
+    let begun = Instant::now();
+    let limit = REST_LIMIT.min(options.limit);
+    let mut told = false;
+    loop {
+        let observed = observe(client, options).await?;
+        let refusal = match decide(options, observed.saved.as_ref(), &observed.facts) {
+            Ok(decision) => return Ok((observed, decision)),
+            Err(refusal) => refusal,
+        };
+        if !refusal.passes() || begun.elapsed() >= limit {
+            return Err(refusal.into());
+        }
+        if !told {
+            observer.tell(&format!("waiting: {refusal}"));
+            told = true;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+async fn act(operation: &mut Operation<'_>, decision: &Decision) -> Result<Ending, OperationError> {
+    operation.stop_recreated(&decision.recreated).await?;
+    operation.drive().await
+}
+
+/// Observes everything that decides, once.
+async fn observe(client: &Cluster, options: &UpgradeOptions) -> Result<Observed, Cause> {
+    let (saved, version) = recorded(client, &options.instance).await?.unzip();
+    let continues = |saved: &&Record| !saved.stage.is_final() || options.intent == Intent::RollBack;
+    let continued = saved.as_ref().filter(continues);
+    let claim = match (&options.claim, continued) {
+        (None, Some(saved)) => saved.claim.clone(),
+        (Some(_), _) | (None, None) => options.claim_name(),
+    };
+    let selector = continued.map(|saved| saved.selector.as_str());
+    let scope = Scope {
+        instance: &options.instance,
+        selector: selector.or(options.selector.as_deref()),
+        claim: &claim,
+        secret: options.tls_secret.as_deref(),
+    };
+    let mut facts = survey::facts(client, scope).await?;
+    for workload in continued.iter().flat_map(|saved| &saved.workloads) {
+        let live: Option<Deployment> = client.get(&workload.name).await?;
+        let uid = live.map(|live| live.metadata.uid.unwrap_or_default());
+        facts.saved.insert(workload.name.clone(), uid);
+    }
+    if saved.is_none() && options.intent == Intent::RollBack {
+        facts.backup = survey::last_backup(client, &options.instance).await?;
+    }
+    Ok(Observed {
+        saved,
+        version: version.flatten(),
+        facts,
+    })
+}
+
+async fn create_claim(client: &Cluster, state: &Record) -> Result<(), Cause> {
+    let class = state.storage_class.as_deref();
+    let claim: PersistentVolumeClaim =
+        manifest::claim(&state.claim, &state.instance, state.size(), class);
+    match client.create(&claim).await {
+        Err(error) if !error.is_conflict() => Err(error.into()),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// What a command would do: the steps that follow, with every manifest; nothing is touched.
+///
+/// # Errors
+/// Why it would do nothing.
+pub async fn dry_run(client: &Cluster, options: &UpgradeOptions) -> Result<String, UpgradeError> {
+    let observed = observe(client, options).await?;
+    let decision = decide(options, observed.saved.as_ref(), &observed.facts)?;
+    Ok(match &decision.state {
+        Some(state) => dry_run::manifests(state, decision.creates_claim),
+        None => "# nothing to do: the upgrade is finished\n".to_owned(),
+    })
+}
+
+/// Why the Lease could not be acquired; without the rights, all that are missing.
+async fn without_lease(client: &Cluster, error: LeaseError) -> Cause {
+    if let LeaseError::Cluster(refused) = &error
+        && refused.is_forbidden()
+        && let Ok(missing) = survey::missing_rights(client, false, None).await
+        && !missing.is_empty()
+    {
+        return Cause::Rights(missing);
+    }
+    error.into()
+}
+
+/// The state as it was saved last says how far it came.
+async fn stopped(client: &Cluster, options: &UpgradeOptions) -> UpgradeError {
+    let found = recorded(client, &options.instance).await.ok().flatten();
+    UpgradeError {
+        cause: Cause::Stopped,
+        state: found.map(|(state, _)| Box::new(state)),
+    }
+}
+
+/// Whether the command reached what it was asked for; if not, why.
+fn reached(intent: Intent, state: &Record, ending: Ending) -> Result<(), Unreached> {
+    let asked_back = state.asked_back && intent != Intent::Upgrade;
+    Err(match ending {
+        Ending::Upgraded => return Ok(()),
+        Ending::RolledBack(_) if asked_back => return Ok(()),
+        Ending::RolledBack(_) if state.asked_back => Unreached::Failed(
+            "no upgrade was begun: the unfinished rollback is finished, and the old release runs; now upgrade again"
+                .to_owned(),
+        ),
+        Ending::RolledBack(why) => {
+            let why = why.unwrap_or_else(|| "no reason is saved".to_owned());
+            Unreached::Failed(format!("the upgrade failed and the old release runs again: {why}"))
+        }
+        Ending::Abandoned(_) if intent == Intent::RollBack => return Ok(()),
+        Ending::Abandoned(why) => {
+            Unreached::Failed(format!("the upgrade ended before anything was changed: {why}"))
+        }
+        Ending::Kept(why) => Unreached::Refused(format!("not rolled back: {why}")),
+        Ending::Halted(why) => Unreached::Halted(why),
+    })
+}

@@ -1,0 +1,213 @@
+//! The door of preflight: the facts, a look into etcd, and the findings.
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::ConfigMap;
+
+use super::decide::draft;
+use super::status::{meaning, ways_on};
+use super::{Cause, ProgressObserver};
+use crate::finding::Severity;
+use crate::kubernetes::cluster::{Cluster, ClusterError};
+use crate::kubernetes::job_kind::JobKind;
+use crate::kubernetes::operation::job::{JobFailure, Runner, report};
+use crate::kubernetes::operation::{OperationError, recorded};
+use crate::kubernetes::options::UpgradeOptions;
+use crate::kubernetes::preflight::{PreflightReport, about_cluster, report as judged};
+use crate::kubernetes::record::Record;
+use crate::kubernetes::survey::{self, Scope};
+use crate::kubernetes::{config_name, job_name, manifest};
+use crate::report::StatusReport;
+
+/// Collects the facts and judges them; with `look`, a Job asks etcd, too.
+///
+/// # Errors
+/// When the facts cannot be collected.
+pub async fn preflight(
+    client: &Cluster,
+    options: &UpgradeOptions,
+    look: bool,
+    observer: &dyn ProgressObserver,
+) -> Result<PreflightReport, Cause> {
+    tokio::select! {
+        found = work(client, options, look, observer) => Ok(found?),
+        () = observer.stopped() => {
+            if let Err(error) = clear(client, &options.operation).await {
+                let operation = &options.operation;
+                tracing::warn!(%error, operation, "the status Job may be left");
+            }
+            Err(Cause::Stopped)
+        }
+    }
+}
+
+async fn work(
+    cluster: &Cluster,
+    options: &UpgradeOptions,
+    look: bool,
+    observer: &dyn ProgressObserver,
+) -> Result<PreflightReport, OperationError> {
+    let claim = options.claim_name();
+    let scope = Scope {
+        instance: &options.instance,
+        selector: options.selector.as_deref(),
+        claim: &claim,
+        secret: options.tls_secret.as_deref(),
+    };
+    let mut facts = survey::facts(cluster, scope).await?;
+    facts.at_work = survey::at_work(cluster, &options.instance).await?;
+    let mut record = draft(options, &facts);
+    record.claim = String::new();
+    record.etcd.tls.clone_from(&facts.tls);
+    let etcd = record.etcd.clone();
+    let may_look = look
+        && facts.missing_rights.is_empty()
+        && !etcd.endpoints.is_empty()
+        && !facts.workloads.found.is_empty();
+    let mut failure = None;
+    let metadata: Option<StatusReport> = if may_look {
+        match look_into_etcd(cluster, observer, options, &record).await? {
+            Ok(status) => Some(status),
+            Err(why) => {
+                failure = Some(why);
+                None
+            }
+        }
+    } else {
+        None
+    };
+    let mut report = judged(&facts, options, etcd, metadata);
+    if let Some(why) = failure {
+        stand_in_the_way(&mut report, "status-job", why);
+    }
+    match recorded(cluster, &options.instance).await {
+        Ok(Some((record, _))) => {
+            add_unfinished(&mut report, &record, options);
+        }
+        Ok(None) => {}
+        Err(OperationError::Record(why)) => stand_in_the_way(&mut report, "record", why),
+        // The missing right is told.
+        Err(OperationError::Cluster(error)) if error.is_forbidden() => {}
+        Err(error) => return Err(error),
+    }
+    report.sort_out();
+    Ok(report)
+}
+
+fn stand_in_the_way(report: &mut PreflightReport, code: &str, message: String) {
+    report.add(about_cluster(Severity::Error, code, message));
+    report.next = format!("fix the errors above, then run {}", report.again);
+}
+
+/// A Job that only reads, and takes everything with it that it needed.
+async fn look_into_etcd(
+    cluster: &Cluster,
+    observer: &dyn ProgressObserver,
+    options: &UpgradeOptions,
+    record: &Record,
+) -> Result<Result<StatusReport, String>, ClusterError> {
+    cluster.create(&manifest::config_map(record)).await?;
+    let runner = Runner {
+        cluster,
+        audience: observer,
+        limit: options.limit,
+    };
+    let looked = runner.run(record, JobKind::Status, 1).await;
+    clear(cluster, &record.operation).await?;
+    match looked {
+        Ok(text) => Ok(report(&text).ok_or_else(|| "the status Job told nothing".to_owned())),
+        Err(JobFailure::Ended { why, .. } | JobFailure::StillRunning(why)) => Ok(Err(why)),
+        Err(JobFailure::Cluster(error)) => Err(error),
+    }
+}
+
+/// Removes what a look into etcd made.
+///
+/// # Errors
+/// Of the optionss.
+async fn clear(cluster: &Cluster, operation: &str) -> Result<(), ClusterError> {
+    let name = job_name(JobKind::Status.name(), operation, 1);
+    cluster.delete::<Job>(&name).await?;
+    cluster.delete::<ConfigMap>(&config_name(operation)).await
+}
+
+/// Adds an unfinished upgrade to the report, with the commands that lead on.
+fn add_unfinished(report: &mut PreflightReport, record: &Record, options: &UpgradeOptions) {
+    if record.stage.is_final() {
+        return;
+    }
+    let untouched = record.stage.row().untouched;
+    // The record knows the counts.
+    report
+        .concerns
+        .retain(|one| !matches!(one.code.as_str(), "all-stopped" | "noted"));
+    let severity = if untouched {
+        Severity::Warning
+    } else {
+        Severity::Error
+    };
+    let message = format!(
+        "an upgrade from {} to {} is unfinished ({}): {}",
+        record.source_version,
+        record.target_version,
+        record.stage.name(),
+        meaning(record)
+    );
+    report.add(about_cluster(severity, "unfinished", message));
+    if !untouched {
+        report.next = ways_on(record, options).join(", or ");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kubernetes::preflight::Facts;
+    use crate::kubernetes::record::EtcdTarget;
+    use crate::kubernetes::record::tests::example;
+    use crate::kubernetes::stage::Stage;
+
+    fn told_in(stage: Stage) -> PreflightReport {
+        let mut facts = Facts {
+            instance: "prod".to_owned(),
+            ..Facts::default()
+        };
+        facts.workloads.found = example().workloads;
+        facts.workloads.found[0].replicas = 0;
+        facts.configured.endpoints = Some(vec!["prod-etcd:2379".to_owned()]);
+        let mut told = judged(
+            &facts,
+            &UpgradeOptions::default(),
+            EtcdTarget::default(),
+            None,
+        );
+        let record = Record { stage, ..example() };
+        let mut options = UpgradeOptions::default();
+        " -i prod -n data".clone_into(&mut options.words.place);
+        add_unfinished(&mut told, &record, &options);
+        told
+    }
+
+    fn codes(report: &PreflightReport) -> Vec<&str> {
+        let all = report.concerns.iter();
+        all.map(|one| one.code.as_str()).collect()
+    }
+
+    #[test]
+    fn an_unfinished_upgrade_is_told_with_the_commands_that_lead_on() {
+        let told = told_in(Stage::VERIFY);
+        assert_eq!(codes(&told), ["unfinished"], "the record knows the counts");
+        assert!(!told.ok);
+        assert_eq!(
+            told.next,
+            "meta-migration upgrade -i prod -n data -o resume, or meta-migration upgrade -i prod -n data -o rollback"
+        );
+        assert_eq!(codes(&told_in(Stage::ROLLED_BACK)), ["all-stopped"]);
+    }
+
+    #[test]
+    fn one_that_touched_nothing_yet_hinders_nobody() {
+        let told = told_in(Stage::PLAN);
+        assert_eq!(codes(&told), ["unfinished"]);
+        assert!(told.next.contains("preflight"), "{}", told.next);
+    }
+}

@@ -1,0 +1,156 @@
+//! What happens around a running upgrade: etcd away, another tool at work, objects deleted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use meta_migration::kubernetes::{lease_name, record_name};
+use serde_json::json;
+use tokio::net::{TcpListener, TcpStream};
+
+use super::left_behind::{hold, wait_for_pod};
+use super::{NEW_IMAGE, Scenario, role};
+use crate::support::etcd;
+use crate::support::kubernetes::behaviour::Behaviour;
+use crate::support::kubernetes::ended;
+use crate::support::kubernetes::helm::{Helm, OLD_IMAGE};
+
+const USER: &str = "upgrader";
+
+/// A way to etcd that can be shut.
+struct Gate {
+    address: String,
+    open: Arc<AtomicBool>,
+}
+
+impl Gate {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let open = Arc::new(AtomicBool::new(true));
+        let passes = open.clone();
+        tokio::spawn(async move {
+            while let Ok((mut inside, _)) = listener.accept().await {
+                let passes = passes.clone();
+                tokio::spawn(async move {
+                    if passes.load(Ordering::SeqCst) {
+                        let etcd = etcd::shared().address();
+                        let mut outside = TcpStream::connect(etcd).await.unwrap();
+                        let _ = tokio::io::copy_bidirectional(&mut inside, &mut outside).await;
+                    }
+                });
+            }
+        });
+        Self { address, open }
+    }
+}
+
+#[tokio::test]
+async fn etcd_that_is_away_while_milvus_is_stopped_is_waited_for() {
+    let gate = Gate::start().await;
+    let helm = Helm::standalone("my-release");
+    let scenario = Scenario::behind(helm, role(), &gate.address).await;
+    hold(&scenario, "-backup-");
+    let child = scenario.bed.start(USER, &scenario.command(&[]));
+    wait_for_pod(&scenario, "-backup-").await;
+    gate.open.store(false, Ordering::SeqCst);
+    *scenario.bed.shared.behaviour() = Behaviour::default();
+    let second = |name: &str| name.contains("-backup-") && name.ends_with("-2");
+    scenario
+        .bed
+        .wait("a second attempt", async || {
+            let jobs = scenario.bed.list("jobs").await;
+            let mut names = jobs
+                .iter()
+                .filter_map(|job| job["metadata"]["name"].as_str());
+            names.any(second).then_some(())
+        })
+        .await;
+    gate.open.store(true, Ordering::SeqCst);
+    let ended = ended(child.wait_with_output().await.unwrap());
+    ended.expect(0).says("trying again");
+    scenario.assert_runs(NEW_IMAGE).await;
+}
+
+#[tokio::test]
+async fn milvus_that_another_tool_starts_is_stopped_again() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    let bed = &scenario.bed;
+    hold(&scenario, "-verify-");
+    let child = bed.start(USER, &scenario.command(&[]));
+    wait_for_pod(&scenario, "-verify-").await;
+    let name = scenario.helm.deployment("standalone");
+    // Its image cannot be pulled: nothing runs on the metadata.
+    let missing = OLD_IMAGE.to_owned();
+    bed.shared.behaviour().missing_images.insert(missing);
+    bed.merge("deployments", &name, &json!({"spec": {"replicas": 1}}))
+        .await;
+    bed.shared.behaviour().held_tools.clear();
+    let ended = ended(child.wait_with_output().await.unwrap());
+    ended.expect(0).says("another tool started Milvus");
+    scenario.assert_runs(NEW_IMAGE).await;
+}
+
+#[tokio::test]
+async fn a_lease_that_is_deleted_is_acquired_again() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    let bed = &scenario.bed;
+    hold(&scenario, "-backup-");
+    let child = bed.start(USER, &scenario.command(&[]));
+    wait_for_pod(&scenario, "-backup-").await;
+    let lease = lease_name("my-release");
+    bed.delete("leases", &lease).await;
+    bed.wait("the Lease", async || bed.get("leases", &lease).await)
+        .await;
+    *bed.shared.behaviour() = Behaviour::default();
+    let ended = ended(child.wait_with_output().await.unwrap());
+    ended.expect(0).says("acquired again");
+    scenario.assert_runs(NEW_IMAGE).await;
+}
+
+#[tokio::test]
+async fn a_rollback_starts_another_image_of_the_old_line() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    scenario.upgrade(&[]).await.expect(0);
+    let older = "milvusdb/milvus:v2.1.1";
+    let more = ["-o", "rollback", "-w", older];
+    scenario.upgrade(&more).await.expect(0);
+    scenario.bed.wait_until_settled().await;
+    let deployments = scenario.bed.deployments().await;
+    assert_eq!(
+        deployments[&scenario.helm.deployment("standalone")].0,
+        older
+    );
+    scenario.assert_untouched().await;
+}
+
+#[tokio::test]
+async fn helm_that_puts_the_old_image_back_shows_in_the_status() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    scenario.upgrade(&[]).await.expect(0);
+    let bed = &scenario.bed;
+    let name = scenario.helm.deployment("standalone");
+    let missing = OLD_IMAGE.to_owned();
+    bed.shared.behaviour().missing_images.insert(missing);
+    let template = json!({"spec": {"template": {"spec": {"containers": [
+        {"name": "standalone", "image": OLD_IMAGE},
+    ]}}}});
+    bed.admin
+        .strategic(&format!("{}/{name}", bed.path("deployments")), &template)
+        .await;
+    let status = scenario.upgrade(&["-o", "status"]).await;
+    status.expect(0).says("runs 2.1.4 on 2.2 metadata");
+}
+
+#[tokio::test]
+async fn a_finished_upgrade_whose_record_is_deleted_goes_back() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    scenario.upgrade(&[]).await.expect(0);
+    let record = record_name("my-release");
+    scenario.bed.delete("configmaps", &record).await;
+    let place = ["upgrade", "-i", "my-release", "-o", "rollback"];
+    let blind = scenario.bed.run(&place).await;
+    blind.expect(3).says("meta-migration-backup-my-release");
+    scenario.upgrade(&["-o", "rollback"]).await.expect(0);
+    scenario.assert_runs(OLD_IMAGE).await;
+    scenario.assert_untouched().await;
+}
