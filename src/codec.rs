@@ -8,6 +8,7 @@
 pub mod edit;
 pub mod v2_1;
 pub mod v2_2;
+pub mod v2_3;
 pub mod wire;
 
 mod conform;

@@ -15,6 +15,7 @@
 
 mod alias;
 mod arena;
+mod checkpoint;
 mod collection;
 mod database;
 mod field;
@@ -22,9 +23,11 @@ mod findings;
 mod history;
 mod index;
 mod index_build;
+mod index_support;
 mod last_operation;
 mod load_state;
 mod migration;
+mod names;
 mod options;
 mod overlay;
 mod params;

@@ -11,7 +11,7 @@ use meta_migration::layout::LayoutDetector;
 use meta_migration::report::Layout;
 use meta_migration::transform::{
     CollectionForm, Migration, OnBrokenRecord, Options, Put, Remaining, Source, leftover_ranges,
-    new_family_ranges, remaining_after_commit,
+    remaining_after_commit, staged_family_ranges,
 };
 use meta_migration::verify::Checker;
 
@@ -170,7 +170,7 @@ fn parts(migration: &Migration, image: &Image) {
         .map(|put| put.key.len() + put.value.len())
         .sum();
     assert_eq!(bytes as u64, migration.staged_bytes());
-    let new = new_family_ranges(&root);
+    let new = staged_family_ranges(&root);
     for puts in [&staged[..], migration.history(), migration.rewrites()] {
         assert!(puts.is_sorted_by(|a, b| a.key < b.key));
     }

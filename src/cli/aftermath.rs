@@ -179,7 +179,9 @@ impl Ways {
             (false, Some(_)) => self.back(backup),
             (false, None) => return NO_WAY_BACK.to_owned(),
         };
-        format!("{back} --accept-loss   # goes back all the same: what was written since is lost")
+        format!(
+            "{back} --accept-loss   # goes back all the same: metadata of objects made since is lost"
+        )
     }
 
     /// Where another backup is, or may go.

@@ -106,7 +106,7 @@ fn form(family: Family) -> Form {
         Family::QueryUnsubscribe => Form::Message("v2_1.query.UnsubscribeChannelInfo"),
         Family::QuerySegment | Family::Handoff => Form::Message("v2_2.query.SegmentInfo"),
         Family::ResourceGroup => Form::Message("v2_2.query.ResourceGroup"),
-        Family::CollectionLoadInfo => Form::Message("v2_2.query.CollectionLoadInfo"),
+        Family::CollectionLoadInfo => Form::Message("v2_3.query.CollectionLoadInfo"),
         Family::PartitionLoadInfo => Form::Message("v2_2.query.PartitionLoadInfo"),
         Family::Replica => Form::Message("v2_2.query.Replica"),
         Family::Segment => Form::Message("v2_2.data.SegmentInfo"),
@@ -123,9 +123,14 @@ fn form(family: Family) -> Form {
         | Family::DdOperation
         | Family::DdOperationSnapshot
         | Family::QueryNodeInfo
+        | Family::QueryTaskState
         | Family::Session => Form::Text,
-        // A decimal segment id, or a segment.
-        Family::FlushedSegment | Family::Other => Form::Unknown,
+        // A decimal segment id, or a segment; the requests of several kinds of task.
+        Family::FlushedSegment
+        | Family::Other
+        | Family::QueryActiveTask
+        | Family::QuerySegmentChange
+        | Family::QueryTriggerTask => Form::Unknown,
     }
 }
 

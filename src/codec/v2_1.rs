@@ -5,6 +5,7 @@
 
 mod collection;
 mod index;
+mod position;
 mod query;
 
 pub use collection::{
@@ -13,6 +14,7 @@ pub use collection::{
 pub use index::{
     IndexBuild, IndexDefinition, SegmentIndex, index_build, index_definition, segment_index,
 };
+pub use position::{MsgPosition, segment_position};
 pub use query::{
     LoadState, LoadType, PartitionLoad, Replica, SegmentRows, load_state, replica, segment_rows,
 };

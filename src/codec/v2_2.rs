@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use prost::Message as _;
 
-use super::v2_1::{IndexBuild, IndexDefinition, Pair, PartitionRow, Replica};
+use super::v2_1::{IndexBuild, IndexDefinition, MsgPosition, Pair, PartitionRow, Replica};
 use super::wire::{push_bytes, push_number, push_varint};
 use crate::keys::Timestamp;
 use crate::model::{BuildId, CollectionId, FieldId, IndexId, PartitionId, SegmentId};
-use crate::proto::v2_2::{common, etcd, index, query};
+use crate::proto::v2_2::{common, etcd, index, internal, query};
 
 /// Value of `root-coord/partitions/<collection>/<partition>`.
 #[must_use]
@@ -55,15 +55,15 @@ pub fn default_database(created: Timestamp) -> Vec<u8> {
     .encode_to_vec()
 }
 
-/// Value of `field-index/<collection>/<index>`.
+/// Value of `field-index/<collection>/<index>`, with the parameters flattened and as the user gave them.
 #[must_use]
 pub fn field_index(
-    collection: CollectionId,
-    field: FieldId,
+    (collection, field): (CollectionId, FieldId),
     type_params: &[Pair],
     definition: &IndexDefinition,
     name: String,
     params: &BTreeMap<String, String>,
+    user_params: &[Pair],
 ) -> Vec<u8> {
     index::FieldIndex {
         index_info: Some(index::IndexInfo {
@@ -78,7 +78,7 @@ pub fn field_index(
             state: common::IndexState::None.into(),
             index_state_fail_reason: String::new(),
             is_auto_index: false,
-            user_index_params: pairs(definition.params.iter().map(|(key, value)| (key, value))),
+            user_index_params: pairs(user_params.iter().map(|(key, value)| (key, value))),
             pending_index_rows: 0,
         }),
         deleted: definition.deleted,
@@ -147,6 +147,18 @@ pub fn replica(replica: &Replica) -> Vec<u8> {
         collection_id: replica.collection.0,
         nodes: replica.nodes.clone(),
         resource_group: String::new(),
+    }
+    .encode_to_vec()
+}
+
+/// Value of `datacoord-meta/channel-cp/<virtual channel>`.
+#[must_use]
+pub fn message_position(channel: &str, position: &MsgPosition) -> Vec<u8> {
+    internal::MsgPosition {
+        channel_name: channel.to_owned(),
+        msg_id: position.message.clone(),
+        msg_group: position.group.clone(),
+        timestamp: position.timestamp,
     }
     .encode_to_vec()
 }

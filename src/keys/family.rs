@@ -77,6 +77,8 @@ families! {
     QueryReplica "queryCoord-ReplicaMeta" V2_1Leftover;
     /// Resource groups (2.2.3 and later).
     ResourceGroup "queryCoord-ResourceGroup" Both;
+    /// Tasks that 2.1's query coordinator had begun. 2.2 does not read them.
+    QueryActiveTask "queryCoord-activeTask" Both;
     /// Load state of 2.1. The official migration leaves these keys behind.
     QueryCollection "queryCoord-collectionMeta" V2_1Leftover;
     /// Delta channels of 2.1 query nodes.
@@ -85,8 +87,14 @@ families! {
     QueryDmChannel "queryCoord-dmChannelWatchInfo" Both;
     /// Query node sessions without a lease (2.1).
     QueryNodeInfo "queryCoord-queryNodeInfo" Both;
+    /// Changes of sealed segments that 2.1's query coordinator announced. 2.2 does not read them.
+    QuerySegmentChange "queryCoord-sealedSegmentChangeInfo" Both;
     /// Segments of 2.1 query nodes.
     QuerySegment "queryCoord-segmentMeta" Both;
+    /// States of the tasks of 2.1's query coordinator. 2.2 does not read them.
+    QueryTaskState "queryCoord-taskInfo" Both;
+    /// Tasks that 2.1's query coordinator had accepted. 2.2 does not read them.
+    QueryTriggerTask "queryCoord-triggerTask" Both;
     /// Channels that 2.1 query nodes still have to leave.
     QueryUnsubscribe "queryCoord-unsubscribeChannelInfo" Both;
     /// Loaded collections of 2.2.

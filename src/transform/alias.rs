@@ -6,6 +6,7 @@ use super::collection::Converted;
 use super::database;
 use super::findings::Findings;
 use super::history::RawHistory;
+use super::names::{self, CollectionNames};
 use super::{CollectionForm, NewKeys};
 use crate::codec::{v2_1, v2_2};
 use crate::keys::{Family, Key, Object, TOMBSTONE, Timestamp, is_tombstone};
@@ -61,7 +62,11 @@ pub(super) fn convert(
             findings.warning(
                 "alias-without-collection",
                 &plain_key,
-                format!("the alias stands for collection {collection}, which does not exist"),
+                format!(
+                    "{} stands for {}, which does not exist",
+                    title(&name),
+                    names::collection(&collections.names, *collection)
+                ),
             );
         }
         let alias = Versions {
@@ -69,7 +74,7 @@ pub(super) fn convert(
             plain,
             snapshots,
         };
-        alias.check_newest(findings);
+        alias.check_newest(&collections.names, findings);
         match form {
             CollectionForm::Embedded => alias.carry(&mut staged, findings),
             CollectionForm::Split => alias.write(None, collections, &mut staged, findings),
@@ -84,6 +89,11 @@ pub(super) fn convert(
         }
     }
     staged
+}
+
+/// How findings name an alias: by its key, which is its name.
+fn title(name: &[u8]) -> String {
+    format!("alias {:?}", String::from_utf8_lossy(name))
 }
 
 fn read(family: Family, key: &[u8], raw: &[u8], findings: &mut Findings) -> Option<Version> {
@@ -120,7 +130,7 @@ struct Versions<'n> {
 
 impl Versions<'_> {
     /// Warns where plain key and newest snapshot both live, but for different collections.
-    fn check_newest(&self, findings: &mut Findings) {
+    fn check_newest(&self, collections: &CollectionNames, findings: &mut Findings) {
         let newest = self.snapshots.last_key_value().map(|(_, version)| version);
         let (Some(plain), Some(newest)) = (
             self.plain.as_ref().and_then(Version::collection),
@@ -133,8 +143,11 @@ impl Versions<'_> {
                 "snapshot-differs",
                 &Key::Plain(Object::LegacyAlias(self.name)).render(),
                 format!(
-                    "the alias stands for collection {plain}, and for collection {newest} in its newest \
-                     snapshot; both are carried, and Milvus 2.2.3 and later will read the snapshot"
+                    "{} stands for {}, and for {} in its newest snapshot; both are carried, and Milvus \
+                     2.2.3 and later read the snapshot",
+                    title(self.name),
+                    names::collection(collections, plain),
+                    names::collection(collections, newest)
                 ),
             );
         }
@@ -165,9 +178,12 @@ impl Versions<'_> {
             findings.warning(
                 "history-not-repaired",
                 &Key::Plain(Object::LegacyAlias(self.name)).render(),
-                "the newest snapshot does not show the alias as its plain key does, and the \
-                 embedded form carries the history as it is: Milvus 2.2.3 and later will believe \
-                 the snapshot, and 2.2.0 does not start on a tombstone without a snapshot",
+                format!(
+                    "the newest snapshot does not show {} as its plain key does, and the embedded form \
+                     carries the history as it is: Milvus 2.2.3 and later read the snapshot, and 2.2.0 does \
+                     not start on a tombstone without a snapshot",
+                    title(self.name)
+                ),
             );
         }
     }
@@ -225,8 +241,11 @@ impl Versions<'_> {
             findings.notice(
                 "snapshot-missing",
                 &key,
-                "2.1 left no snapshot of this alias; one is written at its collection's creation \
-                 time, else Milvus 2.2.3 and later would not see it",
+                format!(
+                    "2.1 left no snapshot of {}; one is written at its collection's creation time, else \
+                     Milvus 2.2.3 and later would not see it",
+                    title(self.name)
+                ),
             );
             return Some(created);
         };
@@ -237,8 +256,11 @@ impl Versions<'_> {
         findings.warning(
             "snapshot-contradicts",
             &key,
-            "the plain key and the newest snapshot disagree about whether the alias exists; what \
-             2.1 saw is the plain key, and one more snapshot says so to Milvus 2.2",
+            format!(
+                "the plain key and the newest snapshot disagree about whether {} exists; 2.1 read the plain \
+                 key, and one more snapshot tells Milvus 2.2 the same",
+                title(self.name)
+            ),
         );
         Some(timestamp.next())
     }

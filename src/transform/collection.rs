@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::database;
 use super::findings::Findings;
 use super::history::{Children, RawHistory, Settled, Timeline};
+use super::names::{self, CollectionNames};
 use super::{CollectionForm, NewKeys, field, partition};
 use crate::codec::edit;
 use crate::codec::v2_1::{self, Collection};
@@ -35,6 +36,7 @@ pub(super) struct Converted {
     pub(super) oldest: Option<Timestamp>,
     /// Creation times of all collections, by their ids.
     pub(super) created: BTreeMap<CollectionId, Timestamp>,
+    pub(super) names: CollectionNames,
 }
 
 /// One value of a collection.
@@ -81,6 +83,15 @@ impl Versions {
         self.snapshots
             .last_key_value()
             .map(|(timestamp, version)| (*timestamp, version))
+    }
+
+    /// How findings name the collection.
+    fn title(&self) -> String {
+        let last = self.records().last();
+        last.map_or_else(
+            || format!("collection {}", self.id),
+            |record| names::collection_of(&record.record),
+        )
     }
 
     fn records(&self) -> impl Iterator<Item = &Record> {
@@ -179,6 +190,7 @@ fn read(family: Family, key: &[u8], raw: &[u8], findings: &mut Findings) -> Opti
         }
     };
     if let Some((code, what)) = defect(&record) {
+        let what = format!("{}: {what}", names::collection_of(&record));
         findings.broken(code, key, &what, left_out);
         return None;
     }
@@ -199,12 +211,12 @@ fn decode(raw: &[u8]) -> Result<Collection, String> {
 /// What makes a readable record one that Milvus 2.2 could not load, or that would lose something.
 fn defect(record: &Collection) -> Option<(&'static str, String)> {
     if record.name.is_none() {
-        let what = "the collection record has no schema".to_owned();
+        let what = "the record has no schema".to_owned();
         return Some(("collection-without-schema", what));
     }
     let mut times = record.partition_times.iter().chain([&record.create_time]);
     if times.any(|time| *time >= Timestamp::LAST) {
-        let what = "a creation time in the record is beyond all time".to_owned();
+        let what = "a creation time in the record is beyond the largest timestamp".to_owned();
         return Some(("impossible-time", what));
     }
     let Some(partitions) = record.partitions() else {
@@ -217,7 +229,7 @@ fn defect(record: &Collection) -> Option<(&'static str, String)> {
         return Some(("unequal-partition-lists", what));
     };
     if record.fields.is_empty() && !partitions.is_empty() {
-        let what = "the collection record has partitions but no fields".to_owned();
+        let what = "the record has partitions but no fields".to_owned();
         return Some(("collection-without-fields", what));
     }
     let repeated = |ids: Vec<i64>| {
@@ -230,13 +242,13 @@ fn defect(record: &Collection) -> Option<(&'static str, String)> {
     if let Some(id) = repeated(partitions.iter().map(|row| row.id.0).collect()) {
         return Some((
             "duplicate-partition",
-            format!("partition {id} stands twice in the record"),
+            format!("the record lists partition {id} twice"),
         ));
     }
     let field = repeated(record.fields.iter().map(|field| field.id.0).collect())?;
     Some((
         "duplicate-field",
-        format!("field {field} stands twice in the schema"),
+        format!("the schema lists field {field} twice"),
     ))
 }
 
@@ -299,6 +311,9 @@ impl Converted {
         for record in versions.records() {
             let time = record.record.create_time;
             self.created.insert(versions.id, time);
+            if let Some(name) = &record.record.name {
+                self.names.insert(versions.id, name.clone());
+            }
             // A record without a creation time says nothing about the oldest, unless it is the only one.
             self.oldest = match self.oldest {
                 Some(oldest) if time == Timestamp(0) => Some(oldest),
@@ -314,12 +329,16 @@ impl Converted {
             check_newest(versions, findings);
             let key = plain_key(versions.key);
             for (code, message) in oddities(&truth.record) {
-                findings.warning(code, &key, message);
+                findings.warning(code, &key, format!("{}: {message}", versions.title()));
             }
             // Beside a database the record gets a key and a member that say so.
             if form != CollectionForm::Database {
                 for message in misplaced(versions.key, &truth.record) {
-                    findings.warning("id-mismatch", &key, message);
+                    findings.warning(
+                        "id-mismatch",
+                        &key,
+                        format!("{}: {message}", versions.title()),
+                    );
                 }
             }
         }
@@ -330,9 +349,11 @@ impl Converted {
                     findings.warning(
                         "history-not-repaired",
                         &plain_key(versions.key),
-                        "the newest snapshot does not show the collection as its plain key does, \
-                         and the embedded form carries the history as it is: Milvus 2.2.3 and \
-                         later will believe the snapshot",
+                        format!(
+                            "the newest snapshot does not show {} as its plain key does, and the embedded \
+                             form carries the history as it is: Milvus 2.2.3 and later read the snapshot",
+                            versions.title()
+                        ),
                     );
                 }
             }
@@ -416,8 +437,9 @@ impl Converted {
                 "snapshot-missing",
                 &plain_key(versions.key),
                 format!(
-                    "{missing} of its partitions and fields stand in no snapshot; each gets one at \
-                     its creation time, else Milvus 2.2.3 and later would not see it"
+                    "{missing} partitions and fields of {} are in no snapshot; each gets one at its \
+                     creation time, else Milvus 2.2.3 and later would not see it",
+                    versions.title()
                 ),
             );
         }
@@ -427,8 +449,9 @@ impl Converted {
                 "snapshot-contradicts",
                 &plain_key(versions.key),
                 format!(
-                    "the newest snapshot and the plain record disagree about the life of {corrected} \
-                     partitions and fields; the plain record, which is what 2.1 saw, is believed"
+                    "the newest snapshot and the plain record of {} disagree about whether {corrected} \
+                     partitions and fields exist; the plain record, which is what 2.1 read, is used",
+                    versions.title()
                 ),
             );
         }
@@ -480,8 +503,11 @@ fn check_newest(versions: &Versions, findings: &mut Findings) {
         findings.warning(
             "snapshot-differs",
             &plain_key(versions.key),
-            "the newest snapshot is not equal to the plain record; both are carried, and Milvus \
-             2.2.3 and later will read the snapshot",
+            format!(
+                "the newest snapshot of {} is not equal to the plain record; both are carried, and Milvus \
+                 2.2.3 and later read the snapshot",
+                versions.title()
+            ),
         );
     }
 }

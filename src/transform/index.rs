@@ -2,17 +2,23 @@
 //! in a record of its own; 2.2 has both in one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use super::NewKeys;
 use super::collection::LiveCollections;
 use super::findings::Findings;
+use super::index_support::{Built, Support};
+use super::names::{self, CollectionNames, named};
 use super::params;
-use crate::codec::v2_1::{self, Collection, IndexDefinition};
+use crate::codec::v2_1::{self, Collection, FieldSchema, IndexDefinition, Pair};
 use crate::codec::v2_2;
 use crate::keys::{Family, Key, is_tombstone};
 use crate::model::{CollectionId, FieldId, IndexId};
+use crate::version::Release;
 
 const LEFT_OUT: &str = "the index and its segment indexes have to be created again";
+/// The name that 2.1 gives to an index that is created without one.
+const DEFAULT_NAME: &str = "_default_idx";
 
 /// The index definitions of 2.1, by the collection in the key and the index id in the value.
 #[derive(Debug, Default)]
@@ -28,6 +34,7 @@ pub(super) struct Index {
     pub(super) field: FieldId,
     pub(super) deleted: bool,
     pub(super) on_vector: bool,
+    pub(super) support: Support,
 }
 
 /// An index with its record for 2.2.
@@ -35,6 +42,7 @@ pub(super) struct Index {
 struct Written {
     index: Index,
     name: String,
+    title: String,
     value: Vec<u8>,
 }
 
@@ -51,6 +59,18 @@ pub(super) struct Indexes {
     pub(super) unreferenced: BTreeMap<(CollectionId, IndexId), Vec<u8>>,
     /// Live indexes of each collection in the order of its list.
     pub(super) live: BTreeMap<CollectionId, Vec<(IndexId, Index)>>,
+    /// How findings name the indexes that have a definition.
+    titles: BTreeMap<(CollectionId, IndexId), String>,
+    /// The names of all collections.
+    pub(super) collections: CollectionNames,
+}
+
+/// What the conversion has to know beside the definitions.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Around<'a> {
+    pub(super) live: &'a LiveCollections,
+    pub(super) names: &'a CollectionNames,
+    pub(super) target: &'a Release,
 }
 
 impl Definitions {
@@ -88,62 +108,78 @@ impl Definitions {
     }
 
     /// Joins the definitions to the lists in the live collections' plain records.
-    pub(super) fn convert(self, live: &LiveCollections, findings: &mut Findings) -> Indexes {
-        let mut indexes = Indexes::default();
-        let mut referenced = BTreeSet::new();
-        for (collection, record) in live {
-            let mut names = Names::new();
+    pub(super) fn convert(self, around: Around<'_>, findings: &mut Findings) -> Indexes {
+        let mut indexes = Indexes {
+            collections: around.names.clone(),
+            ..Indexes::default()
+        };
+        for (collection, record) in around.live {
+            let mut live_names = Names::new();
             for (field, index) in &record.field_indexes {
-                referenced.insert((*collection, *index));
-                if let Some(written) = self.one(*collection, record, *field, *index, findings) {
+                let place = Place {
+                    collection: record,
+                    field: *field,
+                    target: around.target,
+                };
+                let ids = (*collection, *index);
+                if let Some(written) = self.one(ids, place, findings) {
                     if !written.index.deleted {
-                        names.insert(*index, (*field, written.name.clone()));
+                        live_names.insert(*index, (*field, written.name.clone()));
                     }
-                    indexes.add(*collection, *index, written, findings);
+                    indexes.add(ids, written, findings);
                 }
             }
-            check_names(*collection, &names, findings);
+            check_names(record, &live_names, findings);
         }
-        indexes.unreferenced = self
-            .records
-            .into_iter()
-            .filter(|(ids, _)| !referenced.contains(ids))
-            .map(|(ids, (key, _))| (ids, key))
+        let referenced: BTreeSet<_> = around
+            .live
+            .iter()
+            .flat_map(|(collection, record)| {
+                let indexes = record.field_indexes.iter();
+                indexes.map(move |(_, index)| (*collection, *index))
+            })
             .collect();
+        for (ids, (key, definition)) in self.records {
+            if referenced.contains(&ids) {
+                continue;
+            }
+            let title = format!(
+                "{} of {}",
+                named("index", Some(&definition.name), ids.1),
+                names::collection(around.names, ids.0)
+            );
+            indexes.titles.insert(ids, title);
+            indexes.unreferenced.insert(ids, key);
+        }
         indexes
     }
 
     fn one(
         &self,
-        collection: CollectionId,
-        record: &Collection,
-        field: FieldId,
-        index: IndexId,
+        (collection, index): (CollectionId, IndexId),
+        place: Place<'_>,
         findings: &mut Findings,
     ) -> Option<Written> {
         let Some((key, definition)) = self.records.get(&(collection, index)) else {
             if !self.unreadable.contains(&(collection, index)) {
                 let key = Key::LegacyIndex(collection, index).render();
                 let what = format!(
-                    "there is no such index definition, but collection {collection} has it on field \
-                     {field}"
+                    "the definition of index {index} is missing, but {place} has the index",
                 );
                 findings.broken("index-record-missing", &key, &what, LEFT_OUT);
             }
             return None;
         };
-        let Some(schema) = record.fields.iter().find(|schema| schema.id == field) else {
-            let what = format!(
-                "the index stands on field {field}, which the schema of collection {collection} \
-                 does not have"
-            );
+        let title = place.title(definition);
+        let Some(schema) = place.schema() else {
+            let what = format!("{title}: the collection's schema does not have this field");
             findings.broken("index-field-missing", key, &what, LEFT_OUT);
             return None;
         };
         let flattened = match params::flatten(&definition.params) {
             Ok(flattened) => flattened,
             Err(error) => {
-                let what = format!("the index parameters cannot be read: {error}");
+                let what = format!("{title}: cannot read the index parameters: {error}");
                 findings.broken("bad-index-params", key, &what, LEFT_OUT);
                 return None;
             }
@@ -152,40 +188,156 @@ impl Definitions {
             findings.notice(
                 "null-index-param",
                 key,
-                format!("the index parameter {name:?} is null and is left out"),
+                format!("{title}: the parameter {name:?} is null and is left out"),
             );
         }
         let name = match definition.name.as_str() {
-            "_default_idx" => format!("_default_idx_{field}"),
+            DEFAULT_NAME => format!("{DEFAULT_NAME}_{}", place.field),
             name => name.to_owned(),
         };
+        let built = Built::new(schema.data_type, &flattened.params);
+        let support = built.support(place.target);
+        if !definition.deleted {
+            if name != definition.name {
+                report_renamed(key, (&title, &name), findings);
+            }
+            report_support(key, (&title, built, support), place.target, findings);
+        }
         let value = v2_2::field_index(
-            collection,
-            field,
+            (collection, place.field),
             &schema.type_params,
             definition,
             name.clone(),
             &flattened.params,
+            &user_params(definition, schema, place.target),
         );
         let index = Index {
-            field,
+            field: place.field,
             deleted: definition.deleted,
             on_vector: schema.is_vector(),
+            support,
         };
-        Some(Written { index, name, value })
+        Some(Written {
+            index,
+            name,
+            title,
+            value,
+        })
+    }
+}
+
+/// T19: the parameters as the user gave them. 2.3 compares them when a client creates the index again, and
+/// stores none for a scalar index whose type is the default; 2.1 stored that type.
+fn user_params(definition: &IndexDefinition, schema: &FieldSchema, target: &Release) -> Vec<Pair> {
+    let is_default =
+        |(key, value): &Pair| key == "index_type" && matches!(value.as_str(), "STL_SORT" | "Trie");
+    if target.is_beyond_2_2() && !schema.is_vector() && definition.params.iter().all(is_default) {
+        return Vec::new();
+    }
+    params::compacted(&definition.params)
+}
+
+/// Where an index stands, and for which target it is converted.
+#[derive(Debug, Clone, Copy)]
+struct Place<'a> {
+    collection: &'a Collection,
+    field: FieldId,
+    target: &'a Release,
+}
+
+impl<'a> Place<'a> {
+    fn schema(&self) -> Option<&'a FieldSchema> {
+        let mut fields = self.collection.fields.iter();
+        fields.find(|schema| schema.id == self.field)
+    }
+
+    /// How findings name the index.
+    fn title(&self, definition: &IndexDefinition) -> String {
+        let index = named("index", Some(&definition.name), definition.id);
+        format!("{index} on {self}")
+    }
+}
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let field = names::field(self.collection, self.field);
+        let collection = names::collection_of(self.collection);
+        write!(formatter, "{field} of {collection}")
+    }
+}
+
+/// Client code may use the name that 2.1 gave.
+fn report_renamed(key: &[u8], (title, name): (&str, &str), findings: &mut Findings) {
+    findings.notice(
+        "index-renamed",
+        key,
+        format!(
+            "{title} is named {name:?} after the migration, as Milvus 2.2 names indexes that are created \
+             without a name: change client code that uses the name {DEFAULT_NAME:?}"
+        ),
+    );
+}
+
+/// T16 and T20: what the target cannot use of a live index, or answers otherwise. Segment indexes that are
+/// left out are reported with their number.
+fn report_support(
+    key: &[u8],
+    (title, built, support): (&str, Built<'_>, Support),
+    target: &Release,
+    findings: &mut Findings,
+) {
+    const REPLACE: &str = "Release the collection, drop the index, create one";
+    const WHEN: &str =
+        "before the migration in Milvus 2.1, or afterwards; then load the collection";
+    match support {
+        Support::NoType => {
+            let index_type = built.index_type();
+            let message = format!(
+                "{title} has the type {index_type}, which does not work in Milvus {target}: the \
+                 collection cannot be loaded or searched with it. {REPLACE} of another type {WHEN}"
+            );
+            findings.warning("retired-index-type", key, message);
+        }
+        Support::NoMetric => {
+            let metric = built.metric();
+            let message = format!(
+                "{title} has the metric {metric}, which Milvus {target} does not have: the collection \
+                 cannot be searched with it. The definition is carried, the segment indexes are left out. \
+                 {REPLACE} with another metric {WHEN}"
+            );
+            findings.warning("retired-metric", key, message);
+        }
+        Support::Files | Support::Rebuilt => {}
+    }
+    if built.answers_differ() {
+        let metric = built.metric();
+        let message = format!(
+            "{title} has the metric {metric}: with index files of 2.1, Milvus 2.2 answers searches with it \
+             otherwise than 2.1; the index is built again, compare the results of your application then"
+        );
+        findings.notice("metric-answers-differ", key, message);
     }
 }
 
 impl Indexes {
+    /// How findings name an index.
+    pub(super) fn title(&self, (collection, index): (CollectionId, IndexId)) -> String {
+        let known = self.titles.get(&(collection, index)).cloned();
+        known.unwrap_or_else(|| {
+            let collection = names::collection(&self.collections, collection);
+            format!("index {index} of {collection}")
+        })
+    }
+
     fn add(
         &mut self,
-        collection: CollectionId,
-        index: IndexId,
+        (collection, index): (CollectionId, IndexId),
         written: Written,
         findings: &mut Findings,
     ) {
         let Written {
             index: record,
+            title,
             value,
             ..
         } = written;
@@ -199,12 +351,12 @@ impl Indexes {
                 "duplicate-record",
                 &Key::LegacyIndex(collection, index).render(),
                 format!(
-                    "collection {collection} has this index on more than one field; the last in its \
-                     list, field {}, wins",
-                    record.field
+                    "{} has index {index} on more than one field; the last in its list wins: {title}",
+                    names::collection(&self.collections, collection),
                 ),
             );
         }
+        self.titles.insert((collection, index), title);
         self.written.insert((collection, index), record);
         if !record.deleted {
             let live = self.live.entry(collection).or_default();
@@ -214,22 +366,24 @@ impl Indexes {
     }
 }
 
-/// Warns of live indexes of one collection that bear the same name: 2.1 gives it to all that are made
+/// Warns of live indexes of one collection that have the same name: 2.1 gives it to all that are created
 /// without one, where its `common.defaultIndexName` was changed.
-fn check_names(collection: CollectionId, names: &Names, findings: &mut Findings) {
+fn check_names(record: &Collection, live_names: &Names, findings: &mut Findings) {
     let mut first: BTreeMap<&str, FieldId> = BTreeMap::new();
-    for (index, (field, name)) in names {
+    for (index, (field, name)) in live_names {
         let Some(other) = first.get(name.as_str()) else {
             first.insert(name, *field);
             continue;
         };
         findings.warning(
             "same-index-name",
-            &Key::LegacyIndex(collection, *index).render(),
+            &Key::LegacyIndex(record.id, *index).render(),
             format!(
-                "the index on field {field} of collection {collection} bears the same name as that on \
-                 field {other}, {name:?}; both are kept as they are, and who gives Milvus 2.2 that name \
-                 may mean either"
+                "the indexes on {} and on {} of {} have the same name, {name:?}; both are kept as they \
+                 are, and a client that gives Milvus 2.2 that name may get either",
+                names::field(record, *field),
+                names::field(record, *other),
+                names::collection_of(record),
             ),
         );
     }

@@ -1,4 +1,4 @@
-//! T8: what is loaded, and on which replicas.
+//! T8 and T15: what is loaded, and on which replicas.
 
 use std::collections::BTreeMap;
 
@@ -6,9 +6,9 @@ use super::NewKeys;
 use super::collection::LiveCollections;
 use super::findings::Findings;
 use super::index::Indexes;
-use crate::codec::v2_1::{self, LoadState, LoadType, Replica};
-use crate::codec::v2_2;
-use crate::finding::Finding;
+use super::names;
+use crate::codec::v2_1::{self, Collection, LoadState, LoadType, Replica};
+use crate::codec::{v2_2, v2_3};
 use crate::keys::{Family, Key, is_tombstone};
 use crate::model::{CollectionId, FieldId, IndexId, PartitionId, ReplicaId};
 use crate::version::Release;
@@ -20,11 +20,45 @@ pub(super) struct LoadTable {
     replicas: BTreeMap<ReplicaId, (Vec<u8>, Replica)>,
 }
 
-/// A load state that goes on.
+/// A load state that is carried.
 #[derive(Debug)]
 enum Loaded {
     Collection,
     Partitions(Vec<PartitionId>),
+}
+
+/// Why a collection will not be loaded, and what to do.
+#[derive(Debug)]
+struct NotLoaded {
+    why: String,
+    next: &'static str,
+}
+
+impl NotLoaded {
+    fn load_again(why: impl Into<String>) -> Self {
+        let why = why.into();
+        let next = "; load it again";
+        Self { why, next }
+    }
+}
+
+/// The form in which a target stores load states.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LoadForm {
+    /// 2.2: a record of the collection, or records of its partitions.
+    V2_2,
+    /// 2.3 and later: both, and the record of the collection has its load type.
+    V2_3,
+}
+
+impl LoadForm {
+    fn of(target: &Release) -> Self {
+        if target.is_beyond_2_2() {
+            Self::V2_3
+        } else {
+            Self::V2_2
+        }
+    }
 }
 
 impl LoadTable {
@@ -61,7 +95,7 @@ impl LoadTable {
                 "undecodable-value",
                 &key,
                 &format!("the value is no replica: {error}"),
-                "its collection goes on with the other replicas, or has to be loaded again",
+                "its collection keeps the other replicas, or has to be loaded again",
             ),
         }
     }
@@ -74,7 +108,7 @@ impl LoadTable {
         findings: &mut Findings,
     ) -> NewKeys {
         let mut staged = NewKeys::new();
-        let mut by_partition = 0;
+        let form = LoadForm::of(target);
         let mut unused: BTreeMap<ReplicaId, Vec<u8>> = self
             .replicas
             .iter()
@@ -90,40 +124,39 @@ impl LoadTable {
             for replica in &replicas {
                 unused.remove(&replica.id);
             }
-            let fields = field_indexes(indexes, state.collection);
-            let judged = judge(state, live, indexes, replicas.len(), key, findings);
-            match judged {
-                Err(reason) => findings.notice(
+            match judge(state, live, indexes, replicas.len(), key, findings) {
+                Err(NotLoaded { why, next }) => findings.notice(
                     "not-loaded",
                     key,
                     format!(
-                        "collection {} will not be loaded after the migration: {reason}; load it \
-                         again",
-                        state.collection
+                        "{} will not be loaded after the migration: {why}{next}",
+                        names::collection(&indexes.collections, state.collection)
                     ),
                 ),
-                Ok(loaded) => {
-                    by_partition += u64::from(matches!(loaded, Loaded::Partitions(_)));
-                    stage(state, &loaded, &fields, &replicas, &mut staged);
+                Ok((collection, loaded)) => {
+                    let fields = field_indexes(indexes, state.collection);
+                    let carried = Carried {
+                        state,
+                        collection,
+                        loaded: &loaded,
+                        fields: &fields,
+                    };
+                    carried.stage(form, &mut staged);
+                    for replica in replicas {
+                        let key = Key::Replica(state.collection, replica.id).render();
+                        staged.insert(key, v2_2::replica(replica));
+                    }
                 }
             }
         }
-        for key in unused.values() {
+        for (id, key) in &unused {
             findings.notice(
                 "replica-left-out",
                 key,
-                "the replica belongs to no collection that 2.1 has a load state for; it is left out",
-            );
-        }
-        if by_partition > 0 && target.triple() >= (2, 4, 0) {
-            findings.general(Finding::notice(
-                "partition-loads-not-recovered",
-                b"",
                 format!(
-                    "{by_partition} collections are loaded partition by partition; later releases of \
-                     Milvus 2.4 do not take these over and delete their replicas: load them again"
+                    "replica {id} belongs to no collection that 2.1 has a load state for; it is left out"
                 ),
-            ));
+            );
         }
         staged
     }
@@ -154,57 +187,90 @@ fn field_indexes(indexes: &Indexes, collection: CollectionId) -> BTreeMap<FieldI
     live.map(|(id, index)| (index.field, *id)).collect()
 }
 
-/// What of a load state goes on, or why nothing does.
-fn judge(
+/// What of a load state is carried, or why nothing is.
+fn judge<'l>(
     state: &LoadState,
-    live: &LiveCollections,
+    live: &'l LiveCollections,
     indexes: &Indexes,
     replicas: usize,
     key: &[u8],
     findings: &mut Findings,
-) -> Result<Loaded, String> {
+) -> Result<(&'l Collection, Loaded), NotLoaded> {
     let Some(collection) = live.get(&state.collection) else {
-        return Err("there is no such collection".to_owned());
+        return Err(NotLoaded {
+            why: "the collection does not exist".to_owned(),
+            next: "",
+        });
     };
+    check_indexes(state.collection, indexes)?;
     let loaded = match state.load_type {
-        LoadType::Unknown => return Err("its load type is unknown".to_owned()),
+        LoadType::Unknown => return Err(NotLoaded::load_again("its load type is unknown")),
         LoadType::Collection if state.percent < 100 => {
-            return Err(format!("it was loaded to {} percent only", state.percent));
+            let why = format!("it was loaded to {} percent only", state.percent);
+            return Err(NotLoaded::load_again(why));
         }
         LoadType::Collection => Loaded::Collection,
         LoadType::Partitions => {
-            let (whole, half): (Vec<_>, Vec<_>) = state
+            let (complete, partial): (Vec<_>, Vec<_>) = state
                 .partitions
                 .iter()
                 .copied()
                 .partition(|id| is_loaded(state, *id) && collection.partition_ids.contains(id));
-            if whole.is_empty() {
-                return Err("none of its partitions was loaded whole".to_owned());
+            if complete.is_empty() {
+                let why = "none of its partitions was loaded completely";
+                return Err(NotLoaded::load_again(why));
             }
-            for partition in half {
-                findings.notice(
-                    "partition-not-loaded",
-                    key,
-                    format!(
-                        "partition {partition} was not loaded whole, or does not exist any more: it \
-                         will not be loaded after the migration; load it again"
-                    ),
-                );
+            for partition in partial {
+                report_partition(key, (collection, partition), findings);
             }
-            Loaded::Partitions(whole)
+            Loaded::Partitions(complete)
         }
     };
-    let on_vector = indexes
-        .live
-        .get(&state.collection)
-        .is_some_and(|live| live.iter().any(|(_, index)| index.on_vector));
-    if !on_vector {
-        return Err("Milvus 2.2 loads only what has an index on a vector field".to_owned());
-    }
     if replicas == 0 {
-        return Err("it has no replica".to_owned());
+        return Err(NotLoaded::load_again("it has no replica"));
     }
-    Ok(loaded)
+    Ok((collection, loaded))
+}
+
+/// Milvus loads only a collection with an index on a vector field, and can search it only if it has the type
+/// and metric of every index (T16).
+fn check_indexes(collection: CollectionId, indexes: &Indexes) -> Result<(), NotLoaded> {
+    let live = indexes.live.get(&collection).map_or(&[][..], Vec::as_slice);
+    if !live.iter().any(|(_, index)| index.on_vector) {
+        return Err(NotLoaded {
+            why:
+                "it has no index on a vector field, and Milvus 2.2 loads no collection without one"
+                    .to_owned(),
+            next: "; create an index on its vector field, then load it",
+        });
+    }
+    match live.iter().find(|(_, index)| !index.support.is_usable()) {
+        Some((index, _)) => Err(NotLoaded {
+            why: format!(
+                "the target cannot use {}",
+                indexes.title((collection, *index))
+            ),
+            next: "; drop that index and create another one, then load the collection",
+        }),
+        None => Ok(()),
+    }
+}
+
+fn report_partition(
+    key: &[u8],
+    (collection, partition): (&Collection, PartitionId),
+    findings: &mut Findings,
+) {
+    let of = names::collection_of(collection);
+    let message = if collection.partition_ids.contains(&partition) {
+        format!(
+            "{} of {of} was not loaded completely, and will not be loaded after the migration; load it again",
+            names::partition(collection, partition)
+        )
+    } else {
+        format!("partition {partition} of {of} does not exist any more, and will not be loaded")
+    };
+    findings.notice("partition-not-loaded", key, message);
 }
 
 /// A partition is judged by its own percentage; where 2.1 left none, by the collection's.
@@ -217,32 +283,54 @@ fn is_loaded(state: &LoadState, partition: PartitionId) -> bool {
     own.map_or(state.percent, |load| load.percent) >= 100
 }
 
-fn stage(
-    state: &LoadState,
-    loaded: &Loaded,
-    fields: &BTreeMap<FieldId, IndexId>,
-    replicas: &[&Replica],
-    staged: &mut NewKeys,
-) {
-    let collection = state.collection;
-    let number = state.replica_number.max(1);
-    match loaded {
-        Loaded::Collection => {
-            let value = v2_2::collection_load(collection, &state.released, number, fields);
-            staged.insert(Key::CollectionLoadInfo(collection).render(), value);
-        }
-        Loaded::Partitions(partitions) => {
-            for partition in partitions {
-                let value = v2_2::partition_load(collection, *partition, number, fields);
-                staged.insert(
-                    Key::PartitionLoadInfo(collection, *partition).render(),
-                    value,
-                );
+/// A load state with what its records for the target are made of.
+#[derive(Debug, Clone, Copy)]
+struct Carried<'c> {
+    state: &'c LoadState,
+    collection: &'c Collection,
+    loaded: &'c Loaded,
+    fields: &'c BTreeMap<FieldId, IndexId>,
+}
+
+impl Carried<'_> {
+    fn stage(&self, form: LoadForm, staged: &mut NewKeys) {
+        let id = self.state.collection;
+        let number = self.state.replica_number.max(1);
+        let collection = match (form, self.loaded) {
+            (LoadForm::V2_2, Loaded::Partitions(_)) => None,
+            (LoadForm::V2_2, Loaded::Collection) => {
+                let released = &self.state.released;
+                Some(v2_2::collection_load(id, released, number, self.fields))
             }
+            (LoadForm::V2_3, loaded) => {
+                let (load_type, released) = match loaded {
+                    Loaded::Collection => (LoadType::Collection, &self.state.released[..]),
+                    Loaded::Partitions(_) => (LoadType::Partitions, &[][..]),
+                };
+                let fields = self.fields;
+                Some(v2_3::collection_load(
+                    id, load_type, released, number, fields,
+                ))
+            }
+        };
+        if let Some(value) = collection {
+            staged.insert(Key::CollectionLoadInfo(id).render(), value);
+        }
+        for partition in self.partitions(form) {
+            let value = v2_2::partition_load(id, partition, number, self.fields);
+            staged.insert(Key::PartitionLoadInfo(id, partition).render(), value);
         }
     }
-    for replica in replicas {
-        let key = Key::Replica(collection, replica.id).render();
-        staged.insert(key, v2_2::replica(replica));
+
+    /// The partitions that get a record.
+    fn partitions(&self, form: LoadForm) -> Vec<PartitionId> {
+        match (form, self.loaded) {
+            (_, Loaded::Partitions(partitions)) => partitions.clone(),
+            (LoadForm::V2_2, Loaded::Collection) => Vec::new(),
+            (LoadForm::V2_3, Loaded::Collection) => {
+                let all = self.collection.partition_ids.iter().copied();
+                all.filter(|id| !self.state.released.contains(id)).collect()
+            }
+        }
     }
 }

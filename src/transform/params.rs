@@ -48,6 +48,20 @@ pub(super) fn flatten(pairs: &[Pair]) -> Result<Flattened, ParamsError> {
     Ok(flattened)
 }
 
+/// T19: the pairs as the user gave them, the JSON text of `params` compact: later releases compare it with
+/// what clients send, which is compact from 2.3 on.
+pub(super) fn compacted(pairs: &[Pair]) -> Vec<Pair> {
+    let compacted = pairs.iter().map(|(key, value)| {
+        let value = if key == "params" {
+            compact(value)
+        } else {
+            value.clone()
+        };
+        (key.clone(), value)
+    });
+    compacted.collect()
+}
+
 type Members = Vec<(String, Box<RawValue>)>;
 
 /// The members of a JSON object in source order. The literal `null` has none.
@@ -229,6 +243,27 @@ mod tests {
             [("m", "8"), ("metric_type", "L2"), ("nlist", "2")]
         );
         assert_eq!(flattened.nulls, ["nlist", "x"]);
+    }
+
+    #[test]
+    fn t19_params_become_compact_json_in_their_order() {
+        for (json, expected) in [
+            (r#"{"nlist": 16}"#, r#"{"nlist":16}"#),
+            (r#"{"nlist":16}"#, r#"{"nlist":16}"#),
+            (
+                "{ \"nbits\": 8,\n\t\"m\": 4, \"a\": [1, 2.50] }",
+                r#"{"nbits":8,"m":4,"a":[1,2.50]}"#,
+            ),
+            (
+                r#"{"k v": "a, b: \" c", "x": null, "x": 1e3}"#,
+                r#"{"k v":"a, b: \" c","x":null,"x":1e3}"#,
+            ),
+            (" {} ", "{}"),
+            (" null", "null"),
+        ] {
+            let found = compacted(&pairs(&[("index_type", "A B"), ("params", json)]));
+            assert_eq!(found, pairs(&[("index_type", "A B"), ("params", expected)]));
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::arena::{Arena, Slot};
 use super::findings::Findings;
 use super::index::Indexes;
 use super::index_build::{BuildTable, Files};
+use super::index_support::Support;
 use super::segment_rows::RowTable;
 use crate::codec::v2_1;
 use crate::codec::v2_2::{self, SegmentIndexIds};
@@ -230,6 +231,8 @@ enum Reason {
     NoIndex,
     /// The index is deleted, and the build gone.
     DeletedWithoutBuild,
+    /// The target cannot read the files.
+    Unreadable,
 }
 
 struct Join<'j> {
@@ -262,6 +265,10 @@ impl Join<'_> {
             self.count(row, Reason::NoIndex);
             return false;
         };
+        if index.support.leaves_files_out() && !index.deleted {
+            self.count(row, Reason::Unreadable);
+            return false;
+        }
         if row.build == BuildId(0) && !row.enabled {
             let (collection, partition, segment, _) = row.ids;
             let rows = self.segments.find((collection, partition, segment));
@@ -313,14 +320,19 @@ impl Join<'_> {
         };
         let own = self.key(row);
         if row.build == BuildId(0) {
-            let what = "the segment's index is enabled, but it names no build (build id 0)";
+            let what = format!(
+                "segment {segment} has {}, but its record names no build (build id 0)",
+                self.indexes.title(row.of_index())
+            );
             self.findings
-                .broken("index-build-missing", &own, what, left_out);
+                .broken("index-build-missing", &own, &what, left_out);
             return;
         }
         let what = format!(
-            "there is no such index build, but {} names it",
-            self.findings.name(&own)
+            "index build {} is missing, but {} names it: segment {segment} has {}",
+            row.build,
+            self.findings.name(&own),
+            self.indexes.title(row.of_index())
         );
         let key = Key::IndexBuild(row.build).render();
         self.findings
@@ -340,10 +352,11 @@ impl Join<'_> {
                     "index-file-path",
                     &key,
                     format!(
-                        "the index files do not lie in index_files/{}/<version>/{partition}/{segment}, \
-                         the only place where Milvus 2.2 looks: it will not find them, and its \
-                         garbage collection will delete them; copy them away before 2.2 starts, or \
-                         build the index again",
+                        "{}: the files for segment {segment} are not in \
+                         index_files/{}/<version>/{partition}/{segment}, the only place where Milvus 2.2 \
+                         looks: it does not find them, and its garbage collection deletes them. Copy them \
+                         there before 2.2 starts, or build the index again",
+                        self.indexes.title(row.of_index()),
                         row.build
                     ),
                 );
@@ -374,56 +387,89 @@ impl Join<'_> {
                 "shared-build",
                 &key,
                 format!(
-                    "{} has the same build {}, and wins because its key is greater; this segment is \
+                    "{}: {} has the same build {}, and wins because its key is greater; segment {} is \
                      searched without index until the index is created again",
+                    self.indexes.title(row.of_index()),
                     self.findings.name(winner),
-                    row.build
+                    row.build,
+                    row.ids.2
                 ),
             );
             false
         });
     }
 
-    /// T4 and T5: what is left out because its index goes, by index.
+    /// T4, T5, T17 and T20: what is left out, by index.
     fn report(&mut self) {
         for ((collection, index, reason), (count, key)) in &self.left_out {
+            let ids = (*collection, *index);
             let why = match reason {
-                Reason::NoIndex => "no collection that lives has this index after the migration",
+                Reason::NoIndex if self.indexes.unreferenced.contains_key(&ids) => continue,
+                Reason::NoIndex => "no living collection has this index after the migration",
                 Reason::DeletedWithoutBuild => "the index is deleted, and their builds are gone",
+                Reason::Unreadable => {
+                    report_unreadable(self.indexes, ids, (*count, key), self.findings);
+                    continue;
+                }
             };
-            if *reason == Reason::NoIndex
-                && self
-                    .indexes
-                    .unreferenced
-                    .contains_key(&(*collection, *index))
-            {
-                continue;
-            }
             self.findings.notice(
                 "segment-index-left-out",
                 key,
                 format!(
-                    "{count} segment indexes (first here) of index {index} of collection \
-                     {collection} are left out, because {why}; they stay in the backup"
+                    "{count} segment indexes (first here) of {} are left out, because {why}; they stay in \
+                     the backup",
+                    self.indexes.title(ids)
                 ),
             );
         }
-        for ((collection, index), key) in &self.indexes.unreferenced {
+        for (ids, key) in &self.indexes.unreferenced {
             let count = self
                 .left_out
-                .get(&(*collection, *index, Reason::NoIndex))
+                .get(&(ids.0, ids.1, Reason::NoIndex))
                 .map_or(0, |(count, _)| *count);
             self.findings.notice(
                 "unreferenced-index",
                 key,
                 format!(
-                    "no collection that lives refers to index {index} of collection {collection}; it \
-                     is left out with its {count} segment indexes, and stays in the backup"
+                    "no living collection refers to {}; it is left out with its {count} segment indexes, \
+                     and stays in the backup",
+                    self.indexes.title(*ids)
                 ),
             );
         }
         self.builds.report_unreferenced(self.findings);
     }
+}
+
+/// T17 and T20: segment indexes whose files the target cannot read.
+fn report_unreadable(
+    indexes: &Indexes,
+    ids: (CollectionId, IndexId),
+    (count, key): (u64, &[u8]),
+    findings: &mut Findings,
+) {
+    const REBUILD: &str = ". Milvus builds them again by itself after the start";
+    let index = indexes.written.get(&ids);
+    let (why, then) = match index.map(|index| (index.support, index.on_vector)) {
+        Some((Support::NoMetric, _)) => ("the target does not have the metric", ""),
+        Some((_, true)) => (
+            "Milvus 2.2 answers searches on BIN_FLAT files of 2.1 wrongly, and Milvus 2.3 ends at the first one",
+            REBUILD,
+        ),
+        _ => (
+            "sort index files of this data type from Milvus 2.1 crash the query nodes of later releases",
+            REBUILD,
+        ),
+    };
+    findings.warning(
+        "segment-index-unusable",
+        key,
+        format!(
+            "{}: the definition is carried, {count} segment indexes (first here) are left out and stay in the \
+             backup, because {why}{then}",
+            indexes.title(ids)
+        ),
+    );
 }
 
 /// T3: build ids for segments that were never indexed: the largest free ones below the smallest known,

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::checkpoint::Checkpoints;
 use super::findings::Findings;
 use super::history::RawHistory;
-use super::index::Definitions;
+use super::index::{Around, Definitions};
 use super::last_operation::LastOperation;
 use super::load_state::LoadTable;
 use super::migration::{Migration, Parts};
@@ -36,6 +37,7 @@ pub struct Source {
     definitions: Definitions,
     segments: SegmentTable,
     loads: LoadTable,
+    checkpoints: Checkpoints,
     /// Keys in the collection families that stay as they are, relative to the meta root.
     staying: BTreeSet<Vec<u8>>,
 }
@@ -57,6 +59,7 @@ impl Source {
             definitions: Definitions::default(),
             segments: SegmentTable::default(),
             loads: LoadTable::default(),
+            checkpoints: Checkpoints::default(),
             staying: BTreeSet::new(),
         }
     }
@@ -74,6 +77,13 @@ impl Source {
             return;
         }
         *self.read.entry(family).or_default() += 1;
+        if family == Family::ChannelCheckpoint {
+            self.checkpoints.push_existing(relative);
+            return;
+        }
+        if family == Family::Segment {
+            self.checkpoints.push_segment(&entry.value);
+        }
         let findings = &mut self.findings;
         let value: &[u8] = &entry.value;
         match Key::parse(relative) {
@@ -204,7 +214,12 @@ impl Source {
 
         let mut converted = collection::convert(form, self.collections, &mut findings);
         let aliases = alias::convert(form, self.aliases, &converted, &mut findings);
-        let indexes = self.definitions.convert(&converted.live, &mut findings);
+        let around = Around {
+            live: &converted.live,
+            names: &converted.names,
+            target: &self.options.target,
+        };
+        let indexes = self.definitions.convert(around, &mut findings);
         let loads = self.loads.convert(
             &converted.live,
             &indexes,
@@ -216,6 +231,7 @@ impl Source {
         remains::check(&self.read, live, || rows.filled(), &mut findings);
         let segments = self.segments.convert(&indexes, &mut findings);
         let mut staged = std::mem::take(&mut converted.staged);
+        self.checkpoints.stage(&converted.live, &mut staged);
         staged.extend(aliases);
         staged.extend(indexes.staged);
         staged.extend(loads);
@@ -248,7 +264,10 @@ fn is_read(family: Family) -> bool {
     use super::ranges::{GONE, LAST_DDL, LAST_DDL_HISTORY, UNREAD};
     matches!(
         family,
-        Family::Collection | Family::CollectionSnapshot | Family::Segment
+        Family::ChannelCheckpoint
+            | Family::Collection
+            | Family::CollectionSnapshot
+            | Family::Segment
     ) || GONE.contains(&family)
         || UNREAD.contains(&family)
         || LAST_DDL.contains(&family)
@@ -274,9 +293,10 @@ fn advise(options: &Options, findings: &mut Findings) {
             "split-form",
             b"",
             format!(
-                "in the split form collections stand outside any database: under {target} altered \
-                 aliases are lost at a restart, and from 2.3.18 and 2.4.5 on renames and property \
-                 changes as well; the database form has neither fault"
+                "in the split form collections stand outside any database: Milvus {target} then loses aliases \
+                 at a restart after an alias with the same beginning was created or altered, and from 2.3 on \
+                 it undoes renames and property changes; the database form has neither fault: use \
+                 --collection-form database (or auto)"
             ),
         )),
         CollectionForm::Embedded => findings.general(Finding::warning(

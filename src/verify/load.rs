@@ -9,12 +9,15 @@ use super::collection::LiveCollections;
 use crate::codec::v2_1;
 use crate::keys::Key;
 use crate::model::{CollectionId, PartitionId, ReplicaId};
-use crate::proto::v2_2::query::{CollectionLoadInfo, LoadStatus, PartitionLoadInfo, Replica};
+use crate::proto::v2_2::query::{LoadStatus, PartitionLoadInfo, Replica};
+use crate::proto::v2_3::query::CollectionLoadInfo;
 
 #[derive(Debug, Default)]
 pub(super) struct Loads {
     /// Keys of what is loaded, by collection.
     loaded: BTreeMap<CollectionId, Vec<Vec<u8>>>,
+    /// Collections with a record of their own, and whether it has a load type (2.3 and later).
+    collections: BTreeMap<CollectionId, bool>,
     partitions: BTreeSet<(CollectionId, PartitionId)>,
     with_replica: BTreeSet<CollectionId>,
 }
@@ -29,6 +32,7 @@ impl Loads {
                     let what = format!("the record is that of collection {}", info.collection_id);
                     report.error("id-mismatch", &key, what);
                 }
+                self.collections.insert(id, info.load_type != 0);
                 self.loaded.entry(id).or_default().push(key);
             }
             Err(error) => report.unreadable(&key, "load info", &error),
@@ -89,6 +93,7 @@ impl Loads {
     }
 
     pub(super) fn finish(&self, live: &LiveCollections, report: &mut Report) {
+        self.check_forms(report);
         for (collection, keys) in &self.loaded {
             for key in keys {
                 if live.get(*collection).is_none() {
@@ -119,6 +124,29 @@ impl Loads {
                     format!("loaded, but collection {collection} has no partition {partition}"),
                 );
             }
+        }
+    }
+}
+
+impl Loads {
+    /// 2.2 stores a record of the collection or records of its partitions; 2.3 and later store both, and a
+    /// load type.
+    fn check_forms(&self, report: &mut Report) {
+        for (collection, has_type) in &self.collections {
+            let mut partitions = self.partitions.iter();
+            let by_partition = partitions.any(|(other, _)| other == collection);
+            let what = match (has_type, by_partition) {
+                (true, true) | (false, false) => continue,
+                (true, false) => {
+                    "with a load type, as Milvus 2.3 writes it, but none of its partitions is"
+                }
+                (false, true) => "and partitions of it are loaded, but the record has no load type",
+            };
+            report.warning(
+                "mixed-load-info",
+                &Key::CollectionLoadInfo(*collection).render(),
+                format!("collection {collection} is loaded {what}: load it again after the start"),
+            );
         }
     }
 }

@@ -58,7 +58,10 @@ fn a_seed_gives_the_same_bytes_and_another_seed_others() {
 fn generated_metadata_migrates_without_a_finding_that_matters() {
     let entries = make(2_000, 1);
     let migration = migrate(&entries, CollectionForm::Database, OnBrokenRecord::Fail);
-    let worst: Vec<_> = migration.findings().iter().take(3).collect();
+    // Every default index gets another name.
+    let findings = migration.findings().iter();
+    let others = findings.filter(|finding| finding.code != "index-renamed");
+    let worst: Vec<_> = others.take(3).collect();
     assert!(worst.is_empty(), "{worst:?}");
     let written = migration
         .staged()

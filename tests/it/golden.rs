@@ -14,8 +14,8 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use meta_migration::entry::{Entry, printable};
-use meta_migration::keys::{Family, MetaRoot};
-use meta_migration::proto::{v2_1, v2_2};
+use meta_migration::keys::{Family, MetaRoot, TOMBSTONE};
+use meta_migration::proto::{v2_1, v2_2, v2_3};
 use meta_migration::report::Layout;
 use meta_migration::transform::{CollectionForm, Migration, OnBrokenRecord, Options, Source};
 use prost::Message as _;
@@ -61,6 +61,10 @@ fn migrate(image: &Image, form: CollectionForm) -> Migration {
         CollectionForm::Split | CollectionForm::Embedded => "2.2.3",
         CollectionForm::Database => "2.2.16",
     };
+    migrate_to(image, form, target)
+}
+
+fn migrate_to(image: &Image, form: CollectionForm, target: &str) -> Migration {
     let options = Options {
         form,
         on_broken_record: OnBrokenRecord::Fail,
@@ -75,7 +79,10 @@ fn migrate(image: &Image, form: CollectionForm) -> Migration {
 }
 
 fn migrated(image: &Image, form: CollectionForm) -> Image {
-    let migration = migrate(image, form);
+    applied(image, &migrate(image, form))
+}
+
+fn applied(image: &Image, migration: &Migration) -> Image {
     assert!(!migration.has_errors(), "{:#?}", migration.findings());
     migration
         .apply(entries(image).into_iter().map(Ok::<_, Infallible>))
@@ -99,7 +106,7 @@ fn comparable(key: &[u8], value: &[u8]) -> Vec<u8> {
             record.encode_to_vec()
         }
         // Decoding into a sorted map and encoding again puts map entries into one order.
-        Family::CollectionLoadInfo => v2_2::query::CollectionLoadInfo::decode(value)
+        Family::CollectionLoadInfo => v2_3::query::CollectionLoadInfo::decode(value)
             .unwrap()
             .encode_to_vec(),
         Family::PartitionLoadInfo => v2_2::query::PartitionLoadInfo::decode(value)
@@ -143,11 +150,237 @@ fn assert_same(found: &Image, expected: &Image, case: &str) {
     );
 }
 
+/// The living collections of a 2.1 image.
+fn living(image: &Image) -> Vec<v2_1::etcd::CollectionInfo> {
+    let records = image.iter().filter(|(key, (value, _))| {
+        let family = root().strip(key).map_or(Family::Other, Family::of);
+        family == Family::Collection && value != TOMBSTONE
+    });
+    records
+        .map(|(_, (value, _))| v2_1::etcd::CollectionInfo::decode(value.as_slice()).unwrap())
+        .collect()
+}
+
+/// The expected images are older than the rules from T13 on. These two add and change keys. T13: the checkpoint of each virtual channel, worked out
+/// from the fully decoded records. T19: what users gave as `params`, without the spaces of Python's JSON.
+fn with_later_rules(image: &Image, mut expected: Image) -> Image {
+    let segments: Vec<_> = image
+        .iter()
+        .filter(|(key, _)| root().strip(key).map(Family::of) == Some(Family::Segment))
+        .map(|(_, (value, _))| v2_1::data::SegmentInfo::decode(value.as_slice()).unwrap())
+        .collect();
+    for record in living(image) {
+        let channels = record.virtual_channel_names.iter();
+        for (channel, physical) in channels.zip(&record.physical_channel_names) {
+            let of_segments = segments
+                .iter()
+                .filter(|segment| segment.insert_channel == *channel && segment.state != 6)
+                .filter_map(|it| it.dml_position.as_ref().or(it.start_position.as_ref()))
+                .min_by_key(|position| position.timestamp);
+            let starts = record.start_positions.iter();
+            let mut starts = starts;
+            let start = starts.find(|start| start.key == *physical);
+            let position = match (of_segments, start) {
+                (Some(position), _) => v2_2::internal::MsgPosition {
+                    channel_name: channel.clone(),
+                    msg_id: position.msg_id.clone(),
+                    msg_group: position.msg_group.clone(),
+                    timestamp: position.timestamp,
+                },
+                (None, Some(start)) => v2_2::internal::MsgPosition {
+                    channel_name: channel.clone(),
+                    msg_id: start.data.clone(),
+                    msg_group: String::new(),
+                    timestamp: record.create_time,
+                },
+                (None, None) => continue,
+            };
+            let key = root().join(format!("datacoord-meta/channel-cp/{channel}").as_bytes());
+            expected.insert(key, (position.encode_to_vec(), false));
+        }
+    }
+    for (key, (value, _)) in &mut expected {
+        if root().strip(key).map(Family::of) == Some(Family::FieldIndex) {
+            let mut record = v2_2::index::FieldIndex::decode(value.as_slice()).unwrap();
+            for pair in &mut record.index_info.as_mut().unwrap().user_index_params {
+                pair.value = pair.value.replace(": ", ":").replace(", ", ",");
+            }
+            *value = record.encode_to_vec();
+        }
+    }
+    expected
+}
+
+/// T16, T17 and T20: without the segment indexes that `beyond_2_2` or 2.2 cannot use, and without the load
+/// states of collections that it cannot search.
+fn with_support(image: &Image, mut expected: Image, beyond_2_2: bool) -> Image {
+    let family = |key: &Vec<u8>| root().strip(key).map_or(Family::Other, Family::of);
+    for record in living(image) {
+        let fields = &record.schema.as_ref().unwrap().fields;
+        for reference in &record.field_indexes {
+            let key = format!("root-coord/index/{}/{}", record.id, reference.index_id);
+            let (value, _) = &image[&root().join(key.as_bytes())];
+            let index = v2_1::etcd::IndexInfo::decode(value.as_slice()).unwrap();
+            let param = |name: &str| {
+                let mut pairs = index.index_params.iter();
+                pairs
+                    .find(|pair| pair.key == name)
+                    .map_or("", |pair| &*pair.value)
+            };
+            let mut fields = fields.iter();
+            let field = fields.find(|it| it.field_id == reference.filed_id).unwrap();
+            let (index_type, metric) = (param("index_type"), param("metric_type"));
+            let no_metric = beyond_2_2 && metric == "TANIMOTO";
+            let files = no_metric
+                || index_type == "BIN_FLAT"
+                || [1, 2, 3, 4, 10].contains(&field.data_type);
+            let loads = no_metric || ["RHNSW_FLAT", "ANNOY"].contains(&index_type);
+            expected.retain(|key, (value, _)| match family(key) {
+                Family::SegmentIndex if files && !index.deleted => {
+                    let row = v2_2::index::SegmentIndex::decode(value.as_slice()).unwrap();
+                    (row.collection_id, row.index_id) != (record.id, index.index_id)
+                }
+                Family::CollectionLoadInfo | Family::PartitionLoadInfo | Family::Replica => {
+                    let key = String::from_utf8_lossy(key);
+                    let mut elements = key.split('/').skip(3);
+                    index.deleted || !loads || elements.next() != Some(&record.id.to_string())
+                }
+                _ => true,
+            });
+        }
+    }
+    renumbered(image, expected)
+}
+
+/// T3: segments that were too small have the largest free build ids below the smallest known one, in the order
+/// of their ids; those that are left out have none.
+fn renumbered(image: &Image, mut expected: Image) -> Image {
+    let family = |key: &Vec<u8>| root().strip(key).map_or(Family::Other, Family::of);
+    let builds = image
+        .iter()
+        .filter(|(key, _)| family(key) == Family::IndexBuild);
+    let builds = builds.map(|(_, (value, _))| v2_1::index::IndexMeta::decode(value.as_slice()));
+    let smallest = builds.map(|build| build.unwrap().index_build_id).min();
+    let smallest = smallest.unwrap();
+    let rows = expected
+        .iter()
+        .filter(|(key, _)| family(key) == Family::SegmentIndex);
+    let rows = rows.map(|(key, (value, _))| {
+        let row = v2_2::index::SegmentIndex::decode(value.as_slice()).unwrap();
+        (key.clone(), row)
+    });
+    let mut small: Vec<_> = rows.filter(|(_, row)| row.build_id < smallest).collect();
+    small.sort_by_key(|(_, row)| {
+        (
+            row.collection_id,
+            row.partition_id,
+            row.segment_id,
+            row.index_id,
+        )
+    });
+    for (key, _) in &small {
+        expected.remove(key);
+    }
+    for (below, (_, mut row)) in (1..).zip(small) {
+        row.build_id = smallest - below;
+        let key = format!(
+            "segment-index/{}/{}/{}/{}",
+            row.collection_id, row.partition_id, row.segment_id, row.build_id
+        );
+        let key = root().join(key.as_bytes());
+        expected.insert(key, (row.encode_to_vec(), false));
+    }
+    expected
+}
+
+/// T15: load states as 2.3 and later store them, from those of 2.2.
+fn with_load_types(image: &Image, mut expected: Image) -> Image {
+    let relative = |key: String| root().join(key.as_bytes());
+    for record in living(image) {
+        let collection = relative(format!("querycoord-collection-loadinfo/{}", record.id));
+        let partition = |id: &i64| {
+            let key = format!("querycoord-partition-loadinfo/{}/{id}", record.id);
+            relative(key)
+        };
+        let partitions = record.partition_i_ds.iter();
+        let loaded: Vec<_> = partitions
+            .clone()
+            .filter_map(|id| expected.get(&partition(id)))
+            .map(|(value, _)| v2_2::query::PartitionLoadInfo::decode(value.as_slice()).unwrap())
+            .collect();
+        let (load_type, info) = if let Some((value, _)) = expected.get(&collection) {
+            let info = v2_2::query::CollectionLoadInfo::decode(value.as_slice()).unwrap();
+            for id in partitions.filter(|id| !info.released_partitions.contains(id)) {
+                let info = v2_2::query::PartitionLoadInfo {
+                    collection_id: record.id,
+                    partition_id: *id,
+                    replica_number: info.replica_number,
+                    status: 2,
+                    field_index_id: info.field_index_id.clone(),
+                };
+                expected.insert(partition(id), (info.encode_to_vec(), false));
+            }
+            (2, info)
+        } else if let Some(first) = loaded.first() {
+            let info = v2_2::query::CollectionLoadInfo {
+                collection_id: record.id,
+                replica_number: first.replica_number,
+                status: 2,
+                field_index_id: first.field_index_id.clone(),
+                ..Default::default()
+            };
+            (1, info)
+        } else {
+            continue;
+        };
+        let info = v2_3::query::CollectionLoadInfo {
+            collection_id: record.id,
+            released_partitions: info.released_partitions,
+            replica_number: info.replica_number,
+            status: 2,
+            field_index_id: info.field_index_id,
+            load_type,
+        };
+        expected.insert(collection, (info.encode_to_vec(), false));
+    }
+    expected
+}
+
+/// T19: 2.3 stores no parameters of the user for a scalar index of the default type.
+fn without_default_types(mut expected: Image) -> Image {
+    for (key, (value, _)) in &mut expected {
+        if root().strip(key).map(Family::of) == Some(Family::FieldIndex) {
+            let mut record = v2_2::index::FieldIndex::decode(value.as_slice()).unwrap();
+            let params = &mut record.index_info.as_mut().unwrap().user_index_params;
+            if params.len() == 1 && ["STL_SORT", "Trie"].contains(&&*params[0].value) {
+                params.clear();
+            }
+            *value = record.encode_to_vec();
+        }
+    }
+    expected
+}
+
+#[test]
+fn t15_from_2_3_on_load_states_are_the_expected_ones() {
+    for case in CASES {
+        let image = load(case, "in.jsonl");
+        let migration = migrate_to(&image, CollectionForm::Database, "2.4.24");
+        let expected = with_later_rules(&image, load(case, "out-database.jsonl"));
+        let expected = with_load_types(&image, with_support(&image, expected, true));
+        let expected = without_default_types(expected);
+        assert_same(&applied(&image, &migration), &expected, case);
+    }
+}
+
 #[test]
 fn the_split_form_is_the_expected_one() {
     for case in CASES {
         let found = migrated(&load(case, "in.jsonl"), CollectionForm::Split);
-        assert_same(&found, &load(case, "out-split.jsonl"), case);
+        let image = load(case, "in.jsonl");
+        let expected = with_later_rules(&image, load(case, "out-split.jsonl"));
+        let expected = with_support(&image, expected, false);
+        assert_same(&found, &expected, case);
     }
 }
 
@@ -155,7 +388,10 @@ fn the_split_form_is_the_expected_one() {
 fn the_database_form_is_the_expected_one() {
     for case in CASES {
         let found = migrated(&load(case, "in.jsonl"), CollectionForm::Database);
-        assert_same(&found, &load(case, "out-database.jsonl"), case);
+        let image = load(case, "in.jsonl");
+        let expected = with_later_rules(&image, load(case, "out-database.jsonl"));
+        let expected = with_support(&image, expected, false);
+        assert_same(&found, &expected, case);
     }
 }
 
@@ -263,7 +499,8 @@ fn the_embedded_form_is_the_official_one_but_for_its_faults() {
     for case in CASES {
         let image = load(case, "in.jsonl");
         let expected = corrected(&image, load(case, "out.jsonl"));
-        let expected = with_replicas(&image, expected);
+        let expected = with_later_rules(&image, with_replicas(&image, expected));
+        let expected = with_support(&image, expected, false);
         let found = migrated(&image, CollectionForm::Embedded);
         assert_same(&found, &expected, case);
     }

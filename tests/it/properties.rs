@@ -16,8 +16,8 @@ use meta_migration::verify::Checker;
 use proptest::prelude::*;
 
 use crate::support::metadata::{
-    CREATED, Metadata, alias, build, collection, definition, load_state, migrate, replica, root,
-    segment_index,
+    CREATED, Metadata, alias, build, collection, definition, load_state, migrate, migrate_to,
+    replica, root, segment_index,
 };
 
 /// One change to the small instance.
@@ -225,11 +225,15 @@ proptest! {
     #[test]
     fn the_split_and_database_forms_pass_verification(
         changes in prop::collection::vec(change(), 0..12),
-        database in any::<bool>(),
+        (form, target) in prop::sample::select(vec![
+            (Split, "2.2.3"),
+            (Database, "2.2.16"),
+            (Database, "2.4.24"),
+        ]),
     ) {
         let before = changed(&changes);
         prop_assume!(!before.entries.contains_key("root-coord/collection/abc"));
-        let migration = before.skip(if database { Database } else { Split });
+        let migration = migrate_to(&before.list(), form, OnBrokenRecord::Skip, target);
         let after = before.after(&migration);
         let entries = after.iter().map(|(key, value)| {
             Entry::new(root().join(key.as_bytes()), value.clone())

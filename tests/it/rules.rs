@@ -8,8 +8,10 @@
 
 mod aliases;
 mod broken_collections;
+mod checkpoints;
 mod collections;
 mod index_names;
+mod index_support;
 mod indexes;
 mod loads;
 mod remains;

@@ -12,11 +12,12 @@ use meta_migration::finding::{Finding, Severity};
 use meta_migration::keys::TOMBSTONE;
 use meta_migration::proto::v2_2::{etcd, index, query};
 use meta_migration::transform::CollectionForm::{self, Database, Embedded, Split};
+use meta_migration::transform::OnBrokenRecord;
 use meta_migration::verify::Checker;
 use prost::Message;
 
 use crate::golden;
-use crate::support::metadata::{CREATED, Metadata, alias, root};
+use crate::support::metadata::{CREATED, Metadata, alias, migrate_to, root};
 
 mod snapshots;
 
@@ -228,6 +229,27 @@ fn each_wrong_key_is_found() {
     ] {
         with(Split, key, b"\x08", "undecodable-value");
     }
+}
+
+#[test]
+fn t15_load_states_of_both_forms_pass_and_mixtures_do_not() {
+    let before = Metadata::small();
+    let migration = migrate_to(&before.list(), Database, OnBrokenRecord::Fail, "2.4.24");
+    let image = before.after(&migration);
+    let codes = |image: &BTreeMap<String, Vec<u8>>| {
+        let findings = check(image).into_iter();
+        findings.map(|finding| finding.code).collect::<Vec<_>>()
+    };
+    assert!(codes(&image).is_empty());
+    let mut without = image.clone();
+    without
+        .remove("querycoord-partition-loadinfo/1/10")
+        .unwrap();
+    assert_eq!(codes(&without), ["mixed-load-info"]);
+    let mut untyped = migrated(Database);
+    let partition = "querycoord-partition-loadinfo/1/10";
+    untyped.insert(partition.into(), image[partition].clone());
+    assert_eq!(codes(&untyped), ["mixed-load-info"]);
 }
 
 #[test]

@@ -32,6 +32,12 @@ pub struct Collection {
     pub partition_times: Vec<Timestamp>,
     /// `field_indexes`: which index stands on which field, deleted ones included.
     pub field_indexes: Vec<(FieldId, IndexId)>,
+    /// `virtual_channel_names`
+    pub virtual_channels: Vec<String>,
+    /// `physical_channel_names`, in the order of the virtual ones.
+    pub physical_channels: Vec<String>,
+    /// `start_positions`: physical channels with the id of a message before the collection's first one.
+    pub start_positions: Vec<(Vec<u8>, Vec<u8>)>,
     /// `db_id`, which 2.2.9 added: 0 in what 2.1 wrote.
     pub database: i64,
     /// Fields that neither 2.1 nor 2.2 knows.
@@ -134,8 +140,11 @@ pub fn collection(value: &[u8]) -> Result<Collection, WireError> {
                     .map(|time| Timestamp(time.cast_unsigned()));
                 record.partition_times.extend(times);
             }
+            (7, Content::Bytes(name)) => record.virtual_channels.push(wire::text(name)?),
+            (8, Content::Bytes(name)) => record.physical_channels.push(wire::text(name)?),
+            (11, Content::Bytes(bytes)) => record.start_positions.push(key_data(bytes)?),
             // Carried in the record's own bytes. 13 to 15 are members that 2.2 added.
-            (7 | 8 | 11 | 14, Content::Bytes(_)) | (10 | 12 | 13, Content::Varint(_)) => {}
+            (14, Content::Bytes(_)) | (10 | 12 | 13, Content::Varint(_)) => {}
             (15, Content::Varint(id)) => record.database = id.cast_signed(),
             _ => unknown.note(&field),
         }
@@ -154,6 +163,20 @@ pub fn whole_collection(value: &[u8]) -> Result<(), DecodeError> {
     decode::<v2_1::etcd::CollectionInfo>("v2_1.etcd.CollectionInfo", value)?;
     decode::<v2_2::etcd::CollectionInfo>("v2_2.etcd.CollectionInfo", value)?;
     Ok(())
+}
+
+/// A `common.KeyDataPair`, which is carried in the record's own bytes.
+fn key_data(bytes: &[u8]) -> Result<(Vec<u8>, Vec<u8>), WireError> {
+    let mut pair = (Vec::new(), Vec::new());
+    for field in wire::fields(bytes) {
+        let field = field?;
+        match (field.number, field.content) {
+            (1, Content::Bytes(key)) => pair.0 = key.to_vec(),
+            (2, Content::Bytes(data)) => pair.1 = data.to_vec(),
+            _ => {}
+        }
+    }
+    Ok(pair)
 }
 
 fn schema(

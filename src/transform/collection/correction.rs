@@ -55,26 +55,29 @@ fn free_from(versions: &Versions, mut timestamp: Timestamp) -> Timestamp {
 
 pub(super) fn report(versions: &Versions, correction: &Correction<'_>, findings: &mut Findings) {
     let key = plain_key(versions.key);
+    let collection = versions.title();
     if correction.first {
         findings.notice(
             "snapshot-missing",
             &key,
-            "2.1 left no snapshot of this collection; one is written at its creation time, else \
-             Milvus 2.2.3 and later would not see it",
+            format!(
+                "2.1 left no snapshot of {collection}; one is written at its creation time, else Milvus \
+                 2.2.3 and later would not see it"
+            ),
         );
         return;
     }
     let (plain, snapshot) = match (correction.record, &versions.plain) {
-        (Some(_), _) => ("shows the collection", "calls it dropped"),
-        (None, Some(_)) => ("calls the collection dropped", "shows it"),
-        (None, None) => ("is not there", "shows the collection"),
+        (Some(_), _) => ("exists by its plain key", "is dropped"),
+        (None, Some(_)) => ("is dropped by its plain key", "exists"),
+        (None, None) => ("has no plain key", "exists"),
     };
     findings.warning(
         "snapshot-contradicts",
         &key,
         format!(
-            "the plain key {plain}, but the newest snapshot {snapshot}; what 2.1 saw is the plain \
-             key, and one more snapshot says so to Milvus 2.2"
+            "{collection} {plain}, but {snapshot} by its newest snapshot; 2.1 read the plain key, and one \
+             more snapshot tells Milvus 2.2 the same"
         ),
     );
 }

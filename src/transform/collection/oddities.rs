@@ -1,5 +1,5 @@
-//! Collections that no release of Milvus can use. They are carried all the same: nothing is lost, and
-//! nothing gets worse.
+//! Collections that no release of Milvus can use. They are carried anyway: nothing is lost, and nothing gets
+//! worse.
 
 use crate::codec::v2_1::Collection;
 use crate::model::CollectionId;
@@ -41,14 +41,13 @@ pub(super) fn misplaced(key: CollectionId, record: &Collection) -> Vec<String> {
     let mut messages = Vec::new();
     if record.id != key {
         messages.push(format!(
-            "the record is that of collection {}; it stays under this key, where Milvus 2.1 read it \
-             and 2.2 will",
-            record.id
+            "the record is under the key of collection {key}; it stays there, where Milvus 2.1 read it and \
+             2.2 will",
         ));
     }
     if record.database != 0 {
         messages.push(format!(
-            "the record says it lies in database {}, which Milvus 2.1 and 2.2 before 2.2.9 do not \
+            "the record names database {}, which Milvus 2.1 and 2.2 before 2.2.9 do not \
              know; it is carried as it is",
             record.database
         ));

@@ -38,7 +38,7 @@ async fn the_plan_is_the_document_of_the_contract() {
     assert_eq!(plan["layout"], "2.1");
     assert_eq!(
         (&plan["put"], &plan["rewrite"], &plan["delete"]),
-        (&json!(118), &json!(0), &json!(80))
+        (&json!(124), &json!(0), &json!(80))
     );
     assert!(plan["revision"].as_i64().unwrap() > 0);
     assert_eq!(plan["digest"].as_str().unwrap().len(), 64);
@@ -49,10 +49,10 @@ async fn the_plan_is_the_document_of_the_contract() {
         .iter()
         .map(|family| family["put"].as_u64().unwrap())
         .sum();
-    assert_eq!(sum, 118);
+    assert_eq!(sum, 124);
     let finding = &plan["findings"][0];
     assert_eq!(members(finding), ["code", "key", "message", "severity"]);
-    assert_eq!(finding["severity"], "notice");
+    assert_eq!(finding["severity"], "warning");
     let whole = finding["key"].as_str().unwrap();
     assert!(whole.starts_with(&format!("{}/", it.root)), "{whole}");
 }

@@ -21,6 +21,29 @@ fn a_name_of_its_own_is_kept() {
 }
 
 #[test]
+fn a_renamed_default_index_is_reported() {
+    let notice = |name: &str, deleted: bool| {
+        let mut before = Metadata::small();
+        let mut record = definition(7);
+        record.index_name = name.into();
+        record.deleted = deleted;
+        before.put(INDEX, &record);
+        let migration = before.migrate(Split);
+        let findings = migration.findings().iter().cloned();
+        let mut renamed = findings.filter(|finding| finding.code == "index-renamed");
+        renamed.next()
+    };
+    let found = notice("_default_idx", false).unwrap();
+    assert_eq!(found.severity, Severity::Notice);
+    assert_eq!(found.key, format!("by-dev/meta/{INDEX}"));
+    let start = "index \"_default_idx\" (7) on field \"vector\" (101) of collection \"collection_1\" (1) is \
+                 named \"_default_idx_101\"";
+    assert!(found.message.starts_with(start), "{}", found.message);
+    assert_eq!(notice("_default_idx", true), None);
+    assert_eq!(notice("own_name", false), None);
+}
+
+#[test]
 fn two_indexes_of_one_name_are_kept_and_told() {
     const SECOND: &str = "root-coord/index/1/8";
     let told = |first: &str, second: &str, deleted: bool| {
@@ -55,7 +78,13 @@ fn two_indexes_of_one_name_are_kept_and_told() {
         })
     };
     let message = told("_auto", "_auto", false).unwrap();
-    assert!(message.contains("field 101") && message.contains("field 102"));
+    for part in [
+        "field \"vector\" (101)",
+        "field \"other\" (102)",
+        "collection \"collection_1\" (1)",
+    ] {
+        assert!(message.contains(part), "{message}");
+    }
     assert!(message.contains("\"_auto\""));
     assert!(told("_default_idx_102", "_default_idx", false).is_some());
     assert!(told("_default_idx", "_default_idx", false).is_none());

@@ -3,12 +3,14 @@
 use meta_migration::finding::Severity;
 use meta_migration::proto::v2_1::index::IndexMeta;
 use meta_migration::proto::v2_2::index::{FieldIndex, IndexInfo, SegmentIndex};
-use meta_migration::transform::CollectionForm::Split;
+use meta_migration::transform::CollectionForm::{Database, Split};
+use meta_migration::transform::OnBrokenRecord;
 use prost::Message as _;
 
 use super::FORMS;
 use crate::support::metadata::{
-    CREATED, Metadata, build, codes, definition, has, pair, reference, segment, segment_index,
+    CREATED, Metadata, build, codes, definition, field, has, migrate_to, pair, reference, segment,
+    segment_index,
 };
 
 const INDEX: &str = "root-coord/index/1/7";
@@ -52,7 +54,7 @@ fn d44_t7_an_index_definition_is_flattened_and_sorted() {
             ]),
             user_index_params: pairs(&[
                 ("index_type", "IVF_FLAT"),
-                ("params", "{\"nlist\": 1024}"),
+                ("params", "{\"nlist\":1024}"),
                 ("metric_type", "L2"),
             ]),
             ..Default::default()
@@ -63,6 +65,38 @@ fn d44_t7_an_index_definition_is_flattened_and_sorted() {
     for form in FORMS {
         let after = before.after(&before.migrate(form));
         assert_eq!(after["field-index/1/7"], expected.encode_to_vec());
+    }
+}
+
+#[test]
+fn t19_default_scalar_types_are_no_user_params_from_2_3_on() {
+    // Data type, index type, target, and how many pairs the user gave.
+    for (data_type, index_type, target, expected) in [
+        (5, "STL_SORT", "2.2.16", 1),
+        (5, "STL_SORT", "2.3.5", 0),
+        (21, "Trie", "2.3.5", 0),
+        (5, "OTHER", "2.3.5", 1),
+        (101, "STL_SORT", "2.3.5", 1),
+    ] {
+        let mut before = Metadata::small();
+        before.change_collection(|record| {
+            let schema = record.schema.as_mut().unwrap();
+            schema.fields.push(field(102, "scalar", data_type));
+            record.field_indexes.push(reference(102, 8));
+        });
+        let mut record = definition(8);
+        record.index_params = vec![pair("index_type", index_type)];
+        before.put("root-coord/index/1/8", &record);
+        let migration = migrate_to(&before.list(), Database, OnBrokenRecord::Fail, target);
+        let after = before.after(&migration);
+        let read = FieldIndex::decode(after["field-index/1/8"].as_slice()).unwrap();
+        let info = read.index_info.unwrap();
+        assert_eq!(
+            info.user_index_params.len(),
+            expected,
+            "{index_type} {target}"
+        );
+        assert_eq!(info.index_params, pairs(&[("index_type", index_type)]));
     }
 }
 
@@ -287,7 +321,11 @@ fn t6_a_missing_definition_names_its_key_and_who_refers_to_it() {
         "index-record-missing",
         INDEX
     ));
-    assert!(migration.findings()[0].message.contains("collection 1"));
+    assert!(
+        migration.findings()[0]
+            .message
+            .contains("collection \"collection_1\" (1)")
+    );
     let after = before.after(&before.skip(Split));
     assert!(!after.keys().any(|key| key.starts_with("field-index/")));
     assert!(!after.keys().any(|key| key.starts_with("segment-index/")));

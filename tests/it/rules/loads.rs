@@ -1,12 +1,13 @@
-//! T8: load state and replicas. D37, D38.
+//! T8 and T15: load state and replicas. D37, D38.
 
 use std::collections::BTreeMap;
 
 use meta_migration::finding::Severity;
 use meta_migration::proto::v2_1::query;
 use meta_migration::proto::v2_2::query::{CollectionLoadInfo, PartitionLoadInfo, Replica};
+use meta_migration::proto::v2_3;
 use meta_migration::transform::CollectionForm::{Database, Split};
-use meta_migration::transform::OnBrokenRecord;
+use meta_migration::transform::{Migration, OnBrokenRecord};
 use prost::Message as _;
 
 use super::FORMS;
@@ -181,20 +182,108 @@ fn t8_replicas_of_collections_that_are_not_loaded_go() {
     assert!(has(&migration, Severity::Notice, "replica-left-out", key));
 }
 
+/// Two partitions, 10 and 11, of which the first is loaded, or the collection with both.
+fn with_two_partitions(load_type: i32, released: &[i64]) -> Metadata {
+    let mut before = with_state(|state| {
+        state.load_type = load_type;
+        state.partition_i_ds = vec![10];
+        state.released_partition_i_ds = released.to_vec();
+        state.replica_number = 2;
+    });
+    before.change_collection(|record| {
+        record.partition_i_ds.push(11);
+        record.partition_names.push("second".into());
+        record.partition_created_timestamps.push(record.create_time);
+    });
+    before
+}
+
 #[test]
-fn t8_targets_of_2_4_do_not_take_partition_loads_over() {
-    let before = with_state(|state| state.load_type = 1);
-    let run = |target| migrate_to(&before.list(), Database, OnBrokenRecord::Fail, target);
-    let code = "partition-loads-not-recovered";
-    assert!(has(&run("2.4.24"), Severity::Notice, code, ""));
-    assert!(!has(&run("2.3.22"), Severity::Notice, code, ""));
-    let whole = migrate_to(
-        &Metadata::small().list(),
-        Database,
-        OnBrokenRecord::Fail,
-        "2.4.24",
+fn t15_from_2_3_on_collection_and_partitions_have_records() {
+    let partition = |id: i64| PartitionLoadInfo {
+        collection_id: 1,
+        partition_id: id,
+        replica_number: 2,
+        status: 2,
+        field_index_id: BTreeMap::from([(101, 7)]),
+    };
+    for target in ["2.3.0", "2.3.22", "2.4.24", "2.5.4", "2.6.0"] {
+        for (kind, released, partitions) in [
+            (1, &[][..], &[10][..]),
+            (2, &[], &[10, 11]),
+            (2, &[11], &[10]),
+        ] {
+            let before = with_two_partitions(kind, released);
+            let migration = migrate_to(&before.list(), Database, OnBrokenRecord::Fail, target);
+            assert!(has_only_loads(&migration));
+            let after = before.after(&migration);
+            let expected = v2_3::query::CollectionLoadInfo {
+                collection_id: 1,
+                released_partitions: released.to_vec(),
+                replica_number: 2,
+                status: 2,
+                field_index_id: BTreeMap::from([(101, 7)]),
+                load_type: kind,
+            };
+            let found = &after["querycoord-collection-loadinfo/1"];
+            assert_eq!(*found, expected.encode_to_vec(), "{target}");
+            for id in [10, 11] {
+                let found = after.get(&format!("querycoord-partition-loadinfo/1/{id}"));
+                let expected = partitions.contains(&id);
+                let expected = expected.then(|| partition(id).encode_to_vec());
+                assert_eq!(found, expected.as_ref(), "{target} {kind} {id}");
+            }
+            assert!(after.contains_key("querycoord-replica/1/30"));
+        }
+    }
+}
+
+/// Nothing is reported of partition loads: every target of 2.3 and later recovers them.
+fn has_only_loads(migration: &Migration) -> bool {
+    let mut findings = migration.findings().iter();
+    findings.all(|finding| !finding.code.contains("partition"))
+}
+
+#[test]
+fn t15_before_2_3_one_kind_of_record_is_written() {
+    for target in ["2.2.0", "2.2.8", "2.2.16"] {
+        let form = if target == "2.2.16" { Database } else { Split };
+        for (kind, collections, partitions) in [(1, 0, 1), (2, 1, 0)] {
+            let before = with_two_partitions(kind, &[]);
+            let migration = migrate_to(&before.list(), form, OnBrokenRecord::Fail, target);
+            let after = before.after(&migration);
+            let count = |prefix: &str| after.keys().filter(|key| key.starts_with(prefix)).count();
+            assert_eq!(count("querycoord-collection-loadinfo/"), collections);
+            assert_eq!(count("querycoord-partition-loadinfo/"), partitions);
+        }
+    }
+}
+
+#[test]
+fn what_is_not_loaded_is_named_with_what_to_do() {
+    let message = |before: &Metadata| {
+        let migration = before.migrate(Split);
+        let mut findings = migration.findings().iter();
+        let notice = findings.find(|finding| finding.code == "not-loaded");
+        notice.unwrap().message.clone()
+    };
+    let half = message(&with_state(|state| state.in_memory_percentage = 59));
+    let start = "collection \"collection_1\" (1) will not be loaded";
+    assert!(
+        half.starts_with(start) && half.ends_with("; load it again"),
+        "{half}"
     );
-    assert!(!has(&whole, Severity::Notice, code, ""));
+    // Also of one that was loaded in part: loading it again would fail.
+    let mut none = with_state(|state| state.in_memory_percentage = 59);
+    none.change_collection(|record| record.field_indexes.clear());
+    let none = message(&none);
+    assert!(none.starts_with(start), "{none}");
+    assert!(
+        none.contains("create an index") && !none.contains("load it again"),
+        "{none}"
+    );
+    let gone = message(&with_state(|state| state.collection_id = 5));
+    assert!(gone.ends_with("the collection does not exist"), "{gone}");
 }
 
 #[test]

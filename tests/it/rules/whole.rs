@@ -5,7 +5,7 @@ use meta_migration::finding::Severity;
 use meta_migration::keys::TOMBSTONE;
 use meta_migration::report::Layout;
 use meta_migration::transform::CollectionForm::{Database, Embedded, Split};
-use meta_migration::transform::{leftover_ranges, new_family_ranges};
+use meta_migration::transform::{leftover_ranges, staged_family_ranges};
 
 use super::FORMS;
 use crate::support::metadata::{Metadata, root};
@@ -77,10 +77,10 @@ fn t12_entries_outside_the_meta_root_pass() {
 }
 
 #[test]
-fn staging_writes_new_families_only() {
+fn staging_writes_only_to_its_families() {
     for form in FORMS {
         let migration = Metadata::small().migrate(form);
-        let ranges = new_family_ranges(&root());
+        let ranges = staged_family_ranges(&root());
         for put in migration.staged() {
             assert!(ranges.iter().any(|range| range.contains(&put.key)));
         }

@@ -11,6 +11,7 @@ use meta_migration::engine::{
     BackupTarget, Limits, MigrateOptions, RestoreOptions, VerifyOptions, Waits, Way,
 };
 use meta_migration::entry::Entry;
+use meta_migration::proto::v2_1::common::KeyDataPair;
 use meta_migration::proto::v2_1::etcd;
 use meta_migration::transform::{CollectionForm, OnBrokenRecord};
 use std::time::Duration;
@@ -69,6 +70,16 @@ pub(crate) fn telling() -> Metadata {
         b"{}",
     );
     it.raw("channelwatch/4/c", b"watched");
+    // A checkpoint that is there, and a channel that gets one.
+    it.raw("datacoord-meta/channel-cp/v0", b"kept");
+    it.change_collection(|record| {
+        record.virtual_channel_names.push("v1".into());
+        record.physical_channel_names.push("p1".into());
+        record.start_positions.push(KeyDataPair {
+            key: "p1".into(),
+            data: b"start".to_vec(),
+        });
+    });
     it
 }
 

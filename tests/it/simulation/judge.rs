@@ -11,7 +11,7 @@ use meta_migration::keys::{Family, KeyRange, MetaRoot};
 use meta_migration::report::{MigrateOutcome, RestoreOutcome};
 use meta_migration::store::memory::{MemoryStore, TxnRecord};
 use meta_migration::store::{Applied, Op};
-use meta_migration::transform::{leftover_ranges, new_family_ranges};
+use meta_migration::transform::{leftover_ranges, staged_family_ranges};
 use meta_migration::verify::Checker;
 
 use super::instance::{Case, Image};
@@ -110,8 +110,8 @@ pub(crate) fn legal(case: &Case, store: &MemoryStore, old: &Image) -> Verdict {
     match phase(store) {
         None => equal("2.1 without a journal", &found, old),
         Some(Phase::Staging | Phase::Staged) => {
-            let new = new_family_ranges(&root());
-            found.retain(|key, _| !is_in(&new, key));
+            let new = staged_family_ranges(&root());
+            found.retain(|key, _| old.contains_key(key) || !is_in(&new, key));
             equal("2.1 beside staged keys", &found, old)
         }
         Some(Phase::Committed | Phase::Tidying) => committed(case, &found, old),

@@ -1,0 +1,67 @@
+//! Positions in message channels, from the records of segments.
+
+use crate::codec::wire::{self, Content, WireError};
+
+/// `state` of a segment that was dropped.
+const DROPPED: u64 = 6;
+
+/// A position in a physical channel (Milvus' `internal.MsgPosition`), in the order of time.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct MsgPosition {
+    /// `timestamp`
+    pub timestamp: u64,
+    /// `msgID`, which only the message queue can read.
+    pub message: Vec<u8>,
+    /// `msgGroup`
+    pub group: String,
+}
+
+/// Reads the virtual channel of a segment, and the position up to which its rows are stored
+/// (`dml_position`), else that of its first row (`start_position`).
+///
+/// `None` for a segment that was dropped, is being imported by Milvus 2.2, or has no position: Milvus does
+/// not count those. A position without a message id leads nowhere, and is none.
+///
+/// # Errors
+/// [`WireError`] when it is no protobuf message.
+pub fn segment_position(value: &[u8]) -> Result<Option<(&[u8], MsgPosition)>, WireError> {
+    let mut channel = &[][..];
+    let (mut start, mut dml) = (None, None);
+    let mut counts = true;
+    for field in wire::fields(value) {
+        let field = field?;
+        match (field.number, field.content) {
+            (4, Content::Bytes(name)) => channel = name,
+            (6, Content::Varint(state)) => counts &= state != DROPPED,
+            (9, Content::Bytes(position)) => start = Some(position),
+            (10, Content::Bytes(position)) => dml = Some(position),
+            (17, Content::Varint(importing)) => counts &= importing == 0,
+            _ => {}
+        }
+    }
+    if !counts {
+        return Ok(None);
+    }
+    for candidate in [dml, start].into_iter().flatten() {
+        let position = position(candidate)?;
+        if !position.message.is_empty() {
+            return Ok(Some((channel, position)));
+        }
+    }
+    Ok(None)
+}
+
+/// Reads a position, but for the name of its channel.
+fn position(bytes: &[u8]) -> Result<MsgPosition, WireError> {
+    let mut position = MsgPosition::default();
+    for field in wire::fields(bytes) {
+        let field = field?;
+        match (field.number, field.content) {
+            (2, Content::Bytes(message)) => position.message = message.to_vec(),
+            (3, Content::Bytes(group)) => position.group = wire::text(group)?,
+            (4, Content::Varint(timestamp)) => position.timestamp = timestamp,
+            _ => {}
+        }
+    }
+    Ok(position)
+}
