@@ -28,6 +28,7 @@
 //! keeps backups at `/milvus/data/<operation>.mmb`, writes its JSON report to standard output and, if
 //! it fits, to the file named by [`TERMINATION_VARIABLE`].
 
+pub mod amounts;
 pub mod cluster;
 pub mod condition;
 pub mod discovery;

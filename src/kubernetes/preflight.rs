@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v1::HorizontalPodAutoscaler;
-use k8s_openapi::api::core::v1::ResourceQuota;
+use k8s_openapi::api::core::v1::{LimitRange, ResourceQuota};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -69,6 +69,8 @@ pub struct Facts {
     pub tls: Option<TlsSecret>,
     /// The Deployments of the saved upgrade state as they are, by name; `None` for one that is missing.
     pub saved: BTreeMap<String, Option<String>>,
+    /// The limit ranges of the namespace.
+    pub limit_ranges: Vec<LimitRange>,
     /// The quotas of the namespace.
     pub quotas: Vec<ResourceQuota>,
     /// The backup of the last upgrade, by its Jobs, where no upgrade is saved.

@@ -6,7 +6,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v1::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Container, PersistentVolumeClaim, Pod, ResourceQuota, Secret, Service,
+    ConfigMap, Container, PersistentVolumeClaim, Pod, Secret, Service,
 };
 use k8s_openapi::api::storage::v1::StorageClass;
 
@@ -113,7 +113,8 @@ pub async fn facts(cluster: &Cluster, scope: Scope<'_>) -> Result<Facts, Cluster
     let annotations = cluster.namespace_annotations().await.unwrap_or_default();
     let tls = tls_secret(cluster, scope.secret, &mut unseen).await?;
     Ok(Facts {
-        quotas: quotas(cluster).await?,
+        quotas: if_allowed(cluster.list("").await)?,
+        limit_ranges: if_allowed(cluster.list("").await)?,
         tls,
         user_range: annotations.get(USER_RANGE).cloned(),
         instances,
@@ -181,11 +182,11 @@ pub async fn last_backup(
     Ok(operation.map(|operation| format!("{BACKUP_FOLDER}/{operation}.mmb")))
 }
 
-/// The quotas of the namespace; none without the right to see them.
-async fn quotas(cluster: &Cluster) -> Result<Vec<ResourceQuota>, ClusterError> {
-    match cluster.list("").await {
+/// What was listed; nothing without the right to see it.
+fn if_allowed<T>(listed: Result<Vec<T>, ClusterError>) -> Result<Vec<T>, ClusterError> {
+    match listed {
         Err(error) if error.is_forbidden() => Ok(Vec::new()),
-        found => found,
+        listed => listed,
     }
 }
 

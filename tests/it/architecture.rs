@@ -103,6 +103,7 @@ const PURE: &[&str] = &[
 /// Files that decide and never do, within a room that does.
 const PURE_FILES: &[&str] = &[
     "backup/mounts.rs",
+    "kubernetes/amounts.rs",
     "kubernetes/condition.rs",
     "kubernetes/discovery.rs",
     "kubernetes/discovery/etcd.rs",

@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::arguments::arguments;
+use crate::kubernetes::amounts::REQUESTS;
 use crate::kubernetes::job_kind::JobKind;
 use crate::kubernetes::record::{EtcdTarget, PodShape, PodUser, Record};
 use crate::kubernetes::{
@@ -28,8 +29,6 @@ const TERMINATION_FILE: &str = "/dev/termination-log";
 pub const NEW_IMAGE_CONTAINER: &str = "new-release";
 /// The concern that lets an image through which cannot be proved.
 pub const NEW_IMAGE_CODE: &str = "new-image";
-/// What a container requests, where nothing else is given.
-const REQUESTS: [(&str, &str); 2] = [("cpu", "100m"), ("memory", "256Mi")];
 /// Who the program runs as, where the Milvus pods do not say.
 const USER: i64 = 1000;
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::finding::{Finding, Severity};
+use crate::kubernetes::amounts::fitting;
 use crate::kubernetes::discovery::{self, image_version};
 use crate::kubernetes::options::{Intent, UpgradeOptions};
 use crate::kubernetes::preflight::{Facts, judge, target};
@@ -241,6 +242,7 @@ fn shape_of(facts: &Facts) -> PodShape {
     let names_user = |security: &Value| security["runAsUser"].as_i64() > Some(0);
     let named = shape.security.as_ref().is_some_and(names_user);
     shape.user = (facts.assigns_users() && !named).then_some(PodUser::Namespace);
+    (shape.requests, shape.limits) = fitting(&facts.limit_ranges, &facts.quotas);
     shape
 }
 

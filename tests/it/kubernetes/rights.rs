@@ -9,7 +9,8 @@ use super::{Scenario, role};
 use crate::support::kubernetes::helm::Helm;
 
 /// What the page says may be left out.
-const OPTIONAL: [&str; 7] = [
+const OPTIONAL: [&str; 8] = [
+    "limitranges",
     "resourcequotas",
     "namespaces",
     "milvuses",
