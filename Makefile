@@ -2,28 +2,32 @@
 
 CARGO ?= cargo
 
-.PHONY: help demo build test bench lint format
+.PHONY: help protoc demo build test bench lint format
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
-demo: ## Migrate, verify and roll back a sample on a real etcd, started for the occasion
+# The protobuf compiler is checked, and built where there is none, before anything else is compiled.
+protoc:
+	@scripts/protoc --help >/dev/null
+
+demo: protoc ## Migrate, verify and roll back a sample on a real etcd, started for the occasion
 	$(CARGO) build --quiet
 	scripts/demo
 
-build: ## Build the program for daily use: target/release/meta-migration
+build: protoc ## Build the program for daily use: target/release/meta-migration
 	$(CARGO) build --release
 
-test: ## Run all tests; they start their own etcd and Kubernetes (ETCD_BIN, KUBEBUILDER_ASSETS choose)
+test: protoc ## Run all tests; they start their own etcd and Kubernetes (ETCD_BIN, KUBEBUILDER_ASSETS choose)
 	@etcd=$$(scripts/etcd) && echo "etcd: $$etcd" && export ETCD_BIN="$$etcd" && \
 	case $$("$$etcd" --version) in *" 3.5."[0-2][!0-9]*) scripts/etcd 3.4 ;; esac && \
 	assets=$$(scripts/kubernetes) && export KUBEBUILDER_ASSETS="$$assets" && \
 	$(CARGO) test
 
-bench: ## Measure the program against the floor that etcd sets (BENCH_SIZES=1000,100000 for less)
+bench: protoc ## Measure the program against the floor that etcd sets (BENCH_SIZES=1000,100000 for less)
 	@export ETCD_BIN="$$(scripts/etcd)" && $(CARGO) bench --bench micro && $(CARGO) bench --bench scale
 
-lint: ## Check format, lints, documentation and dependencies
+lint: protoc ## Check format, lints, documentation and dependencies
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --quiet -- -D warnings
 	@# The private rooms are documented along, so links to them lead somewhere.

@@ -15,6 +15,7 @@ mod backup_target;
 mod cluster;
 mod completions;
 mod confirm;
+mod connecting;
 mod drop_in;
 mod face;
 mod inspect;
@@ -33,6 +34,7 @@ mod session;
 mod signals;
 mod status;
 mod target;
+mod unused;
 mod upgrade;
 mod verify;
 mod watch;
@@ -42,6 +44,7 @@ use options::OutputOptions;
 use report::LogFormat;
 use report::exit::Exit;
 use report::failure::Failure;
+use report::terminal;
 
 /// How a command ends.
 type Outcome = Result<Exit, Failure>;
@@ -69,7 +72,8 @@ META_MIGRATION_TOOL_IMAGE, and how they talk, as META_MIGRATION_FORMAT. The pass
 --password-file, never from an option.
 
 Exit codes: 0 done or nothing to do; 1 failed, nothing was changed; 2 wrong usage or configuration; \
-3 refused: Milvus is running, or another migration is; 4 the metadata cannot be migrated as it is; \
+3 refused for now: Milvus is running, another migration is, or a restore is unfinished; 4 the metadata \
+cannot be migrated as it is; \
 5 stopped part-way; 6 verification found differences; 130 and 143 ended by a signal.";
 
 #[derive(Debug, Subcommand)]
@@ -140,13 +144,19 @@ fn run(arguments: Vec<OsString>) -> Exit {
         .collect();
     let (ended, log_format) = match Face::of(arguments, &names) {
         Face::Commands(arguments) => {
-            let parsed = command
-                .try_get_matches_from(arguments)
-                .and_then(|matches| Cli::from_arg_matches(&matches));
+            let parsed = command.try_get_matches_from(arguments);
+            let parsed = parsed.and_then(|matches| {
+                let cli = Cli::from_arg_matches(&matches)?;
+                Ok((cli, unused::refuse(&matches)))
+            });
             match parsed {
-                Ok(cli) => {
+                Ok((cli, used)) => {
                     let output = cli.command.output();
-                    (cli.command.run(), output.log_format)
+                    let ended = match used {
+                        Ok(()) => cli.command.run(),
+                        Err(failure) => Err(*failure),
+                    };
+                    (ended, output.log_format)
                 }
                 Err(error) => return usage(&error),
             }
@@ -168,8 +178,13 @@ fn finish(ended: Outcome, log_format: LogFormat) -> Exit {
 
 /// Help is no error; everything else that clap says is wrong usage.
 fn usage(error: &clap::Error) -> Exit {
-    // Nobody is left to tell when the terminal is gone.
-    let _ = error.print();
+    let text = error.render().to_string();
+    if !error.use_stderr() || terminal::is_safe(&text) {
+        // Nothing is left to do when the terminal is gone.
+        let _ = error.print();
+    } else {
+        report::tell(&text);
+    }
     if error.use_stderr() {
         Exit::Usage
     } else {
@@ -180,8 +195,20 @@ fn usage(error: &clap::Error) -> Exit {
 /// The whole command line, for parsing, completions and the manual.
 fn command() -> clap::Command {
     // `inspect --key` is a key of the metadata; the TLS key has to step aside there.
-    Cli::command().mut_subcommand("inspect", |inspect| {
+    let mut command = Cli::command().mut_subcommand("inspect", |inspect| {
         inspect.mut_arg("tls_key", |key| key.long("tls-key"))
+    });
+    for name in unused::WITHOUT_BACKUP_FILE {
+        command = command.mut_subcommand(name, |command| {
+            command.mut_arg("backup_file", |option| option.hide(true))
+        });
+    }
+    command.mut_subcommand("verify", |verify| {
+        verify.mut_arg("backup_file", |option| {
+            option
+                .visible_alias("backup")
+                .help("The 2.1 backup that was migrated")
+        })
     })
 }
 

@@ -20,6 +20,7 @@ pub mod gate;
 pub mod yaml;
 
 pub use crate::store::etcd::Password;
+use crate::store::etcd::{IdentityProblem, certificates, check_identity};
 pub use choices::DropInCommand;
 pub use error::ConfigError;
 
@@ -59,7 +60,7 @@ pub struct Overrides {
     pub cert: Option<PathBuf>,
     /// The client certificate's key.
     pub key: Option<PathBuf>,
-    /// The name that the server's certificate has to bear.
+    /// The name to verify in the server's certificate.
     pub tls_server_name: Option<String>,
     /// The time limit of one request.
     pub timeout: Option<Duration>,
@@ -139,14 +140,14 @@ pub struct Login {
     pub password: Password,
 }
 
-/// An encrypted connection. Without a certificate of an authority, the system's are trusted.
+/// An encrypted connection. Without CA certificates, the system's are trusted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tls {
     /// PEM file with the certificates to trust.
     pub ca_cert: Option<PathBuf>,
     /// PEM files with the client's certificate and its key.
     pub identity: Option<(PathBuf, PathBuf)>,
-    /// The name that the server's certificate has to bear, where it is not the endpoint's host.
+    /// The name to verify in the server's certificate, instead of the endpoint's host.
     pub server_name: Option<String>,
 }
 
@@ -245,6 +246,20 @@ fn resolve_backup_file(given: Option<PathBuf>) -> Result<Option<PathBuf>, Config
     Ok(Some(path))
 }
 
+/// Accepts the root path or a sub-path unless it is empty: that would move the metadata to another
+/// place, and an unset shell variable is the usual cause.
+///
+/// # Errors
+/// Why it is refused.
+pub(crate) fn path_part(text: &str) -> Result<String, &'static str> {
+    let is_empty = text.split('/').all(|part| matches!(part.trim(), "" | "."));
+    if is_empty {
+        Err("the path is empty; leave it out for the default")
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
 /// Splits a list on commas; blanks around the items and empty items do not count.
 pub(crate) fn split_list(text: &str) -> Vec<String> {
     text.split(',')
@@ -306,7 +321,7 @@ fn resolve_endpoint(text: &str, encrypted: bool) -> Result<String, &'static str>
     match port.map(str::parse::<u16>) {
         None => Ok(format!("{scheme}://{host}:{DEFAULT_PORT}")),
         Some(Ok(port)) if port > 0 => Ok(format!("{scheme}://{host}:{port}")),
-        Some(_) => Err("the port is no number from 1 to 65535"),
+        Some(_) => Err("the port is not a number from 1 to 65535"),
     }
 }
 
@@ -329,10 +344,7 @@ fn resolve_tls(
         (file.cert, file.key)
     };
     let identity = match (cert, key) {
-        (Some(cert), Some(key)) => Some((
-            checked_pem("client certificate", cert)?,
-            checked_pem("key of the client certificate", key)?,
-        )),
+        (Some(cert), Some(key)) => Some(checked_identity(cert, key)?),
         (Some(_), None) => {
             return Err(ConfigError::Incomplete {
                 given: "the client certificate (--cert, etcd.ssl.tlsCert)",
@@ -348,7 +360,7 @@ fn resolve_tls(
         (None, None) => None,
     };
     let ca_cert = match flags.ca_cert.or(file.ca_cert) {
-        Some(path) => Some(checked_pem("certificate of the authority", path)?),
+        Some(path) => Some(checked_ca(path)?),
         None => None,
     };
     Ok(Some(Tls {
@@ -396,8 +408,8 @@ fn read_password(path: &Path) -> Result<Password, ConfigError> {
         path: path.to_owned(),
         problem,
     };
-    let text =
-        String::from_utf8(read_named_file(WHAT, path)?).map_err(|_| useless("is no UTF-8 text"))?;
+    let text = String::from_utf8(read_named_file(WHAT, path)?)
+        .map_err(|_| useless("is not UTF-8 text"))?;
     // Editors and `echo` end the line; a password that really ends in a line feed is not typed.
     let password = text.strip_suffix('\n').unwrap_or(&text);
     let password = password.strip_suffix('\r').unwrap_or(password);
@@ -407,19 +419,36 @@ fn read_password(path: &Path) -> Result<Password, ConfigError> {
     Ok(Password::new(password))
 }
 
-/// The path again, once it is known to hold what it should.
-fn checked_pem(what: &'static str, path: PathBuf) -> Result<PathBuf, ConfigError> {
-    const BEGIN: &[u8] = b"-----BEGIN ";
-    let bytes = read_named_file(what, &path)?;
-    if !bytes.windows(BEGIN.len()).any(|window| window == BEGIN) {
-        let problem = "holds no PEM block";
-        return Err(ConfigError::UselessFile {
-            what,
+/// Returns the path if the file contains certificates.
+fn checked_ca(path: PathBuf) -> Result<PathBuf, ConfigError> {
+    const WHAT: &str = "CA certificate file";
+    let pem = read_named_file(WHAT, &path)?;
+    match certificates(&pem) {
+        Ok(_) => Ok(path),
+        Err(problem) => Err(ConfigError::UselessFile {
+            what: WHAT,
             path,
             problem,
-        });
+        }),
     }
-    Ok(path)
+}
+
+/// Returns both paths if the key belongs to the certificate.
+fn checked_identity(cert: PathBuf, key: PathBuf) -> Result<(PathBuf, PathBuf), ConfigError> {
+    const CERTIFICATE: &str = "client certificate";
+    const KEY: &str = "client key";
+    let cert_pem = read_named_file(CERTIFICATE, &cert)?;
+    let key_pem = read_named_file(KEY, &key)?;
+    let (what, path, problem) = match check_identity(&cert_pem, &key_pem) {
+        Ok(()) => return Ok((cert, key)),
+        Err(IdentityProblem::Certificate(problem)) => (CERTIFICATE, cert, problem),
+        Err(IdentityProblem::Key(problem)) => (KEY, key, problem),
+    };
+    Err(ConfigError::UselessFile {
+        what,
+        path,
+        problem,
+    })
 }
 
 fn read_named_file(what: &'static str, path: &Path) -> Result<Vec<u8>, ConfigError> {

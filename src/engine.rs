@@ -14,6 +14,7 @@ mod ahead;
 mod background;
 mod backup;
 mod backup_job;
+mod blocking;
 mod census;
 mod compaction;
 mod deletion;
@@ -48,6 +49,7 @@ mod writer;
 
 pub use backup::{BackupOptions, backup};
 pub use backup_job::{BackupTarget, OpenStream};
+pub use blocking::{LIVE_SESSION, LOCK_HELD, UNFINISHED_RESTORE, blocking};
 pub use compaction::{Compacted, MemberSizes, compact};
 pub use entries::entries;
 pub use error::{EngineError, Failure, FailureKind, Written};

@@ -17,7 +17,7 @@ mod error;
 pub mod etcd;
 pub mod memory;
 
-pub use error::{Applied, StoreError, StoreErrorKind};
+pub use error::{Applied, ConnectProblem, StoreError, StoreErrorKind};
 
 /// A read of one key range.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use super::report::exit::Exit;
 use super::report::failure::Failure;
 use super::report::orchestration;
 use super::report::palette::Palette;
-use crate::config;
+use crate::config::{self, path_part};
 use crate::finding::Finding;
 use crate::kubernetes::cluster::{Access, Cluster, ClusterError};
 use crate::kubernetes::job_kind::JobKind;
@@ -66,10 +66,10 @@ pub(in crate::cli) struct AimOptions {
     #[arg(short = 't', long, value_name = "VERSION")]
     pub(in crate::cli) target_version: Option<Release>,
     /// Root path of the metadata [default: as Milvus is configured, else by-dev]
-    #[arg(short = 'r', long, value_name = "PATH")]
+    #[arg(short = 'r', long, value_name = "PATH", value_parser = path_part)]
     pub(in crate::cli) root_path: Option<String>,
     /// Path of the metadata below the root path [default: as Milvus is configured, else meta]
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = path_part)]
     pub(in crate::cli) meta_sub_path: Option<String>,
     /// Image of the new release [default: milvusdb/milvus:vTARGET]
     #[arg(short = 'w', long, value_name = "IMAGE")]
@@ -303,7 +303,7 @@ pub(in crate::cli) fn block_on<T>(
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::from_error(Exit::Failed, &error))?;
+        .map_err(|error| Failure::caused("cannot start the worker threads", &error))?;
     runtime.block_on(work)
 }
 

@@ -112,7 +112,7 @@ fn go_back(session: &Session, args: &Args) -> Outcome {
     };
     let done = session.write(async |store, environment| {
         let recorded = recorded_backup(store, &options.root, &options.limits).await?;
-        if !args.etcd.names_backup()
+        if args.etcd.named_backup().is_none()
             && let Some(recorded) = recorded.map(|backup| PathBuf::from(backup.path))
             && recorded.is_file()
         {

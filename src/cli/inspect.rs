@@ -56,8 +56,6 @@ fn family_parser() -> impl TypedValueParser<Value = Family> {
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let session = Session::begin(&args.etcd, &args.output)?;
-    args.etcd
-        .without_backup("--from reads a file instead of etcd");
     let source = args
         .from
         .as_deref()

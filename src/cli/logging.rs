@@ -3,14 +3,17 @@
 use std::io::{self, Write};
 
 use indicatif::MultiProgress;
+use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::debug_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::options::OutputOptions;
 use super::report::LogFormat;
 use super::report::palette::Palette;
+use super::report::terminal::line;
 
 /// Starts logging. Lines go around the bars, if there are any.
 pub(in crate::cli) fn start(output: &OutputOptions, bars: Option<&MultiProgress>) {
@@ -24,11 +27,20 @@ pub(in crate::cli) fn start(output: &OutputOptions, bars: Option<&MultiProgress>
     let layer = tracing_subscriber::fmt::layer()
         .with_target(false)
         .with_writer(writer);
+    // What a text line says may come from etcd.
+    let safe = debug_fn(|output, field, value| {
+        let text = format!("{value:?}");
+        match field.name() {
+            "message" => write!(output, "{}", line(&text)),
+            name => write!(output, "{name}={}", line(&text)),
+        }
+    });
     // A second start in one process changes nothing.
     let _ = match output.log_format {
         LogFormat::Text => {
             let coloured = Palette::for_stream(&io::stderr()).is_coloured();
-            registry.with(layer.with_ansi(coloured)).try_init()
+            let layer = layer.fmt_fields(safe.delimited(" ")).with_ansi(coloured);
+            registry.with(layer).try_init()
         }
         LogFormat::Json => registry
             .with(layer.json().flatten_event(true).with_current_span(false))

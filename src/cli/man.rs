@@ -26,7 +26,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let mut text = Vec::new();
     clap_mangen::Man::new(page)
         .render(&mut text)
-        .map_err(|error: io::Error| Failure::from_error(Exit::Failed, &error))?;
+        .map_err(|error: io::Error| Failure::caused("cannot write the manual page", &error))?;
     report::write(&text)?;
     Ok(Exit::Done)
 }

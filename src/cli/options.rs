@@ -1,6 +1,6 @@
 //! The options that the commands share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -46,7 +46,8 @@ pub(in crate::cli) struct EtcdOptions {
         long,
         value_name = "PATH",
         env = "META_MIGRATION_ROOT_PATH",
-        hide_env = true
+        hide_env = true,
+        value_parser = config::path_part
     )]
     root_path: Option<String>,
     /// Path of the metadata below the root path [default: meta]
@@ -54,7 +55,8 @@ pub(in crate::cli) struct EtcdOptions {
         long,
         value_name = "PATH",
         env = "META_MIGRATION_META_SUB_PATH",
-        hide_env = true
+        hide_env = true,
+        value_parser = config::path_part
     )]
     meta_sub_path: Option<String>,
     /// Path of ids and timestamps below the root path; never written to [default: kv]
@@ -62,7 +64,8 @@ pub(in crate::cli) struct EtcdOptions {
         long,
         value_name = "PATH",
         env = "META_MIGRATION_KV_SUB_PATH",
-        hide_env = true
+        hide_env = true,
+        value_parser = config::path_part
     )]
     kv_sub_path: Option<String>,
     /// etcd user; the password comes from --password-file or META_MIGRATION_PASSWORD
@@ -81,7 +84,7 @@ pub(in crate::cli) struct EtcdOptions {
         hide_env = true
     )]
     password_file: Option<PathBuf>,
-    /// Certificates to trust, in PEM; enough for TLS by itself
+    /// CA certificates to trust, in PEM; enables TLS
     #[arg(
         long,
         value_name = "FILE",
@@ -106,7 +109,7 @@ pub(in crate::cli) struct EtcdOptions {
         hide_env = true
     )]
     tls_key: Option<PathBuf>,
-    /// Name that etcd's certificate has to bear, where it is not the host of the address
+    /// Server name to verify in etcd's certificate, instead of the host of the address
     #[arg(
         long,
         value_name = "NAME",
@@ -114,7 +117,7 @@ pub(in crate::cli) struct EtcdOptions {
         hide_env = true
     )]
     tls_server_name: Option<String>,
-    /// Time limit of one request, for example 10s [default: 10s]
+    /// Timeout of one request, for example 10s [default: 10s]
     #[arg(long, value_name = "DURATION", env = "META_MIGRATION_TIMEOUT", hide_env = true,
           value_parser = config::duration::positive)]
     timeout: Option<Duration>,
@@ -145,16 +148,9 @@ pub(in crate::cli) struct EtcdOptions {
 }
 
 impl EtcdOptions {
-    /// Whether a flag or the environment names a backup file.
-    pub(in crate::cli) fn names_backup(&self) -> bool {
-        self.backup_file.is_some()
-    }
-
-    /// Tells whoever names a backup file to a command that makes none what it has instead.
-    pub(in crate::cli) fn without_backup(&self, instead: &str) {
-        if self.names_backup() {
-            tracing::warn!("--backup-file is not used by this command: {instead}");
-        }
+    /// The backup file that a flag or the environment names.
+    pub(in crate::cli) fn named_backup(&self) -> Option<&Path> {
+        self.backup_file.as_deref()
     }
 
     /// The same etcd, another root path.

@@ -6,6 +6,7 @@ use super::options::{EtcdOptions, OutputOptions, TransformOptions};
 use super::reading::ReadingOptions;
 use super::report::exit::Exit;
 use super::report::failure::Failure;
+use super::report::plan::Planned;
 use super::session::{Session, limits};
 use super::target::Target;
 use super::{Outcome, report};
@@ -16,14 +17,21 @@ use crate::transform::Options;
 
 /// Show what a migration would do, without doing it
 ///
-/// Everything is read, decoded, transformed and validated as `migrate` does it; what would be put,
-/// rewritten and deleted is counted by family, and every finding is told. Nothing is written. Ends with
-/// exit code 4 when the metadata cannot be migrated as it is.
+/// Everything is read, decoded, transformed and validated as `migrate` does it. What would be put,
+/// rewritten and deleted is counted by family, and every finding is shown. What keeps `migrate` from
+/// starting now is shown apart: live sessions, a held lock, alarms, missing space or write permission,
+/// an unfinished restore. Nothing is written.
+///
+/// Exits with code 4 when there are findings of severity error, and with code 3 when these are only
+/// sessions, the lock or an unfinished restore.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
     /// Plan the migration of a backup file instead of etcd
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
+    /// Milvus is stopped later: its sessions do not block the migration
+    #[arg(long)]
+    ignore_sessions: bool,
     #[command(flatten)]
     transform: TransformOptions,
     #[command(flatten)]
@@ -36,42 +44,59 @@ pub(in crate::cli) struct Args {
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let session = Session::begin(&args.etcd, &args.output)?;
-    args.etcd
-        .without_backup("--from reads a file instead of etcd");
     let source = args
         .from
         .as_deref()
         .map(|path| session.open(path, args.reading));
     let source = source.transpose()?;
-    let plan = match Target::of(&session.config, &args.transform)? {
+    let mut planned = match Target::of(&session.config, &args.transform)? {
         Target::Migrate(options) => make(&session, source.as_ref(), &options)?,
-        Target::NothingToDo => idle(layout(&session, source.as_ref())?),
+        Target::NothingToDo => Planned::new(idle(layout(&session, source.as_ref())?)),
     };
-    report::print(session.output.format, &plan, report::plan::text)?;
-    Ok(if plan.findings.iter().any(Finding::is_error) {
+    if args.ignore_sessions {
+        let is_session = |finding: &Finding| finding.code == engine::LIVE_SESSION;
+        planned.blocking.retain(|finding| !is_session(finding));
+    }
+    report::print(session.output.format, &planned, report::plan::text)?;
+    Ok(exit(&planned))
+}
+
+/// Sessions, the lock and an unfinished restore refuse a migration; what else is of severity error has
+/// to be changed before one can be made.
+fn exit(planned: &Planned) -> Exit {
+    const REFUSING: [&str; 3] = [
+        engine::LIVE_SESSION,
+        engine::LOCK_HELD,
+        engine::UNFINISHED_RESTORE,
+    ];
+    let refuses = |finding: &&Finding| REFUSING.contains(&finding.code.as_str());
+    let all = planned.plan.findings.iter().chain(&planned.blocking);
+    let (refusing, others): (Vec<_>, Vec<_>) =
+        all.filter(|finding| finding.is_error()).partition(refuses);
+    if !others.is_empty() {
         Exit::NotMigratable
+    } else if !refusing.is_empty() {
+        Exit::Refused
     } else {
         Exit::Done
-    })
+    }
 }
 
 fn make(
     session: &Session,
     source: Option<&BackupSource>,
     options: &Options,
-) -> Result<PlanReport, Failure> {
-    match source {
-        Some(source) => session.offline(|environment| source.plan(options, environment)),
-        None => session.read(async |store, environment| {
-            engine::plan(
-                store,
-                &session.config.root,
-                options,
-                (&limits(), environment),
-            )
-            .await
-        }),
+) -> Result<Planned, Failure> {
+    if let Some(source) = source {
+        let plan = session.offline(|environment| source.plan(options, environment))?;
+        return Ok(Planned::new(plan));
     }
+    session.read(async |store, environment| {
+        let (root, limits) = (&session.config.root, limits());
+        let plan = engine::plan(store, root, options, (&limits, environment)).await?;
+        let blocking = engine::blocking(store, root, &plan, (&limits, environment)).await?;
+        Ok(Planned { plan, blocking })
+    })
 }
 
 fn layout(session: &Session, source: Option<&BackupSource>) -> Result<Layout, Failure> {

@@ -17,6 +17,7 @@ pub(in crate::cli) mod palette;
 pub(in crate::cli) mod plan;
 pub(in crate::cli) mod status;
 pub(in crate::cli) mod table;
+pub(in crate::cli) mod terminal;
 mod termination;
 pub(in crate::cli) mod units;
 
@@ -51,10 +52,13 @@ pub(in crate::cli) fn print<T: Serialize>(
     text: impl FnOnce(&T, Palette) -> String,
 ) -> Result<(), Failure> {
     let output = match format {
-        Format::Text => text(report, Palette::for_stream(&io::stdout())),
+        Format::Text => {
+            let palette = Palette::for_stream(&io::stdout());
+            terminal::lines(&text(report, palette), palette).into_owned()
+        }
         Format::Json => {
             let mut json = serde_json::to_string(report)
-                .map_err(|error| Failure::from_error(Exit::Failed, &error))?;
+                .map_err(|error| Failure::caused("cannot write the report as JSON", &error))?;
             json.push('\n');
             termination::leave(&json);
             json
@@ -117,21 +121,20 @@ impl Lines {
 pub(in crate::cli) fn quietly(written: io::Result<()>) -> Result<(), Failure> {
     match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            let mut failure = Failure::from_error(Exit::Failed, &error);
-            let cause = std::mem::replace(
-                &mut failure.message,
-                "cannot write to standard output".into(),
-            );
-            failure.causes.insert(0, cause.into());
-            Err(failure)
+            Err(Failure::caused("cannot write to standard output", &error))
         }
         Ok(()) | Err(_) => Ok(()),
     }
 }
 
-/// Writes a line for the person at the terminal to standard error, whatever the log level.
+/// Writes lines for the user to standard error, whatever the log level.
 pub(in crate::cli) fn tell(text: &str) {
-    // There is nobody left to tell when standard error is gone.
+    let palette = Palette::for_stream(&io::stderr());
+    tell_exactly(&terminal::lines(text, palette));
+}
+
+fn tell_exactly(text: &str) {
+    // Nothing is left to do when standard error is gone.
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
@@ -140,7 +143,7 @@ pub(in crate::cli) fn fail(failure: &Failure, format: LogFormat) -> Exit {
     termination::leave(&failure.json());
     match format {
         LogFormat::Text => tell(&failure.text(Palette::for_stream(&io::stderr()))),
-        LogFormat::Json => tell(&failure.json()),
+        LogFormat::Json => tell_exactly(&failure.json()),
     }
     failure.exit
 }

@@ -8,7 +8,7 @@ use super::options::{EtcdOptions, OutputOptions, WaitOptions};
 use super::reading::ReadingOptions;
 use super::rollback::{WayBack, carry_out};
 use super::session::{Session, limits};
-use crate::config::ConfigError;
+use crate::config::{ConfigError, path_part};
 use crate::engine::{Limits, RestoreOptions, Way};
 use crate::keys::MetaRoot;
 
@@ -26,7 +26,8 @@ pub(in crate::cli) struct Args {
         long,
         value_name = "ROOT",
         env = "META_MIGRATION_TO_ROOT",
-        hide_env = true
+        hide_env = true,
+        value_parser = path_part
     )]
     to_root: Option<String>,
     /// Only show the difference

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use indicatif::MultiProgress;
 use tokio::runtime::Runtime;
+use tokio::time::timeout;
 
 use super::aftermath::{Ways, quoted};
 use super::options::{EtcdOptions, OutputOptions};
@@ -13,13 +14,13 @@ use super::reading::{self, ReadingOptions};
 use super::report::exit::Exit;
 use super::report::failure::Failure;
 use super::watch::Watch;
-use super::{logging, signals, watch};
+use super::{connecting, logging, signals, watch};
 use crate::backup::{Backup, BackupError, Tolerance};
 use crate::config::{Config, Connection};
 use crate::engine::{self, BackupSource, EngineError, Environment, Limits, Signal, Stop};
 use crate::keys::MetaRoot;
-use crate::store::StoreError;
 use crate::store::etcd::{EtcdStore, Options, Tls};
+use crate::store::{ConnectProblem, RangeRequest, Store as _, StoreError, StoreErrorKind};
 
 /// How long a connection may take to come up, as the official tool has it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -99,7 +100,7 @@ impl Session {
         let outcome = runtime.block_on(async {
             let stop = signals::listen()?;
             let store = tokio::select! {
-                connected = connect(&self.config.connection) => connected?,
+                connected = connect(&self.config.connection, &self.config.root) => connected?,
                 signal = stop.wait() => return Err(self.interrupted(signal)),
             };
             let environment = self.environment(stop.clone());
@@ -206,10 +207,12 @@ pub(in crate::cli) fn limits() -> Limits {
 }
 
 fn runtime() -> Result<Runtime, Failure> {
-    Runtime::new().map_err(|error| Failure::from_error(Exit::Failed, &error).unchanged())
+    Runtime::new()
+        .map_err(|error| Failure::caused("cannot start the worker threads", &error).unchanged())
 }
 
-async fn connect(connection: &Connection) -> Result<EtcdStore, Failure> {
+/// Connects, and reads once: a member that answers may have lost the majority of its cluster.
+async fn connect(connection: &Connection, root: &MetaRoot) -> Result<EtcdStore, Failure> {
     let tls = connection.tls.as_ref().map(|tls| {
         let (cert, key) = tls.identity.clone().unzip();
         Tls {
@@ -228,20 +231,24 @@ async fn connect(connection: &Connection) -> Result<EtcdStore, Failure> {
         connect_timeout: CONNECT_TIMEOUT.min(connection.timeout),
         request_timeout: connection.timeout,
     };
-    EtcdStore::connect(&options)
-        .await
-        .map_err(|error| no_connection(&error))
-}
-
-fn no_connection(error: &StoreError) -> Failure {
-    let mut failure = Failure::new(Exit::Failed, "cannot connect to etcd").unchanged();
-    failure.causes.push(error.message.clone());
-    failure.unreachable = error.is_unreachable();
-    failure.hints.push(
-        "etcd has to run (only Milvus is stopped for a migration); --endpoints says where it is"
-            .to_owned(),
-    );
-    failure
+    let failed = |error: StoreError| connecting::failure(&error, connection);
+    let store = EtcdStore::connect(&options).await.map_err(failed)?;
+    let request = RangeRequest::key(root.session_id_key()).count_only();
+    match timeout(connection.timeout, store.range(request)).await {
+        // The member did answer when its status was asked for.
+        Ok(Err(mut error)) if error.is_transient() => {
+            error.problems = vec![ConnectProblem::NoLeader];
+            Err(failed(error))
+        }
+        // What else is wrong is reported by what needs the answer.
+        Ok(_) => Ok(store),
+        Err(_) => {
+            let (endpoints, limit) = (connection.endpoints.join(", "), connection.timeout);
+            let message = format!("etcd at {endpoints}: no answer to a read within {limit:?}");
+            let error = StoreError::not_applied(StoreErrorKind::Timeout, message);
+            Err(failed(error.because(ConnectProblem::NoLeader)))
+        }
+    }
 }
 
 /// Who we are to others who find the lock held: the pod's or the machine's name.

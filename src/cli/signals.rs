@@ -9,7 +9,8 @@ use crate::engine::{Signal, Stop};
 
 /// Listens from now on; needs a runtime. The wish to end shows in what is returned.
 pub(in crate::cli) fn listen() -> Result<Stop, Failure> {
-    let failed = |error: std::io::Error| Failure::from_error(Exit::Failed, &error).unchanged();
+    let failed =
+        |error: std::io::Error| Failure::caused("cannot listen for signals", &error).unchanged();
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let (stopper, stop) = Stop::new();

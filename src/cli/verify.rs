@@ -1,6 +1,6 @@
 //! `verify`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::options::{EtcdOptions, OutputOptions, TransformOptions};
 use super::reading::ReadingOptions;
@@ -11,13 +11,10 @@ use crate::engine::{self, Limits, VerifyOptions};
 
 /// Check whether the 2.2 layout is complete and consistent
 ///
-/// With --backup: whether it is exactly what the migration of that backup gives. Nothing is written.
-/// Ends with exit code 6 when it is not.
+/// With --backup-file: whether it is exactly what the migration of that backup gives. Nothing is written.
+/// Exits with code 6 when it is not.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
-    /// The 2.1 backup that was migrated
-    #[arg(long, value_name = "FILE")]
-    backup: Option<PathBuf>,
     /// Check a backup file instead of etcd
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
@@ -33,16 +30,12 @@ pub(in crate::cli) struct Args {
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let session = Session::begin(&args.etcd, &args.output)?;
-    args.etcd
-        .without_backup("--backup compares with a backup, --from checks a file instead of etcd");
+    let backup = args.etcd.named_backup();
     let told = target::told(&session.config, &args.transform)?;
     let found = match &args.from {
         Some(path) => {
             let source = session.open(path, args.reading)?;
-            let before = args
-                .backup
-                .as_deref()
-                .map(|path| session.open(path, args.reading));
+            let before = backup.map(|path| session.open(path, args.reading));
             let before = before.transpose()?;
             session
                 .offline(|environment| source.verify(before.as_ref(), told.as_ref(), environment))?
@@ -52,12 +45,12 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
                 tolerance: args.reading.tolerance(),
                 ..limits()
             };
-            if let Some(path) = &args.backup {
+            if let Some(path) = backup {
                 session.require_one_instance(path, limits.tolerance)?;
             }
             let options = VerifyOptions {
                 root: session.config.root.clone(),
-                backup: args.backup.clone(),
+                backup: backup.map(Path::to_owned),
                 options: told,
                 limits,
             };
@@ -67,7 +60,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         }
     };
     report::print(session.output.format, &found, |found, palette| {
-        report::outcome::verify(found, args.backup.is_some(), palette)
+        report::outcome::verify(found, backup.is_some(), palette)
     })?;
     Ok(if found.ok {
         Exit::Done

@@ -145,7 +145,10 @@ impl Observer for Watch {
 
     fn confirm_migration(&self, plan: &PlanReport) -> bool {
         self.confirm(
-            || report::plan::text(plan, Palette::for_stream(&std::io::stderr())),
+            || {
+                let planned = report::plan::Planned::new(plan.clone());
+                report::plan::text(&planned, Palette::for_stream(&std::io::stderr()))
+            },
             "Migrate?",
         )
     }

@@ -1,4 +1,4 @@
-//! What can be wrong with a configuration: all of it is told by name, none of it shows a secret.
+//! Errors in the configuration. Each names the option, key or file; none shows a secret.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,8 +18,8 @@ pub enum ConfigError {
         #[source]
         source: io::Error,
     },
-    /// The configuration file is no YAML.
-    #[error("{}, line {line}: no valid YAML: {message}", path.display())]
+    /// The configuration file is not YAML.
+    #[error("{}, line {line}: invalid YAML: {message}", path.display())]
     Syntax {
         /// The file.
         path: PathBuf,
@@ -58,8 +58,8 @@ pub enum ConfigError {
         /// What it is needed for.
         purpose: &'static str,
     },
-    /// An endpoint that is no address. The text is left out: it may hold a password.
-    #[error("endpoint {position} is no address: {problem}")]
+    /// An invalid endpoint. The text is left out: it may hold a password.
+    #[error("invalid endpoint {position}: {problem}")]
     Endpoint {
         /// Its place in the list, counted from 1.
         position: usize,
@@ -80,7 +80,7 @@ pub enum ConfigError {
         #[source]
         source: io::Error,
     },
-    /// A file that an option or key names holds nothing of use.
+    /// A file that an option or key names cannot be used.
     #[error("the {what} {} {problem}", path.display())]
     UselessFile {
         /// What the file is for.

@@ -1,7 +1,8 @@
 //! The YAML file: the official tool's keys, and our own in the same style.
 //!
-//! Keys are matched without regard to case and to the characters `/ _ .`; of repeated keys the last
-//! one counts. What is unknown is told by name and ignored, as the official tool ignores it.
+//! Keys are matched without regard to case and to the characters `/ _ .`. Of repeated keys the last
+//! one counts, except that repeated `etcd.endpoints` are joined. Unknown keys are logged by name and
+//! ignored, as the official tool ignores them.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -111,9 +112,9 @@ impl FileConfig {
             wait_sessions: settings.duration("config.waitSessions")?,
             wait_lock: settings.duration("config.waitLock")?,
             endpoints: settings.endpoints("etcd.endpoints")?,
-            root_path: settings.text("etcd.rootPath")?,
-            meta_sub_path: settings.text("etcd.metaSubPath")?,
-            kv_sub_path: settings.text("etcd.kvSubPath")?,
+            root_path: settings.path_part("etcd.rootPath")?,
+            meta_sub_path: settings.path_part("etcd.metaSubPath")?,
+            kv_sub_path: settings.path_part("etcd.kvSubPath")?,
             timeout: settings.milliseconds("etcd.requestTimeout")?,
             tls: tls(&mut settings)?,
             auth: auth(&mut settings)?,
@@ -202,17 +203,16 @@ struct Settings<'f> {
 }
 
 impl Settings<'_> {
+    /// Takes all settings of a key out, in file order.
+    fn take_all(&mut self, key: &'static str) -> Vec<Setting> {
+        let wanted = yaml::normalize(key);
+        let of_key = |setting: &mut Setting| yaml::normalize(&setting.path) == wanted;
+        self.remaining.extract_if(.., of_key).collect()
+    }
+
     /// Takes all settings of a key out; the last one counts.
     fn take(&mut self, key: &'static str) -> Option<Setting> {
-        let wanted = yaml::normalize(key);
-        let mut found: Vec<Setting> = Vec::new();
-        self.remaining.retain(|setting| {
-            let hit = yaml::normalize(&setting.path) == wanted;
-            if hit {
-                found.push(setting.clone());
-            }
-            !hit
-        });
+        let mut found = self.take_all(key);
         let last = found.pop()?;
         if found.iter().any(|earlier| earlier.value != last.value) {
             self.warnings.push(format!(
@@ -246,9 +246,17 @@ impl Settings<'_> {
 
     /// A single value, with its line. A list counts as its members joined with commas, as there.
     fn located_text(&mut self, key: &'static str) -> Result<Option<(String, usize)>, ConfigError> {
-        let Some(setting) = self.take(key) else {
-            return Ok(None);
-        };
+        match self.take(key) {
+            Some(setting) => self.text_of(key, setting),
+            None => Ok(None),
+        }
+    }
+
+    fn text_of(
+        &self,
+        key: &'static str,
+        setting: Setting,
+    ) -> Result<Option<(String, usize)>, ConfigError> {
         match setting.value {
             Value::Null => Ok(None),
             Value::Text(text) => Ok(Some((text, setting.line))),
@@ -266,6 +274,17 @@ impl Settings<'_> {
     /// A text that counts as not given when it is empty.
     fn filled_text(&mut self, key: &'static str) -> Result<Option<String>, ConfigError> {
         Ok(self.text(key)?.filter(|text| !text.is_empty()))
+    }
+
+    /// The root path or a sub-path, which must not be empty.
+    fn path_part(&mut self, key: &'static str) -> Result<Option<String>, ConfigError> {
+        let Some((text, line)) = self.located_text(key)? else {
+            return Ok(None);
+        };
+        match super::path_part(&text) {
+            Ok(text) => Ok(Some(text)),
+            Err(problem) => Err(self.wrong(key, line, problem.to_owned())),
+        }
     }
 
     fn file(&mut self, key: &'static str) -> Result<Option<PathBuf>, ConfigError> {
@@ -331,20 +350,23 @@ impl Settings<'_> {
         }
     }
 
+    /// The endpoints of all settings of the key: the Milvus Operator repeats the key for each member.
     fn endpoints(&mut self, key: &'static str) -> Result<Option<Vec<String>>, ConfigError> {
-        let line = self.line_of(key);
-        if line == 0 {
-            return Ok(None);
+        let mut endpoints: Option<Vec<String>> = None;
+        for setting in self.take_all(key) {
+            let line = setting.line;
+            let text = self.text_of(key, setting)?.map(|(text, _)| text);
+            let given = super::split_list(&text.unwrap_or_default());
+            if given.is_empty() {
+                let problem = "the list is empty; name at least one member of etcd".to_owned();
+                return Err(self.wrong(key, line, problem));
+            }
+            endpoints.get_or_insert_default().extend(given);
         }
-        let endpoints = super::split_list(&self.text(key)?.unwrap_or_default());
-        if endpoints.is_empty() {
-            let problem = "it is there, but empty: which etcd is meant?".to_owned();
-            return Err(self.wrong(key, line, problem));
-        }
-        Ok(Some(endpoints))
+        Ok(endpoints)
     }
 
-    /// What nobody asked for is unknown.
+    /// Everything that was not taken is unknown.
     fn finish(mut self) -> Vec<String> {
         let ignored: Vec<String> = WITHOUT_EFFECT
             .iter()

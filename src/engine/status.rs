@@ -116,7 +116,7 @@ async fn raw_journal<S: Store>(
     }))
 }
 
-async fn lock_holder<S: Store>(
+pub(super) async fn lock_holder<S: Store>(
     store: &S,
     root: &MetaRoot,
     limits: &Limits,

@@ -249,7 +249,7 @@ impl<'a, S: Store> Writer<'a, S> {
             | StoreErrorKind::Compacted
             | StoreErrorKind::LeaseNotFound
             | StoreErrorKind::Denied
-            | StoreErrorKind::Other => return Err(while_doing("writing")(error)),
+            | StoreErrorKind::Other => return Err(while_doing("writing metadata to etcd")(error)),
         }
         let rest = ops.split_off(ops.len() / 2);
         let rest = Batch {

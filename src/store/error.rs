@@ -32,16 +32,67 @@ pub enum StoreErrorKind {
     Other,
 }
 
+/// A known cause why a connection does not come up. Each has its own remedy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectProblem {
+    /// Nothing listens at the address.
+    Refused,
+    /// The host name cannot be resolved.
+    UnknownHost,
+    /// The address accepts connections and does not answer.
+    Silent,
+    /// The answer is not that of an etcd client port.
+    NotEtcd,
+    /// The server expects TLS and was spoken to without.
+    TlsExpected,
+    /// The server was spoken to with TLS and does not speak it.
+    TlsNotSpoken,
+    /// The system has no CA certificates, and none were given.
+    NoCaCertificates,
+    /// The server certificate is signed by a CA that is not trusted.
+    UnknownIssuer,
+    /// The server certificate is its own issuer and is not trusted.
+    SelfSigned,
+    /// The server certificate does not verify against the CA certificate with its issuer's name.
+    BadSignature,
+    /// The server certificate is for other names.
+    WrongName,
+    /// The server certificate has no name that can be checked.
+    NoName,
+    /// The server certificate expired.
+    Expired,
+    /// The server certificate is not valid yet.
+    NotYetValid,
+    /// The server certificate is not meant for servers.
+    WrongPurpose,
+    /// The server certificate uses an algorithm or a curve that is not supported.
+    UnsupportedAlgorithm,
+    /// Client and server have no TLS version or cipher suite in common.
+    Incompatible,
+    /// The server requires a client certificate.
+    ClientCertificateRequired,
+    /// The server rejects the client certificate.
+    ClientCertificateRejected,
+    /// The user is unknown, the password is wrong, or a user is needed.
+    Login,
+    /// The member has no leader.
+    NoLeader,
+    /// The member is a learner.
+    Learner,
+}
+
 /// A failed request.
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 #[error("{message}")]
 pub struct StoreError {
     /// What kind of failure it is.
     pub kind: StoreErrorKind,
-    /// Whether the request may have been applied all the same.
+    /// Whether the request may have been applied anyway.
     pub applied: Applied,
     /// What happened, with the endpoint where one is known; never a secret.
     pub message: String,
+    /// Why the connection does not come up, one for each known cause.
+    pub problems: Vec<ConnectProblem>,
 }
 
 impl StoreError {
@@ -61,6 +112,7 @@ impl StoreError {
             kind,
             applied: Applied::No,
             message: message.into(),
+            problems: Vec::new(),
         }
     }
 
@@ -71,7 +123,17 @@ impl StoreError {
             kind,
             applied: Applied::Unknown,
             message: message.into(),
+            problems: Vec::new(),
         }
+    }
+
+    /// The same failure with the cause why the connection does not come up.
+    #[must_use]
+    pub fn because(mut self, problem: ConnectProblem) -> Self {
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
+        self
     }
 
     /// Whether the same request, sent again a little later, may succeed.

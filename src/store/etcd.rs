@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use etcd_client::CompactionOptions;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::{
     Applied, ClusterStatus, Op, RangeRequest, RangeResponse, Store, StoreError, StoreErrorKind,
@@ -22,6 +22,7 @@ use super::{
 use crate::keys::KeyRange;
 
 mod connection;
+mod diagnosis;
 mod failure;
 mod kv;
 mod message;
@@ -29,9 +30,11 @@ mod metrics;
 mod options;
 mod request;
 mod status;
+mod tls;
 mod watch;
 
 pub use options::{Options, Password, Tls};
+pub(crate) use tls::{IdentityProblem, certificates, check_identity};
 
 use connection::{Connection, Member};
 use failure::is_lease_gone;
@@ -74,26 +77,21 @@ impl EtcdStore {
     /// Connects to the first endpoint that answers; all are asked at the same time.
     ///
     /// # Errors
-    /// Within the connect time-out: when the options make no sense, a certificate file cannot be read,
-    /// no endpoint answers (each is named with its reason), or the user may not log in.
+    /// Within twice the connect timeout: when the options make no sense, a certificate file cannot be
+    /// used, no member can serve requests (each is named with its reason), or the login fails.
     pub async fn connect(options: &Options) -> Result<Self, StoreError> {
         let endpoints = options.endpoints()?;
-        let connect_options = options.connect_options()?;
+        let tls = options.tls()?;
         let login = options.login()?;
         let members = endpoints
             .into_iter()
-            .map(|endpoint| {
-                Arc::new(Member::new(
-                    endpoint,
-                    connect_options.clone(),
-                    login.clone(),
-                ))
-            })
-            .collect();
+            .map(|endpoint| Member::new(endpoint, options, tls.clone(), login.clone()))
+            .map(|member| member.map(Arc::new))
+            .collect::<Result<_, _>>()?;
         let store = Self {
             inner: Arc::new(Inner {
                 members,
-                metrics: Metrics::new(options),
+                metrics: Metrics::new(tls),
                 current: AtomicUsize::new(0),
                 connect_timeout: options.connect_timeout,
                 request_timeout: options.request_timeout,
@@ -125,7 +123,13 @@ impl EtcdStore {
         let mut probes = JoinSet::new();
         for (index, member) in self.inner.members.iter().cloned().enumerate() {
             let limit = self.inner.connect_timeout;
-            probes.spawn(async move { (index, probe(&member, limit).await) });
+            probes.spawn(async move {
+                let probed = match member.probe(limit).await {
+                    Err(error) => Err(member.diagnosed(error, limit).await),
+                    reached => reached,
+                };
+                (index, probed)
+            });
         }
         let mut errors = Vec::new();
         while let Some(probe) = probes.join_next().await {
@@ -208,21 +212,7 @@ impl EtcdStore {
     }
 }
 
-/// Asks one member for its status, again as long as it only says that there is no leader.
-async fn probe(member: &Member, limit: Duration) -> Result<(), StoreError> {
-    let asked = timeout(limit, async {
-        loop {
-            match member.status(limit).await {
-                Err(error) if error.kind == StoreErrorKind::Timeout => sleep(FIRST_PAUSE).await,
-                Err(error) => return Err(error),
-                Ok(_) => return Ok(()),
-            }
-        }
-    });
-    asked.await.unwrap_or_else(|_| Err(member.silent(limit)))
-}
-
-/// One error that tells of all endpoints.
+/// One error for all endpoints, with each cause once.
 fn join_errors(errors: impl IntoIterator<Item = StoreError>) -> StoreError {
     let mut joined: Option<StoreError> = None;
     for error in errors {
@@ -235,6 +225,11 @@ fn join_errors(errors: impl IntoIterator<Item = StoreError>) -> StoreError {
                 }
                 if error.applied == Applied::Unknown {
                     joined.applied = error.applied;
+                }
+                for problem in error.problems {
+                    if !joined.problems.contains(&problem) {
+                        joined.problems.push(problem);
+                    }
                 }
             }
         }

@@ -15,8 +15,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    Applied, ClusterStatus, MemberStatus, RangeRequest, RangeResponse, Store, StoreError,
-    StoreErrorKind, Txn, TxnResponse,
+    ClusterStatus, MemberStatus, RangeRequest, RangeResponse, Store, StoreError, StoreErrorKind,
+    Txn, TxnResponse,
 };
 use crate::entry::Entry;
 use crate::keys::KeyRange;
@@ -369,11 +369,10 @@ impl Store for MemoryStore {
     async fn defragment(&self, endpoint: &str) -> Result<(), StoreError> {
         self.request(RequestKind::Defragment, None, None, |world, _| {
             if endpoint != MEMORY_ENDPOINT {
-                return Err(StoreError {
-                    kind: StoreErrorKind::Unreachable,
-                    applied: Applied::No,
-                    message: format!("no member at {endpoint}"),
-                });
+                return Err(StoreError::not_applied(
+                    StoreErrorKind::Unreachable,
+                    format!("no member at {endpoint}"),
+                ));
             }
             world.defragment();
             Ok(())

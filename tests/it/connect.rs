@@ -5,13 +5,16 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use meta_migration::keys::KeyRange;
-use meta_migration::store::etcd::{EtcdStore, Options, Password, Tls};
+use meta_migration::store::etcd::{EtcdStore, Options, Password};
 use meta_migration::store::{
     Applied, Compare, Op, RangeRequest, Store, StoreError, StoreErrorKind, Txn,
 };
 
+mod majority;
+mod tls;
+
 use crate::support::certificates::Certificates;
-use crate::support::etcd::{Etcd, ServerTls, Settings, own_root, shared};
+use crate::support::etcd::{Etcd, Settings, own_root, shared};
 
 /// A loopback address where nobody listens.
 fn dead_address() -> String {
@@ -141,97 +144,6 @@ async fn d21_the_time_limit_of_requests_is_the_one_that_is_set() {
     assert!(error.message.contains(etcd.address()), "{}", error.message);
     etcd.go_on();
     store.range(RangeRequest::key("root/k")).await.unwrap();
-}
-
-/// A server with TLS, and the files for its clients.
-fn with_tls(server_names: &[&str], mutual: bool) -> (Etcd, Certificates) {
-    let files = Certificates::new(server_names);
-    let etcd = Etcd::start(Settings {
-        tls: Some(ServerTls {
-            cert: files.path("server.pem"),
-            key: files.path("server.key"),
-            client_ca: mutual.then(|| files.path("ca.pem")),
-        }),
-        ..Settings::default()
-    });
-    (etcd, files)
-}
-
-fn tls_options(etcd: &Etcd, tls: Tls) -> Options {
-    Options {
-        tls: Some(tls),
-        ..Options::for_endpoint(etcd.address())
-    }
-}
-
-#[tokio::test]
-async fn d22_tls_needs_no_more_than_the_authority() {
-    let (etcd, files) = with_tls(&["127.0.0.1"], false);
-    let tls = Tls {
-        ca_cert: Some(files.path("ca.pem")),
-        ..Tls::default()
-    };
-    let store = EtcdStore::connect(&tls_options(&etcd, tls)).await.unwrap();
-    works(&store, "root").await;
-}
-
-#[tokio::test]
-async fn d22_a_server_that_asks_for_a_certificate_gets_one() {
-    let (etcd, files) = with_tls(&["127.0.0.1"], true);
-    let authority_only = Tls {
-        ca_cert: Some(files.path("ca.pem")),
-        ..Tls::default()
-    };
-    let mutual = Tls {
-        cert: Some(files.path("client.pem")),
-        key: Some(files.path("client.key")),
-        ..authority_only.clone()
-    };
-    let store = EtcdStore::connect(&tls_options(&etcd, mutual))
-        .await
-        .unwrap();
-    works(&store, "root").await;
-    let error = refused(&tls_options(&etcd, authority_only)).await;
-    assert_eq!(error.kind, StoreErrorKind::Unreachable, "{}", error.message);
-}
-
-#[tokio::test]
-async fn d22_the_name_of_the_server_is_checked_and_can_be_given() {
-    let (etcd, files) = with_tls(&["etcd.milvus.svc"], false);
-    let tls = Tls {
-        ca_cert: Some(files.path("ca.pem")),
-        ..Tls::default()
-    };
-    let named = Tls {
-        server_name: Some("etcd.milvus.svc".to_owned()),
-        ..tls.clone()
-    };
-    let wrong = Tls {
-        server_name: Some("other.milvus.svc".to_owned()),
-        ..tls.clone()
-    };
-    let store = EtcdStore::connect(&tls_options(&etcd, named))
-        .await
-        .unwrap();
-    works(&store, "root").await;
-    for refusing in [tls, wrong] {
-        let error = refused(&tls_options(&etcd, refusing)).await;
-        assert_eq!(error.kind, StoreErrorKind::Unreachable);
-        assert!(error.message.contains("certificate"), "{}", error.message);
-        assert!(error.message.contains(etcd.address()), "{}", error.message);
-    }
-}
-
-#[tokio::test]
-async fn d22_a_server_of_another_authority_is_refused() {
-    let (etcd, _files) = with_tls(&["127.0.0.1"], false);
-    let other = Certificates::new(&["127.0.0.1"]);
-    let tls = Tls {
-        ca_cert: Some(other.path("ca.pem")),
-        ..Tls::default()
-    };
-    let error = refused(&tls_options(&etcd, tls)).await;
-    assert!(error.message.contains("certificate"), "{}", error.message);
 }
 
 const PASSWORD: &str = "correct-horse-battery";

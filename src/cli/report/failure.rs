@@ -7,6 +7,7 @@ use serde_json::json;
 use super::exit::Exit;
 use super::findings;
 use super::palette::Palette;
+use super::terminal::line;
 use crate::config::ConfigError;
 use crate::finding::Finding;
 
@@ -68,6 +69,17 @@ impl Failure {
         failure
     }
 
+    /// An operation of this program's own that failed, and why.
+    pub(in crate::cli) fn caused(operation: &str, error: &dyn Error) -> Self {
+        let Self {
+            message, causes, ..
+        } = Self::from_error(Exit::Failed, error);
+        let mut failure = Self::new(Exit::Failed, operation);
+        failure.causes.push(message.into());
+        failure.causes.extend(causes);
+        failure
+    }
+
     pub(in crate::cli) fn unchanged(mut self) -> Self {
         self.changed = NOTHING_CHANGED.into();
         self
@@ -85,18 +97,18 @@ impl Failure {
         if !self.findings.is_empty() {
             lines.extend(findings::lines(&self.findings, palette));
         }
-        lines.push(format!("{} {}", palette.bad("error:"), self.message));
+        lines.push(format!("{} {}", palette.bad("error:"), line(&self.message)));
         for cause in &self.causes {
-            lines.push(format!("  caused by: {cause}"));
+            lines.push(format!("  caused by: {}", line(cause)));
         }
         if !self.changed.is_empty() {
-            lines.push(format!("  changed: {}", self.changed));
+            lines.push(format!("  changed: {}", line(&self.changed)));
         }
         if let Some(backup) = &self.backup {
-            lines.push(format!("  backup: {backup}"));
+            lines.push(format!("  backup: {}", line(backup)));
         }
         for hint in &self.hints {
-            lines.push(format!("  next: {hint}"));
+            lines.push(format!("  next: {}", line(hint)));
         }
         lines.push(String::new());
         lines.join("\n")

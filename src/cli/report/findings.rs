@@ -1,6 +1,7 @@
 //! Findings for a person: by severity and code, with counts and a few examples.
 
 use super::palette::Palette;
+use super::terminal::line;
 use super::units::{count, counted};
 use crate::finding::{Finding, Severity};
 
@@ -49,9 +50,18 @@ impl Tally {
 
 /// The findings, grouped; they are expected in order, worst first, as reports hold them.
 pub(in crate::cli) fn lines(findings: &[Finding], palette: Palette) -> Vec<String> {
+    section("Findings:", findings, palette)
+}
+
+/// Findings under a heading.
+pub(in crate::cli) fn section(
+    heading: &str,
+    findings: &[Finding],
+    palette: Palette,
+) -> Vec<String> {
     let mut lines = vec![format!(
         "{} {}",
-        palette.strong("Findings:"),
+        palette.strong(heading),
         Tally::of(findings).text()
     )];
     let same = |a: &Finding, b: &Finding| (a.severity, &a.code) == (b.severity, &b.code);
@@ -69,14 +79,14 @@ pub(in crate::cli) fn lines(findings: &[Finding], palette: Palette) -> Vec<Strin
         };
         lines.push(format!(
             "  {severity} {}{times}",
-            palette.strong(&first.code)
+            palette.strong(&line(&first.code))
         ));
         for finding in group.iter().take(EXAMPLES) {
             if finding.key.is_empty() {
-                lines.push(format!("    {}", finding.message));
+                lines.push(format!("    {}", line(&finding.message)));
             } else {
-                lines.push(format!("    {}", finding.key));
-                lines.push(format!("      {}", finding.message));
+                lines.push(format!("    {}", line(&finding.key)));
+                lines.push(format!("      {}", line(&finding.message)));
             }
         }
         if group.len() > EXAMPLES {

@@ -2,6 +2,7 @@
 
 use super::findings;
 use super::palette::Palette;
+use super::terminal::line;
 use super::units::{bytes, count, counted, short_digest};
 use crate::report::{
     BackupReport, MigrateOutcome, MigrateReport, RestoreOutcome, RestoreReport, Seconds,
@@ -11,7 +12,7 @@ use crate::report::{
 /// A backup in a few lines.
 pub(in crate::cli) fn backup(report: &BackupReport, palette: Palette) -> String {
     let mut lines = vec![
-        format!("{} {}", palette.good("Backup:"), report.path),
+        format!("{} {}", palette.good("Backup:"), line(&report.path)),
         format!(
             "  {}, {}, {} format, digest {}",
             counted(report.entries, "entry"),
@@ -44,8 +45,10 @@ pub(in crate::cli) struct Next {
 
 impl Next {
     fn lines(&self) -> Vec<String> {
-        let start = self.start.iter().map(|text| format!("  next: {text}"));
-        let back = self.back.iter().map(|text| format!("  way back: {text}"));
+        let start = self.start.iter();
+        let start = start.map(|text| format!("  next: {}", line(text)));
+        let back = self.back.iter();
+        let back = back.map(|text| format!("  way back: {}", line(text)));
         start.chain(back).collect()
     }
 }
@@ -75,7 +78,7 @@ pub(in crate::cli) fn migrate(report: &MigrateReport, next: &Next, palette: Pale
     if let Some(backup) = &report.backup {
         lines.push(format!(
             "  backup {} ({}, digest {})",
-            backup.path,
+            line(&backup.path),
             counted(backup.entries, "entry"),
             short_digest(&backup.digest)
         ));

@@ -23,6 +23,12 @@ impl Palette {
         }
     }
 
+    /// Colours, whatever the stream is.
+    #[cfg(test)]
+    pub(in crate::cli) const fn coloured() -> Self {
+        Self { coloured: true }
+    }
+
     pub(in crate::cli) const fn is_coloured(self) -> bool {
         self.coloured
     }
@@ -45,6 +51,20 @@ impl Palette {
 
     pub(in crate::cli) fn faint(self, text: &str) -> String {
         self.paint("2", text)
+    }
+
+    /// The sequence at the start of a text, if it is one that this palette writes.
+    pub(in crate::cli) fn colour_at(self, text: &str) -> Option<&'static str> {
+        const OWN: [&str; 6] = [
+            "\x1b[0m",
+            "\x1b[1m",
+            "\x1b[2m",
+            "\x1b[1;31m",
+            "\x1b[1;32m",
+            "\x1b[1;33m",
+        ];
+        let mut own = OWN.into_iter().filter(|_| self.coloured);
+        own.find(|sequence| text.starts_with(sequence))
     }
 
     fn paint(self, code: &str, text: &str) -> String {

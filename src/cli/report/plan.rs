@@ -1,4 +1,6 @@
-//! A plan for a person.
+//! A plan as text, and as JSON with what blocks it now.
+
+use serde::{Serialize, Serializer};
 
 use super::findings::{self, Tally};
 use super::palette::Palette;
@@ -7,8 +9,44 @@ use super::units::{bytes, count, counted, short_digest};
 use crate::finding::Finding;
 use crate::report::{FamilyPlan, Layout, PlanReport};
 
+/// A plan, and what keeps its migration from starting now.
+#[derive(Debug)]
+pub(in crate::cli) struct Planned {
+    pub(in crate::cli) plan: PlanReport,
+    pub(in crate::cli) blocking: Vec<Finding>,
+}
+
+impl Planned {
+    /// A plan that nothing blocks.
+    pub(in crate::cli) fn new(plan: PlanReport) -> Self {
+        Self {
+            plan,
+            blocking: Vec::new(),
+        }
+    }
+}
+
+/// The plan with all findings; `blocking` has the codes of those that do not concern its validity.
+impl Serialize for Planned {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Document {
+            #[serde(flatten)]
+            plan: PlanReport,
+            blocking: Vec<String>,
+        }
+        let mut blocking: Vec<String> = self.blocking.iter().map(|one| one.code.clone()).collect();
+        blocking.dedup();
+        let mut plan = self.plan.clone();
+        plan.findings.extend(self.blocking.iter().cloned());
+        plan.findings.sort();
+        Document { plan, blocking }.serialize(serializer)
+    }
+}
+
 /// The plan as text.
-pub(in crate::cli) fn text(plan: &PlanReport, palette: Palette) -> String {
+pub(in crate::cli) fn text(planned: &Planned, palette: Palette) -> String {
+    let Planned { plan, blocking } = planned;
     let mut lines = heading(plan, palette);
     lines.push(String::new());
     if !plan.families.is_empty() {
@@ -25,7 +63,11 @@ pub(in crate::cli) fn text(plan: &PlanReport, palette: Palette) -> String {
     }
     lines.extend(findings::lines(&plan.findings, palette));
     lines.push(String::new());
-    lines.push(conclusion(plan, palette));
+    if !blocking.is_empty() {
+        lines.extend(findings::section("Blocking now:", blocking, palette));
+        lines.push(String::new());
+    }
+    lines.push(conclusion(plan, blocking, palette));
     lines.push(String::new());
     lines.join("\n")
 }
@@ -93,7 +135,7 @@ fn families(plan: &PlanReport, palette: Palette) -> Vec<String> {
     table.painted(palette)
 }
 
-fn conclusion(plan: &PlanReport, palette: Palette) -> String {
+fn conclusion(plan: &PlanReport, blocking: &[Finding], palette: Palette) -> String {
     let tally = Tally::of(&plan.findings);
     if tally.errors > 0 {
         let errors = counted(tally.errors, "error");
@@ -105,6 +147,13 @@ fn conclusion(plan: &PlanReport, palette: Palette) -> String {
         return format!(
             "{} {errors} in the way. Nothing is written until there is none{way}",
             palette.bad("Not migratable:")
+        );
+    }
+    if !blocking.is_empty() {
+        return format!(
+            "{} {} to resolve first; run plan again then",
+            palette.bad("Not ready:"),
+            counted(blocking.len() as u64, "blocking finding")
         );
     }
     if plan
@@ -128,7 +177,7 @@ fn conclusion(plan: &PlanReport, palette: Palette) -> String {
     }
     match plan.layout {
         Layout::V2_1 | Layout::Staged => {
-            format!("{} nothing stands in the way", palette.good("Ready:"))
+            format!("{} no blocking findings", palette.good("Ready:"))
         }
         Layout::V2_2 => format!(
             "{} the layout is 2.2 already",
@@ -177,7 +226,7 @@ mod tests {
     #[test]
     fn a_plan_reads_as_a_table() {
         assert_eq!(
-            text(&plan(), Palette::plain()),
+            text(&Planned::new(plan()), Palette::plain()),
             "\
 Layout: 2.1, read at revision 42
 Collections: split form; plan 0123456789ab
@@ -193,16 +242,36 @@ Findings: 1 notice
   notice advice
     take 2.2.9
 
-Ready: nothing stands in the way
+Ready: no blocking findings
 "
         );
+    }
+
+    #[test]
+    fn what_blocks_a_valid_plan_is_shown_apart() {
+        let planned = Planned {
+            plan: plan(),
+            blocking: vec![Finding::error(
+                "live-session",
+                b"s/rootcoord",
+                "stop Milvus",
+            )],
+        };
+        let shown = text(&planned, Palette::plain());
+        let end = "Findings: 1 notice\n  notice advice\n    take 2.2.9\n\nBlocking now: 1 error\n  error \
+                   live-session\n    s/rootcoord\n      stop Milvus\n\nNot ready: 1 blocking finding to resolve \
+                   first; run plan again then\n";
+        assert!(shown.ends_with(end), "{shown}");
+        let json = serde_json::to_value(&planned).unwrap();
+        assert_eq!(json["blocking"], serde_json::json!(["live-session"]));
+        assert_eq!(json["findings"].as_array().unwrap().len(), 2);
     }
 
     #[test]
     fn a_plan_with_errors_says_that_nothing_is_written() {
         let mut plan = plan();
         plan.findings = vec![Finding::error("broken", b"k", "undecodable")];
-        let shown = text(&plan, Palette::plain());
+        let shown = text(&Planned::new(plan), Palette::plain());
         assert!(
             shown.contains("Not migratable: 1 error in the way"),
             "{shown}"

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::palette::Palette;
 use super::table::{Align, Table};
+use super::terminal::line;
 use super::units::{bytes, count, counted};
 use crate::report::{EtcdReport, FamilyStatus, SessionReport, StatusReport};
 
@@ -73,7 +74,7 @@ fn etcd(etcd: &EtcdReport, palette: Palette) -> Vec<String> {
     let mut lines = vec![format!(
         "{} {}, {}; database {}, {} in use, quota {}",
         palette.strong("etcd:"),
-        etcd.version,
+        line(&etcd.version),
         counted(etcd.members as u64, "member"),
         bytes(etcd.db_size),
         bytes(etcd.db_size_in_use),
@@ -83,7 +84,7 @@ fn etcd(etcd: &EtcdReport, palette: Palette) -> Vec<String> {
         lines.push(format!(
             "{} {}",
             palette.bad("Alarms:"),
-            etcd.alarms.join(", ")
+            line(&etcd.alarms.join(", "))
         ));
     }
     lines
@@ -96,7 +97,8 @@ fn session(session: &SessionReport) -> String {
         format!(" at {}", session.address)
     };
     let ending = session.ending();
-    format!("{}{address} ({}, {ending})", session.role, session.key)
+    let text = format!("{}{address} ({}, {ending})", session.role, session.key);
+    line(&text).into_owned()
 }
 
 /// A journal that tells nothing: the layout above is told from the keys alone.
@@ -105,7 +107,11 @@ fn unusable_journal(why: &str, palette: Palette) -> String {
         "cannot be read: {why}; a migration may be unfinished, and nothing will be changed until it can be \
          read"
     );
-    format!("{} {}", palette.strong("Journal:"), palette.bad(&told))
+    format!(
+        "{} {}",
+        palette.strong("Journal:"),
+        palette.bad(&line(&told))
+    )
 }
 
 /// The journal in a line: its phase first, where it has one.
@@ -116,20 +122,20 @@ fn journal(journal: Option<&Value>, palette: Palette) -> String {
     };
     let text = |name: &str| journal.get(name).and_then(Value::as_str);
     let Some(phase) = text("phase") else {
-        return format!("{heading} {journal}");
+        return format!("{heading} {}", line(&journal.to_string()));
     };
-    let mut line = format!("{heading} {}", phase_in_words(phase));
+    let mut told = phase_in_words(phase);
     if let (Some(form), Some(target)) = (text("collection_form"), text("target_version")) {
-        line.push_str(&format!("; for {target}, {form} form"));
+        told.push_str(&format!("; for {target}, {form} form"));
     }
     if let Some(at) = text("updated_at") {
-        line.push_str(&format!("; {at}"));
+        told.push_str(&format!("; {at}"));
     }
     match journal.pointer("/backup/path").and_then(Value::as_str) {
-        Some(path) => line.push_str(&format!("; backup {path}")),
-        None => line.push_str("; no backup"),
+        Some(path) => told.push_str(&format!("; backup {path}")),
+        None => told.push_str("; no backup"),
     }
-    line
+    format!("{heading} {}", line(&told))
 }
 
 fn phase_in_words(phase: &str) -> String {

@@ -1,6 +1,7 @@
 //! Columns that line up.
 
 use super::palette::Palette;
+use super::terminal::line;
 
 /// How a column is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +28,8 @@ impl Table {
     }
 
     pub(in crate::cli) fn row(&mut self, cells: Vec<String>) {
-        self.rows.push(cells);
+        let safe = |cell: String| line(&cell).into_owned();
+        self.rows.push(cells.into_iter().map(safe).collect());
     }
 
     pub(in crate::cli) fn lines(&self) -> Vec<String> {

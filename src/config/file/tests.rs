@@ -105,17 +105,42 @@ fn endpoints_are_a_list_a_string_or_a_comma_separated_string() {
 }
 
 #[test]
-fn of_repeated_keys_the_last_one_counts() {
-    let config = parse("etcd:\n  endpoints: a:1\n  endpoints: b:2\n  endpoints: c:3\n");
-    assert_eq!(config.endpoints, Some(strings(&["c:3"])));
+fn repeated_endpoints_are_joined() {
+    let config =
+        parse("etcd:\n  endpoints: a:1\n  endpoints: [b:2, c:3]\netcd_endpoints: d:4,e:5\n");
+    let joined = strings(&["a:1", "b:2", "c:3", "d:4", "e:5"]);
+    assert_eq!(config.endpoints, Some(joined));
+    assert_eq!(config.warnings, strings(&[]));
+    assert!(refused("etcd:\n  endpoints: a:1\n  endpoints: []\n").contains("line 3"));
+}
+
+#[test]
+fn of_other_repeated_keys_the_last_one_counts() {
+    let config = parse("etcd:\n  rootPath: x\n  rootPath: y\n  rootPath: z\n");
+    assert_eq!(config.root_path.as_deref(), Some("z"));
     assert!(
-        config.warnings[0].contains("etcd.endpoints is given 3 times"),
+        config.warnings[0].contains("etcd.rootPath is given 3 times"),
         "{:?}",
         config.warnings
     );
     let same = parse("etcd:\n  rootPath: x\n  rootPath: x\netcd.root_path: x\n");
     assert_eq!(same.root_path.as_deref(), Some("x"));
     assert_eq!(same.warnings, strings(&[]));
+}
+
+/// A template whose value is missing writes `""`; a key without a value takes the default.
+#[test]
+fn an_empty_path_is_refused() {
+    for key in ["rootPath", "metaSubPath", "kvSubPath"] {
+        for value in ["\"\"", "' '", "/", "./"] {
+            let message = refused(&format!("etcd:\n  {key}: {value}\n"));
+            assert!(
+                message.contains(&format!("line 2: etcd.{key}")),
+                "{message}"
+            );
+        }
+        parse(&format!("etcd:\n  {key}:\n"));
+    }
 }
 
 #[test]
@@ -248,5 +273,5 @@ fn a_switch_that_is_neither_true_nor_false_is_refused() {
 fn a_file_that_is_no_yaml_is_told_with_its_line() {
     let message = refused("cmd:\n  type: run\n config: [\n");
     assert!(message.starts_with("migration.yaml, line "), "{message}");
-    assert!(message.contains("no valid YAML"), "{message}");
+    assert!(message.contains("invalid YAML"), "{message}");
 }

@@ -37,8 +37,9 @@ pub fn arguments(kind: JobKind, record: &Record) -> Vec<String> {
         JobKind::Save => {
             arguments.extend(["--backup-file".to_owned(), record.saved_file()]);
         }
+        // Milvus still runs, and is stopped only for a valid plan.
+        JobKind::Plan => arguments.push("--ignore-sessions".to_owned()),
         JobKind::Status
-        | JobKind::Plan
         | JobKind::Backup
         | JobKind::Migrate
         | JobKind::Verify

@@ -4,7 +4,7 @@ use std::error::Error;
 
 use etcd_client::Error as EtcdError;
 
-use crate::store::{Applied, StoreError, StoreErrorKind};
+use crate::store::{Applied, ConnectProblem, StoreError, StoreErrorKind};
 
 /// gRPC status codes, as their numbers are defined.
 mod code {
@@ -53,6 +53,8 @@ const MESSAGES: &[(&str, StoreErrorKind, Applied)] = {
         ("etcdserver: no leader", Timeout, No),
         ("etcdserver: too many requests", Timeout, No),
         ("etcdserver: not capable", Timeout, No),
+        // Another member may not be a learner.
+        ("rpc not supported for learner", Timeout, No),
         ("etcdserver: request timed out", Timeout, Unknown),
         ("etcdserver: leader changed", Timeout, Unknown),
         ("raft proposal dropped", Timeout, Unknown),
@@ -100,6 +102,7 @@ pub(super) fn failure(endpoint: &str, error: &EtcdError) -> StoreError {
     StoreError {
         kind,
         applied,
+        problems: problem(kind, &reason).into_iter().collect(),
         message: format!("etcd at {endpoint}: {reason}"),
     }
 }
@@ -110,8 +113,24 @@ pub(super) fn refusal(endpoint: &str, reason: &str) -> StoreError {
     StoreError {
         kind,
         applied,
+        problems: problem(kind, &reason).into_iter().collect(),
         message: format!("etcd at {endpoint}: {reason}"),
     }
+}
+
+/// The cause, where what the server says shows it.
+fn problem(kind: StoreErrorKind, reason: &str) -> Option<ConnectProblem> {
+    const LOGIN: [&str; 4] = [
+        "authentication failed",
+        "user name is empty",
+        "user name not found",
+        "invalid auth token",
+    ];
+    if kind == StoreErrorKind::Denied && LOGIN.iter().any(|text| reason.contains(text)) {
+        return Some(ConnectProblem::Login);
+    }
+    (kind == StoreErrorKind::Timeout && reason.contains("no leader"))
+        .then_some(ConnectProblem::NoLeader)
 }
 
 /// Whether the login has to be repeated: the server changed its users since.

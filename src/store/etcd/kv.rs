@@ -8,15 +8,13 @@ use std::marker::PhantomData;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::{Buf as _, BufMut as _, Bytes};
-use etcd_client::{BalancedChannelBuilder, Channel as ClientChannel, Client, Error as EtcdError};
+use etcd_client::{Client, Error as EtcdError};
 use prost::Message;
-use tokio::sync::mpsc::Sender;
 use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::metadata::AsciiMetadataValue;
-use tonic::transport::channel::Change;
-use tonic::transport::{Channel, Endpoint, Error as TransportError, Uri};
+use tonic::transport::Channel;
 use tonic::{Request, Status};
 
 use super::connection::Login;
@@ -139,21 +137,5 @@ impl<Reply: Message + Default> Decoder for Shared<Reply> {
         message
             .map(Some)
             .map_err(|error| Status::internal(error.to_string()))
-    }
-}
-
-/// Makes the etcd client's connection and keeps a handle on it.
-pub(super) struct Sharing<'c>(pub(super) &'c mut Option<Channel>);
-
-impl BalancedChannelBuilder for Sharing<'_> {
-    type Error = TransportError;
-
-    fn balanced_channel(
-        self,
-        capacity: usize,
-    ) -> Result<(ClientChannel, Sender<Change<Uri, Endpoint>>), TransportError> {
-        let (channel, endpoints) = Channel::balance_channel(capacity);
-        *self.0 = Some(channel.clone());
-        Ok((ClientChannel::Tonic(channel), endpoints))
     }
 }

@@ -15,12 +15,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::crypto::ring::default_provider;
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::options::{Options, Tls};
+use super::diagnosis::host_of;
+use super::tls::TlsSetup;
 
 /// The gauge of etcd 3.3 and later.
 const QUOTA: &str = "etcd_server_quota_backend_bytes";
@@ -35,14 +33,12 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// Reads metrics with the same TLS settings as everything else.
 #[derive(Clone, Default)]
 pub(super) struct Metrics {
-    tls: Option<Tls>,
+    tls: Option<TlsSetup>,
 }
 
 impl Metrics {
-    pub(super) fn new(options: &Options) -> Self {
-        Self {
-            tls: options.tls.clone(),
-        }
+    pub(super) fn new(tls: Option<TlsSetup>) -> Self {
+        Self { tls }
     }
 
     /// The quota in bytes that the member at `endpoint` works with, where its metrics tell.
@@ -69,15 +65,9 @@ impl Metrics {
         if scheme == "http" {
             return get(stream, authority).await;
         }
-        let tls = self.tls.clone().unwrap_or_default();
-        let host = authority
-            .rsplit_once(':')
-            .map_or(authority, |(host, _)| host);
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let name = tls.server_name.as_deref().filter(|name| !name.is_empty());
-        let name = ServerName::try_from(name.unwrap_or(host).to_owned())?;
-        let config = tokio::task::spawn_blocking(move || client_config(&tls)).await??;
-        let connector = TlsConnector::from(Arc::new(config));
+        let tls = self.tls.as_ref().ok_or("no TLS settings")?;
+        let name = ServerName::try_from(tls.server_name(host_of(authority)).to_owned())?;
+        let connector = TlsConnector::from(Arc::new(tls.client_config(false)?));
         get(connector.connect(name, stream).await?, authority).await
     }
 }
@@ -100,30 +90,6 @@ where
     let text = String::from_utf8(body.collect().await?.to_bytes().to_vec())?;
     connection.abort();
     Ok(text)
-}
-
-fn client_config(tls: &Tls) -> Result<ClientConfig, Failure> {
-    let mut roots = RootCertStore::empty();
-    match &tls.ca_cert {
-        Some(path) => {
-            for certificate in CertificateDer::pem_file_iter(path)? {
-                roots.add(certificate?)?;
-            }
-        }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
-    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots);
-    match (&tls.cert, &tls.key) {
-        (Some(cert), Some(key)) => {
-            let chain = CertificateDer::pem_file_iter(cert)?.collect::<Result<Vec<_>, _>>()?;
-            Ok(builder.with_client_auth_cert(chain, PrivateKeyDer::from_pem_file(key)?)?)
-        }
-        _ => Ok(builder.with_no_client_auth()),
-    }
 }
 
 /// The gauge's value; metrics are written as decimal floating point numbers.

@@ -1,21 +1,15 @@
 //! How to reach an etcd: endpoints, login, TLS, time limits.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use etcd_client::{Certificate, ConnectOptions, Identity, TlsOptions};
-
 use super::connection::Login;
+use super::tls::TlsSetup;
 use crate::store::{StoreError, StoreErrorKind};
 
 /// The client port of an etcd where none is given.
 const DEFAULT_PORT: u16 = 2379;
-
-/// A connection with requests under way is tested this often. An etcd closes connections that are
-/// tested more often than every five seconds (`--grpc-keepalive-min-time`).
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(6);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// A secret that no debug output shows.
 #[derive(Clone, PartialEq, Eq)]
@@ -47,16 +41,16 @@ impl fmt::Debug for Password {
     }
 }
 
-/// TLS settings. All empty: the server is checked against the system's certificates.
+/// TLS settings. All empty: the system's CA certificates are trusted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tls {
-    /// PEM file with the certificates that the server's is checked against, instead of the system's.
+    /// PEM file with the CA certificates to trust, instead of the system's.
     pub ca_cert: Option<PathBuf>,
     /// PEM file with our certificate, for servers that ask for one; goes with `key`.
     pub cert: Option<PathBuf>,
     /// PEM file with the private key of `cert`.
     pub key: Option<PathBuf>,
-    /// The name that the server's certificate has to bear, where it is not the endpoint's.
+    /// The name to verify in the server's certificate, instead of the endpoint's host.
     pub server_name: Option<String>,
 }
 
@@ -124,56 +118,14 @@ impl Options {
         }
     }
 
-    pub(super) fn connect_options(&self) -> Result<ConnectOptions, StoreError> {
-        let mut options = ConnectOptions::new()
-            .with_connect_timeout(self.connect_timeout)
-            .with_tcp_keepalive(KEEP_ALIVE_INTERVAL)
-            .with_keep_alive(KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT)
-            .with_keep_alive_while_idle(false)
-            .with_require_leader(true)
-            .with_auto_token_refresh(true);
+    /// The TLS settings; also those that an `https` endpoint implies.
+    pub(super) fn tls(&self) -> Result<Option<TlsSetup>, StoreError> {
         let https = |endpoint: &String| endpoint.trim().starts_with("https://");
         match &self.tls {
-            Some(tls) => options = options.with_tls(tls.read()?),
-            None if self.endpoints.iter().any(https) => {
-                options = options.with_tls(Tls::default().read()?);
-            }
-            None => {}
+            Some(tls) => TlsSetup::read(tls).map(Some),
+            None if self.endpoints.iter().any(https) => TlsSetup::read(&Tls::default()).map(Some),
+            None => Ok(None),
         }
-        Ok(options)
-    }
-}
-
-impl Tls {
-    fn read(&self) -> Result<TlsOptions, StoreError> {
-        let mut options = TlsOptions::new();
-        options = match &self.ca_cert {
-            Some(path) => options.ca_certificate(Certificate::from_pem(read_pem(path)?)),
-            None => options.with_native_roots(),
-        };
-        options = match (&self.cert, &self.key) {
-            (Some(cert), Some(key)) => {
-                options.identity(Identity::from_pem(read_pem(cert)?, read_pem(key)?))
-            }
-            (None, None) => options,
-            (Some(_), None) => return Err(invalid("a client certificate needs its key")),
-            (None, Some(_)) => return Err(invalid("a client key needs its certificate")),
-        };
-        if let Some(name) = self.server_name.as_deref().filter(|name| !name.is_empty()) {
-            options = options.domain_name(name);
-        }
-        Ok(options)
-    }
-}
-
-fn read_pem(path: &Path) -> Result<Vec<u8>, StoreError> {
-    let shown = path.display();
-    let content =
-        std::fs::read(path).map_err(|error| invalid(format!("cannot read {shown}: {error}")))?;
-    if content.windows(11).any(|window| window == b"-----BEGIN ") {
-        Ok(content)
-    } else {
-        Err(invalid(format!("{shown} is not a PEM file")))
     }
 }
 
@@ -272,11 +224,12 @@ mod tests {
             cert: Some(PathBuf::from("client.pem")),
             ..Tls::default()
         };
-        assert!(tls.read().unwrap_err().message.contains("key"));
+        assert!(TlsSetup::read(&tls).unwrap_err().message.contains("key"));
         let tls = Tls {
             ca_cert: Some(PathBuf::from("no/such/ca.pem")),
             ..Tls::default()
         };
-        assert!(tls.read().unwrap_err().message.contains("no/such/ca.pem"));
+        let error = TlsSetup::read(&tls).unwrap_err();
+        assert!(error.message.contains("no/such/ca.pem"));
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::store::Applied;
 use crate::store::{Compare, Op};
 
 fn put(key: &str, value: &str) -> Txn {

@@ -34,7 +34,10 @@ async fn the_plan_is_the_document_of_the_contract() {
         .run(&["plan", "--target-version", "2.2.16", "--format", "json"]);
     ended.expect(0);
     let plan = ended.document();
-    assert_eq!(members(&plan), PLAN);
+    let mut expected = PLAN.to_vec();
+    expected.insert(0, "blocking");
+    assert_eq!(members(&plan), expected);
+    assert_eq!(plan["blocking"], json!([]));
     assert_eq!(plan["layout"], "2.1");
     assert_eq!(
         (&plan["put"], &plan["rewrite"], &plan["delete"]),

@@ -78,22 +78,6 @@ async fn a_prefix_that_is_the_whole_root_selects_everything() {
 }
 
 #[tokio::test]
-async fn a_backup_file_given_to_a_command_that_takes_none_is_not_passed_over_in_silence() {
-    let it = Instance::small().await;
-    let tool = it.tool();
-    for (command, instead) in [
-        (&["plan", "--target-version", "2.2.16"][..], "--from"),
-        (&["inspect"], "--from"),
-        (&["verify"], "--backup compares"),
-    ] {
-        let ended = tool.run(&[command, &["--backup-file", "b.mmb"]].concat());
-        ended
-            .says("--backup-file is not used by this command")
-            .says(instead);
-    }
-}
-
-#[tokio::test]
 async fn a_migrated_instance_that_runs_is_not_compacted() {
     let it = Instance::small().await;
     let tool = it.tool();

@@ -14,6 +14,14 @@ pub(crate) struct Certificates {
 impl Certificates {
     /// Makes an authority, a server certificate for `server_names`, and a client certificate.
     pub(crate) fn new(server_names: &[&str]) -> Self {
+        Self::altered(server_names, |_| {})
+    }
+
+    /// The same, with a change to the server certificate before it is signed.
+    pub(crate) fn altered(
+        server_names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let authority_key = KeyPair::generate().unwrap();
         let mut authority = CertificateParams::new(Vec::new()).unwrap();
@@ -21,15 +29,10 @@ impl Certificates {
         let certificate = authority.self_signed(&authority_key).unwrap();
         write(folder.path(), "ca.pem", &certificate.pem());
         let issuer = Issuer::new(authority, authority_key);
-        for (name, names) in [("server", server_names), ("client", &["client"])] {
+        let mut server = params(server_names);
+        change(&mut server);
+        for (name, params) in [("server", server), ("client", params(&["client"]))] {
             let key = KeyPair::generate().unwrap();
-            let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
-            let mut params = CertificateParams::new(names).unwrap();
-            // etcd's own gateway connects to the client port with the server's certificate.
-            params.extended_key_usages = vec![
-                ExtendedKeyUsagePurpose::ServerAuth,
-                ExtendedKeyUsagePurpose::ClientAuth,
-            ];
             let certificate = params.signed_by(&key, &issuer).unwrap();
             write(folder.path(), &format!("{name}.pem"), &certificate.pem());
             write(folder.path(), &format!("{name}.key"), &key.serialize_pem());
@@ -37,10 +40,40 @@ impl Certificates {
         Self { folder }
     }
 
+    /// Makes one self-signed server certificate, as `openssl req -x509` does: marked as a CA.
+    pub(crate) fn self_signed(
+        server_names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let key = KeyPair::generate().unwrap();
+        let mut server = CertificateParams::new(owned(server_names)).unwrap();
+        server.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        change(&mut server);
+        let certificate = server.self_signed(&key).unwrap();
+        write(folder.path(), "server.pem", &certificate.pem());
+        write(folder.path(), "server.key", &key.serialize_pem());
+        Self { folder }
+    }
+
     /// The path of one of `ca.pem`, `server.pem`, `server.key`, `client.pem`, `client.key`.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
+}
+
+/// A certificate for both ends: etcd's own gateway connects to the client port with the server's.
+fn params(names: &[&str]) -> CertificateParams {
+    let mut params = CertificateParams::new(owned(names)).unwrap();
+    params.extended_key_usages = vec![
+        ExtendedKeyUsagePurpose::ServerAuth,
+        ExtendedKeyUsagePurpose::ClientAuth,
+    ];
+    params
+}
+
+fn owned(names: &[&str]) -> Vec<String> {
+    names.iter().map(|&name| name.to_owned()).collect()
 }
 
 fn write(folder: &Path, name: &str, content: &str) {

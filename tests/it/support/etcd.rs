@@ -36,6 +36,8 @@ pub(crate) struct Settings {
     /// How many revisions are kept by compaction every few minutes.
     pub(crate) keep_revisions: Option<u64>,
     pub(crate) tls: Option<ServerTls>,
+    /// TLS with a certificate that etcd makes for itself.
+    pub(crate) auto_tls: bool,
     /// Another server than the usual one.
     pub(crate) server: Option<PathBuf>,
     /// Further command line arguments.
@@ -191,7 +193,7 @@ impl Drop for Etcd {
 
 /// `None` when a port was taken.
 fn try_start(count: usize, settings: &Settings) -> Option<Vec<Etcd>> {
-    let scheme = if settings.tls.is_some() {
+    let scheme = if settings.tls.is_some() || settings.auto_tls {
         "https"
     } else {
         "http"
@@ -287,6 +289,9 @@ fn arguments(place: &Place, endpoint: &str, settings: &Settings) -> Vec<String> 
             arguments.push("--client-cert-auth".to_owned());
             arguments.push(format!("--trusted-ca-file={}", authority.display()));
         }
+    }
+    if settings.auto_tls {
+        arguments.push("--auto-tls".to_owned());
     }
     arguments.extend(settings.arguments.iter().cloned());
     arguments

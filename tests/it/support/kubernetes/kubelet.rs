@@ -32,7 +32,7 @@ pub(crate) type Logs = Arc<Mutex<BTreeMap<String, Log>>>;
 pub(crate) async fn serve(plane: &Plane, logs: Logs) -> u16 {
     let certificate = CertificateDer::from_pem_file(plane.file("server.pem")).unwrap();
     let key = PrivateKeyDer::from_pem_file(plane.file("server.key")).unwrap();
-    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+    let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()

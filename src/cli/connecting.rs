@@ -1,0 +1,102 @@
+//! What to do when etcd cannot be reached: one hint for each cause.
+
+use super::report::exit::Exit;
+use super::report::failure::Failure;
+use crate::config::Connection;
+use crate::store::{ConnectProblem, StoreError};
+
+const CACERT: &str = "--cacert (etcd.ssl.tlsCACert)";
+const CERT_AND_KEY: &str = "--cert and --key (etcd.ssl.tlsCert, etcd.ssl.tlsKey)";
+const ENDPOINTS: &str = "--endpoints (etcd.endpoints)";
+
+/// A connection that does not come up, with what fixes it.
+pub(in crate::cli) fn failure(error: &StoreError, connection: &Connection) -> Failure {
+    let mut failure = Failure::new(Exit::Failed, "cannot connect to etcd").unchanged();
+    failure.causes.push(error.message.clone());
+    failure.unreachable = error.is_unreachable();
+    failure.hints = hints(error, connection);
+    failure
+}
+
+/// What fixes each known cause of a failed request.
+pub(in crate::cli) fn hints(error: &StoreError, connection: &Connection) -> Vec<String> {
+    let problems = error.problems.iter();
+    problems.map(|problem| hint(*problem, connection)).collect()
+}
+
+fn hint(problem: ConnectProblem, connection: &Connection) -> String {
+    use ConnectProblem as P;
+    let named = connection.tls.as_ref().and_then(|tls| tls.ca_cert.as_ref());
+    let now = named.map_or(String::new(), |path| {
+        format!("; now it is {}", path.display())
+    });
+    match problem {
+        P::Refused => format!(
+            "Is etcd running? Only Milvus is stopped for a migration. Check {ENDPOINTS}"
+        ),
+        P::UnknownHost => format!(
+            "Check the host in {ENDPOINTS}. Names of Kubernetes services resolve inside the cluster only; \
+             kubectl port-forward makes one reachable"
+        ),
+        P::Silent => format!("Check {ENDPOINTS} and firewalls; --timeout allows more time"),
+        P::NotEtcd => {
+            format!("Check {ENDPOINTS}: it must name the client port of etcd, usually 2379")
+        }
+        P::NoLeader => "Start the other members of etcd, then run the command again; \
+                        etcdctl endpoint status --cluster shows them"
+            .to_owned(),
+        P::Learner => format!(
+            "Name a voting member with {ENDPOINTS}; etcdctl member list shows which are learners"
+        ),
+        P::Login => "Check --user (etcd.auth.userName) and the password (--password-file, \
+                     META_MIGRATION_PASSWORD, etcd.auth.password)"
+            .to_owned(),
+        P::TlsExpected => {
+            format!("Use https:// in {ENDPOINTS} and name etcd's CA certificate with {CACERT}")
+        }
+        P::TlsNotSpoken => format!(
+            "Use http:// in {ENDPOINTS} and leave out --cacert, --cert and --key (etcd.ssl.enabled: false), or \
+             check the port"
+        ),
+        P::NoCaCertificates => format!("Name etcd's CA certificate with {CACERT}"),
+        P::UnknownIssuer => format!(
+            "Name the certificate of the CA that signed etcd's certificate with {CACERT}{now}"
+        ),
+        P::SelfSigned => format!(
+            "Name etcd's certificate itself with {CACERT}: the file of etcd's --cert-file, or with --auto-tls \
+             fixtures/client/cert.pem in etcd's data directory{now}"
+        ),
+        P::BadSignature => format!(
+            "Name the CA certificate that etcd's certificate was signed with by {CACERT}{now}: it was probably \
+             renewed. RSA keys of less than 2048 bits are not supported"
+        ),
+        P::WrongName => format!(
+            "Use a name of the certificate in {ENDPOINTS}, or name it with --tls-server-name \
+             (etcd.ssl.tlsServerName)"
+        ),
+        P::NoName => "Issue a certificate for etcd with a subject alternative name, as openssl does with \
+                      -addext subjectAltName=DNS:HOST,IP:ADDRESS"
+            .to_owned(),
+        P::Expired => "Renew etcd's certificate, or correct the clock of this machine".to_owned(),
+        P::NotYetValid => {
+            "Correct the clock of this machine, or issue a new certificate for etcd".to_owned()
+        }
+        P::WrongPurpose => format!(
+            "Issue a certificate for etcd with the extended key usage serverAuth; check that {ENDPOINTS} names \
+             the client port"
+        ),
+        P::UnsupportedAlgorithm => "Issue a certificate for etcd, and its CA, with RSA (2048 bits or more), \
+                                    ECDSA on P-256, P-384 or P-521, or Ed25519, and SHA-256 or better"
+            .to_owned(),
+        P::Incompatible => "etcd must offer TLS 1.2 or 1.3; check its --tls-min-version, --tls-max-version and \
+                            --cipher-suites"
+            .to_owned(),
+        P::ClientCertificateRequired => {
+            format!("Name a client certificate and its key with {CERT_AND_KEY}")
+        }
+        P::ClientCertificateRejected => format!(
+            "Use a client certificate that is signed by etcd's --trusted-ca-file, valid now and allowed for \
+             clientAuth: {CERT_AND_KEY}"
+        ),
+    }
+}

@@ -1,0 +1,137 @@
+//! What keeps a migration from starting now, whatever its plan: findings that pass.
+
+use crate::finding::Finding;
+use crate::journal::Phase;
+use crate::keys::{KeyRange, MetaRoot};
+use crate::report::{PlanReport, SessionReport};
+use crate::store::{Compare, Op, Store, StoreErrorKind, Txn};
+
+use super::error::{EngineError, Failure, while_doing};
+use super::ledger::Ledger;
+use super::limits::Limits;
+use super::room::Room;
+use super::status::lock_holder;
+use super::{Environment, patience, sessions};
+
+/// A Milvus component is registered.
+pub const LIVE_SESSION: &str = "live-session";
+/// Another run holds the lock.
+pub const LOCK_HELD: &str = "lock-held";
+/// A backup is restored in part.
+pub const UNFINISHED_RESTORE: &str = "unfinished-restore";
+
+/// Finds out whether `migrate` would start now; nothing is written.
+///
+/// # Errors
+/// [`EngineError`] when etcd cannot be asked.
+pub async fn blocking<S: Store>(
+    store: &S,
+    root: &MetaRoot,
+    plan: &PlanReport,
+    (limits, environment): (&Limits, &Environment),
+) -> Result<Vec<Finding>, EngineError> {
+    let ask = async {
+        let ledger = Ledger::load(store, root, limits).await?;
+        let phase = ledger.phase();
+        let mut found = Vec::new();
+        if let Some(holder) = lock_holder(store, root, limits).await? {
+            found.push(lock_held(&holder));
+        }
+        let writes = plan.put + plan.rewrite + plan.delete > 0;
+        let unfinished = phase.is_some_and(|phase| phase != Phase::Done);
+        if !(writes || unfinished) {
+            return Ok(found);
+        }
+        if phase == Some(Phase::Restoring) {
+            let backup = ledger.journal().and_then(|journal| journal.backup.as_ref());
+            found.push(unfinished_restore(
+                root,
+                backup.map(|backup| backup.path.as_str()),
+            ));
+        }
+        let (live, _) = sessions::list(store, root, limits.patience)
+            .await
+            .map_err(while_doing("reading the sessions"))?;
+        found.extend(live.iter().map(live_session));
+        found.extend(write_permission(store, root, limits).await?);
+        let staged = phase.is_some_and(Phase::is_before_commit);
+        let put = if staged { 0 } else { plan.put };
+        let bytes = if staged { 0 } else { plan.bytes_put };
+        let needed = (put + plan.rewrite + plan.delete, bytes);
+        match Room::ask(store, limits.patience).check(needed).await {
+            Ok(None) => {}
+            Ok(Some(warning)) => environment.observer.note(&warning),
+            Err(failure @ Failure::Alarm(_)) => {
+                found.push(Finding::error("alarm", b"", failure.to_string()));
+            }
+            Err(failure @ Failure::NoRoom { .. }) => {
+                found.push(Finding::error("no-space", b"", failure.to_string()));
+            }
+            Err(failure) => return Err(failure),
+        }
+        found.sort();
+        Ok::<_, Failure>(found)
+    };
+    ask.await.map_err(EngineError::before_writing)
+}
+
+fn live_session(session: &SessionReport) -> Finding {
+    let message = format!(
+        "the Milvus component {} at {} is running, or stopped a moment ago ({}); stop Milvus",
+        session.role,
+        session.address,
+        session.ending()
+    );
+    Finding::error(LIVE_SESSION, session.key.as_bytes(), message)
+}
+
+fn lock_held(holder: &SessionReport) -> Finding {
+    let message = format!(
+        "another migration, on {}, holds the lock ({}); wait until it ends",
+        holder.address,
+        holder.ending()
+    );
+    Finding::error(LOCK_HELD, holder.key.as_bytes(), message)
+}
+
+fn unfinished_restore(root: &MetaRoot, backup: Option<&str>) -> Finding {
+    let message = format!(
+        "a restore of {} is unfinished; rollback or restore with that file finishes it, and so does migrate \
+         before it begins",
+        backup.unwrap_or("a backup")
+    );
+    Finding::error(UNFINISHED_RESTORE, &root.journal_key(), message)
+}
+
+/// Whether the user may write everything that a migration writes: etcd checks the permissions of a
+/// transaction before its comparisons, and this one has a comparison that never holds.
+async fn write_permission<S: Store>(
+    store: &S,
+    root: &MetaRoot,
+    limits: &Limits,
+) -> Result<Option<Finding>, Failure> {
+    let txn = Txn {
+        compares: vec![Compare::CreateRevision(root.lock_key(), -1)],
+        ops: vec![
+            Op::Delete(root.range()),
+            Op::Delete(KeyRange::single(root.journal_key())),
+        ],
+    };
+    match patience::write(store, limits.patience, &txn).await {
+        Err(error) if error.kind == StoreErrorKind::Denied => {
+            let message = format!(
+                "the etcd user may not write below {}/ ({}); grant it: etcdctl role grant-permission ROLE \
+                 --prefix=true readwrite {}/",
+                root.root_path(),
+                error.message,
+                root.root_path()
+            );
+            let key = root.join(b"");
+            Ok(Some(Finding::error("no-write-permission", &key, message)))
+        }
+        // An alarm is a finding of its own.
+        Err(error) if error.kind == StoreErrorKind::NoSpace => Ok(None),
+        Err(error) => Err(while_doing("asking whether the user may write")(error)),
+        Ok(_) => Ok(None),
+    }
+}
