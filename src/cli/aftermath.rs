@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::backup_target;
+use super::connecting;
 use super::options::EtcdOptions;
 use super::reading;
 use super::report::exit::Exit;
@@ -14,7 +15,7 @@ use crate::engine::{self, EngineError, FailureKind, Written};
 use crate::finding::Finding;
 use crate::journal::{JournalError, Phase};
 use crate::report::PlanReport;
-use crate::store::StoreErrorKind;
+use crate::store::{ConnectProblem, StoreError, StoreErrorKind};
 
 /// After the alarm NOSPACE.
 const MAKE_ROOM: &str = "make room: etcdctl compact (the revision is in etcdctl endpoint status), etcdctl defrag, \
@@ -302,7 +303,7 @@ impl Ways {
                 MAKE_ROOM.to_owned()
             }
             F::Store { source, .. } if source.kind == StoreErrorKind::Denied => {
-                "the etcd user needs to read and write everything below the root path".to_owned()
+                denied(source).to_owned()
             }
             F::Journal { key, source } => unusable_journal(key, source),
             F::Store { .. }
@@ -338,6 +339,15 @@ fn cure_by_hand(failure: &engine::Failure) -> Option<String> {
             commands.join(" && ")
         )
     })
+}
+
+/// What helps a user whom etcd denies something.
+fn denied(error: &StoreError) -> &'static str {
+    if error.problems.contains(&ConnectProblem::Login) {
+        connecting::LOGIN
+    } else {
+        "the etcd user needs to read and write everything below the root path"
+    }
 }
 
 /// A journal that this program cannot go by.

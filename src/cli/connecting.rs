@@ -9,27 +9,23 @@ const CACERT: &str = "--cacert (etcd.ssl.tlsCACert)";
 const CERT_AND_KEY: &str = "--cert and --key (etcd.ssl.tlsCert, etcd.ssl.tlsKey)";
 const ENDPOINTS: &str = "--endpoints (etcd.endpoints)";
 
+/// For an etcd with users that was given none, or the wrong one.
+pub(in crate::cli) const LOGIN: &str = "Check --user (etcd.auth.userName) and the password (--password-file, \
+                                        META_MIGRATION_PASSWORD, etcd.auth.password)";
+
 /// A connection that does not come up, with what fixes it.
 pub(in crate::cli) fn failure(error: &StoreError, connection: &Connection) -> Failure {
     let mut failure = Failure::new(Exit::Failed, "cannot connect to etcd").unchanged();
     failure.causes.push(error.message.clone());
     failure.unreachable = error.is_unreachable();
-    failure.hints = hints(error, connection);
-    failure
-}
-
-/// What fixes each known cause of a failed request.
-pub(in crate::cli) fn hints(error: &StoreError, connection: &Connection) -> Vec<String> {
     let problems = error.problems.iter();
-    problems.map(|problem| hint(*problem, connection)).collect()
+    failure.hints = problems.map(|problem| hint(*problem, connection)).collect();
+    failure
 }
 
 fn hint(problem: ConnectProblem, connection: &Connection) -> String {
     use ConnectProblem as P;
-    let named = connection.tls.as_ref().and_then(|tls| tls.ca_cert.as_ref());
-    let now = named.map_or(String::new(), |path| {
-        format!("; now it is {}", path.display())
-    });
+    let now = named_now(connection);
     match problem {
         P::Refused => format!(
             "Is etcd running? Only Milvus is stopped for a migration. Check {ENDPOINTS}"
@@ -48,9 +44,7 @@ fn hint(problem: ConnectProblem, connection: &Connection) -> String {
         P::Learner => format!(
             "Name a voting member with {ENDPOINTS}; etcdctl member list shows which are learners"
         ),
-        P::Login => "Check --user (etcd.auth.userName) and the password (--password-file, \
-                     META_MIGRATION_PASSWORD, etcd.auth.password)"
-            .to_owned(),
+        P::Login => LOGIN.to_owned(),
         P::TlsExpected => {
             format!("Use https:// in {ENDPOINTS} and name etcd's CA certificate with {CACERT}")
         }
@@ -58,8 +52,7 @@ fn hint(problem: ConnectProblem, connection: &Connection) -> String {
             "Use http:// in {ENDPOINTS} and leave out --cacert, --cert and --key (etcd.ssl.enabled: false), or \
              check the port"
         ),
-        P::NoCaCertificates => format!("Name etcd's CA certificate with {CACERT}"),
-        P::UnknownIssuer => format!(
+        P::NoCaCertificates | P::UnknownIssuer => format!(
             "Name the certificate of the CA that signed etcd's certificate with {CACERT}{now}"
         ),
         P::SelfSigned => format!(
@@ -98,5 +91,14 @@ fn hint(problem: ConnectProblem, connection: &Connection) -> String {
             "Use a client certificate that is signed by etcd's --trusted-ca-file, valid now and allowed for \
              clientAuth: {CERT_AND_KEY}"
         ),
+    }
+}
+
+/// Which CA certificate file is in use, as the end of a hint.
+fn named_now(connection: &Connection) -> String {
+    let tls = connection.tls.as_ref();
+    match tls.and_then(|tls| tls.ca_cert.as_ref()) {
+        Some(path) => format!("; now it is {}", path.display()),
+        None => String::new(),
     }
 }

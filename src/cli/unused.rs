@@ -43,7 +43,7 @@ pub(in crate::cli) fn refuse(matches: &ArgMatches) -> Result<(), Box<Failure>> {
         let known = given.try_contains_id(id).is_ok();
         known && given.value_source(id) == Some(ValueSource::CommandLine)
     };
-    let found = |ids: &[&'static str]| ids.iter().copied().find(|id| is_given(&id));
+    let found = |ids: &[&'static str]| ids.iter().copied().find(|id| is_given(id));
     let refused = |id: &str, why: &str| {
         let option = match (name, id) {
             ("inspect", "tls_key") => "tls-key".to_owned(),
@@ -62,6 +62,14 @@ pub(in crate::cli) fn refuse(matches: &ArgMatches) -> Result<(), Box<Failure>> {
             _ => "name the backup to read with --from FILE",
         };
         return refused(id, why);
+    }
+    let reads_no_file = match name {
+        "plan" | "inspect" => !is_given(&"from"),
+        "verify" => !is_given(&"from") && !given.contains_id("backup_file"),
+        _ => false,
+    };
+    if reads_no_file && let Some(id) = found(&["skip_hash_check", "allow_partial"]) {
+        return refused(id, "no backup file is read");
     }
     if is_given(&"from") {
         if let Some(id) = found(&CONNECTION) {

@@ -2,8 +2,6 @@ use std::error::Error;
 
 use super::*;
 
-const PEM: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-
 struct Files {
     folder: tempfile::TempDir,
 }

@@ -132,6 +132,7 @@ impl Member {
     /// Asks whether the member can serve requests, and again while it has no leader.
     pub(super) async fn probe(&self, limit: Duration) -> Result<(), StoreError> {
         let deadline = Instant::now() + limit;
+        let mut earlier = None;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let error = match self.status(left).await {
@@ -140,12 +141,17 @@ impl Member {
                 }
                 Ok(status) if status.leader() == 0 => self.unfit(ConnectProblem::NoLeader),
                 Ok(_) => return Ok(()),
+                // What was left of the time says nothing about the member.
+                Err(error) if error.problems.contains(&ConnectProblem::Silent) => {
+                    earlier.take().unwrap_or(error)
+                }
                 Err(error) => error,
             };
             let waits = error.kind == StoreErrorKind::Timeout;
             if !waits || Instant::now() + FIRST_PAUSE >= deadline {
                 return Err(error);
             }
+            earlier = Some(error);
             sleep(FIRST_PAUSE).await;
         }
     }

@@ -113,7 +113,7 @@ pub(super) fn refusal(endpoint: &str, reason: &str) -> StoreError {
     StoreError {
         kind,
         applied,
-        problems: problem(kind, &reason).into_iter().collect(),
+        problems: problem(kind, reason).into_iter().collect(),
         message: format!("etcd at {endpoint}: {reason}"),
     }
 }

@@ -53,6 +53,8 @@ fn an_option_without_effect_is_refused() {
         (&["verify", "--from", "f"], &["--user", "u"]),
         (&["inspect", "--from", "f"], &["--tls-key", "k"]),
         (&["plan", "--from", "f"], &["--ignore-sessions"]),
+        (&["plan"], &["--allow-partial"]),
+        (&["verify"], &["--skip-hash-check"]),
         (&["migrate", "--from", "f", "--to", "t"], &["--compact"]),
         (
             &["migrate", "--from", "f", "--to", "t"],

@@ -111,7 +111,7 @@ async fn a_wrong_or_missing_password_is_told_without_showing_it() {
     tool.run(&["status", "--user", "milvus"])
         .expect(2)
         .says("a password (--password-file, META_MIGRATION_PASSWORD");
-    tool.run(&["status"]).expect(1).says("user");
+    tool.run(&["status"]).expect(1).says("next: Check --user");
 }
 
 #[tokio::test]
