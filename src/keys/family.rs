@@ -286,6 +286,14 @@ mod tests {
                 Family::LegacyAliasSnapshot,
             ),
             ("session/id", Family::Session),
+            (
+                "queryCoord-sealedSegmentChangeInfo/1",
+                Family::QuerySegmentChange,
+            ),
+            ("queryCoord-segmentMeta/1/2/3", Family::QuerySegment),
+            ("queryCoord-taskInfo/1", Family::QueryTaskState),
+            ("queryCoord-triggerTask/1", Family::QueryTriggerTask),
+            ("queryCoord-activeTask/1", Family::QueryActiveTask),
             ("querycoord-collectionMeta/1", Family::Other),
             ("indexes", Family::Other),
         ] {

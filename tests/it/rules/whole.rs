@@ -2,7 +2,7 @@
 
 use meta_migration::entry::Entry;
 use meta_migration::finding::Severity;
-use meta_migration::keys::TOMBSTONE;
+use meta_migration::keys::{Family, TOMBSTONE};
 use meta_migration::report::Layout;
 use meta_migration::transform::CollectionForm::{Database, Embedded, Split};
 use meta_migration::transform::{leftover_ranges, staged_family_ranges};
@@ -92,6 +92,39 @@ fn staging_writes_only_to_its_families() {
             .sum();
         assert_eq!(bytes as u64, migration.staged_bytes());
         assert_eq!(migration.leftovers(), leftover_ranges(&root()));
+    }
+}
+
+#[test]
+fn families_that_2_2_does_not_read_are_carried() {
+    let mut before = Metadata::small();
+    let keys = [
+        "channelwatch/4/dml_0_1v0",
+        "datacoord-meta/channel-removal/dml_0_2v0",
+        "queryCoord-activeTask/1",
+        "queryCoord-deltaChannel/1/dml_0",
+        "queryCoord-dmChannelWatchInfo/1/dml_0_1v0",
+        "queryCoord-queryNodeInfo/4",
+        "queryCoord-sealedSegmentChangeInfo/5",
+        "queryCoord-segmentMeta/1/10/50",
+        "queryCoord-taskInfo/6",
+        "queryCoord-triggerTask/7",
+        "queryCoord-unsubscribeChannelInfo/4",
+        "querycoord-handoff/1/10/50",
+        "segmentRefer/8/4",
+    ];
+    for key in keys {
+        before.raw(key, key.as_bytes());
+    }
+    for form in FORMS {
+        let migration = before.migrate(form);
+        let known = Metadata::small().migrate(form);
+        assert_eq!(migration.findings(), known.findings());
+        let after = before.after(&migration);
+        for key in keys {
+            assert_ne!(Family::of(key.as_bytes()), Family::Other, "{key}");
+            assert_eq!(after[key], key.as_bytes(), "{form}");
+        }
     }
 }
 
