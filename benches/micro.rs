@@ -19,7 +19,9 @@ use meta_migration::backup::{Header, WriteOptions, Writer};
 use meta_migration::codec::v2_1;
 use meta_migration::entry::Entry;
 use meta_migration::keys::{Family, MetaRoot};
-use meta_migration::transform::{CollectionForm, Migration, OnBrokenRecord, Options, Source};
+use meta_migration::transform::{
+    CollectionForm, Migration, OnBrokenRecord, Options, SegmentForm, Source,
+};
 
 const SEGMENT_INDEXES: u64 = 10_000;
 
@@ -55,6 +57,7 @@ fn of(family: Family) -> Vec<&'static Entry> {
 fn migration() -> Migration {
     let options = Options {
         form: CollectionForm::Database,
+        segment_form: SegmentForm::Auto,
         on_broken_record: OnBrokenRecord::Fail,
         target: "2.2.16".parse().unwrap(),
     };

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::keys::MetaRoot;
-use crate::transform::{FormChoice, OnBrokenRecord};
+use crate::transform::{FormChoice, OnBrokenRecord, SegmentForm};
 use crate::version::Release;
 
 mod choices;
@@ -106,6 +106,8 @@ pub struct DropIn {
     pub run_with_backup: Option<bool>,
     /// `config.collectionForm`.
     pub collection_form: Option<FormChoice>,
+    /// `config.segmentForm`.
+    pub segment_form: Option<SegmentForm>,
     /// `config.onBrokenRecord`.
     pub on_broken_record: Option<OnBrokenRecord>,
     /// `config.acceptLoss`.
@@ -215,6 +217,7 @@ impl Config {
                 command: file.command,
                 run_with_backup: file.run_with_backup,
                 collection_form: file.collection_form,
+                segment_form: file.segment_form,
                 on_broken_record: file.on_broken_record,
                 accept_loss: file.accept_loss,
                 allow_ephemeral_backup: file.allow_ephemeral_backup,

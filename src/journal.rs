@@ -62,6 +62,9 @@ pub struct Counts {
     pub rewrite: u64,
     /// Keys that go.
     pub delete: u64,
+    /// Records of segments among the rewritten keys.
+    #[serde(default)]
+    pub segments: u64,
 }
 
 /// The record of a migration.
@@ -81,6 +84,8 @@ pub struct Journal {
     pub target_version: Option<String>,
     /// The form in which collections are written.
     pub collection_form: String,
+    /// Where the logs of segments are kept: `auto` or `inline`.
+    pub segment_form: String,
     /// What is done with broken records: `fail` or `skip`.
     pub on_broken_record: String,
     /// The digest of the plan that is being carried out.
@@ -205,6 +210,7 @@ mod tests {
             source_version: Some("2.1.4".into()),
             target_version: None,
             collection_form: "split".into(),
+            segment_form: "auto".into(),
             on_broken_record: "fail".into(),
             plan_digest: "d".into(),
             cluster_id: "c1".into(),
@@ -214,6 +220,7 @@ mod tests {
                 put: 1,
                 rewrite: 2,
                 delete: 3,
+                segments: 1,
             },
             backup: None,
             committed_revision: 0,

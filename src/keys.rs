@@ -12,12 +12,14 @@
 
 mod family;
 mod key;
+mod log_path;
 mod range;
 mod root;
 mod timestamp;
 
 pub use family::{Evidence, Family};
 pub use key::{Key, Object};
+pub use log_path::{LogKind, LogPath};
 pub use range::{KeyRange, successor};
 pub use root::{MetaRoot, RootError, clean_join};
 pub use timestamp::{

@@ -64,6 +64,12 @@ pub struct PlanReport {
     pub revision: i64,
     /// The form in which collections are written: `split`, `database` or `embedded`.
     pub collection_form: String,
+    /// Where the logs of segments are kept: `auto`, in keys of their own where that is possible, or `inline`,
+    /// in the segment records.
+    pub segment_form: String,
+    /// The storage roots that the paths of logs have, that of most segments first: what Milvus is to be
+    /// configured with as `minio.rootPath` or `localStorage.path`.
+    pub storage_roots: Vec<String>,
     /// What happens to each family that is read or written, in key order.
     pub families: Vec<FamilyPlan>,
     /// New keys in all.

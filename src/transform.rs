@@ -37,16 +37,21 @@ mod ranges;
 mod remains;
 mod resume;
 mod segment_index;
+mod segment_log;
 mod segment_rows;
 mod source;
 
 use std::collections::BTreeMap;
 
 pub use migration::Migration;
-pub use options::{CollectionForm, FormChoice, FormError, OnBrokenRecord, Options, PolicyError};
+pub use options::{
+    CollectionForm, FormChoice, FormError, OnBrokenRecord, Options, PolicyError, SegmentForm,
+    SegmentFormError,
+};
 pub use ranges::{leftover_ranges, new_family_ranges, shared_family_ranges, staged_family_ranges};
 pub use remains::embedded_finding;
-pub use resume::{Remaining, remaining_after_commit};
+pub use resume::{Remaining, remaining_after_commit, remaining_segment};
+pub use segment_log::SegmentRewrite;
 pub use source::Source;
 
 /// A key to write.

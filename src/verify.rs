@@ -142,6 +142,7 @@ impl Checker {
             | Key::IndexBuild(_)
             | Key::QueryCollection(_)
             | Key::Segment(..)
+            | Key::SegmentLog(..)
             | Key::SessionId
             | Key::Session(_) => {}
         }

@@ -1,7 +1,9 @@
 //! The metadata that is measured, and what a migration makes of it.
 
 use meta_migration::keys::{Family, MetaRoot};
-use meta_migration::transform::{CollectionForm, OnBrokenRecord, Options, Source};
+use meta_migration::transform::{
+    CollectionForm, OnBrokenRecord, Options, SegmentForm, SegmentRewrite, Source,
+};
 
 use crate::floor::{Floor, Pair, TXN_OPS};
 use crate::generator::Generator;
@@ -30,6 +32,7 @@ impl Instance {
         let root = MetaRoot::new("by-scr", "meta", "kv").unwrap();
         let options = Options {
             form: CollectionForm::Database,
+            segment_form: SegmentForm::Auto,
             on_broken_record: OnBrokenRecord::Fail,
             target: "2.2.16".parse().unwrap(),
         };
@@ -42,7 +45,12 @@ impl Instance {
             }
         }
         let migration = source.finish();
-        let new = migration.staged().map(|put| (put.key, put.value)).collect();
+        let mut new: Vec<Pair> = migration.staged().map(|put| (put.key, put.value)).collect();
+        for entry in generator.entries(root.meta_root()) {
+            if let SegmentRewrite::Put(record) = migration.rewritten_segment(&entry) {
+                new.push((entry.key.into(), record));
+            }
+        }
         Self {
             generator,
             new,
@@ -75,7 +83,7 @@ impl Instance {
     }
 }
 
-/// The families that are not there any more after a migration in the database form.
+/// The families that are not there any more after a migration in the database form, or rewritten by it.
 fn goes(family: Family) -> bool {
     matches!(
         family,
@@ -88,5 +96,6 @@ fn goes(family: Family) -> bool {
             | Family::CollectionSnapshot
             | Family::QueryCollection
             | Family::QueryReplica
+            | Family::Segment
     )
 }

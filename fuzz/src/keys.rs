@@ -1,7 +1,8 @@
 //! Keys: families, ids and names, timestamps, ranges, the meta root.
 
 use meta_migration::keys::{
-    Family, Key, KeyRange, MetaRoot, clean_join, push_timestamp, split_timestamp, successor,
+    Family, Key, KeyRange, LogKind, LogPath, MetaRoot, clean_join, push_timestamp, split_timestamp,
+    successor,
 };
 
 use super::bytes::Bytes;
@@ -39,6 +40,13 @@ fn relative(relative: &[u8]) {
         let ranges = other.ranges(&root);
         let is_in = ranges.iter().any(|range| range.contains(&whole));
         assert_eq!(is_in, *other == family, "{other:?}");
+    }
+
+    for kind in LogKind::ALL {
+        if let Some(path) = LogPath::parse(kind, relative) {
+            assert_eq!(path.to_string().as_bytes(), relative);
+            assert!(path.log > 0);
+        }
     }
 
     if let Some((original, timestamp)) = split_timestamp(relative) {

@@ -8,7 +8,7 @@ use meta_migration::entry::Entry;
 use meta_migration::journal::Journal;
 use meta_migration::keys::{Family, MetaRoot};
 use meta_migration::proto::{v2_1, v2_2};
-use meta_migration::transform::{CollectionForm, OnBrokenRecord, Options, Source};
+use meta_migration::transform::{CollectionForm, OnBrokenRecord, Options, SegmentForm, Source};
 use meta_migration::version::Release;
 use prost::Message as _;
 
@@ -40,6 +40,7 @@ fn params(json: &[u8]) {
     let root = MetaRoot::new("a", "meta", "kv").unwrap();
     let options = Options {
         form: CollectionForm::Split,
+        segment_form: SegmentForm::Auto,
         on_broken_record: OnBrokenRecord::Fail,
         target: Release::LATEST_2_2,
     };

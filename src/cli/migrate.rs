@@ -122,6 +122,7 @@ pub(in crate::cli) fn options(
         source_version: session.config.source_version.clone(),
         target_version: target.target,
         form: target.form,
+        segment_form: target.segment_form,
         on_broken_record: target.on_broken_record,
         backup,
         waits,

@@ -9,7 +9,7 @@ use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
 use super::report::{Format, LogFormat};
 use crate::config::{self, Config, ConfigError, Overrides, Password};
 use crate::engine::Waits;
-use crate::transform::{FormChoice, OnBrokenRecord};
+use crate::transform::{FormChoice, OnBrokenRecord, SegmentForm};
 use crate::version::Release;
 
 /// A dead run's lock ends after 20 s.
@@ -283,6 +283,11 @@ pub(in crate::cli) struct TransformOptions {
     #[arg(long, value_name = "FORM", env = "META_MIGRATION_COLLECTION_FORM", hide_env = true,
           value_parser = form_parser())]
     pub(in crate::cli) collection_form: Option<FormChoice>,
+    /// Where the logs of segments are kept: auto moves them into keys of their own, as Milvus 2.2 writes
+    /// them; inline leaves them in the segment records, where Milvus 2.3 and later lose them [default: auto]
+    #[arg(long, value_name = "FORM", env = "META_MIGRATION_SEGMENT_FORM", hide_env = true,
+          value_parser = segment_form_parser())]
+    pub(in crate::cli) segment_form: Option<SegmentForm>,
     /// What becomes of records that cannot be migrated: fail writes nothing at all, skip leaves just
     /// them out [default: fail]
     #[arg(long, value_name = "POLICY", env = "META_MIGRATION_ON_BROKEN_RECORD", hide_env = true,
@@ -294,8 +299,14 @@ impl TransformOptions {
     /// The options that were given, as words of a command line.
     pub(in crate::cli) fn as_flags(&self) -> Vec<String> {
         let form = self.collection_form.map(|form| form.to_string());
+        let segments = self.segment_form.map(|form| form.to_string());
         let policy = self.on_broken_record.map(|policy| policy.to_string());
-        [("--collection-form", form), ("--on-broken-record", policy)]
+        let given = [
+            ("--collection-form", form),
+            ("--segment-form", segments),
+            ("--on-broken-record", policy),
+        ];
+        given
             .into_iter()
             .filter_map(|(flag, value)| Some([flag.to_owned(), value?]))
             .flatten()
@@ -340,6 +351,10 @@ impl WaitOptions {
 pub(in crate::cli) fn form_parser() -> impl TypedValueParser<Value = FormChoice> {
     PossibleValuesParser::new(["auto", "split", "database", "embedded"])
         .try_map(|text| text.parse::<FormChoice>())
+}
+
+fn segment_form_parser() -> impl TypedValueParser<Value = SegmentForm> {
+    PossibleValuesParser::new(["auto", "inline"]).try_map(|text| text.parse::<SegmentForm>())
 }
 
 pub(in crate::cli) fn policy_parser() -> impl TypedValueParser<Value = OnBrokenRecord> {

@@ -128,6 +128,8 @@ fn idle(layout: Layout) -> PlanReport {
         layout,
         revision: 0,
         collection_form: String::new(),
+        segment_form: String::new(),
+        storage_roots: Vec::new(),
         families: Vec::new(),
         put: 0,
         rewrite: 0,

@@ -44,6 +44,10 @@ impl Target {
             .map_err(|error| Failure::from_error(Exit::Usage, &error).unchanged())?;
         Ok(Self::Migrate(Options {
             form,
+            segment_form: asked
+                .segment_form
+                .or(config.drop_in.segment_form)
+                .unwrap_or_default(),
             on_broken_record: policy(config, asked),
             target,
         }))

@@ -13,6 +13,9 @@ mod collection {
     pub(super) const SCHEMA_FIELDS: u32 = 4;
 }
 
+/// `binlogs`, `statslogs` and `deltalogs` of a segment record (Milvus' `data.SegmentInfo`).
+const LOGS: [u32; 3] = [11, 12, 13];
+
 /// The embedded form of a collection record: without its list of indexes.
 ///
 /// # Errors
@@ -44,6 +47,23 @@ pub fn split_collection(record: &[u8], database: Option<i64>) -> Result<Vec<u8>,
     if let Some(database) = database {
         push_varint(&mut out, u64::from(collection::DATABASE) << 3);
         push_varint(&mut out, database.cast_unsigned());
+    }
+    Ok(out)
+}
+
+/// The record of a segment without its lists of logs.
+///
+/// # Errors
+/// [`WireError`] when the record is no protobuf message.
+pub fn segment_without_logs(record: &[u8]) -> Result<Vec<u8>, WireError> {
+    let mut out = Vec::with_capacity(record.len());
+    for field in wire::fields(record) {
+        let field = field?;
+        // With another wire type it is no list of logs, for Milvus either.
+        let is_logs = matches!(field.content, Content::Bytes(_)) && LOGS.contains(&field.number);
+        if !is_logs {
+            out.extend_from_slice(field.raw);
+        }
     }
     Ok(out)
 }

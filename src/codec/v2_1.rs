@@ -7,6 +7,7 @@ mod collection;
 mod index;
 mod position;
 mod query;
+mod segment;
 
 pub use collection::{
     Alias, Collection, FieldSchema, PartitionRow, alias, collection, whole_collection,
@@ -18,6 +19,8 @@ pub use position::{MsgPosition, segment_position};
 pub use query::{
     LoadState, LoadType, PartitionLoad, Replica, SegmentRows, load_state, replica, segment_rows,
 };
+
+pub use segment::{FieldLogs, Log, Segment, SegmentError, segment};
 
 use super::wire::{self, Content, Field, WireError};
 

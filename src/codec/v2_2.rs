@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use prost::Message as _;
 
-use super::v2_1::{IndexBuild, IndexDefinition, MsgPosition, Pair, PartitionRow, Replica};
+use super::v2_1::{IndexBuild, IndexDefinition, Log, MsgPosition, Pair, PartitionRow, Replica};
 use super::wire::{push_bytes, push_number, push_varint};
 use crate::keys::Timestamp;
 use crate::model::{BuildId, CollectionId, FieldId, IndexId, PartitionId, SegmentId};
@@ -163,6 +163,25 @@ pub fn message_position(channel: &str, position: &MsgPosition) -> Vec<u8> {
     .encode_to_vec()
 }
 
+/// Value of `datacoord-meta/{binlog,deltalog,statslog}/<collection>/<partition>/<segment>/<field>`: the logs
+/// with their ids.
+#[must_use]
+pub fn field_logs(field: FieldId, logs: &[(i64, Log<'_>)]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(16 + 48 * logs.len());
+    push_number(&mut out, 1, field.0.cast_unsigned());
+    let mut inner = Vec::with_capacity(48);
+    for (id, log) in logs {
+        inner.clear();
+        push_number(&mut inner, 1, log.entries.cast_unsigned());
+        push_number(&mut inner, 2, log.from);
+        push_number(&mut inner, 3, log.to);
+        push_number(&mut inner, 5, log.size.cast_unsigned());
+        push_number(&mut inner, 6, id.cast_unsigned());
+        push_bytes(&mut out, 2, &inner);
+    }
+    out
+}
+
 /// Number of the index state "finished".
 const FINISHED: u64 = 3;
 
@@ -268,6 +287,7 @@ pub fn segment_index(ids: &SegmentIndexIds, part: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::v2_2::data;
 
     #[test]
     fn a_segment_index_is_encoded_as_its_message() {
@@ -332,6 +352,40 @@ mod tests {
             (1024, 1, 3)
         );
         assert!(read.write_handoff && read.index_file_keys.is_empty());
+    }
+
+    #[test]
+    fn the_logs_of_a_field_are_encoded_as_their_message() {
+        let log = Log {
+            entries: 1024,
+            from: 436_365_140_092_256_301,
+            to: 436_365_140_092_256_302,
+            path: b"files/insert_log/1/10/50/100/9",
+            size: 77,
+        };
+        let binlog = data::Binlog {
+            entries_num: 1024,
+            timestamp_from: 436_365_140_092_256_301,
+            timestamp_to: 436_365_140_092_256_302,
+            log_path: String::new(),
+            log_size: 77,
+            log_id: 9,
+        };
+        let expected = data::FieldBinlog {
+            field_id: 100,
+            binlogs: vec![
+                binlog,
+                data::Binlog {
+                    log_id: 8,
+                    ..Default::default()
+                },
+            ],
+        };
+        assert_eq!(
+            field_logs(FieldId(100), &[(9, log), (8, Log::default())]),
+            expected.encode_to_vec()
+        );
+        assert_eq!(field_logs(FieldId(0), &[]), b"");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::error::ConfigError;
 use super::yaml::{self, Setting, Value};
 use super::{DropInCommand, Password, duration};
-use crate::transform::{FormChoice, OnBrokenRecord};
+use crate::transform::{FormChoice, OnBrokenRecord, SegmentForm};
 use crate::version::Release;
 
 /// Read by Milvus and by the official tool, and without effect on a migration.
@@ -41,6 +41,7 @@ pub(super) struct FileConfig {
     pub(super) command: Option<DropInCommand>,
     pub(super) run_with_backup: Option<bool>,
     pub(super) collection_form: Option<FormChoice>,
+    pub(super) segment_form: Option<SegmentForm>,
     pub(super) on_broken_record: Option<OnBrokenRecord>,
     pub(super) accept_loss: Option<bool>,
     pub(super) allow_ephemeral_backup: Option<bool>,
@@ -106,6 +107,7 @@ impl FileConfig {
             backup_file: settings.file("config.backupFilePath")?,
             collection_form: settings
                 .parsed("config.collectionForm", "auto, split, database or embedded")?,
+            segment_form: settings.parsed("config.segmentForm", "auto or inline")?,
             on_broken_record: settings.parsed("config.onBrokenRecord", "fail or skip")?,
             accept_loss: settings.boolean("config.acceptLoss")?,
             allow_ephemeral_backup: settings.boolean("config.allowEphemeralBackup")?,

@@ -77,7 +77,8 @@ pub enum Failure {
     StagedDiffers(Box<VerifyReport>),
     /// etcd has too little room left.
     #[error(
-        "etcd has too little room: about {needed} bytes more are needed, {in_use} of {quota} are in use, the database file has {db_size}"
+        "etcd has too little free space: about {needed} bytes more are needed, {in_use} of {quota} are in use, the database file has {db_size}{}",
+        without_logs(*.log_keys)
     )]
     NoRoom {
         /// Estimated bytes that staging adds.
@@ -88,6 +89,8 @@ pub enum Failure {
         db_size: u64,
         /// The quota in bytes.
         quota: u64,
+        /// How many of the keys are logs of segments, which can stay in the segment records.
+        log_keys: u64,
     },
     /// An alarm is raised.
     #[error("etcd has raised the alarm {}", .0.join(", "))]
@@ -274,6 +277,17 @@ pub struct EngineError {
     pub backup: Option<BackupRef>,
     /// What a dry run that is refused found out: the difference between the backup and what is there.
     pub difference: Option<Box<RestoreReport>>,
+}
+
+fn without_logs(keys: u64) -> String {
+    if keys == 0 {
+        return String::new();
+    }
+    format!(
+        ". {keys} of the new keys are logs of segments: with --segment-form inline they are not written, but \
+         Milvus 2.3 and later lose the logs, and the rows, of every segment that they alter, and 2.4.0 alters \
+         all of them within a minute of its first start"
+    )
 }
 
 impl EngineError {

@@ -10,7 +10,7 @@ use crate::keys::MetaRoot;
 use crate::protocol::{Forward, Step};
 use crate::report::{BackupRef, Layout, MigrateOutcome, MigrateReport, Seconds};
 use crate::store::Store;
-use crate::transform::{CollectionForm, OnBrokenRecord, Options, embedded_finding};
+use crate::transform::{CollectionForm, OnBrokenRecord, Options, SegmentForm, embedded_finding};
 use crate::version::Release;
 
 use super::backup_job::BackupTarget;
@@ -25,6 +25,7 @@ use super::{Environment, layout, sessions};
 
 mod cut_over;
 mod preparation;
+mod segments;
 mod staging;
 mod verification;
 
@@ -43,6 +44,8 @@ pub struct MigrateOptions {
     pub target_version: Release,
     /// The form in which collections are written.
     pub form: CollectionForm,
+    /// Where the logs of segments are kept.
+    pub segment_form: SegmentForm,
     /// What to do with records that cannot be migrated.
     pub on_broken_record: OnBrokenRecord,
     /// Where the backup goes; `None` for no backup.
@@ -57,6 +60,7 @@ impl MigrateOptions {
     fn transform_options(&self) -> Options {
         Options {
             form: self.form,
+            segment_form: self.segment_form,
             on_broken_record: self.on_broken_record,
             target: self.target_version.clone(),
         }

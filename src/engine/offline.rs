@@ -6,10 +6,10 @@ use std::ops::ControlFlow;
 use crate::backup::{Backup, Coverage, Header};
 use crate::entry::Entry;
 use crate::finding::Finding;
-use crate::keys::{Family, MetaRoot};
+use crate::keys::{Family, LogKind, MetaRoot};
 use crate::layout::LayoutDetector;
 use crate::report::{BackupRef, Layout, MigrateOutcome, MigrateReport, PlanReport, VerifyReport};
-use crate::transform::{CollectionForm, Migration, OnBrokenRecord, Options, Source};
+use crate::transform::{CollectionForm, Migration, OnBrokenRecord, Options, SegmentForm, Source};
 use crate::verify::Checker;
 use crate::version::Release;
 
@@ -241,9 +241,15 @@ impl BackupSource {
 
     /// The form that the keys show, and the mildest policy.
     fn options_shown(&self, environment: &Environment) -> Result<Options, Failure> {
-        let mut form = CollectionForm::Embedded;
+        let (mut form, mut segment_form) = (CollectionForm::Embedded, SegmentForm::Inline);
         self.each(environment, |entry| {
             let family = self.root.strip(&entry.key).map(Family::of);
+            if LogKind::ALL
+                .iter()
+                .any(|kind| family == Some(kind.family()))
+            {
+                segment_form = SegmentForm::Auto;
+            }
             if family == Some(Family::DatabaseCollection) {
                 form = CollectionForm::Database;
             } else if family == Some(Family::Partition) && form == CollectionForm::Embedded {
@@ -252,6 +258,7 @@ impl BackupSource {
         })?;
         Ok(Options {
             form,
+            segment_form,
             on_broken_record: OnBrokenRecord::Skip,
             target: Release::LATEST_2_2,
         })

@@ -73,6 +73,8 @@ pub(super) fn nothing(layout: Layout, options: &Options, finding: Finding) -> Pl
         layout,
         revision: 0,
         collection_form: options.form.to_string(),
+        segment_form: options.segment_form.to_string(),
+        storage_roots: Vec::new(),
         families: Vec::new(),
         put: 0,
         rewrite: 0,

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::report::EtcdReport;
+use crate::keys::LogKind;
+use crate::report::{EtcdReport, PlanReport};
 use crate::store::{ClusterStatus, Store, StoreError};
 
 use super::background::Background;
@@ -65,6 +66,21 @@ impl Room {
     }
 }
 
+/// Adds to a refusal how many of a plan's keys are logs of segments: there is a choice about them.
+pub(super) fn with_log_keys(mut failure: Failure, plan: &PlanReport) -> Failure {
+    if let Failure::NoRoom { log_keys, .. } = &mut failure {
+        *log_keys = keys_of_logs(plan);
+    }
+    failure
+}
+
+fn keys_of_logs(plan: &PlanReport) -> u64 {
+    let names = LogKind::ALL.map(|kind| kind.family().name());
+    let families = plan.families.iter();
+    let logs = families.filter(|family| names.contains(&family.name.as_str()));
+    logs.map(|family| family.put).sum()
+}
+
 /// Where the server does not tell its quota, etcd's default is assumed only to warn: a refusal on a
 /// guess would stop clusters that have room.
 fn judge(status: &ClusterStatus, (keys, bytes): (u64, u64)) -> Result<Option<String>, Failure> {
@@ -85,6 +101,7 @@ fn judge(status: &ClusterStatus, (keys, bytes): (u64, u64)) -> Result<Option<Str
             in_use: report.db_size_in_use,
             db_size: report.db_size,
             quota,
+            log_keys: 0,
         }),
         None => Ok(Some(format!(
             "about {needed} bytes will be added to {} in use; etcd does not tell its quota, make sure \

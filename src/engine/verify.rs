@@ -6,11 +6,11 @@ use std::sync::Arc;
 use crate::backup::Backup;
 use crate::finding::{Finding, Severity};
 use crate::journal::Phase;
-use crate::keys::{Family, MetaRoot};
+use crate::keys::{Family, LogKind, MetaRoot};
 use crate::layout::LayoutDetector;
 use crate::report::{Layout, VerifyReport};
 use crate::store::{RangeRequest, Store};
-use crate::transform::{CollectionForm, Migration, OnBrokenRecord, Options};
+use crate::transform::{CollectionForm, Migration, OnBrokenRecord, Options, SegmentForm};
 use crate::verify::Checker;
 use crate::version::Release;
 
@@ -129,11 +129,13 @@ async fn options_of_run<S: Store>(store: &S, around: Surroundings<'_>) -> Result
     let ledger = Ledger::load(store, around.root, around.limits).await?;
     if let Some(journal) = ledger.journal()
         && let Ok(form) = journal.collection_form.parse::<CollectionForm>()
+        && let Ok(segment_form) = journal.segment_form.parse::<SegmentForm>()
         && let Ok(on_broken_record) = journal.on_broken_record.parse::<OnBrokenRecord>()
         && let Some(Ok(target)) = journal.target_version.as_deref().map(str::parse::<Release>)
     {
         return Ok(Options {
             form,
+            segment_form,
             on_broken_record,
             target,
         });
@@ -145,9 +147,16 @@ async fn options_of_run<S: Store>(store: &S, around: Surroundings<'_>) -> Result
     } else {
         CollectionForm::Embedded
     };
+    let mut segment_form = SegmentForm::Inline;
+    for kind in LogKind::ALL {
+        if holds(store, around, kind.family()).await? {
+            segment_form = SegmentForm::Auto;
+        }
+    }
     let target = Release::LATEST_2_2;
     Ok(Options {
         form,
+        segment_form,
         on_broken_record: OnBrokenRecord::Skip,
         target,
     })
@@ -162,7 +171,9 @@ async fn holds<S: Store>(
     let request = RangeRequest::new(range).keys_only().limit(1);
     let response = read(store, around.limits.patience, request)
         .await
-        .map_err(while_doing("looking for the collection form"))?;
+        .map_err(while_doing(
+            "looking for the form of collections and segments",
+        ))?;
     Ok(!response.entries.is_empty())
 }
 

@@ -5,7 +5,7 @@ use crate::model::{
     BuildId, CollectionId, DatabaseId, FieldId, IndexId, PartitionId, ReplicaId, SegmentId,
 };
 
-use super::{SNAPSHOT_PREFIX, Timestamp, push_timestamp, split_timestamp};
+use super::{LogKind, SNAPSHOT_PREFIX, Timestamp, push_timestamp, split_timestamp};
 
 /// An object that the root coordinator keeps with its history: a plain key, and the same key below
 /// `snapshots/` with a timestamp.
@@ -62,6 +62,8 @@ pub enum Key<'k> {
     Replica(CollectionId, ReplicaId),
     /// `datacoord-meta/s/<collection>/<partition>/<segment>`
     Segment(CollectionId, PartitionId, SegmentId),
+    /// `datacoord-meta/{binlog,deltalog,statslog}/<collection>/<partition>/<segment>/<field>` (2.2)
+    SegmentLog(LogKind, CollectionId, PartitionId, SegmentId, FieldId),
     /// `session/id`, the server id counter.
     SessionId,
     /// `session/<name>`: a live component, or a migration.
@@ -113,6 +115,9 @@ impl<'k> Key<'k> {
             }
             Self::Replica(c, r) => push_ids(out, "querycoord-replica", &[c.0, r.0]),
             Self::Segment(c, p, s) => push_ids(out, "datacoord-meta/s", &[c.0, p.0, s.0]),
+            Self::SegmentLog(kind, c, p, s, f) => {
+                push_ids(out, kind.family().name(), &[c.0, p.0, s.0, f.0]);
+            }
             Self::SessionId => out.extend_from_slice(b"session/id"),
             Self::Session(name) => push_name(out, "session", name),
             Self::Unknown(relative) => out.extend_from_slice(relative),
@@ -182,6 +187,15 @@ fn parse_record(relative: &[u8]) -> Option<Key<'_>> {
         return parse_ids(rest)
             .map(|[c, p, s]| Key::Segment(CollectionId(c), PartitionId(p), SegmentId(s)));
     }
+    for kind in LogKind::ALL {
+        let rest = ids(kind.family().name()).and_then(|rest| rest.strip_prefix(b"/"));
+        if let Some(rest) = rest {
+            let [c, p, s, f] = parse_ids(rest)?;
+            let (collection, partition) = (CollectionId(c), PartitionId(p));
+            let (segment, field) = (SegmentId(s), FieldId(f));
+            return Some(Key::SegmentLog(kind, collection, partition, segment, field));
+        }
+    }
     if let Some(rest) = ids("queryCoord-collectionMeta/") {
         return parse_ids(rest).map(|[c]| Key::QueryCollection(CollectionId(c)));
     }
@@ -248,7 +262,7 @@ fn parse_ids<const N: usize>(text: &[u8]) -> Option<[i64; N]> {
     parts.next().is_none().then_some(ids)
 }
 
-fn parse_id(text: &[u8]) -> Option<i64> {
+pub(super) fn parse_id(text: &[u8]) -> Option<i64> {
     let (is_negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),
         digits => (false, digits),
@@ -275,7 +289,7 @@ fn parse_id(text: &[u8]) -> Option<i64> {
     }
 }
 
-fn push_ids(out: &mut Vec<u8>, prefix: &str, ids: &[i64]) {
+pub(super) fn push_ids(out: &mut Vec<u8>, prefix: &str, ids: &[i64]) {
     out.extend_from_slice(prefix.as_bytes());
     let mut digits = itoa::Buffer::new();
     for id in ids {

@@ -1,13 +1,15 @@
 //! The decision: everything that a migration writes and deletes, as data.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter;
 
 use sha2::{Digest as _, Sha256};
 
 use super::collection::Converted;
 use super::ranges;
 use super::segment_index::SegmentIndexes;
-use super::{CollectionForm, NewKeys, Put, overlay};
+use super::segment_log::{SegmentLogs, SegmentRewrite};
+use super::{CollectionForm, NewKeys, Put, SegmentForm, overlay};
 use crate::entry::Entry;
 use crate::finding::{Finding, Severity};
 use crate::keys::{Family, KeyRange, MetaRoot};
@@ -17,10 +19,12 @@ use crate::keys::{Family, KeyRange, MetaRoot};
 pub struct Migration {
     pub(super) root: MetaRoot,
     form: CollectionForm,
+    segment_form: SegmentForm,
     findings: Vec<Finding>,
-    /// New keys but segment indexes, relative to the meta root.
+    /// New keys but segment indexes and logs of segments, relative to the meta root.
     pub(super) small: NewKeys,
     pub(super) segments: SegmentIndexes,
+    pub(super) logs: SegmentLogs,
     history: Vec<Put>,
     rewrites: Vec<Put>,
     removals: Vec<KeyRange>,
@@ -37,6 +41,7 @@ pub struct Migration {
 struct Measure {
     /// SHA-256, in hexadecimal, of everything that is written and deleted.
     digest: String,
+    staged_count: u64,
     staged_bytes: u64,
     largest_staged: Option<Put>,
 }
@@ -45,9 +50,11 @@ struct Measure {
 pub(super) struct Parts {
     pub(super) root: MetaRoot,
     pub(super) form: CollectionForm,
+    pub(super) segment_form: SegmentForm,
     pub(super) findings: Vec<Finding>,
     pub(super) staged: NewKeys,
     pub(super) segments: SegmentIndexes,
+    pub(super) logs: SegmentLogs,
     pub(super) converted: Converted,
     pub(super) staying: BTreeSet<Vec<u8>>,
     pub(super) read: BTreeMap<Family, u64>,
@@ -69,9 +76,11 @@ impl Migration {
             removals(&root, parts.form, &converted, &parts.staying, &parts.read);
         let mut migration = Self {
             form: parts.form,
+            segment_form: parts.segment_form,
             findings: parts.findings,
             small: parts.staged,
             segments: parts.segments,
+            logs: parts.logs,
             history: whole(converted.history),
             rewrites: whole(converted.rewrites),
             removals,
@@ -105,26 +114,27 @@ impl Migration {
         self.form
     }
 
-    /// All new keys, every one in a family that only 2.2 has, in ascending order. Values are encoded
-    /// on demand, the same every time.
+    /// Where the logs of segments are kept.
+    #[must_use]
+    pub fn segment_form(&self) -> SegmentForm {
+        self.segment_form
+    }
+
+    /// All new keys in ascending order, every one in a family that 2.1 does not read. Values are encoded on
+    /// demand, the same every time.
     pub fn staged(&self) -> impl Iterator<Item = Put> + '_ {
-        let segment_indexes = Family::SegmentIndex.prefix().into_bytes();
-        let before = self.small.range(..segment_indexes.clone());
-        let after = self.small.range(segment_indexes..);
-        let put = |(key, value): (&Vec<u8>, &Vec<u8>)| Put {
+        let small = self.small.iter().map(|(key, value)| Put {
             key: self.root.join(key),
             value: value.clone(),
-        };
-        before
-            .map(put)
-            .chain(self.segments.puts(&self.root))
-            .chain(after.map(put))
+        });
+        let large = self.logs.puts(&self.root);
+        merged(merged(small, large), self.segments.puts(&self.root))
     }
 
     /// How many keys [`Self::staged`] gives.
     #[must_use]
     pub fn staged_count(&self) -> u64 {
-        self.small.len() as u64 + self.segments.len()
+        self.measure.staged_count
     }
 
     /// How many bytes of keys and values [`Self::staged`] gives.
@@ -153,6 +163,27 @@ impl Migration {
         &self.rewrites
     }
 
+    /// What becomes of an entry if it is the record of a segment (T14): its logs have keys of their own.
+    #[must_use]
+    pub fn rewritten_segment(&self, entry: &Entry) -> SegmentRewrite {
+        match self.root.strip(&entry.key) {
+            Some(relative) => self.logs.rewrite(relative, &entry.value),
+            None => SegmentRewrite::Stays,
+        }
+    }
+
+    /// How many records of segments are rewritten.
+    #[must_use]
+    pub fn segment_rewrites(&self) -> u64 {
+        self.logs.rewrites()
+    }
+
+    /// The storage roots of all paths of logs, that of most segments first.
+    #[must_use]
+    pub fn storage_roots(&self) -> &[String] {
+        &self.logs.roots
+    }
+
     /// What 2.2 must not see, ascending: deleted in the commit transaction.
     #[must_use]
     pub fn removals(&self) -> &[KeyRange] {
@@ -173,15 +204,15 @@ impl Migration {
 
     /// Encodes everything once.
     fn measured(&self) -> Measure {
-        let (mut staged_bytes, mut largest_staged) = (0, None);
+        let (mut staged_count, mut staged_bytes, mut largest_staged) = (0_u64, 0, None);
         let mut hash = Sha256::new();
         let mut part = |bytes: &[u8]| {
             hash.update((bytes.len() as u64).to_le_bytes());
             hash.update(bytes);
         };
         part(self.form.name().as_bytes());
+        part(self.segment_form.to_string().as_bytes());
         let counts = [
-            self.staged_count(),
             self.history.len() as u64,
             self.rewrites.len() as u64,
             self.removals.len() as u64,
@@ -193,15 +224,22 @@ impl Migration {
         for put in self.staged() {
             part(&put.key);
             part(&put.value);
+            staged_count += 1;
             staged_bytes += bytes_of(&put) as u64;
             if bytes_of(&put) > largest_staged.as_ref().map_or(0, bytes_of) {
                 largest_staged = Some(put);
             }
         }
+        part(&staged_count.to_le_bytes());
         for put in self.history.iter().chain(&self.rewrites) {
             part(&put.key);
             part(&put.value);
         }
+        for (key, fingerprint) in self.logs.rewritten() {
+            part(&key);
+            part(&fingerprint);
+        }
+        part(&self.logs.rewrites().to_le_bytes());
         for range in self.removals.iter().chain(&self.leftovers) {
             part(&range.start);
             part(&range.end);
@@ -209,6 +247,7 @@ impl Migration {
         let digest = hash.finalize();
         Measure {
             digest: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+            staged_count,
             staged_bytes,
             largest_staged,
         }
@@ -225,6 +264,20 @@ impl Migration {
     {
         overlay::apply(self, entries)
     }
+}
+
+/// Two ascending sequences without common keys as one.
+pub(super) fn merged(
+    first: impl Iterator<Item = Put>,
+    second: impl Iterator<Item = Put>,
+) -> impl Iterator<Item = Put> {
+    let mut first = first.peekable();
+    let mut second = second.peekable();
+    iter::from_fn(move || match (first.peek(), second.peek()) {
+        (Some(a), Some(b)) if b.key < a.key => second.next(),
+        (Some(_), _) => first.next(),
+        (None, _) => second.next(),
+    })
 }
 
 fn bytes_of(put: &Put) -> usize {

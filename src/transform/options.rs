@@ -127,6 +127,47 @@ pub enum FormError {
     },
 }
 
+/// Where the logs of segments are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum SegmentForm {
+    /// In keys of their own, as 2.2 writes them, where their paths follow from their ids.
+    #[default]
+    Auto,
+    /// In the segment record, as 2.1 left them.
+    Inline,
+}
+
+impl fmt::Display for SegmentForm {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Auto => "auto",
+            Self::Inline => "inline",
+        })
+    }
+}
+
+impl FromStr for SegmentForm {
+    type Err = SegmentFormError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "inline" => Ok(Self::Inline),
+            _ => Err(SegmentFormError {
+                text: text.to_owned(),
+            }),
+        }
+    }
+}
+
+/// A word that names no segment form.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("unknown segment form {text:?}: expected auto or inline")]
+pub struct SegmentFormError {
+    /// What was given.
+    pub text: String,
+}
+
 /// What to do with a record that cannot be converted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum OnBrokenRecord {
@@ -173,6 +214,8 @@ impl FromStr for OnBrokenRecord {
 pub struct Options {
     /// The form in which collections are written.
     pub form: CollectionForm,
+    /// Where the logs of segments are kept.
+    pub segment_form: SegmentForm,
     /// What to do with a record that cannot be converted.
     pub on_broken_record: OnBrokenRecord,
     /// The release that will read the result.

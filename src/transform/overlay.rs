@@ -2,7 +2,8 @@
 
 use std::iter::{self, Peekable};
 
-use super::{Migration, Put, ranges};
+use super::migration::merged;
+use super::{Migration, Put, SegmentRewrite, ranges};
 use crate::entry::Entry;
 use crate::keys::KeyRange;
 
@@ -43,6 +44,8 @@ pub(super) fn apply<'m, E: 'm>(
             }
             if let Some(rewrite) = rewrite_of(&mut rewrites, &entry.key) {
                 entry.value = rewrite.value.clone().into();
+            } else if let SegmentRewrite::Put(value) = migration.rewritten_segment(&entry) {
+                entry.value = value.into();
             }
             return Some(Ok(entry));
         }
@@ -61,18 +64,4 @@ fn rewrite_of<'m>(
 fn covered(ranges: &[KeyRange], key: &[u8]) -> bool {
     let behind = ranges.partition_point(|range| range.start.as_slice() <= key);
     behind > 0 && ranges[behind - 1].contains(key)
-}
-
-/// Two ascending sequences without common keys as one.
-fn merged<'m>(
-    first: impl Iterator<Item = Put> + 'm,
-    second: impl Iterator<Item = Put> + 'm,
-) -> impl Iterator<Item = Put> + 'm {
-    let mut first = first.peekable();
-    let mut second = second.peekable();
-    iter::from_fn(move || match (first.peek(), second.peek()) {
-        (Some(a), Some(b)) if b.key < a.key => second.next(),
-        (Some(_), _) => first.next(),
-        (None, _) => second.next(),
-    })
 }

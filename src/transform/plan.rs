@@ -17,7 +17,9 @@ impl Migration {
                 .map(|put| (put.key.len() + put.value.len()) as u64);
             sizes.sum::<u64>()
         };
-        let mut bytes_put = self.staged_bytes() + bytes(self.history()) + bytes(self.rewrites());
+        let segments = self.logs.rewritten_bytes(&self.root);
+        let old = bytes(self.history()) + bytes(self.rewrites()) + segments;
+        let mut bytes_put = self.staged_bytes() + old;
         if layout == Layout::V2_2 {
             // Nothing will be done to it.
             for family in &mut families {
@@ -30,6 +32,8 @@ impl Migration {
             layout,
             revision,
             collection_form: self.form().name().to_owned(),
+            segment_form: self.segment_form().to_string(),
+            storage_roots: self.storage_roots().to_vec(),
             put: total(|family| family.put),
             rewrite: total(|family| family.rewrite),
             delete: total(|family| family.delete),
@@ -50,6 +54,10 @@ impl Migration {
             table.entry(Family::of(key)).or_default().put += 1;
         }
         table.entry(Family::SegmentIndex).or_default().put += self.segments.len();
+        for (family, count) in self.logs.counts() {
+            table.entry(family).or_default().put += count;
+        }
+        table.entry(Family::Segment).or_default().rewrite += self.segment_rewrites();
         for put in self.history() {
             table.entry(family_of(&self.root, put)).or_default().put += 1;
         }

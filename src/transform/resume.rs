@@ -1,13 +1,16 @@
 //! Going on after the commit, when some collection records have their new form and some do not.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
+
+use bytes::Bytes;
 
 use super::findings::Findings;
 use super::history::RawHistory;
-use super::{CollectionForm, NewKeys, OnBrokenRecord, Put, collection, ranges};
+use super::{CollectionForm, NewKeys, OnBrokenRecord, Put, collection, ranges, segment_log};
 use crate::entry::Entry;
-use crate::keys::{Key, KeyRange, MetaRoot, Object, Timestamp};
-use crate::model::CollectionId;
+use crate::keys::{Key, KeyRange, LogKind, MetaRoot, Object, Timestamp};
+use crate::model::{CollectionId, PartitionId, SegmentId};
 
 /// What is left to write of the collection families.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -66,4 +69,46 @@ pub fn remaining_after_commit(
         history: whole(converted.history),
         rewrites: whole(converted.rewrites),
     }
+}
+
+/// The record of a segment without its logs, which is what is left to write of it after the commit; `None`
+/// where it stays as it is. `keys` are all keys of logs of this segment, and may be more.
+///
+/// The logs are taken out only where the keys that stand for all of them are there, and no others: what was
+/// planned to stay stays, and nothing is lost whatever was planned.
+#[must_use]
+pub fn remaining_segment(
+    root: &MetaRoot,
+    entry: &Entry,
+    keys: &BTreeMap<Bytes, Bytes>,
+) -> Option<Put> {
+    let Key::Segment(collection, partition, segment) = Key::parse(root.strip(&entry.key)?) else {
+        return None;
+    };
+    let ids = (collection, partition, segment);
+    let moved = segment_log::moved(ids, &entry.value)?;
+    let puts = moved.puts(ids, root);
+    let is_there = |put: &Put| keys.get(&*put.key).is_some_and(|value| *value == put.value);
+    let there: usize = LogKind::ALL
+        .map(|kind| {
+            let below = log_range(root, kind, ids);
+            keys.range::<[u8], _>((Bound::Included(&*below.start), Bound::Excluded(&*below.end)))
+                .count()
+        })
+        .iter()
+        .sum();
+    (there == puts.len() && puts.iter().all(is_there)).then_some(Put {
+        key: entry.key.to_vec(),
+        value: moved.record,
+    })
+}
+
+/// The keys of the logs of a segment.
+fn log_range(
+    root: &MetaRoot,
+    kind: LogKind,
+    (collection, partition, segment): (CollectionId, PartitionId, SegmentId),
+) -> KeyRange {
+    let family = kind.family().name();
+    root.range_below(&format!("{family}/{collection}/{partition}/{segment}/"))
 }

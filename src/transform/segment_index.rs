@@ -217,7 +217,8 @@ fn by_build(a: &Row, b: &Row) -> Ordering {
     as_text(a.build.0, b.build.0)
 }
 
-fn as_text(a: i64, b: i64) -> Ordering {
+/// The order of two ids as the text that stands in keys.
+pub(super) fn as_text(a: i64, b: i64) -> Ordering {
     if a == b || a >= 0 && b >= 0 && a.checked_ilog10() == b.checked_ilog10() {
         return a.cmp(&b);
     }

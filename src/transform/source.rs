@@ -11,7 +11,8 @@ use super::load_state::LoadTable;
 use super::migration::{Migration, Parts};
 use super::remains::{self, embedded_finding};
 use super::segment_index::SegmentTable;
-use super::{CollectionForm, Options, alias, collection, database};
+use super::segment_log::LogTable;
+use super::{CollectionForm, Options, alias, collection, database, names};
 use crate::entry::Entry;
 use crate::finding::Finding;
 use crate::keys::{Family, Key, MetaRoot, Object, Timestamp, split_timestamp};
@@ -36,6 +37,7 @@ pub struct Source {
     last_operation: LastOperation,
     definitions: Definitions,
     segments: SegmentTable,
+    logs: LogTable,
     loads: LoadTable,
     checkpoints: Checkpoints,
     /// Keys in the collection families that stay as they are, relative to the meta root.
@@ -49,6 +51,7 @@ impl Source {
         Self {
             detector: LayoutDetector::new(root.clone()),
             findings: Findings::new(root.clone(), options.on_broken_record),
+            logs: LogTable::new(options.segment_form),
             root,
             options,
             read: BTreeMap::new(),
@@ -117,6 +120,11 @@ impl Source {
             Key::Segment(collection, partition, segment) => {
                 let ids = (collection, partition, segment);
                 self.segments.segments.push(ids, value, findings);
+                self.logs.push(ids, value);
+            }
+            Key::SegmentLog(kind, collection, partition, segment, field) => {
+                let ids = (collection, partition, segment);
+                self.logs.push_key(kind, ids, field, value);
             }
             Key::Plain(Object::DdMessageSend) => self.last_operation.push_sent(value),
             Key::Plain(Object::DdOperation) => self.last_operation.push_operation(value),
@@ -140,9 +148,12 @@ impl Source {
         let split = split_timestamp(relative);
         let without_timestamp = split.is_none();
         let is_last = split.is_some_and(|(_, timestamp)| timestamp == Timestamp::LAST);
-        if family == Family::Segment || super::ranges::LAST_DDL_HISTORY.contains(&family) {
-            // Of the first only the number of rows would be wanted, and the record stays as it is; the
-            // other goes unread.
+        let is_of_segments = matches!(
+            family,
+            Family::Segment | Family::Binlog | Family::Deltalog | Family::Statslog
+        );
+        if is_of_segments || super::ranges::LAST_DDL_HISTORY.contains(&family) {
+            // The first stay as they are; the other goes unread.
             return;
         }
         if family == Family::LegacyAliasSnapshot {
@@ -230,6 +241,8 @@ impl Source {
         let live = !converted.live.is_empty();
         remains::check(&self.read, live, || rows.filled(), &mut findings);
         let segments = self.segments.convert(&indexes, &mut findings);
+        let named = |id| names::collection(&converted.names, id);
+        let logs = self.logs.convert(named, &mut findings);
         let mut staged = std::mem::take(&mut converted.staged);
         self.checkpoints.stage(&converted.live, &mut staged);
         staged.extend(aliases);
@@ -243,6 +256,7 @@ impl Source {
         Migration::new(Parts {
             root: self.root,
             form,
+            segment_form: self.options.segment_form,
             // Where nothing is to be done nothing is said about how it would be done.
             findings: match layout {
                 Layout::V2_2 => embedded_finding(&self.detector, &self.options)
@@ -252,6 +266,7 @@ impl Source {
             },
             staged,
             segments,
+            logs,
             converted,
             staying: self.staying,
             read: self.read,
@@ -268,6 +283,9 @@ fn is_read(family: Family) -> bool {
             | Family::Collection
             | Family::CollectionSnapshot
             | Family::Segment
+            | Family::Binlog
+            | Family::Deltalog
+            | Family::Statslog
     ) || GONE.contains(&family)
         || UNREAD.contains(&family)
         || LAST_DDL.contains(&family)

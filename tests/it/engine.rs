@@ -14,6 +14,7 @@ mod remains;
 mod restoring;
 mod resuming;
 mod saving;
+mod segments;
 
 use bytes::Bytes;
 use meta_migration::backup::{Backup, WriteOptions};
@@ -25,7 +26,7 @@ use meta_migration::entry::Entry;
 use meta_migration::keys::MetaRoot;
 use meta_migration::report::{MigrateOutcome, RestoreOutcome};
 use meta_migration::store::memory::MemoryStore;
-use meta_migration::transform::{CollectionForm, OnBrokenRecord};
+use meta_migration::transform::{CollectionForm, OnBrokenRecord, SegmentForm};
 
 use crate::support::dump::read_dump;
 
@@ -39,6 +40,7 @@ fn options(form: CollectionForm, backup: &Path) -> MigrateOptions {
         source_version: Some("2.1.4".parse().unwrap()),
         target_version: "2.2.16".parse().unwrap(),
         form,
+        segment_form: SegmentForm::Auto,
         on_broken_record: OnBrokenRecord::Fail,
         backup: Some(BackupTarget {
             path: backup.to_owned(),

@@ -58,9 +58,10 @@ fn a_seed_gives_the_same_bytes_and_another_seed_others() {
 fn generated_metadata_migrates_without_a_finding_that_matters() {
     let entries = make(2_000, 1);
     let migration = migrate(&entries, CollectionForm::Database, OnBrokenRecord::Fail);
-    // Every default index gets another name.
+    // Every default index gets another name, and that paths are relative is said of every instance.
+    const SAID: [&str; 2] = ["index-renamed", "relative-storage-root"];
     let findings = migration.findings().iter();
-    let others = findings.filter(|finding| finding.code != "index-renamed");
+    let others = findings.filter(|finding| !SAID.contains(&finding.code.as_str()));
     let worst: Vec<_> = others.take(3).collect();
     assert!(worst.is_empty(), "{worst:?}");
     let written = migration
@@ -71,13 +72,13 @@ fn generated_metadata_migrates_without_a_finding_that_matters() {
 
 #[test]
 fn records_are_of_the_size_and_number_of_those_in_the_medium_example() {
+    // Of the example's segments the logs stand in keys: 2.1.0 has them in the records.
     let example = shape(&read_dump("medium/in.jsonl"));
     let generated = shape(&make(20_000, 1));
     let ratio = |made: u64, given: u64| made as f64 / given as f64;
     for (family, tolerance) in [
         (Family::LegacySegmentIndex, 0.1),
         (Family::IndexBuild, 0.15),
-        (Family::Segment, 0.1),
         (Family::Collection, 0.3),
         (Family::LegacyIndex, 0.3),
     ] {

@@ -17,7 +17,9 @@ use meta_migration::entry::{Entry, printable};
 use meta_migration::keys::{Family, MetaRoot, TOMBSTONE};
 use meta_migration::proto::{v2_1, v2_2, v2_3};
 use meta_migration::report::Layout;
-use meta_migration::transform::{CollectionForm, Migration, OnBrokenRecord, Options, Source};
+use meta_migration::transform::{
+    CollectionForm, Migration, OnBrokenRecord, Options, SegmentForm, Source,
+};
 use prost::Message as _;
 
 pub(crate) const CASES: [&str; 4] = ["base", "dropped", "medium", "unicode"];
@@ -61,12 +63,17 @@ fn migrate(image: &Image, form: CollectionForm) -> Migration {
         CollectionForm::Split | CollectionForm::Embedded => "2.2.3",
         CollectionForm::Database => "2.2.16",
     };
-    migrate_to(image, form, target)
+    migrate_to(image, (form, SegmentForm::Inline), target)
 }
 
-fn migrate_to(image: &Image, form: CollectionForm, target: &str) -> Migration {
+fn migrate_to(
+    image: &Image,
+    (form, segment_form): (CollectionForm, SegmentForm),
+    target: &str,
+) -> Migration {
     let options = Options {
         form,
+        segment_form,
         on_broken_record: OnBrokenRecord::Fail,
         target: target.parse().unwrap(),
     };
@@ -365,7 +372,11 @@ fn without_default_types(mut expected: Image) -> Image {
 fn t15_from_2_3_on_load_states_are_the_expected_ones() {
     for case in CASES {
         let image = load(case, "in.jsonl");
-        let migration = migrate_to(&image, CollectionForm::Database, "2.4.24");
+        let migration = migrate_to(
+            &image,
+            (CollectionForm::Database, SegmentForm::Inline),
+            "2.4.24",
+        );
         let expected = with_later_rules(&image, load(case, "out-database.jsonl"));
         let expected = with_load_types(&image, with_support(&image, expected, true));
         let expected = without_default_types(expected);
@@ -509,11 +520,78 @@ fn the_embedded_form_is_the_official_one_but_for_its_faults() {
 #[test]
 fn two_of_the_instances_had_an_operation_that_was_not_sent() {
     let pending = CASES.into_iter().filter(|case| {
-        let migration = migrate(&load(case, "in.jsonl"), CollectionForm::Split);
+        let image = load(case, "in.jsonl");
+        let migration = migrate(&image, CollectionForm::Split);
         let mut findings = migration.findings().iter();
         findings.any(|finding| {
             finding.code == "pending-operation" && finding.message.contains("(DropCollection)")
         })
     });
     assert_eq!(pending.collect::<Vec<_>>(), ["dropped", "unicode"]);
+}
+
+/// The paths of the insert logs of the example's segments: it has them beside the segments.
+fn insert_logs(image: &Image) -> BTreeMap<Vec<u8>, String> {
+    let logs = image.iter().filter_map(|(key, (value, _))| {
+        if root().strip(key).map_or(Family::Other, Family::of) != Family::Binlog {
+            return None;
+        }
+        let path = value.windows(6).position(|part| part == b"files/")?;
+        let path = String::from_utf8(value[path..].to_vec()).unwrap();
+        Some((key.clone(), path))
+    });
+    logs.collect()
+}
+
+/// T14 and T18 on the examples, whose segments get their logs into their records, as 2.1.0 has them, without
+/// row counts, as its compaction leaves them: afterwards the records are as the examples have them, and each
+/// log has a key with its id and the segment's rows.
+#[test]
+fn logs_in_records_become_keys_with_ids_and_rows() {
+    for case in CASES {
+        let mut image = load(case, "in.jsonl");
+        let expected = with_later_rules(&image, load(case, "out-database.jsonl"));
+        let mut expected = with_support(&image, expected, false);
+        let mut records: BTreeMap<Vec<u8>, v2_1::data::SegmentInfo> = BTreeMap::new();
+        for (key, path) in insert_logs(&image) {
+            image.remove(&key);
+            let ids: Vec<&str> = path.split('/').collect();
+            let [_, _, collection, partition, segment, field, log] = ids[..] else {
+                unreachable!("{path}");
+            };
+            let record = format!("by-dev/meta/datacoord-meta/s/{collection}/{partition}/{segment}");
+            let record = record.into_bytes();
+            let value = image[&record].0.as_slice();
+            let read = records
+                .entry(record)
+                .or_insert_with(|| v2_1::data::SegmentInfo::decode(value).unwrap());
+            read.binlogs.push(v2_1::data::FieldBinlog {
+                field_id: field.parse().unwrap(),
+                binlogs: vec![v2_1::data::Binlog {
+                    timestamp_from: 7,
+                    log_path: path.clone(),
+                    log_size: 9,
+                    ..Default::default()
+                }],
+            });
+            let new = v2_2::data::FieldBinlog {
+                field_id: field.parse().unwrap(),
+                binlogs: vec![v2_2::data::Binlog {
+                    entries_num: read.num_of_rows,
+                    timestamp_from: 7,
+                    log_size: 9,
+                    log_id: log.parse().unwrap(),
+                    ..Default::default()
+                }],
+            };
+            expected.insert(key, (new.encode_to_vec(), false));
+        }
+        assert!(records.len() > 10, "{case}");
+        for (key, record) in records {
+            image.insert(key, (record.encode_to_vec(), false));
+        }
+        let form = (CollectionForm::Database, SegmentForm::Auto);
+        let found = applied(&image, &migrate_to(&image, form, "2.2.16"));
+        assert_same(&found, &expected, case);
+    }
 }

@@ -7,17 +7,20 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use meta_migration::entry::Entry;
 use meta_migration::finding::Severity;
 use meta_migration::report::Layout;
 use meta_migration::transform::CollectionForm::{self, Database, Embedded, Split};
-use meta_migration::transform::{OnBrokenRecord, Remaining, remaining_after_commit};
+use meta_migration::transform::{
+    OnBrokenRecord, Put, Remaining, SegmentRewrite, remaining_after_commit, remaining_segment,
+};
 use meta_migration::verify::Checker;
 use proptest::prelude::*;
 
 use crate::support::metadata::{
-    CREATED, Metadata, alias, build, collection, definition, load_state, migrate, migrate_to,
-    replica, root, segment_index,
+    CREATED, Metadata, alias, build, collection, definition, load_state, logs, migrate, migrate_to,
+    replica, root, segment_index, segment_with_logs,
 };
 
 /// One change to the small instance.
@@ -28,6 +31,8 @@ enum Change {
     Alias(String, i64, Option<u64>),
     DropAlias(String, Option<u64>),
     Segment(i64, i64, i64, bool),
+    Logs(i64, i64, bool),
+    LogKey(i64, i64),
     Build(i64),
     Index(i64, i64, bool),
     Load(i64, i32, i64),
@@ -50,6 +55,9 @@ fn change() -> impl Strategy<Value = Change> {
         (name, time).prop_map(|(name, at)| Change::DropAlias(name, at)),
         (id.clone(), 50..60_i64, 88..93_i64, any::<bool>())
             .prop_map(|(id, segment, build, built)| Change::Segment(id, segment, build, built)),
+        (50..55_i64, 0..3_i64, any::<bool>())
+            .prop_map(|(segment, rows, odd)| Change::Logs(segment, rows, odd)),
+        (50..60_i64, 100..103_i64).prop_map(|(segment, field)| Change::LogKey(segment, field)),
         (85..95_i64).prop_map(Change::Build),
         (id.clone(), 6..9_i64, any::<bool>())
             .prop_map(|(id, index, gone)| { Change::Index(id, index, gone) }),
@@ -108,6 +116,11 @@ fn changed(changes: &[Change]) -> Metadata {
                     &record,
                 );
             }
+            Change::Logs(segment, rows, odd) => put_logs(&mut it, *segment, *rows, *odd),
+            Change::LogKey(segment, field) => it.raw(
+                &format!("datacoord-meta/binlog/1/10/{segment}/{field}"),
+                b"there",
+            ),
             Change::Build(id) => it.put(&format!("indexes/{id}"), &build(*id, 10, 50)),
             Change::Index(id, index, gone) => {
                 let mut record = definition(*index);
@@ -138,6 +151,14 @@ fn changed(changes: &[Change]) -> Metadata {
     it
 }
 
+fn put_logs(it: &mut Metadata, segment: i64, rows: i64, is_odd: bool) {
+    let mut record = segment_with_logs(segment, rows);
+    if is_odd {
+        record.statslogs = vec![logs("stats_log", 49, (100, 9), &[rows])];
+    }
+    it.put(&format!("datacoord-meta/s/1/10/{segment}"), &record);
+}
+
 fn form() -> impl Strategy<Value = CollectionForm> {
     prop::sample::select(vec![Split, Database, Embedded])
 }
@@ -158,6 +179,11 @@ fn by_hand(
             "a rewrite of a key that is not there"
         );
         image.insert(put.key.clone(), put.value.clone());
+    }
+    for entry in before.list() {
+        if let SegmentRewrite::Put(record) = migration.rewritten_segment(&entry) {
+            image.insert(entry.key.into(), record);
+        }
     }
     for range in migration.removals().iter().chain(migration.leftovers()) {
         image.retain(|key, _| !range.contains(key));
@@ -243,6 +269,24 @@ proptest! {
             .filter(|finding| finding.severity == Severity::Error)
             .collect();
         prop_assert_eq!(errors, vec![]);
+    }
+
+    #[test]
+    fn t14_a_resumed_run_rewrites_the_segments_that_were_planned(
+        changes in prop::collection::vec(change(), 0..20),
+    ) {
+        let before = changed(&changes);
+        let migration = before.skip(Database);
+        let there = before.list().into_iter().map(|entry| (entry.key, entry.value));
+        let staged = migration.staged().map(|put| (put.key.into(), put.value.into()));
+        let keys: BTreeMap<Bytes, Bytes> = there.chain(staged).collect();
+        for entry in before.list() {
+            let wanted = match migration.rewritten_segment(&entry) {
+                SegmentRewrite::Put(value) => Some(Put { key: entry.key.to_vec(), value }),
+                SegmentRewrite::Stays | SegmentRewrite::Done | SegmentRewrite::Changed => None,
+            };
+            prop_assert_eq!(remaining_segment(&root(), &entry, &keys), wanted);
+        }
     }
 
     #[test]

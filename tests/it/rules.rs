@@ -15,6 +15,7 @@ mod index_support;
 mod indexes;
 mod loads;
 mod remains;
+mod segments;
 mod whole;
 
 use meta_migration::transform::CollectionForm;

@@ -90,6 +90,16 @@ fn heading(plan: &PlanReport, palette: Palette) -> Vec<String> {
             plan.collection_form,
             short_digest(&plan.digest)
         ));
+        let roots = plan.storage_roots.iter().map(|root| format!("{root:?}"));
+        let roots: Vec<String> = roots.collect();
+        if !roots.is_empty() {
+            lines.push(format!(
+                "{} {} form; storage root {}",
+                palette.strong("Segments:"),
+                plan.segment_form,
+                roots.join(", ")
+            ));
+        }
     }
     lines
 }
@@ -210,6 +220,8 @@ mod tests {
             layout: Layout::V2_1,
             revision: 42,
             collection_form: "split".to_owned(),
+            segment_form: "auto".to_owned(),
+            storage_roots: vec!["files".to_owned()],
             families: vec![
                 family("root-coord/collection", 3, 0, 3, 0),
                 family("segment-index", 0, 104_000, 0, 0),
@@ -230,6 +242,7 @@ mod tests {
             "\
 Layout: 2.1, read at revision 42
 Collections: split form; plan 0123456789ab
+Segments: auto form; storage root \"files\"
 
 FAMILY                 READ      PUT  REWRITE  DELETE
 root-coord/collection     3        -        3       -

@@ -1,4 +1,5 @@
 use super::*;
+use crate::transform::SegmentForm;
 
 fn parse(yaml: &str) -> FileConfig {
     FileConfig::parse(Path::new("migration.yaml"), yaml).unwrap()
@@ -238,10 +239,12 @@ fn tls_settings_count_only_when_enabled() {
 #[test]
 fn our_own_keys_are_optional_and_typed() {
     let config = parse(
-        "config:\n  collectionForm: database\n  onBrokenRecord: skip\n  waitSessions: 2m\n  \
+        "config:\n  collectionForm: database\n  segmentForm: inline\n  onBrokenRecord: skip\n  waitSessions: 2m\n  \
          waitLock: 45\n",
     );
     assert_eq!(config.collection_form, Some(FormChoice::Database));
+    assert_eq!(config.segment_form, Some(SegmentForm::Inline));
+    assert!(refused("config.segmentForm: split").contains("auto or inline"));
     assert_eq!(config.on_broken_record, Some(OnBrokenRecord::Skip));
     assert_eq!(config.wait_sessions, Some(Duration::from_secs(120)));
     assert_eq!(config.wait_lock, Some(Duration::from_secs(45)));

@@ -112,7 +112,7 @@ impl<S: Store> Run<'_, S> {
         self.write_few(ops).await
     }
 
-    /// Rewrites collection records in place. A record is read embedded or split, as a whole, so every
+    /// Rewrites records in place. A collection record is read embedded or split, as a whole, so every
     /// state on the way is legal for 2.2.
     pub(super) async fn rewrite(&mut self) -> Result<(), Failure> {
         let ops = match &self.prepared {
@@ -128,7 +128,11 @@ impl<S: Store> Run<'_, S> {
                     .collect()
             }
         };
-        self.write_few(ops).await
+        self.write_few(ops).await?;
+        let started = Instant::now();
+        let outcome = self.rewrite_segments().await;
+        self.seconds.write += started.elapsed().as_secs_f64();
+        outcome
     }
 
     async fn write_few(&mut self, ops: Vec<Op>) -> Result<(), Failure> {

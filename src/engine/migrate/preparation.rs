@@ -14,7 +14,7 @@ use crate::transform::Migration;
 use super::super::backup_job::BackupJob;
 use super::super::error::Failure;
 use super::super::fingerprint::{Filter, Fingerprint};
-use super::super::room::Room;
+use super::super::room::{Room, with_log_keys};
 use super::super::source::{Reading, read_source};
 use super::super::writer::Tally;
 use super::super::{fit, layout};
@@ -169,7 +169,8 @@ impl<S: Store> Run<'_, S> {
         let put = if staged { 0 } else { plan.put };
         let bytes = if staged { 0 } else { plan.bytes_put };
         let needed = (put + plan.rewrite + plan.delete, bytes);
-        if let Some(warning) = room.check(needed).await? {
+        let checked = room.check(needed).await;
+        if let Some(warning) = checked.map_err(|failure| with_log_keys(failure, plan))? {
             self.environment.observer.note(&warning);
         }
         Ok(())

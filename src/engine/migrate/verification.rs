@@ -129,6 +129,7 @@ impl<S: Store> Run<'_, S> {
             collector
         };
         self.compare_collections(revision, &mut collector).await?;
+        self.compare_segments(revision, &mut collector).await?;
         self.expect_gone(&mut collector).await?;
         let keys = self
             .expect_count((revision, only_we_wrote), &mut collector)

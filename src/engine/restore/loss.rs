@@ -136,8 +136,8 @@ struct Ours {
     staged: Vec<KeyRange>,
     /// Where records are rewritten in place; none where the switch takes the old ones away.
     rewritten: Vec<KeyRange>,
-    /// Records of collections: some get another value, none appears.
-    collections: KeyRange,
+    /// Records that may get another value, but never appear.
+    in_place: Vec<KeyRange>,
     captured: i64,
     committed: i64,
     rewritten_until: i64,
@@ -158,16 +158,22 @@ impl Ours {
             }
         };
         let collections = root.range_below(&Family::Collection.prefix());
-        let rewritten = if journal.collection_form == CollectionForm::Database.name() {
+        let mut in_place = vec![collections.clone()];
+        let mut rewritten = if journal.collection_form == CollectionForm::Database.name() {
             Vec::new()
         } else {
             let snapshots = root.range_below(&Family::CollectionSnapshot.prefix());
-            vec![collections.clone(), snapshots]
+            vec![collections, snapshots]
         };
+        if journal.counts.segments > 0 {
+            let segments = root.range_below(&Family::Segment.prefix());
+            in_place.push(segments.clone());
+            rewritten.push(segments);
+        }
         Self {
             staged: staged_family_ranges(root),
             rewritten,
-            collections,
+            in_place,
             captured: journal.capture_revision,
             committed,
             rewritten_until,
@@ -175,10 +181,10 @@ impl Ours {
     }
 
     fn wrote(&self, entry: &Entry) -> bool {
-        if entry.create_revision > self.captured && self.collections.contains(&entry.key) {
+        let is_in = |ranges: &[KeyRange]| ranges.iter().any(|range| range.contains(&entry.key));
+        if entry.create_revision > self.captured && is_in(&self.in_place) {
             return false;
         }
-        let is_in = |ranges: &[KeyRange]| ranges.iter().any(|range| range.contains(&entry.key));
         let until = if is_in(&self.rewritten) {
             self.rewritten_until
         } else if is_in(&self.staged) {

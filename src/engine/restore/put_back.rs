@@ -411,6 +411,7 @@ impl<S: Store> PutBack<'_, S> {
             source_version: None,
             target_version: None,
             collection_form: String::new(),
+            segment_form: String::new(),
             on_broken_record: String::new(),
             plan_digest: String::new(),
             cluster_id: String::new(),

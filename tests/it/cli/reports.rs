@@ -8,7 +8,7 @@ use super::instance::Instance;
 use super::tool::{Ended, Tool, members};
 use crate::support::metadata::Metadata;
 
-const PLAN: [&str; 10] = [
+const PLAN: [&str; 12] = [
     "bytes_put",
     "collection_form",
     "delete",
@@ -19,6 +19,8 @@ const PLAN: [&str; 10] = [
     "put",
     "revision",
     "rewrite",
+    "segment_form",
+    "storage_roots",
 ];
 
 /// Whoever rolls back later may stand elsewhere: paths are told, and recorded, as absolute ones.

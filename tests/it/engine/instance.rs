@@ -13,7 +13,7 @@ use meta_migration::entry::Entry;
 use meta_migration::journal::{Journal, Phase};
 use meta_migration::report::{MigrateReport, RestoreReport};
 use meta_migration::store::memory::{Fault, MemoryStore};
-use meta_migration::transform::{CollectionForm, OnBrokenRecord};
+use meta_migration::transform::{CollectionForm, OnBrokenRecord, SegmentForm};
 
 use crate::simulation::records;
 use crate::support::metadata::{Metadata, root, target_of};
@@ -50,6 +50,7 @@ impl Instance {
             source_version: None,
             target_version: target_of(self.form).parse().unwrap(),
             form: self.form,
+            segment_form: SegmentForm::Auto,
             on_broken_record: OnBrokenRecord::Fail,
             backup: Some(BackupTarget {
                 path: self.backup(),

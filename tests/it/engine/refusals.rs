@@ -11,7 +11,7 @@ use meta_migration::finding::Severity;
 use meta_migration::journal::{FORMAT, JournalError, Phase};
 use meta_migration::report::{Layout, MigrateOutcome, PlanReport};
 use meta_migration::store::memory::{Fault, RequestKind};
-use meta_migration::transform::{CollectionForm, OnBrokenRecord, Options};
+use meta_migration::transform::{CollectionForm, OnBrokenRecord, Options, SegmentForm};
 
 use super::instance::{Instance, limits, plain};
 use crate::rules::FORMS;
@@ -141,6 +141,7 @@ async fn where_nothing_lies_a_wrong_root_path_is_suspected() {
     let around = (&limits(), &environment);
     let options = Options {
         form: instance.form,
+        segment_form: SegmentForm::Auto,
         on_broken_record: OnBrokenRecord::Fail,
         target: target_of(instance.form).parse().unwrap(),
     };

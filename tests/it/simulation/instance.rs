@@ -13,11 +13,12 @@ use meta_migration::engine::{
 use meta_migration::entry::Entry;
 use meta_migration::proto::v2_1::common::KeyDataPair;
 use meta_migration::proto::v2_1::etcd;
-use meta_migration::transform::{CollectionForm, OnBrokenRecord};
+use meta_migration::transform::{CollectionForm, OnBrokenRecord, SegmentForm};
 use std::time::Duration;
 
 use crate::support::metadata::{
-    self, CREATED, Metadata, alias, build, collection, segment, segment_index, target_of,
+    self, CREATED, Metadata, alias, build, collection, logs, segment_index, segment_with_logs,
+    target_of,
 };
 
 /// Whole keys with their values.
@@ -62,8 +63,16 @@ pub(crate) fn telling() -> Metadata {
             &format!("root-coord/segment-index/1/7/10/{id}"),
             &segment_index(id, build_id),
         );
-        it.put(&format!("datacoord-meta/s/1/10/{id}"), &segment(id, 5000));
+        it.put(
+            &format!("datacoord-meta/s/1/10/{id}"),
+            &segment_with_logs(id, 5000),
+        );
     }
+    // Its logs stay in the record: the path is another segment's. And a key that 2.2 has left.
+    let mut odd = segment_with_logs(55, 12);
+    odd.statslogs = vec![logs("stats_log", 52, (100, 9), &[12])];
+    it.put("datacoord-meta/s/1/10/55", &odd);
+    it.raw("datacoord-meta/statslog/1/10/49/100", b"");
     it.raw("root-coord/dd-msg-send", b"true");
     it.raw(
         &format!("snapshots/root-coord/dd-operation_ts{}", CREATED + 8),
@@ -136,6 +145,7 @@ impl Case {
             source_version: Some("2.1.4".parse().unwrap()),
             target_version: target_of(self.form).parse().unwrap(),
             form: self.form,
+            segment_form: SegmentForm::Auto,
             on_broken_record: OnBrokenRecord::Fail,
             backup: Some(BackupTarget {
                 path: self.folder.join("backup.mmb"),

@@ -110,8 +110,8 @@ pub(crate) fn legal(case: &Case, store: &MemoryStore, old: &Image) -> Verdict {
     match phase(store) {
         None => equal("2.1 without a journal", &found, old),
         Some(Phase::Staging | Phase::Staged) => {
-            let new = staged_family_ranges(&root());
-            found.retain(|key, _| old.contains_key(key) || !is_in(&new, key));
+            let staged = staged_family_ranges(&root());
+            found.retain(|key, _| !is_in(&staged, key) || old.contains_key(key));
             equal("2.1 beside staged keys", &found, old)
         }
         Some(Phase::Committed | Phase::Tidying) => committed(case, &found, old),
@@ -125,8 +125,12 @@ pub(crate) fn legal(case: &Case, store: &MemoryStore, old: &Image) -> Verdict {
 fn committed(case: &Case, found: &Image, old: &Image) -> Verdict {
     let expected = case.expected(old);
     let leftovers = leftover_ranges(&root());
-    let records = [Family::Collection, Family::CollectionSnapshot]
-        .map(|family| root().range_below(&family.prefix()));
+    let records = [
+        Family::Collection,
+        Family::CollectionSnapshot,
+        Family::Segment,
+    ]
+    .map(|family| root().range_below(&family.prefix()));
     let mut allowed = found.clone();
     allowed.retain(|key, value| {
         let as_before = old.get(key) == Some(value);

@@ -22,7 +22,7 @@ pub(crate) enum Command {
 /// How a run ended.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    Migrated(MigrateReport),
+    Migrated(Box<MigrateReport>),
     RolledBack(RestoreReport),
     Failed(EngineError),
     /// The process was killed.
@@ -105,7 +105,7 @@ pub(crate) async fn perform(
     let work = async {
         match command {
             Command::Migrate => match migrate(store, &case.migrate_options(), environment).await {
-                Ok(report) => Outcome::Migrated(report),
+                Ok(report) => Outcome::Migrated(Box::new(report)),
                 Err(error) => Outcome::Failed(error),
             },
             Command::Rollback => {

@@ -2,11 +2,11 @@
 //!
 //! Everything is computed from the position and the seed, nothing is kept: a million segment indexes
 //! stream out in ascending key order, the same every time. Records have the shapes, sizes and
-//! proportions of `testdata/examples/medium`: about 1.4 segment indexes and three binlogs a segment,
+//! proportions of `testdata/examples/medium`: about 1.4 segment indexes a segment, its logs in its record,
 //! data and file paths in index builds, a few segments that were too small to be indexed.
 
 use meta_migration::entry::Entry;
-use meta_migration::proto::v2_1::{common, data, etcd, index, milvus, query, schema};
+use meta_migration::proto::v2_1::{common, data, etcd, index, internal, milvus, query, schema};
 use prost::Message;
 
 /// Ids of collections, and of what belongs to a collection, begin here.
@@ -20,8 +20,8 @@ const SEGMENT_STRIDE: i64 = 29;
 
 const VECTOR_FIELD: i64 = 101;
 const SCALAR_FIELD: i64 = 100;
-/// The fields of binlogs: row id, timestamp, key.
-const BINLOG_FIELDS: [i64; 3] = [0, 1, SCALAR_FIELD];
+/// The fields of insert logs: row id, timestamp, key, vector.
+const BINLOG_FIELDS: [i64; 4] = [0, 1, SCALAR_FIELD, VECTOR_FIELD];
 /// One segment of so many is too small for an index.
 const UNINDEXED_ONE_IN: u64 = 40;
 
@@ -71,17 +71,11 @@ impl Generator {
     }
 
     fn data_coordinator(self) -> impl Iterator<Item = (String, Vec<u8>)> {
-        let binlogs = self.collections().flat_map(|collection| {
-            collection.by_partition().flat_map(move |segment| {
-                BINLOG_FIELDS.map(|field| collection.binlog(segment, field))
-            })
-        });
-        let segments = self.collections().flat_map(|collection| {
+        self.collections().flat_map(|collection| {
             collection
                 .by_partition()
                 .map(move |segment| collection.segment_record(segment))
-        });
-        binlogs.chain(segments)
+        })
     }
 
     fn index_builds(self) -> impl Iterator<Item = (String, Vec<u8>)> {
@@ -239,26 +233,38 @@ impl Collection {
             rows: if is_indexed {
                 signed(1024 + chance % 2_000_000)
             } else {
-                signed(chance % 1024)
+                signed(1 + chance % 1023)
             },
             indexes: self.indexes().min(rest),
             is_indexed,
         }
     }
 
-    fn binlog(&self, segment: Segment, field: i64) -> (String, Vec<u8>) {
+    /// The logs of a field, one file a kind as a flushed segment has them.
+    fn logs(&self, folder: &str, segment: Segment, field: i64) -> data::FieldBinlog {
         let place = format!("{}/{}/{}/{field}", self.id, segment.partition, segment.id);
-        let record = data::FieldBinlog {
+        data::FieldBinlog {
             field_id: field,
             binlogs: vec![data::Binlog {
-                log_path: format!("files/insert_log/{place}/{}", segment.id + 3 + field % 10),
-                ..Default::default()
+                entries_num: segment.rows,
+                timestamp_from: self.created() + 100,
+                timestamp_to: self.created() + 900,
+                log_path: format!("files/{folder}/{place}/{}", segment.id + 3 + field % 10),
+                log_size: segment.rows * 8,
             }],
-        };
-        let key = format!("datacoord-meta/binlog/{place}");
-        (key, record.encode_to_vec())
+        }
     }
 
+    fn position(&self, later: u64) -> internal::MsgPosition {
+        internal::MsgPosition {
+            channel_name: self.channel().0,
+            msg_id: self.seed.to_be_bytes().to_vec(),
+            msg_group: format!("by-dev-dataNode-{}-{}", self.number % 9, self.id),
+            timestamp: self.created() + later,
+        }
+    }
+
+    /// As 2.1.0 writes it: with its logs, and an empty list of deletes.
     fn segment_record(&self, segment: Segment) -> (String, Vec<u8>) {
         let key = format!(
             "datacoord-meta/s/{}/{}/{}",
@@ -271,6 +277,15 @@ impl Collection {
             insert_channel: self.channel().1,
             num_of_rows: segment.rows,
             state: 3,
+            max_row_num: 541_200,
+            last_expire_time: self.created() + 1_000,
+            start_position: Some(self.position(50)),
+            dml_position: Some(self.position(900)),
+            binlogs: BINLOG_FIELDS
+                .map(|field| self.logs("insert_log", segment, field))
+                .into(),
+            statslogs: vec![self.logs("stats_log", segment, SCALAR_FIELD)],
+            deltalogs: vec![data::FieldBinlog::default()],
             ..Default::default()
         };
         (key, record.encode_to_vec())

@@ -12,7 +12,9 @@ use meta_migration::entry::Entry;
 use meta_migration::finding::Severity;
 use meta_migration::keys::{MetaRoot, TOMBSTONE};
 use meta_migration::proto::v2_1::{common, data, etcd, index, milvus, query, schema};
-use meta_migration::transform::{CollectionForm, Migration, OnBrokenRecord, Options, Source};
+use meta_migration::transform::{
+    CollectionForm, Migration, OnBrokenRecord, Options, SegmentForm, Source,
+};
 use prost::Message;
 
 /// The collection of [`Metadata::small`]; its partition is 10, its fields 100 (key), 101 (vector), 0, 1.
@@ -165,6 +167,7 @@ pub(crate) fn migrate_to(
 ) -> Migration {
     let options = Options {
         form,
+        segment_form: SegmentForm::Auto,
         on_broken_record,
         target: target.parse().unwrap(),
     };
@@ -313,6 +316,45 @@ pub(crate) fn segment(id: i64, rows: i64) -> data::SegmentInfo {
         partition_id: 10,
         num_of_rows: rows,
         ..Default::default()
+    }
+}
+
+/// The logs of a segment's field, with ids from `first` on, each with the rows given; `folder` is that of
+/// their kind.
+pub(crate) fn logs(
+    folder: &str,
+    segment: i64,
+    (field, first): (i64, i64),
+    rows: &[i64],
+) -> data::FieldBinlog {
+    let place = match folder {
+        "delta_log" => format!("{folder}/{COLLECTION}/10/{segment}"),
+        _ => format!("{folder}/{COLLECTION}/10/{segment}/{field}"),
+    };
+    let log = |(id, rows): (i64, &i64)| data::Binlog {
+        entries_num: *rows,
+        timestamp_from: CREATED + 10,
+        timestamp_to: CREATED + 20,
+        log_path: format!("files/{place}/{id}"),
+        log_size: 64,
+    };
+    data::FieldBinlog {
+        field_id: field,
+        binlogs: (first..).zip(rows).map(log).collect(),
+    }
+}
+
+/// A flushed segment with its logs, as 2.1.0 writes it: a key and a vector field, no deletes.
+pub(crate) fn segment_with_logs(id: i64, rows: i64) -> data::SegmentInfo {
+    data::SegmentInfo {
+        state: 3,
+        binlogs: vec![
+            logs("insert_log", id, (100, id * 100), &[rows]),
+            logs("insert_log", id, (101, id * 100 + 1), &[rows]),
+        ],
+        statslogs: vec![logs("stats_log", id, (100, id * 100 + 2), &[rows])],
+        deltalogs: vec![data::FieldBinlog::default()],
+        ..segment(id, rows)
     }
 }
 

@@ -16,7 +16,7 @@ use meta_migration::journal::Journal;
 use meta_migration::keys::{KeyRange, MetaRoot};
 use meta_migration::report::{MigrateReport, RestoreReport};
 use meta_migration::store::{Op, RangeRequest, Store, Txn};
-use meta_migration::transform::{CollectionForm, OnBrokenRecord, Options, Source};
+use meta_migration::transform::{CollectionForm, OnBrokenRecord, Options, SegmentForm, Source};
 
 use super::dump::read_dump;
 use super::etcd::own_root;
@@ -56,6 +56,7 @@ impl Case {
             root.clone(),
             Options {
                 form,
+                segment_form: SegmentForm::Auto,
                 on_broken_record: OnBrokenRecord::Fail,
                 target: target(form).parse().unwrap(),
             },
@@ -166,6 +167,7 @@ impl Case {
             source_version: Some("2.1.4".parse().unwrap()),
             target_version: target(self.form).parse().unwrap(),
             form: self.form,
+            segment_form: SegmentForm::Auto,
             on_broken_record: OnBrokenRecord::Fail,
             backup: Some(BackupTarget {
                 path: backup.to_owned(),
