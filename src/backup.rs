@@ -20,6 +20,7 @@ mod input;
 mod messages;
 mod mounts;
 mod native;
+mod packed;
 mod place;
 mod pool;
 mod publish;
@@ -87,6 +88,8 @@ pub enum Format {
     Birdwatcher2,
     /// A file of `etcdctl snapshot save`.
     EtcdSnapshot,
+    /// The output of `etcdctl get --prefix`, as JSON or protobuf.
+    Etcdctl,
 }
 
 impl Format {
@@ -100,6 +103,7 @@ impl Format {
             Self::Birdwatcher1 => "birdwatcher-1",
             Self::Birdwatcher2 => "birdwatcher-2",
             Self::EtcdSnapshot => "etcd-snapshot",
+            Self::Etcdctl => "etcdctl",
         }
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::mounts::Ephemeral;
+use crate::entry::printable;
 
 /// What is wrong with the bytes of a backup.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +47,22 @@ pub enum FormatError {
     Partial {
         /// What is missing, and what is there.
         missing: String,
+    },
+    /// A file that is packed in a packed file, again and again.
+    #[error("packed more than {limit} times")]
+    TooDeep {
+        /// How deep packings may be nested.
+        limit: usize,
+    },
+    /// An archive in which no single file stands out as the backup.
+    #[error(
+        "an archive of {} files, of which none or several are backups ({}): unpack it and name one",
+        names.len(),
+        some(names)
+    )]
+    NoSingleFile {
+        /// The files in it.
+        names: Vec<String>,
     },
     /// There is more where the end should be.
     #[error("data follows the end of the backup, from byte {offset} on")]
@@ -164,6 +181,18 @@ pub enum FormatError {
         #[source]
         source: io::Error,
     },
+}
+
+/// The first names of a list.
+fn some(names: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let shown: Vec<_> = names
+        .iter()
+        .take(SHOWN)
+        .map(|name| printable(name.as_bytes()))
+        .collect();
+    let more = if names.len() > SHOWN { ", ..." } else { "" };
+    format!("{}{more}", shown.join(", "))
 }
 
 /// A backup that could not be written, read, or managed.

@@ -3,6 +3,7 @@
 
 mod birdwatcher;
 mod bolt;
+mod etcdctl;
 mod frames;
 mod log;
 mod official;
@@ -128,6 +129,10 @@ pub(super) enum Guess {
     EtcdSnapshot,
     /// A gzip stream.
     Gzip,
+    /// A JSON object.
+    Json,
+    /// A protobuf message that begins as etcd's range response does.
+    Protobuf,
     /// Nothing that stands out: perhaps the official tool's.
     Frames,
 }
@@ -149,6 +154,12 @@ impl Guess {
         }
         if bolt::is_database(start) {
             return Ok(Self::EtcdSnapshot);
+        }
+        if etcdctl::is_json(start) {
+            return Ok(Self::Json);
+        }
+        if etcdctl::is_protobuf(start) {
+            return Ok(Self::Protobuf);
         }
         Ok(Self::Frames)
     }
@@ -188,6 +199,8 @@ pub(super) fn read<R: Read + Seek>(
                 other => other.map(|()| foreign),
             }
         }
+        Guess::Json => etcdctl::read_json(reader, hint, partial),
+        Guess::Protobuf => etcdctl::read_protobuf(reader, hint, partial),
         Guess::Native | Guess::Frames => {
             read_frames(&mut Frames::new(reader), Packing::Bare, (hint, partial))
         }

@@ -9,6 +9,7 @@ use super::digest::hexadecimal;
 use super::error::OPEN;
 use super::foreign::{self, Foreign, GUESS_BYTES, Guess};
 use super::native::{Decoder, END_BYTES, Totals, announced};
+use super::packed::{self, Unpacked};
 use super::{BackupError, Coverage, Format, FormatError, Header, Summary, Tolerance, etcd_folder};
 use crate::entry::Entry;
 
@@ -28,7 +29,11 @@ pub struct Backup {
 enum Source {
     /// The native file is read again each time, and checked again: against what was found in it the
     /// first time, where that is known.
-    File(Arc<OnceLock<Totals>>),
+    File {
+        known: Arc<OnceLock<Totals>>,
+        /// What it was unpacked to, if it was packed.
+        unpacked: Option<Unpacked>,
+    },
     /// A foreign file had to be sorted.
     Memory(Arc<[Entry]>),
 }
@@ -80,7 +85,10 @@ impl Backup {
         Some(Self {
             summary,
             coverage: Coverage::Whole,
-            source: Source::File(Arc::default()),
+            source: Source::File {
+                known: Arc::default(),
+                unpacked: None,
+            },
         })
     }
 
@@ -124,7 +132,13 @@ impl Backup {
         let path = path.as_ref();
         let found = etcd_folder::database_in(path).unwrap_or_else(|| path.to_owned());
         let failed = |error| BackupError::file(OPEN, path, error);
-        let mut file = open(&found).map_err(failed)?;
+        let bytes = open(&found)
+            .and_then(|file| file.metadata())
+            .map_err(failed)?
+            .len();
+        let unpacked = packed::unpack(&found)?;
+        let content = unpacked.as_ref().map_or(found.as_path(), Unpacked::path);
+        let mut file = open(content).map_err(failed)?;
         let mut start = Vec::new();
         (&mut file)
             .take(GUESS_BYTES as u64)
@@ -135,10 +149,14 @@ impl Backup {
             Guess::Native => {
                 file.seek(SeekFrom::Start(0)).map_err(failed)?;
                 let reader = BufReader::with_capacity(BUFFER_BYTES, file);
-                Self::check_native(path, reader).map_err(invalid)
+                let backup = Self::check_native(path, reader).map_err(invalid)?;
+                Ok(backup.unpacked_from(bytes, unpacked))
             }
-            guess @ (Guess::EtcdSnapshot | Guess::Gzip | Guess::Frames) => {
-                let bytes = file.metadata().map_err(failed)?.len();
+            guess @ (Guess::EtcdSnapshot
+            | Guess::Gzip
+            | Guess::Json
+            | Guess::Protobuf
+            | Guess::Frames) => {
                 let mut foreign =
                     foreign::read(guess, file, named(root), tolerance).map_err(invalid)?;
                 if let Some(index) = foreign.raft_index
@@ -147,9 +165,23 @@ impl Backup {
                     let note = etcd_folder::note(&log, index, foreign.revision);
                     foreign.notes.push(note);
                 }
+                if let Some(unpacked) = unpacked {
+                    foreign.notes.extend(unpacked.notes);
+                }
                 Self::from_foreign(path, bytes, foreign).map_err(invalid)
             }
         }
+    }
+
+    fn unpacked_from(mut self, bytes: u64, from: Option<Unpacked>) -> Self {
+        self.summary.bytes = bytes;
+        if let Some(from) = &from {
+            self.summary.notes.clone_from(&from.notes);
+        }
+        if let Source::File { unpacked, .. } = &mut self.source {
+            *unpacked = from;
+        }
+        self
     }
 
     fn check_native(path: &Path, reader: impl Read) -> Result<Self, FormatError> {
@@ -164,7 +196,10 @@ impl Backup {
         Ok(Self {
             summary: native_summary(path, header, counts),
             coverage: Coverage::Whole,
-            source: Source::File(Arc::new(totals.into())),
+            source: Source::File {
+                known: Arc::new(totals.into()),
+                unpacked: None,
+            },
         })
     }
 
@@ -247,9 +282,10 @@ impl Backup {
                 entries: Arc::clone(entries),
                 next: 0,
             },
-            Source::File(known) => {
+            Source::File { known, unpacked } => {
                 let path = &self.summary.path;
-                let file = open(path).map_err(|error| BackupError::file(OPEN, path, error))?;
+                let file = open(unpacked.as_ref().map_or(path, Unpacked::path))
+                    .map_err(|error| BackupError::file(OPEN, path, error))?;
                 let reader = BufReader::with_capacity(BUFFER_BYTES, file);
                 let decoder = match known.get() {
                     Some(_) => Decoder::again(reader),
@@ -328,7 +364,11 @@ pub fn check_bytes_with(
     let start = bytes.get(..GUESS_BYTES).unwrap_or(bytes);
     let backup = match Guess::of(start)? {
         Guess::Native => Backup::check_native(path, bytes)?,
-        guess @ (Guess::EtcdSnapshot | Guess::Gzip | Guess::Frames) => {
+        guess @ (Guess::EtcdSnapshot
+        | Guess::Gzip
+        | Guess::Json
+        | Guess::Protobuf
+        | Guess::Frames) => {
             let foreign = foreign::read(guess, Cursor::new(bytes), named(root), tolerance)?;
             Backup::from_foreign(path, bytes.len() as u64, foreign)?
         }

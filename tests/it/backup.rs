@@ -1,6 +1,7 @@
 //! Backup files on a real file system.
 
 mod compare;
+mod packed;
 mod prune;
 mod read;
 mod write;

@@ -1,7 +1,8 @@
 //! Backups that other tools made, as people have them: incomplete, or without a hash.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use meta_migration::store::{Op, Store as _, Txn};
 
@@ -246,4 +247,67 @@ async fn the_revision_of_a_database_is_etcds_own() {
     ended.expect(0);
     assert_eq!(ended.document()["revision"], revision);
     assert!(Path::new(&path).is_dir());
+}
+
+/// What people save in a hurry, with the etcdctl of the server.
+#[tokio::test]
+async fn the_output_of_etcdctl_is_a_backup() {
+    let it = Instance::small().await;
+    it.put_whole(&format!("{}/session/id", it.root.meta_root()), b"7")
+        .await;
+    it.register("proxy-7", std::time::Duration::from_secs(60))
+        .await;
+    let tool = it.tool();
+    tool.run(&["backup", "--backup-file", "b.mmb"]).expect(0);
+    let check = |file: &str, extra: &[&str]| {
+        let arguments = ["backup", "check", file, "--format", "json"];
+        tool.run(&[&arguments[..], extra].concat())
+    };
+    let expected = check("b.mmb", &[]);
+    let expected = &expected.expect(0).document()["digest"];
+    let prefix = format!("{}/", it.root.root_path());
+    let dump = |name: &str, arguments: &[&str]| {
+        let file = fs::File::create(tool.path().join(name)).unwrap();
+        let ended = Command::new(etcdctl())
+            .env("ETCDCTL_API", "3")
+            .args(["--endpoints", it.endpoint(), "get", "--prefix", &prefix])
+            .args(arguments)
+            .stdout(file)
+            .status();
+        assert!(ended.unwrap().success());
+    };
+    for format in ["json", "protobuf"] {
+        dump("dump", &["-w", format]);
+        let found = check("dump", &[]);
+        let found = found.expect(0).document();
+        assert_eq!(&found["digest"], expected, "{format}");
+        assert_eq!(found["format"], "etcdctl");
+        assert_eq!(found["skipped_leased"], 1);
+        assert!(found["revision"].as_i64().unwrap() > 1);
+        // As far as --limit lets it.
+        dump("dump", &["-w", format, "--limit", "5"]);
+        check("dump", &[]).expect(1).says("--allow-partial");
+        let part = check("dump", &["--allow-partial"]);
+        assert_eq!(part.expect(0).document()["entries"], 5, "{format}");
+        dump("dump", &["-w", format, "--keys-only"]);
+        check("dump", &["--allow-partial"])
+            .expect(1)
+            .says("--keys-only");
+    }
+    dump("dump", &["-w", "json"]);
+    let bytes = fs::read(tool.path().join("dump")).unwrap();
+    tool.file(
+        "dump",
+        std::str::from_utf8(&bytes[..bytes.len() / 2]).unwrap(),
+    );
+    check("dump", &[]).expect(1).says("cut short");
+    tool.file("dump", "{\"rootPath\": \"by-dev\"}");
+    check("dump", &[])
+        .expect(1)
+        .says("not the output of etcdctl");
+}
+
+/// The client beside the server that the tests run on.
+fn etcdctl() -> PathBuf {
+    crate::support::etcd::binary().with_file_name("etcdctl")
 }

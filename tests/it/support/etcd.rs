@@ -316,7 +316,7 @@ fn own_folder() -> PathBuf {
 }
 
 /// The server that the tests run on; `scripts/etcd` gets one.
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     if let Some(given) = std::env::var_os("ETCD_BIN").filter(|given| !given.is_empty()) {
         return given.into();
     }
