@@ -2,10 +2,10 @@
 
 CARGO ?= cargo
 
-.PHONY: help protoc demo build test bench lint format
+.PHONY: help protoc demo demo-milvus build test bench lint format
 
 help: ## Show this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
 
 # The protobuf compiler is checked, and built where there is none, before anything else is compiled.
 protoc:
@@ -14,6 +14,10 @@ protoc:
 demo: protoc ## Migrate, verify and roll back a sample on a real etcd, started for the occasion
 	$(CARGO) build --quiet
 	scripts/demo
+
+demo-milvus: protoc ## Upgrade a real Milvus 2.1.0 to 2.2.16; downloads about 170 MB once
+	$(CARGO) build --quiet
+	scripts/demo-milvus
 
 build: protoc ## Build the program for daily use: target/release/meta-migration
 	$(CARGO) build --release

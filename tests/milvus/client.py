@@ -1,0 +1,371 @@
+"""A Milvus client for the tests: fills Milvus 2.1.0 and prints what a client sees on any release.
+
+Usage: client.py PORT fill [COLLECTION] | describe | work RELEASE | add | compact | search COLLECTION
+
+The collections are the same each time. `describe` prints one JSON document. Requests that have no
+common form in the clients of 2.1 to 2.3 are sent through the client's own connection.
+"""
+import hashlib
+import json
+import logging
+import sys
+import time
+
+import numpy as np
+from pymilvus import Collection, CollectionSchema, DataType, FieldSchema, connections, utility
+from pymilvus.grpc_gen import milvus_pb2 as messages
+
+DIM = 16
+BITS = 64
+# 2.1.0 builds an index from 1,024 rows on, per segment.
+INDEXED = 1300
+SMALL = 300
+DEADLINE = 60
+SEARCH_PARAMS = {"nprobe": 16, "ef": 64}
+
+
+def until(what, check, deadline=DEADLINE):
+    """Returns the first true answer of `check`; an exception counts as no answer yet."""
+    end = time.monotonic() + deadline
+    while True:
+        try:
+            answer, error = check(), None
+        except Exception as caught:  # what a server raises while it starts differs from release to release
+            answer, error = None, caught
+        if answer:
+            return answer
+        if time.monotonic() > end:
+            raise SystemExit(f"{what} did not happen within {deadline} s: {error}")
+        time.sleep(0.2)
+
+
+# Data. Each collection has its own seed, so the rows do not depend on the order.
+
+
+def floats(name, count):
+    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
+    return np.random.default_rng(seed).random((count, DIM), dtype=np.float32).tolist()
+
+
+def bits(name, count):
+    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
+    rows = np.random.default_rng(seed).integers(0, 256, (count, BITS // 8), dtype=np.uint8)
+    return [row.tobytes() for row in rows]
+
+
+# 2.1.0: everything that a migration carries.
+
+
+def create(name, fields, *, shards=1, auto_id=False, description=""):
+    key = FieldSchema("id", DataType.INT64, is_primary=True, auto_id=auto_id, description="primary key")
+    schema = CollectionSchema([key, *fields], description=description)
+    return Collection(name, schema, shards_num=shards)
+
+
+def vector():
+    return FieldSchema("v", DataType.FLOAT_VECTOR, dim=DIM)
+
+
+def index(collection, field, kind, metric, **params):
+    name = params.pop("index_name", None)
+    given = {"index_type": kind, "metric_type": metric, "params": params} if kind else {}
+    collection.create_index(field, given, **({"index_name": name} if name else {}))
+
+
+def flush(name):
+    handler().flush([name])
+
+
+def articles():
+    fields = [FieldSchema("title", DataType.VARCHAR, max_length=64), FieldSchema("year", DataType.INT64), vector()]
+    collection = create("articles", fields, shards=2, description="news, naïve and otherwise 新闻")
+    first = 0
+    for partition, count in (("y2021", 2 * INDEXED), ("y2022", SMALL)):
+        collection.create_partition(partition, description=f"partition {partition}")
+        ids = list(range(first, first + count))
+        rows = [ids, [f"title {i:05}" for i in ids], [2000 + i % 23 for i in ids], floats(partition, count)]
+        collection.insert(rows, partition_name=partition)
+        first += count
+    flush("articles")
+    index(collection, "v", "IVF_FLAT", "L2", nlist=16)
+    index(collection, "title", None, None, index_name="by_title")
+    index(collection, "year", None, None, index_name="by_year")
+    utility.create_alias("articles", "news")
+    utility.create_alias("articles", "newspaper")
+    collection.delete(f"id in {list(range(0, 50))}")
+    collection.load()
+
+
+def pictures():
+    collection = create("pictures", [vector()], auto_id=True)
+    for partition in ("shown", "hidden"):
+        collection.create_partition(partition)
+        collection.insert([floats(partition, INDEXED)], partition_name=partition)
+    flush("pictures")
+    index(collection, "v", "HNSW", "IP", M=8, efConstruction=64, index_name="pictures_hnsw")
+    collection.load(["shown"])
+
+
+def codes():
+    """Not loaded: 2.1.0 finds rows of dropped partitions, so its answers would be no measure."""
+    collection = create("codes", [vector()])
+    collection.insert([list(range(INDEXED)), floats("codes", INDEXED)])
+    collection.create_partition("gone")
+    collection.insert([list(range(INDEXED, INDEXED + SMALL)), floats("gone", SMALL)], partition_name="gone")
+    flush("codes")
+    collection.drop_partition("gone")
+    index(collection, "v", "IVF_PQ", "L2", nlist=16, m=4, nbits=8)
+
+
+def binaries():
+    for name, kind, metric, params in (
+        ("bits", "BIN_IVF_FLAT", "JACCARD", {"nlist": 16}),
+        ("fingerprints", "BIN_FLAT", "HAMMING", {}),
+    ):
+        collection = create(name, [FieldSchema("v", DataType.BINARY_VECTOR, dim=BITS)])
+        collection.insert([list(range(INDEXED)), bits(name, INDEXED)])
+        flush(name)
+        index(collection, "v", kind, metric, **params)
+        collection.load()
+
+
+def measures():
+    """Scalar indexes on each type that has them; those of 2.1.0 on small types crash later releases."""
+    types = [
+        ("tiny", DataType.INT8, np.int8, 100),
+        ("short", DataType.INT16, np.int16, 1000),
+        ("int", DataType.INT32, np.int32, 1000),
+        ("long", DataType.INT64, int, 1000),
+        ("single", DataType.FLOAT, np.float32, 1000),
+        ("double", DataType.DOUBLE, float, 1000),
+        ("flag", DataType.BOOL, bool, 2),
+    ]
+    collection = create("measures", [*(FieldSchema(name, kind) for name, kind, _, _ in types), vector()])
+    columns = [[convert(i % modulus) for i in range(INDEXED)] for _, _, convert, modulus in types]
+    collection.insert([list(range(INDEXED)), *columns, floats("measures", INDEXED)])
+    flush("measures")
+    index(collection, "v", "HNSW", "L2", M=8, efConstruction=64)
+    for name, *_ in types:
+        index(collection, name, None, None, index_name=f"by_{name}")
+    collection.load()
+
+
+def compacted():
+    """Segments that 2.1.0 compacted have binlogs without row counts."""
+    collection = create("compacted", [vector()])
+    for part in range(3):
+        first = part * 600
+        collection.insert([list(range(first, first + 600)), floats(f"compacted {part}", 600)])
+        flush("compacted")
+    collection.delete(f"id in {list(range(100, 400))}")
+    flush("compacted")
+    collection.compact()
+    until("the compaction", lambda: collection.get_compaction_state().state.name == "Completed")
+    index(collection, "v", "IVF_SQ8", "L2", nlist=16)
+    collection.load()
+
+
+def small_ones():
+    growing = create("growing", [vector()])
+    index(growing, "v", "HNSW", "L2", M=8, efConstruction=64)
+    growing.insert([list(range(SMALL)), floats("growing", SMALL)])
+    growing.load()
+    empty = create("empty", [vector()])
+    index(empty, "v", "HNSW", "L2", M=8, efConstruction=64)
+    empty.load()
+    bare = create("bare", [vector()])
+    bare.insert([list(range(SMALL)), floats("bare", SMALL)])
+    flush("bare")
+    bare.load()
+    create("draft", [vector()], description="nothing yet").insert([[1], floats("draft", 1)])
+    old = create("old", [vector()])
+    old.insert([list(range(INDEXED)), floats("old", INDEXED)])
+    flush("old")
+    index(old, "v", "IVF_FLAT", "L2", nlist=16)
+    utility.create_alias("old", "older")
+    utility.drop_alias("older")
+    old.drop()
+
+
+def fill(only=None):
+    for make in (articles, pictures, codes, binaries, measures, compacted, small_ones):
+        if only in (None, make.__name__):
+            make()
+    for name in utility.list_collections():
+        until(f"the indexes of {name}", lambda: all(index_is_built(name, item.field_name) for item in Collection(name).indexes))
+
+
+def index_is_built(collection, field):
+    description = next(item for item in index_descriptions(collection) if item.field_name == field)
+    request = messages.GetIndexStateRequest(collection_name=collection, field_name=field, index_name=description.index_name)
+    return stub().GetIndexState(request).state == 3
+
+
+# What a client sees.
+
+
+def handler():
+    return connections._fetch_handler("default")
+
+
+def stub():
+    return handler()._stub
+
+
+def index_descriptions(collection):
+    response = stub().DescribeIndex(messages.DescribeIndexRequest(collection_name=collection))
+    return sorted(response.index_descriptions, key=lambda item: item.field_name)
+
+
+def pairs(items):
+    return {item.key: item.value for item in items}
+
+
+def describe_index(item, scalar):
+    params = pairs(item.params)
+    shown = {"field": item.field_name, "name": item.index_name}
+    # Some releases show the type of a scalar index, which nobody gave, and some do not.
+    if not scalar:
+        shown["type"], shown["metric"] = params["index_type"], params["metric_type"]
+        shown["params"] = json.loads(params.get("params", "{}"))
+    return shown
+
+
+def loaded(collection=None):
+    """The loaded collections, or the loaded partitions of one."""
+    if collection is None:
+        response = stub().ShowCollections(messages.ShowCollectionsRequest(type=1))
+        names = response.collection_names
+    else:
+        response = stub().ShowPartitions(messages.ShowPartitionsRequest(collection_name=collection, type=1))
+        names = response.partition_names
+    return {name: done for name, done in zip(names, response.inMemory_percentages)}
+
+
+def describe_collection(name):
+    answer = stub().DescribeCollection(messages.DescribeCollectionRequest(collection_name=name))
+    scalars = {field.name for field in answer.schema.fields if field.data_type < 100}
+    partitions = stub().ShowPartitions(messages.ShowPartitionsRequest(collection_name=name))
+    statistics = stub().GetCollectionStatistics(messages.GetCollectionStatisticsRequest(collection_name=name))
+    return {
+        "description": answer.schema.description,
+        "shards": answer.shards_num,
+        "consistency": answer.consistency_level,
+        "aliases": sorted(answer.aliases),
+        "fields": [
+            {
+                "id": field.fieldID,
+                "name": field.name,
+                "type": field.data_type,
+                "description": field.description,
+                "primary": field.is_primary_key,
+                "auto_id": field.autoID,
+                "params": pairs(field.type_params),
+            }
+            for field in answer.schema.fields
+        ],
+        "partitions": sorted(partitions.partition_names),
+        "indexes": [describe_index(item, item.field_name in scalars) for item in index_descriptions(name)],
+        "rows": int(pairs(statistics.stats)["row_count"]),
+    }
+
+
+def ask(name, partitions):
+    """Queries and searches, with all rows that were inserted before."""
+    collection = Collection(name)
+    scalars = [field.name for field in collection.schema.fields if field.dtype < 100]
+    common = {"consistency_level": "Strong", "timeout": 20}
+    if partitions is not None:
+        common["partition_names"] = partitions
+    rows = collection.query("id >= 0", output_fields=scalars, **common)
+    rows = sorted(json.dumps(row, sort_keys=True, default=lambda value: value.item()) for row in rows)
+    answers = {"rows": len(rows), "digest": hashlib.sha256("\n".join(rows).encode()).hexdigest()}
+    shown = next(item for item in index_descriptions(name) if item.field_name == "v")
+    metric = pairs(shown.params)["metric_type"]
+    field = next(field for field in collection.schema.fields if field.name == "v")
+    vectors = bits("question", 2) if field.dtype == DataType.BINARY_VECTOR else floats("question", 2)
+    for label, expression in (("search", None), ("filtered", "id % 2 == 0")):
+        found = collection.search(
+            vectors, "v", {"metric_type": metric, "params": SEARCH_PARAMS}, limit=5, expr=expression, **common
+        )
+        # Rows at the same distance have no order.
+        answers[label] = [sorted((round(hit.distance, 3), hit.id) for hit in hits) for hits in found]
+    return answers
+
+
+def describe():
+    until("loading", lambda: all(done == 100 for done in loaded().values()))
+    seen = {name: describe_collection(name) for name in sorted(utility.list_collections())}
+    for name in loaded():
+        parts = sorted(loaded(name))
+        everything = parts == seen[name]["partitions"]
+        seen[name]["loaded"] = parts
+        if seen[name]["indexes"]:
+            seen[name]["answers"] = until(f"an answer of {name}", lambda: ask(name, None if everything else parts))
+    return seen
+
+
+# A later release works on.
+
+
+def work(release):
+    old = Collection("articles")
+    ids = list(range(10_000, 10_000 + SMALL))
+    old.create_partition("y2023")
+    old.insert([ids, [f"title {i}" for i in ids], [2023] * SMALL, floats("y2023", SMALL)], partition_name="y2022")
+    old.delete(f"id in {list(range(50, 80))}")
+    flush("articles")
+    fresh = add()
+    # Loaded collections without an index need one from 2.2 on.
+    bare = Collection("bare")
+    index(bare, "v", "IVF_FLAT", "L2", nlist=4)
+    bare.load()
+    Collection("bits").release()
+    Collection("codes").load()
+    # Rows that were never flushed are not counted before the next flush, which a restart may bring.
+    flush("growing")
+    flush("draft")
+    utility.create_alias("articles", "newest")
+    utility.alter_alias("fresh", "news")
+    if tuple(map(int, release.split("."))) >= (2, 2, 9):
+        utility.rename_collection("draft", "final")
+    Collection("empty").release()
+    Collection("empty").drop()
+
+
+def add():
+    """Makes a collection."""
+    fresh = create("fresh", [vector()], description="made later")
+    fresh.insert([list(range(INDEXED)), floats("fresh", INDEXED)])
+    flush("fresh")
+    index(fresh, "v", "IVF_FLAT", "L2", nlist=16)
+    fresh.load()
+    return fresh
+
+
+def compact():
+    """Deletes rows of old collections, many of one and few of another, and compacts them."""
+    for name, step in (("codes", 2), ("bits", 100)):
+        collection = Collection(name)
+        collection.load()
+        collection.delete(f"id in {list(range(0, INDEXED, step))}")
+        flush(name)
+        collection.compact()
+        until("the compaction", lambda: collection.get_compaction_state().state.name == "Completed")
+
+
+def main():
+    port, command, *arguments = sys.argv[1:]
+    # The client logs each refused request, but a server that has just started refuses many.
+    logging.disable(logging.CRITICAL)
+    connections.connect(host="127.0.0.1", port=port)
+    if command == "describe":
+        print(json.dumps(describe(), sort_keys=True))
+    elif command == "search":
+        name = arguments[0]
+        print(json.dumps(until(f"an answer of {name}", lambda: ask(name, None))["search"][0]))
+    else:
+        {"fill": fill, "work": work, "add": add, "compact": compact}[command](*arguments)
+
+
+main()
