@@ -21,6 +21,7 @@ mod kubernetes;
 mod kubernetes_page;
 mod proof;
 mod properties;
+mod real_metadata;
 mod rules;
 mod safety_page;
 mod simulation;
