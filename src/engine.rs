@@ -25,6 +25,7 @@ mod feed;
 mod fence;
 mod fingerprint;
 mod fit;
+mod guards;
 mod layout;
 mod ledger;
 mod limits;
@@ -45,6 +46,7 @@ mod stop;
 mod trail;
 mod transform_job;
 mod verify;
+mod write;
 mod writer;
 
 pub use backup::{BackupOptions, backup};

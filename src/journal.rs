@@ -1,8 +1,8 @@
-//! The journal: what a migration has written down in etcd about itself, so that any later run knows
-//! where it stands and both ways on are open.
+//! The journal: the record in etcd of a migration's progress, from which a later run resumes it or rolls it
+//! back.
 //!
-//! It is one JSON value at `<rootPath>/migration/journal`, outside the meta root. It is advanced only
-//! by transactions that compare its last revision.
+//! It is one JSON value for each meta root, at `<rootPath>/migration/journal/<metaSubPath>`, outside the
+//! meta root. Every write of a run compares its last revision.
 
 use serde::{Deserialize, Serialize};
 
@@ -72,6 +72,8 @@ pub struct Counts {
 pub struct Journal {
     /// The format version; see [`FORMAT`].
     pub format: u32,
+    /// The meta root whose migration it records.
+    pub meta_root: String,
     /// Identifies the run that began the migration.
     pub run: String,
     /// How far it has come.
@@ -143,6 +145,14 @@ pub enum JournalError {
         /// The version of the program that wrote it, where that can be told.
         written_by: Option<String>,
     },
+    /// It records the migration of another meta root.
+    #[error("the journal records the migration of {found}, not of {wanted}: it was copied here")]
+    OtherRoot {
+        /// The meta root in the journal.
+        found: String,
+        /// The meta root asked for.
+        wanted: String,
+    },
 }
 
 fn by(version: Option<&String>) -> String {
@@ -167,6 +177,21 @@ impl Journal {
             }
             _ => serde_json::from_value(json).map_err(unreadable(written_by)),
         }
+    }
+
+    /// Reads the journal of a meta root.
+    ///
+    /// # Errors
+    /// [`JournalError`] when the value is no journal, one of a newer program, or another meta root's.
+    pub fn of(meta_root: &str, value: &[u8]) -> Result<Self, JournalError> {
+        let journal = Self::decode(value)?;
+        if journal.meta_root == meta_root {
+            return Ok(journal);
+        }
+        Err(JournalError::OtherRoot {
+            found: journal.meta_root,
+            wanted: meta_root.to_owned(),
+        })
     }
 
     /// Why the revisions in a journal say nothing about the etcd that it was found in, with this id and at
@@ -204,6 +229,7 @@ mod tests {
     fn journal() -> Journal {
         Journal {
             format: FORMAT,
+            meta_root: "by-dev/meta".into(),
             run: "r".into(),
             phase: Phase::Staged,
             tool_version: "0".into(),
@@ -235,6 +261,17 @@ mod tests {
     #[test]
     fn what_was_written_is_read() {
         assert_eq!(Journal::decode(&journal().encode()).unwrap(), journal());
+    }
+
+    #[test]
+    fn a_journal_of_another_meta_root_is_refused() {
+        let value = journal().encode();
+        assert_eq!(Journal::of("by-dev/meta", &value).unwrap(), journal());
+        let error = Journal::of("by-dev/meta2", &value).unwrap_err().to_string();
+        assert!(
+            error.contains("of by-dev/meta, not of by-dev/meta2"),
+            "{error}"
+        );
     }
 
     #[test]

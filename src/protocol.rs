@@ -6,9 +6,12 @@
 //! | `staging` | stage, record `staged` | 2.1 is whole beside some new keys |
 //! | `staged` | put what is missing of it all the same, check what was staged, commit (records `committed`) | as above |
 //! | `committed` | write history, rewrite, record `tidying` | 2.2 can start |
-//! | `tidying` | tidy, verify, record `done` | 2.2 can start |
+//! | `tidying` | tidy, record `tidying` again, verify, record `done` | 2.2 can start |
 //! | `done` | – | already migrated |
 //! | `restoring` | restore first | only the way back, then the way on |
+//!
+//! A phase is recorded after everything that was written before it. As etcd can lose only the newest writes,
+//! a transaction that compares the journal's revision also shows that all of those are still there.
 //!
 //! The machine knows no store and no clock. The engine asks for a step, carries it out, and reports
 //! it completed; a new run starts the machine from the journal it finds. Every step may be carried
@@ -39,6 +42,8 @@ pub enum Step {
     RecordTidying,
     /// Delete the old families.
     Tidy,
+    /// Write the journal with phase `tidying` once more, behind what was deleted.
+    RecordTidied,
     /// Read everything back and compare.
     Verify,
     /// Write the journal with phase `done`.
@@ -62,6 +67,7 @@ impl Step {
             | Self::Rewrite
             | Self::RecordTidying
             | Self::Tidy
+            | Self::RecordTidied
             | Self::Verify
             | Self::RecordDone
             | Self::Finished => false,
@@ -93,7 +99,8 @@ fn step_after(step: Step) -> Step {
         Step::WriteHistory => Step::Rewrite,
         Step::Rewrite => Step::RecordTidying,
         Step::RecordTidying => Step::Tidy,
-        Step::Tidy => Step::Verify,
+        Step::Tidy => Step::RecordTidied,
+        Step::RecordTidied => Step::Verify,
         Step::Verify => Step::RecordDone,
         Step::RecordDone | Step::Finished => Step::Finished,
     }
@@ -106,7 +113,7 @@ pub fn recorded_by(step: Step) -> Option<Phase> {
         Step::RecordStaging => Some(Phase::Staging),
         Step::RecordStaged => Some(Phase::Staged),
         Step::Commit => Some(Phase::Committed),
-        Step::RecordTidying => Some(Phase::Tidying),
+        Step::RecordTidying | Step::RecordTidied => Some(Phase::Tidying),
         Step::RecordDone => Some(Phase::Done),
         Step::FinishRestore
         | Step::Stage
@@ -194,6 +201,7 @@ mod tests {
                 Step::Rewrite,
                 Step::RecordTidying,
                 Step::Tidy,
+                Step::RecordTidied,
                 Step::Verify,
                 Step::RecordDone,
             ]

@@ -264,6 +264,8 @@ pub struct VerifyReport {
 pub enum RestoreOutcome {
     /// Keys were put or deleted, and now everything is as the backup holds it.
     Restored,
+    /// A dry run found keys to put or delete; nothing was written.
+    WouldRestore,
     /// It was so already.
     Unchanged,
 }

@@ -128,6 +128,10 @@ impl Ways {
             hint(format!("{}   # then", self.again));
             return;
         }
+        if is_other_staging(&error.failure) {
+            told.hints.extend(self.past_staging(backup));
+            return;
+        }
         // The same again would be refused again.
         if is_loss(&error.failure) {
             hint(self.back_all_the_same(error.phase, backup));
@@ -167,6 +171,22 @@ impl Ways {
                 None => hint(NO_WAY_BACK.to_owned()),
             }
         }
+    }
+
+    /// Both ways on from staged keys that the recorded plan does not explain.
+    fn past_staging(&self, backup: Option<&str>) -> Vec<String> {
+        let restore = backup.map(|path| {
+            format!(
+                "{} --accept-loss   # puts the 2.1 metadata back as it was saved; with --dry-run it only shows what \
+                 differs",
+                self.back_with("restore", Some(path))
+            )
+        });
+        let rollback = format!(
+            "{} --accept-loss   # keeps the 2.1 metadata as it is now, and deletes all keys of the 2.2 layout",
+            self.command("rollback")
+        );
+        restore.into_iter().chain([rollback]).collect()
     }
 
     /// The way back although something is lost.
@@ -264,9 +284,6 @@ impl Ways {
                     .to_owned()
             }
             F::Findings(plan) => self.all_findings(plan),
-            F::PlanChanged { .. } => {
-                "what was staged has to go first: roll back, then migrate".to_owned()
-            }
             F::SourceChanged { .. } => {
                 "something wrote to the metadata meanwhile: stop it".to_owned()
             }
@@ -294,7 +311,10 @@ impl Ways {
             ),
             F::OtherEtcd { .. } if phase == Some(Phase::Done) => self.tells_losses(),
             // What is unfinished is not as a migration makes it, whoever wrote since.
-            F::NothingToUndo { .. }
+            F::UnknownLoss { .. }
+            | F::NotStaged { .. }
+            | F::StagedFromOther { .. }
+            | F::PlanChanged { .. }
             | F::ChangedWhileRestoring { .. }
             | F::WouldLose { .. }
             | F::OtherEtcd { .. } => format!("{}   # saves what is there", self.command("backup")),
@@ -356,6 +376,11 @@ fn unusable_journal(key: &str, why: &JournalError) -> String {
         JournalError::Newer { .. } => {
             "use the newer program that wrote it, whether to go on or back".to_owned()
         }
+        JournalError::OtherRoot { .. } => format!(
+            "if etcd was copied from there and no migration was unfinished, delete the copy: etcdctl del {}; else \
+             finish the migration or roll it back where it was begun, and copy again",
+            quoted(key)
+        ),
         JournalError::Unreadable { .. } => format!(
             "keep what is there (etcdctl get {key}) and ask who wrote it; only with the journal gone (etcdctl \
              del {key}) restore puts a backup back, one of the whole metadata"
@@ -375,12 +400,23 @@ fn exit(kind: FailureKind) -> Exit {
     }
 }
 
+/// Whether what is staged is not what the recorded plan makes of the metadata.
+fn is_other_staging(failure: &engine::Failure) -> bool {
+    use engine::Failure as F;
+    matches!(
+        failure,
+        F::StagedFromOther { .. } | F::NotStaged { .. } | F::PlanChanged { .. }
+    )
+}
+
 /// Whether it was refused because something would be lost.
 fn is_loss(failure: &engine::Failure) -> bool {
     use engine::Failure as F;
     matches!(
         failure,
-        F::NothingToUndo { .. }
+        F::UnknownLoss { .. }
+            | F::NotStaged { .. }
+            | F::StagedFromOther { .. }
             | F::ChangedWhileRestoring { .. }
             | F::WouldLose { .. }
             | F::OtherEtcd { .. }
@@ -398,8 +434,16 @@ fn is_taken_over(error: &EngineError) -> bool {
 /// What was changed, and what stands now.
 fn changed(error: &EngineError) -> &'static str {
     if error.written != Written::Nothing && is_taken_over(error) {
-        return "something was written before another run took over; what stands now is that run's: status \
-                tells";
+        return "this run wrote something, then lost its lock or its journal: what is in etcd now may be another \
+                run's work. Run status";
+    }
+    let is_other_plan = matches!(
+        *error.failure,
+        engine::Failure::StagedFromOther { .. } | engine::Failure::PlanChanged { .. }
+    );
+    if error.written == Written::Nothing && is_other_plan {
+        return "nothing was changed by this run; an earlier one staged 2.2 keys. It is not known whether Milvus 2.1 \
+                is intact: the metadata was changed since, by Milvus 2.1 or by something else";
     }
     match (error.written, error.phase) {
         (Written::Staged, _) => {

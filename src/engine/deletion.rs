@@ -1,48 +1,53 @@
 //! Deleting much in small pieces: ranges cut so that one removes at most so many keys.
 
-use crate::entry::{Entry, printable};
+use bytes::Bytes;
+
 use crate::keys::{KeyRange, successor};
-use crate::store::{Op, Store};
+use crate::store::Store;
 
 use super::error::Failure;
 use super::fingerprint::KeyPages;
 use super::limits::Limits;
 
-/// Deletes of all keys that stand in the ranges, each of at most `delete_keys_max` keys.
-///
-/// # Errors
-/// [`Failure::SourceChanged`] when one of them was written after the revision `known`.
+/// What to delete in some ranges, as they were at a revision.
+pub(super) struct Deletes {
+    /// Pieces of at most `delete_keys_max` keys that hold no key that stays.
+    pub(super) ranges: Vec<KeyRange>,
+    /// Keys that are newer than the metadata that was read, and stay.
+    pub(super) newer: Vec<Bytes>,
+    pub(super) revision: i64,
+}
+
+/// Reads the keys of the ranges, and plans the deletion of those that were last written at the revision
+/// `known` or before.
 pub(super) async fn bounded_deletes<S: Store>(
     store: &S,
     (ranges, known): (&[KeyRange], i64),
     limits: &Limits,
-) -> Result<Vec<Op>, Failure> {
-    let mut deletes = Vec::new();
+) -> Result<Deletes, Failure> {
+    let (mut runs, mut newer) = (Runs::default(), Vec::new());
+    let mut revision = i64::MAX;
     for range in ranges {
         let mut pages = KeyPages::begin(store, (range.clone(), &[]), limits.patience).await?;
+        // What is written between the reads of two ranges is newer than the older of them.
+        revision = revision.min(pages.revision());
         while let Some(page) = pages.next().await? {
-            if let Some(newer) = page.iter().find(|entry| entry.mod_revision > known) {
-                return Err(Failure::SourceChanged {
-                    revision: known,
-                    what: format!(
-                        "{} was written at revision {} and would be deleted",
-                        printable(&newer.key),
-                        newer.mod_revision
-                    ),
-                });
-            }
-            for keys in page.chunks(limits.delete_keys_max.max(1)) {
-                deletes.extend(span(keys).map(Op::Delete));
+            for entry in page {
+                if entry.mod_revision > known {
+                    runs.keep();
+                    newer.push(entry.key);
+                } else {
+                    runs.delete(&entry.key, limits.delete_keys_max);
+                }
             }
         }
+        runs.keep();
     }
-    Ok(deletes)
-}
-
-/// The range from the first to the last of some ascending keys.
-fn span(keys: &[Entry]) -> Option<KeyRange> {
-    let (first, last) = (keys.first()?, keys.last()?);
-    Some(KeyRange::new(first.key.clone(), successor(&last.key)))
+    Ok(Deletes {
+        ranges: runs.into_ranges(),
+        newer,
+        revision,
+    })
 }
 
 /// Cuts ranges into pieces of at most so many keys while these are read for another reason, so that

@@ -22,6 +22,8 @@ pub(super) enum Difference {
     Different {
         /// What should be there.
         wanted: Entry,
+        /// The value that is there.
+        found: Bytes,
         /// When what is there was written; 0 where it lies in a file.
         mod_revision: i64,
     },
@@ -44,6 +46,27 @@ impl Difference {
         }
     }
 
+    /// What is there afterwards where nothing is deleted.
+    pub(super) fn after(&self) -> Option<&Entry> {
+        match self {
+            Self::Extra(entry) => Some(entry),
+            Self::Missing(_) | Self::Different { .. } | Self::Same(_) | Self::Ignored(_) => {
+                self.wanted()
+            }
+        }
+    }
+
+    /// The key.
+    pub(super) fn key(&self) -> &Bytes {
+        match self {
+            Self::Missing(entry)
+            | Self::Different { wanted: entry, .. }
+            | Self::Extra(entry)
+            | Self::Same(entry) => &entry.key,
+            Self::Ignored(key) => key,
+        }
+    }
+
     /// The key of what is there and is not what should be there, and when it was written.
     pub(super) fn odd(&self) -> Option<(&Bytes, i64)> {
         match self {
@@ -51,6 +74,7 @@ impl Difference {
             Self::Different {
                 wanted,
                 mod_revision,
+                ..
             } => Some((&wanted.key, *mod_revision)),
             Self::Missing(_) | Self::Same(_) | Self::Ignored(_) => None,
         }
@@ -136,6 +160,7 @@ impl Side {
         } else {
             Difference::Different {
                 wanted: head,
+                found: entry.value,
                 mod_revision: entry.mod_revision,
             }
         })

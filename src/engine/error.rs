@@ -77,11 +77,11 @@ pub enum Failure {
     StagedDiffers(Box<VerifyReport>),
     /// etcd has too little room left.
     #[error(
-        "etcd has too little free space: about {needed} bytes more are needed, {in_use} of {quota} are in use, the database file has {db_size}{}",
+        "etcd has too little room: about {needed} bytes more are needed (for a migration, those of its rollback included), {in_use} of {quota} are in use, the database file has {db_size}{}",
         without_logs(*.log_keys)
     )]
     NoRoom {
-        /// Estimated bytes that staging adds.
+        /// Estimated bytes that the command adds, and after a migration its rollback.
         needed: u64,
         /// Bytes in use on the fullest member.
         in_use: u64,
@@ -140,18 +140,43 @@ pub enum Failure {
         /// The digest of the file's content.
         found: String,
     },
-    /// There is no migration to undo, and going back to the backup would throw something away.
+    /// It is unknown who wrote what the backup does not hold.
     #[error(
-        "no migration is recorded here and the layout is 2.1, but {extra} keys are not in the backup and \
-         {different} have another value there, such as {}: going back would lose them",
+        "{why}, so it is unknown what was written since the backup was made: {extra} keys are not in the backup and \
+         {different} have another value there, such as {}. The rollback would lose them",
         .examples.join(", ")
     )]
-    NothingToUndo {
+    UnknownLoss {
+        /// Why it is unknown.
+        why: &'static str,
         /// Keys that the backup does not hold.
         extra: u64,
         /// Keys that have another value in the backup.
         different: u64,
         /// Some of both.
+        examples: Vec<String>,
+    },
+    /// The 2.1 metadata gives another plan than the one whose keys are staged.
+    #[error(
+        "the 2.1 metadata is not what the staged keys were made from (plan digest {recorded}, now {now}): it was \
+         changed since"
+    )]
+    StagedFromOther {
+        /// The digest in the journal.
+        recorded: String,
+        /// The digest of the plan made now.
+        now: String,
+    },
+    /// The new families hold keys that the migration did not stage.
+    #[error(
+        "{keys} keys of the 2.2 layout are not what this migration staged, such as {}: another program wrote them, \
+         and the rollback would delete them",
+        .examples.join(", ")
+    )]
+    NotStaged {
+        /// How many.
+        keys: u64,
+        /// Some of them.
         examples: Vec<String>,
     },
     /// A restore would leave behind what an unfinished migration staged.
@@ -275,7 +300,7 @@ pub struct EngineError {
     pub phase: Option<Phase>,
     /// The backup that this run or the journal knows of.
     pub backup: Option<BackupRef>,
-    /// What a dry run that is refused found out: the difference between the backup and what is there.
+    /// What a rollback or restore would do that is refused because of a loss, where that was found out.
     pub difference: Option<Box<RestoreReport>>,
 }
 
@@ -325,7 +350,13 @@ impl EngineError {
                 | Failure::Intruder(_)
                 | Failure::Locked(_)
                 | Failure::LockLost { .. }
-                | Failure::JournalChanged { .. },
+                | Failure::JournalChanged { .. }
+                | Failure::UnknownLoss { .. }
+                | Failure::StagedFromOther { .. }
+                | Failure::NotStaged { .. }
+                | Failure::ChangedWhileRestoring { .. }
+                | Failure::WouldLose { .. }
+                | Failure::OtherEtcd { .. },
                 Written::Nothing,
             ) => FailureKind::Refused,
             (Failure::Backup(BackupError::Ephemeral { .. }), Written::Nothing) => {
@@ -354,10 +385,6 @@ impl EngineError {
                 | Failure::Alarm(_)
                 | Failure::Backup(_)
                 | Failure::OtherBackup { .. }
-                | Failure::NothingToUndo { .. }
-                | Failure::ChangedWhileRestoring { .. }
-                | Failure::WouldLose { .. }
-                | Failure::OtherEtcd { .. }
                 | Failure::Declined
                 | Failure::Worker(_),
                 Written::Nothing,

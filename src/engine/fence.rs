@@ -1,4 +1,4 @@
-//! The fence: our lock on a lease, and the conditions that every write transaction carries.
+//! The fence: our lock on a lease, and the conditions by which etcd itself judges whether we hold it.
 //!
 //! The lock is `<metaRoot>/session/migration`, the key that the official tool registers, so that both
 //! exclude each other. Whether it is still ours is not believed but compared inside etcd: a write that
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::entry::printable;
+use crate::entry::{Entry, printable};
 use crate::keys::{KeyRange, MetaRoot};
 use crate::store::{Applied, Compare, Op, RangeRequest, Store, StoreError, StoreErrorKind, Txn};
 
@@ -99,7 +99,8 @@ impl<S: Store> Fence<S> {
         }
     }
 
-    /// The conditions of every write: the lock is still ours, and no component is registered.
+    /// The lock's part of the guards: it is still ours, and no component is registered. Transactions carry
+    /// [`Guards`](super::guards::Guards), which also compare the journal.
     pub(super) fn compares(&self) -> Vec<Compare> {
         let mut compares = vec![Compare::CreateRevision(
             self.root.lock_key(),
@@ -109,31 +110,34 @@ impl<S: Store> Fence<S> {
         compares
     }
 
-    /// A condition that never holds: no key was ever created before the first revision.
-    pub(super) fn never(&self) -> Compare {
-        Compare::CreateRevision(self.root.lock_key(), -1)
+    pub(super) fn store(&self) -> &S {
+        &self.store
     }
 
-    /// Says which condition no longer holds; `None` when both do.
-    pub(super) async fn diagnose(&self, patience: Duration) -> Result<Option<Failure>, StoreError> {
+    /// Returns the failure that the lock is not ours any more, or `None` while it is.
+    pub(super) async fn lost(&self, patience: Duration) -> Result<Option<Failure>, StoreError> {
         let key = self.root.lock_key();
         let held = read(&self.store, patience, RangeRequest::key(key.clone())).await?;
-        if held
-            .entries
-            .first()
-            .is_none_or(|entry| entry.create_revision != self.create_revision)
-        {
-            return Ok(Some(Failure::LockLost {
+        let ours = |entry: &Entry| entry.create_revision == self.create_revision;
+        Ok(
+            (!held.entries.first().is_some_and(ours)).then(|| Failure::LockLost {
                 key: printable(&key),
-            }));
-        }
+            }),
+        )
+    }
+
+    /// Returns the failure that a component is registered, or `None` when none is.
+    pub(super) async fn component(
+        &self,
+        patience: Duration,
+    ) -> Result<Option<Failure>, StoreError> {
         let (sessions, _) = sessions::list(&self.store, &self.root, patience).await?;
         Ok((!sessions.is_empty()).then_some(Failure::Intruder(sessions)))
     }
 
     /// Gives the lock back. It would end by itself when its lease does, so a failure is no error.
     pub(super) async fn release(self) {
-        const GOODBYE: Duration = Duration::from_secs(5);
+        const GOODBYE: Duration = Duration::from_secs(2);
         if timeout(GOODBYE, self.store.lease_revoke(self.lease))
             .await
             .is_err()

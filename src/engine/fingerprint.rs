@@ -84,6 +84,8 @@ impl Filter {
 pub(super) struct Fingerprint {
     hasher: DefaultHasher,
     pub(super) keys: u64,
+    /// Bytes of their keys and values.
+    pub(super) bytes: u64,
     /// The revision of the newest entry.
     pub(super) newest_revision: i64,
 }
@@ -93,6 +95,7 @@ impl Fingerprint {
         self.hasher.write(&entry.key);
         self.hasher.write_i64(entry.mod_revision);
         self.keys += 1;
+        self.bytes += (entry.key.len() + entry.value.len()) as u64;
         self.newest_revision = self.newest_revision.max(entry.mod_revision);
     }
 
@@ -150,6 +153,11 @@ impl<S: Store> KeyPages<S> {
         };
         let capture = Capture::in_parts(patient, (range, cuts), None, limits).await;
         Ok(Self(capture.map_err(while_doing("reading keys"))?))
+    }
+
+    /// The revision that is read at.
+    pub(super) fn revision(&self) -> i64 {
+        self.0.revision()
     }
 
     /// The next keys, ascending; `None` at the end.

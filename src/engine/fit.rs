@@ -7,28 +7,25 @@
 
 use std::time::Duration;
 
+use crate::keys::KeyRange;
 use crate::store::{Compare, Op, Store, StoreErrorKind, Txn};
 
 use super::error::{Failure, while_doing};
-use super::fence::Fence;
+use super::guards::Guards;
 use super::patience;
-
-/// Entries up to this size fit every etcd: a quarter of the default limit of 1.5 MiB.
-pub(super) const ALWAYS_FITS_BYTES: usize = 384 << 10;
 
 /// Asks whether the server would take one entry in a transaction of its own.
 pub(super) async fn entry<S: Store>(
     store: &S,
-    fence: &Fence<S>,
+    guards: &Guards<'_, S>,
     patience: Duration,
     (key, value): (&[u8], &[u8]),
 ) -> Result<(), Failure> {
     let bytes = key.len() + value.len();
-    if bytes <= ALWAYS_FITS_BYTES {
-        return Ok(());
-    }
     let ops = vec![Op::put(key.to_vec(), value.to_vec())];
-    match refusal(store, fence, patience, (Vec::new(), ops)).await? {
+    // A put over what was read compares that it is unchanged.
+    let compares = vec![Compare::ChangedBefore(KeyRange::single(key), 1)];
+    match refusal(store, guards, patience, (compares, ops)).await? {
         Some(StoreErrorKind::TooLarge) => Err(Failure::EntryTooLarge {
             key: key.to_vec(),
             bytes,
@@ -37,15 +34,15 @@ pub(super) async fn entry<S: Store>(
     }
 }
 
-/// Asks whether the server would take the switch in one transaction.
+/// Asks whether the server would take the commit in one transaction.
 pub(super) async fn switch<S: Store>(
     store: &S,
-    fence: &Fence<S>,
+    guards: &Guards<'_, S>,
     patience: Duration,
     (compares, ops): (Vec<Compare>, Vec<Op>),
 ) -> Result<(), Failure> {
-    let needed = ops.len().max(compares.len() + fence.compares().len());
-    match refusal(store, fence, patience, (compares, ops)).await? {
+    let needed = ops.len().max(compares.len() + guards.compares().len());
+    match refusal(store, guards, patience, (compares, ops)).await? {
         Some(_) => Err(Failure::SwitchTooLarge { operations: needed }),
         None => Ok(()),
     }
@@ -54,13 +51,11 @@ pub(super) async fn switch<S: Store>(
 /// Sends a transaction that cannot succeed and says why the server refuses to look at it.
 async fn refusal<S: Store>(
     store: &S,
-    fence: &Fence<S>,
+    guards: &Guards<'_, S>,
     patience: Duration,
     (mut compares, ops): (Vec<Compare>, Vec<Op>),
 ) -> Result<Option<StoreErrorKind>, Failure> {
-    compares.extend(fence.compares());
-    // In the place of the journal's own revision, which every journal write compares.
-    compares.push(fence.never());
+    compares.extend(guards.never());
     match patience::write(store, patience, &Txn { compares, ops }).await {
         Ok(_) => Ok(None),
         Err(error)

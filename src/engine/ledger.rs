@@ -3,13 +3,14 @@
 
 use tokio::time::{Instant, sleep};
 
-use crate::entry::{Entry, printable};
+use crate::entry::printable;
 use crate::journal::{Journal, Phase};
 use crate::keys::MetaRoot;
 use crate::store::{Applied, Compare, Op, RangeRequest, Store, StoreError, Txn};
 
 use super::error::{Failure, while_doing};
 use super::fence::Fence;
+use super::guards::Guards;
 use super::limits::Limits;
 use super::patience::read;
 use super::source::cluster_id;
@@ -58,10 +59,11 @@ impl Ledger {
                 in_doubt: false,
             });
         };
-        let journal = Journal::decode(&entry.value).map_err(|source| Failure::Journal {
-            key: printable(&key),
-            source,
-        })?;
+        let journal =
+            Journal::of(root.meta_root(), &entry.value).map_err(|source| Failure::Journal {
+                key: printable(&key),
+                source,
+            })?;
         Ok(Self {
             key,
             cluster_id,
@@ -104,6 +106,11 @@ impl Ledger {
         self.check_revisions().map_or(0, |()| since)
     }
 
+    /// The guards of everything that is written until the journal is written again.
+    pub(super) fn guards<'a, S: Store>(&self, fence: &'a Fence<S>) -> Guards<'a, S> {
+        Guards::new(fence, self.key.clone(), self.mod_revision)
+    }
+
     /// Whether the last transaction's fate is unknown: it was sent, and since then etcd has not answered.
     pub(super) fn in_doubt(&self) -> bool {
         self.in_doubt
@@ -119,8 +126,7 @@ impl Ledger {
         (mut compares, mut ops): (Vec<Compare>, Vec<Op>),
     ) -> Result<Tally, Failure> {
         let value = next.encode();
-        compares.extend(fence.compares());
-        compares.push(Compare::ModRevision(self.key.clone(), self.mod_revision));
+        compares.extend(self.guards(fence).compares());
         ops.push(Op::put(self.key.clone(), value.clone()));
         let txn = Txn { compares, ops };
         let sent = self
@@ -142,8 +148,7 @@ impl Ledger {
         store: &S,
         (fence, limits): (&Fence<S>, &Limits),
     ) -> Result<(), Failure> {
-        let mut compares = fence.compares();
-        compares.push(Compare::ModRevision(self.key.clone(), self.mod_revision));
+        let compares = self.guards(fence).compares();
         let range = crate::keys::KeyRange::single(self.key.clone());
         let txn = Txn {
             compares,
@@ -216,7 +221,7 @@ impl Ledger {
         }
         // One of our transactions was refused by a comparison, and so is each of them from now on.
         self.in_doubt = false;
-        Err(self.diagnose((fence, limits), entry).await?)
+        Err(self.diagnose((fence, limits)).await?)
     }
 
     fn refused(&self, error: StoreError) -> Failure {
@@ -227,24 +232,17 @@ impl Ledger {
     async fn diagnose<S: Store>(
         &self,
         (fence, limits): (&Fence<S>, &Limits),
-        found: Option<&Entry>,
     ) -> Result<Failure, Failure> {
-        let lost = fence.diagnose(limits.patience).await.map_err(while_doing(
+        let guards = self.guards(fence);
+        let lost = guards.diagnose(limits.patience).await.map_err(while_doing(
             "finding out why the journal could not be written",
         ))?;
-        let untouched = found.map_or(0, |entry| entry.mod_revision) == self.mod_revision;
-        Ok(match lost {
-            Some(failure) => failure,
-            None if untouched => Failure::SourceChanged {
-                revision: self
-                    .journal
-                    .as_ref()
-                    .map_or(0, |journal| journal.capture_revision),
-                what: "a key that the switch depends on".to_owned(),
-            },
-            None => Failure::JournalChanged {
-                key: printable(&self.key),
-            },
-        })
+        Ok(lost.unwrap_or_else(|| Failure::SourceChanged {
+            revision: self
+                .journal
+                .as_ref()
+                .map_or(0, |journal| journal.capture_revision),
+            what: "a key that the commit depends on".to_owned(),
+        }))
     }
 }

@@ -5,6 +5,8 @@
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use crate::journal::Phase;
 use crate::keys::MetaRoot;
 use crate::protocol::{Forward, Step};
@@ -31,7 +33,9 @@ mod verification;
 
 use preparation::Prepared;
 
+pub(super) use cut_over::journal_options;
 pub(super) use preparation::plan_of;
+pub(super) use staging::staged_entries;
 
 /// What to migrate, and how.
 #[derive(Debug, Clone)]
@@ -81,7 +85,13 @@ pub async fn migrate<S: Store>(
         return Ok(nothing_to_do(started));
     }
     let before = |failure| Box::new(EngineError::before_writing(failure));
-    let fence = match enter(store, options, environment).await {
+    let stop = &environment.stop;
+    let entered = tokio::select! {
+        biased;
+        entered = enter(store, options, environment) => entered,
+        signal = stop.overdue() => Err(Failure::Interrupted(signal)),
+    };
+    let fence = match entered {
         Ok(fence) => fence,
         Err(failure @ (Failure::Sessions(_) | Failure::Locked(_))) => {
             // A migrated cluster that runs is not refused: nothing has to be done to it.
@@ -104,10 +114,21 @@ pub async fn migrate<S: Store>(
         Ok(run) => run,
         Err(failure) => return Err(*before(failure)),
     };
-    let outcome = run.carry_out().await;
-    let failed = outcome.map_err(|failure| run.error(failure));
+    let outcome = tokio::select! {
+        biased;
+        outcome = run.carry_out() => outcome,
+        signal = stop.overdue() => Err(Failure::Interrupted(signal)),
+    };
+    let outcome = match outcome {
+        Ok(report) => Ok(report),
+        Err(failure) => {
+            let guards = run.ledger.guards(&run.fence);
+            let failure = guards.explain(failure, run.written).await;
+            Err(run.error(failure))
+        }
+    };
     run.fence.release().await;
-    failed
+    outcome
 }
 
 /// Waits for components and other runs, then takes the lock.
@@ -180,6 +201,8 @@ struct Run<'a, S: Store> {
     history_written: bool,
     /// Whether the new families were read back since they were staged, and were as planned.
     is_read_back: bool,
+    /// Keys of 2.1 that were written after the capture into families that go: they stay.
+    left_alone: Vec<Bytes>,
     /// How many keys verification found, and the revision at which it did.
     counted: Option<(i64, u64)>,
     seconds: Seconds,
@@ -215,6 +238,7 @@ impl<'a, S: Store> Run<'a, S> {
             own: Tally::default(),
             history_written: false,
             is_read_back: false,
+            left_alone: Vec::new(),
             counted: None,
             seconds: Seconds::default(),
             started,
@@ -271,7 +295,7 @@ impl<'a, S: Store> Run<'a, S> {
             Step::Commit => self.commit().await,
             Step::WriteHistory => self.write_history().await,
             Step::Rewrite => self.rewrite().await,
-            Step::RecordTidying => self.record(Phase::Tidying).await,
+            Step::RecordTidying | Step::RecordTidied => self.record(Phase::Tidying).await,
             Step::Tidy => self.tidy().await,
             Step::Verify => self.verify().await,
             Step::RecordDone => self.record_done().await,

@@ -219,6 +219,7 @@ impl BackupSource {
                             let mod_revision = entry.mod_revision;
                             collector.add(&Difference::Different {
                                 wanted,
+                                found: entry.value,
                                 mod_revision,
                             });
                         }

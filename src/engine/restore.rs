@@ -28,6 +28,7 @@ mod permission;
 mod put_back;
 mod touched;
 
+use discard::Staged;
 use loss::Losses;
 use put_back::{Gap, PutBack, Source};
 
@@ -145,7 +146,9 @@ pub(super) async fn finish_interrupted<S: Store>(
     let source = Source::new(backup_file, keeps_extra(ledger));
     let room = Room::ask(store, around.limits.patience);
     let since = since(ledger);
-    let difference = source.difference(store, around, (None, since)).await?;
+    let difference = source
+        .difference(store, around, (None, since), None)
+        .await?;
     difference.check_newer(ledger)?;
     let mut written = Written::Restoring;
     let mut putting = PutBack {
@@ -200,10 +203,9 @@ impl<'a, S: Store> Run<'a, S> {
     async fn look(&mut self) -> Result<RestoreReport, Failure> {
         let ledger = self.load().await?;
         if self.discards(&ledger) {
-            return discard::count(self.store, self.around(), &ledger).await;
+            return Ok(self.staged(&ledger).await?.report);
         }
-        let stands = self.stands_unmigrated(&ledger).await?;
-        if stands && self.options.backup.is_none() {
+        if self.options.backup.is_none() && self.is_unmigrated(&ledger).await? {
             return Ok(nothing_undone());
         }
         let backup = self.open(&ledger).await?;
@@ -217,11 +219,11 @@ impl<'a, S: Store> Run<'a, S> {
         let source = Source::new(backup, keep_extra);
         let lookout = (None, since(&ledger));
         let difference = source
-            .difference(self.store, self.around(), lookout)
+            .difference(self.store, self.around(), lookout, Some(&ledger))
             .await?;
-        let report = difference.report(false);
+        let report = difference.planned();
         self.difference = Some(report);
-        self.check_gap(&difference, &reference, (&ledger, stands))?;
+        self.check_gap(&difference, &reference, &ledger)?;
         self.backup = Some(reference);
         match refusal {
             Some(refused) if self.options.way == Way::Rollback => Err(refused),
@@ -235,27 +237,45 @@ impl<'a, S: Store> Run<'a, S> {
     }
 
     async fn act(&mut self) -> Result<RestoreReport, Failure> {
-        let (around, waits) = (self.around(), self.options.waits);
-        // Whoever is refused is told where things stand.
-        self.load().await?;
-        sessions::wait_until_gone(self.store, around, waits.sessions).await?;
-        let fence = Fence::acquire(self.store, around, waits.lock).await?;
-        let outcome = self.act_under(&fence).await;
+        let stop = &self.environment.stop;
+        let fence = tokio::select! {
+            biased;
+            entered = self.enter() => entered?,
+            signal = stop.overdue() => return Err(Failure::Interrupted(signal)),
+        };
+        let outcome = tokio::select! {
+            biased;
+            outcome = self.act_under(&fence) => outcome,
+            signal = stop.overdue() => Err(Failure::Interrupted(signal)),
+        };
         fence.release().await;
         outcome
+    }
+
+    /// Waits for components and other runs, then takes the lock.
+    async fn enter(&mut self) -> Result<Fence<S>, Failure> {
+        let (around, waits) = (self.around(), self.options.waits);
+        // A refusal reports the phase and the backup.
+        self.load().await?;
+        sessions::wait_until_gone(self.store, around, waits.sessions).await?;
+        Fence::acquire(self.store, around, waits.lock).await
     }
 
     async fn act_under(&mut self, fence: &Fence<S>) -> Result<RestoreReport, Failure> {
         sessions::wait_until_gone(self.store, self.around(), std::time::Duration::ZERO).await?;
         let mut ledger = self.load().await?;
         if self.discards(&ledger) {
-            let difference = discard::count(self.store, self.around(), &ledger).await?;
-            self.confirm(&difference).await?;
+            let staged = self.staged(&ledger).await?;
+            self.confirm(&staged.report).await?;
             self.written = Written::Staged;
-            return discard::discard(self.store, self.around(), (fence, &mut ledger)).await;
+            let by = (fence, &mut ledger);
+            let outcome = discard::discard(self.store, self.around(), by, staged).await;
+            return match outcome {
+                Ok(report) => Ok(report),
+                Err(failure) => Err(ledger.guards(fence).explain(failure, self.written).await),
+            };
         }
-        let stands = self.stands_unmigrated(&ledger).await?;
-        if stands && self.options.backup.is_none() {
+        if self.options.backup.is_none() && self.is_unmigrated(&ledger).await? {
             return Ok(nothing_undone());
         }
         let backup = self.open(&ledger).await?;
@@ -271,20 +291,23 @@ impl<'a, S: Store> Run<'a, S> {
         let room = Room::ask(self.store, self.options.limits.patience);
         let lookout = (losses.as_ref(), since(&ledger));
         let difference = source
-            .difference(self.store, self.around(), lookout)
+            .difference(self.store, self.around(), lookout, Some(&ledger))
             .await?;
         // Only now all of it is known to be right.
-        self.check_gap(&difference, &reference, (&ledger, stands))?;
+        let planned = difference.planned();
+        self.difference = Some(planned);
+        self.check_gap(&difference, &reference, &ledger)?;
+        self.difference = None;
         self.backup = Some(reference);
-        let planned = difference.report(false);
         if planned.outcome == RestoreOutcome::Unchanged {
             // Where the backup holds what the migration made, the migration stands, and so does what is
             // recorded of it.
             if ledger.phase().is_some() && difference.layout != Layout::V2_2 {
                 let by = (fence, &self.options.limits);
+                self.written = Written::Restoring;
                 let outcome = ledger.clear(self.store, by).await;
-                if ledger.in_doubt() {
-                    self.written = Written::Restoring;
+                if !ledger.in_doubt() {
+                    self.written = Written::Nothing;
                 }
                 outcome?;
             }
@@ -307,7 +330,10 @@ impl<'a, S: Store> Run<'a, S> {
         };
         let outcome = putting.run(room, (source, difference)).await;
         self.phase = ledger.phase();
-        outcome
+        match outcome {
+            Ok(report) => Ok(report),
+            Err(failure) => Err(ledger.guards(fence).explain(failure, self.written).await),
+        }
     }
 
     async fn load(&mut self) -> Result<Ledger, Failure> {
@@ -317,6 +343,17 @@ impl<'a, S: Store> Run<'a, S> {
         Ok(ledger)
     }
 
+    /// What unstaging would delete; refused where that is more than what was staged.
+    async fn staged(&mut self, ledger: &Ledger) -> Result<Staged, Failure> {
+        let staged = discard::look(self.store, self.around(), ledger).await?;
+        if !self.options.accept_loss {
+            self.difference = Some(staged.report);
+            staged.check(ledger)?;
+            self.difference = None;
+        }
+        Ok(staged)
+    }
+
     fn discards(&self, ledger: &Ledger) -> bool {
         self.options.way == Way::Rollback
             && ledger.phase().is_some()
@@ -324,7 +361,7 @@ impl<'a, S: Store> Run<'a, S> {
     }
 
     /// Whether this is 2.1 that no migration was begun on, such as a second rollback finds.
-    async fn stands_unmigrated(&self, ledger: &Ledger) -> Result<bool, Failure> {
+    async fn is_unmigrated(&self, ledger: &Ledger) -> Result<bool, Failure> {
         if self.options.way != Way::Rollback || ledger.phase().is_some() {
             return Ok(false);
         }
@@ -388,7 +425,7 @@ impl<'a, S: Store> Run<'a, S> {
             return Ok(confirmed);
         }
         let difference = source
-            .difference(self.store, self.around(), (losses, revision))
+            .difference(self.store, self.around(), (losses, revision), None)
             .await?;
         match difference.newer {
             0 => Ok(difference),

@@ -1,4 +1,5 @@
-//! Room: staging adds keys before anything is deleted, so etcd needs space for both layouts.
+//! Room: staging adds keys before anything is deleted, so etcd needs space for both layouts, and for putting the
+//! old one back.
 
 use std::time::Duration;
 

@@ -1,6 +1,9 @@
 //! The wish to end: a run stops after the batch in flight, and says so.
 
+use std::time::Duration;
+
 use tokio::sync::watch;
+use tokio::time::sleep;
 
 use super::error::Failure;
 
@@ -67,6 +70,15 @@ impl Stop {
             None if yes => Ok(()),
             None => Err(Failure::Declined),
         }
+    }
+
+    /// Waits for a signal, and then as long as a run may take to end by itself, after the batch in flight. Where
+    /// etcd hangs it does not: dropped where it is, it is as if it had been killed.
+    pub(super) async fn overdue(&self) -> Signal {
+        const GRACE: Duration = Duration::from_secs(3);
+        let signal = self.wait().await;
+        sleep(GRACE).await;
+        signal
     }
 
     /// Waits for a signal; for ever when none can come any more.

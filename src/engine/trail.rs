@@ -19,6 +19,7 @@ use super::error::{Failure, while_doing};
 use super::fingerprint::Filter;
 use super::limits::Limits;
 use super::patience::read;
+use super::write::Write;
 use super::writer::{Batch, Tally, Writer};
 
 /// What is read at once: about a page.
@@ -50,7 +51,7 @@ pub(super) struct Trail<'a, S: Store> {
     /// What is not yet compared of the ranges, ascending and apart from each other.
     ranges: VecDeque<KeyRange>,
     /// Batches behind one that is not yet applied.
-    early: BTreeMap<u64, Vec<Op>>,
+    early: BTreeMap<u64, Vec<Write>>,
     /// How many operations are applied without a gap.
     applied: u64,
     /// Those of them that are not yet compared.
@@ -85,20 +86,20 @@ impl<'a, S: Store> Trail<'a, S> {
     pub(super) async fn along(
         self,
         writer: Writer<'_, S>,
-        ops: Receiver<Result<Vec<Op>, Failure>>,
+        writes: Receiver<Result<Vec<Write>, Failure>>,
     ) -> Result<(Tally, bool), Failure> {
         let (applied, batches) = channel(BATCHES_WAITING);
         let read_back = async { Ok(self.follow(batches).await.unwrap_or(false)) };
-        tokio::try_join!(writer.telling(applied).run(ops), read_back)
+        tokio::try_join!(writer.telling(applied).run(writes), read_back)
     }
 
     /// Compares until the writer has ended; `false` when anything is not as it was put.
     async fn follow(mut self, mut batches: Receiver<Batch>) -> Result<bool, Failure> {
-        while let Some(Batch { from, ops }) = batches.recv().await {
-            self.early.insert(from, ops);
-            while let Some(ops) = self.early.remove(&self.applied) {
-                self.applied += u64::try_from(ops.len()).unwrap_or(u64::MAX);
-                self.take(ops);
+        while let Some(Batch { from, writes }) = batches.recv().await {
+            self.early.insert(from, writes);
+            while let Some(writes) = self.early.remove(&self.applied) {
+                self.applied += u64::try_from(writes.len()).unwrap_or(u64::MAX);
+                self.take(writes);
             }
             if (self.piece_bytes >= PIECE_BYTES || self.piece.len() >= PIECE_KEYS)
                 && !self.compare_piece().await?
@@ -109,9 +110,9 @@ impl<'a, S: Store> Trail<'a, S> {
         Ok(self.early.is_empty() && self.compare_piece().await? && self.compare_rest().await?)
     }
 
-    fn take(&mut self, ops: Vec<Op>) {
-        for op in ops {
-            if let Op::Put { key, value, .. } = op {
+    fn take(&mut self, writes: Vec<Write>) {
+        for write in writes {
+            if let Op::Put { key, value, .. } = write.op {
                 self.piece_bytes += key.len() + value.len();
                 self.piece.push_back((key, value));
             }
@@ -224,9 +225,9 @@ mod tests {
     fn batch(from: usize, keys: &[&str]) -> Batch {
         Batch {
             from: from as u64,
-            ops: keys
+            writes: keys
                 .iter()
-                .map(|&key| Op::put(key.to_owned(), "v"))
+                .map(|&key| Op::put(key.to_owned(), "v").into())
                 .collect(),
         }
     }

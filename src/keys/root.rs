@@ -107,11 +107,19 @@ impl MetaRoot {
         self.join(b"session/id")
     }
 
-    /// The journal key, `<rootPath>/migration/journal`. It lies outside the meta root, unless
-    /// `etcd.metaSubPath` is empty.
+    /// The journal key, `<rootPath>/migration/journal/<metaSubPath>`: each meta root has its own. It lies
+    /// outside the meta root, unless `etcd.metaSubPath` is empty.
     #[must_use]
     pub fn journal_key(&self) -> Vec<u8> {
-        clean_join(&[&self.root_path, "migration/journal"]).into_bytes()
+        let below = self.meta_root.strip_prefix(self.root_path.as_str());
+        let sub_path = match below {
+            Some(rest) if rest.is_empty() || rest.starts_with('/') => rest.to_owned(),
+            Some(_) if self.root_path.is_empty() => format!("/{}", self.meta_root),
+            // A sub-path with `..` leads out of the root path: two slashes keep it apart from those inside.
+            Some(_) | None => format!("//{}", self.meta_root),
+        };
+        let prefix = clean_join(&[&self.root_path, "migration/journal"]);
+        (prefix + &sub_path).into_bytes()
     }
 }
 
@@ -201,6 +209,28 @@ mod tests {
         assert!(!root.range().contains(b"by-dev/meta2/indexes/1"));
         assert!(!root.range().contains(b"by-dev/meta"));
         assert!(root.range().contains(b"by-dev/meta/x"));
+    }
+
+    #[test]
+    fn every_meta_root_has_its_own_journal() {
+        let keys: Vec<String> = [
+            ("by-dev", "meta", "by-dev/migration/journal/meta"),
+            ("by-dev", "meta2", "by-dev/migration/journal/meta2"),
+            ("by-dev", "a/b", "by-dev/migration/journal/a/b"),
+            ("by-dev", "", "by-dev/migration/journal"),
+            ("/by-dev", "meta", "/by-dev/migration/journal/meta"),
+            ("", "meta", "migration/journal/meta"),
+            ("by-dev", "../meta", "by-dev/migration/journal//meta"),
+            ("by-dev", "../by-dev2", "by-dev/migration/journal//by-dev2"),
+        ]
+        .map(|(root, meta, expected)| {
+            let root = MetaRoot::new(root, meta, "../kv").unwrap();
+            assert_eq!(root.journal_key(), expected.as_bytes());
+            expected.to_owned()
+        })
+        .into();
+        let distinct: std::collections::BTreeSet<_> = keys.iter().collect();
+        assert_eq!(distinct.len(), keys.len());
     }
 
     #[test]

@@ -3,9 +3,11 @@
 use std::path::Path;
 
 mod between_runs;
+mod concurrent;
 mod counting;
 mod instance;
 mod limits;
+mod lost_tail;
 mod mirrored;
 mod partial;
 mod progress;
@@ -15,6 +17,7 @@ mod restoring;
 mod resuming;
 mod saving;
 mod segments;
+mod unstaging;
 
 use bytes::Bytes;
 use meta_migration::backup::{Backup, WriteOptions};

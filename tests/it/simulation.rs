@@ -29,7 +29,8 @@ use instance::{Case, Image};
 use judge::{
     Verdict, equal, fenced, journal_of, legal, metadata_of, phase, state_of, that, truthful,
 };
-use schedule::{Clock, Command, Outcome, Schedule, requests, run};
+pub(crate) use schedule::Clock;
+use schedule::{Command, Outcome, Schedule, requests, run};
 use starts::Start;
 pub(crate) use starts::records;
 
@@ -170,6 +171,7 @@ impl Simulation {
             situation: Situation::of((start, schedule.command), (&store, &events)),
         };
         trial.check_end(&outcome, before, (&store, &events))?;
+        trial.check_late(&outcome, &store)?;
         subside(&store).await;
         trial.check_rest(&store)?;
         if !self.is_new(schedule.case, &store, trial.situation) {
@@ -189,10 +191,6 @@ enum Situation {
     Changed(Source),
     /// It changed after the switch, or while it was put back.
     ChangedLate(Source),
-    /// It changed where a write is due in any case: a record that is rewritten in place after the
-    /// switch, an old family that is being deleted, or anything while a backup is put back. The lock
-    /// and the sessions keep Milvus from that; a hand that writes past both is overwritten.
-    Overwritten,
 }
 
 impl Situation {
@@ -204,26 +202,20 @@ impl Situation {
         else {
             return Self::Untouched;
         };
-        // The revision at which a phase was recorded.
-        let recorded = |phase| {
-            if start.phase >= Some(phase) {
-                return 0;
+        let is_committed = start.phase >= Some(Phase::Committed);
+        let committed = match command {
+            _ if is_committed => 0,
+            Command::Rollback => i64::MAX,
+            // The revision at which the commit was recorded.
+            Command::Migrate => {
+                let transactions = store.transactions();
+                let mut recording = transactions.iter().filter(|record| record.succeeded);
+                recording
+                    .find(|record| records(&record.txn) == Some(Phase::Committed))
+                    .map_or(i64::MAX, |record| record.revision)
             }
-            let transactions = store.transactions();
-            let mut recording = transactions.iter().filter(|record| record.succeeded);
-            recording
-                .find(|record| records(&record.txn) == Some(phase))
-                .map_or(i64::MAX, |record| record.revision)
         };
-        let overwritten = match source {
-            Source::User => false,
-            Source::Index => at >= recorded(Phase::Tidying),
-            Source::Collection => at >= recorded(Phase::Committed),
-        };
-        let restoring = start.phase == Some(Phase::Restoring) || command == Command::Rollback;
-        if restoring || overwritten {
-            Self::Overwritten
-        } else if at < recorded(Phase::Committed) {
+        if at < committed {
             Self::Changed(source)
         } else {
             Self::ChangedLate(source)
@@ -244,7 +236,7 @@ impl Trial<'_> {
     fn old(&self) -> Image {
         let mut old = self.bench.old.clone();
         match self.situation {
-            Situation::Untouched | Situation::Overwritten => {}
+            Situation::Untouched => {}
             Situation::Changed(source) | Situation::ChangedLate(source) => {
                 old.insert(source.key(), source.value());
             }
@@ -281,6 +273,24 @@ impl Trial<'_> {
         truthful(outcome, &before, store)
     }
 
+    /// What was changed after the commit, or while a backup was put back, is still there where the run ended well,
+    /// or was read as a part of the source.
+    fn check_late(&self, outcome: &Outcome, store: &MemoryStore) -> Verdict {
+        let Situation::ChangedLate(source) = self.situation else {
+            return Ok(());
+        };
+        let expected = match outcome {
+            Outcome::Migrated(_) => self.bench.case.expected(&self.old()),
+            Outcome::RolledBack(_) => self.old(),
+            Outcome::Failed(_) | Outcome::Killed => return Ok(()),
+        };
+        let found = metadata_of(store);
+        if found == expected {
+            return Ok(());
+        }
+        kept(&found, source, "the run said that all is well")
+    }
+
     /// When nobody is at work any more.
     fn check_rest(&self, store: &MemoryStore) -> Verdict {
         let lock = metadata::root().lock_key();
@@ -290,7 +300,7 @@ impl Trial<'_> {
         match (self.situation, phase(store)) {
             // Old and new are both there then; which, the further runs show.
             (Situation::Changed(_), Some(Phase::Committed | Phase::Tidying | Phase::Done))
-            | (Situation::ChangedLate(_) | Situation::Overwritten, _) => Ok(()),
+            | (Situation::ChangedLate(_), _) => Ok(()),
             (Situation::Untouched | Situation::Changed(_), _) => {
                 legal(&self.bench.case, store, &self.old())
             }
@@ -315,7 +325,6 @@ impl Trial<'_> {
                     Situation::ChangedLate(source) if found != expected => {
                         return kept(&found, source, "migrate said that all is well");
                     }
-                    Situation::Overwritten => return Ok(()),
                     Situation::Untouched | Situation::Changed(_) | Situation::ChangedLate(_) => {}
                 }
                 equal("2.2", &found, &expected)?;
@@ -345,7 +354,6 @@ impl Trial<'_> {
                 }
                 kept(&found, source, "rollback said that all is well")
             }
-            (_, Situation::Overwritten) => Ok(()),
             (Outcome::RolledBack(_), Situation::Untouched | Situation::Changed(_)) => {
                 if phase(store).is_some() {
                     return Err("the journal is still there".to_owned());
@@ -353,13 +361,23 @@ impl Trial<'_> {
                 equal("2.1", &found, &self.old())
             }
             (Outcome::Failed(error), Situation::Changed(_) | Situation::ChangedLate(_))
-                if matches!(*error.failure, Failure::WouldLose { .. }) =>
+                if is_loss(&error.failure) =>
             {
                 Ok(())
             }
             _ => Err(format!("it ended with {outcome:?}")),
         }
     }
+}
+
+/// Whether it was refused because something would be lost.
+fn is_loss(failure: &Failure) -> bool {
+    matches!(
+        failure,
+        Failure::WouldLose { .. }
+            | Failure::StagedFromOther { .. }
+            | Failure::ChangedWhileRestoring { .. }
+    )
 }
 
 /// What somebody changed is never lost in silence.

@@ -11,7 +11,8 @@ pub enum Exit {
     Failed,
     /// Wrong usage or configuration; nothing was changed.
     Usage,
-    /// Refused: live sessions, or another migration holds the lock; nothing was changed.
+    /// Refused: live sessions, another migration holds the lock, or metadata would be lost without
+    /// `--accept-loss`; nothing was changed.
     Refused,
     /// The metadata cannot be migrated as it is; nothing was changed.
     NotMigratable,

@@ -173,11 +173,11 @@ pub(in crate::cli) fn restore(
                 lines.push(format!("  {difference}"));
             }
         }
-        (RestoreOutcome::Restored, true) => {
+        (RestoreOutcome::WouldRestore, _) => {
             lines.push(palette.strong("Dry run: nothing was changed; going back would mean"));
             lines.push(format!("  {difference}"));
         }
-        (RestoreOutcome::Restored, false) => {
+        (RestoreOutcome::Restored, _) => {
             lines.push(palette.good("Restored"));
             lines.push(format!("  {difference}"));
         }
@@ -193,7 +193,7 @@ pub(in crate::cli) fn restore(
 /// What stands now, and how that is known.
 fn standing(report: &RestoreReport) -> String {
     if report.discards {
-        return "counted: nothing is left of what was staged; the 2.1 layout beside it was never changed"
+        return "verified: nothing is left of what was staged, and the 2.1 metadata is what it was staged from"
             .to_owned();
     }
     match report.kept {
@@ -293,7 +293,7 @@ Migrated: an interrupted run was carried on and finished
     #[test]
     fn a_dry_run_says_that_nothing_was_changed() {
         let report = RestoreReport {
-            outcome: RestoreOutcome::Restored,
+            outcome: RestoreOutcome::WouldRestore,
             put: 1,
             delete: 2000,
             kept: 0,

@@ -3,13 +3,17 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use crate::entry::{Entry, printable};
-use crate::journal::Phase;
-use crate::keys::{Family, KeyRange};
+use crate::journal::{Journal, Phase};
+use crate::keys::{Family, KeyRange, MetaRoot};
 use crate::store::{Compare, Op, Store, StoreErrorKind};
 use crate::transform::{
-    FormError, Migration, PolicyError, Put, Remaining, leftover_ranges, remaining_after_commit,
+    FormError, Migration, Options, PolicyError, Put, Remaining, SegmentFormError, leftover_ranges,
+    remaining_after_commit,
 };
+use crate::version::ReleaseError;
 
 use super::super::deletion::bounded_deletes;
 use super::super::error::{Failure, Written};
@@ -17,6 +21,7 @@ use super::super::feed::feed;
 use super::super::pages::Pages;
 use super::super::restore::finish_interrupted;
 use super::super::source::newest_revision;
+use super::super::write::Write;
 use super::super::writer::Writer;
 use super::Run;
 
@@ -44,32 +49,27 @@ impl<S: Store> Run<'_, S> {
         let bytes: usize = removals.iter().chain(&history).map(Op::bytes).sum();
         let room_for_journal = removals.len() + history.len() < limits.txn_ops_max;
         let together = room_for_journal && bytes < limits.txn_bytes_max;
-        let attempts = [(together, true), (false, true), (false, false)];
-        for (index, (with_history, with_source)) in attempts.into_iter().enumerate() {
+        for (index, with_history) in [together, false].into_iter().enumerate() {
             let mut ops = removals.clone();
             if with_history {
                 ops.extend(history.iter().cloned());
             }
-            // Every source key that the switch depends on has to be as it was read. A server that
-            // takes very few comparisons gets the guards alone; the staging check saw the rest.
-            let compares = if with_source {
-                self.source_compares(revision)
-            } else {
-                Vec::new()
-            };
+            // Every source key that the commit depends on has to be as it was read.
+            let compares = source_compares(&self.options.root, revision);
             let next = self.journal_in(Phase::Committed)?;
             let by = (&self.fence, limits);
-            match self
+            // Also where the run is dropped while etcd does not answer.
+            let before = std::mem::replace(&mut self.written, Written::InDoubt);
+            let outcome = self
                 .ledger
                 .advance(self.store, by, next, (compares, ops))
-                .await
-            {
-                Err(Failure::Store { source, .. })
-                    if index + 1 < attempts.len() && is_too_much(source.kind) => {}
+                .await;
+            if outcome.is_err() && !self.ledger.in_doubt() {
+                self.written = before;
+            }
+            match outcome {
+                Err(Failure::Store { source, .. }) if index == 0 && is_too_much(source.kind) => {}
                 outcome => {
-                    if self.ledger.in_doubt() {
-                        self.written = Written::InDoubt;
-                    }
                     self.own += outcome?;
                     self.history_written = with_history || history.is_empty();
                     break;
@@ -81,90 +81,74 @@ impl<S: Store> Run<'_, S> {
         Ok(())
     }
 
-    /// The small families that decide what the switch removes and rewrites: none of their keys was
-    /// written since the capture.
-    fn source_compares(&self, revision: i64) -> Vec<Compare> {
-        let root = &self.options.root;
-        // `collection-alias/` sorts just before `collection/`: one range spans both.
-        let both = |alias: Family, collection: Family| {
-            let start = root.range_below(&alias.prefix()).start;
-            KeyRange::new(start, root.range_below(&collection.prefix()).end)
-        };
-        [
-            both(Family::LegacyAlias, Family::Collection),
-            both(Family::LegacyAliasSnapshot, Family::CollectionSnapshot),
-            root.range_below(&Family::QueryReplica.prefix()),
-            root.range_below(&Family::QueryCollection.prefix()),
-        ]
-        .map(|range| Compare::ChangedBefore(range, revision + 1))
-        .into()
-    }
-
     /// Puts the snapshots added to an old family, unless the commit carried them.
     pub(super) async fn write_history(&mut self) -> Result<(), Failure> {
         if self.history_written {
             return Ok(());
         }
-        let ops = match &self.prepared {
-            Some(prepared) => prepared.migration.history().iter().map(to_op).collect(),
-            None => self.remaining().await?.history.iter().map(to_op).collect(),
+        let (ops, read_at) = match &self.prepared {
+            Some(prepared) => {
+                let history = prepared.migration.history().iter();
+                (history.map(to_op).collect(), prepared.revision)
+            }
+            None => {
+                let (remaining, read_at) = self.remaining().await?;
+                (remaining.history.iter().map(to_op).collect(), read_at)
+            }
         };
-        self.write_few(ops).await
+        self.write_few(ops, read_at).await
     }
 
     /// Rewrites records in place. A collection record is read embedded or split, as a whole, so every
     /// state on the way is legal for 2.2.
     pub(super) async fn rewrite(&mut self) -> Result<(), Failure> {
-        let ops = match &self.prepared {
-            Some(prepared) => prepared.migration.rewrites().iter().map(to_op).collect(),
+        let (ops, read_at) = match &self.prepared {
+            Some(prepared) => {
+                let rewrites = prepared.migration.rewrites().iter();
+                (rewrites.map(to_op).collect(), prepared.revision)
+            }
             None => {
-                let remaining = self.remaining().await?;
+                let (remaining, read_at) = self.remaining().await?;
+                let rewrites = remaining.rewrites.iter().map(to_op);
                 let removals = remaining.removals.iter().cloned().map(Op::Delete);
-                remaining
-                    .rewrites
-                    .iter()
-                    .map(to_op)
-                    .chain(removals)
-                    .collect()
+                (rewrites.chain(removals).collect(), read_at)
             }
         };
-        self.write_few(ops).await?;
+        self.write_few(ops, read_at).await?;
         let started = Instant::now();
         let outcome = self.rewrite_segments().await;
         self.seconds.write += started.elapsed().as_secs_f64();
         outcome
     }
 
-    async fn write_few(&mut self, ops: Vec<Op>) -> Result<(), Failure> {
+    /// Writes over what was read at a revision, and not over what was changed since.
+    async fn write_few(&mut self, ops: Vec<Op>, read_at: i64) -> Result<(), Failure> {
         if ops.is_empty() {
             return Ok(());
         }
         let started = Instant::now();
         let observer = &*self.environment.observer;
         observer.phase_started("rewrite", u64::try_from(ops.len()).ok());
-        let tally = self.writer().write_all(ops).await;
+        let writes = ops.into_iter().map(Write::over).collect();
+        let tally = self.writer().read_at(read_at).write_all(writes).await;
         observer.phase_finished();
         self.seconds.write += started.elapsed().as_secs_f64();
         self.own += tally?;
         Ok(())
     }
 
-    /// What an interrupted run left to be rewritten: seen from the records as they stand.
-    async fn remaining(&self) -> Result<Remaining, Failure> {
+    /// What an interrupted run left to be rewritten, seen from the records, and the revision of these.
+    async fn remaining(&self) -> Result<(Remaining, i64), Failure> {
         let root = &self.options.root;
         let journal = self
             .ledger
             .journal()
             .ok_or_else(|| Failure::Worker("there is no journal".into()))?;
-        let unusable = |text: String| Failure::Usage(format!("the journal cannot be used: {text}"));
-        let form = journal
-            .collection_form
-            .parse()
-            .map_err(|error: FormError| unusable(error.to_string()))?;
-        let on_broken = journal
-            .on_broken_record
-            .parse()
-            .map_err(|error: PolicyError| unusable(error.to_string()))?;
+        let Options {
+            form,
+            on_broken_record,
+            ..
+        } = journal_options(journal)?;
         let revision = newest_revision(self.store, root, &self.options.limits).await?;
         let mut entries: Vec<Entry> = Vec::new();
         for family in [Family::Collection, Family::CollectionSnapshot] {
@@ -174,38 +158,41 @@ impl<S: Store> Run<'_, S> {
                 entries.extend(page);
             }
         }
-        let remaining = remaining_after_commit(root, form, on_broken, &entries);
+        let remaining = remaining_after_commit(root, form, on_broken_record, &entries);
         if remaining != Remaining::default() {
             self.ledger.check_revisions()?;
         }
         refuse_newer(&remaining, &entries, journal.capture_revision)?;
-        Ok(remaining)
+        Ok((remaining, revision))
     }
 
-    /// Deletes the families that nobody reads any more, in bounded ranges.
+    /// Deletes the families that nobody reads any more, in bounded ranges. What was written there after the
+    /// capture is in no plan and in no backup: it is left alone, also where it comes in the middle.
     pub(super) async fn tidy(&mut self) -> Result<(), Failure> {
+        const ATTEMPTS_MAX: u32 = 5;
         let started = Instant::now();
+        let mut attempt = 1;
+        let outcome = loop {
+            match self.tidy_once().await {
+                Err(Failure::SourceChanged { .. }) if attempt < ATTEMPTS_MAX => attempt += 1,
+                outcome => break outcome,
+            }
+        };
+        self.seconds.write += started.elapsed().as_secs_f64();
+        outcome
+    }
+
+    async fn tidy_once(&mut self) -> Result<(), Failure> {
         let limits = self.options.limits;
-        // Nobody but 2.1 or a person writes there. What was written after the capture is in no plan
-        // and in no backup, so it is not ours to delete.
-        let captured = self
-            .ledger
-            .journal()
-            .map_or(0, |journal| journal.capture_revision);
-        let deletes = match &self.prepared {
+        let known = match &self.prepared {
             Some(prepared) if self.nobody_else_wrote(prepared).await? => {
-                prepared.deletes.iter().cloned().map(Op::Delete).collect()
+                Some((prepared.deletes.clone(), prepared.revision))
             }
-            Some(_) | None => {
-                let ranges = leftover_ranges(&self.options.root);
-                let believed = self.ledger.check_revisions();
-                let known = if believed.is_ok() { captured } else { i64::MAX };
-                let deletes = bounded_deletes(self.store, (&ranges, known), &limits).await?;
-                if !deletes.is_empty() {
-                    believed?;
-                }
-                deletes
-            }
+            Some(_) | None => None,
+        };
+        let (deletes, read_at) = match known {
+            Some(known) => known,
+            None => self.remaining_deletes().await?,
         };
         let observer = &*self.environment.observer;
         // What goes in the switch itself has gone.
@@ -214,13 +201,52 @@ impl<S: Store> Run<'_, S> {
         observer.phase_started("tidy", total);
         let limits = limits.for_deletes(self.own);
         let stop = &self.environment.stop;
-        let writer = Writer::new(self.store, &self.fence, limits, stop, observer);
-        let chunks = feed(move |sink| deletes.into_iter().try_for_each(|op| sink.push(Ok(op))));
-        let tally = writer.run(chunks).await;
+        let guards = self.ledger.guards(&self.fence);
+        let writer = Writer::new(self.store, guards, limits, stop, observer);
+        let chunks = feed(move |sink| {
+            let deletes = deletes.into_iter().map(Op::Delete);
+            deletes
+                .map(Write::over)
+                .try_for_each(|write| sink.push(Ok(write)))
+        });
+        let tally = writer.read_at(read_at).run(chunks).await;
         observer.phase_finished();
-        self.seconds.write += started.elapsed().as_secs_f64();
         self.own += tally?;
         Ok(())
+    }
+
+    /// What is still to be deleted, and the revision at which it was read. Newer keys are reported.
+    async fn remaining_deletes(&mut self) -> Result<(Vec<KeyRange>, i64), Failure> {
+        let ranges = leftover_ranges(&self.options.root);
+        let captured = self
+            .ledger
+            .journal()
+            .map_or(0, |journal| journal.capture_revision);
+        let trusted = self.ledger.check_revisions();
+        let known = if trusted.is_ok() { captured } else { i64::MAX };
+        let limits = &self.options.limits;
+        let found = bounded_deletes(self.store, (&ranges, known), limits).await?;
+        if !found.ranges.is_empty() {
+            trusted?;
+        }
+        self.report_left_alone(&found.newer);
+        self.left_alone = found.newer;
+        Ok((found.ranges, found.revision))
+    }
+
+    /// Reports keys of 2.1 that something without a session wrote after the metadata was read.
+    pub(super) fn report_left_alone(&self, newer: &[Bytes]) {
+        let Some(first) = newer.first() else {
+            return;
+        };
+        self.environment.observer.note(&format!(
+            "keys of the 2.1 layout were written after the metadata was read, by something that has no session: \
+             {} left alone, the first is {}. Milvus 2.2 does not read them. Make sure that no component of 2.1 \
+             runs, look at them (etcdctl get {}), then delete them",
+            newer.len(),
+            printable(first),
+            printable(first)
+        ));
     }
 }
 
@@ -247,6 +273,44 @@ fn refuse_newer(remaining: &Remaining, entries: &[Entry], captured: i64) -> Resu
             ),
         }),
     }
+}
+
+/// The options with which the recorded migration was planned.
+pub(in crate::engine) fn journal_options(journal: &Journal) -> Result<Options, Failure> {
+    let unusable = |text: String| Failure::Usage(format!("the journal cannot be used: {text}"));
+    let form = journal.collection_form.parse();
+    let form = form.map_err(|error: FormError| unusable(error.to_string()))?;
+    let policy = journal.on_broken_record.parse();
+    let policy = policy.map_err(|error: PolicyError| unusable(error.to_string()))?;
+    let segment_form = journal.segment_form.parse();
+    let segment_form =
+        segment_form.map_err(|error: SegmentFormError| unusable(error.to_string()))?;
+    let target = journal.target_version.as_deref().unwrap_or_default();
+    let target = target.parse();
+    let target = target.map_err(|error: ReleaseError| unusable(error.to_string()))?;
+    Ok(Options {
+        form,
+        segment_form,
+        on_broken_record: policy,
+        target,
+    })
+}
+
+/// The small families that decide what the commit removes and rewrites: none of their keys was written since
+/// the capture. They cover every range that the commit deletes.
+pub(super) fn source_compares(root: &MetaRoot, revision: i64) -> Vec<Compare> {
+    let span = |first: Family, last: Family| {
+        let start = root.range_below(&first.prefix()).start;
+        KeyRange::new(start, root.range_below(&last.prefix()).end)
+    };
+    // Families that are neighbours share one range.
+    [
+        span(Family::LegacyAlias, Family::Collection),
+        span(Family::LegacyAliasSnapshot, Family::CollectionSnapshot),
+        span(Family::QueryReplica, Family::QueryCollection),
+    ]
+    .map(|range| Compare::ChangedBefore(range, revision + 1))
+    .into()
 }
 
 /// What goes in the switch itself.

@@ -18,8 +18,11 @@ use super::super::room::{Room, with_log_keys};
 use super::super::source::{Reading, read_source};
 use super::super::writer::Tally;
 use super::super::{fit, layout};
-use super::cut_over::removal_ops;
+use super::cut_over::{removal_ops, source_compares};
 use super::{Run, already, nothing_to_do};
+
+/// The size of a journal without the path of the backup.
+const JOURNAL_BYTES: usize = 896;
 
 /// The source and what will be made of it.
 pub(super) struct Prepared {
@@ -92,7 +95,8 @@ impl<S: Store> Run<'_, S> {
             return Err(Failure::Findings(Box::new(plan)));
         }
         self.compare_with_journal(&plan)?;
-        self.check_room(room, &plan, staged).await?;
+        self.check_room(room, &plan, (staged, reading.fingerprint.bytes))
+            .await?;
         self.check_fit(&reading.migration).await?;
         if reading.backup.as_ref().is_some_and(BackupJob::has_failed) {
             // Nobody is asked about what will not be done.
@@ -164,11 +168,21 @@ impl<S: Store> Run<'_, S> {
         }
     }
 
-    async fn check_room(&self, room: Room, plan: &PlanReport, staged: bool) -> Result<(), Failure> {
+    /// etcd needs room for the migration and for a rollback after it: only a compaction frees what was deleted.
+    async fn check_room(
+        &self,
+        room: Room,
+        plan: &PlanReport,
+        (staged, source_bytes): (bool, u64),
+    ) -> Result<(), Failure> {
         // Of what was staged before most is there already.
         let put = if staged { 0 } else { plan.put };
         let bytes = if staged { 0 } else { plan.bytes_put };
-        let needed = (put + plan.rewrite + plan.delete, bytes);
+        let changed = plan.rewrite + plan.delete;
+        let keys = put + changed;
+        // At most all of the source is put back; what was staged is deleted.
+        let back = (changed + plan.put, source_bytes);
+        let needed = (keys + back.0, bytes + back.1);
         let checked = room.check(needed).await;
         if let Some(warning) = checked.map_err(|failure| with_log_keys(failure, plan))? {
             self.environment.observer.note(&warning);
@@ -180,15 +194,19 @@ impl<S: Store> Run<'_, S> {
     /// to find out.
     async fn check_fit(&self, migration: &Migration) -> Result<(), Failure> {
         let patience = self.options.limits.patience;
+        let guards = self.ledger.guards(&self.fence);
         if let Some(put) = migration.largest() {
             let entry = (put.key.as_slice(), put.value.as_slice());
-            fit::entry(self.store, &self.fence, patience, entry).await?;
+            fit::entry(self.store, &guards, patience, entry).await?;
         }
         let mut ops = removal_ops(migration);
-        // In the place of the journal's put, whose value does not matter here.
-        let journal = KeyRange::single(self.options.root.journal_key());
-        ops.push(Op::Delete(journal));
-        fit::switch(self.store, &self.fence, patience, (Vec::new(), ops)).await
+        // A value as long as the journal's, which names the backup.
+        let backup = self.options.backup.as_ref();
+        let path = backup.map_or(0, |backup| backup.path.as_os_str().len());
+        let journal = vec![0; JOURNAL_BYTES + path];
+        ops.push(Op::put(self.options.root.journal_key(), journal));
+        let compares = source_compares(&self.options.root, 0);
+        fit::switch(self.store, &guards, patience, (compares, ops)).await
     }
 
     async fn confirm(&self, plan: &PlanReport) -> Result<(), Failure> {

@@ -16,6 +16,7 @@ use super::super::difference::{Collector, Difference};
 use super::super::error::Failure;
 use super::super::pages::Pages;
 use super::super::source::newest_revision;
+use super::super::write::Write;
 use super::Run;
 
 /// Pages of records that are read while others are written.
@@ -33,15 +34,18 @@ impl<S: Store> Run<'_, S> {
         }
         let observer = &*self.environment.observer;
         observer.phase_started("rewrite segments", planned);
+        let (root, limits) = (&self.options.root, &self.options.limits);
+        let revision = newest_revision(self.store, root, limits).await?;
         let (sender, receiver) = channel(PAGES_AHEAD);
         // An error is handed to the writer, which waits for what is in flight before it ends.
         let produce = async {
-            if let Err(failure) = self.send_rewrites(&sender).await {
+            if let Err(failure) = self.send_rewrites(&sender, revision).await {
                 drop(sender.send(Err(failure)).await);
             }
             drop(sender);
         };
-        let ((), tally) = tokio::join!(produce, self.writer().run(receiver));
+        let writer = self.writer().read_at(revision);
+        let ((), tally) = tokio::join!(produce, writer.run(receiver));
         observer.phase_finished();
         self.own += tally?;
         Ok(())
@@ -58,18 +62,18 @@ impl<S: Store> Run<'_, S> {
 
     async fn send_rewrites(
         &self,
-        sender: &Sender<Result<Vec<Op>, Failure>>,
+        sender: &Sender<Result<Vec<Write>, Failure>>,
+        revision: i64,
     ) -> Result<(), Failure> {
-        let (root, limits) = (&self.options.root, &self.options.limits);
-        let revision = newest_revision(self.store, root, limits).await?;
-        let range = root.range_below(&Family::Segment.prefix());
+        let range = self.options.root.range_below(&Family::Segment.prefix());
         let mut pages = Pages::begin(self.store, self.around(), range, revision).await?;
         while let Some(page) = pages.next().await? {
             let ops = match &self.prepared {
                 Some(prepared) => planned(&prepared.migration, &page, prepared.revision)?,
                 None => self.remaining_segments(&page, revision).await?,
             };
-            let is_wanted = ops.is_empty() || sender.send(Ok(ops)).await.is_ok();
+            let writes: Vec<_> = ops.into_iter().map(Write::over).collect();
+            let is_wanted = writes.is_empty() || sender.send(Ok(writes)).await.is_ok();
             if !is_wanted {
                 return Ok(());
             }
@@ -149,6 +153,7 @@ impl<S: Store> Run<'_, S> {
                 if !is_done {
                     let mod_revision = entry.mod_revision;
                     collector.add(&Difference::Different {
+                        found: entry.value.clone(),
                         wanted: entry,
                         mod_revision,
                     });

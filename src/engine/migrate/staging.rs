@@ -18,6 +18,7 @@ use super::super::fingerprint::{Filter, changed_since};
 use super::super::packer::Packer;
 use super::super::source::{Surroundings, newest_revision};
 use super::super::trail::{Others, Trail};
+use super::super::write::Write;
 use super::super::writer::Writer;
 use super::{Prepared, Run};
 
@@ -39,7 +40,7 @@ impl<S: Store> Run<'_, S> {
     pub(super) fn writer(&self) -> Writer<'_, S> {
         Writer::new(
             self.store,
-            &self.fence,
+            self.ledger.guards(&self.fence),
             self.options.limits,
             &self.environment.stop,
             &*self.environment.observer,
@@ -52,6 +53,7 @@ impl<S: Store> Run<'_, S> {
         let now = now();
         let journal = Journal {
             format: FORMAT,
+            meta_root: options.root.meta_root().to_owned(),
             run: run_id(),
             phase: Phase::Staging,
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -78,9 +80,10 @@ impl<S: Store> Run<'_, S> {
             started_at: now.clone(),
             updated_at: now,
         };
+        let before = std::mem::replace(&mut self.written, Written::Staged);
         let outcome = self.advance(journal).await;
-        if outcome.is_ok() || self.ledger.in_doubt() {
-            self.written = Written::Staged;
+        if outcome.is_err() && !self.ledger.in_doubt() {
+            self.written = before;
         }
         outcome
     }
@@ -155,7 +158,7 @@ impl<S: Store> Run<'_, S> {
             None => {
                 let mut pack = Packer::default();
                 let ops = staged(migration, move |put| {
-                    Op::put(pack.shared(&put.key), pack.shared(&put.value))
+                    Op::put(pack.shared(&put.key), pack.shared(&put.value)).into()
                 });
                 let ranges = staged_family_ranges(&self.options.root);
                 let limits = &self.options.limits;
@@ -233,7 +236,7 @@ impl<S: Store> Run<'_, S> {
             revision,
             ignore: &mut |entry| entry.lease != 0 || filter.keeps(entry),
         };
-        let expected = staged(Arc::clone(migration), |put| Entry::new(put.key, put.value));
+        let expected = staged_entries(Arc::clone(migration));
         compare(expected, actual, around, visit).await
     }
 
@@ -308,6 +311,13 @@ impl<S: Store> Run<'_, S> {
     }
 }
 
+/// The new keys as they will be in etcd.
+pub(in crate::engine) fn staged_entries(
+    migration: Arc<Migration>,
+) -> Receiver<Result<Vec<Entry>, Failure>> {
+    staged(migration, |put| Entry::new(put.key, put.value))
+}
+
 /// The new keys in ascending order, encoded on a blocking thread while requests are in flight.
 pub(super) fn staged<T: Send + 'static>(
     migration: Arc<Migration>,
@@ -322,12 +332,12 @@ pub(super) fn staged<T: Send + 'static>(
 }
 
 /// Puts of the new keys that stand at these ascending positions.
-fn chosen(migration: Arc<Migration>, positions: Vec<u64>) -> Receiver<Result<Vec<Op>, Failure>> {
+fn chosen(migration: Arc<Migration>, positions: Vec<u64>) -> Receiver<Result<Vec<Write>, Failure>> {
     feed(move |sink| {
         let mut wanted = positions.into_iter().peekable();
         for (position, put) in (0..).zip(migration.staged()) {
             if wanted.next_if_eq(&position).is_some() {
-                sink.push(Ok(Op::put(put.key, put.value)))?;
+                sink.push(Ok(Op::put(put.key, put.value).into()))?;
             }
         }
         Ok(())

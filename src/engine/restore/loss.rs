@@ -1,15 +1,21 @@
 //! What putting a backup back after the switch would throw away: everything that was written and is not
 //! ours. From the switch on 2.2 may have been started, also when the migration was never finished.
 
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
 use crate::entry::{Entry, printable};
 use crate::journal::{Journal, Phase};
 use crate::keys::{Family, KeyRange, MetaRoot};
 use crate::store::Store;
-use crate::transform::{CollectionForm, staged_family_ranges};
+use crate::transform::{CollectionForm, Options, remaining_after_commit, staged_family_ranges};
 
+use super::super::difference::Difference;
 use super::super::error::Failure;
 use super::super::fingerprint::{Filter, KeyPages};
 use super::super::ledger::Ledger;
+use super::super::migrate::journal_options;
 use super::super::pages::cuts;
 use super::super::source::Surroundings;
 
@@ -63,8 +69,8 @@ pub(super) struct Losses {
 }
 
 impl Losses {
-    /// `None` where nothing can be lost: before the switch 2.1 stands as it was, and a restore that was
-    /// begun had its check then.
+    /// `None` where that is no question for the journal: without one, and for a restore that was begun and had
+    /// its check then.
     ///
     /// # Errors
     /// [`Failure::OtherEtcd`] where that cannot be told.
@@ -73,8 +79,8 @@ impl Losses {
             return Ok(None);
         };
         let keys_then = match journal.phase {
-            Phase::Staging | Phase::Staged | Phase::Restoring => return Ok(None),
-            Phase::Committed | Phase::Tidying => None,
+            Phase::Restoring => return Ok(None),
+            Phase::Staging | Phase::Staged | Phase::Committed | Phase::Tidying => None,
             Phase::Done => Some(journal.keys_when_done),
         };
         ledger.check_revisions()?;
@@ -145,10 +151,12 @@ struct Ours {
 
 impl Ours {
     fn new(root: &MetaRoot, journal: &Journal, journal_revision: i64) -> Self {
-        // While records are being rewritten, any of them may be newer than the journal.
+        // While records are being rewritten, any of them may be newer than the journal, and so may staged keys
+        // before the commit.
         let (committed, rewritten_until) = match journal.phase {
+            Phase::Staging | Phase::Staged => (i64::MAX, journal.capture_revision),
             Phase::Committed => (journal_revision, i64::MAX),
-            Phase::Tidying | Phase::Done | Phase::Staging | Phase::Staged | Phase::Restoring => {
+            Phase::Tidying | Phase::Done | Phase::Restoring => {
                 // Journals of older versions do not know their switch.
                 let committed = match journal.committed_revision {
                     0 => journal_revision,
@@ -193,5 +201,90 @@ impl Ours {
             self.captured
         };
         entry.mod_revision <= until
+    }
+}
+
+/// Tells the collection records that the migration rewrote in place from those that a concurrent writer changed
+/// meanwhile, which the revisions do not: by the values, made again from the backup.
+pub(super) struct Rewriting {
+    root: MetaRoot,
+    options: Options,
+    collections: [KeyRange; 2],
+    captured: i64,
+    saved: Vec<Entry>,
+    /// What is there instead of what was saved, written after the capture.
+    found: Vec<(Bytes, Bytes)>,
+}
+
+impl Rewriting {
+    /// `None` where nothing is rewritten in place, or revisions do not count.
+    pub(super) fn new(root: &MetaRoot, ledger: &Ledger) -> Option<Self> {
+        let journal = ledger.journal()?;
+        let is_rewritten = matches!(
+            journal.phase,
+            Phase::Committed | Phase::Tidying | Phase::Done
+        );
+        let options = journal_options(journal).ok()?;
+        let stays = options.form != CollectionForm::Database;
+        if !is_rewritten || !stays || ledger.check_revisions().is_err() {
+            return None;
+        }
+        let below = |family: Family| root.range_below(&family.prefix());
+        Some(Self {
+            root: root.clone(),
+            options,
+            collections: [Family::Collection, Family::CollectionSnapshot].map(below),
+            captured: journal.capture_revision,
+            saved: Vec::new(),
+            found: Vec::new(),
+        })
+    }
+
+    /// The next difference between the backup and what is there.
+    pub(super) fn see(&mut self, difference: &Difference) {
+        let key = difference.key();
+        let mut collections = self.collections.iter();
+        if !collections.any(|range| range.contains(key)) {
+            return;
+        }
+        if let Some(entry) = difference.wanted() {
+            // A copy: the entry holds the memory of its block.
+            self.saved
+                .push(Entry::new(entry.key.to_vec(), entry.value.to_vec()));
+        }
+        let there = match difference {
+            Difference::Extra(entry) => Some((&entry.value, entry.mod_revision)),
+            Difference::Different {
+                found,
+                mod_revision,
+                ..
+            } => Some((found, *mod_revision)),
+            Difference::Missing(_) | Difference::Same(_) | Difference::Ignored(_) => None,
+        };
+        if let Some((value, _)) = there.filter(|(_, revision)| *revision > self.captured) {
+            let copied = |bytes: &Bytes| Bytes::copy_from_slice(bytes);
+            self.found.push((copied(key), copied(value)));
+        }
+    }
+
+    /// The keys that hold something else than what the migration wrote.
+    pub(super) fn finish(self) -> Vec<String> {
+        let Options {
+            form,
+            on_broken_record,
+            ..
+        } = self.options;
+        let made = remaining_after_commit(&self.root, form, on_broken_record, &self.saved);
+        let made: BTreeMap<&[u8], &[u8]> = made
+            .rewrites
+            .iter()
+            .chain(&made.history)
+            .map(|put| (put.key.as_slice(), put.value.as_slice()))
+            .collect();
+        let others = self
+            .found
+            .iter()
+            .filter(|(key, value)| made.get(&**key).is_none_or(|made| *made != &**value));
+        others.map(|(key, _)| printable(key)).collect()
     }
 }

@@ -41,6 +41,18 @@ impl<S: Store> Run<'_, S> {
 
     /// Whether a rollback may go back to this backup.
     pub(super) fn check_backup(&self, backup: &Backup, ledger: &Ledger) -> Result<(), Failure> {
+        let is_committed = matches!(
+            ledger.phase(),
+            Some(Phase::Committed | Phase::Tidying | Phase::Done)
+        );
+        if self.options.keep_extra && is_committed {
+            return Err(Failure::Usage(
+                "--keep-extra would keep the 2.2 keys of the migration beside the 2.1 metadata, and neither \
+                 Milvus 2.1 nor 2.2 starts on both. Roll back without --keep-extra; what was written since the \
+                 migration is lost then, and is reported before"
+                    .to_owned(),
+            ));
+        }
         let reference = backup.summary().reference();
         if let Some(recorded) = self.backup.as_ref() {
             if self.options.backup.is_none() {
@@ -69,13 +81,14 @@ impl<S: Store> Run<'_, S> {
         Ok(())
     }
 
-    /// A rollback ends in the 2.1 layout, and where that `stands` already it may bring back what is gone,
-    /// but throw nothing away: who wants that restores.
+    /// A rollback ends in the 2.1 layout. Where no journal tells what was written since, or that of a restore
+    /// of another backup, it may bring back what is missing, but deletes and overwrites only with
+    /// `--accept-loss`.
     pub(super) fn check_gap(
         &self,
         difference: &Gap,
         backup: &BackupRef,
-        (ledger, stands): (&Ledger, bool),
+        ledger: &Ledger,
     ) -> Result<(), Failure> {
         let begun = ledger
             .journal()
@@ -85,19 +98,27 @@ impl<S: Store> Run<'_, S> {
         if goes_on && !self.options.accept_loss {
             difference.check_newer(ledger)?;
         }
-        if self.options.way != Way::Rollback {
-            return Ok(());
+        difference.check_kept()?;
+        if !self.options.accept_loss {
+            difference.check_rewritten()?;
         }
-        if difference.layout == Layout::V2_2 {
+        let unknown = match ledger.phase() {
+            Some(Phase::Restoring) if !goes_on => {
+                Some("a restore of another backup was begun and is not finished")
+            }
+            None if self.options.way == Way::Rollback => Some("no migration is recorded here"),
+            Some(_) | None => None,
+        };
+        if self.options.way == Way::Rollback && difference.layout == Layout::V2_2 {
             return Err(Failure::Usage(format!(
                 "the backup {} holds the 2.2 layout, and a rollback goes back to 2.1: name the backup that \
                  the migration saved; restore puts this one back",
                 backup.path
             )));
         }
-        if stands && !self.options.accept_loss {
-            difference.check_lost()?;
+        match unknown {
+            Some(why) if !self.options.accept_loss => difference.check_lost(why),
+            Some(_) | None => Ok(()),
         }
-        Ok(())
     }
 }

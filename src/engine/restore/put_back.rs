@@ -1,11 +1,12 @@
 //! Putting a backup back: the difference first, then puts, then deletes, then the comparison.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::backup::Backup;
 use crate::entry::{Entry, printable};
 use crate::journal::{Counts, FORMAT, Journal, Phase};
-use crate::keys::KeyRange;
+use crate::keys::{KeyRange, successor};
 use crate::layout::LayoutDetector;
 use crate::report::{BackupRef, Layout, RestoreOutcome, RestoreReport};
 use crate::store::{Op, RangeRequest, Store};
@@ -21,9 +22,10 @@ use super::super::patience::read;
 use super::super::room::Room;
 use super::super::source::{Retries, Surroundings, newest_revision};
 use super::super::trail::{Others, Trail};
+use super::super::write::Write;
 use super::super::writer::{Tally, Writer};
 use super::image::Image;
-use super::loss::{EXAMPLES_MAX, Losses};
+use super::loss::{EXAMPLES_MAX, Losses, Rewriting};
 use super::touched::Touched;
 
 /// A backup that was opened and checked.
@@ -35,8 +37,9 @@ pub(super) struct Source {
 /// What a backup and etcd do not have in common.
 pub(super) struct Gap {
     image: Image,
-    /// Positions in the image of the entries to put, ascending.
-    puts: Vec<u64>,
+    /// Positions in the image of the entries to put, ascending; no other key is between those of one range.
+    puts: Vec<Range<u64>>,
+    put: u64,
     deletes: Vec<KeyRange>,
     deleted_keys: u64,
     /// Keys that differ from the backup and were written after a given revision.
@@ -54,24 +57,56 @@ pub(super) struct Gap {
     touched: Vec<KeyRange>,
     /// The layout that the backup shows.
     pub(super) layout: Layout,
+    /// The layout that it makes together with the keys that are kept.
+    layout_after: Layout,
+    /// Records that the migration rewrites and that hold something else.
+    changed: Vec<String>,
 }
 
 impl Gap {
-    /// Fails when something that is there would not be there any more: a key, or the value of one.
-    pub(super) fn check_lost(&self) -> Result<(), Failure> {
+    /// Fails when a key would be deleted or get another value: `why` it is unknown who wrote it.
+    pub(super) fn check_lost(&self, why: &'static str) -> Result<(), Failure> {
         let (extra, different) = (self.deleted_keys, self.different);
         if extra + different == 0 {
             return Ok(());
         }
-        Err(Failure::NothingToUndo {
+        Err(Failure::UnknownLoss {
+            why,
             extra,
             different,
             examples: self.lost.clone(),
         })
     }
 
+    /// Fails when a record would be lost that was changed while the migration rewrote its kind.
+    pub(super) fn check_rewritten(&self) -> Result<(), Failure> {
+        if self.changed.is_empty() {
+            return Ok(());
+        }
+        let examples: Vec<_> = self.changed.iter().take(EXAMPLES_MAX).cloned().collect();
+        Err(Failure::WouldLose {
+            what: format!(
+                "{} records were written since: {}",
+                self.changed.len(),
+                examples.join(", ")
+            ),
+        })
+    }
+
+    /// Fails when keys that are kept would make both layouts out of one.
+    pub(super) fn check_kept(&self) -> Result<(), Failure> {
+        if self.kept == 0 || self.layout_after != Layout::Mixed || self.layout == Layout::Mixed {
+            return Ok(());
+        }
+        Err(Failure::Usage(format!(
+            "--keep-extra would keep {} keys of the other layout beside what the backup holds, and neither Milvus \
+             2.1 nor 2.2 starts on both. Run the command without --keep-extra",
+            self.kept
+        )))
+    }
+
     /// A restore that was begun writes nothing but what its backup holds: what differs and is newer than
-    /// its record is somebody else's.
+    /// its record is a concurrent writer's.
     pub(super) fn check_newer(&self, ledger: &Ledger) -> Result<(), Failure> {
         match self.newer {
             0 => Ok(()),
@@ -82,20 +117,19 @@ impl Gap {
         }
     }
 
-    /// The counts, as a report.
-    pub(super) fn report(&self, verified: bool) -> RestoreReport {
-        let put = u64::try_from(self.puts.len()).unwrap_or(u64::MAX);
-        let unchanged = put == 0 && self.deleted_keys == 0;
+    /// What is to be done, as a report.
+    pub(super) fn planned(&self) -> RestoreReport {
+        let unchanged = self.put == 0 && self.deleted_keys == 0;
         RestoreReport {
             outcome: if unchanged {
                 RestoreOutcome::Unchanged
             } else {
-                RestoreOutcome::Restored
+                RestoreOutcome::WouldRestore
             },
-            put,
+            put: self.put,
             delete: self.deleted_keys,
             kept: self.kept,
-            verified,
+            verified: false,
             discards: false,
         }
     }
@@ -119,11 +153,16 @@ impl Source {
         store: &S,
         around: Surroundings<'_>,
         (losses, since): (Option<&Losses>, i64),
+        ledger: Option<&Ledger>,
     ) -> Result<Gap, Failure> {
         let mut retries = Retries::new(around);
         loop {
             let lookout = (losses.cloned(), since);
-            match self.difference_once(store, around, lookout).await {
+            let rewriting = ledger.and_then(|ledger| Rewriting::new(around.root, ledger));
+            match self
+                .difference_once(store, around, lookout, rewriting)
+                .await
+            {
                 Err(failure) if retries.again_after(&failure) => {}
                 outcome => return outcome,
             }
@@ -135,11 +174,14 @@ impl Source {
         store: &S,
         around: Surroundings<'_>,
         (mut losses, since): (Option<Losses>, i64),
+        mut rewriting: Option<Rewriting>,
     ) -> Result<Gap, Failure> {
         let image = self.image(store, around).await?;
         let revision = newest_revision(store, around.root, around.limits).await?;
-        let mut sorting = Sorting::default();
+        let mut sorting = Sorting::new(around.root.journal_key());
         let mut detector = LayoutDetector::new(around.root.clone());
+        // What the backup holds, and with it what is kept.
+        let mut both = detector.clone();
         let mut newer = 0;
         let actual = Actual {
             store,
@@ -157,8 +199,14 @@ impl Source {
         self.walk(around, expected, actual, |difference| {
             let written_at = difference.odd().map(|(_, revision)| revision);
             newer += u64::from(written_at.is_some_and(|revision| revision > since));
+            if let Some(rewriting) = &mut rewriting {
+                rewriting.see(&difference);
+            }
             if let Some(wanted) = difference.wanted() {
                 detector.push(wanted);
+            }
+            if self.keep_extra {
+                difference.after().inspect(|entry| both.push(entry));
             }
             sorting.add(difference, self.keep_extra, keys_max);
             Ok(())
@@ -168,6 +216,7 @@ impl Source {
         Ok(Gap {
             image,
             puts: sorting.puts,
+            put: sorting.put,
             deletes: sorting.runs.into_ranges(),
             deleted_keys: sorting.deleted_keys,
             different: sorting.different,
@@ -178,7 +227,9 @@ impl Source {
             largest: sorting.largest,
             revision,
             touched: sorting.touched.into_ranges(),
+            layout_after: both.layout(),
             layout: detector.layout(),
+            changed: rewriting.map_or_else(Vec::new, Rewriting::finish),
         })
     }
 
@@ -207,13 +258,17 @@ impl Source {
 }
 
 /// Sorts differences into what to put, what to delete and what stays.
-#[derive(Default)]
 struct Sorting {
+    journal: Vec<u8>,
+    is_behind_journal: bool,
     touched: Touched,
     runs: Runs,
     /// How many entries of the image have come by.
     position: u64,
-    puts: Vec<u64>,
+    puts: Vec<Range<u64>>,
+    put: u64,
+    /// Whether the key before is put.
+    joins: bool,
     put_bytes: u64,
     largest: Option<Entry>,
     deleted_keys: u64,
@@ -223,8 +278,54 @@ struct Sorting {
 }
 
 impl Sorting {
+    fn new(journal: Vec<u8>) -> Self {
+        Self {
+            journal,
+            is_behind_journal: false,
+            touched: Touched::default(),
+            runs: Runs::default(),
+            position: 0,
+            puts: Vec::new(),
+            put: 0,
+            joins: false,
+            put_bytes: 0,
+            largest: None,
+            deleted_keys: 0,
+            different: 0,
+            lost: Vec::new(),
+            kept: 0,
+        }
+    }
+
+    /// No range may reach over the journal, which is written before the first of them.
+    fn pass_journal(&mut self, key: &[u8]) {
+        if !self.is_behind_journal && key >= self.journal.as_slice() {
+            self.is_behind_journal = true;
+            self.joins = false;
+            self.runs.keep();
+        }
+    }
+
+    fn put(&mut self, entry: Entry) {
+        self.touched.put(&entry.key);
+        self.runs.keep();
+        let next = self.position + 1;
+        match self.puts.last_mut() {
+            Some(run) if self.joins => run.end = next,
+            _ => self.puts.push(self.position..next),
+        }
+        self.position = next;
+        self.put += 1;
+        self.joins = true;
+        self.put_bytes += size(&entry) as u64;
+        if size(&entry) > self.largest.as_ref().map_or(0, size) {
+            self.largest = Some(entry);
+        }
+    }
+
     /// The next difference, in the order of the keys.
     fn add(&mut self, difference: Difference, keep_extra: bool, delete_keys_max: usize) {
+        self.pass_journal(difference.key());
         self.different += u64::from(matches!(difference, Difference::Different { .. }));
         let stays = keep_extra && matches!(difference, Difference::Extra(_));
         if let Some((key, _)) = difference.odd().filter(|_| !stays)
@@ -235,14 +336,7 @@ impl Sorting {
         match difference {
             // A key that will be put stays, too: the deletes come after the puts.
             Difference::Missing(entry) | Difference::Different { wanted: entry, .. } => {
-                self.touched.put(&entry.key);
-                self.runs.keep();
-                self.puts.push(self.position);
-                self.position += 1;
-                self.put_bytes += size(&entry) as u64;
-                if size(&entry) > self.largest.as_ref().map_or(0, size) {
-                    self.largest = Some(entry);
-                }
+                self.put(entry);
                 return;
             }
             Difference::Same(_) => {
@@ -259,6 +353,7 @@ impl Sorting {
             }
             Difference::Ignored(_) => self.runs.keep(),
         }
+        self.joins = false;
         self.touched.other();
     }
 }
@@ -284,28 +379,20 @@ impl<S: Store> PutBack<'_, S> {
         room: Room,
         (source, gap): (Source, Gap),
     ) -> Result<RestoreReport, Failure> {
-        let report = gap.report(true);
+        let planned = gap.planned();
         let by = (self.fence, self.around.limits);
         let patience = self.around.limits.patience;
-        let needed = (report.put + report.delete, gap.put_bytes);
+        let needed = (planned.put + planned.delete, gap.put_bytes);
         if let Some(warning) = room.check(needed).await? {
             self.around.observer.note(&warning);
         }
         if let Some(entry) = &gap.largest {
             let entry = (&*entry.key, &*entry.value);
-            fit::entry(self.store, self.fence, patience, entry).await?;
+            fit::entry(self.store, &self.ledger.guards(self.fence), patience, entry).await?;
         }
-        let next = self.restoring(source.keep_extra);
-        let recorded = self
-            .ledger
-            .advance(self.store, by, next, (Vec::new(), Vec::new()))
-            .await;
-        if recorded.is_ok() || self.ledger.in_doubt() {
-            *self.written = Written::Restoring;
-        }
-        recorded?;
+        self.record(source.keep_extra).await?;
         let observer = self.around.observer;
-        observer.phase_started("put", Some(report.put));
+        observer.phase_started("put", Some(planned.put));
         let Gap {
             image,
             puts,
@@ -314,20 +401,20 @@ impl<S: Store> PutBack<'_, S> {
             touched,
             ..
         } = gap;
-        let mut wanted = puts.into_iter().peekable();
-        let ops = image.stream(move |index, entry| {
-            wanted
-                .next_if_eq(&index)
-                .map(|_| Op::put(entry.key, entry.value))
-        });
+        let writes = image.stream(chosen(puts));
         let trail = Trail::new(self.store, self.around.limits, (touched, Others::Any));
-        let written = trail.along(self.writer(*self.around.limits), ops).await;
+        let writer = self.writer(*self.around.limits).read_at(revision);
+        let written = trail.along(writer, writes).await;
         observer.phase_finished();
         let (put, is_read_back) = written?;
-        let deleted = self.delete((deletes, report.delete), put).await?;
-        // The journal was one more. When nobody else has written, what was read before and during the
-        // writing is what stands there now.
-        let ours = i64::try_from(1 + put.txns + deleted.txns).unwrap_or(i64::MAX);
+        let deleted = self
+            .delete((deletes, planned.delete, revision), put)
+            .await?;
+        // Recorded once more behind all of it: what compares this record shows that nothing of it was lost.
+        self.record(source.keep_extra).await?;
+        // When no concurrent writer has written, what was read before and during the writing is what is there
+        // now.
+        let ours = i64::try_from(2 + put.txns + deleted.txns).unwrap_or(i64::MAX);
         let (root, limits) = (self.around.root, self.around.limits);
         let now = newest_revision(self.store, root, limits).await?;
         // Where that is not so, the comparison reads all of it and says why.
@@ -335,20 +422,41 @@ impl<S: Store> PutBack<'_, S> {
             self.compare(&source, &image).await?;
         }
         self.ledger.clear(self.store, by).await?;
-        Ok(report)
+        Ok(RestoreReport {
+            outcome: RestoreOutcome::Restored,
+            verified: true,
+            ..planned
+        })
+    }
+
+    /// Writes the journal with the phase `restoring`. From then on the restore has begun, also where etcd
+    /// does not answer.
+    async fn record(&mut self, keep_extra: bool) -> Result<(), Failure> {
+        let by = (self.fence, self.around.limits);
+        let next = self.restoring(keep_extra);
+        let before = std::mem::replace(self.written, Written::Restoring);
+        let recorded = self
+            .ledger
+            .advance(self.store, by, next, (Vec::new(), Vec::new()))
+            .await;
+        if recorded.is_err() && !self.ledger.in_doubt() {
+            *self.written = before;
+        }
+        recorded.map(|_| ())
     }
 
     /// Deletes what is too much.
     async fn delete(
         &self,
-        (deletes, keys): (Vec<KeyRange>, u64),
+        (deletes, keys, revision): (Vec<KeyRange>, u64, i64),
         put: Tally,
     ) -> Result<Tally, Failure> {
         let limits = self.around.limits.for_deletes(put);
         let observer = self.around.observer;
         observer.phase_started("delete", Some(keys));
-        let deletes = deletes.into_iter().map(Op::Delete).collect();
-        let tally = self.writer(limits).write_all(deletes).await;
+        let deletes = deletes.into_iter().map(Op::Delete).map(Write::over);
+        let writer = self.writer(limits).read_at(revision);
+        let tally = writer.write_all(deletes.collect()).await;
         observer.phase_finished();
         tally
     }
@@ -356,7 +464,7 @@ impl<S: Store> PutBack<'_, S> {
     fn writer(&self, limits: Limits) -> Writer<'_, S> {
         Writer::new(
             self.store,
-            self.fence,
+            self.ledger.guards(self.fence),
             limits,
             self.around.stop,
             self.around.observer,
@@ -405,6 +513,7 @@ impl<S: Store> PutBack<'_, S> {
         let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
         let base = self.ledger.journal().cloned().unwrap_or_else(|| Journal {
             format: FORMAT,
+            meta_root: self.around.root.meta_root().to_owned(),
             run: String::new(),
             phase: Phase::Restoring,
             tool_version: String::new(),
@@ -438,5 +547,21 @@ impl<S: Store> PutBack<'_, S> {
             updated_at: now,
             ..base
         }
+    }
+}
+
+/// Makes a put of each entry of the image whose position is in one of the ranges, which are ascending.
+fn chosen(puts: Vec<Range<u64>>) -> impl FnMut(u64, Entry) -> Option<Write> {
+    let mut runs = puts.into_iter();
+    let mut run = runs.next();
+    let mut behind = None;
+    move |position, entry| {
+        if run.as_ref().is_some_and(|run| run.end <= position) {
+            run = runs.next();
+            behind = None;
+        }
+        run.as_ref().filter(|run| run.contains(&position))?;
+        let from = behind.replace(successor(&entry.key));
+        Some(Write::put_behind(from, entry))
     }
 }

@@ -213,15 +213,24 @@ async fn another_plan_than_the_staged_one_stops_with_both_ways() {
     tool.run(&MIGRATE)
         .expect(5)
         .says("an unfinished run staged another plan")
-        .says("Milvus 2.1 can start, 2.2 must not")
+        .says("not known whether Milvus 2.1 is intact")
         .says(&format!("backup: {}", backup.display()))
-        .says(" migrate --target-version 2.2.16   # goes on")
+        .says(&format!(" restore --endpoints {}", it.endpoint()))
         .says(&format!(
-            " rollback --endpoints {} --root-path {} --target-version 2.2.16   # goes back",
+            " rollback --endpoints {} --root-path {} --target-version 2.2.16 --accept-loss   # keeps",
             it.endpoint(),
             it.root.root_path()
         ));
+    tool.run(&["rollback"])
+        .expect(3)
+        .says("it was changed since")
+        .says(&format!("backup: {}", backup.display()))
+        .says("nothing was changed by this run");
     assert_eq!(it.dump().await, before);
+    tool.run(&["rollback", "--accept-loss"])
+        .expect(0)
+        .says("the 2.1 metadata is not what the backup");
+    tool.run(&MIGRATE).expect(0);
 }
 
 #[tokio::test]
@@ -304,5 +313,23 @@ async fn a_second_signal_ends_at_once() {
     running.signal("INT");
     running.end().expect(130);
     within(Duration::from_secs(5), started);
+    etcd.go_on();
+}
+
+#[tokio::test]
+async fn sigterm_ends_a_run_in_time_although_etcd_hangs() {
+    let mut etcd = Etcd::start(Settings::default());
+    let it = Instance::on(&etcd).await;
+    let tool = it.tool();
+    let running = slow_staging(&it, &tool).await;
+    etcd.stop();
+    let started = Instant::now();
+    running.signal("TERM");
+    running
+        .end()
+        .expect(143)
+        .says("ended by SIGTERM")
+        .says("# goes on");
+    within(Duration::from_secs(10), started);
     etcd.go_on();
 }

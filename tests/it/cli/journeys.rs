@@ -207,13 +207,13 @@ async fn d17_what_was_written_after_the_migration_is_not_lost_without_a_word() {
     it.put("root-coord/fields/77/1", b"written by 2.2").await;
     let migrated = it.dump().await;
     tool.run(&["rollback"])
-        .expect(1)
+        .expect(3)
         .says("the metadata changed after the migration was finished")
         .says("root-coord/fields/77/1")
         .says("--accept-loss")
         .says("nothing was changed in etcd");
     tool.run(&["rollback", "--dry-run"])
-        .expect(1)
+        .expect(3)
         .says("keys put,")
         .says("rollback --accept-loss   # goes back all the same");
     assert_eq!(it.dump().await, migrated);
@@ -236,7 +236,7 @@ async fn a_journal_of_another_etcd_is_followed_by_a_comparison_and_a_way_back() 
     let key = String::from_utf8(key).unwrap();
     it.put_whole(&key, journal.to_string().as_bytes()).await;
     tool.run(&["rollback"])
-        .expect(1)
+        .expect(3)
         .says("cdf818194e3a8c32")
         .says("verify")
         .says("rollback --accept-loss")

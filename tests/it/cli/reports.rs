@@ -235,6 +235,14 @@ async fn backup_verify_rollback_and_restore_are_the_documents_of_the_contract() 
     );
     assert_eq!(verified["ok"], true);
 
+    let ended = tool.run(&[&["rollback", "--dry-run"], &json[..]].concat());
+    ended.expect(0);
+    let planned = ended.document();
+    assert_eq!(
+        (&planned["outcome"], &planned["verified"]),
+        (&json!("would-restore"), &json!(false))
+    );
+
     let ended = tool.run(&[&["rollback"], &json[..]].concat());
     ended.expect(0);
     let back = ended.document();

@@ -152,10 +152,11 @@ async fn where_2_1_stands_a_rollback_brings_back_and_throws_nothing_away() {
     assert!(
         matches!(
             &*refused.failure,
-            Failure::NothingToUndo {
+            Failure::UnknownLoss {
                 extra: 1,
                 different: 0,
-                examples
+                examples,
+                ..
             } if examples == &[format!("{}/{SEGMENT}", root().meta_root())]
         ),
         "{refused:?}"
@@ -328,18 +329,23 @@ impl Observer for Slow {
 
 #[tokio::test]
 async fn what_is_written_while_the_question_stands_is_not_thrown_away() {
-    let instance = Instance::small(CollectionForm::Split);
-    instance.migrate().await.unwrap();
-    let migrated = instance.image();
-    let environment = watched(Slow(instance.store.clone()));
-    let options = instance.restore_options(Way::Rollback);
-    restore(&instance.store, &options, &environment)
-        .await
-        .unwrap_err();
-    assert!(instance.get(SEGMENT).is_some());
-    let mut after = instance.image();
-    after.remove(SEGMENT);
-    assert_eq!(after, migrated);
+    // A loss is accepted as it was shown, and no other.
+    for accept_loss in [false, true] {
+        let instance = Instance::small(CollectionForm::Split);
+        instance.migrate().await.unwrap();
+        let migrated = instance.image();
+        let environment = watched(Slow(instance.store.clone()));
+        let mut options = instance.restore_options(Way::Rollback);
+        options.accept_loss = accept_loss;
+        let refused = restore(&instance.store, &options, &environment)
+            .await
+            .unwrap_err();
+        assert_eq!(refused.written, Written::Nothing);
+        assert!(instance.get(SEGMENT).is_some());
+        let mut after = instance.image();
+        after.remove(SEGMENT);
+        assert_eq!(after, migrated);
+    }
 }
 
 /// What a run notes.

@@ -61,7 +61,7 @@ async fn fewer_operations_than_expected_are_adapted_to() {
         let instance = Instance::small(form);
         instance.store.change(|world| {
             world.set_limits(ServerLimits {
-                max_txn_ops: 7,
+                max_txn_ops: 8,
                 ..ServerLimits::default()
             });
         });
@@ -82,7 +82,7 @@ async fn smaller_requests_than_expected_are_adapted_to() {
         let instance = Instance::small(form);
         instance.store.change(|world| {
             world.set_limits(ServerLimits {
-                max_request_bytes: 2_000,
+                max_request_bytes: 2_500,
                 ..ServerLimits::default()
             });
         });
@@ -121,4 +121,68 @@ async fn an_entry_that_the_server_does_not_take_is_named() {
     assert!(*bytes > 600_000);
     assert_eq!(refused.kind(), FailureKind::Unmigratable);
     assert_eq!(plain(&instance.store.dump()), before);
+}
+
+/// Entries far below the default limit fail too where the server's limit is lower, and then not in the middle.
+#[tokio::test]
+async fn an_entry_above_a_low_request_limit_is_found_before_the_first_write() {
+    for form in FORMS {
+        let mut metadata = Metadata::small();
+        metadata.change_collection(|record| {
+            record.schema.as_mut().unwrap().description = "x".repeat(300_000);
+        });
+        let instance = Instance::of(&metadata, form);
+        instance.store.change(|world| {
+            world.set_limits(ServerLimits {
+                max_request_bytes: 64 << 10,
+                ..ServerLimits::default()
+            });
+        });
+        let before = plain(&instance.store.dump());
+        let refused = instance.migrate().await.unwrap_err();
+        assert!(
+            matches!(&*refused.failure, Failure::EntryTooLarge { .. }),
+            "{form}: {refused:?}"
+        );
+        assert_eq!(refused.kind(), FailureKind::Unmigratable);
+        assert_eq!(plain(&instance.store.dump()), before, "{form}");
+    }
+}
+
+/// A quota that holds the migration and not its rollback is too small.
+#[tokio::test]
+async fn room_for_the_rollback_is_part_of_the_room_check() {
+    let instance = Instance::small(FORMS[0]);
+    let mut quota = 1_u64 << 20;
+    let needed = loop {
+        instance.store.change(|world| {
+            world.set_limits(ServerLimits {
+                quota_bytes: Some(quota),
+                ..ServerLimits::default()
+            });
+        });
+        match instance.migrate().await {
+            Err(error) => {
+                let Failure::NoRoom { needed, .. } = *error.failure else {
+                    panic!("{error:?}");
+                };
+                break needed;
+            }
+            Ok(_) => quota /= 2,
+        }
+        instance.roll_back().await.unwrap();
+    };
+    // More than the migration alone: what it deletes is put back by a rollback.
+    let report = {
+        instance
+            .store
+            .change(|world| world.set_limits(ServerLimits::default()));
+        instance.migrate().await.unwrap().plan.unwrap()
+    };
+    let migration = report.bytes_put + 256 * (report.put + report.rewrite + report.delete);
+    let margin = 512 << 10;
+    assert!(
+        needed > migration + margin + 256 * report.put,
+        "{needed} {report:?}"
+    );
 }

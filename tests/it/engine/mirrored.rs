@@ -57,7 +57,7 @@ async fn what_2_2_wrote_in_another_etcd_is_not_thrown_away_unasked() {
                 matches!(&*refused.failure, Failure::OtherEtcd { .. }),
                 "{form}, {cluster}: {refused:?}"
             );
-            assert_eq!(refused.kind(), FailureKind::Failed);
+            assert_eq!(refused.kind(), FailureKind::Refused);
             assert_eq!(mirror.image(), running);
             let notes = Notes::default();
             let around = (&limits(), &watched(notes.clone()));

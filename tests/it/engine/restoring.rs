@@ -124,7 +124,7 @@ async fn d17_what_2_2_wrote_is_told_and_goes_only_when_that_is_accepted() {
         };
         assert!(what.contains("3 keys"), "{what}");
         assert!(what.contains("datacoord-meta/s/1/10/51"), "{what}");
-        assert_eq!(refused.kind(), FailureKind::Failed);
+        assert_eq!(refused.kind(), FailureKind::Refused);
         assert_eq!(plain(&instance.store.dump()), running);
         let mut options = instance.restore_options(Way::Rollback);
         options.accept_loss = true;
@@ -145,9 +145,10 @@ async fn a_dry_run_shows_the_difference_although_something_would_be_lost() {
         options.dry_run = true;
         let refused = instance.restore_with(&options).await.unwrap_err();
         assert!(matches!(&*refused.failure, Failure::WouldLose { .. }));
-        assert_eq!(refused.kind(), FailureKind::Failed);
+        assert_eq!(refused.kind(), FailureKind::Refused);
         let shown = refused.difference.expect("the difference");
         assert!(shown.put > 0 && shown.delete > 2, "{shown:?}");
+        assert_eq!(shown.outcome, RestoreOutcome::WouldRestore);
         options.accept_loss = true;
         let accepted = instance.restore_with(&options).await.unwrap();
         assert_eq!(accepted, *shown);
@@ -183,13 +184,14 @@ async fn what_2_2_wrote_before_the_migration_was_finished_is_told_too() {
 async fn extra_keys_are_kept_where_that_is_wished() {
     let instance = Instance::small(FORMS[0]);
     let before = instance.image();
-    instance.migrate().await.unwrap();
-    run_2_2(&instance);
+    super::saved(&instance.store, &instance.backup()).await;
+    instance.put("datacoord-meta/s/1/10/51", b"changed");
+    instance.put("queryCoord-ResourceGroup/rg", b"a group");
+    instance.put("datacoord-meta/s/1/10/77", b"new");
     let mut options = instance.restore_options(Way::Restore);
     options.keep_extra = true;
-    options.accept_loss = true;
     let report = instance.restore_with(&options).await.unwrap();
-    assert!(report.kept > 2 && report.delete == 0 && report.verified);
+    assert!(report.kept == 2 && report.delete == 0 && report.verified);
     let after = instance.image();
     assert!(
         before
@@ -197,6 +199,27 @@ async fn extra_keys_are_kept_where_that_is_wished() {
             .all(|(key, value)| after.get(key) == Some(value))
     );
     assert_eq!(after["queryCoord-ResourceGroup/rg"], b"a group");
+}
+
+#[tokio::test]
+async fn extra_keys_are_not_kept_where_both_layouts_would_be_there() {
+    for form in FORMS {
+        for way in [Way::Rollback, Way::Restore] {
+            let instance = Instance::small(form);
+            instance.migrate().await.unwrap();
+            let migrated = plain(&instance.store.dump());
+            let mut options = instance.restore_options(way);
+            options.keep_extra = true;
+            options.accept_loss = true;
+            for dry_run in [true, false] {
+                options.dry_run = dry_run;
+                let refused = instance.restore_with(&options).await.unwrap_err();
+                assert_eq!(refused.kind(), FailureKind::Usage, "{form}: {refused:?}");
+                assert!(refused.to_string().contains("--keep-extra"), "{refused}");
+                assert_eq!(plain(&instance.store.dump()), migrated, "{form}");
+            }
+        }
+    }
 }
 
 #[tokio::test]
@@ -385,11 +408,17 @@ async fn what_somebody_writes_while_a_rollback_deletes_is_found_by_its_compariso
         instance.migrate().await.unwrap();
         disturb_deleting(&instance, key);
         let failed = instance.roll_back().await.unwrap_err();
+        // Deleted ranges are compared with what was read, the others afterwards.
         assert!(
-            matches!(&*failed.failure, Failure::Verification(_)),
+            matches!(
+                &*failed.failure,
+                Failure::Verification(_) | Failure::SourceChanged { .. }
+            ),
             "{failed:?}"
         );
         assert_eq!(failed.written, Written::Restoring);
+        let key = instance.store.look(|world| world.get(key));
+        assert_eq!(&*key.unwrap().value, b"from somebody else");
     }
     let instance = Instance::small(CollectionForm::Database);
     let before = instance.image();

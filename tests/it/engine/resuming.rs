@@ -139,8 +139,19 @@ async fn another_plan_than_the_one_that_was_staged_is_refused() {
         assert_eq!(refused.kind(), FailureKind::PartWay);
         assert_eq!(refused.written, Written::Nothing);
         assert_eq!(next.image(), before);
-        // The way out: what was staged goes, and the changed metadata is migrated.
-        next.roll_back().await.unwrap();
+        // Nor does a rollback trust the journal then, unless that is accepted.
+        let refused = next.roll_back().await.unwrap_err();
+        assert!(
+            matches!(&*refused.failure, Failure::StagedFromOther { .. }),
+            "{refused:?}"
+        );
+        assert_eq!(refused.kind(), FailureKind::Refused);
+        assert!(refused.backup.is_some());
+        assert_eq!(next.image(), before);
+        let mut options = next.restore_options(Way::Rollback);
+        options.accept_loss = true;
+        let report = next.restore_with(&options).await.unwrap();
+        assert!(!report.verified, "it is not what the backup holds");
         let report = next.migrate().await.unwrap();
         assert_eq!(report.outcome, MigrateOutcome::Migrated);
     }
@@ -215,13 +226,12 @@ async fn an_interrupted_restore_is_finished_by_either_command() {
 
 #[tokio::test]
 async fn an_interrupted_restore_that_keeps_extra_keys_keeps_them_when_it_is_finished() {
-    let done = Instance::small(FORMS[0]);
-    done.migrate().await.unwrap();
-    let killed = done.next();
-    killed.put("datacoord-meta/s/9/9/9", b"written by 2.2");
+    let killed = Instance::small(FORMS[0]);
+    super::saved(&killed.store, &killed.backup()).await;
+    killed.put("datacoord-meta/s/1/10/51", b"changed");
+    killed.put("datacoord-meta/s/9/9/9", b"not in the backup");
     let mut options = killed.restore_options(Way::Restore);
     options.keep_extra = true;
-    options.accept_loss = true;
     killed.kill_after(Phase::Restoring, 1);
     killed.restore_with(&options).await.unwrap_err();
     let next = killed.next();

@@ -1,0 +1,128 @@
+//! etcd goes back in time while a run writes: acknowledged writes are gone, the lock is still there. Servers
+//! 3.5.0 to 3.5.2 lose them when they are killed; a disk snapshot put back within the lease does the same.
+
+use std::sync::{Arc, Mutex};
+
+use meta_migration::engine::{Failure, Way};
+use meta_migration::store::memory::{Fault, World};
+
+use super::instance::{Image, Instance};
+use crate::rules::FORMS;
+
+/// Takes a copy of etcd right after one transaction of the next run and puts it back right before a later
+/// one. Transactions are counted from 1; the first takes the lock.
+fn lose_tail(instance: &Instance, (kept, lost): (u32, u32)) {
+    let saved: Arc<Mutex<Option<World>>> = Arc::default();
+    let mut count = 0;
+    instance.store.fault_when(move |request| {
+        if request.txn.is_none() {
+            return Vec::new();
+        }
+        count += 1;
+        let saved = Arc::clone(&saved);
+        if count == kept {
+            vec![Fault::after(move |world| {
+                *saved.lock().unwrap() = Some(world.clone());
+            })]
+        } else if count == lost {
+            vec![Fault::before(move |world| {
+                if let Some(earlier) = saved.lock().unwrap().take() {
+                    *world = earlier;
+                }
+            })]
+        } else {
+            Vec::new()
+        }
+    });
+}
+
+/// A later command ends at `wanted`, or refuses; nothing else may be called success.
+async fn leads_on(instance: Instance, (before, after): (&Image, &Image), what: &str) {
+    let copy = Instance {
+        store: instance.store.fork(),
+        form: instance.form,
+        folder: tempfile::tempdir().unwrap(),
+    };
+    if copy.migrate().await.is_ok() {
+        assert_eq!(copy.image(), *after, "{what}, then migrate");
+    }
+    match instance.roll_back().await {
+        Ok(_) => assert_eq!(instance.image(), *before, "{what}, then rollback"),
+        Err(_) => {
+            let mut options = instance.restore_options(Way::Restore);
+            options.accept_loss = true;
+            instance.restore_with(&options).await.unwrap();
+            assert_eq!(instance.image(), *before, "{what}, then restore");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_run_whose_journal_went_back_stops_writing() {
+    for form in FORMS {
+        let whole = Instance::small(form);
+        let before = whole.image();
+        whole.migrate().await.unwrap();
+        let after = whole.image();
+        let transactions = whole.store.transactions().len();
+        assert!(transactions > 8, "{form}");
+        let transactions = u32::try_from(transactions).unwrap();
+        for kept in 1..transactions {
+            for lost in kept + 1..=transactions {
+                let what = format!("{form}: back from {lost} to {kept}");
+                let instance = Instance::small(form);
+                lose_tail(&instance, (kept, lost));
+                match instance.migrate().await {
+                    Ok(_) => assert_eq!(instance.image(), after, "{what}"),
+                    Err(error) => {
+                        let next = instance.next();
+                        next.end_lock();
+                        let is_known = next.journal().map(|journal| journal.phase) == error.phase
+                            || matches!(&*error.failure, Failure::JournalChanged { .. });
+                        assert!(is_known, "{what}: {error:?}");
+                        leads_on(next, (&before, &after), &what).await;
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_rollback_whose_journal_went_back_stops_writing() {
+    for form in FORMS {
+        let whole = Instance::small(form);
+        let before = whole.image();
+        whole.migrate().await.unwrap();
+        let after = whole.image();
+        let done = whole.next();
+        let rolled_back = done.store.fork();
+        let trial = |store| Instance {
+            store,
+            form,
+            folder: tempfile::tempdir().unwrap(),
+        };
+        let probe = trial(rolled_back);
+        std::fs::copy(done.backup(), probe.backup()).unwrap();
+        let mut options = probe.restore_options(Way::Rollback);
+        options.backup = Some(done.backup());
+        probe.restore_with(&options).await.unwrap();
+        let transactions = u32::try_from(probe.store.transactions().len()).unwrap();
+        for kept in 1..transactions {
+            for lost in kept + 1..=transactions {
+                let what = format!("{form}: back from {lost} to {kept}");
+                let instance = trial(done.store.fork());
+                std::fs::copy(done.backup(), instance.backup()).unwrap();
+                lose_tail(&instance, (kept, lost));
+                match instance.restore_with(&options).await {
+                    Ok(_) => assert_eq!(instance.image(), before, "{what}"),
+                    Err(_) => {
+                        let next = instance.next();
+                        next.end_lock();
+                        leads_on(next, (&before, &after), &what).await;
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Rolling back what was only staged: just the keys that the recorded plan makes, and not against a journal that
+//! is not true any more.
+
+use meta_migration::engine::{Failure, FailureKind, Way};
+use meta_migration::journal::{Journal, Phase};
+use meta_migration::keys::MetaRoot;
+use meta_migration::report::{RestoreOutcome, RestoreReport};
+use meta_migration::store::Op;
+use meta_migration::store::memory::Fault;
+
+use super::instance::{Image, Instance, plain};
+use crate::rules::FORMS;
+use crate::support::metadata::{Metadata, root};
+
+/// A migration that was killed when all was staged, and what 2.1 had.
+async fn staged(form: meta_migration::transform::CollectionForm) -> (Image, Instance) {
+    let killed = Instance::small(form);
+    let before = killed.image();
+    killed.kill_after(Phase::Staged, 0);
+    killed.migrate().await.unwrap_err();
+    let next = killed.next();
+    next.end_lock();
+    (before, next)
+}
+
+async fn accepting(instance: &Instance) -> RestoreReport {
+    let mut options = instance.restore_options(Way::Rollback);
+    options.accept_loss = true;
+    instance.restore_with(&options).await.unwrap()
+}
+
+#[tokio::test]
+async fn unstaging_is_verified_only_against_the_backup() {
+    for form in FORMS {
+        let (before, next) = staged(form).await;
+        let report = next.roll_back().await.unwrap();
+        assert_eq!(report.outcome, RestoreOutcome::Restored);
+        assert!(report.verified, "{form}");
+        assert_eq!((next.image(), next.journal()), (before.clone(), None));
+
+        let (_, next) = staged(form).await;
+        std::fs::remove_file(next.backup()).unwrap();
+        let report = next.roll_back().await.unwrap();
+        assert!(!report.verified, "{form}: nothing was compared");
+        assert_eq!(next.image(), before);
+
+        // No part of the plan, but not what the backup holds.
+        let (_, next) = staged(form).await;
+        next.put("root-coord/credential/users/new", b"{}");
+        let report = next.roll_back().await.unwrap();
+        assert!(!report.verified, "{form}: 2.1 was changed");
+        assert!(next.get("root-coord/credential/users/new").is_some());
+    }
+}
+
+/// 2.2 was started by mistake beside what was staged, and made a collection.
+#[tokio::test]
+async fn unstaging_asks_before_it_deletes_what_was_not_staged() {
+    let foreign = [
+        "root-coord/fields/77/1",
+        "root-coord/partitions/77/2",
+        "field-index/77/3",
+    ];
+    for form in FORMS {
+        let (before, next) = staged(form).await;
+        for key in foreign {
+            next.put(key, b"written by 2.2");
+        }
+        let running = plain(&next.store.dump());
+        for dry_run in [true, false] {
+            let mut options = next.restore_options(Way::Rollback);
+            options.dry_run = dry_run;
+            let refused = next.restore_with(&options).await.unwrap_err();
+            let Failure::NotStaged { keys, examples } = &*refused.failure else {
+                panic!("{form}: {refused:?}");
+            };
+            assert_eq!((*keys, examples.len()), (3, 3), "{form}");
+            assert_eq!(refused.kind(), FailureKind::Refused);
+            assert!(refused.difference.is_some(), "the difference is shown");
+            assert_eq!(plain(&next.store.dump()), running, "{form}");
+        }
+        accepting(&next).await;
+        assert_eq!(next.image(), before);
+    }
+}
+
+/// A staged key with another value is another program's.
+#[tokio::test]
+async fn unstaging_asks_before_it_deletes_a_changed_key() {
+    for form in FORMS {
+        let (before, next) = staged(form).await;
+        let image = next.image();
+        let mut keys = image.keys().filter(|key| !before.contains_key(*key));
+        let key = keys.next().unwrap();
+        next.put(key, b"another value");
+        let refused = next.roll_back().await.unwrap_err();
+        assert!(
+            matches!(&*refused.failure, Failure::NotStaged { keys: 1, .. }),
+            "{form}: {refused:?}"
+        );
+        assert_eq!(next.get(key).unwrap(), b"another value");
+    }
+}
+
+/// The journal went back to an earlier phase, the metadata did not.
+#[tokio::test]
+async fn a_journal_behind_the_metadata_unstages_nothing() {
+    for form in FORMS {
+        for phase in [Phase::Staging, Phase::Staged] {
+            let instance = Instance::small(form);
+            let before = instance.image();
+            instance.migrate().await.unwrap();
+            let journal = Journal {
+                phase,
+                committed_revision: 0,
+                ..instance.journal().unwrap()
+            };
+            instance.store.change(|world| {
+                world.put(&root().journal_key(), &journal.encode());
+            });
+            let migrated = instance.image();
+            let refused = instance.roll_back().await.unwrap_err();
+            assert!(
+                matches!(&*refused.failure, Failure::StagedFromOther { .. }),
+                "{form}: {refused:?}"
+            );
+            assert_eq!(refused.kind(), FailureKind::Refused);
+            assert!(refused.backup.is_some(), "the backup is named");
+            assert_eq!(instance.image(), migrated, "{form}");
+            let mut options = instance.restore_options(Way::Restore);
+            options.accept_loss = true;
+            assert!(instance.restore_with(&options).await.unwrap().verified);
+            assert_eq!(instance.image(), before, "{form}");
+        }
+    }
+}
+
+/// A restore in place of a rollback does not lose what 2.1 wrote since it was staged either.
+#[tokio::test]
+async fn a_restore_beside_staged_keys_asks_before_it_loses_what_2_1_wrote() {
+    for form in FORMS {
+        let (_, next) = staged(form).await;
+        next.put("datacoord-meta/s/1/10/99", b"written by 2.1");
+        let options = next.restore_options(Way::Restore);
+        let refused = next.restore_with(&options).await.unwrap_err();
+        assert!(
+            matches!(&*refused.failure, Failure::WouldLose { .. }),
+            "{form}: {refused:?}"
+        );
+        assert!(next.get("datacoord-meta/s/1/10/99").is_some());
+    }
+}
+
+/// Two instances below one root path.
+#[tokio::test]
+async fn two_meta_roots_below_one_root_path_have_a_journal_each() {
+    let other_root = || MetaRoot::new("by-dev", "meta2", "kv").unwrap();
+    for form in FORMS {
+        let (before, next) = staged(form).await;
+        next.store.change(|world| {
+            for (key, value) in &Metadata::small().entries {
+                world.put(&other_root().join(key.as_bytes()), value);
+            }
+        });
+        let mut options = next.options();
+        options.root = other_root();
+        options.backup.as_mut().unwrap().path = next.folder.path().join("second.mmb");
+        let journal_key = other_root().journal_key();
+        next.store.fault_when(move |request| {
+            let is_staged = |op: &Op| match op {
+                Op::Put { key, value, .. } if **key == *journal_key => {
+                    Journal::decode(value).is_ok_and(|journal| journal.phase == Phase::Staged)
+                }
+                Op::Put { .. } | Op::Delete(_) => false,
+            };
+            if request.txn.is_some_and(|txn| txn.ops.iter().any(is_staged)) {
+                vec![Fault::CrashAfter]
+            } else {
+                Vec::new()
+            }
+        });
+        let nobody = meta_migration::engine::Environment::silent();
+        meta_migration::engine::migrate(&next.store, &options, &nobody)
+            .await
+            .unwrap_err();
+        let next = next.next();
+        next.store.change(|world| {
+            if let Some(lock) = world.get(&other_root().lock_key()) {
+                world.revoke_lease(lock.lease);
+            }
+        });
+        let second = || {
+            let entries = next.store.dump().into_iter();
+            let is_second = |key: &[u8]| {
+                other_root().range().contains(key) || key == other_root().journal_key()
+            };
+            let entries = entries.filter(|entry| is_second(&entry.key));
+            plain(&entries.collect::<Vec<_>>())
+        };
+        let untouched = second();
+        assert!(untouched.len() > Metadata::small().entries.len() + 5);
+        assert!(next.roll_back().await.unwrap().verified);
+        assert_eq!((next.image(), next.journal()), (before, None), "{form}");
+        assert_eq!(second(), untouched, "{form}");
+    }
+}
+
+/// A mirror with another prefix brings a journal along.
+#[tokio::test]
+async fn a_journal_of_another_meta_root_is_not_used() {
+    let (_, next) = staged(FORMS[0]).await;
+    let journal = Journal {
+        meta_root: "elsewhere/meta".to_owned(),
+        ..next.journal().unwrap()
+    };
+    next.store.change(|world| {
+        world.put(&root().journal_key(), &journal.encode());
+    });
+    let before = plain(&next.store.dump());
+    for refused in [
+        next.roll_back().await.unwrap_err(),
+        next.migrate().await.unwrap_err(),
+    ] {
+        let Failure::Journal { source, .. } = &*refused.failure else {
+            panic!("{refused:?}");
+        };
+        assert!(source.to_string().contains("elsewhere/meta"), "{source}");
+    }
+    assert_eq!(plain(&next.store.dump()), before);
+}
