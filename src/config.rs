@@ -114,6 +114,8 @@ pub struct DropIn {
     pub accept_loss: Option<bool>,
     /// `config.allowEphemeralBackup`.
     pub allow_ephemeral_backup: Option<bool>,
+    /// `config.allowEmpty`.
+    pub allow_empty: Option<bool>,
     /// `config.waitSessions`.
     pub wait_sessions: Option<Duration>,
     /// `config.waitLock`.
@@ -221,6 +223,7 @@ impl Config {
                 on_broken_record: file.on_broken_record,
                 accept_loss: file.accept_loss,
                 allow_ephemeral_backup: file.allow_ephemeral_backup,
+                allow_empty: file.allow_empty,
                 wait_sessions: file.wait_sessions,
                 wait_lock: file.wait_lock,
             },

@@ -18,7 +18,7 @@ mod root;
 mod timestamp;
 
 pub use family::{Evidence, Family};
-pub use key::{Key, Object};
+pub use key::{Key, Object, channel_collection};
 pub use log_path::{LogKind, LogPath};
 pub use range::{KeyRange, successor};
 pub use root::{MetaRoot, RootError, clean_join};

@@ -1,18 +1,22 @@
-//! Which layout is really there, told by the keys and not by what somebody typed.
+//! Detects which layout is in etcd, from the keys and not from what the user typed.
 //!
 //! Some families belong to one layout alone. Others are written by 2.1 but may stay behind on a 2.2
-//! cluster (the official tool leaves the load state; 2.2 itself leaves tombstones of old aliases), so
-//! they speak for 2.1 only where nothing speaks for 2.2. Users, roles and the data coordinator's keys
-//! are the same in both and speak for neither.
+//! cluster, or are still read by 2.2 (collections, aliases, replicas), so they count as 2.1 only where
+//! nothing counts as 2.2. What a running 2.2 writes beside any metadata (channel checkpoints, resource
+//! groups, its default database) is a trace: evidence that 2.2 ran, and of neither layout. Users, roles
+//! and the data coordinator's keys are the same in both.
 
 use std::collections::BTreeMap;
 
 use crate::codec::wire;
 use crate::entry::Entry;
-use crate::keys::{Evidence, Family, MetaRoot};
+use crate::keys::{Evidence, Family, Key, MetaRoot, Object};
 use crate::report::Layout;
 
-/// Looks at entries one by one, in any order, and says which layout they show.
+/// Number of collections that a message names.
+const NAMES_MAX: usize = 5;
+
+/// Takes entries one by one, in any order, and tells which layout they show.
 ///
 /// It knows nothing of journals: an unfinished run, whose journal explains both layouts side by side,
 /// shows as [`Layout::Mixed`].
@@ -23,21 +27,65 @@ pub struct LayoutDetector {
     v2_1: BTreeMap<Family, u64>,
     v2_2: BTreeMap<Family, u64>,
     leftovers: BTreeMap<Family, u64>,
-    /// Plain records of collections that hold partitions and fields, and no list of indexes.
-    embedded: u64,
+    traces: BTreeMap<Family, u64>,
+    /// Collections that have their partitions and fields in their own record.
+    embedded: Named,
+    /// Collections in the form that 2.2 writes.
+    split: Named,
+}
+
+/// Collections: how many, and the first names with their ids.
+#[derive(Debug, Clone, Default)]
+struct Named {
+    count: u64,
+    names: Vec<(String, i64)>,
+}
+
+impl Named {
+    fn add(&mut self, name: &str, id: i64) {
+        self.count += 1;
+        if self.names.len() < NAMES_MAX {
+            self.names.push((name.to_owned(), id));
+        }
+    }
+
+    /// `2 collections: "a" (1), "b" (2)`.
+    fn text(&self, form: &str) -> Option<String> {
+        if self.count == 0 {
+            return None;
+        }
+        let names = self.names.iter();
+        let mut text = names
+            .map(|(name, id)| format!("{name:?} ({id})"))
+            .collect::<Vec<_>>()
+            .join(", ");
+        let hidden = self.count.saturating_sub(self.names.len() as u64);
+        if hidden > 0 {
+            text.push_str(&format!(" and {hidden} more"));
+        }
+        let noun = if self.count == 1 {
+            "collection"
+        } else {
+            "collections"
+        };
+        Some(format!(
+            "{} {noun} in the form of {form}: {text}",
+            self.count
+        ))
+    }
 }
 
 /// What one key says.
 enum Speaks {
     V2_1,
     Leftover,
-    Embedded,
     V2_2,
+    Trace,
     Nothing,
 }
 
 impl LayoutDetector {
-    /// A detector that has seen nothing yet.
+    /// Creates a detector that has seen nothing yet.
     #[must_use]
     pub fn new(root: MetaRoot) -> Self {
         Self {
@@ -46,11 +94,13 @@ impl LayoutDetector {
             v2_1: BTreeMap::new(),
             v2_2: BTreeMap::new(),
             leftovers: BTreeMap::new(),
-            embedded: 0,
+            traces: BTreeMap::new(),
+            embedded: Named::default(),
+            split: Named::default(),
         }
     }
 
-    /// Looks at one entry; entries outside the meta root say nothing.
+    /// Takes one entry; entries outside the meta root say nothing.
     pub fn push(&mut self, entry: &Entry) {
         let Some(relative) = self.root.strip(&entry.key) else {
             return;
@@ -61,20 +111,17 @@ impl LayoutDetector {
 
     /// As [`Self::push`], for an entry below the meta root whose family is known already.
     pub(crate) fn push_known(&mut self, family: Family, entry: &Entry) {
-        let evidence = match speaks(family, entry) {
+        let evidence = match self.speaks(family, entry) {
             Speaks::V2_1 => &mut self.v2_1,
             Speaks::Leftover => &mut self.leftovers,
-            Speaks::Embedded => {
-                self.embedded += 1;
-                &mut self.leftovers
-            }
             Speaks::V2_2 => &mut self.v2_2,
+            Speaks::Trace => &mut self.traces,
             Speaks::Nothing => return,
         };
         *evidence.entry(family).or_default() += 1;
     }
 
-    /// The layout that the entries so far show.
+    /// Returns the layout that the entries so far show.
     #[must_use]
     pub fn layout(&self) -> Layout {
         match (self.v2_1.is_empty(), self.v2_2.is_empty()) {
@@ -82,73 +129,137 @@ impl LayoutDetector {
             (true, false) => Layout::V2_2,
             (false, true) => Layout::V2_1,
             (true, true) if !self.leftovers.is_empty() => Layout::V2_1,
+            // A 2.2.9 or later without any collection.
+            (true, true) if self.traces.contains_key(&Family::Database) => Layout::V2_2,
             (true, true) => Layout::Empty,
         }
     }
 
-    /// Collections that have their partitions and fields in their own record, and name no index there.
+    /// Whether only families count that both layouts have, or leave behind.
     #[must_use]
-    pub fn embedded_collections(&self) -> u64 {
-        self.embedded
+    pub fn is_only_leftovers(&self) -> bool {
+        self.v2_1.is_empty() && self.v2_2.is_empty()
     }
 
-    /// What speaks for which layout, for messages; one line a family.
+    /// Returns what counts for which layout, for messages.
     #[must_use]
     pub fn evidence(&self) -> Vec<String> {
-        let lines = |version: &'static str, families: &BTreeMap<Family, u64>| {
-            families
-                .iter()
-                .map(move |(family, keys)| format!("{version}: {} ({keys} keys)", family.name()))
-                .collect::<Vec<_>>()
-        };
         let mut all = lines("2.1", &self.v2_1);
-        all.extend(lines("2.2", &self.v2_2));
-        if self.v2_1.is_empty() && self.v2_2.is_empty() {
+        if self.v2_1.is_empty() && self.v2_2.is_empty() || !self.v2_1.is_empty() {
             all.extend(lines("2.1", &self.leftovers));
+            all.extend(self.collections_of_2_1());
         }
+        all.extend(lines("2.2", &self.v2_2));
+        all.extend(self.split.text("2.2").filter(|_| !self.v2_2.is_empty()));
         all
     }
-}
 
-fn speaks(family: Family, entry: &Entry) -> Speaks {
-    match family.evidence() {
-        Evidence::V2_2 => Speaks::V2_2,
-        Evidence::V2_1 if entry.is_tombstone() => Speaks::Leftover,
-        Evidence::V2_1 => Speaks::V2_1,
-        Evidence::V2_1Leftover if entry.is_tombstone() => Speaks::Leftover,
-        Evidence::V2_1Leftover if family == Family::Collection => collection(&entry.value),
-        Evidence::V2_1Leftover if family == Family::LegacyAlias => Speaks::V2_1,
-        Evidence::V2_1Leftover => Speaks::Leftover,
-        Evidence::Both => Speaks::Nothing,
+    /// Returns the collections that have their partitions and fields in their own record, as 2.1 writes
+    /// them, with names; `None` where there are none.
+    #[must_use]
+    pub fn collections_of_2_1(&self) -> Option<String> {
+        self.embedded.text("2.1")
     }
-}
 
-/// A collection record is 2.1's when it lists indexes, 2.2's when its partitions and fields have moved
-/// out, and may be either's otherwise.
-fn collection(value: &[u8]) -> Speaks {
-    const SCHEMA: u32 = 2;
-    const SCHEMA_FIELDS: u32 = 4;
-    let mut embedded = false;
-    for field in wire::fields(value) {
-        let Ok(field) = field else {
-            return Speaks::Leftover;
-        };
-        match (field.number, field.content) {
-            (6, _) => return Speaks::V2_1,
-            (4 | 5 | 9, _) => embedded = true,
-            (SCHEMA, wire::Content::Bytes(schema)) => {
-                embedded |= wire::fields(schema)
-                    .any(|member| member.is_ok_and(|member| member.number == SCHEMA_FIELDS));
+    /// Returns what only a running 2.2 leaves, a line a family.
+    #[must_use]
+    pub fn traces(&self) -> Vec<String> {
+        let families = self.traces.iter();
+        families
+            .map(|(family, keys)| format!("{} ({keys} keys)", family.name()))
+            .collect()
+    }
+
+    fn speaks(&mut self, family: Family, entry: &Entry) -> Speaks {
+        let is_tombstone = entry.is_tombstone();
+        match family.evidence() {
+            Evidence::V2_2 => {
+                if family == Family::DatabaseCollection && !is_tombstone {
+                    self.name(entry);
+                }
+                Speaks::V2_2
             }
-            _ => {}
+            Evidence::Trace => Speaks::Trace,
+            Evidence::V2_1 if is_tombstone => Speaks::Leftover,
+            Evidence::V2_1 => Speaks::V2_1,
+            Evidence::V2_1Leftover if family == Family::Collection && !is_tombstone => {
+                self.name(entry)
+            }
+            Evidence::V2_1Leftover => Speaks::Leftover,
+            Evidence::Both => Speaks::Nothing,
         }
     }
-    if embedded {
-        Speaks::Embedded
-    } else if value.is_empty() {
-        Speaks::Leftover
-    } else {
-        Speaks::V2_2
+
+    /// Notes a collection by name. Its record is 2.2's when its partitions and fields have moved out, and
+    /// may be either's otherwise.
+    fn name(&mut self, entry: &Entry) -> Speaks {
+        let Some(record) = Record::read(&entry.value) else {
+            return Speaks::Leftover;
+        };
+        let relative = self.root.strip(&entry.key).unwrap_or_default();
+        let key = Key::parse(relative);
+        let id = if let Key::Plain(Object::Collection(id) | Object::DatabaseCollection(_, id)) = key
+        {
+            id.0
+        } else {
+            0
+        };
+        if record.is_embedded {
+            self.embedded.add(&record.name, id);
+            Speaks::Leftover
+        } else if entry.value.is_empty() {
+            Speaks::Leftover
+        } else {
+            self.split.add(&record.name, id);
+            Speaks::V2_2
+        }
+    }
+}
+
+fn lines(version: &str, families: &BTreeMap<Family, u64>) -> Vec<String> {
+    families
+        .iter()
+        .map(|(family, keys)| format!("{version}: {} ({keys} keys)", family.name()))
+        .collect()
+}
+
+/// What matters of a collection record.
+struct Record {
+    name: String,
+    /// It holds partitions, fields, or references to indexes of 2.1.
+    is_embedded: bool,
+}
+
+impl Record {
+    /// Reads a record; `None` when it is no protobuf message.
+    fn read(value: &[u8]) -> Option<Self> {
+        const SCHEMA: u32 = 2;
+        const SCHEMA_NAME: u32 = 1;
+        const SCHEMA_FIELDS: u32 = 4;
+        let mut record = Self {
+            name: String::new(),
+            is_embedded: false,
+        };
+        for field in wire::fields(value) {
+            let field = field.ok()?;
+            match (field.number, field.content) {
+                (4 | 5 | 6 | 9, _) => record.is_embedded = true,
+                (SCHEMA, wire::Content::Bytes(schema)) => {
+                    for member in wire::fields(schema) {
+                        let Ok(member) = member else { break };
+                        match (member.number, member.content) {
+                            (SCHEMA_FIELDS, _) => record.is_embedded = true,
+                            (SCHEMA_NAME, wire::Content::Bytes(name)) => {
+                                record.name = String::from_utf8_lossy(name).into_owned();
+                            }
+                            _ => {}
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        Some(record)
     }
 }
 
@@ -157,7 +268,7 @@ mod tests {
     use super::*;
     use crate::keys::TOMBSTONE;
 
-    /// A collection with one partition, one field and, if told so, an index.
+    /// A collection with one partition, one field and, on request, an index.
     fn embedded(indexed: bool) -> Vec<u8> {
         let mut value = b"\x08\x05\x12\x05\x0a\x01c\x22\x00\x20\x06\x2a\x01p\x48\x07".to_vec();
         if indexed {
@@ -168,27 +279,42 @@ mod tests {
 
     const SPLIT: &[u8] = b"\x08\x05\x12\x03\x0a\x01c";
 
-    fn layout(entries: &[(&str, &[u8])]) -> Layout {
+    fn detector(entries: &[(&str, &[u8])]) -> LayoutDetector {
         let root = MetaRoot::new("by-dev", "meta", "kv").unwrap();
         let mut detector = LayoutDetector::new(root.clone());
         for (key, value) in entries {
             detector.push(&Entry::new(root.join(key.as_bytes()), value.to_vec()));
         }
-        detector.layout()
+        detector
+    }
+
+    fn layout(entries: &[(&str, &[u8])]) -> Layout {
+        detector(entries).layout()
     }
 
     #[test]
-    fn each_kind_of_2_1_evidence_counts() {
+    fn families_of_2_1_alone_beside_2_2_are_mixed() {
+        for key in [
+            "root-coord/index/1/2",
+            "indexes/1",
+            "root-coord/segment-index/1/2/3/4",
+        ] {
+            assert_eq!(layout(&[(key, b"x")]), Layout::V2_1, "{key}");
+            let beside: [(&str, &[u8]); 2] = [(key, b"x"), ("field-index/1/2", b"x")];
+            assert_eq!(layout(&beside), Layout::Mixed, "{key}");
+        }
+    }
+
+    #[test]
+    fn families_that_2_2_reads_are_2_1_only_without_2_2() {
         for (key, value) in [
-            ("root-coord/index/1/2", &b"x"[..]),
-            ("indexes/1", b"x"),
-            ("root-coord/segment-index/1/2/3/4", b"x"),
-            ("root-coord/collection-alias/a", b"\x08\x05"),
+            ("root-coord/collection-alias/a", &b"\x08\x05"[..]),
             ("root-coord/collection/5", &embedded(true)),
+            ("queryCoord-ReplicaMeta/1", b"x"),
         ] {
             assert_eq!(layout(&[(key, value)]), Layout::V2_1, "{key}");
             let beside = [(key, value), ("field-index/1/2", &b"x"[..])];
-            assert_eq!(layout(&beside), Layout::Mixed, "{key}");
+            assert_eq!(layout(&beside), Layout::V2_2, "{key}");
         }
     }
 
@@ -228,5 +354,43 @@ mod tests {
             Layout::Empty
         );
         assert_eq!(layout(&[]), Layout::Empty);
+    }
+
+    #[test]
+    fn traces_of_2_2_count_for_neither_layout() {
+        for key in [
+            "datacoord-meta/channel-cp/c",
+            "queryCoord-ResourceGroup/g",
+            "flushed-segment/1/2/3",
+            "root-coord/database/db-info/1",
+        ] {
+            let entries: [(&str, &[u8]); 2] = [(key, b"x"), ("indexes/1", b"x")];
+            let found = detector(&entries);
+            assert_eq!(found.layout(), Layout::V2_1, "{key}");
+            assert_eq!(found.traces().len(), 1, "{key}");
+        }
+        let database: [(&str, &[u8]); 1] = [("root-coord/database/db-info/1", b"x")];
+        assert_eq!(layout(&database), Layout::V2_2);
+        let checkpoint: [(&str, &[u8]); 1] = [("datacoord-meta/channel-cp/c", b"x")];
+        assert_eq!(layout(&checkpoint), Layout::Empty);
+    }
+
+    #[test]
+    fn evidence_names_the_collections_of_each_layout() {
+        let found = detector(&[
+            ("root-coord/index/5/2", b"x"),
+            ("root-coord/collection/5", &embedded(true)),
+            ("root-coord/database/collection-info/1/6", SPLIT),
+        ]);
+        assert_eq!(
+            found.evidence(),
+            [
+                "2.1: root-coord/index (1 keys)",
+                "2.1: root-coord/collection (1 keys)",
+                "1 collection in the form of 2.1: \"c\" (5)",
+                "2.2: root-coord/database/collection-info (1 keys)",
+                "1 collection in the form of 2.2: \"c\" (6)",
+            ]
+        );
     }
 }

@@ -241,6 +241,9 @@ pub struct StatusReport {
     pub journal_error: Option<String>,
     /// The cluster.
     pub etcd: EtcdReport,
+    /// What is wrong with 2.2 metadata, worst first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
 }
 
 /// What `verify` found.

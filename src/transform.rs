@@ -27,6 +27,7 @@ mod index_support;
 mod last_operation;
 mod load_state;
 mod migration;
+mod missing;
 mod names;
 mod options;
 mod overlay;
@@ -44,12 +45,12 @@ mod source;
 use std::collections::BTreeMap;
 
 pub use migration::Migration;
+pub use missing::{ALL_PARTITIONS, MissingCollections, MissingPartitions};
 pub use options::{
     CollectionForm, FormChoice, FormError, OnBrokenRecord, Options, PolicyError, SegmentForm,
     SegmentFormError,
 };
 pub use ranges::{leftover_ranges, new_family_ranges, shared_family_ranges, staged_family_ranges};
-pub use remains::embedded_finding;
 pub use resume::{Remaining, remaining_after_commit, remaining_segment};
 pub use segment_log::SegmentRewrite;
 pub use source::Source;

@@ -1,25 +1,45 @@
-//! Is a 2.2 layout complete and consistent? Told from the entries alone, without a backup.
+//! Checks whether 2.2 metadata is complete and consistent, from the entries alone, without a backup.
 //!
-//! Errors are what keeps some Milvus 2.2 from starting, or from seeing, loading or searching what is
-//! there. Leftovers of 2.1 that nobody reads are notices; its replicas, which 2.2 reads, are a warning.
-//! Metadata that a running Milvus 2.2 wrote itself passes.
+//! This is the one definition of a finished migration: every answer of the program that 2.2 can start
+//! comes from here. Errors are what keeps the release that reads it from starting, or from seeing, loading or
+//! searching what is there. Leftovers of 2.1 that nobody reads are notices; its replicas, which 2.2
+//! reads, are a warning. Metadata that a running Milvus 2.2 or later wrote itself passes.
 
 mod alias;
 mod collection;
+mod form;
 mod index;
+mod interrupted;
 mod legacy;
 mod load;
 mod object;
+mod segment;
 
 use crate::entry::Entry;
 use crate::finding::Finding;
 use crate::keys::{Family, Key, MetaRoot, Object, Timestamp, split_timestamp};
 
+use crate::transform::{CollectionForm, MissingCollections, MissingPartitions};
+use crate::version::Release;
+
 use alias::Aliases;
 use collection::Collections;
 use index::Indexes;
+use interrupted::{Interrupted, Others};
 use legacy::Legacy;
 use load::Loads;
+use segment::Segments;
+
+/// What is known of the metadata, and who will read it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Context {
+    /// The release that will read it; `None` for any 2.2.
+    pub target: Option<Release>,
+    /// Whether the user asked for the embedded form, so that it is a warning where it is misread.
+    pub accepts_embedded: bool,
+    /// The form that a finished migration of this program is recorded with.
+    pub recorded: Option<CollectionForm>,
+}
 
 /// What is wrong so far; takes keys relative to the meta root and reports them whole.
 #[derive(Debug)]
@@ -30,13 +50,22 @@ struct Report {
 
 impl Report {
     fn error(&mut self, code: &'static str, key: &[u8], message: impl Into<String>) {
-        let key = self.root.join(key);
+        let key = self.whole(key);
         self.findings.push(Finding::error(code, &key, message));
     }
 
     fn warning(&mut self, code: &'static str, key: &[u8], message: impl Into<String>) {
-        let key = self.root.join(key);
+        let key = self.whole(key);
         self.findings.push(Finding::warning(code, &key, message));
+    }
+
+    /// The whole key; none for a finding that concerns no single key.
+    fn whole(&self, key: &[u8]) -> Vec<u8> {
+        if key.is_empty() {
+            Vec::new()
+        } else {
+            self.root.join(key)
+        }
     }
 
     fn notice(&mut self, code: &'static str, key: &[u8], message: impl Into<String>) {
@@ -78,19 +107,29 @@ impl Report {
 #[derive(Debug)]
 pub struct Checker {
     report: Report,
+    context: Context,
     last: Family,
     collections: Collections,
     aliases: Aliases,
     indexes: Indexes,
     loads: Loads,
     legacy: Legacy,
+    segments: Segments,
+    interrupted: Interrupted,
 }
 
 impl Checker {
-    /// A checker for the metadata below `root`.
+    /// Creates a checker for the metadata below `root`, of which nothing else is known.
     #[must_use]
     pub fn new(root: MetaRoot) -> Self {
+        Self::within(root, Context::default())
+    }
+
+    /// Creates a checker for the metadata below `root`.
+    #[must_use]
+    pub fn within(root: MetaRoot, context: Context) -> Self {
         Self {
+            context,
             report: Report {
                 root,
                 findings: Vec::new(),
@@ -101,6 +140,8 @@ impl Checker {
             indexes: Indexes::default(),
             loads: Loads::default(),
             legacy: Legacy::default(),
+            segments: Segments::default(),
+            interrupted: Interrupted::default(),
         }
     }
 
@@ -114,6 +155,10 @@ impl Checker {
         let report = &mut self.report;
         let value = &*entry.value;
         self.legacy.push(self.last, relative, value);
+        self.interrupted.push(self.last, relative);
+        if self.last == Family::ChannelRemoval {
+            self.segments.push_removed_channel(relative, value);
+        }
         match Key::parse(relative) {
             Key::Plain(object) => self.object(object, None, relative, value),
             Key::Snapshot(object, timestamp) => {
@@ -136,12 +181,17 @@ impl Checker {
                     .push_replica((collection, replica), value, report);
             }
             Key::QueryReplica(replica) => self.loads.push_old_replica(replica, value),
+            Key::LegacyIndex(collection, index) => {
+                self.legacy.push_index((collection, index), value);
+            }
+            Key::QueryCollection(_) => self.interrupted.push_load_state(value),
+            Key::Segment(collection, partition, segment) => {
+                let ids = (collection, partition, segment);
+                self.segments.push(ids, value, report);
+            }
             Key::Unknown(key) => self.report.snapshot_without_timestamp(self.last, key),
-            Key::LegacyIndex(..)
-            | Key::LegacySegmentIndex(..)
+            Key::LegacySegmentIndex(..)
             | Key::IndexBuild(_)
-            | Key::QueryCollection(_)
-            | Key::Segment(..)
             | Key::SegmentLog(..)
             | Key::SessionId
             | Key::Session(_) => {}
@@ -180,8 +230,29 @@ impl Checker {
         let report = &mut self.report;
         let live = self.collections.finish(report);
         live.check_databases(report);
+        form::check(&live, &self.context, report);
+        self.segments.seal();
+        let mut collections = MissingCollections::default();
+        let mut partitions = MissingPartitions::default();
+        self.segments
+            .check(&live, &mut collections, &mut partitions);
+        if self.context.recorded.is_none() {
+            let others = Others {
+                live: &live,
+                segments: &self.segments,
+                indexes: &self.indexes,
+                loads: &self.loads,
+            };
+            self.interrupted.check(others, &mut collections, report);
+        }
+        let missing = collections
+            .finding()
+            .into_iter()
+            .chain(partitions.finding());
+        report.findings.extend(missing);
         self.aliases.finish(&live, report);
-        self.indexes.finish(&live, report);
+        self.legacy.check_indexes((&live, &self.indexes), report);
+        self.indexes.finish((&live, &self.segments), report);
         self.loads.finish(&live, report);
         self.legacy.finish(report);
         let mut findings = self.report.findings;

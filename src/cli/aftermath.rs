@@ -11,9 +11,10 @@ use super::report::failure::{Failure, NOTHING_CHANGED};
 use super::report::outcome;
 use super::signals;
 use crate::backup::BackupError;
-use crate::engine::{self, EngineError, FailureKind, Written};
+use crate::engine::{self, EngineError, FailureKind, Instances, Written};
 use crate::finding::Finding;
 use crate::journal::{JournalError, Phase};
+use crate::keys::MetaRoot;
 use crate::report::PlanReport;
 use crate::store::{ConnectProblem, StoreError, StoreErrorKind};
 
@@ -149,7 +150,12 @@ impl Ways {
         let switched = error.written == Written::CutOver
             || matches!(phase, Some(Phase::Committed | Phase::Tidying));
         let restoring = error.written == Written::Restoring || phase == Some(Phase::Restoring);
-        if restoring || (self.goes_back && error.written != Written::Nothing) {
+        if restoring && !self.goes_back && backup.is_some() {
+            hint(format!(
+                "{}   # finishes the restore; migrate finishes it too before it begins",
+                self.back_with("restore", backup)
+            ));
+        } else if restoring || (self.goes_back && error.written != Written::Nothing) {
             hint(format!("{}   # goes on", self.again));
         } else if error.written == Written::InDoubt {
             hint(format!(
@@ -284,6 +290,7 @@ impl Ways {
                     .to_owned()
             }
             F::Findings(plan) => self.all_findings(plan),
+            F::NoMetadata { root, instances } => where_else(root, instances.as_ref()),
             F::SourceChanged { .. } => {
                 "something wrote to the metadata meanwhile: stop it".to_owned()
             }
@@ -337,6 +344,48 @@ impl Ways {
             | F::Worker(_) => return None,
         })
     }
+}
+
+/// Where there is metadata instead.
+fn where_else(root: &MetaRoot, instances: Option<&Instances>) -> String {
+    const NEW: &str =
+        "if the instance is new, use --allow-empty (in a YAML file config.allowEmpty: true)";
+    let Some(instances) = instances else {
+        return format!(
+            "the roots of other instances could not be listed, because the etcd user may not read them: compare \
+             --root-path with etcd.rootPath of Milvus; {NEW}"
+        );
+    };
+    let limit = if instances.is_complete {
+        ""
+    } else {
+        " (not all of etcd was searched)"
+    };
+    if instances.roots.is_empty() {
+        return format!(
+            "no Milvus instance was found in this etcd{limit}: check --endpoints; {NEW}"
+        );
+    }
+    let sub_path = root.meta_root().strip_prefix(root.root_path());
+    let sub_path = sub_path.unwrap_or_default().trim_start_matches('/');
+    let options = instances.roots.iter().map(|found| {
+        let parts = found.rsplit_once('/').unwrap_or(("", found));
+        match parts {
+            ("", "") => "at the top level".to_owned(),
+            ("", _) => format!("{found} (empty etcd.rootPath)"),
+            (path, last) if last == sub_path => format!("{found} (--root-path {})", quoted(path)),
+            (path, last) => format!(
+                "{found} (--root-path {} --meta-sub-path {})",
+                quoted(path),
+                quoted(last)
+            ),
+        }
+    });
+    format!(
+        "Milvus metadata was found under {}{limit}: run the command again with the root path of this instance \
+         (in a YAML file etcd.rootPath); {NEW}",
+        options.collect::<Vec<_>>().join(", ")
+    )
 }
 
 /// What hangs on no lease is nobody's any more, or something keeps it that does not do as Milvus does.

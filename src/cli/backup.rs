@@ -10,7 +10,7 @@ use std::path::Path;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::backup_target::{TargetOptions, warn_if_ephemeral};
-use super::options::{EtcdOptions, OutputOptions, WaitOptions};
+use super::options::{EmptyOptions, EtcdOptions, OutputOptions, WaitOptions};
 use super::report::exit::Exit;
 use super::report::units::{bytes, counted, short_digest};
 use super::session::{Session, limits};
@@ -58,6 +58,8 @@ struct Save {
     target: TargetOptions,
     #[command(flatten)]
     wait: WaitOptions,
+    #[command(flatten)]
+    empty: EmptyOptions,
     #[command(flatten)]
     etcd: EtcdOptions,
     #[command(flatten)]
@@ -110,13 +112,19 @@ fn begin(args: &Save) -> Outcome {
         waits: args.wait.resolve(),
         limits: limits(),
     };
-    save(&session, &options)
+    save(&session, &options, args.empty.allow_empty)
 }
 
 /// Saves the metadata, and says where.
-pub(in crate::cli) fn save(session: &Session, options: &BackupOptions) -> Outcome {
-    let saved = session
-        .read(async |store, environment| engine::backup(store, options, environment).await)?;
+pub(in crate::cli) fn save(
+    session: &Session,
+    options: &BackupOptions,
+    may_be_empty: bool,
+) -> Outcome {
+    let saved = session.read(async |store, environment| {
+        session.require_metadata(store, may_be_empty).await?;
+        engine::backup(store, options, environment).await
+    })?;
     if saved.entries == 0 {
         tracing::warn!(
             "the backup is empty: no metadata is below {}",

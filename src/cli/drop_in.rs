@@ -15,7 +15,7 @@
 use std::path::PathBuf;
 
 use super::backup_target::TargetOptions;
-use super::options::{EtcdOptions, OutputOptions, TransformOptions, WaitOptions};
+use super::options::{EmptyOptions, EtcdOptions, OutputOptions, TransformOptions, WaitOptions};
 use super::report::failure::Failure;
 use super::rollback::WayBack;
 use super::session::{Session, limits};
@@ -39,6 +39,8 @@ pub(in crate::cli) struct Args {
     way_back: WayBack,
     #[command(flatten)]
     target: TargetOptions,
+    #[command(flatten)]
+    empty: EmptyOptions,
     #[command(flatten)]
     pub(in crate::cli) output: OutputOptions,
     /// The official tool ignores words behind its flag
@@ -78,7 +80,7 @@ fn backup(session: &Session, args: &Args) -> Outcome {
         waits: args.wait.resolve_drop_in(&session.config),
         limits: limits(),
     };
-    super::backup::save(session, &options)
+    super::backup::save(session, &options, may_be_empty(session, args))
 }
 
 fn migrate(session: &Session, args: &Args) -> Outcome {
@@ -94,7 +96,11 @@ fn migrate(session: &Session, args: &Args) -> Outcome {
     };
     let waits = args.wait.resolve_drop_in(config);
     let options = migrate::options(session, target, backup, (waits, limits()));
-    migrate::carry_out(session, &options, false)
+    migrate::carry_out(session, &options, (false, may_be_empty(session, args)))
+}
+
+fn may_be_empty(session: &Session, args: &Args) -> bool {
+    args.empty.allow_empty || session.config.drop_in.allow_empty == Some(true)
 }
 
 fn go_back(session: &Session, args: &Args) -> Outcome {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::builder::BoolishValueParser;
 
 use super::backup_target::{TargetOptions, warn_if_ephemeral};
-use super::options::{EtcdOptions, OutputOptions, TransformOptions, WaitOptions};
+use super::options::{EmptyOptions, EtcdOptions, OutputOptions, TransformOptions, WaitOptions};
 use super::reading::ReadingOptions;
 use super::report::exit::Exit;
 use super::report::outcome::Next;
@@ -67,6 +67,8 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     reading: ReadingOptions,
     #[command(flatten)]
+    empty: EmptyOptions,
+    #[command(flatten)]
     etcd: EtcdOptions,
     #[command(flatten)]
     pub(in crate::cli) output: OutputOptions,
@@ -97,7 +99,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         false => Some(args.target.file(&session, given)?),
     };
     let options = options(&session, target, backup, (args.wait.resolve(), limits));
-    carry_out(&session, &options, args.compact)
+    carry_out(&session, &options, (args.compact, args.empty.allow_empty))
 }
 
 /// The words that make `plan` plan this migration.
@@ -134,7 +136,7 @@ pub(in crate::cli) fn options(
 pub(in crate::cli) fn carry_out(
     session: &Session,
     options: &MigrateOptions,
-    compacts: bool,
+    (compacts, may_be_empty): (bool, bool),
 ) -> Outcome {
     if options.backup.is_none() {
         tracing::warn!(
@@ -142,6 +144,7 @@ pub(in crate::cli) fn carry_out(
         );
     }
     let done = session.write(async |store, environment| {
+        session.require_metadata(store, may_be_empty).await?;
         let done = engine::migrate(store, options, environment).await?;
         if compacts && done.outcome != MigrateOutcome::NothingToDo {
             compact(store, options).await;

@@ -238,6 +238,15 @@ impl EtcdOptions {
     }
 }
 
+/// What a command does where there is no metadata.
+#[derive(Debug, Clone, Copy, Default, Args)]
+#[command(next_help_heading = "Where the metadata is")]
+pub(in crate::cli) struct EmptyOptions {
+    /// Accept that there is no key at all under the root path, as in a new etcd
+    #[arg(long, env = "META_MIGRATION_ALLOW_EMPTY", hide_env = true, value_parser = BoolishValueParser::new())]
+    pub(in crate::cli) allow_empty: bool,
+}
+
 /// How a command talks.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Output")]

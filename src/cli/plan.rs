@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::options::{EtcdOptions, OutputOptions, TransformOptions};
+use super::options::{EmptyOptions, EtcdOptions, OutputOptions, TransformOptions};
 use super::reading::ReadingOptions;
 use super::report::exit::Exit;
 use super::report::failure::Failure;
@@ -37,6 +37,8 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     reading: ReadingOptions,
     #[command(flatten)]
+    empty: EmptyOptions,
+    #[command(flatten)]
     etcd: EtcdOptions,
     #[command(flatten)]
     pub(in crate::cli) output: OutputOptions,
@@ -50,8 +52,8 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         .map(|path| session.open(path, args.reading));
     let source = source.transpose()?;
     let mut planned = match Target::of(&session.config, &args.transform)? {
-        Target::Migrate(options) => make(&session, source.as_ref(), &options)?,
-        Target::NothingToDo => Planned::new(idle(layout(&session, source.as_ref())?)),
+        Target::Migrate(options) => make((&session, args), source.as_ref(), &options)?,
+        Target::NothingToDo => Planned::new(idle(layout((&session, args), source.as_ref())?)),
     };
     if args.ignore_sessions {
         let is_session = |finding: &Finding| finding.code == engine::LIVE_SESSION;
@@ -83,7 +85,7 @@ fn exit(planned: &Planned) -> Exit {
 }
 
 fn make(
-    session: &Session,
+    (session, args): (&Session, &Args),
     source: Option<&BackupSource>,
     options: &Options,
 ) -> Result<Planned, Failure> {
@@ -92,6 +94,9 @@ fn make(
         return Ok(Planned::new(plan));
     }
     session.read(async |store, environment| {
+        session
+            .require_metadata(store, args.empty.allow_empty)
+            .await?;
         let (root, limits) = (&session.config.root, limits());
         let plan = engine::plan(store, root, options, (&limits, environment)).await?;
         let blocking = engine::blocking(store, root, &plan, (&limits, environment)).await?;
@@ -99,10 +104,16 @@ fn make(
     })
 }
 
-fn layout(session: &Session, source: Option<&BackupSource>) -> Result<Layout, Failure> {
+fn layout(
+    (session, args): (&Session, &Args),
+    source: Option<&BackupSource>,
+) -> Result<Layout, Failure> {
     match source {
         Some(source) => session.offline(|environment| Ok(source.layout(environment)?.0)),
         None => session.read(async |store, environment| {
+            session
+                .require_metadata(store, args.empty.allow_empty)
+                .await?;
             let limits = limits();
             let found = engine::status(store, &session.config.root, (&limits, environment));
             Ok(found.await?.layout)

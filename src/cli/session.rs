@@ -69,6 +69,18 @@ impl Session {
         self.run(Ending::AtOnce, work)
     }
 
+    /// Fails where there is no metadata, unless that was allowed.
+    pub(in crate::cli) async fn require_metadata(
+        &self,
+        store: &EtcdStore,
+        is_allowed: bool,
+    ) -> Result<(), EngineError> {
+        if is_allowed {
+            return Ok(());
+        }
+        engine::require_metadata(store, &self.config.root, &limits()).await
+    }
+
     /// Runs what writes to etcd; a signal ends it after the batch in flight.
     pub(in crate::cli) fn write<T>(
         &self,

@@ -2,17 +2,20 @@
 
 use std::path::PathBuf;
 
-use super::options::{EtcdOptions, OutputOptions};
+use clap::builder::BoolishValueParser;
+
+use super::options::{EmptyOptions, EtcdOptions, OutputOptions};
 use super::report::exit::Exit;
 use super::session::{Session, limits, unusable};
 use super::{Outcome, report};
 use crate::backup::try_folder;
 use crate::engine;
+use crate::finding::Finding;
 
 /// Show what is in etcd: layout, key counts, sessions, lock, journal, database size
 ///
-/// Nothing is written to etcd. Where the journal of a migration cannot be read, the rest is shown, and the
-/// exit code is 1.
+/// Nothing is written to etcd. Exits with code 4 when 2.2 metadata is not complete, and with code 1 when the
+/// journal of a migration cannot be read; the rest is shown.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
     #[command(flatten)]
@@ -25,6 +28,11 @@ pub(in crate::cli) struct Args {
         hide_env = true
     )]
     backup_folder: Option<PathBuf>,
+    /// Exit with code 0 whatever is found
+    #[arg(long, env = "META_MIGRATION_REPORT_ONLY", hide_env = true, value_parser = BoolishValueParser::new())]
+    report_only: bool,
+    #[command(flatten)]
+    empty: EmptyOptions,
     #[command(flatten)]
     pub(in crate::cli) output: OutputOptions,
 }
@@ -36,11 +44,16 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     }
     let root = &session.config.root;
     let (found, failed) = session.read(async |store, environment| {
+        let is_allowed = args.report_only || args.empty.allow_empty;
+        session.require_metadata(store, is_allowed).await?;
         engine::status_all_the_same(store, root, (&limits(), environment)).await
     })?;
     report::print(session.output.format, &found, report::status::text)?;
     match failed {
         Some(error) => Err(session.ways.failure(error)),
+        None if !args.report_only && found.findings.iter().any(Finding::is_error) => {
+            Ok(Exit::NotMigratable)
+        }
         None => Ok(Exit::Done),
     }
 }

@@ -10,7 +10,7 @@ use super::error::{EngineError, Failure, while_doing};
 use super::ledger::Ledger;
 use super::limits::Limits;
 use super::room::Room;
-use super::status::lock_holder;
+use super::sessions::lock_holder;
 use super::{Environment, patience, sessions};
 
 /// A Milvus component is registered.

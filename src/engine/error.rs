@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use crate::backup::BackupError;
 use crate::entry::printable;
 use crate::journal::{JournalError, Phase};
+use crate::keys::MetaRoot;
 use crate::report::{BackupRef, PlanReport, RestoreReport, SessionReport, VerifyReport};
 use crate::store::{StoreError, StoreErrorKind};
 use crate::transform::FormError;
 
+use super::instances::Instances;
 use super::stop::Signal;
 
 /// What went wrong.
@@ -56,6 +58,14 @@ pub enum Failure {
     /// The metadata cannot be migrated as it is.
     #[error("the metadata cannot be migrated as it is: {} errors", error_count(.0))]
     Findings(Box<PlanReport>),
+    /// There is no key below the meta root.
+    #[error("no Milvus metadata under {root}")]
+    NoMetadata {
+        /// Where it was looked for.
+        root: MetaRoot,
+        /// What else is in etcd; `None` where the user may not read it.
+        instances: Option<Instances>,
+    },
     /// The source gives another plan than the one that was begun.
     #[error("an unfinished run staged another plan (digest {recorded}, now {now})")]
     PlanChanged {
@@ -365,9 +375,10 @@ impl EngineError {
             (Failure::Backup(error), Written::Nothing) if error.is_wrong_path() => {
                 FailureKind::Usage
             }
-            (Failure::Findings(_) | Failure::EntryTooLarge { .. }, Written::Nothing) => {
-                FailureKind::Unmigratable
-            }
+            (
+                Failure::Findings(_) | Failure::NoMetadata { .. } | Failure::EntryTooLarge { .. },
+                Written::Nothing,
+            ) => FailureKind::Unmigratable,
             (
                 Failure::Usage(_)
                 | Failure::Form(_)

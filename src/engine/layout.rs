@@ -1,8 +1,10 @@
-//! Which layout is in etcd, seen from the keys.
+//! Which layout is in etcd, and what is said where no migration can start from it.
 
 use crate::finding::Finding;
+use crate::journal::Journal;
 use crate::keys::MetaRoot;
 use crate::layout::LayoutDetector;
+use crate::report::Layout;
 use crate::store::Store;
 
 use super::Environment;
@@ -37,38 +39,80 @@ pub(super) async fn detect<S: Store>(
     Ok(detector)
 }
 
-/// What a person is told when nothing is there: most often the root path is a wrong one.
+/// An instance without collections.
 pub(super) fn empty_finding(root: &MetaRoot) -> Finding {
     Finding::warning(
         "no-metadata",
         root.meta_root().as_bytes(),
         format!(
-            "no metadata lies below {}: if Milvus has run on this etcd, its root path is another one",
-            root.meta_root()
+            "there are no collections under {root}. If Milvus has collections, its root path is another one: \
+             check --root-path and --meta-sub-path",
         ),
     )
 }
 
-/// What a person is told when a migration was done here and nothing of it is left.
+/// A migration was done here and nothing of it is left.
 pub(super) fn gone_finding(root: &MetaRoot) -> Finding {
     Finding::error(
         "metadata-gone",
         root.meta_root().as_bytes(),
-        "the journal says that a migration was done here, but no metadata is left: something deleted it. \
-         Restore a backup; where the instance was meant to go, delete the journal too",
+        "the journal records a finished migration, but no metadata is left: something deleted it. Restore a \
+         backup; if the instance was removed on purpose, delete the journal too",
     )
 }
 
-/// What a person is told when both layouts are there.
-pub(super) fn mixed_finding(evidence: &[String]) -> Finding {
-    Finding::error(
-        "mixed-layout",
-        b"",
-        format!(
-            "keys of both layouts are there and no journal explains it, so either another tool was \
-             interrupted or Milvus 2.2 was started on 2.1 metadata: {}. Restore a backup of one layout \
-             first",
-            evidence.join("; ")
+/// Both layouts are there. `done` is the journal of a finished migration.
+pub(super) fn mixed_finding(evidence: &[String], done: Option<&Journal>) -> Finding {
+    let evidence = evidence.join("; ");
+    match done {
+        Some(journal) => Finding::error(
+            "2.1-ran",
+            b"",
+            format!(
+                "{}, and metadata of 2.1 was written since, so Milvus 2.1 ran on the migrated metadata. Found: \
+                 {evidence}. Stop Milvus 2.1. Save what is there with meta-migration backup; then meta-migration \
+                 rollback --accept-loss returns to the metadata before the migration, without what was written \
+                 since",
+                recorded(journal)
+            ),
         ),
+        None => Finding::error(
+            "mixed-layout",
+            b"",
+            format!(
+                "there are keys of both layouts, and no journal explains it: either another tool was interrupted, \
+                 or Milvus 2.2 ran on metadata that was not migrated and wrote to it. Found: {evidence}. Restore a \
+                 backup of one layout (meta-migration restore --backup-file FILE), then migrate again"
+            ),
+        ),
+    }
+}
+
+/// The layout is 2.1 where 2.2 is expected. `done` is the journal of a finished migration.
+pub(super) fn not_migrated(
+    detector: &LayoutDetector,
+    root: &MetaRoot,
+    done: Option<&Journal>,
+) -> Finding {
+    let evidence = detector.evidence().join("; ");
+    let journal = done.map_or(String::new(), |journal| {
+        format!(
+            " {}: something else restored the metadata of 2.1 since.",
+            recorded(journal)
+        )
+    });
+    let message = format!(
+        "the layout is {}, not 2.2 (found: {evidence}).{journal} Run meta-migration migrate",
+        Layout::V2_1.name()
+    );
+    Finding::error("not-migrated", root.meta_root().as_bytes(), message)
+}
+
+/// A finished migration, in words.
+fn recorded(journal: &Journal) -> String {
+    let target = journal.target_version.as_deref().unwrap_or("2.2");
+    format!(
+        "a finished migration for {target} is recorded ({} form, {})",
+        journal.collection_form, journal.updated_at
     )
 }

@@ -73,6 +73,19 @@ impl Ledger {
         })
     }
 
+    /// Whether there is a journal, be it readable or not.
+    pub(super) async fn exists<S: Store>(
+        store: &S,
+        root: &MetaRoot,
+        limits: &Limits,
+    ) -> Result<bool, Failure> {
+        let request = RangeRequest::key(root.journal_key()).count_only();
+        let response = read(store, limits.patience, request)
+            .await
+            .map_err(while_doing("reading the journal"))?;
+        Ok(response.count > 0)
+    }
+
     pub(super) fn journal(&self) -> Option<&Journal> {
         self.journal.as_ref()
     }

@@ -12,10 +12,11 @@ use crate::keys::MetaRoot;
 use crate::protocol::{Forward, Step};
 use crate::report::{BackupRef, Layout, MigrateOutcome, MigrateReport, Seconds};
 use crate::store::Store;
-use crate::transform::{CollectionForm, OnBrokenRecord, Options, SegmentForm, embedded_finding};
+use crate::transform::{CollectionForm, OnBrokenRecord, Options, SegmentForm};
 use crate::version::Release;
 
 use super::backup_job::BackupTarget;
+use super::completeness::{self, context_of, is_form, survey};
 use super::error::{EngineError, Failure, Written};
 use super::fence::{Fence, Waits};
 use super::ledger::Ledger;
@@ -31,7 +32,7 @@ mod segments;
 mod staging;
 mod verification;
 
-use preparation::Prepared;
+use preparation::{Prepared, refuse_incomplete};
 
 pub(super) use cut_over::journal_options;
 pub(super) use preparation::plan_of;
@@ -93,22 +94,27 @@ pub async fn migrate<S: Store>(
     };
     let fence = match entered {
         Ok(fence) => fence,
-        Err(failure @ (Failure::Sessions(_) | Failure::Locked(_))) => {
+        Err(failure) => {
             // A migrated cluster that runs is not refused: nothing has to be done to it.
-            return match already_migrated(store, options, environment).await {
-                Ok(true) => Ok(already(None, started)),
-                Ok(false) | Err(_) => {
-                    let mut refused = before(failure);
-                    if let Ok(ledger) = Ledger::load(store, &options.root, &options.limits).await {
-                        refused.phase = ledger.phase();
-                        refused.backup =
-                            ledger.journal().and_then(|journal| journal.backup.clone());
-                    }
-                    Err(*refused)
+            let refused = if matches!(failure, Failure::Sessions(_)) {
+                match already_migrated(store, options, environment).await {
+                    Ok(true) => return Ok(already(None, started)),
+                    Err(incomplete @ (Failure::Findings(_) | Failure::Locked(_))) => incomplete,
+                    Ok(false) | Err(_) => failure,
                 }
+            } else {
+                failure
             };
+            let is_refused = matches!(refused, Failure::Sessions(_) | Failure::Locked(_));
+            let mut refused = before(refused);
+            if is_refused
+                && let Ok(ledger) = Ledger::load(store, &options.root, &options.limits).await
+            {
+                refused.phase = ledger.phase();
+                refused.backup = ledger.journal().and_then(|journal| journal.backup.clone());
+            }
+            return Err(*refused);
         }
-        Err(failure) => return Err(*before(failure)),
     };
     let mut run = match Run::new(store, options, environment, fence, started).await {
         Ok(run) => run,
@@ -148,6 +154,7 @@ async fn enter<S: Store>(
     Ok(fence)
 }
 
+/// Whether complete 2.2 metadata is there, that nobody works on.
 async fn already_migrated<S: Store>(
     store: &S,
     options: &MigrateOptions,
@@ -157,8 +164,17 @@ async fn already_migrated<S: Store>(
     if !matches!(ledger.phase(), None | Some(Phase::Done)) {
         return Ok(false);
     }
-    let found = layout::detect(store, &options.root, &options.limits, environment).await?;
-    Ok(found.layout() == Layout::V2_2)
+    if let Some(holder) = sessions::lock_holder(store, &options.root, &options.limits).await? {
+        return Err(Failure::Locked(holder));
+    }
+    let around = environment.around(&options.root, &options.limits);
+    let wanted = options.transform_options();
+    let (layout, findings) = completeness::check(store, around, &wanted, &ledger).await?;
+    if layout != Layout::V2_2 {
+        return Ok(false);
+    }
+    refuse_incomplete((layout, findings), &wanted)?;
+    Ok(true)
 }
 
 fn nothing_to_do(started: Instant) -> MigrateReport {
@@ -308,28 +324,31 @@ impl<'a, S: Store> Run<'a, S> {
     async fn begin(&mut self) -> Result<Forward, Failure> {
         let phase = self.ledger.phase();
         if phase == Some(Phase::Done) {
-            let (root, limits) = (&self.options.root, &self.options.limits);
-            let found = layout::detect(self.store, root, limits, self.environment).await?;
+            let root = &self.options.root;
+            let options = self.options.transform_options();
+            let context = context_of(&options, self.ledger.journal());
+            let found = survey(self.store, self.around(), context).await?;
+            let shown = found.detector.layout();
+            let as_left = is_as_left(self.store, self.around(), &self.ledger).await?;
             // An embedded collection without index or alias looks the same in both layouts: what nobody
             // wrote since it was done, is done. With keys of both layouts there, preparing refuses and
             // says what was found.
-            if matches!(found.layout(), Layout::V2_1 | Layout::Mixed)
-                && !is_as_left(self.store, self.around(), &self.ledger).await?
-            {
+            if matches!(shown, Layout::V2_1 | Layout::Mixed) && !as_left {
                 self.backup = None;
                 return Ok(Forward::from_journal(None));
             }
-            let options = self.options.transform_options();
             let was_put = self
                 .ledger
                 .journal()
                 .is_some_and(|journal| journal.counts.put > 0);
-            let is_gone = was_put && found.layout() == Layout::Empty;
-            let gone = is_gone.then(|| layout::gone_finding(root));
-            if let Some(finding) = gone.or_else(|| embedded_finding(&found, &options)) {
-                let nothing = super::plan::nothing(found.layout(), &options, finding);
-                return Err(Failure::Findings(Box::new(nothing)));
+            let mut findings = found.checked;
+            if was_put && shown == Layout::Empty {
+                findings.push(layout::gone_finding(root));
+            } else if as_left {
+                // What was wrong in the source was reported when it was migrated.
+                findings.retain(is_form);
             }
+            refuse_incomplete((shown, findings), &options)?;
         }
         if matches!(phase, Some(Phase::Committed | Phase::Tidying)) {
             self.written = Written::CutOver;

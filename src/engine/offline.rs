@@ -10,16 +10,16 @@ use crate::keys::{Family, LogKind, MetaRoot};
 use crate::layout::LayoutDetector;
 use crate::report::{BackupRef, Layout, MigrateOutcome, MigrateReport, PlanReport, VerifyReport};
 use crate::transform::{CollectionForm, Migration, OnBrokenRecord, Options, SegmentForm, Source};
-use crate::verify::Checker;
+use crate::verify::Context;
 use crate::version::Release;
 
 use super::Environment;
 use super::backup_job::{BackupTarget, now};
+use super::completeness::{FileCheck, Survey, context, context_of};
 use super::difference::{Collector, Difference};
 use super::error::{EngineError, Failure};
 use super::fingerprint::Filter;
 use super::layout::mixed_finding;
-use super::verify::not_migrated;
 
 /// How many entries are handled between two looks at the wish to end.
 const LOOK_EVERY: u64 = 4096;
@@ -101,14 +101,24 @@ impl BackupSource {
     pub fn verify(
         &self,
         before: Option<&Self>,
-        options: Option<&Options>,
+        (options, target): (Option<&Options>, Option<&Release>),
         environment: &Environment,
     ) -> Result<VerifyReport, EngineError> {
-        match before {
+        let outcome = match before {
             Some(before) => self.compare(before, options, environment),
-            None => self.check(environment),
-        }
-        .map_err(EngineError::before_writing)
+            None => {
+                let mut context = context(target, None);
+                let form = options.map(|options| options.form);
+                context.accepts_embedded = form == Some(CollectionForm::Embedded);
+                self.check(context, environment).map(|found| {
+                    let mut collector = Collector::default();
+                    let findings = found.findings(&self.root, None);
+                    findings.into_iter().for_each(|it| collector.push(it));
+                    collector.report()
+                })
+            }
+        };
+        outcome.map_err(EngineError::before_writing)
     }
 
     /// Turns a 2.1 backup into a 2.2 backup.
@@ -155,26 +165,24 @@ impl BackupSource {
         let (layout, evidence) = (source.layout(), source.evidence());
         let migration = source.finish();
         let mut plan = migration.plan(layout, self.backup.summary().revision);
-        if layout == Layout::Mixed {
-            plan.findings.push(mixed_finding(&evidence));
-            plan.findings.sort();
+        match layout {
+            Layout::Mixed => {
+                plan.findings.push(mixed_finding(&evidence, None));
+                plan.findings.sort();
+            }
+            Layout::V2_2 => {
+                let context = context_of(options, None);
+                plan.findings = self.check(context, environment)?.checked;
+            }
+            Layout::V2_1 | Layout::Staged | Layout::Empty => {}
         }
         Ok((migration, plan))
     }
 
-    fn check(&self, environment: &Environment) -> Result<VerifyReport, Failure> {
-        let mut checker = Checker::new(self.root.clone());
-        let mut detector = LayoutDetector::new(self.root.clone());
-        self.each(environment, |entry| {
-            checker.push(&entry);
-            detector.push(&entry);
-        })?;
-        let mut collector = Collector::default();
-        not_migrated(&detector, &self.root)
-            .into_iter()
-            .chain(checker.finish())
-            .for_each(|finding| collector.push(finding));
-        Ok(collector.report())
+    fn check(&self, context: Context, environment: &Environment) -> Result<Survey, Failure> {
+        let mut check = FileCheck::new(&self.root, context);
+        self.each(environment, |entry| check.push(&entry))?;
+        Ok(check.finish())
     }
 
     fn compare(

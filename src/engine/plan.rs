@@ -1,13 +1,14 @@
 //! The dry run: everything a migration decides, and not a write.
 
 use crate::finding::Finding;
-use crate::journal::Phase;
+use crate::journal::{Journal, Phase};
 use crate::keys::MetaRoot;
 use crate::report::{Layout, PlanReport};
 use crate::store::Store;
 use crate::transform::Options;
 
 use super::Environment;
+use super::completeness;
 use super::error::{EngineError, Failure};
 use super::fingerprint::Filter;
 use super::ledger::Ledger;
@@ -37,11 +38,15 @@ pub async fn plan<S: Store>(
             && !staged
             && phase != Phase::Done
         {
-            return Ok(unfinished(phase, root, options));
+            return Ok(unfinished(phase, ledger.journal(), root, options));
         }
         let around = environment.around(root, limits);
         let reading = read_source(store, around, (&filter, options), None).await?;
-        let mut plan = plan_of(&reading, root);
+        let mut plan = plan_of(&reading, root, ledger.journal());
+        if plan.layout == Layout::V2_2 && !staged {
+            let (_, findings) = completeness::check(store, around, options, &ledger).await?;
+            plan.findings = findings;
+        }
         if staged && plan.layout == Layout::V2_1 {
             plan.layout = Layout::Staged;
         }
@@ -51,24 +56,56 @@ pub async fn plan<S: Store>(
 }
 
 /// Between the layouts there is nothing to plan, only something to finish.
-fn unfinished(phase: Phase, root: &MetaRoot, options: &Options) -> PlanReport {
-    let (layout, message) = if phase == Phase::Restoring {
-        (
-            Layout::Mixed,
-            "a backup is put back in part: rollback finishes that, and so does migrate before it begins",
-        )
+fn unfinished(
+    phase: Phase,
+    journal: Option<&Journal>,
+    root: &MetaRoot,
+    options: &Options,
+) -> PlanReport {
+    let layout = if phase == Phase::Restoring {
+        Layout::Mixed
     } else {
-        (
-            Layout::V2_2,
-            "the switch is done, tidying up is not: the same migrate again finishes it",
-        )
+        Layout::V2_2
     };
-    let finding = Finding::warning("unfinished", &root.journal_key(), message);
-    nothing(layout, options, finding)
+    let finding = Finding::warning(
+        "unfinished",
+        &root.journal_key(),
+        unfinished_message(phase, journal),
+    );
+    nothing(layout, options, vec![finding])
+}
+
+/// What is unfinished, and how to finish it.
+pub(super) fn unfinished_message(phase: Phase, journal: Option<&Journal>) -> String {
+    let backup = journal.and_then(|journal| journal.backup.as_ref());
+    let file = backup.map_or("FILE", |backup| backup.path.as_str());
+    match phase {
+        Phase::Staging | Phase::Staged => format!(
+            "a migration is unfinished ({}): 2.1 metadata is intact, 2.2 keys are partly written beside it. Run \
+             meta-migration migrate to resume it, or meta-migration rollback to remove the 2.2 keys",
+            phase.name()
+        ),
+        Phase::Committed | Phase::Tidying => {
+            let rollback = match backup {
+                Some(_) => format!("meta-migration rollback --backup-file {file} to return to 2.1"),
+                None => "it was made without a backup and cannot be rolled back".to_owned(),
+            };
+            format!(
+                "a migration is committed and not finished ({}). Run meta-migration migrate to finish it, or \
+                 {rollback}",
+                phase.name()
+            )
+        }
+        Phase::Restoring => format!(
+            "a restore of {file} was interrupted: do not start Milvus. Run meta-migration restore --backup-file \
+             {file} to finish it; migrate finishes it too before it begins"
+        ),
+        Phase::Done => String::new(),
+    }
 }
 
 /// The plan where nothing is planned.
-pub(super) fn nothing(layout: Layout, options: &Options, finding: Finding) -> PlanReport {
+pub(super) fn nothing(layout: Layout, options: &Options, findings: Vec<Finding>) -> PlanReport {
     PlanReport {
         layout,
         revision: 0,
@@ -81,6 +118,6 @@ pub(super) fn nothing(layout: Layout, options: &Options, finding: Finding) -> Pl
         delete: 0,
         bytes_put: 0,
         digest: String::new(),
-        findings: vec![finding],
+        findings,
     }
 }

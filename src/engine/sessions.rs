@@ -87,6 +87,24 @@ pub(super) async fn list<S: Store>(
     Ok((sessions, response.revision))
 }
 
+/// Returns the holder of the migration lock.
+pub(super) async fn lock_holder<S: Store>(
+    store: &S,
+    root: &MetaRoot,
+    limits: &Limits,
+) -> Result<Option<SessionReport>, Failure> {
+    let held = read(store, limits.patience, RangeRequest::key(root.lock_key()))
+        .await
+        .map_err(while_doing("reading the lock"))?;
+    let Some(entry) = held.entries.first() else {
+        return Ok(None);
+    };
+    let holder = describe(store, root, entry)
+        .await
+        .map_err(while_doing("reading the lock's lease"))?;
+    Ok(Some(holder))
+}
+
 /// A wait in whole seconds; what is left of one counts.
 pub(super) fn up_to(wait: Duration) -> String {
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);

@@ -2,20 +2,22 @@
 
 use std::collections::BTreeMap;
 
-use crate::journal::Phase;
+use crate::finding::{Finding, Severity};
+use crate::journal::{Journal, Phase};
 use crate::keys::{Family, MetaRoot};
 use crate::layout::LayoutDetector;
 use crate::report::{EtcdReport, FamilyStatus, Layout, SessionReport, StatusReport};
 use crate::store::{RangeRequest, Store};
 
 use super::Environment;
+use super::completeness::{context, survey};
 use super::error::{EngineError, Failure, while_doing};
 use super::fingerprint::Filter;
 use super::ledger::Ledger;
 use super::limits::Limits;
 use super::pages::Pages;
 use super::patience::{patiently, read};
-use super::source::newest_revision;
+use super::source::{Surroundings, newest_revision};
 use super::{room, sessions};
 
 /// Reports the layout, the families, sessions, lock, journal and the cluster.
@@ -58,15 +60,15 @@ async fn look<S: Store>(
     let (sessions, _) = sessions::list(store, root, limits.patience)
         .await
         .map_err(while_doing("reading the sessions"))?;
-    let lock = lock_holder(store, root, limits).await?;
-    let (phase, journal, unusable) = match Ledger::load(store, root, limits).await {
+    let lock = sessions::lock_holder(store, root, limits).await?;
+    let (ledger, journal, unusable) = match Ledger::load(store, root, limits).await {
         Ok(ledger) => {
             if let Err(brought) = ledger.check_revisions() {
                 environment.observer.note(&brought.to_string());
             }
             let journal = ledger.journal();
             let journal = journal.and_then(|journal| serde_json::to_value(journal).ok());
-            (ledger.phase(), journal, None)
+            (Some(ledger), journal, None)
         }
         Err(failure @ Failure::Journal { .. }) => {
             (None, raw_journal(store, root, limits).await?, Some(failure))
@@ -77,13 +79,22 @@ async fn look<S: Store>(
         Some(Failure::Journal { source, .. }) => Some(source.to_string()),
         Some(_) | None => None,
     };
-    let (families, found) = survey(store, root, limits, environment).await?;
+    let (families, found) = count(store, root, limits, environment).await?;
+    let journal_of_run = ledger.as_ref().and_then(Ledger::journal);
+    let phase = journal_of_run.map(|journal| journal.phase);
     let layout = match phase {
         Some(Phase::Staging | Phase::Staged) => Layout::Staged,
         Some(Phase::Restoring) => Layout::Mixed,
         // Between commit and the end of tidying old keys are still there, and 2.2 reads none of them.
         Some(Phase::Committed | Phase::Tidying) => Layout::V2_2,
         Some(Phase::Done) | None => found,
+    };
+    let findings = match (phase, &unusable) {
+        (Some(Phase::Done) | None, None) => {
+            let around = environment.around(root, limits);
+            wrong(store, around, layout, (journal_of_run, lock.as_ref())).await?
+        }
+        _ => Vec::new(),
     };
     let etcd = patiently(limits.patience, || store.status())
         .await
@@ -96,8 +107,34 @@ async fn look<S: Store>(
         journal,
         journal_error,
         etcd,
+        findings,
     };
     Ok((report, unusable))
+}
+
+/// What is wrong where the layout is not that of 2.1, with which there is nothing to check yet.
+async fn wrong<S: Store>(
+    store: &S,
+    around: Surroundings<'_>,
+    layout: Layout,
+    (journal, lock): (Option<&Journal>, Option<&SessionReport>),
+) -> Result<Vec<Finding>, Failure> {
+    if matches!(layout, Layout::V2_1 | Layout::Staged) {
+        return Ok(Vec::new());
+    }
+    let found = survey(store, around, context(None, journal)).await?;
+    let mut findings = found.findings(around.root, journal);
+    findings.retain(|finding| finding.severity != Severity::Notice);
+    if let Some(lock) = lock.filter(|lock| !lock.stays()) {
+        let message = format!(
+            "{} holds the migration lock: its run is not finished ({})",
+            lock.address,
+            lock.ending()
+        );
+        findings.push(Finding::error("locked", &around.root.lock_key(), message));
+        findings.sort();
+    }
+    Ok(findings)
 }
 
 /// A journal that cannot be read, as it stands: its JSON, or its text where it is none.
@@ -116,25 +153,8 @@ async fn raw_journal<S: Store>(
     }))
 }
 
-pub(super) async fn lock_holder<S: Store>(
-    store: &S,
-    root: &MetaRoot,
-    limits: &Limits,
-) -> Result<Option<SessionReport>, Failure> {
-    let held = read(store, limits.patience, RangeRequest::key(root.lock_key()))
-        .await
-        .map_err(while_doing("reading the lock"))?;
-    let Some(entry) = held.entries.first() else {
-        return Ok(None);
-    };
-    let holder = sessions::describe(store, root, entry)
-        .await
-        .map_err(while_doing("reading the lock's lease"))?;
-    Ok(Some(holder))
-}
-
 /// Counts every family and detects the layout in one pass.
-async fn survey<S: Store>(
+async fn count<S: Store>(
     store: &S,
     root: &MetaRoot,
     limits: &Limits,

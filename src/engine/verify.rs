@@ -5,25 +5,25 @@ use std::sync::Arc;
 
 use crate::backup::Backup;
 use crate::finding::{Finding, Severity};
-use crate::journal::Phase;
+use crate::journal::{Journal, Phase};
 use crate::keys::{Family, LogKind, MetaRoot};
-use crate::layout::LayoutDetector;
 use crate::report::{Layout, VerifyReport};
 use crate::store::{RangeRequest, Store};
 use crate::transform::{CollectionForm, Migration, OnBrokenRecord, Options, SegmentForm};
-use crate::verify::Checker;
+use crate::verify::Context;
 use crate::version::Release;
 
 use super::Environment;
+use super::completeness::{context, survey};
 use super::difference::{Actual, Collector, Expected, compare};
 use super::error::{EngineError, Failure, while_doing};
 use super::feed::feed;
 use super::fingerprint::Filter;
-use super::layout::empty_finding;
 use super::ledger::Ledger;
 use super::limits::Limits;
-use super::pages::Pages;
 use super::patience::read;
+use super::plan::unfinished_message;
+use super::sessions;
 use super::source::{Surroundings, newest_revision};
 use super::transform_job::TransformJob;
 
@@ -36,15 +36,18 @@ pub struct VerifyOptions {
     pub backup: Option<PathBuf>,
     /// How that backup was migrated; `None` takes it from the journal, or from what is there.
     pub options: Option<Options>,
+    /// The release that will read the metadata; `None` takes it from the journal.
+    pub target: Option<Release>,
     /// Every limit.
     pub limits: Limits,
 }
 
 /// Checks that the 2.2 layout is complete and consistent, or, with a backup, exactly what its
-/// migration gives. Differences are in the report, not an error.
+/// migration gives. Differences are in the report, not an error. Of an unfinished migration or restore
+/// only that is reported.
 ///
 /// # Errors
-/// [`EngineError`] when etcd or the backup cannot be read.
+/// [`EngineError`] when etcd or the backup cannot be read, or somebody holds the migration lock.
 pub async fn verify<S: Store>(
     store: &S,
     options: &VerifyOptions,
@@ -52,24 +55,31 @@ pub async fn verify<S: Store>(
 ) -> Result<VerifyReport, EngineError> {
     let check = async {
         let around = environment.around(&options.root, &options.limits);
+        let holder = sessions::lock_holder(store, around.root, around.limits).await?;
+        if let Some(holder) = holder.filter(|holder| !holder.stays()) {
+            return Err(Failure::Locked(holder));
+        }
+        let ledger = Ledger::load(store, around.root, around.limits).await?;
+        if let Some(phase) = ledger.phase().filter(|phase| *phase != Phase::Done) {
+            let message = unfinished_message(phase, ledger.journal());
+            let mut collector = Collector::default();
+            collector.push(Finding::error(
+                "unfinished",
+                &around.root.journal_key(),
+                message,
+            ));
+            return Ok(collector.report());
+        }
+        let mut context = context(options.target.as_ref(), ledger.journal());
+        let form = options.options.as_ref().map(|options| options.form);
+        context.accepts_embedded = form == Some(CollectionForm::Embedded);
         let expectation = Expectation {
             backup: options.backup.clone(),
             options: options.options.clone(),
+            context,
             backup_is_optional: false,
         };
-        let mut report = verify_against(store, around, expectation).await?;
-        let ledger = Ledger::load(store, &options.root, &options.limits).await?;
-        if let Some(phase) = ledger.phase().filter(|phase| *phase != Phase::Done) {
-            let message = format!(
-                "a migration is unfinished: its journal says {}",
-                phase.name()
-            );
-            let finding = Finding::error("unfinished", &options.root.journal_key(), message);
-            report.findings.push(finding);
-            report.findings.sort();
-            report.ok = false;
-        }
-        Ok::<_, Failure>(report)
+        verify_against(store, around, expectation).await
     };
     check.await.map_err(EngineError::before_writing)
 }
@@ -78,6 +88,8 @@ pub async fn verify<S: Store>(
 pub(super) struct Expectation {
     pub(super) backup: Option<PathBuf>,
     pub(super) options: Option<Options>,
+    /// What is known where it is checked for completeness.
+    pub(super) context: Context,
     /// Whether a backup that cannot be opened here (a file on another machine) is done without.
     pub(super) backup_is_optional: bool,
 }
@@ -117,11 +129,8 @@ pub(super) async fn verify_against<S: Store>(
             Err(error) => return Err(Failure::Backup(error)),
         }
     }
-    let form = Ledger::load(store, around.root, around.limits)
-        .await?
-        .journal()
-        .and_then(|journal| journal.collection_form.parse().ok());
-    consistency(store, around, form).await
+    let ledger = Ledger::load(store, around.root, around.limits).await?;
+    consistency(store, around, expectation.context, ledger.journal()).await
 }
 
 /// How the migration was made: the journal says it; without one the keys show the form.
@@ -248,49 +257,31 @@ fn migrated(backup: Backup, migration: Arc<Migration>, root: &MetaRoot) -> Expec
 async fn consistency<S: Store>(
     store: &S,
     around: Surroundings<'_>,
-    form: Option<CollectionForm>,
+    context: Context,
+    journal: Option<&Journal>,
 ) -> Result<VerifyReport, Failure> {
-    let filter = Filter::all(around.root);
-    let mut checker = Checker::new(around.root.clone());
-    let mut detector = LayoutDetector::new(around.root.clone());
-    let revision = newest_revision(store, around.root, around.limits).await?;
-    let range = around.root.range();
-    let mut pages = Pages::begin(store, around, range, revision).await?;
-    while let Some(page) = pages.next().await? {
-        for entry in page.iter().filter(|entry| filter.keeps(entry)) {
-            checker.push(entry);
-            detector.push(entry);
-        }
-    }
+    let form = journal.and_then(|journal| journal.collection_form.parse().ok());
+    let mut found = survey(store, around, context).await?;
+    // The embedded form without index or alias looks the same in both layouts.
+    let unfinished = journal.is_some_and(|journal| journal.phase != Phase::Done);
+    let is_embedded = form == Some(CollectionForm::Embedded);
+    let findings = if unfinished
+        || is_embedded && found.detector.layout() == Layout::V2_1 && found.is_only_embedded()
+    {
+        std::mem::take(&mut found.checked)
+    } else {
+        found.findings(around.root, journal)
+    };
     let mut collector = Collector::default();
-    let empty = detector.layout() == Layout::Empty;
-    let empty = empty.then(|| empty_finding(around.root));
-    not_migrated(&detector, around.root)
-        .into_iter()
-        .chain(empty)
-        .for_each(|finding| collector.push(finding));
-    for mut finding in checker.finish() {
+    for mut finding in findings {
         // The embedded form carries the history of 2.1 as it was: that a snapshot was missing was said
         // when it was planned, and is no fault of what was written.
-        if form == Some(CollectionForm::Embedded) && finding.code == SNAPSHOT_MISSING {
+        if is_embedded && finding.code == SNAPSHOT_MISSING {
             finding.severity = Severity::Warning;
         }
         collector.push(finding);
     }
     Ok(collector.report())
-}
-
-/// What is wrong when the layout is not 2.2.
-pub(super) fn not_migrated(detector: &LayoutDetector, root: &MetaRoot) -> Option<Finding> {
-    let layout = detector.layout();
-    matches!(layout, Layout::V2_1 | Layout::Mixed).then(|| {
-        let message = format!(
-            "the layout is {}, not 2.2: {}",
-            layout.name(),
-            detector.evidence().join("; ")
-        );
-        Finding::error("not-migrated", root.meta_root().as_bytes(), message)
-    })
 }
 
 /// The code of the finding that a living object has no snapshot.

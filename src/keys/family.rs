@@ -12,6 +12,8 @@ pub enum Evidence {
     V2_1Leftover,
     /// Only 2.2, or a migration, writes it.
     V2_2,
+    /// A running 2.2 writes it, whatever layout it finds: evidence that 2.2 ran, but of neither layout.
+    Trace,
     /// Both layouts have it.
     Both,
 }
@@ -58,7 +60,7 @@ families! {
     /// Insert logs of segments (2.2).
     Binlog "datacoord-meta/binlog" Both;
     /// Channel checkpoints (2.2).
-    ChannelCheckpoint "datacoord-meta/channel-cp" Both;
+    ChannelCheckpoint "datacoord-meta/channel-cp" Trace;
     /// Removed channels.
     ChannelRemoval "datacoord-meta/channel-removal" Both;
     /// Delete logs of segments (2.2).
@@ -70,13 +72,13 @@ families! {
     /// Index definitions of 2.2.
     FieldIndex "field-index" V2_2;
     /// Segments that the 2.2 index coordinator is told of.
-    FlushedSegment "flushed-segment" Both;
+    FlushedSegment "flushed-segment" Trace;
     /// Index builds of 2.1, one key a build.
     IndexBuild "indexes" V2_1;
     /// Replicas of 2.1. The official migration leaves these keys behind.
     QueryReplica "queryCoord-ReplicaMeta" V2_1Leftover;
     /// Resource groups (2.2.3 and later).
-    ResourceGroup "queryCoord-ResourceGroup" Both;
+    ResourceGroup "queryCoord-ResourceGroup" Trace;
     /// Tasks that 2.1's query coordinator had begun. 2.2 does not read them.
     QueryActiveTask "queryCoord-activeTask" Both;
     /// Load state of 2.1. The official migration leaves these keys behind.
@@ -118,7 +120,7 @@ families! {
     /// Collections inside a database (2.2.9 and later).
     DatabaseCollection "root-coord/database/collection-info" V2_2;
     /// Databases (2.2.9 and later).
-    Database "root-coord/database/db-info" V2_2;
+    Database "root-coord/database/db-info" Trace;
     /// Whether the last DDL message of 2.1 was sent.
     DdMessageSend "root-coord/dd-msg-send" V2_1Leftover;
     /// The last DDL operation of 2.1.
@@ -148,7 +150,7 @@ families! {
     /// History of [`Self::DatabaseCollection`].
     DatabaseCollectionSnapshot "snapshots/root-coord/database/collection-info" V2_2;
     /// History of [`Self::Database`].
-    DatabaseSnapshot "snapshots/root-coord/database/db-info" V2_2;
+    DatabaseSnapshot "snapshots/root-coord/database/db-info" Trace;
     /// History of [`Self::DdMessageSend`].
     DdMessageSendSnapshot "snapshots/root-coord/dd-msg-send" V2_1Leftover;
     /// History of [`Self::DdOperation`].

@@ -304,11 +304,45 @@ fn push_name(out: &mut Vec<u8>, prefix: &str, name: &[u8]) {
     out.extend_from_slice(name);
 }
 
+/// Returns the collection that a virtual channel is of: `<physical channel>_<collection>v<shard>`.
+#[must_use]
+pub fn channel_collection(channel: &[u8]) -> Option<CollectionId> {
+    let channel = std::str::from_utf8(channel).ok()?;
+    let (_, name) = channel.rsplit_once('_')?;
+    let (collection, shard) = name.split_once('v')?;
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number(shard) {
+        return None;
+    }
+    parse_id(collection.as_bytes()).map(CollectionId)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_virtual_channel_names_its_collection() {
+        let of = |channel: &str| channel_collection(channel.as_bytes()).map(|id| id.0);
+        assert_eq!(
+            of("by-dev-rootcoord-dml_0_436777253933154305v0"),
+            Some(436_777_253_933_154_305)
+        );
+        assert_eq!(of("a_b_5v12"), Some(5));
+        for other in [
+            "c",
+            "dml_0",
+            "dml_0_5",
+            "dml_0_v0",
+            "dml_0_5v",
+            "dml_0_5vx",
+            "dml_0_05v0",
+        ] {
+            assert_eq!(of(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn an_id_is_read_in_its_one_spelling_only() {

@@ -63,11 +63,12 @@ pub(super) fn convert(
                 "alias-without-collection",
                 &plain_key,
                 format!(
-                    "{} stands for {}, which does not exist",
+                    "{} refers to {}, which does not exist; it is left out (it stays in the backup)",
                     title(&name),
                     names::collection(&collections.names, *collection)
                 ),
             );
+            continue;
         }
         let alias = Versions {
             name: &name,

@@ -32,6 +32,8 @@ pub(super) struct Converted {
     /// Keys that 2.2 must not see.
     pub(super) removed: Vec<Vec<u8>>,
     pub(super) live: LiveCollections,
+    /// The partitions that each collection has or had.
+    pub(super) partitions: BTreeMap<CollectionId, BTreeSet<PartitionId>>,
     /// The smallest creation time in any record, current or historical.
     pub(super) oldest: Option<Timestamp>,
     /// Creation times of all collections, by their ids.
@@ -149,6 +151,10 @@ pub(super) fn convert(
             continue;
         }
         let versions = converted.versions(key, plain, history, findings);
+        let partitions = converted.partitions.entry(versions.id).or_default();
+        for record in versions.records() {
+            partitions.extend(record.record.partition_ids.iter().copied());
+        }
         converted.write(form, &versions, findings);
     }
     converted

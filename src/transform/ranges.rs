@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::keys::{Family, KeyRange, MetaRoot};
 
 /// Families that only a migration, or 2.2, writes.
-const NEW: [Family; 16] = [
+const NEW: [Family; 14] = [
     Family::FieldIndex,
     Family::CollectionLoadInfo,
     Family::PartitionLoadInfo,
@@ -13,22 +13,22 @@ const NEW: [Family; 16] = [
     Family::Alias,
     Family::DatabaseAlias,
     Family::DatabaseCollection,
-    Family::Database,
     Family::Field,
     Family::Partition,
     Family::SegmentIndex,
     Family::AliasSnapshot,
     Family::DatabaseAliasSnapshot,
     Family::DatabaseCollectionSnapshot,
-    Family::DatabaseSnapshot,
     Family::FieldSnapshot,
 ];
 
 /// Families that staging writes to as well, where Milvus may have keys: only the keys that appeared after
 /// the source was read were staged.
-const SHARED: [Family; 4] = [
+const SHARED: [Family; 6] = [
     Family::Binlog,
     Family::ChannelCheckpoint,
+    Family::Database,
+    Family::DatabaseSnapshot,
     Family::Deltalog,
     Family::Statslog,
 ];

@@ -1,18 +1,20 @@
-//! What tells that metadata is not all that Milvus wrote: signs that the official tool was interrupted,
-//! and the form in which it leaves collections.
+//! Signs that metadata is not all that Milvus wrote: what an interrupted run of the official tool leaves,
+//! and what a 2.2 leaves that was started before the migration.
 //!
-//! It deletes the old families first (D1), so what stays after a failure looks like an instance without
-//! collections, or without indexes. To start Milvus 2.2 on that would be the real loss: it removes the
-//! files of what it does not know.
+//! The official tool deletes the old families first (D1), so what stays after a failure looks like an
+//! instance without collections, or without indexes. Starting Milvus 2.2 on that would be the real loss:
+//! it removes the files of what it does not know.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::collection::Converted;
 use super::findings::Findings;
-use super::segment_rows::Filled;
-use super::{CollectionForm, Options};
+use super::history::RawHistory;
+use super::missing::{ALL_PARTITIONS, MissingCollections, MissingPartitions};
+use super::segment_rows::Living;
 use crate::finding::Finding;
-use crate::keys::Family;
-use crate::layout::LayoutDetector;
+use crate::keys::{Family, channel_collection, is_tombstone};
+use crate::model::CollectionId;
 
 /// Families of 2.1 that the official tool deletes, beside the collections.
 const INDEXES_AND_ALIASES: [Family; 5] = [
@@ -23,66 +25,118 @@ const INDEXES_AND_ALIASES: [Family; 5] = [
     Family::LegacyAliasSnapshot,
 ];
 
-/// Looks for signs that something deleted metadata: `read` counts the keys of each family, `live` says
-/// whether a collection lives, `filled` tells of the segments that hold rows.
-pub(super) fn check(
-    read: &BTreeMap<Family, u64>,
-    live: bool,
-    filled: impl FnOnce() -> Filled,
-    findings: &mut Findings,
-) {
-    let none_of = |families: &[Family]| families.iter().all(|family| !read.contains_key(family));
-    if none_of(&[Family::Collection, Family::CollectionSnapshot]) {
-        let Filled {
-            segments,
-            collections,
-        } = filled();
-        if segments > 0 {
-            findings.general(Finding::error(
-                "collections-missing",
-                b"",
-                format!(
-                    "{segments} segments with rows belong to {collections} collections of which nothing \
-                     is left, where 2.1 leaves at least a tombstone: something deleted the metadata, as \
-                     an interrupted run of the official tool does. Restore a backup from before it; \
-                     Milvus 2.2 would remove the files of these segments"
-                ),
-            ));
+/// References to collections, apart from segments.
+#[derive(Debug, Default)]
+pub(super) struct References {
+    load_states: BTreeSet<CollectionId>,
+    channels: Vec<CollectionId>,
+}
+
+impl References {
+    pub(super) fn push_load_state(&mut self, collection: CollectionId, value: &[u8]) {
+        if !is_tombstone(value) {
+            self.load_states.insert(collection);
         }
-    } else if live
-        && none_of(&[Family::DdOperation])
-        && none_of(&INDEXES_AND_ALIASES)
-        && filled().segments > 0
-    {
-        findings.general(Finding::warning(
-            "indexes-missing",
-            b"",
-            "there are collections, but no index, no alias, and no record of the last operation on \
-             collections, which 2.1 always has: an interrupted run of the official tool leaves just \
-             that. If one was started, restore the backup from before it; Milvus 2.2 removes the files \
-             of indexes that it does not know",
-        ));
+    }
+
+    /// Takes what follows the family's prefix in the key of a watched channel.
+    pub(super) fn push_channel(&mut self, rest: &[u8]) {
+        let channel = rest.iter().position(|byte| *byte == b'/');
+        let channel = channel.map_or(rest, |slash| &rest[slash + 1..]);
+        self.channels.extend(channel_collection(channel));
     }
 }
 
-/// What the target makes of a 2.2 layout whose collections have their fields and partitions in them.
-/// Nobody is stopped who asked for that form.
-#[must_use]
-pub fn embedded_finding(detector: &LayoutDetector, options: &Options) -> Option<Finding> {
-    let collections = detector.embedded_collections();
-    let asked = options.form == CollectionForm::Embedded;
-    if collections == 0 || asked || !options.target.empties_embedded_collections() {
-        return None;
+/// Returns the collections that live, whose record cannot be read, or that are known to be dropped, by the
+/// ids in their keys.
+pub(super) fn known(collections: &BTreeMap<CollectionId, RawHistory>) -> BTreeSet<CollectionId> {
+    let is_known = |history: &RawHistory| {
+        let newest = history.snapshots.last_key_value();
+        history.plain.is_some() || newest.is_some_and(|(_, value)| is_tombstone(value))
+    };
+    let known = collections.iter().filter(|(_, history)| is_known(history));
+    known.map(|(id, _)| *id).collect()
+}
+
+/// Looks for collections and partitions that something refers to and that are gone.
+pub(super) fn check_references(
+    references: &References,
+    living: &Living,
+    (known, converted): (&BTreeSet<CollectionId>, &Converted),
+    findings: &mut Findings,
+) {
+    let is_missing = |id: &CollectionId| !known.contains(id) && !converted.live.contains_key(id);
+    let mut collections = MissingCollections::default();
+    let mut partitions = MissingPartitions::default();
+    for ((collection, partition), (segments, rows)) in living {
+        if is_missing(collection) {
+            collections.add_segments(*collection, *segments, *rows);
+        } else if let Some(had) = converted.partitions.get(collection)
+            && converted.live.contains_key(collection)
+            && !had.contains(partition)
+            && *partition != ALL_PARTITIONS
+        {
+            partitions.add_segments((*collection, *partition), *segments);
+        }
     }
-    Some(Finding::error(
-        "embedded-form",
+    for id in references.load_states.iter().filter(|id| is_missing(id)) {
+        collections.add_load_state(*id);
+    }
+    for id in references.channels.iter().filter(|id| is_missing(id)) {
+        collections.add_channel(*id);
+    }
+    for finding in collections
+        .finding()
+        .into_iter()
+        .chain(partitions.finding())
+    {
+        findings.general(finding);
+    }
+}
+
+/// Looks for collections whose indexes and aliases are gone with everything else that the official tool
+/// deletes: `read` counts the keys of each family.
+pub(super) fn check_indexes(
+    read: &BTreeMap<Family, u64>,
+    (converted, references, living): (&Converted, &References, &Living),
+    findings: &mut Findings,
+) {
+    let none_of = |families: &[Family]| families.iter().all(|family| !read.contains_key(family));
+    let is_used = !living.is_empty() || !references.load_states.is_empty();
+    if converted.live.is_empty()
+        || !none_of(&[Family::DdOperation])
+        || !none_of(&INDEXES_AND_ALIASES)
+        || !is_used
+    {
+        return;
+    }
+    let what = "there are collections, but no index, no alias, and no record of the last operation on \
+                collections, which 2.1 always has: an interrupted run of the official tool leaves just that. \
+                Milvus 2.2 removes the files of indexes that it does not know. If the official tool was \
+                started, restore the backup from before it";
+    findings.general(if findings.skips() {
+        Finding::warning("indexes-missing", b"", what)
+    } else {
+        let message = format!("{what}; --on-broken-record skip migrates what is left");
+        Finding::error("indexes-missing", b"", message)
+    });
+}
+
+/// Says what it means that a 2.2 ran on metadata that was not migrated.
+pub(super) fn check_traces(traces: &[String], findings: &mut Findings) {
+    if traces.is_empty() {
+        return;
+    }
+    findings.general(Finding::warning(
+        "2.2-ran",
         b"",
         format!(
-            "the layout is 2.2 already, with {collections} collections in the embedded form, as the \
-             official tool writes them: {target} takes all fields and partitions from them at its \
-             first start. Go back to 2.1 (roll back, or restore the backup from before that migration) \
-             and migrate again for {target}",
-            target = options.target,
+            "Milvus 2.2 or later was started on this metadata before it was migrated: {}. Within minutes \
+             of its start it removes index files that it does not know, so segment indexes may refer to files \
+             that are gone, and then the collection cannot be loaded. To check, compare the folders below \
+             index_files/ in the object storage with the build ids (meta-migration inspect --family indexes); \
+             where one is missing, drop the index after the migration and create it again",
+            traces.join(", ")
         ),
-    ))
+    ));
 }

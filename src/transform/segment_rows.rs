@@ -1,10 +1,10 @@
 //! How many rows each segment has: all that is wanted of the data coordinator's records, for segments
 //! that were never indexed (T3), and to notice that there is data without a collection.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::findings::Findings;
-use crate::codec::v2_1::{self, SegmentRows};
+use crate::codec::v2_1;
 use crate::keys::{Key, is_tombstone};
 use crate::model::{CollectionId, PartitionId, SegmentId};
 
@@ -16,14 +16,11 @@ pub(super) struct RowTable {
     rows: Vec<(Ids, i64)>,
     /// Records whose key has other ids than their value.
     odd: BTreeMap<Ids, (Vec<u8>, i64)>,
+    living: Living,
 }
 
-/// Segments that hold rows, and the collections that they are of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Filled {
-    pub(super) segments: usize,
-    pub(super) collections: usize,
-}
+/// Segments that are not dropped, with their rows, by collection and partition.
+pub(super) type Living = BTreeMap<(CollectionId, PartitionId), (u64, u64)>;
 
 impl RowTable {
     pub(super) fn push(&mut self, ids: Ids, value: &[u8], findings: &mut Findings) {
@@ -32,13 +29,14 @@ impl RowTable {
         }
         let key = || Key::Segment(ids.0, ids.1, ids.2).render();
         match v2_1::segment_rows(value) {
-            Ok(SegmentRows {
-                collection,
-                partition,
-                segment,
-                rows,
-            }) => {
-                let own = (collection, partition, segment);
+            Ok(record) => {
+                let own = (record.collection, record.partition, record.segment);
+                if record.is_living() {
+                    let (segments, rows) = self.living.entry((own.0, own.1)).or_default();
+                    *segments += 1;
+                    *rows += u64::try_from(record.rows).unwrap_or(0);
+                }
+                let rows = record.rows;
                 if own == ids {
                     self.rows.push((own, rows));
                 } else if self.odd.get(&own).is_none_or(|(other, _)| *other < key()) {
@@ -53,21 +51,8 @@ impl RowTable {
         }
     }
 
-    pub(super) fn filled(&self) -> Filled {
-        let regular = self.rows.iter().copied();
-        let odd = self.odd.iter().map(|(ids, (_, rows))| (*ids, *rows));
-        let mut segments = 0;
-        let mut collections = BTreeSet::new();
-        for ((collection, ..), rows) in regular.chain(odd) {
-            if rows > 0 {
-                segments += 1;
-                collections.insert(collection);
-            }
-        }
-        Filled {
-            segments,
-            collections: collections.len(),
-        }
+    pub(super) fn living(&self) -> &Living {
+        &self.living
     }
 
     pub(super) fn seal(&mut self) {

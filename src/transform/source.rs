@@ -9,7 +9,7 @@ use super::index::{Around, Definitions};
 use super::last_operation::LastOperation;
 use super::load_state::LoadTable;
 use super::migration::{Migration, Parts};
-use super::remains::{self, embedded_finding};
+use super::remains::{self, References};
 use super::segment_index::SegmentTable;
 use super::segment_log::LogTable;
 use super::{CollectionForm, Options, alias, collection, database, names};
@@ -40,6 +40,9 @@ pub struct Source {
     logs: LogTable,
     loads: LoadTable,
     checkpoints: Checkpoints,
+    references: References,
+    /// Whether the database `default` is there.
+    has_database: bool,
     /// Keys in the collection families that stay as they are, relative to the meta root.
     staying: BTreeSet<Vec<u8>>,
 }
@@ -63,6 +66,8 @@ impl Source {
             segments: SegmentTable::default(),
             loads: LoadTable::default(),
             checkpoints: Checkpoints::default(),
+            references: References::default(),
+            has_database: false,
             staying: BTreeSet::new(),
         }
     }
@@ -76,6 +81,7 @@ impl Source {
         let family = Family::of_near(relative, self.last);
         self.last = family;
         self.detector.push_known(family, entry);
+        self.note(relative, entry);
         if !is_read(family) {
             return;
         }
@@ -83,9 +89,6 @@ impl Source {
         if family == Family::ChannelCheckpoint {
             self.checkpoints.push_existing(relative);
             return;
-        }
-        if family == Family::Segment {
-            self.checkpoints.push_segment(&entry.value);
         }
         let findings = &mut self.findings;
         let value: &[u8] = &entry.value;
@@ -115,7 +118,10 @@ impl Source {
                 self.segments.push(ids, value, findings);
             }
             Key::IndexBuild(id) => self.segments.push_build(id, value, findings),
-            Key::QueryCollection(id) => self.loads.push_state(id, value, findings),
+            Key::QueryCollection(id) => {
+                self.references.push_load_state(id, value);
+                self.loads.push_state(id, value, findings);
+            }
             Key::QueryReplica(id) => self.loads.push_replica(id, value, findings),
             Key::Segment(collection, partition, segment) => {
                 let ids = (collection, partition, segment);
@@ -141,6 +147,18 @@ impl Source {
             | Key::SessionId
             | Key::Session(_) => {}
         }
+    }
+
+    /// Takes what is only asked whether it is there.
+    fn note(&mut self, relative: &[u8], entry: &Entry) {
+        if self.last == Family::Segment {
+            self.checkpoints.push_segment(&entry.value);
+        }
+        if let Some(channel) = Family::ChannelWatch.rest(relative) {
+            self.references.push_channel(channel);
+        }
+        let is_default = Family::Database.rest(relative) == Some(b"1");
+        self.has_database |= is_default && !entry.is_tombstone();
     }
 
     /// A key in a family that is read, but not spelt as that family's keys are.
@@ -223,6 +241,7 @@ impl Source {
         advise(&self.options, &mut findings);
         self.last_operation.check(&mut findings);
 
+        let known = remains::known(&self.collections);
         let mut converted = collection::convert(form, self.collections, &mut findings);
         let aliases = alias::convert(form, self.aliases, &converted, &mut findings);
         let around = Around {
@@ -237,9 +256,18 @@ impl Source {
             &self.options.target,
             &mut findings,
         );
-        let rows = &self.segments.segments;
-        let live = !converted.live.is_empty();
-        remains::check(&self.read, live, || rows.filled(), &mut findings);
+        let living = self.segments.segments.living();
+        let left = (&converted, &self.references, living);
+        remains::check_references(
+            &self.references,
+            living,
+            (&known, &converted),
+            &mut findings,
+        );
+        remains::check_indexes(&self.read, left, &mut findings);
+        if layout == Layout::V2_1 {
+            remains::check_traces(&self.detector.traces(), &mut findings);
+        }
         let segments = self.segments.convert(&indexes, &mut findings);
         let named = |id| names::collection(&converted.names, id);
         let logs = self.logs.convert(named, &mut findings);
@@ -248,7 +276,9 @@ impl Source {
         staged.extend(aliases);
         staged.extend(indexes.staged);
         staged.extend(loads);
+        // A 2.2.9 or later that ran before has made it.
         if form == CollectionForm::Database
+            && !self.has_database
             && let Some(oldest) = converted.oldest
         {
             database::stage(oldest, &mut staged);
@@ -259,9 +289,7 @@ impl Source {
             segment_form: self.options.segment_form,
             // Where nothing is to be done nothing is said about how it would be done.
             findings: match layout {
-                Layout::V2_2 => embedded_finding(&self.detector, &self.options)
-                    .into_iter()
-                    .collect(),
+                Layout::V2_2 => Vec::new(),
                 Layout::V2_1 | Layout::Mixed | Layout::Staged | Layout::Empty => findings.finish(),
             },
             staged,

@@ -68,10 +68,10 @@ impl Aliases {
                 continue;
             };
             if live.get(*collection).is_none() {
-                report.warning(
+                report.error(
                     "alias-without-collection",
                     &history.key,
-                    format!("the alias stands for collection {collection}, which does not exist"),
+                    format!("the alias refers to collection {collection}, which does not exist"),
                 );
             }
         }

@@ -8,8 +8,9 @@ use super::Report;
 use super::object::{Content, History, Value};
 use crate::codec;
 use crate::keys::{Key, Object, Timestamp, is_tombstone};
-use crate::model::{CollectionId, DatabaseId, FieldId, PartitionId};
+use crate::model::{CollectionId, DatabaseId, FieldId, IndexId, PartitionId};
 use crate::proto::v2_2::{etcd, schema};
+use crate::transform::ALL_PARTITIONS;
 
 /// No database.
 const NO_DATABASE: DatabaseId = DatabaseId(0);
@@ -20,18 +21,25 @@ pub(super) struct Collections {
     partitions: BTreeMap<(CollectionId, PartitionId), History<Content>>,
     fields: BTreeMap<(CollectionId, FieldId), History<Content>>,
     databases: BTreeMap<DatabaseId, History<Content>>,
+    /// Partitions that records held, current and historical.
+    former: BTreeMap<CollectionId, BTreeSet<PartitionId>>,
+    /// Indexes that plain records refer to, as 2.1 writes it.
+    indexes: BTreeMap<CollectionId, Vec<IndexId>>,
 }
 
 /// What matters of a collection record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Record {
     id: CollectionId,
+    name: String,
     database: DatabaseId,
     partitions: BTreeSet<PartitionId>,
     fields: BTreeSet<FieldId>,
     lists_agree: bool,
     /// Being created or dropped: then its parts may be missing.
     in_transition: bool,
+    /// Being dropped, or dropped.
+    is_leaving: bool,
     /// All of it but the indexes of 2.1, which the plain key alone has as they are, and 2.2 ignores.
     content: Content,
 }
@@ -43,6 +51,26 @@ pub(super) struct LiveCollections {
     /// Databases that hold collections, with the key of one.
     wanted_databases: BTreeMap<DatabaseId, Vec<u8>>,
     databases: BTreeSet<DatabaseId>,
+    /// Collections that are dropped, being dropped, or whose record cannot be read.
+    excused: BTreeSet<CollectionId>,
+    names: BTreeMap<CollectionId, String>,
+    /// Partitions that the collections had.
+    former: BTreeMap<CollectionId, BTreeSet<PartitionId>>,
+    /// Collections with fields and partitions in their own record.
+    embedded: BTreeSet<CollectionId>,
+    /// Collections inside a database.
+    in_database: BTreeSet<CollectionId>,
+    /// Indexes that records refer to, as 2.1 writes it.
+    indexes: BTreeMap<CollectionId, Vec<IndexId>>,
+}
+
+/// Whether a collection and a partition exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holding {
+    /// They do, or it is known why not.
+    Held,
+    NoCollection,
+    NoPartition,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -54,6 +82,70 @@ pub(super) struct Members {
 impl LiveCollections {
     pub(super) fn get(&self, id: CollectionId) -> Option<&Members> {
         self.members.get(&id)
+    }
+
+    /// Whether the collection exists, or is known to be dropped.
+    pub(super) fn is_known(&self, id: CollectionId) -> bool {
+        self.members.contains_key(&id) || self.excused.contains(&id)
+    }
+
+    /// Whether the collection lives and stays.
+    pub(super) fn stays(&self, id: CollectionId) -> bool {
+        self.members.contains_key(&id) && !self.excused.contains(&id)
+    }
+
+    pub(super) fn holding(&self, collection: CollectionId, partition: PartitionId) -> Holding {
+        if self.excused.contains(&collection) {
+            return Holding::Held;
+        }
+        let Some(members) = self.members.get(&collection) else {
+            return Holding::NoCollection;
+        };
+        let former = self.former.get(&collection);
+        let had = former.is_some_and(|former| former.contains(&partition));
+        if had || members.partitions.contains(&partition) || partition == ALL_PARTITIONS {
+            Holding::Held
+        } else {
+            Holding::NoPartition
+        }
+    }
+
+    pub(super) fn embedded(&self) -> &BTreeSet<CollectionId> {
+        &self.embedded
+    }
+
+    pub(super) fn in_database(&self) -> &BTreeSet<CollectionId> {
+        &self.in_database
+    }
+
+    pub(super) fn indexes(&self) -> impl Iterator<Item = (CollectionId, IndexId)> + '_ {
+        let of = |(collection, indexes): (&CollectionId, &Vec<IndexId>)| {
+            let collection = *collection;
+            indexes
+                .clone()
+                .into_iter()
+                .map(move |index| (collection, index))
+        };
+        self.indexes.iter().flat_map(of)
+    }
+
+    /// The collection with its name, for messages.
+    pub(super) fn name(&self, id: CollectionId) -> String {
+        match self.names.get(&id) {
+            Some(name) => format!("{name:?} ({id})"),
+            None => format!("{id}"),
+        }
+    }
+
+    /// The first of the collections with their names.
+    pub(super) fn names(&self, ids: &BTreeSet<CollectionId>) -> String {
+        const NAMED_MAX: usize = 5;
+        let named = ids.iter().take(NAMED_MAX).map(|id| self.name(*id));
+        let mut text = named.collect::<Vec<_>>().join(", ");
+        if ids.len() > NAMED_MAX {
+            text.push_str(&format!(" and {} more", ids.len() - NAMED_MAX));
+        }
+        text
     }
 
     /// Every database that a collection lies in has to be there.
@@ -85,12 +177,12 @@ impl Collections {
     ) {
         match object {
             Object::Collection(id) => {
-                let record = record(NO_DATABASE, id, key, value, report);
+                let record = self.record((NO_DATABASE, id), timestamp, (key, value), report);
                 let history = self.records.entry((NO_DATABASE, id)).or_default();
                 history.push(timestamp, key, record);
             }
             Object::DatabaseCollection(database, id) => {
-                let record = record(database, id, key, value, report);
+                let record = self.record((database, id), timestamp, (key, value), report);
                 let history = self.records.entry((database, id)).or_default();
                 history.push(timestamp, key, record);
             }
@@ -117,14 +209,42 @@ impl Collections {
         }
     }
 
+    /// Reads a record and keeps what its other versions do not tell.
+    fn record(
+        &mut self,
+        (database, id): (DatabaseId, CollectionId),
+        timestamp: Option<Timestamp>,
+        (key, value): (&[u8], &[u8]),
+        report: &mut Report,
+    ) -> Value<Record> {
+        let (record, indexes) = record((database, id), (key, value), report);
+        if let Value::Live(record) = &record {
+            if !record.partitions.is_empty() {
+                let former = self.former.entry(record.id).or_default();
+                former.extend(&record.partitions);
+            }
+            if timestamp.is_none() && !indexes.is_empty() {
+                self.indexes.insert(record.id, indexes);
+            }
+        }
+        record
+    }
+
     pub(super) fn finish(self, report: &mut Report) -> LiveCollections {
         let mut live = LiveCollections::default();
         let partitions = children(&self.partitions, "partition", report);
         let fields = children(&self.fields, "field", report);
+        let mut gone = BTreeSet::new();
         for ((database, key_id), history) in &self.records {
             history.check("collection", false, report);
             if let Some(record) = history.live() {
                 check_record(*database, *key_id, &history.key, record, report);
+                if record.is_leaving {
+                    live.excused.insert(record.id);
+                } else if !record.partitions.is_empty() && !record.fields.is_empty() {
+                    live.embedded.insert(record.id);
+                }
+                live.names.insert(record.id, record.name.clone());
                 let members = members(&history.key, record, &partitions, &fields, report);
                 if live.members.insert(record.id, members).is_some() {
                     report.error(
@@ -135,8 +255,23 @@ impl Collections {
                 }
                 if *database != NO_DATABASE {
                     live.wanted_databases.insert(*database, history.key.clone());
+                    live.in_database.insert(record.id);
                 }
+            } else if history.plain.is_some() || matches!(history.newest, Some((_, Value::Dropped)))
+            {
+                gone.insert(*key_id);
             }
+        }
+        // A collection that was moved into a database left a tombstone where it was.
+        gone.retain(|id| !live.members.contains_key(id));
+        live.excused.extend(gone);
+        live.former = self.former;
+        live.indexes = self.indexes;
+        for (collection, partition) in self.partitions.keys() {
+            live.former
+                .entry(*collection)
+                .or_default()
+                .insert(*partition);
         }
         for ((collection, partition), _) in self.partitions.iter().filter(is_live) {
             let key = Key::Plain(Object::Partition(*collection, *partition)).render();
@@ -277,39 +412,47 @@ fn members(
 }
 
 fn record(
-    database: DatabaseId,
-    id: CollectionId,
-    key: &[u8],
-    value: &[u8],
+    (database, id): (DatabaseId, CollectionId),
+    (key, value): (&[u8], &[u8]),
     report: &mut Report,
-) -> Value<Record> {
+) -> (Value<Record>, Vec<IndexId>) {
+    use etcd::CollectionState::{CollectionCreated, CollectionDropped, CollectionDropping};
     if is_tombstone(value) {
-        return Value::Dropped;
+        return (Value::Dropped, Vec::new());
     }
     let mut info: etcd::CollectionInfo = match codec::decode("v2_2.etcd.CollectionInfo", value) {
         Ok(info) => info,
         Err(error) => {
             let what = format!("record of collection {id} in database {database}");
             report.unreadable(key, &what, &error);
-            return Value::Unreadable;
+            return (Value::Unreadable, Vec::new());
         }
     };
-    info.field_indexes.clear();
+    let indexes = std::mem::take(&mut info.field_indexes);
     let content = Content::of(&info.encode_to_vec());
     let lengths = [
         info.partition_names.len(),
         info.partition_created_timestamps.len(),
     ];
-    let fields = info.schema.unwrap_or_default().fields;
-    Value::Live(Record {
+    let schema = info.schema.unwrap_or_default();
+    let is = |state: etcd::CollectionState| info.state == i32::from(state);
+    let record = Record {
         id: CollectionId(info.id),
+        name: schema.name,
         database: DatabaseId(info.db_id),
         lists_agree: lengths == [info.partition_i_ds.len(); 2],
         partitions: info.partition_i_ds.into_iter().map(PartitionId).collect(),
-        fields: fields.iter().map(|field| FieldId(field.field_id)).collect(),
-        in_transition: info.state != i32::from(etcd::CollectionState::CollectionCreated),
+        fields: schema
+            .fields
+            .iter()
+            .map(|field| FieldId(field.field_id))
+            .collect(),
+        in_transition: !is(CollectionCreated),
+        is_leaving: is(CollectionDropping) || is(CollectionDropped),
         content,
-    })
+    };
+    let indexes = indexes.iter().map(|index| IndexId(index.index_id));
+    (Value::Live(record), indexes.collect())
 }
 
 fn partition(

@@ -1,11 +1,12 @@
 //! Index definitions and segment indexes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message as _;
 
 use super::Report;
 use super::collection::LiveCollections;
+use super::segment::Segments;
 use crate::codec::wire::{self, Content, WireError};
 use crate::keys::Key;
 use crate::model::{BuildId, CollectionId, FieldId, IndexId, PartitionId, SegmentId};
@@ -20,6 +21,12 @@ pub(super) struct Indexes {
     segments: BTreeMap<(CollectionId, IndexId), (u64, SegmentKey)>,
     /// Every build with the key that names it.
     builds: Vec<(BuildId, SegmentKey)>,
+    /// Living segment indexes by segment.
+    indexed: Vec<(SegmentId, SegmentKey)>,
+    /// Segments with the indexes that they have, or had.
+    built: BTreeSet<(SegmentId, IndexId)>,
+    /// Segments with a placeholder of the official tool, which keeps one of several for a segment.
+    merged: BTreeSet<SegmentId>,
 }
 
 #[derive(Debug)]
@@ -76,7 +83,12 @@ impl Indexes {
             );
         }
         self.builds.push((ids.3, ids));
+        self.built.insert((record.key.2, record.index));
+        if ids.3 == BuildId(0) {
+            self.merged.insert(record.key.2);
+        }
         if !record.deleted {
+            self.indexed.push((record.key.2, ids));
             let (count, first) = self
                 .segments
                 .entry((ids.0, record.index))
@@ -86,7 +98,38 @@ impl Indexes {
         }
     }
 
-    pub(super) fn finish(mut self, live: &LiveCollections, report: &mut Report) {
+    /// Whether there is any segment index.
+    pub(super) fn has_segments(&self) -> bool {
+        !self.builds.is_empty()
+    }
+
+    /// Whether a segment misses one of its collection's indexes.
+    pub(super) fn lacks_index(&self, segment: SegmentId, collection: CollectionId) -> bool {
+        let of = (collection, IndexId(i64::MIN))..=(collection, IndexId(i64::MAX));
+        let mut live = self.fields.range(of).filter(|(_, it)| !it.deleted);
+        let has = |index: IndexId| self.built.contains(&(segment, index));
+        !self.merged.contains(&segment) && live.any(|((_, index), _)| !has(*index))
+    }
+
+    /// Whether the collection has an index that is not deleted.
+    pub(super) fn is_indexed(&self, collection: CollectionId) -> bool {
+        let of = (collection, IndexId(i64::MIN))..=(collection, IndexId(i64::MAX));
+        self.fields
+            .range(of)
+            .any(|(_, definition)| !definition.deleted)
+    }
+
+    /// Whether there is a definition of this index.
+    pub(super) fn has_definition(&self, collection: CollectionId, index: IndexId) -> bool {
+        self.fields.contains_key(&(collection, index))
+    }
+
+    pub(super) fn finish(
+        mut self,
+        (live, segments): (&LiveCollections, &Segments),
+        report: &mut Report,
+    ) {
+        self.check_stale(segments, report);
         for ((collection, index), definition) in &self.fields {
             if definition.deleted {
                 continue;
@@ -125,12 +168,32 @@ impl Indexes {
         self.builds.sort_unstable();
         for pair in self.builds.windows(2).filter(|pair| pair[0].0 == pair[1].0) {
             let (collection, partition, segment, build) = pair[1].1;
-            report.error(
-                "shared-build",
-                &Key::SegmentIndex(collection, partition, segment, build).render(),
+            let key = Key::SegmentIndex(collection, partition, segment, build).render();
+            let message = format!(
+                "another segment index has build {build} as well: Milvus 2.2 knows only one of them"
+            );
+            // The official tool gives build 0 to segments that have no index file: nothing is lost with it.
+            if build == BuildId(0) {
+                report.warning("shared-build", &key, message);
+            } else {
+                report.error("shared-build", &key, message);
+            }
+        }
+    }
+
+    /// Counts segment indexes whose segment is dropped or gone.
+    fn check_stale(&self, segments: &Segments, report: &mut Report) {
+        let stale = self.indexed.iter().filter(|(id, _)| !segments.lives(*id));
+        let mut keys: Vec<_> = stale.map(|(_, key)| *key).collect();
+        keys.sort_unstable();
+        if let Some((collection, partition, segment, build)) = keys.first() {
+            report.warning(
+                "stale-segment-index",
+                &Key::SegmentIndex(*collection, *partition, *segment, *build).render(),
                 format!(
-                    "another segment index has build {build} as well: Milvus 2.2 knows only one of \
-                     them"
+                    "{} segment indexes (first here) belong to segments that are dropped or do not exist; \
+                     Milvus 2.2 removes them",
+                    keys.len()
                 ),
             );
         }

@@ -1,16 +1,25 @@
 //! What 2.1 left behind: keys that nobody reads any more, and those that Milvus 2.2 does read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Report;
+use super::collection::LiveCollections;
+use super::index::Indexes;
 use super::object::{History, Value};
+use crate::codec::v2_1;
 use crate::keys::{Evidence, Family, Key, Object, Timestamp, is_tombstone};
+use crate::model::{CollectionId, IndexId};
+
+/// Number of indexes that a message names.
+const NAMED_MAX: usize = 5;
 
 #[derive(Debug, Default)]
 pub(super) struct Legacy {
     /// Keys by family: how many, and the smallest.
     keys: BTreeMap<Family, (u64, Vec<u8>)>,
     aliases: BTreeMap<Vec<u8>, History<()>>,
+    /// Indexes of 2.1 that are not deleted, with their names.
+    indexes: BTreeMap<(CollectionId, IndexId), String>,
 }
 
 impl Legacy {
@@ -28,6 +37,52 @@ impl Legacy {
         if relative < first.as_slice() {
             *first = relative.to_vec();
         }
+    }
+
+    pub(super) fn push_index(&mut self, ids: (CollectionId, IndexId), value: &[u8]) {
+        if is_tombstone(value) {
+            return;
+        }
+        // What cannot be read was not migrated either.
+        let definition = v2_1::index_definition(value).unwrap_or_default();
+        if !definition.deleted {
+            self.indexes.insert(ids, definition.name);
+        }
+    }
+
+    /// Reports indexes of 2.1 that have no definition of 2.2.
+    pub(super) fn check_indexes(
+        &self,
+        (live, indexes): (&LiveCollections, &Indexes),
+        report: &mut Report,
+    ) {
+        let recorded = self.indexes.keys().copied();
+        let wanted: BTreeSet<_> = recorded
+            .filter(|(collection, _)| live.stays(*collection) || !live.is_known(*collection))
+            .chain(
+                live.indexes()
+                    .filter(|(collection, _)| live.stays(*collection)),
+            )
+            .filter(|(collection, index)| !indexes.has_definition(*collection, *index))
+            .collect();
+        if wanted.is_empty() {
+            return;
+        }
+        let named = wanted.iter().take(NAMED_MAX).map(|(collection, index)| {
+            let name = self.indexes.get(&(*collection, *index));
+            let name = name.map_or(String::new(), |name| format!("{name:?} "));
+            format!("{name}({index}) of collection {}", live.name(*collection))
+        });
+        let mut names = named.collect::<Vec<_>>().join(", ");
+        if wanted.len() > NAMED_MAX {
+            names.push_str(&format!(" and {} more", wanted.len() - NAMED_MAX));
+        }
+        let message = format!(
+            "{} indexes of 2.1 have no definition of 2.2: {names}. Milvus 2.2 does not know them and removes \
+             their files. Restore a backup from before the metadata was migrated, then migrate again",
+            wanted.len()
+        );
+        report.error("index-not-migrated", b"", message);
     }
 
     pub(super) fn push_alias(&mut self, name: &[u8], timestamp: Option<Timestamp>, value: &[u8]) {

@@ -92,6 +92,18 @@ impl Loads {
         }
     }
 
+    pub(super) fn has_any(&self) -> bool {
+        !self.loaded.is_empty()
+    }
+
+    pub(super) fn has_collection(&self, id: CollectionId) -> bool {
+        self.collections.contains_key(&id)
+    }
+
+    pub(super) fn has_partition(&self, collection: CollectionId, partition: PartitionId) -> bool {
+        self.partitions.contains(&(collection, partition))
+    }
+
     pub(super) fn finish(&self, live: &LiveCollections, report: &mut Report) {
         self.check_forms(report);
         for (collection, keys) in &self.loaded {

@@ -37,6 +37,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "proto",
             "report",
             "transform",
+            "version",
         ],
     ),
     ("journal", &["keys", "report"]),

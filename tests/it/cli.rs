@@ -3,6 +3,7 @@
 
 use std::process::Stdio;
 
+mod answers;
 mod blocking;
 mod connecting;
 mod drop_in;

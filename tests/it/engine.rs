@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+mod answers;
 mod between_runs;
 mod concurrent;
 mod counting;
@@ -87,6 +88,7 @@ async fn migrate_verify_and_roll_back_give_back_every_byte() {
                 root: root(),
                 backup: Some(backup.clone()),
                 options: None,
+                target: None,
                 limits: Limits::default(),
             },
             &environment,

@@ -8,5 +8,6 @@ pub(crate) mod hooked;
 pub(crate) mod kubernetes;
 pub(crate) mod metadata;
 pub(crate) mod migration;
+pub(crate) mod official;
 pub(crate) mod process;
 pub(crate) mod proxy;

@@ -2,16 +2,23 @@
 
 use serde_json::Value;
 
+use super::findings;
 use super::palette::Palette;
 use super::table::{Align, Table};
 use super::terminal::line;
 use super::units::{bytes, count, counted};
+use crate::finding::Finding;
 use crate::report::{EtcdReport, FamilyStatus, SessionReport, StatusReport};
 
 /// The status as text.
 pub(in crate::cli) fn text(status: &StatusReport, palette: Palette) -> String {
+    let incomplete = if status.findings.iter().any(Finding::is_error) {
+        palette.bad(", not complete (see the findings below)")
+    } else {
+        String::new()
+    };
     let mut lines = vec![format!(
-        "{} {}",
+        "{} {}{incomplete}",
         palette.strong("Layout:"),
         super::plan::layout(status.layout)
     )];
@@ -48,6 +55,10 @@ pub(in crate::cli) fn text(status: &StatusReport, palette: Palette) -> String {
                 .iter()
                 .map(|one| format!("  {}", session(one))),
         );
+    }
+    if !status.findings.is_empty() {
+        lines.push(String::new());
+        lines.extend(findings::lines(&status.findings, palette));
     }
     if !status.families.is_empty() {
         lines.push(String::new());
@@ -142,7 +153,9 @@ fn phase_in_words(phase: &str) -> String {
     let meaning = match phase {
         "staging" | "staged" => "unfinished, 2.1 stands whole: migrate goes on, rollback goes back",
         "committed" | "tidying" => "unfinished, 2.2 can start: migrate goes on, rollback goes back",
-        "restoring" => "a backup is put back in part, no Milvus must start: rollback goes on",
+        "restoring" => {
+            "a restore was interrupted, do not start Milvus: restore --backup-file finishes it"
+        }
         "done" => "a migration is finished",
         _ => return phase.to_owned(),
     };
@@ -202,6 +215,7 @@ mod tests {
                 quota: 2 << 30,
                 alarms: vec!["NOSPACE".to_owned()],
             },
+            findings: Vec::new(),
         };
         assert_eq!(
             text(&status, Palette::plain()),

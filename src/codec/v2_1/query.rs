@@ -167,9 +167,28 @@ pub struct SegmentRows {
     pub segment: SegmentId,
     /// `num_of_rows`
     pub rows: i64,
+    /// `state`, a number of `common.SegmentState`
+    pub state: u64,
 }
 
-/// Reads the ids and the number of rows of a segment.
+impl SegmentRows {
+    /// Whether the data coordinator still keeps the segment.
+    #[must_use]
+    pub fn is_living(&self) -> bool {
+        const NOT_EXIST: u64 = 1;
+        const DROPPED: u64 = 6;
+        !matches!(self.state, NOT_EXIST | DROPPED)
+    }
+
+    /// Whether its rows are in files, which indexes are built from.
+    #[must_use]
+    pub fn is_flushed(&self) -> bool {
+        const FLUSHED: u64 = 4;
+        self.state == FLUSHED
+    }
+}
+
+/// Reads the ids, the number of rows and the state of a segment.
 ///
 /// # Errors
 /// [`WireError`] when it is no protobuf message.
@@ -182,6 +201,7 @@ pub fn segment_rows(value: &[u8]) -> Result<SegmentRows, WireError> {
             (2, Content::Varint(id)) => record.collection = CollectionId(id.cast_signed()),
             (3, Content::Varint(id)) => record.partition = PartitionId(id.cast_signed()),
             (5, Content::Varint(rows)) => record.rows = rows.cast_signed(),
+            (6, Content::Varint(state)) => record.state = state,
             _ => {}
         }
     }

@@ -30,6 +30,13 @@ impl<S: Store> Run<'_, S> {
     pub(super) async fn finish_restore(&mut self) -> Result<(), Failure> {
         self.written = Written::Restoring;
         let around = self.around();
+        let recorded = self.ledger.journal().and_then(|it| it.backup.as_ref());
+        if let Some(backup) = recorded {
+            let file = &backup.path;
+            around.observer.note(&format!(
+                "a restore of {file} was interrupted: it is finished first, then the migration begins"
+            ));
+        }
         finish_interrupted(self.store, around, (&self.fence, &mut self.ledger)).await?;
         // What was put back is no backup of what is migrated next.
         self.backup = None;

@@ -5,19 +5,20 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::finding::Finding;
-use crate::journal::Phase;
+use crate::journal::{Journal, Phase};
 use crate::keys::{KeyRange, MetaRoot};
 use crate::report::{Layout, MigrateReport, PlanReport};
 use crate::store::{Op, Store};
-use crate::transform::Migration;
+use crate::transform::{Migration, Options};
 
 use super::super::backup_job::BackupJob;
 use super::super::error::Failure;
 use super::super::fingerprint::{Filter, Fingerprint};
+use super::super::plan::nothing;
 use super::super::room::{Room, with_log_keys};
 use super::super::source::{Reading, read_source};
 use super::super::writer::Tally;
-use super::super::{fit, layout};
+use super::super::{completeness, fit, layout};
 use super::cut_over::{removal_ops, source_compares};
 use super::{Run, already, nothing_to_do};
 
@@ -75,11 +76,11 @@ impl<S: Store> Run<'_, S> {
         match reading.layout {
             // What an unfinished run staged stands beside a source that is whole.
             layout if staged && layout != Layout::V2_1 => {
-                let plan = plan_of(&reading, root);
+                let plan = plan_of(&reading, root, self.ledger.journal());
                 self.compare_with_journal(&plan)?;
             }
-            Layout::V2_2 if !reading.migration.has_errors() => {
-                self.look_at_foreign_result().await?;
+            Layout::V2_2 => {
+                self.check_complete().await?;
                 return Ok(Some(already(self.backup.clone(), self.started)));
             }
             Layout::Empty if !reading.migration.has_errors() => {
@@ -87,9 +88,9 @@ impl<S: Store> Run<'_, S> {
                 self.environment.observer.note(&finding.message);
                 return Ok(Some(nothing_to_do(self.started)));
             }
-            Layout::V2_1 | Layout::Mixed | Layout::Staged | Layout::V2_2 | Layout::Empty => {}
+            Layout::V2_1 | Layout::Mixed | Layout::Staged | Layout::Empty => {}
         }
-        let plan = plan_of(&reading, root);
+        let plan = plan_of(&reading, root, self.ledger.journal());
         let bad = plan.findings.iter().any(Finding::is_error);
         if bad {
             return Err(Failure::Findings(Box::new(plan)));
@@ -117,6 +118,13 @@ impl<S: Store> Run<'_, S> {
         });
         self.own = Tally::default();
         Ok(None)
+    }
+
+    /// Fails where 2.2 metadata is not complete: it is not ours to finish, but nobody may start Milvus on it.
+    async fn check_complete(&self) -> Result<(), Failure> {
+        let options = self.options.transform_options();
+        let found = completeness::check(self.store, self.around(), &options, &self.ledger).await?;
+        refuse_incomplete(found, &options)
     }
 
     /// Gives the backup its name, if one was wanted.
@@ -218,13 +226,32 @@ impl<S: Store> Run<'_, S> {
     }
 }
 
+/// Fails where a finding is an error.
+pub(super) fn refuse_incomplete(
+    (layout, findings): (Layout, Vec<Finding>),
+    options: &Options,
+) -> Result<(), Failure> {
+    if findings.iter().any(Finding::is_error) {
+        let nothing = nothing(layout, options, findings);
+        return Err(Failure::Findings(Box::new(nothing)));
+    }
+    Ok(())
+}
+
 /// The plan of a reading; a mixed layout is an error finding in it.
-pub(in crate::engine) fn plan_of(reading: &Reading, root: &MetaRoot) -> PlanReport {
+pub(in crate::engine) fn plan_of(
+    reading: &Reading,
+    root: &MetaRoot,
+    journal: Option<&Journal>,
+) -> PlanReport {
     let mut plan = reading
         .migration
         .plan(reading.layout, reading.moment.revision);
     let finding = match reading.layout {
-        Layout::Mixed => Some(layout::mixed_finding(&reading.evidence)),
+        Layout::Mixed => {
+            let done = journal.filter(|journal| journal.phase == Phase::Done);
+            Some(layout::mixed_finding(&reading.evidence, done))
+        }
         Layout::Empty if !reading.migration.has_errors() => Some(layout::empty_finding(root)),
         Layout::V2_1 | Layout::V2_2 | Layout::Staged | Layout::Empty => None,
     };

@@ -14,6 +14,7 @@ use crate::transform::leftover_ranges;
 
 use super::super::ahead::Ahead;
 use super::super::census;
+use super::super::completeness::context_of;
 use super::super::difference::{Actual, Collector, Difference, compare};
 use super::super::error::Failure;
 use super::super::feed::feed;
@@ -47,28 +48,6 @@ impl<S: Store> Run<'_, S> {
         Ok(())
     }
 
-    /// A 2.2 layout that no journal tells of is not ours to finish, but if it is unfinished, somebody should
-    /// know before Milvus starts on it.
-    pub(super) async fn look_at_foreign_result(&self) -> Result<(), Failure> {
-        let expectation = Expectation {
-            backup: None,
-            options: None,
-            backup_is_optional: true,
-        };
-        let report = verify_against(self.store, self.around(), expectation).await?;
-        let mut errors = report.findings.iter().filter(|finding| finding.is_error());
-        if let Some(first) = errors.next() {
-            self.environment.observer.note(&format!(
-                "the layout is 2.2, but something is wrong with it, such as {}: {}. {} more errors; verify shows \
-                 them. If another tool was interrupted, restore its backup",
-                first.key,
-                first.message,
-                errors.count()
-            ));
-        }
-        Ok(())
-    }
-
     /// Holds the result against the backup and the number of keys that are recorded. Where 2.2 was started
     /// after the switch, as it may be, neither knows what it wrote and deleted.
     async fn compare_with_record(&mut self) -> Result<VerifyReport, Failure> {
@@ -84,6 +63,7 @@ impl<S: Store> Run<'_, S> {
         let expectation = Expectation {
             backup: backup.map(|backup| backup.path.clone().into()),
             options: None,
+            context: context_of(&self.options.transform_options(), self.ledger.journal()),
             backup_is_optional: true,
         };
         let mut report = verify_against(self.store, self.around(), expectation).await?;

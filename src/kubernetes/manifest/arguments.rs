@@ -47,6 +47,10 @@ pub fn arguments(kind: JobKind, record: &Record) -> Vec<String> {
         | JobKind::Rollback
         | JobKind::List => {}
     }
+    if kind == JobKind::Status {
+        // What was found is in the report, and judged there.
+        arguments.push("--report-only".to_owned());
+    }
     if kind == JobKind::Verify && record.has_backup {
         arguments.extend(["--backup".to_owned(), record.backup_file.clone()]);
     }

@@ -221,6 +221,7 @@ fn status(layout: Layout) -> StatusReport {
         journal: None,
         journal_error: None,
         etcd: EtcdReport::default(),
+        findings: Vec::new(),
     }
 }
 

@@ -154,6 +154,7 @@ async fn where_nothing_lies_a_wrong_root_path_is_suspected() {
             root: root(),
             backup: None,
             options: None,
+            target: None,
             limits: limits(),
         },
         &environment,

@@ -144,6 +144,7 @@ async fn inline_form_is_recorded_and_kept_by_a_resumed_run() {
 
 fn against_backup(instance: &Instance) -> VerifyOptions {
     VerifyOptions {
+        target: None,
         root: root(),
         backup: Some(instance.backup()),
         options: None,

@@ -2,12 +2,14 @@
 //! collections in the form that later releases empty.
 
 use meta_migration::finding::Severity;
-use meta_migration::transform::CollectionForm::{self, Database, Embedded, Split};
-use meta_migration::transform::{Migration, OnBrokenRecord};
+use meta_migration::proto::v2_1::data;
+use meta_migration::transform::CollectionForm::{Database, Split};
+use meta_migration::transform::Migration;
+use prost::Message as _;
 
 use super::FORMS;
 use super::collections::{PLAIN, snapshot};
-use crate::support::metadata::{Metadata, has, migrate_to, segment};
+use crate::support::metadata::{CREATED, Metadata, collection, has, segment};
 
 /// The families of indexes and aliases, and the last operation on collections.
 const INDEXES_AND_ALIASES: [&str; 6] = [
@@ -32,7 +34,11 @@ fn d1_segments_with_rows_and_no_trace_of_a_collection_are_an_error() {
             .iter()
             .find(|finding| finding.code == "collections-missing");
         let message = &finding.unwrap().message;
-        assert!(message.starts_with("1 segments with rows belong to 1 coll"));
+        assert!(
+            message.starts_with("1 segments with 12 rows, 1 load states and 0 watched channels"),
+            "{message}"
+        );
+        assert!(message.contains("1 collections") && message.contains("1 (1 segments)"));
     }
 }
 
@@ -49,21 +55,103 @@ fn collections_that_2_1_dropped_leave_a_tombstone_and_are_not_missing() {
 }
 
 #[test]
-fn segments_without_rows_miss_no_collection() {
+fn a_dropped_segment_misses_no_collection() {
+    const DROPPED: i32 = 6;
     let mut before = Metadata::after_an_interrupted_official_run();
-    before.put("datacoord-meta/s/1/10/51", &segment(51, 0));
+    before.remove_below(&["queryCoord-"]);
+    let mut dropped = segment(51, 12);
+    dropped.state = DROPPED;
+    before.put("datacoord-meta/s/1/10/51", &dropped);
     for form in FORMS {
         assert!(!mentions(&before.migrate(form), "collections-missing"));
+    }
+    // One without rows may have them in the message queue.
+    before.put("datacoord-meta/s/1/10/51", &segment(51, 0));
+    assert!(mentions(&before.migrate(Split), "collections-missing"));
+}
+
+#[test]
+fn each_reference_to_a_missing_collection_is_an_error() {
+    for (key, value) in [
+        ("datacoord-meta/s/9/90/99", segment_of(9).encode_to_vec()),
+        ("queryCoord-collectionMeta/9", b"\x08\x09".to_vec()),
+        ("channelwatch/3/by-dev-rootcoord-dml_0_9v0", Vec::new()),
+    ] {
+        let mut before = Metadata::small();
+        before.raw(key, &value);
+        let migration = before.migrate(Database);
+        assert!(
+            has(&migration, Severity::Error, "collections-missing", ""),
+            "{key}"
+        );
+        before.drop("root-coord/collection/9");
+        let migration = before.migrate(Database);
+        assert!(
+            !mentions(&migration, "collections-missing"),
+            "{key}: dropped"
+        );
     }
 }
 
 #[test]
-fn d1_collections_without_anything_that_the_official_tool_deletes_are_warned_of() {
+fn a_collection_with_a_live_snapshot_alone_is_missing() {
+    let mut before = Metadata::small();
+    before.put("datacoord-meta/s/9/90/99", &segment_of(9));
+    before.put(&snapshot_of(9, 1), &collection(9));
+    assert!(mentions(&before.migrate(Database), "collections-missing"));
+    before.drop(&snapshot_of(9, 2));
+    assert!(!mentions(&before.migrate(Database), "collections-missing"));
+}
+
+#[test]
+fn a_segment_of_a_partition_that_never_was_is_an_error() {
+    let mut before = Metadata::small();
+    let mut lost = segment(77, 5);
+    lost.partition_id = 11;
+    before.put("datacoord-meta/s/1/11/77", &lost);
+    let migration = before.migrate(Database);
+    assert!(has(&migration, Severity::Error, "partitions-missing", ""));
+    // One that was dropped is in the history.
+    let mut first = collection(1);
+    first.partition_i_ds.push(11);
+    first.partition_names.push("gone".into());
+    first.partition_created_timestamps.push(CREATED);
+    first.field_indexes.clear();
+    before.put(&snapshot_of(1, 0), &first);
+    before.put(&snapshot_of(1, 3), &{
+        let mut second = collection(1);
+        second.field_indexes.clear();
+        second
+    });
+    assert!(!mentions(&before.migrate(Database), "partitions-missing"));
+}
+
+fn snapshot_of(id: i64, offset: u64) -> String {
+    format!(
+        "snapshots/root-coord/collection/{id}_ts{}",
+        CREATED + offset
+    )
+}
+
+fn segment_of(collection: i64) -> data::SegmentInfo {
+    data::SegmentInfo {
+        id: 99,
+        collection_id: collection,
+        partition_id: 90,
+        num_of_rows: 3,
+        ..Default::default()
+    }
+}
+
+#[test]
+fn d1_collections_without_anything_that_the_official_tool_deletes_are_refused() {
     let mut before = Metadata::small();
     before.remove_below(&INDEXES_AND_ALIASES);
     before.change_collection(|record| record.field_indexes.clear());
     for form in FORMS {
         let migration = before.migrate(form);
+        assert!(has(&migration, Severity::Error, "indexes-missing", ""));
+        let migration = before.skip(form);
         assert!(has(&migration, Severity::Warning, "indexes-missing", ""));
         assert!(!migration.has_errors());
     }
@@ -83,38 +171,8 @@ fn a_single_key_of_those_tells_that_nobody_deleted_them() {
     }
     let mut before = Metadata::small();
     before.remove_below(&INDEXES_AND_ALIASES);
-    before.put("datacoord-meta/s/1/10/51", &segment(51, 0));
+    before.remove_below(&["datacoord-meta/", "queryCoord-"]);
     assert!(!mentions(&before.migrate(Split), "indexes-missing"));
-}
-
-#[test]
-fn embedded_collections_are_an_error_where_the_target_empties_them() {
-    let before = Metadata::small();
-    let embedded = Metadata {
-        entries: before.after(&before.migrate(Embedded)),
-    };
-    for form in [Split, Database] {
-        let migration = to(&embedded, form, "2.4.24");
-        assert!(has(&migration, Severity::Error, "embedded-form", ""));
-        assert!(!mentions(&to(&embedded, form, "2.2.16"), "embedded-form"));
-    }
-    // Whoever asks for the form has read what it means.
-    assert!(!to(&embedded, Embedded, "2.4.24").has_errors());
-}
-
-#[test]
-fn collections_in_the_other_forms_are_not_emptied() {
-    let before = Metadata::small();
-    for form in [Split, Database] {
-        let migrated = Metadata {
-            entries: before.after(&before.migrate(form)),
-        };
-        assert!(!to(&migrated, form, "2.4.24").has_errors(), "{form}");
-    }
-}
-
-fn to(metadata: &Metadata, form: CollectionForm, target: &str) -> Migration {
-    migrate_to(&metadata.list(), form, OnBrokenRecord::Fail, target)
 }
 
 fn mentions(migration: &Migration, code: &str) -> bool {

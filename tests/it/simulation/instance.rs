@@ -182,6 +182,7 @@ impl Case {
             root: metadata::root(),
             backup: None,
             options: None,
+            target: None,
             limits: limits(),
         }
     }

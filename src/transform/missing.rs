@@ -1,0 +1,113 @@
+//! Collections and partitions that other records refer to, and of which nothing is left.
+//!
+//! 2.1 leaves a tombstone of each collection that it drops, and so does 2.2. Where there is neither a
+//! record nor a tombstone, something else deleted the metadata.
+
+use std::collections::BTreeMap;
+
+use crate::finding::Finding;
+use crate::model::{CollectionId, PartitionId};
+
+/// Number of collections that a message names.
+const NAMED_MAX: usize = 5;
+
+/// What refers to collections that are gone without a trace.
+#[derive(Debug, Default)]
+pub struct MissingCollections(BTreeMap<CollectionId, Remains>);
+
+#[derive(Debug, Default)]
+struct Remains {
+    segments: u64,
+    rows: u64,
+    load_states: u64,
+    channels: u64,
+}
+
+impl MissingCollections {
+    /// Adds segments that are not dropped, with their rows.
+    pub fn add_segments(&mut self, collection: CollectionId, segments: u64, rows: u64) {
+        let remains = self.0.entry(collection).or_default();
+        remains.segments += segments;
+        remains.rows += rows;
+    }
+
+    /// Adds a load state of 2.1.
+    pub fn add_load_state(&mut self, collection: CollectionId) {
+        self.0.entry(collection).or_default().load_states += 1;
+    }
+
+    /// Adds a channel that data nodes watch.
+    pub fn add_channel(&mut self, collection: CollectionId) {
+        self.0.entry(collection).or_default().channels += 1;
+    }
+
+    /// Returns one finding for all of them.
+    #[must_use]
+    pub fn finding(&self) -> Option<Finding> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let sum = |part: fn(&Remains) -> u64| self.0.values().map(part).sum::<u64>();
+        let named = self
+            .0
+            .iter()
+            .map(|(id, remains)| format!("{id} ({} segments)", remains.segments));
+        let message = format!(
+            "{segments} segments with {rows} rows, {loads} load states and {channels} watched channels belong \
+             to {count} collections of which neither a record nor a tombstone is left: {names}. Something \
+             deleted the metadata, as an interrupted run of the official tool does; Milvus 2.2 drops these \
+             segments and removes their files. Do not start Milvus. Restore a backup from before that run, \
+             then migrate again",
+            segments = sum(|remains| remains.segments),
+            rows = sum(|remains| remains.rows),
+            loads = sum(|remains| remains.load_states),
+            channels = sum(|remains| remains.channels),
+            count = self.0.len(),
+            names = listed(named),
+        );
+        Some(Finding::error("collections-missing", b"", message))
+    }
+}
+
+/// Segments of partitions that their collections do not have, and never had.
+#[derive(Debug, Default)]
+pub struct MissingPartitions(BTreeMap<(CollectionId, PartitionId), u64>);
+
+impl MissingPartitions {
+    /// Adds segments that are not dropped.
+    pub fn add_segments(&mut self, ids: (CollectionId, PartitionId), segments: u64) {
+        *self.0.entry(ids).or_default() += segments;
+    }
+
+    /// Returns one finding for all of them.
+    #[must_use]
+    pub fn finding(&self) -> Option<Finding> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let named = self.0.iter().map(|((collection, partition), segments)| {
+            format!("partition {partition} of collection {collection} ({segments} segments)")
+        });
+        let message = format!(
+            "{segments} segments belong to {count} partitions of which no record is left: {names}. Milvus 2.2 \
+             does not search these segments. Restore a backup from before the partitions disappeared",
+            segments = self.0.values().sum::<u64>(),
+            count = self.0.len(),
+            names = listed(named),
+        );
+        Some(Finding::error("partitions-missing", b"", message))
+    }
+}
+
+/// Joins the first names, and counts the rest.
+fn listed(names: impl ExactSizeIterator<Item = String>) -> String {
+    let all = names.len();
+    let mut text = names.take(NAMED_MAX).collect::<Vec<_>>().join(", ");
+    if all > NAMED_MAX {
+        text.push_str(&format!(" and {} more", all - NAMED_MAX));
+    }
+    text
+}
+
+/// The partition that segments of all partitions are filed under, from 2.4 on.
+pub const ALL_PARTITIONS: PartitionId = PartitionId(-1);

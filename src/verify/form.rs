@@ -1,0 +1,77 @@
+//! The form of collections: whether the release that reads them finds their fields and partitions.
+
+use std::collections::BTreeSet;
+
+use super::collection::LiveCollections;
+use super::{Context, Report};
+use crate::model::CollectionId;
+use crate::transform::CollectionForm;
+
+pub(super) fn check(live: &LiveCollections, context: &Context, report: &mut Report) {
+    let staying = |ids: &BTreeSet<CollectionId>| -> BTreeSet<CollectionId> {
+        ids.iter().copied().filter(|id| live.stays(*id)).collect()
+    };
+    let embedded = staying(live.embedded());
+    if !embedded.is_empty() {
+        check_embedded(live, &embedded, context, report);
+    }
+    let inside = staying(live.in_database());
+    if let Some(target) = context.target.as_ref()
+        && !target.has_databases()
+        && !inside.is_empty()
+    {
+        let message = format!(
+            "{} collections are in the database form, which {target} does not read: {}. Use 2.2.9 or later, \
+             or roll back and migrate again with --target-version {target}",
+            inside.len(),
+            live.names(&inside)
+        );
+        report.error("database-form", b"", message);
+    }
+}
+
+fn check_embedded(
+    live: &LiveCollections,
+    embedded: &BTreeSet<CollectionId>,
+    context: &Context,
+    report: &mut Report,
+) {
+    let names = live.names(embedded);
+    let count = embedded.len();
+    if let Some(form) = context.recorded
+        && form != CollectionForm::Embedded
+    {
+        let message = format!(
+            "a finished migration to the {form} form is recorded, but {count} collections are in the form of \
+             2.1, so Milvus 2.1 ran on the migrated metadata: {names}. Stop Milvus 2.1. What it wrote since \
+             is in no backup of the migration: save it with backup, then roll back with --accept-loss and \
+             create these collections again"
+        );
+        report.error("2.1-ran", b"", message);
+        return;
+    }
+    let target = context.target.as_ref();
+    match target.filter(|target| target.empties_embedded_collections()) {
+        Some(target) => {
+            let message = format!(
+                "{count} collections are in the embedded form, as the official tool writes them: {names}. \
+                 {target} takes all fields and partitions from them at its first start. Roll back, or restore \
+                 the backup from before that migration, and migrate again for {target}"
+            );
+            if context.accepts_embedded {
+                report.warning("embedded-form", b"", message);
+            } else {
+                report.error("embedded-form", b"", message);
+            }
+        }
+        None => report.warning(
+            "embedded-form",
+            b"",
+            format!(
+                "{count} collections are in the embedded form, as the official tool writes them: {names}. Each \
+                 loses its fields and partitions at the first restart after it was renamed or altered, and \
+                 all of them on 2.3.18, 2.4.5 and later at the first start"
+            ),
+        ),
+    }
+}

@@ -1,0 +1,159 @@
+//! What an interrupted run of the official tool leaves (its writes end with segment indexes and load state).
+//!
+//! Its result has embedded collections, no journal, and nothing that only a running 2.2 writes. In such
+//! metadata what is missing was never written; once 2.2 ran, it may have been released or dropped since.
+
+use std::collections::BTreeSet;
+
+use super::Report;
+use super::collection::LiveCollections;
+use super::index::Indexes;
+use super::load::Loads;
+use super::segment::Segments;
+use crate::codec::v2_1::{self, LoadType};
+use crate::keys::{Family, channel_collection, is_tombstone};
+use crate::model::{CollectionId, PartitionId};
+use crate::transform::MissingCollections;
+
+/// What else is known when everything was read.
+#[derive(Clone, Copy)]
+pub(super) struct Others<'a> {
+    pub(super) live: &'a LiveCollections,
+    pub(super) segments: &'a Segments,
+    pub(super) indexes: &'a Indexes,
+    pub(super) loads: &'a Loads,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Interrupted {
+    /// Whether something is there that the official tool never writes and 2.2 does.
+    was_used: bool,
+    loaded: Vec<(CollectionId, LoadType, Vec<PartitionId>)>,
+    channels: Vec<CollectionId>,
+}
+
+impl Interrupted {
+    pub(super) fn push(&mut self, family: Family, relative: &[u8]) {
+        self.was_used |= matches!(
+            family,
+            Family::ChannelCheckpoint
+                | Family::ResourceGroup
+                | Family::FlushedSegment
+                | Family::Database
+                | Family::DatabaseCollection
+                | Family::DatabaseAlias
+                | Family::Partition
+                | Family::Field
+                | Family::Replica
+        );
+        if let Some(rest) = Family::ChannelWatch.rest(relative) {
+            let slash = rest.iter().position(|byte| *byte == b'/');
+            let channel = slash.map_or(rest, |slash| &rest[slash + 1..]);
+            self.channels.extend(channel_collection(channel));
+        }
+    }
+
+    pub(super) fn push_load_state(&mut self, value: &[u8]) {
+        const LOADED: i64 = 100;
+        if is_tombstone(value) {
+            return;
+        }
+        // What cannot be read was not migrated either.
+        if let Ok(state) = v2_1::load_state(value)
+            && state.load_type != LoadType::Unknown
+            && state.percent >= LOADED
+        {
+            self.loaded
+                .push((state.collection, state.load_type, state.partitions));
+        }
+    }
+
+    pub(super) fn check(
+        &self,
+        others: Others<'_>,
+        missing: &mut MissingCollections,
+        report: &mut Report,
+    ) {
+        let live = others.live;
+        if self.was_used || live.embedded().is_empty() {
+            return;
+        }
+        for (id, ..) in self.loaded.iter().filter(|(id, ..)| !live.is_known(*id)) {
+            missing.add_load_state(*id);
+        }
+        for id in self.channels.iter().filter(|id| !live.is_known(**id)) {
+            missing.add_channel(*id);
+        }
+        self.check_indexes(others, report);
+        self.check_loads(others, report);
+    }
+
+    fn check_indexes(&self, others: Others<'_>, report: &mut Report) {
+        let flushed = others.segments.flushed();
+        if flushed.is_empty() {
+            return;
+        }
+        if !others.indexes.has_segments() {
+            let message = format!(
+                "there are {} flushed segments and no segment index: the official tool writes indexes after \
+                 collections and aliases, so its run was interrupted, unless no collection had an index. {}",
+                flushed.len(),
+                RESTORE
+            );
+            report.error("indexes-missing", b"", message);
+            return;
+        }
+        let lacks =
+            |(segment, collection): &&(_, _)| others.indexes.lacks_index(*segment, *collection);
+        let without = flushed.iter().filter(lacks);
+        let mut segments = 0;
+        let mut collections = BTreeSet::new();
+        for (_, collection) in without {
+            segments += 1;
+            collections.insert(*collection);
+        }
+        if segments > 0 {
+            let names = others.live.names(&collections);
+            let message = format!(
+                "{segments} flushed segments miss an index of their collection ({names}): the run \
+                 of the official tool was interrupted, unless these segments were flushed just before 2.1 \
+                 stopped. {RESTORE}"
+            );
+            report.error("segment-indexes-missing", b"", message);
+        }
+    }
+
+    fn check_loads(&self, others: Others<'_>, report: &mut Report) {
+        let finished = others.indexes.has_segments() || others.loads.has_any();
+        let is_lost = |(id, kind, partitions): &&(CollectionId, LoadType, Vec<PartitionId>)| {
+            if !others.live.is_known(*id) || others.live.get(*id).is_none() {
+                return false;
+            }
+            match kind {
+                // The official tool does not load a collection without an index.
+                LoadType::Collection => {
+                    let expected = others.indexes.is_indexed(*id) || !finished;
+                    expected && !others.loads.has_collection(*id)
+                }
+                LoadType::Partitions => {
+                    let mut partitions = partitions.iter();
+                    partitions.any(|partition| !others.loads.has_partition(*id, *partition))
+                }
+                LoadType::Unknown => false,
+            }
+        };
+        let lost: BTreeSet<_> = self.loaded.iter().filter(is_lost).map(|it| it.0).collect();
+        if !lost.is_empty() {
+            let message = format!(
+                "{} collections were loaded under 2.1 and have no load state of 2.2: {}. The official tool \
+                 writes it last, so its run was interrupted. {RESTORE}",
+                lost.len(),
+                others.live.names(&lost)
+            );
+            report.error("load-state-missing", b"", message);
+        }
+    }
+}
+
+const RESTORE: &str = "Milvus 2.2 removes the files of indexes that it does not know. Restore the backup from \
+                       before that run, then migrate again";
