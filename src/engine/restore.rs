@@ -162,13 +162,13 @@ pub(super) async fn finish_interrupted<S: Store>(
     putting.run(room, (source, difference)).await.map(|_| ())
 }
 
-/// Up to which revision a restore that was begun may have written; where that is another etcd's, nothing is
-/// known to be its own.
+/// The revision at which a restore that was begun compared its backup: what differs and is newer was written
+/// by something else. 0 where that is another etcd's revision.
 fn since(ledger: &Ledger) -> i64 {
-    match ledger.check_revisions() {
-        Ok(()) => ledger.mod_revision(),
-        Err(_) => 0,
-    }
+    let compared = ledger
+        .journal()
+        .map_or(0, |journal| journal.capture_revision);
+    ledger.check_revisions().map_or(0, |()| compared)
 }
 
 fn nothing_undone() -> RestoreReport {

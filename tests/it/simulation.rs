@@ -34,7 +34,7 @@ use schedule::{Command, Outcome, Schedule, requests, run};
 use starts::Start;
 pub(crate) use starts::records;
 
-use crate::support::metadata;
+use crate::support::{metadata, oracle};
 
 const FORMS: [CollectionForm; 3] = [
     CollectionForm::Split,
@@ -328,6 +328,8 @@ impl Trial<'_> {
                     Situation::Untouched | Situation::Changed(_) | Situation::ChangedLate(_) => {}
                 }
                 equal("2.2", &found, &expected)?;
+                let keys = |image: &Image| instance::relative(image);
+                oracle::complete(self.bench.case.form, &keys(&self.old()), &keys(&found))?;
                 let options = self.bench.case.verify_options();
                 let nobody = meta_migration::engine::Environment::silent();
                 let reader = store.reopen();

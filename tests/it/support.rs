@@ -9,5 +9,6 @@ pub(crate) mod kubernetes;
 pub(crate) mod metadata;
 pub(crate) mod migration;
 pub(crate) mod official;
+pub(crate) mod oracle;
 pub(crate) mod process;
 pub(crate) mod proxy;

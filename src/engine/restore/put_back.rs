@@ -390,7 +390,7 @@ impl<S: Store> PutBack<'_, S> {
             let entry = (&*entry.key, &*entry.value);
             fit::entry(self.store, &self.ledger.guards(self.fence), patience, entry).await?;
         }
-        self.record(source.keep_extra).await?;
+        self.record((source.keep_extra, gap.revision)).await?;
         let observer = self.around.observer;
         observer.phase_started("put", Some(planned.put));
         let Gap {
@@ -411,7 +411,7 @@ impl<S: Store> PutBack<'_, S> {
             .delete((deletes, planned.delete, revision), put)
             .await?;
         // Recorded once more behind all of it: what compares this record shows that nothing of it was lost.
-        self.record(source.keep_extra).await?;
+        self.record((source.keep_extra, revision)).await?;
         // When no concurrent writer has written, what was read before and during the writing is what is there
         // now.
         let ours = i64::try_from(2 + put.txns + deleted.txns).unwrap_or(i64::MAX);
@@ -431,9 +431,9 @@ impl<S: Store> PutBack<'_, S> {
 
     /// Writes the journal with the phase `restoring`. From then on the restore has begun, also where etcd
     /// does not answer.
-    async fn record(&mut self, keep_extra: bool) -> Result<(), Failure> {
+    async fn record(&mut self, how: (bool, i64)) -> Result<(), Failure> {
         let by = (self.fence, self.around.limits);
-        let next = self.restoring(keep_extra);
+        let next = self.restoring(how);
         let before = std::mem::replace(self.written, Written::Restoring);
         let recorded = self
             .ledger
@@ -509,7 +509,7 @@ impl<S: Store> PutBack<'_, S> {
     }
 
     /// The journal while a backup is put back. What a migration recorded stays in it.
-    fn restoring(&self, keep_extra: bool) -> Journal {
+    fn restoring(&self, (keep_extra, revision): (bool, i64)) -> Journal {
         let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
         let base = self.ledger.journal().cloned().unwrap_or_else(|| Journal {
             format: FORMAT,
@@ -535,11 +535,12 @@ impl<S: Store> PutBack<'_, S> {
             started_at: now.clone(),
             updated_at: String::new(),
         });
-        // Nothing is asked of the migration's revisions any more, and they may have been another etcd's.
+        // The migration's revisions say nothing any more, and they may have been another etcd's. What differs
+        // from the backup and is newer than this revision is a concurrent writer's.
         Journal {
             phase: Phase::Restoring,
             cluster_id: self.ledger.cluster_id().to_owned(),
-            capture_revision: 0,
+            capture_revision: revision,
             committed_revision: 0,
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             backup: self.backup.clone(),

@@ -17,6 +17,7 @@ use meta_migration::transform::{CollectionForm, OnBrokenRecord, SegmentForm};
 
 use crate::simulation::records;
 use crate::support::metadata::{Metadata, root, target_of};
+use crate::support::oracle;
 
 /// Keys relative to the meta root, with their values.
 pub(super) type Image = BTreeMap<String, Vec<u8>>;
@@ -83,6 +84,14 @@ impl Instance {
 
     pub(super) async fn migrate(&self) -> Result<MigrateReport, EngineError> {
         migrate(&self.store, &self.options(), &Environment::silent()).await
+    }
+
+    /// What must exist after a migration of [`Metadata::small`], by the independent oracle.
+    pub(super) fn expect_complete(&self) {
+        let bytes = |(key, value): (String, Vec<u8>)| (key, Bytes::from(value));
+        let before = Metadata::small().entries.into_iter().map(bytes).collect();
+        let after = self.image().into_iter().map(bytes).collect();
+        oracle::complete(self.form, &before, &after).unwrap();
     }
 
     pub(super) async fn roll_back(&self) -> Result<RestoreReport, EngineError> {

@@ -40,6 +40,7 @@ async fn d5_a_run_killed_in_any_phase_is_finished_by_the_next_and_can_be_rolled_
                     assert_eq!(report.outcome, MigrateOutcome::Migrated, "{note}");
                     assert!(report.resumed && report.verified, "{note}");
                     assert_eq!(next.image(), whole.image(), "{note}");
+                    next.expect_complete();
                 } else {
                     let report = next.roll_back().await.unwrap();
                     assert_eq!(report.outcome, RestoreOutcome::Restored, "{note}");

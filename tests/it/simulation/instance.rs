@@ -104,6 +104,16 @@ fn neighbours() -> Vec<Entry> {
     .into()
 }
 
+/// The keys below the meta root by their names relative to it.
+pub(crate) fn relative(image: &Image) -> BTreeMap<String, Bytes> {
+    let root = metadata::root();
+    let below = image.iter().filter_map(|(key, value)| {
+        let key = root.strip(key)?.to_vec();
+        Some((String::from_utf8(key).unwrap(), value.clone()))
+    });
+    below.collect()
+}
+
 /// One form of collections, and where its backups lie.
 #[derive(Debug, Clone)]
 pub(crate) struct Case {

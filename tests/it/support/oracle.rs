@@ -1,0 +1,214 @@
+//! What must exist after a migration, said once more and independently of the transform: by hand-written keys
+//! and the stored messages alone. It knows less than the transform, and shares no code with it.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use meta_migration::proto::{v2_1, v2_2};
+use meta_migration::transform::CollectionForm;
+use prost::Message;
+
+/// Values by keys relative to the meta root.
+pub(crate) type Keys = BTreeMap<String, Bytes>;
+
+const TOMBSTONE: &[u8] = &[0xE2, 0x9B, 0xBC];
+
+/// Families of 2.1 that 2.2 must not find any more.
+const GONE: [&str; 8] = [
+    "root-coord/index/",
+    "root-coord/segment-index/",
+    "root-coord/collection-alias/",
+    "snapshots/root-coord/collection-alias/",
+    "root-coord/dd-",
+    "indexes/",
+    "queryCoord-ReplicaMeta/",
+    "queryCoord-collectionMeta/",
+];
+
+/// Families whose keys no migration touches.
+const KEPT: [&str; 4] = ["root-coord/credential/", "channelwatch/", "session/", "kv/"];
+
+struct Oracle<'a> {
+    form: CollectionForm,
+    before: &'a Keys,
+    after: &'a Keys,
+    wrong: Vec<String>,
+}
+
+/// Says what is missing or wrong in `after`, which a migration of `before` gave.
+pub(crate) fn complete(form: CollectionForm, before: &Keys, after: &Keys) -> Result<(), String> {
+    let mut oracle = Oracle {
+        form,
+        before,
+        after,
+        wrong: Vec::new(),
+    };
+    oracle.collections();
+    oracle.indexes();
+    oracle.aliases();
+    oracle.segments();
+    oracle.old_families();
+    if oracle.wrong.is_empty() {
+        return Ok(());
+    }
+    Err(format!("the oracle misses {}", oracle.wrong.join(", ")))
+}
+
+fn decoded<M: Message + Default>(value: &Bytes) -> M {
+    M::decode(value.clone()).unwrap()
+}
+
+impl Oracle<'_> {
+    /// The records of a family that are there and no tombstones, by the rest of their key.
+    fn living<'k>(keys: &'k Keys, prefix: &'k str) -> impl Iterator<Item = (&'k str, &'k Bytes)> {
+        keys.iter().filter_map(move |(key, value)| {
+            let rest = key.strip_prefix(prefix)?;
+            (**value != *TOMBSTONE).then_some((rest, value))
+        })
+    }
+
+    fn expect(&mut self, holds: bool, what: impl FnOnce() -> String) {
+        if !holds {
+            self.wrong.push(what());
+        }
+    }
+
+    /// The record at a key of the new layout; a default one, and a complaint, where there is none.
+    fn at<M: Message + Default>(&mut self, key: &str) -> M {
+        let found = self.after.get(key).filter(|value| ***value != *TOMBSTONE);
+        let record = found.map(decoded);
+        self.expect(record.is_some(), || key.to_owned());
+        record.unwrap_or_default()
+    }
+
+    fn collection_key(&self, id: i64) -> String {
+        match self.form {
+            CollectionForm::Database => format!("root-coord/database/collection-info/1/{id}"),
+            CollectionForm::Split | CollectionForm::Embedded => {
+                format!("root-coord/collection/{id}")
+            }
+        }
+    }
+
+    fn collections(&mut self) {
+        for (_, value) in Self::living(self.before, "root-coord/collection/") {
+            let old: v2_1::etcd::CollectionInfo = decoded(value);
+            let (id, key) = (old.id, self.collection_key(old.id));
+            let new: v2_2::etcd::CollectionInfo = self.at(&key);
+            let name = |schema: Option<&str>| schema.unwrap_or_default().to_owned();
+            let (old_schema, new_schema) = (old.schema.unwrap_or_default(), new.schema.as_ref());
+            let same = name(new_schema.map(|it| &*it.name)) == old_schema.name
+                && new.create_time == old.create_time
+                && new.shards_num == old.shards_num
+                && new.virtual_channel_names == old.virtual_channel_names
+                && new.field_indexes.is_empty();
+            self.expect(same, || format!("{key} as it was"));
+            let is_inside = self.form == CollectionForm::Embedded;
+            if is_inside {
+                let whole = new.partition_i_ds == old.partition_i_ds
+                    && new_schema.map_or(0, |it| it.fields.len()) == old_schema.fields.len();
+                self.expect(whole, || format!("partitions and fields of {key}"));
+                continue;
+            }
+            for (partition, name) in old.partition_i_ds.iter().zip(&old.partition_names) {
+                let key = format!("root-coord/partitions/{id}/{partition}");
+                let found: v2_2::etcd::PartitionInfo = self.at(&key);
+                let same = found.partition_name == *name && found.collection_id == id;
+                self.expect(same, || format!("{key} named {name}"));
+            }
+            for field in &old_schema.fields {
+                let key = format!("root-coord/fields/{id}/{}", field.field_id);
+                let found: v2_2::schema::FieldSchema = self.at(&key);
+                let same = found.name == field.name && found.data_type == field.data_type;
+                self.expect(same, || format!("{key} named {}", field.name));
+            }
+        }
+    }
+
+    /// Every index that a living collection lists, and every finished build of it.
+    fn indexes(&mut self) {
+        let mut builds: BTreeMap<i64, v2_1::index::IndexMeta> = BTreeMap::new();
+        for (_, value) in Self::living(self.before, "indexes/") {
+            let build: v2_1::index::IndexMeta = decoded(value);
+            builds.insert(build.index_build_id, build);
+        }
+        for (_, value) in Self::living(self.before, "root-coord/collection/") {
+            let old: v2_1::etcd::CollectionInfo = decoded(value);
+            for listed in &old.field_indexes {
+                let key = format!("field-index/{}/{}", old.id, listed.index_id);
+                let found: v2_2::index::FieldIndex = self.at(&key);
+                let field = found.index_info.map_or(0, |info| info.field_id);
+                let is_right = field == listed.filed_id && !found.deleted;
+                self.expect(is_right, || format!("{key} on its field"));
+                self.builds_of((old.id, listed.index_id), &builds);
+            }
+        }
+    }
+
+    fn builds_of(
+        &mut self,
+        (collection, index): (i64, i64),
+        builds: &BTreeMap<i64, v2_1::index::IndexMeta>,
+    ) {
+        let prefix = format!("root-coord/segment-index/{collection}/{index}/");
+        let records: Vec<v2_1::etcd::SegmentIndexInfo> = Self::living(self.before, &prefix)
+            .map(|(_, value)| decoded(value))
+            .collect();
+        for record in records.iter().filter(|record| record.build_id != 0) {
+            let key = format!(
+                "segment-index/{collection}/{}/{}/{}",
+                record.partition_id, record.segment_id, record.build_id
+            );
+            let found: v2_2::index::SegmentIndex = self.at(&key);
+            let names = builds.get(&record.build_id).map(|build| {
+                let paths = build.index_file_paths.iter();
+                let name = |path: &String| path.rsplit('/').next().unwrap_or_default().to_owned();
+                paths.map(name).collect::<Vec<_>>()
+            });
+            let is_right = found.index_id == index
+                && found.segment_id == record.segment_id
+                && Some(&found.index_file_keys) == names.as_ref()
+                && !found.deleted;
+            self.expect(is_right, || format!("{key} with its files"));
+        }
+    }
+
+    fn aliases(&mut self) {
+        for (name, value) in Self::living(self.before, "root-coord/collection-alias/") {
+            let old: v2_1::etcd::CollectionInfo = decoded(value);
+            let key = match self.form {
+                CollectionForm::Database => format!("root-coord/database/aliases/1/{name}"),
+                CollectionForm::Split | CollectionForm::Embedded => {
+                    format!("root-coord/aliases/{name}")
+                }
+            };
+            let found: v2_2::etcd::AliasInfo = self.at(&key);
+            let is_right = found.collection_id == old.id && found.alias_name == name;
+            self.expect(is_right, || format!("{key} of its collection"));
+        }
+    }
+
+    /// Every segment is still there, and its collection exists.
+    fn segments(&mut self) {
+        for (rest, _) in Self::living(self.before, "datacoord-meta/s/") {
+            let key = format!("datacoord-meta/s/{rest}");
+            let collection = rest.split('/').next().unwrap_or_default();
+            let key_of_it = self.collection_key(collection.parse().unwrap());
+            let (after, home) = (self.after, key_of_it.clone());
+            self.expect(after.contains_key(&key), || key);
+            self.expect(after.contains_key(&home), || format!("{home} of a segment"));
+        }
+    }
+
+    fn old_families(&mut self) {
+        for (key, value) in self.before {
+            let is_kept = KEPT.iter().any(|prefix| key.starts_with(prefix));
+            let same = self.after.get(key) == Some(value);
+            self.expect(!is_kept || same, || format!("{key} as it was"));
+        }
+        for key in self.after.keys() {
+            let stays = GONE.iter().any(|prefix| key.starts_with(prefix));
+            self.expect(!stays, || format!("the end of {key}"));
+        }
+    }
+}
