@@ -368,7 +368,12 @@ fn where_else(root: &MetaRoot, instances: Option<&Instances>) -> String {
     }
     let sub_path = root.meta_root().strip_prefix(root.root_path());
     let sub_path = sub_path.unwrap_or_default().trim_start_matches('/');
-    let options = instances.roots.iter().map(|found| {
+    const SHOWN: usize = 10;
+    let hidden = match instances.roots.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let options = instances.roots.iter().take(SHOWN).map(|found| {
         let parts = found.rsplit_once('/').unwrap_or(("", found));
         match parts {
             ("", "") => "at the top level".to_owned(),
@@ -382,7 +387,7 @@ fn where_else(root: &MetaRoot, instances: Option<&Instances>) -> String {
         }
     });
     format!(
-        "Milvus metadata was found under {}{limit}: run the command again with the root path of this instance \
+        "Milvus metadata was found under {}{hidden}{limit}: run the command again with the root path of this instance \
          (in a YAML file etcd.rootPath); {NEW}",
         options.collect::<Vec<_>>().join(", ")
     )

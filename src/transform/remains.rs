@@ -73,6 +73,7 @@ pub(super) fn check_references(
             collections.add_segments(*collection, *segments, *rows);
         } else if let Some(had) = converted.partitions.get(collection)
             && converted.live.contains_key(collection)
+            && !had.is_empty()
             && !had.contains(partition)
             && *partition != ALL_PARTITIONS
         {

@@ -103,7 +103,10 @@ impl LiveCollections {
         };
         let former = self.former.get(&collection);
         let had = former.is_some_and(|former| former.contains(&partition));
-        if had || members.partitions.contains(&partition) || partition == ALL_PARTITIONS {
+        // One without any partition is reported by itself.
+        let has_none = members.partitions.is_empty();
+        if had || has_none || members.partitions.contains(&partition) || partition == ALL_PARTITIONS
+        {
             Holding::Held
         } else {
             Holding::NoPartition

@@ -115,7 +115,7 @@ async fn after_the_switch_the_same_command_finishes_and_rollback_undoes() {
             .shows("unfinished, 2.2 can start");
         tool.run(&["plan", "--target-version", "2.2.16"])
             .expect(0)
-            .shows("the same migrate again finishes it");
+            .shows("Run meta-migration migrate to finish it");
         if back {
             tool.run(&["rollback"]).expect(0).shows("Restored");
             assert_eq!(it.metadata().await, before);

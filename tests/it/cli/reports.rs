@@ -180,7 +180,9 @@ async fn the_status_tells_the_journal_of_a_migration() {
 #[tokio::test]
 async fn an_etcd_without_metadata_is_empty() {
     let it = Instance::empty().await;
-    let ended = it.tool().run(&["status", "--format", "json"]);
+    let ended = it
+        .tool()
+        .run(&["status", "--format", "json", "--allow-empty"]);
     ended.expect(0);
     assert_eq!(ended.document()["layout"], "empty");
     assert_eq!(ended.document()["families"], json!([]));

@@ -9,7 +9,13 @@ use super::tool::Tool;
 #[tokio::test]
 async fn where_nothing_is_to_be_done_nothing_is_to_be_started() {
     let empty = Instance::empty().await;
-    let migrate = ["migrate", "--target-version", "2.2.16", "--no-backup"];
+    let migrate = [
+        "migrate",
+        "--target-version",
+        "2.2.16",
+        "--no-backup",
+        "--allow-empty",
+    ];
     let ended = empty.tool().run(&migrate);
     ended.expect(0).shows("Nothing to do");
     assert!(!ended.stdout.contains("start Milvus"), "{}", ended.stdout);
