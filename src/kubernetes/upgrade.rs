@@ -1,6 +1,6 @@
 //! The upgrade, in four beats: observe, decide, act, report.
 //!
-//! [`upgrade`] is the one door; [`dry_run`], [`status()`] and [`preflight()`] are those that change nothing.
+//! [`upgrade`] is the one door; [`dry_run()`], [`status()`] and [`preflight()`] are those that change nothing.
 
 use std::pin::Pin;
 use std::time::Duration;
