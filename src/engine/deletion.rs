@@ -1,7 +1,6 @@
 //! Deleting much in small pieces: ranges cut so that one removes at most so many keys.
 
-use bytes::Bytes;
-
+use crate::entry::Entry;
 use crate::keys::{KeyRange, successor};
 use crate::store::Store;
 
@@ -14,7 +13,7 @@ pub(super) struct Deletes {
     /// Pieces of at most `delete_keys_max` keys that hold no key that stays.
     pub(super) ranges: Vec<KeyRange>,
     /// Keys that are newer than the metadata that was read, and stay.
-    pub(super) newer: Vec<Bytes>,
+    pub(super) newer: Vec<Entry>,
     pub(super) revision: i64,
 }
 
@@ -35,7 +34,7 @@ pub(super) async fn bounded_deletes<S: Store>(
             for entry in page {
                 if entry.mod_revision > known {
                     runs.keep();
-                    newer.push(entry.key);
+                    newer.push(entry);
                 } else {
                     runs.delete(&entry.key, limits.delete_keys_max);
                 }

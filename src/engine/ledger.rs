@@ -99,6 +99,20 @@ impl Ledger {
         self.mod_revision
     }
 
+    /// The revision of the commit; 0 before it.
+    pub(super) fn committed_revision(&self) -> i64 {
+        self.journal
+            .as_ref()
+            .map_or(0, |journal| match journal.phase {
+                Phase::Committed => self.mod_revision,
+                Phase::Staging
+                | Phase::Staged
+                | Phase::Tidying
+                | Phase::Done
+                | Phase::Restoring => journal.committed_revision,
+            })
+    }
+
     pub(super) fn cluster_id(&self) -> &str {
         &self.cluster_id
     }

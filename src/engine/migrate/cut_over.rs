@@ -236,18 +236,37 @@ impl<S: Store> Run<'_, S> {
         if !found.ranges.is_empty() {
             trusted?;
         }
-        self.report_left_alone(&found.newer);
-        self.left_alone = found.newer;
+        self.refuse_before_the_commit(&found.newer, captured)?;
+        let newer: Vec<_> = found.newer.into_iter().map(|entry| entry.key).collect();
+        self.report_left_alone(&newer);
+        self.left_alone = newer;
         Ok((found.ranges, found.revision))
     }
 
-    /// Reports keys of 2.1 that something without a session wrote after the metadata was read.
+    /// Refuses keys that were written after the metadata was read and before the commit: the 2.2 layout lacks
+    /// what they say. A key that is newer than the commit is nothing that was to be migrated.
+    fn refuse_before_the_commit(&self, newer: &[Entry], captured: i64) -> Result<(), Failure> {
+        let committed = self.ledger.committed_revision();
+        let missed = newer.iter().find(|entry| entry.mod_revision < committed);
+        missed.map_or(Ok(()), |entry| {
+            Err(Failure::SourceChanged {
+                revision: captured,
+                what: format!(
+                    "{} was written at revision {}, just before the commit",
+                    printable(&entry.key),
+                    entry.mod_revision
+                ),
+            })
+        })
+    }
+
+    /// Reports keys of 2.1 that something without a session wrote after the commit.
     pub(super) fn report_left_alone(&self, newer: &[Bytes]) {
         let Some(first) = newer.first() else {
             return;
         };
         self.environment.observer.note(&format!(
-            "keys of the 2.1 layout were written after the metadata was read, by something that has no session: \
+            "keys of the 2.1 layout were written after the commit, by something that has no session: \
              {} left alone, the first is {}. Milvus 2.2 does not read them. Make sure that no component of 2.1 \
              runs, look at them (etcdctl get {}), then delete them",
             newer.len(),

@@ -98,16 +98,9 @@ impl<S: Store> Run<'_, S> {
     pub(super) fn journal_in(&self, phase: Phase) -> Result<Journal, Failure> {
         let journal = self.ledger.journal().cloned();
         let journal = journal.ok_or_else(|| Failure::Worker("there is no journal".to_owned()))?;
-        // The switch is known by the revision of the journal that records it.
-        let committed_revision = match journal.phase {
-            Phase::Committed => self.ledger.mod_revision(),
-            Phase::Staging | Phase::Staged | Phase::Tidying | Phase::Done | Phase::Restoring => {
-                journal.committed_revision
-            }
-        };
         let next = Journal {
             phase,
-            committed_revision,
+            committed_revision: self.ledger.committed_revision(),
             // Where the journal came from another etcd, its revision means nothing here.
             staged_since: self.ledger.staged_since(),
             updated_at: now(),

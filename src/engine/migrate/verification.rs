@@ -187,6 +187,7 @@ impl<S: Store> Run<'_, S> {
         let prepared = self.prepared()?;
         let removals = prepared.migration.removals().to_vec();
         let unread = removals.len();
+        let committed = self.ledger.committed_revision();
         let mut newer = Vec::new();
         let gone = removals
             .into_iter()
@@ -196,7 +197,7 @@ impl<S: Store> Run<'_, S> {
         let mut index = 0;
         while let Some(reply) = replies.next("reading back").await? {
             for entry in reply.entries {
-                if index >= unread && entry.mod_revision > prepared.revision {
+                if index >= unread && entry.mod_revision > committed {
                     newer.push(entry.key);
                 } else {
                     collector.add(&Difference::Extra(entry));
