@@ -11,13 +11,15 @@ use crate::report::BackupReport;
 use crate::store::{RangeRequest, Store, StoreErrorKind};
 
 use super::backup_job::{BackupJob, BackupTarget};
+use super::context::Moment;
+use super::context::Retries;
+use super::context::Surroundings;
 use super::error::{EngineError, Failure, while_doing};
 use super::fence::Waits;
 use super::fingerprint::Filter;
 use super::limits::Limits;
 use super::pages::Pages;
 use super::patience::read;
-use super::source::{Moment, Retries, Surroundings};
 use super::{Environment, sessions};
 
 /// What to save, and where.

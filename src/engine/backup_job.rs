@@ -13,8 +13,8 @@ use crate::backup::{
 use crate::entry::Entry;
 use crate::keys::MetaRoot;
 
+use super::context::Moment;
 use super::error::Failure;
-use super::source::Moment;
 
 /// Where and how a backup is written.
 #[derive(Debug, Clone)]

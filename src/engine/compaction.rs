@@ -4,11 +4,11 @@
 use crate::keys::MetaRoot;
 use crate::store::{ClusterStatus, Store};
 
+use super::context::newest_revision;
 use super::error::{EngineError, Failure, while_doing};
 use super::limits::Limits;
 use super::patience::patiently;
 use super::sessions;
-use super::source::newest_revision;
 
 /// A member's database file before and after, in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]

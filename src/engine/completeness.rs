@@ -12,12 +12,13 @@ use crate::transform::{CollectionForm, Options};
 use crate::verify::{Checker, Context};
 use crate::version::Release;
 
+use super::context::Surroundings;
+use super::context::newest_revision;
 use super::error::Failure;
 use super::fingerprint::Filter;
 use super::layout::{empty_finding, gone_finding, mixed_finding, not_migrated};
 use super::ledger::Ledger;
 use super::pages::Pages;
-use super::source::{Surroundings, newest_revision};
 
 /// What the keys below the meta root show.
 pub(super) struct Survey {

@@ -9,9 +9,9 @@ use crate::keys::KeyRange;
 use crate::report::VerifyReport;
 use crate::store::Store;
 
+use super::context::Surroundings;
 use super::error::Failure;
 use super::pages::Pages;
-use super::source::Surroundings;
 
 /// How one key differs.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,10 +7,10 @@ use crate::keys::{KeyRange, MetaRoot};
 use crate::store::Store;
 
 use super::Environment;
+use super::context::newest_revision;
 use super::error::{EngineError, Failure};
 use super::limits::Limits;
 use super::pages::Pages;
-use super::source::newest_revision;
 
 /// Reads ranges, all at one revision, and hands every entry to `visit` until that has seen enough.
 /// Leased entries are among them.

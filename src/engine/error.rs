@@ -10,8 +10,16 @@ use crate::report::{BackupRef, PlanReport, RestoreReport, SessionReport, VerifyR
 use crate::store::{StoreError, StoreErrorKind};
 use crate::transform::FormError;
 
-use super::instances::Instances;
-use super::stop::Signal;
+use super::stop::{Signal, Stop};
+
+/// Meta roots that hold Milvus metadata.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Instances {
+    /// The meta roots, printable, in the order of their depth.
+    pub roots: Vec<String>,
+    /// Whether all of etcd was searched.
+    pub is_complete: bool,
+}
 
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
@@ -413,5 +421,14 @@ pub(super) fn while_doing(action: impl Into<String>) -> impl FnOnce(StoreError) 
         } else {
             Failure::Store { action, source }
         }
+    }
+}
+
+/// Fails where the user declined before the first write. A signal meanwhile is an answer, too.
+pub(super) fn agreed(stop: &Stop, yes: bool) -> Result<(), Failure> {
+    match stop.requested() {
+        Some(signal) => Err(Failure::Interrupted(signal)),
+        None if yes => Ok(()),
+        None => Err(Failure::Declined),
     }
 }

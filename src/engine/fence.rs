@@ -13,10 +13,10 @@ use crate::keys::{KeyRange, MetaRoot};
 use crate::store::{Applied, Compare, Op, RangeRequest, Store, StoreError, StoreErrorKind, Txn};
 
 use super::background::Background;
+use super::context::Surroundings;
 use super::error::{Failure, while_doing};
 use super::patience::{patiently, read};
 use super::sessions;
-use super::source::Surroundings;
 
 /// A held lock. Dropping it stops renewing the lease; [`Fence::release`] gives the lock back at once.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use crate::entry::printable;
 use crate::keys::{KeyRange, MetaRoot};
 use crate::store::{RangeRequest, Store, StoreError, StoreErrorKind};
 
-use super::error::{EngineError, Failure, while_doing};
+use super::error::{EngineError, Failure, Instances, while_doing};
 use super::ledger::Ledger;
 use super::limits::Limits;
 use super::patience::read;
@@ -15,15 +15,6 @@ use super::patience::read;
 const REQUESTS_MAX: usize = 400;
 /// Keys of one folder, beside its folders, that a search passes over at most.
 const LEAVES_MAX: usize = 64;
-
-/// Meta roots that hold Milvus metadata.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Instances {
-    /// The meta roots, printable, in the order of their depth.
-    pub roots: Vec<String>,
-    /// Whether all of etcd was searched.
-    pub is_complete: bool,
-}
 
 /// Fails where there is no key at all below the meta root, and no journal.
 ///

@@ -8,11 +8,11 @@ use crate::report::Layout;
 use crate::store::Store;
 
 use super::Environment;
+use super::context::newest_revision;
 use super::error::Failure;
 use super::fingerprint::Filter;
 use super::limits::Limits;
 use super::pages::Pages;
-use super::source::newest_revision;
 
 /// Reads the whole meta root and shows it to a detector.
 pub(super) async fn detect<S: Store>(

@@ -7,13 +7,15 @@ use crate::entry::printable;
 use crate::journal::{Journal, Phase};
 use crate::keys::MetaRoot;
 use crate::store::{Applied, Compare, Op, RangeRequest, Store, StoreError, Txn};
+use crate::transform::{FormError, Options, PolicyError, SegmentFormError};
+use crate::version::ReleaseError;
 
+use super::context::cluster_id;
 use super::error::{Failure, while_doing};
 use super::fence::Fence;
 use super::guards::Guards;
 use super::limits::Limits;
 use super::patience::read;
-use super::source::cluster_id;
 use super::writer::Tally;
 
 /// The journal and the revision at which it was last written (0: there is none).
@@ -272,4 +274,25 @@ impl Ledger {
             what: "a key that the commit depends on".to_owned(),
         }))
     }
+}
+
+/// The options with which the recorded migration was planned.
+pub(super) fn journal_options(journal: &Journal) -> Result<Options, Failure> {
+    let unusable = |text: String| Failure::Usage(format!("the journal cannot be used: {text}"));
+    let form = journal.collection_form.parse();
+    let form = form.map_err(|error: FormError| unusable(error.to_string()))?;
+    let policy = journal.on_broken_record.parse();
+    let policy = policy.map_err(|error: PolicyError| unusable(error.to_string()))?;
+    let segment_form = journal.segment_form.parse();
+    let segment_form =
+        segment_form.map_err(|error: SegmentFormError| unusable(error.to_string()))?;
+    let target = journal.target_version.as_deref().unwrap_or_default();
+    let target = target.parse();
+    let target = target.map_err(|error: ReleaseError| unusable(error.to_string()))?;
+    Ok(Options {
+        form,
+        segment_form,
+        on_broken_record: policy,
+        target,
+    })
 }

@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use crate::backup::Tolerance;
 
-use super::writer::Tally;
-
 /// The limits within which a run works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -29,18 +27,6 @@ pub struct Limits {
     pub lock_ttl: Duration,
     /// What is accepted of a backup that is read.
     pub tolerance: Tolerance,
-}
-
-impl Limits {
-    /// For deletes of ranges, after this was written: one range a transaction, so that the server stays
-    /// responsive to others, and as many in flight as it took before.
-    pub(super) fn for_deletes(self, after: Tally) -> Self {
-        Self {
-            txn_ops_max: 1,
-            in_flight_first: after.in_flight.unwrap_or(self.in_flight_first),
-            ..self
-        }
-    }
 }
 
 impl Default for Limits {

@@ -17,12 +17,13 @@ use crate::version::Release;
 
 use super::backup_job::BackupTarget;
 use super::completeness::{self, context_of, is_form, survey};
+use super::context::Retries;
+use super::context::Surroundings;
 use super::error::{EngineError, Failure, Written};
 use super::fence::{Fence, Waits};
 use super::ledger::Ledger;
 use super::limits::Limits;
 use super::restore::is_as_left;
-use super::source::{Retries, Surroundings};
 use super::writer::Tally;
 use super::{Environment, layout, sessions};
 
@@ -33,10 +34,6 @@ mod staging;
 mod verification;
 
 use preparation::{Prepared, refuse_incomplete};
-
-pub(super) use cut_over::journal_options;
-pub(super) use preparation::plan_of;
-pub(super) use staging::staged_entries;
 
 /// What to migrate, and how.
 #[derive(Debug, Clone)]

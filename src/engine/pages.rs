@@ -5,9 +5,9 @@ use crate::keys::{Family, KeyRange, MetaRoot};
 use crate::store::Store;
 use crate::store::capture::{Capture, PageLimits};
 
+use super::context::Surroundings;
 use super::error::{Failure, while_doing};
 use super::patience::Patient;
-use super::source::Surroundings;
 
 /// The families that grow with the number of segments, in the order of their keys.
 const LARGE: [Family; 5] = [

@@ -13,7 +13,7 @@ use super::error::{EngineError, Failure};
 use super::fingerprint::Filter;
 use super::ledger::Ledger;
 use super::limits::Limits;
-use super::migrate::plan_of;
+use super::plan_report::{nothing, plan_of, unfinished_message};
 use super::source::read_source;
 
 /// Reads, transforms and validates; errors in the metadata are findings of the plan, not an error.
@@ -73,51 +73,4 @@ fn unfinished(
         unfinished_message(phase, journal),
     );
     nothing(layout, options, vec![finding])
-}
-
-/// What is unfinished, and how to finish it.
-pub(super) fn unfinished_message(phase: Phase, journal: Option<&Journal>) -> String {
-    let backup = journal.and_then(|journal| journal.backup.as_ref());
-    let file = backup.map_or("FILE", |backup| backup.path.as_str());
-    match phase {
-        Phase::Staging | Phase::Staged => format!(
-            "a migration is unfinished ({}): 2.1 metadata is intact, 2.2 keys are partly written beside it. Run \
-             meta-migration migrate to resume it, or meta-migration rollback to remove the 2.2 keys",
-            phase.name()
-        ),
-        Phase::Committed | Phase::Tidying => {
-            let rollback = match backup {
-                Some(_) => format!("meta-migration rollback --backup-file {file} to return to 2.1"),
-                None => "it was made without a backup and cannot be rolled back".to_owned(),
-            };
-            format!(
-                "a migration is committed and not finished ({}). Run meta-migration migrate to finish it, or \
-                 {rollback}",
-                phase.name()
-            )
-        }
-        Phase::Restoring => format!(
-            "a restore of {file} was interrupted: do not start Milvus. Run meta-migration restore --backup-file \
-             {file} to finish it; migrate finishes it too before it begins"
-        ),
-        Phase::Done => String::new(),
-    }
-}
-
-/// The plan where nothing is planned.
-pub(super) fn nothing(layout: Layout, options: &Options, findings: Vec<Finding>) -> PlanReport {
-    PlanReport {
-        layout,
-        revision: 0,
-        collection_form: options.form.to_string(),
-        segment_form: options.segment_form.to_string(),
-        storage_roots: Vec::new(),
-        families: Vec::new(),
-        put: 0,
-        rewrite: 0,
-        delete: 0,
-        bytes_put: 0,
-        digest: String::new(),
-        findings,
-    }
 }

@@ -13,12 +13,13 @@ use crate::protocol::{Backward, backward};
 use crate::report::{BackupRef, Layout, RestoreOutcome, RestoreReport};
 use crate::store::Store;
 
-use super::error::{EngineError, Failure, Written};
+use super::context::Surroundings;
+use super::context::newest_revision;
+use super::error::{EngineError, Failure, Written, agreed};
 use super::fence::{Fence, Waits};
 use super::ledger::Ledger;
 use super::limits::Limits;
 use super::room::Room;
-use super::source::{Surroundings, newest_revision};
 use super::{Environment, layout, sessions};
 
 mod discard;
@@ -442,6 +443,6 @@ impl<'a, S: Store> Run<'a, S> {
         let yes = tokio::task::spawn_blocking(move || observer.confirm_restore(&difference))
             .await
             .map_err(|error| Failure::Worker(error.to_string()))?;
-        self.environment.stop.agreed(yes)
+        agreed(&self.environment.stop, yes)
     }
 }

@@ -13,10 +13,10 @@ use crate::keys::{KeyRange, MetaRoot};
 use crate::report::SessionReport;
 use crate::store::{RangeRequest, Store, StoreError};
 
+use super::context::Surroundings;
 use super::error::{Failure, while_doing};
 use super::limits::Limits;
 use super::patience::read;
-use super::source::Surroundings;
 
 /// The members of a session's JSON value that are told to people.
 #[derive(Debug, Default, Deserialize)]

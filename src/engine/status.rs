@@ -11,13 +11,14 @@ use crate::store::{RangeRequest, Store};
 
 use super::Environment;
 use super::completeness::{context, survey};
+use super::context::Surroundings;
+use super::context::newest_revision;
 use super::error::{EngineError, Failure, while_doing};
 use super::fingerprint::Filter;
 use super::ledger::Ledger;
 use super::limits::Limits;
 use super::pages::Pages;
 use super::patience::{patiently, read};
-use super::source::{Surroundings, newest_revision};
 use super::{room, sessions};
 
 /// Reports the layout, the families, sessions, lock, journal and the cluster.

@@ -5,8 +5,6 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::error::Failure;
-
 /// Why a run was asked to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
@@ -60,16 +58,6 @@ impl Stop {
     #[must_use]
     pub fn requested(&self) -> Option<Signal> {
         *self.0.borrow()
-    }
-
-    /// What follows from the answer to the question before the first write. A signal meanwhile is an
-    /// answer, too.
-    pub(super) fn agreed(&self, yes: bool) -> Result<(), Failure> {
-        match self.requested() {
-            Some(signal) => Err(Failure::Interrupted(signal)),
-            None if yes => Ok(()),
-            None => Err(Failure::Declined),
-        }
     }
 
     /// Waits for a signal, and then as long as a run may take to end by itself, after the batch in flight. Where

@@ -15,6 +15,8 @@ use crate::version::Release;
 
 use super::Environment;
 use super::completeness::{context, survey};
+use super::context::Surroundings;
+use super::context::newest_revision;
 use super::difference::{Actual, Collector, Expected, compare};
 use super::error::{EngineError, Failure, while_doing};
 use super::feed::feed;
@@ -22,9 +24,8 @@ use super::fingerprint::Filter;
 use super::ledger::Ledger;
 use super::limits::Limits;
 use super::patience::read;
-use super::plan::unfinished_message;
+use super::plan_report::unfinished_message;
 use super::sessions;
-use super::source::{Surroundings, newest_revision};
 use super::transform_job::TransformJob;
 
 /// What to compare with.

@@ -51,6 +51,18 @@ const TXN_OPS_USUAL: usize = 128;
 /// Conditions that the guards take of a transaction, which a server counts as it counts operations.
 const GUARDS: usize = 5;
 
+impl Limits {
+    /// For deletes of ranges, after this was written: one range a transaction, so that the server stays
+    /// responsive to others, and as many in flight as it took before.
+    pub(super) fn for_deletes(self, after: Tally) -> Self {
+        Self {
+            txn_ops_max: 1,
+            in_flight_first: after.in_flight.unwrap_or(self.in_flight_first),
+            ..self
+        }
+    }
+}
+
 /// The writes of one transaction, with the place of the first among all that came.
 #[derive(Debug)]
 pub(super) struct Batch {

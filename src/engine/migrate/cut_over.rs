@@ -6,21 +6,20 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use crate::entry::{Entry, printable};
-use crate::journal::{Journal, Phase};
+use crate::journal::Phase;
 use crate::keys::{Family, KeyRange, MetaRoot};
 use crate::store::{Compare, Op, Store, StoreErrorKind};
 use crate::transform::{
-    FormError, Migration, Options, PolicyError, Put, Remaining, SegmentFormError, leftover_ranges,
-    remaining_after_commit,
+    Migration, Options, Put, Remaining, leftover_ranges, remaining_after_commit,
 };
-use crate::version::ReleaseError;
 
+use super::super::context::newest_revision;
 use super::super::deletion::bounded_deletes;
 use super::super::error::{Failure, Written};
 use super::super::feed::feed;
+use super::super::ledger::journal_options;
 use super::super::pages::Pages;
 use super::super::restore::finish_interrupted;
-use super::super::source::newest_revision;
 use super::super::write::Write;
 use super::super::writer::Writer;
 use super::Run;
@@ -299,27 +298,6 @@ fn refuse_newer(remaining: &Remaining, entries: &[Entry], captured: i64) -> Resu
             ),
         }),
     }
-}
-
-/// The options with which the recorded migration was planned.
-pub(in crate::engine) fn journal_options(journal: &Journal) -> Result<Options, Failure> {
-    let unusable = |text: String| Failure::Usage(format!("the journal cannot be used: {text}"));
-    let form = journal.collection_form.parse();
-    let form = form.map_err(|error: FormError| unusable(error.to_string()))?;
-    let policy = journal.on_broken_record.parse();
-    let policy = policy.map_err(|error: PolicyError| unusable(error.to_string()))?;
-    let segment_form = journal.segment_form.parse();
-    let segment_form =
-        segment_form.map_err(|error: SegmentFormError| unusable(error.to_string()))?;
-    let target = journal.target_version.as_deref().unwrap_or_default();
-    let target = target.parse();
-    let target = target.map_err(|error: ReleaseError| unusable(error.to_string()))?;
-    Ok(Options {
-        form,
-        segment_form,
-        on_broken_record: policy,
-        target,
-    })
 }
 
 /// The small families that decide what the commit removes and rewrites: none of their keys was written since

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::finding::Finding;
-use crate::journal::{Journal, Phase};
-use crate::keys::{KeyRange, MetaRoot};
+use crate::journal::Phase;
+use crate::keys::KeyRange;
 use crate::report::{Layout, MigrateReport, PlanReport};
 use crate::store::{Op, Store};
 use crate::transform::{Migration, Options};
 
 use super::super::backup_job::BackupJob;
-use super::super::error::Failure;
+use super::super::error::{Failure, agreed};
 use super::super::fingerprint::{Filter, Fingerprint};
-use super::super::plan::nothing;
+use super::super::plan_report::{nothing, plan_of};
 use super::super::room::{Room, with_log_keys};
 use super::super::source::{Reading, read_source};
 use super::super::writer::Tally;
@@ -222,7 +222,7 @@ impl<S: Store> Run<'_, S> {
         let yes = tokio::task::spawn_blocking(move || observer.confirm_migration(&plan))
             .await
             .map_err(|error| Failure::Worker(error.to_string()))?;
-        self.environment.stop.agreed(yes)
+        agreed(&self.environment.stop, yes)
     }
 }
 
@@ -236,26 +236,4 @@ pub(super) fn refuse_incomplete(
         return Err(Failure::Findings(Box::new(nothing)));
     }
     Ok(())
-}
-
-/// The plan of a reading; a mixed layout is an error finding in it.
-pub(in crate::engine) fn plan_of(
-    reading: &Reading,
-    root: &MetaRoot,
-    journal: Option<&Journal>,
-) -> PlanReport {
-    let mut plan = reading
-        .migration
-        .plan(reading.layout, reading.moment.revision);
-    let finding = match reading.layout {
-        Layout::Mixed => {
-            let done = journal.filter(|journal| journal.phase == Phase::Done);
-            Some(layout::mixed_finding(&reading.evidence, done))
-        }
-        Layout::Empty if !reading.migration.has_errors() => Some(layout::empty_finding(root)),
-        Layout::V2_1 | Layout::V2_2 | Layout::Staged | Layout::Empty => None,
-    };
-    plan.findings.extend(finding);
-    plan.findings.sort();
-    plan
 }

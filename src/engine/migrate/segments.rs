@@ -12,10 +12,10 @@ use crate::keys::{Family, KeyRange, LogKind};
 use crate::store::{Op, Store};
 use crate::transform::{Migration, Put, SegmentForm, SegmentRewrite, remaining_segment};
 
+use super::super::context::newest_revision;
 use super::super::difference::{Collector, Difference};
 use super::super::error::Failure;
 use super::super::pages::Pages;
-use super::super::source::newest_revision;
 use super::super::write::Write;
 use super::Run;
 

@@ -5,18 +5,20 @@ use std::time::{Instant, SystemTime};
 
 use tokio::sync::mpsc::Receiver;
 
-use crate::entry::{Entry, printable};
+use crate::entry::printable;
 use crate::journal::{Counts, FORMAT, Journal, Phase};
 use crate::store::{Op, Store};
-use crate::transform::{Migration, Put, staged_family_ranges};
+use crate::transform::{Migration, staged_family_ranges};
 
 use super::super::backup_job::now;
+use super::super::context::Surroundings;
+use super::super::context::newest_revision;
 use super::super::difference::{Actual, Collector, Difference, compare};
 use super::super::error::{Failure, Written};
 use super::super::feed::feed;
 use super::super::fingerprint::{Filter, changed_since};
 use super::super::packer::Packer;
-use super::super::source::{Surroundings, newest_revision};
+use super::super::staged::{staged, staged_entries};
 use super::super::trail::{Others, Trail};
 use super::super::write::Write;
 use super::super::writer::Writer;
@@ -302,26 +304,6 @@ impl<S: Store> Run<'_, S> {
             }),
         }
     }
-}
-
-/// The new keys as they will be in etcd.
-pub(in crate::engine) fn staged_entries(
-    migration: Arc<Migration>,
-) -> Receiver<Result<Vec<Entry>, Failure>> {
-    staged(migration, |put| Entry::new(put.key, put.value))
-}
-
-/// The new keys in ascending order, encoded on a blocking thread while requests are in flight.
-pub(super) fn staged<T: Send + 'static>(
-    migration: Arc<Migration>,
-    mut make: impl FnMut(Put) -> T + Send + 'static,
-) -> Receiver<Result<Vec<T>, Failure>> {
-    feed(move |sink| {
-        for put in migration.staged() {
-            sink.push(Ok(make(put)))?;
-        }
-        Ok(())
-    })
 }
 
 /// Puts of the new keys that stand at these ascending positions.

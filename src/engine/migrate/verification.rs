@@ -15,13 +15,13 @@ use crate::transform::leftover_ranges;
 use super::super::ahead::Ahead;
 use super::super::census;
 use super::super::completeness::context_of;
+use super::super::context::newest_revision;
 use super::super::difference::{Actual, Collector, Difference, compare};
 use super::super::error::Failure;
 use super::super::feed::feed;
 use super::super::fingerprint::Filter;
 use super::super::pages::Pages;
 use super::super::restore::is_as_left;
-use super::super::source::newest_revision;
 use super::super::verify::{Expectation, verify_against};
 use super::Run;
 

@@ -11,13 +11,13 @@ use crate::keys::{Family, KeyRange, MetaRoot};
 use crate::store::Store;
 use crate::transform::{CollectionForm, Options, remaining_after_commit, staged_family_ranges};
 
+use super::super::context::Surroundings;
 use super::super::difference::Difference;
 use super::super::error::Failure;
 use super::super::fingerprint::{Filter, KeyPages};
 use super::super::ledger::Ledger;
-use super::super::migrate::journal_options;
+use super::super::ledger::journal_options;
 use super::super::pages::cuts;
-use super::super::source::Surroundings;
 
 /// So many of the keys that would be lost are told by name.
 pub(super) const EXAMPLES_MAX: usize = 5;

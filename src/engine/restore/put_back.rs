@@ -11,6 +11,9 @@ use crate::layout::LayoutDetector;
 use crate::report::{BackupRef, Layout, RestoreOutcome, RestoreReport};
 use crate::store::{Op, RangeRequest, Store};
 
+use super::super::context::Retries;
+use super::super::context::Surroundings;
+use super::super::context::newest_revision;
 use super::super::deletion::Runs;
 use super::super::difference::{Actual, Collector, Difference, Expected, compare};
 use super::super::error::{Failure, Written, while_doing};
@@ -20,7 +23,6 @@ use super::super::ledger::Ledger;
 use super::super::limits::Limits;
 use super::super::patience::read;
 use super::super::room::Room;
-use super::super::source::{Retries, Surroundings, newest_revision};
 use super::super::trail::{Others, Trail};
 use super::super::write::Write;
 use super::super::writer::{Tally, Writer};
