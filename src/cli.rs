@@ -49,11 +49,11 @@ use report::terminal;
 /// How a command ends.
 type Outcome = Result<Exit, Failure>;
 
-/// Moves the metadata of a Milvus 2.1 cluster in etcd to the 2.2 layout, and back
+/// Migrates the metadata of a Milvus 2.1 cluster in etcd to the 2.2 layout, and back
 ///
-/// Everything is read at one revision, decided in memory and backed up before the first write. The new
-/// layout is staged beside the old one, one transaction switches over, and every step is recorded: run
-/// the same command again after any interruption to go on, or `rollback` to go back.
+/// Reads all metadata at one revision, decides in memory and writes a backup before the first change. The
+/// 2.2 keys are staged while the 2.1 metadata stays intact, one transaction commits, and every step is
+/// recorded. If interrupted, rerun the command to resume; `rollback` restores the exact bytes.
 #[derive(Debug, Parser)]
 #[command(name = "meta-migration", version, after_long_help = AFTER_HELP)]
 struct Cli {

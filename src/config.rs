@@ -290,7 +290,7 @@ fn resolve_endpoints(given: &[String], encrypted: bool) -> Result<Vec<String>, C
     if endpoints.is_empty() {
         return Err(ConfigError::MissingOption {
             option: "--endpoints",
-            purpose: "it is there, but empty",
+            purpose: "it is empty",
         });
     }
     Ok(endpoints)
@@ -322,7 +322,7 @@ fn resolve_endpoint(text: &str, encrypted: bool) -> Result<String, &'static str>
         Some(_) | None => (address, None),
     };
     if host.is_empty() || (host.contains(':') && !host.starts_with('[')) {
-        return Err("expected host:port (an IPv6 address stands in brackets)");
+        return Err("expected host:port, an IPv6 address in brackets");
     }
     match port.map(str::parse::<u16>) {
         None => Ok(format!("{scheme}://{host}:{DEFAULT_PORT}")),

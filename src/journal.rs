@@ -209,8 +209,8 @@ impl Journal {
         let newest = self.committed_revision.max(self.capture_revision);
         (newest > mod_revision).then(|| {
             format!(
-                "the journal tells of revision {newest}, and was itself written at {mod_revision}: it was \
-                 copied from another etcd"
+                "the journal names revision {newest} but was written at {mod_revision}: it was copied from \
+                    another etcd"
             )
         })
     }

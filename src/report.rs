@@ -188,7 +188,7 @@ impl SessionReport {
     #[must_use]
     pub fn ending(&self) -> String {
         match self.ttl {
-            _ if self.stays() => "on no lease: it never goes by itself".to_owned(),
+            _ if self.stays() => "no lease: it never expires".to_owned(),
             seconds if seconds >= 0 => format!("lease ends in {seconds} s unless renewed"),
             _ => "its lease has ended".to_owned(),
         }

@@ -89,7 +89,7 @@ impl Report {
             self.warning(
                 "snapshot-without-timestamp",
                 key,
-                "a snapshot that bears no timestamp: Milvus 2.2.3 and later pass over it, or do not start",
+                "a snapshot without a timestamp: Milvus 2.2.3 and later skip it or do not start",
             );
         }
     }
@@ -98,7 +98,7 @@ impl Report {
         self.error(
             "undecodable-value",
             key,
-            format!("the value is no {what}: {error}"),
+            format!("the value is not a {what}: {error}"),
         );
     }
 }

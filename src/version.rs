@@ -70,7 +70,7 @@ impl fmt::Display for Release {
 
 /// A text that is no release version.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{text:?} is no version: expected three numbers such as 2.1.4")]
+#[error("{text:?} is not a version: expected three numbers such as 2.1.4")]
 pub struct ReleaseError {
     /// What was given.
     pub text: String,
@@ -141,7 +141,7 @@ mod tests {
         for text in ["", "2.2", "two", "2.2.x", "v"] {
             let error = text.parse::<Release>().unwrap_err();
             assert!(
-                error.to_string().contains("is no version"),
+                error.to_string().contains("is not a version"),
                 "{text}: {error}"
             );
         }

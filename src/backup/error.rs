@@ -93,7 +93,7 @@ pub enum FormatError {
     /// A gzip stream that unpacks to far more than any backup.
     #[error(
         "it unpacks to more than {ratio} times its size (byte {offset} of the content), which no \
-         backup does; if it is right all the same, unpack it with gunzip first"
+         backup does; if it is a valid backup anyway, unpack it with gunzip first"
     )]
     TooDense {
         /// The most it may unpack to, as a multiple of its size.
@@ -112,7 +112,7 @@ pub enum FormatError {
         reason: String,
     },
     /// Entries of a format that has them in order are not in order.
-    #[error("the key {key:?} does not sort behind the key before it")]
+    #[error("the key {key:?} does not sort after the previous key")]
     KeyOrder {
         /// The later key.
         key: String,
@@ -124,7 +124,7 @@ pub enum FormatError {
         key: String,
     },
     /// A key that cannot belong to the backup.
-    #[error("the key {key:?} does not lie below the meta root {root:?}")]
+    #[error("the key {key:?} is not below the meta root {root:?}")]
     OutsideRoot {
         /// The key.
         key: String,
@@ -132,7 +132,7 @@ pub enum FormatError {
         root: String,
     },
     /// The count of entries differs from what the file announces.
-    #[error("{announced} entries were announced, but {found} are there")]
+    #[error("{announced} entries were announced, but {found} are present")]
     EntryCount {
         /// The count the file gives.
         announced: u64,
@@ -159,7 +159,7 @@ pub enum FormatError {
         roots: Vec<String>,
     },
     /// Not one key lies below the meta root that the file or the user names.
-    #[error("no key in it lies below the meta root {root:?}")]
+    #[error("no key in it is below the meta root {root:?}")]
     NothingBelowRoot {
         /// The meta root.
         root: String,
@@ -237,7 +237,7 @@ pub enum BackupError {
         source: FormatError,
     },
     /// What was written does not read back the same. The file was removed again.
-    #[error("the backup {} does not read back as it was written, and was removed", path.display())]
+    #[error("the backup {} failed read-back verification and was removed", path.display())]
     ReadBack {
         /// The file that was written.
         path: PathBuf,
@@ -274,7 +274,7 @@ pub enum BackupError {
         path: PathBuf,
     },
     /// No free name was found beside the target.
-    #[error("every name beside {} is taken by another file", path.display())]
+    #[error("every alternative name for {} is taken by another file", path.display())]
     NoFreeName {
         /// The target.
         path: PathBuf,

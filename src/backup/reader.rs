@@ -332,7 +332,7 @@ fn open(path: &Path) -> io::Result<File> {
     if kind.is_file() || kind.is_dir() {
         File::open(path)
     } else {
-        Err(io::Error::other("it is no regular file"))
+        Err(io::Error::other("it is not a regular file"))
     }
 }
 
@@ -452,6 +452,6 @@ mod tests {
         let BackupError::File { source, .. } = error else {
             unreachable!("{error:?}");
         };
-        assert_eq!(source.to_string(), "it is no regular file");
+        assert_eq!(source.to_string(), "it is not a regular file");
     }
 }

@@ -53,7 +53,7 @@ impl fmt::Display for OutputFormat {
 
 /// A text that names no format that can be written.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{text:?} is no backup format: expected native or official")]
+#[error("{text:?} is not a backup format: expected native or official")]
 pub struct OutputFormatError {
     /// What was given.
     pub text: String,

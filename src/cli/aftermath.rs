@@ -19,10 +19,10 @@ use crate::report::PlanReport;
 use crate::store::{ConnectProblem, StoreError, StoreErrorKind};
 
 /// After the alarm NOSPACE.
-const MAKE_ROOM: &str = "make room: etcdctl compact (the revision is in etcdctl endpoint status), etcdctl defrag, \
+const MAKE_ROOM: &str = "free space: etcdctl compact (the revision is in etcdctl endpoint status), etcdctl defrag, \
                          or raise --quota-backend-bytes; then etcdctl alarm disarm";
 
-const NO_WAY_BACK: &str = "there is no way back: the migration was made without a backup";
+const NO_WAY_BACK: &str = "the migration was made without a backup and cannot be rolled back";
 
 /// The commands that lead on, with the options that this run was given.
 #[derive(Debug, Clone)]
@@ -89,7 +89,7 @@ impl Ways {
         let mut told = Failure::from_error(exit(error.kind()), &*error.failure);
         told.changed = match &error.difference {
             Some(found) => format!(
-                "{}; going back would mean: {}",
+                "{}; the rollback would change: {}",
                 changed(&error),
                 outcome::difference(found)
             )
@@ -140,7 +140,7 @@ impl Ways {
         }
         if is_taken_over(error) {
             hint(format!(
-                "{}   # tells where it stands, and who holds the lock",
+                "{}   # shows the state and who holds the lock",
                 self.command("status")
             ));
             return;
@@ -152,28 +152,25 @@ impl Ways {
         let restoring = error.written == Written::Restoring || phase == Some(Phase::Restoring);
         if restoring && !self.goes_back && backup.is_some() {
             hint(format!(
-                "{}   # finishes the restore; migrate finishes it too before it begins",
+                "{}   # finishes the restore; migrate also finishes it before it starts",
                 self.back_with("restore", backup)
             ));
         } else if restoring || (self.goes_back && error.written != Written::Nothing) {
-            hint(format!("{}   # goes on", self.again));
+            hint(format!("{}   # resumes", self.again));
         } else if error.written == Written::InDoubt {
-            hint(format!(
-                "{}   # tells where it stands",
-                self.command("status")
-            ));
-            hint(format!("{}   # goes on from there", self.again));
-            hint(format!("{}   # goes back from there", self.back(backup)));
+            hint(format!("{}   # shows the state", self.command("status")));
+            hint(format!("{}   # resumes from there", self.again));
+            hint(format!("{}   # rolls back from there", self.back(backup)));
         } else if staged {
-            hint(format!("{}   # goes on", self.again));
+            hint(format!("{}   # resumes", self.again));
             hint(format!(
-                "{}   # goes back: deletes what was staged",
+                "{}   # rolls back: deletes the staged keys",
                 self.command("rollback")
             ));
         } else if switched {
-            hint(format!("{}   # goes on", self.again));
+            hint(format!("{}   # resumes", self.again));
             match backup {
-                Some(path) => hint(format!("{}   # goes back", self.back(Some(path)))),
+                Some(path) => hint(format!("{}   # rolls back", self.back(Some(path)))),
                 None => hint(NO_WAY_BACK.to_owned()),
             }
         }
@@ -183,13 +180,13 @@ impl Ways {
     fn past_staging(&self, backup: Option<&str>) -> Vec<String> {
         let restore = backup.map(|path| {
             format!(
-                "{} --accept-loss   # puts the 2.1 metadata back as it was saved; with --dry-run it only shows what \
-                 differs",
+                "{} --accept-loss   # restores the 2.1 metadata as it was saved; with --dry-run it only shows the \
+                    diff",
                 self.back_with("restore", Some(path))
             )
         });
         let rollback = format!(
-            "{} --accept-loss   # keeps the 2.1 metadata as it is now, and deletes all keys of the 2.2 layout",
+            "{} --accept-loss   # keeps the current 2.1 metadata and deletes all keys of the 2.2 layout",
             self.command("rollback")
         );
         restore.into_iter().chain([rollback]).collect()
@@ -207,7 +204,7 @@ impl Ways {
             (false, None) => return NO_WAY_BACK.to_owned(),
         };
         format!(
-            "{back} --accept-loss   # goes back all the same: metadata of objects made since is lost"
+            "{back} --accept-loss   # rolls back anyway: metadata of objects created since is lost"
         )
     }
 
@@ -221,7 +218,7 @@ impl Ways {
             let folder = folder.unwrap_or(Path::new(".")).display().to_string();
             return self.goes_back.then(|| {
                 format!(
-                    "{} backup list {}   # tells which backups are sound",
+                    "{} backup list {}   # lists valid backups",
                     self.program,
                     quoted(&folder)
                 )
@@ -238,7 +235,7 @@ impl Ways {
             BackupError::File { .. } | BackupError::DiskFull { .. }
         )
         .then(|| {
-            "--backup-file (with --from it is --to, in a YAML file config.backupFilePath) says where else the backup may go"
+            "choose another path with --backup-file (with --from: --to; in a YAML file: config.backupFilePath)"
                 .to_owned()
         })
     }
@@ -246,7 +243,7 @@ impl Ways {
     /// Where every finding is told.
     fn all_findings(&self, plan: &PlanReport) -> String {
         let way = if plan.findings.iter().any(Finding::is_broken_record) {
-            ". --on-broken-record skip leaves out the records that cannot be migrated"
+            ". Use --on-broken-record skip to leave out the records that cannot be migrated"
         } else {
             ""
         };
@@ -255,7 +252,7 @@ impl Ways {
             .iter()
             .map(|word| format!(" {}", quoted(word)));
         format!(
-            "{}{}   # all findings; --format json has each of them{way}",
+            "{}{}   # shows all findings; --format json lists every key{way}",
             self.command("plan"),
             words.collect::<String>()
         )
@@ -264,8 +261,8 @@ impl Ways {
     /// Where revisions tell nothing, a comparison does.
     fn tells_losses(&self) -> String {
         format!(
-            "{} --backup FILE   # tells whether all is as the migration of that backup made it: then nothing \
-             would be lost; else save what is there first: {}",
+            "{} --backup FILE   # compares with the result of migrating that backup: without differences nothing \
+                would be lost; otherwise save the current metadata first: {}",
             self.command("verify"),
             self.command("backup")
         )
@@ -279,23 +276,23 @@ impl Ways {
         }
         Some(match failure {
             F::Sessions(_) => {
-                "stop Milvus (all of it, but not etcd) and wait until its sessions have \
-                               ended, at most a minute after; --wait-sessions 90s waits for them"
+                "stop all Milvus components, but not etcd; their sessions end within a minute, and \
+                    --wait-sessions 90s waits for them"
                     .to_owned()
             }
-            F::Intruder(_) => "stop that component before going on".to_owned(),
+            F::Intruder(_) => "stop that component, then resume".to_owned(),
             F::Locked(_) => {
-                "wait until that run has ended; a dead one's lock ends with its lease, and \
-                             --wait-lock waits for it"
+                "wait until that run has ended; the lock of a killed run expires with its lease, and --wait-lock \
+                    waits for it"
                     .to_owned()
             }
             F::Findings(plan) => self.all_findings(plan),
             F::NoMetadata { root, instances } => where_else(root, instances.as_ref()),
             F::SourceChanged { .. } => {
-                "something wrote to the metadata meanwhile: stop it".to_owned()
+                "stop the program that writes to the metadata".to_owned()
             }
             F::NoRoom { .. } => {
-                "make room: compact and defragment etcd, or raise --quota-backend-bytes".to_owned()
+                "free space: compact and defragment etcd, or raise --quota-backend-bytes".to_owned()
             }
             F::Alarm(_) => MAKE_ROOM.to_owned(),
             F::EntryTooLarge { .. } => "raise --max-request-bytes of etcd".to_owned(),
@@ -305,16 +302,16 @@ impl Ways {
             F::Backup(error) => return self.another_backup(error),
             F::NoBackup => "name the backup file with --backup-file".to_owned(),
             F::StagedWouldStay { .. } => format!(
-                "{}   # deletes what was staged, and nothing else",
+                "{}   # deletes the staged keys and nothing else",
                 self.command("rollback")
             ),
             F::OtherBackup { .. } => {
-                "find the backup that the migration saved and name it: rollback --backup-file FILE"
+                "name the backup that the migration saved: rollback --backup-file FILE"
                     .to_owned()
             }
             F::WrongRoot { found, .. } => format!(
-                "the backup is of {found:?}: name that root with --root-path to restore it where it was, \
-                 or use restore with --to-root to move it"
+                "the backup is of {found:?}: use --root-path with that root to restore it in place, or restore \
+                    --to-root to move it"
             ),
             F::OtherEtcd { .. } if phase == Some(Phase::Done) => self.tells_losses(),
             // What is unfinished is not as a migration makes it, whoever wrote since.
@@ -324,7 +321,7 @@ impl Ways {
             | F::PlanChanged { .. }
             | F::ChangedWhileRestoring { .. }
             | F::WouldLose { .. }
-            | F::OtherEtcd { .. } => format!("{}   # saves what is there", self.command("backup")),
+            | F::OtherEtcd { .. } => format!("{}   # saves the current metadata", self.command("backup")),
             F::Verification(_) => self.command("verify"),
             F::Store { source, .. } if source.kind == StoreErrorKind::NoSpace => {
                 MAKE_ROOM.to_owned()
@@ -387,7 +384,8 @@ fn where_else(root: &MetaRoot, instances: Option<&Instances>) -> String {
         }
     });
     format!(
-        "Milvus metadata was found under {}{hidden}{limit}: run the command again with the root path of this instance \
+        "Milvus metadata was found under {}{hidden}{limit}: run the command again with the root path of this \
+            instance \
          (in a YAML file etcd.rootPath); {NEW}",
         options.collect::<Vec<_>>().join(", ")
     )
@@ -409,7 +407,7 @@ fn cure_by_hand(failure: &engine::Failure) -> Option<String> {
         .collect();
     (!commands.is_empty()).then(|| {
         format!(
-            "what hangs on no lease never goes by itself: make sure that {nobody} runs, then {}",
+            "a key without a lease never expires: make sure that {nobody} runs, then run {}",
             commands.join(" && ")
         )
     })
@@ -428,16 +426,16 @@ fn denied(error: &StoreError) -> &'static str {
 fn unusable_journal(key: &str, why: &JournalError) -> String {
     match why {
         JournalError::Newer { .. } => {
-            "use the newer program that wrote it, whether to go on or back".to_owned()
+            "use the newer version that wrote it, to resume as well as to roll back".to_owned()
         }
         JournalError::OtherRoot { .. } => format!(
-            "if etcd was copied from there and no migration was unfinished, delete the copy: etcdctl del {}; else \
-             finish the migration or roll it back where it was begun, and copy again",
+            "if etcd was copied from that cluster and no migration was unfinished, delete the copy: etcdctl del \
+                {}; otherwise finish the migration or roll it back in the original cluster, and copy again",
             quoted(key)
         ),
         JournalError::Unreadable { .. } => format!(
-            "keep what is there (etcdctl get {key}) and ask who wrote it; only with the journal gone (etcdctl \
-             del {key}) restore puts a backup back, one of the whole metadata"
+            "save the value (etcdctl get {key}) and find out what wrote it; restore works on a complete backup, \
+                and only after the journal is deleted (etcdctl del {key})"
         ),
     }
 }
@@ -488,46 +486,44 @@ fn is_taken_over(error: &EngineError) -> bool {
 /// What was changed, and what stands now.
 fn changed(error: &EngineError) -> &'static str {
     if error.written != Written::Nothing && is_taken_over(error) {
-        return "this run wrote something, then lost its lock or its journal: what is in etcd now may be another \
-                run's work. Run status";
+        return "this run wrote to etcd, then lost its lock or its journal: another run may have changed etcd \
+            since. Run status";
     }
     let is_other_plan = matches!(
         *error.failure,
         engine::Failure::StagedFromOther { .. } | engine::Failure::PlanChanged { .. }
     );
     if error.written == Written::Nothing && is_other_plan {
-        return "nothing was changed by this run; an earlier one staged 2.2 keys. It is not known whether Milvus 2.1 \
-                is intact: the metadata was changed since, by Milvus 2.1 or by something else";
+        return "this run changed nothing; an earlier run staged 2.2 keys. It is unknown whether the 2.1 metadata \
+            is intact: Milvus 2.1 or another program changed it since";
     }
     match (error.written, error.phase) {
         (Written::Staged, _) => {
-            "keys of the new layout were put beside the old one, which is whole: Milvus 2.1 can start, 2.2 \
-             must not"
+            "2.2 keys partly staged; 2.1 untouched: Milvus 2.1 can start, 2.2 must not"
         }
         (Written::InDoubt, _) => {
-            "the new layout is staged and the switch was sent, but etcd did not answer: it was done as a whole \
-             or not at all"
+            "the 2.2 keys are staged and the commit was sent, but etcd did not answer: the commit took effect \
+                entirely or not at all"
         }
         (Written::CutOver, _) => {
-            "the switch is done: Milvus 2.2 can start, 2.1 must not; tidying up or checking is not finished"
+            "the migration is committed: Milvus 2.2 can start, 2.1 must not; cleanup or verification is not finished"
         }
         (Written::Restoring, _) => {
-            "the backup is put back in part: no Milvus must start before that is finished"
+            "the backup is partly restored: do not start any Milvus component until the restore is finished"
         }
         (Written::Restored, _) => {
-            "the restore that an earlier run had begun was finished: what its backup holds stands whole, and \
-             nothing else was changed"
+            "the unfinished restore of an earlier run was finished: etcd matches its backup, and nothing else was \
+                changed"
         }
         (Written::Nothing, Some(Phase::Staging | Phase::Staged)) => {
-            "nothing was changed by this run; an earlier one staged keys beside the old layout, which is \
-             whole: Milvus 2.1 can start, 2.2 must not"
+            "this run changed nothing; an earlier run staged 2.2 keys, 2.1 is untouched: Milvus 2.1 can start, \
+                2.2 must not"
         }
         (Written::Nothing, Some(Phase::Committed | Phase::Tidying)) => {
-            "nothing was changed by this run; an earlier one did the switch: Milvus 2.2 can start, 2.1 must \
-             not"
+            "this run changed nothing; an earlier run committed the migration: Milvus 2.2 can start, 2.1 must not"
         }
         (Written::Nothing, Some(Phase::Restoring)) => {
-            "nothing was changed by this run; an earlier one put a backup back in part: no Milvus must start"
+            "this run changed nothing; an earlier run partly restored a backup: do not start any Milvus component"
         }
         (Written::Nothing, Some(Phase::Done) | None) => NOTHING_CHANGED,
     }

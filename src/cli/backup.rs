@@ -21,13 +21,13 @@ use crate::engine::{self, BackupOptions};
 
 /// Save the metadata at one revision, or manage backups
 ///
-/// Without a further command the metadata is saved to --backup-file. An existing file is never
-/// overwritten: a valid one with the same content is used again, else a name with the time is taken
-/// beside it. Leased keys (sessions) are left out. Nothing is written to etcd.
+/// Without a subcommand, saves the metadata to --backup-file. Never overwrites a file: a valid backup of
+/// the same content is used again, otherwise the time is added to the name. Leased keys (sessions) are
+/// left out. Writes nothing to etcd.
 ///
-/// --backup-file - writes the native format to standard output, for example into object storage; the
-/// report then goes to standard error. A named pipe works as well. A stream is not read back: check it
-/// where it is stored, with backup check.
+/// --backup-file - writes the native format to standard output, for example for object storage; the
+/// report then goes to standard error. A named pipe works too. A stream is not read back: check the
+/// stored file with backup check.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(in crate::cli) struct Args {

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use super::backup_target::TargetOptions;
 use super::options::{EmptyOptions, EtcdOptions, OutputOptions, TransformOptions, WaitOptions};
 use super::report::failure::Failure;
-use super::rollback::WayBack;
+use super::rollback::LossOptions;
 use super::session::{Session, limits};
 use super::target::Target;
 use super::{Outcome, migrate, rollback, target};
@@ -36,7 +36,7 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     wait: WaitOptions,
     #[command(flatten)]
-    way_back: WayBack,
+    loss: LossOptions,
     #[command(flatten)]
     target: TargetOptions,
     #[command(flatten)]
@@ -64,8 +64,8 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     );
     match command {
         DropInCommand::Backup => backup(&session, args),
-        DropInCommand::Run => migrate(&session, args),
-        DropInCommand::Rollback => go_back(&session, args),
+        DropInCommand::Run => migrate(&mut session, args),
+        DropInCommand::Rollback => rollback(&mut session, args),
     }
 }
 
@@ -83,7 +83,7 @@ fn backup(session: &Session, args: &Args) -> Outcome {
     super::backup::save(session, &options, may_be_empty(session, args))
 }
 
-fn migrate(session: &Session, args: &Args) -> Outcome {
+fn migrate(session: &mut Session, args: &Args) -> Outcome {
     let config = &session.config;
     let Target::Migrate(target) = Target::of(config, &args.transform)? else {
         return migrate::finish(session, &migrate::nothing_to_do());
@@ -103,19 +103,21 @@ fn may_be_empty(session: &Session, args: &Args) -> bool {
     args.empty.allow_empty || session.config.drop_in.allow_empty == Some(true)
 }
 
-fn go_back(session: &Session, args: &Args) -> Outcome {
+fn rollback(session: &mut Session, args: &Args) -> Outcome {
     target::judge(&session.config, Purpose::Rollback)?;
     let mut options = RestoreOptions {
         root: session.config.root.clone(),
         way: Way::Rollback,
         backup: session.config.backup_file.clone(),
         moved_from: None,
-        keep_extra: args.way_back.keep_extra,
-        accept_loss: args.way_back.accept_loss || session.config.drop_in.accept_loss == Some(true),
+        keep_extra: args.loss.keep_extra,
+        accept_loss: args.loss.accept_loss || session.config.drop_in.accept_loss == Some(true),
         dry_run: false,
         waits: args.wait.resolve_drop_in(&session.config),
         limits: limits(),
     };
+    session.announce(rollback::verb(options.way), &options.root);
+    let session = &*session;
     let done = session.write(async |store, environment| {
         let recorded = recorded_backup(store, &options.root, &options.limits).await?;
         if args.etcd.named_backup().is_none()
@@ -140,7 +142,7 @@ fn required(config: &Config) -> Result<DropInCommand, Failure> {
         })
     };
     let Some(command) = config.drop_in.command else {
-        return Err(missing("cmd.type", "it has to be run, backup or rollback"));
+        return Err(missing("cmd.type", "must be run, backup or rollback"));
     };
     if config.source_version.is_none() {
         return Err(missing(

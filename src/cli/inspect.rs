@@ -21,8 +21,8 @@ use crate::report::FamilyStatus;
 
 /// Print entries of etcd or of a backup file, decoded, as JSON lines
 ///
-/// Each line is {"key", "family", "revision", "lease", "value"}. Nothing is written. Here --key names a
-/// key of the metadata; the key of a client certificate is --tls-key.
+/// Each line is {"key", "family", "revision", "lease", "value"}. Writes nothing. Here --key is a key of the
+/// metadata; the key of a client certificate is --tls-key.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
     /// Read a backup file instead of etcd
@@ -31,10 +31,10 @@ pub(in crate::cli) struct Args {
     /// Only entries of this family, for example root-coord/collection
     #[arg(long, value_name = "NAME", value_parser = family_parser(), hide_possible_values = true)]
     family: Option<Family>,
-    /// Only keys that start like this; whole, or relative to the meta root
+    /// Only keys with this prefix; absolute, or relative to the meta root
     #[arg(long, value_name = "PREFIX")]
     prefix: Option<String>,
-    /// Only this key; whole, or relative to the meta root
+    /// Only this key; absolute, or relative to the meta root
     #[arg(id = "entry_key", long = "key", value_name = "KEY")]
     entry_key: Option<String>,
     /// Print a table of the families instead of the entries

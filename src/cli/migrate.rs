@@ -20,20 +20,19 @@ use crate::report::{MigrateOutcome, MigrateReport, Seconds};
 use crate::store::etcd::EtcdStore;
 use crate::transform::Options;
 
-/// Migrate the metadata: plan, back up, stage, switch over in one transaction, tidy up, verify
+/// Migrate the metadata: plan, back up, stage, commit, clean up, verify
 ///
-/// Milvus has to be stopped, etcd has to run. Before the switch Milvus 2.1 starts as if nothing had
-/// happened, after it Milvus 2.2 starts. Interrupted, the same command goes on where it stopped, and
-/// `rollback` goes back. At a terminal the plan is shown and a yes is asked for; without a terminal
-/// nothing is asked.
+/// Stop Milvus first and leave etcd running. Until the commit, one etcd transaction, Milvus 2.1 can
+/// start; after it Milvus 2.2 can. If interrupted, run the same command to resume, or `rollback`. At a
+/// terminal the command shows the plan and asks for confirmation; without a terminal it does not ask.
 ///
-/// Without --backup-file the backup is written into the working directory, named after the root path.
+/// Without --backup-file the backup is written to the working directory and named after the root path.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
     /// Turn this 2.1 backup into a 2.2 backup, without etcd; needs --to
     #[arg(long, value_name = "FILE", requires = "to")]
     from: Option<PathBuf>,
-    /// Where the 2.2 backup is written; an existing file is never overwritten
+    /// File to write the 2.2 backup to; an existing file is never overwritten
     #[arg(long, value_name = "FILE", requires = "from")]
     to: Option<PathBuf>,
     /// Make no backup: the migration cannot be rolled back past the commit
@@ -99,10 +98,14 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         false => Some(args.target.file(&session, given)?),
     };
     let options = options(&session, target, backup, (args.wait.resolve(), limits));
-    carry_out(&session, &options, (args.compact, args.empty.allow_empty))
+    carry_out(
+        &mut session,
+        &options,
+        (args.compact, args.empty.allow_empty),
+    )
 }
 
-/// The words that make `plan` plan this migration.
+/// Returns the options that make `plan` plan this migration.
 fn planning(args: &Args) -> Vec<String> {
     let from = args.from.iter();
     let mut words: Vec<String> = from
@@ -112,7 +115,7 @@ fn planning(args: &Args) -> Vec<String> {
     words
 }
 
-/// What the engine is told.
+/// Returns the engine's options.
 pub(in crate::cli) fn options(
     session: &Session,
     target: Options,
@@ -132,17 +135,19 @@ pub(in crate::cli) fn options(
     }
 }
 
-/// Migrates, and says what was done.
+/// Carries out a migration and prints its result.
 pub(in crate::cli) fn carry_out(
-    session: &Session,
+    session: &mut Session,
     options: &MigrateOptions,
     (compacts, may_be_empty): (bool, bool),
 ) -> Outcome {
     if options.backup.is_none() {
         tracing::warn!(
-            "no backup is made: once it has reached the commit, this migration cannot be rolled back"
+            "no backup will be written: after the commit this migration cannot be rolled back"
         );
     }
+    session.announce("Migrate", &options.root);
+    let session = &*session;
     let done = session.write(async |store, environment| {
         session.require_metadata(store, may_be_empty).await?;
         let done = engine::migrate(store, options, environment).await?;
@@ -154,7 +159,7 @@ pub(in crate::cli) fn carry_out(
     finish(session, &done)
 }
 
-/// The migration stands, so what goes wrong here is told and no failure.
+/// Compacts etcd. The migration is finished, so failures are warnings.
 async fn compact(store: &EtcdStore, options: &MigrateOptions) {
     match engine::compact(store, &options.root, &options.limits).await {
         Ok(compacted) => {
@@ -170,7 +175,7 @@ async fn compact(store: &EtcdStore, options: &MigrateOptions) {
         Err(error) => {
             let source = error.failure.source().map(|source| format!(": {source}"));
             tracing::warn!(
-                "the migration is done, but etcd was not compacted: {error}{}",
+                "the migration is finished, but etcd was not compacted: {error}{}",
                 source.unwrap_or_default()
             );
         }
@@ -188,7 +193,7 @@ pub(in crate::cli) fn nothing_to_do() -> MigrateReport {
     }
 }
 
-/// Says what was done and what comes next.
+/// Prints the result and the next commands.
 pub(in crate::cli) fn finish(session: &Session, done: &MigrateReport) -> Outcome {
     let target = session.config.target_version.as_ref();
     let release = target.map_or_else(|| "2.2".to_owned(), ToString::to_string);
@@ -196,7 +201,7 @@ pub(in crate::cli) fn finish(session: &Session, done: &MigrateReport) -> Outcome
     let backup = done.backup.as_ref().filter(|_| migrated);
     if let Some(gone) = backup.filter(|backup| !Path::new(&backup.path).is_file()) {
         tracing::warn!(
-            "the backup is not at {} any more: without it this migration cannot be rolled back",
+            "the backup is no longer at {}: without it this migration cannot be rolled back",
             gone.path
         );
     }

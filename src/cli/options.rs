@@ -12,17 +12,17 @@ use crate::engine::Waits;
 use crate::transform::{FormChoice, OnBrokenRecord, SegmentForm};
 use crate::version::Release;
 
-/// A dead run's lock ends after 20 s.
+/// The lock of a killed run expires after 20 s.
 const LOCK_WAIT: Duration = Duration::from_secs(30);
-/// The session of a component that was killed ends after 60 s.
+/// The session of a killed component expires after 60 s.
 const DROP_IN_WAIT: Duration = Duration::from_secs(90);
 
 /// Holds the etcd password, besides `--password-file`.
 const PASSWORD_VARIABLE: &str = "META_MIGRATION_PASSWORD";
 
-/// Where etcd and the metadata are.
+/// Options for etcd and the metadata in it.
 #[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Where the metadata is")]
+#[command(next_help_heading = "etcd and metadata")]
 pub(in crate::cli) struct EtcdOptions {
     /// YAML file with the official tool's keys; flags and environment win over it
     #[arg(
@@ -117,7 +117,7 @@ pub(in crate::cli) struct EtcdOptions {
         hide_env = true
     )]
     tls_server_name: Option<String>,
-    /// Timeout of one request, for example 10s [default: 10s]
+    /// Timeout per request, for example 10s [default: 10s]
     #[arg(long, value_name = "DURATION", env = "META_MIGRATION_TIMEOUT", hide_env = true,
           value_parser = config::duration::positive)]
     timeout: Option<Duration>,
@@ -129,7 +129,7 @@ pub(in crate::cli) struct EtcdOptions {
         hide_env = true
     )]
     source_version: Option<Release>,
-    /// Milvus release that shall read it, for example 2.2.16
+    /// Milvus release to migrate to, for example 2.2.16
     #[arg(
         long,
         value_name = "VERSION",
@@ -148,12 +148,12 @@ pub(in crate::cli) struct EtcdOptions {
 }
 
 impl EtcdOptions {
-    /// The backup file that a flag or the environment names.
+    /// Returns the backup file given by a flag or the environment.
     pub(in crate::cli) fn named_backup(&self) -> Option<&Path> {
         self.backup_file.as_deref()
     }
 
-    /// The same etcd, another root path.
+    /// Returns the same options with another root path.
     pub(in crate::cli) fn at_root(&self, path: &str) -> Self {
         Self {
             root_path: Some(path.to_owned()),
@@ -161,7 +161,7 @@ impl EtcdOptions {
         }
     }
 
-    /// Joins flags and environment with the YAML file.
+    /// Merges flags and environment with the YAML file.
     pub(in crate::cli) fn resolve(&self) -> Result<Config, ConfigError> {
         let config = Config::resolve(self.overrides())?;
         for warning in &config.warnings {
@@ -182,8 +182,7 @@ impl EtcdOptions {
         Ok(config)
     }
 
-    /// The options that were given, as words of a command line, but for the backup file. No
-    /// secret is among them.
+    /// Returns the given options as command-line arguments, without the backup file and without secrets.
     pub(in crate::cli) fn as_flags(&self) -> Vec<String> {
         let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
         let version = |release: &Option<Release>| release.as_ref().map(ToString::to_string);
@@ -238,20 +237,20 @@ impl EtcdOptions {
     }
 }
 
-/// What a command does where there is no metadata.
+/// Handling of an etcd without metadata.
 #[derive(Debug, Clone, Copy, Default, Args)]
-#[command(next_help_heading = "Where the metadata is")]
+#[command(next_help_heading = "etcd and metadata")]
 pub(in crate::cli) struct EmptyOptions {
-    /// Accept that there is no key at all under the root path, as in a new etcd
+    /// Accept an etcd without any key under the root path, such as a new one
     #[arg(long, env = "META_MIGRATION_ALLOW_EMPTY", hide_env = true, value_parser = BoolishValueParser::new())]
     pub(in crate::cli) allow_empty: bool,
 }
 
-/// How a command talks.
+/// Options for output and logging.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Output")]
 pub(in crate::cli) struct OutputOptions {
-    /// Form of the data on standard output
+    /// Output format
     #[arg(
         long,
         value_name = "FORMAT",
@@ -261,7 +260,7 @@ pub(in crate::cli) struct OutputOptions {
         default_value_t
     )]
     pub(in crate::cli) format: Format,
-    /// Form of the log on standard error
+    /// Log format on standard error
     #[arg(
         long,
         value_name = "FORMAT",
@@ -271,11 +270,11 @@ pub(in crate::cli) struct OutputOptions {
         default_value_t
     )]
     pub(in crate::cli) log_format: LogFormat,
-    /// Least severity that is logged
+    /// Minimum log level
     #[arg(long, value_name = "LEVEL", env = "META_MIGRATION_LOG_LEVEL", hide_env = true, default_value = "info",
           value_parser = ["off", "error", "warn", "info", "debug", "trace"])]
     pub(in crate::cli) log_level: String,
-    /// Show no progress bars (they only ever show on a terminal)
+    /// Disable progress bars (shown on a terminal only)
     #[arg(long, env = "META_MIGRATION_NO_PROGRESS", hide_env = true, value_parser = BoolishValueParser::new())]
     pub(in crate::cli) no_progress: bool,
     /// Do not ask before writing; required by upgrade and rolling-update where there is no terminal
@@ -283,29 +282,29 @@ pub(in crate::cli) struct OutputOptions {
     pub(in crate::cli) yes: bool,
 }
 
-/// What the transformation is told.
+/// Options of the transformation.
 #[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "What is written")]
+#[command(next_help_heading = "Migration")]
 pub(in crate::cli) struct TransformOptions {
-    /// Form of the collections: auto takes what the target release reads best, split below 2.2.9 and
-    /// database from there on; embedded is the official tool's, which later releases misread
+    /// Form of collections: auto chooses split below 2.2.9 and database from 2.2.9 on; embedded is the form of
+    /// the official tool, which later releases misread
     #[arg(long, value_name = "FORM", env = "META_MIGRATION_COLLECTION_FORM", hide_env = true,
           value_parser = form_parser())]
     pub(in crate::cli) collection_form: Option<FormChoice>,
-    /// Where the logs of segments are kept: auto moves them into keys of their own, as Milvus 2.2 writes
-    /// them; inline leaves them in the segment records, where Milvus 2.3 and later lose them [default: auto]
+    /// Where to keep the logs of segments: auto moves them to separate keys, as Milvus 2.2 writes them; inline
+    /// leaves them in the segment records, where Milvus 2.3 and later lose them [default: auto]
     #[arg(long, value_name = "FORM", env = "META_MIGRATION_SEGMENT_FORM", hide_env = true,
           value_parser = segment_form_parser())]
     pub(in crate::cli) segment_form: Option<SegmentForm>,
-    /// What becomes of records that cannot be migrated: fail writes nothing at all, skip leaves just
-    /// them out [default: fail]
+    /// How to handle records that cannot be migrated: fail writes nothing, skip leaves them out
+    /// [default: fail]
     #[arg(long, value_name = "POLICY", env = "META_MIGRATION_ON_BROKEN_RECORD", hide_env = true,
           value_parser = policy_parser())]
     pub(in crate::cli) on_broken_record: Option<OnBrokenRecord>,
 }
 
 impl TransformOptions {
-    /// The options that were given, as words of a command line.
+    /// Returns the given options as command-line arguments.
     pub(in crate::cli) fn as_flags(&self) -> Vec<String> {
         let form = self.collection_form.map(|form| form.to_string());
         let segments = self.segment_form.map(|form| form.to_string());
@@ -323,22 +322,22 @@ impl TransformOptions {
     }
 }
 
-/// How long is waited for others before a command that writes gives up.
+/// Time limits for sessions and locks of other processes.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Waiting")]
 pub(in crate::cli) struct WaitOptions {
-    /// Wait so long for the sessions of stopped components to end [default: 0, refuse at once]
+    /// Maximum time to wait for sessions of stopped components to end [default: 0, do not wait]
     #[arg(long, value_name = "DURATION", env = "META_MIGRATION_WAIT_SESSIONS", hide_env = true,
           value_parser = config::duration::parse)]
     pub(in crate::cli) wait_sessions: Option<Duration>,
-    /// Wait so long for the lock of another run, which may be dead [default: 30s]
+    /// Maximum time to wait for the lock of another run, which may have been killed [default: 30s]
     #[arg(long, value_name = "DURATION", env = "META_MIGRATION_WAIT_LOCK", hide_env = true,
           value_parser = config::duration::parse)]
     pub(in crate::cli) wait_lock: Option<Duration>,
 }
 
 impl WaitOptions {
-    /// The waits of a command: none for sessions, half a minute for a lock that may be a dead run's.
+    /// Returns the waits of a command: no wait for sessions, 30 s for the lock.
     pub(in crate::cli) fn resolve(&self) -> Waits {
         Waits {
             sessions: self.wait_sessions.unwrap_or(Duration::ZERO),
@@ -346,7 +345,7 @@ impl WaitOptions {
         }
     }
 
-    /// The waits of the drop-in, whose callers stop Milvus and start it at once.
+    /// Returns the waits of the official tool's interface, whose callers run it right after stopping Milvus.
     pub(in crate::cli) fn resolve_drop_in(&self, config: &Config) -> Waits {
         let sessions = self.wait_sessions.or(config.drop_in.wait_sessions);
         let lock = self.wait_lock.or(config.drop_in.wait_lock);

@@ -15,15 +15,15 @@ use crate::finding::Finding;
 use crate::report::{Layout, PlanReport};
 use crate::transform::Options;
 
-/// Show what a migration would do, without doing it
+/// Show what a migration would change, without changing anything
 ///
-/// Everything is read, decoded, transformed and validated as `migrate` does it. What would be put,
-/// rewritten and deleted is counted by family, and every finding is shown. What keeps `migrate` from
-/// starting now is shown apart: live sessions, a held lock, alarms, missing space or write permission,
-/// an unfinished restore. Nothing is written.
+/// Reads, decodes, transforms and validates all metadata as `migrate` does. Counts the keys to put,
+/// rewrite and delete by family and lists all findings. What blocks `migrate` now is listed separately:
+/// live sessions, a held lock, alarms, missing space or write permission, an unfinished restore.
+/// Writes nothing.
 ///
-/// Exits with code 4 when there are findings of severity error, and with code 3 when these are only
-/// sessions, the lock or an unfinished restore.
+/// Exits with code 4 on findings of severity error, and with code 3 if these are only sessions, the
+/// lock or an unfinished restore.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
     /// Plan the migration of a backup file instead of etcd
@@ -132,7 +132,7 @@ fn idle(layout: Layout) -> PlanReport {
         Layout::V2_2 | Layout::Mixed => Finding::warning(
             "nothing-to-do",
             b"",
-            "the target version reads the 2.1 layout, and there is another one: a rollback leads back",
+            "the target version reads the 2.1 layout, but the metadata is in another layout: use rollback",
         ),
     };
     PlanReport {

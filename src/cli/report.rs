@@ -76,7 +76,7 @@ pub(in crate::cli) fn print_done<T: Serialize>(
 ) {
     if let Err(failure) = print(format, report, text) {
         let causes = failure.causes.join(": ");
-        tracing::warn!("all is done, but {}: {causes}", failure.message);
+        tracing::warn!("finished, but {}: {causes}", failure.message);
     }
 }
 

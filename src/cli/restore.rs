@@ -6,18 +6,17 @@ use super::Outcome;
 use super::aftermath::Ways;
 use super::options::{EtcdOptions, OutputOptions, WaitOptions};
 use super::reading::ReadingOptions;
-use super::rollback::{WayBack, carry_out};
+use super::rollback::{LossOptions, carry_out};
 use super::session::{Session, limits};
 use crate::config::{ConfigError, path_part};
 use crate::engine::{Limits, RestoreOptions, Way};
 use crate::keys::MetaRoot;
 
-/// Put the content of a backup file into etcd, at any root path
+/// Restore a backup file into etcd, at any root path
 ///
-/// Reads every format that a backup of Milvus metadata can have. The file is opened, checked and compared
-/// whole before the first write; puts come first, deletes last. Keys on a lease and the server id counter
-/// stay as they are. At a terminal the difference is shown and a yes is asked for; without a terminal
-/// nothing is asked.
+/// Reads all backup formats of Milvus metadata. The file is checked and compared completely before the
+/// first write; puts come first, deletes last. Leased keys and the server id counter are not changed. At a
+/// terminal the command shows the diff and asks for confirmation; without a terminal it does not ask.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
     /// Restore below this root path, whatever the backup's own was, for example by-dev2; of several
@@ -34,7 +33,7 @@ pub(in crate::cli) struct Args {
     #[arg(long, env = "META_MIGRATION_DRY_RUN", hide_env = true, value_parser = BoolishValueParser::new())]
     dry_run: bool,
     #[command(flatten)]
-    way_back: WayBack,
+    loss: LossOptions,
     #[command(flatten)]
     wait: WaitOptions,
     #[command(flatten)]
@@ -72,8 +71,8 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         way: Way::Restore,
         backup: config.backup_file.clone(),
         moved_from: args.to_root.as_ref().map(|_| config.root.clone()),
-        keep_extra: args.way_back.keep_extra,
-        accept_loss: args.way_back.accept_loss,
+        keep_extra: args.loss.keep_extra,
+        accept_loss: args.loss.accept_loss,
         dry_run: args.dry_run,
         waits: args.wait.resolve(),
         limits: Limits {
@@ -81,5 +80,5 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
             ..limits()
         },
     };
-    carry_out(&session, &options)
+    carry_out(&mut session, &options)
 }

@@ -11,20 +11,19 @@ use crate::config::gate::Purpose;
 use crate::engine::{self, RestoreOptions, Way};
 use crate::report::RestoreReport;
 
-/// Put the metadata back to what it was before the migration
+/// Restore the metadata to its state before the migration
 ///
-/// Milvus has to be stopped. A run that was interrupted before the switch needs no backup: what was
-/// staged is deleted. After the switch the backup is put back, found by --backup-file or else where the
-/// migration recorded it; it is opened, checked and compared whole before the first write. At a
-/// terminal the difference is shown and a yes is asked for; without a terminal nothing is asked.
+/// Stop Milvus first. Before the commit no backup is needed: the staged keys are deleted. After the commit
+/// the backup is restored, the one of --backup-file or the one that the migration recorded; it is checked
+/// and compared completely before the first write. At a terminal the command shows the diff and asks for
+/// confirmation; without a terminal it does not ask.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
-    /// Only show the difference, and whether anything would be lost: then it fails as the rollback would;
-    /// Milvus may run
+    /// Only show the diff, and fail as the rollback would if anything would be lost; Milvus may run
     #[arg(long, env = "META_MIGRATION_DRY_RUN", hide_env = true, value_parser = BoolishValueParser::new())]
     dry_run: bool,
     #[command(flatten)]
-    pub(in crate::cli) way_back: WayBack,
+    pub(in crate::cli) loss: LossOptions,
     #[command(flatten)]
     wait: WaitOptions,
     #[command(flatten)]
@@ -33,14 +32,14 @@ pub(in crate::cli) struct Args {
     pub(in crate::cli) output: OutputOptions,
 }
 
-/// What a way back may destroy.
+/// What a rollback or restore may delete.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
-#[command(next_help_heading = "What is lost")]
-pub(in crate::cli) struct WayBack {
+#[command(next_help_heading = "Data loss")]
+pub(in crate::cli) struct LossOptions {
     /// Do not delete keys that are not in the backup
     #[arg(long, env = "META_MIGRATION_KEEP_EXTRA", hide_env = true, value_parser = BoolishValueParser::new())]
     pub(in crate::cli) keep_extra: bool,
-    /// Go back although the metadata changed after the migration finished: those changes are lost
+    /// Continue although the metadata changed after the migration finished: those changes are lost
     #[arg(long, env = "META_MIGRATION_ACCEPT_LOSS", hide_env = true, value_parser = BoolishValueParser::new())]
     pub(in crate::cli) accept_loss: bool,
 }
@@ -54,17 +53,18 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         way: Way::Rollback,
         backup: session.config.backup_file.clone(),
         moved_from: None,
-        keep_extra: args.way_back.keep_extra,
-        accept_loss: args.way_back.accept_loss,
+        keep_extra: args.loss.keep_extra,
+        accept_loss: args.loss.accept_loss,
         dry_run: args.dry_run,
         waits: args.wait.resolve(),
         limits: limits(),
     };
-    carry_out(&session, &options)
+    carry_out(&mut session, &options)
 }
 
-/// Goes back, and says what was done.
-pub(in crate::cli) fn carry_out(session: &Session, options: &RestoreOptions) -> Outcome {
+/// Carries out a rollback or restore and prints its result.
+pub(in crate::cli) fn carry_out(session: &mut Session, options: &RestoreOptions) -> Outcome {
+    session.announce(verb(options.way), &options.root);
     if let Some(path) = &options.backup {
         session.require_one_instance(path, options.limits.tolerance)?;
     }
@@ -78,7 +78,14 @@ pub(in crate::cli) fn carry_out(session: &Session, options: &RestoreOptions) -> 
     finish(session, options, &done)
 }
 
-/// Says what was done and what comes next.
+pub(in crate::cli) fn verb(way: Way) -> &'static str {
+    match way {
+        Way::Rollback => "Roll back",
+        Way::Restore => "Restore",
+    }
+}
+
+/// Prints the result and the next command.
 pub(in crate::cli) fn finish(
     session: &Session,
     options: &RestoreOptions,

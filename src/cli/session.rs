@@ -32,6 +32,8 @@ pub(in crate::cli) struct Session {
     pub(in crate::cli) config: Config,
     pub(in crate::cli) output: OutputOptions,
     pub(in crate::cli) ways: Ways,
+    /// What the command is about to do, and to which instance.
+    action: String,
     bars: Option<MultiProgress>,
 }
 
@@ -57,6 +59,7 @@ impl Session {
             ways: Ways::new(etcd, config.backup_file.as_deref()),
             config,
             output: output.clone(),
+            action: String::new(),
             bars,
         })
     }
@@ -136,8 +139,19 @@ impl Session {
         self.ways.failure(EngineError::before_writing(failure))
     }
 
+    /// Sets what prompts start with, such as `Migrate by-dev/meta on localhost:2379`.
+    pub(in crate::cli) fn announce(&mut self, verb: &str, root: &MetaRoot) {
+        let endpoints = self.config.connection.endpoints.join(",");
+        self.action = format!("{verb} {} on {endpoints}", root.meta_root());
+    }
+
     fn environment(&self, stop: Stop) -> Environment {
-        let watch = Watch::new(self.bars.clone(), &self.output, stop.clone());
+        let watch = Watch::new(
+            self.bars.clone(),
+            &self.output,
+            self.action.clone(),
+            stop.clone(),
+        );
         Environment {
             stop,
             observer: Arc::new(watch),

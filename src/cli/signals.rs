@@ -26,7 +26,7 @@ pub(in crate::cli) fn listen() -> Result<Stop, Failure> {
             }
             is_first = false;
             report::tell(&format!(
-                "\n{}: ending after what is in flight; once more ends at once\n",
+                "\n{}: finishing requests in flight; press Ctrl-C again to stop now\n",
                 signal.name()
             ));
             stopper.stop(signal);

@@ -12,10 +12,10 @@ use crate::backup::try_folder;
 use crate::engine;
 use crate::finding::Finding;
 
-/// Show what is in etcd: layout, key counts, sessions, lock, journal, database size
+/// Show the state of etcd: layout, key counts, sessions, lock, migration, database size
 ///
-/// Nothing is written to etcd. Exits with code 4 when 2.2 metadata is not complete, and with code 1 when the
-/// journal of a migration cannot be read; the rest is shown.
+/// Writes nothing to etcd. Exits with code 4 if 2.2 metadata is incomplete, and with code 1 if the journal
+/// of a migration cannot be read; everything else is still shown.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
     #[command(flatten)]
@@ -28,7 +28,7 @@ pub(in crate::cli) struct Args {
         hide_env = true
     )]
     backup_folder: Option<PathBuf>,
-    /// Exit with code 0 whatever is found
+    /// Exit with code 0 whatever the findings
     #[arg(long, env = "META_MIGRATION_REPORT_ONLY", hide_env = true, value_parser = BoolishValueParser::new())]
     report_only: bool,
     #[command(flatten)]

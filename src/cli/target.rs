@@ -33,8 +33,7 @@ impl Target {
             (None, FormChoice::Auto) => {
                 return Err(ConfigError::MissingOption {
                     option: "--target-version",
-                    purpose: "the release that shall read the metadata decides the form in which \
-                              collections are written",
+                    purpose: "the form of collections depends on the release to migrate to",
                 }
                 .into());
             }

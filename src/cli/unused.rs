@@ -83,7 +83,7 @@ impl Given<'_> {
         if self.has("no_backup") {
             let backup = self.first(&["backup_file"]);
             return backup.map(because(
-                "--no-backup makes no backup; leave out one of the two",
+                "--no-backup writes no backup; leave out one of the two",
             ));
         }
         let is_official = self
@@ -111,7 +111,7 @@ impl Given<'_> {
             (
                 "plan",
                 &["ignore_sessions"],
-                "--from reads a file, and no session is in one",
+                "--from reads a file, and a file holds no sessions",
             ),
         ];
         let mut rules = rules.iter().filter(|(command, ..)| *command == name);

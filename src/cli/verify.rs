@@ -11,8 +11,8 @@ use crate::engine::{self, Limits, VerifyOptions};
 
 /// Check whether the 2.2 metadata is complete for the release that will read it
 ///
-/// With --backup-file: whether it is exactly what the migration of that backup gives. Nothing is written.
-/// Exits with code 6 when it is not, and with code 3 while another migration holds the lock.
+/// With --backup-file, compares it with the expected result of migrating that backup. Writes nothing.
+/// Exits with code 6 on differences, and with code 3 while another migration holds the lock.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
     /// Check a backup file instead of etcd

@@ -13,22 +13,24 @@ use super::report::{self, LogFormat};
 use crate::engine::{Observer, Stop};
 use crate::report::{PlanReport, RestoreReport};
 
-/// How often a log line tells how far a phase is.
+/// Time between two log lines about the progress of a phase.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// A phase that took less is finished in silence.
-const WORTH_TELLING: Duration = Duration::from_secs(1);
+/// A phase that took less time is logged at debug level only.
+const WORTH_LOGGING: Duration = Duration::from_secs(1);
 
-/// The bars, if a person watches.
+/// The progress bars, or nothing where nobody watches.
 pub(in crate::cli) fn bars(output: &OutputOptions) -> Option<MultiProgress> {
     let watched = std::io::stderr().is_terminal() && output.log_format == LogFormat::Text;
     (watched && !output.no_progress).then(MultiProgress::new)
 }
 
-/// Shows one command's progress.
+/// Shows the progress of one command and asks its questions.
 pub(in crate::cli) struct Watch {
     bars: Option<MultiProgress>,
     asks: bool,
+    /// What the command is about to do, for prompts.
+    action: String,
     stop: Stop,
     phase: Mutex<Option<Phase>>,
 }
@@ -38,7 +40,7 @@ struct Phase {
     total: Option<u64>,
     done: u64,
     started: Instant,
-    told: Instant,
+    logged: Instant,
     bar: Option<ProgressBar>,
 }
 
@@ -46,24 +48,24 @@ impl Watch {
     pub(in crate::cli) fn new(
         bars: Option<MultiProgress>,
         output: &OutputOptions,
+        action: String,
         stop: Stop,
     ) -> Self {
         Self {
             bars,
             asks: confirm::is_wanted(output),
+            action,
             stop,
             phase: Mutex::new(None),
         }
     }
 
-    fn confirm(&self, what: impl FnOnce() -> String, question: &str) -> bool {
+    /// Asks where a user is present; `question` is not called otherwise.
+    fn confirm(&self, question: impl FnOnce() -> String) -> bool {
         if !self.asks {
             return true;
         }
-        let ask = || {
-            report::tell(&what());
-            confirm::ask(question, &self.stop)
-        };
+        let ask = || confirm::ask(&question(), &self.stop);
         match &self.bars {
             Some(bars) => bars.suspend(ask),
             None => ask(),
@@ -71,7 +73,7 @@ impl Watch {
     }
 
     fn phase(&self) -> MutexGuard<'_, Option<Phase>> {
-        // A panic elsewhere leaves at worst a stale number here.
+        // After a panic elsewhere the number is stale at worst.
         self.phase.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -96,7 +98,7 @@ impl Observer for Watch {
             total,
             done: 0,
             started: now,
-            told: now,
+            logged: now,
             bar,
         });
     }
@@ -107,13 +109,13 @@ impl Observer for Watch {
         phase.done += keys;
         match &phase.bar {
             Some(bar) => bar.inc(keys),
-            None if phase.told.elapsed() >= LINE_EVERY => {
-                phase.told = Instant::now();
+            None if phase.logged.elapsed() >= LINE_EVERY => {
+                phase.logged = Instant::now();
                 tracing::info!(
                     phase = phase.name.as_str(),
                     done = phase.done,
                     total = phase.total,
-                    "going on"
+                    "in progress"
                 );
             }
             None => {}
@@ -129,8 +131,7 @@ impl Observer for Watch {
             None => {
                 let (name, done) = (phase.name.as_str(), phase.done);
                 let seconds = phase.started.elapsed().as_secs_f64();
-                // What took no time is no news.
-                if phase.started.elapsed() < WORTH_TELLING {
+                if phase.started.elapsed() < WORTH_LOGGING {
                     tracing::debug!(phase = name, done, seconds, "finished");
                 } else {
                     tracing::info!(phase = name, done, seconds, "finished");
@@ -144,17 +145,15 @@ impl Observer for Watch {
     }
 
     fn confirm_migration(&self, plan: &PlanReport) -> bool {
-        self.confirm(
-            || {
-                let planned = report::plan::Planned::new(plan.clone());
-                report::plan::text(&planned, Palette::for_stream(&std::io::stderr()))
-            },
-            "Migrate?",
-        )
+        self.confirm(|| {
+            let planned = report::plan::Planned::new(plan.clone());
+            let plan = report::plan::text(&planned, Palette::for_stream(&std::io::stderr()));
+            format!("{plan}\n{}?", self.action)
+        })
     }
 
     fn confirm_restore(&self, difference: &RestoreReport) -> bool {
-        self.confirm(|| report::outcome::intention(difference), "Go on?")
+        self.confirm(|| report::outcome::question(difference, &self.action))
     }
 }
 

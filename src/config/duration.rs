@@ -14,13 +14,11 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     let duration = match trimmed.parse::<u64>() {
         Ok(seconds) => Duration::from_secs(seconds),
         Err(_) => humantime::parse_duration(trimmed).map_err(|_| {
-            format!("{text:?} is no duration: expected something like 30s, 2m or 500ms")
+            format!("{text:?} is not a duration: expected for example 30s, 2m or 500ms")
         })?,
     };
     if duration > Duration::from_millis(MILLISECONDS_MAX) {
-        return Err(format!(
-            "{text:?} is no duration to wait: it is more than a year"
-        ));
+        return Err(format!("{text:?} is too long: the limit is a year"));
     }
     Ok(duration)
 }
@@ -31,7 +29,7 @@ pub fn parse(text: &str) -> Result<Duration, String> {
 /// As [`parse`].
 pub fn positive(text: &str) -> Result<Duration, String> {
     match parse(text)? {
-        Duration::ZERO => Err(format!("{text:?} leaves no time")),
+        Duration::ZERO => Err(format!("{text:?} must be greater than zero")),
         duration => Ok(duration),
     }
 }
@@ -63,7 +61,10 @@ mod tests {
             assert!(parse(text).unwrap_err().contains("a year"), "{text}");
         }
         for text in ["", "soon", "-1", "-5s", "5 parsecs"] {
-            assert!(parse(text).unwrap_err().contains("no duration"), "{text}");
+            assert!(
+                parse(text).unwrap_err().contains("not a duration"),
+                "{text}"
+            );
         }
     }
 }

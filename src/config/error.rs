@@ -67,7 +67,7 @@ pub enum ConfigError {
         problem: &'static str,
     },
     /// The root path and its sub-paths do not work together.
-    #[error("the root path and its sub-paths do not work together")]
+    #[error("the root path and its sub-paths conflict")]
     Root(#[source] RootError),
     /// A file that an option or key names cannot be read.
     #[error("cannot read the {what} {}", path.display())]

@@ -80,7 +80,7 @@ impl FileConfig {
             return Err(ConfigError::UselessFile {
                 what: "configuration file",
                 path: path.to_owned(),
-                problem: "is larger than any configuration: is it the right file?",
+                problem: "is too large for a configuration file",
             });
         }
         let text = std::fs::read_to_string(path).map_err(failed)?;
@@ -337,9 +337,11 @@ impl Settings<'_> {
             Ok(milliseconds @ 1..=duration::MILLISECONDS_MAX) => {
                 Ok(Some(Duration::from_millis(milliseconds)))
             }
-            Ok(_) | Err(_) => {
-                Err(self.wrong(key, line, format!("{text:?} is no number of milliseconds")))
-            }
+            Ok(_) | Err(_) => Err(self.wrong(
+                key,
+                line,
+                format!("{text:?} is not a number of milliseconds"),
+            )),
         }
     }
 

@@ -36,8 +36,8 @@ pub enum Verdict {
 pub enum GateError {
     /// The target is older than the source.
     #[error(
-        "the target version {target} is older than the source version {source_version}: are the two \
-         swapped? A rollback is given the same two versions as the migration that it undoes"
+        "the target version {target} is older than the source version {source_version}: are they swapped? A \
+            rollback takes the same two versions as its migration"
     )]
     Swapped {
         /// The source version.

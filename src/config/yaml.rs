@@ -160,7 +160,7 @@ impl<'t> Reader<'t> {
             let Kind::Scalar(key) = self.node(event, line, depth + 1)?.kind else {
                 return Err(YamlError {
                     line,
-                    message: "a key has to be plain text".to_owned(),
+                    message: "a key must be plain text".to_owned(),
                 });
             };
             let (event, line) = self.next()?;
@@ -182,7 +182,7 @@ impl<'t> Reader<'t> {
             Kind::Scalar(_) => Ok(node.clone()),
             Kind::List(_) | Kind::Map(_) => Err(YamlError {
                 line,
-                message: "an alias may only stand for a single value".to_owned(),
+                message: "an alias must refer to a single value".to_owned(),
             }),
         }
     }

@@ -114,7 +114,7 @@ impl BackupJob {
         drop(self.sender);
         match self.thread.await {
             Ok(Ok(Some(summary))) => Ok(summary),
-            Ok(Ok(None)) => Err(Failure::Worker("the backup was given up".to_owned())),
+            Ok(Ok(None)) => Err(Failure::Worker("the backup was aborted".to_owned())),
             Ok(Err(error)) => Err(Failure::Backup(error)),
             Err(error) => Err(Failure::Worker(error.to_string())),
         }

@@ -77,7 +77,7 @@ pub async fn blocking<S: Store>(
 
 fn live_session(session: &SessionReport) -> Finding {
     let message = format!(
-        "the Milvus component {} at {} is running, or stopped a moment ago ({}); stop Milvus",
+        "the Milvus component {} at {} is running, or stopped less than a minute ago ({}); stop Milvus",
         session.role,
         session.address,
         session.ending()

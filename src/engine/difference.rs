@@ -221,19 +221,15 @@ impl Collector {
             Difference::Same(_) | Difference::Ignored(_) => return,
             Difference::Missing(entry) => (
                 &mut self.missing,
-                Finding::error("missing", &entry.key, "the key should be there and is not"),
+                Finding::error("missing", &entry.key, "the key is missing"),
             ),
             Difference::Different { wanted, .. } => (
                 &mut self.different,
-                Finding::error(
-                    "different",
-                    &wanted.key,
-                    "the key has another value than it should have",
-                ),
+                Finding::error("different", &wanted.key, "the value differs"),
             ),
             Difference::Extra(entry) => (
                 &mut self.extra,
-                Finding::error("extra", &entry.key, "the key should not be there"),
+                Finding::error("extra", &entry.key, "unexpected key"),
             ),
         };
         *counter += 1;

@@ -49,7 +49,7 @@ pub enum Failure {
         key: String,
     },
     /// Somebody else wrote the journal.
-    #[error("the journal {key} was changed by somebody else")]
+    #[error("the journal {key} was changed by a concurrent writer")]
     JournalChanged {
         /// The journal's key.
         key: String,
@@ -91,11 +91,12 @@ pub enum Failure {
         what: String,
     },
     /// What was staged is not what was planned.
-    #[error("what was staged differs from the plan")]
+    #[error("the staged keys differ from the plan")]
     StagedDiffers(Box<VerifyReport>),
     /// etcd has too little room left.
     #[error(
-        "etcd has too little room: about {needed} bytes more are needed (for a migration, those of its rollback included), {in_use} of {quota} are in use, the database file has {db_size}{}",
+        "not enough free space in etcd: about {needed} bytes are needed (for a migration including its rollback); \
+            {in_use} of {quota} bytes are in use, the database file has {db_size}{}",
         without_logs(*.log_keys)
     )]
     NoRoom {
@@ -114,7 +115,7 @@ pub enum Failure {
     #[error("etcd has raised the alarm {}", .0.join(", "))]
     Alarm(Vec<String>),
     /// One entry is larger than the server takes.
-    #[error("the entry {} of {bytes} bytes is larger than etcd takes in one request", printable(.key))]
+    #[error("the entry {} of {bytes} bytes is larger than etcd's request limit", printable(.key))]
     EntryTooLarge {
         /// The key.
         key: Vec<u8>,
@@ -123,7 +124,7 @@ pub enum Failure {
     },
     /// The switch does not fit into one transaction.
     #[error(
-        "etcd does not take the switch in one transaction: it needs {operations} operations (--max-txn-ops of the server)"
+        "etcd rejects the commit as one transaction: it needs {operations} operations (--max-txn-ops of the server)"
     )]
     SwitchTooLarge {
         /// Operations or comparisons that it needs, whichever are more.
@@ -133,10 +134,10 @@ pub enum Failure {
     #[error(transparent)]
     Backup(BackupError),
     /// No backup is known.
-    #[error("no backup is known to go back to")]
+    #[error("no backup to roll back to is known")]
     NoBackup,
     /// The backup belongs to another meta root.
-    #[error("the backup {} was made of {found}, not of {wanted}", .path.display())]
+    #[error("the backup {} is of {found}, not of {wanted}", .path.display())]
     WrongRoot {
         /// The file.
         path: PathBuf,
@@ -160,8 +161,8 @@ pub enum Failure {
     },
     /// It is unknown who wrote what the backup does not hold.
     #[error(
-        "{why}, so it is unknown what was written since the backup was made: {extra} keys are not in the backup and \
-         {different} have another value there, such as {}. The rollback would lose them",
+        "{why}, so it is unknown what was written since the backup: {extra} keys are not in the backup and \
+            {different} have another value there, such as {}. The rollback would lose them",
         .examples.join(", ")
     )]
     UnknownLoss {
@@ -199,8 +200,7 @@ pub enum Failure {
     },
     /// A restore would leave behind what an unfinished migration staged.
     #[error(
-        "an unfinished migration staged keys here, and they would stay without the journal that tells of \
-         them: {why}"
+        "an unfinished migration staged keys here, and they would remain without the journal that records them: {why}"
     )]
     StagedWouldStay {
         /// What keeps them.
@@ -208,8 +208,8 @@ pub enum Failure {
     },
     /// Somebody wrote while a backup was only put back in part.
     #[error(
-        "{keys} keys were written since the restore began that was not finished, and its backup does not \
-         hold them as they are: going on would lose them"
+        "{keys} keys were written since the interrupted restore started and differ from its backup: resuming \
+            would lose them"
     )]
     ChangedWhileRestoring {
         /// How many.
@@ -222,7 +222,7 @@ pub enum Failure {
         what: String,
     },
     /// The journal's revisions are those of another etcd.
-    #[error("what was written since the migration cannot be told: {why}")]
+    #[error("cannot determine what was written since the migration: {why}")]
     OtherEtcd {
         /// What shows it.
         why: String,

@@ -142,7 +142,7 @@ impl<S: Store> Fence<S> {
             .await
             .is_err()
         {
-            tracing::debug!("the lock was not given back in time; its lease will end");
+            tracing::debug!("the lock was not released in time; it expires with its lease");
         }
     }
 }

@@ -80,8 +80,8 @@ pub(super) fn mixed_finding(evidence: &[String], done: Option<&Journal>) -> Find
             "mixed-layout",
             b"",
             format!(
-                "there are keys of both layouts, and no journal explains it: either another tool was interrupted, \
-                 or Milvus 2.2 ran on metadata that was not migrated and wrote to it. Found: {evidence}. Restore a \
+                "there are keys of both layouts, and no migration is recorded: either another tool was \
+                    interrupted, or Milvus 2.2 ran on metadata that was not migrated and wrote to it. Found: {evidence}. Restore a \
                  backup of one layout (meta-migration restore --backup-file FILE), then migrate again"
             ),
         ),

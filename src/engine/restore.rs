@@ -229,7 +229,7 @@ impl<'a, S: Store> Run<'a, S> {
         match refusal {
             Some(refused) if self.options.way == Way::Rollback => Err(refused),
             Some(refused) => {
-                let note = format!("without --accept-loss this is refused: {refused}");
+                let note = format!("without --accept-loss this fails: {refused}");
                 self.environment.observer.note(&note);
                 Ok(report)
             }
@@ -432,7 +432,7 @@ impl<'a, S: Store> Run<'a, S> {
             0 => Ok(difference),
             keys => Err(Failure::SourceChanged {
                 revision,
-                what: format!("{keys} keys that would be lost were written after it was asked"),
+                what: format!("{keys} keys that would be lost were written after the confirmation"),
             }),
         }
     }

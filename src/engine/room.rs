@@ -105,8 +105,8 @@ fn judge(status: &ClusterStatus, (keys, bytes): (u64, u64)) -> Result<Option<Str
             log_keys: 0,
         }),
         None => Ok(Some(format!(
-            "about {needed} bytes will be added to {} in use; etcd does not tell its quota, make sure \
-             that it is above its default of {QUOTA_DEFAULT_BYTES} bytes",
+            "about {needed} bytes will be added to {} in use; etcd's quota is not available, make sure that it is \
+                above the default of {QUOTA_DEFAULT_BYTES} bytes",
             report.db_size_in_use
         ))),
     }

@@ -114,7 +114,7 @@ impl EtcdStore {
             Some(member) => Ok(member),
             None => Err(StoreError::not_applied(
                 StoreErrorKind::Other,
-                format!("{endpoint} is none of the endpoints"),
+                format!("{endpoint} is not one of the endpoints"),
             )),
         }
     }

@@ -75,7 +75,7 @@ impl LoadTable {
             Err(error) => findings.broken(
                 "undecodable-value",
                 &key,
-                &format!("the value is no load state: {error}"),
+                &format!("the value is not a load state: {error}"),
                 "the collection has to be loaded again",
             ),
         }
@@ -94,7 +94,7 @@ impl LoadTable {
             Err(error) => findings.broken(
                 "undecodable-value",
                 &key,
-                &format!("the value is no replica: {error}"),
+                &format!("the value is not a replica: {error}"),
                 "its collection keeps the other replicas, or has to be loaded again",
             ),
         }

@@ -112,7 +112,7 @@ impl FromStr for FormChoice {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum FormError {
     /// No form has this name.
-    #[error("{text:?} is no collection form: expected auto, split, database or embedded")]
+    #[error("{text:?} is not a collection form: expected auto, split, database or embedded")]
     Unknown {
         /// What was given.
         text: String,
@@ -189,7 +189,7 @@ impl fmt::Display for OnBrokenRecord {
 
 /// A word that names no policy for broken records.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{text:?} is no policy for broken records: expected fail or skip")]
+#[error("{text:?} is not a policy for broken records: expected fail or skip")]
 pub struct PolicyError {
     /// What was given.
     pub text: String,

@@ -22,7 +22,7 @@ pub(super) struct Flattened {
 /// Why `params` cannot be flattened.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ParamsError {
-    #[error("its member params is no JSON object: {0}")]
+    #[error("its member params is not a JSON object: {0}")]
     NoObject(String),
     #[error("the number {0} in its member params is out of range")]
     Number(String),

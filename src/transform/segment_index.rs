@@ -97,7 +97,7 @@ impl SegmentTable {
                 findings.broken(
                     "undecodable-value",
                     &key(),
-                    &format!("the value is no segment index: {error}"),
+                    &format!("the value is not a segment index: {error}"),
                     "Milvus 2.2 builds the segment's index again when it is next created",
                 );
                 return;

@@ -21,7 +21,7 @@ use crate::model::CollectionId;
 use crate::report::Layout;
 
 const LAST_MOMENT: &str =
-    "the key of this snapshot bears the last timestamp there is, at which 2.1 never writes";
+    "the key of this snapshot has the largest possible timestamp, which 2.1 never writes";
 
 /// Reads 2.1 metadata.
 #[derive(Debug)]
@@ -215,7 +215,7 @@ impl Source {
                 "unreadable-key",
                 relative,
                 what,
-                "it stays in etcd, untouched, and Milvus 2.2 may stumble over it",
+                "it stays in etcd unchanged, and Milvus 2.2 may fail on it",
             );
         }
     }
@@ -329,8 +329,8 @@ fn advise(options: &Options, findings: &mut Findings) {
                 "target-before-2.2.9",
                 b"",
                 format!(
-                    "migrate to 2.2.9 or later rather than to {target}: collections written for \
-                     earlier releases stand outside any database, and after a later upgrade their \
+                    "migrate to 2.2.9 or later rather than to {target}: collections written for earlier releases \
+                        belong to no database, and after a later upgrade their \
                      altered aliases, renames and property changes are lost at restarts"
                 ),
             ));
@@ -339,7 +339,7 @@ fn advise(options: &Options, findings: &mut Findings) {
             "split-form",
             b"",
             format!(
-                "in the split form collections stand outside any database: Milvus {target} then loses aliases \
+                "in the split form collections belong to no database: Milvus {target} then loses aliases \
                  at a restart after an alias with the same beginning was created or altered, and from 2.3 on \
                  it undoes renames and property changes; the database form has neither fault: use \
                  --collection-form database (or auto)"

@@ -160,7 +160,7 @@ impl LiveCollections {
                     "database-missing",
                     &name,
                     format!(
-                        "there is no such database, but {} lies in it",
+                        "the database does not exist, but {} is in it",
                         crate::entry::printable(&report.root.join(key))
                     ),
                 );
@@ -253,7 +253,7 @@ impl Collections {
                     report.error(
                         "duplicate-collection",
                         &history.key,
-                        format!("another key holds collection {} as well", record.id),
+                        format!("another key also holds collection {}", record.id),
                     );
                 }
                 if *database != NO_DATABASE {
@@ -309,7 +309,7 @@ fn orphan(
         report.error(
             "orphan",
             key,
-            format!("the {what} lives, but there is no collection {collection}"),
+            format!("the {what} exists, but there is no collection {collection}"),
         );
     }
 }
@@ -348,7 +348,7 @@ fn check_record(
         report.error(
             "id-mismatch",
             key,
-            format!("the record says it lies in database {}", record.database),
+            format!("the record names database {}", record.database),
         );
     }
     if !record.lists_agree {

@@ -139,13 +139,13 @@ impl Indexes {
                 None => report.error(
                     "orphan",
                     &key,
-                    format!("the index lives, but there is no collection {collection}"),
+                    format!("the index exists, but there is no collection {collection}"),
                 ),
                 Some(members) if !members.fields.contains(&definition.field) => report.error(
                     "index-field-missing",
                     &key,
                     format!(
-                        "collection {collection} has no field {}, on which the index stands",
+                        "collection {collection} has no field {}, on which the index is defined",
                         definition.field
                     ),
                 ),

@@ -85,8 +85,7 @@ impl<T: PartialEq> History<T> {
                 "snapshot-contradicts",
                 &self.key,
                 format!(
-                    "the {what} is dropped, but its newest snapshot lives: Milvus 2.2.3 and later \
-                     bring it back"
+                    "the {what} is dropped, but its newest snapshot is not: Milvus 2.2.3 and later bring it back"
                 ),
             ),
             (Some(Value::Dropped), None) if lone_tombstone_is_fatal => report.error(
@@ -99,8 +98,8 @@ impl<T: PartialEq> History<T> {
                     "snapshot-differs",
                     &self.key,
                     format!(
-                        "its newest snapshot has another value: Milvus 2.2.3 and later see the {what} as \
-                         it stands there, and not as it stands here"
+                        "its newest snapshot has another value: Milvus 2.2.3 and later read the {what} from the \
+                            snapshot and not from this key"
                     ),
                 ),
             _ => {}

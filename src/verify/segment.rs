@@ -32,7 +32,7 @@ impl Segments {
             Ok(record) => record,
             Err(error) => {
                 let key = Key::Segment(ids.0, ids.1, ids.2).render();
-                let message = format!("the value is no segment: {error}");
+                let message = format!("the value is not a segment: {error}");
                 return report.warning("unreadable-segment", &key, message);
             }
         };

@@ -212,7 +212,7 @@ impl<R: Read + Seek> Database<R> {
                 source,
             })?;
         if u64_at(&bytes, 0) != Some(number) {
-            return Err(malformed(format!("page {number} bears another number")));
+            return Err(malformed(format!("page {number} has another number")));
         }
         Page::parse(number, bytes)
     }

@@ -220,7 +220,7 @@ impl<R: Read> Decoder<R> {
             || digest.is_some_and(|digest| tail.digest != digest)
         {
             return Err(FormatError::Altered {
-                part: "the whole content",
+                part: "the content",
                 offset: self.input.offset(),
             });
         }

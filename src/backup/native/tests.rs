@@ -196,7 +196,7 @@ fn whole_blocks_that_are_missing_swapped_or_foreign_are_noticed() {
     assert!(matches!(
         read(&foreign),
         Err(FormatError::Altered {
-            part: "the whole content",
+            part: "the content",
             ..
         })
     ));

@@ -157,7 +157,7 @@ fn candidate(listing: Listing) -> Result<(Kind, SystemTime, Summary), Untouched>
         )));
     }
     let Ok(time) = humantime::parse_rfc3339_weak(&summary.header.created_at) else {
-        return Err(untouched(String::from("it does not tell when it was made")));
+        return Err(untouched(String::from("its creation time is unknown")));
     };
     let layout = layout(&summary).map_err(untouched)?;
     let cluster = summary.header.cluster_id.clone();

@@ -13,7 +13,7 @@ use crate::cli::session::Session;
 use crate::cli::{Outcome, report};
 use crate::report::{BackupReport, Layout};
 
-/// Read a backup whole and check everything in it
+/// Read a complete backup and check all of it
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
     /// The backup file
@@ -41,7 +41,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     Ok(Exit::Done)
 }
 
-/// A sound backup, as reports show it.
+/// A valid backup, as reported.
 #[derive(Debug, Serialize)]
 struct Checked {
     #[serde(flatten)]
@@ -82,10 +82,7 @@ fn text(found: &Checked, palette: Palette) -> String {
         report::plan::layout(found.layout)
     ));
     if let Some(families) = &found.only_families {
-        text.push_str(&format!(
-            "  only a part of the metadata: {}\n",
-            families.join(", ")
-        ));
+        text.push_str(&format!("  partial metadata: {}\n", families.join(", ")));
     }
     if !found.created_at.is_empty() {
         text.push_str(&format!(
@@ -97,7 +94,7 @@ fn text(found: &Checked, palette: Palette) -> String {
         text.push_str(&format!("  note: {note}\n"));
     }
     if found.notes.is_empty() {
-        text.push_str("  every byte of it was checked\n");
+        text.push_str("  all checksums match\n");
     }
     text
 }

@@ -17,7 +17,7 @@ use crate::entry::printable;
 
 /// Compare two backups key by key
 ///
-/// Ends with exit code 6 when they differ.
+/// Exits with code 6 if they differ.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
     /// The two backup files; with --from, the one to compare it with
@@ -38,7 +38,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let session = Session::begin(&args.etcd, &args.output)?;
     let files: Vec<&PathBuf> = args.from.iter().chain(&args.files).collect();
     let [before, after] = files[..] else {
-        return Err(Failure::usage("two backup files are compared: name both"));
+        return Err(Failure::usage("name two backup files to compare"));
     };
     let (before, after) = (
         session.open(before, args.reading)?,
@@ -100,7 +100,7 @@ fn text(found: &Differing, palette: Palette) -> String {
         .map(|line| format!("{:7} {}\n", line.change, line.key))
         .collect();
     let told = format!(
-        "{} added, {} removed, {} changed, {} the same\n",
+        "{} added, {} removed, {} changed, {} unchanged\n",
         count(found.added),
         count(found.removed),
         count(found.changed),

@@ -42,7 +42,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     Ok(Exit::Done)
 }
 
-/// What lies in the folder.
+/// The files of the folder.
 #[derive(Debug, Serialize)]
 struct Listed {
     backups: Vec<Line>,

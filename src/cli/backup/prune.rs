@@ -16,14 +16,14 @@ use crate::engine::Stop;
 
 /// Delete all but the newest backups of a folder
 ///
-/// Only sound backups of our own format count and go, for each cluster, meta root and layout by itself; what is damaged, of
-/// another format or no backup is told and left alone. At a terminal a yes is asked for.
+/// Counts and deletes valid backups in the native format only, separately for each cluster, meta root and
+/// layout. Reports all other files and leaves them alone. Asks for confirmation at a terminal.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
     /// The folder
     #[arg(value_name = "FOLDER")]
     folder: PathBuf,
-    /// How many of the newest backups of each cluster, meta root and layout stay
+    /// Number of newest backups to keep of each cluster, meta root and layout
     #[arg(long, value_name = "N")]
     keep: NonZeroUsize,
     #[command(flatten)]
@@ -71,7 +71,7 @@ struct Pruned {
     untouched: Vec<Untouched>,
 }
 
-/// A file that is left alone whatever its age.
+/// A file that is never deleted.
 #[derive(Debug, Serialize)]
 struct Untouched {
     path: String,

@@ -1,4 +1,4 @@
-//! What commands did, for a person.
+//! Results of commands as text.
 
 use super::findings;
 use super::palette::Palette;
@@ -9,7 +9,7 @@ use crate::report::{
     VerifyReport,
 };
 
-/// A backup in a few lines.
+/// Summarizes a backup.
 pub(in crate::cli) fn backup(report: &BackupReport, palette: Palette) -> String {
     let mut lines = vec![
         format!("{} {}", palette.good("Backup:"), line(&report.path)),
@@ -34,12 +34,12 @@ pub(in crate::cli) fn backup(report: &BackupReport, palette: Palette) -> String 
     lines.join("\n")
 }
 
-/// What a person does next.
+/// The next commands for the user.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(in crate::cli) struct Next {
-    /// What is to be started now.
+    /// The release to start.
     pub(in crate::cli) start: Option<String>,
-    /// The command that goes back.
+    /// The command that rolls back.
     pub(in crate::cli) back: Option<String>,
 }
 
@@ -48,22 +48,22 @@ impl Next {
         let start = self.start.iter();
         let start = start.map(|text| format!("  next: {}", line(text)));
         let back = self.back.iter();
-        let back = back.map(|text| format!("  way back: {}", line(text)));
+        let back = back.map(|text| format!("  To roll back: {}", line(text)));
         start.chain(back).collect()
     }
 }
 
-/// A migration in a few lines; the plan was shown before, or is asked for with `plan`.
+/// Summarizes a migration without its plan, which is shown before the run or by `plan`.
 pub(in crate::cli) fn migrate(report: &MigrateReport, next: &Next, palette: Palette) -> String {
     let mut lines = vec![match report.outcome {
         MigrateOutcome::Migrated if report.resumed => {
-            palette.good("Migrated: an interrupted run was carried on and finished")
+            palette.good("Migrated: resumed and finished an interrupted run")
         }
         MigrateOutcome::Migrated => palette.good("Migrated"),
         MigrateOutcome::AlreadyMigrated => {
-            palette.good("Already migrated: the 2.2 layout is there, nothing was changed")
+            palette.good("Already migrated: the metadata has the 2.2 layout; no changes")
         }
-        MigrateOutcome::NothingToDo => palette.good("Nothing to do: nothing was changed"),
+        MigrateOutcome::NothingToDo => palette.good("Nothing to do: no changes"),
     }];
     if let Some(plan) = &report.plan {
         lines.push(format!(
@@ -89,8 +89,8 @@ pub(in crate::cli) fn migrate(report: &MigrateReport, next: &Next, palette: Pale
     if report.verified {
         // A run that came back after the switch has no plan to compare with.
         let found = match report.plan {
-            Some(_) => "  read back and compared: everything is as planned",
-            None => "  read back: the 2.2 layout is complete and consistent",
+            Some(_) => "  verified: all keys match the plan",
+            None => "  verified: the 2.2 metadata is complete and consistent",
         };
         lines.push(found.to_owned());
     }
@@ -123,7 +123,7 @@ fn seconds(seconds: &Seconds) -> String {
     )
 }
 
-/// A verification in a few lines.
+/// Summarizes a verification.
 pub(in crate::cli) fn verify(
     report: &VerifyReport,
     against_backup: bool,
@@ -131,14 +131,14 @@ pub(in crate::cli) fn verify(
 ) -> String {
     let mut lines = Vec::new();
     if report.ok && against_backup {
-        lines.push(palette.good("Verified: exactly what the migration of the backup gives"));
+        lines.push(palette.good("Verified: matches the expected result of migrating the backup"));
     } else if report.ok {
-        lines.push(palette.good("Verified: the 2.2 layout is complete and consistent"));
+        lines.push(palette.good("Verified: the 2.2 metadata is complete and consistent"));
     } else if report.missing + report.different + report.extra == 0 {
-        lines.push(palette.bad("Not as it should be"));
+        lines.push(palette.bad("Verification failed"));
     } else {
         lines.push(format!(
-            "{} {} missing, {} different, {} too many",
+            "{} {} missing, {} different, {} extra",
             palette.bad("Differences:"),
             counted(report.missing, "key"),
             count(report.different),
@@ -152,7 +152,7 @@ pub(in crate::cli) fn verify(
     lines.join("\n")
 }
 
-/// A rollback or restore in a few lines. `dry_run`: nothing was done, only compared.
+/// Summarizes a rollback or restore, or with `dry_run` what it would change.
 pub(in crate::cli) fn restore(
     report: &RestoreReport,
     dry_run: bool,
@@ -164,17 +164,19 @@ pub(in crate::cli) fn restore(
     match (report.outcome, dry_run) {
         (RestoreOutcome::Unchanged, false) if !report.verified => {
             lines.push(
-                palette.good("Unchanged: the 2.1 layout is there, and no migration was begun"),
+                palette.good(
+                    "No changes: the metadata has the 2.1 layout, and no migration is recorded",
+                ),
             );
         }
         (RestoreOutcome::Unchanged, _) => {
-            lines.push(palette.good("Unchanged: all that the backup holds is there already"));
+            lines.push(palette.good("No changes: etcd already matches the backup"));
             if report.kept > 0 {
                 lines.push(format!("  {difference}"));
             }
         }
         (RestoreOutcome::WouldRestore, _) => {
-            lines.push(palette.strong("Dry run: nothing was changed; going back would mean"));
+            lines.push(palette.strong("Dry run: no changes made; would change:"));
             lines.push(format!("  {difference}"));
         }
         (RestoreOutcome::Restored, _) => {
@@ -182,25 +184,25 @@ pub(in crate::cli) fn restore(
             lines.push(format!("  {difference}"));
         }
     }
-    if report.verified && !dry_run {
-        lines.push(format!("  {}", standing(report)));
+    if report.verified && report.outcome == RestoreOutcome::Restored && !dry_run {
+        lines.push(format!("  {}", verified(report)));
     }
     lines.extend(next.lines());
     lines.push(String::new());
     lines.join("\n")
 }
 
-/// What stands now, and how that is known.
-fn standing(report: &RestoreReport) -> String {
+/// The verified state after a rollback or restore.
+fn verified(report: &RestoreReport) -> String {
     if report.discards {
-        return "verified: nothing is left of what was staged, and the 2.1 metadata is what it was staged from"
+        return "verified: no staged keys are left, and the 2.1 metadata is what they were staged from"
             .to_owned();
     }
     match report.kept {
-        0 => "read back and compared: everything is as it was".to_owned(),
+        0 => "verified: etcd matches the backup".to_owned(),
         kept => format!(
-            "read back and compared: what the backup holds is as it was. {} beside it that the backup does not \
-             hold; status tells which layout they make together",
+            "verified: all keys of the backup match. {} that the backup does not hold; run status for the \
+                resulting layout",
             match kept {
                 1 => "1 key stays".to_owned(),
                 more => format!("{} keys stay", count(more)),
@@ -209,16 +211,16 @@ fn standing(report: &RestoreReport) -> String {
     }
 }
 
-/// What a rollback or restore is about to do, for the question before it.
-pub(in crate::cli) fn intention(report: &RestoreReport) -> String {
-    format!("About to go back: {}\n", difference(report))
+/// The question before a rollback or restore; `action` names it and its target.
+pub(in crate::cli) fn question(report: &RestoreReport, action: &str) -> String {
+    format!("{action}: {}?", difference(report))
 }
 
-/// What goes and comes, in a few words.
+/// The number of keys that are put, deleted and kept.
 pub(in crate::cli) fn difference(report: &RestoreReport) -> String {
     let kept = match report.kept {
         0 => String::new(),
-        kept => format!(", {} kept that the backup does not hold", count(kept)),
+        kept => format!(", {} kept that are not in the backup", count(kept)),
     };
     format!(
         "{} put, {} deleted{kept}",
@@ -233,7 +235,7 @@ mod tests {
     use crate::report::BackupRef;
 
     #[test]
-    fn a_migration_tells_what_it_did_and_where_the_backup_is() {
+    fn migration_names_result_and_backup() {
         let report = MigrateReport {
             outcome: MigrateOutcome::Migrated,
             resumed: true,
@@ -256,19 +258,19 @@ mod tests {
         assert_eq!(
             migrate(&report, &next, Palette::plain()),
             "\
-Migrated: an interrupted run was carried on and finished
+Migrated: resumed and finished an interrupted run
   backup /b/x.backup (1 entry, digest aabbccddeeff)
-  read back: the 2.2 layout is complete and consistent
+  verified: the 2.2 metadata is complete and consistent
   1.25 s: read 0.00, transform 0.00, backup 0.00, write 0.00, verify 0.00
   next: start Milvus 2.2.16
-  way back: meta-migration rollback
+  To roll back: meta-migration rollback
 "
         );
     }
 
     #[test]
-    fn a_way_back_claims_no_more_than_was_looked_at() {
-        let whole = RestoreReport {
+    fn restore_claims_no_more_than_was_compared() {
+        let complete = RestoreReport {
             outcome: RestoreOutcome::Restored,
             put: 4,
             delete: 2,
@@ -276,22 +278,29 @@ Migrated: an interrupted run was carried on and finished
             verified: true,
             discards: false,
         };
-        let kept = RestoreReport { kept: 3, ..whole };
+        let kept = RestoreReport {
+            kept: 3,
+            ..complete
+        };
         let discarded = RestoreReport {
             put: 0,
             discards: true,
-            ..whole
+            ..complete
         };
         let text = |report| restore(&report, false, &Next::default(), Palette::plain());
-        assert!(text(whole).contains("compared: everything is as it was"));
-        assert!(!text(kept).contains("everything"), "{}", text(kept));
-        assert!(text(kept).contains("3 keys stay beside it"));
-        assert!(!text(discarded).contains("compared"), "{}", text(discarded));
-        assert!(text(discarded).contains("nothing is left of what was staged"));
+        assert!(text(complete).contains("verified: etcd matches the backup"));
+        assert!(
+            !text(kept).contains("etcd matches the backup"),
+            "{}",
+            text(kept)
+        );
+        assert!(text(kept).contains("3 keys stay that the backup does not hold"));
+        assert!(!text(discarded).contains("backup"), "{}", text(discarded));
+        assert!(text(discarded).contains("no staged keys are left"));
     }
 
     #[test]
-    fn a_dry_run_says_that_nothing_was_changed() {
+    fn dry_run_reports_no_changes() {
         let report = RestoreReport {
             outcome: RestoreOutcome::WouldRestore,
             put: 1,
@@ -303,7 +312,7 @@ Migrated: an interrupted run was carried on and finished
         assert_eq!(
             restore(&report, true, &Next::default(), Palette::plain()),
             "\
-Dry run: nothing was changed; going back would mean
+Dry run: no changes made; would change:
   1 key put, 2,000 deleted
 "
         );

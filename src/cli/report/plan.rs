@@ -109,9 +109,9 @@ pub(in crate::cli) fn layout(layout: Layout) -> &'static str {
     match layout {
         Layout::V2_1 => "2.1",
         Layout::V2_2 => "2.2",
-        Layout::Mixed => "mixed: keys of both 2.1 and 2.2",
-        Layout::Staged => "staged: 2.1 whole, beside it 2.2 keys of an unfinished run",
-        Layout::Empty => "empty: no key that a migration reads",
+        Layout::Mixed => "mixed: keys of 2.1 and 2.2",
+        Layout::Staged => "staged: 2.1 intact; 2.2 keys partly written",
+        Layout::Empty => "empty: no metadata to migrate",
     }
 }
 
@@ -150,18 +150,18 @@ fn conclusion(plan: &PlanReport, blocking: &[Finding], palette: Palette) -> Stri
     if tally.errors > 0 {
         let errors = counted(tally.errors, "error");
         let way = if plan.findings.iter().any(Finding::is_broken_record) {
-            "; --on-broken-record skip leaves out what cannot be migrated"
+            "; use --on-broken-record skip to leave out what cannot be migrated"
         } else {
             ""
         };
         return format!(
-            "{} {errors} in the way. Nothing is written until there is none{way}",
+            "{} {errors} to resolve. Nothing is written until then{way}",
             palette.bad("Not migratable:")
         );
     }
     if !blocking.is_empty() {
         return format!(
-            "{} {} to resolve first; run plan again then",
+            "{} {} to resolve; then run plan again",
             palette.bad("Not ready:"),
             counted(blocking.len() as u64, "blocking finding")
         );
@@ -171,8 +171,7 @@ fn conclusion(plan: &PlanReport, blocking: &[Finding], palette: Palette) -> Stri
         .iter()
         .any(|finding| finding.code == "unfinished")
     {
-        return palette
-            .careful("Unfinished: there is something to finish before anything is planned");
+        return palette.careful("Unfinished: finish the interrupted operation first");
     }
     if plan
         .findings
@@ -180,7 +179,7 @@ fn conclusion(plan: &PlanReport, blocking: &[Finding], palette: Palette) -> Stri
         .any(|finding| finding.code == "nothing-to-do")
     {
         return if matches!(plan.layout, Layout::V2_2 | Layout::Mixed) {
-            palette.bad("Not ready: the target version does not read what is there")
+            palette.bad("Not ready: the target version cannot read this layout")
         } else {
             palette.good("Nothing to do: the target version needs no migration")
         };
@@ -195,7 +194,7 @@ fn conclusion(plan: &PlanReport, blocking: &[Finding], palette: Palette) -> Stri
         ),
         Layout::Empty => format!("{} there is no metadata", palette.good("Nothing to do:")),
         Layout::Mixed => format!(
-            "{} it is unclear which layout counts",
+            "{} keys of both layouts are present",
             palette.bad("Not migratable:")
         ),
     }
@@ -272,8 +271,7 @@ Ready: no blocking findings
         };
         let shown = text(&planned, Palette::plain());
         let end = "Findings: 1 notice\n  notice advice\n    take 2.2.9\n\nBlocking now: 1 error\n  error \
-                   live-session\n    s/rootcoord\n      stop Milvus\n\nNot ready: 1 blocking finding to resolve \
-                   first; run plan again then\n";
+                   live-session\n    s/rootcoord\n      stop Milvus\n\nNot ready: 1 blocking finding to resolve; then run plan again\n";
         assert!(shown.ends_with(end), "{shown}");
         let json = serde_json::to_value(&planned).unwrap();
         assert_eq!(json["blocking"], serde_json::json!(["live-session"]));
@@ -286,7 +284,7 @@ Ready: no blocking findings
         plan.findings = vec![Finding::error("broken", b"k", "undecodable")];
         let shown = text(&Planned::new(plan), Palette::plain());
         assert!(
-            shown.contains("Not migratable: 1 error in the way"),
+            shown.contains("Not migratable: 1 error to resolve"),
             "{shown}"
         );
     }

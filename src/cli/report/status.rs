@@ -37,16 +37,16 @@ pub(in crate::cli) fn text(status: &StatusReport, palette: Palette) -> String {
     });
     if status.sessions.is_empty() {
         lines.push(format!(
-            "{} none: no Milvus component is registered",
-            palette.strong("Sessions:")
+            "{} none running",
+            palette.strong("Milvus components:")
         ));
     } else {
         let number = counted(status.sessions.len() as u64, "session");
         lines.push(format!(
             "{} {}",
-            palette.strong("Sessions:"),
+            palette.strong("Milvus components:"),
             palette.careful(&format!(
-                "{number}: Milvus is running, or stopped a moment ago"
+                "{number}: running, or stopped less than a minute ago"
             ))
         ));
         lines.extend(
@@ -78,7 +78,7 @@ pub(in crate::cli) fn summary(found: &[FamilyStatus], palette: Palette) -> Strin
 fn etcd(etcd: &EtcdReport, palette: Palette) -> Vec<String> {
     if etcd.members == 0 {
         return vec![format!(
-            "{} it does not tell its state",
+            "{} its status is not available",
             palette.strong("etcd:")
         )];
     }
@@ -120,16 +120,16 @@ fn unusable_journal(why: &str, palette: Palette) -> String {
     );
     format!(
         "{} {}",
-        palette.strong("Journal:"),
+        palette.strong("Migration:"),
         palette.bad(&line(&told))
     )
 }
 
 /// The journal in a line: its phase first, where it has one.
 fn journal(journal: Option<&Value>, palette: Palette) -> String {
-    let heading = palette.strong("Journal:");
+    let heading = palette.strong("Migration:");
     let Some(journal) = journal else {
-        return format!("{heading} none: no migration has begun");
+        return format!("{heading} none recorded");
     };
     let text = |name: &str| journal.get(name).and_then(Value::as_str);
     let Some(phase) = text("phase") else {
@@ -151,12 +151,16 @@ fn journal(journal: Option<&Value>, palette: Palette) -> String {
 
 fn phase_in_words(phase: &str) -> String {
     let meaning = match phase {
-        "staging" | "staged" => "unfinished, 2.1 stands whole: migrate goes on, rollback goes back",
-        "committed" | "tidying" => "unfinished, 2.2 can start: migrate goes on, rollback goes back",
-        "restoring" => {
-            "a restore was interrupted, do not start Milvus: restore --backup-file finishes it"
+        "staging" | "staged" => {
+            "unfinished, 2.1 intact: migrate resumes, rollback deletes the staged keys"
         }
-        "done" => "a migration is finished",
+        "committed" | "tidying" => {
+            "unfinished, 2.2 can start: migrate resumes, rollback restores 2.1"
+        }
+        "restoring" => {
+            "a restore was interrupted, do not start Milvus: finish it with restore --backup-file"
+        }
+        "done" => "migration finished",
         _ => return phase.to_owned(),
     };
     format!("{phase}: {meaning}")
@@ -224,8 +228,8 @@ Layout: 2.1
 etcd: 3.5.1, 1 member; database 4.0 KiB, 1.0 KiB in use, quota 2.0 GiB
 Alarms: NOSPACE
 Lock: free
-Journal: staging: unfinished, 2.1 stands whole: migrate goes on, rollback goes back; no backup
-Sessions: 1 session: Milvus is running, or stopped a moment ago
+Migration: staging: unfinished, 2.1 intact: migrate resumes, rollback deletes the staged keys; no backup
+Milvus components: 1 session: running, or stopped less than a minute ago
   rootcoord at 10.0.0.1:53100 (by-dev/meta/session/rootcoord, lease ends in 12 s unless renewed)
 
 FAMILY    KEYS     SIZE

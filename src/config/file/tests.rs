@@ -249,7 +249,7 @@ fn our_own_keys_are_optional_and_typed() {
     assert_eq!(config.wait_sessions, Some(Duration::from_secs(120)));
     assert_eq!(config.wait_lock, Some(Duration::from_secs(45)));
     assert!(refused("config.collectionForm: round").contains("auto, split"));
-    assert!(refused("config.waitLock: later").contains("no duration"));
+    assert!(refused("config.waitLock: later").contains("not a duration"));
 }
 
 #[test]

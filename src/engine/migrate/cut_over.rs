@@ -33,7 +33,7 @@ impl<S: Store> Run<'_, S> {
         if let Some(backup) = recorded {
             let file = &backup.path;
             around.observer.note(&format!(
-                "a restore of {file} was interrupted: it is finished first, then the migration begins"
+                "a restore of {file} was interrupted: finishing it before the migration starts"
             ));
         }
         finish_interrupted(self.store, around, (&self.fence, &mut self.ledger)).await?;
@@ -265,9 +265,8 @@ impl<S: Store> Run<'_, S> {
             return;
         };
         self.environment.observer.note(&format!(
-            "keys of the 2.1 layout were written after the commit, by something that has no session: \
-             {} left alone, the first is {}. Milvus 2.2 does not read them. Make sure that no component of 2.1 \
-             runs, look at them (etcdctl get {}), then delete them",
+            "keys of the 2.1 layout were written after the commit by a program without a session: {} not changed, \
+                the first is {}. Milvus 2.2 does not read them. Make sure that no component of 2.1 runs, inspect them (etcdctl get {}), then delete them",
             newer.len(),
             printable(first),
             printable(first)

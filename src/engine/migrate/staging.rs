@@ -201,8 +201,8 @@ impl<S: Store> Run<'_, S> {
         if let Some(first) = lost.filter(|_| was_whole) {
             let missing = missing.len();
             self.environment.observer.note(&format!(
-                "{missing} keys that were staged are gone, the first is {first}; they are put again. etcd lost \
-                 them (3.5.0 to 3.5.2 may, when they are killed), or somebody deleted them"
+                "{missing} staged keys are missing, the first is {first}; staging them again. etcd lost them \
+                    (3.5.0 to 3.5.2 may when killed), or another program deleted them"
             ));
         }
         Ok(Found {

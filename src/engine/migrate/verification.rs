@@ -55,8 +55,8 @@ impl<S: Store> Run<'_, S> {
         let mut backup = self.backup.as_ref();
         if backup.is_some() && !as_left {
             self.environment.observer.note(
-                "keys may have been written since the switch, so the result is checked for consistency, and \
-                 not held against the backup",
+                "keys may have been written since the commit, so the result is checked for consistency and not \
+                    compared with the backup",
             );
             backup = None;
         }
@@ -111,7 +111,7 @@ impl<S: Store> Run<'_, S> {
         self.counted = Some((revision, found));
         Ok((found < expected).then(|| {
             let message = format!(
-                "{found} keys are there, where the migration was to leave {expected}: {} are gone since",
+                "{found} keys are there, where the migration leaves {expected}: {} are missing",
                 expected - found
             );
             Finding::error("key-count", root.meta_root().as_bytes(), message)

@@ -219,7 +219,7 @@ async fn expect_gone<S: Store>(
             if let Some(left) = page.iter().find(is_left) {
                 return Err(Failure::SourceChanged {
                     revision: read_at,
-                    what: format!("{} was written meanwhile", printable(&left.key)),
+                    what: format!("{} was written concurrently", printable(&left.key)),
                 });
             }
         }

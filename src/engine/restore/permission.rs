@@ -73,8 +73,7 @@ impl<S: Store> Run<'_, S> {
         {
             return Err(Failure::Usage(format!(
                 "the backup {} holds only a part of the metadata, so it cannot undo a migration: the rest \
-                 would stay in the 2.2 layout. Roll back with the backup that the migration saved; restore \
-                 puts back what this one holds",
+                 would stay in the 2.2 layout. Roll back with the backup that the migration saved, or use restore for this one",
                 reference.path
             )));
         }
@@ -103,16 +102,14 @@ impl<S: Store> Run<'_, S> {
             difference.check_rewritten()?;
         }
         let unknown = match ledger.phase() {
-            Some(Phase::Restoring) if !goes_on => {
-                Some("a restore of another backup was begun and is not finished")
-            }
+            Some(Phase::Restoring) if !goes_on => Some("a restore of another backup is unfinished"),
             None if self.options.way == Way::Rollback => Some("no migration is recorded here"),
             Some(_) | None => None,
         };
         if self.options.way == Way::Rollback && difference.layout == Layout::V2_2 {
             return Err(Failure::Usage(format!(
-                "the backup {} holds the 2.2 layout, and a rollback goes back to 2.1: name the backup that \
-                 the migration saved; restore puts this one back",
+                "the backup {} holds the 2.2 layout, but rollback restores 2.1: name the backup that the \
+                    migration saved, or use restore for this one",
                 backup.path
             )));
         }

@@ -207,7 +207,7 @@ impl Member {
                 Err(error) if is_login_unknown(&error) => {
                     tracing::debug!(
                         endpoint = self.endpoint,
-                        "this etcd knows no users: going on without login"
+                        "authentication is not enabled in etcd: continuing without login"
                     );
                 }
                 connection => return connection,

@@ -44,7 +44,7 @@ impl Metrics {
     /// The quota in bytes that the member at `endpoint` works with, where its metrics tell.
     pub(super) async fn quota(&self, endpoint: &str) -> Option<u64> {
         let unknown = |reason: Failure| {
-            tracing::debug!(endpoint, %reason, "the metrics do not tell the quota");
+            tracing::debug!(endpoint, %reason, "the metrics do not contain the quota");
         };
         match timeout(TIME_MAX, self.read(endpoint)).await {
             Ok(Ok(text)) => quota_in(&text),

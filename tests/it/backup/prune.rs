@@ -138,7 +138,7 @@ fn damaged_and_foreign_files_never_go_and_do_not_count_as_kept() {
     for (file, reason) in [
         ("damaged", "cut short"),
         ("foreign", "foreign format official"),
-        ("timeless", "when it was made"),
+        ("timeless", "creation time"),
     ] {
         assert!(
             untouched

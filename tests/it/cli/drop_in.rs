@@ -53,7 +53,7 @@ async fn migrate_sh_backs_up_runs_and_rolls_back_through_the_shell() {
     // The official tool fails here; whoever repeats a rollback wants the same end.
     shell(of_the_script(&it, &tool, "rollback"))
         .expect(0)
-        .shows("Unchanged");
+        .shows("No changes");
 }
 
 #[tokio::test]

@@ -64,7 +64,7 @@ async fn of_several_instances_in_a_snapshot_verify_takes_the_one_that_it_checks(
         tool.run(&[&migrate[..], &at].concat()).expect(0);
         tool.run(&[&["verify", "--backup", "both.db"][..], &at].concat())
             .expect(0)
-            .shows("exactly what the migration of the backup gives");
+            .shows("matches the expected result of migrating the backup");
     }
 }
 
@@ -80,7 +80,7 @@ async fn of_a_backup_that_holds_a_part_everybody_is_told_which() {
     std::fs::write(tool.path().join("part.bak"), bytes).unwrap();
     tool.run(&["backup", "check", "part.bak"])
         .expect(0)
-        .shows("only a part of the metadata: ")
+        .shows("partial metadata: ")
         .shows("root-coord/collection");
     let ended = tool.run(&["backup", "check", "part.bak", "--format", "json"]);
     let families = ended.document()["only_families"].clone();

@@ -80,7 +80,7 @@ async fn what_was_staged_is_shown_and_carried_on() {
     tool.run(&["status"])
         .expect(0)
         .shows("Layout: staged")
-        .shows("migrate goes on, rollback goes back");
+        .shows("migrate resumes, rollback deletes the staged keys");
     tool.run(&["verify"])
         .expect(6)
         .shows("a migration is unfinished");
@@ -122,7 +122,7 @@ async fn after_the_switch_the_same_command_finishes_and_rollback_undoes() {
         } else {
             tool.run(&MIGRATE)
                 .expect(0)
-                .shows("carried on and finished");
+                .shows("resumed and finished an interrupted run");
             tool.run(&["verify", "--backup", "b.mmb"]).expect(0);
         }
     }
@@ -157,15 +157,15 @@ async fn in_another_etcd_a_run_past_the_switch_names_a_way_back_only_where_there
         refused
             .expect(5)
             .says("cdf818194e3a8c32")
-            .says("# saves what is there");
+            .says("# saves the current metadata");
         // Unfinished, it is not what the whole migration makes.
         assert!(!refused.stderr.contains("verify"), "{}", refused.stderr);
         if has_backup {
-            refused.says("b.mmb --accept-loss   # goes back all the same");
+            refused.says("b.mmb --accept-loss   # rolls back anyway");
             tool.run(&["rollback", "--backup-file", "b.mmb", "--accept-loss"])
                 .expect(0);
         } else {
-            refused.says("there is no way back");
+            refused.says("cannot be rolled back");
             let back = refused.stderr.contains("--accept-loss");
             assert!(!back, "{}", refused.stderr);
         }
@@ -194,7 +194,7 @@ async fn a_restore_of_2_2_that_was_interrupted_is_led_on_by_restore() {
         .expect(5)
         .says(" restore --endpoints ")
         .says(&format!(
-            " --backup-file {path} --accept-loss   # goes back all the same"
+            " --backup-file {path} --accept-loss   # rolls back anyway"
         ));
     tool.run(&["restore", "--backup-file", path, "--accept-loss"])
         .expect(0);
@@ -213,7 +213,7 @@ async fn another_plan_than_the_staged_one_stops_with_both_ways() {
     tool.run(&MIGRATE)
         .expect(5)
         .says("an unfinished run staged another plan")
-        .says("not known whether Milvus 2.1 is intact")
+        .says("unknown whether the 2.1 metadata is intact")
         .says(&format!("backup: {}", backup.display()))
         .says(&format!(" restore --endpoints {}", it.endpoint()))
         .says(&format!(
@@ -225,7 +225,7 @@ async fn another_plan_than_the_staged_one_stops_with_both_ways() {
         .expect(3)
         .says("it was changed since")
         .says(&format!("backup: {}", backup.display()))
-        .says("nothing was changed by this run");
+        .says("this run changed nothing");
     assert_eq!(it.dump().await, before);
     tool.run(&["rollback", "--accept-loss"])
         .expect(0)
@@ -285,10 +285,10 @@ async fn a_signal_while_staging_ends_after_the_batch_in_flight_and_tells_both_wa
         .end()
         .expect(143)
         .says("ended by SIGTERM")
-        .says("the old one, which is whole: Milvus 2.1 can start, 2.2 must not")
+        .says("2.1 untouched: Milvus 2.1 can start, 2.2 must not")
         .says("b.mmb")
-        .says("# goes on")
-        .says("# goes back");
+        .says("# resumes")
+        .says("# rolls back");
     tool.run(&["status"])
         .expect(0)
         .shows("Layout: staged")
@@ -308,7 +308,7 @@ async fn a_second_signal_ends_at_once() {
     // Nothing in flight comes back any more.
     etcd.stop();
     running.signal("INT");
-    running.wait_until_told("once more ends at once");
+    running.wait_until_told("press Ctrl-C again to stop now");
     let started = Instant::now();
     running.signal("INT");
     running.end().expect(130);
@@ -329,7 +329,7 @@ async fn sigterm_ends_a_run_in_time_although_etcd_hangs() {
         .end()
         .expect(143)
         .says("ended by SIGTERM")
-        .says("# goes on");
+        .says("# resumes");
     within(Duration::from_secs(10), started);
     etcd.go_on();
 }

@@ -24,7 +24,7 @@ async fn migrate_verify_and_rollback_give_back_every_byte() {
         .shows("124 new keys, 0 rewritten, 80 deleted; database form")
         .shows("b.mmb (160 entries, digest ")
         .shows("next: start Milvus 2.2.16")
-        .shows("way back: ")
+        .shows("To roll back: ")
         .shows(" rollback --endpoints ");
     assert_ne!(it.metadata().await, before);
     tool.run(&["verify"])
@@ -32,11 +32,11 @@ async fn migrate_verify_and_rollback_give_back_every_byte() {
         .shows("complete and consistent");
     tool.run(&["verify", "--backup", "b.mmb"])
         .expect(0)
-        .shows("exactly what the migration of the backup gives");
+        .shows("matches the expected result of migrating the backup");
     tool.run(&["status"])
         .expect(0)
         .shows("Layout: 2.2")
-        .shows("Journal: done")
+        .shows("Migration: done")
         .shows("for 2.2.16, database form");
     tool.run(&["rollback", "--source-version", "2.1.4"])
         .expect(0)
@@ -47,7 +47,7 @@ async fn migrate_verify_and_rollback_give_back_every_byte() {
     tool.run(&["status"])
         .expect(0)
         .shows("Layout: 2.1")
-        .shows("Journal: none");
+        .shows("Migration: none recorded");
 }
 
 #[tokio::test]
@@ -57,7 +57,7 @@ async fn d54_success_says_what_was_done_and_that_it_was_checked() {
         .run(&with_versions(&["migrate", "--backup-file", "b.mmb"]))
         .expect(0)
         .shows("Migrated\n")
-        .shows("read back and compared: everything is as planned")
+        .shows("verified: all keys match the plan")
         .shows("next: start Milvus 2.2.16");
 }
 
@@ -126,10 +126,10 @@ async fn without_a_backup_the_way_back_is_closed_and_said_to_be() {
     let tool = it.tool();
     let ended = tool.run(&with_versions(&["migrate", "--no-backup"]));
     ended.expect(0);
-    assert!(!ended.stdout.contains("way back"), "{}", ended.stdout);
+    assert!(!ended.stdout.contains("roll back"), "{}", ended.stdout);
     tool.run(&["rollback"])
         .expect(2)
-        .says("no backup is known to go back to")
+        .says("no backup to roll back to is known")
         .says("--backup-file");
 }
 
@@ -144,7 +144,7 @@ async fn backup_then_restore_to_another_root_gives_the_same_metadata() {
     let restore = ["restore", "--backup-file", "b.mmb", "--to-root", &to];
     tool.run(&[&restore[..], &["--dry-run"]].concat())
         .expect(0)
-        .shows("Dry run: nothing was changed")
+        .shows("Dry run: no changes")
         .shows("160 keys put, 0 deleted");
     assert!(other.dump().await.is_empty());
     tool.run(&restore).expect(0).shows("160 keys put");
@@ -153,7 +153,7 @@ async fn backup_then_restore_to_another_root_gives_the_same_metadata() {
         (other.root.join(&relative).into(), value)
     });
     assert_eq!(other.metadata().await, moved.collect::<Vec<_>>());
-    tool.run(&restore).expect(0).shows("Unchanged");
+    tool.run(&restore).expect(0).shows("No changes");
 }
 
 #[tokio::test]
@@ -170,7 +170,7 @@ async fn a_backup_of_another_root_is_refused_with_the_way_to_restore_it() {
         other.root.root_path(),
     ])
     .expect(2)
-    .says(&format!("was made of {}", it.root))
+    .says(&format!("is of {}", it.root))
     .says("--to-root");
     assert!(other.dump().await.is_empty());
 }
@@ -215,7 +215,7 @@ async fn d17_what_was_written_after_the_migration_is_not_lost_without_a_word() {
     tool.run(&["rollback", "--dry-run"])
         .expect(3)
         .says("keys put,")
-        .says("rollback --accept-loss   # goes back all the same");
+        .says("rollback --accept-loss   # rolls back anyway");
     assert_eq!(it.dump().await, migrated);
     tool.run(&["rollback", "--accept-loss"]).expect(0);
     assert_eq!(it.metadata().await, before);

@@ -98,7 +98,7 @@ async fn the_2_2_backup_is_what_a_migration_in_etcd_gives() {
     tool.run(&["backup", "--backup-file", "etcd.mmb"]).expect(0);
     tool.run(&["backup", "diff", "new.mmb", "etcd.mmb"])
         .expect(0)
-        .shows("0 added, 0 removed, 0 changed, 204 the same");
+        .shows("0 added, 0 removed, 0 changed, 204 unchanged");
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn differences_between_two_backups_are_told_by_key() {
     .expect(6);
     tool.run(&["backup", "diff", "n.mmb"])
         .expect(2)
-        .says("name both");
+        .says("name two backup files to compare");
 }
 
 #[tokio::test]

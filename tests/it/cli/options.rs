@@ -97,7 +97,7 @@ async fn verify_compares_with_the_backup_file() {
     for option in ["--backup-file", "--backup"] {
         tool.run(&["verify", option, "b.mmb"])
             .expect(0)
-            .shows("the migration of the backup");
+            .shows("migrating the backup");
         tool.run(&["verify", option, "nosuch.mmb"]).expect(1);
     }
 }
@@ -131,7 +131,8 @@ fn a_protoc_without_its_files_is_not_used() {
     // One that writes what it is asked for.
     script(
         "bin/protoc",
-        "#!/bin/sh\nfor word; do case $word in --descriptor_set_out=*) echo x >\"${word#*=}\"; exit;; esac; done\necho protoc \"$@\"\n",
+        "#!/bin/sh\nfor word; do case $word in --descriptor_set_out=*) echo x >\"${word#*=}\"; exit;; esac; \
+            done\necho protoc \"$@\"\n",
     );
     run().expect(0).shows("protoc --help");
 }

@@ -129,7 +129,7 @@ async fn findings_of_severity_error_refuse_and_are_all_shown() {
     assert_eq!(errors.count(), 2);
     tool.run(&["plan", "--target-version", "2.2.16"])
         .expect(4)
-        .shows("Not migratable: 2 errors in the way");
+        .shows("Not migratable: 2 errors to resolve");
     assert_eq!(it.dump().await, before);
     tool.run(&[&MIGRATE[..], &["--on-broken-record", "skip"]].concat())
         .expect(0)
@@ -173,7 +173,7 @@ async fn differences_end_with_code_6() {
     assert_eq!(found["findings"].as_array().unwrap().len(), 3);
     tool.run(&["verify", "--backup", "b.mmb"])
         .expect(6)
-        .shows("1 key missing, 1 different, 1 too many");
+        .shows("1 key missing, 1 different, 1 extra");
     tool.run(&["verify"]).expect(6);
 }
 
@@ -353,7 +353,7 @@ async fn where_no_backup_can_be_written_nothing_is_done() {
             .expect(1)
             .says("cannot create")
             .says("nothing was changed in etcd")
-            .says("where else the backup may go");
+            .says("choose another path with --backup-file");
     }
     assert_eq!(it.dump().await, before);
 }
@@ -413,7 +413,7 @@ async fn a_journal_that_cannot_be_read_is_followed_by_a_way_on() {
     let key = String::from_utf8(key).unwrap();
     for (text, hint) in [
         ("no journal", "etcdctl get"),
-        ("{\"format\": 99}", "newer program"),
+        ("{\"format\": 99}", "newer version"),
     ] {
         it.put_whole(&key, text.as_bytes()).await;
         for command in ["migrate", "rollback"] {

@@ -392,7 +392,7 @@ async fn what_was_done_counts_where_it_cannot_be_told() {
     ] {
         untold(done)
             .expect(0)
-            .says("all is done, but cannot write to standard output");
+            .says("finished, but cannot write to standard output");
     }
     assert_eq!(it.metadata().await, before);
 }

@@ -44,8 +44,8 @@ async fn a_plan_for_a_2_1_target_is_not_ready_but_has_nothing_to_do() {
     tool.run(&plan)
         .expect(0)
         .shows("warning")
-        .shows("a rollback leads back")
-        .shows("Not ready: the target version does not read what is there");
+        .shows("use rollback")
+        .shows("Not ready: the target version cannot read this layout");
 }
 
 #[tokio::test]
@@ -63,10 +63,10 @@ async fn the_plan_that_tells_all_findings_is_one_of_the_same_file_and_form() {
     ];
     tool.run(&[&migrate[..], &["--from", "old.mmb", "--to", "new.mmb"]].concat())
         .expect(4)
-        .says(" --from old.mmb --collection-form split   # all findings");
+        .says(" --from old.mmb --collection-form split   # shows all findings");
     tool.run(&migrate)
         .expect(4)
-        .says(" --target-version 2.2.16 --collection-form split   # all findings");
+        .says(" --target-version 2.2.16 --collection-form split   # shows all findings");
 }
 
 #[tokio::test]

@@ -229,7 +229,7 @@ async fn what_hangs_on_no_lease_is_told_to_stay() {
         assert_eq!(refused.kind(), FailureKind::Refused);
         let told = refused.to_string();
         assert!(told.contains(key), "{told}");
-        assert!(told.contains("never goes by itself"), "{told}");
+        assert!(told.contains("never expires"), "{told}");
     }
 }
 

@@ -135,7 +135,7 @@ async fn ended_orderly(signal: &'static str, code: i32, number: usize) {
     );
     legal(&case, &store, &note).await;
     let said = String::from_utf8_lossy(&ended.stderr);
-    assert!(said.contains("goes on"), "{said}");
+    assert!(said.contains("resumes"), "{said}");
     expect(0, &program.migrate().await, &note);
     case.expect_after(&store, &note).await;
     // In the middle of the way back, too.

@@ -266,7 +266,10 @@ fn a_snapshot_at_the_last_moment_there_is_cannot_be_put_right_and_stays_under_sk
         ));
         let told = before.migrate(form);
         let told = told.findings().iter().find(|it| it.key.ends_with(&last));
-        assert!(told.unwrap().message.contains("last timestamp"), "{told:?}");
+        assert!(
+            told.unwrap().message.contains("largest possible timestamp"),
+            "{told:?}"
+        );
         let done = Metadata {
             entries: before.after(&before.skip(form)),
         };
