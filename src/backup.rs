@@ -20,6 +20,7 @@ mod input;
 mod messages;
 mod mounts;
 mod native;
+mod options;
 mod packed;
 mod place;
 mod pool;
@@ -33,10 +34,13 @@ mod writer;
 
 pub use error::{BackupError, FormatError};
 pub use mounts::Ephemeral;
+pub use options::OutputFormat;
+pub use options::OutputFormatError;
+pub use options::WriteOptions;
 pub use place::{check_persistent, is_stream, lost_with_container};
 pub use reader::{Backup, Entries, check_bytes, check_bytes_with};
 pub use trial::try_folder;
-pub use writer::{OutputFormat, OutputFormatError, WriteOptions, Writer};
+pub use writer::Writer;
 
 use std::path::PathBuf;
 

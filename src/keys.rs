@@ -13,6 +13,7 @@
 mod family;
 mod key;
 mod log_path;
+mod number;
 mod range;
 mod root;
 mod timestamp;

@@ -15,7 +15,6 @@ mod unpack;
 
 pub(super) use log::last_log_index;
 pub(super) use official::{digest_in_order, render_header, render_pair};
-pub(super) use unpack::{RATIO_LIMIT, TooDense};
 
 use std::io::{Read, Seek, SeekFrom};
 

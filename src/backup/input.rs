@@ -3,7 +3,14 @@
 use std::io::{self, Read};
 
 use super::FormatError;
-use super::foreign::{RATIO_LIMIT, TooDense};
+
+/// The most that a file may unpack to, as a multiple of its size.
+pub(super) const RATIO_LIMIT: u64 = 100;
+
+/// Marks the I/O error of a stream that unpacks to too much.
+#[derive(Debug, thiserror::Error)]
+#[error("it unpacks to more than {RATIO_LIMIT} times its size")]
+pub(super) struct TooDense;
 
 /// The first allocation for a claimed length; the rest follows as bytes arrive.
 const FIRST_ALLOCATION: u64 = 64 << 10;

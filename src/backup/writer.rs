@@ -1,99 +1,19 @@
 //! Writes a backup while its entries are still being read: one block in memory for each one that a
 //! thread compresses.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
 
 use super::digest::hexadecimal;
 use super::disk::{Disk, RealDisk};
+use super::options::{OutputFormat, WriteOptions};
 use super::place::check_path;
 use super::publish::{Published, publish, remove, target};
 use super::sink::{NativeSink, OfficialSink, StreamSink, Written};
 use super::{
-    Backup, BackupError, Format, FormatError, GREATEST_LEVEL, Header, LEAST_LEVEL, Summary,
-    read_back,
+    Backup, BackupError, FormatError, GREATEST_LEVEL, Header, LEAST_LEVEL, Summary, read_back,
 };
 use crate::entry::printable;
-
-/// The formats that can be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OutputFormat {
-    /// Ours.
-    #[default]
-    Native,
-    /// The official tool's, which that tool can read. It has no checksum.
-    Official,
-}
-
-impl OutputFormat {
-    /// The format as readers name it.
-    #[must_use]
-    pub fn format(self) -> Format {
-        match self {
-            Self::Native => Format::Native,
-            Self::Official => Format::Official,
-        }
-    }
-
-    fn extension(self) -> &'static str {
-        match self {
-            Self::Native => "mmb",
-            Self::Official => "bak",
-        }
-    }
-}
-
-impl fmt::Display for OutputFormat {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.format().name())
-    }
-}
-
-/// A text that names no format that can be written.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{text:?} is not a backup format: expected native or official")]
-pub struct OutputFormatError {
-    /// What was given.
-    pub text: String,
-}
-
-impl FromStr for OutputFormat {
-    type Err = OutputFormatError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "native" => Ok(Self::Native),
-            "official" => Ok(Self::Official),
-            _ => Err(OutputFormatError {
-                text: text.to_owned(),
-            }),
-        }
-    }
-}
-
-/// How to write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct WriteOptions {
-    /// Compression level of the native format, from [`LEAST_LEVEL`] to [`GREATEST_LEVEL`].
-    pub level: i32,
-    /// How many threads compress.
-    pub threads: usize,
-    /// The format.
-    pub format: OutputFormat,
-}
-
-impl Default for WriteOptions {
-    fn default() -> Self {
-        Self {
-            // Metadata is text and repeats itself: higher levels cost time and save nothing.
-            level: 1,
-            threads: 2,
-            format: OutputFormat::Native,
-        }
-    }
-}
 
 /// A backup that is being written. Dropped before [`Self::finish`], it leaves nothing behind.
 pub struct Writer {

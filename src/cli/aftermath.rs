@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use super::backup_target;
 use super::connecting;
+use super::mount_hints::mount_hints;
 use super::options::EtcdOptions;
+use super::quoted::quoted;
 use super::reading;
 use super::report::exit::Exit;
 use super::report::failure::{Failure, NOTHING_CHANGED};
@@ -117,9 +118,7 @@ impl Ways {
     fn lead_on(&self, error: &EngineError, backup: Option<&str>, told: &mut Failure) {
         let mut hint = |text: String| told.hints.push(text);
         if let engine::Failure::Backup(BackupError::Ephemeral { path, why }) = &*error.failure {
-            backup_target::mount_hints(path, *why)
-                .into_iter()
-                .for_each(&mut hint);
+            mount_hints(path, *why).into_iter().for_each(&mut hint);
             return;
         }
         if let Some(text) = self.cure(&error.failure, error.phase) {
@@ -526,15 +525,5 @@ fn changed(error: &EngineError) -> &'static str {
             "this run changed nothing; an earlier run partly restored a backup: do not start any Milvus component"
         }
         (Written::Nothing, Some(Phase::Done) | None) => NOTHING_CHANGED,
-    }
-}
-
-/// A word as the shell takes it.
-pub(in crate::cli) fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+[]".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
     }
 }

@@ -6,14 +6,11 @@ use std::path::Path;
 
 use clap::builder::BoolishValueParser;
 
-use super::aftermath::quoted;
+use super::quoted::quoted;
 use super::report::failure::Failure;
 use super::session::Session;
 use crate::backup::{Ephemeral, STDOUT, WriteOptions, lost_with_container};
 use crate::engine::BackupTarget;
-
-/// Where the mount of a backup folder goes that cannot be the folder itself.
-const USUAL_FOLDER: &str = "/backups";
 
 /// What a command accepts as a place of its backup.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
@@ -102,41 +99,6 @@ fn refuse_folder(path: Option<&Path>) -> Result<(), Failure> {
     .hint(format!("--backup-file {}   # a file in it", quoted(&file))))
 }
 
-/// How a backup is made to last, as options that can be pasted.
-pub(in crate::cli) fn mount_hints(path: &Path, why: Ephemeral) -> Vec<String> {
-    let parent = path.parent().filter(|_| !path.is_dir());
-    let folder = parent.unwrap_or(path);
-    let moves = folder == Path::new("/");
-    let folder = match moves {
-        true => USUAL_FOLDER.to_owned(),
-        false => folder.display().to_string(),
-    };
-    let docker = quoted(&format!(":{folder}"));
-    let mut hints = Vec::new();
-    if why != Ephemeral::PodVolume {
-        hints.push(format!(
-            "docker run -v \"$PWD/backups\"{docker} ...   # mounts a directory of the host there; podman \
-             takes the same option"
-        ));
-    }
-    hints.push(format!(
-        "volumeMounts: [{{name: backups, mountPath: {}}}]   # in Kubernetes, with a volume of a \
-         PersistentVolumeClaim",
-        serde_json::Value::from(folder.as_str())
-    ));
-    if moves {
-        hints.push(format!(
-            "--backup-file {USUAL_FOLDER}/milvus.mmb (in a YAML file config.backupFilePath) writes the backup there"
-        ));
-    }
-    hints.push(
-        "--allow-ephemeral-backup (in a YAML file config.allowEphemeralBackup: true) accepts that the backup \
-         is lost"
-            .to_owned(),
-    );
-    hints
-}
-
 /// Warns of a backup that was written to a place that does not last.
 pub(in crate::cli) fn warn_if_ephemeral(path: &Path) {
     let Some(why) = lost_with_container(path) else {
@@ -151,22 +113,4 @@ pub(in crate::cli) fn warn_if_ephemeral(path: &Path) {
          kubectl cp)",
         path.display()
     );
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn mount_hints_name_the_folder_of_the_backup() {
-        let hints = mount_hints(Path::new("/tmp/migration.bak"), Ephemeral::Layer);
-        assert!(hints[0].starts_with("docker run -v \"$PWD/backups\":/tmp ..."));
-        assert!(hints[1].contains("mountPath: \"/tmp\""), "{}", hints[1]);
-        assert_eq!(hints.len(), 3);
-        let hints = mount_hints(Path::new("/migration.bak"), Ephemeral::Layer);
-        assert!(hints[0].contains(":/backups ..."));
-        assert!(hints[2].contains("--backup-file /backups/milvus.mmb"));
-        let hints = mount_hints(Path::new("/my dir/b.mmb"), Ephemeral::PodVolume);
-        assert!(hints[0].contains("mountPath: \"/my dir\""));
-    }
 }

@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use tokio::signal::unix::SignalKind;
 
-use super::aftermath::quoted;
 use super::confirm;
 use super::options::OutputOptions;
+use super::quoted::quoted;
 use super::report;
 use super::report::LogFormat;
 use super::report::exit::Exit;
@@ -22,9 +22,11 @@ use crate::kubernetes::job_kind::JobKind;
 use crate::kubernetes::lease::LeaseError;
 use crate::kubernetes::operation::OperationError;
 use crate::kubernetes::options::{UpgradeOptions, Words};
+use crate::kubernetes::progress::Answer;
+use crate::kubernetes::progress::ProgressObserver;
 use crate::kubernetes::record::{PodShape, PodUser, Record};
+use crate::kubernetes::upgrade::Cause;
 use crate::kubernetes::upgrade::decide::Refusal;
-use crate::kubernetes::upgrade::{Answer, Cause, ProgressObserver};
 use crate::version::Release;
 
 mod pods;

@@ -10,9 +10,8 @@ use super::report;
 use super::report::exit::Exit;
 use super::report::failure::Failure;
 use super::report::palette::Palette;
-use crate::kubernetes::rolling::{
-    self, RollingError, RollingOptions, RollingReport, rolling_update,
-};
+use crate::kubernetes::preflight::rolling::IN_THE_WAY;
+use crate::kubernetes::rolling::{RollingError, RollingOptions, RollingReport, rolling_update};
 use crate::kubernetes::upgrade::Cause;
 use crate::version::Release;
 
@@ -41,7 +40,7 @@ pub(in crate::cli) struct Args {
     #[arg(short = 'w', long, value_name = "IMAGE")]
     image: Option<String>,
     /// A concern of preflight that shall not stand in the way, by its code; may be repeated
-    #[arg(long, value_name = "CODE", value_parser = rolling::IN_THE_WAY)]
+    #[arg(long, value_name = "CODE", value_parser = IN_THE_WAY)]
     accept: Vec<String>,
     #[command(flatten)]
     pub(in crate::cli) output: OutputOptions,

@@ -8,8 +8,9 @@ use indicatif::MultiProgress;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
-use super::aftermath::{Ways, quoted};
+use super::aftermath::Ways;
 use super::options::{EtcdOptions, OutputOptions};
+use super::quoted::quoted;
 use super::reading::{self, ReadingOptions};
 use super::report::exit::Exit;
 use super::report::failure::Failure;

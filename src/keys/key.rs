@@ -5,7 +5,8 @@ use crate::model::{
     BuildId, CollectionId, DatabaseId, FieldId, IndexId, PartitionId, ReplicaId, SegmentId,
 };
 
-use super::{LogKind, SNAPSHOT_PREFIX, Timestamp, push_timestamp, split_timestamp};
+use super::number::{parse_id, push_ids};
+use super::{LogKind, MetaRoot, SNAPSHOT_PREFIX, Timestamp, push_timestamp, split_timestamp};
 
 /// An object that the root coordinator keeps with its history: a plain key, and the same key below
 /// `snapshots/` with a timestamp.
@@ -262,42 +263,6 @@ fn parse_ids<const N: usize>(text: &[u8]) -> Option<[i64; N]> {
     parts.next().is_none().then_some(ids)
 }
 
-pub(super) fn parse_id(text: &[u8]) -> Option<i64> {
-    let (is_negative, digits) = match text {
-        [b'-', digits @ ..] => (true, digits),
-        digits => (false, digits),
-    };
-    match digits {
-        [] => return None,
-        [b'0'] => return (!is_negative).then_some(0),
-        [b'0', ..] => return None,
-        _ => {}
-    }
-    // Downwards: the least number has no positive counterpart.
-    let mut id = 0_i64;
-    for byte in digits {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        id = id.checked_mul(10)?.checked_sub(i64::from(digit))?;
-    }
-    if is_negative {
-        Some(id)
-    } else {
-        id.checked_neg()
-    }
-}
-
-pub(super) fn push_ids(out: &mut Vec<u8>, prefix: &str, ids: &[i64]) {
-    out.extend_from_slice(prefix.as_bytes());
-    let mut digits = itoa::Buffer::new();
-    for id in ids {
-        out.push(b'/');
-        out.extend_from_slice(digits.format(*id).as_bytes());
-    }
-}
-
 fn push_name(out: &mut Vec<u8>, prefix: &str, name: &[u8]) {
     out.extend_from_slice(prefix.as_bytes());
     out.push(b'/');
@@ -315,6 +280,18 @@ pub fn channel_collection(channel: &[u8]) -> Option<CollectionId> {
         return None;
     }
     parse_id(collection.as_bytes()).map(CollectionId)
+}
+
+impl MetaRoot {
+    /// The whole key, below the meta root.
+    #[must_use]
+    pub fn key(&self, key: &Key<'_>) -> Vec<u8> {
+        let mut whole = Vec::with_capacity(self.meta_root().len() + 96);
+        whole.extend_from_slice(self.meta_root().as_bytes());
+        whole.push(b'/');
+        key.render_into(&mut whole);
+        whole
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::key::{parse_id, push_ids};
+use super::number::parse_id;
+use super::number::push_ids;
 use super::{Family, clean_join};
 use crate::model::{CollectionId, FieldId, PartitionId, SegmentId};
 

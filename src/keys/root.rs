@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use super::{Key, KeyRange};
+use super::KeyRange;
 
 /// The root of an instance's metadata, with the two sub-paths that Milvus' configuration names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,16 +64,6 @@ impl MetaRoot {
         key.push(b'/');
         key.extend_from_slice(relative);
         key
-    }
-
-    /// The same for a key that is not yet rendered.
-    #[must_use]
-    pub fn key(&self, key: &Key<'_>) -> Vec<u8> {
-        let mut whole = Vec::with_capacity(self.meta_root.len() + 96);
-        whole.extend_from_slice(self.meta_root.as_bytes());
-        whole.push(b'/');
-        key.render_into(&mut whole);
-        whole
     }
 
     /// The part of `key` below the meta root, or `None` when the key belongs to somebody else.

@@ -287,5 +287,24 @@ pub fn is_worth_another_attempt(ended: Option<&Ended>) -> bool {
     ended.is_none_or(|ended| matches!(ended.code, 130 | 137 | 143))
 }
 
+/// Said where Deployments are paused.
+pub(in crate::kubernetes) fn paused_hint(namespace: &str, names: &[&str]) -> String {
+    format!(
+        "Deployment {} is paused and would start with the wrong image: kubectl -n {namespace} rollout resume \
+         deployment {}, then run the same command",
+        names.join(", "),
+        names.join(" ")
+    )
+}
+
+/// Said where Deployments are missing.
+pub(in crate::kubernetes) fn gone_without(names: &[&str]) -> String {
+    format!(
+        "Deployment {} is missing: recreate it as it was, and nothing else (kubectl apply; not helm upgrade, which \
+         starts the others too), then run the same command: its count is saved",
+        names.join(", ")
+    )
+}
+
 #[cfg(test)]
 mod tests;

@@ -5,8 +5,6 @@
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::{Value, json};
 
-use super::condition::containers;
-use super::operator;
 use super::record::{SavedResource, Workload};
 
 /// The count of a Deployment before it was stopped.
@@ -56,36 +54,10 @@ pub fn of_deployment(deployment: &Deployment) -> Option<(i32, String)> {
     Some((replicas, noted(deployment, IMAGE)?.clone()))
 }
 
-/// What a stopped custom resource said.
-#[must_use]
-pub fn of_resource(resource: &Value) -> Option<SavedResource> {
-    let annotations = resource.pointer("/metadata/annotations")?;
-    let text = annotations.get(RESOURCE)?.as_str()?;
-    if !operator::is_stopped(&operator::save(resource)) {
-        return None;
-    }
-    serde_json::from_str(text).ok()
-}
-
-/// Whether what stands stopped was given another image since it was noted: an upgrade does that only on
-/// metadata that it compared with the backup.
-#[must_use]
-pub fn was_started_anew(deployments: &[Deployment], resource: Option<&Value>) -> bool {
-    let has = |deployment: &Deployment, image: &str| {
-        let mut all = containers(deployment).iter();
-        all.any(|one| one.image.as_deref() == Some(image))
-    };
-    let mut noted = deployments
-        .iter()
-        .filter_map(|one| Some((one, of_deployment(one)?.1)));
-    let resource = resource.and_then(|live| Some((operator::save(live), of_resource(live)?)));
-    noted.any(|(live, before)| !has(live, &before))
-        || resource.is_some_and(|(live, before)| live.image != before.image)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kubernetes::operator::{self, saved_on, was_started_anew};
     use crate::kubernetes::record::tests::example;
 
     fn deployment(replicas: i32, annotations: &Value) -> Deployment {
@@ -135,8 +107,8 @@ mod tests {
         let mut stopped = before.clone();
         stopped["spec"]["components"]["standalone"]["replicas"] = json!(0);
         stopped["metadata"]["annotations"] = on_resource(&saved);
-        assert_eq!(of_resource(&stopped), Some(saved));
+        assert_eq!(saved_on(&stopped), Some(saved));
         stopped["spec"]["components"]["standalone"]["replicas"] = json!(1);
-        assert_eq!(of_resource(&stopped), None, "it was started since");
+        assert_eq!(saved_on(&stopped), None, "it was started since");
     }
 }

@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use k8s_openapi::api::apps::v1::Deployment;
+
+use super::condition::containers;
 use super::discovery::etcd::is_cluster;
 use super::note;
 use super::record::{SavedComponent, SavedResource};
@@ -325,6 +328,33 @@ pub fn counts(saved: &SavedResource) -> BTreeMap<String, i64> {
         (name.clone(), component.replicas.unwrap_or(1))
     };
     saved.components.iter().map(of).collect()
+}
+
+/// What a stopped custom resource said.
+#[must_use]
+pub fn saved_on(resource: &Value) -> Option<SavedResource> {
+    let annotations = resource.pointer("/metadata/annotations")?;
+    let text = annotations.get(note::RESOURCE)?.as_str()?;
+    if !is_stopped(&save(resource)) {
+        return None;
+    }
+    serde_json::from_str(text).ok()
+}
+
+/// Whether what stands stopped was given another image since it was noted: an upgrade does that only on
+/// metadata that it compared with the backup.
+#[must_use]
+pub fn was_started_anew(deployments: &[Deployment], resource: Option<&Value>) -> bool {
+    let has = |deployment: &Deployment, image: &str| {
+        let mut all = containers(deployment).iter();
+        all.any(|one| one.image.as_deref() == Some(image))
+    };
+    let mut noted = deployments
+        .iter()
+        .filter_map(|one| Some((one, note::of_deployment(one)?.1)));
+    let resource = resource.and_then(|live| Some((save(live), saved_on(live)?)));
+    noted.any(|(live, before)| !has(live, &before))
+        || resource.is_some_and(|(live, before)| live.image != before.image)
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use crate::version::Release;
 mod judge;
 mod report;
 mod rights;
+pub mod rolling;
 
 pub(in crate::kubernetes) use judge::{about_cluster, no_instance};
 pub use judge::{judge, judge_metadata};

@@ -14,8 +14,6 @@ use super::stage::{Effect, Policy, Stage};
 use super::{BACKUP_FOLDER, CLAIM_SIZE};
 use crate::report::Layout;
 
-pub mod immutable_fields;
-
 /// Version of the record's form.
 pub const RECORD_VERSION: u32 = 1;
 /// Attempts at one step, without a person asking for more.

@@ -14,10 +14,12 @@ use super::discovery::{COMPONENTS, image_version, pod_selector};
 use super::lease::Held;
 use super::operation::LOOK_EVERY;
 use super::options::UpgradeOptions;
+use super::preflight::rolling::{IN_THE_WAY, hindrances, standby_lack};
 use super::preflight::{Facts, judge, no_instance, running};
+use super::progress::ProgressObserver;
 use super::record::Workload;
 use super::survey::{self, Scope};
-use super::upgrade::{Cause, ProgressObserver};
+use super::upgrade::Cause;
 use crate::finding::{Finding, Severity};
 use crate::version::Release;
 
@@ -25,9 +27,6 @@ use crate::version::Release;
 const COORDINATOR_READY_S: i32 = 30;
 /// Tries of a change that others keep coming in between.
 const TRIES: u32 = 8;
-
-/// Concerns of preflight that stand in the way of a rolling update, too.
-pub const IN_THE_WAY: [&str; 2] = ["gitops", "helm-pending"];
 
 /// What the user asks for.
 #[derive(Debug, Clone)]
@@ -109,21 +108,6 @@ pub fn ordered(facts: &Facts) -> Vec<Workload> {
     workloads
 }
 
-/// Why an instance can never be updated so; empty where it can.
-#[must_use]
-pub fn hindrances(facts: &Facts) -> Vec<String> {
-    let mut reasons = Vec::new();
-    if facts.resource.is_some() || facts.is_operators {
-        reasons.push("an operator manages the instance: change its custom resource".to_owned());
-    }
-    if facts.configured.message_queue.as_deref() == Some("rocksmq") {
-        reasons.push(
-            "RocksMQ belongs to one process: it cannot be updated in a rolling way".to_owned(),
-        );
-    }
-    reasons
-}
-
 /// Why the releases that run cannot be updated so. A tag that tells none may stand for anything, 2.1 too:
 /// then `source` has to be given. A Deployment with `image` is what an earlier run left.
 fn unfit_sources(facts: &Facts, source: Option<&Release>, image: &str) -> Vec<String> {
@@ -150,18 +134,6 @@ fn unfit_sources(facts: &Facts, source: Option<&Release>, image: &str) -> Vec<St
         }
     }
     reasons
-}
-
-/// What has to be configured first, so that a new coordinator can wait beside the old one.
-#[must_use]
-pub fn standby_lack(facts: &Facts) -> Option<String> {
-    let found = &facts.workloads.found;
-    let has_coordinator = found.iter().any(|one| one.component.ends_with("coord"));
-    (has_coordinator && facts.configured.active_standby != Some(true)).then(|| {
-        "a second coordinator cannot wait beside the first one: set enableActiveStandby: true for rootCoord, \
-         dataCoord, indexCoord and queryCoord (chart 4.0.4 and later have values for it) with helm upgrade"
-            .to_owned()
-    })
 }
 
 /// What others do to the instance; an error stands in the way unless it is accepted.

@@ -2,7 +2,6 @@
 //!
 //! [`upgrade`] is the one door; [`dry_run()`], [`status()`] and [`preflight()`] are those that change nothing.
 
-use std::pin::Pin;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
@@ -10,15 +9,14 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use tokio::time::Instant;
 
 use super::cluster::{Cluster, ClusterError};
-use super::job_kind::JobKind;
 use super::lease::{Held, LeaseError};
 use super::manifest;
 use super::operation::{Ending, LOOK_EVERY, Operation, OperationError, recorded};
 use super::options::{Intent, UpgradeOptions};
 use super::preflight::{Facts, Right};
+use super::progress::ProgressObserver;
 use super::record::Record;
 use super::survey::{self, Scope};
-use crate::finding::Finding;
 
 pub mod decide;
 pub mod dry_run;
@@ -33,23 +31,6 @@ use decide::{Decision, Refusal, decide};
 
 /// How long pods on their way are waited for before an upgrade.
 const REST_LIMIT: Duration = Duration::from_secs(30);
-
-/// An answer that is waited for.
-pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-/// Who watches an upgrade, and may end it.
-pub trait ProgressObserver: Sync {
-    /// A stage begins, or something is worth knowing.
-    fn tell(&self, line: &str);
-    /// A line of a Job's log.
-    fn log(&self, kind: JobKind, line: &str);
-    /// Something to know that does not block.
-    fn finding(&self, finding: &Finding);
-    /// Whether the steps may be done.
-    fn confirm<'a>(&'a self, steps: &'a str) -> Answer<'a, bool>;
-    /// Ends when the command shall end.
-    fn stopped(&self) -> Answer<'_, ()>;
-}
 
 /// How an upgrade ended, and what there is now.
 #[derive(Debug)]

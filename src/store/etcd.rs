@@ -33,7 +33,8 @@ mod status;
 mod tls;
 mod watch;
 
-pub use options::{Options, Password, Tls};
+pub use options::{Options, Password};
+pub use tls::Tls;
 pub(crate) use tls::{IdentityProblem, certificates, check_identity};
 
 use connection::{Connection, Member};

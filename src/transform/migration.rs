@@ -9,7 +9,7 @@ use super::collection::Converted;
 use super::ranges;
 use super::segment_index::SegmentIndexes;
 use super::segment_log::{SegmentLogs, SegmentRewrite};
-use super::{CollectionForm, NewKeys, Put, SegmentForm, overlay};
+use super::{CollectionForm, NewKeys, Put, SegmentForm};
 use crate::entry::Entry;
 use crate::finding::{Finding, Severity};
 use crate::keys::{Family, KeyRange, MetaRoot};
@@ -251,18 +251,6 @@ impl Migration {
             staged_bytes,
             largest_staged,
         }
-    }
-
-    /// The complete target image, ascending, from the source entries in ascending order: what etcd holds
-    /// after the migration. Entries that the migration does not concern pass unchanged.
-    pub fn apply<'m, E>(
-        &'m self,
-        entries: impl Iterator<Item = Result<Entry, E>> + 'm,
-    ) -> impl Iterator<Item = Result<Entry, E>> + 'm
-    where
-        E: 'm,
-    {
-        overlay::apply(self, entries)
     }
 }
 

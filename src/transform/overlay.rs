@@ -7,7 +7,21 @@ use super::{Migration, Put, SegmentRewrite, ranges};
 use crate::entry::Entry;
 use crate::keys::KeyRange;
 
-pub(super) fn apply<'m, E: 'm>(
+impl Migration {
+    /// The complete target image, ascending, from the source entries in ascending order: what etcd holds
+    /// after the migration. Entries that the migration does not concern pass unchanged.
+    pub fn apply<'m, E>(
+        &'m self,
+        entries: impl Iterator<Item = Result<Entry, E>> + 'm,
+    ) -> impl Iterator<Item = Result<Entry, E>> + 'm
+    where
+        E: 'm,
+    {
+        apply(self, entries)
+    }
+}
+
+fn apply<'m, E: 'm>(
     migration: &'m Migration,
     entries: impl Iterator<Item = Result<Entry, E>> + 'm,
 ) -> impl Iterator<Item = Result<Entry, E>> + 'm {

@@ -114,6 +114,7 @@ const PURE_FILES: &[&str] = &[
     "kubernetes/preflight",
     "kubernetes/record.rs",
     "kubernetes/job_kind.rs",
+    "kubernetes/immutable_fields.rs",
     "kubernetes/options.rs",
     "kubernetes/stage.rs",
     "kubernetes/stage",

@@ -7,10 +7,9 @@ use std::io::{self, BufRead, Read};
 
 use flate2::bufread::GzDecoder;
 
-/// The most that a file may unpack to, as a multiple of its size...
-pub(in crate::backup) const RATIO_LIMIT: u64 = 100;
+use super::super::input::{RATIO_LIMIT, TooDense};
 
-/// ...unless that is little.
+/// What may be unpacked in any case.
 const FREE_BYTES: u64 = 64 << 20;
 
 /// The content of a gzip stream.
@@ -18,11 +17,6 @@ pub(super) struct Unpacked<R> {
     decoder: GzDecoder<Counted<R>>,
     unpacked: u64,
 }
-
-/// Marks the I/O error of a stream that unpacks to too much.
-#[derive(Debug, thiserror::Error)]
-#[error("it unpacks to more than {RATIO_LIMIT} times its size")]
-pub(in crate::backup) struct TooDense;
 
 impl<R: BufRead> Unpacked<R> {
     pub(super) fn new(packed: R) -> Self {

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
+use super::super::progress::ProgressObserver;
 use super::LOOK_EVERY;
 use crate::finding::Severity;
 use crate::kubernetes::cluster::{Cluster, ClusterError};
@@ -19,7 +20,6 @@ use crate::kubernetes::job_kind::JobKind;
 use crate::kubernetes::manifest;
 use crate::kubernetes::manifest::job::{NEW_IMAGE_CODE, NEW_IMAGE_CONTAINER};
 use crate::kubernetes::record::Record;
-use crate::kubernetes::upgrade::ProgressObserver;
 use crate::kubernetes::{CONTAINER, job_name};
 use crate::report::PlanReport;
 

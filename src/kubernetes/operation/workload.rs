@@ -5,11 +5,12 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 use tokio::time::Instant;
 
+use super::super::condition::gone_without;
+use super::super::condition::paused_hint;
 use super::{LOOK_EVERY, Operation, OperationError, Trouble};
 use crate::kubernetes::condition::{containers, healthy, trouble};
 use crate::kubernetes::discovery::{LABEL_APP_INSTANCE, image_version, pod_selector};
 use crate::kubernetes::record::Workload;
-use crate::kubernetes::upgrade::decide::{gone_without, paused_hint};
 use crate::kubernetes::{manifest, note, operator};
 use crate::report::Layout;
 

@@ -3,12 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::judge::judge_knowing;
+use super::rolling;
 use super::{Facts, PodFact, Storage, about_cluster, judge_metadata, running};
 use crate::finding::{Finding, Severity};
 use crate::kubernetes::discovery::helm::{HelmRelease, chart_for};
 use crate::kubernetes::options::UpgradeOptions;
 use crate::kubernetes::record::{EtcdTarget, Workload};
-use crate::kubernetes::rolling;
 use crate::report::{Layout, StatusReport};
 use crate::version::Release;
 

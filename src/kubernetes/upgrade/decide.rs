@@ -6,10 +6,11 @@ use serde_json::Value;
 
 use crate::finding::{Finding, Severity};
 use crate::kubernetes::amounts::fitting;
+use crate::kubernetes::condition::{gone_without, paused_hint};
 use crate::kubernetes::discovery::{self, image_version};
+use crate::kubernetes::immutable_fields::{Difference, IMAGE};
 use crate::kubernetes::options::{Intent, UpgradeOptions};
 use crate::kubernetes::preflight::{Facts, judge, target};
-use crate::kubernetes::record::immutable_fields::{Difference, IMAGE};
 use crate::kubernetes::record::{
     EtcdTarget, PodShape, PodUser, RECORD_VERSION, Record, SavedResource, Workload,
 };
@@ -219,7 +220,7 @@ pub(super) fn draft(options: &UpgradeOptions, facts: &Facts) -> Record {
         saved: None,
         layout_before: None,
         has_backup: false,
-        verified: note::was_started_anew(&facts.deployments, facts.resource.as_ref()),
+        verified: operator::was_started_anew(&facts.deployments, facts.resource.as_ref()),
         attempts: BTreeMap::new(),
         failure: None,
     }
@@ -228,7 +229,7 @@ pub(super) fn draft(options: &UpgradeOptions, facts: &Facts) -> Record {
 /// What the custom resource said before anything was stopped.
 fn saved_resource(facts: &Facts) -> Option<SavedResource> {
     let live = facts.resource.as_ref()?;
-    Some(note::of_resource(live).unwrap_or_else(|| operator::save(live)))
+    Some(operator::saved_on(live).unwrap_or_else(|| operator::save(live)))
 }
 
 /// What Jobs take over, from the first Deployment of Milvus.
@@ -541,7 +542,7 @@ fn rollback_without_state(options: &UpgradeOptions, facts: &Facts) -> Result<Rec
 /// Whether an upgrade stopped something and its annotations are still there.
 fn is_noted(facts: &Facts) -> bool {
     let resource = facts.resource.as_ref();
-    facts.deployments.iter().any(note::is_on) || resource.and_then(note::of_resource).is_some()
+    facts.deployments.iter().any(note::is_on) || resource.and_then(operator::saved_on).is_some()
 }
 
 /// Takes the counts of now.
@@ -724,25 +725,6 @@ fn not_paused(state: &Record, facts: &Facts) -> Result<(), Refusal> {
         return refused(hint);
     }
     Err(Refusal::Halted(hint))
-}
-
-/// Said where Deployments are paused.
-pub(in crate::kubernetes) fn paused_hint(namespace: &str, names: &[&str]) -> String {
-    format!(
-        "Deployment {} is paused and would start with the wrong image: kubectl -n {namespace} rollout resume \
-         deployment {}, then run the same command",
-        names.join(", "),
-        names.join(" ")
-    )
-}
-
-/// Said where Deployments are missing.
-pub(in crate::kubernetes) fn gone_without(names: &[&str]) -> String {
-    format!(
-        "Deployment {} is missing: recreate it as it was, and nothing else (kubectl apply; not helm upgrade, which \
-         starts the others too), then run the same command: its count is saved",
-        names.join(", ")
-    )
 }
 
 #[cfg(test)]

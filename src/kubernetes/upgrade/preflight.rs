@@ -3,9 +3,10 @@
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ConfigMap;
 
+use super::super::progress::ProgressObserver;
+use super::Cause;
 use super::decide::draft;
 use super::status::{meaning, ways_on};
-use super::{Cause, ProgressObserver};
 use crate::finding::Severity;
 use crate::kubernetes::cluster::{Cluster, ClusterError};
 use crate::kubernetes::job_kind::JobKind;

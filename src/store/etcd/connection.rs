@@ -12,7 +12,7 @@ use super::FIRST_PAUSE;
 use super::diagnosis::diagnose;
 use super::failure::{failure, is_login_unknown, is_stale_login};
 use super::kv::Kv;
-use super::options::{Options, Password};
+use super::options::{Login, Options};
 use super::tls::TlsSetup;
 use crate::store::{Applied, ConnectProblem, StoreError, StoreErrorKind};
 
@@ -43,13 +43,6 @@ pub(super) struct Member {
     tls: Option<TlsSetup>,
     login: Option<Login>,
     connection: OnceCell<Connection>,
-}
-
-/// Who logs in.
-#[derive(Clone)]
-pub(super) struct Login {
-    pub(super) user: String,
-    pub(super) password: Password,
 }
 
 impl Member {

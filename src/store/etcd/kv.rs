@@ -17,8 +17,8 @@ use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
-use super::connection::Login;
 use super::message::{RangeReply, TxnReply};
+use super::options::Login;
 
 /// The largest reply that is taken. Pages are far smaller; a single value can hardly be larger.
 const MAX_REPLY_BYTES: usize = 128 << 20;

@@ -1,11 +1,9 @@
 //! How to reach an etcd: endpoints, login, TLS, time limits.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use super::connection::Login;
-use super::tls::TlsSetup;
+use super::tls::{Tls, TlsSetup};
 use crate::store::{StoreError, StoreErrorKind};
 
 /// The client port of an etcd where none is given.
@@ -39,19 +37,6 @@ impl fmt::Debug for Password {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Password(redacted)")
     }
-}
-
-/// TLS settings. All empty: the system's CA certificates are trusted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tls {
-    /// PEM file with the CA certificates to trust, instead of the system's.
-    pub ca_cert: Option<PathBuf>,
-    /// PEM file with our certificate, for servers that ask for one; goes with `key`.
-    pub cert: Option<PathBuf>,
-    /// PEM file with the private key of `cert`.
-    pub key: Option<PathBuf>,
-    /// The name to verify in the server's certificate, instead of the endpoint's host.
-    pub server_name: Option<String>,
 }
 
 /// How to reach an etcd.
@@ -170,8 +155,17 @@ fn invalid(message: impl Into<String>) -> StoreError {
     StoreError::not_applied(StoreErrorKind::Other, message)
 }
 
+/// Who logs in.
+#[derive(Clone)]
+pub(super) struct Login {
+    pub(super) user: String,
+    pub(super) password: Password,
+}
+
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     #[test]

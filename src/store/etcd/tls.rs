@@ -1,6 +1,6 @@
 //! TLS settings, read from their files once and used by every connection.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio_rustls::rustls::client::WebPkiServerVerifier;
@@ -20,11 +20,23 @@ use tokio_rustls::rustls::{
 };
 use tonic::transport::{ClientTlsConfig, Endpoint, Identity};
 
-use super::options::Tls;
 use crate::store::{ConnectProblem, StoreError, StoreErrorKind};
 
 /// What HTTP/2 is called in a TLS handshake.
 const ALPN_HTTP2: &[u8] = b"h2";
+
+/// TLS settings. All empty: the system's CA certificates are trusted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// PEM file with the CA certificates to trust, instead of the system's.
+    pub ca_cert: Option<PathBuf>,
+    /// PEM file with our certificate, for servers that ask for one; goes with `key`.
+    pub cert: Option<PathBuf>,
+    /// PEM file with the private key of `cert`.
+    pub key: Option<PathBuf>,
+    /// The name to verify in the server's certificate, instead of the endpoint's host.
+    pub server_name: Option<String>,
+}
 
 /// The TLS settings of all connections, with the content of their files.
 #[derive(Debug, Clone)]

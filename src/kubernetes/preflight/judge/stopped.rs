@@ -31,7 +31,7 @@ pub(super) fn judge_stopped(facts: &Facts, layout: Option<Layout>, findings: &mu
 /// What was stopped by an upgrade and bears its notes.
 fn noted(facts: &Facts) -> Vec<String> {
     if let Some(resource) = &facts.resource {
-        let saved = note::of_resource(resource);
+        let saved = operator::saved_on(resource);
         return saved
             .map(|_| format!("Milvus {}", facts.instance))
             .into_iter()

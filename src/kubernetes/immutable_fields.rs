@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Record;
+use super::record::Record;
 use crate::kubernetes::options::UpgradeOptions;
 use crate::version::Release;
 
@@ -87,8 +87,8 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::example;
     use super::*;
+    use crate::kubernetes::record::tests::example;
 
     #[test]
     fn what_differs_is_told_by_its_option_and_what_is_the_same_is_not() {
