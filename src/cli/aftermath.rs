@@ -10,7 +10,7 @@ use super::reading;
 use super::report::exit::Exit;
 use super::report::failure::{Failure, NOTHING_CHANGED};
 use super::report::outcome;
-use super::signals;
+use super::{signals, unused};
 use crate::backup::BackupError;
 use crate::engine::{self, EngineError, FailureKind, Instances, Written};
 use crate::finding::Finding;
@@ -31,6 +31,8 @@ pub(in crate::cli) struct Ways {
     program: String,
     again: String,
     options: String,
+    /// The releases that were given, by the option's id.
+    versions: Vec<(&'static str, String)>,
     backup: Option<String>,
     goes_back: bool,
     /// What `plan` needs besides, to plan the same.
@@ -50,6 +52,7 @@ impl Ways {
                 .into_iter()
                 .map(|word| format!(" {}", quoted(&word)))
                 .collect(),
+            versions: etcd.versions(),
             backup: backup.map(|path| path.display().to_string()),
             goes_back: false,
             planning: Vec::new(),
@@ -68,7 +71,13 @@ impl Ways {
 
     /// Another command on the same metadata.
     pub(in crate::cli) fn command(&self, name: &str) -> String {
-        format!("{} {name}{}", self.program, self.options)
+        let mut command = format!("{} {name}{}", self.program, self.options);
+        for (id, release) in &self.versions {
+            if unused::uses(name, id) {
+                command.push_str(&format!(" --{} {}", id.replace('_', "-"), quoted(release)));
+            }
+        }
+        command
     }
 
     /// The command that goes back to a backup.
@@ -295,7 +304,7 @@ impl Ways {
             }
             F::Alarm(_) => MAKE_ROOM.to_owned(),
             F::EntryTooLarge { .. } => "raise --max-request-bytes of etcd".to_owned(),
-            F::SwitchTooLarge { operations } => {
+            F::CommitTooLarge { operations } => {
                 format!("start etcd with --max-txn-ops={operations} or more")
             }
             F::Backup(error) => return self.another_backup(error),

@@ -185,7 +185,6 @@ impl EtcdOptions {
     /// Returns the given options as command-line arguments, without the backup file and without secrets.
     pub(in crate::cli) fn as_flags(&self) -> Vec<String> {
         let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
-        let version = |release: &Option<Release>| release.as_ref().map(ToString::to_string);
         let given = [
             ("--config", path(&self.config)),
             (
@@ -201,13 +200,23 @@ impl EtcdOptions {
             ("--cert", path(&self.cert)),
             ("--key", path(&self.tls_key)),
             ("--tls-server-name", self.tls_server_name.clone()),
-            ("--source-version", version(&self.source_version)),
-            ("--target-version", version(&self.target_version)),
         ];
         given
             .into_iter()
             .filter_map(|(flag, value)| Some([flag.to_owned(), value?]))
             .flatten()
+            .collect()
+    }
+
+    /// The releases that were given, by the option's id.
+    pub(in crate::cli) fn versions(&self) -> Vec<(&'static str, String)> {
+        let given = [
+            ("source_version", &self.source_version),
+            ("target_version", &self.target_version),
+        ];
+        let given = given.into_iter();
+        given
+            .filter_map(|(id, release)| Some((id, release.as_ref()?.to_string())))
             .collect()
     }
 

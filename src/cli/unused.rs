@@ -23,7 +23,9 @@ const CONNECTION: [&str; 8] = [
 ];
 
 /// What tunes a migration in etcd: not used by one from file to file.
-const MIGRATION: [&str; 6] = [
+const MIGRATION: [&str; 8] = [
+    "yes",
+    "allow_empty",
     "no_backup",
     "max_txn_ops",
     "in_flight",
@@ -32,14 +34,74 @@ const MIGRATION: [&str; 6] = [
     "wait_lock",
 ];
 
+/// The releases before and after.
+const VERSIONS: [&str; 2] = ["source_version", "target_version"];
+
+/// Commands that ask before they write.
+const ASKING: [&str; 6] = [
+    "migrate",
+    "rollback",
+    "restore",
+    "prune",
+    "upgrade",
+    "rolling-update",
+];
+
+/// Options that a command never uses, and why.
+const NEVER_USED: [(&str, &[&str], &str); 11] = [
+    (
+        "status",
+        &VERSIONS,
+        "status reports what is in etcd, whatever release wrote it",
+    ),
+    (
+        "inspect",
+        &VERSIONS,
+        "entries are shown as they are, whatever release wrote them",
+    ),
+    (
+        "restore",
+        &VERSIONS,
+        "restore writes what the backup holds, whatever release wrote it",
+    ),
+    (
+        "verify",
+        &["source_version"],
+        "the metadata is checked for --target-version",
+    ),
+    (
+        "backup",
+        &["wait_sessions"],
+        "a backup is complete while Milvus runs",
+    ),
+    ("check", &["backup_file"], NAMED_DIRECTLY),
+    ("diff", &["backup_file"], NAMED_DIRECTLY),
+    ("check", &VERSIONS, READS_FILES),
+    ("check", &CONNECTION, READS_FILES),
+    ("diff", &VERSIONS, READS_FILES),
+    ("diff", &CONNECTION, READS_FILES),
+];
+
+const READS_FILES: &str = "only files are read";
+const NAMED_DIRECTLY: &str = "name the file without an option";
+
 /// Commands that neither write nor read a backup named with `--backup-file`.
 pub(in crate::cli) const WITHOUT_BACKUP_FILE: [&str; 3] = ["status", "plan", "inspect"];
 
+/// Whether a command uses an option at all.
+pub(in crate::cli) fn uses(command: &str, id: &str) -> bool {
+    let mut never = NEVER_USED.iter().filter(|(name, ..)| *name == command);
+    !never.any(|(_, ids, _)| ids.contains(&id))
+}
+
 /// Refuses the first option that has no effect.
 pub(in crate::cli) fn refuse(matches: &ArgMatches) -> Result<(), Box<Failure>> {
-    let Some((name, given)) = matches.subcommand() else {
+    let Some((mut name, mut given)) = matches.subcommand() else {
         return Ok(());
     };
+    while let Some((inner, its)) = given.subcommand() {
+        (name, given) = (inner, its);
+    }
     let Some((id, why)) = Given(given).without_effect(name) else {
         return Ok(());
     };
@@ -69,11 +131,24 @@ impl Given<'_> {
                 return Some((id, why));
             }
         }
-        if self.has("from") {
+        if !ASKING.contains(&name) && self.has("yes") {
+            return Some(("yes", "this command asks nothing"));
+        }
+        let mut never = NEVER_USED.iter().filter(|(command, ..)| *command == name);
+        if let Some(found) = never.find_map(|(_, ids, why)| Some((self.first(ids)?, *why))) {
+            return Some(found);
+        }
+        if matches!(name, "rollback" | "restore")
+            && self.is_set("dry_run")
+            && let Some(id) = self.first(&["yes", "wait_sessions", "wait_lock"])
+        {
+            return Some((id, "a dry run writes nothing, so it neither asks nor waits"));
+        }
+        if self.has("from") && !matches!(name, "check" | "diff") {
             return self.beside_from(name);
         }
         let reads_no_file = match name {
-            "plan" | "inspect" => true,
+            "plan" | "inspect" | "migrate" => true,
             "verify" => !self.0.contains_id("backup_file"),
             _ => false,
         };
@@ -96,7 +171,7 @@ impl Given<'_> {
 
     /// The same where a file is read instead of etcd.
     fn beside_from(&self, name: &str) -> Option<(&'static str, &'static str)> {
-        let rules: [(&str, &[&'static str], &'static str); 4] = [
+        let rules: [(&str, &[&'static str], &'static str); 5] = [
             (
                 name,
                 &CONNECTION,
@@ -108,6 +183,11 @@ impl Given<'_> {
                 "--from turns a file into another and writes nothing to etcd",
             ),
             ("migrate", &["backup_file"], "--to names the file to write"),
+            (
+                name,
+                &["allow_empty"],
+                "--from reads a file, which is never empty by mistake",
+            ),
             (
                 "plan",
                 &["ignore_sessions"],
@@ -121,6 +201,13 @@ impl Given<'_> {
     /// The first of these options that stands on the command line.
     fn first(&self, ids: &[&'static str]) -> Option<&'static str> {
         ids.iter().copied().find(|id| self.has(id))
+    }
+
+    /// Whether a switch is on, from wherever.
+    fn is_set(&self, id: &str) -> bool {
+        self.0
+            .try_get_one::<bool>(id)
+            .is_ok_and(|on| on == Some(&true))
     }
 
     /// Whether an option stands on the command line.

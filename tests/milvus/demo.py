@@ -135,7 +135,7 @@ class Milvus:
 
 def run(endpoint, *arguments):
     print("$ meta-migration", *arguments, "\n", flush=True)
-    subprocess.run([TOOL, *arguments, "--endpoints", endpoint, "--log-level=warn", "--no-progress", "--yes"], check=True)
+    subprocess.run([TOOL, *arguments, "--endpoints", endpoint, "--log-level=warn", "--no-progress"], check=True, stdin=subprocess.DEVNULL)
 
 
 def demonstrate(folder, running):

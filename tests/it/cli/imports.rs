@@ -180,9 +180,9 @@ async fn a_snapshot_of_several_instances_requires_a_root_path() {
     let path = etcd.data();
     let path = path.to_str().unwrap();
     let tool = Tool::new().env("META_MIGRATION_ENDPOINTS", etcd.endpoint());
-    let read = ["--skip-hash-check", "--target-version", "2.2.16"];
+    let read = ["--skip-hash-check"];
     for command in [
-        &["plan", "--from", path][..],
+        &["plan", "--target-version", "2.2.16", "--from", path][..],
         &["backup", "check", path],
         &[
             "restore",
@@ -202,7 +202,15 @@ async fn a_snapshot_of_several_instances_requires_a_root_path() {
             .says("--root-path one")
             .says("--root-path two");
     }
-    let command = ["plan", "--from", path, "--root-path", "two"];
+    let command = [
+        "plan",
+        "--target-version",
+        "2.2.16",
+        "--from",
+        path,
+        "--root-path",
+        "two",
+    ];
     tool.run(&[&command[..], &read].concat()).expect(0);
     let command = [
         "restore",

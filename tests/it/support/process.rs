@@ -83,6 +83,17 @@ impl Program {
         self.run(&["rollback", "--wait-lock=60s"]).await
     }
 
+    /// The releases, for the commands that use them.
+    fn versions(&self, command: &str) -> Vec<String> {
+        let source = "--source-version=2.1.4".to_owned();
+        let target = format!("--target-version={}", self.target);
+        match command {
+            "status" | "inspect" | "restore" => Vec::new(),
+            "verify" => vec![target],
+            _ => vec![source, target],
+        }
+    }
+
     /// Runs a command with the options that all have.
     pub(crate) async fn run(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_meta-migration"));
@@ -90,7 +101,7 @@ impl Program {
             .args(arguments)
             .args(["--endpoints", &self.endpoints])
             .args(["--root-path", &self.root_path])
-            .args(["--source-version=2.1.4", "--target-version", self.target])
+            .args(self.versions(arguments[0]))
             .args(&self.extra)
             .env_clear()
             .envs(self.environment.iter().cloned())
