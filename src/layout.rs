@@ -8,8 +8,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::codec::wire;
-use crate::entry::Entry;
+use crate::codec::{v2_1, wire};
+use crate::entry::{Entry, printable};
 use crate::keys::{Evidence, Family, Key, MetaRoot, Object};
 use crate::report::Layout;
 
@@ -28,6 +28,8 @@ pub struct LayoutDetector {
     v2_2: BTreeMap<Family, u64>,
     leftovers: BTreeMap<Family, u64>,
     traces: BTreeMap<Family, u64>,
+    /// The first records of families that 2.1 alone has, by name.
+    records: Vec<String>,
     /// Collections that have their partitions and fields in their own record.
     embedded: Named,
     /// Collections in the form that 2.2 writes.
@@ -95,6 +97,7 @@ impl LayoutDetector {
             v2_2: BTreeMap::new(),
             leftovers: BTreeMap::new(),
             traces: BTreeMap::new(),
+            records: Vec::new(),
             embedded: Named::default(),
             split: Named::default(),
         }
@@ -112,7 +115,10 @@ impl LayoutDetector {
     /// As [`Self::push`], for an entry below the meta root whose family is known already.
     pub(crate) fn push_known(&mut self, family: Family, entry: &Entry) {
         let evidence = match self.speaks(family, entry) {
-            Speaks::V2_1 => &mut self.v2_1,
+            Speaks::V2_1 => {
+                self.note_record(entry);
+                &mut self.v2_1
+            }
             Speaks::Leftover => &mut self.leftovers,
             Speaks::V2_2 => &mut self.v2_2,
             Speaks::Trace => &mut self.traces,
@@ -147,11 +153,43 @@ impl LayoutDetector {
         let mut all = lines("2.1", &self.v2_1);
         if self.v2_1.is_empty() && self.v2_2.is_empty() || !self.v2_1.is_empty() {
             all.extend(lines("2.1", &self.leftovers));
+            all.extend(self.records_of_2_1());
             all.extend(self.collections_of_2_1());
         }
         all.extend(lines("2.2", &self.v2_2));
         all.extend(self.split.text("2.2").filter(|_| !self.v2_2.is_empty()));
         all
+    }
+
+    /// The records that 2.1 alone has, by name; `None` where there are none.
+    fn records_of_2_1(&self) -> Option<String> {
+        let all: u64 = self.v2_1.values().sum();
+        let hidden = all.saturating_sub(self.records.len() as u64);
+        let mut text = self.records.join(", ");
+        if hidden > 0 {
+            text.push_str(&format!(" and {hidden} more"));
+        }
+        (all > 0).then_some(text)
+    }
+
+    fn note_record(&mut self, entry: &Entry) {
+        if self.records.len() >= NAMES_MAX {
+            return;
+        }
+        let relative = self.root.strip(&entry.key).unwrap_or_default();
+        let key = Key::parse(relative);
+        let record = if let Key::LegacyIndex(collection, index) = key {
+            let definition = v2_1::index_definition(&entry.value).unwrap_or_default();
+            let name = definition.name;
+            format!("index {name:?} ({index}) of collection {collection}")
+        } else if let Key::LegacySegmentIndex(collection, index, _, segment) = key {
+            format!("index {index} of segment {segment} of collection {collection}")
+        } else if let Key::IndexBuild(build) = key {
+            format!("index build {build}")
+        } else {
+            printable(relative)
+        };
+        self.records.push(record);
     }
 
     /// Returns the collections that have their partitions and fields in their own record, as 2.1 writes
@@ -387,6 +425,7 @@ mod tests {
             [
                 "2.1: root-coord/index (1 keys)",
                 "2.1: root-coord/collection (1 keys)",
+                "index \"\" (2) of collection 5",
                 "1 collection in the form of 2.1: \"c\" (5)",
                 "2.2: root-coord/database/collection-info (1 keys)",
                 "1 collection in the form of 2.2: \"c\" (6)",

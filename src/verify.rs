@@ -254,7 +254,7 @@ impl Checker {
         self.legacy.check_indexes((&live, &self.indexes), report);
         self.indexes.finish((&live, &self.segments), report);
         self.loads.finish(&live, report);
-        self.legacy.finish(report);
+        self.legacy.finish(self.context.recorded.is_some(), report);
         let mut findings = self.report.findings;
         findings.sort();
         findings.dedup();

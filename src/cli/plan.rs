@@ -19,8 +19,8 @@ use crate::transform::Options;
 ///
 /// Reads, decodes, transforms and validates all metadata as `migrate` does. Counts the keys to put,
 /// rewrite and delete by family and lists all findings. What blocks `migrate` now is listed separately:
-/// live sessions, a held lock, alarms, missing space or write permission, an unfinished restore.
-/// Writes nothing.
+/// live sessions, a held lock, alarms, missing space or write permission, requests larger than etcd
+/// takes, an unfinished restore. Writes nothing.
 ///
 /// Exits with code 4 on findings of severity error, and with code 3 if these are only sessions, the
 /// lock or an unfinished restore.
@@ -98,9 +98,12 @@ fn make(
             .require_metadata(store, args.empty.allow_empty)
             .await?;
         let (root, limits) = (&session.config.root, limits());
-        let plan = engine::plan(store, root, options, (&limits, environment)).await?;
-        let blocking = engine::blocking(store, root, &plan, (&limits, environment)).await?;
-        Ok(Planned { plan, blocking })
+        let planned = engine::plan(store, root, options, (&limits, environment)).await?;
+        let blocking = engine::blocking(store, root, &planned, (&limits, environment)).await?;
+        Ok(Planned {
+            plan: planned.report,
+            blocking,
+        })
     })
 }
 

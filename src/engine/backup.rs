@@ -3,10 +3,9 @@
 
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
-
 use crate::entry::{Entry, printable};
-use crate::keys::{KeyRange, MetaRoot};
+use crate::journal::{Journal, Phase};
+use crate::keys::MetaRoot;
 use crate::report::BackupReport;
 use crate::store::{RangeRequest, Store, StoreErrorKind};
 
@@ -15,11 +14,12 @@ use super::context::Moment;
 use super::context::Retries;
 use super::context::Surroundings;
 use super::error::{EngineError, Failure, while_doing};
-use super::fence::Waits;
+use super::fence::{LockWait, Waits};
 use super::fingerprint::Filter;
 use super::limits::Limits;
 use super::pages::Pages;
 use super::patience::read;
+use super::plan_report::unfinished_message;
 use super::{Environment, sessions};
 
 /// What to save, and where.
@@ -71,6 +71,9 @@ async fn save_once<S: Store>(
 ) -> Result<BackupReport, Failure> {
     let around = environment.around(&options.root, &options.limits);
     let before = Witness::of_free_lock(store, around, options.waits).await?;
+    if let Some(unfinished) = before.unfinished(&options.root) {
+        environment.observer.note(&unfinished);
+    }
     let job = BackupJob::start(&options.target, &options.root, before.moment);
     environment.observer.phase_started("backup", None);
     let captured = capture(store, (options, around), (&before, &job)).await;
@@ -117,8 +120,8 @@ async fn capture<S: Store>(
 struct Witness {
     moment: Moment,
     lock: Option<Entry>,
-    /// When the journal was written last; 0 where there is none, or where the user may not read it.
-    journal: i64,
+    /// The journal; `None` where none exists, or where the user may not read it.
+    journal: Option<Entry>,
 }
 
 impl Witness {
@@ -129,9 +132,9 @@ impl Witness {
             .map_err(while_doing("reading the lock"))?;
         let key = root.journal_key();
         let journal = match read(store, limits.patience, RangeRequest::key(key.clone())).await {
-            Ok(found) => found.entries.first().map_or(0, |entry| entry.mod_revision),
-            // It is not below the meta root: a user may be let in there and not here.
-            Err(error) if error.kind == StoreErrorKind::Denied => 0,
+            Ok(found) => found.entries.into_iter().next(),
+            // It is not below the meta root: a user may have rights there and not here.
+            Err(error) if error.kind == StoreErrorKind::Denied => None,
             Err(error) => {
                 let action = format!("reading the journal {}", printable(&key));
                 return Err(while_doing(action)(error));
@@ -147,46 +150,40 @@ impl Witness {
         })
     }
 
+    /// When the journal was written last; 0 without one.
+    fn written(&self) -> i64 {
+        let journal = self.journal.as_ref();
+        journal.map_or(0, |entry| entry.mod_revision)
+    }
+
+    /// What a reader of the backup must know: an unfinished run's keys are in it. A journal that cannot be read
+    /// is of no run that this program knows.
+    fn unfinished(&self, root: &MetaRoot) -> Option<String> {
+        let entry = self.journal.as_ref()?;
+        let journal = Journal::of(root.meta_root(), &entry.value).ok()?;
+        let is_unfinished = journal.phase != Phase::Done;
+        is_unfinished.then(|| {
+            format!(
+                "the backup is not of one layout: {}",
+                unfinished_message(journal.phase, Some(&journal))
+            )
+        })
+    }
+
     /// Waits until nobody holds the lock.
     async fn of_free_lock<S: Store>(
         store: &S,
         around: Surroundings<'_>,
         waits: Waits,
     ) -> Result<Self, Failure> {
-        let deadline = Instant::now() + waits.lock;
-        let mut is_reported = false;
+        let mut waiting = LockWait::new(waits.lock);
         loop {
             let found = Self::read(store, around).await?;
             let Some(lock) = &found.lock else {
                 return Ok(found);
             };
-            let holder = sessions::describe(store, around.root, lock)
-                .await
-                .map_err(while_doing("reading the lock's lease"))?;
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(Failure::Locked(holder));
-            }
-            if !is_reported {
-                is_reported = true;
-                around.observer.note(&format!(
-                    "waiting up to {} for the lock {} of {} ({})",
-                    sessions::up_to(left),
-                    holder.key,
-                    holder.address,
-                    holder.ending()
-                ));
-            }
-            let key = KeyRange::single(around.root.lock_key());
-            let change = store.wait_for_change(key, found.moment.revision);
-            tokio::select! {
-                signal = around.stop.wait() => return Err(Failure::Interrupted(signal)),
-                outcome = timeout(left, change) => {
-                    if let Ok(Err(error)) = outcome && !error.is_transient() {
-                        return Err(while_doing("watching the lock")(error));
-                    }
-                }
-            }
+            let held = (lock, found.moment.revision);
+            waiting.wait(store, around, held).await?;
         }
     }
 
@@ -200,7 +197,7 @@ impl Witness {
                 .map_err(while_doing("reading the lock's lease"))?;
             return Err(Failure::Locked(holder));
         }
-        if now.journal == self.journal {
+        if now.written() == self.written() {
             return Ok(());
         }
         Err(Failure::JournalChanged {

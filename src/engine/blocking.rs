@@ -3,12 +3,13 @@
 use crate::finding::Finding;
 use crate::journal::Phase;
 use crate::keys::{KeyRange, MetaRoot};
-use crate::report::{PlanReport, SessionReport};
+use crate::report::SessionReport;
 use crate::store::{Compare, Op, Store, StoreErrorKind, Txn};
 
 use super::error::{EngineError, Failure, while_doing};
 use super::ledger::Ledger;
 use super::limits::Limits;
+use super::plan::Planned;
 use super::room::Room;
 use super::sessions::lock_holder;
 use super::{Environment, patience, sessions};
@@ -27,9 +28,10 @@ pub const UNFINISHED_RESTORE: &str = "unfinished-restore";
 pub async fn blocking<S: Store>(
     store: &S,
     root: &MetaRoot,
-    plan: &PlanReport,
+    planned: &Planned,
     (limits, environment): (&Limits, &Environment),
 ) -> Result<Vec<Finding>, EngineError> {
+    let plan = &planned.report;
     let ask = async {
         let ledger = Ledger::load(store, root, limits).await?;
         let phase = ledger.phase();
@@ -53,21 +55,27 @@ pub async fn blocking<S: Store>(
             .await
             .map_err(while_doing("reading the sessions"))?;
         found.extend(live.iter().map(live_session));
-        found.extend(write_permission(store, root, limits).await?);
+        let permission = write_permission(store, root, limits).await?;
+        let may_write = permission.is_none();
+        found.extend(permission);
         let staged = phase.is_some_and(Phase::is_before_commit);
-        let put = if staged { 0 } else { plan.put };
-        let bytes = if staged { 0 } else { plan.bytes_put };
-        let needed = (put + plan.rewrite + plan.delete, bytes);
-        match Room::ask(store, limits.patience).check(needed).await {
+        let room = Room::ask(store, limits.patience);
+        let checked = room.check_migration(plan, (staged, planned.source_bytes));
+        let mut may_probe = may_write;
+        match checked.await {
             Ok(None) => {}
             Ok(Some(warning)) => environment.observer.note(&warning),
             Err(failure @ Failure::Alarm(_)) => {
+                may_probe = false;
                 found.push(Finding::error("alarm", b"", failure.to_string()));
             }
             Err(failure @ Failure::NoRoom { .. }) => {
                 found.push(Finding::error("no-space", b"", failure.to_string()));
             }
             Err(failure) => return Err(failure),
+        }
+        if may_probe {
+            found.extend(request_limits(store, (root, limits), planned).await?);
         }
         found.sort();
         Ok::<_, Failure>(found)
@@ -101,6 +109,37 @@ fn unfinished_restore(root: &MetaRoot, backup: Option<&str>) -> Finding {
         backup.unwrap_or("a backup")
     );
     Finding::error(UNFINISHED_RESTORE, &root.journal_key(), message)
+}
+
+/// What etcd does not take in one request, asked without a write.
+async fn request_limits<S: Store>(
+    store: &S,
+    (root, limits): (&MetaRoot, &Limits),
+    planned: &Planned,
+) -> Result<Vec<Finding>, Failure> {
+    let by = (root, limits.patience);
+    let mut found = Vec::new();
+    match planned.largest.check_entry(store, by).await {
+        Ok(()) => {}
+        Err(failure) => {
+            let Failure::EntryTooLarge { key, .. } = &failure else {
+                return Err(failure);
+            };
+            let message = format!("{failure}: raise --max-request-bytes of etcd");
+            found.push(Finding::error("entry-too-large", key, message));
+        }
+    }
+    match planned.largest.check_commit(store, by).await {
+        Ok(()) => {}
+        Err(failure) => {
+            let Failure::CommitTooLarge { operations } = &failure else {
+                return Err(failure);
+            };
+            let message = format!("{failure}: start etcd with --max-txn-ops={operations} or more");
+            found.push(Finding::error("commit-too-large", b"", message));
+        }
+    }
+    Ok(found)
 }
 
 /// Whether the user may write everything that a migration writes: etcd checks the permissions of a

@@ -2,7 +2,7 @@
 //! "verified" and "ready".
 
 use crate::entry::Entry;
-use crate::finding::Finding;
+use crate::finding::{Finding, Severity};
 use crate::journal::{Journal, Phase};
 use crate::keys::MetaRoot;
 use crate::layout::LayoutDetector;
@@ -61,6 +61,7 @@ pub(super) async fn survey<S: Store>(
     context: Context,
 ) -> Result<Survey, Failure> {
     let filter = Filter::all(around.root);
+    let carries_history = context.recorded == Some(CollectionForm::Embedded);
     let mut checker = Checker::within(around.root.clone(), context);
     let mut detector = LayoutDetector::new(around.root.clone());
     let revision = newest_revision(store, around.root, around.limits).await?;
@@ -72,10 +73,17 @@ pub(super) async fn survey<S: Store>(
             detector.push(entry);
         }
     }
-    Ok(Survey {
-        detector,
-        checked: checker.finish(),
-    })
+    let mut checked = checker.finish();
+    if carries_history {
+        // A migration to the embedded form carries the history of 2.1 as it was: a missing snapshot was reported
+        // when it was planned.
+        let missing = checked
+            .iter_mut()
+            .filter(|it| it.code == "snapshot-missing");
+        missing.for_each(|finding| finding.severity = Severity::Warning);
+        checked.sort();
+    }
+    Ok(Survey { detector, checked })
 }
 
 /// Checks entries that lie in a file.

@@ -122,11 +122,11 @@ pub enum Failure {
         /// Bytes of its key and value.
         bytes: usize,
     },
-    /// The switch does not fit into one transaction.
+    /// The commit does not fit into one transaction.
     #[error(
         "etcd rejects the commit as one transaction: it needs {operations} operations (--max-txn-ops of the server)"
     )]
-    SwitchTooLarge {
+    CommitTooLarge {
         /// Operations or comparisons that it needs, whichever are more.
         operations: usize,
     },
@@ -400,7 +400,7 @@ impl EngineError {
                 | Failure::Journal { .. }
                 | Failure::SourceChanged { .. }
                 | Failure::NoRoom { .. }
-                | Failure::SwitchTooLarge { .. }
+                | Failure::CommitTooLarge { .. }
                 | Failure::Alarm(_)
                 | Failure::Backup(_)
                 | Failure::OtherBackup { .. }

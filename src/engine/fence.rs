@@ -37,6 +37,63 @@ pub struct Waits {
     pub lock: Duration,
 }
 
+/// A wait for another run's lock, with one deadline.
+pub(super) struct LockWait {
+    deadline: Instant,
+    is_reported: bool,
+}
+
+impl LockWait {
+    pub(super) fn new(wait: Duration) -> Self {
+        Self {
+            deadline: Instant::now() + wait,
+            is_reported: false,
+        }
+    }
+
+    /// Waits until `lock`, read at a revision, may have changed. Fails when the time is over.
+    pub(super) async fn wait<S: Store>(
+        &mut self,
+        store: &S,
+        around: Surroundings<'_>,
+        (lock, revision): (&Entry, i64),
+    ) -> Result<(), Failure> {
+        let Surroundings {
+            root,
+            stop,
+            observer,
+            ..
+        } = around;
+        let holder = sessions::describe(store, root, lock)
+            .await
+            .map_err(while_doing("reading the lock's lease"))?;
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Failure::Locked(holder));
+        }
+        if !self.is_reported {
+            self.is_reported = true;
+            observer.note(&format!(
+                "waiting up to {} for the lock {} of {} ({})",
+                sessions::up_to(left),
+                holder.key,
+                holder.address,
+                holder.ending()
+            ));
+        }
+        let change = store.wait_for_change(KeyRange::single(root.lock_key()), revision);
+        tokio::select! {
+            signal = stop.wait() => return Err(Failure::Interrupted(signal)),
+            outcome = timeout(left, change) => {
+                if let Ok(Err(error)) = outcome && !error.is_transient() {
+                    return Err(while_doing("watching the lock")(error));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 impl<S: Store> Fence<S> {
     /// Takes the lock, waiting for another holder's lease to end.
     pub(super) async fn acquire(
@@ -44,15 +101,8 @@ impl<S: Store> Fence<S> {
         around: Surroundings<'_>,
         wait: Duration,
     ) -> Result<Self, Failure> {
-        let Surroundings {
-            root,
-            limits,
-            stop,
-            observer,
-            ..
-        } = around;
-        let deadline = Instant::now() + wait;
-        let mut told = false;
+        let Surroundings { root, limits, .. } = around;
+        let mut waiting = LockWait::new(wait);
         loop {
             if let Some((lease, create_revision)) = try_acquire(store, around).await? {
                 let renewing = keep_alive(store.clone(), lease, limits.lock_ttl);
@@ -67,34 +117,8 @@ impl<S: Store> Fence<S> {
             let held = read(store, limits.patience, RangeRequest::key(root.lock_key()))
                 .await
                 .map_err(while_doing("reading the lock"))?;
-            let Some(entry) = held.entries.first() else {
-                continue;
-            };
-            let holder = sessions::describe(store, root, entry)
-                .await
-                .map_err(while_doing("reading the lock's lease"))?;
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(Failure::Locked(holder));
-            }
-            if !told {
-                told = true;
-                observer.note(&format!(
-                    "waiting up to {} for the lock {} of {} ({})",
-                    sessions::up_to(left),
-                    holder.key,
-                    holder.address,
-                    holder.ending()
-                ));
-            }
-            let change = store.wait_for_change(KeyRange::single(root.lock_key()), held.revision);
-            tokio::select! {
-                signal = stop.wait() => return Err(Failure::Interrupted(signal)),
-                outcome = timeout(left, change) => {
-                    if let Ok(Err(error)) = outcome && !error.is_transient() {
-                        return Err(while_doing("watching the lock")(error));
-                    }
-                }
+            if let Some(lock) = held.entries.first() {
+                waiting.wait(store, around, (lock, held.revision)).await?;
             }
         }
     }

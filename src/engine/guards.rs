@@ -10,11 +10,22 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::entry::printable;
+use crate::keys::MetaRoot;
 use crate::store::{Compare, RangeRequest, Store, StoreError};
 
 use super::error::{Failure, Written};
 use super::fence::Fence;
 use super::patience::read;
+use super::sessions;
+
+/// As many conditions as a run's guards, no smaller, that never hold: no key was ever created before the first
+/// revision. They need no lock.
+pub(super) fn never(root: &MetaRoot) -> Vec<Compare> {
+    let mut compares = vec![Compare::CreateRevision(root.lock_key(), -1)];
+    compares.extend(sessions::guarded_ranges(root).map(Compare::Absent));
+    compares.push(Compare::CreateRevision(root.journal_key(), -1));
+    compares
+}
 
 /// The guards of one run, as long as it does not write its journal. Made by
 /// [`Ledger::guards`](super::ledger::Ledger::guards), which knows the journal's revision.
@@ -40,14 +51,6 @@ impl<'a, S: Store> Guards<'a, S> {
     pub(super) fn compares(&self) -> Vec<Compare> {
         let mut compares = self.fence.compares();
         compares.push(Compare::ModRevision(self.journal.clone(), self.revision));
-        compares
-    }
-
-    /// As many conditions of about the same size, of which one never holds: no key was ever created before
-    /// the first revision.
-    pub(super) fn never(&self) -> Vec<Compare> {
-        let mut compares = self.fence.compares();
-        compares.push(Compare::CreateRevision(self.journal.clone(), -1));
         compares
     }
 
@@ -78,6 +81,7 @@ impl<'a, S: Store> Guards<'a, S> {
             }),
         )
     }
+
     /// Returns what a failure of this run comes from. That another run took over after this one had written
     /// explains whatever this one found: it slept, and etcd holds the other's work.
     pub(super) async fn explain(&self, failure: Failure, written: Written) -> Failure {

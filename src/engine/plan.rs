@@ -11,10 +11,24 @@ use super::Environment;
 use super::completeness;
 use super::error::{EngineError, Failure};
 use super::fingerprint::Filter;
+use super::fit::Largest;
 use super::ledger::Ledger;
 use super::limits::Limits;
 use super::plan_report::{nothing, plan_of, unfinished_message};
 use super::source::read_source;
+
+/// Bytes that a backup's path may have; the commit carries it, and it is not known yet.
+const PATH_BYTES: usize = 128;
+
+/// What a migration would do, and what etcd must take for it.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    /// What it would do.
+    pub report: PlanReport,
+    pub(super) largest: Largest,
+    /// Bytes of keys and values of the metadata that is there.
+    pub(super) source_bytes: u64,
+}
 
 /// Reads, transforms and validates; errors in the metadata are findings of the plan, not an error.
 ///
@@ -25,7 +39,7 @@ pub async fn plan<S: Store>(
     root: &MetaRoot,
     options: &Options,
     (limits, environment): (&Limits, &Environment),
-) -> Result<PlanReport, EngineError> {
+) -> Result<Planned, EngineError> {
     let make = async {
         let ledger = Ledger::load(store, root, limits).await?;
         let staged = ledger.phase().is_some_and(Phase::is_before_commit);
@@ -38,19 +52,27 @@ pub async fn plan<S: Store>(
             && !staged
             && phase != Phase::Done
         {
-            return Ok(unfinished(phase, ledger.journal(), root, options));
+            return Ok(Planned {
+                report: unfinished(phase, ledger.journal(), root, options),
+                largest: Largest::default(),
+                source_bytes: 0,
+            });
         }
         let around = environment.around(root, limits);
         let reading = read_source(store, around, (&filter, options), None).await?;
-        let mut plan = plan_of(&reading, root, ledger.journal());
-        if plan.layout == Layout::V2_2 && !staged {
+        let mut report = plan_of(&reading, root, ledger.journal());
+        if report.layout == Layout::V2_2 && !staged {
             let (_, findings) = completeness::check(store, around, options, &ledger).await?;
-            plan.findings = findings;
+            report.findings = findings;
         }
-        if staged && plan.layout == Layout::V2_1 {
-            plan.layout = Layout::Staged;
+        if staged && report.layout == Layout::V2_1 {
+            report.layout = Layout::Staged;
         }
-        Ok::<_, Failure>(plan)
+        Ok::<_, Failure>(Planned {
+            report,
+            largest: Largest::of(&reading.migration, root, PATH_BYTES),
+            source_bytes: reading.fingerprint.bytes,
+        })
     };
     make.await.map_err(EngineError::before_writing)
 }

@@ -57,6 +57,23 @@ impl Room {
         }))
     }
 
+    /// Refuses when there is too little space for the migration of a plan and for a rollback after it: only a
+    /// compaction frees what was deleted. What was `staged` is there already, most of it.
+    pub(super) async fn check_migration(
+        self,
+        plan: &PlanReport,
+        (staged, source_bytes): (bool, u64),
+    ) -> Result<Option<String>, Failure> {
+        let put = if staged { 0 } else { plan.put };
+        let bytes = if staged { 0 } else { plan.bytes_put };
+        let changed = plan.rewrite + plan.delete;
+        // At most all of the source is put back; what was staged is deleted.
+        let back = (changed + plan.put, source_bytes);
+        let needed = (put + changed + back.0, bytes + back.1);
+        let checked = self.check(needed).await;
+        checked.map_err(|failure| with_log_keys(failure, plan))
+    }
+
     /// Refuses when an alarm is raised, or when so many keys and bytes do not fit the quota.
     pub(super) async fn check(self, needed: (u64, u64)) -> Result<Option<String>, Failure> {
         let status = self.0.outcome().await?;
@@ -68,7 +85,7 @@ impl Room {
 }
 
 /// Adds to a refusal how many of a plan's keys are logs of segments: there is a choice about them.
-pub(super) fn with_log_keys(mut failure: Failure, plan: &PlanReport) -> Failure {
+fn with_log_keys(mut failure: Failure, plan: &PlanReport) -> Failure {
     if let Failure::NoRoom { log_keys, .. } = &mut failure {
         *log_keys = keys_of_logs(plan);
     }

@@ -275,11 +275,6 @@ async fn consistency<S: Store>(
     };
     let mut collector = Collector::default();
     for mut finding in findings {
-        // The embedded form carries the history of 2.1 as it was: that a snapshot was missing was said
-        // when it was planned, and is no fault of what was written.
-        if is_embedded && finding.code == SNAPSHOT_MISSING {
-            finding.severity = Severity::Warning;
-        }
         // A key of 2.1 that appeared after the commit is reported, and nobody's to migrate.
         if unfinished && finding.code == "index-not-migrated" {
             finding.severity = Severity::Warning;
@@ -288,6 +283,3 @@ async fn consistency<S: Store>(
     }
     Ok(collector.report())
 }
-
-/// The code of the finding that a living object has no snapshot.
-const SNAPSHOT_MISSING: &str = "snapshot-missing";

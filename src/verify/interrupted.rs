@@ -88,15 +88,18 @@ impl Interrupted {
         self.check_loads(others, report);
     }
 
+    /// The official tool writes index definitions, then segment indexes, then load state. Where there is load
+    /// state, every index was written: a flushed segment without one was never indexed.
     fn check_indexes(&self, others: Others<'_>, report: &mut Report) {
         let flushed = others.segments.flushed();
-        if flushed.is_empty() {
+        if flushed.is_empty() || others.loads.has_any() {
             return;
         }
         if !others.indexes.has_segments() {
             let message = format!(
-                "there are {} flushed segments and no segment index: the official tool writes indexes after \
-                 collections and aliases, so its run was interrupted, unless no collection had an index. {}",
+                "there are {} flushed segments, no segment index and no load state: the run of the official tool, \
+                 which writes these last, was interrupted, unless no collection had an index. {}. If you know \
+                 that no collection had an index, nothing is missing: start Milvus 2.2",
                 flushed.len(),
                 RESTORE
             );
@@ -117,7 +120,8 @@ impl Interrupted {
             let message = format!(
                 "{segments} flushed segments miss an index of their collection ({names}): the run \
                  of the official tool was interrupted, unless these segments were flushed just before 2.1 \
-                 stopped. {RESTORE}"
+                 stopped. {RESTORE}. If you know that the run ended, nothing is missing: start Milvus 2.2, which \
+                 builds these indexes"
             );
             report.error("segment-indexes-missing", b"", message);
         }

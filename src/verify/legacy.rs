@@ -96,8 +96,9 @@ impl Legacy {
         history.push(timestamp, &key, value);
     }
 
-    pub(super) fn finish(mut self, report: &mut Report) {
-        if self.living_aliases(report) {
+    /// Reports what is left. `recorded`: a finished migration of this program is recorded, which leaves no alias.
+    pub(super) fn finish(mut self, recorded: bool, report: &mut Report) {
+        if self.living_aliases(recorded, report) {
             self.keys.remove(&Family::LegacyAliasSnapshot);
         }
         for (family, (count, first)) in &self.keys {
@@ -128,8 +129,11 @@ impl Legacy {
     /// Reports aliases that live, and says whether one does in its snapshots.
     ///
     /// 2.2.0 to 2.2.2 read the plain key, later releases the newest snapshot.
-    fn living_aliases(&self, report: &mut Report) -> bool {
+    fn living_aliases(&self, recorded: bool, report: &mut Report) -> bool {
         let mut in_history = false;
+        if recorded {
+            self.new_aliases(report);
+        }
         for (name, history) in &self.aliases {
             let newest = match history.newest {
                 Some((timestamp, Value::Live(()))) => Some(timestamp),
@@ -152,5 +156,24 @@ impl Legacy {
             }
         }
         in_history
+    }
+
+    /// Reports aliases that 2.1 wrote after a migration.
+    fn new_aliases(&self, report: &mut Report) {
+        let living = self.aliases.iter().filter(|(_, it)| it.live().is_some());
+        let names = living.map(|(name, _)| format!("{:?}", String::from_utf8_lossy(name)));
+        let names: Vec<_> = names.collect();
+        if let Some(named) = names.get(..names.len().min(NAMED_MAX))
+            && !named.is_empty()
+        {
+            let message = format!(
+                "a finished migration is recorded, but {} aliases are in the form of 2.1, so Milvus 2.1 ran on the \
+                 migrated metadata: {}. Stop Milvus 2.1. What it wrote since is in no backup of the migration: save \
+                 it with backup, then roll back with --accept-loss and create these aliases again",
+                names.len(),
+                named.join(", ")
+            );
+            report.error("2.1-ran", b"", message);
+        }
     }
 }

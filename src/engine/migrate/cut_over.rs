@@ -7,12 +7,11 @@ use bytes::Bytes;
 
 use crate::entry::{Entry, printable};
 use crate::journal::Phase;
-use crate::keys::{Family, KeyRange, MetaRoot};
-use crate::store::{Compare, Op, Store, StoreErrorKind};
-use crate::transform::{
-    Migration, Options, Put, Remaining, leftover_ranges, remaining_after_commit,
-};
+use crate::keys::{Family, KeyRange};
+use crate::store::{Op, Store, StoreErrorKind};
+use crate::transform::{Options, Put, Remaining, leftover_ranges, remaining_after_commit};
 
+use super::super::commit::{removal_ops, source_compares};
 use super::super::context::newest_revision;
 use super::super::deletion::bounded_deletes;
 use super::super::error::{Failure, Written};
@@ -297,29 +296,6 @@ fn refuse_newer(remaining: &Remaining, entries: &[Entry], captured: i64) -> Resu
             ),
         }),
     }
-}
-
-/// The small families that decide what the commit removes and rewrites: none of their keys was written since
-/// the capture. They cover every range that the commit deletes.
-pub(super) fn source_compares(root: &MetaRoot, revision: i64) -> Vec<Compare> {
-    let span = |first: Family, last: Family| {
-        let start = root.range_below(&first.prefix()).start;
-        KeyRange::new(start, root.range_below(&last.prefix()).end)
-    };
-    // Families that are neighbours share one range.
-    [
-        span(Family::LegacyAlias, Family::Collection),
-        span(Family::LegacyAliasSnapshot, Family::CollectionSnapshot),
-        span(Family::QueryReplica, Family::QueryCollection),
-    ]
-    .map(|range| Compare::ChangedBefore(range, revision + 1))
-    .into()
-}
-
-/// What goes in the switch itself.
-pub(super) fn removal_ops(migration: &Migration) -> Vec<Op> {
-    let ranges = migration.removals().iter();
-    ranges.cloned().map(Op::Delete).collect()
 }
 
 fn to_op(put: &Put) -> Op {

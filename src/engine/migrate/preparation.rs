@@ -8,22 +8,19 @@ use crate::finding::Finding;
 use crate::journal::Phase;
 use crate::keys::KeyRange;
 use crate::report::{Layout, MigrateReport, PlanReport};
-use crate::store::{Op, Store};
+use crate::store::Store;
 use crate::transform::{Migration, Options};
 
 use super::super::backup_job::BackupJob;
 use super::super::error::{Failure, agreed};
 use super::super::fingerprint::{Filter, Fingerprint};
+use super::super::fit::Largest;
 use super::super::plan_report::{nothing, plan_of};
-use super::super::room::{Room, with_log_keys};
+use super::super::room::Room;
 use super::super::source::{Reading, read_source};
 use super::super::writer::Tally;
-use super::super::{completeness, fit, layout};
-use super::cut_over::{removal_ops, source_compares};
+use super::super::{completeness, layout};
 use super::{Run, already, nothing_to_do};
-
-/// The size of a journal without the path of the backup.
-const JOURNAL_BYTES: usize = 896;
 
 /// The source and what will be made of it.
 pub(super) struct Prepared {
@@ -96,8 +93,10 @@ impl<S: Store> Run<'_, S> {
             return Err(Failure::Findings(Box::new(plan)));
         }
         self.compare_with_journal(&plan)?;
-        self.check_room(room, &plan, (staged, reading.fingerprint.bytes))
-            .await?;
+        let size = (staged, reading.fingerprint.bytes);
+        if let Some(warning) = room.check_migration(&plan, size).await? {
+            self.environment.observer.note(&warning);
+        }
         self.check_fit(&reading.migration).await?;
         if reading.backup.as_ref().is_some_and(BackupJob::has_failed) {
             // Nobody is asked about what will not be done.
@@ -176,45 +175,15 @@ impl<S: Store> Run<'_, S> {
         }
     }
 
-    /// etcd needs room for the migration and for a rollback after it: only a compaction frees what was deleted.
-    async fn check_room(
-        &self,
-        room: Room,
-        plan: &PlanReport,
-        (staged, source_bytes): (bool, u64),
-    ) -> Result<(), Failure> {
-        // Of what was staged before most is there already.
-        let put = if staged { 0 } else { plan.put };
-        let bytes = if staged { 0 } else { plan.bytes_put };
-        let changed = plan.rewrite + plan.delete;
-        let keys = put + changed;
-        // At most all of the source is put back; what was staged is deleted.
-        let back = (changed + plan.put, source_bytes);
-        let needed = (keys + back.0, bytes + back.1);
-        let checked = room.check(needed).await;
-        if let Some(warning) = checked.map_err(|failure| with_log_keys(failure, plan))? {
-            self.environment.observer.note(&warning);
-        }
-        Ok(())
-    }
-
-    /// The largest entry and the switch have to be what the server takes: after staging it would be late
-    /// to find out.
+    /// The largest entry and the commit must be what the server takes: after staging it would be late to find out.
     async fn check_fit(&self, migration: &Migration) -> Result<(), Failure> {
-        let patience = self.options.limits.patience;
-        let guards = self.ledger.guards(&self.fence);
-        if let Some(put) = migration.largest() {
-            let entry = (put.key.as_slice(), put.value.as_slice());
-            fit::entry(self.store, &guards, patience, entry).await?;
-        }
-        let mut ops = removal_ops(migration);
-        // A value as long as the journal's, which names the backup.
+        let root = &self.options.root;
         let backup = self.options.backup.as_ref();
-        let path = backup.map_or(0, |backup| backup.path.as_os_str().len());
-        let journal = vec![0; JOURNAL_BYTES + path];
-        ops.push(Op::put(self.options.root.journal_key(), journal));
-        let compares = source_compares(&self.options.root, 0);
-        fit::switch(self.store, &guards, patience, (compares, ops)).await
+        let path_bytes = backup.map_or(0, |backup| backup.path.as_os_str().len());
+        let largest = Largest::of(migration, root, path_bytes);
+        let by = (root, self.options.limits.patience);
+        largest.check_entry(self.store, by).await?;
+        largest.check_commit(self.store, by).await
     }
 
     async fn confirm(&self, plan: &PlanReport) -> Result<(), Failure> {

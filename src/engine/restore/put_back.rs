@@ -390,7 +390,7 @@ impl<S: Store> PutBack<'_, S> {
         }
         if let Some(entry) = &gap.largest {
             let entry = (&*entry.key, &*entry.value);
-            fit::entry(self.store, &self.ledger.guards(self.fence), patience, entry).await?;
+            fit::check_entry(self.store, (self.around.root, patience), entry).await?;
         }
         self.record((source.keep_extra, gap.revision)).await?;
         let observer = self.around.observer;

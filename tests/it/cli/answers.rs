@@ -7,7 +7,7 @@ use super::tool::Tool;
 use crate::golden;
 use crate::support::etcd::{Etcd, Settings, own_root};
 use crate::support::metadata::{Metadata, root};
-use crate::support::official;
+use crate::support::official::{self, Order};
 
 const TARGET: [&str; 2] = ["--target-version", "2.2.16"];
 
@@ -36,7 +36,7 @@ fn drop_in(it: &Instance, tool: &Tool) -> i32 {
 
 #[tokio::test]
 async fn an_official_run_that_died_after_aliases_is_not_done() {
-    let states = official::states(&read("in.jsonl"), &read("out.jsonl"));
+    let states = official::states(&read("in.jsonl"), &read("out.jsonl"), Order::Ascending);
     let is_there = |state: &&official::Image| {
         state
             .keys()

@@ -1,7 +1,6 @@
 //! Whenever the program says migrated or verified, the metadata is complete.
 //!
-//! What is complete is judged here by a check of its own: every segment that is not dropped finds its collection,
-//! every index of 2.1 its definition, and every loaded collection its load state.
+//! The simulation does the same with faults at every request.
 
 use std::time::Duration;
 
@@ -11,9 +10,8 @@ use meta_migration::engine::{
 use meta_migration::finding::{Finding, Severity};
 use meta_migration::journal::Phase;
 use meta_migration::keys::TOMBSTONE;
-use meta_migration::proto::v2_1::{data, etcd};
+use meta_migration::proto::v2_1::etcd;
 use meta_migration::report::{Layout, MigrateOutcome, VerifyReport};
-use meta_migration::store::memory::Fault;
 use meta_migration::transform::{CollectionForm, OnBrokenRecord, Options, SegmentForm};
 use prost::Message as _;
 
@@ -21,9 +19,11 @@ use super::instance::{Image, Instance, limits, plain};
 use crate::golden;
 use crate::rules::FORMS;
 use crate::support::metadata::{
-    CREATED, Metadata, collection, definition, replica, root, segment, target_of,
+    CREATED, Metadata, alias, build, collection, definition, replica, root, segment, segment_index,
+    target_of,
 };
-use crate::support::official;
+use crate::support::official::{self, Order};
+use crate::support::oracle;
 
 fn read(case: &str, file: &str) -> Image {
     let entries = golden::entries(&golden::load(case, file)).into_iter();
@@ -33,6 +33,13 @@ fn read(case: &str, file: &str) -> Image {
             let relative = root().strip(&entry.key)?.to_vec();
             Some((String::from_utf8(relative).unwrap(), entry.value.into()))
         })
+        .collect()
+}
+
+fn keys(image: &Image) -> oracle::Keys {
+    let entries = image.iter();
+    entries
+        .map(|(key, value)| (key.clone(), value.clone().into()))
         .collect()
 }
 
@@ -65,44 +72,17 @@ fn codes(findings: &[Finding]) -> Vec<&str> {
     errors.map(|finding| finding.code.as_str()).collect()
 }
 
-/// Whether every segment that is not dropped belongs to a collection that lives, and every index that 2.1
-/// had to a definition.
-fn is_whole(before: &Image, now: &Image) -> bool {
-    const DROPPED: i32 = 6;
-    let lives = |key: &str| now.get(key).is_some_and(|value| value != TOMBSTONE);
-    let segments = now
-        .iter()
-        .filter(|(key, _)| key.starts_with("datacoord-meta/s/"));
-    let held = segments
-        .map(|(_, value)| data::SegmentInfo::decode(value.as_slice()).unwrap())
-        .filter(|segment| segment.state != DROPPED)
-        .all(|segment| {
-            let id = segment.collection_id;
-            let was = before.get(&format!("root-coord/collection/{id}"));
-            was.is_some_and(|value| value == TOMBSTONE)
-                || lives(&format!("root-coord/collection/{id}"))
-                || lives(&format!("root-coord/database/collection-info/1/{id}"))
-        });
-    let live_before = |id: &str| {
-        let record = before.get(&format!("root-coord/collection/{id}"));
-        record.is_some_and(|value| value != TOMBSTONE)
-    };
-    let indexed = before
-        .keys()
-        .filter_map(|key| key.strip_prefix("root-coord/index/"))
-        .filter(|rest| live_before(rest.split('/').next().unwrap()))
-        .all(|rest| lives(&format!("field-index/{rest}")));
-    held && indexed
-}
-
 #[tokio::test]
 async fn an_official_run_killed_at_any_write_is_never_called_done() {
     for (case, step) in [("base", 1), ("dropped", 3), ("unicode", 1)] {
         let (before, after) = (read(case, "in.jsonl"), read(case, "out.jsonl"));
-        let states = official::states(&before, &after);
-        let last = states.len() - 1;
+        let ascending = official::states(&before, &after, Order::Ascending);
+        let descending = official::states(&before, &after, Order::Descending);
+        let states = ascending.into_iter().chain(descending);
+        let states: Vec<_> = states.collect();
         for (number, state) in states.into_iter().enumerate() {
-            if number % step != 0 && number != last {
+            let is_last = state == after;
+            if number % step != 0 && !is_last {
                 continue;
             }
             let metadata = Metadata { entries: state };
@@ -110,10 +90,10 @@ async fn an_official_run_killed_at_any_write_is_never_called_done() {
             let bytes = plain(&instance.store.dump());
             let answer = instance.migrate().await;
             let checked = verified(&instance, Some("2.2.16")).await;
-            if number == last {
+            if is_last {
                 assert_eq!(answer.unwrap().outcome, MigrateOutcome::AlreadyMigrated);
                 assert!(checked.ok, "{case}: {:?}", checked.findings);
-                assert!(is_whole(&before, &metadata.entries), "{case}");
+                oracle::found(&keys(&before), &keys(&metadata.entries)).unwrap();
                 continue;
             }
             let refused = answer.expect_err(&format!("{case}: killed at request {number}"));
@@ -217,9 +197,8 @@ async fn traces_of_2_2_are_a_warning_and_stay_when_staging_is_undone() {
         let environment = Environment::silent();
         let limits = limits();
         let around = (&limits, &environment);
-        let planned = plan(&instance.store, &root(), &wanted, around)
-            .await
-            .unwrap();
+        let planned = plan(&instance.store, &root(), &wanted, around).await;
+        let planned = planned.unwrap().report;
         assert_eq!(planned.layout, Layout::V2_1);
         let warning = planned
             .findings
@@ -276,6 +255,51 @@ async fn what_2_1_wrote_on_migrated_metadata_is_named() {
                 assert!(found.is_error());
                 for part in ["finished migration", "\"new_books\" (5)", "--accept-loss"] {
                     assert!(found.message.contains(part), "{}", found.message);
+                }
+            }
+        }
+    }
+}
+
+/// Whatever 2.1 wrote, the answer is that a finished migration is recorded, and what is new by name.
+#[tokio::test]
+async fn any_late_record_of_2_1_is_named() {
+    for form in FORMS {
+        for (key, value, name) in [
+            (
+                "root-coord/index/1/8",
+                definition(8).encode_to_vec(),
+                "index \"_default_idx\" (8) of collection 1",
+            ),
+            (
+                "root-coord/segment-index/1/7/10/60",
+                segment_index(60, 99).encode_to_vec(),
+                "index 7 of segment 60 of collection 1",
+            ),
+            (
+                "indexes/99",
+                build(99, 10, 60).encode_to_vec(),
+                "index build 99",
+            ),
+            (
+                "root-coord/collection-alias/fresh",
+                alias("fresh", 1).encode_to_vec(),
+                "\"fresh\"",
+            ),
+        ] {
+            let instance = Instance::small(form);
+            instance.migrate().await.unwrap();
+            instance.put(key, &value);
+            let refused = instance.migrate().await.unwrap_err();
+            let Failure::Findings(plan) = &*refused.failure else {
+                panic!("{form}, {key}: {refused:?}");
+            };
+            let report = verified(&instance, None).await;
+            for findings in [&plan.findings, &report.findings] {
+                let found = findings.iter().find(|it| it.code == "2.1-ran");
+                let found = found.unwrap_or_else(|| panic!("{form}, {key}: {findings:?}"));
+                for part in ["finished migration", name, "--accept-loss"] {
+                    assert!(found.message.contains(part), "{form}: {}", found.message);
                 }
             }
         }
@@ -346,69 +370,4 @@ async fn status_says_what_is_missing_and_does_not_call_it_mixed() {
         .await
         .unwrap();
     assert!(!codes(&found.findings).is_empty());
-}
-
-/// Every request of `migrate` on each of these starts is the last one of a killed process; then it is run again.
-#[tokio::test]
-async fn an_answer_after_any_crash_on_touched_metadata_is_true() {
-    let mut ran = Metadata::small();
-    ran.put("datacoord-meta/s/1/10/50", &segment(50, 9));
-    let whole = ran.clone();
-    ran.raw("datacoord-meta/channel-cp/v0", b"\x0a\x02v0");
-    ran.raw(
-        "root-coord/database/db-info/1",
-        b"\x12\x07default\x18\x01\x20\x01\x28\x07",
-    );
-    let after = whole.after(&whole.migrate(CollectionForm::Embedded));
-    let official = official_result(&whole.entries, after);
-    let mut starts = official::states(&whole.entries, &official);
-    starts.push(ran.entries.clone());
-    for start in starts {
-        let metadata = Metadata { entries: start };
-        for crash in (1..60).step_by(7) {
-            let instance = Instance::of(&metadata, CollectionForm::Database);
-            instance.store.fault_when(move |request| {
-                if request.ordinal == crash {
-                    vec![Fault::CrashAfter]
-                } else {
-                    Vec::new()
-                }
-            });
-            drop(instance.migrate().await);
-            let instance = instance.next();
-            instance.end_lock();
-            let answered = instance.migrate().await.is_ok();
-            let is_verified = verified(&instance, Some("2.2.16")).await.ok;
-            if answered || is_verified {
-                assert!(
-                    is_whole(&whole.entries, &instance.image()),
-                    "crash at {crash}"
-                );
-            }
-        }
-    }
-}
-
-/// Our embedded form as the official tool leaves it: load state and replicas of 2.1 stay.
-fn official_result(before: &Image, mut after: Image) -> Image {
-    after.retain(|key, _| !key.starts_with("querycoord-replica/"));
-    for (key, value) in before {
-        if key.starts_with("queryCoord-") {
-            after.insert(key.clone(), value.clone());
-        }
-    }
-    after
-}
-
-#[test]
-fn the_independent_check_finds_what_is_missing() {
-    let mut whole = Metadata::small();
-    whole.put("datacoord-meta/s/1/10/50", &segment(50, 9));
-    let after = whole.after(&whole.migrate(CollectionForm::Database));
-    assert!(is_whole(&whole.entries, &after));
-    for key in ["root-coord/database/collection-info/1/1", "field-index/1/7"] {
-        let mut lost = after.clone();
-        assert!(lost.remove(key).is_some());
-        assert!(!is_whole(&whole.entries, &lost), "{key}");
-    }
 }

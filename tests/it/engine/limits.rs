@@ -1,12 +1,14 @@
 //! What the server does not take.
 
-use meta_migration::engine::{Environment, Failure, FailureKind, migrate};
+use meta_migration::engine::{
+    Environment, Failure, FailureKind, MigrateOptions, blocking, migrate, plan,
+};
 use meta_migration::store::memory::Limits as ServerLimits;
-use meta_migration::transform::CollectionForm;
+use meta_migration::transform::{CollectionForm, Options};
 
 use super::instance::{Instance, plain};
 use crate::rules::FORMS;
-use crate::support::metadata::Metadata;
+use crate::support::metadata::{Metadata, root, segment_with_logs};
 
 #[tokio::test]
 async fn too_little_room_is_told_in_numbers_before_the_first_write() {
@@ -185,4 +187,113 @@ async fn room_for_the_rollback_is_part_of_the_room_check() {
         needed > migration + margin + 256 * report.put,
         "{needed} {report:?}"
     );
+}
+
+/// What `plan` says that blocks now: codes and messages.
+async fn blocked(instance: &Instance) -> Vec<(String, String)> {
+    let MigrateOptions {
+        form,
+        segment_form,
+        on_broken_record,
+        target_version,
+        ..
+    } = instance.options();
+    let options = Options {
+        form,
+        segment_form,
+        on_broken_record,
+        target: target_version,
+    };
+    let (limits, environment) = (super::instance::limits(), Environment::silent());
+    let around = (&limits, &environment);
+    let planned = plan(&instance.store, &root(), &options, around).await;
+    let found = blocking(&instance.store, &root(), &planned.unwrap(), around).await;
+    let found = found.unwrap().into_iter();
+    found.map(|it| (it.code, it.message)).collect()
+}
+
+/// `plan` asks the server without a write, so it never says "Ready" where `migrate` would be refused.
+#[tokio::test]
+async fn plan_finds_what_the_server_does_not_take() {
+    for form in FORMS {
+        for (server, code) in [
+            (
+                ServerLimits {
+                    max_request_bytes: 64 << 10,
+                    ..ServerLimits::default()
+                },
+                "entry-too-large",
+            ),
+            (
+                ServerLimits {
+                    max_txn_ops: 4,
+                    ..ServerLimits::default()
+                },
+                "commit-too-large",
+            ),
+        ] {
+            let mut metadata = Metadata::small();
+            metadata.change_collection(|record| {
+                record.schema.as_mut().unwrap().description = "x".repeat(300_000);
+            });
+            let instance = Instance::of(&metadata, form);
+            assert_eq!(blocked(&instance).await, []);
+            instance.store.change(|world| world.set_limits(server));
+            let before = instance.store.dump();
+            let found = blocked(&instance).await;
+            assert_eq!(found.len(), 1, "{form}: {found:?}");
+            assert_eq!(found[0].0, code, "{form}");
+            assert_eq!(instance.store.dump(), before);
+            let refused = instance.migrate().await.unwrap_err();
+            assert!(
+                found[0].1.contains(&refused.failure.to_string()),
+                "{found:?}"
+            );
+        }
+    }
+}
+
+/// `plan` demands the space that `migrate` demands, that of the rollback included.
+#[tokio::test]
+async fn plan_and_migrate_demand_the_same_space() {
+    let mut metadata = Metadata::small();
+    metadata.put("datacoord-meta/s/1/10/52", &segment_with_logs(52, 5000));
+    let instance = Instance::of(&metadata, CollectionForm::Database);
+    let (mut low, mut high) = (1_u64, 4 << 20);
+    while high - low > 1 {
+        let quota = low.midpoint(high);
+        instance.store.change(|world| {
+            world.set_limits(ServerLimits {
+                quota_bytes: Some(quota),
+                ..ServerLimits::default()
+            });
+        });
+        if blocked(&instance).await.is_empty() {
+            high = quota;
+        } else {
+            low = quota;
+        }
+    }
+    instance.store.change(|world| {
+        world.set_limits(ServerLimits {
+            quota_bytes: Some(low),
+            ..ServerLimits::default()
+        });
+    });
+    let refused = instance.migrate().await.unwrap_err().failure.to_string();
+    let found = blocked(&instance).await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].0, "no-space");
+    // The lock takes space as well, so what is in use differs.
+    let needed = |message: &str| message.split(" bytes are needed").next().map(str::to_owned);
+    assert_eq!(needed(&found[0].1), needed(&refused));
+    assert!(found[0].1.contains("--segment-form inline"), "{found:?}");
+    instance.store.change(|world| {
+        world.set_limits(ServerLimits {
+            // With the lock, the migration's session.
+            quota_bytes: Some(high + 4_000),
+            ..ServerLimits::default()
+        });
+    });
+    instance.migrate().await.unwrap();
 }

@@ -145,9 +145,8 @@ async fn where_nothing_lies_a_wrong_root_path_is_suspected() {
         on_broken_record: OnBrokenRecord::Fail,
         target: target_of(instance.form).parse().unwrap(),
     };
-    let plan = plan(&instance.store, &root(), &options, around)
-        .await
-        .unwrap();
+    let plan = plan(&instance.store, &root(), &options, around).await;
+    let plan = plan.unwrap().report;
     let checked = verify(
         &instance.store,
         &VerifyOptions {

@@ -8,10 +8,12 @@ use meta_migration::engine::{
     BackupOptions, BackupTarget, EngineError, Environment, Failure, FailureKind, Observer, Waits,
     backup,
 };
+use meta_migration::journal::Phase;
 use meta_migration::report::BackupReport;
 use meta_migration::store::memory::{MemoryStore, World};
 use meta_migration::transform::CollectionForm;
 
+use super::between_runs::Notes;
 use super::instance::{Instance, limits};
 use crate::support::metadata::root;
 
@@ -28,15 +30,11 @@ impl<F: Fn(&mut World) + Send + Sync> Observer for AtCapture<F> {
     }
 }
 
-async fn save(
-    it: &Instance,
-    waits: Waits,
-    change: impl Fn(&mut World) + Send + Sync + 'static,
-) -> Result<BackupReport, EngineError> {
-    let options = BackupOptions {
+fn options(it: &Instance, file: &str, waits: Waits) -> BackupOptions {
+    BackupOptions {
         root: root(),
         target: BackupTarget {
-            path: it.backup(),
+            path: it.folder.path().join(file),
             options: WriteOptions::default(),
             source_version: None,
             allow_ephemeral: true,
@@ -45,7 +43,15 @@ async fn save(
         refuse_sessions: false,
         waits,
         limits: limits(),
-    };
+    }
+}
+
+async fn save(
+    it: &Instance,
+    waits: Waits,
+    change: impl Fn(&mut World) + Send + Sync + 'static,
+) -> Result<BackupReport, EngineError> {
+    let options = options(it, "b.mmb", waits);
     let observer = AtCapture {
         store: it.store.clone(),
         change,
@@ -119,4 +125,42 @@ async fn backup_refuses_a_held_lock_and_waits_for_it() {
         ..Waits::default()
     };
     save(&it, waits, |_| {}).await.unwrap();
+}
+
+/// Such a backup holds keys of both layouts: who restores it must know.
+#[tokio::test]
+async fn backup_of_an_unfinished_run_names_its_phase() {
+    for phase in [
+        Phase::Staging,
+        Phase::Staged,
+        Phase::Committed,
+        Phase::Tidying,
+    ] {
+        let it = Instance::small(CollectionForm::Database);
+        it.kill_after(phase, 0);
+        drop(it.migrate().await);
+        let it = it.next();
+        it.end_lock();
+        let notes = Notes::default();
+        let environment = Environment {
+            observer: Arc::new(notes.clone()),
+            ..Environment::silent()
+        };
+        let options = options(&it, "c.mmb", Waits::default());
+        backup(&it.store, &options, &environment).await.unwrap();
+        let notes = notes.0.lock().unwrap().join("\n");
+        assert!(notes.contains("not of one layout"), "{notes}");
+        assert!(notes.contains(&format!("({})", phase.name())), "{notes}");
+        assert!(notes.contains("meta-migration rollback"), "{notes}");
+    }
+    let it = Instance::small(CollectionForm::Database);
+    it.migrate().await.unwrap();
+    let notes = Notes::default();
+    let environment = Environment {
+        observer: Arc::new(notes.clone()),
+        ..Environment::silent()
+    };
+    let options = options(&it, "c.mmb", Waits::default());
+    backup(&it.store, &options, &environment).await.unwrap();
+    assert_eq!(*notes.0.lock().unwrap(), Vec::<String>::new());
 }

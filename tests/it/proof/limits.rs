@@ -83,7 +83,7 @@ async fn a_server_that_cannot_take_the_switch_is_refused_before_the_first_write(
     let failed = migrate_at_full_size(&case, &store, &backup, &Environment::silent()).await;
     let failed = failed.unwrap_err();
     assert!(
-        matches!(*failed.failure, Failure::SwitchTooLarge { operations } if operations > 5),
+        matches!(*failed.failure, Failure::CommitTooLarge { operations } if operations > 5),
         "{failed:?}"
     );
     untouched(&case, &store, &failed).await;

@@ -33,7 +33,7 @@ fn t14_logs_get_keys_and_leave_the_record_in_every_form() {
             assert!(
                 bare.binlogs.is_empty() && bare.statslogs.is_empty() && bare.deltalogs.is_empty()
             );
-            assert_eq!((bare.id, bare.num_of_rows, bare.state), (51, 12, 3));
+            assert_eq!((bare.id, bare.num_of_rows, bare.state), (51, 12, 4));
             for (family, field, id, entries) in [
                 ("binlog", 100, 5100, 12),
                 ("binlog", 101, 5101, 12),

@@ -114,20 +114,42 @@ pub(crate) fn relative(image: &Image) -> BTreeMap<String, Bytes> {
     below.collect()
 }
 
+/// Adds what a Milvus 2.2 leaves that was started on metadata that was not migrated.
+fn leave_traces(metadata: &mut Metadata) {
+    const DATABASE: &[u8] = b"\x12\x07default\x18\x01\x20\x01\x28\x07";
+    metadata.raw("datacoord-meta/channel-cp/v9", b"\x0a\x02v9");
+    metadata.raw("queryCoord-ResourceGroup/__default", b"");
+    metadata.raw("flushed-segment/1/10/52", b"52");
+    metadata.raw("root-coord/database/db-info/1", DATABASE);
+    let snapshot = format!("snapshots/root-coord/database/db-info/1_ts{}", CREATED + 99);
+    metadata.raw(&snapshot, DATABASE);
+}
+
+/// All entries of an etcd that holds `metadata`, in ascending order.
+pub(crate) fn beside_neighbours(metadata: &Metadata) -> Vec<Entry> {
+    let mut entries = metadata.list();
+    entries.extend(neighbours());
+    entries.sort_by(|a, b| a.key.cmp(&b.key));
+    entries
+}
+
 /// One form of collections, and where its backups lie.
 #[derive(Debug, Clone)]
 pub(crate) struct Case {
     pub(crate) form: CollectionForm,
     pub(crate) folder: PathBuf,
+    /// Whether Milvus 2.2 was started on the metadata before it was migrated.
+    pub(crate) after_2_2: bool,
 }
 
 impl Case {
     /// What etcd holds before anything happens, in ascending order.
-    pub(crate) fn before() -> Vec<Entry> {
-        let mut entries = telling().list();
-        entries.extend(neighbours());
-        entries.sort_by(|a, b| a.key.cmp(&b.key));
-        entries
+    pub(crate) fn before(&self) -> Vec<Entry> {
+        let mut metadata = telling();
+        if self.after_2_2 {
+            leave_traces(&mut metadata);
+        }
+        beside_neighbours(&metadata)
     }
 
     /// What the migration of `entries` gives: the transform itself, without any engine.

@@ -14,6 +14,7 @@ use meta_migration::store::{Applied, Op};
 use meta_migration::transform::{leftover_ranges, staged_family_ranges};
 use meta_migration::verify::Checker;
 
+use super::disturbance::{Disturbance, Events, OTHER_HOLDER};
 use super::instance::{Case, Image};
 use super::schedule::Outcome;
 use crate::support::metadata;
@@ -223,8 +224,24 @@ pub(crate) fn journal_of(store: &MemoryStore) -> Option<(Bytes, Bytes)> {
     Some((entry.key, entry.value))
 }
 
+/// After the lock was lost or a component came nothing of ours was applied, and another holder's lock is left.
+pub(crate) fn guarded(events: &Events, store: &MemoryStore) -> Verdict {
+    for (what, revision) in events.list() {
+        if what.fences() {
+            fenced(revision, &store.transactions())?;
+        }
+        if matches!(what, Disturbance::Takeover(_)) {
+            let lock = store.look(|world| world.get(&root().lock_key()));
+            if lock.is_none_or(|lock| lock.value != OTHER_HOLDER) {
+                return Err("another holder's lock is gone".to_owned());
+            }
+        }
+    }
+    Ok(())
+}
+
 /// After the lock was lost or a component came, etcd applied nothing of ours.
-pub(crate) fn fenced(since: i64, transactions: &[TxnRecord]) -> Verdict {
+fn fenced(since: i64, transactions: &[TxnRecord]) -> Verdict {
     let late = transactions
         .iter()
         .filter(|record| record.succeeded && record.revision > since)

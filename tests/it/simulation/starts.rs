@@ -35,7 +35,7 @@ pub(crate) fn records(txn: &Txn) -> Option<Phase> {
 /// Every start of a case.
 pub(crate) async fn all(case: &Case, clock: &Clock) -> Vec<Start> {
     use Command::{Migrate, Rollback};
-    let fresh = MemoryStore::with_entries(&Case::before());
+    let fresh = MemoryStore::with_entries(&case.before());
     let mut starts = Vec::new();
     for (phase, more, commands) in [
         (Phase::Staging, 3, &[Migrate, Rollback][..]),

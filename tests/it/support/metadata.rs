@@ -344,10 +344,13 @@ pub(crate) fn logs(
     }
 }
 
+/// The state of a segment whose rows are all in files.
+pub(crate) const FLUSHED: i32 = 4;
+
 /// A flushed segment with its logs, as 2.1.0 writes it: a key and a vector field, no deletes.
 pub(crate) fn segment_with_logs(id: i64, rows: i64) -> data::SegmentInfo {
     data::SegmentInfo {
-        state: 3,
+        state: FLUSHED,
         binlogs: vec![
             logs("insert_log", id, (100, id * 100), &[rows]),
             logs("insert_log", id, (101, id * 100 + 1), &[rows]),

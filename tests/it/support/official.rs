@@ -32,8 +32,15 @@ const WRITTEN: [&str; 8] = [
     "querycoord-partition-loadinfo/",
 ];
 
+/// In which order the tool writes the keys of one family: by chance, as it takes them from a map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    Ascending,
+    Descending,
+}
+
 /// etcd after each request of a run that turns `before` into `after`; the last one is `after`.
-pub(crate) fn states(before: &Image, after: &Image) -> Vec<Image> {
+pub(crate) fn states(before: &Image, after: &Image, order: Order) -> Vec<Image> {
     let mut state = before.clone();
     let mut states = Vec::new();
     for prefix in DELETED {
@@ -41,11 +48,30 @@ pub(crate) fn states(before: &Image, after: &Image) -> Vec<Image> {
         states.push(state.clone());
     }
     for prefix in WRITTEN {
-        for (key, value) in after.iter().filter(|(key, _)| key.starts_with(prefix)) {
+        let family = after.iter().filter(|(key, _)| key.starts_with(prefix));
+        let mut family: Vec<_> = family.collect();
+        if order == Order::Descending {
+            family.reverse();
+        }
+        for (key, value) in family {
             state.insert(key.clone(), value.clone());
             states.push(state.clone());
         }
     }
-    assert_eq!(&state, after);
+    assert!(&state == after, "the last state is another one");
     states
+}
+
+/// What a run of the tool turns `before` into: what it deletes goes, and of `embedded`, the same metadata in the
+/// embedded form, it writes its own families.
+pub(crate) fn result(before: &Image, embedded: Image) -> Image {
+    let is_below = |prefixes: &[&str], key: &str| prefixes.iter().any(|it| key.starts_with(it));
+    let mut after = before.clone();
+    after.retain(|key, _| !is_below(&DELETED, key));
+    after.extend(
+        embedded
+            .into_iter()
+            .filter(|(key, _)| is_below(&WRITTEN, key)),
+    );
+    after
 }

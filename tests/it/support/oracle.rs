@@ -13,6 +13,10 @@ pub(crate) type Keys = BTreeMap<String, Bytes>;
 
 const TOMBSTONE: &[u8] = &[0xE2, 0x9B, 0xBC];
 
+/// States of a segment.
+const FLUSHED: i32 = 4;
+const DROPPED: i32 = 6;
+
 /// Families of 2.1 that 2.2 must not find any more.
 const GONE: [&str; 8] = [
     "root-coord/index/",
@@ -52,6 +56,25 @@ pub(crate) fn complete(form: CollectionForm, before: &Keys, after: &Keys) -> Res
         return Ok(());
     }
     Err(format!("the oracle misses {}", oracle.wrong.join(", ")))
+}
+
+/// Says what 2.2 does not find in `after` of what 2.1 had in `before`: collections with their schemas and
+/// partitions, aliases, segments, and indexes that have files. Each collection may be in any form.
+pub(crate) fn found(before: &Keys, after: &Keys) -> Result<(), String> {
+    let mut oracle = Oracle {
+        form: CollectionForm::Embedded,
+        before,
+        after,
+        wrong: Vec::new(),
+    };
+    oracle.found_collections();
+    oracle.found_aliases();
+    oracle.found_indexes();
+    oracle.found_segments();
+    if oracle.wrong.is_empty() {
+        return Ok(());
+    }
+    Err(format!("2.2 does not find {}", oracle.wrong.join(", ")))
 }
 
 fn decoded<M: Message + Default>(value: &Bytes) -> M {
@@ -209,6 +232,154 @@ impl Oracle<'_> {
         for key in self.after.keys() {
             let stays = GONE.iter().any(|prefix| key.starts_with(prefix));
             self.expect(!stays, || format!("the end of {key}"));
+        }
+    }
+
+    /// The record of a collection, wherever it is.
+    fn home(&self, id: i64) -> Option<v2_2::etcd::CollectionInfo> {
+        let keys = [
+            format!("root-coord/database/collection-info/1/{id}"),
+            format!("root-coord/collection/{id}"),
+        ];
+        let mut living = keys.iter().filter_map(|key| self.after.get(key));
+        living.find(|value| ***value != *TOMBSTONE).map(decoded)
+    }
+
+    fn found_collections(&mut self) {
+        for (_, value) in Self::living(self.before, "root-coord/collection/") {
+            let old: v2_1::etcd::CollectionInfo = decoded(value);
+            let (id, schema) = (old.id, old.schema.unwrap_or_default());
+            let name = schema.name;
+            let Some(new) = self.home(id) else {
+                self.wrong.push(format!("collection {name} ({id})"));
+                continue;
+            };
+            let new_schema = new.schema.unwrap_or_default();
+            self.expect(new_schema.name == name, || format!("the name of {name}"));
+            let mut fields: Vec<String> = new_schema.fields.into_iter().map(|it| it.name).collect();
+            let prefix = format!("root-coord/fields/{id}/");
+            for (_, value) in Self::living(self.after, &prefix) {
+                fields.push(decoded::<v2_2::schema::FieldSchema>(value).name);
+            }
+            for field in schema.fields {
+                let is_there = fields.contains(&field.name);
+                self.expect(is_there, || format!("field {} of {name}", field.name));
+            }
+            let mut partitions = new.partition_names;
+            let prefix = format!("root-coord/partitions/{id}/");
+            for (_, value) in Self::living(self.after, &prefix) {
+                partitions.push(decoded::<v2_2::etcd::PartitionInfo>(value).partition_name);
+            }
+            for partition in old.partition_names {
+                let is_there = partitions.contains(&partition);
+                self.expect(is_there, || format!("partition {partition} of {name}"));
+            }
+        }
+    }
+
+    fn found_aliases(&mut self) {
+        for (name, value) in Self::living(self.before, "root-coord/collection-alias/") {
+            let old: v2_1::etcd::CollectionInfo = decoded(value);
+            let keys = [
+                format!("root-coord/database/aliases/1/{name}"),
+                format!("root-coord/aliases/{name}"),
+            ];
+            let living = keys.iter().filter_map(|key| self.after.get(key));
+            let is_right = living
+                .filter(|value| ***value != *TOMBSTONE)
+                .any(|value| decoded::<v2_2::etcd::AliasInfo>(value).collection_id == old.id);
+            self.expect(is_right, || format!("alias {name}"));
+        }
+    }
+
+    /// What was built for a flushed segment is found again, with its definition.
+    fn found_indexes(&mut self) {
+        for (_, value) in Self::living(self.before, "root-coord/segment-index/") {
+            let built: v2_1::etcd::SegmentIndexInfo = decoded(value);
+            let collection = format!("root-coord/collection/{}", built.collection_id);
+            let is_living = |key: &str| {
+                let value = self.before.get(key);
+                value.is_some_and(|value| **value != *TOMBSTONE)
+            };
+            let segment = format!(
+                "{}/{}/{}",
+                built.collection_id, built.partition_id, built.segment_id
+            );
+            let record = self.before.get(&format!("datacoord-meta/s/{segment}"));
+            let is_flushed = record
+                .is_some_and(|value| decoded::<v2_1::data::SegmentInfo>(value).state == FLUSHED);
+            if built.build_id == 0 || !is_living(&collection) || !is_flushed {
+                continue;
+            }
+            let definition = format!("field-index/{}/{}", built.collection_id, built.index_id);
+            let is_defined = self.after.contains_key(&definition);
+            self.expect(is_defined, || definition);
+            let prefix = format!("segment-index/{segment}/");
+            let is_built = Self::living(self.after, &prefix).next().is_some();
+            self.expect(is_built, || format!("the index files of segment {segment}"));
+        }
+    }
+
+    /// Every segment of 2.1 is there, and every one that is there belongs to a collection that 2.2 finds, or that
+    /// 2.1 had dropped.
+    fn found_segments(&mut self) {
+        for (rest, _) in Self::living(self.before, "datacoord-meta/s/") {
+            let key = format!("datacoord-meta/s/{rest}");
+            self.expect(self.after.contains_key(&key), || key);
+        }
+        for (rest, value) in Self::living(self.after, "datacoord-meta/s/") {
+            let segment: v2_1::data::SegmentInfo = decoded(value);
+            let id = segment.collection_id;
+            let was = self.before.get(&format!("root-coord/collection/{id}"));
+            let was_dropped = was.is_some_and(|value| **value == *TOMBSTONE);
+            let is_held = segment.state == DROPPED || was_dropped || self.home(id).is_some();
+            self.expect(is_held, || format!("collection {id} of segment {rest}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::support::metadata::{Metadata, segment};
+
+    fn keys(entries: BTreeMap<String, Vec<u8>>) -> Keys {
+        let entries = entries.into_iter();
+        entries.map(|(key, value)| (key, value.into())).collect()
+    }
+
+    #[test]
+    fn the_oracle_finds_what_is_missing() {
+        let mut small = Metadata::small();
+        let flushed = v2_1::data::SegmentInfo {
+            state: FLUSHED,
+            ..segment(50, 5000)
+        };
+        small.put("datacoord-meta/s/1/10/50", &flushed);
+        for form in crate::rules::FORMS {
+            let after = keys(small.after(&small.migrate(form)));
+            let before = keys(small.entries.clone());
+            found(&before, &after).unwrap();
+            let needed = [
+                "root-coord/database/collection-info/1/1",
+                "root-coord/collection/1",
+                "root-coord/fields/1/101",
+                "root-coord/partitions/1/10",
+                "root-coord/aliases/books",
+                "root-coord/database/aliases/1/books",
+                "field-index/1/7",
+                "segment-index/1/10/50/90",
+                "datacoord-meta/s/1/10/50",
+            ];
+            let mut checked = 0;
+            for key in needed {
+                let mut lost = after.clone();
+                if lost.remove(key).is_some() {
+                    checked += 1;
+                    assert!(found(&before, &lost).is_err(), "{form}: {key}");
+                }
+            }
+            assert!(checked >= 5, "{form}: {checked}");
         }
     }
 }

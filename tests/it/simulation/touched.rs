@@ -1,0 +1,377 @@
+//! Metadata that something else has touched: the official tool died after each of its writes, 2.2 wrote to
+//! metadata that was not migrated, 2.1 ran after a finished migration.
+//!
+//! No run of ours may change it or lose anything, whatever happens at its requests; and where `migrate` or
+//! `verify` says that all is well, the oracle finds everything that 2.1 had and wrote.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Mutex;
+
+use bytes::Bytes;
+use meta_migration::engine::{Environment, FailureKind};
+use meta_migration::proto::v2_1::etcd;
+use meta_migration::report::MigrateOutcome;
+use meta_migration::store::memory::MemoryStore;
+use meta_migration::transform::CollectionForm;
+
+use super::disturbance::{Disturbance, Events, subside};
+use super::instance::{Case, beside_neighbours, relative, telling};
+use super::judge::{Verdict, equal, guarded, journal_of, metadata_of, state_of, that, truthful};
+use super::schedule::{Clock, Command, Outcome, Planned, perform, requests, run};
+use super::{Dice, FORMS, announce, runtime, seed, verified, walk};
+use crate::support::metadata::{
+    CREATED, Metadata, alias, build, collection, definition, reference, root, segment_index,
+    segment_with_logs,
+};
+use crate::support::official::{self, Order};
+use crate::support::oracle::{self, Keys};
+
+/// How many schedules with two disturbances are sampled.
+const PAIRS: usize = 500;
+/// Of the requests of a run, one of so many is disturbed; which, differs from start to start.
+const STEP: u64 = 4;
+
+/// What has to be said of a start when nothing happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    /// All is well.
+    Migrated,
+    /// The metadata is not what a migration can start from, or ends at.
+    Refused,
+}
+
+struct Touched {
+    name: String,
+    case: Case,
+    store: MemoryStore,
+    /// What 2.1 had and wrote, in the form of 2.1.
+    had: Keys,
+    answer: Answer,
+}
+
+/// A run on one of the starts.
+struct Schedule<'a> {
+    start: &'a Touched,
+    command: Command,
+    planned: Vec<Planned>,
+}
+
+impl fmt::Display for Schedule<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}, {:?}:", self.start.name, self.command)?;
+        self.planned
+            .iter()
+            .try_for_each(|(ordinal, what)| write!(formatter, " {what:?} at request {ordinal};"))
+    }
+}
+
+fn keys(entries: &official::Image) -> Keys {
+    let entries = entries.iter();
+    entries
+        .map(|(key, value)| (key.clone(), Bytes::from(value.clone())))
+        .collect()
+}
+
+/// Where the official tool died after each of its deletes and writes, and where it ended.
+fn official_starts(folder: &std::path::Path) -> Vec<Touched> {
+    let mut before = telling();
+    // Where 2.2 ran as well, what is missing may have been dropped since.
+    before.remove("datacoord-meta/channel-cp/v0");
+    // The tool adds no snapshot where 2.1 left none, and 2.2.3 does not find such a collection.
+    let mut second = collection(2);
+    second.field_indexes.clear();
+    before.put(
+        &format!("snapshots/root-coord/collection/2_ts{CREATED}"),
+        &second,
+    );
+    let embedded = before.after(&before.migrate(CollectionForm::Embedded));
+    let after = official::result(&before.entries, embedded);
+    let mut seen = HashSet::new();
+    let mut starts = Vec::new();
+    for order in [Order::Ascending, Order::Descending] {
+        let states = official::states(&before.entries, &after, order);
+        for (number, state) in (1..).zip(states) {
+            if !seen.insert(state.clone()) {
+                continue;
+            }
+            let answer = if state == after {
+                Answer::Migrated
+            } else {
+                Answer::Refused
+            };
+            let form = FORMS[starts.len() % FORMS.len()];
+            let metadata = Metadata { entries: state };
+            starts.push(Touched {
+                name: format!("official tool, {order:?}, request {number}"),
+                case: Case {
+                    form,
+                    folder: folder.to_owned(),
+                    after_2_2: false,
+                },
+                store: MemoryStore::with_entries(&beside_neighbours(&metadata)),
+                had: keys(&before.entries),
+                answer,
+            });
+        }
+    }
+    starts
+}
+
+/// Where 2.2 was started on metadata that was not migrated, and a collection was created in it.
+fn after_2_2(folder: &std::path::Path) -> Touched {
+    let mut metadata = telling();
+    let mut made = Metadata::default();
+    let mut record = collection(9);
+    record.field_indexes.clear();
+    made.put("root-coord/collection/9", &record);
+    let made = made.after(&made.migrate(CollectionForm::Database));
+    let had = keys(&metadata.entries);
+    metadata.entries.extend(made);
+    Touched {
+        name: "2.2 created a collection".to_owned(),
+        case: Case {
+            form: CollectionForm::Database,
+            folder: folder.to_owned(),
+            after_2_2: true,
+        },
+        store: MemoryStore::with_entries(&beside_neighbours(&metadata)),
+        had,
+        answer: Answer::Refused,
+    }
+}
+
+/// What 2.1 may write when it runs on migrated metadata.
+fn writes_of_2_1() -> Vec<(&'static str, Metadata)> {
+    let mut plain = collection(5);
+    plain.field_indexes.clear();
+    let mut created = Metadata::default();
+    created.put("root-coord/collection/5", &plain);
+    let mut indexed = Metadata::default();
+    indexed.put("root-coord/collection/5", &collection(5));
+    indexed.put("root-coord/index/5/7", &definition(7));
+    let mut filled = Metadata::default();
+    filled.put("datacoord-meta/s/1/10/60", &segment_with_logs(60, 5000));
+    let mut index = Metadata::default();
+    let mut first = collection(1);
+    first.field_indexes.push(reference(100, 8));
+    index.put("root-coord/collection/1", &first);
+    index.put("root-coord/index/1/8", &definition(8));
+    let mut built = filled.clone();
+    built.put("indexes/99", &build(99, 10, 60));
+    built.put("root-coord/segment-index/1/7/10/60", &segment_index(60, 99));
+    let mut renamed = Metadata::default();
+    let named: etcd::CollectionInfo = alias("fresh", 1);
+    renamed.put("root-coord/collection-alias/fresh", &named);
+    vec![
+        ("created a collection", created),
+        ("created an indexed collection", indexed),
+        ("flushed a segment", filled),
+        ("created an index", index),
+        ("built an index", built),
+        ("created an alias", renamed),
+    ]
+}
+
+/// Where 2.1 ran after a finished migration, in each form.
+async fn after_2_1(folder: &std::path::Path, clock: &Clock) -> Vec<Touched> {
+    let mut starts = Vec::new();
+    for form in FORMS {
+        let folder = folder.join(form.to_string());
+        std::fs::create_dir(&folder).unwrap();
+        let case = Case {
+            form,
+            folder,
+            after_2_2: false,
+        };
+        let done = MemoryStore::with_entries(&case.before());
+        let environment = Environment::silent();
+        let work = perform(&case, &done, Command::Migrate, &environment);
+        let outcome = clock.keep(|| done.requests(), work).await;
+        assert!(matches!(outcome, Outcome::Migrated(_)), "{outcome:?}");
+        for (what, written) in writes_of_2_1() {
+            let store = done.fork();
+            for (key, value) in &written.entries {
+                let key = root().join(key.as_bytes());
+                store.change(|world| world.put(&key, value));
+            }
+            let mut had = keys(&telling().entries);
+            had.extend(keys(&written.entries));
+            // 2.2 reads these as they are.
+            let is_read = match what {
+                "flushed a segment" => true,
+                "created a collection" => form == CollectionForm::Embedded,
+                _ => false,
+            };
+            starts.push(Touched {
+                name: format!("2.1 {what} after a migration to the {form} form"),
+                case: case.clone(),
+                store,
+                had,
+                answer: if is_read {
+                    Answer::Migrated
+                } else {
+                    Answer::Refused
+                },
+            });
+        }
+    }
+    starts
+}
+
+impl Touched {
+    /// Who says that 2.2 can start is right.
+    fn check_answer(&self, who: &str, store: &MemoryStore) -> Verdict {
+        let verdict = oracle::found(&self.had, &relative(&metadata_of(store)));
+        that(&format!("{who} said that 2.2 can start"), verdict)
+    }
+
+    /// Nothing was changed, and what was said is so.
+    fn check(&self, outcome: &Outcome, store: &MemoryStore) -> Verdict {
+        let [found, wanted] = [store, &self.store].map(metadata_of);
+        equal("touched metadata", &found, &wanted)?;
+        let mut before = metadata_of(&self.store);
+        before.extend(journal_of(&self.store));
+        match outcome {
+            Outcome::Migrated(_) => self.check_answer("migrate", store),
+            Outcome::Failed(_) | Outcome::Killed | Outcome::RolledBack(_) => {
+                truthful(outcome, &before, store)
+            }
+        }
+    }
+
+    /// The answer when nothing happens.
+    async fn answer(&self, store: &MemoryStore, clock: &Clock) -> Verdict {
+        let store = store.reopen();
+        let environment = Environment::silent();
+        let work = perform(&self.case, &store, Command::Migrate, &environment);
+        let outcome = clock.keep(|| store.requests(), work).await;
+        self.check(&outcome, &store)?;
+        let found = match &outcome {
+            Outcome::Migrated(report) if report.outcome == MigrateOutcome::AlreadyMigrated => {
+                Answer::Migrated
+            }
+            Outcome::Failed(error) if error.kind() == FailureKind::Unmigratable => Answer::Refused,
+            Outcome::Migrated(_)
+            | Outcome::RolledBack(_)
+            | Outcome::Failed(_)
+            | Outcome::Killed => return Err(format!("migrate ended with {outcome:?}")),
+        };
+        if found != self.answer {
+            return Err(format!("migrate ended with {outcome:?}"));
+        }
+        let is_verified = verified(&self.case, &store, clock).await;
+        if is_verified != (self.answer == Answer::Migrated) {
+            return Err(format!("verify said {is_verified}"));
+        }
+        Ok(())
+    }
+
+    /// Nothing that 2.1 wrote is rolled back unasked.
+    async fn rolled_back(&self, store: &MemoryStore, clock: &Clock) -> Verdict {
+        let store = store.reopen();
+        let environment = Environment::silent();
+        let work = perform(&self.case, &store, Command::Rollback, &environment);
+        let outcome = clock.keep(|| store.requests(), work).await;
+        self.check(&outcome, &store)
+    }
+}
+
+impl Schedule<'_> {
+    async fn judge(&self, seen: &Mutex<HashSet<(String, u64)>>, clock: &Clock) -> Verdict {
+        let store = self.start.store.fork();
+        let events = Events::default();
+        let work = run(
+            &self.start.case,
+            &store,
+            self.command,
+            (&self.planned, &events),
+        );
+        let outcome = clock.keep(|| store.requests(), work).await;
+        guarded(&events, &store)?;
+        self.start.check(&outcome, &store)?;
+        subside(&store).await;
+        let state = (self.start.name.clone(), state_of(&store));
+        if !seen.lock().unwrap().insert(state) {
+            return Ok(());
+        }
+        let copy = store.fork();
+        that("afterwards", self.start.answer(&store, clock).await)?;
+        let verdict = self.start.rolled_back(&copy, clock).await;
+        that("afterwards rollback", verdict)
+    }
+}
+
+/// What can happen here: a changed source is another start.
+fn possible() -> Vec<Disturbance> {
+    let all = Disturbance::possible(true);
+    all.filter(|one| one.source().is_none()).collect()
+}
+
+fn schedules<'a>(starts: &'a [Touched], clock: &Clock, seed: u64) -> Vec<Schedule<'a>> {
+    let runtime = runtime();
+    let (all, mut dice) = (possible(), Dice(seed));
+    let mut single = Vec::new();
+    let mut lengths = Vec::new();
+    for (start, index) in starts.iter().zip(0_u64..) {
+        for command in [Command::Migrate, Command::Rollback] {
+            let asked = requests(&start.case, &start.store, command, clock);
+            let (kinds, _) = runtime.block_on(asked);
+            let requests = kinds.len() as u64;
+            lengths.push((start, command, requests));
+            // A rollback is the same on many starts.
+            let step = if command == Command::Migrate {
+                STEP
+            } else {
+                3 * STEP
+            };
+            let ordinals = (1..=requests).filter(|ordinal| (ordinal + index) % step == 0);
+            let planned = ordinals.flat_map(|ordinal| all.iter().map(move |one| (ordinal, *one)));
+            single.extend(planned.map(|planned| Schedule {
+                start,
+                command,
+                planned: vec![planned],
+            }));
+        }
+    }
+    for _ in 0..PAIRS {
+        let (start, command, requests) = *dice.pick(&lengths);
+        let mut planned = [0, 1].map(|_| (1 + dice.below(requests + 5), *dice.pick(&all)));
+        planned.sort_by_key(|(ordinal, _)| *ordinal);
+        single.push(Schedule {
+            start,
+            command,
+            planned: planned.into(),
+        });
+    }
+    single
+}
+
+#[test]
+fn no_answer_on_touched_metadata_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Clock::start();
+    let mut starts = official_starts(folder.path());
+    starts.push(after_2_2(folder.path()));
+    starts.extend(runtime().block_on(after_2_1(folder.path(), &clock)));
+    let seed = seed();
+    let schedules = schedules(&starts, &clock, seed);
+    let seen = Mutex::default();
+    let undisturbed = starts.iter().map(|start| Schedule {
+        start,
+        command: Command::Migrate,
+        planned: Vec::new(),
+    });
+    walk(
+        &undisturbed.collect::<Vec<_>>(),
+        |schedule, runtime, clock| runtime.block_on(schedule.judge(&seen, clock)),
+    );
+    walk(&schedules, |schedule, runtime, clock| {
+        runtime.block_on(schedule.judge(&seen, clock))
+    });
+    announce(&format!(
+        "simulation: walked {} schedules on {} starts that something else has touched (SIMULATION_SEED={seed})",
+        schedules.len(),
+        starts.len()
+    ));
+}
