@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help protoc demo demo-milvus build test bench lint format
+.PHONY: help protoc demo demo-milvus build test test-milvus bench lint format
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -27,6 +27,10 @@ test: protoc ## Run all tests; they start their own etcd and Kubernetes (ETCD_BI
 	case $$("$$etcd" --version) in *" 3.5."[0-2][!0-9]*) scripts/etcd 3.4 ;; esac && \
 	assets=$$(scripts/kubernetes) && export KUBEBUILDER_ASSETS="$$assets" && \
 	$(CARGO) test
+
+test-milvus: protoc ## Run the tests on real Milvus servers, two at a time; downloads about 450 MB once
+	@scripts/milvus all && etcd=$$(scripts/etcd) && export ETCD_BIN="$$etcd" && \
+	$(CARGO) test --test it milvus:: -- --ignored --test-threads 2
 
 bench: protoc ## Measure the program against the floor that etcd sets (BENCH_SIZES=1000,100000 for less)
 	@export ETCD_BIN="$$(scripts/etcd)" && $(CARGO) bench --bench micro && $(CARGO) bench --bench scale

@@ -19,6 +19,7 @@ mod golden;
 mod hostile;
 mod kubernetes;
 mod kubernetes_page;
+mod milvus;
 mod proof;
 mod properties;
 mod real_metadata;

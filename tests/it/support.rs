@@ -8,6 +8,7 @@ pub(crate) mod hooked;
 pub(crate) mod kubernetes;
 pub(crate) mod metadata;
 pub(crate) mod migration;
+pub(crate) mod milvus;
 pub(crate) mod official;
 pub(crate) mod oracle;
 pub(crate) mod process;

@@ -297,7 +297,7 @@ fn arguments(place: &Place, endpoint: &str, settings: &Settings) -> Vec<String> 
     arguments
 }
 
-fn free_ports(count: usize) -> Vec<u16> {
+pub(crate) fn free_ports(count: usize) -> Vec<u16> {
     let listeners: Vec<_> = (0..count)
         .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
         .collect();

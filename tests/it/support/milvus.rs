@@ -1,0 +1,416 @@
+//! Real Milvus servers on free loopback ports, and their Python client. `scripts/milvus` fetches both.
+//!
+//! A server is started through a small shell that waits on its standard input: when the test process
+//! ends, however it ends, the shell kills the server.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::etcd::{Etcd, cache, free_ports};
+
+/// The release whose metadata is migrated. It is a shared library, later releases are programs.
+pub(crate) const SOURCE: &str = "2.1.0";
+
+/// How long a server may take until it serves on a busy machine.
+const START_LIMIT: Duration = Duration::from_secs(240);
+const POLL: Duration = Duration::from_millis(100);
+
+/// Starts the server, prints its process id and ends with it, or kills it when the input ends.
+const WATCHER: &str = r#"exec 3<&0
+"$@" </dev/null >&2 & server=$!
+echo "$server"; exec >&-
+{ read -r _; kill -9 "$server"; } <&3 2>/dev/null & reader=$!
+wait "$server"; code=$?
+kill "$reader" 2>/dev/null
+exit "$code""#;
+
+/// Runs a shared library's server in a Python process.
+const EMBEDDED: &str = "import ctypes, sys; ctypes.CDLL(sys.argv[1]).startEmbedded()";
+
+/// Key families of ours: an error of a server that names one is a failure.
+const OUR_KEYS: [&str; 8] = [
+    "root-coord/",
+    "field-index",
+    "segment-index",
+    "querycoord-",
+    "datacoord-meta",
+    "channel-cp",
+    "snapshots/",
+    "migration/journal",
+];
+
+/// How a server dies, whichever part of it does.
+const DEATHS: [&str; 5] = [
+    "panic:",
+    "fatal error:",
+    "SIGSEGV",
+    "Faiss assertion",
+    "terminate called",
+];
+
+/// A running server on a folder, which holds its storage and its queue. It ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Milvus {
+    release: &'static str,
+    watcher: Child,
+    pid: u32,
+    port: u16,
+    health: u16,
+    output: PathBuf,
+    logs: PathBuf,
+}
+
+impl Milvus {
+    /// Starts a release and waits until it serves.
+    pub(crate) fn start(release: &'static str, folder: &Path, etcd: &Etcd) -> Self {
+        // Another process may take a free port before the server does.
+        for _ in 0..3 {
+            let mut server = Self::launch(release, folder, etcd);
+            if server.wait_until_ready() {
+                return server;
+            }
+            let output = server.output();
+            assert!(
+                output.contains("address already in use"),
+                "Milvus {release} ended:\n{}",
+                tail(&output)
+            );
+        }
+        panic!("Milvus {release} found no free ports in three attempts");
+    }
+
+    fn launch(release: &'static str, folder: &Path, etcd: &Etcd) -> Self {
+        let logs = tempfile::Builder::new()
+            .prefix(&format!("logs-{release}-"))
+            .tempdir_in(folder)
+            .unwrap()
+            .keep();
+        for name in ["data/files", "rdb_data", "conf"] {
+            fs::create_dir_all(folder.join(name)).unwrap();
+        }
+        let mut ports = free_ports(24);
+        let (port, health) = (ports.remove(0), ports.remove(0));
+        let setup = Setup {
+            release,
+            folder,
+            logs: &logs,
+            etcd: etcd.address(),
+            port,
+            ports,
+        };
+        let output = logs.join("output.txt");
+        let mut watcher = setup
+            .command()
+            .env("METRICS_PORT", health.to_string())
+            .env("MILVUSCONF", format!("{}/conf/", folder.display()))
+            .current_dir(folder.join("data"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(fs::File::create(&output).unwrap())
+            .spawn()
+            .unwrap();
+        let mut pid = String::new();
+        BufReader::new(watcher.stdout.take().unwrap())
+            .read_line(&mut pid)
+            .unwrap();
+        Self {
+            release,
+            watcher,
+            pid: pid.trim().parse().unwrap(),
+            port,
+            health,
+            output,
+            logs,
+        }
+    }
+
+    /// `false` when it ended instead.
+    fn wait_until_ready(&mut self) -> bool {
+        let deadline = Instant::now() + START_LIMIT;
+        while self.is_running() {
+            if self.is_ready() {
+                return true;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "Milvus {} does not serve in time:\n{}",
+                self.release,
+                tail(&self.output())
+            );
+            std::thread::sleep(POLL);
+        }
+        false
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.watcher.try_wait().unwrap().is_none()
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        if self.release == SOURCE {
+            self.output().contains("ready to serve")
+        } else {
+            is_healthy(self.health)
+        }
+    }
+
+    /// Runs the client program against it and returns what it prints.
+    pub(crate) fn client(&self, arguments: &[&str]) -> String {
+        let clients = fetched("client");
+        let version = match self.release {
+            SOURCE => "2.1.3",
+            "2.2.4" => "2.2.4",
+            "2.3.5" => "2.3.1",
+            _ => "2.2.17",
+        };
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/milvus/client.py");
+        let output = Command::new(clients.join("python/bin/python"))
+            .arg(program)
+            .arg(self.port.to_string())
+            .args(arguments)
+            .env("PYTHONPATH", clients.join(format!("pymilvus-{version}")))
+            // Clients up to 2.2 were generated for an older protobuf.
+            .env("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "client {arguments:?} of Milvus {}:\n{}\n{}\nthe server's last output:\n{}\n{}",
+            self.release,
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+            tail(&self.output()),
+            self.faults().join("\n"),
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Everything a client sees.
+    pub(crate) fn describe(&self) -> serde_json::Value {
+        serde_json::from_str(&self.client(&["describe"])).unwrap()
+    }
+
+    /// Stops it as an operator would, and checks its logs.
+    pub(crate) fn stop(mut self) {
+        self.signal("TERM");
+        let deadline = Instant::now() + grace(self.release);
+        while self.is_running() && Instant::now() < deadline {
+            std::thread::sleep(POLL);
+        }
+        self.kill();
+    }
+
+    /// Ends it as a power failure would, and checks its logs.
+    pub(crate) fn kill(mut self) {
+        if self.is_running() {
+            self.signal("KILL");
+        }
+        let _ = self.watcher.wait();
+        let faults = self.faults();
+        assert!(
+            faults.is_empty(),
+            "Milvus {} logged:\n{}",
+            self.release,
+            faults.join("\n")
+        );
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill")
+            .args([format!("-{name}"), self.pid.to_string()])
+            .status();
+        assert!(sent.unwrap().success(), "kill -{name} {}", self.pid);
+    }
+
+    fn output(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.output).unwrap()).into_owned()
+    }
+
+    /// Lines of its logs that say that it died, or that it cannot use a key of ours.
+    fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        for file in fs::read_dir(&self.logs).unwrap() {
+            let text = fs::read(file.unwrap().path()).unwrap();
+            let text = String::from_utf8_lossy(&text);
+            let lines = text.lines().filter(|line| is_fault(line));
+            faults.extend(lines.take(5).map(|line| line.chars().take(600).collect()));
+        }
+        faults
+    }
+}
+
+impl Drop for Milvus {
+    fn drop(&mut self) {
+        drop(self.watcher.stdin.take());
+        let _ = self.watcher.wait();
+    }
+}
+
+/// What a server is started with.
+struct Setup<'a> {
+    release: &'a str,
+    folder: &'a Path,
+    logs: &'a Path,
+    etcd: &'a str,
+    port: u16,
+    /// For everything else that listens.
+    ports: Vec<u16>,
+}
+
+impl Setup<'_> {
+    /// Writes the configuration.
+    fn command(mut self) -> Command {
+        let server = fetched(self.release);
+        let mut command = Command::new("sh");
+        command.args(["-c", WATCHER, "milvus-watcher"]);
+        if self.release == SOURCE {
+            let text = fs::read_to_string(server.join("embedded-milvus.yaml")).unwrap();
+            let text = self.embedded_configuration(&text);
+            self.write("embedded-milvus.yaml", &text);
+            self.write("milvus.yaml", &text);
+            let logging = fs::read_to_string(server.join("easylogging.yaml")).unwrap();
+            self.write("easylogging.yaml", &logging);
+            let library = server.join("embd-milvus.so");
+            command
+                .arg("env")
+                .arg(format!("LD_PRELOAD={}", library.display()))
+                .arg(fetched("client").join("python/bin/python"))
+                .args(["-c", EMBEDDED])
+                .arg(library);
+        } else {
+            let template = fs::read_to_string(server.join("config.yaml.template")).unwrap();
+            let text = self.configuration(&template);
+            self.write("milvus.yaml", &text);
+            if let Ok(logging) = fs::read_to_string(server.join("glog.conf")) {
+                let to = format!("log_dir={}", self.logs.display());
+                self.write("glog.conf", &logging.replace("log_dir=logs/", &to));
+            }
+            command
+                .arg(server.join("milvus"))
+                .args(["run", "standalone"]);
+        }
+        command
+            .env("LD_LIBRARY_PATH", server)
+            .env("DEPLOY_MODE", "STANDALONE");
+        command
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.folder.join("conf").join(name), text).unwrap();
+    }
+
+    fn embedded_configuration(&mut self, text: &str) -> String {
+        let folder = format!("{}/", self.folder.display());
+        let logs = self.logs.display().to_string();
+        let text = text
+            .replace("localhost:2379", self.etcd)
+            .replace("embed: true", "embed: false")
+            .replace("/tmp/milvus/logs", &logs)
+            .replace("/tmp/milvus/", &folder)
+            // Its cache of raw values overwrites the binlogs where the storage is local.
+            .replace("cache:\n    enabled: true", "cache:\n    enabled: false");
+        let mut lines = Vec::new();
+        for line in text.lines() {
+            let name = line.trim_start();
+            let indent = &line[..line.len() - name.len()];
+            if name.starts_with("port: 19530") {
+                lines.push(format!("{indent}port: {}", self.port));
+                lines.push(format!("{indent}internalPort: {}", self.next_port()));
+            } else if name.starts_with("port: ") {
+                lines.push(format!("{indent}port: {}", self.next_port()));
+            } else {
+                lines.push(line.to_owned());
+            }
+        }
+        lines.join("\n")
+    }
+
+    /// Fills in a template: `{{ name(type): default }}`.
+    fn configuration(&mut self, template: &str) -> String {
+        let mut text = String::new();
+        let mut rest = template;
+        while let Some((before, after)) = rest.split_once("{{") {
+            let (field, after) = after.split_once("}}").unwrap();
+            text.push_str(before);
+            text.push_str(&self.value(field));
+            rest = after;
+        }
+        text.push_str(rest);
+        let text = text.replacen("embed: true", "embed: false", 1);
+        let lines = text
+            .lines()
+            .map(|line| match line.split_once("gracefulStopTimeout:") {
+                // Query nodes wait until other nodes have their segments: there are none.
+                Some((before, _)) => format!("{before}gracefulStopTimeout: 1"),
+                None => line.to_owned(),
+            });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    fn value(&mut self, field: &str) -> String {
+        let (name, default) = field.split_once(':').unwrap_or((field, ""));
+        let name = name.split('(').next().unwrap_or_default().trim();
+        match name {
+            "etcd_port" => self.etcd.split(':').nth(1).unwrap().to_owned(),
+            "proxy_port" => self.port.to_string(),
+            "local_storage_dir" => self.folder.join("data/files").display().to_string(),
+            "rocketmq_data_dir" | "rocksmq_data_dir" => {
+                self.folder.join("rdb_data").display().to_string()
+            }
+            "etcd_data_dir" => self.folder.join("etcd").display().to_string(),
+            "etcd_log_path" => self.logs.join("etcd.log").display().to_string(),
+            "system_log_path" => self.logs.display().to_string(),
+            _ if name.ends_with("_port") => self.next_port().to_string(),
+            _ => default.trim().to_owned(),
+        }
+    }
+
+    fn next_port(&mut self) -> u16 {
+        self.ports.pop().expect("too few ports")
+    }
+}
+
+/// How long a server has to end by itself. 2.2.16 never does while a collection is loaded: its query node
+/// waits until another node has its channels.
+fn grace(release: &str) -> Duration {
+    Duration::from_secs(if release == "2.2.16" { 3 } else { 20 })
+}
+
+/// A folder that `scripts/milvus` has filled.
+fn fetched(name: &str) -> PathBuf {
+    let folder = cache().join("milvus").join(name);
+    assert!(
+        folder.is_dir(),
+        "{} is missing. Run: make test-milvus (or scripts/milvus {name})",
+        folder.display()
+    );
+    folder
+}
+
+fn is_healthy(port: u16) -> bool {
+    let ask = || -> std::io::Result<String> {
+        let mut connection = TcpStream::connect(("127.0.0.1", port))?;
+        connection.set_read_timeout(Some(Duration::from_secs(5)))?;
+        connection.write_all(b"GET /healthz HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    ask().is_ok_and(|answer| answer.contains("\r\n\r\nOK"))
+}
+
+fn is_fault(line: &str) -> bool {
+    let names_our_key = || OUR_KEYS.iter().any(|key| line.contains(key));
+    DEATHS.iter().any(|death| line.starts_with(death))
+        || (line.contains("[ERROR]") && names_our_key())
+}
+
+fn tail(text: &str) -> String {
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(40)..].join("\n")
+}
