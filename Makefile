@@ -30,6 +30,7 @@ test: protoc ## Run all tests; they start their own etcd and Kubernetes (ETCD_BI
 
 test-milvus: protoc ## Run the tests on real Milvus servers, two at a time; downloads about 450 MB once
 	@scripts/milvus all && etcd=$$(scripts/etcd) && export ETCD_BIN="$$etcd" && \
+	assets=$$(scripts/kubernetes) && export KUBEBUILDER_ASSETS="$$assets" && \
 	$(CARGO) test --test it milvus:: -- --ignored --test-threads 2
 
 bench: protoc ## Measure the program against the floor that etcd sets (BENCH_SIZES=1000,100000 for less)

@@ -307,13 +307,14 @@ fn report_support(
             );
             findings.warning("retired-metric", key, message);
         }
-        Support::Files | Support::Rebuilt => {}
+        Support::Files | Support::Rebuilt { .. } => {}
     }
     if built.answers_differ() {
         let metric = built.metric();
         let message = format!(
             "{title} has the metric {metric}: with index files of 2.1, Milvus 2.2 answers searches with it \
-             otherwise than 2.1; the index is built again, compare the results of your application then"
+             otherwise than 2.1. The files are left out; compare the results of your application after the \
+             upgrade"
         );
         findings.notice("metric-answers-differ", key, message);
     }

@@ -9,8 +9,12 @@ use crate::version::Release;
 pub(super) enum Support {
     /// It reads the files.
     Files,
-    /// It has such indexes, but cannot read the files: the segment indexes are left out, and built again.
-    Rebuilt,
+    /// It has such indexes, but cannot read the files: the segment indexes are left out.
+    Rebuilt {
+        /// Milvus 2.3 and later look for missing segment indexes once a minute. 2.2 builds them only when the
+        /// client creates the index again.
+        by_itself: bool,
+    },
     /// It does not have the index type.
     NoType,
     /// It does not have the metric: the segment indexes are left out.
@@ -20,12 +24,12 @@ pub(super) enum Support {
 impl Support {
     /// Whether the segment indexes are left out.
     pub(super) fn leaves_files_out(self) -> bool {
-        matches!(self, Self::Rebuilt | Self::NoMetric)
+        matches!(self, Self::Rebuilt { .. } | Self::NoMetric)
     }
 
     /// Whether a collection with the index can be loaded and searched.
     pub(super) fn is_usable(self) -> bool {
-        matches!(self, Self::Files | Self::Rebuilt)
+        matches!(self, Self::Files | Self::Rebuilt { .. })
     }
 }
 
@@ -70,15 +74,18 @@ impl<'p> Built<'p> {
     pub(super) fn support(&self, target: &Release) -> Support {
         let is_type = |name: &str| self.index_type().eq_ignore_ascii_case(name);
         let has_metric = |name: &str| self.metric().eq_ignore_ascii_case(name);
+        let rebuilt = Support::Rebuilt {
+            by_itself: target.is_beyond_2_2(),
+        };
         if self.is_narrow_scalar() {
-            Support::Rebuilt
+            rebuilt
         } else if RETIRED_TYPES.into_iter().any(is_type) {
             Support::NoType
         } else if target.is_beyond_2_2() && has_metric("TANIMOTO") {
             Support::NoMetric
         } else if is_type("BIN_FLAT") {
             // Observed with files of 2.1.0: 2.2.16 computes another metric than the index has, 2.3.5 ends.
-            Support::Rebuilt
+            rebuilt
         } else {
             Support::Files
         }
@@ -114,13 +121,20 @@ mod tests {
 
     #[test]
     fn t17_sort_indexes_of_narrow_types_are_rebuilt() {
-        for target in ["2.2.0", "2.2.16", "2.3.5", "2.6.0"] {
+        for (target, by_itself) in [
+            ("2.2.0", false),
+            ("2.2.16", false),
+            ("2.3.0", true),
+            ("2.3.5", true),
+            ("2.6.0", true),
+        ] {
+            let rebuilt = Support::Rebuilt { by_itself };
             for (data_type, expected) in [
-                (1, Support::Rebuilt),
-                (2, Support::Rebuilt),
-                (3, Support::Rebuilt),
-                (4, Support::Rebuilt),
-                (10, Support::Rebuilt),
+                (1, rebuilt),
+                (2, rebuilt),
+                (3, rebuilt),
+                (4, rebuilt),
+                (10, rebuilt),
                 (5, Support::Files),
                 (11, Support::Files),
                 (20, Support::Files),
@@ -158,11 +172,13 @@ mod tests {
     #[test]
     fn t20_binary_metrics_depend_on_the_target() {
         use Support::{Files, NoMetric, Rebuilt};
+        let asked = Rebuilt { by_itself: false };
+        let alone = Rebuilt { by_itself: true };
         for (index_type, metric, in_2_2, in_2_3) in [
-            ("BIN_FLAT", "JACCARD", Rebuilt, Rebuilt),
-            ("BIN_FLAT", "HAMMING", Rebuilt, Rebuilt),
-            ("BIN_FLAT", "SUBSTRUCTURE", Rebuilt, Rebuilt),
-            ("BIN_FLAT", "TANIMOTO", Rebuilt, NoMetric),
+            ("BIN_FLAT", "JACCARD", asked, alone),
+            ("BIN_FLAT", "HAMMING", asked, alone),
+            ("BIN_FLAT", "SUBSTRUCTURE", asked, alone),
+            ("BIN_FLAT", "TANIMOTO", asked, NoMetric),
             ("BIN_IVF_FLAT", "JACCARD", Files, Files),
             ("BIN_IVF_FLAT", "HAMMING", Files, Files),
             ("BIN_IVF_FLAT", "TANIMOTO", Files, NoMetric),

@@ -449,18 +449,25 @@ fn report_unreadable(
     (count, key): (u64, &[u8]),
     findings: &mut Findings,
 ) {
-    const REBUILD: &str = ". Milvus builds them again by itself after the start";
+    const ASK: &str = ". Searches are right without them, but slower. Milvus 2.2 does not build them again by \
+        itself: release the collection, call create_index with the same index name and parameters, and load \
+        the collection";
+    const WAIT: &str = ". Searches are right without them, but slower, until Milvus has built them again, \
+        which it begins within a minute of its start";
     let index = indexes.written.get(&ids);
-    let (why, then) = match index.map(|index| (index.support, index.on_vector)) {
-        Some((Support::NoMetric, _)) => ("the target does not have the metric", ""),
-        Some((_, true)) => (
-            "Milvus 2.2 answers searches on BIN_FLAT files of 2.1 wrongly, and Milvus 2.3 ends at the first one",
-            REBUILD,
-        ),
-        _ => (
-            "sort index files of this data type from Milvus 2.1 crash the query nodes of later releases",
-            REBUILD,
-        ),
+    let why = match index.map(|index| (index.support, index.on_vector)) {
+        Some((Support::NoMetric, _)) => "the target does not have the metric",
+        Some((_, true)) => {
+            "Milvus 2.2 answers searches on BIN_FLAT files of 2.1 wrongly, and Milvus 2.3 ends at the first one"
+        }
+        _ => {
+            "sort index files of this data type from Milvus 2.1 crash the query nodes of later releases"
+        }
+    };
+    let then = match index.map(|index| index.support) {
+        Some(Support::Rebuilt { by_itself: false }) => ASK,
+        Some(Support::Rebuilt { by_itself: true }) => WAIT,
+        Some(Support::Files | Support::NoType | Support::NoMetric) | None => "",
     };
     findings.warning(
         "segment-index-unusable",

@@ -147,7 +147,7 @@ impl Scenario {
 }
 
 /// The Role that `deploy/` gives to people.
-fn role() -> Value {
+pub(crate) fn role() -> Value {
     let text = std::fs::read_to_string(deployed("rbac.yaml")).unwrap();
     let mut roles = documents(&text)
         .into_iter()

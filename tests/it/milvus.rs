@@ -6,5 +6,7 @@
 
 mod bed;
 mod chain;
+mod compare;
 mod direct;
+mod kubernetes;
 mod rollback;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use meta_migration::entry::Entry;
 use meta_migration::keys::KeyRange;
@@ -9,9 +10,16 @@ use meta_migration::store::{Op, RangeRequest, Store as _};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
+use super::compare::{assert_same, upgraded};
 use crate::support::etcd::{Etcd, Settings};
 use crate::support::migration::put_all;
-use crate::support::milvus::{Milvus, SOURCE};
+use crate::support::milvus::{Milvus, Place, SOURCE};
+
+const ROOT: &str = "by-dev";
+/// Milvus builds no index for smaller segments.
+const ROWS_INDEXED: i64 = 1024;
+/// How long a release may take to build indexes. 2.3 looks for missing ones once a minute.
+const BUILD_LIMIT: Duration = Duration::from_secs(240);
 
 /// What 2.1.0 left behind: its metadata in etcd, its files, and what its client saw.
 struct State {
@@ -23,36 +31,19 @@ struct State {
 }
 
 /// A folder and an etcd for servers, one after the other.
-pub(crate) struct Bed {
+pub(super) struct Bed {
     folder: tempfile::TempDir,
-    etcd: Etcd,
+    pub(super) etcd: Etcd,
     backup: tempfile::TempDir,
 }
 
 /// What clients of 2.1.0 saw, as a release has to show it.
-pub(crate) async fn seen_by(release: &str) -> Value {
-    let mut seen = state().await.seen.clone();
-    if release != SOURCE {
-        for collection in seen.as_object_mut().unwrap().values_mut() {
-            upgrade(collection);
-        }
-    }
-    seen
-}
-
-/// Default index names have the field's id from 2.2 on, and no collection is loaded without an index.
-fn upgrade(collection: &mut Value) {
-    let fields = collection["fields"].as_array().unwrap().clone();
-    let indexes = collection["indexes"].as_array_mut().unwrap();
-    let has_index = !indexes.is_empty();
-    for index in indexes {
-        let field = fields.iter().find(|field| field["name"] == index["field"]);
-        if index["name"] == "_default_idx" {
-            index["name"] = format!("_default_idx_{}", field.unwrap()["id"]).into();
-        }
-    }
-    if !has_index {
-        collection.as_object_mut().unwrap().remove("loaded");
+pub(super) async fn seen_by(release: &str) -> Value {
+    let seen = state().await.seen.clone();
+    if release == SOURCE {
+        seen
+    } else {
+        upgraded(seen)
     }
 }
 
@@ -92,7 +83,7 @@ impl Bed {
     }
 
     /// A copy of everything that 2.1.0 left behind.
-    pub(crate) async fn copy() -> Self {
+    pub(super) async fn copy() -> Self {
         let state = state().await;
         let bed = Self::empty();
         let copied = Command::new("cp")
@@ -110,13 +101,36 @@ impl Bed {
         bed
     }
 
-    pub(crate) fn start(&self, release: &'static str) -> Milvus {
-        Milvus::start(release, self.folder.path(), &self.etcd)
+    pub(super) fn start(&self, release: &str) -> Milvus {
+        let place = Place {
+            folder: self.folder.path().to_owned(),
+            etcd: self.etcd.address().to_owned(),
+            root: ROOT.to_owned(),
+        };
+        Milvus::start(release, &place)
+    }
+
+    /// Starts a release, which has to show what clients of 2.1.0 saw.
+    pub(super) async fn start_as_2_1(&self, release: &str) -> Milvus {
+        let server = self.start(release);
+        let expected = seen_by(release).await;
+        assert_same(&expected, &server.describe(), release, "first start");
+        server
     }
 
     /// Stops a server. Where it had to be killed, the next one would wait until its sessions expire.
-    pub(crate) async fn stop(&self, server: Milvus) {
+    pub(super) async fn stop(&self, server: Milvus) {
         server.stop();
+        self.end_sessions().await;
+    }
+
+    /// The same as a power failure.
+    pub(super) async fn kill(&self, server: Milvus) {
+        server.kill();
+        self.end_sessions().await;
+    }
+
+    pub(super) async fn end_sessions(&self) {
         let store = self.etcd.connect().await;
         let leases: BTreeSet<_> = self.all().await.iter().map(|entry| entry.lease).collect();
         for lease in leases.into_iter().filter(|lease| *lease != 0) {
@@ -125,22 +139,14 @@ impl Bed {
     }
 
     /// Migrates for a release.
-    pub(crate) fn migrate(&self, release: &str) {
+    pub(super) fn migrate(&self, release: &str) {
         self.run(&["migrate", "--target-version", release]);
     }
 
-    /// Runs the program, which has to succeed.
-    pub(crate) fn run(&self, arguments: &[&str]) {
-        let output = Command::new(env!("CARGO_BIN_EXE_meta-migration"))
-            .args(arguments)
-            .args(["--endpoints", self.etcd.endpoint()])
-            .args(["--source-version", SOURCE, "--backup-file"])
-            .arg(self.backup.path().join("before.mmb"))
-            .args(["--yes", "--no-progress"])
-            .env("META_MIGRATION_ALLOW_EPHEMERAL_BACKUP", "true")
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
+    /// Runs the program, which has to succeed, and returns its standard output.
+    pub(super) fn run(&self, arguments: &[&str]) -> String {
+        let mut program = self.program(arguments, self.etcd.endpoint());
+        let output = program.output().unwrap();
         assert!(
             output.status.success(),
             "{arguments:?}: {}\n{}\n{}",
@@ -148,10 +154,81 @@ impl Bed {
             String::from_utf8_lossy(&output.stdout),
             String::from_utf8_lossy(&output.stderr)
         );
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The program, which finds etcd at `endpoint`.
+    pub(super) fn program(&self, arguments: &[&str], endpoint: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_meta-migration"));
+        command
+            .args(arguments)
+            .args(["--endpoints", endpoint])
+            .args(["--source-version", SOURCE])
+            .args(["--yes", "--no-progress"])
+            .env("META_MIGRATION_ALLOW_EPHEMERAL_BACKUP", "true")
+            .stdin(Stdio::null());
+        if arguments[0] == "migrate" {
+            let count = std::fs::read_dir(self.backup.path()).unwrap().count();
+            let backup = self.backup.path().join(format!("{count}.mmb"));
+            command.arg("--backup-file").arg(backup);
+        }
+        command
+    }
+
+    /// Waits until each index of each segment that has enough rows is built.
+    pub(super) fn wait_for_indexes(&self, release: &str) {
+        let deadline = Instant::now() + BUILD_LIMIT;
+        loop {
+            let missing = self.missing_indexes();
+            if missing.is_empty() {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "Milvus {release} does not build {missing:?}"
+            );
+            std::thread::sleep(Duration::from_secs(1));
+        }
+    }
+
+    /// Names of indexes and the segments that do not have them.
+    pub(super) fn missing_indexes(&self) -> BTreeSet<(String, i64)> {
+        let lines = self.run(&["inspect"]);
+        let records: Vec<Value> = lines
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let of = |family: &'static str| {
+            let records = records.iter();
+            records
+                .filter(move |record| record["family"] == family)
+                .map(|record| &record["value"])
+        };
+        let built: BTreeSet<_> = of("segment-index")
+            .filter(|record| record["state"] == "Finished")
+            .map(|record| (record["segmentID"].as_i64(), record["indexID"].as_i64()))
+            .collect();
+        let segments: Vec<_> = of("datacoord-meta/s")
+            .filter(|segment| segment["state"] == "Flushed")
+            .filter(|segment| segment["num_of_rows"].as_i64() >= Some(ROWS_INDEXED))
+            .collect();
+        let indexes = of("field-index").filter(|record| record["deleted"] != true);
+        indexes
+            .map(|record| &record["index_info"])
+            .flat_map(|index| segments.iter().map(move |segment| (index, segment)))
+            .filter(|(index, segment)| index["collectionID"] == segment["collectionID"])
+            .filter(|(index, segment)| {
+                !built.contains(&(segment["ID"].as_i64(), index["indexID"].as_i64()))
+            })
+            .map(|(index, segment)| {
+                let name = index["index_name"].as_str().unwrap().to_owned();
+                (name, segment["ID"].as_i64().unwrap())
+            })
+            .collect()
     }
 
     /// Fails unless etcd holds what 2.1.0 left behind, to the byte.
-    pub(crate) async fn assert_restored(&self) {
+    pub(super) async fn assert_restored(&self) {
         let pairs = |entries: &[Entry]| -> Vec<_> {
             let pairs = entries.iter();
             pairs
@@ -159,6 +236,14 @@ impl Bed {
                 .collect()
         };
         assert!(pairs(&self.entries().await) == pairs(&state().await.entries));
+    }
+
+    /// Whether etcd holds a key below the meta root.
+    pub(super) async fn has_keys(&self, prefix: &str) -> bool {
+        let prefix = format!("{ROOT}/meta/{prefix}");
+        let entries = self.all().await;
+        let mut keys = entries.iter().map(|entry| &entry.key);
+        keys.any(|key| key.starts_with(prefix.as_bytes()))
     }
 
     /// Everything in etcd that is on no lease.
@@ -169,32 +254,9 @@ impl Bed {
 
     async fn all(&self) -> Vec<Entry> {
         let store = self.etcd.connect().await;
-        let request = RangeRequest::new(KeyRange::prefix("by-dev/"));
+        let request = RangeRequest::new(KeyRange::prefix(format!("{ROOT}/")));
         let found = store.range(request).await.unwrap();
         assert!(!found.more);
         found.entries
-    }
-}
-
-/// Fails with each place where two descriptions differ.
-pub(crate) fn assert_same(expected: &Value, found: &Value, when: &str) {
-    let mut differences = Vec::new();
-    compare(expected, found, "", &mut differences);
-    assert!(
-        differences.is_empty(),
-        "{when}:\n{}",
-        differences.join("\n")
-    );
-}
-
-fn compare(expected: &Value, found: &Value, place: &str, differences: &mut Vec<String>) {
-    if let (Value::Object(left), Value::Object(right)) = (expected, found) {
-        let names: BTreeSet<_> = left.keys().chain(right.keys()).collect();
-        for name in names {
-            let place = format!("{place}/{name}");
-            compare(&expected[name], &found[name], &place, differences);
-        }
-    } else if expected != found {
-        differences.push(format!("{place}: expected {expected}, found {found}"));
     }
 }

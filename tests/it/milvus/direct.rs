@@ -1,21 +1,20 @@
 //! From 2.1.0 to one release.
 
-use super::bed::{Bed, assert_same, seen_by};
+use super::bed::Bed;
+use super::compare::assert_same;
 use crate::support::milvus::SOURCE;
 
 /// First start, further work, second start.
 async fn upgrade_to(release: &'static str) {
     let bed = Bed::copy().await;
     bed.migrate(release);
-    let server = bed.start(release);
-    let first = format!("first start of {release}");
-    assert_same(&seen_by(release).await, &server.describe(), &first);
+    let server = bed.start_as_2_1(release).await;
     server.client(&["work", release]);
     let seen = server.describe();
+    bed.wait_for_indexes(release);
     bed.stop(server).await;
     let server = bed.start(release);
-    let second = format!("second start of {release}");
-    assert_same(&seen, &server.describe(), &second);
+    assert_same(&seen, &server.describe(), release, "second start");
     bed.stop(server).await;
 }
 
@@ -48,28 +47,28 @@ async fn milvus_2_3_5_finds_everything_of_2_1_0() {
 #[ignore = "needs Milvus servers: make test-milvus"]
 async fn a_killed_2_1_0_is_migrated_without_loss() {
     let bed = Bed::copy().await;
-    let server = bed.start(SOURCE);
-    let second = "second start of 2.1.0";
-    assert_same(&seen_by(SOURCE).await, &server.describe(), second);
-    server.kill();
+    bed.start_as_2_1(SOURCE).await.kill();
     bed.run(&["migrate", "--target-version=2.2.16", "--wait-sessions=120s"]);
-    let server = bed.start("2.2.16");
-    let first = "first start of 2.2.16";
-    assert_same(&seen_by("2.2.16").await, &server.describe(), first);
+    let server = bed.start_as_2_1("2.2.16").await;
     bed.stop(server).await;
 }
 
-/// Releases from 2.3 on write segment records without the logs that 2.1 kept inside them.
+/// T14. 2.3.5 writes the record of a segment that it seals without the logs that 2.1 kept inside it, so with
+/// `--segment-form inline` the rows of a growing segment are lost here.
 #[tokio::test]
 #[ignore = "needs Milvus servers: make test-milvus"]
-async fn milvus_2_3_5_keeps_rows_when_deletes_are_compacted() {
+async fn milvus_2_3_5_keeps_rows_through_compaction_and_a_crash() {
     let bed = Bed::copy().await;
     bed.migrate("2.3.5");
     let server = bed.start("2.3.5");
     server.client(&["compact"]);
-    let seen = server.describe();
-    bed.stop(server).await;
+    let mut seen = server.describe();
+    server.client(&["seal"]);
+    bed.kill(server).await;
     let server = bed.start("2.3.5");
-    assert_same(&seen, &server.describe(), "start after the compaction");
+    let mut found = server.describe();
+    assert_eq!(found["growing"].take()["answers"]["rows"], 2600);
+    seen["growing"].take();
+    assert_same(&seen, &found, "2.3.5", "start after the crash");
     bed.stop(server).await;
 }

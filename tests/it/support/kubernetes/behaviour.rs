@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use meta_migration::report::Layout;
 
+use crate::support::milvus::{Client, Place};
+
 /// The image of the program under test.
 pub(crate) const TOOL_IMAGE: &str = "meta-migration:under-test";
 
@@ -32,6 +34,8 @@ pub(crate) struct Behaviour {
     pub(crate) stop_delay: Duration,
     /// Whether the node has lost its connection: what is deleted goes on running and stays.
     pub(crate) cut_off: bool,
+    /// Where pods of Milvus run real servers.
+    pub(crate) servers: Option<Place>,
     /// Tool pods whose names contain one of these start only when it is taken out.
     pub(crate) held_tools: BTreeSet<String>,
 }
@@ -49,6 +53,7 @@ impl Default for Behaviour {
             start_delay: Duration::from_millis(200),
             stop_delay: Duration::from_millis(400),
             cut_off: false,
+            servers: None,
             held_tools: BTreeSet::new(),
         }
     }
@@ -82,12 +87,23 @@ pub(crate) enum Event {
 pub(crate) struct Shared {
     behaviour: Mutex<Behaviour>,
     events: Mutex<Vec<Event>>,
+    /// Of the real server that was started last.
+    client: Mutex<Option<Client>>,
 }
 
 impl Shared {
     /// The behaviour, to be read or changed.
     pub(crate) fn behaviour(&self) -> MutexGuard<'_, Behaviour> {
         self.behaviour.lock().unwrap()
+    }
+
+    /// A client of the real server that was started last.
+    pub(crate) fn client(&self) -> Option<Client> {
+        self.client.lock().unwrap().clone()
+    }
+
+    pub(crate) fn set_client(&self, client: Client) {
+        *self.client.lock().unwrap() = Some(client);
     }
 
     pub(crate) fn record(&self, event: Event) {

@@ -1,6 +1,7 @@
 //! Stands in for scheduler, volume provisioner and kubelet of one namespace.
 //!
-//! Milvus pods are played: they hold sessions in etcd and are ready or not. Pods of our image are run.
+//! Milvus pods are played, unless the test has real servers: they hold sessions in etcd and are ready or not.
+//! Pods of our image are run.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ use super::plane::Plane;
 use super::process::{Host, Process, items, text};
 use super::sessions::{Metadata, Session};
 use super::status::{running, status};
+use crate::support::milvus::Milvus;
 
 /// How often the node looks at its pods.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -43,6 +45,7 @@ struct Pod {
     first_seen: Instant,
     stopping_since: Option<Instant>,
     session: Option<(String, Session)>,
+    server: Option<(String, Milvus)>,
     process: Option<(Process, Arc<AtomicBool>)>,
     /// The status that was written last.
     told: Value,
@@ -151,7 +154,7 @@ impl Node {
         let missing = containers
             .map(|container| text(&container["image"]))
             .find(|image| behaviour.missing_images.contains(image));
-        let started = pod.session.is_some() || pod.process.is_some();
+        let started = pod.session.is_some() || pod.server.is_some() || pod.process.is_some();
         // Evicted, say: it is never started again.
         let over = matches!(
             text(&object["status"]["phase"]).as_str(),
@@ -172,11 +175,13 @@ impl Node {
         }
         match program(object) {
             Program::Milvus { component, image } => {
-                if pod.session.is_none() {
+                if !started {
                     self.start_milvus(&component, &image, pod).await;
                 }
-                let ready = pod.first_seen.elapsed() >= behaviour.start_delay
-                    && !behaviour.unready_images.contains(&image);
+                let ready = match &pod.server {
+                    Some((_, server)) => server.is_ready(),
+                    None => pod.first_seen.elapsed() >= behaviour.start_delay,
+                } && !behaviour.unready_images.contains(&image);
                 self.tell(object, pod, status("Running", ready, object, &running()))
                     .await;
             }
@@ -254,9 +259,17 @@ impl Node {
             image: image.to_owned(),
             layout,
         });
-        let session = self.metadata.register(component, self.next_server_id).await;
-        self.next_server_id += 1;
-        pod.session = Some((component.to_owned(), session));
+        let servers = self.shared.behaviour().servers.clone();
+        if let Some(place) = servers {
+            let release = image.rsplit_once(":v").unwrap().1;
+            let server = Milvus::launch(release, &place);
+            self.shared.set_client(server.new_client());
+            pod.server = Some((component.to_owned(), server));
+        } else {
+            let session = self.metadata.register(component, self.next_server_id).await;
+            self.next_server_id += 1;
+            pod.session = Some((component.to_owned(), session));
+        }
         pod.first_seen = Instant::now();
     }
 
@@ -342,6 +355,7 @@ impl Node {
 
     /// Ends a pod that is being deleted; `false` when it has gone.
     async fn stop(&mut self, object: &Value, pod: &mut Pod) -> bool {
+        let asked = pod.stopping_since.is_some();
         let since = *pod.stopping_since.get_or_insert_with(Instant::now);
         let behaviour = self.shared.behaviour().clone();
         if behaviour.cut_off {
@@ -363,6 +377,17 @@ impl Node {
                 component: component.clone(),
             });
             pod.session = None;
+        }
+        if let Some((component, mut server)) = pod.server.take() {
+            if !asked {
+                server.terminate();
+            }
+            if server.is_running() && since.elapsed() < GRACE {
+                pod.server = Some((component, server));
+                return true;
+            }
+            server.kill();
+            self.shared.record(Event::MilvusStopped { component });
         }
         if let Some((process, ended)) = &mut pod.process {
             process.ask_to_end();
@@ -429,6 +454,7 @@ impl Pod {
             first_seen: Instant::now(),
             stopping_since: None,
             session: None,
+            server: None,
             process: None,
             told: Value::Null,
             finished: false,
