@@ -7,7 +7,7 @@ use super::super::progress::ProgressObserver;
 use super::Cause;
 use super::decide::draft;
 use super::status::{meaning, ways_on};
-use crate::finding::Severity;
+use crate::finding::{Finding, Severity};
 use crate::kubernetes::cluster::{Cluster, ClusterError};
 use crate::kubernetes::job_kind::JobKind;
 use crate::kubernetes::operation::job::{JobFailure, Runner, report};
@@ -17,7 +17,7 @@ use crate::kubernetes::preflight::{PreflightReport, about_cluster, report as jud
 use crate::kubernetes::record::Record;
 use crate::kubernetes::survey::{self, Scope};
 use crate::kubernetes::{config_name, job_name, manifest};
-use crate::report::StatusReport;
+use crate::report::{Layout, PlanReport, StatusReport};
 
 /// Collects the facts and judges them; with `look`, a Job asks etcd, too.
 ///
@@ -34,7 +34,7 @@ pub async fn preflight(
         () = observer.stopped() => {
             if let Err(error) = clear(client, &options.operation).await {
                 let operation = &options.operation;
-                tracing::warn!(%error, operation, "the status Job may be left");
+                tracing::warn!(%error, operation, "the Jobs of preflight may be left");
             }
             Err(Cause::Stopped)
         }
@@ -64,22 +64,18 @@ async fn work(
         && facts.missing_rights.is_empty()
         && !etcd.endpoints.is_empty()
         && !facts.workloads.found.is_empty();
-    let mut failure = None;
-    let metadata: Option<StatusReport> = if may_look {
-        match look_into_etcd(cluster, observer, options, &record).await? {
-            Ok(status) => Some(status),
-            Err(why) => {
-                failure = Some(why);
-                None
-            }
-        }
+    let seen = if may_look {
+        look_into_etcd(cluster, observer, options, &record).await?
     } else {
-        None
+        Seen::default()
     };
-    let mut report = judged(&facts, options, etcd, metadata);
-    if let Some(why) = failure {
-        stand_in_the_way(&mut report, "status-job", why);
+    let mut report = judged(&facts, options, etcd, seen.metadata);
+    if let Some((code, why)) = seen.failure {
+        stand_in_the_way(&mut report, code, why);
     }
+    seen.planned
+        .into_iter()
+        .for_each(|finding| report.add(finding));
     match recorded(cluster, &options.instance).await {
         Ok(Some((record, _))) => {
             add_unfinished(&mut report, &record, options);
@@ -99,35 +95,85 @@ fn stand_in_the_way(report: &mut PreflightReport, code: &str, message: String) {
     report.next = format!("fix the errors above, then run {}", report.again);
 }
 
-/// A Job that only reads, and takes everything with it that it needed.
+/// What the Jobs found in etcd.
+#[derive(Default)]
+struct Seen {
+    metadata: Option<StatusReport>,
+    /// Warnings and errors of `plan`.
+    planned: Vec<Finding>,
+    /// Why a Job found nothing, with the code of the finding.
+    failure: Option<(&'static str, String)>,
+}
+
+/// Runs Jobs that only read, and removes everything that they needed. Where a migration can start, `plan` finds
+/// what would refuse it.
 async fn look_into_etcd(
     cluster: &Cluster,
     observer: &dyn ProgressObserver,
     options: &UpgradeOptions,
     record: &Record,
-) -> Result<Result<StatusReport, String>, ClusterError> {
+) -> Result<Seen, ClusterError> {
     cluster.create(&manifest::config_map(record)).await?;
     let runner = Runner {
         cluster,
         audience: observer,
         limit: options.limit,
     };
-    let looked = runner.run(record, JobKind::Status, 1).await;
+    let seen = inspect(&runner, record).await;
     clear(cluster, &record.operation).await?;
-    match looked {
-        Ok(text) => Ok(report(&text).ok_or_else(|| "the status Job told nothing".to_owned())),
+    seen
+}
+
+async fn inspect(runner: &Runner<'_>, record: &Record) -> Result<Seen, ClusterError> {
+    let mut seen = Seen::default();
+    match output(runner.run(record, JobKind::Status, 1).await)? {
+        Ok(text) => seen.metadata = report(&text),
+        Err(why) => seen.failure = Some(("status-job", why)),
+    }
+    let Some(status) = &seen.metadata else {
+        let nothing = || ("status-job", "the status Job reported nothing".to_owned());
+        seen.failure.get_or_insert_with(nothing);
+        return Ok(seen);
+    };
+    if !can_be_planned(status) {
+        return Ok(seen);
+    }
+    match output(runner.run(record, JobKind::Plan, 1).await)? {
+        Ok(text) => {
+            let findings = report::<PlanReport>(&text).map(|plan| plan.findings);
+            let findings = findings.unwrap_or_default().into_iter();
+            seen.planned = findings
+                .filter(|finding| finding.severity <= Severity::Warning)
+                .collect();
+        }
+        Err(why) => seen.failure = Some(("plan", why)),
+    }
+    Ok(seen)
+}
+
+/// What a Job reported, or why it failed.
+fn output(ended: Result<String, JobFailure>) -> Result<Result<String, String>, ClusterError> {
+    match ended {
+        Ok(text) => Ok(Ok(text)),
         Err(JobFailure::Ended { why, .. } | JobFailure::StillRunning(why)) => Ok(Err(why)),
         Err(JobFailure::Cluster(error)) => Err(error),
     }
 }
 
-/// Removes what a look into etcd made.
-///
-/// # Errors
-/// Of the optionss.
+/// Whether there is metadata to plan for, and nothing that the status shows blocks it already.
+fn can_be_planned(status: &StatusReport) -> bool {
+    matches!(status.layout, Layout::V2_1 | Layout::Staged)
+        && status.lock.is_none()
+        && status.journal_error.is_none()
+        && status.etcd.alarms.is_empty()
+}
+
+/// Removes what the Jobs needed, and them.
 async fn clear(cluster: &Cluster, operation: &str) -> Result<(), ClusterError> {
-    let name = job_name(JobKind::Status.name(), operation, 1);
-    cluster.delete::<Job>(&name).await?;
+    for kind in [JobKind::Status, JobKind::Plan] {
+        let name = job_name(kind.name(), operation, 1);
+        cluster.delete::<Job>(&name).await?;
+    }
     cluster.delete::<ConfigMap>(&config_name(operation)).await
 }
 

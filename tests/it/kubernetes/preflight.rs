@@ -99,6 +99,22 @@ async fn what_an_operator_looks_up_by_hand_is_told_and_nothing_stays() {
     scenario.assert_untouched().await;
 }
 
+/// What `plan` refuses is found before anything is stopped, and the Job that found it is removed.
+#[tokio::test]
+async fn errors_in_the_metadata_are_found_by_preflight() {
+    let mut scenario = Scenario::new(Helm::standalone("my-release")).await;
+    let broken = "root-coord/collection/55";
+    scenario.bed.metadata.put(broken, b"\xff\xff").await;
+    scenario.before = scenario.bed.metadata.dump().await;
+    let told = report(&scenario, 3, &["-t", "2.2.16"]).await;
+    assert_eq!(told["ok"], false);
+    let message = concern(&told, "plan");
+    assert!(message.starts_with("error"), "{message}");
+    assert!(message.contains(broken), "{message}");
+    assert!(scenario.bed.list("jobs").await.is_empty());
+    scenario.assert_untouched().await;
+}
+
 #[tokio::test]
 async fn without_the_right_to_read_secrets_the_labels_tell_of_the_release() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
