@@ -136,3 +136,88 @@ fn what_counts_as_the_name_of_a_test() {
     );
     assert_eq!(names.into_iter().collect::<Vec<_>>(), ["a_b", "c"]);
 }
+
+/// An entry of `tests/mutations.toml`.
+struct Mutation {
+    name: String,
+    file: String,
+    replace: String,
+    tests: BTreeSet<String>,
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path))
+        .unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn mutations() -> Vec<Mutation> {
+    /// The text of a literal string: `'…'` or `'''…'''`.
+    fn text<'t>(entry: &'t str, key: &str) -> &'t str {
+        let start = format!("\n{key} = ");
+        let (_, rest) = entry
+            .split_once(&start)
+            .unwrap_or_else(|| panic!("{entry}"));
+        let mark = if rest.starts_with("'''") { "'''" } else { "'" };
+        rest[mark.len()..].split(mark).next().unwrap()
+    }
+    let file = read("tests/mutations.toml");
+    let entries = file.split("[[mutation]]").skip(1);
+    entries
+        .map(|entry| {
+            let (_, tests) = entry.split_once("\ntests = [").unwrap();
+            let tests = tests.split('\'').skip(1).step_by(2).map(str::to_owned);
+            Mutation {
+                name: text(entry, "name").to_owned(),
+                file: text(entry, "file").to_owned(),
+                replace: text(entry, "replace").to_owned(),
+                tests: tests.collect(),
+            }
+        })
+        .collect()
+}
+
+/// The rows of the tables of claims: what is claimed, the tests and the mutation.
+fn claims(page: &str) -> Vec<[&str; 3]> {
+    let mut is_inside = false;
+    let mut claims = Vec::new();
+    for line in page.lines() {
+        if line.starts_with("| claim |") {
+            is_inside = true;
+        } else if !line.starts_with('|') {
+            is_inside = false;
+        } else if is_inside && !line.starts_with("| ---") {
+            let cells: Vec<_> = line.trim_matches('|').split(" | ").collect();
+            let [claim, tests, mutation] = cells[..] else {
+                panic!("not three cells: {line}");
+            };
+            claims.push([claim, tests, mutation.trim().trim_matches('`')]);
+        }
+    }
+    claims
+}
+
+/// `scripts/mutants` shows that the tests notice them; that takes a build, and is done on demand.
+#[test]
+fn every_claim_names_a_mutation_that_its_tests_kill() {
+    let page = page();
+    let mut mutations = mutations();
+    let claims = claims(&page);
+    assert!(claims.len() > 50, "{} claims", claims.len());
+    for [claim, tests, name] in claims {
+        let position = mutations.iter().position(|one| one.name == name);
+        let position = position.unwrap_or_else(|| panic!("{claim}: no mutation {name:?} is left"));
+        let mutation = mutations.swap_remove(position);
+        let named = named(tests);
+        let others: Vec<_> = mutation.tests.difference(&named).collect();
+        assert!(others.is_empty(), "{name}: not named: {others:?}");
+        assert!(!mutation.tests.is_empty(), "{name}");
+        let count = read(&mutation.file).matches(&mutation.replace).count();
+        assert_eq!(
+            count, 1,
+            "{name}: in {}: {}",
+            mutation.file, mutation.replace
+        );
+    }
+    let left: Vec<_> = mutations.iter().map(|one| &one.name).collect();
+    assert!(left.is_empty(), "of no claim: {left:?}");
+}
