@@ -9,44 +9,44 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-mod aftermath;
 mod backup;
 mod backup_target;
-mod cluster;
 mod completions;
 mod confirm;
 mod connecting;
-mod drop_in;
-mod face;
+mod context;
 mod inspect;
+mod invocation;
+mod kube_args;
 mod logging;
 mod man;
 mod migrate;
 mod mount_hints;
+mod next_steps;
+mod official_cli;
 mod options;
+mod output;
 mod plan;
 mod preflight;
+mod progress;
 mod quoted;
 mod reading;
-mod report;
 mod restore;
 mod rollback;
 mod rolling_update;
-mod session;
 mod signals;
 mod status;
 mod target;
 mod unused;
 mod upgrade;
 mod verify;
-mod watch;
 
-use face::Face;
+use invocation::Invocation;
 use options::OutputOptions;
-use report::LogFormat;
-use report::exit::Exit;
-use report::failure::Failure;
-use report::terminal;
+use output::LogFormat;
+use output::exit::Exit;
+use output::failure::Failure;
+use output::terminal;
 
 /// How a command ends.
 type Outcome = Result<Exit, Failure>;
@@ -144,8 +144,8 @@ fn run(arguments: Vec<OsString>) -> Exit {
         .get_subcommands()
         .map(|command| command.get_name().to_owned())
         .collect();
-    let (ended, log_format) = match Face::of(arguments, &names) {
-        Face::Commands(arguments) => {
+    let (ended, log_format) = match Invocation::of(arguments, &names) {
+        Invocation::Commands(arguments) => {
             let parsed = command.try_get_matches_from(arguments);
             let parsed = parsed.and_then(|matches| {
                 let cli = Cli::from_arg_matches(&matches)?;
@@ -163,8 +163,8 @@ fn run(arguments: Vec<OsString>) -> Exit {
                 Err(error) => return usage(&error),
             }
         }
-        Face::DropIn(arguments) => match drop_in::Args::try_parse_from(arguments) {
-            Ok(args) => (drop_in::run(&args), args.output.log_format),
+        Invocation::Official(arguments) => match official_cli::Args::try_parse_from(arguments) {
+            Ok(args) => (official_cli::run(&args), args.output.log_format),
             Err(error) => return usage(&error),
         },
     };
@@ -174,7 +174,7 @@ fn run(arguments: Vec<OsString>) -> Exit {
 fn finish(ended: Outcome, log_format: LogFormat) -> Exit {
     match ended {
         Ok(exit) => exit,
-        Err(failure) => report::fail(&failure, log_format),
+        Err(failure) => output::fail(&failure, log_format),
     }
 }
 
@@ -185,7 +185,7 @@ fn usage(error: &clap::Error) -> Exit {
         // Nothing is left to do when the terminal is gone.
         let _ = error.print();
     } else {
-        report::tell(&text);
+        output::tell(&text);
     }
     if error.use_stderr() {
         Exit::Usage
@@ -221,7 +221,7 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         command().debug_assert();
-        drop_in::Args::command().debug_assert();
+        official_cli::Args::command().debug_assert();
     }
 
     /// The variables that a command's options also come from.

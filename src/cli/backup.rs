@@ -10,11 +10,11 @@ use std::path::Path;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::backup_target::{TargetOptions, warn_if_ephemeral};
+use super::context::{CommandContext, limits};
 use super::options::{EmptyOptions, EtcdOptions, OutputOptions, WaitOptions};
-use super::report::exit::Exit;
-use super::report::units::{bytes, counted, short_digest};
-use super::session::{Session, limits};
-use super::{Outcome, report, target};
+use super::output::exit::Exit;
+use super::output::units::{bytes, counted, short_digest};
+use super::{Outcome, output, target};
 use crate::backup::{GREATEST_LEVEL, LEAST_LEVEL, OutputFormat, STDOUT};
 use crate::config::gate::Purpose;
 use crate::engine::{self, BackupOptions};
@@ -97,32 +97,32 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
 }
 
 fn begin(args: &Save) -> Outcome {
-    let session = Session::begin(&args.etcd, &args.output)?;
-    target::judge(&session.config, Purpose::Backup)?;
-    let given = session.config.backup_file.as_deref();
-    let mut target = args.target.file_or_stream(&session, given)?;
+    let context = CommandContext::begin(&args.etcd, &args.output)?;
+    target::judge(&context.config, Purpose::Backup)?;
+    let given = context.config.backup_file.as_deref();
+    let mut target = args.target.file_or_stream(&context, given)?;
     target.options.format = args.backup_format;
     if let Some(level) = args.level {
         target.options.level = level;
     }
     let options = BackupOptions {
-        root: session.config.root.clone(),
+        root: context.config.root.clone(),
         target,
         refuse_sessions: false,
         waits: args.wait.resolve(),
         limits: limits(),
     };
-    save(&session, &options, args.empty.allow_empty)
+    save(&context, &options, args.empty.allow_empty)
 }
 
 /// Saves the metadata, and says where.
 pub(in crate::cli) fn save(
-    session: &Session,
+    context: &CommandContext,
     options: &BackupOptions,
     may_be_empty: bool,
 ) -> Outcome {
-    let saved = session.read(async |store, environment| {
-        session.require_metadata(store, may_be_empty).await?;
+    let saved = context.read(async |store, environment| {
+        context.require_metadata(store, may_be_empty).await?;
         engine::backup(store, options, environment).await
     })?;
     if saved.entries == 0 {
@@ -142,7 +142,7 @@ pub(in crate::cli) fn save(
         );
         return Ok(Exit::Done);
     }
-    report::print_done(session.output.format, &saved, report::outcome::backup);
+    output::print_done(context.output.format, &saved, output::outcome::backup);
     warn_if_ephemeral(Path::new(&saved.path));
     Ok(Exit::Done)
 }

@@ -6,9 +6,9 @@ use std::path::Path;
 
 use clap::builder::BoolishValueParser;
 
+use super::context::CommandContext;
+use super::output::failure::Failure;
 use super::quoted::quoted;
-use super::report::failure::Failure;
-use super::session::Session;
 use crate::backup::{Ephemeral, STDOUT, WriteOptions, lost_with_container};
 use crate::engine::BackupTarget;
 
@@ -25,7 +25,7 @@ impl TargetOptions {
     /// path, in the working directory.
     pub(in crate::cli) fn file(
         self,
-        session: &Session,
+        context: &CommandContext,
         path: Option<&Path>,
     ) -> Result<BackupTarget, Failure> {
         if path == Some(Path::new(STDOUT)) {
@@ -35,13 +35,13 @@ impl TargetOptions {
             ));
         }
         refuse_folder(path)?;
-        Ok(self.target(session, path))
+        Ok(self.target(context, path))
     }
 
     /// Where the command `backup` saves to: a file, standard output, or a named pipe.
     pub(in crate::cli) fn file_or_stream(
         self,
-        session: &Session,
+        context: &CommandContext,
         path: Option<&Path>,
     ) -> Result<BackupTarget, Failure> {
         if path == Some(Path::new(STDOUT)) && io::stdout().is_terminal() {
@@ -53,12 +53,12 @@ impl TargetOptions {
         refuse_folder(path)?;
         Ok(BackupTarget {
             stream: Some(open_stream),
-            ..self.target(session, path)
+            ..self.target(context, path)
         })
     }
 
-    fn target(self, session: &Session, path: Option<&Path>) -> BackupTarget {
-        let config = &session.config;
+    fn target(self, context: &CommandContext, path: Option<&Path>) -> BackupTarget {
+        let config = &context.config;
         let path = path.unwrap_or(Path::new("."));
         let absolute = match path == Path::new(STDOUT) {
             true => path.to_owned(),

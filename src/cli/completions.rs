@@ -2,8 +2,8 @@
 
 use clap_complete::Shell;
 
-use super::report::exit::Exit;
-use super::{Outcome, report};
+use super::output::exit::Exit;
+use super::{Outcome, output};
 
 /// Print a completion script for a shell
 #[derive(Debug, clap::Args)]
@@ -21,6 +21,6 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         "meta-migration",
         &mut script,
     );
-    report::write(&script)?;
+    output::write(&script)?;
     Ok(Exit::Done)
 }

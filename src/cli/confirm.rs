@@ -8,7 +8,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use super::options::OutputOptions;
-use super::report;
+use super::output;
 use crate::engine::Stop;
 
 /// How often a waiting question looks whether a signal came meanwhile.
@@ -31,7 +31,7 @@ pub(in crate::cli) async fn answer(question: &str) -> bool {
 
 /// Reads the answer in a thread, which may stay behind in its read: it ends with the process.
 fn read(question: &str, heard: impl FnOnce(bool) + Send + 'static) {
-    report::tell(&format!("{question} [y/N] "));
+    output::tell(&format!("{question} [y/N] "));
     std::thread::spawn(move || {
         let mut answer = String::new();
         let read = io::stdin().lock().read_line(&mut answer);

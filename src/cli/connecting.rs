@@ -1,7 +1,7 @@
 //! What to do when etcd cannot be reached: one hint for each cause.
 
-use super::report::exit::Exit;
-use super::report::failure::Failure;
+use super::output::exit::Exit;
+use super::output::failure::Failure;
 use crate::config::Connection;
 use crate::store::{ConnectProblem, StoreError};
 

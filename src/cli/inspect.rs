@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::Serialize;
 
+use super::context::{CommandContext, limits};
 use super::options::{EtcdOptions, OutputOptions};
+use super::output::exit::Exit;
+use super::output::failure::Failure;
 use super::reading::ReadingOptions;
-use super::report::exit::Exit;
-use super::report::failure::Failure;
-use super::session::{Session, limits};
-use super::{Outcome, report};
+use super::{Outcome, output};
 use crate::codec::describe;
 use crate::engine::{self, BackupSource};
 use crate::entry::{Entry, printable};
@@ -55,32 +55,32 @@ fn family_parser() -> impl TypedValueParser<Value = Family> {
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
-    let session = Session::begin(&args.etcd, &args.output)?;
+    let context = CommandContext::begin(&args.etcd, &args.output)?;
     let source = args
         .from
         .as_deref()
-        .map(|path| session.open(path, args.reading));
+        .map(|path| context.open(path, args.reading));
     let source = source.transpose()?;
     let root = source
         .as_ref()
-        .map_or(&session.config.root, BackupSource::root);
+        .map_or(&context.config.root, BackupSource::root);
     let selection = Selection::new(args, root);
     if args.summary {
         let mut summary = Summary::default();
-        each(&session, source.as_ref(), &selection, |family, entry| {
+        each(&context, source.as_ref(), &selection, |family, entry| {
             summary.add(family, entry);
             ControlFlow::Continue(())
         })?;
         let summary = FamilySummary {
             families: summary.0.into_values().collect(),
         };
-        report::print(session.output.format, &summary, |summary, palette| {
-            report::status::summary(&summary.families, palette)
+        output::print(context.output.format, &summary, |summary, style| {
+            output::status::summary(&summary.families, style)
         })?;
         return Ok(Exit::Done);
     }
-    let mut lines = report::Lines::new();
-    each(&session, source.as_ref(), &selection, |family, entry| {
+    let mut lines = output::Lines::new();
+    each(&context, source.as_ref(), &selection, |family, entry| {
         lines.write(&Shown::new(root, family, entry))
     })?;
     lines.finish()?;
@@ -89,7 +89,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
 
 /// Hands every selected entry to `visit`, from the file or from etcd.
 fn each(
-    session: &Session,
+    context: &CommandContext,
     source: Option<&BackupSource>,
     selection: &Selection<'_>,
     mut visit: impl FnMut(Family, &Entry) -> ControlFlow<()>,
@@ -99,8 +99,8 @@ fn each(
         None => ControlFlow::Continue(()),
     };
     match source {
-        Some(source) => session.offline(|environment| source.entries(environment, visit)),
-        None => session.read(async |store, environment| {
+        Some(source) => context.offline(|environment| source.entries(environment, visit)),
+        None => context.read(async |store, environment| {
             let what = (selection.root, selection.ranges.as_slice());
             engine::entries(store, what, (&limits(), environment), &mut visit).await
         }),

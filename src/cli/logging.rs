@@ -11,9 +11,9 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::options::OutputOptions;
-use super::report::LogFormat;
-use super::report::palette::Palette;
-use super::report::terminal::line;
+use super::output::LogFormat;
+use super::output::style::Style;
+use super::output::terminal::line;
 
 /// Starts logging. Lines go around the bars, if there are any.
 pub(in crate::cli) fn start(output: &OutputOptions, bars: Option<&MultiProgress>) {
@@ -38,7 +38,7 @@ pub(in crate::cli) fn start(output: &OutputOptions, bars: Option<&MultiProgress>
     // A second start in one process changes nothing.
     let _ = match output.log_format {
         LogFormat::Text => {
-            let coloured = Palette::for_stream(&io::stderr()).is_coloured();
+            let coloured = Style::for_stream(&io::stderr()).is_coloured();
             let layer = layer.fmt_fields(safe.delimited(" ")).with_ansi(coloured);
             registry.with(layer).try_init()
         }

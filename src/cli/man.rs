@@ -2,9 +2,9 @@
 
 use std::io;
 
-use super::report::exit::Exit;
-use super::report::failure::Failure;
-use super::{Outcome, report};
+use super::output::exit::Exit;
+use super::output::failure::Failure;
+use super::{Outcome, output};
 
 /// Print the manual page of the program or of one command
 #[derive(Debug, clap::Args)]
@@ -27,6 +27,6 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     clap_mangen::Man::new(page)
         .render(&mut text)
         .map_err(|error: io::Error| Failure::caused("cannot write the manual page", &error))?;
-    report::write(&text)?;
+    output::write(&text)?;
     Ok(Exit::Done)
 }

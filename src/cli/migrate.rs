@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use clap::builder::BoolishValueParser;
 
 use super::backup_target::{TargetOptions, warn_if_ephemeral};
+use super::context::{CommandContext, limits};
 use super::options::{EmptyOptions, EtcdOptions, OutputOptions, TransformOptions, WaitOptions};
+use super::output::exit::Exit;
+use super::output::outcome::Next;
+use super::output::units::bytes;
 use super::reading::ReadingOptions;
-use super::report::exit::Exit;
-use super::report::outcome::Next;
-use super::report::units::bytes;
-use super::session::{Session, limits};
 use super::target::Target;
-use super::{Outcome, report};
+use super::{Outcome, output};
 use crate::engine::{self, BackupTarget, Limits, MigrateOptions, Waits};
 use crate::report::{MigrateOutcome, MigrateReport, Seconds};
 use crate::store::etcd::EtcdStore;
@@ -74,18 +74,18 @@ pub(in crate::cli) struct Args {
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
-    let mut session = Session::begin(&args.etcd, &args.output)?;
-    session.ways.planned_with(planning(args));
-    let Target::Migrate(target) = Target::of(&session.config, &args.transform)? else {
-        return finish(&session, &nothing_to_do());
+    let mut context = CommandContext::begin(&args.etcd, &args.output)?;
+    context.next_steps.planned_with(planning(args));
+    let Target::Migrate(target) = Target::of(&context.config, &args.transform)? else {
+        return finish(&context, &nothing_to_do());
     };
     if let (Some(from), Some(to)) = (&args.from, &args.to) {
-        let source = session.open(from, args.reading)?;
-        let written = args.target.file(&session, Some(to))?;
-        let done = session.offline(|environment| source.migrate(&target, &written, environment))?;
-        return print(&session, &done, &Next::default());
+        let source = context.open(from, args.reading)?;
+        let written = args.target.file(&context, Some(to))?;
+        let done = context.offline(|environment| source.migrate(&target, &written, environment))?;
+        return print(&context, &done, &Next::default());
     }
-    let given = session.config.backup_file.as_deref();
+    let given = context.config.backup_file.as_deref();
     let mut limits = limits();
     if let Some(number) = args.max_txn_ops {
         limits.txn_ops_max = number.get();
@@ -95,11 +95,11 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     }
     let backup = match args.no_backup {
         true => None,
-        false => Some(args.target.file(&session, given)?),
+        false => Some(args.target.file(&context, given)?),
     };
-    let options = options(&session, target, backup, (args.wait.resolve(), limits));
+    let options = options(&context, target, backup, (args.wait.resolve(), limits));
     carry_out(
-        &mut session,
+        &mut context,
         &options,
         (args.compact, args.empty.allow_empty),
     )
@@ -117,14 +117,14 @@ fn planning(args: &Args) -> Vec<String> {
 
 /// Returns the engine's options.
 pub(in crate::cli) fn options(
-    session: &Session,
+    context: &CommandContext,
     target: Options,
     backup: Option<BackupTarget>,
     (waits, limits): (Waits, Limits),
 ) -> MigrateOptions {
     MigrateOptions {
-        root: session.config.root.clone(),
-        source_version: session.config.source_version.clone(),
+        root: context.config.root.clone(),
+        source_version: context.config.source_version.clone(),
         target_version: target.target,
         form: target.form,
         segment_form: target.segment_form,
@@ -137,7 +137,7 @@ pub(in crate::cli) fn options(
 
 /// Carries out a migration and prints its result.
 pub(in crate::cli) fn carry_out(
-    session: &mut Session,
+    context: &mut CommandContext,
     options: &MigrateOptions,
     (compacts, may_be_empty): (bool, bool),
 ) -> Outcome {
@@ -146,17 +146,17 @@ pub(in crate::cli) fn carry_out(
             "no backup will be written: after the commit this migration cannot be rolled back"
         );
     }
-    session.announce("Migrate", &options.root);
-    let session = &*session;
-    let done = session.write(async |store, environment| {
-        session.require_metadata(store, may_be_empty).await?;
+    context.announce("Migrate", &options.root);
+    let context = &*context;
+    let done = context.write(async |store, environment| {
+        context.require_metadata(store, may_be_empty).await?;
         let done = engine::migrate(store, options, environment).await?;
         if compacts && done.outcome != MigrateOutcome::NothingToDo {
             compact(store, options).await;
         }
         Ok(done)
     })?;
-    finish(session, &done)
+    finish(context, &done)
 }
 
 /// Compacts etcd. The migration is finished, so failures are warnings.
@@ -194,8 +194,8 @@ pub(in crate::cli) fn nothing_to_do() -> MigrateReport {
 }
 
 /// Prints the result and the next commands.
-pub(in crate::cli) fn finish(session: &Session, done: &MigrateReport) -> Outcome {
-    let target = session.config.target_version.as_ref();
+pub(in crate::cli) fn finish(context: &CommandContext, done: &MigrateReport) -> Outcome {
+    let target = context.config.target_version.as_ref();
     let release = target.map_or_else(|| "2.2".to_owned(), ToString::to_string);
     let migrated = done.outcome == MigrateOutcome::Migrated;
     let backup = done.backup.as_ref().filter(|_| migrated);
@@ -212,14 +212,14 @@ pub(in crate::cli) fn finish(session: &Session, done: &MigrateReport) -> Outcome
     let is_ready = done.outcome != MigrateOutcome::NothingToDo;
     let next = Next {
         start: is_ready.then(|| format!("start Milvus {release}")),
-        back: backup.map(|backup| session.ways.back(Some(&backup.path))),
+        back: backup.map(|backup| context.next_steps.back(Some(&backup.path))),
     };
-    print(session, done, &next)
+    print(context, done, &next)
 }
 
-fn print(session: &Session, done: &MigrateReport, next: &Next) -> Outcome {
-    report::print_done(session.output.format, done, |done, palette| {
-        report::outcome::migrate(done, next, palette)
+fn print(context: &CommandContext, done: &MigrateReport, next: &Next) -> Outcome {
+    output::print_done(context.output.format, done, |done, style| {
+        output::outcome::migrate(done, next, style)
     });
     Ok(Exit::Done)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
 
-use super::report::{Format, LogFormat};
+use super::output::{Format, LogFormat};
 use crate::config::{self, Config, ConfigError, Overrides, Password};
 use crate::engine::Waits;
 use crate::transform::{FormChoice, OnBrokenRecord, SegmentForm};

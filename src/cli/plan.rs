@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
+use super::context::{CommandContext, limits};
 use super::options::{EmptyOptions, EtcdOptions, OutputOptions, TransformOptions};
+use super::output::exit::Exit;
+use super::output::failure::Failure;
+use super::output::plan::Planned;
 use super::reading::ReadingOptions;
-use super::report::exit::Exit;
-use super::report::failure::Failure;
-use super::report::plan::Planned;
-use super::session::{Session, limits};
 use super::target::Target;
-use super::{Outcome, report};
+use super::{Outcome, output};
 use crate::engine::{self, BackupSource};
 use crate::finding::Finding;
 use crate::report::{Layout, PlanReport};
@@ -45,21 +45,21 @@ pub(in crate::cli) struct Args {
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
-    let session = Session::begin(&args.etcd, &args.output)?;
+    let context = CommandContext::begin(&args.etcd, &args.output)?;
     let source = args
         .from
         .as_deref()
-        .map(|path| session.open(path, args.reading));
+        .map(|path| context.open(path, args.reading));
     let source = source.transpose()?;
-    let mut planned = match Target::of(&session.config, &args.transform)? {
-        Target::Migrate(options) => make((&session, args), source.as_ref(), &options)?,
-        Target::NothingToDo => Planned::new(idle(layout((&session, args), source.as_ref())?)),
+    let mut planned = match Target::of(&context.config, &args.transform)? {
+        Target::Migrate(options) => make((&context, args), source.as_ref(), &options)?,
+        Target::NothingToDo => Planned::new(idle(layout((&context, args), source.as_ref())?)),
     };
     if args.ignore_sessions {
         let is_session = |finding: &Finding| finding.code == engine::LIVE_SESSION;
         planned.blocking.retain(|finding| !is_session(finding));
     }
-    report::print(session.output.format, &planned, report::plan::text)?;
+    output::print(context.output.format, &planned, output::plan::text)?;
     Ok(exit(&planned))
 }
 
@@ -85,19 +85,19 @@ fn exit(planned: &Planned) -> Exit {
 }
 
 fn make(
-    (session, args): (&Session, &Args),
+    (context, args): (&CommandContext, &Args),
     source: Option<&BackupSource>,
     options: &Options,
 ) -> Result<Planned, Failure> {
     if let Some(source) = source {
-        let plan = session.offline(|environment| source.plan(options, environment))?;
+        let plan = context.offline(|environment| source.plan(options, environment))?;
         return Ok(Planned::new(plan));
     }
-    session.read(async |store, environment| {
-        session
+    context.read(async |store, environment| {
+        context
             .require_metadata(store, args.empty.allow_empty)
             .await?;
-        let (root, limits) = (&session.config.root, limits());
+        let (root, limits) = (&context.config.root, limits());
         let planned = engine::plan(store, root, options, (&limits, environment)).await?;
         let blocking = engine::blocking(store, root, &planned, (&limits, environment)).await?;
         Ok(Planned {
@@ -108,17 +108,17 @@ fn make(
 }
 
 fn layout(
-    (session, args): (&Session, &Args),
+    (context, args): (&CommandContext, &Args),
     source: Option<&BackupSource>,
 ) -> Result<Layout, Failure> {
     match source {
-        Some(source) => session.offline(|environment| Ok(source.layout(environment)?.0)),
-        None => session.read(async |store, environment| {
-            session
+        Some(source) => context.offline(|environment| Ok(source.layout(environment)?.0)),
+        None => context.read(async |store, environment| {
+            context
                 .require_metadata(store, args.empty.allow_empty)
                 .await?;
             let limits = limits();
-            let found = engine::status(store, &session.config.root, (&limits, environment));
+            let found = engine::status(store, &context.config.root, (&limits, environment));
             Ok(found.await?.layout)
         }),
     }

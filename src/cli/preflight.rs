@@ -1,12 +1,12 @@
 //! `preflight`.
 
 use super::Outcome;
-use super::cluster::{AimOptions, PlaceOptions, Terminal, block_on, failure_of_cause};
+use super::kube_args::{InstanceArgs, TargetArgs, Terminal, block_on, failure_of_cause};
 use super::logging;
 use super::options::OutputOptions;
-use super::report;
-use super::report::exit::Exit;
-use super::report::orchestration;
+use super::output;
+use super::output::exit::Exit;
+use super::output::upgrade as upgrade_output;
 use crate::kubernetes::upgrade::preflight;
 
 /// Check a Milvus instance on Kubernetes before an upgrade, and recommend an upgrade path
@@ -17,9 +17,9 @@ use crate::kubernetes::upgrade::preflight;
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
     #[command(flatten)]
-    place: PlaceOptions,
+    place: InstanceArgs,
     #[command(flatten)]
-    aim: AimOptions,
+    aim: TargetArgs,
     /// Make no Job: do not look into etcd
     #[arg(long)]
     no_job: bool,
@@ -39,6 +39,6 @@ async fn run_preflight(args: &Args) -> Outcome {
     let found = preflight(&client, &options, !args.no_job, &terminal)
         .await
         .map_err(|cause| failure_of_cause(&cause, &terminal))?;
-    report::print(args.output.format, &found, orchestration::preflight)?;
+    output::print(args.output.format, &found, upgrade_output::preflight)?;
     Ok(if found.ok { Exit::Done } else { Exit::Refused })
 }

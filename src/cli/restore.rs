@@ -3,11 +3,11 @@
 use clap::builder::BoolishValueParser;
 
 use super::Outcome;
-use super::aftermath::Ways;
+use super::context::{CommandContext, limits};
+use super::next_steps::NextSteps;
 use super::options::{EtcdOptions, OutputOptions, WaitOptions};
 use super::reading::ReadingOptions;
 use super::rollback::{LossOptions, carry_out};
-use super::session::{Session, limits};
 use crate::config::{ConfigError, path_part};
 use crate::engine::{Limits, RestoreOptions, Way};
 use crate::keys::MetaRoot;
@@ -45,15 +45,15 @@ pub(in crate::cli) struct Args {
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
-    let mut session = Session::begin(&args.etcd, &args.output)?;
+    let mut context = CommandContext::begin(&args.etcd, &args.output)?;
     if let Some(path) = &args.to_root {
-        session.ways = Ways::new(
+        context.next_steps = NextSteps::new(
             &args.etcd.at_root(path),
-            session.config.backup_file.as_deref(),
+            context.config.backup_file.as_deref(),
         );
     }
-    session.ways.going_back();
-    let config = &session.config;
+    context.next_steps.going_back();
+    let config = &context.config;
     if config.backup_file.is_none() {
         return Err(ConfigError::MissingOption {
             option: "--backup-file",
@@ -80,5 +80,5 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
             ..limits()
         },
     };
-    carry_out(&mut session, &options)
+    carry_out(&mut context, &options)
 }

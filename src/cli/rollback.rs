@@ -2,11 +2,11 @@
 
 use clap::builder::BoolishValueParser;
 
+use super::context::{CommandContext, limits};
 use super::options::{EtcdOptions, OutputOptions, WaitOptions};
-use super::report::exit::Exit;
-use super::report::outcome::Next;
-use super::session::{Session, limits};
-use super::{Outcome, report, target};
+use super::output::exit::Exit;
+use super::output::outcome::Next;
+use super::{Outcome, output, target};
 use crate::config::gate::Purpose;
 use crate::engine::{self, RestoreOptions, Way};
 use crate::report::RestoreReport;
@@ -45,13 +45,13 @@ pub(in crate::cli) struct LossOptions {
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
-    let mut session = Session::begin(&args.etcd, &args.output)?;
-    session.ways.going_back();
-    target::judge(&session.config, Purpose::Rollback)?;
+    let mut context = CommandContext::begin(&args.etcd, &args.output)?;
+    context.next_steps.going_back();
+    target::judge(&context.config, Purpose::Rollback)?;
     let options = RestoreOptions {
-        root: session.config.root.clone(),
+        root: context.config.root.clone(),
         way: Way::Rollback,
-        backup: session.config.backup_file.clone(),
+        backup: context.config.backup_file.clone(),
         moved_from: None,
         keep_extra: args.loss.keep_extra,
         accept_loss: args.loss.accept_loss,
@@ -59,23 +59,23 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         waits: args.wait.resolve(),
         limits: limits(),
     };
-    carry_out(&mut session, &options)
+    carry_out(&mut context, &options)
 }
 
 /// Carries out a rollback or restore and prints its result.
-pub(in crate::cli) fn carry_out(session: &mut Session, options: &RestoreOptions) -> Outcome {
-    session.announce(verb(options.way), &options.root);
+pub(in crate::cli) fn carry_out(context: &mut CommandContext, options: &RestoreOptions) -> Outcome {
+    context.announce(verb(options.way), &options.root);
     if let Some(path) = &options.backup {
-        session.require_one_instance(path, options.limits.tolerance)?;
+        context.require_one_instance(path, options.limits.tolerance)?;
     }
     let work =
         async |store: &_, environment: &_| engine::restore(store, options, environment).await;
     let done = if options.dry_run {
-        session.read(work)?
+        context.read(work)?
     } else {
-        session.write(work)?
+        context.write(work)?
     };
-    finish(session, options, &done)
+    finish(context, options, &done)
 }
 
 pub(in crate::cli) fn verb(way: Way) -> &'static str {
@@ -87,22 +87,22 @@ pub(in crate::cli) fn verb(way: Way) -> &'static str {
 
 /// Prints the result and the next command.
 pub(in crate::cli) fn finish(
-    session: &Session,
+    context: &CommandContext,
     options: &RestoreOptions,
     done: &RestoreReport,
 ) -> Outcome {
-    let source = session.config.source_version.as_ref();
+    let source = context.config.source_version.as_ref();
     let release = source.map_or_else(|| "2.1".to_owned(), ToString::to_string);
     let next = Next {
         start: (options.way == Way::Rollback && !options.dry_run)
             .then(|| format!("start Milvus {release}")),
         back: None,
     };
-    let text = |done: &_, palette| report::outcome::restore(done, options.dry_run, &next, palette);
+    let text = |done: &_, style| output::outcome::restore(done, options.dry_run, &next, style);
     if options.dry_run {
-        report::print(session.output.format, done, text)?;
+        output::print(context.output.format, done, text)?;
     } else {
-        report::print_done(session.output.format, done, text);
+        output::print_done(context.output.format, done, text);
     }
     Ok(Exit::Done)
 }

@@ -1,15 +1,15 @@
 //! `rolling-update`.
 
 use super::Outcome;
-use super::cluster::{
-    BY_THIS_COMMAND, PlaceOptions, Terminal, block_on, failure, failure_of_cause, identity,
+use super::kube_args::{
+    BY_THIS_COMMAND, InstanceArgs, Terminal, block_on, failure, failure_of_cause, identity,
 };
 use super::logging;
 use super::options::OutputOptions;
-use super::report;
-use super::report::exit::Exit;
-use super::report::failure::Failure;
-use super::report::palette::Palette;
+use super::output;
+use super::output::exit::Exit;
+use super::output::failure::Failure;
+use super::output::style::Style;
 use crate::kubernetes::preflight::rolling::IN_THE_WAY;
 use crate::kubernetes::rolling::{RollingError, RollingOptions, RollingReport, rolling_update};
 use crate::kubernetes::upgrade::Cause;
@@ -26,7 +26,7 @@ const NOTICE: &str = "it does not know of this: run helm upgrade with image.all.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
     #[command(flatten)]
-    place: PlaceOptions,
+    place: InstanceArgs,
     /// What to do
     #[arg(short = 'o', long, value_name = "OPERATION", value_parser = ["update"], default_value = "update")]
     operation: String,
@@ -70,7 +70,7 @@ async fn run_update(args: &Args) -> Outcome {
     let namespace = client.namespace();
     match rolling_update(&client, &options, &terminal).await {
         Ok(done) => {
-            report::print_done(args.output.format, &done, text);
+            output::print_done(args.output.format, &done, text);
             Ok(Exit::Done)
         }
         Err(RollingError::Cluster(error)) => Err(failure(&error).hint(AGAIN)),
@@ -116,16 +116,16 @@ fn unhealthy(namespace: &str, error: &RollingError) -> Failure {
 }
 
 /// What was updated, for a person.
-fn text(done: &RollingReport, palette: Palette) -> String {
+fn text(done: &RollingReport, style: Style) -> String {
     let mut text = format!(
         "{} {} runs {}: {}\n",
-        palette.good("Updated:"),
+        style.good("Updated:"),
         done.instance,
         done.image,
         done.deployments.join(", ")
     );
     if done.is_helms {
-        text.push_str(&format!("{} {NOTICE}\n", palette.strong("Helm:")));
+        text.push_str(&format!("{} {NOTICE}\n", style.strong("Helm:")));
     }
     text
 }

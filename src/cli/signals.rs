@@ -2,9 +2,9 @@
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::report;
-use super::report::exit::Exit;
-use super::report::failure::Failure;
+use super::output;
+use super::output::exit::Exit;
+use super::output::failure::Failure;
 use crate::engine::{Signal, Stop};
 
 /// Listens from now on; needs a runtime. The wish to end shows in what is returned.
@@ -25,7 +25,7 @@ pub(in crate::cli) fn listen() -> Result<Stop, Failure> {
                 std::process::exit(exit(signal).code().into());
             }
             is_first = false;
-            report::tell(&format!(
+            output::tell(&format!(
                 "\n{}: finishing requests in flight; press Ctrl-C again to stop now\n",
                 signal.name()
             ));

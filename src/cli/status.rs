@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::builder::BoolishValueParser;
 
+use super::context::{CommandContext, limits, unusable};
 use super::options::{EmptyOptions, EtcdOptions, OutputOptions};
-use super::report::exit::Exit;
-use super::session::{Session, limits, unusable};
-use super::{Outcome, report};
+use super::output::exit::Exit;
+use super::{Outcome, output};
 use crate::backup::try_folder;
 use crate::engine;
 use crate::finding::Finding;
@@ -38,19 +38,19 @@ pub(in crate::cli) struct Args {
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
-    let session = Session::begin(&args.etcd, &args.output)?;
+    let context = CommandContext::begin(&args.etcd, &args.output)?;
     if let Some(folder) = &args.backup_folder {
         try_folder(folder).map_err(|error| unusable(&error))?;
     }
-    let root = &session.config.root;
-    let (found, failed) = session.read(async |store, environment| {
+    let root = &context.config.root;
+    let (found, failed) = context.read(async |store, environment| {
         let is_allowed = args.report_only || args.empty.allow_empty;
-        session.require_metadata(store, is_allowed).await?;
+        context.require_metadata(store, is_allowed).await?;
         engine::status_all_the_same(store, root, (&limits(), environment)).await
     })?;
-    report::print(session.output.format, &found, report::status::text)?;
+    output::print(context.output.format, &found, output::status::text)?;
     match failed {
-        Some(error) => Err(session.ways.failure(error)),
+        Some(error) => Err(context.next_steps.failure(error)),
         None if !args.report_only && found.findings.iter().any(Finding::is_error) => {
             Ok(Exit::NotMigratable)
         }

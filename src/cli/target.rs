@@ -1,8 +1,8 @@
 //! What a migration aims at: the target release, the form that follows from it, and the version gate.
 
 use super::options::TransformOptions;
-use super::report::exit::Exit;
-use super::report::failure::Failure;
+use super::output::exit::Exit;
+use super::output::failure::Failure;
 use crate::config::gate::{self, Purpose, Verdict};
 use crate::config::{Config, ConfigError};
 use crate::transform::{FormChoice, OnBrokenRecord, Options};

@@ -7,7 +7,7 @@
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 
-use super::report::failure::Failure;
+use super::output::failure::Failure;
 use crate::backup::OutputFormat;
 
 /// How etcd is reached: not used by what reads a file.

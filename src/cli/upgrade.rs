@@ -3,15 +3,15 @@
 use clap::builder::BoolishValueParser;
 
 use super::Outcome;
-use super::cluster::{
-    AimOptions, BY_THIS_COMMAND, PlaceOptions, Terminal, backup, block_on, failure_of_cause,
+use super::kube_args::{
+    BY_THIS_COMMAND, InstanceArgs, TargetArgs, Terminal, backup, block_on, failure_of_cause,
 };
 use super::logging;
 use super::options::{OutputOptions, policy_parser};
-use super::report;
-use super::report::exit::Exit;
-use super::report::failure::Failure;
-use super::report::orchestration;
+use super::output;
+use super::output::exit::Exit;
+use super::output::failure::Failure;
+use super::output::upgrade as upgrade_output;
 use crate::kubernetes::options::{Intent, UpgradeOptions};
 use crate::kubernetes::stage::Policy;
 use crate::kubernetes::upgrade::decide::Refusal;
@@ -30,9 +30,9 @@ use crate::transform::OnBrokenRecord;
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
     #[command(flatten)]
-    place: PlaceOptions,
+    place: InstanceArgs,
     #[command(flatten)]
-    aim: AimOptions,
+    aim: TargetArgs,
     /// What to do
     #[arg(
         short = 'o',
@@ -116,18 +116,18 @@ async fn run_upgrade(args: &Args) -> Outcome {
         let status = status(&client, &options)
             .await
             .map_err(|error| failed(UpgradeError::from(Cause::Operation(error))))?;
-        report::print(args.output.format, &status, orchestration::status)?;
+        output::print(args.output.format, &status, upgrade_output::status)?;
         return Ok(Exit::Done);
     }
     if args.dry_run {
         let steps = dry_run(&client, &options).await.map_err(failed)?;
-        report::write(steps.as_bytes())?;
+        output::write(steps.as_bytes())?;
         return Ok(Exit::Done);
     }
     let report = upgrade(&client, &options, &terminal)
         .await
         .map_err(failed)?;
-    report::print_done(args.output.format, &report.status, orchestration::status);
+    output::print_done(args.output.format, &report.status, upgrade_output::status);
     match report.result {
         Ok(()) => Ok(Exit::Done),
         Err(unreached) => Err(unreached_failure(unreached, &report.status)),

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use super::context::{CommandContext, limits};
 use super::options::{EmptyOptions, EtcdOptions, OutputOptions, TransformOptions};
+use super::output::exit::Exit;
 use super::reading::ReadingOptions;
-use super::report::exit::Exit;
-use super::session::{Session, limits};
-use super::{Outcome, report, target};
+use super::{Outcome, output, target};
 use crate::engine::{self, Limits, VerifyOptions};
 
 /// Check whether the 2.2 metadata is complete for the release that will read it
@@ -31,16 +31,16 @@ pub(in crate::cli) struct Args {
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
-    let session = Session::begin(&args.etcd, &args.output)?;
+    let context = CommandContext::begin(&args.etcd, &args.output)?;
     let backup = args.etcd.named_backup();
-    let told = target::told(&session.config, &args.transform)?;
-    let release = session.config.target_version.clone();
+    let told = target::told(&context.config, &args.transform)?;
+    let release = context.config.target_version.clone();
     let found = match &args.from {
         Some(path) => {
-            let source = session.open(path, args.reading)?;
-            let before = backup.map(|path| session.open(path, args.reading));
+            let source = context.open(path, args.reading)?;
+            let before = backup.map(|path| context.open(path, args.reading));
             let before = before.transpose()?;
-            session.offline(|environment| {
+            context.offline(|environment| {
                 let reader = (told.as_ref(), release.as_ref());
                 source.verify(before.as_ref(), reader, environment)
             })?
@@ -51,25 +51,25 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
                 ..limits()
             };
             if let Some(path) = backup {
-                session.require_one_instance(path, limits.tolerance)?;
+                context.require_one_instance(path, limits.tolerance)?;
             }
             let options = VerifyOptions {
-                root: session.config.root.clone(),
+                root: context.config.root.clone(),
                 backup: backup.map(Path::to_owned),
                 options: told,
                 target: release,
                 limits,
             };
-            session.read(async |store, environment| {
-                session
+            context.read(async |store, environment| {
+                context
                     .require_metadata(store, args.empty.allow_empty)
                     .await?;
                 engine::verify(store, &options, environment).await
             })?
         }
     };
-    report::print(session.output.format, &found, |found, palette| {
-        report::outcome::verify(found, backup.is_some(), palette)
+    output::print(context.output.format, &found, |found, style| {
+        output::outcome::verify(found, backup.is_some(), style)
     })?;
     Ok(if found.ok {
         Exit::Done

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::backup::Backup;
+use crate::cli::context::CommandContext;
 use crate::cli::options::{EtcdOptions, OutputOptions};
+use crate::cli::output::exit::Exit;
+use crate::cli::output::style::Style;
 use crate::cli::reading::ReadingOptions;
-use crate::cli::report::exit::Exit;
-use crate::cli::report::palette::Palette;
-use crate::cli::session::Session;
-use crate::cli::{Outcome, report};
+use crate::cli::{Outcome, output};
 use crate::report::{BackupReport, Layout};
 
 /// Read a complete backup and check all of it
@@ -31,13 +31,13 @@ pub(in crate::cli) struct Args {
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
-    let session = Session::begin(&args.etcd, &args.output)?;
+    let context = CommandContext::begin(&args.etcd, &args.output)?;
     let path = args.file.as_ref().or(args.from.as_ref());
     let path = path.map(PathBuf::as_path).unwrap_or(Path::new(""));
-    let source = session.open(path, args.reading)?;
-    let (layout, _) = session.offline(|environment| source.layout(environment))?;
+    let source = context.open(path, args.reading)?;
+    let (layout, _) = context.offline(|environment| source.layout(environment))?;
     let found = Checked::new(source.backup(), layout);
-    report::print(session.output.format, &found, text)?;
+    output::print(context.output.format, &found, text)?;
     Ok(Exit::Done)
 }
 
@@ -74,12 +74,12 @@ impl Checked {
     }
 }
 
-fn text(found: &Checked, palette: Palette) -> String {
-    let mut text = report::outcome::backup(&found.backup, palette);
+fn text(found: &Checked, style: Style) -> String {
+    let mut text = output::outcome::backup(&found.backup, style);
     text.push_str(&format!(
         "  of {}, layout {}\n",
         found.meta_root,
-        report::plan::layout(found.layout)
+        output::plan::layout(found.layout)
     ));
     if let Some(families) = &found.only_families {
         text.push_str(&format!("  partial metadata: {}\n", families.join(", ")));

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::backup::repository::{Difference, diff};
+use crate::cli::context::{CommandContext, unusable};
 use crate::cli::options::{EtcdOptions, OutputOptions};
+use crate::cli::output::exit::Exit;
+use crate::cli::output::failure::Failure;
+use crate::cli::output::style::Style;
+use crate::cli::output::units::count;
 use crate::cli::reading::ReadingOptions;
-use crate::cli::report::exit::Exit;
-use crate::cli::report::failure::Failure;
-use crate::cli::report::palette::Palette;
-use crate::cli::report::units::count;
-use crate::cli::session::{Session, unusable};
-use crate::cli::{Outcome, report};
+use crate::cli::{Outcome, output};
 use crate::entry::printable;
 
 /// Compare two backups key by key
@@ -35,14 +35,14 @@ pub(in crate::cli) struct Args {
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
-    let session = Session::begin(&args.etcd, &args.output)?;
+    let context = CommandContext::begin(&args.etcd, &args.output)?;
     let files: Vec<&PathBuf> = args.from.iter().chain(&args.files).collect();
     let [before, after] = files[..] else {
         return Err(Failure::usage("name two backup files to compare"));
     };
     let (before, after) = (
-        session.open(before, args.reading)?,
-        session.open(after, args.reading)?,
+        context.open(before, args.reading)?,
+        context.open(after, args.reading)?,
     );
     let mut differences = Vec::new();
     let counts = diff(before.backup(), after.backup(), |difference| {
@@ -56,7 +56,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         equal: counts.equal,
         differences,
     };
-    report::print(session.output.format, &found, text)?;
+    output::print(context.output.format, &found, text)?;
     Ok(if found.differences.is_empty() {
         Exit::Done
     } else {
@@ -93,7 +93,7 @@ impl Line {
     }
 }
 
-fn text(found: &Differing, palette: Palette) -> String {
+fn text(found: &Differing, style: Style) -> String {
     let mut text: String = found
         .differences
         .iter()
@@ -106,6 +106,6 @@ fn text(found: &Differing, palette: Palette) -> String {
         count(found.changed),
         count(found.equal)
     );
-    text.push_str(&palette.strong(&told));
+    text.push_str(&style.strong(&told));
     text
 }

@@ -7,13 +7,13 @@ use serde::Serialize;
 
 use crate::backup::BackupError;
 use crate::backup::repository::{Listing, Repository};
+use crate::cli::context::unusable;
 use crate::cli::options::OutputOptions;
-use crate::cli::report::exit::Exit;
-use crate::cli::report::palette::Palette;
-use crate::cli::report::table::{Align, Table, cell};
-use crate::cli::report::units::{bytes, short_digest};
-use crate::cli::session::unusable;
-use crate::cli::{Outcome, logging, report};
+use crate::cli::output::exit::Exit;
+use crate::cli::output::style::Style;
+use crate::cli::output::table::{Align, Table, cell};
+use crate::cli::output::units::{bytes, short_digest};
+use crate::cli::{Outcome, logging, output};
 
 /// List the backups in a folder
 #[derive(Debug, clap::Args)]
@@ -38,7 +38,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let found = Listed {
         backups: listings.iter().map(Line::new).collect(),
     };
-    report::print(args.output.format, &found, text)?;
+    output::print(args.output.format, &found, text)?;
     Ok(Exit::Done)
 }
 
@@ -89,7 +89,7 @@ fn reason(error: &BackupError) -> String {
     }
 }
 
-fn text(found: &Listed, palette: Palette) -> String {
+fn text(found: &Listed, style: Style) -> String {
     let mut table = Table::new(&[
         ("FILE", Align::Left),
         ("META ROOT", Align::Left),
@@ -112,12 +112,12 @@ fn text(found: &Listed, palette: Palette) -> String {
             short_digest(line.digest.as_deref().unwrap_or_default()).to_owned(),
         ]);
     }
-    let mut lines = table.painted(palette);
+    let mut lines = table.painted(style);
     for line in &found.backups {
         if let Some(problem) = &line.problem {
             lines.push(format!(
                 "{} {}: {problem}",
-                palette.careful("not usable:"),
+                style.careful("not usable:"),
                 line.path
             ));
         }

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::backup::repository::Repository;
+use crate::cli::context::unusable;
 use crate::cli::options::OutputOptions;
-use crate::cli::report::exit::Exit;
-use crate::cli::report::failure::Failure;
-use crate::cli::report::palette::Palette;
-use crate::cli::session::unusable;
-use crate::cli::{Outcome, confirm, logging, report};
+use crate::cli::output::exit::Exit;
+use crate::cli::output::failure::Failure;
+use crate::cli::output::style::Style;
+use crate::cli::{Outcome, confirm, logging, output};
 use crate::engine::Stop;
 
 /// Delete all but the newest backups of a folder
@@ -38,7 +38,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     if confirm::is_wanted(&args.output) && !plan.remove.is_empty() {
         let files = plan.remove.iter().map(|file| file.path.display());
         let files: Vec<String> = files.map(|path| format!("  {path}\n")).collect();
-        report::tell(&files.concat());
+        output::tell(&files.concat());
         if !confirm::ask("Delete these backups?", &Stop::never()) {
             return Err(Failure::new(Exit::Failed, "not confirmed").unchanged());
         }
@@ -60,7 +60,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
             })
             .collect(),
     };
-    report::print(args.output.format, &done, text)?;
+    output::print(args.output.format, &done, text)?;
     Ok(Exit::Done)
 }
 
@@ -78,13 +78,13 @@ struct Untouched {
     reason: String,
 }
 
-fn text(done: &Pruned, palette: Palette) -> String {
+fn text(done: &Pruned, style: Style) -> String {
     let removed = done.removed.iter().map(|path| format!("removed {path}\n"));
     let kept = done.kept.iter().map(|path| format!("kept {path}\n"));
     let untouched = done.untouched.iter().map(|file| {
         format!(
             "{} {}: {}\n",
-            palette.careful("left alone"),
+            style.careful("left alone"),
             file.path,
             file.reason
         )

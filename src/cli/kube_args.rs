@@ -8,13 +8,13 @@ use tokio::signal::unix::SignalKind;
 
 use super::confirm;
 use super::options::OutputOptions;
+use super::output;
+use super::output::LogFormat;
+use super::output::exit::Exit;
+use super::output::failure::Failure;
+use super::output::style::Style;
+use super::output::upgrade as upgrade_output;
 use super::quoted::quoted;
-use super::report;
-use super::report::LogFormat;
-use super::report::exit::Exit;
-use super::report::failure::Failure;
-use super::report::orchestration;
-use super::report::palette::Palette;
 use crate::config::{self, path_part};
 use crate::finding::Finding;
 use crate::kubernetes::cluster::{Access, Cluster, ClusterError};
@@ -36,7 +36,7 @@ const DEFAULT_TIMEOUT: &str = "15m";
 /// Which cluster, namespace and instance.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Which instance")]
-pub(in crate::cli) struct PlaceOptions {
+pub(in crate::cli) struct InstanceArgs {
     /// Name of the instance: the Helm release, or the Milvus custom resource
     #[arg(short = 'i', long, value_name = "NAME")]
     pub(in crate::cli) instance: String,
@@ -60,7 +60,7 @@ pub(in crate::cli) struct PlaceOptions {
 /// Where the metadata is and what is to become of it.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Versions and metadata")]
-pub(in crate::cli) struct AimOptions {
+pub(in crate::cli) struct TargetArgs {
     /// Milvus release that runs now, for example 2.1.4
     #[arg(short = 's', long, value_name = "VERSION")]
     pub(in crate::cli) source_version: Option<Release>,
@@ -143,7 +143,7 @@ struct PodOptions {
     run_as_user: Option<PodUser>,
 }
 
-impl PlaceOptions {
+impl InstanceArgs {
     pub(in crate::cli) async fn connect(&self) -> Result<Cluster, Failure> {
         let access = Access {
             namespace: self.namespace.as_deref(),
@@ -174,7 +174,7 @@ impl PlaceOptions {
     }
 
     /// The options, with what only this process can know: a new id, the time and who it is.
-    pub(in crate::cli) fn options(&self, namespace: &str, aim: &AimOptions) -> UpgradeOptions {
+    pub(in crate::cli) fn options(&self, namespace: &str, aim: &TargetArgs) -> UpgradeOptions {
         UpgradeOptions {
             instance: self.instance.clone(),
             selector: self.selector.clone(),
@@ -205,7 +205,7 @@ impl PlaceOptions {
     }
 }
 
-impl AimOptions {
+impl TargetArgs {
     /// What was given, but for versions and image, as words of a shell for the next command.
     fn words(&self) -> String {
         let mut text = words([
@@ -316,7 +316,7 @@ async fn signalled() -> Exit {
         let second = signal().await;
         std::process::exit(second.code().into());
     });
-    report::tell("Finishing requests in flight; press Ctrl-C again to stop now\n");
+    output::tell("Finishing requests in flight; press Ctrl-C again to stop now\n");
     first
 }
 
@@ -368,7 +368,7 @@ impl ProgressObserver for Terminal<'_> {
             tracing::info!("{line}");
         } else {
             let now = humantime::format_rfc3339_seconds(SystemTime::now());
-            report::tell(&format!("{now} {line}\n"));
+            output::tell(&format!("{now} {line}\n"));
         }
     }
 
@@ -376,17 +376,17 @@ impl ProgressObserver for Terminal<'_> {
         if self.is_json() {
             tracing::info!(step = kind.name(), "{line}");
         } else {
-            report::tell(&format!("  {} | {line}\n", kind.name()));
+            output::tell(&format!("  {} | {line}\n", kind.name()));
         }
     }
 
     fn finding(&self, finding: &Finding) {
-        let palette = Palette::for_stream(&std::io::stderr());
-        let line = orchestration::finding(finding, palette);
+        let style = Style::for_stream(&std::io::stderr());
+        let line = upgrade_output::finding(finding, style);
         if self.is_json() {
             self.tell(&line);
         } else {
-            report::tell(&format!("{line}\n"));
+            output::tell(&format!("{line}\n"));
         }
     }
 
@@ -395,7 +395,7 @@ impl ProgressObserver for Terminal<'_> {
             if self.output.yes {
                 return true;
             }
-            report::tell(steps);
+            output::tell(steps);
             confirm::is_wanted(self.output) && confirm::answer("Continue?").await
         })
     }

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use super::palette::Palette;
+use super::style::Style;
 
 /// One line or a part of one: line breaks are escaped as well, so nothing can pass for another line.
 pub(in crate::cli) fn line(text: &str) -> Cow<'_, str> {
@@ -26,15 +26,15 @@ pub(in crate::cli) fn is_safe(text: &str) -> bool {
     !text.contains(|character| character != '\n' && is_unsafe(character))
 }
 
-/// Lines of our own making: line breaks stay, and so do the colours that the palette puts there.
-pub(in crate::cli) fn lines(text: &str, palette: Palette) -> Cow<'_, str> {
+/// Lines of our own making: line breaks stay, and so do the colours that the style puts there.
+pub(in crate::cli) fn lines(text: &str, style: Style) -> Cow<'_, str> {
     if is_safe(text) {
         return Cow::Borrowed(text);
     }
     let mut safe = String::with_capacity(text.len() + 16);
     let mut rest = text;
     while let Some(character) = rest.chars().next() {
-        if let Some(colour) = palette.colour_at(rest) {
+        if let Some(colour) = style.colour_at(rest) {
             safe.push_str(colour);
             rest = &rest[colour.len()..];
             continue;
@@ -112,9 +112,9 @@ mod tests {
 
     #[test]
     fn only_the_palettes_own_colours_pass() {
-        let plain = Palette::plain();
+        let plain = Style::plain();
         assert_eq!(lines("a\nb\x1b[1mc", plain), "a\nb\\u{1b}[1mc");
-        let coloured = Palette::coloured();
+        let coloured = Style::coloured();
         let painted = format!("{}\nkey \x1b[2Jx\x1b]0;t\x07", coloured.bad("error:"));
         assert_eq!(
             lines(&painted, coloured),

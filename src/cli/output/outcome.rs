@@ -1,7 +1,7 @@
 //! Results of commands as text.
 
 use super::findings;
-use super::palette::Palette;
+use super::style::Style;
 use super::terminal::line;
 use super::units::{bytes, count, counted, short_digest};
 use crate::report::{
@@ -10,9 +10,9 @@ use crate::report::{
 };
 
 /// Summarizes a backup.
-pub(in crate::cli) fn backup(report: &BackupReport, palette: Palette) -> String {
+pub(in crate::cli) fn backup(report: &BackupReport, style: Style) -> String {
     let mut lines = vec![
-        format!("{} {}", palette.good("Backup:"), line(&report.path)),
+        format!("{} {}", style.good("Backup:"), line(&report.path)),
         format!(
             "  {}, {}, {} format, digest {}",
             counted(report.entries, "entry"),
@@ -54,16 +54,16 @@ impl Next {
 }
 
 /// Summarizes a migration without its plan, which is shown before the run or by `plan`.
-pub(in crate::cli) fn migrate(report: &MigrateReport, next: &Next, palette: Palette) -> String {
+pub(in crate::cli) fn migrate(report: &MigrateReport, next: &Next, style: Style) -> String {
     let mut lines = vec![match report.outcome {
         MigrateOutcome::Migrated if report.resumed => {
-            palette.good("Migrated: resumed and finished an interrupted run")
+            style.good("Migrated: resumed and finished an interrupted run")
         }
-        MigrateOutcome::Migrated => palette.good("Migrated"),
+        MigrateOutcome::Migrated => style.good("Migrated"),
         MigrateOutcome::AlreadyMigrated => {
-            palette.good("Already migrated: the metadata has the 2.2 layout; no changes")
+            style.good("Already migrated: the metadata has the 2.2 layout; no changes")
         }
-        MigrateOutcome::NothingToDo => palette.good("Nothing to do: no changes"),
+        MigrateOutcome::NothingToDo => style.good("Nothing to do: no changes"),
     }];
     if let Some(plan) = &report.plan {
         lines.push(format!(
@@ -101,7 +101,7 @@ pub(in crate::cli) fn migrate(report: &MigrateReport, next: &Next, palette: Pale
         && !plan.findings.is_empty()
     {
         lines.extend(
-            findings::lines(&plan.findings, palette)
+            findings::lines(&plan.findings, style)
                 .iter()
                 .map(|line| format!("  {line}")),
         );
@@ -124,29 +124,25 @@ fn seconds(seconds: &Seconds) -> String {
 }
 
 /// Summarizes a verification.
-pub(in crate::cli) fn verify(
-    report: &VerifyReport,
-    against_backup: bool,
-    palette: Palette,
-) -> String {
+pub(in crate::cli) fn verify(report: &VerifyReport, against_backup: bool, style: Style) -> String {
     let mut lines = Vec::new();
     if report.ok && against_backup {
-        lines.push(palette.good("Verified: matches the expected result of migrating the backup"));
+        lines.push(style.good("Verified: matches the expected result of migrating the backup"));
     } else if report.ok {
-        lines.push(palette.good("Verified: the 2.2 metadata is complete and consistent"));
+        lines.push(style.good("Verified: the 2.2 metadata is complete and consistent"));
     } else if report.missing + report.different + report.extra == 0 {
-        lines.push(palette.bad("Verification failed"));
+        lines.push(style.bad("Verification failed"));
     } else {
         lines.push(format!(
             "{} {} missing, {} different, {} extra",
-            palette.bad("Differences:"),
+            style.bad("Differences:"),
             counted(report.missing, "key"),
             count(report.different),
             count(report.extra)
         ));
     }
     if !report.findings.is_empty() {
-        lines.extend(findings::lines(&report.findings, palette));
+        lines.extend(findings::lines(&report.findings, style));
     }
     lines.push(String::new());
     lines.join("\n")
@@ -157,30 +153,30 @@ pub(in crate::cli) fn restore(
     report: &RestoreReport,
     dry_run: bool,
     next: &Next,
-    palette: Palette,
+    style: Style,
 ) -> String {
     let difference = difference(report);
     let mut lines = Vec::new();
     match (report.outcome, dry_run) {
         (RestoreOutcome::Unchanged, false) if !report.verified => {
             lines.push(
-                palette.good(
+                style.good(
                     "No changes: the metadata has the 2.1 layout, and no migration is recorded",
                 ),
             );
         }
         (RestoreOutcome::Unchanged, _) => {
-            lines.push(palette.good("No changes: etcd already matches the backup"));
+            lines.push(style.good("No changes: etcd already matches the backup"));
             if report.kept > 0 {
                 lines.push(format!("  {difference}"));
             }
         }
         (RestoreOutcome::WouldRestore, _) => {
-            lines.push(palette.strong("Dry run: no changes made; would change:"));
+            lines.push(style.strong("Dry run: no changes made; would change:"));
             lines.push(format!("  {difference}"));
         }
         (RestoreOutcome::Restored, _) => {
-            lines.push(palette.good("Restored"));
+            lines.push(style.good("Restored"));
             lines.push(format!("  {difference}"));
         }
     }
@@ -256,7 +252,7 @@ mod tests {
             back: Some("meta-migration rollback".to_owned()),
         };
         assert_eq!(
-            migrate(&report, &next, Palette::plain()),
+            migrate(&report, &next, Style::plain()),
             "\
 Migrated: resumed and finished an interrupted run
   backup /b/x.backup (1 entry, digest aabbccddeeff)
@@ -287,7 +283,7 @@ Migrated: resumed and finished an interrupted run
             discards: true,
             ..complete
         };
-        let text = |report| restore(&report, false, &Next::default(), Palette::plain());
+        let text = |report| restore(&report, false, &Next::default(), Style::plain());
         assert!(text(complete).contains("verified: etcd matches the backup"));
         assert!(
             !text(kept).contains("etcd matches the backup"),
@@ -310,7 +306,7 @@ Migrated: resumed and finished an interrupted run
             discards: false,
         };
         assert_eq!(
-            restore(&report, true, &Next::default(), Palette::plain()),
+            restore(&report, true, &Next::default(), Style::plain()),
             "\
 Dry run: no changes made; would change:
   1 key put, 2,000 deleted

@@ -11,19 +11,19 @@ use serde::Serialize;
 pub(in crate::cli) mod exit;
 pub(in crate::cli) mod failure;
 pub(in crate::cli) mod findings;
-pub(in crate::cli) mod orchestration;
 pub(in crate::cli) mod outcome;
-pub(in crate::cli) mod palette;
 pub(in crate::cli) mod plan;
 pub(in crate::cli) mod status;
+pub(in crate::cli) mod style;
 pub(in crate::cli) mod table;
 pub(in crate::cli) mod terminal;
-mod termination;
+mod termination_log;
 pub(in crate::cli) mod units;
+pub(in crate::cli) mod upgrade;
 
 use exit::Exit;
 use failure::Failure;
-use palette::Palette;
+use style::Style;
 
 /// How data is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -49,18 +49,18 @@ pub(in crate::cli) enum LogFormat {
 pub(in crate::cli) fn print<T: Serialize>(
     format: Format,
     report: &T,
-    text: impl FnOnce(&T, Palette) -> String,
+    text: impl FnOnce(&T, Style) -> String,
 ) -> Result<(), Failure> {
     let output = match format {
         Format::Text => {
-            let palette = Palette::for_stream(&io::stdout());
-            terminal::lines(&text(report, palette), palette).into_owned()
+            let style = Style::for_stream(&io::stdout());
+            terminal::lines(&text(report, style), style).into_owned()
         }
         Format::Json => {
             let mut json = serde_json::to_string(report)
                 .map_err(|error| Failure::caused("cannot write the report as JSON", &error))?;
             json.push('\n');
-            termination::leave(&json);
+            termination_log::leave(&json);
             json
         }
     };
@@ -72,7 +72,7 @@ pub(in crate::cli) fn print<T: Serialize>(
 pub(in crate::cli) fn print_done<T: Serialize>(
     format: Format,
     report: &T,
-    text: impl FnOnce(&T, Palette) -> String,
+    text: impl FnOnce(&T, Style) -> String,
 ) {
     if let Err(failure) = print(format, report, text) {
         let causes = failure.causes.join(": ");
@@ -129,8 +129,8 @@ pub(in crate::cli) fn quietly(written: io::Result<()>) -> Result<(), Failure> {
 
 /// Writes lines for the user to standard error, whatever the log level.
 pub(in crate::cli) fn tell(text: &str) {
-    let palette = Palette::for_stream(&io::stderr());
-    tell_exactly(&terminal::lines(text, palette));
+    let style = Style::for_stream(&io::stderr());
+    tell_exactly(&terminal::lines(text, style));
 }
 
 fn tell_exactly(text: &str) {
@@ -140,9 +140,9 @@ fn tell_exactly(text: &str) {
 
 /// Writes a failure to standard error and gives its exit code.
 pub(in crate::cli) fn fail(failure: &Failure, format: LogFormat) -> Exit {
-    termination::leave(&failure.json());
+    termination_log::leave(&failure.json());
     match format {
-        LogFormat::Text => tell(&failure.text(Palette::for_stream(&io::stderr()))),
+        LogFormat::Text => tell(&failure.text(Style::for_stream(&io::stderr()))),
         LogFormat::Json => tell_exactly(&failure.json()),
     }
     failure.exit

@@ -8,14 +8,14 @@ use std::ffi::{OsStr, OsString};
 
 /// A command line, sorted by face, ready for clap. The first argument is the program's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::cli) enum Face {
+pub(in crate::cli) enum Invocation {
     /// The official tool's.
-    DropIn(Vec<OsString>),
+    Official(Vec<OsString>),
     /// `COMMAND …`.
     Commands(Vec<OsString>),
 }
 
-impl Face {
+impl Invocation {
     /// Recognises the face; `commands` are the words that name a command.
     pub(in crate::cli) fn of(arguments: Vec<OsString>, commands: &[String]) -> Self {
         let mut rest = arguments.into_iter();
@@ -29,14 +29,14 @@ impl Face {
         if rest.first().is_some_and(|word| is_help(word)) {
             let help = vec![program, "--help".into()];
             return match config {
-                Some(_) => Self::DropIn(help),
+                Some(_) => Self::Official(help),
                 None => Self::Commands(help),
             };
         }
         let Some(config) = config else {
             // The flag without its value: clap says so, once it is spelled its way.
             if rest.first().is_some_and(|word| word == "-config") {
-                return Self::DropIn(vec![program, "--config".into()]);
+                return Self::Official(vec![program, "--config".into()]);
             }
             return Self::Commands([vec![program], rest].concat());
         };
@@ -51,7 +51,7 @@ impl Face {
             let word = rest.remove(0);
             Self::Commands([vec![program, word, flag], rest].concat())
         } else {
-            Self::DropIn([vec![program, flag], rest].concat())
+            Self::Official([vec![program, flag], rest].concat())
         }
     }
 }
@@ -78,21 +78,21 @@ fn is_help(word: &OsStr) -> bool {
 mod tests {
     use super::*;
 
-    fn face(line: &str) -> Face {
+    fn face(line: &str) -> Invocation {
         let arguments = line.split(' ').map(OsString::from).collect();
-        Face::of(arguments, &["migrate".to_owned(), "status".to_owned()])
+        Invocation::of(arguments, &["migrate".to_owned(), "status".to_owned()])
     }
 
     fn arguments(line: &str) -> Vec<OsString> {
         line.split(' ').map(OsString::from).collect()
     }
 
-    fn drop_in(line: &str) -> Face {
-        Face::DropIn(arguments(line))
+    fn drop_in(line: &str) -> Invocation {
+        Invocation::Official(arguments(line))
     }
 
-    fn commands(line: &str) -> Face {
-        Face::Commands(arguments(line))
+    fn commands(line: &str) -> Invocation {
+        Invocation::Commands(arguments(line))
     }
 
     #[test]

@@ -8,14 +8,14 @@ use indicatif::MultiProgress;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
-use super::aftermath::Ways;
+use super::next_steps::NextSteps;
 use super::options::{EtcdOptions, OutputOptions};
+use super::output::exit::Exit;
+use super::output::failure::Failure;
+use super::progress::Watch;
 use super::quoted::quoted;
 use super::reading::{self, ReadingOptions};
-use super::report::exit::Exit;
-use super::report::failure::Failure;
-use super::watch::Watch;
-use super::{connecting, logging, signals, watch};
+use super::{connecting, logging, progress, signals};
 use crate::backup::{Backup, BackupError, Tolerance};
 use crate::config::{Config, Connection};
 use crate::engine::{self, BackupSource, EngineError, Environment, Limits, Signal, Stop};
@@ -29,10 +29,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const GOODBYE: Duration = Duration::from_secs(2);
 
 /// One run of a command.
-pub(in crate::cli) struct Session {
+pub(in crate::cli) struct CommandContext {
     pub(in crate::cli) config: Config,
     pub(in crate::cli) output: OutputOptions,
-    pub(in crate::cli) ways: Ways,
+    pub(in crate::cli) next_steps: NextSteps,
     /// What the command is about to do, and to which instance.
     action: String,
     bars: Option<MultiProgress>,
@@ -47,17 +47,17 @@ enum Ending {
     Orderly,
 }
 
-impl Session {
+impl CommandContext {
     /// Starts logging and resolves the configuration.
     pub(in crate::cli) fn begin(
         etcd: &EtcdOptions,
         output: &OutputOptions,
     ) -> Result<Self, Failure> {
-        let bars = watch::bars(output);
+        let bars = progress::bars(output);
         logging::start(output, bars.as_ref());
         let config = etcd.resolve()?;
         Ok(Self {
-            ways: Ways::new(etcd, config.backup_file.as_deref()),
+            next_steps: NextSteps::new(etcd, config.backup_file.as_deref()),
             config,
             output: output.clone(),
             action: String::new(),
@@ -101,7 +101,7 @@ impl Session {
         let runtime = runtime()?;
         let outcome = runtime.block_on(async {
             let stop = signals::listen()?;
-            work(&self.environment(stop)).map_err(|error| self.ways.failure(error))
+            work(&self.environment(stop)).map_err(|error| self.next_steps.failure(error))
         });
         runtime.shutdown_timeout(GOODBYE);
         outcome
@@ -129,7 +129,7 @@ impl Session {
                     signal = stop.wait() => return Err(self.interrupted(signal)),
                 }
             };
-            outcome.map_err(|error| self.ways.failure(error))
+            outcome.map_err(|error| self.next_steps.failure(error))
         });
         runtime.shutdown_timeout(GOODBYE);
         outcome
@@ -137,7 +137,8 @@ impl Session {
 
     fn interrupted(&self, signal: Signal) -> Failure {
         let failure = engine::Failure::Interrupted(signal);
-        self.ways.failure(EngineError::before_writing(failure))
+        self.next_steps
+            .failure(EngineError::before_writing(failure))
     }
 
     /// Sets what prompts start with, such as `Migrate by-dev/meta on localhost:2379`.

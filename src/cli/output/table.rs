@@ -1,6 +1,6 @@
 //! Columns that line up.
 
-use super::palette::Palette;
+use super::style::Style;
 use super::terminal::line;
 
 /// How a column is set.
@@ -46,10 +46,10 @@ impl Table {
     }
 
     /// The lines, with a faint heading.
-    pub(in crate::cli) fn painted(&self, palette: Palette) -> Vec<String> {
+    pub(in crate::cli) fn painted(&self, style: Style) -> Vec<String> {
         let mut lines = self.lines();
         if let Some(heading) = lines.first_mut() {
-            *heading = palette.faint(heading);
+            *heading = style.faint(heading);
         }
         lines
     }

@@ -8,8 +8,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::confirm;
 use super::options::OutputOptions;
-use super::report::palette::Palette;
-use super::report::{self, LogFormat};
+use super::output::style::Style;
+use super::output::{self, LogFormat};
 use crate::engine::{Observer, Stop};
 use crate::report::{PlanReport, RestoreReport};
 
@@ -146,14 +146,14 @@ impl Observer for Watch {
 
     fn confirm_migration(&self, plan: &PlanReport) -> bool {
         self.confirm(|| {
-            let planned = report::plan::Planned::new(plan.clone());
-            let plan = report::plan::text(&planned, Palette::for_stream(&std::io::stderr()));
+            let planned = output::plan::Planned::new(plan.clone());
+            let plan = output::plan::text(&planned, Style::for_stream(&std::io::stderr()));
             format!("{plan}\n{}?", self.action)
         })
     }
 
     fn confirm_restore(&self, difference: &RestoreReport) -> bool {
-        self.confirm(|| report::outcome::question(difference, &self.action))
+        self.confirm(|| output::outcome::question(difference, &self.action))
     }
 }
 

@@ -4,11 +4,11 @@ use std::io::IsTerminal;
 
 /// Whether and how text is coloured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::cli) struct Palette {
+pub(in crate::cli) struct Style {
     coloured: bool,
 }
 
-impl Palette {
+impl Style {
     /// No colours.
     #[cfg(test)]
     pub(in crate::cli) const fn plain() -> Self {
@@ -53,7 +53,7 @@ impl Palette {
         self.paint("2", text)
     }
 
-    /// The sequence at the start of a text, if it is one that this palette writes.
+    /// The sequence at the start of a text, if it is one that this style writes.
     pub(in crate::cli) fn colour_at(self, text: &str) -> Option<&'static str> {
         const OWN: [&str; 6] = [
             "\x1b[0m",

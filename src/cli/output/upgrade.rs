@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::palette::Palette;
+use super::style::Style;
 use super::table::{Align, Table};
 use super::units::counted;
 use crate::finding::{Finding, Severity};
@@ -13,10 +13,10 @@ use crate::kubernetes::upgrade::status::{Orchestrator, State, Status};
 use crate::report::StatusReport;
 
 /// The status of an upgrade.
-pub(in crate::cli) fn status(status: &Status, palette: Palette) -> String {
+pub(in crate::cli) fn status(status: &Status, style: Style) -> String {
     let mut lines = Vec::new();
     let mut say = |what: &str, text: String| {
-        lines.push(format!("{} {text}", palette.strong(&format!("{what}:"))));
+        lines.push(format!("{} {text}", style.strong(&format!("{what}:"))));
     };
     let Some(record) = &status.record else {
         say(
@@ -50,7 +50,7 @@ pub(in crate::cli) fn status(status: &Status, palette: Palette) -> String {
         ) => {}
     }
     if let Some(failure) = &record.failure {
-        say("Failure", palette.bad(failure));
+        say("Failure", style.bad(failure));
     }
     say("State", status.meaning.clone());
     if record.has_backup {
@@ -68,13 +68,13 @@ pub(in crate::cli) fn status(status: &Status, palette: Palette) -> String {
     }
     lines.push(String::new());
     for one in &status.findings {
-        lines.push(finding(one, palette));
+        lines.push(finding(one, style));
     }
     if let Some(notice) = &status.notice {
-        lines.push(format!("{} {notice}", palette.strong("Helm:")));
+        lines.push(format!("{} {notice}", style.strong("Helm:")));
     }
     for next in &status.next {
-        lines.push(format!("{} {next}", palette.strong(word(status.state))));
+        lines.push(format!("{} {next}", style.strong(word(status.state))));
     }
     lines.push(String::new());
     lines.join("\n")
@@ -132,10 +132,10 @@ fn deployments(status: &Status, record: &Record) -> Vec<String> {
 }
 
 /// What preflight found.
-pub(in crate::cli) fn preflight(report: &PreflightReport, palette: Palette) -> String {
+pub(in crate::cli) fn preflight(report: &PreflightReport, style: Style) -> String {
     let mut lines = vec![format!(
         "{} {} in namespace {}, managed by {}",
-        palette.strong("Instance:"),
+        style.strong("Instance:"),
         report.instance,
         report.namespace,
         report.managed_by
@@ -148,7 +148,7 @@ pub(in crate::cli) fn preflight(report: &PreflightReport, palette: Palette) -> S
         };
         lines.push(format!(
             "{} release {}, chart {}, app version {}, {revision}",
-            palette.strong("Helm:"),
+            style.strong("Helm:"),
             helm.name,
             helm.chart,
             helm.app_version
@@ -157,7 +157,7 @@ pub(in crate::cli) fn preflight(report: &PreflightReport, palette: Palette) -> S
     let etcd = &report.etcd;
     lines.push(format!(
         "{} {}, root path {}, sub-paths {} and {}",
-        palette.strong("etcd:"),
+        style.strong("etcd:"),
         if etcd.endpoints.is_empty() {
             "address not known".to_owned()
         } else {
@@ -170,14 +170,14 @@ pub(in crate::cli) fn preflight(report: &PreflightReport, palette: Palette) -> S
     if let Some(status) = &report.metadata {
         lines.push(format!(
             "{} {}; etcd {}, {}",
-            palette.strong("Metadata:"),
+            style.strong("Metadata:"),
             super::plan::layout(status.layout),
             status.etcd.version,
             counted(status.etcd.members as u64, "member")
         ));
-        lines.push(sessions(status, palette));
+        lines.push(sessions(status, style));
     }
-    lines.extend(storage(&report.storage, palette));
+    lines.extend(storage(&report.storage, style));
     lines.push(String::new());
     lines.extend(workloads(report));
     if !report.left_alone.is_empty() {
@@ -189,18 +189,18 @@ pub(in crate::cli) fn preflight(report: &PreflightReport, palette: Palette) -> S
     let (now, lasting): (Vec<&Finding>, Vec<&Finding>) =
         report.concerns.iter().partition(|one| blocks_now(one));
     if !now.is_empty() {
-        lines.push(palette.strong("Blocks an upgrade now:"));
-        lines.extend(now.into_iter().map(|one| self::finding(one, palette)));
+        lines.push(style.strong("Blocks an upgrade now:"));
+        lines.extend(now.into_iter().map(|one| self::finding(one, style)));
         lines.push(String::new());
     }
-    lines.extend(lasting.into_iter().map(|one| self::finding(one, palette)));
-    lines.push(format!("{} {}", palette.strong("Way:"), way(report.path)));
-    lines.push(format!("{} {}", palette.strong("Next:"), report.next));
+    lines.extend(lasting.into_iter().map(|one| self::finding(one, style)));
+    lines.push(format!("{} {}", style.strong("Way:"), way(report.path)));
+    lines.push(format!("{} {}", style.strong("Next:"), report.next));
     lines.push(String::new());
     lines.join("\n")
 }
 
-fn sessions(status: &StatusReport, palette: Palette) -> String {
+fn sessions(status: &StatusReport, style: Style) -> String {
     let mut roles: BTreeMap<&str, usize> = BTreeMap::new();
     for session in &status.sessions {
         *roles.entry(session.role.as_str()).or_default() += 1;
@@ -211,20 +211,20 @@ fn sessions(status: &StatusReport, palette: Palette) -> String {
     });
     let told = told.collect::<Vec<_>>().join(", ");
     let told = if told.is_empty() { "none" } else { &told };
-    format!("{} {told}", palette.strong("Sessions:"))
+    format!("{} {told}", style.strong("Sessions:"))
 }
 
 /// A finding, in a line.
-pub(in crate::cli) fn finding(finding: &Finding, palette: Palette) -> String {
+pub(in crate::cli) fn finding(finding: &Finding, style: Style) -> String {
     let severity = match finding.severity {
-        Severity::Error => palette.bad("error"),
-        Severity::Warning => palette.careful("warning"),
-        Severity::Notice => palette.faint("notice"),
+        Severity::Error => style.bad("error"),
+        Severity::Warning => style.careful("warning"),
+        Severity::Notice => style.faint("notice"),
     };
     format!("{severity} [{}]: {}", finding.code, finding.message)
 }
 
-fn storage(storage: &Storage, palette: Palette) -> Option<String> {
+fn storage(storage: &Storage, style: Style) -> Option<String> {
     if storage.claim.is_empty() {
         return None;
     }
@@ -244,7 +244,7 @@ fn storage(storage: &Storage, palette: Palette) -> Option<String> {
             classes.len()
         ),
     };
-    Some(format!("{} {text}", palette.strong("Backup:")))
+    Some(format!("{} {text}", style.strong("Backup:")))
 }
 
 fn workloads(report: &PreflightReport) -> Vec<String> {

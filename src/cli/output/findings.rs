@@ -1,6 +1,6 @@
 //! Findings for a person: by severity and code, with counts and a few examples.
 
-use super::palette::Palette;
+use super::style::Style;
 use super::terminal::line;
 use super::units::{count, counted};
 use crate::finding::{Finding, Severity};
@@ -49,28 +49,24 @@ impl Tally {
 }
 
 /// The findings, grouped; they are expected in order, worst first, as reports hold them.
-pub(in crate::cli) fn lines(findings: &[Finding], palette: Palette) -> Vec<String> {
-    section("Findings:", findings, palette)
+pub(in crate::cli) fn lines(findings: &[Finding], style: Style) -> Vec<String> {
+    section("Findings:", findings, style)
 }
 
 /// Findings under a heading.
-pub(in crate::cli) fn section(
-    heading: &str,
-    findings: &[Finding],
-    palette: Palette,
-) -> Vec<String> {
+pub(in crate::cli) fn section(heading: &str, findings: &[Finding], style: Style) -> Vec<String> {
     let mut lines = vec![format!(
         "{} {}",
-        palette.strong(heading),
+        style.strong(heading),
         Tally::of(findings).text()
     )];
     let same = |a: &Finding, b: &Finding| (a.severity, &a.code) == (b.severity, &b.code);
     for group in findings.chunk_by(same) {
         let Some(first) = group.first() else { continue };
         let severity = match first.severity {
-            Severity::Error => palette.bad("error"),
-            Severity::Warning => palette.careful("warning"),
-            Severity::Notice => palette.good("notice"),
+            Severity::Error => style.bad("error"),
+            Severity::Warning => style.careful("warning"),
+            Severity::Notice => style.good("notice"),
         };
         let times = if group.len() > 1 {
             format!(" ({} times)", count(group.len() as u64))
@@ -79,7 +75,7 @@ pub(in crate::cli) fn section(
         };
         lines.push(format!(
             "  {severity} {}{times}",
-            palette.strong(&line(&first.code))
+            style.strong(&line(&first.code))
         ));
         for finding in group.iter().take(EXAMPLES) {
             if finding.key.is_empty() {
@@ -110,7 +106,7 @@ mod tests {
             .collect();
         findings.push(Finding::error("broken", b"k/x", "undecodable"));
         findings.sort();
-        let lines = lines(&findings, Palette::plain());
+        let lines = lines(&findings, Style::plain());
         assert_eq!(
             lines,
             [
@@ -132,6 +128,6 @@ mod tests {
 
     #[test]
     fn without_findings_there_is_one_line() {
-        assert_eq!(lines(&[], Palette::plain()), ["Findings: none"]);
+        assert_eq!(lines(&[], Style::plain()), ["Findings: none"]);
     }
 }

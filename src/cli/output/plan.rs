@@ -3,7 +3,7 @@
 use serde::{Serialize, Serializer};
 
 use super::findings::{self, Tally};
-use super::palette::Palette;
+use super::style::Style;
 use super::table::{Align, Table, cell};
 use super::units::{bytes, count, counted, short_digest};
 use crate::finding::Finding;
@@ -45,12 +45,12 @@ impl Serialize for Planned {
 }
 
 /// The plan as text.
-pub(in crate::cli) fn text(planned: &Planned, palette: Palette) -> String {
+pub(in crate::cli) fn text(planned: &Planned, style: Style) -> String {
     let Planned { plan, blocking } = planned;
-    let mut lines = heading(plan, palette);
+    let mut lines = heading(plan, style);
     lines.push(String::new());
     if !plan.families.is_empty() {
-        lines.extend(families(plan, palette));
+        lines.extend(families(plan, style));
         lines.push(String::new());
         lines.push(format!(
             "{}, {} rewritten, {} deleted; {} to write",
@@ -61,18 +61,18 @@ pub(in crate::cli) fn text(planned: &Planned, palette: Palette) -> String {
         ));
         lines.push(String::new());
     }
-    lines.extend(findings::lines(&plan.findings, palette));
+    lines.extend(findings::lines(&plan.findings, style));
     lines.push(String::new());
     if !blocking.is_empty() {
-        lines.extend(findings::section("Blocking now:", blocking, palette));
+        lines.extend(findings::section("Blocking now:", blocking, style));
         lines.push(String::new());
     }
-    lines.push(conclusion(plan, blocking, palette));
+    lines.push(conclusion(plan, blocking, style));
     lines.push(String::new());
     lines.join("\n")
 }
 
-fn heading(plan: &PlanReport, palette: Palette) -> Vec<String> {
+fn heading(plan: &PlanReport, style: Style) -> Vec<String> {
     let revision = if plan.revision > 0 {
         format!(", read at revision {}", plan.revision)
     } else {
@@ -80,13 +80,13 @@ fn heading(plan: &PlanReport, palette: Palette) -> Vec<String> {
     };
     let mut lines = vec![format!(
         "{} {}{revision}",
-        palette.strong("Layout:"),
+        style.strong("Layout:"),
         layout(plan.layout)
     )];
     if !plan.digest.is_empty() {
         lines.push(format!(
             "{} {} form; plan {}",
-            palette.strong("Collections:"),
+            style.strong("Collections:"),
             plan.collection_form,
             short_digest(&plan.digest)
         ));
@@ -95,7 +95,7 @@ fn heading(plan: &PlanReport, palette: Palette) -> Vec<String> {
         if !roots.is_empty() {
             lines.push(format!(
                 "{} {} form; storage root {}",
-                palette.strong("Segments:"),
+                style.strong("Segments:"),
                 plan.segment_form,
                 roots.join(", ")
             ));
@@ -115,7 +115,7 @@ pub(in crate::cli) fn layout(layout: Layout) -> &'static str {
     }
 }
 
-fn families(plan: &PlanReport, palette: Palette) -> Vec<String> {
+fn families(plan: &PlanReport, style: Style) -> Vec<String> {
     let mut table = Table::new(&[
         ("FAMILY", Align::Left),
         ("READ", Align::Right),
@@ -142,10 +142,10 @@ fn families(plan: &PlanReport, palette: Palette) -> Vec<String> {
         rewrite: plan.rewrite,
         delete: plan.delete,
     });
-    table.painted(palette)
+    table.painted(style)
 }
 
-fn conclusion(plan: &PlanReport, blocking: &[Finding], palette: Palette) -> String {
+fn conclusion(plan: &PlanReport, blocking: &[Finding], style: Style) -> String {
     let tally = Tally::of(&plan.findings);
     if tally.errors > 0 {
         let errors = counted(tally.errors, "error");
@@ -156,13 +156,13 @@ fn conclusion(plan: &PlanReport, blocking: &[Finding], palette: Palette) -> Stri
         };
         return format!(
             "{} {errors} to resolve. Nothing is written until then{way}",
-            palette.bad("Not migratable:")
+            style.bad("Not migratable:")
         );
     }
     if !blocking.is_empty() {
         return format!(
             "{} {} to resolve; then run plan again",
-            palette.bad("Not ready:"),
+            style.bad("Not ready:"),
             counted(blocking.len() as u64, "blocking finding")
         );
     }
@@ -171,7 +171,7 @@ fn conclusion(plan: &PlanReport, blocking: &[Finding], palette: Palette) -> Stri
         .iter()
         .any(|finding| finding.code == "unfinished")
     {
-        return palette.careful("Unfinished: finish the interrupted operation first");
+        return style.careful("Unfinished: finish the interrupted operation first");
     }
     if plan
         .findings
@@ -179,23 +179,20 @@ fn conclusion(plan: &PlanReport, blocking: &[Finding], palette: Palette) -> Stri
         .any(|finding| finding.code == "nothing-to-do")
     {
         return if matches!(plan.layout, Layout::V2_2 | Layout::Mixed) {
-            palette.bad("Not ready: the target version cannot read this layout")
+            style.bad("Not ready: the target version cannot read this layout")
         } else {
-            palette.good("Nothing to do: the target version needs no migration")
+            style.good("Nothing to do: the target version needs no migration")
         };
     }
     match plan.layout {
         Layout::V2_1 | Layout::Staged => {
-            format!("{} no blocking findings", palette.good("Ready:"))
+            format!("{} no blocking findings", style.good("Ready:"))
         }
-        Layout::V2_2 => format!(
-            "{} the layout is 2.2 already",
-            palette.good("Nothing to do:")
-        ),
-        Layout::Empty => format!("{} there is no metadata", palette.good("Nothing to do:")),
+        Layout::V2_2 => format!("{} the layout is 2.2 already", style.good("Nothing to do:")),
+        Layout::Empty => format!("{} there is no metadata", style.good("Nothing to do:")),
         Layout::Mixed => format!(
             "{} keys of both layouts are present",
-            palette.bad("Not migratable:")
+            style.bad("Not migratable:")
         ),
     }
 }
@@ -237,7 +234,7 @@ mod tests {
     #[test]
     fn a_plan_reads_as_a_table() {
         assert_eq!(
-            text(&Planned::new(plan()), Palette::plain()),
+            text(&Planned::new(plan()), Style::plain()),
             "\
 Layout: 2.1, read at revision 42
 Collections: split form; plan 0123456789ab
@@ -269,7 +266,7 @@ Ready: no blocking findings
                 "stop Milvus",
             )],
         };
-        let shown = text(&planned, Palette::plain());
+        let shown = text(&planned, Style::plain());
         let end = "Findings: 1 notice\n  notice advice\n    take 2.2.9\n\nBlocking now: 1 error\n  error \
                    live-session\n    s/rootcoord\n      stop Milvus\n\nNot ready: 1 blocking finding to resolve; then run plan again\n";
         assert!(shown.ends_with(end), "{shown}");
@@ -282,7 +279,7 @@ Ready: no blocking findings
     fn a_plan_with_errors_says_that_nothing_is_written() {
         let mut plan = plan();
         plan.findings = vec![Finding::error("broken", b"k", "undecodable")];
-        let shown = text(&Planned::new(plan), Palette::plain());
+        let shown = text(&Planned::new(plan), Style::plain());
         assert!(
             shown.contains("Not migratable: 1 error to resolve"),
             "{shown}"

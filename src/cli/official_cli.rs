@@ -15,10 +15,10 @@
 use std::path::PathBuf;
 
 use super::backup_target::TargetOptions;
+use super::context::{CommandContext, limits};
 use super::options::{EmptyOptions, EtcdOptions, OutputOptions, TransformOptions, WaitOptions};
-use super::report::failure::Failure;
+use super::output::failure::Failure;
 use super::rollback::LossOptions;
-use super::session::{Session, limits};
 use super::target::Target;
 use super::{Outcome, migrate, rollback, target};
 use crate::config::gate::Purpose;
@@ -49,76 +49,76 @@ pub(in crate::cli) struct Args {
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
-    let mut session = Session::begin(&args.etcd, &args.output)?;
+    let mut context = CommandContext::begin(&args.etcd, &args.output)?;
     if !args.ignored.is_empty() {
         tracing::warn!("ignored: {}", args.ignored.join(" "));
     }
-    let command = required(&session.config)?;
+    let command = required(&context.config)?;
     if command == DropInCommand::Rollback {
-        session.ways.going_back();
+        context.next_steps.going_back();
     }
     tracing::info!(
         "{command}: meta root {}, etcd {}",
-        session.config.root,
-        session.config.connection.endpoints.join(", ")
+        context.config.root,
+        context.config.connection.endpoints.join(", ")
     );
     match command {
-        DropInCommand::Backup => backup(&session, args),
-        DropInCommand::Run => migrate(&mut session, args),
-        DropInCommand::Rollback => rollback(&mut session, args),
+        DropInCommand::Backup => backup(&context, args),
+        DropInCommand::Run => migrate(&mut context, args),
+        DropInCommand::Rollback => rollback(&mut context, args),
     }
 }
 
-fn backup(session: &Session, args: &Args) -> Outcome {
-    target::judge(&session.config, Purpose::Backup)?;
+fn backup(context: &CommandContext, args: &Args) -> Outcome {
+    target::judge(&context.config, Purpose::Backup)?;
     let options = BackupOptions {
-        root: session.config.root.clone(),
+        root: context.config.root.clone(),
         target: args
             .target
-            .file_or_stream(session, session.config.backup_file.as_deref())?,
+            .file_or_stream(context, context.config.backup_file.as_deref())?,
         refuse_sessions: true,
-        waits: args.wait.resolve_drop_in(&session.config),
+        waits: args.wait.resolve_drop_in(&context.config),
         limits: limits(),
     };
-    super::backup::save(session, &options, may_be_empty(session, args))
+    super::backup::save(context, &options, may_be_empty(context, args))
 }
 
-fn migrate(session: &mut Session, args: &Args) -> Outcome {
-    let config = &session.config;
+fn migrate(context: &mut CommandContext, args: &Args) -> Outcome {
+    let config = &context.config;
     let Target::Migrate(target) = Target::of(config, &args.transform)? else {
-        return migrate::finish(session, &migrate::nothing_to_do());
+        return migrate::finish(context, &migrate::nothing_to_do());
     };
     let path = config.backup_file.as_deref();
     let wanted = path.is_some() || config.drop_in.run_with_backup != Some(false);
     let backup = match wanted {
-        true => Some(args.target.file(session, path)?),
+        true => Some(args.target.file(context, path)?),
         false => None,
     };
     let waits = args.wait.resolve_drop_in(config);
-    let options = migrate::options(session, target, backup, (waits, limits()));
-    migrate::carry_out(session, &options, (false, may_be_empty(session, args)))
+    let options = migrate::options(context, target, backup, (waits, limits()));
+    migrate::carry_out(context, &options, (false, may_be_empty(context, args)))
 }
 
-fn may_be_empty(session: &Session, args: &Args) -> bool {
-    args.empty.allow_empty || session.config.drop_in.allow_empty == Some(true)
+fn may_be_empty(context: &CommandContext, args: &Args) -> bool {
+    args.empty.allow_empty || context.config.drop_in.allow_empty == Some(true)
 }
 
-fn rollback(session: &mut Session, args: &Args) -> Outcome {
-    target::judge(&session.config, Purpose::Rollback)?;
+fn rollback(context: &mut CommandContext, args: &Args) -> Outcome {
+    target::judge(&context.config, Purpose::Rollback)?;
     let mut options = RestoreOptions {
-        root: session.config.root.clone(),
+        root: context.config.root.clone(),
         way: Way::Rollback,
-        backup: session.config.backup_file.clone(),
+        backup: context.config.backup_file.clone(),
         moved_from: None,
         keep_extra: args.loss.keep_extra,
-        accept_loss: args.loss.accept_loss || session.config.drop_in.accept_loss == Some(true),
+        accept_loss: args.loss.accept_loss || context.config.drop_in.accept_loss == Some(true),
         dry_run: false,
-        waits: args.wait.resolve_drop_in(&session.config),
+        waits: args.wait.resolve_drop_in(&context.config),
         limits: limits(),
     };
-    session.announce(rollback::verb(options.way), &options.root);
-    let session = &*session;
-    let done = session.write(async |store, environment| {
+    context.announce(rollback::verb(options.way), &options.root);
+    let context = &*context;
+    let done = context.write(async |store, environment| {
         let recorded = recorded_backup(store, &options.root, &options.limits).await?;
         if args.etcd.named_backup().is_none()
             && let Some(recorded) = recorded.map(|backup| PathBuf::from(backup.path))
@@ -129,7 +129,7 @@ fn rollback(session: &mut Session, args: &Args) -> Outcome {
         }
         restore(store, &options, environment).await
     })?;
-    rollback::finish(session, &options, &done)
+    rollback::finish(context, &options, &done)
 }
 
 /// The command, once everything it needs is there.

@@ -5,11 +5,11 @@ use std::path::Path;
 use super::connecting;
 use super::mount_hints::mount_hints;
 use super::options::EtcdOptions;
+use super::output::exit::Exit;
+use super::output::failure::{Failure, NOTHING_CHANGED};
+use super::output::outcome;
 use super::quoted::quoted;
 use super::reading;
-use super::report::exit::Exit;
-use super::report::failure::{Failure, NOTHING_CHANGED};
-use super::report::outcome;
 use super::{signals, unused};
 use crate::backup::BackupError;
 use crate::engine::{self, EngineError, FailureKind, Instances, Written};
@@ -27,7 +27,7 @@ const NO_WAY_BACK: &str = "the migration was made without a backup and cannot be
 
 /// The commands that lead on, with the options that this run was given.
 #[derive(Debug, Clone)]
-pub(in crate::cli) struct Ways {
+pub(in crate::cli) struct NextSteps {
     program: String,
     again: String,
     options: String,
@@ -39,7 +39,7 @@ pub(in crate::cli) struct Ways {
     planning: Vec<String>,
 }
 
-impl Ways {
+impl NextSteps {
     pub(in crate::cli) fn new(etcd: &EtcdOptions, backup: Option<&Path>) -> Self {
         let mut words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
         let program = quoted(&words.next().unwrap_or_else(|| "meta-migration".to_owned()));
@@ -184,7 +184,7 @@ impl Ways {
         }
     }
 
-    /// Both ways on from staged keys that the recorded plan does not explain.
+    /// Both next_steps on from staged keys that the recorded plan does not explain.
     fn past_staging(&self, backup: Option<&str>) -> Vec<String> {
         let restore = backup.map(|path| {
             format!(

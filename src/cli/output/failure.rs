@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::exit::Exit;
 use super::findings;
-use super::palette::Palette;
+use super::style::Style;
 use super::terminal::line;
 use crate::config::ConfigError;
 use crate::finding::Finding;
@@ -92,12 +92,12 @@ impl Failure {
     }
 
     /// The failure for a person.
-    pub(in crate::cli) fn text(&self, palette: Palette) -> String {
+    pub(in crate::cli) fn text(&self, style: Style) -> String {
         let mut lines = Vec::new();
         if !self.findings.is_empty() {
-            lines.extend(findings::lines(&self.findings, palette));
+            lines.extend(findings::lines(&self.findings, style));
         }
-        lines.push(format!("{} {}", palette.bad("error:"), line(&self.message)));
+        lines.push(format!("{} {}", style.bad("error:"), line(&self.message)));
         for cause in &self.causes {
             lines.push(format!("  caused by: {}", line(cause)));
         }
@@ -170,7 +170,7 @@ mod tests {
             ..failure
         };
         assert_eq!(
-            failure.text(Palette::plain()),
+            failure.text(Style::plain()),
             "error: cannot read\n  caused by: transport error: refused\n  caused by: os error 1\n  \
              changed: nothing was changed in etcd\n  next: meta-migration status\n"
         );

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::findings;
-use super::palette::Palette;
+use super::style::Style;
 use super::table::{Align, Table};
 use super::terminal::line;
 use super::units::{bytes, count, counted};
@@ -11,41 +11,41 @@ use crate::finding::Finding;
 use crate::report::{EtcdReport, FamilyStatus, SessionReport, StatusReport};
 
 /// The status as text.
-pub(in crate::cli) fn text(status: &StatusReport, palette: Palette) -> String {
+pub(in crate::cli) fn text(status: &StatusReport, style: Style) -> String {
     let incomplete = if status.findings.iter().any(Finding::is_error) {
-        palette.bad(", not complete (see the findings below)")
+        style.bad(", not complete (see the findings below)")
     } else {
         String::new()
     };
     let mut lines = vec![format!(
         "{} {}{incomplete}",
-        palette.strong("Layout:"),
+        style.strong("Layout:"),
         super::plan::layout(status.layout)
     )];
-    lines.extend(etcd(&status.etcd, palette));
+    lines.extend(etcd(&status.etcd, style));
     lines.push(match &status.lock {
         Some(lock) => format!(
             "{} held by {}",
-            palette.strong("Lock:"),
-            palette.careful(&session(lock))
+            style.strong("Lock:"),
+            style.careful(&session(lock))
         ),
-        None => format!("{} free", palette.strong("Lock:")),
+        None => format!("{} free", style.strong("Lock:")),
     });
     lines.push(match &status.journal_error {
-        Some(why) => unusable_journal(why, palette),
-        None => journal(status.journal.as_ref(), palette),
+        Some(why) => unusable_journal(why, style),
+        None => journal(status.journal.as_ref(), style),
     });
     if status.sessions.is_empty() {
         lines.push(format!(
             "{} none running",
-            palette.strong("Milvus components:")
+            style.strong("Milvus components:")
         ));
     } else {
         let number = counted(status.sessions.len() as u64, "session");
         lines.push(format!(
             "{} {}",
-            palette.strong("Milvus components:"),
-            palette.careful(&format!(
+            style.strong("Milvus components:"),
+            style.careful(&format!(
                 "{number}: running, or stopped less than a minute ago"
             ))
         ));
@@ -58,33 +58,33 @@ pub(in crate::cli) fn text(status: &StatusReport, palette: Palette) -> String {
     }
     if !status.findings.is_empty() {
         lines.push(String::new());
-        lines.extend(findings::lines(&status.findings, palette));
+        lines.extend(findings::lines(&status.findings, style));
     }
     if !status.families.is_empty() {
         lines.push(String::new());
-        lines.extend(families(&status.families, palette));
+        lines.extend(families(&status.families, style));
     }
     lines.push(String::new());
     lines.join("\n")
 }
 
 /// The families alone.
-pub(in crate::cli) fn summary(found: &[FamilyStatus], palette: Palette) -> String {
-    let mut lines = families(found, palette);
+pub(in crate::cli) fn summary(found: &[FamilyStatus], style: Style) -> String {
+    let mut lines = families(found, style);
     lines.push(String::new());
     lines.join("\n")
 }
 
-fn etcd(etcd: &EtcdReport, palette: Palette) -> Vec<String> {
+fn etcd(etcd: &EtcdReport, style: Style) -> Vec<String> {
     if etcd.members == 0 {
         return vec![format!(
             "{} its status is not available",
-            palette.strong("etcd:")
+            style.strong("etcd:")
         )];
     }
     let mut lines = vec![format!(
         "{} {}, {}; database {}, {} in use, quota {}",
-        palette.strong("etcd:"),
+        style.strong("etcd:"),
         line(&etcd.version),
         counted(etcd.members as u64, "member"),
         bytes(etcd.db_size),
@@ -94,7 +94,7 @@ fn etcd(etcd: &EtcdReport, palette: Palette) -> Vec<String> {
     if !etcd.alarms.is_empty() {
         lines.push(format!(
             "{} {}",
-            palette.bad("Alarms:"),
+            style.bad("Alarms:"),
             line(&etcd.alarms.join(", "))
         ));
     }
@@ -113,21 +113,17 @@ fn session(session: &SessionReport) -> String {
 }
 
 /// A journal that tells nothing: the layout above is told from the keys alone.
-fn unusable_journal(why: &str, palette: Palette) -> String {
+fn unusable_journal(why: &str, style: Style) -> String {
     let told = format!(
         "cannot be read: {why}; a migration may be unfinished, and nothing will be changed until it can be \
          read"
     );
-    format!(
-        "{} {}",
-        palette.strong("Migration:"),
-        palette.bad(&line(&told))
-    )
+    format!("{} {}", style.strong("Migration:"), style.bad(&line(&told)))
 }
 
 /// The journal in a line: its phase first, where it has one.
-fn journal(journal: Option<&Value>, palette: Palette) -> String {
-    let heading = palette.strong("Migration:");
+fn journal(journal: Option<&Value>, style: Style) -> String {
+    let heading = style.strong("Migration:");
     let Some(journal) = journal else {
         return format!("{heading} none recorded");
     };
@@ -166,7 +162,7 @@ fn phase_in_words(phase: &str) -> String {
     format!("{phase}: {meaning}")
 }
 
-fn families(found: &[FamilyStatus], palette: Palette) -> Vec<String> {
+fn families(found: &[FamilyStatus], style: Style) -> Vec<String> {
     let mut table = Table::new(&[
         ("FAMILY", Align::Left),
         ("KEYS", Align::Right),
@@ -183,7 +179,7 @@ fn families(found: &[FamilyStatus], palette: Palette) -> Vec<String> {
         size += family.bytes;
     }
     table.row(vec!["total".to_owned(), count(keys), bytes(size)]);
-    table.painted(palette)
+    table.painted(style)
 }
 
 #[cfg(test)]
@@ -222,7 +218,7 @@ mod tests {
             findings: Vec::new(),
         };
         assert_eq!(
-            text(&status, Palette::plain()),
+            text(&status, Style::plain()),
             "\
 Layout: 2.1
 etcd: 3.5.1, 1 member; database 4.0 KiB, 1.0 KiB in use, quota 2.0 GiB
