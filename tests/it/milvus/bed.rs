@@ -163,10 +163,12 @@ impl Bed {
         command
             .args(arguments)
             .args(["--endpoints", endpoint])
-            .args(["--source-version", SOURCE])
-            .args(["--yes", "--no-progress"])
+            .arg("--no-progress")
             .env("META_MIGRATION_ALLOW_EPHEMERAL_BACKUP", "true")
             .stdin(Stdio::null());
+        if arguments[0] != "inspect" {
+            command.args(["--source-version", SOURCE, "--yes"]);
+        }
         if arguments[0] == "migrate" {
             let count = std::fs::read_dir(self.backup.path()).unwrap().count();
             let backup = self.backup.path().join(format!("{count}.mmb"));
