@@ -26,7 +26,7 @@ test: protoc ## Run all tests; they start their own etcd and Kubernetes (ETCD_BI
 	@etcd=$$(scripts/etcd) && echo "etcd: $$etcd" && export ETCD_BIN="$$etcd" && \
 	case $$("$$etcd" --version) in *" 3.5."[0-2][!0-9]*) scripts/etcd 3.4 ;; esac && \
 	assets=$$(scripts/kubernetes) && export KUBEBUILDER_ASSETS="$$assets" && \
-	$(CARGO) test
+	$(CARGO) test --workspace
 
 test-milvus: protoc ## Run the tests on real Milvus servers, two at a time; downloads about 450 MB once
 	@scripts/milvus all && etcd=$$(scripts/etcd) && export ETCD_BIN="$$etcd" && \
@@ -38,9 +38,9 @@ bench: protoc ## Measure the program against the floor that etcd sets (BENCH_SIZ
 
 lint: protoc ## Check format, lints, documentation and dependencies
 	$(CARGO) fmt --check
-	$(CARGO) clippy --all-targets --quiet -- -D warnings
-	@# The private rooms are documented along, so links to them lead somewhere.
-	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(CARGO) doc --no-deps --document-private-items --quiet
+	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+	@# Private modules are documented along, so links to them lead somewhere.
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(CARGO) doc --workspace --no-deps --document-private-items --quiet
 	scripts/cargo-deny --log-level error check bans licenses sources
 
 format: ## Format the code

@@ -7,19 +7,16 @@
     reason = "a measurement that cannot go on ends"
 )]
 
-#[path = "../tests/it/support/generator.rs"]
-mod generator;
-
 use std::sync::LazyLock;
 
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
-use generator::Generator;
-use meta_migration::backup::{Header, WriteOptions, Writer};
-use meta_migration::codec::v2_1;
-use meta_migration::entry::Entry;
-use meta_migration::keys::{Family, MetaRoot};
-use meta_migration::transform::{
+use meta_backup::{Header, WriteOptions, Writer};
+use meta_testing::generator::Generator;
+use milvus_meta::codec::v2_1;
+use milvus_meta::entry::Entry;
+use milvus_meta::keys::{Family, MetaRoot};
+use milvus_meta::transform::{
     CollectionForm, Migration, OnBrokenRecord, Options, SegmentForm, Source,
 };
 

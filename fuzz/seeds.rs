@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use meta_migration::keys::{Family, MetaRoot};
-use meta_migration_fuzz::bytes::{push_chunk, push_short_chunk};
-use meta_migration_fuzz::{records, wire};
+use milvus_meta::keys::{Family, MetaRoot};
+use meta_fuzz::bytes::{push_chunk, push_short_chunk};
+use meta_fuzz::{records, wire};
 
 libfuzzer_sys::fuzz_target!(init: write_all(), |_input: &[u8]| ());
 

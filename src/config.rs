@@ -8,21 +8,20 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::keys::MetaRoot;
-use crate::transform::{FormChoice, OnBrokenRecord, SegmentForm};
-use crate::version::Release;
+use milvus_meta::keys::MetaRoot;
+use milvus_meta::transform::{FormChoice, OnBrokenRecord, SegmentForm};
+use milvus_meta::version::Release;
 
 mod choices;
 pub mod duration;
 mod error;
 mod file;
 pub mod gate;
-pub mod yaml;
 
-pub use crate::store::etcd::Password;
-use crate::store::etcd::{IdentityProblem, certificates, check_identity};
 pub use choices::DropInCommand;
 pub use error::ConfigError;
+pub use meta_store::etcd::Password;
+use meta_store::etcd::{IdentityProblem, certificates, check_identity};
 
 use file::{FileAuth, FileConfig, FileTls};
 

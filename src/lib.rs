@@ -4,22 +4,5 @@
 //! new layout beside the old one, switch with one transaction, then tidy up, every step recorded and
 //! repeatable.*
 
-pub mod backup;
 pub mod cli;
-pub mod codec;
 pub mod config;
-pub mod engine;
-pub mod entry;
-pub mod finding;
-pub mod journal;
-pub mod keys;
-pub mod kubernetes;
-pub mod layout;
-pub mod model;
-pub mod proto;
-pub mod protocol;
-pub mod report;
-pub mod store;
-pub mod transform;
-pub mod verify;
-pub mod version;

@@ -6,9 +6,9 @@
 use std::time::{Duration, Instant};
 
 use etcd_client::{Client, DeleteOptions, GetOptions, KvClient, Txn, TxnOp};
-use meta_migration::keys::KeyRange;
-use meta_migration::store::capture::{Capture, PageLimits};
-use meta_migration::store::etcd::{EtcdStore, Options};
+use meta_store::capture::{Capture, PageLimits};
+use meta_store::etcd::{EtcdStore, Options};
+use milvus_meta::keys::KeyRange;
 use tokio::task::JoinSet;
 
 /// Operations in a transaction: etcd's own limit.

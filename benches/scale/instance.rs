@@ -1,13 +1,13 @@
 //! The metadata that is measured, and what a migration makes of it.
 
-use meta_migration::keys::{Family, MetaRoot};
-use meta_migration::transform::{
+use milvus_meta::keys::{Family, MetaRoot};
+use milvus_meta::transform::{
     CollectionForm, OnBrokenRecord, Options, SegmentForm, SegmentRewrite, Source,
 };
 
 use crate::floor::{Floor, Pair, TXN_OPS};
-use crate::generator::Generator;
 use etcd_client::TxnOp;
+use meta_testing::generator::Generator;
 
 /// Where the metadata stands, and, with a root path of the same length, where the floor writes.
 pub(crate) const PREFIX: &str = "by-dev/meta/";

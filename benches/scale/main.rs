@@ -18,16 +18,7 @@
 )]
 
 mod apart;
-#[allow(
-    dead_code,
-    unreachable_pub,
-    reason = "shared with the tests, which use more of it"
-)]
-#[path = "../../tests/it/support/etcd.rs"]
-mod etcd;
 mod floor;
-#[path = "../../tests/it/support/generator.rs"]
-mod generator;
 mod instance;
 mod neighbour;
 mod page;

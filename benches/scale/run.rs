@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
-use meta_migration::store::Store;
+use meta_store::Store;
 
 use crate::apart;
-use crate::etcd::{Etcd, Settings};
 use crate::floor::{Cut, Floor, Pair};
 use crate::instance::{Instance, PREFIX, SCRATCH};
 use crate::neighbour::{Latency, Neighbour};
 use crate::product::{self, Told};
 use crate::result::{Command, Size, median};
 use crate::server::{Totals, processor_time};
+use meta_testing::etcd::{Etcd, Settings};
 
 const QUOTA_BYTES: u64 = 8 << 30;
 const IN_FLIGHT: [usize; 5] = [1, 2, 4, 8, 16];
@@ -274,7 +274,7 @@ impl Bench {
 
     async fn compact(&self) {
         let store = self.floor.store();
-        let request = meta_migration::store::RangeRequest::key("neighbour");
+        let request = meta_store::RangeRequest::key("neighbour");
         let revision = store.range(request).await.unwrap().revision;
         store.compact(revision).await.unwrap();
     }

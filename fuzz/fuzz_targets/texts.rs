@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| meta_migration_fuzz::texts::run(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| meta_fuzz::texts::run(input));

@@ -15,9 +15,9 @@ use super::options::{EmptyOptions, EtcdOptions, OutputOptions, WaitOptions};
 use super::output::exit::Exit;
 use super::output::units::{bytes, counted, short_digest};
 use super::{Outcome, output, target};
-use crate::backup::{GREATEST_LEVEL, LEAST_LEVEL, OutputFormat, STDOUT};
 use crate::config::gate::Purpose;
-use crate::engine::{self, BackupOptions};
+use meta_backup::{GREATEST_LEVEL, LEAST_LEVEL, OutputFormat, STDOUT};
+use meta_migrate::BackupOptions;
 
 /// Save the metadata at one revision, or manage backups
 ///
@@ -123,7 +123,7 @@ pub(in crate::cli) fn save(
 ) -> Outcome {
     let saved = context.read(async |store, environment| {
         context.require_metadata(store, may_be_empty).await?;
-        engine::backup(store, options, environment).await
+        meta_migrate::backup(store, options, environment).await
     })?;
     if saved.entries == 0 {
         tracing::warn!(

@@ -9,8 +9,8 @@ use clap::builder::BoolishValueParser;
 use super::context::CommandContext;
 use super::output::failure::Failure;
 use super::quoted::quoted;
-use crate::backup::{Ephemeral, STDOUT, WriteOptions, lost_with_container};
-use crate::engine::BackupTarget;
+use meta_backup::{Ephemeral, STDOUT, WriteOptions, lost_with_container};
+use meta_migrate::BackupTarget;
 
 /// What a command accepts as a place of its backup.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::options::OutputOptions;
 use super::output;
-use crate::engine::Stop;
+use meta_migrate::Stop;
 
 /// How often a waiting question looks whether a signal came meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(100);

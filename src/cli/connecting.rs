@@ -3,7 +3,7 @@
 use super::output::exit::Exit;
 use super::output::failure::Failure;
 use crate::config::Connection;
-use crate::store::{ConnectProblem, StoreError};
+use meta_store::{ConnectProblem, StoreError};
 
 const CACERT: &str = "--cacert (etcd.ssl.tlsCACert)";
 const CERT_AND_KEY: &str = "--cert and --key (etcd.ssl.tlsCert, etcd.ssl.tlsKey)";

@@ -16,12 +16,12 @@ use super::progress::Watch;
 use super::quoted::quoted;
 use super::reading::{self, ReadingOptions};
 use super::{connecting, logging, progress, signals};
-use crate::backup::{Backup, BackupError, Tolerance};
 use crate::config::{Config, Connection};
-use crate::engine::{self, BackupSource, EngineError, Environment, Limits, Signal, Stop};
-use crate::keys::MetaRoot;
-use crate::store::etcd::{EtcdStore, Options, Tls};
-use crate::store::{ConnectProblem, RangeRequest, Store as _, StoreError, StoreErrorKind};
+use meta_backup::{Backup, BackupError, Tolerance};
+use meta_migrate::{BackupSource, EngineError, Environment, Limits, Signal, Stop};
+use meta_store::etcd::{EtcdStore, Options, Tls};
+use meta_store::{ConnectProblem, RangeRequest, Store as _, StoreError, StoreErrorKind};
+use milvus_meta::keys::MetaRoot;
 
 /// How long a connection may take to come up, as the official tool has it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -82,7 +82,7 @@ impl CommandContext {
         if is_allowed {
             return Ok(());
         }
-        engine::require_metadata(store, &self.config.root, &limits()).await
+        meta_migrate::require_metadata(store, &self.config.root, &limits()).await
     }
 
     /// Runs what writes to etcd; a signal ends it after the batch in flight.
@@ -136,7 +136,7 @@ impl CommandContext {
     }
 
     fn interrupted(&self, signal: Signal) -> Failure {
-        let failure = engine::Failure::Interrupted(signal);
+        let failure = meta_migrate::Failure::Interrupted(signal);
         self.next_steps
             .failure(EngineError::before_writing(failure))
     }
@@ -202,7 +202,7 @@ impl CommandContext {
 }
 
 /// Where the keys of a backup lie.
-pub(in crate::cli) fn root_of(backup: &Backup) -> Result<MetaRoot, crate::keys::RootError> {
+pub(in crate::cli) fn root_of(backup: &Backup) -> Result<MetaRoot, milvus_meta::keys::RootError> {
     MetaRoot::new("", &backup.summary().meta_root, "")
 }
 

@@ -13,11 +13,11 @@ use super::output::exit::Exit;
 use super::output::failure::Failure;
 use super::reading::ReadingOptions;
 use super::{Outcome, output};
-use crate::codec::describe;
-use crate::engine::{self, BackupSource};
-use crate::entry::{Entry, printable};
-use crate::keys::{Family, KeyRange, MetaRoot};
-use crate::report::FamilyStatus;
+use meta_migrate::BackupSource;
+use meta_report::FamilyStatus;
+use milvus_meta::codec::describe;
+use milvus_meta::entry::{Entry, printable};
+use milvus_meta::keys::{Family, KeyRange, MetaRoot};
 
 /// Print entries of etcd or of a backup file, decoded, as JSON lines
 ///
@@ -102,7 +102,7 @@ fn each(
         Some(source) => context.offline(|environment| source.entries(environment, visit)),
         None => context.read(async |store, environment| {
             let what = (selection.root, selection.ranges.as_slice());
-            engine::entries(store, what, (&limits(), environment), &mut visit).await
+            meta_migrate::entries(store, what, (&limits(), environment), &mut visit).await
         }),
     }
 }

@@ -19,7 +19,8 @@ use super::output::terminal::line;
 pub(in crate::cli) fn start(output: &OutputOptions, bars: Option<&MultiProgress>) {
     // Only our own lines: what the network libraries log may hold keys and addresses nobody asked for.
     let level: LevelFilter = output.log_level.parse().unwrap_or(LevelFilter::INFO);
-    let filter = Targets::new().with_target("meta_migration", level);
+    // All crates that log are called `meta_…`.
+    let filter = Targets::new().with_target("meta_", level);
     let writer = Stderr {
         bars: bars.cloned(),
     };

@@ -15,10 +15,10 @@ use super::output::units::bytes;
 use super::reading::ReadingOptions;
 use super::target::Target;
 use super::{Outcome, output};
-use crate::engine::{self, BackupTarget, Limits, MigrateOptions, Waits};
-use crate::report::{MigrateOutcome, MigrateReport, Seconds};
-use crate::store::etcd::EtcdStore;
-use crate::transform::Options;
+use meta_migrate::{BackupTarget, Limits, MigrateOptions, Waits};
+use meta_report::{MigrateOutcome, MigrateReport, Seconds};
+use meta_store::etcd::EtcdStore;
+use milvus_meta::transform::Options;
 
 /// Migrate the metadata: plan, back up, stage, commit, clean up, verify
 ///
@@ -150,7 +150,7 @@ pub(in crate::cli) fn carry_out(
     let context = &*context;
     let done = context.write(async |store, environment| {
         context.require_metadata(store, may_be_empty).await?;
-        let done = engine::migrate(store, options, environment).await?;
+        let done = meta_migrate::migrate(store, options, environment).await?;
         if compacts && done.outcome != MigrateOutcome::NothingToDo {
             compact(store, options).await;
         }
@@ -161,7 +161,7 @@ pub(in crate::cli) fn carry_out(
 
 /// Compacts etcd. The migration is finished, so failures are warnings.
 async fn compact(store: &EtcdStore, options: &MigrateOptions) {
-    match engine::compact(store, &options.root, &options.limits).await {
+    match meta_migrate::compact(store, &options.root, &options.limits).await {
         Ok(compacted) => {
             for member in compacted.members {
                 tracing::info!(

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::quoted::quoted;
-use crate::backup::Ephemeral;
+use meta_backup::Ephemeral;
 
 /// Where the mount of a backup folder goes that cannot be the folder itself.
 const USUAL_FOLDER: &str = "/backups";

@@ -11,13 +11,13 @@ use super::output::outcome;
 use super::quoted::quoted;
 use super::reading;
 use super::{signals, unused};
-use crate::backup::BackupError;
-use crate::engine::{self, EngineError, FailureKind, Instances, Written};
-use crate::finding::Finding;
-use crate::journal::{JournalError, Phase};
-use crate::keys::MetaRoot;
-use crate::report::PlanReport;
-use crate::store::{ConnectProblem, StoreError, StoreErrorKind};
+use meta_backup::BackupError;
+use meta_migrate::journal::{JournalError, Phase};
+use meta_migrate::{EngineError, FailureKind, Instances, Written};
+use meta_store::{ConnectProblem, StoreError, StoreErrorKind};
+use milvus_meta::finding::Finding;
+use milvus_meta::keys::MetaRoot;
+use milvus_meta::transform::PlanReport;
 
 /// After the alarm NOSPACE.
 const MAKE_ROOM: &str = "free space: etcdctl compact (the revision is in etcdctl endpoint status), etcdctl defrag, \
@@ -106,17 +106,17 @@ impl NextSteps {
             .into(),
             None => changed(&error).into(),
         };
-        if let engine::Failure::Store { source, .. } = &*error.failure {
+        if let meta_migrate::Failure::Store { source, .. } = &*error.failure {
             told.unreachable = source.is_unreachable();
         }
         let backup = error.backup.as_ref().map(|backup| backup.path.as_str());
         told.backup = backup.map(Into::into);
         self.lead_on(&error, backup, &mut told);
         let failure = *error.failure;
-        if let engine::Failure::Findings(plan) = failure {
+        if let meta_migrate::Failure::Findings(plan) = failure {
             told.findings = plan.findings.into();
-        } else if let engine::Failure::Verification(report)
-        | engine::Failure::StagedDiffers(report) = failure
+        } else if let meta_migrate::Failure::Verification(report)
+        | meta_migrate::Failure::StagedDiffers(report) = failure
         {
             told.findings = report.findings.into();
         }
@@ -126,14 +126,18 @@ impl NextSteps {
     /// What next.
     fn lead_on(&self, error: &EngineError, backup: Option<&str>, told: &mut Failure) {
         let mut hint = |text: String| told.hints.push(text);
-        if let engine::Failure::Backup(BackupError::Ephemeral { path, why }) = &*error.failure {
+        if let meta_migrate::Failure::Backup(BackupError::Ephemeral { path, why }) = &*error.failure
+        {
             mount_hints(path, *why).into_iter().for_each(&mut hint);
             return;
         }
         if let Some(text) = self.cure(&error.failure, error.phase) {
             hint(text);
         }
-        if matches!(*error.failure, engine::Failure::StagedWouldStay { .. }) {
+        if matches!(
+            *error.failure,
+            meta_migrate::Failure::StagedWouldStay { .. }
+        ) {
             hint(format!("{}   # then", self.again));
             return;
         }
@@ -277,8 +281,8 @@ impl NextSteps {
     }
 
     /// What helps against this failure in particular.
-    fn cure(&self, failure: &engine::Failure, phase: Option<Phase>) -> Option<String> {
-        use engine::Failure as F;
+    fn cure(&self, failure: &meta_migrate::Failure, phase: Option<Phase>) -> Option<String> {
+        use meta_migrate::Failure as F;
         if let Some(text) = cure_by_hand(failure) {
             return Some(text);
         }
@@ -400,8 +404,8 @@ fn where_else(root: &MetaRoot, instances: Option<&Instances>) -> String {
 }
 
 /// What hangs on no lease is nobody's any more, or something keeps it that does not do as Milvus does.
-fn cure_by_hand(failure: &engine::Failure) -> Option<String> {
-    use engine::Failure as F;
+fn cure_by_hand(failure: &meta_migrate::Failure) -> Option<String> {
+    use meta_migrate::Failure as F;
     let (sessions, nobody) = if let F::Sessions(found) | F::Intruder(found) = failure {
         (found.as_slice(), "no Milvus")
     } else if let F::Locked(holder) = failure {
@@ -461,8 +465,8 @@ fn exit(kind: FailureKind) -> Exit {
 }
 
 /// Whether what is staged is not what the recorded plan makes of the metadata.
-fn is_other_staging(failure: &engine::Failure) -> bool {
-    use engine::Failure as F;
+fn is_other_staging(failure: &meta_migrate::Failure) -> bool {
+    use meta_migrate::Failure as F;
     matches!(
         failure,
         F::StagedFromOther { .. } | F::NotStaged { .. } | F::PlanChanged { .. }
@@ -470,8 +474,8 @@ fn is_other_staging(failure: &engine::Failure) -> bool {
 }
 
 /// Whether it was refused because something would be lost.
-fn is_loss(failure: &engine::Failure) -> bool {
-    use engine::Failure as F;
+fn is_loss(failure: &meta_migrate::Failure) -> bool {
+    use meta_migrate::Failure as F;
     matches!(
         failure,
         F::UnknownLoss { .. }
@@ -487,7 +491,7 @@ fn is_loss(failure: &engine::Failure) -> bool {
 fn is_taken_over(error: &EngineError) -> bool {
     matches!(
         *error.failure,
-        engine::Failure::LockLost { .. } | engine::Failure::JournalChanged { .. }
+        meta_migrate::Failure::LockLost { .. } | meta_migrate::Failure::JournalChanged { .. }
     )
 }
 
@@ -499,7 +503,7 @@ fn changed(error: &EngineError) -> &'static str {
     }
     let is_other_plan = matches!(
         *error.failure,
-        engine::Failure::StagedFromOther { .. } | engine::Failure::PlanChanged { .. }
+        meta_migrate::Failure::StagedFromOther { .. } | meta_migrate::Failure::PlanChanged { .. }
     );
     if error.written == Written::Nothing && is_other_plan {
         return "this run changed nothing; an earlier run staged 2.2 keys. It is unknown whether the 2.1 metadata \

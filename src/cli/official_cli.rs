@@ -23,7 +23,7 @@ use super::target::Target;
 use super::{Outcome, migrate, rollback, target};
 use crate::config::gate::Purpose;
 use crate::config::{Config, ConfigError, DropInCommand};
-use crate::engine::{BackupOptions, RestoreOptions, Way, recorded_backup, restore};
+use meta_migrate::{BackupOptions, RestoreOptions, Way, recorded_backup, restore};
 
 /// Does what cmd.type in the YAML file says: backup, run or rollback
 #[derive(Debug, clap::Parser)]

@@ -8,9 +8,9 @@ use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
 
 use super::output::{Format, LogFormat};
 use crate::config::{self, Config, ConfigError, Overrides, Password};
-use crate::engine::Waits;
-use crate::transform::{FormChoice, OnBrokenRecord, SegmentForm};
-use crate::version::Release;
+use meta_migrate::Waits;
+use milvus_meta::transform::{FormChoice, OnBrokenRecord, SegmentForm};
+use milvus_meta::version::Release;
 
 /// The lock of a killed run expires after 20 s.
 const LOCK_WAIT: Duration = Duration::from_secs(30);

@@ -10,10 +10,11 @@ use super::output::plan::Planned;
 use super::reading::ReadingOptions;
 use super::target::Target;
 use super::{Outcome, output};
-use crate::engine::{self, BackupSource};
-use crate::finding::Finding;
-use crate::report::{Layout, PlanReport};
-use crate::transform::Options;
+use meta_migrate::BackupSource;
+use milvus_meta::finding::Finding;
+use milvus_meta::layout::Layout;
+use milvus_meta::transform::Options;
+use milvus_meta::transform::PlanReport;
 
 /// Show what a migration would change, without changing anything
 ///
@@ -56,7 +57,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         Target::NothingToDo => Planned::new(idle(layout((&context, args), source.as_ref())?)),
     };
     if args.ignore_sessions {
-        let is_session = |finding: &Finding| finding.code == engine::LIVE_SESSION;
+        let is_session = |finding: &Finding| finding.code == meta_migrate::LIVE_SESSION;
         planned.blocking.retain(|finding| !is_session(finding));
     }
     output::print(context.output.format, &planned, output::plan::text)?;
@@ -67,9 +68,9 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
 /// to be changed before one can be made.
 fn exit(planned: &Planned) -> Exit {
     const REFUSING: [&str; 3] = [
-        engine::LIVE_SESSION,
-        engine::LOCK_HELD,
-        engine::UNFINISHED_RESTORE,
+        meta_migrate::LIVE_SESSION,
+        meta_migrate::LOCK_HELD,
+        meta_migrate::UNFINISHED_RESTORE,
     ];
     let refuses = |finding: &&Finding| REFUSING.contains(&finding.code.as_str());
     let all = planned.plan.findings.iter().chain(&planned.blocking);
@@ -98,8 +99,9 @@ fn make(
             .require_metadata(store, args.empty.allow_empty)
             .await?;
         let (root, limits) = (&context.config.root, limits());
-        let planned = engine::plan(store, root, options, (&limits, environment)).await?;
-        let blocking = engine::blocking(store, root, &planned, (&limits, environment)).await?;
+        let planned = meta_migrate::plan(store, root, options, (&limits, environment)).await?;
+        let blocking =
+            meta_migrate::blocking(store, root, &planned, (&limits, environment)).await?;
         Ok(Planned {
             plan: planned.report,
             blocking,
@@ -118,7 +120,7 @@ fn layout(
                 .require_metadata(store, args.empty.allow_empty)
                 .await?;
             let limits = limits();
-            let found = engine::status(store, &context.config.root, (&limits, environment));
+            let found = meta_migrate::status(store, &context.config.root, (&limits, environment));
             Ok(found.await?.layout)
         }),
     }

@@ -7,7 +7,7 @@ use super::options::OutputOptions;
 use super::output;
 use super::output::exit::Exit;
 use super::output::upgrade as upgrade_output;
-use crate::kubernetes::upgrade::preflight;
+use meta_kube::upgrade::preflight;
 
 /// Check a Milvus instance on Kubernetes before an upgrade, and recommend an upgrade path
 ///

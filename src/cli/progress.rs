@@ -10,8 +10,9 @@ use super::confirm;
 use super::options::OutputOptions;
 use super::output::style::Style;
 use super::output::{self, LogFormat};
-use crate::engine::{Observer, Stop};
-use crate::report::{PlanReport, RestoreReport};
+use meta_migrate::{Observer, Stop};
+use meta_report::RestoreReport;
+use milvus_meta::transform::PlanReport;
 
 /// Time between two log lines about the progress of a phase.
 const LINE_EVERY: Duration = Duration::from_secs(10);

@@ -2,7 +2,7 @@
 
 use clap::builder::BoolishValueParser;
 
-use crate::backup::{BackupError, FormatError, Tolerance};
+use meta_backup::{BackupError, FormatError, Tolerance};
 
 /// How strictly a backup file is read.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]

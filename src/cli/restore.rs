@@ -9,8 +9,8 @@ use super::options::{EtcdOptions, OutputOptions, WaitOptions};
 use super::reading::ReadingOptions;
 use super::rollback::{LossOptions, carry_out};
 use crate::config::{ConfigError, path_part};
-use crate::engine::{Limits, RestoreOptions, Way};
-use crate::keys::MetaRoot;
+use meta_migrate::{Limits, RestoreOptions, Way};
+use milvus_meta::keys::MetaRoot;
 
 /// Restore a backup file into etcd, at any root path
 ///

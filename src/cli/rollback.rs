@@ -8,8 +8,8 @@ use super::output::exit::Exit;
 use super::output::outcome::Next;
 use super::{Outcome, output, target};
 use crate::config::gate::Purpose;
-use crate::engine::{self, RestoreOptions, Way};
-use crate::report::RestoreReport;
+use meta_migrate::{RestoreOptions, Way};
+use meta_report::RestoreReport;
 
 /// Restore the metadata to its state before the migration
 ///
@@ -69,7 +69,7 @@ pub(in crate::cli) fn carry_out(context: &mut CommandContext, options: &RestoreO
         context.require_one_instance(path, options.limits.tolerance)?;
     }
     let work =
-        async |store: &_, environment: &_| engine::restore(store, options, environment).await;
+        async |store: &_, environment: &_| meta_migrate::restore(store, options, environment).await;
     let done = if options.dry_run {
         context.read(work)?
     } else {

@@ -10,10 +10,10 @@ use super::output;
 use super::output::exit::Exit;
 use super::output::failure::Failure;
 use super::output::style::Style;
-use crate::kubernetes::preflight::rolling::IN_THE_WAY;
-use crate::kubernetes::rolling::{RollingError, RollingOptions, RollingReport, rolling_update};
-use crate::kubernetes::upgrade::Cause;
-use crate::version::Release;
+use meta_kube::preflight::rolling::IN_THE_WAY;
+use meta_kube::rolling::{RollingError, RollingOptions, RollingReport, rolling_update};
+use meta_kube::upgrade::Cause;
+use milvus_meta::version::Release;
 
 const AGAIN: &str = "run the same command again: it continues with what is not updated yet";
 const NOTICE: &str = "it does not know of this: run helm upgrade with image.all.tag set to the new release, or the next one \

@@ -5,7 +5,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::output;
 use super::output::exit::Exit;
 use super::output::failure::Failure;
-use crate::engine::{Signal, Stop};
+use meta_migrate::{Signal, Stop};
 
 /// Listens from now on; needs a runtime. The wish to end shows in what is returned.
 pub(in crate::cli) fn listen() -> Result<Stop, Failure> {

@@ -8,9 +8,8 @@ use super::context::{CommandContext, limits, unusable};
 use super::options::{EmptyOptions, EtcdOptions, OutputOptions};
 use super::output::exit::Exit;
 use super::{Outcome, output};
-use crate::backup::try_folder;
-use crate::engine;
-use crate::finding::Finding;
+use meta_backup::try_folder;
+use milvus_meta::finding::Finding;
 
 /// Show the state of etcd: layout, key counts, sessions, lock, migration, database size
 ///
@@ -46,7 +45,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let (found, failed) = context.read(async |store, environment| {
         let is_allowed = args.report_only || args.empty.allow_empty;
         context.require_metadata(store, is_allowed).await?;
-        engine::status_all_the_same(store, root, (&limits(), environment)).await
+        meta_migrate::status_all_the_same(store, root, (&limits(), environment)).await
     })?;
     output::print(context.output.format, &found, output::status::text)?;
     match failed {

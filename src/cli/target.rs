@@ -5,8 +5,8 @@ use super::output::exit::Exit;
 use super::output::failure::Failure;
 use crate::config::gate::{self, Purpose, Verdict};
 use crate::config::{Config, ConfigError};
-use crate::transform::{FormChoice, OnBrokenRecord, Options};
-use crate::version::Release;
+use milvus_meta::transform::{FormChoice, OnBrokenRecord, Options};
+use milvus_meta::version::Release;
 
 /// What is to be made of the metadata.
 pub(in crate::cli) enum Target {

@@ -8,7 +8,7 @@ use clap::ArgMatches;
 use clap::parser::ValueSource;
 
 use super::output::failure::Failure;
-use crate::backup::OutputFormat;
+use meta_backup::OutputFormat;
 
 /// How etcd is reached: not used by what reads a file.
 const CONNECTION: [&str; 8] = [

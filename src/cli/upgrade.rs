@@ -12,14 +12,12 @@ use super::output;
 use super::output::exit::Exit;
 use super::output::failure::Failure;
 use super::output::upgrade as upgrade_output;
-use crate::kubernetes::options::{Intent, UpgradeOptions};
-use crate::kubernetes::stage::Policy;
-use crate::kubernetes::upgrade::decide::Refusal;
-use crate::kubernetes::upgrade::status::meaning;
-use crate::kubernetes::upgrade::{
-    Cause, Status, Unreached, UpgradeError, dry_run, status, upgrade,
-};
-use crate::transform::OnBrokenRecord;
+use meta_kube::options::{Intent, UpgradeOptions};
+use meta_kube::stage::Policy;
+use meta_kube::upgrade::decide::Refusal;
+use meta_kube::upgrade::status::meaning;
+use meta_kube::upgrade::{Cause, Status, Unreached, UpgradeError, dry_run, status, upgrade};
+use milvus_meta::transform::OnBrokenRecord;
 
 /// Upgrade a Milvus 2.1 instance on Kubernetes to 2.2, and back
 ///

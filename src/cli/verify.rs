@@ -7,7 +7,7 @@ use super::options::{EmptyOptions, EtcdOptions, OutputOptions, TransformOptions}
 use super::output::exit::Exit;
 use super::reading::ReadingOptions;
 use super::{Outcome, output, target};
-use crate::engine::{self, Limits, VerifyOptions};
+use meta_migrate::{Limits, VerifyOptions};
 
 /// Check whether the 2.2 metadata is complete for the release that will read it
 ///
@@ -64,7 +64,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
                 context
                     .require_metadata(store, args.empty.allow_empty)
                     .await?;
-                engine::verify(store, &options, environment).await
+                meta_migrate::verify(store, &options, environment).await
             })?
         }
     };

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::config::gate::GateError;
-use crate::keys::RootError;
+use milvus_meta::keys::RootError;
 
 /// A configuration with which no command can start.
 #[derive(Debug, thiserror::Error)]

@@ -9,10 +9,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::error::ConfigError;
-use super::yaml::{self, Setting, Value};
 use super::{DropInCommand, Password, duration};
-use crate::transform::{FormChoice, OnBrokenRecord, SegmentForm};
-use crate::version::Release;
+use meta_yaml::{Setting, Value};
+use milvus_meta::transform::{FormChoice, OnBrokenRecord, SegmentForm};
+use milvus_meta::version::Release;
 
 /// Read by Milvus and by the official tool, and without effect on a migration.
 const WITHOUT_EFFECT: &[&str] = &[
@@ -89,7 +89,7 @@ impl FileConfig {
 
     /// Types the text of a file; `path` is for messages.
     pub(super) fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
-        let settings = yaml::parse(text).map_err(|error| ConfigError::Syntax {
+        let settings = meta_yaml::parse(text).map_err(|error| ConfigError::Syntax {
             path: path.to_owned(),
             line: error.line,
             message: error.message,
@@ -209,8 +209,8 @@ struct Settings<'f> {
 impl Settings<'_> {
     /// Takes all settings of a key out, in file order.
     fn take_all(&mut self, key: &'static str) -> Vec<Setting> {
-        let wanted = yaml::normalize(key);
-        let of_key = |setting: &mut Setting| yaml::normalize(&setting.path) == wanted;
+        let wanted = meta_yaml::normalize(key);
+        let of_key = |setting: &mut Setting| meta_yaml::normalize(&setting.path) == wanted;
         self.remaining.extract_if(.., of_key).collect()
     }
 
@@ -231,11 +231,11 @@ impl Settings<'_> {
 
     /// The line of the setting that counts; 0 where there is none.
     fn line_of(&self, key: &'static str) -> usize {
-        let wanted = yaml::normalize(key);
+        let wanted = meta_yaml::normalize(key);
         let found = self
             .remaining
             .iter()
-            .rfind(|setting| yaml::normalize(&setting.path) == wanted);
+            .rfind(|setting| meta_yaml::normalize(&setting.path) == wanted);
         found.map_or(0, |setting| setting.line)
     }
 
@@ -376,12 +376,12 @@ impl Settings<'_> {
     fn finish(mut self) -> Vec<String> {
         let ignored: Vec<String> = WITHOUT_EFFECT
             .iter()
-            .map(|key| yaml::normalize(key))
+            .map(|key| meta_yaml::normalize(key))
             .collect();
         let mut unknown: Vec<String> = self
             .remaining
             .iter()
-            .filter(|setting| !ignored.contains(&yaml::normalize(&setting.path)))
+            .filter(|setting| !ignored.contains(&meta_yaml::normalize(&setting.path)))
             .map(|setting| format!("{} (line {})", setting.path, setting.line))
             .collect();
         unknown.dedup();

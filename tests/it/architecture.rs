@@ -1,126 +1,38 @@
-//! Which room may know which, read off the source: the arrows of ARCHITECTURE.md, held by a test.
+//! What Cargo cannot enforce about the structure: pure modules, one place for each client, no module cycles, no test
+//! doubles in the product. Which crate may know which is in the manifests.
 //!
-//! A room is a top-level module with everything below it. Test code does not count.
+//! Test code does not count.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Each room with the rooms that it may name. What is not listed here does not compile past this test.
-const MAY_KNOW: &[(&str, &[&str])] = &[
-    ("main", &["cli"]),
-    ("lib", &[]),
-    ("entry", &["keys"]),
-    ("finding", &["entry"]),
-    ("keys", &["model"]),
-    ("model", &[]),
-    ("version", &[]),
-    ("report", &["finding"]),
-    ("proto", &[]),
-    ("codec", &["keys", "model", "proto"]),
-    ("layout", &["codec", "entry", "keys", "report"]),
-    (
-        "transform",
-        &[
-            "codec", "entry", "finding", "keys", "layout", "model", "report", "version",
-        ],
-    ),
-    (
-        "verify",
-        &[
-            "codec",
-            "entry",
-            "finding",
-            "keys",
-            "layout",
-            "model",
-            "proto",
-            "report",
-            "transform",
-            "version",
-        ],
-    ),
-    ("journal", &["keys", "report"]),
-    ("protocol", &["journal"]),
-    ("store", &["entry", "keys"]),
-    ("backup", &["entry", "keys", "layout", "model", "report"]),
-    (
-        "engine",
-        &[
-            "backup",
-            "entry",
-            "finding",
-            "journal",
-            "keys",
-            "layout",
-            "protocol",
-            "report",
-            "store",
-            "transform",
-            "verify",
-            "version",
-        ],
-    ),
-    ("config", &["keys", "store", "transform", "version"]),
-    ("kubernetes", &["config", "finding", "report", "version"]),
-    (
-        "cli",
-        &[
-            "backup",
-            "codec",
-            "config",
-            "engine",
-            "entry",
-            "finding",
-            "journal",
-            "keys",
-            "kubernetes",
-            "layout",
-            "report",
-            "store",
-            "transform",
-            "verify",
-            "version",
-        ],
-    ),
-];
+mod cycles;
 
-/// Rooms that decide and never do: no effects, no clock, no log.
+/// Files and folders that decide and never act: no effects, no clock, no log. Paths below `crates/`.
 const PURE: &[&str] = &[
-    "codec",
-    "entry",
-    "finding",
-    "journal",
-    "keys",
-    "layout",
-    "model",
-    "protocol",
-    "report",
-    "transform",
-    "verify",
-    "version",
-];
-
-/// Files that decide and never do, within a room that does.
-const PURE_FILES: &[&str] = &[
-    "backup/mounts.rs",
-    "kubernetes/amounts.rs",
-    "kubernetes/condition.rs",
-    "kubernetes/discovery.rs",
-    "kubernetes/discovery/etcd.rs",
-    "kubernetes/manifest",
-    "kubernetes/note.rs",
-    "kubernetes/operator.rs",
-    "kubernetes/preflight",
-    "kubernetes/record.rs",
-    "kubernetes/job_kind.rs",
-    "kubernetes/immutable_fields.rs",
-    "kubernetes/options.rs",
-    "kubernetes/stage.rs",
-    "kubernetes/stage",
-    "kubernetes/upgrade/decide.rs",
-    "kubernetes/upgrade/dry_run.rs",
-    "kubernetes/upgrade/helm_notice.rs",
+    "meta-backup/src/mounts.rs",
+    "meta-kube/src/amounts.rs",
+    "meta-kube/src/condition.rs",
+    "meta-kube/src/discovery.rs",
+    "meta-kube/src/discovery/etcd.rs",
+    "meta-kube/src/immutable_fields.rs",
+    "meta-kube/src/job_kind.rs",
+    "meta-kube/src/manifest",
+    "meta-kube/src/note.rs",
+    "meta-kube/src/operator.rs",
+    "meta-kube/src/options.rs",
+    "meta-kube/src/preflight",
+    "meta-kube/src/record.rs",
+    "meta-kube/src/stage",
+    "meta-kube/src/stage.rs",
+    "meta-kube/src/upgrade/decide.rs",
+    "meta-kube/src/upgrade/dry_run.rs",
+    "meta-kube/src/upgrade/helm_notice.rs",
+    "meta-migrate/src/journal.rs",
+    "meta-migrate/src/protocol.rs",
+    "meta-report/src",
+    "meta-yaml/src",
+    "milvus-meta/src",
 ];
 
 const EFFECTS: &[&str] = &[
@@ -140,49 +52,67 @@ const EFFECTS: &[&str] = &[
     "println!",
 ];
 
+/// Crates for tests and benchmarks.
+const TEST_CRATES: [&str; 2] = ["meta-fuzz", "meta-testing"];
+
+/// The code of one file, without comments and tests.
 struct SourceFile {
+    /// Relative to the top folder.
     path: String,
-    room: String,
     code: Vec<(usize, String)>,
 }
 
-fn source_files() -> Vec<SourceFile> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut paths = Vec::new();
-    collect(&root, &mut paths);
-    paths.sort();
-    paths
-        .into_iter()
-        .map(|path| {
-            let relative = path
-                .strip_prefix(&root)
-                .unwrap()
-                .to_str()
-                .unwrap()
-                .to_owned();
-            let room = relative.split(['/', '.']).next().unwrap().to_owned();
-            SourceFile {
-                code: code_lines(&fs::read_to_string(&path).unwrap()),
-                path: relative,
-                room,
-            }
-        })
-        .collect()
+fn top() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn collect(folder: &Path, paths: &mut Vec<PathBuf>) {
+/// The source folders of the packages: the program's, and one for each crate.
+fn source_folders() -> Vec<PathBuf> {
+    let mut folders = vec![top().join("src")];
+    for item in fs::read_dir(top().join("crates")).unwrap() {
+        folders.push(item.unwrap().path().join("src"));
+    }
+    folders.sort();
+    folders
+}
+
+/// The source files of the product.
+fn source_files() -> Vec<SourceFile> {
+    let mut files = Vec::new();
+    for folder in source_folders() {
+        if TEST_CRATES
+            .iter()
+            .any(|name| folder.ends_with(Path::new(name).join("src")))
+        {
+            continue;
+        }
+        for path in rust_files(&folder) {
+            let relative = path.strip_prefix(top()).unwrap();
+            files.push(SourceFile {
+                code: code_lines(&fs::read_to_string(&path).unwrap()),
+                path: relative.to_str().unwrap().to_owned(),
+            });
+        }
+    }
+    files
+}
+
+/// All files below a folder but those of tests.
+fn rust_files(folder: &Path) -> Vec<PathBuf> {
+    let mut paths = Vec::new();
     for item in fs::read_dir(folder).unwrap() {
         let path = item.unwrap().path();
-        let is_test = path.file_stem().is_some_and(|stem| stem == "tests");
-        if is_test {
+        if path.file_stem().is_some_and(|stem| stem == "tests") {
             continue;
         }
         if path.is_dir() {
-            collect(&path, paths);
+            paths.extend(rust_files(&path));
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             paths.push(path);
         }
     }
+    paths.sort();
+    paths
 }
 
 /// The lines that are neither comments nor tests; tests stand at the end of a file.
@@ -195,96 +125,74 @@ fn code_lines(text: &str) -> Vec<(usize, String)> {
         .collect()
 }
 
-/// The names of the rooms that a line names: what follows `crate::`.
-fn rooms_named(line: &str) -> Vec<String> {
-    line.split("crate::")
+/// The names of the packages in a section of a manifest.
+fn dependencies<'m>(manifest: &'m str, section: &str) -> Vec<&'m str> {
+    let lines = manifest.lines().skip_while(|line| line.trim() != section);
+    lines
         .skip(1)
-        .map(|rest| {
-            rest.chars()
-                .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
-                .collect::<String>()
-        })
+        .take_while(|line| !line.starts_with('['))
+        .filter_map(|line| line.split(['.', ' ', '=']).next())
         .filter(|name| !name.is_empty())
         .collect()
 }
 
 #[test]
-fn dependencies_point_in_one_direction() {
-    let allowed: BTreeMap<&str, &[&str]> = MAY_KNOW.iter().copied().collect();
+fn pure_modules_have_no_effects() {
     let mut wrong = Vec::new();
-    for file in source_files() {
-        let Some(allowed) = allowed.get(file.room.as_str()) else {
-            wrong.push(format!(
-                "src/{}: the room {:?} is not in the map",
-                file.path, file.room
-            ));
-            continue;
-        };
-        for (number, line) in &file.code {
-            // One `use` a room, or this test could not read it.
-            if line.contains("crate::{") || line.contains("crate::*") {
-                wrong.push(format!(
-                    "src/{}:{number}: name the rooms one by one",
-                    file.path
-                ));
-            }
-            for name in rooms_named(&line.replace("meta_migration::", "crate::")) {
-                if name != file.room && !allowed.contains(&name.as_str()) {
-                    wrong.push(format!(
-                        "src/{}:{number}: {} must not know {name}",
-                        file.path, file.room
-                    ));
-                }
-            }
-        }
+    let files = source_files();
+    for pure in PURE {
+        assert!(
+            files.iter().any(|file| is_below(&file.path, pure)),
+            "{pure} is missing"
+        );
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-#[test]
-fn pure_rooms_have_no_effects() {
-    let mut wrong = Vec::new();
-    for file in source_files() {
-        let is_pure_file = PURE_FILES.iter().any(|pure| file.path.starts_with(pure));
-        if !PURE.contains(&file.room.as_str()) && !is_pure_file {
+    for file in files {
+        if !PURE.iter().any(|pure| is_below(&file.path, pure)) {
             continue;
         }
         for (number, line) in &file.code {
             for effect in EFFECTS.iter().filter(|effect| line.contains(**effect)) {
-                wrong.push(format!(
-                    "src/{}:{number}: {effect} in a pure room",
-                    file.path
-                ));
+                wrong.push(format!("{}:{number}: {effect} in a pure module", file.path));
             }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+fn is_below(path: &str, pure: &str) -> bool {
+    let rest = path
+        .strip_prefix("crates/")
+        .and_then(|rest| rest.strip_prefix(pure));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 #[test]
 fn only_one_file_tree_knows_the_etcd_client() {
-    for file in source_files() {
-        let knows = file
-            .code
-            .iter()
-            .any(|(_, line)| line.contains("etcd_client"));
-        assert!(
-            !knows || file.path.starts_with("store/etcd"),
-            "src/{} names the etcd client",
-            file.path
-        );
-    }
+    only("etcd_client", "crates/meta-store/src/etcd");
 }
 
 #[test]
 fn only_one_file_knows_the_kubernetes_client() {
+    only("kube::", "crates/meta-kube/src/cluster.rs");
+}
+
+/// Only files whose paths begin with `place` name `word`.
+fn only(word: &str, place: &str) {
+    let word = |line: &str| {
+        let starts = line.match_indices(word).map(|(at, _)| at);
+        let before = |at: usize| line[..at].chars().next_back();
+        starts
+            .into_iter()
+            .any(|at| !before(at).is_some_and(|c| c.is_alphanumeric() || c == '_'))
+    };
     for file in source_files() {
-        let knows = file.code.iter().any(|(_, line)| line.contains("kube::"));
-        assert!(
-            !knows || file.path == "kubernetes/cluster.rs",
-            "src/{} names the Kubernetes client",
-            file.path
-        );
+        for (number, line) in &file.code {
+            assert!(
+                !word(line) || file.path.starts_with(place),
+                "{}:{number}: only {place} may name it: {line}",
+                file.path
+            );
+        }
     }
 }
 
@@ -296,8 +204,8 @@ fn only_the_command_line_knows_terminals_and_arguments() {
                 .iter()
                 .find(|word| line.contains(**word));
             assert!(
-                knows.is_none() || file.room == "cli",
-                "src/{}:{number}: {knows:?} outside the command line",
+                knows.is_none() || file.path.starts_with("src/cli"),
+                "{}:{number}: {knows:?} outside the command line",
                 file.path
             );
         }
@@ -305,13 +213,62 @@ fn only_the_command_line_knows_terminals_and_arguments() {
 }
 
 #[test]
-fn what_counts_as_naming_a_room() {
-    assert_eq!(rooms_named("use crate::keys::{Key, Family};"), ["keys"]);
-    assert_eq!(
-        rooms_named("fn f(a: crate::entry::Entry) -> crate::store::StoreError {"),
-        ["entry", "store"]
-    );
-    assert_eq!(rooms_named("pub(crate) fn f()"), Vec::<String>::new());
+fn no_crate_has_module_cycles() {
+    let mut wrong = Vec::new();
+    for folder in source_folders() {
+        let modules = rust_files(&folder).into_iter().map(|path| {
+            let code = code_lines(&fs::read_to_string(&path).unwrap());
+            let lines: Vec<String> = code.into_iter().map(|(_, line)| line).collect();
+            let relative = path.strip_prefix(&folder).unwrap().with_extension("");
+            let names = relative
+                .iter()
+                .map(|name| name.to_str().unwrap().to_owned());
+            let names = names.filter(|name| !["lib", "main"].contains(&name.as_str()));
+            (names.collect(), lines.join("\n"))
+        });
+        for cycle in cycles::find(&modules.collect()) {
+            wrong.push(format!("{}: {cycle}", folder.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_product_depends_on_no_test_crate() {
+    for folder in source_folders() {
+        let package = folder.parent().unwrap();
+        if TEST_CRATES.iter().any(|name| package.ends_with(name)) {
+            continue;
+        }
+        let manifest = fs::read_to_string(package.join("Cargo.toml")).unwrap();
+        let dependencies = dependencies(&manifest, "[dependencies]");
+        assert!(!dependencies.is_empty(), "{}", package.display());
+        for name in TEST_CRATES {
+            assert!(
+                !dependencies.contains(&name),
+                "{}: {name}",
+                package.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn modules_lie_where_their_names_say() {
+    for folder in ["benches", "crates", "src", "tests"] {
+        for path in rust_files(&top().join(folder)) {
+            let text = fs::read_to_string(&path).unwrap();
+            let attribute = text.lines().any(|line| line.starts_with("#[path"));
+            assert!(!attribute, "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn dependencies_are_read_from_a_manifest() {
+    let manifest =
+        "[dependencies]\na.workspace = true\nb = \"1\"\n\n[dev-dependencies]\nc = \"1\"\n";
+    assert_eq!(dependencies(manifest, "[dependencies]"), ["a", "b"]);
     assert_eq!(
         code_lines("a\n// b\n    /// c\nd\n#[cfg(test)]\nmod tests;\n"),
         [(1, "a".to_owned()), (4, "d".to_owned())]

@@ -9,7 +9,7 @@ mod write;
 use std::path::Path;
 
 use bytes::Bytes;
-use meta_migration::backup::{Backup, Header, Summary, WriteOptions, Writer};
+use meta_backup::{Backup, Header, Summary, WriteOptions, Writer};
 
 fn header() -> Header {
     Header {

@@ -1,9 +1,9 @@
 //! Giving space back on real servers: what is forgotten, what stays, and in which order members go.
 
-use meta_migration::engine::{Limits, compact};
-use meta_migration::keys::{KeyRange, MetaRoot};
-use meta_migration::store::etcd::{EtcdStore, Options};
-use meta_migration::store::{Op, RangeRequest, Store, StoreErrorKind, Txn};
+use meta_migrate::{Limits, compact};
+use meta_store::etcd::{EtcdStore, Options};
+use meta_store::{Op, RangeRequest, Store, StoreErrorKind, Txn};
+use milvus_meta::keys::{KeyRange, MetaRoot};
 
 use crate::support::etcd::{Etcd, Settings};
 
@@ -80,7 +80,7 @@ async fn of_three_members_each_is_defragmented_and_the_leader_last() {
     };
     let store = EtcdStore::connect(&options).await.unwrap();
     let full = fill(&store).await;
-    let leader = |status: meta_migration::store::ClusterStatus| {
+    let leader = |status: meta_store::ClusterStatus| {
         let mut members = status.members.into_iter();
         members
             .find(|member| member.member_id == member.leader_id)

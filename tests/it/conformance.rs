@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use meta_migration::entry::Entry;
-use meta_migration::keys::KeyRange;
-use meta_migration::store::memory::{Limits, MemoryStore};
-use meta_migration::store::{Compare, Op, RangeRequest, RangeResponse, Store, StoreError, Txn};
+use meta_store::{Compare, Op, RangeRequest, RangeResponse, Store, StoreError, Txn};
+use meta_testing::memory::{Limits, MemoryStore};
+use milvus_meta::entry::Entry;
+use milvus_meta::keys::KeyRange;
 
 use crate::support::etcd;
 

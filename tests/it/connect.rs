@@ -4,11 +4,9 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use meta_migration::keys::KeyRange;
-use meta_migration::store::etcd::{EtcdStore, Options, Password};
-use meta_migration::store::{
-    Applied, Compare, Op, RangeRequest, Store, StoreError, StoreErrorKind, Txn,
-};
+use meta_store::etcd::{EtcdStore, Options, Password};
+use meta_store::{Applied, Compare, Op, RangeRequest, Store, StoreError, StoreErrorKind, Txn};
+use milvus_meta::keys::KeyRange;
 
 mod majority;
 mod tls;

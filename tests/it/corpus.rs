@@ -3,12 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-#[path = "../../fuzz/src/lib.rs"]
-#[allow(
-    dead_code,
-    reason = "the seeds' half of the harness is for the fuzz crate"
-)]
-pub(crate) mod harness;
+use meta_fuzz as harness;
 
 /// Runs every input of a target; how many there were.
 fn run(target: &str, check: fn(&[u8])) -> usize {
@@ -51,7 +46,7 @@ fn texts_of_the_corpus() {
 /// The harness would pass a corpus that every reader refuses at its first byte.
 #[test]
 fn the_seeds_are_backups_of_every_format() {
-    use meta_migration::backup::{Format, check_bytes};
+    use meta_backup::{Format, check_bytes};
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/backups");
     for (name, format) in [
         ("native", Format::Native),

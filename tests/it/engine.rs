@@ -21,16 +21,16 @@ mod segments;
 mod unstaging;
 
 use bytes::Bytes;
-use meta_migration::backup::{Backup, WriteOptions};
-use meta_migration::engine::{
+use meta_backup::{Backup, WriteOptions};
+use meta_migrate::{
     BackupOptions, BackupTarget, Environment, Limits, MigrateOptions, RestoreOptions,
     VerifyOptions, Waits, Way, backup, migrate, restore, verify,
 };
-use meta_migration::entry::Entry;
-use meta_migration::keys::MetaRoot;
-use meta_migration::report::{MigrateOutcome, RestoreOutcome};
-use meta_migration::store::memory::MemoryStore;
-use meta_migration::transform::{CollectionForm, OnBrokenRecord, SegmentForm};
+use meta_report::{MigrateOutcome, RestoreOutcome};
+use meta_testing::memory::MemoryStore;
+use milvus_meta::entry::Entry;
+use milvus_meta::keys::MetaRoot;
+use milvus_meta::transform::{CollectionForm, OnBrokenRecord, SegmentForm};
 
 use crate::support::dump::read_dump;
 

@@ -2,10 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use meta_migration::store::etcd::{EtcdStore, Options};
-use meta_migration::store::{
-    Applied, Op, RangeRequest, Store, StoreError, StoreErrorKind, Txn, TxnResponse,
-};
+use meta_store::etcd::{EtcdStore, Options};
+use meta_store::{Applied, Op, RangeRequest, Store, StoreError, StoreErrorKind, Txn, TxnResponse};
 
 use crate::support::etcd::{Etcd, Settings};
 
@@ -125,7 +123,7 @@ async fn a_wait_goes_on_at_another_member() {
     let revision = put(&store, "1").await.unwrap().revision;
     let waiting = {
         let store = store.clone();
-        let range = meta_migration::keys::KeyRange::single("k");
+        let range = milvus_meta::keys::KeyRange::single("k");
         tokio::spawn(async move { store.wait_for_change(range, revision).await })
     };
     members[0].kill();

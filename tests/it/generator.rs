@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use meta_migration::entry::Entry;
-use meta_migration::keys::Family;
-use meta_migration::transform::{CollectionForm, OnBrokenRecord};
+use milvus_meta::entry::Entry;
+use milvus_meta::keys::Family;
+use milvus_meta::transform::{CollectionForm, OnBrokenRecord};
 
 use crate::support::dump::read_dump;
 use crate::support::generator::Generator;

@@ -13,11 +13,11 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use meta_migration::entry::{Entry, printable};
-use meta_migration::keys::{Family, MetaRoot, TOMBSTONE};
-use meta_migration::proto::{v2_1, v2_2, v2_3};
-use meta_migration::report::Layout;
-use meta_migration::transform::{
+use milvus_meta::entry::{Entry, printable};
+use milvus_meta::keys::{Family, MetaRoot, TOMBSTONE};
+use milvus_meta::layout::Layout;
+use milvus_meta::proto::{v2_1, v2_2, v2_3};
+use milvus_meta::transform::{
     CollectionForm, Migration, OnBrokenRecord, Options, SegmentForm, Source,
 };
 use prost::Message as _;

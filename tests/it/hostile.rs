@@ -3,10 +3,10 @@
 
 use std::io::Read as _;
 
-use meta_migration::backup::{FormatError, check_bytes};
+use meta_backup::{FormatError, check_bytes};
 
-use crate::corpus::harness::backups::{USUAL_HEADER, block, gzip, prologue, snapshot};
-use crate::corpus::harness::wire::bytes_field;
+use meta_fuzz::backups::{USUAL_HEADER, block, gzip, prologue, snapshot};
+use meta_fuzz::wire::bytes_field;
 
 const MIB: u64 = 1 << 20;
 

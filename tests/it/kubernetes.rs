@@ -20,8 +20,8 @@ mod turned;
 mod two_pods;
 mod upgrade;
 
-use meta_migration::kubernetes::{RECORD_KEY, lease_name, record_name};
-use meta_migration::report::Layout;
+use meta_kube::{RECORD_KEY, lease_name, record_name};
+use milvus_meta::layout::Layout;
 use serde_json::Value;
 
 use crate::support::etcd;

@@ -7,6 +7,7 @@
 
 mod architecture;
 mod backup;
+mod capture;
 mod cli;
 mod compact;
 mod conformance;

@@ -8,14 +8,14 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use meta_migration::entry::Entry;
-use meta_migration::finding::Severity;
-use meta_migration::report::Layout;
-use meta_migration::transform::CollectionForm::{self, Database, Embedded, Split};
-use meta_migration::transform::{
+use milvus_meta::entry::Entry;
+use milvus_meta::finding::Severity;
+use milvus_meta::layout::Layout;
+use milvus_meta::transform::CollectionForm::{self, Database, Embedded, Split};
+use milvus_meta::transform::{
     OnBrokenRecord, Put, Remaining, SegmentRewrite, remaining_after_commit, remaining_segment,
 };
-use meta_migration::verify::Checker;
+use milvus_meta::verify::Checker;
 use proptest::prelude::*;
 
 use crate::support::metadata::{
@@ -166,7 +166,7 @@ fn form() -> impl Strategy<Value = CollectionForm> {
 /// The target image, put together by hand from the parts of a migration.
 fn by_hand(
     before: &Metadata,
-    migration: &meta_migration::transform::Migration,
+    migration: &milvus_meta::transform::Migration,
 ) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut image: BTreeMap<Vec<u8>, Vec<u8>> = before
         .list()
@@ -201,7 +201,7 @@ fn by_hand(
     image
 }
 
-fn verify(entries: impl IntoIterator<Item = Entry>) -> Vec<meta_migration::finding::Finding> {
+fn verify(entries: impl IntoIterator<Item = Entry>) -> Vec<milvus_meta::finding::Finding> {
     let mut checker = Checker::new(root());
     for entry in entries {
         checker.push(&entry);
@@ -366,7 +366,7 @@ fn d52_the_transforms_own_output_is_recognised_and_unchanged() {
         let after = Metadata {
             entries: before.after(&before.migrate(form)),
         };
-        let mut detector = meta_migration::layout::LayoutDetector::new(root());
+        let mut detector = milvus_meta::layout::LayoutDetector::new(root());
         for entry in after.list() {
             detector.push(&entry);
         }

@@ -18,7 +18,7 @@ mod remains;
 mod segments;
 mod whole;
 
-use meta_migration::transform::CollectionForm;
+use milvus_meta::transform::CollectionForm;
 
 pub(crate) const FORMS: [CollectionForm; 3] = [
     CollectionForm::Split,

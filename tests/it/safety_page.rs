@@ -8,10 +8,10 @@ fn page() -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/safety.md")).unwrap()
 }
 
-/// The names of all test functions below `src` and `tests`.
+/// The names of all test functions below `crates`, `src` and `tests`.
 pub(crate) fn tests() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    for folder in ["src", "tests"] {
+    for folder in ["crates", "src", "tests"] {
         collect(
             &Path::new(env!("CARGO_MANIFEST_DIR")).join(folder),
             &mut names,

@@ -16,10 +16,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use meta_migration::engine::{Failure, verify};
-use meta_migration::journal::Phase;
-use meta_migration::store::memory::{MemoryStore, RequestKind};
-use meta_migration::transform::CollectionForm;
+use meta_migrate::journal::Phase;
+use meta_migrate::{Failure, verify};
+use meta_testing::memory::{MemoryStore, RequestKind};
+use milvus_meta::transform::CollectionForm;
 
 mod disturbance;
 mod instance;
@@ -403,7 +403,7 @@ impl Trial<'_> {
 /// Whether `verify` finds nothing wrong.
 async fn verified(case: &Case, store: &MemoryStore, clock: &Clock) -> bool {
     let options = case.verify_options();
-    let nobody = meta_migration::engine::Environment::silent();
+    let nobody = meta_migrate::Environment::silent();
     let reader = store.reopen();
     let work = verify(&reader, &options, &nobody);
     let report = clock.keep(|| reader.requests(), work).await;

@@ -2,8 +2,6 @@
 
 pub(crate) mod certificates;
 pub(crate) mod dump;
-pub(crate) mod etcd;
-pub(crate) mod generator;
 pub(crate) mod hooked;
 pub(crate) mod kubernetes;
 pub(crate) mod metadata;
@@ -13,3 +11,5 @@ pub(crate) mod official;
 pub(crate) mod oracle;
 pub(crate) mod process;
 pub(crate) mod proxy;
+
+pub(crate) use meta_testing::{etcd, generator};

@@ -7,13 +7,13 @@
 
 use std::collections::BTreeMap;
 
-use meta_migration::entry::Entry;
-use meta_migration::finding::{Finding, Severity};
-use meta_migration::keys::TOMBSTONE;
-use meta_migration::proto::v2_2::{etcd, index, query};
-use meta_migration::transform::CollectionForm::{self, Database, Embedded, Split};
-use meta_migration::transform::OnBrokenRecord;
-use meta_migration::verify::Checker;
+use milvus_meta::entry::Entry;
+use milvus_meta::finding::{Finding, Severity};
+use milvus_meta::keys::TOMBSTONE;
+use milvus_meta::proto::v2_2::{etcd, index, query};
+use milvus_meta::transform::CollectionForm::{self, Database, Embedded, Split};
+use milvus_meta::transform::OnBrokenRecord;
+use milvus_meta::verify::Checker;
 use prost::Message;
 
 use crate::golden;

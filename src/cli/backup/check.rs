@@ -4,14 +4,15 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::backup::Backup;
 use crate::cli::context::CommandContext;
 use crate::cli::options::{EtcdOptions, OutputOptions};
 use crate::cli::output::exit::Exit;
 use crate::cli::output::style::Style;
 use crate::cli::reading::ReadingOptions;
 use crate::cli::{Outcome, output};
-use crate::report::{BackupReport, Layout};
+use meta_backup::Backup;
+use meta_report::BackupReport;
+use milvus_meta::layout::Layout;
 
 /// Read a complete backup and check all of it
 #[derive(Debug, clap::Args)]

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::backup::repository::{Difference, diff};
 use crate::cli::context::{CommandContext, unusable};
 use crate::cli::options::{EtcdOptions, OutputOptions};
 use crate::cli::output::exit::Exit;
@@ -13,7 +12,8 @@ use crate::cli::output::style::Style;
 use crate::cli::output::units::count;
 use crate::cli::reading::ReadingOptions;
 use crate::cli::{Outcome, output};
-use crate::entry::printable;
+use meta_backup::repository::{Difference, diff};
+use milvus_meta::entry::printable;
 
 /// Compare two backups key by key
 ///

@@ -5,8 +5,6 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::backup::BackupError;
-use crate::backup::repository::{Listing, Repository};
 use crate::cli::context::unusable;
 use crate::cli::options::OutputOptions;
 use crate::cli::output::exit::Exit;
@@ -14,6 +12,8 @@ use crate::cli::output::style::Style;
 use crate::cli::output::table::{Align, Table, cell};
 use crate::cli::output::units::{bytes, short_digest};
 use crate::cli::{Outcome, logging, output};
+use meta_backup::BackupError;
+use meta_backup::repository::{Listing, Repository};
 
 /// List the backups in a folder
 #[derive(Debug, clap::Args)]

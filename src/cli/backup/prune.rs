@@ -5,14 +5,14 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::backup::repository::Repository;
 use crate::cli::context::unusable;
 use crate::cli::options::OutputOptions;
 use crate::cli::output::exit::Exit;
 use crate::cli::output::failure::Failure;
 use crate::cli::output::style::Style;
 use crate::cli::{Outcome, confirm, logging, output};
-use crate::engine::Stop;
+use meta_backup::repository::Repository;
+use meta_migrate::Stop;
 
 /// Delete all but the newest backups of a folder
 ///

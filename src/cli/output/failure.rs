@@ -9,7 +9,7 @@ use super::findings;
 use super::style::Style;
 use super::terminal::line;
 use crate::config::ConfigError;
-use crate::finding::Finding;
+use milvus_meta::finding::Finding;
 
 /// Said after every failure that certainly wrote nothing.
 pub(in crate::cli) const NOTHING_CHANGED: &str = "nothing was changed in etcd";

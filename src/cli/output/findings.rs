@@ -3,7 +3,7 @@
 use super::style::Style;
 use super::terminal::line;
 use super::units::{count, counted};
-use crate::finding::{Finding, Severity};
+use milvus_meta::finding::{Finding, Severity};
 
 /// Examples shown of each code.
 const EXAMPLES: usize = 3;

@@ -4,7 +4,7 @@ use super::findings;
 use super::style::Style;
 use super::terminal::line;
 use super::units::{bytes, count, counted, short_digest};
-use crate::report::{
+use meta_report::{
     BackupReport, MigrateOutcome, MigrateReport, RestoreOutcome, RestoreReport, Seconds,
     VerifyReport,
 };
@@ -228,7 +228,7 @@ pub(in crate::cli) fn difference(report: &RestoreReport) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::BackupRef;
+    use meta_report::BackupRef;
 
     #[test]
     fn migration_names_result_and_backup() {

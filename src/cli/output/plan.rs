@@ -6,8 +6,9 @@ use super::findings::{self, Tally};
 use super::style::Style;
 use super::table::{Align, Table, cell};
 use super::units::{bytes, count, counted, short_digest};
-use crate::finding::Finding;
-use crate::report::{FamilyPlan, Layout, PlanReport};
+use milvus_meta::finding::Finding;
+use milvus_meta::layout::Layout;
+use milvus_meta::transform::{FamilyPlan, PlanReport};
 
 /// A plan, and what keeps its migration from starting now.
 #[derive(Debug)]

@@ -7,8 +7,8 @@ use super::style::Style;
 use super::table::{Align, Table};
 use super::terminal::line;
 use super::units::{bytes, count, counted};
-use crate::finding::Finding;
-use crate::report::{EtcdReport, FamilyStatus, SessionReport, StatusReport};
+use meta_report::{EtcdReport, FamilyStatus, SessionReport, StatusReport};
+use milvus_meta::finding::Finding;
 
 /// The status as text.
 pub(in crate::cli) fn text(status: &StatusReport, style: Style) -> String {
@@ -185,7 +185,7 @@ fn families(found: &[FamilyStatus], style: Style) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Layout;
+    use milvus_meta::layout::Layout;
 
     #[test]
     fn a_status_tells_layout_lock_sessions_and_families() {

@@ -3,7 +3,7 @@
 //! Kubernetes keeps the first 4096 bytes of a file; half a JSON document is of no use, so what is
 //! longer is not written.
 
-use crate::kubernetes::TERMINATION_VARIABLE;
+use meta_kube::TERMINATION_VARIABLE;
 
 const MESSAGE_BYTES_MAX: usize = 4096;
 

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use super::style::Style;
 use super::table::{Align, Table};
 use super::units::counted;
-use crate::finding::{Finding, Severity};
+use milvus_meta::finding::{Finding, Severity};
 
-use crate::kubernetes::preflight::{PreflightReport, Storage, UpgradePath};
-use crate::kubernetes::record::Record;
-use crate::kubernetes::upgrade::status::{Orchestrator, State, Status};
-use crate::report::StatusReport;
+use meta_kube::preflight::{PreflightReport, Storage, UpgradePath};
+use meta_kube::record::Record;
+use meta_kube::upgrade::status::{Orchestrator, State, Status};
+use meta_report::StatusReport;
 
 /// The status of an upgrade.
 pub(in crate::cli) fn status(status: &Status, style: Style) -> String {

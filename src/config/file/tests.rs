@@ -1,5 +1,5 @@
 use super::*;
-use crate::transform::SegmentForm;
+use milvus_meta::transform::SegmentForm;
 
 fn parse(yaml: &str) -> FileConfig {
     FileConfig::parse(Path::new("migration.yaml"), yaml).unwrap()

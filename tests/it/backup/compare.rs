@@ -1,7 +1,7 @@
 //! The difference between two backups.
 
-use meta_migration::backup::repository::{DiffCounts, Difference, diff};
-use meta_migration::backup::{Backup, OutputFormat, WriteOptions};
+use meta_backup::repository::{DiffCounts, Difference, diff};
+use meta_backup::{Backup, OutputFormat, WriteOptions};
 
 use super::{FEW, header, write};
 

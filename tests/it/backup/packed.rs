@@ -6,10 +6,8 @@ use std::path::Path;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use meta_migration::backup::{
-    Backup, BackupError, FormatError, OutputFormat, Tolerance, WriteOptions,
-};
-use meta_migration::entry::Entry;
+use meta_backup::{Backup, BackupError, FormatError, OutputFormat, Tolerance, WriteOptions};
+use milvus_meta::entry::Entry;
 use zip::write::SimpleFileOptions;
 
 use super::{FEW, header, told, write};

@@ -4,8 +4,8 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use meta_migration::backup::repository::Repository;
-use meta_migration::backup::{BackupError, Header, OutputFormat, WriteOptions};
+use meta_backup::repository::Repository;
+use meta_backup::{BackupError, Header, OutputFormat, WriteOptions};
 
 use super::{FEW, header, names, write};
 
@@ -22,9 +22,7 @@ fn add(folder: &Path, name: &str, header: Header) {
     write(folder.join(name), header, WriteOptions::default(), FEW);
 }
 
-fn file_names<'s>(
-    summaries: impl IntoIterator<Item = &'s meta_migration::backup::Summary>,
-) -> Vec<String> {
+fn file_names<'s>(summaries: impl IntoIterator<Item = &'s meta_backup::Summary>) -> Vec<String> {
     summaries
         .into_iter()
         .map(|summary| {

@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use meta_migration::backup::{Backup, BackupError, Coverage, Format, FormatError, check_bytes};
+use meta_backup::{Backup, BackupError, Coverage, Format, FormatError, check_bytes};
 
 use super::{FEW, content, header, told, write};
-use meta_migration::backup::{Tolerance, WriteOptions};
+use meta_backup::{Tolerance, WriteOptions};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/backups");
 

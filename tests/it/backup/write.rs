@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use bytes::Bytes;
-use meta_migration::backup::{
+use meta_backup::{
     Backup, BackupError, Format, FormatError, Header, OutputFormat, WriteOptions, Writer,
 };
 use proptest::prelude::*;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use etcd_client::{Client, ConnectOptions, Permission};
-use meta_migration::store::{Op, Store, Txn};
+use meta_store::{Op, Store, Txn};
 use serde_json::{Value, json};
 
 use super::instance::Instance;

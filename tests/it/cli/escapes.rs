@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use meta_migration::store::{Op, Store, Txn};
+use meta_store::{Op, Store, Txn};
 
 use super::instance::Instance;
 use super::tool::Ended;

@@ -6,9 +6,9 @@ use serde_json::json;
 
 use super::instance::Instance;
 use super::tool::{Tool, members};
-use crate::corpus::harness::backups::file;
 use crate::support::etcd::{Etcd, Settings};
 use crate::support::metadata::Metadata;
+use meta_fuzz::backups::file;
 
 /// Two instances in one etcd, and `both.db` with a snapshot of it. The second has one key more.
 async fn two_in_one_snapshot() -> (Etcd, Instance, Instance, Tool) {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use meta_migration::store::{Op, Store as _, Txn};
+use meta_store::{Op, Store as _, Txn};
 
 use super::NOBODY;
 use super::instance::Instance;
@@ -64,7 +64,7 @@ async fn killed_server() -> Etcd {
     let entries = Metadata::small().list();
     for entries in entries.chunks(100) {
         let put =
-            |entry: &meta_migration::entry::Entry| Op::put(entry.key.clone(), entry.value.clone());
+            |entry: &milvus_meta::entry::Entry| Op::put(entry.key.clone(), entry.value.clone());
         let ops = entries.iter().map(put).collect();
         let compares = Vec::new();
         store.txn(Txn { compares, ops }).await.unwrap();
@@ -232,12 +232,12 @@ async fn the_revision_of_a_database_is_etcds_own() {
     let mut etcd = etcd;
     etcd.restart();
     let store = etcd.connect().await;
-    let range = meta_migration::keys::KeyRange::single(b"gone".to_vec());
+    let range = milvus_meta::keys::KeyRange::single(b"gone".to_vec());
     for ops in [vec![Op::put("gone", "x")], vec![Op::Delete(range)]] {
         let compares = Vec::new();
         store.txn(Txn { compares, ops }).await.unwrap();
     }
-    let request = meta_migration::store::RangeRequest::key("gone");
+    let request = meta_store::RangeRequest::key("gone");
     let revision = store.range(request).await.unwrap().revision;
     store.compact(revision).await.unwrap();
     store.defragment(&store.endpoints()[0]).await.unwrap();

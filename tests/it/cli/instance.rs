@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use meta_migration::backup::Backup;
-use meta_migration::entry::Entry;
-use meta_migration::keys::{KeyRange, MetaRoot};
-use meta_migration::store::etcd::EtcdStore;
-use meta_migration::store::{Op, RangeRequest, Store, Txn};
+use meta_backup::Backup;
+use meta_store::etcd::EtcdStore;
+use meta_store::{Op, RangeRequest, Store, Txn};
+use milvus_meta::entry::Entry;
+use milvus_meta::keys::{KeyRange, MetaRoot};
 
 use super::tool::Tool;
 use crate::support::etcd::{Etcd, own_root, shared};

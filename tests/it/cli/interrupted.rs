@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use meta_migration::backup::WriteOptions;
-use meta_migration::engine::{
+use meta_backup::WriteOptions;
+use meta_migrate::{
     BackupTarget, Environment, Limits, MigrateOptions, Observer, Signal, Stop, Stopper, Waits,
     migrate,
 };
-use meta_migration::transform::{CollectionForm, OnBrokenRecord, SegmentForm};
+use milvus_meta::transform::{CollectionForm, OnBrokenRecord, SegmentForm};
 
 use super::instance::Instance;
 use super::tool::{Running, Tool, within};

@@ -217,7 +217,7 @@ async fn backup_verify_rollback_and_restore_are_the_documents_of_the_contract() 
     let size = std::fs::metadata(tool.path().join("b.mmb")).unwrap().len();
     assert_eq!(backup["bytes"], size);
 
-    use meta_migration::store::Store;
+    use meta_store::Store;
     it.store.lease_revoke(lease).await.unwrap();
     it.delete("session/rootcoord").await;
     tool.run(&[

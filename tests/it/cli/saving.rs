@@ -7,8 +7,8 @@ use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
 
 use etcd_client::Permission;
-use meta_migration::backup::check_bytes;
-use meta_migration::store::{Op, Store as _, Txn};
+use meta_backup::check_bytes;
+use meta_store::{Op, Store as _, Txn};
 
 use super::NOBODY;
 use super::instance::Instance;

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use etcd_client::{Client, ConnectOptions, Permission};
-use meta_migration::store::etcd::{EtcdStore, Options, Password};
+use meta_store::etcd::{EtcdStore, Options, Password};
 
 use super::instance::Instance;
 use super::tool::Tool;
@@ -136,7 +136,7 @@ async fn a_password_is_not_in_the_process_list() {
         let shown = std::fs::read(format!("/proc/{}/{name}", running.id())).unwrap();
         assert!(!String::from_utf8_lossy(&shown).contains(SECRET), "{name}");
     }
-    use meta_migration::store::Store;
+    use meta_store::Store;
     it.store.lease_revoke(lease).await.unwrap();
     running.end().expect(0).hides(SECRET);
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use meta_migration::keys::KeyRange;
-use meta_migration::store::{Applied, Op, RangeRequest, Store, StoreErrorKind, Txn};
+use meta_store::{Applied, Op, RangeRequest, Store, StoreErrorKind, Txn};
+use milvus_meta::keys::KeyRange;
 
 use super::{apply, put, put_on_lease, read, refused, texts, woken};
 

@@ -1,7 +1,7 @@
 //! Reading ranges.
 
-use meta_migration::keys::KeyRange;
-use meta_migration::store::{Applied, Compare, Op, RangeRequest, Store, StoreErrorKind};
+use meta_store::{Applied, Compare, Op, RangeRequest, Store, StoreErrorKind};
+use milvus_meta::keys::KeyRange;
 
 use super::{apply, holds, keys, put, read, texts};
 

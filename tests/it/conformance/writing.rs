@@ -1,7 +1,7 @@
 //! Transactions: what they compare, what they apply, what is refused.
 
-use meta_migration::keys::KeyRange;
-use meta_migration::store::{Applied, Compare, Op, RangeRequest, Store, StoreErrorKind, Txn};
+use meta_store::{Applied, Compare, Op, RangeRequest, Store, StoreErrorKind, Txn};
+use milvus_meta::keys::KeyRange;
 
 use super::{apply, holds, put, read, refused, texts};
 

@@ -3,8 +3,8 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use meta_migration::store::ConnectProblem as Problem;
-use meta_migration::store::etcd::{EtcdStore, Options};
+use meta_store::ConnectProblem as Problem;
+use meta_store::etcd::{EtcdStore, Options};
 
 use super::{refused, works};
 use crate::support::etcd::{Etcd, Settings};

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use meta_migration::store::ConnectProblem as Problem;
-use meta_migration::store::StoreErrorKind;
-use meta_migration::store::etcd::{EtcdStore, Options, Tls};
+use meta_store::ConnectProblem as Problem;
+use meta_store::StoreErrorKind;
+use meta_store::etcd::{EtcdStore, Options, Tls};
 
 use super::{refused, works};
 use crate::support::certificates::Certificates;
@@ -136,7 +136,7 @@ async fn a_trusted_self_signed_certificate_is_accepted() {
     let store = EtcdStore::connect(&tls_options(&etcd, tls)).await.unwrap();
     works(&store, "root").await;
     // The quota is in the metrics, which are read on a connection of their own.
-    let status = meta_migration::store::Store::status(&store).await.unwrap();
+    let status = meta_store::Store::status(&store).await.unwrap();
     assert!(status.quota.is_some());
 }
 

@@ -4,15 +4,16 @@
 
 use std::time::Duration;
 
-use meta_migration::engine::{
+use meta_migrate::journal::Phase;
+use meta_migrate::{
     Environment, Failure, FailureKind, MigrateOptions, VerifyOptions, migrate, plan, status, verify,
 };
-use meta_migration::finding::{Finding, Severity};
-use meta_migration::journal::Phase;
-use meta_migration::keys::TOMBSTONE;
-use meta_migration::proto::v2_1::etcd;
-use meta_migration::report::{Layout, MigrateOutcome, VerifyReport};
-use meta_migration::transform::{CollectionForm, OnBrokenRecord, Options, SegmentForm};
+use meta_report::{MigrateOutcome, VerifyReport};
+use milvus_meta::finding::{Finding, Severity};
+use milvus_meta::keys::TOMBSTONE;
+use milvus_meta::layout::Layout;
+use milvus_meta::proto::v2_1::etcd;
+use milvus_meta::transform::{CollectionForm, OnBrokenRecord, Options, SegmentForm};
 use prost::Message as _;
 
 use super::instance::{Image, Instance, limits, plain};

@@ -2,15 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use meta_migration::backup::WriteOptions;
-use meta_migration::engine::{
+use meta_backup::WriteOptions;
+use meta_migrate::journal::Phase;
+use meta_migrate::{
     BackupOptions, BackupTarget, Environment, Failure, FailureKind, MigrateOptions, Observer,
     RestoreOptions, Waits, Way, Written, backup, migrate, restore,
 };
-use meta_migration::journal::Phase;
-use meta_migration::keys::KeyRange;
-use meta_migration::report::{MigrateOutcome, PlanReport, RestoreOutcome, RestoreReport};
-use meta_migration::transform::CollectionForm;
+use meta_report::{MigrateOutcome, RestoreOutcome, RestoreReport};
+use milvus_meta::keys::KeyRange;
+use milvus_meta::transform::CollectionForm;
+use milvus_meta::transform::PlanReport;
 use prost::Message as _;
 
 use super::instance::{Image, Instance, limits};
@@ -316,7 +317,7 @@ async fn a_migration_is_finished_although_2_2_was_started_after_the_switch() {
 }
 
 /// Somebody writes while the question stands.
-struct Slow(meta_migration::store::memory::MemoryStore);
+struct Slow(meta_testing::memory::MemoryStore);
 
 impl Observer for Slow {
     fn confirm_restore(&self, _: &RestoreReport) -> bool {

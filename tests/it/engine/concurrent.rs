@@ -4,13 +4,13 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use meta_migration::engine::{Failure, RestoreOptions, Way, Written, migrate};
-use meta_migration::journal::Phase;
-use meta_migration::keys::KeyRange;
-use meta_migration::report::MigrateOutcome;
-use meta_migration::store::memory::{Fault, RequestKind, World};
-use meta_migration::store::{Op, StoreError, StoreErrorKind};
-use meta_migration::transform::CollectionForm;
+use meta_migrate::journal::Phase;
+use meta_migrate::{Failure, RestoreOptions, Way, Written, migrate};
+use meta_report::MigrateOutcome;
+use meta_store::{Op, StoreError, StoreErrorKind};
+use meta_testing::memory::{Fault, RequestKind, World};
+use milvus_meta::keys::KeyRange;
+use milvus_meta::transform::CollectionForm;
 
 use super::between_runs::Notes;
 use super::instance::Instance;
@@ -261,7 +261,7 @@ async fn the_lock_is_kept_for_longer_than_its_lease() {
             Vec::new()
         }
     });
-    let nobody = meta_migration::engine::Environment::silent();
+    let nobody = meta_migrate::Environment::silent();
     let work = migrate(&instance.store, &options, &nobody);
     let report = clock.keep(|| instance.store.requests(), work).await;
     assert_eq!(report.unwrap().outcome, MigrateOutcome::Migrated);
@@ -417,9 +417,6 @@ async fn a_record_that_changed_after_it_was_read_is_not_overwritten() {
 }
 
 /// The condition of a transaction that only asks what the server takes.
-fn never(compare: &meta_migration::store::Compare) -> bool {
-    matches!(
-        compare,
-        meta_migration::store::Compare::CreateRevision(_, -1)
-    )
+fn never(compare: &meta_store::Compare) -> bool {
+    matches!(compare, meta_store::Compare::CreateRevision(_, -1))
 }

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use meta_migration::engine::Failure;
-use meta_migration::journal::Phase;
-use meta_migration::keys::KeyRange;
-use meta_migration::report::MigrateOutcome;
-use meta_migration::store::memory::{Fault, Request};
-use meta_migration::transform::CollectionForm;
+use meta_migrate::Failure;
+use meta_migrate::journal::Phase;
+use meta_report::MigrateOutcome;
+use meta_testing::memory::{Fault, Request};
+use milvus_meta::keys::KeyRange;
+use milvus_meta::transform::CollectionForm;
 
 use super::instance::Instance;
 use crate::simulation::records;

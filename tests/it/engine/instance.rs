@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use meta_migration::backup::WriteOptions;
-use meta_migration::engine::{
+use meta_backup::WriteOptions;
+use meta_migrate::journal::{Journal, Phase};
+use meta_migrate::{
     BackupTarget, EngineError, Environment, Limits, MigrateOptions, RestoreOptions, Waits, Way,
     migrate, restore,
 };
-use meta_migration::entry::Entry;
-use meta_migration::journal::{Journal, Phase};
-use meta_migration::report::{MigrateReport, RestoreReport};
-use meta_migration::store::memory::{Fault, MemoryStore};
-use meta_migration::transform::{CollectionForm, OnBrokenRecord, SegmentForm};
+use meta_report::{MigrateReport, RestoreReport};
+use meta_testing::memory::{Fault, MemoryStore};
+use milvus_meta::entry::Entry;
+use milvus_meta::transform::{CollectionForm, OnBrokenRecord, SegmentForm};
 
 use crate::simulation::records;
 use crate::support::metadata::{Metadata, root, target_of};

@@ -1,10 +1,8 @@
 //! What the server does not take.
 
-use meta_migration::engine::{
-    Environment, Failure, FailureKind, MigrateOptions, blocking, migrate, plan,
-};
-use meta_migration::store::memory::Limits as ServerLimits;
-use meta_migration::transform::{CollectionForm, Options};
+use meta_migrate::{Environment, Failure, FailureKind, MigrateOptions, blocking, migrate, plan};
+use meta_testing::memory::Limits as ServerLimits;
+use milvus_meta::transform::{CollectionForm, Options};
 
 use super::instance::{Instance, plain};
 use crate::rules::FORMS;

@@ -3,8 +3,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use meta_migration::engine::{Failure, Way};
-use meta_migration::store::memory::{Fault, World};
+use meta_migrate::{Failure, Way};
+use meta_testing::memory::{Fault, World};
 
 use super::instance::{Image, Instance};
 use crate::rules::FORMS;

@@ -1,10 +1,10 @@
 //! A journal that was brought along from another etcd: its revisions are not believed.
 
-use meta_migration::engine::{Failure, FailureKind, RestoreOptions, Way, status};
-use meta_migration::journal::Phase;
-use meta_migration::report::{MigrateOutcome, RestoreOutcome};
-use meta_migration::store::memory::MemoryStore;
-use meta_migration::transform::CollectionForm;
+use meta_migrate::journal::Phase;
+use meta_migrate::{Failure, FailureKind, RestoreOptions, Way, status};
+use meta_report::{MigrateOutcome, RestoreOutcome};
+use meta_testing::memory::MemoryStore;
+use milvus_meta::transform::CollectionForm;
 
 use super::between_runs::Notes;
 use super::instance::{Instance, limits};

@@ -4,12 +4,12 @@ use std::io::Write as _;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use meta_migration::backup::Tolerance;
-use meta_migration::engine::{Failure, FailureKind, Way};
-use meta_migration::transform::CollectionForm;
+use meta_backup::Tolerance;
+use meta_migrate::{Failure, FailureKind, Way};
+use milvus_meta::transform::CollectionForm;
 
 use super::instance::Instance;
-use crate::corpus::harness::wire::bytes_field;
+use meta_fuzz::wire::bytes_field;
 
 fn frame(message: &[u8]) -> Vec<u8> {
     [&(message.len() as u64).to_le_bytes(), message].concat()

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use meta_migration::engine::{Environment, Observer, Way, migrate, restore};
-use meta_migration::journal::Phase;
+use meta_migrate::journal::Phase;
+use meta_migrate::{Environment, Observer, Way, migrate, restore};
 
 use super::instance::Instance;
 use crate::rules::FORMS;

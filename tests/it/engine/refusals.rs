@@ -2,16 +2,18 @@
 
 use std::sync::{Arc, Mutex};
 
-use meta_migration::backup::Backup;
-use meta_migration::engine::{
+use meta_backup::Backup;
+use meta_migrate::journal::{FORMAT, JournalError, Phase};
+use meta_migrate::{
     Environment, Failure, FailureKind, MigrateOptions, Observer, VerifyOptions, Written, migrate,
     plan, status, status_all_the_same, verify,
 };
-use meta_migration::finding::Severity;
-use meta_migration::journal::{FORMAT, JournalError, Phase};
-use meta_migration::report::{Layout, MigrateOutcome, PlanReport};
-use meta_migration::store::memory::{Fault, RequestKind};
-use meta_migration::transform::{CollectionForm, OnBrokenRecord, Options, SegmentForm};
+use meta_report::MigrateOutcome;
+use meta_testing::memory::{Fault, RequestKind};
+use milvus_meta::finding::Severity;
+use milvus_meta::layout::Layout;
+use milvus_meta::transform::PlanReport;
+use milvus_meta::transform::{CollectionForm, OnBrokenRecord, Options, SegmentForm};
 
 use super::instance::{Instance, limits, plain};
 use crate::rules::FORMS;
@@ -325,6 +327,6 @@ async fn d20_everything_is_read_at_one_revision() {
     );
     let backup = Backup::open(instance.backup()).unwrap();
     assert_eq!(Some(backup.summary().revision), revisions[0]);
-    let late = |entry: &meta_migration::entry::Entry| entry.key.ends_with(b"late");
+    let late = |entry: &milvus_meta::entry::Entry| entry.key.ends_with(b"late");
     assert!(!backup.entries().unwrap().any(|entry| late(&entry.unwrap())));
 }

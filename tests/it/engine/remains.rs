@@ -1,6 +1,6 @@
 //! What an interrupted run of the official tool leaves (D1) is refused, and left as it is.
 
-use meta_migration::engine::{Environment, Failure, FailureKind, Written, migrate};
+use meta_migrate::{Environment, Failure, FailureKind, Written, migrate};
 
 use super::instance::{Instance, plain};
 use crate::rules::FORMS;

@@ -1,13 +1,13 @@
 //! What a rollback or restore writes, and what it never touches.
 
-use meta_migration::backup::{Header, WriteOptions, Writer};
-use meta_migration::engine::{Failure, FailureKind, RestoreOptions, Way, Written};
-use meta_migration::journal::Phase;
-use meta_migration::keys::MetaRoot;
-use meta_migration::report::RestoreOutcome;
-use meta_migration::store::Op;
-use meta_migration::store::memory::Fault;
-use meta_migration::transform::CollectionForm;
+use meta_backup::{Header, WriteOptions, Writer};
+use meta_migrate::journal::Phase;
+use meta_migrate::{Failure, FailureKind, RestoreOptions, Way, Written};
+use meta_report::RestoreOutcome;
+use meta_store::Op;
+use meta_testing::memory::Fault;
+use milvus_meta::keys::MetaRoot;
+use milvus_meta::transform::CollectionForm;
 
 use super::instance::{Instance, plain};
 use crate::rules::FORMS;
@@ -236,7 +236,7 @@ async fn d18_the_server_id_counter_is_never_set_back() {
     instance.migrate().await.unwrap();
     instance.store.change(|world| {
         let key = crate::support::metadata::root().session_id_key();
-        world.delete(&meta_migration::keys::KeyRange::single(key))
+        world.delete(&milvus_meta::keys::KeyRange::single(key))
     });
     let mut options = instance.restore_options(Way::Rollback);
     options.accept_loss = true;
@@ -289,7 +289,7 @@ async fn d14_a_neighbour_is_neither_saved_nor_touched() {
     };
     let before = revisions();
     instance.migrate().await.unwrap();
-    let backup = meta_migration::backup::Backup::open(instance.backup()).unwrap();
+    let backup = meta_backup::Backup::open(instance.backup()).unwrap();
     for entry in backup.entries().unwrap() {
         assert!(entry.unwrap().key.starts_with(b"by-dev/meta/"));
     }

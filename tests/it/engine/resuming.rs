@@ -1,10 +1,10 @@
 //! Interrupted runs: the way on and the way back from every phase.
 
-use meta_migration::engine::{Failure, FailureKind, Way, Written};
-use meta_migration::journal::Phase;
-use meta_migration::keys::KeyRange;
-use meta_migration::report::{MigrateOutcome, RestoreOutcome};
-use meta_migration::transform::CollectionForm;
+use meta_migrate::journal::Phase;
+use meta_migrate::{Failure, FailureKind, Way, Written};
+use meta_report::{MigrateOutcome, RestoreOutcome};
+use milvus_meta::keys::KeyRange;
+use milvus_meta::transform::CollectionForm;
 
 use super::instance::{Image, Instance};
 use crate::rules::FORMS;
@@ -192,8 +192,8 @@ async fn without_a_backup_of_its_own_a_later_run_does_not_name_an_outdated_one()
         }
         let mut options = next.options();
         options.backup = None;
-        let nobody = meta_migration::engine::Environment::silent();
-        meta_migration::engine::migrate(&next.store, &options, &nobody)
+        let nobody = meta_migrate::Environment::silent();
+        meta_migrate::migrate(&next.store, &options, &nobody)
             .await
             .unwrap();
         assert_eq!(next.journal().unwrap().backup.is_some(), kept);
@@ -248,7 +248,7 @@ async fn what_is_done_is_done_also_where_both_layouts_look_the_same() {
     record.field_indexes.clear();
     bare.put("root-coord/collection/1", &record);
     bare.raw("root-coord/dd-operation", b"{}");
-    let instance = Instance::of(&bare, meta_migration::transform::CollectionForm::Embedded);
+    let instance = Instance::of(&bare, milvus_meta::transform::CollectionForm::Embedded);
     let first = instance.migrate().await.unwrap();
     assert_eq!(first.outcome, MigrateOutcome::Migrated);
     let second = instance.migrate().await.unwrap();

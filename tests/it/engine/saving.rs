@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use meta_migration::backup::WriteOptions;
-use meta_migration::engine::{
+use meta_backup::WriteOptions;
+use meta_migrate::journal::Phase;
+use meta_migrate::{
     BackupOptions, BackupTarget, EngineError, Environment, Failure, FailureKind, Observer, Waits,
     backup,
 };
-use meta_migration::journal::Phase;
-use meta_migration::report::BackupReport;
-use meta_migration::store::memory::{MemoryStore, World};
-use meta_migration::transform::CollectionForm;
+use meta_report::BackupReport;
+use meta_testing::memory::{MemoryStore, World};
+use milvus_meta::transform::CollectionForm;
 
 use super::between_runs::Notes;
 use super::instance::{Instance, limits};

@@ -1,9 +1,9 @@
 //! Logs of segments (T14) through interrupted runs: staged before the commit, out of the records after it.
 
-use meta_migration::engine::{Environment, Failure, VerifyOptions, verify};
-use meta_migration::journal::Phase;
-use meta_migration::report::{MigrateOutcome, RestoreOutcome};
-use meta_migration::transform::{CollectionForm, SegmentForm};
+use meta_migrate::journal::Phase;
+use meta_migrate::{Environment, Failure, VerifyOptions, verify};
+use meta_report::{MigrateOutcome, RestoreOutcome};
+use milvus_meta::transform::{CollectionForm, SegmentForm};
 
 use super::instance::{Image, Instance, limits};
 use crate::rules::FORMS;
@@ -115,7 +115,7 @@ async fn t14_a_record_whose_keys_are_gone_keeps_its_logs() {
     let value = next.get(RECORD).unwrap();
     let gone = root().join(b"datacoord-meta/statslog/1/10/51/100");
     next.store
-        .change(|world| world.delete(&meta_migration::keys::KeyRange::single(gone)));
+        .change(|world| world.delete(&milvus_meta::keys::KeyRange::single(gone)));
     next.migrate().await.unwrap_err();
     assert_eq!(next.get(RECORD).unwrap(), value);
 }
@@ -128,7 +128,7 @@ async fn inline_form_is_recorded_and_kept_by_a_resumed_run() {
     options.segment_form = SegmentForm::Inline;
     inline.kill_after(Phase::Committed, 0);
     let environment = Environment::silent();
-    meta_migration::engine::migrate(&inline.store, &options, &environment)
+    meta_migrate::migrate(&inline.store, &options, &environment)
         .await
         .unwrap_err();
     let next = inline.next();
@@ -181,7 +181,7 @@ async fn too_little_space_for_logs_names_the_segment_form() {
         .map(|entry| entry.key.len() + entry.value.len())
         .sum();
     instance.store.change(|world| {
-        world.set_limits(meta_migration::store::memory::Limits {
+        world.set_limits(meta_testing::memory::Limits {
             quota_bytes: Some(used as u64 + 4_000),
             ..Default::default()
         });

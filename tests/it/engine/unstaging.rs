@@ -1,19 +1,19 @@
 //! Rolling back what was only staged: just the keys that the recorded plan makes, and not against a journal that
 //! is not true any more.
 
-use meta_migration::engine::{Failure, FailureKind, Way};
-use meta_migration::journal::{Journal, Phase};
-use meta_migration::keys::MetaRoot;
-use meta_migration::report::{RestoreOutcome, RestoreReport};
-use meta_migration::store::Op;
-use meta_migration::store::memory::Fault;
+use meta_migrate::journal::{Journal, Phase};
+use meta_migrate::{Failure, FailureKind, Way};
+use meta_report::{RestoreOutcome, RestoreReport};
+use meta_store::Op;
+use meta_testing::memory::Fault;
+use milvus_meta::keys::MetaRoot;
 
 use super::instance::{Image, Instance, plain};
 use crate::rules::FORMS;
 use crate::support::metadata::{Metadata, root};
 
 /// A migration that was killed when all was staged, and what 2.1 had.
-async fn staged(form: meta_migration::transform::CollectionForm) -> (Image, Instance) {
+async fn staged(form: milvus_meta::transform::CollectionForm) -> (Image, Instance) {
     let killed = Instance::small(form);
     let before = killed.image();
     killed.kill_after(Phase::Staged, 0);
@@ -179,8 +179,8 @@ async fn two_meta_roots_below_one_root_path_have_a_journal_each() {
                 Vec::new()
             }
         });
-        let nobody = meta_migration::engine::Environment::silent();
-        meta_migration::engine::migrate(&next.store, &options, &nobody)
+        let nobody = meta_migrate::Environment::silent();
+        meta_migrate::migrate(&next.store, &options, &nobody)
             .await
             .unwrap_err();
         let next = next.next();

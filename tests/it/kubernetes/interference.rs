@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use meta_migration::kubernetes::{lease_name, record_name};
+use meta_kube::{lease_name, record_name};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use meta_migration::kubernetes::preflight::rights;
+use meta_kube::preflight::rights;
 use serde_json::{Value, json};
 
 use super::{Scenario, role};

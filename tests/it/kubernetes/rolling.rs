@@ -1,6 +1,6 @@
 //! `rolling-update`: from 2.2.3 on, without a migration.
 
-use meta_migration::kubernetes::lease_name;
+use meta_kube::lease_name;
 use serde_json::json;
 
 use super::{NEW_IMAGE, Scenario};

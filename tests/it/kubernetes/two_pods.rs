@@ -4,7 +4,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use meta_migration::report::Layout;
+use milvus_meta::layout::Layout;
 
 use super::{NEW_IMAGE, Scenario, role};
 use crate::support::etcd;

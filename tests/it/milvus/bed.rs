@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use meta_migration::entry::Entry;
-use meta_migration::keys::KeyRange;
-use meta_migration::store::{Op, RangeRequest, Store as _};
+use meta_store::{Op, RangeRequest, Store as _};
+use milvus_meta::entry::Entry;
+use milvus_meta::keys::KeyRange;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 

@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use meta_migration::engine::{Environment, Failure, FailureKind, Limits, Written, migrate};
-use meta_migration::store::etcd::{EtcdStore, Options};
-use meta_migration::store::{Compare, Op, RangeRequest, Store, Txn};
-use meta_migration::transform::CollectionForm;
+use meta_migrate::{Environment, Failure, FailureKind, Limits, Written, migrate};
+use meta_store::etcd::{EtcdStore, Options};
+use meta_store::{Compare, Op, RangeRequest, Store, Txn};
+use milvus_meta::transform::CollectionForm;
 
 use crate::support::etcd::{Etcd, Settings, that_may_be_killed};
 use crate::support::hooked::{Hooked, Moment};

@@ -5,12 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use meta_migration::engine::{EngineError, Environment, Failure, FailureKind};
-use meta_migration::entry::Entry;
-use meta_migration::keys::KeyRange;
-use meta_migration::store::etcd::EtcdStore;
-use meta_migration::store::{Op, RangeRequest, Store};
-use meta_migration::transform::CollectionForm;
+use meta_migrate::{EngineError, Environment, Failure, FailureKind};
+use meta_store::etcd::EtcdStore;
+use meta_store::{Op, RangeRequest, Store};
+use milvus_meta::entry::Entry;
+use milvus_meta::keys::KeyRange;
+use milvus_meta::transform::CollectionForm;
 
 use crate::support::etcd;
 use crate::support::hooked::{Hooked, Moment};

@@ -3,7 +3,7 @@
 //! A proxy between program and etcd counts the transactions and kills the program at an exact one,
 //! before it reaches etcd or after it was applied.
 
-use meta_migration::transform::CollectionForm;
+use milvus_meta::transform::CollectionForm;
 
 use crate::support::etcd;
 use crate::support::migration::Case;
@@ -82,7 +82,7 @@ async fn killed_at_each_transaction(dump: &str, form: CollectionForm) {
 }
 
 /// Either 2.1 stands whole beside what was staged, or the switch is recorded.
-async fn legal(case: &Case, store: &impl meta_migration::store::Store, note: &str) {
+async fn legal(case: &Case, store: &impl meta_store::Store, note: &str) {
     let journal = case.journal(store).await;
     if journal.is_none_or(|journal| journal.phase.is_before_commit()) {
         let found = case.image(store).await;

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use meta_migration::engine::{
+use meta_migrate::{
     BackupOptions, BackupTarget, EngineError, Environment, Failure, FailureKind, Limits, Observer,
     Written, backup, migrate, restore,
 };
-use meta_migration::report::MigrateOutcome;
-use meta_migration::store::etcd::{EtcdStore, Options};
-use meta_migration::store::{Op, RangeRequest, Store, StoreErrorKind, Txn};
-use meta_migration::transform::CollectionForm;
+use meta_report::MigrateOutcome;
+use meta_store::etcd::{EtcdStore, Options};
+use meta_store::{Op, RangeRequest, Store, StoreErrorKind, Txn};
+use milvus_meta::transform::CollectionForm;
 
 use crate::support::etcd::{Etcd, Settings};
 use crate::support::hooked::{Hooked, Moment};
@@ -240,7 +240,7 @@ async fn d11_a_revision_compacted_under_a_capture_is_read_again_at_a_newer_one()
     let path = folder.path().join("b");
     let target = BackupTarget {
         path: path.clone(),
-        options: meta_migration::backup::WriteOptions::default(),
+        options: meta_backup::WriteOptions::default(),
         source_version: None,
         allow_ephemeral: true,
         stream: None,

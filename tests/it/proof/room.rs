@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use meta_migration::engine::{Environment, Failure, FailureKind, Limits, compact, status};
-use meta_migration::store::etcd::EtcdStore;
-use meta_migration::store::{Op, Store, StoreError, StoreErrorKind, Txn};
-use meta_migration::transform::CollectionForm;
+use meta_migrate::{Environment, Failure, FailureKind, Limits, compact, status};
+use meta_store::etcd::EtcdStore;
+use meta_store::{Op, Store, StoreError, StoreErrorKind, Txn};
+use milvus_meta::transform::CollectionForm;
 
 use super::limits::{migrate_at_full_size, untouched};
 use crate::support::etcd::{Etcd, Settings, cached};

@@ -4,8 +4,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
 use std::sync::{Arc, Mutex};
 
-use meta_migration::store::etcd::{EtcdStore, Options, Password};
-use meta_migration::transform::CollectionForm;
+use meta_store::etcd::{EtcdStore, Options, Password};
+use milvus_meta::transform::CollectionForm;
 
 use crate::support::etcd::{Etcd, Settings};
 use crate::support::migration::Case;
@@ -154,7 +154,7 @@ fn look_into_backups(program: &Program) {
         hides(&std::fs::read(&path).unwrap(), "backup");
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{}", path.display());
-        let read = meta_migration::backup::Backup::open(&path).unwrap();
+        let read = meta_backup::Backup::open(&path).unwrap();
         hides(format!("{:?}", read.header()).as_bytes(), "header");
         for entry in read.entries().unwrap() {
             hides(&entry.unwrap().value, "backup");

@@ -1,9 +1,9 @@
 //! Aliases: T2, T9, D41, D43.
 
-use meta_migration::finding::Severity;
-use meta_migration::keys::TOMBSTONE;
-use meta_migration::proto::v2_2::etcd::AliasInfo;
-use meta_migration::transform::CollectionForm::{Database, Embedded, Split};
+use milvus_meta::finding::Severity;
+use milvus_meta::keys::TOMBSTONE;
+use milvus_meta::proto::v2_2::etcd::AliasInfo;
+use milvus_meta::transform::CollectionForm::{Database, Embedded, Split};
 use prost::Message as _;
 
 use super::FORMS;

@@ -1,8 +1,8 @@
 //! D47, T6: collection records that cannot be converted, or that nobody could use.
 
-use meta_migration::finding::Severity;
-use meta_migration::transform::CollectionForm::{Database, Split};
-use meta_migration::transform::{OnBrokenRecord, Remaining, remaining_after_commit};
+use milvus_meta::finding::Severity;
+use milvus_meta::transform::CollectionForm::{Database, Split};
+use milvus_meta::transform::{OnBrokenRecord, Remaining, remaining_after_commit};
 
 use super::FORMS;
 use super::collections::{PLAIN, snapshot, split_record};

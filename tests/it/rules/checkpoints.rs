@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use meta_migration::proto::v2_1::{common, data, internal};
-use meta_migration::proto::v2_2;
-use meta_migration::report::Layout;
-use meta_migration::transform::CollectionForm::Split;
+use milvus_meta::layout::Layout;
+use milvus_meta::proto::v2_1::{common, data, internal};
+use milvus_meta::proto::v2_2;
+use milvus_meta::transform::CollectionForm::Split;
 use prost::Message as _;
 
 use super::FORMS;

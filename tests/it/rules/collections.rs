@@ -1,10 +1,10 @@
 //! T1, T2, T9, T10, D33, D47.
 
-use meta_migration::finding::Severity;
-use meta_migration::keys::TOMBSTONE;
-use meta_migration::proto::v2_2::etcd;
-use meta_migration::transform::CollectionForm::{Database, Embedded, Split};
-use meta_migration::transform::{OnBrokenRecord, remaining_after_commit};
+use milvus_meta::finding::Severity;
+use milvus_meta::keys::TOMBSTONE;
+use milvus_meta::proto::v2_2::etcd;
+use milvus_meta::transform::CollectionForm::{Database, Embedded, Split};
+use milvus_meta::transform::{OnBrokenRecord, remaining_after_commit};
 use prost::Message as _;
 
 use super::FORMS;
@@ -342,10 +342,6 @@ fn resuming_after_the_commit_finishes_what_is_left_and_then_finds_nothing() {
         let mut done = before.clone();
         done.entries = before.after(&migration);
         let rest = remaining_after_commit(&root(), form, OnBrokenRecord::Fail, &done.list());
-        assert_eq!(
-            rest,
-            meta_migration::transform::Remaining::default(),
-            "{form}"
-        );
+        assert_eq!(rest, milvus_meta::transform::Remaining::default(), "{form}");
     }
 }

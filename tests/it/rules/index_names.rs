@@ -1,8 +1,8 @@
 //! Names of indexes, and those that 2.1 gives where `common.defaultIndexName` was changed.
 
-use meta_migration::finding::Severity;
-use meta_migration::proto::v2_2::index::FieldIndex;
-use meta_migration::transform::CollectionForm::Split;
+use milvus_meta::finding::Severity;
+use milvus_meta::proto::v2_2::index::FieldIndex;
+use milvus_meta::transform::CollectionForm::Split;
 use prost::Message as _;
 
 use crate::support::metadata::{Metadata, definition, field, has, reference};

@@ -1,10 +1,10 @@
 //! T16, T17, T20: indexes of 2.1 that a target cannot use.
 
-use meta_migration::finding::{Finding, Severity};
-use meta_migration::proto::v2_2::index::{FieldIndex, SegmentIndex};
-use meta_migration::report::Layout;
-use meta_migration::transform::CollectionForm::{Database, Split};
-use meta_migration::transform::{Migration, OnBrokenRecord};
+use milvus_meta::finding::{Finding, Severity};
+use milvus_meta::layout::Layout;
+use milvus_meta::proto::v2_2::index::{FieldIndex, SegmentIndex};
+use milvus_meta::transform::CollectionForm::{Database, Split};
+use milvus_meta::transform::{Migration, OnBrokenRecord};
 use prost::Message as _;
 
 use crate::support::metadata::{

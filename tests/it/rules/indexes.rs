@@ -1,10 +1,10 @@
 //! Index definitions and segment indexes: T3 to T7, T10, T11, D34 to D36, D39, D44 to D46.
 
-use meta_migration::finding::Severity;
-use meta_migration::proto::v2_1::index::IndexMeta;
-use meta_migration::proto::v2_2::index::{FieldIndex, IndexInfo, SegmentIndex};
-use meta_migration::transform::CollectionForm::{Database, Split};
-use meta_migration::transform::OnBrokenRecord;
+use milvus_meta::finding::Severity;
+use milvus_meta::proto::v2_1::index::IndexMeta;
+use milvus_meta::proto::v2_2::index::{FieldIndex, IndexInfo, SegmentIndex};
+use milvus_meta::transform::CollectionForm::{Database, Split};
+use milvus_meta::transform::OnBrokenRecord;
 use prost::Message as _;
 
 use super::FORMS;
@@ -15,11 +15,11 @@ use crate::support::metadata::{
 
 const INDEX: &str = "root-coord/index/1/7";
 
-fn pairs(list: &[(&str, &str)]) -> Vec<meta_migration::proto::v2_2::common::KeyValuePair> {
+fn pairs(list: &[(&str, &str)]) -> Vec<milvus_meta::proto::v2_2::common::KeyValuePair> {
     let pairs = list.iter();
     pairs
         .map(
-            |(key, value)| meta_migration::proto::v2_2::common::KeyValuePair {
+            |(key, value)| milvus_meta::proto::v2_2::common::KeyValuePair {
                 key: (*key).into(),
                 value: (*value).into(),
             },

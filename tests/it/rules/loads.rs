@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use meta_migration::finding::Severity;
-use meta_migration::proto::v2_1::query;
-use meta_migration::proto::v2_2::query::{CollectionLoadInfo, PartitionLoadInfo, Replica};
-use meta_migration::proto::v2_3;
-use meta_migration::transform::CollectionForm::{Database, Split};
-use meta_migration::transform::{Migration, OnBrokenRecord};
+use milvus_meta::finding::Severity;
+use milvus_meta::proto::v2_1::query;
+use milvus_meta::proto::v2_2::query::{CollectionLoadInfo, PartitionLoadInfo, Replica};
+use milvus_meta::proto::v2_3;
+use milvus_meta::transform::CollectionForm::{Database, Split};
+use milvus_meta::transform::{Migration, OnBrokenRecord};
 use prost::Message as _;
 
 use super::FORMS;
@@ -293,7 +293,7 @@ fn d19_the_old_load_state_goes_and_its_keys_are_named_in_the_plan() {
         let migration = before.migrate(form);
         let after = before.after(&migration);
         assert!(!after.keys().any(|key| key.starts_with("queryCoord-")));
-        let plan = migration.plan(meta_migration::report::Layout::V2_1, 1);
+        let plan = migration.plan(milvus_meta::layout::Layout::V2_1, 1);
         for name in ["queryCoord-collectionMeta", "queryCoord-ReplicaMeta"] {
             let family = plan.families.iter().find(|family| family.name == name);
             assert_eq!(family.map(|family| family.delete), Some(1), "{name}");

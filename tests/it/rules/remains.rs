@@ -1,10 +1,10 @@
 //! Metadata that is not all that Milvus wrote: what an interrupted run of the official tool leaves (D1), and
 //! collections in the form that later releases empty.
 
-use meta_migration::finding::Severity;
-use meta_migration::proto::v2_1::data;
-use meta_migration::transform::CollectionForm::{Database, Split};
-use meta_migration::transform::Migration;
+use milvus_meta::finding::Severity;
+use milvus_meta::proto::v2_1::data;
+use milvus_meta::transform::CollectionForm::{Database, Split};
+use milvus_meta::transform::Migration;
 use prost::Message as _;
 
 use super::FORMS;

@@ -1,18 +1,18 @@
 //! T14 and T18: logs of segments, from their records into keys of their own.
 
-use meta_migration::finding::Severity;
-use meta_migration::proto::v2_2::data;
+use milvus_meta::finding::Severity;
+use milvus_meta::proto::v2_2::data;
 use prost::Message as _;
 
 use super::FORMS;
 use crate::support::metadata::{
     Metadata, codes, has, logs, migrate_to, segment_with_logs, target_of,
 };
-use meta_migration::transform::{CollectionForm, OnBrokenRecord};
+use milvus_meta::transform::{CollectionForm, OnBrokenRecord};
 
 const RECORD: &str = "datacoord-meta/s/1/10/51";
 
-fn with(record: &meta_migration::proto::v2_1::data::SegmentInfo) -> Metadata {
+fn with(record: &milvus_meta::proto::v2_1::data::SegmentInfo) -> Metadata {
     let mut before = Metadata::small();
     before.put(RECORD, record);
     before

@@ -1,11 +1,11 @@
 //! The migration as a whole: T12, ranges, plan, digest.
 
-use meta_migration::entry::Entry;
-use meta_migration::finding::Severity;
-use meta_migration::keys::{Family, TOMBSTONE};
-use meta_migration::report::Layout;
-use meta_migration::transform::CollectionForm::{Database, Embedded, Split};
-use meta_migration::transform::{leftover_ranges, staged_family_ranges};
+use milvus_meta::entry::Entry;
+use milvus_meta::finding::Severity;
+use milvus_meta::keys::{Family, TOMBSTONE};
+use milvus_meta::layout::Layout;
+use milvus_meta::transform::CollectionForm::{Database, Embedded, Split};
+use milvus_meta::transform::{leftover_ranges, staged_family_ranges};
 
 use super::FORMS;
 use crate::support::metadata::{Metadata, root};

@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use meta_migration::engine::{Signal, Stopper};
-use meta_migration::keys::MetaRoot;
-use meta_migration::store::memory::{Fault, Limits, MemoryStore, World};
-use meta_migration::store::{StoreError, StoreErrorKind};
+use meta_migrate::{Signal, Stopper};
+use meta_store::{StoreError, StoreErrorKind};
+use meta_testing::memory::{Fault, Limits, MemoryStore, World};
+use milvus_meta::keys::MetaRoot;
 
 use crate::support::metadata::{self, definition, pair};
 

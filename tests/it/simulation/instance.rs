@@ -6,14 +6,14 @@ use std::convert::Infallible;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use meta_migration::backup::{OutputFormat, WriteOptions};
-use meta_migration::engine::{
+use meta_backup::{OutputFormat, WriteOptions};
+use meta_migrate::{
     BackupTarget, Limits, MigrateOptions, RestoreOptions, VerifyOptions, Waits, Way,
 };
-use meta_migration::entry::Entry;
-use meta_migration::proto::v2_1::common::KeyDataPair;
-use meta_migration::proto::v2_1::etcd;
-use meta_migration::transform::{CollectionForm, OnBrokenRecord, SegmentForm};
+use milvus_meta::entry::Entry;
+use milvus_meta::proto::v2_1::common::KeyDataPair;
+use milvus_meta::proto::v2_1::etcd;
+use milvus_meta::transform::{CollectionForm, OnBrokenRecord, SegmentForm};
 use std::time::Duration;
 
 use crate::support::metadata::{

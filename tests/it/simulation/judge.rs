@@ -3,16 +3,16 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use bytes::Bytes;
-use meta_migration::engine::{EngineError, Failure, FailureKind, Written};
-use meta_migration::entry::printable;
-use meta_migration::finding::Severity;
-use meta_migration::journal::{Journal, Phase};
-use meta_migration::keys::{Family, KeyRange, MetaRoot};
-use meta_migration::report::{MigrateOutcome, RestoreOutcome};
-use meta_migration::store::memory::{MemoryStore, TxnRecord};
-use meta_migration::store::{Applied, Op};
-use meta_migration::transform::{leftover_ranges, staged_family_ranges};
-use meta_migration::verify::Checker;
+use meta_migrate::journal::{Journal, Phase};
+use meta_migrate::{EngineError, Failure, FailureKind, Written};
+use meta_report::{MigrateOutcome, RestoreOutcome};
+use meta_store::{Applied, Op};
+use meta_testing::memory::{MemoryStore, TxnRecord};
+use milvus_meta::entry::printable;
+use milvus_meta::finding::Severity;
+use milvus_meta::keys::{Family, KeyRange, MetaRoot};
+use milvus_meta::transform::{leftover_ranges, staged_family_ranges};
+use milvus_meta::verify::Checker;
 
 use super::disturbance::{Disturbance, Events, OTHER_HOLDER};
 use super::instance::{Case, Image};
@@ -147,7 +147,7 @@ fn committed(case: &Case, found: &Image, old: &Image) -> Verdict {
     equal("2.2 after the switch", &allowed, &expected)?;
     let mut checker = Checker::new(root());
     for entry in found {
-        checker.push(&meta_migration::entry::Entry::new(
+        checker.push(&milvus_meta::entry::Entry::new(
             entry.0.clone(),
             entry.1.clone(),
         ));

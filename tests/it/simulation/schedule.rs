@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use meta_migration::engine::{EngineError, Environment, Silent, Stop, migrate, restore};
-use meta_migration::report::{MigrateReport, RestoreReport};
-use meta_migration::store::memory::{MemoryStore, RequestKind};
+use meta_migrate::{EngineError, Environment, Silent, Stop, migrate, restore};
+use meta_report::{MigrateReport, RestoreReport};
+use meta_testing::memory::{MemoryStore, RequestKind};
 
 use super::disturbance::{Disturbance, Events};
 use super::instance::Case;

@@ -1,9 +1,9 @@
 //! Where schedules start: etcd as a run leaves it that was killed somewhere.
 
-use meta_migration::engine::Environment;
-use meta_migration::journal::{Journal, Phase};
-use meta_migration::store::memory::{Fault, MemoryStore};
-use meta_migration::store::{Op, Txn};
+use meta_migrate::Environment;
+use meta_migrate::journal::{Journal, Phase};
+use meta_store::{Op, Txn};
+use meta_testing::memory::{Fault, MemoryStore};
 
 use super::disturbance::{Events, subside};
 use super::instance::Case;

@@ -9,11 +9,11 @@ use std::fmt;
 use std::sync::Mutex;
 
 use bytes::Bytes;
-use meta_migration::engine::{Environment, FailureKind};
-use meta_migration::proto::v2_1::etcd;
-use meta_migration::report::MigrateOutcome;
-use meta_migration::store::memory::MemoryStore;
-use meta_migration::transform::CollectionForm;
+use meta_migrate::{Environment, FailureKind};
+use meta_report::MigrateOutcome;
+use meta_testing::memory::MemoryStore;
+use milvus_meta::proto::v2_1::etcd;
+use milvus_meta::transform::CollectionForm;
 
 use super::disturbance::{Disturbance, Events, subside};
 use super::instance::{Case, beside_neighbours, relative, telling};

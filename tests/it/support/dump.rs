@@ -5,7 +5,7 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use meta_migration::entry::Entry;
+use milvus_meta::entry::Entry;
 
 /// The entries of a dump, ascending; one that hangs on a lease bears lease 1.
 #[must_use]

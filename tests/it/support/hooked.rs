@@ -6,10 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use meta_migration::keys::KeyRange;
-use meta_migration::store::{
-    ClusterStatus, RangeRequest, RangeResponse, Store, StoreError, Txn, TxnResponse,
-};
+use meta_store::{ClusterStatus, RangeRequest, RangeResponse, Store, StoreError, Txn, TxnResponse};
+use milvus_meta::keys::KeyRange;
 
 /// Where in a transaction the test is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

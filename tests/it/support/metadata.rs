@@ -8,11 +8,11 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
-use meta_migration::entry::Entry;
-use meta_migration::finding::Severity;
-use meta_migration::keys::{MetaRoot, TOMBSTONE};
-use meta_migration::proto::v2_1::{common, data, etcd, index, milvus, query, schema};
-use meta_migration::transform::{
+use milvus_meta::entry::Entry;
+use milvus_meta::finding::Severity;
+use milvus_meta::keys::{MetaRoot, TOMBSTONE};
+use milvus_meta::proto::v2_1::{common, data, etcd, index, milvus, query, schema};
+use milvus_meta::transform::{
     CollectionForm, Migration, OnBrokenRecord, Options, SegmentForm, Source,
 };
 use prost::Message;

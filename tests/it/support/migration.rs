@@ -6,17 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use meta_migration::backup::WriteOptions;
-use meta_migration::engine::{
+use meta_backup::WriteOptions;
+use meta_migrate::journal::Journal;
+use meta_migrate::{
     BackupTarget, EngineError, Environment, Limits, MigrateOptions, RestoreOptions, Waits, Way,
     migrate, restore,
 };
-use meta_migration::entry::Entry;
-use meta_migration::journal::Journal;
-use meta_migration::keys::{KeyRange, MetaRoot};
-use meta_migration::report::{MigrateReport, RestoreReport};
-use meta_migration::store::{Op, RangeRequest, Store, Txn};
-use meta_migration::transform::{CollectionForm, OnBrokenRecord, Options, SegmentForm, Source};
+use meta_report::{MigrateReport, RestoreReport};
+use meta_store::{Op, RangeRequest, Store, Txn};
+use milvus_meta::entry::Entry;
+use milvus_meta::keys::{KeyRange, MetaRoot};
+use milvus_meta::transform::{CollectionForm, OnBrokenRecord, Options, SegmentForm, Source};
 
 use super::dump::read_dump;
 use super::etcd::own_root;
@@ -240,7 +240,7 @@ fn small_limits() -> Limits {
 }
 
 /// Nobody watches but `observer`.
-pub(crate) fn watched(observer: impl meta_migration::engine::Observer + 'static) -> Environment {
+pub(crate) fn watched(observer: impl meta_migrate::Observer + 'static) -> Environment {
     Environment {
         observer: Arc::new(observer),
         ..Environment::silent()

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use meta_migration::proto::{v2_1, v2_2};
-use meta_migration::transform::CollectionForm;
+use milvus_meta::proto::{v2_1, v2_2};
+use milvus_meta::transform::CollectionForm;
 use prost::Message;
 
 /// Values by keys relative to the meta root.

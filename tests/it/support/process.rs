@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use meta_migration::store::{RangeRequest, Store};
+use meta_store::{RangeRequest, Store};
 use tokio::process::Command;
 
 use super::migration::Case;

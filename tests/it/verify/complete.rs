@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use meta_migration::entry::Entry;
-use meta_migration::finding::{Finding, Severity};
-use meta_migration::keys::TOMBSTONE;
-use meta_migration::proto::v2_1::{data, query};
-use meta_migration::proto::v2_2::etcd;
-use meta_migration::transform::CollectionForm::{self, Database, Embedded, Split};
-use meta_migration::verify::{Checker, Context};
+use milvus_meta::entry::Entry;
+use milvus_meta::finding::{Finding, Severity};
+use milvus_meta::keys::TOMBSTONE;
+use milvus_meta::proto::v2_1::{data, query};
+use milvus_meta::proto::v2_2::etcd;
+use milvus_meta::transform::CollectionForm::{self, Database, Embedded, Split};
+use milvus_meta::verify::{Checker, Context};
 use prost::Message as _;
 
 use super::{errors, migrated};

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use meta_migration::finding::Severity;
-use meta_migration::keys::TOMBSTONE;
-use meta_migration::proto::v2_2::etcd;
-use meta_migration::transform::CollectionForm::{Database, Split};
+use milvus_meta::finding::Severity;
+use milvus_meta::keys::TOMBSTONE;
+use milvus_meta::proto::v2_2::etcd;
+use milvus_meta::transform::CollectionForm::{Database, Split};
 use prost::Message;
 
 use super::{check, errors, expected, migrated};

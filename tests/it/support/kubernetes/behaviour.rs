@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use meta_migration::report::Layout;
+use milvus_meta::layout::Layout;
 
 use crate::support::milvus::{Client, Place};
 

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use etcd_client::{Client, GetOptions, PutOptions};
-use meta_migration::entry::Entry;
-use meta_migration::keys::MetaRoot;
-use meta_migration::layout::LayoutDetector;
-use meta_migration::report::Layout;
+use milvus_meta::entry::Entry;
+use milvus_meta::keys::MetaRoot;
+use milvus_meta::layout::Layout;
+use milvus_meta::layout::LayoutDetector;
 
 use crate::support::dump::read_dump;
 

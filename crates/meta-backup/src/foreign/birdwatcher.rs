@@ -1,0 +1,247 @@
+//! birdwatcher's files: version 1 is the official tool's framing with whole keys inside gzip; version 2
+//! is a gzip stream of parts, of which one is etcd's content.
+//!
+//! Both are taken from a live system, leased keys and all: the sessions of the moment. A restored
+//! session would claim that a component lives which does not, so they are left out and counted.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use super::super::messages::{BackupHeader, KeyDataPair, PartHeader};
+use super::super::{Coverage, Format, FormatError};
+use super::frames::Frames;
+use super::official::{checked, told_root};
+use super::partial::{Loss, Partial, is_cut};
+use super::root::{below, detect, repair_lost_slash, strip};
+use super::{Foreign, Pair};
+use milvus_meta::keys::Family;
+
+/// A file of version 1.
+pub(super) fn whole(header: &BackupHeader, pairs: Vec<Pair>) -> Result<Foreign, FormatError> {
+    let told = told_root(header).ok_or(FormatError::NoRoot)?;
+    let root = repair_lost_slash(told, &pairs)?;
+    without_sessions(Format::Birdwatcher1, root, pairs)
+}
+
+/// The parts of a file of version 2. Once etcd's part is complete, a later part that is not does not
+/// touch the metadata: releases 1.0.0 to 1.1.1 write a buffer that they never flush behind it.
+pub(super) fn read_parts<R: Read>(
+    frames: &mut Frames<R>,
+    hint: Option<&str>,
+    partial: Partial,
+) -> Result<Foreign, FormatError> {
+    let mut parts = Parts {
+        etcd: None,
+        losses: Vec::new(),
+        partial,
+    };
+    loop {
+        match parts.read_next(frames) {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(error) => {
+                parts.accept_damage(error)?;
+                break;
+            }
+        }
+    }
+    let etcd = parts.etcd;
+    let etcd = etcd.ok_or_else(|| frames.malformed("the file", "it holds no part of etcd"))?;
+    let root = match (etcd.told_root, hint) {
+        (Some(told), _) => repair_lost_slash(told, &etcd.pairs)?,
+        (None, Some(hint)) => repair_lost_slash(hint.to_owned(), &etcd.pairs)?,
+        (None, None) => detect(etcd.pairs.iter().map(|(key, _)| key.as_slice()))?,
+    };
+    let mut foreign = without_sessions(Format::Birdwatcher2, root, etcd.pairs)?;
+    foreign.revision = etcd.revision;
+    Ok(parts.losses.into_iter().fold(foreign, Foreign::with))
+}
+
+/// What was read of the parts so far.
+struct Parts {
+    etcd: Option<EtcdPart>,
+    losses: Vec<Loss>,
+    partial: Partial,
+}
+
+impl Parts {
+    /// Reads the next part; `false` when there is nothing more to read.
+    fn read_next<R: Read>(&mut self, frames: &mut Frames<R>) -> Result<bool, FormatError> {
+        const PART: &str = "a part's header";
+        let Some(header) = frames.message::<PartHeader>(PART)? else {
+            return Ok(false);
+        };
+        match header.part_type {
+            1 => return self.read_etcd(frames, &header),
+            2 => skip_groups(frames, 3)?,
+            4 | 5 => skip_groups(frames, 2)?,
+            0 | 3 | 6 => skip_groups(frames, 1)?,
+            other => {
+                return Err(frames.malformed(PART, format!("part type {other} is unknown")));
+            }
+        }
+        Ok(true)
+    }
+
+    fn read_etcd<R: Read>(
+        &mut self,
+        frames: &mut Frames<R>,
+        header: &PartHeader,
+    ) -> Result<bool, FormatError> {
+        let (part, cut) = EtcdPart::read(frames, header)?;
+        let has_more = cut.is_none();
+        let found = part.pairs.len() as u64;
+        let loss = self.partial.entries(found, part.announced, cut)?;
+        self.losses.extend(loss);
+        match &mut self.etcd {
+            None => self.etcd = Some(part),
+            Some(first) => first.append(frames, part)?,
+        }
+        Ok(has_more)
+    }
+
+    /// Accepts what is wrong behind etcd's part, where that is allowed.
+    fn accept_damage(&mut self, error: FormatError) -> Result<(), FormatError> {
+        let is_later = is_cut(&error)
+            || matches!(
+                error,
+                FormatError::Malformed { .. } | FormatError::ImplausibleLength { .. }
+            );
+        let Some(etcd) = self.etcd.as_ref().filter(|_| is_later) else {
+            return Err(error);
+        };
+        let counted = match etcd.announced {
+            Some(_) => ", as announced",
+            None => "",
+        };
+        let loss = self.partial.accept(Loss {
+            missing: format!(
+                "it is {error}; etcd's part before that is complete ({} entries{counted}), and what follows it, \
+                 metrics and configurations, holds no metadata",
+                etcd.pairs.len()
+            ),
+            of_entries: false,
+        })?;
+        self.losses.push(loss);
+        Ok(())
+    }
+}
+
+/// Skips a part whose frames come in groups of `size`. Only the first frame of a group can end the
+/// part: the others may be empty.
+fn skip_groups<R: Read>(frames: &mut Frames<R>, size: usize) -> Result<(), FormatError> {
+    const PART: &str = "a part that is not etcd's";
+    while frames.skip(PART)? > 0 {
+        for _ in 1..size {
+            frames.skip(PART)?;
+        }
+    }
+    Ok(())
+}
+
+/// The part with etcd's content.
+struct EtcdPart {
+    told_root: Option<String>,
+    revision: i64,
+    /// How many entries its writer says it has.
+    announced: Option<u64>,
+    pairs: Vec<Pair>,
+}
+
+impl EtcdPart {
+    /// Also returns why it ends early, if it does.
+    fn read<R: Read>(
+        frames: &mut Frames<R>,
+        header: &PartHeader,
+    ) -> Result<(Self, Option<FormatError>), FormatError> {
+        const PART: &str = "etcd's part";
+        let extra = if header.extra.is_empty() {
+            BTreeMap::new()
+        } else {
+            serde_json::from_slice::<BTreeMap<String, String>>(&header.extra)
+                .map_err(|error| frames.malformed(PART, error.to_string()))?
+        };
+        let mut pairs = Vec::new();
+        let cut = loop {
+            match frames.next(PART).map(|frame| frame.map(<[u8]>::is_empty)) {
+                Ok(None) => break Some(frames.truncated(PART)),
+                Ok(Some(true)) => break None,
+                Ok(Some(false)) => {
+                    let pair = frames.decode::<KeyDataPair>("an entry")?;
+                    pairs.push(checked(frames, pair)?);
+                }
+                Err(error) if is_cut(&error) => break Some(error),
+                Err(error) => return Err(error),
+            }
+        };
+        let text = |name: &str| extra.get(name).filter(|text| !text.is_empty());
+        let number = |name: &str| match text(name) {
+            None => Ok(None),
+            Some(text) => text.parse::<u64>().map(Some).map_err(|_| {
+                frames.malformed(PART, format!("its {name} {text:?} is not a number"))
+            }),
+        };
+        let part = Self {
+            told_root: text("instance").and_then(|instance| {
+                told_root(&BackupHeader {
+                    instance: instance.clone(),
+                    meta_path: text("metaPath").cloned().unwrap_or_default(),
+                    ..BackupHeader::default()
+                })
+            }),
+            revision: number("rev")?
+                .and_then(|revision| i64::try_from(revision).ok())
+                .unwrap_or_default(),
+            announced: number("cnt")?,
+            pairs,
+        };
+        Ok((part, cut))
+    }
+
+    /// Joins a further part, which has to be of the same instance and revision.
+    fn append<R: Read>(&mut self, frames: &Frames<R>, other: Self) -> Result<(), FormatError> {
+        let Self {
+            told_root,
+            revision,
+            announced: _,
+            pairs,
+        } = other;
+        if (&self.told_root, self.revision) != (&told_root, revision) {
+            return Err(frames.malformed(
+                "etcd's part",
+                "there are several, of different instances or revisions",
+            ));
+        }
+        self.pairs.extend(pairs);
+        Ok(())
+    }
+}
+
+/// Leaves out what lies outside the root and the sessions in it, and counts both.
+fn without_sessions(
+    format: Format,
+    root: String,
+    pairs: Vec<Pair>,
+) -> Result<Foreign, FormatError> {
+    let (mut pairs, outside) = below(&root, pairs);
+    let before = pairs.len();
+    pairs.retain(|(key, _)| !strip(&root, key).is_some_and(is_session));
+    let sessions = (before - pairs.len()) as u64;
+    let of_query_coord = |(key, _): &Pair| {
+        strip(&root, key).is_some_and(|relative| relative.starts_with(b"queryCoord-"))
+    };
+    let is_part = !pairs.is_empty() && pairs.iter().all(of_query_coord);
+    let mut foreign = Foreign::new(format, root, pairs)?;
+    if is_part {
+        // No header says so, but this is what a backup of that component alone holds.
+        foreign.coverage = Coverage::Families(vec![Family::QueryCollection, Family::QueryReplica]);
+    }
+    foreign.skipped_outside = outside;
+    foreign.skipped_leased = sessions;
+    Ok(foreign)
+}
+
+/// Whether a relative key is a session. The counter of server ids is none.
+fn is_session(relative: &[u8]) -> bool {
+    relative.starts_with(b"session/") && relative != b"session/id"
+}

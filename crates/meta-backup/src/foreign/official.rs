@@ -1,0 +1,145 @@
+//! The official migration tool's files: a header frame, then one frame a key, to the end of the file.
+//! There is no checksum and no end mark; the only check the format offers is the count of entries in
+//! the header, which that tool never compares.
+
+use std::io::Read;
+
+use prost::Message;
+use serde::{Deserialize, Serialize};
+
+use super::super::messages::{BackupHeader, KeyDataPair};
+use super::super::{Format, FormatError};
+use super::frames::Frames;
+use super::partial::{Loss, Partial, is_cut};
+use super::root::{below, repair_lost_slash};
+use super::{Foreign, Pair, too_large};
+use crate::digest::{ContentDigest, ENTRY_LIMIT};
+
+/// The JSON in the header's `extra`: its one member tells the generations apart.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Extra {
+    #[serde(default)]
+    entry_include_root_path: bool,
+}
+
+/// Whether the file's keys are whole. Without the mark they are relative.
+pub(super) fn has_whole_keys(header: &BackupHeader) -> Result<bool, FormatError> {
+    if header.extra.is_empty() {
+        return Ok(false);
+    }
+    serde_json::from_slice::<Extra>(&header.extra)
+        .map(|extra| extra.entry_include_root_path)
+        .map_err(|error| FormatError::Malformed {
+            part: "the header",
+            offset: 0,
+            reason: format!("its extra is not the expected JSON: {error}"),
+        })
+}
+
+/// The meta root as the header has it, without slashes at its end; `None` when it names none.
+pub(super) fn told_root(header: &BackupHeader) -> Option<String> {
+    let told = if header.meta_path.is_empty() {
+        header.instance.clone()
+    } else {
+        format!("{}/{}", header.instance, header.meta_path)
+    };
+    let told = told.trim_end_matches('/');
+    (!told.is_empty()).then(|| told.to_owned())
+}
+
+/// Reads entries to the end, and compares their number with the header's where it gives one.
+pub(super) fn read_pairs<R: Read>(
+    frames: &mut Frames<R>,
+    announced: i64,
+    partial: Partial,
+) -> Result<(Vec<Pair>, Option<Loss>), FormatError> {
+    let Ok(announced) = u64::try_from(announced) else {
+        return Err(frames.malformed("the header", "its count of entries is negative"));
+    };
+    let announced = (announced > 0).then_some(announced);
+    let mut pairs = Vec::new();
+    let cut = loop {
+        match frames.message::<KeyDataPair>("an entry") {
+            Ok(Some(pair)) => pairs.push(checked(frames, pair)?),
+            Ok(None) => break None,
+            Err(error) if is_cut(&error) => break Some(error),
+            Err(error) => return Err(error),
+        }
+    };
+    let loss = partial.entries(pairs.len() as u64, announced, cut)?;
+    Ok((pairs, loss))
+}
+
+/// An entry as a pair; no key is empty.
+pub(super) fn checked<R: Read>(frames: &Frames<R>, pair: KeyDataPair) -> Result<Pair, FormatError> {
+    let KeyDataPair { key, data } = pair;
+    if key.is_empty() {
+        return Err(frames.malformed("an entry", "its key is empty"));
+    }
+    Ok((key, data))
+}
+
+/// The newer generation: whole keys. That tool reads by a prefix without a slash, so the keys of a
+/// neighbour such as `by-dev/meta2` can be among them; they are left out and counted.
+pub(super) fn whole(header: &BackupHeader, pairs: Vec<Pair>) -> Result<Foreign, FormatError> {
+    let told = told_root(header).ok_or(FormatError::NoRoot)?;
+    let root = repair_lost_slash(told, &pairs)?;
+    let (pairs, outside) = below(&root, pairs);
+    let mut foreign = Foreign::new(Format::Official, root, pairs)?;
+    foreign.skipped_outside = outside;
+    Ok(foreign)
+}
+
+/// The header frame of a file with whole keys, as the official tool writes it; a leading slash of the
+/// meta root, which that tool loses, is kept.
+pub(crate) fn render_header(meta_root: &str, entries: u64) -> Vec<u8> {
+    let (instance, meta_path) = match meta_root.rsplit_once('/') {
+        Some((instance, last)) if !instance.is_empty() => (instance, last),
+        _ => (meta_root, ""),
+    };
+    frame(&BackupHeader {
+        version: 0,
+        instance: instance.to_owned(),
+        meta_path: meta_path.to_owned(),
+        entries: i64::try_from(entries).unwrap_or(i64::MAX),
+        component: String::new(),
+        extra: br#"{"entry_include_root_path":true}"#.to_vec(),
+    })
+}
+
+/// The frame of one entry.
+pub(crate) fn render_pair(key: &[u8], value: &[u8]) -> Result<Vec<u8>, FormatError> {
+    if key.len() as u64 + value.len() as u64 > ENTRY_LIMIT {
+        return Err(too_large(key, value));
+    }
+    Ok(frame(&KeyDataPair {
+        key: key.to_vec(),
+        data: value.to_vec(),
+    }))
+}
+
+fn frame(message: &impl Message) -> Vec<u8> {
+    let mut bytes = (message.encoded_len() as u64).to_le_bytes().to_vec();
+    bytes.extend_from_slice(&message.encode_to_vec());
+    bytes
+}
+
+/// Reads a file of whole keys that we wrote, in the order of the file and without keeping it: the
+/// number of entries and the digest. The header's count has to be right.
+pub(crate) fn digest_in_order<R: Read>(reader: R) -> Result<(u64, [u8; 32]), FormatError> {
+    let mut frames = Frames::new(reader);
+    let header = frames.header()?;
+    let mut digest = ContentDigest::default();
+    let mut found = 0;
+    while let Some(pair) = frames.message::<KeyDataPair>("an entry")? {
+        if !digest.push(&pair.key, &pair.data) {
+            return Err(too_large(&pair.key, &pair.data));
+        }
+        found += 1;
+    }
+    match u64::try_from(header.entries) {
+        Ok(announced) if announced == found => Ok((found, digest.finish())),
+        Ok(announced) => Err(FormatError::EntryCount { announced, found }),
+        Err(_) => Err(frames.malformed("the header", "its count of entries is negative")),
+    }
+}

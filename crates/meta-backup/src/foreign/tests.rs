@@ -1,0 +1,103 @@
+//! Files made byte by byte from what is known of the formats.
+
+mod birdwatcher;
+mod official;
+mod relative;
+mod snapshot;
+
+use std::io::Write as _;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use super::super::{FormatError, Summary, check_bytes};
+use super::*;
+use milvus_meta::keys::Family;
+
+const WHOLE: &[u8] = br#"{"entry_include_root_path":true}"#;
+
+/// A protobuf field of bytes; left out when empty, as proto3 does. Lengths stay below 128 here.
+fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    if bytes.is_empty() {
+        return Vec::new();
+    }
+    assert!(bytes.len() < 128);
+    [
+        &[number << 3 | 2, u8::try_from(bytes.len()).unwrap()],
+        bytes,
+    ]
+    .concat()
+}
+
+/// A protobuf varint field below 128; left out when zero.
+fn small(number: u8, value: u8) -> Vec<u8> {
+    assert!(value < 128);
+    if value == 0 {
+        Vec::new()
+    } else {
+        vec![number << 3, value]
+    }
+}
+
+fn frame(message: &[u8]) -> Vec<u8> {
+    [&(message.len() as u64).to_le_bytes(), message].concat()
+}
+
+fn header(version: u8, instance: &str, meta_path: &str, entries: u8, extra: &[u8]) -> Vec<u8> {
+    frame(
+        &[
+            small(1, version),
+            field(2, instance.as_bytes()),
+            field(3, meta_path.as_bytes()),
+            small(4, entries),
+            field(6, extra),
+        ]
+        .concat(),
+    )
+}
+
+fn pair(key: &str, value: &[u8]) -> Vec<u8> {
+    frame(&[field(1, key.as_bytes()), field(2, value)].concat())
+}
+
+fn part(part_type: u8, extra: &str, frames: &[Vec<u8>]) -> Vec<u8> {
+    // part_len is -1, which is ten bytes on the wire.
+    let minus_one = [&[2 << 3][..], &[0xff; 9], &[0x01]].concat();
+    let head = [small(1, part_type), minus_one, field(3, extra.as_bytes())].concat();
+    [frame(&head), frames.concat(), frame(b"")].concat()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn load(bytes: &[u8], hint: Option<&str>) -> Result<Foreign, FormatError> {
+    load_with(bytes, hint, Tolerance::default())
+}
+
+fn load_with(
+    bytes: &[u8],
+    hint: Option<&str>,
+    tolerance: Tolerance,
+) -> Result<Foreign, FormatError> {
+    read(
+        Guess::of(bytes)?,
+        std::io::Cursor::new(bytes),
+        hint,
+        tolerance,
+    )
+}
+
+fn keys(foreign: &Foreign) -> Vec<&str> {
+    foreign
+        .entries
+        .iter()
+        .map(|entry| std::str::from_utf8(&entry.key).unwrap())
+        .collect()
+}
+
+fn summary(bytes: &[u8]) -> Result<Summary, FormatError> {
+    check_bytes(bytes, None)
+}

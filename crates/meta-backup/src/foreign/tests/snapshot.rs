@@ -1,0 +1,145 @@
+//! A snapshot that a real etcdctl saved.
+
+use base64::Engine as _;
+use sha2::Digest as _;
+
+use super::*;
+
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/backups");
+
+fn real() -> Vec<u8> {
+    std::fs::read(format!("{FOLDER}/etcd-3.5.1.snapshot.db")).unwrap()
+}
+
+#[derive(serde::Deserialize)]
+struct Line {
+    k: String,
+    v: String,
+    #[serde(default)]
+    lease: bool,
+}
+
+/// What etcd itself answered: entries without a lease, and how many have one.
+fn answered() -> (Vec<Entry>, u64) {
+    let text = std::fs::read_to_string(format!("{FOLDER}/etcd-3.5.1.snapshot.jsonl")).unwrap();
+    let mut entries = Vec::new();
+    let mut leased = 0;
+    for line in text.lines() {
+        let Line { k, v, lease } = serde_json::from_str(line).unwrap();
+        if lease {
+            leased += 1;
+        } else {
+            let value = base64::engine::general_purpose::STANDARD.decode(v).unwrap();
+            entries.push(Entry::new(k, value));
+        }
+    }
+    (entries, leased)
+}
+
+#[test]
+fn a_real_snapshot_holds_what_etcd_answered() {
+    let (entries, leased) = answered();
+    for hint in [None, Some("by-dev/meta")] {
+        let foreign = load(&real(), hint).unwrap();
+        assert_eq!(foreign.format, Format::EtcdSnapshot);
+        assert_eq!(foreign.meta_root, "by-dev/meta");
+        assert_eq!(foreign.revision, 177);
+        assert_eq!(foreign.entries, entries);
+        assert_eq!((foreign.skipped_leased, leased), (2, 2));
+        assert!(foreign.skipped_outside >= 2);
+    }
+}
+
+#[test]
+fn another_root_can_be_named_and_an_absent_one_is_told() {
+    let neighbour = load(&real(), Some("by-dev/meta2")).unwrap();
+    assert_eq!(
+        neighbour.entries,
+        [Entry::new("by-dev/meta2/neighbour", "not ours")]
+    );
+    assert!(matches!(
+        load(&real(), Some("nobody")),
+        Err(FormatError::NothingBelowRoot { .. })
+    ));
+}
+
+const SKIP: Tolerance = Tolerance {
+    skip_hash_check: true,
+    allow_partial: false,
+};
+
+const HASH: usize = 32;
+
+#[test]
+fn altered_and_cut_snapshots_are_refused() {
+    let whole = real();
+    for at in (0..whole.len()).step_by(9973) {
+        let mut altered = whole.clone();
+        altered[at] ^= 1;
+        assert!(
+            matches!(load(&altered, None), Err(FormatError::Altered { .. })),
+            "{at}"
+        );
+    }
+    for end in [
+        whole.len() - 1,
+        whole.len() - 33,
+        whole.len() - 4096 - 32,
+        8192,
+    ] {
+        for tolerance in [Tolerance::default(), SKIP] {
+            let error = load_with(&whole[..end], None, tolerance);
+            let is_complete = tolerance == SKIP && end == whole.len() - 1;
+            assert!(
+                is_complete || matches!(error, Err(FormatError::Truncated { .. })),
+                "{end}"
+            );
+        }
+    }
+}
+
+/// As `member/snap/db` is: no hash, and grown beyond its last page.
+#[test]
+fn a_database_without_hash_is_named_and_read_on_demand() {
+    let whole = real();
+    let expected = load(&whole, None).unwrap();
+    let database = &whole[..whole.len() - HASH];
+    for grown in [0, 1 << 20] {
+        let file = [database, &vec![0; grown]].concat();
+        let error = load(&file, None).unwrap_err();
+        assert!(matches!(error, FormatError::NoHash), "{error:?}");
+        let found = load_with(&file, None, SKIP).unwrap();
+        assert_eq!(found.entries, expected.entries);
+        assert_eq!(found.revision, expected.revision);
+        assert!(
+            found
+                .notes
+                .concat()
+                .contains("hash of the etcd database was not checked")
+        );
+    }
+}
+
+/// Either meta page may be damaged, so that not even the start shows what the file is.
+#[test]
+fn one_damaged_meta_page_beside_a_sound_one_is_enough() {
+    let whole = real();
+    let expected = load(&whole, None).unwrap().entries;
+    for page in [0, 4096] {
+        let mut file = whole[..whole.len() - HASH].to_vec();
+        file[page..page + 80].fill(0);
+        let hash: [u8; HASH] = sha2::Sha256::digest(&file).into();
+        for (file, tolerance) in [
+            ([&file[..], &hash].concat(), Tolerance::default()),
+            (file.clone(), SKIP),
+        ] {
+            let found = load_with(&file, None, tolerance).unwrap();
+            assert_eq!(found.entries, expected, "{page}");
+            assert!(found.notes.concat().contains("one of the two meta pages"));
+        }
+    }
+    let mut file = whole;
+    file[..80].fill(0);
+    file[4096..4176].fill(0);
+    load_with(&file, None, SKIP).unwrap_err();
+}

@@ -1,0 +1,369 @@
+//! Packed files: a backup inside gzip, zstd, tar or zip, recognized by content and unpacked to a temporary
+//! file, which is removed with the last reader.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use tempfile::{NamedTempFile, TempPath};
+
+use super::error::OPEN;
+use super::foreign::{GUESS_BYTES, Guess};
+use super::{BackupError, FormatError};
+
+/// How deep packings may be nested: a backup in gzip, in tar, in gzip.
+const DEPTH: usize = 4;
+
+/// The most that a file may unpack to, as a multiple of its size: gzip reaches no more. Disk space ends
+/// what zstd could do beyond.
+const RATIO: u64 = 1100;
+
+/// Unless that is little.
+const FREE_BYTES: u64 = 64 << 20;
+
+/// How a file is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Packing {
+    Gzip,
+    Zstd,
+    Tar,
+    Zip,
+}
+
+impl Packing {
+    /// Recognizes a packing by the first bytes of a file.
+    fn of(start: &[u8]) -> Option<Self> {
+        if start.starts_with(&[0x1f, 0x8b]) {
+            return Some(Self::Gzip);
+        }
+        if start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+            return Some(Self::Zstd);
+        }
+        if start.starts_with(b"PK\x03\x04") {
+            return Some(Self::Zip);
+        }
+        (start.get(257..262) == Some(b"ustar")).then_some(Self::Tar)
+    }
+}
+
+/// A file that was unpacked. It is removed when the last clone is dropped.
+#[derive(Debug, Clone)]
+pub(super) struct Unpacked {
+    path: Arc<TempPath>,
+    /// Where it was and what was left behind.
+    pub(super) notes: Vec<String>,
+}
+
+impl Unpacked {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Unpacks a file; `None` where it is not packed, or only as birdwatcher packs its own files.
+pub(super) fn unpack(path: &Path) -> Result<Option<Unpacked>, BackupError> {
+    let failed = |error| BackupError::file(OPEN, path, error);
+    let mut unpacked: Option<Unpacked> = None;
+    for _ in 0..DEPTH {
+        let current = unpacked.as_ref().map_or(path, Unpacked::path);
+        let mut file = File::open(current).map_err(failed)?;
+        let start = first_bytes(&mut file).map_err(failed)?;
+        let Some(packing) = Packing::of(&start) else {
+            return Ok(unpacked);
+        };
+        file.seek(SeekFrom::Start(0)).map_err(failed)?;
+        if packing == Packing::Gzip && holds_frames(&mut file) {
+            return Ok(unpacked);
+        }
+        file.seek(SeekFrom::Start(0)).map_err(failed)?;
+        let mut next = unpack_once(packing, file).map_err(|error| error.of(path))?;
+        if let Some(before) = unpacked {
+            let mut notes = before.notes;
+            notes.append(&mut next.notes);
+            next.notes = notes;
+        }
+        unpacked = Some(next);
+    }
+    Err(BackupError::invalid(
+        path,
+        FormatError::TooDeep { limit: DEPTH },
+    ))
+}
+
+fn first_bytes(file: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    file.take(GUESS_BYTES as u64).read_to_end(&mut start)?;
+    Ok(start)
+}
+
+/// Whether a gzip stream holds what its own reader reads as it comes. A stream that is damaged does, too:
+/// that reader says what is wrong.
+fn holds_frames(file: &mut File) -> bool {
+    let mut content = flate2::read::GzDecoder::new(BufReader::new(file));
+    let Ok(start) = first_bytes(&mut content) else {
+        return true;
+    };
+    !is_recognized(&start)
+}
+
+/// Whether a file begins as a backup that is not made of frames, or as a packed file.
+fn is_recognized(start: &[u8]) -> bool {
+    Packing::of(start).is_some() || !matches!(Guess::of(start), Ok(Guess::Frames) | Err(_))
+}
+
+/// Why unpacking failed.
+enum Failure {
+    Format(FormatError),
+    /// Writing the temporary file.
+    Temporary(io::Error),
+}
+
+impl Failure {
+    fn of(self, path: &Path) -> BackupError {
+        match self {
+            Self::Format(error) => BackupError::invalid(path, error),
+            Self::Temporary(source) => BackupError::File {
+                action: "unpack",
+                path: path.to_owned(),
+                source,
+            },
+        }
+    }
+}
+
+impl From<FormatError> for Failure {
+    fn from(error: FormatError) -> Self {
+        Self::Format(error)
+    }
+}
+
+fn unpack_once(packing: Packing, file: File) -> Result<Unpacked, Failure> {
+    let packed = file.metadata().map_err(Failure::Temporary)?.len();
+    let reader = BufReader::with_capacity(256 << 10, file);
+    match packing {
+        Packing::Gzip => copy(flate2::bufread::MultiGzDecoder::new(reader), packed),
+        Packing::Zstd => {
+            let decoder = zstd::stream::read::Decoder::with_buffer(reader);
+            copy(decoder.map_err(|error| damaged(error, 0))?, packed)
+        }
+        Packing::Tar => from_archive(&mut TarFile(reader), packed),
+        Packing::Zip => {
+            let archive = zip::ZipArchive::new(reader).map_err(|error| zip_error(&error))?;
+            from_archive(&mut ZipFile(archive), packed)
+        }
+    }
+}
+
+/// Copies a stream into a temporary file.
+fn copy(mut from: impl Read, packed: u64) -> Result<Unpacked, Failure> {
+    let limit = FREE_BYTES.max(packed.saturating_mul(RATIO));
+    let mut file = NamedTempFile::new().map_err(Failure::Temporary)?;
+    let mut buffer = vec![0; 256 << 10];
+    let mut total = 0;
+    loop {
+        let count = match from.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(damaged(error, total).into()),
+        };
+        total += count as u64;
+        if total > limit {
+            let (ratio, offset) = (RATIO, total);
+            return Err(FormatError::TooDense { ratio, offset }.into());
+        }
+        file.write_all(&buffer[..count])
+            .map_err(Failure::Temporary)?;
+    }
+    Ok(Unpacked {
+        path: Arc::new(file.into_temp_path()),
+        notes: Vec::new(),
+    })
+}
+
+/// What a decompressor's error says of the file.
+fn damaged(error: io::Error, offset: u64) -> FormatError {
+    let part = "the packed content";
+    if error.raw_os_error().is_some() {
+        return FormatError::Read {
+            offset,
+            source: error,
+        };
+    }
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        return FormatError::Truncated { part, offset };
+    }
+    FormatError::Altered { part, offset }
+}
+
+/// A file in an archive.
+struct Member {
+    name: String,
+    start: Vec<u8>,
+}
+
+impl Member {
+    fn is_database(&self) -> bool {
+        self.name == "snap/db" || self.name.ends_with("/snap/db")
+    }
+
+    fn is_recognized(&self) -> bool {
+        is_recognized(&self.start)
+    }
+}
+
+/// An archive that is read from its beginning, twice: to list it, and to unpack one file.
+trait Archive {
+    /// The regular files that are not empty, in their order.
+    fn members(&mut self) -> Result<Vec<Member>, FormatError>;
+
+    /// Unpacks the member at this place of the list.
+    fn unpack(&mut self, index: usize, packed: u64) -> Result<Unpacked, Failure>;
+}
+
+/// Unpacks the one file in an archive that is a backup: etcd's database, else the only file of a known
+/// format, else the only file.
+fn from_archive(archive: &mut impl Archive, packed: u64) -> Result<Unpacked, Failure> {
+    let members = archive.members()?;
+    let places = |choose: fn(&Member) -> bool| -> Vec<usize> {
+        let places = members.iter().enumerate();
+        places
+            .filter(|(_, member)| choose(member))
+            .map(|(place, _)| place)
+            .collect()
+    };
+    let choices: [fn(&Member) -> bool; 3] = [Member::is_database, Member::is_recognized, |_| true];
+    let found = choices
+        .into_iter()
+        .map(places)
+        .find(|places| !places.is_empty());
+    let [place] = found.unwrap_or_default()[..] else {
+        return Err(FormatError::NoSingleFile {
+            names: members.into_iter().map(|member| member.name).collect(),
+        }
+        .into());
+    };
+    let mut unpacked = archive.unpack(place, packed)?;
+    let chosen = &members[place];
+    if members.len() > 1 {
+        let log = match chosen.is_database() {
+            true => {
+                ", so requests in etcd's write-ahead log that are newer than the database are missing"
+            }
+            false => "",
+        };
+        unpacked.notes.push(format!(
+            "{} in the archive was read, and none of the {} other files in it{log}",
+            milvus_meta::entry::printable(chosen.name.as_bytes()),
+            members.len() - 1
+        ));
+    }
+    Ok(unpacked)
+}
+
+struct TarFile(BufReader<File>);
+
+impl TarFile {
+    /// Hands each regular file that is not empty to `visit`, until that returns something.
+    fn each<T>(
+        &mut self,
+        mut visit: impl FnMut(usize, String, u64, &mut dyn Read) -> Result<Option<T>, Failure>,
+    ) -> Result<Option<T>, Failure> {
+        let rewound = self.0.seek(SeekFrom::Start(0));
+        rewound.map_err(|error| damaged(error, 0))?;
+        let mut archive = tar::Archive::new(&mut self.0);
+        let mut place = 0;
+        for entry in archive.entries().map_err(|error| damaged(error, 0))? {
+            let mut entry = entry.map_err(|error| damaged(error, 0))?;
+            let bytes = entry.size();
+            if !entry.header().entry_type().is_file() || bytes == 0 {
+                continue;
+            }
+            let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            if let Some(found) = visit(place, name, bytes, &mut entry)? {
+                return Ok(Some(found));
+            }
+            place += 1;
+        }
+        Ok(None)
+    }
+}
+
+impl Archive for TarFile {
+    fn members(&mut self) -> Result<Vec<Member>, FormatError> {
+        let mut members = Vec::new();
+        let listed = self.each(|_, name, _, mut content| -> Result<Option<()>, Failure> {
+            let start = first_bytes(&mut content).map_err(|error| damaged(error, 0))?;
+            members.push(Member { name, start });
+            Ok(None)
+        });
+        match listed {
+            Ok(_) => Ok(members),
+            Err(Failure::Format(error)) => Err(error),
+            Err(Failure::Temporary(error)) => Err(damaged(error, 0)),
+        }
+    }
+
+    fn unpack(&mut self, index: usize, packed: u64) -> Result<Unpacked, Failure> {
+        let found = self.each(|place, _, bytes, content| {
+            if place != index {
+                return Ok(None);
+            }
+            let unpacked = copy(content, packed)?;
+            let length = std::fs::metadata(unpacked.path()).map_err(Failure::Temporary)?;
+            match length.len() == bytes {
+                true => Ok(Some(unpacked)),
+                false => Err(FormatError::Truncated {
+                    part: "the tar archive",
+                    offset: length.len(),
+                }
+                .into()),
+            }
+        })?;
+        found.ok_or_else(|| FormatError::NoSingleFile { names: Vec::new() }.into())
+    }
+}
+
+struct ZipFile(zip::ZipArchive<BufReader<File>>);
+
+impl Archive for ZipFile {
+    fn members(&mut self) -> Result<Vec<Member>, FormatError> {
+        let mut members = Vec::new();
+        for index in 0..self.0.len() {
+            let mut file = self.0.by_index(index).map_err(|error| zip_error(&error))?;
+            if !file.is_file() || file.size() == 0 {
+                continue;
+            }
+            members.push(Member {
+                name: file.name().map_err(|error| zip_error(&error))?.into_owned(),
+                start: first_bytes(&mut file).map_err(|error| damaged(error, 0))?,
+            });
+        }
+        Ok(members)
+    }
+
+    fn unpack(&mut self, index: usize, packed: u64) -> Result<Unpacked, Failure> {
+        let mut place = 0;
+        for index_in_zip in 0..self.0.len() {
+            let file = self.0.by_index(index_in_zip);
+            let file = file.map_err(|error| zip_error(&error))?;
+            if !file.is_file() || file.size() == 0 {
+                continue;
+            }
+            if place == index {
+                return copy(file, packed);
+            }
+            place += 1;
+        }
+        Err(FormatError::NoSingleFile { names: Vec::new() }.into())
+    }
+}
+
+fn zip_error(error: &zip::result::ZipError) -> FormatError {
+    FormatError::Malformed {
+        part: "the zip archive",
+        offset: 0,
+        reason: error.to_string(),
+    }
+}

@@ -1,0 +1,265 @@
+//! Writes a backup while its entries are still being read: one block in memory for each one that a
+//! thread compresses.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::digest::hexadecimal;
+use super::disk::{Disk, RealDisk};
+use super::options::{OutputFormat, WriteOptions};
+use super::place::check_path;
+use super::publish::{Published, publish, remove, target};
+use super::sink::{NativeSink, OfficialSink, StreamSink, Written};
+use super::{
+    Backup, BackupError, FormatError, GREATEST_LEVEL, Header, LEAST_LEVEL, Summary, read_back,
+};
+use milvus_meta::entry::printable;
+
+/// A backup that is being written. Dropped before [`Self::finish`], it leaves nothing behind.
+pub struct Writer {
+    disk: Arc<dyn Disk>,
+    sink: Sink,
+    target: PathBuf,
+    header: Header,
+    format: OutputFormat,
+    root_prefix: Vec<u8>,
+    last_key: Vec<u8>,
+}
+
+enum Sink {
+    Native(Box<NativeSink>),
+    Official(Box<OfficialSink>),
+    Stream(Box<StreamSink>),
+}
+
+impl Writer {
+    /// Starts a backup at `path`: a file to be, or a folder (or a path that ends in a slash), in which
+    /// it gets a name made of meta root and revision.
+    ///
+    /// # Errors
+    /// When no file can be created there, or the level does not exist.
+    pub fn create(
+        path: impl AsRef<Path>,
+        header: Header,
+        options: WriteOptions,
+    ) -> Result<Self, BackupError> {
+        Self::create_on(Arc::new(RealDisk), path.as_ref(), header, options)
+    }
+
+    fn create_on(
+        disk: Arc<dyn Disk>,
+        path: &Path,
+        header: Header,
+        options: WriteOptions,
+    ) -> Result<Self, BackupError> {
+        check_level(options.level)?;
+        check_path(path)?;
+        let target = target(path, &header, options.format.extension());
+        let sink = match options.format {
+            OutputFormat::Native => {
+                Sink::Native(Box::new(NativeSink::new(&target, &header, options)?))
+            }
+            OutputFormat::Official => Sink::Official(Box::new(OfficialSink::new(&target)?)),
+        };
+        Ok(Self::new(disk, sink, target, header, options.format))
+    }
+
+    /// Starts a backup that goes to `out` as it comes, under the name `path` in messages. A stream can be
+    /// neither synced nor read back.
+    ///
+    /// # Errors
+    /// When writing fails, the level does not exist, or the format is not the native one.
+    pub fn stream(
+        out: Box<dyn std::io::Write + Send>,
+        path: &Path,
+        header: Header,
+        options: WriteOptions,
+    ) -> Result<Self, BackupError> {
+        check_level(options.level)?;
+        if options.format != OutputFormat::Native {
+            let path = path.to_owned();
+            return Err(BackupError::StreamFormat { path });
+        }
+        let sink = Sink::Stream(Box::new(StreamSink::new(out, path, &header, options)?));
+        let (disk, target) = (Arc::new(RealDisk), path.to_owned());
+        Ok(Self::new(disk, sink, target, header, options.format))
+    }
+
+    fn new(
+        disk: Arc<dyn Disk>,
+        sink: Sink,
+        target: PathBuf,
+        header: Header,
+        format: OutputFormat,
+    ) -> Self {
+        Self {
+            disk,
+            sink,
+            root_prefix: format!("{}/", header.meta_root).into_bytes(),
+            target,
+            header,
+            format,
+            last_key: Vec::new(),
+        }
+    }
+
+    /// Sets how many leased keys were left out. Any time before [`Self::finish`] will do.
+    pub fn set_skipped_leased(&mut self, count: u64) {
+        self.header.skipped_leased = count;
+    }
+
+    /// Adds an entry. Keys come in ascending order, each once, all below the meta root.
+    ///
+    /// # Errors
+    /// When the key is out of order or outside the meta root, the entry is too large, or writing fails.
+    pub fn push(&mut self, key: &[u8], value: &[u8]) -> Result<(), BackupError> {
+        let refused = if !key.starts_with(&self.root_prefix) {
+            Some(FormatError::OutsideRoot {
+                key: printable(key),
+                root: self.header.meta_root.clone(),
+            })
+        } else if key <= self.last_key.as_slice() {
+            Some(FormatError::KeyOrder {
+                key: printable(key),
+            })
+        } else {
+            None
+        };
+        if let Some(source) = refused {
+            return Err(BackupError::Entry {
+                path: self.target.clone(),
+                source,
+            });
+        }
+        self.last_key.clear();
+        self.last_key.extend_from_slice(key);
+        match &mut self.sink {
+            Sink::Native(sink) => sink.push(&self.target, key, value),
+            Sink::Official(sink) => sink.push(&self.target, key, value),
+            Sink::Stream(sink) => sink.push(&self.target, key, value),
+        }
+    }
+
+    /// Seals the backup and gives it its name: [`Self::seal`], then [`Sealed::publish`].
+    ///
+    /// # Errors
+    /// As these.
+    pub fn finish(self) -> Result<Summary, BackupError> {
+        self.seal()?.publish()
+    }
+
+    /// Writes the rest and syncs it. The file has no name yet.
+    ///
+    /// # Errors
+    /// When writing or syncing fails.
+    pub fn seal(self) -> Result<Sealed, BackupError> {
+        let Self {
+            disk,
+            sink,
+            target,
+            header,
+            format,
+            root_prefix: _,
+            last_key: _,
+        } = self;
+        let written = match sink {
+            Sink::Native(sink) => sink.finish(&target, &header)?,
+            Sink::Official(sink) => sink.finish(&target, &header)?,
+            Sink::Stream(sink) => sink.finish(&target, &header)?,
+        };
+        if let Some(file) = &written.file {
+            let synced = disk.sync(&file.file);
+            synced.map_err(|error| BackupError::file("sync", &target, error))?;
+        }
+        Ok(Sealed {
+            disk,
+            written,
+            target,
+            header,
+            format,
+        })
+    }
+}
+
+fn check_level(level: i32) -> Result<(), BackupError> {
+    match (LEAST_LEVEL..=GREATEST_LEVEL).contains(&level) {
+        true => Ok(()),
+        false => Err(BackupError::Level { level }),
+    }
+}
+
+/// A backup that is complete and synced, but has no name yet. Dropped, it leaves nothing behind.
+pub struct Sealed {
+    disk: Arc<dyn Disk>,
+    written: Written,
+    target: PathBuf,
+    header: Header,
+    format: OutputFormat,
+}
+
+impl Sealed {
+    /// Gives the file its name, then reads it back from the device under that name and compares. A file
+    /// that is there already is never replaced: where it has the same content it is used again, else the
+    /// new one gets a name beside it.
+    ///
+    /// # Errors
+    /// When naming or syncing the folder fails, or what reads back is not what was written.
+    pub fn publish(self) -> Result<Summary, BackupError> {
+        let Self {
+            disk,
+            written,
+            target,
+            header,
+            format,
+        } = self;
+        let Written {
+            file,
+            entries,
+            bytes,
+            digest,
+        } = written;
+        let text = hexadecimal(&digest);
+        let same = |path: &Path| {
+            Backup::open_with_root(path, Some(&header.meta_root))
+                .ok()
+                .map(Backup::into_summary)
+                .filter(|found| {
+                    found.digest == text
+                        && found.format == format.format()
+                        && found.meta_root == header.meta_root
+                })
+        };
+        let path = match file {
+            None => target,
+            Some(mut file) => match publish(&*disk, &mut file.partial, &target, &header, same)? {
+                Published::Existing(mut summary) => {
+                    summary.reused = true;
+                    return Ok(*summary);
+                }
+                Published::New(path) => {
+                    let expected = (&header, entries, &digest);
+                    let outcome = read_back::check(&*disk, &path, format, expected);
+                    outcome.inspect_err(|_| remove(&*disk, &path))?;
+                    path
+                }
+            },
+        };
+        Ok(Summary {
+            path,
+            format: format.format(),
+            entries,
+            bytes,
+            revision: header.revision,
+            digest: text,
+            skipped_leased: header.skipped_leased,
+            skipped_outside: 0,
+            meta_root: header.meta_root.clone(),
+            header,
+            reused: false,
+            notes: Vec::new(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

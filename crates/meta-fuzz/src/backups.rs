@@ -1,0 +1,224 @@
+//! Backup files of every format.
+
+use std::io::Write as _;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use meta_backup::{
+    Backup, Coverage, Format, Header, OutputFormat, Tolerance, WriteOptions, Writer,
+    check_bytes_with,
+};
+use sha2::{Digest as _, Sha256};
+
+use super::bytes::Bytes;
+
+/// What is allocated for a file beyond a multiple of its size: buffers and first allocations.
+const FIXED_BYTES: u64 = 4 << 20;
+/// Pairs of the smallest frames, sorted and turned into entries, are so many times as large.
+const TIMES: u64 = 64;
+/// The most that one block of the native format may take, plain and compressed.
+const BLOCK_BYTES: u64 = 120 << 20;
+
+const MAGIC: &[u8] = b"\x89MMB\r\n\x1a\n";
+
+/// A header of our own format.
+pub const USUAL_HEADER: &[u8] = br#"{"tool_version":"1","created_at":"","cluster_id":"","revision":1,"meta_root":"a","source_version":null}"#;
+
+/// The first byte chooses how the rest becomes a file: as it is, or with the lengths and checksums put
+/// right that keep a fuzzer out.
+pub fn run(input: &[u8]) {
+    check(&file(input));
+}
+
+/// The file that an input stands for.
+pub fn file(input: &[u8]) -> Vec<u8> {
+    let mut input = Bytes::new(input);
+    match input.byte() % 5 {
+        0 => input.rest().to_vec(),
+        1 => native(&mut input),
+        2 => snapshot(input.rest()),
+        3 => frames(&mut input),
+        _ => gzip(&frames(&mut input)),
+    }
+}
+
+/// What holds for any file: it is refused, or it is whole, in order and below its root.
+fn check(file: &[u8]) {
+    for (hint, tolerance) in [
+        (None, Tolerance::default()),
+        (Some("a/meta"), Tolerance::default()),
+        (None, Tolerance::ALL),
+        (Some("a/meta"), Tolerance::ALL),
+    ] {
+        let mut outcome = None;
+        let measured = allocation_counter::measure(|| {
+            outcome = Some(check_bytes_with(file, hint, tolerance));
+        });
+        let blocks = if file.starts_with(b"\x89MMB") {
+            BLOCK_BYTES
+        } else {
+            0
+        };
+        let unpacked = if file.starts_with(b"\x1f\x8b") {
+            100
+        } else {
+            1
+        };
+        assert!(
+            measured.bytes_max <= FIXED_BYTES + blocks + TIMES * unpacked * file.len() as u64,
+            "{} bytes for a file of {}",
+            measured.bytes_max,
+            file.len()
+        );
+        let Some(Ok(summary)) = outcome else {
+            continue;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("backup");
+        std::fs::write(&path, file).unwrap();
+        let backup = Backup::open_with(&path, hint, tolerance).expect("the bytes were right");
+        assert_eq!(backup.summary().digest, summary.digest);
+        let prefix = format!("{}/", summary.meta_root).into_bytes();
+        let entries: Vec<_> = backup.entries().unwrap().map(Result::unwrap).collect();
+        assert_eq!(entries.len() as u64, summary.entries);
+        assert!(entries.iter().all(|entry| entry.key.starts_with(&prefix)));
+        assert!(entries.is_sorted_by(|a, b| a.key < b.key));
+        if tolerance == Tolerance::default() {
+            assert_eq!(
+                *backup.coverage() == Coverage::Whole,
+                backup.format() != Format::OfficialRelative
+            );
+        }
+        for format in [OutputFormat::Native, OutputFormat::Official] {
+            written_again(&backup, &folder.path().join(format.to_string()), format);
+        }
+    }
+}
+
+/// What can be read can be written, and reads the same.
+fn written_again(backup: &Backup, path: &std::path::Path, format: OutputFormat) {
+    let summary = backup.summary();
+    let header = Header {
+        meta_root: summary.meta_root.clone(),
+        ..Header::default()
+    };
+    let options = WriteOptions {
+        level: 1,
+        threads: 1,
+        format,
+    };
+    let mut writer = Writer::create(path, header, options).unwrap();
+    for entry in backup.entries().unwrap().map(Result::unwrap) {
+        writer.push(&entry.key, &entry.value).unwrap();
+    }
+    let written = writer.finish().unwrap();
+    assert_eq!(written.digest, summary.digest);
+    let again = Backup::open(path).unwrap();
+    assert_eq!(again.summary().digest, summary.digest);
+    assert_eq!(again.summary().meta_root, summary.meta_root);
+}
+
+/// Frames with right lengths; a chunk is the message in one.
+fn frames(input: &mut Bytes<'_>) -> Vec<u8> {
+    let mut file = Vec::new();
+    while !input.is_empty() {
+        let message = input.chunk();
+        file.extend_from_slice(&(message.len() as u64).to_le_bytes());
+        file.extend_from_slice(message);
+    }
+    file
+}
+
+/// The bytes as a gzip stream.
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// What stands in front of the first block of our own format.
+pub fn prologue() -> Vec<u8> {
+    let mut file = [MAGIC, &1_u32.to_le_bytes()].concat();
+    let crc = crc32fast::hash(&file);
+    file.extend_from_slice(&crc.to_le_bytes());
+    file
+}
+
+/// A file of our own format with right checksums. First a chunk with the header (none: a usual one), then
+/// blocks; what they hold, and the counts that the tail gives, may be wrong.
+fn native(input: &mut Bytes<'_>) -> Vec<u8> {
+    let mut file = prologue();
+    let header = match input.chunk() {
+        b"" => USUAL_HEADER,
+        header => header,
+    };
+    block(&mut file, *b"HEAD", header, header.len(), 0);
+    let (mut entries, mut blocks, mut bytes) = (0_u64, 0_u64, 0_u64);
+    let mut hash = Sha256::new();
+    while !input.is_empty() {
+        let kind = input.byte();
+        let mut content = Vec::new();
+        let mut count = 0_u32;
+        for _ in 0..kind & 7 {
+            let (key, value) = (input.short_chunk(), input.chunk());
+            content.extend_from_slice(&u32::try_from(key.len()).unwrap().to_le_bytes());
+            content.extend_from_slice(&u32::try_from(value.len()).unwrap().to_le_bytes());
+            content.extend_from_slice(key);
+            content.extend_from_slice(value);
+            count += 1;
+        }
+        let (mut stored, mut raw) = (zstd::bulk::compress(&content, 1).unwrap(), content.len());
+        match kind >> 3 & 7 {
+            1 => stored = input.chunk().to_vec(),
+            2 => raw = usize::from(input.byte()) << 12,
+            3 => count = u32::from(input.byte()) << 16,
+            4 => {
+                content = input.chunk().to_vec();
+                (stored, raw) = (zstd::bulk::compress(&content, 1).unwrap(), content.len());
+            }
+            _ => {}
+        }
+        let mark = if kind >> 6 == 3 { *b"HEAD" } else { *b"DATA" };
+        block(&mut file, mark, &stored, raw, count);
+        entries += u64::from(count);
+        blocks += 1;
+        bytes += content.len() as u64;
+        hash.update(&content);
+    }
+    let mut tail: Vec<u8> = [entries, blocks, bytes, 0].map(u64::to_le_bytes).concat();
+    tail.extend_from_slice(&hash.finalize());
+    block(&mut file, *b"TAIL", &tail, tail.len(), 0);
+    file.extend_from_slice(MAGIC);
+    file
+}
+
+/// Appends a block with right checksums.
+pub fn block(file: &mut Vec<u8>, mark: [u8; 4], payload: &[u8], raw: usize, entries: u32) {
+    let mut head = mark.to_vec();
+    for number in [payload.len(), raw] {
+        head.extend_from_slice(&u32::try_from(number).unwrap().to_le_bytes());
+    }
+    head.extend_from_slice(&entries.to_le_bytes());
+    head.extend_from_slice(&crc32fast::hash(payload).to_le_bytes());
+    let crc = crc32fast::hash(&head);
+    head.extend_from_slice(&crc.to_le_bytes());
+    file.extend_from_slice(&head);
+    file.extend_from_slice(payload);
+}
+
+/// A database file with whole pages of 512 bytes, right checksums of its meta pages and a right hash.
+pub fn snapshot(database: &[u8]) -> Vec<u8> {
+    const PAGE: usize = 512;
+    let mut file = database.to_vec();
+    file.resize(file.len().div_ceil(PAGE).max(2) * PAGE, 0);
+    for meta in [0, PAGE] {
+        let fields = &file[meta + 16..meta + 72];
+        let checksum = fields.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        file[meta + 72..meta + 80].copy_from_slice(&checksum.to_le_bytes());
+    }
+    let hash = Sha256::digest(&file);
+    file.extend_from_slice(&hash);
+    file
+}

@@ -1,0 +1,310 @@
+//! What an object says about the world: pure predicates, which give the reason when they do not hold.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, PersistentVolumeClaim, Pod};
+
+/// What keeps a condition from holding, in words.
+pub(crate) type Lack = String;
+
+/// Whether a Deployment runs as many healthy pods of `image` in `container` as it wants.
+///
+/// `replicas` is what was asked for. An autoscaler may want another number by now, which is its right;
+/// none where some were asked for is not health.
+/// `generation` is that of the object that our own write returned; a status of an earlier one tells
+/// nothing. The Deployment's own conditions are not asked: Available holds with 0 of 0, Progressing may
+/// say `NewReplicaSetAvailable` with 0 of 2.
+///
+/// # Errors
+/// What is still lacking.
+pub(crate) fn healthy(
+    deployment: &Deployment,
+    container: &str,
+    image: &str,
+    replicas: i32,
+    generation: i64,
+) -> Result<(), Lack> {
+    let spec = deployment.spec.as_ref().ok_or("it has no spec")?;
+    let status = deployment.status.clone().unwrap_or_default();
+    if status.observed_generation.unwrap_or(0) < generation {
+        return Err("its controller has not seen the change yet".to_owned());
+    }
+    let wanted = spec.replicas.unwrap_or(1);
+    if wanted == 0 && replicas != 0 {
+        return Err(format!("somebody else scaled it to 0, not {replicas}"));
+    }
+    let found = containers(deployment)
+        .iter()
+        .find(|one| one.name == container)
+        .and_then(|one| one.image.clone())
+        .unwrap_or_default();
+    if found != image {
+        return Err(format!(
+            "container {container} has image {found}, not {image}"
+        ));
+    }
+    // A number that is absent is 0.
+    for (what, count) in [
+        ("pods exist", status.replicas),
+        ("pods are updated", status.updated_replicas),
+        ("pods are ready", status.ready_replicas),
+        ("pods are available", status.available_replicas),
+    ] {
+        let count = count.unwrap_or(0);
+        if count != wanted {
+            return Err(format!("{count} of {wanted} {what}"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether nothing is being rolled out.
+///
+/// # Errors
+/// What is going on.
+pub(crate) fn at_rest(deployment: &Deployment) -> Result<(), Lack> {
+    let status = deployment.status.clone().unwrap_or_default();
+    let spec = deployment.spec.as_ref().ok_or("it has no spec")?;
+    if spec.paused == Some(true) {
+        return Err("it is paused: a new image would not be rolled out".to_owned());
+    }
+    if deployment.metadata.deletion_timestamp.is_some() {
+        return Err("it is being deleted".to_owned());
+    }
+    let generation = deployment.metadata.generation.unwrap_or(0);
+    if status.observed_generation.unwrap_or(0) < generation {
+        return Err("its controller has not seen the last change yet".to_owned());
+    }
+    let wanted = spec.replicas.unwrap_or(1);
+    for (what, count) in [
+        ("updated", status.updated_replicas),
+        ("ready", status.ready_replicas),
+    ] {
+        let count = count.unwrap_or(0);
+        if count != wanted {
+            return Err(format!("{count} of {wanted} pods are {what}"));
+        }
+    }
+    if status.replicas.unwrap_or(0) != wanted {
+        return Err("old pods are still there".to_owned());
+    }
+    Ok(())
+}
+
+/// The containers of a Deployment's template, without init containers.
+#[must_use]
+pub(crate) fn containers(deployment: &Deployment) -> &[Container] {
+    deployment
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.template.spec.as_ref())
+        .map_or(&[], |spec| spec.containers.as_slice())
+}
+
+/// How far a Job is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum JobState {
+    /// Neither ended nor failed.
+    Running,
+    /// Ended as it should.
+    Complete,
+    /// Failed, with the controller's reason.
+    Failed(String),
+}
+
+/// The state of a Job.
+#[must_use]
+pub(crate) fn job_state(job: &Job) -> JobState {
+    let status = job.status.clone().unwrap_or_default();
+    let holds = |name: &str| {
+        let conditions = status.conditions.iter().flatten();
+        conditions
+            .into_iter()
+            .find(|condition| condition.type_ == name && condition.status == "True")
+            .cloned()
+    };
+    if holds("Complete").is_some() {
+        return JobState::Complete;
+    }
+    match holds("Failed") {
+        Some(condition) => JobState::Failed(condition.reason.unwrap_or_default()),
+        None => JobState::Running,
+    }
+}
+
+/// How a pod's program ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ended {
+    /// Its exit code.
+    pub code: i32,
+    /// `OOMKilled`, `Error`, `Completed`, …
+    pub reason: String,
+    /// The termination message.
+    pub message: String,
+}
+
+/// How the container of a pod ended; `None` while it runs, or when nobody saw it end.
+#[must_use]
+pub(crate) fn ended(pod: &Pod, container: &str) -> Option<Ended> {
+    let terminated = status_of(pod, container)?
+        .state
+        .as_ref()?
+        .terminated
+        .clone()?;
+    Some(Ended {
+        code: terminated.exit_code,
+        reason: terminated.reason.unwrap_or_default(),
+        message: terminated.message.unwrap_or_default(),
+    })
+}
+
+/// Whether the container has begun to run.
+#[must_use]
+pub(crate) fn has_started(pod: &Pod, container: &str) -> bool {
+    let phase = pod
+        .status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref());
+    let state = status_of(pod, container).and_then(|status| status.state.as_ref());
+    matches!(phase, Some("Running" | "Succeeded" | "Failed"))
+        || state.is_some_and(|state| state.running.is_some() || state.terminated.is_some())
+}
+
+fn status_of<'p>(pod: &'p Pod, container: &str) -> Option<&'p ContainerStatus> {
+    let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
+    statuses.iter().find(|status| status.name == container)
+}
+
+/// What keeps a pod from running or from being ready, as a person would look for it.
+#[must_use]
+pub(crate) fn trouble(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    if status.reason.as_deref() == Some("Evicted") {
+        return Some(format!(
+            "the pod was evicted: {}",
+            status.message.clone().unwrap_or_default()
+        ));
+    }
+    let all = status.init_container_statuses.iter().flatten();
+    for container in all.chain(status.container_statuses.iter().flatten()) {
+        let Some(waiting) = container
+            .state
+            .as_ref()
+            .and_then(|state| state.waiting.as_ref())
+        else {
+            continue;
+        };
+        let reason = waiting.reason.as_deref().unwrap_or_default();
+        let message = waiting.message.as_deref().unwrap_or_default();
+        let told = |what: String| Some(format!("{what} ({reason}{}{message})", colon(message)));
+        match reason {
+            "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => {
+                return told(format!("image {} cannot be pulled", container.image));
+            }
+            "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
+                return told(format!("container {} cannot be made", container.name));
+            }
+            "CrashLoopBackOff" => {
+                let last = container.last_state.as_ref();
+                let last = last.and_then(|state| state.terminated.as_ref());
+                let ended = last.map(|end| {
+                    let reason = end.reason.as_deref().unwrap_or("no reason");
+                    format!(", last with exit code {} ({reason})", end.exit_code)
+                });
+                return told(format!(
+                    "container {} keeps crashing{}",
+                    container.name,
+                    ended.unwrap_or_default()
+                ));
+            }
+            _ => {}
+        }
+    }
+    let conditions = status.conditions.iter().flatten();
+    conditions
+        .into_iter()
+        .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")
+        .map(|condition| {
+            format!(
+                "no node takes the pod: {}",
+                condition.message.as_deref().unwrap_or("no reason given")
+            )
+        })
+}
+
+fn colon(message: &str) -> &'static str {
+    if message.is_empty() { "" } else { ": " }
+}
+
+/// What keeps a claim from ever being used.
+#[must_use]
+pub(crate) fn claim_defect(claim: &PersistentVolumeClaim) -> Option<String> {
+    let name = claim.metadata.name.as_deref().unwrap_or_default();
+    if claim.metadata.deletion_timestamp.is_some() {
+        return Some(format!("volume claim {name} is being deleted"));
+    }
+    let status = claim.status.as_ref();
+    let phase = status.and_then(|status| status.phase.as_deref());
+    (phase == Some("Lost")).then(|| format!("the volume of claim {name} is lost"))
+}
+
+/// What keeps a claim from being used now, though a pod waits for it.
+#[must_use]
+pub(crate) fn claim_trouble(claim: &PersistentVolumeClaim) -> Option<String> {
+    let name = claim.metadata.name.as_deref().unwrap_or_default();
+    let status = claim.status.as_ref();
+    let phase = status.and_then(|status| status.phase.as_deref());
+    claim_defect(claim).or_else(|| {
+        (phase != Some("Bound")).then(|| {
+            format!(
+                "volume claim {name} is not bound to a volume: is there a storage class, and room?"
+            )
+        })
+    })
+}
+
+/// What an exit code of our program means.
+#[must_use]
+pub(crate) fn meaning(code: i32) -> &'static str {
+    match code {
+        0 => "done",
+        1 => "failed, and nothing was changed in etcd",
+        2 => "wrong usage or configuration, and nothing was changed",
+        3 => "refused; nothing was changed",
+        4 => "the metadata cannot be migrated as it is; nothing was changed",
+        5 => "stopped part-way",
+        6 => "verification found differences",
+        126 | 127 => "the image does not hold the program",
+        130 | 143 => "ended by a signal",
+        137 => "killed: out of memory, or the node went away",
+        _ => "an exit code that the program does not have",
+    }
+}
+
+/// Whether trying again by itself makes sense: the program did not decide to fail, something stopped it.
+#[must_use]
+pub(crate) fn is_worth_another_attempt(ended: Option<&Ended>) -> bool {
+    ended.is_none_or(|ended| matches!(ended.code, 130 | 137 | 143))
+}
+
+/// Said where Deployments are paused.
+pub(crate) fn paused_hint(namespace: &str, names: &[&str]) -> String {
+    format!(
+        "Deployment {} is paused and would start with the wrong image: kubectl -n {namespace} rollout resume \
+         deployment {}, then run the same command",
+        names.join(", "),
+        names.join(" ")
+    )
+}
+
+/// Said where Deployments are missing.
+pub(crate) fn gone_without(names: &[&str]) -> String {
+    format!(
+        "Deployment {} is missing: recreate it as it was, and nothing else (kubectl apply; not helm upgrade, which \
+         starts the others too), then run the same command: its count is saved",
+        names.join(", ")
+    )
+}
+
+#[cfg(test)]
+mod tests;

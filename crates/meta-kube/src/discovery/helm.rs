@@ -1,0 +1,359 @@
+//! The record that Helm keeps of a release, read without the helm program.
+//!
+//! Helm 3 stores each revision in a Secret of its own: key `release`, base64 around gzip around JSON.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use base64::Engine;
+use flate2::read::GzDecoder;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use milvus_meta::version::Release;
+
+/// Larger than any release that fits into a Secret of 1 MiB, and small enough for memory.
+const RELEASE_BYTES_MAX: u64 = 64 << 20;
+const GZIP_MAGIC: [u8; 3] = [0x1f, 0x8b, 0x08];
+
+/// A release of Helm.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct HelmRelease {
+    /// Its name.
+    pub name: String,
+    /// The revision, counted from 1; 0 where only labels were readable.
+    pub revision: u64,
+    /// `deployed`, `failed`, `pending-upgrade`, …; empty where only labels were readable.
+    pub status: String,
+    /// `milvus-3.2.18`.
+    pub chart: String,
+    /// `2.1.4`.
+    pub app_version: String,
+    /// The image that its values say; `None` where they do not.
+    #[serde(default)]
+    pub image: Option<String>,
+    /// The counts that its values say, by component.
+    #[serde(default)]
+    pub replicas: BTreeMap<String, i64>,
+    /// The images that the values of all readable revisions say.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<u64, String>,
+}
+
+/// The components whose counts the chart takes from its values, and the values' names for them.
+const COUNTED: [(&str, &str); 4] = [
+    ("proxy", "proxy"),
+    ("querynode", "queryNode"),
+    ("indexnode", "indexNode"),
+    ("datanode", "dataNode"),
+];
+
+/// The newest chart of each Milvus release, newest release first; from the chart repository.
+#[rustfmt::skip]
+const CHARTS: [(&str, (u64, u64, u64)); 83] = [
+    ("5.0.19", (2, 6, 15)),
+    ("5.0.17", (2, 6, 14)),
+    ("5.0.16", (2, 6, 13)),
+    ("5.0.15", (2, 6, 12)),
+    ("5.0.14", (2, 6, 11)),
+    ("5.0.13", (2, 6, 10)),
+    ("5.0.12", (2, 6, 9)),
+    ("5.0.11", (2, 6, 8)),
+    ("5.0.10", (2, 6, 7)),
+    ("5.0.9", (2, 6, 6)),
+    ("5.0.7", (2, 6, 5)),
+    ("5.0.6", (2, 6, 4)),
+    ("5.0.5", (2, 6, 3)),
+    ("5.0.3", (2, 6, 2)),
+    ("5.0.2", (2, 6, 1)),
+    ("5.0.1", (2, 6, 0)),
+    ("4.2.58", (2, 5, 16)),
+    ("4.2.57", (2, 5, 15)),
+    ("4.2.56", (2, 5, 14)),
+    ("4.2.53", (2, 5, 13)),
+    ("4.2.50", (2, 5, 12)),
+    ("4.2.48", (2, 5, 11)),
+    ("4.2.47", (2, 5, 10)),
+    ("4.2.46", (2, 5, 9)),
+    ("4.2.44", (2, 5, 8)),
+    ("4.2.43", (2, 5, 7)),
+    ("4.2.41", (2, 5, 6)),
+    ("4.2.40", (2, 5, 5)),
+    ("4.2.39", (2, 5, 4)),
+    ("4.2.36", (2, 5, 3)),
+    ("4.2.35", (2, 5, 2)),
+    ("4.2.34", (2, 5, 1)),
+    ("4.2.33", (2, 5, 0)),
+    ("4.2.25", (2, 4, 17)),
+    ("4.2.23", (2, 4, 16)),
+    ("4.2.19", (2, 4, 15)),
+    ("4.2.18", (2, 4, 14)),
+    ("4.2.14", (2, 4, 13)),
+    ("4.2.12", (2, 4, 12)),
+    ("4.2.11", (2, 4, 11)),
+    ("4.2.10", (2, 4, 10)),
+    ("4.2.8", (2, 4, 9)),
+    ("4.2.5", (2, 4, 8)),
+    ("4.2.4", (2, 4, 7)),
+    ("4.2.2", (2, 4, 6)),
+    ("4.1.36", (2, 4, 5)),
+    ("4.1.33", (2, 4, 4)),
+    ("4.1.32", (2, 4, 3)),
+    ("4.1.31", (2, 4, 1)),
+    ("4.1.29", (2, 4, 0)),
+    ("4.1.28", (2, 3, 13)),
+    ("4.1.27", (2, 3, 12)),
+    ("4.1.24", (2, 3, 11)),
+    ("4.1.23", (2, 3, 10)),
+    ("4.1.18", (2, 3, 9)),
+    ("4.1.17", (2, 3, 8)),
+    ("4.1.16", (2, 3, 7)),
+    ("4.1.14", (2, 3, 6)),
+    ("4.1.15", (2, 3, 5)),
+    ("4.1.11", (2, 3, 4)),
+    ("4.1.10", (2, 3, 3)),
+    ("4.1.8", (2, 3, 2)),
+    ("4.1.6", (2, 3, 1)),
+    ("4.1.1", (2, 3, 0)),
+    ("4.0.34", (2, 2, 14)),
+    ("4.0.33", (2, 2, 13)),
+    ("4.0.29", (2, 2, 12)),
+    ("4.0.28", (2, 2, 11)),
+    ("4.0.25", (2, 2, 10)),
+    ("4.0.24", (2, 2, 9)),
+    ("4.0.22", (2, 2, 8)),
+    ("4.0.19", (2, 2, 7)),
+    ("4.0.17", (2, 2, 6)),
+    ("4.0.14", (2, 2, 5)),
+    ("4.0.13", (2, 2, 3)),
+    ("4.0.6", (2, 2, 2)),
+    ("4.0.1", (2, 2, 1)),
+    ("3.3.6", (2, 2, 0)),
+    ("3.2.18", (2, 1, 4)),
+    ("3.2.3", (2, 1, 3)),
+    ("3.2.2", (2, 1, 2)),
+    ("3.1.11", (2, 1, 1)),
+    ("3.1.4", (2, 1, 0)),
+];
+
+/// The newest chart known here that is not newer than a release of Milvus, or the oldest.
+#[must_use]
+pub(crate) fn chart_for(release: &Release) -> &'static str {
+    let fits = CHARTS
+        .iter()
+        .find(|(_, brings)| *brings <= release.triple());
+    fits.or(CHARTS.last()).map_or("", |(chart, _)| *chart)
+}
+
+impl HelmRelease {
+    /// Whether Helm is in the middle of something, or died in it.
+    #[must_use]
+    pub(crate) fn is_pending(&self) -> bool {
+        self.status.starts_with("pending-") || self.status == "uninstalling"
+    }
+}
+
+/// The newest revision among the Secrets that Helm labels `owner=helm,name=<release>`.
+///
+/// The highest revision counts, whatever its status: after a failed upgrade none may be `deployed`.
+///
+/// # Errors
+/// Why the newest one cannot be read.
+pub(crate) fn newest(secrets: &[Secret]) -> Result<Option<HelmRelease>, String> {
+    let Some(secret) = secrets.iter().max_by_key(|one| revision(&one.metadata)) else {
+        return Ok(None);
+    };
+    let data = secret.data.as_ref().and_then(|data| data.get("release"));
+    let payload = data.ok_or("it has no key release")?;
+    let mut release = decode(&payload.0)?;
+    // An older revision that cannot be read is none to go back to.
+    let payloads = secrets
+        .iter()
+        .filter_map(|one| one.data.as_ref()?.get("release"));
+    let revisions = payloads.filter_map(|payload| decode(&payload.0).ok());
+    let images = revisions.filter_map(|one| Some((one.revision, one.image?)));
+    release.images = images.collect();
+    Ok(Some(release))
+}
+
+/// The newest revision among `ConfigMaps`, where Helm was told to keep its record there.
+///
+/// # Errors
+/// Why the newest one cannot be read.
+pub(crate) fn newest_of_maps(maps: &[ConfigMap]) -> Result<Option<HelmRelease>, String> {
+    let Some(map) = maps.iter().max_by_key(|one| revision(&one.metadata)) else {
+        return Ok(None);
+    };
+    let data = map.data.as_ref().and_then(|data| data.get("release"));
+    let payload = data.ok_or("it has no key release")?;
+    decode(payload.as_bytes()).map(Some)
+}
+
+fn revision(metadata: &ObjectMeta) -> u64 {
+    let labels = metadata.labels.as_ref();
+    let version = labels.and_then(|labels| labels.get("version"));
+    version.and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+/// Decodes the payload of one revision.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn decode(payload: &[u8]) -> Result<HelmRelease, String> {
+    let packed = base64::engine::general_purpose::STANDARD
+        .decode(payload.trim_ascii())
+        .map_err(|error| format!("it is not base64: {error}"))?;
+    let json = if packed.starts_with(&GZIP_MAGIC) {
+        let mut json = Vec::new();
+        GzDecoder::new(packed.as_slice())
+            .take(RELEASE_BYTES_MAX)
+            .read_to_end(&mut json)
+            .map_err(|error| format!("it cannot be unpacked: {error}"))?;
+        json
+    } else {
+        packed
+    };
+    let release: Value =
+        serde_json::from_slice(&json).map_err(|error| format!("it is not JSON: {error}"))?;
+    let text = |pointer: &str| {
+        let found = release.pointer(pointer).and_then(Value::as_str);
+        found.unwrap_or_default().to_owned()
+    };
+    Ok(HelmRelease {
+        name: text("/name"),
+        revision: release.get("version").and_then(Value::as_u64).unwrap_or(0),
+        status: text("/info/status"),
+        chart: format!(
+            "{}-{}",
+            text("/chart/metadata/name"),
+            text("/chart/metadata/version")
+        ),
+        app_version: text("/chart/metadata/appVersion"),
+        image: image(&release),
+        replicas: replicas(&release),
+        images: BTreeMap::new(),
+    })
+}
+
+/// What the user's values say, else the chart's.
+fn value<'r>(release: &'r Value, pointer: &str) -> Option<&'r Value> {
+    let own = release.pointer(&format!("/config{pointer}"));
+    own.or_else(|| release.pointer(&format!("/chart/values{pointer}")))
+}
+
+fn image(release: &Value) -> Option<String> {
+    let text = |pointer| value(release, pointer).and_then(Value::as_str);
+    let (repository, tag) = (text("/image/all/repository")?, text("/image/all/tag")?);
+    Some(format!("{repository}:{tag}"))
+}
+
+fn replicas(release: &Value) -> BTreeMap<String, i64> {
+    let count = |(component, name): (&str, &str)| {
+        let count = value(release, &format!("/{name}/replicas"))?.as_i64()?;
+        Some((component.to_owned(), count))
+    };
+    COUNTED.into_iter().filter_map(count).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use k8s_openapi::ByteString;
+    use serde_json::json;
+
+    use super::*;
+
+    fn payload(status: &str, revision: u64, packed: bool) -> Vec<u8> {
+        let json = json!({
+            "name": "prod",
+            "version": revision,
+            "info": {"status": status},
+            "config": {"queryNode": {"replicas": 3}},
+            "chart": {
+                "metadata": {"name": "milvus", "version": "3.2.18", "appVersion": "2.1.4"},
+                "values": {
+                    "image": {"all": {"repository": "milvusdb/milvus", "tag": "v2.1.4"}},
+                    "queryNode": {"replicas": 1}, "proxy": {"replicas": 1},
+                },
+            },
+        })
+        .to_string();
+        let bytes = if packed {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+            encoder.write_all(json.as_bytes()).unwrap();
+            encoder.finish().unwrap()
+        } else {
+            json.into_bytes()
+        };
+        let encoded = base64::engine::general_purpose::STANDARD.encode(bytes);
+        encoded.into_bytes()
+    }
+
+    fn secret(revision: u64, status: &str) -> Secret {
+        let mut secret = Secret::default();
+        let labels = [("version".to_owned(), revision.to_string())];
+        secret.metadata.labels = Some(labels.into());
+        let data = [(
+            "release".to_owned(),
+            ByteString(payload(status, revision, true)),
+        )];
+        secret.data = Some(data.into());
+        secret
+    }
+
+    #[test]
+    fn a_release_is_read_packed_and_as_old_helm_wrote_it() {
+        for packed in [true, false] {
+            assert_eq!(
+                decode(&payload("deployed", 3, packed)),
+                Ok(HelmRelease {
+                    name: "prod".to_owned(),
+                    revision: 3,
+                    status: "deployed".to_owned(),
+                    chart: "milvus-3.2.18".to_owned(),
+                    app_version: "2.1.4".to_owned(),
+                    image: Some("milvusdb/milvus:v2.1.4".to_owned()),
+                    replicas: [("proxy".to_owned(), 1), ("querynode".to_owned(), 3)].into(),
+                    images: BTreeMap::new(),
+                })
+            );
+        }
+    }
+
+    #[test]
+    fn the_highest_revision_counts_as_a_number() {
+        let secrets = [
+            secret(9, "superseded"),
+            secret(10, "pending-upgrade"),
+            secret(2, "superseded"),
+        ];
+        let release = newest(&secrets).unwrap().unwrap();
+        assert_eq!(release.revision, 10);
+        assert!(release.is_pending());
+        assert_eq!(newest(&[]), Ok(None));
+    }
+
+    #[test]
+    fn w20_the_chart_fits_the_release() {
+        let chart = |release: &str| chart_for(&release.parse().unwrap());
+        assert_eq!(chart("2.1.4"), "3.2.18");
+        assert_eq!(chart("2.2.0"), "3.3.6");
+        assert_eq!(chart("2.2.2"), "4.0.6");
+        assert_eq!(chart("2.2.9"), "4.0.24");
+        assert_eq!(chart("2.4.0"), "4.1.29");
+        assert_eq!(chart("2.2.16"), "4.0.34");
+    }
+
+    #[test]
+    fn a_broken_record_is_told() {
+        assert!(decode(b"%%%").unwrap_err().contains("base64"));
+        let mut cut = payload("deployed", 1, true);
+        cut.truncate(40);
+        assert!(decode(&cut).is_err());
+    }
+}

@@ -1,0 +1,128 @@
+//! The options that cannot change once an upgrade is saved.
+
+use std::fmt;
+
+use super::record::Record;
+use crate::options::UpgradeOptions;
+use milvus_meta::version::Release;
+
+/// An option that says something else than the record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    /// The option.
+    pub option: &'static str,
+    /// What is given.
+    pub given: String,
+    /// What is recorded.
+    pub recorded: String,
+    /// Why it cannot change any more.
+    pub why: &'static str,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} {}, where the record holds {}",
+            self.option, self.given, self.recorded
+        )
+    }
+}
+
+impl Difference {
+    /// Whether it says that another upgrade is meant.
+    #[must_use]
+    pub(crate) fn is_of_the_upgrade(&self) -> bool {
+        [RELEASES, METADATA].contains(&self.why)
+    }
+}
+
+/// The option that may change while no release runs well.
+pub(crate) const IMAGE: &str = "--image";
+const RELEASES: &str = "the metadata is migrated between two releases";
+const METADATA: &str = "an operation stays with the metadata that it began with";
+const DEPLOYMENTS: &str = "an operation stays with the Deployments that it counted";
+const MIGRATED: &str = "it only matters until the metadata is migrated";
+const VOLUME: &str = "an operation stays with the volume that it began with";
+
+impl Record {
+    /// Which options differ from what is saved; where it is still open what is done with broken records,
+    /// that option is none of them.
+    #[must_use]
+    pub fn differences(&self, options: &UpgradeOptions) -> Vec<Difference> {
+        let text = |release: &Option<Release>| release.as_ref().map(ToString::to_string);
+        let word = |skip: bool| if skip { "skip" } else { "fail" }.to_owned();
+        let skip = options.skip_broken.filter(|_| !self.stage.row().plan_open);
+        let endpoints = options.endpoints.as_ref().map(|list| list.join(","));
+        let class = self
+            .storage_class
+            .as_deref()
+            .unwrap_or("the cluster's default");
+        let etcd = &self.etcd;
+        #[rustfmt::skip]
+        let all: [(_, Option<String>, &str, _); 10] = [
+            ("--source-version", text(&options.source), &self.source_version, RELEASES),
+            ("--target-version", text(&options.target), &self.target_version, RELEASES),
+            (IMAGE, options.image.clone(), &self.image, RELEASES),
+            ("--root-path", options.root_path.clone(), &etcd.root_path, METADATA),
+            ("--meta-sub-path", options.meta_sub_path.clone(), &etcd.meta_sub_path, METADATA),
+            ("--etcd-endpoints", endpoints, &etcd.endpoints.join(","), METADATA),
+            ("--selector", options.selector.clone(), &self.selector, DEPLOYMENTS),
+            ("--backup-size", options.claim_size.clone(), self.size(), VOLUME),
+            ("--storage-class", options.storage_class.clone(), class, VOLUME),
+            ("--on-broken-record", skip.map(word), &word(self.skip_broken), MIGRATED),
+        ];
+        let differs = |(option, given, saved, why): (_, Option<String>, &str, _)| {
+            let given = given.filter(|given| given != saved)?;
+            Some(Difference {
+                option,
+                given,
+                recorded: saved.to_owned(),
+                why,
+            })
+        };
+        all.into_iter().filter_map(differs).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::tests::example;
+
+    #[test]
+    fn what_differs_is_told_by_its_option_and_what_is_the_same_is_not() {
+        let record = example();
+        let given = |text: &str| Some(text.to_owned());
+        let same = UpgradeOptions {
+            source: Some("2.1.4".parse().unwrap()),
+            target: Some("2.2.16".parse().unwrap()),
+            image: given("milvusdb/milvus:v2.2.16"),
+            root_path: given("by-dev"),
+            meta_sub_path: given("meta"),
+            endpoints: Some(vec!["prod-etcd:2379".to_owned()]),
+            selector: given("app.kubernetes.io/instance=prod"),
+            claim_size: given("10Gi"),
+            skip_broken: Some(false),
+            ..UpgradeOptions::default()
+        };
+        assert_eq!(record.differences(&same), []);
+        let other = UpgradeOptions {
+            target: Some("2.2.9".parse().unwrap()),
+            storage_class: given("fast"),
+            ..same
+        };
+        let told: Vec<String> = record
+            .differences(&other)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "--target-version 2.2.9, where the record holds 2.2.16",
+                "--storage-class fast, where the record holds the cluster's default",
+            ]
+        );
+    }
+}

@@ -1,0 +1,111 @@
+//! The orchestrated upgrade on Kubernetes: one command from 2.1 to 2.2, and back.
+//!
+//! # What it promises
+//! - Everything that can fail without touching Milvus comes first: rights, instance, containers, image,
+//!   volume, etcd, and the whole plan.
+//! - Every step is recorded in the cluster before it starts. Killed anywhere, the same command goes on.
+//! - Milvus 2.2 is started only on metadata that was verified to be 2.2, and 2.1 only on metadata that
+//!   was verified to be 2.1.
+//! - Every wait has a limit and says what it waits for.
+//!
+//! # What it makes in the namespace
+//! | object | name |
+//! | --- | --- |
+//! | Lease, held while a command works on the instance | `meta-migration-<instance>` |
+//! | `ConfigMap` with the record | `meta-migration-record-<instance>`, key `record.json` |
+//! | `ConfigMap` with the drop-in YAML | `meta-migration-config-<operation>`, keys `backup.yaml`, `migrate.yaml`, `rollback.yaml` |
+//! | `PersistentVolumeClaim` with the backups | `meta-migration-backup-<instance>`, or the one given |
+//! | Jobs, one for each step and attempt | `meta-migration-<step>-<operation>-<attempt>` |
+//!
+//! `<operation>` is eight hexadecimal digits, made when an upgrade begins. All objects carry
+//! [`LABEL_MANAGED_BY`] and [`LABEL_INSTANCE`], Jobs and their pods also [`LABEL_OPERATION`],
+//! [`LABEL_STEP`] and [`LABEL_ATTEMPT`]; none carries `app.kubernetes.io/name` or
+//! `app.kubernetes.io/instance`, by which the Services of etcd and Milvus choose their pods.
+//!
+//! On what it stops it notes counts and images as annotations ([`note`]) until a release runs again.
+//!
+//! The pods' one container is [`CONTAINER`]. It runs [`PROGRAM`], reads `/milvus/configs/<step>.yaml`,
+//! keeps backups at `/milvus/data/<operation>.mmb`, writes its JSON report to standard output and, if
+//! it fits, to the file named by [`TERMINATION_VARIABLE`].
+
+mod amounts;
+pub mod cluster;
+mod condition;
+mod discovery;
+mod immutable_fields;
+pub mod job_kind;
+pub mod lease;
+mod manifest;
+mod note;
+pub mod operation;
+mod operator;
+pub mod options;
+pub mod preflight;
+pub mod progress;
+pub mod record;
+pub mod rolling;
+pub mod stage;
+mod survey;
+pub mod upgrade;
+
+/// Who made an object: always [`TOOL`].
+pub(crate) const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// The instance an object of ours serves.
+pub(crate) const LABEL_INSTANCE: &str = "meta-migration/instance";
+/// The upgrade that a Job belongs to.
+pub(crate) const LABEL_OPERATION: &str = "meta-migration/operation";
+/// The step that a Job does: `status`, `plan`, `backup`, `migrate`, `verify`, `preview`, `save`, `rollback`,
+/// `list`, `verify-alone`.
+pub(crate) const LABEL_STEP: &str = "meta-migration/step";
+/// Which attempt at the step a Job is, counted from 1.
+pub(crate) const LABEL_ATTEMPT: &str = "meta-migration/attempt";
+/// Our name: value of [`LABEL_MANAGED_BY`], field manager, beginning of every object's name.
+pub(crate) const TOOL: &str = "meta-migration";
+/// The image of our own, of this version.
+pub const TOOL_IMAGE: &str = concat!("meta-migration:", env!("CARGO_PKG_VERSION"));
+/// The container of a Job's pod.
+pub(crate) const CONTAINER: &str = "meta-migration";
+/// The program within the image.
+pub const PROGRAM: &str = "/milvus/bin/meta-migration";
+/// Where the `ConfigMap` is mounted.
+pub(crate) const CONFIG_FOLDER: &str = "/milvus/configs";
+/// Where the volume for backups is mounted.
+pub(crate) const BACKUP_FOLDER: &str = "/milvus/data";
+/// The size of a claim for backups that is made, where none is given.
+pub(crate) const CLAIM_SIZE: &str = "10Gi";
+/// Where the Secret with etcd's certificates is mounted.
+pub(crate) const TLS_FOLDER: &str = "/milvus/tls";
+/// The environment variable that names the file for the termination message.
+pub const TERMINATION_VARIABLE: &str = "META_MIGRATION_TERMINATION_LOG";
+/// The key of the record in its `ConfigMap`.
+pub const RECORD_KEY: &str = "record.json";
+
+/// Name of the Lease that keeps a second orchestrator out.
+#[must_use]
+pub fn lease_name(instance: &str) -> String {
+    format!("{TOOL}-{instance}")
+}
+
+/// Name of the `ConfigMap` that holds the record.
+#[must_use]
+pub fn record_name(instance: &str) -> String {
+    format!("{TOOL}-record-{instance}")
+}
+
+/// Name of the `ConfigMap` that holds the drop-in YAML.
+#[must_use]
+pub(crate) fn config_name(operation: &str) -> String {
+    format!("{TOOL}-config-{operation}")
+}
+
+/// Name of the claim for backups, where none is given.
+#[must_use]
+pub fn claim_name(instance: &str) -> String {
+    format!("{TOOL}-backup-{instance}")
+}
+
+/// Name of the Job for a step; at most 63 characters, as a Job's name has to fit a label.
+#[must_use]
+pub(crate) fn job_name(step: &str, operation: &str, attempt: u32) -> String {
+    format!("{TOOL}-{step}-{operation}-{attempt}")
+}

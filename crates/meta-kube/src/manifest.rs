@@ -1,0 +1,182 @@
+//! The objects that we make, and the patches that we send: pure builders.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::{
+    ConfigMap, PersistentVolumeClaim, PersistentVolumeClaimSpec, VolumeResourceRequirements,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::{Value, json};
+
+use super::record::{Record, Workload};
+use super::{
+    LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_OPERATION, RECORD_KEY, TOOL, config_name, note,
+    record_name,
+};
+
+pub(crate) mod arguments;
+pub(crate) mod drop_in;
+pub(crate) mod job;
+pub(crate) mod yaml;
+
+/// The labels of everything that serves an instance.
+#[must_use]
+pub(crate) fn labels(instance: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        (LABEL_MANAGED_BY.to_owned(), TOOL.to_owned()),
+        (LABEL_INSTANCE.to_owned(), instance.to_owned()),
+    ])
+}
+
+fn metadata(name: String, labels: BTreeMap<String, String>) -> ObjectMeta {
+    ObjectMeta {
+        name: Some(name),
+        labels: Some(labels),
+        ..ObjectMeta::default()
+    }
+}
+
+/// The `ConfigMap` with the record; `resource_version` is that of the record it replaces.
+#[must_use]
+pub(crate) fn record_map(record: &Record, resource_version: Option<String>) -> ConfigMap {
+    ConfigMap {
+        metadata: ObjectMeta {
+            resource_version,
+            ..metadata(record_name(&record.instance), labels(&record.instance))
+        },
+        data: Some(BTreeMap::from([(RECORD_KEY.to_owned(), record.render())])),
+        ..ConfigMap::default()
+    }
+}
+
+/// The `ConfigMap` with the drop-in YAML.
+#[must_use]
+pub(crate) fn config_map(record: &Record) -> ConfigMap {
+    let mut labels = labels(&record.instance);
+    labels.insert(LABEL_OPERATION.to_owned(), record.operation.clone());
+    ConfigMap {
+        metadata: metadata(config_name(&record.operation), labels),
+        data: Some(drop_in::files(record)),
+        ..ConfigMap::default()
+    }
+}
+
+/// The claim for backups. Without a storage class the cluster's default is meant.
+#[must_use]
+pub(crate) fn claim(
+    name: &str,
+    instance: &str,
+    size: &str,
+    storage_class: Option<&str>,
+) -> PersistentVolumeClaim {
+    PersistentVolumeClaim {
+        metadata: metadata(name.to_owned(), labels(instance)),
+        spec: Some(PersistentVolumeClaimSpec {
+            access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
+            storage_class_name: storage_class.map(str::to_owned),
+            resources: Some(VolumeResourceRequirements {
+                requests: Some(BTreeMap::from([(
+                    "storage".to_owned(),
+                    Quantity(size.to_owned()),
+                )])),
+                ..VolumeResourceRequirements::default()
+            }),
+            ..PersistentVolumeClaimSpec::default()
+        }),
+        ..PersistentVolumeClaim::default()
+    }
+}
+
+/// Scales to 0 and notes what was before, if the Deployment is still as it was read.
+#[must_use]
+pub(crate) fn stop_patch(workload: &Workload, resource_version: Option<&str>) -> Value {
+    let notes = note::on_deployment(workload);
+    json!({
+        "metadata": {"resourceVersion": resource_version, "annotations": notes},
+        "spec": {"replicas": 0},
+    })
+}
+
+/// Sets image and count at once, if the Deployment is still as it was read.
+///
+/// The container is one that was found in the Deployment: a strategic merge with an unknown name would
+/// add a container.
+#[must_use]
+pub(crate) fn start_patch(
+    workload: &Workload,
+    image: &str,
+    resource_version: Option<&str>,
+) -> Value {
+    json!({
+        "metadata": {"resourceVersion": resource_version},
+        "spec": {
+            "replicas": workload.replicas,
+            "template": {"spec": {"containers": [{"name": workload.container, "image": image}]}},
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::tests::example;
+
+    #[test]
+    fn w12_image_and_count_go_in_one_patch() {
+        let record = example();
+        assert_eq!(
+            start_patch(&record.workloads[0], "milvusdb/milvus:v2.2.16", Some("7")),
+            json!({
+                "metadata": {"resourceVersion": "7"},
+                "spec": {
+                    "replicas": 3,
+                    "template": {"spec": {"containers": [
+                        {"name": "querynode", "image": "milvusdb/milvus:v2.2.16"}
+                    ]}},
+                },
+            })
+        );
+    }
+
+    #[test]
+    fn count_and_image_are_noted_in_the_patch_that_stops() {
+        assert_eq!(
+            stop_patch(&example().workloads[0], Some("7")),
+            json!({
+                "metadata": {"resourceVersion": "7", "annotations": {
+                    "meta-migration/replicas": "3",
+                    "meta-migration/image": "milvusdb/milvus:v2.1.4",
+                }},
+                "spec": {"replicas": 0},
+            })
+        );
+    }
+
+    #[test]
+    fn w23_a_given_storage_class_is_taken_and_no_list_is_needed() {
+        let spec = |class| claim("c", "prod", "10Gi", class).spec.unwrap();
+        assert_eq!(
+            spec(Some("fast")).storage_class_name.as_deref(),
+            Some("fast")
+        );
+        assert_eq!(spec(None).storage_class_name, None);
+    }
+
+    #[test]
+    fn nothing_of_ours_is_chosen_by_services_of_etcd_or_milvus() {
+        let record = example();
+        for labels in [
+            record_map(&record, None).metadata.labels.unwrap(),
+            config_map(&record).metadata.labels.unwrap(),
+            claim("c", "prod", "1Gi", None).metadata.labels.unwrap(),
+        ] {
+            assert!(!labels.contains_key("app.kubernetes.io/name"), "{labels:?}");
+            assert!(
+                !labels.contains_key("app.kubernetes.io/instance"),
+                "{labels:?}"
+            );
+            assert_eq!(labels[LABEL_INSTANCE], "prod");
+        }
+    }
+}

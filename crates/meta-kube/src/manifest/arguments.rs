@@ -1,0 +1,83 @@
+//! The arguments of the program in a Job.
+
+use crate::job_kind::JobKind;
+use crate::record::Record;
+use crate::{BACKUP_FOLDER, CONFIG_FOLDER};
+
+/// The arguments of the program. The official tool's commands are given in its form.
+#[must_use]
+pub(crate) fn arguments(kind: JobKind, record: &Record) -> Vec<String> {
+    let config = |name: &str| format!("{CONFIG_FOLDER}/{name}.yaml");
+    let command =
+        |name: &str, file: &str| vec![name.to_owned(), "--config".to_owned(), config(file)];
+    let mut arguments = match kind {
+        JobKind::Backup | JobKind::Migrate | JobKind::Rollback => {
+            vec![format!("-config={}", config(kind.name()))]
+        }
+        JobKind::Status | JobKind::Plan => command(kind.name(), "migrate"),
+        JobKind::Verify | JobKind::VerifyAlone => command("verify", "migrate"),
+        JobKind::Preview => command("rollback", "rollback"),
+        JobKind::Save => command("backup", "backup"),
+        JobKind::List => ["backup", "list", BACKUP_FOLDER]
+            .map(str::to_owned)
+            .to_vec(),
+    };
+    match kind {
+        // While Milvus still runs: a volume that takes no backup is found now, not after the stop.
+        JobKind::Status if record.stage.row().proves && !record.claim.is_empty() => {
+            arguments.extend(["--backup-folder", BACKUP_FOLDER].map(str::to_owned));
+        }
+        JobKind::Preview => {
+            arguments.extend(["--dry-run", "--backup-file"].map(str::to_owned));
+            arguments.push(record.backup_file.clone());
+            if record.policy.accept_loss {
+                arguments.push("--accept-loss".to_owned());
+            }
+        }
+        JobKind::Save => {
+            arguments.extend(["--backup-file".to_owned(), record.saved_file()]);
+        }
+        // Milvus still runs, and is stopped only for a valid plan.
+        JobKind::Plan => arguments.push("--ignore-sessions".to_owned()),
+        JobKind::Status
+        | JobKind::Backup
+        | JobKind::Migrate
+        | JobKind::Verify
+        | JobKind::VerifyAlone
+        | JobKind::Rollback
+        | JobKind::List => {}
+    }
+    if kind == JobKind::Status {
+        // What was found is in the report, and judged there.
+        arguments.push("--report-only".to_owned());
+    }
+    if kind == JobKind::Verify && record.has_backup {
+        arguments.extend(["--backup".to_owned(), record.backup_file.clone()]);
+    }
+    arguments.extend(["--format", "json", "--no-progress"].map(str::to_owned));
+    arguments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::tests::example;
+    use crate::stage::Stage;
+
+    #[test]
+    fn the_volume_is_tried_while_milvus_runs_and_only_then() {
+        let mut record = example();
+        let tries = |record: &Record, kind: JobKind| {
+            let arguments = super::arguments(kind, record);
+            arguments.iter().any(|word| word == "--backup-folder")
+        };
+        record.stage = Stage::PROBE;
+        assert!(tries(&record, JobKind::Status));
+        assert!(!tries(&record, JobKind::Plan));
+        record.stage = Stage::DRAIN;
+        assert!(!tries(&record, JobKind::Status), "no time is lost later");
+        record.stage = Stage::PROBE;
+        record.claim = String::new();
+        assert!(!tries(&record, JobKind::Status), "preflight has no volume");
+    }
+}

@@ -1,0 +1,450 @@
+//! Drives the stages: records each before it begins, does its work, asks the table what follows.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::ConfigMap;
+use tokio::time::Instant;
+
+use super::cluster::{Cluster, ClusterError};
+use super::job_kind::JobKind;
+use super::lease::Held;
+use super::manifest;
+use super::options::UpgradeOptions;
+use super::preflight::judge_metadata;
+use super::progress::ProgressObserver;
+use super::record::Record;
+use super::stage::{Action, End, Next, Outcome, Stage, next};
+use super::{LABEL_INSTANCE, LABEL_OPERATION, RECORD_KEY, config_name, record_name};
+use meta_report::BackupReport;
+use milvus_meta::finding::Severity;
+
+mod backup;
+pub mod job;
+mod metadata;
+mod steps;
+mod workload;
+
+/// How often a condition is looked at.
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How often Milvus is stopped again when another tool starts it.
+const STOPS_MAX: u32 = 5;
+/// How long a server that does not answer is left alone.
+const OUTAGE_PAUSE: Duration = Duration::from_secs(3);
+
+/// How an operation ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// The new release runs on verified 2.2 metadata.
+    Upgraded,
+    /// The old release runs on verified 2.1 metadata; with what failed until then.
+    RolledBack(Option<String>),
+    /// Nothing was touched, and why.
+    Abandoned(String),
+    /// The way back was not begun, and why: the new release runs on.
+    Kept(String),
+    /// A person has to decide.
+    Halted(String),
+}
+
+/// What makes the process give up, with everything recorded as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum OperationError {
+    /// The server.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// Another process works on the instance.
+    #[error("the lease was lost: another orchestrator may be at work; the record stays as it is")]
+    LeaseLost,
+    /// The record cannot be understood.
+    #[error("{0}")]
+    Record(String),
+}
+
+impl OperationError {
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::Cluster(error) => error.is_transient(),
+            Self::LeaseLost | Self::Record(_) => false,
+        }
+    }
+}
+
+/// Why a stage's work did not succeed.
+enum Trouble {
+    /// The stage failed; the table decides.
+    Failed(String),
+    /// Nothing may be decided now: something that writes may still run.
+    Undecided(String),
+    /// The process cannot go on.
+    Broken(OperationError),
+}
+
+impl From<ClusterError> for Trouble {
+    fn from(error: ClusterError) -> Self {
+        if error.is_transient() {
+            Self::Broken(error.into())
+        } else {
+            Self::Failed(error.to_string())
+        }
+    }
+}
+
+impl From<OperationError> for Trouble {
+    fn from(error: OperationError) -> Self {
+        Self::Broken(error)
+    }
+}
+
+/// One operation in progress.
+pub struct Operation<'a> {
+    cluster: &'a Cluster,
+    audience: &'a dyn ProgressObserver,
+    held: &'a Held,
+    record: Record,
+    resource_version: Option<String>,
+    /// The timeout of each wait.
+    limit: Duration,
+    /// How often Milvus was stopped again.
+    stops: u32,
+}
+
+/// Reads the record of an instance, with its resource version.
+///
+/// # Errors
+/// Of the request, or [`OperationError::Record`].
+pub async fn recorded(
+    cluster: &Cluster,
+    instance: &str,
+) -> Result<Option<(Record, Option<String>)>, OperationError> {
+    let Some(map) = cluster.get::<ConfigMap>(&record_name(instance)).await? else {
+        return Ok(None);
+    };
+    let text = map.data.as_ref().and_then(|data| data.get(RECORD_KEY));
+    let text = text.ok_or_else(|| {
+        OperationError::Record(format!("{} has no key {RECORD_KEY}", record_name(instance)))
+    })?;
+    let record = Record::parse(text).map_err(OperationError::Record)?;
+    Ok(Some((record, map.metadata.resource_version)))
+}
+
+impl<'a> Operation<'a> {
+    /// Takes a record in hand; it is written with the first stage.
+    pub fn new(
+        cluster: &'a Cluster,
+        audience: &'a dyn ProgressObserver,
+        held: &'a Held,
+        record: Record,
+        resource_version: Option<String>,
+        limit: Duration,
+    ) -> Self {
+        Self {
+            cluster,
+            audience,
+            held,
+            record,
+            resource_version,
+            limit,
+            stops: 0,
+        }
+    }
+
+    /// The record as it stands.
+    #[must_use]
+    pub fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// Goes on until the end, or until a person has to decide.
+    ///
+    /// # Errors
+    /// When the process cannot go on; the record tells where it was.
+    pub(crate) async fn drive(&mut self) -> Result<Ending, OperationError> {
+        self.save().await?;
+        let mut outage: Option<Instant> = None;
+        loop {
+            let stage = self.record.stage;
+            if outage.is_none() {
+                self.audience.tell(stage.name());
+            }
+            if stage.is_final() {
+                return Ok(self.ending());
+            }
+            let worked = match self.work(stage).await {
+                Ok(outcome) => self.still_stopped(stage, outcome).await,
+                trouble @ Err(_) => trouble,
+            };
+            let outcome = match worked {
+                Ok(outcome) => outcome,
+                Err(Trouble::Failed(why)) => {
+                    self.failed(stage, &why);
+                    Outcome::Failed
+                }
+                Err(Trouble::Undecided(why)) => {
+                    self.record.failure = Some(format!("{}: {why}", stage.name()));
+                    self.save().await?;
+                    return Ok(Ending::Halted(why));
+                }
+                Err(Trouble::Broken(error)) => {
+                    // Every stage may be begun again: that is what a restarted command does.
+                    let since = *outage.get_or_insert_with(Instant::now);
+                    if !error.is_transient() || since.elapsed() >= self.limit {
+                        return Err(error);
+                    }
+                    let told = format!("the API server does not answer, trying again: {error}");
+                    self.audience.tell(&told);
+                    tokio::time::sleep(OUTAGE_PAUSE).await;
+                    continue;
+                }
+            };
+            outage = None;
+            let before = self.record.layout_before;
+            match next(stage, outcome, before, self.record.policy) {
+                Next::Go(following) => self.enter(stage, outcome, following).await?,
+                Next::Halt => {
+                    self.save().await?;
+                    let why = self.record.failure.clone();
+                    return Ok(Ending::Halted(why.unwrap_or_else(|| {
+                        format!("{}: the metadata is not as it has to be", stage.name())
+                    })));
+                }
+            }
+        }
+    }
+
+    /// The outcome of a stage that needs Milvus stopped, unless another tool started it meanwhile: then what was
+    /// done does not count, and the metadata is verified once more.
+    async fn still_stopped(&mut self, stage: Stage, outcome: Outcome) -> Result<Outcome, Trouble> {
+        if !stage.row().stopped {
+            return Ok(outcome);
+        }
+        let started = self.started().await?.join(", ");
+        if started.is_empty() {
+            return Ok(outcome);
+        }
+        self.stops += 1;
+        if self.stops > STOPS_MAX {
+            return Err(Trouble::Undecided(format!(
+                "another tool keeps starting Milvus ({started}): end it, then -o resume"
+            )));
+        }
+        self.audience.tell(&format!(
+            "another tool started Milvus meanwhile ({started}): it is stopped again, and what was done until now is \
+             repeated"
+        ));
+        Ok(Outcome::Restarted)
+    }
+
+    fn failed(&mut self, stage: Stage, why: &str) {
+        self.audience.tell(&format!("failed: {why}"));
+        let first = self.record.failure.take();
+        let way_back = stage.is_way_back() || stage.action == Action::Diagnose;
+        self.record.failure = Some(match first {
+            Some(first) if way_back => format!("{first}; then, {}: {why}", stage.name()),
+            Some(_) | None => format!("{}: {why}", stage.name()),
+        });
+    }
+
+    async fn enter(
+        &mut self,
+        stage: Stage,
+        outcome: Outcome,
+        following: Stage,
+    ) -> Result<(), OperationError> {
+        let row = stage.row();
+        let effects = match outcome {
+            Outcome::Done | Outcome::Metadata(_) => row.on_success,
+            Outcome::Failed if following.is_way_back() => row.on_rollback,
+            Outcome::Failed | Outcome::Restarted => &[],
+        };
+        for effect in effects.iter().chain(following.row().on_enter) {
+            self.record.apply(*effect);
+        }
+        self.record.stage = following;
+        self.save().await
+    }
+
+    fn ending(&self) -> Ending {
+        let failure = self.record.failure.clone();
+        match self.record.stage.row().end {
+            Some(End::Upgraded) => failure.map_or(Ending::Upgraded, Ending::Kept),
+            Some(End::RolledBack) => Ending::RolledBack(failure),
+            Some(End::Aborted) | None => {
+                Ending::Abandoned(failure.unwrap_or_else(|| "nothing was changed".to_owned()))
+            }
+        }
+    }
+
+    /// Writes the record; somebody else's change of it in between ends this process.
+    async fn save(&mut self) -> Result<(), OperationError> {
+        self.check_lease().await?;
+        let begun = Instant::now();
+        let mut tried = 0;
+        let written = loop {
+            let map = manifest::record_map(&self.record, self.resource_version.clone());
+            let written = if self.resource_version.is_some() {
+                self.cluster.replace(&map).await
+            } else {
+                self.cluster.create(&map).await
+            };
+            match written {
+                Ok(written) => break written,
+                Err(error) if error.is_conflict() => {
+                    // An earlier try may have reached the server although its answer did not reach us.
+                    let now = recorded(self.cluster, &self.record.instance).await?;
+                    match now {
+                        Some((record, version)) if tried > 0 && record == self.record => {
+                            self.resource_version = version;
+                            return Ok(());
+                        }
+                        Some(_) | None => return Err(OperationError::LeaseLost),
+                    }
+                }
+                Err(error) if error.is_missing() && self.resource_version.is_some() => {
+                    self.check_lease().await?;
+                    self.audience
+                        .tell("somebody deleted the record: it is written again");
+                    self.resource_version = None;
+                }
+                Err(error) if error.is_transient() && begun.elapsed() < self.limit => {
+                    tried += 1;
+                    tokio::time::sleep(OUTAGE_PAUSE).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        };
+        self.resource_version = written.metadata.resource_version;
+        Ok(())
+    }
+
+    /// Nothing may be changed while somebody else may have the Lease.
+    async fn check_lease(&self) -> Result<(), OperationError> {
+        if self.held.is_sure(self.limit).await {
+            Ok(())
+        } else {
+            Err(OperationError::LeaseLost)
+        }
+    }
+
+    /// Does the work of a stage: the one place that knows how each action is done.
+    async fn work(&mut self, stage: Stage) -> Result<Outcome, Trouble> {
+        let forward = !stage.is_way_back();
+        match stage.action {
+            Action::Probe => return self.probe().await,
+            Action::Plan => {
+                self.run(JobKind::Plan).await?;
+            }
+            Action::CheckRollback => self.check_rollback().await?,
+            Action::Stop => {
+                self.end_writers().await?;
+                self.stop().await?;
+            }
+            Action::Drain => {
+                self.wait_for_no_pods().await?;
+                self.wait_for_no_sessions().await?;
+            }
+            Action::Backup if forward => self.back_up().await?,
+            Action::Backup => self.save_new().await?,
+            Action::Convert if forward => self.migrate().await?,
+            // Without a backup there is nothing to put back: the check finds out whether that is needed.
+            Action::Convert if !self.record.has_backup => {}
+            Action::Convert => self.roll_back().await?,
+            Action::Verify => self.verify().await?,
+            Action::CheckLayout | Action::Diagnose => {
+                self.end_writers().await?;
+                let layout = self.unlocked_status().await?.layout;
+                self.audience
+                    .tell(&format!("the metadata is {}", layout.name()));
+                return Ok(Outcome::Metadata(layout));
+            }
+            Action::Start => self.start(forward).await?,
+            Action::WaitReady => {
+                self.settle(forward).await?;
+                if !forward {
+                    self.see_old_metadata().await?;
+                }
+                self.forget_notes().await?;
+            }
+            Action::Done | Action::Aborted => {}
+        }
+        Ok(Outcome::Done)
+    }
+
+    /// Proves image, volume and etcd with a Job that only reads, while Milvus still runs.
+    async fn probe(&mut self) -> Result<Outcome, Trouble> {
+        let status = self.status().await?;
+        let asked = UpgradeOptions {
+            accepted: self.record.accepted.clone(),
+            ..UpgradeOptions::default()
+        };
+        let runs = self.is_up().await?;
+        let concerns = judge_metadata(&status, &self.record.etcd, &asked, runs);
+        let errors: Vec<String> = concerns
+            .into_iter()
+            .filter(|concern| concern.severity == Severity::Error)
+            .map(|concern| concern.message)
+            .collect();
+        if !errors.is_empty() {
+            return Err(Trouble::Failed(errors.join("; ")));
+        }
+        self.record.layout_before = Some(status.layout);
+        self.audience
+            .tell(&format!("the metadata is {}", status.layout.name()));
+        Ok(Outcome::Metadata(status.layout))
+    }
+
+    /// Proves the backup, and that nothing would be lost that nobody gave up, while Milvus still runs.
+    async fn check_rollback(&mut self) -> Result<(), Trouble> {
+        if !self.record.has_backup {
+            return Err(Trouble::Failed(
+                "this upgrade made no backup, as there was no 2.1 metadata: there is nothing to go back to"
+                    .to_owned(),
+            ));
+        }
+        self.see_all().await?;
+        self.run(JobKind::Preview).await.map(|_| ())
+    }
+
+    /// What is given up is saved all the same.
+    async fn save_new(&mut self) -> Result<(), Trouble> {
+        let is_saved = self.record.saved.is_some();
+        if is_saved || !self.record.policy.accept_loss {
+            return Ok(());
+        }
+        let text = self.run(JobKind::Save).await?;
+        let report: Option<BackupReport> = job::report(&text);
+        let file = report.map_or_else(|| self.record.saved_file(), |report| report.path);
+        self.audience
+            .tell(&format!("what the new release wrote is saved in {file}"));
+        self.record.saved = Some(file);
+        Ok(())
+    }
+
+    /// Removes Jobs and configuration, those of earlier operations too; the volume and the saved state stay for
+    /// a rollback.
+    ///
+    /// # Errors
+    /// Of the requests.
+    pub async fn clean_up(&self) -> Result<(), OperationError> {
+        let selector = format!("{LABEL_INSTANCE}={}", self.record.instance);
+        let jobs: Vec<Job> = self.cluster.list(&selector).await?;
+        let mut operations = BTreeSet::from([self.record.operation.clone()]);
+        for job in jobs {
+            let name = job.metadata.name.clone().unwrap_or_default();
+            let labels = job.metadata.labels.unwrap_or_default();
+            operations.extend(labels.get(LABEL_OPERATION).cloned());
+            self.cluster.delete::<Job>(&name).await?;
+        }
+        for operation in operations {
+            self.cluster
+                .delete::<ConfigMap>(&config_name(&operation))
+                .await?;
+        }
+        self.audience.tell(&format!(
+            "Jobs and configuration are removed; the backup stays in volume claim {}",
+            self.record.claim
+        ));
+        Ok(())
+    }
+}

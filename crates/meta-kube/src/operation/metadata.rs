@@ -1,0 +1,88 @@
+//! What a Job sees of the metadata in etcd, and waiting until it may be relied on.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Operation, Trouble, job};
+use crate::job_kind::JobKind;
+use meta_report::{SessionReport, StatusReport};
+use milvus_meta::layout::Layout;
+
+/// How often a lock in etcd is looked at, and what its lease may be late.
+const LOCK_PAUSE: Duration = Duration::from_secs(10);
+const LOCK_GRACE: Duration = Duration::from_secs(2);
+
+impl Operation<'_> {
+    /// What is in etcd now.
+    pub(super) async fn status(&mut self) -> Result<StatusReport, Trouble> {
+        let text = self.run(JobKind::Status).await?;
+        job::report(&text).ok_or_else(|| {
+            Trouble::Failed("the status Job told nothing that could be read".to_owned())
+        })
+    }
+
+    /// What is in etcd once nobody holds the migration lock: with a migration under way it tells nothing.
+    /// A dead migration's lock ends within its TTL, that of a living one does not.
+    pub(super) async fn unlocked_status(&mut self) -> Result<StatusReport, Trouble> {
+        let begun = Instant::now();
+        let mut end = None;
+        loop {
+            let status = self.status().await?;
+            let Some(lock) = &status.lock else {
+                return Ok(status);
+            };
+            let told = format!("another migration holds the lock {}", lock.key);
+            let ttl = Duration::from_secs(lock.ttl.max(0).unsigned_abs()) + LOCK_GRACE;
+            let end = *end.get_or_insert(begun + ttl.min(self.limit));
+            if lock.lease == 0 || Instant::now() >= end {
+                return Err(Trouble::Undecided(told));
+            }
+            self.audience.tell(&format!("waiting: {told}"));
+            let pause = ttl.min(LOCK_PAUSE);
+            tokio::time::sleep(pause.min(end.saturating_duration_since(Instant::now()))).await;
+        }
+    }
+
+    /// Waits until etcd knows no component of Milvus any more.
+    pub(super) async fn wait_for_no_sessions(&mut self) -> Result<(), Trouble> {
+        let begun = Instant::now();
+        loop {
+            let status = self.status().await?;
+            let left: Vec<&SessionReport> = status
+                .sessions
+                .iter()
+                .filter(|session| session.lease != 0)
+                .collect();
+            if left.is_empty() {
+                return Ok(());
+            }
+            let keys: Vec<&str> = left.iter().map(|session| session.key.as_str()).collect();
+            let told = keys.join(", ");
+            if begun.elapsed() >= self.limit {
+                return Err(Trouble::Failed(format!(
+                    "after {} s there are still sessions of Milvus in etcd: {told}",
+                    self.limit.as_secs()
+                )));
+            }
+            self.audience
+                .tell(&format!("waiting for sessions in etcd to end: {told}"));
+            // A killed component's lease ends by itself; there is nothing to see before.
+            let longest = left.iter().map(|session| session.ttl.clamp(1, 10)).max();
+            let pause = Duration::from_secs(longest.unwrap_or(1).unsigned_abs());
+            tokio::time::sleep(pause.min(self.limit.saturating_sub(begun.elapsed()))).await;
+        }
+    }
+
+    /// It takes minutes until a release is healthy: nobody may have migrated meanwhile.
+    pub(super) async fn see_old_metadata(&mut self) -> Result<(), Trouble> {
+        let layout = self.status().await?.layout;
+        if matches!(layout, Layout::V2_2 | Layout::Mixed) {
+            return Err(Trouble::Failed(format!(
+                "the old release was started and the metadata is {} now: stop Milvus before it writes more",
+                layout.name()
+            )));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,156 @@
+//! Steps as Jobs: which attempt counts, and what an attempt needs.
+
+use std::time::Duration;
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim};
+
+use tokio::time::Instant;
+
+use super::job::{JobFailure, Runner};
+use super::{Operation, Trouble};
+use crate::condition::{JobState, job_state};
+use crate::job_kind::JobKind;
+use crate::manifest;
+use crate::record::ATTEMPTS_MAX;
+use crate::{LABEL_INSTANCE, LABEL_STEP, config_name, job_name};
+
+/// The pause before etcd is tried again.
+const UNREACHED_PAUSE: Duration = Duration::from_secs(5);
+
+impl Operation<'_> {
+    /// Runs a step as a Job and gives what it reported.
+    ///
+    /// What only reads is asked anew each time. What writes is taken up where an earlier process left
+    /// it: a Job that runs is waited for, one that succeeded counts.
+    pub(super) async fn run(&mut self, step: JobKind) -> Result<String, Trouble> {
+        self.prepare().await?;
+        let mut attempt = self.record.attempt(step);
+        if attempt == 0 || self.is_spent(step, attempt).await? {
+            attempt = self.next_attempt(step).await?;
+        }
+        let mut tries = 1;
+        let mut unreached: Option<Instant> = None;
+        loop {
+            self.check_lease().await?;
+            match self.runner().run(&self.record, step, attempt).await {
+                Ok(text) => {
+                    self.forget_look(step, attempt).await?;
+                    return Ok(text);
+                }
+                Err(JobFailure::Cluster(error)) => return Err(error.into()),
+                Err(JobFailure::StillRunning(why)) => return Err(Trouble::Undecided(why)),
+                Err(JobFailure::Ended {
+                    why,
+                    again,
+                    unreachable,
+                }) => {
+                    let since = unreached.get_or_insert_with(Instant::now);
+                    let row = self.record.stage.row();
+                    // Milvus is stopped for this upgrade: etcd was there, and is waited for as the API server is.
+                    let waits =
+                        unreachable && !row.untouched && !row.runs && since.elapsed() < self.limit;
+                    if waits {
+                        self.forget_job(step, attempt).await?;
+                        tokio::time::sleep(UNREACHED_PAUSE).await;
+                    } else if !again || tries >= ATTEMPTS_MAX {
+                        return Err(Trouble::Failed(why));
+                    } else {
+                        tries += 1;
+                    }
+                    self.audience.tell(&format!("{why}: trying again"));
+                    attempt = self.next_attempt(step).await?;
+                }
+            }
+        }
+    }
+
+    /// Deletes the Job of a look whose answer is known: each counts against a quota.
+    async fn forget_look(&self, step: JobKind, attempt: u32) -> Result<(), Trouble> {
+        if step == JobKind::Status {
+            self.forget_job(step, attempt).await?;
+        }
+        Ok(())
+    }
+
+    async fn forget_job(&self, step: JobKind, attempt: u32) -> Result<(), Trouble> {
+        let name = job_name(step.name(), &self.record.operation, attempt);
+        Ok(self.cluster.delete::<Job>(&name).await?)
+    }
+
+    fn runner(&self) -> Runner<'_> {
+        Runner {
+            cluster: self.cluster,
+            audience: self.audience,
+            limit: self.limit,
+        }
+    }
+
+    /// Leaves no Job of this instance that could still change the metadata, whichever operation made it:
+    /// what is found afterwards holds, and a release may be started on it.
+    pub(super) async fn end_writers(&self) -> Result<(), Trouble> {
+        let selector = format!(
+            "{LABEL_INSTANCE}={},{LABEL_STEP} in ({},{})",
+            self.record.instance,
+            JobKind::Migrate.name(),
+            JobKind::Rollback.name()
+        );
+        let jobs: Vec<Job> = self.cluster.list(&selector).await?;
+        for job in jobs {
+            self.check_lease().await?;
+            let name = job.metadata.name.unwrap_or_default();
+            match self.runner().finish(&name).await {
+                Ok(()) => {}
+                Err(JobFailure::Cluster(error)) => return Err(error.into()),
+                Err(JobFailure::StillRunning(why) | JobFailure::Ended { why, .. }) => {
+                    return Err(Trouble::Undecided(why));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn next_attempt(&mut self, step: JobKind) -> Result<u32, Trouble> {
+        let attempt = self.record.attempt(step) + 1;
+        self.record.attempts.insert(step, attempt);
+        self.save().await?;
+        Ok(attempt)
+    }
+
+    /// Whether a recorded attempt is of no use any more.
+    async fn is_spent(&self, step: JobKind, attempt: u32) -> Result<bool, Trouble> {
+        if !step.writes() && step != JobKind::Backup {
+            return Ok(true);
+        }
+        let name = job_name(step.name(), &self.record.operation, attempt);
+        let found: Option<Job> = self.cluster.get(&name).await?;
+        Ok(found.is_some_and(|job| matches!(job_state(&job), JobState::Failed(_))))
+    }
+
+    /// Makes what the Jobs need, as far as it is not there.
+    async fn prepare(&self) -> Result<(), Trouble> {
+        let config = manifest::config_map(&self.record);
+        let name = config_name(&self.record.operation);
+        let found: Option<ConfigMap> = self.cluster.get(&name).await?;
+        match found {
+            Some(found) if found.data == config.data => {}
+            Some(_) => {
+                self.cluster.replace(&config).await?;
+            }
+            None => {
+                self.cluster.create(&config).await?;
+            }
+        }
+        if !self.record.stage.row().needs_volume {
+            return Ok(());
+        }
+        let claim: Option<PersistentVolumeClaim> = self.cluster.get(&self.record.claim).await?;
+        if claim.is_none() {
+            return Err(Trouble::Failed(format!(
+                "the volume claim {} is not there",
+                self.record.claim
+            )));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,192 @@
+//! What an operator checks by hand before an upgrade, decided on facts that were collected before.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v1::HorizontalPodAutoscaler;
+use k8s_openapi::api::core::v1::{LimitRange, ResourceQuota};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::discovery::etcd::Configured;
+use super::discovery::{Workloads, image_version};
+use super::options::UpgradeOptions;
+use super::record::{EtcdTarget, TlsSecret};
+use milvus_meta::version::Release;
+
+mod judge;
+mod report;
+mod rights;
+pub mod rolling;
+
+pub use judge::judge;
+pub(crate) use judge::judge_metadata;
+pub(crate) use judge::{about_cluster, no_instance};
+pub(crate) use report::helm_upgrade;
+pub use report::{PreflightReport, UpgradePath, WorkloadReport, path, report};
+pub(crate) use rights::secret_right;
+pub use rights::{Right, rights};
+
+/// What was found in the cluster.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// The instance.
+    pub instance: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its Deployments, sorted.
+    pub workloads: Workloads,
+    /// The Deployments as they are.
+    pub deployments: Vec<Deployment>,
+    /// The custom resource, if an operator manages the instance.
+    pub resource: Option<Value>,
+    /// Whether its Deployments bear an operator's marks.
+    pub is_operators: bool,
+    /// The operator's own upgrades.
+    pub upgrades: Vec<Value>,
+    /// What Helm says, or why that cannot be read.
+    pub helm: Option<super::discovery::helm::HelmRelease>,
+    /// Why Helm's record could not be read.
+    pub helm_problem: Option<String>,
+    /// Where Milvus is configured to keep its metadata.
+    pub configured: Configured,
+    /// What could not be read of the configuration.
+    pub configured_problem: Option<String>,
+    /// Autoscalers of the namespace.
+    pub autoscalers: Vec<HorizontalPodAutoscaler>,
+    /// KEDA's scalers of the namespace.
+    pub scaled_objects: Vec<Value>,
+    /// Rights that are missing.
+    pub missing_rights: Vec<Right>,
+    /// The pods of each Deployment of Milvus, by its name.
+    pub pods: BTreeMap<String, Vec<PodFact>>,
+    /// Where backups would go.
+    pub storage: Storage,
+    /// The range of user ids that the namespace assigns to its pods (OpenShift).
+    pub user_range: Option<String>,
+    /// Where the instance was not found: the instances of the namespace.
+    pub instances: Vec<String>,
+    /// Who works on the instance: the holder of its Lease.
+    pub at_work: Option<String>,
+    /// The certificates of the Secret that was given; `None` too where it is missing.
+    pub tls: Option<TlsSecret>,
+    /// The Deployments of the saved upgrade state as they are, by name; `None` for one that is missing.
+    pub saved: BTreeMap<String, Option<String>>,
+    /// The limit ranges of the namespace.
+    pub limit_ranges: Vec<LimitRange>,
+    /// The quotas of the namespace.
+    pub quotas: Vec<ResourceQuota>,
+    /// The backup of the last upgrade, by its Jobs, where no upgrade is saved.
+    pub backup: Option<String>,
+    /// What could not be looked at, as the right for it is missing.
+    pub unseen: Vec<String>,
+}
+
+impl Facts {
+    /// Whether the platform, not the pod, names the user of a pod. What admitted the pods of Milvus
+    /// decides; without pods the namespace does.
+    #[must_use]
+    pub(crate) fn assigns_users(&self) -> bool {
+        let mut constraints = self
+            .pods
+            .values()
+            .flatten()
+            .filter_map(|pod| pod.scc.as_ref());
+        constraints.next().map_or(self.user_range.is_some(), |scc| {
+            scc.starts_with("restricted")
+        })
+    }
+
+    /// Which instances there are instead of one that was not found.
+    #[must_use]
+    pub fn instead(&self) -> String {
+        if self.instances.is_empty() {
+            return format!(
+                "namespace {} contains no Milvus instance: check -n and the context",
+                self.namespace
+            );
+        }
+        format!("instances in this namespace: {}", self.instances.join(", "))
+    }
+}
+
+/// One pod of Milvus.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodFact {
+    /// Its name.
+    pub name: String,
+    /// The image of its Milvus container.
+    pub image: String,
+    /// Whether it is ready.
+    pub ready: bool,
+    /// The security context constraints that admitted it (OpenShift).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scc: Option<String>,
+}
+
+/// Where backups would go.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Storage {
+    /// The volume claim for backups.
+    pub claim: String,
+    /// Whether it is there already.
+    pub exists: bool,
+    /// What keeps a claim that is there from being used.
+    pub problem: Option<String>,
+    /// The storage classes; `None` without the right to see them.
+    pub classes: Option<Vec<String>>,
+    /// The default one.
+    pub default_class: Option<String>,
+}
+
+/// Where the metadata is: what is given wins, then what is configured, then the defaults of Milvus.
+#[must_use]
+pub fn target(facts: &Facts, asked: &UpgradeOptions) -> EtcdTarget {
+    let configured = &facts.configured;
+    let or = |given: Option<&String>, configured: Option<&String>, default: &str| {
+        given
+            .or(configured)
+            .map_or(default, String::as_str)
+            .to_owned()
+    };
+    EtcdTarget {
+        endpoints: asked
+            .endpoints
+            .clone()
+            .or_else(|| configured.endpoints.clone())
+            .unwrap_or_default(),
+        root_path: or(
+            asked.root_path.as_ref(),
+            configured.root_path.as_ref(),
+            "by-dev",
+        ),
+        meta_sub_path: or(
+            asked.meta_sub_path.as_ref(),
+            configured.meta_sub_path.as_ref(),
+            "meta",
+        ),
+        kv_sub_path: or(None, configured.kv_sub_path.as_ref(), "kv"),
+        credentials: None,
+        tls: None,
+    }
+}
+
+/// The release that the images tell, if they agree.
+#[must_use]
+pub fn running(facts: &Facts) -> Option<Release> {
+    let mut found: Option<Release> = None;
+    let all = &facts.workloads.found;
+    // An operator keeps empty Deployments beside the full ones; what stands at 0 tells nothing then.
+    let serves = all.iter().any(|one| one.replicas > 0);
+    for workload in all.iter().filter(|one| one.replicas > 0 || !serves) {
+        let version = image_version(&workload.image)?;
+        if found.as_ref().is_some_and(|other| *other != version) {
+            return None;
+        }
+        found = Some(version);
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests;

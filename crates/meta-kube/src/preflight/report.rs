@@ -1,0 +1,370 @@
+//! The report of preflight: which way the upgrade goes, and the exact next command.
+
+use serde::{Deserialize, Serialize};
+
+use super::judge::judge_knowing;
+use super::rolling;
+use super::{Facts, PodFact, Storage, about_cluster, judge_metadata, running};
+use crate::discovery::helm::{HelmRelease, chart_for};
+use crate::options::UpgradeOptions;
+use crate::record::{EtcdTarget, Workload};
+use meta_report::StatusReport;
+use milvus_meta::finding::{Finding, Severity};
+use milvus_meta::layout::Layout;
+use milvus_meta::version::Release;
+
+/// Which way an instance is upgraded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UpgradePath {
+    /// 2.1 to 2.2: the metadata has to be migrated.
+    MetadataMigration,
+    /// Within 2.2 from below 2.2.3: a new image, with a short interruption.
+    ImageChange,
+    /// From 2.2.3 on, where nothing hinders it: one Deployment after the other.
+    RollingUpdate,
+    /// The wanted release is older than the one that runs.
+    Downgrade,
+    /// Below 2.1: that has to be reached first.
+    TooOld,
+    /// It runs already what is asked for.
+    Nothing,
+    /// Neither the images nor the command line tell.
+    Unknown,
+}
+
+/// What preflight reports.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PreflightReport {
+    /// The instance.
+    pub instance: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// `helm`, `operator` or `plain`.
+    pub managed_by: String,
+    /// Helm's record.
+    pub helm: Option<HelmRelease>,
+    /// The Milvus Deployments.
+    pub workloads: Vec<WorkloadReport>,
+    /// What of the instance is left alone.
+    pub left_alone: Vec<String>,
+    /// The release that runs, by its images.
+    pub running: Option<String>,
+    /// The release that is wanted.
+    pub wanted: Option<String>,
+    /// Where the metadata is, as it will be used.
+    pub etcd: EtcdTarget,
+    /// Where backups would go.
+    pub storage: Storage,
+    /// What is in etcd; `None` where nobody looked.
+    pub metadata: Option<StatusReport>,
+    /// Which way the upgrade goes.
+    pub path: UpgradePath,
+    /// What to know, worst first.
+    pub concerns: Vec<Finding>,
+    /// Codes of the errors that are states of the moment: they end without a change of the plan.
+    pub blocks_now: Vec<String>,
+    /// Whether an upgrade would start now: no finding is an error.
+    pub ok: bool,
+    /// The next command.
+    pub next: String,
+    /// This command again.
+    #[serde(skip)]
+    pub again: String,
+}
+
+/// One Deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkloadReport {
+    /// The component.
+    pub component: String,
+    /// The Deployment.
+    pub name: String,
+    /// The image.
+    pub image: String,
+    /// Desired pods.
+    pub replicas: i32,
+    /// Ready pods.
+    pub ready: usize,
+    /// Its pods.
+    pub pods: Vec<PodFact>,
+}
+
+/// Which way the upgrade goes.
+#[must_use]
+pub fn path(facts: &Facts, running: Option<&Release>, asked: &UpgradeOptions) -> UpgradePath {
+    let Some(from) = running.or(asked.source.as_ref()) else {
+        return UpgradePath::Unknown;
+    };
+    let target = asked.target.clone().unwrap_or(Release::LATEST_2_2);
+    if target.triple() == from.triple() {
+        UpgradePath::Nothing
+    } else if target.triple() < from.triple() {
+        UpgradePath::Downgrade
+    } else if from.triple() < (2, 1, 0) {
+        UpgradePath::TooOld
+    } else if from.is_2_1() && target.has_2_2_layout() {
+        UpgradePath::MetadataMigration
+    } else if from.triple() >= (2, 2, 3) && rolling::hindrances(facts).is_empty() {
+        UpgradePath::RollingUpdate
+    } else {
+        UpgradePath::ImageChange
+    }
+}
+
+/// The report, with the exact next command.
+#[must_use]
+pub fn report(
+    facts: &Facts,
+    asked: &UpgradeOptions,
+    etcd: EtcdTarget,
+    metadata: Option<StatusReport>,
+) -> PreflightReport {
+    let layout = metadata.as_ref().map(|status| status.layout);
+    let mut concerns = judge_knowing(facts, asked, layout);
+    if let Some(status) = &metadata {
+        let runs = facts.pods.values().flatten().any(|pod| pod.ready);
+        concerns.extend(judge_metadata(status, &etcd, asked, runs));
+        concerns.sort_by(|a, b| {
+            a.severity
+                .cmp(&b.severity)
+                .then_with(|| a.code.cmp(&b.code))
+        });
+    }
+    let running = running(facts);
+    if let (Some(release), Some(layout)) = (&running, layout)
+        && facts.workloads.found.iter().any(|one| one.replicas > 0)
+    {
+        concerns.extend(release_on(release, layout, asked));
+        concerns.sort_by(|a, b| {
+            a.severity
+                .cmp(&b.severity)
+                .then_with(|| a.code.cmp(&b.code))
+        });
+    }
+    let path = path(facts, running.as_ref(), asked);
+    if path == UpgradePath::RollingUpdate
+        && let Some(lack) = rolling::standby_lack(facts)
+    {
+        concerns.push(about_cluster(Severity::Warning, "active-standby", lack));
+    }
+    let ok = concerns
+        .iter()
+        .all(|concern| concern.severity != Severity::Error);
+    let pods = |one: &Workload| facts.pods.get(&one.name).cloned().unwrap_or_default();
+    let workloads = facts.workloads.found.iter().map(|one| WorkloadReport {
+        component: one.component.clone(),
+        name: one.name.clone(),
+        image: one.image.clone(),
+        replicas: one.replicas,
+        ready: pods(one).iter().filter(|pod| pod.ready).count(),
+        pods: pods(one),
+    });
+    let managed_by = match (&facts.resource, &facts.helm) {
+        (Some(_), _) => "operator",
+        (None, _) if facts.is_operators => "operator",
+        (None, Some(_)) => "helm",
+        (None, None) => "plain",
+    };
+    PreflightReport {
+        instance: facts.instance.clone(),
+        namespace: facts.namespace.clone(),
+        managed_by: managed_by.to_owned(),
+        helm: facts.helm.clone(),
+        workloads: workloads.collect(),
+        left_alone: facts.workloads.others.clone(),
+        next: next_command(facts, asked, running.as_ref(), path, ok),
+        again: again(facts, asked, running.as_ref()),
+        running: running.map(|release| release.to_string()),
+        wanted: asked.target.as_ref().map(ToString::to_string),
+        storage: facts.storage.clone(),
+        etcd,
+        metadata,
+        path,
+        concerns,
+        blocks_now: Vec::new(),
+        ok,
+    }
+}
+
+/// Errors that are states of the moment: something is under way, or has to be ended first.
+const OF_THE_MOMENT: [&str; 9] = [
+    "all-stopped",
+    "at-work",
+    "etcd-alarm",
+    "helm-pending",
+    "locked",
+    "not-at-rest",
+    "paused",
+    "unfinished",
+    "unfinished-restore",
+];
+
+impl PreflightReport {
+    /// Adds a finding in its place; an error of it keeps an upgrade from starting.
+    pub fn add(&mut self, finding: Finding) {
+        if finding.severity == Severity::Error {
+            self.ok = false;
+        }
+        let worse = |one: &Finding| one.severity < finding.severity;
+        let place = self.concerns.iter().filter(|one| worse(one)).count();
+        self.concerns.insert(place, finding);
+    }
+
+    /// Sorts out what blocks only now, once all findings are there.
+    pub(crate) fn sort_out(&mut self) {
+        let of_the_moment = |one: &&Finding| {
+            one.severity == Severity::Error && OF_THE_MOMENT.contains(&one.code.as_str())
+        };
+        let codes = self.concerns.iter().filter(of_the_moment);
+        self.blocks_now = codes.map(|one| one.code.clone()).collect();
+        self.blocks_now.dedup();
+    }
+}
+
+/// The finding about a release that runs on metadata which it cannot read.
+fn release_on(release: &Release, layout: Layout, asked: &UpgradeOptions) -> Option<Finding> {
+    let place = &asked.words.place;
+    let (metadata, fix) = match layout {
+        Layout::V2_1 | Layout::Staged if release.has_2_2_layout() => (
+            "2.1",
+            format!(
+                "stop it, set the image of 2.1 that wrote the metadata, then migrate: meta-migration upgrade{place}"
+            ),
+        ),
+        Layout::V2_2 if release.is_2_1() => (
+            "2.2",
+            format!(
+                "stop it, then set the image of the new release, or roll the metadata back: meta-migration \
+                 upgrade{place} -o rollback"
+            ),
+        ),
+        Layout::V2_1 | Layout::Staged | Layout::V2_2 | Layout::Mixed | Layout::Empty => {
+            return None;
+        }
+    };
+    let accepted = asked.accepted.iter().any(|code| code == "release-metadata");
+    let severity = if accepted {
+        Severity::Warning
+    } else {
+        Severity::Error
+    };
+    Some(about_cluster(
+        severity,
+        "release-metadata",
+        format!("{release} runs on {metadata} metadata, which it cannot read: {fix}"),
+    ))
+}
+
+fn place(facts: &Facts, asked: &UpgradeOptions) -> String {
+    if asked.words.place.is_empty() {
+        format!(" -i {} -n {}", facts.instance, facts.namespace)
+    } else {
+        asked.words.place.clone()
+    }
+}
+
+fn versions(asked: &UpgradeOptions, running: Option<&Release>) -> String {
+    let source = running.or(asked.source.as_ref()).map(ToString::to_string);
+    let source = source.unwrap_or_else(|| "VERSION".to_owned());
+    let target = asked.target.clone().unwrap_or(Release::LATEST_2_2);
+    let default_image = format!("milvusdb/milvus:v{target}");
+    let given = asked
+        .image
+        .as_ref()
+        .filter(|image| **image != default_image)
+        .map(|image| format!(" -w {image}"));
+    format!(" -s {source} -t {target}{}", given.unwrap_or_default())
+}
+
+fn again(facts: &Facts, asked: &UpgradeOptions, running: Option<&Release>) -> String {
+    format!(
+        "meta-migration preflight{}{}{}",
+        place(facts, asked),
+        versions(asked, running),
+        asked.words.aim
+    )
+}
+
+fn next_command(
+    facts: &Facts,
+    asked: &UpgradeOptions,
+    running: Option<&Release>,
+    path: UpgradePath,
+    ok: bool,
+) -> String {
+    if !ok {
+        return format!(
+            "fix the errors above, then run {}",
+            again(facts, asked, running)
+        );
+    }
+    let place = place(facts, asked);
+    let target = asked.target.clone().unwrap_or(Release::LATEST_2_2);
+    let default_image = || format!("milvusdb/milvus:v{target}");
+    let image = asked.new_image().unwrap_or_else(default_image);
+    match path {
+        UpgradePath::MetadataMigration => {
+            let versions = versions(asked, running);
+            format!("meta-migration upgrade{place}{versions}{}", asked.words.aim)
+        }
+        UpgradePath::RollingUpdate => {
+            let source = asked.source.as_ref().filter(|_| running.is_none());
+            let source = source.map(|one| format!(" -s {one}")).unwrap_or_default();
+            let accepted: String = rolling::IN_THE_WAY
+                .iter()
+                .filter(|code| asked.accepted.iter().any(|one| one == *code))
+                .map(|code| format!(" --accept {code}"))
+                .collect();
+            format!("meta-migration rolling-update{place}{source} -t {target} -w {image}{accepted}")
+        }
+        UpgradePath::ImageChange => image_change(facts, &target, &image),
+        UpgradePath::Nothing => "nothing: it runs what is asked for".to_owned(),
+        UpgradePath::Downgrade => format!(
+            "nothing is done for an older release; what an upgrade changed goes back with: meta-migration \
+             upgrade{place} -o rollback"
+        ),
+        UpgradePath::TooOld => "upgrade to 2.1.4 first, as its documentation says".to_owned(),
+        UpgradePath::Unknown => again(facts, asked, running),
+    }
+}
+
+/// A new image, where nothing has to be migrated.
+fn image_change(facts: &Facts, target: &Release, image: &str) -> String {
+    let namespace = &facts.namespace;
+    let instance = &facts.instance;
+    if facts.resource.is_some() {
+        return format!(
+            "kubectl -n {namespace} patch milvus {instance} --type merge -p \
+             '{{\"spec\":{{\"components\":{{\"image\":\"{image}\"}}}}}}'"
+        );
+    }
+    if facts.helm.is_some() {
+        return helm_upgrade(facts, target, image);
+    }
+    let set = |one: &Workload| {
+        format!(
+            "kubectl -n {namespace} set image deployment/{} {}={image}",
+            one.name, one.container
+        )
+    };
+    let all: Vec<String> = facts.workloads.found.iter().map(set).collect();
+    all.join(" && ")
+}
+
+/// The command that tells Helm about an image.
+pub(crate) fn helm_upgrade(facts: &Facts, target: &Release, image: &str) -> String {
+    let (repository, tag) = image
+        .rsplit_once(':')
+        .filter(|(_, tag)| !tag.contains('/'))
+        .unwrap_or((image, ""));
+    let repository = (repository != "milvusdb/milvus")
+        .then(|| format!(" --set image.all.repository={repository}"));
+    format!(
+        "helm upgrade {} milvus/milvus -n {} --version {} -f YOUR-VALUES{} --set image.all.tag={tag}",
+        facts.instance,
+        facts.namespace,
+        chart_for(target),
+        repository.unwrap_or_default()
+    )
+}

@@ -1,0 +1,577 @@
+//! Facts, and what they are judged to be.
+
+use serde_json::json;
+
+use super::*;
+use crate::options::Words;
+use crate::record::PodUser;
+use crate::record::Workload;
+use meta_report::{EtcdReport, SessionReport, StatusReport};
+use milvus_meta::finding::Severity;
+use milvus_meta::layout::Layout;
+
+fn release(text: &str) -> Option<Release> {
+    Some(text.parse().unwrap())
+}
+
+fn workload(component: &str, image: &str) -> Workload {
+    Workload {
+        name: format!("prod-milvus-{component}"),
+        uid: component.to_owned(),
+        component: component.to_owned(),
+        container: component.to_owned(),
+        image: image.to_owned(),
+        replicas: 1,
+    }
+}
+
+fn facts() -> Facts {
+    let mut facts = Facts {
+        instance: "prod".to_owned(),
+        namespace: "data".to_owned(),
+        ..Facts::default()
+    };
+    facts.workloads.found = vec![
+        workload("rootcoord", "milvusdb/milvus:v2.1.4"),
+        workload("proxy", "milvusdb/milvus:v2.1.4"),
+    ];
+    facts.configured.endpoints = Some(vec!["prod-etcd:2379".to_owned()]);
+    facts.configured.root_path = Some("by-dev".to_owned());
+    facts
+}
+
+fn asked() -> UpgradeOptions {
+    UpgradeOptions {
+        source: release("2.1.4"),
+        target: release("2.2.16"),
+        image: Some("milvusdb/milvus:v2.2.16".to_owned()),
+        ..UpgradeOptions::default()
+    }
+}
+
+fn codes(facts: &Facts, asked: &UpgradeOptions) -> Vec<String> {
+    let concerns = judge(facts, asked).into_iter();
+    concerns.map(|concern| concern.code).collect()
+}
+
+#[test]
+fn nothing_stands_in_the_way_of_an_ordinary_instance() {
+    assert_eq!(codes(&facts(), &asked()), Vec::<String>::new());
+}
+
+#[test]
+fn w21_versions_have_to_be_those_of_the_images() {
+    let wrong_source = UpgradeOptions {
+        source: release("2.1.2"),
+        ..asked()
+    };
+    assert_eq!(codes(&facts(), &wrong_source), ["source-version"; 2]);
+    let wrong_target = UpgradeOptions {
+        target: release("2.2.9"),
+        ..asked()
+    };
+    assert_eq!(codes(&facts(), &wrong_target), ["target-version"]);
+}
+
+#[test]
+fn the_root_path_has_to_be_the_configured_one() {
+    let other = UpgradeOptions {
+        root_path: Some("other".to_owned()),
+        ..asked()
+    };
+    assert_eq!(codes(&facts(), &other), ["root-path"]);
+    assert_eq!(target(&facts(), &asked()).root_path, "by-dev");
+    let mut configured = facts();
+    configured.configured.root_path = Some("mine".to_owned());
+    assert_eq!(target(&configured, &asked()).root_path, "mine");
+    assert_eq!(codes(&configured, &asked()), Vec::<String>::new());
+}
+
+#[test]
+fn metadata_that_is_not_in_etcd_is_refused() {
+    let mut facts = facts();
+    facts.configured.metastore = Some("mysql".to_owned());
+    assert_eq!(codes(&facts, &asked()), ["metastore"]);
+}
+
+#[test]
+fn w15_an_address_is_needed_and_never_guessed() {
+    let mut nowhere = facts();
+    nowhere.configured.endpoints = None;
+    assert_eq!(codes(&nowhere, &asked()), ["etcd-address"]);
+    let given = UpgradeOptions {
+        endpoints: Some(vec!["e:2379".to_owned()]),
+        ..asked()
+    };
+    assert_eq!(codes(&nowhere, &given), Vec::<String>::new());
+}
+
+#[test]
+fn w4_counts_that_are_all_zero_are_not_recorded() {
+    let mut stopped = facts();
+    for workload in &mut stopped.workloads.found {
+        workload.replicas = 0;
+    }
+    assert_eq!(codes(&stopped, &asked()), ["all-stopped"]);
+    stopped.workloads.found[0].replicas = 1;
+    assert_eq!(codes(&stopped, &asked()), Vec::<String>::new());
+}
+
+#[test]
+fn what_may_be_started_is_told_by_the_metadata_and_never_guessed() {
+    let mut stopped = facts();
+    for workload in &mut stopped.workloads.found {
+        workload.replicas = 0;
+    }
+    let told = |layout| {
+        let mut concerns = judge::judge_knowing(&stopped, &asked(), layout);
+        concerns.remove(0).message
+    };
+    assert!(told(None).contains("start none before the metadata tells"));
+    assert!(told(Some(Layout::V2_1)).contains("with the image of 2.1, scale them up"));
+    assert!(told(Some(Layout::V2_2)).contains("2.1 must not be started on it"));
+    assert!(told(Some(Layout::Mixed)).contains("nothing may be started on it"));
+}
+
+#[test]
+fn what_an_upgrade_stopped_is_what_it_noted() {
+    let mut stopped = facts();
+    let deployment = |name: &str| {
+        let notes = crate::note::on_deployment(&workload("proxy", "i"));
+        serde_json::from_value(json!({
+            "metadata": {"name": name, "annotations": notes},
+            "spec": {"replicas": 0, "selector": {}, "template": {}},
+        }))
+        .unwrap()
+    };
+    stopped.deployments = vec![deployment("prod-milvus-proxy-of-before")];
+    assert_eq!(codes(&stopped, &asked()), ["noted"]);
+}
+
+#[test]
+fn w19_every_missing_right_is_named_before_the_stop() {
+    let mut poor = facts();
+    poor.missing_rights = rights(false)
+        .into_iter()
+        .filter(|right| right.resource == "jobs" && right.verb == "create")
+        .collect();
+    let concerns = judge(&poor, &asked());
+    assert_eq!(concerns.len(), 1);
+    assert_eq!(
+        concerns[0].message,
+        "the right to create jobs (batch) is missing"
+    );
+}
+
+#[test]
+fn w24_helm_gitops_and_scalers_are_looked_at() {
+    let mut facts = facts();
+    facts.helm = Some(crate::discovery::helm::HelmRelease {
+        name: "prod".to_owned(),
+        revision: 4,
+        status: "pending-upgrade".to_owned(),
+        chart: "milvus-3.2.18".to_owned(),
+        app_version: "2.1.4".to_owned(),
+        ..Default::default()
+    });
+    facts.deployments = vec![
+        serde_json::from_value(json!({
+            "metadata": {"name": "prod-milvus-proxy", "labels": {"argocd.argoproj.io/instance": "x"}},
+            "spec": {"replicas": 0, "selector": {}, "template": {}},
+        }))
+        .unwrap(),
+    ];
+    facts.autoscalers = vec![
+        serde_json::from_value(json!({
+            "metadata": {"name": "hpa"},
+            "spec": {"maxReplicas": 3, "scaleTargetRef": {"kind": "Deployment", "name": "prod-milvus-proxy"}},
+        }))
+        .unwrap(),
+    ];
+    facts.scaled_objects = vec![json!({
+        "metadata": {"name": "keda"},
+        "spec": {"scaleTargetRef": {"name": "prod-milvus-proxy"}},
+    })];
+    assert_eq!(
+        codes(&facts, &asked()),
+        ["gitops", "helm-pending", "keda", "autoscaler"]
+    );
+    let accepted = UpgradeOptions {
+        accepted: vec!["gitops".to_owned()],
+        ..asked()
+    };
+    let gitops = judge(&facts, &accepted)
+        .into_iter()
+        .find(|concern| concern.code == "gitops");
+    assert_eq!(gitops.unwrap().severity, Severity::Warning);
+}
+
+#[test]
+fn w18_an_operators_instance_without_its_resource_is_refused() {
+    let mut facts = facts();
+    facts.is_operators = true;
+    assert_eq!(codes(&facts, &asked()), ["operator"]);
+}
+
+fn status(layout: Layout) -> StatusReport {
+    StatusReport {
+        layout,
+        families: Vec::new(),
+        sessions: Vec::new(),
+        lock: None,
+        journal: None,
+        journal_error: None,
+        etcd: EtcdReport::default(),
+        findings: Vec::new(),
+    }
+}
+
+#[test]
+fn what_is_really_in_etcd_counts() {
+    let etcd = target(&facts(), &asked());
+    let codes = |status: &StatusReport| -> Vec<String> {
+        let concerns = judge_metadata(status, &etcd, &asked(), false).into_iter();
+        concerns.map(|concern| concern.code).collect()
+    };
+    assert_eq!(codes(&status(Layout::V2_1)), Vec::<String>::new());
+    assert_eq!(codes(&status(Layout::Empty)), ["nothing-in-etcd"]);
+    assert_eq!(codes(&status(Layout::Mixed)), ["mixed-metadata"]);
+    let mut fresh = status(Layout::Empty);
+    fresh.sessions = vec![SessionReport {
+        role: "rootcoord".to_owned(),
+        key: "by-dev/meta/session/rootcoord".to_owned(),
+        address: String::new(),
+        lease: 7,
+        ttl: 60,
+    }];
+    assert_eq!(
+        codes(&fresh),
+        Vec::<String>::new(),
+        "Milvus runs there: the path is right"
+    );
+    let mut alarmed = status(Layout::V2_1);
+    alarmed.etcd.alarms = vec!["NOSPACE".to_owned()];
+    assert_eq!(codes(&alarmed), ["etcd-alarm"]);
+}
+
+#[test]
+fn the_way_and_the_next_command_fit_what_runs() {
+    let next = |from: &str, to: &str| {
+        let mut facts = facts();
+        facts.configured.active_standby = Some(true);
+        for workload in &mut facts.workloads.found {
+            workload.image = format!("milvusdb/milvus:v{from}");
+        }
+        let asked = UpgradeOptions {
+            source: None,
+            target: release(to),
+            ..UpgradeOptions::default()
+        };
+        let etcd = target(&facts, &asked);
+        let report = report(&facts, &asked, etcd, None);
+        (report.path, report.next)
+    };
+    let (path, command) = next("2.1.4", "2.2.16");
+    assert_eq!(path, UpgradePath::MetadataMigration);
+    assert_eq!(
+        command,
+        "meta-migration upgrade -i prod -n data -s 2.1.4 -t 2.2.16"
+    );
+    assert_eq!(next("2.2.2", "2.2.16").0, UpgradePath::ImageChange);
+    let (path, command) = next("2.2.3", "2.2.16");
+    assert_eq!(path, UpgradePath::RollingUpdate);
+    assert!(command.starts_with("meta-migration rolling-update -i prod -n data -t 2.2.16"));
+    assert_eq!(next("2.2.16", "2.2.16").0, UpgradePath::Nothing);
+    assert_eq!(
+        next("2.1.0", "2.1.4").0,
+        UpgradePath::ImageChange,
+        "the layout stays"
+    );
+    assert_eq!(next("2.2.16", "2.2.3").0, UpgradePath::Downgrade);
+    assert_eq!(next("2.0.2", "2.2.16").0, UpgradePath::TooOld);
+}
+
+#[test]
+fn what_was_typed_is_in_the_next_command() {
+    let asked = UpgradeOptions {
+        image: Some("registry:5000/milvus:v2.2.16".to_owned()),
+        words: Words {
+            place: " -i prod -n data --context big".to_owned(),
+            aim: " -r mine -m tool:1 --accept gitops".to_owned(),
+        },
+        ..asked()
+    };
+    let found = report(&facts(), &asked, target(&facts(), &asked), None);
+    assert_eq!(
+        found.next,
+        "meta-migration upgrade -i prod -n data --context big -s 2.1.4 -t 2.2.16 \
+         -w registry:5000/milvus:v2.2.16 -r mine -m tool:1 --accept gitops"
+    );
+    let mut hindered = facts();
+    hindered.configured.metastore = Some("mysql".to_owned());
+    let found = report(&hindered, &asked, target(&hindered, &asked), None);
+    assert!(
+        found
+            .next
+            .contains("meta-migration preflight -i prod -n data --context big"),
+        "{}",
+        found.next
+    );
+}
+
+#[test]
+fn a_plain_image_change_is_said_in_the_words_of_whoever_manages_it() {
+    let command = |facts: &Facts| {
+        let asked = UpgradeOptions {
+            source: None,
+            ..asked()
+        };
+        report(facts, &asked, target(facts, &asked), None).next
+    };
+    let mut within = facts();
+    for workload in &mut within.workloads.found {
+        workload.image = "milvusdb/milvus:v2.2.1".to_owned();
+    }
+    assert!(
+        command(&within).starts_with("kubectl -n data set image deployment/prod-milvus-rootcoord"),
+        "{}",
+        command(&within)
+    );
+    within.helm = Some(crate::discovery::helm::HelmRelease {
+        name: "prod".to_owned(),
+        ..Default::default()
+    });
+    assert!(
+        command(&within).starts_with("helm upgrade prod milvus/milvus -n data --version 4.0.34")
+    );
+    within.helm = None;
+    within.resource = Some(json!({"metadata": {"name": "prod"}, "spec": {"mode": "standalone"}}));
+    assert!(command(&within).starts_with("kubectl -n data patch milvus prod"));
+}
+
+#[test]
+fn w20_what_was_changed_behind_helms_back_is_told() {
+    let mut facts = facts();
+    facts.helm = Some(crate::discovery::helm::HelmRelease {
+        name: "prod".to_owned(),
+        revision: 1,
+        status: "deployed".to_owned(),
+        image: Some("milvusdb/milvus:v2.1.1".to_owned()),
+        replicas: [("proxy".to_owned(), 4)].into(),
+        ..Default::default()
+    });
+    let told: Vec<String> = judge(&facts, &asked())
+        .into_iter()
+        .map(|concern| concern.message)
+        .collect();
+    assert_eq!(told.len(), 3, "two images and a count: {told:?}");
+    assert!(
+        told[2].contains("1 replicas, Helm's values say 4"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn w23_storage_is_judged_as_far_as_it_may_be_seen() {
+    let mut facts = facts();
+    facts.storage.claim = "backup".to_owned();
+    assert_eq!(codes(&facts, &asked()), Vec::<String>::new(), "not seen");
+    facts.storage.classes = Some(vec!["fast".to_owned()]);
+    assert_eq!(codes(&facts, &asked()), ["storage-class"]);
+    let class = |name: &str| UpgradeOptions {
+        storage_class: Some(name.to_owned()),
+        ..asked()
+    };
+    assert_eq!(codes(&facts, &class("fast")), Vec::<String>::new());
+    assert_eq!(codes(&facts, &class("slow")), ["storage-class"]);
+    facts.storage.default_class = Some("fast".to_owned());
+    assert_eq!(codes(&facts, &asked()), Vec::<String>::new());
+    let given = UpgradeOptions {
+        claim: Some("c".to_owned()),
+        ..asked()
+    };
+    assert_eq!(codes(&facts, &given), ["backup-volume"]);
+    facts.storage.exists = true;
+    assert_eq!(codes(&facts, &given), Vec::<String>::new());
+}
+
+#[test]
+fn milvus_that_runs_is_registered_below_the_root_path() {
+    let etcd = target(&facts(), &asked());
+    let told = judge_metadata(&status(Layout::V2_1), &etcd, &asked(), true);
+    assert_eq!(told[0].code, "no-sessions");
+}
+
+#[test]
+fn a_paused_deployment_is_told_with_the_command_that_helps() {
+    let mut facts = facts();
+    facts.deployments = vec![
+        serde_json::from_value(json!({
+            "metadata": {"name": "prod-milvus-proxy"},
+            "spec": {"replicas": 1, "paused": true, "selector": {}, "template": {}},
+        }))
+        .unwrap(),
+    ];
+    let told = judge(&facts, &asked());
+    assert_eq!(told[0].code, "paused");
+    assert!(
+        told[0]
+            .message
+            .contains("rollout resume deployment/prod-milvus-proxy")
+    );
+}
+
+#[test]
+fn images_that_disagree_tell_no_version() {
+    let mut mixed = facts();
+    mixed.workloads.found[1].image = "milvusdb/milvus:v2.2.0".to_owned();
+    assert_eq!(running(&mixed), None);
+    assert_eq!(running(&facts()), release("2.1.4"));
+}
+
+#[test]
+fn an_instance_that_is_not_there_is_the_only_error() {
+    let mut nowhere = Facts {
+        instance: "prdo".to_owned(),
+        namespace: "data".to_owned(),
+        instances: vec!["dev".to_owned(), "prod".to_owned()],
+        ..Facts::default()
+    };
+    let found = judge(&nowhere, &asked());
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].code, "no-instance");
+    assert!(
+        found[0]
+            .message
+            .ends_with("instances in this namespace: dev, prod"),
+        "{found:?}"
+    );
+    nowhere.instances.clear();
+    let message = judge(&nowhere, &asked()).remove(0).message;
+    assert!(
+        message.contains("namespace data contains no Milvus instance"),
+        "{message}"
+    );
+}
+
+#[test]
+fn users_that_openshift_assigns_are_left_out_or_judged() {
+    let mut assigned = facts();
+    let pod = |scc: Option<&str>| PodFact {
+        name: "p".to_owned(),
+        image: "milvusdb/milvus:v2.1.4".to_owned(),
+        ready: true,
+        scc: scc.map(str::to_owned),
+    };
+    let judged = |facts: &Facts, user: Option<PodUser>| {
+        let mut asked = asked();
+        asked.shape.user = user;
+        let found = judge(facts, &asked).into_iter();
+        found
+            .map(|one| (one.severity, one.code))
+            .collect::<Vec<_>>()
+    };
+    let code = || "assigned-user".to_owned();
+    assert_eq!(judged(&assigned, None), []);
+    assigned.pods = [("a".to_owned(), vec![pod(Some("restricted-v2"))])].into();
+    assert_eq!(judged(&assigned, None), [(Severity::Notice, code())]);
+    assigned.user_range = Some("1000650000/10000".to_owned());
+    assert_eq!(judged(&assigned, None), [(Severity::Notice, code())]);
+    for (id, outside) in [
+        (1000, true),
+        (1_000_650_000, false),
+        (1_000_659_999, false),
+        (1_000_660_000, true),
+    ] {
+        let expected = if outside {
+            vec![(Severity::Warning, code())]
+        } else {
+            Vec::new()
+        };
+        assert_eq!(judged(&assigned, Some(PodUser::Id(id))), expected, "{id}");
+    }
+    // Pods that were admitted with a user of their own.
+    assigned.pods = [("a".to_owned(), vec![pod(Some("anyuid"))])].into();
+    assert_eq!(judged(&assigned, None), []);
+}
+
+#[test]
+fn what_blocks_now_is_told_apart_from_what_is_wrong() {
+    let mut busy = facts();
+    busy.at_work = Some("laptop-1".to_owned());
+    let mut told = report(&busy, &asked(), EtcdTarget::default(), None);
+    told.sort_out();
+    assert_eq!(told.blocks_now, ["at-work"]);
+    assert!(!told.ok);
+    let mut wrong = facts();
+    wrong.configured.metastore = Some("mysql".to_owned());
+    let mut told = report(&wrong, &asked(), EtcdTarget::default(), None);
+    told.sort_out();
+    assert!(told.blocks_now.is_empty() && !told.ok);
+}
+
+#[test]
+fn an_unfinished_restore_blocks_an_upgrade() {
+    let mut status = status(Layout::V2_1);
+    status.journal = Some(json!({"phase": "restoring"}));
+    let found = judge_metadata(&status, &EtcdTarget::default(), &asked(), false);
+    assert_eq!(found[0].code, "unfinished-restore");
+    assert_eq!(found[0].severity, Severity::Error);
+}
+
+#[test]
+fn a_release_on_metadata_that_it_cannot_read_is_an_error() {
+    let found = |image: &str, layout: Layout| {
+        let mut facts = facts();
+        for workload in &mut facts.workloads.found {
+            image.clone_into(&mut workload.image);
+        }
+        let asked = UpgradeOptions {
+            target: release("2.2.16"),
+            ..UpgradeOptions::default()
+        };
+        let told = report(&facts, &asked, EtcdTarget::default(), Some(status(layout)));
+        let found = told.concerns.into_iter();
+        let mut found = found.filter(|one| one.code == "release-metadata");
+        found.next().map(|one| one.severity)
+    };
+    let (old, new) = ("milvusdb/milvus:v2.1.4", "milvusdb/milvus:v2.2.16");
+    assert_eq!(found(new, Layout::V2_1), Some(Severity::Error));
+    assert_eq!(found(old, Layout::V2_2), Some(Severity::Error));
+    assert_eq!(found(old, Layout::V2_1), None);
+    assert_eq!(found(new, Layout::V2_2), None);
+}
+
+#[test]
+fn a_scaler_of_keda_is_paused_only_when_it_stays_at_zero() {
+    let paused = |annotations: serde_json::Value| {
+        let mut facts = facts();
+        facts.scaled_objects = vec![json!({
+            "metadata": {"name": "s", "annotations": annotations},
+            "spec": {"scaleTargetRef": {"name": "prod-milvus-proxy"}},
+        })];
+        !codes(&facts, &asked()).contains(&"keda".to_owned())
+    };
+    let paused_key = "autoscaling.keda.sh/paused";
+    let count_key = "autoscaling.keda.sh/paused-replicas";
+    assert!(paused(json!({paused_key: "true"})));
+    assert!(!paused(json!({paused_key: "false"})));
+    assert!(!paused(json!({count_key: "3"})));
+    assert!(!paused(json!({paused_key: "true", count_key: "0"})));
+    assert!(!paused(json!({})));
+}
+
+#[test]
+fn a_quota_that_is_used_up_is_found_before_the_stop() {
+    let quota = |used: &str| {
+        let mut facts = facts();
+        let quota = json!({
+            "metadata": {"name": "q"},
+            "status": {"hard": {"count/jobs.batch": "20"}, "used": {"count/jobs.batch": used}},
+        });
+        facts.quotas = vec![serde_json::from_value(quota).unwrap()];
+        codes(&facts, &asked())
+    };
+    assert_eq!(quota("10"), Vec::<String>::new());
+    assert_eq!(quota("11"), ["quota"]);
+}

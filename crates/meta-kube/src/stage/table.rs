@@ -1,0 +1,299 @@
+//! The table of stages. Adding a stage is adding a row; the tests of this module and the crash model check it.
+
+use super::{Next, Policy, Stage};
+use crate::job_kind::JobKind;
+use milvus_meta::layout::Layout;
+
+/// What follows a stage.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Then {
+    /// This stage.
+    Go(Stage),
+    /// A rollback where `--rollback-on-failure` is given, else nothing: the user has to decide.
+    RollBack,
+    /// A look at the metadata, unless Milvus shall stay stopped.
+    Diagnose,
+    /// Nothing: the user has to decide.
+    Halt,
+}
+
+/// Where a rollback begins.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum TurnBack {
+    /// At this stage.
+    To(Stage),
+    /// With a look at the metadata, or from the stop on where it may have been migrated.
+    CheckUnlessMigrated,
+    /// Nowhere: there is nothing to roll back.
+    No,
+}
+
+/// How an operation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The new release runs.
+    Upgraded,
+    /// The old release runs again.
+    RolledBack,
+    /// Milvus was not touched.
+    Aborted,
+}
+
+/// What a stage changes in the upgrade state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// The 2.2 metadata was verified.
+    Verified,
+    /// An earlier failure is over.
+    FailureOver,
+    /// What the new release writes from now on is not saved.
+    NothingSaved,
+    /// Nobody asks for a rollback any more.
+    NoRollback,
+    /// What the new release wrote meanwhile may be discarded; it is saved first.
+    LossAccepted,
+}
+
+type ByLayout = fn(Layout, Option<Layout>, Policy) -> Next;
+
+/// What distinguishes a stage.
+#[derive(Debug)]
+pub struct Row {
+    /// The stage.
+    pub stage: Stage,
+    /// Its name in the saved upgrade state.
+    pub id: &'static str,
+    /// The stage in words, as a thing being done.
+    pub label: &'static str,
+    /// What it means for Milvus and its metadata, for a user who was just woken up.
+    pub meaning: &'static str,
+    /// The same where the metadata may have been migrated by an earlier pass.
+    pub meaning_migrated: &'static str,
+    /// The Job that does its work, or a part of it.
+    pub job: Option<JobKind>,
+    /// What follows on success.
+    pub(super) next: Then,
+    /// What follows when its look found this layout.
+    pub(super) by_layout: Option<ByLayout>,
+    /// What follows on failure.
+    pub(super) failed: Then,
+    /// Where it is resumed.
+    pub(super) resume: Stage,
+    /// Where it is resumed when a Deployment was recreated.
+    pub(super) stop_again: Stage,
+    /// Where a rollback begins.
+    pub(super) turn_back: TurnBack,
+    /// Where a rollback turns forward.
+    pub(super) turn_forward: Option<Stage>,
+    /// What entering it changes in the upgrade state.
+    pub on_enter: &'static [Effect],
+    /// What its success changes.
+    pub on_success: &'static [Effect],
+    /// What a rollback after its failure changes.
+    pub on_rollback: &'static [Effect],
+    /// How the operation ended here.
+    pub end: Option<End>,
+    /// Whether Milvus and its metadata are as before the operation.
+    pub untouched: bool,
+    /// Whether its Jobs mount the volume with the backups.
+    pub needs_volume: bool,
+    /// Whether its Job proves the new image and the volume.
+    pub proves: bool,
+    /// Whether the counts are still taken from the Deployments.
+    pub counts: bool,
+    /// Whether it is still open what is done with broken records.
+    pub plan_open: bool,
+    /// Whether another image may be what it needs.
+    pub takes_image: bool,
+    /// The stage that comes first once a loss is accepted that was not before.
+    pub saves_first: Option<Stage>,
+    /// Whether `--accept-loss` may be what it needs.
+    pub may_discard: bool,
+    /// Whether Milvus has to be stopped until its end.
+    pub stopped: bool,
+    /// Whether Milvus still runs: what is missing is reported by its own look.
+    pub runs: bool,
+}
+
+#[rustfmt::skip]
+const fn row(stage: Stage, id: &'static str, label: &'static str, meaning: &'static str) -> Row {
+    Row {
+        stage, id, label, meaning,
+        meaning_migrated: meaning,
+        job: None,
+        next: Then::Halt,
+        by_layout: None,
+        failed: Then::Halt,
+        resume: stage,
+        stop_again: stage,
+        turn_back: TurnBack::No,
+        turn_forward: None,
+        on_enter: &[],
+        on_success: &[],
+        on_rollback: &[],
+        end: None,
+        untouched: false,
+        needs_volume: true,
+        proves: false,
+        counts: false,
+        plan_open: false,
+        takes_image: false,
+        saves_first: None,
+        may_discard: false,
+        stopped: false,
+        runs: false,
+    }
+}
+
+/// What a row says beyond its defaults.
+#[rustfmt::skip]
+impl Row {
+    const fn job(self, kind: JobKind) -> Self { Self { job: Some(kind), ..self } }
+    const fn next(self, stage: Stage) -> Self { Self { next: Then::Go(stage), ..self } }
+    const fn looks(self, decides: ByLayout) -> Self { Self { by_layout: Some(decides), job: Some(JobKind::Status), ..self } }
+    const fn failed(self, then: Then) -> Self { Self { failed: then, ..self } }
+    const fn resume(self, stage: Stage) -> Self { Self { resume: stage, ..self } }
+    const fn again(self, stage: Stage) -> Self { Self { stop_again: stage, ..self } }
+    const fn back(self, begin: TurnBack) -> Self { Self { turn_back: begin, ..self } }
+    const fn forward(self, stage: Stage) -> Self { Self { turn_forward: Some(stage), ..self } }
+    const fn enter(self, effects: &'static [Effect]) -> Self { Self { on_enter: effects, ..self } }
+    const fn success(self, effects: &'static [Effect]) -> Self { Self { on_success: effects, ..self } }
+    const fn on_rollback(self, effects: &'static [Effect]) -> Self { Self { on_rollback: effects, ..self } }
+    const fn end(self, end: End) -> Self { Self { end: Some(end), ..self } }
+    const fn migrated(self, meaning: &'static str) -> Self { Self { meaning_migrated: meaning, ..self } }
+    const fn untouched(self) -> Self { Self { untouched: true, ..self } }
+    const fn no_volume(self) -> Self { Self { needs_volume: false, ..self } }
+    const fn proves(self) -> Self { Self { proves: true, ..self } }
+    const fn counts(self) -> Self { Self { counts: true, ..self } }
+    const fn plan_open(self) -> Self { Self { plan_open: true, ..self } }
+    const fn takes_image(self) -> Self { Self { takes_image: true, ..self } }
+    const fn saves_first(self, stage: Stage) -> Self { Self { saves_first: Some(stage), ..self } }
+    const fn may_discard(self) -> Self { Self { may_discard: true, ..self } }
+    const fn stopped(self) -> Self { Self { stopped: true, ..self } }
+    const fn runs(self) -> Self { Self { runs: true, ..self } }
+}
+
+const UNTOUCHED: &str = "Milvus and its metadata are unchanged";
+const STOPPING: &str = "Milvus is stopped or being stopped; its metadata is unchanged";
+const STOPPED: &str = "Milvus is stopped or being stopped; its metadata is intact, either 2.1 or 2.2, and nothing is lost";
+const STARTING: &str = "the metadata is 2.2 and verified; the new release is being started";
+const STOPPING_BACK: &str =
+    "Milvus is stopped or being stopped for the rollback; its metadata was not put back yet";
+const RESTORING: &str = "Milvus is stopped; its metadata is being put back. Do not start any Milvus component until that is done";
+const STARTING_OLD: &str = "the metadata is 2.1; the old release is being started";
+const HEALTHY: &str = "the new release became healthy on verified 2.2 metadata";
+
+/// What a stage that is not in the table is: one that halts. The tests see to it that there is none.
+pub(super) const UNKNOWN: Row = row(Stage::ABORTED, "unknown", "unknown", "unknown");
+
+/// All stages, the way forward first.
+#[rustfmt::skip]
+pub(crate) const TABLE: [Row; 22] = [
+    row(Stage::PROBE, "probe", "probing image, volume and etcd", UNTOUCHED)
+        .looks(after_probe).failed(Then::Go(Stage::ABORTED)).back(TurnBack::To(Stage::ABORTED))
+        .untouched().proves().plan_open(),
+    row(Stage::PLAN, "plan", "planning the migration", UNTOUCHED)
+        .job(JobKind::Plan).next(Stage::STOP).failed(Then::Go(Stage::ABORTED)).resume(Stage::PROBE)
+        .back(TurnBack::To(Stage::ABORTED)).untouched().plan_open(),
+    row(Stage::STOP, "stop", "stopping Milvus", STOPPING).migrated(STOPPED)
+        .next(Stage::DRAIN).failed(Then::Diagnose).back(TurnBack::CheckUnlessMigrated).counts().plan_open(),
+    row(Stage::DRAIN, "drain", "waiting for pods and sessions to end", STOPPING).migrated(STOPPED)
+        .job(JobKind::Status).next(Stage::BACKUP).failed(Then::Diagnose).again(Stage::STOP)
+        .back(TurnBack::CheckUnlessMigrated).plan_open().stopped(),
+    row(Stage::BACKUP, "backup", "backing up the metadata", STOPPING).migrated(STOPPED)
+        .job(JobKind::Backup).next(Stage::MIGRATE).failed(Then::Diagnose).again(Stage::STOP)
+        .back(TurnBack::CheckUnlessMigrated).plan_open().stopped(),
+    row(Stage::MIGRATE, "migrate", "migrating the metadata", STOPPED)
+        .job(JobKind::Migrate).next(Stage::VERIFY).failed(Then::Go(Stage::DIAGNOSE)).again(Stage::STOP)
+        .back(TurnBack::To(Stage::STOP_BACK)).plan_open().stopped(),
+    row(Stage::VERIFY, "verify", "verifying the 2.2 metadata",
+        "Milvus is stopped; its metadata was migrated and is being verified")
+        .job(JobKind::Verify).next(Stage::START_NEW).failed(Then::RollBack).again(Stage::STOP)
+        .back(TurnBack::To(Stage::STOP_BACK)).success(&[Effect::Verified]).stopped(),
+    row(Stage::CHECK_NEW, "recheck", "checking that the metadata is still 2.2", STARTING)
+        .looks(after_check_new).again(Stage::STOP).back(TurnBack::To(Stage::STOP_BACK)).no_volume().takes_image(),
+    row(Stage::START_NEW, "start", "starting the new release", STARTING)
+        .next(Stage::WAIT_NEW).failed(Then::RollBack).resume(Stage::CHECK_NEW).again(Stage::STOP)
+        .back(TurnBack::To(Stage::STOP_BACK)).enter(&[Effect::NothingSaved]).on_rollback(&[Effect::LossAccepted])
+        .takes_image(),
+    row(Stage::WAIT_NEW, "settle", "waiting for the new release to become healthy", STARTING)
+        .next(Stage::UPGRADED).failed(Then::RollBack).resume(Stage::CHECK_NEW).again(Stage::STOP)
+        .back(TurnBack::To(Stage::STOP_BACK)).success(&[Effect::FailureOver]).on_rollback(&[Effect::LossAccepted])
+        .takes_image(),
+    row(Stage::UPGRADED, "upgraded", "upgraded", HEALTHY)
+        .back(TurnBack::To(Stage::CHECK_ROLLBACK)).enter(&[Effect::NoRollback]).end(End::Upgraded),
+    row(Stage::DIAGNOSE, "assess", "checking what the metadata is", STOPPED)
+        .looks(after_diagnosis).resume(Stage::STOP).again(Stage::STOP).back(TurnBack::To(Stage::STOP_BACK))
+        .no_volume().plan_open(),
+    row(Stage::CHECK_ROLLBACK, "look-back", "checking that a rollback is possible", HEALTHY)
+        .job(JobKind::Preview).next(Stage::STOP_BACK).failed(Then::Go(Stage::UPGRADED))
+        .back(TurnBack::To(Stage::CHECK_ROLLBACK)).forward(Stage::CHECK_NEW).runs(),
+    row(Stage::STOP_BACK, "stop-new", "rollback: stopping Milvus", STOPPING_BACK)
+        .next(Stage::DRAIN_BACK).back(TurnBack::To(Stage::STOP_BACK)).forward(Stage::STOP),
+    row(Stage::DRAIN_BACK, "drain-new", "rollback: waiting for pods and sessions to end", STOPPING_BACK)
+        .job(JobKind::Status).next(Stage::SAVE_NEW).again(Stage::STOP_BACK).back(TurnBack::To(Stage::DRAIN_BACK))
+        .forward(Stage::STOP).stopped(),
+    row(Stage::SAVE_NEW, "save-new", "rollback: saving what the new release wrote", STOPPING_BACK)
+        .job(JobKind::Save).next(Stage::RESTORE).again(Stage::STOP_BACK).back(TurnBack::To(Stage::SAVE_NEW))
+        .forward(Stage::STOP).may_discard().stopped(),
+    row(Stage::RESTORE, "roll-back", "rolling the metadata back", RESTORING)
+        .job(JobKind::Rollback).next(Stage::CHECK_OLD).again(Stage::STOP_BACK).back(TurnBack::To(Stage::RESTORE))
+        .forward(Stage::STOP).saves_first(Stage::SAVE_NEW).may_discard().stopped(),
+    row(Stage::CHECK_OLD, "check", "checking that the metadata is 2.1 again", RESTORING)
+        .looks(after_check_old).back(TurnBack::To(Stage::CHECK_OLD)).no_volume(),
+    row(Stage::START_OLD, "start-old", "starting the old release", STARTING_OLD)
+        .next(Stage::WAIT_OLD).resume(Stage::CHECK_OLD).back(TurnBack::To(Stage::CHECK_OLD)),
+    row(Stage::WAIT_OLD, "settle-old", "waiting for the old release to become healthy", STARTING_OLD)
+        .job(JobKind::Status).next(Stage::ROLLED_BACK).resume(Stage::CHECK_OLD).back(TurnBack::To(Stage::CHECK_OLD))
+        .no_volume(),
+    row(Stage::ROLLED_BACK, "rolled-back", "rolled back", "the old release became healthy again, on 2.1 metadata")
+        .end(End::RolledBack),
+    row(Stage::ABORTED, "abandoned", "ended before anything was changed", UNTOUCHED)
+        .end(End::Aborted).untouched(),
+];
+
+/// Whether the old release may be started on this layout: 2.1, or what it ran on before.
+fn is_for_old(layout: Layout, before: Option<Layout>) -> bool {
+    match layout {
+        Layout::V2_1 | Layout::Empty => true,
+        // The old release ran beside what an earlier migration had staged.
+        Layout::Staged => before == Some(Layout::Staged),
+        Layout::V2_2 | Layout::Mixed => false,
+    }
+}
+
+fn after_probe(layout: Layout, _: Option<Layout>, _: Policy) -> Next {
+    Next::Go(match layout {
+        Layout::V2_1 | Layout::Staged => Stage::PLAN,
+        // Nothing to plan: the migration will find it done, or nothing to do.
+        Layout::V2_2 | Layout::Empty => Stage::STOP,
+        Layout::Mixed => Stage::ABORTED,
+    })
+}
+
+fn after_check_new(layout: Layout, _: Option<Layout>, _: Policy) -> Next {
+    match layout {
+        Layout::V2_2 | Layout::Empty => Next::Go(Stage::START_NEW),
+        Layout::V2_1 | Layout::Staged | Layout::Mixed => Next::Halt,
+    }
+}
+
+fn after_check_old(layout: Layout, before: Option<Layout>, _: Policy) -> Next {
+    if is_for_old(layout, before) {
+        Next::Go(Stage::START_OLD)
+    } else {
+        Next::Halt
+    }
+}
+
+fn after_diagnosis(layout: Layout, before: Option<Layout>, policy: Policy) -> Next {
+    match layout {
+        _ if is_for_old(layout, before) && policy.stay_down => Next::Halt,
+        _ if is_for_old(layout, before) => Next::Go(Stage::START_OLD),
+        // 2.1 is intact; what is staged beside it is removed.
+        Layout::Staged if !policy.stay_down => Next::Go(Stage::RESTORE),
+        // After a second stop that failed, the new release may still run.
+        Layout::V2_2 | Layout::Mixed if policy.rollback_on_failure => Next::Go(Stage::STOP_BACK),
+        Layout::V2_1 | Layout::Empty | Layout::Staged | Layout::V2_2 | Layout::Mixed => Next::Halt,
+    }
+}

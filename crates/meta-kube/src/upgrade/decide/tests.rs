@@ -1,0 +1,725 @@
+//! What a command means: options, saved state and facts in, a decision out.
+
+use super::*;
+use crate::preflight::Storage;
+use crate::record::tests::example;
+use crate::stage::{Policy, TABLE};
+use crate::upgrade::dry_run::{manifests, outline};
+use crate::upgrade::helm_notice::helm_notice;
+
+fn request() -> UpgradeOptions {
+    UpgradeOptions {
+        instance: "prod".to_owned(),
+        source: Some("2.1.4".parse().unwrap()),
+        target: Some("2.2.16".parse().unwrap()),
+        operation: "00000001".to_owned(),
+        ..UpgradeOptions::default()
+    }
+}
+
+fn facts() -> Facts {
+    let mut facts = Facts {
+        instance: "prod".to_owned(),
+        storage: Storage {
+            claim: "meta-migration-backup-prod".to_owned(),
+            exists: true,
+            ..Storage::default()
+        },
+        ..Facts::default()
+    };
+    facts.workloads.found = example().workloads;
+    let uids = example().workloads.into_iter();
+    facts.saved = uids.map(|one| (one.name, Some(one.uid))).collect();
+    facts.configured.endpoints = Some(vec!["prod-etcd:2379".to_owned()]);
+    facts
+}
+
+fn decided(
+    intent: Intent,
+    saved: Option<&Record>,
+    facts: &Facts,
+    options: &UpgradeOptions,
+) -> Result<Record, Refusal> {
+    let options = UpgradeOptions {
+        intent,
+        ..options.clone()
+    };
+    decide(&options, saved, facts).map(|decision| decision.state.unwrap())
+}
+
+fn going_on(saved: Option<&Record>, options: &UpgradeOptions) -> Result<Record, Refusal> {
+    decided(Intent::Upgrade, saved, &facts(), options)
+}
+
+fn fresh(facts: &Facts, options: &UpgradeOptions) -> Result<Record, Refusal> {
+    decided(Intent::Upgrade, None, facts, options)
+}
+
+fn resume_with(saved: &Record, options: &UpgradeOptions) -> Result<Record, Refusal> {
+    decided(Intent::Resume, Some(saved), &facts(), options)
+}
+
+fn resume(saved: &Record, options: &UpgradeOptions) -> Record {
+    resume_with(saved, options).unwrap()
+}
+
+fn going_forward(saved: Option<&Record>, options: &UpgradeOptions) -> Result<Record, Refusal> {
+    decided(Intent::Forward, saved, &facts(), options)
+}
+
+fn going_back(
+    saved: Option<&Record>,
+    facts: &Facts,
+    options: &UpgradeOptions,
+) -> Result<Record, Refusal> {
+    decided(Intent::RollBack, saved, facts, options)
+}
+
+#[test]
+fn w4_an_unfinished_upgrade_goes_on_with_its_own_counts() {
+    let existing = example();
+    let record = going_on(Some(&existing), &request()).unwrap();
+    assert_eq!(record.operation, existing.operation);
+    assert_eq!(record.workloads[0].replicas, 3);
+    assert_eq!(record.stage, Stage::MIGRATE);
+    let other = UpgradeOptions {
+        target: Some("2.2.9".parse().unwrap()),
+        ..request()
+    };
+    let refusal = going_on(Some(&existing), &other).unwrap_err().to_string();
+    assert!(
+        refusal.contains("--target-version 2.2.9, where the record holds 2.2.16"),
+        "{refusal}"
+    );
+}
+
+#[test]
+fn w5_w9_a_finished_upgrade_leaves_nothing_to_the_next_one() {
+    let mut finished = example();
+    finished.stage = Stage::ROLLED_BACK;
+    let mut facts = facts();
+    facts.workloads.found[0].replicas = 5;
+    let record = decided(Intent::Upgrade, Some(&finished), &facts, &request()).unwrap();
+    assert_eq!(record.workloads[0].replicas, 5, "counted now");
+    assert_eq!(record.operation, "00000001");
+    assert_ne!(record.backup_file, finished.backup_file);
+    assert!(!record.has_backup);
+    assert!(record.attempts.is_empty());
+}
+
+#[test]
+fn w7_a_rollback_knows_its_backup_and_its_images() {
+    let mut finished = example();
+    finished.stage = Stage::UPGRADED;
+    let mut facts = facts();
+    facts.workloads.found[0].replicas = 4;
+    facts.workloads.found[0].image = "milvusdb/milvus:v2.2.16".to_owned();
+    let back = going_back(Some(&finished), &facts, &request()).unwrap();
+    assert_eq!(back.stage, Stage::CHECK_ROLLBACK, "looks before it stops");
+    assert_eq!(
+        back.operation, "00000001",
+        "an operation of its own, with Jobs of its own (w8)"
+    );
+    assert_eq!(back.backup_file, finished.backup_file);
+    assert_eq!(back.workloads[0].image, "milvusdb/milvus:v2.1.4");
+    assert_eq!(back.workloads[0].replicas, 4, "as many as serve now");
+    facts.workloads.found[0].replicas = 0;
+    let back = going_back(Some(&finished), &facts, &request()).unwrap();
+    assert_eq!(back.workloads[0].replicas, 3, "never overwritten by zeros");
+    facts.workloads.found[0].replicas = 1;
+    facts.workloads.found[0].uid = "another".to_owned();
+    let name = facts.workloads.found[0].name.clone();
+    facts.saved.insert(name, Some("another".to_owned()));
+    let back = going_back(Some(&finished), &facts, &request()).unwrap();
+    let remade = &back.workloads[0];
+    assert_eq!((remade.replicas, remade.uid.as_str()), (3, "another"));
+}
+
+#[test]
+fn what_is_given_up_after_a_refusal_is_saved_first() {
+    let mut record = example();
+    record.stage = Stage::RESTORE;
+    let mut insists = request();
+    insists.policy.accept_loss = true;
+    let back = |record: &Record, request: &UpgradeOptions| {
+        let back = going_back(Some(record), &facts(), request).unwrap();
+        (resume(record, request).stage, back.stage)
+    };
+    assert_eq!(back(&record, &request()), (Stage::RESTORE, Stage::RESTORE));
+    assert_eq!(back(&record, &insists), (Stage::SAVE_NEW, Stage::SAVE_NEW));
+    record.saved = Some("/milvus/data/after.mmb".to_owned());
+    assert_eq!(back(&record, &insists), (Stage::RESTORE, Stage::RESTORE));
+}
+
+#[test]
+fn what_was_given_up_once_is_not_given_up_for_good() {
+    let mut record = example();
+    record.policy.accept_loss = true;
+    let mut insists = request();
+    insists.policy.accept_loss = true;
+    let accepts = |record: &Record, request: &UpgradeOptions| {
+        let back = going_back(Some(record), &facts(), request).unwrap();
+        back.policy.accept_loss
+    };
+    assert!(accepts(&record, &request()), "the same operation goes on");
+    record.stage = Stage::UPGRADED;
+    assert!(!accepts(&record, &request()), "another one");
+    assert!(accepts(&record, &insists));
+}
+
+#[test]
+fn going_back_needs_an_upgrade_to_go_back_from() {
+    assert!(going_back(None, &facts(), &request()).is_err());
+    let mut noted = facts();
+    let mut stopped = k8s_openapi::api::apps::v1::Deployment::default();
+    stopped.metadata.annotations = Some([(note::REPLICAS.to_owned(), "3".to_owned())].into());
+    noted.deployments = vec![stopped];
+    let refusal = going_back(None, &noted, &request()).unwrap_err();
+    assert!(refusal.to_string().contains("take it up"), "{refusal}");
+    let mut over = example();
+    over.stage = Stage::ROLLED_BACK;
+    let refusal = going_back(Some(&over), &facts(), &request()).unwrap_err();
+    assert!(refusal.to_string().contains("rolled back"), "{refusal}");
+    let mut waiting = example();
+    waiting.stage = Stage::PLAN;
+    let back = going_back(Some(&waiting), &facts(), &request()).unwrap();
+    assert_eq!(back.stage, Stage::ABORTED, "Milvus was not touched");
+}
+
+#[test]
+fn w19_everything_in_the_way_is_told_at_once() {
+    let mut broken = facts();
+    broken.workloads.found[0].image = "milvusdb/milvus:v2.1.0".to_owned();
+    broken.configured.metastore = Some("mysql".to_owned());
+    let refusal = fresh(&broken, &request()).unwrap_err().to_string();
+    assert!(refusal.contains("[source-version]"), "{refusal}");
+    assert!(refusal.contains("[metastore]"), "{refusal}");
+    let within = UpgradeOptions {
+        source: Some("2.2.3".parse().unwrap()),
+        accepted: vec!["source-version".to_owned()],
+        ..request()
+    };
+    let refusal = fresh(&facts(), &within).unwrap_err().to_string();
+    assert!(
+        refusal.contains("no metadata migration is needed"),
+        "{refusal}"
+    );
+}
+
+#[test]
+fn what_did_not_touch_milvus_yet_is_checked_and_counted_again() {
+    let waiting = Record {
+        stage: Stage::PLAN,
+        ..example()
+    };
+    let mut now = facts();
+    let again = |saved: &Record, facts: &Facts| {
+        // Nothing but what is saved is asked for.
+        let options = UpgradeOptions {
+            instance: "prod".to_owned(),
+            ..UpgradeOptions::default()
+        };
+        decided(Intent::Resume, Some(saved), facts, &options)
+    };
+    now.workloads.found[0].replicas = 5;
+    let state = again(&waiting, &now).unwrap();
+    assert_eq!(state.stage, Stage::PROBE, "what is proved is proved again");
+    assert_eq!(state.workloads[0].replicas, 5);
+    assert_eq!(state.operation, waiting.operation);
+    now.workloads.found[0].image = "milvusdb/milvus:v2.1.2".to_owned();
+    let refusal = again(&waiting, &now).unwrap_err().to_string();
+    assert!(refusal.contains("[source-version]"), "{refusal}");
+    let accepting = Record {
+        accepted: vec!["source-version".to_owned()],
+        ..waiting
+    };
+    assert!(again(&accepting, &now).is_ok());
+}
+
+#[test]
+fn w20_helm_has_to_be_told_and_how_is_said() {
+    let mut facts = facts();
+    facts.namespace = "data".to_owned();
+    facts.helm = Some(crate::discovery::helm::HelmRelease {
+        name: "prod".to_owned(),
+        revision: 1,
+        status: "deployed".to_owned(),
+        chart: "milvus-3.2.18".to_owned(),
+        app_version: "2.1.4".to_owned(),
+        ..Default::default()
+    });
+    let mut record = example();
+    assert_eq!(helm_notice(&facts, &record), None, "it is not over");
+    record.stage = Stage::UPGRADED;
+    let text = helm_notice(&facts, &record).unwrap();
+    assert!(
+        text.contains("helm upgrade prod milvus/milvus -n data"),
+        "{text}"
+    );
+    assert!(text.contains("--version 4.0.34"), "{text}");
+    assert!(text.contains("image.all.tag=v2.2.16"), "{text}");
+    record.stage = Stage::ROLLED_BACK;
+    let text = helm_notice(&facts, &record).unwrap();
+    assert!(text.starts_with("if it was upgraded to 2.2.16"), "{text}");
+    assert!(
+        text.contains("helm rollback prod REVISION -n data"),
+        "{text}"
+    );
+    assert!(text.contains("--version 3.2.18"), "{text}");
+    assert!(text.contains("image.all.tag=v2.1.4"), "{text}");
+    let mut says = |image: &str| {
+        facts.helm.as_mut().unwrap().image = Some(image.to_owned());
+        helm_notice(&facts, &record)
+    };
+    let text = says("milvusdb/milvus:v2.2.16").unwrap();
+    assert!(text.starts_with("its values say milvusdb/milvus:v2.2.16"));
+    assert_eq!(says("milvusdb/milvus:v2.1.4"), None, "it says so still");
+    let helm = facts.helm.as_mut().unwrap();
+    helm.image = Some("milvusdb/milvus:v2.2.16".to_owned());
+    helm.images = [(3, "v2.1.4"), (4, "v2.1.4"), (5, "v2.2.16")]
+        .map(|(revision, tag)| (revision, format!("milvusdb/milvus:{tag}")))
+        .into();
+    let text = helm_notice(&facts, &record).unwrap();
+    assert!(text.contains("helm rollback prod 4 -n data"), "{text}");
+    record.stage = Stage::UPGRADED;
+    assert_eq!(helm_notice(&facts, &record), None, "it knows the new image");
+    facts.helm = None;
+    assert_eq!(helm_notice(&facts, &record), None);
+}
+
+#[test]
+fn a_rehearsal_shows_every_step_and_object() {
+    let record = fresh(&facts(), &request()).unwrap();
+    let text = manifests(&record, true);
+    for expected in [
+        "kind: PersistentVolumeClaim",
+        "kind: ConfigMap",
+        "name: meta-migration-backup-00000001-1",
+        "name: meta-migration-migrate-00000001-1",
+        "name: meta-migration-verify-00000001-1",
+        "# step 8: starting the new release",
+        "container querynode to milvusdb/milvus:v2.2.16, 3 replicas",
+        "prod-milvus-querynode: 3 replicas to 0",
+    ] {
+        assert!(text.contains(expected), "{expected} is missing in:\n{text}");
+    }
+}
+
+#[test]
+fn a_rehearsal_shows_the_way_back_too() {
+    let mut finished = example();
+    finished.stage = Stage::UPGRADED;
+    let insisting = UpgradeOptions {
+        policy: Policy {
+            accept_loss: true,
+            ..Policy::default()
+        },
+        ..request()
+    };
+    let back = going_back(Some(&finished), &facts(), &insisting).unwrap();
+    let text = manifests(&back, false);
+    for expected in [
+        "# rollback of prod to 2.1.4 from 2.2.16",
+        "name: meta-migration-preview-00000001-1",
+        "name: meta-migration-save-00000001-1",
+        "name: meta-migration-rollback-00000001-1",
+        "container querynode to milvusdb/milvus:v2.1.4, 3 replicas",
+    ] {
+        assert!(text.contains(expected), "{expected} is missing in:\n{text}");
+    }
+    assert!(!text.contains("PersistentVolumeClaim\n"), "{text}");
+}
+
+#[test]
+fn a_wrong_image_can_be_put_right_when_it_is_resumed() {
+    let mut halted = example();
+    halted.stage = Stage::WAIT_NEW;
+    let with = |image: &str| {
+        let mut given = request();
+        given.image = Some(image.to_owned());
+        resume_with(&halted, &given)
+    };
+    let resumed = with("registry:5000/milvus:v2.2.16").unwrap();
+    assert_eq!(resumed.image, "registry:5000/milvus:v2.2.16");
+    assert_eq!(
+        resumed.stage,
+        Stage::CHECK_NEW,
+        "leads to the start: the image has to be set"
+    );
+    assert_eq!(with(&halted.image).unwrap().stage, Stage::CHECK_NEW);
+    let refusal = with("milvusdb/milvus:v2.1.4").unwrap_err().to_string();
+    assert!(refusal.contains("is not 2.2.16"), "{refusal}");
+}
+
+#[test]
+fn what_is_given_for_a_recorded_operation_is_applied_or_refused_and_never_dropped() {
+    let mut given = request();
+    given.credentials = Some("etcd-user".to_owned());
+    given.policy.stay_down = true;
+    let resumed = resume_with(&example(), &given).unwrap();
+    assert_eq!(resumed.etcd.credentials, given.credentials);
+    assert!(resumed.policy.stay_down);
+    assert_eq!(resumed.image, example().image, "none is given");
+
+    let refusal = going_back(Some(&example()), &facts(), &given).unwrap_err();
+    assert!(refusal.to_string().contains("--stay-down"), "{refusal}");
+    let down = resumed;
+    assert!(
+        going_back(Some(&down), &facts(), &given).is_ok(),
+        "as recorded"
+    );
+
+    let mut elsewhere = request();
+    elsewhere.endpoints = Some(vec!["nowhere:2379".to_owned()]);
+    elsewhere.storage_class = Some("fast".to_owned());
+    for refusal in [
+        resume_with(&example(), &elsewhere).unwrap_err(),
+        going_back(Some(&example()), &facts(), &elsewhere).unwrap_err(),
+    ] {
+        assert!(matches!(refusal, Refusal::Usage(_)));
+        let text = refusal.to_string();
+        assert!(text.contains("record holds prod-etcd:2379"), "{text}");
+        assert!(text.contains("--storage-class fast"), "{text}");
+    }
+}
+
+#[test]
+fn what_becomes_of_broken_records_is_open_until_the_metadata_is_migrated() {
+    let mut given = request();
+    given.skip_broken = Some(true);
+    assert!(fresh(&facts(), &given).unwrap().skip_broken);
+    let at = |stage| Record { stage, ..example() };
+    let resumed = resume_with(&at(Stage::BACKUP), &given).unwrap();
+    assert!(resumed.skip_broken);
+    assert!(resume_with(&resumed, &request()).unwrap().skip_broken);
+    for stage in [Stage::VERIFY, Stage::RESTORE] {
+        let refusal = resume_with(&at(stage), &given).unwrap_err().to_string();
+        assert!(
+            refusal.contains("--on-broken-record skip, where the record holds fail"),
+            "{refusal}"
+        );
+    }
+}
+
+#[test]
+fn an_image_given_for_the_way_back_is_one_that_the_record_holds() {
+    let with = |image: &str| {
+        let mut given = request();
+        given.image = Some(image.to_owned());
+        going_back(Some(&example()), &facts(), &given)
+    };
+    assert!(with("milvusdb/milvus:v2.1.4").is_ok(), "what is started");
+    assert!(with("milvusdb/milvus:v2.2.16").is_ok(), "as in the upgrade");
+    let refusal = with("milvusdb/milvus:v2.0.2").unwrap_err().to_string();
+    assert!(
+        refusal.contains("record holds milvusdb/milvus:v2.1.4"),
+        "{refusal}"
+    );
+}
+
+#[test]
+fn what_is_given_for_the_pods_comes_on_top_of_what_milvus_has() {
+    let mut given = request();
+    given.shape.pull_secrets = vec!["registry".to_owned()];
+    given.tool_image = Some("tool:2".to_owned());
+    given.shape.node_selector = [("disk".to_owned(), "ssd".to_owned())].into();
+    given.shape.user = Some(PodUser::Id(77));
+    let record = fresh(&facts(), &given).unwrap();
+    assert_eq!(record.shape.pull_secrets, ["registry"]);
+    assert_eq!(record.shape.node_selector["disk"], "ssd");
+    assert_eq!(record.shape.user, Some(PodUser::Id(77)));
+    assert_eq!(record.tool_image, "tool:2");
+    let mut milvus = example();
+    milvus.shape.security = Some(serde_json::json!({"runAsUser": 5, "fsGroup": 6}));
+    let resumed = resume(&milvus, &given);
+    assert_eq!(resumed.shape.user, Some(PodUser::Id(77)));
+    assert_eq!(resumed.shape.security, milvus.shape.security);
+    assert_eq!(resumed.tool_image, "tool:2", "the next attempt takes it");
+    assert_eq!(resume(&milvus, &request()).tool_image, milvus.tool_image);
+}
+
+#[test]
+fn a_rollback_turns_forward_until_the_metadata_was_put_back() {
+    let at = |stage| Record {
+        stage,
+        asked_back: true,
+        saved: Some("/milvus/data/3f9a2c1d-2.2.16.mmb".to_owned()),
+        policy: Policy {
+            rollback_on_failure: true,
+            ..Policy::default()
+        },
+        ..example()
+    };
+    let forward = going_forward(Some(&at(Stage::RESTORE)), &request()).unwrap();
+    assert_eq!(forward.stage, Stage::STOP);
+    assert_eq!(forward.operation, "00000001", "with Jobs of its own");
+    assert_eq!(forward.backup_file, example().backup_file);
+    assert!(!forward.asked_back);
+    assert_eq!(
+        forward.saved,
+        at(Stage::RESTORE).saved,
+        "it may be undone already"
+    );
+    assert!(!forward.policy.rollback_on_failure);
+    let told = |stage| going_forward(Some(&at(stage)), &request()).unwrap_err();
+    let late = told(Stage::START_OLD).to_string();
+    assert!(late.contains("then upgrade again"), "{late}");
+    let none = told(Stage::MIGRATE).to_string();
+    assert!(none.contains("no rollback of prod is unfinished"), "{none}");
+}
+
+#[test]
+fn another_claim_may_be_given_on_the_way() {
+    let mut given = request();
+    given.claim = Some("spare".to_owned());
+    assert_eq!(resume(&example(), &given).claim, "spare");
+    assert_eq!(resume(&example(), &request()).claim, example().claim);
+}
+
+#[test]
+fn a_finished_upgrade_is_done_while_it_runs() {
+    let mut finished = Record {
+        stage: Stage::UPGRADED,
+        ..example()
+    };
+    let mut facts = facts();
+    let is_done = |saved: &Record, facts: &Facts| super::is_done(&request(), Some(saved), facts);
+    assert!(!is_done(&finished, &facts), "2.1 runs");
+    facts.workloads.found[0].image.clone_from(&finished.image);
+    assert!(is_done(&finished, &facts));
+    let decision = decide(&request(), Some(&finished), &facts).unwrap();
+    assert_eq!(decision, nothing_to_do());
+    finished.stage = Stage::ROLLED_BACK;
+    assert!(!is_done(&finished, &facts));
+}
+
+#[test]
+fn every_intent_in_every_stage_decides_or_refuses() {
+    let intents = [
+        Intent::Upgrade,
+        Intent::RollBack,
+        Intent::Resume,
+        Intent::Forward,
+    ];
+    for row in &TABLE {
+        let saved = Record {
+            stage: row.stage,
+            ..example()
+        };
+        for intent in intents {
+            let decision = decided(intent, Some(&saved), &facts(), &request());
+            let unfinished = row.end.is_none();
+            let possible = match intent {
+                Intent::Upgrade => true,
+                Intent::Resume => unfinished,
+                Intent::Forward => {
+                    row.stage == Stage::CHECK_ROLLBACK
+                        || row.stage.is_way_back() && row.may_discard
+                        || [Stage::STOP_BACK, Stage::DRAIN_BACK].contains(&row.stage)
+                }
+                Intent::RollBack => ![Stage::ROLLED_BACK, Stage::ABORTED].contains(&row.stage),
+            };
+            assert_eq!(
+                decision.is_ok(),
+                possible,
+                "{intent:?} in {}: {decision:?}",
+                row.id
+            );
+            if let Ok(state) = decision {
+                let begun = [
+                    Stage::START_NEW,
+                    Stage::WAIT_NEW,
+                    Stage::START_OLD,
+                    Stage::WAIT_OLD,
+                ];
+                assert!(!begun.contains(&state.stage), "{intent:?} in {}", row.id);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_was_recreated_is_stopped_with_its_saved_count() {
+    let recreated = |stage: Stage, uid: Option<&str>| {
+        let mut facts = facts();
+        let saved = Record { stage, ..example() };
+        let uid = uid.map(str::to_owned);
+        facts.saved.insert(saved.workloads[0].name.clone(), uid);
+        let options = UpgradeOptions {
+            intent: Intent::Resume,
+            ..request()
+        };
+        decide(&options, Some(&saved), &facts)
+    };
+    let decision = recreated(Stage::MIGRATE, Some("other")).unwrap();
+    assert_eq!(decision.recreated.len(), 1);
+    assert_eq!(decision.recreated[0].replicas, 3);
+    let state = decision.state.unwrap();
+    assert_eq!(state.stage, Stage::STOP);
+    assert_eq!(state.workloads[0].uid, "other");
+    assert_eq!(recreated(Stage::MIGRATE, Some("u")).unwrap().recreated, []);
+    let refusal = recreated(Stage::MIGRATE, None).unwrap_err().to_string();
+    assert!(
+        refusal.contains("prod-milvus-querynode is missing"),
+        "{refusal}"
+    );
+    // While Milvus runs, the check before the rollback reports it, and nothing is stopped.
+    assert_eq!(
+        recreated(Stage::CHECK_ROLLBACK, Some("other"))
+            .unwrap()
+            .recreated,
+        []
+    );
+    assert!(recreated(Stage::CHECK_ROLLBACK, None).is_ok());
+}
+
+#[test]
+fn the_claim_is_created_once_and_never_in_place_of_a_backup() {
+    let mut gone = facts();
+    gone.storage.exists = false;
+    let create = |saved: Option<&Record>, claim: Option<&str>| {
+        let options = UpgradeOptions {
+            intent: if saved.is_some() {
+                Intent::Resume
+            } else {
+                Intent::Upgrade
+            },
+            claim: claim.map(str::to_owned),
+            ..request()
+        };
+        decide(&options, saved, &gone).map(|decision| decision.creates_claim)
+    };
+    let at = |stage| Record { stage, ..example() };
+    assert_eq!(create(None, None), Ok(true));
+    assert!(create(None, Some("spare")).is_err());
+    let refusal = create(Some(&at(Stage::RESTORE)), None)
+        .unwrap_err()
+        .to_string();
+    assert!(refusal.contains("--backup-pvc"), "{refusal}");
+    assert_eq!(
+        create(Some(&at(Stage::CHECK_OLD)), None),
+        Ok(false),
+        "it needs no volume"
+    );
+    let before = Record {
+        has_backup: false,
+        ..at(Stage::BACKUP)
+    };
+    assert_eq!(create(Some(&before), None), Ok(true));
+}
+
+#[test]
+fn a_rollback_starts_any_image_of_the_old_line() {
+    let mut given = request();
+    given.image = Some("milvusdb/milvus:v2.1.1".to_owned());
+    let state = going_back(Some(&example()), &facts(), &given).unwrap();
+    assert_eq!(state.workloads[0].image, "milvusdb/milvus:v2.1.1");
+    assert_eq!(state.image, example().image);
+    for other in [
+        "milvusdb/milvus:v2.0.2",
+        "milvusdb/milvus:v2.2.9",
+        "own/milvus:stable",
+    ] {
+        given.image = Some(other.to_owned());
+        let refusal = going_back(Some(&example()), &facts(), &given).unwrap_err();
+        assert!(matches!(refusal, Refusal::Usage(_)), "{other}: {refusal}");
+    }
+}
+
+#[test]
+fn where_openshift_assigns_users_the_jobs_name_none() {
+    let mut assigned = facts();
+    assigned.user_range = Some("1000650000/10000".to_owned());
+    let user = |facts: &Facts, given: Option<PodUser>| {
+        let mut request = request();
+        request.shape.user = given;
+        fresh(facts, &request).unwrap().shape.user
+    };
+    assert_eq!(user(&facts(), None), None);
+    assert_eq!(user(&assigned, None), Some(PodUser::Namespace));
+    let given = Some(PodUser::Id(1_000_650_001));
+    assert_eq!(user(&assigned, given), given);
+    assert_eq!(
+        user(&facts(), Some(PodUser::Namespace)),
+        Some(PodUser::Namespace)
+    );
+}
+
+#[test]
+fn the_outline_names_the_steps_in_their_order() {
+    let record = Record {
+        stage: Stage::PROBE,
+        ..example()
+    };
+    let text = outline(&record, "data");
+    assert!(
+        text.starts_with("Upgrade prod in namespace data from 2.1.4 to 2.2.16:\n"),
+        "{text}"
+    );
+    let steps = [
+        Stage::PLAN,
+        Stage::STOP,
+        Stage::BACKUP,
+        Stage::MIGRATE,
+        Stage::START_NEW,
+        Stage::WAIT_NEW,
+    ];
+    let places = steps.map(|stage| text.find(stage.name()).unwrap());
+    assert!(places.is_sorted(), "{text}");
+    let back = Record {
+        stage: Stage::CHECK_ROLLBACK,
+        ..example()
+    };
+    let text = outline(&back, "data");
+    assert!(
+        text.starts_with("Roll back prod in namespace data from 2.2.16 to 2.1.4:\n"),
+        "{text}"
+    );
+    assert!(text.contains(Stage::START_OLD.name()), "{text}");
+}
+
+#[test]
+fn a_paused_deployment_is_found_before_anything_is_changed() {
+    let mut paused = facts();
+    let deployment = serde_json::json!({
+        "metadata": {"name": "prod-milvus-querynode"},
+        "spec": {"paused": true, "selector": {}, "template": {}},
+    });
+    paused.deployments = vec![serde_json::from_value(deployment).unwrap()];
+    for (intent, stage) in [
+        (Intent::Upgrade, Stage::MIGRATE),
+        (Intent::Resume, Stage::STOP),
+        (Intent::RollBack, Stage::UPGRADED),
+        (Intent::Forward, Stage::RESTORE),
+    ] {
+        let saved = Record { stage, ..example() };
+        let refusal = decided(intent, Some(&saved), &paused, &request()).unwrap_err();
+        assert!(
+            refusal.to_string().contains("rollout resume"),
+            "{intent:?}: {refusal}"
+        );
+    }
+}
+
+#[test]
+fn a_finished_upgrade_without_its_state_goes_back_with_the_backup_of_its_jobs() {
+    let mut lost = facts();
+    lost.workloads.found[0].image = "registry:5000/milvus:v2.2.16".to_owned();
+    lost.backup = Some("/milvus/data/3f9a2c1d.mmb".to_owned());
+    let state = going_back(None, &lost, &request()).unwrap();
+    assert_eq!(state.stage, Stage::CHECK_ROLLBACK);
+    assert_eq!(state.workloads[0].image, "registry:5000/milvus:v2.1.4");
+    assert_eq!(state.image, "registry:5000/milvus:v2.2.16");
+    assert_eq!(state.backup_file, "/milvus/data/3f9a2c1d.mmb");
+    assert!(state.has_backup && state.asked_back);
+    let blind = UpgradeOptions {
+        source: None,
+        ..request()
+    };
+    let refusal = going_back(None, &lost, &blind).unwrap_err().to_string();
+    for part in ["3f9a2c1d.mmb", "meta-migration-backup-prod", "-o rollback"] {
+        assert!(refusal.contains(part), "{refusal}");
+    }
+    lost.storage.exists = false;
+    assert!(going_back(None, &lost, &request()).is_err());
+}

@@ -1,0 +1,63 @@
+//! What Helm does not know afterwards: its next upgrade would set the other image again.
+
+use crate::discovery::helm::HelmRelease;
+use crate::preflight::{Facts, helm_upgrade};
+use crate::record::Record;
+use crate::stage::End;
+use milvus_meta::version::Release;
+
+/// What Helm does not know after an upgrade or a rollback; `None` where it knows.
+#[must_use]
+pub fn helm_notice(facts: &Facts, record: &Record) -> Option<String> {
+    let helm = facts.helm.as_ref().filter(|_| record.resource.is_none())?;
+    match record.stage.row().end {
+        // Its values say the new image already.
+        Some(End::Upgraded) if helm.image.as_ref() == Some(&record.image) => None,
+        Some(End::Upgraded) => after_an_upgrade(facts, record),
+        Some(End::RolledBack) => after_a_rollback(facts, helm, record),
+        Some(End::Aborted) | None => None,
+    }
+}
+
+fn after_an_upgrade(facts: &Facts, record: &Record) -> Option<String> {
+    let target: Release = record.target_version.parse().ok()?;
+    let custom = if target.triple() > (2, 2, 0) {
+        "\n  Since chart 4.0.0 custom settings belong under extraConfigFiles.user.yaml."
+    } else {
+        ""
+    };
+    let chart =
+        "This is the newest chart known here for that release, or for the nearest one below.";
+    Some(format!(
+        "it does not know of the new image: any helm upgrade with the old chart or values would start {} on 2.2 \
+         metadata. Run now:\n  {}\n  {chart}\n  Do not use --reuse-values: it brings the old chart's defaults \
+         along.{custom}",
+        record.source_version,
+        helm_upgrade(facts, &target, &record.image)
+    ))
+}
+
+/// Helm need not be told where its values say the old image still.
+fn after_a_rollback(facts: &Facts, helm: &HelmRelease, record: &Record) -> Option<String> {
+    let source: Release = record.source_version.parse().ok()?;
+    let old = &record.workloads.first()?.image;
+    let said = match &helm.image {
+        Some(image) if image == old => return None,
+        Some(image) => format!("its values say {image}"),
+        None => format!("if it was upgraded to {} meanwhile", record.target_version),
+    };
+    let (name, namespace) = (&facts.instance, &facts.namespace);
+    let mut before = helm.images.iter().rev().filter(|(_, image)| *image == old);
+    let rollback = match before.next() {
+        Some((revision, _)) => format!("helm rollback {name} {revision} -n {namespace}"),
+        None => format!(
+            "helm rollback {name} REVISION -n {namespace}   # the revision before; helm history {name} -n \
+             {namespace} shows it"
+        ),
+    };
+    Some(format!(
+        "{said}, the next helm upgrade would start that on 2.1 metadata. Run one of these now:\n  {rollback}\n  \
+         {}\n  Either sets the counts, too, to what its values say.",
+        helm_upgrade(facts, &source, old)
+    ))
+}

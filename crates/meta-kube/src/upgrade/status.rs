@@ -1,0 +1,425 @@
+//! The status of an upgrade: the saved state, what is really there, and the next commands.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
+use serde::Serialize;
+
+use super::helm_notice::helm_notice;
+use crate::cluster::{Cluster, ClusterError};
+use crate::condition::{JobState, containers, job_state, trouble};
+use crate::discovery::{image_version, pod_selector};
+use crate::lease::holder_of;
+use crate::operation::{OperationError, recorded};
+use crate::options::UpgradeOptions;
+use crate::preflight::about_cluster;
+use crate::record::{Record, Workload};
+use crate::stage::{End, turned_forward};
+use crate::survey::{self, Scope};
+use crate::{LABEL_ATTEMPT, LABEL_OPERATION, LABEL_STEP};
+use milvus_meta::finding::{Finding, Severity};
+
+/// How far it is, in a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// No upgrade is recorded.
+    None,
+    /// An orchestrator is at work.
+    AtWork,
+    /// Unfinished, and nobody is at work.
+    Interrupted,
+    /// Unfinished, and a person has to decide.
+    Halted,
+    /// The new release runs, or was started last.
+    Upgraded,
+    /// The old release runs again.
+    RolledBack,
+    /// It ended before Milvus was touched.
+    Abandoned,
+}
+
+/// How an upgrade stands.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    /// The instance.
+    pub instance: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// How far it is.
+    pub state: State,
+    /// What that means for Milvus and its metadata, in a sentence.
+    pub meaning: String,
+    /// Who is at work.
+    pub orchestrator: Option<Orchestrator>,
+    /// The Deployments as they are now.
+    pub deployments: Vec<Live>,
+    /// The Jobs of this operation.
+    pub jobs: Vec<JobLine>,
+    /// What is wrong with what runs now.
+    pub findings: Vec<Finding>,
+    /// What Helm does not know yet, and how to change that.
+    pub notice: Option<String>,
+    /// The commands that lead on.
+    pub next: Vec<String>,
+    /// Which instances there are, where nothing is recorded and this is none of them.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub instead: String,
+    /// What is written down.
+    pub record: Option<Record>,
+}
+
+/// A process that is at work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Orchestrator {
+    /// Host, process and a number.
+    pub holder: String,
+    /// Seconds since its last sign of life.
+    pub seconds_ago: Option<i64>,
+}
+
+/// A Deployment as it is now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Live {
+    /// Its name.
+    pub name: String,
+    /// The image of its Milvus container; empty where it is not there.
+    pub image: String,
+    /// Desired pods.
+    pub replicas: i32,
+    /// Ready pods.
+    pub ready: i32,
+    /// What is wrong with a pod of it.
+    pub trouble: Option<String>,
+}
+
+/// A Job of this operation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct JobLine {
+    /// Its name.
+    pub name: String,
+    /// Its step.
+    pub step: String,
+    /// Which attempt it is.
+    pub attempt: u32,
+    /// `running`, `complete`, or `failed` with the reason.
+    pub state: String,
+}
+
+/// The status of the upgrade of an instance.
+///
+/// # Errors
+/// When the server cannot be asked.
+pub async fn status(client: &Cluster, options: &UpgradeOptions) -> Result<Status, OperationError> {
+    let saved = recorded(client, &options.instance).await?;
+    let state = saved.map(|(state, _)| state);
+    Ok(collect(client, options, state, false).await?)
+}
+
+/// Collects the status; `self_at_work` says that this process is the one that holds the Lease.
+pub(super) async fn collect(
+    cluster: &Cluster,
+    options: &UpgradeOptions,
+    record: Option<Record>,
+    self_at_work: bool,
+) -> Result<Status, ClusterError> {
+    let instance = options.instance.as_str();
+    let holder = match holder_of(cluster, instance).await {
+        Err(error) if error.is_forbidden() => None,
+        found => found?,
+    };
+    let orchestrator = holder
+        .filter(|_| !self_at_work)
+        .map(|(holder, seconds_ago)| Orchestrator {
+            holder,
+            seconds_ago,
+        });
+    let mut deployments = Vec::new();
+    for workload in record.iter().flat_map(|record| &record.workloads) {
+        deployments.push(live(cluster, workload).await?);
+    }
+    let mut jobs = Vec::new();
+    if let Some(record) = &record {
+        let selector = format!("{LABEL_OPERATION}={}", record.operation);
+        let found: Vec<Job> = cluster.list(&selector).await?;
+        jobs.extend(found.iter().map(line));
+        jobs.sort_by(|a: &JobLine, b| (&a.step, a.attempt).cmp(&(&b.step, b.attempt)));
+    }
+    let state = state(record.as_ref(), orchestrator.is_some());
+    let instead = match &record {
+        Some(_) => String::new(),
+        None => survey::instead(cluster, instance).await,
+    };
+    Ok(Status {
+        instead,
+        instance: instance.to_owned(),
+        namespace: cluster.namespace().to_owned(),
+        state,
+        meaning: record.as_ref().map_or_else(|| NOTHING.to_owned(), meaning),
+        next: ways(record.as_ref(), state, options),
+        orchestrator,
+        findings: record
+            .as_ref()
+            .map(|record| wrong_release(record, &deployments))
+            .unwrap_or_default(),
+        deployments,
+        jobs,
+        notice: notice(cluster, options, record.as_ref()).await,
+        record,
+    })
+}
+
+/// Deployments that run a release which cannot read the metadata as a finished operation left it.
+fn wrong_release(record: &Record, live: &[Live]) -> Vec<Finding> {
+    let metadata = match record.stage.row().end {
+        Some(End::Upgraded) => "2.2",
+        Some(End::RolledBack) => "2.1",
+        Some(End::Aborted) | None => return Vec::new(),
+    };
+    let wrong = live.iter().filter(|one| one.replicas > 0).filter_map(|one| {
+        let release = image_version(&one.image)?;
+        (release.has_2_2_layout() != (metadata == "2.2")).then(|| {
+            about_cluster(
+                Severity::Error,
+                "release-metadata",
+                format!(
+                    "Deployment {} runs {release} on {metadata} metadata, which it cannot read: stop it and set \
+                     the image that fits",
+                    one.name
+                ),
+            )
+        })
+    });
+    wrong.collect()
+}
+
+async fn live(cluster: &Cluster, workload: &Workload) -> Result<Live, ClusterError> {
+    let found: Option<Deployment> = cluster.get(&workload.name).await?;
+    let pods: Vec<Pod> = match found.as_ref().and_then(pod_selector) {
+        Some(selector) => cluster.list(&selector).await?,
+        None => Vec::new(),
+    };
+    let image = found.as_ref().and_then(|found| {
+        let mut all = containers(found).iter();
+        all.find(|one| one.name == workload.container)?
+            .image
+            .clone()
+    });
+    let spec = found.as_ref().and_then(|found| found.spec.as_ref());
+    let status = found.as_ref().and_then(|found| found.status.as_ref());
+    Ok(Live {
+        name: workload.name.clone(),
+        image: image.unwrap_or_default(),
+        replicas: spec.map_or(0, |spec| spec.replicas.unwrap_or(1)),
+        ready: status.and_then(|status| status.ready_replicas).unwrap_or(0),
+        trouble: pods.iter().find_map(trouble),
+    })
+}
+
+fn line(job: &Job) -> JobLine {
+    let labels = job.metadata.labels.clone().unwrap_or_default();
+    let label = |key: &str| labels.get(key).cloned().unwrap_or_default();
+    JobLine {
+        name: job.metadata.name.clone().unwrap_or_default(),
+        step: label(LABEL_STEP),
+        attempt: label(LABEL_ATTEMPT).parse().unwrap_or(0),
+        state: match job_state(job) {
+            JobState::Running => "running".to_owned(),
+            JobState::Complete => "complete".to_owned(),
+            JobState::Failed(reason) => format!("failed ({reason})"),
+        },
+    }
+}
+
+fn state(record: Option<&Record>, at_work: bool) -> State {
+    let Some(record) = record else {
+        return State::None;
+    };
+    match record.stage.row().end {
+        Some(End::Upgraded) => State::Upgraded,
+        Some(End::RolledBack) => State::RolledBack,
+        Some(End::Aborted) => State::Abandoned,
+        None if at_work => State::AtWork,
+        None if record.failure.is_some() => State::Halted,
+        None => State::Interrupted,
+    }
+}
+
+/// What has to be said about Helm after the end; only a notice, whatever it takes to find out.
+async fn notice(
+    client: &Cluster,
+    options: &UpgradeOptions,
+    state: Option<&Record>,
+) -> Option<String> {
+    let ended = state.filter(|state| state.stage.is_final())?;
+    let scope = Scope {
+        instance: &options.instance,
+        selector: Some(&ended.selector),
+        ..Scope::default()
+    };
+    let facts = survey::facts(client, scope).await.ok()?;
+    helm_notice(&facts, ended)
+}
+
+/// Said where no upgrade is saved.
+const NOTHING: &str = "no upgrade of this instance is saved here";
+
+/// What a stage means for Milvus and its metadata, for a user who was just woken up.
+#[must_use]
+pub fn meaning(record: &Record) -> String {
+    let row = record.stage.row();
+    let mut text = if record.may_be_migrated() {
+        row.meaning_migrated.to_owned()
+    } else {
+        row.meaning.to_owned()
+    };
+    if record.has_backup {
+        text.push_str("; the backup contains the 2.1 metadata");
+    }
+    if let Some(saved) = &record.saved {
+        text.push_str(&format!("; what the new release wrote is saved in {saved}"));
+    }
+    text
+}
+
+/// The commands that lead on from an unfinished upgrade that nobody works on.
+#[must_use]
+pub(crate) fn ways_on(record: &Record, options: &UpgradeOptions) -> Vec<String> {
+    ways(Some(record), state(Some(record), false), options)
+}
+
+/// The commands that lead on.
+fn ways(record: Option<&Record>, state: State, options: &UpgradeOptions) -> Vec<String> {
+    let place = &options.words.place;
+    let upgrade = |what: &str| format!("meta-migration upgrade{place} -o {what}");
+    let preflight = || options.preflight_again();
+    let Some(record) = record else {
+        return vec![preflight()];
+    };
+    match state {
+        State::None | State::Abandoned | State::RolledBack => vec![preflight()],
+        State::AtWork => vec![upgrade("status")],
+        State::Upgraded if record.failure.is_some() => {
+            vec![
+                upgrade("rollback"),
+                upgrade("rollback --accept-loss   # undoes what changed, too; it is saved first"),
+            ]
+        }
+        State::Upgraded => vec![upgrade("rollback")],
+        State::Interrupted | State::Halted if record.stage.is_way_back() => {
+            let insists = record.stage.row().may_discard
+                && state == State::Halted
+                && !record.policy.accept_loss;
+            let mut ways = vec![upgrade("resume")];
+            ways.extend(insists.then(|| upgrade("resume --accept-loss")));
+            if turned_forward(record.stage).is_some() {
+                ways.push(upgrade(
+                    "forward   # abandons the rollback and continues the upgrade",
+                ));
+            }
+            ways
+        }
+        State::Interrupted | State::Halted => {
+            let mut ways = vec![upgrade("resume")];
+            let paused = record
+                .failure
+                .as_ref()
+                .is_some_and(|why| why.contains("is paused"));
+            if state == State::Halted && record.stage.row().takes_image && !paused {
+                ways.push(upgrade("resume -w IMAGE   # with another image"));
+            }
+            ways.push(upgrade("rollback"));
+            ways
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::record::tests::example;
+    use crate::stage::{Stage, TABLE};
+
+    fn given(place: &str) -> UpgradeOptions {
+        let mut options = UpgradeOptions::default();
+        place.clone_into(&mut options.words.place);
+        options
+    }
+
+    fn at(stage: Stage) -> Record {
+        Record { stage, ..example() }
+    }
+
+    #[test]
+    fn every_stage_says_what_stands_and_leads_on() {
+        for stage in TABLE.iter().map(|row| row.stage) {
+            for failure in [None, Some("why".to_owned())] {
+                let record = Record {
+                    failure,
+                    ..at(stage)
+                };
+                let state = state(Some(&record), false);
+                assert!(!meaning(&record).is_empty());
+                let ways = ways(Some(&record), state, &given(" -i prod -n data"));
+                assert!(!ways.is_empty(), "{stage:?}");
+                for way in ways {
+                    assert!(way.contains(" -i prod -n data"), "{way}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_nobody_works_on_can_be_resumed_or_rolled_back() {
+        let record = at(Stage::MIGRATE);
+        assert_eq!(state(Some(&record), false), State::Interrupted);
+        assert_eq!(state(Some(&record), true), State::AtWork);
+        assert_eq!(
+            ways(Some(&record), State::Interrupted, &given(" -i p -n d")),
+            [
+                "meta-migration upgrade -i p -n d -o resume",
+                "meta-migration upgrade -i p -n d -o rollback",
+            ]
+        );
+        let back = at(Stage::RESTORE);
+        let ways = ways(Some(&back), State::Halted, &given(" -i p -n d"));
+        assert!(ways[1].ends_with("-o resume --accept-loss"), "{ways:?}");
+    }
+
+    #[test]
+    fn a_release_that_cannot_read_the_metadata_is_an_error() {
+        let live = |image: &str, replicas: i32| Live {
+            name: "prod-milvus-querynode".to_owned(),
+            image: image.to_owned(),
+            replicas,
+            ready: 0,
+            trouble: None,
+        };
+        let count = |stage, image: &str, replicas| {
+            wrong_release(&at(stage), &[live(image, replicas)]).len()
+        };
+        let (old, new) = ("milvusdb/milvus:v2.1.4", "milvusdb/milvus:v2.2.16");
+        assert_eq!(count(Stage::UPGRADED, old, 1), 1);
+        assert_eq!(count(Stage::UPGRADED, new, 1), 0);
+        assert_eq!(count(Stage::UPGRADED, old, 0), 0, "it does not run");
+        assert_eq!(count(Stage::ROLLED_BACK, new, 1), 1);
+        assert_eq!(count(Stage::ROLLED_BACK, old, 1), 0);
+        assert_eq!(count(Stage::VERIFY, old, 1), 0, "that is under way");
+    }
+
+    #[test]
+    fn a_second_stop_never_says_that_the_metadata_was_not_changed() {
+        let first = Record {
+            has_backup: false,
+            attempts: BTreeMap::new(),
+            ..at(Stage::STOP)
+        };
+        assert!(meaning(&first).contains("its metadata is unchanged"));
+        for stage in [Stage::STOP, Stage::DRAIN, Stage::BACKUP] {
+            let told = meaning(&at(stage));
+            assert!(told.contains("either 2.1 or 2.2"), "{told}");
+        }
+    }
+}

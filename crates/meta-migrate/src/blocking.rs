@@ -1,0 +1,176 @@
+//! What keeps a migration from starting now, whatever its plan: findings that pass.
+
+use crate::journal::Phase;
+use meta_report::SessionReport;
+use meta_store::{Compare, Op, Store, StoreErrorKind, Txn};
+use milvus_meta::finding::Finding;
+use milvus_meta::keys::{KeyRange, MetaRoot};
+
+use super::error::{EngineError, Failure, while_doing};
+use super::ledger::Ledger;
+use super::limits::Limits;
+use super::plan::Planned;
+use super::room::Room;
+use super::sessions::lock_holder;
+use super::{Environment, patience, sessions};
+
+/// A Milvus component is registered.
+pub const LIVE_SESSION: &str = "live-session";
+/// Another run holds the lock.
+pub const LOCK_HELD: &str = "lock-held";
+/// A backup is restored in part.
+pub const UNFINISHED_RESTORE: &str = "unfinished-restore";
+
+/// Finds out whether `migrate` would start now; nothing is written.
+///
+/// # Errors
+/// [`EngineError`] when etcd cannot be asked.
+pub async fn blocking<S: Store>(
+    store: &S,
+    root: &MetaRoot,
+    planned: &Planned,
+    (limits, environment): (&Limits, &Environment),
+) -> Result<Vec<Finding>, EngineError> {
+    let plan = &planned.report;
+    let ask = async {
+        let ledger = Ledger::load(store, root, limits).await?;
+        let phase = ledger.phase();
+        let mut found = Vec::new();
+        if let Some(holder) = lock_holder(store, root, limits).await? {
+            found.push(lock_held(&holder));
+        }
+        let writes = plan.put + plan.rewrite + plan.delete > 0;
+        let unfinished = phase.is_some_and(|phase| phase != Phase::Done);
+        if !(writes || unfinished) {
+            return Ok(found);
+        }
+        if phase == Some(Phase::Restoring) {
+            let backup = ledger.journal().and_then(|journal| journal.backup.as_ref());
+            found.push(unfinished_restore(
+                root,
+                backup.map(|backup| backup.path.as_str()),
+            ));
+        }
+        let (live, _) = sessions::list(store, root, limits.patience)
+            .await
+            .map_err(while_doing("reading the sessions"))?;
+        found.extend(live.iter().map(live_session));
+        let permission = write_permission(store, root, limits).await?;
+        let may_write = permission.is_none();
+        found.extend(permission);
+        let staged = phase.is_some_and(Phase::is_before_commit);
+        let room = Room::ask(store, limits.patience);
+        let checked = room.check_migration(plan, (staged, planned.source_bytes));
+        let mut may_probe = may_write;
+        match checked.await {
+            Ok(None) => {}
+            Ok(Some(warning)) => environment.observer.note(&warning),
+            Err(failure @ Failure::Alarm(_)) => {
+                may_probe = false;
+                found.push(Finding::error("alarm", b"", failure.to_string()));
+            }
+            Err(failure @ Failure::NoRoom { .. }) => {
+                found.push(Finding::error("no-space", b"", failure.to_string()));
+            }
+            Err(failure) => return Err(failure),
+        }
+        if may_probe {
+            found.extend(request_limits(store, (root, limits), planned).await?);
+        }
+        found.sort();
+        Ok::<_, Failure>(found)
+    };
+    ask.await.map_err(EngineError::before_writing)
+}
+
+fn live_session(session: &SessionReport) -> Finding {
+    let message = format!(
+        "the Milvus component {} at {} is running, or stopped less than a minute ago ({}); stop Milvus",
+        session.role,
+        session.address,
+        session.ending()
+    );
+    Finding::error(LIVE_SESSION, session.key.as_bytes(), message)
+}
+
+fn lock_held(holder: &SessionReport) -> Finding {
+    let message = format!(
+        "another migration, on {}, holds the lock ({}); wait until it ends",
+        holder.address,
+        holder.ending()
+    );
+    Finding::error(LOCK_HELD, holder.key.as_bytes(), message)
+}
+
+fn unfinished_restore(root: &MetaRoot, backup: Option<&str>) -> Finding {
+    let message = format!(
+        "a restore of {} is unfinished; rollback or restore with that file finishes it, and so does migrate \
+         before it begins",
+        backup.unwrap_or("a backup")
+    );
+    Finding::error(UNFINISHED_RESTORE, &root.journal_key(), message)
+}
+
+/// What etcd does not take in one request, asked without a write.
+async fn request_limits<S: Store>(
+    store: &S,
+    (root, limits): (&MetaRoot, &Limits),
+    planned: &Planned,
+) -> Result<Vec<Finding>, Failure> {
+    let by = (root, limits.patience);
+    let mut found = Vec::new();
+    match planned.largest.check_entry(store, by).await {
+        Ok(()) => {}
+        Err(failure) => {
+            let Failure::EntryTooLarge { key, .. } = &failure else {
+                return Err(failure);
+            };
+            let message = format!("{failure}: raise --max-request-bytes of etcd");
+            found.push(Finding::error("entry-too-large", key, message));
+        }
+    }
+    match planned.largest.check_commit(store, by).await {
+        Ok(()) => {}
+        Err(failure) => {
+            let Failure::CommitTooLarge { operations } = &failure else {
+                return Err(failure);
+            };
+            let message = format!("{failure}: start etcd with --max-txn-ops={operations} or more");
+            found.push(Finding::error("commit-too-large", b"", message));
+        }
+    }
+    Ok(found)
+}
+
+/// Whether the user may write everything that a migration writes: etcd checks the permissions of a
+/// transaction before its comparisons, and this one has a comparison that never holds.
+async fn write_permission<S: Store>(
+    store: &S,
+    root: &MetaRoot,
+    limits: &Limits,
+) -> Result<Option<Finding>, Failure> {
+    let txn = Txn {
+        compares: vec![Compare::CreateRevision(root.lock_key(), -1)],
+        ops: vec![
+            Op::Delete(root.range()),
+            Op::Delete(KeyRange::single(root.journal_key())),
+        ],
+    };
+    match patience::write(store, limits.patience, &txn).await {
+        Err(error) if error.kind == StoreErrorKind::Denied => {
+            let message = format!(
+                "the etcd user may not write below {}/ ({}); grant it: etcdctl role grant-permission ROLE \
+                 --prefix=true readwrite {}/",
+                root.root_path(),
+                error.message,
+                root.root_path()
+            );
+            let key = root.join(b"");
+            Ok(Some(Finding::error("no-write-permission", &key, message)))
+        }
+        // An alarm is a finding of its own.
+        Err(error) if error.kind == StoreErrorKind::NoSpace => Ok(None),
+        Err(error) => Err(while_doing("asking whether the user may write")(error)),
+        Ok(_) => Ok(None),
+    }
+}

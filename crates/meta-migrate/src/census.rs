@@ -1,0 +1,99 @@
+//! Counting keys without reading them.
+
+use meta_store::{RangeRequest, Store};
+use milvus_meta::entry::Entry;
+use milvus_meta::keys::{KeyRange, MetaRoot};
+use milvus_meta::transform::{new_family_ranges, shared_family_ranges};
+
+use super::error::{Failure, while_doing};
+use super::fingerprint::Filter;
+use super::limits::Limits;
+use super::patience::read;
+
+/// Keys below the meta root, without those below `session/` and without the journal, at a revision.
+pub(super) async fn keys<S: Store>(
+    store: &S,
+    root: &MetaRoot,
+    revision: i64,
+    limits: &Limits,
+) -> Result<u64, Failure> {
+    let all = count(store, root.range(), revision, limits).await?;
+    let sessions = count(store, root.range_below("session/"), revision, limits).await?;
+    let journal = KeyRange::single(root.journal_key());
+    let inside = root.range().contains(&journal.start);
+    let journal = if inside {
+        count(store, journal, revision, limits).await?
+    } else {
+        0
+    };
+    Ok(all.saturating_sub(sessions).saturating_sub(journal))
+}
+
+/// Tells from the pages of a whole capture how many of its keys are no source: what [`keys`] leaves out,
+/// the families that only staging writes, and what `filter` says was staged elsewhere.
+pub(super) struct Outsiders<'a> {
+    filter: &'a Filter,
+    ranges: Vec<KeyRange>,
+    shared: Vec<KeyRange>,
+    keys: u64,
+    leased: u64,
+}
+
+impl<'a> Outsiders<'a> {
+    pub(super) fn new(root: &MetaRoot, filter: &'a Filter) -> Self {
+        let mut ranges = new_family_ranges(root);
+        ranges.push(root.range_below("session/"));
+        ranges.push(KeyRange::single(root.journal_key()));
+        Self {
+            filter,
+            ranges,
+            shared: shared_family_ranges(root),
+            keys: 0,
+            leased: 0,
+        }
+    }
+
+    /// The next page, in ascending order as all pages are.
+    pub(super) fn see(&mut self, page: &[Entry]) {
+        for range in &self.ranges {
+            let from = page.partition_point(|entry| entry.key < range.start);
+            let inside = page[from..].partition_point(|entry| range.contains(&entry.key));
+            self.keys += u64::try_from(inside).unwrap_or(u64::MAX);
+        }
+        for range in &self.shared {
+            let from = page.partition_point(|entry| entry.key < range.start);
+            let shared = page[from..]
+                .iter()
+                .take_while(|entry| range.contains(&entry.key));
+            let staged = shared.filter(|entry| self.filter.is_staged(entry)).count();
+            self.keys += u64::try_from(staged).unwrap_or(u64::MAX);
+        }
+        let is_inside = |entry: &Entry| self.ranges.iter().any(|range| range.contains(&entry.key));
+        let leased = page.iter().filter(|entry| entry.lease != 0);
+        let outside = leased.filter(|entry| !is_inside(entry)).count();
+        self.leased += u64::try_from(outside).unwrap_or(u64::MAX);
+    }
+
+    /// How many of so many keys are source.
+    pub(super) fn source_keys(&self, all: u64) -> u64 {
+        all.saturating_sub(self.keys)
+    }
+
+    /// How many of these go with a lease.
+    pub(super) fn leased(&self) -> u64 {
+        self.leased
+    }
+}
+
+async fn count<S: Store>(
+    store: &S,
+    range: KeyRange,
+    revision: i64,
+    limits: &Limits,
+) -> Result<u64, Failure> {
+    let request = RangeRequest::new(range).count_only().at(revision);
+    let response = read(store, limits.patience, request)
+        .await
+        .map_err(while_doing("counting keys"))?;
+    Ok(u64::try_from(response.count).unwrap_or(0))
+}

@@ -1,0 +1,94 @@
+//! Giving space back after a migration: compaction, then defragmentation member by member, the leader
+//! last.
+
+use meta_store::{ClusterStatus, Store};
+use milvus_meta::keys::MetaRoot;
+
+use super::context::newest_revision;
+use super::error::{EngineError, Failure, while_doing};
+use super::limits::Limits;
+use super::patience::patiently;
+use super::sessions;
+
+/// A member's database file before and after, in bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberSizes {
+    /// The member's endpoint.
+    pub endpoint: String,
+    /// Before compaction.
+    pub before: u64,
+    /// After defragmentation.
+    pub after: u64,
+}
+
+/// What compaction gained.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compacted {
+    /// Everything before this revision was forgotten.
+    pub revision: i64,
+    /// The members, in the order in which they were defragmented.
+    pub members: Vec<MemberSizes>,
+}
+
+/// Compacts the history and defragments one member after the other, the leader last. A member answers
+/// nobody while it is defragmented, so no component may be registered.
+///
+/// # Errors
+/// [`EngineError`]; the metadata is not touched by this either way.
+pub async fn compact<S: Store>(
+    store: &S,
+    root: &MetaRoot,
+    limits: &Limits,
+) -> Result<Compacted, EngineError> {
+    run(store, root, limits)
+        .await
+        .map_err(EngineError::before_writing)
+}
+
+async fn run<S: Store>(store: &S, root: &MetaRoot, limits: &Limits) -> Result<Compacted, Failure> {
+    let (running, _) = sessions::list(store, root, limits.patience)
+        .await
+        .map_err(while_doing("looking for registered components"))?;
+    if !running.is_empty() {
+        return Err(Failure::Sessions(running));
+    }
+    let before = ask(store, limits).await?;
+    let revision = newest_revision(store, root, limits).await?;
+    store
+        .compact(revision)
+        .await
+        .map_err(while_doing("compacting etcd"))?;
+    let mut members = before.members.clone();
+    members.sort_by_key(|member| {
+        (
+            member.member_id == member.leader_id,
+            member.endpoint.clone(),
+        )
+    });
+    for member in &members {
+        store
+            .defragment(&member.endpoint)
+            .await
+            .map_err(while_doing(format!("defragmenting {}", member.endpoint)))?;
+    }
+    let after = ask(store, limits).await?;
+    let members = members
+        .into_iter()
+        .map(|member| MemberSizes {
+            before: member.db_size,
+            after: after
+                .members
+                .iter()
+                .find(|other| other.endpoint == member.endpoint)
+                .map_or(0, |other| other.db_size),
+            endpoint: member.endpoint,
+        })
+        .collect();
+    Ok(Compacted { revision, members })
+}
+
+async fn ask<S: Store>(store: &S, limits: &Limits) -> Result<ClusterStatus, Failure> {
+    patiently(limits.patience, || store.status())
+        .await
+        .map_err(while_doing("asking etcd for its status"))
+}

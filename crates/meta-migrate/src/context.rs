@@ -1,0 +1,100 @@
+//! What a run works with, and the revision that it reads at.
+
+use meta_store::{RangeRequest, Store, StoreErrorKind};
+use milvus_meta::keys::MetaRoot;
+
+use super::error::{Failure, while_doing};
+use super::limits::Limits;
+use super::observer::Observer;
+use super::patience::read;
+use super::stop::Stop;
+
+/// What the run works with.
+#[derive(Clone, Copy)]
+pub(super) struct Surroundings<'a> {
+    pub(super) root: &'a MetaRoot,
+    pub(super) limits: &'a Limits,
+    pub(super) stop: &'a Stop,
+    pub(super) observer: &'a dyn Observer,
+    pub(super) holder: &'a str,
+}
+
+/// How often something that reads at one revision may begin again at a newer one.
+pub(super) struct Retries<'a> {
+    around: Surroundings<'a>,
+    left: u32,
+}
+
+impl<'a> Retries<'a> {
+    pub(super) fn new(around: Surroundings<'a>) -> Self {
+        Self {
+            around,
+            left: around.limits.capture_attempts_max.saturating_sub(1),
+        }
+    }
+
+    /// Whether the failure is that etcd compacted the revision, and another attempt is left.
+    pub(super) fn again_after(&mut self, failure: &Failure) -> bool {
+        let compacted = matches!(
+            failure,
+            Failure::Store { source, .. } if source.kind == StoreErrorKind::Compacted
+        );
+        if !compacted || self.left == 0 {
+            return false;
+        }
+        self.left -= 1;
+        let note = "etcd compacted the revision being read: reading again";
+        self.around.observer.note(note);
+        true
+    }
+}
+
+/// What is read at: a revision of one cluster.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment {
+    pub(super) revision: i64,
+    /// 0 where the store does not tell.
+    pub(super) cluster: u64,
+}
+
+impl Moment {
+    /// The cluster's id as etcdctl writes it; empty where the store does not tell.
+    pub(super) fn cluster_id(self) -> String {
+        cluster_id(self.cluster)
+    }
+}
+
+/// A cluster's id as etcdctl writes it; empty where it is unknown.
+pub(super) fn cluster_id(cluster: u64) -> String {
+    match cluster {
+        0 => String::new(),
+        known => format!("{known:x}"),
+    }
+}
+
+/// The store's newest revision.
+pub(super) async fn newest_revision<S: Store>(
+    store: &S,
+    root: &MetaRoot,
+    limits: &Limits,
+) -> Result<i64, Failure> {
+    newest(store, root, limits)
+        .await
+        .map(|moment| moment.revision)
+}
+
+/// The store's newest revision, and which cluster it is.
+pub(super) async fn newest<S: Store>(
+    store: &S,
+    root: &MetaRoot,
+    limits: &Limits,
+) -> Result<Moment, Failure> {
+    let request = RangeRequest::key(root.journal_key()).count_only();
+    let response = read(store, limits.patience, request)
+        .await
+        .map_err(while_doing("asking for the newest revision"))?;
+    Ok(Moment {
+        revision: response.revision,
+        cluster: response.cluster,
+    })
+}

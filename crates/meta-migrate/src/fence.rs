@@ -1,0 +1,247 @@
+//! The fence: our lock on a lease, and the conditions by which etcd itself judges whether we hold it.
+//!
+//! The lock is `<metaRoot>/session/migration`, the key that the official tool registers, so that both
+//! exclude each other. Whether it is still ours is not believed but compared inside etcd: a write that
+//! comes late, from a run that lost its lock, is refused there.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout};
+
+use meta_store::{Applied, Compare, Op, RangeRequest, Store, StoreError, StoreErrorKind, Txn};
+use milvus_meta::entry::{Entry, printable};
+use milvus_meta::keys::{KeyRange, MetaRoot};
+
+use super::background::Background;
+use super::context::Surroundings;
+use super::error::{Failure, while_doing};
+use super::patience::{patiently, read};
+use super::sessions;
+
+/// A held lock. Dropping it stops renewing the lease; [`Fence::release`] gives the lock back at once.
+#[derive(Debug)]
+pub(super) struct Fence<S: Store> {
+    store: S,
+    root: MetaRoot,
+    lease: i64,
+    create_revision: i64,
+    _keep_alive: Background<()>,
+}
+
+/// How long to wait for what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Waits {
+    /// For registered components to go.
+    pub sessions: Duration,
+    /// For another run's lock to go.
+    pub lock: Duration,
+}
+
+/// A wait for another run's lock, with one deadline.
+pub(super) struct LockWait {
+    deadline: Instant,
+    is_reported: bool,
+}
+
+impl LockWait {
+    pub(super) fn new(wait: Duration) -> Self {
+        Self {
+            deadline: Instant::now() + wait,
+            is_reported: false,
+        }
+    }
+
+    /// Waits until `lock`, read at a revision, may have changed. Fails when the time is over.
+    pub(super) async fn wait<S: Store>(
+        &mut self,
+        store: &S,
+        around: Surroundings<'_>,
+        (lock, revision): (&Entry, i64),
+    ) -> Result<(), Failure> {
+        let Surroundings {
+            root,
+            stop,
+            observer,
+            ..
+        } = around;
+        let holder = sessions::describe(store, root, lock)
+            .await
+            .map_err(while_doing("reading the lock's lease"))?;
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Failure::Locked(holder));
+        }
+        if !self.is_reported {
+            self.is_reported = true;
+            observer.note(&format!(
+                "waiting up to {} for the lock {} of {} ({})",
+                sessions::up_to(left),
+                holder.key,
+                holder.address,
+                holder.ending()
+            ));
+        }
+        let change = store.wait_for_change(KeyRange::single(root.lock_key()), revision);
+        tokio::select! {
+            signal = stop.wait() => return Err(Failure::Interrupted(signal)),
+            outcome = timeout(left, change) => {
+                if let Ok(Err(error)) = outcome && !error.is_transient() {
+                    return Err(while_doing("watching the lock")(error));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<S: Store> Fence<S> {
+    /// Takes the lock, waiting for another holder's lease to end.
+    pub(super) async fn acquire(
+        store: &S,
+        around: Surroundings<'_>,
+        wait: Duration,
+    ) -> Result<Self, Failure> {
+        let Surroundings { root, limits, .. } = around;
+        let mut waiting = LockWait::new(wait);
+        loop {
+            if let Some((lease, create_revision)) = try_acquire(store, around).await? {
+                let renewing = keep_alive(store.clone(), lease, limits.lock_ttl);
+                return Ok(Self {
+                    store: store.clone(),
+                    root: root.clone(),
+                    lease,
+                    create_revision,
+                    _keep_alive: Background::start(renewing),
+                });
+            }
+            let held = read(store, limits.patience, RangeRequest::key(root.lock_key()))
+                .await
+                .map_err(while_doing("reading the lock"))?;
+            if let Some(lock) = held.entries.first() {
+                waiting.wait(store, around, (lock, held.revision)).await?;
+            }
+        }
+    }
+
+    /// The lock's part of the guards: it is still ours, and no component is registered. Transactions carry
+    /// [`Guards`](super::guards::Guards), which also compare the journal.
+    pub(super) fn compares(&self) -> Vec<Compare> {
+        let mut compares = vec![Compare::CreateRevision(
+            self.root.lock_key(),
+            self.create_revision,
+        )];
+        compares.extend(sessions::guarded_ranges(&self.root).map(Compare::Absent));
+        compares
+    }
+
+    pub(super) fn store(&self) -> &S {
+        &self.store
+    }
+
+    /// Returns the failure that the lock is not ours any more, or `None` while it is.
+    pub(super) async fn lost(&self, patience: Duration) -> Result<Option<Failure>, StoreError> {
+        let key = self.root.lock_key();
+        let held = read(&self.store, patience, RangeRequest::key(key.clone())).await?;
+        let ours = |entry: &Entry| entry.create_revision == self.create_revision;
+        Ok(
+            (!held.entries.first().is_some_and(ours)).then(|| Failure::LockLost {
+                key: printable(&key),
+            }),
+        )
+    }
+
+    /// Returns the failure that a component is registered, or `None` when none is.
+    pub(super) async fn component(
+        &self,
+        patience: Duration,
+    ) -> Result<Option<Failure>, StoreError> {
+        let (sessions, _) = sessions::list(&self.store, &self.root, patience).await?;
+        Ok((!sessions.is_empty()).then_some(Failure::Intruder(sessions)))
+    }
+
+    /// Gives the lock back. It would end by itself when its lease does, so a failure is no error.
+    pub(super) async fn release(self) {
+        const GOODBYE: Duration = Duration::from_secs(2);
+        if timeout(GOODBYE, self.store.lease_revoke(self.lease))
+            .await
+            .is_err()
+        {
+            tracing::debug!("the lock was not released in time; it expires with its lease");
+        }
+    }
+}
+
+/// One attempt: the lease and the revision at which the lock key was created, or `None` when somebody
+/// else holds it.
+async fn try_acquire<S: Store>(
+    store: &S,
+    around: Surroundings<'_>,
+) -> Result<Option<(i64, i64)>, Failure> {
+    let Surroundings {
+        root,
+        limits,
+        holder,
+        ..
+    } = around;
+    let lease = patiently(limits.patience, || store.lease_grant(limits.lock_ttl))
+        .await
+        .map_err(|error| {
+            // A full etcd refuses leases before anything else.
+            if error.kind == StoreErrorKind::NoSpace {
+                return Failure::Alarm(vec!["NOSPACE".to_owned()]);
+            }
+            while_doing("granting a lease for the lock")(error)
+        })?;
+    let key = root.lock_key();
+    let txn = Txn {
+        compares: vec![Compare::CreateRevision(key.clone(), 0)],
+        ops: vec![Op::Put {
+            key: key.clone().into(),
+            value: lock_value(holder).into(),
+            lease,
+        }],
+    };
+    match store.txn(txn).await {
+        Ok(response) if response.succeeded => return Ok(Some((lease, response.revision))),
+        Ok(_) => {}
+        Err(error) if error.applied == Applied::Unknown => {
+            // The reply was lost: the key itself says whether it is ours.
+            let held = read(store, limits.patience, RangeRequest::key(key))
+                .await
+                .map_err(while_doing("reading the lock"))?;
+            if let Some(entry) = held.entries.first().filter(|entry| entry.lease == lease) {
+                return Ok(Some((lease, entry.create_revision)));
+            }
+        }
+        Err(error) => return Err(while_doing("taking the lock")(error)),
+    }
+    // A lease that holds nothing ends by itself.
+    drop(store.lease_revoke(lease).await);
+    Ok(None)
+}
+
+/// The lock's value, with the members that a Milvus session has. The address tells runs apart.
+fn lock_value(holder: &str) -> Vec<u8> {
+    let now = humantime::format_rfc3339_millis(std::time::SystemTime::now());
+    let value = serde_json::json!({
+        "ServerName": "migration",
+        "Address": format!("{holder}/{}@{now}", std::process::id()),
+        "Exclusive": true,
+        "TriggerKill": false,
+        "Version": env!("CARGO_PKG_VERSION"),
+    });
+    value.to_string().into_bytes()
+}
+
+/// Renews the lease until it is gone. Losing it needs no message: the next write is refused.
+async fn keep_alive<S: Store>(store: S, lease: i64, ttl: Duration) {
+    loop {
+        sleep(ttl / 4).await;
+        if matches!(
+            timeout(ttl / 4, store.lease_keep_alive(lease)).await,
+            Ok(Ok(false))
+        ) {
+            return;
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Proof that nobody else wrote: a hash over the keys and last revisions of everything that was read.
+
+use std::hash::{DefaultHasher, Hasher};
+use std::time::Duration;
+
+use meta_store::Store;
+use meta_store::capture::{Capture, PageLimits};
+use milvus_meta::entry::Entry;
+use milvus_meta::keys::{KeyRange, MetaRoot};
+use milvus_meta::transform::{new_family_ranges, shared_family_ranges};
+
+use super::error::{Failure, while_doing};
+use super::pages::cuts;
+use super::patience::Patient;
+
+/// Which entries below the meta root count as metadata of the source: no leased keys, no session keys
+/// but the id counter, not the journal, and, beside a staged migration, not what that staged.
+#[derive(Debug, Clone)]
+pub(super) struct Filter {
+    root: MetaRoot,
+    journal: Vec<u8>,
+    sessions: KeyRange,
+    session_id: Vec<u8>,
+    /// The families that only staging writes.
+    staged: Vec<KeyRange>,
+    /// The families where only keys that appeared after `since` were staged.
+    shared: Vec<KeyRange>,
+    since: i64,
+}
+
+impl Filter {
+    /// Everything that is metadata.
+    pub(super) fn all(root: &MetaRoot) -> Self {
+        Self {
+            root: root.clone(),
+            journal: root.journal_key(),
+            sessions: root.range_below("session/"),
+            session_id: root.session_id_key(),
+            staged: Vec::new(),
+            shared: Vec::new(),
+            since: 0,
+        }
+    }
+
+    /// Everything but what a migration has staged that read its source at the revision `since`.
+    pub(super) fn without_staged(root: &MetaRoot, since: i64) -> Self {
+        Self {
+            staged: new_family_ranges(root),
+            shared: shared_family_ranges(root),
+            since,
+            ..Self::all(root)
+        }
+    }
+
+    /// Counts everything in some ranges as staged.
+    #[cfg(test)]
+    pub(super) fn all_staged(ranges: Vec<KeyRange>) -> Self {
+        let root = MetaRoot::new("root", "meta", "kv").unwrap();
+        Self {
+            staged: ranges,
+            ..Self::all(&root)
+        }
+    }
+
+    /// Whether a migration has staged the entry.
+    pub(super) fn is_staged(&self, entry: &Entry) -> bool {
+        let is_in = |ranges: &[KeyRange]| ranges.iter().any(|range| range.contains(&entry.key));
+        is_in(&self.staged) || entry.create_revision > self.since && is_in(&self.shared)
+    }
+
+    pub(super) fn keeps(&self, entry: &Entry) -> bool {
+        let session = self.sessions.contains(&entry.key) && entry.key != self.session_id;
+        entry.lease == 0 && !session && entry.key != self.journal && !self.is_staged(entry)
+    }
+
+    /// Whether an entry was left out only because it hangs on a lease, and is not our own lock.
+    pub(super) fn skips_leased(&self, entry: &Entry) -> bool {
+        entry.lease != 0 && entry.key != self.root.lock_key()
+    }
+}
+
+/// The running hash, with the number of entries.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Fingerprint {
+    hasher: DefaultHasher,
+    pub(super) keys: u64,
+    /// Bytes of their keys and values.
+    pub(super) bytes: u64,
+    /// The revision of the newest entry.
+    pub(super) newest_revision: i64,
+}
+
+impl Fingerprint {
+    pub(super) fn add(&mut self, entry: &Entry) {
+        self.hasher.write(&entry.key);
+        self.hasher.write_i64(entry.mod_revision);
+        self.keys += 1;
+        self.bytes += (entry.key.len() + entry.value.len()) as u64;
+        self.newest_revision = self.newest_revision.max(entry.mod_revision);
+    }
+
+    pub(super) fn matches(&self, other: &Self) -> bool {
+        self.keys == other.keys && self.hasher.finish() == other.hasher.finish()
+    }
+}
+
+/// Reads the keys again and says what changed since; `None` when nothing did.
+pub(super) async fn changed_since<S: Store>(
+    store: &S,
+    filter: &Filter,
+    (before, revision): (&Fingerprint, i64),
+    patience: Duration,
+) -> Result<Option<String>, Failure> {
+    let mut now = Fingerprint::default();
+    let mut newer = None;
+    let range = filter.root.range();
+    let mut pages = KeyPages::begin(store, (range, &cuts(&filter.root)), patience).await?;
+    while let Some(page) = pages.next().await? {
+        for entry in page.iter().filter(|entry| filter.keeps(entry)) {
+            now.add(entry);
+            if entry.mod_revision > revision && newer.is_none() {
+                newer = Some(format!(
+                    "{} was written at revision {}",
+                    milvus_meta::entry::printable(&entry.key),
+                    entry.mod_revision
+                ));
+            }
+        }
+    }
+    if now.matches(before) {
+        return Ok(None);
+    }
+    Ok(Some(newer.unwrap_or_else(|| {
+        format!("{} keys were read, {} are there", before.keys, now.keys)
+    })))
+}
+
+/// Keys of a range without their values, page by page, at one revision.
+#[derive(Debug)]
+pub(super) struct KeyPages<S: Store>(Capture<Patient<S>>);
+
+impl<S: Store> KeyPages<S> {
+    /// Begins to read at the newest revision; `cuts` as in [`Capture::in_parts`].
+    pub(super) async fn begin(
+        store: &S,
+        (range, cuts): (KeyRange, &[Vec<u8>]),
+        patience: Duration,
+    ) -> Result<Self, Failure> {
+        let patient = Patient::new(store.clone(), patience);
+        let limits = PageLimits {
+            keys_only: true,
+            ..PageLimits::default()
+        };
+        let capture = Capture::in_parts(patient, (range, cuts), None, limits).await;
+        Ok(Self(capture.map_err(while_doing("reading keys"))?))
+    }
+
+    /// The revision that is read at.
+    pub(super) fn revision(&self) -> i64 {
+        self.0.revision()
+    }
+
+    /// The next keys, ascending; `None` at the end.
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<Entry>>, Failure> {
+        let page = self.0.next_page().await;
+        page.map_err(while_doing("reading keys"))
+    }
+}

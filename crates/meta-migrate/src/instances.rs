@@ -1,0 +1,160 @@
+//! Where no metadata is found: which other roots in this etcd look like those of a Milvus instance.
+
+use std::collections::VecDeque;
+
+use meta_store::{RangeRequest, Store, StoreError, StoreErrorKind};
+use milvus_meta::entry::printable;
+use milvus_meta::keys::{KeyRange, MetaRoot};
+
+use super::error::{EngineError, Failure, Instances, while_doing};
+use super::ledger::Ledger;
+use super::limits::Limits;
+use super::patience::read;
+
+/// Requests that a search sends at most.
+const REQUESTS_MAX: usize = 400;
+/// Keys of one folder, beside its folders, that a search passes over at most.
+const LEAVES_MAX: usize = 64;
+
+/// Fails where there is no key at all below the meta root, and no journal.
+///
+/// # Errors
+/// [`EngineError`] with [`Failure::NoMetadata`] then, and when etcd cannot be read.
+pub async fn require_metadata<S: Store>(
+    store: &S,
+    root: &MetaRoot,
+    limits: &Limits,
+) -> Result<(), EngineError> {
+    check(store, root, limits)
+        .await
+        .map_err(EngineError::before_writing)
+}
+
+async fn check<S: Store>(store: &S, root: &MetaRoot, limits: &Limits) -> Result<(), Failure> {
+    let request = RangeRequest::new(root.range()).keys_only().limit(1);
+    let found = read(store, limits.patience, request)
+        .await
+        .map_err(while_doing("reading the metadata"))?;
+    let is_empty = found.entries.is_empty();
+    // What a journal tells of is for the command to say.
+    if !is_empty || Ledger::exists(store, root, limits).await? {
+        return Ok(());
+    }
+    let found = match search(store, limits).await {
+        Ok(instances) => Some(instances),
+        Err(error) if error.kind == StoreErrorKind::Denied => None,
+        Err(error) => return Err(while_doing("looking for Milvus instances")(error)),
+    };
+    Err(Failure::NoMetadata {
+        root: root.clone(),
+        instances: found,
+    })
+}
+
+/// Walks etcd folder by folder, the highest first, a key a folder: what is in an instance is passed over.
+async fn search<S: Store>(store: &S, limits: &Limits) -> Result<Instances, StoreError> {
+    let mut search = Search {
+        store,
+        limits,
+        requests: 0,
+    };
+    let mut instances = Instances {
+        roots: Vec::new(),
+        is_complete: true,
+    };
+    let mut folders = VecDeque::from([Vec::new()]);
+    while let Some(folder) = folders.pop_front() {
+        match search.look_into(&folder).await? {
+            Folder::Instance => {
+                let root = folder.strip_suffix(b"/").unwrap_or(&folder);
+                instances.roots.push(printable(root));
+            }
+            Folder::Other {
+                folders: inside,
+                is_complete,
+            } => {
+                instances.is_complete &= is_complete;
+                folders.extend(inside);
+            }
+        }
+    }
+    Ok(instances)
+}
+
+/// What a folder holds.
+enum Folder {
+    /// Families of Milvus.
+    Instance,
+    /// Folders, with their slashes.
+    Other {
+        folders: Vec<Vec<u8>>,
+        is_complete: bool,
+    },
+}
+
+struct Search<'a, S: Store> {
+    store: &'a S,
+    limits: &'a Limits,
+    requests: usize,
+}
+
+impl<S: Store> Search<'_, S> {
+    async fn look_into(&mut self, folder: &[u8]) -> Result<Folder, StoreError> {
+        let whole = if folder.is_empty() {
+            KeyRange::new(vec![0], vec![u8::MAX; 16])
+        } else {
+            KeyRange::prefix(folder)
+        };
+        let mut rest = whole.clone();
+        let mut folders = Vec::new();
+        let mut leaves = 0;
+        loop {
+            if self.requests >= REQUESTS_MAX || leaves >= LEAVES_MAX {
+                return Ok(Folder::Other {
+                    folders,
+                    is_complete: false,
+                });
+            }
+            let Some(key) = self.first(rest.clone()).await? else {
+                return Ok(Folder::Other {
+                    folders,
+                    is_complete: true,
+                });
+            };
+            let name = key.strip_prefix(folder).unwrap_or(&key);
+            let Some(slash) = name.iter().position(|byte| *byte == b'/') else {
+                leaves += 1;
+                rest = rest.after(&key);
+                continue;
+            };
+            let (name, inside) = (&name[..slash], &key[..=folder.len() + slash]);
+            let is_instance = match name {
+                b"root-coord" | b"datacoord-meta" => true,
+                b"session" => {
+                    let counter = [inside, b"id"].concat();
+                    self.first(KeyRange::single(counter)).await?.is_some()
+                }
+                _ => false,
+            };
+            if is_instance {
+                return Ok(Folder::Instance);
+            }
+            let behind = KeyRange::prefix(inside).end;
+            folders.push(inside.to_vec());
+            rest = KeyRange::new(behind, whole.end.clone());
+            if rest.is_empty() {
+                return Ok(Folder::Other {
+                    folders,
+                    is_complete: true,
+                });
+            }
+        }
+    }
+
+    async fn first(&mut self, range: KeyRange) -> Result<Option<Vec<u8>>, StoreError> {
+        self.requests += 1;
+        let request = RangeRequest::new(range).keys_only().limit(1);
+        let found = read(self.store, self.limits.patience, request).await?;
+        Ok(found.entries.first().map(|entry| entry.key.to_vec()))
+    }
+}

@@ -1,0 +1,317 @@
+//! The journal: the record in etcd of a migration's progress, from which a later run resumes it or rolls it
+//! back.
+//!
+//! It is one JSON value for each meta root, at `<rootPath>/migration/journal/<metaSubPath>`, outside the
+//! meta root. Every write of a run compares its last revision.
+
+use serde::{Deserialize, Serialize};
+
+use meta_report::BackupRef;
+
+/// The newest journal format this program writes, and the newest it reads.
+pub const FORMAT: u32 = 1;
+
+/// How far a migration, or its undoing, has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// New keys are being put beside the old layout, which is whole.
+    Staging,
+    /// All new keys were put; the old layout is whole.
+    Staged,
+    /// The commit transaction was applied: 2.2 can start. Collection records are being rewritten.
+    Committed,
+    /// Old families that nobody reads any more are being deleted.
+    Tidying,
+    /// The migration is finished and verified.
+    Done,
+    /// A backup is being put back.
+    Restoring,
+}
+
+impl Phase {
+    /// The name that stands in the journal.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Staging => "staging",
+            Self::Staged => "staged",
+            Self::Committed => "committed",
+            Self::Tidying => "tidying",
+            Self::Done => "done",
+            Self::Restoring => "restoring",
+        }
+    }
+
+    /// Whether the old layout still stands whole: a rollback then needs no backup.
+    #[must_use]
+    pub fn is_before_commit(self) -> bool {
+        match self {
+            Self::Staging | Self::Staged => true,
+            Self::Committed | Self::Tidying | Self::Done | Self::Restoring => false,
+        }
+    }
+}
+
+/// How many keys a plan puts, rewrites and deletes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counts {
+    /// New keys.
+    pub put: u64,
+    /// Keys that stay with another value.
+    pub rewrite: u64,
+    /// Keys that go.
+    pub delete: u64,
+    /// Records of segments among the rewritten keys.
+    #[serde(default)]
+    pub segments: u64,
+}
+
+/// The record of a migration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Journal {
+    /// The format version; see [`FORMAT`].
+    pub format: u32,
+    /// The meta root whose migration it records.
+    pub meta_root: String,
+    /// Identifies the run that began the migration.
+    pub run: String,
+    /// How far it has come.
+    pub phase: Phase,
+    /// The version of this program that wrote the journal last.
+    pub tool_version: String,
+    /// The source version the operator named.
+    pub source_version: Option<String>,
+    /// The target version the operator named.
+    pub target_version: Option<String>,
+    /// The form in which collections are written.
+    pub collection_form: String,
+    /// Where the logs of segments are kept: `auto` or `inline`.
+    pub segment_form: String,
+    /// What is done with broken records: `fail` or `skip`.
+    pub on_broken_record: String,
+    /// The digest of the plan that is being carried out.
+    pub plan_digest: String,
+    /// The etcd cluster that the revisions are of, as etcdctl writes its id; empty where it is unknown.
+    #[serde(default)]
+    pub cluster_id: String,
+    /// The revision at which the source was captured last.
+    pub capture_revision: i64,
+    /// The revision at which the run that began staging read its source: what was staged appeared after it.
+    #[serde(default)]
+    pub staged_since: i64,
+    /// What the plan does.
+    pub counts: Counts,
+    /// The backup made before the first write.
+    pub backup: Option<BackupRef>,
+    /// The revision of the switch, known from the phase `tidying` on; 0 before.
+    #[serde(default)]
+    pub committed_revision: i64,
+    /// In the phase `restoring`: whether keys that the backup does not hold stay.
+    #[serde(default)]
+    pub keep_extra: bool,
+    /// Keys below the meta root, without sessions and what hangs on a lease, that the plan leaves there; 0
+    /// where it is unknown.
+    #[serde(default)]
+    pub keys_expected: u64,
+    /// Keys without a lease below the meta root when the migration was done; 0 before.
+    pub keys_when_done: u64,
+    /// When the migration began, RFC 3339.
+    pub started_at: String,
+    /// When the journal was last written, RFC 3339.
+    pub updated_at: String,
+}
+
+/// A journal that this program cannot act on.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The value is not a journal.
+    #[error("the journal is not readable{}", by(.written_by.as_ref()))]
+    Unreadable {
+        /// The version of the program that wrote it, where that can be told.
+        written_by: Option<String>,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A newer program wrote it.
+    #[error(
+        "the journal has format {found}{}, this program reads up to {FORMAT}: use a newer version",
+        by(.written_by.as_ref())
+    )]
+    Newer {
+        /// The format found.
+        found: u64,
+        /// The version of the program that wrote it, where that can be told.
+        written_by: Option<String>,
+    },
+    /// It records the migration of another meta root.
+    #[error("the journal records the migration of {found}, not of {wanted}: it was copied here")]
+    OtherRoot {
+        /// The meta root in the journal.
+        found: String,
+        /// The meta root asked for.
+        wanted: String,
+    },
+}
+
+fn by(version: Option<&String>) -> String {
+    version.map_or_else(String::new, |version| {
+        format!(" (written by version {version})")
+    })
+}
+
+impl Journal {
+    /// Reads a journal value.
+    ///
+    /// # Errors
+    /// [`JournalError`] when the value is no journal, or one of a newer program.
+    pub fn decode(value: &[u8]) -> Result<Self, JournalError> {
+        let unreadable = |written_by| move |source| JournalError::Unreadable { written_by, source };
+        let json: serde_json::Value = serde_json::from_slice(value).map_err(unreadable(None))?;
+        let written_by = json.get("tool_version").and_then(serde_json::Value::as_str);
+        let written_by = written_by.map(str::to_owned);
+        match json.get("format").and_then(serde_json::Value::as_u64) {
+            Some(found) if found > u64::from(FORMAT) => {
+                Err(JournalError::Newer { found, written_by })
+            }
+            _ => serde_json::from_value(json).map_err(unreadable(written_by)),
+        }
+    }
+
+    /// Reads the journal of a meta root.
+    ///
+    /// # Errors
+    /// [`JournalError`] when the value is no journal, one of a newer program, or another meta root's.
+    pub fn of(meta_root: &str, value: &[u8]) -> Result<Self, JournalError> {
+        let journal = Self::decode(value)?;
+        if journal.meta_root == meta_root {
+            return Ok(journal);
+        }
+        Err(JournalError::OtherRoot {
+            found: journal.meta_root,
+            wanted: meta_root.to_owned(),
+        })
+    }
+
+    /// Why the revisions in a journal say nothing about the etcd that it was found in, with this id and at
+    /// this revision; `None` where they may be believed. A mirror, or a backup of etcd that was restored,
+    /// brings along a journal whose revisions were another etcd's.
+    #[must_use]
+    pub(crate) fn brought_from(&self, cluster_id: &str, mod_revision: i64) -> Option<String> {
+        let are_known = !self.cluster_id.is_empty() && !cluster_id.is_empty();
+        if are_known && self.cluster_id != cluster_id {
+            return Some(format!(
+                "the journal was written in the etcd cluster {}, and this is {cluster_id}",
+                self.cluster_id
+            ));
+        }
+        let newest = self.committed_revision.max(self.capture_revision);
+        (newest > mod_revision).then(|| {
+            format!(
+                "the journal names revision {newest} but was written at {mod_revision}: it was copied from \
+                    another etcd"
+            )
+        })
+    }
+
+    /// The value to store.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn journal() -> Journal {
+        Journal {
+            format: FORMAT,
+            meta_root: "by-dev/meta".into(),
+            run: "r".into(),
+            phase: Phase::Staged,
+            tool_version: "0".into(),
+            source_version: Some("2.1.4".into()),
+            target_version: None,
+            collection_form: "split".into(),
+            segment_form: "auto".into(),
+            on_broken_record: "fail".into(),
+            plan_digest: "d".into(),
+            cluster_id: "c1".into(),
+            capture_revision: 7,
+            staged_since: 7,
+            counts: Counts {
+                put: 1,
+                rewrite: 2,
+                delete: 3,
+                segments: 1,
+            },
+            backup: None,
+            committed_revision: 0,
+            keep_extra: false,
+            keys_expected: 0,
+            keys_when_done: 0,
+            started_at: String::new(),
+            updated_at: String::new(),
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        assert_eq!(Journal::decode(&journal().encode()).unwrap(), journal());
+    }
+
+    #[test]
+    fn a_journal_of_another_meta_root_is_refused() {
+        let value = journal().encode();
+        assert_eq!(Journal::of("by-dev/meta", &value).unwrap(), journal());
+        let error = Journal::of("by-dev/meta2", &value).unwrap_err().to_string();
+        assert!(
+            error.contains("of by-dev/meta, not of by-dev/meta2"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_journal_of_an_older_program_is_read() {
+        let mut json = serde_json::to_value(journal()).unwrap();
+        json.as_object_mut().unwrap().remove("cluster_id");
+        json.as_object_mut().unwrap().remove("keys_expected");
+        let read = Journal::decode(json.to_string().as_bytes()).unwrap();
+        assert_eq!((read.cluster_id.as_str(), read.keys_expected), ("", 0));
+        assert_eq!(read.brought_from("c2", 8), None);
+    }
+
+    #[test]
+    fn revisions_are_believed_in_the_etcd_that_they_are_of() {
+        let journal = journal();
+        assert_eq!(journal.brought_from("c1", 8), None);
+        assert_eq!(journal.brought_from("", 8), None, "unknown");
+        let elsewhere = journal.brought_from("c2", 8).unwrap();
+        assert!(elsewhere.contains("c1") && elsewhere.contains("c2"));
+        let copied = journal.brought_from("c1", 6).unwrap();
+        assert!(copied.contains("revision 7"), "{copied}");
+        let committed = Journal {
+            committed_revision: 9,
+            ..journal
+        };
+        assert!(committed.brought_from("c1", 8).is_some());
+    }
+
+    #[test]
+    fn a_newer_format_and_a_foreign_value_are_told_apart() {
+        let newer = br#"{"format": 2, "surprise": true, "tool_version": "9.9.0"}"#;
+        let error = Journal::decode(newer).unwrap_err();
+        assert!(matches!(error, JournalError::Newer { found: 2, .. }));
+        assert!(error.to_string().contains("version 9.9.0"), "{error}");
+        for damaged in [&b"true"[..], b"{\"format\": 1", b"", b"\xff"] {
+            let error = Journal::decode(damaged).unwrap_err();
+            assert!(matches!(error, JournalError::Unreadable { .. }));
+        }
+        let cut = br#"{"format": 1, "tool_version": "0.3.0"}"#;
+        let error = Journal::decode(cut).unwrap_err();
+        assert!(error.to_string().contains("version 0.3.0"), "{error}");
+    }
+}

@@ -1,0 +1,118 @@
+//! Which layout is in etcd, and what is said where no migration can start from it.
+
+use crate::journal::Journal;
+use meta_store::Store;
+use milvus_meta::finding::Finding;
+use milvus_meta::keys::MetaRoot;
+use milvus_meta::layout::Layout;
+use milvus_meta::layout::LayoutDetector;
+
+use super::Environment;
+use super::context::newest_revision;
+use super::error::Failure;
+use super::fingerprint::Filter;
+use super::limits::Limits;
+use super::pages::Pages;
+
+/// Reads the whole meta root and shows it to a detector.
+pub(super) async fn detect<S: Store>(
+    store: &S,
+    root: &MetaRoot,
+    limits: &Limits,
+    environment: &Environment,
+) -> Result<LayoutDetector, Failure> {
+    let filter = Filter::all(root);
+    let mut detector = LayoutDetector::new(root.clone());
+    let revision = newest_revision(store, root, limits).await?;
+    let mut pages = Pages::begin(
+        store,
+        environment.around(root, limits),
+        root.range(),
+        revision,
+    )
+    .await?;
+    while let Some(page) = pages.next().await? {
+        page.iter()
+            .filter(|entry| filter.keeps(entry))
+            .for_each(|entry| detector.push(entry));
+    }
+    Ok(detector)
+}
+
+/// An instance without collections.
+pub(super) fn empty_finding(root: &MetaRoot) -> Finding {
+    Finding::warning(
+        "no-metadata",
+        root.meta_root().as_bytes(),
+        format!(
+            "there are no collections under {root}. If Milvus has collections, its root path is another one: \
+             check --root-path and --meta-sub-path",
+        ),
+    )
+}
+
+/// A migration was done here and nothing of it is left.
+pub(super) fn gone_finding(root: &MetaRoot) -> Finding {
+    Finding::error(
+        "metadata-gone",
+        root.meta_root().as_bytes(),
+        "the journal records a finished migration, but no metadata is left: something deleted it. Restore a \
+         backup; if the instance was removed on purpose, delete the journal too",
+    )
+}
+
+/// Both layouts are there. `done` is the journal of a finished migration.
+pub(super) fn mixed_finding(evidence: &[String], done: Option<&Journal>) -> Finding {
+    let evidence = evidence.join("; ");
+    match done {
+        Some(journal) => Finding::error(
+            "2.1-ran",
+            b"",
+            format!(
+                "{}, and metadata of 2.1 was written since, so Milvus 2.1 ran on the migrated metadata. Found: \
+                 {evidence}. Stop Milvus 2.1. Save what is there with meta-migration backup; then meta-migration \
+                 rollback --accept-loss returns to the metadata before the migration, without what was written \
+                 since",
+                recorded(journal)
+            ),
+        ),
+        None => Finding::error(
+            "mixed-layout",
+            b"",
+            format!(
+                "there are keys of both layouts, and no migration is recorded: either another tool was \
+                    interrupted, or Milvus 2.2 ran on metadata that was not migrated and wrote to it. Found: {evidence}. Restore a \
+                 backup of one layout (meta-migration restore --backup-file FILE), then migrate again"
+            ),
+        ),
+    }
+}
+
+/// The layout is 2.1 where 2.2 is expected. `done` is the journal of a finished migration.
+pub(super) fn not_migrated(
+    detector: &LayoutDetector,
+    root: &MetaRoot,
+    done: Option<&Journal>,
+) -> Finding {
+    let evidence = detector.evidence().join("; ");
+    let journal = done.map_or(String::new(), |journal| {
+        format!(
+            " {}: something else restored the metadata of 2.1 since.",
+            recorded(journal)
+        )
+    });
+    let message = format!(
+        "the layout is {}, not 2.2 (found: {evidence}).{journal} Run meta-migration migrate",
+        Layout::V2_1.name()
+    );
+    Finding::error("not-migrated", root.meta_root().as_bytes(), message)
+}
+
+/// A finished migration, in words.
+fn recorded(journal: &Journal) -> String {
+    let target = journal.target_version.as_deref().unwrap_or("2.2");
+    format!(
+        "a finished migration for {target} is recorded ({} form, {})",
+        journal.collection_form, journal.updated_at
+    )
+}

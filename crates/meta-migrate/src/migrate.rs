@@ -1,0 +1,377 @@
+//! The main job: 2.1 becomes 2.2.
+//!
+//! Read at one revision, transform, validate, back up, stage, check, commit, rewrite, tidy, verify.
+//! [`crate::protocol`] says which step comes next; this module carries steps out.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::journal::Phase;
+use crate::protocol::{Forward, Step};
+use meta_report::{BackupRef, MigrateOutcome, MigrateReport, Seconds};
+use meta_store::Store;
+use milvus_meta::keys::MetaRoot;
+use milvus_meta::layout::Layout;
+use milvus_meta::transform::{CollectionForm, OnBrokenRecord, Options, SegmentForm};
+use milvus_meta::version::Release;
+
+use super::backup_job::BackupTarget;
+use super::completeness::{self, context_of, is_form, survey};
+use super::context::Retries;
+use super::context::Surroundings;
+use super::error::{EngineError, Failure, Written};
+use super::fence::{Fence, Waits};
+use super::ledger::Ledger;
+use super::limits::Limits;
+use super::restore::is_as_left;
+use super::writer::Tally;
+use super::{Environment, layout, sessions};
+
+mod cut_over;
+mod preparation;
+mod segments;
+mod staging;
+mod verification;
+
+use preparation::{Prepared, refuse_incomplete};
+
+/// What to migrate, and how.
+#[derive(Debug, Clone)]
+pub struct MigrateOptions {
+    /// Where the metadata lies.
+    pub root: MetaRoot,
+    /// The version the operator says is there; checked against the keys.
+    pub source_version: Option<Release>,
+    /// The version that will be started afterwards.
+    pub target_version: Release,
+    /// The form in which collections are written.
+    pub form: CollectionForm,
+    /// Where the logs of segments are kept.
+    pub segment_form: SegmentForm,
+    /// What to do with records that cannot be migrated.
+    pub on_broken_record: OnBrokenRecord,
+    /// Where the backup goes; `None` for no backup.
+    pub backup: Option<BackupTarget>,
+    /// How long to wait for sessions and the lock.
+    pub waits: Waits,
+    /// Every other limit.
+    pub limits: Limits,
+}
+
+impl MigrateOptions {
+    fn transform_options(&self) -> Options {
+        Options {
+            form: self.form,
+            segment_form: self.segment_form,
+            on_broken_record: self.on_broken_record,
+            target: self.target_version.clone(),
+        }
+    }
+}
+
+/// Migrates, or goes on with an interrupted migration.
+///
+/// # Errors
+/// [`EngineError`] says what was written before it failed.
+pub async fn migrate<S: Store>(
+    store: &S,
+    options: &MigrateOptions,
+    environment: &Environment,
+) -> Result<MigrateReport, EngineError> {
+    let started = Instant::now();
+    if !options.target_version.has_2_2_layout() {
+        return Ok(nothing_to_do(started));
+    }
+    let before = |failure| Box::new(EngineError::before_writing(failure));
+    let stop = &environment.stop;
+    let entered = tokio::select! {
+        biased;
+        entered = enter(store, options, environment) => entered,
+        signal = stop.overdue() => Err(Failure::Interrupted(signal)),
+    };
+    let fence = match entered {
+        Ok(fence) => fence,
+        Err(failure) => {
+            // A migrated cluster that runs is not refused: nothing has to be done to it.
+            let refused = if matches!(failure, Failure::Sessions(_)) {
+                match already_migrated(store, options, environment).await {
+                    Ok(true) => return Ok(already(None, started)),
+                    Err(incomplete @ (Failure::Findings(_) | Failure::Locked(_))) => incomplete,
+                    Ok(false) | Err(_) => failure,
+                }
+            } else {
+                failure
+            };
+            let is_refused = matches!(refused, Failure::Sessions(_) | Failure::Locked(_));
+            let mut refused = before(refused);
+            if is_refused
+                && let Ok(ledger) = Ledger::load(store, &options.root, &options.limits).await
+            {
+                refused.phase = ledger.phase();
+                refused.backup = ledger.journal().and_then(|journal| journal.backup.clone());
+            }
+            return Err(*refused);
+        }
+    };
+    let mut run = match Run::new(store, options, environment, fence, started).await {
+        Ok(run) => run,
+        Err(failure) => return Err(*before(failure)),
+    };
+    let outcome = tokio::select! {
+        biased;
+        outcome = run.carry_out() => outcome,
+        signal = stop.overdue() => Err(Failure::Interrupted(signal)),
+    };
+    let outcome = match outcome {
+        Ok(report) => Ok(report),
+        Err(failure) => {
+            let guards = run.ledger.guards(&run.fence);
+            let failure = guards.explain(failure, run.written).await;
+            Err(run.error(failure))
+        }
+    };
+    run.fence.release().await;
+    outcome
+}
+
+/// Waits for components and other runs, then takes the lock.
+async fn enter<S: Store>(
+    store: &S,
+    options: &MigrateOptions,
+    environment: &Environment,
+) -> Result<Fence<S>, Failure> {
+    let around = environment.around(&options.root, &options.limits);
+    sessions::wait_until_gone(store, around, options.waits.sessions).await?;
+    let fence = Fence::acquire(store, around, options.waits.lock).await?;
+    // Somebody may have come while we waited for the lock.
+    if let Err(failure) = sessions::wait_until_gone(store, around, Duration::ZERO).await {
+        fence.release().await;
+        return Err(failure);
+    }
+    Ok(fence)
+}
+
+/// Whether complete 2.2 metadata is there, that nobody works on.
+async fn already_migrated<S: Store>(
+    store: &S,
+    options: &MigrateOptions,
+    environment: &Environment,
+) -> Result<bool, Failure> {
+    let ledger = Ledger::load(store, &options.root, &options.limits).await?;
+    if !matches!(ledger.phase(), None | Some(Phase::Done)) {
+        return Ok(false);
+    }
+    if let Some(holder) = sessions::lock_holder(store, &options.root, &options.limits).await? {
+        return Err(Failure::Locked(holder));
+    }
+    let around = environment.around(&options.root, &options.limits);
+    let wanted = options.transform_options();
+    let (layout, findings) = completeness::check(store, around, &wanted, &ledger).await?;
+    if layout != Layout::V2_2 {
+        return Ok(false);
+    }
+    refuse_incomplete((layout, findings), &wanted)?;
+    Ok(true)
+}
+
+fn nothing_to_do(started: Instant) -> MigrateReport {
+    MigrateReport {
+        outcome: MigrateOutcome::NothingToDo,
+        resumed: false,
+        plan: None,
+        backup: None,
+        verified: false,
+        seconds: Seconds {
+            total: started.elapsed().as_secs_f64(),
+            ..Seconds::default()
+        },
+    }
+}
+
+fn already(backup: Option<BackupRef>, started: Instant) -> MigrateReport {
+    MigrateReport {
+        outcome: MigrateOutcome::AlreadyMigrated,
+        backup,
+        ..nothing_to_do(started)
+    }
+}
+
+/// A run that holds the lock.
+struct Run<'a, S: Store> {
+    store: &'a S,
+    options: &'a MigrateOptions,
+    environment: &'a Environment,
+    fence: Fence<S>,
+    ledger: Ledger,
+    prepared: Option<Prepared>,
+    backup: Option<BackupRef>,
+    written: Written,
+    resumed: bool,
+    verified: bool,
+    /// What we wrote since the capture.
+    own: Tally,
+    /// Whether the commit transaction carried the added snapshots.
+    history_written: bool,
+    /// Whether the new families were read back since they were staged, and were as planned.
+    is_read_back: bool,
+    /// Keys of 2.1 that were written after the capture into families that go: they stay.
+    left_alone: Vec<Bytes>,
+    /// How many keys verification found, and the revision at which it did.
+    counted: Option<(i64, u64)>,
+    seconds: Seconds,
+    started: Instant,
+}
+
+impl<'a, S: Store> Run<'a, S> {
+    async fn new(
+        store: &'a S,
+        options: &'a MigrateOptions,
+        environment: &'a Environment,
+        fence: Fence<S>,
+        started: Instant,
+    ) -> Result<Self, Failure> {
+        let ledger = match Ledger::load(store, &options.root, &options.limits).await {
+            Ok(ledger) => ledger,
+            Err(failure) => {
+                fence.release().await;
+                return Err(failure);
+            }
+        };
+        Ok(Self {
+            store,
+            options,
+            environment,
+            fence,
+            backup: ledger.journal().and_then(|journal| journal.backup.clone()),
+            resumed: ledger.phase().is_some_and(|phase| phase != Phase::Done),
+            ledger,
+            prepared: None,
+            written: Written::Nothing,
+            verified: false,
+            own: Tally::default(),
+            history_written: false,
+            is_read_back: false,
+            left_alone: Vec::new(),
+            counted: None,
+            seconds: Seconds::default(),
+            started,
+        })
+    }
+
+    fn around(&self) -> Surroundings<'a> {
+        self.environment
+            .around(&self.options.root, &self.options.limits)
+    }
+
+    fn error(&self, failure: Failure) -> EngineError {
+        EngineError {
+            failure: Box::new(failure),
+            written: self.written,
+            phase: self.ledger.phase(),
+            backup: self.backup.clone(),
+            difference: None,
+        }
+    }
+
+    async fn carry_out(&mut self) -> Result<MigrateReport, Failure> {
+        let mut machine = self.begin().await?;
+        let mut retries = Retries::new(self.around());
+        while machine.step() != Step::Finished {
+            if let Some(signal) = self.environment.stop.requested() {
+                return Err(Failure::Interrupted(signal));
+            }
+            let step = machine.step();
+            if step.is_before_cut_over()
+                && self.prepared.is_none()
+                && let Some(report) = self.prepare().await?
+            {
+                return Ok(report);
+            }
+            tracing::debug!(?step, "next step");
+            match self.take(step).await {
+                Ok(()) => machine.completed(),
+                // Every step may be carried out twice.
+                Err(failure) if retries.again_after(&failure) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(self.report())
+    }
+
+    async fn take(&mut self, step: Step) -> Result<(), Failure> {
+        match step {
+            Step::FinishRestore => self.finish_restore().await,
+            Step::RecordStaging => self.record_staging().await,
+            Step::Stage => self.stage().await,
+            Step::RecordStaged => self.record(Phase::Staged).await,
+            Step::CheckStaged => self.check_staged().await,
+            Step::Commit => self.commit().await,
+            Step::WriteHistory => self.write_history().await,
+            Step::Rewrite => self.rewrite().await,
+            Step::RecordTidying | Step::RecordTidied => self.record(Phase::Tidying).await,
+            Step::Tidy => self.tidy().await,
+            Step::Verify => self.verify().await,
+            Step::RecordDone => self.record_done().await,
+            Step::Finished => Ok(()),
+        }
+    }
+
+    /// Chooses where to go on. A journal that says `done` over keys of 2.1 is left from a migration
+    /// that something else has undone: it counts for nothing.
+    async fn begin(&mut self) -> Result<Forward, Failure> {
+        let phase = self.ledger.phase();
+        if phase == Some(Phase::Done) {
+            let root = &self.options.root;
+            let options = self.options.transform_options();
+            let context = context_of(&options, self.ledger.journal());
+            let found = survey(self.store, self.around(), context).await?;
+            let shown = found.detector.layout();
+            let as_left = is_as_left(self.store, self.around(), &self.ledger).await?;
+            // An embedded collection without index or alias looks the same in both layouts: what nobody
+            // wrote since it was done, is done. With keys of both layouts there, preparing refuses and
+            // says what was found.
+            if matches!(shown, Layout::V2_1 | Layout::Mixed) && !as_left {
+                self.backup = None;
+                return Ok(Forward::from_journal(None));
+            }
+            let was_put = self
+                .ledger
+                .journal()
+                .is_some_and(|journal| journal.counts.put > 0);
+            let mut findings = found.checked;
+            if was_put && shown == Layout::Empty {
+                findings.push(layout::gone_finding(root));
+            } else if as_left {
+                // What was wrong in the source was reported when it was migrated.
+                findings.retain(is_form);
+            }
+            refuse_incomplete((shown, findings), &options)?;
+        }
+        if matches!(phase, Some(Phase::Committed | Phase::Tidying)) {
+            self.written = Written::CutOver;
+        }
+        Ok(Forward::from_journal(phase))
+    }
+
+    fn report(&self) -> MigrateReport {
+        let seconds = Seconds {
+            total: self.started.elapsed().as_secs_f64(),
+            ..self.seconds
+        };
+        if self.written == Written::Nothing && !self.resumed {
+            return MigrateReport {
+                seconds,
+                ..already(self.backup.clone(), self.started)
+            };
+        }
+        MigrateReport {
+            outcome: MigrateOutcome::Migrated,
+            resumed: self.resumed,
+            plan: self.prepared.as_ref().map(|prepared| prepared.plan.clone()),
+            backup: self.backup.clone(),
+            verified: self.verified,
+            seconds,
+        }
+    }
+}

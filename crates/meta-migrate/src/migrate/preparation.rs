@@ -1,0 +1,210 @@
+//! Before the first write: the source is read and transformed, everything that could refuse it is asked, and
+//! the backup gets its name.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::journal::Phase;
+use meta_report::MigrateReport;
+use meta_store::Store;
+use milvus_meta::finding::Finding;
+use milvus_meta::keys::KeyRange;
+use milvus_meta::layout::Layout;
+use milvus_meta::transform::PlanReport;
+use milvus_meta::transform::{Migration, Options};
+
+use super::super::backup_job::BackupJob;
+use super::super::error::{Failure, agreed};
+use super::super::fingerprint::{Filter, Fingerprint};
+use super::super::fit::Largest;
+use super::super::plan_report::{nothing, plan_of};
+use super::super::room::Room;
+use super::super::source::{Reading, read_source};
+use super::super::writer::Tally;
+use super::super::{completeness, layout};
+use super::{Run, already, nothing_to_do};
+
+/// The source and what will be made of it.
+pub(super) struct Prepared {
+    pub(super) migration: Arc<Migration>,
+    pub(super) plan: PlanReport,
+    pub(super) revision: i64,
+    pub(super) cluster_id: String,
+    pub(super) fingerprint: Fingerprint,
+    /// The old families that go in the end, cut into ranges that may be deleted at once.
+    pub(super) deletes: Vec<KeyRange>,
+    /// Keys of the source, counted by etcd.
+    pub(super) source_keys: u64,
+    /// Those of them that go with a lease.
+    leased_keys: u64,
+}
+
+impl Prepared {
+    /// Keys that stand there when all is done.
+    pub(super) fn keys_expected(&self) -> Option<u64> {
+        (self.source_keys + self.plan.put).checked_sub(self.plan.delete)
+    }
+
+    /// Keys that still stand there later, when every lease has ended; 0 where it is unknown.
+    pub(super) fn keys_that_stay(&self) -> u64 {
+        self.keys_expected()
+            .unwrap_or(0)
+            .saturating_sub(self.leased_keys)
+    }
+}
+
+impl<S: Store> Run<'_, S> {
+    /// Reads, transforms, validates and backs up. Returns a report when there is nothing to do.
+    pub(super) async fn prepare(&mut self) -> Result<Option<MigrateReport>, Failure> {
+        let staged = self.ledger.phase().is_some_and(Phase::is_before_commit);
+        let root = &self.options.root;
+        let filter = if staged {
+            Filter::without_staged(root, self.ledger.staged_since())
+        } else {
+            Filter::all(root)
+        };
+        // A resumed run saves again: 2.1 may have been started since, and have written what the plan
+        // does not show. Where nothing changed, the file that is there is used again.
+        let wanted = self.options.backup.as_ref();
+        let options = self.options.transform_options();
+        let room = Room::ask(self.store, self.options.limits.patience);
+        let mut reading =
+            read_source(self.store, self.around(), (&filter, &options), wanted).await?;
+        self.seconds.read = reading.read_seconds;
+        self.seconds.transform = reading.transform_seconds;
+        match reading.layout {
+            // What an unfinished run staged stands beside a source that is whole.
+            layout if staged && layout != Layout::V2_1 => {
+                let plan = plan_of(&reading, root, self.ledger.journal());
+                self.compare_with_journal(&plan)?;
+            }
+            Layout::V2_2 => {
+                self.check_complete().await?;
+                return Ok(Some(already(self.backup.clone(), self.started)));
+            }
+            Layout::Empty if !reading.migration.has_errors() => {
+                let finding = layout::empty_finding(root);
+                self.environment.observer.note(&finding.message);
+                return Ok(Some(nothing_to_do(self.started)));
+            }
+            Layout::V2_1 | Layout::Mixed | Layout::Staged | Layout::Empty => {}
+        }
+        let plan = plan_of(&reading, root, self.ledger.journal());
+        let bad = plan.findings.iter().any(Finding::is_error);
+        if bad {
+            return Err(Failure::Findings(Box::new(plan)));
+        }
+        self.compare_with_journal(&plan)?;
+        let size = (staged, reading.fingerprint.bytes);
+        if let Some(warning) = room.check_migration(&plan, size).await? {
+            self.environment.observer.note(&warning);
+        }
+        self.check_fit(&reading.migration).await?;
+        if reading.backup.as_ref().is_some_and(BackupJob::has_failed) {
+            // Nobody is asked about what will not be done.
+            self.save(&mut reading).await?;
+        }
+        self.confirm(&plan).await?;
+        self.save(&mut reading).await?;
+        self.forget_outdated_backup(&reading.fingerprint);
+        self.prepared = Some(Prepared {
+            migration: Arc::new(reading.migration),
+            plan,
+            revision: reading.moment.revision,
+            cluster_id: reading.moment.cluster_id(),
+            fingerprint: reading.fingerprint,
+            source_keys: reading.source_keys,
+            leased_keys: reading.leased_keys,
+            deletes: reading.deletes,
+        });
+        self.own = Tally::default();
+        Ok(None)
+    }
+
+    /// Fails where 2.2 metadata is not complete: it is not ours to finish, but nobody may start Milvus on it.
+    async fn check_complete(&self) -> Result<(), Failure> {
+        let options = self.options.transform_options();
+        let found = completeness::check(self.store, self.around(), &options, &self.ledger).await?;
+        refuse_incomplete(found, &options)
+    }
+
+    /// Gives the backup its name, if one was wanted.
+    async fn save(&mut self, reading: &mut Reading) -> Result<(), Failure> {
+        if let Some(job) = reading.backup.take() {
+            let saving = Instant::now();
+            let summary = job.finish().await?;
+            self.seconds.backup = saving.elapsed().as_secs_f64();
+            self.backup = Some(summary.reference());
+        }
+        Ok(())
+    }
+
+    /// What an unfinished run staged has to be what would be staged now.
+    fn compare_with_journal(&self, plan: &PlanReport) -> Result<(), Failure> {
+        match self.ledger.journal() {
+            Some(journal)
+                if journal.phase.is_before_commit() && journal.plan_digest != plan.digest =>
+            {
+                Err(Failure::PlanChanged {
+                    recorded: journal.plan_digest.clone(),
+                    now: plan.digest.clone(),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// An interrupted run's backup that is not made again (`--no-backup`) counts only while the source
+    /// is as it was: going back to it would throw away what 2.1 wrote since.
+    fn forget_outdated_backup(&mut self, source: &Fingerprint) {
+        let Some(journal) = self.ledger.journal() else {
+            return;
+        };
+        let unchanged = self.backup.as_ref().is_some_and(|backup| {
+            backup.entries == source.keys
+                && self.ledger.check_revisions().is_ok()
+                && source.newest_revision <= journal.capture_revision
+        });
+        if self.options.backup.is_none()
+            && journal.phase.is_before_commit()
+            && !unchanged
+            && let Some(backup) = self.backup.take()
+        {
+            self.environment.observer.note(&format!(
+                "the metadata changed since {} was written, so it is no backup of this migration",
+                backup.path
+            ));
+        }
+    }
+
+    /// The largest entry and the commit must be what the server takes: after staging it would be late to find out.
+    async fn check_fit(&self, migration: &Migration) -> Result<(), Failure> {
+        let root = &self.options.root;
+        let backup = self.options.backup.as_ref();
+        let path_bytes = backup.map_or(0, |backup| backup.path.as_os_str().len());
+        let largest = Largest::of(migration, root, path_bytes);
+        let by = (root, self.options.limits.patience);
+        largest.check_entry(self.store, by).await?;
+        largest.check_commit(self.store, by).await
+    }
+
+    async fn confirm(&self, plan: &PlanReport) -> Result<(), Failure> {
+        let (observer, plan) = (Arc::clone(&self.environment.observer), plan.clone());
+        let yes = tokio::task::spawn_blocking(move || observer.confirm_migration(&plan))
+            .await
+            .map_err(|error| Failure::Worker(error.to_string()))?;
+        agreed(&self.environment.stop, yes)
+    }
+}
+
+/// Fails where a finding is an error.
+pub(super) fn refuse_incomplete(
+    (layout, findings): (Layout, Vec<Finding>),
+    options: &Options,
+) -> Result<(), Failure> {
+    if findings.iter().any(Finding::is_error) {
+        let nothing = nothing(layout, options, findings);
+        return Err(Failure::Findings(Box::new(nothing)));
+    }
+    Ok(())
+}

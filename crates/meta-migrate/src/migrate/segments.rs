@@ -1,0 +1,196 @@
+//! After the commit: the logs of segments leave the segment records, where they have keys of their own.
+//!
+//! Releases that read both prefer what the record lists, so each state between is right.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use tokio::sync::mpsc::{Sender, channel};
+
+use meta_store::{Op, Store};
+use milvus_meta::entry::{Entry, printable};
+use milvus_meta::keys::{Family, KeyRange, LogKind};
+use milvus_meta::transform::{Migration, Put, SegmentForm, SegmentRewrite, remaining_segment};
+
+use super::super::context::newest_revision;
+use super::super::difference::{Collector, Difference};
+use super::super::error::Failure;
+use super::super::pages::Pages;
+use super::super::write::Write;
+use super::Run;
+
+/// Pages of records that are read while others are written.
+const PAGES_AHEAD: usize = 2;
+
+impl<S: Store> Run<'_, S> {
+    /// Rewrites the records of segments; those that are done stay.
+    pub(super) async fn rewrite_segments(&mut self) -> Result<(), Failure> {
+        let planned = self
+            .prepared
+            .as_ref()
+            .map(|it| it.migration.segment_rewrites());
+        if planned == Some(0) || planned.is_none() && self.keeps_segments()? {
+            return Ok(());
+        }
+        let observer = &*self.environment.observer;
+        observer.phase_started("rewrite segments", planned);
+        let (root, limits) = (&self.options.root, &self.options.limits);
+        let revision = newest_revision(self.store, root, limits).await?;
+        let (sender, receiver) = channel(PAGES_AHEAD);
+        // An error is handed to the writer, which waits for what is in flight before it ends.
+        let produce = async {
+            if let Err(failure) = self.send_rewrites(&sender, revision).await {
+                drop(sender.send(Err(failure)).await);
+            }
+            drop(sender);
+        };
+        let writer = self.writer().read_at(revision);
+        let ((), tally) = tokio::join!(produce, writer.run(receiver));
+        observer.phase_finished();
+        self.own += tally?;
+        Ok(())
+    }
+
+    /// Whether the journal says that segment records stay as they are.
+    fn keeps_segments(&self) -> Result<bool, Failure> {
+        let form = self.ledger.journal().map_or("", |it| &it.segment_form);
+        let form: SegmentForm = form
+            .parse()
+            .map_err(|error| Failure::Usage(format!("the journal cannot be used: {error}")))?;
+        Ok(form == SegmentForm::Inline)
+    }
+
+    async fn send_rewrites(
+        &self,
+        sender: &Sender<Result<Vec<Write>, Failure>>,
+        revision: i64,
+    ) -> Result<(), Failure> {
+        let range = self.options.root.range_below(&Family::Segment.prefix());
+        let mut pages = Pages::begin(self.store, self.around(), range, revision).await?;
+        while let Some(page) = pages.next().await? {
+            let ops = match &self.prepared {
+                Some(prepared) => planned(&prepared.migration, &page, prepared.revision)?,
+                None => self.remaining_segments(&page, revision).await?,
+            };
+            let writes: Vec<_> = ops.into_iter().map(Write::over).collect();
+            let is_wanted = writes.is_empty() || sender.send(Ok(writes)).await.is_ok();
+            if !is_wanted {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// What is left to write of some segments, by what is there: the plan is not known any more.
+    async fn remaining_segments(&self, page: &[Entry], revision: i64) -> Result<Vec<Op>, Failure> {
+        let keys = self.logs_of(page, revision).await?;
+        let root = &self.options.root;
+        let captured = self.ledger.journal().map_or(0, |it| it.capture_revision);
+        let mut ops = Vec::new();
+        for entry in page {
+            if let Some(Put { key, value }) = remaining_segment(root, entry, &keys) {
+                if ops.is_empty() {
+                    self.ledger.check_revisions()?;
+                }
+                if entry.mod_revision > captured {
+                    return Err(changed(entry, captured));
+                }
+                ops.push(Op::put(key, value));
+            }
+        }
+        Ok(ops)
+    }
+
+    /// The keys of logs of the segments in a page, which are neighbours.
+    async fn logs_of(
+        &self,
+        page: &[Entry],
+        revision: i64,
+    ) -> Result<BTreeMap<Bytes, Bytes>, Failure> {
+        let root = &self.options.root;
+        let segments = root.join(Family::Segment.prefix().as_bytes()).len();
+        let mut keys = BTreeMap::new();
+        let (Some(first), Some(last)) = (page.first(), page.last()) else {
+            return Ok(keys);
+        };
+        for kind in LogKind::ALL {
+            let of = |entry: &Entry| {
+                let mut key = root.join(kind.family().prefix().as_bytes());
+                key.extend_from_slice(&entry.key[segments..]);
+                key.push(b'/');
+                KeyRange::prefix(key)
+            };
+            let range = KeyRange::new(of(first).start, of(last).end);
+            let mut pages = Pages::begin(self.store, self.around(), range, revision).await?;
+            while let Some(page) = pages.next().await? {
+                keys.extend(page.into_iter().map(|entry| (entry.key, entry.value)));
+            }
+        }
+        Ok(keys)
+    }
+
+    /// Every record that was to be rewritten is.
+    pub(super) async fn compare_segments(
+        &self,
+        revision: i64,
+        collector: &mut Collector,
+    ) -> Result<(), Failure> {
+        let migration = &self.prepared()?.migration;
+        let mut missing = migration.segment_rewrites();
+        if missing == 0 {
+            return Ok(());
+        }
+        let range = self.options.root.range_below(&Family::Segment.prefix());
+        let mut pages = Pages::begin(self.store, self.around(), range, revision).await?;
+        while let Some(page) = pages.next().await? {
+            for entry in page {
+                let is_done = match migration.rewritten_segment(&entry) {
+                    SegmentRewrite::Stays => continue,
+                    SegmentRewrite::Done => true,
+                    SegmentRewrite::Put(_) | SegmentRewrite::Changed => false,
+                };
+                missing = missing.saturating_sub(1);
+                if !is_done {
+                    let mod_revision = entry.mod_revision;
+                    collector.add(&Difference::Different {
+                        found: entry.value.clone(),
+                        wanted: entry,
+                        mod_revision,
+                    });
+                }
+            }
+        }
+        if missing > 0 {
+            let message = format!("{missing} segments that were read are missing");
+            let key = self.options.root.join(Family::Segment.prefix().as_bytes());
+            collector.push(milvus_meta::finding::Finding::error(
+                "missing", &key, message,
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// What is written of some segments, by the plan.
+fn planned(migration: &Migration, page: &[Entry], captured: i64) -> Result<Vec<Op>, Failure> {
+    let mut ops = Vec::new();
+    for entry in page {
+        match migration.rewritten_segment(entry) {
+            SegmentRewrite::Stays | SegmentRewrite::Done => {}
+            SegmentRewrite::Put(value) => ops.push(Op::put(entry.key.clone(), value)),
+            SegmentRewrite::Changed => return Err(changed(entry, captured)),
+        }
+    }
+    Ok(ops)
+}
+
+fn changed(entry: &Entry, captured: i64) -> Failure {
+    Failure::SourceChanged {
+        revision: captured,
+        what: format!(
+            "{} was written at revision {}, with logs in the record, and would be rewritten",
+            printable(&entry.key),
+            entry.mod_revision
+        ),
+    }
+}

@@ -1,0 +1,328 @@
+//! Before the switch: everything new is put beside the old layout, which stays whole.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use tokio::sync::mpsc::Receiver;
+
+use crate::journal::{Counts, FORMAT, Journal, Phase};
+use meta_store::{Op, Store};
+use milvus_meta::entry::printable;
+use milvus_meta::transform::{Migration, staged_family_ranges};
+
+use super::super::backup_job::now;
+use super::super::context::Surroundings;
+use super::super::context::newest_revision;
+use super::super::difference::{Actual, Collector, Difference, compare};
+use super::super::error::{Failure, Written};
+use super::super::feed::feed;
+use super::super::fingerprint::{Filter, changed_since};
+use super::super::packer::Packer;
+use super::super::staged::{staged, staged_entries};
+use super::super::trail::{Others, Trail};
+use super::super::write::Write;
+use super::super::writer::Writer;
+use super::{Prepared, Run};
+
+/// What stands in the new families when a run goes on.
+struct Found {
+    /// Positions in the plan of the entries to put; ascending.
+    missing: Vec<u64>,
+    /// Whether just the plan stands there.
+    is_as_planned: bool,
+}
+
+impl<S: Store> Run<'_, S> {
+    pub(super) fn prepared(&self) -> Result<&Prepared, Failure> {
+        self.prepared
+            .as_ref()
+            .ok_or_else(|| Failure::Worker("the source was not read".to_owned()))
+    }
+
+    pub(super) fn writer(&self) -> Writer<'_, S> {
+        Writer::new(
+            self.store,
+            self.ledger.guards(&self.fence),
+            self.options.limits,
+            &self.environment.stop,
+            &*self.environment.observer,
+        )
+    }
+
+    pub(super) async fn record_staging(&mut self) -> Result<(), Failure> {
+        let options = self.options;
+        let prepared = self.prepared()?;
+        let now = now();
+        let journal = Journal {
+            format: FORMAT,
+            meta_root: options.root.meta_root().to_owned(),
+            run: run_id(),
+            phase: Phase::Staging,
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            source_version: options.source_version.as_ref().map(ToString::to_string),
+            target_version: Some(options.target_version.to_string()),
+            collection_form: options.form.to_string(),
+            segment_form: options.segment_form.to_string(),
+            on_broken_record: options.on_broken_record.to_string(),
+            plan_digest: prepared.plan.digest.clone(),
+            cluster_id: prepared.cluster_id.clone(),
+            capture_revision: prepared.revision,
+            staged_since: prepared.revision,
+            counts: Counts {
+                put: prepared.plan.put,
+                rewrite: prepared.plan.rewrite,
+                delete: prepared.plan.delete,
+                segments: prepared.migration.segment_rewrites(),
+            },
+            backup: self.backup.clone(),
+            committed_revision: 0,
+            keep_extra: false,
+            keys_expected: prepared.keys_that_stay(),
+            keys_when_done: 0,
+            started_at: now.clone(),
+            updated_at: now,
+        };
+        let before = std::mem::replace(&mut self.written, Written::Staged);
+        let outcome = self.advance(journal).await;
+        if outcome.is_err() && !self.ledger.in_doubt() {
+            self.written = before;
+        }
+        outcome
+    }
+
+    /// Writes the journal with another phase.
+    pub(super) async fn record(&mut self, phase: Phase) -> Result<(), Failure> {
+        let next = self.journal_in(phase)?;
+        self.advance(next).await
+    }
+
+    /// The journal as it will stand in another phase.
+    pub(super) fn journal_in(&self, phase: Phase) -> Result<Journal, Failure> {
+        let journal = self.ledger.journal().cloned();
+        let journal = journal.ok_or_else(|| Failure::Worker("there is no journal".to_owned()))?;
+        let next = Journal {
+            phase,
+            committed_revision: self.ledger.committed_revision(),
+            // Where the journal came from another etcd, its revision means nothing here.
+            staged_since: self.ledger.staged_since(),
+            updated_at: now(),
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            backup: self.backup.clone(),
+            ..journal
+        };
+        Ok(match &self.prepared {
+            Some(prepared) => Journal {
+                cluster_id: prepared.cluster_id.clone(),
+                capture_revision: prepared.revision,
+                keys_expected: prepared.keys_that_stay(),
+                ..next
+            },
+            None => next,
+        })
+    }
+
+    /// Writes the journal and nothing else.
+    pub(super) async fn advance(&mut self, next: Journal) -> Result<(), Failure> {
+        let by = (&self.fence, &self.options.limits);
+        self.own += self
+            .ledger
+            .advance(self.store, by, next, (Vec::new(), Vec::new()))
+            .await?;
+        Ok(())
+    }
+
+    /// Puts all new keys; where an earlier run has put some, only what is missing.
+    pub(super) async fn stage(&mut self) -> Result<(), Failure> {
+        let started = Instant::now();
+        self.written = Written::Staged;
+        let prepared = self.prepared()?;
+        let migration = Arc::clone(&prepared.migration);
+        let found = if self.resumed {
+            Some(self.look_at_staged(&migration).await?)
+        } else {
+            None
+        };
+        let observer = &*self.environment.observer;
+        observer.phase_started("stage", Some(prepared.migration.staged_count()));
+        let written = match found {
+            Some(found) => {
+                let ops = chosen(migration, found.missing);
+                let written = self.writer().run(ops).await;
+                written.map(|tally| (tally, found.is_as_planned))
+            }
+            None => {
+                let mut pack = Packer::default();
+                let ops = staged(migration, move |put| {
+                    Op::put(pack.shared(&put.key), pack.shared(&put.value)).into()
+                });
+                let ranges = staged_family_ranges(&self.options.root);
+                let limits = &self.options.limits;
+                let others = Others::Source(Box::new(self.source_filter()));
+                let trail = Trail::new(self.store, limits, (ranges, others));
+                trail.along(self.writer(), ops).await
+            }
+        };
+        observer.phase_finished();
+        self.seconds.write += started.elapsed().as_secs_f64();
+        let (tally, is_read_back) = written?;
+        self.own += tally;
+        // Where it is not, the check reads again and says why.
+        self.is_read_back = is_read_back;
+        Ok(())
+    }
+
+    /// Compares what an earlier run staged with the plan.
+    async fn look_at_staged(&self, migration: &Arc<Migration>) -> Result<Found, Failure> {
+        let mut missing = Vec::new();
+        let mut is_as_planned = true;
+        let mut position = 0;
+        let mut lost = None;
+        // What was staged whole only goes missing. Another value there is somebody's, not ours to undo.
+        let was_whole = self.ledger.phase() == Some(Phase::Staged);
+        self.compare_staged(migration, self.around(), |difference| {
+            match difference {
+                Difference::Different { .. } if was_whole => {
+                    position += 1;
+                    is_as_planned = false;
+                }
+                Difference::Missing(entry) | Difference::Different { wanted: entry, .. } => {
+                    lost.get_or_insert_with(|| printable(&entry.key));
+                    missing.push(position);
+                    position += 1;
+                    is_as_planned = false;
+                }
+                Difference::Same(_) => position += 1,
+                Difference::Extra(_) => is_as_planned = false,
+                Difference::Ignored(_) => {}
+            }
+            Ok(())
+        })
+        .await?;
+        if let Some(first) = lost.filter(|_| was_whole) {
+            let missing = missing.len();
+            self.environment.observer.note(&format!(
+                "{missing} staged keys are missing, the first is {first}; staging them again. etcd lost them \
+                    (3.5.0 to 3.5.2 may when killed), or another program deleted them"
+            ));
+        }
+        Ok(Found {
+            missing,
+            is_as_planned,
+        })
+    }
+
+    /// What is source, and not staged.
+    fn source_filter(&self) -> Filter {
+        Filter::without_staged(&self.options.root, self.ledger.staged_since())
+    }
+
+    async fn compare_staged(
+        &self,
+        migration: &Arc<Migration>,
+        around: Surroundings<'_>,
+        visit: impl FnMut(Difference) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let (root, limits) = (&self.options.root, &self.options.limits);
+        let revision = newest_revision(self.store, root, limits).await?;
+        let filter = self.source_filter();
+        let actual = Actual {
+            store: self.store,
+            ranges: staged_family_ranges(root),
+            revision,
+            ignore: &mut |entry| entry.lease != 0 || filter.keeps(entry),
+        };
+        let expected = staged_entries(Arc::clone(migration));
+        compare(expected, actual, around, visit).await
+    }
+
+    /// Reads the new families and collects where they differ from the plan.
+    pub(super) async fn collect_staged(
+        &self,
+        migration: &Arc<Migration>,
+        around: Surroundings<'_>,
+    ) -> Result<Collector, Failure> {
+        let mut collector = Collector::default();
+        self.compare_staged(migration, around, |difference| {
+            collector.add(&difference);
+            Ok(())
+        })
+        .await?;
+        Ok(collector)
+    }
+
+    /// Reads the new families back and compares them with the plan, then makes sure that no source
+    /// key changed since the capture. What was read back while it was staged stands when nobody else
+    /// has written.
+    pub(super) async fn check_staged(&mut self) -> Result<(), Failure> {
+        let started = Instant::now();
+        let observer = &*self.environment.observer;
+        let prepared = self.prepared()?;
+        if self.is_read_back && self.nobody_else_wrote(prepared).await? {
+            return Ok(());
+        }
+        observer.phase_started("check", Some(prepared.migration.staged_count()));
+        let collected = self
+            .collect_staged(&prepared.migration, self.around())
+            .await?;
+        observer.phase_finished();
+        let report = collected.report();
+        if !report.ok {
+            return Err(Failure::StagedDiffers(Box::new(report)));
+        }
+        let outcome = self.check_source_unchanged(prepared).await;
+        self.is_read_back = true;
+        self.seconds.verify += started.elapsed().as_secs_f64();
+        outcome
+    }
+
+    /// Whether etcd's revision has moved just by our own transactions since the capture.
+    pub(super) async fn nobody_else_wrote(&self, prepared: &Prepared) -> Result<bool, Failure> {
+        let (root, limits) = (&self.options.root, &self.options.limits);
+        let now = newest_revision(self.store, root, limits).await?;
+        Ok(self.only_we_wrote(prepared, now))
+    }
+
+    /// The same for a revision that is known.
+    pub(super) fn only_we_wrote(&self, prepared: &Prepared, now: i64) -> bool {
+        i64::try_from(self.own.txns).is_ok_and(|own| prepared.revision + own == now)
+    }
+
+    /// Every write moves etcd's revision by one. Has it moved just by our own transactions, nobody
+    /// else wrote; else the source's keys are read again and compared.
+    async fn check_source_unchanged(&self, prepared: &Prepared) -> Result<(), Failure> {
+        if self.nobody_else_wrote(prepared).await? {
+            return Ok(());
+        }
+        let limits = &self.options.limits;
+        let filter = self.source_filter();
+        let before = (&prepared.fingerprint, prepared.revision);
+        match changed_since(self.store, &filter, before, limits.patience).await? {
+            None => Ok(()),
+            Some(what) => Err(Failure::SourceChanged {
+                revision: prepared.revision,
+                what,
+            }),
+        }
+    }
+}
+
+/// Puts of the new keys that stand at these ascending positions.
+fn chosen(migration: Arc<Migration>, positions: Vec<u64>) -> Receiver<Result<Vec<Write>, Failure>> {
+    feed(move |sink| {
+        let mut wanted = positions.into_iter().peekable();
+        for (position, put) in (0..).zip(migration.staged()) {
+            if wanted.next_if_eq(&position).is_some() {
+                sink.push(Ok(Op::put(put.key, put.value).into()))?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Tells runs apart in the journal.
+fn run_id() -> String {
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    format!("{:x}-{:x}", now.as_nanos(), std::process::id())
+}

@@ -1,0 +1,260 @@
+//! After the writing: read everything back and compare, then say `done`.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::journal::{Journal, Phase};
+use meta_report::VerifyReport;
+use meta_store::{RangeRequest, Store};
+use milvus_meta::entry::Entry;
+use milvus_meta::finding::Finding;
+use milvus_meta::keys::Family;
+use milvus_meta::layout::Layout;
+use milvus_meta::layout::LayoutDetector;
+use milvus_meta::transform::leftover_ranges;
+
+use super::super::ahead::Ahead;
+use super::super::census;
+use super::super::completeness::context_of;
+use super::super::context::newest_revision;
+use super::super::difference::{Actual, Collector, Difference, compare};
+use super::super::error::Failure;
+use super::super::feed::feed;
+use super::super::fingerprint::Filter;
+use super::super::pages::Pages;
+use super::super::restore::is_as_left;
+use super::super::verify::{Expectation, verify_against};
+use super::Run;
+
+impl<S: Store> Run<'_, S> {
+    /// Reads the result back. A run that made the whole plan compares with it, key by key; one that
+    /// came back after the switch compares with the backup where that is at hand, else it checks that
+    /// the layout is consistent in itself.
+    pub(super) async fn verify(&mut self) -> Result<(), Failure> {
+        let started = Instant::now();
+        let observer = &*self.environment.observer;
+        observer.phase_started("verify", None);
+        let report = if self.prepared.is_some() {
+            self.compare_with_plan().await
+        } else {
+            self.compare_with_record().await
+        };
+        observer.phase_finished();
+        self.seconds.verify += started.elapsed().as_secs_f64();
+        let report = report?;
+        if !report.ok {
+            return Err(Failure::Verification(Box::new(report)));
+        }
+        self.verified = true;
+        Ok(())
+    }
+
+    /// Holds the result against the backup and the number of keys that are recorded. Where 2.2 was started
+    /// after the switch, as it may be, neither knows what it wrote and deleted.
+    async fn compare_with_record(&mut self) -> Result<VerifyReport, Failure> {
+        let as_left = is_as_left(self.store, self.around(), &self.ledger).await?;
+        let mut backup = self.backup.as_ref();
+        if backup.is_some() && !as_left {
+            self.environment.observer.note(
+                "keys may have been written since the commit, so the result is checked for consistency and not \
+                    compared with the backup",
+            );
+            backup = None;
+        }
+        let expectation = Expectation {
+            backup: backup.map(|backup| backup.path.clone().into()),
+            options: None,
+            context: context_of(&self.options.transform_options(), self.ledger.journal()),
+            backup_is_optional: true,
+        };
+        let mut report = verify_against(self.store, self.around(), expectation).await?;
+        if !self.left_alone.is_empty() && self.is_2_2_beside_them().await? {
+            report
+                .findings
+                .retain(|finding| finding.code != "not-migrated");
+            report.ok = !report.findings.iter().any(Finding::is_error);
+        }
+        if let Some(finding) = self.keys_gone().await? {
+            if as_left {
+                report.findings.push(finding);
+                report.findings.sort();
+                report.ok = false;
+            } else {
+                self.environment.observer.note(&finding.message);
+            }
+        }
+        Ok(report)
+    }
+
+    /// Whether the layout is 2.2 but for the keys that are left alone.
+    async fn is_2_2_beside_them(&self) -> Result<bool, Failure> {
+        let (root, limits) = (&self.options.root, &self.options.limits);
+        let filter = Filter::all(root);
+        let mut detector = LayoutDetector::new(root.clone());
+        let revision = newest_revision(self.store, root, limits).await?;
+        let mut pages = Pages::begin(self.store, self.around(), root.range(), revision).await?;
+        while let Some(page) = pages.next().await? {
+            let other = |entry: &&Entry| !self.left_alone.contains(&entry.key);
+            page.iter()
+                .filter(|entry| filter.keeps(entry))
+                .filter(other)
+                .for_each(|entry| detector.push(entry));
+        }
+        Ok(detector.layout() == Layout::V2_2)
+    }
+
+    /// Fewer keys than the migration was to leave there.
+    async fn keys_gone(&mut self) -> Result<Option<Finding>, Failure> {
+        let (root, limits) = (&self.options.root, &self.options.limits);
+        let expected = self.ledger.journal().map_or(0, |it| it.keys_expected);
+        let revision = newest_revision(self.store, root, limits).await?;
+        let found = census::keys(self.store, root, revision, limits).await?;
+        self.counted = Some((revision, found));
+        Ok((found < expected).then(|| {
+            let message = format!(
+                "{found} keys are there, where the migration leaves {expected}: {} are missing",
+                expected - found
+            );
+            Finding::error("key-count", root.meta_root().as_bytes(), message)
+        }))
+    }
+
+    async fn compare_with_plan(&mut self) -> Result<VerifyReport, Failure> {
+        let prepared = self.prepared()?;
+        let (root, limits) = (&self.options.root, &self.options.limits);
+        // What was read back before the switch stands as it did when nobody else has written since: what
+        // we wrote since lies elsewhere.
+        let mut revision = newest_revision(self.store, root, limits).await?;
+        let only_we_wrote = self.only_we_wrote(prepared, revision);
+        let mut collector = if self.is_read_back && only_we_wrote {
+            Collector::default()
+        } else {
+            let collector = self
+                .collect_staged(&prepared.migration, self.around())
+                .await?;
+            revision = newest_revision(self.store, root, limits).await?;
+            collector
+        };
+        self.compare_collections(revision, &mut collector).await?;
+        self.compare_segments(revision, &mut collector).await?;
+        let left_alone = self.expect_gone(&mut collector).await?;
+        let known = (revision, only_we_wrote);
+        let keys = self.expect_count(known, left_alone, &mut collector).await?;
+        self.counted = Some((revision, keys));
+        Ok(collector.report())
+    }
+
+    /// Every rewritten or added record of the old collection families has its new value. Other keys
+    /// there (tombstones) are not compared.
+    async fn compare_collections(
+        &self,
+        revision: i64,
+        collector: &mut Collector,
+    ) -> Result<(), Failure> {
+        let prepared = self.prepared()?;
+        let root = &self.options.root;
+        let migration = Arc::clone(&prepared.migration);
+        let expected = feed(move |sink| {
+            let mut puts: Vec<_> = migration
+                .rewrites()
+                .iter()
+                .chain(migration.history())
+                .collect();
+            puts.sort_by(|left, right| left.key.cmp(&right.key));
+            puts.into_iter()
+                .try_for_each(|put| sink.push(Ok(Entry::new(put.key.clone(), put.value.clone()))))
+        });
+        let ranges = [Family::Collection, Family::CollectionSnapshot]
+            .map(|family| root.range_below(&family.prefix()));
+        let actual = Actual {
+            store: self.store,
+            ranges: ranges.into(),
+            revision,
+            ignore: &mut |_| false,
+        };
+        compare(expected, actual, self.around(), |difference| {
+            if !matches!(difference, Difference::Extra(_)) {
+                collector.add(&difference);
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Nothing is left of what goes. Returns how many keys are there that something else wrote after the
+    /// capture, in families that 2.2 does not read: they are left alone.
+    async fn expect_gone(&self, collector: &mut Collector) -> Result<u64, Failure> {
+        const SHOWN: i64 = 1000;
+        let prepared = self.prepared()?;
+        let removals = prepared.migration.removals().to_vec();
+        let unread = removals.len();
+        let committed = self.ledger.committed_revision();
+        let mut newer = Vec::new();
+        let gone = removals
+            .into_iter()
+            .chain(leftover_ranges(&self.options.root));
+        let requests = gone.map(|range| RangeRequest::new(range).keys_only().limit(SHOWN));
+        let mut replies = Ahead::new(self.store, self.options.limits.patience, requests);
+        let mut index = 0;
+        while let Some(reply) = replies.next("reading back").await? {
+            for entry in reply.entries {
+                if index >= unread && entry.mod_revision > committed {
+                    newer.push(entry.key);
+                } else {
+                    collector.add(&Difference::Extra(entry));
+                }
+            }
+            index += 1;
+        }
+        self.report_left_alone(&newer);
+        Ok(u64::try_from(newer.len()).unwrap_or(u64::MAX))
+    }
+
+    /// What the plan does not touch is still there: as many keys as it says. When nobody else wrote, and
+    /// etcd said of our transactions that they deleted as many keys as planned, that is known without
+    /// counting all that are there.
+    async fn expect_count(
+        &self,
+        (revision, only_we_wrote): (i64, bool),
+        left_alone: u64,
+        collector: &mut Collector,
+    ) -> Result<u64, Failure> {
+        let prepared = self.prepared()?;
+        let (root, limits) = (&self.options.root, &self.options.limits);
+        let expected = prepared.keys_expected().map(|keys| keys + left_alone);
+        if let Some(expected) = expected
+            && only_we_wrote
+            && self.is_read_back
+            && self.own.deleted == prepared.plan.delete
+        {
+            return Ok(expected);
+        }
+        let found = census::keys(self.store, root, revision, limits).await?;
+        if Some(found) != expected {
+            let message = format!(
+                "{found} keys are there, where {} were read, {} put and {} deleted",
+                prepared.source_keys, prepared.plan.put, prepared.plan.delete
+            );
+            collector.push(Finding::error(
+                "key-count",
+                root.meta_root().as_bytes(),
+                message,
+            ));
+        }
+        Ok(found)
+    }
+
+    pub(super) async fn record_done(&mut self) -> Result<(), Failure> {
+        let (root, limits) = (&self.options.root, &self.options.limits);
+        let revision = newest_revision(self.store, root, limits).await?;
+        let keys_when_done = match self.counted {
+            Some((then, keys)) if then == revision => keys,
+            Some(_) | None => census::keys(self.store, root, revision, limits).await?,
+        };
+        let next = Journal {
+            keys_when_done,
+            ..self.journal_in(Phase::Done)?
+        };
+        self.advance(next).await
+    }
+}

@@ -1,0 +1,363 @@
+//! The use cases on backup files alone, without etcd. All of it is blocking.
+
+use std::cmp::Ordering;
+use std::ops::ControlFlow;
+
+use meta_backup::{Backup, Coverage, Header};
+use meta_report::{BackupRef, MigrateOutcome, MigrateReport, VerifyReport};
+use milvus_meta::entry::Entry;
+use milvus_meta::finding::Finding;
+use milvus_meta::keys::{Family, LogKind, MetaRoot};
+use milvus_meta::layout::Layout;
+use milvus_meta::layout::LayoutDetector;
+use milvus_meta::transform::PlanReport;
+use milvus_meta::transform::{
+    CollectionForm, Migration, OnBrokenRecord, Options, SegmentForm, Source,
+};
+use milvus_meta::verify::Context;
+use milvus_meta::version::Release;
+
+use super::Environment;
+use super::backup_job::{BackupTarget, now};
+use super::completeness::{FileCheck, Survey, context, context_of};
+use super::difference::{Collector, Difference};
+use super::error::{EngineError, Failure};
+use super::fingerprint::Filter;
+use super::layout::mixed_finding;
+
+/// How many entries are handled between two looks at the wish to end.
+const LOOK_EVERY: u64 = 4096;
+
+/// A backup as a use case without etcd works with it.
+#[derive(Debug, Clone)]
+pub struct BackupSource {
+    backup: Backup,
+    root: MetaRoot,
+}
+
+impl BackupSource {
+    /// A backup whose keys lie below `root`.
+    #[must_use]
+    pub fn new(backup: Backup, root: MetaRoot) -> Self {
+        Self { backup, root }
+    }
+
+    /// The backup.
+    #[must_use]
+    pub fn backup(&self) -> &Backup {
+        &self.backup
+    }
+
+    /// Where its keys lie.
+    #[must_use]
+    pub fn root(&self) -> &MetaRoot {
+        &self.root
+    }
+
+    /// The layout that the backup holds, with what speaks for it.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the file cannot be read again.
+    pub fn layout(&self, environment: &Environment) -> Result<(Layout, Vec<String>), EngineError> {
+        let mut detector = LayoutDetector::new(self.root.clone());
+        self.each(environment, |entry| detector.push(&entry))
+            .map_err(EngineError::before_writing)?;
+        Ok((detector.layout(), detector.evidence()))
+    }
+
+    /// Hands every entry to `visit` until that has seen enough, in ascending order.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the file cannot be read again.
+    pub fn entries(
+        &self,
+        environment: &Environment,
+        mut visit: impl FnMut(Entry) -> ControlFlow<()>,
+    ) -> Result<(), EngineError> {
+        let failed = |error| EngineError::before_writing(Failure::Backup(error));
+        for (index, entry) in (0_u64..).zip(self.backup.entries().map_err(failed)?) {
+            look(index, environment).map_err(EngineError::before_writing)?;
+            if visit(entry.map_err(failed)?).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The dry run of the backup's migration.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the file cannot be read again.
+    pub fn plan(
+        &self,
+        options: &Options,
+        environment: &Environment,
+    ) -> Result<PlanReport, EngineError> {
+        let made = self.transform(options, environment);
+        made.map(|(_, plan)| plan)
+            .map_err(EngineError::before_writing)
+    }
+
+    /// Checks a 2.2 backup for completeness and consistency, or against the migration of `before`.
+    ///
+    /// # Errors
+    /// [`EngineError`] when a file cannot be read again.
+    pub fn verify(
+        &self,
+        before: Option<&Self>,
+        (options, target): (Option<&Options>, Option<&Release>),
+        environment: &Environment,
+    ) -> Result<VerifyReport, EngineError> {
+        let outcome = match before {
+            Some(before) => self.compare(before, options, environment),
+            None => {
+                let mut context = context(target, None);
+                let form = options.map(|options| options.form);
+                context.accepts_embedded = form == Some(CollectionForm::Embedded);
+                self.check(context, environment).map(|found| {
+                    let mut collector = Collector::default();
+                    let findings = found.findings(&self.root, None);
+                    findings.into_iter().for_each(|it| collector.push(it));
+                    collector.report()
+                })
+            }
+        };
+        outcome.map_err(EngineError::before_writing)
+    }
+
+    /// Turns a 2.1 backup into a 2.2 backup.
+    ///
+    /// # Errors
+    /// [`EngineError`]; no file is left behind then.
+    pub fn migrate(
+        &self,
+        options: &Options,
+        target: &BackupTarget,
+        environment: &Environment,
+    ) -> Result<MigrateReport, EngineError> {
+        self.convert(options, target, environment)
+            .map_err(EngineError::before_writing)
+    }
+
+    fn each(&self, environment: &Environment, mut visit: impl FnMut(Entry)) -> Result<(), Failure> {
+        let filter = Filter::all(&self.root);
+        let entries = self.backup.entries().map_err(Failure::Backup)?;
+        for (index, entry) in (0_u64..).zip(entries) {
+            look(index, environment)?;
+            let entry = entry.map_err(Failure::Backup)?;
+            if filter.keeps(&entry) {
+                visit(entry);
+            }
+        }
+        Ok(())
+    }
+
+    fn transform(
+        &self,
+        options: &Options,
+        environment: &Environment,
+    ) -> Result<(Migration, PlanReport), Failure> {
+        let observer = &environment.observer;
+        observer.phase_started("read", Some(self.backup.summary().entries));
+        let mut source = Source::new(self.root.clone(), options.clone());
+        let read = self.each(environment, |entry| {
+            source.push(&entry);
+            observer.advanced(1);
+        });
+        observer.phase_finished();
+        read?;
+        let (layout, evidence) = (source.layout(), source.evidence());
+        let migration = source.finish();
+        let mut plan = migration.plan(layout, self.backup.summary().revision);
+        match layout {
+            Layout::Mixed => {
+                plan.findings.push(mixed_finding(&evidence, None));
+                plan.findings.sort();
+            }
+            Layout::V2_2 => {
+                let context = context_of(options, None);
+                plan.findings = self.check(context, environment)?.checked;
+            }
+            Layout::V2_1 | Layout::Staged | Layout::Empty => {}
+        }
+        Ok((migration, plan))
+    }
+
+    fn check(&self, context: Context, environment: &Environment) -> Result<Survey, Failure> {
+        let mut check = FileCheck::new(&self.root, context);
+        self.each(environment, |entry| check.push(&entry))?;
+        Ok(check.finish())
+    }
+
+    fn compare(
+        &self,
+        before: &Self,
+        options: Option<&Options>,
+        environment: &Environment,
+    ) -> Result<VerifyReport, Failure> {
+        let options = match options {
+            Some(options) => options.clone(),
+            None => self.options_shown(environment)?,
+        };
+        let (migration, _) = before.transform(&options, environment)?;
+        let sessions = before.root.range_below("session/");
+        let expected = before.backup.entries().map_err(Failure::Backup)?;
+        let mut expected = migration
+            .apply(expected)
+            .filter(|entry| !matches!(entry, Ok(entry) if sessions.contains(&entry.key)));
+        let sessions = self.root.range_below("session/");
+        let mut collector = Collector::default();
+        let mut next = || expected.next().transpose().map_err(Failure::Backup);
+        let mut head = next()?;
+        let actual = self.backup.entries().map_err(Failure::Backup)?;
+        for (index, entry) in (0_u64..).zip(actual) {
+            look(index, environment)?;
+            let entry = entry.map_err(Failure::Backup)?;
+            if sessions.contains(&entry.key) {
+                continue;
+            }
+            loop {
+                let order = head
+                    .as_ref()
+                    .map_or(Ordering::Greater, |wanted| wanted.key.cmp(&entry.key));
+                match (order, head.take()) {
+                    (Ordering::Less, Some(wanted)) => {
+                        collector.add(&Difference::Missing(wanted));
+                        head = next()?;
+                        continue;
+                    }
+                    (Ordering::Equal, Some(wanted)) => {
+                        if wanted.value != entry.value {
+                            let mod_revision = entry.mod_revision;
+                            collector.add(&Difference::Different {
+                                wanted,
+                                found: entry.value,
+                                mod_revision,
+                            });
+                        }
+                        head = next()?;
+                    }
+                    (_, wanted) => {
+                        head = wanted;
+                        collector.add(&Difference::Extra(entry));
+                    }
+                }
+                break;
+            }
+        }
+        while let Some(wanted) = head.take() {
+            collector.add(&Difference::Missing(wanted));
+            head = next()?;
+        }
+        Ok(collector.report())
+    }
+
+    /// The form that the keys show, and the mildest policy.
+    fn options_shown(&self, environment: &Environment) -> Result<Options, Failure> {
+        let (mut form, mut segment_form) = (CollectionForm::Embedded, SegmentForm::Inline);
+        self.each(environment, |entry| {
+            let family = self.root.strip(&entry.key).map(Family::of);
+            if LogKind::ALL
+                .iter()
+                .any(|kind| family == Some(kind.family()))
+            {
+                segment_form = SegmentForm::Auto;
+            }
+            if family == Some(Family::DatabaseCollection) {
+                form = CollectionForm::Database;
+            } else if family == Some(Family::Partition) && form == CollectionForm::Embedded {
+                form = CollectionForm::Split;
+            }
+        })?;
+        Ok(Options {
+            form,
+            segment_form,
+            on_broken_record: OnBrokenRecord::Skip,
+            target: Release::LATEST_2_2,
+        })
+    }
+
+    fn convert(
+        &self,
+        options: &Options,
+        target: &BackupTarget,
+        environment: &Environment,
+    ) -> Result<MigrateReport, Failure> {
+        let started = std::time::Instant::now();
+        if *self.backup.coverage() != Coverage::Whole {
+            return Err(Failure::Usage(format!(
+                "the backup {} holds only a part of the metadata, so it cannot become a complete 2.2 backup: \
+                 restore it into etcd and migrate there",
+                self.backup.summary().path.display(),
+            )));
+        }
+        let (migration, plan) = self.transform(options, environment)?;
+        let read = started.elapsed().as_secs_f64();
+        let mut report = MigrateReport {
+            outcome: MigrateOutcome::Migrated,
+            resumed: false,
+            plan: None,
+            backup: None,
+            verified: false,
+            seconds: meta_report::Seconds {
+                read,
+                ..meta_report::Seconds::default()
+            },
+        };
+        if plan.findings.iter().any(Finding::is_error) {
+            return Err(Failure::Findings(Box::new(plan)));
+        }
+        report.outcome = match plan.layout {
+            Layout::V2_2 => MigrateOutcome::AlreadyMigrated,
+            Layout::Empty => MigrateOutcome::NothingToDo,
+            Layout::V2_1 | Layout::Mixed | Layout::Staged => MigrateOutcome::Migrated,
+        };
+        if report.outcome == MigrateOutcome::Migrated {
+            let writing = std::time::Instant::now();
+            report.backup = Some(self.write(&migration, target, environment)?);
+            report.verified = true;
+            report.plan = Some(plan);
+            report.seconds.write = writing.elapsed().as_secs_f64();
+        }
+        report.seconds.total = started.elapsed().as_secs_f64();
+        Ok(report)
+    }
+
+    /// Writes the migrated entries; the writer reads the file back and compares.
+    fn write(
+        &self,
+        migration: &Migration,
+        target: &BackupTarget,
+        environment: &Environment,
+    ) -> Result<BackupRef, Failure> {
+        let summary = self.backup.summary();
+        let header = Header {
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            created_at: now(),
+            source_version: target.source_version.clone(),
+            skipped_leased: summary.skipped_leased,
+            ..summary.header.clone()
+        };
+        let observer = &environment.observer;
+        observer.phase_started("write", None);
+        let mut writer = target.writer(header).map_err(Failure::Backup)?;
+        let entries = self.backup.entries().map_err(Failure::Backup)?;
+        for (index, entry) in (0_u64..).zip(migration.apply(entries)) {
+            look(index, environment)?;
+            let entry = entry.map_err(Failure::Backup)?;
+            writer
+                .push(&entry.key, &entry.value)
+                .map_err(Failure::Backup)?;
+            observer.advanced(1);
+        }
+        observer.phase_finished();
+        Ok(writer.finish().map_err(Failure::Backup)?.reference())
+    }
+}
+
+fn look(index: u64, environment: &Environment) -> Result<(), Failure> {
+    match environment.stop.requested() {
+        Some(signal) if index.is_multiple_of(LOOK_EVERY) => Err(Failure::Interrupted(signal)),
+        Some(_) | None => Ok(()),
+    }
+}

@@ -1,0 +1,99 @@
+//! The dry run: everything a migration decides, and not a write.
+
+use crate::journal::{Journal, Phase};
+use meta_store::Store;
+use milvus_meta::finding::Finding;
+use milvus_meta::keys::MetaRoot;
+use milvus_meta::layout::Layout;
+use milvus_meta::transform::Options;
+use milvus_meta::transform::PlanReport;
+
+use super::Environment;
+use super::completeness;
+use super::error::{EngineError, Failure};
+use super::fingerprint::Filter;
+use super::fit::Largest;
+use super::ledger::Ledger;
+use super::limits::Limits;
+use super::plan_report::{nothing, plan_of, unfinished_message};
+use super::source::read_source;
+
+/// Bytes that a backup's path may have; the commit carries it, and it is not known yet.
+const PATH_BYTES: usize = 128;
+
+/// What a migration would do, and what etcd must take for it.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    /// What it would do.
+    pub report: PlanReport,
+    pub(super) largest: Largest,
+    /// Bytes of keys and values of the metadata that is there.
+    pub(super) source_bytes: u64,
+}
+
+/// Reads, transforms and validates; errors in the metadata are findings of the plan, not an error.
+///
+/// # Errors
+/// [`EngineError`] when etcd cannot be read.
+pub async fn plan<S: Store>(
+    store: &S,
+    root: &MetaRoot,
+    options: &Options,
+    (limits, environment): (&Limits, &Environment),
+) -> Result<Planned, EngineError> {
+    let make = async {
+        let ledger = Ledger::load(store, root, limits).await?;
+        let staged = ledger.phase().is_some_and(Phase::is_before_commit);
+        let filter = if staged {
+            Filter::without_staged(root, ledger.staged_since())
+        } else {
+            Filter::all(root)
+        };
+        if let Some(phase) = ledger.phase()
+            && !staged
+            && phase != Phase::Done
+        {
+            return Ok(Planned {
+                report: unfinished(phase, ledger.journal(), root, options),
+                largest: Largest::default(),
+                source_bytes: 0,
+            });
+        }
+        let around = environment.around(root, limits);
+        let reading = read_source(store, around, (&filter, options), None).await?;
+        let mut report = plan_of(&reading, root, ledger.journal());
+        if report.layout == Layout::V2_2 && !staged {
+            let (_, findings) = completeness::check(store, around, options, &ledger).await?;
+            report.findings = findings;
+        }
+        if staged && report.layout == Layout::V2_1 {
+            report.layout = Layout::Staged;
+        }
+        Ok::<_, Failure>(Planned {
+            report,
+            largest: Largest::of(&reading.migration, root, PATH_BYTES),
+            source_bytes: reading.fingerprint.bytes,
+        })
+    };
+    make.await.map_err(EngineError::before_writing)
+}
+
+/// Between the layouts there is nothing to plan, only something to finish.
+fn unfinished(
+    phase: Phase,
+    journal: Option<&Journal>,
+    root: &MetaRoot,
+    options: &Options,
+) -> PlanReport {
+    let layout = if phase == Phase::Restoring {
+        Layout::Mixed
+    } else {
+        Layout::V2_2
+    };
+    let finding = Finding::warning(
+        "unfinished",
+        &root.journal_key(),
+        unfinished_message(phase, journal),
+    );
+    nothing(layout, options, vec![finding])
+}

@@ -1,0 +1,76 @@
+//! The plan as it is reported, by each use case that makes one.
+
+use crate::journal::{Journal, Phase};
+use milvus_meta::finding::Finding;
+use milvus_meta::keys::MetaRoot;
+use milvus_meta::layout::Layout;
+use milvus_meta::transform::Options;
+use milvus_meta::transform::PlanReport;
+
+use super::layout;
+use super::source::Reading;
+
+/// The plan of a reading; a mixed layout is an error finding in it.
+pub(super) fn plan_of(reading: &Reading, root: &MetaRoot, journal: Option<&Journal>) -> PlanReport {
+    let mut plan = reading
+        .migration
+        .plan(reading.layout, reading.moment.revision);
+    let finding = match reading.layout {
+        Layout::Mixed => {
+            let done = journal.filter(|journal| journal.phase == Phase::Done);
+            Some(layout::mixed_finding(&reading.evidence, done))
+        }
+        Layout::Empty if !reading.migration.has_errors() => Some(layout::empty_finding(root)),
+        Layout::V2_1 | Layout::V2_2 | Layout::Staged | Layout::Empty => None,
+    };
+    plan.findings.extend(finding);
+    plan.findings.sort();
+    plan
+}
+
+/// The plan where nothing is planned.
+pub(super) fn nothing(layout: Layout, options: &Options, findings: Vec<Finding>) -> PlanReport {
+    PlanReport {
+        layout,
+        revision: 0,
+        collection_form: options.form.to_string(),
+        segment_form: options.segment_form.to_string(),
+        storage_roots: Vec::new(),
+        families: Vec::new(),
+        put: 0,
+        rewrite: 0,
+        delete: 0,
+        bytes_put: 0,
+        digest: String::new(),
+        findings,
+    }
+}
+
+/// What is unfinished, and how to finish it.
+pub(super) fn unfinished_message(phase: Phase, journal: Option<&Journal>) -> String {
+    let backup = journal.and_then(|journal| journal.backup.as_ref());
+    let file = backup.map_or("FILE", |backup| backup.path.as_str());
+    match phase {
+        Phase::Staging | Phase::Staged => format!(
+            "a migration is unfinished ({}): 2.1 metadata is intact, 2.2 keys are partly written beside it. Run \
+             meta-migration migrate to resume it, or meta-migration rollback to remove the 2.2 keys",
+            phase.name()
+        ),
+        Phase::Committed | Phase::Tidying => {
+            let rollback = match backup {
+                Some(_) => format!("meta-migration rollback --backup-file {file} to return to 2.1"),
+                None => "it was made without a backup and cannot be rolled back".to_owned(),
+            };
+            format!(
+                "a migration is committed and not finished ({}). Run meta-migration migrate to finish it, or \
+                 {rollback}",
+                phase.name()
+            )
+        }
+        Phase::Restoring => format!(
+            "a restore of {file} was interrupted: do not start Milvus. Run meta-migration restore --backup-file \
+             {file} to finish it; migrate finishes it too before it begins"
+        ),
+        Phase::Done => String::new(),
+    }
+}

@@ -1,0 +1,122 @@
+//! What a way back is refused for, apart from what would be lost.
+
+use crate::journal::Phase;
+use meta_backup::{Backup, Coverage};
+use meta_report::BackupRef;
+use meta_store::Store;
+use milvus_meta::layout::Layout;
+
+use super::super::error::Failure;
+use super::super::ledger::Ledger;
+use super::put_back::Gap;
+use super::{Run, Way, image};
+
+impl<S: Store> Run<'_, S> {
+    /// What an unfinished migration staged has to go along with its journal: nothing else tells what it is,
+    /// and with it there neither 2.2 nor a new migration finds a layout that it knows.
+    pub(super) fn check_staged(&self, backup: &Backup, ledger: &Ledger) -> Result<(), Failure> {
+        if !ledger.phase().is_some_and(Phase::is_before_commit) {
+            return Ok(());
+        }
+        let why = match backup.coverage() {
+            _ if self.options.keep_extra => "--keep-extra leaves them there",
+            Coverage::Families(_) | Coverage::Entries => {
+                "the backup holds only a part of the metadata"
+            }
+            Coverage::Whole => return Ok(()),
+        };
+        Err(Failure::StagedWouldStay { why })
+    }
+
+    /// A backup from which an unknown part is missing says nothing of the keys that it does not hold.
+    pub(super) fn check_missing(&self, backup: &Backup) -> Result<(), Failure> {
+        if *backup.coverage() != Coverage::Entries || self.options.keep_extra {
+            return Ok(());
+        }
+        Err(Failure::Usage(format!(
+            "entries are missing from the backup {}, so keys that it does not hold must not be deleted: restore it \
+             with --keep-extra",
+            backup.summary().path.display()
+        )))
+    }
+
+    /// Whether a rollback may go back to this backup.
+    pub(super) fn check_backup(&self, backup: &Backup, ledger: &Ledger) -> Result<(), Failure> {
+        let is_committed = matches!(
+            ledger.phase(),
+            Some(Phase::Committed | Phase::Tidying | Phase::Done)
+        );
+        if self.options.keep_extra && is_committed {
+            return Err(Failure::Usage(
+                "--keep-extra would keep the 2.2 keys of the migration beside the 2.1 metadata, and neither \
+                 Milvus 2.1 nor 2.2 starts on both. Roll back without --keep-extra; what was written since the \
+                 migration is lost then, and is reported before"
+                    .to_owned(),
+            ));
+        }
+        let reference = backup.summary().reference();
+        if let Some(recorded) = self.backup.as_ref() {
+            if self.options.backup.is_none() {
+                image::check_digest(backup, recorded)?;
+            } else if recorded.digest != reference.digest {
+                self.environment.observer.note(&format!(
+                    "{} does not hold what the migration saved in {}: what changed between the two is \
+                     undone, too",
+                    reference.path, recorded.path
+                ));
+            }
+        }
+        let is_partial = !matches!(backup.coverage(), Coverage::Whole);
+        if is_partial
+            && ledger
+                .phase()
+                .is_some_and(|phase| !phase.is_before_commit())
+        {
+            return Err(Failure::Usage(format!(
+                "the backup {} holds only a part of the metadata, so it cannot undo a migration: the rest \
+                 would stay in the 2.2 layout. Roll back with the backup that the migration saved, or use restore for this one",
+                reference.path
+            )));
+        }
+        Ok(())
+    }
+
+    /// A rollback ends in the 2.1 layout. Where no journal tells what was written since, or that of a restore
+    /// of another backup, it may bring back what is missing, but deletes and overwrites only with
+    /// `--accept-loss`.
+    pub(super) fn check_gap(
+        &self,
+        difference: &Gap,
+        backup: &BackupRef,
+        ledger: &Ledger,
+    ) -> Result<(), Failure> {
+        let begun = ledger
+            .journal()
+            .filter(|journal| journal.phase == Phase::Restoring);
+        let recorded = begun.and_then(|journal| journal.backup.as_ref());
+        let goes_on = recorded.is_some_and(|recorded| recorded.digest == backup.digest);
+        if goes_on && !self.options.accept_loss {
+            difference.check_newer(ledger)?;
+        }
+        difference.check_kept()?;
+        if !self.options.accept_loss {
+            difference.check_rewritten()?;
+        }
+        let unknown = match ledger.phase() {
+            Some(Phase::Restoring) if !goes_on => Some("a restore of another backup is unfinished"),
+            None if self.options.way == Way::Rollback => Some("no migration is recorded here"),
+            Some(_) | None => None,
+        };
+        if self.options.way == Way::Rollback && difference.layout == Layout::V2_2 {
+            return Err(Failure::Usage(format!(
+                "the backup {} holds the 2.2 layout, but rollback restores 2.1: name the backup that the \
+                    migration saved, or use restore for this one",
+                backup.path
+            )));
+        }
+        match unknown {
+            Some(why) if !self.options.accept_loss => difference.check_lost(why),
+            Some(_) | None => Ok(()),
+        }
+    }
+}

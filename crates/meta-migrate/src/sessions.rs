@@ -1,0 +1,172 @@
+//! Registered components: every key below `session/` but the id counter and the migration's lock.
+//!
+//! A component that was stopped leaves its key until its lease ends (60 s in Milvus 2.1), so a run can
+//! wait for that, with a deadline, by watching the keys.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::time::{Instant, timeout};
+
+use meta_report::SessionReport;
+use meta_store::{RangeRequest, Store, StoreError};
+use milvus_meta::entry::{Entry, printable};
+use milvus_meta::keys::{KeyRange, MetaRoot};
+
+use super::context::Surroundings;
+use super::error::{Failure, while_doing};
+use super::limits::Limits;
+use super::patience::read;
+
+/// The members of a session's JSON value that are told to people.
+#[derive(Debug, Default, Deserialize)]
+struct SessionValue {
+    #[serde(rename = "Address", default)]
+    address: String,
+}
+
+/// Describes a key below `session/`.
+pub(super) async fn describe<S: Store>(
+    store: &S,
+    root: &MetaRoot,
+    entry: &Entry,
+) -> Result<SessionReport, StoreError> {
+    let value: SessionValue = serde_json::from_slice(&entry.value).unwrap_or_default();
+    let name = root.strip(&entry.key).unwrap_or(&entry.key);
+    let name = printable(name.strip_prefix(b"session/").unwrap_or(name));
+    let role = match name.rsplit_once('-') {
+        Some((role, id)) if id.bytes().all(|byte| byte.is_ascii_digit()) => role.to_owned(),
+        _ => name,
+    };
+    let ttl = match entry.lease {
+        0 => None,
+        lease => store.lease_remaining(lease).await?,
+    };
+    Ok(SessionReport {
+        role,
+        key: printable(&entry.key),
+        address: value.address,
+        lease: entry.lease,
+        ttl: ttl
+            .and_then(|ttl| i64::try_from(ttl.as_secs()).ok())
+            .unwrap_or(-1),
+    })
+}
+
+/// The key ranges below `session/` in which no key may stand while we write.
+pub(super) fn guarded_ranges(root: &MetaRoot) -> [KeyRange; 3] {
+    let all = root.range_below("session/");
+    let id = KeyRange::single(root.session_id_key());
+    let lock = KeyRange::single(root.lock_key());
+    [
+        KeyRange::new(all.start, id.start),
+        KeyRange::new(id.end, lock.start),
+        KeyRange::new(lock.end, all.end),
+    ]
+}
+
+/// Whether a key below `session/` speaks of a registered component.
+fn is_component(root: &MetaRoot, key: &[u8]) -> bool {
+    key != root.session_id_key() && key != root.lock_key()
+}
+
+/// All registered components, and the revision at which that was so.
+pub(super) async fn list<S: Store>(
+    store: &S,
+    root: &MetaRoot,
+    patience: Duration,
+) -> Result<(Vec<SessionReport>, i64), StoreError> {
+    let request = RangeRequest::new(root.range_below("session/"));
+    let response = read(store, patience, request).await?;
+    let mut sessions = Vec::new();
+    for entry in &response.entries {
+        if is_component(root, &entry.key) {
+            sessions.push(describe(store, root, entry).await?);
+        }
+    }
+    Ok((sessions, response.revision))
+}
+
+/// Returns the holder of the migration lock.
+pub(super) async fn lock_holder<S: Store>(
+    store: &S,
+    root: &MetaRoot,
+    limits: &Limits,
+) -> Result<Option<SessionReport>, Failure> {
+    let held = read(store, limits.patience, RangeRequest::key(root.lock_key()))
+        .await
+        .map_err(while_doing("reading the lock"))?;
+    let Some(entry) = held.entries.first() else {
+        return Ok(None);
+    };
+    let holder = describe(store, root, entry)
+        .await
+        .map_err(while_doing("reading the lock's lease"))?;
+    Ok(Some(holder))
+}
+
+/// A wait in whole seconds; what is left of one counts.
+pub(super) fn up_to(wait: Duration) -> String {
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    format!("{seconds} s")
+}
+
+/// Waits until no component is registered, at most for `wait`.
+pub(super) async fn wait_until_gone<S: Store>(
+    store: &S,
+    around: Surroundings<'_>,
+    wait: Duration,
+) -> Result<(), Failure> {
+    let Surroundings {
+        root,
+        limits: Limits { patience, .. },
+        stop,
+        observer,
+        ..
+    } = around;
+    let deadline = Instant::now() + wait;
+    let mut told = usize::MAX;
+    loop {
+        let (sessions, revision) = list(store, root, *patience)
+            .await
+            .map_err(while_doing("reading the sessions"))?;
+        if sessions.is_empty() {
+            return Ok(());
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(Failure::Sessions(sessions));
+        }
+        if told != sessions.len() {
+            told = sessions.len();
+            observer.note(&format!(
+                "waiting up to {} for {} sessions to end, the first is {} ({})",
+                up_to(left),
+                sessions.len(),
+                sessions[0].key,
+                sessions[0].ending()
+            ));
+        }
+        let change = store.wait_for_change(root.range_below("session/"), revision);
+        tokio::select! {
+            signal = stop.wait() => return Err(Failure::Interrupted(signal)),
+            outcome = timeout(left, change) => {
+                if let Ok(Err(error)) = outcome && !error.is_transient() {
+                    return Err(while_doing("watching the sessions")(error));
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_never_told_as_none() {
+        assert_eq!(up_to(Duration::from_millis(300)), "1 s");
+        assert_eq!(up_to(Duration::from_secs(30)), "30 s");
+        assert_eq!(up_to(Duration::from_millis(29_999)), "30 s");
+    }
+}

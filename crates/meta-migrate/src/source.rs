@@ -1,0 +1,116 @@
+//! Reading the source: one capture at one revision feeds the transform and the backup at once.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use meta_store::Store;
+use milvus_meta::keys::KeyRange;
+use milvus_meta::layout::Layout;
+use milvus_meta::transform::{Migration, Options, leftover_ranges};
+
+use super::backup_job::{BackupJob, BackupTarget};
+use super::census::Outsiders;
+use super::context::{Moment, Retries, Surroundings, newest};
+use super::deletion::Cuts;
+use super::error::Failure;
+use super::fingerprint::{Filter, Fingerprint};
+use super::pages::Pages;
+use super::transform_job::{TransformJob, Transformed};
+
+/// The source as it was read.
+pub(super) struct Reading {
+    pub(super) migration: Migration,
+    pub(super) layout: Layout,
+    pub(super) evidence: Vec<String>,
+    pub(super) moment: Moment,
+    pub(super) fingerprint: Fingerprint,
+    /// Keys of the source at that revision, counted by etcd.
+    pub(super) source_keys: u64,
+    /// Those of them that go with a lease.
+    pub(super) leased_keys: u64,
+    /// The old families that go in the end, cut into ranges that may be deleted at once.
+    pub(super) deletes: Vec<KeyRange>,
+    /// The backup, written but not yet finished.
+    pub(super) backup: Option<BackupJob>,
+    pub(super) read_seconds: f64,
+    pub(super) transform_seconds: f64,
+}
+
+/// Reads the source and transforms it, starting again at a newer revision when etcd compacts the one
+/// being read.
+pub(super) async fn read_source<S: Store>(
+    store: &S,
+    around: Surroundings<'_>,
+    (filter, options): (&Filter, &Options),
+    backup: Option<&BackupTarget>,
+) -> Result<Reading, Failure> {
+    let mut retries = Retries::new(around);
+    loop {
+        match read_once(store, around, (filter, options), backup).await {
+            Err(failure) if retries.again_after(&failure) => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn read_once<S: Store>(
+    store: &S,
+    around: Surroundings<'_>,
+    (filter, options): (&Filter, &Options),
+    backup: Option<&BackupTarget>,
+) -> Result<Reading, Failure> {
+    let started = Instant::now();
+    let moment = newest(store, around.root, around.limits).await?;
+    let revision = moment.revision;
+    let backup = backup.map(|target| BackupJob::start(target, around.root, moment));
+    let transform = TransformJob::start(around.root.clone(), options.clone());
+    let mut fingerprint = Fingerprint::default();
+    let mut skipped_leased = 0;
+    let mut cuts = Cuts::new(leftover_ranges(around.root), around.limits.delete_keys_max);
+    around.observer.phase_started("read", None);
+    let mut pages = Pages::begin(store, around, around.root.range(), revision).await?;
+    let mut outsiders = Outsiders::new(around.root, filter);
+    let mut is_saving = backup.is_some();
+    while let Some(page) = pages.next().await? {
+        outsiders.see(&page);
+        let mut kept = page;
+        kept.retain(|entry| {
+            skipped_leased += u64::from(filter.skips_leased(entry));
+            filter.keeps(entry)
+        });
+        for entry in &kept {
+            fingerprint.add(entry);
+            cuts.see(&entry.key);
+        }
+        let kept = Arc::new(kept);
+        transform.push(Arc::clone(&kept)).await;
+        // Where the backup fails the rest is read all the same: nothing may be decided on a part.
+        if is_saving && let Some(job) = &backup {
+            is_saving = job.push(kept).await;
+        }
+    }
+    if let Some(job) = &backup {
+        job.seal(skipped_leased).await;
+    }
+    around.observer.phase_finished();
+    let read_seconds = started.elapsed().as_secs_f64();
+    let transforming = Instant::now();
+    let Transformed {
+        layout,
+        evidence,
+        migration,
+    } = transform.finish().await?;
+    Ok(Reading {
+        migration,
+        layout,
+        evidence,
+        moment,
+        fingerprint,
+        source_keys: outsiders.source_keys(pages.keys()),
+        leased_keys: outsiders.leased(),
+        deletes: cuts.into_pieces(),
+        backup,
+        read_seconds,
+        transform_seconds: transforming.elapsed().as_secs_f64(),
+    })
+}

@@ -1,0 +1,300 @@
+//! What an error of the client or the server means for a caller.
+
+use std::error::Error;
+
+use etcd_client::Error as EtcdError;
+
+use crate::{Applied, ConnectProblem, StoreError, StoreErrorKind};
+
+/// gRPC status codes, as their numbers are defined.
+mod code {
+    pub(super) const CANCELLED: i32 = 1;
+    pub(super) const UNKNOWN: i32 = 2;
+    pub(super) const INVALID_ARGUMENT: i32 = 3;
+    pub(super) const DEADLINE_EXCEEDED: i32 = 4;
+    pub(super) const NOT_FOUND: i32 = 5;
+    pub(super) const PERMISSION_DENIED: i32 = 7;
+    pub(super) const FAILED_PRECONDITION: i32 = 9;
+    pub(super) const OUT_OF_RANGE: i32 = 11;
+    pub(super) const UNIMPLEMENTED: i32 = 12;
+    pub(super) const INTERNAL: i32 = 13;
+    pub(super) const UNAVAILABLE: i32 = 14;
+    pub(super) const UNAUTHENTICATED: i32 = 16;
+}
+
+/// What etcd and gRPC say, what it means, and whether the request may have been applied all the same.
+const MESSAGES: &[(&str, StoreErrorKind, Applied)] = {
+    use Applied::{No, Unknown};
+    use StoreErrorKind::{
+        Compacted, Denied, LeaseNotFound, NoSpace, Timeout, TooLarge, TooManyOps,
+    };
+    &[
+        ("too many operations in txn request", TooManyOps, No),
+        ("request is too large", TooLarge, No),
+        ("received message larger than max", TooLarge, No),
+        ("encoded message length too large", TooLarge, No),
+        // The reply was too large, or is larger than we take: the request was carried out.
+        ("trying to send message larger than max", TooLarge, Unknown),
+        ("decoded message length too large", TooLarge, Unknown),
+        ("required revision has been compacted", Compacted, No),
+        // A member whose quota was used up between its first look and its turn applies the request and
+        // reports this all the same.
+        ("database space exceeded", NoSpace, Unknown),
+        ("requested lease not found", LeaseNotFound, No),
+        ("permission denied", Denied, No),
+        ("authentication failed", Denied, No),
+        ("user name is empty", Denied, No),
+        ("user name not found", Denied, No),
+        ("invalid auth token", Denied, No),
+        ("revision of auth store is old", Denied, No),
+        ("revision in header is old", Denied, No),
+        // Members that know of no leader refuse before they look at the request; one that loses its
+        // leader in the middle says that it timed out.
+        ("etcdserver: no leader", Timeout, No),
+        ("etcdserver: too many requests", Timeout, No),
+        ("etcdserver: not capable", Timeout, No),
+        // Another member may not be a learner.
+        ("rpc not supported for learner", Timeout, No),
+        ("etcdserver: request timed out", Timeout, Unknown),
+        ("etcdserver: leader changed", Timeout, Unknown),
+        ("raft proposal dropped", Timeout, Unknown),
+    ]
+};
+
+/// Turns an error of the client into ours.
+pub(super) fn failure(endpoint: &str, error: &EtcdError) -> StoreError {
+    let (kind, applied, reason) = match error {
+        EtcdError::GRpcStatus(status) => {
+            let reason = reason_of(status.message(), status);
+            let client_side = status.source().is_some();
+            let (kind, applied) = if never_connected(status) {
+                (StoreErrorKind::Unreachable, Applied::No)
+            } else {
+                classify(i32::from(status.code()), status.message(), client_side)
+            };
+            (kind, applied, reason)
+        }
+        EtcdError::TransportError(transport) => (
+            StoreErrorKind::Unreachable,
+            Applied::Unknown,
+            reason_of("", transport),
+        ),
+        EtcdError::IoError(io) => (
+            StoreErrorKind::Unreachable,
+            Applied::Unknown,
+            io.to_string(),
+        ),
+        // The stream ended before its first answer.
+        EtcdError::WatchError(_) | EtcdError::LeaseKeepAliveError(_) => (
+            StoreErrorKind::Unreachable,
+            Applied::Unknown,
+            error.to_string(),
+        ),
+        EtcdError::InvalidArgs(_)
+        | EtcdError::InvalidUri(_)
+        | EtcdError::Utf8Error(_)
+        | EtcdError::ElectError(_)
+        | EtcdError::InvalidMetadataValue(_)
+        | EtcdError::EndpointError(_)
+        | EtcdError::EndpointsNotManaged
+        | EtcdError::Internal(_) => (StoreErrorKind::Other, Applied::Unknown, error.to_string()),
+    };
+    StoreError {
+        kind,
+        applied,
+        problems: problem(kind, &reason).into_iter().collect(),
+        message: format!("etcd at {endpoint}: {reason}"),
+    }
+}
+
+/// Turns the reason that a server gives for ending a stream into an error.
+pub(super) fn refusal(endpoint: &str, reason: &str) -> StoreError {
+    let (kind, applied) = classify(code::UNKNOWN, reason, false);
+    StoreError {
+        kind,
+        applied,
+        problems: problem(kind, reason).into_iter().collect(),
+        message: format!("etcd at {endpoint}: {reason}"),
+    }
+}
+
+/// The cause, where what the server says shows it.
+fn problem(kind: StoreErrorKind, reason: &str) -> Option<ConnectProblem> {
+    const LOGIN: [&str; 4] = [
+        "authentication failed",
+        "user name is empty",
+        "user name not found",
+        "invalid auth token",
+    ];
+    if kind == StoreErrorKind::Denied && LOGIN.iter().any(|text| reason.contains(text)) {
+        return Some(ConnectProblem::Login);
+    }
+    (kind == StoreErrorKind::Timeout && reason.contains("no leader"))
+        .then_some(ConnectProblem::NoLeader)
+}
+
+/// Whether the login has to be repeated: the server changed its users since.
+pub(super) fn is_stale_login(error: &EtcdError) -> bool {
+    // The second is what 3.5 says on the way in, before the first can be said; the third is said of a
+    // login that has run out.
+    let message = message_of(error);
+    message.contains("revision of auth store is old")
+        || message.contains("revision in header is old")
+        || message.contains("invalid auth token")
+}
+
+/// Whether the server knows no users at all, so that a login is not needed.
+pub(super) fn is_login_unknown(error: &EtcdError) -> bool {
+    message_of(error).contains("authentication is not enabled")
+}
+
+/// Whether the error says that a lease does not exist.
+pub(super) fn is_lease_gone(error: &EtcdError) -> bool {
+    if let EtcdError::LeaseKeepAliveError(message) = error {
+        return message.contains("lease not found");
+    }
+    message_of(error).contains("requested lease not found")
+}
+
+fn message_of(error: &EtcdError) -> &str {
+    if let EtcdError::GRpcStatus(status) = error {
+        status.message()
+    } else {
+        ""
+    }
+}
+
+/// Sorts a gRPC status. `client_side`: it was made up by our side when the connection failed.
+fn classify(code: i32, message: &str, client_side: bool) -> (StoreErrorKind, Applied) {
+    for (text, kind, applied) in MESSAGES {
+        if message.contains(text) {
+            return (*kind, *applied);
+        }
+    }
+    match code {
+        code::PERMISSION_DENIED | code::UNAUTHENTICATED => (StoreErrorKind::Denied, Applied::No),
+        code::INVALID_ARGUMENT
+        | code::NOT_FOUND
+        | code::FAILED_PRECONDITION
+        | code::OUT_OF_RANGE
+        | code::UNIMPLEMENTED => (StoreErrorKind::Other, Applied::No),
+        code::DEADLINE_EXCEEDED => (StoreErrorKind::Timeout, Applied::Unknown),
+        code::UNAVAILABLE => (StoreErrorKind::Unreachable, Applied::Unknown),
+        code::CANCELLED | code::UNKNOWN | code::INTERNAL if client_side => {
+            (StoreErrorKind::Unreachable, Applied::Unknown)
+        }
+        _ => (StoreErrorKind::Other, Applied::Unknown),
+    }
+}
+
+/// Whether no connection came up, so that nothing was sent: only then can the cause be one of these.
+fn never_connected(error: &dyn Error) -> bool {
+    causes(error).any(|cause| {
+        cause
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|io| io.kind() == std::io::ErrorKind::ConnectionRefused)
+            || matches!(
+                cause.to_string().as_str(),
+                "tcp connect error" | "dns error" | "tcp open error"
+            )
+    })
+}
+
+/// The message with the causes that say more, innermost last.
+fn reason_of(message: &str, error: &dyn Error) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    if !message.is_empty() {
+        parts.push(message.to_owned());
+    }
+    for cause in causes(error) {
+        let text = cause.to_string();
+        if !text.is_empty() && !parts.iter().any(|part| part.contains(&text)) {
+            parts.push(text);
+        }
+    }
+    parts.join(": ")
+}
+
+fn causes<'e>(error: &'e (dyn Error + 'e)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
+    std::iter::successors(error.source(), |cause| {
+        let cause: &'e (dyn Error + 'static) = *cause;
+        cause.source()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_server_says_is_sorted_by_what_a_caller_can_do() {
+        use Applied::{No, Unknown};
+        use StoreErrorKind::{
+            Compacted, Denied, LeaseNotFound, NoSpace, Other, Timeout, TooLarge, TooManyOps,
+            Unreachable,
+        };
+        for (code, message, kind, applied) in [
+            (
+                3,
+                "etcdserver: too many operations in txn request",
+                TooManyOps,
+                No,
+            ),
+            (3, "etcdserver: request is too large", TooLarge, No),
+            (
+                8,
+                "grpc: received message larger than max (3 vs. 2)",
+                TooLarge,
+                No,
+            ),
+            (
+                11,
+                "etcdserver: mvcc: required revision has been compacted",
+                Compacted,
+                No,
+            ),
+            (
+                11,
+                "etcdserver: mvcc: required revision is a future revision",
+                Other,
+                No,
+            ),
+            (
+                8,
+                "etcdserver: mvcc: database space exceeded",
+                NoSpace,
+                Unknown,
+            ),
+            (
+                5,
+                "etcdserver: requested lease not found",
+                LeaseNotFound,
+                No,
+            ),
+            (7, "etcdserver: permission denied", Denied, No),
+            (
+                3,
+                "etcdserver: authentication failed, invalid user ID or password",
+                Denied,
+                No,
+            ),
+            (3, "etcdserver: user name is empty", Denied, No),
+            (16, "etcdserver: invalid auth token", Denied, No),
+            (14, "etcdserver: no leader", Timeout, No),
+            (14, "etcdserver: request timed out", Timeout, Unknown),
+            (14, "etcdserver: leader changed", Timeout, Unknown),
+            (14, "transport is closing", Unreachable, Unknown),
+            (4, "context deadline exceeded", Timeout, Unknown),
+            (
+                3,
+                "etcdserver: duplicate key given in txn request",
+                Other,
+                No,
+            ),
+            (2, "something else", Other, Unknown),
+        ] {
+            assert_eq!(classify(code, message, false), (kind, applied), "{message}");
+        }
+        assert_eq!(classify(2, "transport error", true), (Unreachable, Unknown));
+    }
+}

@@ -1,0 +1,151 @@
+//! What the members say of themselves.
+
+use std::collections::BTreeSet;
+
+use etcd_client::{AlarmAction, AlarmType, StatusResponse};
+use tokio::task::JoinSet;
+
+use super::connection::Connection;
+use super::{EtcdStore, Repeat, join_errors};
+use crate::{ClusterStatus, MemberStatus, StoreError, StoreErrorKind};
+
+impl EtcdStore {
+    /// Asks every endpoint. A member that refuses to tell is listed with what is known of it.
+    pub(super) async fn cluster_status(&self) -> Result<ClusterStatus, StoreError> {
+        let mut answers = self.ask_all().await;
+        answers.sort_by_key(|(index, _)| *index);
+        let mut status = ClusterStatus::default();
+        let mut alarms = BTreeSet::new();
+        let mut errors = Vec::new();
+        for (index, answer) in answers {
+            let endpoint = self.inner.members[index].endpoint.clone();
+            match answer {
+                Ok((response, quota)) => {
+                    alarms.extend(response.errors().iter().filter_map(|error| alarm_in(error)));
+                    status.quota = smaller(status.quota, quota);
+                    status.members.push(member_status(endpoint, &response));
+                }
+                Err(error) if error.kind == StoreErrorKind::Denied => {
+                    status.members.push(MemberStatus {
+                        endpoint,
+                        ..MemberStatus::default()
+                    });
+                }
+                Err(error) => {
+                    status.unreachable.push((endpoint, error.message.clone()));
+                    errors.push(error);
+                }
+            }
+        }
+        if status.members.is_empty() {
+            return Err(join_errors(errors));
+        }
+        alarms.extend(self.alarms().await?);
+        status.alarms = alarms.into_iter().collect();
+        Ok(status)
+    }
+
+    /// Each member's status and its quota, 0 where it does not tell.
+    async fn ask_all(&self) -> Vec<(usize, Result<(StatusResponse, u64), StoreError>)> {
+        let limit = self.inner.connect_timeout.min(self.inner.request_timeout);
+        let mut asked = JoinSet::new();
+        for (index, member) in self.inner.members.iter().cloned().enumerate() {
+            let metrics = self.inner.metrics.clone();
+            asked.spawn(async move {
+                let answer = match member.status(limit).await {
+                    Ok(response) => {
+                        let mut quota = size(response.db_size_quota());
+                        if quota == 0 {
+                            quota = metrics.quota(&member.endpoint).await.unwrap_or(0);
+                        }
+                        Ok((response, quota))
+                    }
+                    Err(error) => Err(error),
+                };
+                (index, answer)
+            });
+        }
+        asked.join_all().await
+    }
+
+    /// The raised alarms; none are known to a user who may not ask.
+    async fn alarms(&self) -> Result<Vec<String>, StoreError> {
+        let limit = self.inner.request_timeout;
+        let asked = self
+            .call(Repeat::Safe, limit, |connection: Connection| async move {
+                let mut maintenance = connection.client.maintenance_client();
+                let none = AlarmType::None;
+                maintenance.alarm(AlarmAction::Get, none, None).await
+            })
+            .await;
+        match asked {
+            Ok(response) => {
+                let alarms = response.alarms().iter();
+                Ok(alarms
+                    .filter_map(|member| alarm_name(member.alarm()))
+                    .map(str::to_owned)
+                    .collect())
+            }
+            Err(error) if error.kind == StoreErrorKind::Denied => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn member_status(endpoint: String, response: &StatusResponse) -> MemberStatus {
+    MemberStatus {
+        endpoint,
+        version: response.version().to_owned(),
+        db_size: size(response.db_size()),
+        db_size_in_use: size(response.raft_used_db_size()),
+        member_id: response.header().map_or(0, |header| header.member_id()),
+        leader_id: response.leader(),
+    }
+}
+
+fn size(bytes: i64) -> u64 {
+    u64::try_from(bytes).unwrap_or(0)
+}
+
+/// The smaller quota; 0 where a server does not tell it.
+fn smaller(quota: Option<u64>, told: u64) -> Option<u64> {
+    match (quota, told) {
+        (quota, 0) => quota,
+        (Some(quota), told) => Some(quota.min(told)),
+        (None, told) => Some(told),
+    }
+}
+
+fn alarm_name(alarm: AlarmType) -> Option<&'static str> {
+    match alarm {
+        AlarmType::None => None,
+        AlarmType::Nospace => Some("NOSPACE"),
+        AlarmType::Corrupt => Some("CORRUPT"),
+    }
+}
+
+/// A member's status names the alarms too, as `memberID:1 alarm:NOSPACE `.
+fn alarm_in(error: &str) -> Option<String> {
+    let name = error.split("alarm:").nth(1)?.split_whitespace().next()?;
+    Some(name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alarms_are_found_in_the_errors_of_a_status() {
+        let error = "memberID:9223372036854775808 alarm:NOSPACE ";
+        assert_eq!(alarm_in(error).as_deref(), Some("NOSPACE"));
+        assert_eq!(alarm_in("etcdserver: no leader"), None);
+    }
+
+    #[test]
+    fn the_smallest_quota_that_is_told_counts() {
+        assert_eq!(smaller(None, 0), None);
+        assert_eq!(smaller(None, 8), Some(8));
+        assert_eq!(smaller(Some(8), 4), Some(4));
+        assert_eq!(smaller(Some(8), 0), Some(8));
+    }
+}

@@ -1,0 +1,385 @@
+//! A store in memory with etcd's semantics, and an instrument: it counts requests, records
+//! transactions, and takes scripted faults.
+//!
+//! A [`MemoryStore`] is one process' handle on shared [`World`] data. Clones are the same process:
+//! they share the request count, the script and the fate. [`MemoryStore::reopen`] gives another
+//! process on the same data, [`MemoryStore::fork`] an independent copy of the data. Leases run on
+//! tokio's clock, so tests with paused time take no time.
+
+use std::collections::BTreeMap;
+use std::future::{Future, pending};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+
+use meta_store::{
+    ClusterStatus, MemberStatus, RangeRequest, RangeResponse, Store, StoreError, StoreErrorKind,
+    Txn, TxnResponse,
+};
+use milvus_meta::entry::Entry;
+use milvus_meta::keys::KeyRange;
+
+mod fault;
+mod world;
+
+pub use fault::{Change, Fault, Request, RequestKind};
+pub use world::{Limits, TxnRecord, World};
+
+use fault::{Script, Verdict};
+
+/// The name under which the store appears in [`MemberStatus`].
+pub const MEMORY_ENDPOINT: &str = "memory";
+
+/// One process' handle on a store in memory.
+#[derive(Clone)]
+pub struct MemoryStore {
+    shared: Arc<Shared>,
+    process: Arc<Process>,
+}
+
+/// What all processes see.
+struct Shared {
+    world: Mutex<World>,
+    changed: Notify,
+}
+
+/// What belongs to one process.
+#[derive(Default)]
+struct Process {
+    script: Mutex<Script>,
+    crashed: Notify,
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryStore {
+    /// An empty store with etcd's default limits.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_world(World::new(Limits::default()))
+    }
+
+    /// An empty store with the given limits.
+    #[must_use]
+    pub fn with_limits(limits: Limits) -> Self {
+        Self::with_world(World::new(limits))
+    }
+
+    /// A store that holds `entries`, each put at a revision of its own, in the order given.
+    #[must_use]
+    pub fn with_entries<'e>(entries: impl IntoIterator<Item = &'e Entry>) -> Self {
+        let store = Self::new();
+        store.change(|world| {
+            for entry in entries {
+                world.put(&entry.key, &entry.value);
+            }
+        });
+        store
+    }
+
+    fn with_world(world: World) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                world: Mutex::new(world),
+                changed: Notify::new(),
+            }),
+            process: Arc::new(Process::default()),
+        }
+    }
+
+    /// Another process on the same data: no faults, not crashed, its requests counted from one.
+    #[must_use]
+    pub fn reopen(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            process: Arc::new(Process::default()),
+        }
+    }
+
+    /// An independent copy of the data as it stands, without the record of transactions.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        let mut world = self.world().clone();
+        world.forget_transactions();
+        Self::with_world(world)
+    }
+
+    /// Looks at the data.
+    pub fn look<R>(&self, reader: impl FnOnce(&World) -> R) -> R {
+        let mut world = self.world();
+        world.expire_leases(Instant::now());
+        reader(&world)
+    }
+
+    /// Changes the data behind everybody's back: no request is counted.
+    pub fn change<R>(&self, change: impl FnOnce(&mut World) -> R) -> R {
+        let result = {
+            let mut world = self.world();
+            world.expire_leases(Instant::now());
+            change(&mut world)
+        };
+        self.shared.changed.notify_waiters();
+        result
+    }
+
+    /// Every key that stands, in ascending order.
+    #[must_use]
+    pub fn dump(&self) -> Vec<Entry> {
+        self.look(World::entries)
+    }
+
+    /// The transactions of all processes so far, in the order they were decided.
+    #[must_use]
+    pub fn transactions(&self) -> Vec<TxnRecord> {
+        self.look(|world| world.transactions().to_vec())
+    }
+
+    /// How many requests of each kind this process has made.
+    #[must_use]
+    pub fn counts(&self) -> BTreeMap<RequestKind, u64> {
+        self.script().counts().clone()
+    }
+
+    /// How many requests this process has made.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.script().ordinal()
+    }
+
+    /// Lets `fault` happen at the `ordinal`-th request of this process, counted from 1. Several
+    /// faults at one request happen in the order they were added, up to the first that ends it.
+    pub fn fault_at(&self, ordinal: u64, fault: Fault) {
+        self.script().add(ordinal, fault);
+    }
+
+    /// Asks `hook` before every request of this process which faults shall happen at it. The hook must
+    /// not use this process' handle.
+    pub fn fault_when(&self, hook: impl FnMut(&Request<'_>) -> Vec<Fault> + Send + 'static) {
+        self.script().set_hook(Box::new(hook));
+    }
+
+    /// Whether this process was ended by a fault.
+    #[must_use]
+    pub fn is_crashed(&self) -> bool {
+        self.script().is_crashed()
+    }
+
+    /// Waits until this process is ended by a fault. A test selects between this and the work, so
+    /// that the work is dropped where it stands, as a killed process would be.
+    pub async fn crashed(&self) {
+        loop {
+            let notified = self.process.crashed.notified();
+            if self.is_crashed() {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    /// Ends this process now: every later request of it fails.
+    pub fn crash(&self) {
+        self.script().crash();
+        self.process.crashed.notify_waiters();
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.shared
+            .world
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn script(&self) -> MutexGuard<'_, Script> {
+        self.process
+            .script
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs one request under the script.
+    async fn request<R>(
+        &self,
+        kind: RequestKind,
+        range: Option<&RangeRequest>,
+        txn: Option<&Txn>,
+        work: impl FnOnce(&mut World, u64) -> Result<R, StoreError>,
+    ) -> Result<R, StoreError> {
+        // A real store never answers at once: others get their turn.
+        tokio::task::yield_now().await;
+        let verdict = self.script().begin(kind, range, txn);
+        match self.carry_out(verdict, work) {
+            Some(result) => result,
+            None => pending().await,
+        }
+    }
+
+    /// Does what the verdict says; `None` when the request shall never be answered.
+    fn carry_out<R>(
+        &self,
+        verdict: Verdict,
+        work: impl FnOnce(&mut World, u64) -> Result<R, StoreError>,
+    ) -> Option<Result<R, StoreError>> {
+        for meanwhile in verdict.before {
+            self.change(meanwhile);
+        }
+        if let Some(error) = verdict.refuse {
+            if verdict.crash {
+                self.crash();
+            }
+            return Some(Err(error));
+        }
+        if verdict.hang {
+            return None;
+        }
+        let result = self.change(|world| work(world, verdict.ordinal));
+        for meanwhile in verdict.after {
+            self.change(meanwhile);
+        }
+        if verdict.crash {
+            self.crash();
+        }
+        match verdict.lose_reply {
+            Some(error) => Some(Err(error)),
+            None => Some(result),
+        }
+    }
+}
+
+impl std::fmt::Debug for MemoryStore {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("MemoryStore")
+            .field("revision", &self.look(World::revision))
+            .field("requests", &self.requests())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Store for MemoryStore {
+    async fn range(&self, request: RangeRequest) -> Result<RangeResponse, StoreError> {
+        self.request(RequestKind::Range, Some(&request), None, |world, _| {
+            world.range(&request)
+        })
+        .await
+    }
+
+    async fn txn(&self, txn: Txn) -> Result<TxnResponse, StoreError> {
+        self.request(RequestKind::Txn, None, Some(&txn), |world, ordinal| {
+            world.txn(&txn, ordinal)
+        })
+        .await
+    }
+
+    async fn lease_grant(&self, ttl: Duration) -> Result<i64, StoreError> {
+        self.request(RequestKind::LeaseGrant, None, None, |world, _| {
+            world.grant_lease(ttl)
+        })
+        .await
+    }
+
+    async fn lease_keep_alive(&self, lease: i64) -> Result<bool, StoreError> {
+        self.request(RequestKind::LeaseKeepAlive, None, None, |world, _| {
+            Ok(world.keep_lease_alive(lease))
+        })
+        .await
+    }
+
+    async fn lease_revoke(&self, lease: i64) -> Result<(), StoreError> {
+        self.request(RequestKind::LeaseRevoke, None, None, |world, _| {
+            world.revoke_lease(lease);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn lease_remaining(&self, lease: i64) -> Result<Option<Duration>, StoreError> {
+        self.request(RequestKind::LeaseRemaining, None, None, |world, _| {
+            Ok(world.lease_remaining(lease))
+        })
+        .await
+    }
+
+    fn wait_for_change(
+        &self,
+        range: KeyRange,
+        revision: i64,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        let store = self.clone();
+        async move {
+            store
+                .request(RequestKind::Wait, None, None, |_, _| Ok(()))
+                .await?;
+            loop {
+                let notified = store.shared.changed.notified();
+                tokio::pin!(notified);
+                notified.as_mut().enable();
+                let (changed, next_expiry) = store.look(|world| {
+                    let changed = world.changed_since(&range, revision);
+                    (changed, world.next_expiry())
+                });
+                if changed {
+                    return Ok(());
+                }
+                match next_expiry {
+                    Some(instant) => tokio::select! {
+                        () = notified => {}
+                        () = sleep_until(instant) => {}
+                    },
+                    None => notified.await,
+                }
+            }
+        }
+    }
+
+    async fn status(&self) -> Result<ClusterStatus, StoreError> {
+        self.request(RequestKind::Status, None, None, |world, _| {
+            Ok(ClusterStatus {
+                members: vec![MemberStatus {
+                    endpoint: MEMORY_ENDPOINT.to_owned(),
+                    version: "3.5.0".to_owned(),
+                    db_size: world.db_size(),
+                    db_size_in_use: world.db_size_in_use(),
+                    member_id: 1,
+                    leader_id: 1,
+                }],
+                unreachable: Vec::new(),
+                quota: world.limits().quota_bytes,
+                alarms: world.alarms(),
+            })
+        })
+        .await
+    }
+
+    async fn compact(&self, revision: i64) -> Result<(), StoreError> {
+        self.request(RequestKind::Compact, None, None, |world, _| {
+            match world.compact(revision) {
+                Err(error) if error.kind == StoreErrorKind::Compacted => Ok(()),
+                result => result,
+            }
+        })
+        .await
+    }
+
+    async fn defragment(&self, endpoint: &str) -> Result<(), StoreError> {
+        self.request(RequestKind::Defragment, None, None, |world, _| {
+            if endpoint != MEMORY_ENDPOINT {
+                return Err(StoreError::not_applied(
+                    StoreErrorKind::Unreachable,
+                    format!("no member at {endpoint}"),
+                ));
+            }
+            world.defragment();
+            Ok(())
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,470 @@
+//! Detects which layout is in etcd, from the keys and not from what the user typed.
+//!
+//! Some families belong to one layout alone. Others are written by 2.1 but may stay behind on a 2.2
+//! cluster, or are still read by 2.2 (collections, aliases, replicas), so they count as 2.1 only where
+//! nothing counts as 2.2. What a running 2.2 writes beside any metadata (channel checkpoints, resource
+//! groups, its default database) is a trace: evidence that 2.2 ran, and of neither layout. Users, roles
+//! and the data coordinator's keys are the same in both.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{v2_1, wire};
+use crate::entry::{Entry, printable};
+use crate::keys::{Evidence, Family, Key, MetaRoot, Object};
+
+/// Number of collections that a message names.
+const NAMES_MAX: usize = 5;
+
+/// Which layout the keys really show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Layout {
+    /// Milvus 2.1.x.
+    #[serde(rename = "2.1")]
+    V2_1,
+    /// Milvus 2.2.x and later.
+    #[serde(rename = "2.2")]
+    V2_2,
+    /// Both, without a journal that explains it.
+    #[serde(rename = "mixed")]
+    Mixed,
+    /// 2.1 whole, with 2.2 keys staged beside it by an unfinished run.
+    #[serde(rename = "staged")]
+    Staged,
+    /// No key of the families that a migration reads.
+    #[serde(rename = "empty")]
+    Empty,
+}
+
+impl Layout {
+    /// The name used in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::V2_1 => "2.1",
+            Self::V2_2 => "2.2",
+            Self::Mixed => "mixed",
+            Self::Staged => "staged",
+            Self::Empty => "empty",
+        }
+    }
+}
+
+/// Takes entries one by one, in any order, and tells which layout they show.
+///
+/// It knows nothing of journals: an unfinished run, whose journal explains both layouts side by side,
+/// shows as [`Layout::Mixed`].
+#[derive(Debug, Clone)]
+pub struct LayoutDetector {
+    root: MetaRoot,
+    last: Family,
+    v2_1: BTreeMap<Family, u64>,
+    v2_2: BTreeMap<Family, u64>,
+    leftovers: BTreeMap<Family, u64>,
+    traces: BTreeMap<Family, u64>,
+    /// The first records of families that 2.1 alone has, by name.
+    records: Vec<String>,
+    /// Collections that have their partitions and fields in their own record.
+    embedded: Named,
+    /// Collections in the form that 2.2 writes.
+    split: Named,
+}
+
+/// Collections: how many, and the first names with their ids.
+#[derive(Debug, Clone, Default)]
+struct Named {
+    count: u64,
+    names: Vec<(String, i64)>,
+}
+
+impl Named {
+    fn add(&mut self, name: &str, id: i64) {
+        self.count += 1;
+        if self.names.len() < NAMES_MAX {
+            self.names.push((name.to_owned(), id));
+        }
+    }
+
+    /// `2 collections: "a" (1), "b" (2)`.
+    fn text(&self, form: &str) -> Option<String> {
+        if self.count == 0 {
+            return None;
+        }
+        let names = self.names.iter();
+        let mut text = names
+            .map(|(name, id)| format!("{name:?} ({id})"))
+            .collect::<Vec<_>>()
+            .join(", ");
+        let hidden = self.count.saturating_sub(self.names.len() as u64);
+        if hidden > 0 {
+            text.push_str(&format!(" and {hidden} more"));
+        }
+        let noun = if self.count == 1 {
+            "collection"
+        } else {
+            "collections"
+        };
+        Some(format!(
+            "{} {noun} in the form of {form}: {text}",
+            self.count
+        ))
+    }
+}
+
+/// What one key says.
+enum Speaks {
+    V2_1,
+    Leftover,
+    V2_2,
+    Trace,
+    Nothing,
+}
+
+impl LayoutDetector {
+    /// Creates a detector that has seen nothing yet.
+    #[must_use]
+    pub fn new(root: MetaRoot) -> Self {
+        Self {
+            root,
+            last: Family::Other,
+            v2_1: BTreeMap::new(),
+            v2_2: BTreeMap::new(),
+            leftovers: BTreeMap::new(),
+            traces: BTreeMap::new(),
+            records: Vec::new(),
+            embedded: Named::default(),
+            split: Named::default(),
+        }
+    }
+
+    /// Takes one entry; entries outside the meta root say nothing.
+    pub fn push(&mut self, entry: &Entry) {
+        let Some(relative) = self.root.strip(&entry.key) else {
+            return;
+        };
+        self.last = Family::of_near(relative, self.last);
+        self.push_known(self.last, entry);
+    }
+
+    /// As [`Self::push`], for an entry below the meta root whose family is known already.
+    pub(crate) fn push_known(&mut self, family: Family, entry: &Entry) {
+        let evidence = match self.speaks(family, entry) {
+            Speaks::V2_1 => {
+                self.note_record(entry);
+                &mut self.v2_1
+            }
+            Speaks::Leftover => &mut self.leftovers,
+            Speaks::V2_2 => &mut self.v2_2,
+            Speaks::Trace => &mut self.traces,
+            Speaks::Nothing => return,
+        };
+        *evidence.entry(family).or_default() += 1;
+    }
+
+    /// Returns the layout that the entries so far show.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        match (self.v2_1.is_empty(), self.v2_2.is_empty()) {
+            (false, false) => Layout::Mixed,
+            (true, false) => Layout::V2_2,
+            (false, true) => Layout::V2_1,
+            (true, true) if !self.leftovers.is_empty() => Layout::V2_1,
+            // A 2.2.9 or later without any collection.
+            (true, true) if self.traces.contains_key(&Family::Database) => Layout::V2_2,
+            (true, true) => Layout::Empty,
+        }
+    }
+
+    /// Whether only families count that both layouts have, or leave behind.
+    #[must_use]
+    pub fn is_only_leftovers(&self) -> bool {
+        self.v2_1.is_empty() && self.v2_2.is_empty()
+    }
+
+    /// Returns what counts for which layout, for messages.
+    #[must_use]
+    pub fn evidence(&self) -> Vec<String> {
+        let mut all = lines("2.1", &self.v2_1);
+        if self.v2_1.is_empty() && self.v2_2.is_empty() || !self.v2_1.is_empty() {
+            all.extend(lines("2.1", &self.leftovers));
+            all.extend(self.records_of_2_1());
+            all.extend(self.collections_of_2_1());
+        }
+        all.extend(lines("2.2", &self.v2_2));
+        all.extend(self.split.text("2.2").filter(|_| !self.v2_2.is_empty()));
+        all
+    }
+
+    /// The records that 2.1 alone has, by name; `None` where there are none.
+    fn records_of_2_1(&self) -> Option<String> {
+        let all: u64 = self.v2_1.values().sum();
+        let hidden = all.saturating_sub(self.records.len() as u64);
+        let mut text = self.records.join(", ");
+        if hidden > 0 {
+            text.push_str(&format!(" and {hidden} more"));
+        }
+        (all > 0).then_some(text)
+    }
+
+    fn note_record(&mut self, entry: &Entry) {
+        if self.records.len() >= NAMES_MAX {
+            return;
+        }
+        let relative = self.root.strip(&entry.key).unwrap_or_default();
+        let key = Key::parse(relative);
+        let record = if let Key::LegacyIndex(collection, index) = key {
+            let definition = v2_1::index_definition(&entry.value).unwrap_or_default();
+            let name = definition.name;
+            format!("index {name:?} ({index}) of collection {collection}")
+        } else if let Key::LegacySegmentIndex(collection, index, _, segment) = key {
+            format!("index {index} of segment {segment} of collection {collection}")
+        } else if let Key::IndexBuild(build) = key {
+            format!("index build {build}")
+        } else {
+            printable(relative)
+        };
+        self.records.push(record);
+    }
+
+    /// Returns the collections that have their partitions and fields in their own record, as 2.1 writes
+    /// them, with names; `None` where there are none.
+    #[must_use]
+    pub fn collections_of_2_1(&self) -> Option<String> {
+        self.embedded.text("2.1")
+    }
+
+    /// Returns what only a running 2.2 leaves, a line a family.
+    #[must_use]
+    pub fn traces(&self) -> Vec<String> {
+        let families = self.traces.iter();
+        families
+            .map(|(family, keys)| format!("{} ({keys} keys)", family.name()))
+            .collect()
+    }
+
+    fn speaks(&mut self, family: Family, entry: &Entry) -> Speaks {
+        let is_tombstone = entry.is_tombstone();
+        match family.evidence() {
+            Evidence::V2_2 => {
+                if family == Family::DatabaseCollection && !is_tombstone {
+                    self.name(entry);
+                }
+                Speaks::V2_2
+            }
+            Evidence::Trace => Speaks::Trace,
+            Evidence::V2_1 if is_tombstone => Speaks::Leftover,
+            Evidence::V2_1 => Speaks::V2_1,
+            Evidence::V2_1Leftover if family == Family::Collection && !is_tombstone => {
+                self.name(entry)
+            }
+            Evidence::V2_1Leftover => Speaks::Leftover,
+            Evidence::Both => Speaks::Nothing,
+        }
+    }
+
+    /// Notes a collection by name. Its record is 2.2's when its partitions and fields have moved out, and
+    /// may be either's otherwise.
+    fn name(&mut self, entry: &Entry) -> Speaks {
+        let Some(record) = Record::read(&entry.value) else {
+            return Speaks::Leftover;
+        };
+        let relative = self.root.strip(&entry.key).unwrap_or_default();
+        let key = Key::parse(relative);
+        let id = if let Key::Plain(Object::Collection(id) | Object::DatabaseCollection(_, id)) = key
+        {
+            id.0
+        } else {
+            0
+        };
+        if record.is_embedded {
+            self.embedded.add(&record.name, id);
+            Speaks::Leftover
+        } else if entry.value.is_empty() {
+            Speaks::Leftover
+        } else {
+            self.split.add(&record.name, id);
+            Speaks::V2_2
+        }
+    }
+}
+
+fn lines(version: &str, families: &BTreeMap<Family, u64>) -> Vec<String> {
+    families
+        .iter()
+        .map(|(family, keys)| format!("{version}: {} ({keys} keys)", family.name()))
+        .collect()
+}
+
+/// What matters of a collection record.
+struct Record {
+    name: String,
+    /// It holds partitions, fields, or references to indexes of 2.1.
+    is_embedded: bool,
+}
+
+impl Record {
+    /// Reads a record; `None` when it is no protobuf message.
+    fn read(value: &[u8]) -> Option<Self> {
+        const SCHEMA: u32 = 2;
+        const SCHEMA_NAME: u32 = 1;
+        const SCHEMA_FIELDS: u32 = 4;
+        let mut record = Self {
+            name: String::new(),
+            is_embedded: false,
+        };
+        for field in wire::fields(value) {
+            let field = field.ok()?;
+            match (field.number, field.content) {
+                (4 | 5 | 6 | 9, _) => record.is_embedded = true,
+                (SCHEMA, wire::Content::Bytes(schema)) => {
+                    for member in wire::fields(schema) {
+                        let Ok(member) = member else { break };
+                        match (member.number, member.content) {
+                            (SCHEMA_FIELDS, _) => record.is_embedded = true,
+                            (SCHEMA_NAME, wire::Content::Bytes(name)) => {
+                                record.name = String::from_utf8_lossy(name).into_owned();
+                            }
+                            _ => {}
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        Some(record)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::TOMBSTONE;
+
+    /// A collection with one partition, one field and, on request, an index.
+    fn embedded(indexed: bool) -> Vec<u8> {
+        let mut value = b"\x08\x05\x12\x05\x0a\x01c\x22\x00\x20\x06\x2a\x01p\x48\x07".to_vec();
+        if indexed {
+            value.extend_from_slice(b"\x32\x04\x08\x64\x10\x06");
+        }
+        value
+    }
+
+    const SPLIT: &[u8] = b"\x08\x05\x12\x03\x0a\x01c";
+
+    fn detector(entries: &[(&str, &[u8])]) -> LayoutDetector {
+        let root = MetaRoot::new("by-dev", "meta", "kv").unwrap();
+        let mut detector = LayoutDetector::new(root.clone());
+        for (key, value) in entries {
+            detector.push(&Entry::new(root.join(key.as_bytes()), value.to_vec()));
+        }
+        detector
+    }
+
+    fn layout(entries: &[(&str, &[u8])]) -> Layout {
+        detector(entries).layout()
+    }
+
+    #[test]
+    fn families_of_2_1_alone_beside_2_2_are_mixed() {
+        for key in [
+            "root-coord/index/1/2",
+            "indexes/1",
+            "root-coord/segment-index/1/2/3/4",
+        ] {
+            assert_eq!(layout(&[(key, b"x")]), Layout::V2_1, "{key}");
+            let beside: [(&str, &[u8]); 2] = [(key, b"x"), ("field-index/1/2", b"x")];
+            assert_eq!(layout(&beside), Layout::Mixed, "{key}");
+        }
+    }
+
+    #[test]
+    fn families_that_2_2_reads_are_2_1_only_without_2_2() {
+        for (key, value) in [
+            ("root-coord/collection-alias/a", &b"\x08\x05"[..]),
+            ("root-coord/collection/5", &embedded(true)),
+            ("queryCoord-ReplicaMeta/1", b"x"),
+        ] {
+            assert_eq!(layout(&[(key, value)]), Layout::V2_1, "{key}");
+            let beside = [(key, value), ("field-index/1/2", &b"x"[..])];
+            assert_eq!(layout(&beside), Layout::V2_2, "{key}");
+        }
+    }
+
+    #[test]
+    fn leftovers_beside_2_2_are_2_2() {
+        let entries: Vec<(&str, &[u8])> = vec![
+            ("root-coord/aliases/a", b"x"),
+            ("queryCoord-collectionMeta/1", b"x"),
+            ("queryCoord-ReplicaMeta/1", b"x"),
+            ("root-coord/collection-alias/a", TOMBSTONE),
+            ("root-coord/index/1/2", TOMBSTONE),
+            ("root-coord/dd-operation", b"x"),
+        ];
+        assert_eq!(layout(&entries), Layout::V2_2);
+        assert_eq!(layout(&entries[1..]), Layout::V2_1);
+        assert_eq!(layout(&[("root-coord/collection/5", SPLIT)]), Layout::V2_2);
+    }
+
+    #[test]
+    fn an_embedded_collection_alone_is_taken_for_2_1() {
+        assert_eq!(
+            layout(&[("root-coord/collection/5", &embedded(false))]),
+            Layout::V2_1
+        );
+    }
+
+    #[test]
+    fn users_roles_and_data_are_no_evidence() {
+        assert_eq!(
+            layout(&[
+                ("root-coord/credential/users/root", b"{}"),
+                ("root-coord/credential/roles/admin", b""),
+                ("datacoord-meta/s/1/2/3", b"x"),
+                ("channelwatch/1/c", b"x"),
+                ("session/id", b"1"),
+            ]),
+            Layout::Empty
+        );
+        assert_eq!(layout(&[]), Layout::Empty);
+    }
+
+    #[test]
+    fn traces_of_2_2_count_for_neither_layout() {
+        for key in [
+            "datacoord-meta/channel-cp/c",
+            "queryCoord-ResourceGroup/g",
+            "flushed-segment/1/2/3",
+            "root-coord/database/db-info/1",
+        ] {
+            let entries: [(&str, &[u8]); 2] = [(key, b"x"), ("indexes/1", b"x")];
+            let found = detector(&entries);
+            assert_eq!(found.layout(), Layout::V2_1, "{key}");
+            assert_eq!(found.traces().len(), 1, "{key}");
+        }
+        let database: [(&str, &[u8]); 1] = [("root-coord/database/db-info/1", b"x")];
+        assert_eq!(layout(&database), Layout::V2_2);
+        let checkpoint: [(&str, &[u8]); 1] = [("datacoord-meta/channel-cp/c", b"x")];
+        assert_eq!(layout(&checkpoint), Layout::Empty);
+    }
+
+    #[test]
+    fn evidence_names_the_collections_of_each_layout() {
+        let found = detector(&[
+            ("root-coord/index/5/2", b"x"),
+            ("root-coord/collection/5", &embedded(true)),
+            ("root-coord/database/collection-info/1/6", SPLIT),
+        ]);
+        assert_eq!(
+            found.evidence(),
+            [
+                "2.1: root-coord/index (1 keys)",
+                "2.1: root-coord/collection (1 keys)",
+                "index \"\" (2) of collection 5",
+                "1 collection in the form of 2.1: \"c\" (5)",
+                "2.2: root-coord/database/collection-info (1 keys)",
+                "1 collection in the form of 2.2: \"c\" (6)",
+            ]
+        );
+    }
+}

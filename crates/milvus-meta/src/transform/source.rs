@@ -1,0 +1,357 @@
+//! Takes the entries of a capture one by one and keeps only what the migration needs of each.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::checkpoint::Checkpoints;
+use super::findings::Findings;
+use super::history::RawHistory;
+use super::index::{Around, Definitions};
+use super::last_operation::LastOperation;
+use super::load_state::LoadTable;
+use super::migration::{Migration, Parts};
+use super::remains::{self, References};
+use super::segment_index::SegmentTable;
+use super::segment_log::LogTable;
+use super::{CollectionForm, Options, alias, collection, database, names};
+use crate::entry::Entry;
+use crate::finding::Finding;
+use crate::keys::{Family, Key, MetaRoot, Object, Timestamp, split_timestamp};
+use crate::layout::Layout;
+use crate::layout::LayoutDetector;
+use crate::model::CollectionId;
+
+const LAST_MOMENT: &str =
+    "the key of this snapshot has the largest possible timestamp, which 2.1 never writes";
+
+/// Reads 2.1 metadata.
+#[derive(Debug)]
+pub struct Source {
+    root: MetaRoot,
+    options: Options,
+    detector: LayoutDetector,
+    findings: Findings,
+    read: BTreeMap<Family, u64>,
+    last: Family,
+    collections: BTreeMap<CollectionId, RawHistory>,
+    aliases: BTreeMap<Vec<u8>, RawHistory>,
+    last_operation: LastOperation,
+    definitions: Definitions,
+    segments: SegmentTable,
+    logs: LogTable,
+    loads: LoadTable,
+    checkpoints: Checkpoints,
+    references: References,
+    /// Whether the database `default` is there.
+    has_database: bool,
+    /// Keys in the collection families that stay as they are, relative to the meta root.
+    staying: BTreeSet<Vec<u8>>,
+}
+
+impl Source {
+    /// Starts reading the metadata below `root`.
+    #[must_use]
+    pub fn new(root: MetaRoot, options: Options) -> Self {
+        Self {
+            detector: LayoutDetector::new(root.clone()),
+            findings: Findings::new(root.clone(), options.on_broken_record),
+            logs: LogTable::new(options.segment_form),
+            root,
+            options,
+            read: BTreeMap::new(),
+            last: Family::Other,
+            collections: BTreeMap::new(),
+            aliases: BTreeMap::new(),
+            last_operation: LastOperation::default(),
+            definitions: Definitions::default(),
+            segments: SegmentTable::default(),
+            loads: LoadTable::default(),
+            checkpoints: Checkpoints::default(),
+            references: References::default(),
+            has_database: false,
+            staying: BTreeSet::new(),
+        }
+    }
+
+    /// Takes one entry. Entries outside the meta root are ignored; any order gives the same result,
+    /// ascending order is fastest.
+    pub fn push(&mut self, entry: &Entry) {
+        let Some(relative) = self.root.strip(&entry.key) else {
+            return;
+        };
+        let family = Family::of_near(relative, self.last);
+        self.last = family;
+        self.detector.push_known(family, entry);
+        self.note(relative, entry);
+        if !is_read(family) {
+            return;
+        }
+        *self.read.entry(family).or_default() += 1;
+        if family == Family::ChannelCheckpoint {
+            self.checkpoints.push_existing(relative);
+            return;
+        }
+        let findings = &mut self.findings;
+        let value: &[u8] = &entry.value;
+        match Key::parse(relative) {
+            Key::Plain(Object::Collection(id)) => {
+                self.collections.entry(id).or_default().plain = Some(value.to_vec());
+            }
+            // Behind the last timestamp there is no moment at which a snapshot could still be put right.
+            Key::Snapshot(_, Timestamp::LAST) => self.unreadable_key(family, relative),
+            Key::Snapshot(Object::Collection(id), timestamp) => {
+                let history = self.collections.entry(id).or_default();
+                history.snapshots.insert(timestamp, value.to_vec());
+            }
+            Key::Plain(Object::LegacyAlias(name)) => {
+                let history = self.aliases.entry(name.to_vec()).or_default();
+                history.plain = Some(value.to_vec());
+            }
+            Key::Snapshot(Object::LegacyAlias(name), timestamp) => {
+                let history = self.aliases.entry(name.to_vec()).or_default();
+                history.snapshots.insert(timestamp, value.to_vec());
+            }
+            Key::LegacyIndex(collection, index) => {
+                self.definitions.push((collection, index), value, findings);
+            }
+            Key::LegacySegmentIndex(collection, index, partition, segment) => {
+                let ids = (collection, partition, segment, index);
+                self.segments.push(ids, value, findings);
+            }
+            Key::IndexBuild(id) => self.segments.push_build(id, value, findings),
+            Key::QueryCollection(id) => {
+                self.references.push_load_state(id, value);
+                self.loads.push_state(id, value, findings);
+            }
+            Key::QueryReplica(id) => self.loads.push_replica(id, value, findings),
+            Key::Segment(collection, partition, segment) => {
+                let ids = (collection, partition, segment);
+                self.segments.segments.push(ids, value, findings);
+                self.logs.push(ids, value);
+            }
+            Key::SegmentLog(kind, collection, partition, segment, field) => {
+                let ids = (collection, partition, segment);
+                self.logs.push_key(kind, ids, field, value);
+            }
+            Key::Plain(Object::DdMessageSend) => self.last_operation.push_sent(value),
+            Key::Plain(Object::DdOperation) => self.last_operation.push_operation(value),
+            Key::Unknown(_) => self.unreadable_key(family, relative),
+            // The history of the last operation goes unread; the rest are no keys of the families that
+            // are read.
+            Key::Plain(_)
+            | Key::Snapshot(..)
+            | Key::FieldIndex(..)
+            | Key::SegmentIndex(..)
+            | Key::CollectionLoadInfo(_)
+            | Key::PartitionLoadInfo(..)
+            | Key::Replica(..)
+            | Key::SessionId
+            | Key::Session(_) => {}
+        }
+    }
+
+    /// Takes what is only asked whether it is there.
+    fn note(&mut self, relative: &[u8], entry: &Entry) {
+        if self.last == Family::Segment {
+            self.checkpoints.push_segment(&entry.value);
+        }
+        if let Some(channel) = Family::ChannelWatch.rest(relative) {
+            self.references.push_channel(channel);
+        }
+        let is_default = Family::Database.rest(relative) == Some(b"1");
+        self.has_database |= is_default && !entry.is_tombstone();
+    }
+
+    /// A key in a family that is read, but not spelt as that family's keys are.
+    fn unreadable_key(&mut self, family: Family, relative: &[u8]) {
+        let split = split_timestamp(relative);
+        let without_timestamp = split.is_none();
+        let is_last = split.is_some_and(|(_, timestamp)| timestamp == Timestamp::LAST);
+        let is_of_segments = matches!(
+            family,
+            Family::Segment | Family::Binlog | Family::Deltalog | Family::Statslog
+        );
+        if is_of_segments || super::ranges::LAST_DDL_HISTORY.contains(&family) {
+            // The first stay as they are; the other goes unread.
+            return;
+        }
+        if family == Family::LegacyAliasSnapshot {
+            let (code, what) = if is_last {
+                ("snapshot-at-the-last-moment", LAST_MOMENT)
+            } else {
+                (
+                    "snapshot-without-timestamp",
+                    "the key of this snapshot does not end in _ts and a number",
+                )
+            };
+            let message =
+                format!("{what}; it goes with all snapshots of aliases, and stays in the backup");
+            self.findings.notice(code, relative, message);
+            return;
+        }
+        if !matches!(family, Family::Collection | Family::CollectionSnapshot) {
+            self.findings.broken(
+                "unreadable-key",
+                relative,
+                "the key does not hold the ids that keys of its family hold",
+                "its record is not converted",
+            );
+            return;
+        }
+        self.staying.insert(relative.to_vec());
+        if family == Family::CollectionSnapshot && without_timestamp {
+            self.findings.warning(
+                "snapshot-without-timestamp",
+                relative,
+                "the key of this snapshot does not end in _ts and a number; it stays as it is, and \
+                 Milvus 2.2.3 and later skip it or do not start on it",
+            );
+        } else {
+            let what = if is_last {
+                LAST_MOMENT
+            } else {
+                "the key does not end in a collection's id, or in one and a timestamp"
+            };
+            self.findings.broken(
+                "unreadable-key",
+                relative,
+                what,
+                "it stays in etcd unchanged, and Milvus 2.2 may fail on it",
+            );
+        }
+    }
+
+    /// The layout that the entries so far show, without knowledge of a journal.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        self.detector.layout()
+    }
+
+    /// Which families speak for which layout, for a message.
+    #[must_use]
+    pub fn evidence(&self) -> Vec<String> {
+        self.detector.evidence()
+    }
+
+    /// Decides everything.
+    #[must_use]
+    pub fn finish(self) -> Migration {
+        let mut findings = self.findings;
+        let form = self.options.form;
+        let layout = self.detector.layout();
+        advise(&self.options, &mut findings);
+        self.last_operation.check(&mut findings);
+
+        let known = remains::known(&self.collections);
+        let mut converted = collection::convert(form, self.collections, &mut findings);
+        let aliases = alias::convert(form, self.aliases, &converted, &mut findings);
+        let around = Around {
+            live: &converted.live,
+            names: &converted.names,
+            target: &self.options.target,
+        };
+        let indexes = self.definitions.convert(around, &mut findings);
+        let loads = self.loads.convert(
+            &converted.live,
+            &indexes,
+            &self.options.target,
+            &mut findings,
+        );
+        let living = self.segments.segments.living();
+        let left = (&converted, &self.references, living);
+        remains::check_references(
+            &self.references,
+            living,
+            (&known, &converted),
+            &mut findings,
+        );
+        remains::check_indexes(&self.read, left, &mut findings);
+        if layout == Layout::V2_1 {
+            remains::check_traces(&self.detector.traces(), &mut findings);
+        }
+        let segments = self.segments.convert(&indexes, &mut findings);
+        let named = |id| names::collection(&converted.names, id);
+        let logs = self.logs.convert(named, &mut findings);
+        let mut staged = std::mem::take(&mut converted.staged);
+        self.checkpoints.stage(&converted.live, &mut staged);
+        staged.extend(aliases);
+        staged.extend(indexes.staged);
+        staged.extend(loads);
+        // A 2.2.9 or later that ran before has made it.
+        if form == CollectionForm::Database
+            && !self.has_database
+            && let Some(oldest) = converted.oldest
+        {
+            database::stage(oldest, &mut staged);
+        }
+        Migration::new(Parts {
+            root: self.root,
+            form,
+            segment_form: self.options.segment_form,
+            // Where nothing is to be done nothing is said about how it would be done.
+            findings: match layout {
+                Layout::V2_2 => Vec::new(),
+                Layout::V2_1 | Layout::Mixed | Layout::Staged | Layout::Empty => findings.finish(),
+            },
+            staged,
+            segments,
+            logs,
+            converted,
+            staying: self.staying,
+            read: self.read,
+        })
+    }
+}
+
+/// The families that a migration reads, to convert them or to let them go.
+fn is_read(family: Family) -> bool {
+    use super::ranges::{GONE, LAST_DDL, LAST_DDL_HISTORY, UNREAD};
+    matches!(
+        family,
+        Family::ChannelCheckpoint
+            | Family::Collection
+            | Family::CollectionSnapshot
+            | Family::Segment
+            | Family::Binlog
+            | Family::Deltalog
+            | Family::Statslog
+    ) || GONE.contains(&family)
+        || UNREAD.contains(&family)
+        || LAST_DDL.contains(&family)
+        || LAST_DDL_HISTORY.contains(&family)
+}
+
+/// T1: what the chosen form means under the target.
+fn advise(options: &Options, findings: &mut Findings) {
+    let target = &options.target;
+    match options.form {
+        CollectionForm::Split if !target.has_databases() => {
+            findings.general(Finding::notice(
+                "target-before-2.2.9",
+                b"",
+                format!(
+                    "migrate to 2.2.9 or later rather than to {target}: collections written for earlier releases \
+                        belong to no database, and after a later upgrade their \
+                     altered aliases, renames and property changes are lost at restarts"
+                ),
+            ));
+        }
+        CollectionForm::Split => findings.general(Finding::warning(
+            "split-form",
+            b"",
+            format!(
+                "in the split form collections belong to no database: Milvus {target} then loses aliases \
+                 at a restart after an alias with the same beginning was created or altered, and from 2.3 on \
+                 it undoes renames and property changes; the database form has neither fault: use \
+                 --collection-form database (or auto)"
+            ),
+        )),
+        CollectionForm::Embedded => findings.general(Finding::warning(
+            "embedded-form",
+            b"",
+            "in the embedded form every collection loses all its fields and partitions: under 2.2 at \
+             the first restart after it was renamed or altered, and from 2.3.18 and 2.4.5 on at the \
+             first start; use the split or database form",
+        )),
+        CollectionForm::Database => {}
+    }
+}
