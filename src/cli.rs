@@ -250,8 +250,8 @@ mod tests {
             assert_eq!(variables(name), of_jobs, "{name}");
         }
         assert_eq!(variables("rolling-update"), of_all);
-        let readme = include_str!("../README.md");
-        for told in [AFTER_HELP, readme] {
+        let page = include_str!("../docs/usage.md");
+        for told in [AFTER_HELP, page] {
             assert!(told.contains("META_MIGRATION_TOOL_IMAGE"), "{told}");
         }
     }
