@@ -1,7 +1,7 @@
 //! The command line: a shell around the use cases.
 //!
 //! Two faces: the commands, and the official tool's `-config=FILE` ([`face`], [`drop_in`]). Each
-//! command has a file of its own with its arguments, whose comments are the help, and a `run` that
+//! command has a separate file with its arguments, whose comments are the help, and a `run` that
 //! reads like the manual. [`report`] is the only room that prints.
 
 use std::ffi::OsString;

@@ -2,7 +2,7 @@
 //!
 //! Flags win over the environment, the environment over the YAML file, the file over the defaults of
 //! Milvus. Flags and environment arrive together as [`Overrides`] (the command line joins them); this
-//! room reads the files and decides. Everything that is wrong is told by name, with the line where
+//! room reads the files and decides. Everything that is wrong is reported by name, with the line where
 //! there is one, before anything is connected to; no message shows a secret.
 
 use std::path::{Path, PathBuf};
@@ -65,7 +65,7 @@ pub struct Overrides {
     pub timeout: Option<Duration>,
     /// The release that wrote the metadata.
     pub source_version: Option<Release>,
-    /// The release that shall read it.
+    /// The release to migrate to.
     pub target_version: Option<Release>,
     /// The backup file.
     pub backup_file: Option<PathBuf>,
@@ -86,7 +86,7 @@ pub struct Config {
     pub sub_paths: (String, String),
     /// The release that wrote the metadata, as the operator says.
     pub source_version: Option<Release>,
-    /// The release that shall read it.
+    /// The release to migrate to.
     pub target_version: Option<Release>,
     /// The backup file.
     pub backup_file: Option<PathBuf>,

@@ -1,6 +1,6 @@
 //! Asks before a command writes.
 //!
-//! Only a person at a terminal is asked. Without one (a script, a pod) the commands on etcd continue: their command
+//! Asks only at a terminal. Without one (a script, a pod) the commands on etcd continue: their command
 //! line is the decision. Those that stop Milvus on Kubernetes require `--yes` there. It answers beforehand.
 
 use std::io::{self, BufRead, IsTerminal};
@@ -14,7 +14,7 @@ use meta_migrate::Stop;
 /// How often a waiting question looks whether a signal came meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// Whether somebody is there to be asked, and wants to be.
+/// Whether a user is present and not opted out with `--yes`.
 pub(in crate::cli) fn is_wanted(output: &OutputOptions) -> bool {
     !output.yes && io::stdin().is_terminal() && io::stderr().is_terminal()
 }

@@ -201,7 +201,7 @@ impl CommandContext {
     }
 }
 
-/// Where the keys of a backup lie.
+/// Returns the root of a backup's keys.
 pub(in crate::cli) fn root_of(backup: &Backup) -> Result<MetaRoot, milvus_meta::keys::RootError> {
     MetaRoot::new("", &backup.summary().meta_root, "")
 }

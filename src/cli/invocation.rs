@@ -47,7 +47,7 @@ impl Invocation {
             .and_then(|word| word.to_str())
             .is_some_and(|word| commands.iter().any(|command| command == word));
         if command {
-            // `--config FILE migrate`: a person who put the option first.
+            // `--config FILE migrate`: the option before the command.
             let word = rest.remove(0);
             Self::Commands([vec![program, word, flag], rest].concat())
         } else {

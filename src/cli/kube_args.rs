@@ -52,7 +52,7 @@ pub(in crate::cli) struct InstanceArgs {
     /// kubeconfig file [default: KUBECONFIG, ~/.kube/config, or the pod's own account]
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) kubeconfig: Option<PathBuf>,
-    /// The longest that is waited for one thing, for example 15m
+    /// Timeout per wait, for example 15m
     #[arg(long, value_name = "DURATION", default_value = DEFAULT_TIMEOUT, value_parser = config::duration::parse)]
     pub(in crate::cli) timeout: Duration,
 }
@@ -91,10 +91,10 @@ pub(in crate::cli) struct TargetArgs {
     /// Secret with keys user and password for etcd
     #[arg(long, value_name = "NAME")]
     pub(in crate::cli) etcd_secret: Option<String>,
-    /// Secret with certificates for etcd: ca.crt, tls.crt, tls.key, as far as there
+    /// Secret with certificates for etcd: ca.crt, tls.crt, tls.key, if present
     #[arg(long, value_name = "NAME")]
     pub(in crate::cli) etcd_tls_secret: Option<String>,
-    /// A concern of preflight that shall not stand in the way, by its code; may be repeated
+    /// Ignore this preflight check, given by its code; may be repeated
     #[arg(long, value_name = "CODE")]
     pub(in crate::cli) accept: Vec<String>,
     #[command(flatten)]
@@ -110,10 +110,10 @@ struct VolumeOptions {
     /// Storage class of the backup volume [default: the cluster's]
     #[arg(short = 'c', long, value_name = "NAME")]
     storage_class: Option<String>,
-    /// A volume claim for the backup that is there already
+    /// Existing PVC for the backup
     #[arg(long, value_name = "NAME")]
     backup_pvc: Option<String>,
-    /// Size of the backup volume that is made [default: 10Gi]
+    /// Size of the created backup volume [default: 10Gi]
     #[arg(long, value_name = "SIZE")]
     backup_size: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! What a failed run leaves behind and how it goes on from there, in the user's own commands.
+//! The next commands after a failed run.
 
 use std::path::Path;
 
@@ -59,12 +59,12 @@ impl NextSteps {
         }
     }
 
-    /// What this run makes of the metadata is told by `plan` with these words.
+    /// Sets the options with which `plan` plans the same migration.
     pub(in crate::cli) fn planned_with(&mut self, words: Vec<String>) {
         self.planning = words;
     }
 
-    /// This run is itself a way back: there is only one way on from it.
+    /// Marks the run as a rollback or restore, which can only be resumed.
     pub(in crate::cli) fn going_back(&mut self) {
         self.goes_back = true;
     }
@@ -94,7 +94,7 @@ impl NextSteps {
         command
     }
 
-    /// A failed run as a person meets it.
+    /// A failed run as the user sees it.
     pub(in crate::cli) fn failure(&self, error: EngineError) -> Failure {
         let mut told = Failure::from_error(exit(error.kind()), &*error.failure);
         told.changed = match &error.difference {
@@ -204,11 +204,11 @@ impl NextSteps {
         restore.into_iter().chain([rollback]).collect()
     }
 
-    /// The way back although something is lost.
+    /// The rollback although something is lost.
     fn back_all_the_same(&self, phase: Option<Phase>, backup: Option<&str>) -> String {
         let back = match (self.goes_back, backup) {
             (true, _) => self.again.replace(" --dry-run", ""),
-            // Whatever is put back: a part of the metadata, or the 2.2 layout, is none of rollback's.
+            // Whatever is restored: a part of the metadata, or the 2.2 layout, is none of rollback's.
             (false, Some(_)) if phase == Some(Phase::Restoring) => {
                 self.back_with("restore", backup)
             }
@@ -252,7 +252,7 @@ impl NextSteps {
         })
     }
 
-    /// Where every finding is told.
+    /// The command that shows all findings.
     fn all_findings(&self, plan: &PlanReport) -> String {
         let way = if plan.findings.iter().any(Finding::is_broken_record) {
             ". Use --on-broken-record skip to leave out the records that cannot be migrated"
@@ -270,7 +270,7 @@ impl NextSteps {
         )
     }
 
-    /// Where revisions tell nothing, a comparison does.
+    /// The command that compares where revisions are not meaningful.
     fn tells_losses(&self) -> String {
         format!(
             "{} --backup FILE   # compares with the result of migrating that backup: without differences nothing \
@@ -403,7 +403,7 @@ fn where_else(root: &MetaRoot, instances: Option<&Instances>) -> String {
     )
 }
 
-/// What hangs on no lease is nobody's any more, or something keeps it that does not do as Milvus does.
+/// Removes sessions and locks without a lease: they never expire.
 fn cure_by_hand(failure: &meta_migrate::Failure) -> Option<String> {
     use meta_migrate::Failure as F;
     let (sessions, nobody) = if let F::Sessions(found) | F::Intruder(found) = failure {
@@ -487,7 +487,7 @@ fn is_loss(failure: &meta_migrate::Failure) -> bool {
     )
 }
 
-/// Whether somebody else may have gone on since this run wrote last, so that what it knows is old.
+/// Whether another program may have continued since this run wrote last, so that what it knows is old.
 fn is_taken_over(error: &EngineError) -> bool {
     matches!(
         *error.failure,

@@ -8,8 +8,8 @@
 //! anything else is left alone and a new backup gets a name with the time beside it. Without a path, an
 //! explicit `runWithBackup: false` goes without; saying nothing means a backup in the working directory.
 //!
-//! A rollback takes the backup that the migration recorded, where that file is at hand, before the one
-//! that the YAML names: an old file may still lie there, and putting that back would undo more than the
+//! A rollback takes the backup that the migration recorded, where that file is available, before the one
+//! that the YAML names: an old file may still be there, and restoring that would undo more than the
 //! migration. A file that a flag or the environment names comes first of all.
 
 use std::path::PathBuf;
@@ -160,7 +160,7 @@ fn required(config: &Config) -> Result<DropInCommand, Failure> {
     let wants_file = match command {
         DropInCommand::Backup => true,
         DropInCommand::Run => config.drop_in.run_with_backup == Some(true),
-        // A run that was interrupted before the switch is undone without a file.
+        // A run that was interrupted before the commit is undone without a file.
         DropInCommand::Rollback => false,
     };
     if wants_file && config.backup_file.is_none() {

@@ -45,7 +45,7 @@ pub(in crate::cli) enum LogFormat {
     Json,
 }
 
-/// Writes a report to standard output: the text for people, or the report itself as JSON.
+/// Writes a report to standard output: the text for users, or the report itself as JSON.
 pub(in crate::cli) fn print<T: Serialize>(
     format: Format,
     report: &T,
@@ -68,7 +68,7 @@ pub(in crate::cli) fn print<T: Serialize>(
 }
 
 /// As [`print()`], of something that was done: what stands in etcd decides the exit code, not whether it
-/// could be told.
+/// could be printed.
 pub(in crate::cli) fn print_done<T: Serialize>(
     format: Format,
     report: &T,
@@ -100,7 +100,7 @@ impl Lines {
         }
     }
 
-    /// Writes a line; a break says that nobody reads any more.
+    /// Writes a line; a broken pipe ends the output.
     pub(in crate::cli) fn write<T: Serialize>(&mut self, line: &T) -> ControlFlow<()> {
         self.written = serde_json::to_writer(&mut self.output, line)
             .map_err(io::Error::from)

@@ -20,7 +20,7 @@ pub(in crate::cli) struct Args {
     place: InstanceArgs,
     #[command(flatten)]
     aim: TargetArgs,
-    /// Make no Job: do not look into etcd
+    /// Create no Job: do not inspect etcd
     #[arg(long)]
     no_job: bool,
     #[command(flatten)]

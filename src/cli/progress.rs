@@ -1,4 +1,4 @@
-//! Shows the progress of long work: bars to a person, log lines otherwise.
+//! Shows the progress of long work: bars to the user, log lines otherwise.
 
 use std::io::IsTerminal;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -30,7 +30,7 @@ pub(in crate::cli) struct Args {
     /// What to do
     #[arg(short = 'o', long, value_name = "OPERATION", value_parser = ["update"], default_value = "update")]
     operation: String,
-    /// Milvus release that runs [default: what the images' tags tell]
+    /// Milvus release that runs [default: from the images' tags]
     #[arg(short = 's', long, value_name = "VERSION")]
     source_version: Option<Release>,
     /// Milvus release to update to
@@ -39,7 +39,7 @@ pub(in crate::cli) struct Args {
     /// Image of that release [default: milvusdb/milvus:vTARGET]
     #[arg(short = 'w', long, value_name = "IMAGE")]
     image: Option<String>,
-    /// A concern of preflight that shall not stand in the way, by its code; may be repeated
+    /// Ignore this preflight check, given by its code; may be repeated
     #[arg(long, value_name = "CODE", value_parser = IN_THE_WAY)]
     accept: Vec<String>,
     #[command(flatten)]
@@ -115,7 +115,7 @@ fn unhealthy(namespace: &str, error: &RollingError) -> Failure {
     ))
 }
 
-/// What was updated, for a person.
+/// The updated Deployments as text.
 fn text(done: &RollingReport, style: Style) -> String {
     let mut text = format!(
         "{} {} runs {}: {}\n",

@@ -198,7 +198,7 @@ impl Given<'_> {
         rules.find_map(|(_, ids, why)| Some((self.first(ids)?, *why)))
     }
 
-    /// The first of these options that stands on the command line.
+    /// The first of these options given on the command line.
     fn first(&self, ids: &[&'static str]) -> Option<&'static str> {
         ids.iter().copied().find(|id| self.has(id))
     }
@@ -210,7 +210,7 @@ impl Given<'_> {
             .is_ok_and(|on| on == Some(&true))
     }
 
-    /// Whether an option stands on the command line.
+    /// Whether an option is given on the command line.
     fn has(&self, id: &str) -> bool {
         let is_known = self.0.try_contains_id(id).is_ok();
         is_known && self.0.value_source(id) == Some(ValueSource::CommandLine)

@@ -24,7 +24,7 @@ use milvus_meta::transform::OnBrokenRecord;
 /// Everything that can fail without touching Milvus comes first. Then Milvus is stopped, its metadata
 /// backed up, migrated and verified by Jobs in its namespace, and the new release started with the
 /// counts that were recorded. Every step is recorded before it begins: killed anywhere, the same
-/// command goes on, and `-o rollback` goes back.
+/// command resumes, and `-o rollback` rolls back.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
     #[command(flatten)]
@@ -40,18 +40,18 @@ pub(in crate::cli) struct Args {
         default_value_t
     )]
     operation: What,
-    /// After success, remove Jobs and configuration; the backup and the record stay
+    /// After success, delete Jobs and configuration; backup and upgrade state are kept
     #[arg(short = 'd', long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true",
           default_value = "false", value_parser = BoolishValueParser::new())]
     cleanup: bool,
-    /// Go back to the old release by itself when the new one does not become healthy within --timeout;
-    /// what it wrote until then is saved beside the backup, and undone
+    /// Roll back automatically if the new release does not become healthy within --timeout;
+    /// what it wrote until then is saved next to the backup and undone
     #[arg(long)]
     rollback_on_failure: bool,
-    /// When going back: undo what the new release wrote since the migration, too; it is saved first
+    /// With -o rollback: also undo what the new release wrote since the migration; it is saved first
     #[arg(long)]
     accept_loss: bool,
-    /// After a failure before the switch, leave Milvus stopped instead of starting the old release
+    /// After a failure before the commit, leave Milvus stopped instead of starting the old release
     #[arg(long)]
     stay_down: bool,
     /// What becomes of records that cannot be migrated: fail ends before Milvus is stopped, skip leaves just

@@ -1,4 +1,4 @@
-//! Words of the configuration that stand for one of a few choices.
+//! Words of the configuration that name one of a few choices.
 
 use std::fmt;
 use std::str::FromStr;

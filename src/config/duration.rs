@@ -1,4 +1,4 @@
-//! Durations as people type them: `90s`, `2m`, `1h 30m`, `500ms`; a bare number counts seconds.
+//! Durations as users type them: `90s`, `2m`, `1h 30m`, `500ms`; a bare number counts seconds.
 
 use std::time::Duration;
 

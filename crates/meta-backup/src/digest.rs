@@ -58,7 +58,7 @@ impl ContentDigest {
     }
 }
 
-/// A digest as people see it: hexadecimal, lower case.
+/// A digest as text: hexadecimal, lower case.
 pub(super) fn hexadecimal(digest: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     digest

@@ -87,7 +87,7 @@ pub enum FormatError {
         length: u64,
         /// The limit.
         limit: u64,
-        /// Where the length stands.
+        /// The position of the length.
         offset: u64,
     },
     /// A gzip stream that unpacks to far more than any backup.
@@ -149,7 +149,7 @@ pub enum FormatError {
         /// The limit.
         limit: u64,
     },
-    /// The file does not tell its meta root, and nothing in it does.
+    /// The file does not name its meta root, and its keys do not show it.
     #[error("no key in it belongs to Milvus metadata; name its root path if it has one")]
     NoRoot,
     /// The file holds the metadata of several instances.
@@ -158,7 +158,7 @@ pub enum FormatError {
         /// The roots found, sorted.
         roots: Vec<String>,
     },
-    /// Not one key lies below the meta root that the file or the user names.
+    /// No key is below the meta root that the file or the user names.
     #[error("no key in it is below the meta root {root:?}")]
     NothingBelowRoot {
         /// The meta root.
@@ -312,7 +312,7 @@ fn lost(why: Ephemeral) -> &'static str {
 }
 
 impl BackupError {
-    /// A failed file operation, told apart by whether the device is full.
+    /// A failed file operation, separately if the device is full.
     pub(super) fn file(action: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         let is_full = matches!(
@@ -329,7 +329,7 @@ impl BackupError {
         }
     }
 
-    /// A file whose content is wrong. A plain read error is told as such.
+    /// A file whose content is wrong. A plain read error is reported as such.
     pub(super) fn invalid(path: &Path, source: FormatError) -> Self {
         if let FormatError::Read { source, .. } = source {
             return Self::file(READ, path, source);

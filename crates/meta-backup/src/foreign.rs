@@ -164,7 +164,7 @@ impl Guess {
     }
 }
 
-/// Reads a foreign file whole. `hint` is the meta root to use where the file does not tell one.
+/// Reads a complete file of another tool. `hint` is the meta root to use where the file does not name one.
 pub(super) fn read<R: Read + Seek>(
     guess: Guess,
     mut file: R,
@@ -213,7 +213,7 @@ enum Packing {
     Gzip,
 }
 
-/// The formats made of frames, told apart by their header.
+/// The formats made of frames, distinguished by their header.
 fn read_frames<R: Read>(
     frames: &mut Frames<R>,
     packing: Packing,

@@ -47,7 +47,7 @@ use std::path::PathBuf;
 use meta_report::{BackupRef, BackupReport};
 use milvus_meta::keys::Family;
 
-/// The path that stands for standard output.
+/// The path that means standard output.
 pub const STDOUT: &str = "-";
 
 /// The fastest compression level.
@@ -58,7 +58,7 @@ pub const GREATEST_LEVEL: i32 = 19;
 
 /// What a backup says about itself.
 ///
-/// Foreign files know little of this: what they do not tell is empty, or 0.
+/// Foreign files know little of this: what they do not contain is empty, or 0.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Header {
     /// The release that wrote the file.
@@ -82,7 +82,7 @@ pub struct Header {
 pub enum Format {
     /// Ours.
     Native,
-    /// The official tool's, with whole keys.
+    /// The official tool's, with absolute keys.
     Official,
     /// The official tool's older generation: relative keys, and only what that tool had parsed.
     OfficialRelative,
@@ -154,7 +154,7 @@ impl Coverage {
 /// What a backup holds, after all of it was checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
-    /// Where the file lies.
+    /// The path of the file.
     pub path: PathBuf,
     /// Its format.
     pub format: Format,
@@ -162,13 +162,13 @@ pub struct Summary {
     pub entries: u64,
     /// The file's size in bytes.
     pub bytes: u64,
-    /// The etcd revision it shows; 0 where the file does not tell.
+    /// The etcd revision it shows; 0 if the file does not contain it.
     pub revision: i64,
     /// SHA-256 of the content, in hexadecimal: equal for equal content, whatever the format.
     pub digest: String,
     /// Keys on a lease (sessions) that were left out, by whoever wrote the file or by this reader.
     pub skipped_leased: u64,
-    /// Keys in the file that this reader left out because they lie outside the meta root.
+    /// Keys in the file that this reader left out because they are outside the meta root.
     pub skipped_outside: u64,
     /// The meta root.
     pub meta_root: String,

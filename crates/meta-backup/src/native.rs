@@ -1,5 +1,5 @@
 //! The native format, version 1: its byte layout, pure. `docs/backup-format.md` describes it for
-//! people who have a file and not this program.
+//! users who have a file and not this program.
 //!
 //! A file is: prologue, `HEAD` block, any number of `DATA` blocks, `TAIL` block, end mark. All
 //! integers are little-endian. Each block has a head of 24 bytes with a CRC-32 of its payload and one
@@ -73,7 +73,7 @@ impl Kind {
     }
 }
 
-/// What stands in front of a block's payload.
+/// The head of a block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct BlockHead {
     kind: Kind,
@@ -151,7 +151,7 @@ impl BlockHead {
     }
 }
 
-/// The header block's payload: JSON, so that a person can read it with `strings`.
+/// The header block's payload: JSON, so that the user can read it with `strings`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StoredHeader {
@@ -165,7 +165,7 @@ struct StoredHeader {
 
 impl StoredHeader {
     fn new(header: &Header) -> Self {
-        // Leased keys are counted while writing: their number stands in the tail.
+        // Leased keys are counted while writing: their number is in the tail.
         let Header {
             tool_version,
             created_at,

@@ -10,7 +10,7 @@ use super::{BackupError, Header, Summary};
 /// How many names beside a taken one are tried.
 const NAMES: usize = 1000;
 
-/// What partial files are for; it stands in their names.
+/// What partial files are for; part of their names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// The backup itself, until it gets its name.
@@ -51,7 +51,7 @@ pub(super) fn is_partial_name(name: &str) -> bool {
 /// it was given its name.
 pub(super) struct Partial {
     path: PathBuf,
-    /// Whether it was renamed: the hidden name may be somebody else's by now.
+    /// Whether it was renamed: the hidden name may be another program's by now.
     renamed: bool,
 }
 
@@ -110,7 +110,7 @@ fn create_new(path: &Path) -> io::Result<File> {
 
 /// How publishing ended.
 pub(super) enum Published {
-    /// The file bears this name now.
+    /// The file has this name now.
     New(PathBuf),
     /// This file is there already and has the same content.
     Existing(Box<Summary>),

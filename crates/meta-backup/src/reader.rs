@@ -110,7 +110,7 @@ impl Backup {
         }
     }
 
-    /// As [`Self::open`]; `root` is the meta root where the file does not tell its own: in an etcd
+    /// As [`Self::open`]; `root` is the meta root where the file does not name its own: in an etcd
     /// snapshot, in some files of birdwatcher, and where the official tool lost a leading slash.
     ///
     /// # Errors
@@ -345,7 +345,7 @@ fn named(root: Option<&str>) -> Option<&str> {
         .filter(|root| !root.is_empty())
 }
 
-/// Checks a backup that lies in memory, whole, as [`Backup::open_with_root`] checks a file. The path in
+/// Checks a backup that is in memory, as [`Backup::open_with_root`] checks a file. The path in
 /// the summary is empty.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! A folder of backups: what lies in it, whether it is sound, and which of it may go.
+//! A folder of backups: what is in it, whether it is valid, and which of it may go.
 
 mod diff;
 mod leftover;
@@ -16,7 +16,7 @@ use super::{Backup, BackupError, Summary};
 /// A file in the folder, checked whole.
 #[derive(Debug)]
 pub struct Listing {
-    /// Where it lies.
+    /// Its path.
     pub path: PathBuf,
     /// Its size in bytes.
     pub bytes: u64,
@@ -25,7 +25,7 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// Whether the file is a sound backup.
+    /// Whether the file is a valid backup.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         self.check.is_ok()
@@ -60,7 +60,7 @@ impl Repository {
         Ok(paths.into_iter().map(check).collect())
     }
 
-    /// Unfinished backups, by name: somebody writes them right now, or was killed while writing them.
+    /// Unfinished backups, by name: another program writes them right now, or was killed while writing them.
     ///
     /// # Errors
     /// When the folder cannot be read.

@@ -213,7 +213,7 @@ impl Write for Counted {
 }
 
 /// A file of the official tool's format. Its header gives the count of entries, which is known only at
-/// the end: the entries wait in a file of their own.
+/// the end: the entries wait in a separate file.
 pub(super) struct OfficialSink {
     waiting: BufWriter<File>,
     _waiting_name: Partial,

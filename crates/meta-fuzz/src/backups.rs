@@ -136,7 +136,7 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// What stands in front of the first block of our own format.
+/// The prefix of the first block of our own format.
 pub fn prologue() -> Vec<u8> {
     let mut file = [MAGIC, &1_u32.to_le_bytes()].concat();
     let crc = crc32fast::hash(&file);

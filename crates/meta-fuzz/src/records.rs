@@ -66,7 +66,7 @@ fn image(input: &mut Bytes<'_>) -> Image {
     image
 }
 
-/// The input that stands for these entries; `None` when one of them cannot be said.
+/// The input that gives these entries; `None` when one of them cannot be written.
 pub fn seed(selector: u8, entries: &[(Vec<u8>, Vec<u8>)]) -> Option<Vec<u8>> {
     let mut out = vec![selector];
     for (key, value) in entries {
@@ -267,7 +267,7 @@ fn untouched(before: &Image, after: &Image, migration: &Migration) {
     }
 }
 
-/// After the commit, whatever part of the rewrites was done, going on ends where the plan ends.
+/// After the commit, whatever part of the rewrites was done, continuing ends where the plan ends.
 fn resumed(migration: &Migration, image: &Image, form: CollectionForm, policy: OnBrokenRecord) {
     if form == CollectionForm::Database || migration.has_errors() {
         return;
@@ -307,7 +307,7 @@ fn resumed(migration: &Migration, image: &Image, form: CollectionForm, policy: O
     }
 }
 
-/// The result passes our own verification, unless the source holds what nobody can put right.
+/// The result passes our own verification, unless the source holds what nobody can fix.
 fn verified(after: &Image, (before, migration): (&Image, &Migration)) {
     let mut checker = Checker::new(root());
     entries(after).for_each(|entry| checker.push(&entry));

@@ -1,4 +1,4 @@
-//! Work that goes on while something else is done.
+//! Work that continues while something else is done.
 
 use std::future::Future;
 

@@ -170,7 +170,7 @@ impl Witness {
         })
     }
 
-    /// Waits until nobody holds the lock.
+    /// Waits until the lock is free.
     async fn of_free_lock<S: Store>(
         store: &S,
         around: Surroundings<'_>,
@@ -187,7 +187,7 @@ impl Witness {
         }
     }
 
-    /// Refuses where a migration was begun meanwhile: whoever finds the file would take it for a backup
+    /// Refuses where a migration was started meanwhile: whoever finds the file would take it for a backup
     /// of what is there now.
     async fn check<S: Store>(&self, store: &S, around: Surroundings<'_>) -> Result<(), Failure> {
         let now = Self::read(store, around).await?;

@@ -1,4 +1,4 @@
-//! Writing a backup on a thread of its own while the capture goes on.
+//! Writing a backup on a separate thread while the scan continues.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -90,7 +90,7 @@ impl BackupJob {
         self.sender.send(Message::Entries(entries)).await.is_ok()
     }
 
-    /// Whether it failed already: a job that goes on waits for [`Self::finish`].
+    /// Whether it failed already: a job that continues waits for [`Self::finish`].
     pub(super) fn has_failed(&self) -> bool {
         self.thread.is_finished()
     }

@@ -168,7 +168,7 @@ async fn write_permission<S: Store>(
             let key = root.join(b"");
             Ok(Some(Finding::error("no-write-permission", &key, message)))
         }
-        // An alarm is a finding of its own.
+        // An alarm is a separate finding.
         Err(error) if error.kind == StoreErrorKind::NoSpace => Ok(None),
         Err(error) => Err(while_doing("asking whether the user may write")(error)),
         Ok(_) => Ok(None),

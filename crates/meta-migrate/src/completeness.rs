@@ -86,7 +86,7 @@ pub(super) async fn survey<S: Store>(
     Ok(Survey { detector, checked })
 }
 
-/// Checks entries that lie in a file.
+/// Checks entries that are in a file.
 pub(super) struct FileCheck {
     checker: Checker,
     detector: LayoutDetector,

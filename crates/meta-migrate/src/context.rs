@@ -53,12 +53,12 @@ impl<'a> Retries<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Moment {
     pub(super) revision: i64,
-    /// 0 where the store does not tell.
+    /// 0 if unknown.
     pub(super) cluster: u64,
 }
 
 impl Moment {
-    /// The cluster's id as etcdctl writes it; empty where the store does not tell.
+    /// The cluster's id as etcdctl writes it; empty if unknown.
     pub(super) fn cluster_id(self) -> String {
         cluster_id(self.cluster)
     }

@@ -24,14 +24,14 @@ pub(super) enum Difference {
         wanted: Entry,
         /// The value that is there.
         found: Bytes,
-        /// When what is there was written; 0 where it lies in a file.
+        /// When what is there was written; 0 where it is in a file.
         mod_revision: i64,
     },
     /// It should not be there. Carries what is there.
     Extra(Entry),
     /// It is as it should be.
     Same(Entry),
-    /// It is there and not looked at; only its key is known.
+    /// It is there and not inspected; only its key is known.
     Ignored(Bytes),
 }
 

@@ -1,4 +1,4 @@
-//! Handing out entries as they stand, for people who look.
+//! Handing out entries unchanged, for inspection.
 
 use std::ops::ControlFlow;
 

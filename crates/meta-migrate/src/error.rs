@@ -75,7 +75,7 @@ pub enum Failure {
         /// What else is in etcd; `None` where the user may not read it.
         instances: Option<Instances>,
     },
-    /// The source gives another plan than the one that was begun.
+    /// The source gives another plan than the one that was started.
     #[error("an unfinished run staged another plan (digest {recorded}, now {now})")]
     PlanChanged {
         /// The digest in the journal.
@@ -207,7 +207,7 @@ pub enum Failure {
         /// What keeps them.
         why: &'static str,
     },
-    /// Somebody wrote while a backup was only put back in part.
+    /// Another program wrote while a backup was only partly restored.
     #[error(
         "{keys} keys were written since the interrupted restore started and differ from its backup: resuming \
             would lose them"
@@ -234,7 +234,7 @@ pub enum Failure {
     /// The run was asked to end.
     #[error("ended by {}", .0.name())]
     Interrupted(Signal),
-    /// The person said no.
+    /// The user declined.
     #[error("not confirmed")]
     Declined,
     /// The options contradict each other or the metadata.
@@ -274,15 +274,15 @@ fn error_count(plan: &PlanReport) -> usize {
 pub enum Written {
     /// Nothing but the lock.
     Nothing,
-    /// Keys of the new layout beside the old one, which stands whole.
+    /// Keys of the new layout beside the old one, which is intact.
     Staged,
-    /// The commit was sent and etcd never answered: `status` tells whether the cut-over has begun.
+    /// The commit was sent and etcd never answered: `status` tells whether it was committed.
     InDoubt,
-    /// The cut-over has begun: 2.2 can start.
+    /// The migration is committed: 2.2 can start.
     CutOver,
-    /// A backup was put back; wholly, unless the journal still says `restoring`.
+    /// A backup was restored; completely, unless the journal still says `restoring`.
     Restoring,
-    /// A restore that an earlier run began was finished: what its backup holds stands whole, and nothing
+    /// A restore that an earlier run began was finished: what its backup holds is intact, and nothing
     /// was written after it.
     Restored,
 }

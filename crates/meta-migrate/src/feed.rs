@@ -1,4 +1,4 @@
-//! From a blocking thread to the async side, chunk by chunk: encoding and file reading go on while
+//! From a blocking thread to the async side, chunk by chunk: encoding and file reading continue while
 //! requests are in flight, and memory stays bounded.
 
 use tokio::sync::mpsc::{Receiver, Sender, channel};

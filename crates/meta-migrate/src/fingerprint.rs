@@ -1,4 +1,4 @@
-//! Proof that nobody else wrote: a hash over the keys and last revisions of everything that was read.
+//! Proof that no other program wrote: a hash over the keys and last revisions of everything that was read.
 
 use std::hash::{DefaultHasher, Hasher};
 use std::time::Duration;
@@ -73,7 +73,7 @@ impl Filter {
         entry.lease == 0 && !session && entry.key != self.journal && !self.is_staged(entry)
     }
 
-    /// Whether an entry was left out only because it hangs on a lease, and is not our own lock.
+    /// Whether an entry was left out only because it has a lease, and is not our own lock.
     pub(super) fn skips_leased(&self, entry: &Entry) -> bool {
         entry.lease != 0 && entry.key != self.root.lock_key()
     }

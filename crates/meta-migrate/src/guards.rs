@@ -2,8 +2,8 @@
 //!
 //! They are compared inside etcd: the lock is ours, no Milvus component is registered, and the journal
 //! stands at the revision that this run knows. The last holds although lock and sessions do where etcd
-//! itself went back in time: a disk snapshot that was put back within the lock's lease, or acknowledged
-//! writes that a killed server lost. A run whose journal went back must not go on with a later phase.
+//! itself went back in time: a disk snapshot that was restored within the lock's lease, or acknowledged
+//! writes that a killed server lost. A run whose journal went back must not continue with a later phase.
 
 use std::time::Duration;
 

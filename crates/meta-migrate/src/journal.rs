@@ -15,22 +15,22 @@ pub const FORMAT: u32 = 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
-    /// New keys are being put beside the old layout, which is whole.
+    /// New keys are being put beside the old layout, which is intact.
     Staging,
     /// All new keys were put; the old layout is whole.
     Staged,
     /// The commit transaction was applied: 2.2 can start. Collection records are being rewritten.
     Committed,
-    /// Old families that nobody reads any more are being deleted.
+    /// Old families that nothing reads any more are being deleted.
     Tidying,
     /// The migration is finished and verified.
     Done,
-    /// A backup is being put back.
+    /// A backup is being restored.
     Restoring,
 }
 
 impl Phase {
-    /// The name that stands in the journal.
+    /// The name in the journal.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -43,7 +43,7 @@ impl Phase {
         }
     }
 
-    /// Whether the old layout still stands whole: a rollback then needs no backup.
+    /// Whether the old layout is still intact: a rollback then needs no backup.
     #[must_use]
     pub fn is_before_commit(self) -> bool {
         match self {
@@ -104,13 +104,13 @@ pub struct Journal {
     pub counts: Counts,
     /// The backup made before the first write.
     pub backup: Option<BackupRef>,
-    /// The revision of the switch, known from the phase `tidying` on; 0 before.
+    /// The revision of the commit, known from the phase `tidying` on; 0 before.
     #[serde(default)]
     pub committed_revision: i64,
     /// In the phase `restoring`: whether keys that the backup does not hold stay.
     #[serde(default)]
     pub keep_extra: bool,
-    /// Keys below the meta root, without sessions and what hangs on a lease, that the plan leaves there; 0
+    /// Keys below the meta root, without sessions and what has a lease, that the plan leaves there; 0
     /// where it is unknown.
     #[serde(default)]
     pub keys_expected: u64,
@@ -128,7 +128,7 @@ pub enum JournalError {
     /// The value is not a journal.
     #[error("the journal is not readable{}", by(.written_by.as_ref()))]
     Unreadable {
-        /// The version of the program that wrote it, where that can be told.
+        /// The version of the program that wrote it, where that is known.
         written_by: Option<String>,
         /// Why.
         #[source]
@@ -142,7 +142,7 @@ pub enum JournalError {
     Newer {
         /// The format found.
         found: u64,
-        /// The version of the program that wrote it, where that can be told.
+        /// The version of the program that wrote it, where that is known.
         written_by: Option<String>,
     },
     /// It records the migration of another meta root.

@@ -1,4 +1,4 @@
-//! The journal as it stands in etcd: read once, then advanced only by transactions that compare its
+//! The journal as it is in etcd: read once, then advanced only by transactions that compare its
 //! last revision.
 
 use tokio::time::{Instant, sleep};
@@ -119,7 +119,7 @@ impl Ledger {
         &self.cluster_id
     }
 
-    /// Fails where the journal came from another etcd, so that its revisions do not tell what was written
+    /// Fails where the journal came from another etcd, so that its revisions do not show what was written
     /// since.
     pub(super) fn check_revisions(&self) -> Result<(), Failure> {
         let journal = self.journal.as_ref();

@@ -11,7 +11,7 @@ pub struct Limits {
     /// server says "too many".
     pub txn_ops_max: usize,
     /// Bytes of keys and values in one transaction. etcd's own default limit for a request is 1.5 MiB;
-    /// a single larger entry gets a transaction of its own.
+    /// a single larger entry gets a separate transaction.
     pub txn_bytes_max: usize,
     /// Transactions in flight at once, at most; a run adapts to what the server takes.
     pub in_flight_max: usize,

@@ -1,6 +1,6 @@
 //! The main job: 2.1 becomes 2.2.
 //!
-//! Read at one revision, transform, validate, back up, stage, check, commit, rewrite, tidy, verify.
+//! Read at one revision, transform, validate, back up, stage, check, commit, rewrite, clean up, verify.
 //! [`crate::protocol`] says which step comes next; this module carries steps out.
 
 use std::time::{Duration, Instant};
@@ -39,7 +39,7 @@ use preparation::{Prepared, refuse_incomplete};
 /// What to migrate, and how.
 #[derive(Debug, Clone)]
 pub struct MigrateOptions {
-    /// Where the metadata lies.
+    /// The location of the metadata.
     pub root: MetaRoot,
     /// The version the operator says is there; checked against the keys.
     pub source_version: Option<Release>,
@@ -70,7 +70,7 @@ impl MigrateOptions {
     }
 }
 
-/// Migrates, or goes on with an interrupted migration.
+/// Migrates, or continues with an interrupted migration.
 ///
 /// # Errors
 /// [`EngineError`] says what was written before it failed.
@@ -152,7 +152,7 @@ async fn enter<S: Store>(
     Ok(fence)
 }
 
-/// Whether complete 2.2 metadata is there, that nobody works on.
+/// Whether complete 2.2 metadata is there, that no run is working on.
 async fn already_migrated<S: Store>(
     store: &S,
     options: &MigrateOptions,
@@ -317,7 +317,7 @@ impl<'a, S: Store> Run<'a, S> {
         }
     }
 
-    /// Chooses where to go on. A journal that says `done` over keys of 2.1 is left from a migration
+    /// Chooses where to continue. A journal that says `done` over keys of 2.1 is left from a migration
     /// that something else has undone: it counts for nothing.
     async fn begin(&mut self) -> Result<Forward, Failure> {
         let phase = self.ledger.phase();

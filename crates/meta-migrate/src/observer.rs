@@ -1,4 +1,4 @@
-//! Who watches a run: progress for people, and the question before the first write.
+//! Observers of a run: progress, and the confirmation before the first write.
 
 use meta_report::RestoreReport;
 use milvus_meta::transform::PlanReport;
@@ -18,7 +18,7 @@ pub trait Observer: Send + Sync {
     /// The current phase ended.
     fn phase_finished(&self) {}
 
-    /// Something a person who waits wants to know.
+    /// A message for the waiting user.
     fn note(&self, message: &str) {
         let _ = message;
     }

@@ -36,7 +36,7 @@ pub struct BackupSource {
 }
 
 impl BackupSource {
-    /// A backup whose keys lie below `root`.
+    /// A backup whose keys are below `root`.
     #[must_use]
     pub fn new(backup: Backup, root: MetaRoot) -> Self {
         Self { backup, root }
@@ -48,7 +48,7 @@ impl BackupSource {
         &self.backup
     }
 
-    /// Where its keys lie.
+    /// The root of its keys.
     #[must_use]
     pub fn root(&self) -> &MetaRoot {
         &self.root

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-/// Transactions after which the rate is looked at.
+/// Transactions after which the rate is inspected.
 const WINDOW_TXNS: u32 = 48;
 /// Windows after which a settled run tries again.
 const SETTLED_WINDOWS: u32 = 40;

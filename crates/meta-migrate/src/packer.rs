@@ -1,7 +1,7 @@
 //! Byte strings that share memory.
 //!
-//! What is made on one thread, sent from a second and let go on a third would cost the allocator several
-//! threads' attention for each string; so many of them lie in one piece.
+//! What is made on one thread, sent from a second and freed on a third would cost the allocator several
+//! threads' attention for each string; so many of them are in one piece.
 
 use bytes::{Bytes, BytesMut};
 

@@ -3,12 +3,12 @@
 //! | journal | steps from here | if it stops here |
 //! | --- | --- | --- |
 //! | – | record `staging` | nothing was written |
-//! | `staging` | stage, record `staged` | 2.1 is whole beside some new keys |
-//! | `staged` | put what is missing of it all the same, check what was staged, commit (records `committed`) | as above |
+//! | `staging` | stage, record `staged` | 2.1 is intact; some 2.2 keys are staged |
+//! | `staged` | put what is missing of it anyway, check what was staged, commit (records `committed`) | as above |
 //! | `committed` | write history, rewrite, record `tidying` | 2.2 can start |
-//! | `tidying` | tidy, record `tidying` again, verify, record `done` | 2.2 can start |
+//! | `tidying` | clean up, record `tidying` again, verify, record `done` | 2.2 can start |
 //! | `done` | – | already migrated |
-//! | `restoring` | restore first | only the way back, then the way on |
+//! | `restoring` | restore first | rollback first, then a new migration |
 //!
 //! A phase is recorded after everything that was written before it. As etcd can lose only the newest writes,
 //! a transaction that compares the journal's revision also shows that all of those are still there.
@@ -22,7 +22,7 @@ use crate::journal::Phase;
 /// One thing to do on the way from 2.1 to 2.2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Step {
-    /// Put the backup back before going on: an undoing was interrupted.
+    /// Restore the backup before continuing: a rollback was interrupted.
     FinishRestore,
     /// Write the journal with phase `staging`.
     RecordStaging,
@@ -32,7 +32,7 @@ pub(crate) enum Step {
     RecordStaged,
     /// Read the new families back and compare; see that no source key changed since the capture.
     CheckStaged,
-    /// The one transaction that switches; it records `committed`.
+    /// The one transaction that commits; it records `committed`.
     Commit,
     /// Put the snapshots added to an old family that did not fit into the commit.
     WriteHistory,
@@ -75,7 +75,7 @@ impl Step {
     }
 }
 
-/// The step after which a journal phase was written, or from which a run with that phase goes on.
+/// The step after which a journal phase was written, or from which a run with that phase continues.
 fn first_step(phase: Option<Phase>) -> Step {
     match phase {
         None => Step::RecordStaging,
@@ -154,16 +154,16 @@ impl Forward {
     }
 }
 
-/// The way back to 2.1.
+/// The rollback to 2.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Backward {
     /// Delete what was staged and drop the journal; no backup is needed.
     DiscardStaged,
-    /// Put the backup back, whatever is there now.
+    /// Restore the backup, whatever is there now.
     RestoreBackup,
 }
 
-/// Which way back a run has that finds this phase in the journal.
+/// Which rollback a run has that finds this phase in the journal.
 #[must_use]
 pub(crate) fn backward(phase: Option<Phase>) -> Backward {
     match phase {

@@ -1,4 +1,4 @@
-//! The way back: putting the meta root to what a backup holds.
+//! Restores the metadata below the meta root from a backup.
 //!
 //! The whole backup is read, checked, and compared with what is there first. Then `restoring` is
 //! recorded; puts come first, deletes last; all is read back and compared; the journal goes. Stopped
@@ -43,7 +43,7 @@ pub enum Way {
     Restore,
 }
 
-/// What to put back, and how.
+/// What to restore, and how.
 #[derive(Debug, Clone)]
 pub struct RestoreOptions {
     /// The root to restore to.
@@ -70,7 +70,7 @@ pub struct RestoreOptions {
 /// Rolls a migration back or restores a backup.
 ///
 /// # Errors
-/// [`EngineError`] says whether writing had begun.
+/// [`EngineError`] says whether writing had started.
 pub async fn restore<S: Store>(
     store: &S,
     options: &RestoreOptions,
@@ -114,7 +114,7 @@ pub async fn recorded_backup<S: Store>(
     Ok(ledger.journal().and_then(|journal| journal.backup.clone()))
 }
 
-/// Whether nobody else wrote below the meta root since the journal was written.
+/// Whether no other program wrote below the meta root since the journal was written.
 pub(super) async fn is_as_left<S: Store>(
     store: &S,
     around: Surroundings<'_>,
@@ -164,7 +164,7 @@ pub(super) async fn finish_interrupted<S: Store>(
     putting.run(room, (source, difference)).await.map(|_| ())
 }
 
-/// The revision at which a restore that was begun compared its backup: what differs and is newer was written
+/// The revision at which a restore that was started compared its backup: what differs and is newer was written
 /// by something else. 0 where that is another etcd's revision.
 fn since(ledger: &Ledger) -> i64 {
     let compared = ledger
@@ -302,7 +302,7 @@ impl<'a, S: Store> Run<'a, S> {
         self.difference = None;
         self.backup = Some(reference);
         if planned.outcome == RestoreOutcome::Unchanged {
-            // Where the backup holds what the migration made, the migration stands, and so does what is
+            // Where the backup holds what the migration made, the migration is in place, and so is what is
             // recorded of it.
             if ledger.phase().is_some() && difference.layout != Layout::V2_2 {
                 let by = (fence, &self.options.limits);
@@ -362,7 +362,7 @@ impl<'a, S: Store> Run<'a, S> {
             && backward(ledger.phase()) == Backward::DiscardStaged
     }
 
-    /// Whether this is 2.1 that no migration was begun on, such as a second rollback finds.
+    /// Whether this is 2.1 that no migration was started on, such as a second rollback finds.
     async fn is_unmigrated(&self, ledger: &Ledger) -> Result<bool, Failure> {
         if self.options.way != Way::Rollback || ledger.phase().is_some() {
             return Ok(false);
@@ -385,7 +385,7 @@ impl<'a, S: Store> Run<'a, S> {
             ) => backup.path.clone().into(),
             (None, Some(_) | None) => return Err(Failure::NoBackup),
         };
-        // A restore that was begun may have been one to another root.
+        // A restore that was started may have been one to another root.
         let recorded = self.backup.as_ref().map(|backup| &backup.path);
         let begun = ledger.phase() == Some(Phase::Restoring)
             && recorded.is_some_and(|recorded| path.as_os_str() == recorded.as_str());
@@ -414,7 +414,7 @@ impl<'a, S: Store> Run<'a, S> {
         Ok(backup)
     }
 
-    /// The difference as it is now: while the question stood somebody may have written what the answer
+    /// The difference as it is now: while the user was asked another program may have written what the answer
     /// did not know of.
     async fn as_confirmed(
         &self,

@@ -68,7 +68,7 @@ impl Room {
         let put = if staged { 0 } else { plan.put };
         let bytes = if staged { 0 } else { plan.bytes_put };
         let changed = plan.rewrite + plan.delete;
-        // At most all of the source is put back; what was staged is deleted.
+        // At most all of the source is restored; what was staged is deleted.
         let back = (changed + plan.put, source_bytes);
         let needed = (put + changed + back.0, bytes + back.1);
         let checked = self.check(needed).await;
@@ -100,7 +100,7 @@ fn keys_of_logs(plan: &PlanReport) -> u64 {
     logs.map(|family| family.put).sum()
 }
 
-/// Where the server does not tell its quota, etcd's default is assumed only to warn: a refusal on a
+/// Where the server does not report its quota, etcd's default is assumed only to warn: a refusal on a
 /// guess would stop clusters that have room.
 fn judge(status: &ClusterStatus, (keys, bytes): (u64, u64)) -> Result<Option<String>, Failure> {
     if !status.alarms.is_empty() {

@@ -18,7 +18,7 @@ use super::error::{Failure, while_doing};
 use super::limits::Limits;
 use super::patience::read;
 
-/// The members of a session's JSON value that are told to people.
+/// The members of a session's JSON value that are reported.
 #[derive(Debug, Default, Deserialize)]
 struct SessionValue {
     #[serde(rename = "Address", default)]
@@ -53,7 +53,7 @@ pub(super) async fn describe<S: Store>(
     })
 }
 
-/// The key ranges below `session/` in which no key may stand while we write.
+/// The key ranges below `session/` in which no key may exist while we write.
 pub(super) fn guarded_ranges(root: &MetaRoot) -> [KeyRange; 3] {
     let all = root.range_below("session/");
     let id = KeyRange::single(root.session_id_key());

@@ -84,7 +84,7 @@ async fn read_once<S: Store>(
         }
         let kept = Arc::new(kept);
         transform.push(Arc::clone(&kept)).await;
-        // Where the backup fails the rest is read all the same: nothing may be decided on a part.
+        // Where the backup fails the rest is read anyway: nothing may be decided on a part.
         if is_saving && let Some(job) = &backup {
             is_saving = job.push(kept).await;
         }

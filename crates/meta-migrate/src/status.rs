@@ -38,7 +38,7 @@ pub async fn status<S: Store>(
     }
 }
 
-/// The same, and why the journal cannot be used: the rest is told although it cannot.
+/// The same, and why the journal cannot be used: the rest is reported although it cannot.
 ///
 /// # Errors
 /// [`EngineError`] when etcd cannot be read.
@@ -87,7 +87,7 @@ async fn look<S: Store>(
     let layout = match phase {
         Some(Phase::Staging | Phase::Staged) => Layout::Staged,
         Some(Phase::Restoring) => Layout::Mixed,
-        // Between commit and the end of tidying old keys are still there, and 2.2 reads none of them.
+        // Between commit and the end of cleanup old keys are still there, and 2.2 reads none of them.
         Some(Phase::Committed | Phase::Tidying) => Layout::V2_2,
         Some(Phase::Done) | None => found,
     };
@@ -139,7 +139,7 @@ async fn wrong<S: Store>(
     Ok(findings)
 }
 
-/// A journal that cannot be read, as it stands: its JSON, or its text where it is none.
+/// A journal that cannot be read, as it is: its JSON, or its text where it is none.
 async fn raw_journal<S: Store>(
     store: &S,
     root: &MetaRoot,

@@ -1,8 +1,8 @@
 //! Reading back what was put while more is still being put.
 //!
 //! Keys are put in ascending order and each of them once. So everything up to the last key before which
-//! no put is missing stands as it will stand in the end, unless somebody else writes, which etcd's
-//! revision shows afterwards. That part is read and compared; the pieces that are read lie end to end
+//! no put is missing stands as it will stand in the end, unless another program writes, which etcd's
+//! revision shows afterwards. That part is read and compared; the pieces that are read are contiguous
 //! and cover the ranges that are written to.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -26,7 +26,7 @@ use super::writer::{Batch, Tally, Writer};
 const PIECE_BYTES: usize = 2 << 20;
 const PIECE_KEYS: usize = 10_000;
 
-/// Keys that nobody put that a reply may hold beside all that were.
+/// Keys that this run did not put that a reply may hold beside all that were.
 const OTHERS_AT_ONCE: usize = 1_000;
 
 /// Batches that were applied and wait to be read back: with more the writing waits.
@@ -144,7 +144,7 @@ impl<'a, S: Store> Trail<'a, S> {
         if !self.compare(parts).await? {
             return Ok(false);
         }
-        // What is left of it lies in none of the ranges.
+        // What is left of it is in none of the ranges.
         let is_compared = self.piece.is_empty();
         self.piece.clear();
         self.piece_bytes = 0;
@@ -190,7 +190,7 @@ impl<'a, S: Store> Trail<'a, S> {
         Ok(true)
     }
 
-    /// Whether a key that is there is the next that was put, or may be there all the same.
+    /// Whether a key that is there is the next that was put, or may be there anyway.
     fn meet(&mut self, entry: &Entry) -> bool {
         match self.piece.front() {
             Some((key, value)) if *key == entry.key => {

@@ -1,4 +1,4 @@
-//! The transform on a thread of its own, while what it transforms is still being read.
+//! The transform on a separate thread, while what it transforms is still being read.
 
 use std::sync::Arc;
 

@@ -32,7 +32,7 @@ use super::transform_job::TransformJob;
 /// What to compare with.
 #[derive(Debug, Clone)]
 pub struct VerifyOptions {
-    /// Where the metadata lies.
+    /// The location of the metadata.
     pub root: MetaRoot,
     /// The backup whose migration etcd should hold; `None` checks consistency only.
     pub backup: Option<PathBuf>,
@@ -49,7 +49,7 @@ pub struct VerifyOptions {
 /// only that is reported.
 ///
 /// # Errors
-/// [`EngineError`] when etcd or the backup cannot be read, or somebody holds the migration lock.
+/// [`EngineError`] when etcd or the backup cannot be read, or another run holds the migration lock.
 pub async fn verify<S: Store>(
     store: &S,
     options: &VerifyOptions,

@@ -294,7 +294,7 @@ impl<'a, S: Store> Writer<'a, S> {
         }
     }
 
-    /// Splits a batch that the server finds too large and goes on with smaller ones.
+    /// Splits a batch that the server finds too large and continues with smaller ones.
     fn adapt(&mut self, batch: Batch, error: StoreError) -> Result<(), Failure> {
         let Batch { from, mut writes } = batch;
         match error.kind {

@@ -11,7 +11,7 @@ use milvus_meta::transform::PlanReport;
 /// A backup that was written or found again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackupReport {
-    /// Where the file lies.
+    /// The path of the file.
     pub path: String,
     /// `native` or `official`.
     pub format: String,
@@ -30,7 +30,7 @@ pub struct BackupReport {
 /// The backup as `migrate` mentions it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackupRef {
-    /// Where the file lies.
+    /// The path of the file.
     pub path: String,
     /// Entries in it.
     pub entries: u64,
@@ -89,18 +89,18 @@ pub struct MigrateReport {
 pub struct SessionReport {
     /// The component's role, for example `rootcoord`.
     pub role: String,
-    /// The whole key.
+    /// The complete key.
     pub key: String,
     /// The address it registered; empty where unknown.
     pub address: String,
-    /// The lease it hangs on; 0 for none.
+    /// The lease; 0 for none.
     pub lease: i64,
     /// Seconds until the lease ends unless it is renewed; -1 where unknown.
     pub ttl: i64,
 }
 
 impl SessionReport {
-    /// Whether it hangs on no lease: then it never goes by itself.
+    /// Whether it has no lease: then it never expires.
     #[must_use]
     pub fn stays(&self) -> bool {
         self.lease == 0
@@ -156,7 +156,7 @@ pub struct StatusReport {
     pub sessions: Vec<SessionReport>,
     /// Who holds the migration lock.
     pub lock: Option<SessionReport>,
-    /// The journal of a migration, as it stands in etcd.
+    /// The journal of a migration, as it is in etcd.
     pub journal: Option<serde_json::Value>,
     /// Why the journal cannot be read, where that is so: then nothing will be changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,13 +1,13 @@
 //! A paged read of a range at one revision.
 //!
-//! Every page is read at the revision of the first, so that the pages together are what stood there at
+//! Every page is read at the revision of the first, so that the pages together are what was there at
 //! one moment. Pages are bounded by bytes: etcd only knows how to bound them by count, so the count
 //! follows the sizes seen. The next pages are fetched while the caller works on the last one, so that
 //! the server looks for one page while another is decoded.
 //!
 //! etcd counts all keys that are left in the range of a page, so many pages over a long range cost
 //! more than linear time. The range is therefore read in sections that are cut by estimate. Sections
-//! lie end to end and cover the range, however good the estimate is; and in the end as many keys have
+//! are contiguous and cover the range, however good the estimate is; and in the end as many keys have
 //! been read as etcd counted at the beginning, at the same revision.
 
 use std::collections::VecDeque;

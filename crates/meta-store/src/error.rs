@@ -9,7 +9,7 @@ pub enum Applied {
     Unknown,
 }
 
-/// The kinds of failure that callers tell apart.
+/// The kinds of failure that callers distinguish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoreErrorKind {
     /// No endpoint could be reached, or the connection broke.

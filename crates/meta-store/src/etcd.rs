@@ -1,6 +1,6 @@
-//! The store behind which a real etcd stands; the only room that names the etcd client.
+//! The store backed by a real etcd; the only room that names the etcd client.
 //!
-//! Each endpoint has a connection of its own and one of them is in use at a time. When a request
+//! Each endpoint has its own connection and one of them is in use at a time. When a request
 //! fails in a way that another member may not, the next endpoint is used from then on: at once for
 //! the same request where that cannot write anything twice, else for the next request. Every request
 //! has a time limit. Nothing is ever read to test a connection: the members are asked for their
@@ -196,7 +196,7 @@ impl EtcdStore {
         (index, &self.inner.members[index])
     }
 
-    /// Takes the next endpoint into use, unless somebody else did so already.
+    /// Takes the next endpoint into use, unless another program did so already.
     fn leave_member(&self, index: usize) {
         let next = (index + 1) % self.inner.members.len();
         let moved =

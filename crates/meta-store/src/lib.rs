@@ -94,22 +94,22 @@ impl RangeRequest {
 /// What a range read found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RangeResponse {
-    /// Which cluster answered; 0 where it does not tell.
+    /// Which cluster answered; 0 if unknown.
     pub cluster: u64,
     /// The store's revision when it answered (not the one read at).
     pub revision: i64,
     /// The entries in ascending key order.
     pub entries: Vec<Entry>,
-    /// Whether more entries lie in the range than the limit let through.
+    /// Whether more entries are in the range than the limit let through.
     pub more: bool,
-    /// How many keys lie in the range, whatever the limit.
+    /// How many keys are in the range, whatever the limit.
     pub count: i64,
 }
 
 /// One condition of a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Compare {
-    /// No key stands in the range.
+    /// There is no key in the range.
     Absent(KeyRange),
     /// The key was created at this revision (0: it does not exist).
     CreateRevision(Vec<u8>, i64),
@@ -124,11 +124,11 @@ pub enum Compare {
 pub enum Op {
     /// Puts a key; `lease` 0 for none.
     Put {
-        /// The whole key.
+        /// The complete key.
         key: Bytes,
         /// The value.
         value: Bytes,
-        /// The lease to hang it on; 0 for none.
+        /// The lease to attach; 0 for none.
         lease: i64,
     },
     /// Deletes every key of a range.
@@ -136,7 +136,7 @@ pub enum Op {
 }
 
 impl Op {
-    /// Puts a key that hangs on no lease.
+    /// Puts a key without a lease.
     #[must_use]
     pub fn put(key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
         Self::Put {
@@ -230,7 +230,7 @@ pub trait Store: Clone + Send + Sync + 'static {
     fn lease_keep_alive(&self, lease: i64)
     -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// Ends a lease, and with it the keys that hang on it. Not an error when it is gone already.
+    /// Ends a lease, and with it the keys attached to it. Not an error when it is gone already.
     fn lease_revoke(&self, lease: i64) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// How long a lease still lives; `None` when it is gone.
@@ -240,7 +240,7 @@ pub trait Store: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Option<Duration>, StoreError>> + Send;
 
     /// Waits until some key of the range changes after `revision`; returns at once when that is no
-    /// longer known, because `revision` is compacted. There is no time limit of its own; callers bound it.
+    /// longer known, because `revision` is compacted. There is no time limit; callers bound it.
     fn wait_for_change(
         &self,
         range: KeyRange,

@@ -158,7 +158,7 @@ impl Etcd {
         self.signal("STOP");
     }
 
-    /// Lets it go on.
+    /// Lets it continue.
     pub fn go_on(&mut self) {
         self.signal("CONT");
     }

@@ -102,7 +102,7 @@ impl MemoryStore {
         }
     }
 
-    /// An independent copy of the data as it stands, without the record of transactions.
+    /// An independent copy of the data as it is, without the record of transactions.
     #[must_use]
     pub fn fork(&self) -> Self {
         let mut world = self.world().clone();

@@ -2,7 +2,7 @@
 //!
 //! A serde reader would turn scalars into numbers and back (a password `0123` would change) and refuse
 //! repeated keys, which the template of the Milvus operator writes. So this works on the parser's
-//! events: scalars stay the text that stands in the file, repeats stay repeats, and every setting
+//! events: scalars stay the text of the file, repeats stay repeats, and every setting
 //! knows its line.
 
 use saphyr_parser::{Event, Parser, ScalarStyle, StrInput};
@@ -45,7 +45,7 @@ pub struct YamlError {
     pub message: String,
 }
 
-/// The settings of the first document, in the order in which they stand there.
+/// The settings of the first document, in the order of the document.
 pub fn parse(text: &str) -> Result<Vec<Setting>, YamlError> {
     let mut reader = Reader {
         parser: Parser::new_from_str(text),

@@ -10,7 +10,7 @@ use crate::keys::is_tombstone;
 /// keeps a few of many copies what is to be kept.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Entry {
-    /// The whole key.
+    /// The complete key.
     pub key: Bytes,
     /// The raw value; may be empty.
     pub value: Bytes,
@@ -18,7 +18,7 @@ pub struct Entry {
     pub create_revision: i64,
     /// The revision of the last change; 0 where unknown.
     pub mod_revision: i64,
-    /// The lease the key hangs on; 0 for none.
+    /// The lease of the key; 0 for none.
     pub lease: i64,
 }
 
@@ -40,7 +40,7 @@ impl Entry {
     }
 }
 
-/// A key as text for people: itself where it is printable, escaped where it is not.
+/// A key as text for users: itself where it is printable, escaped where it is not.
 #[must_use]
 pub fn printable(key: &[u8]) -> String {
     match std::str::from_utf8(key) {

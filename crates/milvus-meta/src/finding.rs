@@ -1,4 +1,4 @@
-//! Findings: what a person has to know about the metadata before it is migrated.
+//! Findings: what the user has to know about the metadata before it is migrated.
 
 use std::cmp::Ordering;
 
@@ -12,7 +12,7 @@ use crate::entry::printable;
 pub enum Severity {
     /// The metadata cannot be migrated as it is.
     Error,
-    /// The migration goes on, but something is lost or behaves differently afterwards.
+    /// The migration continues, but something is lost or behaves differently afterwards.
     Warning,
     /// Worth knowing.
     Notice,
@@ -25,7 +25,7 @@ pub struct Finding {
     pub severity: Severity,
     /// A stable code in kebab-case, for scripts.
     pub code: String,
-    /// The whole key concerned, printable; empty when the finding concerns no single key.
+    /// The complete key concerned, printable; empty when the finding concerns no single key.
     pub key: String,
     /// What it is and what it means for the user.
     pub message: String,

@@ -29,7 +29,7 @@ pub enum Layout {
     /// Both, without a journal that explains it.
     #[serde(rename = "mixed")]
     Mixed,
-    /// 2.1 whole, with 2.2 keys staged beside it by an unfinished run.
+    /// 2.1 intact, with 2.2 keys staged by an unfinished run.
     #[serde(rename = "staged")]
     Staged,
     /// No key of the families that a migration reads.

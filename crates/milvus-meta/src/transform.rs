@@ -59,7 +59,7 @@ pub use source::Source;
 /// A key to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Put {
-    /// The whole key.
+    /// The complete key.
     pub key: Vec<u8>,
     /// The value.
     pub value: Vec<u8>,

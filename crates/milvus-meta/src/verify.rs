@@ -59,7 +59,7 @@ impl Report {
         self.findings.push(Finding::warning(code, &key, message));
     }
 
-    /// The whole key; none for a finding that concerns no single key.
+    /// The absolute key; none for a finding that concerns no single key.
     fn whole(&self, key: &[u8]) -> Vec<u8> {
         if key.is_empty() {
             Vec::new()

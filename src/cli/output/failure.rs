@@ -1,4 +1,4 @@
-//! An error as a person meets it: what failed, why, what it changed, where the backup is, what next.
+//! An error as the user sees it: what failed, why, what it changed, where the backup is, what next.
 
 use std::error::Error;
 
@@ -91,7 +91,7 @@ impl Failure {
         self
     }
 
-    /// The failure for a person.
+    /// The failure as text.
     pub(in crate::cli) fn text(&self, style: Style) -> String {
         let mut lines = Vec::new();
         if !self.findings.is_empty() {

@@ -1,4 +1,4 @@
-//! Findings for a person: by severity and code, with counts and a few examples.
+//! Findings as text: by severity and code, with counts and a few examples.
 
 use super::style::Style;
 use super::terminal::line;

@@ -87,7 +87,7 @@ pub(in crate::cli) fn migrate(report: &MigrateReport, next: &Next, style: Style)
         lines.push("  no backup: this migration cannot be rolled back".to_owned());
     }
     if report.verified {
-        // A run that came back after the switch has no plan to compare with.
+        // A run that came back after the commit has no plan to compare with.
         let found = match report.plan {
             Some(_) => "  verified: all keys match the plan",
             None => "  verified: the 2.2 metadata is complete and consistent",

@@ -1,4 +1,4 @@
-//! What is in etcd, for a person.
+//! The state of etcd as text.
 
 use serde_json::Value;
 
@@ -112,7 +112,7 @@ fn session(session: &SessionReport) -> String {
     line(&text).into_owned()
 }
 
-/// A journal that tells nothing: the layout above is told from the keys alone.
+/// Describes a journal that cannot be read; the layout then follows from the keys alone.
 fn unusable_journal(why: &str, style: Style) -> String {
     let told = format!(
         "cannot be read: {why}; a migration may be unfinished, and nothing will be changed until it can be \

@@ -1,4 +1,4 @@
-//! Numbers and sizes as people read them.
+//! Numbers and sizes as users read them.
 
 /// A size in bytes: `0 B`, `1.2 KiB`, `3.4 GiB`.
 pub(in crate::cli) fn bytes(count: u64) -> String {

@@ -1,4 +1,4 @@
-//! What the Kubernetes commands report, for a person.
+//! What the Kubernetes commands report as text.
 
 use std::collections::BTreeMap;
 

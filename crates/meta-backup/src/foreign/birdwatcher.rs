@@ -1,4 +1,4 @@
-//! birdwatcher's files: version 1 is the official tool's framing with whole keys inside gzip; version 2
+//! birdwatcher's files: version 1 is the official tool's framing with absolute keys inside gzip; version 2
 //! is a gzip stream of parts, of which one is etcd's content.
 //!
 //! Both are taken from a live system, leased keys and all: the sessions of the moment. A restored
@@ -217,7 +217,7 @@ impl EtcdPart {
     }
 }
 
-/// Leaves out what lies outside the root and the sessions in it, and counts both.
+/// Leaves out what is outside the root and the sessions in it, and counts both.
 fn without_sessions(
     format: Format,
     root: String,

@@ -15,14 +15,14 @@ use super::root::{below, repair_lost_slash};
 use super::{Foreign, Pair, too_large};
 use crate::digest::{ContentDigest, ENTRY_LIMIT};
 
-/// The JSON in the header's `extra`: its one member tells the generations apart.
+/// The JSON in the header's `extra`: its one member distinguishes the generations.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Extra {
     #[serde(default)]
     entry_include_root_path: bool,
 }
 
-/// Whether the file's keys are whole. Without the mark they are relative.
+/// Whether the file's keys are absolute. Without the mark they are relative.
 pub(super) fn has_whole_keys(header: &BackupHeader) -> Result<bool, FormatError> {
     if header.extra.is_empty() {
         return Ok(false);
@@ -79,7 +79,7 @@ pub(super) fn checked<R: Read>(frames: &Frames<R>, pair: KeyDataPair) -> Result<
     Ok((key, data))
 }
 
-/// The newer generation: whole keys. That tool reads by a prefix without a slash, so the keys of a
+/// The newer generation: absolute keys. That tool reads by a prefix without a slash, so the keys of a
 /// neighbour such as `by-dev/meta2` can be among them; they are left out and counted.
 pub(super) fn whole(header: &BackupHeader, pairs: Vec<Pair>) -> Result<Foreign, FormatError> {
     let told = told_root(header).ok_or(FormatError::NoRoot)?;
@@ -90,7 +90,7 @@ pub(super) fn whole(header: &BackupHeader, pairs: Vec<Pair>) -> Result<Foreign, 
     Ok(foreign)
 }
 
-/// The header frame of a file with whole keys, as the official tool writes it; a leading slash of the
+/// The header frame of a file with absolute keys, as the official tool writes it; a leading slash of the
 /// meta root, which that tool loses, is kept.
 pub(crate) fn render_header(meta_root: &str, entries: u64) -> Vec<u8> {
     let (instance, meta_path) = match meta_root.rsplit_once('/') {
@@ -124,7 +124,7 @@ fn frame(message: &impl Message) -> Vec<u8> {
     bytes
 }
 
-/// Reads a file of whole keys that we wrote, in the order of the file and without keeping it: the
+/// Reads a file of absolute keys that we wrote, in the order of the file and without keeping it: the
 /// number of entries and the digest. The header's count has to be right.
 pub(crate) fn digest_in_order<R: Read>(reader: R) -> Result<(u64, [u8; 32]), FormatError> {
     let mut frames = Frames::new(reader);

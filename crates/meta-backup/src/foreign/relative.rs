@@ -1,8 +1,8 @@
 //! The older generation of the official tool's files: keys relative to the meta root, and only the
 //! families which that tool had parsed and re-encoded.
 //!
-//! Two faults of that tool are put right here. It kept the whole key of its DDL records, which would
-//! come to lie below a doubled root. And it made the key of a segment index out of two ids
+//! Two faults of that tool are fixed here. It kept the absolute key of its DDL records, which would
+//! end up below a doubled root. And it made the key of a segment index out of two ids
 //! (`root-coord/segment-index/<segment>/<index>`) where Milvus 2.1 has four; the value holds them all.
 
 use prost::Message;
@@ -31,7 +31,7 @@ const FAMILIES: [Family; 11] = [
     Family::DdOperationSnapshot,
 ];
 
-/// Makes whole keys out of relative ones. The header loses a leading slash of the root: a whole key
+/// Makes absolute keys out of relative ones. The header loses a leading slash of the root: an absolute key
 /// among the entries, or the user's `hint`, brings it back.
 pub(super) fn read(
     header: &BackupHeader,
@@ -64,7 +64,7 @@ pub(super) fn read(
     Ok(foreign)
 }
 
-/// Whether a key of a file of relative keys is whole all the same: it is of no known family as it
+/// Whether a key of a file of relative keys is absolute anyway: it is of no known family as it
 /// stands, but of one below the root.
 fn is_whole(root: &str, key: &[u8]) -> bool {
     Family::of(key) == Family::Other

@@ -6,7 +6,7 @@ use super::super::FormatError;
 use super::Pair;
 use milvus_meta::keys::Family;
 
-/// Whether `key` lies below `root`.
+/// Whether `key` is below `root`.
 pub(super) fn is_below(root: &str, key: &[u8]) -> bool {
     strip(root, key).is_some()
 }
@@ -24,7 +24,7 @@ pub(super) fn below(root: &str, mut pairs: Vec<Pair>) -> (Vec<Pair>, u64) {
     (pairs, outside)
 }
 
-/// The root of entries with whole keys. The official tool loses a leading slash in the header, while
+/// The root of entries with absolute keys. The official tool loses a leading slash in the header, while
 /// the keys still have it: where no key is below the root without the slash, but some are below the
 /// root with it, the keys are right.
 pub(super) fn repair_lost_slash(told: String, pairs: &[Pair]) -> Result<String, FormatError> {
@@ -61,7 +61,7 @@ fn is_root_coordinator_key(relative: &[u8]) -> bool {
 }
 
 /// Every root that makes some key one of a known family. Of several cuts of a key the first counts:
-/// `a/snapshots/root-coord/collection/5_ts4` lies below `a`, not below `a/snapshots`.
+/// `a/snapshots/root-coord/collection/5_ts4` is below `a`, not below `a/snapshots`.
 fn candidates<'k>(
     keys: impl Iterator<Item = &'k [u8]>,
     is_evidence: impl Fn(&[u8]) -> bool,

@@ -1,6 +1,6 @@
-//! Removing old backups: a plan first, which a person can read, then the act.
+//! Removing old backups: a plan first, which the user can read, then the act.
 //!
-//! Only our own sound files ever go, and unfinished ones whose writer is long gone. A file that is damaged, foreign, or does not tell when it was made
+//! Only our own valid files ever go, and unfinished ones whose writer is long gone. A file that is damaged, foreign, or has no creation time
 //! stays, and the plan says why.
 
 use std::collections::BTreeMap;
@@ -82,7 +82,7 @@ impl PrunePlan {
     }
 
     /// Removes what the plan says, and returns the files that are gone. First every file of the plan
-    /// is opened again: one that is kept has to be sound still, one that goes has to be the same.
+    /// is opened again: one that is kept must still be valid, one that goes has to be the same.
     ///
     /// # Errors
     /// When a file changed since the plan was made (then nothing was removed), or cannot be removed.
@@ -123,8 +123,8 @@ impl PrunePlan {
     }
 }
 
-/// Backups that may stand for each other: of one root of one cluster, in one layout. A backup of the 2.2
-/// layout is no way back to 2.1, and most clusters have the same root.
+/// Backups that are interchangeable: of one root of one cluster, in one layout. A backup of the 2.2
+/// layout cannot restore 2.1, and most clusters have the same root.
 type Kind = (String, String, &'static str);
 
 /// The layout that the content of a backup shows.

@@ -1,4 +1,4 @@
-//! The switch and what follows it. From the commit transaction on, 2.2 can start.
+//! The commit and what follows it. From the commit transaction on, 2.2 can start.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -36,7 +36,7 @@ impl<S: Store> Run<'_, S> {
             ));
         }
         finish_interrupted(self.store, around, (&self.fence, &mut self.ledger)).await?;
-        // What was put back is no backup of what is migrated next.
+        // What was restored is no backup of what is migrated next.
         self.backup = None;
         self.written = Written::Restored;
         Ok(())
@@ -171,7 +171,7 @@ impl<S: Store> Run<'_, S> {
         Ok((remaining, revision))
     }
 
-    /// Deletes the families that nobody reads any more, in bounded ranges. What was written there after the
+    /// Deletes the families that nothing reads any more, in bounded ranges. What was written there after the
     /// capture is in no plan and in no backup: it is left alone, also where it comes in the middle.
     pub(super) async fn tidy(&mut self) -> Result<(), Failure> {
         const ATTEMPTS_MAX: u32 = 5;
@@ -200,7 +200,7 @@ impl<S: Store> Run<'_, S> {
             None => self.remaining_deletes().await?,
         };
         let observer = &*self.environment.observer;
-        // What goes in the switch itself has gone.
+        // What goes in the commit itself has gone.
         let planned = self.prepared.as_ref().map(|prepared| prepared.plan.delete);
         let total = planned.and_then(|planned| planned.checked_sub(self.own.deleted));
         observer.phase_started("tidy", total);
@@ -273,7 +273,7 @@ impl<S: Store> Run<'_, S> {
     }
 }
 
-/// A record that is not yet as 2.2 wants it and was written after the capture is 2.1's, or a person's: its
+/// A record that is not yet as 2.2 wants it and was written after the capture is 2.1's, or a user's: its
 /// partitions and fields were never staged, and no backup holds it.
 fn refuse_newer(remaining: &Remaining, entries: &[Entry], captured: i64) -> Result<(), Failure> {
     let rewrites: BTreeSet<&[u8]> = remaining.rewrites.iter().map(|put| &*put.key).collect();

@@ -40,12 +40,12 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// Keys that stand there when all is done.
+    /// Keys that exist when the migration is finished.
     pub(super) fn keys_expected(&self) -> Option<u64> {
         (self.source_keys + self.plan.put).checked_sub(self.plan.delete)
     }
 
-    /// Keys that still stand there later, when every lease has ended; 0 where it is unknown.
+    /// Keys that still exist later, when every lease has ended; 0 where it is unknown.
     pub(super) fn keys_that_stay(&self) -> u64 {
         self.keys_expected()
             .unwrap_or(0)
@@ -73,7 +73,7 @@ impl<S: Store> Run<'_, S> {
         self.seconds.read = reading.read_seconds;
         self.seconds.transform = reading.transform_seconds;
         match reading.layout {
-            // What an unfinished run staged stands beside a source that is whole.
+            // What an unfinished run staged is beside an intact source.
             layout if staged && layout != Layout::V2_1 => {
                 let plan = plan_of(&reading, root, self.ledger.journal());
                 self.compare_with_journal(&plan)?;
@@ -121,7 +121,7 @@ impl<S: Store> Run<'_, S> {
         Ok(None)
     }
 
-    /// Fails where 2.2 metadata is not complete: it is not ours to finish, but nobody may start Milvus on it.
+    /// Fails where 2.2 metadata is not complete: it is not ours to finish, but Milvus must not start on it.
     async fn check_complete(&self) -> Result<(), Failure> {
         let options = self.options.transform_options();
         let found = completeness::check(self.store, self.around(), &options, &self.ledger).await?;

@@ -1,4 +1,4 @@
-//! After the commit: the logs of segments leave the segment records, where they have keys of their own.
+//! After the commit: the logs of segments leave the segment records, where they have separate keys.
 //!
 //! Releases that read both prefer what the record lists, so each state between is right.
 

@@ -1,4 +1,4 @@
-//! Before the switch: everything new is put beside the old layout, which stays whole.
+//! Before the commit: everything new is put beside the old layout, which stays intact.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -24,11 +24,11 @@ use super::super::write::Write;
 use super::super::writer::Writer;
 use super::{Prepared, Run};
 
-/// What stands in the new families when a run goes on.
+/// The content of the new families when a run resumes.
 struct Found {
     /// Positions in the plan of the entries to put; ascending.
     missing: Vec<u64>,
-    /// Whether just the plan stands there.
+    /// Whether it is exactly the plan.
     is_as_planned: bool,
 }
 

@@ -28,7 +28,7 @@ use super::Run;
 
 impl<S: Store> Run<'_, S> {
     /// Reads the result back. A run that made the whole plan compares with it, key by key; one that
-    /// came back after the switch compares with the backup where that is at hand, else it checks that
+    /// came back after the commit compares with the backup where that is available, else it checks that
     /// the layout is consistent in itself.
     pub(super) async fn verify(&mut self) -> Result<(), Failure> {
         let started = Instant::now();
@@ -50,7 +50,7 @@ impl<S: Store> Run<'_, S> {
     }
 
     /// Holds the result against the backup and the number of keys that are recorded. Where 2.2 was started
-    /// after the switch, as it may be, neither knows what it wrote and deleted.
+    /// after the commit, as it may be, neither knows what it wrote and deleted.
     async fn compare_with_record(&mut self) -> Result<VerifyReport, Failure> {
         let as_left = is_as_left(self.store, self.around(), &self.ledger).await?;
         let mut backup = self.backup.as_ref();
@@ -122,7 +122,7 @@ impl<S: Store> Run<'_, S> {
     async fn compare_with_plan(&mut self) -> Result<VerifyReport, Failure> {
         let prepared = self.prepared()?;
         let (root, limits) = (&self.options.root, &self.options.limits);
-        // What was read back before the switch stands as it did when nobody else has written since: what
+        // What was read back before the commit stands as it did when no other program has written since: what
         // we wrote since lies elsewhere.
         let mut revision = newest_revision(self.store, root, limits).await?;
         let only_we_wrote = self.only_we_wrote(prepared, revision);
@@ -210,7 +210,7 @@ impl<S: Store> Run<'_, S> {
         Ok(u64::try_from(newer.len()).unwrap_or(u64::MAX))
     }
 
-    /// What the plan does not touch is still there: as many keys as it says. When nobody else wrote, and
+    /// What the plan does not touch is still there: as many keys as it says. When no other program wrote, and
     /// etcd said of our transactions that they deleted as many keys as planned, that is known without
     /// counting all that are there.
     async fn expect_count(

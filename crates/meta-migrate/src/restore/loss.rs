@@ -1,5 +1,5 @@
-//! What putting a backup back after the switch would throw away: everything that was written and is not
-//! ours. From the switch on 2.2 may have been started, also when the migration was never finished.
+//! What restoring a backup after the commit would throw away: everything that was written and is not
+//! ours. From the commit on 2.2 may have been started, also when the migration was never finished.
 
 use std::collections::BTreeMap;
 
@@ -21,11 +21,11 @@ use super::super::ledger::Ledger;
 use super::super::ledger::journal_options;
 use super::super::pages::cuts;
 
-/// So many of the keys that would be lost are told by name.
+/// So many of the keys that would be lost are listed by name.
 pub(super) const EXAMPLES_MAX: usize = 5;
 
-/// Why going back is refused: somebody else wrote below the meta root since a migration that is past its
-/// switch, or that cannot be told.
+/// Why a rollback is refused: another program wrote below the meta root since a migration that is past its
+/// commit, or that is unknown.
 pub(super) async fn refusal<S: Store>(
     store: &S,
     around: Surroundings<'_>,
@@ -71,11 +71,11 @@ pub(super) struct Losses {
 }
 
 impl Losses {
-    /// `None` where that is no question for the journal: without one, and for a restore that was begun and had
+    /// `None` where that is no question for the journal: without one, and for a restore that was started and had
     /// its check then.
     ///
     /// # Errors
-    /// [`Failure::OtherEtcd`] where that cannot be told.
+    /// [`Failure::OtherEtcd`] where that is unknown.
     pub(super) fn new(root: &MetaRoot, ledger: &Ledger) -> Result<Option<Self>, Failure> {
         let Some(journal) = ledger.journal() else {
             return Ok(None);
@@ -142,7 +142,7 @@ impl Losses {
 #[derive(Clone)]
 struct Ours {
     staged: Vec<KeyRange>,
-    /// Where records are rewritten in place; none where the switch takes the old ones away.
+    /// Where records are rewritten in place; none where the commit takes the old ones away.
     rewritten: Vec<KeyRange>,
     /// Records that may get another value, but never appear.
     in_place: Vec<KeyRange>,
@@ -159,7 +159,7 @@ impl Ours {
             Phase::Staging | Phase::Staged => (i64::MAX, journal.capture_revision),
             Phase::Committed => (journal_revision, i64::MAX),
             Phase::Tidying | Phase::Done | Phase::Restoring => {
-                // Journals of older versions do not know their switch.
+                // Journals of older versions do not know their commit.
                 let committed = match journal.committed_revision {
                     0 => journal_revision,
                     known => known,

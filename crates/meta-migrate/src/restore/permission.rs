@@ -1,4 +1,4 @@
-//! What a way back is refused for, apart from what would be lost.
+//! Preconditions of a rollback, apart from what would be lost.
 
 use crate::journal::Phase;
 use meta_backup::{Backup, Coverage};

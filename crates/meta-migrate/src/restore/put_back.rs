@@ -108,7 +108,7 @@ impl Gap {
         )))
     }
 
-    /// A restore that was begun writes nothing but what its backup holds: what differs and is newer than
+    /// A restore that was started writes nothing but what its backup holds: what differs and is newer than
     /// its record is a concurrent writer's.
     pub(super) fn check_newer(&self, ledger: &Ledger) -> Result<(), Failure> {
         match self.newer {
@@ -432,7 +432,7 @@ impl<S: Store> PutBack<'_, S> {
         })
     }
 
-    /// Writes the journal with the phase `restoring`. From then on the restore has begun, also where etcd
+    /// Writes the journal with the phase `restoring`. From then on the restore has started, also where etcd
     /// does not answer.
     async fn record(&mut self, how: (bool, i64)) -> Result<(), Failure> {
         let by = (self.fence, self.around.limits);
@@ -511,7 +511,7 @@ impl<S: Store> PutBack<'_, S> {
         }
     }
 
-    /// The journal while a backup is put back. What a migration recorded stays in it.
+    /// The journal while a backup is restored. What a migration recorded stays in it.
     fn restoring(&self, (keep_extra, revision): (bool, i64)) -> Journal {
         let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
         let base = self.ledger.journal().cloned().unwrap_or_else(|| Journal {

@@ -2,11 +2,11 @@
 
 use milvus_meta::keys::{KeyRange, successor};
 
-/// So many keys that stay may lie between two that are put without ending a range: reading them along
+/// So many keys that stay may be between two that are put without ending a range: reading them along
 /// costs less than another request.
 const KEYS_BETWEEN: usize = 1000;
 
-/// Collects the keys to put, in ascending order, into few ranges. What lies outside of them is not
+/// Collects the keys to put, in ascending order, into few ranges. What is outside of them is not
 /// written to.
 #[derive(Debug, Default)]
 pub(super) struct Touched {

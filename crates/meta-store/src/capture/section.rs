@@ -4,8 +4,8 @@
 //! From then on a section reaches as far as a page's worth of keys does where they stand as densely as
 //! in the section before. Where nothing is found sections widen; what is left is known by counting, so
 //! the empty end of a part is not asked for. Several sections may be under way at once, but one at a time
-//! while it is looked for where keys go on and how dense they are there. Together with what is not yet
-//! asked for sections always lie end to end.
+//! while it is looked for where keys continue and how dense they are there. Together with what is not yet
+//! asked for sections are always contiguous.
 
 use std::collections::VecDeque;
 
@@ -79,7 +79,7 @@ pub(super) struct Section {
     pub(super) position: usize,
 }
 
-/// The parts of a range: it is cut at those of the ascending `cuts` that lie within.
+/// The parts of a range: it is cut at those of the ascending `cuts` that are within.
 pub(super) fn parts(range: KeyRange, cuts: &[Vec<u8>]) -> Vec<KeyRange> {
     let mut rest = range;
     let mut parts = Vec::new();
@@ -148,7 +148,7 @@ impl Sections {
                 State::Waiting(left) if left <= 0 && self.is_under_way(index, stretch.part) => {
                     index += 1;
                 }
-                // Where the keys go on, and how dense they are there, is looked for step by step. What is
+                // Where the keys continue, and how dense they are there, is found step by step. What is
                 // behind the part would only wait, in the place of what comes next.
                 State::Waiting(_)
                     if self.parts[stretch.part].is_lost()
@@ -245,7 +245,7 @@ impl Sections {
 }
 
 impl Part {
-    /// Whether nothing is known of how dense keys are where it goes on.
+    /// Whether nothing is known of how dense keys are where it continues.
     fn is_lost(&self) -> bool {
         self.empty > 0 || self.overfull
     }

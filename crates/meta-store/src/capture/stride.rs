@@ -8,7 +8,7 @@
 pub(super) enum Stride {
     /// `span` in units of the eighth byte behind `depth`.
     Bytes { depth: usize, span: u64 },
-    /// `span` counted in the decimal number that stands at `start`, `width` digits wide.
+    /// `span` counted in the decimal number at `start`, `width` digits wide.
     Decimal {
         start: usize,
         width: usize,
@@ -88,7 +88,7 @@ impl Stride {
         }
     }
 
-    /// To the next value of the number that stands before `start` in a key, as the id of a collection
+    /// To the next value of the number before `start` in a key, as the id of a collection
     /// stands before those of its segments; where there is none, to the end of the folder.
     fn number_before(key: &[u8], start: usize) -> Self {
         let before = &key[..start.min(key.len())];

@@ -22,7 +22,7 @@ mod code {
     pub(super) const UNAUTHENTICATED: i32 = 16;
 }
 
-/// What etcd and gRPC say, what it means, and whether the request may have been applied all the same.
+/// What etcd and gRPC say, what it means, and whether the request may have been applied anyway.
 const MESSAGES: &[(&str, StoreErrorKind, Applied)] = {
     use Applied::{No, Unknown};
     use StoreErrorKind::{
@@ -38,7 +38,7 @@ const MESSAGES: &[(&str, StoreErrorKind, Applied)] = {
         ("decoded message length too large", TooLarge, Unknown),
         ("required revision has been compacted", Compacted, No),
         // A member whose quota was used up between its first look and its turn applies the request and
-        // reports this all the same.
+        // reports this anyway.
         ("database space exceeded", NoSpace, Unknown),
         ("requested lease not found", LeaseNotFound, No),
         ("permission denied", Denied, No),

@@ -141,7 +141,7 @@ pub(super) struct DeleteMessage {
     pub(super) range_end: Bytes,
 }
 
-/// `TxnResponse`; of its parts only deletions are looked at.
+/// `TxnResponse`; of its parts only deletions are inspected.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct TxnReply {
     #[prost(message, optional, tag = "1")]

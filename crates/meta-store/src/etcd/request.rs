@@ -16,7 +16,7 @@ use milvus_meta::keys::KeyRange;
 /// Start and end of a range. etcd knows no empty key, and takes an empty end for a single key.
 pub(super) fn bounds(range: &KeyRange) -> (Vec<u8>, Vec<u8>) {
     if range.is_empty() {
-        // Nothing lies between a key and itself. A zero byte would be no end, but no end at all.
+        // Nothing is between a key and itself. A zero byte would be no end, but no end at all.
         let key = match range.start.as_slice() {
             [] | [0] => vec![1],
             start => start.to_vec(),

@@ -10,7 +10,7 @@ use super::{EtcdStore, Repeat, join_errors};
 use crate::{ClusterStatus, MemberStatus, StoreError, StoreErrorKind};
 
 impl EtcdStore {
-    /// Asks every endpoint. A member that refuses to tell is listed with what is known of it.
+    /// Asks every endpoint. A member that refuses to report is listed with what is known of it.
     pub(super) async fn cluster_status(&self) -> Result<ClusterStatus, StoreError> {
         let mut answers = self.ask_all().await;
         answers.sort_by_key(|(index, _)| *index);
@@ -45,7 +45,7 @@ impl EtcdStore {
         Ok(status)
     }
 
-    /// Each member's status and its quota, 0 where it does not tell.
+    /// Each member's status and its quota, 0 if unknown.
     async fn ask_all(&self) -> Vec<(usize, Result<(StatusResponse, u64), StoreError>)> {
         let limit = self.inner.connect_timeout.min(self.inner.request_timeout);
         let mut asked = JoinSet::new();
@@ -107,7 +107,7 @@ fn size(bytes: i64) -> u64 {
     u64::try_from(bytes).unwrap_or(0)
 }
 
-/// The smaller quota; 0 where a server does not tell it.
+/// The smaller quota; 0 if unknown.
 fn smaller(quota: Option<u64>, told: u64) -> Option<u64> {
     match (quota, told) {
         (quota, 0) => quota,

@@ -44,7 +44,7 @@ pub struct Request<'r> {
     pub txn: Option<&'r Txn>,
 }
 
-/// What somebody else does to the data.
+/// What another program does to the data.
 pub type Change = Box<dyn FnOnce(&mut World) + Send>;
 
 /// Something that happens at a request.

@@ -24,7 +24,7 @@ pub struct Limits {
     pub max_txn_ops: usize,
     /// Largest request in bytes (`--max-request-bytes`).
     pub max_request_bytes: usize,
-    /// Space quota in bytes (`--quota-backend-bytes`); `None`: not limited, and not told.
+    /// Space quota in bytes (`--quota-backend-bytes`); `None`: no limit, and none reported.
     pub quota_bytes: Option<u64>,
 }
 
@@ -112,7 +112,7 @@ impl World {
         self.limits = limits;
     }
 
-    /// Sets the id of the cluster that answers; 0, which it has at first, does not tell.
+    /// Sets the id of the cluster that answers; 0, the initial value, means unknown.
     pub fn set_cluster(&mut self, cluster: u64) {
         self.cluster = cluster;
     }
@@ -189,7 +189,7 @@ impl World {
     /// Forgets all history before `revision`.
     ///
     /// # Errors
-    /// As etcd: when that is compacted already, or lies in the future.
+    /// As etcd: when that is compacted already, or is in the future.
     pub fn compact(&mut self, revision: i64) -> Result<(), StoreError> {
         if revision <= self.compacted {
             return Err(compacted());

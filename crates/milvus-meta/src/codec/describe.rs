@@ -1,4 +1,4 @@
-//! Any value of any family as JSON, for people.
+//! Any value of any family as JSON, for users.
 
 use std::sync::LazyLock;
 

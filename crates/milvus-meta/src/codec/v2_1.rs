@@ -27,7 +27,7 @@ use super::wire::{self, Content, Field, WireError};
 /// A field that the schema of its message does not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnknownField {
-    /// The message in which it stands, by Milvus' name.
+    /// The message that contains it, by Milvus' name.
     pub message: &'static str,
     /// Its number.
     pub number: u32,

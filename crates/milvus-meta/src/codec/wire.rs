@@ -43,7 +43,7 @@ pub struct Field<'v> {
     pub number: u32,
     /// Its content.
     pub content: Content<'v>,
-    /// Tag and content as they stand in the message.
+    /// Tag and content as they are in the message.
     pub raw: &'v [u8],
 }
 
@@ -66,7 +66,7 @@ impl<'v> Field<'v> {
     }
 }
 
-/// The fields of a message in the order in which they stand.
+/// The fields of a message in their order.
 #[derive(Debug, Clone)]
 pub struct Fields<'v> {
     rest: &'v [u8],

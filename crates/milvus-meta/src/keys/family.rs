@@ -29,7 +29,7 @@ macro_rules! families {
         }
 
         impl Family {
-            /// Every known family, in the order in which their keys stand in etcd.
+            /// Every known family, in the order of their keys in etcd.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
             /// The prefix relative to the meta root, without the trailing slash. It is the family's
@@ -71,7 +71,7 @@ families! {
     Statslog "datacoord-meta/statslog" Both;
     /// Index definitions of 2.2.
     FieldIndex "field-index" V2_2;
-    /// Segments that the 2.2 index coordinator is told of.
+    /// Segments that the 2.2 index coordinator knows of.
     FlushedSegment "flushed-segment" Trace;
     /// Index builds of 2.1, one key a build.
     IndexBuild "indexes" V2_1;
@@ -79,7 +79,7 @@ families! {
     QueryReplica "queryCoord-ReplicaMeta" V2_1Leftover;
     /// Resource groups (2.2.3 and later).
     ResourceGroup "queryCoord-ResourceGroup" Trace;
-    /// Tasks that 2.1's query coordinator had begun. 2.2 does not read them.
+    /// Tasks that 2.1's query coordinator had started. 2.2 does not read them.
     QueryActiveTask "queryCoord-activeTask" Both;
     /// Load state of 2.1. The official migration leaves these keys behind.
     QueryCollection "queryCoord-collectionMeta" V2_1Leftover;
@@ -207,7 +207,7 @@ impl Family {
         format!("{}/", self.name())
     }
 
-    /// The exact ranges of whole keys that hold the family below `root`; none for [`Self::Other`].
+    /// The exact ranges of absolute keys that hold the family below `root`; none for [`Self::Other`].
     #[must_use]
     pub fn ranges(self, root: &MetaRoot) -> Vec<KeyRange> {
         let whole = |suffix: &str| root.join(format!("{}{suffix}", self.name()).as_bytes());

@@ -283,7 +283,7 @@ pub fn channel_collection(channel: &[u8]) -> Option<CollectionId> {
 }
 
 impl MetaRoot {
-    /// The whole key, below the meta root.
+    /// The complete key, below the meta root.
     #[must_use]
     pub fn key(&self, key: &Key<'_>) -> Vec<u8> {
         let mut whole = Vec::with_capacity(self.meta_root().len() + 96);

@@ -19,7 +19,7 @@ pub enum LogKind {
 }
 
 impl LogKind {
-    /// All kinds, in the order in which their keys stand in etcd.
+    /// All kinds, in the order of their keys in etcd.
     pub const ALL: [Self; 3] = [Self::Insert, Self::Delete, Self::Statistics];
 
     /// The family of the keys.

@@ -22,7 +22,7 @@ impl KeyRange {
     }
 
     /// The range that holds just one key. etcd has no empty key: its range is empty (the successor, one
-    /// zero byte, would stand for an open end, and the range for everything there is).
+    /// zero byte, would mean an open end, and the range for everything there is).
     #[must_use]
     pub fn single(key: impl Into<Vec<u8>>) -> Self {
         let start = key.into();
@@ -52,19 +52,19 @@ impl KeyRange {
         }
     }
 
-    /// Whether `key` lies in the range.
+    /// Whether `key` is in the range.
     #[must_use]
     pub fn contains(&self, key: &[u8]) -> bool {
         key >= self.start.as_slice() && (self.is_open() || key < self.end.as_slice())
     }
 
-    /// Whether the range goes on to the last key there is.
+    /// Whether the range continues to the last key there is.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.end == [0]
     }
 
-    /// Whether no key can lie in the range.
+    /// Whether no key can be in the range.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         !self.is_open() && self.start >= self.end

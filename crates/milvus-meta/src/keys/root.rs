@@ -56,7 +56,7 @@ impl MetaRoot {
         &self.kv_root
     }
 
-    /// The whole key for a key relative to the meta root.
+    /// The complete key for a key relative to the meta root.
     #[must_use]
     pub fn join(&self, relative: &[u8]) -> Vec<u8> {
         let mut key = Vec::with_capacity(self.meta_root.len() + 1 + relative.len());
@@ -66,7 +66,7 @@ impl MetaRoot {
         key
     }
 
-    /// The part of `key` below the meta root, or `None` when the key belongs to somebody else.
+    /// The part of `key` below the meta root, or `None` when the key belongs to another program.
     #[must_use]
     pub fn strip<'k>(&self, key: &'k [u8]) -> Option<&'k [u8]> {
         key.strip_prefix(self.meta_root.as_bytes())?
@@ -125,7 +125,7 @@ pub enum RootError {
     /// The root path and the meta sub-path are both empty.
     #[error("the root path and the meta sub-path are both empty")]
     Empty,
-    /// The kv root (id and timestamp allocators) lies inside the meta root.
+    /// The kv root (id and timestamp allocators) is inside the meta root.
     #[error("the kv root {kv_root:?} lies inside the meta root {meta_root:?}")]
     KvInside {
         /// The cleaned meta root.

@@ -3,10 +3,10 @@
 //! Milvus recognises such a key greedily: everything up to the **last** `_ts` that only decimal
 //! digits follow. An alias may therefore contain, and even end in, `_ts1`.
 
-/// The three bytes (UTF-8 of U+26FC) that stand for a dropped object. They are not valid protobuf.
+/// The three bytes (UTF-8 of U+26FC) that mark a dropped object. They are not valid protobuf.
 pub const TOMBSTONE: &[u8] = &[0xE2, 0x9B, 0xBC];
 
-/// What stands in front of the relative key of a historical entry.
+/// The prefix of the relative key of a historical entry.
 pub const SNAPSHOT_PREFIX: &str = "snapshots/";
 
 const SEPARATOR: &[u8] = b"_ts";

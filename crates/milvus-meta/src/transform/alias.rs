@@ -1,4 +1,4 @@
-//! Aliases: collection records with nothing but a name in 2.1, records of their own in 2.2.
+//! Aliases: collection records with nothing but a name in 2.1, separate records in 2.2.
 
 use std::collections::BTreeMap;
 

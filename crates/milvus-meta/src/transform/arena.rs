@@ -4,7 +4,7 @@
 
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// Where a byte string stands in its [`Arena`].
+/// The position of a byte string in its [`Arena`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Slot {
     chunk: u32,

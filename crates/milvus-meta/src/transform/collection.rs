@@ -432,7 +432,7 @@ impl Converted {
         }
     }
 
-    /// Partitions and fields under keys of their own, with their history.
+    /// Partitions and fields under separate keys, with their history.
     fn children(&mut self, versions: &Versions, findings: &mut Findings) {
         let id = versions.id;
         let partitions = follow(versions, |record| partition::partitions(id, record));

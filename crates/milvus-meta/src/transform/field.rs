@@ -1,4 +1,4 @@
-//! Fields: members of the schema in 2.1, records of their own in the split form, byte for byte the same.
+//! Fields: members of the schema in 2.1, separate records in the split form, byte for byte the same.
 
 use super::history::{Child, Children};
 use crate::codec::v2_1::Collection;

@@ -1,4 +1,4 @@
-//! Collects what a person has to know, all of it, in an order that does not depend on the input's.
+//! Collects what the user has to know, all of it, in an order that does not depend on the input's.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ impl Findings {
         self.on_broken == OnBrokenRecord::Skip
     }
 
-    /// The whole key, printable.
+    /// The complete key, printable.
     pub(super) fn name(&self, relative: &[u8]) -> String {
         printable(&self.root.join(relative))
     }

@@ -1,5 +1,5 @@
-//! Index definitions: which index stands on which field is in the collection record of 2.1, what it is
-//! in a record of its own; 2.2 has both in one.
+//! Index definitions: which index is defined on which field is in the collection record of 2.1, what it is
+//! in a separate record; 2.2 has both in one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -237,7 +237,7 @@ fn user_params(definition: &IndexDefinition, schema: &FieldSchema, target: &Rele
     params::compacted(&definition.params)
 }
 
-/// Where an index stands, and for which target it is converted.
+/// The field of an index, and for which target it is converted.
 #[derive(Debug, Clone, Copy)]
 struct Place<'a> {
     collection: &'a Collection,

@@ -159,7 +159,7 @@ impl BuildTable {
 
 /// 2.2 computes the folder `index_files/<build>/<version>/<partition>/<segment>` and looks nowhere else.
 fn files(record: &IndexBuild<'_>) -> Files {
-    // The files of a build lie side by side: each folder is looked at once.
+    // The files of a build are adjacent: each folder is inspected once.
     let mut last = None;
     let paths = record.file_paths.iter().filter(|path| {
         let folder = Some(folder_of(path));

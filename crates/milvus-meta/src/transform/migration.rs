@@ -163,7 +163,7 @@ impl Migration {
         &self.rewrites
     }
 
-    /// What becomes of an entry if it is the record of a segment (T14): its logs have keys of their own.
+    /// What becomes of an entry if it is the record of a segment (T14): its logs have separate keys.
     #[must_use]
     pub fn rewritten_segment(&self, entry: &Entry) -> SegmentRewrite {
         match self.root.strip(&entry.key) {
@@ -190,7 +190,7 @@ impl Migration {
         &self.removals
     }
 
-    /// Old families that nobody reads any more, ascending: deleted when tidying.
+    /// Old families that nothing reads any more, ascending: deleted during cleanup.
     #[must_use]
     pub fn leftovers(&self) -> &[KeyRange] {
         &self.leftovers

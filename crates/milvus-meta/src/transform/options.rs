@@ -8,7 +8,7 @@ use crate::version::Release;
 /// The form in which collections are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CollectionForm {
-    /// Collection, partitions and fields under keys of their own, outside any database: what 2.2.0 to
+    /// Collection, partitions and fields under separate keys, outside any database: what 2.2.0 to
     /// 2.2.8 write themselves.
     Split,
     /// As split, inside the database `default`: what 2.2.9 and later write themselves.
@@ -130,7 +130,7 @@ pub enum FormError {
 /// Where the logs of segments are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum SegmentForm {
-    /// In keys of their own, as 2.2 writes them, where their paths follow from their ids.
+    /// In separate keys, as 2.2 writes them, where their paths follow from their ids.
     #[default]
     Auto,
     /// In the segment record, as 2.1 left them.

@@ -1,7 +1,7 @@
 //! T7: index parameters, flattened from what 2.1 stores into what 2.2 compares.
 //!
 //! 2.1 keeps the build parameters as one pair `params` whose value is a JSON object; 2.2 wants every
-//! member as a pair of its own, as text, and compares these texts when a client creates the same index
+//! member as a separate pair, as text, and compares these texts when a client creates the same index
 //! again.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Partitions: rows of three parallel lists in 2.1, records of their own in the split form.
+//! Partitions: rows of three parallel lists in 2.1, separate records in the split form.
 
 use super::history::{Child, Children};
 use crate::codec::v2_1::Collection;

@@ -28,11 +28,11 @@ pub struct FamilyPlan {
 pub struct PlanReport {
     /// The layout found.
     pub layout: Layout,
-    /// The etcd revision that was read; 0 when planned from a file that does not tell.
+    /// The etcd revision that was read; 0 when planned from a file without it.
     pub revision: i64,
     /// The form in which collections are written: `split`, `database` or `embedded`.
     pub collection_form: String,
-    /// Where the logs of segments are kept: `auto`, in keys of their own where that is possible, or `inline`,
+    /// Where the logs of segments are kept: `auto`, in separate keys where that is possible, or `inline`,
     /// in the segment records.
     pub segment_form: String,
     /// The storage roots that the paths of logs have, that of most segments first: what Milvus is to be

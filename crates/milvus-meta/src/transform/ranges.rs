@@ -75,7 +75,7 @@ pub fn staged_family_ranges(root: &MetaRoot) -> Vec<KeyRange> {
     sorted(shared.chain(new_family_ranges(root)))
 }
 
-/// What is deleted when tidying: old families that nobody reads any more. Does not depend on the data.
+/// What is deleted during cleanup: old families that nothing reads any more. Does not depend on the data.
 #[must_use]
 pub fn leftover_ranges(root: &MetaRoot) -> Vec<KeyRange> {
     let whole = UNREAD.into_iter().map(|family| below(root, family));

@@ -74,7 +74,7 @@ pub fn remaining_after_commit(
 /// The record of a segment without its logs, which is what is left to write of it after the commit; `None`
 /// where it stays as it is. `keys` are all keys of logs of this segment, and may be more.
 ///
-/// The logs are taken out only where the keys that stand for all of them are there, and no others: what was
+/// The logs are taken out only where the keys that replace all of them are there, and no others: what was
 /// planned to stay stays, and nothing is lost whatever was planned.
 #[must_use]
 pub fn remaining_segment(

@@ -16,7 +16,7 @@ use crate::codec::v2_2::{self, SegmentIndexIds};
 use crate::keys::{Family, Key, MetaRoot, is_tombstone};
 use crate::model::{BuildId, CollectionId, IndexId, PartitionId, SegmentId};
 
-/// The ids that tell one segment index from another, in the order in which placeholders are numbered.
+/// The ids that distinguish one segment index from another, in the order in which placeholders are numbered.
 type Ids = (CollectionId, PartitionId, SegmentId, IndexId);
 
 /// One segment index. A million of these are held: keep it small.

@@ -1,5 +1,5 @@
 //! Logs of segments (T14, T18): 2.1 lists them in the segment's record, with paths; 2.2 keeps those of each
-//! field in a key of their own, with ids, and derives the paths from the storage root.
+//! field in a separate key, with ids, and derives the paths from the storage root.
 //!
 //! Later releases write a segment's record without logs whenever they alter it, and lose those that have no
 //! keys. Releases that read both prefer what the record lists, so keys come first and records later.
@@ -342,7 +342,7 @@ fn unpacked(packed: &[u8]) -> impl Iterator<Item = (LogKind, FieldId, &[u8])> {
     })
 }
 
-/// The logs that get keys of their own, in key order, encoded on demand.
+/// The logs that get separate keys, in key order, encoded on demand.
 #[derive(Debug, Default)]
 pub(super) struct SegmentLogs {
     rows: Vec<Row>,
@@ -439,7 +439,7 @@ pub(super) fn moved(ids: Ids, value: &[u8]) -> Option<Moved<'_>> {
 }
 
 impl Moved<'_> {
-    /// The keys and values that stand for the logs of the segment with these ids.
+    /// The keys and values that hold the logs of the segment with these ids.
     pub(super) fn puts(&self, (c, p, s): Ids, root: &MetaRoot) -> Vec<Put> {
         let put = |logs: &NewLogs| Put {
             key: root.key(&Key::SegmentLog(logs.kind, c, p, s, logs.field)),

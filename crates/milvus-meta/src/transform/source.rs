@@ -96,7 +96,7 @@ impl Source {
             Key::Plain(Object::Collection(id)) => {
                 self.collections.entry(id).or_default().plain = Some(value.to_vec());
             }
-            // Behind the last timestamp there is no moment at which a snapshot could still be put right.
+            // Behind the last timestamp there is no moment at which a snapshot could still be fixed.
             Key::Snapshot(_, Timestamp::LAST) => self.unreadable_key(family, relative),
             Key::Snapshot(Object::Collection(id), timestamp) => {
                 let history = self.collections.entry(id).or_default();

@@ -151,7 +151,7 @@ impl LiveCollections {
         text
     }
 
-    /// Every database that a collection lies in has to be there.
+    /// Every database that a collection is in has to be there.
     pub(super) fn check_databases(&self, report: &mut Report) {
         for (database, key) in &self.wanted_databases {
             if !self.databases.contains(database) {
@@ -212,7 +212,7 @@ impl Collections {
         }
     }
 
-    /// Reads a record and keeps what its other versions do not tell.
+    /// Reads a record and keeps what its other versions do not report.
     fn record(
         &mut self,
         (database, id): (DatabaseId, CollectionId),

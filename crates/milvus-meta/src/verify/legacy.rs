@@ -1,4 +1,4 @@
-//! What 2.1 left behind: keys that nobody reads any more, and those that Milvus 2.2 does read.
+//! What 2.1 left behind: keys that nothing reads any more, and those that Milvus 2.2 does read.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -107,7 +107,7 @@ impl<T: PartialEq> History<T> {
     }
 }
 
-/// What tells one content from another.
+/// What distinguishes one content from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Content(u64);
 

@@ -1,4 +1,4 @@
-//! Transactions: what is refused before any key is looked at, what is compared, what is applied.
+//! Transactions: what is refused before any key is inspected, what is compared, what is applied.
 
 use std::collections::BTreeSet;
 

@@ -30,7 +30,7 @@ pub struct Collection {
     pub partition_names: Vec<String>,
     /// `partition_created_timestamps`
     pub partition_times: Vec<Timestamp>,
-    /// `field_indexes`: which index stands on which field, deleted ones included.
+    /// `field_indexes`: which index is defined on which field, deleted ones included.
     pub field_indexes: Vec<(FieldId, IndexId)>,
     /// `virtual_channel_names`
     pub virtual_channels: Vec<String>,
@@ -250,7 +250,7 @@ fn field_index(
 pub struct Alias {
     /// The alias; `None` when the record has no schema.
     pub name: Option<String>,
-    /// The collection it stands for.
+    /// The collection that it names.
     pub collection: CollectionId,
     /// Fields that the 2.2 record has no place for.
     pub unknown: Vec<UnknownField>,

@@ -7,7 +7,7 @@ use crate::model::{CollectionId, PartitionId, ReplicaId, SegmentId};
 /// How a collection was loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LoadType {
-    /// Not told, or a number that 2.1 does not know.
+    /// Not recorded, or a number that 2.1 does not know.
     #[default]
     Unknown,
     /// Partition by partition.
@@ -156,7 +156,7 @@ pub fn replica(value: &[u8]) -> Result<Replica, WireError> {
 }
 
 /// Whose segment it is and how many rows it has, from a value of `datacoord-meta/s/…`. The rest is
-/// not looked at: these records stay as they are.
+/// not inspected: these records stay as they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SegmentRows {
     /// `collectionID`

@@ -21,7 +21,7 @@ pub struct Segment<'v> {
     pub rows: i64,
     /// Whether `state` says that it is dropped.
     pub is_dropped: bool,
-    /// `binlogs`, `deltalogs` and `statslogs`, in the order in which they stand.
+    /// `binlogs`, `deltalogs` and `statslogs`, in their order.
     pub logs: Vec<FieldLogs<'v>>,
 }
 

@@ -72,7 +72,7 @@ fn numbers_are_read_packed_and_unpacked() {
 
 #[test]
 fn a_field_with_another_wire_type_counts_as_unknown() {
-    // create_time (3) as text: Milvus' decoder goes on, and so does this.
+    // create_time (3) as text: Milvus' decoder continues, and so does this.
     let record = collection(b"\x08\x05\x1a\x01x").unwrap();
     assert_eq!(record.id, CollectionId(5));
     assert_eq!(

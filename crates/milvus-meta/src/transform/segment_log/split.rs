@@ -8,7 +8,7 @@ use crate::model::{CollectionId, FieldId, PartitionId, SegmentId};
 
 use super::super::segment_index::as_text;
 
-/// The ids that tell one segment from another.
+/// The ids that distinguish one segment from another.
 pub(in crate::transform) type Ids = (CollectionId, PartitionId, SegmentId);
 
 /// What can become of a segment's logs, seen from its record alone.
@@ -16,13 +16,13 @@ pub(in crate::transform) type Ids = (CollectionId, PartitionId, SegmentId);
 pub(in crate::transform) enum Split<'v> {
     /// The record lists none.
     NoLogs,
-    /// Each field's logs can have a key of their own.
+    /// Each field's logs can have a separate key.
     Moves(Moved<'v>),
     /// They have to stay in the record.
     Stays(Obstacle, RowCounts),
 }
 
-/// A segment whose logs have keys of their own.
+/// A segment whose logs have separate keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::transform) struct Moved<'v> {
     /// The storage root of all paths; `None` where there is no path.
