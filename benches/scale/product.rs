@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::server::processor_time_of_children;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_meta-migration");
-/// How often the memory of a run is looked at: often at first, as a small run is soon over, then so that
+/// How often the memory of a run is inspected: often at first, as a small run is soon over, then so that
 /// looking takes nothing from what is measured.
 const LOOK_EVERY: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(20)];
 const LOOKS_AT_FIRST: usize = 50;

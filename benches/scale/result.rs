@@ -1,4 +1,4 @@
-//! What was measured at one size, and how it is told.
+//! What was measured at one size, and how it is reported.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -377,7 +377,7 @@ fn floor_of(name: &str, floors: &Floors) -> Least {
     }
 }
 
-/// How a neighbour's latency is told, in milliseconds: median, 99th percentile, longest.
+/// How a neighbour's latency is reported, in milliseconds: median, 99th percentile, longest.
 fn milliseconds() -> [fn(&Latency) -> f64; 3] {
     [
         |it| it.p50.as_secs_f64() * 1e3,

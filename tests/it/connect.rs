@@ -1,4 +1,4 @@
-//! Reaching an etcd: endpoints, TLS, users, and what is told when it does not work.
+//! Reaching an etcd: endpoints, TLS, users, and what is reported when it does not work.
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};

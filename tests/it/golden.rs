@@ -24,7 +24,7 @@ use prost::Message as _;
 
 pub(crate) const CASES: [&str; 4] = ["base", "dropped", "medium", "unicode"];
 
-/// An image: every key with its value and whether it hangs on a lease.
+/// An image: every key with its value and whether it has a lease.
 pub(crate) type Image = BTreeMap<Vec<u8>, (Vec<u8>, bool)>;
 
 fn root() -> MetaRoot {
@@ -469,7 +469,7 @@ fn corrected(image: &Image, official: Image) -> Image {
     corrected
 }
 
-/// T8: replicas of 2.1 under their new keys, for collections whose load state goes on.
+/// T8: replicas of 2.1 under their new keys, for collections whose load state continues.
 fn with_replicas(image: &Image, mut corrected: Image) -> Image {
     let loaded: Vec<i64> = corrected
         .iter()

@@ -27,7 +27,7 @@ fn frame(message: &[u8]) -> Vec<u8> {
     [&(message.len() as u64).to_le_bytes(), message].concat()
 }
 
-/// The first frame of a file of this version of meta root `a/meta`, with whole keys.
+/// The first frame of a file of this version of meta root `a/meta`, with absolute keys.
 fn header(version: u8) -> Vec<u8> {
     let mut message = vec![8, version];
     bytes_field(&mut message, 2, b"a");

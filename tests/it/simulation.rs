@@ -3,7 +3,7 @@
 //!
 //! A schedule starts with etcd as some run left it (untouched, or killed in each phase), runs `migrate`
 //! or `rollback`, and lets something happen at one request. Afterwards etcd has to be legal: 2.1 whole
-//! or the switch made. Then the disturbance ends, and on one copy of the data `migrate` has to end at what
+//! or the commit made. Then the disturbance ends, and on one copy of the data `migrate` has to end at what
 //! the transform gives, on another `rollback` has to give back every byte. Schedules with two
 //! disturbances are sampled; `SIMULATION_SEED` repeats a sample. Whenever `migrate` or `verify` says that all is
 //! well, an oracle that shares no code with the program finds every collection, schema, index and segment.
@@ -210,7 +210,7 @@ enum Situation {
     Untouched,
     /// It changed while 2.1 could still start.
     Changed(Source),
-    /// It changed after the switch, or while it was put back.
+    /// It changed after the commit, or while it was restored.
     ChangedLate(Source),
 }
 
@@ -306,7 +306,7 @@ impl Trial<'_> {
         Ok(())
     }
 
-    /// What was changed after the commit, or while a backup was put back, is still there where the run ended well,
+    /// What was changed after the commit, or while a backup was restored, is still there where the run ended well,
     /// or was read as a part of the source.
     fn check_late(&self, outcome: &Outcome, store: &MemoryStore) -> Verdict {
         let Situation::ChangedLate(source) = self.situation else {
@@ -430,7 +430,7 @@ fn kept(found: &Image, source: Source, said: &str) -> Verdict {
 
 /// Every start with every command, and at every request whatever may happen there.
 ///
-/// Runs that go on in the middle of staging or restoring send what other runs send as well. There
+/// Runs that continue in the middle of staging or restoring send what other runs send as well. There
 /// every fourth read has to do, and every third write in the forms that stage as the first one does.
 fn single_disturbances(simulation: &Simulation) -> Vec<Schedule> {
     let mut schedules = Vec::new();

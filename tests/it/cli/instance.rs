@@ -71,7 +71,7 @@ impl Instance {
         self.write(vec![Op::put(key, value.to_vec())]).await;
     }
 
-    /// Puts a key that may lie outside the meta root.
+    /// Puts a key that may be outside the meta root.
     pub(super) async fn put_whole(&self, key: &str, value: &[u8]) {
         self.write(vec![Op::put(key.as_bytes().to_vec(), value.to_vec())])
             .await;

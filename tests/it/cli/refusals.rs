@@ -316,7 +316,7 @@ async fn a_damaged_backup_is_refused_before_anything_is_written() {
             .says("b.mmb is not a usable backup")
             .says("nothing was changed in etcd")
             .says("backup list");
-        // What is no backup is not told as the one that is there.
+        // What is no backup is not reported as the one that is there.
         assert!(!refused.stderr.contains("  backup: "), "{}", refused.stderr);
     }
     tool.run(&["backup", "check", "b.mmb"])

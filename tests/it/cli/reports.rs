@@ -23,7 +23,7 @@ const PLAN: [&str; 12] = [
     "storage_roots",
 ];
 
-/// Whoever rolls back later may stand elsewhere: paths are told, and recorded, as absolute ones.
+/// Whoever rolls back later may stand elsewhere: paths are reported, and recorded, as absolute ones.
 fn absolute(tool: &Tool, name: &str) -> String {
     tool.path().join(name).display().to_string()
 }

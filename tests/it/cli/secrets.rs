@@ -71,7 +71,7 @@ async fn d23_d24_a_user_limited_to_the_root_path_goes_the_whole_way() {
             .hides(SECRET);
     }
     assert_eq!(it.metadata().await, before);
-    // What needs more rights is told, and is no failure of the migration.
+    // What needs more rights is reported, and is no failure of the migration.
     tool.run(&[&migrate[..], &["--compact"]].concat())
         .expect(0)
         .says("etcd was not compacted");

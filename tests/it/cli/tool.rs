@@ -185,7 +185,7 @@ impl Ended {
     }
 }
 
-/// Fails when something took longer than a person waits.
+/// Fails when something took longer than a user would wait.
 #[track_caller]
 pub(super) fn within(limit: Duration, since: Instant) {
     assert!(since.elapsed() < limit, "took {:?}", since.elapsed());

@@ -307,7 +307,7 @@ async fn a_migration_is_finished_although_2_2_was_started_after_the_switch() {
             .unwrap();
         assert_eq!(report.outcome, MigrateOutcome::Migrated, "{form}");
         assert_eq!(next.journal().unwrap().phase, Phase::Done);
-        // Going back would throw away what 2.2 wrote.
+        // A rollback would throw away what 2.2 wrote.
         let refused = next.roll_back().await.unwrap_err();
         assert!(
             matches!(&*refused.failure, Failure::WouldLose { .. }),

@@ -331,7 +331,7 @@ async fn no_request_is_repeated_without_end() {
     }
 }
 
-/// Whatever is read is compacted at once: the run ends all the same.
+/// Whatever is read is compacted at once: the run ends anyway.
 #[tokio::test]
 async fn no_capture_is_repeated_without_end() {
     let instance = Instance::small(CollectionForm::Split);

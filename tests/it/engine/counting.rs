@@ -1,5 +1,5 @@
 //! That what the plan does not touch is still there: known from etcd's own account of what was deleted, or
-//! counted where somebody else wrote.
+//! counted where another program wrote.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

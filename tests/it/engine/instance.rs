@@ -112,7 +112,7 @@ impl Instance {
         self
     }
 
-    /// Puts a key as somebody else would, by its relative name.
+    /// Puts a key as another program would, by its relative name.
     pub(super) fn put(&self, key: &str, value: &[u8]) {
         let key = root().join(key.as_bytes());
         self.store.change(|world| world.put(&key, value));

@@ -172,7 +172,7 @@ async fn room_for_the_rollback_is_part_of_the_room_check() {
         }
         instance.roll_back().await.unwrap();
     };
-    // More than the migration alone: what it deletes is put back by a rollback.
+    // More than the migration alone: what it deletes is restored by a rollback.
     let report = {
         instance
             .store

@@ -1,5 +1,5 @@
 //! etcd goes back in time while a run writes: acknowledged writes are gone, the lock is still there. Servers
-//! 3.5.0 to 3.5.2 lose them when they are killed; a disk snapshot put back within the lease does the same.
+//! 3.5.0 to 3.5.2 lose them when they are killed; a disk snapshot restored within the lease does the same.
 
 use std::sync::{Arc, Mutex};
 

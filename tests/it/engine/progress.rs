@@ -1,4 +1,4 @@
-//! What whoever watches a run is told.
+//! What observers of a run receive.
 
 use std::sync::{Arc, Mutex};
 

@@ -95,7 +95,7 @@ async fn what_was_staged_does_not_stay_without_its_journal() {
             );
             assert_eq!(refused.kind(), FailureKind::Usage);
             assert_eq!((next.image(), next.journal()), (staged, journal), "{form}");
-            // Both ways that are told end well.
+            // Both ways that are reported end well.
             next.roll_back().await.unwrap();
             next.restore_with(&options).await.unwrap();
             assert_eq!((next.image(), next.journal()), (before, None), "{form}");
@@ -321,7 +321,7 @@ fn moved(instance: &Instance, root: MetaRoot) -> RestoreOptions {
 #[tokio::test]
 async fn t12_neither_sessions_nor_lock_nor_journal_are_restored_whatever_a_backup_holds() {
     let instance = Instance::of(&Metadata::default(), FORMS[0]);
-    // The journal of a root without a meta sub-path lies below the meta root itself.
+    // The journal of a root without a meta sub-path is below the meta root itself.
     let root = MetaRoot::new("by-dev", "", "../kv").unwrap();
     let keys = [
         "a",

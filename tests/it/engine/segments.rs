@@ -134,7 +134,7 @@ async fn inline_form_is_recorded_and_kept_by_a_resumed_run() {
     let next = inline.next();
     next.end_lock();
     assert_eq!(next.journal().unwrap().segment_form, "inline");
-    // Its own options say otherwise; what was begun counts.
+    // Its own options say otherwise; what was started counts.
     next.migrate().await.unwrap();
     assert_eq!(next.get(RECORD).as_ref(), before.get(RECORD));
     let verified = verify(&next.store, &against_backup(&next), &environment).await;

@@ -22,7 +22,7 @@ type Members = Arc<Mutex<Vec<Etcd>>>;
 enum Place {
     /// The first batch of staging.
     Staging(Moment),
-    /// The switch.
+    /// The commit.
     Commit(Moment),
 }
 
@@ -115,7 +115,7 @@ fn run_environment() -> Environment {
     Environment::silent()
 }
 
-/// Ends well, or part-way and then goes on; then back.
+/// Ends well, or part-way and then continues; then back.
 async fn on_and_back(
     case: &Arc<Case>,
     store: &EtcdStore,

@@ -129,7 +129,7 @@ async fn struck(
         state(case, store, end).await,
         "transaction {number}: written after revision {at}"
     );
-    // It leaves again, and the run goes on to its end.
+    // It leaves again, and the run continues to its end.
     put_all(store, vec![Op::Delete(KeyRange::single(session(case)))]).await;
     if back {
         case.roll_back(store, &environment).await.unwrap();

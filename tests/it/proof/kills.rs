@@ -81,7 +81,7 @@ async fn killed_at_each_transaction(dump: &str, form: CollectionForm) {
     panic!("the runs do not end");
 }
 
-/// Either 2.1 stands whole beside what was staged, or the switch is recorded.
+/// Either 2.1 is intact beside what was staged, or the commit is recorded.
 async fn legal(case: &Case, store: &impl meta_store::Store, note: &str) {
     let journal = case.journal(store).await;
     if journal.is_none_or(|journal| journal.phase.is_before_commit()) {
@@ -103,7 +103,7 @@ async fn d5_killed_at_each_transaction_the_database_form_goes_on_and_back() {
 }
 
 /// A signal at a transaction: the batch in flight is finished, the lock is given back at once, and the
-/// same command goes on.
+/// same command continues.
 async fn ended_orderly(signal: &'static str, code: i32, number: usize) {
     let case = Case::new("dropped/in.jsonl", CollectionForm::Database);
     let server = etcd::shared();

@@ -181,7 +181,7 @@ async fn a_server_that_takes_larger_requests_keeps_larger_entries() {
     case.expect_before(&store, "large").await;
 }
 
-/// Compacts the store when the first page was read, so often as it is told.
+/// Compacts the store when the first page was read, so often as it is reported.
 struct Compactor {
     store: EtcdStore,
     left: AtomicU64,

@@ -53,7 +53,7 @@ fn with_quota(server: Option<PathBuf>) -> Etcd {
     })
 }
 
-/// The quota is told, and a migration that does not fit is refused with the numbers.
+/// The quota is reported, and a migration that does not fit is refused with the numbers.
 async fn too_little_room(etcd: Etcd) {
     let store = etcd.connect().await;
     let case = Case::new("medium/in.jsonl", CollectionForm::Split);
@@ -83,7 +83,7 @@ async fn too_little_room(etcd: Etcd) {
     assert_eq!(failed.kind(), FailureKind::Failed);
     untouched(&case, &store, &failed).await;
     assert!(!backup.exists());
-    // The cure that is told.
+    // The cure that is reported.
     compact(&store, &case.root, &limits).await.unwrap();
     let done = migrate_at_full_size(&case, &store, &backup, &environment).await;
     done.unwrap();
@@ -130,7 +130,7 @@ async fn an_alarm_in_the_middle_ends_the_run_part_way_and_it_goes_on_when_that_i
     case.load(&store).await;
     let folder = tempfile::tempdir().unwrap();
     let backup = folder.path().join("b");
-    // In the middle of staging, and at the switch and what comes after.
+    // In the middle of staging, and at the commit and what comes after.
     for number in [6, 10, 14, 18] {
         let filler = store.clone();
         let hooked = Hooked::new(store.clone(), move |count, moment, _| {

@@ -274,7 +274,7 @@ fn a_snapshot_at_the_last_moment_there_is_cannot_be_put_right_and_stays_under_sk
             entries: before.after(&before.skip(form)),
         };
         assert_eq!(done.entries[&last], record, "{form}");
-        // Nor is it touched by a run that goes on after the commit.
+        // Nor is it touched by a run that continues after the commit.
         let rest = remaining_after_commit(&root(), form, OnBrokenRecord::Skip, &done.list());
         assert_eq!(rest, Remaining::default(), "{form}");
     }

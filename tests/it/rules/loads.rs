@@ -238,7 +238,7 @@ fn t15_from_2_3_on_collection_and_partitions_have_records() {
     }
 }
 
-/// Nothing is reported of partition loads: every target of 2.3 and later recovers them.
+/// Nothing knows of partition loads: every target of 2.3 and later recovers them.
 fn has_only_loads(migration: &Migration) -> bool {
     let mut findings = migration.findings().iter();
     findings.all(|finding| !finding.code.contains("partition"))

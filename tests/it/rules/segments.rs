@@ -1,4 +1,4 @@
-//! T14 and T18: logs of segments, from their records into keys of their own.
+//! T14 and T18: logs of segments, from their records into separate keys.
 
 use milvus_meta::finding::Severity;
 use milvus_meta::proto::v2_2::data;

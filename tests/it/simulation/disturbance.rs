@@ -23,7 +23,7 @@ pub(crate) enum When {
 pub(crate) enum Source {
     /// One that a migration carries without a look at it.
     User,
-    /// One that a migration deletes when tidying.
+    /// One that a migration deletes during cleanup.
     Index,
     /// One that a migration rewrites in place.
     Collection,
@@ -95,7 +95,7 @@ pub(crate) enum Disturbance {
     LeaseLost(When),
     /// A Milvus component registers.
     Intruder(When),
-    /// The lock's lease ends and somebody else takes the lock.
+    /// The lock's lease ends and another program takes the lock.
     Takeover(When),
     /// A key of the source changes.
     SourceChange(Source, When),
@@ -109,7 +109,7 @@ pub(crate) enum Disturbance {
     NoSpace,
     /// No answer ever comes. A store ends every request in time, so this is a caller's whole death.
     Hang,
-    /// The person ends the run.
+    /// The user ends the run.
     Signal,
 }
 
@@ -278,5 +278,5 @@ fn take_over(world: &mut World) {
     }
 }
 
-/// The value of somebody else's lock.
+/// The value of another program's lock.
 pub(crate) const OTHER_HOLDER: &[u8] = b"{\"Address\":\"somebody else\"}";

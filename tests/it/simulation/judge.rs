@@ -105,7 +105,7 @@ fn is_in(ranges: &[KeyRange], key: &[u8]) -> bool {
     ranges.iter().any(|range| range.contains(key))
 }
 
-/// Either 2.1 stands whole, or 2.2 can start; `old` is what 2.1 had.
+/// Either 2.1 is intact, or 2.2 can start; `old` is what 2.1 had.
 pub(crate) fn legal(case: &Case, store: &MemoryStore, old: &Image) -> Verdict {
     let mut found = metadata_of(store);
     match phase(store) {
@@ -121,7 +121,7 @@ pub(crate) fn legal(case: &Case, store: &MemoryStore, old: &Image) -> Verdict {
     }
 }
 
-/// After the switch each key is as 2.2 will have it; but records that are still to be rewritten may have
+/// After the commit each key is as 2.2 will have it; but records that are still to be rewritten may have
 /// their old value, and what nobody reads may still be there.
 fn committed(case: &Case, found: &Image, old: &Image) -> Verdict {
     let expected = case.expected(old);
@@ -211,7 +211,7 @@ fn failed_truthfully(error: &EngineError, before: &Image, store: &MemoryStore) -
         | (Written::CutOver, Some(Phase::Committed | Phase::Tidying | Phase::Done))
         | (Written::Restoring, Some(Phase::Restoring) | None)
         | (Written::Restored, None)
-        // In doubt means just that: the switch may have been made, or not.
+        // In doubt means just that: the commit may have been made, or not.
         | (Written::Staged | Written::Nothing | Written::InDoubt, _) => Ok(()),
         (written, phase) => Err(format!("it said {written:?} in phase {phase:?}: {error:?}")),
     }

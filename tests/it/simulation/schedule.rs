@@ -149,7 +149,7 @@ pub(crate) async fn requests(
 ///
 /// Tokio advances a paused clock by itself when a runtime is idle, but not while a blocking thread is
 /// alive, and the engine's threads are while they wait for a page that has to be asked for again. So
-/// a real thread knocks, and the clock goes on when no request was made since the last knock.
+/// a real thread knocks, and the clock continues when no request was made since the last knock.
 pub(crate) struct Clock {
     knocks: Arc<tokio::sync::Notify>,
     ended: Arc<AtomicU64>,
@@ -169,7 +169,7 @@ impl Clock {
         Self { knocks, ended }
     }
 
-    /// Does `work` while time goes on; `progress` says whether something happened.
+    /// Does `work` while time continues; `progress` says whether something happened.
     pub(crate) async fn keep<T>(
         &self,
         progress: impl Fn() -> u64,

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use milvus_meta::entry::Entry;
 
-/// The entries of a dump, ascending; one that hangs on a lease bears lease 1.
+/// The entries of a dump, ascending; one with a lease has lease 1.
 #[must_use]
 pub(crate) fn read_dump(name: &str) -> Vec<Entry> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -29,7 +29,7 @@ pub(crate) struct Hooked<S> {
 }
 
 impl<S: Store> Hooked<S> {
-    /// Calls `hook` at each transaction, and goes on when what it returns is done.
+    /// Calls `hook` at each transaction, and continues when what it returns is done.
     pub(crate) fn new<F, Called>(store: S, hook: F) -> Self
     where
         F: Fn(usize, Moment, &Txn) -> Called + Send + Sync + 'static,

@@ -192,12 +192,12 @@ impl Bed {
             .await;
     }
 
-    /// Loses everything that lies in the volume of a claim.
+    /// Loses everything that is in the volume of a claim.
     pub(crate) fn empty_volume(&self, claim: &str) {
         std::fs::remove_dir_all(self.volume(claim)).unwrap();
     }
 
-    /// Where what lies in the volume of a claim lies here.
+    /// Where what is in the volume of a claim lies here.
     pub(crate) fn volume(&self, claim: &str) -> PathBuf {
         self.folder.path().join("claims").join(claim)
     }

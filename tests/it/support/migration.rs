@@ -34,7 +34,7 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    /// A dump of 2.1 below a root of its own. What hangs on a lease is left out.
+    /// A dump of 2.1 below a root of its own. What has a lease is left out.
     pub(crate) fn new(dump: &str, form: CollectionForm) -> Self {
         let below = b"by-dev/meta/";
         let relative = read_dump(dump).into_iter().filter_map(|entry| {
@@ -108,7 +108,7 @@ impl Case {
         }
     }
 
-    /// Everything below the meta root that hangs on no lease.
+    /// Everything below the meta root that has no lease.
     pub(crate) async fn image(&self, store: &impl Store) -> Image {
         let entries = read_at_last(store, RangeRequest::new(self.root.range())).await;
         let metadata = entries.into_iter().filter(|entry| entry.lease == 0);

@@ -32,7 +32,7 @@ pub(crate) struct Behaviour {
     pub(crate) start_delay: Duration,
     /// How long a pod takes from the request to stop until it is gone.
     pub(crate) stop_delay: Duration,
-    /// Whether the node has lost its connection: what is deleted goes on running and stays.
+    /// Whether the node has lost its connection: what is deleted continues running and stays.
     pub(crate) cut_off: bool,
     /// Where pods of Milvus run real servers.
     pub(crate) servers: Option<Place>,

@@ -201,7 +201,7 @@ impl Controller {
         }
     }
 
-    /// Sets a Deployment right; gives it as it stands. A count below 0 belongs to an autoscaler.
+    /// Sets a Deployment right; gives it as it is. A count below 0 belongs to an autoscaler.
     async fn apply(
         &self,
         resource: &Value,

@@ -79,7 +79,7 @@ pub(crate) struct Prepared {
 
 impl Places {
     fn new(mut places: Vec<(String, String)>) -> Self {
-        // The longest first: one may lie within another.
+        // The longest first: one may be within another.
         places.sort_by_key(|(inside, _)| std::cmp::Reverse(inside.len()));
         Self(places)
     }
@@ -255,7 +255,7 @@ impl Host<'_> {
         Ok(environment)
     }
 
-    /// What stands for the mounted token of the pod's account: a kubeconfig, as the program looks for
+    /// What stands in for the mounted token of the pod's account: a kubeconfig, as the program looks for
     /// the token in a place that no test may write to.
     async fn account(&self, pod: &Value, folder: &Path) -> Option<(String, String)> {
         let spec = &pod["spec"];
@@ -444,7 +444,7 @@ fn replaced(text: &str, names: &[(String, String)]) -> String {
     done
 }
 
-/// Whether a character goes on with a name.
+/// Whether a character belongs to a name.
 fn belongs(character: char) -> bool {
     character.is_ascii_alphanumeric() || "._-".contains(character)
 }
