@@ -9,6 +9,10 @@ async fn upgrade_to(release: &'static str) {
     let bed = Bed::copy().await;
     bed.migrate(release);
     let server = bed.start_as_2_1(release).await;
+    // T17, T20: 2.2 builds left-out indexes only when the client creates them again, which it does here.
+    if release < "2.3" {
+        assert!(!bed.missing_indexes().is_empty());
+    }
     server.client(&["work", release]);
     let seen = server.describe();
     bed.wait_for_indexes(release);
