@@ -2,6 +2,7 @@ use prost::Message as _;
 
 use super::*;
 use crate::finding::Severity;
+use crate::model::PartitionId;
 use crate::proto::v2_1::data;
 use crate::proto::v2_2::data as new;
 use crate::transform::OnBrokenRecord;
@@ -29,7 +30,7 @@ fn segment(insert: Vec<data::Binlog>) -> data::SegmentInfo {
         collection_id: 1,
         partition_id: 10,
         num_of_rows: 12,
-        state: 3,
+        state: 4,
         binlogs: vec![logs(100, insert)],
         ..Default::default()
     }

@@ -1,0 +1,224 @@
+//! What is said of segments whose logs stay in the record, or lack row counts: one finding for each collection.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::SegmentForm;
+use super::super::findings::Findings;
+use super::split::{Ids, Obstacle, RowCounts};
+use crate::finding::Finding;
+use crate::keys::Key;
+use crate::model::{CollectionId, PartitionId, SegmentId};
+
+/// So many segments of a collection are named in a finding.
+const NAMED_MAX: usize = 20;
+
+/// Segments of a collection of which the same is to be said.
+#[derive(Debug, Clone)]
+struct Named {
+    count: u64,
+    /// The smallest ids.
+    first: BTreeSet<(SegmentId, PartitionId)>,
+    /// What is said of the smallest.
+    why: Option<Obstacle>,
+}
+
+/// What is said of a collection's segments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Remark {
+    Unreadable,
+    OtherIds,
+    SharedId,
+    Path,
+    Root,
+    Keys,
+    RowCounts,
+}
+
+/// Collects what is said of segments.
+#[derive(Debug)]
+pub(super) struct Remarks {
+    form: SegmentForm,
+    by_kind: BTreeMap<(CollectionId, Remark), Named>,
+    /// Segments whose records list logs, and keep them.
+    stay: u64,
+}
+
+impl Remark {
+    fn of(obstacle: &Obstacle) -> Self {
+        match obstacle {
+            Obstacle::Unreadable(_) => Self::Unreadable,
+            Obstacle::OtherIds => Self::OtherIds,
+            Obstacle::SharedId => Self::SharedId,
+            Obstacle::Path(_) => Self::Path,
+            Obstacle::Root(_) => Self::Root,
+            Obstacle::Keys(_) => Self::Keys,
+        }
+    }
+}
+
+/// What is to be done about segments that later releases would empty.
+const COPY: &str = "copy the rows of the collection into a new collection";
+
+impl Remarks {
+    pub(super) fn new(form: SegmentForm) -> Self {
+        Self {
+            form,
+            by_kind: BTreeMap::new(),
+            stay: 0,
+        }
+    }
+
+    /// Notes a segment whose record keeps its logs.
+    pub(super) fn stays(&mut self, ids: Ids, obstacle: Option<Obstacle>, row_counts: RowCounts) {
+        self.stay += 1;
+        if let Some(obstacle) = obstacle {
+            self.remark(ids, Remark::of(&obstacle), Some(obstacle));
+        }
+        if row_counts != RowCounts::Known {
+            self.lacks_row_counts(ids);
+        }
+    }
+
+    fn remark(
+        &mut self,
+        (collection, partition, segment): Ids,
+        remark: Remark,
+        why: Option<Obstacle>,
+    ) {
+        let named = self.by_kind.entry((collection, remark)).or_insert(Named {
+            count: 0,
+            first: BTreeSet::new(),
+            why: None,
+        });
+        named.count += 1;
+        named.first.insert((segment, partition));
+        if named.first.first() == Some(&(segment, partition)) {
+            named.why = why;
+        }
+        if named.first.len() > NAMED_MAX {
+            named.first.pop_last();
+        }
+    }
+
+    /// Notes a segment whose insert logs have no row counts, and get none.
+    pub(super) fn lacks_row_counts(&mut self, ids: Ids) {
+        self.remark(ids, Remark::RowCounts, None);
+    }
+
+    /// Reports all of it; `roots` are the storage roots, that of most segments first.
+    pub(super) fn report(
+        &self,
+        roots: &[String],
+        name: impl Fn(CollectionId) -> String,
+        findings: &mut Findings,
+    ) {
+        for ((collection, remark), named) in &self.by_kind {
+            let Some((segment, partition)) = named.first.first() else {
+                continue;
+            };
+            let key = Key::Segment(*collection, *partition, *segment).render();
+            let who = format!("{} of {}", listed(named), name(*collection));
+            let common = roots.first().map_or("", String::as_str);
+            let (code, message) = match (*remark, &named.why) {
+                (Remark::RowCounts, _) => ("segment-row-count", self.without_row_counts(&who)),
+                (_, Some(why)) => ("segment-inline", stays_inline(&who, why, common)),
+                (_, None) => continue,
+            };
+            findings.warning(code, &key, message);
+        }
+        if self.form == SegmentForm::Inline && self.stay > 0 {
+            findings.general(Finding::warning(
+                "inline-segment-form",
+                b"",
+                format!(
+                    "{} segments keep their logs in the segment record, as --segment-form inline asks: \
+                     Milvus 2.3 and later lose the logs of such a segment, and its rows, when they alter \
+                     it, and 2.4.0 alters every segment within a minute of its first start. Before the \
+                     upgrade to 2.3 or later, {COPY} in Milvus 2.2; or migrate with --segment-form auto",
+                    self.stay
+                ),
+            ));
+        }
+        self.report_root(roots, findings);
+    }
+
+    fn without_row_counts(&self, who: &str) -> String {
+        let stay = if self.form == SegmentForm::Inline {
+            "with --segment-form inline they are not filled in"
+        } else {
+            "they do not follow from the number of rows of the segment"
+        };
+        format!(
+            "{who}: Milvus 2.1 recorded no row counts for insert logs, and {stay}. Milvus 2.2 and later set \
+             the number of rows of such a segment to 0 or -1 after the next insert, flush and restart, and \
+             then fail to load the collection. To prevent that, {COPY} before the next restart"
+        )
+    }
+
+    /// Where the paths say that the files are, which the new release has to be configured with.
+    fn report_root(&self, roots: &[String], findings: &mut Findings) {
+        let Some(root) = roots.first().filter(|root| !root.starts_with('/')) else {
+            return;
+        };
+        let message = format!(
+            "the paths of logs are relative, below the storage root {root:?}. With object storage, Milvus \
+             2.2 finds the files if minio.rootPath is {root:?}. With local storage, localStorage.path has \
+             to name the folder that {root:?} was for Milvus 2.1 (relative to its working directory)"
+        );
+        findings.general(if self.stay == 0 {
+            Finding::notice("relative-storage-root", b"", message)
+        } else {
+            Finding::warning(
+                "relative-storage-root",
+                b"",
+                format!(
+                    "{message}; where localStorage.path is absolute, the garbage collection of Milvus 2.2 \
+                     deletes the files of the {} segments whose logs stay in the segment record. To keep \
+                     them, start Milvus in the same working directory with localStorage.path: {root}, or \
+                     set dataCoord.enableGarbageCollection: false",
+                    self.stay
+                ),
+            )
+        });
+    }
+}
+
+fn listed(named: &Named) -> String {
+    let ids = named.first.iter().map(|(segment, _)| segment.to_string());
+    let ids: Vec<String> = ids.collect();
+    let more = named.count - ids.len() as u64;
+    let what = if named.count == 1 {
+        "segment"
+    } else {
+        "segments"
+    };
+    let ids = ids.join(", ");
+    match more {
+        0 => format!("{what} {ids}"),
+        more => format!("{what} {ids} and {more} more"),
+    }
+}
+
+fn stays_inline(who: &str, why: &Obstacle, common: &str) -> String {
+    let why = match why {
+        Obstacle::Unreadable(error) => format!("their logs cannot be read completely ({error})"),
+        Obstacle::OtherIds => "the ids in the key and in the value differ".to_owned(),
+        Obstacle::SharedId => "another segment has the same id".to_owned(),
+        Obstacle::Path(path) => format!(
+            "the path {path:?} is not made of a storage root, insert_log, delta_log or stats_log, the ids \
+             of collection, partition, segment and field, and a log id, or has another storage root than \
+             the segment's other logs"
+        ),
+        Obstacle::Root(root) => format!(
+            "the storage root of their logs is {root:?}, and that of most other segments is {common:?}"
+        ),
+        Obstacle::Keys(key) => {
+            format!("the key {key:?} is there, with another value or for other logs")
+        }
+    };
+    format!(
+        "{who}: the logs stay in the segment record, because {why}. Milvus 2.3 and later lose the logs of \
+         such a segment, and its rows, when they alter it, and 2.4.0 alters every segment within a minute of \
+         its first start. Before the upgrade to 2.3 or later, {COPY} in Milvus 2.2"
+    )
+}
