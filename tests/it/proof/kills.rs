@@ -3,7 +3,8 @@
 //! A proxy between program and etcd counts the transactions and kills the program at an exact one,
 //! before it reaches etcd or after it was applied.
 
-use milvus_meta::transform::CollectionForm;
+use milvus_meta::entry::Entry;
+use milvus_meta::transform::{CollectionForm, staged_family_ranges};
 
 use crate::support::etcd;
 use crate::support::migration::Case;
@@ -133,6 +134,11 @@ async fn ended_orderly(signal: &'static str, code: i32, number: usize) {
         all.iter().all(|entry| entry.key != lock),
         "{note}: the lock is held"
     );
+    // Not all of the step that was under way is done first.
+    let ranges = staged_family_ranges(&case.root);
+    let is_staged = |entry: &&Entry| ranges.iter().any(|range| range.contains(&entry.key));
+    let staged = all.iter().filter(is_staged).count() as u64;
+    assert!(staged < journal.counts.put, "{note}: {staged} staged");
     legal(&case, &store, &note).await;
     let said = String::from_utf8_lossy(&ended.stderr);
     assert!(said.contains("resumes"), "{said}");
