@@ -484,3 +484,46 @@ pub(in crate::cli) fn failure_of_cause(cause: &Cause, terminal: &Terminal<'_>) -
 /// Who gives the rights that are missing.
 const GRANT: &str = "kubectl apply -n NAMESPACE -f deploy/rbac.yaml   # as an administrator: gives the service account \
                      meta-migration what is needed; bind its Role to whoever runs this";
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, Command, FromArgMatches as _};
+
+    use super::*;
+
+    fn command() -> Command {
+        TargetArgs::augment_args(InstanceArgs::augment_args(Command::new("upgrade")))
+    }
+
+    /// The options as the next command repeats them.
+    fn repeated(line: &str) -> String {
+        let matches = command().try_get_matches_from(line.split(' ')).unwrap();
+        let place = InstanceArgs::from_arg_matches(&matches).unwrap();
+        let aim = TargetArgs::from_arg_matches(&matches).unwrap();
+        let namespace = place.namespace.as_deref().unwrap_or("data");
+        let words = place.options(namespace, &aim).words;
+        format!("{}{}", words.place, words.aim)
+    }
+
+    #[test]
+    fn the_next_command_repeats_every_option() {
+        for argument in command().get_arguments() {
+            let name = argument.get_long().unwrap();
+            let value = match name {
+                // Written by each hint itself.
+                "source-version" | "target-version" | "image" => continue,
+                "timeout" => "20m",
+                "node-selector" => "disk=ssd",
+                "toleration" => "gpu=yes:NoSchedule",
+                "job-requests" => "cpu=200m,memory=1Gi",
+                "job-limits" => "memory=2Gi",
+                "run-as-user" => "1234",
+                _ => "some-value",
+            };
+            let instance = if name == "instance" { "" } else { " -i prod" };
+            let words = repeated(&format!("upgrade{instance} --{name} {value}"));
+            assert!(words.contains(&format!(" {value}")), "--{name}: {words}");
+            assert_eq!(repeated(&format!("upgrade{words}")), words, "--{name}");
+        }
+    }
+}

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{LimitRange, LimitRangeItem, ResourceQuota};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
+use super::record::PodShape;
+
 /// What a container requests, where nothing else is given.
 pub(crate) const REQUESTS: [(&str, &str); 2] = [("cpu", "100m"), ("memory", "256Mi")];
 /// The limits of a container, where a quota asks for some.
@@ -16,11 +18,7 @@ pub(crate) type Amounts = BTreeMap<String, String>;
 /// The requests and limits that differ from the defaults, so that the namespace takes the pods.
 #[must_use]
 pub(crate) fn fitting(ranges: &[LimitRange], quotas: &[ResourceQuota]) -> (Amounts, Amounts) {
-    let items = ranges.iter().filter_map(|range| range.spec.as_ref());
-    let items: Vec<&LimitRangeItem> = items
-        .flat_map(|spec| &spec.limits)
-        .filter(|item| item.type_ == "Container")
-        .collect();
+    let items = container_items(ranges);
     let (mut requests, mut limits) = (Amounts::new(), Amounts::new());
     for ((name, usual), (_, limit)) in REQUESTS.into_iter().zip(LIMITS) {
         let mut amount = usual.to_owned();
@@ -56,6 +54,37 @@ pub(crate) fn fitting(ranges: &[LimitRange], quotas: &[ResourceQuota]) -> (Amoun
     (requests, limits)
 }
 
+/// The requests and limits that the API server counts for a pod of a Job.
+#[must_use]
+pub(crate) fn of_a_pod(
+    ranges: &[LimitRange],
+    quotas: &[ResourceQuota],
+    given: &PodShape,
+) -> (Amounts, Amounts) {
+    let (fitting_requests, fitting_limits) = fitting(ranges, quotas);
+    let usual = |(name, amount): (&str, &str)| (name.to_owned(), amount.to_owned());
+    let mut requests: Amounts = REQUESTS.into_iter().map(usual).collect();
+    requests.extend(fitting_requests);
+    requests.extend(given.requests.clone());
+    let mut limits = Amounts::new();
+    for item in container_items(ranges) {
+        // Without a default the range takes its maximum.
+        for amounts in [&item.max, &item.default].into_iter().flatten() {
+            let amounts = amounts.iter();
+            limits.extend(amounts.map(|(name, amount)| (name.clone(), amount.0.clone())));
+        }
+    }
+    limits.extend(fitting_limits);
+    limits.extend(given.limits.clone());
+    (requests, limits)
+}
+
+fn container_items(ranges: &[LimitRange]) -> Vec<&LimitRangeItem> {
+    let items = ranges.iter().filter_map(|range| range.spec.as_ref());
+    let items = items.flat_map(|spec| &spec.limits);
+    items.filter(|item| item.type_ == "Container").collect()
+}
+
 fn of(amounts: Option<&BTreeMap<String, Quantity>>, name: &str) -> Option<String> {
     amounts?.get(name).map(|amount| amount.0.clone())
 }
@@ -66,8 +95,28 @@ fn is_less(one: &str, other: &str) -> bool {
     one.zip(other).is_some_and(|(one, other)| one < other)
 }
 
+/// A number as an amount of a resource, in the unit that is usual for it.
+#[must_use]
+pub(crate) fn written(number: f64, resource: &str) -> String {
+    const MI: f64 = 1_048_576.0;
+    let name = resource.rsplit(['.', '/']).next().unwrap_or(resource);
+    match name {
+        "cpu" if number.fract() != 0.0 => format!("{}m", (number * 1e3).round()),
+        "memory" | "storage" | "ephemeral-storage"
+            if number >= 1024.0 * MI && number % (1024.0 * MI) == 0.0 =>
+        {
+            format!("{}Gi", number / (1024.0 * MI))
+        }
+        "memory" | "storage" | "ephemeral-storage" if number > 0.0 => {
+            format!("{}Mi", (number / MI).ceil())
+        }
+        _ => number.to_string(),
+    }
+}
+
 /// An amount as Kubernetes writes it, `100m` or `256Mi`, as a number.
-fn number(text: &str) -> Option<f64> {
+#[must_use]
+pub(crate) fn number(text: &str) -> Option<f64> {
     let digits = text.find(|one: char| !one.is_ascii_digit() && one != '.');
     let (digits, unit) = text.split_at(digits.unwrap_or(text.len()));
     let factor = match unit {

@@ -65,6 +65,10 @@ fn reason(error: &kube::Error) -> String {
         return match status.code {
             401 => "the API server does not accept the credentials (401): log in again, or check the kubeconfig"
                 .to_owned(),
+            403 if is_of_quota(status) => format!(
+                "{}: delete what is no longer needed, or raise the quota",
+                status.message
+            ),
             code if status.message.is_empty() => {
                 format!("the API server answers {code} {}", status.reason)
             }
@@ -81,6 +85,11 @@ fn reason(error: &kube::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// Whether a quota refuses the object, with the same code as a missing right.
+fn is_of_quota(status: &kube::core::Status) -> bool {
+    status.message.contains(" exceeded quota: ")
 }
 
 impl ClusterError {
@@ -107,7 +116,8 @@ impl ClusterError {
     /// Whether the right is missing.
     #[must_use]
     pub fn is_forbidden(&self) -> bool {
-        self.status().is_some_and(kube::core::Status::is_forbidden)
+        let is_right = |status: &kube::core::Status| status.is_forbidden() && !is_of_quota(status);
+        self.status().is_some_and(is_right)
     }
 
     /// Whether the object, or its whole kind, is not there.
@@ -536,5 +546,109 @@ async fn patiently<T, F: Future<Output = Result<T, kube::Error>>>(
             }
             outcome => return outcome,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::sync::{Arc, Mutex};
+
+    use serde_json::json;
+    use tokio::time::{Instant, timeout};
+
+    use super::*;
+
+    fn refused(code: u16, reason: &str, message: &str) -> ClusterError {
+        let status =
+            json!({"status": "Failure", "code": code, "reason": reason, "message": message});
+        let status = serde_json::from_value(status).unwrap();
+        ClusterError::Request {
+            action: "create Job j".to_owned(),
+            cause: Box::new(kube::Error::Api(Box::new(status))),
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_one_sentence_that_says_what_helps() {
+        let error = refused(401, "Unauthorized", "Unauthorized");
+        assert_eq!(
+            error.to_string(),
+            "failed to create Job j: the API server does not accept the credentials (401): log in again, or check \
+             the kubeconfig"
+        );
+        let message = "jobs.batch is forbidden: User \"u\" cannot create resource \"jobs\" in API group \"batch\"";
+        let error = refused(403, "Forbidden", message);
+        assert_eq!(
+            error.to_string(),
+            format!("failed to create Job j: {message}")
+        );
+        assert!(error.is_forbidden());
+        let message = "jobs.batch \"j\" is forbidden: exceeded quota: q, requested: count/jobs.batch=1, used: \
+                       count/jobs.batch=3, limited: count/jobs.batch=3";
+        let error = refused(403, "Forbidden", message);
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "failed to create Job j: {message}: delete what is no longer needed, or raise the quota"
+            )
+        );
+        assert!(!error.is_forbidden(), "no right is missing");
+    }
+
+    /// A log that a test reads.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Log {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_frozen_api_server_is_reported_after_five_seconds() {
+        let log = Log::default();
+        let lines = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || lines.clone())
+            .finish();
+        let _logging = tracing::subscriber::set_default(subscriber);
+        let begun = Instant::now();
+        let mut request = Box::pin(once("list Jobs", pending::<Result<(), kube::Error>>()));
+        assert!(
+            timeout(Duration::from_millis(4900), &mut request)
+                .await
+                .is_err()
+        );
+        assert_eq!(log.text(), "");
+        assert!(
+            timeout(Duration::from_millis(200), &mut request)
+                .await
+                .is_err()
+        );
+        assert!(
+            log.text().contains("does not answer for 5 s"),
+            "{}",
+            log.text()
+        );
+        let error = request.await.unwrap_err();
+        assert_eq!(begun.elapsed().as_secs(), REQUEST_LIMIT.as_secs());
+        assert_eq!(
+            error.to_string(),
+            "failed to list Jobs: no answer within 30 s"
+        );
+        assert_eq!(log.text().lines().count(), 1, "once for each request");
     }
 }

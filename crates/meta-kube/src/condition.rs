@@ -287,16 +287,6 @@ pub(crate) fn is_worth_another_attempt(ended: Option<&Ended>) -> bool {
     ended.is_none_or(|ended| matches!(ended.code, 130 | 137 | 143))
 }
 
-/// Said where Deployments are paused.
-pub(crate) fn paused_hint(namespace: &str, names: &[&str]) -> String {
-    format!(
-        "Deployment {} is paused and would start with the wrong image: kubectl -n {namespace} rollout resume \
-         deployment {}, then run the same command",
-        names.join(", "),
-        names.join(" ")
-    )
-}
-
 /// Said where Deployments are missing.
 pub(crate) fn gone_without(names: &[&str]) -> String {
     format!(

@@ -15,7 +15,7 @@
 //! | `ConfigMap` with the record | `meta-migration-record-<instance>`, key `record.json` |
 //! | `ConfigMap` with the drop-in YAML | `meta-migration-config-<operation>`, keys `backup.yaml`, `migrate.yaml`, `rollback.yaml` |
 //! | `PersistentVolumeClaim` with the backups | `meta-migration-backup-<instance>`, or the one given |
-//! | Jobs, one for each step and attempt | `meta-migration-<step>-<operation>-<attempt>` |
+//! | Jobs, one for each step and attempt; of the finished ones only the backup's and failed ones remain | `meta-migration-<step>-<operation>-<attempt>` |
 //!
 //! `<operation>` is eight hexadecimal digits, made when an upgrade begins. All objects carry
 //! [`LABEL_MANAGED_BY`] and [`LABEL_INSTANCE`], Jobs and their pods also [`LABEL_OPERATION`],
@@ -45,7 +45,9 @@ pub mod progress;
 pub mod record;
 pub mod rolling;
 pub mod stage;
+mod startable;
 mod survey;
+mod traces;
 pub mod upgrade;
 
 /// Who made an object: always [`TOOL`].

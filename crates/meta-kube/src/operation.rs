@@ -262,7 +262,16 @@ impl<'a> Operation<'a> {
             self.record.apply(*effect);
         }
         self.record.stage = following;
-        self.save().await
+        let done = matches!(outcome, Outcome::Done);
+        // Entered again, the stage is done again, with a Job of another name.
+        if done && let Some(kind) = row.job.filter(|kind| kind.writes()) {
+            *self.record.attempts.entry(kind).or_default() += 1;
+        }
+        self.save().await?;
+        if done {
+            self.delete_saved(stage).await;
+        }
+        Ok(())
     }
 
     fn ending(&self) -> Ending {
@@ -340,10 +349,8 @@ impl<'a> Operation<'a> {
                 self.end_writers().await?;
                 self.stop().await?;
             }
-            Action::Drain => {
-                self.wait_for_no_pods().await?;
-                self.wait_for_no_sessions().await?;
-            }
+            // The Job that follows waits for the sessions in etcd.
+            Action::Drain => self.wait_for_no_pods().await?,
             Action::Backup if forward => self.back_up().await?,
             Action::Backup => self.save_new().await?,
             Action::Convert if forward => self.migrate().await?,

@@ -14,6 +14,8 @@ use super::record::{SavedComponent, SavedResource};
 
 /// The API group of the operator.
 pub(crate) const GROUP: &str = "milvus.io";
+/// The annotation that pauses the Milvus Operator for an instance.
+pub(crate) const PAUSE: &str = "milvus.io/pause-reconcile";
 /// The version that it stores.
 pub(crate) const VERSION: &str = "v1beta1";
 
@@ -153,10 +155,8 @@ pub(crate) fn refusals(resource: &Value, upgrades: &[Value]) -> Vec<String> {
     if resource.pointer("/metadata/deletionTimestamp").is_some() {
         reasons.push("the custom resource is being deleted".to_owned());
     }
-    let annotations = resource.pointer("/metadata/annotations");
-    let paused = annotations.and_then(|all| all.get("milvus.io/pause-reconcile"));
-    if paused.and_then(Value::as_str) == Some("true") {
-        reasons.push("the operator is told to pause (milvus.io/pause-reconcile)".to_owned());
+    if is_paused(resource) {
+        reasons.push(format!("the Milvus Operator is paused for it ({PAUSE})"));
     }
     // Operators of the time do not write an observed generation at all.
     if let Some(observed) = resource
@@ -178,6 +178,13 @@ pub(crate) fn refusals(resource: &Value, upgrades: &[Value]) -> Vec<String> {
         }
     }
     reasons
+}
+
+/// Whether the Milvus Operator is told to leave an instance as it is.
+#[must_use]
+pub(crate) fn is_paused(resource: &Value) -> bool {
+    let annotations = resource.pointer("/metadata/annotations");
+    annotations.and_then(|all| all.get(PAUSE)?.as_str()) == Some("true")
 }
 
 /// The generation of a resource.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v1::HorizontalPodAutoscaler;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{LimitRange, ResourceQuota};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -76,8 +77,8 @@ pub struct Facts {
     pub limit_ranges: Vec<LimitRange>,
     /// The quotas of the namespace.
     pub quotas: Vec<ResourceQuota>,
-    /// The backup of the last upgrade, by its Jobs, where no upgrade is saved.
-    pub backup: Option<String>,
+    /// The Jobs of this and earlier upgrades of the instance.
+    pub jobs: Vec<Job>,
     /// What could not be looked at, as the right for it is missing.
     pub unseen: Vec<String>,
 }

@@ -4,22 +4,20 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v1::HorizontalPodAutoscaler;
-use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Container, PersistentVolumeClaim, Pod, Secret, Service,
 };
 use k8s_openapi::api::storage::v1::StorageClass;
 
+use super::LABEL_INSTANCE;
 use super::cluster::{Cluster, ClusterError};
-use super::condition::{JobState, claim_defect, containers, job_state};
+use super::condition::{claim_defect, containers};
 use super::discovery::etcd::{self, Configured};
 use super::discovery::helm::{self, HelmRelease};
 use super::discovery::{self, LABEL_APP_INSTANCE};
-use super::job_kind::JobKind;
 use super::lease::{DURATION_S, holder_of};
 use super::preflight::{Facts, PodFact, Right, Storage, rights, secret_right};
 use super::record::{TlsSecret, Workload};
-use super::{BACKUP_FOLDER, LABEL_INSTANCE, LABEL_OPERATION, LABEL_STEP};
 
 /// Files that Milvus reads, the later winning.
 const FILES: [&str; 3] = ["default.yaml", "milvus.yaml", "user.yaml"];
@@ -113,6 +111,7 @@ pub(crate) async fn facts(cluster: &Cluster, scope: Scope<'_>) -> Result<Facts, 
     let annotations = cluster.namespace_annotations().await.unwrap_or_default();
     let tls = tls_secret(cluster, scope.secret, &mut unseen).await?;
     Ok(Facts {
+        jobs: if_allowed(cluster.list(&format!("{LABEL_INSTANCE}={instance}")).await)?,
         quotas: if_allowed(cluster.list("").await)?,
         limit_ranges: if_allowed(cluster.list("").await)?,
         tls,
@@ -163,26 +162,6 @@ pub(crate) async fn instead(cluster: &Cluster, instance: &str) -> String {
         return String::new();
     }
     format!("; instances in this namespace: {}", instances.join(", "))
-}
-
-/// The backup that the last Job of an instance wrote, seen from a Job.
-///
-/// # Errors
-/// When the server cannot be asked.
-pub(crate) async fn last_backup(
-    cluster: &Cluster,
-    instance: &str,
-) -> Result<Option<String>, ClusterError> {
-    let step = JobKind::Backup.name();
-    let selector = format!("{LABEL_INSTANCE}={instance},{LABEL_STEP}={step}");
-    let mut jobs: Vec<Job> = cluster.list(&selector).await?;
-    jobs.retain(|job| job_state(job) == JobState::Complete);
-    let newest = jobs.into_iter().max_by_key(|job| {
-        let created = job.metadata.creation_timestamp.clone();
-        created.map(|time| time.0)
-    });
-    let operation = newest.and_then(|job| job.metadata.labels?.remove(LABEL_OPERATION));
-    Ok(operation.map(|operation| format!("{BACKUP_FOLDER}/{operation}.mmb")))
 }
 
 /// What was listed; nothing without the right to see it.

@@ -239,9 +239,6 @@ async fn observe(client: &Cluster, options: &UpgradeOptions) -> Result<Observed,
         let uid = live.map(|live| live.metadata.uid.unwrap_or_default());
         facts.saved.insert(workload.name.clone(), uid);
     }
-    if saved.is_none() && options.intent == Intent::RollBack {
-        facts.backup = survey::last_backup(client, &options.instance).await?;
-    }
     Ok(Observed {
         saved,
         version: version.flatten(),

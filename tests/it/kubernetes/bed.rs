@@ -1,5 +1,11 @@
 //! The test bed itself: what the scenarios rely on.
 
+use std::fs::{File, Permissions};
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
 use serde_json::json;
 
 use crate::support::kubernetes::helm::Helm;
@@ -63,4 +69,52 @@ async fn a_job_runs_the_program_and_its_log_can_be_read() {
             assert_eq!(last_line.lines().count(), 1);
         }
     }
+}
+
+/// Writes a program that prints the version of an etcd.
+fn stub(path: &Path) {
+    std::fs::write(path, "#!/bin/sh\necho 'etcd Version: 3.5.1'\n").unwrap();
+    std::fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn the_build_script_waits_for_another_builder() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/kubernetes");
+    let text = std::fs::read_to_string(&script).unwrap();
+    let mut lines = text.lines();
+    let version = lines
+        .find_map(|line| line.strip_prefix("VERSION="))
+        .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let programs = folder.path().join("programs");
+    std::fs::create_dir(&programs).unwrap();
+    for name in ["apt-get", "dpkg-deb", "dpkg-source", "etcd"] {
+        stub(&programs.join(name));
+    }
+    let lock = File::create(folder.path().join("kubernetes.lock")).unwrap();
+    lock.lock().unwrap();
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    let mut child = Command::new("sh")
+        .arg(&script)
+        .env_remove("KUBEBUILDER_ASSETS")
+        .env("META_MIGRATION_CACHE", folder.path())
+        .env("ETCD_BIN", programs.join("etcd"))
+        .env("PATH", path)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(child.stderr.take().unwrap()).lines();
+    let first = said.next().unwrap().unwrap();
+    assert!(first.contains("another process builds it"), "{first}");
+    let assets = folder.path().join(format!("kubernetes-{version}"));
+    std::fs::create_dir(&assets).unwrap();
+    for name in ["kube-apiserver", "kube-controller-manager", "etcd"] {
+        stub(&assets.join(name));
+    }
+    lock.unlock().unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(printed.trim_end(), assets.to_str().unwrap());
 }

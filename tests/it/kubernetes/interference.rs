@@ -154,3 +154,25 @@ async fn a_finished_upgrade_whose_record_is_deleted_goes_back() {
     scenario.assert_runs(OLD_IMAGE).await;
     scenario.assert_untouched().await;
 }
+
+#[tokio::test]
+async fn a_closed_terminal_ends_the_upgrade_in_order() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    hold(&scenario, "-plan-");
+    let child = scenario.bed.start(USER, &scenario.command(&[]));
+    wait_for_pod(&scenario, "-plan-").await;
+    let pid = child.id().unwrap().to_string();
+    let sent = std::process::Command::new("kill")
+        .args(["-HUP", &pid])
+        .status();
+    assert!(sent.unwrap().success());
+    let ended = ended(child.wait_with_output().await.unwrap());
+    ended
+        .expect(143)
+        .says("ended by a signal")
+        .says("-o resume");
+    // The Lease is given back: the next command does not wait for it to expire.
+    *scenario.bed.shared.behaviour() = Behaviour::default();
+    scenario.upgrade(&["-o", "resume"]).await.expect(0);
+    scenario.assert_runs(NEW_IMAGE).await;
+}

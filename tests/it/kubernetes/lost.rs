@@ -38,7 +38,30 @@ async fn a_backup_that_was_made_by_hand_elsewhere_is_not_looked_for_in_the_volum
 async fn a_backup_of_an_earlier_volume_is_not_taken_for_one_in_this_volume() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     let bed = &scenario.bed;
+    let labels =
+        json!({"meta-migration/instance": "my-release", "meta-migration/operation": "0badcafe"});
+    let config = json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "meta-migration-config-0badcafe", "labels": labels},
+    });
+    let pod = json!({"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]});
+    let job = json!({
+        "apiVersion": "batch/v1", "kind": "Job",
+        "metadata": {"name": "meta-migration-plan-0badcafe-1", "labels": labels},
+        "spec": {"parallelism": 0, "template": {"spec": pod}},
+    });
+    scenario.bed.create("configmaps", &config).await;
+    scenario.bed.create("jobs", &job).await;
     scenario.upgrade(&["-d"]).await.expect(0);
+    assert!(
+        scenario.bed.list("jobs").await.is_empty(),
+        "those of earlier operations, too"
+    );
+    let config = scenario
+        .bed
+        .get("configmaps", "meta-migration-config-0badcafe")
+        .await;
+    assert!(config.is_none());
     delete_the_claim(&scenario).await;
     bed.empty_volume(CLAIM);
     bed.delete("configmaps", RECORD).await;

@@ -99,8 +99,9 @@ async fn what_turned_forward_and_died_before_the_migration_goes_back_after_all()
     hold(&scenario, "-status-");
     let forward = scenario.command(&["-o", "forward"]);
     let mut child = bed.start(USER, &forward);
-    bed.wait("drain", async || {
-        scenario.stage().await.filter(|stage| stage == "drain")
+    // The look before the migration waits.
+    bed.wait("migrate", async || {
+        scenario.stage().await.filter(|stage| stage == "migrate")
     })
     .await;
     child.kill().await.unwrap();

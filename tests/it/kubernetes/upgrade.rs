@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{NEW_IMAGE, Scenario};
+use crate::support::kubernetes::behaviour::Event;
 use crate::support::kubernetes::helm::{Helm, OLD_IMAGE};
 use crate::support::kubernetes::{documents, plural};
 
@@ -64,11 +65,39 @@ async fn a_standalone_is_upgraded_under_another_name_and_again_is_nothing_to_do(
     scenario.assert_runs(NEW_IMAGE).await;
 }
 
+/// The steps of the Jobs that ran, in their order.
+fn steps(scenario: &Scenario) -> Vec<String> {
+    let events = scenario.bed.shared.events().into_iter();
+    let pods = events.filter_map(|event| match event {
+        Event::ToolStarted { pod, .. } => Some(pod),
+        Event::MilvusStarted { .. } | Event::MilvusStopped { .. } | Event::ToolEnded { .. } => None,
+    });
+    let step = |pod: String| pod.split('-').nth(2).unwrap().to_owned();
+    pods.map(step).collect()
+}
+
+/// The steps of the Jobs that exist.
+async fn jobs(scenario: &Scenario) -> Vec<String> {
+    let jobs = scenario.bed.list("jobs").await.into_iter();
+    let step = |job: Value| job["metadata"]["labels"]["meta-migration/step"].clone();
+    jobs.map(|job| step(job).as_str().unwrap().to_owned())
+        .collect()
+}
+
 #[tokio::test]
 async fn w07_w08_a_rollback_brings_back_every_byte_and_the_next_upgrade_works() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     scenario.upgrade(&[]).await.expect(0);
+    let forward = steps(&scenario);
+    assert_eq!(
+        forward,
+        ["status", "plan", "backup", "status", "migrate", "verify"]
+    );
+    assert_eq!(jobs(&scenario).await, ["backup"], "the others are deleted");
     scenario.upgrade(&["-o", "rollback"]).await.expect(0);
+    let back = &steps(&scenario)[forward.len()..];
+    assert_eq!(back, ["preview", "rollback", "status", "status"]);
+    assert_eq!(jobs(&scenario).await, ["backup"]);
     scenario.assert_runs(OLD_IMAGE).await;
     scenario.assert_untouched().await;
     scenario.upgrade(&[]).await.expect(0);

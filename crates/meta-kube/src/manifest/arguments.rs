@@ -1,5 +1,6 @@
 //! The arguments of the program in a Job.
 
+use super::drop_in::SESSION_WAIT;
 use crate::job_kind::JobKind;
 use crate::record::Record;
 use crate::{BACKUP_FOLDER, CONFIG_FOLDER};
@@ -36,6 +37,7 @@ pub(crate) fn arguments(kind: JobKind, record: &Record) -> Vec<String> {
         }
         JobKind::Save => {
             arguments.extend(["--backup-file".to_owned(), record.saved_file()]);
+            arguments.extend(["--wait-sessions", SESSION_WAIT].map(str::to_owned));
         }
         // Milvus still runs, and is stopped only for a valid plan.
         JobKind::Plan => arguments.push("--ignore-sessions".to_owned()),

@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use crate::TLS_FOLDER;
 use crate::record::Record;
 
+/// How long the first Job after the stop waits for Milvus' sessions to end: their leases outlive the pods.
+pub(crate) const SESSION_WAIT: &str = "5m";
+
 /// The files of the `ConfigMap`.
 #[must_use]
 pub(crate) fn files(record: &Record) -> BTreeMap<String, String> {
@@ -30,6 +33,9 @@ fn text(record: &Record, command: &str) -> String {
         format!("  backupFilePath: {}", quoted(&record.backup_file)),
         format!("  acceptLoss: {}", record.policy.accept_loss),
     ];
+    if command != "run" {
+        lines.push(format!("  waitSessions: {SESSION_WAIT}"));
+    }
     if record.skip_broken {
         lines.push("  onBrokenRecord: skip".to_owned());
     }

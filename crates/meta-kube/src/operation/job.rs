@@ -204,10 +204,19 @@ impl Runner<'_> {
             if started.elapsed() < limit {
                 return Ok(());
             }
-            let why = format!("the Job {name} still runs after {} s", limit.as_secs());
+            let logs = watch.logs.values().rev();
+            let last = logs
+                .flat_map(|log| log.trim_end().lines().next_back())
+                .next()
+                .map(|line| format!(": {line}"))
+                .unwrap_or_default();
+            let why = format!(
+                "the Job {name} still runs after {} s{last}",
+                limit.as_secs()
+            );
             if step.writes() {
                 return Err(JobFailure::StillRunning(format!(
-                    "{why}: it is left alone, as it writes. -o resume waits for it"
+                    "{why}; it is not ended, as it writes. -o resume waits for it"
                 )));
             }
             return Err(self.give_up(name, why).await);
@@ -338,7 +347,8 @@ impl Runner<'_> {
 
 /// Whether a warning about a Job says that admission refuses its pods: a quota, a limit range, a policy.
 fn is_refused(said: &str) -> bool {
-    said.starts_with("FailedCreate: ") && said.contains(" is forbidden: ")
+    let refused = [" is forbidden: ", " denied the request"];
+    said.starts_with("FailedCreate: ") && refused.iter().any(|words| said.contains(words))
 }
 
 fn is_over(pod: &Pod) -> bool {
@@ -502,6 +512,30 @@ mod tests {
         let status: StatusReport = report(&text).unwrap();
         assert_eq!(status.layout, Layout::V2_1);
         assert!(report::<StatusReport>("INFO nothing\n{\"a\":1}\n").is_none());
+    }
+
+    /// Messages of a real job controller.
+    #[test]
+    fn admission_refusals_are_told_from_passing_failures() {
+        for refusal in [
+            "pods \"x\" is forbidden: exceeded quota: q, requested: pods=1, used: pods=4, limited: pods=4",
+            "pods \"x\" is forbidden: failed quota: q: must specify limits.memory",
+            "pods \"x\" is forbidden: maximum memory usage per Container is 64Mi, but request is 256Mi",
+            "pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\": runAsNonRoot != true",
+            "admission webhook \"validate.kyverno.svc-fail\" denied the request: labels are required",
+        ] {
+            assert!(
+                is_refused(&format!("FailedCreate: Error creating: {refusal}")),
+                "{refusal}"
+            );
+        }
+        for passing in [
+            "FailedCreate: Error creating: Internal error occurred: failed calling webhook \"x\": connection refused",
+            "FailedCreate: Error creating: Post \"https://127.0.0.1\": i/o timeout",
+            "BackoffLimitExceeded: Job has reached the specified backoff limit",
+        ] {
+            assert!(!is_refused(passing), "{passing}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{Operation, Trouble, job};
 use crate::job_kind::JobKind;
-use meta_report::{SessionReport, StatusReport};
+use meta_report::StatusReport;
 use milvus_meta::layout::Layout;
 
 /// How often a lock in etcd is looked at, and what its lease may be late.
@@ -41,36 +41,6 @@ impl Operation<'_> {
             self.audience.tell(&format!("waiting: {told}"));
             let pause = ttl.min(LOCK_PAUSE);
             tokio::time::sleep(pause.min(end.saturating_duration_since(Instant::now()))).await;
-        }
-    }
-
-    /// Waits until etcd knows no component of Milvus any more.
-    pub(super) async fn wait_for_no_sessions(&mut self) -> Result<(), Trouble> {
-        let begun = Instant::now();
-        loop {
-            let status = self.status().await?;
-            let left: Vec<&SessionReport> = status
-                .sessions
-                .iter()
-                .filter(|session| session.lease != 0)
-                .collect();
-            if left.is_empty() {
-                return Ok(());
-            }
-            let keys: Vec<&str> = left.iter().map(|session| session.key.as_str()).collect();
-            let told = keys.join(", ");
-            if begun.elapsed() >= self.limit {
-                return Err(Trouble::Failed(format!(
-                    "after {} s there are still sessions of Milvus in etcd: {told}",
-                    self.limit.as_secs()
-                )));
-            }
-            self.audience
-                .tell(&format!("waiting for sessions in etcd to end: {told}"));
-            // A killed component's lease ends by itself; there is nothing to see before.
-            let longest = left.iter().map(|session| session.ttl.clamp(1, 10)).max();
-            let pause = Duration::from_secs(longest.unwrap_or(1).unsigned_abs());
-            tokio::time::sleep(pause.min(self.limit.saturating_sub(begun.elapsed()))).await;
         }
     }
 

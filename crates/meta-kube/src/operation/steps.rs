@@ -9,10 +9,12 @@ use tokio::time::Instant;
 
 use super::job::{JobFailure, Runner};
 use super::{Operation, Trouble};
+use crate::cluster::ClusterError;
 use crate::condition::{JobState, job_state};
 use crate::job_kind::JobKind;
 use crate::manifest;
 use crate::record::ATTEMPTS_MAX;
+use crate::stage::Stage;
 use crate::{LABEL_INSTANCE, LABEL_STEP, config_name, job_name};
 
 /// The pause before etcd is tried again.
@@ -27,6 +29,9 @@ impl Operation<'_> {
         self.prepare().await?;
         let mut attempt = self.record.attempt(step);
         if attempt == 0 || self.is_spent(step, attempt).await? {
+            if attempt > 0 {
+                self.delete_job(step, attempt).await?;
+            }
             attempt = self.next_attempt(step).await?;
         }
         let mut tries = 1;
@@ -35,7 +40,9 @@ impl Operation<'_> {
             self.check_lease().await?;
             match self.runner().run(&self.record, step, attempt).await {
                 Ok(text) => {
-                    self.forget_look(step, attempt).await?;
+                    if !step.writes() && step != JobKind::Backup {
+                        self.delete_job(step, attempt).await?;
+                    }
                     return Ok(text);
                 }
                 Err(JobFailure::Cluster(error)) => return Err(error.into()),
@@ -51,7 +58,6 @@ impl Operation<'_> {
                     let waits =
                         unreachable && !row.untouched && !row.runs && since.elapsed() < self.limit;
                     if waits {
-                        self.forget_job(step, attempt).await?;
                         tokio::time::sleep(UNREACHED_PAUSE).await;
                     } else if !again || tries >= ATTEMPTS_MAX {
                         return Err(Trouble::Failed(why));
@@ -59,23 +65,30 @@ impl Operation<'_> {
                         tries += 1;
                     }
                     self.audience.tell(&format!("{why}: trying again"));
+                    self.delete_job(step, attempt).await?;
                     attempt = self.next_attempt(step).await?;
                 }
             }
         }
     }
 
-    /// Deletes the Job of a look whose answer is known: each counts against a quota.
-    async fn forget_look(&self, step: JobKind, attempt: u32) -> Result<(), Trouble> {
-        if step == JobKind::Status {
-            self.forget_job(step, attempt).await?;
+    /// Deletes the Job whose result is saved with the following stage. That of the backup stays: it names the
+    /// backup where the upgrade state is lost.
+    pub(super) async fn delete_saved(&self, stage: Stage) {
+        let kind = stage.row().job.filter(|kind| kind.writes());
+        let Some((kind, next)) = kind.map(|kind| (kind, self.record.attempt(kind))) else {
+            return;
+        };
+        // A Job that is left is in nobody's way; the next one has another name.
+        if let Err(error) = self.delete_job(kind, next.saturating_sub(1)).await {
+            tracing::warn!(%error, "a finished Job is left");
         }
-        Ok(())
     }
 
-    async fn forget_job(&self, step: JobKind, attempt: u32) -> Result<(), Trouble> {
+    /// Deletes a Job that is of no use any more: each counts against a quota.
+    async fn delete_job(&self, step: JobKind, attempt: u32) -> Result<(), ClusterError> {
         let name = job_name(step.name(), &self.record.operation, attempt);
-        Ok(self.cluster.delete::<Job>(&name).await?)
+        self.cluster.delete::<Job>(&name).await
     }
 
     fn runner(&self) -> Runner<'_> {

@@ -6,13 +6,12 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::super::condition::gone_without;
-use super::super::condition::paused_hint;
+use super::super::startable::{paused, unfit_image};
 use super::{LOOK_EVERY, Operation, OperationError, Trouble};
 use crate::condition::{containers, healthy, trouble};
-use crate::discovery::{LABEL_APP_INSTANCE, image_version, pod_selector};
+use crate::discovery::{LABEL_APP_INSTANCE, pod_selector};
 use crate::record::Workload;
 use crate::{manifest, note, operator};
-use milvus_meta::layout::Layout;
 
 /// Tries of a change that others keep coming in between.
 const TRIES: u32 = 8;
@@ -292,46 +291,37 @@ impl Operation<'_> {
         }
     }
 
-    /// Fails where a Deployment cannot be started, before the first one is: paused, or with an image of a
-    /// release that cannot read the metadata as it is now.
+    /// Fails where Milvus cannot be started, before the first patch: what is paused, or an image of a release that
+    /// cannot read the metadata as it is now.
     async fn see_startable(&self, new: bool) -> Result<(), Trouble> {
-        let mut paused = Vec::new();
+        if let Some(why) = unfit_image(&self.record, new) {
+            return Err(Trouble::Failed(why));
+        }
+        let mut live = Vec::new();
         for workload in &self.record.workloads {
-            let live = self.deployment(workload).await?;
-            if live.spec.and_then(|spec| spec.paused) == Some(true) {
-                paused.push(workload.name.as_str());
-            }
-            let image = self.image(workload, new);
-            let is_empty = self.record.layout_before == Some(Layout::Empty);
-            if !is_empty && image_version(image).is_some_and(|one| one.has_2_2_layout() != new) {
-                let (layout, release) = if new {
-                    ("2.2", &self.record.target_version)
-                } else {
-                    ("2.1", &self.record.source_version)
-                };
-                return Err(Trouble::Failed(format!(
-                    "image {image} of Deployment {} cannot read {layout} metadata: give one of {release} with -w",
-                    workload.name
-                )));
-            }
+            live.push(match self.record.resource {
+                // The Milvus Operator creates a missing one.
+                Some(_) => self.cluster.get(&workload.name).await?,
+                None => Some(self.deployment(workload).await?),
+            });
         }
-        if paused.is_empty() {
-            return Ok(());
-        }
-        Err(Trouble::Failed(paused_hint(
-            self.cluster.namespace(),
-            &paused,
-        )))
+        let resource = match self.record.resource {
+            Some(_) => Some(self.resource().await?),
+            None => None,
+        };
+        let namespace = self.cluster.namespace();
+        paused(namespace, live.iter().flatten(), resource.as_ref())
+            .map_or(Ok(()), |hint| Err(Trouble::Failed(hint)))
     }
 
     /// Starts everything with one patch each, coordinators first.
     pub(super) async fn start(&self, new: bool) -> Result<(), Trouble> {
+        self.see_startable(new).await?;
         if let Some(saved) = &self.record.resource {
             let image = new.then_some(self.record.image.as_str());
             let patch = |version: Option<&str>| operator::start_patch(saved, image, version);
             return self.change_resource(patch).await;
         }
-        self.see_startable(new).await?;
         for workload in &self.record.workloads {
             self.check_lease().await?;
             let image = self.image(workload, new);

@@ -1,9 +1,6 @@
 //! What stands in the way of an upgrade, and what is worth knowing before it.
 
-use std::collections::BTreeMap;
-
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::{Facts, target};
 use crate::condition::at_rest;
@@ -15,9 +12,11 @@ use milvus_meta::finding::{Finding, Severity};
 use milvus_meta::layout::Layout;
 
 mod others;
+mod quotas;
 mod stopped;
 
 use others::{judge_helm, judge_owners, judge_scalers};
+use quotas::judge_quotas;
 use stopped::{judge_stopped, started};
 
 /// A finding about the cluster, which is of no key.
@@ -104,7 +103,7 @@ pub(super) fn judge_knowing(
     judge_helm(facts, &mut findings);
     judge_scalers(facts, &mut findings);
     judge_storage(facts, asked, &mut findings);
-    judge_quotas(facts, &mut findings);
+    judge_quotas(facts, asked, &mut findings);
     findings.sorted()
 }
 
@@ -446,53 +445,6 @@ fn judge_storage(facts: &Facts, asked: &UpgradeOptions, findings: &mut Findings<
             ),
         ),
         Some(_) | None => {}
-    }
-}
-
-/// Jobs that an upgrade and its rollback leave, and one that looks.
-const JOBS_NEEDED: i64 = 10;
-
-/// What is used up before Milvus is stopped cannot be had afterwards.
-fn judge_quotas(facts: &Facts, findings: &mut Findings<'_>) {
-    let claims = i64::from(!facts.storage.exists && !facts.storage.claim.is_empty());
-    let needs = [
-        (
-            "count/jobs.batch",
-            JOBS_NEEDED,
-            "delete finished Jobs: kubectl delete job NAME",
-        ),
-        (
-            "persistentvolumeclaims",
-            claims,
-            "give an existing claim with --backup-pvc",
-        ),
-        (
-            "count/persistentvolumeclaims",
-            claims,
-            "give an existing claim with --backup-pvc",
-        ),
-    ];
-    for quota in &facts.quotas {
-        let status = quota.status.clone().unwrap_or_default();
-        let number = |amounts: &Option<BTreeMap<String, Quantity>>, key: &str| {
-            amounts.as_ref()?.get(key)?.0.parse::<i64>().ok()
-        };
-        for (key, needed, fix) in needs {
-            let used = number(&status.used, key).unwrap_or(0);
-            if let Some(hard) = number(&status.hard, key)
-                && hard - used < needed
-            {
-                let name = quota.metadata.name.as_deref().unwrap_or_default();
-                findings.error(
-                    "quota",
-                    format!(
-                        "ResourceQuota {name} leaves {} of {hard} {key}, an upgrade and its rollback need {needed}: \
-                         {fix}",
-                        hard - used
-                    ),
-                );
-            }
-        }
     }
 }
 

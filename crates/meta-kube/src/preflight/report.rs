@@ -112,6 +112,41 @@ pub fn path(facts: &Facts, running: Option<&Release>, asked: &UpgradeOptions) ->
     }
 }
 
+/// All findings, worst first.
+fn findings(
+    facts: &Facts,
+    asked: &UpgradeOptions,
+    running: Option<&Release>,
+    (etcd, metadata): (&EtcdTarget, Option<&StatusReport>),
+) -> Vec<Finding> {
+    let layout = metadata.map(|status| status.layout);
+    let mut all = judge_knowing(facts, asked, layout);
+    if let Some(status) = metadata {
+        let runs = facts.pods.values().flatten().any(|pod| pod.ready);
+        all.extend(judge_metadata(status, etcd, asked, runs));
+    }
+    if let (Some(release), Some(layout)) = (running, layout)
+        && facts.workloads.found.iter().any(|one| one.replicas > 0)
+    {
+        all.extend(release_on(release, layout, asked));
+    }
+    all.sort_by(|a, b| (a.severity, &a.code).cmp(&(b.severity, &b.code)));
+    all
+}
+
+fn workloads(facts: &Facts) -> Vec<WorkloadReport> {
+    let pods = |one: &Workload| facts.pods.get(&one.name).cloned().unwrap_or_default();
+    let report = |one: &Workload| WorkloadReport {
+        component: one.component.clone(),
+        name: one.name.clone(),
+        image: one.image.clone(),
+        replicas: one.replicas,
+        ready: pods(one).iter().filter(|pod| pod.ready).count(),
+        pods: pods(one),
+    };
+    facts.workloads.found.iter().map(report).collect()
+}
+
 /// The report, with the exact next command.
 #[must_use]
 pub fn report(
@@ -120,46 +155,15 @@ pub fn report(
     etcd: EtcdTarget,
     metadata: Option<StatusReport>,
 ) -> PreflightReport {
-    let layout = metadata.as_ref().map(|status| status.layout);
-    let mut concerns = judge_knowing(facts, asked, layout);
-    if let Some(status) = &metadata {
-        let runs = facts.pods.values().flatten().any(|pod| pod.ready);
-        concerns.extend(judge_metadata(status, &etcd, asked, runs));
-        concerns.sort_by(|a, b| {
-            a.severity
-                .cmp(&b.severity)
-                .then_with(|| a.code.cmp(&b.code))
-        });
-    }
     let running = running(facts);
-    if let (Some(release), Some(layout)) = (&running, layout)
-        && facts.workloads.found.iter().any(|one| one.replicas > 0)
-    {
-        concerns.extend(release_on(release, layout, asked));
-        concerns.sort_by(|a, b| {
-            a.severity
-                .cmp(&b.severity)
-                .then_with(|| a.code.cmp(&b.code))
-        });
-    }
     let path = path(facts, running.as_ref(), asked);
+    let mut concerns = findings(facts, asked, running.as_ref(), (&etcd, metadata.as_ref()));
     if path == UpgradePath::RollingUpdate
         && let Some(lack) = rolling::standby_lack(facts)
     {
         concerns.push(about_cluster(Severity::Warning, "active-standby", lack));
     }
-    let ok = concerns
-        .iter()
-        .all(|concern| concern.severity != Severity::Error);
-    let pods = |one: &Workload| facts.pods.get(&one.name).cloned().unwrap_or_default();
-    let workloads = facts.workloads.found.iter().map(|one| WorkloadReport {
-        component: one.component.clone(),
-        name: one.name.clone(),
-        image: one.image.clone(),
-        replicas: one.replicas,
-        ready: pods(one).iter().filter(|pod| pod.ready).count(),
-        pods: pods(one),
-    });
+    let ok = !concerns.iter().any(Finding::is_error);
     let managed_by = match (&facts.resource, &facts.helm) {
         (Some(_), _) => "operator",
         (None, _) if facts.is_operators => "operator",
@@ -171,7 +175,7 @@ pub fn report(
         namespace: facts.namespace.clone(),
         managed_by: managed_by.to_owned(),
         helm: facts.helm.clone(),
-        workloads: workloads.collect(),
+        workloads: workloads(facts),
         left_alone: facts.workloads.others.clone(),
         next: next_command(facts, asked, running.as_ref(), path, ok),
         again: again(facts, asked, running.as_ref()),

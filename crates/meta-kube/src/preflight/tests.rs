@@ -560,18 +560,3 @@ fn a_scaler_of_keda_is_paused_only_when_it_stays_at_zero() {
     assert!(!paused(json!({paused_key: "true", count_key: "0"})));
     assert!(!paused(json!({})));
 }
-
-#[test]
-fn a_quota_that_is_used_up_is_found_before_the_stop() {
-    let quota = |used: &str| {
-        let mut facts = facts();
-        let quota = json!({
-            "metadata": {"name": "q"},
-            "status": {"hard": {"count/jobs.batch": "20"}, "used": {"count/jobs.batch": used}},
-        });
-        facts.quotas = vec![serde_json::from_value(quota).unwrap()];
-        codes(&facts, &asked())
-    };
-    assert_eq!(quota("10"), Vec::<String>::new());
-    assert_eq!(quota("11"), ["quota"]);
-}

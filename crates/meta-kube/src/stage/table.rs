@@ -197,8 +197,8 @@ pub(crate) const TABLE: [Row; 22] = [
         .back(TurnBack::To(Stage::ABORTED)).untouched().plan_open(),
     row(Stage::STOP, "stop", "stopping Milvus", STOPPING).migrated(STOPPED)
         .next(Stage::DRAIN).failed(Then::Diagnose).back(TurnBack::CheckUnlessMigrated).counts().plan_open(),
-    row(Stage::DRAIN, "drain", "waiting for pods and sessions to end", STOPPING).migrated(STOPPED)
-        .job(JobKind::Status).next(Stage::BACKUP).failed(Then::Diagnose).again(Stage::STOP)
+    row(Stage::DRAIN, "drain", "waiting for pods to end", STOPPING).migrated(STOPPED)
+        .next(Stage::BACKUP).failed(Then::Diagnose).again(Stage::STOP)
         .back(TurnBack::CheckUnlessMigrated).plan_open().stopped(),
     row(Stage::BACKUP, "backup", "backing up the metadata", STOPPING).migrated(STOPPED)
         .job(JobKind::Backup).next(Stage::MIGRATE).failed(Then::Diagnose).again(Stage::STOP)
@@ -230,8 +230,8 @@ pub(crate) const TABLE: [Row; 22] = [
         .back(TurnBack::To(Stage::CHECK_ROLLBACK)).forward(Stage::CHECK_NEW).runs(),
     row(Stage::STOP_BACK, "stop-new", "rollback: stopping Milvus", STOPPING_BACK)
         .next(Stage::DRAIN_BACK).back(TurnBack::To(Stage::STOP_BACK)).forward(Stage::STOP),
-    row(Stage::DRAIN_BACK, "drain-new", "rollback: waiting for pods and sessions to end", STOPPING_BACK)
-        .job(JobKind::Status).next(Stage::SAVE_NEW).again(Stage::STOP_BACK).back(TurnBack::To(Stage::DRAIN_BACK))
+    row(Stage::DRAIN_BACK, "drain-new", "rollback: waiting for pods to end", STOPPING_BACK)
+        .next(Stage::SAVE_NEW).again(Stage::STOP_BACK).back(TurnBack::To(Stage::DRAIN_BACK))
         .forward(Stage::STOP).stopped(),
     row(Stage::SAVE_NEW, "save-new", "rollback: saving what the new release wrote", STOPPING_BACK)
         .job(JobKind::Save).next(Stage::RESTORE).again(Stage::STOP_BACK).back(TurnBack::To(Stage::SAVE_NEW))

@@ -15,6 +15,7 @@ use crate::options::UpgradeOptions;
 use crate::preflight::{PreflightReport, about_cluster, report as judged};
 use crate::record::Record;
 use crate::survey::{self, Scope};
+use crate::traces::left_over;
 use crate::{config_name, job_name, manifest};
 use meta_report::StatusReport;
 use milvus_meta::finding::{Finding, Severity};
@@ -82,7 +83,11 @@ async fn work(
         Ok(Some((record, _))) => {
             add_unfinished(&mut report, &record, options);
         }
-        Ok(None) => {}
+        Ok(None) => {
+            if let Some(left) = left_over(&facts, options) {
+                report.add(about_cluster(Severity::Notice, "left-over", left));
+            }
+        }
         Err(OperationError::Record(why)) => stand_in_the_way(&mut report, "record", why),
         // The missing right is told.
         Err(OperationError::Cluster(error)) if error.is_forbidden() => {}

@@ -1,11 +1,16 @@
 //! What a command means: options, saved state and facts in, a decision out.
 
+use k8s_openapi::api::batch::v1::Job;
+use serde_json::json;
+
 use super::*;
-use crate::preflight::Storage;
+use crate::preflight::{Storage, about_cluster};
+use crate::record::PodUser;
 use crate::record::tests::example;
-use crate::stage::{Policy, TABLE};
+use crate::stage::{Policy, Stage, TABLE};
 use crate::upgrade::dry_run::{manifests, outline};
 use crate::upgrade::helm_notice::helm_notice;
+use crate::{LABEL_OPERATION, LABEL_STEP, note, operator};
 
 fn request() -> UpgradeOptions {
     UpgradeOptions {
@@ -702,10 +707,58 @@ fn a_paused_deployment_is_found_before_anything_is_changed() {
 }
 
 #[test]
+fn a_paused_milvus_operator_is_found_before_anything_is_changed() {
+    let resource = |paused: &str| {
+        json!({
+            "metadata": {"name": "prod", "annotations": {"milvus.io/pause-reconcile": paused}},
+            "spec": {"mode": "standalone", "components": {"standalone": {"replicas": 1}}},
+        })
+    };
+    let mut facts = facts();
+    let state = |stage: Stage| Record {
+        stage,
+        resource: Some(operator::save(&resource("false"))),
+        ..example()
+    };
+    for stage in [Stage::STOP, Stage::START_NEW, Stage::RESTORE] {
+        facts.resource = Some(resource("true"));
+        let refusal = not_paused(&state(stage), &facts).unwrap_err();
+        assert!(
+            refusal.to_string().contains("annotate milvus prod"),
+            "{refusal}"
+        );
+        facts.resource = Some(resource("false"));
+        assert_eq!(not_paused(&state(stage), &facts), Ok(()));
+    }
+    assert_eq!(not_paused(&state(Stage::UPGRADED), &facts), Ok(()));
+}
+
+#[test]
+fn only_pods_on_their_way_are_waited_for() {
+    let blocked = |codes: &[&str]| {
+        let finding = |code: &&str| about_cluster(Severity::Error, code, String::new());
+        Refusal::Blocked(codes.iter().map(finding).collect()).passes()
+    };
+    assert!(blocked(&["not-at-rest"]));
+    assert!(blocked(&["not-at-rest", "not-at-rest"]));
+    assert!(!blocked(&["not-at-rest", "quota"]));
+    for other in [Refusal::Refused, Refusal::Usage, Refusal::Halted] {
+        assert!(!other(String::new()).passes());
+    }
+}
+
+fn backup_job(operation: &str) -> Job {
+    let labels = json!({LABEL_STEP: "backup", LABEL_OPERATION: operation});
+    let conditions = json!([{"type": "Complete", "status": "True"}]);
+    let job = json!({"metadata": {"labels": labels}, "status": {"conditions": conditions}});
+    serde_json::from_value(job).unwrap()
+}
+
+#[test]
 fn a_finished_upgrade_without_its_state_goes_back_with_the_backup_of_its_jobs() {
     let mut lost = facts();
     lost.workloads.found[0].image = "registry:5000/milvus:v2.2.16".to_owned();
-    lost.backup = Some("/milvus/data/3f9a2c1d.mmb".to_owned());
+    lost.jobs = vec![backup_job("3f9a2c1d")];
     let state = going_back(None, &lost, &request()).unwrap();
     assert_eq!(state.stage, Stage::CHECK_ROLLBACK);
     assert_eq!(state.workloads[0].image, "registry:5000/milvus:v2.1.4");

@@ -1,0 +1,151 @@
+//! The state of an upgrade that begins, or begins again before it touched Milvus.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::{Refusal, blocked, harmless, refused};
+use crate::amounts::fitting;
+use crate::options::UpgradeOptions;
+use crate::preflight::{Facts, target};
+use crate::record::{EtcdTarget, PodShape, PodUser, RECORD_VERSION, Record, SavedResource};
+use crate::stage::Stage;
+use crate::{BACKUP_FOLDER, TOOL_IMAGE, claim_name, discovery, operator, survey};
+use milvus_meta::finding::Finding;
+use milvus_meta::version::Release;
+
+pub(super) fn new_upgrade(options: &UpgradeOptions, facts: &Facts) -> Result<Record, Refusal> {
+    blocked(facts, options)?;
+    let (Some(source), Some(release)) = (&options.source, &options.target) else {
+        return refused("a new upgrade needs --source-version and --target-version");
+    };
+    if !source.is_2_1() || !release.has_2_2_layout() {
+        return refused(format!(
+            "from {source} to {release} no metadata migration is needed: see preflight"
+        ));
+    }
+    Ok(draft(options, facts))
+}
+
+/// The state of an upgrade that is not begun, whether or not it can be: enough for a Job that only reads.
+pub(in crate::upgrade) fn draft(options: &UpgradeOptions, facts: &Facts) -> Record {
+    let version = |release: Option<&Release>, default: &str| {
+        release.map_or_else(|| default.to_owned(), ToString::to_string)
+    };
+    Record {
+        version: RECORD_VERSION,
+        operation: options.operation.clone(),
+        started_at: options.now.clone(),
+        instance: options.instance.clone(),
+        stage: Stage::PROBE,
+        source_version: version(options.source.as_ref(), "2.1.4"),
+        target_version: version(options.target.as_ref(), "2.2.16"),
+        image: options.new_image().unwrap_or_default(),
+        tool_image: options
+            .tool_image
+            .clone()
+            .unwrap_or_else(|| TOOL_IMAGE.to_owned()),
+        etcd: EtcdTarget {
+            credentials: options.credentials.clone(),
+            ..target(facts, options)
+        },
+        claim: options.claim_name(),
+        claim_size: options.claim_size.clone(),
+        storage_class: options.storage_class.clone(),
+        backup_file: format!("{BACKUP_FOLDER}/{}.mmb", options.operation),
+        selector: survey::selector(&options.instance, options.selector.as_deref()),
+        workloads: facts.workloads.found.clone(),
+        resource: saved_resource(facts),
+        shape: dressed(shape_of(facts), options),
+        policy: options.policy,
+        skip_broken: options.skip_broken.unwrap_or(false),
+        accepted: accepted(&[], options),
+        asked_back: false,
+        saved: None,
+        layout_before: None,
+        has_backup: false,
+        verified: operator::was_started_anew(&facts.deployments, facts.resource.as_ref()),
+        attempts: BTreeMap::new(),
+        failure: None,
+    }
+}
+
+/// An upgrade that was interrupted before it touched Milvus is checked and counted again: what blocked
+/// nothing may do so now.
+pub(super) fn rechecked(
+    options: &UpgradeOptions,
+    state: Record,
+    facts: &Facts,
+) -> Result<(Record, Vec<Finding>), Refusal> {
+    let saved = UpgradeOptions {
+        instance: state.instance.clone(),
+        source: state.source_version.parse().ok(),
+        target: state.target_version.parse().ok(),
+        image: Some(state.image.clone()),
+        root_path: Some(state.etcd.root_path.clone()),
+        meta_sub_path: Some(state.etcd.meta_sub_path.clone()),
+        endpoints: Some(state.etcd.endpoints.clone()),
+        storage_class: state.storage_class.clone(),
+        claim: Some(state.claim.clone()).filter(|claim| *claim != default_claim(&state)),
+        accepted: state.accepted.clone(),
+        shape: state.shape.clone(),
+        words: options.words.clone(),
+        ..UpgradeOptions::default()
+    };
+    blocked(facts, &saved)?;
+    let state = Record {
+        workloads: facts.workloads.found.clone(),
+        resource: saved_resource(facts),
+        ..state
+    };
+    Ok((state, harmless(facts, &saved)))
+}
+
+/// What the custom resource said before anything was stopped.
+fn saved_resource(facts: &Facts) -> Option<SavedResource> {
+    let live = facts.resource.as_ref()?;
+    Some(operator::saved_on(live).unwrap_or_else(|| operator::save(live)))
+}
+
+/// What Jobs take over, from the first Deployment of Milvus.
+fn shape_of(facts: &Facts) -> PodShape {
+    let first = facts.workloads.found.first();
+    let deployment = first.and_then(|workload| {
+        let mut all = facts.deployments.iter();
+        all.find(|one| one.metadata.name.as_ref() == Some(&workload.name))
+    });
+    let mut shape = deployment.map(discovery::shape).unwrap_or_default();
+    let names_user = |security: &Value| security["runAsUser"].as_i64() > Some(0);
+    let named = shape.security.as_ref().is_some_and(names_user);
+    shape.user = (facts.assigns_users() && !named).then_some(PodUser::Namespace);
+    (shape.requests, shape.limits) = fitting(&facts.limit_ranges, &facts.quotas);
+    shape
+}
+
+/// What is given comes on top of what Milvus has, or in its place.
+pub(super) fn dressed(mut shape: PodShape, options: &UpgradeOptions) -> PodShape {
+    let given = &options.shape;
+    shape.pull_secrets.extend(given.pull_secrets.clone());
+    shape.pull_secrets.dedup();
+    if !given.node_selector.is_empty() {
+        shape.node_selector.clone_from(&given.node_selector);
+    }
+    if !given.tolerations.is_empty() {
+        shape.tolerations.clone_from(&given.tolerations);
+    }
+    shape.user = given.user.or(shape.user);
+    shape.requests.extend(given.requests.clone());
+    shape.limits.extend(given.limits.clone());
+    shape
+}
+
+pub(super) fn accepted(before: &[String], options: &UpgradeOptions) -> Vec<String> {
+    let mut all = [before, &options.accepted].concat();
+    all.sort();
+    all.dedup();
+    all
+}
+
+fn default_claim(state: &Record) -> String {
+    claim_name(&state.instance)
+}

@@ -1,0 +1,105 @@
+//! What the decision needs of the objects in the cluster: the Secret, the claim and the Deployments.
+
+use super::{Refusal, refused};
+use crate::condition::gone_without;
+use crate::options::UpgradeOptions;
+use crate::preflight::Facts;
+use crate::record::{Record, Workload};
+use crate::stage::stopped_again;
+use crate::startable::paused;
+
+/// Fills in which certificates the given Secret contains.
+pub(super) fn with_certificates(
+    options: &UpgradeOptions,
+    mut state: Record,
+    facts: &Facts,
+) -> Result<Record, Refusal> {
+    if let Some(name) = &options.tls_secret {
+        if facts.tls.is_none() {
+            return refused(format!(
+                "the Secret {name} with etcd's certificates is missing, or may not be read"
+            ));
+        }
+        state.etcd.tls.clone_from(&facts.tls);
+    }
+    Ok(state)
+}
+
+/// Whether the claim for backups has to be created. One that contained a backup is never created again: an
+/// empty volume is no backup.
+pub(super) fn creates_claim(
+    options: &UpgradeOptions,
+    state: &Record,
+    facts: &Facts,
+) -> Result<bool, Refusal> {
+    if facts.storage.exists || state.stage.is_final() {
+        return Ok(false);
+    }
+    if options.claim.is_some() {
+        return refused(format!("the volume claim {} is missing", state.claim));
+    }
+    if !state.has_backup {
+        return Ok(true);
+    }
+    // To look into etcd and to start no backup is needed.
+    if !state.stage.row().needs_volume {
+        return Ok(false);
+    }
+    refused(format!(
+        "the volume claim {} with the backup {} is gone: nothing was begun. Create a claim of that name, or give \
+         one with --backup-pvc, then run the same command; put a copy of the file into it. Without a copy the \
+         metadata as it is decides what is possible",
+        state.claim, state.backup_file
+    ))
+}
+
+/// The Deployments that were recreated since the state was saved: they are ours with their saved counts, and
+/// stopped like the others. What is missing is reported before anything is done.
+pub(super) fn recreated(state: &mut Record, facts: &Facts) -> Result<Vec<Workload>, Refusal> {
+    let row = state.stage.row();
+    // The Milvus Operator may recreate its Deployments.
+    if row.end.is_some() || row.untouched || state.resource.is_some() {
+        return Ok(Vec::new());
+    }
+    let mut gone = Vec::new();
+    let mut recreated = Vec::new();
+    for workload in &mut state.workloads {
+        match facts.saved.get(&workload.name) {
+            None | Some(None) => gone.push(workload.name.as_str()),
+            Some(Some(uid)) if *uid == workload.uid => {}
+            Some(Some(uid)) => {
+                workload.uid.clone_from(uid);
+                recreated.push(workload.clone());
+            }
+        }
+    }
+    // While Milvus runs, the check before the rollback reports it.
+    if !gone.is_empty() && !row.runs {
+        return Err(Refusal::Halted(gone_without(&gone)));
+    }
+    if row.runs {
+        return Ok(Vec::new());
+    }
+    if !recreated.is_empty() {
+        state.stage = stopped_again(state.stage);
+    }
+    Ok(recreated)
+}
+
+/// Refuses what is paused, before the first patch.
+pub(super) fn not_paused(state: &Record, facts: &Facts) -> Result<(), Refusal> {
+    let row = state.stage.row();
+    if row.end.is_some() {
+        return Ok(());
+    }
+    let ours = facts.deployments.iter().filter(|one| {
+        let mut workloads = state.workloads.iter();
+        workloads.any(|ours| Some(&ours.name) == one.metadata.name.as_ref())
+    });
+    let resource = facts.resource.as_ref().filter(|_| state.resource.is_some());
+    match paused(&facts.namespace, ours, resource) {
+        None => Ok(()),
+        Some(hint) if row.untouched || row.runs => refused(hint),
+        Some(hint) => Err(Refusal::Halted(hint)),
+    }
+}

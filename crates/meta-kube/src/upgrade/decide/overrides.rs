@@ -1,0 +1,164 @@
+//! The options of a command that continues an operation: which fit the saved state, and the state with them.
+
+use super::draft::{accepted, dressed};
+use super::{Refusal, refused};
+use crate::discovery::image_version;
+use crate::immutable_fields::IMAGE;
+use crate::options::UpgradeOptions;
+use crate::record::{EtcdTarget, Record};
+use crate::stage::resumed;
+use milvus_meta::version::Release;
+
+/// Refuses another upgrade than the unfinished one.
+pub(super) fn has_same_aim(options: &UpgradeOptions, saved: &Record) -> Result<(), Refusal> {
+    let differences = saved.differences(options);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let told: Vec<String> = differences.iter().map(ToString::to_string).collect();
+    refused(format!(
+        "an unfinished upgrade of {} has another aim: {}; resume it with the same options, or -o rollback",
+        saved.instance,
+        told.join("; ")
+    ))
+}
+
+/// Refuses options that do not fit the saved state: what is fixed once it is saved, another release's image,
+/// and what means nothing in this direction.
+pub(super) fn fits(options: &UpgradeOptions, saved: &Record, back: bool) -> Result<(), Refusal> {
+    let differences = saved.differences(options);
+    let fixed = differences.iter().filter(|one| one.option != IMAGE);
+    let mut reasons: Vec<String> = fixed.map(|one| format!("{one}: {}", one.why)).collect();
+    if let Some(image) = &options.image {
+        reasons.extend(unfit_image(image, saved, back));
+    }
+    if back && options.policy.stay_down && !saved.policy.stay_down {
+        reasons.push(
+            "--stay-down, which the record does not hold: a rollback starts the old release"
+                .to_owned(),
+        );
+    }
+    if reasons.is_empty() {
+        return Ok(());
+    }
+    Err(Refusal::Usage(format!(
+        "the options do not fit the saved operation {} of {}: {}",
+        saved.operation,
+        saved.instance,
+        reasons.join("; ")
+    )))
+}
+
+/// Why an image cannot be started: forward it has to be of the target release, back of the old release line.
+fn unfit_image(image: &str, saved: &Record, back: bool) -> Option<String> {
+    let ran = saved.workloads.iter().any(|one| one.image == image);
+    if image == saved.image || back && ran {
+        return None;
+    }
+    let version = image_version(image);
+    if !back {
+        let target: Option<Release> = saved.target_version.parse().ok();
+        let other = version.is_some_and(|one| Some(one.triple()) != target.map(|one| one.triple()));
+        return other.then(|| {
+            format!(
+                "--image {image} is not {}, which the metadata is migrated for",
+                saved.target_version
+            )
+        });
+    }
+    if is_of_old_line(image, saved) {
+        return None;
+    }
+    let mut images: Vec<&str> = saved
+        .workloads
+        .iter()
+        .map(|one| one.image.as_str())
+        .collect();
+    images.sort_unstable();
+    images.dedup();
+    Some(format!(
+        "--image {image}, where the record holds {}: a rollback starts an image of release line {}",
+        images.join(", "),
+        line(&saved.source_version)
+    ))
+}
+
+/// Whether an image's tag says that it is of the release line that ran before.
+pub(super) fn is_of_old_line(image: &str, saved: &Record) -> bool {
+    let source: Option<Release> = saved.source_version.parse().ok();
+    let line = |release: Release| (release.triple().0, release.triple().1);
+    let of = image_version(image).map(line);
+    of.is_some() && of == source.map(line)
+}
+
+pub(super) fn line(version: &str) -> &str {
+    version.rsplit_once('.').map_or(version, |(line, _)| line)
+}
+
+/// The saved state with what is given: what fits both directions.
+pub(super) fn applied(options: &UpgradeOptions, saved: &Record) -> Record {
+    let mut policy = saved.policy;
+    policy.rollback_on_failure |= options.policy.rollback_on_failure;
+    policy.accept_loss |= options.policy.accept_loss;
+    policy.stay_down |= options.policy.stay_down;
+    let open = saved.stage.row().plan_open;
+    let etcd = EtcdTarget {
+        credentials: options
+            .credentials
+            .clone()
+            .or(saved.etcd.credentials.clone()),
+        ..saved.etcd.clone()
+    };
+    let mut state = Record {
+        stage: resumed(saved.stage),
+        policy,
+        skip_broken: options
+            .skip_broken
+            .filter(|_| open)
+            .unwrap_or(saved.skip_broken),
+        etcd,
+        accepted: accepted(&saved.accepted, options),
+        shape: dressed(saved.shape.clone(), options),
+        claim: options.claim.clone().unwrap_or_else(|| saved.claim.clone()),
+        // A Job that was created keeps its image; the next attempt takes this one.
+        tool_image: options
+            .tool_image
+            .clone()
+            .unwrap_or_else(|| saved.tool_image.clone()),
+        // A new attempt has its own failure; a rollback keeps the one that led there.
+        failure: saved.failure.clone().filter(|_| saved.stage.is_way_back()),
+        ..saved.clone()
+    };
+    save_first(&mut state);
+    state
+}
+
+/// What is discarded is saved first, also where that is accepted only after a refusal.
+pub(super) fn save_first(state: &mut Record) {
+    let is_unsaved = state.policy.accept_loss && state.saved.is_none();
+    if let Some(first) = state.stage.row().saves_first.filter(|_| is_unsaved) {
+        state.stage = first;
+    }
+}
+
+/// The state with another image of the release that it leads to.
+pub(super) fn with_image(options: &UpgradeOptions, mut state: Record) -> Record {
+    let Some(image) = options.image.as_ref().filter(|_| !state.stage.is_final()) else {
+        return state;
+    };
+    let ran = state.workloads.iter().any(|one| one.image == *image);
+    if !state.stage.is_way_back() {
+        state.image.clone_from(image);
+    } else if !ran && is_of_old_line(image, &state) {
+        for workload in &mut state.workloads {
+            workload.image.clone_from(image);
+        }
+        if let Some(resource) = &mut state.resource {
+            resource.image = Some(image.clone());
+            for component in resource.components.values_mut() {
+                component.image = component.image.as_ref().map(|_| image.clone());
+            }
+        }
+    }
+    state
+}
