@@ -459,7 +459,7 @@ pub(in crate::cli) fn failure_of_cause(cause: &Cause, terminal: &Terminal<'_>) -
         }
         Cause::Refusal(Refusal::Refused(why)) => refused(Exit::Refused, why.clone()),
         Cause::Refusal(Refusal::Usage(why)) => refused(Exit::Usage, why.clone())
-            .hint("run it again without the options that do not fit; -o status shows the progress"),
+            .hint("run it again without these options; -o status shows the progress"),
         Cause::Refusal(Refusal::Halted(why)) => refused(Exit::PartWay, why.clone()),
         Cause::Unconfirmed if confirm::is_wanted(terminal.output) => {
             refused(Exit::Failed, cause.to_string())

@@ -16,8 +16,7 @@ use meta_kube::upgrade::Cause;
 use milvus_meta::version::Release;
 
 const AGAIN: &str = "run the same command again: it continues with what is not updated yet";
-const NOTICE: &str = "it does not know of this: run helm upgrade with image.all.tag set to the new release, or the next one \
-                      sets the old image again";
+const NOTICE: &str = "Helm does not know the new image: run helm upgrade with image.all.tag set to the new release; otherwise the next helm upgrade sets the old image again";
 
 /// Update a Milvus instance on Kubernetes from 2.2.3 or later to a newer release, without interruption
 ///

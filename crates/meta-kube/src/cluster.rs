@@ -106,7 +106,7 @@ impl ClusterError {
         }
     }
 
-    /// Whether somebody else changed or made the object first.
+    /// Whether another program changed or made the object first.
     #[must_use]
     pub(crate) fn is_conflict(&self) -> bool {
         self.status()
@@ -254,7 +254,7 @@ impl Cluster {
         Ok(patiently(&action, || api.list(&parameters)).await?.items)
     }
 
-    /// Makes an object; somebody else's of the same name is a conflict.
+    /// Makes an object; another program's of the same name is a conflict.
     ///
     /// # Errors
     /// Of the request.

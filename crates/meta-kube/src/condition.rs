@@ -27,11 +27,11 @@ pub(crate) fn healthy(
     let spec = deployment.spec.as_ref().ok_or("it has no spec")?;
     let status = deployment.status.clone().unwrap_or_default();
     if status.observed_generation.unwrap_or(0) < generation {
-        return Err("its controller has not seen the change yet".to_owned());
+        return Err("its controller has not processed the change yet".to_owned());
     }
     let wanted = spec.replicas.unwrap_or(1);
     if wanted == 0 && replicas != 0 {
-        return Err(format!("somebody else scaled it to 0, not {replicas}"));
+        return Err(format!("another client scaled it to 0, not to {replicas}"));
     }
     let found = containers(deployment)
         .iter()
@@ -61,7 +61,7 @@ pub(crate) fn healthy(
 /// Whether nothing is being rolled out.
 ///
 /// # Errors
-/// What is going on.
+/// What is continuing.
 pub(crate) fn at_rest(deployment: &Deployment) -> Result<(), Lack> {
     let status = deployment.status.clone().unwrap_or_default();
     let spec = deployment.spec.as_ref().ok_or("it has no spec")?;
@@ -73,7 +73,7 @@ pub(crate) fn at_rest(deployment: &Deployment) -> Result<(), Lack> {
     }
     let generation = deployment.metadata.generation.unwrap_or(0);
     if status.observed_generation.unwrap_or(0) < generation {
-        return Err("its controller has not seen the last change yet".to_owned());
+        return Err("its controller has not processed the last change yet".to_owned());
     }
     let wanted = spec.replicas.unwrap_or(1);
     for (what, count) in [
@@ -158,7 +158,7 @@ pub(crate) fn ended(pod: &Pod, container: &str) -> Option<Ended> {
     })
 }
 
-/// Whether the container has begun to run.
+/// Whether the container has started to run.
 #[must_use]
 pub(crate) fn has_started(pod: &Pod, container: &str) -> bool {
     let phase = pod
@@ -175,7 +175,7 @@ fn status_of<'p>(pod: &'p Pod, container: &str) -> Option<&'p ContainerStatus> {
     statuses.iter().find(|status| status.name == container)
 }
 
-/// What keeps a pod from running or from being ready, as a person would look for it.
+/// What keeps a pod from running or from being ready, as the user would look for it.
 #[must_use]
 pub(crate) fn trouble(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?;
@@ -257,7 +257,7 @@ pub(crate) fn claim_trouble(claim: &PersistentVolumeClaim) -> Option<String> {
     claim_defect(claim).or_else(|| {
         (phase != Some("Bound")).then(|| {
             format!(
-                "volume claim {name} is not bound to a volume: is there a storage class, and room?"
+                "volume claim {name} is not bound to a volume: check the storage class and its free space"
             )
         })
     })

@@ -23,7 +23,7 @@ impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} {}, where the record holds {}",
+            "{} {}, but the saved upgrade state has {}",
             self.option, self.given, self.recorded
         )
     }
@@ -120,8 +120,8 @@ mod tests {
         assert_eq!(
             told,
             [
-                "--target-version 2.2.9, where the record holds 2.2.16",
-                "--storage-class fast, where the record holds the cluster's default",
+                "--target-version 2.2.9, but the saved upgrade state has 2.2.16",
+                "--storage-class fast, but the saved upgrade state has the cluster's default",
             ]
         );
     }

@@ -15,7 +15,7 @@ use super::{lease_name, manifest};
 pub(super) const DURATION_S: i32 = 15;
 /// How often it is renewed.
 const RENEW_EVERY: Duration = Duration::from_secs(4);
-/// How often somebody else's is looked at.
+/// How often another program's is inspected.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Tries to take a free one while others come in between, or the server does not answer.
 const TRIES: u32 = 20;
@@ -25,7 +25,7 @@ const TRIES: u32 = 20;
 pub enum Hold {
     /// It is.
     Ours,
-    /// It was not renewed for so long that somebody else may have it: nothing may be changed now.
+    /// It was not renewed for so long that another program may have it: nothing may be changed now.
     InDoubt,
     /// Somebody else has it.
     Lost,
@@ -35,7 +35,7 @@ pub enum Hold {
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
     /// It is alive in other hands.
-    #[error("another orchestrator is at work on this instance: {holder}")]
+    #[error("another orchestrator is running for this instance: {holder}")]
     Held {
         /// Who holds it.
         holder: String,
@@ -48,7 +48,7 @@ pub enum LeaseError {
 /// What the renewing task knows.
 struct Renewal {
     begun: tokio::time::Instant,
-    /// When the Lease was last renewed, after `begun`.
+    /// When the Lease was last renewed, after `started`.
     renewed_ms: AtomicU64,
     /// Whether it was seen in other hands.
     lost: AtomicBool,
@@ -111,11 +111,14 @@ impl Held {
                             tokio::time::sleep(LOOK_EVERY).await;
                             continue;
                         }
-                        tracing::warn!(holder, "its holder shows no sign of life: taking over");
+                        tracing::warn!(holder, "its holder is not alive: acquiring the Lease");
                     }
                     Some(_) => return Err(LeaseError::Held { holder }),
                     None => {
-                        tracing::info!(holder, "the lease is taken: does its holder live?");
+                        tracing::info!(
+                            holder,
+                            "the Lease is held: checking whether its holder is alive"
+                        );
                         seen = Some((renewed, tokio::time::Instant::now()));
                         continue;
                     }
@@ -190,7 +193,7 @@ impl Held {
         let ours =
             matches!(&found, Ok(Some(lease)) if holder(lease).as_deref() == Some(&self.identity));
         if ours && let Err(error) = self.cluster.delete::<Lease>(&self.name).await {
-            tracing::warn!(%error, "the lease could not be given back: it ends in {DURATION_S} s");
+            tracing::warn!(%error, "the Lease could not be released: it expires in {DURATION_S} s");
         }
     }
 }
@@ -259,7 +262,7 @@ async fn renew(cluster: Cluster, instance: String, identity: String, renewal: Ar
             }
             // A Lease that was deleted is acquired again, unless another one may have had it meanwhile.
             Ok(None) if renewal.hold() == Hold::Ours => {
-                tracing::warn!("the Lease was deleted: it is acquired again");
+                tracing::warn!("the Lease was deleted: acquiring it again");
                 cluster
                     .create(&lease(&instance, Some(&identity), None))
                     .await
@@ -271,7 +274,7 @@ async fn renew(cluster: Cluster, instance: String, identity: String, renewal: Ar
         match outcome {
             Ok(()) => renewal.renewed(),
             // Somebody else's write of it shows at the next look.
-            Err(error) => tracing::debug!(%error, "the lease could not be renewed"),
+            Err(error) => tracing::debug!(%error, "the Lease could not be renewed"),
         }
     }
     renewal.lost.store(true, Ordering::Release);

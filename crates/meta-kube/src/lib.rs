@@ -3,7 +3,7 @@
 //! # What it promises
 //! - Everything that can fail without touching Milvus comes first: rights, instance, containers, image,
 //!   volume, etcd, and the whole plan.
-//! - Every step is recorded in the cluster before it starts. Killed anywhere, the same command goes on.
+//! - Every step is recorded in the cluster before it starts. Killed anywhere, the same command continues.
 //! - Milvus 2.2 is started only on metadata that was verified to be 2.2, and 2.1 only on metadata that
 //!   was verified to be 2.1.
 //! - Every wait has a limit and says what it waits for.

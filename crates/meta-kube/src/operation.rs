@@ -26,7 +26,7 @@ mod metadata;
 mod steps;
 mod workload;
 
-/// How often a condition is looked at.
+/// How often a condition is inspected.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How often Milvus is stopped again when another tool starts it.
 const STOPS_MAX: u32 = 5;
@@ -42,7 +42,7 @@ pub enum Ending {
     RolledBack(Option<String>),
     /// Nothing was touched, and why.
     Abandoned(String),
-    /// The way back was not begun, and why: the new release runs on.
+    /// The rollback was not started, and why: the new release runs on.
     Kept(String),
     /// A person has to decide.
     Halted(String),
@@ -55,7 +55,9 @@ pub enum OperationError {
     #[error(transparent)]
     Cluster(#[from] ClusterError),
     /// Another process works on the instance.
-    #[error("the lease was lost: another orchestrator may be at work; the record stays as it is")]
+    #[error(
+        "the Lease was lost: another orchestrator may be running; the upgrade state is unchanged"
+    )]
     LeaseLost,
     /// The record cannot be understood.
     #[error("{0}")]
@@ -77,7 +79,7 @@ enum Trouble {
     Failed(String),
     /// Nothing may be decided now: something that writes may still run.
     Undecided(String),
-    /// The process cannot go on.
+    /// The process cannot continue.
     Broken(OperationError),
 }
 
@@ -150,16 +152,16 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// The record as it stands.
+    /// The record as it is.
     #[must_use]
     pub fn record(&self) -> &Record {
         &self.record
     }
 
-    /// Goes on until the end, or until a person has to decide.
+    /// Goes on until the end, or until the user has to decide.
     ///
     /// # Errors
-    /// When the process cannot go on; the record tells where it was.
+    /// When the process cannot continue; the record tells where it was.
     pub(crate) async fn drive(&mut self) -> Result<Ending, OperationError> {
         self.save().await?;
         let mut outage: Option<Instant> = None;
@@ -187,7 +189,7 @@ impl<'a> Operation<'a> {
                     return Ok(Ending::Halted(why));
                 }
                 Err(Trouble::Broken(error)) => {
-                    // Every stage may be begun again: that is what a restarted command does.
+                    // Every stage may be started again: that is what a restarted command does.
                     let since = *outage.get_or_insert_with(Instant::now);
                     if !error.is_transient() || since.elapsed() >= self.limit {
                         return Err(error);
@@ -206,7 +208,10 @@ impl<'a> Operation<'a> {
                     self.save().await?;
                     let why = self.record.failure.clone();
                     return Ok(Ending::Halted(why.unwrap_or_else(|| {
-                        format!("{}: the metadata is not as it has to be", stage.name())
+                        format!(
+                            "{}: the metadata does not match the saved upgrade state",
+                            stage.name()
+                        )
                     })));
                 }
             }
@@ -226,12 +231,11 @@ impl<'a> Operation<'a> {
         self.stops += 1;
         if self.stops > STOPS_MAX {
             return Err(Trouble::Undecided(format!(
-                "another tool keeps starting Milvus ({started}): end it, then -o resume"
+                "another tool keeps starting Milvus ({started}): stop that tool, then run -o resume"
             )));
         }
         self.audience.tell(&format!(
-            "another tool started Milvus meanwhile ({started}): it is stopped again, and what was done until now is \
-             repeated"
+            "another tool started Milvus ({started}): stopping it and repeating the steps since the stop"
         ));
         Ok(Outcome::Restarted)
     }
@@ -285,7 +289,7 @@ impl<'a> Operation<'a> {
         }
     }
 
-    /// Writes the record; somebody else's change of it in between ends this process.
+    /// Writes the record; another program's change of it in between ends this process.
     async fn save(&mut self) -> Result<(), OperationError> {
         self.check_lease().await?;
         let begun = Instant::now();
@@ -313,7 +317,7 @@ impl<'a> Operation<'a> {
                 Err(error) if error.is_missing() && self.resource_version.is_some() => {
                     self.check_lease().await?;
                     self.audience
-                        .tell("somebody deleted the record: it is written again");
+                        .tell("the upgrade state was deleted: writing it again");
                     self.resource_version = None;
                 }
                 Err(error) if error.is_transient() && begun.elapsed() < self.limit => {
@@ -327,7 +331,7 @@ impl<'a> Operation<'a> {
         Ok(())
     }
 
-    /// Nothing may be changed while somebody else may have the Lease.
+    /// Nothing may be changed while another program may have the Lease.
     async fn check_lease(&self) -> Result<(), OperationError> {
         if self.held.is_sure(self.limit).await {
             Ok(())
@@ -405,7 +409,7 @@ impl<'a> Operation<'a> {
     async fn check_rollback(&mut self) -> Result<(), Trouble> {
         if !self.record.has_backup {
             return Err(Trouble::Failed(
-                "this upgrade made no backup, as there was no 2.1 metadata: there is nothing to go back to"
+                "this upgrade has no backup, because there was no 2.1 metadata: nothing to roll back to"
                     .to_owned(),
             ));
         }
@@ -413,7 +417,7 @@ impl<'a> Operation<'a> {
         self.run(JobKind::Preview).await.map(|_| ())
     }
 
-    /// What is given up is saved all the same.
+    /// What is given up is saved anyway.
     async fn save_new(&mut self) -> Result<(), Trouble> {
         let is_saved = self.record.saved.is_some();
         if is_saved || !self.record.policy.accept_loss {
@@ -449,7 +453,7 @@ impl<'a> Operation<'a> {
                 .await?;
         }
         self.audience.tell(&format!(
-            "Jobs and configuration are removed; the backup stays in volume claim {}",
+            "Jobs and configuration are deleted; the backup is kept in volume claim {}",
             self.record.claim
         ));
         Ok(())

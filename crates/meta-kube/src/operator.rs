@@ -150,7 +150,8 @@ pub(crate) fn refusals(resource: &Value, upgrades: &[Value]) -> Vec<String> {
         }
     }
     if components(resource).and_then(|all| all.get("enableManualMode")) == Some(&json!(true)) {
-        reasons.push("enableManualMode is on: the operator does not track counts".to_owned());
+        reasons
+            .push("enableManualMode is on: the Milvus Operator does not track counts".to_owned());
     }
     if resource.pointer("/metadata/deletionTimestamp").is_some() {
         reasons.push("the custom resource is being deleted".to_owned());
@@ -164,7 +165,9 @@ pub(crate) fn refusals(resource: &Value, upgrades: &[Value]) -> Vec<String> {
         .and_then(Value::as_i64)
         && observed < generation(resource)
     {
-        reasons.push("the operator has not seen the last change of the resource yet".to_owned());
+        reasons.push(
+            "the Milvus Operator has not processed the last change of the resource".to_owned(),
+        );
     }
     let name = text(resource, "/metadata/name");
     for upgrade in upgrades {
@@ -172,7 +175,7 @@ pub(crate) fn refusals(resource: &Value, upgrades: &[Value]) -> Vec<String> {
         let state = text(upgrade, "/status/state");
         if target == name && !is_over(upgrade) {
             reasons.push(format!(
-                "MilvusUpgrade {} is at work on it (state {state:?})",
+                "MilvusUpgrade {} is in progress (state {state:?})",
                 text(upgrade, "/metadata/name")
             ));
         }
@@ -180,7 +183,7 @@ pub(crate) fn refusals(resource: &Value, upgrades: &[Value]) -> Vec<String> {
     reasons
 }
 
-/// Whether the Milvus Operator is told to leave an instance as it is.
+/// Whether the Milvus Operator is reported to leave an instance as it is.
 #[must_use]
 pub(crate) fn is_paused(resource: &Value) -> bool {
     let annotations = resource.pointer("/metadata/annotations");
@@ -269,7 +272,7 @@ fn seen(resource: &Value, generation: i64) -> Result<(), String> {
         .and_then(Value::as_i64);
     match observed {
         Some(observed) if observed < generation => {
-            Err("the operator has not seen the change yet".to_owned())
+            Err("the Milvus Operator has not processed the change yet".to_owned())
         }
         Some(_) | None => Ok(()),
     }
@@ -283,7 +286,7 @@ fn seen(resource: &Value, generation: i64) -> Result<(), String> {
 pub(crate) fn stopped(resource: &Value, generation: i64) -> Result<(), String> {
     seen(resource, generation)?;
     let Some(ready) = condition(resource, "MilvusReady") else {
-        return Err("condition MilvusReady is not there".to_owned());
+        return Err("condition MilvusReady is missing".to_owned());
     };
     match ready["reason"].as_str().unwrap_or_default() {
         "MilvusStopped" => Ok(()),
@@ -310,7 +313,7 @@ pub(crate) fn healthy(resource: &Value, generation: i64) -> Result<(), String> {
                 ));
             }
             None if may_be_absent => {}
-            None => return Err(format!("condition {name} is not there")),
+            None => return Err(format!("condition {name} is missing")),
         }
     }
     match text(resource, "/status/status").as_str() {

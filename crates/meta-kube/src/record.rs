@@ -16,7 +16,7 @@ use milvus_meta::layout::Layout;
 
 /// Version of the record's form.
 pub(crate) const RECORD_VERSION: u32 = 1;
-/// Attempts at one step, without a person asking for more.
+/// Attempts at one step, without the user asking for more.
 pub const ATTEMPTS_MAX: u32 = 3;
 
 /// One Deployment of Milvus.
@@ -149,7 +149,7 @@ pub struct Record {
     pub stage: Stage,
     /// The release that wrote the metadata.
     pub source_version: String,
-    /// The release that shall read it.
+    /// The release to migrate to.
     pub target_version: String,
     /// The image of the new release.
     pub image: String,
@@ -183,7 +183,7 @@ pub struct Record {
     /// Concerns of preflight that the operator lets through.
     #[serde(default)]
     pub accepted: Vec<String>,
-    /// Whether a person asked for the way back.
+    /// Whether the user asked for the way back.
     #[serde(default)]
     pub asked_back: bool,
     /// Where what the new release wrote was saved before it was undone.
@@ -209,12 +209,12 @@ impl Record {
     /// A sentence that says what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let record: Self = serde_json::from_str(text)
-            .map_err(|error| format!("the record of the upgrade cannot be read: {error}"))?;
+            .map_err(|error| format!("the saved upgrade state cannot be read: {error}"))?;
         if record.version == RECORD_VERSION {
             Ok(record)
         } else {
             Err(format!(
-                "the record of the upgrade has version {}, this program knows version {RECORD_VERSION}",
+                "the saved upgrade state has version {}, this program supports version {RECORD_VERSION}",
                 record.version
             ))
         }

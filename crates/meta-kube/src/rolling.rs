@@ -84,7 +84,7 @@ pub enum RollingError {
     },
     /// Another process works on the instance.
     #[error(
-        "the lease was lost: another orchestrator may be at work; {patched} Deployments were given the new image"
+        "the Lease was lost: another orchestrator may be running; {patched} Deployments have the new image"
     )]
     LeaseLost {
         /// Deployments that were changed.
@@ -108,7 +108,7 @@ pub(crate) fn ordered(facts: &Facts) -> Vec<Workload> {
     workloads
 }
 
-/// Why the releases that run cannot be updated so. A tag that tells none may stand for anything, 2.1 too:
+/// Why the releases that run cannot be updated so. A tag that tells none may represent for anything, 2.1 too:
 /// then `source` has to be given. A Deployment with `image` is what an earlier run left.
 fn unfit_sources(facts: &Facts, source: Option<&Release>, image: &str) -> Vec<String> {
     let mut reasons = Vec::new();
@@ -121,11 +121,11 @@ fn unfit_sources(facts: &Facts, source: Option<&Release>, image: &str) -> Vec<St
         let told = image_version(&workload.image);
         let reason = match told.as_ref().or(source) {
             None => format!(
-                "the image {} of Deployment {} does not tell its release: give it with --source-version",
+                "the image {} of Deployment {} has no release in its tag: use --source-version",
                 workload.image, workload.name
             ),
             Some(from) if from.triple() < (2, 2, 3) => format!(
-                "{from} cannot be updated without interruption: that needs 2.2.3 or later (see preflight)"
+                "{from} cannot be updated without interruption, which requires 2.2.3 or later (see preflight)"
             ),
             Some(_) => continue,
         };
@@ -443,7 +443,7 @@ mod tests {
         assert!(reasons(&alone, image).contains("enableActiveStandby"));
         let mut managed = facts(&["proxy"], "2.2.3");
         managed.is_operators = true;
-        assert!(reasons(&managed, image).contains("operator"));
+        assert!(reasons(&managed, image).contains("Milvus Operator"));
         let other = "milvusdb/milvus:v2.2.9";
         assert!(reasons(&facts(&["proxy"], "2.2.3"), other).contains("is not 2.2.16"));
     }

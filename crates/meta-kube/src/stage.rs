@@ -235,7 +235,7 @@ pub(crate) fn turned_back(stage: Stage, before: Option<Layout>, migrated: bool) 
     }
 }
 
-/// Where an unfinished rollback turns forward; `None` where the metadata was put back already, and where
+/// Where an unfinished rollback turns forward; `None` where the metadata was restored already, and where
 /// no rollback is unfinished.
 #[must_use]
 pub(crate) fn turned_forward(stage: Stage) -> Option<Stage> {

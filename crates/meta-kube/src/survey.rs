@@ -44,7 +44,7 @@ pub(crate) struct Scope<'a> {
     pub secret: Option<&'a str>,
 }
 
-/// What may not be seen is noted, and taken for empty: the missing rights are told all at once.
+/// What may not be seen is noted, and taken for empty: the missing rights are reported all at once.
 #[derive(Default)]
 struct Unseen(Vec<String>);
 
@@ -370,7 +370,7 @@ async fn configured(
             joined = joined.overridden_by(etcd::from_environment(values));
             if problem.is_none() && !hidden.is_empty() {
                 problem = Some(format!(
-                    "environment from Secrets is not read, it may say where the metadata is: {}",
+                    "environment variables from Secrets are not read, but may configure the metadata: {}",
                     hidden.join(", ")
                 ));
             }

@@ -46,7 +46,7 @@ pub struct UpgradeReport {
 pub enum Unreached {
     /// The old release runs, or Milvus was not touched.
     Failed(String),
-    /// The new release runs: no rollback was begun.
+    /// The new release runs: no rollback was started.
     Refused(String),
     /// The user has to decide.
     Halted(String),
@@ -297,7 +297,7 @@ fn reached(intent: Intent, state: &Record, ending: Ending) -> Result<(), Unreach
         Ending::Upgraded => return Ok(()),
         Ending::RolledBack(_) if asked_back => return Ok(()),
         Ending::RolledBack(_) if state.asked_back => Unreached::Failed(
-            "no upgrade was begun: the unfinished rollback is finished, and the old release runs; now upgrade again"
+            "no upgrade was started: the unfinished rollback is finished, and the old release runs; run upgrade again"
                 .to_owned(),
         ),
         Ending::RolledBack(why) => {

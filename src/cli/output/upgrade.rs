@@ -21,7 +21,10 @@ pub(in crate::cli) fn status(status: &Status, style: Style) -> String {
     let Some(record) = &status.record else {
         say(
             "Upgrade",
-            format!("none of {} is recorded{}", status.instance, status.instead),
+            format!(
+                "no upgrade of {} is saved{}",
+                status.instance, status.instead
+            ),
         );
         for next in &status.next {
             say("Next", next.clone());
@@ -32,7 +35,7 @@ pub(in crate::cli) fn status(status: &Status, style: Style) -> String {
     say(
         "Upgrade",
         format!(
-            "{} from {} to {}, operation {}, begun {}",
+            "{} from {} to {}, operation {}, started {}",
             record.instance,
             record.source_version,
             record.target_version,
@@ -42,8 +45,8 @@ pub(in crate::cli) fn status(status: &Status, style: Style) -> String {
     );
     say("Stage", record.stage.name().to_owned());
     match (&status.orchestrator, status.state) {
-        (Some(who), _) => say("At work", at_work(who)),
-        (None, State::Interrupted | State::Halted) => say("At work", "nobody".to_owned()),
+        (Some(who), _) => say("Orchestrator", holder(who)),
+        (None, State::Interrupted | State::Halted) => say("Orchestrator", "none".to_owned()),
         (
             None,
             State::None | State::AtWork | State::Upgraded | State::RolledBack | State::Abandoned,
@@ -80,9 +83,9 @@ pub(in crate::cli) fn status(status: &Status, style: Style) -> String {
     lines.join("\n")
 }
 
-fn at_work(who: &Orchestrator) -> String {
+fn holder(who: &Orchestrator) -> String {
     match who.seconds_ago {
-        Some(seconds) => format!("{}, last sign of life {seconds} s ago", who.holder),
+        Some(seconds) => format!("{}, last seen {seconds} s ago", who.holder),
         None => who.holder.clone(),
     }
 }
@@ -142,7 +145,7 @@ pub(in crate::cli) fn preflight(report: &PreflightReport, style: Style) -> Strin
     )];
     if let Some(helm) = &report.helm {
         let revision = if helm.revision == 0 {
-            "its record cannot be read; this is what labels tell".to_owned()
+            "the saved upgrade state cannot be read; this follows from labels".to_owned()
         } else {
             format!("revision {}, {}", helm.revision, helm.status)
         };
@@ -229,17 +232,17 @@ fn storage(storage: &Storage, style: Style) -> Option<String> {
         return None;
     }
     let text = match (&storage.classes, &storage.default_class) {
-        _ if storage.exists => format!("volume claim {}, which is there", storage.claim),
+        _ if storage.exists => format!("existing volume claim {}", storage.claim),
         (None, _) => format!(
-            "volume claim {} will be made; storage classes may not be seen",
+            "volume claim {} will be created; no right to list storage classes",
             storage.claim
         ),
         (Some(_), Some(class)) => format!(
-            "volume claim {} will be made; default storage class {class}",
+            "volume claim {} will be created; default storage class {class}",
             storage.claim
         ),
         (Some(classes), None) => format!(
-            "volume claim {} will be made; no default storage class among {}",
+            "volume claim {} will be created; no default storage class among {}",
             storage.claim,
             classes.len()
         ),
@@ -268,13 +271,11 @@ fn workloads(report: &PreflightReport) -> Vec<String> {
 fn way(path: UpgradePath) -> &'static str {
     match path {
         UpgradePath::MetadataMigration => "migration of the metadata, from 2.1 to 2.2",
-        UpgradePath::ImageChange => {
-            "a new image, with a short interruption; no metadata is migrated"
-        }
+        UpgradePath::ImageChange => "a new image, with a short interruption; no metadata migration",
         UpgradePath::RollingUpdate => "rolling update (from 2.2.3 on)",
-        UpgradePath::Downgrade => "none: an older release is asked for than the one that runs",
-        UpgradePath::TooOld => "none: below 2.1, which has to be reached first",
-        UpgradePath::Nothing => "none: it runs what is asked for",
-        UpgradePath::Unknown => "not known: give --source-version",
+        UpgradePath::Downgrade => "none: the target is older than the running release",
+        UpgradePath::TooOld => "none: upgrade to 2.1 first",
+        UpgradePath::Nothing => "none: the target release is running",
+        UpgradePath::Unknown => "unknown: use --source-version",
     }
 }

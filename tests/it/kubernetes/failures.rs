@@ -1,4 +1,4 @@
-//! Upgrades that meet trouble: nothing is lost, and the reason is told.
+//! Upgrades that meet trouble: nothing is lost, and the reason is reported.
 
 use std::time::Duration;
 

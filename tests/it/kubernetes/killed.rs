@@ -1,4 +1,4 @@
-//! The orchestrator is killed in each stage; the same command goes on.
+//! The orchestrator is killed in each stage; the same command continues.
 
 use super::{NEW_IMAGE, Scenario};
 use crate::support::kubernetes::behaviour::Behaviour;
@@ -170,7 +170,7 @@ async fn killed_after_a_failed_start_the_way_back_goes_on() {
     child.kill().await.unwrap();
     scenario.bed.shared.behaviour().held_tools.clear();
     scenario.forget_lease().await;
-    // The same command, not another one: what was begun is finished first.
+    // The same command, not another one: what was started is finished first.
     let ended = scenario.upgrade(&[]).await;
     assert_ne!(ended.code, 0, "it is no upgrade");
     scenario.assert_runs(OLD_IMAGE).await;

@@ -1,4 +1,4 @@
-//! What an earlier process, or a person, left behind: no release starts on metadata that is not its own.
+//! What an earlier process, or the user, left behind: no release starts on metadata that is not its own.
 
 use std::time::Duration;
 
@@ -280,7 +280,7 @@ async fn an_upgrade_that_finishes_a_rollback_is_no_success() {
         .upgrade(&[])
         .await
         .expect(1)
-        .says("no upgrade was begun");
+        .says("no upgrade was started");
     scenario.assert_runs(OLD_IMAGE).await;
 }
 

@@ -1,4 +1,4 @@
-//! `deploy/rbac.yaml` gives what is needed, and whoever lacks something of it is told what.
+//! `deploy/rbac.yaml` gives what is needed, and whoever lacks something of it is reported what.
 
 use std::collections::BTreeSet;
 

@@ -93,7 +93,7 @@ async fn it_ends_at_the_first_deployment_that_is_not_healthy() {
     let deployments = scenario.bed.deployments().await;
     let new = deployments.values().filter(|found| found.0 == NEW_IMAGE);
     assert_eq!(new.count(), 1, "{deployments:?}");
-    // Put right, the same command goes on.
+    // Put right, the same command continues.
     scenario.bed.shared.behaviour().missing_images.clear();
     update(&scenario, &[]).await.expect(0);
     assert_eq!(order(&scenario).len(), 8);

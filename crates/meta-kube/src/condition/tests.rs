@@ -31,7 +31,7 @@ fn lack(change: impl FnOnce(&mut Value), replicas: i32) -> String {
 fn healthy_means_every_number_of_the_current_generation() {
     assert_eq!(lack(|_| {}, 2), "");
     for (change, expected) in [
-        ("observedGeneration", "has not seen"),
+        ("observedGeneration", "has not processed"),
         ("replicas", "1 of 2 pods exist"),
         ("updatedReplicas", "1 of 2 pods are updated"),
         ("readyReplicas", "1 of 2 pods are ready"),
@@ -82,7 +82,7 @@ fn w11_another_image_is_not_healthy() {
 fn w24_a_rollout_in_progress_is_not_at_rest() {
     assert_eq!(at_rest(&deployment(|_| {})), Ok(()));
     for (change, expected) in [
-        (json!({"observedGeneration": 4}), "not seen"),
+        (json!({"observedGeneration": 4}), "not processed"),
         (
             json!({"observedGeneration": 5, "updatedReplicas": 1, "replicas": 2}),
             "1 of 2",

@@ -51,7 +51,7 @@ impl Operation<'_> {
         self.record.has_backup = matches!(layout, Layout::V2_1 | Layout::Staged | Layout::Empty);
         if !self.record.has_backup {
             let told = format!(
-                "the metadata is {} now: what was saved is no way back",
+                "the metadata is {} now: the saved backup cannot restore 2.1",
                 layout.name()
             );
             self.audience.tell(&told);
@@ -68,7 +68,7 @@ impl Operation<'_> {
                      {saved}): migrated again, that would be missing. Upgrade again once the rollback is finished"
                 )));
             }
-            // It was put back since: what an earlier Job did does not count, and what it gives is compared.
+            // It was restored since: what an earlier Job did does not count, and what it gives is compared.
             self.record.verified = false;
             self.next_attempt(JobKind::Migrate).await?;
         }
@@ -94,7 +94,7 @@ impl Operation<'_> {
     pub(super) async fn verify(&mut self) -> Result<(), Trouble> {
         if self.record.verified {
             self.audience.tell(
-                "it was compared with the backup before the new release ran on it: now it is checked by itself",
+                "it was compared with the backup before the new release ran; now only its completeness is checked",
             );
             return self.run(JobKind::VerifyAlone).await.map(|_| ());
         }
@@ -107,7 +107,7 @@ impl Operation<'_> {
         }
         let lost = self.lost();
         self.audience.tell(&format!(
-            "{lost}: the metadata is checked without it, and there is no way back until it lies there again"
+            "{lost}: the metadata is checked without it, and no rollback is possible until the file is there again"
         ));
         self.run(JobKind::VerifyAlone).await.map(|_| ())
     }
@@ -131,15 +131,14 @@ impl Operation<'_> {
             return Ok(());
         }
         Err(Trouble::Failed(format!(
-            "{lost}, and the metadata is {}: put a copy of the file there, or give the claim that has it with \
-             --backup-pvc, then -o resume; or -o forward, to the new release",
+            "{lost}, and the metadata is {}: copy the file there, or name the claim that has it with --backup-pvc, then run -o resume; or abandon the rollback with -o forward",
             layout.name()
         )))
     }
 
     fn lost(&self) -> String {
         format!(
-            "the backup {} is not in volume claim {} any more",
+            "the backup {} is no longer in volume claim {}",
             self.record.backup_file, self.record.claim
         )
     }

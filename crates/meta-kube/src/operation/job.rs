@@ -27,7 +27,7 @@ use milvus_meta::transform::PlanReport;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a node, a volume or a pod may be lacking: all of them can be on their way.
 const PATIENCE_FOR_ROOM: Duration = Duration::from_secs(180);
-/// How long something is lacking before it is told.
+/// How long something is lacking before it is reported.
 const WORTH_TELLING: Duration = Duration::from_secs(5);
 /// What a pod does that has a node and no trouble, and does not run yet.
 const SLOW: &str = "its images are being pulled, or its volumes mounted";
@@ -147,7 +147,7 @@ impl Runner<'_> {
                 return Ok(());
             }
             if runs && !pods.iter().any(|pod| has_started(pod, CONTAINER)) {
-                let why = format!("the Job {name} did not start yet and is taken away");
+                let why = format!("the Job {name} did not start: deleting it");
                 self.audience.tell(&why);
                 return match self.give_up(name, why).await {
                     JobFailure::Ended { .. } => Ok(()),
@@ -156,8 +156,7 @@ impl Runner<'_> {
             }
             if begun.elapsed() >= limit {
                 return Err(JobFailure::StillRunning(format!(
-                    "the Job {name} still runs after {} s: nothing may be decided before it ends. -o resume waits \
-                     for it",
+                    "the Job {name} still runs after {} s and must end first. -o resume waits for it",
                     limit.as_secs()
                 )));
             }
@@ -314,7 +313,7 @@ impl Runner<'_> {
         let claim: Option<PersistentVolumeClaim> = self.cluster.get(&record.claim).await?;
         Ok(match claim {
             Some(claim) => claim_trouble(&claim),
-            None => Some(format!("the volume claim {} is not there", record.claim)),
+            None => Some(format!("the volume claim {} does not exist", record.claim)),
         })
     }
 
@@ -421,8 +420,7 @@ fn init_failure(pod: &Pod) -> Option<String> {
     let ended = proof.state.as_ref()?.terminated.as_ref()?;
     (ended.exit_code != 0).then(|| {
         format!(
-            "image {} does not run a shell here (exit code {}, {}: {}); --accept {NEW_IMAGE_CODE} goes without this \
-             proof",
+            "image {} does not run a shell here (exit code {}, {}: {}); skip this check with --accept {NEW_IMAGE_CODE}",
             proof.image,
             ended.exit_code,
             ended.reason.as_deref().unwrap_or("no reason"),

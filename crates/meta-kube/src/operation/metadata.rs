@@ -9,7 +9,7 @@ use crate::job_kind::JobKind;
 use meta_report::StatusReport;
 use milvus_meta::layout::Layout;
 
-/// How often a lock in etcd is looked at, and what its lease may be late.
+/// How often a lock in etcd is inspected, and what its lease may be late.
 const LOCK_PAUSE: Duration = Duration::from_secs(10);
 const LOCK_GRACE: Duration = Duration::from_secs(2);
 
@@ -17,9 +17,8 @@ impl Operation<'_> {
     /// What is in etcd now.
     pub(super) async fn status(&mut self) -> Result<StatusReport, Trouble> {
         let text = self.run(JobKind::Status).await?;
-        job::report(&text).ok_or_else(|| {
-            Trouble::Failed("the status Job told nothing that could be read".to_owned())
-        })
+        job::report(&text)
+            .ok_or_else(|| Trouble::Failed("the status Job printed no report".to_owned()))
     }
 
     /// What is in etcd once nobody holds the migration lock: with a migration under way it tells nothing.

@@ -23,7 +23,7 @@ const UNREACHED_PAUSE: Duration = Duration::from_secs(5);
 impl Operation<'_> {
     /// Runs a step as a Job and gives what it reported.
     ///
-    /// What only reads is asked anew each time. What writes is taken up where an earlier process left
+    /// What only reads is asked again each time. What writes is taken up where an earlier process left
     /// it: a Job that runs is waited for, one that succeeded counts.
     pub(super) async fn run(&mut self, step: JobKind) -> Result<String, Trouble> {
         self.prepare().await?;
@@ -160,7 +160,7 @@ impl Operation<'_> {
         let claim: Option<PersistentVolumeClaim> = self.cluster.get(&self.record.claim).await?;
         if claim.is_none() {
             return Err(Trouble::Failed(format!(
-                "the volume claim {} is not there",
+                "the volume claim {} does not exist",
                 self.record.claim
             )));
         }

@@ -24,7 +24,7 @@ impl Operation<'_> {
             return Err(Trouble::Failed(gone_without(&[&workload.name])));
         };
         let uid = found.metadata.uid.clone().unwrap_or_default();
-        // An operator may make its Deployments anew.
+        // An operator may make its Deployments again.
         if uid != workload.uid && self.record.resource.is_none() {
             return Err(Trouble::Failed(made_anew(workload)));
         }
@@ -77,7 +77,7 @@ impl Operation<'_> {
             }
         }
         Err(Trouble::Failed(format!(
-            "somebody keeps changing Deployment {}",
+            "another client keeps changing Deployment {}",
             workload.name
         )))
     }
@@ -89,7 +89,7 @@ impl Operation<'_> {
     ) -> Result<(), OperationError> {
         for workload in recreated {
             self.audience.tell(&format!(
-                "Deployment {} was recreated: it is stopped, with its saved count of {}",
+                "Deployment {} was recreated: stopping it; its saved count is {}",
                 workload.name, workload.replicas
             ));
             self.check_lease().await?;
@@ -331,7 +331,7 @@ impl Operation<'_> {
                     .any(|one| one.name == workload.container)
                 {
                     return Err(Trouble::Failed(format!(
-                        "Deployment {} has no container {} any more",
+                        "Deployment {} no longer has container {}",
                         workload.name, workload.container
                     )));
                 }
@@ -410,13 +410,13 @@ impl Operation<'_> {
 /// Said where one was recreated meanwhile.
 fn made_anew(workload: &Workload) -> String {
     format!(
-        "Deployment {} was recreated meanwhile: run the same command again, which takes it up with its saved count",
+        "Deployment {} was recreated: run the same command again, which uses its saved count",
         workload.name
     )
 }
 
 fn fought_over() -> Trouble {
-    Trouble::Failed("somebody keeps changing the custom resource".to_owned())
+    Trouble::Failed("another client keeps changing the custom resource".to_owned())
 }
 
 fn name(pod: &Pod) -> String {

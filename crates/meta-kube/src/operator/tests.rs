@@ -114,7 +114,7 @@ fn what_has_to_be_refused_is() {
             json!(-1),
             "autoscaler",
         ),
-        ("/status/observedGeneration", json!(3), "not seen"),
+        ("/status/observedGeneration", json!(3), "not processed"),
     ] {
         let mut changed = resource();
         *changed.pointer_mut(pointer).unwrap() = value;
@@ -146,7 +146,7 @@ fn stopped_is_the_condition_and_not_the_status() {
     assert!(stopped(&live, 4).unwrap_err().contains("MilvusStopping"));
     live["status"]["conditions"][0]["reason"] = json!("MilvusStopped");
     assert_eq!(stopped(&live, 4), Ok(()));
-    assert!(stopped(&live, 5).unwrap_err().contains("not seen"));
+    assert!(stopped(&live, 5).unwrap_err().contains("not processed"));
 }
 
 #[test]

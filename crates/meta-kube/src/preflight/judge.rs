@@ -92,7 +92,7 @@ pub(super) fn judge_knowing(
     if let Some(holder) = &facts.at_work {
         findings.error(
             "at-work",
-            format!("another orchestrator works on this instance: {holder}"),
+            format!("another orchestrator is running for this instance: {holder}"),
         );
     }
     judge_user(facts, asked, &mut findings);
@@ -123,7 +123,7 @@ pub(crate) fn judge_metadata(
     match status.layout {
         Layout::Empty if status.sessions.is_empty() => findings.error(
             "nothing-in-etcd",
-            format!("etcd holds no metadata below {root}: is the root path right?"),
+            format!("etcd contains no metadata below {root}: check -r"),
         ),
         Layout::Mixed => findings.error(
             "mixed-metadata",
@@ -151,7 +151,7 @@ pub(crate) fn judge_metadata(
     if phase == Some("restoring") {
         findings.error(
             "unfinished-restore",
-            format!("a restore of the metadata below {root} is unfinished: no Milvus may start before it ends"),
+            format!("a restore of the metadata below {root} is unfinished: do not start any Milvus component until it is finished"),
         );
     }
     if let Some(why) = &status.journal_error {
@@ -180,7 +180,7 @@ fn judge_rights(facts: &Facts, findings: &mut Findings<'_>) {
         findings.notice(
             "unseen",
             format!(
-                "not looked at, as the right to list or get them is missing: {}",
+                "not checked, because the right to list or get them is missing: {}",
                 facts.unseen.join(", ")
             ),
         );
@@ -284,7 +284,7 @@ fn judge_user(facts: &Facts, asked: &UpgradeOptions, findings: &mut Findings<'_>
     }
 }
 
-/// Whether an id lies in a range, `first/count` or `first-last`; a range in another form is not judged.
+/// Whether an id is in a range, `first/count` or `first-last`; a range in another form is not judged.
 fn lies_in(id: i64, range: &str) -> bool {
     let number = |text: &str| text.trim().parse::<i64>().ok();
     let bounds = match (range.split_once('/'), range.split_once('-')) {
@@ -318,7 +318,7 @@ fn judge_versions(facts: &Facts, asked: &UpgradeOptions, findings: &mut Findings
                 None => findings.warning(
                     "unknown-version",
                     format!(
-                        "image {} of {} does not tell its version",
+                        "image {} of {} has no version in its tag",
                         workload.image, workload.name
                     ),
                 ),
@@ -334,7 +334,7 @@ fn judge_versions(facts: &Facts, asked: &UpgradeOptions, findings: &mut Findings
             Some(_) => {}
             None => findings.warning(
                 "unknown-version",
-                format!("image {image} does not tell its version"),
+                format!("image {image} has no version in its tag"),
             ),
         }
     }
@@ -376,7 +376,7 @@ fn judge_etcd(facts: &Facts, asked: &UpgradeOptions, findings: &mut Findings<'_>
         findings.warning(
             "etcd-address",
             format!(
-                "etcd at {} is given, Milvus is configured with {}: is it the same etcd?",
+                "etcd at {} is given, but Milvus is configured with {}: check that it is the same etcd",
                 given.join(","),
                 configured.join(",")
             ),
@@ -398,12 +398,12 @@ fn judge_etcd(facts: &Facts, asked: &UpgradeOptions, findings: &mut Findings<'_>
     if target(facts, asked).endpoints.is_empty() && may_read(facts) {
         findings.error(
             "etcd-address",
-            "neither Milvus' configuration nor --etcd-endpoints tells where etcd is".to_owned(),
+            "the address of etcd is unknown: use --etcd-endpoints".to_owned(),
         );
     }
 }
 
-/// Whether the configuration could be read at all; where not, the missing rights are told.
+/// Whether the configuration could be read at all; where not, the missing rights are reported.
 fn may_read(facts: &Facts) -> bool {
     let needed = ["deployments", "configmaps", "services"];
     let missing = &facts.missing_rights;
@@ -421,7 +421,7 @@ fn judge_storage(facts: &Facts, asked: &UpgradeOptions, findings: &mut Findings<
     if asked.claim.is_some() {
         findings.error(
             "backup-volume",
-            format!("the volume claim {} is not there", storage.claim),
+            format!("the volume claim {} does not exist", storage.claim),
         );
         return;
     }

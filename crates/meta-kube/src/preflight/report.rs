@@ -323,9 +323,9 @@ fn next_command(
             format!("meta-migration rolling-update{place}{source} -t {target} -w {image}{accepted}")
         }
         UpgradePath::ImageChange => image_change(facts, &target, &image),
-        UpgradePath::Nothing => "nothing: it runs what is asked for".to_owned(),
+        UpgradePath::Nothing => "nothing to do: the target release is running".to_owned(),
         UpgradePath::Downgrade => format!(
-            "nothing is done for an older release; what an upgrade changed goes back with: meta-migration \
+            "no downgrade to an older release; to roll back an upgrade: meta-migration \
              upgrade{place} -o rollback"
         ),
         UpgradePath::TooOld => "upgrade to 2.1.4 first, as its documentation says".to_owned(),

@@ -10,7 +10,9 @@ pub const IN_THE_WAY: [&str; 2] = ["gitops", "helm-pending"];
 pub(crate) fn hindrances(facts: &Facts) -> Vec<String> {
     let mut reasons = Vec::new();
     if facts.resource.is_some() || facts.is_operators {
-        reasons.push("an operator manages the instance: change its custom resource".to_owned());
+        reasons.push(
+            "the Milvus Operator manages the instance: change its custom resource".to_owned(),
+        );
     }
     if facts.configured.message_queue.as_deref() == Some("rocksmq") {
         reasons.push(
@@ -26,7 +28,7 @@ pub(crate) fn standby_lack(facts: &Facts) -> Option<String> {
     let found = &facts.workloads.found;
     let has_coordinator = found.iter().any(|one| one.component.ends_with("coord"));
     (has_coordinator && facts.configured.active_standby != Some(true)).then(|| {
-        "a second coordinator cannot wait beside the first one: set enableActiveStandby: true for rootCoord, \
+        "no standby coordinator can run: set enableActiveStandby: true for rootCoord, \
          dataCoord, indexCoord and queryCoord (chart 4.0.4 and later have values for it) with helm upgrade"
             .to_owned()
     })

@@ -127,7 +127,7 @@ fn what_may_be_started_is_told_by_the_metadata_and_never_guessed() {
         let mut concerns = judge::judge_knowing(&stopped, &asked(), layout);
         concerns.remove(0).message
     };
-    assert!(told(None).contains("start none before the metadata tells"));
+    assert!(told(None).contains("start none before it is known"));
     assert!(told(Some(Layout::V2_1)).contains("with the image of 2.1, scale them up"));
     assert!(told(Some(Layout::V2_2)).contains("2.1 must not be started on it"));
     assert!(told(Some(Layout::Mixed)).contains("nothing may be started on it"));

@@ -34,7 +34,7 @@ enum Death {
     After,
 }
 
-/// What a person does after a crash.
+/// What the user does after a crash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Then {
     Resumes,
@@ -177,7 +177,7 @@ impl Run {
         false
     }
 
-    /// What a person does next; `false` when there is nothing to go back from.
+    /// What the user does next; `false` when there is nothing to go back from.
     fn is_taken_up(&mut self, then: Then) -> bool {
         let begin = match then {
             Then::Resumes => Some(resumed(self.stage)),
@@ -303,7 +303,7 @@ fn w10_whatever_fails_for_good_milvus_runs_again_or_a_person_is_asked() {
                     assert!(fits, "ends with nothing running: {run:?}");
                     continue;
                 }
-                // Halted. The fault is put right, and both ways are open.
+                // Halted. The fault is fixed, and both ways are open.
                 for then in [Then::Resumes, Then::GoesBack] {
                     let mut later = run;
                     later.fault = Fault::Never;

@@ -178,8 +178,8 @@ const STOPPING: &str = "Milvus is stopped or being stopped; its metadata is unch
 const STOPPED: &str = "Milvus is stopped or being stopped; its metadata is intact, either 2.1 or 2.2, and nothing is lost";
 const STARTING: &str = "the metadata is 2.2 and verified; the new release is being started";
 const STOPPING_BACK: &str =
-    "Milvus is stopped or being stopped for the rollback; its metadata was not put back yet";
-const RESTORING: &str = "Milvus is stopped; its metadata is being put back. Do not start any Milvus component until that is done";
+    "Milvus is stopped or being stopped for the rollback; its metadata is not restored yet";
+const RESTORING: &str = "Milvus is stopped; its metadata is being restored. Do not start any Milvus component until that is finished";
 const STARTING_OLD: &str = "the metadata is 2.1; the old release is being started";
 const HEALTHY: &str = "the new release became healthy on verified 2.2 metadata";
 
@@ -222,7 +222,7 @@ pub(crate) const TABLE: [Row; 22] = [
         .takes_image(),
     row(Stage::UPGRADED, "upgraded", "upgraded", HEALTHY)
         .back(TurnBack::To(Stage::CHECK_ROLLBACK)).enter(&[Effect::NoRollback]).end(End::Upgraded),
-    row(Stage::DIAGNOSE, "assess", "checking what the metadata is", STOPPED)
+    row(Stage::DIAGNOSE, "assess", "checking the metadata", STOPPED)
         .looks(after_diagnosis).resume(Stage::STOP).again(Stage::STOP).back(TurnBack::To(Stage::STOP_BACK))
         .no_volume().plan_open(),
     row(Stage::CHECK_ROLLBACK, "look-back", "checking that a rollback is possible", HEALTHY)

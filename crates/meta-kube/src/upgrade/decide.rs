@@ -82,7 +82,7 @@ pub fn decide(
         (Intent::Upgrade, Some(saved)) => {
             has_same_aim(options, saved)?;
             if saved.stage.is_way_back() {
-                note = Some("a rollback is unfinished: it is finished first, then upgrade again");
+                note = Some("a rollback is unfinished: finishing it first; then run upgrade again");
             }
             (applied(options, saved), true)
         }

@@ -26,18 +26,16 @@ fn after_an_upgrade(facts: &Facts, record: &Record) -> Option<String> {
     } else {
         ""
     };
-    let chart =
-        "This is the newest chart known here for that release, or for the nearest one below.";
+    let chart = "This is the newest known chart for that release, or for the nearest one below.";
     Some(format!(
-        "it does not know of the new image: any helm upgrade with the old chart or values would start {} on 2.2 \
-         metadata. Run now:\n  {}\n  {chart}\n  Do not use --reuse-values: it brings the old chart's defaults \
-         along.{custom}",
+        "Helm does not know the new image: any helm upgrade with the old chart or values would start {} on 2.2 \
+         metadata. Run now:\n  {}\n  {chart}\n  Do not use --reuse-values: it keeps the old chart's defaults.{custom}",
         record.source_version,
         helm_upgrade(facts, &target, &record.image)
     ))
 }
 
-/// Helm need not be told where its values say the old image still.
+/// Helm need not be reported where its values say the old image still.
 fn after_a_rollback(facts: &Facts, helm: &HelmRelease, record: &Record) -> Option<String> {
     let source: Release = record.source_version.parse().ok()?;
     let old = &record.workloads.first()?.image;

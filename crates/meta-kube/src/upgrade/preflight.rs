@@ -89,7 +89,7 @@ async fn work(
             }
         }
         Err(OperationError::Record(why)) => stand_in_the_way(&mut report, "record", why),
-        // The missing right is told.
+        // The missing right is reported.
         Err(OperationError::Cluster(error)) if error.is_forbidden() => {}
         Err(error) => return Err(error),
     }
@@ -138,7 +138,7 @@ async fn inspect(runner: &Runner<'_>, record: &Record) -> Result<Seen, ClusterEr
         Err(why) => seen.failure = Some(("status-job", why)),
     }
     let Some(status) = &seen.metadata else {
-        let nothing = || ("status-job", "the status Job reported nothing".to_owned());
+        let nothing = || ("status-job", "the status Job printed no report".to_owned());
         seen.failure.get_or_insert_with(nothing);
         return Ok(seen);
     };

@@ -29,7 +29,7 @@ pub enum State {
     AtWork,
     /// Unfinished, and nobody is at work.
     Interrupted,
-    /// Unfinished, and a person has to decide.
+    /// Unfinished, and the user has to decide.
     Halted,
     /// The new release runs, or was started last.
     Upgraded,
@@ -282,7 +282,7 @@ pub fn meaning(record: &Record) -> String {
     text
 }
 
-/// The commands that lead on from an unfinished upgrade that nobody works on.
+/// The commands that lead on from an unfinished upgrade that no run is working on.
 #[must_use]
 pub(crate) fn ways_on(record: &Record, options: &UpgradeOptions) -> Vec<String> {
     ways(Some(record), state(Some(record), false), options)
@@ -302,7 +302,9 @@ fn ways(record: Option<&Record>, state: State, options: &UpgradeOptions) -> Vec<
         State::Upgraded if record.failure.is_some() => {
             vec![
                 upgrade("rollback"),
-                upgrade("rollback --accept-loss   # undoes what changed, too; it is saved first"),
+                upgrade(
+                    "rollback --accept-loss   # also undoes later changes, which are saved first",
+                ),
             ]
         }
         State::Upgraded => vec![upgrade("rollback")],

@@ -16,7 +16,8 @@ pub(super) fn judge_owners(facts: &Facts, findings: &mut Findings<'_>) {
     } else if facts.is_operators {
         findings.error(
             "operator",
-            "an operator manages the instance, but its custom resource cannot be read".to_owned(),
+            "the Milvus Operator manages the instance, but its custom resource cannot be read"
+                .to_owned(),
         );
     }
     let of_resource = facts.resource.as_ref().and_then(|resource| {
@@ -33,7 +34,7 @@ pub(super) fn judge_owners(facts: &Facts, findings: &mut Findings<'_>) {
         findings.error(
             "gitops",
             format!(
-                "{owner} looks after {what} and would undo scaling and image: pause it, then --accept gitops"
+                "{owner} manages {what} and would revert scaling and image: pause it, then use --accept gitops"
             ),
         );
     }
@@ -48,7 +49,7 @@ pub(super) fn judge_helm(facts: &Facts, findings: &mut Findings<'_>) {
             findings.error(
                 "helm-pending",
                 format!(
-                    "Helm is in the middle of something: {} is {}",
+                    "a Helm operation is pending: {} is {}",
                     helm.name, helm.status
                 ),
             );
@@ -62,7 +63,7 @@ pub(super) fn judge_helm(facts: &Facts, findings: &mut Findings<'_>) {
     if let Some(problem) = &facts.helm_problem {
         findings.warning(
             "helm-record",
-            format!("Helm's record cannot be read: {problem}"),
+            format!("Helm's release record cannot be read: {problem}"),
         );
     }
     let rendered = |deployment: &Deployment| {
@@ -149,8 +150,7 @@ pub(super) fn judge_scalers(facts: &Facts, findings: &mut Findings<'_>) {
             findings.warning(
                 "autoscaler",
                 format!(
-                    "HorizontalPodAutoscaler {} scales {}: it stands still while Milvus is stopped \
-                     and may change the count afterwards",
+                    "HorizontalPodAutoscaler {} scales {}: it is inactive while Milvus is stopped and may change the count afterwards",
                     scaler.metadata.name.as_deref().unwrap_or_default(),
                     target.name
                 ),

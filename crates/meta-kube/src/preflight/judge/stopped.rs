@@ -13,7 +13,7 @@ pub(super) fn judge_stopped(facts: &Facts, layout: Option<Layout>, findings: &mu
         findings.notice(
             "noted",
             format!(
-                "an upgrade stopped {}: counts and images are those that it noted there",
+                "an upgrade stopped {}: counts and images come from its annotations",
                 noted.join(", ")
             ),
         );
@@ -21,7 +21,7 @@ pub(super) fn judge_stopped(facts: &Facts, layout: Option<Layout>, findings: &mu
         findings.error(
             "all-stopped",
             format!(
-                "every Deployment has 0 replicas and nothing says how many there were: {}",
+                "every Deployment has 0 replicas, and the previous counts are unknown: {}",
                 way_on(layout)
             ),
         );
@@ -64,7 +64,7 @@ pub(super) fn started(facts: &Facts, workload: &Workload) -> &'static str {
     }
 }
 
-/// What may be started is told by the metadata alone.
+/// What may be started is reported by the metadata alone.
 fn way_on(layout: Option<Layout>) -> &'static str {
     match layout {
         Some(Layout::V2_1) => {
@@ -80,8 +80,7 @@ fn way_on(layout: Option<Layout>) -> &'static str {
         }
         Some(Layout::Empty) => "and etcd holds no metadata",
         None => {
-            "start none before the metadata tells which release it may be (preflight looks, or meta-migration \
-             status)"
+            "start none before it is known which release the metadata allows (run preflight or meta-migration status)"
         }
     }
 }

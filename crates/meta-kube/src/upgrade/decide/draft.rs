@@ -27,7 +27,7 @@ pub(super) fn new_upgrade(options: &UpgradeOptions, facts: &Facts) -> Result<Rec
     Ok(draft(options, facts))
 }
 
-/// The state of an upgrade that is not begun, whether or not it can be: enough for a Job that only reads.
+/// The state of an upgrade that is not started, whether or not it can be: enough for a Job that only reads.
 pub(in crate::upgrade) fn draft(options: &UpgradeOptions, facts: &Facts) -> Record {
     let version = |release: Option<&Release>, default: &str| {
         release.map_or_else(|| default.to_owned(), ToString::to_string)

@@ -46,9 +46,7 @@ pub(super) fn creates_claim(
         return Ok(false);
     }
     refused(format!(
-        "the volume claim {} with the backup {} is gone: nothing was begun. Create a claim of that name, or give \
-         one with --backup-pvc, then run the same command; put a copy of the file into it. Without a copy the \
-         metadata as it is decides what is possible",
+        "the volume claim {} with the backup {} is missing; nothing was started. Create a claim with that name, or name one with --backup-pvc, copy the file into it, and run the same command. Without a copy, the current metadata decides what is possible",
         state.claim, state.backup_file
     ))
 }

@@ -17,7 +17,7 @@ pub(super) fn has_same_aim(options: &UpgradeOptions, saved: &Record) -> Result<(
     }
     let told: Vec<String> = differences.iter().map(ToString::to_string).collect();
     refused(format!(
-        "an unfinished upgrade of {} has another aim: {}; resume it with the same options, or -o rollback",
+        "an unfinished upgrade of {} has another target: {}; resume it with the same options, or -o rollback",
         saved.instance,
         told.join("; ")
     ))
@@ -34,7 +34,7 @@ pub(super) fn fits(options: &UpgradeOptions, saved: &Record, back: bool) -> Resu
     }
     if back && options.policy.stay_down && !saved.policy.stay_down {
         reasons.push(
-            "--stay-down, which the record does not hold: a rollback starts the old release"
+            "--stay-down is not in the saved upgrade state: a rollback starts the old release"
                 .to_owned(),
         );
     }
@@ -61,7 +61,7 @@ fn unfit_image(image: &str, saved: &Record, back: bool) -> Option<String> {
         let other = version.is_some_and(|one| Some(one.triple()) != target.map(|one| one.triple()));
         return other.then(|| {
             format!(
-                "--image {image} is not {}, which the metadata is migrated for",
+                "--image {image} is not {}, the target of the migration",
                 saved.target_version
             )
         });
@@ -77,7 +77,7 @@ fn unfit_image(image: &str, saved: &Record, back: bool) -> Option<String> {
     images.sort_unstable();
     images.dedup();
     Some(format!(
-        "--image {image}, where the record holds {}: a rollback starts an image of release line {}",
+        "--image {image}, but the saved upgrade state has {}: a rollback starts an image of release line {}",
         images.join(", "),
         line(&saved.source_version)
     ))

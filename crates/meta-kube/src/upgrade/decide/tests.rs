@@ -93,7 +93,7 @@ fn w4_an_unfinished_upgrade_goes_on_with_its_own_counts() {
     };
     let refusal = going_on(Some(&existing), &other).unwrap_err().to_string();
     assert!(
-        refusal.contains("--target-version 2.2.9, where the record holds 2.2.16"),
+        refusal.contains("--target-version 2.2.9, but the saved upgrade state has 2.2.16"),
         "{refusal}"
     );
 }
@@ -180,7 +180,10 @@ fn going_back_needs_an_upgrade_to_go_back_from() {
     stopped.metadata.annotations = Some([(note::REPLICAS.to_owned(), "3".to_owned())].into());
     noted.deployments = vec![stopped];
     let refusal = going_back(None, &noted, &request()).unwrap_err();
-    assert!(refusal.to_string().contains("take it up"), "{refusal}");
+    assert!(
+        refusal.to_string().contains("run the first command again"),
+        "{refusal}"
+    );
     let mut over = example();
     over.stage = Stage::ROLLED_BACK;
     let refusal = going_back(Some(&over), &facts(), &request()).unwrap_err();
@@ -383,7 +386,10 @@ fn what_is_given_for_a_recorded_operation_is_applied_or_refused_and_never_droppe
     ] {
         assert!(matches!(refusal, Refusal::Usage(_)));
         let text = refusal.to_string();
-        assert!(text.contains("record holds prod-etcd:2379"), "{text}");
+        assert!(
+            text.contains("saved upgrade state has prod-etcd:2379"),
+            "{text}"
+        );
         assert!(text.contains("--storage-class fast"), "{text}");
     }
 }
@@ -400,7 +406,7 @@ fn what_becomes_of_broken_records_is_open_until_the_metadata_is_migrated() {
     for stage in [Stage::VERIFY, Stage::RESTORE] {
         let refusal = resume_with(&at(stage), &given).unwrap_err().to_string();
         assert!(
-            refusal.contains("--on-broken-record skip, where the record holds fail"),
+            refusal.contains("--on-broken-record skip, but the saved upgrade state has fail"),
             "{refusal}"
         );
     }
@@ -417,7 +423,7 @@ fn an_image_given_for_the_way_back_is_one_that_the_record_holds() {
     assert!(with("milvusdb/milvus:v2.2.16").is_ok(), "as in the upgrade");
     let refusal = with("milvusdb/milvus:v2.0.2").unwrap_err().to_string();
     assert!(
-        refusal.contains("record holds milvusdb/milvus:v2.1.4"),
+        refusal.contains("saved upgrade state has milvusdb/milvus:v2.1.4"),
         "{refusal}"
     );
 }

@@ -28,7 +28,7 @@ pub(super) fn forward(
     };
     let Some(stage) = turned_forward(saved.stage) else {
         return refused(format!(
-            "the metadata was put back already ({}): finish the rollback with -o resume, then upgrade again",
+            "the metadata is already restored ({}): finish the rollback with -o resume, then upgrade again",
             saved.stage.name()
         ));
     };
@@ -61,7 +61,7 @@ pub(super) fn rollback(
     let begin = turned_back(saved.stage, saved.layout_before, saved.may_be_migrated());
     let Some(stage) = begin else {
         return refused(format!(
-            "the upgrade of {} is over: {}",
+            "the upgrade of {} has ended: {}",
             saved.instance,
             saved.stage.name()
         ));
@@ -177,13 +177,11 @@ fn nothing_saved(options: &UpgradeOptions, facts: &Facts) -> String {
     if is_noted(facts) {
         return format!(
             "the saved state of the upgrade of {instance} is gone, but what it stopped has its counts as annotations: \
-             take it up with the first command again (--source-version, --target-version); from there -o rollback \
-             is possible"
+             run the first command again (--source-version, --target-version) to resume; then -o rollback is possible"
         );
     }
     format!(
-        "no upgrade of {instance} is saved in this namespace: nothing to roll back{}. To put a backup file back, run \
-         the command restore in a Job",
+        "no upgrade of {instance} is saved in this namespace: nothing to roll back{}. To restore a backup file, run the command restore in a Job",
         instead(facts)
     )
 }
