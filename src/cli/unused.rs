@@ -48,7 +48,7 @@ const ASKING: [&str; 6] = [
 ];
 
 /// Options that a command never uses, and why.
-const NEVER_USED: [(&str, &[&str], &str); 11] = [
+const NEVER_USED: [(&str, &[&str], &str); 10] = [
     (
         "status",
         &VERSIONS,
@@ -68,11 +68,6 @@ const NEVER_USED: [(&str, &[&str], &str); 11] = [
         "verify",
         &["source_version"],
         "the metadata is checked for --target-version",
-    ),
-    (
-        "backup",
-        &["wait_sessions"],
-        "a backup is complete while Milvus runs",
     ),
     ("check", &["backup_file"], NAMED_DIRECTLY),
     ("diff", &["backup_file"], NAMED_DIRECTLY),

@@ -132,6 +132,17 @@ pub(crate) fn job_state(job: &Job) -> JobState {
     }
 }
 
+/// The names of the Jobs that have ended.
+#[must_use]
+pub(crate) fn finished(jobs: &[Job]) -> Vec<&str> {
+    let ended = jobs
+        .iter()
+        .filter(|job| job_state(job) != JobState::Running);
+    ended
+        .filter_map(|job| job.metadata.name.as_deref())
+        .collect()
+}
+
 /// How a pod's program ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ended {

@@ -62,17 +62,6 @@ pub(crate) fn left_over(facts: &Facts, options: &UpgradeOptions) -> Option<Strin
     ))
 }
 
-/// The names of the Jobs that have ended.
-#[must_use]
-pub(crate) fn finished(jobs: &[Job]) -> Vec<&str> {
-    let ended = jobs
-        .iter()
-        .filter(|job| job_state(job) != JobState::Running);
-    ended
-        .filter_map(|job| job.metadata.name.as_deref())
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;

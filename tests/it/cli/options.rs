@@ -67,7 +67,6 @@ fn an_option_without_effect_is_refused() {
         (&["backup", "check", "f"], &["--target-version", "2.2.16"]),
         (&["backup", "check", "f"], &["--endpoints", NOBODY]),
         (&["backup", "diff", "f", "g"], &["--backup-file", "b"]),
-        (&["backup"], &["--wait-sessions", "1s"]),
         (&["status"], &["--yes"]),
         (&["plan"], &["--yes"]),
         (&["verify"], &["--yes"]),

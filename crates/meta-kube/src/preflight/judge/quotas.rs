@@ -9,9 +9,9 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use super::{Facts, Findings};
 use crate::CLAIM_SIZE;
 use crate::amounts::{Amounts, number, of_a_pod, written};
+use crate::condition::finished;
 use crate::options::UpgradeOptions;
 use crate::preflight::Storage;
-use crate::traces::finished;
 
 /// The most Jobs that exist at the same time: that of the backup, up to three failed ones, and one that runs.
 const JOBS: f64 = 5.0;
