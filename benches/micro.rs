@@ -53,6 +53,7 @@ fn of(family: Family) -> Vec<&'static Entry> {
 
 fn migration() -> Migration {
     let options = Options {
+        task: milvus_meta::transform::Task::Migration,
         form: CollectionForm::Database,
         segment_form: SegmentForm::Auto,
         on_broken_record: OnBrokenRecord::Fail,

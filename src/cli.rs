@@ -31,6 +31,7 @@ mod preflight;
 mod progress;
 mod quoted;
 mod reading;
+mod repair;
 mod restore;
 mod rollback;
 mod rolling_update;
@@ -87,6 +88,7 @@ enum Command {
     Verify(verify::Args),
     Rollback(rollback::Args),
     Restore(restore::Args),
+    Repair(repair::Args),
     Inspect(inspect::Args),
     Upgrade(upgrade::Args),
     Preflight(preflight::Args),
@@ -105,6 +107,7 @@ impl Command {
             Self::Verify(args) => args.output.clone(),
             Self::Rollback(args) => args.output.clone(),
             Self::Restore(args) => args.output.clone(),
+            Self::Repair(args) => args.output.clone(),
             Self::Inspect(args) => args.output.clone(),
             Self::Upgrade(args) => args.output.clone(),
             Self::Preflight(args) => args.output.clone(),
@@ -122,6 +125,7 @@ impl Command {
             Self::Verify(args) => verify::run(&args),
             Self::Rollback(args) => rollback::run(&args),
             Self::Restore(args) => restore::run(&args),
+            Self::Repair(args) => repair::run(&args),
             Self::Inspect(args) => inspect::run(&args),
             Self::Upgrade(args) => upgrade::run(&args),
             Self::Preflight(args) => preflight::run(&args),

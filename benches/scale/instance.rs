@@ -31,6 +31,7 @@ impl Instance {
         };
         let root = MetaRoot::new("by-scr", "meta", "kv").unwrap();
         let options = Options {
+            task: milvus_meta::transform::Task::Migration,
             form: CollectionForm::Database,
             segment_form: SegmentForm::Auto,
             on_broken_record: OnBrokenRecord::Fail,

@@ -18,7 +18,7 @@ use super::{Outcome, output};
 use meta_migrate::{BackupTarget, Limits, MigrateOptions, Waits};
 use meta_report::{MigrateOutcome, MigrateReport, Seconds};
 use meta_store::etcd::EtcdStore;
-use milvus_meta::transform::Options;
+use milvus_meta::transform::{Options, Task};
 
 /// Migrate the metadata: plan, back up, stage, commit, clean up, verify
 ///
@@ -123,6 +123,7 @@ pub(in crate::cli) fn options(
     (waits, limits): (Waits, Limits),
 ) -> MigrateOptions {
     MigrateOptions {
+        task: target.task,
         root: context.config.root.clone(),
         source_version: context.config.source_version.clone(),
         target_version: target.target,
@@ -146,7 +147,11 @@ pub(in crate::cli) fn carry_out(
             "no backup will be written: after the commit this migration cannot be rolled back"
         );
     }
-    context.announce("Migrate", &options.root);
+    let verb = match options.task {
+        Task::Migration => "Migrate",
+        Task::Repair => "Repair",
+    };
+    context.announce(verb, &options.root);
     let context = &*context;
     let done = context.write(async |store, environment| {
         context.require_metadata(store, may_be_empty).await?;
@@ -197,7 +202,10 @@ pub(in crate::cli) fn nothing_to_do() -> MigrateReport {
 pub(in crate::cli) fn finish(context: &CommandContext, done: &MigrateReport) -> Outcome {
     let target = context.config.target_version.as_ref();
     let release = target.map_or_else(|| "2.2".to_owned(), ToString::to_string);
-    let migrated = done.outcome == MigrateOutcome::Migrated;
+    let migrated = matches!(
+        done.outcome,
+        MigrateOutcome::Migrated | MigrateOutcome::Repaired
+    );
     let backup = done.backup.as_ref().filter(|_| migrated);
     if let Some(gone) = backup.filter(|backup| !Path::new(&backup.path).is_file()) {
         tracing::warn!(

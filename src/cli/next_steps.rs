@@ -37,6 +37,8 @@ pub(in crate::cli) struct NextSteps {
     goes_back: bool,
     /// What `plan` needs besides, to plan the same.
     planning: Vec<String>,
+    /// The command that shows the plan.
+    shows_plan: &'static str,
 }
 
 impl NextSteps {
@@ -56,12 +58,18 @@ impl NextSteps {
             backup: backup.map(|path| path.display().to_string()),
             goes_back: false,
             planning: Vec::new(),
+            shows_plan: "plan",
         }
     }
 
     /// Sets the options with which `plan` plans the same migration.
     pub(in crate::cli) fn planned_with(&mut self, words: Vec<String>) {
         self.planning = words;
+    }
+
+    /// This run makes another plan, which a command shows.
+    pub(in crate::cli) fn planned_as(&mut self, command: &'static str) {
+        self.shows_plan = command;
     }
 
     /// Marks the run as a rollback or restore, which can only be resumed.
@@ -143,6 +151,11 @@ impl NextSteps {
         }
         if is_other_staging(&error.failure) {
             told.hints.extend(self.past_staging(backup));
+            return;
+        }
+        if let meta_migrate::Failure::OtherTask { command, .. } = &*error.failure {
+            hint(format!("{}   # resumes", self.command(command)));
+            hint(format!("{}   # rolls back", self.back(backup)));
             return;
         }
         // The same again would be refused again.
@@ -265,7 +278,7 @@ impl NextSteps {
             .map(|word| format!(" {}", quoted(word)));
         format!(
             "{}{}   # shows all findings; --format json lists every key{way}",
-            self.command("plan"),
+            self.command(self.shows_plan),
             words.collect::<String>()
         )
     }
@@ -350,6 +363,7 @@ impl NextSteps {
             | F::Declined
             | F::Usage(_)
             | F::Form(_)
+            | F::OtherTask { .. }
             | F::Worker(_) => return None,
         })
     }

@@ -108,6 +108,7 @@ fn rollback(context: &mut CommandContext, args: &Args) -> Outcome {
     let mut options = RestoreOptions {
         root: context.config.root.clone(),
         way: Way::Rollback,
+        expects_2_1: true,
         backup: context.config.backup_file.clone(),
         moved_from: None,
         keep_extra: args.loss.keep_extra,

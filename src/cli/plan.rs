@@ -66,7 +66,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
 
 /// Sessions, the lock and an unfinished restore refuse a migration; what else is of severity error has
 /// to be changed before one can be made.
-fn exit(planned: &Planned) -> Exit {
+pub(in crate::cli) fn exit(planned: &Planned) -> Exit {
     const REFUSING: [&str; 3] = [
         meta_migrate::LIVE_SESSION,
         meta_migrate::LOCK_HELD,

@@ -69,6 +69,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let options = RestoreOptions {
         root,
         way: Way::Restore,
+        expects_2_1: false,
         backup: config.backup_file.clone(),
         moved_from: args.to_root.as_ref().map(|_| config.root.clone()),
         keep_extra: args.loss.keep_extra,

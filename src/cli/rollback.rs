@@ -51,6 +51,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let options = RestoreOptions {
         root: context.config.root.clone(),
         way: Way::Rollback,
+        expects_2_1: expects_2_1(&context),
         backup: context.config.backup_file.clone(),
         moved_from: None,
         keep_extra: args.loss.keep_extra,
@@ -60,6 +61,12 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         limits: limits(),
     };
     carry_out(&mut context, &options)
+}
+
+/// Whether Milvus 2.1 is to be started afterwards.
+fn expects_2_1(context: &CommandContext) -> bool {
+    let source = context.config.source_version.as_ref();
+    source.is_some_and(|release| !release.has_2_2_layout())
 }
 
 /// Carries out a rollback or restore and prints its result.
@@ -94,8 +101,12 @@ pub(in crate::cli) fn finish(
     let source = context.config.source_version.as_ref();
     let release = source.map_or_else(|| "2.1".to_owned(), ToString::to_string);
     let next = Next {
-        start: (options.way == Way::Rollback && !options.dry_run)
-            .then(|| format!("start Milvus {release}")),
+        start: (options.way == Way::Rollback && !options.dry_run).then(|| {
+            match done.undoes_repair {
+                true => "start the Milvus release that ran before the repair".to_owned(),
+                false => format!("start Milvus {release}"),
+            }
+        }),
         back: None,
     };
     let text = |done: &_, style| output::outcome::restore(done, options.dry_run, &next, style);

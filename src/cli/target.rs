@@ -5,7 +5,7 @@ use super::output::exit::Exit;
 use super::output::failure::Failure;
 use crate::config::gate::{self, Purpose, Verdict};
 use crate::config::{Config, ConfigError};
-use milvus_meta::transform::{FormChoice, OnBrokenRecord, Options};
+use milvus_meta::transform::{FormChoice, OnBrokenRecord, Options, Task};
 use milvus_meta::version::Release;
 
 /// What is to be made of the metadata.
@@ -42,6 +42,7 @@ impl Target {
             .resolve(&target)
             .map_err(|error| Failure::from_error(Exit::Usage, &error).unchanged())?;
         Ok(Self::Migrate(Options {
+            task: Task::Migration,
             form,
             segment_form: asked
                 .segment_form

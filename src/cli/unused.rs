@@ -38,8 +38,9 @@ const MIGRATION: [&str; 8] = [
 const VERSIONS: [&str; 2] = ["source_version", "target_version"];
 
 /// Commands that ask before they write.
-const ASKING: [&str; 6] = [
+const ASKING: [&str; 7] = [
     "migrate",
+    "repair",
     "rollback",
     "restore",
     "prune",
@@ -48,7 +49,12 @@ const ASKING: [&str; 6] = [
 ];
 
 /// Options that a command never uses, and why.
-const NEVER_USED: [(&str, &[&str], &str); 10] = [
+const NEVER_USED: [(&str, &[&str], &str); 11] = [
+    (
+        "repair",
+        &["source_version"],
+        "the metadata is repaired as it is found, whatever release wrote it",
+    ),
     (
         "status",
         &VERSIONS,
@@ -133,7 +139,7 @@ impl Given<'_> {
         if let Some(found) = never.find_map(|(_, ids, why)| Some((self.first(ids)?, *why))) {
             return Some(found);
         }
-        if matches!(name, "rollback" | "restore")
+        if matches!(name, "rollback" | "restore" | "repair")
             && self.is_set("dry_run")
             && let Some(id) = self.first(&["yes", "wait_sessions", "wait_lock"])
         {

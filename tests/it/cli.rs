@@ -17,6 +17,7 @@ mod journeys;
 mod offline;
 mod options;
 mod refusals;
+mod repair;
 mod reports;
 mod saving;
 mod secrets;
@@ -45,6 +46,7 @@ fn every_command_of_the_contract_has_help() {
         "verify",
         "rollback",
         "restore",
+        "repair",
         "inspect",
         "completions",
         "man",

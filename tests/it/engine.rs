@@ -30,7 +30,7 @@ use meta_report::{MigrateOutcome, RestoreOutcome};
 use meta_testing::memory::MemoryStore;
 use milvus_meta::entry::Entry;
 use milvus_meta::keys::MetaRoot;
-use milvus_meta::transform::{CollectionForm, OnBrokenRecord, SegmentForm};
+use milvus_meta::transform::{CollectionForm, OnBrokenRecord, SegmentForm, Task};
 
 use crate::support::dump::read_dump;
 
@@ -44,6 +44,7 @@ fn options(form: CollectionForm, backup: &Path) -> MigrateOptions {
         source_version: Some("2.1.4".parse().unwrap()),
         target_version: "2.2.16".parse().unwrap(),
         form,
+        task: Task::Migration,
         segment_form: SegmentForm::Auto,
         on_broken_record: OnBrokenRecord::Fail,
         backup: Some(BackupTarget {
@@ -105,6 +106,7 @@ async fn migrate_verify_and_roll_back_give_back_every_byte() {
             &RestoreOptions {
                 root: root(),
                 way: Way::Rollback,
+                expects_2_1: false,
                 backup: None,
                 moved_from: None,
                 keep_extra: false,
@@ -182,6 +184,7 @@ async fn d18_the_counter_of_server_ids_is_never_lowered() {
     let options = RestoreOptions {
         root: root(),
         way: Way::Restore,
+        expects_2_1: false,
         backup: Some(path),
         moved_from: None,
         keep_extra: false,

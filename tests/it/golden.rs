@@ -72,6 +72,7 @@ fn migrate_to(
     target: &str,
 ) -> Migration {
     let options = Options {
+        task: milvus_meta::transform::Task::Migration,
         form,
         segment_form,
         on_broken_record: OnBrokenRecord::Fail,

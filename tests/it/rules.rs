@@ -15,6 +15,7 @@ mod index_support;
 mod indexes;
 mod loads;
 mod remains;
+mod repair;
 mod segments;
 mod whole;
 

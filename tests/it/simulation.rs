@@ -24,6 +24,7 @@ use milvus_meta::transform::CollectionForm;
 mod disturbance;
 mod instance;
 mod judge;
+mod repair;
 mod schedule;
 mod starts;
 mod touched;

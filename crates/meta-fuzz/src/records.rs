@@ -116,6 +116,7 @@ fn migrate(
         CollectionForm::Database => "2.2.16",
     };
     let options = Options {
+        task: milvus_meta::transform::Task::Migration,
         form,
         segment_form: SegmentForm::Auto,
         on_broken_record,

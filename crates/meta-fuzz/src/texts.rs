@@ -39,6 +39,7 @@ fn params(json: &[u8]) {
     };
     let root = MetaRoot::new("a", "meta", "kv").unwrap();
     let options = Options {
+        task: milvus_meta::transform::Task::Migration,
         form: CollectionForm::Split,
         segment_form: SegmentForm::Auto,
         on_broken_record: OnBrokenRecord::Fail,

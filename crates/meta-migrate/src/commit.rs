@@ -2,23 +2,35 @@
 
 use meta_store::{Compare, Op};
 use milvus_meta::keys::{Family, KeyRange, MetaRoot};
-use milvus_meta::transform::Migration;
+use milvus_meta::transform::{Migration, Task};
 
 /// The small families that decide what the commit removes and rewrites: none of their keys was written since
 /// the capture. They cover every range that the commit deletes.
-pub(super) fn source_compares(root: &MetaRoot, revision: i64) -> Vec<Compare> {
+pub(super) fn source_compares(root: &MetaRoot, task: Task, revision: i64) -> Vec<Compare> {
     let span = |first: Family, last: Family| {
         let start = root.range_below(&first.prefix()).start;
         KeyRange::new(start, root.range_below(&last.prefix()).end)
     };
     // Families that are neighbours share one range.
-    [
+    let mut ranges = vec![
         span(Family::LegacyAlias, Family::Collection),
         span(Family::LegacyAliasSnapshot, Family::CollectionSnapshot),
         span(Family::QueryReplica, Family::QueryCollection),
-    ]
-    .map(|range| Compare::ChangedBefore(range, revision + 1))
-    .into()
+    ];
+    if task == Task::Repair {
+        // A repair stages nothing there, and its commit may write there.
+        ranges.extend([
+            span(Family::Alias, Family::Alias),
+            span(Family::AliasSnapshot, Family::AliasSnapshot),
+            span(Family::DatabaseAlias, Family::Database),
+            span(Family::DatabaseAliasSnapshot, Family::DatabaseSnapshot),
+            span(Family::Replica, Family::Replica),
+        ]);
+    }
+    let compares = ranges.into_iter();
+    compares
+        .map(|range| Compare::ChangedBefore(range, revision + 1))
+        .collect()
 }
 
 /// What goes in the commit itself.

@@ -8,17 +8,18 @@ use milvus_meta::finding::{Finding, Severity};
 use milvus_meta::keys::MetaRoot;
 use milvus_meta::layout::Layout;
 use milvus_meta::layout::LayoutDetector;
-use milvus_meta::transform::{CollectionForm, Options};
-use milvus_meta::verify::{Checker, Context};
+use milvus_meta::transform::{CollectionForm, Options, Task};
+use milvus_meta::verify::{Checker, Context, INTERRUPTED};
 use milvus_meta::version::Release;
 
 use super::context::Surroundings;
 use super::context::newest_revision;
 use super::error::Failure;
 use super::fingerprint::Filter;
-use super::layout::{empty_finding, gone_finding, mixed_finding, not_migrated};
-use super::ledger::Ledger;
+use super::layout::{empty_finding, gone_finding, mixed_finding, not_migrated, to_be_migrated};
+use super::ledger::{Ledger, task_of};
 use super::pages::Pages;
+use super::source::Reading;
 
 /// What the keys below the meta root show.
 pub(super) struct Survey {
@@ -86,6 +87,49 @@ pub(super) async fn survey<S: Store>(
     Ok(Survey { detector, checked })
 }
 
+/// What keeps a repair from being made, or would still be wrong after it.
+pub(super) async fn repair_findings<S: Store>(
+    store: &S,
+    around: Surroundings<'_>,
+    (filter, reading): (&Filter, &Reading),
+    options: &Options,
+) -> Result<Vec<Finding>, Failure> {
+    match reading.layout {
+        Layout::V2_1 => return Ok(vec![to_be_migrated(around.root)]),
+        // The plan has a finding of its own.
+        Layout::Mixed | Layout::Empty => return Ok(Vec::new()),
+        Layout::V2_2 | Layout::Staged => {}
+    }
+    let changes = reading.migration.changes();
+    let context = context(Some(&options.target), None);
+    let checker = || Checker::within(around.root.clone(), context.clone());
+    let (mut before, mut after) = (checker(), checker());
+    let revision = reading.moment.revision;
+    let mut pages = Pages::begin(store, around, around.root.range(), revision).await?;
+    while let Some(page) = pages.next().await? {
+        for entry in page.iter().filter(|entry| filter.keeps(entry)) {
+            before.push(entry);
+            if !changes.contains_key(&*entry.key) {
+                after.push(entry);
+            }
+        }
+    }
+    for (key, value) in changes {
+        if let Some(value) = value {
+            after.push(&Entry::new(key, value));
+        }
+    }
+    // What an interrupted run of the official tool left undone shows only while the collections are as it wrote
+    // them.
+    let undone = before.finish().into_iter();
+    let undone = undone.filter(|finding| INTERRUPTED.contains(&finding.code.as_str()));
+    let mut findings: Vec<Finding> = undone.chain(after.finish()).collect();
+    findings.retain(Finding::is_error);
+    findings.sort();
+    findings.dedup();
+    Ok(findings)
+}
+
 /// Checks entries that are in a file.
 pub(super) struct FileCheck {
     checker: Checker,
@@ -134,7 +178,9 @@ pub(super) fn context(target: Option<&Release>, journal: Option<&Journal>) -> Co
     Context {
         target: target.cloned().or(planned).filter(Release::has_2_2_layout),
         accepts_embedded: false,
-        recorded: made.and_then(|journal| journal.collection_form.parse().ok()),
+        recorded: made
+            .filter(|journal| task_of(journal) == Task::Migration)
+            .and_then(|journal| journal.collection_form.parse().ok()),
     }
 }
 

@@ -43,6 +43,18 @@ pub enum Failure {
     /// Somebody else holds the lock.
     #[error("another migration holds the lock {} ({}, {})", .0.key, .0.address, .0.ending())]
     Locked(SessionReport),
+    /// Another task is unfinished.
+    #[error(
+        "a {recorded} is unfinished ({phase}): run meta-migration {command} to resume it, or meta-migration rollback"
+    )]
+    OtherTask {
+        /// What is unfinished.
+        recorded: &'static str,
+        /// The command that resumes it.
+        command: &'static str,
+        /// How far it has come.
+        phase: &'static str,
+    },
     /// Our lock is gone.
     #[error("the lock {key} was lost during the run")]
     LockLost {
@@ -368,6 +380,7 @@ impl EngineError {
                 Failure::Sessions(_)
                 | Failure::Intruder(_)
                 | Failure::Locked(_)
+                | Failure::OtherTask { .. }
                 | Failure::LockLost { .. }
                 | Failure::JournalChanged { .. }
                 | Failure::UnknownLoss { .. }

@@ -7,7 +7,7 @@ use meta_store::Store;
 use meta_store::capture::{Capture, PageLimits};
 use milvus_meta::entry::Entry;
 use milvus_meta::keys::{KeyRange, MetaRoot};
-use milvus_meta::transform::{new_family_ranges, shared_family_ranges};
+use milvus_meta::transform::{new_family_ranges, shared_family_ranges, staged_family_ranges};
 
 use super::error::{Failure, while_doing};
 use super::pages::cuts;
@@ -47,6 +47,16 @@ impl Filter {
         Self {
             staged: new_family_ranges(root),
             shared: shared_family_ranges(root),
+            since,
+            ..Self::all(root)
+        }
+    }
+
+    /// Everything but what a repair has staged that read its source at the revision `since`: there only keys that
+    /// appeared later were staged.
+    pub(super) fn without_created(root: &MetaRoot, since: i64) -> Self {
+        Self {
+            shared: staged_family_ranges(root),
             since,
             ..Self::all(root)
         }

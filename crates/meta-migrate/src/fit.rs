@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use meta_store::{Compare, Op, Store, StoreErrorKind, Txn};
 use milvus_meta::keys::{KeyRange, MetaRoot};
-use milvus_meta::transform::{Migration, Put};
+use milvus_meta::transform::{Migration, Put, Task};
 
 use super::commit::{removal_ops, source_compares};
 use super::error::{Failure, while_doing};
@@ -23,6 +23,7 @@ const JOURNAL_BYTES: usize = 896;
 pub(super) struct Largest {
     /// The largest entry; a server that takes it takes every other one.
     entry: Option<Put>,
+    task: Task,
     commit: Vec<Op>,
 }
 
@@ -35,6 +36,7 @@ impl Largest {
         commit.push(Op::put(root.journal_key(), journal));
         Self {
             entry: migration.largest(),
+            task: migration.task(),
             commit,
         }
     }
@@ -60,7 +62,7 @@ impl Largest {
         if self.commit.is_empty() {
             return Ok(());
         }
-        let compares = source_compares(root, 0);
+        let compares = source_compares(root, self.task, 0);
         let comparisons = compares.len() + guards::never(root).len();
         let operations = self.commit.len().max(comparisons);
         match refusal(store, (root, timeout), (compares, self.commit.clone())).await? {

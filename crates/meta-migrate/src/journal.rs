@@ -9,7 +9,14 @@ use serde::{Deserialize, Serialize};
 use meta_report::BackupRef;
 
 /// The newest journal format this program writes, and the newest it reads.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
+
+/// The format of a journal of a migration, which older versions of this program read as well. That of a repair is
+/// a newer one: they would take it for a migration.
+pub(crate) const MIGRATION_FORMAT: u32 = 1;
+
+/// The name of a migration in [`Journal::kind`].
+const MIGRATION: &str = "migration";
 
 /// How far a migration, or its undoing, has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -76,6 +83,9 @@ pub struct Journal {
     pub meta_root: String,
     /// Identifies the run that began the migration.
     pub run: String,
+    /// What is recorded: `migration` or `repair`.
+    #[serde(default = "migration")]
+    pub kind: String,
     /// How far it has come.
     pub phase: Phase,
     /// The version of this program that wrote the journal last.
@@ -155,6 +165,10 @@ pub enum JournalError {
     },
 }
 
+fn migration() -> String {
+    MIGRATION.to_owned()
+}
+
 fn by(version: Option<&String>) -> String {
     version.map_or_else(String::new, |version| {
         format!(" (written by version {version})")
@@ -228,9 +242,10 @@ mod tests {
 
     fn journal() -> Journal {
         Journal {
-            format: FORMAT,
+            format: MIGRATION_FORMAT,
             meta_root: "by-dev/meta".into(),
             run: "r".into(),
+            kind: migration(),
             phase: Phase::Staged,
             tool_version: "0".into(),
             source_version: Some("2.1.4".into()),
@@ -279,8 +294,10 @@ mod tests {
         let mut json = serde_json::to_value(journal()).unwrap();
         json.as_object_mut().unwrap().remove("cluster_id");
         json.as_object_mut().unwrap().remove("keys_expected");
+        json.as_object_mut().unwrap().remove("kind");
         let read = Journal::decode(json.to_string().as_bytes()).unwrap();
         assert_eq!((read.cluster_id.as_str(), read.keys_expected), ("", 0));
+        assert_eq!(read.kind, "migration");
         assert_eq!(read.brought_from("c2", 8), None);
     }
 
@@ -302,9 +319,9 @@ mod tests {
 
     #[test]
     fn a_newer_format_and_a_foreign_value_are_told_apart() {
-        let newer = br#"{"format": 2, "surprise": true, "tool_version": "9.9.0"}"#;
+        let newer = br#"{"format": 3, "surprise": true, "tool_version": "9.9.0"}"#;
         let error = Journal::decode(newer).unwrap_err();
-        assert!(matches!(error, JournalError::Newer { found: 2, .. }));
+        assert!(matches!(error, JournalError::Newer { found: 3, .. }));
         assert!(error.to_string().contains("version 9.9.0"), "{error}");
         for damaged in [&b"true"[..], b"{\"format\": 1", b"", b"\xff"] {
             let error = Journal::decode(damaged).unwrap_err();

@@ -116,3 +116,12 @@ fn recorded(journal: &Journal) -> String {
         journal.collection_form, journal.updated_at
     )
 }
+
+/// 2.1 metadata, which is not repaired but migrated.
+pub(super) fn to_be_migrated(root: &MetaRoot) -> Finding {
+    Finding::error(
+        "not-migrated",
+        root.meta_root().as_bytes(),
+        "the layout is 2.1, and repair works on the 2.2 layout. Run meta-migration migrate",
+    )
+}

@@ -7,12 +7,13 @@ use crate::journal::{Journal, Phase};
 use meta_store::{Applied, Compare, Op, RangeRequest, Store, StoreError, Txn};
 use milvus_meta::entry::printable;
 use milvus_meta::keys::MetaRoot;
-use milvus_meta::transform::{FormError, Options, PolicyError, SegmentFormError};
+use milvus_meta::transform::{FormError, Options, PolicyError, SegmentFormError, Task};
 use milvus_meta::version::ReleaseError;
 
 use super::context::cluster_id;
 use super::error::{Failure, while_doing};
 use super::fence::Fence;
+use super::fingerprint::Filter;
 use super::guards::Guards;
 use super::limits::Limits;
 use super::patience::read;
@@ -133,6 +134,34 @@ impl Ledger {
         let journal = self.journal.as_ref();
         let since = journal.map_or(0, |journal| journal.staged_since);
         self.check_revisions().map_or(0, |()| since)
+    }
+
+    /// What the journal records.
+    pub(super) fn task(&self) -> Task {
+        let journal = self.journal.as_ref();
+        journal.map_or(Task::Migration, task_of)
+    }
+
+    /// Tells the source from what the recorded run has staged.
+    pub(super) fn source_filter(&self, root: &MetaRoot) -> Filter {
+        match self.task() {
+            Task::Migration => Filter::without_staged(root, self.staged_since()),
+            Task::Repair => Filter::without_created(root, self.staged_since()),
+        }
+    }
+
+    /// Fails where another task is unfinished. What was restored in part belongs to neither.
+    pub(super) fn check_task(&self, wanted: Task) -> Result<(), Failure> {
+        let recorded = self.task();
+        match self.phase() {
+            None | Some(Phase::Done | Phase::Restoring) => Ok(()),
+            Some(_) if recorded == wanted => Ok(()),
+            Some(phase) => Err(Failure::OtherTask {
+                recorded: recorded.name(),
+                command: recorded.command(),
+                phase: phase.name(),
+            }),
+        }
     }
 
     /// The guards of everything that is written until the journal is written again.
@@ -290,9 +319,15 @@ pub(super) fn journal_options(journal: &Journal) -> Result<Options, Failure> {
     let target = target.parse();
     let target = target.map_err(|error: ReleaseError| unusable(error.to_string()))?;
     Ok(Options {
+        task: task_of(journal),
         form,
         segment_form,
         on_broken_record: policy,
         target,
     })
+}
+
+/// What a journal records. One that cannot be told is taken for a migration, as older versions wrote it.
+pub(super) fn task_of(journal: &Journal) -> Task {
+    Task::named(&journal.kind).unwrap_or_default()
 }

@@ -29,6 +29,17 @@ pub struct Limits {
     pub tolerance: Tolerance,
 }
 
+impl Limits {
+    /// The same with one transaction at a time.
+    pub(super) fn one_by_one(self) -> Self {
+        Self {
+            in_flight_first: 1,
+            in_flight_max: 1,
+            ..self
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

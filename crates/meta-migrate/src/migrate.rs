@@ -13,7 +13,7 @@ use meta_report::{BackupRef, MigrateOutcome, MigrateReport, Seconds};
 use meta_store::Store;
 use milvus_meta::keys::MetaRoot;
 use milvus_meta::layout::Layout;
-use milvus_meta::transform::{CollectionForm, OnBrokenRecord, Options, SegmentForm};
+use milvus_meta::transform::{CollectionForm, OnBrokenRecord, Options, SegmentForm, Task};
 use milvus_meta::version::Release;
 
 use super::backup_job::BackupTarget;
@@ -30,6 +30,7 @@ use super::{Environment, layout, sessions};
 
 mod cut_over;
 mod preparation;
+mod repairing;
 mod segments;
 mod staging;
 mod verification;
@@ -39,6 +40,8 @@ use preparation::{Prepared, refuse_incomplete};
 /// What to migrate, and how.
 #[derive(Debug, Clone)]
 pub struct MigrateOptions {
+    /// Whether 2.1 metadata is migrated or 2.2 metadata repaired.
+    pub task: Task,
     /// The location of the metadata.
     pub root: MetaRoot,
     /// The version the operator says is there; checked against the keys.
@@ -62,6 +65,7 @@ pub struct MigrateOptions {
 impl MigrateOptions {
     fn transform_options(&self) -> Options {
         Options {
+            task: self.task,
             form: self.form,
             segment_form: self.segment_form,
             on_broken_record: self.on_broken_record,
@@ -94,7 +98,8 @@ pub async fn migrate<S: Store>(
         Ok(fence) => fence,
         Err(failure) => {
             // A migrated cluster that runs is not refused: nothing has to be done to it.
-            let refused = if matches!(failure, Failure::Sessions(_)) {
+            let is_migration = options.task == Task::Migration;
+            let refused = if is_migration && matches!(failure, Failure::Sessions(_)) {
                 match already_migrated(store, options, environment).await {
                     Ok(true) => return Ok(already(None, started)),
                     Err(incomplete @ (Failure::Findings(_) | Failure::Locked(_))) => incomplete,
@@ -288,6 +293,12 @@ impl<'a, S: Store> Run<'a, S> {
             {
                 return Ok(report);
             }
+            if self.options.task == Task::Repair
+                && self.prepared.is_none()
+                && step.is_writing_after_commit()
+            {
+                self.prepare_rest().await?;
+            }
             tracing::debug!(?step, "next step");
             match self.take(step).await {
                 Ok(()) => machine.completed(),
@@ -321,6 +332,10 @@ impl<'a, S: Store> Run<'a, S> {
     /// that something else has undone: it counts for nothing.
     async fn begin(&mut self) -> Result<Forward, Failure> {
         let phase = self.ledger.phase();
+        self.ledger.check_task(self.options.task)?;
+        if self.options.task == Task::Repair {
+            return Ok(self.begin_repair(phase));
+        }
         if phase == Some(Phase::Done) {
             let root = &self.options.root;
             let options = self.options.transform_options();
@@ -366,7 +381,10 @@ impl<'a, S: Store> Run<'a, S> {
             };
         }
         MigrateReport {
-            outcome: MigrateOutcome::Migrated,
+            outcome: match self.options.task {
+                Task::Migration => MigrateOutcome::Migrated,
+                Task::Repair => MigrateOutcome::Repaired,
+            },
             resumed: self.resumed,
             plan: self.prepared.as_ref().map(|prepared| prepared.plan.clone()),
             backup: self.backup.clone(),

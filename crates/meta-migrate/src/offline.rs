@@ -12,7 +12,7 @@ use milvus_meta::layout::Layout;
 use milvus_meta::layout::LayoutDetector;
 use milvus_meta::transform::PlanReport;
 use milvus_meta::transform::{
-    CollectionForm, Migration, OnBrokenRecord, Options, SegmentForm, Source,
+    CollectionForm, Migration, OnBrokenRecord, Options, SegmentForm, Source, Task,
 };
 use milvus_meta::verify::Context;
 use milvus_meta::version::Release;
@@ -270,6 +270,7 @@ impl BackupSource {
             }
         })?;
         Ok(Options {
+            task: Task::Migration,
             form,
             segment_form,
             on_broken_record: OnBrokenRecord::Skip,

@@ -5,8 +5,8 @@ use meta_store::Store;
 use milvus_meta::finding::Finding;
 use milvus_meta::keys::MetaRoot;
 use milvus_meta::layout::Layout;
-use milvus_meta::transform::Options;
 use milvus_meta::transform::PlanReport;
+use milvus_meta::transform::{Options, Task};
 
 use super::Environment;
 use super::completeness;
@@ -45,12 +45,12 @@ pub async fn plan<S: Store>(
         let ledger = Ledger::load(store, root, limits).await?;
         let staged = ledger.phase().is_some_and(Phase::is_before_commit);
         let filter = if staged {
-            Filter::without_staged(root, ledger.staged_since())
+            ledger.source_filter(root)
         } else {
             Filter::all(root)
         };
         if let Some(phase) = ledger.phase()
-            && !staged
+            && (!staged || ledger.task() != options.task)
             && phase != Phase::Done
         {
             return Ok(Planned {
@@ -62,7 +62,12 @@ pub async fn plan<S: Store>(
         let around = environment.around(root, limits);
         let reading = read_source(store, around, (&filter, options), None).await?;
         let mut report = plan_of(&reading, root, ledger.journal());
-        if report.layout == Layout::V2_2 && !staged {
+        if options.task == Task::Repair {
+            let found = (&filter, &reading);
+            let blocking = completeness::repair_findings(store, around, found, options).await?;
+            report.findings.extend(blocking);
+            report.findings.sort();
+        } else if report.layout == Layout::V2_2 && !staged {
             let (_, findings) = completeness::check(store, around, options, &ledger).await?;
             report.findings = findings;
         }

@@ -4,10 +4,11 @@ use crate::journal::{Journal, Phase};
 use milvus_meta::finding::Finding;
 use milvus_meta::keys::MetaRoot;
 use milvus_meta::layout::Layout;
-use milvus_meta::transform::Options;
 use milvus_meta::transform::PlanReport;
+use milvus_meta::transform::{Options, Task};
 
 use super::layout;
+use super::ledger::task_of;
 use super::source::Reading;
 
 /// The plan of a reading; a mixed layout is an error finding in it.
@@ -50,6 +51,20 @@ pub(super) fn nothing(layout: Layout, options: &Options, findings: Vec<Finding>)
 pub(super) fn unfinished_message(phase: Phase, journal: Option<&Journal>) -> String {
     let backup = journal.and_then(|journal| journal.backup.as_ref());
     let file = backup.map_or("FILE", |backup| backup.path.as_str());
+    if journal.is_some_and(|journal| task_of(journal) == Task::Repair) && phase != Phase::Restoring
+    {
+        let state = match phase {
+            Phase::Staging | Phase::Staged => "no key that was there is changed yet",
+            Phase::Committed | Phase::Tidying | Phase::Done | Phase::Restoring => {
+                "do not start Milvus until it is finished"
+            }
+        };
+        return format!(
+            "a repair is unfinished ({}): {state}. Run meta-migration repair to resume it, or meta-migration \
+             rollback to return to the metadata before it",
+            phase.name()
+        );
+    }
     match phase {
         Phase::Staging | Phase::Staged => format!(
             "a migration is unfinished ({}): 2.1 metadata is intact, 2.2 keys are partly written beside it. Run \

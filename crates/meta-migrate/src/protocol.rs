@@ -75,6 +75,14 @@ impl Step {
     }
 }
 
+impl Step {
+    /// Whether the step writes what the commit left to be written.
+    #[must_use]
+    pub(crate) fn is_writing_after_commit(self) -> bool {
+        matches!(self, Self::WriteHistory | Self::Rewrite | Self::Tidy)
+    }
+}
+
 /// The step after which a journal phase was written, or from which a run with that phase continues.
 fn first_step(phase: Option<Phase>) -> Step {
     match phase {

@@ -13,6 +13,7 @@ use meta_report::{BackupRef, RestoreOutcome, RestoreReport};
 use meta_store::Store;
 use milvus_meta::keys::MetaRoot;
 use milvus_meta::layout::Layout;
+use milvus_meta::transform::Task;
 
 use super::context::Surroundings;
 use super::context::newest_revision;
@@ -50,6 +51,8 @@ pub struct RestoreOptions {
     pub root: MetaRoot,
     /// Which command asks.
     pub way: Way,
+    /// Whether Milvus 2.1 is to be started on the result: then a repair, which began with 2.2, is not rolled back.
+    pub expects_2_1: bool,
     /// The backup; `None` takes the one that the journal names.
     pub backup: Option<PathBuf>,
     /// With this a backup of any meta root is welcome, and its keys are moved to `root`; of several
@@ -84,12 +87,18 @@ pub async fn restore<S: Store>(
         phase: None,
         backup: None,
         difference: None,
+        undoes_repair: false,
     };
     let outcome = if options.dry_run {
         run.look().await
     } else {
         run.act().await
     };
+    let undoes_repair = run.undoes_repair;
+    let outcome = outcome.map(|report| RestoreReport {
+        undoes_repair,
+        ..report
+    });
     outcome.map_err(|failure| EngineError {
         failure: Box::new(failure),
         written: run.written,
@@ -181,6 +190,7 @@ fn nothing_undone() -> RestoreReport {
         kept: 0,
         verified: false,
         discards: false,
+        undoes_repair: false,
     }
 }
 
@@ -193,6 +203,8 @@ struct Run<'a, S: Store> {
     backup: Option<BackupRef>,
     /// What a run that is refused would have done, where it was found out.
     difference: Option<RestoreReport>,
+    /// Whether the journal recorded a repair.
+    undoes_repair: bool,
 }
 
 impl<'a, S: Store> Run<'a, S> {
@@ -304,7 +316,7 @@ impl<'a, S: Store> Run<'a, S> {
         if planned.outcome == RestoreOutcome::Unchanged {
             // Where the backup holds what the migration made, the migration is in place, and so is what is
             // recorded of it.
-            if ledger.phase().is_some() && difference.layout != Layout::V2_2 {
+            if ledger.phase().is_some() && !self.keeps_journal(difference.layout) {
                 let by = (fence, &self.options.limits);
                 self.written = Written::Restoring;
                 let outcome = ledger.clear(self.store, by).await;
@@ -338,10 +350,25 @@ impl<'a, S: Store> Run<'a, S> {
         }
     }
 
+    /// Whether metadata of this layout is what the recorded migration made.
+    fn keeps_journal(&self, layout: Layout) -> bool {
+        layout == Layout::V2_2 && !self.undoes_repair
+    }
+
     async fn load(&mut self) -> Result<Ledger, Failure> {
         let ledger = Ledger::load(self.store, &self.options.root, &self.options.limits).await?;
         self.phase = ledger.phase();
+        self.undoes_repair = ledger.task() == Task::Repair;
         self.backup = ledger.journal().and_then(|journal| journal.backup.clone());
+        let is_rollback = self.options.way == Way::Rollback;
+        if is_rollback && self.undoes_repair && self.options.expects_2_1 {
+            return Err(Failure::Usage(
+                "a repair of 2.2 metadata is recorded, and a rollback of it does not return to 2.1. Run \
+                 meta-migration rollback without --source-version to return to the 2.2 metadata before the repair; \
+                 meta-migration restore restores any backup"
+                    .to_owned(),
+            ));
+        }
         Ok(ledger)
     }
 

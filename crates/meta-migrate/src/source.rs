@@ -6,7 +6,7 @@ use std::time::Instant;
 use meta_store::Store;
 use milvus_meta::keys::KeyRange;
 use milvus_meta::layout::Layout;
-use milvus_meta::transform::{Migration, Options, leftover_ranges};
+use milvus_meta::transform::{Migration, Options, Task, leftover_ranges};
 
 use super::backup_job::{BackupJob, BackupTarget};
 use super::census::Outsiders;
@@ -100,6 +100,8 @@ async fn read_once<S: Store>(
         evidence,
         migration,
     } = transform.finish().await?;
+    // Plain keys last: what an interrupted repair left is told by them.
+    let leftovers = migration.leftovers().iter().rev().cloned().collect();
     Ok(Reading {
         migration,
         layout,
@@ -108,7 +110,10 @@ async fn read_once<S: Store>(
         fingerprint,
         source_keys: outsiders.source_keys(pages.keys()),
         leased_keys: outsiders.leased(),
-        deletes: cuts.into_pieces(),
+        deletes: match options.task {
+            Task::Migration => cuts.into_pieces(),
+            Task::Repair => leftovers,
+        },
         backup,
         read_seconds,
         transform_seconds: transforming.elapsed().as_secs_f64(),

@@ -10,7 +10,9 @@ use meta_store::{RangeRequest, Store};
 use milvus_meta::finding::{Finding, Severity};
 use milvus_meta::keys::{Family, LogKind, MetaRoot};
 use milvus_meta::layout::Layout;
-use milvus_meta::transform::{CollectionForm, Migration, OnBrokenRecord, Options, SegmentForm};
+use milvus_meta::transform::{
+    CollectionForm, Migration, OnBrokenRecord, Options, SegmentForm, Task,
+};
 use milvus_meta::verify::Context;
 use milvus_meta::version::Release;
 
@@ -22,7 +24,7 @@ use super::difference::{Actual, Collector, Expected, compare};
 use super::error::{EngineError, Failure, while_doing};
 use super::feed::feed;
 use super::fingerprint::Filter;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, task_of};
 use super::limits::Limits;
 use super::patience::read;
 use super::plan_report::unfinished_message;
@@ -145,6 +147,7 @@ async fn options_of_run<S: Store>(store: &S, around: Surroundings<'_>) -> Result
         && let Some(Ok(target)) = journal.target_version.as_deref().map(str::parse::<Release>)
     {
         return Ok(Options {
+            task: task_of(journal),
             form,
             segment_form,
             on_broken_record,
@@ -166,6 +169,7 @@ async fn options_of_run<S: Store>(store: &S, around: Surroundings<'_>) -> Result
     }
     let target = Release::LATEST_2_2;
     Ok(Options {
+        task: Task::Migration,
         form,
         segment_form,
         on_broken_record: OnBrokenRecord::Skip,

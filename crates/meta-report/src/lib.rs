@@ -46,6 +46,10 @@ pub enum MigrateOutcome {
     Migrated,
     /// The 2.2 layout was there already.
     AlreadyMigrated,
+    /// This run finished the repair.
+    Repaired,
+    /// Nothing is wrong with the 2.2 metadata.
+    NothingToRepair,
     /// There is nothing to migrate, or the target keeps the 2.1 layout.
     NothingToDo,
 }
@@ -211,4 +215,7 @@ pub struct RestoreReport {
     /// Whether just what was staged goes: nothing is compared with a backup then, but counted.
     #[serde(skip)]
     pub discards: bool,
+    /// Whether a repair is rolled back, and not a migration.
+    #[serde(skip)]
+    pub undoes_repair: bool,
 }

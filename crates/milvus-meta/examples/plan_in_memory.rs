@@ -11,13 +11,14 @@ use milvus_meta::entry::{Entry, printable};
 use milvus_meta::keys::MetaRoot;
 use milvus_meta::proto::v2_1::etcd::CollectionInfo;
 use milvus_meta::proto::v2_1::schema::{CollectionSchema, FieldSchema};
-use milvus_meta::transform::{CollectionForm, OnBrokenRecord, Options, SegmentForm, Source};
+use milvus_meta::transform::{CollectionForm, OnBrokenRecord, Options, SegmentForm, Source, Task};
 use milvus_meta::version::Release;
 use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = MetaRoot::new("by-dev", "meta", "kv")?;
     let options = Options {
+        task: Task::Migration,
         form: CollectionForm::Split,
         segment_form: SegmentForm::Auto,
         on_broken_record: OnBrokenRecord::Fail,

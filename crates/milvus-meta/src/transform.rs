@@ -36,6 +36,7 @@ mod partition;
 mod plan;
 mod ranges;
 mod remains;
+mod repair;
 mod resume;
 mod segment_index;
 mod segment_log;
@@ -48,7 +49,7 @@ pub use migration::Migration;
 pub use missing::{ALL_PARTITIONS, MissingCollections, MissingPartitions};
 pub use options::{
     CollectionForm, FormChoice, FormError, OnBrokenRecord, Options, PolicyError, SegmentForm,
-    SegmentFormError,
+    SegmentFormError, Task,
 };
 pub use plan::{FamilyPlan, PlanReport};
 pub use ranges::{leftover_ranges, new_family_ranges, shared_family_ranges, staged_family_ranges};

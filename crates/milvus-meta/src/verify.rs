@@ -30,6 +30,14 @@ use legacy::Legacy;
 use load::Loads;
 use segment::Segments;
 
+/// Codes of the findings that an interrupted run of the official tool is recognized by. Once 2.2 ran on the metadata,
+/// or its collections were repaired, they are not made.
+pub const INTERRUPTED: [&str; 3] = [
+    "indexes-missing",
+    "segment-indexes-missing",
+    "load-state-missing",
+];
+
 /// What is known of the metadata, and who will read it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Context {

@@ -63,6 +63,13 @@ pub(in crate::cli) fn migrate(report: &MigrateReport, next: &Next, style: Style)
         MigrateOutcome::AlreadyMigrated => {
             style.good("Already migrated: the metadata has the 2.2 layout; no changes")
         }
+        MigrateOutcome::Repaired if report.resumed => {
+            style.good("Repaired: resumed and finished an interrupted run")
+        }
+        MigrateOutcome::Repaired => style.good("Repaired"),
+        MigrateOutcome::NothingToRepair => {
+            style.good("Nothing to repair: the 2.2 metadata is complete; no changes")
+        }
         MigrateOutcome::NothingToDo => style.good("Nothing to do: no changes"),
     }];
     if let Some(plan) = &report.plan {
@@ -83,8 +90,17 @@ pub(in crate::cli) fn migrate(report: &MigrateReport, next: &Next, style: Style)
             short_digest(&backup.digest)
         ));
     }
-    if report.outcome == MigrateOutcome::Migrated && report.backup.is_none() {
-        lines.push("  no backup: this migration cannot be rolled back".to_owned());
+    let is_written = matches!(
+        report.outcome,
+        MigrateOutcome::Migrated | MigrateOutcome::Repaired
+    );
+    if is_written && report.backup.is_none() {
+        let what = if report.outcome == MigrateOutcome::Repaired {
+            "repair"
+        } else {
+            "migration"
+        };
+        lines.push(format!("  no backup: this {what} cannot be rolled back"));
     }
     if report.verified {
         // A run that came back after the commit has no plan to compare with.
@@ -94,7 +110,7 @@ pub(in crate::cli) fn migrate(report: &MigrateReport, next: &Next, style: Style)
         };
         lines.push(found.to_owned());
     }
-    if report.outcome == MigrateOutcome::Migrated {
+    if is_written {
         lines.push(seconds(&report.seconds));
     }
     if let Some(plan) = report.plan.as_ref()
@@ -273,6 +289,7 @@ Migrated: resumed and finished an interrupted run
             kept: 0,
             verified: true,
             discards: false,
+            undoes_repair: false,
         };
         let kept = RestoreReport {
             kept: 3,
@@ -281,6 +298,7 @@ Migrated: resumed and finished an interrupted run
         let discarded = RestoreReport {
             put: 0,
             discards: true,
+            undoes_repair: false,
             ..complete
         };
         let text = |report| restore(&report, false, &Next::default(), Style::plain());
@@ -304,6 +322,7 @@ Migrated: resumed and finished an interrupted run
             kept: 0,
             verified: false,
             discards: false,
+            undoes_repair: false,
         };
         assert_eq!(
             restore(&report, true, &Next::default(), Style::plain()),

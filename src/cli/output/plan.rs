@@ -186,6 +186,10 @@ fn conclusion(plan: &PlanReport, blocking: &[Finding], style: Style) -> String {
         };
     }
     match plan.layout {
+        // Of a migration there are none in this layout.
+        Layout::V2_2 if plan.put + plan.rewrite + plan.delete > 0 => {
+            format!("{} no blocking findings", style.good("Ready:"))
+        }
         Layout::V2_1 | Layout::Staged => {
             format!("{} no blocking findings", style.good("Ready:"))
         }

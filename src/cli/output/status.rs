@@ -131,7 +131,10 @@ fn journal(journal: Option<&Value>, style: Style) -> String {
     let Some(phase) = text("phase") else {
         return format!("{heading} {}", line(&journal.to_string()));
     };
-    let mut told = phase_in_words(phase);
+    let mut told = match text("kind") {
+        Some("repair") => repair_in_words(phase),
+        _ => phase_in_words(phase),
+    };
     if let (Some(form), Some(target)) = (text("collection_form"), text("target_version")) {
         told.push_str(&format!("; for {target}, {form} form"));
     }
@@ -143,6 +146,20 @@ fn journal(journal: Option<&Value>, style: Style) -> String {
         None => told.push_str("; no backup"),
     }
     format!("{heading} {}", line(&told))
+}
+
+fn repair_in_words(phase: &str) -> String {
+    let meaning = match phase {
+        "staging" | "staged" => {
+            "unfinished, existing keys unchanged: repair resumes, rollback deletes the staged keys"
+        }
+        "committed" | "tidying" => {
+            "unfinished, do not start Milvus: repair resumes, rollback restores the metadata before it"
+        }
+        "done" => "finished",
+        _ => return phase_in_words(phase),
+    };
+    format!("repair, {phase}: {meaning}")
 }
 
 fn phase_in_words(phase: &str) -> String {

@@ -9,7 +9,7 @@ use meta_migrate::{
     BackupTarget, Environment, Limits, MigrateOptions, Observer, Signal, Stop, Stopper, Waits,
     migrate,
 };
-use milvus_meta::transform::{CollectionForm, OnBrokenRecord, SegmentForm};
+use milvus_meta::transform::{CollectionForm, OnBrokenRecord, SegmentForm, Task};
 
 use super::instance::Instance;
 use super::tool::{Running, Tool, within};
@@ -53,6 +53,7 @@ async fn end_in(it: &Instance, tool: &Tool, phase: &'static str) {
         source_version: None,
         target_version: "2.2.16".parse().unwrap(),
         form: CollectionForm::Database,
+        task: Task::Migration,
         segment_form: SegmentForm::Auto,
         on_broken_record: OnBrokenRecord::Fail,
         backup: Some(BackupTarget {

@@ -13,7 +13,7 @@ use milvus_meta::finding::{Finding, Severity};
 use milvus_meta::keys::TOMBSTONE;
 use milvus_meta::layout::Layout;
 use milvus_meta::proto::v2_1::etcd;
-use milvus_meta::transform::{CollectionForm, OnBrokenRecord, Options, SegmentForm};
+use milvus_meta::transform::{CollectionForm, OnBrokenRecord, Options, SegmentForm, Task};
 use prost::Message as _;
 
 use super::instance::{Image, Instance, limits, plain};
@@ -192,6 +192,7 @@ async fn traces_of_2_2_are_a_warning_and_stay_when_staging_is_undone() {
         let wanted = Options {
             form,
             on_broken_record: OnBrokenRecord::Fail,
+            task: Task::Migration,
             segment_form: SegmentForm::Auto,
             target: target_of(form).parse().unwrap(),
         };

@@ -13,7 +13,7 @@ use meta_migrate::{
 use meta_report::{MigrateReport, RestoreReport};
 use meta_testing::memory::{Fault, MemoryStore};
 use milvus_meta::entry::Entry;
-use milvus_meta::transform::{CollectionForm, OnBrokenRecord, SegmentForm};
+use milvus_meta::transform::{CollectionForm, OnBrokenRecord, SegmentForm, Task};
 
 use crate::simulation::records;
 use crate::support::metadata::{Metadata, root, target_of};
@@ -51,6 +51,7 @@ impl Instance {
             source_version: None,
             target_version: target_of(self.form).parse().unwrap(),
             form: self.form,
+            task: Task::Migration,
             segment_form: SegmentForm::Auto,
             on_broken_record: OnBrokenRecord::Fail,
             backup: Some(BackupTarget {
@@ -69,6 +70,7 @@ impl Instance {
         RestoreOptions {
             root: root(),
             way,
+            expects_2_1: false,
             backup: match way {
                 Way::Rollback => None,
                 Way::Restore => Some(self.backup()),

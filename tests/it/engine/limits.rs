@@ -197,6 +197,7 @@ async fn blocked(instance: &Instance) -> Vec<(String, String)> {
         ..
     } = instance.options();
     let options = Options {
+        task: milvus_meta::transform::Task::Migration,
         form,
         segment_form,
         on_broken_record,

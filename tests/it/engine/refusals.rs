@@ -13,7 +13,7 @@ use meta_testing::memory::{Fault, RequestKind};
 use milvus_meta::finding::Severity;
 use milvus_meta::layout::Layout;
 use milvus_meta::transform::PlanReport;
-use milvus_meta::transform::{CollectionForm, OnBrokenRecord, Options, SegmentForm};
+use milvus_meta::transform::{CollectionForm, OnBrokenRecord, Options, SegmentForm, Task};
 
 use super::instance::{Instance, limits, plain};
 use crate::rules::FORMS;
@@ -143,6 +143,7 @@ async fn where_nothing_lies_a_wrong_root_path_is_suspected() {
     let around = (&limits(), &environment);
     let options = Options {
         form: instance.form,
+        task: Task::Migration,
         segment_form: SegmentForm::Auto,
         on_broken_record: OnBrokenRecord::Fail,
         target: target_of(instance.form).parse().unwrap(),

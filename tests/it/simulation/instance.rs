@@ -13,7 +13,7 @@ use meta_migrate::{
 use milvus_meta::entry::Entry;
 use milvus_meta::proto::v2_1::common::KeyDataPair;
 use milvus_meta::proto::v2_1::etcd;
-use milvus_meta::transform::{CollectionForm, OnBrokenRecord, SegmentForm};
+use milvus_meta::transform::{CollectionForm, OnBrokenRecord, SegmentForm, Task};
 use std::time::Duration;
 
 use crate::support::metadata::{
@@ -177,6 +177,7 @@ impl Case {
             source_version: Some("2.1.4".parse().unwrap()),
             target_version: target_of(self.form).parse().unwrap(),
             form: self.form,
+            task: Task::Migration,
             segment_form: SegmentForm::Auto,
             on_broken_record: OnBrokenRecord::Fail,
             backup: Some(BackupTarget {
@@ -199,6 +200,7 @@ impl Case {
         RestoreOptions {
             root: metadata::root(),
             way: Way::Rollback,
+            expects_2_1: false,
             backup: None,
             moved_from: None,
             keep_extra: false,

@@ -13,7 +13,7 @@ use milvus_meta::finding::Severity;
 use milvus_meta::keys::{MetaRoot, TOMBSTONE};
 use milvus_meta::proto::v2_1::{common, data, etcd, index, milvus, query, schema};
 use milvus_meta::transform::{
-    CollectionForm, Migration, OnBrokenRecord, Options, SegmentForm, Source,
+    CollectionForm, Migration, OnBrokenRecord, Options, SegmentForm, Source, Task,
 };
 use prost::Message;
 
@@ -167,6 +167,7 @@ pub(crate) fn migrate_to(
 ) -> Migration {
     let options = Options {
         form,
+        task: Task::Migration,
         segment_form: SegmentForm::Auto,
         on_broken_record,
         target: target.parse().unwrap(),

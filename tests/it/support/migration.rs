@@ -16,7 +16,7 @@ use meta_report::{MigrateReport, RestoreReport};
 use meta_store::{Op, RangeRequest, Store, Txn};
 use milvus_meta::entry::Entry;
 use milvus_meta::keys::{KeyRange, MetaRoot};
-use milvus_meta::transform::{CollectionForm, OnBrokenRecord, Options, SegmentForm, Source};
+use milvus_meta::transform::{CollectionForm, OnBrokenRecord, Options, SegmentForm, Source, Task};
 
 use super::dump::read_dump;
 use super::etcd::own_root;
@@ -56,6 +56,7 @@ impl Case {
             root.clone(),
             Options {
                 form,
+                task: Task::Migration,
                 segment_form: SegmentForm::Auto,
                 on_broken_record: OnBrokenRecord::Fail,
                 target: target(form).parse().unwrap(),
@@ -167,6 +168,7 @@ impl Case {
             source_version: Some("2.1.4".parse().unwrap()),
             target_version: target(self.form).parse().unwrap(),
             form: self.form,
+            task: Task::Migration,
             segment_form: SegmentForm::Auto,
             on_broken_record: OnBrokenRecord::Fail,
             backup: Some(BackupTarget {
@@ -203,6 +205,7 @@ impl Case {
         RestoreOptions {
             root: self.root.clone(),
             way: Way::Rollback,
+            expects_2_1: false,
             backup: None,
             moved_from: None,
             keep_extra: false,

@@ -9,7 +9,9 @@ use crate::journal::Phase;
 use meta_store::{Op, Store, StoreErrorKind};
 use milvus_meta::entry::{Entry, printable};
 use milvus_meta::keys::{Family, KeyRange};
-use milvus_meta::transform::{Options, Put, Remaining, leftover_ranges, remaining_after_commit};
+use milvus_meta::transform::{
+    Options, Put, Remaining, Task, leftover_ranges, remaining_after_commit,
+};
 
 use super::super::commit::{removal_ops, source_compares};
 use super::super::context::newest_revision;
@@ -60,7 +62,7 @@ impl<S: Store> Run<'_, S> {
                 ops.extend(history.iter().cloned());
             }
             // Every source key that the commit depends on has to be as it was read.
-            let compares = source_compares(&self.options.root, revision);
+            let compares = source_compares(&self.options.root, self.options.task, revision);
             let next = self.journal_in(Phase::Committed)?;
             let by = (&self.fence, limits);
             // Also where the run is dropped while etcd does not answer.
@@ -93,8 +95,16 @@ impl<S: Store> Run<'_, S> {
         }
         let (ops, read_at) = match &self.prepared {
             Some(prepared) => {
+                let staged = prepared.is_rest.then(|| prepared.migration.staged());
+                let staged = staged.into_iter().flatten();
+                let staged: Vec<Op> = staged.map(|put| to_op(&put)).collect();
                 let history = prepared.migration.history().iter();
-                (history.map(to_op).collect(), prepared.revision)
+                // The newest snapshots first, and one after the other: an older one never stands for them.
+                let history = history.rev().map(to_op);
+                (
+                    staged.into_iter().chain(history).collect(),
+                    prepared.revision,
+                )
             }
             None => {
                 let (remaining, read_at) = self.remaining().await?;
@@ -110,7 +120,8 @@ impl<S: Store> Run<'_, S> {
         let (ops, read_at) = match &self.prepared {
             Some(prepared) => {
                 let rewrites = prepared.migration.rewrites().iter();
-                (rewrites.map(to_op).collect(), prepared.revision)
+                // Plain keys last: what an interrupted repair left is told by them.
+                (rewrites.rev().map(to_op).collect(), prepared.revision)
             }
             None => {
                 let (remaining, read_at) = self.remaining().await?;
@@ -135,7 +146,12 @@ impl<S: Store> Run<'_, S> {
         let observer = &*self.environment.observer;
         observer.phase_started("rewrite", u64::try_from(ops.len()).ok());
         let writes = ops.into_iter().map(Write::over).collect();
-        let tally = self.writer().read_at(read_at).write_all(writes).await;
+        let limits = match self.options.task {
+            Task::Migration => self.options.limits,
+            Task::Repair => self.options.limits.one_by_one(),
+        };
+        let writer = self.writer_within(limits).read_at(read_at);
+        let tally = writer.write_all(writes).await;
         observer.phase_finished();
         self.seconds.write += started.elapsed().as_secs_f64();
         self.own += tally?;
@@ -190,6 +206,10 @@ impl<S: Store> Run<'_, S> {
     async fn tidy_once(&mut self) -> Result<(), Failure> {
         let limits = self.options.limits;
         let known = match &self.prepared {
+            // A repair names every key that it deletes.
+            Some(prepared) if self.options.task == Task::Repair => {
+                Some((prepared.deletes.clone(), prepared.revision))
+            }
             Some(prepared) if self.nobody_else_wrote(prepared).await? => {
                 Some((prepared.deletes.clone(), prepared.revision))
             }
@@ -204,7 +224,11 @@ impl<S: Store> Run<'_, S> {
         let planned = self.prepared.as_ref().map(|prepared| prepared.plan.delete);
         let total = planned.and_then(|planned| planned.checked_sub(self.own.deleted));
         observer.phase_started("tidy", total);
-        let limits = limits.for_deletes(self.own);
+        let limits = match self.options.task {
+            Task::Migration => limits.for_deletes(self.own),
+            // In the order in which they are planned.
+            Task::Repair => limits.one_by_one(),
+        };
         let stop = &self.environment.stop;
         let guards = self.ledger.guards(&self.fence);
         let writer = Writer::new(self.store, guards, limits, stop, observer);

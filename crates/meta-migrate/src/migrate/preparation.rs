@@ -11,9 +11,10 @@ use milvus_meta::finding::Finding;
 use milvus_meta::keys::KeyRange;
 use milvus_meta::layout::Layout;
 use milvus_meta::transform::PlanReport;
-use milvus_meta::transform::{Migration, Options};
+use milvus_meta::transform::{Migration, Options, Task};
 
 use super::super::backup_job::BackupJob;
+use super::super::completeness::repair_findings;
 use super::super::error::{Failure, agreed};
 use super::super::fingerprint::{Filter, Fingerprint};
 use super::super::fit::Largest;
@@ -36,7 +37,9 @@ pub(super) struct Prepared {
     /// Keys of the source, counted by etcd.
     pub(super) source_keys: u64,
     /// Those of them that go with a lease.
-    leased_keys: u64,
+    pub(super) leased_keys: u64,
+    /// Whether it is what an interrupted repair left to do after its commit.
+    pub(super) is_rest: bool,
 }
 
 impl Prepared {
@@ -59,7 +62,7 @@ impl<S: Store> Run<'_, S> {
         let staged = self.ledger.phase().is_some_and(Phase::is_before_commit);
         let root = &self.options.root;
         let filter = if staged {
-            Filter::without_staged(root, self.ledger.staged_since())
+            self.ledger.source_filter(root)
         } else {
             Filter::all(root)
         };
@@ -72,7 +75,9 @@ impl<S: Store> Run<'_, S> {
             read_source(self.store, self.around(), (&filter, &options), wanted).await?;
         self.seconds.read = reading.read_seconds;
         self.seconds.transform = reading.transform_seconds;
+        let is_repair = options.task == Task::Repair;
         match reading.layout {
+            _ if is_repair => {}
             // What an unfinished run staged is beside an intact source.
             layout if staged && layout != Layout::V2_1 => {
                 let plan = plan_of(&reading, root, self.ledger.journal());
@@ -89,10 +94,9 @@ impl<S: Store> Run<'_, S> {
             }
             Layout::V2_1 | Layout::Mixed | Layout::Staged | Layout::Empty => {}
         }
-        let plan = plan_of(&reading, root, self.ledger.journal());
-        let bad = plan.findings.iter().any(Finding::is_error);
-        if bad {
-            return Err(Failure::Findings(Box::new(plan)));
+        let plan = self.planned((&filter, &reading), &options).await?;
+        if is_repair && !staged && reading.migration.is_empty() {
+            return Ok(Some(self.nothing_to_repair()));
         }
         self.compare_with_journal(&plan)?;
         let size = (staged, reading.fingerprint.bytes);
@@ -116,9 +120,32 @@ impl<S: Store> Run<'_, S> {
             source_keys: reading.source_keys,
             leased_keys: reading.leased_keys,
             deletes: reading.deletes,
+            is_rest: false,
         });
         self.own = Tally::default();
         Ok(None)
+    }
+
+    /// Returns the plan of a reading.
+    ///
+    /// # Errors
+    /// [`Failure::Findings`] where a finding is an error.
+    pub(super) async fn planned(
+        &self,
+        (filter, reading): (&Filter, &Reading),
+        options: &Options,
+    ) -> Result<PlanReport, Failure> {
+        let mut plan = plan_of(reading, &self.options.root, self.ledger.journal());
+        if options.task == Task::Repair {
+            let found = (filter, reading);
+            let blocking = repair_findings(self.store, self.around(), found, options).await?;
+            plan.findings.extend(blocking);
+            plan.findings.sort();
+        }
+        if plan.findings.iter().any(Finding::is_error) {
+            return Err(Failure::Findings(Box::new(plan)));
+        }
+        Ok(plan)
     }
 
     /// Fails where 2.2 metadata is not complete: it is not ours to finish, but Milvus must not start on it.

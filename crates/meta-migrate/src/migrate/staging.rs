@@ -5,10 +5,10 @@ use std::time::{Instant, SystemTime};
 
 use tokio::sync::mpsc::Receiver;
 
-use crate::journal::{Counts, FORMAT, Journal, Phase};
+use crate::journal::{Counts, FORMAT, Journal, MIGRATION_FORMAT, Phase};
 use meta_store::{Op, Store};
 use milvus_meta::entry::printable;
-use milvus_meta::transform::{Migration, staged_family_ranges};
+use milvus_meta::transform::{Migration, Task, staged_family_ranges};
 
 use super::super::backup_job::now;
 use super::super::context::Surroundings;
@@ -17,6 +17,7 @@ use super::super::difference::{Actual, Collector, Difference, compare};
 use super::super::error::{Failure, Written};
 use super::super::feed::feed;
 use super::super::fingerprint::{Filter, changed_since};
+use super::super::limits::Limits;
 use super::super::packer::Packer;
 use super::super::staged::{staged, staged_entries};
 use super::super::trail::{Others, Trail};
@@ -40,10 +41,14 @@ impl<S: Store> Run<'_, S> {
     }
 
     pub(super) fn writer(&self) -> Writer<'_, S> {
+        self.writer_within(self.options.limits)
+    }
+
+    pub(super) fn writer_within(&self, limits: Limits) -> Writer<'_, S> {
         Writer::new(
             self.store,
             self.ledger.guards(&self.fence),
-            self.options.limits,
+            limits,
             &self.environment.stop,
             &*self.environment.observer,
         )
@@ -54,9 +59,13 @@ impl<S: Store> Run<'_, S> {
         let prepared = self.prepared()?;
         let now = now();
         let journal = Journal {
-            format: FORMAT,
+            format: match options.task {
+                Task::Migration => MIGRATION_FORMAT,
+                Task::Repair => FORMAT,
+            },
             meta_root: options.root.meta_root().to_owned(),
             run: run_id(),
+            kind: options.task.name().to_owned(),
             phase: Phase::Staging,
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             source_version: options.source_version.as_ref().map(ToString::to_string),
@@ -111,13 +120,14 @@ impl<S: Store> Run<'_, S> {
             ..journal
         };
         Ok(match &self.prepared {
-            Some(prepared) => Journal {
+            Some(prepared) if !prepared.is_rest => Journal {
                 cluster_id: prepared.cluster_id.clone(),
                 capture_revision: prepared.revision,
                 keys_expected: prepared.keys_that_stay(),
                 ..next
             },
-            None => next,
+            // What is left of a repair was read later than what is recorded.
+            Some(_) | None => next,
         })
     }
 
@@ -213,7 +223,7 @@ impl<S: Store> Run<'_, S> {
 
     /// What is source, and not staged.
     fn source_filter(&self) -> Filter {
-        Filter::without_staged(&self.options.root, self.ledger.staged_since())
+        self.ledger.source_filter(&self.options.root)
     }
 
     async fn compare_staged(

@@ -11,7 +11,7 @@ use milvus_meta::finding::Finding;
 use milvus_meta::keys::Family;
 use milvus_meta::layout::Layout;
 use milvus_meta::layout::LayoutDetector;
-use milvus_meta::transform::leftover_ranges;
+use milvus_meta::transform::{Task, leftover_ranges};
 
 use super::super::ahead::Ahead;
 use super::super::census;
@@ -34,7 +34,8 @@ impl<S: Store> Run<'_, S> {
         let started = Instant::now();
         let observer = &*self.environment.observer;
         observer.phase_started("verify", None);
-        let report = if self.prepared.is_some() {
+        // A repair is held against its backup, all of it.
+        let report = if self.prepared.is_some() && self.options.task == Task::Migration {
             self.compare_with_plan().await
         } else {
             self.compare_with_record().await

@@ -85,7 +85,7 @@ async fn look_once<S: Store>(
 ) -> Result<Staged, Failure> {
     let journal = ledger.journal().ok_or(Failure::NoBackup)?;
     let options = journal_options(journal)?;
-    let filter = Filter::without_staged(around.root, ledger.staged_since());
+    let filter = ledger.source_filter(around.root);
     let (migration, read_at) = plan_again(store, around, (&filter, &options)).await?;
     let now = migration.digest().to_owned();
     let other_plan = (now != journal.plan_digest).then_some(now);
@@ -139,6 +139,7 @@ async fn look_once<S: Store>(
             kept: 0,
             verified: false,
             discards: true,
+            undoes_repair: false,
         },
         other_plan,
         others,
@@ -178,7 +179,7 @@ pub(super) async fn discard<S: Store>(
     written?;
     // Recorded once more behind all of it: what compares this record shows that nothing of it was lost.
     record_staging(store, around, (fence, ledger)).await?;
-    let filter = Filter::without_staged(around.root, ledger.staged_since());
+    let filter = ledger.source_filter(around.root);
     expect_gone(store, around, (&filter, staged.read_at)).await?;
     let verified = matches_backup(store, around, ledger.journal()).await?;
     ledger.clear(store, (fence, around.limits)).await?;

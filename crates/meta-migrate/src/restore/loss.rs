@@ -10,15 +10,15 @@ use meta_store::Store;
 use milvus_meta::entry::{Entry, printable};
 use milvus_meta::keys::{Family, KeyRange, MetaRoot};
 use milvus_meta::transform::{
-    CollectionForm, Options, remaining_after_commit, staged_family_ranges,
+    CollectionForm, Options, Task, remaining_after_commit, staged_family_ranges,
 };
 
 use super::super::context::Surroundings;
 use super::super::difference::Difference;
 use super::super::error::Failure;
 use super::super::fingerprint::{Filter, KeyPages};
-use super::super::ledger::Ledger;
 use super::super::ledger::journal_options;
+use super::super::ledger::{Ledger, task_of};
 use super::super::pages::cuts;
 
 /// So many of the keys that would be lost are listed by name.
@@ -169,12 +169,20 @@ impl Ours {
         };
         let collections = root.range_below(&Family::Collection.prefix());
         let mut in_place = vec![collections.clone()];
+        let is_repair = task_of(journal) == Task::Repair;
         let mut rewritten = if journal.collection_form == CollectionForm::Database.name() {
             Vec::new()
         } else {
             let snapshots = root.range_below(&Family::CollectionSnapshot.prefix());
             vec![collections, snapshots]
         };
+        if is_repair {
+            // After its commit a repair writes to every family that it stages to.
+            rewritten = [Family::Collection, Family::CollectionSnapshot]
+                .map(|family| root.range_below(&family.prefix()))
+                .into();
+            rewritten.extend(staged_family_ranges(root));
+        }
         if journal.counts.segments > 0 {
             let segments = root.range_below(&Family::Segment.prefix());
             in_place.push(segments.clone());

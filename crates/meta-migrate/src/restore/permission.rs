@@ -5,6 +5,7 @@ use meta_backup::{Backup, Coverage};
 use meta_report::BackupRef;
 use meta_store::Store;
 use milvus_meta::layout::Layout;
+use milvus_meta::transform::Task;
 
 use super::super::error::Failure;
 use super::super::ledger::Ledger;
@@ -107,7 +108,9 @@ impl<S: Store> Run<'_, S> {
             None if self.options.way == Way::Rollback => Some("no migration is recorded here"),
             Some(_) | None => None,
         };
-        if self.options.way == Way::Rollback && difference.layout == Layout::V2_2 {
+        let undoes_repair = ledger.task() == Task::Repair;
+        if self.options.way == Way::Rollback && difference.layout == Layout::V2_2 && !undoes_repair
+        {
             return Err(Failure::Usage(format!(
                 "the backup {} holds the 2.2 layout, but rollback restores 2.1: name the backup that the \
                     migration saved, or use restore for this one",

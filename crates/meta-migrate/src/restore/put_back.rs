@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::journal::{Counts, FORMAT, Journal, Phase};
+use crate::journal::{Counts, Journal, MIGRATION_FORMAT, Phase};
 use meta_backup::Backup;
 use meta_report::{BackupRef, RestoreOutcome, RestoreReport};
 use meta_store::{Op, RangeRequest, Store};
@@ -11,6 +11,7 @@ use milvus_meta::entry::{Entry, printable};
 use milvus_meta::keys::{KeyRange, successor};
 use milvus_meta::layout::Layout;
 use milvus_meta::layout::LayoutDetector;
+use milvus_meta::transform::Task;
 
 use super::super::context::Retries;
 use super::super::context::Surroundings;
@@ -134,6 +135,7 @@ impl Gap {
             kept: self.kept,
             verified: false,
             discards: false,
+            undoes_repair: false,
         }
     }
 }
@@ -515,9 +517,10 @@ impl<S: Store> PutBack<'_, S> {
     fn restoring(&self, (keep_extra, revision): (bool, i64)) -> Journal {
         let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
         let base = self.ledger.journal().cloned().unwrap_or_else(|| Journal {
-            format: FORMAT,
+            format: MIGRATION_FORMAT,
             meta_root: self.around.root.meta_root().to_owned(),
             run: String::new(),
+            kind: Task::Migration.name().to_owned(),
             phase: Phase::Restoring,
             tool_version: String::new(),
             source_version: None,

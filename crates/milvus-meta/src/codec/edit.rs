@@ -51,6 +51,18 @@ pub fn split_collection(record: &[u8], database: Option<i64>) -> Result<Vec<u8>,
     Ok(out)
 }
 
+/// The record of an alias inside a database.
+///
+/// # Errors
+/// [`WireError`] when the record is no protobuf message.
+pub fn alias_in_database(record: &[u8], database: i64) -> Result<Vec<u8>, WireError> {
+    const DATABASE: u32 = 5;
+    let mut out = without(record, &[DATABASE])?;
+    push_varint(&mut out, u64::from(DATABASE) << 3);
+    push_varint(&mut out, database.cast_unsigned());
+    Ok(out)
+}
+
 /// The record of a segment without its lists of logs.
 ///
 /// # Errors

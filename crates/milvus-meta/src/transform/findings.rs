@@ -48,6 +48,22 @@ impl Findings {
         self.list.push(Finding::warning(code, &key, message));
     }
 
+    pub(super) fn error(&mut self, code: &'static str, key: &[u8], message: impl Into<String>) {
+        let key = self.root.join(key);
+        self.list.push(Finding::error(code, &key, message));
+    }
+
+    /// An empty list with the same policy.
+    pub(super) fn beside(&self) -> Self {
+        Self::new(self.root.clone(), self.on_broken)
+    }
+
+    /// Takes the findings of another list, but for unknown fields: a record of 2.2 has more of them than one of
+    /// 2.1, and keeps them.
+    pub(super) fn take(&mut self, other: Self) {
+        self.list.extend(other.list);
+    }
+
     /// A finding that concerns no single key.
     pub(super) fn general(&mut self, finding: Finding) {
         self.list.push(finding);

@@ -9,7 +9,7 @@ use super::collection::Converted;
 use super::ranges;
 use super::segment_index::SegmentIndexes;
 use super::segment_log::{SegmentLogs, SegmentRewrite};
-use super::{CollectionForm, NewKeys, Put, SegmentForm};
+use super::{CollectionForm, NewKeys, Put, SegmentForm, Task};
 use crate::entry::Entry;
 use crate::finding::{Finding, Severity};
 use crate::keys::{Family, KeyRange, MetaRoot};
@@ -17,6 +17,7 @@ use crate::keys::{Family, KeyRange, MetaRoot};
 /// What becomes of 2.1 metadata. Pure data: the same input gives the same bytes.
 #[derive(Debug)]
 pub struct Migration {
+    pub(super) task: Task,
     pub(super) root: MetaRoot,
     form: CollectionForm,
     segment_form: SegmentForm,
@@ -60,7 +61,60 @@ pub(super) struct Parts {
     pub(super) read: BTreeMap<Family, u64>,
 }
 
+/// What a repair hands over; keys are relative to the meta root.
+pub(super) struct RepairParts {
+    pub(super) root: MetaRoot,
+    pub(super) form: CollectionForm,
+    pub(super) findings: Vec<Finding>,
+    pub(super) staged: NewKeys,
+    pub(super) visible: NewKeys,
+    pub(super) rewrites: NewKeys,
+    pub(super) removed: BTreeSet<Vec<u8>>,
+    pub(super) replaced: BTreeSet<Vec<u8>>,
+    pub(super) read: BTreeMap<Family, u64>,
+}
+
 impl Migration {
+    /// The repair of 2.2 metadata: every key that goes is named.
+    pub(super) fn repairing(parts: RepairParts) -> Self {
+        let root = parts.root;
+        let whole = |keys: NewKeys| -> Vec<Put> {
+            let puts = keys.into_iter();
+            puts.map(|(key, value)| Put {
+                key: root.join(&key),
+                value,
+            })
+            .collect()
+        };
+        let mut removed: BTreeMap<Family, u64> = BTreeMap::new();
+        for key in parts.removed.iter().chain(&parts.replaced) {
+            *removed.entry(Family::of(key)).or_default() += 1;
+        }
+        let ranges = |keys: BTreeSet<Vec<u8>>| -> Vec<KeyRange> {
+            let single = keys.iter().map(|key| KeyRange::single(root.join(key)));
+            ranges::sorted(single)
+        };
+        let mut migration = Self {
+            task: Task::Repair,
+            form: parts.form,
+            segment_form: SegmentForm::Inline,
+            findings: parts.findings,
+            small: parts.staged,
+            segments: SegmentIndexes::default(),
+            logs: SegmentLogs::default(),
+            history: whole(parts.visible),
+            rewrites: whole(parts.rewrites),
+            removals: ranges(parts.removed),
+            leftovers: ranges(parts.replaced),
+            read: parts.read,
+            removed,
+            measure: Measure::default(),
+            root,
+        };
+        migration.measure = migration.measured();
+        migration
+    }
+
     pub(super) fn new(parts: Parts) -> Self {
         let root = parts.root;
         let converted = parts.converted;
@@ -75,6 +129,7 @@ impl Migration {
         let (removals, removed) =
             removals(&root, parts.form, &converted, &parts.staying, &parts.read);
         let mut migration = Self {
+            task: Task::Migration,
             form: parts.form,
             segment_form: parts.segment_form,
             findings: parts.findings,
@@ -106,6 +161,33 @@ impl Migration {
         self.findings
             .iter()
             .any(|finding| finding.severity == Severity::Error)
+    }
+
+    /// What the metadata is made into.
+    #[must_use]
+    pub fn task(&self) -> Task {
+        self.task
+    }
+
+    /// What becomes of each key that a repair writes (its value) or deletes (`None`).
+    #[must_use]
+    pub fn changes(&self) -> BTreeMap<Vec<u8>, Option<Vec<u8>>> {
+        let old = self.history.iter().chain(&self.rewrites).cloned();
+        let puts = self.staged().chain(old);
+        let puts = puts.map(|put| (put.key, Some(put.value)));
+        let gone = self.removals.iter().chain(&self.leftovers);
+        let gone = gone.map(|range| (range.start.clone(), None));
+        puts.chain(gone).collect()
+    }
+
+    /// Whether nothing is written or deleted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.staged_count() == 0
+            && self.history.is_empty()
+            && self.rewrites.is_empty()
+            && self.removals.is_empty()
+            && self.leftovers.is_empty()
     }
 
     /// The form in which collections are written.

@@ -209,9 +209,49 @@ impl FromStr for OnBrokenRecord {
     }
 }
 
+/// What is made of the metadata.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Task {
+    /// 2.1 metadata becomes 2.2 metadata.
+    #[default]
+    Migration,
+    /// 2.2 metadata gets the form that the target release reads, without leftovers of 2.1.
+    Repair,
+}
+
+impl Task {
+    /// The name in the journal and in messages.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Migration => "migration",
+            Self::Repair => "repair",
+        }
+    }
+
+    /// The command that does it.
+    #[must_use]
+    pub fn command(self) -> &'static str {
+        match self {
+            Self::Migration => "migrate",
+            Self::Repair => "repair",
+        }
+    }
+
+    /// The task with this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Migration, Self::Repair]
+            .into_iter()
+            .find(|task| task.name() == name)
+    }
+}
+
 /// What a migration is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
+    /// What is made of the metadata.
+    pub task: Task,
     /// The form in which collections are written.
     pub form: CollectionForm,
     /// Where the logs of segments are kept.

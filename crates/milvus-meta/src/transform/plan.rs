@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Migration, Put, ranges};
+use super::{Migration, Put, Task, ranges};
 use crate::finding::Finding;
 use crate::keys::{Family, MetaRoot};
 use crate::layout::Layout;
@@ -68,7 +68,7 @@ impl Migration {
         let segments = self.logs.rewritten_bytes(&self.root);
         let old = bytes(self.history()) + bytes(self.rewrites()) + segments;
         let mut bytes_put = self.staged_bytes() + old;
-        if layout == Layout::V2_2 {
+        if layout == Layout::V2_2 && self.task == Task::Migration {
             // Nothing will be done to it.
             for family in &mut families {
                 (family.put, family.rewrite, family.delete) = (0, 0, 0);
@@ -119,7 +119,8 @@ impl Migration {
         let whole = whole
             .chain(ranges::LAST_DDL)
             .chain(ranges::LAST_DDL_HISTORY);
-        for family in whole {
+        // A repair names each key that goes.
+        for family in whole.filter(|_| self.task == Task::Migration) {
             let plan = table.entry(family).or_default();
             plan.delete = plan.read;
         }

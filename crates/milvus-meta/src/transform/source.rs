@@ -10,9 +10,10 @@ use super::last_operation::LastOperation;
 use super::load_state::LoadTable;
 use super::migration::{Migration, Parts};
 use super::remains::{self, References};
+use super::repair::Repair;
 use super::segment_index::SegmentTable;
 use super::segment_log::LogTable;
-use super::{CollectionForm, Options, alias, collection, database, names};
+use super::{CollectionForm, Options, Task, alias, collection, database, names};
 use crate::entry::Entry;
 use crate::finding::Finding;
 use crate::keys::{Family, Key, MetaRoot, Object, Timestamp, split_timestamp};
@@ -45,6 +46,8 @@ pub struct Source {
     has_database: bool,
     /// Keys in the collection families that stay as they are, relative to the meta root.
     staying: BTreeSet<Vec<u8>>,
+    /// What a repair takes instead of all of this.
+    repair: Repair,
 }
 
 impl Source {
@@ -69,6 +72,7 @@ impl Source {
             references: References::default(),
             has_database: false,
             staying: BTreeSet::new(),
+            repair: Repair::default(),
         }
     }
 
@@ -81,6 +85,13 @@ impl Source {
         let family = Family::of_near(relative, self.last);
         self.last = family;
         self.detector.push_known(family, entry);
+        match self.options.task {
+            Task::Repair => self.repair.push(family, relative, &entry.value),
+            Task::Migration => self.push_known(family, relative, entry),
+        }
+    }
+
+    fn push_known(&mut self, family: Family, relative: &[u8], entry: &Entry) {
         self.note(relative, entry);
         if !is_read(family) {
             return;
@@ -235,6 +246,9 @@ impl Source {
     /// Decides everything.
     #[must_use]
     pub fn finish(self) -> Migration {
+        if self.options.task == Task::Repair {
+            return self.repair.finish(self.root, &self.options);
+        }
         let mut findings = self.findings;
         let form = self.options.form;
         let layout = self.detector.layout();

@@ -55,8 +55,8 @@ fn check_embedded(
         Some(target) => {
             let message = format!(
                 "{count} collections are in the embedded form, as the official tool writes them: {names}. \
-                 {target} takes all fields and partitions from them at its first start. Roll back, or restore \
-                 the backup from before that migration, and migrate again for {target}"
+                 {target} takes all fields and partitions from them at its first start. Run meta-migration \
+                 repair --target-version {target}"
             );
             if context.accepts_embedded {
                 report.warning("embedded-form", b"", message);
@@ -70,7 +70,8 @@ fn check_embedded(
             format!(
                 "{count} collections are in the embedded form, as the official tool writes them: {names}. Each \
                  loses its fields and partitions at the first restart after it was renamed or altered, and \
-                 all of them on 2.3.18, 2.4.5 and later at the first start"
+                 all of them on 2.3.18, 2.4.5 and later at the first start. Run meta-migration repair \
+                 --target-version VERSION"
             ),
         ),
     }

@@ -144,14 +144,14 @@ impl Legacy {
                 report.error(
                     "legacy-alias",
                     &history.key,
-                    "an alias of 2.1 is still there: Milvus 2.2 takes it for a collection",
+                    "an alias of 2.1 is still there: Milvus 2.2 takes it for a collection. Run meta-migration repair",
                 );
             } else if let Some(timestamp) = newest {
                 report.error(
                     "legacy-alias",
                     &Key::Snapshot(Object::LegacyAlias(name), timestamp).render(),
                     "an alias of 2.1 still lives in its newest snapshot: Milvus 2.2.3 and later take \
-                     it for a collection",
+                     it for a collection. Run meta-migration repair",
                 );
             }
         }

@@ -91,7 +91,7 @@ impl<T: PartialEq> History<T> {
             (Some(Value::Dropped), None) if lone_tombstone_is_fatal => report.error(
                 "lone-tombstone",
                 &self.key,
-                "a tombstone without any snapshot: Milvus 2.2.0 does not start on it",
+                "a tombstone without any snapshot: Milvus 2.2.0 does not start on it. Run meta-migration repair",
             ),
             (Some(Value::Live(plain)), Some((_, Value::Live(newest)))) if plain != newest => report
                 .warning(

@@ -1,0 +1,177 @@
+//! Aliases: those of collections that move into a database move along, and keys of 2.1 go.
+
+use super::super::database;
+use super::super::findings::Findings;
+use super::collections::Moved;
+use super::{Changes, Keys};
+use crate::codec::{edit, v2_1};
+use crate::keys::{Family, Key, Object, is_tombstone};
+use crate::model::CollectionId;
+use crate::proto::v2_2::etcd::AliasInfo;
+use prost::Message as _;
+
+pub(super) fn repair(there: &Keys, moved: &Moved, changes: &mut Changes, findings: &mut Findings) {
+    for (key, value) in there {
+        let key = Key::parse(key);
+        if let Key::Plain(Object::Alias(name)) = key {
+            let moves = collection_of(value).is_some_and(|id| moved.contains_key(&id));
+            if moves || is_moved(there, name, value) {
+                move_along(there, name, changes, findings);
+            }
+        } else if let Key::Plain(Object::LegacyAlias(name)) = key {
+            remove_legacy(there, name, value, changes, findings);
+        }
+    }
+}
+
+/// The collection that a record of 2.2 refers to.
+fn collection_of(value: &[u8]) -> Option<CollectionId> {
+    if is_tombstone(value) {
+        return None;
+    }
+    AliasInfo::decode(value)
+        .ok()
+        .map(|info| CollectionId(info.collection_id))
+}
+
+/// Whether the same alias is inside the database already, as an interrupted repair leaves it.
+fn is_moved(there: &Keys, name: &[u8], value: &[u8]) -> bool {
+    let new = Key::Plain(Object::DatabaseAlias(database::DEFAULT, name)).render();
+    let inside = edit::alias_in_database(value, database::DEFAULT.0).ok();
+    !is_tombstone(value) && inside.is_some() && there.get(&new) == inside.as_ref()
+}
+
+/// The snapshots of an object, by their keys.
+fn snapshots_of<'t>(
+    there: &'t Keys,
+    object: Object<'_>,
+) -> impl Iterator<Item = (&'t Vec<u8>, &'t Vec<u8>)> {
+    let mut prefix = crate::keys::SNAPSHOT_PREFIX.as_bytes().to_vec();
+    prefix.extend(Key::Plain(object).render());
+    prefix.extend_from_slice(b"_ts");
+    let below = prefix.clone();
+    there
+        .range(prefix..)
+        .take_while(move |(key, _)| key.starts_with(&below))
+        .filter(move |(key, _)| {
+            matches!(
+                Key::parse(key),
+                Key::Snapshot(Object::Alias(_) | Object::LegacyAlias(_), _)
+            )
+        })
+}
+
+/// An alias follows its collection into the database: Milvus 2.2.9 and later lose aliases outside one when
+/// another with the same beginning is created or altered.
+fn move_along(there: &Keys, name: &[u8], changes: &mut Changes, findings: &mut Findings) {
+    let old = Object::Alias(name);
+    let new = Object::DatabaseAlias(database::DEFAULT, name);
+    let plain = Key::Plain(old).render();
+    let mut keys: Vec<(Vec<u8>, Vec<u8>, &Vec<u8>)> = Vec::new();
+    if let Some(value) = there.get(&plain) {
+        keys.push((plain.clone(), Key::Plain(new).render(), value));
+    }
+    for (key, value) in snapshots_of(there, old) {
+        // A longer name may begin like this one and its suffix.
+        if let Key::Snapshot(Object::Alias(found), timestamp) = Key::parse(key)
+            && found == name
+        {
+            keys.push((key.clone(), Key::Snapshot(new, timestamp).render(), value));
+        }
+    }
+    let title = format!("alias {:?}", String::from_utf8_lossy(name));
+    let moved: Vec<_> = keys
+        .iter()
+        .filter_map(|(old, new, value)| {
+            let value = if is_tombstone(value) {
+                (*value).clone()
+            } else {
+                edit::alias_in_database(value, database::DEFAULT.0).ok()?
+            };
+            Some((old, new, value))
+        })
+        .collect();
+    // The plain key is written last: what is left of the old alias then tells less than its new snapshots do.
+    let new_plain = Key::Plain(new).render();
+    let is_done = moved
+        .iter()
+        .any(|(_, key, value)| **key == new_plain && there.get(*key) == Some(value));
+    if is_done {
+        changes
+            .replaced
+            .extend(moved.into_iter().map(|(old, ..)| old.clone()));
+        return;
+    }
+    let other = moved
+        .iter()
+        .find(|(_, new, value)| there.get(*new).is_some_and(|found| found != value));
+    if moved.len() < keys.len() || other.is_some() {
+        let message = format!(
+            "{title} is there twice, outside and inside the database \"default\", with different records; drop it \
+             in Milvus and create it again"
+        );
+        findings.error("two-records", &plain, message);
+        return;
+    }
+    findings.notice(
+        "alias-outside-database",
+        &plain,
+        format!("{title} moves into the database \"default\" with its collection"),
+    );
+    for (old, new, value) in moved {
+        if !there.contains_key(new) {
+            changes.visible.insert(new.clone(), value);
+        }
+        changes.replaced.insert(old.clone());
+    }
+}
+
+/// A key of 2.1 goes where the alias is known to 2.2 for the same collection, or dropped.
+fn remove_legacy(
+    there: &Keys,
+    name: &[u8],
+    value: &[u8],
+    changes: &mut Changes,
+    findings: &mut Findings,
+) {
+    let plain = Key::Plain(Object::LegacyAlias(name)).render();
+    let wanted = match is_tombstone(value) {
+        true => None,
+        false => match v2_1::alias(value) {
+            Ok(record) => Some(record.collection),
+            Err(_) => return,
+        },
+    };
+    if let Some(wanted) = wanted {
+        let new = [
+            Object::Alias(name),
+            Object::DatabaseAlias(database::DEFAULT, name),
+        ];
+        let known = new
+            .into_iter()
+            .filter_map(|object| there.get(&Key::Plain(object).render()))
+            .any(|value| collection_of(value) == Some(wanted));
+        if !known {
+            return;
+        }
+    }
+    let title = format!("alias {:?}", String::from_utf8_lossy(name));
+    if wanted.is_some() {
+        let message = format!(
+            "{title} still has keys of 2.1, which Milvus 2.2 takes for a collection; they are deleted"
+        );
+        findings.warning("legacy-alias", &plain, message);
+    } else {
+        let message =
+            format!("{title}, which was dropped, still has keys of 2.1; they are deleted");
+        findings.notice("leftover", &plain, message);
+    }
+    let snapshots = snapshots_of(there, Object::LegacyAlias(name));
+    let snapshots = snapshots.filter(|(key, _)| {
+        matches!(Key::parse(key), Key::Snapshot(Object::LegacyAlias(found), _) if found == name)
+            && Family::of(key) == Family::LegacyAliasSnapshot
+    });
+    let keys: Vec<Vec<u8>> = snapshots.map(|(key, _)| key.clone()).collect();
+    changes.removed.extend(keys);
+    changes.removed.insert(plain);
+}

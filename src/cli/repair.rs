@@ -1,0 +1,108 @@
+//! `repair`.
+
+use clap::builder::BoolishValueParser;
+
+use super::backup_target::TargetOptions;
+use super::context::{CommandContext, limits};
+use super::migrate;
+use super::options::{EtcdOptions, OutputOptions, WaitOptions};
+use super::output::exit::Exit;
+use super::output::failure::Failure;
+use super::output::plan::Planned;
+use super::plan;
+use super::{Outcome, output};
+use crate::config::ConfigError;
+use milvus_meta::transform::{FormChoice, OnBrokenRecord, Options, SegmentForm, Task};
+
+/// Repair 2.2 metadata that the target release would misread, such as the official tool writes it
+///
+/// Collections in the embedded form get the form that --target-version reads. Leftovers of 2.1, load state of
+/// collections that are gone, objects without snapshots and tombstones without snapshots are fixed too. Every change
+/// is a finding of the plan; keys without a finding stay as they are.
+///
+/// Stop Milvus first, but not etcd. A repair is made like a migration: backup, staging, one commit, verification. If
+/// interrupted, run the same command again to resume, or `rollback` to return to the metadata before it.
+///
+/// Exits with code 4 when the metadata has errors that a repair cannot fix; nothing is written then.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Args {
+    /// Only show the plan; Milvus may run
+    #[arg(long, env = "META_MIGRATION_DRY_RUN", hide_env = true, value_parser = BoolishValueParser::new())]
+    dry_run: bool,
+    /// Write no backup: the repair cannot be rolled back after the commit
+    #[arg(long, env = "META_MIGRATION_NO_BACKUP", hide_env = true, value_parser = BoolishValueParser::new())]
+    no_backup: bool,
+    #[command(flatten)]
+    target: TargetOptions,
+    #[command(flatten)]
+    wait: WaitOptions,
+    #[command(flatten)]
+    etcd: EtcdOptions,
+    #[command(flatten)]
+    pub(in crate::cli) output: OutputOptions,
+}
+
+pub(in crate::cli) fn run(args: &Args) -> Outcome {
+    let mut context = CommandContext::begin(&args.etcd, &args.output)?;
+    context.next_steps.planned_as("repair --dry-run");
+    let target = target(&context)?;
+    if args.dry_run {
+        return dry_run(&context, &target);
+    }
+    let given = context.config.backup_file.clone();
+    let backup = match args.no_backup {
+        true => None,
+        false => Some(args.target.file(&context, given.as_deref())?),
+    };
+    let options = migrate::options(&context, target, backup, (args.wait.resolve(), limits()));
+    migrate::carry_out(&mut context, &options, (false, false))
+}
+
+/// What the metadata is repaired for.
+fn target(context: &CommandContext) -> Result<Options, Failure> {
+    let target = context
+        .config
+        .target_version
+        .clone()
+        .ok_or(ConfigError::MissingOption {
+            option: "--target-version",
+            purpose: "the form of collections depends on the release that reads them",
+        })?;
+    if !target.has_2_2_layout() {
+        return Err(Failure::usage(format!(
+            "{target} reads the 2.1 layout, and repair works on the 2.2 layout: --target-version is the release of 2.2 \
+             or later that will read the metadata"
+        )));
+    }
+    let form = FormChoice::Auto
+        .resolve(&target)
+        .map_err(|error| Failure::from_error(Exit::Usage, &error).unchanged())?;
+    Ok(Options {
+        task: Task::Repair,
+        form,
+        segment_form: SegmentForm::Inline,
+        on_broken_record: OnBrokenRecord::Fail,
+        target,
+    })
+}
+
+fn dry_run(context: &CommandContext, options: &Options) -> Outcome {
+    let planned = context.read(async |store, environment| {
+        context.require_metadata(store, false).await?;
+        let (root, limits) = (&context.config.root, limits());
+        let planned = meta_migrate::plan(store, root, options, (&limits, environment)).await?;
+        let blocking =
+            meta_migrate::blocking(store, root, &planned, (&limits, environment)).await?;
+        // Milvus is stopped later.
+        let is_context = |code: &str| code == meta_migrate::LIVE_SESSION;
+        Ok(Planned {
+            plan: planned.report,
+            blocking: blocking
+                .into_iter()
+                .filter(|finding| !is_context(&finding.code))
+                .collect(),
+        })
+    })?;
+    output::print(context.output.format, &planned, output::plan::text)?;
+    Ok(plan::exit(&planned))
+}

@@ -1,0 +1,451 @@
+//! What a repair makes of 2.2 metadata: of the official tool's output the same as a migration of its source to the
+//! form of the target, and nothing of metadata that is right.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+
+use milvus_meta::entry::Entry;
+use milvus_meta::finding::Severity;
+use milvus_meta::keys::{Family, Key, Object, TOMBSTONE};
+use milvus_meta::proto::v2_2;
+use milvus_meta::transform::{
+    CollectionForm, FormChoice, Migration, OnBrokenRecord, Options, SegmentForm, Source, Task,
+};
+use milvus_meta::verify::{Checker, Context};
+use prost::Message as _;
+
+use crate::support::dump::read_dump;
+use crate::support::metadata::{Metadata, codes, migrate_to, root};
+
+type Image = BTreeMap<Vec<u8>, Vec<u8>>;
+
+fn entries(image: &Image) -> Vec<Entry> {
+    let entries = image.iter();
+    entries
+        .map(|(key, value)| Entry::new(key.clone(), value.clone()))
+        .collect()
+}
+
+fn repair(image: &Image, target: &str) -> Migration {
+    let target = target.parse().unwrap();
+    let options = Options {
+        task: Task::Repair,
+        form: FormChoice::Auto.resolve(&target).unwrap(),
+        segment_form: SegmentForm::Inline,
+        on_broken_record: OnBrokenRecord::Fail,
+        target,
+    };
+    let mut source = Source::new(root(), options);
+    entries(image).iter().for_each(|entry| source.push(entry));
+    source.finish()
+}
+
+fn apply(migration: &Migration, image: &Image) -> Image {
+    let entries = entries(image).into_iter().map(Ok::<_, Infallible>);
+    let applied = migration.apply(entries);
+    applied
+        .map(|entry| {
+            let Ok(entry) = entry;
+            (entry.key.to_vec(), entry.value.to_vec())
+        })
+        .collect()
+}
+
+/// Below the meta root, without leased keys.
+fn image_of(entries: Vec<Entry>) -> Image {
+    let entries = entries.into_iter();
+    let below = entries.filter(|it| it.lease == 0 && root().strip(&it.key).is_some());
+    below
+        .map(|entry| (entry.key.to_vec(), entry.value.to_vec()))
+        .collect()
+}
+
+/// 2.1 metadata as the official tool leaves it: embedded collections, load state and replicas of 2.1.
+fn official(metadata: &Metadata) -> Image {
+    let source = metadata.list();
+    let migration = migrate_to(
+        &source,
+        CollectionForm::Embedded,
+        OnBrokenRecord::Fail,
+        "2.2.16",
+    );
+    let mut image = apply(&migration, &image_of(source.clone()));
+    for entry in source {
+        let family = Family::of(root().strip(&entry.key).unwrap());
+        if matches!(family, Family::QueryCollection | Family::QueryReplica) {
+            image.insert(entry.key.to_vec(), entry.value.to_vec());
+        }
+    }
+    image
+}
+
+fn errors(image: &Image, target: &str) -> Vec<String> {
+    let context = Context {
+        target: Some(target.parse().unwrap()),
+        ..Context::default()
+    };
+    let mut checker = Checker::within(root(), context);
+    entries(image).iter().for_each(|entry| checker.push(entry));
+    let found = checker.finish().into_iter();
+    let errors = found.filter(|it| it.severity == Severity::Error);
+    errors.map(|it| format!("{} {}", it.code, it.key)).collect()
+}
+
+fn is_of_collections(key: &[u8]) -> bool {
+    matches!(
+        Family::of(root().strip(key).unwrap()),
+        Family::Collection
+            | Family::CollectionSnapshot
+            | Family::DatabaseCollection
+            | Family::DatabaseCollectionSnapshot
+            | Family::Partition
+            | Family::PartitionSnapshot
+            | Family::Field
+            | Family::FieldSnapshot
+    )
+}
+
+/// Keys of collections that live; a repair leaves the history of dropped ones where it is.
+fn collections(image: &Image) -> Image {
+    let live = |id: i64| {
+        image.iter().any(|(key, value)| {
+            let key = Key::parse(root().strip(key).unwrap());
+            let is_its = matches!(key, Key::Plain(Object::Collection(found) | Object::DatabaseCollection(_, found)) if found.0 == id);
+            is_its && value != TOMBSTONE
+        })
+    };
+    let of = |key: &[u8]| {
+        let (Key::Plain(object) | Key::Snapshot(object, _)) =
+            Key::parse(root().strip(key).unwrap())
+        else {
+            return None;
+        };
+        let (Object::Collection(id)
+        | Object::DatabaseCollection(_, id)
+        | Object::Partition(id, _)
+        | Object::Field(id, _)) = object
+        else {
+            return None;
+        };
+        Some(id.0)
+    };
+    let kept = image.iter().filter(|(key, _)| is_of_collections(key));
+    kept.filter(|(key, _)| of(key).is_some_and(live))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
+}
+
+#[test]
+fn official_output_becomes_what_a_migration_makes() {
+    for name in ["base", "dropped", "medium", "unicode"] {
+        let official = image_of(read_dump(&format!("{name}/out.jsonl")));
+        for (target, wanted) in [
+            ("2.2.8", "out-split"),
+            ("2.2.16", "out-database"),
+            ("2.3.22", "out-database"),
+        ] {
+            let migration = repair(&official, target);
+            assert!(!migration.has_errors(), "{:?}", migration.findings());
+            let repaired = apply(&migration, &official);
+            let wanted = image_of(read_dump(&format!("{name}/{wanted}.jsonl")));
+            assert_eq!(
+                collections(&repaired),
+                collections(&wanted),
+                "{name} for {target}"
+            );
+            assert_eq!(
+                errors(&repaired, target),
+                Vec::<String>::new(),
+                "{name} for {target}"
+            );
+            assert!(repair(&repaired, target).is_empty(), "{name} for {target}");
+        }
+    }
+}
+
+#[test]
+fn metadata_that_is_right_is_left_as_it_is() {
+    for name in ["base", "dropped", "medium", "unicode"] {
+        for (form, target) in [
+            ("split", "2.2.8"),
+            ("database", "2.2.16"),
+            ("database", "2.4.24"),
+        ] {
+            let image = image_of(read_dump(&format!("{name}/out-{form}.jsonl")));
+            let migration = repair(&image, target);
+            assert!(
+                migration.is_empty(),
+                "{name} for {target}: {:?}",
+                codes(&migration)
+            );
+            assert_eq!(migration.findings(), [], "{name} for {target}");
+        }
+    }
+}
+
+#[test]
+fn a_repair_touches_nothing_without_a_finding() {
+    let official = official(&Metadata::small());
+    let migration = repair(&official, "2.2.16");
+    let repaired = apply(&migration, &official);
+    for (key, value) in &official {
+        let relative = String::from_utf8(root().strip(key).unwrap().to_vec()).unwrap();
+        let is_repaired = [
+            "root-coord/collection/",
+            "snapshots/root-coord/collection/",
+            "root-coord/aliases/",
+            "snapshots/root-coord/aliases/",
+            "queryCoord-",
+        ];
+        if !is_repaired
+            .iter()
+            .any(|prefix| relative.starts_with(prefix))
+        {
+            assert_eq!(repaired.get(key), Some(value), "{relative}");
+        }
+    }
+    let found: Vec<_> = codes(&migration)
+        .into_iter()
+        .map(|(_, code, _)| code)
+        .collect();
+    for code in [
+        "embedded-form",
+        "alias-outside-database",
+        "legacy-replica",
+        "leftover",
+    ] {
+        assert!(found.contains(&code.to_owned()), "{code}: {found:?}");
+    }
+}
+
+/// A killed run leaves any of these states; the plan made from each of them leads to the same end.
+#[test]
+fn a_repair_planned_again_on_the_way_ends_the_same() {
+    let mut metadata = Metadata::small();
+    let mut second = crate::support::metadata::collection(2);
+    second.field_indexes.clear();
+    metadata.put("root-coord/collection/2", &second);
+    let official = official(&metadata);
+    for target in ["2.2.8", "2.2.16"] {
+        let whole = repair(&official, target);
+        let wanted = apply(&whole, &official);
+        let mut writes: Vec<(Vec<u8>, Option<Vec<u8>>)> = Vec::new();
+        let put = |key: &Vec<u8>, value: &Vec<u8>| (key.clone(), Some(value.clone()));
+        writes.extend(whole.staged().map(|it| put(&it.key, &it.value)));
+        let staged = writes.len();
+        let removals = whole.removals().iter();
+        writes.extend(removals.map(|range| (range.start.clone(), None)));
+        writes.extend(
+            whole
+                .history()
+                .iter()
+                .rev()
+                .map(|it| put(&it.key, &it.value)),
+        );
+        writes.extend(
+            whole
+                .rewrites()
+                .iter()
+                .rev()
+                .map(|it| put(&it.key, &it.value)),
+        );
+        let leftovers = whole.leftovers().iter().rev();
+        writes.extend(leftovers.map(|range| (range.start.clone(), None)));
+        let mut image = official.clone();
+        for (number, (key, value)) in writes.into_iter().enumerate() {
+            match value {
+                Some(value) => image.insert(key, value),
+                None => image.remove(&key),
+            };
+            if number + 1 < staged {
+                continue;
+            }
+            let rest = repair(&image, target);
+            assert!(
+                !rest.has_errors(),
+                "{target}, write {number}: {:?}",
+                rest.findings()
+            );
+            assert_eq!(rest.staged_count(), 0, "{target}, write {number}");
+            assert_eq!(apply(&rest, &image), wanted, "{target}, write {number}");
+        }
+        assert_eq!(image, wanted, "{target}");
+    }
+}
+
+/// A collection that 2.2.16 created by itself beside those that the official tool wrote.
+#[test]
+fn collections_that_2_2_wrote_stay_beside_repaired_ones() {
+    let mut metadata = Metadata::small();
+    let mut second = crate::support::metadata::collection(2);
+    second.field_indexes.clear();
+    metadata.put("root-coord/collection/2", &second);
+    let mut image = official(&Metadata::small());
+    let native = {
+        let migration = metadata.migrate(CollectionForm::Database);
+        metadata.after(&migration)
+    };
+    for (key, value) in native {
+        let is_its = key.contains("collection-info/1/2")
+            || key.contains("fields/2/")
+            || key.contains("partitions/2/")
+            || key.contains("db-info");
+        if is_its {
+            image.insert(root().join(key.as_bytes()), value);
+        }
+    }
+    let repaired = apply(&repair(&image, "2.3.22"), &image);
+    assert_eq!(errors(&repaired, "2.3.22"), Vec::<String>::new());
+    for (key, value) in &image {
+        let text = String::from_utf8_lossy(key);
+        if text.contains("collection-info/1/2") || text.contains("db-info") {
+            assert_eq!(repaired.get(key), Some(value), "{text}");
+        }
+    }
+}
+
+/// Embedded inside a database other than the default: it is split where it is.
+#[test]
+fn an_embedded_collection_in_a_database_is_split_in_place() {
+    let mut image = official(&Metadata::small());
+    let plain = root().join(b"root-coord/collection/1");
+    let record = image.remove(&plain).unwrap();
+    image.retain(|key, _| {
+        !String::from_utf8_lossy(key).contains("snapshots/root-coord/collection/1_")
+    });
+    image.retain(|key, _| !String::from_utf8_lossy(key).contains("aliases"));
+    let mut record = v2_2::etcd::CollectionInfo::decode(record.as_slice()).unwrap();
+    record.db_id = 7;
+    let database = v2_2::etcd::DatabaseInfo {
+        name: "other".into(),
+        id: 7,
+        state: 1,
+        ..Default::default()
+    };
+    for (key, value) in [
+        ("root-coord/database/db-info/7", database.encode_to_vec()),
+        (
+            "snapshots/root-coord/database/db-info/7_ts5",
+            database.encode_to_vec(),
+        ),
+        (
+            "root-coord/database/collection-info/7/1",
+            record.encode_to_vec(),
+        ),
+        (
+            "snapshots/root-coord/database/collection-info/7/1_ts9",
+            record.encode_to_vec(),
+        ),
+    ] {
+        image.insert(root().join(key.as_bytes()), value);
+    }
+    let migration = repair(&image, "2.3.22");
+    let repaired = apply(&migration, &image);
+    assert_eq!(errors(&repaired, "2.3.22"), Vec::<String>::new());
+    let split = v2_2::etcd::CollectionInfo {
+        partition_i_ds: Vec::new(),
+        partition_names: Vec::new(),
+        partition_created_timestamps: Vec::new(),
+        schema: Some(v2_2::schema::CollectionSchema {
+            fields: Vec::new(),
+            ..record.schema.clone().unwrap()
+        }),
+        ..record
+    };
+    for key in [
+        "root-coord/database/collection-info/7/1",
+        "snapshots/root-coord/database/collection-info/7/1_ts9",
+    ] {
+        let found = &repaired[&root().join(key.as_bytes())];
+        let found = v2_2::etcd::CollectionInfo::decode(found.as_slice()).unwrap();
+        assert_eq!(found, split, "{key}");
+    }
+    assert!(repaired.contains_key(&root().join(b"snapshots/root-coord/fields/1/100_ts9")));
+}
+
+#[test]
+fn a_record_that_differs_in_the_database_is_an_error() {
+    let mut image = official(&Metadata::small());
+    let mut other = v2_2::etcd::CollectionInfo::decode(
+        image[&root().join(b"root-coord/collection/1")].as_slice(),
+    )
+    .unwrap();
+    other.shards_num = 9;
+    other.db_id = 1;
+    let key = root().join(b"root-coord/database/collection-info/1/1");
+    image.insert(key, other.encode_to_vec());
+    let migration = repair(&image, "2.3.22");
+    assert!(migration.has_errors());
+    let code = ("two-records", Severity::Error);
+    let found = codes(&migration);
+    assert!(
+        found
+            .iter()
+            .any(|(severity, it, _)| (it.as_str(), *severity) == code),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn lone_tombstones_go_and_objects_get_their_snapshot() {
+    let metadata = Metadata::small();
+    let migration = metadata.migrate(CollectionForm::Database);
+    let mut image: Image = metadata
+        .after(&migration)
+        .into_iter()
+        .map(|(key, value)| (root().join(key.as_bytes()), value))
+        .collect();
+    let tombstone = root().join(b"root-coord/database/aliases/1/gone");
+    image.insert(tombstone.clone(), TOMBSTONE.to_vec());
+    let created = crate::support::metadata::CREATED;
+    let snapshot =
+        root().join(format!("snapshots/root-coord/partitions/1/10_ts{created}").as_bytes());
+    let value = image.remove(&snapshot).unwrap();
+    assert!(!errors(&image, "2.2.16").is_empty());
+    let repaired = apply(&repair(&image, "2.2.16"), &image);
+    assert_eq!(repaired.get(&tombstone), None);
+    assert_eq!(repaired.get(&snapshot), Some(&value));
+    assert_eq!(errors(&repaired, "2.2.16"), Vec::<String>::new());
+}
+
+#[test]
+fn alias_keys_of_2_1_go_where_2_2_knows_the_alias() {
+    let metadata = Metadata::small();
+    let mut image = official(&metadata);
+    for (key, value) in &metadata.entries {
+        if key.contains("collection-alias") {
+            image.insert(root().join(key.as_bytes()), value.clone());
+        }
+    }
+    let migration = repair(&image, "2.2.16");
+    let repaired = apply(&migration, &image);
+    assert!(
+        !repaired
+            .keys()
+            .any(|key| String::from_utf8_lossy(key).contains("collection-alias"))
+    );
+    assert_eq!(errors(&repaired, "2.2.16"), Vec::<String>::new());
+}
+
+#[test]
+fn load_state_of_a_collection_that_is_gone_goes() {
+    let metadata = Metadata::small();
+    let migration = metadata.migrate(CollectionForm::Database);
+    let mut image: Image = metadata
+        .after(&migration)
+        .into_iter()
+        .map(|(key, value)| (root().join(key.as_bytes()), value))
+        .collect();
+    let info = v2_2::query::CollectionLoadInfo {
+        collection_id: 99,
+        replica_number: 1,
+        status: 2,
+        ..Default::default()
+    };
+    let key = root().join(b"querycoord-collection-loadinfo/99");
+    image.insert(key.clone(), info.encode_to_vec());
+    assert!(!errors(&image, "2.2.16").is_empty());
+    let repaired = apply(&repair(&image, "2.2.16"), &image);
+    assert_eq!(repaired.get(&key), None);
+    assert_eq!(errors(&repaired, "2.2.16"), Vec::<String>::new());
+}
