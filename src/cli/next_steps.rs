@@ -193,12 +193,21 @@ impl NextSteps {
                 self.command("rollback")
             ));
         } else if switched {
+            self.until_done().into_iter().for_each(&mut hint);
             hint(format!("{}   # resumes", self.again));
             match backup {
                 Some(path) => hint(format!("{}   # rolls back", self.back(Some(path)))),
                 None => hint(NO_WAY_BACK.to_owned()),
             }
         }
+    }
+
+    /// What must not start between the commit of a repair and its end.
+    fn until_done(&self) -> Option<String> {
+        (self.shows_plan != "plan").then(|| {
+            "do not start Milvus 2.3.18+ or 2.4.5+ before the repair is done: it would overwrite moved collections"
+                .to_owned()
+        })
     }
 
     /// Both next_steps on from staged keys that the recorded plan does not explain.
@@ -267,7 +276,8 @@ impl NextSteps {
 
     /// The command that shows all findings.
     fn all_findings(&self, plan: &PlanReport) -> String {
-        let way = if plan.findings.iter().any(Finding::is_broken_record) {
+        let can_skip = self.shows_plan == "plan";
+        let way = if can_skip && plan.findings.iter().any(Finding::is_broken_record) {
             ". Use --on-broken-record skip to leave out the records that cannot be migrated"
         } else {
             ""

@@ -150,7 +150,9 @@ fn conclusion(plan: &PlanReport, blocking: &[Finding], style: Style) -> String {
     let tally = Tally::of(&plan.findings);
     if tally.errors > 0 {
         let errors = counted(tally.errors, "error");
-        let way = if plan.findings.iter().any(Finding::is_broken_record) {
+        // A repair, whose source is the 2.2 layout, leaves no record out.
+        let can_skip = plan.layout != Layout::V2_2;
+        let way = if can_skip && plan.findings.iter().any(Finding::is_broken_record) {
             "; use --on-broken-record skip to leave out what cannot be migrated"
         } else {
             ""

@@ -449,3 +449,279 @@ fn load_state_of_a_collection_that_is_gone_goes() {
     assert_eq!(repaired.get(&key), None);
     assert_eq!(errors(&repaired, "2.2.16"), Vec::<String>::new());
 }
+
+fn put(image: &mut Image, key: &str, value: Vec<u8>) {
+    image.insert(root().join(key.as_bytes()), value);
+}
+
+fn record_of(image: &Image) -> v2_2::etcd::CollectionInfo {
+    let record = &image[&root().join(b"root-coord/collection/1")];
+    v2_2::etcd::CollectionInfo::decode(record.as_slice()).unwrap()
+}
+
+/// One error of this code that names all of `words`; nothing is changed in the collection.
+fn assert_refused(name: &str, image: &Image, target: &str, (code, words): (&str, &[&str])) {
+    let migration = repair(image, target);
+    let errors: Vec<_> = migration
+        .findings()
+        .iter()
+        .filter(|finding| finding.severity == Severity::Error)
+        .collect();
+    assert_eq!(errors.len(), 1, "{name} for {target}: {errors:?}");
+    assert_eq!(errors[0].code, code, "{name} for {target}: {errors:?}");
+    let text = format!("{} {}", errors[0].key, errors[0].message);
+    for word in words {
+        assert!(text.contains(word), "{name} for {target}: {word} in {text}");
+    }
+    assert!(!text.contains("on-broken-record"), "{name}: {text}");
+    let found = codes(&migration);
+    assert!(
+        !found.iter().any(|(_, code, _)| code == "embedded-form"),
+        "{name} for {target}: {found:?}"
+    );
+    let repaired = apply(&migration, image);
+    let of_collections = |image: &Image| -> Image {
+        let kept = image.iter().filter(|(key, _)| is_of_collections(key));
+        kept.map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
+    };
+    assert_eq!(
+        of_collections(&repaired),
+        of_collections(image),
+        "{name} for {target}"
+    );
+}
+
+/// A partition and a field that the record does not have.
+fn later_children() -> (Vec<u8>, Vec<u8>) {
+    let partition = v2_2::etcd::PartitionInfo {
+        partition_id: 12,
+        collection_id: 1,
+        partition_name: "later".into(),
+        partition_created_timestamp: 5,
+        ..Default::default()
+    }
+    .encode_to_vec();
+    let field = v2_2::schema::FieldSchema {
+        field_id: 109,
+        name: "later".into(),
+        data_type: 5,
+        ..Default::default()
+    }
+    .encode_to_vec();
+    (partition, field)
+}
+
+#[test]
+fn a_partition_or_field_that_the_record_does_not_have_is_an_error() {
+    let (partition, field) = later_children();
+    for (name, key, value, is_stray) in [
+        (
+            "a partition",
+            "root-coord/partitions/1/12",
+            &partition,
+            true,
+        ),
+        (
+            "a partition's snapshot",
+            "snapshots/root-coord/partitions/1/12_ts5",
+            &partition,
+            true,
+        ),
+        (
+            "a known partition",
+            "root-coord/partitions/1/10",
+            &partition,
+            true,
+        ),
+        ("a field", "root-coord/fields/1/109", &field, true),
+        (
+            "a field's snapshot",
+            "snapshots/root-coord/fields/1/109_ts5",
+            &field,
+            true,
+        ),
+        (
+            "a dropped field of the record",
+            "snapshots/root-coord/fields/1/101_ts18446744073709551614",
+            &TOMBSTONE.to_vec(),
+            true,
+        ),
+        (
+            "another collection's",
+            "root-coord/partitions/11/12",
+            &partition,
+            false,
+        ),
+        (
+            "a dropped partition",
+            "snapshots/root-coord/partitions/1/12_ts5",
+            &TOMBSTONE.to_vec(),
+            false,
+        ),
+    ] {
+        let mut image = official(&Metadata::small());
+        put(&mut image, key, value.clone());
+        for target in ["2.2.8", "2.2.16"] {
+            if is_stray {
+                let words = ["collection \"collection_1\" (1)", key];
+                assert_refused(name, &image, target, ("two-records", &words));
+            } else {
+                let migration = repair(&image, target);
+                assert!(
+                    !migration.has_errors(),
+                    "{name}: {:?}",
+                    migration.findings()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_newest_snapshot_that_contradicts_the_plain_key_is_an_error() {
+    let official = official(&Metadata::small());
+    let mut other = record_of(&official);
+    other.shards_num = 9;
+    let other = other.encode_to_vec();
+    let plain = "root-coord/collection/1";
+    let later = format!(
+        "snapshots/root-coord/collection/1_ts{}",
+        crate::support::metadata::CREATED + 100
+    );
+    for (name, key, value, words) in [
+        (
+            "dropped in the newest snapshot",
+            later.as_str(),
+            TOMBSTONE.to_vec(),
+            [
+                "a tombstone (dropped)",
+                "with 4 fields and 1 partitions",
+                "etcdctl put",
+            ],
+        ),
+        (
+            "another record in the newest snapshot",
+            later.as_str(),
+            other,
+            [
+                "with 4 fields and 1 partitions",
+                "newest snapshot (timestamp ",
+                "etcdctl put",
+            ],
+        ),
+        (
+            "dropped in the plain key",
+            plain,
+            TOMBSTONE.to_vec(),
+            [
+                "a tombstone (dropped)",
+                "with 4 fields and 1 partitions",
+                "etcdctl put",
+            ],
+        ),
+    ] {
+        let mut image = official.clone();
+        put(&mut image, key, value);
+        for target in ["2.2.8", "2.2.16"] {
+            let mut words = words.to_vec();
+            words.push("collection \"collection_1\" (1)");
+            assert_refused(name, &image, target, ("two-records", &words));
+        }
+    }
+}
+
+#[test]
+fn the_name_of_a_moved_collection_has_to_be_free() {
+    let official = official(&Metadata::small());
+    let mut native = record_of(&official);
+    native.id = 5;
+    native.db_id = 1;
+    native.partition_i_ds.clear();
+    native.partition_names.clear();
+    native.partition_created_timestamps.clear();
+    native.schema.as_mut().unwrap().fields.clear();
+    let mut dropping = native.clone();
+    dropping.state = 2;
+    let alias = v2_2::etcd::AliasInfo {
+        alias_name: "collection_1".into(),
+        collection_id: 5,
+        created_time: 5,
+        db_id: 1,
+        ..Default::default()
+    };
+    let collection = "root-coord/database/collection-info/1/5";
+    for (name, key, value, is_taken) in [
+        ("a collection", collection, native.encode_to_vec(), true),
+        (
+            "one being dropped",
+            collection,
+            dropping.encode_to_vec(),
+            false,
+        ),
+        (
+            "one in another database",
+            "root-coord/database/collection-info/7/5",
+            native.encode_to_vec(),
+            false,
+        ),
+        (
+            "an alias",
+            "root-coord/database/aliases/1/collection_1",
+            alias.encode_to_vec(),
+            true,
+        ),
+    ] {
+        let mut image = official.clone();
+        put(&mut image, key, value.clone());
+        put(&mut image, &format!("snapshots/{key}_ts5"), value);
+        assert!(
+            !repair(&image, "2.2.8").has_errors(),
+            "{name}: it does not move"
+        );
+        if is_taken {
+            let words = ["collection \"collection_1\" (1)", key];
+            assert_refused(name, &image, "2.2.16", ("name-taken", &words));
+        } else {
+            let migration = repair(&image, "2.2.16");
+            assert!(
+                !migration.has_errors(),
+                "{name}: {:?}",
+                migration.findings()
+            );
+        }
+    }
+}
+
+#[test]
+fn a_defective_record_is_not_said_to_be_converted() {
+    let official = official(&Metadata::small());
+    let mut unequal = record_of(&official);
+    unequal.partition_names.push("more".into());
+    let unequal = unequal.encode_to_vec();
+    for (name, key, value, code) in [
+        (
+            "unequal lists",
+            "root-coord/collection/1",
+            unequal,
+            "unequal-partition-lists",
+        ),
+        (
+            "no record in a snapshot",
+            "snapshots/root-coord/collection/1_ts7",
+            vec![0xff],
+            "undecodable-value",
+        ),
+    ] {
+        let mut image = official.clone();
+        put(&mut image, key, value);
+        for target in ["2.2.8", "2.2.16"] {
+            assert_refused(
+                name,
+                &image,
+                target,
+                (code, &["nothing of the collection is changed"]),
+            );
+        }
+    }
+}

@@ -13,6 +13,8 @@ use crate::keys::{Family, MetaRoot};
 pub(super) struct Findings {
     root: MetaRoot,
     on_broken: OnBrokenRecord,
+    /// A repair leaves no record out.
+    is_repair: bool,
     list: Vec<Finding>,
     /// Unknown fields by family, message and number: how often, and the smallest key.
     unknown: BTreeMap<(Family, UnknownField), (u64, Vec<u8>)>,
@@ -23,8 +25,17 @@ impl Findings {
         Self {
             root,
             on_broken,
+            is_repair: false,
             list: Vec::new(),
             unknown: BTreeMap::new(),
+        }
+    }
+
+    /// Those of a repair, which leaves no record out.
+    pub(super) fn of_repair(root: MetaRoot) -> Self {
+        Self {
+            is_repair: true,
+            ..Self::new(root, OnBrokenRecord::Fail)
         }
     }
 
@@ -55,7 +66,15 @@ impl Findings {
 
     /// An empty list with the same policy.
     pub(super) fn beside(&self) -> Self {
-        Self::new(self.root.clone(), self.on_broken)
+        Self {
+            is_repair: self.is_repair,
+            ..Self::new(self.root.clone(), self.on_broken)
+        }
+    }
+
+    /// Whether there is an error among them.
+    pub(super) fn has_errors(&self) -> bool {
+        self.list.iter().any(Finding::is_error)
     }
 
     /// Takes the findings of another list, but for unknown fields: a record of 2.2 has more of them than one of
@@ -74,6 +93,14 @@ impl Findings {
     pub(super) fn broken(&mut self, code: &'static str, key: &[u8], what: &str, left_out: &str) {
         let key = self.root.join(key);
         self.list.push(match self.on_broken {
+            OnBrokenRecord::Fail if self.is_repair => Finding::error(
+                code,
+                &key,
+                format!(
+                    "{what}; nothing of the collection is changed. Compare it with meta-migration inspect, then \
+                     drop the collection in Milvus where it is of no use, or restore a backup"
+                ),
+            ),
             OnBrokenRecord::Fail => Finding::error(
                 code,
                 &key,

@@ -9,6 +9,7 @@
 
 mod aliases;
 mod collections;
+mod contradictions;
 mod leftovers;
 mod snapshots;
 
@@ -16,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::findings::Findings;
 use super::migration::{Migration, RepairParts};
-use super::{NewKeys, OnBrokenRecord, Options};
+use super::{NewKeys, Options};
 use crate::keys::{Evidence, Family, Key, MetaRoot, Object, is_tombstone};
 use crate::model::CollectionId;
 
@@ -45,6 +46,8 @@ struct Changes {
     replaced: BTreeSet<Vec<u8>>,
     /// Collections that are repaired or could not be.
     touched: BTreeSet<CollectionId>,
+    /// Collections that could not be repaired: nothing of them is changed.
+    refused: BTreeSet<CollectionId>,
 }
 
 impl Changes {
@@ -66,7 +69,7 @@ impl Repair {
 
     /// Decides everything.
     pub(super) fn finish(self, root: MetaRoot, options: &Options) -> Migration {
-        let mut findings = Findings::new(root.clone(), OnBrokenRecord::Fail);
+        let mut findings = Findings::of_repair(root.clone());
         let mut changes = Changes::default();
         let there = &self.there;
         let moved = collections::repair(there, options, &mut changes, &mut findings);

@@ -6,6 +6,7 @@ use super::super::collection::{self, Converted};
 use super::super::findings::Findings;
 use super::super::history::RawHistory;
 use super::super::{CollectionForm, NewKeys, Options, database, names};
+use super::contradictions::{Names, Newest, in_transition, two_readings};
 use super::{Changes, Keys};
 use crate::codec::v2_1;
 use crate::keys::{Family, Key, Object, Timestamp, is_tombstone};
@@ -26,11 +27,14 @@ pub(super) fn repair(
 ) -> Moved {
     let mut moved = Moved::new();
     let mut oldest = None;
+    let newest = Newest::of(there);
+    let names = Names::of(there, &newest);
     for (place, history) in histories(there) {
+        let (database, id) = place;
         let Some(title) = history.plain.as_deref().and_then(embedded) else {
+            unconverted(there, place, &history, changes, findings);
             continue;
         };
-        let (database, id) = place;
         changes.touched.insert(id);
         let form = match database {
             NO_DATABASE => options.form,
@@ -39,17 +43,21 @@ pub(super) fn repair(
         let moves = form == CollectionForm::Database;
         let old: Vec<Vec<u8>> = keys_of(place, &history);
         let mut noted = findings.beside();
-        let converted = collection::convert(form, BTreeMap::from([(id, history)]), &mut noted);
+        let history_of_it = BTreeMap::from([(id, history.clone())]);
+        let converted = collection::convert(form, history_of_it, &mut noted);
+        if noted.has_errors() {
+            findings.take(noted);
+            changes.refused.insert(id);
+            continue;
+        }
         let created = converted.created.get(&id).copied().unwrap_or_default();
-        let planned = Planned::of(place, converted).without_done(there);
-        if let Some(other) = planned.conflict(there) {
-            let message = format!(
-                "{title} is in the embedded form, and {} holds something else than what its record says; \
-                 meta-migration inspect shows both. Drop the collection in Milvus where it is of no use, \
-                 or restore a backup",
-                findings.name(&other)
-            );
-            findings.error("two-records", &old[0], message);
+        let whole = Planned::of(place, converted);
+        let stray = newest.stray(there, &whole.children, id);
+        let planned = whole.without_done(there);
+        if let Some(refusal) = refusal(there, place, &history, &planned, (stray, moves), &names) {
+            let (code, why) = refusal.told(&title, findings);
+            findings.error(code, &old[0], why);
+            changes.refused.insert(id);
             continue;
         }
         findings.take(noted);
@@ -85,19 +93,124 @@ pub(super) fn repair(
 /// Names a collection whose record holds its partitions and fields; `None` for any other record, and for one
 /// that is being created or dropped.
 fn embedded(value: &[u8]) -> Option<String> {
-    const STATE: u32 = 13;
     if is_tombstone(value) {
         return None;
     }
     let record = v2_1::collection(value).ok()?;
-    let in_transition = crate::codec::wire::fields(value)
-        .filter_map(Result::ok)
-        .any(|field| {
-            let state = crate::codec::wire::Content::Varint(0);
-            field.number == STATE && field.content != state
-        });
     let is_embedded = !record.fields.is_empty() && !record.partition_ids.is_empty();
-    (is_embedded && !in_transition).then(|| names::collection_of(&record))
+    (is_embedded && !in_transition(value)).then(|| names::collection_of(&record))
+}
+
+/// Why a collection is not repaired.
+enum Refusal {
+    /// This key holds something else than the record says.
+    Conflict(Vec<u8>),
+    /// A partition or field that is not in the record, or differs there.
+    Stray(Vec<u8>),
+    /// The plain key and the newest snapshot differ.
+    Readings(String),
+    /// The name in the database `default` is that of another collection, or an alias.
+    Name(Vec<u8>),
+}
+
+impl Refusal {
+    /// The code and text of the finding.
+    fn told(&self, title: &str, findings: &Findings) -> (&'static str, String) {
+        match self {
+            Self::Conflict(key) => (
+                "two-records",
+                format!(
+                    "{title} is in the embedded form, and {} holds something else than what its record says; \
+                     meta-migration inspect shows both. Drop the collection in Milvus where it is of no use, \
+                     or restore a backup",
+                    findings.name(key)
+                ),
+            ),
+            Self::Stray(key) => (
+                "two-records",
+                format!(
+                    "{title} is in the embedded form, and {} is not as its record says: the key would be read once \
+                     partitions and fields have keys of their own. The collection is not converted. Compare both with \
+                     meta-migration inspect; delete the key (etcdctl del {}) if the record is right, or restore a backup",
+                    findings.name(key),
+                    findings.name(key)
+                ),
+            ),
+            Self::Readings(readings) => (
+                "two-records",
+                format!(
+                    "{title} is not converted, because its keys contradict each other: {readings}. Decide which one is \
+                     right: compare both with meta-migration inspect, make the other key equal to it with etcdctl put, \
+                     or restore a backup"
+                ),
+            ),
+            Self::Name(key) => (
+                "name-taken",
+                format!(
+                    "{title} cannot move into the database \"default\": {} has the same name there. Rename or drop \
+                     one of the two in Milvus, then run the repair again",
+                    findings.name(key)
+                ),
+            ),
+        }
+    }
+}
+
+fn refusal(
+    there: &Keys,
+    place: (DatabaseId, CollectionId),
+    history: &RawHistory,
+    planned: &Planned,
+    (stray, moves): (Option<Vec<u8>>, bool),
+    names: &Names,
+) -> Option<Refusal> {
+    if let Some(key) = planned.conflict(there) {
+        return Some(Refusal::Conflict(key));
+    }
+    if moves && planned.records.is_empty() {
+        // An interrupted repair wrote the new record; what is left of the old one only has to go.
+        return None;
+    }
+    let plain = Key::Plain(object(place)).render();
+    let are_children_there = planned.children.is_empty();
+    let rewritten = planned.rewrites.get(&plain).filter(|_| are_children_there);
+    if let Some(readings) = two_readings(history, rewritten) {
+        return Some(Refusal::Readings(readings));
+    }
+    if let Some(key) = stray {
+        return Some(Refusal::Stray(key));
+    }
+    let record = history.plain.as_deref().filter(|_| moves)?;
+    let name = v2_1::collection(record).ok()?.name?;
+    let other = names.taken(&name, place.1)?;
+    Some(Refusal::Name(other.to_vec()))
+}
+
+/// Refuses a collection that is embedded in its newest snapshot only, which is what 2.2.3 and later read.
+fn unconverted(
+    there: &Keys,
+    place: (DatabaseId, CollectionId),
+    history: &RawHistory,
+    changes: &mut Changes,
+    findings: &mut Findings,
+) {
+    let newest = history.snapshots.last_key_value();
+    let Some((timestamp, title)) = newest.and_then(|(at, raw)| Some((*at, embedded(raw)?))) else {
+        return;
+    };
+    let inside = Key::Plain(Object::DatabaseCollection(database::DEFAULT, place.1)).render();
+    let is_moved = history.plain.is_none()
+        && place.0 == NO_DATABASE
+        && there.get(&inside).is_some_and(|it| !is_tombstone(it));
+    if is_moved {
+        return;
+    }
+    if let Some(readings) = two_readings(history, None) {
+        let key = Key::Snapshot(object(place), timestamp).render();
+        let (code, why) = Refusal::Readings(readings).told(&title, findings);
+        findings.error(code, &key, why);
+        changes.refused.insert(place.1);
+    }
 }
 
 /// The values of each collection, by its place.

@@ -14,7 +14,11 @@ pub(super) fn repair(there: &Keys, changes: &mut Changes, findings: &mut Finding
             continue;
         };
         let is_done = changes.goes(key) || changes.rewrites.contains_key(key);
-        if !has_history(object) || is_done || has_snapshot(there, key) {
+        if !has_history(object)
+            || is_done
+            || is_refused(object, changes)
+            || has_snapshot(there, key)
+        {
             continue;
         }
         if is_tombstone(value) {
@@ -34,6 +38,21 @@ pub(super) fn repair(there: &Keys, changes: &mut Changes, findings: &mut Finding
         changes
             .visible
             .insert(Key::Snapshot(object, created).render(), value.clone());
+    }
+}
+
+fn is_refused(object: Object<'_>, changes: &Changes) -> bool {
+    match object {
+        Object::Collection(id)
+        | Object::DatabaseCollection(_, id)
+        | Object::Partition(id, _)
+        | Object::Field(id, _) => changes.refused.contains(&id),
+        Object::Alias(_)
+        | Object::DatabaseAlias(..)
+        | Object::LegacyAlias(_)
+        | Object::DdMessageSend
+        | Object::DdOperation
+        | Object::Database(_) => false,
     }
 }
 

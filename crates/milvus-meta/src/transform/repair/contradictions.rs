@@ -1,0 +1,188 @@
+//! What keeps a collection from being repaired: keys that say something else than its record.
+
+use std::collections::BTreeMap;
+
+use super::super::history::RawHistory;
+use super::super::{NewKeys, database, names};
+use super::{Keys, live};
+use crate::codec::{edit, v2_1, wire};
+use crate::keys::{Family, Key, Object, SNAPSHOT_PREFIX, Timestamp, is_tombstone, split_timestamp};
+use crate::model::CollectionId;
+use crate::proto::v2_2::etcd::AliasInfo;
+use prost::Message as _;
+
+/// A snapshot: its timestamp, its own key and its value.
+type Snapshot<'t> = (Timestamp, &'t [u8], &'t [u8]);
+
+/// The newest snapshot of each object, by its plain key.
+pub(super) struct Newest<'t>(BTreeMap<&'t [u8], Snapshot<'t>>);
+
+impl<'t> Newest<'t> {
+    pub(super) fn of(there: &'t Keys) -> Self {
+        let mut newest = BTreeMap::new();
+        for (key, value) in there {
+            let Some((whole, timestamp)) = split_timestamp(key) else {
+                continue;
+            };
+            let Some(plain) = whole.strip_prefix(SNAPSHOT_PREFIX.as_bytes()) else {
+                continue;
+            };
+            let found = (timestamp, key.as_slice(), value.as_slice());
+            let known = newest.entry(plain).or_insert(found);
+            if known.0 < timestamp {
+                *known = found;
+            }
+        }
+        Self(newest)
+    }
+
+    /// The snapshots that live, with the keys of their objects.
+    fn live(&self) -> impl Iterator<Item = (Object<'t>, &'t [u8], &'t [u8])> {
+        self.0.iter().filter_map(|(plain, (_, key, value))| {
+            let Key::Plain(object) = Key::parse(plain) else {
+                return None;
+            };
+            (!is_tombstone(value)).then_some((object, *key, *value))
+        })
+    }
+
+    /// A key of a partition or field of a collection that Milvus would read otherwise than `planned`, once the
+    /// partitions and fields have keys of their own.
+    pub(super) fn stray(
+        &self,
+        there: &Keys,
+        planned: &NewKeys,
+        id: CollectionId,
+    ) -> Option<Vec<u8>> {
+        for family in [Family::Partition, Family::Field] {
+            let prefix = format!("{}/{id}/", family.name()).into_bytes();
+            let plain = there
+                .range(prefix.clone()..)
+                .take_while(|(key, _)| key.starts_with(&prefix))
+                .find(|(key, value)| !is_tombstone(value) && planned.get(*key) != Some(value));
+            if let Some((key, _)) = plain {
+                return Some(key.clone());
+            }
+            let mut snapshots = self
+                .0
+                .range(prefix.as_slice()..)
+                .take_while(|(plain, _)| plain.starts_with(&prefix));
+            let snapshot = snapshots.find(|(plain, (_, key, value))| {
+                let now = planned.get(**plain).map(Vec::as_slice);
+                let is_same = match is_tombstone(value) {
+                    true => now.is_none_or(is_tombstone),
+                    false => now == Some(*value),
+                };
+                !is_same && planned.get(*key).map(Vec::as_slice) != Some(*value)
+            });
+            if let Some((_, (_, key, _))) = snapshot {
+                return Some(key.to_vec());
+            }
+        }
+        None
+    }
+}
+
+/// How the plain key and the newest snapshot of a collection read, where these differ: releases before 2.2.3 read the
+/// one, later releases the other. `rewritten` is the plain key's value after the repair, which an interrupted repair
+/// has written to the newest snapshot already.
+pub(super) fn two_readings(history: &RawHistory, rewritten: Option<&Vec<u8>>) -> Option<String> {
+    let (timestamp, newest) = history.snapshots.last_key_value()?;
+    let comparable = |raw: &[u8]| edit::embedded_collection(raw).ok();
+    let is_same = history.plain.as_ref().is_some_and(|plain| {
+        let is_live = !is_tombstone(plain) && !is_tombstone(newest);
+        plain == newest
+            || (is_live && comparable(plain).is_some() && comparable(plain) == comparable(newest))
+    });
+    if is_same || rewritten == Some(newest) {
+        return None;
+    }
+    let plain = history.plain.as_deref();
+    Some(format!(
+        "its plain key, which releases before 2.2.3 read, holds {}; its newest snapshot (timestamp {}), which later \
+         releases read, holds {}",
+        plain.map_or_else(|| "nothing".to_owned(), reading),
+        timestamp.0,
+        reading(newest)
+    ))
+}
+
+fn reading(raw: &[u8]) -> String {
+    if is_tombstone(raw) {
+        return "a tombstone (dropped)".to_owned();
+    }
+    match v2_1::collection(raw) {
+        Ok(record) => format!(
+            "{} with {} fields and {} partitions{}",
+            names::collection_of(&record),
+            record.fields.len(),
+            record.partition_ids.len(),
+            if in_transition(raw) {
+                ", being created or dropped"
+            } else {
+                ""
+            }
+        ),
+        Err(_) => "a value that is no collection record".to_owned(),
+    }
+}
+
+/// Whether a collection is being created or dropped.
+pub(super) fn in_transition(value: &[u8]) -> bool {
+    const STATE: u32 = 13;
+    let mut fields = wire::fields(value).filter_map(Result::ok);
+    fields.any(|field| field.number == STATE && field.content != wire::Content::Varint(0))
+}
+
+/// What has a name: a collection, by its id, or an alias; and its key.
+type Holder = (Option<CollectionId>, Vec<u8>);
+
+/// The names in the database `default`, where collections outside databases move.
+#[derive(Default)]
+pub(super) struct Names(BTreeMap<String, Vec<Holder>>);
+
+impl Names {
+    pub(super) fn of(there: &Keys, newest: &Newest<'_>) -> Self {
+        let mut names = Self::default();
+        for (object, key, value) in live(there).chain(newest.live()) {
+            names.take(object, key, value);
+        }
+        names
+    }
+
+    fn take(&mut self, object: Object<'_>, key: &[u8], value: &[u8]) {
+        let (name, id) = match object {
+            Object::Collection(id) | Object::DatabaseCollection(database::DEFAULT, id) => {
+                if in_transition(value) {
+                    return;
+                }
+                let Ok(Some(name)) = v2_1::collection(value).map(|it| it.name) else {
+                    return;
+                };
+                (name, Some(id))
+            }
+            Object::Alias(name) | Object::DatabaseAlias(database::DEFAULT, name) => {
+                if AliasInfo::decode(value).is_ok_and(|info| info.state != 0) {
+                    return;
+                }
+                (String::from_utf8_lossy(name).into_owned(), None)
+            }
+            Object::DatabaseCollection(..)
+            | Object::DatabaseAlias(..)
+            | Object::LegacyAlias(_)
+            | Object::DdMessageSend
+            | Object::DdOperation
+            | Object::Partition(..)
+            | Object::Field(..)
+            | Object::Database(_) => return,
+        };
+        self.0.entry(name).or_default().push((id, key.to_vec()));
+    }
+
+    /// The key of another collection or an alias that has a collection's name.
+    pub(super) fn taken(&self, name: &str, by: CollectionId) -> Option<&[u8]> {
+        let mut holders = self.0.get(name)?.iter();
+        let other = holders.find(|(id, _)| *id != Some(by))?;
+        Some(&other.1)
+    }
+}
