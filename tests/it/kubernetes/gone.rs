@@ -103,7 +103,7 @@ async fn after_the_switch_an_empty_claim_leads_forward_and_with_the_file_back() 
         .upgrade(&["-o", "resume", "--backup-pvc", "spare"])
         .await
         .expect(0)
-        .says("is not in volume claim spare any more");
+        .says("is no longer in volume claim spare");
     scenario.assert_runs(NEW_IMAGE).await;
     scenario.upgrade(&["-o", "rollback"]).await.expect(3);
     scenario.assert_runs(NEW_IMAGE).await;
@@ -121,7 +121,7 @@ async fn after_the_switch_the_way_back_waits_for_the_file() {
         .upgrade(&["-o", "rollback", "--backup-pvc", "spare"])
         .await
         .expect(5)
-        .says("put a copy of the file there");
+        .says("copy the file there");
     put_back(&scenario, &kept, "spare");
     scenario.upgrade(&["-o", "resume"]).await.expect(0);
     scenario.assert_runs(OLD_IMAGE).await;
@@ -198,7 +198,7 @@ async fn a_deployment_that_was_made_anew_goes_forward_with_its_recorded_count() 
         .upgrade(&["-o", "resume"])
         .await
         .expect(0)
-        .says("with its saved count of 3");
+        .says("its saved count is 3");
     scenario.assert_runs(NEW_IMAGE).await;
 }
 

@@ -103,7 +103,7 @@ async fn a_lease_that_is_deleted_is_acquired_again() {
         .await;
     *bed.shared.behaviour() = Behaviour::default();
     let ended = ended(child.wait_with_output().await.unwrap());
-    ended.expect(0).says("acquired again");
+    ended.expect(0).says("acquiring it again");
     scenario.assert_runs(NEW_IMAGE).await;
 }
 

@@ -30,7 +30,7 @@ async fn a_backup_that_was_made_by_hand_elsewhere_is_not_looked_for_in_the_volum
         .upgrade(&["-o", "rollback"])
         .await
         .expect(3)
-        .says("nothing to go back to");
+        .says("nothing to roll back to");
     scenario.assert_runs(NEW_IMAGE).await;
 }
 
@@ -112,7 +112,7 @@ async fn a_record_that_is_deleted_under_way_is_written_again() {
     *bed.shared.behaviour() = Behaviour::default();
     ended(child.wait_with_output().await.unwrap())
         .expect(0)
-        .says("it is written again");
+        .says("writing it again");
     scenario.assert_runs(NEW_IMAGE).await;
     scenario.upgrade(&["-o", "rollback"]).await.expect(0);
     scenario.assert_runs(OLD_IMAGE).await;
@@ -138,7 +138,7 @@ async fn without_its_record_an_upgrade_is_taken_up_with_the_counts_that_were_not
         .upgrade(&["-o", "rollback"])
         .await
         .expect(3)
-        .says("take it up with the first command");
+        .says("run the first command again");
     scenario.upgrade(&[]).await.expect(0);
     scenario.assert_runs(NEW_IMAGE).await;
     assert_nothing_noted(&scenario).await;
@@ -224,5 +224,5 @@ async fn what_is_stopped_without_a_record_is_not_to_be_started_blindly() {
         .upgrade(&[])
         .await
         .expect(3)
-        .says("start none before the metadata tells");
+        .says("start none before it is known");
 }

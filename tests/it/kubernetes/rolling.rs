@@ -164,7 +164,7 @@ async fn without_its_lease_it_changes_nothing_more() {
     let other = json!({"spec": {"holderIdentity": "another-one"}});
     bed.merge("leases", &lease_name("my-release"), &other).await;
     let ended = ended(child.wait_with_output().await.unwrap());
-    ended.expect(5).says("the lease was lost");
+    ended.expect(5).says("the Lease was lost");
     assert_eq!(order(&scenario), ["rootcoord"]);
     let lease = bed.get("leases", &lease_name("my-release")).await.unwrap();
     assert_eq!(lease["spec"]["holderIdentity"], "another-one");

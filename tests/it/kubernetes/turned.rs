@@ -50,7 +50,7 @@ async fn a_rollback_without_its_backup_turns_forward() {
         .upgrade(&["-o", "rollback"])
         .await
         .expect(5)
-        .says("or -o forward");
+        .says("or abandon the rollback with -o forward");
     scenario.upgrade(&["-o", "forward"]).await.expect(0);
     scenario.assert_runs(NEW_IMAGE).await;
 }
