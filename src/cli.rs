@@ -1,8 +1,8 @@
-//! The command line: a shell around the use cases.
+//! The command line.
 //!
-//! Two faces: the commands, and the official tool's `-config=FILE` ([`face`], [`drop_in`]). Each
-//! command has a separate file with its arguments, whose comments are the help, and a `run` that
-//! reads like the manual. [`report`] is the only room that prints.
+//! There are two interfaces: the commands, and the official tool's `-config=FILE` ([`official_cli`], recognized by
+//! [`invocation`]). Each command has a separate file with its arguments, whose doc comments are the help, and a `run`
+//! function. Only [`output`] prints.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
