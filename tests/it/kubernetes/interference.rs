@@ -157,6 +157,15 @@ async fn a_finished_upgrade_whose_record_is_deleted_goes_back() {
 
 #[tokio::test]
 async fn a_closed_terminal_ends_the_upgrade_in_order() {
+    // An ignored signal stays ignored in children: the first bit of this mask is SIGHUP.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = u64::from_str_radix(ignored.unwrap().trim(), 16).unwrap();
+    assert_eq!(
+        mask & 1,
+        0,
+        "SIGHUP is ignored: run the tests without nohup"
+    );
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     hold(&scenario, "-plan-");
     let child = scenario.bed.start(USER, &scenario.command(&[]));
