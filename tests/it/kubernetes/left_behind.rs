@@ -59,7 +59,7 @@ async fn a_migration_that_did_not_start_yet_never_runs_beside_the_old_release() 
     tokio::time::sleep(Duration::from_secs(4)).await;
     *scenario.bed.shared.behaviour() = Behaviour::default();
     let ended = ended(child.wait_with_output().await.unwrap());
-    ended.expect(0).says("is taken away");
+    ended.expect(0).says("deleting it");
     scenario.assert_runs(OLD_IMAGE).await;
     scenario.assert_untouched().await;
 }
@@ -131,7 +131,7 @@ async fn a_migration_that_runs_when_the_way_back_begins_is_waited_for() {
         .upgrade(&impatient)
         .await
         .expect(5)
-        .says("nothing may be decided");
+        .says("must end first");
     assert_down(&scenario).await;
 
     let rollback = scenario.command(&["-o", "rollback"]);

@@ -29,7 +29,7 @@ async fn a_rollback_that_died_before_it_put_the_metadata_back_turns_forward() {
         .upgrade(&["-o", "forward"])
         .await
         .expect(0)
-        .says("is taken away");
+        .says("deleting it");
     *bed.shared.behaviour() = Behaviour::default();
     scenario.assert_runs(NEW_IMAGE).await;
     scenario.upgrade(&["-o", "rollback"]).await.expect(0);
