@@ -270,7 +270,7 @@ async fn what_an_operator_would_undo_or_fight_is_refused() {
     it.change(&annotated(BLIND, json!("true"))).await;
     it.change(&json!({"spec": {"config": {"log": {"level": "debug"}}}}))
         .await;
-    assert_refused(&it, "has not seen the last change").await;
+    assert_refused(&it, "has not processed the last change").await;
     it.change(&annotated(BLIND, Value::Null)).await;
     it.wait_until_seen().await;
 
