@@ -51,7 +51,7 @@ impl Layout {
     }
 }
 
-/// Takes entries one by one, in any order, and tells which layout they show.
+/// Takes entries one by one, in any order, and determines the layout.
 ///
 /// It knows nothing of journals: an unfinished run, whose journal explains both layouts side by side,
 /// shows as [`Layout::Mixed`].

@@ -8,20 +8,20 @@ use super::instance::Instance;
 use super::tool::{Ended, Tool};
 
 /// Mounts an overlay on the machine's root, binds `$VOLUME` to `/volume` in it, changes its root and
-/// runs the program in the folder `/work`, which only the overlay holds.
+/// runs the program in the folder `/scratch`, which only the overlay holds.
 const IN_CONTAINER: &str = r#"
 mount -t tmpfs layers "$BASE"
 mkdir "$BASE/upper" "$BASE/work" "$BASE/root"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$BASE/upper,workdir=$BASE/work" "$BASE/root"
 cd "$BASE/root"
-mkdir -p volume work ram proc dev
+mkdir -p volume scratch ram proc dev
 mount --bind "$VOLUME" volume
 mount --rbind /proc proc
 mount --rbind /dev dev
 mount -t tmpfs ram ram
 mkdir -p ".$(dirname "$PROGRAM")"
 mount --bind "$(dirname "$PROGRAM")" ".$(dirname "$PROGRAM")"
-exec chroot . sh -c 'cd /work && exec "$@"' sh "$PROGRAM" "$@"
+exec chroot . sh -c 'cd /scratch && exec "$@"' sh "$PROGRAM" "$@"
 "#;
 
 /// Runs the program in the container; what it writes to `/volume` stays.
@@ -77,17 +77,17 @@ async fn a_backup_in_a_container_layer_is_refused_unless_allowed() {
     let migrate = ["migrate", "--target-version", "2.2.16"];
     for (arguments, mount) in [
         (
-            &["backup", "--backup-file", "/work/b.mmb"][..],
-            ":/work ...",
+            &["backup", "--backup-file", "/scratch/b.mmb"][..],
+            ":/scratch ...",
         ),
-        (&["backup", "--backup-file", "b.mmb"], ":/work ..."),
-        (&["backup"], ":/work ..."),
+        (&["backup", "--backup-file", "b.mmb"], ":/scratch ..."),
+        (&["backup"], ":/scratch ..."),
         (&["backup", "--backup-file", "/b.mmb"], ":/backups ..."),
         (
             &[&migrate[..], &["--backup-file", "b.mmb"]].concat(),
-            ":/work ...",
+            ":/scratch ...",
         ),
-        (&migrate, ":/work ..."),
+        (&migrate, ":/scratch ..."),
     ] {
         run(&tool, volume.path(), arguments)
             .expect(3)

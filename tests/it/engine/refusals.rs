@@ -114,7 +114,7 @@ async fn where_the_backup_fails_nothing_is_decided_on_a_part_of_the_metadata() {
         let instance = Instance::small(form);
         let before = plain(&instance.store.dump());
         let options = without_room_for_a_backup(&instance);
-        // Whoever is asked says no: the failure shows that nobody was asked.
+        // The observer declines, so another failure shows that it was not asked.
         let failed = migrate(&instance.store, &options, &watched(SaysNo))
             .await
             .unwrap_err();

@@ -79,7 +79,7 @@ impl Operation<'_> {
         let Some((kind, next)) = kind.map(|kind| (kind, self.record.attempt(kind))) else {
             return;
         };
-        // A Job that is left is in nobody's way; the next one has another name.
+        // A remaining Job does no harm: the next one has another name.
         if let Err(error) = self.delete_job(kind, next.saturating_sub(1)).await {
             tracing::warn!(%error, "a finished Job is left");
         }

@@ -99,7 +99,7 @@ impl<S: Store> Run<'_, S> {
                 let staged = staged.into_iter().flatten();
                 let staged: Vec<Op> = staged.map(|put| to_op(&put)).collect();
                 let history = prepared.migration.history().iter();
-                // The newest snapshots first, and one after the other: an older one never stands for them.
+                // The newest snapshots first, and one after the other: an older one must never be the newest.
                 let history = history.rev().map(to_op);
                 (
                     staged.into_iter().chain(history).collect(),
@@ -120,7 +120,7 @@ impl<S: Store> Run<'_, S> {
         let (ops, read_at) = match &self.prepared {
             Some(prepared) => {
                 let rewrites = prepared.migration.rewrites().iter();
-                // Plain keys last: what an interrupted repair left is told by them.
+                // Plain keys last: they show what an interrupted repair left.
                 (rewrites.rev().map(to_op).collect(), prepared.revision)
             }
             None => {
@@ -220,7 +220,7 @@ impl<S: Store> Run<'_, S> {
             None => self.remaining_deletes().await?,
         };
         let observer = &*self.environment.observer;
-        // What goes in the commit itself has gone.
+        // The commit itself deleted these.
         let planned = self.prepared.as_ref().map(|prepared| prepared.plan.delete);
         let total = planned.and_then(|planned| planned.checked_sub(self.own.deleted));
         observer.phase_started("tidy", total);

@@ -1,11 +1,11 @@
-//! What becomes of 2.2 metadata that a later release would misread, or that still holds keys of 2.1.
+//! Plans the repair of 2.2 metadata that a later release would misread, or that still contains keys of 2.1.
 //!
 //! Pure, as the migration is, and the result is the same data: a [`Migration`]. Keys that no 2.2 reads while the
 //! record they belong to is embedded are staged; what every 2.2 sees is written with and after the commit; what
-//! it replaces is deleted last. A key that nothing is wrong with is in no list.
+//! it replaces is deleted last. Correct keys are not changed.
 //!
-//! Made again from metadata that is partly repaired, the plan is what is left to do: an interrupted repair is
-//! resumed that way after its commit.
+//! Planned again from partly repaired metadata, the result is the remaining work: an interrupted repair
+//! resumes this way after its commit.
 
 mod aliases;
 mod collections;
@@ -24,7 +24,7 @@ use crate::model::CollectionId;
 /// Keys, relative to the meta root, with their values.
 type Keys = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// Takes the entries that a repair looks at; the rest stays as it is.
+/// Collects the entries that a repair inspects; all others stay.
 #[derive(Debug, Default)]
 pub(super) struct Repair {
     there: Keys,
@@ -42,7 +42,7 @@ struct Changes {
     rewrites: NewKeys,
     /// Keys that 2.2 must not see: deleted in the commit.
     removed: BTreeSet<Vec<u8>>,
-    /// Keys that were replaced, or that nobody reads: deleted last.
+    /// Keys that were replaced or that no release reads; deleted last.
     replaced: BTreeSet<Vec<u8>>,
     /// Collections that are repaired or could not be.
     touched: BTreeSet<CollectionId>,

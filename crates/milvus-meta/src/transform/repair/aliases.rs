@@ -91,7 +91,7 @@ fn move_along(there: &Keys, name: &[u8], changes: &mut Changes, findings: &mut F
             Some((old, new, value))
         })
         .collect();
-    // The plain key is written last: what is left of the old alias then tells less than its new snapshots do.
+    // The plain key is written last: until then the new snapshots take precedence over the rest of the old alias.
     let new_plain = Key::Plain(new).render();
     let is_done = moved
         .iter()

@@ -305,7 +305,7 @@ impl Planned {
     }
 
     /// Leaves out what an interrupted repair wrote: all partitions and fields before its commit, and a moved record's
-    /// plain key behind its snapshots. What is left of the old record then tells less than those do.
+    /// plain key behind its snapshots. Until then the snapshots take precedence over the rest of the old record.
     fn without_done(mut self, there: &Keys) -> Self {
         let are_there = |keys: &NewKeys| {
             let mut plain = keys

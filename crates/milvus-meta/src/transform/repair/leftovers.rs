@@ -1,4 +1,4 @@
-//! Keys of 2.1 that nobody reads any more, replicas of 2.1, and the load state of collections that are gone.
+//! Keys of 2.1 that no release reads, replicas of 2.1, and the load state of missing collections.
 
 use std::collections::{BTreeMap, BTreeSet};
 

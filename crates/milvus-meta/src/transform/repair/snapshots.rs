@@ -1,4 +1,4 @@
-//! Objects whose plain key stands alone: Milvus 2.2.3 and later read snapshots only, and 2.2.0 does not start on a
+//! Objects whose plain key has no snapshot: Milvus 2.2.3 and later read snapshots only, and 2.2.0 does not start on a
 //! tombstone without one.
 
 use super::super::findings::Findings;
@@ -82,7 +82,7 @@ fn has_snapshot(there: &Keys, plain: &[u8]) -> bool {
     below.any(|(key, _)| split_timestamp(key).is_some_and(|(object, _)| object == whole))
 }
 
-/// When an object was created; `None` where its record does not tell, nor its collection's.
+/// When an object was created; `None` if neither its record nor its collection's contains the time.
 fn created(there: &Keys, object: Object<'_>, value: &[u8]) -> Option<Timestamp> {
     let known = |time: u64| (time != 0).then_some(Timestamp(time));
     let of = |id: CollectionId| {
