@@ -260,6 +260,8 @@ proptest! {
         let before = changed(&changes);
         prop_assume!(!before.entries.contains_key("root-coord/collection/abc"));
         let migration = migrate_to(&before.list(), form, OnBrokenRecord::Skip, target);
+        // A plan with an error is refused, so nothing is written that could be verified.
+        prop_assume!(!migration.findings().iter().any(|finding| finding.severity == Severity::Error));
         let after = before.after(&migration);
         let entries = after.iter().map(|(key, value)| {
             Entry::new(root().join(key.as_bytes()), value.clone())
@@ -357,6 +359,18 @@ proptest! {
         }
         prop_assert_eq!(old as u64, written + told);
     }
+}
+
+#[test]
+fn a_plan_without_the_collection_of_a_segment_is_refused() {
+    // What is left after both changes refers to a collection without any trace.
+    let before = changed(&[Change::Remove(13), Change::Remove(5)]);
+    let migration = migrate_to(&before.list(), Split, OnBrokenRecord::Skip, "2.2.3");
+    let errors: Vec<_> = (migration.findings().iter())
+        .filter(|finding| finding.severity == Severity::Error)
+        .map(|finding| finding.code.as_str())
+        .collect();
+    assert_eq!(errors, ["collections-missing"]);
 }
 
 #[test]
