@@ -11,5 +11,6 @@ pub(crate) mod official;
 pub(crate) mod oracle;
 pub(crate) mod process;
 pub(crate) mod proxy;
+pub(crate) mod snapshot;
 
 pub(crate) use meta_testing::{etcd, generator};

@@ -93,12 +93,12 @@ fn text(found: &Listed, style: Style) -> String {
     let mut table = Table::new(&[
         ("FILE", Align::Left),
         ("META ROOT", Align::Left),
-        ("MADE", Align::Left),
+        ("MADE", Align::Fixed),
         ("REVISION", Align::Right),
         ("ENTRIES", Align::Right),
         ("SIZE", Align::Right),
-        ("FORMAT", Align::Left),
-        ("DIGEST", Align::Left),
+        ("FORMAT", Align::Fixed),
+        ("DIGEST", Align::Fixed),
     ]);
     for line in found.backups.iter().filter(|line| line.valid) {
         table.row(vec![

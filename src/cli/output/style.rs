@@ -1,32 +1,53 @@
-//! Colours, where somebody sees them.
+//! Colours and line width of the terminal.
 
 use std::io::IsTerminal;
+use std::os::fd::AsFd;
 
-/// Whether and how text is coloured.
+/// How text is laid out: colours, and the width that lines are fitted to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::cli) struct Style {
     coloured: bool,
+    width: Option<u16>,
 }
 
 impl Style {
-    /// No colours.
+    /// No colours, lines of any length.
     #[cfg(test)]
     pub(in crate::cli) const fn plain() -> Self {
-        Self { coloured: false }
+        Self {
+            coloured: false,
+            width: None,
+        }
     }
 
-    /// Colours if `stream` is a terminal and the user does not object with `NO_COLOR`.
-    pub(in crate::cli) fn for_stream(stream: &impl IsTerminal) -> Self {
+    /// Colours if `stream` is a terminal and the user does not object with `NO_COLOR`; the width of `COLUMNS`,
+    /// else of the terminal.
+    pub(in crate::cli) fn for_stream(stream: &(impl IsTerminal + AsFd)) -> Self {
         let objected = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let is_terminal = stream.is_terminal();
+        let columns = std::env::var("COLUMNS").ok();
+        let columns = columns.and_then(|columns| columns.parse().ok());
+        let terminal = || terminal_size::terminal_size_of(stream).map(|(width, _)| width.0);
         Self {
-            coloured: stream.is_terminal() && !objected,
+            coloured: is_terminal && !objected,
+            width: columns
+                .or_else(|| is_terminal.then(terminal).flatten())
+                .filter(|width| *width > 0),
         }
     }
 
     /// Colours, whatever the stream is.
     #[cfg(test)]
     pub(in crate::cli) const fn coloured() -> Self {
-        Self { coloured: true }
+        Self {
+            coloured: true,
+            width: None,
+        }
+    }
+
+    /// The number of columns that lines are fitted to; `None` for lines of any length.
+    pub(in crate::cli) const fn width(self) -> Option<u16> {
+        self.width
     }
 
     pub(in crate::cli) const fn is_coloured(self) -> bool {

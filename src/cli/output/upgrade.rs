@@ -64,7 +64,7 @@ pub(in crate::cli) fn status(status: &Status, style: Style) -> String {
         );
     }
     lines.push(String::new());
-    lines.extend(deployments(status, record));
+    lines.extend(deployments(status, record, style));
     let running = status.jobs.iter().filter(|job| job.state == "running");
     for job in running {
         lines.push(format!("Job {} is running", job.name));
@@ -103,7 +103,7 @@ fn word(state: State) -> &'static str {
     }
 }
 
-fn deployments(status: &Status, record: &Record) -> Vec<String> {
+fn deployments(status: &Status, record: &Record, style: Style) -> Vec<String> {
     let mut table = Table::new(&[
         ("DEPLOYMENT", Align::Left),
         ("BEFORE", Align::Right),
@@ -125,7 +125,7 @@ fn deployments(status: &Status, record: &Record) -> Vec<String> {
             cell(live.map(|live| live.image.clone())),
         ]);
     }
-    let mut lines = table.lines();
+    let mut lines = table.painted(style);
     for live in &status.deployments {
         if let Some(trouble) = &live.trouble {
             lines.push(format!("{}: {trouble}", live.name));
@@ -182,7 +182,7 @@ pub(in crate::cli) fn preflight(report: &PreflightReport, style: Style) -> Strin
     }
     lines.extend(storage(&report.storage, style));
     lines.push(String::new());
-    lines.extend(workloads(report));
+    lines.extend(workloads(report, style));
     if !report.left_alone.is_empty() {
         lines.push(format!("left alone: {}", report.left_alone.join(", ")));
     }
@@ -250,7 +250,7 @@ fn storage(storage: &Storage, style: Style) -> Option<String> {
     Some(format!("{} {text}", style.strong("Backup:")))
 }
 
-fn workloads(report: &PreflightReport) -> Vec<String> {
+fn workloads(report: &PreflightReport, style: Style) -> Vec<String> {
     let mut table = Table::new(&[
         ("COMPONENT", Align::Left),
         ("DEPLOYMENT", Align::Left),
@@ -265,7 +265,7 @@ fn workloads(report: &PreflightReport) -> Vec<String> {
             workload.image.clone(),
         ]);
     }
-    table.lines()
+    table.painted(style)
 }
 
 fn way(path: UpgradePath) -> &'static str {

@@ -1,0 +1,37 @@
+//! Complete outputs as inline snapshots of `insta`, without what differs from run to run.
+//!
+//! ```text
+//! insta::assert_snapshot!(redact(&ended.stdout), @"");
+//! ```
+//! `cargo insta test --accept` fills the snapshots in. Read what it wrote: a snapshot is only worth what somebody
+//! checked.
+
+use regex::Regex;
+
+/// What is replaced, and with what.
+const REDACTED: [(&str, &str); 5] = [
+    (r"127\.0\.0\.1:\d+", "127.0.0.1:PORT"),
+    (r"\btest-\d+-\d+\b", "by-dev"),
+    (r"/[\w./-]*/\.tmp\w+", "FOLDER"),
+    (r"\b20\d\d-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z?", "TIME"),
+    (r"\b\d+(\.\d+)? (s|ms)\b", "N s"),
+];
+
+/// The text with its ports, roots of tests, temporary folders, times and durations replaced.
+pub(crate) fn redact(text: &str) -> String {
+    let mut text = text.to_owned();
+    for (pattern, name) in REDACTED {
+        let pattern = Regex::new(pattern).unwrap();
+        text = pattern.replace_all(&text, name).into_owned();
+    }
+    text
+}
+
+#[test]
+fn what_differs_between_runs_is_redacted() {
+    let text = "by-dev/meta on 127.0.0.1:35123, test-31-4/meta, /tmp/a/.tmpX1y/b.mmb at 2026-11-29T16:40:12Z in 1.2 s";
+    insta::assert_snapshot!(
+        redact(text),
+        @"by-dev/meta on 127.0.0.1:PORT, by-dev/meta, FOLDER/b.mmb at TIME in N s"
+    );
+}
