@@ -168,7 +168,7 @@ impl CommandContext {
         path: &Path,
         reading: ReadingOptions,
     ) -> Result<BackupSource, Failure> {
-        let backup = Backup::of_own_root(self.named_root(), |root| {
+        let backup = Backup::open_instance(self.named_root(), |root| {
             Backup::open_with(path, root, reading.tolerance())
         })
         .map_err(|error| unusable_file(&error))?;

@@ -8,7 +8,7 @@ use super::context::{CommandContext, limits, unusable};
 use super::options::{EmptyOptions, EtcdOptions, OutputOptions};
 use super::output::exit::Exit;
 use super::{Outcome, output};
-use meta_backup::try_folder;
+use meta_backup::check_writable;
 use milvus_meta::finding::Finding;
 
 /// Show the state of etcd: layout, key counts, sessions, lock, migration, database size
@@ -39,7 +39,7 @@ pub(in crate::cli) struct Args {
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let context = CommandContext::begin(&args.etcd, &args.output)?;
     if let Some(folder) = &args.backup_folder {
-        try_folder(folder).map_err(|error| unusable(&error))?;
+        check_writable(folder).map_err(|error| unusable(&error))?;
     }
     let root = &context.config.root;
     let (found, failed) = context.read(async |store, environment| {

@@ -1,7 +1,7 @@
 //! Backup files on a real file system.
 
+mod archive;
 mod compare;
-mod packed;
 mod prune;
 mod read;
 mod write;
@@ -68,7 +68,7 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 /// An error with all its causes, as the command line shows it.
-fn told(error: &dyn std::error::Error) -> String {
+fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

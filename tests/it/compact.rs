@@ -49,7 +49,7 @@ async fn assert_only_history_went(store: &EtcdStore, full: i64) {
 }
 
 #[tokio::test]
-async fn compacting_one_member_gives_its_space_back_and_keeps_what_is_there() {
+async fn compact_frees_space_and_keeps_entries() {
     let etcd = Etcd::start(Settings::default());
     let store = etcd.connect().await;
     let full = fill(&store).await;
@@ -71,7 +71,7 @@ async fn compacting_one_member_gives_its_space_back_and_keeps_what_is_there() {
 }
 
 #[tokio::test]
-async fn of_three_members_each_is_defragmented_and_the_leader_last() {
+async fn three_members_are_defragmented_leader_last() {
     let cluster = Etcd::start_cluster(3, &Settings::default());
     let endpoints: Vec<&str> = cluster.iter().map(Etcd::endpoint).collect();
     let options = Options {

@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_has_the_hash_of_nothing() {
+    fn empty_content_has_the_hash_of_no_bytes() {
         assert_eq!(
             hexadecimal(&ContentDigest::default().finish()),
             "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn where_key_and_value_meet_makes_a_difference() {
+    fn the_boundary_of_key_and_value_is_hashed() {
         let digest = |key: &[u8], value: &[u8]| {
             let mut digest = ContentDigest::default();
             assert!(digest.push(key, value));

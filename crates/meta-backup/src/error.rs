@@ -408,7 +408,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_device_is_told_apart_and_by_its_path() {
+    fn a_full_device_is_a_separate_error_with_its_path() {
         let path = Path::new("/backups/a.mmb");
         for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
             let error = BackupError::file("write", path, kind.into());

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
-use super::foreign::last_log_index;
+use super::import::last_log_index;
 
 /// The database below a data folder, or below its folder `member`.
 const DATABASES: [&str; 2] = ["member/snap/db", "snap/db"];

@@ -8,28 +8,28 @@
 //! is refused by name before one entry of it is used. What it refuses to do: guess. A file that could
 //! be understood in two ways is an error that says so.
 //!
-//! `native` is the format written by default (`docs/backup-format.md`); `foreign` reads the files of
+//! `native` is the format written by default (`docs/backup-format.md`); `import` reads the files of
 //! the official tool, of birdwatcher, and of `etcdctl snapshot save`.
 
+mod archive;
+mod atomic_file;
+mod bounded_reader;
 mod digest;
 mod disk;
 mod error;
 mod etcd_folder;
-mod foreign;
-mod input;
+mod import;
 mod messages;
 mod mounts;
 mod native;
 mod options;
-mod packed;
 mod place;
 mod pool;
-mod publish;
 mod read_back;
 mod reader;
 pub mod repository;
 mod sink;
-mod trial;
+mod write_probe;
 mod writer;
 
 pub use error::{BackupError, FormatError};
@@ -39,7 +39,7 @@ pub use options::OutputFormatError;
 pub use options::WriteOptions;
 pub use place::{check_persistent, is_stream, lost_with_container};
 pub use reader::{Backup, Entries, check_bytes, check_bytes_with};
-pub use trial::try_folder;
+pub use write_probe::check_writable;
 pub use writer::Writer;
 
 use std::path::PathBuf;
@@ -58,7 +58,7 @@ pub const GREATEST_LEVEL: i32 = 19;
 
 /// What a backup says about itself.
 ///
-/// Foreign files know little of this: what they do not contain is empty, or 0.
+/// Import files know little of this: what they do not contain is empty, or 0.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Header {
     /// The release that wrote the file.
@@ -133,7 +133,7 @@ impl Tolerance {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Coverage {
     /// Everything below the meta root: a key that is not in it did not exist.
-    Whole,
+    All,
     /// Only these families, sorted: about a key of any other family it says nothing.
     Families(Vec<Family>),
     /// Some entries are missing, and it is not known which: about a key that is not in it it says nothing.
@@ -145,7 +145,7 @@ impl Coverage {
     #[must_use]
     pub fn names(&self) -> Option<Vec<&'static str>> {
         match self {
-            Self::Whole | Self::Entries => None,
+            Self::All | Self::Entries => None,
             Self::Families(families) => Some(families.iter().map(|family| family.name()).collect()),
         }
     }

@@ -1,4 +1,4 @@
-//! The protobuf messages inside foreign backup files, as far as they are read or written.
+//! The protobuf messages inside the backup files of other tools, as far as they are read or written.
 //!
 //! Keys are declared as bytes where the writers declare strings: the wire form is the same, and a key
 //! that is not UTF-8 is carried, not refused.

@@ -4,8 +4,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::atomic_file::folder_of;
 use super::mounts::{Ephemeral, ephemeral};
-use super::publish::folder_of;
 use super::{BackupError, STDOUT};
 
 /// Folders that hold no files: what is written there goes to a device, or nowhere.
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn the_folder_that_counts_is_the_nearest_that_exists_behind_links() {
+    fn the_nearest_existing_folder_is_checked() {
         let folder = tempfile::tempdir().unwrap();
         let real = folder.path().canonicalize().unwrap();
         let link = folder.path().join("link");

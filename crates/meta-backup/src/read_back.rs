@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::disk::Disk;
 use super::error::OPEN;
-use super::foreign::{digest_in_order, render_header};
+use super::import::{digest_in_order, render_header};
 use super::native::Decoder;
 use super::{BackupError, FormatError, Header, OutputFormat};
 

@@ -5,11 +5,11 @@ use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
+use super::archive::{self, Unpacked};
 use super::digest::hexadecimal;
 use super::error::OPEN;
-use super::foreign::{self, Foreign, GUESS_BYTES, Guess};
+use super::import::{self, GUESS_BYTES, Guess, Import};
 use super::native::{Decoder, END_BYTES, Totals, announced};
-use super::packed::{self, Unpacked};
 use super::{BackupError, Coverage, Format, FormatError, Header, Summary, Tolerance, etcd_folder};
 use milvus_meta::entry::Entry;
 
@@ -34,7 +34,7 @@ enum Source {
         /// What it was unpacked to, if it was packed.
         unpacked: Option<Unpacked>,
     },
-    /// A foreign file had to be sorted.
+    /// The entries of an imported file, sorted.
     Memory(Arc<[Entry]>),
 }
 
@@ -84,7 +84,7 @@ impl Backup {
         let summary = native_summary(path, header, (tail.entries, bytes, &tail.digest));
         Some(Self {
             summary,
-            coverage: Coverage::Whole,
+            coverage: Coverage::All,
             source: Source::File {
                 known: Arc::default(),
                 unpacked: None,
@@ -97,7 +97,7 @@ impl Backup {
     ///
     /// # Errors
     /// Those of `open`.
-    pub fn of_own_root(
+    pub fn open_instance(
         named: Option<&str>,
         open: impl Fn(Option<&str>) -> Result<Self, BackupError>,
     ) -> Result<Self, BackupError> {
@@ -139,7 +139,7 @@ impl Backup {
             .and_then(|file| file.metadata())
             .map_err(failed)?
             .len();
-        let unpacked = packed::unpack(&found)?;
+        let unpacked = archive::unpack(&found)?;
         let content = unpacked.as_ref().map_or(found.as_path(), Unpacked::path);
         let mut file = open(content).map_err(failed)?;
         let mut start = Vec::new();
@@ -160,18 +160,18 @@ impl Backup {
             | Guess::Json
             | Guess::Protobuf
             | Guess::Frames) => {
-                let mut foreign =
-                    foreign::read(guess, file, named(root), tolerance).map_err(invalid)?;
-                if let Some(index) = foreign.raft_index
+                let mut import =
+                    import::read(guess, file, named(root), tolerance).map_err(invalid)?;
+                if let Some(index) = import.raft_index
                     && let Some(log) = etcd_folder::log_beside(&found)
                 {
-                    let note = etcd_folder::note(&log, index, foreign.revision);
-                    foreign.notes.push(note);
+                    let note = etcd_folder::note(&log, index, import.revision);
+                    import.notes.push(note);
                 }
                 if let Some(unpacked) = unpacked {
-                    foreign.notes.extend(unpacked.notes);
+                    import.notes.extend(unpacked.notes);
                 }
-                Self::from_foreign(path, bytes, foreign).map_err(invalid)
+                Self::from_import(path, bytes, import).map_err(invalid)
             }
         }
     }
@@ -198,7 +198,7 @@ impl Backup {
         let counts = (totals.entries, totals.bytes, &totals.digest);
         Ok(Self {
             summary: native_summary(path, header, counts),
-            coverage: Coverage::Whole,
+            coverage: Coverage::All,
             source: Source::File {
                 known: Arc::new(totals.into()),
                 unpacked: None,
@@ -206,9 +206,9 @@ impl Backup {
         })
     }
 
-    fn from_foreign(path: &Path, bytes: u64, foreign: Foreign) -> Result<Self, FormatError> {
-        let digest = hexadecimal(&foreign.digest()?);
-        let Foreign {
+    fn from_import(path: &Path, bytes: u64, import: Import) -> Result<Self, FormatError> {
+        let digest = hexadecimal(&import.digest()?);
+        let Import {
             format,
             meta_root,
             revision,
@@ -218,7 +218,7 @@ impl Backup {
             skipped_outside,
             notes,
             raft_index: _,
-        } = foreign;
+        } = import;
         Ok(Self {
             summary: Summary {
                 path: path.to_owned(),
@@ -372,8 +372,8 @@ pub fn check_bytes_with(
         | Guess::Json
         | Guess::Protobuf
         | Guess::Frames) => {
-            let foreign = foreign::read(guess, Cursor::new(bytes), named(root), tolerance)?;
-            Backup::from_foreign(path, bytes.len() as u64, foreign)?
+            let import = import::read(guess, Cursor::new(bytes), named(root), tolerance)?;
+            Backup::from_import(path, bytes.len() as u64, import)?
         }
     };
     Ok(backup.summary)
@@ -450,7 +450,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_file_is_not_even_opened() {
+    fn a_device_is_refused_unopened() {
         let error = Backup::open("/dev/zero").unwrap_err();
         let BackupError::File { source, .. } = error else {
             unreachable!("{error:?}");

@@ -1,12 +1,12 @@
 //! A folder of backups: what is in it, whether it is valid, and which of it may go.
 
 mod diff;
-mod leftover;
 mod prune;
+mod temp_files;
 
 pub use diff::{DiffCounts, Difference, diff};
-pub use leftover::Leftover;
 pub use prune::{PrunePlan, Untouched};
+pub use temp_files::TempFile;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -50,7 +50,7 @@ impl Repository {
     }
 
     /// Every file in the folder, by name, each decoded whole. Folders, links, and files whose name
-    /// begins with a dot are passed over; for unfinished backups see [`Self::leftovers`].
+    /// begins with a dot are passed over; for unfinished backups see [`Self::temp_files`].
     ///
     /// # Errors
     /// When the folder cannot be read. What is wrong with a file is in its listing.
@@ -64,9 +64,9 @@ impl Repository {
     ///
     /// # Errors
     /// When the folder cannot be read.
-    pub fn leftovers(&self) -> Result<Vec<Leftover>, BackupError> {
+    pub fn temp_files(&self) -> Result<Vec<TempFile>, BackupError> {
         let paths = self.files()?;
-        let found = paths.iter().map(|path| Leftover::read(path));
+        let found = paths.iter().map(|path| TempFile::read(path));
         found.filter_map(Result::transpose).collect()
     }
 
@@ -91,8 +91,8 @@ impl Repository {
     /// # Errors
     /// When the folder cannot be read.
     pub fn plan_prune(&self, keep: std::num::NonZeroUsize) -> Result<PrunePlan, BackupError> {
-        let leftovers = self.leftovers()?;
-        Ok(PrunePlan::new(self.list()?, leftovers, keep))
+        let temp_files = self.temp_files()?;
+        Ok(PrunePlan::new(self.list()?, temp_files, keep))
     }
 }
 

@@ -4,11 +4,11 @@ use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 
+use super::atomic_file::{Partial, Purpose};
 use super::digest::ContentDigest;
-use super::foreign::{render_header, render_pair, too_large};
+use super::import::{render_header, render_pair, too_large};
 use super::native::{DataBlock, Encoder};
 use super::pool::Pool;
-use super::publish::{Partial, Purpose};
 use super::{BackupError, Header, WriteOptions};
 
 const BUFFER_BYTES: usize = 256 << 10;

@@ -4,11 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::atomic_file::{Published, publish, remove, target};
 use super::digest::hexadecimal;
 use super::disk::{Disk, RealDisk};
 use super::options::{OutputFormat, WriteOptions};
 use super::place::check_path;
-use super::publish::{Published, publish, remove, target};
 use super::sink::{NativeSink, OfficialSink, StreamSink, Written};
 use super::{
     Backup, BackupError, FormatError, GREATEST_LEVEL, Header, LEAST_LEVEL, Summary, read_back,

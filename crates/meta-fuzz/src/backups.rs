@@ -85,7 +85,7 @@ fn check(file: &[u8]) {
         assert!(entries.is_sorted_by(|a, b| a.key < b.key));
         if tolerance == Tolerance::default() {
             assert_eq!(
-                *backup.coverage() == Coverage::Whole,
+                *backup.coverage() == Coverage::All,
                 backup.format() != Format::OfficialRelative
             );
         }

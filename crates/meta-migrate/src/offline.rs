@@ -285,7 +285,7 @@ impl BackupSource {
         environment: &Environment,
     ) -> Result<MigrateReport, Failure> {
         let started = std::time::Instant::now();
-        if *self.backup.coverage() != Coverage::Whole {
+        if *self.backup.coverage() != Coverage::All {
             return Err(Failure::Usage(format!(
                 "the backup {} holds only a part of the metadata, so it cannot become a complete 2.2 backup: \
                  restore it into etcd and migrate there",

@@ -109,7 +109,7 @@ pub(super) async fn verify_against<S: Store>(
         let meta_root = around.root.meta_root().to_owned();
         let tolerance = around.limits.tolerance;
         let open = move || {
-            Backup::of_own_root(Some(&meta_root), |root| match optional {
+            Backup::open_instance(Some(&meta_root), |root| match optional {
                 true => Backup::open_with(&path, root, tolerance),
                 false => Backup::announced(&path, root, tolerance),
             })

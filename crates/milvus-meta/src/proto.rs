@@ -1,5 +1,5 @@
 //! The messages that Milvus stores, generated from the frozen schemas in `proto/`: one complete set
-//! for each version, and the framing of foreign backup files. No logic.
+//! for each version, and the framing of the backup files of other tools. No logic.
 
 #![allow(
     missing_docs,

@@ -24,7 +24,7 @@ fn differences_come_in_key_order_with_their_counts() {
     write(&after, header(), official, &changed);
     let before = Backup::open(before).unwrap();
     let after = Backup::open(after).unwrap();
-    let mut told = Vec::new();
+    let mut chain = Vec::new();
     let counts = diff(&before, &after, |difference| {
         let (mark, entry) = match difference {
             Difference::Added(entry) => ("+", entry),
@@ -34,7 +34,7 @@ fn differences_come_in_key_order_with_their_counts() {
                 ("!", after)
             }
         };
-        told.push(format!(
+        chain.push(format!(
             "{mark}{}",
             String::from_utf8(entry.key.into()).unwrap()
         ));
@@ -48,7 +48,7 @@ fn differences_come_in_key_order_with_their_counts() {
     };
     assert_eq!(counts, expected);
     assert_eq!(
-        told,
+        chain,
         [
             "+by-dev/meta/a",
             "!by-dev/meta/indexes/1",

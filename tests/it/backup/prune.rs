@@ -42,7 +42,7 @@ fn keep(count: usize) -> NonZeroUsize {
 }
 
 #[test]
-fn a_listing_shows_every_file_and_whether_it_is_sound() {
+fn a_listing_shows_every_file_and_its_validity() {
     let folder = tempfile::tempdir().unwrap();
     add(folder.path(), "b.mmb", at(2, "r/m"));
     let sound = fs::read(folder.path().join("b.mmb")).unwrap();
@@ -63,7 +63,7 @@ fn a_listing_shows_every_file_and_whether_it_is_sound() {
 }
 
 #[test]
-fn a_folder_that_is_not_there_is_told() {
+fn a_missing_folder_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     assert!(matches!(
         Repository::open(folder.path().join("missing")),
@@ -72,7 +72,7 @@ fn a_folder_that_is_not_there_is_told() {
 }
 
 #[test]
-fn the_newest_of_each_root_stay_and_nothing_goes_before_the_plan_is_carried_out() {
+fn prune_keeps_the_newest_backups_of_each_root() {
     let folder = tempfile::tempdir().unwrap();
     for (name, day, root) in [
         ("z-oldest", 1, "r/m"),
@@ -97,7 +97,7 @@ fn the_newest_of_each_root_stay_and_nothing_goes_before_the_plan_is_carried_out(
 }
 
 #[test]
-fn damaged_and_foreign_files_never_go_and_do_not_count_as_kept() {
+fn prune_ignores_damaged_and_imported_files() {
     let folder = tempfile::tempdir().unwrap();
     add(folder.path(), "sound", at(1, "r/m"));
     add(folder.path(), "damaged", at(5, "r/m"));
@@ -108,7 +108,7 @@ fn damaged_and_foreign_files_never_go_and_do_not_count_as_kept() {
         format: OutputFormat::Official,
         ..WriteOptions::default()
     };
-    write(folder.path().join("foreign"), at(4, "r/m"), official, FEW);
+    write(folder.path().join("imported"), at(4, "r/m"), official, FEW);
     add(
         folder.path(),
         "timeless",
@@ -135,20 +135,20 @@ fn damaged_and_foreign_files_never_go_and_do_not_count_as_kept() {
         .collect();
     for (file, reason) in [
         ("damaged", "cut short"),
-        ("foreign", "foreign format official"),
+        ("imported", "import format official"),
         ("timeless", "creation time"),
     ] {
         assert!(
             untouched
                 .iter()
-                .any(|(name, told)| *name == file && told.contains(reason)),
+                .any(|(name, chain)| *name == file && chain.contains(reason)),
             "{untouched:?}"
         );
     }
 }
 
 #[test]
-fn nothing_goes_when_a_file_changed_since_the_plan_was_made() {
+fn prune_stops_when_a_file_changed_after_the_plan() {
     let folder = tempfile::tempdir().unwrap();
     add(folder.path(), "old", at(1, "r/m"));
     add(folder.path(), "new", at(2, "r/m"));
@@ -176,7 +176,7 @@ fn age(path: &Path, hours: u64) {
 }
 
 #[test]
-fn unfinished_files_go_when_nobody_wrote_to_them_for_a_day() {
+fn temp_files_unchanged_for_a_day_are_removed() {
     let folder = tempfile::tempdir().unwrap();
     add(folder.path(), "a.mmb", at(1, "r/m"));
     let hidden = [
@@ -191,7 +191,7 @@ fn unfinished_files_go_when_nobody_wrote_to_them_for_a_day() {
         age(&folder.path().join(name), hours);
     }
     let repository = Repository::open(folder.path()).unwrap();
-    assert_eq!(repository.leftovers().unwrap().len(), 3);
+    assert_eq!(repository.temp_files().unwrap().len(), 3);
     let plan = repository.plan_prune(keep(1)).unwrap();
     assert_eq!(plan.untouched.len(), 1);
     assert!(plan.untouched[0].path.ends_with(".a.mmb.partial-2"));
@@ -204,7 +204,7 @@ fn unfinished_files_go_when_nobody_wrote_to_them_for_a_day() {
 }
 
 #[test]
-fn an_unfinished_file_that_somebody_writes_to_after_all_stays() {
+fn a_temp_file_written_after_the_plan_is_kept() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(".a.mmb.partial-1");
     fs::write(&path, "half").unwrap();
@@ -220,7 +220,7 @@ fn an_unfinished_file_that_somebody_writes_to_after_all_stays() {
 }
 
 #[test]
-fn a_backup_of_another_cluster_or_layout_displaces_none() {
+fn backups_are_pruned_per_cluster_and_layout() {
     let folder = tempfile::tempdir().unwrap();
     let (two_one, two_two) = ([("indexes/1", "x")], [("field-index/1/2", "x")]);
     let elsewhere = Header {

@@ -4,7 +4,7 @@ use std::fs;
 
 use meta_backup::{Backup, BackupError, Coverage, Format, FormatError, check_bytes};
 
-use super::{FEW, content, header, told, write};
+use super::{FEW, chain, content, header, write};
 use meta_backup::{Tolerance, WriteOptions};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/backups");
@@ -33,7 +33,7 @@ fn the_frozen_file_of_version_1_reads_as_it_was_made_by_hand() {
             "/by-dev/meta/snapshots/root-coord/collection/5_ts400",
         ]
     );
-    assert_eq!(backup.coverage(), &Coverage::Whole);
+    assert_eq!(backup.coverage(), &Coverage::All);
 }
 
 const DIGEST: &str = "7fd730e89a2647a12fc64807dc2e13b9d26573c24e096a6163dbda495206ccd5";
@@ -47,7 +47,7 @@ fn content_keys(backup: &Backup) -> Vec<String> {
 }
 
 #[test]
-fn the_frozen_file_is_refused_after_any_cut_and_any_altered_bit() {
+fn the_frozen_file_is_refused_when_cut_or_altered() {
     let whole = fs::read(format!("{FOLDER}/native-v1.mmb")).unwrap();
     for end in 0..whole.len() {
         assert!(check_bytes(&whole[..end], None).is_err(), "{end}");
@@ -92,18 +92,21 @@ fn every_refusal_names_the_file_and_the_reason() {
     ] {
         fs::write(&path, bytes).unwrap();
         let error = Backup::open(&path).unwrap_err();
-        let told = told(&error);
-        assert!(told.contains("bad.mmb") && told.contains(reason), "{told}");
+        let chain = chain(&error);
+        assert!(
+            chain.contains("bad.mmb") && chain.contains(reason),
+            "{chain}"
+        );
     }
 }
 
 #[test]
-fn a_missing_file_and_a_folder_are_told_by_path() {
+fn a_missing_file_and_a_folder_are_named() {
     let folder = tempfile::tempdir().unwrap();
     for path in [folder.path().join("missing"), folder.path().to_owned()] {
         let error = Backup::open(&path).unwrap_err();
         assert!(matches!(error, BackupError::File { .. }));
-        assert!(told(&error).contains(path.to_str().unwrap()));
+        assert!(chain(&error).contains(path.to_str().unwrap()));
     }
 }
 
@@ -136,7 +139,7 @@ fn a_file_that_changes_after_the_check_is_noticed() {
 }
 
 #[test]
-fn a_file_that_changes_between_two_reads_is_noticed_although_it_is_not_hashed_again() {
+fn a_file_changed_between_two_reads_is_noticed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.mmb");
     write(&path, header(), WriteOptions::default(), FEW);
@@ -172,7 +175,7 @@ fn blocks(file: &[u8]) -> Vec<usize> {
 /// A second read does not hash the content: a data block of another file under the tail of the first, with
 /// as many entries and bytes, is only found by the blocks' checksums.
 #[test]
-fn a_second_read_notices_another_block_under_the_same_tail() {
+fn a_replaced_block_is_noticed_by_a_second_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.mmb");
     write(&path, header(), WriteOptions::default(), FEW);
@@ -197,7 +200,7 @@ fn a_second_read_notices_another_block_under_the_same_tail() {
 }
 
 #[test]
-fn what_a_file_announces_is_proved_on_the_first_way_through_it() {
+fn announced_totals_are_checked_while_reading() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.mmb");
     write(&path, header(), WriteOptions::default(), FEW);
@@ -216,7 +219,7 @@ fn what_a_file_announces_is_proved_on_the_first_way_through_it() {
 }
 
 #[test]
-fn entries_can_be_read_on_another_thread_and_outlive_the_backup() {
+fn entries_can_be_sent_and_outlive_the_backup() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.mmb");
     write(&path, header(), WriteOptions::default(), FEW);

@@ -10,7 +10,7 @@ use meta_backup::{
 };
 use proptest::prelude::*;
 
-use super::{FEW, content, header, names, told, write};
+use super::{FEW, chain, content, header, names, write};
 
 fn official() -> WriteOptions {
     WriteOptions {
@@ -65,7 +65,7 @@ fn d15_a_root_with_a_leading_slash_is_kept_verbatim_in_both_formats() {
 }
 
 #[test]
-fn files_are_for_their_owner_only_from_the_first_moment_on() {
+fn files_are_created_for_their_owner_only() {
     let folder = tempfile::tempdir().unwrap();
     let modes = || -> Vec<u32> {
         names(folder.path())
@@ -84,7 +84,7 @@ fn files_are_for_their_owner_only_from_the_first_moment_on() {
 }
 
 #[test]
-fn an_unfinished_backup_has_no_name_and_leaves_nothing_behind() {
+fn an_unfinished_backup_leaves_no_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.mmb");
     for options in [WriteOptions::default(), official()] {
@@ -102,7 +102,7 @@ fn an_unfinished_backup_has_no_name_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn the_same_content_is_found_again_and_not_written_twice() {
+fn equal_content_is_reused_and_not_written_twice() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.mmb");
     for options in [WriteOptions::default(), official()] {
@@ -123,7 +123,7 @@ fn the_same_content_is_found_again_and_not_written_twice() {
 }
 
 #[test]
-fn d8_another_content_never_takes_the_place_of_a_backup() {
+fn d8_other_content_never_replaces_a_backup() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.mmb");
     write(&path, header(), WriteOptions::default(), FEW);
@@ -141,7 +141,7 @@ fn d8_another_content_never_takes_the_place_of_a_backup() {
 }
 
 #[test]
-fn d8_a_damaged_or_foreign_file_is_not_replaced_either() {
+fn d8_damaged_and_other_files_are_not_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.mmb");
     for taken in [&b"notes"[..], b"", &[0x89, b'M', b'M', b'B']] {
@@ -168,14 +168,14 @@ fn a_folder_gets_a_name_of_root_and_revision() {
 }
 
 #[test]
-fn a_folder_that_is_not_there_is_told_by_its_path() {
+fn a_missing_folder_is_reported_with_its_path() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("missing").join("a.mmb");
     let error = Writer::create(&path, header(), WriteOptions::default())
         .err()
         .unwrap();
-    let told = told(&error);
-    assert!(told.contains("missing"), "{told}");
+    let chain = chain(&error);
+    assert!(chain.contains("missing"), "{chain}");
     assert!(matches!(
         error,
         BackupError::File {
@@ -196,13 +196,13 @@ fn levels_that_do_not_exist_are_refused() {
         let error = Writer::create(folder.path().join("a"), header(), options)
             .err()
             .unwrap();
-        assert!(matches!(error, BackupError::Level { level: told } if told == level));
+        assert!(matches!(error, BackupError::Level { level: chain } if chain == level));
     }
     assert!(names(folder.path()).is_empty());
 }
 
 #[test]
-fn keys_out_of_order_or_outside_the_root_do_not_go_in() {
+fn unsorted_keys_and_other_roots_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     for options in [WriteOptions::default(), official()] {
         let mut writer = Writer::create(folder.path().join("a"), header(), options).unwrap();
@@ -241,7 +241,7 @@ fn noise(length: usize) -> Vec<u8> {
 }
 
 #[test]
-fn d12_a_backup_is_written_while_it_is_read_and_not_kept() {
+fn d12_a_backup_is_written_as_a_stream() {
     const COUNT: u64 = 64;
     const VALUE: usize = 1 << 20;
     let folder = tempfile::tempdir().unwrap();
@@ -317,7 +317,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
-    fn equal_content_has_an_equal_digest_whatever_the_format_level_and_threads(
+    fn equal_content_has_equal_digests_in_all_formats(
         entries in prop::collection::btree_map("[ -~é]{1,20}", prop::collection::vec(any::<u8>(), 0..50), 0..30),
     ) {
         let folder = tempfile::tempdir().unwrap();

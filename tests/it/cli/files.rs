@@ -30,7 +30,7 @@ async fn two_in_one_snapshot() -> (Etcd, Instance, Instance, Tool) {
 }
 
 #[tokio::test]
-async fn of_several_instances_in_a_snapshot_the_root_path_tells_which_is_moved() {
+async fn restore_takes_the_named_instance_of_a_snapshot() {
     let (_etcd, _, two, tool) = two_in_one_snapshot().await;
     let restore = ["restore", "--backup-file", "both.db", "--to-root", "moved"];
     let from = ["--root-path", two.root.root_path()];
@@ -56,7 +56,7 @@ async fn of_several_instances_in_a_snapshot_the_root_path_tells_which_is_moved()
 }
 
 #[tokio::test]
-async fn of_several_instances_in_a_snapshot_verify_takes_the_one_that_it_checks() {
+async fn verify_takes_its_instance_of_a_snapshot() {
     let (_etcd, one, two, tool) = two_in_one_snapshot().await;
     for it in [&one, &two] {
         let at = ["--root-path", it.root.root_path()];
@@ -69,7 +69,7 @@ async fn of_several_instances_in_a_snapshot_verify_takes_the_one_that_it_checks(
 }
 
 #[tokio::test]
-async fn of_a_backup_that_holds_a_part_everybody_is_told_which() {
+async fn a_partial_backup_is_reported_with_its_families() {
     let it = Instance::empty().await;
     let tool = it.tool();
     let seed = concat!(

@@ -28,7 +28,7 @@ fn offline() -> Tool {
 
 /// birdwatcher 1.0.0 to 1.1.1 never flush the last bytes of their metrics.
 #[tokio::test]
-async fn a_birdwatcher_file_with_cut_metrics_is_read_on_demand() {
+async fn truncated_birdwatcher_metrics_require_allow_partial() {
     let file = format!("{FOLDER}/birdwatcher-metrics-tail.bak.gz");
     let tool = offline();
     let plan = [&PLAN[..], &["--from", &file]].concat();
@@ -76,7 +76,7 @@ async fn killed_server() -> Etcd {
 }
 
 #[tokio::test]
-async fn a_data_folder_of_etcd_is_read_on_demand() {
+async fn an_etcd_data_folder_requires_skip_hash_check() {
     let etcd = killed_server().await;
     let data = etcd.data();
     let member = data.join("member");
@@ -124,7 +124,7 @@ async fn a_data_folder_of_etcd_is_read_on_demand() {
 
 /// Log entries behind the database are counted, whatever else is in the log.
 #[tokio::test]
-async fn a_log_that_is_ahead_of_the_database_is_reported() {
+async fn a_wal_ahead_of_the_database_is_reported() {
     let etcd = killed_server().await;
     let old = etcd.data().join("old.db");
     let member = etcd.data().join("member");
@@ -227,7 +227,7 @@ async fn a_snapshot_of_several_instances_requires_a_root_path() {
 
 /// A compaction removes the newest change where that is a deletion; the revision stays etcd's own.
 #[tokio::test]
-async fn the_revision_of_a_database_is_etcds_own() {
+async fn a_database_shows_the_revision_of_its_etcd() {
     let etcd = killed_server().await;
     let mut etcd = etcd;
     etcd.restart();
@@ -259,7 +259,7 @@ async fn the_revision_of_a_database_is_etcds_own() {
 
 /// What people save in a hurry, with the etcdctl of the server.
 #[tokio::test]
-async fn the_output_of_etcdctl_is_a_backup() {
+async fn etcdctl_output_is_read_as_a_backup() {
     let it = Instance::small().await;
     it.put_whole(&format!("{}/session/id", it.root.meta_root()), b"7")
         .await;

@@ -95,7 +95,7 @@ const HIDDEN: &str = "\
 ";
 
 #[test]
-fn folders_that_outlive_a_container_are_told_from_others() {
+fn folders_that_outlive_a_container_are_recognised() {
     let cases: [(&str, &str, Option<Ephemeral>); 33] = [
         (DOCKER, "/tmp", Some(Layer)),
         (DOCKER, "/", Some(Layer)),

@@ -5,8 +5,8 @@ use std::io::Read;
 
 use bytes::Bytes;
 
+use super::super::bounded_reader::BoundedReader;
 use super::super::digest::{ContentDigest, ENTRY_HEAD};
-use super::super::input::Input;
 use super::inflate::Inflater;
 use super::{
     BlockHead, END_BYTES, HEAD_BYTES, Kind, MAGIC, PROLOGUE_BYTES, StoredHeader, TAIL_BYTES, Tail,
@@ -32,7 +32,7 @@ pub(crate) type Pair = (Bytes, Bytes);
 
 /// Hands out the entries of a file in their order.
 pub(crate) struct Decoder<R> {
-    input: Input<R>,
+    input: BoundedReader<R>,
     header: Header,
     root_prefix: Vec<u8>,
     stored: Vec<u8>,
@@ -53,7 +53,7 @@ pub(crate) struct Decoder<R> {
 impl<R: Read> Decoder<R> {
     /// Reads prologue and header.
     pub(crate) fn new(reader: R) -> Result<Self, FormatError> {
-        let mut input = Input::new(reader);
+        let mut input = BoundedReader::new(reader);
         read_prologue(&mut input)?;
         let mut payload = Vec::new();
         let head = read_block(&mut input, &mut payload)?;
@@ -249,7 +249,7 @@ pub(crate) fn announced(end: &[u8; END_BYTES]) -> Option<Tail> {
     Tail::parse(payload)
 }
 
-fn read_prologue<R: Read>(input: &mut Input<R>) -> Result<(), FormatError> {
+fn read_prologue<R: Read>(input: &mut BoundedReader<R>) -> Result<(), FormatError> {
     let mut bytes = [0; PROLOGUE_BYTES];
     input.exact(&mut bytes, "the prologue")?;
     if !bytes.starts_with(&MAGIC) || crc32fast::hash(&bytes[..12]) != number(&bytes, 12) {
@@ -270,7 +270,7 @@ fn read_prologue<R: Read>(input: &mut Input<R>) -> Result<(), FormatError> {
 
 /// Reads one block, its payload into `payload`, and checks both checksums.
 fn read_block<R: Read>(
-    input: &mut Input<R>,
+    input: &mut BoundedReader<R>,
     payload: &mut Vec<u8>,
 ) -> Result<BlockHead, FormatError> {
     let mut bytes = [0; HEAD_BYTES];

@@ -58,7 +58,7 @@ fn read(file: &[u8]) -> Result<(Header, Entries), FormatError> {
 
 proptest! {
     #[test]
-    fn what_goes_in_comes_out(
+    fn entries_survive_a_round_trip(
         entries in prop::collection::btree_map(
             prop::collection::vec(any::<u8>(), 0..40),
             prop::collection::vec(any::<u8>(), 0..200),
@@ -79,7 +79,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let mut file = prologue(VERSION).to_vec();
         file.extend_from_slice(&bytes);
         prop_assert!(read(&file).is_err());
@@ -87,7 +87,7 @@ proptest! {
 }
 
 #[test]
-fn a_cut_anywhere_is_told_as_a_cut() {
+fn a_file_truncated_anywhere_is_reported_as_such() {
     let file = file_of(&sample(), 2, 3);
     for end in 0..file.len() {
         let error = read(&file[..end]).unwrap_err();
@@ -99,7 +99,7 @@ fn a_cut_anywhere_is_told_as_a_cut() {
 }
 
 #[test]
-fn a_single_altered_bit_anywhere_is_told_as_altered() {
+fn a_single_altered_bit_is_reported_as_altered() {
     let file = file_of(&sample(), 2, 3);
     for bit in 0..file.len() * 8 {
         let mut altered = file.clone();
@@ -124,7 +124,7 @@ fn bytes_after_the_end_are_refused() {
 }
 
 #[test]
-fn a_newer_format_is_named_whatever_follows() {
+fn a_newer_format_version_is_reported() {
     let mut file = prologue(2).to_vec();
     file.extend_from_slice(b"whatever");
     assert!(matches!(
@@ -137,7 +137,7 @@ fn a_newer_format_is_named_whatever_follows() {
 }
 
 #[test]
-fn keys_out_of_order_or_twice_are_refused_within_and_across_blocks() {
+fn unsorted_and_duplicate_keys_are_refused() {
     for (first, second) in [("r/b", "r/a"), ("r/a", "r/a")] {
         let entries = vec![(first.into(), vec![1]), (second.into(), vec![2])];
         for per_block in [1, 2] {
@@ -173,7 +173,7 @@ fn parts(file: &[u8]) -> Vec<&[u8]> {
 }
 
 #[test]
-fn whole_blocks_that_are_missing_swapped_or_foreign_are_noticed() {
+fn missing_swapped_and_replaced_blocks_are_refused() {
     let file = file_of(&sample(), 1, 3);
     let parts = parts(&file);
     let [head, a, b, c, d, tail] = parts[..] else {
@@ -192,9 +192,9 @@ fn whole_blocks_that_are_missing_swapped_or_foreign_are_noticed() {
     let mut other = sample();
     other[3].1 = b"5".to_vec();
     let other = file_of(&other, 1, 3);
-    let foreign = [head, a, b, c, super::tests::parts(&other)[4], tail].concat();
+    let import = [head, a, b, c, super::tests::parts(&other)[4], tail].concat();
     assert!(matches!(
-        read(&foreign),
+        read(&import),
         Err(FormatError::Altered {
             part: "the content",
             ..
@@ -235,15 +235,15 @@ fn a_length_beyond_the_limit_is_refused_before_anything_is_read() {
 }
 
 #[test]
-fn memory_follows_what_is_read_and_not_what_a_length_says() {
-    let mut input = crate::input::Input::new(&b"short"[..]);
+fn allocations_follow_the_data_not_claimed_lengths() {
+    let mut input = crate::bounded_reader::BoundedReader::new(&b"short"[..]);
     let mut buffer = Vec::new();
     assert!(input.replace(&mut buffer, 200 << 20, "a test").is_err());
     assert!(buffer.capacity() < 1 << 20, "{}", buffer.capacity());
 }
 
 #[test]
-fn a_block_that_decompresses_to_more_than_it_says_is_not_unpacked() {
+fn a_block_larger_than_its_head_claims_is_refused() {
     let bomb = zstd::bulk::compress(&vec![0; 64 << 20], 3).unwrap();
     let mut out = Vec::new();
     let file = with_block(&bomb, length(&bomb), 100, 1);
@@ -272,7 +272,7 @@ fn a_window_larger_than_the_writer_uses_is_refused() {
 }
 
 #[test]
-fn entries_that_do_not_fill_their_block_are_refused() {
+fn entries_must_fill_their_block() {
     let entry = [&1_u32.to_le_bytes()[..], &1_u32.to_le_bytes(), b"kv"].concat();
     let beyond = [&1_u32.to_le_bytes()[..], &u32::MAX.to_le_bytes(), b"kv"].concat();
     for (raw, entries) in [
@@ -320,7 +320,7 @@ fn d12_reading_holds_one_block_at_a_time() {
 }
 
 #[test]
-fn the_greatest_level_stays_within_the_window_that_readers_grant() {
+fn the_highest_level_fits_the_readers_window() {
     let value: Vec<u8> = (0_u32..5 << 19)
         .flat_map(|number| (number / 3).to_le_bytes())
         .collect();
@@ -330,7 +330,7 @@ fn the_greatest_level_stays_within_the_window_that_readers_grant() {
 }
 
 #[test]
-fn an_entry_beyond_the_limit_does_not_go_in() {
+fn an_entry_beyond_the_limit_is_refused() {
     let value = vec![0; usize::try_from(ENTRY_LIMIT).unwrap()];
     let mut block = DataBlock::default();
     assert!(!block.push(b"k", &value));

@@ -1,6 +1,6 @@
 //! Removing old backups: a plan first, which the user can read, then the act.
 //!
-//! Only our own valid files ever go, and unfinished ones whose writer is long gone. A file that is damaged, foreign, or has no creation time
+//! Only our own valid files ever go, and unfinished ones whose writer is long gone. A file that is damaged, import, or has no creation time
 //! stays, and the plan says why.
 
 use std::collections::BTreeMap;
@@ -9,10 +9,10 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+use super::super::atomic_file::sync_folder;
 use super::super::disk::RealDisk;
-use super::super::publish::sync_folder;
 use super::super::{Backup, BackupError, Format, Summary};
-use super::{Leftover, Listing};
+use super::{Listing, TempFile};
 use milvus_meta::keys::MetaRoot;
 use milvus_meta::layout::LayoutDetector;
 
@@ -34,7 +34,7 @@ pub struct PrunePlan {
     /// each.
     pub keep: Vec<Summary>,
     /// Unfinished backups that go: nobody wrote to them for a day.
-    pub abandoned: Vec<Leftover>,
+    pub abandoned: Vec<TempFile>,
     /// Everything else in the folder.
     pub untouched: Vec<Untouched>,
 }
@@ -42,11 +42,11 @@ pub struct PrunePlan {
 impl PrunePlan {
     pub(super) fn new(
         listings: Vec<Listing>,
-        leftovers: Vec<Leftover>,
+        temp_files: Vec<TempFile>,
         keep: NonZeroUsize,
     ) -> Self {
         let now = SystemTime::now();
-        let (abandoned, unfinished): (Vec<_>, Vec<_>) = leftovers
+        let (abandoned, unfinished): (Vec<_>, Vec<_>) = temp_files
             .into_iter()
             .partition(|leftover| leftover.is_abandoned(now));
         let unfinished = unfinished.into_iter().map(|leftover| Untouched {
@@ -101,14 +101,14 @@ impl PrunePlan {
             }
         }
         for leftover in &self.abandoned {
-            if Leftover::read(&leftover.path)?.as_ref() != Some(leftover) {
+            if TempFile::read(&leftover.path)?.as_ref() != Some(leftover) {
                 return Err(BackupError::Changed {
                     path: leftover.path.clone(),
                 });
             }
         }
         let mut gone = Vec::new();
-        for Leftover { path, .. } in &self.abandoned {
+        for TempFile { path, .. } in &self.abandoned {
             fs::remove_file(path).map_err(|error| BackupError::file("remove", path, error))?;
             gone.push(path.clone());
         }
@@ -152,7 +152,7 @@ fn candidate(listing: Listing) -> Result<(Kind, SystemTime, Summary), Untouched>
     })?;
     if summary.format != Format::Native {
         return Err(untouched(format!(
-            "it is of the foreign format {}",
+            "it is of the import format {}",
             summary.format.name()
         )));
     }

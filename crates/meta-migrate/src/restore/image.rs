@@ -25,7 +25,7 @@ pub(super) async fn open(
         let (path, wanted) = (path.clone(), wanted.clone());
         let fallback = moved_from.map(|root| root.meta_root().to_owned());
         move || match fallback {
-            Some(fallback) => Backup::of_own_root(Some(&fallback), |root| {
+            Some(fallback) => Backup::open_instance(Some(&fallback), |root| {
                 Backup::announced(&path, root, tolerance)
             }),
             None => Backup::announced(&path, Some(&wanted), tolerance),
@@ -78,7 +78,7 @@ pub(super) struct Image {
 impl Image {
     pub(super) fn new(backup: Arc<Backup>, root: &MetaRoot, with_session_id: bool) -> Self {
         let covered = match backup.coverage() {
-            Coverage::Whole | Coverage::Entries => None,
+            Coverage::All | Coverage::Entries => None,
             Coverage::Families(families) => Some(ranges_of(root, families)),
         };
         Self {

@@ -24,7 +24,7 @@ impl<S: Store> Run<'_, S> {
             Coverage::Families(_) | Coverage::Entries => {
                 "the backup holds only a part of the metadata"
             }
-            Coverage::Whole => return Ok(()),
+            Coverage::All => return Ok(()),
         };
         Err(Failure::StagedWouldStay { why })
     }
@@ -67,7 +67,7 @@ impl<S: Store> Run<'_, S> {
                 ));
             }
         }
-        let is_partial = !matches!(backup.coverage(), Coverage::Whole);
+        let is_partial = !matches!(backup.coverage(), Coverage::All);
         if is_partial
             && ledger
                 .phase()

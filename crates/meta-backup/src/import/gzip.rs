@@ -7,18 +7,18 @@ use std::io::{self, BufRead, Read};
 
 use flate2::bufread::GzDecoder;
 
-use super::super::input::{RATIO_LIMIT, TooDense};
+use super::super::bounded_reader::{RATIO_LIMIT, TooDense};
 
 /// What may be unpacked in any case.
 const FREE_BYTES: u64 = 64 << 20;
 
 /// The content of a gzip stream.
-pub(super) struct Unpacked<R> {
+pub(super) struct GzipContent<R> {
     decoder: GzDecoder<Counted<R>>,
     unpacked: u64,
 }
 
-impl<R: BufRead> Unpacked<R> {
+impl<R: BufRead> GzipContent<R> {
     pub(super) fn new(packed: R) -> Self {
         Self {
             decoder: GzDecoder::new(Counted {
@@ -35,7 +35,7 @@ impl<R: BufRead> Unpacked<R> {
     }
 }
 
-impl<R: BufRead> Read for Unpacked<R> {
+impl<R: BufRead> Read for GzipContent<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.decoder.read(buffer)?;
         self.unpacked += count as u64;

@@ -6,8 +6,8 @@ use std::io::Read;
 use prost::Message;
 
 use super::super::FormatError;
+use super::super::bounded_reader::BoundedReader;
 use super::super::digest::ENTRY_LIMIT;
-use super::super::input::Input;
 use super::super::messages::BackupHeader;
 
 /// The longest frame read: the greatest entry and its protobuf framing.
@@ -18,14 +18,14 @@ const HEADER_LIMIT: u64 = 64 << 10;
 
 /// Reads frames.
 pub(super) struct Frames<R> {
-    input: Input<R>,
+    input: BoundedReader<R>,
     frame: Vec<u8>,
 }
 
 impl<R: Read> Frames<R> {
     pub(super) fn new(reader: R) -> Self {
         Self {
-            input: Input::new(reader),
+            input: BoundedReader::new(reader),
             frame: Vec::new(),
         }
     }

@@ -12,9 +12,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::super::FormatError;
 use super::super::messages::StoredKeyValue;
-use super::bolt::Database;
+use super::bbolt::Database;
 use super::root::{detect, is_below};
-use super::{Foreign, Format, Pair};
+use super::{Format, Import, Pair};
 
 const HASH_BYTES: u64 = 32;
 
@@ -43,7 +43,7 @@ pub(super) fn read<R: Read + Seek>(
     mut file: R,
     hint: Option<&str>,
     skip_hash_check: bool,
-) -> Result<Foreign, FormatError> {
+) -> Result<Import, FormatError> {
     let failed = |source| FormatError::Read { offset: 0, source };
     let size = file.seek(SeekFrom::End(0)).map_err(failed)?;
     let mut database = Database::open(&mut file, size)?;
@@ -70,10 +70,10 @@ pub(super) fn read<R: Read + Seek>(
         return Err(broken("it has no bucket of revisions"));
     }
     let state = State::read(&mut database)?;
-    let mut foreign = changes.finish(state.compacted)?;
-    foreign.notes = notes;
-    foreign.raft_index = state.raft_index;
-    Ok(foreign)
+    let mut import = changes.finish(state.compacted)?;
+    import.notes = notes;
+    import.raft_index = state.raft_index;
+    Ok(import)
 }
 
 /// etcd's own state in its database.
@@ -179,7 +179,7 @@ impl Changes<'_> {
     }
 
     /// The content at etcd's newest revision, which is the newest change or the last compaction.
-    fn finish(self, compacted: u64) -> Result<Foreign, FormatError> {
+    fn finish(self, compacted: u64) -> Result<Import, FormatError> {
         let root = match self.hint {
             Some(root) => root.to_owned(),
             None => detect(self.live.keys().map(Vec::as_slice))?,
@@ -199,11 +199,11 @@ impl Changes<'_> {
         if pairs.is_empty() {
             return Err(FormatError::NothingBelowRoot { root });
         }
-        let mut foreign = Foreign::new(Format::EtcdSnapshot, root, pairs)?;
-        foreign.revision = i64::try_from(self.newest.0.max(compacted)).unwrap_or(i64::MAX);
-        foreign.skipped_leased = leased;
-        foreign.skipped_outside = outside;
-        Ok(foreign)
+        let mut import = Import::new(Format::EtcdSnapshot, root, pairs)?;
+        import.revision = i64::try_from(self.newest.0.max(compacted)).unwrap_or(i64::MAX);
+        import.skipped_leased = leased;
+        import.skipped_outside = outside;
+        Ok(import)
     }
 }
 

@@ -12,7 +12,7 @@ use super::super::FormatError;
 use super::super::messages::StoredKeyValue;
 use super::partial::Partial;
 use super::root::{detect, is_below};
-use super::{Foreign, Format, Pair};
+use super::{Format, Import, Pair};
 
 /// The most that is read: such output is one message, which etcd itself limits.
 const LIMIT: u64 = 2 << 30;
@@ -80,7 +80,7 @@ pub(super) fn read_json(
     reader: impl Read,
     hint: Option<&str>,
     partial: Partial,
-) -> Result<Foreign, FormatError> {
+) -> Result<Import, FormatError> {
     let json: Json = serde_json::from_reader(reader.take(LIMIT)).map_err(json_error)?;
     let bytes = |text: &str| {
         STANDARD
@@ -135,7 +135,7 @@ pub(super) fn read_protobuf(
     reader: impl Read,
     hint: Option<&str>,
     partial: Partial,
-) -> Result<Foreign, FormatError> {
+) -> Result<Import, FormatError> {
     let mut bytes = Vec::new();
     reader
         .take(LIMIT)
@@ -150,7 +150,7 @@ pub(super) fn read_protobuf(
 fn entries(
     response: Response,
     (hint, partial): (Option<&str>, Partial),
-) -> Result<Foreign, FormatError> {
+) -> Result<Import, FormatError> {
     let malformed = |reason: &str| FormatError::Malformed {
         part: "the output of etcdctl",
         offset: 0,
@@ -194,9 +194,9 @@ fn entries(
     if pairs.is_empty() {
         return Err(FormatError::NothingBelowRoot { root });
     }
-    let mut foreign = Foreign::new(Format::Etcdctl, root, pairs)?;
-    foreign.revision = revision;
-    foreign.skipped_leased = leased;
-    foreign.skipped_outside = outside;
-    Ok(loss.into_iter().fold(foreign, Foreign::with))
+    let mut import = Import::new(Format::Etcdctl, root, pairs)?;
+    import.revision = revision;
+    import.skipped_leased = leased;
+    import.skipped_outside = outside;
+    Ok(loss.into_iter().fold(import, Import::with))
 }

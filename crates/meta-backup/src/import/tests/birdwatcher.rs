@@ -40,7 +40,7 @@ fn etcd_and_later() -> Vec<u8> {
 }
 
 #[test]
-fn version_1_has_whole_keys_and_sessions_are_left_out() {
+fn version_1_keys_are_absolute_and_sessions_are_omitted() {
     for version in [0, 1] {
         let bytes = gzip(
             &[
@@ -50,24 +50,24 @@ fn version_1_has_whole_keys_and_sessions_are_left_out() {
             ]
             .concat(),
         );
-        let foreign = load(&bytes, None).unwrap();
-        assert_eq!(foreign.format, Format::Birdwatcher1);
-        assert_eq!(keys(&foreign), ["by-dev/meta/session/id"]);
-        assert_eq!(foreign.skipped_leased, 1);
+        let import = load(&bytes, None).unwrap();
+        assert_eq!(import.format, Format::Birdwatcher1);
+        assert_eq!(keys(&import), ["by-dev/meta/session/id"]);
+        assert_eq!(import.skipped_leased, 1);
     }
 }
 
 #[test]
 fn version_2_is_read_past_groups_with_empty_frames() {
-    let foreign = load(&gzip(&full()), None).unwrap();
-    assert_eq!(foreign.format, Format::Birdwatcher2);
+    let import = load(&gzip(&full()), None).unwrap();
+    assert_eq!(import.format, Format::Birdwatcher2);
     assert_eq!(
-        keys(&foreign),
+        keys(&import),
         ["by-dev/meta/indexes/1", "by-dev/meta/session/id"]
     );
-    assert_eq!(foreign.revision, 177);
-    assert_eq!(foreign.skipped_leased, 1);
-    assert_eq!(foreign.meta_root, "by-dev/meta");
+    assert_eq!(import.revision, 177);
+    assert_eq!(import.skipped_leased, 1);
+    assert_eq!(import.meta_root, "by-dev/meta");
 }
 
 const PARTIAL: Tolerance = Tolerance {
@@ -78,7 +78,7 @@ const PARTIAL: Tolerance = Tolerance {
 /// A file cut anywhere is refused. What is offered with `allow_partial` is etcd's part, complete or as far as
 /// it goes, and the notes say which.
 #[test]
-fn a_cut_anywhere_is_refused_or_offered_for_what_it_is() {
+fn truncated_files_are_refused_or_offered_as_partial() {
     let whole = full();
     let begin = whole.len() - etcd_and_later().len();
     let etcd_end = begin + etcd_part(EXTRA).len();
@@ -87,25 +87,25 @@ fn a_cut_anywhere_is_refused_or_offered_for_what_it_is() {
         let bytes = gzip(&whole[..end]);
         let is_complete = load(&bytes, None);
         let part = load_with(&bytes, None, PARTIAL);
-        if let Ok(foreign) = is_complete {
+        if let Ok(import) = is_complete {
             // Between two parts nothing shows the cut.
-            assert!(end >= etcd_end && foreign.entries == expected, "{end}");
+            assert!(end >= etcd_end && import.entries == expected, "{end}");
             continue;
         }
         match part {
-            Ok(foreign) if end >= etcd_end => {
-                assert_eq!(foreign.entries, expected, "{end}");
-                assert_eq!(foreign.coverage, Coverage::Whole);
-                let note = foreign.notes.concat();
+            Ok(import) if end >= etcd_end => {
+                assert_eq!(import.entries, expected, "{end}");
+                assert_eq!(import.coverage, Coverage::All);
+                let note = import.notes.concat();
                 assert!(
                     note.contains("complete (3 entries, as announced)"),
                     "{note}"
                 );
             }
-            Ok(foreign) => {
+            Ok(import) => {
                 assert!(end > begin);
-                assert_eq!(foreign.coverage, Coverage::Entries);
-                let note = foreign.notes.concat();
+                assert_eq!(import.coverage, Coverage::Entries);
+                let note = import.notes.concat();
                 let found = [1, 2].map(|found| format!("{found} of 3 entries are there"));
                 let all = note.contains("how many are missing is not known");
                 assert!(
@@ -127,7 +127,7 @@ fn a_cut_anywhere_is_refused_or_offered_for_what_it_is() {
 /// A stream that is itself cut has no checksum: what is offered of it is a part of what was packed, and it
 /// is said that it could not be checked.
 #[test]
-fn a_cut_stream_is_never_accepted_unasked() {
+fn a_truncated_stream_requires_allow_partial() {
     let whole = gzip(&full());
     let expected = load(&whole, None).unwrap().entries;
     for end in 10..whole.len() {
@@ -149,7 +149,7 @@ fn a_cut_stream_is_never_accepted_unasked() {
 
 /// Damage behind etcd's part is no cut only: garbage, unknown parts, lengths that nothing follows.
 #[test]
-fn nothing_behind_a_complete_part_of_etcd_spoils_it() {
+fn damage_after_a_complete_etcd_part_can_be_allowed() {
     let start = [header(2, "", "", 0, b""), etcd_part(EXTRA)].concat();
     let expected = load(&gzip(&start), None).unwrap().entries;
     for tail in [
@@ -164,12 +164,12 @@ fn nothing_behind_a_complete_part_of_etcd_spoils_it() {
         assert!(matches!(error, FormatError::Partial { .. }), "{error:?}");
         let found = load_with(&bytes, None, PARTIAL).unwrap();
         assert_eq!((found.entries, found.notes.len()), (expected.clone(), 1));
-        assert_eq!(found.coverage, Coverage::Whole);
+        assert_eq!(found.coverage, Coverage::All);
     }
 }
 
 #[test]
-fn damage_before_or_in_the_part_of_etcd_is_never_accepted() {
+fn damage_before_or_in_the_etcd_part_is_refused() {
     for bytes in [
         gzip(
             &[
@@ -203,7 +203,7 @@ fn damage_before_or_in_the_part_of_etcd_is_never_accepted() {
 }
 
 #[test]
-fn an_altered_bit_in_the_compressed_stream_never_alters_an_entry() {
+fn altered_gzip_bits_never_alter_an_entry() {
     let whole = gzip(&full());
     let entries = load(&whole, None).unwrap().entries;
     // Flags, time and system in the first ten bytes mean nothing for the content.
@@ -218,7 +218,7 @@ fn an_altered_bit_in_the_compressed_stream_never_alters_an_entry() {
 }
 
 #[test]
-fn bytes_after_the_stream_are_refused() {
+fn data_after_the_gzip_stream_is_refused() {
     let whole = gzip(&full());
     let error = load(&[whole.as_slice(), b"x"].concat(), None).unwrap_err();
     assert!(matches!(
@@ -228,7 +228,7 @@ fn bytes_after_the_stream_are_refused() {
 }
 
 #[test]
-fn a_count_that_is_not_met_is_refused_and_its_difference_named() {
+fn a_wrong_entry_count_is_refused_with_the_difference() {
     for (count, note) in [("4", "1 are missing"), ("2", "--ignoreRevision")] {
         let extra = EXTRA.replacen('3', count, 1);
         let bytes = gzip(&[header(2, "", "", 0, b""), etcd_part(&extra)].concat());
@@ -245,7 +245,7 @@ fn a_count_that_is_not_met_is_refused_and_its_difference_named() {
 }
 
 #[test]
-fn without_a_told_root_the_keys_or_the_user_tell_it() {
+fn a_root_missing_from_the_header_comes_from_the_keys() {
     let bytes = gzip(&[header(2, "", "", 0, b""), etcd_part("")].concat());
     assert_eq!(load(&bytes, None).unwrap().meta_root, "by-dev/meta");
     assert!(matches!(
@@ -255,7 +255,7 @@ fn without_a_told_root_the_keys_or_the_user_tell_it() {
 }
 
 #[test]
-fn newer_versions_and_unknown_parts_are_named() {
+fn newer_versions_and_unknown_parts_are_refused() {
     let newer = gzip(&header(3, "", "", 0, b""));
     assert!(matches!(
         load(&newer, None),
@@ -270,7 +270,7 @@ fn newer_versions_and_unknown_parts_are_named() {
 }
 
 #[test]
-fn keys_of_the_query_coordinator_alone_are_a_part() {
+fn keys_of_query_coord_alone_cover_its_families_only() {
     let of = |keys: &[&str]| {
         let pairs = keys.iter().map(|key| pair(key, b"x"));
         let header = header(1, "by-dev", "meta", u8::try_from(keys.len()).unwrap(), b"");
@@ -282,6 +282,6 @@ fn keys_of_the_query_coordinator_alone_are_a_part() {
         "by-dev/meta/queryCoord-ReplicaMeta/2",
     ];
     assert!(matches!(of(&part), Coverage::Families(_)));
-    assert_eq!(of(&[part[0], "by-dev/meta/indexes/1"]), Coverage::Whole);
-    assert_eq!(of(&[]), Coverage::Whole);
+    assert_eq!(of(&[part[0], "by-dev/meta/indexes/1"]), Coverage::All);
+    assert_eq!(of(&[]), Coverage::All);
 }

@@ -10,15 +10,15 @@ use std::io::Read;
 use super::super::messages::{BackupHeader, KeyDataPair, PartHeader};
 use super::super::{Coverage, Format, FormatError};
 use super::frames::Frames;
-use super::official::{checked, told_root};
+use super::milvus_tool::{checked, header_root};
 use super::partial::{Loss, Partial, is_cut};
 use super::root::{below, detect, repair_lost_slash, strip};
-use super::{Foreign, Pair};
+use super::{Import, Pair};
 use milvus_meta::keys::Family;
 
 /// A file of version 1.
-pub(super) fn whole(header: &BackupHeader, pairs: Vec<Pair>) -> Result<Foreign, FormatError> {
-    let told = told_root(header).ok_or(FormatError::NoRoot)?;
+pub(super) fn version_1(header: &BackupHeader, pairs: Vec<Pair>) -> Result<Import, FormatError> {
+    let told = header_root(header).ok_or(FormatError::NoRoot)?;
     let root = repair_lost_slash(told, &pairs)?;
     without_sessions(Format::Birdwatcher1, root, pairs)
 }
@@ -29,7 +29,7 @@ pub(super) fn read_parts<R: Read>(
     frames: &mut Frames<R>,
     hint: Option<&str>,
     partial: Partial,
-) -> Result<Foreign, FormatError> {
+) -> Result<Import, FormatError> {
     let mut parts = Parts {
         etcd: None,
         losses: Vec::new(),
@@ -47,14 +47,14 @@ pub(super) fn read_parts<R: Read>(
     }
     let etcd = parts.etcd;
     let etcd = etcd.ok_or_else(|| frames.malformed("the file", "it holds no part of etcd"))?;
-    let root = match (etcd.told_root, hint) {
+    let root = match (etcd.header_root, hint) {
         (Some(told), _) => repair_lost_slash(told, &etcd.pairs)?,
         (None, Some(hint)) => repair_lost_slash(hint.to_owned(), &etcd.pairs)?,
         (None, None) => detect(etcd.pairs.iter().map(|(key, _)| key.as_slice()))?,
     };
-    let mut foreign = without_sessions(Format::Birdwatcher2, root, etcd.pairs)?;
-    foreign.revision = etcd.revision;
-    Ok(parts.losses.into_iter().fold(foreign, Foreign::with))
+    let mut import = without_sessions(Format::Birdwatcher2, root, etcd.pairs)?;
+    import.revision = etcd.revision;
+    Ok(parts.losses.into_iter().fold(import, Import::with))
 }
 
 /// What was read of the parts so far.
@@ -141,7 +141,7 @@ fn skip_groups<R: Read>(frames: &mut Frames<R>, size: usize) -> Result<(), Forma
 
 /// The part with etcd's content.
 struct EtcdPart {
-    told_root: Option<String>,
+    header_root: Option<String>,
     revision: i64,
     /// How many entries its writer says it has.
     announced: Option<u64>,
@@ -182,8 +182,8 @@ impl EtcdPart {
             }),
         };
         let part = Self {
-            told_root: text("instance").and_then(|instance| {
-                told_root(&BackupHeader {
+            header_root: text("instance").and_then(|instance| {
+                header_root(&BackupHeader {
                     instance: instance.clone(),
                     meta_path: text("metaPath").cloned().unwrap_or_default(),
                     ..BackupHeader::default()
@@ -201,12 +201,12 @@ impl EtcdPart {
     /// Joins a further part, which has to be of the same instance and revision.
     fn append<R: Read>(&mut self, frames: &Frames<R>, other: Self) -> Result<(), FormatError> {
         let Self {
-            told_root,
+            header_root,
             revision,
             announced: _,
             pairs,
         } = other;
-        if (&self.told_root, self.revision) != (&told_root, revision) {
+        if (&self.header_root, self.revision) != (&header_root, revision) {
             return Err(frames.malformed(
                 "etcd's part",
                 "there are several, of different instances or revisions",
@@ -218,11 +218,7 @@ impl EtcdPart {
 }
 
 /// Leaves out what is outside the root and the sessions in it, and counts both.
-fn without_sessions(
-    format: Format,
-    root: String,
-    pairs: Vec<Pair>,
-) -> Result<Foreign, FormatError> {
+fn without_sessions(format: Format, root: String, pairs: Vec<Pair>) -> Result<Import, FormatError> {
     let (mut pairs, outside) = below(&root, pairs);
     let before = pairs.len();
     pairs.retain(|(key, _)| !strip(&root, key).is_some_and(is_session));
@@ -231,14 +227,14 @@ fn without_sessions(
         strip(&root, key).is_some_and(|relative| relative.starts_with(b"queryCoord-"))
     };
     let is_part = !pairs.is_empty() && pairs.iter().all(of_query_coord);
-    let mut foreign = Foreign::new(format, root, pairs)?;
+    let mut import = Import::new(format, root, pairs)?;
     if is_part {
         // No header says so, but this is what a backup of that component alone holds.
-        foreign.coverage = Coverage::Families(vec![Family::QueryCollection, Family::QueryReplica]);
+        import.coverage = Coverage::Families(vec![Family::QueryCollection, Family::QueryReplica]);
     }
-    foreign.skipped_outside = outside;
-    foreign.skipped_leased = sessions;
-    Ok(foreign)
+    import.skipped_outside = outside;
+    import.skipped_leased = sessions;
+    Ok(import)
 }
 
 /// Whether a relative key is a session. The counter of server ids is none.

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::path::Path;
 
 use super::BackupError;
+use super::atomic_file::{Partial, Purpose, sync_folder};
 use super::disk::{Disk as _, RealDisk};
-use super::publish::{Partial, Purpose, sync_folder};
 
 /// What is written: small, and more than what a file system keeps in a name's own record.
 const SIZE: usize = 1 << 20;
@@ -14,7 +14,7 @@ const SIZE: usize = 1 << 20;
 ///
 /// # Errors
 /// What kept it from that.
-pub fn try_folder(folder: &Path) -> Result<(), BackupError> {
+pub fn check_writable(folder: &Path) -> Result<(), BackupError> {
     let (partial, mut file) = Partial::create(&folder.join("trial"), Purpose::Backup)?;
     let path = partial.path();
     file.write_all(&vec![0; SIZE])
@@ -30,17 +30,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_that_can_be_written_stays_as_it_was() {
+    fn probing_a_writable_folder_leaves_no_file() {
         let folder = tempfile::tempdir().unwrap();
-        try_folder(folder.path()).unwrap();
+        check_writable(folder.path()).unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
     #[test]
-    fn a_folder_in_which_nothing_can_be_made_is_named() {
+    fn an_unwritable_folder_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let missing = folder.path().join("missing");
-        let error = try_folder(&missing).unwrap_err().to_string();
+        let error = check_writable(&missing).unwrap_err().to_string();
         assert!(error.contains(missing.to_str().unwrap()), "{error}");
     }
 }

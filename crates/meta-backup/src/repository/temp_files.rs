@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::super::BackupError;
-use super::super::publish::is_partial_name;
+use super::super::atomic_file::is_partial_name;
 
 /// So long nobody has written to a file that is abandoned.
 const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// An unfinished backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Leftover {
+pub struct TempFile {
     /// The hidden file.
     pub path: PathBuf,
     /// Its size in bytes.
@@ -25,7 +25,7 @@ pub struct Leftover {
     pub modified: SystemTime,
 }
 
-impl Leftover {
+impl TempFile {
     /// Whether its writer is gone for certain: nobody wrote to it for a day.
     #[must_use]
     pub(crate) fn is_abandoned(&self, now: SystemTime) -> bool {

@@ -40,18 +40,18 @@ fn answered() -> (Vec<Entry>, u64) {
 fn a_real_snapshot_holds_what_etcd_answered() {
     let (entries, leased) = answered();
     for hint in [None, Some("by-dev/meta")] {
-        let foreign = load(&real(), hint).unwrap();
-        assert_eq!(foreign.format, Format::EtcdSnapshot);
-        assert_eq!(foreign.meta_root, "by-dev/meta");
-        assert_eq!(foreign.revision, 177);
-        assert_eq!(foreign.entries, entries);
-        assert_eq!((foreign.skipped_leased, leased), (2, 2));
-        assert!(foreign.skipped_outside >= 2);
+        let import = load(&real(), hint).unwrap();
+        assert_eq!(import.format, Format::EtcdSnapshot);
+        assert_eq!(import.meta_root, "by-dev/meta");
+        assert_eq!(import.revision, 177);
+        assert_eq!(import.entries, entries);
+        assert_eq!((import.skipped_leased, leased), (2, 2));
+        assert!(import.skipped_outside >= 2);
     }
 }
 
 #[test]
-fn another_root_can_be_named_and_an_absent_one_is_told() {
+fn a_named_root_is_used_and_must_have_keys() {
     let neighbour = load(&real(), Some("by-dev/meta2")).unwrap();
     assert_eq!(
         neighbour.entries,
@@ -100,7 +100,7 @@ fn altered_and_cut_snapshots_are_refused() {
 
 /// As `member/snap/db` is: no hash, and grown beyond its last page.
 #[test]
-fn a_database_without_hash_is_named_and_read_on_demand() {
+fn a_database_without_hash_requires_skip_hash_check() {
     let whole = real();
     let expected = load(&whole, None).unwrap();
     let database = &whole[..whole.len() - HASH];
@@ -122,7 +122,7 @@ fn a_database_without_hash_is_named_and_read_on_demand() {
 
 /// Either meta page may be damaged, so that not even the start shows what the file is.
 #[test]
-fn one_damaged_meta_page_beside_a_sound_one_is_enough() {
+fn one_intact_meta_page_is_enough() {
     let whole = real();
     let expected = load(&whole, None).unwrap().entries;
     for page in [0, 4096] {

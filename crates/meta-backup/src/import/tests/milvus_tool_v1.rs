@@ -23,16 +23,16 @@ fn keys_are_joined_with_the_root_in_the_header() {
             pair("root-coord/collection/5", b"c"),
         ]
         .concat();
-        let foreign = load(&bytes, None).unwrap();
-        assert_eq!(foreign.format, Format::OfficialRelative);
-        assert_eq!(keys(&foreign), ["by-dev/meta/root-coord/collection/5"]);
+        let import = load(&bytes, None).unwrap();
+        assert_eq!(import.format, Format::OfficialRelative);
+        assert_eq!(keys(&import), ["by-dev/meta/root-coord/collection/5"]);
     }
 }
 
 #[test]
-fn such_a_file_says_which_families_it_covers() {
-    let foreign = load(&header(0, "by-dev", "meta", 0, b""), None).unwrap();
-    let Coverage::Families(families) = foreign.coverage else {
+fn a_file_of_relative_keys_covers_its_families_only() {
+    let import = load(&header(0, "by-dev", "meta", 0, b""), None).unwrap();
+    let Coverage::Families(families) = import.coverage else {
         panic!("it does not hold everything");
     };
     assert!(families.contains(&Family::LegacySegmentIndex));
@@ -69,7 +69,7 @@ fn d16_the_absolute_keys_of_ddl_records_are_not_doubled() {
 }
 
 #[test]
-fn d15_the_lost_slash_comes_back_from_an_absolute_key_or_from_the_user() {
+fn d15_an_absolute_key_or_the_user_restores_the_slash() {
     let head = header(0, "by-dev", "meta", 0, b"");
     let index = pair("root-coord/index/5/6", b"i");
     let operation = pair("/by-dev/meta/root-coord/dd-operation", b"{}");
@@ -102,7 +102,7 @@ fn segment_index_keys_of_two_parts_get_all_four_ids() {
 }
 
 #[test]
-fn a_segment_index_key_that_its_value_contradicts_is_refused() {
+fn a_segment_index_key_must_match_its_value() {
     for value in [segment_index(1, 2, 5, 4), vec![0xff]] {
         let bytes = [
             header(0, "by-dev", "meta", 1, b""),

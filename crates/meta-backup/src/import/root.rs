@@ -1,4 +1,4 @@
-//! The meta root of a foreign file: told by its header, by the user, or only by its keys.
+//! The meta root of an imported file: named by its header, by the user, or only by its keys.
 
 use std::collections::BTreeSet;
 
@@ -27,16 +27,16 @@ pub(super) fn below(root: &str, mut pairs: Vec<Pair>) -> (Vec<Pair>, u64) {
 /// The root of entries with absolute keys. The official tool loses a leading slash in the header, while
 /// the keys still have it: where no key is below the root without the slash, but some are below the
 /// root with it, the keys are right.
-pub(super) fn repair_lost_slash(told: String, pairs: &[Pair]) -> Result<String, FormatError> {
+pub(super) fn repair_lost_slash(root: String, pairs: &[Pair]) -> Result<String, FormatError> {
     let holds = |root: &str| pairs.iter().any(|(key, _)| is_below(root, key));
-    if pairs.is_empty() || holds(&told) {
-        return Ok(told);
+    if pairs.is_empty() || holds(&root) {
+        return Ok(root);
     }
-    let absolute = format!("/{told}");
+    let absolute = format!("/{root}");
     if holds(&absolute) {
         return Ok(absolute);
     }
-    Err(FormatError::NothingBelowRoot { root: told })
+    Err(FormatError::NothingBelowRoot { root })
 }
 
 /// Finds the one root below which Milvus metadata lies, among keys of any origin.
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn the_root_is_what_stands_before_a_known_family() {
+    fn the_root_precedes_a_known_family() {
         let keys = [
             "by-dev/kv/gid/timestamp",
             "by-dev/meta/session/id",
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn several_roots_are_named_and_none_is_an_error() {
+    fn several_roots_or_none_are_errors() {
         let error = detected(&["b/root-coord/collection/1", "a/root-coord/collection/1"]);
         let Err(FormatError::SeveralRoots { roots }) = error else {
             panic!("{error:?}");
@@ -119,14 +119,14 @@ mod tests {
     }
 
     #[test]
-    fn other_families_of_a_second_instance_do_not_confuse() {
+    fn weaker_evidence_of_a_second_root_is_ignored() {
         // A stray `session/id` elsewhere is weaker than a root coordinator's record.
         let keys = ["a/meta/root-coord/collection/1", "shop/session/id"];
         assert_eq!(detected(&keys).unwrap(), "a/meta");
     }
 
     #[test]
-    fn d15_a_slash_lost_in_the_header_is_found_again_in_the_keys() {
+    fn d15_keys_restore_a_slash_lost_in_the_header() {
         let pairs = vec![(b"/by-dev/meta/session/id".to_vec(), Vec::new())];
         assert_eq!(
             repair_lost_slash("by-dev/meta".into(), &pairs).unwrap(),

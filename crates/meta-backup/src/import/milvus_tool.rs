@@ -12,7 +12,7 @@ use super::super::{Format, FormatError};
 use super::frames::Frames;
 use super::partial::{Loss, Partial, is_cut};
 use super::root::{below, repair_lost_slash};
-use super::{Foreign, Pair, too_large};
+use super::{Import, Pair, too_large};
 use crate::digest::{ContentDigest, ENTRY_LIMIT};
 
 /// The JSON in the header's `extra`: its one member distinguishes the generations.
@@ -23,7 +23,7 @@ struct Extra {
 }
 
 /// Whether the file's keys are absolute. Without the mark they are relative.
-pub(super) fn has_whole_keys(header: &BackupHeader) -> Result<bool, FormatError> {
+pub(super) fn has_absolute_keys(header: &BackupHeader) -> Result<bool, FormatError> {
     if header.extra.is_empty() {
         return Ok(false);
     }
@@ -37,14 +37,14 @@ pub(super) fn has_whole_keys(header: &BackupHeader) -> Result<bool, FormatError>
 }
 
 /// The meta root as the header has it, without slashes at its end; `None` when it names none.
-pub(super) fn told_root(header: &BackupHeader) -> Option<String> {
-    let told = if header.meta_path.is_empty() {
+pub(super) fn header_root(header: &BackupHeader) -> Option<String> {
+    let root = if header.meta_path.is_empty() {
         header.instance.clone()
     } else {
         format!("{}/{}", header.instance, header.meta_path)
     };
-    let told = told.trim_end_matches('/');
-    (!told.is_empty()).then(|| told.to_owned())
+    let root = root.trim_end_matches('/');
+    (!root.is_empty()).then(|| root.to_owned())
 }
 
 /// Reads entries to the end, and compares their number with the header's where it gives one.
@@ -81,13 +81,16 @@ pub(super) fn checked<R: Read>(frames: &Frames<R>, pair: KeyDataPair) -> Result<
 
 /// The newer generation: absolute keys. That tool reads by a prefix without a slash, so the keys of a
 /// neighbour such as `by-dev/meta2` can be among them; they are left out and counted.
-pub(super) fn whole(header: &BackupHeader, pairs: Vec<Pair>) -> Result<Foreign, FormatError> {
-    let told = told_root(header).ok_or(FormatError::NoRoot)?;
-    let root = repair_lost_slash(told, &pairs)?;
+pub(super) fn with_absolute_keys(
+    header: &BackupHeader,
+    pairs: Vec<Pair>,
+) -> Result<Import, FormatError> {
+    let root = header_root(header).ok_or(FormatError::NoRoot)?;
+    let root = repair_lost_slash(root, &pairs)?;
     let (pairs, outside) = below(&root, pairs);
-    let mut foreign = Foreign::new(Format::Official, root, pairs)?;
-    foreign.skipped_outside = outside;
-    Ok(foreign)
+    let mut import = Import::new(Format::Official, root, pairs)?;
+    import.skipped_outside = outside;
+    Ok(import)
 }
 
 /// The header frame of a file with absolute keys, as the official tool writes it; a leading slash of the

@@ -1,39 +1,39 @@
 //! Files that others wrote. They come unsorted, so all of a file is taken into memory and sorted; then
 //! they are checked as far as their formats allow.
 
+mod bbolt;
 mod birdwatcher;
-mod bolt;
+mod etcd_snapshot;
 mod etcdctl;
 mod frames;
-mod log;
-mod official;
+mod gzip;
+mod milvus_tool;
+mod milvus_tool_v1;
 mod partial;
-mod relative;
 mod root;
-mod snapshot;
-mod unpack;
+mod write_ahead_log;
 
-pub(super) use log::last_log_index;
-pub(super) use official::{digest_in_order, render_header, render_pair};
+pub(super) use milvus_tool::{digest_in_order, render_header, render_pair};
+pub(super) use write_ahead_log::last_log_index;
 
 use std::io::{Read, Seek, SeekFrom};
 
+use super::bounded_reader::BoundedReader;
 use super::digest::ContentDigest;
-use super::input::Input;
 use super::messages::BackupHeader;
 use super::native::MAGIC;
 use super::{Coverage, Format, FormatError, Tolerance};
 use frames::Frames;
+use gzip::GzipContent;
 use milvus_meta::entry::{Entry, printable};
 use partial::{Loss, Partial};
-use unpack::Unpacked;
 
-/// A key and its value as a foreign file holds them.
+/// A key and its value as a file of another tool holds them.
 pub(super) type Pair = (Vec<u8>, Vec<u8>);
 
-/// The content of a foreign file.
+/// The content of an imported file.
 #[derive(Debug)]
-pub(super) struct Foreign {
+pub(super) struct Import {
     pub(super) format: Format,
     pub(super) meta_root: String,
     pub(super) revision: i64,
@@ -48,7 +48,7 @@ pub(super) struct Foreign {
     pub(super) raft_index: Option<u64>,
 }
 
-impl Foreign {
+impl Import {
     /// Sorts what was read. The same key twice with the same value is once; with two values nobody
     /// can say which is right.
     fn new(format: Format, meta_root: String, mut pairs: Vec<Pair>) -> Result<Self, FormatError> {
@@ -72,7 +72,7 @@ impl Foreign {
             meta_root,
             revision: 0,
             entries,
-            coverage: Coverage::Whole,
+            coverage: Coverage::All,
             skipped_leased: 0,
             skipped_outside: 0,
             notes: Vec::new(),
@@ -137,7 +137,7 @@ pub(super) enum Guess {
 }
 
 /// How many bytes [`Guess::of`] looks at: as far as the second meta page of any etcd database.
-pub(super) const GUESS_BYTES: usize = bolt::SECOND_META_END;
+pub(super) const GUESS_BYTES: usize = bbolt::SECOND_META_END;
 
 impl Guess {
     /// Looks at the first bytes of a file, [`GUESS_BYTES`] of them where there are so many.
@@ -151,7 +151,7 @@ impl Guess {
         if start.starts_with(&[0x1f, 0x8b]) {
             return Ok(Self::Gzip);
         }
-        if bolt::is_database(start) {
+        if bbolt::is_database(start) {
             return Ok(Self::EtcdSnapshot);
         }
         if etcdctl::is_json(start) {
@@ -170,32 +170,34 @@ pub(super) fn read<R: Read + Seek>(
     mut file: R,
     hint: Option<&str>,
     tolerance: Tolerance,
-) -> Result<Foreign, FormatError> {
+) -> Result<Import, FormatError> {
     file.seek(SeekFrom::Start(0))
         .map_err(|source| FormatError::Read { offset: 0, source })?;
     let reader = std::io::BufReader::with_capacity(256 << 10, file);
     let partial = Partial::new(tolerance.allow_partial);
     match guess {
-        Guess::EtcdSnapshot => snapshot::read(reader.into_inner(), hint, tolerance.skip_hash_check),
+        Guess::EtcdSnapshot => {
+            etcd_snapshot::read(reader.into_inner(), hint, tolerance.skip_hash_check)
+        }
         Guess::Gzip => {
-            let mut frames = Frames::new(Unpacked::new(reader));
-            let foreign = read_frames(&mut frames, Packing::Gzip, (hint, partial))?;
+            let mut frames = Frames::new(GzipContent::new(reader));
+            let import = read_frames(&mut frames, Packing::Gzip, (hint, partial))?;
             match frames.drain() {
                 Ok(()) => {}
                 // The end of the stream has its checksum: what was read cannot be proved then.
-                Err(FormatError::Truncated { .. }) if !foreign.notes.is_empty() => {
-                    return Ok(foreign.without_checksum());
+                Err(FormatError::Truncated { .. }) if !import.notes.is_empty() => {
+                    return Ok(import.without_checksum());
                 }
                 Err(error) => return Err(error),
             }
             // Another stream, or anything else, behind the first is not part of the backup.
             let mut rest = frames.into_inner().into_inner();
             let offset = rest.stream_position().unwrap_or_default();
-            match Input::new(rest).expect_end() {
+            match BoundedReader::new(rest).expect_end() {
                 Err(FormatError::TrailingBytes { .. }) => {
                     Err(FormatError::TrailingBytes { offset })
                 }
-                other => other.map(|()| foreign),
+                other => other.map(|()| import),
             }
         }
         Guess::Json => etcdctl::read_json(reader, hint, partial),
@@ -218,7 +220,7 @@ fn read_frames<R: Read>(
     frames: &mut Frames<R>,
     packing: Packing,
     (hint, partial): (Option<&str>, Partial),
-) -> Result<Foreign, FormatError> {
+) -> Result<Import, FormatError> {
     let header = frames.header()?;
     match header.version {
         0 | 1 => {
@@ -245,15 +247,15 @@ fn read_versions_0_and_1<R: Read>(
     packing: Packing,
     header: &BackupHeader,
     (hint, partial): (Option<&str>, Partial),
-) -> Result<Foreign, FormatError> {
-    let whole_keys = official::has_whole_keys(header)?;
-    let (pairs, loss) = official::read_pairs(frames, header.entries, partial)?;
-    let foreign = match (packing, header.version, whole_keys) {
-        (_, 0, true) => official::whole(header, pairs),
-        (Packing::Bare, 0, false) => relative::read(header, pairs, hint),
-        (Packing::Gzip, _, _) | (Packing::Bare, _, _) => birdwatcher::whole(header, pairs),
+) -> Result<Import, FormatError> {
+    let absolute_keys = milvus_tool::has_absolute_keys(header)?;
+    let (pairs, loss) = milvus_tool::read_pairs(frames, header.entries, partial)?;
+    let import = match (packing, header.version, absolute_keys) {
+        (_, 0, true) => milvus_tool::with_absolute_keys(header, pairs),
+        (Packing::Bare, 0, false) => milvus_tool_v1::read(header, pairs, hint),
+        (Packing::Gzip, _, _) | (Packing::Bare, _, _) => birdwatcher::version_1(header, pairs),
     }?;
-    Ok(loss.into_iter().fold(foreign, Foreign::with))
+    Ok(loss.into_iter().fold(import, Import::with))
 }
 
 #[cfg(test)]

@@ -16,12 +16,12 @@ pub(super) struct TooDense;
 const FIRST_ALLOCATION: u64 = 64 << 10;
 
 /// Counts what it reads and names what is cut short.
-pub(super) struct Input<R> {
+pub(super) struct BoundedReader<R> {
     inner: R,
     offset: u64,
 }
 
-impl<R: Read> Input<R> {
+impl<R: Read> BoundedReader<R> {
     pub(super) fn new(inner: R) -> Self {
         Self { inner, offset: 0 }
     }

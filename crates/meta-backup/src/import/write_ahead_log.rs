@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_entry_counts_and_other_records_do_not() {
+    fn the_last_entry_gives_the_index() {
         let file = [record(1, 99), record(2, 300), record(2, 7), record(3, 50)].concat();
         assert_eq!(last_log_index(file.as_slice()).unwrap(), Some(7));
         let preallocated = [file.clone(), vec![0; 4096]].concat();
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_is_not_complete_ends_the_log() {
+    fn an_incomplete_record_ends_the_log() {
         let file = [record(2, 300), record(2, 301)].concat();
         let first = record(2, 300).len();
         for end in first..file.len() {

@@ -1,9 +1,9 @@
 //! Files made byte by byte from what is known of the formats.
 
 mod birdwatcher;
-mod official;
-mod relative;
-mod snapshot;
+mod etcd_snapshot;
+mod milvus_tool;
+mod milvus_tool_v1;
 
 use std::io::Write as _;
 
@@ -14,7 +14,7 @@ use super::super::{FormatError, Summary, check_bytes};
 use super::*;
 use milvus_meta::keys::Family;
 
-const WHOLE: &[u8] = br#"{"entry_include_root_path":true}"#;
+const ABSOLUTE: &[u8] = br#"{"entry_include_root_path":true}"#;
 
 /// A protobuf field of bytes; left out when empty, as proto3 does. Lengths stay below 128 here.
 fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
@@ -73,7 +73,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-fn load(bytes: &[u8], hint: Option<&str>) -> Result<Foreign, FormatError> {
+fn load(bytes: &[u8], hint: Option<&str>) -> Result<Import, FormatError> {
     load_with(bytes, hint, Tolerance::default())
 }
 
@@ -81,7 +81,7 @@ fn load_with(
     bytes: &[u8],
     hint: Option<&str>,
     tolerance: Tolerance,
-) -> Result<Foreign, FormatError> {
+) -> Result<Import, FormatError> {
     read(
         Guess::of(bytes)?,
         std::io::Cursor::new(bytes),
@@ -90,8 +90,8 @@ fn load_with(
     )
 }
 
-fn keys(foreign: &Foreign) -> Vec<&str> {
-    foreign
+fn keys(import: &Import) -> Vec<&str> {
+    import
         .entries
         .iter()
         .map(|entry| std::str::from_utf8(&entry.key).unwrap())

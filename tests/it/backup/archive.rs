@@ -10,7 +10,7 @@ use meta_backup::{Backup, BackupError, FormatError, OutputFormat, Tolerance, Wri
 use milvus_meta::entry::Entry;
 use zip::write::SimpleFileOptions;
 
-use super::{FEW, header, told, write};
+use super::{FEW, chain, header, write};
 
 const SNAPSHOT: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
@@ -73,7 +73,7 @@ fn packings(bytes: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
 }
 
 #[test]
-fn a_packed_backup_is_the_backup() {
+fn a_packed_backup_has_the_same_content() {
     let folder = tempfile::tempdir().unwrap();
     let native = folder.path().join("native");
     write(&native, header(), WriteOptions::default(), FEW);
@@ -90,7 +90,7 @@ fn a_packed_backup_is_the_backup() {
             let path = folder.path().join("packed");
             fs::write(&path, &bytes).unwrap();
             let backup =
-                Backup::open(&path).unwrap_or_else(|error| panic!("{packing}: {}", told(&error)));
+                Backup::open(&path).unwrap_or_else(|error| panic!("{packing}: {}", chain(&error)));
             assert_eq!(backup.format(), expected.format(), "{packing}");
             assert_eq!(backup.summary().digest, expected.summary().digest);
             assert_eq!(backup.summary().bytes, bytes.len() as u64);
@@ -104,7 +104,7 @@ fn a_packed_backup_is_the_backup() {
 }
 
 #[test]
-fn a_packed_backup_that_is_cut_is_refused() {
+fn a_truncated_archive_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let native = folder.path().join("native");
     write(&native, header(), WriteOptions::default(), FEW);
@@ -122,7 +122,7 @@ fn a_packed_backup_that_is_cut_is_refused() {
 }
 
 #[test]
-fn of_an_archive_the_one_backup_is_read_and_the_rest_named() {
+fn an_archive_must_hold_exactly_one_backup() {
     let folder = tempfile::tempdir().unwrap();
     let native = folder.path().join("native");
     write(&native, header(), WriteOptions::default(), FEW);
@@ -169,13 +169,13 @@ fn of_an_archive_the_one_backup_is_read_and_the_rest_named() {
                     ..
                 }
             );
-            assert!(is_named, "{}", told(&error));
+            assert!(is_named, "{}", chain(&error));
         }
     }
 }
 
 #[test]
-fn packings_without_end_are_refused() {
+fn nested_archives_and_bombs_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("packed");
     let mut bytes = b"\x28\xb5\x2f\xfd".to_vec();
@@ -193,7 +193,7 @@ fn packings_without_end_are_refused() {
             }
         ),
         "{}",
-        told(&error)
+        chain(&error)
     );
     // 128 MiB of zeros in some kilobytes.
     let zeros = vec![0; 128 << 20];
@@ -208,6 +208,6 @@ fn packings_without_end_are_refused() {
             }
         ),
         "{}",
-        told(&error)
+        chain(&error)
     );
 }

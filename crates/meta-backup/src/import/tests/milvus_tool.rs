@@ -7,7 +7,7 @@ fn example() -> Vec<u8> {
     [
         &[0x32, 0, 0, 0, 0, 0, 0, 0, 0x12, 0x06][..],
         b"by-dev\x1a\x04meta\x20\x01\x32\x20",
-        WHOLE,
+        ABSOLUTE,
         &[0x1c, 0, 0, 0, 0, 0, 0, 0, 0x0a, 0x16],
         b"by-dev/meta/session/id\x12\x0212",
     ]
@@ -18,14 +18,11 @@ fn example() -> Vec<u8> {
 fn the_example_of_94_bytes_is_read() {
     let bytes = example();
     assert_eq!(bytes.len(), 94);
-    let foreign = load(&bytes, None).unwrap();
-    assert_eq!(foreign.format, Format::Official);
-    assert_eq!(foreign.meta_root, "by-dev/meta");
-    assert_eq!(foreign.coverage, Coverage::Whole);
-    assert_eq!(
-        foreign.entries,
-        [Entry::new("by-dev/meta/session/id", "12")]
-    );
+    let import = load(&bytes, None).unwrap();
+    assert_eq!(import.format, Format::Official);
+    assert_eq!(import.meta_root, "by-dev/meta");
+    assert_eq!(import.coverage, Coverage::All);
+    assert_eq!(import.entries, [Entry::new("by-dev/meta/session/id", "12")]);
 }
 
 #[test]
@@ -36,21 +33,21 @@ fn the_example_of_94_bytes_is_written_byte_for_byte() {
 }
 
 #[test]
-fn whole_keys_come_in_no_order_and_a_root_of_one_part_has_no_meta_path() {
+fn unsorted_absolute_keys_are_sorted() {
     let bytes = [
-        header(0, "one", "", 2, WHOLE),
+        header(0, "one", "", 2, ABSOLUTE),
         pair("one/session/id", b"12"),
         pair("one/indexes/1", b""),
     ]
     .concat();
-    let foreign = load(&bytes, None).unwrap();
-    assert_eq!(keys(&foreign), ["one/indexes/1", "one/session/id"]);
-    assert_eq!(foreign.meta_root, "one");
+    let import = load(&bytes, None).unwrap();
+    assert_eq!(keys(&import), ["one/indexes/1", "one/session/id"]);
+    assert_eq!(import.meta_root, "one");
 }
 
 #[test]
 fn a_file_without_entries_is_valid() {
-    let found = summary(&header(0, "by-dev", "meta", 0, WHOLE)).unwrap();
+    let found = summary(&header(0, "by-dev", "meta", 0, ABSOLUTE)).unwrap();
     assert_eq!(
         (found.entries, found.meta_root.as_str()),
         (0, "by-dev/meta")
@@ -58,9 +55,9 @@ fn a_file_without_entries_is_valid() {
 }
 
 #[test]
-fn d9_a_file_cut_between_entries_is_noticed_by_the_count() {
+fn d9_the_count_reveals_a_file_cut_between_entries() {
     let bytes = [
-        header(0, "by-dev", "meta", 2, WHOLE),
+        header(0, "by-dev", "meta", 2, ABSOLUTE),
         pair("by-dev/meta/session/id", b"12"),
     ]
     .concat();
@@ -74,7 +71,7 @@ fn d9_a_file_cut_between_entries_is_noticed_by_the_count() {
 }
 
 #[test]
-fn a_cut_anywhere_else_is_told_as_a_cut_and_no_altered_bit_makes_the_reader_panic() {
+fn truncated_and_altered_files_never_panic() {
     let bytes = example();
     for end in 9..bytes.len() {
         let error = load(&bytes[..end], None).unwrap_err();
@@ -92,7 +89,7 @@ fn a_cut_anywhere_else_is_told_as_a_cut_and_no_altered_bit_makes_the_reader_pani
 #[test]
 fn d10_a_length_near_2_to_the_64_is_an_error() {
     for length in [u64::MAX, u64::MAX - 7, 1 << 63, 1 << 40] {
-        let head = header(0, "by-dev", "meta", 0, WHOLE);
+        let head = header(0, "by-dev", "meta", 0, ABSOLUTE);
         let bytes = [head.as_slice(), &length.to_le_bytes(), b"x"].concat();
         assert!(matches!(
             load(&bytes, None),
@@ -105,33 +102,33 @@ fn d10_a_length_near_2_to_the_64_is_an_error() {
 #[test]
 fn d14_the_keys_of_a_neighbour_are_left_out_and_counted() {
     let bytes = [
-        header(0, "by-dev", "meta", 2, WHOLE),
+        header(0, "by-dev", "meta", 2, ABSOLUTE),
         pair("by-dev/meta2/session/id", b"3"),
         pair("by-dev/meta/session/id", b"12"),
     ]
     .concat();
-    let foreign = load(&bytes, None).unwrap();
-    assert_eq!(keys(&foreign), ["by-dev/meta/session/id"]);
-    assert_eq!(foreign.skipped_outside, 1);
+    let import = load(&bytes, None).unwrap();
+    assert_eq!(keys(&import), ["by-dev/meta/session/id"]);
+    assert_eq!(import.skipped_outside, 1);
 }
 
 #[test]
-fn d15_whole_keys_bring_the_lost_slash_back() {
+fn d15_absolute_keys_restore_the_lost_slash() {
     let bytes = [
-        header(0, "by-dev", "meta", 1, WHOLE),
+        header(0, "by-dev", "meta", 1, ABSOLUTE),
         pair("/by-dev/meta/session/id", b"12"),
     ]
     .concat();
-    let foreign = load(&bytes, None).unwrap();
-    assert_eq!(foreign.meta_root, "/by-dev/meta");
-    assert_eq!(keys(&foreign), ["/by-dev/meta/session/id"]);
+    let import = load(&bytes, None).unwrap();
+    assert_eq!(import.meta_root, "/by-dev/meta");
+    assert_eq!(keys(&import), ["/by-dev/meta/session/id"]);
 }
 
 #[test]
-fn one_key_with_two_values_is_refused_and_with_one_value_is_one() {
+fn duplicate_keys_must_have_equal_values() {
     let file = |second: &[u8]| {
         [
-            header(0, "r", "m", 2, WHOLE),
+            header(0, "r", "m", 2, ABSOLUTE),
             pair("r/m/session/id", b"12"),
             pair("r/m/session/id", second),
         ]
@@ -145,7 +142,7 @@ fn one_key_with_two_values_is_refused_and_with_one_value_is_one() {
 }
 
 #[test]
-fn what_is_no_backup_is_told_with_what_was_tried() {
+fn an_unknown_file_is_refused_with_the_known_formats() {
     for bytes in [
         &b"etcd:\n  endpoints: localhost\n"[..],
         &[0; 64],

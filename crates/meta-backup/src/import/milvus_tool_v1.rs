@@ -9,9 +9,9 @@ use prost::Message;
 
 use super::super::messages::{BackupHeader, SegmentIndexIds};
 use super::super::{Coverage, Format, FormatError};
-use super::official::told_root;
+use super::milvus_tool::header_root;
 use super::root::strip;
-use super::{Foreign, Pair};
+use super::{Import, Pair};
 use milvus_meta::entry::printable;
 use milvus_meta::keys::{Family, Key};
 use milvus_meta::model::{CollectionId, IndexId, PartitionId, SegmentId};
@@ -37,18 +37,18 @@ pub(super) fn read(
     header: &BackupHeader,
     pairs: Vec<Pair>,
     hint: Option<&str>,
-) -> Result<Foreign, FormatError> {
-    let told = told_root(header).ok_or(FormatError::NoRoot)?;
+) -> Result<Import, FormatError> {
+    let told = header_root(header).ok_or(FormatError::NoRoot)?;
     let absolute = format!("/{}", told.trim_start_matches('/'));
     let has_slash =
-        hint == Some(absolute.as_str()) || pairs.iter().any(|(key, _)| is_whole(&absolute, key));
+        hint == Some(absolute.as_str()) || pairs.iter().any(|(key, _)| is_absolute(&absolute, key));
     let root = if has_slash { absolute } else { told.clone() };
     let pairs = pairs
         .into_iter()
         .map(|(key, value)| {
             let relative = [&root, &told]
                 .into_iter()
-                .find(|root| is_whole(root, &key))
+                .find(|root| is_absolute(root, &key))
                 .and_then(|root| strip(root, &key))
                 .unwrap_or(&key);
             let relative = repaired(relative, &value)?;
@@ -57,16 +57,16 @@ pub(super) fn read(
             Ok((whole, value))
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let mut foreign = Foreign::new(Format::OfficialRelative, root, pairs)?;
+    let mut import = Import::new(Format::OfficialRelative, root, pairs)?;
     let mut families = FAMILIES.to_vec();
     families.sort_unstable();
-    foreign.coverage = Coverage::Families(families);
-    Ok(foreign)
+    import.coverage = Coverage::Families(families);
+    Ok(import)
 }
 
 /// Whether a key of a file of relative keys is absolute anyway: it is of no known family as it
 /// stands, but of one below the root.
-fn is_whole(root: &str, key: &[u8]) -> bool {
+fn is_absolute(root: &str, key: &[u8]) -> bool {
     Family::of(key) == Family::Other
         && strip(root, key).is_some_and(|relative| Family::of(relative) != Family::Other)
 }

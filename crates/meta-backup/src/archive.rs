@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tempfile::{NamedTempFile, TempPath};
 
 use super::error::OPEN;
-use super::foreign::{GUESS_BYTES, Guess};
+use super::import::{GUESS_BYTES, Guess};
 use super::{BackupError, FormatError};
 
 /// How deep packings may be nested: a backup in gzip, in tar, in gzip.

@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn d8_names_beside_a_taken_one_bear_the_time() {
+    fn d8_alternative_names_contain_the_time() {
         let names: Vec<_> = names(Path::new("dir/my.bak"), &header()).take(4).collect();
         assert_eq!(
             names,
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn without_hard_links_a_taken_name_is_left_alone_too() {
+    fn a_taken_name_is_kept_without_hard_links() {
         let folder = tempfile::tempdir().unwrap();
         let from = folder.path().join("from");
         let to = folder.path().join("to");
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_partial_files_are_recognised_and_nothing_else() {
+    fn only_names_of_partial_files_are_recognised() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("a.mmb");
         for purpose in [Purpose::Backup, Purpose::Entries] {
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn leftovers_of_a_killed_process_with_the_same_id_are_not_touched() {
+    fn temp_files_of_a_killed_process_are_not_reused() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("a.mmb");
         let (first, _file) = Partial::create(&target, Purpose::Backup).unwrap();

@@ -111,14 +111,14 @@ fn leaves_below_a_branch_come_in_order() {
 }
 
 #[test]
-fn a_small_bucket_lies_inside_its_parent() {
+fn an_inline_bucket_is_read() {
     let inline = [bucket(0), leaf(0, &[(0, b"a", b"1")])[..64].to_vec()].concat();
     let found = walk(&[leaf(2, &[(1, b"key", &inline)])]).unwrap();
     assert_eq!(found, Some(vec![(b"a".to_vec(), b"1".to_vec())]));
 }
 
 #[test]
-fn a_missing_bucket_is_told() {
+fn a_missing_bucket_is_reported() {
     assert_eq!(walk(&[leaf(2, &[(1, b"auth", &bucket(9))])]).unwrap(), None);
 }
 
@@ -138,7 +138,7 @@ fn the_newer_meta_page_counts() {
 }
 
 #[test]
-fn a_tree_that_leads_back_into_itself_is_refused() {
+fn a_page_cycle_is_refused() {
     let root = leaf(2, &[(1, b"key", &bucket(3))]);
     for children in [&[3][..], &[2], &[4, 4]] {
         let reason = reason(walk(&[root.clone(), branch(3, children), leaf(4, &[])]));
@@ -159,7 +159,7 @@ fn pages_that_do_not_exist_are_refused() {
 }
 
 #[test]
-fn a_page_that_runs_beyond_the_end_is_refused() {
+fn an_overflow_beyond_the_end_is_refused() {
     let reason = reason(walk(&[page(2, FLAG_LEAF, 0, u32::MAX, &[])]));
     assert!(reason.contains("runs beyond the end"), "{reason}");
 }
