@@ -1,21 +1,45 @@
-# The image takes the place of milvusdb/meta-migration: the program lies at /milvus/bin/meta-migration,
-# on the PATH, in an image with /bin/sh, and runs as any user.
+# The image with the program at /milvus/bin/meta-migration, as in milvusdb/meta-migration.
+#
+#   docker build -t meta-migration:0.1.0 .                      the program only, as user 1000
+#   docker build -t meta-migration:0.1.0-drop-in --target drop-in .
+#                                                               with /bin/sh, as root: for the official migrate.sh,
+#                                                               which starts /bin/sh -c, and the Milvus Operator; the
+#                                                               volumes that they mount may be writable for root only
+#
+# docker-bake.hcl builds both for several processors. `make release` writes a context in which the first stage is replaced
+# by the finished program.
 
 FROM rust:1-alpine AS build
-RUN apk add --no-cache musl-dev
+# hadolint ignore=DL3018
+RUN apk add --no-cache ca-certificates-bundle musl-dev
 WORKDIR /source
 COPY . .
+# Alpine's Rust links musl statically.
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/source/target \
     cargo build --release --locked && \
-    install -D target/release/meta-migration /out/meta-migration
+    install -D target/release/meta-migration /out/meta-migration && \
+    install -D /etc/ssl/certs/ca-certificates.crt /out/ca-certificates.crt && \
+    mkdir /out/empty
 
-FROM alpine:3
-RUN apk add --no-cache ca-certificates && \
-    addgroup -g 1000 milvus && adduser -D -u 1000 -G milvus milvus && \
-    mkdir -p /milvus/bin /milvus/data && chown -R 1000:1000 /milvus/data
+# The files of both images.
+FROM scratch AS files
+COPY --from=build /out/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /out/meta-migration /milvus/bin/meta-migration
-ENV PATH=/milvus/bin:$PATH
+# Volumes that are created here belong to the user of the image.
+COPY --from=build --chown=1000:1000 /out/empty /milvus/data
+COPY --from=build --chown=1000:1000 /out/empty /backups
+ENV PATH=/milvus/bin:/bin
 WORKDIR /milvus
-# Not set here: migrate.sh and the operator mount volumes that only root may write to. Run it with
-# --user 1000:1000, or a pod with runAsUser 1000 and fsGroup 1000, where that is not so.
 CMD ["meta-migration", "--help"]
+LABEL org.opencontainers.image.title="meta-migration" \
+      org.opencontainers.image.description="Migrates Milvus 2.1 metadata in etcd to the layout of 2.2 and later, and back" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="0.1.0"
+
+FROM files AS drop-in
+COPY --from=busybox:1-musl /bin/busybox /bin/sh
+# hadolint ignore=DL3002
+USER 0:0
+
+FROM files AS default
+USER 1000:1000

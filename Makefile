@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help protoc demo demo-milvus build test test-milvus bench lint format
+.PHONY: help protoc demo demo-milvus build release test test-milvus bench lint format picture
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -12,15 +12,18 @@ protoc:
 	@scripts/protoc --help >/dev/null
 
 demo: protoc ## Migrate, verify and roll back a sample on a real etcd, started for the occasion
-	$(CARGO) build --quiet
+	$(CARGO) build --locked
 	scripts/demo
 
 demo-milvus: protoc ## Upgrade a real Milvus 2.1.0 to 2.2.16; downloads about 170 MB once
-	$(CARGO) build --quiet
+	$(CARGO) build --locked
 	scripts/demo-milvus
 
 build: protoc ## Build the program for daily use: target/release/meta-migration
 	$(CARGO) build --release
+
+release: protoc ## Write static program, image context, SBOM and checksums to target/release-files
+	scripts/release
 
 test: protoc ## Run all tests; they start their own etcd and Kubernetes (ETCD_BIN, KUBEBUILDER_ASSETS choose)
 	@etcd=$$(scripts/etcd) && echo "etcd: $$etcd" && export ETCD_BIN="$$etcd" && \
@@ -42,6 +45,11 @@ lint: protoc ## Check format, lints, documentation and dependencies
 	@# Private modules are documented along, so links to them lead somewhere.
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(CARGO) doc --workspace --no-deps --document-private-items --quiet
 	scripts/cargo-deny --log-level error check bans licenses sources
+	scripts/hadolint Dockerfile
 
 format: ## Format the code
 	$(CARGO) fmt
+
+picture: protoc ## Draw docs/terminal.svg from a session in a real terminal
+	$(CARGO) build --locked
+	scripts/picture

@@ -18,6 +18,7 @@ mod engine;
 mod failover;
 mod generator;
 mod golden;
+mod image;
 mod kubernetes;
 mod malicious_files;
 mod milvus;

@@ -1,0 +1,202 @@
+//! The image, without an engine: the files that the Dockerfile puts into it, in a folder that is the root of a process.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use crate::support::etcd::{own_root, shared};
+
+/// A stage of the Dockerfile, carried out: files below a folder, and the settings of the image.
+struct Image {
+    root: tempfile::TempDir,
+    path: String,
+    user: String,
+    command: Vec<String>,
+}
+
+fn dockerfile() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("Dockerfile");
+    fs::read_to_string(path).unwrap().replace("\\\n", "")
+}
+
+/// The instructions of a stage, after those of the stage that it is based on.
+fn instructions(stage: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut is_inside = false;
+    for line in dockerfile().lines().filter(|line| !line.starts_with('#')) {
+        let Some((name, rest)) = line.trim().split_once(' ') else {
+            continue;
+        };
+        if name == "FROM" {
+            let (base, this) = rest.split_once(" AS ").unwrap();
+            is_inside = this == stage;
+            if is_inside && base != "scratch" {
+                found = instructions(base);
+            }
+        } else if is_inside {
+            found.push((name.to_owned(), rest.to_owned()));
+        }
+    }
+    found
+}
+
+impl Image {
+    fn of(stage: &str) -> Self {
+        let mut image = Self {
+            root: tempfile::tempdir().unwrap(),
+            path: String::new(),
+            user: "0:0".to_owned(),
+            command: Vec::new(),
+        };
+        // As an engine lays it out: everybody may enter the root.
+        fs::set_permissions(image.root.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        for (name, rest) in instructions(stage) {
+            match name.as_str() {
+                "COPY" => image.copy(&rest),
+                "ENV" => image.path = rest.strip_prefix("PATH=").unwrap().to_owned(),
+                "USER" => image.user = rest,
+                "CMD" => image.command = serde_json::from_str(&rest).unwrap(),
+                "LABEL" | "WORKDIR" => {}
+                other => panic!("{other} is not known here"),
+            }
+        }
+        image
+    }
+
+    fn copy(&mut self, words: &str) {
+        let words: Vec<&str> = words.split(' ').collect();
+        let [options @ .., source, target] = &words[..] else {
+            panic!("{words:?}");
+        };
+        let target = self.root.path().join(target.trim_start_matches('/'));
+        fs::create_dir_all(target.parent().unwrap()).unwrap();
+        match *source {
+            "/out/meta-migration" => {
+                self.install(Path::new(env!("CARGO_BIN_EXE_meta-migration")), &target)
+            }
+            // A shell of this machine in the place of busybox.
+            "/bin/busybox" => self.install(Path::new("/bin/sh"), &target),
+            "/out/ca-certificates.crt" => fs::write(&target, "").unwrap(),
+            "/out/empty" => fs::create_dir(&target).unwrap(),
+            other => panic!("{other} is not known here"),
+        }
+        if options.contains(&"--chown=1000:1000") && is_root() {
+            chown(target, Some(1000), Some(1000)).unwrap();
+        }
+    }
+
+    /// Copies a program with the libraries that it loads. Those of a release loads none.
+    fn install(&self, program: &Path, target: &Path) {
+        fs::copy(program, target).unwrap();
+        let listed = Command::new("ldd").arg(program).output().unwrap();
+        let listed = String::from_utf8(listed.stdout).unwrap();
+        let libraries = listed
+            .split_whitespace()
+            .filter(|word| word.starts_with('/'));
+        for library in libraries.map(PathBuf::from) {
+            let copy = self.root.path().join(library.strip_prefix("/").unwrap());
+            fs::create_dir_all(copy.parent().unwrap()).unwrap();
+            fs::copy(library, copy).unwrap();
+        }
+    }
+
+    /// Starts a program of the image as its user.
+    fn run(&self, command: &[&str]) -> Output {
+        let mut chroot = if is_root() {
+            Command::new("chroot")
+        } else {
+            let mut unshare = Command::new("unshare");
+            unshare.args(["--map-root-user", "chroot"]);
+            unshare
+        };
+        if is_root() {
+            chroot.arg(format!("--userspec={}", self.user));
+        }
+        chroot
+            .arg(self.root.path())
+            .args(command)
+            .env_clear()
+            .env(
+                "PATH",
+                format!("{}:{}", self.path, std::env::var("PATH").unwrap()),
+            )
+            .output()
+            .unwrap()
+    }
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|file| std::os::unix::fs::MetadataExt::uid(&file) == 0)
+}
+
+#[track_caller]
+fn expect(output: &Output, code: i32, text: &str) {
+    let shown = [&output.stdout[..], &output.stderr].concat();
+    let shown = String::from_utf8_lossy(&shown);
+    assert_eq!(output.status.code(), Some(code), "{shown}");
+    assert!(shown.contains(text), "{shown}");
+}
+
+/// The drop-in call that other programs make.
+fn drop_in(image: &Image) -> &'static str {
+    let yaml = format!(
+        "cmd.type: backup\nconfig: {{sourceVersion: 2.1.4, backupFilePath: /milvus/data/b.bak, \
+         allowEphemeralBackup: true, allowEmpty: true}}\netcd: {{endpoints: [{}], rootPath: {}}}\n",
+        shared().endpoint(),
+        own_root(),
+    );
+    fs::write(image.root.path().join("milvus/data/backup.yaml"), yaml).unwrap();
+    "-config=/milvus/data/backup.yaml"
+}
+
+#[test]
+fn default_image_runs_commands_and_drop_in_without_a_shell() {
+    let image = Image::of("default");
+    assert_eq!(image.user, "1000:1000");
+    assert!(!image.root.path().join("bin").exists());
+    let command: Vec<&str> = image.command.iter().map(String::as_str).collect();
+    expect(&image.run(&command), 0, "Usage: meta-migration");
+    let status = [
+        "meta-migration",
+        "status",
+        "--endpoints",
+        shared().endpoint(),
+        "--allow-empty",
+    ];
+    expect(&image.run(&status), 0, "Layout: empty");
+    let config = drop_in(&image);
+    expect(
+        &image.run(&["/milvus/bin/meta-migration", config]),
+        0,
+        "b.bak",
+    );
+}
+
+#[test]
+fn drop_in_image_runs_what_the_official_script_starts() {
+    let image = Image::of("drop-in");
+    assert_eq!(image.user, "0:0");
+    let config = drop_in(&image);
+    let script = format!("/milvus/bin/meta-migration {config}");
+    expect(&image.run(&["/bin/sh", "-c", &script]), 0, "b.bak");
+}
+
+/// The texts that a release has to change together.
+#[test]
+fn image_tags_have_the_version_of_the_program() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let tag = concat!("meta-migration:", env!("CARGO_PKG_VERSION"));
+    for name in [
+        "Dockerfile",
+        "docker-bake.hcl",
+        "deploy/compose/meta-migration.yml",
+    ] {
+        assert!(
+            fs::read_to_string(root.join(name)).unwrap().contains(tag),
+            "{name}"
+        );
+    }
+    let label = concat!("image.version=\"", env!("CARGO_PKG_VERSION"), "\"");
+    assert!(dockerfile().contains(label));
+}
