@@ -15,6 +15,8 @@ mod completions;
 mod confirm;
 mod connecting;
 mod context;
+#[cfg(test)]
+mod documented;
 mod inspect;
 mod invocation;
 mod kube_args;

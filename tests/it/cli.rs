@@ -5,7 +5,9 @@ use std::process::Stdio;
 
 mod answers;
 mod blocking;
+mod compose;
 mod connecting;
+mod documents;
 mod drop_in;
 mod ephemeral;
 mod escapes;

@@ -73,7 +73,7 @@ impl Image {
         fs::create_dir_all(target.parent().unwrap()).unwrap();
         match *source {
             "/out/meta-migration" => {
-                self.install(Path::new(env!("CARGO_BIN_EXE_meta-migration")), &target)
+                self.install(Path::new(env!("CARGO_BIN_EXE_meta-migration")), &target);
             }
             // A shell of this machine in the place of busybox.
             "/bin/busybox" => self.install(Path::new("/bin/sh"), &target),

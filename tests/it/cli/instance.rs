@@ -27,9 +27,14 @@ impl Instance {
 
     /// No metadata at all.
     pub(super) async fn on(etcd: &Etcd) -> Self {
+        Self::through(etcd.connect().await, etcd)
+    }
+
+    /// No metadata at all, on a server that needs more than its address.
+    pub(super) fn through(store: EtcdStore, etcd: &Etcd) -> Self {
         Self {
             root: MetaRoot::new(&own_root(), "meta", "kv").unwrap(),
-            store: etcd.connect().await,
+            store,
             endpoint: etcd.endpoint().to_owned(),
         }
     }
@@ -44,6 +49,11 @@ impl Instance {
     /// The sample that `make demo` shows, taken from a real Milvus 2.1.4.
     pub(super) async fn sample() -> Self {
         let it = Self::empty().await;
+        it.load_sample().await;
+        it
+    }
+
+    pub(super) async fn load_sample(&self) {
         let path = concat!(
             env!("CARGO_MANIFEST_DIR"),
             "/testdata/demo/milvus-2.1.4.bak"
@@ -53,11 +63,10 @@ impl Instance {
             .map(|entry| {
                 let entry = entry.unwrap();
                 let relative = entry.key.strip_prefix(b"by-dev/meta/").unwrap();
-                Op::put(it.root.join(relative), entry.value)
+                Op::put(self.root.join(relative), entry.value)
             })
             .collect();
-        it.write(ops).await;
-        it
+        self.write(ops).await;
     }
 
     pub(super) async fn load(&self, metadata: &Metadata) {
@@ -80,6 +89,11 @@ impl Instance {
     pub(super) async fn delete(&self, relative: &str) {
         let key = self.root.join(relative.as_bytes());
         self.write(vec![Op::Delete(KeyRange::single(key))]).await;
+    }
+
+    pub(super) async fn delete_prefix(&self, relative: &str) {
+        let key = self.root.join(relative.as_bytes());
+        self.write(vec![Op::Delete(KeyRange::prefix(key))]).await;
     }
 
     /// Registers something below `session/`, as Milvus does, and returns its lease.

@@ -1,0 +1,231 @@
+//! Checks the command lines in the documents against the real options.
+//!
+//! Everything in a `console` or `sh` block counts, also what the program prints as the next command, and inline code that
+//! begins with the program's name. An ellipsis stands for arguments that are left out.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser as _};
+
+use super::invocation::Invocation;
+use super::{Cli, command, official_cli, unused};
+
+/// Programs that the documents call at a prompt.
+const PROGRAMS: [&str; 17] = [
+    "BENCH_SIZES=1000,100000",
+    "aws",
+    "cargo",
+    "cp",
+    "deploy/migrate.sh",
+    "docker",
+    "etcdctl",
+    "export",
+    "git",
+    "helm",
+    "kubectl",
+    "ln",
+    "make",
+    "meta-migration",
+    "sed",
+    "sha256sum",
+    "tar",
+];
+
+/// A command of a document, and where it was found.
+struct Documented {
+    place: String,
+    words: Vec<String>,
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn documents() -> Vec<PathBuf> {
+    let mut paths: Vec<PathBuf> = ["README.md", "CONTRIBUTING.md"]
+        .map(|name| root().join(name))
+        .into();
+    for folder in ["docs", "deploy", "deploy/compose"] {
+        let entries = fs::read_dir(root().join(folder)).unwrap();
+        paths.extend(
+            entries
+                .map(|entry| entry.unwrap().path())
+                .filter(|path| path.is_file()),
+        );
+    }
+    paths
+}
+
+/// The lines of a document that may hold a command: those of code blocks, and inline code.
+fn code(text: &str, is_markdown: bool) -> Vec<(usize, String)> {
+    let mut found: Vec<(usize, String)> = Vec::new();
+    let mut is_inside = !is_markdown;
+    let mut is_continued = false;
+    for (number, line) in text.lines().enumerate() {
+        if is_markdown && line.trim_start().starts_with("```") {
+            is_inside = !is_inside;
+        } else if is_inside {
+            let line = line.trim_start_matches('#').trim();
+            let (line, continues) = match line.strip_suffix('\\') {
+                Some(line) => (line, true),
+                None => (line, false),
+            };
+            match found.last_mut() {
+                Some((_, last)) if is_continued => last.push_str(line),
+                _ => found.push((number + 1, line.to_owned())),
+            }
+            is_continued = continues;
+        } else {
+            let spans = line.split('`').skip(1).step_by(2);
+            let spans = spans.filter(|span| span.starts_with("meta-migration "));
+            found.extend(spans.map(|span| (number + 1, span.to_owned())));
+        }
+    }
+    found
+}
+
+/// Splits a line as a shell does, up to a pipe, a redirection or a comment.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    for c in line.chars() {
+        match (c, quote) {
+            (_, Some(open)) if c == open => quote = None,
+            (_, Some(_)) => word.get_or_insert_default().push(c),
+            ('"' | '\'', None) => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            ('|' | '>' | '<' | ';' | '&', None) => break,
+            ('#', None) if word.is_none() => break,
+            (c, None) if c.is_whitespace() => words.extend(word.take()),
+            (c, None) => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    words
+}
+
+/// The calls of the program in a line. Each part of a pipeline is looked at, and what precedes the program
+/// (`docker run IMAGE`, `next:`) is skipped.
+fn calls(line: &str) -> Vec<Vec<String>> {
+    let parts = line.split(['|', ';']).map(words);
+    let calls = parts.filter_map(|words| {
+        let is_program = |word: &String| {
+            ["meta-migration", "milvus-migrate"].contains(&word.as_str())
+                || word.ends_with("/meta-migration")
+        };
+        let at = words.iter().position(is_program)?;
+        Some(words[at..].to_vec()).filter(|words| words.len() > 1)
+    });
+    calls.collect()
+}
+
+fn documented() -> Vec<Documented> {
+    let mut all = Vec::new();
+    for path in documents() {
+        let text = fs::read_to_string(&path).unwrap();
+        let is_markdown = path.extension().is_some_and(|extension| extension == "md");
+        let name = path.strip_prefix(root()).unwrap().display();
+        for (number, line) in code(&text, is_markdown) {
+            if line.contains('…') {
+                continue;
+            }
+            let place = format!("{name}:{number}: {line}");
+            all.extend(calls(&line).into_iter().map(|words| Documented {
+                place: place.clone(),
+                words,
+            }));
+        }
+    }
+    all
+}
+
+/// What the program says of a command line that it does not accept.
+fn refusal(words: &[String]) -> Option<String> {
+    let command = command();
+    let names: Vec<String> = command
+        .get_subcommands()
+        .map(|one| one.get_name().to_owned())
+        .collect();
+    let arguments: Vec<OsString> = words.iter().map(OsString::from).collect();
+    let parsed = match Invocation::of(arguments, &names) {
+        Invocation::Commands(arguments) => {
+            command.try_get_matches_from(arguments).and_then(|matches| {
+                Cli::from_arg_matches(&matches)?;
+                unused::refuse(&matches).map_err(|failure| {
+                    Cli::command().error(ErrorKind::InvalidValue, format!("{failure:?}"))
+                })
+            })
+        }
+        Invocation::Official(arguments) => {
+            official_cli::Args::try_parse_from(arguments).map(|_| ())
+        }
+    };
+    let error = parsed.err()?;
+    // Text that names a command leaves its arguments out.
+    let is_mention = words.len() <= 3 && error.kind() == ErrorKind::MissingRequiredArgument;
+    (error.use_stderr() && !is_mention).then(|| error.to_string())
+}
+
+#[test]
+fn every_command_line_in_the_documents_is_accepted() {
+    let documented = documented();
+    assert!(
+        documented.len() > 40,
+        "only {} command lines",
+        documented.len()
+    );
+    let refused = documented
+        .iter()
+        .filter_map(|one| Some(format!("{}\n  {}", one.place, refusal(&one.words)?)));
+    let refused: Vec<_> = refused.collect();
+    assert!(refused.is_empty(), "{}", refused.join("\n"));
+}
+
+#[test]
+fn every_prompt_in_the_documents_calls_a_known_program() {
+    for path in documents() {
+        let text = fs::read_to_string(&path).unwrap();
+        for (number, line) in code(&text, true) {
+            let Some(command) = line.strip_prefix("$ ") else {
+                continue;
+            };
+            let program = command.split_whitespace().next().unwrap_or_default();
+            assert!(
+                PROGRAMS.contains(&program),
+                "{}:{number}: {program}",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn a_wrong_option_is_found_wherever_it_is() {
+    let page = "`meta-migration status --sideways`\n```console\n$ docker run IMAGE meta-migration plan \\\n  --sideways | less\n\
+                  next: /milvus/bin/meta-migration rollback --sideways   # why\n```\nmeta-migration --sideways\n";
+    let found: Vec<_> = code(page, true)
+        .into_iter()
+        .flat_map(|(_, line)| calls(&line))
+        .collect();
+    let lines: Vec<_> = found.iter().map(|words| words[1..].join(" ")).collect();
+    assert_eq!(
+        lines,
+        [
+            "status --sideways",
+            "plan --sideways",
+            "rollback --sideways"
+        ]
+    );
+    for words in found {
+        assert!(refusal(&words).unwrap().contains("--sideways"));
+    }
+    let without_effect = words("meta-migration status --yes");
+    assert!(refusal(&without_effect).is_some());
+    assert_eq!(words("a 'b c' \"d\" # e"), ["a", "b c", "d"]);
+}

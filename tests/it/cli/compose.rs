@@ -1,0 +1,175 @@
+//! What Docker Compose does with `deploy/compose`, carried out with processes and a real etcd.
+//!
+//! A started Milvus is its sessions in etcd; it starts only on metadata that its release reads.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use meta_store::Store as _;
+use serde_json::Value;
+
+use super::documents::Reader;
+use super::instance::Instance;
+
+/// What a component registers in etcd.
+const ROLES: [&str; 8] = [
+    "rootcoord",
+    "proxy",
+    "querycoord",
+    "querynode",
+    "indexcoord",
+    "indexnode",
+    "datacoord",
+    "datanode",
+];
+
+/// The containers of Milvus, and the volumes.
+#[derive(Default)]
+pub(super) struct Compose {
+    /// The services that run, with the leases of their sessions.
+    running: BTreeMap<String, Vec<i64>>,
+}
+
+/// The file that defines Milvus, as the Milvus project publishes it, shortened to what counts here.
+fn milvus_file(services: &[&str]) -> String {
+    let etcd = "services:\n  etcd:\n    image: quay.io/coreos/etcd:v3.5.0\n";
+    let services = services
+        .iter()
+        .map(|name| format!("  {name}:\n    image: milvusdb/milvus:v2.1.4\n"));
+    services.fold(etcd.to_owned(), |file, service| file + &service)
+}
+
+impl Compose {
+    /// Carries out a `docker` command; its exit code and its output.
+    pub(super) async fn docker(&mut self, reader: &Reader<'_>, command: &str) -> (i32, String) {
+        let words: Vec<&str> = command.split_whitespace().collect();
+        match words[1..] {
+            ["volume", "create", name] => fs::create_dir(reader.path(name)).unwrap(),
+            ["compose", "stop", ref services @ ..] => self.stop(reader.instance, services).await,
+            ["compose", "up", "-d"] => self.up(reader).await,
+            [
+                "compose",
+                "run",
+                "--rm",
+                "meta-migration",
+                ref arguments @ ..,
+            ] => {
+                return run(reader, &arguments.join(" "));
+            }
+            _ => panic!("not known: {command}"),
+        }
+        (0, String::new())
+    }
+
+    pub(super) async fn stop(&mut self, instance: &Instance, services: &[&str]) {
+        for service in services {
+            let leases = self.running.remove(*service);
+            for lease in leases.unwrap_or_else(|| panic!("{service} does not run")) {
+                instance.store.lease_revoke(lease).await.unwrap();
+            }
+        }
+        assert!(
+            self.running.is_empty(),
+            "still running: {:?}",
+            self.running.keys()
+        );
+    }
+
+    /// Starts the services of Milvus, which read the metadata that is there.
+    pub(super) async fn up(&mut self, reader: &Reader<'_>) {
+        let status = reader
+            .shell("meta-migration status --format json", Path::new("."), &[])
+            .1;
+        let status: Value = serde_json::from_str(&status).unwrap();
+        for (service, image) in images(reader) {
+            let layout = if image.ends_with(":v2.1.4") {
+                "2.1"
+            } else {
+                "2.2"
+            };
+            assert_eq!(status["layout"], layout, "{service} has the image {image}");
+            let roles = ROLES
+                .iter()
+                .filter(|role| service == "standalone" || service == **role);
+            let mut leases = Vec::new();
+            for role in roles {
+                leases.push(
+                    reader
+                        .instance
+                        .register(role, Duration::from_secs(60))
+                        .await,
+                );
+            }
+            self.running.insert(service, leases);
+        }
+    }
+}
+
+/// The services of Milvus and their images.
+fn images(reader: &Reader<'_>) -> Vec<(String, String)> {
+    let file: Value = yaml(&reader.path("docker-compose.yml"));
+    let services = file["services"].as_object().unwrap().iter();
+    let images = services
+        .map(|(name, service)| (name.clone(), service["image"].as_str().unwrap().to_owned()));
+    images
+        .filter(|(_, image)| image.starts_with("milvusdb/milvus:"))
+        .collect()
+}
+
+fn yaml(path: &Path) -> Value {
+    serde_saphyr::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// `docker compose run`: the program with the environment, the volume and the folder of its service.
+fn run(reader: &Reader<'_>, arguments: &str) -> (i32, String) {
+    let file = yaml(&reader.path("meta-migration.yml"));
+    let service = &file["services"]["meta-migration"];
+    assert_eq!(
+        service["entrypoint"],
+        serde_json::json!(["/milvus/bin/meta-migration"])
+    );
+    let (volume, folder) = service["volumes"][0]
+        .as_str()
+        .unwrap()
+        .split_once(':')
+        .unwrap();
+    assert_eq!(
+        file["volumes"][volume]["external"], true,
+        "it outlives the containers"
+    );
+    assert_eq!(service["working_dir"], folder, "backups go to the volume");
+    let volume = reader.path(volume);
+    let variables = service["environment"].as_object().unwrap().iter();
+    let variables: Vec<_> = variables
+        .map(|(name, value)| (name.clone(), reader.real(value.as_str().unwrap())))
+        .collect();
+    let arguments = arguments.replace(folder, volume.to_str().unwrap());
+    reader.shell(&format!("meta-migration {arguments}"), &volume, &variables)
+}
+
+/// Follows one part of the page with Milvus running before and after; all metadata is as before.
+async fn rehearse(heading: &str, services: &[&str]) {
+    let it = Instance::sample().await;
+    let before = it.metadata().await;
+    let mut reader = Reader::new(&it);
+    fs::write(reader.path("docker-compose.yml"), milvus_file(services)).unwrap();
+    reader.start().await;
+    reader.follow("docs/compose.md", Some("Set up")).await;
+    reader.follow("docs/compose.md", Some(heading)).await;
+    reader.stop(services).await;
+    assert_eq!(it.metadata().await, before);
+    let kept = fs::read_dir(reader.path("meta-migration-backups")).unwrap();
+    assert_eq!(kept.count(), 1, "the backup is in the volume");
+}
+
+#[tokio::test]
+async fn compose_page_upgrades_standalone_and_rolls_back() {
+    rehearse("Standalone", &["standalone"]).await;
+}
+
+#[tokio::test]
+async fn compose_page_upgrades_a_cluster_and_rolls_back() {
+    rehearse("Cluster", &ROLES).await;
+}
