@@ -65,6 +65,7 @@ fn change() -> impl Strategy<Value = Change> {
             .prop_map(|(id, kind, percent)| { Change::Load(id, kind, percent) }),
         (30..33_i64, id).prop_map(|(replica, id)| Change::Replica(replica, id)),
         prop::sample::select(vec![
+            "root-coord/collection/1",
             "root-coord/collection/4",
             "root-coord/collection/abc",
             "snapshots/root-coord/collection/1_ts9",

@@ -1,8 +1,10 @@
 //! D47, T6: collection records that cannot be converted, or that nobody could use.
 
+use milvus_meta::entry::Entry;
 use milvus_meta::finding::Severity;
 use milvus_meta::transform::CollectionForm::{Database, Split};
-use milvus_meta::transform::{OnBrokenRecord, Remaining, remaining_after_commit};
+use milvus_meta::transform::{Migration, OnBrokenRecord, Remaining, remaining_after_commit};
+use milvus_meta::verify::Checker;
 
 use super::FORMS;
 use super::collections::{PLAIN, snapshot, split_record};
@@ -278,4 +280,58 @@ fn a_snapshot_at_the_last_moment_there_is_cannot_be_put_right_and_stays_under_sk
         let rest = remaining_after_commit(&root(), form, OnBrokenRecord::Skip, &done.list());
         assert_eq!(rest, Remaining::default(), "{form}");
     }
+}
+
+/// Milvus removes the files of what it does not know, so a plan says how much data that is. What 2.2 finds
+/// is a dropped collection: metadata that was left out on purpose is not reported as lost afterwards.
+#[test]
+fn t6_a_skipped_collection_with_segments_stays_known_as_dropped() {
+    for form in FORMS {
+        for snapshot_is_readable in [true, false] {
+            let mut before = Metadata::small();
+            before.raw(PLAIN, b"\x08");
+            if !snapshot_is_readable {
+                before
+                    .entries
+                    .retain(|key, _| !key.starts_with("snapshots/root-coord/collection/"));
+            }
+            let migration = before.skip(form);
+            assert!(!migration.has_errors());
+            assert!(has(
+                &migration,
+                Severity::Warning,
+                "unreadable-collection-has-data",
+                PLAIN
+            ));
+            let found = errors_after(&before, &migration);
+            assert_eq!(found, Vec::<String>::new(), "{form} {snapshot_is_readable}");
+        }
+    }
+}
+
+#[test]
+fn t10_a_lone_tombstone_with_segments_stays_known_as_dropped() {
+    for form in FORMS {
+        let mut before = Metadata::small();
+        before
+            .entries
+            .retain(|key, _| !key.starts_with("snapshots/root-coord/collection/"));
+        before.drop(PLAIN);
+        let migration = before.skip(form);
+        let found = errors_after(&before, &migration);
+        assert_eq!(found, Vec::<String>::new(), "{form}");
+    }
+}
+
+/// The codes of the errors that verification of the result reports.
+fn errors_after(before: &Metadata, migration: &Migration) -> Vec<String> {
+    let mut checker = Checker::new(root());
+    for (key, value) in before.after(migration) {
+        checker.push(&Entry::new(root().join(key.as_bytes()), value));
+    }
+    let errors = checker
+        .finish()
+        .into_iter()
+        .filter(|it| it.severity == Severity::Error);
+    errors.map(|it| it.code.to_string()).collect()
 }

@@ -36,6 +36,10 @@ pub(super) struct Converted {
     pub(super) partitions: BTreeMap<CollectionId, BTreeSet<PartitionId>>,
     /// The smallest creation time in any record, current or historical.
     pub(super) oldest: Option<Timestamp>,
+    /// Collections that 2.2 will find dropped: a tombstone of them stays or is written.
+    pub(super) dropped: BTreeSet<CollectionId>,
+    /// Collections whose record cannot be read, so that they are left out, or would be.
+    pub(super) unreadable: BTreeSet<CollectionId>,
     /// Creation times of all collections, by their ids.
     pub(super) created: BTreeMap<CollectionId, Timestamp>,
     pub(super) names: CollectionNames,
@@ -261,6 +265,7 @@ fn defect(record: &Collection) -> Option<(&'static str, String)> {
 impl Converted {
     /// The plain record cannot be read: with `skip` nothing of the collection may reach 2.2.
     fn leave_out(&mut self, key: CollectionId, history: &RawHistory, findings: &mut Findings) {
+        self.unreadable.insert(key);
         for (timestamp, raw) in &history.snapshots {
             // Only to say what is wrong with them, too.
             let name = snapshot_key(key, *timestamp);
@@ -380,6 +385,37 @@ impl Converted {
         }
         if let Some(record) = versions.truth() {
             self.live.insert(versions.id, record.record.clone());
+        } else {
+            let stays = form != CollectionForm::Database && versions.plain.is_some();
+            if stays || !versions.snapshots.is_empty() {
+                self.dropped.insert(versions.id);
+            }
+        }
+    }
+
+    /// Writes a tombstone for each of the given collections of which nothing would be left, with the time of
+    /// its newest snapshot. So a collection that was left out, or of which 2.1 left only a plain tombstone, is
+    /// not taken for one that was lost while segments still refer to it.
+    pub(super) fn keep_dropped(
+        &mut self,
+        form: CollectionForm,
+        referenced: impl Iterator<Item = (CollectionId, Option<Timestamp>)>,
+    ) {
+        for (id, newest) in referenced {
+            if self.live.contains_key(&id) || self.dropped.contains(&id) {
+                continue;
+            }
+            let time = newest.or(self.oldest).unwrap_or_default().next();
+            let (keys, object) = match form {
+                CollectionForm::Database => (
+                    &mut self.staged,
+                    Object::DatabaseCollection(database::DEFAULT, id),
+                ),
+                CollectionForm::Split | CollectionForm::Embedded => {
+                    (&mut self.history, Object::Collection(id))
+                }
+            };
+            keys.insert(Key::Snapshot(object, time).render(), TOMBSTONE.to_vec());
         }
     }
 

@@ -13,8 +13,8 @@ use super::history::RawHistory;
 use super::missing::{ALL_PARTITIONS, MissingCollections, MissingPartitions};
 use super::segment_rows::Living;
 use crate::finding::Finding;
-use crate::keys::{Family, channel_collection, is_tombstone};
-use crate::model::CollectionId;
+use crate::keys::{Family, Key, Object, Timestamp, channel_collection, is_tombstone};
+use crate::model::{CollectionId, PartitionId};
 
 /// Families of 2.1 that the official tool deletes, beside the collections.
 const INDEXES_AND_ALIASES: [Family; 5] = [
@@ -47,25 +47,68 @@ impl References {
     }
 }
 
-/// Returns the collections that live, whose record cannot be read, or that are known to be dropped, by the
-/// ids in their keys.
-pub(super) fn known(collections: &BTreeMap<CollectionId, RawHistory>) -> BTreeSet<CollectionId> {
-    let is_known = |history: &RawHistory| {
+/// Collections that live, whose record cannot be read, or that are known to be dropped, by the ids in their
+/// keys, with the time of the newest snapshot.
+pub(super) type Known = BTreeMap<CollectionId, Option<Timestamp>>;
+
+/// Returns the collections of which there is a plain key or a tombstone.
+pub(super) fn known(collections: &BTreeMap<CollectionId, RawHistory>) -> Known {
+    let known = collections.iter().filter_map(|(id, history)| {
         let newest = history.snapshots.last_key_value();
-        history.plain.is_some() || newest.is_some_and(|(_, value)| is_tombstone(value))
-    };
-    let known = collections.iter().filter(|(_, history)| is_known(history));
-    known.map(|(id, _)| *id).collect()
+        let is_known =
+            history.plain.is_some() || newest.is_some_and(|(_, value)| is_tombstone(value));
+        is_known.then(|| (*id, newest.map(|(time, _)| *time)))
+    });
+    known.collect()
+}
+
+/// Returns the known collections that segments or watched channels refer to.
+pub(super) fn referenced<'r>(
+    known: &'r Known,
+    living: &'r Living,
+    references: &'r References,
+) -> impl Iterator<Item = (CollectionId, Option<Timestamp>)> + 'r {
+    let ids: BTreeSet<_> = (living.keys().map(|(collection, _)| *collection))
+        .chain(references.channels.iter().copied())
+        .collect();
+    (ids.into_iter()).filter_map(|id| known.get(&id).map(|newest| (id, *newest)))
+}
+
+/// Warns of the data of collections whose record cannot be read: leaving them out costs more than metadata.
+pub(super) fn check_unreadable(living: &Living, converted: &Converted, findings: &mut Findings) {
+    for id in &converted.unreadable {
+        let mut segments = 0;
+        let mut rows = 0;
+        for (_, (count, sum)) in
+            living.range((*id, PartitionId(i64::MIN))..=(*id, PartitionId(i64::MAX)))
+        {
+            segments += count;
+            rows += sum;
+        }
+        if segments > 0 {
+            findings.general(Finding::warning(
+                "unreadable-collection-has-data",
+                &Key::Plain(Object::Collection(*id)).render(),
+                format!(
+                    "{rows} rows in {segments} segments belong to collection {id}, whose record cannot be read. \
+                     Milvus 2.2 removes the files of collections that it does not know. Copy the files under \
+                     insert_log/{id}/ in the object storage before 2.2 starts, or restore the record from a \
+                     backup and migrate then"
+                ),
+            ));
+        }
+    }
 }
 
 /// Looks for collections and partitions that something refers to and that are gone.
 pub(super) fn check_references(
     references: &References,
     living: &Living,
-    (known, converted): (&BTreeSet<CollectionId>, &Converted),
+    (known, converted): (&Known, &Converted),
     findings: &mut Findings,
 ) {
-    let is_missing = |id: &CollectionId| !known.contains(id) && !converted.live.contains_key(id);
+    let is_missing =
+        |id: &CollectionId| !known.contains_key(id) && !converted.live.contains_key(id);
     let mut collections = MissingCollections::default();
     let mut partitions = MissingPartitions::default();
     for ((collection, partition), (segments, rows)) in living {

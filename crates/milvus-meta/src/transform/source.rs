@@ -278,10 +278,13 @@ impl Source {
             (&known, &converted),
             &mut findings,
         );
+        remains::check_unreadable(living, &converted, &mut findings);
         remains::check_indexes(&self.read, left, &mut findings);
         if layout == Layout::V2_1 {
             remains::check_traces(&self.detector.traces(), &mut findings);
         }
+        let referenced = remains::referenced(&known, living, &self.references);
+        converted.keep_dropped(form, referenced);
         let segments = self.segments.convert(&indexes, &mut findings);
         let named = |id| names::collection(&converted.names, id);
         let logs = self.logs.convert(named, &mut findings);
