@@ -17,6 +17,7 @@ mod connecting;
 mod context;
 #[cfg(test)]
 mod documented;
+mod history;
 mod inspect;
 mod invocation;
 mod kube_args;
@@ -91,6 +92,7 @@ enum Command {
     Rollback(rollback::Args),
     Restore(restore::Args),
     Repair(repair::Args),
+    History(history::Args),
     Inspect(inspect::Args),
     Upgrade(upgrade::Args),
     Preflight(preflight::Args),
@@ -110,6 +112,7 @@ impl Command {
             Self::Rollback(args) => args.output.clone(),
             Self::Restore(args) => args.output.clone(),
             Self::Repair(args) => args.output.clone(),
+            Self::History(args) => args.output.clone(),
             Self::Inspect(args) => args.output.clone(),
             Self::Upgrade(args) => args.output.clone(),
             Self::Preflight(args) => args.output.clone(),
@@ -128,6 +131,7 @@ impl Command {
             Self::Rollback(args) => rollback::run(&args),
             Self::Restore(args) => restore::run(&args),
             Self::Repair(args) => repair::run(&args),
+            Self::History(args) => history::run(&args),
             Self::Inspect(args) => inspect::run(&args),
             Self::Upgrade(args) => upgrade::run(&args),
             Self::Preflight(args) => preflight::run(&args),

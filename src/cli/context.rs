@@ -143,8 +143,17 @@ impl CommandContext {
 
     /// Sets what prompts start with, such as `Migrate by-dev/meta on localhost:2379`.
     pub(in crate::cli) fn announce(&mut self, verb: &str, root: &MetaRoot) {
+        self.action = format!("{verb} {}", self.instance(root));
+    }
+
+    /// Names the instance that was asked for, such as `by-dev/meta on localhost:2379`.
+    pub(in crate::cli) fn target(&self) -> String {
+        self.instance(&self.config.root)
+    }
+
+    fn instance(&self, root: &MetaRoot) -> String {
         let endpoints = self.config.connection.endpoints.join(",");
-        self.action = format!("{verb} {} on {endpoints}", root.meta_root());
+        format!("{} on {endpoints}", root.meta_root())
     }
 
     fn environment(&self, stop: Stop) -> Environment {

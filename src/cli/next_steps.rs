@@ -310,22 +310,12 @@ impl NextSteps {
             return Some(text);
         }
         Some(match failure {
-            F::Sessions(_) => {
-                "stop all Milvus components, but not etcd; their sessions end within a minute, and \
-                    --wait-sessions 90s waits for them"
-                    .to_owned()
-            }
+            F::Sessions(_) => STOP_MILVUS.to_owned(),
             F::Intruder(_) => "stop that component, then resume".to_owned(),
-            F::Locked(_) => {
-                "wait until that run has ended; the lock of a killed run expires with its lease, and --wait-lock \
-                    waits for it"
-                    .to_owned()
-            }
+            F::Locked(_) => WAIT_FOR_LOCK.to_owned(),
             F::Findings(plan) => self.all_findings(plan),
             F::NoMetadata { root, instances } => where_else(root, instances.as_ref()),
-            F::SourceChanged { .. } => {
-                "stop the program that writes to the metadata".to_owned()
-            }
+            F::SourceChanged { .. } => "stop the program that writes to the metadata".to_owned(),
             F::NoRoom { .. } => {
                 "free space: compact and defragment etcd, or raise --quota-backend-bytes".to_owned()
             }
@@ -341,8 +331,7 @@ impl NextSteps {
                 self.command("rollback")
             ),
             F::OtherBackup { .. } => {
-                "name the backup that the migration saved: rollback --backup-file FILE"
-                    .to_owned()
+                "name the backup that the migration saved: rollback --backup-file FILE".to_owned()
             }
             F::WrongRoot { found, .. } => format!(
                 "the backup is of {found:?}: use --root-path with that root to restore it in place, or restore \
@@ -356,7 +345,9 @@ impl NextSteps {
             | F::PlanChanged { .. }
             | F::ChangedWhileRestoring { .. }
             | F::WouldLose { .. }
-            | F::OtherEtcd { .. } => format!("{}   # saves the current metadata", self.command("backup")),
+            | F::OtherEtcd { .. } => {
+                format!("{}   # saves the current metadata", self.command("backup"))
+            }
             F::Verification(_) => self.command("verify"),
             F::Store { source, .. } if source.kind == StoreErrorKind::NoSpace => {
                 MAKE_ROOM.to_owned()
@@ -374,6 +365,7 @@ impl NextSteps {
             | F::Usage(_)
             | F::Form(_)
             | F::OtherTask { .. }
+            | F::History { .. }
             | F::Worker(_) => return None,
         })
     }
@@ -426,6 +418,11 @@ fn where_else(root: &MetaRoot, instances: Option<&Instances>) -> String {
         options.collect::<Vec<_>>().join(", ")
     )
 }
+
+const STOP_MILVUS: &str = "stop all Milvus components, but not etcd; their sessions end within a minute, and \
+    --wait-sessions 90s waits for them";
+const WAIT_FOR_LOCK: &str = "wait until that run has ended; the lock of a killed run expires with its lease, and \
+    --wait-lock waits for it";
 
 /// Removes sessions and locks without a lease: they never expire.
 fn cure_by_hand(failure: &meta_migrate::Failure) -> Option<String> {

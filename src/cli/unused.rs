@@ -49,7 +49,12 @@ const ASKING: [&str; 7] = [
 ];
 
 /// Options that a command never uses, and why.
-const NEVER_USED: [(&str, &[&str], &str); 11] = [
+const NEVER_USED: [(&str, &[&str], &str); 12] = [
+    (
+        "history",
+        &VERSIONS,
+        "history reports what is recorded in etcd",
+    ),
     (
         "repair",
         &["source_version"],
@@ -87,7 +92,7 @@ const READS_FILES: &str = "only files are read";
 const NAMED_DIRECTLY: &str = "name the file without an option";
 
 /// Commands that neither write nor read a backup named with `--backup-file`.
-pub(in crate::cli) const WITHOUT_BACKUP_FILE: [&str; 3] = ["status", "plan", "inspect"];
+pub(in crate::cli) const WITHOUT_BACKUP_FILE: [&str; 4] = ["status", "plan", "inspect", "history"];
 
 /// Whether a command uses an option at all.
 pub(in crate::cli) fn uses(command: &str, id: &str) -> bool {
@@ -125,6 +130,7 @@ impl Given<'_> {
         let because = |why: &'static str| move |id: &'static str| (id, why);
         if WITHOUT_BACKUP_FILE.contains(&name) {
             let why = match name {
+                "history" => "history reads etcd and no backup",
                 "status" => "status reads etcd and no backup; backup check FILE checks one",
                 _ => "name the backup to read with --from FILE",
             };

@@ -12,6 +12,7 @@ mod drop_in;
 mod ephemeral;
 mod escapes;
 mod files;
+mod history;
 mod imports;
 mod instance;
 mod interrupted;
@@ -49,6 +50,7 @@ fn every_command_of_the_contract_has_help() {
         "rollback",
         "restore",
         "repair",
+        "history",
         "inspect",
         "completions",
         "man",

@@ -33,6 +33,7 @@ use milvus_meta::keys::MetaRoot;
 use milvus_meta::transform::{CollectionForm, OnBrokenRecord, SegmentForm, Task};
 
 use crate::support::dump::read_dump;
+use crate::support::migration::is_history;
 
 fn root() -> MetaRoot {
     MetaRoot::new("by-dev", "meta", "kv").unwrap()
@@ -60,9 +61,8 @@ fn options(form: CollectionForm, backup: &Path) -> MigrateOptions {
 }
 
 fn plain(entries: &[Entry]) -> Vec<(Bytes, Bytes)> {
-    entries
-        .iter()
-        .map(|entry| (entry.key.clone(), entry.value.clone()))
+    let kept = entries.iter().filter(|entry| !is_history(&entry.key));
+    kept.map(|entry| (entry.key.clone(), entry.value.clone()))
         .collect()
 }
 

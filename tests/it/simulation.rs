@@ -32,7 +32,8 @@ mod touched;
 use disturbance::{Disturbance, Events, Source, subside};
 use instance::{Case, Image};
 use judge::{
-    Verdict, equal, guarded, journal_of, legal, metadata_of, phase, state_of, that, truthful,
+    Verdict, equal, guarded, journal_of, legal, metadata_of, phase, recorded, state_of, that,
+    truthful,
 };
 pub(crate) use schedule::Clock;
 use schedule::{Command, Outcome, Schedule, requests, run};
@@ -285,6 +286,7 @@ impl Trial<'_> {
         }
         guarded(events, store)?;
         truthful(outcome, &before, store)?;
+        recorded(outcome, store, planned().any(|(_, what)| what.refuses()))?;
         match outcome {
             Outcome::Migrated(_) => self.check_answer("migrate", store),
             Outcome::RolledBack(_) | Outcome::Failed(_) | Outcome::Killed => Ok(()),

@@ -10,7 +10,7 @@ use super::fingerprint::Filter;
 use super::limits::Limits;
 use super::patience::read;
 
-/// Keys below the meta root, without those below `session/` and without the journal, at a revision.
+/// Keys below the meta root, without those below `session/` and without our records, at a revision.
 pub(super) async fn keys<S: Store>(
     store: &S,
     root: &MetaRoot,
@@ -19,14 +19,14 @@ pub(super) async fn keys<S: Store>(
 ) -> Result<u64, Failure> {
     let all = count(store, root.range(), revision, limits).await?;
     let sessions = count(store, root.range_below("session/"), revision, limits).await?;
-    let journal = KeyRange::single(root.journal_key());
-    let inside = root.range().contains(&journal.start);
-    let journal = if inside {
-        count(store, journal, revision, limits).await?
-    } else {
-        0
-    };
-    Ok(all.saturating_sub(sessions).saturating_sub(journal))
+    let mut found = all.saturating_sub(sessions);
+    for record in root.record_keys() {
+        if root.range().contains(&record) {
+            let record = count(store, KeyRange::single(record), revision, limits).await?;
+            found = found.saturating_sub(record);
+        }
+    }
+    Ok(found)
 }
 
 /// Tells from the pages of a whole capture how many of its keys are no source: what [`keys`] leaves out,
@@ -43,7 +43,7 @@ impl<'a> Outsiders<'a> {
     pub(super) fn new(root: &MetaRoot, filter: &'a Filter) -> Self {
         let mut ranges = new_family_ranges(root);
         ranges.push(root.range_below("session/"));
-        ranges.push(KeyRange::single(root.journal_key()));
+        ranges.extend(root.record_keys().map(KeyRange::single));
         Self {
             filter,
             ranges,

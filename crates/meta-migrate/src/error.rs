@@ -76,6 +76,14 @@ pub enum Failure {
         #[source]
         source: JournalError,
     },
+    /// The history cannot be read.
+    #[error("the history {key} cannot be read: {why}")]
+    History {
+        /// The history's key.
+        key: String,
+        /// Why.
+        why: String,
+    },
     /// The metadata cannot be migrated as it is.
     #[error("the metadata cannot be migrated as it is: {} errors", error_count(.0))]
     Findings(Box<PlanReport>),
@@ -412,6 +420,7 @@ impl EngineError {
             (
                 Failure::Store { .. }
                 | Failure::Journal { .. }
+                | Failure::History { .. }
                 | Failure::SourceChanged { .. }
                 | Failure::NoRoom { .. }
                 | Failure::CommitTooLarge { .. }

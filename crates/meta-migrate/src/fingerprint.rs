@@ -14,11 +14,11 @@ use super::pages::cuts;
 use super::patience::Patient;
 
 /// Which entries below the meta root count as metadata of the source: no leased keys, no session keys
-/// but the id counter, not the journal, and, beside a staged migration, not what that staged.
+/// but the id counter, not our records, and, beside a staged migration, not what that staged.
 #[derive(Debug, Clone)]
 pub(super) struct Filter {
     root: MetaRoot,
-    journal: Vec<u8>,
+    records: [Vec<u8>; 2],
     sessions: KeyRange,
     session_id: Vec<u8>,
     /// The families that only staging writes.
@@ -33,7 +33,7 @@ impl Filter {
     pub(super) fn all(root: &MetaRoot) -> Self {
         Self {
             root: root.clone(),
-            journal: root.journal_key(),
+            records: root.record_keys(),
             sessions: root.range_below("session/"),
             session_id: root.session_id_key(),
             staged: Vec::new(),
@@ -80,7 +80,8 @@ impl Filter {
 
     pub(super) fn keeps(&self, entry: &Entry) -> bool {
         let session = self.sessions.contains(&entry.key) && entry.key != self.session_id;
-        entry.lease == 0 && !session && entry.key != self.journal && !self.is_staged(entry)
+        let is_record = self.records.iter().any(|key| entry.key == *key);
+        entry.lease == 0 && !session && !is_record && !self.is_staged(entry)
     }
 
     /// Whether an entry was left out only because it has a lease, and is not our own lock.

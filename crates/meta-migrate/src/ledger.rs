@@ -200,18 +200,17 @@ impl Ledger {
         })
     }
 
-    /// Deletes the journal.
+    /// Deletes the journal, together with `ops`.
     pub(super) async fn clear<S: Store>(
         &mut self,
         store: &S,
         (fence, limits): (&Fence<S>, &Limits),
+        mut ops: Vec<Op>,
     ) -> Result<(), Failure> {
         let compares = self.guards(fence).compares();
         let range = milvus_meta::keys::KeyRange::single(self.key.clone());
-        let txn = Txn {
-            compares,
-            ops: vec![Op::Delete(range)],
-        };
+        ops.push(Op::Delete(range));
+        let txn = Txn { compares, ops };
         self.send(store, (fence, limits), &txn, None).await?;
         self.mod_revision = 0;
         self.journal = None;

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use crate::journal::{Journal, Phase};
 use crate::protocol::{Backward, backward};
 use meta_backup::{Backup, Tolerance};
-use meta_report::{BackupRef, RestoreOutcome, RestoreReport};
+use meta_report::{BackupRef, RestoreOutcome, RestoreReport, RunRecord, RunResult};
 use meta_store::Store;
 use milvus_meta::keys::MetaRoot;
 use milvus_meta::layout::Layout;
@@ -22,7 +22,7 @@ use super::fence::{Fence, Waits};
 use super::ledger::Ledger;
 use super::limits::Limits;
 use super::room::Room;
-use super::{Environment, layout, sessions};
+use super::{Environment, history, layout, sessions};
 
 mod discard;
 mod image;
@@ -42,6 +42,16 @@ pub enum Way {
     Rollback,
     /// Put any backup back.
     Restore,
+}
+
+impl Way {
+    /// How the history records a run of the command.
+    fn result(self) -> RunResult {
+        match self {
+            Self::Rollback => RunResult::RolledBack,
+            Self::Restore => RunResult::Restored,
+        }
+    }
 }
 
 /// What to restore, and how.
@@ -168,6 +178,7 @@ pub(super) async fn finish_interrupted<S: Store>(
         fence,
         ledger,
         backup,
+        result: RunResult::Restored,
         written: &mut written,
     };
     putting.run(room, (source, difference)).await.map(|_| ())
@@ -317,13 +328,7 @@ impl<'a, S: Store> Run<'a, S> {
             // Where the backup holds what the migration made, the migration is in place, and so is what is
             // recorded of it.
             if ledger.phase().is_some() && !self.keeps_journal(difference.layout) {
-                let by = (fence, &self.options.limits);
-                self.written = Written::Restoring;
-                let outcome = ledger.clear(self.store, by).await;
-                if !ledger.in_doubt() {
-                    self.written = Written::Nothing;
-                }
-                outcome?;
+                self.forget_journal((fence, &mut ledger), &planned).await?;
             }
             return Ok(RestoreReport {
                 verified: true,
@@ -340,6 +345,7 @@ impl<'a, S: Store> Run<'a, S> {
             fence,
             ledger: &mut ledger,
             backup: self.backup.clone(),
+            result: self.options.way.result(),
             written: &mut self.written,
         };
         let outcome = putting.run(room, (source, difference)).await;
@@ -348,6 +354,26 @@ impl<'a, S: Store> Run<'a, S> {
             Ok(report) => Ok(report),
             Err(failure) => Err(ledger.guards(fence).explain(failure, self.written).await),
         }
+    }
+
+    /// Deletes the journal of what is undone already, and records the run.
+    async fn forget_journal(
+        &mut self,
+        (fence, ledger): (&Fence<S>, &mut Ledger),
+        planned: &RestoreReport,
+    ) -> Result<(), Failure> {
+        let run = RunRecord {
+            backup: self.backup.clone(),
+            ..history::restored(self.options.way.result(), self.around(), planned)
+        };
+        let ops = history::adding(self.store, self.around(), run).await;
+        let by = (fence, &self.options.limits);
+        self.written = Written::Restoring;
+        let outcome = ledger.clear(self.store, by, ops).await;
+        if !ledger.in_doubt() {
+            self.written = Written::Nothing;
+        }
+        outcome
     }
 
     /// Whether metadata of this layout is what the recorded migration made.

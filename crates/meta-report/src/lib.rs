@@ -4,6 +4,10 @@
 
 use serde::{Deserialize, Serialize};
 
+mod history;
+
+pub use history::{HistoryReport, RunRecord, RunResult, UnfinishedRun};
+
 use milvus_meta::finding::Finding;
 use milvus_meta::layout::Layout;
 use milvus_meta::transform::PlanReport;

@@ -17,6 +17,7 @@ use milvus_meta::transform::{CollectionForm, OnBrokenRecord, SegmentForm, Task};
 
 use crate::simulation::records;
 use crate::support::metadata::{Metadata, root, target_of};
+use crate::support::migration::is_history;
 use crate::support::oracle;
 
 /// Keys relative to the meta root, with their values.
@@ -187,6 +188,7 @@ pub(super) fn limits() -> Limits {
 pub(super) fn plain(entries: &[Entry]) -> Vec<(Bytes, Bytes)> {
     entries
         .iter()
+        .filter(|entry| !is_history(&entry.key))
         .map(|entry| (entry.key.clone(), entry.value.clone()))
         .collect()
 }

@@ -152,6 +152,11 @@ const AT_A_WRITE: [Disturbance; 11] = [
 ];
 
 impl Disturbance {
+    /// Whether etcd refuses a request for good, so that a run may have to do without its record in the history.
+    pub(crate) fn refuses(self) -> bool {
+        matches!(self, Denied | TooManyOps | FewerOps | NoSpace)
+    }
+
     pub(crate) fn possible(at_a_write: bool) -> impl Iterator<Item = Self> {
         let more = if at_a_write { &AT_A_WRITE[..] } else { &[] };
         AT_A_READ.iter().chain(more).copied()

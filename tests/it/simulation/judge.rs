@@ -25,12 +25,13 @@ fn root() -> MetaRoot {
     metadata::root()
 }
 
-/// Everything but what comes and goes with a process: sessions, the lock, the journal.
+/// Everything but what comes and goes with a process: sessions, the lock, the journal, the history.
 pub(crate) fn metadata_of(store: &MemoryStore) -> Image {
-    let (journal, sessions) = (root().journal_key(), root().range_below("session/"));
+    let (records, sessions) = (root().record_keys(), root().range_below("session/"));
     let mut image = whole(store);
     image.retain(|key, _| {
-        *key != journal && (!sessions.contains(key) || *key == root().session_id_key())
+        !records.iter().any(|record| key == record)
+            && (!sessions.contains(key) || *key == root().session_id_key())
     });
     image
 }
@@ -46,10 +47,13 @@ pub(crate) fn phase(store: &MemoryStore) -> Option<Phase> {
     Some(Journal::decode(&entry.value).unwrap().phase)
 }
 
-/// A hash of all keys with their revisions and values, but for the times in the journal.
+/// A hash of all keys with their revisions and values, but for the times in the journal, and without the history.
 pub(crate) fn state_of(store: &MemoryStore) -> u64 {
     let mut hasher = DefaultHasher::new();
     for mut entry in store.dump() {
+        if entry.key == root().history_key() {
+            continue;
+        }
         if entry.key == root().journal_key() {
             let journal = Journal {
                 run: String::new(),
@@ -163,6 +167,45 @@ fn committed(case: &Case, found: &Image, old: &Image) -> Verdict {
     } else {
         Err(format!("2.2 could not start: {}", errors.join(", ")))
     }
+}
+
+/// The history has the newest run when that run finished, unless it `may_be_missing`, and got it in the transaction
+/// that finished the run.
+pub(crate) fn recorded(outcome: &Outcome, store: &MemoryStore, may_be_missing: bool) -> Verdict {
+    let entry = |key: Vec<u8>| store.look(|world| world.get(&key));
+    let (journal, history) = (entry(root().journal_key()), entry(root().history_key()));
+    let history = history.map(|entry| {
+        let value: serde_json::Value = serde_json::from_slice(&entry.value).unwrap();
+        let newest = value["runs"].as_array().unwrap().last().unwrap().clone();
+        (newest, entry.mod_revision)
+    });
+    let result = history.as_ref().map(|(newest, _)| newest["result"].clone());
+    let wanted = match outcome {
+        Outcome::Migrated(report) if report.outcome == MigrateOutcome::Migrated => "migrated",
+        Outcome::RolledBack(report) if report.outcome == RestoreOutcome::Restored => "rolled-back",
+        Outcome::Migrated(_) | Outcome::RolledBack(_) | Outcome::Failed(_) | Outcome::Killed => "",
+    };
+    if !wanted.is_empty() && !may_be_missing && result != Some(wanted.into()) {
+        return Err(format!("the history says {result:?} and not {wanted}"));
+    }
+    let Some((journal, (newest, recorded_at))) = journal.zip(history) else {
+        return Ok(());
+    };
+    let found = Journal::decode(&journal.value).unwrap();
+    let is_recorded = newest["run"] == found.run;
+    let is_done = found.phase == Phase::Done;
+    if is_recorded && is_done && recorded_at != journal.mod_revision {
+        return Err("the history was not written along with the journal".to_owned());
+    }
+    if is_recorded
+        && matches!(
+            found.phase,
+            Phase::Staging | Phase::Staged | Phase::Committed | Phase::Tidying
+        )
+    {
+        return Err(format!("the history has a run that is {:?}", found.phase));
+    }
+    Ok(())
 }
 
 /// What a run says of its end is so.

@@ -24,6 +24,12 @@ use super::etcd::own_root;
 /// Keys and values.
 pub(crate) type Image = BTreeMap<Bytes, Bytes>;
 
+/// Whether a key holds the record of finished runs, which every run that writes adds to.
+pub(crate) fn is_history(key: &[u8]) -> bool {
+    let marker = b"migration/history";
+    key.windows(marker.len()).any(|part| part == marker)
+}
+
 /// One instance's metadata, and what has to become of it.
 pub(crate) struct Case {
     pub(crate) root: MetaRoot,

@@ -133,10 +133,19 @@ impl<S: Store> Run<'_, S> {
 
     /// Writes the journal and nothing else.
     pub(super) async fn advance(&mut self, next: Journal) -> Result<(), Failure> {
+        self.advance_with(next, Vec::new()).await
+    }
+
+    /// Writes the journal together with `ops`.
+    pub(super) async fn advance_with(
+        &mut self,
+        next: Journal,
+        ops: Vec<Op>,
+    ) -> Result<(), Failure> {
         let by = (&self.fence, &self.options.limits);
         self.own += self
             .ledger
-            .advance(self.store, by, next, (Vec::new(), Vec::new()))
+            .advance(self.store, by, next, (Vec::new(), ops))
             .await?;
         Ok(())
     }

@@ -21,6 +21,7 @@ use super::super::difference::{Actual, Collector, Difference, compare};
 use super::super::error::Failure;
 use super::super::feed::feed;
 use super::super::fingerprint::Filter;
+use super::super::history;
 use super::super::pages::Pages;
 use super::super::restore::is_as_left;
 use super::super::verify::{Expectation, verify_against};
@@ -256,6 +257,8 @@ impl<S: Store> Run<'_, S> {
             keys_when_done,
             ..self.journal_in(Phase::Done)?
         };
-        self.advance(next).await
+        let run = history::finished(&next, self.around());
+        let ops = history::adding(self.store, self.around(), run).await;
+        self.advance_with(next, ops).await
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::journal::{Journal, Phase};
 use meta_backup::Tolerance;
-use meta_report::{RestoreOutcome, RestoreReport};
+use meta_report::{RestoreOutcome, RestoreReport, RunRecord, RunResult};
 use meta_store::{Op, Store};
 use milvus_meta::entry::{Entry, printable};
 use milvus_meta::keys::KeyRange;
@@ -21,6 +21,7 @@ use super::super::difference::{Actual, Difference, compare};
 use super::super::error::Failure;
 use super::super::fence::Fence;
 use super::super::fingerprint::{Filter, KeyPages};
+use super::super::history;
 use super::super::ledger::Ledger;
 use super::super::ledger::journal_options;
 use super::super::source::read_source;
@@ -182,7 +183,13 @@ pub(super) async fn discard<S: Store>(
     let filter = ledger.source_filter(around.root);
     expect_gone(store, around, (&filter, staged.read_at)).await?;
     let verified = matches_backup(store, around, ledger.journal()).await?;
-    ledger.clear(store, (fence, around.limits)).await?;
+    let run = history::restored(RunResult::RolledBack, around, &staged.report);
+    let run = RunRecord {
+        backup: ledger.journal().and_then(|journal| journal.backup.clone()),
+        ..run
+    };
+    let ops = history::adding(store, around, run).await;
+    ledger.clear(store, (fence, around.limits), ops).await?;
     Ok(RestoreReport {
         outcome: RestoreOutcome::Restored,
         verified,

@@ -63,14 +63,14 @@ pub(super) fn check_digest(backup: &Backup, recorded: &BackupRef) -> Result<(), 
 /// Which keys of the target a backup decides about, and what they should hold.
 ///
 /// Sessions and the lock are never written, whatever a backup holds; nor is anything outside the meta
-/// root, the journal, or the kv root. The server id counter is put only where it is missing: lowered,
+/// root, the journal and the history, or the kv root. The server id counter is put only where it is missing: lowered,
 /// Milvus would hand out ids twice.
 #[derive(Clone)]
 pub(super) struct Image {
     backup: Arc<Backup>,
     root: MetaRoot,
     sessions: KeyRange,
-    journal: Vec<u8>,
+    records: [Vec<u8>; 2],
     covered: Option<Vec<KeyRange>>,
     with_session_id: bool,
 }
@@ -85,7 +85,7 @@ impl Image {
             backup,
             root: root.clone(),
             sessions: root.range_below("session/"),
-            journal: root.journal_key(),
+            records: root.record_keys(),
             covered,
             with_session_id,
         }
@@ -100,7 +100,7 @@ impl Image {
         if self.sessions.contains(key) {
             return self.with_session_id && key == self.root.session_id_key();
         }
-        key != self.journal
+        !self.records.iter().any(|record| record == key)
             && self.root.strip(key).is_some()
             && self
                 .covered

@@ -62,7 +62,7 @@ pub(super) struct Losses {
     ours: Ours,
     session_id: Vec<u8>,
     sessions: KeyRange,
-    journal: Vec<u8>,
+    records: [Vec<u8>; 2],
     /// How many keys there were when the migration was done.
     keys_then: Option<u64>,
     keys_now: u64,
@@ -91,7 +91,7 @@ impl Losses {
             ours: Ours::new(root, journal, ledger.mod_revision()),
             session_id: root.session_id_key(),
             sessions: root.range_below("session/"),
-            journal: root.journal_key(),
+            records: root.record_keys(),
             keys_then,
             keys_now: 0,
             written: 0,
@@ -102,7 +102,8 @@ impl Losses {
     /// The next key.
     pub(super) fn see(&mut self, entry: &Entry) {
         // As `census::keys` counts.
-        let counts = !self.sessions.contains(&entry.key) && entry.key != self.journal;
+        let is_record = self.records.iter().any(|key| entry.key == *key);
+        let counts = !self.sessions.contains(&entry.key) && !is_record;
         self.keys_now += u64::from(counts);
         let foreign =
             self.filter.keeps(entry) && entry.key != self.session_id && !self.ours.wrote(entry);

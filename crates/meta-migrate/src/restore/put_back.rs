@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::journal::{Counts, Journal, MIGRATION_FORMAT, Phase};
 use meta_backup::Backup;
-use meta_report::{BackupRef, RestoreOutcome, RestoreReport};
+use meta_report::{BackupRef, RestoreOutcome, RestoreReport, RunRecord, RunResult};
 use meta_store::{Op, RangeRequest, Store};
 use milvus_meta::entry::{Entry, printable};
 use milvus_meta::keys::{KeyRange, successor};
@@ -21,6 +21,7 @@ use super::super::difference::{Actual, Collector, Difference, Expected, compare}
 use super::super::error::{Failure, Written, while_doing};
 use super::super::fence::Fence;
 use super::super::fit;
+use super::super::history;
 use super::super::ledger::Ledger;
 use super::super::limits::Limits;
 use super::super::patience::read;
@@ -374,6 +375,8 @@ pub(super) struct PutBack<'a, S: Store> {
     pub(super) fence: &'a Fence<S>,
     pub(super) ledger: &'a mut Ledger,
     pub(super) backup: Option<BackupRef>,
+    /// How the history records the run.
+    pub(super) result: RunResult,
     pub(super) written: &'a mut Written,
 }
 
@@ -426,7 +429,12 @@ impl<S: Store> PutBack<'_, S> {
         if now != revision.saturating_add(ours) || !is_read_back {
             self.compare(&source, &image).await?;
         }
-        self.ledger.clear(self.store, by).await?;
+        let run = RunRecord {
+            backup: self.backup.clone(),
+            ..history::restored(self.result, self.around, &planned)
+        };
+        let ops = history::adding(self.store, self.around, run).await;
+        self.ledger.clear(self.store, by, ops).await?;
         Ok(RestoreReport {
             outcome: RestoreOutcome::Restored,
             verified: true,

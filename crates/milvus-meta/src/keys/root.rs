@@ -101,6 +101,22 @@ impl MetaRoot {
     /// outside the meta root, unless `etcd.metaSubPath` is empty.
     #[must_use]
     pub fn journal_key(&self) -> Vec<u8> {
+        self.record_key("journal")
+    }
+
+    /// The history key, `<rootPath>/migration/history/<metaSubPath>`, beside the journal key.
+    #[must_use]
+    pub fn history_key(&self) -> Vec<u8> {
+        self.record_key("history")
+    }
+
+    /// The keys that hold this program's records, the journal and the history: they are no metadata.
+    #[must_use]
+    pub fn record_keys(&self) -> [Vec<u8>; 2] {
+        [self.history_key(), self.journal_key()]
+    }
+
+    fn record_key(&self, kind: &str) -> Vec<u8> {
         let below = self.meta_root.strip_prefix(self.root_path.as_str());
         let sub_path = match below {
             Some(rest) if rest.is_empty() || rest.starts_with('/') => rest.to_owned(),
@@ -108,7 +124,7 @@ impl MetaRoot {
             // A sub-path with `..` leads out of the root path: two slashes keep it apart from those inside.
             Some(_) | None => format!("//{}", self.meta_root),
         };
-        let prefix = clean_join(&[&self.root_path, "migration/journal"]);
+        let prefix = clean_join(&[&self.root_path, "migration", kind]);
         (prefix + &sub_path).into_bytes()
     }
 }
@@ -216,6 +232,8 @@ mod tests {
         .map(|(root, meta, expected)| {
             let root = MetaRoot::new(root, meta, "../kv").unwrap();
             assert_eq!(root.journal_key(), expected.as_bytes());
+            let history = expected.replace("journal", "history");
+            assert_eq!(root.history_key(), history.as_bytes());
             expected.to_owned()
         })
         .into();

@@ -1,0 +1,248 @@
+//! The history: the finished runs of a meta root, in one key beside the journal.
+//!
+//! A run adds itself in the transaction that finishes it: with it the journal says `done`, or is deleted. So the
+//! history never disagrees with the journal, and carries the same guards. It is a record for users: no run reads it
+//! to decide anything, and where it cannot be written, a run finishes without it and reports that.
+
+use meta_report::{HistoryReport, RestoreReport, RunRecord, RunResult, UnfinishedRun};
+use meta_store::{Compare, Op, RangeRequest, Store, Txn};
+use milvus_meta::entry::printable;
+use milvus_meta::keys::MetaRoot;
+use milvus_meta::transform::Task;
+use serde::{Deserialize, Serialize};
+
+use crate::journal::{Journal, Phase};
+
+use super::backup_job::now;
+use super::context::Surroundings;
+use super::error::{EngineError, Failure, while_doing};
+use super::ledger::{Ledger, task_of};
+use super::limits::Limits;
+use super::patience::{read, write};
+
+/// The format of the history; one with another is neither read nor changed.
+const FORMAT: u32 = 1;
+/// Runs that the history keeps; older ones are dropped.
+const RUNS_MAX: usize = 100;
+
+/// The value of the history key.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct History {
+    format: u32,
+    /// Oldest first.
+    runs: Vec<RunRecord>,
+}
+
+impl History {
+    /// Reads a value; an empty one where the key is missing.
+    fn decode(value: Option<&[u8]>) -> Result<Self, String> {
+        let Some(value) = value else {
+            return Ok(Self::default());
+        };
+        let history: Self = serde_json::from_slice(value).map_err(|error| error.to_string())?;
+        match history.format {
+            FORMAT => Ok(history),
+            other => Err(format!("it has format {other}")),
+        }
+    }
+
+    /// Adds a finished migration that is missing, because the history could not be written then.
+    fn add_unrecorded(&mut self, journal: &Journal) {
+        let is_recorded = self.runs.iter().any(|run| run.run == journal.run);
+        if journal.phase == Phase::Done && !is_recorded {
+            self.runs.push(of_journal(journal));
+        }
+    }
+
+    /// The value with one more run.
+    fn with(mut self, run: RunRecord) -> Vec<u8> {
+        self.format = FORMAT;
+        self.runs.push(run);
+        let surplus = self.runs.len().saturating_sub(RUNS_MAX);
+        self.runs.drain(..surplus);
+        serde_json::to_vec(&self).unwrap_or_default()
+    }
+}
+
+/// Returns the recorded runs, newest first, and the run that is unfinished. Nothing is written.
+///
+/// # Errors
+/// [`EngineError`] when etcd, the journal or the history cannot be read.
+pub async fn history<S: Store>(
+    store: &S,
+    root: &MetaRoot,
+    limits: &Limits,
+) -> Result<HistoryReport, EngineError> {
+    report(store, root, limits)
+        .await
+        .map_err(EngineError::before_writing)
+}
+
+async fn report<S: Store>(
+    store: &S,
+    root: &MetaRoot,
+    limits: &Limits,
+) -> Result<HistoryReport, Failure> {
+    let ledger = Ledger::load(store, root, limits).await?;
+    let key = root.history_key();
+    let found = read(store, limits.patience, RangeRequest::key(key.clone()))
+        .await
+        .map_err(while_doing(format!(
+            "reading the history {}",
+            printable(&key)
+        )))?;
+    let value = found.entries.first().map(|entry| &*entry.value);
+    let mut history = History::decode(value).map_err(|why| Failure::History {
+        key: printable(&key),
+        why,
+    })?;
+    if let Some(journal) = ledger.journal() {
+        history.add_unrecorded(journal);
+    }
+    history.runs.reverse();
+    Ok(HistoryReport {
+        unfinished: ledger.journal().and_then(unfinished),
+        runs: history.runs,
+    })
+}
+
+fn unfinished(journal: &Journal) -> Option<UnfinishedRun> {
+    let command = match journal.phase {
+        Phase::Done => return None,
+        Phase::Restoring => "restore",
+        Phase::Staging | Phase::Staged | Phase::Committed | Phase::Tidying => {
+            task_of(journal).command()
+        }
+    };
+    Some(UnfinishedRun {
+        command: command.to_owned(),
+        phase: journal.phase.name().to_owned(),
+        started_at: journal.started_at.clone(),
+        updated_at: journal.updated_at.clone(),
+        backup: journal.backup.clone(),
+    })
+}
+
+/// The record of a migration or repair that finishes with this journal.
+pub(super) fn finished(journal: &Journal, around: Surroundings<'_>) -> RunRecord {
+    RunRecord {
+        host: around.holder.to_owned(),
+        ..of_journal(journal)
+    }
+}
+
+fn of_journal(journal: &Journal) -> RunRecord {
+    RunRecord {
+        result: match task_of(journal) {
+            Task::Migration => RunResult::Migrated,
+            Task::Repair => RunResult::Repaired,
+        },
+        run: journal.run.clone(),
+        started_at: journal.started_at.clone(),
+        finished_at: journal.updated_at.clone(),
+        tool_version: journal.tool_version.clone(),
+        host: String::new(),
+        source_version: journal.source_version.clone(),
+        target_version: journal.target_version.clone(),
+        backup: journal.backup.clone(),
+        put: journal.counts.put,
+        rewrite: journal.counts.rewrite,
+        delete: journal.counts.delete,
+    }
+}
+
+/// The record of a rollback or restore; the caller adds the backup.
+pub(super) fn restored(
+    result: RunResult,
+    around: Surroundings<'_>,
+    done: &RestoreReport,
+) -> RunRecord {
+    RunRecord {
+        result,
+        run: String::new(),
+        started_at: String::new(),
+        finished_at: now(),
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        host: around.holder.to_owned(),
+        source_version: None,
+        target_version: None,
+        backup: None,
+        put: done.put,
+        rewrite: 0,
+        delete: done.delete,
+    }
+}
+
+/// The operation that adds a run; none where the history cannot be read or written, which is reported. That is found
+/// out before the transaction that finishes the run, so that it does not stop it.
+pub(super) async fn adding<S: Store>(
+    store: &S,
+    around: Surroundings<'_>,
+    run: RunRecord,
+) -> Vec<Op> {
+    match try_adding(store, around, run).await {
+        Ok(op) => vec![op],
+        Err(why) => {
+            around.observer.note(&format!(
+                "this run is not recorded in the history {}: {why}",
+                printable(&around.root.history_key())
+            ));
+            Vec::new()
+        }
+    }
+}
+
+async fn try_adding<S: Store>(
+    store: &S,
+    around: Surroundings<'_>,
+    run: RunRecord,
+) -> Result<Op, String> {
+    let (key, patience) = (around.root.history_key(), around.limits.patience);
+    let found = read(store, patience, RangeRequest::key(key.clone()))
+        .await
+        .map_err(|error| error.to_string())?;
+    let history = History::decode(found.entries.first().map(|entry| &*entry.value))?;
+    let op = Op::put(key, history.with(run));
+    // etcd checks permissions, alarms and sizes before comparisons, and this one never holds.
+    let probe = Txn {
+        compares: vec![Compare::CreateRevision(around.root.lock_key(), -1)],
+        ops: vec![op.clone()],
+    };
+    write(store, patience, &probe)
+        .await
+        .map_err(|error| error.to_string())?;
+    Ok(op)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(name: &str) -> RunRecord {
+        RunRecord {
+            run: name.to_owned(),
+            ..RunRecord::default()
+        }
+    }
+
+    #[test]
+    fn history_keeps_the_newest_runs() {
+        let mut value = None;
+        for index in 0..=RUNS_MAX {
+            let history = History::decode(value.as_deref()).unwrap();
+            value = Some(history.with(run(&index.to_string())));
+        }
+        let history = History::decode(value.as_deref()).unwrap();
+        assert_eq!(history.runs.len(), RUNS_MAX);
+        assert_eq!(history.runs[0].run, "1");
+        assert_eq!(history.runs[RUNS_MAX - 1].run, RUNS_MAX.to_string());
+    }
+
+    #[test]
+    fn history_of_another_format_is_rejected() {
+        for value in ["", "true", r#"{"format":2,"runs":[]}"#] {
+            assert!(History::decode(Some(value.as_bytes())).is_err(), "{value}");
+        }
+        assert!(History::decode(None).unwrap().runs.is_empty());
+    }
+}
