@@ -26,6 +26,7 @@ fn write_all() {
     write(&corpus, "keys", keys_seeds(&images));
     write(&corpus, "texts", texts_seeds());
     write(&corpus, "backups", backups_seeds(&testdata));
+    write(&corpus, "imports", imports_seeds(&testdata));
 }
 
 fn write(corpus: &Path, target: &str, seeds: Vec<(String, Vec<u8>)>) {
@@ -182,6 +183,44 @@ fn backups_seeds(testdata: &Path) -> Vec<(String, Vec<u8>)> {
             frames_seed(4, &official(1, true)),
         ),
         (String::from("birdwatcher-2"), frames_seed(4, &parts())),
+        (String::from("etcdctl-protobuf"), dump_seed(&[5, 9, 2])),
+        (String::from("inspect"), dump_seed(&[6, 2, 0])),
+        (String::from("etcdctl-json"), dump_seed(&[7, 9, 2])),
+    ]
+}
+
+/// Two entries, of which one has a lease.
+fn dump_seed(start: &[u8]) -> Vec<u8> {
+    let mut out = start.to_vec();
+    for (lease, key) in [(0, "a/meta/root-coord/collection/5"), (7, "a/meta/session/x")] {
+        out.push(lease);
+        push_short_chunk(&mut out, key.as_bytes());
+        push_chunk(&mut out, b"value");
+    }
+    out
+}
+
+fn imports_seeds(testdata: &Path) -> Vec<(String, Vec<u8>)> {
+    let native = fs::read(testdata.join("backups/native-v1.mmb")).expect("the test data are there");
+    let members = |selector: u8| {
+        let mut out = vec![selector];
+        for (name, content) in [("README", &b"notes"[..]), ("../b.mmb", &native)] {
+            push_short_chunk(&mut out, name.as_bytes());
+            push_chunk(&mut out, content);
+        }
+        out
+    };
+    let mut log = vec![5, 128];
+    for index in [7, 8] {
+        let entry = [vec![8, 2], field(3, &[3 << 3, index])].concat();
+        push_chunk(&mut log, &entry);
+    }
+    vec![
+        (String::from("tar"), members(1)),
+        (String::from("zip"), members(2)),
+        (String::from("tar-zst"), members(3)),
+        (String::from("gzip"), [&[4], &native[..]].concat()),
+        (String::from("log"), log),
     ]
 }
 

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::Serialize;
 
@@ -40,6 +42,9 @@ pub(in crate::cli) struct Args {
     /// Print a table of the families instead of the entries
     #[arg(long)]
     summary: bool,
+    /// Print keys and values as base64, undecoded: a dump that `restore --backup-file` and --from read
+    #[arg(long, conflicts_with = "summary")]
+    raw: bool,
     #[command(flatten)]
     reading: ReadingOptions,
     #[command(flatten)]
@@ -80,20 +85,36 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         return Ok(Exit::Done);
     }
     let mut lines = output::Lines::new();
-    each(&context, source.as_ref(), &selection, |family, entry| {
-        lines.write(&Shown::new(root, family, entry))
+    let (mut count, mut flow) = (0_u64, ControlFlow::Continue(()));
+    let revision = each(&context, source.as_ref(), &selection, |family, entry| {
+        count += 1;
+        flow = match args.raw {
+            true => lines.write(&RawEntry::new(entry)),
+            false => lines.write(&Shown::new(root, family, entry)),
+        };
+        flow
     })?;
+    if args.raw && flow.is_continue() {
+        let end = End {
+            entries: count,
+            revision,
+            meta_root: root.meta_root(),
+            complete: selection.is_everything(),
+        };
+        // `finish` reports a failed write.
+        let _ = lines.write(&LastLine { end });
+    }
     lines.finish()?;
     Ok(Exit::Done)
 }
 
-/// Hands every selected entry to `visit`, from the file or from etcd.
+/// Hands every selected entry to `visit`, from the file or from etcd. Returns the revision.
 fn each(
     context: &CommandContext,
     source: Option<&BackupSource>,
     selection: &Selection<'_>,
     mut visit: impl FnMut(Family, &Entry) -> ControlFlow<()>,
-) -> Result<(), Failure> {
+) -> Result<i64, Failure> {
     let mut visit = |entry: Entry| match selection.family_of(&entry.key) {
         Some(family) => visit(family, &entry),
         None => ControlFlow::Continue(()),
@@ -146,6 +167,11 @@ impl<'a> Selection<'a> {
         }
     }
 
+    /// Whether every entry below the meta root is selected.
+    fn is_everything(&self) -> bool {
+        self.family.is_none() && self.prefix.is_none() && self.key.is_none()
+    }
+
     /// The family of a key that is wanted.
     fn family_of(&self, key: &[u8]) -> Option<Family> {
         let family = Family::of(self.root.strip(key)?);
@@ -180,6 +206,43 @@ impl Shown {
             value: describe(relative, &entry.value),
         }
     }
+}
+
+/// An entry as it is, in the form of etcdctl's JSON output.
+#[derive(Serialize)]
+struct RawEntry {
+    key: String,
+    create_revision: i64,
+    mod_revision: i64,
+    value: String,
+    lease: i64,
+}
+
+impl RawEntry {
+    fn new(entry: &Entry) -> Self {
+        Self {
+            key: STANDARD.encode(&entry.key),
+            create_revision: entry.create_revision,
+            mod_revision: entry.mod_revision,
+            value: STANDARD.encode(&entry.value),
+            lease: entry.lease,
+        }
+    }
+}
+
+/// The last line of raw entries: a reader can tell from it that none is missing.
+#[derive(Serialize)]
+struct LastLine<'a> {
+    end: End<'a>,
+}
+
+#[derive(Serialize)]
+struct End<'a> {
+    entries: u64,
+    revision: i64,
+    meta_root: &'a str,
+    /// Whether every entry below the meta root was printed.
+    complete: bool,
 }
 
 /// Keys and bytes by family.

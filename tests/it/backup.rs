@@ -2,6 +2,7 @@
 
 mod archive;
 mod compare;
+mod memory;
 mod prune;
 mod read;
 mod write;

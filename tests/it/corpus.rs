@@ -29,6 +29,11 @@ fn backup_files_of_the_corpus() {
 }
 
 #[test]
+fn imports_of_the_corpus() {
+    assert!(run("imports", harness::imports::run) >= 5);
+}
+
+#[test]
 fn keys_of_the_corpus() {
     assert!(run("keys", harness::keys::run) >= 5);
 }
@@ -56,6 +61,9 @@ fn the_seeds_are_backups_of_every_format() {
         ("relative", Format::OfficialRelative),
         ("birdwatcher-1", Format::Birdwatcher1),
         ("birdwatcher-2", Format::Birdwatcher2),
+        ("etcdctl-protobuf", Format::Etcdctl),
+        ("etcdctl-json", Format::Etcdctl),
+        ("inspect", Format::Inspect),
     ] {
         let input = fs::read(folder.join(format!("seed-{name}"))).unwrap();
         let summary = check_bytes(&harness::backups::file(&input), None).unwrap();

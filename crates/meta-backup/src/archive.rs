@@ -1,15 +1,13 @@
 //! Packed files: a backup inside gzip, zstd, tar or zip, recognized by content and unpacked to a temporary
-//! file, which is removed with the last reader.
+//! file.
 
-use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
-use std::sync::Arc;
-
-use tempfile::{NamedTempFile, TempPath};
 
 use super::error::OPEN;
 use super::import::{GUESS_BYTES, Guess};
+use super::scratch::{Scratch, ScratchReader, ScratchWriter};
 use super::{BackupError, FormatError};
 
 /// How deep packings may be nested: a backup in gzip, in tar, in gzip.
@@ -18,6 +16,9 @@ const DEPTH: usize = 4;
 /// The most that a file may unpack to, as a multiple of its size: gzip reaches no more. Disk space ends
 /// what zstd could do beyond.
 const RATIO: u64 = 1100;
+
+/// The most files in an archive.
+const MEMBERS_LIMIT: usize = 10_000;
 
 /// Unless that is little.
 const FREE_BYTES: u64 = 64 << 20;
@@ -47,17 +48,57 @@ impl Packing {
     }
 }
 
-/// A file that was unpacked. It is removed when the last clone is dropped.
+/// The content of a packed file.
 #[derive(Debug, Clone)]
 pub(super) struct Unpacked {
-    path: Arc<TempPath>,
+    file: Scratch,
     /// Where it was and what was left behind.
     pub(super) notes: Vec<String>,
 }
 
-impl Unpacked {
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+/// A file, or what it was unpacked to.
+pub(super) enum Content {
+    Plain(File),
+    Unpacked(ScratchReader),
+}
+
+impl Content {
+    /// Opens the file at `path`, or what it was unpacked to.
+    pub(super) fn open(path: &Path, unpacked: Option<&Unpacked>) -> io::Result<Self> {
+        match unpacked {
+            Some(unpacked) => Ok(Self::Unpacked(unpacked.file.read())),
+            None => open(path).map(Self::Plain),
+        }
+    }
+}
+
+/// Opens a file. Opening a pipe without a writer would block, and a backup is read more than once.
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    let kind = fs::metadata(path)?.file_type();
+    if kind.is_file() {
+        return File::open(path);
+    }
+    Err(io::Error::other(match kind.is_dir() {
+        true => "it is a folder without an etcd database (member/snap/db)",
+        false => "it is not a regular file",
+    }))
+}
+
+impl Read for Content {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(file) => file.read(buffer),
+            Self::Unpacked(file) => file.read(buffer),
+        }
+    }
+}
+
+impl Seek for Content {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        match self {
+            Self::Plain(file) => file.seek(to),
+            Self::Unpacked(file) => file.seek(to),
+        }
     }
 }
 
@@ -66,8 +107,7 @@ pub(super) fn unpack(path: &Path) -> Result<Option<Unpacked>, BackupError> {
     let failed = |error| BackupError::file(OPEN, path, error);
     let mut unpacked: Option<Unpacked> = None;
     for _ in 0..DEPTH {
-        let current = unpacked.as_ref().map_or(path, Unpacked::path);
-        let mut file = File::open(current).map_err(failed)?;
+        let mut file = Content::open(path, unpacked.as_ref()).map_err(failed)?;
         let start = first_bytes(&mut file).map_err(failed)?;
         let Some(packing) = Packing::of(&start) else {
             return Ok(unpacked);
@@ -76,19 +116,15 @@ pub(super) fn unpack(path: &Path) -> Result<Option<Unpacked>, BackupError> {
         if packing == Packing::Gzip && holds_frames(&mut file) {
             return Ok(unpacked);
         }
-        file.seek(SeekFrom::Start(0)).map_err(failed)?;
-        let mut next = unpack_once(packing, file).map_err(|error| error.of(path))?;
+        let mut next =
+            unpack_once(packing, file).map_err(|error| BackupError::invalid(path, error))?;
         if let Some(before) = unpacked {
-            let mut notes = before.notes;
-            notes.append(&mut next.notes);
-            next.notes = notes;
+            next.notes = [before.notes, next.notes].concat();
         }
         unpacked = Some(next);
     }
-    Err(BackupError::invalid(
-        path,
-        FormatError::TooDeep { limit: DEPTH },
-    ))
+    let limit = DEPTH;
+    Err(BackupError::invalid(path, FormatError::TooDeep { limit }))
 }
 
 fn first_bytes(file: &mut impl Read) -> io::Result<Vec<u8>> {
@@ -99,7 +135,7 @@ fn first_bytes(file: &mut impl Read) -> io::Result<Vec<u8>> {
 
 /// Whether a gzip stream holds what its own reader reads as it comes. A stream that is damaged does, too:
 /// that reader says what is wrong.
-fn holds_frames(file: &mut File) -> bool {
+fn holds_frames(file: &mut Content) -> bool {
     let mut content = flate2::read::GzDecoder::new(BufReader::new(file));
     let Ok(start) = first_bytes(&mut content) else {
         return true;
@@ -112,34 +148,10 @@ fn is_recognized(start: &[u8]) -> bool {
     Packing::of(start).is_some() || !matches!(Guess::of(start), Ok(Guess::Frames) | Err(_))
 }
 
-/// Why unpacking failed.
-enum Failure {
-    Format(FormatError),
-    /// Writing the temporary file.
-    Temporary(io::Error),
-}
-
-impl Failure {
-    fn of(self, path: &Path) -> BackupError {
-        match self {
-            Self::Format(error) => BackupError::invalid(path, error),
-            Self::Temporary(source) => BackupError::File {
-                action: "unpack",
-                path: path.to_owned(),
-                source,
-            },
-        }
-    }
-}
-
-impl From<FormatError> for Failure {
-    fn from(error: FormatError) -> Self {
-        Self::Format(error)
-    }
-}
-
-fn unpack_once(packing: Packing, file: File) -> Result<Unpacked, Failure> {
-    let packed = file.metadata().map_err(Failure::Temporary)?.len();
+fn unpack_once(packing: Packing, mut file: Content) -> Result<Unpacked, FormatError> {
+    let failed = |source| FormatError::Read { offset: 0, source };
+    let packed = file.seek(SeekFrom::End(0)).map_err(failed)?;
+    file.seek(SeekFrom::Start(0)).map_err(failed)?;
     let reader = BufReader::with_capacity(256 << 10, file);
     match packing {
         Packing::Gzip => copy(flate2::bufread::MultiGzDecoder::new(reader), packed),
@@ -156,9 +168,9 @@ fn unpack_once(packing: Packing, file: File) -> Result<Unpacked, Failure> {
 }
 
 /// Copies a stream into a temporary file.
-fn copy(mut from: impl Read, packed: u64) -> Result<Unpacked, Failure> {
+fn copy(mut from: impl Read, packed: u64) -> Result<Unpacked, FormatError> {
     let limit = FREE_BYTES.max(packed.saturating_mul(RATIO));
-    let mut file = NamedTempFile::new().map_err(Failure::Temporary)?;
+    let mut file = ScratchWriter::create().map_err(FormatError::temporary)?;
     let mut buffer = vec![0; 256 << 10];
     let mut total = 0;
     loop {
@@ -166,18 +178,18 @@ fn copy(mut from: impl Read, packed: u64) -> Result<Unpacked, Failure> {
             Ok(0) => break,
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(damaged(error, total).into()),
+            Err(error) => return Err(damaged(error, total)),
         };
         total += count as u64;
         if total > limit {
             let (ratio, offset) = (RATIO, total);
-            return Err(FormatError::TooDense { ratio, offset }.into());
+            return Err(FormatError::TooDense { ratio, offset });
         }
         file.write_all(&buffer[..count])
-            .map_err(Failure::Temporary)?;
+            .map_err(FormatError::temporary)?;
     }
     Ok(Unpacked {
-        path: Arc::new(file.into_temp_path()),
+        file: file.finish().map_err(FormatError::temporary)?,
         notes: Vec::new(),
     })
 }
@@ -200,16 +212,20 @@ fn damaged(error: io::Error, offset: u64) -> FormatError {
 /// A file in an archive.
 struct Member {
     name: String,
-    start: Vec<u8>,
+    is_recognized: bool,
 }
 
 impl Member {
-    fn is_database(&self) -> bool {
-        self.name == "snap/db" || self.name.ends_with("/snap/db")
+    fn new(name: String, content: &mut impl Read) -> Result<Self, FormatError> {
+        let start = first_bytes(content).map_err(|error| damaged(error, 0))?;
+        Ok(Self {
+            name,
+            is_recognized: is_recognized(&start),
+        })
     }
 
-    fn is_recognized(&self) -> bool {
-        is_recognized(&self.start)
+    fn is_database(&self) -> bool {
+        self.name == "snap/db" || self.name.ends_with("/snap/db")
     }
 }
 
@@ -219,12 +235,12 @@ trait Archive {
     fn members(&mut self) -> Result<Vec<Member>, FormatError>;
 
     /// Unpacks the member at this place of the list.
-    fn unpack(&mut self, index: usize, packed: u64) -> Result<Unpacked, Failure>;
+    fn unpack(&mut self, index: usize, packed: u64) -> Result<Unpacked, FormatError>;
 }
 
 /// Unpacks the one file in an archive that is a backup: etcd's database, else the only file of a known
 /// format, else the only file.
-fn from_archive(archive: &mut impl Archive, packed: u64) -> Result<Unpacked, Failure> {
+fn from_archive(archive: &mut impl Archive, packed: u64) -> Result<Unpacked, FormatError> {
     let members = archive.members()?;
     let places = |choose: fn(&Member) -> bool| -> Vec<usize> {
         let places = members.iter().enumerate();
@@ -233,7 +249,8 @@ fn from_archive(archive: &mut impl Archive, packed: u64) -> Result<Unpacked, Fai
             .map(|(place, _)| place)
             .collect()
     };
-    let choices: [fn(&Member) -> bool; 3] = [Member::is_database, Member::is_recognized, |_| true];
+    let choices: [fn(&Member) -> bool; 3] =
+        [Member::is_database, |member| member.is_recognized, |_| true];
     let found = choices
         .into_iter()
         .map(places)
@@ -241,8 +258,7 @@ fn from_archive(archive: &mut impl Archive, packed: u64) -> Result<Unpacked, Fai
     let [place] = found.unwrap_or_default()[..] else {
         return Err(FormatError::NoSingleFile {
             names: members.into_iter().map(|member| member.name).collect(),
-        }
-        .into());
+        });
     };
     let mut unpacked = archive.unpack(place, packed)?;
     let chosen = &members[place];
@@ -262,14 +278,14 @@ fn from_archive(archive: &mut impl Archive, packed: u64) -> Result<Unpacked, Fai
     Ok(unpacked)
 }
 
-struct TarFile(BufReader<File>);
+struct TarFile(BufReader<Content>);
 
 impl TarFile {
     /// Hands each regular file that is not empty to `visit`, until that returns something.
     fn each<T>(
         &mut self,
-        mut visit: impl FnMut(usize, String, u64, &mut dyn Read) -> Result<Option<T>, Failure>,
-    ) -> Result<Option<T>, Failure> {
+        mut visit: impl FnMut(usize, String, u64, &mut dyn Read) -> Result<Option<T>, FormatError>,
+    ) -> Result<Option<T>, FormatError> {
         let rewound = self.0.seek(SeekFrom::Start(0));
         rewound.map_err(|error| damaged(error, 0))?;
         let mut archive = tar::Archive::new(&mut self.0);
@@ -293,57 +309,61 @@ impl TarFile {
 impl Archive for TarFile {
     fn members(&mut self) -> Result<Vec<Member>, FormatError> {
         let mut members = Vec::new();
-        let listed = self.each(|_, name, _, mut content| -> Result<Option<()>, Failure> {
-            let start = first_bytes(&mut content).map_err(|error| damaged(error, 0))?;
-            members.push(Member { name, start });
-            Ok(None)
-        });
-        match listed {
-            Ok(_) => Ok(members),
-            Err(Failure::Format(error)) => Err(error),
-            Err(Failure::Temporary(error)) => Err(damaged(error, 0)),
-        }
+        let listed = self.each(
+            |_, name, _, mut content| -> Result<Option<()>, FormatError> {
+                if members.len() >= MEMBERS_LIMIT {
+                    return Err(FormatError::TooManyFiles {
+                        limit: MEMBERS_LIMIT,
+                    });
+                }
+                members.push(Member::new(name, &mut content)?);
+                Ok(None)
+            },
+        );
+        listed.map(|_| members)
     }
 
-    fn unpack(&mut self, index: usize, packed: u64) -> Result<Unpacked, Failure> {
+    fn unpack(&mut self, index: usize, packed: u64) -> Result<Unpacked, FormatError> {
         let found = self.each(|place, _, bytes, content| {
             if place != index {
                 return Ok(None);
             }
             let unpacked = copy(content, packed)?;
-            let length = std::fs::metadata(unpacked.path()).map_err(Failure::Temporary)?;
-            match length.len() == bytes {
+            let length = unpacked.file.bytes();
+            match length == bytes {
                 true => Ok(Some(unpacked)),
                 false => Err(FormatError::Truncated {
                     part: "the tar archive",
-                    offset: length.len(),
-                }
-                .into()),
+                    offset: length,
+                }),
             }
         })?;
-        found.ok_or_else(|| FormatError::NoSingleFile { names: Vec::new() }.into())
+        found.ok_or_else(|| FormatError::NoSingleFile { names: Vec::new() })
     }
 }
 
-struct ZipFile(zip::ZipArchive<BufReader<File>>);
+struct ZipFile(zip::ZipArchive<BufReader<Content>>);
 
 impl Archive for ZipFile {
     fn members(&mut self) -> Result<Vec<Member>, FormatError> {
+        if self.0.len() > MEMBERS_LIMIT {
+            return Err(FormatError::TooManyFiles {
+                limit: MEMBERS_LIMIT,
+            });
+        }
         let mut members = Vec::new();
         for index in 0..self.0.len() {
             let mut file = self.0.by_index(index).map_err(|error| zip_error(&error))?;
             if !file.is_file() || file.size() == 0 {
                 continue;
             }
-            members.push(Member {
-                name: file.name().map_err(|error| zip_error(&error))?.into_owned(),
-                start: first_bytes(&mut file).map_err(|error| damaged(error, 0))?,
-            });
+            let name = file.name().map_err(|error| zip_error(&error))?.into_owned();
+            members.push(Member::new(name, &mut file)?);
         }
         Ok(members)
     }
 
-    fn unpack(&mut self, index: usize, packed: u64) -> Result<Unpacked, Failure> {
+    fn unpack(&mut self, index: usize, packed: u64) -> Result<Unpacked, FormatError> {
         let mut place = 0;
         for index_in_zip in 0..self.0.len() {
             let file = self.0.by_index(index_in_zip);
@@ -356,7 +376,7 @@ impl Archive for ZipFile {
             }
             place += 1;
         }
-        Err(FormatError::NoSingleFile { names: Vec::new() }.into())
+        Err(FormatError::NoSingleFile { names: Vec::new() })
     }
 }
 

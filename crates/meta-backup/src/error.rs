@@ -14,7 +14,7 @@ pub enum FormatError {
     Empty,
     /// The beginning fits no format.
     #[error(
-        "not a backup of any known format (tried native, etcd snapshot, birdwatcher, official): \
+        "not a backup of any known format (tried native, etcd snapshot, birdwatcher, official, etcdctl, inspect): \
          {reason}"
     )]
     Unknown {
@@ -63,6 +63,12 @@ pub enum FormatError {
     NoSingleFile {
         /// The files in it.
         names: Vec<String>,
+    },
+    /// An archive of very many files.
+    #[error("an archive of more than {limit} files: unpack it and name the backup")]
+    TooManyFiles {
+        /// The most files of an archive that is read.
+        limit: usize,
     },
     /// There is more where the end should be.
     #[error("data follows the end of the backup, from byte {offset} on")]
@@ -172,6 +178,15 @@ pub enum FormatError {
         /// Why not.
         reason: String,
     },
+    /// A temporary file could not be written or read.
+    #[error("a temporary file in {} failed", folder.display())]
+    Temporary {
+        /// The folder of temporary files.
+        folder: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
     /// The file could not be read.
     #[error("failed to read at byte {offset}")]
     Read {
@@ -181,6 +196,13 @@ pub enum FormatError {
         #[source]
         source: io::Error,
     },
+}
+
+impl FormatError {
+    pub(super) fn temporary(source: io::Error) -> Self {
+        let folder = tempfile::env::temp_dir();
+        Self::Temporary { folder, source }
+    }
 }
 
 /// The first names of a list.
@@ -302,6 +324,9 @@ pub(super) const OPEN: &str = "open backup file";
 /// The action of reading one.
 pub(super) const READ: &str = "read backup file";
 
+/// The action of unpacking or sorting a backup in a temporary file.
+const TEMPORARY: &str = "use a temporary file (set TMPDIR to a folder with enough free space) in";
+
 /// What happens to a file there.
 fn lost(why: Ephemeral) -> &'static str {
     match why {
@@ -333,6 +358,13 @@ impl BackupError {
     pub(super) fn invalid(path: &Path, source: FormatError) -> Self {
         if let FormatError::Read { source, .. } = source {
             return Self::file(READ, path, source);
+        }
+        if let FormatError::Temporary { folder, source } = source {
+            return Self::File {
+                action: TEMPORARY,
+                path: folder,
+                source,
+            };
         }
         Self::Invalid {
             path: path.to_owned(),

@@ -1,22 +1,23 @@
-//! Files that others wrote. They come unsorted, so all of a file is taken into memory and sorted; then
-//! they are checked as far as their formats allow.
+//! Reads the files of other tools: sorts their entries, and checks them as far as their formats allow.
 
 mod bbolt;
 mod birdwatcher;
+mod dump;
 mod etcd_snapshot;
-mod etcdctl;
 mod frames;
 mod gzip;
 mod milvus_tool;
 mod milvus_tool_v1;
 mod partial;
 mod root;
+mod sorted;
 mod write_ahead_log;
 
 pub(super) use milvus_tool::{digest_in_order, render_header, render_pair};
 pub(super) use write_ahead_log::last_log_index;
 
 use std::io::{Read, Seek, SeekFrom};
+use std::sync::Arc;
 
 use super::bounded_reader::BoundedReader;
 use super::digest::ContentDigest;
@@ -27,18 +28,17 @@ use frames::Frames;
 use gzip::GzipContent;
 use milvus_meta::entry::{Entry, printable};
 use partial::{Loss, Partial};
-
-/// A key and its value as a file of another tool holds them.
-pub(super) type Pair = (Vec<u8>, Vec<u8>);
+use sorted::{Record, Records, Sorted, State};
 
 /// The content of an imported file.
 #[derive(Debug)]
 pub(super) struct Import {
     pub(super) format: Format,
-    pub(super) meta_root: String,
     pub(super) revision: i64,
-    /// Ascending, every key once, all below the meta root.
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Selected,
+    /// How many entries are selected, and their digest.
+    pub(super) count: u64,
+    pub(super) digest: [u8; 32],
     pub(super) coverage: Coverage,
     pub(super) skipped_leased: u64,
     pub(super) skipped_outside: u64,
@@ -49,35 +49,53 @@ pub(super) struct Import {
 }
 
 impl Import {
-    /// Sorts what was read. The same key twice with the same value is once; with two values nobody
-    /// can say which is right.
-    fn new(format: Format, meta_root: String, mut pairs: Vec<Pair>) -> Result<Self, FormatError> {
-        pairs.sort_unstable();
-        pairs.dedup();
-        for neighbours in pairs.windows(2) {
-            if let [(key, _), (next, _)] = neighbours
-                && key == next
-            {
-                return Err(FormatError::DuplicateKey {
-                    key: printable(key),
-                });
-            }
-        }
-        let entries = pairs
-            .into_iter()
-            .map(|(key, value)| Entry::new(key, value))
-            .collect();
-        Ok(Self {
+    /// Counts and hashes the selected entries.
+    fn new(format: Format, entries: Selected) -> Result<Self, FormatError> {
+        let mut import = Self {
             format,
-            meta_root,
             revision: 0,
             entries,
+            count: 0,
+            digest: [0; 32],
             coverage: Coverage::All,
             skipped_leased: 0,
             skipped_outside: 0,
             notes: Vec::new(),
             raft_index: None,
-        })
+        };
+        let mut digest = ContentDigest::default();
+        for record in import.entries.sorted.records() {
+            let Record {
+                key, value, state, ..
+            } = record?;
+            match import.entries.place(&key, state) {
+                Place::Outside => import.skipped_outside += 1,
+                Place::Leased => import.skipped_leased += 1,
+                Place::Selected if digest.push(&key, &value) => import.count += 1,
+                Place::Selected => return Err(too_large(&key, &value)),
+            }
+        }
+        import.digest = digest.finish();
+        Ok(import)
+    }
+
+    /// The entries of a file that says which keys have a lease, below the named root or the one found.
+    fn with_leases(
+        format: Format,
+        entries: Sorted,
+        root: Option<&str>,
+    ) -> Result<Self, FormatError> {
+        let root = match root {
+            Some(root) => root.to_owned(),
+            None => root::detect(&entries)?,
+        };
+        let import = Self::new(format, Selected::new(entries, root))?;
+        match import.count {
+            0 => Err(FormatError::NothingBelowRoot {
+                root: import.entries.root.to_string(),
+            }),
+            _ => Ok(import),
+        }
     }
 
     /// Marks a stream that ends before its checksum.
@@ -97,17 +115,85 @@ impl Import {
         self.notes.push(loss.missing);
         self
     }
+}
 
-    /// The digest of the content.
-    pub(super) fn digest(&self) -> Result<[u8; 32], FormatError> {
-        let mut digest = ContentDigest::default();
-        for entry in &self.entries {
-            if !digest.push(&entry.key, &entry.value) {
-                return Err(too_large(&entry.key, &entry.value));
+/// The entries of an imported file that belong to the backup: those below a root, without leased keys.
+#[derive(Debug, Clone)]
+pub(super) struct Selected {
+    sorted: Sorted,
+    pub(super) root: Arc<str>,
+    /// Whether sessions are left out by their keys, where the file does not say which keys have a lease.
+    omit_sessions: bool,
+}
+
+/// Where an entry of a file belongs.
+enum Place {
+    Selected,
+    Leased,
+    Outside,
+}
+
+impl Selected {
+    fn new(sorted: Sorted, root: String) -> Self {
+        Self {
+            sorted,
+            root: root.into(),
+            omit_sessions: false,
+        }
+    }
+
+    fn place(&self, key: &[u8], state: State) -> Place {
+        match root::strip(&self.root, key) {
+            None => Place::Outside,
+            Some(relative) if self.omit_sessions && is_session(relative) => Place::Leased,
+            Some(_) if state == State::Leased => Place::Leased,
+            Some(_) => Place::Selected,
+        }
+    }
+
+    /// Whether every selected key, relative to the root, fits.
+    fn all_of(&self, fits: impl Fn(&[u8]) -> bool) -> Result<bool, FormatError> {
+        let is_other = |key: &[u8]| {
+            matches!(self.place(key, State::Live), Place::Selected)
+                && !root::strip(&self.root, key).is_some_and(&fits)
+        };
+        self.sorted.any(is_other).map(|found| !found)
+    }
+
+    /// The entries, ascending by key.
+    pub(super) fn iter(&self) -> SelectedEntries {
+        SelectedEntries {
+            records: self.sorted.records(),
+            selected: self.clone(),
+        }
+    }
+}
+
+/// An iterator over [`Selected`] entries.
+pub(super) struct SelectedEntries {
+    records: Records,
+    selected: Selected,
+}
+
+impl Iterator for SelectedEntries {
+    type Item = Result<Entry, FormatError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let record = match self.records.next()? {
+                Ok(record) => record,
+                Err(error) => return Some(Err(error)),
+            };
+            if let Place::Selected = self.selected.place(&record.key, record.state) {
+                return Some(Ok(Entry::new(record.key, record.value)));
             }
         }
-        Ok(digest.finish())
     }
+}
+
+/// Whether a relative key is a session. The counter of server ids is none.
+fn is_session(relative: &[u8]) -> bool {
+    relative.starts_with(b"session/") && relative != b"session/id"
 }
 
 /// The error for an entry beyond the limit.
@@ -128,7 +214,7 @@ pub(super) enum Guess {
     EtcdSnapshot,
     /// A gzip stream.
     Gzip,
-    /// A JSON object.
+    /// A JSON object: of etcdctl, or a line of `inspect --raw`.
     Json,
     /// A protobuf message that begins as etcd's range response does.
     Protobuf,
@@ -154,10 +240,10 @@ impl Guess {
         if bbolt::is_database(start) {
             return Ok(Self::EtcdSnapshot);
         }
-        if etcdctl::is_json(start) {
+        if dump::is_json(start) {
             return Ok(Self::Json);
         }
-        if etcdctl::is_protobuf(start) {
+        if dump::is_protobuf(start) {
             return Ok(Self::Protobuf);
         }
         Ok(Self::Frames)
@@ -200,8 +286,8 @@ pub(super) fn read<R: Read + Seek>(
                 other => other.map(|()| import),
             }
         }
-        Guess::Json => etcdctl::read_json(reader, hint, partial),
-        Guess::Protobuf => etcdctl::read_protobuf(reader, hint, partial),
+        Guess::Json => dump::read_json(reader, hint, partial),
+        Guess::Protobuf => dump::read_protobuf(reader, hint, partial),
         Guess::Native | Guess::Frames => {
             read_frames(&mut Frames::new(reader), Packing::Bare, (hint, partial))
         }
@@ -249,11 +335,11 @@ fn read_versions_0_and_1<R: Read>(
     (hint, partial): (Option<&str>, Partial),
 ) -> Result<Import, FormatError> {
     let absolute_keys = milvus_tool::has_absolute_keys(header)?;
-    let (pairs, loss) = milvus_tool::read_pairs(frames, header.entries, partial)?;
+    let (entries, loss) = milvus_tool::read_entries(frames, header.entries, partial)?;
     let import = match (packing, header.version, absolute_keys) {
-        (_, 0, true) => milvus_tool::with_absolute_keys(header, pairs),
-        (Packing::Bare, 0, false) => milvus_tool_v1::read(header, pairs, hint),
-        (Packing::Gzip, _, _) | (Packing::Bare, _, _) => birdwatcher::version_1(header, pairs),
+        (_, 0, true) => milvus_tool::with_absolute_keys(header, entries),
+        (Packing::Bare, 0, false) => milvus_tool_v1::read(header, &entries, hint),
+        (Packing::Gzip, _, _) | (Packing::Bare, _, _) => birdwatcher::version_1(header, entries),
     }?;
     Ok(loss.into_iter().fold(import, Import::with))
 }

@@ -28,6 +28,7 @@ mod pool;
 mod read_back;
 mod reader;
 pub mod repository;
+mod scratch;
 mod sink;
 mod write_probe;
 mod writer;
@@ -94,6 +95,8 @@ pub enum Format {
     EtcdSnapshot,
     /// The output of `etcdctl get --prefix`, as JSON or protobuf.
     Etcdctl,
+    /// The output of `inspect --raw`.
+    Inspect,
 }
 
 impl Format {
@@ -108,6 +111,7 @@ impl Format {
             Self::Birdwatcher2 => "birdwatcher-2",
             Self::EtcdSnapshot => "etcd-snapshot",
             Self::Etcdctl => "etcdctl",
+            Self::Inspect => "inspect",
         }
     }
 }

@@ -1,14 +1,13 @@
 //! Opens backups of every known format, after all of a file was checked.
 
-use std::fs::{self, File};
-use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use super::archive::{self, Unpacked};
+use super::archive::{self, Content, Unpacked, open};
 use super::digest::hexadecimal;
 use super::error::OPEN;
-use super::import::{self, GUESS_BYTES, Guess, Import};
+use super::import::{self, GUESS_BYTES, Guess, Import, Selected, SelectedEntries};
 use super::native::{Decoder, END_BYTES, Totals, announced};
 use super::{BackupError, Coverage, Format, FormatError, Header, Summary, Tolerance, etcd_folder};
 use milvus_meta::entry::Entry;
@@ -35,7 +34,7 @@ enum Source {
         unpacked: Option<Unpacked>,
     },
     /// The entries of an imported file, sorted.
-    Memory(Arc<[Entry]>),
+    Import(Selected),
 }
 
 impl Backup {
@@ -140,8 +139,7 @@ impl Backup {
             .map_err(failed)?
             .len();
         let unpacked = archive::unpack(&found)?;
-        let content = unpacked.as_ref().map_or(found.as_path(), Unpacked::path);
-        let mut file = open(content).map_err(failed)?;
+        let mut file = Content::open(&found, unpacked.as_ref()).map_err(failed)?;
         let mut start = Vec::new();
         (&mut file)
             .take(GUESS_BYTES as u64)
@@ -171,7 +169,7 @@ impl Backup {
                 if let Some(unpacked) = unpacked {
                     import.notes.extend(unpacked.notes);
                 }
-                Self::from_import(path, bytes, import).map_err(invalid)
+                Ok(Self::from_import(path, bytes, import))
             }
         }
     }
@@ -206,42 +204,32 @@ impl Backup {
         })
     }
 
-    fn from_import(path: &Path, bytes: u64, import: Import) -> Result<Self, FormatError> {
-        let digest = hexadecimal(&import.digest()?);
-        let Import {
-            format,
-            meta_root,
-            revision,
-            entries,
-            coverage,
-            skipped_leased,
-            skipped_outside,
-            notes,
-            raft_index: _,
-        } = import;
-        Ok(Self {
-            summary: Summary {
-                path: path.to_owned(),
-                format,
-                entries: entries.len() as u64,
-                bytes,
-                revision,
-                digest,
-                skipped_leased,
-                skipped_outside,
-                meta_root: meta_root.clone(),
-                header: Header {
-                    revision,
-                    meta_root,
-                    skipped_leased,
-                    ..Header::default()
-                },
-                reused: false,
-                notes,
+    fn from_import(path: &Path, bytes: u64, import: Import) -> Self {
+        let meta_root = import.entries.root.to_string();
+        let summary = Summary {
+            path: path.to_owned(),
+            format: import.format,
+            entries: import.count,
+            bytes,
+            revision: import.revision,
+            digest: hexadecimal(&import.digest),
+            skipped_leased: import.skipped_leased,
+            skipped_outside: import.skipped_outside,
+            meta_root: meta_root.clone(),
+            header: Header {
+                revision: import.revision,
+                meta_root,
+                skipped_leased: import.skipped_leased,
+                ..Header::default()
             },
-            coverage,
-            source: Source::Memory(entries.into()),
-        })
+            reused: false,
+            notes: import.notes,
+        };
+        Self {
+            summary,
+            coverage: import.coverage,
+            source: Source::Import(import.entries),
+        }
     }
 
     /// What the backup holds.
@@ -281,13 +269,13 @@ impl Backup {
     /// was checked.
     pub fn entries(&self) -> Result<Entries, BackupError> {
         let inner = match &self.source {
-            Source::Memory(entries) => Inner::Memory {
-                entries: Arc::clone(entries),
-                next: 0,
+            Source::Import(entries) => Inner::Import {
+                entries: Box::new(entries.iter()),
+                path: self.summary.path.clone(),
             },
             Source::File { known, unpacked } => {
                 let path = &self.summary.path;
-                let file = open(unpacked.as_ref().map_or(path, Unpacked::path))
+                let file = Content::open(path, unpacked.as_ref())
                     .map_err(|error| BackupError::file(OPEN, path, error))?;
                 let reader = BufReader::with_capacity(BUFFER_BYTES, file);
                 let decoder = match known.get() {
@@ -328,17 +316,6 @@ fn native_summary(
     }
 }
 
-/// Opens a file. Opening a pipe that nobody writes to would wait for ever, and a backup is read more than
-/// once.
-fn open(path: &Path) -> io::Result<File> {
-    let kind = fs::metadata(path)?.file_type();
-    if kind.is_file() || kind.is_dir() {
-        File::open(path)
-    } else {
-        Err(io::Error::other("it is not a regular file"))
-    }
-}
-
 /// The root that the user names, if it is one.
 fn named(root: Option<&str>) -> Option<&str> {
     root.map(|root| root.trim_end_matches('/'))
@@ -373,7 +350,7 @@ pub fn check_bytes_with(
         | Guess::Protobuf
         | Guess::Frames) => {
             let import = import::read(guess, Cursor::new(bytes), named(root), tolerance)?;
-            Backup::from_import(path, bytes.len() as u64, import)?
+            Backup::from_import(path, bytes.len() as u64, import)
         }
     };
     Ok(backup.summary)
@@ -386,14 +363,14 @@ pub struct Entries {
 
 enum Inner {
     File {
-        decoder: Box<Decoder<BufReader<File>>>,
+        decoder: Box<Decoder<BufReader<Content>>>,
         known: Arc<OnceLock<Totals>>,
         summary: Box<Summary>,
         is_done: bool,
     },
-    Memory {
-        entries: Arc<[Entry]>,
-        next: usize,
+    Import {
+        entries: Box<SelectedEntries>,
+        path: PathBuf,
     },
 }
 
@@ -402,10 +379,9 @@ impl Iterator for Entries {
 
     fn next(&mut self) -> Option<Self::Item> {
         match &mut self.inner {
-            Inner::Memory { entries, next } => {
-                let entry = entries.get(*next)?.clone();
-                *next += 1;
-                Some(Ok(entry))
+            Inner::Import { entries, path } => {
+                let entry = entries.next()?;
+                Some(entry.map_err(|error| BackupError::invalid(path, error)))
             }
             Inner::File {
                 decoder,
@@ -425,7 +401,7 @@ impl Iterator for Entries {
 }
 
 fn next_of_file(
-    decoder: &mut Decoder<BufReader<File>>,
+    decoder: &mut Decoder<BufReader<Content>>,
     summary: &Summary,
     known: &OnceLock<Totals>,
 ) -> Option<Result<Entry, BackupError>> {

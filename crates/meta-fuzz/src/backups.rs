@@ -2,6 +2,8 @@
 
 use std::io::Write as _;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use meta_backup::{
@@ -11,6 +13,7 @@ use meta_backup::{
 use sha2::{Digest as _, Sha256};
 
 use super::bytes::Bytes;
+use super::wire::{bytes_field, number_field};
 
 /// What is allocated for a file beyond a multiple of its size: buffers and first allocations.
 const FIXED_BYTES: u64 = 4 << 20;
@@ -33,12 +36,15 @@ pub fn run(input: &[u8]) {
 /// The file that an input stands for.
 pub fn file(input: &[u8]) -> Vec<u8> {
     let mut input = Bytes::new(input);
-    match input.byte() % 5 {
+    match input.byte() % 8 {
         0 => input.rest().to_vec(),
         1 => native(&mut input),
         2 => snapshot(input.rest()),
         3 => frames(&mut input),
-        _ => gzip(&frames(&mut input)),
+        4 => gzip(&frames(&mut input)),
+        5 => response(&mut input),
+        6 => lines(&mut input),
+        _ => json(&mut input),
     }
 }
 
@@ -127,6 +133,60 @@ fn frames(input: &mut Bytes<'_>) -> Vec<u8> {
         file.extend_from_slice(message);
     }
     file
+}
+
+/// The output of `etcdctl get -w protobuf` with right lengths: revision, count, then entries of a lease, a key
+/// and a value.
+fn response(input: &mut Bytes<'_>) -> Vec<u8> {
+    let (mut file, mut header) = (Vec::new(), Vec::new());
+    number_field(&mut header, 3, u64::from(input.byte()));
+    bytes_field(&mut file, 1, &header);
+    let count = u64::from(input.byte());
+    while !input.is_empty() {
+        let mut entry = Vec::new();
+        number_field(&mut entry, 6, u64::from(input.byte()));
+        bytes_field(&mut entry, 1, input.short_chunk());
+        bytes_field(&mut entry, 5, input.chunk());
+        bytes_field(&mut file, 2, &entry);
+    }
+    number_field(&mut file, 4, count);
+    file
+}
+
+/// An entry as both JSON forms have it.
+fn json_entry(input: &mut Bytes<'_>) -> String {
+    let lease = input.byte();
+    let (key, value) = (
+        STANDARD.encode(input.short_chunk()),
+        STANDARD.encode(input.chunk()),
+    );
+    format!(r#"{{"key":"{key}","value":"{value}","lease":{lease}}}"#)
+}
+
+/// The output of `inspect --raw`: the number of entries, whether these are all, then the entries.
+fn lines(input: &mut Bytes<'_>) -> Vec<u8> {
+    let (entries, complete) = (input.byte(), input.byte() < 128);
+    let mut file = String::new();
+    while !input.is_empty() {
+        file += &json_entry(input);
+        file.push('\n');
+    }
+    file += &format!(
+        r#"{{"end":{{"entries":{entries},"revision":1,"meta_root":"a/meta","complete":{complete}}}}}"#
+    );
+    file.into_bytes()
+}
+
+/// The output of `etcdctl get -w json`: revision, count, then entries.
+fn json(input: &mut Bytes<'_>) -> Vec<u8> {
+    let (revision, count) = (input.byte(), input.byte());
+    let mut entries = Vec::new();
+    while !input.is_empty() {
+        entries.push(json_entry(input));
+    }
+    let entries = entries.join(",");
+    format!(r#"{{"header":{{"revision":{revision}}},"kvs":[{entries}],"count":{count}}}"#)
+        .into_bytes()
 }
 
 /// The bytes as a gzip stream.

@@ -13,6 +13,7 @@
 
 pub mod backups;
 pub mod bytes;
+pub mod imports;
 pub mod keys;
 pub mod records;
 pub mod texts;

@@ -64,6 +64,12 @@ pub fn bytes_field(out: &mut Vec<u8>, number: u64, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
+/// Appends a field that is a number.
+pub fn number_field(out: &mut Vec<u8>, number: u64, value: u64) {
+    push_varint(out, number << 3);
+    push_varint(out, value);
+}
+
 fn push_varint(out: &mut Vec<u8>, mut value: u64) {
     while value > 0x7f {
         out.push((value & 0x7f) as u8 | 0x80);

@@ -13,7 +13,7 @@ use super::limits::Limits;
 use super::pages::Pages;
 
 /// Reads ranges, all at one revision, and hands every entry to `visit` until that has seen enough.
-/// Leased entries are among them.
+/// Leased entries are among them. Returns the revision.
 ///
 /// # Errors
 /// [`EngineError`] when etcd cannot be read.
@@ -22,7 +22,7 @@ pub async fn entries<S: Store>(
     (root, ranges): (&MetaRoot, &[KeyRange]),
     (limits, environment): (&Limits, &Environment),
     mut visit: impl FnMut(Entry) -> ControlFlow<()>,
-) -> Result<(), EngineError> {
+) -> Result<i64, EngineError> {
     let around = environment.around(root, limits);
     let read = async {
         let revision = newest_revision(store, root, limits).await?;
@@ -31,12 +31,12 @@ pub async fn entries<S: Store>(
             while let Some(page) = pages.next().await? {
                 for entry in page {
                     if visit(entry).is_break() {
-                        return Ok(());
+                        return Ok(revision);
                     }
                 }
             }
         }
-        Ok::<_, Failure>(())
+        Ok::<_, Failure>(revision)
     };
     read.await.map_err(EngineError::before_writing)
 }

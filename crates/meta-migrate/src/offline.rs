@@ -73,7 +73,7 @@ impl BackupSource {
         &self,
         environment: &Environment,
         mut visit: impl FnMut(Entry) -> ControlFlow<()>,
-    ) -> Result<(), EngineError> {
+    ) -> Result<i64, EngineError> {
         let failed = |error| EngineError::before_writing(Failure::Backup(error));
         for (index, entry) in (0_u64..).zip(self.backup.entries().map_err(failed)?) {
             look(index, environment).map_err(EngineError::before_writing)?;
@@ -81,7 +81,7 @@ impl BackupSource {
                 break;
             }
         }
-        Ok(())
+        Ok(self.backup.summary().revision)
     }
 
     /// The dry run of the backup's migration.

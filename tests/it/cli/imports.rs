@@ -315,6 +315,42 @@ async fn etcdctl_output_is_read_as_a_backup() {
         .says("not the output of etcdctl");
 }
 
+#[tokio::test]
+async fn raw_entries_of_inspect_are_a_backup() {
+    let it = Instance::small().await;
+    it.put_whole(&format!("{}/session/id", it.root.meta_root()), b"7")
+        .await;
+    it.register("proxy-7", std::time::Duration::from_secs(60))
+        .await;
+    let tool = it.tool();
+    tool.run(&["backup", "--backup-file", "b.mmb"]).expect(0);
+    let check = |file: &str| tool.run(&["backup", "check", file, "--format", "json"]);
+    let expected = check("b.mmb");
+    let expected = expected.expect(0).document();
+    let dump = |arguments: &[&str]| {
+        let ended = tool.run(&[&["inspect", "--raw"], arguments].concat());
+        tool.file("dump", &ended.expect(0).stdout);
+    };
+    dump(&[]);
+    let found = check("dump");
+    let found = found.expect(0).document();
+    assert_eq!(found["format"], "inspect");
+    assert_eq!(found["skipped_leased"], 1);
+    for name in ["digest", "revision", "entries"] {
+        assert_eq!(found[name], expected[name], "{name}");
+    }
+    // Of a file, too.
+    dump(&["--from", "b.mmb"]);
+    assert_eq!(
+        check("dump").expect(0).document()["digest"],
+        expected["digest"]
+    );
+    let restore = ["restore", "--backup-file", "dump", "--dry-run"];
+    tool.run(&restore).expect(0);
+    dump(&["--family", "root-coord/collection"]);
+    check("dump").expect(1).says("--allow-partial");
+}
+
 /// The client beside the server that the tests run on.
 fn etcdctl() -> PathBuf {
     crate::support::etcd::binary().with_file_name("etcdctl")

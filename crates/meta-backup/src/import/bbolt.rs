@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::io::{Read, Seek, SeekFrom};
 
 use super::super::FormatError;
+use super::super::digest::ENTRY_LIMIT;
 
 /// What a meta page holds behind its head.
 pub(super) const MAGIC: u32 = 0xED0C_DAED;
@@ -29,6 +30,9 @@ pub(super) const SECOND_META_END: usize = 65536 + PAGE_HEAD + META_BYTES;
 
 /// No tree is this deep: each level multiplies the number of leaves by two at least.
 const DEPTH_LIMIT: usize = 64;
+
+/// The most bytes of one page with those it runs over: bbolt splits every page of more than four entries.
+const PAGE_LIMIT: u64 = 4 * ENTRY_LIMIT;
 
 /// Called with each key and value of a bucket.
 pub(super) type Visit<'v> = dyn FnMut(&[u8], &[u8]) -> Result<(), FormatError> + 'v;
@@ -196,13 +200,21 @@ impl<R: Read + Seek> Database<R> {
         if end > self.pages {
             return Err(malformed(format!("page {number} runs beyond the end")));
         }
+        let length = (overflow + 1) * self.page_bytes;
+        if length > PAGE_LIMIT {
+            return Err(FormatError::ImplausibleLength {
+                part: "a page",
+                length,
+                limit: PAGE_LIMIT,
+                offset: number * self.page_bytes,
+            });
+        }
         for page in number..end {
             if !seen.insert(page) {
                 return Err(malformed(format!("page {page} is used twice")));
             }
         }
         let mut bytes = Vec::new();
-        let length = (overflow + 1) * self.page_bytes;
         seek(&mut self.file, number * self.page_bytes)?;
         (&mut self.file)
             .take(length)

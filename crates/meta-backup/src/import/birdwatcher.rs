@@ -12,15 +12,16 @@ use super::super::{Coverage, Format, FormatError};
 use super::frames::Frames;
 use super::milvus_tool::{checked, header_root};
 use super::partial::{Loss, Partial, is_cut};
-use super::root::{below, detect, repair_lost_slash, strip};
-use super::{Import, Pair};
+use super::root::{detect, repair_lost_slash};
+use super::sorted::{Sorted, Sorter};
+use super::{Import, Selected};
 use milvus_meta::keys::Family;
 
 /// A file of version 1.
-pub(super) fn version_1(header: &BackupHeader, pairs: Vec<Pair>) -> Result<Import, FormatError> {
-    let told = header_root(header).ok_or(FormatError::NoRoot)?;
-    let root = repair_lost_slash(told, &pairs)?;
-    without_sessions(Format::Birdwatcher1, root, pairs)
+pub(super) fn version_1(header: &BackupHeader, entries: Sorted) -> Result<Import, FormatError> {
+    let root = header_root(header).ok_or(FormatError::NoRoot)?;
+    let root = repair_lost_slash(root, &entries)?;
+    without_sessions(Format::Birdwatcher1, root, entries)
 }
 
 /// The parts of a file of version 2. Once etcd's part is complete, a later part that is not does not
@@ -32,6 +33,7 @@ pub(super) fn read_parts<R: Read>(
 ) -> Result<Import, FormatError> {
     let mut parts = Parts {
         etcd: None,
+        sorter: Sorter::default(),
         losses: Vec::new(),
         partial,
     };
@@ -47,19 +49,22 @@ pub(super) fn read_parts<R: Read>(
     }
     let etcd = parts.etcd;
     let etcd = etcd.ok_or_else(|| frames.malformed("the file", "it holds no part of etcd"))?;
-    let root = match (etcd.header_root, hint) {
-        (Some(told), _) => repair_lost_slash(told, &etcd.pairs)?,
-        (None, Some(hint)) => repair_lost_slash(hint.to_owned(), &etcd.pairs)?,
-        (None, None) => detect(etcd.pairs.iter().map(|(key, _)| key.as_slice()))?,
+    let entries = parts.sorter.finish()?;
+    let root = match (etcd.root, hint) {
+        (Some(root), _) => repair_lost_slash(root, &entries)?,
+        (None, Some(hint)) => repair_lost_slash(hint.to_owned(), &entries)?,
+        (None, None) => detect(&entries)?,
     };
-    let mut import = without_sessions(Format::Birdwatcher2, root, etcd.pairs)?;
+    let mut import = without_sessions(Format::Birdwatcher2, root, entries)?;
     import.revision = etcd.revision;
     Ok(parts.losses.into_iter().fold(import, Import::with))
 }
 
 /// What was read of the parts so far.
 struct Parts {
+    /// What the part with etcd's content says of it.
     etcd: Option<EtcdPart>,
+    sorter: Sorter,
     losses: Vec<Loss>,
     partial: Partial,
 }
@@ -88,14 +93,22 @@ impl Parts {
         frames: &mut Frames<R>,
         header: &PartHeader,
     ) -> Result<bool, FormatError> {
-        let (part, cut) = EtcdPart::read(frames, header)?;
+        let mut part = EtcdPart::new(frames, header)?;
+        let cut = part.read(frames, &mut self.sorter)?;
         let has_more = cut.is_none();
-        let found = part.pairs.len() as u64;
-        let loss = self.partial.entries(found, part.announced, cut)?;
+        let loss = self.partial.entries(part.found, part.announced, cut)?;
         self.losses.extend(loss);
         match &mut self.etcd {
             None => self.etcd = Some(part),
-            Some(first) => first.append(frames, part)?,
+            Some(first) if (&first.root, first.revision) == (&part.root, part.revision) => {
+                first.found += part.found;
+            }
+            Some(_) => {
+                return Err(frames.malformed(
+                    "etcd's part",
+                    "there are several, of different instances or revisions",
+                ));
+            }
         }
         Ok(has_more)
     }
@@ -118,7 +131,7 @@ impl Parts {
             missing: format!(
                 "it is {error}; etcd's part before that is complete ({} entries{counted}), and what follows it, \
                  metrics and configurations, holds no metadata",
-                etcd.pairs.len()
+                etcd.found
             ),
             of_entries: false,
         })?;
@@ -139,105 +152,85 @@ fn skip_groups<R: Read>(frames: &mut Frames<R>, size: usize) -> Result<(), Forma
     Ok(())
 }
 
-/// The part with etcd's content.
+/// What the header of a part says of etcd's content.
 struct EtcdPart {
-    header_root: Option<String>,
+    root: Option<String>,
     revision: i64,
     /// How many entries its writer says it has.
     announced: Option<u64>,
-    pairs: Vec<Pair>,
+    found: u64,
 }
 
 impl EtcdPart {
-    /// Also returns why it ends early, if it does.
-    fn read<R: Read>(
-        frames: &mut Frames<R>,
-        header: &PartHeader,
-    ) -> Result<(Self, Option<FormatError>), FormatError> {
-        const PART: &str = "etcd's part";
+    const PART: &'static str = "etcd's part";
+
+    fn new<R: Read>(frames: &Frames<R>, header: &PartHeader) -> Result<Self, FormatError> {
         let extra = if header.extra.is_empty() {
             BTreeMap::new()
         } else {
             serde_json::from_slice::<BTreeMap<String, String>>(&header.extra)
-                .map_err(|error| frames.malformed(PART, error.to_string()))?
-        };
-        let mut pairs = Vec::new();
-        let cut = loop {
-            match frames.next(PART).map(|frame| frame.map(<[u8]>::is_empty)) {
-                Ok(None) => break Some(frames.truncated(PART)),
-                Ok(Some(true)) => break None,
-                Ok(Some(false)) => {
-                    let pair = frames.decode::<KeyDataPair>("an entry")?;
-                    pairs.push(checked(frames, pair)?);
-                }
-                Err(error) if is_cut(&error) => break Some(error),
-                Err(error) => return Err(error),
-            }
+                .map_err(|error| frames.malformed(Self::PART, error.to_string()))?
         };
         let text = |name: &str| extra.get(name).filter(|text| !text.is_empty());
         let number = |name: &str| match text(name) {
             None => Ok(None),
             Some(text) => text.parse::<u64>().map(Some).map_err(|_| {
-                frames.malformed(PART, format!("its {name} {text:?} is not a number"))
+                frames.malformed(Self::PART, format!("its {name} {text:?} is not a number"))
             }),
         };
-        let part = Self {
-            header_root: text("instance").and_then(|instance| {
-                header_root(&BackupHeader {
-                    instance: instance.clone(),
-                    meta_path: text("metaPath").cloned().unwrap_or_default(),
-                    ..BackupHeader::default()
-                })
-            }),
+        let root = text("instance").and_then(|instance| {
+            header_root(&BackupHeader {
+                instance: instance.clone(),
+                meta_path: text("metaPath").cloned().unwrap_or_default(),
+                ..BackupHeader::default()
+            })
+        });
+        Ok(Self {
+            root,
             revision: number("rev")?
                 .and_then(|revision| i64::try_from(revision).ok())
                 .unwrap_or_default(),
             announced: number("cnt")?,
-            pairs,
-        };
-        Ok((part, cut))
+            found: 0,
+        })
     }
 
-    /// Joins a further part, which has to be of the same instance and revision.
-    fn append<R: Read>(&mut self, frames: &Frames<R>, other: Self) -> Result<(), FormatError> {
-        let Self {
-            header_root,
-            revision,
-            announced: _,
-            pairs,
-        } = other;
-        if (&self.header_root, self.revision) != (&header_root, revision) {
-            return Err(frames.malformed(
-                "etcd's part",
-                "there are several, of different instances or revisions",
-            ));
+    /// Reads the entries. Returns why the part ends early, if it does.
+    fn read<R: Read>(
+        &mut self,
+        frames: &mut Frames<R>,
+        sorter: &mut Sorter,
+    ) -> Result<Option<FormatError>, FormatError> {
+        loop {
+            match frames
+                .next(Self::PART)
+                .map(|frame| frame.map(<[u8]>::is_empty))
+            {
+                Ok(None) => return Ok(Some(frames.truncated(Self::PART))),
+                Ok(Some(true)) => return Ok(None),
+                Ok(Some(false)) => {
+                    let pair = frames.decode::<KeyDataPair>("an entry")?;
+                    sorter.push(checked(frames, pair)?)?;
+                    self.found += 1;
+                }
+                Err(error) if is_cut(&error) => return Ok(Some(error)),
+                Err(error) => return Err(error),
+            }
         }
-        self.pairs.extend(pairs);
-        Ok(())
     }
 }
 
 /// Leaves out what is outside the root and the sessions in it, and counts both.
-fn without_sessions(format: Format, root: String, pairs: Vec<Pair>) -> Result<Import, FormatError> {
-    let (mut pairs, outside) = below(&root, pairs);
-    let before = pairs.len();
-    pairs.retain(|(key, _)| !strip(&root, key).is_some_and(is_session));
-    let sessions = (before - pairs.len()) as u64;
-    let of_query_coord = |(key, _): &Pair| {
-        strip(&root, key).is_some_and(|relative| relative.starts_with(b"queryCoord-"))
+fn without_sessions(format: Format, root: String, entries: Sorted) -> Result<Import, FormatError> {
+    let entries = Selected {
+        omit_sessions: true,
+        ..Selected::new(entries, root)
     };
-    let is_part = !pairs.is_empty() && pairs.iter().all(of_query_coord);
-    let mut import = Import::new(format, root, pairs)?;
-    if is_part {
+    let is_part = entries.all_of(|relative| relative.starts_with(b"queryCoord-"))?;
+    let mut import = Import::new(format, entries)?;
+    if is_part && import.count > 0 {
         // No header says so, but this is what a backup of that component alone holds.
         import.coverage = Coverage::Families(vec![Family::QueryCollection, Family::QueryReplica]);
     }
-    import.skipped_outside = outside;
-    import.skipped_leased = sessions;
     Ok(import)
-}
-
-/// Whether a relative key is a session. The counter of server ids is none.
-fn is_session(relative: &[u8]) -> bool {
-    relative.starts_with(b"session/") && relative != b"session/id"
 }

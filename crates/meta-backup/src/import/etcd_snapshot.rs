@@ -4,7 +4,6 @@
 //! (big-endian), `_`, 8 bytes sub revision, and `t` where the change is a deletion. The newest change
 //! of a key is its value. The file holds the whole of etcd, so the meta root has to be known or found.
 
-use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
 
 use prost::Message;
@@ -13,8 +12,9 @@ use sha2::{Digest as _, Sha256};
 use super::super::FormatError;
 use super::super::messages::StoredKeyValue;
 use super::bbolt::Database;
-use super::root::{detect, is_below};
-use super::{Format, Import, Pair};
+use super::root::is_below;
+use super::sorted::{Record, Sorter, State};
+use super::{Format, Import};
 
 const HASH_BYTES: u64 = 32;
 
@@ -28,12 +28,6 @@ const BUCKET: &[u8] = b"key";
 /// compaction removes the newest change, too, where that is a deletion.
 const STATE_BUCKET: &[u8] = b"meta";
 const COMPACTED: [&[u8]; 2] = [b"finishedCompactRev", b"scheduledCompactRev"];
-
-/// What a key holds at the newest revision.
-struct Live {
-    value: Vec<u8>,
-    is_leased: bool,
-}
 
 /// Where in that bucket the last request of etcd's log is that the database holds: 8 bytes, big-endian.
 const RAFT_INDEX: &[u8] = b"consistent_index";
@@ -62,14 +56,14 @@ pub(super) fn read<R: Read + Seek>(
     }
     let mut changes = Changes {
         hint,
-        live: BTreeMap::new(),
+        sorter: Sorter::default(),
         newest: (0, 0),
     };
     let found = database.walk_bucket(BUCKET, &mut |key, value| changes.apply(key, value))?;
     if !found {
         return Err(broken("it has no bucket of revisions"));
     }
-    let state = State::read(&mut database)?;
+    let state = ServerState::read(&mut database)?;
     let mut import = changes.finish(state.compacted)?;
     import.notes = notes;
     import.raft_index = state.raft_index;
@@ -78,13 +72,13 @@ pub(super) fn read<R: Read + Seek>(
 
 /// etcd's own state in its database.
 #[derive(Default)]
-struct State {
+struct ServerState {
     /// The revision up to which it was compacted.
     compacted: u64,
     raft_index: Option<u64>,
 }
 
-impl State {
+impl ServerState {
     fn read<R: Read + Seek>(database: &mut Database<R>) -> Result<Self, FormatError> {
         let mut state = Self::default();
         database.walk_bucket(STATE_BUCKET, &mut |key, value| {
@@ -144,10 +138,10 @@ fn check_hash<R: Read + Seek>(file: &mut R, length: u64) -> Result<(), FormatErr
     Ok(())
 }
 
-/// Applies the changes in their order.
+/// Takes the changes in the order of their revisions.
 struct Changes<'h> {
     hint: Option<&'h str>,
-    live: BTreeMap<Vec<u8>, Live>,
+    sorter: Sorter,
     newest: (u64, u64),
 }
 
@@ -159,50 +153,33 @@ impl Changes<'_> {
             return Err(broken("its revisions are not in order"));
         }
         self.newest = revision;
-        let StoredKeyValue {
-            key, value, lease, ..
-        } = StoredKeyValue::decode(value)
+        let change = StoredKeyValue::decode(value)
             .map_err(|error| broken(format!("a change does not decode: {error}")))?;
-        if key.is_empty() {
+        if change.key.is_empty() {
             return Err(broken("a change has an empty key"));
         }
-        let is_ours = self.hint.is_none_or(|root| is_below(root, &key));
-        if is_tombstone {
-            self.live.remove(&key);
-            return Ok(());
-        }
-        // Of what is not ours only the key is kept, to count it.
-        let value = if is_ours { value } else { Vec::new() };
-        let is_leased = lease != 0;
-        self.live.insert(key, Live { value, is_leased });
-        Ok(())
+        let state = match (is_tombstone, change.lease) {
+            (true, _) => State::Deleted,
+            (false, 0) => State::Live,
+            (false, _) => State::Leased,
+        };
+        // Keys outside the root are only counted.
+        let is_ours = self.hint.is_none_or(|root| is_below(root, &change.key));
+        let value = match state == State::Live && is_ours {
+            true => change.value,
+            false => Vec::new(),
+        };
+        self.sorter.push(Record {
+            order: revision,
+            ..Record::new(change.key, value, state)
+        })
     }
 
     /// The content at etcd's newest revision, which is the newest change or the last compaction.
     fn finish(self, compacted: u64) -> Result<Import, FormatError> {
-        let root = match self.hint {
-            Some(root) => root.to_owned(),
-            None => detect(self.live.keys().map(Vec::as_slice))?,
-        };
-        let mut leased = 0;
-        let mut pairs: Vec<Pair> = Vec::new();
-        let mut outside = 0;
-        for (key, live) in self.live {
-            if !is_below(&root, &key) {
-                outside += 1;
-            } else if live.is_leased {
-                leased += 1;
-            } else {
-                pairs.push((key, live.value));
-            }
-        }
-        if pairs.is_empty() {
-            return Err(FormatError::NothingBelowRoot { root });
-        }
-        let mut import = Import::new(Format::EtcdSnapshot, root, pairs)?;
+        let mut import =
+            Import::with_leases(Format::EtcdSnapshot, self.sorter.finish()?, self.hint)?;
         import.revision = i64::try_from(self.newest.0.max(compacted)).unwrap_or(i64::MAX);
-        import.skipped_leased = leased;
-        import.skipped_outside = outside;
         Ok(import)
     }
 }

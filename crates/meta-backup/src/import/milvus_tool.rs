@@ -11,8 +11,9 @@ use super::super::messages::{BackupHeader, KeyDataPair};
 use super::super::{Format, FormatError};
 use super::frames::Frames;
 use super::partial::{Loss, Partial, is_cut};
-use super::root::{below, repair_lost_slash};
-use super::{Import, Pair, too_large};
+use super::root::repair_lost_slash;
+use super::sorted::{Record, Sorted, Sorter, State};
+use super::{Import, Selected, too_large};
 use crate::digest::{ContentDigest, ENTRY_LIMIT};
 
 /// The JSON in the header's `extra`: its one member distinguishes the generations.
@@ -48,49 +49,51 @@ pub(super) fn header_root(header: &BackupHeader) -> Option<String> {
 }
 
 /// Reads entries to the end, and compares their number with the header's where it gives one.
-pub(super) fn read_pairs<R: Read>(
+pub(super) fn read_entries<R: Read>(
     frames: &mut Frames<R>,
     announced: i64,
     partial: Partial,
-) -> Result<(Vec<Pair>, Option<Loss>), FormatError> {
+) -> Result<(Sorted, Option<Loss>), FormatError> {
     let Ok(announced) = u64::try_from(announced) else {
         return Err(frames.malformed("the header", "its count of entries is negative"));
     };
     let announced = (announced > 0).then_some(announced);
-    let mut pairs = Vec::new();
+    let mut sorter = Sorter::default();
+    let mut found = 0;
     let cut = loop {
         match frames.message::<KeyDataPair>("an entry") {
-            Ok(Some(pair)) => pairs.push(checked(frames, pair)?),
+            Ok(Some(pair)) => sorter.push(checked(frames, pair)?)?,
             Ok(None) => break None,
             Err(error) if is_cut(&error) => break Some(error),
             Err(error) => return Err(error),
         }
+        found += 1;
     };
-    let loss = partial.entries(pairs.len() as u64, announced, cut)?;
-    Ok((pairs, loss))
+    let loss = partial.entries(found, announced, cut)?;
+    Ok((sorter.finish()?, loss))
 }
 
-/// An entry as a pair; no key is empty.
-pub(super) fn checked<R: Read>(frames: &Frames<R>, pair: KeyDataPair) -> Result<Pair, FormatError> {
+/// An entry as a record; no key is empty.
+pub(super) fn checked<R: Read>(
+    frames: &Frames<R>,
+    pair: KeyDataPair,
+) -> Result<Record, FormatError> {
     let KeyDataPair { key, data } = pair;
     if key.is_empty() {
         return Err(frames.malformed("an entry", "its key is empty"));
     }
-    Ok((key, data))
+    Ok(Record::new(key, data, State::Live))
 }
 
 /// The newer generation: absolute keys. That tool reads by a prefix without a slash, so the keys of a
 /// neighbour such as `by-dev/meta2` can be among them; they are left out and counted.
 pub(super) fn with_absolute_keys(
     header: &BackupHeader,
-    pairs: Vec<Pair>,
+    entries: Sorted,
 ) -> Result<Import, FormatError> {
     let root = header_root(header).ok_or(FormatError::NoRoot)?;
-    let root = repair_lost_slash(root, &pairs)?;
-    let (pairs, outside) = below(&root, pairs);
-    let mut import = Import::new(Format::Official, root, pairs)?;
-    import.skipped_outside = outside;
-    Ok(import)
+    let root = repair_lost_slash(root, &entries)?;
+    Import::new(Format::Official, Selected::new(entries, root))
 }
 
 /// The header frame of a file with absolute keys, as the official tool writes it; a leading slash of the

@@ -11,7 +11,8 @@ use super::super::messages::{BackupHeader, SegmentIndexIds};
 use super::super::{Coverage, Format, FormatError};
 use super::milvus_tool::header_root;
 use super::root::strip;
-use super::{Import, Pair};
+use super::sorted::{Record, Sorted, Sorter, State};
+use super::{Import, Selected};
 use milvus_meta::entry::printable;
 use milvus_meta::keys::{Family, Key};
 use milvus_meta::model::{CollectionId, IndexId, PartitionId, SegmentId};
@@ -35,29 +36,27 @@ const FAMILIES: [Family; 11] = [
 /// among the entries, or the user's `hint`, brings it back.
 pub(super) fn read(
     header: &BackupHeader,
-    pairs: Vec<Pair>,
+    entries: &Sorted,
     hint: Option<&str>,
 ) -> Result<Import, FormatError> {
-    let told = header_root(header).ok_or(FormatError::NoRoot)?;
-    let absolute = format!("/{}", told.trim_start_matches('/'));
+    let named = header_root(header).ok_or(FormatError::NoRoot)?;
+    let absolute = format!("/{}", named.trim_start_matches('/'));
     let has_slash =
-        hint == Some(absolute.as_str()) || pairs.iter().any(|(key, _)| is_absolute(&absolute, key));
-    let root = if has_slash { absolute } else { told.clone() };
-    let pairs = pairs
-        .into_iter()
-        .map(|(key, value)| {
-            let relative = [&root, &told]
-                .into_iter()
-                .find(|root| is_absolute(root, &key))
-                .and_then(|root| strip(root, &key))
-                .unwrap_or(&key);
-            let relative = repaired(relative, &value)?;
-            let mut whole = format!("{root}/").into_bytes();
-            whole.extend_from_slice(&relative);
-            Ok((whole, value))
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    let mut import = Import::new(Format::OfficialRelative, root, pairs)?;
+        hint == Some(absolute.as_str()) || entries.any(|key| is_absolute(&absolute, key))?;
+    let root = if has_slash { absolute } else { named.clone() };
+    let mut sorter = Sorter::default();
+    for record in entries.records() {
+        let Record { key, value, .. } = record?;
+        let relative = [&root, &named]
+            .into_iter()
+            .find(|root| is_absolute(root, &key))
+            .and_then(|root| strip(root, &key))
+            .unwrap_or(&key);
+        let key = [root.as_bytes(), b"/", &repaired(relative, &value)?].concat();
+        sorter.push(Record::new(key, value.into(), State::Live))?;
+    }
+    let entries = Selected::new(sorter.finish()?, root);
+    let mut import = Import::new(Format::OfficialRelative, entries)?;
     let mut families = FAMILIES.to_vec();
     families.sort_unstable();
     import.coverage = Coverage::Families(families);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::super::FormatError;
-use super::Pair;
+use super::sorted::Sorted;
 use milvus_meta::keys::Family;
 
 /// Whether `key` is below `root`.
@@ -16,37 +16,42 @@ pub(super) fn strip<'k>(root: &str, key: &'k [u8]) -> Option<&'k [u8]> {
     key.strip_prefix(root.as_bytes())?.strip_prefix(b"/")
 }
 
-/// Keeps the entries below `root`; also returns how many others there were.
-pub(super) fn below(root: &str, mut pairs: Vec<Pair>) -> (Vec<Pair>, u64) {
-    let before = pairs.len();
-    pairs.retain(|(key, _)| is_below(root, key));
-    let outside = (before - pairs.len()) as u64;
-    (pairs, outside)
-}
-
 /// The root of entries with absolute keys. The official tool loses a leading slash in the header, while
 /// the keys still have it: where no key is below the root without the slash, but some are below the
 /// root with it, the keys are right.
-pub(super) fn repair_lost_slash(root: String, pairs: &[Pair]) -> Result<String, FormatError> {
-    let holds = |root: &str| pairs.iter().any(|(key, _)| is_below(root, key));
-    if pairs.is_empty() || holds(&root) {
+pub(super) fn repair_lost_slash(root: String, entries: &Sorted) -> Result<String, FormatError> {
+    let holds = |root: &str| entries.any(|key| is_below(root, key));
+    if !entries.any(|_| true)? || holds(&root)? {
         return Ok(root);
     }
     let absolute = format!("/{root}");
-    if holds(&absolute) {
+    if holds(&absolute)? {
         return Ok(absolute);
     }
     Err(FormatError::NothingBelowRoot { root })
 }
 
-/// Finds the one root below which Milvus metadata lies, among keys of any origin.
-pub(super) fn detect<'k>(
-    keys: impl Iterator<Item = &'k [u8]> + Clone,
-) -> Result<String, FormatError> {
-    let mut roots = candidates(keys.clone(), is_root_coordinator_key);
-    if roots.is_empty() {
-        roots = candidates(keys, |_| true);
+/// The most roots that are named in an error.
+const ROOTS_LIMIT: usize = 100;
+
+/// Finds the one meta root of the Milvus metadata among keys of any origin.
+pub(super) fn detect(entries: &Sorted) -> Result<String, FormatError> {
+    let (mut roots, mut weak) = (BTreeSet::new(), BTreeSet::new());
+    for record in entries.records() {
+        let key = record?.key;
+        let sets = [
+            (&mut roots, root_of(&key, is_root_coordinator_key)),
+            (&mut weak, root_of(&key, |_| true)),
+        ];
+        for (set, root) in sets {
+            if let Some(root) = root.filter(|_| set.len() < ROOTS_LIMIT)
+                && !set.contains(root)
+            {
+                set.insert(root.to_owned());
+            }
+        }
     }
+    let roots = if roots.is_empty() { weak } else { roots };
     let mut roots: Vec<String> = roots.into_iter().collect();
     match roots.len() {
         0 => Err(FormatError::NoRoot),
@@ -60,21 +65,15 @@ fn is_root_coordinator_key(relative: &[u8]) -> bool {
     relative.starts_with(b"root-coord/") || relative.starts_with(b"snapshots/root-coord/")
 }
 
-/// Every root that makes some key one of a known family. Of several cuts of a key the first counts:
+/// The root that makes the key one of a known family. Of several positions in a key the first counts:
 /// `a/snapshots/root-coord/collection/5_ts4` is below `a`, not below `a/snapshots`.
-fn candidates<'k>(
-    keys: impl Iterator<Item = &'k [u8]>,
-    is_evidence: impl Fn(&[u8]) -> bool,
-) -> BTreeSet<String> {
-    keys.filter_map(|key| {
-        let cut = key.iter().enumerate().find_map(|(at, byte)| {
-            let relative = key.get(at + 1..)?;
-            (*byte == b'/' && is_known(relative) && is_evidence(relative)).then_some(at)
-        })?;
-        let root = std::str::from_utf8(&key[..cut]).ok()?;
-        (!root.is_empty()).then(|| root.to_owned())
-    })
-    .collect()
+fn root_of(key: &[u8], is_evidence: impl Fn(&[u8]) -> bool) -> Option<&str> {
+    let end = key.iter().enumerate().find_map(|(at, byte)| {
+        let relative = key.get(at + 1..)?;
+        (*byte == b'/' && is_known(relative) && is_evidence(relative)).then_some(at)
+    })?;
+    let root = std::str::from_utf8(&key[..end]).ok()?;
+    (!root.is_empty()).then_some(root)
 }
 
 /// Whether a relative key belongs to Milvus. Of `session/` only the id counter counts: the word is too
@@ -86,10 +85,20 @@ fn is_known(relative: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::sorted::{Record, Sorter, State};
     use super::*;
 
+    fn sorted(keys: &[&str]) -> Sorted {
+        let mut sorter = Sorter::default();
+        for key in keys {
+            let record = Record::new(key.as_bytes().to_vec(), Vec::new(), State::Live);
+            sorter.push(record).unwrap();
+        }
+        sorter.finish().unwrap()
+    }
+
     fn detected(keys: &[&str]) -> Result<String, FormatError> {
-        detect(keys.iter().map(|key| key.as_bytes()))
+        detect(&sorted(keys))
     }
 
     #[test]
@@ -127,13 +136,13 @@ mod tests {
 
     #[test]
     fn d15_keys_restore_a_slash_lost_in_the_header() {
-        let pairs = vec![(b"/by-dev/meta/session/id".to_vec(), Vec::new())];
+        let entries = sorted(&["/by-dev/meta/session/id"]);
         assert_eq!(
-            repair_lost_slash("by-dev/meta".into(), &pairs).unwrap(),
+            repair_lost_slash("by-dev/meta".into(), &entries).unwrap(),
             "/by-dev/meta"
         );
         assert!(matches!(
-            repair_lost_slash("else/where".into(), &pairs),
+            repair_lost_slash("else/where".into(), &entries),
             Err(FormatError::NothingBelowRoot { .. })
         ));
     }

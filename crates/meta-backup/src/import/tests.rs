@@ -1,6 +1,7 @@
 //! Files made byte by byte from what is known of the formats.
 
 mod birdwatcher;
+mod dump;
 mod etcd_snapshot;
 mod milvus_tool;
 mod milvus_tool_v1;
@@ -90,12 +91,13 @@ fn load_with(
     )
 }
 
-fn keys(import: &Import) -> Vec<&str> {
-    import
-        .entries
-        .iter()
-        .map(|entry| std::str::from_utf8(&entry.key).unwrap())
-        .collect()
+fn entries(import: &Import) -> Vec<Entry> {
+    import.entries.iter().map(Result::unwrap).collect()
+}
+
+fn keys(import: &Import) -> Vec<String> {
+    let text = |entry: Entry| String::from_utf8(entry.key.to_vec()).unwrap();
+    entries(import).into_iter().map(text).collect()
 }
 
 fn summary(bytes: &[u8]) -> Result<Summary, FormatError> {

@@ -38,13 +38,13 @@ fn answered() -> (Vec<Entry>, u64) {
 
 #[test]
 fn a_real_snapshot_holds_what_etcd_answered() {
-    let (entries, leased) = answered();
+    let (expected, leased) = answered();
     for hint in [None, Some("by-dev/meta")] {
         let import = load(&real(), hint).unwrap();
         assert_eq!(import.format, Format::EtcdSnapshot);
-        assert_eq!(import.meta_root, "by-dev/meta");
+        assert_eq!(import.entries.root.as_ref(), "by-dev/meta");
         assert_eq!(import.revision, 177);
-        assert_eq!(import.entries, entries);
+        assert_eq!(entries(&import), expected);
         assert_eq!((import.skipped_leased, leased), (2, 2));
         assert!(import.skipped_outside >= 2);
     }
@@ -54,7 +54,7 @@ fn a_real_snapshot_holds_what_etcd_answered() {
 fn a_named_root_is_used_and_must_have_keys() {
     let neighbour = load(&real(), Some("by-dev/meta2")).unwrap();
     assert_eq!(
-        neighbour.entries,
+        entries(&neighbour),
         [Entry::new("by-dev/meta2/neighbour", "not ours")]
     );
     assert!(matches!(
@@ -109,7 +109,7 @@ fn a_database_without_hash_requires_skip_hash_check() {
         let error = load(&file, None).unwrap_err();
         assert!(matches!(error, FormatError::NoHash), "{error:?}");
         let found = load_with(&file, None, SKIP).unwrap();
-        assert_eq!(found.entries, expected.entries);
+        assert_eq!(entries(&found), entries(&expected));
         assert_eq!(found.revision, expected.revision);
         assert!(
             found
@@ -124,7 +124,7 @@ fn a_database_without_hash_requires_skip_hash_check() {
 #[test]
 fn one_intact_meta_page_is_enough() {
     let whole = real();
-    let expected = load(&whole, None).unwrap().entries;
+    let expected = entries(&load(&whole, None).unwrap());
     for page in [0, 4096] {
         let mut file = whole[..whole.len() - HASH].to_vec();
         file[page..page + 80].fill(0);
@@ -134,7 +134,7 @@ fn one_intact_meta_page_is_enough() {
             (file.clone(), SKIP),
         ] {
             let found = load_with(&file, None, tolerance).unwrap();
-            assert_eq!(found.entries, expected, "{page}");
+            assert_eq!(entries(&found), expected, "{page}");
             assert!(found.notes.concat().contains("one of the two meta pages"));
         }
     }

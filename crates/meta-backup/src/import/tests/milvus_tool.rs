@@ -20,9 +20,12 @@ fn the_example_of_94_bytes_is_read() {
     assert_eq!(bytes.len(), 94);
     let import = load(&bytes, None).unwrap();
     assert_eq!(import.format, Format::Official);
-    assert_eq!(import.meta_root, "by-dev/meta");
+    assert_eq!(import.entries.root.as_ref(), "by-dev/meta");
     assert_eq!(import.coverage, Coverage::All);
-    assert_eq!(import.entries, [Entry::new("by-dev/meta/session/id", "12")]);
+    assert_eq!(
+        entries(&import),
+        [Entry::new("by-dev/meta/session/id", "12")]
+    );
 }
 
 #[test]
@@ -42,7 +45,7 @@ fn unsorted_absolute_keys_are_sorted() {
     .concat();
     let import = load(&bytes, None).unwrap();
     assert_eq!(keys(&import), ["one/indexes/1", "one/session/id"]);
-    assert_eq!(import.meta_root, "one");
+    assert_eq!(import.entries.root.as_ref(), "one");
 }
 
 #[test]
@@ -120,7 +123,7 @@ fn d15_absolute_keys_restore_the_lost_slash() {
     ]
     .concat();
     let import = load(&bytes, None).unwrap();
-    assert_eq!(import.meta_root, "/by-dev/meta");
+    assert_eq!(import.entries.root.as_ref(), "/by-dev/meta");
     assert_eq!(keys(&import), ["/by-dev/meta/session/id"]);
 }
 
@@ -138,7 +141,7 @@ fn duplicate_keys_must_have_equal_values() {
         load(&file(b"13"), None),
         Err(FormatError::DuplicateKey { .. })
     ));
-    assert_eq!(load(&file(b"12"), None).unwrap().entries.len(), 1);
+    assert_eq!(load(&file(b"12"), None).unwrap().count, 1);
 }
 
 #[test]

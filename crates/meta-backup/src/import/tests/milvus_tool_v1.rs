@@ -75,13 +75,13 @@ fn d15_an_absolute_key_or_the_user_restores_the_slash() {
     let operation = pair("/by-dev/meta/root-coord/dd-operation", b"{}");
     let told = [head.clone(), operation, index.clone()].concat();
     let expected = "/by-dev/meta/root-coord/index/5/6";
-    assert!(keys(&load(&told, None).unwrap()).contains(&expected));
+    assert!(keys(&load(&told, None).unwrap()).contains(&expected.to_owned()));
     let silent = [head, index].concat();
     let hinted = load(&silent, Some("/by-dev/meta")).unwrap();
     assert_eq!(keys(&hinted), [expected]);
     // Any other root than the file's own is not put in its place.
     let other = load(&silent, Some("/else/meta")).unwrap();
-    assert_eq!(other.meta_root, "by-dev/meta");
+    assert_eq!(other.entries.root.as_ref(), "by-dev/meta");
 }
 
 #[test]

@@ -1,0 +1,130 @@
+//! Dumps of keys: the output of `etcdctl get --prefix` as JSON or protobuf, and of `inspect --raw`.
+//!
+//! etcdctl writes one range response: the revision it was read at, the entries with their leases, and
+//! the number of keys in the range. `inspect --raw` writes a line for each entry, of the same form, and a
+//! last line with their number. Responses and lines are read one entry at a time.
+
+mod json;
+mod protobuf;
+
+use std::io::{BufRead, Read};
+
+use super::super::FormatError;
+use super::super::messages::StoredKeyValue;
+use super::partial::{Loss, Partial};
+use super::sorted::{Record, Sorter, State};
+use super::{Format, Import};
+
+pub(super) use json::read as read_json;
+pub(super) use protobuf::read as read_protobuf;
+
+const PART: &str = "the output of etcdctl get";
+
+/// Whether a file begins as a JSON object does. A frame's length may begin with the same byte, but no quote
+/// follows.
+pub(super) fn is_json(start: &[u8]) -> bool {
+    let mut visible = start.iter().filter(|byte| !byte.is_ascii_whitespace());
+    visible.next() == Some(&b'{') && visible.next() == Some(&b'"')
+}
+
+/// Whether a file begins as a range response does: field 1, a header of some bytes, of which the first is
+/// a number's field. A frame's length has zeros there.
+pub(super) fn is_protobuf(start: &[u8]) -> bool {
+    matches!(start, [0x0a, 1..=0x40, 0x08 | 0x10 | 0x18 | 0x20, ..])
+}
+
+/// What was read of a dump so far.
+#[derive(Default)]
+struct Dump {
+    sorter: Sorter,
+    found: u64,
+    /// Whether any entry has a value.
+    has_values: bool,
+    revision: Option<i64>,
+    /// How many entries there must be, where that is known.
+    announced: Option<u64>,
+    /// Of `inspect --raw`: the root in the last line, and whether all entries were printed.
+    root: Option<String>,
+    is_selection: bool,
+}
+
+impl Dump {
+    fn push(&mut self, entry: StoredKeyValue) -> Result<(), FormatError> {
+        if entry.key.is_empty() {
+            return Err(malformed("an entry has an empty key"));
+        }
+        self.found += 1;
+        self.has_values |= !entry.value.is_empty();
+        let state = match entry.lease {
+            0 => State::Live,
+            _ => State::Leased,
+        };
+        self.sorter.push(Record::new(entry.key, entry.value, state))
+    }
+
+    /// Takes the revision of a response. Responses of several revisions would make a mixed state.
+    fn set_revision(&mut self, revision: i64) -> Result<(), FormatError> {
+        if revision <= 0 {
+            return Err(malformed("it names no revision"));
+        }
+        match self.revision.replace(revision) {
+            Some(before) if before != revision => Err(malformed(&format!(
+                "it holds responses of the revisions {before} and {revision}: read all keys with one command"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the end of a response with so many entries. etcd counts the range, whatever `--limit` returns
+    /// of it; a response with entries but without a count was cut.
+    fn end_response(&mut self, entries: u64, count: i64, more: bool) -> Result<(), FormatError> {
+        let count = u64::try_from(count).unwrap_or_default();
+        if entries > 0 && count == 0 {
+            return Err(FormatError::Truncated {
+                part: PART,
+                offset: 0,
+            });
+        }
+        let announced = count.max(entries + u64::from(more));
+        self.announced = Some(self.announced.unwrap_or_default() + announced);
+        Ok(())
+    }
+
+    /// The content, where `cut` says why the file ends early, if it does.
+    fn finish(
+        self,
+        format: Format,
+        hint: Option<&str>,
+        (partial, cut): (Partial, Option<FormatError>),
+    ) -> Result<Import, FormatError> {
+        if self.found > 0 && !self.has_values {
+            return Err(malformed(
+                "no entry has a value: was it made with --keys-only?",
+            ));
+        }
+        if self.revision.is_none() && cut.is_none() {
+            return Err(malformed("it names no revision"));
+        }
+        let mut losses = Vec::new();
+        losses.extend(partial.entries(self.found, self.announced, cut)?);
+        if self.is_selection {
+            losses.push(partial.accept(Loss {
+                missing: "it holds only the entries that inspect was asked for (--family, --prefix or --key)"
+                    .to_owned(),
+                of_entries: true,
+            })?);
+        }
+        let root = hint.or(self.root.as_deref());
+        let mut import = Import::with_leases(format, self.sorter.finish()?, root)?;
+        import.revision = self.revision.unwrap_or_default();
+        Ok(losses.into_iter().fold(import, Import::with))
+    }
+}
+
+fn malformed(reason: &str) -> FormatError {
+    FormatError::Malformed {
+        part: PART,
+        offset: 0,
+        reason: reason.to_owned(),
+    }
+}

@@ -1,0 +1,256 @@
+//! The JSON forms of a dump.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde::de::{
+    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
+
+use super::{BufRead, Dump, Format, FormatError, Import, PART, Partial, StoredKeyValue, malformed};
+
+/// The part of a file that ends early.
+const LINES: &str = "the lines of inspect --raw";
+
+#[derive(Deserialize)]
+struct Header {
+    revision: i64,
+}
+
+/// An entry of a response.
+#[derive(Deserialize)]
+struct Entry {
+    key: String,
+    #[serde(default)]
+    value: String,
+    #[serde(default)]
+    lease: i64,
+}
+
+/// The last line of `inspect --raw`.
+#[derive(Deserialize)]
+struct End {
+    entries: u64,
+    revision: i64,
+    meta_root: String,
+    complete: bool,
+}
+
+/// Reads a file of JSON documents: one of etcdctl, or lines of `inspect --raw`.
+pub(in super::super) fn read(
+    mut reader: impl BufRead,
+    hint: Option<&str>,
+    partial: Partial,
+) -> Result<Import, FormatError> {
+    let mut dump = Dump::default();
+    let mut kind = None;
+    let cut = loop {
+        match has_more(&mut reader) {
+            Ok(true) => {}
+            // The last line of inspect says that it is the last.
+            Ok(false) if kind == Some(Kind::Line) => {
+                break Some(FormatError::Truncated {
+                    part: LINES,
+                    offset: 0,
+                });
+            }
+            Ok(false) => break None,
+            Err(source) => return Err(FormatError::Read { offset: 0, source }),
+        }
+        if kind == Some(Kind::End) {
+            return Err(malformed("data follows the last line of inspect --raw"));
+        }
+        match document(&mut reader, &mut dump) {
+            Ok(read) => kind = Some(read),
+            Err(error @ FormatError::Truncated { .. }) => break Some(error),
+            Err(error) => return Err(error),
+        }
+    };
+    let format = match kind {
+        Some(Kind::Line | Kind::End) => Format::Inspect,
+        Some(Kind::Response) | None => Format::Etcdctl,
+    };
+    dump.finish(format, hint, (partial, cut))
+}
+
+/// Skips white space; whether anything follows.
+fn has_more(reader: &mut impl BufRead) -> std::io::Result<bool> {
+    loop {
+        let buffer = reader.fill_buf()?;
+        let spaces = buffer
+            .iter()
+            .take_while(|byte| byte.is_ascii_whitespace())
+            .count();
+        if spaces < buffer.len() || buffer.is_empty() {
+            let has_more = !buffer.is_empty();
+            reader.consume(spaces);
+            return Ok(has_more);
+        }
+        reader.consume(spaces);
+    }
+}
+
+/// The kinds of document.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Response,
+    Line,
+    End,
+}
+
+fn document(reader: &mut impl BufRead, dump: &mut Dump) -> Result<Kind, FormatError> {
+    let mut failure = None;
+    let seed = Document {
+        dump,
+        failure: &mut failure,
+    };
+    let mut deserializer = serde_json::Deserializer::from_reader(reader);
+    let read = seed.deserialize(&mut deserializer);
+    match (read, failure) {
+        (_, Some(failure)) => Err(failure),
+        (Ok(kind), None) => Ok(kind),
+        (Err(error), None) => Err(json_error(error)),
+    }
+}
+
+fn json_error(error: serde_json::Error) -> FormatError {
+    let offset = error.column() as u64;
+    match error.classify() {
+        serde_json::error::Category::Io => FormatError::Read {
+            offset,
+            source: error.into(),
+        },
+        serde_json::error::Category::Eof => FormatError::Truncated { part: PART, offset },
+        serde_json::error::Category::Syntax | serde_json::error::Category::Data => {
+            FormatError::Unknown {
+                reason: format!(
+                    "it is JSON, but not the output of etcdctl get -w json or inspect --raw: {error}"
+                ),
+            }
+        }
+    }
+}
+
+fn bytes(text: &str) -> Result<Vec<u8>, FormatError> {
+    STANDARD
+        .decode(text)
+        .map_err(|error| malformed(&format!("{text:?} is not base64: {error}")))
+}
+
+fn push(dump: &mut Dump, entry: &Entry) -> Result<(), FormatError> {
+    dump.push(StoredKeyValue {
+        key: bytes(&entry.key)?,
+        value: bytes(&entry.value)?,
+        lease: entry.lease,
+        ..StoredKeyValue::default()
+    })
+}
+
+/// Reads a document; an error that is not of JSON goes to `failure`.
+struct Document<'d> {
+    dump: &'d mut Dump,
+    failure: &'d mut Option<FormatError>,
+}
+
+impl<'de> DeserializeSeed<'de> for Document<'_> {
+    type Value = Kind;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Kind, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Document<'_> {
+    type Value = Kind;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a range response, or a line of inspect --raw")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Kind, A::Error> {
+        let (mut count, mut more, mut has_header) = (0, false, false);
+        let mut line = Entry {
+            key: String::new(),
+            value: String::new(),
+            lease: 0,
+        };
+        let mut end: Option<End> = None;
+        let before = self.dump.found;
+        while let Some(name) = map.next_key::<String>()? {
+            match name.as_str() {
+                "header" => {
+                    let header: Header = map.next_value()?;
+                    has_header = true;
+                    let set = self.dump.set_revision(header.revision);
+                    set.map_err(|error| stop(self.failure, error))?;
+                }
+                "kvs" => map.next_value_seed(Entries {
+                    dump: self.dump,
+                    failure: self.failure,
+                })?,
+                "count" => count = map.next_value()?,
+                "more" => more = map.next_value()?,
+                "key" => line.key = map.next_value()?,
+                "value" => line.value = map.next_value()?,
+                "lease" => line.lease = map.next_value()?,
+                "end" => end = Some(map.next_value()?),
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        let entries = self.dump.found - before;
+        let (kind, done) = if let Some(end) = end {
+            self.dump.announced = Some(end.entries);
+            self.dump.is_selection = !end.complete;
+            self.dump.root = Some(end.meta_root);
+            self.dump.revision = Some(end.revision);
+            (Kind::End, Ok(()))
+        } else if has_header {
+            (Kind::Response, self.dump.end_response(entries, count, more))
+        } else if entries == 0 && !line.key.is_empty() {
+            (Kind::Line, push(self.dump, &line))
+        } else {
+            return Err(A::Error::custom("it has neither a header nor a key"));
+        };
+        done.map_err(|error| stop(self.failure, error))?;
+        Ok(kind)
+    }
+}
+
+/// Keeps an error and ends the deserializer.
+fn stop<E: serde::de::Error>(failure: &mut Option<FormatError>, error: FormatError) -> E {
+    *failure = Some(error);
+    E::custom("stopped")
+}
+
+/// Reads the entries of a response, one at a time.
+struct Entries<'d> {
+    dump: &'d mut Dump,
+    failure: &'d mut Option<FormatError>,
+}
+
+impl<'de> DeserializeSeed<'de> for Entries<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Entries<'_> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a list of entries")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while let Some(entry) = list.next_element::<Entry>()? {
+            push(self.dump, &entry).map_err(|error| stop(self.failure, error))?;
+        }
+        Ok(())
+    }
+}
