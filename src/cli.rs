@@ -17,9 +17,11 @@ mod connecting;
 mod context;
 #[cfg(test)]
 mod documented;
+mod examples;
 mod history;
 mod inspect;
 mod invocation;
+mod invoked;
 mod kube_args;
 mod logging;
 mod man;
@@ -41,16 +43,18 @@ mod rolling_update;
 mod signals;
 mod status;
 mod target;
+mod tty;
 mod unused;
 mod upgrade;
 mod verify;
+mod version;
 
 use invocation::Invocation;
 use options::OutputOptions;
-use output::LogFormat;
 use output::exit::Exit;
 use output::failure::Failure;
 use output::terminal;
+use output::{Format, LogFormat};
 
 /// How a command ends.
 type Outcome = Result<Exit, Failure>;
@@ -61,7 +65,7 @@ type Outcome = Result<Exit, Failure>;
 /// 2.2 keys are staged while the 2.1 metadata stays intact, one transaction commits, and every step is
 /// recorded. If interrupted, rerun the command to resume; `rollback` restores the exact bytes.
 #[derive(Debug, Parser)]
-#[command(name = "meta-migration", version, after_long_help = AFTER_HELP)]
+#[command(name = "meta-migration", version = version::VERSION)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -71,16 +75,29 @@ const AFTER_HELP: &str = "\
 The official tool's call works as well: meta-migration -config=FILE does what cmd.type in the YAML file \
 says (backup, run or rollback).
 
-With the commands that talk to etcd, what says where things are, what is written and how long is waited \
-can come from the environment: META_MIGRATION_ and the option in capitals, for example \
-META_MIGRATION_ROOT_PATH. Those for Kubernetes take the image of their Jobs from \
-META_MIGRATION_TOOL_IMAGE, and how they talk, as META_MIGRATION_FORMAT. The password of the etcd user comes from META_MIGRATION_PASSWORD or \
---password-file, never from an option.
+Options can come from the environment: META_MIGRATION_ and the option in capitals, for example \
+META_MIGRATION_ROOT_PATH. The commands for Kubernetes take the image of their Jobs from \
+META_MIGRATION_TOOL_IMAGE. The password of the etcd user comes from META_MIGRATION_PASSWORD or --password-file, or \
+is asked for at a terminal. ETCDCTL_ENDPOINTS, ETCDCTL_CACERT, ETCDCTL_CERT, ETCDCTL_KEY and ETCDCTL_USER are read \
+where neither an option nor our own variable is given.";
 
-Exit codes: 0 done or nothing to do; 1 failed, nothing was changed; 2 wrong usage or configuration; \
-3 refused for now: Milvus is running, another migration is, or a restore is unfinished; 4 the metadata \
-cannot be migrated as it is; \
-5 stopped part-way; 6 verification found differences; 130 and 143 ended by a signal.";
+/// The exit codes, and what they mean.
+const EXIT_CODES: [(&str, &str); 8] = [
+    ("0", "done, or nothing to do"),
+    ("1", "failed, nothing was changed"),
+    ("2", "wrong usage or configuration"),
+    (
+        "3",
+        "refused: Milvus is running, another migration is, a restore is unfinished, or metadata would be lost",
+    ),
+    (
+        "4",
+        "the metadata cannot be migrated as it is, or there is none",
+    ),
+    ("5", "stopped part-way"),
+    ("6", "verification found differences"),
+    ("130, 143", "ended by SIGINT or SIGTERM"),
+];
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -99,6 +116,7 @@ enum Command {
     RollingUpdate(rolling_update::Args),
     Completions(completions::Args),
     Man(man::Args),
+    Version(version::Args),
 }
 
 impl Command {
@@ -117,6 +135,7 @@ impl Command {
             Self::Upgrade(args) => args.output.clone(),
             Self::Preflight(args) => args.output.clone(),
             Self::RollingUpdate(args) => args.output.clone(),
+            Self::Version(args) => args.output.clone(),
             Self::Completions(_) | Self::Man(_) => OutputOptions::default(),
         }
     }
@@ -138,6 +157,7 @@ impl Command {
             Self::RollingUpdate(args) => rolling_update::run(&args),
             Self::Completions(args) => completions::run(&args),
             Self::Man(args) => man::run(&args),
+            Self::Version(args) => version::run(&args),
         }
     }
 }
@@ -154,43 +174,72 @@ fn run(arguments: Vec<OsString>) -> Exit {
         .get_subcommands()
         .map(|command| command.get_name().to_owned())
         .collect();
-    let (ended, log_format) = match Invocation::of(arguments, &names) {
+    let format = requested_format(&arguments);
+    let (ended, output) = match Invocation::of(arguments, &names) {
         Invocation::Commands(arguments) => {
-            let parsed = command.try_get_matches_from(arguments);
+            let parsed = command.clone().try_get_matches_from(arguments);
             let parsed = parsed.and_then(|matches| {
                 let cli = Cli::from_arg_matches(&matches)?;
-                Ok((cli, unused::refuse(&matches)))
+                Ok((cli, matches))
             });
             match parsed {
-                Ok((cli, used)) => {
+                Ok((cli, matches)) => {
                     let output = cli.command.output();
-                    let ended = match used {
+                    output.color.apply();
+                    invoked::keep(&command, &matches);
+                    let ended = match unused::refuse(&matches) {
                         Ok(()) => cli.command.run(),
                         Err(failure) => Err(*failure),
                     };
-                    (ended, output.log_format)
+                    (ended, output)
                 }
-                Err(error) => return usage(&error),
+                Err(error) => return usage(&error, format),
             }
         }
         Invocation::Official(arguments) => match official_cli::Args::try_parse_from(arguments) {
-            Ok(args) => (official_cli::run(&args), args.output.log_format),
-            Err(error) => return usage(&error),
+            Ok(args) => {
+                args.output.color.apply();
+                (official_cli::run(&args), args.output)
+            }
+            Err(error) => return usage(&error, format),
         },
     };
-    finish(ended, log_format)
-}
-
-fn finish(ended: Outcome, log_format: LogFormat) -> Exit {
     match ended {
         Ok(exit) => exit,
-        Err(failure) => output::fail(&failure, log_format),
+        Err(failure) => output::fail(&failure, output.format, output.log_format),
+    }
+}
+
+/// The format that a command line asks for which cannot be parsed.
+fn requested_format(arguments: &[OsString]) -> Format {
+    let words = arguments.iter().map(|word| word.to_string_lossy());
+    let words: Vec<_> = words.collect();
+    let asks_for = |format: &str| {
+        let joined = [
+            format!("-o{format}"),
+            format!("-o={format}"),
+            format!("--output={format}"),
+            format!("--format={format}"),
+        ];
+        let apart = ["-o", "--output", "--format"];
+        let mut pairs = words.windows(2);
+        words.iter().any(|word| joined.iter().any(|it| it == word))
+            || pairs.any(|pair| apart.contains(&&*pair[0]) && pair[1] == format)
+    };
+    match (asks_for("json"), asks_for("yaml")) {
+        (true, _) => Format::Json,
+        (false, true) => Format::Yaml,
+        (false, false) => Format::Table,
     }
 }
 
 /// Help is no error; everything else that clap says is wrong usage.
-fn usage(error: &clap::Error) -> Exit {
+fn usage(error: &clap::Error, format: Format) -> Exit {
     let text = error.render().to_string();
+    if error.use_stderr() && format.is_document() {
+        let words = text.trim_end().trim_start_matches("error: ");
+        return output::fail(&Failure::usage(words), format, LogFormat::Text);
+    }
     if !error.use_stderr() || terminal::is_safe(&text) {
         // Nothing is left to do when the terminal is gone.
         let _ = error.print();
@@ -204,23 +253,59 @@ fn usage(error: &clap::Error) -> Exit {
     }
 }
 
-/// The whole command line, for parsing, completions and the manual.
+/// The complete command line, for parsing, completions and the manual.
 fn command() -> clap::Command {
     // `inspect --key` is a key of the metadata; the TLS key has to step aside there.
-    let mut command = Cli::command().mut_subcommand("inspect", |inspect| {
+    let command = Cli::command().mut_subcommand("inspect", |inspect| {
         inspect.mut_arg("tls_key", |key| key.long("tls-key"))
     });
-    for name in unused::WITHOUT_BACKUP_FILE {
-        command = command.mut_subcommand(name, |command| {
-            command.mut_arg("backup_file", |option| option.hide(true))
-        });
-    }
-    command.mut_subcommand("verify", |verify| {
+    let command = command.mut_subcommand("verify", |verify| {
         verify.mut_arg("backup_file", |option| {
             option
                 .visible_alias("backup")
                 .help("The 2.1 backup that was migrated")
         })
+    });
+    // There -o is the operation, as in the official scripts.
+    let command = ["upgrade", "rolling-update"]
+        .into_iter()
+        .fold(command, |command, name| {
+            command.mut_subcommand(name, |it| {
+                it.mut_arg("format", |format| format.short(None::<char>))
+            })
+        });
+    let codes = EXIT_CODES
+        .iter()
+        .map(|(code, meaning)| format!("{code} {meaning}"));
+    let codes = codes.collect::<Vec<_>>().join("; ");
+    let after = format!("{AFTER_HELP}\n\nExit codes: {codes}.");
+    let examples = examples::help("meta-migration").unwrap_or_default();
+    with_help(command)
+        .after_help(examples.clone())
+        .after_long_help(format!("{examples}\n{after}"))
+}
+
+/// Hides what a command does not use, and ends its help with examples.
+fn with_help(command: clap::Command) -> clap::Command {
+    let name = command.get_name().to_owned();
+    let ids: Vec<clap::Id> = command
+        .get_arguments()
+        .map(|it| it.get_id().clone())
+        .collect();
+    let unused = ids
+        .into_iter()
+        .filter(|id| !unused::uses(&name, id.as_str()));
+    let command = unused.fold(command, |command, id| {
+        command.mut_arg(id, |it| it.hide(true))
+    });
+    let command = match examples::help(&name) {
+        Some(examples) => command.after_help(examples),
+        None => command,
+    };
+    let names = command.get_subcommands().map(|it| it.get_name().to_owned());
+    let names: Vec<String> = names.collect();
+    names.into_iter().fold(command, |command, name| {
+        command.mut_subcommand(name, with_help)
     })
 }
 
@@ -246,7 +331,7 @@ mod tests {
 
     #[test]
     fn what_is_said_of_the_environment_is_so() {
-        let talk = ["FORMAT", "LOG_FORMAT", "LOG_LEVEL", "NO_PROGRESS"].map(variable);
+        let talk = ["COLOR", "FORMAT", "LOG_FORMAT", "LOG_LEVEL", "NO_PROGRESS"].map(variable);
         let etcd = ["ENDPOINTS", "ROOT_PATH", "TIMEOUT", "TARGET_VERSION"].map(variable);
         for name in ["status", "plan", "migrate", "verify", "rollback", "restore"] {
             let found = variables(name);
@@ -255,7 +340,7 @@ mod tests {
         }
         let image = [variable("TOOL_IMAGE")];
         let of_all = [&talk[..], &[variable("YES")]].concat();
-        let of_jobs = [&of_all[..4], &image, &of_all[4..]].concat();
+        let of_jobs = [&of_all[..5], &image, &of_all[5..]].concat();
         for name in ["preflight", "upgrade"] {
             assert_eq!(variables(name), of_jobs, "{name}");
         }

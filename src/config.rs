@@ -69,6 +69,52 @@ pub struct Overrides {
     pub target_version: Option<Release>,
     /// The backup file.
     pub backup_file: Option<PathBuf>,
+    /// What etcdctl would use; only where there is no YAML file.
+    pub etcdctl: Etcdctl,
+}
+
+/// What the environment variables of etcdctl say.
+#[derive(Debug, Clone, Default)]
+pub struct Etcdctl {
+    /// `ETCDCTL_ENDPOINTS`
+    pub endpoints: Option<Vec<String>>,
+    /// `ETCDCTL_CACERT`
+    pub ca_cert: Option<PathBuf>,
+    /// `ETCDCTL_CERT`
+    pub cert: Option<PathBuf>,
+    /// `ETCDCTL_KEY`
+    pub key: Option<PathBuf>,
+    /// The user in `ETCDCTL_USER`.
+    pub user: Option<String>,
+    /// The password in `ETCDCTL_USER` or `ETCDCTL_PASSWORD`.
+    pub password: Option<Password>,
+}
+
+impl Etcdctl {
+    /// As a YAML file would say it. Certificates do not count where every address says `http://`.
+    fn as_file(&self, overrides: &Overrides) -> FileConfig {
+        let endpoints = overrides.endpoints.as_ref().or(self.endpoints.as_ref());
+        let is_plain =
+            endpoints.is_some_and(|all| all.iter().all(|one| one.trim().starts_with("http://")));
+        let tls = FileTls {
+            ca_cert: self.ca_cert.clone(),
+            cert: self.cert.clone(),
+            key: self.key.clone(),
+            server_name: None,
+        };
+        let user = self.user.as_ref().filter(|_| overrides.user.is_none());
+        let auth = user.map(|user| FileAuth {
+            user: Some(user.clone()),
+            password: self.password.clone(),
+            password_file: None,
+        });
+        FileConfig {
+            endpoints: self.endpoints.clone(),
+            tls: Some(tls).filter(|tls| !is_plain && *tls != FileTls::default()),
+            auth,
+            ..FileConfig::default()
+        }
+    }
 }
 
 /// The resolved configuration.
@@ -162,7 +208,7 @@ impl Config {
     pub fn resolve(overrides: Overrides) -> Result<Self, ConfigError> {
         let file = match &overrides.config {
             Some(path) => FileConfig::read(path)?,
-            None => FileConfig::default(),
+            None => overrides.etcdctl.as_file(&overrides),
         };
         Self::join(overrides, file)
     }
@@ -394,10 +440,7 @@ fn resolve_login(
     };
     match (named, given) {
         (Some(user), Some(password)) => Ok(Some(Login { user, password })),
-        (Some(_), None) => Err(ConfigError::Incomplete {
-            given: "a user (--user, etcd.auth.userName)",
-            missing: "a password (--password-file, META_MIGRATION_PASSWORD, etcd.auth.password)",
-        }),
+        (Some(user), None) => Err(ConfigError::NoPassword { user }),
         (None, Some(_)) => Err(ConfigError::Incomplete {
             given: "a password",
             missing: "a user (--user, etcd.auth.userName)",

@@ -142,7 +142,7 @@ pub(in crate::cli) fn save(
         );
         return Ok(Exit::Done);
     }
-    output::print_done(context.output.format, &saved, output::outcome::backup);
+    context.print_done(&saved, output::outcome::backup);
     warn_if_ephemeral(Path::new(&saved.path));
     Ok(Exit::Done)
 }

@@ -1,14 +1,16 @@
 //! Asks before a command writes.
 //!
-//! Asks only at a terminal. Without one (a script, a pod) the commands on etcd continue: their command
-//! line is the decision. Those that stop Milvus on Kubernetes require `--yes` there. It answers beforehand.
+//! Asks only at a terminal. Without one (a script, a pod) commands that write require `--yes`; the official
+//! tool's call does not: its command line is the decision.
 
-use std::io::{self, BufRead, IsTerminal};
+use std::io::{self, BufRead};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use super::options::OutputOptions;
 use super::output;
+use super::output::failure::Failure;
+use super::tty;
 use meta_migrate::Stop;
 
 /// How often a waiting question looks whether a signal came meanwhile.
@@ -16,7 +18,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Whether a user is present and not opted out with `--yes`.
 pub(in crate::cli) fn is_wanted(output: &OutputOptions) -> bool {
-    !output.yes && io::stdin().is_terminal() && io::stderr().is_terminal()
+    !output.yes && tty::is_interactive()
+}
+
+/// The failure where a user would have to be asked and there is no terminal.
+pub(in crate::cli) fn impossible() -> Failure {
+    Failure::usage("cannot ask for confirmation without a terminal: add --yes to confirm")
 }
 
 /// Asks and gives the answer; whoever waits for it may give up at any time.

@@ -2,20 +2,25 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use indicatif::MultiProgress;
+use serde::Serialize;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use super::next_steps::NextSteps;
 use super::options::{EtcdOptions, OutputOptions};
+use super::output::LogFormat;
 use super::output::exit::Exit;
 use super::output::failure::Failure;
+use super::output::style::Style;
+use super::output::terminal::line;
 use super::progress::Watch;
 use super::quoted::quoted;
 use super::reading::{self, ReadingOptions};
-use super::{connecting, logging, progress, signals};
+use super::{confirm, connecting, logging, output, progress, signals};
 use crate::config::{Config, Connection};
 use meta_backup::{Backup, BackupError, Tolerance};
 use meta_migrate::{BackupSource, EngineError, Environment, Limits, Signal, Stop};
@@ -35,6 +40,10 @@ pub(in crate::cli) struct CommandContext {
     pub(in crate::cli) next_steps: NextSteps,
     /// What the command is about to do, and to which instance.
     action: String,
+    /// The meta root that the command works on.
+    root: MetaRoot,
+    /// Whether the user saw the plan and its findings before confirming.
+    plan_shown: Arc<AtomicBool>,
     bars: Option<MultiProgress>,
 }
 
@@ -57,10 +66,12 @@ impl CommandContext {
         logging::start(output, bars.as_ref());
         let config = etcd.resolve()?;
         Ok(Self {
-            next_steps: NextSteps::new(etcd, config.backup_file.as_deref()),
+            next_steps: NextSteps::new(etcd, &config),
+            root: config.root.clone(),
             config,
             output: output.clone(),
             action: String::new(),
+            plan_shown: Arc::default(),
             bars,
         })
     }
@@ -85,12 +96,70 @@ impl CommandContext {
         meta_migrate::require_metadata(store, &self.config.root, &limits()).await
     }
 
-    /// Runs what writes to etcd; a signal ends it after the batch in flight.
+    /// Runs what writes to etcd; a signal ends it after the batch in flight. Its start and end are logged with
+    /// the id of the run.
     pub(in crate::cli) fn write<T>(
         &self,
         work: impl AsyncFnOnce(&EtcdStore, &Environment) -> Result<T, EngineError>,
     ) -> Result<T, Failure> {
-        self.run(Ending::Orderly, work)
+        logging::start_run();
+        let started = Instant::now();
+        let is_logged = self.output.log_format == LogFormat::Json;
+        if is_logged {
+            tracing::info!(event = "start", "{}", self.action);
+        }
+        let ended = self.run(Ending::Orderly, work);
+        let seconds = started.elapsed().as_secs_f64();
+        let exit = ended
+            .as_ref()
+            .map_or_else(|failure| failure.exit, |_| Exit::Done);
+        if is_logged {
+            let exit_code = exit.code();
+            tracing::info!(event = "end", exit_code, seconds, "{}", self.action);
+        }
+        ended
+    }
+
+    /// Fails where the user can neither be asked nor confirmed beforehand.
+    pub(in crate::cli) fn require_confirmation(&self) -> Result<(), Failure> {
+        if self.output.yes || confirm::is_wanted(&self.output) {
+            return Ok(());
+        }
+        Err(confirm::impossible().hint(format!("{} --yes", self.next_steps.again())))
+    }
+
+    /// Whether the user saw the plan before confirming.
+    pub(in crate::cli) fn has_shown_plan(&self) -> bool {
+        self.plan_shown.load(Ordering::Relaxed)
+    }
+
+    /// Writes a report about the instance, which is named first.
+    pub(in crate::cli) fn print<T: Serialize>(
+        &self,
+        report: &T,
+        text: impl FnOnce(&T, Style) -> String,
+    ) -> Result<(), Failure> {
+        let named = Named {
+            instance: InstanceName {
+                meta_root: self.root.meta_root(),
+                endpoints: &self.config.connection.endpoints,
+            },
+            report,
+        };
+        output::print(self.output.format, &named, |_, style| {
+            let heading = style.strong("Instance:");
+            let instance = self.instance(&self.root);
+            format!("{heading} {}\n{}", line(&instance), text(report, style))
+        })
+    }
+
+    /// As [`Self::print`], of something that was done: it happened whether it can be printed or not.
+    pub(in crate::cli) fn print_done<T: Serialize>(
+        &self,
+        report: &T,
+        text: impl FnOnce(&T, Style) -> String,
+    ) {
+        output::warn_if_unprinted(self.print(report, text));
     }
 
     /// Runs what needs no etcd.
@@ -142,8 +211,9 @@ impl CommandContext {
     }
 
     /// Sets what prompts start with, such as `Migrate by-dev/meta on localhost:2379`.
-    pub(in crate::cli) fn announce(&mut self, verb: &str, root: &MetaRoot) {
-        self.action = format!("{verb} {}", self.instance(root));
+    pub(in crate::cli) fn announce(&mut self, verb: &str, root: &MetaRoot, detail: &str) {
+        self.root = root.clone();
+        self.action = format!("{verb} {}{detail}", self.instance(root));
     }
 
     /// Names the instance that was asked for, such as `by-dev/meta on localhost:2379`.
@@ -161,7 +231,7 @@ impl CommandContext {
             self.bars.clone(),
             &self.output,
             self.action.clone(),
-            stop.clone(),
+            (stop.clone(), Arc::clone(&self.plan_shown)),
         );
         Environment {
             stop,
@@ -208,6 +278,20 @@ impl CommandContext {
         let root = self.config.root.meta_root();
         self.config.root_is_given.then_some(root)
     }
+}
+
+/// A report with the instance that it is about.
+#[derive(Serialize)]
+struct Named<'a, T> {
+    instance: InstanceName<'a>,
+    #[serde(flatten)]
+    report: &'a T,
+}
+
+#[derive(Serialize)]
+struct InstanceName<'a> {
+    meta_root: &'a str,
+    endpoints: &'a [String],
 }
 
 /// Returns the root of a backup's keys.

@@ -191,7 +191,7 @@ struct Shown {
     key: String,
     family: &'static str,
     revision: i64,
-    lease: i64,
+    lease: String,
     value: serde_json::Value,
 }
 
@@ -202,7 +202,7 @@ impl Shown {
             key: printable(&entry.key),
             family: family.name(),
             revision: entry.mod_revision,
-            lease: entry.lease,
+            lease: entry.lease.to_string(),
             value: describe(relative, &entry.value),
         }
     }

@@ -1,6 +1,8 @@
 //! Log lines on standard error.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Write};
+use std::sync::OnceLock;
 
 use indicatif::MultiProgress;
 use tracing_subscriber::field::MakeExt as _;
@@ -15,14 +17,26 @@ use super::output::LogFormat;
 use super::output::style::Style;
 use super::output::terminal::line;
 
+/// The id of the run that writes, which each line of a JSON log has.
+static RUN: OnceLock<String> = OnceLock::new();
+
+/// Gives this process an id, for log collectors that receive the lines of several runs.
+pub(in crate::cli) fn start_run() {
+    RUN.get_or_init(|| {
+        let random = RandomState::new().hash_one(std::process::id());
+        format!("{random:016x}")
+    });
+}
+
 /// Starts logging. Lines go around the bars, if there are any.
 pub(in crate::cli) fn start(output: &OutputOptions, bars: Option<&MultiProgress>) {
     // Only our own lines: what the network libraries log may hold keys and addresses nobody asked for.
-    let level: LevelFilter = output.log_level.parse().unwrap_or(LevelFilter::INFO);
+    let level: LevelFilter = output.level().parse().unwrap_or(LevelFilter::INFO);
     // All crates that log are called `meta_…`.
     let filter = Targets::new().with_target("meta_", level);
     let writer = Stderr {
         bars: bars.cloned(),
+        is_json: output.log_format == LogFormat::Json,
     };
     let registry = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer()
@@ -52,13 +66,25 @@ pub(in crate::cli) fn start(output: &OutputOptions, bars: Option<&MultiProgress>
 #[derive(Clone)]
 struct Stderr {
     bars: Option<MultiProgress>,
+    is_json: bool,
+}
+
+impl Stderr {
+    /// A line of a JSON log with the id of the run, whichever thread wrote it.
+    fn with_run(&self, line: &[u8]) -> Option<Vec<u8>> {
+        let run = RUN.get().filter(|_| self.is_json)?;
+        let rest = line.strip_prefix(b"{")?;
+        Some([format!("{{\"run\":\"{run}\",").as_bytes(), rest].concat())
+    }
 }
 
 impl Write for Stderr {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let with_run = self.with_run(line);
+        let whole = with_run.as_deref().unwrap_or(line);
         match &self.bars {
-            Some(bars) => bars.suspend(|| io::stderr().write_all(line))?,
-            None => io::stderr().write_all(line)?,
+            Some(bars) => bars.suspend(|| io::stderr().write_all(whole))?,
+            None => io::stderr().write_all(whole)?,
         }
         Ok(line.len())
     }

@@ -23,8 +23,8 @@ use milvus_meta::transform::{Options, Task};
 /// Migrate the metadata: plan, back up, stage, commit, clean up, verify
 ///
 /// Stop Milvus first and leave etcd running. Until the commit, one etcd transaction, Milvus 2.1 can
-/// start; after it Milvus 2.2 can. If interrupted, run the same command to resume, or `rollback`. At a
-/// terminal the command shows the plan and asks for confirmation; without a terminal it does not ask.
+/// start; after it Milvus 2.2 can. If interrupted, run the same command to resume, or `rollback`. The command
+/// shows the plan and asks for confirmation; without a terminal it requires --yes.
 ///
 /// Without --backup-file the backup is written to the working directory and named after the root path.
 #[derive(Debug, clap::Args)]
@@ -83,8 +83,12 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         let source = context.open(from, args.reading)?;
         let written = args.target.file(&context, Some(to))?;
         let done = context.offline(|environment| source.migrate(&target, &written, environment))?;
-        return print(&context, &done, &Next::default());
+        output::print_done(context.output.format, &done, |done, style| {
+            output::outcome::migrate(done, &Next::default(), style)
+        });
+        return Ok(Exit::Done);
     }
+    context.require_confirmation()?;
     let given = context.config.backup_file.as_deref();
     let mut limits = limits();
     if let Some(number) = args.max_txn_ops {
@@ -151,7 +155,12 @@ pub(in crate::cli) fn carry_out(
         Task::Migration => "Migrate",
         Task::Repair => "Repair",
     };
-    context.announce(verb, &options.root);
+    let release = format!(" to Milvus {}", options.target_version);
+    let detail = match options.task {
+        Task::Migration => release,
+        Task::Repair => String::new(),
+    };
+    context.announce(verb, &options.root, &detail);
     let context = &*context;
     let done = context.write(async |store, environment| {
         context.require_metadata(store, may_be_empty).await?;
@@ -221,12 +230,13 @@ pub(in crate::cli) fn finish(context: &CommandContext, done: &MigrateReport) -> 
     let next = Next {
         start: is_ready.then(|| format!("start Milvus {release}")),
         back: backup.map(|backup| context.next_steps.back(Some(&backup.path))),
+        findings_shown: context.has_shown_plan(),
     };
     print(context, done, &next)
 }
 
 fn print(context: &CommandContext, done: &MigrateReport, next: &Next) -> Outcome {
-    output::print_done(context.output.format, done, |done, style| {
+    context.print_done(done, |done, style| {
         output::outcome::migrate(done, next, style)
     });
     Ok(Exit::Done)

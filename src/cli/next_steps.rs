@@ -10,7 +10,8 @@ use super::output::failure::{Failure, NOTHING_CHANGED};
 use super::output::outcome;
 use super::quoted::quoted;
 use super::reading;
-use super::{signals, unused};
+use super::{invoked, signals, unused};
+use crate::config::Config;
 use meta_backup::BackupError;
 use meta_migrate::journal::{JournalError, Phase};
 use meta_migrate::{EngineError, FailureKind, Instances, Written};
@@ -31,6 +32,8 @@ pub(in crate::cli) struct NextSteps {
     program: String,
     again: String,
     options: String,
+    /// The options of commands that read a file instead of etcd.
+    file_options: String,
     /// The releases that were given, by the option's id.
     versions: Vec<(&'static str, String)>,
     backup: Option<String>,
@@ -42,20 +45,28 @@ pub(in crate::cli) struct NextSteps {
 }
 
 impl NextSteps {
-    pub(in crate::cli) fn new(etcd: &EtcdOptions, backup: Option<&Path>) -> Self {
+    pub(in crate::cli) fn new(etcd: &EtcdOptions, config: &Config) -> Self {
         let mut words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
         let program = quoted(&words.next().unwrap_or_else(|| "meta-migration".to_owned()));
-        let again = std::iter::once(program.clone()).chain(words.map(|word| quoted(&word)));
+        let words: Vec<String> = words.collect();
+        let options = etcd.as_flags(config);
         Self {
-            again: again.collect::<Vec<_>>().join(" "),
+            again: again(&program, words, &options),
             program,
-            options: etcd
-                .as_flags()
-                .into_iter()
+            options: options
+                .iter()
+                .flatten()
+                .map(|word| format!(" {}", quoted(word)))
+                .collect(),
+            file_options: etcd
+                .root_flags()
                 .map(|word| format!(" {}", quoted(&word)))
                 .collect(),
             versions: etcd.versions(),
-            backup: backup.map(|path| path.display().to_string()),
+            backup: config
+                .backup_file
+                .as_ref()
+                .map(|path| path.display().to_string()),
             goes_back: false,
             planning: Vec::new(),
             shows_plan: "plan",
@@ -77,9 +88,18 @@ impl NextSteps {
         self.goes_back = true;
     }
 
+    /// The same call once more.
+    pub(in crate::cli) fn again(&self) -> &str {
+        &self.again
+    }
+
     /// Another command on the same metadata.
     pub(in crate::cli) fn command(&self, name: &str) -> String {
-        let mut command = format!("{} {name}{}", self.program, self.options);
+        self.command_with(name, &self.options)
+    }
+
+    fn command_with(&self, name: &str, options: &str) -> String {
+        let mut command = format!("{} {name}{options}", self.program);
         for (id, release) in &self.versions {
             if unused::uses(name, id) {
                 command.push_str(&format!(" --{} {}", id.replace('_', "-"), quoted(release)));
@@ -286,9 +306,13 @@ impl NextSteps {
             .planning
             .iter()
             .map(|word| format!(" {}", quoted(word)));
+        let options = match self.planning.iter().any(|word| word == "--from") {
+            true => &self.file_options,
+            false => &self.options,
+        };
         format!(
-            "{}{}   # shows all findings; --format json lists every key{way}",
-            self.command(self.shows_plan),
+            "{}{}   # shows all findings; -o json lists every key{way}",
+            self.command_with(self.shows_plan, options),
             words.collect::<String>()
         )
     }
@@ -369,6 +393,31 @@ impl NextSteps {
             | F::Worker(_) => return None,
         })
     }
+}
+
+/// The same call with what the environment and the YAML file said about the instance. One that reads a file
+/// instead of etcd is complete.
+fn again(program: &str, words: Vec<String>, options: &[[String; 2]]) -> String {
+    let has = |words: &[String], option: &str| {
+        // The official tool's flag has one dash.
+        let mut names = words.iter().filter(|word| word.starts_with('-'));
+        names.any(|word| {
+            let name = word.split_once('=').map_or(word.as_str(), |(name, _)| name);
+            name.trim_start_matches('-') == option.trim_start_matches('-')
+        })
+    };
+    let mut call = words;
+    call.extend(invoked::from_environment().iter().cloned());
+    if !has(&call, "--from") {
+        let missing = options.iter().filter(|[option, _]| !has(&call, option));
+        let missing: Vec<String> = missing.flatten().cloned().collect();
+        call.extend(missing);
+    }
+    let words = call.iter().map(|word| quoted(word));
+    std::iter::once(program.to_owned())
+        .chain(words)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// Where there is metadata instead.

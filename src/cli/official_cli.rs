@@ -20,14 +20,14 @@ use super::options::{EmptyOptions, EtcdOptions, OutputOptions, TransformOptions,
 use super::output::failure::Failure;
 use super::rollback::LossOptions;
 use super::target::Target;
-use super::{Outcome, migrate, rollback, target};
+use super::{Outcome, migrate, rollback, target, version};
 use crate::config::gate::Purpose;
 use crate::config::{Config, ConfigError, DropInCommand};
 use meta_migrate::{BackupOptions, RestoreOptions, Way, recorded_backup, restore};
 
 /// Does what cmd.type in the YAML file says: backup, run or rollback
 #[derive(Debug, clap::Parser)]
-#[command(name = "meta-migration", version)]
+#[command(name = "meta-migration", version = version::VERSION)]
 pub(in crate::cli) struct Args {
     #[command(flatten)]
     etcd: EtcdOptions,
@@ -117,7 +117,7 @@ fn rollback(context: &mut CommandContext, args: &Args) -> Outcome {
         waits: args.wait.resolve_drop_in(&context.config),
         limits: limits(),
     };
-    context.announce(rollback::verb(options.way), &options.root);
+    rollback::announce(context, &options);
     let context = &*context;
     let done = context.write(async |store, environment| {
         let recorded = recorded_backup(store, &options.root, &options.limits).await?;

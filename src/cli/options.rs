@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::Args;
 use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
+use clap::{ArgAction, Args};
 
+use super::output::style::When;
 use super::output::{Format, LogFormat};
-use crate::config::{self, Config, ConfigError, Overrides, Password};
+use super::tty;
+use crate::config::{self, Config, ConfigError, Etcdctl, Overrides, Password};
 use meta_migrate::Waits;
 use milvus_meta::transform::{FormChoice, OnBrokenRecord, SegmentForm};
 use milvus_meta::version::Release;
@@ -24,14 +26,6 @@ const PASSWORD_VARIABLE: &str = "META_MIGRATION_PASSWORD";
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "etcd and metadata")]
 pub(in crate::cli) struct EtcdOptions {
-    /// YAML file with the official tool's keys; flags and environment win over it
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "META_MIGRATION_CONFIG",
-        hide_env = true
-    )]
-    config: Option<PathBuf>,
     /// Addresses of etcd, separated by commas [default: localhost:2379]
     #[arg(
         long,
@@ -50,25 +44,32 @@ pub(in crate::cli) struct EtcdOptions {
         value_parser = config::path_part
     )]
     root_path: Option<String>,
-    /// Path of the metadata below the root path [default: meta]
+    /// Milvus release to migrate to, for example 2.2.16
     #[arg(
         long,
-        value_name = "PATH",
-        env = "META_MIGRATION_META_SUB_PATH",
-        hide_env = true,
-        value_parser = config::path_part
+        value_name = "VERSION",
+        env = "META_MIGRATION_TARGET_VERSION",
+        hide_env = true
     )]
-    meta_sub_path: Option<String>,
-    /// Path of ids and timestamps below the root path; never written to [default: kv]
+    target_version: Option<Release>,
+    /// Milvus release that wrote the metadata, for example 2.1.4
     #[arg(
         long,
-        value_name = "PATH",
-        env = "META_MIGRATION_KV_SUB_PATH",
-        hide_env = true,
-        value_parser = config::path_part
+        value_name = "VERSION",
+        env = "META_MIGRATION_SOURCE_VERSION",
+        hide_env = true
     )]
-    kv_sub_path: Option<String>,
-    /// etcd user; the password comes from --password-file or META_MIGRATION_PASSWORD
+    source_version: Option<Release>,
+    /// Backup file; an existing one is never overwritten
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "META_MIGRATION_BACKUP_FILE",
+        hide_env = true
+    )]
+    backup_file: Option<PathBuf>,
+    /// etcd user; the password comes from --password-file or META_MIGRATION_PASSWORD, or is asked for at a
+    /// terminal
     #[arg(
         long,
         value_name = "NAME",
@@ -114,37 +115,40 @@ pub(in crate::cli) struct EtcdOptions {
         long,
         value_name = "NAME",
         env = "META_MIGRATION_TLS_SERVER_NAME",
-        hide_env = true
+        hide_env = true,
+        hide_short_help = true
     )]
     tls_server_name: Option<String>,
-    /// Timeout per request, for example 10s [default: 10s]
-    #[arg(long, value_name = "DURATION", env = "META_MIGRATION_TIMEOUT", hide_env = true,
-          value_parser = config::duration::positive)]
-    timeout: Option<Duration>,
-    /// Milvus release that wrote the metadata, for example 2.1.4
-    #[arg(
-        long,
-        value_name = "VERSION",
-        env = "META_MIGRATION_SOURCE_VERSION",
-        hide_env = true
-    )]
-    source_version: Option<Release>,
-    /// Milvus release to migrate to, for example 2.2.16
-    #[arg(
-        long,
-        value_name = "VERSION",
-        env = "META_MIGRATION_TARGET_VERSION",
-        hide_env = true
-    )]
-    target_version: Option<Release>,
-    /// Backup file; an existing one is never overwritten
+    /// YAML file with the official tool's keys; flags and environment win over it
     #[arg(
         long,
         value_name = "FILE",
-        env = "META_MIGRATION_BACKUP_FILE",
+        env = "META_MIGRATION_CONFIG",
         hide_env = true
     )]
-    backup_file: Option<PathBuf>,
+    config: Option<PathBuf>,
+    /// Path of the metadata below the root path [default: meta]
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "META_MIGRATION_META_SUB_PATH",
+        hide_env = true, hide_short_help = true,
+        value_parser = config::path_part
+    )]
+    meta_sub_path: Option<String>,
+    /// Path of ids and timestamps below the root path; never written to [default: kv]
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "META_MIGRATION_KV_SUB_PATH",
+        hide_env = true, hide_short_help = true,
+        value_parser = config::path_part
+    )]
+    kv_sub_path: Option<String>,
+    /// Timeout per request, for example 10s [default: 10s]
+    #[arg(long, value_name = "DURATION", env = "META_MIGRATION_TIMEOUT", hide_env = true, hide_short_help = true,
+          value_parser = config::duration::positive)]
+    timeout: Option<Duration>,
 }
 
 impl EtcdOptions {
@@ -163,7 +167,14 @@ impl EtcdOptions {
 
     /// Merges flags and environment with the YAML file.
     pub(in crate::cli) fn resolve(&self) -> Result<Config, ConfigError> {
-        let config = Config::resolve(self.overrides())?;
+        let mut overrides = self.overrides();
+        let config = match Config::resolve(overrides.clone()) {
+            Err(ConfigError::NoPassword { user }) if tty::is_interactive() => {
+                overrides.password = Some(tty::ask_password(&user)?);
+                Config::resolve(overrides)?
+            }
+            resolved => resolved?,
+        };
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
@@ -182,30 +193,61 @@ impl EtcdOptions {
         Ok(config)
     }
 
-    /// Returns the given options as command-line arguments, without the backup file and without secrets.
-    pub(in crate::cli) fn as_flags(&self) -> Vec<String> {
+    /// Returns the options with which another command finds the same instance, with their values: the address
+    /// and the paths always, wherever they come from. Without the backup file and without secrets.
+    pub(in crate::cli) fn as_flags(&self, config: &Config) -> Vec<[String; 2]> {
         let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        let endpoints = self
+            .endpoints
+            .as_ref()
+            .unwrap_or(&config.connection.endpoints);
+        let root_path = self.root_path.as_deref().unwrap_or(config.root.root_path());
+        let meta_sub_path = Some(&config.sub_paths.0).filter(|sub_path| *sub_path != "meta");
+        // What comes from a YAML file is read from it again.
+        let from_etcdctl = self.config.is_none().then_some(&config.connection);
+        let login = from_etcdctl.and_then(|it| it.login.as_ref());
+        let tls = from_etcdctl.and_then(|it| it.tls.as_ref());
+        let identity = tls.and_then(|tls| tls.identity.clone()).unzip();
         let given = [
+            ("--endpoints", Some(endpoints.join(","))),
+            ("--root-path", Some(root_path.to_owned())),
+            (
+                "--meta-sub-path",
+                self.meta_sub_path.as_ref().or(meta_sub_path).cloned(),
+            ),
+            ("--kv-sub-path", self.kv_sub_path.clone()),
             ("--config", path(&self.config)),
             (
-                "--endpoints",
-                self.endpoints.as_ref().map(|list| list.join(",")),
+                "--user",
+                self.user
+                    .clone()
+                    .or_else(|| login.map(|it| it.user.clone())),
             ),
-            ("--root-path", self.root_path.clone()),
-            ("--meta-sub-path", self.meta_sub_path.clone()),
-            ("--kv-sub-path", self.kv_sub_path.clone()),
-            ("--user", self.user.clone()),
             ("--password-file", path(&self.password_file)),
-            ("--cacert", path(&self.cacert)),
-            ("--cert", path(&self.cert)),
-            ("--key", path(&self.tls_key)),
+            (
+                "--cacert",
+                path(&self.cacert).or_else(|| path(&tls?.ca_cert)),
+            ),
+            ("--cert", path(&self.cert).or_else(|| path(&identity.0))),
+            ("--key", path(&self.tls_key).or_else(|| path(&identity.1))),
             ("--tls-server-name", self.tls_server_name.clone()),
         ];
+        let given = given.into_iter();
         given
-            .into_iter()
+            .filter_map(|(flag, value)| Some([flag.to_owned(), value?]))
+            .collect()
+    }
+
+    /// Returns the options that choose among several instances in a file, where they were given.
+    pub(in crate::cli) fn root_flags(&self) -> impl Iterator<Item = String> {
+        let given = [
+            ("--root-path", self.root_path.clone()),
+            ("--meta-sub-path", self.meta_sub_path.clone()),
+        ];
+        let given = given.into_iter();
+        given
             .filter_map(|(flag, value)| Some([flag.to_owned(), value?]))
             .flatten()
-            .collect()
     }
 
     /// The releases that were given, by the option's id.
@@ -242,7 +284,29 @@ impl EtcdOptions {
             source_version: self.source_version.clone(),
             target_version: self.target_version.clone(),
             backup_file: self.backup_file.clone(),
+            etcdctl: etcdctl(),
         }
+    }
+}
+
+/// The variables of etcdctl, for where neither an option nor a variable of ours nor a YAML file says it.
+fn etcdctl() -> Etcdctl {
+    let text = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let path = |name: &str| text(name).map(PathBuf::from);
+    let user = text("ETCDCTL_USER").unwrap_or_default();
+    let (user, inline) = match user.split_once(':') {
+        Some((user, password)) => (user, Some(password.to_owned())),
+        None => (user.as_str(), None),
+    };
+    Etcdctl {
+        endpoints: text("ETCDCTL_ENDPOINTS").map(|list| config::split_list(&list)),
+        ca_cert: path("ETCDCTL_CACERT"),
+        cert: path("ETCDCTL_CERT"),
+        key: path("ETCDCTL_KEY"),
+        user: Some(user.to_owned()).filter(|user| !user.is_empty()),
+        password: inline
+            .or_else(|| text("ETCDCTL_PASSWORD"))
+            .map(Password::new),
     }
 }
 
@@ -259,9 +323,11 @@ pub(in crate::cli) struct EmptyOptions {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Output")]
 pub(in crate::cli) struct OutputOptions {
-    /// Output format
+    /// Output format: table, wide (with details), json or yaml
     #[arg(
-        long,
+        short = 'o',
+        long = "output",
+        alias = "format",
         value_name = "FORMAT",
         env = "META_MIGRATION_FORMAT",
         hide_env = true,
@@ -269,26 +335,66 @@ pub(in crate::cli) struct OutputOptions {
         default_value_t
     )]
     pub(in crate::cli) format: Format,
+    /// More details in tables, and debug messages
+    #[arg(
+        short = 'v',
+        long,
+        action = ArgAction::Count,
+        conflicts_with = "quiet"
+    )]
+    pub(in crate::cli) verbose: u8,
+    /// Only errors, and the result
+    #[arg(short = 'q', long)]
+    pub(in crate::cli) quiet: bool,
+    /// Colours: auto (on a terminal, unless NO_COLOR is set or TERM is dumb), always or never
+    #[arg(
+        long,
+        value_name = "WHEN",
+        env = "META_MIGRATION_COLOR",
+        hide_env = true,
+        hide_short_help = true,
+        value_enum,
+        default_value_t
+    )]
+    pub(in crate::cli) color: When,
     /// Log format on standard error
     #[arg(
         long,
         value_name = "FORMAT",
         env = "META_MIGRATION_LOG_FORMAT",
         hide_env = true,
+        hide_short_help = true,
         value_enum,
         default_value_t
     )]
     pub(in crate::cli) log_format: LogFormat,
     /// Minimum log level
-    #[arg(long, value_name = "LEVEL", env = "META_MIGRATION_LOG_LEVEL", hide_env = true, default_value = "info",
+    #[arg(long, value_name = "LEVEL", env = "META_MIGRATION_LOG_LEVEL", hide_env = true, hide_short_help = true, default_value = "info",
           value_parser = ["off", "error", "warn", "info", "debug", "trace"])]
     pub(in crate::cli) log_level: String,
     /// Disable progress bars (shown on a terminal only)
-    #[arg(long, env = "META_MIGRATION_NO_PROGRESS", hide_env = true, value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "META_MIGRATION_NO_PROGRESS", hide_env = true, hide_short_help = true, value_parser = BoolishValueParser::new())]
     pub(in crate::cli) no_progress: bool,
-    /// Do not ask before writing; required by upgrade and rolling-update where there is no terminal
+    /// Do not ask before writing; required where there is no terminal
     #[arg(long, env = "META_MIGRATION_YES", hide_env = true, value_parser = BoolishValueParser::new())]
     pub(in crate::cli) yes: bool,
+}
+
+impl OutputOptions {
+    /// Whether details are wanted.
+    pub(in crate::cli) fn is_detailed(&self) -> bool {
+        self.verbose > 0 || self.format == Format::Wide
+    }
+
+    /// The least severity that is logged.
+    pub(in crate::cli) fn level(&self) -> &str {
+        match (self.quiet, self.verbose) {
+            (true, _) => "error",
+            (false, 0) => &self.log_level,
+            (false, 1) => "debug",
+            (false, _) => "trace",
+        }
+    }
 }
 
 /// Options of the transformation.

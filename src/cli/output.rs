@@ -5,6 +5,7 @@
 
 use std::io::{self, BufWriter, StdoutLock, Write};
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
@@ -28,12 +29,43 @@ use style::Style;
 /// How data is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub(in crate::cli) enum Format {
-    /// For people.
+    /// Text for people.
     #[default]
-    Text,
+    #[value(alias = "text")]
+    Table,
+    /// Text with details, such as the keys of each family.
+    Wide,
     /// One JSON document.
     Json,
+    /// One YAML document.
+    Yaml,
 }
+
+impl Format {
+    /// Whether the output is for programs.
+    pub(in crate::cli) const fn is_document(self) -> bool {
+        matches!(self, Self::Json | Self::Yaml)
+    }
+
+    /// The document; `None` for the formats for people.
+    fn document<T: Serialize>(self, report: &T) -> Result<Option<String>, Failure> {
+        let failed = |error: &dyn std::error::Error| {
+            Failure::caused("cannot write the report as a document", error)
+        };
+        match self {
+            Self::Table | Self::Wide => Ok(None),
+            Self::Json => serde_json::to_string(report)
+                .map(|json| Some(format!("{json}\n")))
+                .map_err(|error| failed(&error)),
+            Self::Yaml => serde_saphyr::to_string(report)
+                .map(Some)
+                .map_err(|error| failed(&error)),
+        }
+    }
+}
+
+/// Whether a document was written: standard output holds one at most.
+static IS_WRITTEN: AtomicBool = AtomicBool::new(false);
 
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -51,17 +83,17 @@ pub(in crate::cli) fn print<T: Serialize>(
     report: &T,
     text: impl FnOnce(&T, Style) -> String,
 ) -> Result<(), Failure> {
-    let output = match format {
-        Format::Text => {
+    let output = match format.document(report)? {
+        None => {
             let style = Style::for_stream(&io::stdout());
             terminal::lines(&text(report, style), style).into_owned()
         }
-        Format::Json => {
-            let mut json = serde_json::to_string(report)
-                .map_err(|error| Failure::caused("cannot write the report as JSON", &error))?;
-            json.push('\n');
-            termination_log::leave(&json);
-            json
+        Some(document) => {
+            if format == Format::Json {
+                termination_log::leave(&document);
+            }
+            IS_WRITTEN.store(true, Ordering::Relaxed);
+            document
         }
     };
     write(output.as_bytes())
@@ -74,7 +106,12 @@ pub(in crate::cli) fn print_done<T: Serialize>(
     report: &T,
     text: impl FnOnce(&T, Style) -> String,
 ) {
-    if let Err(failure) = print(format, report, text) {
+    warn_if_unprinted(print(format, report, text));
+}
+
+/// Logs that the report of something that was done could not be printed.
+pub(in crate::cli) fn warn_if_unprinted(printed: Result<(), Failure>) {
+    if let Err(failure) = printed {
         let causes = failure.causes.join(": ");
         tracing::warn!("finished, but {}: {causes}", failure.message);
     }
@@ -138,10 +175,17 @@ fn tell_exactly(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// Writes a failure to standard error and gives its exit code.
-pub(in crate::cli) fn fail(failure: &Failure, format: LogFormat) -> Exit {
+/// Writes a failure to standard error, and as the document where one was asked for and there is none; gives
+/// its exit code.
+pub(in crate::cli) fn fail(failure: &Failure, format: Format, log_format: LogFormat) -> Exit {
     termination_log::leave(&failure.json());
-    match format {
+    if !IS_WRITTEN.load(Ordering::Relaxed)
+        && let Ok(Some(document)) = format.document(&failure.document())
+    {
+        // The exit code says what happened, also where nobody reads.
+        let _ = write(document.as_bytes());
+    }
+    match log_format {
         LogFormat::Text => tell(&failure.text(Style::for_stream(&io::stderr()))),
         LogFormat::Json => tell_exactly(&failure.json()),
     }

@@ -7,6 +7,7 @@ use super::options::{EmptyOptions, EtcdOptions, OutputOptions, TransformOptions}
 use super::output::exit::Exit;
 use super::output::failure::Failure;
 use super::output::plan::Planned;
+use super::quoted::quoted;
 use super::reading::ReadingOptions;
 use super::target::Target;
 use super::{Outcome, output};
@@ -18,8 +19,8 @@ use milvus_meta::transform::PlanReport;
 
 /// Show what a migration would change, without changing anything
 ///
-/// Reads, decodes, transforms and validates all metadata as `migrate` does. Counts the keys to put,
-/// rewrite and delete by family and lists all findings. What blocks `migrate` now is listed separately:
+/// Reads, decodes, transforms and validates all metadata as `migrate` does. Shows what becomes of collections,
+/// partitions, indexes, segments, aliases and load states, and lists all findings; -v adds the keys by family. What blocks `migrate` now is listed separately:
 /// live sessions, a held lock, alarms, missing space or write permission, requests larger than etcd
 /// takes, an unfinished restore. Writes nothing.
 ///
@@ -60,8 +61,37 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         let is_session = |finding: &Finding| finding.code == meta_migrate::LIVE_SESSION;
         planned.blocking.retain(|finding| !is_session(finding));
     }
-    output::print(context.output.format, &planned, output::plan::text)?;
+    planned.is_detailed = context.output.is_detailed();
+    planned.next = next(&context, args, &planned);
+    if args.from.is_some() {
+        output::print(context.output.format, &planned, output::plan::text)?;
+    } else {
+        context.print(&planned, output::plan::text)?;
+    }
     Ok(exit(&planned))
+}
+
+/// The command that migrates as planned, or that plans again.
+fn next(context: &CommandContext, args: &Args, planned: &Planned) -> Vec<String> {
+    let (Exit::Done | Exit::Refused, None) = (exit(planned), &args.from) else {
+        return Vec::new();
+    };
+    let found = &planned.plan.findings;
+    let is_idle = found.iter().any(|one| one.code == "nothing-to-do");
+    let is_migratable = matches!(planned.plan.layout, Layout::V2_1 | Layout::Staged);
+    let is_unfinished = found.iter().any(|one| one.code == "unfinished");
+    if is_idle || !(is_migratable || is_unfinished) {
+        return Vec::new();
+    }
+    let words = args.transform.as_flags().into_iter();
+    let words: String = words.map(|word| format!(" {}", quoted(&word))).collect();
+    let migrate = format!("{}{words}", context.next_steps.command("migrate"));
+    let why = match (is_unfinished, planned.blocking.is_empty()) {
+        (true, _) => "finishes the interrupted run",
+        (false, true) => "stop Milvus first, and leave etcd running",
+        (false, false) => "when nothing blocks any more",
+    };
+    vec![format!("{migrate}   # {why}")]
 }
 
 /// Sessions, the lock and an unfinished restore refuse a migration; what else is of severity error has
@@ -103,8 +133,8 @@ fn make(
         let blocking =
             meta_migrate::blocking(store, root, &planned, (&limits, environment)).await?;
         Ok(Planned {
-            plan: planned.report,
             blocking,
+            ..Planned::new(planned.report)
         })
     })
 }
@@ -146,6 +176,7 @@ fn idle(layout: Layout) -> PlanReport {
         collection_form: String::new(),
         segment_form: String::new(),
         storage_roots: Vec::new(),
+        objects: Vec::new(),
         families: Vec::new(),
         put: 0,
         rewrite: 0,

@@ -1,7 +1,8 @@
 //! Shows the progress of long work: bars to the user, log lines otherwise.
 
 use std::io::IsTerminal;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -23,16 +24,20 @@ const WORTH_LOGGING: Duration = Duration::from_secs(1);
 /// The progress bars, or nothing where nobody watches.
 pub(in crate::cli) fn bars(output: &OutputOptions) -> Option<MultiProgress> {
     let watched = std::io::stderr().is_terminal() && output.log_format == LogFormat::Text;
-    (watched && !output.no_progress).then(MultiProgress::new)
+    (watched && !output.no_progress && !output.quiet).then(MultiProgress::new)
 }
 
 /// Shows the progress of one command and asks its questions.
 pub(in crate::cli) struct Watch {
     bars: Option<MultiProgress>,
     asks: bool,
+    /// Whether a log collector receives every phase.
+    logs_phases: bool,
     /// What the command is about to do, for prompts.
     action: String,
     stop: Stop,
+    /// Set when the user saw the plan.
+    plan_shown: Arc<AtomicBool>,
     phase: Mutex<Option<Phase>>,
 }
 
@@ -50,13 +55,15 @@ impl Watch {
         bars: Option<MultiProgress>,
         output: &OutputOptions,
         action: String,
-        stop: Stop,
+        (stop, plan_shown): (Stop, Arc<AtomicBool>),
     ) -> Self {
         Self {
             bars,
             asks: confirm::is_wanted(output),
+            logs_phases: output.log_format == LogFormat::Json,
             action,
             stop,
+            plan_shown,
             phase: Mutex::new(None),
         }
     }
@@ -132,7 +139,7 @@ impl Observer for Watch {
             None => {
                 let (name, done) = (phase.name.as_str(), phase.done);
                 let seconds = phase.started.elapsed().as_secs_f64();
-                if phase.started.elapsed() < WORTH_LOGGING {
+                if phase.started.elapsed() < WORTH_LOGGING && !self.logs_phases {
                     tracing::debug!(phase = name, done, seconds, "finished");
                 } else {
                     tracing::info!(phase = name, done, seconds, "finished");
@@ -147,6 +154,7 @@ impl Observer for Watch {
 
     fn confirm_migration(&self, plan: &PlanReport) -> bool {
         self.confirm(|| {
+            self.plan_shown.store(true, Ordering::Relaxed);
             let planned = output::plan::Planned::new(plan.clone());
             let plan = output::plan::text(&planned, Style::for_stream(&std::io::stderr()));
             format!("{plan}\n{}?", self.action)

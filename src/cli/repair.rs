@@ -49,6 +49,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     if args.dry_run {
         return dry_run(&context, &target);
     }
+    context.require_confirmation()?;
     let given = context.config.backup_file.clone();
     let backup = match args.no_backup {
         true => None,
@@ -96,13 +97,14 @@ fn dry_run(context: &CommandContext, options: &Options) -> Outcome {
         // Milvus is stopped later.
         let is_context = |code: &str| code == meta_migrate::LIVE_SESSION;
         Ok(Planned {
-            plan: planned.report,
             blocking: blocking
                 .into_iter()
                 .filter(|finding| !is_context(&finding.code))
                 .collect(),
+            is_detailed: true,
+            ..Planned::new(planned.report)
         })
     })?;
-    output::print(context.output.format, &planned, output::plan::text)?;
+    context.print(&planned, output::plan::text)?;
     Ok(plan::exit(&planned))
 }

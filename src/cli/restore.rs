@@ -15,8 +15,8 @@ use milvus_meta::keys::MetaRoot;
 /// Restore a backup file into etcd, at any root path
 ///
 /// Reads all backup formats of Milvus metadata. The file is checked and compared completely before the
-/// first write; puts come first, deletes last. Leased keys and the server id counter are not changed. At a
-/// terminal the command shows the diff and asks for confirmation; without a terminal it does not ask.
+/// first write; puts come first, deletes last. Leased keys and the server id counter are not changed. The command
+/// shows the diff and asks for confirmation; without a terminal it requires --yes.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
     /// Restore below this root path, whatever the backup's own was, for example by-dev2; of several
@@ -47,10 +47,7 @@ pub(in crate::cli) struct Args {
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let mut context = CommandContext::begin(&args.etcd, &args.output)?;
     if let Some(path) = &args.to_root {
-        context.next_steps = NextSteps::new(
-            &args.etcd.at_root(path),
-            context.config.backup_file.as_deref(),
-        );
+        context.next_steps = NextSteps::new(&args.etcd.at_root(path), &context.config);
     }
     context.next_steps.going_back();
     let config = &context.config;
@@ -60,6 +57,9 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
             purpose: "the backup to restore",
         }
         .into());
+    }
+    if !args.dry_run {
+        context.require_confirmation()?;
     }
     let root = match &args.to_root {
         Some(path) => MetaRoot::new(path, &config.sub_paths.0, &config.sub_paths.1)

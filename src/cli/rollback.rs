@@ -15,8 +15,8 @@ use meta_report::RestoreReport;
 ///
 /// Stop Milvus first. Before the commit no backup is needed: the staged keys are deleted. After the commit
 /// the backup is restored, the one of --backup-file or the one that the migration recorded; it is checked
-/// and compared completely before the first write. At a terminal the command shows the diff and asks for
-/// confirmation; without a terminal it does not ask.
+/// and compared completely before the first write. The command shows the diff and asks for confirmation; without
+/// a terminal it requires --yes.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
     /// Only show the diff, and fail as the rollback would if anything would be lost; Milvus may run
@@ -48,6 +48,9 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let mut context = CommandContext::begin(&args.etcd, &args.output)?;
     context.next_steps.going_back();
     target::judge(&context.config, Purpose::Rollback)?;
+    if !args.dry_run {
+        context.require_confirmation()?;
+    }
     let options = RestoreOptions {
         root: context.config.root.clone(),
         way: Way::Rollback,
@@ -71,7 +74,7 @@ fn expects_2_1(context: &CommandContext) -> bool {
 
 /// Carries out a rollback or restore and prints its result.
 pub(in crate::cli) fn carry_out(context: &mut CommandContext, options: &RestoreOptions) -> Outcome {
-    context.announce(verb(options.way), &options.root);
+    announce(context, options);
     if let Some(path) = &options.backup {
         context.require_one_instance(path, options.limits.tolerance)?;
     }
@@ -85,11 +88,15 @@ pub(in crate::cli) fn carry_out(context: &mut CommandContext, options: &RestoreO
     finish(context, options, &done)
 }
 
-pub(in crate::cli) fn verb(way: Way) -> &'static str {
-    match way {
+/// Sets what prompts start with, such as `Roll back by-dev/meta on localhost:2379 from before-2.2.mmb`.
+pub(in crate::cli) fn announce(context: &mut CommandContext, options: &RestoreOptions) {
+    let verb = match options.way {
         Way::Rollback => "Roll back",
         Way::Restore => "Restore",
-    }
+    };
+    let file = options.backup.as_ref();
+    let file = file.map_or_else(String::new, |path| format!(" from {}", path.display()));
+    context.announce(verb, &options.root, &file);
 }
 
 /// Prints the result and the next command.
@@ -107,13 +114,13 @@ pub(in crate::cli) fn finish(
                 false => format!("start Milvus {release}"),
             }
         }),
-        back: None,
+        ..Next::default()
     };
     let text = |done: &_, style| output::outcome::restore(done, options.dry_run, &next, style);
     if options.dry_run {
-        output::print(context.output.format, done, text)?;
+        context.print(done, text)?;
     } else {
-        output::print_done(context.output.format, done, text);
+        context.print_done(done, text);
     }
     Ok(Exit::Done)
 }

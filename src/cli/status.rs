@@ -47,7 +47,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         context.require_metadata(store, is_allowed).await?;
         meta_migrate::status_all_the_same(store, root, (&limits(), environment)).await
     })?;
-    output::print(context.output.format, &found, output::status::text)?;
+    context.print(&found, output::status::text)?;
     match failed {
         Some(error) => Err(context.next_steps.failure(error)),
         None if !args.report_only && found.findings.iter().any(Finding::is_error) => {

@@ -92,12 +92,17 @@ const READS_FILES: &str = "only files are read";
 const NAMED_DIRECTLY: &str = "name the file without an option";
 
 /// Commands that neither write nor read a backup named with `--backup-file`.
-pub(in crate::cli) const WITHOUT_BACKUP_FILE: [&str; 4] = ["status", "plan", "inspect", "history"];
+const WITHOUT_BACKUP_FILE: [&str; 4] = ["status", "plan", "inspect", "history"];
 
 /// Whether a command uses an option at all.
 pub(in crate::cli) fn uses(command: &str, id: &str) -> bool {
     let mut never = NEVER_USED.iter().filter(|(name, ..)| *name == command);
-    !never.any(|(_, ids, _)| ids.contains(&id))
+    let is_unused = match id {
+        "backup_file" => WITHOUT_BACKUP_FILE.contains(&command),
+        "yes" => !ASKING.contains(&command),
+        _ => false,
+    };
+    !is_unused && !never.any(|(_, ids, _)| ids.contains(&id))
 }
 
 /// Refuses the first option that has no effect.

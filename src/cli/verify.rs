@@ -68,9 +68,11 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
             })?
         }
     };
-    output::print(context.output.format, &found, |found, style| {
-        output::outcome::verify(found, backup.is_some(), style)
-    })?;
+    let text = |found: &_, style| output::outcome::verify(found, backup.is_some(), style);
+    match args.from {
+        Some(_) => output::print(context.output.format, &found, text)?,
+        None => context.print(&found, text)?,
+    }
     Ok(if found.ok {
         Exit::Done
     } else {

@@ -98,6 +98,22 @@ pub enum ConfigError {
         /// What should be there as well.
         missing: &'static str,
     },
+    /// A user without a password.
+    #[error(
+        "the etcd user {user:?} (--user, etcd.auth.userName) is given without a password (--password-file, \
+         META_MIGRATION_PASSWORD, etcd.auth.password)"
+    )]
+    NoPassword {
+        /// The user.
+        user: String,
+    },
+    /// The password cannot be asked for.
+    #[error("cannot ask for the password at the terminal")]
+    AskPassword {
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The versions do not ask for a migration from 2.1 to 2.2.
     #[error(transparent)]
     Gate(#[from] GateError),

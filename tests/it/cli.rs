@@ -19,6 +19,7 @@ mod interrupted;
 mod journeys;
 mod offline;
 mod options;
+mod output;
 mod refusals;
 mod repair;
 mod reports;
@@ -85,7 +86,7 @@ fn the_common_options_are_those_of_the_contract() {
         "--source-version",
         "--target-version",
         "--backup-file",
-        "--format",
+        "--output",
         "--log-format",
         "--log-level",
         "--no-progress",
@@ -96,11 +97,18 @@ fn the_common_options_are_those_of_the_contract() {
     ] {
         let help = Tool::new().run(&[command, "--help"]).stdout;
         for option in options {
-            let has = help.contains(&format!("{option} ")) || help.contains(&format!("{option}\n"));
+            let has = [" ", "\n", "]"]
+                .iter()
+                .any(|end| help.contains(&format!("{option}{end}")));
             // Hidden where it has no effect.
-            let wanted =
-                option != "--backup-file" || !["status", "plan", "inspect"].contains(&command);
-            assert_eq!(has, wanted, "{command} {option}");
+            let without: &[&str] = match option {
+                "--backup-file" => &["status", "plan", "inspect"],
+                "--target-version" => &["status", "inspect", "restore"],
+                "--source-version" => &["status", "inspect", "restore", "verify"],
+                "--yes" => &["status", "plan", "backup", "verify", "inspect"],
+                _ => &[],
+            };
+            assert_eq!(has, !without.contains(&command), "{command} {option}");
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::mounts::Ephemeral;
 use milvus_meta::entry::printable;
+use milvus_meta::plural::{agree, counted};
 
 /// What is wrong with the bytes of a backup.
 #[derive(Debug, thiserror::Error)]
@@ -138,7 +139,7 @@ pub enum FormatError {
         root: String,
     },
     /// The count of entries differs from what the file announces.
-    #[error("{announced} entries were announced, but {found} are present")]
+    #[error("the file announces {}, and {found} {} present", counted(*.announced, "entry"), agree(*.found, "is", "are"))]
     EntryCount {
         /// The count the file gives.
         announced: u64,

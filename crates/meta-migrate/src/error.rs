@@ -8,6 +8,7 @@ use meta_report::{BackupRef, RestoreReport, SessionReport, VerifyReport};
 use meta_store::{StoreError, StoreErrorKind};
 use milvus_meta::entry::printable;
 use milvus_meta::keys::MetaRoot;
+use milvus_meta::plural::{agree, counted};
 use milvus_meta::transform::FormError;
 use milvus_meta::transform::PlanReport;
 
@@ -182,9 +183,8 @@ pub enum Failure {
     },
     /// It is unknown who wrote what the backup does not hold.
     #[error(
-        "{why}, so it is unknown what was written since the backup: {extra} keys are not in the backup and \
-            {different} have another value there, such as {}. The rollback would lose them",
-        .examples.join(", ")
+        "{why}, so it is unknown what was written since the backup: {}, such as {}. The rollback would lose them",
+        unlike_backup(*.extra, *.different), .examples.join(", ")
     )]
     UnknownLoss {
         /// Why it is unknown.
@@ -209,9 +209,9 @@ pub enum Failure {
     },
     /// The new families hold keys that the migration did not stage.
     #[error(
-        "{keys} keys of the 2.2 layout are not what this migration staged, such as {}: another program wrote them, \
-         and the rollback would delete them",
-        .examples.join(", ")
+        "{} of the 2.2 layout {} not what this migration staged, such as {}: another program wrote {it}, and the \
+         rollback would delete {it}",
+        counted(*.keys, "key"), agree(*.keys, "is", "are"), .examples.join(", "), it = agree(*.keys, "it", "them")
     )]
     NotStaged {
         /// How many.
@@ -229,8 +229,8 @@ pub enum Failure {
     },
     /// Another program wrote while a backup was only partly restored.
     #[error(
-        "{keys} keys were written since the interrupted restore started and differ from its backup: resuming \
-            would lose them"
+        "{} written since the interrupted restore started {} from its backup: resuming would lose {}",
+        counted(*.keys, "key"), agree(*.keys, "differs", "differ"), agree(*.keys, "it", "them")
     )]
     ChangedWhileRestoring {
         /// How many.
@@ -454,4 +454,17 @@ pub(super) fn agreed(stop: &Stop, yes: bool) -> Result<(), Failure> {
         None if yes => Ok(()),
         None => Err(Failure::Declined),
     }
+}
+
+/// What etcd holds that a backup does not.
+fn unlike_backup(extra: u64, different: u64) -> String {
+    format!(
+        "{} {} not in the backup and {} another value there",
+        counted(extra, "key"),
+        agree(extra, "is", "are"),
+        match different {
+            1 => "1 key has".to_owned(),
+            keys => format!("{} have", counted(keys, "key")),
+        }
+    )
 }

@@ -7,6 +7,7 @@ use meta_store::Store;
 use meta_store::capture::{Capture, PageLimits};
 use milvus_meta::entry::Entry;
 use milvus_meta::keys::{KeyRange, MetaRoot};
+use milvus_meta::plural::counted;
 use milvus_meta::transform::{new_family_ranges, shared_family_ranges, staged_family_ranges};
 
 use super::error::{Failure, while_doing};
@@ -142,7 +143,7 @@ pub(super) async fn changed_since<S: Store>(
         return Ok(None);
     }
     Ok(Some(newer.unwrap_or_else(|| {
-        format!("{} keys were read, {} are there", before.keys, now.keys)
+        format!("{} before, {} now", counted(before.keys, "key"), now.keys)
     })))
 }
 

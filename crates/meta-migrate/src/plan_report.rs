@@ -37,6 +37,7 @@ pub(super) fn nothing(layout: Layout, options: &Options, findings: Vec<Finding>)
         collection_form: options.form.to_string(),
         segment_form: options.segment_form.to_string(),
         storage_roots: Vec::new(),
+        objects: Vec::new(),
         families: Vec::new(),
         put: 0,
         rewrite: 0,

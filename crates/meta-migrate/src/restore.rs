@@ -13,6 +13,7 @@ use meta_report::{BackupRef, RestoreOutcome, RestoreReport, RunRecord, RunResult
 use meta_store::Store;
 use milvus_meta::keys::MetaRoot;
 use milvus_meta::layout::Layout;
+use milvus_meta::plural::{agree, counted};
 use milvus_meta::transform::Task;
 
 use super::context::Surroundings;
@@ -486,7 +487,11 @@ impl<'a, S: Store> Run<'a, S> {
             0 => Ok(difference),
             keys => Err(Failure::SourceChanged {
                 revision,
-                what: format!("{keys} keys that would be lost were written after the confirmation"),
+                what: format!(
+                    "{} that the restore would lose {} written after the confirmation",
+                    counted(keys, "key"),
+                    agree(keys, "was", "were")
+                ),
             }),
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! `cli` renders these as text or JSON; nothing here prints.
 
+mod id;
+
 use serde::{Deserialize, Serialize};
 
 mod history;
@@ -101,7 +103,8 @@ pub struct SessionReport {
     pub key: String,
     /// The address it registered; empty where unknown.
     pub address: String,
-    /// The lease; 0 for none.
+    /// The lease; 0 for none. A string in JSON: it exceeds what a JSON number holds for most programs.
+    #[serde(with = "id")]
     pub lease: i64,
     /// Seconds until the lease ends unless it is renewed; -1 where unknown.
     pub ttl: i64,

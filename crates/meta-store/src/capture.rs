@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 use super::{RangeRequest, RangeResponse, Store, StoreError, StoreErrorKind};
 use milvus_meta::entry::Entry;
 use milvus_meta::keys::KeyRange;
+use milvus_meta::plural;
 
 mod section;
 mod stride;
@@ -218,7 +219,10 @@ impl<S: Store> Capture<S> {
         if read == counted {
             return Ok(());
         }
-        let message = format!("{read} keys were read where etcd counts {counted}");
+        let message = format!(
+            "{} read, but etcd counts {counted}",
+            plural::counted(read, "key")
+        );
         let error = StoreError::not_applied(StoreErrorKind::Other, message);
         Err(self.ended(error))
     }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::codec::{v2_1, wire};
 use crate::entry::{Entry, printable};
 use crate::keys::{Evidence, Family, Key, MetaRoot, Object};
+use crate::plural::counted;
 
 /// Number of collections that a message names.
 const NAMES_MAX: usize = 5;
@@ -239,7 +240,7 @@ impl LayoutDetector {
     pub fn traces(&self) -> Vec<String> {
         let families = self.traces.iter();
         families
-            .map(|(family, keys)| format!("{} ({keys} keys)", family.name()))
+            .map(|(family, keys)| format!("{} ({})", family.name(), counted(*keys, "key")))
             .collect()
     }
 
@@ -292,7 +293,7 @@ impl LayoutDetector {
 fn lines(version: &str, families: &BTreeMap<Family, u64>) -> Vec<String> {
     families
         .iter()
-        .map(|(family, keys)| format!("{version}: {} ({keys} keys)", family.name()))
+        .map(|(family, keys)| format!("{version}: {} ({})", family.name(), counted(*keys, "key")))
         .collect()
 }
 
@@ -458,11 +459,11 @@ mod tests {
         assert_eq!(
             found.evidence(),
             [
-                "2.1: root-coord/index (1 keys)",
-                "2.1: root-coord/collection (1 keys)",
+                "2.1: root-coord/index (1 key)",
+                "2.1: root-coord/collection (1 key)",
                 "index \"\" (2) of collection 5",
                 "1 collection in the form of 2.1: \"c\" (5)",
-                "2.2: root-coord/database/collection-info (1 keys)",
+                "2.2: root-coord/database/collection-info (1 key)",
                 "1 collection in the form of 2.2: \"c\" (6)",
             ]
         );

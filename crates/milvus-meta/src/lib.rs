@@ -38,6 +38,7 @@ pub mod finding;
 pub mod keys;
 pub mod layout;
 pub mod model;
+pub mod plural;
 pub mod proto;
 pub mod transform;
 pub mod verify;

@@ -29,6 +29,7 @@ mod load_state;
 mod migration;
 mod missing;
 mod names;
+mod objects;
 mod options;
 mod overlay;
 mod params;
@@ -47,6 +48,7 @@ use std::collections::BTreeMap;
 
 pub use migration::Migration;
 pub use missing::{ALL_PARTITIONS, MissingCollections, MissingPartitions};
+pub use objects::{ObjectKind, ObjectPlan};
 pub use options::{
     CollectionForm, FormChoice, FormError, OnBrokenRecord, Options, PolicyError, SegmentForm,
     SegmentFormError, Task,

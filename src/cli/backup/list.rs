@@ -10,7 +10,8 @@ use crate::cli::options::OutputOptions;
 use crate::cli::output::exit::Exit;
 use crate::cli::output::style::Style;
 use crate::cli::output::table::{Align, Table, cell};
-use crate::cli::output::units::{bytes, short_digest};
+use crate::cli::output::terminal::line;
+use crate::cli::output::units::bytes;
 use crate::cli::{Outcome, logging, output};
 use meta_backup::BackupError;
 use meta_backup::repository::{Listing, Repository};
@@ -18,8 +19,8 @@ use meta_backup::repository::{Listing, Repository};
 /// List the backups in a folder
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
-    /// The folder
-    #[arg(value_name = "FOLDER", required_unless_present = "from")]
+    /// The folder [default: the working directory]
+    #[arg(value_name = "FOLDER")]
     folder: Option<PathBuf>,
     /// The folder, as an option
     #[arg(long, value_name = "FOLDER", conflicts_with = "folder")]
@@ -36,6 +37,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         .and_then(|repository| repository.list())
         .map_err(|error| unusable(&error))?;
     let found = Listed {
+        folder: folder.display().to_string(),
         backups: listings.iter().map(Line::new).collect(),
     };
     output::print(args.output.format, &found, text)?;
@@ -45,6 +47,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
 /// The files of the folder.
 #[derive(Debug, Serialize)]
 struct Listed {
+    folder: String,
     backups: Vec<Line>,
 }
 
@@ -56,6 +59,8 @@ struct Line {
     format: Option<&'static str>,
     meta_root: Option<String>,
     created_at: Option<String>,
+    source_version: Option<String>,
+    tool_version: Option<String>,
     revision: Option<i64>,
     entries: Option<u64>,
     digest: Option<String>,
@@ -73,6 +78,8 @@ impl Line {
             format: summary.map(|summary| summary.format.name()),
             meta_root: summary.map(|summary| summary.meta_root.clone()),
             created_at: summary.map(|summary| summary.header.created_at.clone()),
+            source_version: summary.and_then(|summary| summary.header.source_version.clone()),
+            tool_version: summary.map(|summary| summary.header.tool_version.clone()),
             revision: summary.map(|summary| summary.revision),
             entries: summary.map(|summary| summary.entries),
             digest: summary.map(|summary| summary.digest.clone()),
@@ -90,38 +97,67 @@ fn reason(error: &BackupError) -> String {
 }
 
 fn text(found: &Listed, style: Style) -> String {
-    let mut table = Table::new(&[
-        ("FILE", Align::Left),
-        ("META ROOT", Align::Left),
-        ("MADE", Align::Fixed),
-        ("REVISION", Align::Right),
-        ("ENTRIES", Align::Right),
-        ("SIZE", Align::Right),
-        ("FORMAT", Align::Fixed),
-        ("DIGEST", Align::Fixed),
-    ]);
-    for line in found.backups.iter().filter(|line| line.valid) {
-        table.row(vec![
-            line.path.clone(),
-            line.meta_root.clone().unwrap_or_default(),
-            line.created_at.clone().unwrap_or_default(),
-            line.revision.unwrap_or_default().to_string(),
-            cell(line.entries.unwrap_or_default()),
-            bytes(line.bytes),
-            line.format.unwrap_or_default().to_owned(),
-            short_digest(line.digest.as_deref().unwrap_or_default()).to_owned(),
-        ]);
+    if found.backups.is_empty() {
+        return format!("No files in {}\n", line(&found.folder));
     }
-    let mut lines = table.painted(style);
-    for line in &found.backups {
-        if let Some(problem) = &line.problem {
-            lines.push(format!(
-                "{} {}: {problem}",
-                style.careful("not usable:"),
-                line.path
-            ));
+    let mut roots: Vec<&str> = found
+        .backups
+        .iter()
+        .filter_map(|it| it.meta_root.as_deref())
+        .collect();
+    roots.sort_unstable();
+    roots.dedup();
+    // One root goes into the heading, several into a column.
+    let heading = match roots[..] {
+        [root] => format!("{} of {}", line(&found.folder), line(root)),
+        _ => line(&found.folder).into_owned(),
+    };
+    let mut lines = vec![format!("{} {heading}", style.strong("Backups:"))];
+    lines.extend(table(&found.backups, roots.len() > 1).painted(style));
+    for it in &found.backups {
+        if let Some(problem) = &it.problem {
+            let problem = format!("{}: {}", line(name(&it.path)), line(problem));
+            let problem = format!("{} {problem}", style.careful("not usable:"));
+            lines.extend(style.wrapped(&problem, "  "));
         }
     }
     lines.push(String::new());
     lines.join("\n")
+}
+
+fn table(backups: &[Line], has_roots: bool) -> Table {
+    let mut columns = vec![
+        ("FILE", Align::Fixed),
+        ("MADE", Align::Fixed),
+        ("MILVUS", Align::Fixed),
+        ("ENTRIES", Align::Right),
+        ("SIZE", Align::Right),
+        ("FORMAT", Align::Fixed),
+    ];
+    if has_roots {
+        columns.insert(1, ("META ROOT", Align::Fixed));
+    }
+    let mut table = Table::new(&columns);
+    for it in backups {
+        let made = it.created_at.as_deref().unwrap_or_default();
+        let made = made.get(..16).unwrap_or(made).replace('T', " ");
+        let mut cells = vec![
+            name(&it.path).to_owned(),
+            made,
+            it.source_version.clone().unwrap_or_default(),
+            cell(it.entries.unwrap_or_default()),
+            bytes(it.bytes),
+            it.format.unwrap_or("not usable").to_owned(),
+        ];
+        if has_roots {
+            cells.insert(1, it.meta_root.clone().unwrap_or_default());
+        }
+        table.row(cells);
+    }
+    table
+}
+
+/// The file's name in the folder.
+fn name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
 }

@@ -11,13 +11,13 @@ use crate::cli::output::exit::Exit;
 use crate::cli::output::failure::Failure;
 use crate::cli::output::style::Style;
 use crate::cli::{Outcome, confirm, logging, output};
-use meta_backup::repository::Repository;
+use meta_backup::repository::{PrunePlan, Repository};
 use meta_migrate::Stop;
 
 /// Delete all but the newest backups of a folder
 ///
 /// Counts and deletes valid backups in the native format only, separately for each cluster, meta root and
-/// layout. Reports all other files and leaves them alone. Asks for confirmation at a terminal.
+/// layout. Reports all other files and leaves them alone. Asks for confirmation; without a terminal it requires --yes.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
     /// The folder
@@ -35,13 +35,8 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let plan = Repository::open(&args.folder)
         .and_then(|repository| repository.plan_prune(args.keep))
         .map_err(|error| unusable(&error))?;
-    if confirm::is_wanted(&args.output) && !plan.remove.is_empty() {
-        let files = plan.remove.iter().map(|file| file.path.display());
-        let files: Vec<String> = files.map(|path| format!("  {path}\n")).collect();
-        output::tell(&files.concat());
-        if !confirm::ask("Delete these backups?", &Stop::never()) {
-            return Err(Failure::new(Exit::Failed, "not confirmed").unchanged());
-        }
+    if !plan.remove.is_empty() {
+        confirm(&plan, &args.output)?;
     }
     let gone = plan.carry_out().map_err(|error| unusable(&error))?;
     let done = Pruned {
@@ -62,6 +57,23 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     };
     output::print(args.output.format, &done, text)?;
     Ok(Exit::Done)
+}
+
+/// Asks, unless the user confirmed beforehand.
+fn confirm(plan: &PrunePlan, output: &OutputOptions) -> Result<(), Failure> {
+    if output.yes {
+        return Ok(());
+    }
+    if !confirm::is_wanted(output) {
+        return Err(confirm::impossible());
+    }
+    let files = plan.remove.iter().map(|file| file.path.display());
+    let files: Vec<String> = files.map(|path| format!("  {path}\n")).collect();
+    output::tell(&files.concat());
+    if confirm::ask("Delete these backups?", &Stop::never()) {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Failed, "not confirmed").unchanged())
 }
 
 #[derive(Debug, Serialize)]

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::exit::Exit;
 use super::findings;
@@ -97,12 +97,15 @@ impl Failure {
         if !self.findings.is_empty() {
             lines.extend(findings::lines(&self.findings, style));
         }
-        lines.push(format!("{} {}", style.bad("error:"), line(&self.message)));
+        let message = format!("{} {}", style.bad("error:"), line(&self.message));
+        lines.extend(style.wrapped(&message, "  "));
         for cause in &self.causes {
-            lines.push(format!("  caused by: {}", line(cause)));
+            let cause = format!("  caused by: {}", line(cause));
+            lines.extend(style.wrapped(&cause, "    "));
         }
         if !self.changed.is_empty() {
-            lines.push(format!("  changed: {}", line(&self.changed)));
+            let changed = format!("  changed: {}", line(&self.changed));
+            lines.extend(style.wrapped(&changed, "    "));
         }
         if let Some(backup) = &self.backup {
             lines.push(format!("  backup: {}", line(backup)));
@@ -116,7 +119,12 @@ impl Failure {
 
     /// The failure for a log collector: one line.
     pub(in crate::cli) fn json(&self) -> String {
-        let value = json!({
+        format!("{}\n", self.document())
+    }
+
+    /// The failure as data.
+    pub(in crate::cli) fn document(&self) -> Value {
+        json!({
             "level": "ERROR",
             "message": self.message,
             "exit_code": self.exit.code(),
@@ -126,8 +134,7 @@ impl Failure {
             "findings": self.findings,
             "next": self.hints,
             "unreachable": self.unreachable,
-        });
-        format!("{value}\n")
+        })
     }
 }
 

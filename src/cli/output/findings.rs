@@ -78,18 +78,16 @@ pub(in crate::cli) fn section(heading: &str, findings: &[Finding], style: Style)
             style.strong(&line(&first.code))
         ));
         for finding in group.iter().take(EXAMPLES) {
-            if finding.key.is_empty() {
-                lines.push(format!("    {}", line(&finding.message)));
-            } else {
-                lines.push(format!("    {}", line(&finding.key)));
-                lines.push(format!("      {}", line(&finding.message)));
+            let message = format!("    {}", line(&finding.message));
+            lines.extend(style.wrapped(&message, "    "));
+            if !finding.key.is_empty() {
+                let key = format!("key {}", line(&finding.key));
+                lines.push(format!("      {}", style.faint(&key)));
             }
         }
         if group.len() > EXAMPLES {
             let more = count((group.len() - EXAMPLES) as u64);
-            lines.push(format!(
-                "    … and {more} more (--format json has all of them)"
-            ));
+            lines.push(format!("    … and {more} more (-o json lists all)"));
         }
     }
     lines
@@ -112,16 +110,16 @@ mod tests {
             [
                 "Findings: 1 error, 1,000 notices",
                 "  error broken",
-                "    k/x",
-                "      undecodable",
+                "    undecodable",
+                "      key k/x",
                 "  notice orphan (1,000 times)",
-                "    k/0000",
-                "      left out",
-                "    k/0001",
-                "      left out",
-                "    k/0002",
-                "      left out",
-                "    … and 997 more (--format json has all of them)",
+                "    left out",
+                "      key k/0000",
+                "    left out",
+                "      key k/0001",
+                "    left out",
+                "      key k/0002",
+                "    … and 997 more (-o json lists all)",
             ]
         );
     }

@@ -3,7 +3,7 @@
 use super::findings;
 use super::style::Style;
 use super::terminal::line;
-use super::units::{bytes, count, counted, short_digest};
+use super::units::{agree, bytes, count, counted, short_digest};
 use meta_report::{
     BackupReport, MigrateOutcome, MigrateReport, RestoreOutcome, RestoreReport, Seconds,
     VerifyReport,
@@ -41,6 +41,8 @@ pub(in crate::cli) struct Next {
     pub(in crate::cli) start: Option<String>,
     /// The command that rolls back.
     pub(in crate::cli) back: Option<String>,
+    /// Whether the user saw the findings before confirming.
+    pub(in crate::cli) findings_shown: bool,
 }
 
 impl Next {
@@ -115,12 +117,9 @@ pub(in crate::cli) fn migrate(report: &MigrateReport, next: &Next, style: Style)
     }
     if let Some(plan) = report.plan.as_ref()
         && !plan.findings.is_empty()
+        && !next.findings_shown
     {
-        lines.extend(
-            findings::lines(&plan.findings, style)
-                .iter()
-                .map(|line| format!("  {line}")),
-        );
+        lines.extend(findings::lines(&plan.findings, style));
     }
     lines.extend(next.lines());
     lines.push(String::new());
@@ -215,10 +214,7 @@ fn verified(report: &RestoreReport) -> String {
         kept => format!(
             "verified: all keys of the backup match. {} that the backup does not hold; run status for the \
                 resulting layout",
-            match kept {
-                1 => "1 key stays".to_owned(),
-                more => format!("{} keys stay", count(more)),
-            }
+            format_args!("{} {}", counted(kept, "key"), agree(kept, "stays", "stay"))
         ),
     }
 }
@@ -266,6 +262,7 @@ mod tests {
         let next = Next {
             start: Some("start Milvus 2.2.16".to_owned()),
             back: Some("meta-migration rollback".to_owned()),
+            findings_shown: false,
         };
         assert_eq!(
             migrate(&report, &next, Style::plain()),

@@ -5,16 +5,22 @@ use serde::{Serialize, Serializer};
 use super::findings::{self, Tally};
 use super::style::Style;
 use super::table::{Align, Table, cell};
-use super::units::{bytes, count, counted, short_digest};
+use super::terminal::line;
+use super::units::{agree, bytes, count, counted, short_digest};
 use milvus_meta::finding::Finding;
+use milvus_meta::keys::Family;
 use milvus_meta::layout::Layout;
-use milvus_meta::transform::{FamilyPlan, PlanReport};
+use milvus_meta::transform::{FamilyPlan, ObjectKind, ObjectPlan, PlanReport};
 
 /// A plan, and what keeps its migration from starting now.
 #[derive(Debug)]
 pub(in crate::cli) struct Planned {
     pub(in crate::cli) plan: PlanReport,
     pub(in crate::cli) blocking: Vec<Finding>,
+    /// Whether the keys of each family are shown.
+    pub(in crate::cli) is_detailed: bool,
+    /// The next commands.
+    pub(in crate::cli) next: Vec<String>,
 }
 
 impl Planned {
@@ -23,6 +29,8 @@ impl Planned {
         Self {
             plan,
             blocking: Vec::new(),
+            is_detailed: false,
+            next: Vec::new(),
         }
     }
 }
@@ -47,18 +55,29 @@ impl Serialize for Planned {
 
 /// The plan as text.
 pub(in crate::cli) fn text(planned: &Planned, style: Style) -> String {
-    let Planned { plan, blocking } = planned;
+    let Planned { plan, blocking, .. } = planned;
     let mut lines = heading(plan, style);
     lines.push(String::new());
-    if !plan.families.is_empty() {
+    if !plan.objects.is_empty() {
+        lines.extend(objects(plan, style));
+        lines.push(String::new());
+    }
+    // A repair has no objects: its findings name them.
+    if planned.is_detailed && !plan.families.is_empty() {
         lines.extend(families(plan, style));
         lines.push(String::new());
+    }
+    if !plan.families.is_empty() {
         lines.push(format!(
-            "{}, {} rewritten, {} deleted; {} to write",
+            "{}, {} rewritten, {} deleted; {} to write{}",
             counted(plan.put, "new key"),
             count(plan.rewrite),
             count(plan.delete),
-            bytes(plan.bytes_put)
+            bytes(plan.bytes_put),
+            match planned.is_detailed {
+                true => "",
+                false => " (-v: by family)",
+            }
         ));
         lines.push(String::new());
     }
@@ -68,7 +87,9 @@ pub(in crate::cli) fn text(planned: &Planned, style: Style) -> String {
         lines.extend(findings::section("Blocking now:", blocking, style));
         lines.push(String::new());
     }
-    lines.push(conclusion(plan, blocking, style));
+    lines.extend(style.wrapped(&conclusion(plan, blocking, style), "  "));
+    let next = planned.next.iter();
+    lines.extend(next.map(|next| format!("  next: {}", line(next))));
     lines.push(String::new());
     lines.join("\n")
 }
@@ -84,25 +105,107 @@ fn heading(plan: &PlanReport, style: Style) -> Vec<String> {
         style.strong("Layout:"),
         layout(plan.layout)
     )];
+    if !plan.objects.is_empty() {
+        let found = format!("{} {}", style.strong("Found:"), found(&plan.objects));
+        lines.extend(style.wrapped(&found, "  "));
+    }
     if !plan.digest.is_empty() {
         lines.push(format!(
-            "{} {} form; plan {}",
-            style.strong("Collections:"),
-            plan.collection_form,
-            short_digest(&plan.digest)
+            "{} {}; collections in the {} form",
+            style.strong("Plan:"),
+            short_digest(&plan.digest),
+            plan.collection_form
         ));
         let roots = plan.storage_roots.iter().map(|root| format!("{root:?}"));
         let roots: Vec<String> = roots.collect();
         if !roots.is_empty() {
-            lines.push(format!(
-                "{} {} form; storage root {}",
-                style.strong("Segments:"),
-                plan.segment_form,
-                roots.join(", ")
-            ));
+            let heading = style.strong("Storage root:");
+            lines.push(format!("{heading} {}", roots.join(", ")));
         }
     }
     lines
+}
+
+/// The objects in a sentence: `7 collections, 12 partitions, 6 indexes on 54 segments, 2 aliases`.
+fn found(objects: &[ObjectPlan]) -> String {
+    let of = |kind| objects.iter().find(|it| it.kind == kind).map(|it| it.found);
+    let named = |kind: ObjectKind| of(kind).map(|number| counted(number, kind.name()));
+    let indexes = match (named(ObjectKind::Index), named(ObjectKind::Segment)) {
+        (Some(indexes), Some(segments)) => Some(format!("{indexes} on {segments}")),
+        (indexes, segments) => indexes.or(segments),
+    };
+    let parts = [
+        named(ObjectKind::Collection),
+        named(ObjectKind::Partition),
+        indexes,
+        named(ObjectKind::Alias),
+        named(ObjectKind::LoadedCollection),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// What becomes of the objects of each kind.
+fn objects(plan: &PlanReport, style: Style) -> Vec<String> {
+    let mut table = Table::new(&[
+        ("OBJECTS", Align::Fixed),
+        ("2.1", Align::Right),
+        ("2.2", Align::Right),
+        ("WHAT CHANGES", Align::Left),
+    ]);
+    for object in &plan.objects {
+        let plural = counted(2_u64, object.kind.name());
+        table.row(vec![
+            plural.trim_start_matches("2 ").to_owned(),
+            count(object.found),
+            count(object.kept),
+            change(object, plan),
+        ]);
+    }
+    table.painted(style)
+}
+
+fn change(object: &ObjectPlan, plan: &PlanReport) -> String {
+    let lost = object.found.saturating_sub(object.kept);
+    let left_out = |what: &str| match lost {
+        0 => what.to_owned(),
+        lost => format!("{what}; {} left out", count(lost)),
+    };
+    let renamed = plan
+        .findings
+        .iter()
+        .filter(|one| one.code == "index-renamed");
+    match (object.kind, plan.collection_form.as_str()) {
+        (ObjectKind::Collection, "database") => left_out("move into the database \"default\""),
+        (ObjectKind::Collection | ObjectKind::Partition, "embedded") => {
+            left_out("keep their records")
+        }
+        (ObjectKind::Collection, _) => left_out("partitions and fields move out of the records"),
+        (ObjectKind::Partition, _) => left_out("get separate records"),
+        (ObjectKind::Alias, _) => left_out("get records of the 2.2 form"),
+        (ObjectKind::SegmentIndex, _) => left_out("get records of the 2.2 form"),
+        (ObjectKind::Segment, _) => match plan.families.iter().any(holds_new_logs) {
+            true => "stay; their logs get separate records".to_owned(),
+            false => "stay as they are".to_owned(),
+        },
+        (ObjectKind::Index, _) => match renamed.count() {
+            0 => left_out("get records of the 2.2 form"),
+            number => left_out(&format!("get records of the 2.2 form; {number} renamed")),
+        },
+        (ObjectKind::LoadedCollection, _) => match lost {
+            0 => "stay loaded".to_owned(),
+            lost => format!(
+                "stay loaded; {} {} to be loaded again",
+                count(lost),
+                agree(lost, "has", "have")
+            ),
+        },
+    }
+}
+
+/// Whether logs of segments get separate keys.
+fn holds_new_logs(family: &FamilyPlan) -> bool {
+    let logs = [Family::Binlog, Family::Deltalog, Family::Statslog];
+    family.put > 0 && logs.iter().any(|it| it.name() == family.name)
 }
 
 /// The layout in words.
@@ -218,6 +321,10 @@ mod tests {
         }
     }
 
+    fn object(kind: ObjectKind, found: u64, kept: u64) -> ObjectPlan {
+        ObjectPlan { kind, found, kept }
+    }
+
     fn plan() -> PlanReport {
         PlanReport {
             layout: Layout::V2_1,
@@ -225,6 +332,15 @@ mod tests {
             collection_form: "split".to_owned(),
             segment_form: "auto".to_owned(),
             storage_roots: vec!["files".to_owned()],
+            objects: vec![
+                object(ObjectKind::Collection, 7, 7),
+                object(ObjectKind::Partition, 12, 12),
+                object(ObjectKind::Index, 6, 6),
+                object(ObjectKind::Segment, 54, 54),
+                object(ObjectKind::SegmentIndex, 50, 48),
+                object(ObjectKind::Alias, 1, 1),
+                object(ObjectKind::LoadedCollection, 4, 3),
+            ],
             families: vec![
                 family("root-coord/collection", 3, 0, 3, 0),
                 family("segment-index", 0, 104_000, 0, 0),
@@ -234,48 +350,81 @@ mod tests {
             delete: 12,
             bytes_put: 1536,
             digest: "0123456789abcdef0123".to_owned(),
-            findings: vec![Finding::notice("advice", b"", "take 2.2.9")],
+            findings: vec![Finding::notice(
+                "index-renamed",
+                b"k",
+                "index \"_default_idx\" gets the name _default_idx_101",
+            )],
         }
     }
 
     #[test]
-    fn a_plan_reads_as_a_table() {
+    fn a_plan_speaks_of_milvus_objects_first() {
+        let planned = Planned {
+            next: vec!["meta-migration migrate".to_owned()],
+            ..Planned::new(plan())
+        };
         assert_eq!(
-            text(&Planned::new(plan()), Style::plain()),
+            text(&planned, Style::plain()),
             "\
 Layout: 2.1, read at revision 42
-Collections: split form; plan 0123456789ab
-Segments: auto form; storage root \"files\"
+Found: 7 collections, 12 partitions, 6 indexes on 54 segments, 1 alias, 4 loaded collections
+Plan: 0123456789ab; collections in the split form
+Storage root: \"files\"
 
+OBJECTS             2.1  2.2  WHAT CHANGES
+collections           7    7  partitions and fields move out of the records
+partitions           12   12  get separate records
+indexes               6    6  get records of the 2.2 form; 1 renamed
+segments             54   54  stay as they are
+segment indexes      50   48  get records of the 2.2 form; 2 left out
+aliases               1    1  get records of the 2.2 form
+loaded collections    4    3  stay loaded; 1 has to be loaded again
+
+104,000 new keys, 3 rewritten, 12 deleted; 1.5 KiB to write (-v: by family)
+
+Findings: 1 notice
+  notice index-renamed
+    index \"_default_idx\" gets the name _default_idx_101
+      key k
+
+Ready: no blocking findings
+  next: meta-migration migrate
+"
+        );
+    }
+
+    #[test]
+    fn a_detailed_plan_has_the_keys_of_each_family() {
+        let planned = Planned {
+            is_detailed: true,
+            ..Planned::new(plan())
+        };
+        let shown = text(&planned, Style::plain());
+        let table = "\
 FAMILY                 READ      PUT  REWRITE  DELETE
 root-coord/collection     3        -        3       -
 segment-index             -  104,000        -       -
 total                     3  104,000        3      12
 
 104,000 new keys, 3 rewritten, 12 deleted; 1.5 KiB to write
-
-Findings: 1 notice
-  notice advice
-    take 2.2.9
-
-Ready: no blocking findings
-"
-        );
+";
+        assert!(shown.contains(table), "{shown}");
     }
 
     #[test]
     fn what_blocks_a_valid_plan_is_shown_apart() {
         let planned = Planned {
-            plan: plan(),
             blocking: vec![Finding::error(
                 "live-session",
                 b"s/rootcoord",
                 "stop Milvus",
             )],
+            ..Planned::new(plan())
         };
         let shown = text(&planned, Style::plain());
-        let end = "Findings: 1 notice\n  notice advice\n    take 2.2.9\n\nBlocking now: 1 error\n  error \
-                   live-session\n    s/rootcoord\n      stop Milvus\n\nNot ready: 1 blocking finding to resolve; then run plan again\n";
+        let end = "\nBlocking now: 1 error\n  error live-session\n    stop Milvus\n      key s/rootcoord\n\nNot ready: 1 \
+                   blocking finding to resolve; then run plan again\n";
         assert!(shown.ends_with(end), "{shown}");
         let json = serde_json::to_value(&planned).unwrap();
         assert_eq!(json["blocking"], serde_json::json!(["live-session"]));

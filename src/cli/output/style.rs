@@ -1,7 +1,34 @@
 //! Colours and line width of the terminal.
 
-use std::io::IsTerminal;
 use std::os::fd::AsFd;
+
+use anstream::stream::RawStream;
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style as Effects};
+
+/// Colours on request, whatever the stream is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(in crate::cli) enum When {
+    /// On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl When {
+    /// Applies the choice to everything that this process writes.
+    pub(in crate::cli) fn apply(self) {
+        let choice = match self {
+            Self::Auto => ColorChoice::Auto,
+            Self::Always => ColorChoice::Always,
+            Self::Never => ColorChoice::Never,
+        };
+        choice.write_global();
+    }
+}
 
 /// How text is laid out: colours, and the width that lines are fitted to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,16 +47,14 @@ impl Style {
         }
     }
 
-    /// Colours if `stream` is a terminal and the user does not object with `NO_COLOR`; the width of `COLUMNS`,
-    /// else of the terminal.
-    pub(in crate::cli) fn for_stream(stream: &(impl IsTerminal + AsFd)) -> Self {
-        let objected = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    /// Colours as `--color` and the environment say; the width of `COLUMNS`, else of the terminal.
+    pub(in crate::cli) fn for_stream(stream: &(impl RawStream + AsFd)) -> Self {
         let is_terminal = stream.is_terminal();
         let columns = std::env::var("COLUMNS").ok();
         let columns = columns.and_then(|columns| columns.parse().ok());
         let terminal = || terminal_size::terminal_size_of(stream).map(|(width, _)| width.0);
         Self {
-            coloured: is_terminal && !objected,
+            coloured: AutoStream::choice(stream) != ColorChoice::Never,
             width: columns
                 .or_else(|| is_terminal.then(terminal).flatten())
                 .filter(|width| *width > 0),
@@ -55,44 +80,71 @@ impl Style {
     }
 
     pub(in crate::cli) fn bad(self, text: &str) -> String {
-        self.paint("1;31", text)
+        self.paint(AnsiColor::Red.on_default().bold(), text)
     }
 
     pub(in crate::cli) fn careful(self, text: &str) -> String {
-        self.paint("1;33", text)
+        self.paint(AnsiColor::Yellow.on_default().bold(), text)
     }
 
     pub(in crate::cli) fn good(self, text: &str) -> String {
-        self.paint("1;32", text)
+        self.paint(AnsiColor::Green.on_default().bold(), text)
     }
 
     pub(in crate::cli) fn strong(self, text: &str) -> String {
-        self.paint("1", text)
+        self.paint(Effects::new().bold(), text)
     }
 
     pub(in crate::cli) fn faint(self, text: &str) -> String {
-        self.paint("2", text)
+        self.paint(Effects::new().dimmed(), text)
     }
 
     /// The sequence at the start of a text, if it is one that this style writes.
     pub(in crate::cli) fn colour_at(self, text: &str) -> Option<&'static str> {
         const OWN: [&str; 6] = [
-            "\x1b[0m",
-            "\x1b[1m",
-            "\x1b[2m",
-            "\x1b[1;31m",
-            "\x1b[1;32m",
-            "\x1b[1;33m",
+            "\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m", "\x1b[33m",
         ];
         let mut own = OWN.into_iter().filter(|_| self.coloured);
         own.find(|sequence| text.starts_with(sequence))
     }
 
-    fn paint(self, code: &str, text: &str) -> String {
+    /// Wraps lines at the width; lines after the first start with `indent`. Words are never split.
+    pub(in crate::cli) fn wrapped(self, text: &str, indent: &str) -> Vec<String> {
+        let Some(width) = self.width else {
+            return vec![text.to_owned()];
+        };
+        let options = textwrap::Options::new(usize::from(width))
+            .subsequent_indent(indent)
+            .break_words(false)
+            .word_splitter(textwrap::WordSplitter::NoHyphenation);
+        let lines = textwrap::wrap(text, options).into_iter();
+        lines.map(std::borrow::Cow::into_owned).collect()
+    }
+
+    fn paint(self, effects: Effects, text: &str) -> String {
         if self.coloured {
-            format!("\x1b[{code}m{text}\x1b[0m")
+            format!("{effects}{text}{effects:#}")
         } else {
             text.to_owned()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_wrapped_with_its_indentation() {
+        let narrow = Style {
+            width: Some(30),
+            ..Style::plain()
+        };
+        let text = "    the index \"a\" is renamed; change client code";
+        assert_eq!(
+            narrow.wrapped(text, "    "),
+            ["    the index \"a\" is renamed;", "    change client code"]
+        );
+        assert_eq!(Style::plain().wrapped(text, "    "), [text]);
     }
 }

@@ -215,7 +215,7 @@ async fn d17_what_was_written_after_the_migration_is_not_lost_without_a_word() {
     tool.run(&["rollback", "--dry-run"])
         .expect(3)
         .says("keys put,")
-        .says("rollback --accept-loss   # rolls back anyway");
+        .says(" --accept-loss   # rolls back anyway");
     assert_eq!(it.dump().await, migrated);
     tool.run(&["rollback", "--accept-loss"]).expect(0);
     assert_eq!(it.metadata().await, before);
@@ -239,7 +239,7 @@ async fn a_journal_of_another_etcd_is_followed_by_a_comparison_and_a_way_back() 
         .expect(3)
         .says("cdf818194e3a8c32")
         .says("verify")
-        .says("rollback --accept-loss")
+        .says(" --accept-loss   # rolls back anyway")
         .says("nothing was changed in etcd");
     tool.run(&["verify", "--backup", "b.mmb"]).expect(0);
     tool.run(&["rollback", "--accept-loss"]).expect(0);

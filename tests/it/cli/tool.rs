@@ -29,6 +29,8 @@ impl Tool {
             .env_clear()
             // The tests themselves may run in a container.
             .env("META_MIGRATION_ALLOW_EPHEMERAL_BACKUP", "true")
+            // There is no terminal to ask at.
+            .env("META_MIGRATION_YES", "true")
             .current_dir(folder.path())
             .stdin(Stdio::null());
         Self { command, folder }
@@ -46,6 +48,11 @@ impl Tool {
 
     pub(super) fn env(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
+        self
+    }
+
+    pub(super) fn without(mut self, name: &str) -> Self {
+        self.command.env_remove(name);
         self
     }
 

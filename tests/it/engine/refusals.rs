@@ -71,7 +71,7 @@ async fn keys_of_both_layouts_are_refused_with_what_speaks_for_each() {
         .iter()
         .find(|finding| finding.code == "mixed-layout")
         .expect("a finding");
-    for evidence in ["2.1: root-coord/index", "2.2: field-index (1 keys)"] {
+    for evidence in ["2.1: root-coord/index", "2.2: field-index (1 key)"] {
         assert!(mixed.message.contains(evidence), "{}", mixed.message);
     }
     assert_eq!(refused.kind(), FailureKind::Unmigratable);

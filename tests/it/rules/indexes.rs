@@ -298,7 +298,7 @@ fn d39_t5_what_no_live_collection_refers_to_is_left_out_and_counted() {
     let counted: Vec<_> = counted
         .filter(|finding| finding.code == "unreferenced-index")
         .collect();
-    assert!(counted[0].message.contains("1 segment indexes"));
+    assert!(counted[0].message.contains("1 segment index"));
     let after = before.after(&migration);
     assert!(!after.contains_key("field-index/1/8"));
     assert_eq!(

@@ -35,10 +35,10 @@ fn d1_segments_with_rows_and_no_trace_of_a_collection_are_an_error() {
             .find(|finding| finding.code == "collections-missing");
         let message = &finding.unwrap().message;
         assert!(
-            message.starts_with("1 segments with 12 rows, 1 load states and 0 watched channels"),
+            message.starts_with("1 segment with 12 rows, 1 load state and 0 watched channels"),
             "{message}"
         );
-        assert!(message.contains("1 collections") && message.contains("1 (1 segments)"));
+        assert!(message.contains("1 collection ") && message.contains("1 (1 segment)"));
     }
 }
 

@@ -596,7 +596,7 @@ fn a_newest_snapshot_that_contradicts_the_plain_key_is_an_error() {
             TOMBSTONE.to_vec(),
             [
                 "a tombstone (dropped)",
-                "with 4 fields and 1 partitions",
+                "with 4 fields and 1 partition",
                 "etcdctl put",
             ],
         ),
@@ -605,7 +605,7 @@ fn a_newest_snapshot_that_contradicts_the_plain_key_is_an_error() {
             later.as_str(),
             other,
             [
-                "with 4 fields and 1 partitions",
+                "with 4 fields and 1 partition",
                 "newest snapshot (timestamp ",
                 "etcdctl put",
             ],
@@ -616,7 +616,7 @@ fn a_newest_snapshot_that_contradicts_the_plain_key_is_an_error() {
             TOMBSTONE.to_vec(),
             [
                 "a tombstone (dropped)",
-                "with 4 fields and 1 partitions",
+                "with 4 fields and 1 partition",
                 "etcdctl put",
             ],
         ),

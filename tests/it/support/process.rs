@@ -104,6 +104,7 @@ impl Program {
             .args(self.versions(arguments[0]))
             .args(&self.extra)
             .env_clear()
+            .env("META_MIGRATION_YES", "true")
             .envs(self.environment.iter().cloned())
             .current_dir(self.folder.path())
             .stdin(Stdio::null())

@@ -16,6 +16,7 @@ use super::root::{detect, repair_lost_slash};
 use super::sorted::{Sorted, Sorter};
 use super::{Import, Selected};
 use milvus_meta::keys::Family;
+use milvus_meta::plural::counted;
 
 /// A file of version 1.
 pub(super) fn version_1(header: &BackupHeader, entries: Sorted) -> Result<Import, FormatError> {
@@ -123,15 +124,15 @@ impl Parts {
         let Some(etcd) = self.etcd.as_ref().filter(|_| is_later) else {
             return Err(error);
         };
-        let counted = match etcd.announced {
+        let as_announced = match etcd.announced {
             Some(_) => ", as announced",
             None => "",
         };
         let loss = self.partial.accept(Loss {
             missing: format!(
-                "it is {error}; etcd's part before that is complete ({} entries{counted}), and what follows it, \
+                "it is {error}; etcd's part before that is complete ({}{as_announced}), and what follows it, \
                  metrics and configurations, holds no metadata",
-                etcd.found
+                counted(etcd.found, "entry")
             ),
             of_entries: false,
         })?;

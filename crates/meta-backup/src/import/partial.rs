@@ -1,6 +1,7 @@
 //! Files of frames that are not complete: what can be used of them, and what is said of the rest.
 
 use super::FormatError;
+use milvus_meta::plural::{agree, counted};
 
 /// What is missing from a file that is used anyway.
 #[derive(Debug)]
@@ -45,20 +46,31 @@ impl Partial {
             // Nothing can be used.
             (_, Some(error)) if found == 0 => return Err(error),
             (Some(announced), Some(error)) if announced > found => format!(
-                "it is {error}; {found} of {announced} entries are there, {} are missing",
-                announced - found
+                "it is {error}; {found} of {} {} there, {} {} missing",
+                counted(announced, "entry"),
+                agree(found, "is", "are"),
+                announced - found,
+                agree(announced - found, "is", "are")
             ),
             (_, Some(error)) => format!(
-                "it is {error}; {found} entries are there, and how many are missing is not known"
+                "it is {error}; {} {} there, and how many are missing is not known",
+                counted(found, "entry"),
+                agree(found, "is", "are")
             ),
             (Some(announced), None) if announced > found => format!(
-                "{announced} entries were announced and {found} are there: {} are missing, or were deleted while \
-                 the file was written (birdwatcher's --ignoreRevision)",
-                announced - found
+                "the file announces {} and {found} {} there: {} {} missing, or {} deleted while the file was \
+                 written (birdwatcher's --ignoreRevision)",
+                counted(announced, "entry"),
+                agree(found, "is", "are"),
+                announced - found,
+                agree(announced - found, "is", "are"),
+                agree(announced - found, "was", "were")
             ),
             (Some(announced), None) => format!(
-                "{announced} entries were announced and {found} are there: keys were written while the file was \
-                 (birdwatcher's --ignoreRevision), so it shows no single revision, and others may be missing"
+                "the file announces {} and {found} {} there: keys were written while the file was \
+                 (birdwatcher's --ignoreRevision), so it shows no single revision, and others may be missing",
+                counted(announced, "entry"),
+                agree(found, "is", "are")
             ),
         };
         let of_entries = true;

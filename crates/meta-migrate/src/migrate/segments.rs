@@ -10,6 +10,7 @@ use tokio::sync::mpsc::{Sender, channel};
 use meta_store::{Op, Store};
 use milvus_meta::entry::{Entry, printable};
 use milvus_meta::keys::{Family, KeyRange, LogKind};
+use milvus_meta::plural::{agree, counted};
 use milvus_meta::transform::{Migration, Put, SegmentForm, SegmentRewrite, remaining_segment};
 
 use super::super::context::newest_revision;
@@ -161,7 +162,11 @@ impl<S: Store> Run<'_, S> {
             }
         }
         if missing > 0 {
-            let message = format!("{missing} segments that were read are missing");
+            let message = format!(
+                "{} that the plan read {} missing",
+                counted(missing, "segment"),
+                agree(missing, "is", "are")
+            );
             let key = self.options.root.join(Family::Segment.prefix().as_bytes());
             collector.push(milvus_meta::finding::Finding::error(
                 "missing", &key, message,

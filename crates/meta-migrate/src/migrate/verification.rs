@@ -11,6 +11,7 @@ use milvus_meta::finding::Finding;
 use milvus_meta::keys::Family;
 use milvus_meta::layout::Layout;
 use milvus_meta::layout::LayoutDetector;
+use milvus_meta::plural::{agree, counted};
 use milvus_meta::transform::{Task, leftover_ranges};
 
 use super::super::ahead::Ahead;
@@ -114,8 +115,10 @@ impl<S: Store> Run<'_, S> {
         self.counted = Some((revision, found));
         Ok((found < expected).then(|| {
             let message = format!(
-                "{found} keys are there, where the migration leaves {expected}: {} are missing",
-                expected - found
+                "etcd holds {}, the migration leaves {expected}: {} {} missing",
+                counted(found, "key"),
+                counted(expected - found, "key"),
+                agree(expected - found, "is", "are")
             );
             Finding::error("key-count", root.meta_root().as_bytes(), message)
         }))
@@ -234,8 +237,11 @@ impl<S: Store> Run<'_, S> {
         let found = census::keys(self.store, root, revision, limits).await?;
         if Some(found) != expected {
             let message = format!(
-                "{found} keys are there, where {} were read, {} put and {} deleted",
-                prepared.source_keys, prepared.plan.put, prepared.plan.delete
+                "etcd holds {}, but {} were read, {} put and {} deleted",
+                counted(found, "key"),
+                prepared.source_keys,
+                prepared.plan.put,
+                prepared.plan.delete
             );
             collector.push(Finding::error(
                 "key-count",

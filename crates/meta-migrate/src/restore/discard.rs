@@ -12,6 +12,7 @@ use meta_report::{RestoreOutcome, RestoreReport, RunRecord, RunResult};
 use meta_store::{Op, Store};
 use milvus_meta::entry::{Entry, printable};
 use milvus_meta::keys::KeyRange;
+use milvus_meta::plural::counted;
 use milvus_meta::transform::{Migration, Options, staged_family_ranges};
 
 use super::super::context::Retries;
@@ -268,9 +269,12 @@ async fn matches_backup<S: Store>(
         return Ok(true);
     }
     around.observer.note(&format!(
-        "the 2.1 metadata is not what the backup {} holds: {} keys are missing or have another value, {} are not \
-         in the backup. The rollback deleted staged keys only, so they were changed since the backup was made",
-        recorded.path, found.put, found.delete
+        "the 2.1 metadata is not what the backup {} holds: {} missing or different, {} not \
+         in the backup. The rollback deleted staged keys only, so another program changed the metadata since the backup \
+         was made",
+        recorded.path,
+        counted(found.put, "key"),
+        counted(found.delete, "key")
     ));
     Ok(false)
 }

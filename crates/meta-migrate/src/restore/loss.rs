@@ -9,6 +9,7 @@ use crate::journal::{Journal, Phase};
 use meta_store::Store;
 use milvus_meta::entry::{Entry, printable};
 use milvus_meta::keys::{Family, KeyRange, MetaRoot};
+use milvus_meta::plural::counted;
 use milvus_meta::transform::{
     CollectionForm, Options, Task, remaining_after_commit, staged_family_ranges,
 };
@@ -122,12 +123,18 @@ impl Losses {
             let examples = self.examples.join(", ");
             what.push(match self.written {
                 1 => format!("1 key was written since: {examples}"),
-                written => format!("{written} keys were written since, such as {examples}"),
+                written => format!(
+                    "{} were written since, such as {examples}",
+                    counted(written, "key")
+                ),
             });
         }
         if let Some(then) = self.keys_then.filter(|then| *then != self.keys_now) {
             let now = self.keys_now;
-            what.push(format!("{now} keys are there where there were {then}"));
+            what.push(format!(
+                "etcd holds {}, before it held {then}",
+                counted(now, "key")
+            ));
         }
         if what.is_empty() {
             return Ok(());

@@ -11,6 +11,7 @@ use milvus_meta::entry::{Entry, printable};
 use milvus_meta::keys::{KeyRange, successor};
 use milvus_meta::layout::Layout;
 use milvus_meta::layout::LayoutDetector;
+use milvus_meta::plural::{agree, counted};
 use milvus_meta::transform::Task;
 
 use super::super::context::Retries;
@@ -91,8 +92,9 @@ impl Gap {
         let examples: Vec<_> = self.changed.iter().take(EXAMPLES_MAX).cloned().collect();
         Err(Failure::WouldLose {
             what: format!(
-                "{} records were written since: {}",
-                self.changed.len(),
+                "{} {} written since: {}",
+                counted(self.changed.len(), "record"),
+                agree(self.changed.len(), "was", "were"),
                 examples.join(", ")
             ),
         })
@@ -104,9 +106,9 @@ impl Gap {
             return Ok(());
         }
         Err(Failure::Usage(format!(
-            "--keep-extra would keep {} keys of the other layout beside what the backup holds, and neither Milvus \
+            "--keep-extra would keep {} of the other layout beside what the backup holds, and neither Milvus \
              2.1 nor 2.2 starts on both. Run the command without --keep-extra",
-            self.kept
+            counted(self.kept, "key")
         )))
     }
 

@@ -26,9 +26,10 @@ enum Form {
 
 /// The value of a key (relative to the meta root) as JSON.
 ///
-/// A known record is shown under Milvus' member names, 64-bit numbers as JSON numbers, members at
-/// their default left out. A tombstone is `{"tombstone": true}`. Texts are strings, JSON values are
-/// themselves, and what cannot be read is `{"base64": "…"}`.
+/// A known record is shown under Milvus' member names, 64-bit numbers as strings, because they
+/// exceed what a JSON number holds for most programs, members at their default left out. A tombstone
+/// is `{"tombstone": true}`. Texts are strings, JSON values are themselves, and what cannot be read
+/// is `{"base64": "…"}`.
 #[must_use]
 pub fn describe(relative_key: &[u8], value: &[u8]) -> Value {
     if is_tombstone(value) {
@@ -51,7 +52,7 @@ fn message(name: &str, value: &[u8]) -> Option<Value> {
     let descriptor = descriptor(name)?;
     let message = DynamicMessage::decode(descriptor, value).ok()?;
     let options = SerializeOptions::new()
-        .stringify_64_bit_integers(false)
+        .stringify_64_bit_integers(true)
         .use_proto_field_name(true)
         .skip_default_fields(true);
     message
@@ -139,11 +140,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_is_shown_under_its_own_names_with_whole_numbers() {
+    fn a_record_is_shown_under_its_own_names_with_exact_ids() {
         let alias = [0x08, 0x05, 0x12, 0x03, 0x0a, 0x01, 0x61];
         assert_eq!(
             describe(b"root-coord/collection-alias/a", &alias),
-            json!({ "ID": 5, "schema": { "name": "a" } })
+            json!({ "ID": "5", "schema": { "name": "a" } })
         );
         let meta = crate::codec::v2_2::collection_load(
             crate::model::CollectionId(436_365_140_092_256_301),
@@ -153,8 +154,8 @@ mod tests {
         );
         assert_eq!(
             describe(b"querycoord-collection-loadinfo/436365140092256301", &meta),
-            json!({ "collectionID": 436_365_140_092_256_301_i64, "replica_number": 1,
-                    "status": "Loaded", "field_indexID": { "100": 7 } })
+            json!({ "collectionID": "436365140092256301", "replica_number": 1,
+                    "status": "Loaded", "field_indexID": { "100": "7" } })
         );
     }
 

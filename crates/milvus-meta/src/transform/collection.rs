@@ -14,6 +14,7 @@ use crate::codec::edit;
 use crate::codec::v2_1::{self, Collection};
 use crate::keys::{Family, Key, Object, TOMBSTONE, Timestamp, is_tombstone};
 use crate::model::{CollectionId, FieldId, PartitionId};
+use crate::plural::counted;
 use correction::{correction, report};
 use oddities::{misplaced, oddities};
 
@@ -479,8 +480,10 @@ impl Converted {
                 "snapshot-missing",
                 &plain_key(versions.key),
                 format!(
-                    "{missing} partitions and fields of {} are in no snapshot; each gets one at its \
-                     creation time, else Milvus 2.2.3 and later would not see it",
+                    "{} and {} of {} are in no snapshot; each gets one at its creation time, because Milvus 2.2.3 \
+                     and later do not see it otherwise",
+                    counted(partitions.missing, "partition"),
+                    counted(fields.missing, "field"),
                     versions.title()
                 ),
             );

@@ -53,6 +53,8 @@ type Names = BTreeMap<IndexId, (FieldId, String)>;
 #[derive(Debug, Default)]
 pub(super) struct Indexes {
     pub(super) staged: NewKeys,
+    /// How many indexes of live collections are not dropped, in 2.1.
+    pub(super) found: u64,
     /// Every index written, deleted ones included.
     pub(super) written: BTreeMap<(CollectionId, IndexId), Index>,
     /// Definitions left out, with their keys.
@@ -107,10 +109,21 @@ impl Definitions {
         }
     }
 
+    /// How many indexes of live collections are not dropped.
+    fn living(&self, live: &LiveCollections) -> u64 {
+        let is_living = |ids| self.records.get(&ids).is_some_and(|(_, it)| !it.deleted);
+        let indexes = live.iter().flat_map(|(collection, record)| {
+            let indexes = record.field_indexes.iter();
+            indexes.map(move |(_, index)| (*collection, *index))
+        });
+        indexes.filter(|ids| is_living(*ids)).count() as u64
+    }
+
     /// Joins the definitions to the lists in the live collections' plain records.
     pub(super) fn convert(self, around: Around<'_>, findings: &mut Findings) -> Indexes {
         let mut indexes = Indexes {
             collections: around.names.clone(),
+            found: self.living(around.live),
             ..Indexes::default()
         };
         for (collection, record) in around.live {

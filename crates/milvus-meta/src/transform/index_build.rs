@@ -9,6 +9,7 @@ use crate::codec::v2_1::{self, IndexBuild};
 use crate::codec::v2_2;
 use crate::keys::{Family, Key, is_tombstone};
 use crate::model::{BuildId, PartitionId, SegmentId};
+use crate::plural::{agree, counted};
 
 /// Where the files of a build lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,8 +151,11 @@ impl BuildTable {
             "unreferenced-build",
             &Key::IndexBuild(first.id).render(),
             format!(
-                "{count} index builds (first here) belong to no segment index; they are left out \
-                 and stay in the backup"
+                "{} (first here) {} to no segment index, and {} left out; the backup keeps {}",
+                counted(count, "index build"),
+                agree(count, "belongs", "belong"),
+                agree(count, "is", "are"),
+                agree(count, "it", "them")
             ),
         );
     }

@@ -100,6 +100,11 @@ impl LoadTable {
         }
     }
 
+    /// How many collections are loaded.
+    pub(super) fn len(&self) -> u64 {
+        self.states.len() as u64
+    }
+
     pub(super) fn convert(
         self,
         live: &LiveCollections,

@@ -6,6 +6,7 @@ use std::iter;
 use sha2::{Digest as _, Sha256};
 
 use super::collection::Converted;
+use super::objects::ObjectPlan;
 use super::ranges;
 use super::segment_index::SegmentIndexes;
 use super::segment_log::{SegmentLogs, SegmentRewrite};
@@ -34,6 +35,8 @@ pub struct Migration {
     pub(super) read: BTreeMap<Family, u64>,
     /// Source keys of the collection families that go, by family.
     pub(super) removed: BTreeMap<Family, u64>,
+    /// Milvus objects before and after, by kind.
+    pub(super) objects: Vec<ObjectPlan>,
     measure: Measure,
 }
 
@@ -59,6 +62,7 @@ pub(super) struct Parts {
     pub(super) converted: Converted,
     pub(super) staying: BTreeSet<Vec<u8>>,
     pub(super) read: BTreeMap<Family, u64>,
+    pub(super) objects: Vec<ObjectPlan>,
 }
 
 /// What a repair hands over; keys are relative to the meta root.
@@ -108,6 +112,7 @@ impl Migration {
             leftovers: ranges(parts.replaced),
             read: parts.read,
             removed,
+            objects: Vec::new(),
             measure: Measure::default(),
             root,
         };
@@ -142,6 +147,7 @@ impl Migration {
             leftovers: ranges::leftover_ranges(&root),
             read: parts.read,
             removed,
+            objects: parts.objects,
             measure: Measure::default(),
             root,
         };

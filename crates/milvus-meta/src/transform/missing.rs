@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::finding::Finding;
 use crate::model::{CollectionId, PartitionId};
+use crate::plural::{agree, counted};
 
 /// Number of collections that a message names.
 const NAMED_MAX: usize = 5;
@@ -51,18 +52,17 @@ impl MissingCollections {
         let named = self
             .0
             .iter()
-            .map(|(id, remains)| format!("{id} ({} segments)", remains.segments));
+            .map(|(id, remains)| format!("{id} ({})", counted(remains.segments, "segment")));
         let message = format!(
-            "{segments} segments with {rows} rows, {loads} load states and {channels} watched channels belong \
-             to {count} collections of which neither a record nor a tombstone is left: {names}. Something \
+            "{segments} with {rows}, {loads} and {channels} belong to {collections} of which neither a record nor a tombstone is left: {names}. Something \
              deleted the metadata, as an interrupted run of the official tool does; Milvus 2.2 drops these \
              segments and removes their files. Do not start Milvus. Restore a backup from before that run, \
              then migrate again",
-            segments = sum(|remains| remains.segments),
-            rows = sum(|remains| remains.rows),
-            loads = sum(|remains| remains.load_states),
-            channels = sum(|remains| remains.channels),
-            count = self.0.len(),
+            segments = counted(sum(|remains| remains.segments), "segment"),
+            rows = counted(sum(|remains| remains.rows), "row"),
+            loads = counted(sum(|remains| remains.load_states), "load state"),
+            channels = counted(sum(|remains| remains.channels), "watched channel"),
+            collections = counted(self.0.len(), "collection"),
             names = listed(named),
         );
         Some(Finding::error("collections-missing", b"", message))
@@ -86,13 +86,16 @@ impl MissingPartitions {
             return None;
         }
         let named = self.0.iter().map(|((collection, partition), segments)| {
-            format!("partition {partition} of collection {collection} ({segments} segments)")
+            let segments = counted(*segments, "segment");
+            format!("partition {partition} of collection {collection} ({segments})")
         });
+        let segments = self.0.values().sum::<u64>();
         let message = format!(
-            "{segments} segments belong to {count} partitions of which no record is left: {names}. Milvus 2.2 \
-             does not search these segments. Restore a backup from before the partitions disappeared",
-            segments = self.0.values().sum::<u64>(),
-            count = self.0.len(),
+            "{} {} to {} of which no record is left: {names}. Milvus 2.2 does not search them. Restore a backup \
+             from before the partitions disappeared",
+            counted(segments, "segment"),
+            agree(segments, "belongs", "belong"),
+            counted(self.0.len(), "partition"),
             names = listed(named),
         );
         Some(Finding::error("partitions-missing", b"", message))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Migration, Put, Task, ranges};
+use super::{Migration, ObjectPlan, Put, Task, ranges};
 use crate::finding::Finding;
 use crate::keys::{Family, MetaRoot};
 use crate::layout::Layout;
@@ -38,6 +38,9 @@ pub struct PlanReport {
     /// The storage roots that the paths of logs have, that of most segments first: what Milvus is to be
     /// configured with as `minio.rootPath` or `localStorage.path`.
     pub storage_roots: Vec<String>,
+    /// Milvus objects before and after the migration, by kind; empty for a repair.
+    #[serde(default)]
+    pub objects: Vec<ObjectPlan>,
     /// What happens to each family that is read or written, in key order.
     pub families: Vec<FamilyPlan>,
     /// New keys in all.
@@ -75,6 +78,10 @@ impl Migration {
             }
             bytes_put = 0;
         }
+        let objects = match layout {
+            Layout::V2_2 => Vec::new(),
+            Layout::V2_1 | Layout::Staged | Layout::Mixed | Layout::Empty => self.objects.clone(),
+        };
         let total = |figure: fn(&FamilyPlan) -> u64| families.iter().map(figure).sum();
         PlanReport {
             layout,
@@ -82,6 +89,7 @@ impl Migration {
             collection_form: self.form().name().to_owned(),
             segment_form: self.segment_form().to_string(),
             storage_roots: self.storage_roots().to_vec(),
+            objects,
             put: total(|family| family.put),
             rewrite: total(|family| family.rewrite),
             delete: total(|family| family.delete),

@@ -15,6 +15,7 @@ use crate::codec::v2_1;
 use crate::codec::v2_2::{self, SegmentIndexIds};
 use crate::keys::{Family, Key, MetaRoot, is_tombstone};
 use crate::model::{BuildId, CollectionId, IndexId, PartitionId, SegmentId};
+use crate::plural::{agree, counted};
 
 /// The ids that distinguish one segment index from another, in the order in which placeholders are numbered.
 type Ids = (CollectionId, PartitionId, SegmentId, IndexId);
@@ -134,6 +135,11 @@ impl SegmentTable {
     }
 
     /// Joins segments, builds and indexes.
+    /// How many records of 2.1 there are.
+    pub(super) fn len(&self) -> u64 {
+        (self.rows.len() + self.odd.len()) as u64
+    }
+
     pub(super) fn convert(mut self, indexes: &Indexes, findings: &mut Findings) -> SegmentIndexes {
         self.builds.seal(findings);
         self.segments.seal();
@@ -417,9 +423,11 @@ impl Join<'_> {
                 "segment-index-left-out",
                 key,
                 format!(
-                    "{count} segment indexes (first here) of {} are left out, because {why}; they stay in \
-                     the backup",
-                    self.indexes.title(ids)
+                    "{} (first here) of {} {} left out, because {why}; the backup keeps {}",
+                    counted(*count, "segment index"),
+                    self.indexes.title(ids),
+                    agree(*count, "is", "are"),
+                    agree(*count, "it", "them")
                 ),
             );
         }
@@ -432,9 +440,9 @@ impl Join<'_> {
                 "unreferenced-index",
                 key,
                 format!(
-                    "no living collection refers to {}; it is left out with its {count} segment indexes, \
-                     and stays in the backup",
-                    self.indexes.title(*ids)
+                    "no living collection refers to {}; it is left out with its {}, and stays in the backup",
+                    self.indexes.title(*ids),
+                    counted(count, "segment index")
                 ),
             );
         }
@@ -473,9 +481,11 @@ fn report_unreadable(
         "segment-index-unusable",
         key,
         format!(
-            "{}: the definition is carried, {count} segment indexes (first here) are left out and stay in the \
-             backup, because {why}{then}",
-            indexes.title(ids)
+            "{}: the definition is carried, {} (first here) {} left out and kept in the backup only, because \
+             {why}{then}",
+            indexes.title(ids),
+            counted(count, "segment index"),
+            agree(count, "is", "are")
         ),
     );
 }

@@ -9,6 +9,7 @@ use super::index::{Around, Definitions};
 use super::last_operation::LastOperation;
 use super::load_state::LoadTable;
 use super::migration::{Migration, Parts};
+use super::objects::{self, ObjectKind, Objects};
 use super::remains::{self, References};
 use super::repair::Repair;
 use super::segment_index::SegmentTable;
@@ -243,12 +244,26 @@ impl Source {
         self.detector.evidence()
     }
 
+    /// Counts the objects of 2.1.
+    fn objects(&self) -> Objects {
+        let mut objects = Objects::default();
+        let living = self.segments.segments.living();
+        let segments = living.values().map(|(segments, _)| segments).sum();
+        objects.found(ObjectKind::Collection, objects::living(&self.collections));
+        objects.found(ObjectKind::Segment, segments);
+        objects.found(ObjectKind::SegmentIndex, self.segments.len());
+        objects.found(ObjectKind::Alias, objects::living(&self.aliases));
+        objects.found(ObjectKind::LoadedCollection, self.loads.len());
+        objects
+    }
+
     /// Decides everything.
     #[must_use]
     pub fn finish(self) -> Migration {
         if self.options.task == Task::Repair {
             return self.repair.finish(self.root, &self.options);
         }
+        let mut objects = self.objects();
         let mut findings = self.findings;
         let form = self.options.form;
         let layout = self.detector.layout();
@@ -286,6 +301,7 @@ impl Source {
         let referenced = remains::referenced(&known, living, &self.references);
         converted.keep_dropped(form, referenced);
         let segments = self.segments.convert(&indexes, &mut findings);
+        objects.keep(&converted.live, &indexes, (&aliases, &loads), &segments);
         let named = |id| names::collection(&converted.names, id);
         let logs = self.logs.convert(named, &mut findings);
         let mut staged = std::mem::take(&mut converted.staged);
@@ -315,6 +331,7 @@ impl Source {
             converted,
             staying: self.staying,
             read: self.read,
+            objects: objects.plans(),
         })
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::collection::LiveCollections;
 use super::{Context, Report};
 use crate::model::CollectionId;
+use crate::plural::{agree, counted};
 use crate::transform::CollectionForm;
 
 pub(super) fn check(live: &LiveCollections, context: &Context, report: &mut Report) {
@@ -21,9 +22,10 @@ pub(super) fn check(live: &LiveCollections, context: &Context, report: &mut Repo
         && !inside.is_empty()
     {
         let message = format!(
-            "{} collections are in the database form, which {target} does not read: {}. Use 2.2.9 or later, \
+            "{} {} in the database form, which {target} does not read: {}. Use 2.2.9 or later, \
              or roll back and migrate again with --target-version {target}",
-            inside.len(),
+            counted(inside.len(), "collection"),
+            agree(inside.len(), "is", "are"),
             live.names(&inside)
         );
         report.error("database-form", b"", message);
@@ -37,12 +39,15 @@ fn check_embedded(
     report: &mut Report,
 ) {
     let names = live.names(embedded);
-    let count = embedded.len();
+    let (count, are) = (
+        counted(embedded.len(), "collection"),
+        agree(embedded.len(), "is", "are"),
+    );
     if let Some(form) = context.recorded
         && form != CollectionForm::Embedded
     {
         let message = format!(
-            "a finished migration to the {form} form is recorded, but {count} collections are in the form of \
+            "a finished migration to the {form} form is recorded, but {count} {are} in the form of \
              2.1, so Milvus 2.1 ran on the migrated metadata: {names}. Stop Milvus 2.1. What it wrote since \
              is in no backup of the migration: save it with backup, then roll back with --accept-loss and \
              create these collections again"
@@ -54,7 +59,7 @@ fn check_embedded(
     match target.filter(|target| target.empties_embedded_collections()) {
         Some(target) => {
             let message = format!(
-                "{count} collections are in the embedded form, as the official tool writes them: {names}. \
+                "{count} {are} in the embedded form, as the official tool writes them: {names}. \
                  {target} takes all fields and partitions from them at its first start. Run meta-migration \
                  repair --target-version {target}"
             );
@@ -68,7 +73,7 @@ fn check_embedded(
             "embedded-form",
             b"",
             format!(
-                "{count} collections are in the embedded form, as the official tool writes them: {names}. Each \
+                "{count} {are} in the embedded form, as the official tool writes them: {names}. Each \
                  loses its fields and partitions at the first restart after it was renamed or altered, and \
                  all of them on 2.3.18, 2.4.5 and later at the first start. Run meta-migration repair \
                  --target-version VERSION"

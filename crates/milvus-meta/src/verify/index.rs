@@ -10,6 +10,7 @@ use super::segment::Segments;
 use crate::codec::wire::{self, Content, WireError};
 use crate::keys::Key;
 use crate::model::{BuildId, CollectionId, FieldId, IndexId, PartitionId, SegmentId};
+use crate::plural::{agree, counted};
 use crate::proto::v2_2::index::FieldIndex;
 
 type SegmentKey = (CollectionId, PartitionId, SegmentId, BuildId);
@@ -159,8 +160,11 @@ impl Indexes {
                     "orphan",
                     &key,
                     format!(
-                        "{count} segment indexes (first here) belong to index {index} of collection \
-                         {collection}, which does not exist: Milvus 2.2 removes them and their files"
+                        "{} (first here) {} to index {index} of collection {collection}, which does not exist: \
+                         Milvus 2.2 removes {}",
+                        counted(*count, "segment index"),
+                        agree(*count, "belongs", "belong"),
+                        agree(*count, "it and its files", "them and their files")
                     ),
                 );
             }
@@ -191,9 +195,10 @@ impl Indexes {
                 "stale-segment-index",
                 &Key::SegmentIndex(*collection, *partition, *segment, *build).render(),
                 format!(
-                    "{} segment indexes (first here) belong to segments that are dropped or do not exist; \
-                     Milvus 2.2 removes them",
-                    keys.len()
+                    "{} (first here) {} to segments that are dropped or do not exist; Milvus 2.2 removes {}",
+                    counted(keys.len(), "segment index"),
+                    agree(keys.len(), "belongs", "belong"),
+                    agree(keys.len(), "it", "them")
                 ),
             );
         }

@@ -13,6 +13,7 @@ use super::segment::Segments;
 use crate::codec::v2_1::{self, LoadType};
 use crate::keys::{Family, channel_collection, is_tombstone};
 use crate::model::{CollectionId, PartitionId};
+use crate::plural::{agree, counted};
 use crate::transform::MissingCollections;
 
 /// What else is known when everything was read.
@@ -149,9 +150,11 @@ impl Interrupted {
         let lost: BTreeSet<_> = self.loaded.iter().filter(is_lost).map(|it| it.0).collect();
         if !lost.is_empty() {
             let message = format!(
-                "{} collections were loaded under 2.1 and have no load state of 2.2: {}. The official tool \
+                "{} {} loaded under 2.1 and {} no load state of 2.2: {}. The official tool \
                  writes it last, so its run was interrupted. {RESTORE}",
-                lost.len(),
+                counted(lost.len(), "collection"),
+                agree(lost.len(), "was", "were"),
+                agree(lost.len(), "has", "have"),
                 others.live.names(&lost)
             );
             report.error("load-state-missing", b"", message);

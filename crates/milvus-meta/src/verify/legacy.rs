@@ -9,6 +9,7 @@ use super::object::{History, Value};
 use crate::codec::v2_1;
 use crate::keys::{Evidence, Family, Key, Object, Timestamp, is_tombstone};
 use crate::model::{CollectionId, IndexId};
+use crate::plural::{agree, counted};
 
 /// Number of indexes that a message names.
 const NAMED_MAX: usize = 5;
@@ -78,9 +79,15 @@ impl Legacy {
             names.push_str(&format!(" and {} more", wanted.len() - NAMED_MAX));
         }
         let message = format!(
-            "{} indexes of 2.1 have no definition of 2.2: {names}. Milvus 2.2 does not know them and removes \
-             their files. Restore a backup from before the metadata was migrated, then migrate again",
-            wanted.len()
+            "{} of 2.1 {} no definition of 2.2: {names}. Milvus 2.2 does not know {}. Restore a backup from before \
+             the metadata was migrated, then migrate again",
+            counted(wanted.len(), "index"),
+            agree(wanted.len(), "has", "have"),
+            agree(
+                wanted.len(),
+                "it and removes its files",
+                "them and removes their files"
+            )
         );
         report.error("index-not-migrated", b"", message);
     }
@@ -108,9 +115,12 @@ impl Legacy {
                     "legacy-replica",
                     first,
                     format!(
-                        "{count} replicas of 2.1 are left below {name} (first here): Milvus 2.2 reads \
-                         them at every start, where they overwrite replicas with the same ids and \
-                         come back after a release"
+                        "{} of 2.1 {} left below {name} (first here): Milvus 2.2 reads {} at every start, overwrites \
+                         replicas with the same ids, and has {} again after a release",
+                        counted(*count, "replica"),
+                        agree(*count, "is", "are"),
+                        agree(*count, "it", "them"),
+                        agree(*count, "it", "them")
                     ),
                 );
                 continue;
@@ -119,8 +129,10 @@ impl Legacy {
                 "leftover",
                 first,
                 format!(
-                    "{count} keys of 2.1 are left below {name} (first here); Milvus 2.2 does not use \
-                     them"
+                    "{} of 2.1 {} left below {name} (first here); Milvus 2.2 does not use {}",
+                    counted(*count, "key"),
+                    agree(*count, "is", "are"),
+                    agree(*count, "it", "them")
                 ),
             );
         }
@@ -167,10 +179,11 @@ impl Legacy {
             && !named.is_empty()
         {
             let message = format!(
-                "a finished migration is recorded, but {} aliases are in the form of 2.1, so Milvus 2.1 ran on the \
+                "a finished migration is recorded, but {} {} in the form of 2.1, so Milvus 2.1 ran on the \
                  migrated metadata: {}. Stop Milvus 2.1. What it wrote since is in no backup of the migration: save \
                  it with backup, then roll back with --accept-loss and create these aliases again",
-                names.len(),
+                counted(names.len(), "alias"),
+                agree(names.len(), "is", "are"),
                 named.join(", ")
             );
             report.error("2.1-ran", b"", message);

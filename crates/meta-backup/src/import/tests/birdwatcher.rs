@@ -106,7 +106,7 @@ fn truncated_files_are_refused_or_offered_as_partial() {
                 assert!(end > begin);
                 assert_eq!(import.coverage, Coverage::Entries);
                 let note = import.notes.concat();
-                let found = [1, 2].map(|found| format!("{found} of 3 entries are there"));
+                let found = [1, 2].map(|found| format!("{found} of 3 entries "));
                 let all = note.contains("how many are missing is not known");
                 assert!(
                     all || found.iter().any(|text| note.contains(text)),
@@ -229,7 +229,7 @@ fn data_after_the_gzip_stream_is_refused() {
 
 #[test]
 fn a_wrong_entry_count_is_refused_with_the_difference() {
-    for (count, note) in [("4", "1 are missing"), ("2", "--ignoreRevision")] {
+    for (count, note) in [("4", "1 is missing"), ("2", "--ignoreRevision")] {
         let extra = EXTRA.replacen('3', count, 1);
         let bytes = gzip(&[header(2, "", "", 0, b""), etcd_part(&extra)].concat());
         let error = load(&bytes, None).unwrap_err();

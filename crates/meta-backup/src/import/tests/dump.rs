@@ -105,7 +105,7 @@ fn raw_lines_cut_anywhere_are_refused() {
     }
     let missing: Vec<_> = file.split_inclusive('\n').skip(1).collect();
     let error = load(missing.concat().as_bytes(), None).unwrap_err();
-    assert!(error.to_string().contains("1 are missing"), "{error}");
+    assert!(error.to_string().contains("1 is missing"), "{error}");
     let error = load((raw(true) + &line("a/meta/x", "")).as_bytes(), None).unwrap_err();
     assert!(
         error.to_string().contains("follows the last line"),

@@ -69,7 +69,7 @@ fn d9_the_count_reveals_a_file_cut_between_entries() {
     assert!(
         error
             .to_string()
-            .contains("2 entries were announced and 1 are there")
+            .contains("the file announces 2 entries and 1 is there")
     );
 }
 

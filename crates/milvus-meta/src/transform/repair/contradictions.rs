@@ -8,6 +8,7 @@ use super::{Keys, live};
 use crate::codec::{edit, v2_1, wire};
 use crate::keys::{Family, Key, Object, SNAPSHOT_PREFIX, Timestamp, is_tombstone, split_timestamp};
 use crate::model::CollectionId;
+use crate::plural::counted;
 use crate::proto::v2_2::etcd::AliasInfo;
 use prost::Message as _;
 
@@ -113,10 +114,10 @@ fn reading(raw: &[u8]) -> String {
     }
     match v2_1::collection(raw) {
         Ok(record) => format!(
-            "{} with {} fields and {} partitions{}",
+            "{} with {} and {}{}",
             names::collection_of(&record),
-            record.fields.len(),
-            record.partition_ids.len(),
+            counted(record.fields.len(), "field"),
+            counted(record.partition_ids.len(), "partition"),
             if in_transition(raw) {
                 ", being created or dropped"
             } else {

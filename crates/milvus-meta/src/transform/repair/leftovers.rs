@@ -7,6 +7,7 @@ use super::{Changes, Keys, living_collections};
 use crate::codec::{v2_1, v2_2};
 use crate::keys::{Family, Key};
 use crate::model::CollectionId;
+use crate::plural::{agree, counted};
 
 pub(super) fn repair(there: &Keys, changes: &mut Changes, findings: &mut Findings) {
     let living = living_collections(there);
@@ -98,7 +99,10 @@ fn unread(there: &Keys, changes: &mut Changes, findings: &mut Findings) {
     for (family, (count, first)) in found {
         let name = family.name();
         let message = format!(
-            "{count} keys of 2.1 are left below {name} (first here), which no release of 2.2 reads; they are deleted"
+            "{} of 2.1 {} left below {name} (first here), which no release of 2.2 reads; the repair deletes {}",
+            counted(count, "key"),
+            agree(count, "is", "are"),
+            agree(count, "it", "them")
         );
         findings.notice("leftover", first, message);
     }

@@ -8,6 +8,7 @@ use super::split::{Ids, Obstacle, RowCounts};
 use crate::finding::Finding;
 use crate::keys::Key;
 use crate::model::{CollectionId, PartitionId, SegmentId};
+use crate::plural::{agree, counted};
 
 /// So many segments of a collection are named in a finding.
 const NAMED_MAX: usize = 20;
@@ -131,11 +132,12 @@ impl Remarks {
                 "inline-segment-form",
                 b"",
                 format!(
-                    "{} segments keep their logs in the segment record, as --segment-form inline asks: \
+                    "{} {} the logs in the segment record, as --segment-form inline asks: \
                      Milvus 2.3 and later lose the logs of such a segment, and its rows, when they alter \
                      it, and 2.4.0 alters every segment within a minute of its first start. Before the \
                      upgrade to 2.3 or later, {COPY} in Milvus 2.2; or migrate with --segment-form auto",
-                    self.stay
+                    counted(self.stay, "segment"),
+                    agree(self.stay, "keeps", "keep")
                 ),
             ));
         }
@@ -173,10 +175,10 @@ impl Remarks {
                 b"",
                 format!(
                     "{message}; where localStorage.path is absolute, the garbage collection of Milvus 2.2 \
-                     deletes the files of the {} segments whose logs stay in the segment record. To keep \
+                     deletes the files of the {} whose logs stay in the segment record. To keep \
                      them, start Milvus in the same working directory with localStorage.path: {root}, or \
                      set dataCoord.enableGarbageCollection: false",
-                    self.stay
+                    counted(self.stay, "segment")
                 ),
             )
         });

@@ -1,0 +1,19 @@
+//! The terminal that the user sits at.
+
+use std::io::{self, IsTerminal as _};
+
+use super::output::terminal::line;
+use crate::config::{ConfigError, Password};
+
+/// Whether there is a terminal to ask at.
+pub(in crate::cli) fn is_interactive() -> bool {
+    io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// Asks for the password of an etcd user, without showing what is typed.
+pub(in crate::cli) fn ask_password(user: &str) -> Result<Password, ConfigError> {
+    let question = format!("Password of the etcd user {}: ", line(user));
+    let answer = rpassword::prompt_password(question);
+    let answer = answer.map_err(|source| ConfigError::AskPassword { source })?;
+    Ok(Password::new(answer))
+}
