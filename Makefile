@@ -12,8 +12,8 @@ protoc:
 	@scripts/protoc --help >/dev/null
 
 demo: protoc ## Migrate, verify and roll back a sample on a real etcd, started for the occasion
-	$(CARGO) build --locked
-	scripts/demo
+	$(CARGO) build --locked --profile demo
+	META_MIGRATION_BIN=$${CARGO_TARGET_DIR:-target}/demo/meta-migration scripts/demo
 
 demo-milvus: protoc ## Upgrade a real Milvus 2.1.0 to 2.2.16; downloads about 170 MB once
 	$(CARGO) build --locked

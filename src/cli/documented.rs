@@ -188,6 +188,22 @@ fn every_command_line_in_the_documents_is_accepted() {
 }
 
 #[test]
+fn every_command_has_its_row_in_usage() {
+    let page = fs::read_to_string(root().join("docs/usage.md")).unwrap();
+    let rows: Vec<&str> = page
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .collect();
+    let command = command();
+    let commands = command.get_subcommands().filter(|one| !one.is_hide_set());
+    let missing: Vec<_> = commands
+        .map(clap::Command::get_name)
+        .filter(|name| !rows.iter().any(|row| row.contains(&format!("`{name}`"))))
+        .collect();
+    assert!(missing.is_empty(), "no row: {missing:?}");
+}
+
+#[test]
 fn every_prompt_in_the_documents_calls_a_known_program() {
     for path in documents() {
         let text = fs::read_to_string(&path).unwrap();
