@@ -16,14 +16,14 @@ use super::output::style::Style;
 use super::output::upgrade as upgrade_output;
 use super::quoted::quoted;
 use crate::config::{self, path_part};
-use meta_kube::cluster::{Access, Cluster, ClusterError};
+use meta_kube::client::{Access, Client, ClientError};
+use meta_kube::driver::DriverError;
 use meta_kube::job_kind::JobKind;
 use meta_kube::lease::LeaseError;
-use meta_kube::operation::OperationError;
-use meta_kube::options::{UpgradeOptions, Words};
+use meta_kube::options::{RepeatedOptions, UpgradeOptions};
 use meta_kube::progress::Answer;
 use meta_kube::progress::ProgressObserver;
-use meta_kube::record::{PodShape, PodUser, Record};
+use meta_kube::state::{PodShape, PodUser, UpgradeState};
 use meta_kube::upgrade::Cause;
 use meta_kube::upgrade::decide::Refusal;
 use milvus_meta::finding::Finding;
@@ -144,13 +144,13 @@ struct PodOptions {
 }
 
 impl InstanceArgs {
-    pub(in crate::cli) async fn connect(&self) -> Result<Cluster, Failure> {
+    pub(in crate::cli) async fn connect(&self) -> Result<Client, Failure> {
         let access = Access {
             namespace: self.namespace.as_deref(),
             kubeconfig: self.kubeconfig.as_deref(),
             context: self.context.as_deref(),
         };
-        Cluster::connect(access)
+        Client::connect(access)
             .await
             .map_err(|error| failure(&error))
     }
@@ -196,9 +196,9 @@ impl InstanceArgs {
             identity: identity(),
             operation: identifier(),
             now: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
-            words: Words {
-                place: self.words(namespace),
-                aim: aim.words(),
+            repeated: RepeatedOptions {
+                place: self.repeated(namespace),
+                aim: aim.repeated(),
             },
             ..UpgradeOptions::default()
         }
@@ -316,7 +316,7 @@ async fn signalled() -> Exit {
         let second = signal().await;
         std::process::exit(second.code().into());
     });
-    output::tell("Finishing requests in flight; press Ctrl-C again to stop now\n");
+    output::message("Finishing requests in flight; press Ctrl-C again to stop now\n");
     first
 }
 
@@ -363,12 +363,12 @@ impl<'a> Terminal<'a> {
 }
 
 impl ProgressObserver for Terminal<'_> {
-    fn tell(&self, line: &str) {
+    fn message(&self, line: &str) {
         if self.is_json() {
             tracing::info!("{line}");
         } else {
             let now = humantime::format_rfc3339_seconds(SystemTime::now());
-            output::tell(&format!("{now} {line}\n"));
+            output::message(&format!("{now} {line}\n"));
         }
     }
 
@@ -376,7 +376,7 @@ impl ProgressObserver for Terminal<'_> {
         if self.is_json() {
             tracing::info!(step = kind.name(), "{line}");
         } else {
-            output::tell(&format!("  {} | {line}\n", kind.name()));
+            output::message(&format!("  {} | {line}\n", kind.name()));
         }
     }
 
@@ -384,9 +384,9 @@ impl ProgressObserver for Terminal<'_> {
         let style = Style::for_stream(&std::io::stderr());
         let line = upgrade_output::finding(finding, style);
         if self.is_json() {
-            self.tell(&line);
+            self.message(&line);
         } else {
-            output::tell(&format!("{line}\n"));
+            output::message(&format!("{line}\n"));
         }
     }
 
@@ -395,7 +395,7 @@ impl ProgressObserver for Terminal<'_> {
             if self.output.yes {
                 return true;
             }
-            output::tell(steps);
+            output::message(steps);
             confirm::is_wanted(self.output) && confirm::answer("Continue?").await
         })
     }
@@ -413,14 +413,14 @@ impl ProgressObserver for Terminal<'_> {
 pub(in crate::cli) const BY_THIS_COMMAND: &str = "nothing by this command";
 
 /// Where the backup of an upgrade is.
-pub(in crate::cli) fn backup(state: &Record) -> Option<Box<str>> {
+pub(in crate::cli) fn backup(state: &UpgradeState) -> Option<Box<str>> {
     state
         .has_backup
         .then(|| format!("{} in volume claim {}", state.backup_file, state.claim).into())
 }
 
 /// A failure of the API server, with what helps.
-pub(in crate::cli) fn failure(error: &ClusterError) -> Failure {
+pub(in crate::cli) fn failure(error: &ClientError) -> Failure {
     let failure = Failure::from_error(Exit::Failed, error);
     if error.is_forbidden() {
         return failure.hint("meta-migration preflight names every right that is missing");
@@ -436,7 +436,7 @@ pub(in crate::cli) fn failure_of_cause(cause: &Cause, terminal: &Terminal<'_>) -
     };
     match cause {
         Cause::Lease(LeaseError::Held { .. }) => refused(Exit::Refused, cause.to_string()),
-        Cause::Lease(LeaseError::Cluster(error)) => failure(error),
+        Cause::Lease(LeaseError::Client(error)) => failure(error),
         Cause::Rights(missing) => {
             let mut failure = refused(Exit::Refused, cause.to_string());
             let missing = missing.iter();
@@ -473,11 +473,9 @@ pub(in crate::cli) fn failure_of_cause(cause: &Cause, terminal: &Terminal<'_>) -
             let signal = terminal.signal.get().copied();
             refused(signal.unwrap_or(Exit::Terminated), cause.to_string())
         }
-        Cause::Operation(OperationError::Cluster(error)) => failure(error),
-        Cause::Operation(OperationError::LeaseLost) => {
-            Failure::new(Exit::Refused, cause.to_string())
-        }
-        Cause::Operation(OperationError::Record(why)) => Failure::new(Exit::Failed, why.clone()),
+        Cause::Driver(DriverError::Client(error)) => failure(error),
+        Cause::Driver(DriverError::LeaseLost) => Failure::new(Exit::Refused, cause.to_string()),
+        Cause::Driver(DriverError::UpgradeState(why)) => Failure::new(Exit::Failed, why.clone()),
     }
 }
 
@@ -501,7 +499,7 @@ mod tests {
         let place = InstanceArgs::from_arg_matches(&matches).unwrap();
         let aim = TargetArgs::from_arg_matches(&matches).unwrap();
         let namespace = place.namespace.as_deref().unwrap_or("data");
-        let words = place.options(namespace, &aim).words;
+        let words = place.options(namespace, &aim).repeated;
         format!("{}{}", words.place, words.aim)
     }
 

@@ -10,8 +10,8 @@ use super::output;
 use super::output::exit::Exit;
 use super::output::failure::Failure;
 use super::output::style::Style;
-use meta_kube::preflight::rolling::IN_THE_WAY;
-use meta_kube::rolling::{RollingError, RollingOptions, RollingReport, rolling_update};
+use meta_kube::preflight::rolling_update::ACCEPTABLE;
+use meta_kube::rolling_update::{RollingError, RollingOptions, RollingReport, rolling_update};
 use meta_kube::upgrade::Cause;
 use milvus_meta::version::Release;
 
@@ -39,7 +39,7 @@ pub(in crate::cli) struct Args {
     #[arg(short = 'w', long, value_name = "IMAGE")]
     image: Option<String>,
     /// Ignore this preflight check, given by its code; may be repeated
-    #[arg(long, value_name = "CODE", value_parser = IN_THE_WAY)]
+    #[arg(long, value_name = "CODE", value_parser = ACCEPTABLE)]
     accept: Vec<String>,
     #[command(flatten)]
     pub(in crate::cli) output: OutputOptions,
@@ -72,7 +72,7 @@ async fn run_update(args: &Args) -> Outcome {
             output::print_done(args.output.format, &done, text);
             Ok(Exit::Done)
         }
-        Err(RollingError::Cluster(error)) => Err(failure(&error).hint(AGAIN)),
+        Err(RollingError::Client(error)) => Err(failure(&error).hint(AGAIN)),
         Err(RollingError::Ended(Cause::Stopped)) => {
             let mut stopped = failure_of_cause(&Cause::Stopped, &terminal);
             stopped.changed = "some Deployments may have the new image".into();
@@ -82,7 +82,7 @@ async fn run_update(args: &Args) -> Outcome {
         Err(error @ RollingError::Refused(_)) => {
             let mut refused = Failure::from_error(Exit::Refused, &error);
             refused.changed = BY_THIS_COMMAND.into();
-            let words = place.words(namespace);
+            let words = place.repeated(namespace);
             let target = &options.target;
             Err(refused.hint(format!("meta-migration preflight{words} -t {target}")))
         }

@@ -113,7 +113,7 @@ async fn run_upgrade(args: &Args) -> Outcome {
     if args.operation == What::Status {
         let status = status(&client, &options)
             .await
-            .map_err(|error| failed(UpgradeError::from(Cause::Operation(error))))?;
+            .map_err(|error| failed(UpgradeError::from(Cause::Driver(error))))?;
         output::print(args.output.format, &status, upgrade_output::status)?;
         return Ok(Exit::Done);
     }
@@ -140,7 +140,7 @@ fn unreached_failure(unreached: Unreached, status: &Status) -> Failure {
     };
     Failure {
         changed: status.meaning.clone().into(),
-        backup: status.record.as_ref().and_then(backup),
+        backup: status.state.as_ref().and_then(backup),
         hints: status.next.clone(),
         ..Failure::new(exit, why)
     }
@@ -148,7 +148,7 @@ fn unreached_failure(unreached: Unreached, status: &Status) -> Failure {
 
 /// Why the command ended before its end, with the commands that follow.
 fn failure(error: &UpgradeError, options: &UpgradeOptions, terminal: &Terminal<'_>) -> Failure {
-    let place = &options.words.place;
+    let place = &options.repeated.place;
     let mut failure = failure_of_cause(&error.cause, terminal);
     let saved = error.state.as_deref();
     if let Some(state) = saved {
@@ -172,7 +172,7 @@ fn failure(error: &UpgradeError, options: &UpgradeOptions, terminal: &Terminal<'
             failure.hint("run the same command again")
         }
         Cause::Stopped => failure.hint(upgrade("resume")).hint(upgrade("rollback")),
-        Cause::Operation(_) => {
+        Cause::Driver(_) => {
             let Some(state) = saved else { return failure };
             if !state.stage.row().untouched {
                 failure.exit = Exit::PartWay;

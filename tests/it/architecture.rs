@@ -11,22 +11,22 @@ mod cycles;
 /// Files and folders that decide and never act: no effects, no clock, no log. Paths below `crates/`.
 const PURE: &[&str] = &[
     "meta-backup/src/mounts.rs",
-    "meta-kube/src/amounts.rs",
+    "meta-kube/src/pod_resources.rs",
     "meta-kube/src/condition.rs",
     "meta-kube/src/discovery.rs",
     "meta-kube/src/discovery/etcd.rs",
     "meta-kube/src/immutable_fields.rs",
     "meta-kube/src/job_kind.rs",
     "meta-kube/src/manifest",
-    "meta-kube/src/note.rs",
-    "meta-kube/src/operator.rs",
+    "meta-kube/src/annotations.rs",
+    "meta-kube/src/milvus_resource.rs",
     "meta-kube/src/options.rs",
     "meta-kube/src/preflight",
-    "meta-kube/src/record.rs",
+    "meta-kube/src/state.rs",
     "meta-kube/src/stage",
     "meta-kube/src/stage.rs",
-    "meta-kube/src/startable.rs",
-    "meta-kube/src/traces.rs",
+    "meta-kube/src/start_checks.rs",
+    "meta-kube/src/leftovers.rs",
     "meta-kube/src/upgrade/decide",
     "meta-kube/src/upgrade/decide.rs",
     "meta-kube/src/upgrade/dry_run.rs",
@@ -176,7 +176,7 @@ fn only_one_file_tree_knows_the_etcd_client() {
 
 #[test]
 fn only_one_file_knows_the_kubernetes_client() {
-    only("kube::", "crates/meta-kube/src/cluster.rs");
+    only("kube::", "crates/meta-kube/src/client");
 }
 
 /// Only files whose paths begin with `place` name `word`.

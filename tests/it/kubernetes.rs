@@ -1,26 +1,26 @@
 //! The orchestrated upgrade on a real control plane.
 
-mod bed;
 mod before_the_stop;
+mod deleted_state;
 mod deploy;
+mod etcd_auth_tls;
 mod failures;
-mod gone;
 mod interference;
 mod killed;
-mod left_behind;
-mod lost;
-mod operated;
+mod missing_objects;
+mod operator_managed;
 mod preflight;
+mod rbac;
 mod resumed;
-mod rights;
-mod rolling;
-mod secured;
+mod rollback_to_forward;
+mod rolling_update;
+mod stale_state;
+mod test_bed;
 mod tool_image;
-mod turned;
 mod two_pods;
 mod upgrade;
 
-use meta_kube::{RECORD_KEY, lease_name, record_name};
+use meta_kube::{STATE_KEY, lease_name, state_name};
 use milvus_meta::layout::Layout;
 use serde_json::Value;
 
@@ -126,20 +126,20 @@ impl Scenario {
         assert!(now == self.before, "the metadata is not what it was");
     }
 
-    async fn record(&self) -> Option<Value> {
+    async fn saved_state(&self) -> Option<Value> {
         let map = self
             .bed
-            .get("configmaps", &record_name(&self.helm.release))
+            .get("configmaps", &state_name(&self.helm.release))
             .await?;
-        serde_json::from_str(map["data"][RECORD_KEY].as_str()?).ok()
+        serde_json::from_str(map["data"][STATE_KEY].as_str()?).ok()
     }
 
     async fn stage(&self) -> Option<String> {
-        Some(self.record().await?["stage"].as_str()?.to_owned())
+        Some(self.saved_state().await?["stage"].as_str()?.to_owned())
     }
 
     /// Removes the Lease of an orchestrator that is dead for sure.
-    async fn forget_lease(&self) {
+    async fn delete_lease(&self) {
         self.bed
             .delete("leases", &lease_name(&self.helm.release))
             .await;

@@ -188,7 +188,7 @@ fn status_of<'p>(pod: &'p Pod, container: &str) -> Option<&'p ContainerStatus> {
 
 /// What keeps a pod from running or from being ready, as the user would look for it.
 #[must_use]
-pub(crate) fn trouble(pod: &Pod) -> Option<String> {
+pub(crate) fn problem(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?;
     if status.reason.as_deref() == Some("Evicted") {
         return Some(format!(
@@ -261,7 +261,7 @@ pub(crate) fn claim_defect(claim: &PersistentVolumeClaim) -> Option<String> {
 
 /// What keeps a claim from being used now, though a pod waits for it.
 #[must_use]
-pub(crate) fn claim_trouble(claim: &PersistentVolumeClaim) -> Option<String> {
+pub(crate) fn claim_problem(claim: &PersistentVolumeClaim) -> Option<String> {
     let name = claim.metadata.name.as_deref().unwrap_or_default();
     let status = claim.status.as_ref();
     let phase = status.and_then(|status| status.phase.as_deref());
@@ -299,7 +299,7 @@ pub(crate) fn is_worth_another_attempt(ended: Option<&Ended>) -> bool {
 }
 
 /// Said where Deployments are missing.
-pub(crate) fn gone_without(names: &[&str]) -> String {
+pub(crate) fn missing_deployments(names: &[&str]) -> String {
     format!(
         "Deployment {} is missing: recreate it as it was, and nothing else (kubectl apply; not helm upgrade, which \
          starts the others too), then run the same command: its count is saved",

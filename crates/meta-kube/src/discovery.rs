@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::apps::v1::Deployment;
 
+use super::annotations;
 use super::condition::containers;
-use super::note;
-use super::record::{PodShape, Workload};
+use super::state::{PodShape, Workload};
 
 pub(crate) mod etcd;
 pub(crate) mod helm;
@@ -179,7 +179,7 @@ fn workload(
         (replicas, container.image.clone().unwrap_or_default())
     };
     // What an upgrade stopped is what it was before.
-    let (replicas, image) = note::of_deployment(deployment).unwrap_or_else(live);
+    let (replicas, image) = annotations::of_deployment(deployment).unwrap_or_else(live);
     Ok(Workload {
         name: name(deployment),
         uid: deployment.metadata.uid.clone().unwrap_or_default(),

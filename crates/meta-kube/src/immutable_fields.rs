@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::record::Record;
+use super::state::UpgradeState;
 use crate::options::UpgradeOptions;
 use milvus_meta::version::Release;
 
@@ -14,7 +14,7 @@ pub struct Difference {
     /// What is given.
     pub given: String,
     /// What is recorded.
-    pub recorded: String,
+    pub saved_state: String,
     /// Why it cannot change any more.
     pub why: &'static str,
 }
@@ -24,7 +24,7 @@ impl fmt::Display for Difference {
         write!(
             f,
             "{} {}, but the saved upgrade state has {}",
-            self.option, self.given, self.recorded
+            self.option, self.given, self.saved_state
         )
     }
 }
@@ -45,7 +45,7 @@ const DEPLOYMENTS: &str = "an operation stays with the Deployments that it count
 const MIGRATED: &str = "it only matters until the metadata is migrated";
 const VOLUME: &str = "an operation stays with the volume that it began with";
 
-impl Record {
+impl UpgradeState {
     /// Which options differ from what is saved; where it is still open what is done with broken records,
     /// that option is none of them.
     #[must_use]
@@ -77,7 +77,7 @@ impl Record {
             Some(Difference {
                 option,
                 given,
-                recorded: saved.to_owned(),
+                saved_state: saved.to_owned(),
                 why,
             })
         };
@@ -88,11 +88,11 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::tests::example;
+    use crate::state::tests::example;
 
     #[test]
-    fn what_differs_is_told_by_its_option_and_what_is_the_same_is_not() {
-        let record = example();
+    fn differences_are_reported_by_option() {
+        let state = example();
         let given = |text: &str| Some(text.to_owned());
         let same = UpgradeOptions {
             source: Some("2.1.4".parse().unwrap()),
@@ -106,13 +106,13 @@ mod tests {
             skip_broken: Some(false),
             ..UpgradeOptions::default()
         };
-        assert_eq!(record.differences(&same), []);
+        assert_eq!(state.differences(&same), []);
         let other = UpgradeOptions {
             target: Some("2.2.9".parse().unwrap()),
             storage_class: given("fast"),
             ..same
         };
-        let told: Vec<String> = record
+        let told: Vec<String> = state
             .differences(&other)
             .iter()
             .map(ToString::to_string)

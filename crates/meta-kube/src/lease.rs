@@ -8,7 +8,7 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 
-use super::cluster::{Cluster, ClusterError};
+use super::client::{Client, ClientError};
 use super::{lease_name, manifest};
 
 /// After so many seconds without renewal the holder counts as dead.
@@ -16,7 +16,7 @@ pub(super) const DURATION_S: i32 = 15;
 /// How often it is renewed.
 const RENEW_EVERY: Duration = Duration::from_secs(4);
 /// How often another program's is inspected.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Tries to take a free one while others come in between, or the server does not answer.
 const TRIES: u32 = 20;
 
@@ -42,7 +42,7 @@ pub enum LeaseError {
     },
     /// The server.
     #[error(transparent)]
-    Cluster(#[from] ClusterError),
+    Client(#[from] ClientError),
 }
 
 /// What the renewing task knows.
@@ -78,7 +78,7 @@ impl Renewal {
 pub struct Held {
     renewal: Arc<Renewal>,
     renewing: tokio::task::JoinHandle<()>,
-    cluster: Cluster,
+    client: Client,
     name: String,
     identity: String,
 }
@@ -90,7 +90,7 @@ impl Held {
     /// # Errors
     /// [`LeaseError::Held`] when the holder lives.
     pub async fn acquire(
-        cluster: &Cluster,
+        client: &Client,
         instance: &str,
         identity: &str,
     ) -> Result<Self, LeaseError> {
@@ -98,7 +98,7 @@ impl Held {
         let mut seen: Option<(Option<MicroTime>, tokio::time::Instant)> = None;
         let mut tries = 0;
         loop {
-            let found: Option<Lease> = cluster.get(&name).await?;
+            let found: Option<Lease> = client.get(&name).await?;
             let holder = found.as_ref().and_then(holder);
             let renewed = found
                 .as_ref()
@@ -108,7 +108,7 @@ impl Held {
                     Some((before, since)) if *before == renewed => {
                         let limit = Duration::from_secs(u64::from(DURATION_S.unsigned_abs()));
                         if since.elapsed() < limit {
-                            tokio::time::sleep(LOOK_EVERY).await;
+                            tokio::time::sleep(POLL_INTERVAL).await;
                             continue;
                         }
                         tracing::warn!(holder, "its holder is not alive: acquiring the Lease");
@@ -129,30 +129,30 @@ impl Held {
                 .and_then(|lease| lease.metadata.resource_version.clone());
             let wanted = lease(instance, Some(identity), version);
             let written = if found.is_some() {
-                cluster.replace(&wanted).await
+                client.replace(&wanted).await
             } else {
-                cluster.create(&wanted).await
+                client.create(&wanted).await
             };
             match written {
-                Ok(_) => return Ok(Self::begin(cluster, instance, identity)),
+                Ok(_) => return Ok(Self::begin(client, instance, identity)),
                 Err(error) if tries < TRIES && (error.is_conflict() || error.is_transient()) => {
                     tries += 1;
                     seen = None;
-                    tokio::time::sleep(LOOK_EVERY / 4).await;
+                    tokio::time::sleep(POLL_INTERVAL / 4).await;
                 }
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
-    fn begin(cluster: &Cluster, instance: &str, identity: &str) -> Self {
+    fn begin(client: &Client, instance: &str, identity: &str) -> Self {
         let renewal = Arc::new(Renewal {
             begun: tokio::time::Instant::now(),
             renewed_ms: AtomicU64::new(0),
             lost: AtomicBool::new(false),
         });
         let renewing = tokio::spawn(renew(
-            cluster.clone(),
+            client.clone(),
             instance.to_owned(),
             identity.to_owned(),
             Arc::clone(&renewal),
@@ -160,7 +160,7 @@ impl Held {
         Self {
             renewal,
             renewing,
-            cluster: cluster.clone(),
+            client: client.clone(),
             name: lease_name(instance),
             identity: identity.to_owned(),
         }
@@ -179,7 +179,7 @@ impl Held {
             match self.hold() {
                 Hold::Ours => return true,
                 Hold::InDoubt if begun.elapsed() < limit => {
-                    tokio::time::sleep(LOOK_EVERY).await;
+                    tokio::time::sleep(POLL_INTERVAL).await;
                 }
                 Hold::InDoubt | Hold::Lost => return false,
             }
@@ -189,10 +189,10 @@ impl Held {
     /// Gives it back, so that the next command need not wait.
     pub async fn release(self) {
         self.renewing.abort();
-        let found: Result<Option<Lease>, _> = self.cluster.get(&self.name).await;
+        let found: Result<Option<Lease>, _> = self.client.get(&self.name).await;
         let ours =
             matches!(&found, Ok(Some(lease)) if holder(lease).as_deref() == Some(&self.identity));
-        if ours && let Err(error) = self.cluster.delete::<Lease>(&self.name).await {
+        if ours && let Err(error) = self.client.delete::<Lease>(&self.name).await {
             tracing::warn!(%error, "the Lease could not be released: it expires in {DURATION_S} s");
         }
     }
@@ -209,10 +209,10 @@ impl Drop for Held {
 /// # Errors
 /// Of the request.
 pub(crate) async fn holder_of(
-    cluster: &Cluster,
+    client: &Client,
     instance: &str,
-) -> Result<Option<(String, Option<i64>)>, ClusterError> {
-    let found: Option<Lease> = cluster.get(&lease_name(instance)).await?;
+) -> Result<Option<(String, Option<i64>)>, ClientError> {
+    let found: Option<Lease> = client.get(&lease_name(instance)).await?;
     let Some(lease) = found else { return Ok(None) };
     let renewed = lease
         .spec
@@ -248,14 +248,14 @@ fn lease(instance: &str, holder: Option<&str>, resource_version: Option<String>)
 
 /// Renews until the Lease is in other hands. While the server cannot be asked it is in doubt: when it
 /// answers again, the Lease itself tells whether somebody took it meanwhile.
-async fn renew(cluster: Cluster, instance: String, identity: String, renewal: Arc<Renewal>) {
+async fn renew(client: Client, instance: String, identity: String, renewal: Arc<Renewal>) {
     loop {
         tokio::time::sleep(RENEW_EVERY).await;
-        let found: Result<Option<Lease>, _> = cluster.get(&lease_name(&instance)).await;
+        let found: Result<Option<Lease>, _> = client.get(&lease_name(&instance)).await;
         let outcome = match found {
             Ok(Some(found)) if holder(&found).as_deref() == Some(&identity) => {
                 let version = found.metadata.resource_version.clone();
-                cluster
+                client
                     .replace(&lease(&instance, Some(&identity), version))
                     .await
                     .map(|_| ())
@@ -263,7 +263,7 @@ async fn renew(cluster: Cluster, instance: String, identity: String, renewal: Ar
             // A Lease that was deleted is acquired again, unless another one may have had it meanwhile.
             Ok(None) if renewal.hold() == Hold::Ours => {
                 tracing::warn!("the Lease was deleted: acquiring it again");
-                cluster
+                client
                     .create(&lease(&instance, Some(&identity), None))
                     .await
                     .map(|_| ())
@@ -285,7 +285,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn w22_a_lease_that_was_not_renewed_is_in_doubt_and_one_in_other_hands_is_lost() {
+    async fn w22_an_unrenewed_lease_is_in_doubt() {
         let renewal = Renewal {
             begun: tokio::time::Instant::now(),
             renewed_ms: AtomicU64::new(0),

@@ -12,7 +12,7 @@
 //! | object | name |
 //! | --- | --- |
 //! | Lease, held while a command works on the instance | `meta-migration-<instance>` |
-//! | `ConfigMap` with the record | `meta-migration-record-<instance>`, key `record.json` |
+//! | `ConfigMap` with the record | `meta-migration-state-<instance>`, key `state.json` |
 //! | `ConfigMap` with the drop-in YAML | `meta-migration-config-<operation>`, keys `backup.yaml`, `migrate.yaml`, `rollback.yaml` |
 //! | `PersistentVolumeClaim` with the backups | `meta-migration-backup-<instance>`, or the one given |
 //! | Jobs, one for each step and attempt; of the finished ones only the backup's and failed ones remain | `meta-migration-<step>-<operation>-<attempt>` |
@@ -28,27 +28,31 @@
 //! keeps backups at `/milvus/data/<operation>.mmb`, writes its JSON report to standard output and, if
 //! it fits, to the file named by [`TERMINATION_VARIABLE`].
 
-mod amounts;
-pub mod cluster;
+mod annotations;
+pub mod client;
+mod collect;
 mod condition;
 mod discovery;
+pub mod driver;
 mod immutable_fields;
 pub mod job_kind;
+pub mod job_runner;
 pub mod lease;
+mod leftovers;
 mod manifest;
-mod note;
-pub mod operation;
-mod operator;
+mod milvus_resource;
 pub mod options;
+mod pod_resources;
 pub mod preflight;
 pub mod progress;
-pub mod record;
-pub mod rolling;
+pub mod rolling_update;
 pub mod stage;
-mod startable;
-mod survey;
-mod traces;
+mod start_checks;
+pub mod state;
 pub mod upgrade;
+
+/// How often a condition is checked.
+pub(crate) const POLL_INTERVAL: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// Who made an object: always [`TOOL`].
 pub(crate) const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
@@ -80,7 +84,7 @@ pub(crate) const TLS_FOLDER: &str = "/milvus/tls";
 /// The environment variable that names the file for the termination message.
 pub const TERMINATION_VARIABLE: &str = "META_MIGRATION_TERMINATION_LOG";
 /// The key of the record in its `ConfigMap`.
-pub const RECORD_KEY: &str = "record.json";
+pub const STATE_KEY: &str = "record.json";
 
 /// Name of the Lease that keeps a second orchestrator out.
 #[must_use]
@@ -90,7 +94,7 @@ pub fn lease_name(instance: &str) -> String {
 
 /// Name of the `ConfigMap` that holds the record.
 #[must_use]
-pub fn record_name(instance: &str) -> String {
+pub fn state_name(instance: &str) -> String {
     format!("{TOOL}-record-{instance}")
 }
 

@@ -9,15 +9,15 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
-use super::record::{Record, Workload};
+use super::state::{UpgradeState, Workload};
 use super::{
-    LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_OPERATION, RECORD_KEY, TOOL, config_name, note,
-    record_name,
+    LABEL_INSTANCE, LABEL_MANAGED_BY, LABEL_OPERATION, STATE_KEY, TOOL, annotations, config_name,
+    state_name,
 };
 
 pub(crate) mod arguments;
-pub(crate) mod drop_in;
 pub(crate) mod job;
+pub(crate) mod job_config;
 pub(crate) mod yaml;
 
 /// The labels of everything that serves an instance.
@@ -39,25 +39,25 @@ fn metadata(name: String, labels: BTreeMap<String, String>) -> ObjectMeta {
 
 /// The `ConfigMap` with the record; `resource_version` is that of the record it replaces.
 #[must_use]
-pub(crate) fn record_map(record: &Record, resource_version: Option<String>) -> ConfigMap {
+pub(crate) fn state_map(state: &UpgradeState, resource_version: Option<String>) -> ConfigMap {
     ConfigMap {
         metadata: ObjectMeta {
             resource_version,
-            ..metadata(record_name(&record.instance), labels(&record.instance))
+            ..metadata(state_name(&state.instance), labels(&state.instance))
         },
-        data: Some(BTreeMap::from([(RECORD_KEY.to_owned(), record.render())])),
+        data: Some(BTreeMap::from([(STATE_KEY.to_owned(), state.render())])),
         ..ConfigMap::default()
     }
 }
 
 /// The `ConfigMap` with the drop-in YAML.
 #[must_use]
-pub(crate) fn config_map(record: &Record) -> ConfigMap {
-    let mut labels = labels(&record.instance);
-    labels.insert(LABEL_OPERATION.to_owned(), record.operation.clone());
+pub(crate) fn config_map(state: &UpgradeState) -> ConfigMap {
+    let mut labels = labels(&state.instance);
+    labels.insert(LABEL_OPERATION.to_owned(), state.operation.clone());
     ConfigMap {
-        metadata: metadata(config_name(&record.operation), labels),
-        data: Some(drop_in::files(record)),
+        metadata: metadata(config_name(&state.operation), labels),
+        data: Some(job_config::files(state)),
         ..ConfigMap::default()
     }
 }
@@ -91,7 +91,7 @@ pub(crate) fn claim(
 /// Scales to 0 and notes what was before, if the Deployment is still as it was read.
 #[must_use]
 pub(crate) fn stop_patch(workload: &Workload, resource_version: Option<&str>) -> Value {
-    let notes = note::on_deployment(workload);
+    let notes = annotations::on_deployment(workload);
     json!({
         "metadata": {"resourceVersion": resource_version, "annotations": notes},
         "spec": {"replicas": 0},
@@ -120,13 +120,13 @@ pub(crate) fn start_patch(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::tests::example;
+    use crate::state::tests::example;
 
     #[test]
     fn w12_image_and_count_go_in_one_patch() {
-        let record = example();
+        let state = example();
         assert_eq!(
-            start_patch(&record.workloads[0], "milvusdb/milvus:v2.2.16", Some("7")),
+            start_patch(&state.workloads[0], "milvusdb/milvus:v2.2.16", Some("7")),
             json!({
                 "metadata": {"resourceVersion": "7"},
                 "spec": {
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn count_and_image_are_noted_in_the_patch_that_stops() {
+    fn the_stop_patch_annotates_count_and_image() {
         assert_eq!(
             stop_patch(&example().workloads[0], Some("7")),
             json!({
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn w23_a_given_storage_class_is_taken_and_no_list_is_needed() {
+    fn w23_a_given_storage_class_needs_no_list() {
         let spec = |class| claim("c", "prod", "10Gi", class).spec.unwrap();
         assert_eq!(
             spec(Some("fast")).storage_class_name.as_deref(),
@@ -164,11 +164,11 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_ours_is_chosen_by_services_of_etcd_or_milvus() {
-        let record = example();
+    fn no_object_matches_the_services_of_etcd_or_milvus() {
+        let state = example();
         for labels in [
-            record_map(&record, None).metadata.labels.unwrap(),
-            config_map(&record).metadata.labels.unwrap(),
+            state_map(&state, None).metadata.labels.unwrap(),
+            config_map(&state).metadata.labels.unwrap(),
             claim("c", "prod", "1Gi", None).metadata.labels.unwrap(),
         ] {
             assert!(!labels.contains_key("app.kubernetes.io/name"), "{labels:?}");

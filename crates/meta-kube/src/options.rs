@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::claim_name;
-use super::record::PodShape;
 use super::stage::Policy;
+use super::state::PodShape;
 use milvus_meta::version::Release;
 
 /// What to do.
@@ -73,12 +73,12 @@ pub struct UpgradeOptions {
     /// Now, RFC 3339.
     pub now: String,
     /// The words of the command line, for the next one.
-    pub words: Words,
+    pub repeated: RepeatedOptions,
 }
 
 /// What the next command has to repeat, as words of a shell, each with a blank before it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Words {
+pub struct RepeatedOptions {
     /// Which cluster and instance: `-i`, `-n` and what else was given.
     pub place: String,
     /// Everything else but the versions and the new image.
@@ -103,11 +103,11 @@ impl UpgradeOptions {
         };
         format!(
             "meta-migration preflight{}{}{}{}{}",
-            self.words.place,
+            self.repeated.place,
             given("-s", self.source.as_ref().map(ToString::to_string)),
             given("-t", self.target.as_ref().map(ToString::to_string)),
             given("-w", self.image.clone()),
-            self.words.aim
+            self.repeated.aim
         )
     }
 

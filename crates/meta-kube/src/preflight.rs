@@ -12,21 +12,21 @@ use serde_json::Value;
 use super::discovery::etcd::Configured;
 use super::discovery::{Workloads, image_version};
 use super::options::UpgradeOptions;
-use super::record::{EtcdTarget, TlsSecret};
+use super::state::{EtcdTarget, TlsSecret};
 use milvus_meta::version::Release;
 
-mod judge;
+mod checks;
+mod rbac;
 mod report;
-mod rights;
-pub mod rolling;
+pub mod rolling_update;
 
-pub use judge::judge;
-pub(crate) use judge::judge_metadata;
-pub(crate) use judge::{about_cluster, no_instance};
+pub use checks::check;
+pub(crate) use checks::check_metadata;
+pub(crate) use checks::{cluster_finding, no_instance};
+pub(crate) use rbac::secret_right;
+pub use rbac::{Right, rights};
 pub(crate) use report::helm_upgrade;
 pub use report::{PreflightReport, UpgradePath, WorkloadReport, path, report};
-pub(crate) use rights::secret_right;
-pub use rights::{Right, rights};
 
 /// What was found in the cluster.
 #[derive(Debug, Clone, Default)]
@@ -68,7 +68,7 @@ pub struct Facts {
     /// Where the instance was not found: the instances of the namespace.
     pub instances: Vec<String>,
     /// Who works on the instance: the holder of its Lease.
-    pub at_work: Option<String>,
+    pub active_orchestrator: Option<String>,
     /// The certificates of the Secret that was given; `None` too where it is missing.
     pub tls: Option<TlsSecret>,
     /// The Deployments of the saved upgrade state as they are, by name; `None` for one that is missing.
@@ -100,7 +100,7 @@ impl Facts {
 
     /// Which instances there are instead of one that was not found.
     #[must_use]
-    pub fn instead(&self) -> String {
+    pub fn other_instances(&self) -> String {
         if self.instances.is_empty() {
             return format!(
                 "namespace {} contains no Milvus instance: check -n and the context",
@@ -142,7 +142,7 @@ pub struct Storage {
 
 /// Where the metadata is: what is given wins, then what is configured, then the defaults of Milvus.
 #[must_use]
-pub fn target(facts: &Facts, asked: &UpgradeOptions) -> EtcdTarget {
+pub fn target(facts: &Facts, options: &UpgradeOptions) -> EtcdTarget {
     let configured = &facts.configured;
     let or = |given: Option<&String>, configured: Option<&String>, default: &str| {
         given
@@ -151,18 +151,18 @@ pub fn target(facts: &Facts, asked: &UpgradeOptions) -> EtcdTarget {
             .to_owned()
     };
     EtcdTarget {
-        endpoints: asked
+        endpoints: options
             .endpoints
             .clone()
             .or_else(|| configured.endpoints.clone())
             .unwrap_or_default(),
         root_path: or(
-            asked.root_path.as_ref(),
+            options.root_path.as_ref(),
             configured.root_path.as_ref(),
             "by-dev",
         ),
         meta_sub_path: or(
-            asked.meta_sub_path.as_ref(),
+            options.meta_sub_path.as_ref(),
             configured.meta_sub_path.as_ref(),
             "meta",
         ),

@@ -11,7 +11,7 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// Who watches an upgrade, and may end it.
 pub trait ProgressObserver: Sync {
     /// A stage begins, or something is worth knowing.
-    fn tell(&self, line: &str);
+    fn message(&self, line: &str);
     /// A line of a Job's log.
     fn log(&self, kind: JobKind, line: &str);
     /// Something to know that does not block.

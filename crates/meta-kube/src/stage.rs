@@ -163,7 +163,7 @@ impl Stage {
 
     /// Whether this stage leads back to 2.1.
     #[must_use]
-    pub(crate) fn is_way_back(self) -> bool {
+    pub(crate) fn is_rollback(self) -> bool {
         self.direction == Direction::Back
     }
 }
@@ -219,7 +219,7 @@ pub fn resumed(stage: Stage) -> Stage {
 
 /// Where it is resumed when a Deployment that has to be stopped was recreated.
 #[must_use]
-pub(crate) fn stopped_again(stage: Stage) -> Stage {
+pub(crate) fn stop_again_at(stage: Stage) -> Stage {
     stage.row().stop_again
 }
 

@@ -8,15 +8,16 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use tokio::time::Instant;
 
-use super::cluster::{Cluster, ClusterError};
+use super::POLL_INTERVAL;
+use super::client::{Client, ClientError};
+use super::collect::{self, Scope};
+use super::driver::{Driver, DriverError, Ending, saved_state};
 use super::lease::{Held, LeaseError};
 use super::manifest;
-use super::operation::{Ending, LOOK_EVERY, Operation, OperationError, recorded};
 use super::options::{Intent, UpgradeOptions};
 use super::preflight::{Facts, Right};
 use super::progress::ProgressObserver;
-use super::record::Record;
-use super::survey::{self, Scope};
+use super::state::UpgradeState;
 
 pub mod decide;
 pub mod dry_run;
@@ -30,7 +31,7 @@ pub use status::{Status, status};
 use decide::{Decision, Refusal, decide};
 
 /// How long pods on their way are waited for before an upgrade.
-const REST_LIMIT: Duration = Duration::from_secs(30);
+const AT_REST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How an upgrade ended, and what there is now.
 #[derive(Debug)]
@@ -72,12 +73,12 @@ pub enum Cause {
     Stopped,
     /// Something failed.
     #[error(transparent)]
-    Operation(#[from] OperationError),
+    Driver(#[from] DriverError),
 }
 
-impl From<ClusterError> for Cause {
-    fn from(error: ClusterError) -> Self {
-        Self::Operation(error.into())
+impl From<ClientError> for Cause {
+    fn from(error: ClientError) -> Self {
+        Self::Driver(error.into())
     }
 }
 
@@ -88,7 +89,7 @@ pub struct UpgradeError {
     /// Why.
     pub cause: Cause,
     /// The state, where an upgrade is saved and may have been changed.
-    pub state: Option<Box<Record>>,
+    pub state: Option<Box<UpgradeState>>,
 }
 
 impl<E: Into<Cause>> From<E> for UpgradeError {
@@ -102,7 +103,7 @@ impl<E: Into<Cause>> From<E> for UpgradeError {
 
 /// What was observed before anything is decided.
 struct Observed {
-    saved: Option<Record>,
+    saved: Option<UpgradeState>,
     /// The resource version of the saved state.
     version: Option<String>,
     facts: Facts,
@@ -113,7 +114,7 @@ struct Observed {
 /// # Errors
 /// Why the command ended before its end; the saved state says how far it came.
 pub async fn upgrade(
-    client: &Cluster,
+    client: &Client,
     options: &UpgradeOptions,
     observer: &dyn ProgressObserver,
 ) -> Result<UpgradeReport, UpgradeError> {
@@ -130,7 +131,7 @@ pub async fn upgrade(
 }
 
 async fn work(
-    client: &Cluster,
+    client: &Client,
     options: &UpgradeOptions,
     observer: &dyn ProgressObserver,
     held: &Held,
@@ -146,10 +147,10 @@ async fn work(
         observer.finding(finding);
     }
     if let Some(note) = decision.note {
-        observer.tell(note);
+        observer.message(note);
     }
     let Some(state) = decision.state.clone() else {
-        observer.tell("nothing to do: the upgrade is finished");
+        observer.message("nothing to do: the upgrade is finished");
         let status = status::collect(client, options, observed.saved, true).await?;
         return Ok(UpgradeReport {
             result: Ok(()),
@@ -163,7 +164,7 @@ async fn work(
     if decision.creates_claim {
         create_claim(client, &state).await?;
     }
-    let mut operation = Operation::new(
+    let mut operation = Driver::new(
         client,
         observer,
         held,
@@ -172,7 +173,7 @@ async fn work(
         options.limit,
     );
     let ending = act(&mut operation, &decision).await;
-    let state = operation.record().clone();
+    let state = operation.state().clone();
     let ending = ending.map_err(|error| UpgradeError {
         cause: error.into(),
         state: Some(Box::new(state.clone())),
@@ -188,12 +189,12 @@ async fn work(
 /// Observes and decides, again while nothing but pods on their way keeps the upgrade from starting: a command
 /// that was killed a moment ago may have left some.
 async fn decide_at_rest(
-    client: &Cluster,
+    client: &Client,
     options: &UpgradeOptions,
     observer: &dyn ProgressObserver,
 ) -> Result<(Observed, Decision), Cause> {
     let begun = Instant::now();
-    let limit = REST_LIMIT.min(options.limit);
+    let limit = AT_REST_TIMEOUT.min(options.limit);
     let mut told = false;
     loop {
         let observed = observe(client, options).await?;
@@ -205,22 +206,23 @@ async fn decide_at_rest(
             return Err(refusal.into());
         }
         if !told {
-            observer.tell(&format!("waiting: {refusal}"));
+            observer.message(&format!("waiting: {refusal}"));
             told = true;
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
-async fn act(operation: &mut Operation<'_>, decision: &Decision) -> Result<Ending, OperationError> {
+async fn act(operation: &mut Driver<'_>, decision: &Decision) -> Result<Ending, DriverError> {
     operation.stop_recreated(&decision.recreated).await?;
     operation.drive().await
 }
 
 /// Observes everything that decides, once.
-async fn observe(client: &Cluster, options: &UpgradeOptions) -> Result<Observed, Cause> {
-    let (saved, version) = recorded(client, &options.instance).await?.unzip();
-    let continues = |saved: &&Record| !saved.stage.is_final() || options.intent == Intent::RollBack;
+async fn observe(client: &Client, options: &UpgradeOptions) -> Result<Observed, Cause> {
+    let (saved, version) = saved_state(client, &options.instance).await?.unzip();
+    let continues =
+        |saved: &&UpgradeState| !saved.stage.is_final() || options.intent == Intent::RollBack;
     let continued = saved.as_ref().filter(continues);
     let claim = match (&options.claim, continued) {
         (None, Some(saved)) => saved.claim.clone(),
@@ -233,7 +235,7 @@ async fn observe(client: &Cluster, options: &UpgradeOptions) -> Result<Observed,
         claim: &claim,
         secret: options.tls_secret.as_deref(),
     };
-    let mut facts = survey::facts(client, scope).await?;
+    let mut facts = collect::facts(client, scope).await?;
     for workload in continued.iter().flat_map(|saved| &saved.workloads) {
         let live: Option<Deployment> = client.get(&workload.name).await?;
         let uid = live.map(|live| live.metadata.uid.unwrap_or_default());
@@ -246,7 +248,7 @@ async fn observe(client: &Cluster, options: &UpgradeOptions) -> Result<Observed,
     })
 }
 
-async fn create_claim(client: &Cluster, state: &Record) -> Result<(), Cause> {
+async fn create_claim(client: &Client, state: &UpgradeState) -> Result<(), Cause> {
     let class = state.storage_class.as_deref();
     let claim: PersistentVolumeClaim =
         manifest::claim(&state.claim, &state.instance, state.size(), class);
@@ -260,7 +262,7 @@ async fn create_claim(client: &Cluster, state: &Record) -> Result<(), Cause> {
 ///
 /// # Errors
 /// Why it would do nothing.
-pub async fn dry_run(client: &Cluster, options: &UpgradeOptions) -> Result<String, UpgradeError> {
+pub async fn dry_run(client: &Client, options: &UpgradeOptions) -> Result<String, UpgradeError> {
     let observed = observe(client, options).await?;
     let decision = decide(options, observed.saved.as_ref(), &observed.facts)?;
     Ok(match &decision.state {
@@ -270,10 +272,10 @@ pub async fn dry_run(client: &Cluster, options: &UpgradeOptions) -> Result<Strin
 }
 
 /// Why the Lease could not be acquired; without the rights, all that are missing.
-async fn without_lease(client: &Cluster, error: LeaseError) -> Cause {
-    if let LeaseError::Cluster(refused) = &error
+async fn without_lease(client: &Client, error: LeaseError) -> Cause {
+    if let LeaseError::Client(refused) = &error
         && refused.is_forbidden()
-        && let Ok(missing) = survey::missing_rights(client, false, None).await
+        && let Ok(missing) = collect::missing_rights(client, false, None).await
         && !missing.is_empty()
     {
         return Cause::Rights(missing);
@@ -282,8 +284,8 @@ async fn without_lease(client: &Cluster, error: LeaseError) -> Cause {
 }
 
 /// The state as it was saved last says how far it came.
-async fn stopped(client: &Cluster, options: &UpgradeOptions) -> UpgradeError {
-    let found = recorded(client, &options.instance).await.ok().flatten();
+async fn stopped(client: &Client, options: &UpgradeOptions) -> UpgradeError {
+    let found = saved_state(client, &options.instance).await.ok().flatten();
     UpgradeError {
         cause: Cause::Stopped,
         state: found.map(|(state, _)| Box::new(state)),
@@ -291,12 +293,12 @@ async fn stopped(client: &Cluster, options: &UpgradeOptions) -> UpgradeError {
 }
 
 /// Whether the command reached what it was asked for; if not, why.
-fn reached(intent: Intent, state: &Record, ending: Ending) -> Result<(), Unreached> {
-    let asked_back = state.asked_back && intent != Intent::Upgrade;
+fn reached(intent: Intent, state: &UpgradeState, ending: Ending) -> Result<(), Unreached> {
+    let rollback_requested = state.rollback_requested && intent != Intent::Upgrade;
     Err(match ending {
         Ending::Upgraded => return Ok(()),
-        Ending::RolledBack(_) if asked_back => return Ok(()),
-        Ending::RolledBack(_) if state.asked_back => Unreached::Failed(
+        Ending::RolledBack(_) if rollback_requested => return Ok(()),
+        Ending::RolledBack(_) if state.rollback_requested => Unreached::Failed(
             "no upgrade was started: the unfinished rollback is finished, and the old release runs; run upgrade again"
                 .to_owned(),
         ),

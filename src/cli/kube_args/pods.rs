@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use meta_kube::record::PodUser;
+use meta_kube::state::PodUser;
 
 /// `key=value`.
 pub(in crate::cli) fn label(text: &str) -> Result<(String, String), String> {

@@ -8,7 +8,7 @@ use super::units::counted;
 use milvus_meta::finding::{Finding, Severity};
 
 use meta_kube::preflight::{PreflightReport, Storage, UpgradePath};
-use meta_kube::record::Record;
+use meta_kube::saved::UpgradeState;
 use meta_kube::upgrade::status::{Orchestrator, State, Status};
 use meta_report::StatusReport;
 
@@ -18,12 +18,12 @@ pub(in crate::cli) fn status(status: &Status, style: Style) -> String {
     let mut say = |what: &str, text: String| {
         lines.push(format!("{} {text}", style.strong(&format!("{what}:"))));
     };
-    let Some(record) = &status.record else {
+    let Some(saved) = &status.saved else {
         say(
             "Upgrade",
             format!(
                 "no upgrade of {} is saved{}",
-                status.instance, status.instead
+                status.instance, status.other_instances
             ),
         );
         for next in &status.next {
@@ -36,14 +36,14 @@ pub(in crate::cli) fn status(status: &Status, style: Style) -> String {
         "Upgrade",
         format!(
             "{} from {} to {}, operation {}, started {}",
-            record.instance,
-            record.source_version,
-            record.target_version,
-            record.operation,
-            record.started_at
+            saved.instance,
+            saved.source_version,
+            saved.target_version,
+            saved.operation,
+            saved.started_at
         ),
     );
-    say("Stage", record.stage.name().to_owned());
+    say("Stage", saved.stage.name().to_owned());
     match (&status.orchestrator, status.state) {
         (Some(who), _) => say("Orchestrator", holder(who)),
         (None, State::Interrupted | State::Halted) => say("Orchestrator", "none".to_owned()),
@@ -52,19 +52,19 @@ pub(in crate::cli) fn status(status: &Status, style: Style) -> String {
             State::None | State::AtWork | State::Upgraded | State::RolledBack | State::Abandoned,
         ) => {}
     }
-    if let Some(failure) = &record.failure {
+    if let Some(failure) = &saved.failure {
         say("Failure", style.bad(failure));
     }
     say("State", status.meaning.clone());
-    if record.has_backup {
-        let claim = &record.claim;
+    if saved.has_backup {
+        let claim = &saved.claim;
         say(
             "Backup",
-            format!("{} in volume claim {claim}", record.backup_file),
+            format!("{} in volume claim {claim}", saved.backup_file),
         );
     }
     lines.push(String::new());
-    lines.extend(deployments(status, record, style));
+    lines.extend(deployments(status, saved, style));
     let running = status.jobs.iter().filter(|job| job.state == "running");
     for job in running {
         lines.push(format!("Job {} is running", job.name));
@@ -103,7 +103,7 @@ fn word(state: State) -> &'static str {
     }
 }
 
-fn deployments(status: &Status, record: &Record, style: Style) -> Vec<String> {
+fn deployments(status: &Status, saved: &UpgradeState, style: Style) -> Vec<String> {
     let mut table = Table::new(&[
         ("DEPLOYMENT", Align::Left),
         ("BEFORE", Align::Right),
@@ -111,7 +111,7 @@ fn deployments(status: &Status, record: &Record, style: Style) -> Vec<String> {
         ("READY", Align::Right),
         ("IMAGE NOW", Align::Left),
     ]);
-    for workload in &record.workloads {
+    for workload in &saved.workloads {
         let live = status
             .deployments
             .iter()
@@ -127,8 +127,8 @@ fn deployments(status: &Status, record: &Record, style: Style) -> Vec<String> {
     }
     let mut lines = table.painted(style);
     for live in &status.deployments {
-        if let Some(trouble) = &live.trouble {
-            lines.push(format!("{}: {trouble}", live.name));
+        if let Some(problem) = &live.problem {
+            lines.push(format!("{}: {problem}", live.name));
         }
     }
     lines
@@ -190,7 +190,7 @@ pub(in crate::cli) fn preflight(report: &PreflightReport, style: Style) -> Strin
     let blocks_now =
         |one: &&Finding| one.severity == Severity::Error && report.blocks_now.contains(&one.code);
     let (now, lasting): (Vec<&Finding>, Vec<&Finding>) =
-        report.concerns.iter().partition(|one| blocks_now(one));
+        report.findings.iter().partition(|one| blocks_now(one));
     if !now.is_empty() {
         lines.push(style.strong("Blocks an upgrade now:"));
         lines.extend(now.into_iter().map(|one| self::finding(one, style)));

@@ -17,7 +17,7 @@ fn assert_never_stopped(scenario: &Scenario) {
 }
 
 #[tokio::test]
-async fn a_volume_that_cannot_be_written_is_found_before_milvus_stops() {
+async fn a_read_only_volume_is_found_before_the_stop() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     let claims = scenario.bed.claims();
     std::fs::create_dir_all(&claims).unwrap();
@@ -53,12 +53,12 @@ async fn kill_in(scenario: &Scenario, step: &str) {
     .await;
     tokio::time::sleep(Duration::from_millis(700)).await;
     child.kill().await.unwrap();
-    scenario.forget_lease().await;
+    scenario.delete_lease().await;
     *bed.shared.behaviour() = Behaviour::default();
 }
 
 #[tokio::test]
-async fn what_was_killed_before_the_stop_is_judged_again() {
+async fn an_upgrade_killed_before_the_stop_is_checked_again() {
     for step in ["status", "plan"] {
         let scenario = Scenario::new(Helm::standalone("my-release")).await;
         kill_in(&scenario, step).await;
@@ -78,7 +78,7 @@ async fn what_was_killed_before_the_stop_is_judged_again() {
 }
 
 #[tokio::test]
-async fn records_that_cannot_be_migrated_are_left_out_where_that_is_asked_for() {
+async fn an_upgrade_skips_broken_records_on_request() {
     let mut scenario = Scenario::new(Helm::standalone("my-release")).await;
     let broken = "root-coord/collection/4711";
     scenario.bed.metadata.put(broken, b"\xff\xff").await;

@@ -42,7 +42,7 @@ fn dropped(wanted: &Value, found: &Value, path: &str, lost: &mut Vec<String>) {
 }
 
 #[tokio::test]
-async fn every_manifest_is_accepted_as_it_is_written() {
+async fn every_manifest_in_deploy_is_accepted() {
     let bed = Bed::new("my-release").await;
     let folder = deployed(".");
     let mut kinds = Vec::new();
@@ -67,7 +67,7 @@ async fn every_manifest_is_accepted_as_it_is_written() {
 }
 
 #[tokio::test]
-async fn the_jobs_for_those_who_do_it_by_hand_go_forward_and_back() {
+async fn the_manual_jobs_migrate_and_roll_back() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     let bed = &scenario.bed;
     let scale = |count: u32| json!({"spec": {"replicas": count}});
@@ -105,7 +105,7 @@ async fn follow(bed: &Bed, file: &str, job: &str) -> bool {
 }
 
 #[tokio::test]
-async fn by_hand_a_second_time_migrates_and_goes_back_again() {
+async fn the_manual_jobs_work_a_second_time() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     let bed = &scenario.bed;
     let milvus = "my-release-milvus-standalone";
@@ -159,7 +159,7 @@ async fn left_over(scenario: &Scenario) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn w14_w23_migrate_sh_takes_the_old_flags_and_cleaning_up_never_removes_the_backup() {
+async fn w14_w23_migrate_sh_cleanup_keeps_the_backup() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     let bed = &scenario.bed;
     let address = "my-release-etcd:2379";
@@ -184,8 +184,8 @@ async fn w14_w23_migrate_sh_takes_the_old_flags_and_cleaning_up_never_removes_th
     migrate_sh(&scenario, &["-d"]).await.expect(0);
     scenario.assert_runs(NEW_IMAGE).await;
     let left = left_over(&scenario).await;
-    let record = "meta-migration-record-my-release";
-    assert!(left.iter().any(|name| name == record), "{left:?}");
+    let saved_state = "meta-migration-record-my-release";
+    assert!(left.iter().any(|name| name == saved_state), "{left:?}");
     let claim = "meta-migration-backup-my-release";
     let claim = bed.get("persistentvolumeclaims", claim).await.unwrap();
     // No right to list storage classes was needed for that.
@@ -196,7 +196,7 @@ async fn w14_w23_migrate_sh_takes_the_old_flags_and_cleaning_up_never_removes_th
 }
 
 #[tokio::test]
-async fn w10_a_wrong_flag_or_operation_touches_nothing() {
+async fn w10_a_wrong_flag_or_operation_changes_nothing() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     for wrong in [["-o", "sideways"], ["-z", "1"], ["-d", "perhaps"]] {
         migrate_sh(&scenario, &wrong).await.expect(2);
@@ -207,7 +207,7 @@ async fn w10_a_wrong_flag_or_operation_touches_nothing() {
 }
 
 #[tokio::test]
-async fn the_orchestrator_runs_inside_the_cluster_with_the_rights_of_its_account() {
+async fn the_orchestrator_job_runs_with_its_service_account() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     let bed = &scenario.bed;
     bed.apply(&text_of("rbac.yaml", bed)).await;

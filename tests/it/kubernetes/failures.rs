@@ -19,7 +19,7 @@ fn assert_never_stopped(scenario: &Scenario) {
 }
 
 #[tokio::test]
-async fn w13_w19_a_tool_image_that_cannot_be_pulled_is_told_before_milvus_stops() {
+async fn w13_w19_a_missing_tool_image_is_found_before_the_stop() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     scenario
         .bed
@@ -38,7 +38,7 @@ async fn w13_w19_a_tool_image_that_cannot_be_pulled_is_told_before_milvus_stops(
 }
 
 #[tokio::test]
-async fn w13_w19_a_new_release_that_cannot_be_pulled_is_told_before_milvus_stops() {
+async fn w13_w19_a_missing_new_image_is_found_before_the_stop() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     scenario
         .bed
@@ -54,7 +54,7 @@ async fn w13_w19_a_new_release_that_cannot_be_pulled_is_told_before_milvus_stops
 }
 
 #[tokio::test]
-async fn w13_w19_a_claim_that_gets_no_volume_is_told_before_milvus_stops() {
+async fn w13_w19_an_unbound_claim_is_found_before_the_stop() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     scenario.bed.shared.behaviour().bind_claims = false;
     let ended = scenario.upgrade(&["--timeout", "12s"]).await;
@@ -65,7 +65,7 @@ async fn w13_w19_a_claim_that_gets_no_volume_is_told_before_milvus_stops() {
 }
 
 #[tokio::test]
-async fn w01_w02_nothing_is_written_while_a_pod_hangs_in_terminating() {
+async fn w01_w02_nothing_is_written_while_a_pod_terminates() {
     let scenario = Scenario::new(Helm::cluster("my-release")).await;
     // Not the first one of the alphabet, which is all that the script looked at.
     scenario
@@ -84,7 +84,7 @@ async fn w01_w02_nothing_is_written_while_a_pod_hangs_in_terminating() {
 }
 
 #[tokio::test]
-async fn w03_a_session_that_stays_keeps_the_metadata_untouched() {
+async fn w03_a_live_session_keeps_the_metadata_unchanged() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     scenario
         .bed
@@ -99,7 +99,7 @@ async fn w03_a_session_that_stays_keeps_the_metadata_untouched() {
 }
 
 #[tokio::test]
-async fn w03_a_session_that_expires_is_waited_for() {
+async fn w03_an_expiring_session_is_waited_for() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     let mut changed = scenario.bed.shared.behaviour().clone();
     changed.lingering_sessions.insert("standalone".to_owned());
@@ -110,7 +110,7 @@ async fn w03_a_session_that_expires_is_waited_for() {
 }
 
 #[tokio::test]
-async fn w10_a_release_that_never_gets_ready_is_taken_back_by_itself() {
+async fn w10_an_unready_release_is_rolled_back_on_request() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     scenario
         .bed
@@ -127,7 +127,7 @@ async fn w10_a_release_that_never_gets_ready_is_taken_back_by_itself() {
 }
 
 #[tokio::test]
-async fn w22_of_two_orchestrators_one_is_kept_out() {
+async fn w22_a_second_orchestrator_is_rejected() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     scenario
         .bed
@@ -149,7 +149,7 @@ async fn w22_of_two_orchestrators_one_is_kept_out() {
 }
 
 #[tokio::test]
-async fn w11_a_container_under_another_name_gets_the_image_and_none_is_added() {
+async fn w11_a_renamed_container_gets_the_image() {
     let mut helm = Helm::standalone("my-release");
     helm.container_names
         .insert("standalone".to_owned(), "engine".to_owned());
@@ -189,7 +189,7 @@ async fn metadata_in_a_relational_database_is_refused() {
 }
 
 #[tokio::test]
-async fn w24_a_pending_helm_operation_is_told_before_milvus_stops() {
+async fn w24_a_pending_helm_operation_is_found_before_the_stop() {
     let mut helm = Helm::standalone("my-release");
     helm.status = "pending-upgrade".to_owned();
     // Helm's record is a Secret; what deploy/ gives does not include reading those.
@@ -204,7 +204,7 @@ async fn w24_a_pending_helm_operation_is_told_before_milvus_stops() {
 }
 
 #[tokio::test]
-async fn w19_metadata_that_cannot_be_migrated_is_told_before_milvus_stops() {
+async fn w19_broken_metadata_is_found_before_the_stop() {
     let mut scenario = Scenario::new(Helm::standalone("my-release")).await;
     let broken = "root-coord/collection/4711";
     scenario.bed.metadata.put(broken, b"\xff\xff").await;
@@ -217,7 +217,7 @@ async fn w19_metadata_that_cannot_be_migrated_is_told_before_milvus_stops() {
 }
 
 #[tokio::test]
-async fn w11_containers_of_which_any_could_be_milvus_are_refused() {
+async fn w11_ambiguous_containers_are_refused() {
     let mut helm = Helm::standalone("my-release");
     helm.container_names
         .insert("standalone".to_owned(), "engine".to_owned());
@@ -237,7 +237,7 @@ async fn w11_containers_of_which_any_could_be_milvus_are_refused() {
 }
 
 #[tokio::test]
-async fn an_evicted_pod_of_ours_is_followed_by_another_attempt() {
+async fn an_evicted_job_pod_is_retried() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     let bed = &scenario.bed;
     bed.shared

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use meta_kube::{lease_name, record_name};
+use meta_kube::{lease_name, state_name};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::left_behind::{hold, wait_for_pod};
+use super::stale_state::{hold, wait_for_pod};
 use super::{NEW_IMAGE, Scenario, role};
 use crate::support::etcd;
 use crate::support::kubernetes::behaviour::Behaviour;
@@ -45,7 +45,7 @@ impl Gate {
 }
 
 #[tokio::test]
-async fn etcd_that_is_away_while_milvus_is_stopped_is_waited_for() {
+async fn an_etcd_outage_after_the_stop_is_waited_for() {
     let gate = Gate::start().await;
     let helm = Helm::standalone("my-release");
     let scenario = Scenario::behind(helm, role(), &gate.address).await;
@@ -72,7 +72,7 @@ async fn etcd_that_is_away_while_milvus_is_stopped_is_waited_for() {
 }
 
 #[tokio::test]
-async fn milvus_that_another_tool_starts_is_stopped_again() {
+async fn milvus_started_by_another_tool_is_stopped_again() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     let bed = &scenario.bed;
     hold(&scenario, "-verify-");
@@ -91,7 +91,7 @@ async fn milvus_that_another_tool_starts_is_stopped_again() {
 }
 
 #[tokio::test]
-async fn a_lease_that_is_deleted_is_acquired_again() {
+async fn a_deleted_lease_is_acquired_again() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     let bed = &scenario.bed;
     hold(&scenario, "-backup-");
@@ -124,7 +124,7 @@ async fn a_rollback_starts_another_image_of_the_old_line() {
 }
 
 #[tokio::test]
-async fn helm_that_puts_the_old_image_back_shows_in_the_status() {
+async fn status_reports_an_old_image_set_by_helm() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     scenario.upgrade(&[]).await.expect(0);
     let bed = &scenario.bed;
@@ -142,11 +142,11 @@ async fn helm_that_puts_the_old_image_back_shows_in_the_status() {
 }
 
 #[tokio::test]
-async fn a_finished_upgrade_whose_record_is_deleted_goes_back() {
+async fn a_finished_upgrade_without_state_rolls_back() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     scenario.upgrade(&[]).await.expect(0);
-    let record = record_name("my-release");
-    scenario.bed.delete("configmaps", &record).await;
+    let saved_state = state_name("my-release");
+    scenario.bed.delete("configmaps", &saved_state).await;
     let place = ["upgrade", "-i", "my-release", "-o", "rollback"];
     let blind = scenario.bed.run(&place).await;
     blind.expect(3).says("meta-migration-backup-my-release");
@@ -156,7 +156,7 @@ async fn a_finished_upgrade_whose_record_is_deleted_goes_back() {
 }
 
 #[tokio::test]
-async fn a_closed_terminal_ends_the_upgrade_in_order() {
+async fn sighup_ends_an_upgrade_like_sigterm() {
     // An ignored signal stays ignored in children: the first bit of this mask is SIGHUP.
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

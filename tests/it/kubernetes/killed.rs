@@ -97,7 +97,7 @@ async fn goes_on_after(stage: &str) {
     let helm = Helm::standalone("my-release");
     let scenario = Scenario::new(helm).await;
     kill_in(&scenario, stage, &[]).await;
-    scenario.forget_lease().await;
+    scenario.delete_lease().await;
     scenario.upgrade(&[]).await.expect(0);
     scenario.assert_runs(NEW_IMAGE).await;
 }
@@ -106,7 +106,7 @@ async fn goes_back_after(stage: &str) {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     scenario.upgrade(&[]).await.expect(0);
     kill_in(&scenario, stage, &["-o", "rollback"]).await;
-    scenario.forget_lease().await;
+    scenario.delete_lease().await;
     scenario.upgrade(&["-o", "resume"]).await.expect(0);
     scenario.assert_runs(OLD_IMAGE).await;
     scenario.assert_untouched().await;
@@ -145,7 +145,7 @@ stages! { goes_back_after:
 }
 
 #[tokio::test]
-async fn a_dead_orchestrators_lease_is_taken_over_and_w05_counts_are_those_of_the_first_run() {
+async fn a_dead_lease_is_acquired_and_w05_counts_are_kept() {
     let helm = Helm::cluster("my-release").with_replicas("proxy", 2);
     let scenario = Scenario::new(helm).await;
     kill_in(&scenario, "drain", &[]).await;
@@ -155,7 +155,7 @@ async fn a_dead_orchestrators_lease_is_taken_over_and_w05_counts_are_those_of_th
 
 /// Stages that come after a failure.
 #[tokio::test]
-async fn killed_after_a_failed_start_the_way_back_goes_on() {
+async fn a_rollback_killed_after_a_failed_start_resumes() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     hold(&scenario, "settle");
     hold(&scenario, "roll-back");
@@ -169,7 +169,7 @@ async fn killed_after_a_failed_start_the_way_back_goes_on() {
         .await;
     child.kill().await.unwrap();
     scenario.bed.shared.behaviour().held_tools.clear();
-    scenario.forget_lease().await;
+    scenario.delete_lease().await;
     // The same command, not another one: what was started is finished first.
     let ended = scenario.upgrade(&[]).await;
     assert_ne!(ended.code, 0, "it is no upgrade");
@@ -178,12 +178,12 @@ async fn killed_after_a_failed_start_the_way_back_goes_on() {
 }
 
 #[tokio::test]
-async fn the_way_back_is_open_from_the_middle() {
+async fn a_killed_upgrade_can_be_rolled_back() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     kill_in(&scenario, "migrate", &[]).await;
     let status = scenario.upgrade(&["-o", "status"]).await;
     status.expect(0).says("migrating the metadata");
-    scenario.forget_lease().await;
+    scenario.delete_lease().await;
     scenario.upgrade(&["-o", "rollback"]).await.expect(0);
     scenario.assert_runs(OLD_IMAGE).await;
     scenario.assert_untouched().await;

@@ -26,20 +26,20 @@ async fn report(scenario: &Scenario, code: i32, more: &[&str]) -> Value {
 }
 
 /// The messages of a concern, with its severity in front.
-fn concerns(report: &Value, code: &str) -> Vec<String> {
-    let all = report["concerns"].as_array().unwrap().iter();
-    let named = all.filter(|concern| concern["code"] == code);
+fn findings_with(report: &Value, code: &str) -> Vec<String> {
+    let all = report["findings"].as_array().unwrap().iter();
+    let named = all.filter(|finding_with| finding_with["code"] == code);
     named
-        .map(|concern| {
-            let text = |key: &str| concern[key].as_str().unwrap();
+        .map(|finding_with| {
+            let text = |key: &str| finding_with[key].as_str().unwrap();
             format!("{}: {}", text("severity"), text("message"))
         })
         .collect()
 }
 
 /// The one message of a concern.
-fn concern(report: &Value, code: &str) -> String {
-    let found = concerns(report, code);
+fn finding_with(report: &Value, code: &str) -> String {
+    let found = findings_with(report, code);
     assert_eq!(found.len(), 1, "{code} in {report:#}");
     found[0].clone()
 }
@@ -52,7 +52,7 @@ fn with_secrets() -> Value {
 }
 
 #[tokio::test]
-async fn what_an_operator_looks_up_by_hand_is_told_and_nothing_stays() {
+async fn preflight_reports_the_instance_and_leaves_no_objects() {
     let mut helm = Helm::cluster("my-release").with_replicas("querynode", 2);
     helm.attu = true;
     let scenario = Scenario::with_role(helm, with_secrets()).await;
@@ -101,14 +101,14 @@ async fn what_an_operator_looks_up_by_hand_is_told_and_nothing_stays() {
 
 /// What `plan` refuses is found before anything is stopped, and the Job that found it is removed.
 #[tokio::test]
-async fn errors_in_the_metadata_are_found_by_preflight() {
+async fn preflight_finds_errors_in_the_metadata() {
     let mut scenario = Scenario::new(Helm::standalone("my-release")).await;
     let broken = "root-coord/collection/55";
     scenario.bed.metadata.put(broken, b"\xff\xff").await;
     scenario.before = scenario.bed.metadata.dump().await;
     let told = report(&scenario, 3, &["-t", "2.2.16"]).await;
     assert_eq!(told["ok"], false);
-    let message = concern(&told, "plan");
+    let message = finding_with(&told, "plan");
     assert!(message.starts_with("error"), "{message}");
     assert!(message.contains(broken), "{message}");
     assert!(scenario.bed.list("jobs").await.is_empty());
@@ -116,7 +116,7 @@ async fn errors_in_the_metadata_are_found_by_preflight() {
 }
 
 #[tokio::test]
-async fn without_the_right_to_read_secrets_the_labels_tell_of_the_release() {
+async fn preflight_without_secrets_reads_the_chart_labels() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     let report = report(&scenario, 0, &["--no-job"]).await;
     assert_eq!(report["helm"]["chart"], "milvus-3.2.18");
@@ -126,7 +126,7 @@ async fn without_the_right_to_read_secrets_the_labels_tell_of_the_release() {
 }
 
 #[tokio::test]
-async fn a_root_path_that_is_not_the_configured_one_is_an_error() {
+async fn preflight_refuses_another_root_path_than_configured() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     let told = report(
         &scenario,
@@ -134,7 +134,7 @@ async fn a_root_path_that_is_not_the_configured_one_is_an_error() {
         &["-t", "2.2.16", "-r", "by-dev-of-others", "--no-job"],
     )
     .await;
-    let message = concern(&told, "root-path");
+    let message = finding_with(&told, "root-path");
     assert!(message.starts_with("error"), "{message}");
     assert!(message.contains(&scenario.bed.root), "{message}");
     assert!(
@@ -151,23 +151,23 @@ async fn a_root_path_that_is_not_the_configured_one_is_an_error() {
         "root-path",
     ];
     let told = report(&scenario, 3, &insisting).await;
-    let message = concern(&told, "nothing-in-etcd");
+    let message = finding_with(&told, "nothing-in-etcd");
     assert!(message.contains("by-dev-of-others/meta"), "{message}");
 }
 
 #[tokio::test]
-async fn w15_an_address_that_is_not_the_configured_one_is_told() {
+async fn w15_preflight_reports_an_address_not_configured() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     let given = ["-t", "2.2.16", "-e", "other-etcd:2379", "--no-job"];
     let told = report(&scenario, 0, &given).await;
-    let message = concern(&told, "etcd-address");
+    let message = finding_with(&told, "etcd-address");
     assert!(message.starts_with("warning"), "{message}");
     assert!(message.contains("other-etcd:2379"), "{message}");
     assert!(message.contains("my-release-etcd:2379"), "{message}");
 }
 
 #[tokio::test]
-async fn w15_the_client_service_is_found_without_a_configuration() {
+async fn w15_preflight_finds_the_client_service() {
     // A release whose name has the word in it by which the script leaves out Services.
     let mut helm = Helm::standalone("headless");
     helm.configured = false;
@@ -178,16 +178,16 @@ async fn w15_the_client_service_is_found_without_a_configuration() {
 }
 
 #[tokio::test]
-async fn metadata_in_mysql_is_an_error() {
+async fn preflight_refuses_metadata_in_mysql() {
     let mut helm = Helm::standalone("my-release");
     helm.metastore = "mysql".to_owned();
     let scenario = Scenario::new(helm).await;
     let told = report(&scenario, 3, &["-t", "2.2.16", "--no-job"]).await;
-    assert!(concern(&told, "metastore").contains("mysql"));
+    assert!(finding_with(&told, "metastore").contains("mysql"));
 }
 
 #[tokio::test]
-async fn w24_a_rollout_an_autoscaler_and_gitops_are_told() {
+async fn w24_preflight_reports_rollout_autoscaler_and_gitops() {
     let scenario = Scenario::with_role(Helm::cluster("my-release"), with_secrets()).await;
     let bed = &scenario.bed;
     let proxy = "my-release-milvus-proxy";
@@ -217,28 +217,28 @@ async fn w24_a_rollout_an_autoscaler_and_gitops_are_told() {
     });
     bed.create("horizontalpodautoscalers", &autoscaler).await;
     let told = report(&scenario, 3, &["-t", "2.2.16", "--no-job"]).await;
-    assert!(concern(&told, "not-at-rest").contains(proxy));
-    assert!(concern(&told, "gitops").contains("my-release-milvus-rootcoord"));
-    let all = told["concerns"].to_string();
+    assert!(finding_with(&told, "not-at-rest").contains(proxy));
+    assert!(finding_with(&told, "gitops").contains("my-release-milvus-rootcoord"));
+    let all = told["findings"].to_string();
     assert!(all.contains("querynodes"), "{all}");
 }
 
 #[tokio::test]
-async fn w24_a_helm_operation_that_was_never_finished_is_an_error() {
+async fn w24_preflight_refuses_a_pending_helm_operation() {
     let mut helm = Helm::standalone("my-release");
     helm.status = "pending-upgrade".to_owned();
     let scenario = Scenario::with_role(helm, with_secrets()).await;
     let told = report(&scenario, 3, &["-t", "2.2.16", "--no-job"]).await;
-    assert!(concern(&told, "helm-pending").contains("pending-upgrade"));
+    assert!(finding_with(&told, "helm-pending").contains("pending-upgrade"));
 }
 
 #[tokio::test]
-async fn w20_an_image_that_helm_does_not_know_of_is_told() {
+async fn w20_preflight_reports_an_image_unknown_to_helm() {
     let mut helm = Helm::standalone("my-release");
     helm.image = "milvusdb/milvus:v2.1.2".to_owned();
     let scenario = Scenario::with_role(helm, with_secrets()).await;
     let told = report(&scenario, 0, &["-t", "2.2.16", "--no-job"]).await;
-    let message = concern(&told, "helm-drift");
+    let message = finding_with(&told, "helm-drift");
     assert!(
         message.contains("2.1.2") && message.contains("2.1.4"),
         "{message}"
@@ -247,7 +247,7 @@ async fn w20_an_image_that_helm_does_not_know_of_is_told() {
 }
 
 #[tokio::test]
-async fn below_2_2_3_the_image_is_changed_and_from_there_on_one_after_the_other() {
+async fn preflight_recommends_rolling_updates_from_2_2_3_on() {
     let rolling = "meta-migration rolling-update -i my-release";
     for (release, chart, queue, path, next) in [
         (
@@ -278,7 +278,7 @@ async fn below_2_2_3_the_image_is_changed_and_from_there_on_one_after_the_other(
 }
 
 #[tokio::test]
-async fn a_misspelt_instance_is_answered_with_those_there_are() {
+async fn preflight_lists_instances_for_an_unknown_name() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     let bed = &scenario.bed;
     let instead = "instances in this namespace: my-release";
@@ -302,7 +302,7 @@ async fn a_misspelt_instance_is_answered_with_those_there_are() {
 }
 
 #[tokio::test]
-async fn an_orchestrator_at_work_blocks_now() {
+async fn preflight_reports_a_running_orchestrator() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     let now = json!({
         "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
@@ -312,5 +312,5 @@ async fn an_orchestrator_at_work_blocks_now() {
     scenario.bed.create("leases", &now).await;
     let told = report(&scenario, 3, &["-t", "2.2.16", "--no-job"]).await;
     assert_eq!(told["blocks_now"], json!(["at-work"]));
-    assert!(concern(&told, "at-work").contains("laptop-1"));
+    assert!(finding_with(&told, "at-work").contains("laptop-1"));
 }

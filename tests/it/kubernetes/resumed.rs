@@ -12,7 +12,7 @@ const USER: &str = "upgrader";
 const OWN_IMAGE: &str = "registry.example.com/milvus:v2.2.16";
 
 /// Kills the upgrade while the pod of its backup waits to start.
-async fn killed_before_the_backup(more: &[&str]) -> Scenario {
+async fn an_upgrade_killed_before_the_backup_rolls_back(more: &[&str]) -> Scenario {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     let bed = &scenario.bed;
     let held = "-backup-".to_owned();
@@ -28,7 +28,7 @@ async fn killed_before_the_backup(more: &[&str]) -> Scenario {
     .await;
     tokio::time::sleep(Duration::from_millis(700)).await;
     child.kill().await.unwrap();
-    scenario.forget_lease().await;
+    scenario.delete_lease().await;
     *bed.shared.behaviour() = Behaviour::default();
     scenario
 }
@@ -41,8 +41,8 @@ async fn upgrade(scenario: &Scenario, more: &[&str]) -> Ended {
 }
 
 #[tokio::test]
-async fn resumed_without_an_image_it_goes_on_with_the_recorded_one() {
-    let scenario = killed_before_the_backup(&["-w", OWN_IMAGE]).await;
+async fn resume_without_an_image_uses_the_saved_one() {
+    let scenario = an_upgrade_killed_before_the_backup_rolls_back(&["-w", OWN_IMAGE]).await;
     let missing = NEW_IMAGE.to_owned();
     let bed = &scenario.bed;
     bed.shared.behaviour().missing_images.insert(missing);
@@ -55,9 +55,9 @@ async fn resumed_without_an_image_it_goes_on_with_the_recorded_one() {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_the_recorded_operation_is_refused_by_name() {
-    let scenario = killed_before_the_backup(&[]).await;
-    let before = scenario.record().await.unwrap();
+async fn resume_names_options_that_do_not_match_the_state() {
+    let scenario = an_upgrade_killed_before_the_backup_rolls_back(&[]).await;
+    let before = scenario.saved_state().await.unwrap();
     let root = scenario.bed.root.as_str();
     for (what, option, value, recorded) in [
         (
@@ -92,7 +92,7 @@ async fn what_does_not_fit_the_recorded_operation_is_refused_by_name() {
     }
     let down = upgrade(&scenario, &["-o", "rollback", "--stay-down"]).await;
     down.expect(2).says("--stay-down");
-    assert_eq!(scenario.record().await.unwrap(), before);
+    assert_eq!(scenario.saved_state().await.unwrap(), before);
 
     // The same values as recorded are fine.
     let claim = "meta-migration-backup-my-release";
@@ -109,8 +109,8 @@ async fn what_does_not_fit_the_recorded_operation_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn stay_down_given_when_it_is_resumed_holds() {
-    let scenario = killed_before_the_backup(&[]).await;
+async fn stay_down_given_to_resume_is_applied() {
+    let scenario = an_upgrade_killed_before_the_backup_rolls_back(&[]).await;
     let broken = "root-coord/collection/4711";
     scenario.bed.metadata.put(broken, b"\xff\xff").await;
     scenario
@@ -124,8 +124,8 @@ async fn stay_down_given_when_it_is_resumed_holds() {
 }
 
 #[tokio::test]
-async fn a_secret_given_when_it_is_resumed_is_taken() {
-    let scenario = killed_before_the_backup(&[]).await;
+async fn a_secret_given_to_resume_is_applied() {
+    let scenario = an_upgrade_killed_before_the_backup_rolls_back(&[]).await;
     let ended = upgrade(
         &scenario,
         &["-o", "resume", "--etcd-secret", "etcd-user", "--dry-run"],

@@ -42,7 +42,7 @@ async fn run(bed: &Bed, name: &str, container: Value, volumes: Value) -> (i64, S
 }
 
 #[tokio::test]
-async fn the_pods_of_the_official_script_work_with_our_image() {
+async fn the_pods_of_the_official_script_run_our_image() {
     let bed = Bed::new("my-release").await;
     bed.metadata.load(DUMP).await;
     let before = bed.metadata.dump().await;
@@ -91,7 +91,7 @@ async fn the_pods_of_the_official_script_work_with_our_image() {
 }
 
 #[tokio::test]
-async fn the_pods_of_a_milvus_upgrade_work_with_our_image() {
+async fn the_pods_of_a_milvus_upgrade_run_our_image() {
     let bed = Bed::new("mine").await;
     bed.metadata.load(DUMP).await;
     let before = bed.metadata.dump().await;

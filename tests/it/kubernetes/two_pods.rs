@@ -54,7 +54,7 @@ fn is_alive(pid: u32) -> bool {
 }
 
 #[tokio::test]
-async fn of_two_pods_that_migrate_at_once_only_one_writes() {
+async fn of_two_concurrent_migrate_pods_only_one_writes() {
     let proxy = Proxy::start(etcd::shared().address()).await;
     let address = proxy.endpoint().strip_prefix("http://").unwrap();
     let scenario = Scenario::behind(Helm::standalone("my-release"), role(), address).await;
@@ -114,7 +114,7 @@ async fn of_two_pods_that_migrate_at_once_only_one_writes() {
 }
 
 #[tokio::test]
-async fn a_pod_that_is_drained_while_it_migrates_is_followed_by_another() {
+async fn a_migrate_pod_drained_from_its_node_is_retried() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     let bed = &scenario.bed;
     bed.shared

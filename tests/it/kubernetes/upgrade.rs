@@ -10,7 +10,7 @@ use crate::support::kubernetes::helm::{Helm, OLD_IMAGE};
 use crate::support::kubernetes::{documents, plural};
 
 #[tokio::test]
-async fn a_cluster_is_upgraded_with_its_counts_and_coordinators_first() {
+async fn a_cluster_upgrades_coordinators_first_with_its_counts() {
     let mut helm = Helm::cluster("my-release").with_replicas("querynode", 3);
     helm.attu = true;
     helm.labels = BTreeMap::from([("team".to_owned(), "search".to_owned())]);
@@ -43,14 +43,18 @@ async fn a_cluster_is_upgraded_with_its_counts_and_coordinators_first() {
     );
     assert_eq!(pod["containers"][0]["image"], "mesh/agent:1");
 
-    let record = scenario.record().await.unwrap();
-    let order: Vec<&Value> = record["workloads"].as_array().unwrap().iter().collect();
+    let saved_state = scenario.saved_state().await.unwrap();
+    let order: Vec<&Value> = saved_state["workloads"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .collect();
     let is_coordinator = |one: &&Value| one["component"].as_str().unwrap().ends_with("coord");
     assert!(order.iter().take(4).all(is_coordinator), "{order:?}");
 }
 
 #[tokio::test]
-async fn a_standalone_is_upgraded_under_another_name_and_again_is_nothing_to_do() {
+async fn a_renamed_standalone_upgrades_once() {
     let mut helm = Helm::standalone("prod");
     helm.name_override = Some("vectors".to_owned());
     let scenario = Scenario::new(helm).await;
@@ -85,7 +89,7 @@ async fn jobs(scenario: &Scenario) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn w07_w08_a_rollback_brings_back_every_byte_and_the_next_upgrade_works() {
+async fn w07_w08_a_rollback_restores_every_byte() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     scenario.upgrade(&[]).await.expect(0);
     let forward = steps(&scenario);
@@ -108,7 +112,7 @@ async fn w07_w08_a_rollback_brings_back_every_byte_and_the_next_upgrade_works() 
 }
 
 #[tokio::test]
-async fn w06_a_deployment_with_no_replicas_stays_without() {
+async fn w06_a_deployment_without_replicas_keeps_none() {
     let helm = Helm::cluster("my-release").with_replicas("indexnode", 0);
     let scenario = Scenario::new(helm).await;
     scenario.upgrade(&[]).await.expect(0);
@@ -116,7 +120,7 @@ async fn w06_a_deployment_with_no_replicas_stays_without() {
 }
 
 #[tokio::test]
-async fn w24_an_autoscaler_is_told_of_and_does_not_hinder() {
+async fn w24_an_autoscaler_is_reported_and_does_not_block() {
     let scenario = Scenario::new(Helm::cluster("my-release")).await;
     let autoscaler = json!({
         "apiVersion": "autoscaling/v1", "kind": "HorizontalPodAutoscaler",
@@ -137,7 +141,7 @@ async fn w24_an_autoscaler_is_told_of_and_does_not_hinder() {
 }
 
 #[tokio::test]
-async fn a_dry_run_touches_nothing() {
+async fn a_dry_run_changes_nothing() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     let events = scenario.bed.shared.events().len();
     let ended = scenario.upgrade(&["--dry-run"]).await;
@@ -157,12 +161,12 @@ async fn a_dry_run_touches_nothing() {
     }
     assert_eq!(scenario.bed.shared.events().len(), events);
     assert!(scenario.bed.list("jobs").await.is_empty());
-    assert!(scenario.record().await.is_none());
+    assert!(scenario.saved_state().await.is_none());
     scenario.assert_runs(OLD_IMAGE).await;
 }
 
 #[tokio::test]
-async fn after_a_way_back_it_is_said_what_helm_has_to_know() {
+async fn a_rollback_prints_the_helm_advice() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     scenario.upgrade(&[]).await.expect(0);
     for operation in ["rollback", "status"] {
@@ -175,11 +179,11 @@ async fn after_a_way_back_it_is_said_what_helm_has_to_know() {
 }
 
 #[tokio::test]
-async fn without_a_terminal_an_upgrade_needs_yes() {
+async fn without_a_terminal_an_upgrade_requires_yes() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     let ended = scenario.bed.run_unconfirmed(&scenario.command(&[])).await;
     ended.expect(2).says("--yes").says("3. stopping Milvus");
-    assert!(scenario.record().await.is_none());
+    assert!(scenario.saved_state().await.is_none());
     assert!(scenario.bed.list("jobs").await.is_empty());
     scenario.assert_runs(OLD_IMAGE).await;
     scenario.assert_untouched().await;
@@ -188,7 +192,7 @@ async fn without_a_terminal_an_upgrade_needs_yes() {
 }
 
 #[tokio::test]
-async fn where_openshift_assigns_users_the_jobs_name_none() {
+async fn on_openshift_jobs_set_no_user() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     let bed = &scenario.bed;
     let annotation = json!({"metadata": {"annotations": {

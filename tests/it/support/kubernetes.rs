@@ -3,11 +3,11 @@
 
 pub(crate) mod api;
 pub(crate) mod behaviour;
+mod control_plane;
 pub(crate) mod helm;
 mod kubelet;
 mod node;
 pub(crate) mod operator;
-mod plane;
 mod process;
 pub(crate) mod sessions;
 mod status;
@@ -28,8 +28,8 @@ use tokio::time::{Instant, sleep};
 use crate::support::etcd;
 use api::Api;
 use behaviour::{Shared, TOOL_IMAGE, breaches};
+use control_plane::{ADMIN, ControlPlane, UPGRADER};
 use node::{Node, NodeParts};
-use plane::{ADMIN, Plane, UPGRADER};
 use sessions::Metadata;
 
 /// The program under test.
@@ -39,7 +39,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// A namespace with a node, and a Milvus metadata root.
 pub(crate) struct Bed {
-    plane: &'static Plane,
+    plane: &'static ControlPlane,
     pub(crate) admin: Api,
     pub(crate) namespace: String,
     /// The root path of Milvus' metadata.
@@ -80,7 +80,7 @@ impl Bed {
 
     async fn made(instance: Option<&str>, address: &str, client: Option<Client>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let plane = plane::shared().await;
+        let plane = control_plane::shared().await;
         plane.assert_alive();
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let namespace = format!("test-{}-{number}", std::process::id());

@@ -28,7 +28,7 @@ fn lack(change: impl FnOnce(&mut Value), replicas: i32) -> String {
 }
 
 #[test]
-fn healthy_means_every_number_of_the_current_generation() {
+fn healthy_requires_all_counts_of_the_generation() {
     assert_eq!(lack(|_| {}, 2), "");
     for (change, expected) in [
         ("observedGeneration", "has not processed"),
@@ -45,7 +45,7 @@ fn healthy_means_every_number_of_the_current_generation() {
 }
 
 #[test]
-fn w24_a_count_that_an_autoscaler_changed_is_healthy_once_it_is_reached() {
+fn w24_a_count_changed_by_an_autoscaler_is_healthy() {
     let scaled = |value: &mut Value| {
         value["spec"]["replicas"] = json!(3);
         value["status"] = json!({
@@ -59,7 +59,7 @@ fn w24_a_count_that_an_autoscaler_changed_is_healthy_once_it_is_reached() {
 }
 
 #[test]
-fn w6_none_of_none_is_healthy_although_the_numbers_are_absent() {
+fn w6_zero_of_zero_replicas_is_healthy() {
     let none = |value: &mut Value| {
         value["spec"]["replicas"] = json!(0);
         value["status"] = json!({"observedGeneration": 5});
@@ -132,31 +132,31 @@ fn pod(status: &Value) -> Pod {
 }
 
 #[test]
-fn w13_the_reason_why_a_pod_does_not_run_is_told() {
+fn w13_the_reason_of_a_pod_that_does_not_run_is_reported() {
     let waiting = |reason: &str| {
         json!({"containerStatuses": [{
             "name": "c", "image": "tool:1", "imageID": "", "ready": false, "restartCount": 0,
             "state": {"waiting": {"reason": reason, "message": "because"}},
         }]})
     };
-    let told = trouble(&pod(&waiting("ImagePullBackOff"))).unwrap();
+    let told = problem(&pod(&waiting("ImagePullBackOff"))).unwrap();
     assert_eq!(
         told,
         "image tool:1 cannot be pulled (ImagePullBackOff: because)"
     );
-    assert!(trouble(&pod(&waiting("CreateContainerConfigError"))).is_some());
-    assert_eq!(trouble(&pod(&waiting("ContainerCreating"))), None);
+    assert!(problem(&pod(&waiting("CreateContainerConfigError"))).is_some());
+    assert_eq!(problem(&pod(&waiting("ContainerCreating"))), None);
     let unschedulable = json!({"conditions": [{
         "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes",
     }]});
-    let told = trouble(&pod(&unschedulable)).unwrap();
+    let told = problem(&pod(&unschedulable)).unwrap();
     assert_eq!(told, "no node takes the pod: 0/3 nodes");
     let evicted = json!({"phase": "Failed", "reason": "Evicted", "message": "disk"});
-    assert!(trouble(&pod(&evicted)).unwrap().contains("evicted: disk"));
+    assert!(problem(&pod(&evicted)).unwrap().contains("evicted: disk"));
 }
 
 #[test]
-fn a_pod_that_vanished_or_was_killed_is_tried_again_and_a_decision_is_not() {
+fn lost_pods_are_retried_and_decisions_are_not() {
     let ended_with = |code: i32| {
         let status = json!({"containerStatuses": [{
             "name": "meta-migration", "image": "t", "imageID": "", "ready": false, "restartCount": 0,
@@ -177,16 +177,16 @@ fn a_pod_that_vanished_or_was_killed_is_tried_again_and_a_decision_is_not() {
 }
 
 #[test]
-fn a_claim_that_waits_for_a_volume_is_told() {
+fn a_pending_claim_is_reported() {
     let claim = |phase: &str| -> PersistentVolumeClaim {
         serde_json::from_value(json!({"metadata": {"name": "b"}, "status": {"phase": phase}}))
             .unwrap()
     };
-    assert_eq!(claim_trouble(&claim("Bound")), None);
+    assert_eq!(claim_problem(&claim("Bound")), None);
     assert!(
-        claim_trouble(&claim("Pending"))
+        claim_problem(&claim("Pending"))
             .unwrap()
             .contains("claim b is not bound")
     );
-    assert!(claim_trouble(&claim("Lost")).unwrap().contains("lost"));
+    assert!(claim_problem(&claim("Lost")).unwrap().contains("lost"));
 }

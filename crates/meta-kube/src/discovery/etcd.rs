@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_wins_as_both_releases_read_it() {
+    fn the_environment_overrides_files_in_both_forms() {
         let file = from_yaml("etcd:\n  rootPath: by-dev\n  endpoints: [a:1]\n").unwrap();
         for (name, value) in [
             ("milvus.etcd.rootPath", "other"),
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn w15_w18_the_operators_defaults_are_its_own() {
+    fn w15_w18_the_milvus_operator_has_its_own_defaults() {
         let configured = from_resource("mine", "data", &json!({"mode": "cluster"}));
         assert_eq!(configured.root_path.as_deref(), Some("mine"));
         let endpoints = configured.endpoints.unwrap();

@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_release_is_read_packed_and_as_old_helm_wrote_it() {
+    fn helm_releases_are_read_packed_and_plain() {
         for packed in [true, false] {
             assert_eq!(
                 decode(&payload("deployed", 3, packed)),
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_record_is_told() {
+    fn a_broken_record_is_reported() {
         assert!(decode(b"%%%").unwrap_err().contains("base64"));
         let mut cut = payload("deployed", 1, true);
         cut.truncate(40);

@@ -36,7 +36,7 @@ fn components(workloads: &Workloads) -> Vec<&str> {
 }
 
 #[test]
-fn w17_attu_is_left_alone() {
+fn w17_attu_is_ignored() {
     let mut attu = chart("attu", "milvus");
     attu.spec
         .as_mut()
@@ -58,13 +58,13 @@ fn w17_attu_is_left_alone() {
 }
 
 #[test]
-fn w18_a_replaced_chart_name_is_seen_through() {
+fn w18_an_instance_with_a_replaced_chart_name_is_found() {
     let sorted = workloads(&[chart("querynode", "vectors")]);
     assert_eq!(components(&sorted), ["querynode"]);
 }
 
 #[test]
-fn w18_the_operators_deployments_are_known_as_its_own() {
+fn w18_deployments_of_the_milvus_operator_are_recognized() {
     let labels = json!({
         "app.kubernetes.io/name": "milvus",
         "app.kubernetes.io/component": "proxy",
@@ -79,7 +79,7 @@ fn w18_the_operators_deployments_are_known_as_its_own() {
 }
 
 #[test]
-fn a_component_label_alone_does_not_make_milvus() {
+fn a_component_label_alone_is_not_milvus() {
     let labels = json!({"app.kubernetes.io/name": "pulsar", "component": "proxy"});
     let containers = json!([{"name": "proxy", "image": "pulsar:2"}]);
     let sorted = workloads(&[deployment("prod-pulsar-proxy", &labels, &containers)]);
@@ -88,7 +88,7 @@ fn a_component_label_alone_does_not_make_milvus() {
 }
 
 #[test]
-fn w11_the_container_is_known_before_anything_is_stopped() {
+fn w11_the_container_is_known_before_the_stop() {
     let labels = json!({"app.kubernetes.io/name": "milvus", "component": "proxy"});
     let named = |containers: &Value| {
         workloads(&[
@@ -134,7 +134,7 @@ fn an_image_tells_its_version() {
 }
 
 #[test]
-fn init_containers_and_sidecars_are_not_looked_at_for_the_image() {
+fn init_containers_and_sidecars_are_ignored() {
     let mut proxy = chart("proxy", "milvus");
     let pod = proxy.spec.as_mut().unwrap().template.spec.as_mut().unwrap();
     let mut config = pod.containers[0].clone();
@@ -146,7 +146,7 @@ fn init_containers_and_sidecars_are_not_looked_at_for_the_image() {
 }
 
 #[test]
-fn pods_are_chosen_by_labels_and_expressions() {
+fn pods_are_selected_by_labels_and_expressions() {
     let mut proxy = chart("proxy", "milvus");
     proxy.spec.as_mut().unwrap().selector = serde_json::from_value(json!({
         "matchLabels": {"component": "proxy"},
@@ -163,7 +163,7 @@ fn pods_are_chosen_by_labels_and_expressions() {
 }
 
 #[test]
-fn what_an_upgrade_stopped_counts_as_what_it_was() {
+fn a_stopped_deployment_counts_as_annotated() {
     let mut stopped = chart("proxy", "milvus");
     stopped.spec.as_mut().unwrap().replicas = Some(0);
     let counted = |deployment: &Deployment| {
@@ -172,9 +172,12 @@ fn what_an_upgrade_stopped_counts_as_what_it_was() {
     };
     assert_eq!(counted(&stopped), (0, "milvusdb/milvus:v2.1.4".to_owned()));
     stopped.metadata.annotations = Some(
-        [(note::REPLICAS, "4"), (note::IMAGE, "mirror/milvus:v2.1.4")]
-            .map(|(key, text)| (key.to_owned(), text.to_owned()))
-            .into(),
+        [
+            (annotations::REPLICAS, "4"),
+            (annotations::IMAGE, "mirror/milvus:v2.1.4"),
+        ]
+        .map(|(key, text)| (key.to_owned(), text.to_owned()))
+        .into(),
     );
     assert_eq!(counted(&stopped), (4, "mirror/milvus:v2.1.4".to_owned()));
     stopped.spec.as_mut().unwrap().replicas = Some(1);

@@ -1,13 +1,13 @@
 //! The arguments of the program in a Job.
 
-use super::drop_in::SESSION_WAIT;
+use super::job_config::SESSION_WAIT;
 use crate::job_kind::JobKind;
-use crate::record::Record;
+use crate::state::UpgradeState;
 use crate::{BACKUP_FOLDER, CONFIG_FOLDER};
 
 /// The arguments of the program. The official tool's commands are given in its form.
 #[must_use]
-pub(crate) fn arguments(kind: JobKind, record: &Record) -> Vec<String> {
+pub(crate) fn arguments(kind: JobKind, state: &UpgradeState) -> Vec<String> {
     let config = |name: &str| format!("{CONFIG_FOLDER}/{name}.yaml");
     let command =
         |name: &str, file: &str| vec![name.to_owned(), "--config".to_owned(), config(file)];
@@ -25,18 +25,18 @@ pub(crate) fn arguments(kind: JobKind, record: &Record) -> Vec<String> {
     };
     match kind {
         // While Milvus still runs: a volume that takes no backup is found now, not after the stop.
-        JobKind::Status if record.stage.row().proves && !record.claim.is_empty() => {
+        JobKind::Status if state.stage.row().proves && !state.claim.is_empty() => {
             arguments.extend(["--backup-folder", BACKUP_FOLDER].map(str::to_owned));
         }
         JobKind::Preview => {
             arguments.extend(["--dry-run", "--backup-file"].map(str::to_owned));
-            arguments.push(record.backup_file.clone());
-            if record.policy.accept_loss {
+            arguments.push(state.backup_file.clone());
+            if state.policy.accept_loss {
                 arguments.push("--accept-loss".to_owned());
             }
         }
         JobKind::Save => {
-            arguments.extend(["--backup-file".to_owned(), record.saved_file()]);
+            arguments.extend(["--backup-file".to_owned(), state.saved_file()]);
             arguments.extend(["--wait-sessions", SESSION_WAIT].map(str::to_owned));
         }
         // Milvus still runs, and is stopped only for a valid plan.
@@ -53,8 +53,8 @@ pub(crate) fn arguments(kind: JobKind, record: &Record) -> Vec<String> {
         // What was found is in the report, and judged there.
         arguments.push("--report-only".to_owned());
     }
-    if kind == JobKind::Verify && record.has_backup {
-        arguments.extend(["--backup".to_owned(), record.backup_file.clone()]);
+    if kind == JobKind::Verify && state.has_backup {
+        arguments.extend(["--backup".to_owned(), state.backup_file.clone()]);
     }
     arguments.extend(["--format", "json", "--no-progress"].map(str::to_owned));
     arguments
@@ -63,23 +63,23 @@ pub(crate) fn arguments(kind: JobKind, record: &Record) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::tests::example;
     use crate::stage::Stage;
+    use crate::state::tests::example;
 
     #[test]
-    fn the_volume_is_tried_while_milvus_runs_and_only_then() {
-        let mut record = example();
-        let tries = |record: &Record, kind: JobKind| {
-            let arguments = super::arguments(kind, record);
+    fn the_volume_is_tried_only_before_the_stop() {
+        let mut state = example();
+        let tries = |state: &UpgradeState, kind: JobKind| {
+            let arguments = super::arguments(kind, state);
             arguments.iter().any(|word| word == "--backup-folder")
         };
-        record.stage = Stage::PROBE;
-        assert!(tries(&record, JobKind::Status));
-        assert!(!tries(&record, JobKind::Plan));
-        record.stage = Stage::DRAIN;
-        assert!(!tries(&record, JobKind::Status), "no time is lost later");
-        record.stage = Stage::PROBE;
-        record.claim = String::new();
-        assert!(!tries(&record, JobKind::Status), "preflight has no volume");
+        state.stage = Stage::PROBE;
+        assert!(tries(&state, JobKind::Status));
+        assert!(!tries(&state, JobKind::Plan));
+        state.stage = Stage::DRAIN;
+        assert!(!tries(&state, JobKind::Status), "no time is lost later");
+        state.stage = Stage::PROBE;
+        state.claim = String::new();
+        assert!(!tries(&state, JobKind::Status), "preflight has no volume");
     }
 }

@@ -15,9 +15,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::arguments::arguments;
-use crate::amounts::REQUESTS;
 use crate::job_kind::JobKind;
-use crate::record::{EtcdTarget, PodShape, PodUser, Record};
+use crate::pod_resources::REQUESTS;
+use crate::state::{EtcdTarget, PodShape, PodUser, UpgradeState};
 use crate::{
     BACKUP_FOLDER, CONFIG_FOLDER, CONTAINER, LABEL_ATTEMPT, LABEL_OPERATION, LABEL_STEP, PROGRAM,
     TERMINATION_VARIABLE, TLS_FOLDER, config_name, job_name,
@@ -32,8 +32,8 @@ pub(crate) const NEW_IMAGE_CODE: &str = "new-image";
 /// Who the program runs as, where the Milvus pods do not say.
 const USER: i64 = 1000;
 
-fn mounts_claim(record: &Record) -> bool {
-    !record.claim.is_empty() && record.stage.row().needs_volume
+fn mounts_claim(state: &UpgradeState) -> bool {
+    !state.claim.is_empty() && state.stage.row().needs_volume
 }
 
 /// The Job.
@@ -41,9 +41,9 @@ fn mounts_claim(record: &Record) -> bool {
 /// One pod, no second try by itself: whether to try again is decided outside, where the reason of the
 /// failure is known. No deadline either: it would kill a migration in the middle of writing.
 #[must_use]
-pub(crate) fn job(record: &Record, step: JobKind, attempt: u32) -> Job {
-    let mut labels = super::labels(&record.instance);
-    labels.insert(LABEL_OPERATION.to_owned(), record.operation.clone());
+pub(crate) fn job(state: &UpgradeState, step: JobKind, attempt: u32) -> Job {
+    let mut labels = super::labels(&state.instance);
+    labels.insert(LABEL_OPERATION.to_owned(), state.operation.clone());
     labels.insert(LABEL_STEP.to_owned(), step.name().to_owned());
     labels.insert(LABEL_ATTEMPT.to_owned(), attempt.to_string());
     // A sidecar would keep the pod from ending.
@@ -54,7 +54,7 @@ pub(crate) fn job(record: &Record, step: JobKind, attempt: u32) -> Job {
     ]);
     Job {
         metadata: ObjectMeta {
-            name: Some(job_name(step.name(), &record.operation, attempt)),
+            name: Some(job_name(step.name(), &state.operation, attempt)),
             labels: Some(labels.clone()),
             ..ObjectMeta::default()
         },
@@ -70,7 +70,7 @@ pub(crate) fn job(record: &Record, step: JobKind, attempt: u32) -> Job {
                     annotations: Some(quiet),
                     ..ObjectMeta::default()
                 }),
-                spec: Some(pod(record, step)),
+                spec: Some(pod(state, step)),
             },
             ..JobSpec::default()
         }),
@@ -78,12 +78,12 @@ pub(crate) fn job(record: &Record, step: JobKind, attempt: u32) -> Job {
     }
 }
 
-fn pod(record: &Record, step: JobKind) -> PodSpec {
-    let shape = &record.shape;
+fn pod(state: &UpgradeState, step: JobKind) -> PodSpec {
+    let shape = &state.shape;
     PodSpec {
-        init_containers: new_image(record, step).map(|container| vec![container]),
-        containers: vec![container(record, step)],
-        volumes: Some(volumes(record)),
+        init_containers: new_image(state, step).map(|container| vec![container]),
+        containers: vec![container(state, step)],
+        volumes: Some(volumes(state)),
         restart_policy: Some("Never".to_owned()),
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
@@ -145,16 +145,16 @@ fn security(shape: &PodShape) -> PodSecurityContext {
 
 /// Before Milvus is stopped, the new release's image has to be one that a node can pull and run: its
 /// shell does nothing, before the Job's own work.
-fn new_image(record: &Record, step: JobKind) -> Option<Container> {
-    let proves = record.stage.row().proves && step == JobKind::Status;
-    let accepted = record.accepted.iter().any(|code| code == NEW_IMAGE_CODE);
-    (proves && !accepted && !record.image.is_empty()).then(|| Container {
+fn new_image(state: &UpgradeState, step: JobKind) -> Option<Container> {
+    let proves = state.stage.row().proves && step == JobKind::Status;
+    let accepted = state.accepted.iter().any(|code| code == NEW_IMAGE_CODE);
+    (proves && !accepted && !state.image.is_empty()).then(|| Container {
         name: NEW_IMAGE_CONTAINER.to_owned(),
-        image: Some(record.image.clone()),
+        image: Some(state.image.clone()),
         image_pull_policy: Some("IfNotPresent".to_owned()),
         command: Some(["/bin/sh", "-c", "exit 0"].map(str::to_owned).to_vec()),
         security_context: Some(confined()),
-        resources: Some(resources(&record.shape)),
+        resources: Some(resources(&state.shape)),
         ..Container::default()
     })
 }
@@ -198,19 +198,19 @@ fn confined() -> SecurityContext {
     }
 }
 
-fn container(record: &Record, step: JobKind) -> Container {
+fn container(state: &UpgradeState, step: JobKind) -> Container {
     Container {
         name: CONTAINER.to_owned(),
-        image: Some(record.tool_image.clone()),
+        image: Some(state.tool_image.clone()),
         image_pull_policy: Some("IfNotPresent".to_owned()),
         command: Some(vec![PROGRAM.to_owned()]),
-        args: Some(arguments(step, record)),
-        env: Some(environment(&record.etcd)),
-        volume_mounts: Some(mounts(record)),
+        args: Some(arguments(step, state)),
+        env: Some(environment(&state.etcd)),
+        volume_mounts: Some(mounts(state)),
         termination_message_path: Some(TERMINATION_FILE.to_owned()),
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         security_context: Some(confined()),
-        resources: Some(resources(&record.shape)),
+        resources: Some(resources(&state.shape)),
         ..Container::default()
     }
 }
@@ -244,12 +244,12 @@ fn environment(etcd: &EtcdTarget) -> Vec<EnvVar> {
     variables
 }
 
-fn volumes(record: &Record) -> Vec<Volume> {
+fn volumes(state: &UpgradeState) -> Vec<Volume> {
     let mut volumes = vec![
         Volume {
             name: "config".to_owned(),
             config_map: Some(ConfigMapVolumeSource {
-                name: config_name(&record.operation),
+                name: config_name(&state.operation),
                 ..ConfigMapVolumeSource::default()
             }),
             ..Volume::default()
@@ -260,17 +260,17 @@ fn volumes(record: &Record) -> Vec<Volume> {
             ..Volume::default()
         },
     ];
-    if mounts_claim(record) {
+    if mounts_claim(state) {
         volumes.push(Volume {
             name: "backup".to_owned(),
             persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
-                claim_name: record.claim.clone(),
+                claim_name: state.claim.clone(),
                 read_only: None,
             }),
             ..Volume::default()
         });
     }
-    if let Some(tls) = &record.etcd.tls {
+    if let Some(tls) = &state.etcd.tls {
         volumes.push(Volume {
             name: "tls".to_owned(),
             secret: Some(SecretVolumeSource {
@@ -283,7 +283,7 @@ fn volumes(record: &Record) -> Vec<Volume> {
     volumes
 }
 
-fn mounts(record: &Record) -> Vec<VolumeMount> {
+fn mounts(state: &UpgradeState) -> Vec<VolumeMount> {
     let mount = |name: &str, path: &str, read_only: bool| VolumeMount {
         name: name.to_owned(),
         mount_path: path.to_owned(),
@@ -294,10 +294,10 @@ fn mounts(record: &Record) -> Vec<VolumeMount> {
         mount("config", CONFIG_FOLDER, true),
         mount("scratch", "/tmp", false),
     ];
-    if mounts_claim(record) {
+    if mounts_claim(state) {
         mounts.push(mount("backup", BACKUP_FOLDER, false));
     }
-    if record.etcd.tls.is_some() {
+    if state.etcd.tls.is_some() {
         mounts.push(mount("tls", TLS_FOLDER, true));
     }
     mounts
@@ -315,32 +315,32 @@ fn typed<T: DeserializeOwned>(value: &Value) -> Option<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::TlsSecret;
-    use crate::record::tests::example;
     use crate::stage::Stage;
+    use crate::state::TlsSecret;
+    use crate::state::tests::example;
     use serde_json::json;
 
-    fn spec(record: &Record, step: JobKind) -> PodSpec {
-        job(record, step, 1).spec.unwrap().template.spec.unwrap()
+    fn spec(state: &UpgradeState, step: JobKind) -> PodSpec {
+        job(state, step, 1).spec.unwrap().template.spec.unwrap()
     }
 
     #[test]
-    fn w8_every_attempt_is_a_job_of_its_own() {
-        let record = example();
+    fn w8_every_attempt_is_a_separate_job() {
+        let state = example();
         let name = |attempt| {
-            job(&record, JobKind::Migrate, attempt)
+            job(&state, JobKind::Migrate, attempt)
                 .metadata
                 .name
                 .unwrap()
         };
         assert_eq!(name(1), "meta-migration-migrate-3f9a2c1d-1");
         assert_ne!(name(1), name(2));
-        let longest = job_name("rollback", &record.operation, u32::MAX);
+        let longest = job_name("rollback", &state.operation, u32::MAX);
         assert!(longest.len() <= 63, "{longest}");
     }
 
     #[test]
-    fn w13_a_job_has_no_retry_of_its_own_and_no_deadline() {
+    fn w13_a_job_has_no_backoff_and_no_deadline() {
         let spec = job(&example(), JobKind::Migrate, 1).spec.unwrap();
         assert_eq!(spec.backoff_limit, Some(0));
         assert_eq!(spec.active_deadline_seconds, None);
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_is_nobody_and_may_write_nowhere_but_to_its_volumes() {
+    fn a_pod_is_unprivileged_and_writes_to_volumes_only() {
         let pod = spec(&example(), JobKind::Backup);
         assert_eq!(pod.automount_service_account_token, Some(false));
         let security = pod.security_context.unwrap();
@@ -362,11 +362,11 @@ mod tests {
     }
 
     #[test]
-    fn both_containers_request_and_are_limited_as_given() {
-        let mut record = example();
-        record.stage = Stage::PROBE;
-        record.shape.limits = [("memory".to_owned(), "1Gi".to_owned())].into();
-        let pod = spec(&record, JobKind::Status);
+    fn both_containers_get_the_given_requests_and_limits() {
+        let mut state = example();
+        state.stage = Stage::PROBE;
+        state.shape.limits = [("memory".to_owned(), "1Gi".to_owned())].into();
+        let pod = spec(&state, JobKind::Status);
         for container in pod
             .containers
             .iter()
@@ -376,8 +376,8 @@ mod tests {
             let expected = json!({"limits": {"memory": "1Gi"}, "requests": {"cpu": "100m"}});
             assert_eq!(resources, expected, "{}", container.name);
         }
-        record.shape.requests = [("memory".to_owned(), "64Mi".to_owned())].into();
-        let pod = spec(&record, JobKind::Backup);
+        state.shape.requests = [("memory".to_owned(), "64Mi".to_owned())].into();
+        let pod = spec(&state, JobKind::Backup);
         let requests = pod.containers[0]
             .resources
             .clone()
@@ -388,11 +388,11 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_that_assigns_users_is_named_none() {
-        let mut record = example();
-        record.shape.security = Some(json!({"runAsUser": 7, "fsGroup": 77}));
-        let ids = |record: &Record| {
-            let security = spec(record, JobKind::Backup).security_context.unwrap();
+    fn a_namespace_that_assigns_users_gets_no_user() {
+        let mut state = example();
+        state.shape.security = Some(json!({"runAsUser": 7, "fsGroup": 77}));
+        let ids = |state: &UpgradeState| {
+            let security = spec(state, JobKind::Backup).security_context.unwrap();
             let ids = [
                 security.run_as_user,
                 security.run_as_group,
@@ -400,17 +400,17 @@ mod tests {
             ];
             (ids, security.run_as_non_root)
         };
-        assert_eq!(ids(&record), ([Some(7), Some(7), Some(77)], Some(true)));
-        record.shape.user = Some(PodUser::Id(9));
-        assert_eq!(ids(&record), ([Some(9); 3], Some(true)));
-        record.shape.user = Some(PodUser::Namespace);
-        assert_eq!(ids(&record), ([None; 3], Some(true)));
+        assert_eq!(ids(&state), ([Some(7), Some(7), Some(77)], Some(true)));
+        state.shape.user = Some(PodUser::Id(9));
+        assert_eq!(ids(&state), ([Some(9); 3], Some(true)));
+        state.shape.user = Some(PodUser::Namespace);
+        assert_eq!(ids(&state), ([None; 3], Some(true)));
     }
 
     #[test]
-    fn the_pods_surroundings_come_from_milvus() {
-        let mut record = example();
-        record.shape = PodShape {
+    fn job_pods_inherit_scheduling_from_milvus() {
+        let mut state = example();
+        state.shape = PodShape {
             pull_secrets: vec!["registry".to_owned()],
             node_selector: BTreeMap::from([("disk".to_owned(), "ssd".to_owned())]),
             tolerations: vec![json!({"key": "milvus", "operator": "Exists"})],
@@ -421,7 +421,7 @@ mod tests {
             security: Some(json!({"runAsUser": 0, "fsGroup": 77, "supplementalGroups": [5]})),
             service_account: Some("milvus".to_owned()),
         };
-        let pod = spec(&record, JobKind::Status);
+        let pod = spec(&state, JobKind::Status);
         assert_eq!(pod.image_pull_secrets.unwrap()[0].name, "registry");
         assert_eq!(pod.node_selector.unwrap()["disk"], "ssd");
         assert_eq!(pod.tolerations.unwrap()[0].key.as_deref(), Some("milvus"));
@@ -433,35 +433,35 @@ mod tests {
     }
 
     #[test]
-    fn the_new_releases_image_is_proved_while_milvus_runs() {
-        let mut record = example();
-        record.stage = Stage::PROBE;
-        let proof = |record: &Record, step| spec(record, step).init_containers;
-        let made = proof(&record, JobKind::Status).unwrap();
+    fn the_new_image_is_tried_before_the_stop() {
+        let mut state = example();
+        state.stage = Stage::PROBE;
+        let proof = |state: &UpgradeState, step| spec(state, step).init_containers;
+        let made = proof(&state, JobKind::Status).unwrap();
         assert_eq!(made[0].image.as_deref(), Some("milvusdb/milvus:v2.2.16"));
-        assert_eq!(proof(&record, JobKind::Plan), None);
-        record.accepted = vec![NEW_IMAGE_CODE.to_owned()];
-        assert_eq!(proof(&record, JobKind::Status), None);
-        record.accepted.clear();
-        record.stage = Stage::DRAIN;
+        assert_eq!(proof(&state, JobKind::Plan), None);
+        state.accepted = vec![NEW_IMAGE_CODE.to_owned()];
+        assert_eq!(proof(&state, JobKind::Status), None);
+        state.accepted.clear();
+        state.stage = Stage::DRAIN;
         assert_eq!(
-            proof(&record, JobKind::Status),
+            proof(&state, JobKind::Status),
             None,
             "no time is lost later"
         );
     }
 
     #[test]
-    fn secrets_are_only_referred_to() {
-        let mut record = example();
-        record.etcd.credentials = Some("etcd-user".to_owned());
-        record.etcd.tls = Some(TlsSecret {
+    fn secrets_are_only_referenced() {
+        let mut state = example();
+        state.etcd.credentials = Some("etcd-user".to_owned());
+        state.etcd.tls = Some(TlsSecret {
             name: "etcd-tls".to_owned(),
             ca: Some("ca.crt".to_owned()),
             cert: None,
             key: None,
         });
-        let pod = spec(&record, JobKind::Migrate);
+        let pod = spec(&state, JobKind::Migrate);
         let environment = pod.containers[0].env.clone().unwrap();
         let password = environment
             .iter()
@@ -479,14 +479,14 @@ mod tests {
     }
 
     #[test]
-    fn what_the_official_tool_does_too_is_asked_for_in_its_way() {
-        let record = example();
+    fn jobs_use_the_arguments_of_the_official_tool() {
+        let state = example();
         assert_eq!(
-            arguments(JobKind::Migrate, &record)[0],
+            arguments(JobKind::Migrate, &state)[0],
             "-config=/milvus/configs/migrate.yaml"
         );
         assert_eq!(
-            arguments(JobKind::Verify, &record)[..5],
+            arguments(JobKind::Verify, &state)[..5],
             [
                 "verify",
                 "--config",

@@ -99,7 +99,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn objects_lists_and_texts_read_back_as_they_were() {
+    fn yaml_reads_back_objects_lists_and_texts() {
         let value = json!({
             "apiVersion": "v1",
             "count": 3,

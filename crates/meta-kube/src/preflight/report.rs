@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::judge::judge_knowing;
-use super::rolling;
-use super::{Facts, PodFact, Storage, about_cluster, judge_metadata, running};
+use super::checks::check_with_metadata;
+use super::rolling_update;
+use super::{Facts, PodFact, Storage, check_metadata, cluster_finding, running};
 use crate::discovery::helm::{HelmRelease, chart_for};
 use crate::options::UpgradeOptions;
-use crate::record::{EtcdTarget, Workload};
+use crate::state::{EtcdTarget, Workload};
 use meta_report::StatusReport;
 use milvus_meta::finding::{Finding, Severity};
 use milvus_meta::layout::Layout;
@@ -61,7 +61,7 @@ pub struct PreflightReport {
     /// Which way the upgrade goes.
     pub path: UpgradePath,
     /// What to know, worst first.
-    pub concerns: Vec<Finding>,
+    pub findings: Vec<Finding>,
     /// Codes of the errors that are states of the moment: they end without a change of the plan.
     pub blocks_now: Vec<String>,
     /// Whether an upgrade would start now: no finding is an error.
@@ -92,11 +92,11 @@ pub struct WorkloadReport {
 
 /// Which way the upgrade goes.
 #[must_use]
-pub fn path(facts: &Facts, running: Option<&Release>, asked: &UpgradeOptions) -> UpgradePath {
-    let Some(from) = running.or(asked.source.as_ref()) else {
+pub fn path(facts: &Facts, running: Option<&Release>, options: &UpgradeOptions) -> UpgradePath {
+    let Some(from) = running.or(options.source.as_ref()) else {
         return UpgradePath::Unknown;
     };
-    let target = asked.target.clone().unwrap_or(Release::LATEST_2_2);
+    let target = options.target.clone().unwrap_or(Release::LATEST_2_2);
     if target.triple() == from.triple() {
         UpgradePath::Nothing
     } else if target.triple() < from.triple() {
@@ -105,7 +105,7 @@ pub fn path(facts: &Facts, running: Option<&Release>, asked: &UpgradeOptions) ->
         UpgradePath::TooOld
     } else if from.is_2_1() && target.has_2_2_layout() {
         UpgradePath::MetadataMigration
-    } else if from.triple() >= (2, 2, 3) && rolling::hindrances(facts).is_empty() {
+    } else if from.triple() >= (2, 2, 3) && rolling_update::blockers(facts).is_empty() {
         UpgradePath::RollingUpdate
     } else {
         UpgradePath::ImageChange
@@ -115,20 +115,20 @@ pub fn path(facts: &Facts, running: Option<&Release>, asked: &UpgradeOptions) ->
 /// All findings, worst first.
 fn findings(
     facts: &Facts,
-    asked: &UpgradeOptions,
+    options: &UpgradeOptions,
     running: Option<&Release>,
     (etcd, metadata): (&EtcdTarget, Option<&StatusReport>),
 ) -> Vec<Finding> {
     let layout = metadata.map(|status| status.layout);
-    let mut all = judge_knowing(facts, asked, layout);
+    let mut all = check_with_metadata(facts, options, layout);
     if let Some(status) = metadata {
         let runs = facts.pods.values().flatten().any(|pod| pod.ready);
-        all.extend(judge_metadata(status, etcd, asked, runs));
+        all.extend(check_metadata(status, etcd, options, runs));
     }
     if let (Some(release), Some(layout)) = (running, layout)
         && facts.workloads.found.iter().any(|one| one.replicas > 0)
     {
-        all.extend(release_on(release, layout, asked));
+        all.extend(release_on(release, layout, options));
     }
     all.sort_by(|a, b| (a.severity, &a.code).cmp(&(b.severity, &b.code)));
     all
@@ -151,19 +151,19 @@ fn workloads(facts: &Facts) -> Vec<WorkloadReport> {
 #[must_use]
 pub fn report(
     facts: &Facts,
-    asked: &UpgradeOptions,
+    options: &UpgradeOptions,
     etcd: EtcdTarget,
     metadata: Option<StatusReport>,
 ) -> PreflightReport {
     let running = running(facts);
-    let path = path(facts, running.as_ref(), asked);
-    let mut concerns = findings(facts, asked, running.as_ref(), (&etcd, metadata.as_ref()));
+    let path = path(facts, running.as_ref(), options);
+    let mut findings = findings(facts, options, running.as_ref(), (&etcd, metadata.as_ref()));
     if path == UpgradePath::RollingUpdate
-        && let Some(lack) = rolling::standby_lack(facts)
+        && let Some(lack) = rolling_update::standby_lack(facts)
     {
-        concerns.push(about_cluster(Severity::Warning, "active-standby", lack));
+        findings.push(cluster_finding(Severity::Warning, "active-standby", lack));
     }
-    let ok = !concerns.iter().any(Finding::is_error);
+    let ok = !findings.iter().any(Finding::is_error);
     let managed_by = match (&facts.resource, &facts.helm) {
         (Some(_), _) => "operator",
         (None, _) if facts.is_operators => "operator",
@@ -177,22 +177,22 @@ pub fn report(
         helm: facts.helm.clone(),
         workloads: workloads(facts),
         left_alone: facts.workloads.others.clone(),
-        next: next_command(facts, asked, running.as_ref(), path, ok),
-        again: again(facts, asked, running.as_ref()),
+        next: next_command(facts, options, running.as_ref(), path, ok),
+        again: again(facts, options, running.as_ref()),
         running: running.map(|release| release.to_string()),
-        wanted: asked.target.as_ref().map(ToString::to_string),
+        wanted: options.target.as_ref().map(ToString::to_string),
         storage: facts.storage.clone(),
         etcd,
         metadata,
         path,
-        concerns,
+        findings,
         blocks_now: Vec::new(),
         ok,
     }
 }
 
 /// Errors that are states of the moment: something is under way, or has to be ended first.
-const OF_THE_MOMENT: [&str; 9] = [
+const TEMPORARY: [&str; 9] = [
     "all-stopped",
     "at-work",
     "etcd-alarm",
@@ -211,24 +211,24 @@ impl PreflightReport {
             self.ok = false;
         }
         let worse = |one: &Finding| one.severity < finding.severity;
-        let place = self.concerns.iter().filter(|one| worse(one)).count();
-        self.concerns.insert(place, finding);
+        let place = self.findings.iter().filter(|one| worse(one)).count();
+        self.findings.insert(place, finding);
     }
 
     /// Sorts out what blocks only now, once all findings are there.
     pub(crate) fn sort_out(&mut self) {
         let of_the_moment = |one: &&Finding| {
-            one.severity == Severity::Error && OF_THE_MOMENT.contains(&one.code.as_str())
+            one.severity == Severity::Error && TEMPORARY.contains(&one.code.as_str())
         };
-        let codes = self.concerns.iter().filter(of_the_moment);
+        let codes = self.findings.iter().filter(of_the_moment);
         self.blocks_now = codes.map(|one| one.code.clone()).collect();
         self.blocks_now.dedup();
     }
 }
 
 /// The finding about a release that runs on metadata which it cannot read.
-fn release_on(release: &Release, layout: Layout, asked: &UpgradeOptions) -> Option<Finding> {
-    let place = &asked.words.place;
+fn release_on(release: &Release, layout: Layout, options: &UpgradeOptions) -> Option<Finding> {
+    let place = &options.repeated.place;
     let (metadata, fix) = match layout {
         Layout::V2_1 | Layout::Staged if release.has_2_2_layout() => (
             "2.1",
@@ -247,33 +247,36 @@ fn release_on(release: &Release, layout: Layout, asked: &UpgradeOptions) -> Opti
             return None;
         }
     };
-    let accepted = asked.accepted.iter().any(|code| code == "release-metadata");
+    let accepted = options
+        .accepted
+        .iter()
+        .any(|code| code == "release-metadata");
     let severity = if accepted {
         Severity::Warning
     } else {
         Severity::Error
     };
-    Some(about_cluster(
+    Some(cluster_finding(
         severity,
         "release-metadata",
         format!("{release} runs on {metadata} metadata, which it cannot read: {fix}"),
     ))
 }
 
-fn place(facts: &Facts, asked: &UpgradeOptions) -> String {
-    if asked.words.place.is_empty() {
+fn place(facts: &Facts, options: &UpgradeOptions) -> String {
+    if options.repeated.place.is_empty() {
         format!(" -i {} -n {}", facts.instance, facts.namespace)
     } else {
-        asked.words.place.clone()
+        options.repeated.place.clone()
     }
 }
 
-fn versions(asked: &UpgradeOptions, running: Option<&Release>) -> String {
-    let source = running.or(asked.source.as_ref()).map(ToString::to_string);
+fn versions(options: &UpgradeOptions, running: Option<&Release>) -> String {
+    let source = running.or(options.source.as_ref()).map(ToString::to_string);
     let source = source.unwrap_or_else(|| "VERSION".to_owned());
-    let target = asked.target.clone().unwrap_or(Release::LATEST_2_2);
+    let target = options.target.clone().unwrap_or(Release::LATEST_2_2);
     let default_image = format!("milvusdb/milvus:v{target}");
-    let given = asked
+    let given = options
         .image
         .as_ref()
         .filter(|image| **image != default_image)
@@ -281,18 +284,18 @@ fn versions(asked: &UpgradeOptions, running: Option<&Release>) -> String {
     format!(" -s {source} -t {target}{}", given.unwrap_or_default())
 }
 
-fn again(facts: &Facts, asked: &UpgradeOptions, running: Option<&Release>) -> String {
+fn again(facts: &Facts, options: &UpgradeOptions, running: Option<&Release>) -> String {
     format!(
         "meta-migration preflight{}{}{}",
-        place(facts, asked),
-        versions(asked, running),
-        asked.words.aim
+        place(facts, options),
+        versions(options, running),
+        options.repeated.aim
     )
 }
 
 fn next_command(
     facts: &Facts,
-    asked: &UpgradeOptions,
+    options: &UpgradeOptions,
     running: Option<&Release>,
     path: UpgradePath,
     ok: bool,
@@ -300,24 +303,27 @@ fn next_command(
     if !ok {
         return format!(
             "fix the errors above, then run {}",
-            again(facts, asked, running)
+            again(facts, options, running)
         );
     }
-    let place = place(facts, asked);
-    let target = asked.target.clone().unwrap_or(Release::LATEST_2_2);
+    let place = place(facts, options);
+    let target = options.target.clone().unwrap_or(Release::LATEST_2_2);
     let default_image = || format!("milvusdb/milvus:v{target}");
-    let image = asked.new_image().unwrap_or_else(default_image);
+    let image = options.new_image().unwrap_or_else(default_image);
     match path {
         UpgradePath::MetadataMigration => {
-            let versions = versions(asked, running);
-            format!("meta-migration upgrade{place}{versions}{}", asked.words.aim)
+            let versions = versions(options, running);
+            format!(
+                "meta-migration upgrade{place}{versions}{}",
+                options.repeated.aim
+            )
         }
         UpgradePath::RollingUpdate => {
-            let source = asked.source.as_ref().filter(|_| running.is_none());
+            let source = options.source.as_ref().filter(|_| running.is_none());
             let source = source.map(|one| format!(" -s {one}")).unwrap_or_default();
-            let accepted: String = rolling::IN_THE_WAY
+            let accepted: String = rolling_update::ACCEPTABLE
                 .iter()
-                .filter(|code| asked.accepted.iter().any(|one| one == *code))
+                .filter(|code| options.accepted.iter().any(|one| one == *code))
                 .map(|code| format!(" --accept {code}"))
                 .collect();
             format!("meta-migration rolling-update{place}{source} -t {target} -w {image}{accepted}")
@@ -329,7 +335,7 @@ fn next_command(
              upgrade{place} -o rollback"
         ),
         UpgradePath::TooOld => "upgrade to 2.1.4 first, as its documentation says".to_owned(),
-        UpgradePath::Unknown => again(facts, asked, running),
+        UpgradePath::Unknown => again(facts, options, running),
     }
 }
 

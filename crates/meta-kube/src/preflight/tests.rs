@@ -3,9 +3,9 @@
 use serde_json::json;
 
 use super::*;
-use crate::options::Words;
-use crate::record::PodUser;
-use crate::record::Workload;
+use crate::options::RepeatedOptions;
+use crate::state::PodUser;
+use crate::state::Workload;
 use meta_report::{EtcdReport, SessionReport, StatusReport};
 use milvus_meta::finding::Severity;
 use milvus_meta::layout::Layout;
@@ -40,7 +40,7 @@ fn facts() -> Facts {
     facts
 }
 
-fn asked() -> UpgradeOptions {
+fn options() -> UpgradeOptions {
     UpgradeOptions {
         source: release("2.1.4"),
         target: release("2.2.16"),
@@ -49,83 +49,83 @@ fn asked() -> UpgradeOptions {
     }
 }
 
-fn codes(facts: &Facts, asked: &UpgradeOptions) -> Vec<String> {
-    let concerns = judge(facts, asked).into_iter();
-    concerns.map(|concern| concern.code).collect()
+fn codes(facts: &Facts, options: &UpgradeOptions) -> Vec<String> {
+    let findings = check(facts, options).into_iter();
+    findings.map(|finding| finding.code).collect()
 }
 
 #[test]
-fn nothing_stands_in_the_way_of_an_ordinary_instance() {
-    assert_eq!(codes(&facts(), &asked()), Vec::<String>::new());
+fn an_ordinary_instance_has_no_findings() {
+    assert_eq!(codes(&facts(), &options()), Vec::<String>::new());
 }
 
 #[test]
-fn w21_versions_have_to_be_those_of_the_images() {
+fn w21_versions_must_match_the_images() {
     let wrong_source = UpgradeOptions {
         source: release("2.1.2"),
-        ..asked()
+        ..options()
     };
     assert_eq!(codes(&facts(), &wrong_source), ["source-version"; 2]);
     let wrong_target = UpgradeOptions {
         target: release("2.2.9"),
-        ..asked()
+        ..options()
     };
     assert_eq!(codes(&facts(), &wrong_target), ["target-version"]);
 }
 
 #[test]
-fn the_root_path_has_to_be_the_configured_one() {
+fn the_root_path_must_match_the_configured_one() {
     let other = UpgradeOptions {
         root_path: Some("other".to_owned()),
-        ..asked()
+        ..options()
     };
     assert_eq!(codes(&facts(), &other), ["root-path"]);
-    assert_eq!(target(&facts(), &asked()).root_path, "by-dev");
+    assert_eq!(target(&facts(), &options()).root_path, "by-dev");
     let mut configured = facts();
     configured.configured.root_path = Some("mine".to_owned());
-    assert_eq!(target(&configured, &asked()).root_path, "mine");
-    assert_eq!(codes(&configured, &asked()), Vec::<String>::new());
+    assert_eq!(target(&configured, &options()).root_path, "mine");
+    assert_eq!(codes(&configured, &options()), Vec::<String>::new());
 }
 
 #[test]
 fn metadata_that_is_not_in_etcd_is_refused() {
     let mut facts = facts();
     facts.configured.metastore = Some("mysql".to_owned());
-    assert_eq!(codes(&facts, &asked()), ["metastore"]);
+    assert_eq!(codes(&facts, &options()), ["metastore"]);
 }
 
 #[test]
-fn w15_an_address_is_needed_and_never_guessed() {
+fn w15_an_address_is_required_and_never_guessed() {
     let mut nowhere = facts();
     nowhere.configured.endpoints = None;
-    assert_eq!(codes(&nowhere, &asked()), ["etcd-address"]);
+    assert_eq!(codes(&nowhere, &options()), ["etcd-address"]);
     let given = UpgradeOptions {
         endpoints: Some(vec!["e:2379".to_owned()]),
-        ..asked()
+        ..options()
     };
     assert_eq!(codes(&nowhere, &given), Vec::<String>::new());
 }
 
 #[test]
-fn w4_counts_that_are_all_zero_are_not_recorded() {
+fn w4_counts_that_are_all_zero_are_not_saved() {
     let mut stopped = facts();
     for workload in &mut stopped.workloads.found {
         workload.replicas = 0;
     }
-    assert_eq!(codes(&stopped, &asked()), ["all-stopped"]);
+    assert_eq!(codes(&stopped, &options()), ["all-stopped"]);
     stopped.workloads.found[0].replicas = 1;
-    assert_eq!(codes(&stopped, &asked()), Vec::<String>::new());
+    assert_eq!(codes(&stopped, &options()), Vec::<String>::new());
 }
 
 #[test]
-fn what_may_be_started_is_told_by_the_metadata_and_never_guessed() {
+fn the_metadata_decides_what_may_be_started() {
     let mut stopped = facts();
     for workload in &mut stopped.workloads.found {
         workload.replicas = 0;
     }
     let told = |layout| {
-        let mut concerns = judge::judge_knowing(&stopped, &asked(), layout);
-        concerns.remove(0).message
+        let mut findings = checks::check_with_metadata(&stopped, &options(), layout);
+        findings.remove(0).message
     };
     assert!(told(None).contains("start none before it is known"));
     assert!(told(Some(Layout::V2_1)).contains("with the image of 2.1, scale them up"));
@@ -134,10 +134,10 @@ fn what_may_be_started_is_told_by_the_metadata_and_never_guessed() {
 }
 
 #[test]
-fn what_an_upgrade_stopped_is_what_it_noted() {
+fn a_stopped_instance_is_read_from_its_annotations() {
     let mut stopped = facts();
     let deployment = |name: &str| {
-        let notes = crate::note::on_deployment(&workload("proxy", "i"));
+        let notes = crate::annotations::on_deployment(&workload("proxy", "i"));
         serde_json::from_value(json!({
             "metadata": {"name": name, "annotations": notes},
             "spec": {"replicas": 0, "selector": {}, "template": {}},
@@ -145,26 +145,26 @@ fn what_an_upgrade_stopped_is_what_it_noted() {
         .unwrap()
     };
     stopped.deployments = vec![deployment("prod-milvus-proxy-of-before")];
-    assert_eq!(codes(&stopped, &asked()), ["noted"]);
+    assert_eq!(codes(&stopped, &options()), ["noted"]);
 }
 
 #[test]
-fn w19_every_missing_right_is_named_before_the_stop() {
+fn w19_every_missing_right_is_reported_before_the_stop() {
     let mut poor = facts();
     poor.missing_rights = rights(false)
         .into_iter()
         .filter(|right| right.resource == "jobs" && right.verb == "create")
         .collect();
-    let concerns = judge(&poor, &asked());
-    assert_eq!(concerns.len(), 1);
+    let findings = check(&poor, &options());
+    assert_eq!(findings.len(), 1);
     assert_eq!(
-        concerns[0].message,
+        findings[0].message,
         "the right to create jobs (batch) is missing"
     );
 }
 
 #[test]
-fn w24_helm_gitops_and_scalers_are_looked_at() {
+fn w24_helm_gitops_and_scalers_are_checked() {
     let mut facts = facts();
     facts.helm = Some(crate::discovery::helm::HelmRelease {
         name: "prod".to_owned(),
@@ -193,24 +193,24 @@ fn w24_helm_gitops_and_scalers_are_looked_at() {
         "spec": {"scaleTargetRef": {"name": "prod-milvus-proxy"}},
     })];
     assert_eq!(
-        codes(&facts, &asked()),
+        codes(&facts, &options()),
         ["gitops", "helm-pending", "keda", "autoscaler"]
     );
     let accepted = UpgradeOptions {
         accepted: vec!["gitops".to_owned()],
-        ..asked()
+        ..options()
     };
-    let gitops = judge(&facts, &accepted)
+    let gitops = check(&facts, &accepted)
         .into_iter()
-        .find(|concern| concern.code == "gitops");
+        .find(|finding| finding.code == "gitops");
     assert_eq!(gitops.unwrap().severity, Severity::Warning);
 }
 
 #[test]
-fn w18_an_operators_instance_without_its_resource_is_refused() {
+fn w18_an_operator_instance_without_resource_is_refused() {
     let mut facts = facts();
     facts.is_operators = true;
-    assert_eq!(codes(&facts, &asked()), ["operator"]);
+    assert_eq!(codes(&facts, &options()), ["operator"]);
 }
 
 fn status(layout: Layout) -> StatusReport {
@@ -227,11 +227,11 @@ fn status(layout: Layout) -> StatusReport {
 }
 
 #[test]
-fn what_is_really_in_etcd_counts() {
-    let etcd = target(&facts(), &asked());
+fn the_content_of_etcd_is_checked() {
+    let etcd = target(&facts(), &options());
     let codes = |status: &StatusReport| -> Vec<String> {
-        let concerns = judge_metadata(status, &etcd, &asked(), false).into_iter();
-        concerns.map(|concern| concern.code).collect()
+        let findings = check_metadata(status, &etcd, &options(), false).into_iter();
+        findings.map(|finding| finding.code).collect()
     };
     assert_eq!(codes(&status(Layout::V2_1)), Vec::<String>::new());
     assert_eq!(codes(&status(Layout::Empty)), ["nothing-in-etcd"]);
@@ -255,20 +255,20 @@ fn what_is_really_in_etcd_counts() {
 }
 
 #[test]
-fn the_way_and_the_next_command_fit_what_runs() {
+fn path_and_next_command_match_the_release() {
     let next = |from: &str, to: &str| {
         let mut facts = facts();
         facts.configured.active_standby = Some(true);
         for workload in &mut facts.workloads.found {
             workload.image = format!("milvusdb/milvus:v{from}");
         }
-        let asked = UpgradeOptions {
+        let options = UpgradeOptions {
             source: None,
             target: release(to),
             ..UpgradeOptions::default()
         };
-        let etcd = target(&facts, &asked);
-        let report = report(&facts, &asked, etcd, None);
+        let etcd = target(&facts, &options);
+        let report = report(&facts, &options, etcd, None);
         (report.path, report.next)
     };
     let (path, command) = next("2.1.4", "2.2.16");
@@ -292,16 +292,16 @@ fn the_way_and_the_next_command_fit_what_runs() {
 }
 
 #[test]
-fn what_was_typed_is_in_the_next_command() {
-    let asked = UpgradeOptions {
+fn next_commands_repeat_the_given_options() {
+    let options = UpgradeOptions {
         image: Some("registry:5000/milvus:v2.2.16".to_owned()),
-        words: Words {
+        repeated: RepeatedOptions {
             place: " -i prod -n data --context big".to_owned(),
             aim: " -r mine -m tool:1 --accept gitops".to_owned(),
         },
-        ..asked()
+        ..options()
     };
-    let found = report(&facts(), &asked, target(&facts(), &asked), None);
+    let found = report(&facts(), &options, target(&facts(), &options), None);
     assert_eq!(
         found.next,
         "meta-migration upgrade -i prod -n data --context big -s 2.1.4 -t 2.2.16 \
@@ -309,7 +309,7 @@ fn what_was_typed_is_in_the_next_command() {
     );
     let mut hindered = facts();
     hindered.configured.metastore = Some("mysql".to_owned());
-    let found = report(&hindered, &asked, target(&hindered, &asked), None);
+    let found = report(&hindered, &options, target(&hindered, &options), None);
     assert!(
         found
             .next
@@ -320,13 +320,13 @@ fn what_was_typed_is_in_the_next_command() {
 }
 
 #[test]
-fn a_plain_image_change_is_said_in_the_words_of_whoever_manages_it() {
+fn an_image_change_names_the_command_of_its_manager() {
     let command = |facts: &Facts| {
-        let asked = UpgradeOptions {
+        let options = UpgradeOptions {
             source: None,
-            ..asked()
+            ..options()
         };
-        report(facts, &asked, target(facts, &asked), None).next
+        report(facts, &options, target(facts, &options), None).next
     };
     let mut within = facts();
     for workload in &mut within.workloads.found {
@@ -350,7 +350,7 @@ fn a_plain_image_change_is_said_in_the_words_of_whoever_manages_it() {
 }
 
 #[test]
-fn w20_what_was_changed_behind_helms_back_is_told() {
+fn w20_changes_unknown_to_helm_are_reported() {
     let mut facts = facts();
     facts.helm = Some(crate::discovery::helm::HelmRelease {
         name: "prod".to_owned(),
@@ -360,9 +360,9 @@ fn w20_what_was_changed_behind_helms_back_is_told() {
         replicas: [("proxy".to_owned(), 4)].into(),
         ..Default::default()
     });
-    let told: Vec<String> = judge(&facts, &asked())
+    let told: Vec<String> = check(&facts, &options())
         .into_iter()
-        .map(|concern| concern.message)
+        .map(|finding| finding.message)
         .collect();
     assert_eq!(told.len(), 3, "two images and a count: {told:?}");
     assert!(
@@ -372,23 +372,23 @@ fn w20_what_was_changed_behind_helms_back_is_told() {
 }
 
 #[test]
-fn w23_storage_is_judged_as_far_as_it_may_be_seen() {
+fn w23_storage_is_checked_as_far_as_it_is_visible() {
     let mut facts = facts();
     facts.storage.claim = "backup".to_owned();
-    assert_eq!(codes(&facts, &asked()), Vec::<String>::new(), "not seen");
+    assert_eq!(codes(&facts, &options()), Vec::<String>::new(), "not seen");
     facts.storage.classes = Some(vec!["fast".to_owned()]);
-    assert_eq!(codes(&facts, &asked()), ["storage-class"]);
+    assert_eq!(codes(&facts, &options()), ["storage-class"]);
     let class = |name: &str| UpgradeOptions {
         storage_class: Some(name.to_owned()),
-        ..asked()
+        ..options()
     };
     assert_eq!(codes(&facts, &class("fast")), Vec::<String>::new());
     assert_eq!(codes(&facts, &class("slow")), ["storage-class"]);
     facts.storage.default_class = Some("fast".to_owned());
-    assert_eq!(codes(&facts, &asked()), Vec::<String>::new());
+    assert_eq!(codes(&facts, &options()), Vec::<String>::new());
     let given = UpgradeOptions {
         claim: Some("c".to_owned()),
-        ..asked()
+        ..options()
     };
     assert_eq!(codes(&facts, &given), ["backup-volume"]);
     facts.storage.exists = true;
@@ -397,13 +397,13 @@ fn w23_storage_is_judged_as_far_as_it_may_be_seen() {
 
 #[test]
 fn milvus_that_runs_is_registered_below_the_root_path() {
-    let etcd = target(&facts(), &asked());
-    let told = judge_metadata(&status(Layout::V2_1), &etcd, &asked(), true);
+    let etcd = target(&facts(), &options());
+    let told = check_metadata(&status(Layout::V2_1), &etcd, &options(), true);
     assert_eq!(told[0].code, "no-sessions");
 }
 
 #[test]
-fn a_paused_deployment_is_told_with_the_command_that_helps() {
+fn a_paused_deployment_is_reported_with_its_remedy() {
     let mut facts = facts();
     facts.deployments = vec![
         serde_json::from_value(json!({
@@ -412,7 +412,7 @@ fn a_paused_deployment_is_told_with_the_command_that_helps() {
         }))
         .unwrap(),
     ];
-    let told = judge(&facts, &asked());
+    let told = check(&facts, &options());
     assert_eq!(told[0].code, "paused");
     assert!(
         told[0]
@@ -422,7 +422,7 @@ fn a_paused_deployment_is_told_with_the_command_that_helps() {
 }
 
 #[test]
-fn images_that_disagree_tell_no_version() {
+fn images_that_disagree_have_no_version() {
     let mut mixed = facts();
     mixed.workloads.found[1].image = "milvusdb/milvus:v2.2.0".to_owned();
     assert_eq!(running(&mixed), None);
@@ -430,14 +430,14 @@ fn images_that_disagree_tell_no_version() {
 }
 
 #[test]
-fn an_instance_that_is_not_there_is_the_only_error() {
+fn a_missing_instance_is_the_only_error() {
     let mut nowhere = Facts {
         instance: "prdo".to_owned(),
         namespace: "data".to_owned(),
         instances: vec!["dev".to_owned(), "prod".to_owned()],
         ..Facts::default()
     };
-    let found = judge(&nowhere, &asked());
+    let found = check(&nowhere, &options());
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!(found[0].code, "no-instance");
     assert!(
@@ -447,7 +447,7 @@ fn an_instance_that_is_not_there_is_the_only_error() {
         "{found:?}"
     );
     nowhere.instances.clear();
-    let message = judge(&nowhere, &asked()).remove(0).message;
+    let message = check(&nowhere, &options()).remove(0).message;
     assert!(
         message.contains("namespace data contains no Milvus instance"),
         "{message}"
@@ -455,7 +455,7 @@ fn an_instance_that_is_not_there_is_the_only_error() {
 }
 
 #[test]
-fn users_that_openshift_assigns_are_left_out_or_judged() {
+fn openshift_user_ranges_are_checked() {
     let mut assigned = facts();
     let pod = |scc: Option<&str>| PodFact {
         name: "p".to_owned(),
@@ -464,9 +464,9 @@ fn users_that_openshift_assigns_are_left_out_or_judged() {
         scc: scc.map(str::to_owned),
     };
     let judged = |facts: &Facts, user: Option<PodUser>| {
-        let mut asked = asked();
-        asked.shape.user = user;
-        let found = judge(facts, &asked).into_iter();
+        let mut options = options();
+        options.shape.user = user;
+        let found = check(facts, &options).into_iter();
         found
             .map(|one| (one.severity, one.code))
             .collect::<Vec<_>>()
@@ -496,16 +496,16 @@ fn users_that_openshift_assigns_are_left_out_or_judged() {
 }
 
 #[test]
-fn what_blocks_now_is_told_apart_from_what_is_wrong() {
+fn temporary_blockers_are_listed_separately() {
     let mut busy = facts();
-    busy.at_work = Some("laptop-1".to_owned());
-    let mut told = report(&busy, &asked(), EtcdTarget::default(), None);
+    busy.active_orchestrator = Some("laptop-1".to_owned());
+    let mut told = report(&busy, &options(), EtcdTarget::default(), None);
     told.sort_out();
     assert_eq!(told.blocks_now, ["at-work"]);
     assert!(!told.ok);
     let mut wrong = facts();
     wrong.configured.metastore = Some("mysql".to_owned());
-    let mut told = report(&wrong, &asked(), EtcdTarget::default(), None);
+    let mut told = report(&wrong, &options(), EtcdTarget::default(), None);
     told.sort_out();
     assert!(told.blocks_now.is_empty() && !told.ok);
 }
@@ -514,7 +514,7 @@ fn what_blocks_now_is_told_apart_from_what_is_wrong() {
 fn an_unfinished_restore_blocks_an_upgrade() {
     let mut status = status(Layout::V2_1);
     status.journal = Some(json!({"phase": "restoring"}));
-    let found = judge_metadata(&status, &EtcdTarget::default(), &asked(), false);
+    let found = check_metadata(&status, &EtcdTarget::default(), &options(), false);
     assert_eq!(found[0].code, "unfinished-restore");
     assert_eq!(found[0].severity, Severity::Error);
 }
@@ -526,12 +526,17 @@ fn a_release_on_metadata_that_it_cannot_read_is_an_error() {
         for workload in &mut facts.workloads.found {
             image.clone_into(&mut workload.image);
         }
-        let asked = UpgradeOptions {
+        let options = UpgradeOptions {
             target: release("2.2.16"),
             ..UpgradeOptions::default()
         };
-        let told = report(&facts, &asked, EtcdTarget::default(), Some(status(layout)));
-        let found = told.concerns.into_iter();
+        let told = report(
+            &facts,
+            &options,
+            EtcdTarget::default(),
+            Some(status(layout)),
+        );
+        let found = told.findings.into_iter();
         let mut found = found.filter(|one| one.code == "release-metadata");
         found.next().map(|one| one.severity)
     };
@@ -543,14 +548,14 @@ fn a_release_on_metadata_that_it_cannot_read_is_an_error() {
 }
 
 #[test]
-fn a_scaler_of_keda_is_paused_only_when_it_stays_at_zero() {
+fn a_keda_scaler_is_paused_only_at_zero() {
     let paused = |annotations: serde_json::Value| {
         let mut facts = facts();
         facts.scaled_objects = vec![json!({
             "metadata": {"name": "s", "annotations": annotations},
             "spec": {"scaleTargetRef": {"name": "prod-milvus-proxy"}},
         })];
-        !codes(&facts, &asked()).contains(&"keda".to_owned())
+        !codes(&facts, &options()).contains(&"keda".to_owned())
     };
     let paused_key = "autoscaling.keda.sh/paused";
     let count_key = "autoscaling.keda.sh/paused-replicas";

@@ -213,7 +213,7 @@ fn deaths() -> Vec<Death> {
 }
 
 #[test]
-fn a_crash_anywhere_and_the_same_command_again_ends_upgraded() {
+fn a_resumed_upgrade_ends_upgraded_after_any_crash() {
     let mut crashes = 0;
     for policy in policies() {
         for place in 0.. {
@@ -238,7 +238,7 @@ fn a_crash_anywhere_and_the_same_command_again_ends_upgraded() {
 }
 
 #[test]
-fn w07_from_a_crash_anywhere_the_way_back_ends_with_the_old_release_on_its_own_metadata() {
+fn w07_a_rollback_after_any_crash_ends_on_2_1() {
     for policy in policies() {
         for place in 0..9 {
             for death in deaths() {
@@ -264,7 +264,7 @@ fn w07_from_a_crash_anywhere_the_way_back_ends_with_the_old_release_on_its_own_m
 }
 
 #[test]
-fn a_rollback_that_died_turns_forward_until_the_metadata_was_put_back() {
+fn a_killed_rollback_turns_forward_until_the_restore() {
     let mut turned = 0;
     for place in 0..9 {
         for death in deaths() {
@@ -284,7 +284,7 @@ fn a_rollback_that_died_turns_forward_until_the_metadata_was_put_back() {
 }
 
 #[test]
-fn w10_whatever_fails_for_good_milvus_runs_again_or_a_person_is_asked() {
+fn w10_a_lasting_failure_restarts_milvus_or_halts() {
     for policy in policies() {
         for stage in TABLE
             .iter()
@@ -322,7 +322,7 @@ fn w10_whatever_fails_for_good_milvus_runs_again_or_a_person_is_asked() {
 }
 
 #[test]
-fn before_the_switch_the_old_release_is_started_again_by_itself() {
+fn before_the_commit_the_old_release_restarts() {
     for stage in [
         Stage::PROBE,
         Stage::PLAN,
@@ -341,7 +341,7 @@ fn before_the_switch_the_old_release_is_started_again_by_itself() {
 }
 
 #[test]
-fn a_second_way_forward_that_dies_before_the_migration_goes_back_too() {
+fn a_second_forward_can_be_rolled_back() {
     for policy in policies() {
         for begin in [Stage::STOP, Stage::DRAIN, Stage::BACKUP] {
             for metadata in LEFT {

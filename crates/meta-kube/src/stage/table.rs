@@ -150,7 +150,7 @@ const fn row(stage: Stage, id: &'static str, label: &'static str, meaning: &'sta
 impl Row {
     const fn job(self, kind: JobKind) -> Self { Self { job: Some(kind), ..self } }
     const fn next(self, stage: Stage) -> Self { Self { next: Then::Go(stage), ..self } }
-    const fn looks(self, decides: ByLayout) -> Self { Self { by_layout: Some(decides), job: Some(JobKind::Status), ..self } }
+    const fn reads_layout(self, decides: ByLayout) -> Self { Self { by_layout: Some(decides), job: Some(JobKind::Status), ..self } }
     const fn failed(self, then: Then) -> Self { Self { failed: then, ..self } }
     const fn resume(self, stage: Stage) -> Self { Self { resume: stage, ..self } }
     const fn again(self, stage: Stage) -> Self { Self { stop_again: stage, ..self } }
@@ -190,7 +190,7 @@ pub(super) const UNKNOWN: Row = row(Stage::ABORTED, "unknown", "unknown", "unkno
 #[rustfmt::skip]
 pub(crate) const TABLE: [Row; 22] = [
     row(Stage::PROBE, "probe", "probing image, volume and etcd", UNTOUCHED)
-        .looks(after_probe).failed(Then::Go(Stage::ABORTED)).back(TurnBack::To(Stage::ABORTED))
+        .reads_layout(after_probe).failed(Then::Go(Stage::ABORTED)).back(TurnBack::To(Stage::ABORTED))
         .untouched().proves().plan_open(),
     row(Stage::PLAN, "plan", "planning the migration", UNTOUCHED)
         .job(JobKind::Plan).next(Stage::STOP).failed(Then::Go(Stage::ABORTED)).resume(Stage::PROBE)
@@ -211,7 +211,7 @@ pub(crate) const TABLE: [Row; 22] = [
         .job(JobKind::Verify).next(Stage::START_NEW).failed(Then::RollBack).again(Stage::STOP)
         .back(TurnBack::To(Stage::STOP_BACK)).success(&[Effect::Verified]).stopped(),
     row(Stage::CHECK_NEW, "recheck", "checking that the metadata is still 2.2", STARTING)
-        .looks(after_check_new).again(Stage::STOP).back(TurnBack::To(Stage::STOP_BACK)).no_volume().takes_image(),
+        .reads_layout(after_check_new).again(Stage::STOP).back(TurnBack::To(Stage::STOP_BACK)).no_volume().takes_image(),
     row(Stage::START_NEW, "start", "starting the new release", STARTING)
         .next(Stage::WAIT_NEW).failed(Then::RollBack).resume(Stage::CHECK_NEW).again(Stage::STOP)
         .back(TurnBack::To(Stage::STOP_BACK)).enter(&[Effect::NothingSaved]).on_rollback(&[Effect::LossAccepted])
@@ -223,7 +223,7 @@ pub(crate) const TABLE: [Row; 22] = [
     row(Stage::UPGRADED, "upgraded", "upgraded", HEALTHY)
         .back(TurnBack::To(Stage::CHECK_ROLLBACK)).enter(&[Effect::NoRollback]).end(End::Upgraded),
     row(Stage::DIAGNOSE, "assess", "checking the metadata", STOPPED)
-        .looks(after_diagnosis).resume(Stage::STOP).again(Stage::STOP).back(TurnBack::To(Stage::STOP_BACK))
+        .reads_layout(after_diagnosis).resume(Stage::STOP).again(Stage::STOP).back(TurnBack::To(Stage::STOP_BACK))
         .no_volume().plan_open(),
     row(Stage::CHECK_ROLLBACK, "look-back", "checking that a rollback is possible", HEALTHY)
         .job(JobKind::Preview).next(Stage::STOP_BACK).failed(Then::Go(Stage::UPGRADED))
@@ -240,7 +240,7 @@ pub(crate) const TABLE: [Row; 22] = [
         .job(JobKind::Rollback).next(Stage::CHECK_OLD).again(Stage::STOP_BACK).back(TurnBack::To(Stage::RESTORE))
         .forward(Stage::STOP).saves_first(Stage::SAVE_NEW).may_discard().stopped(),
     row(Stage::CHECK_OLD, "check", "checking that the metadata is 2.1 again", RESTORING)
-        .looks(after_check_old).back(TurnBack::To(Stage::CHECK_OLD)).no_volume(),
+        .reads_layout(after_check_old).back(TurnBack::To(Stage::CHECK_OLD)).no_volume(),
     row(Stage::START_OLD, "start-old", "starting the old release", STARTING_OLD)
         .next(Stage::WAIT_OLD).resume(Stage::CHECK_OLD).back(TurnBack::To(Stage::CHECK_OLD)),
     row(Stage::WAIT_OLD, "settle-old", "waiting for the old release to become healthy", STARTING_OLD)

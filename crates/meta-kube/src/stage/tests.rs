@@ -58,7 +58,7 @@ fn walk(stage: Stage, layout: impl Fn(Stage) -> Layout) -> Vec<Stage> {
 }
 
 #[test]
-fn the_way_forward_and_the_way_back() {
+fn stages_of_an_upgrade_and_of_a_rollback() {
     assert_eq!(
         walk(Stage::PROBE, |_| Layout::V2_1),
         [
@@ -91,7 +91,7 @@ fn the_way_forward_and_the_way_back() {
 }
 
 #[test]
-fn w9_the_metadata_decides_and_never_a_leftover_object() {
+fn w9_the_metadata_decides_and_not_leftover_objects() {
     for layout in LAYOUTS {
         let expected = match layout {
             Layout::V2_1 | Layout::Staged => Next::Go(Stage::PLAN),
@@ -124,7 +124,7 @@ fn the_old_release_starts_only_on_old_metadata() {
 }
 
 #[test]
-fn the_new_release_starts_only_after_a_verification_or_a_look() {
+fn the_new_release_starts_only_after_a_check() {
     for policy in policies() {
         for stage in TABLE.iter().map(|row| row.stage) {
             let outcomes = [Outcome::Done, Outcome::Failed]
@@ -149,7 +149,7 @@ fn the_new_release_starts_only_after_a_verification_or_a_look() {
 }
 
 #[test]
-fn w10_a_failure_before_the_switch_starts_the_old_release_again() {
+fn w10_a_failure_before_the_commit_restarts_2_1() {
     for stage in [Stage::STOP, Stage::DRAIN, Stage::BACKUP] {
         let before = Some(Layout::V2_1);
         let after = next(stage, Outcome::Failed, before, EVERYBODY_STAYS);
@@ -185,7 +185,7 @@ fn w10_a_failure_before_the_switch_starts_the_old_release_again() {
 }
 
 #[test]
-fn w19_what_fails_before_the_stop_leaves_milvus_alone() {
+fn w19_a_failure_before_the_stop_leaves_milvus_running() {
     for stage in [Stage::PROBE, Stage::PLAN] {
         for policy in policies() {
             let after = next(stage, Outcome::Failed, None, policy);
@@ -200,7 +200,7 @@ fn w19_what_fails_before_the_stop_leaves_milvus_alone() {
 }
 
 #[test]
-fn after_the_switch_it_goes_back_by_itself_only_when_told() {
+fn after_the_commit_it_rolls_back_only_on_request() {
     for stage in [Stage::VERIFY, Stage::START_NEW, Stage::WAIT_NEW] {
         let before = Some(Layout::V2_1);
         assert_eq!(
@@ -215,7 +215,7 @@ fn after_the_switch_it_goes_back_by_itself_only_when_told() {
 }
 
 #[test]
-fn w7_every_stage_that_touched_something_has_a_way_back() {
+fn w7_every_stage_with_effects_has_a_rollback() {
     for stage in TABLE.iter().map(|row| row.stage) {
         let Some(begin) = turned_back(stage, Some(Layout::V2_1), false) else {
             assert!(matches!(stage, Stage::ROLLED_BACK | Stage::ABORTED));
@@ -244,19 +244,26 @@ fn a_crash_after_each_step_reaches_the_same_end() {
         (Stage::PROBE, Stage::UPGRADED),
         (Stage::CHECK_ROLLBACK, Stage::ROLLED_BACK),
     ] {
-        for recorded in walk(begin, |_| Layout::V2_1) {
+        for saved_state in walk(begin, |_| Layout::V2_1) {
             // What the cluster holds is all that survives.
-            let text = serde_json::to_string(&recorded).unwrap();
+            let text = serde_json::to_string(&saved_state).unwrap();
             let read: Stage = serde_json::from_str(&text).unwrap();
             let path = walk(resumed(read), found);
-            assert_eq!(path.last(), Some(&end), "killed in {recorded:?}: {path:?}");
-            assert!(path.contains(&recorded), "repeats what was begun: {path:?}");
+            assert_eq!(
+                path.last(),
+                Some(&end),
+                "killed in {saved_state:?}: {path:?}"
+            );
+            assert!(
+                path.contains(&saved_state),
+                "repeats what was begun: {path:?}"
+            );
         }
     }
 }
 
 #[test]
-fn a_way_back_that_is_not_open_stops_nothing() {
+fn an_impossible_rollback_stops_nothing() {
     for policy in policies() {
         let after = next(
             Stage::CHECK_ROLLBACK,
@@ -273,14 +280,14 @@ fn a_way_back_that_is_not_open_stops_nothing() {
 }
 
 #[test]
-fn a_halted_assessment_resumes_from_the_stop_on() {
+fn a_halted_diagnosis_resumes_at_the_stop() {
     let path = walk(resumed(Stage::DIAGNOSE), |_| Layout::V2_1);
     assert_eq!(path.first(), Some(&Stage::STOP));
     assert_eq!(path.last(), Some(&Stage::UPGRADED));
 }
 
 #[test]
-fn a_look_without_an_answer_never_goes_on() {
+fn a_check_without_a_layout_halts() {
     for stage in [
         Stage::PROBE,
         Stage::CHECK_NEW,
@@ -292,7 +299,7 @@ fn a_look_without_an_answer_never_goes_on() {
 }
 
 #[test]
-fn no_release_is_started_on_what_an_earlier_process_found() {
+fn a_resumed_start_checks_the_metadata_again() {
     for stage in TABLE.iter().map(|row| row.stage) {
         for before in LAYOUTS.map(Some).into_iter().chain([None]) {
             let begins = [Some(resumed(stage)), turned_back(stage, before, false)];
@@ -317,7 +324,7 @@ fn no_release_is_started_on_what_an_earlier_process_found() {
 }
 
 #[test]
-fn what_was_staged_beside_the_running_release_does_not_keep_it_down() {
+fn staged_keys_do_not_keep_2_1_stopped() {
     for stage in [Stage::DIAGNOSE, Stage::CHECK_OLD] {
         let staged = Outcome::Metadata(Layout::Staged);
         let after = next(stage, staged, Some(Layout::Staged), EVERYBODY_STAYS);
@@ -326,24 +333,24 @@ fn what_was_staged_beside_the_running_release_does_not_keep_it_down() {
 }
 
 #[test]
-fn what_was_made_anew_is_stopped_before_the_metadata_is_touched() {
+fn a_recreated_deployment_is_stopped_first() {
     for stage in TABLE.iter().map(|row| row.stage) {
-        let again = stopped_again(stage);
-        assert_eq!(again.is_way_back(), stage.is_way_back(), "{stage:?}");
+        let again = stop_again_at(stage);
+        assert_eq!(again.is_rollback(), stage.is_rollback(), "{stage:?}");
         let touches = matches!(stage, Stage::BACKUP | Stage::MIGRATE | Stage::RESTORE);
         let stops = matches!(again, Stage::STOP | Stage::STOP_BACK);
         assert!(stops || !touches, "{stage:?}");
     }
-    assert_eq!(stopped_again(Stage::CHECK_NEW), Stage::STOP);
+    assert_eq!(stop_again_at(Stage::CHECK_NEW), Stage::STOP);
     assert_eq!(
-        stopped_again(Stage::CHECK_OLD),
+        stop_again_at(Stage::CHECK_OLD),
         Stage::CHECK_OLD,
         "nothing undoes what the old release wrote since"
     );
 }
 
 #[test]
-fn every_stage_has_one_row_and_a_name_that_leads_back_to_it() {
+fn every_stage_has_one_row_and_a_unique_id() {
     for (place, row) in TABLE.iter().enumerate() {
         assert_eq!(
             row.stage.row().id,
@@ -370,7 +377,7 @@ fn every_stage_has_one_row_and_a_name_that_leads_back_to_it() {
 }
 
 #[test]
-fn what_is_started_meanwhile_is_stopped_before_anything_continues() {
+fn milvus_started_meanwhile_is_stopped_first() {
     for row in TABLE.iter().filter(|row| row.stopped) {
         let after = next(row.stage, Outcome::Restarted, Some(Layout::V2_1), BACK);
         let stops = [Stage::STOP, Stage::STOP_BACK].map(Next::Go);

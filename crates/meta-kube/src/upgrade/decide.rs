@@ -2,27 +2,27 @@
 
 use crate::immutable_fields::Difference;
 use crate::options::{Intent, UpgradeOptions};
-use crate::preflight::{Facts, judge};
-use crate::record::{Record, Workload};
+use crate::preflight::{Facts, check};
 use crate::stage::End;
+use crate::state::{UpgradeState, Workload};
 use milvus_meta::finding::{Finding, Severity};
 
 mod draft;
 mod objects;
 mod overrides;
-mod turns;
+mod rollback;
 
 pub(in crate::upgrade) use draft::draft;
 use draft::{new_upgrade, rechecked};
 use objects::{creates_claim, not_paused, recreated, with_certificates};
 use overrides::{applied, fits, has_same_aim, with_image};
-use turns::{forward, rollback};
+use rollback::{forward, rollback};
 
 /// What is done now.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decision {
     /// The upgrade state to work with; `None` where nothing is to be done.
-    pub state: Option<Record>,
+    pub state: Option<UpgradeState>,
     /// What to know, none of it blocking.
     pub findings: Vec<Finding>,
     /// What is done in another way than the command line suggests.
@@ -71,7 +71,7 @@ fn refused<T>(why: impl Into<String>) -> Result<T, Refusal> {
 /// Why nothing is done.
 pub fn decide(
     options: &UpgradeOptions,
-    saved: Option<&Record>,
+    saved: Option<&UpgradeState>,
     facts: &Facts,
 ) -> Result<Decision, Refusal> {
     let unfinished = saved.filter(|saved| !saved.stage.is_final());
@@ -81,18 +81,18 @@ pub fn decide(
         (Intent::Upgrade, None) => (new_upgrade(options, facts)?, false),
         (Intent::Upgrade, Some(saved)) => {
             has_same_aim(options, saved)?;
-            if saved.stage.is_way_back() {
+            if saved.stage.is_rollback() {
                 note = Some("a rollback is unfinished: finishing it first; then run upgrade again");
             }
             (applied(options, saved), true)
         }
         (Intent::Resume, Some(saved)) => {
-            fits(options, saved, saved.stage.is_way_back())?;
+            fits(options, saved, saved.stage.is_rollback())?;
             (with_image(options, applied(options, saved)), true)
         }
         (Intent::Resume, None) => {
             let instance = &options.instance;
-            let elsewhere = instead(facts);
+            let elsewhere = other_instances(facts);
             return refused(format!(
                 "no unfinished upgrade of {instance} is saved{elsewhere}"
             ));
@@ -132,17 +132,17 @@ fn nothing_to_do() -> Decision {
 }
 
 /// Which instances there are, where nothing of this one was found.
-fn instead(facts: &Facts) -> String {
+fn other_instances(facts: &Facts) -> String {
     if facts.workloads.found.is_empty() && facts.resource.is_none() {
-        format!("; {}", facts.instead())
+        format!("; {}", facts.other_instances())
     } else {
         String::new()
     }
 }
 
 /// Whether the finished upgrade is asked for once more, and every Deployment still runs its image.
-fn is_done(options: &UpgradeOptions, saved: Option<&Record>, facts: &Facts) -> bool {
-    let upgraded = |saved: &&Record| saved.stage.row().end == Some(End::Upgraded);
+fn is_done(options: &UpgradeOptions, saved: Option<&UpgradeState>, facts: &Facts) -> bool {
+    let upgraded = |saved: &&UpgradeState| saved.stage.row().end == Some(End::Upgraded);
     let Some(saved) = saved.filter(upgraded) else {
         return false;
     };
@@ -155,13 +155,13 @@ fn is_done(options: &UpgradeOptions, saved: Option<&Record>, facts: &Facts) -> b
 }
 
 fn harmless(facts: &Facts, options: &UpgradeOptions) -> Vec<Finding> {
-    let mut findings = judge(facts, options);
+    let mut findings = check(facts, options);
     findings.retain(|finding| finding.severity != Severity::Error);
     findings
 }
 
 fn blocked(facts: &Facts, options: &UpgradeOptions) -> Result<(), Refusal> {
-    let mut findings = judge(facts, options);
+    let mut findings = check(facts, options);
     findings.retain(|finding| finding.severity == Severity::Error);
     if findings.is_empty() {
         return Ok(());

@@ -5,57 +5,57 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::job_kind::JobKind;
-use crate::record::{Record, Workload};
 use crate::stage::{Action, Next, Outcome, Stage, next};
-use crate::{manifest, operator};
+use crate::state::{UpgradeState, Workload};
+use crate::{manifest, milvus_resource};
 use milvus_meta::layout::Layout;
 
 /// The steps that follow from a record's stage if everything goes well, and their manifests; nothing is
 /// touched.
 #[must_use]
-pub fn manifests(record: &Record, creates_claim: bool) -> String {
-    let way = if record.stage.is_way_back() {
+pub fn manifests(state: &UpgradeState, creates_claim: bool) -> String {
+    let way = if state.stage.is_rollback() {
         "rollback"
     } else {
         "upgrade"
     };
     let mut text = format!(
         "# {way} of {} {} {} {} {}\n",
-        record.instance,
+        state.instance,
         if way == "upgrade" { "from" } else { "to" },
-        record.source_version,
+        state.source_version,
         if way == "upgrade" { "to" } else { "from" },
-        record.target_version
+        state.target_version
     );
     if creates_claim {
-        let class = record.storage_class.as_deref();
-        let claim = manifest::claim(&record.claim, &record.instance, record.size(), class);
+        let class = state.storage_class.as_deref();
+        let claim = manifest::claim(&state.claim, &state.instance, state.size(), class);
         text.push_str(&document(
             serde_json::to_value(claim),
             "PersistentVolumeClaim",
             "v1",
         ));
     }
-    let config = manifest::config_map(record);
+    let config = manifest::config_map(state);
     text.push_str(&document(serde_json::to_value(config), "ConfigMap", "v1"));
-    let mut record = record.clone();
+    let mut state = state.clone();
     let mut attempts = BTreeMap::new();
     let mut number = 0;
-    while !record.stage.is_final() {
-        let stage = record.stage;
+    while !state.stage.is_final() {
+        let stage = state.stage;
         number += 1;
         text.push_str(&format!("# step {number}: {}\n", stage.name()));
-        if let Some(step) = step(stage, &record) {
-            let attempt = attempts.entry(step).or_insert_with(|| record.attempt(step));
+        if let Some(step) = step(stage, &state) {
+            let attempt = attempts.entry(step).or_insert_with(|| state.attempt(step));
             *attempt += 1;
-            let job = manifest::job::job(&record, step, *attempt);
+            let job = manifest::job::job(&state, step, *attempt);
             text.push_str(&document(serde_json::to_value(job), "Job", "batch/v1"));
         }
-        for line in changes(&record, stage) {
+        for line in changes(&state, stage) {
             text.push_str(&format!("#   {line}\n"));
         }
-        match following(&mut record) {
-            Next::Go(following) => record.stage = following,
+        match following(&mut state) {
+            Next::Go(following) => state.stage = following,
             Next::Halt => break,
         }
     }
@@ -63,12 +63,12 @@ pub fn manifests(record: &Record, creates_claim: bool) -> String {
 }
 
 /// What follows a record's stage if everything goes well.
-fn following(record: &mut Record) -> Next {
-    let stage = record.stage;
-    record.has_backup |= stage == Stage::BACKUP;
+fn following(state: &mut UpgradeState) -> Next {
+    let stage = state.stage;
+    state.has_backup |= stage == Stage::BACKUP;
     let outcome = match stage.action {
-        Action::Probe => Outcome::Metadata(record.layout_before.unwrap_or(Layout::V2_1)),
-        Action::CheckLayout if !stage.is_way_back() => Outcome::Metadata(Layout::V2_2),
+        Action::Probe => Outcome::Metadata(state.layout_before.unwrap_or(Layout::V2_1)),
+        Action::CheckLayout if !stage.is_rollback() => Outcome::Metadata(Layout::V2_2),
         Action::CheckLayout | Action::Diagnose => Outcome::Metadata(Layout::V2_1),
         Action::Plan
         | Action::CheckRollback
@@ -82,28 +82,28 @@ fn following(record: &mut Record) -> Next {
         | Action::Done
         | Action::Aborted => Outcome::Done,
     };
-    next(stage, outcome, record.layout_before, record.policy)
+    next(stage, outcome, state.layout_before, state.policy)
 }
 
 /// The steps that follow from a record's stage if everything goes well, a line each.
 #[must_use]
-pub(crate) fn outline(record: &Record, namespace: &str) -> String {
-    let (what, from, to) = if record.stage.is_way_back() {
-        ("Roll back", &record.target_version, &record.source_version)
+pub(crate) fn outline(state: &UpgradeState, namespace: &str) -> String {
+    let (what, from, to) = if state.stage.is_rollback() {
+        ("Roll back", &state.target_version, &state.source_version)
     } else {
-        ("Upgrade", &record.source_version, &record.target_version)
+        ("Upgrade", &state.source_version, &state.target_version)
     };
     let mut text = format!(
         "{what} {} in namespace {namespace} from {from} to {to}:\n",
-        record.instance
+        state.instance
     );
-    let mut record = record.clone();
+    let mut state = state.clone();
     let mut number = 0;
-    while !record.stage.is_final() {
+    while !state.stage.is_final() {
         number += 1;
-        text.push_str(&format!("  {number}. {}\n", record.stage.name()));
-        match following(&mut record) {
-            Next::Go(following) => record.stage = following,
+        text.push_str(&format!("  {number}. {}\n", state.stage.name()));
+        match following(&mut state) {
+            Next::Go(following) => state.stage = following,
             Next::Halt => break,
         }
     }
@@ -118,26 +118,26 @@ fn document(object: Result<Value, serde_json::Error>, kind: &str, api: &str) -> 
 }
 
 /// The Job that a stage runs: what nobody gave up is not saved.
-fn step(stage: Stage, record: &Record) -> Option<JobKind> {
-    let saves = |kind: &JobKind| *kind != JobKind::Save || record.policy.accept_loss;
+fn step(stage: Stage, state: &UpgradeState) -> Option<JobKind> {
+    let saves = |kind: &JobKind| *kind != JobKind::Save || state.policy.accept_loss;
     stage.row().job.filter(saves)
 }
 
-fn changes(record: &Record, stage: Stage) -> Vec<String> {
+fn changes(state: &UpgradeState, stage: Stage) -> Vec<String> {
     let start = stage.action == Action::Start;
     if !start && stage.action != Action::Stop {
         return Vec::new();
     }
-    let new = !stage.is_way_back();
-    if let Some(saved) = &record.resource {
+    let new = !stage.is_rollback();
+    if let Some(saved) = &state.resource {
         let patch = if start {
-            operator::start_patch(saved, new.then_some(record.image.as_str()), None)
+            milvus_resource::start_patch(saved, new.then_some(state.image.as_str()), None)
         } else {
-            operator::stop_patch(saved, None)
+            milvus_resource::stop_patch(saved, None)
         };
         return vec![format!(
             "patch Milvus {}: {}",
-            record.instance, patch["spec"]
+            state.instance, patch["spec"]
         )];
     }
     let one = |workload: &Workload| {
@@ -146,7 +146,7 @@ fn changes(record: &Record, stage: Stage) -> Vec<String> {
                 "Deployment {}: container {} to {}, {} replicas",
                 workload.name,
                 workload.container,
-                if new { &record.image } else { &workload.image },
+                if new { &state.image } else { &workload.image },
                 workload.replicas
             )
         } else {
@@ -156,5 +156,5 @@ fn changes(record: &Record, stage: Stage) -> Vec<String> {
             )
         }
     };
-    record.workloads.iter().map(one).collect()
+    state.workloads.iter().map(one).collect()
 }

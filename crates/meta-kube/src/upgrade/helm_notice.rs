@@ -2,25 +2,25 @@
 
 use crate::discovery::helm::HelmRelease;
 use crate::preflight::{Facts, helm_upgrade};
-use crate::record::Record;
 use crate::stage::End;
+use crate::state::UpgradeState;
 use milvus_meta::version::Release;
 
 /// What Helm does not know after an upgrade or a rollback; `None` where it knows.
 #[must_use]
-pub fn helm_notice(facts: &Facts, record: &Record) -> Option<String> {
-    let helm = facts.helm.as_ref().filter(|_| record.resource.is_none())?;
-    match record.stage.row().end {
+pub fn helm_notice(facts: &Facts, state: &UpgradeState) -> Option<String> {
+    let helm = facts.helm.as_ref().filter(|_| state.resource.is_none())?;
+    match state.stage.row().end {
         // Its values say the new image already.
-        Some(End::Upgraded) if helm.image.as_ref() == Some(&record.image) => None,
-        Some(End::Upgraded) => after_an_upgrade(facts, record),
-        Some(End::RolledBack) => after_a_rollback(facts, helm, record),
+        Some(End::Upgraded) if helm.image.as_ref() == Some(&state.image) => None,
+        Some(End::Upgraded) => after_an_upgrade(facts, state),
+        Some(End::RolledBack) => after_a_rollback(facts, helm, state),
         Some(End::Aborted) | None => None,
     }
 }
 
-fn after_an_upgrade(facts: &Facts, record: &Record) -> Option<String> {
-    let target: Release = record.target_version.parse().ok()?;
+fn after_an_upgrade(facts: &Facts, state: &UpgradeState) -> Option<String> {
+    let target: Release = state.target_version.parse().ok()?;
     let custom = if target.triple() > (2, 2, 0) {
         "\n  Since chart 4.0.0 custom settings belong under extraConfigFiles.user.yaml."
     } else {
@@ -30,19 +30,19 @@ fn after_an_upgrade(facts: &Facts, record: &Record) -> Option<String> {
     Some(format!(
         "Helm does not know the new image: any helm upgrade with the old chart or values would start {} on 2.2 \
          metadata. Run now:\n  {}\n  {chart}\n  Do not use --reuse-values: it keeps the old chart's defaults.{custom}",
-        record.source_version,
-        helm_upgrade(facts, &target, &record.image)
+        state.source_version,
+        helm_upgrade(facts, &target, &state.image)
     ))
 }
 
 /// Helm need not be reported where its values say the old image still.
-fn after_a_rollback(facts: &Facts, helm: &HelmRelease, record: &Record) -> Option<String> {
-    let source: Release = record.source_version.parse().ok()?;
-    let old = &record.workloads.first()?.image;
+fn after_a_rollback(facts: &Facts, helm: &HelmRelease, state: &UpgradeState) -> Option<String> {
+    let source: Release = state.source_version.parse().ok()?;
+    let old = &state.workloads.first()?.image;
     let said = match &helm.image {
         Some(image) if image == old => return None,
         Some(image) => format!("its values say {image}"),
-        None => format!("if it was upgraded to {} meanwhile", record.target_version),
+        None => format!("if it was upgraded to {} meanwhile", state.target_version),
     };
     let (name, namespace) = (&facts.instance, &facts.namespace);
     let mut before = helm.images.iter().rev().filter(|(_, image)| *image == old);

@@ -6,16 +6,16 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use super::super::progress::ProgressObserver;
 use super::Cause;
 use super::decide::draft;
-use super::status::{meaning, ways_on};
-use crate::cluster::{Cluster, ClusterError};
+use super::status::{meaning, resume_commands};
+use crate::client::{Client, ClientError};
+use crate::collect::{self, Scope};
+use crate::driver::{DriverError, saved_state};
 use crate::job_kind::JobKind;
-use crate::operation::job::{JobFailure, Runner, report};
-use crate::operation::{OperationError, recorded};
+use crate::job_runner::{JobFailure, Runner, report};
+use crate::leftovers::leftovers;
 use crate::options::UpgradeOptions;
-use crate::preflight::{PreflightReport, about_cluster, report as judged};
-use crate::record::Record;
-use crate::survey::{self, Scope};
-use crate::traces::left_over;
+use crate::preflight::{PreflightReport, cluster_finding, report as judged};
+use crate::state::UpgradeState;
 use crate::{config_name, job_name, manifest};
 use meta_report::StatusReport;
 use milvus_meta::finding::{Finding, Severity};
@@ -27,7 +27,7 @@ use milvus_meta::transform::PlanReport;
 /// # Errors
 /// When the facts cannot be collected.
 pub async fn preflight(
-    client: &Cluster,
+    client: &Client,
     options: &UpgradeOptions,
     look: bool,
     observer: &dyn ProgressObserver,
@@ -45,11 +45,11 @@ pub async fn preflight(
 }
 
 async fn work(
-    cluster: &Cluster,
+    client: &Client,
     options: &UpgradeOptions,
     look: bool,
     observer: &dyn ProgressObserver,
-) -> Result<PreflightReport, OperationError> {
+) -> Result<PreflightReport, DriverError> {
     let claim = options.claim_name();
     let scope = Scope {
         instance: &options.instance,
@@ -57,54 +57,54 @@ async fn work(
         claim: &claim,
         secret: options.tls_secret.as_deref(),
     };
-    let mut facts = survey::facts(cluster, scope).await?;
-    facts.at_work = survey::at_work(cluster, &options.instance).await?;
-    let mut record = draft(options, &facts);
-    record.claim = String::new();
-    record.etcd.tls.clone_from(&facts.tls);
-    let etcd = record.etcd.clone();
-    let may_look = look
+    let mut facts = collect::facts(client, scope).await?;
+    facts.active_orchestrator = collect::active_orchestrator(client, &options.instance).await?;
+    let mut state = draft(options, &facts);
+    state.claim = String::new();
+    state.etcd.tls.clone_from(&facts.tls);
+    let etcd = state.etcd.clone();
+    let may_inspect = look
         && facts.missing_rights.is_empty()
         && !etcd.endpoints.is_empty()
         && !facts.workloads.found.is_empty();
-    let seen = if may_look {
-        look_into_etcd(cluster, observer, options, &record).await?
+    let seen = if may_inspect {
+        inspect_etcd(client, observer, options, &state).await?
     } else {
-        Seen::default()
+        EtcdInspection::default()
     };
     let mut report = judged(&facts, options, etcd, seen.metadata);
     if let Some((code, why)) = seen.failure {
-        stand_in_the_way(&mut report, code, why);
+        add_error(&mut report, code, why);
     }
     seen.planned
         .into_iter()
         .for_each(|finding| report.add(finding));
-    match recorded(cluster, &options.instance).await {
-        Ok(Some((record, _))) => {
-            add_unfinished(&mut report, &record, options);
+    match saved_state(client, &options.instance).await {
+        Ok(Some((state, _))) => {
+            add_unfinished(&mut report, &state, options);
         }
         Ok(None) => {
-            if let Some(left) = left_over(&facts, options) {
-                report.add(about_cluster(Severity::Notice, "left-over", left));
+            if let Some(left) = leftovers(&facts, options) {
+                report.add(cluster_finding(Severity::Notice, "left-over", left));
             }
         }
-        Err(OperationError::Record(why)) => stand_in_the_way(&mut report, "record", why),
+        Err(DriverError::UpgradeState(why)) => add_error(&mut report, "record", why),
         // The missing right is reported.
-        Err(OperationError::Cluster(error)) if error.is_forbidden() => {}
+        Err(DriverError::Client(error)) if error.is_forbidden() => {}
         Err(error) => return Err(error),
     }
     report.sort_out();
     Ok(report)
 }
 
-fn stand_in_the_way(report: &mut PreflightReport, code: &str, message: String) {
-    report.add(about_cluster(Severity::Error, code, message));
+fn add_error(report: &mut PreflightReport, code: &str, message: String) {
+    report.add(cluster_finding(Severity::Error, code, message));
     report.next = format!("fix the errors above, then run {}", report.again);
 }
 
 /// What the Jobs found in etcd.
 #[derive(Default)]
-struct Seen {
+struct EtcdInspection {
     metadata: Option<StatusReport>,
     /// Warnings and errors of `plan`.
     planned: Vec<Finding>,
@@ -114,26 +114,26 @@ struct Seen {
 
 /// Runs Jobs that only read, and removes everything that they needed. Where a migration can start, `plan` finds
 /// what would refuse it.
-async fn look_into_etcd(
-    cluster: &Cluster,
+async fn inspect_etcd(
+    client: &Client,
     observer: &dyn ProgressObserver,
     options: &UpgradeOptions,
-    record: &Record,
-) -> Result<Seen, ClusterError> {
-    cluster.create(&manifest::config_map(record)).await?;
+    state: &UpgradeState,
+) -> Result<EtcdInspection, ClientError> {
+    client.create(&manifest::config_map(state)).await?;
     let runner = Runner {
-        cluster,
-        audience: observer,
+        client,
+        observer,
         limit: options.limit,
     };
-    let seen = inspect(&runner, record).await;
-    clear(cluster, &record.operation).await?;
+    let seen = inspect(&runner, state).await;
+    clear(client, &state.operation).await?;
     seen
 }
 
-async fn inspect(runner: &Runner<'_>, record: &Record) -> Result<Seen, ClusterError> {
-    let mut seen = Seen::default();
-    match output(runner.run(record, JobKind::Status, 1).await)? {
+async fn inspect(runner: &Runner<'_>, state: &UpgradeState) -> Result<EtcdInspection, ClientError> {
+    let mut seen = EtcdInspection::default();
+    match output(runner.run(state, JobKind::Status, 1).await)? {
         Ok(text) => seen.metadata = report(&text),
         Err(why) => seen.failure = Some(("status-job", why)),
     }
@@ -145,7 +145,7 @@ async fn inspect(runner: &Runner<'_>, record: &Record) -> Result<Seen, ClusterEr
     if !can_be_planned(status) {
         return Ok(seen);
     }
-    match output(runner.run(record, JobKind::Plan, 1).await)? {
+    match output(runner.run(state, JobKind::Plan, 1).await)? {
         Ok(text) => {
             let findings = report::<PlanReport>(&text).map(|plan| plan.findings);
             let findings = findings.unwrap_or_default().into_iter();
@@ -159,11 +159,11 @@ async fn inspect(runner: &Runner<'_>, record: &Record) -> Result<Seen, ClusterEr
 }
 
 /// What a Job reported, or why it failed.
-fn output(ended: Result<String, JobFailure>) -> Result<Result<String, String>, ClusterError> {
+fn output(ended: Result<String, JobFailure>) -> Result<Result<String, String>, ClientError> {
     match ended {
         Ok(text) => Ok(Ok(text)),
         Err(JobFailure::Ended { why, .. } | JobFailure::StillRunning(why)) => Ok(Err(why)),
-        Err(JobFailure::Cluster(error)) => Err(error),
+        Err(JobFailure::Client(error)) => Err(error),
     }
 }
 
@@ -176,23 +176,23 @@ fn can_be_planned(status: &StatusReport) -> bool {
 }
 
 /// Removes what the Jobs needed, and them.
-async fn clear(cluster: &Cluster, operation: &str) -> Result<(), ClusterError> {
+async fn clear(client: &Client, operation: &str) -> Result<(), ClientError> {
     for kind in [JobKind::Status, JobKind::Plan] {
         let name = job_name(kind.name(), operation, 1);
-        cluster.delete::<Job>(&name).await?;
+        client.delete::<Job>(&name).await?;
     }
-    cluster.delete::<ConfigMap>(&config_name(operation)).await
+    client.delete::<ConfigMap>(&config_name(operation)).await
 }
 
 /// Adds an unfinished upgrade to the report, with the commands that lead on.
-fn add_unfinished(report: &mut PreflightReport, record: &Record, options: &UpgradeOptions) {
-    if record.stage.is_final() {
+fn add_unfinished(report: &mut PreflightReport, state: &UpgradeState, options: &UpgradeOptions) {
+    if state.stage.is_final() {
         return;
     }
-    let untouched = record.stage.row().untouched;
+    let untouched = state.stage.row().untouched;
     // The record knows the counts.
     report
-        .concerns
+        .findings
         .retain(|one| !matches!(one.code.as_str(), "all-stopped" | "noted"));
     let severity = if untouched {
         Severity::Warning
@@ -201,14 +201,14 @@ fn add_unfinished(report: &mut PreflightReport, record: &Record, options: &Upgra
     };
     let message = format!(
         "an upgrade from {} to {} is unfinished ({}): {}",
-        record.source_version,
-        record.target_version,
-        record.stage.name(),
-        meaning(record)
+        state.source_version,
+        state.target_version,
+        state.stage.name(),
+        meaning(state)
     );
-    report.add(about_cluster(severity, "unfinished", message));
+    report.add(cluster_finding(severity, "unfinished", message));
     if !untouched {
-        report.next = ways_on(record, options).join(", or ");
+        report.next = resume_commands(state, options).join(", or ");
     }
 }
 
@@ -216,9 +216,9 @@ fn add_unfinished(report: &mut PreflightReport, record: &Record, options: &Upgra
 mod tests {
     use super::*;
     use crate::preflight::Facts;
-    use crate::record::EtcdTarget;
-    use crate::record::tests::example;
     use crate::stage::Stage;
+    use crate::state::EtcdTarget;
+    use crate::state::tests::example;
 
     fn told_in(stage: Stage) -> PreflightReport {
         let mut facts = Facts {
@@ -234,20 +234,20 @@ mod tests {
             EtcdTarget::default(),
             None,
         );
-        let record = Record { stage, ..example() };
+        let state = UpgradeState { stage, ..example() };
         let mut options = UpgradeOptions::default();
-        " -i prod -n data".clone_into(&mut options.words.place);
-        add_unfinished(&mut told, &record, &options);
+        " -i prod -n data".clone_into(&mut options.repeated.place);
+        add_unfinished(&mut told, &state, &options);
         told
     }
 
     fn codes(report: &PreflightReport) -> Vec<&str> {
-        let all = report.concerns.iter();
+        let all = report.findings.iter();
         all.map(|one| one.code.as_str()).collect()
     }
 
     #[test]
-    fn an_unfinished_upgrade_is_told_with_the_commands_that_lead_on() {
+    fn an_unfinished_upgrade_is_reported_with_commands() {
         let told = told_in(Stage::VERIFY);
         assert_eq!(codes(&told), ["unfinished"], "the record knows the counts");
         assert!(!told.ok);
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_touched_nothing_yet_hinders_nobody() {
+    fn an_unstarted_upgrade_does_not_block() {
         let told = told_in(Stage::PLAN);
         assert_eq!(codes(&told), ["unfinished"]);
         assert!(told.next.contains("preflight"), "{}", told.next);

@@ -6,16 +6,16 @@ use k8s_openapi::api::core::v1::Pod;
 use serde::Serialize;
 
 use super::helm_notice::helm_notice;
-use crate::cluster::{Cluster, ClusterError};
-use crate::condition::{JobState, containers, job_state, trouble};
+use crate::client::{Client, ClientError};
+use crate::collect::{self, Scope};
+use crate::condition::{JobState, containers, job_state, problem};
 use crate::discovery::{image_version, pod_selector};
+use crate::driver::{DriverError, saved_state};
 use crate::lease::holder_of;
-use crate::operation::{OperationError, recorded};
 use crate::options::UpgradeOptions;
-use crate::preflight::about_cluster;
-use crate::record::{Record, Workload};
+use crate::preflight::cluster_finding;
 use crate::stage::{End, turned_forward};
-use crate::survey::{self, Scope};
+use crate::state::{UpgradeState, Workload};
 use crate::{LABEL_ATTEMPT, LABEL_OPERATION, LABEL_STEP};
 use milvus_meta::finding::{Finding, Severity};
 
@@ -64,9 +64,9 @@ pub struct Status {
     pub next: Vec<String>,
     /// Which instances there are, where nothing is recorded and this is none of them.
     #[serde(skip_serializing_if = "String::is_empty")]
-    pub instead: String,
+    pub other_instances: String,
     /// What is written down.
-    pub record: Option<Record>,
+    pub saved: Option<UpgradeState>,
 }
 
 /// A process that is at work.
@@ -90,7 +90,7 @@ pub struct Live {
     /// Ready pods.
     pub ready: i32,
     /// What is wrong with a pod of it.
-    pub trouble: Option<String>,
+    pub problem: Option<String>,
 }
 
 /// A Job of this operation.
@@ -110,21 +110,21 @@ pub struct JobLine {
 ///
 /// # Errors
 /// When the server cannot be asked.
-pub async fn status(client: &Cluster, options: &UpgradeOptions) -> Result<Status, OperationError> {
-    let saved = recorded(client, &options.instance).await?;
+pub async fn status(client: &Client, options: &UpgradeOptions) -> Result<Status, DriverError> {
+    let saved = saved_state(client, &options.instance).await?;
     let state = saved.map(|(state, _)| state);
     Ok(collect(client, options, state, false).await?)
 }
 
 /// Collects the status; `self_at_work` says that this process is the one that holds the Lease.
 pub(super) async fn collect(
-    cluster: &Cluster,
+    client: &Client,
     options: &UpgradeOptions,
-    record: Option<Record>,
+    saved: Option<UpgradeState>,
     self_at_work: bool,
-) -> Result<Status, ClusterError> {
+) -> Result<Status, ClientError> {
     let instance = options.instance.as_str();
-    let holder = match holder_of(cluster, instance).await {
+    let holder = match holder_of(client, instance).await {
         Err(error) if error.is_forbidden() => None,
         found => found?,
     };
@@ -135,43 +135,43 @@ pub(super) async fn collect(
             seconds_ago,
         });
     let mut deployments = Vec::new();
-    for workload in record.iter().flat_map(|record| &record.workloads) {
-        deployments.push(live(cluster, workload).await?);
+    for workload in saved.iter().flat_map(|saved| &saved.workloads) {
+        deployments.push(live(client, workload).await?);
     }
     let mut jobs = Vec::new();
-    if let Some(record) = &record {
-        let selector = format!("{LABEL_OPERATION}={}", record.operation);
-        let found: Vec<Job> = cluster.list(&selector).await?;
+    if let Some(saved) = &saved {
+        let selector = format!("{LABEL_OPERATION}={}", saved.operation);
+        let found: Vec<Job> = client.list(&selector).await?;
         jobs.extend(found.iter().map(line));
         jobs.sort_by(|a: &JobLine, b| (&a.step, a.attempt).cmp(&(&b.step, b.attempt)));
     }
-    let state = state(record.as_ref(), orchestrator.is_some());
-    let instead = match &record {
+    let state = state(saved.as_ref(), orchestrator.is_some());
+    let other_instances = match &saved {
         Some(_) => String::new(),
-        None => survey::instead(cluster, instance).await,
+        None => collect::other_instances(client, instance).await,
     };
     Ok(Status {
-        instead,
+        other_instances,
         instance: instance.to_owned(),
-        namespace: cluster.namespace().to_owned(),
+        namespace: client.namespace().to_owned(),
         state,
-        meaning: record.as_ref().map_or_else(|| NOTHING.to_owned(), meaning),
-        next: ways(record.as_ref(), state, options),
+        meaning: saved.as_ref().map_or_else(|| NOTHING.to_owned(), meaning),
+        next: next_commands(saved.as_ref(), state, options),
         orchestrator,
-        findings: record
+        findings: saved
             .as_ref()
-            .map(|record| wrong_release(record, &deployments))
+            .map(|saved| wrong_release(saved, &deployments))
             .unwrap_or_default(),
         deployments,
         jobs,
-        notice: notice(cluster, options, record.as_ref()).await,
-        record,
+        notice: notice(client, options, saved.as_ref()).await,
+        saved,
     })
 }
 
 /// Deployments that run a release which cannot read the metadata as a finished operation left it.
-fn wrong_release(record: &Record, live: &[Live]) -> Vec<Finding> {
-    let metadata = match record.stage.row().end {
+fn wrong_release(saved: &UpgradeState, live: &[Live]) -> Vec<Finding> {
+    let metadata = match saved.stage.row().end {
         Some(End::Upgraded) => "2.2",
         Some(End::RolledBack) => "2.1",
         Some(End::Aborted) | None => return Vec::new(),
@@ -179,7 +179,7 @@ fn wrong_release(record: &Record, live: &[Live]) -> Vec<Finding> {
     let wrong = live.iter().filter(|one| one.replicas > 0).filter_map(|one| {
         let release = image_version(&one.image)?;
         (release.has_2_2_layout() != (metadata == "2.2")).then(|| {
-            about_cluster(
+            cluster_finding(
                 Severity::Error,
                 "release-metadata",
                 format!(
@@ -193,10 +193,10 @@ fn wrong_release(record: &Record, live: &[Live]) -> Vec<Finding> {
     wrong.collect()
 }
 
-async fn live(cluster: &Cluster, workload: &Workload) -> Result<Live, ClusterError> {
-    let found: Option<Deployment> = cluster.get(&workload.name).await?;
+async fn live(client: &Client, workload: &Workload) -> Result<Live, ClientError> {
+    let found: Option<Deployment> = client.get(&workload.name).await?;
     let pods: Vec<Pod> = match found.as_ref().and_then(pod_selector) {
-        Some(selector) => cluster.list(&selector).await?,
+        Some(selector) => client.list(&selector).await?,
         None => Vec::new(),
     };
     let image = found.as_ref().and_then(|found| {
@@ -212,7 +212,7 @@ async fn live(cluster: &Cluster, workload: &Workload) -> Result<Live, ClusterErr
         image: image.unwrap_or_default(),
         replicas: spec.map_or(0, |spec| spec.replicas.unwrap_or(1)),
         ready: status.and_then(|status| status.ready_replicas).unwrap_or(0),
-        trouble: pods.iter().find_map(trouble),
+        problem: pods.iter().find_map(problem),
     })
 }
 
@@ -231,25 +231,25 @@ fn line(job: &Job) -> JobLine {
     }
 }
 
-fn state(record: Option<&Record>, at_work: bool) -> State {
-    let Some(record) = record else {
+fn state(saved: Option<&UpgradeState>, active_orchestrator: bool) -> State {
+    let Some(saved) = saved else {
         return State::None;
     };
-    match record.stage.row().end {
+    match saved.stage.row().end {
         Some(End::Upgraded) => State::Upgraded,
         Some(End::RolledBack) => State::RolledBack,
         Some(End::Aborted) => State::Abandoned,
-        None if at_work => State::AtWork,
-        None if record.failure.is_some() => State::Halted,
+        None if active_orchestrator => State::AtWork,
+        None if saved.failure.is_some() => State::Halted,
         None => State::Interrupted,
     }
 }
 
 /// What has to be said about Helm after the end; only a notice, whatever it takes to find out.
 async fn notice(
-    client: &Cluster,
+    client: &Client,
     options: &UpgradeOptions,
-    state: Option<&Record>,
+    state: Option<&UpgradeState>,
 ) -> Option<String> {
     let ended = state.filter(|state| state.stage.is_final())?;
     let scope = Scope {
@@ -257,7 +257,7 @@ async fn notice(
         selector: Some(&ended.selector),
         ..Scope::default()
     };
-    let facts = survey::facts(client, scope).await.ok()?;
+    let facts = collect::facts(client, scope).await.ok()?;
     helm_notice(&facts, ended)
 }
 
@@ -266,17 +266,17 @@ const NOTHING: &str = "no upgrade of this instance is saved here";
 
 /// What a stage means for Milvus and its metadata, for a user who was just woken up.
 #[must_use]
-pub fn meaning(record: &Record) -> String {
-    let row = record.stage.row();
-    let mut text = if record.may_be_migrated() {
+pub fn meaning(saved: &UpgradeState) -> String {
+    let row = saved.stage.row();
+    let mut text = if saved.may_be_migrated() {
         row.meaning_migrated.to_owned()
     } else {
         row.meaning.to_owned()
     };
-    if record.has_backup {
+    if saved.has_backup {
         text.push_str("; the backup contains the 2.1 metadata");
     }
-    if let Some(saved) = &record.saved {
+    if let Some(saved) = &saved.saved {
         text.push_str(&format!("; what the new release wrote is saved in {saved}"));
     }
     text
@@ -284,22 +284,26 @@ pub fn meaning(record: &Record) -> String {
 
 /// The commands that lead on from an unfinished upgrade that no run is working on.
 #[must_use]
-pub(crate) fn ways_on(record: &Record, options: &UpgradeOptions) -> Vec<String> {
-    ways(Some(record), state(Some(record), false), options)
+pub(crate) fn resume_commands(saved: &UpgradeState, options: &UpgradeOptions) -> Vec<String> {
+    next_commands(Some(saved), state(Some(saved), false), options)
 }
 
 /// The commands that lead on.
-fn ways(record: Option<&Record>, state: State, options: &UpgradeOptions) -> Vec<String> {
-    let place = &options.words.place;
+fn next_commands(
+    saved: Option<&UpgradeState>,
+    state: State,
+    options: &UpgradeOptions,
+) -> Vec<String> {
+    let place = &options.repeated.place;
     let upgrade = |what: &str| format!("meta-migration upgrade{place} -o {what}");
     let preflight = || options.preflight_again();
-    let Some(record) = record else {
+    let Some(saved) = saved else {
         return vec![preflight()];
     };
     match state {
         State::None | State::Abandoned | State::RolledBack => vec![preflight()],
         State::AtWork => vec![upgrade("status")],
-        State::Upgraded if record.failure.is_some() => {
+        State::Upgraded if saved.failure.is_some() => {
             vec![
                 upgrade("rollback"),
                 upgrade(
@@ -308,30 +312,30 @@ fn ways(record: Option<&Record>, state: State, options: &UpgradeOptions) -> Vec<
             ]
         }
         State::Upgraded => vec![upgrade("rollback")],
-        State::Interrupted | State::Halted if record.stage.is_way_back() => {
-            let insists = record.stage.row().may_discard
+        State::Interrupted | State::Halted if saved.stage.is_rollback() => {
+            let insists = saved.stage.row().may_discard
                 && state == State::Halted
-                && !record.policy.accept_loss;
-            let mut ways = vec![upgrade("resume")];
-            ways.extend(insists.then(|| upgrade("resume --accept-loss")));
-            if turned_forward(record.stage).is_some() {
-                ways.push(upgrade(
+                && !saved.policy.accept_loss;
+            let mut next_commands = vec![upgrade("resume")];
+            next_commands.extend(insists.then(|| upgrade("resume --accept-loss")));
+            if turned_forward(saved.stage).is_some() {
+                next_commands.push(upgrade(
                     "forward   # abandons the rollback and continues the upgrade",
                 ));
             }
-            ways
+            next_commands
         }
         State::Interrupted | State::Halted => {
-            let mut ways = vec![upgrade("resume")];
-            let paused = record
+            let mut next_commands = vec![upgrade("resume")];
+            let paused = saved
                 .failure
                 .as_ref()
                 .is_some_and(|why| why.contains("is paused"));
-            if state == State::Halted && record.stage.row().takes_image && !paused {
-                ways.push(upgrade("resume -w IMAGE   # with another image"));
+            if state == State::Halted && saved.stage.row().takes_image && !paused {
+                next_commands.push(upgrade("resume -w IMAGE   # with another image"));
             }
-            ways.push(upgrade("rollback"));
-            ways
+            next_commands.push(upgrade("rollback"));
+            next_commands
         }
     }
 }
@@ -341,32 +345,32 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::record::tests::example;
     use crate::stage::{Stage, TABLE};
+    use crate::state::tests::example;
 
     fn given(place: &str) -> UpgradeOptions {
         let mut options = UpgradeOptions::default();
-        place.clone_into(&mut options.words.place);
+        place.clone_into(&mut options.repeated.place);
         options
     }
 
-    fn at(stage: Stage) -> Record {
-        Record { stage, ..example() }
+    fn at(stage: Stage) -> UpgradeState {
+        UpgradeState { stage, ..example() }
     }
 
     #[test]
-    fn every_stage_says_what_stands_and_leads_on() {
+    fn every_stage_has_a_meaning_and_next_commands() {
         for stage in TABLE.iter().map(|row| row.stage) {
             for failure in [None, Some("why".to_owned())] {
-                let record = Record {
+                let saved = UpgradeState {
                     failure,
                     ..at(stage)
                 };
-                let state = state(Some(&record), false);
-                assert!(!meaning(&record).is_empty());
-                let ways = ways(Some(&record), state, &given(" -i prod -n data"));
-                assert!(!ways.is_empty(), "{stage:?}");
-                for way in ways {
+                let state = state(Some(&saved), false);
+                assert!(!meaning(&saved).is_empty());
+                let next_commands = next_commands(Some(&saved), state, &given(" -i prod -n data"));
+                assert!(!next_commands.is_empty(), "{stage:?}");
+                for way in next_commands {
                     assert!(way.contains(" -i prod -n data"), "{way}");
                 }
             }
@@ -374,20 +378,23 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_works_on_can_be_resumed_or_rolled_back() {
-        let record = at(Stage::MIGRATE);
-        assert_eq!(state(Some(&record), false), State::Interrupted);
-        assert_eq!(state(Some(&record), true), State::AtWork);
+    fn an_interrupted_upgrade_offers_resume_and_rollback() {
+        let saved = at(Stage::MIGRATE);
+        assert_eq!(state(Some(&saved), false), State::Interrupted);
+        assert_eq!(state(Some(&saved), true), State::AtWork);
         assert_eq!(
-            ways(Some(&record), State::Interrupted, &given(" -i p -n d")),
+            next_commands(Some(&saved), State::Interrupted, &given(" -i p -n d")),
             [
                 "meta-migration upgrade -i p -n d -o resume",
                 "meta-migration upgrade -i p -n d -o rollback",
             ]
         );
         let back = at(Stage::RESTORE);
-        let ways = ways(Some(&back), State::Halted, &given(" -i p -n d"));
-        assert!(ways[1].ends_with("-o resume --accept-loss"), "{ways:?}");
+        let next_commands = next_commands(Some(&back), State::Halted, &given(" -i p -n d"));
+        assert!(
+            next_commands[1].ends_with("-o resume --accept-loss"),
+            "{next_commands:?}"
+        );
     }
 
     #[test]
@@ -397,7 +404,7 @@ mod tests {
             image: image.to_owned(),
             replicas,
             ready: 0,
-            trouble: None,
+            problem: None,
         };
         let count = |stage, image: &str, replicas| {
             wrong_release(&at(stage), &[live(image, replicas)]).len()
@@ -412,8 +419,8 @@ mod tests {
     }
 
     #[test]
-    fn a_second_stop_never_says_that_the_metadata_was_not_changed() {
-        let first = Record {
+    fn a_second_stop_never_claims_unchanged_metadata() {
+        let first = UpgradeState {
             has_backup: false,
             attempts: BTreeMap::new(),
             ..at(Stage::STOP)

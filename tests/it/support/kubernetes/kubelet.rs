@@ -13,7 +13,7 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::plane::Plane;
+use super::control_plane::ControlPlane;
 use super::process::Places;
 
 /// The log of a container.
@@ -29,7 +29,7 @@ pub(crate) struct Log {
 pub(crate) type Logs = Arc<Mutex<BTreeMap<String, Log>>>;
 
 /// Serves `logs` on a free loopback port until the runtime ends; gives the port.
-pub(crate) async fn serve(plane: &Plane, logs: Logs) -> u16 {
+pub(crate) async fn serve(plane: &ControlPlane, logs: Logs) -> u16 {
     let certificate = CertificateDer::from_pem_file(plane.file("server.pem")).unwrap();
     let key = PrivateKeyDer::from_pem_file(plane.file("server.key")).unwrap();
     let provider = Arc::new(tokio_rustls::rustls::crypto::aws_lc_rs::default_provider());

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use super::api::{Api, code};
 use super::behaviour::{Event, Shared, TOOL_IMAGE};
+use super::control_plane::ControlPlane;
 use super::kubelet::{Log, Logs};
-use super::plane::Plane;
 use super::process::{Host, Process, items, text};
 use super::sessions::{Metadata, Session};
 use super::status::{running, status};
@@ -28,7 +28,7 @@ const GRACE: Duration = Duration::from_secs(20);
 /// The node of one namespace.
 pub(crate) struct Node {
     pub(crate) api: Api,
-    plane: &'static Plane,
+    plane: &'static ControlPlane,
     pub(crate) namespace: String,
     pub(crate) name: String,
     pub(crate) folder: PathBuf,
@@ -439,7 +439,7 @@ impl Node {
 /// What a node is made of.
 pub(crate) struct NodeParts {
     pub(crate) api: Api,
-    pub(crate) plane: &'static Plane,
+    pub(crate) plane: &'static ControlPlane,
     pub(crate) namespace: String,
     pub(crate) folder: PathBuf,
     pub(crate) names: BTreeMap<String, String>,

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::api::Api;
-use super::plane::Plane;
+use super::control_plane::ControlPlane;
 
 /// Runs the program, hands a TERM on to it, and kills it when its own input ends.
 const KEEPER: &str = r#"
@@ -59,7 +59,7 @@ pub(crate) struct Process {
 /// What is needed to run a pod.
 pub(crate) struct Host<'a> {
     pub(crate) api: &'a Api,
-    pub(crate) plane: &'a Plane,
+    pub(crate) plane: &'a ControlPlane,
     pub(crate) namespace: &'a str,
     /// Folders of pods and claims are made below it.
     pub(crate) folder: &'a Path,

@@ -5,16 +5,19 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{Refusal, blocked, harmless, refused};
-use crate::amounts::fitting;
 use crate::options::UpgradeOptions;
+use crate::pod_resources::fitting;
 use crate::preflight::{Facts, target};
-use crate::record::{EtcdTarget, PodShape, PodUser, RECORD_VERSION, Record, SavedResource};
 use crate::stage::Stage;
-use crate::{BACKUP_FOLDER, TOOL_IMAGE, claim_name, discovery, operator, survey};
+use crate::state::{EtcdTarget, PodShape, PodUser, STATE_VERSION, SavedResource, UpgradeState};
+use crate::{BACKUP_FOLDER, TOOL_IMAGE, claim_name, collect, discovery, milvus_resource};
 use milvus_meta::finding::Finding;
 use milvus_meta::version::Release;
 
-pub(super) fn new_upgrade(options: &UpgradeOptions, facts: &Facts) -> Result<Record, Refusal> {
+pub(super) fn new_upgrade(
+    options: &UpgradeOptions,
+    facts: &Facts,
+) -> Result<UpgradeState, Refusal> {
     blocked(facts, options)?;
     let (Some(source), Some(release)) = (&options.source, &options.target) else {
         return refused("a new upgrade needs --source-version and --target-version");
@@ -28,12 +31,12 @@ pub(super) fn new_upgrade(options: &UpgradeOptions, facts: &Facts) -> Result<Rec
 }
 
 /// The state of an upgrade that is not started, whether or not it can be: enough for a Job that only reads.
-pub(in crate::upgrade) fn draft(options: &UpgradeOptions, facts: &Facts) -> Record {
+pub(in crate::upgrade) fn draft(options: &UpgradeOptions, facts: &Facts) -> UpgradeState {
     let version = |release: Option<&Release>, default: &str| {
         release.map_or_else(|| default.to_owned(), ToString::to_string)
     };
-    Record {
-        version: RECORD_VERSION,
+    UpgradeState {
+        version: STATE_VERSION,
         operation: options.operation.clone(),
         started_at: options.now.clone(),
         instance: options.instance.clone(),
@@ -53,18 +56,18 @@ pub(in crate::upgrade) fn draft(options: &UpgradeOptions, facts: &Facts) -> Reco
         claim_size: options.claim_size.clone(),
         storage_class: options.storage_class.clone(),
         backup_file: format!("{BACKUP_FOLDER}/{}.mmb", options.operation),
-        selector: survey::selector(&options.instance, options.selector.as_deref()),
+        selector: collect::selector(&options.instance, options.selector.as_deref()),
         workloads: facts.workloads.found.clone(),
         resource: saved_resource(facts),
         shape: dressed(shape_of(facts), options),
         policy: options.policy,
         skip_broken: options.skip_broken.unwrap_or(false),
         accepted: accepted(&[], options),
-        asked_back: false,
+        rollback_requested: false,
         saved: None,
         layout_before: None,
         has_backup: false,
-        verified: operator::was_started_anew(&facts.deployments, facts.resource.as_ref()),
+        verified: milvus_resource::was_restarted(&facts.deployments, facts.resource.as_ref()),
         attempts: BTreeMap::new(),
         failure: None,
     }
@@ -74,9 +77,9 @@ pub(in crate::upgrade) fn draft(options: &UpgradeOptions, facts: &Facts) -> Reco
 /// nothing may do so now.
 pub(super) fn rechecked(
     options: &UpgradeOptions,
-    state: Record,
+    state: UpgradeState,
     facts: &Facts,
-) -> Result<(Record, Vec<Finding>), Refusal> {
+) -> Result<(UpgradeState, Vec<Finding>), Refusal> {
     let saved = UpgradeOptions {
         instance: state.instance.clone(),
         source: state.source_version.parse().ok(),
@@ -89,11 +92,11 @@ pub(super) fn rechecked(
         claim: Some(state.claim.clone()).filter(|claim| *claim != default_claim(&state)),
         accepted: state.accepted.clone(),
         shape: state.shape.clone(),
-        words: options.words.clone(),
+        words: options.repeated.clone(),
         ..UpgradeOptions::default()
     };
     blocked(facts, &saved)?;
-    let state = Record {
+    let state = UpgradeState {
         workloads: facts.workloads.found.clone(),
         resource: saved_resource(facts),
         ..state
@@ -104,7 +107,7 @@ pub(super) fn rechecked(
 /// What the custom resource said before anything was stopped.
 fn saved_resource(facts: &Facts) -> Option<SavedResource> {
     let live = facts.resource.as_ref()?;
-    Some(operator::saved_on(live).unwrap_or_else(|| operator::save(live)))
+    Some(milvus_resource::saved_on(live).unwrap_or_else(|| milvus_resource::save(live)))
 }
 
 /// What Jobs take over, from the first Deployment of Milvus.
@@ -146,6 +149,6 @@ pub(super) fn accepted(before: &[String], options: &UpgradeOptions) -> Vec<Strin
     all
 }
 
-fn default_claim(state: &Record) -> String {
+fn default_claim(state: &UpgradeState) -> String {
     claim_name(&state.instance)
 }

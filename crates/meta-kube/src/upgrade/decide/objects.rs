@@ -1,19 +1,19 @@
 //! What the decision needs of the objects in the cluster: the Secret, the claim and the Deployments.
 
 use super::{Refusal, refused};
-use crate::condition::gone_without;
+use crate::condition::missing_deployments;
 use crate::options::UpgradeOptions;
 use crate::preflight::Facts;
-use crate::record::{Record, Workload};
-use crate::stage::stopped_again;
-use crate::startable::paused;
+use crate::stage::stop_again_at;
+use crate::start_checks::paused;
+use crate::state::{UpgradeState, Workload};
 
 /// Fills in which certificates the given Secret contains.
 pub(super) fn with_certificates(
     options: &UpgradeOptions,
-    mut state: Record,
+    mut state: UpgradeState,
     facts: &Facts,
-) -> Result<Record, Refusal> {
+) -> Result<UpgradeState, Refusal> {
     if let Some(name) = &options.tls_secret {
         if facts.tls.is_none() {
             return refused(format!(
@@ -29,7 +29,7 @@ pub(super) fn with_certificates(
 /// empty volume is no backup.
 pub(super) fn creates_claim(
     options: &UpgradeOptions,
-    state: &Record,
+    state: &UpgradeState,
     facts: &Facts,
 ) -> Result<bool, Refusal> {
     if facts.storage.exists || state.stage.is_final() {
@@ -53,7 +53,7 @@ pub(super) fn creates_claim(
 
 /// The Deployments that were recreated since the state was saved: they are ours with their saved counts, and
 /// stopped like the others. What is missing is reported before anything is done.
-pub(super) fn recreated(state: &mut Record, facts: &Facts) -> Result<Vec<Workload>, Refusal> {
+pub(super) fn recreated(state: &mut UpgradeState, facts: &Facts) -> Result<Vec<Workload>, Refusal> {
     let row = state.stage.row();
     // The Milvus Operator may recreate its Deployments.
     if row.end.is_some() || row.untouched || state.resource.is_some() {
@@ -73,19 +73,19 @@ pub(super) fn recreated(state: &mut Record, facts: &Facts) -> Result<Vec<Workloa
     }
     // While Milvus runs, the check before the rollback reports it.
     if !gone.is_empty() && !row.runs {
-        return Err(Refusal::Halted(gone_without(&gone)));
+        return Err(Refusal::Halted(missing_deployments(&gone)));
     }
     if row.runs {
         return Ok(Vec::new());
     }
     if !recreated.is_empty() {
-        state.stage = stopped_again(state.stage);
+        state.stage = stop_again_at(state.stage);
     }
     Ok(recreated)
 }
 
 /// Refuses what is paused, before the first patch.
-pub(super) fn not_paused(state: &Record, facts: &Facts) -> Result<(), Refusal> {
+pub(super) fn not_paused(state: &UpgradeState, facts: &Facts) -> Result<(), Refusal> {
     let row = state.stage.row();
     if row.end.is_some() {
         return Ok(());

@@ -5,12 +5,12 @@ use super::{Refusal, refused};
 use crate::discovery::image_version;
 use crate::immutable_fields::IMAGE;
 use crate::options::UpgradeOptions;
-use crate::record::{EtcdTarget, Record};
 use crate::stage::resumed;
+use crate::state::{EtcdTarget, UpgradeState};
 use milvus_meta::version::Release;
 
 /// Refuses another upgrade than the unfinished one.
-pub(super) fn has_same_aim(options: &UpgradeOptions, saved: &Record) -> Result<(), Refusal> {
+pub(super) fn has_same_aim(options: &UpgradeOptions, saved: &UpgradeState) -> Result<(), Refusal> {
     let differences = saved.differences(options);
     if differences.is_empty() {
         return Ok(());
@@ -25,12 +25,16 @@ pub(super) fn has_same_aim(options: &UpgradeOptions, saved: &Record) -> Result<(
 
 /// Refuses options that do not fit the saved state: what is fixed once it is saved, another release's image,
 /// and what means nothing in this direction.
-pub(super) fn fits(options: &UpgradeOptions, saved: &Record, back: bool) -> Result<(), Refusal> {
+pub(super) fn fits(
+    options: &UpgradeOptions,
+    saved: &UpgradeState,
+    back: bool,
+) -> Result<(), Refusal> {
     let differences = saved.differences(options);
     let fixed = differences.iter().filter(|one| one.option != IMAGE);
     let mut reasons: Vec<String> = fixed.map(|one| format!("{one}: {}", one.why)).collect();
     if let Some(image) = &options.image {
-        reasons.extend(unfit_image(image, saved, back));
+        reasons.extend(incompatible_image(image, saved, back));
     }
     if back && options.policy.stay_down && !saved.policy.stay_down {
         reasons.push(
@@ -50,7 +54,7 @@ pub(super) fn fits(options: &UpgradeOptions, saved: &Record, back: bool) -> Resu
 }
 
 /// Why an image cannot be started: forward it has to be of the target release, back of the old release line.
-fn unfit_image(image: &str, saved: &Record, back: bool) -> Option<String> {
+fn incompatible_image(image: &str, saved: &UpgradeState, back: bool) -> Option<String> {
     let ran = saved.workloads.iter().any(|one| one.image == image);
     if image == saved.image || back && ran {
         return None;
@@ -84,7 +88,7 @@ fn unfit_image(image: &str, saved: &Record, back: bool) -> Option<String> {
 }
 
 /// Whether an image's tag says that it is of the release line that ran before.
-pub(super) fn is_of_old_line(image: &str, saved: &Record) -> bool {
+pub(super) fn is_of_old_line(image: &str, saved: &UpgradeState) -> bool {
     let source: Option<Release> = saved.source_version.parse().ok();
     let line = |release: Release| (release.triple().0, release.triple().1);
     let of = image_version(image).map(line);
@@ -96,7 +100,7 @@ pub(super) fn line(version: &str) -> &str {
 }
 
 /// The saved state with what is given: what fits both directions.
-pub(super) fn applied(options: &UpgradeOptions, saved: &Record) -> Record {
+pub(super) fn applied(options: &UpgradeOptions, saved: &UpgradeState) -> UpgradeState {
     let mut policy = saved.policy;
     policy.rollback_on_failure |= options.policy.rollback_on_failure;
     policy.accept_loss |= options.policy.accept_loss;
@@ -109,7 +113,7 @@ pub(super) fn applied(options: &UpgradeOptions, saved: &Record) -> Record {
             .or(saved.etcd.credentials.clone()),
         ..saved.etcd.clone()
     };
-    let mut state = Record {
+    let mut state = UpgradeState {
         stage: resumed(saved.stage),
         policy,
         skip_broken: options
@@ -126,7 +130,7 @@ pub(super) fn applied(options: &UpgradeOptions, saved: &Record) -> Record {
             .clone()
             .unwrap_or_else(|| saved.tool_image.clone()),
         // A new attempt has its own failure; a rollback keeps the one that led there.
-        failure: saved.failure.clone().filter(|_| saved.stage.is_way_back()),
+        failure: saved.failure.clone().filter(|_| saved.stage.is_rollback()),
         ..saved.clone()
     };
     save_first(&mut state);
@@ -134,7 +138,7 @@ pub(super) fn applied(options: &UpgradeOptions, saved: &Record) -> Record {
 }
 
 /// What is discarded is saved first, also where that is accepted only after a refusal.
-pub(super) fn save_first(state: &mut Record) {
+pub(super) fn save_first(state: &mut UpgradeState) {
     let is_unsaved = state.policy.accept_loss && state.saved.is_none();
     if let Some(first) = state.stage.row().saves_first.filter(|_| is_unsaved) {
         state.stage = first;
@@ -142,12 +146,12 @@ pub(super) fn save_first(state: &mut Record) {
 }
 
 /// The state with another image of the release that it leads to.
-pub(super) fn with_image(options: &UpgradeOptions, mut state: Record) -> Record {
+pub(super) fn with_image(options: &UpgradeOptions, mut state: UpgradeState) -> UpgradeState {
     let Some(image) = options.image.as_ref().filter(|_| !state.stage.is_final()) else {
         return state;
     };
     let ran = state.workloads.iter().any(|one| one.image == *image);
-    if !state.stage.is_way_back() {
+    if !state.stage.is_rollback() {
         state.image.clone_from(image);
     } else if !ran && is_of_old_line(image, &state) {
         for workload in &mut state.workloads {

@@ -4,13 +4,13 @@ use k8s_openapi::api::batch::v1::Job;
 use serde_json::json;
 
 use super::*;
-use crate::preflight::{Storage, about_cluster};
-use crate::record::PodUser;
-use crate::record::tests::example;
+use crate::preflight::{Storage, cluster_finding};
 use crate::stage::{Policy, Stage, TABLE};
+use crate::state::PodUser;
+use crate::state::tests::example;
 use crate::upgrade::dry_run::{manifests, outline};
 use crate::upgrade::helm_notice::helm_notice;
-use crate::{LABEL_OPERATION, LABEL_STEP, note, operator};
+use crate::{LABEL_OPERATION, LABEL_STEP, annotations, milvus_resource};
 
 fn request() -> UpgradeOptions {
     UpgradeOptions {
@@ -41,10 +41,10 @@ fn facts() -> Facts {
 
 fn decided(
     intent: Intent,
-    saved: Option<&Record>,
+    saved: Option<&UpgradeState>,
     facts: &Facts,
     options: &UpgradeOptions,
-) -> Result<Record, Refusal> {
+) -> Result<UpgradeState, Refusal> {
     let options = UpgradeOptions {
         intent,
         ..options.clone()
@@ -52,41 +52,47 @@ fn decided(
     decide(&options, saved, facts).map(|decision| decision.state.unwrap())
 }
 
-fn going_on(saved: Option<&Record>, options: &UpgradeOptions) -> Result<Record, Refusal> {
+fn going_on(
+    saved: Option<&UpgradeState>,
+    options: &UpgradeOptions,
+) -> Result<UpgradeState, Refusal> {
     decided(Intent::Upgrade, saved, &facts(), options)
 }
 
-fn fresh(facts: &Facts, options: &UpgradeOptions) -> Result<Record, Refusal> {
+fn fresh(facts: &Facts, options: &UpgradeOptions) -> Result<UpgradeState, Refusal> {
     decided(Intent::Upgrade, None, facts, options)
 }
 
-fn resume_with(saved: &Record, options: &UpgradeOptions) -> Result<Record, Refusal> {
+fn resume_with(saved: &UpgradeState, options: &UpgradeOptions) -> Result<UpgradeState, Refusal> {
     decided(Intent::Resume, Some(saved), &facts(), options)
 }
 
-fn resume(saved: &Record, options: &UpgradeOptions) -> Record {
+fn resume(saved: &UpgradeState, options: &UpgradeOptions) -> UpgradeState {
     resume_with(saved, options).unwrap()
 }
 
-fn going_forward(saved: Option<&Record>, options: &UpgradeOptions) -> Result<Record, Refusal> {
+fn going_forward(
+    saved: Option<&UpgradeState>,
+    options: &UpgradeOptions,
+) -> Result<UpgradeState, Refusal> {
     decided(Intent::Forward, saved, &facts(), options)
 }
 
 fn going_back(
-    saved: Option<&Record>,
+    saved: Option<&UpgradeState>,
     facts: &Facts,
     options: &UpgradeOptions,
-) -> Result<Record, Refusal> {
+) -> Result<UpgradeState, Refusal> {
     decided(Intent::RollBack, saved, facts, options)
 }
 
 #[test]
-fn w4_an_unfinished_upgrade_goes_on_with_its_own_counts() {
+fn w4_an_unfinished_upgrade_keeps_its_counts() {
     let existing = example();
-    let record = going_on(Some(&existing), &request()).unwrap();
-    assert_eq!(record.operation, existing.operation);
-    assert_eq!(record.workloads[0].replicas, 3);
-    assert_eq!(record.stage, Stage::MIGRATE);
+    let state = going_on(Some(&existing), &request()).unwrap();
+    assert_eq!(state.operation, existing.operation);
+    assert_eq!(state.workloads[0].replicas, 3);
+    assert_eq!(state.stage, Stage::MIGRATE);
     let other = UpgradeOptions {
         target: Some("2.2.9".parse().unwrap()),
         ..request()
@@ -99,17 +105,17 @@ fn w4_an_unfinished_upgrade_goes_on_with_its_own_counts() {
 }
 
 #[test]
-fn w5_w9_a_finished_upgrade_leaves_nothing_to_the_next_one() {
+fn w5_w9_a_finished_upgrade_does_not_affect_the_next() {
     let mut finished = example();
     finished.stage = Stage::ROLLED_BACK;
     let mut facts = facts();
     facts.workloads.found[0].replicas = 5;
-    let record = decided(Intent::Upgrade, Some(&finished), &facts, &request()).unwrap();
-    assert_eq!(record.workloads[0].replicas, 5, "counted now");
-    assert_eq!(record.operation, "00000001");
-    assert_ne!(record.backup_file, finished.backup_file);
-    assert!(!record.has_backup);
-    assert!(record.attempts.is_empty());
+    let state = decided(Intent::Upgrade, Some(&finished), &facts, &request()).unwrap();
+    assert_eq!(state.workloads[0].replicas, 5, "counted now");
+    assert_eq!(state.operation, "00000001");
+    assert_ne!(state.backup_file, finished.backup_file);
+    assert!(!state.has_backup);
+    assert!(state.attempts.is_empty());
 }
 
 #[test]
@@ -141,45 +147,46 @@ fn w7_a_rollback_knows_its_backup_and_its_images() {
 }
 
 #[test]
-fn what_is_given_up_after_a_refusal_is_saved_first() {
-    let mut record = example();
-    record.stage = Stage::RESTORE;
+fn accepted_loss_is_saved_before_it_is_discarded() {
+    let mut state = example();
+    state.stage = Stage::RESTORE;
     let mut insists = request();
     insists.policy.accept_loss = true;
-    let back = |record: &Record, request: &UpgradeOptions| {
-        let back = going_back(Some(record), &facts(), request).unwrap();
-        (resume(record, request).stage, back.stage)
+    let back = |state: &UpgradeState, request: &UpgradeOptions| {
+        let back = going_back(Some(state), &facts(), request).unwrap();
+        (resume(state, request).stage, back.stage)
     };
-    assert_eq!(back(&record, &request()), (Stage::RESTORE, Stage::RESTORE));
-    assert_eq!(back(&record, &insists), (Stage::SAVE_NEW, Stage::SAVE_NEW));
-    record.saved = Some("/milvus/data/after.mmb".to_owned());
-    assert_eq!(back(&record, &insists), (Stage::RESTORE, Stage::RESTORE));
+    assert_eq!(back(&state, &request()), (Stage::RESTORE, Stage::RESTORE));
+    assert_eq!(back(&state, &insists), (Stage::SAVE_NEW, Stage::SAVE_NEW));
+    state.saved = Some("/milvus/data/after.mmb".to_owned());
+    assert_eq!(back(&state, &insists), (Stage::RESTORE, Stage::RESTORE));
 }
 
 #[test]
-fn what_was_given_up_once_is_not_given_up_for_good() {
-    let mut record = example();
-    record.policy.accept_loss = true;
+fn accepted_loss_is_not_kept_for_later_rollbacks() {
+    let mut state = example();
+    state.policy.accept_loss = true;
     let mut insists = request();
     insists.policy.accept_loss = true;
-    let accepts = |record: &Record, request: &UpgradeOptions| {
-        let back = going_back(Some(record), &facts(), request).unwrap();
+    let accepts = |state: &UpgradeState, request: &UpgradeOptions| {
+        let back = going_back(Some(state), &facts(), request).unwrap();
         back.policy.accept_loss
     };
-    assert!(accepts(&record, &request()), "the same operation goes on");
-    record.stage = Stage::UPGRADED;
-    assert!(!accepts(&record, &request()), "another one");
-    assert!(accepts(&record, &insists));
+    assert!(accepts(&state, &request()), "the same operation goes on");
+    state.stage = Stage::UPGRADED;
+    assert!(!accepts(&state, &request()), "another one");
+    assert!(accepts(&state, &insists));
 }
 
 #[test]
-fn going_back_needs_an_upgrade_to_go_back_from() {
+fn rollback_without_an_upgrade_is_refused() {
     assert!(going_back(None, &facts(), &request()).is_err());
-    let mut noted = facts();
+    let mut annotated = facts();
     let mut stopped = k8s_openapi::api::apps::v1::Deployment::default();
-    stopped.metadata.annotations = Some([(note::REPLICAS.to_owned(), "3".to_owned())].into());
-    noted.deployments = vec![stopped];
-    let refusal = going_back(None, &noted, &request()).unwrap_err();
+    stopped.metadata.annotations =
+        Some([(annotations::REPLICAS.to_owned(), "3".to_owned())].into());
+    annotated.deployments = vec![stopped];
+    let refusal = going_back(None, &annotated, &request()).unwrap_err();
     assert!(
         refusal.to_string().contains("run the first command again"),
         "{refusal}"
@@ -195,7 +202,7 @@ fn going_back_needs_an_upgrade_to_go_back_from() {
 }
 
 #[test]
-fn w19_everything_in_the_way_is_told_at_once() {
+fn w19_all_blocking_findings_are_reported_at_once() {
     let mut broken = facts();
     broken.workloads.found[0].image = "milvusdb/milvus:v2.1.0".to_owned();
     broken.configured.metastore = Some("mysql".to_owned());
@@ -215,13 +222,13 @@ fn w19_everything_in_the_way_is_told_at_once() {
 }
 
 #[test]
-fn what_did_not_touch_milvus_yet_is_checked_and_counted_again() {
-    let waiting = Record {
+fn an_unstarted_upgrade_is_checked_and_counted_again() {
+    let waiting = UpgradeState {
         stage: Stage::PLAN,
         ..example()
     };
     let mut now = facts();
-    let again = |saved: &Record, facts: &Facts| {
+    let again = |saved: &UpgradeState, facts: &Facts| {
         // Nothing but what is saved is asked for.
         let options = UpgradeOptions {
             instance: "prod".to_owned(),
@@ -237,7 +244,7 @@ fn what_did_not_touch_milvus_yet_is_checked_and_counted_again() {
     now.workloads.found[0].image = "milvusdb/milvus:v2.1.2".to_owned();
     let refusal = again(&waiting, &now).unwrap_err().to_string();
     assert!(refusal.contains("[source-version]"), "{refusal}");
-    let accepting = Record {
+    let accepting = UpgradeState {
         accepted: vec!["source-version".to_owned()],
         ..waiting
     };
@@ -245,7 +252,7 @@ fn what_did_not_touch_milvus_yet_is_checked_and_counted_again() {
 }
 
 #[test]
-fn w20_helm_has_to_be_told_and_how_is_said() {
+fn w20_the_helm_notice_has_the_command() {
     let mut facts = facts();
     facts.namespace = "data".to_owned();
     facts.helm = Some(crate::discovery::helm::HelmRelease {
@@ -256,18 +263,18 @@ fn w20_helm_has_to_be_told_and_how_is_said() {
         app_version: "2.1.4".to_owned(),
         ..Default::default()
     });
-    let mut record = example();
-    assert_eq!(helm_notice(&facts, &record), None, "it is not over");
-    record.stage = Stage::UPGRADED;
-    let text = helm_notice(&facts, &record).unwrap();
+    let mut state = example();
+    assert_eq!(helm_notice(&facts, &state), None, "it is not over");
+    state.stage = Stage::UPGRADED;
+    let text = helm_notice(&facts, &state).unwrap();
     assert!(
         text.contains("helm upgrade prod milvus/milvus -n data"),
         "{text}"
     );
     assert!(text.contains("--version 4.0.34"), "{text}");
     assert!(text.contains("image.all.tag=v2.2.16"), "{text}");
-    record.stage = Stage::ROLLED_BACK;
-    let text = helm_notice(&facts, &record).unwrap();
+    state.stage = Stage::ROLLED_BACK;
+    let text = helm_notice(&facts, &state).unwrap();
     assert!(text.starts_with("if it was upgraded to 2.2.16"), "{text}");
     assert!(
         text.contains("helm rollback prod REVISION -n data"),
@@ -277,7 +284,7 @@ fn w20_helm_has_to_be_told_and_how_is_said() {
     assert!(text.contains("image.all.tag=v2.1.4"), "{text}");
     let mut says = |image: &str| {
         facts.helm.as_mut().unwrap().image = Some(image.to_owned());
-        helm_notice(&facts, &record)
+        helm_notice(&facts, &state)
     };
     let text = says("milvusdb/milvus:v2.2.16").unwrap();
     assert!(text.starts_with("its values say milvusdb/milvus:v2.2.16"));
@@ -287,18 +294,18 @@ fn w20_helm_has_to_be_told_and_how_is_said() {
     helm.images = [(3, "v2.1.4"), (4, "v2.1.4"), (5, "v2.2.16")]
         .map(|(revision, tag)| (revision, format!("milvusdb/milvus:{tag}")))
         .into();
-    let text = helm_notice(&facts, &record).unwrap();
+    let text = helm_notice(&facts, &state).unwrap();
     assert!(text.contains("helm rollback prod 4 -n data"), "{text}");
-    record.stage = Stage::UPGRADED;
-    assert_eq!(helm_notice(&facts, &record), None, "it knows the new image");
+    state.stage = Stage::UPGRADED;
+    assert_eq!(helm_notice(&facts, &state), None, "it knows the new image");
     facts.helm = None;
-    assert_eq!(helm_notice(&facts, &record), None);
+    assert_eq!(helm_notice(&facts, &state), None);
 }
 
 #[test]
-fn a_rehearsal_shows_every_step_and_object() {
-    let record = fresh(&facts(), &request()).unwrap();
-    let text = manifests(&record, true);
+fn a_dry_run_shows_every_step_and_object() {
+    let state = fresh(&facts(), &request()).unwrap();
+    let text = manifests(&state, true);
     for expected in [
         "kind: PersistentVolumeClaim",
         "kind: ConfigMap",
@@ -314,7 +321,7 @@ fn a_rehearsal_shows_every_step_and_object() {
 }
 
 #[test]
-fn a_rehearsal_shows_the_way_back_too() {
+fn a_dry_run_shows_a_rollback() {
     let mut finished = example();
     finished.stage = Stage::UPGRADED;
     let insisting = UpgradeOptions {
@@ -339,7 +346,7 @@ fn a_rehearsal_shows_the_way_back_too() {
 }
 
 #[test]
-fn a_wrong_image_can_be_put_right_when_it_is_resumed() {
+fn a_wrong_image_can_be_fixed_by_resume() {
     let mut halted = example();
     halted.stage = Stage::WAIT_NEW;
     let with = |image: &str| {
@@ -360,7 +367,7 @@ fn a_wrong_image_can_be_put_right_when_it_is_resumed() {
 }
 
 #[test]
-fn what_is_given_for_a_recorded_operation_is_applied_or_refused_and_never_dropped() {
+fn later_options_are_applied_or_refused() {
     let mut given = request();
     given.credentials = Some("etcd-user".to_owned());
     given.policy.stay_down = true;
@@ -395,11 +402,11 @@ fn what_is_given_for_a_recorded_operation_is_applied_or_refused_and_never_droppe
 }
 
 #[test]
-fn what_becomes_of_broken_records_is_open_until_the_metadata_is_migrated() {
+fn broken_records_are_decided_until_the_migration() {
     let mut given = request();
     given.skip_broken = Some(true);
     assert!(fresh(&facts(), &given).unwrap().skip_broken);
-    let at = |stage| Record { stage, ..example() };
+    let at = |stage| UpgradeState { stage, ..example() };
     let resumed = resume_with(&at(Stage::BACKUP), &given).unwrap();
     assert!(resumed.skip_broken);
     assert!(resume_with(&resumed, &request()).unwrap().skip_broken);
@@ -413,7 +420,7 @@ fn what_becomes_of_broken_records_is_open_until_the_metadata_is_migrated() {
 }
 
 #[test]
-fn an_image_given_for_the_way_back_is_one_that_the_record_holds() {
+fn a_rollback_image_is_saved_in_the_state() {
     let with = |image: &str| {
         let mut given = request();
         given.image = Some(image.to_owned());
@@ -429,17 +436,17 @@ fn an_image_given_for_the_way_back_is_one_that_the_record_holds() {
 }
 
 #[test]
-fn what_is_given_for_the_pods_comes_on_top_of_what_milvus_has() {
+fn pod_options_extend_what_milvus_has() {
     let mut given = request();
     given.shape.pull_secrets = vec!["registry".to_owned()];
     given.tool_image = Some("tool:2".to_owned());
     given.shape.node_selector = [("disk".to_owned(), "ssd".to_owned())].into();
     given.shape.user = Some(PodUser::Id(77));
-    let record = fresh(&facts(), &given).unwrap();
-    assert_eq!(record.shape.pull_secrets, ["registry"]);
-    assert_eq!(record.shape.node_selector["disk"], "ssd");
-    assert_eq!(record.shape.user, Some(PodUser::Id(77)));
-    assert_eq!(record.tool_image, "tool:2");
+    let state = fresh(&facts(), &given).unwrap();
+    assert_eq!(state.shape.pull_secrets, ["registry"]);
+    assert_eq!(state.shape.node_selector["disk"], "ssd");
+    assert_eq!(state.shape.user, Some(PodUser::Id(77)));
+    assert_eq!(state.tool_image, "tool:2");
     let mut milvus = example();
     milvus.shape.security = Some(serde_json::json!({"runAsUser": 5, "fsGroup": 6}));
     let resumed = resume(&milvus, &given);
@@ -450,10 +457,10 @@ fn what_is_given_for_the_pods_comes_on_top_of_what_milvus_has() {
 }
 
 #[test]
-fn a_rollback_turns_forward_until_the_metadata_was_put_back() {
-    let at = |stage| Record {
+fn a_rollback_turns_forward_until_the_restore() {
+    let at = |stage| UpgradeState {
         stage,
-        asked_back: true,
+        rollback_requested: true,
         saved: Some("/milvus/data/3f9a2c1d-2.2.16.mmb".to_owned()),
         policy: Policy {
             rollback_on_failure: true,
@@ -465,7 +472,7 @@ fn a_rollback_turns_forward_until_the_metadata_was_put_back() {
     assert_eq!(forward.stage, Stage::STOP);
     assert_eq!(forward.operation, "00000001", "with Jobs of its own");
     assert_eq!(forward.backup_file, example().backup_file);
-    assert!(!forward.asked_back);
+    assert!(!forward.rollback_requested);
     assert_eq!(
         forward.saved,
         at(Stage::RESTORE).saved,
@@ -480,7 +487,7 @@ fn a_rollback_turns_forward_until_the_metadata_was_put_back() {
 }
 
 #[test]
-fn another_claim_may_be_given_on_the_way() {
+fn another_claim_may_be_given_later() {
     let mut given = request();
     given.claim = Some("spare".to_owned());
     assert_eq!(resume(&example(), &given).claim, "spare");
@@ -488,13 +495,14 @@ fn another_claim_may_be_given_on_the_way() {
 }
 
 #[test]
-fn a_finished_upgrade_is_done_while_it_runs() {
-    let mut finished = Record {
+fn a_finished_upgrade_is_done_while_its_image_runs() {
+    let mut finished = UpgradeState {
         stage: Stage::UPGRADED,
         ..example()
     };
     let mut facts = facts();
-    let is_done = |saved: &Record, facts: &Facts| super::is_done(&request(), Some(saved), facts);
+    let is_done =
+        |saved: &UpgradeState, facts: &Facts| super::is_done(&request(), Some(saved), facts);
     assert!(!is_done(&finished, &facts), "2.1 runs");
     facts.workloads.found[0].image.clone_from(&finished.image);
     assert!(is_done(&finished, &facts));
@@ -513,7 +521,7 @@ fn every_intent_in_every_stage_decides_or_refuses() {
         Intent::Forward,
     ];
     for row in &TABLE {
-        let saved = Record {
+        let saved = UpgradeState {
             stage: row.stage,
             ..example()
         };
@@ -525,7 +533,7 @@ fn every_intent_in_every_stage_decides_or_refuses() {
                 Intent::Resume => unfinished,
                 Intent::Forward => {
                     row.stage == Stage::CHECK_ROLLBACK
-                        || row.stage.is_way_back() && row.may_discard
+                        || row.stage.is_rollback() && row.may_discard
                         || [Stage::STOP_BACK, Stage::DRAIN_BACK].contains(&row.stage)
                 }
                 Intent::RollBack => ![Stage::ROLLED_BACK, Stage::ABORTED].contains(&row.stage),
@@ -550,10 +558,10 @@ fn every_intent_in_every_stage_decides_or_refuses() {
 }
 
 #[test]
-fn what_was_recreated_is_stopped_with_its_saved_count() {
+fn a_recreated_deployment_keeps_its_saved_count() {
     let recreated = |stage: Stage, uid: Option<&str>| {
         let mut facts = facts();
-        let saved = Record { stage, ..example() };
+        let saved = UpgradeState { stage, ..example() };
         let uid = uid.map(str::to_owned);
         facts.saved.insert(saved.workloads[0].name.clone(), uid);
         let options = UpgradeOptions {
@@ -585,10 +593,10 @@ fn what_was_recreated_is_stopped_with_its_saved_count() {
 }
 
 #[test]
-fn the_claim_is_created_once_and_never_in_place_of_a_backup() {
+fn a_claim_with_a_backup_is_never_recreated() {
     let mut gone = facts();
     gone.storage.exists = false;
-    let create = |saved: Option<&Record>, claim: Option<&str>| {
+    let create = |saved: Option<&UpgradeState>, claim: Option<&str>| {
         let options = UpgradeOptions {
             intent: if saved.is_some() {
                 Intent::Resume
@@ -600,7 +608,7 @@ fn the_claim_is_created_once_and_never_in_place_of_a_backup() {
         };
         decide(&options, saved, &gone).map(|decision| decision.creates_claim)
     };
-    let at = |stage| Record { stage, ..example() };
+    let at = |stage| UpgradeState { stage, ..example() };
     assert_eq!(create(None, None), Ok(true));
     assert!(create(None, Some("spare")).is_err());
     let refusal = create(Some(&at(Stage::RESTORE)), None)
@@ -612,7 +620,7 @@ fn the_claim_is_created_once_and_never_in_place_of_a_backup() {
         Ok(false),
         "it needs no volume"
     );
-    let before = Record {
+    let before = UpgradeState {
         has_backup: false,
         ..at(Stage::BACKUP)
     };
@@ -638,7 +646,7 @@ fn a_rollback_starts_any_image_of_the_old_line() {
 }
 
 #[test]
-fn where_openshift_assigns_users_the_jobs_name_none() {
+fn on_openshift_jobs_set_no_user() {
     let mut assigned = facts();
     assigned.user_range = Some("1000650000/10000".to_owned());
     let user = |facts: &Facts, given: Option<PodUser>| {
@@ -657,12 +665,12 @@ fn where_openshift_assigns_users_the_jobs_name_none() {
 }
 
 #[test]
-fn the_outline_names_the_steps_in_their_order() {
-    let record = Record {
+fn the_outline_lists_the_steps_in_order() {
+    let state = UpgradeState {
         stage: Stage::PROBE,
         ..example()
     };
-    let text = outline(&record, "data");
+    let text = outline(&state, "data");
     assert!(
         text.starts_with("Upgrade prod in namespace data from 2.1.4 to 2.2.16:\n"),
         "{text}"
@@ -677,7 +685,7 @@ fn the_outline_names_the_steps_in_their_order() {
     ];
     let places = steps.map(|stage| text.find(stage.name()).unwrap());
     assert!(places.is_sorted(), "{text}");
-    let back = Record {
+    let back = UpgradeState {
         stage: Stage::CHECK_ROLLBACK,
         ..example()
     };
@@ -703,7 +711,7 @@ fn a_paused_deployment_is_found_before_anything_is_changed() {
         (Intent::RollBack, Stage::UPGRADED),
         (Intent::Forward, Stage::RESTORE),
     ] {
-        let saved = Record { stage, ..example() };
+        let saved = UpgradeState { stage, ..example() };
         let refusal = decided(intent, Some(&saved), &paused, &request()).unwrap_err();
         assert!(
             refusal.to_string().contains("rollout resume"),
@@ -721,9 +729,9 @@ fn a_paused_milvus_operator_is_found_before_anything_is_changed() {
         })
     };
     let mut facts = facts();
-    let state = |stage: Stage| Record {
+    let state = |stage: Stage| UpgradeState {
         stage,
-        resource: Some(operator::save(&resource("false"))),
+        resource: Some(milvus_resource::save(&resource("false"))),
         ..example()
     };
     for stage in [Stage::STOP, Stage::START_NEW, Stage::RESTORE] {
@@ -740,9 +748,9 @@ fn a_paused_milvus_operator_is_found_before_anything_is_changed() {
 }
 
 #[test]
-fn only_pods_on_their_way_are_waited_for() {
+fn only_pods_in_transition_are_waited_for() {
     let blocked = |codes: &[&str]| {
-        let finding = |code: &&str| about_cluster(Severity::Error, code, String::new());
+        let finding = |code: &&str| cluster_finding(Severity::Error, code, String::new());
         Refusal::Blocked(codes.iter().map(finding).collect()).passes()
     };
     assert!(blocked(&["not-at-rest"]));
@@ -761,7 +769,7 @@ fn backup_job(operation: &str) -> Job {
 }
 
 #[test]
-fn a_finished_upgrade_without_its_state_goes_back_with_the_backup_of_its_jobs() {
+fn rollback_without_state_uses_the_backup_of_its_jobs() {
     let mut lost = facts();
     lost.workloads.found[0].image = "registry:5000/milvus:v2.2.16".to_owned();
     lost.jobs = vec![backup_job("3f9a2c1d")];
@@ -770,7 +778,7 @@ fn a_finished_upgrade_without_its_state_goes_back_with_the_backup_of_its_jobs() 
     assert_eq!(state.workloads[0].image, "registry:5000/milvus:v2.1.4");
     assert_eq!(state.image, "registry:5000/milvus:v2.2.16");
     assert_eq!(state.backup_file, "/milvus/data/3f9a2c1d.mmb");
-    assert!(state.has_backup && state.asked_back);
+    assert!(state.has_backup && state.rollback_requested);
     let blind = UpgradeOptions {
         source: None,
         ..request()

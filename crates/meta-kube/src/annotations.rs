@@ -1,0 +1,114 @@
+//! What is noted on a workload in the very patch that stops it: count and image outlive the record.
+//!
+//! The notes are believed only while the workload stands at 0, and go when a release runs again.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use serde_json::{Value, json};
+
+use super::state::{SavedResource, Workload};
+
+/// The count of a Deployment before it was stopped.
+pub(crate) const REPLICAS: &str = "meta-migration/replicas";
+/// The image that it had before the upgrade.
+pub(crate) const IMAGE: &str = "meta-migration/image";
+/// What a custom resource said before it was stopped.
+pub(crate) const RESOURCE: &str = "meta-migration/before";
+
+/// The notes on a Deployment, as annotations.
+#[must_use]
+pub(crate) fn on_deployment(workload: &Workload) -> Value {
+    json!({REPLICAS: workload.replicas.to_string(), IMAGE: workload.image})
+}
+
+/// The notes on a custom resource.
+#[must_use]
+pub(crate) fn on_resource(saved: &SavedResource) -> Value {
+    // A map with text keys cannot fail to become JSON.
+    json!({RESOURCE: serde_json::to_string(saved).unwrap_or_default()})
+}
+
+/// A patch that takes all notes away.
+#[must_use]
+pub(crate) fn removal_patch() -> Value {
+    json!({"metadata": {"annotations": {REPLICAS: null, IMAGE: null, RESOURCE: null}}})
+}
+
+fn annotated<'d>(deployment: &'d Deployment, key: &str) -> Option<&'d String> {
+    deployment.metadata.annotations.as_ref()?.get(key)
+}
+
+/// Whether a Deployment bears notes.
+#[must_use]
+pub(crate) fn is_annotated(deployment: &Deployment) -> bool {
+    annotated(deployment, REPLICAS).is_some()
+}
+
+/// The count and the image that a stopped Deployment had.
+#[must_use]
+pub(crate) fn of_deployment(deployment: &Deployment) -> Option<(i32, String)> {
+    let spec = deployment.spec.as_ref()?;
+    if spec.replicas != Some(0) {
+        return None;
+    }
+    let replicas = annotated(deployment, REPLICAS)?.parse().ok()?;
+    Some((replicas, annotated(deployment, IMAGE)?.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::milvus_resource::{self, saved_on, was_restarted};
+    use crate::state::tests::example;
+
+    fn deployment(replicas: i32, annotations: &Value) -> Deployment {
+        serde_json::from_value(json!({
+            "metadata": {"name": "prod-milvus-querynode", "annotations": annotations},
+            "spec": {"replicas": replicas, "selector": {}, "template": {}},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn annotations_apply_only_at_zero_replicas() {
+        let notes = on_deployment(&example().workloads[0]);
+        let told = Some((3, "milvusdb/milvus:v2.1.4".to_owned()));
+        assert_eq!(of_deployment(&deployment(0, &notes)), told);
+        assert_eq!(
+            of_deployment(&deployment(2, &notes)),
+            None,
+            "it was started since"
+        );
+        assert_eq!(of_deployment(&deployment(0, &json!({}))), None);
+        let broken = json!({REPLICAS: "many", IMAGE: "i"});
+        assert_eq!(of_deployment(&deployment(0, &broken)), None);
+    }
+
+    #[test]
+    fn an_image_other_than_annotated_was_started() {
+        let notes = on_deployment(&example().workloads[0]);
+        let with = |image: &str| {
+            let mut stopped = serde_json::to_value(deployment(0, &notes)).unwrap();
+            stopped["spec"]["template"]["spec"] =
+                json!({"containers": [{"name": "querynode", "image": image}]});
+            serde_json::from_value::<Deployment>(stopped).unwrap()
+        };
+        assert!(!was_restarted(&[with("milvusdb/milvus:v2.1.4")], None));
+        assert!(was_restarted(&[with("milvusdb/milvus:v2.2.16")], None));
+        assert!(!was_restarted(&[deployment(0, &json!({}))], None));
+    }
+
+    #[test]
+    fn a_custom_resource_is_saved_completely() {
+        let before = json!({
+            "metadata": {"uid": "u"},
+            "spec": {"components": {"standalone": {"replicas": 1, "image": "own"}}},
+        });
+        let saved = milvus_resource::save(&before);
+        let mut stopped = before.clone();
+        stopped["spec"]["components"]["standalone"]["replicas"] = json!(0);
+        stopped["metadata"]["annotations"] = on_resource(&saved);
+        assert_eq!(saved_on(&stopped), Some(saved));
+        stopped["spec"]["components"]["standalone"]["replicas"] = json!(1);
+        assert_eq!(saved_on(&stopped), None, "it was started since");
+    }
+}

@@ -1,0 +1,463 @@
+//! Drives the stages: records each before it begins, does its work, asks the table what follows.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::ConfigMap;
+use tokio::time::Instant;
+
+use super::client::{Client, ClientError};
+use super::job_kind::JobKind;
+use super::job_runner;
+use super::lease::Held;
+use super::manifest;
+use super::options::UpgradeOptions;
+use super::preflight::check_metadata;
+use super::progress::ProgressObserver;
+use super::stage::{Action, End, Next, Outcome, Stage, next};
+use super::state::UpgradeState;
+use super::{LABEL_INSTANCE, LABEL_OPERATION, STATE_KEY, config_name, state_name};
+use meta_report::BackupReport;
+use milvus_meta::finding::Severity;
+
+mod backup;
+mod jobs;
+mod metadata;
+mod workloads;
+
+/// How often Milvus is stopped again when another tool starts it.
+const STOPS_MAX: u32 = 5;
+/// How long a server that does not answer is left alone.
+const OUTAGE_PAUSE: Duration = Duration::from_secs(3);
+
+/// How an operation ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// The new release runs on verified 2.2 metadata.
+    Upgraded,
+    /// The old release runs on verified 2.1 metadata; with what failed until then.
+    RolledBack(Option<String>),
+    /// Nothing was touched, and why.
+    Abandoned(String),
+    /// The rollback was not started, and why: the new release runs on.
+    Kept(String),
+    /// A person has to decide.
+    Halted(String),
+}
+
+/// What makes the process give up, with everything recorded as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// The server.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// Another process works on the instance.
+    #[error(
+        "the Lease was lost: another orchestrator may be running; the upgrade state is unchanged"
+    )]
+    LeaseLost,
+    /// The record cannot be understood.
+    #[error("{0}")]
+    UpgradeState(String),
+}
+
+impl DriverError {
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::Client(error) => error.is_transient(),
+            Self::LeaseLost | Self::UpgradeState(_) => false,
+        }
+    }
+}
+
+/// Why a stage's work did not succeed.
+enum StageError {
+    /// The stage failed; the table decides.
+    Failed(String),
+    /// Nothing may be decided now: something that writes may still run.
+    Undecided(String),
+    /// The process cannot continue.
+    Broken(DriverError),
+}
+
+impl From<ClientError> for StageError {
+    fn from(error: ClientError) -> Self {
+        if error.is_transient() {
+            Self::Broken(error.into())
+        } else {
+            Self::Failed(error.to_string())
+        }
+    }
+}
+
+impl From<DriverError> for StageError {
+    fn from(error: DriverError) -> Self {
+        Self::Broken(error)
+    }
+}
+
+/// One operation in progress.
+pub struct Driver<'a> {
+    client: &'a Client,
+    observer: &'a dyn ProgressObserver,
+    held: &'a Held,
+    state: UpgradeState,
+    resource_version: Option<String>,
+    /// The timeout of each wait.
+    limit: Duration,
+    /// How often Milvus was stopped again.
+    stops: u32,
+}
+
+/// Reads the record of an instance, with its resource version.
+///
+/// # Errors
+/// Of the request, or [`DriverError::UpgradeState`].
+pub async fn saved_state(
+    client: &Client,
+    instance: &str,
+) -> Result<Option<(UpgradeState, Option<String>)>, DriverError> {
+    let Some(map) = client.get::<ConfigMap>(&state_name(instance)).await? else {
+        return Ok(None);
+    };
+    let text = map.data.as_ref().and_then(|data| data.get(STATE_KEY));
+    let text = text.ok_or_else(|| {
+        DriverError::UpgradeState(format!("{} has no key {STATE_KEY}", state_name(instance)))
+    })?;
+    let state = UpgradeState::parse(text).map_err(DriverError::UpgradeState)?;
+    Ok(Some((state, map.metadata.resource_version)))
+}
+
+impl<'a> Driver<'a> {
+    /// Takes a record in hand; it is written with the first stage.
+    pub fn new(
+        client: &'a Client,
+        observer: &'a dyn ProgressObserver,
+        held: &'a Held,
+        state: UpgradeState,
+        resource_version: Option<String>,
+        limit: Duration,
+    ) -> Self {
+        Self {
+            client,
+            observer,
+            held,
+            state,
+            resource_version,
+            limit,
+            stops: 0,
+        }
+    }
+
+    /// The record as it is.
+    #[must_use]
+    pub fn state(&self) -> &UpgradeState {
+        &self.state
+    }
+
+    /// Goes on until the end, or until the user has to decide.
+    ///
+    /// # Errors
+    /// When the process cannot continue; the record tells where it was.
+    pub(crate) async fn drive(&mut self) -> Result<Ending, DriverError> {
+        self.save().await?;
+        let mut outage: Option<Instant> = None;
+        loop {
+            let stage = self.state.stage;
+            if outage.is_none() {
+                self.observer.message(stage.name());
+            }
+            if stage.is_final() {
+                return Ok(self.ending());
+            }
+            let worked = match self.work(stage).await {
+                Ok(outcome) => self.still_stopped(stage, outcome).await,
+                problem @ Err(_) => problem,
+            };
+            let outcome = match worked {
+                Ok(outcome) => outcome,
+                Err(StageError::Failed(why)) => {
+                    self.failed(stage, &why);
+                    Outcome::Failed
+                }
+                Err(StageError::Undecided(why)) => {
+                    self.state.failure = Some(format!("{}: {why}", stage.name()));
+                    self.save().await?;
+                    return Ok(Ending::Halted(why));
+                }
+                Err(StageError::Broken(error)) => {
+                    // Every stage may be started again: that is what a restarted command does.
+                    let since = *outage.get_or_insert_with(Instant::now);
+                    if !error.is_transient() || since.elapsed() >= self.limit {
+                        return Err(error);
+                    }
+                    let told = format!("the API server does not answer, trying again: {error}");
+                    self.observer.message(&told);
+                    tokio::time::sleep(OUTAGE_PAUSE).await;
+                    continue;
+                }
+            };
+            outage = None;
+            let before = self.state.layout_before;
+            match next(stage, outcome, before, self.state.policy) {
+                Next::Go(following) => self.enter(stage, outcome, following).await?,
+                Next::Halt => {
+                    self.save().await?;
+                    let why = self.state.failure.clone();
+                    return Ok(Ending::Halted(why.unwrap_or_else(|| {
+                        format!(
+                            "{}: the metadata does not match the saved upgrade state",
+                            stage.name()
+                        )
+                    })));
+                }
+            }
+        }
+    }
+
+    /// The outcome of a stage that needs Milvus stopped, unless another tool started it meanwhile: then what was
+    /// done does not count, and the metadata is verified once more.
+    async fn still_stopped(
+        &mut self,
+        stage: Stage,
+        outcome: Outcome,
+    ) -> Result<Outcome, StageError> {
+        if !stage.row().stopped {
+            return Ok(outcome);
+        }
+        let started = self.started().await?.join(", ");
+        if started.is_empty() {
+            return Ok(outcome);
+        }
+        self.stops += 1;
+        if self.stops > STOPS_MAX {
+            return Err(StageError::Undecided(format!(
+                "another tool keeps starting Milvus ({started}): stop that tool, then run -o resume"
+            )));
+        }
+        self.observer.message(&format!(
+            "another tool started Milvus ({started}): stopping it and repeating the steps since the stop"
+        ));
+        Ok(Outcome::Restarted)
+    }
+
+    fn failed(&mut self, stage: Stage, why: &str) {
+        self.observer.message(&format!("failed: {why}"));
+        let first = self.state.failure.take();
+        let way_back = stage.is_rollback() || stage.action == Action::Diagnose;
+        self.state.failure = Some(match first {
+            Some(first) if way_back => format!("{first}; then, {}: {why}", stage.name()),
+            Some(_) | None => format!("{}: {why}", stage.name()),
+        });
+    }
+
+    async fn enter(
+        &mut self,
+        stage: Stage,
+        outcome: Outcome,
+        following: Stage,
+    ) -> Result<(), DriverError> {
+        let row = stage.row();
+        let effects = match outcome {
+            Outcome::Done | Outcome::Metadata(_) => row.on_success,
+            Outcome::Failed if following.is_rollback() => row.on_rollback,
+            Outcome::Failed | Outcome::Restarted => &[],
+        };
+        for effect in effects.iter().chain(following.row().on_enter) {
+            self.state.apply(*effect);
+        }
+        self.state.stage = following;
+        let done = matches!(outcome, Outcome::Done);
+        // Entered again, the stage is done again, with a Job of another name.
+        if done && let Some(kind) = row.job.filter(|kind| kind.writes()) {
+            *self.state.attempts.entry(kind).or_default() += 1;
+        }
+        self.save().await?;
+        if done {
+            self.delete_saved(stage).await;
+        }
+        Ok(())
+    }
+
+    fn ending(&self) -> Ending {
+        let failure = self.state.failure.clone();
+        match self.state.stage.row().end {
+            Some(End::Upgraded) => failure.map_or(Ending::Upgraded, Ending::Kept),
+            Some(End::RolledBack) => Ending::RolledBack(failure),
+            Some(End::Aborted) | None => {
+                Ending::Abandoned(failure.unwrap_or_else(|| "nothing was changed".to_owned()))
+            }
+        }
+    }
+
+    /// Writes the record; another program's change of it in between ends this process.
+    async fn save(&mut self) -> Result<(), DriverError> {
+        self.check_lease().await?;
+        let begun = Instant::now();
+        let mut tried = 0;
+        let written = loop {
+            let map = manifest::state_map(&self.state, self.resource_version.clone());
+            let written = if self.resource_version.is_some() {
+                self.client.replace(&map).await
+            } else {
+                self.client.create(&map).await
+            };
+            match written {
+                Ok(written) => break written,
+                Err(error) if error.is_conflict() => {
+                    // An earlier try may have reached the server although its answer did not reach us.
+                    let now = saved_state(self.client, &self.state.instance).await?;
+                    match now {
+                        Some((state, version)) if tried > 0 && state == self.state => {
+                            self.resource_version = version;
+                            return Ok(());
+                        }
+                        Some(_) | None => return Err(DriverError::LeaseLost),
+                    }
+                }
+                Err(error) if error.is_missing() && self.resource_version.is_some() => {
+                    self.check_lease().await?;
+                    self.observer
+                        .message("the upgrade state was deleted: writing it again");
+                    self.resource_version = None;
+                }
+                Err(error) if error.is_transient() && begun.elapsed() < self.limit => {
+                    tried += 1;
+                    tokio::time::sleep(OUTAGE_PAUSE).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        };
+        self.resource_version = written.metadata.resource_version;
+        Ok(())
+    }
+
+    /// Nothing may be changed while another program may have the Lease.
+    async fn check_lease(&self) -> Result<(), DriverError> {
+        if self.held.is_sure(self.limit).await {
+            Ok(())
+        } else {
+            Err(DriverError::LeaseLost)
+        }
+    }
+
+    /// Does the work of a stage: the one place that knows how each action is done.
+    async fn work(&mut self, stage: Stage) -> Result<Outcome, StageError> {
+        let forward = !stage.is_rollback();
+        match stage.action {
+            Action::Probe => return self.probe().await,
+            Action::Plan => {
+                self.run(JobKind::Plan).await?;
+            }
+            Action::CheckRollback => self.check_rollback().await?,
+            Action::Stop => {
+                self.end_writers().await?;
+                self.stop().await?;
+            }
+            // The Job that follows waits for the sessions in etcd.
+            Action::Drain => self.wait_for_no_pods().await?,
+            Action::Backup if forward => self.back_up().await?,
+            Action::Backup => self.save_new().await?,
+            Action::Convert if forward => self.migrate().await?,
+            // Without a backup there is nothing to put back: the check finds out whether that is needed.
+            Action::Convert if !self.state.has_backup => {}
+            Action::Convert => self.roll_back().await?,
+            Action::Verify => self.verify().await?,
+            Action::CheckLayout | Action::Diagnose => {
+                self.end_writers().await?;
+                let layout = self.unlocked_status().await?.layout;
+                self.observer
+                    .message(&format!("the metadata is {}", layout.name()));
+                return Ok(Outcome::Metadata(layout));
+            }
+            Action::Start => self.start(forward).await?,
+            Action::WaitReady => {
+                self.wait_ready(forward).await?;
+                if !forward {
+                    self.require_old_metadata().await?;
+                }
+                self.remove_annotations().await?;
+            }
+            Action::Done | Action::Aborted => {}
+        }
+        Ok(Outcome::Done)
+    }
+
+    /// Proves image, volume and etcd with a Job that only reads, while Milvus still runs.
+    async fn probe(&mut self) -> Result<Outcome, StageError> {
+        let status = self.status().await?;
+        let options = UpgradeOptions {
+            accepted: self.state.accepted.clone(),
+            ..UpgradeOptions::default()
+        };
+        let runs = self.is_up().await?;
+        let findings = check_metadata(&status, &self.state.etcd, &options, runs);
+        let errors: Vec<String> = findings
+            .into_iter()
+            .filter(|finding| finding.severity == Severity::Error)
+            .map(|finding| finding.message)
+            .collect();
+        if !errors.is_empty() {
+            return Err(StageError::Failed(errors.join("; ")));
+        }
+        self.state.layout_before = Some(status.layout);
+        self.observer
+            .message(&format!("the metadata is {}", status.layout.name()));
+        Ok(Outcome::Metadata(status.layout))
+    }
+
+    /// Proves the backup, and that nothing would be lost that nobody gave up, while Milvus still runs.
+    async fn check_rollback(&mut self) -> Result<(), StageError> {
+        if !self.state.has_backup {
+            return Err(StageError::Failed(
+                "this upgrade has no backup, because there was no 2.1 metadata: nothing to roll back to"
+                    .to_owned(),
+            ));
+        }
+        self.require_deployments().await?;
+        self.run(JobKind::Preview).await.map(|_| ())
+    }
+
+    /// What is given up is saved anyway.
+    async fn save_new(&mut self) -> Result<(), StageError> {
+        let is_saved = self.state.saved.is_some();
+        if is_saved || !self.state.policy.accept_loss {
+            return Ok(());
+        }
+        let text = self.run(JobKind::Save).await?;
+        let report: Option<BackupReport> = job_runner::report(&text);
+        let file = report.map_or_else(|| self.state.saved_file(), |report| report.path);
+        self.observer
+            .message(&format!("what the new release wrote is saved in {file}"));
+        self.state.saved = Some(file);
+        Ok(())
+    }
+
+    /// Removes Jobs and configuration, those of earlier operations too; the volume and the saved state stay for
+    /// a rollback.
+    ///
+    /// # Errors
+    /// Of the requests.
+    pub async fn clean_up(&self) -> Result<(), DriverError> {
+        let selector = format!("{LABEL_INSTANCE}={}", self.state.instance);
+        let jobs: Vec<Job> = self.client.list(&selector).await?;
+        let mut operations = BTreeSet::from([self.state.operation.clone()]);
+        for job in jobs {
+            let name = job.metadata.name.clone().unwrap_or_default();
+            let labels = job.metadata.labels.unwrap_or_default();
+            operations.extend(labels.get(LABEL_OPERATION).cloned());
+            self.client.delete::<Job>(&name).await?;
+        }
+        for operation in operations {
+            self.client
+                .delete::<ConfigMap>(&config_name(&operation))
+                .await?;
+        }
+        self.observer.message(&format!(
+            "Jobs and configuration are deleted; the backup is kept in volume claim {}",
+            self.state.claim
+        ));
+        Ok(())
+    }
+}

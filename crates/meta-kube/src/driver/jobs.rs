@@ -1,0 +1,169 @@
+//! Steps as Jobs: which attempt counts, and what an attempt needs.
+
+use std::time::Duration;
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim};
+
+use tokio::time::Instant;
+
+use super::{Driver, StageError};
+use crate::client::ClientError;
+use crate::condition::{JobState, job_state};
+use crate::job_kind::JobKind;
+use crate::job_runner::{JobFailure, Runner};
+use crate::manifest;
+use crate::stage::Stage;
+use crate::state::ATTEMPTS_MAX;
+use crate::{LABEL_INSTANCE, LABEL_STEP, config_name, job_name};
+
+/// The pause before etcd is tried again.
+const UNREACHED_PAUSE: Duration = Duration::from_secs(5);
+
+impl Driver<'_> {
+    /// Runs a step as a Job and gives what it reported.
+    ///
+    /// What only reads is asked again each time. What writes is taken up where an earlier process left
+    /// it: a Job that runs is waited for, one that succeeded counts.
+    pub(super) async fn run(&mut self, step: JobKind) -> Result<String, StageError> {
+        self.prepare().await?;
+        let mut attempt = self.state.attempt(step);
+        if attempt == 0 || self.is_used_up(step, attempt).await? {
+            if attempt > 0 {
+                self.delete_job(step, attempt).await?;
+            }
+            attempt = self.next_attempt(step).await?;
+        }
+        let mut tries = 1;
+        let mut unreached: Option<Instant> = None;
+        loop {
+            self.check_lease().await?;
+            match self.runner().run(&self.state, step, attempt).await {
+                Ok(text) => {
+                    if !step.writes() && step != JobKind::Backup {
+                        self.delete_job(step, attempt).await?;
+                    }
+                    return Ok(text);
+                }
+                Err(JobFailure::Client(error)) => return Err(error.into()),
+                Err(JobFailure::StillRunning(why)) => return Err(StageError::Undecided(why)),
+                Err(JobFailure::Ended {
+                    why,
+                    again,
+                    unreachable,
+                }) => {
+                    let since = unreached.get_or_insert_with(Instant::now);
+                    let row = self.state.stage.row();
+                    // Milvus is stopped for this upgrade: etcd was there, and is waited for as the API server is.
+                    let waits =
+                        unreachable && !row.untouched && !row.runs && since.elapsed() < self.limit;
+                    if waits {
+                        tokio::time::sleep(UNREACHED_PAUSE).await;
+                    } else if !again || tries >= ATTEMPTS_MAX {
+                        return Err(StageError::Failed(why));
+                    } else {
+                        tries += 1;
+                    }
+                    self.observer.message(&format!("{why}: trying again"));
+                    self.delete_job(step, attempt).await?;
+                    attempt = self.next_attempt(step).await?;
+                }
+            }
+        }
+    }
+
+    /// Deletes the Job whose result is saved with the following stage. That of the backup stays: it names the
+    /// backup where the upgrade state is lost.
+    pub(super) async fn delete_saved(&self, stage: Stage) {
+        let kind = stage.row().job.filter(|kind| kind.writes());
+        let Some((kind, next)) = kind.map(|kind| (kind, self.state.attempt(kind))) else {
+            return;
+        };
+        // A remaining Job does no harm: the next one has another name.
+        if let Err(error) = self.delete_job(kind, next.saturating_sub(1)).await {
+            tracing::warn!(%error, "a finished Job is left");
+        }
+    }
+
+    /// Deletes a Job that is of no use any more: each counts against a quota.
+    async fn delete_job(&self, step: JobKind, attempt: u32) -> Result<(), ClientError> {
+        let name = job_name(step.name(), &self.state.operation, attempt);
+        self.client.delete::<Job>(&name).await
+    }
+
+    fn runner(&self) -> Runner<'_> {
+        Runner {
+            client: self.client,
+            observer: self.observer,
+            limit: self.limit,
+        }
+    }
+
+    /// Leaves no Job of this instance that could still change the metadata, whichever operation made it:
+    /// what is found afterwards holds, and a release may be started on it.
+    pub(super) async fn end_writers(&self) -> Result<(), StageError> {
+        let selector = format!(
+            "{LABEL_INSTANCE}={},{LABEL_STEP} in ({},{})",
+            self.state.instance,
+            JobKind::Migrate.name(),
+            JobKind::Rollback.name()
+        );
+        let jobs: Vec<Job> = self.client.list(&selector).await?;
+        for job in jobs {
+            self.check_lease().await?;
+            let name = job.metadata.name.unwrap_or_default();
+            match self.runner().finish(&name).await {
+                Ok(()) => {}
+                Err(JobFailure::Client(error)) => return Err(error.into()),
+                Err(JobFailure::StillRunning(why) | JobFailure::Ended { why, .. }) => {
+                    return Err(StageError::Undecided(why));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn next_attempt(&mut self, step: JobKind) -> Result<u32, StageError> {
+        let attempt = self.state.attempt(step) + 1;
+        self.state.attempts.insert(step, attempt);
+        self.save().await?;
+        Ok(attempt)
+    }
+
+    /// Whether a recorded attempt is of no use any more.
+    async fn is_used_up(&self, step: JobKind, attempt: u32) -> Result<bool, StageError> {
+        if !step.writes() && step != JobKind::Backup {
+            return Ok(true);
+        }
+        let name = job_name(step.name(), &self.state.operation, attempt);
+        let found: Option<Job> = self.client.get(&name).await?;
+        Ok(found.is_some_and(|job| matches!(job_state(&job), JobState::Failed(_))))
+    }
+
+    /// Makes what the Jobs need, as far as it is not there.
+    async fn prepare(&self) -> Result<(), StageError> {
+        let config = manifest::config_map(&self.state);
+        let name = config_name(&self.state.operation);
+        let found: Option<ConfigMap> = self.client.get(&name).await?;
+        match found {
+            Some(found) if found.data == config.data => {}
+            Some(_) => {
+                self.client.replace(&config).await?;
+            }
+            None => {
+                self.client.create(&config).await?;
+            }
+        }
+        if !self.state.stage.row().needs_volume {
+            return Ok(());
+        }
+        let claim: Option<PersistentVolumeClaim> = self.client.get(&self.state.claim).await?;
+        if claim.is_none() {
+            return Err(StageError::Failed(format!(
+                "the volume claim {} does not exist",
+                self.state.claim
+            )));
+        }
+        Ok(())
+    }
+}

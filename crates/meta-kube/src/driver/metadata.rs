@@ -1,0 +1,58 @@
+//! What a Job sees of the metadata in etcd, and waiting until it may be relied on.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Driver, StageError};
+use crate::job_kind::JobKind;
+use crate::job_runner;
+use meta_report::StatusReport;
+use milvus_meta::layout::Layout;
+
+/// How often a lock in etcd is inspected, and what its lease may be late.
+const LOCK_PAUSE: Duration = Duration::from_secs(10);
+const LOCK_GRACE: Duration = Duration::from_secs(2);
+
+impl Driver<'_> {
+    /// What is in etcd now.
+    pub(super) async fn status(&mut self) -> Result<StatusReport, StageError> {
+        let text = self.run(JobKind::Status).await?;
+        job_runner::report(&text)
+            .ok_or_else(|| StageError::Failed("the status Job printed no report".to_owned()))
+    }
+
+    /// What is in etcd once nobody holds the migration lock: with a migration under way it tells nothing.
+    /// A dead migration's lock ends within its TTL, that of a living one does not.
+    pub(super) async fn unlocked_status(&mut self) -> Result<StatusReport, StageError> {
+        let begun = Instant::now();
+        let mut end = None;
+        loop {
+            let status = self.status().await?;
+            let Some(lock) = &status.lock else {
+                return Ok(status);
+            };
+            let told = format!("another migration holds the lock {}", lock.key);
+            let ttl = Duration::from_secs(lock.ttl.max(0).unsigned_abs()) + LOCK_GRACE;
+            let end = *end.get_or_insert(begun + ttl.min(self.limit));
+            if lock.lease == 0 || Instant::now() >= end {
+                return Err(StageError::Undecided(told));
+            }
+            self.observer.message(&format!("waiting: {told}"));
+            let pause = ttl.min(LOCK_PAUSE);
+            tokio::time::sleep(pause.min(end.saturating_duration_since(Instant::now()))).await;
+        }
+    }
+
+    /// It takes minutes until a release is healthy: nobody may have migrated meanwhile.
+    pub(super) async fn require_old_metadata(&mut self) -> Result<(), StageError> {
+        let layout = self.status().await?.layout;
+        if matches!(layout, Layout::V2_2 | Layout::Mixed) {
+            return Err(StageError::Failed(format!(
+                "the old release was started and the metadata is {} now: stop Milvus before it writes more",
+                layout.name()
+            )));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,125 @@
+//! What earlier upgrades left in the namespace, found by its labels.
+
+use k8s_openapi::api::batch::v1::Job;
+
+use super::condition::{JobState, job_state};
+use super::job_kind::JobKind;
+use super::options::UpgradeOptions;
+use super::preflight::{Facts, running};
+use super::{BACKUP_FOLDER, LABEL_OPERATION, LABEL_STEP};
+
+/// The backup that the newest finished backup Job wrote, as a path in a Job.
+#[must_use]
+pub(crate) fn last_backup(jobs: &[Job]) -> Option<String> {
+    let label = |job: &Job, name: &str| job.metadata.labels.as_ref()?.get(name).cloned();
+    let backup = JobKind::Backup.name();
+    let made = jobs.iter().filter(|job| {
+        job_state(job) == JobState::Complete && label(job, LABEL_STEP).as_deref() == Some(backup)
+    });
+    let newest = made.max_by_key(|job| {
+        let created = job.metadata.creation_timestamp.clone();
+        created.map(|time| time.0)
+    })?;
+    let operation = label(newest, LABEL_OPERATION)?;
+    Some(format!("{BACKUP_FOLDER}/{operation}.mmb"))
+}
+
+/// What earlier upgrades left, where no upgrade state is saved; `None` where they left nothing.
+#[must_use]
+pub(crate) fn leftovers(facts: &Facts, options: &UpgradeOptions) -> Option<String> {
+    let names = facts
+        .jobs
+        .iter()
+        .filter_map(|job| job.metadata.name.as_deref());
+    let names: Vec<&str> = names.collect();
+    let claim =
+        Some(&facts.storage.claim).filter(|_| facts.storage.exists && options.claim.is_none());
+    let mut objects = Vec::new();
+    objects.extend(claim.map(|claim| format!("volume claim {claim}")));
+    if !names.is_empty() {
+        objects.push(format!("Jobs {}", names.join(", ")));
+    }
+    if objects.is_empty() {
+        return None;
+    }
+    let backup = last_backup(&facts.jobs).filter(|_| facts.storage.exists);
+    let backup = backup
+        .map(|file| format!("; the last backup is {file}"))
+        .unwrap_or_default();
+    let new_runs = running(facts).is_some_and(|release| release.has_2_2_layout());
+    let next = if new_runs && !backup.is_empty() {
+        format!(
+            ". To roll back with it, run meta-migration upgrade{} -s OLD-VERSION -t NEW-VERSION -o rollback",
+            options.repeated.place
+        )
+    } else {
+        String::new()
+    };
+    Some(format!(
+        "no upgrade state of {} is saved, but an earlier upgrade left {}{backup}{next}",
+        facts.instance,
+        objects.join(" and ")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::state::tests::example;
+
+    fn job(name: &str, step: &str, operation: &str, created: &str) -> Job {
+        let labels = json!({LABEL_STEP: step, LABEL_OPERATION: operation});
+        let metadata = json!({"name": name, "labels": labels, "creationTimestamp": created});
+        let conditions = json!([{"type": "Complete", "status": "True"}]);
+        let job = json!({"metadata": metadata, "status": {"conditions": conditions}});
+        serde_json::from_value(job).unwrap()
+    }
+
+    fn facts(image: &str) -> Facts {
+        let mut facts = Facts {
+            instance: "prod".to_owned(),
+            ..Facts::default()
+        };
+        facts.workloads.found = example().workloads;
+        for workload in &mut facts.workloads.found {
+            image.clone_into(&mut workload.image);
+        }
+        facts
+    }
+
+    #[test]
+    fn leftovers_of_an_upgrade_without_state_are_named() {
+        let mut options = UpgradeOptions::default();
+        " -i prod -n data".clone_into(&mut options.repeated.place);
+        let mut facts = facts("milvusdb/milvus:v2.2.16");
+        assert_eq!(leftovers(&facts, &options), None);
+        facts.jobs = vec![
+            job("b-2", "backup", "bbbbbbbb", "2026-02-01T00:00:00Z"),
+            job("b-1", "backup", "aaaaaaaa", "2026-01-01T00:00:00Z"),
+        ];
+        let said = leftovers(&facts, &options).unwrap();
+        assert!(said.ends_with("left Jobs b-2, b-1"), "{said}");
+        facts.storage.claim = "meta-migration-backup-prod".to_owned();
+        facts.storage.exists = true;
+        assert_eq!(
+            leftovers(&facts, &options).unwrap(),
+            "no upgrade state of prod is saved, but an earlier upgrade left volume claim meta-migration-backup-prod \
+             and Jobs b-2, b-1; the last backup is /milvus/data/bbbbbbbb.mmb. To roll back with it, run \
+             meta-migration upgrade -i prod -n data -s OLD-VERSION -t NEW-VERSION -o rollback"
+        );
+    }
+
+    #[test]
+    fn the_old_release_gets_no_rollback_command() {
+        let mut facts = facts("milvusdb/milvus:v2.1.4");
+        facts.storage.claim = "mine".to_owned();
+        facts.storage.exists = true;
+        let mut options = UpgradeOptions::default();
+        let said = leftovers(&facts, &options).unwrap();
+        assert!(said.ends_with("left volume claim mine"), "{said}");
+        options.claim = Some("mine".to_owned());
+        assert_eq!(leftovers(&facts, &options), None, "the user's own claim");
+    }
+}

@@ -1,0 +1,360 @@
+//! Instances that an operator manages: everything goes through their custom resource, purely decided.
+//!
+//! The operator sets back whatever is changed behind its back within a minute or so. So counts and
+//! images are changed where it takes them from.
+
+use serde_json::{Map, Value, json};
+
+use k8s_openapi::api::apps::v1::Deployment;
+
+use super::annotations;
+use super::condition::containers;
+use super::discovery::etcd::is_cluster;
+use super::state::{SavedComponent, SavedResource};
+
+/// The API group of the operator.
+pub(crate) const GROUP: &str = "milvus.io";
+/// The annotation that pauses the Milvus Operator for an instance.
+pub(crate) const PAUSE: &str = "milvus.io/pause-reconcile";
+/// The version that it stores.
+pub(crate) const VERSION: &str = "v1beta1";
+
+/// The components of a cluster as the resource names them.
+const CLUSTER: [&str; 8] = [
+    "rootCoord",
+    "dataCoord",
+    "indexCoord",
+    "queryCoord",
+    "indexNode",
+    "dataNode",
+    "queryNode",
+    "proxy",
+];
+
+/// Whether nothing follows the state of a `MilvusUpgrade`.
+fn is_over(upgrade: &Value) -> bool {
+    let asks_back = text(upgrade, "/spec/operation") == "rollback";
+    match text(upgrade, "/status/state").as_str() {
+        "RollbackedSucceeded" | "RollbackFailed" => true,
+        // Changed to a rollback afterwards, it begins again.
+        "Succeeded" => !asks_back,
+        // The operator goes back by itself unless it was told not to.
+        "UpdateMetaFailed" => {
+            upgrade.pointer("/spec/rollbackIfFailed") == Some(&json!(false)) && !asks_back
+        }
+        _ => false,
+    }
+}
+
+fn components(resource: &Value) -> Option<&Map<String, Value>> {
+    resource
+        .pointer("/spec/components")
+        .and_then(Value::as_object)
+}
+
+/// The components whose counts stop the instance.
+fn stopped_components(resource: &Value) -> Vec<String> {
+    let spec = resource.get("spec").unwrap_or(&Value::Null);
+    if !is_cluster(spec) {
+        return vec!["standalone".to_owned()];
+    }
+    let mut names: Vec<String> = CLUSTER.iter().map(|name| (*name).to_owned()).collect();
+    for (name, component) in components(resource).into_iter().flatten() {
+        let counts = component.get("replicas").is_some() || component.get("groups").is_some();
+        if counts && name != "standalone" && !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    names
+}
+
+/// Remembers counts and images, present or absent.
+#[must_use]
+pub(crate) fn save(resource: &Value) -> SavedResource {
+    let all = components(resource);
+    let saved = |name: &String| {
+        let component = all.and_then(|all| all.get(name)).unwrap_or(&Value::Null);
+        let saved = SavedComponent {
+            replicas: component.get("replicas").and_then(Value::as_i64),
+            image: component
+                .get("image")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
+            groups: component.get("groups").cloned(),
+            absent: component.is_null(),
+        };
+        (name.clone(), saved)
+    };
+    SavedResource {
+        uid: text(resource, "/metadata/uid"),
+        image: all
+            .and_then(|all| all.get("image"))
+            .and_then(Value::as_str)
+            .map(str::to_owned),
+        components: stopped_components(resource).iter().map(saved).collect(),
+    }
+}
+
+/// What was saved with the counts of now; images stay as they were. A component at 0 is not taken: that
+/// may be our own stop of an earlier try.
+#[must_use]
+pub(crate) fn with_current_counts(saved: &SavedResource, live: &Value) -> SavedResource {
+    let mut counted = saved.clone();
+    for (name, now) in save(live).components {
+        if is_at_zero(&now) {
+            continue;
+        }
+        let component = counted
+            .components
+            .entry(name)
+            .or_insert_with(|| now.clone());
+        component.replicas = now.replicas;
+        component.absent = now.absent;
+        component.groups = now.groups;
+    }
+    counted
+}
+
+fn is_at_zero(component: &SavedComponent) -> bool {
+    let groups = component.groups.iter().filter_map(Value::as_array);
+    let mut counts = groups.flatten().map(|group| &group["replicas"]);
+    component.replicas == Some(0) && counts.all(|count| *count == json!(0))
+}
+
+fn text(value: &Value, pointer: &str) -> String {
+    let found = value.pointer(pointer).and_then(Value::as_str);
+    found.unwrap_or_default().to_owned()
+}
+
+/// Why an instance cannot be upgraded through its resource as it is; empty where it can.
+#[must_use]
+pub(crate) fn refusals(resource: &Value, upgrades: &[Value]) -> Vec<String> {
+    let mut reasons = Vec::new();
+    let saved = save(resource);
+    for (name, component) in &saved.components {
+        let groups = component
+            .groups
+            .iter()
+            .filter_map(Value::as_array)
+            .flatten();
+        let grouped = groups.filter_map(|group| group.get("replicas").and_then(Value::as_i64));
+        if component
+            .replicas
+            .into_iter()
+            .chain(grouped)
+            .any(|count| count < 0)
+        {
+            reasons.push(format!(
+                "component {name} has replicas -1: an autoscaler owns the count. Set a number first"
+            ));
+        }
+    }
+    if components(resource).and_then(|all| all.get("enableManualMode")) == Some(&json!(true)) {
+        reasons
+            .push("enableManualMode is on: the Milvus Operator does not track counts".to_owned());
+    }
+    if resource.pointer("/metadata/deletionTimestamp").is_some() {
+        reasons.push("the custom resource is being deleted".to_owned());
+    }
+    if is_paused(resource) {
+        reasons.push(format!("the Milvus Operator is paused for it ({PAUSE})"));
+    }
+    // Operators of the time do not write an observed generation at all.
+    if let Some(observed) = resource
+        .pointer("/status/observedGeneration")
+        .and_then(Value::as_i64)
+        && observed < generation(resource)
+    {
+        reasons.push(
+            "the Milvus Operator has not processed the last change of the resource".to_owned(),
+        );
+    }
+    let name = text(resource, "/metadata/name");
+    for upgrade in upgrades {
+        let target = text(upgrade, "/spec/milvus/name");
+        let state = text(upgrade, "/status/state");
+        if target == name && !is_over(upgrade) {
+            reasons.push(format!(
+                "MilvusUpgrade {} is in progress (state {state:?})",
+                text(upgrade, "/metadata/name")
+            ));
+        }
+    }
+    reasons
+}
+
+/// Whether the Milvus Operator is reported to leave an instance as it is.
+#[must_use]
+pub(crate) fn is_paused(resource: &Value) -> bool {
+    let annotations = resource.pointer("/metadata/annotations");
+    annotations.and_then(|all| all.get(PAUSE)?.as_str()) == Some("true")
+}
+
+/// The generation of a resource.
+#[must_use]
+pub(crate) fn generation(resource: &Value) -> i64 {
+    let found = resource
+        .pointer("/metadata/generation")
+        .and_then(Value::as_i64);
+    found.unwrap_or(0)
+}
+
+fn patch(components: Map<String, Value>, resource_version: Option<&str>) -> Value {
+    json!({
+        "metadata": {"resourceVersion": resource_version},
+        "spec": {"components": components},
+    })
+}
+
+/// A merge patch that sets every count to 0 and notes what was before, if the resource is still as it was
+/// read.
+#[must_use]
+pub(crate) fn stop_patch(saved: &SavedResource, resource_version: Option<&str>) -> Value {
+    let mut components = Map::new();
+    for (name, component) in &saved.components {
+        let mut change = json!({"replicas": 0});
+        if let Some(groups) = &component.groups {
+            change["groups"] = with_counts(groups, 0);
+        }
+        components.insert(name.clone(), change);
+    }
+    let mut patch = patch(components, resource_version);
+    patch["metadata"]["annotations"] = annotations::on_resource(saved);
+    patch
+}
+
+fn with_counts(groups: &Value, count: i64) -> Value {
+    let mut groups = groups.clone();
+    for group in groups.as_array_mut().into_iter().flatten() {
+        group["replicas"] = json!(count);
+    }
+    groups
+}
+
+/// A merge patch that sets images and the saved counts at once; `None` means the saved images.
+#[must_use]
+pub(crate) fn start_patch(
+    saved: &SavedResource,
+    image: Option<&str>,
+    resource_version: Option<&str>,
+) -> Value {
+    let mut components = Map::new();
+    for (name, component) in &saved.components {
+        if component.absent {
+            components.insert(name.clone(), Value::Null);
+            continue;
+        }
+        // null takes away what was not there before.
+        let mut change = json!({"replicas": component.replicas});
+        if let Some(groups) = &component.groups {
+            change["groups"] = groups.clone();
+        }
+        if let Some(own) = &component.image {
+            change["image"] = json!(image.unwrap_or(own));
+        }
+        components.insert(name.clone(), change);
+    }
+    let image = image.map_or_else(|| json!(saved.image), |image| json!(image));
+    components.insert("image".to_owned(), image);
+    patch(components, resource_version)
+}
+
+fn condition<'r>(resource: &'r Value, name: &str) -> Option<&'r Value> {
+    let conditions = resource.pointer("/status/conditions")?.as_array()?;
+    conditions
+        .iter()
+        .find(|condition| condition["type"] == name)
+}
+
+fn seen(resource: &Value, generation: i64) -> Result<(), String> {
+    let observed = resource
+        .pointer("/status/observedGeneration")
+        .and_then(Value::as_i64);
+    match observed {
+        Some(observed) if observed < generation => {
+            Err("the Milvus Operator has not processed the change yet".to_owned())
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Whether the operator says that it stopped everything. Its status `Stopped` is not asked: it is set
+/// as soon as the counts are 0.
+///
+/// # Errors
+/// What is still lacking.
+pub(crate) fn stopped(resource: &Value, generation: i64) -> Result<(), String> {
+    seen(resource, generation)?;
+    let Some(ready) = condition(resource, "MilvusReady") else {
+        return Err("condition MilvusReady is missing".to_owned());
+    };
+    match ready["reason"].as_str().unwrap_or_default() {
+        "MilvusStopped" => Ok(()),
+        reason => Err(format!(
+            "condition MilvusReady says {reason:?}, not MilvusStopped"
+        )),
+    }
+}
+
+/// Whether the operator says that everything runs as wanted.
+///
+/// # Errors
+/// What is still lacking.
+pub(crate) fn healthy(resource: &Value, generation: i64) -> Result<(), String> {
+    seen(resource, generation)?;
+    for (name, may_be_absent) in [("MilvusUpdated", true), ("MilvusReady", false)] {
+        match condition(resource, name) {
+            Some(found) if found["status"] == "True" => {}
+            Some(found) => {
+                return Err(format!(
+                    "condition {name} is {}: {}",
+                    found["status"].as_str().unwrap_or_default(),
+                    found["message"].as_str().unwrap_or_default()
+                ));
+            }
+            None if may_be_absent => {}
+            None => return Err(format!("condition {name} is missing")),
+        }
+    }
+    match text(resource, "/status/status").as_str() {
+        "Healthy" => Ok(()),
+        other => Err(format!("its status is {other:?}, not Healthy")),
+    }
+}
+
+/// Whether every component was at 0.
+#[must_use]
+pub(crate) fn is_stopped(saved: &SavedResource) -> bool {
+    let mut all = saved.components.values();
+    all.all(|one| one.replicas == Some(0))
+}
+
+/// What a stopped custom resource said.
+#[must_use]
+pub(crate) fn saved_on(resource: &Value) -> Option<SavedResource> {
+    let annotations = resource.pointer("/metadata/annotations")?;
+    let text = annotations.get(annotations::RESOURCE)?.as_str()?;
+    if !is_stopped(&save(resource)) {
+        return None;
+    }
+    serde_json::from_str(text).ok()
+}
+
+/// Whether what stands stopped was given another image since it was noted: an upgrade does that only on
+/// metadata that it compared with the backup.
+#[must_use]
+pub(crate) fn was_restarted(deployments: &[Deployment], resource: Option<&Value>) -> bool {
+    let has = |deployment: &Deployment, image: &str| {
+        let mut all = containers(deployment).iter();
+        all.any(|one| one.image.as_deref() == Some(image))
+    };
+    let mut annotated = deployments
+        .iter()
+        .filter_map(|one| Some((one, annotations::of_deployment(one)?.1)));
+    let resource = resource.and_then(|live| Some((save(live), saved_on(live)?)));
+    annotated.any(|(live, before)| !has(live, &before))
+        || resource.is_some_and(|(live, before)| live.image != before.image)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,457 @@
+//! What stands in the way of an upgrade, and what is worth knowing before it.
+
+use k8s_openapi::api::apps::v1::Deployment;
+
+use super::{Facts, target};
+use crate::condition::at_rest;
+use crate::discovery::image_version;
+use crate::options::UpgradeOptions;
+use crate::state::{EtcdTarget, PodUser, Workload};
+use meta_report::StatusReport;
+use milvus_meta::finding::{Finding, Severity};
+use milvus_meta::layout::Layout;
+
+mod external_controllers;
+mod quotas;
+mod scaled_down;
+
+use external_controllers::{check_helm, check_owners, check_scalers};
+use quotas::check_quotas;
+use scaled_down::{check_stopped, started};
+
+/// A finding about the cluster, which is of no key.
+pub(crate) fn cluster_finding(severity: Severity, code: &str, message: String) -> Finding {
+    Finding {
+        severity,
+        code: code.to_owned(),
+        key: String::new(),
+        message,
+    }
+}
+
+struct Findings<'a> {
+    accepted: &'a [String],
+    all: Vec<Finding>,
+}
+
+impl Findings<'_> {
+    fn add(&mut self, severity: Severity, code: &str, message: String) {
+        let accepted = self.accepted.iter().any(|one| one == code);
+        let severity = if accepted && severity == Severity::Error {
+            Severity::Warning
+        } else {
+            severity
+        };
+        self.all.push(cluster_finding(severity, code, message));
+    }
+
+    fn error(&mut self, code: &str, message: String) {
+        self.add(Severity::Error, code, message);
+    }
+
+    fn warning(&mut self, code: &str, message: String) {
+        self.add(Severity::Warning, code, message);
+    }
+
+    fn notice(&mut self, code: &str, message: String) {
+        self.add(Severity::Notice, code, message);
+    }
+
+    fn sorted(mut self) -> Vec<Finding> {
+        self.all.sort_by(|a, b| {
+            a.severity
+                .cmp(&b.severity)
+                .then_with(|| a.code.cmp(&b.code))
+        });
+        self.all
+    }
+}
+
+/// Judges the facts, where nobody looked at the metadata.
+#[must_use]
+pub fn check(facts: &Facts, options: &UpgradeOptions) -> Vec<Finding> {
+    check_with_metadata(facts, options, None)
+}
+
+/// Judges the facts; `layout` is what a Job found the metadata to be, where one looked.
+pub(super) fn check_with_metadata(
+    facts: &Facts,
+    options: &UpgradeOptions,
+    layout: Option<Layout>,
+) -> Vec<Finding> {
+    let mut findings = Findings {
+        accepted: &options.accepted,
+        all: Vec::new(),
+    };
+    check_rights(facts, &mut findings);
+    check_workloads(facts, &mut findings);
+    if is_nowhere(facts) {
+        // Everything else would follow from it.
+        return findings.sorted();
+    }
+    if let Some(holder) = &facts.active_orchestrator {
+        findings.error(
+            "at-work",
+            format!("another orchestrator is running for this instance: {holder}"),
+        );
+    }
+    check_user(facts, options, &mut findings);
+    check_stopped(facts, layout, &mut findings);
+    check_versions(facts, options, &mut findings);
+    check_etcd(facts, options, &mut findings);
+    check_owners(facts, &mut findings);
+    check_helm(facts, &mut findings);
+    check_scalers(facts, &mut findings);
+    check_storage(facts, options, &mut findings);
+    check_quotas(facts, options, &mut findings);
+    findings.sorted()
+}
+
+/// Judges what a Job found in etcd; `runs` says whether Milvus runs meanwhile.
+#[must_use]
+pub(crate) fn check_metadata(
+    status: &StatusReport,
+    target: &EtcdTarget,
+    options: &UpgradeOptions,
+    runs: bool,
+) -> Vec<Finding> {
+    let mut findings = Findings {
+        accepted: &options.accepted,
+        all: Vec::new(),
+    };
+    let root = format!("{}/{}", target.root_path, target.meta_sub_path);
+    match status.layout {
+        Layout::Empty if status.sessions.is_empty() => findings.error(
+            "nothing-in-etcd",
+            format!("etcd contains no metadata below {root}: check -r"),
+        ),
+        Layout::Mixed => findings.error(
+            "mixed-metadata",
+            format!("the metadata below {root} is a mixture of 2.1 and 2.2"),
+        ),
+        Layout::V2_2 => findings.warning(
+            "already-2-2",
+            format!("the metadata below {root} has the 2.2 layout already"),
+        ),
+        Layout::V2_1 | Layout::Staged | Layout::Empty => {}
+    }
+    if runs && status.sessions.is_empty() && status.layout != Layout::Empty {
+        findings.error(
+            "no-sessions",
+            format!(
+                "Milvus runs, but no component of it is registered below {root}/session: is it another \
+                 instance's root path, or another etcd?"
+            ),
+        );
+    }
+    let phase = status
+        .journal
+        .as_ref()
+        .and_then(|journal| journal["phase"].as_str());
+    if phase == Some("restoring") {
+        findings.error(
+            "unfinished-restore",
+            format!("a restore of the metadata below {root} is unfinished: do not start any Milvus component until it is finished"),
+        );
+    }
+    if let Some(why) = &status.journal_error {
+        findings.error(
+            "journal",
+            format!("the journal of a migration cannot be read: {why}"),
+        );
+    }
+    for alarm in &status.etcd.alarms {
+        findings.error("etcd-alarm", format!("etcd has raised the alarm {alarm}"));
+    }
+    if let Some(lock) = &status.lock {
+        findings.error(
+            "locked",
+            format!("another migration holds the lock {}", lock.key),
+        );
+    }
+    findings.sorted()
+}
+
+fn check_rights(facts: &Facts, findings: &mut Findings<'_>) {
+    for right in &facts.missing_rights {
+        findings.error("missing-right", format!("the right to {right} is missing"));
+    }
+    if !facts.unseen.is_empty() {
+        findings.notice(
+            "unseen",
+            format!(
+                "not checked, because the right to list or get them is missing: {}",
+                facts.unseen.join(", ")
+            ),
+        );
+    }
+}
+
+fn check_workloads(facts: &Facts, findings: &mut Findings<'_>) {
+    let workloads = &facts.workloads;
+    if is_nowhere(facts) {
+        findings.error("no-instance", no_instance(facts));
+    }
+    for ambiguous in &workloads.ambiguous {
+        findings.error(
+            "unclear-container",
+            format!("Deployment {}: {}", ambiguous.name, ambiguous.problem),
+        );
+    }
+    let of_milvus = |deployment: &&Deployment| {
+        let name = deployment.metadata.name.as_ref();
+        workloads.found.iter().any(|one| Some(&one.name) == name)
+    };
+    for deployment in facts.deployments.iter().filter(of_milvus) {
+        let name = deployment.metadata.name.as_deref().unwrap_or_default();
+        if deployment.spec.as_ref().and_then(|spec| spec.paused) == Some(true) {
+            findings.error(
+                "paused",
+                format!(
+                    "Deployment {name} is paused, a new image would not be rolled out: kubectl -n {} rollout \
+                     resume deployment/{name}",
+                    facts.namespace
+                ),
+            );
+        } else if let Err(lack) = at_rest(deployment) {
+            findings.error("not-at-rest", format!("Deployment {name}: {lack}"));
+        }
+    }
+    for workload in &workloads.found {
+        let pods = facts.pods.get(&workload.name).into_iter().flatten();
+        for pod in pods.filter(|pod| pod.image != workload.image) {
+            findings.warning(
+                "pod-image",
+                format!(
+                    "pod {} runs {}, its Deployment says {}",
+                    pod.name, pod.image, workload.image
+                ),
+            );
+        }
+    }
+}
+
+/// Whether nothing of the instance was found, though it could have been.
+fn is_nowhere(facts: &Facts) -> bool {
+    let may_list = !facts
+        .missing_rights
+        .iter()
+        .any(|one| one.resource == "deployments");
+    let workloads = &facts.workloads;
+    workloads.found.is_empty()
+        && workloads.ambiguous.is_empty()
+        && facts.resource.is_none()
+        && may_list
+}
+
+/// Said where an instance was not found.
+pub(crate) fn no_instance(facts: &Facts) -> String {
+    format!(
+        "no Milvus Deployment of instance {} in namespace {}; {}",
+        facts.instance,
+        facts.namespace,
+        facts.other_instances()
+    )
+}
+
+/// Where the platform assigns the users of pods (OpenShift), pods that name another one are rejected.
+fn check_user(facts: &Facts, options: &UpgradeOptions, findings: &mut Findings<'_>) {
+    let range = facts.user_range.as_deref();
+    match options.shape.user {
+        Some(PodUser::Id(id)) if range.is_some_and(|range| !lies_in(id, range)) => {
+            findings.warning(
+                "assigned-user",
+                format!(
+                    "--run-as-user {id} is outside of the range that namespace {} assigns ({}): OpenShift \
+                     rejects such pods unless the service account may use anyuid; --run-as-user namespace \
+                     leaves the user out",
+                    facts.namespace,
+                    range.unwrap_or_default()
+                ),
+            );
+        }
+        Some(PodUser::Id(_)) => {}
+        None | Some(PodUser::Namespace) if facts.assigns_users() => findings.notice(
+            "assigned-user",
+            format!(
+                "OpenShift assigns the user ids of namespace {}{}: the Jobs' pods leave runAsUser, runAsGroup \
+                 and fsGroup out",
+                facts.namespace,
+                range.map(|range| format!(" ({range})")).unwrap_or_default()
+            ),
+        ),
+        None | Some(PodUser::Namespace) => {}
+    }
+}
+
+/// Whether an id is in a range, `first/count` or `first-last`; a range in another form is not judged.
+fn lies_in(id: i64, range: &str) -> bool {
+    let number = |text: &str| text.trim().parse::<i64>().ok();
+    let bounds = match (range.split_once('/'), range.split_once('-')) {
+        (Some((first, count)), _) => number(first)
+            .zip(number(count))
+            .map(|(a, n)| (a, a + n - 1)),
+        (None, Some((first, last))) => number(first).zip(number(last)),
+        (None, None) => None,
+    };
+    bounds.is_none_or(|(first, last)| (first..=last).contains(&id))
+}
+
+fn check_versions(facts: &Facts, options: &UpgradeOptions, findings: &mut Findings<'_>) {
+    if let Some(source) = &options.source {
+        let all = &facts.workloads.found;
+        let serves = all.iter().any(|one| one.replicas > 0);
+        // An operator keeps empty Deployments with any image beside the full ones.
+        let empty = |one: &Workload| facts.is_operators && serves && one.replicas == 0;
+        for workload in all.iter().filter(|one| !empty(one)) {
+            match image_version(&workload.image) {
+                Some(version) if version.triple() != source.triple() => findings.error(
+                    "source-version",
+                    format!(
+                        "Deployment {} runs {version} ({}), not {source}{}",
+                        workload.name,
+                        workload.image,
+                        started(facts, workload)
+                    ),
+                ),
+                Some(_) => {}
+                None => findings.warning(
+                    "unknown-version",
+                    format!(
+                        "image {} of {} has no version in its tag",
+                        workload.image, workload.name
+                    ),
+                ),
+            }
+        }
+    }
+    if let (Some(target), Some(image)) = (&options.target, &options.image) {
+        match image_version(image) {
+            Some(version) if version.triple() != target.triple() => findings.error(
+                "target-version",
+                format!("image {image} is {version}, not {target}"),
+            ),
+            Some(_) => {}
+            None => findings.warning(
+                "unknown-version",
+                format!("image {image} has no version in its tag"),
+            ),
+        }
+    }
+}
+
+fn check_etcd(facts: &Facts, options: &UpgradeOptions, findings: &mut Findings<'_>) {
+    let configured = &facts.configured;
+    if let Some(problem) = &facts.configured_problem {
+        findings.warning("configuration", problem.clone());
+    }
+    if let Some(store) = &configured.metastore
+        && !store.eq_ignore_ascii_case("etcd")
+    {
+        findings.error(
+            "metastore",
+            format!("Milvus keeps its metadata in {store}: only etcd can be migrated"),
+        );
+    }
+    for (what, given, configured) in [
+        ("root path", &options.root_path, &configured.root_path),
+        (
+            "meta sub-path",
+            &options.meta_sub_path,
+            &configured.meta_sub_path,
+        ),
+    ] {
+        if let (Some(given), Some(configured)) = (given, configured)
+            && given != configured
+        {
+            findings.error(
+                "root-path",
+                format!("the {what} {given} is given, but Milvus is configured with {configured}"),
+            );
+        }
+    }
+    if let (Some(given), Some(configured)) = (&options.endpoints, &configured.endpoints)
+        && given != configured
+    {
+        findings.warning(
+            "etcd-address",
+            format!(
+                "etcd at {} is given, but Milvus is configured with {}: check that it is the same etcd",
+                given.join(","),
+                configured.join(",")
+            ),
+        );
+    }
+    let may_read_secrets = !facts
+        .missing_rights
+        .iter()
+        .any(|right| right.resource == "secrets");
+    if let Some(name) = &options.tls_secret
+        && facts.tls.is_none()
+        && may_read_secrets
+    {
+        findings.error(
+            "etcd-tls-secret",
+            format!("the Secret {name} with etcd's certificates is missing"),
+        );
+    }
+    if target(facts, options).endpoints.is_empty() && may_read(facts) {
+        findings.error(
+            "etcd-address",
+            "the address of etcd is unknown: use --etcd-endpoints".to_owned(),
+        );
+    }
+}
+
+/// Whether the configuration could be read at all; where not, the missing rights are reported.
+fn may_read(facts: &Facts) -> bool {
+    let needed = ["deployments", "configmaps", "services"];
+    let missing = &facts.missing_rights;
+    !missing.iter().any(|right| needed.contains(&right.resource))
+}
+
+fn check_storage(facts: &Facts, options: &UpgradeOptions, findings: &mut Findings<'_>) {
+    let storage = &facts.storage;
+    if let Some(problem) = &storage.problem {
+        findings.warning("backup-volume", problem.clone());
+    }
+    if storage.exists || storage.claim.is_empty() {
+        return;
+    }
+    if options.claim.is_some() {
+        findings.error(
+            "backup-volume",
+            format!("the volume claim {} does not exist", storage.claim),
+        );
+        return;
+    }
+    let Some(classes) = &storage.classes else {
+        return;
+    };
+    match &options.storage_class {
+        Some(wanted) if !wanted.is_empty() && !classes.contains(wanted) => findings.error(
+            "storage-class",
+            format!(
+                "there is no storage class {wanted}; there are: {}",
+                listed(classes)
+            ),
+        ),
+        None if storage.default_class.is_none() => findings.warning(
+            "storage-class",
+            format!(
+                "no storage class is the default one: unless a volume waits for the backup's claim, name a class \
+                 with -c, or a claim with --backup-pvc; there are: {}",
+                listed(classes)
+            ),
+        ),
+        Some(_) | None => {}
+    }
+}
+
+fn listed(classes: &[String]) -> String {
+    if classes.is_empty() {
+        "none".to_owned()
+    } else {
+        classes.join(", ")
+    }
+}

@@ -1,0 +1,344 @@
+//! What is written down in the cluster before each step, and all that a restarted command knows.
+//!
+//! A record belongs to one operation and ends with it. The counts in it are taken while Milvus
+//! still runs, for the last time just before the stop; never as the zeros of our own stop.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::job_kind::JobKind;
+use super::stage::{Effect, Policy, Stage};
+use super::{BACKUP_FOLDER, CLAIM_SIZE};
+use milvus_meta::layout::Layout;
+
+/// Version of the record's form.
+pub(crate) const STATE_VERSION: u32 = 1;
+/// Attempts at one step, without the user asking for more.
+pub const ATTEMPTS_MAX: u32 = 3;
+
+/// One Deployment of Milvus.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Workload {
+    /// The Deployment's name.
+    pub name: String,
+    /// Its identity: another Deployment of the same name is not ours to touch.
+    pub uid: String,
+    /// The component: `rootcoord`, `standalone`, …
+    pub component: String,
+    /// The container that runs Milvus.
+    pub container: String,
+    /// The image before the upgrade.
+    pub image: String,
+    /// The desired count before the upgrade.
+    pub replicas: i32,
+}
+
+/// Where the metadata is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct EtcdTarget {
+    /// Addresses, `host:port`.
+    pub endpoints: Vec<String>,
+    /// The root path.
+    pub root_path: String,
+    /// The meta sub-path.
+    pub meta_sub_path: String,
+    /// The kv sub-path.
+    pub kv_sub_path: String,
+    /// Secret with `user` and `password`.
+    pub credentials: Option<String>,
+    /// Secret with certificates.
+    pub tls: Option<TlsSecret>,
+}
+
+/// A Secret with certificates, and which of them it has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TlsSecret {
+    /// Its name.
+    pub name: String,
+    /// Key of the certificates to trust.
+    pub ca: Option<String>,
+    /// Key of the client's certificate.
+    pub cert: Option<String>,
+    /// Key of the certificate's private key.
+    pub key: Option<String>,
+}
+
+/// The user of the Jobs' pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PodUser {
+    /// This user and group, also the group of the volume.
+    Id(i64),
+    /// The user that the namespace assigns: the pods name none.
+    Namespace,
+}
+
+impl fmt::Display for PodUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => write!(f, "{id}"),
+            Self::Namespace => f.write_str("namespace"),
+        }
+    }
+}
+
+/// What the Jobs' pods take over from a Milvus pod.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PodShape {
+    /// Names of pull secrets.
+    pub pull_secrets: Vec<String>,
+    /// Node selector.
+    pub node_selector: BTreeMap<String, String>,
+    /// Tolerations.
+    pub tolerations: Vec<Value>,
+    /// Node affinity.
+    pub node_affinity: Option<Value>,
+    /// The pod's security context, where Milvus has one.
+    pub security: Option<Value>,
+    /// What each container requests, where it is not the default.
+    pub requests: BTreeMap<String, String>,
+    /// The limits of each container.
+    pub limits: BTreeMap<String, String>,
+    /// The user, where it is not the one of the security context.
+    pub user: Option<PodUser>,
+    /// The service account, for its pull secrets; its token is never mounted.
+    pub service_account: Option<String>,
+}
+
+/// What the custom resource of an operator-managed instance said before the upgrade.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SavedResource {
+    /// Identity of the resource.
+    pub uid: String,
+    /// `spec.components.image`, if it was there.
+    pub image: Option<String>,
+    /// What each component said that the upgrade changes; only what was there.
+    pub components: BTreeMap<String, SavedComponent>,
+}
+
+/// One component of the custom resource.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct SavedComponent {
+    /// `replicas`, present or absent.
+    pub replicas: Option<i64>,
+    /// `image`, present or absent.
+    pub image: Option<String>,
+    /// `groups`, present or absent.
+    pub groups: Option<Value>,
+    /// Whether the resource did not name it at all.
+    #[serde(default)]
+    pub absent: bool,
+}
+
+/// The record.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UpgradeState {
+    /// [`STATE_VERSION`].
+    pub version: u32,
+    /// Eight hexadecimal digits.
+    pub operation: String,
+    /// When it began, RFC 3339.
+    pub started_at: String,
+    /// The instance.
+    pub instance: String,
+    /// What is being done.
+    pub stage: Stage,
+    /// The release that wrote the metadata.
+    pub source_version: String,
+    /// The release to migrate to.
+    pub target_version: String,
+    /// The image of the new release.
+    pub image: String,
+    /// The image of the Jobs.
+    pub tool_image: String,
+    /// Where the metadata is.
+    pub etcd: EtcdTarget,
+    /// The claim for backups.
+    pub claim: String,
+    /// The size of a claim that is made, if it was given.
+    #[serde(default)]
+    pub claim_size: Option<String>,
+    /// Its storage class, if it was given.
+    #[serde(default)]
+    pub storage_class: Option<String>,
+    /// The backup file, seen from a Job.
+    pub backup_file: String,
+    /// The label selector that finds Milvus' Deployments.
+    pub selector: String,
+    /// The Deployments, as they were.
+    pub workloads: Vec<Workload>,
+    /// The custom resource, where an operator manages the instance.
+    pub resource: Option<SavedResource>,
+    /// What the Jobs' pods take over.
+    pub shape: PodShape,
+    /// What happens after failures.
+    pub policy: Policy,
+    /// Whether records that cannot be migrated are left out.
+    #[serde(default)]
+    pub skip_broken: bool,
+    /// Concerns of preflight that the operator lets through.
+    #[serde(default)]
+    pub accepted: Vec<String>,
+    /// Whether the user asked for the way back.
+    #[serde(default)]
+    pub rollback_requested: bool,
+    /// Where what the new release wrote was saved before it was undone.
+    #[serde(default)]
+    pub saved: Option<String>,
+    /// What the probe found.
+    pub layout_before: Option<Layout>,
+    /// Whether the migration found a 2.1 layout and the backup file holds it.
+    pub has_backup: bool,
+    /// Whether the 2.2 layout was compared with what the backup gives, before the new release ran on it.
+    #[serde(default)]
+    pub verified: bool,
+    /// The attempt in hand, by step.
+    pub attempts: BTreeMap<JobKind, u32>,
+    /// Why it halted or went back, in one sentence.
+    pub failure: Option<String>,
+}
+
+impl UpgradeState {
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let state: Self = serde_json::from_str(text)
+            .map_err(|error| format!("the saved upgrade state cannot be read: {error}"))?;
+        if state.version == STATE_VERSION {
+            Ok(state)
+        } else {
+            Err(format!(
+                "the saved upgrade state has version {}, this program supports version {STATE_VERSION}",
+                state.version
+            ))
+        }
+    }
+
+    /// The record as text, readable with kubectl.
+    #[must_use]
+    pub fn render(&self) -> String {
+        // A map with text keys and no foreign types cannot fail to become JSON.
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+
+    /// The file for what the new release wrote, seen from a Job.
+    #[must_use]
+    pub(crate) fn saved_file(&self) -> String {
+        format!(
+            "{BACKUP_FOLDER}/{}-{}.mmb",
+            self.operation, self.target_version
+        )
+    }
+
+    /// The size of a claim that is made.
+    #[must_use]
+    pub fn size(&self) -> &str {
+        self.claim_size.as_deref().unwrap_or(CLAIM_SIZE)
+    }
+
+    /// Whether the metadata may have been migrated: then what comes before the migration is done again.
+    #[must_use]
+    pub(crate) fn may_be_migrated(&self) -> bool {
+        self.has_backup || self.verified || self.attempt(JobKind::Migrate) > 0
+    }
+
+    /// Applies what a stage changes.
+    pub fn apply(&mut self, effect: Effect) {
+        match effect {
+            Effect::Verified => self.verified = true,
+            Effect::FailureOver => self.failure = None,
+            Effect::NothingSaved => self.saved = None,
+            Effect::LossAccepted => self.policy.accept_loss = true,
+            Effect::NoRollback => {
+                self.policy.accept_loss = false;
+                self.rollback_requested = false;
+            }
+        }
+    }
+
+    /// The attempt in hand at a step; 0 before the first.
+    #[must_use]
+    pub fn attempt(&self, step: JobKind) -> u32 {
+        self.attempts.get(&step).copied().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A record in the middle of an upgrade.
+    pub(crate) fn example() -> UpgradeState {
+        UpgradeState {
+            version: STATE_VERSION,
+            operation: "3f9a2c1d".to_owned(),
+            started_at: "2026-01-01T00:00:00Z".to_owned(),
+            instance: "prod".to_owned(),
+            stage: Stage::MIGRATE,
+            source_version: "2.1.4".to_owned(),
+            target_version: "2.2.16".to_owned(),
+            image: "milvusdb/milvus:v2.2.16".to_owned(),
+            tool_image: "meta-migration:0.1.0".to_owned(),
+            etcd: EtcdTarget {
+                endpoints: vec!["prod-etcd:2379".to_owned()],
+                root_path: "by-dev".to_owned(),
+                meta_sub_path: "meta".to_owned(),
+                kv_sub_path: "kv".to_owned(),
+                credentials: None,
+                tls: None,
+            },
+            claim: "meta-migration-backup-prod".to_owned(),
+            claim_size: None,
+            storage_class: None,
+            backup_file: "/milvus/data/3f9a2c1d.mmb".to_owned(),
+            selector: "app.kubernetes.io/instance=prod".to_owned(),
+            workloads: vec![Workload {
+                name: "prod-milvus-querynode".to_owned(),
+                uid: "u".to_owned(),
+                component: "querynode".to_owned(),
+                container: "querynode".to_owned(),
+                image: "milvusdb/milvus:v2.1.4".to_owned(),
+                replicas: 3,
+            }],
+            resource: None,
+            shape: PodShape::default(),
+            policy: Policy::default(),
+            skip_broken: false,
+            accepted: Vec::new(),
+            rollback_requested: false,
+            saved: None,
+            layout_before: Some(Layout::V2_1),
+            has_backup: true,
+            verified: false,
+            attempts: BTreeMap::from([(JobKind::Migrate, 2)]),
+            failure: None,
+        }
+    }
+
+    #[test]
+    fn w4_the_counts_survive_the_process() {
+        let state = example();
+        assert_eq!(UpgradeState::parse(&state.render()), Ok(state));
+    }
+
+    #[test]
+    fn a_state_of_another_version_is_refused() {
+        let newer = UpgradeState {
+            version: 9,
+            ..example()
+        };
+        let problem = UpgradeState::parse(&newer.render()).unwrap_err();
+        assert!(problem.contains("version 9"), "{problem}");
+        assert!(
+            UpgradeState::parse("{}")
+                .unwrap_err()
+                .contains("cannot be read")
+        );
+    }
+}

@@ -1,0 +1,191 @@
+//! Rollbacks, and an unfinished rollback that turns forward.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::draft::draft;
+use super::overrides::{applied, fits, is_of_old_line, line, save_first, with_image};
+use super::{Refusal, other_instances, refused};
+use crate::leftovers::last_backup;
+use crate::options::UpgradeOptions;
+use crate::preflight::Facts;
+use crate::stage::{End, Stage, turned_back, turned_forward};
+use crate::state::{SavedResource, UpgradeState};
+use crate::{annotations, milvus_resource};
+use milvus_meta::layout::Layout;
+
+/// From an unfinished rollback to the new release: a new operation with its own Jobs.
+pub(super) fn forward(
+    options: &UpgradeOptions,
+    unfinished: Option<&UpgradeState>,
+) -> Result<UpgradeState, Refusal> {
+    let Some(saved) = unfinished.filter(|saved| saved.stage.is_rollback()) else {
+        return refused(format!(
+            "no rollback of {} is unfinished: resume an upgrade with -o resume",
+            options.instance
+        ));
+    };
+    let Some(stage) = turned_forward(saved.stage) else {
+        return refused(format!(
+            "the metadata is already restored ({}): finish the rollback with -o resume, then upgrade again",
+            saved.stage.name()
+        ));
+    };
+    fits(options, saved, false)?;
+    let state = UpgradeState {
+        stage,
+        operation: options.operation.clone(),
+        started_at: options.now.clone(),
+        attempts: BTreeMap::new(),
+        failure: None,
+        rollback_requested: false,
+        ..applied(options, saved)
+    };
+    let mut state = with_image(options, state);
+    // What was accepted beforehand is what is written until the release is healthy, not what it wrote since.
+    state.policy.accept_loss = false;
+    state.policy.rollback_on_failure = options.policy.rollback_on_failure;
+    Ok(state)
+}
+
+/// The rollback of an unfinished or a finished upgrade.
+pub(super) fn rollback(
+    options: &UpgradeOptions,
+    saved: Option<&UpgradeState>,
+    facts: &Facts,
+) -> Result<UpgradeState, Refusal> {
+    let Some(saved) = saved else {
+        return rollback_without_state(options, facts);
+    };
+    let begin = turned_back(saved.stage, saved.layout_before, saved.may_be_migrated());
+    let Some(stage) = begin else {
+        return refused(format!(
+            "the upgrade of {} has ended: {}",
+            saved.instance,
+            saved.stage.name()
+        ));
+    };
+    fits(options, saved, true)?;
+    let mut state = UpgradeState {
+        stage,
+        failure: None,
+        rollback_requested: true,
+        ..applied(options, saved)
+    };
+    save_first(&mut state);
+    if saved.stage.row().end == Some(End::Upgraded) {
+        // A new operation: what runs now is counted now, what ran before is remembered.
+        state.operation.clone_from(&options.operation);
+        state.started_at.clone_from(&options.now);
+        state.attempts = BTreeMap::new();
+        state.saved = None;
+        // What was accepted then says nothing of what was written since.
+        state.policy.accept_loss = options.policy.accept_loss;
+        recount(&mut state, facts);
+    }
+    Ok(with_image(options, state))
+}
+
+/// The rollback of a finished upgrade whose saved state was deleted: with the backup that its Jobs name.
+fn rollback_without_state(
+    options: &UpgradeOptions,
+    facts: &Facts,
+) -> Result<UpgradeState, Refusal> {
+    let backup = last_backup(&facts.jobs).filter(|_| facts.storage.exists);
+    let Some(backup) = backup.filter(|_| !is_noted(facts) && facts.resource.is_none()) else {
+        return refused(nothing_saved(options, facts));
+    };
+    let (instance, claim) = (&options.instance, &facts.storage.claim);
+    let (Some(source), Some(_)) = (&options.source, &options.target) else {
+        return refused(format!(
+            "no upgrade of {instance} is saved, but volume claim {claim} has its backup {backup}: to roll back with it, \
+             run meta-migration upgrade{} -s OLD-VERSION -t NEW-VERSION -o rollback",
+            options.repeated.place
+        ));
+    };
+    let mut state = draft(options, facts);
+    let running = state.workloads.first().map(|one| one.image.clone());
+    state.image = running.unwrap_or_default();
+    let repository = state
+        .image
+        .rsplit_once(':')
+        .map_or(state.image.as_str(), |(name, _)| name);
+    let old = options
+        .image
+        .clone()
+        .unwrap_or_else(|| format!("{repository}:v{source}"));
+    if !is_of_old_line(&old, &state) {
+        return Err(Refusal::Usage(format!(
+            "--image {old}: a rollback starts an image of release line {}",
+            line(&state.source_version)
+        )));
+    }
+    for workload in &mut state.workloads {
+        workload.image.clone_from(&old);
+    }
+    Ok(UpgradeState {
+        stage: Stage::CHECK_ROLLBACK,
+        backup_file: backup,
+        has_backup: true,
+        verified: true,
+        layout_before: Some(Layout::V2_1),
+        rollback_requested: true,
+        ..state
+    })
+}
+
+/// Whether an upgrade stopped something and its annotations are still there.
+fn is_noted(facts: &Facts) -> bool {
+    let resource = facts.resource.as_ref();
+    facts.deployments.iter().any(annotations::is_annotated)
+        || resource.and_then(milvus_resource::saved_on).is_some()
+}
+
+/// Takes the counts of now.
+fn recount(state: &mut UpgradeState, facts: &Facts) {
+    let found = &facts.workloads.found;
+    let counted = found.iter().any(|one| one.replicas != 0);
+    for workload in &mut state.workloads {
+        let Some(live) = found.iter().find(|one| one.name == workload.name) else {
+            continue;
+        };
+        // One that was recreated says nothing of how many there were.
+        if counted && live.uid == workload.uid {
+            workload.replicas = live.replicas;
+        }
+        workload.uid.clone_from(&live.uid);
+    }
+    if let (Some(saved), Some(live)) = (&mut state.resource, &facts.resource) {
+        *saved = counts_of(live, saved);
+    }
+}
+
+/// The counts of now with the images of before, unless everything is stopped.
+fn counts_of(live: &Value, before: &SavedResource) -> SavedResource {
+    let mut now = milvus_resource::save(live);
+    if milvus_resource::is_stopped(&now) {
+        return before.clone();
+    }
+    now.image.clone_from(&before.image);
+    for (name, component) in &mut now.components {
+        let old = before.components.get(name);
+        component.image = old.and_then(|old| old.image.clone());
+    }
+    now
+}
+
+/// Why there is nothing to roll back; what an upgrade stopped still has its annotations.
+fn nothing_saved(options: &UpgradeOptions, facts: &Facts) -> String {
+    let instance = &options.instance;
+    if is_noted(facts) {
+        return format!(
+            "the saved state of the upgrade of {instance} is gone, but what it stopped has its counts as annotations: \
+             run the first command again (--source-version, --target-version) to resume; then -o rollback is possible"
+        );
+    }
+    format!(
+        "no upgrade of {instance} is saved in this namespace: nothing to roll back{}. To restore a backup file, run the command restore in a Job",
+        other_instances(facts)
+    )
+}
