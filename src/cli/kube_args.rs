@@ -149,14 +149,30 @@ impl InstanceArgs {
             namespace: self.namespace.as_deref(),
             kubeconfig: self.kubeconfig.as_deref(),
             context: self.context.as_deref(),
+            source: self.source(),
         };
         Client::connect(access)
             .await
             .map_err(|error| failure(&error))
     }
 
+    /// Where the address of the API server and the credentials come from.
+    fn source(&self) -> String {
+        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let default = || Some(PathBuf::from(variable("HOME")?).join(".kube/config"));
+        let path = self
+            .kubeconfig
+            .clone()
+            .or_else(|| variable("KUBECONFIG").map(PathBuf::from))
+            .or_else(|| default().filter(|path| path.exists()));
+        path.map_or_else(
+            || "service account of the pod".to_owned(),
+            |path| format!("kubeconfig {}", path.display()),
+        )
+    }
+
     /// Which cluster and instance, as words of a shell for the next command.
-    pub(in crate::cli) fn words(&self, namespace: &str) -> String {
+    pub(in crate::cli) fn repeated(&self, namespace: &str) -> String {
         let path = self.kubeconfig.as_ref();
         let timeout = config::duration::parse(DEFAULT_TIMEOUT).ok();
         words([
@@ -207,7 +223,7 @@ impl InstanceArgs {
 
 impl TargetArgs {
     /// What was given, but for versions and image, as words of a shell for the next command.
-    fn words(&self) -> String {
+    fn repeated(&self) -> String {
         let mut text = words([
             ("-r", self.root_path.clone()),
             ("--meta-sub-path", self.meta_sub_path.clone()),
@@ -316,7 +332,7 @@ async fn signalled() -> Exit {
         let second = signal().await;
         std::process::exit(second.code().into());
     });
-    output::message("Finishing requests in flight; press Ctrl-C again to stop now\n");
+    output::tell("Finishing requests in flight; press Ctrl-C again to stop now\n");
     first
 }
 
@@ -368,7 +384,7 @@ impl ProgressObserver for Terminal<'_> {
             tracing::info!("{line}");
         } else {
             let now = humantime::format_rfc3339_seconds(SystemTime::now());
-            output::message(&format!("{now} {line}\n"));
+            output::tell(&format!("{now} {line}\n"));
         }
     }
 
@@ -376,7 +392,7 @@ impl ProgressObserver for Terminal<'_> {
         if self.is_json() {
             tracing::info!(step = kind.name(), "{line}");
         } else {
-            output::message(&format!("  {} | {line}\n", kind.name()));
+            output::tell(&format!("  {} | {line}\n", kind.name()));
         }
     }
 
@@ -386,7 +402,7 @@ impl ProgressObserver for Terminal<'_> {
         if self.is_json() {
             self.message(&line);
         } else {
-            output::message(&format!("{line}\n"));
+            output::tell(&format!("{line}\n"));
         }
     }
 
@@ -395,7 +411,7 @@ impl ProgressObserver for Terminal<'_> {
             if self.output.yes {
                 return true;
             }
-            output::message(steps);
+            output::tell(steps);
             confirm::is_wanted(self.output) && confirm::answer("Continue?").await
         })
     }

@@ -140,7 +140,7 @@ fn unreached_failure(unreached: Unreached, status: &Status) -> Failure {
     };
     Failure {
         changed: status.meaning.clone().into(),
-        backup: status.state.as_ref().and_then(backup),
+        backup: status.saved.as_ref().and_then(backup),
         hints: status.next.clone(),
         ..Failure::new(exit, why)
     }

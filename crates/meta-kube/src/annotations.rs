@@ -1,6 +1,6 @@
 //! What is noted on a workload in the very patch that stops it: count and image outlive the record.
 //!
-//! The notes are believed only while the workload stands at 0, and go when a release runs again.
+//! The annotations apply only while the workload has 0 replicas; they are removed when a release runs again.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::{Value, json};
@@ -37,7 +37,7 @@ fn annotated<'d>(deployment: &'d Deployment, key: &str) -> Option<&'d String> {
     deployment.metadata.annotations.as_ref()?.get(key)
 }
 
-/// Whether a Deployment bears notes.
+/// Whether a Deployment has the annotations.
 #[must_use]
 pub(crate) fn is_annotated(deployment: &Deployment) -> bool {
     annotated(deployment, REPLICAS).is_some()
@@ -71,8 +71,8 @@ mod tests {
     #[test]
     fn annotations_apply_only_at_zero_replicas() {
         let notes = on_deployment(&example().workloads[0]);
-        let told = Some((3, "milvusdb/milvus:v2.1.4".to_owned()));
-        assert_eq!(of_deployment(&deployment(0, &notes)), told);
+        let reported = Some((3, "milvusdb/milvus:v2.1.4".to_owned()));
+        assert_eq!(of_deployment(&deployment(0, &notes)), reported);
         assert_eq!(
             of_deployment(&deployment(2, &notes)),
             None,

@@ -1,23 +1,25 @@
-//! Collects the facts that are judged before an upgrade; changes nothing.
+//! Collects the facts that are checked before an upgrade; changes nothing.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v1::HorizontalPodAutoscaler;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{
     ConfigMap, Container, PersistentVolumeClaim, Pod, Secret, Service,
 };
 use k8s_openapi::api::storage::v1::StorageClass;
 
-use super::LABEL_INSTANCE;
 use super::client::{Client, ClientError};
 use super::condition::{claim_defect, containers};
-use super::discovery::etcd::{self, Configured};
+use super::discovery::configuration::{self, Configured};
 use super::discovery::helm::{self, HelmRelease};
 use super::discovery::{self, LABEL_APP_INSTANCE};
 use super::lease::{DURATION_S, holder_of};
+use super::leftovers::{last_operation, versions};
 use super::preflight::{Facts, PodFact, Right, Storage, rights, secret_right};
 use super::state::{TlsSecret, Workload};
+use super::{LABEL_INSTANCE, config_name};
 
 /// Files that Milvus reads, the later winning.
 const FILES: [&str; 3] = ["default.yaml", "milvus.yaml", "user.yaml"];
@@ -87,7 +89,7 @@ pub(crate) async fn facts(client: &Client, scope: Scope<'_>) -> Result<Facts, Cl
     let (configured, configured_problem) = match &resource {
         Some(resource) => {
             let spec = resource.get("spec").cloned().unwrap_or_default();
-            let said = etcd::from_resource(instance, client.namespace(), &spec);
+            let said = configuration::from_resource(instance, client.namespace(), &spec);
             (said, None)
         }
         None => {
@@ -110,8 +112,10 @@ pub(crate) async fn facts(client: &Client, scope: Scope<'_>) -> Result<Facts, Cl
     let instances = instances(client, known, &mut unseen).await?;
     let annotations = client.namespace_annotations().await.unwrap_or_default();
     let tls = tls_secret(client, scope.secret, &mut unseen).await?;
+    let jobs: Vec<Job> = if_allowed(client.list(&format!("{LABEL_INSTANCE}={instance}")).await)?;
     Ok(Facts {
-        jobs: if_allowed(client.list(&format!("{LABEL_INSTANCE}={instance}")).await)?,
+        last_versions: last_versions(client, &jobs).await?,
+        jobs,
         quotas: if_allowed(client.list("").await)?,
         limit_ranges: if_allowed(client.list("").await)?,
         tls,
@@ -169,6 +173,20 @@ fn if_allowed<T>(listed: Result<Vec<T>, ClientError>) -> Result<Vec<T>, ClientEr
     match listed {
         Err(error) if error.is_forbidden() => Ok(Vec::new()),
         listed => listed,
+    }
+}
+
+/// The versions of the upgrade that made the newest backup.
+async fn last_versions(
+    client: &Client,
+    jobs: &[Job],
+) -> Result<Option<(String, String)>, ClientError> {
+    let Some(operation) = last_operation(jobs) else {
+        return Ok(None);
+    };
+    match client.get::<ConfigMap>(&config_name(&operation)).await {
+        Err(error) if error.is_forbidden() => Ok(None),
+        found => Ok(found?.as_ref().and_then(versions)),
     }
 }
 
@@ -285,8 +303,8 @@ fn pod_fact(pod: &Pod, container: &str) -> PodFact {
     }
 }
 
-/// Helm's own record, or what the chart's labels tell where that may not be read. Helm keeps it in
-/// Secrets, unless it was told to take `ConfigMaps`.
+/// Helm's own record, or the chart's labels where that may not be read. Helm keeps it in
+/// Secrets, unless it is configured to use `ConfigMaps`.
 async fn helm_release(
     client: &Client,
     instance: &str,
@@ -353,9 +371,9 @@ async fn configured(
                 let Some(text) = map.data.as_ref().and_then(|data| data.get(file)) else {
                     continue;
                 };
-                match etcd::from_yaml(text) {
+                match configuration::from_yaml(text) {
                     Ok(said) => joined = joined.overridden_by(said),
-                    Err(told) => problem = Some(format!("{file} cannot be read: {told}")),
+                    Err(reported) => problem = Some(format!("{file} cannot be read: {reported}")),
                 }
             }
         }
@@ -367,7 +385,7 @@ async fn configured(
             let values = variables
                 .iter()
                 .map(|(name, value)| (name.as_str(), value.as_str()));
-            joined = joined.overridden_by(etcd::from_environment(values));
+            joined = joined.overridden_by(configuration::from_environment(values));
             if problem.is_none() && !hidden.is_empty() {
                 problem = Some(format!(
                     "environment variables from Secrets are not read, but may configure the metadata: {}",
@@ -413,7 +431,7 @@ async fn environment(
             variables.extend(value.map(|value| (variable.name.clone(), value)));
         }
         let secret = from.and_then(|from| from.secret_key_ref.as_ref());
-        if let Some(secret) = secret.filter(|_| etcd::is_setting(&variable.name)) {
+        if let Some(secret) = secret.filter(|_| configuration::is_setting(&variable.name)) {
             hidden.push(secret.name.clone());
         }
     }

@@ -207,13 +207,13 @@ pub(crate) fn problem(pod: &Pod) -> Option<String> {
         };
         let reason = waiting.reason.as_deref().unwrap_or_default();
         let message = waiting.message.as_deref().unwrap_or_default();
-        let told = |what: String| Some(format!("{what} ({reason}{}{message})", colon(message)));
+        let reported = |what: String| Some(format!("{what} ({reason}{}{message})", colon(message)));
         match reason {
             "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => {
-                return told(format!("image {} cannot be pulled", container.image));
+                return reported(format!("image {} cannot be pulled", container.image));
             }
             "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
-                return told(format!("container {} cannot be made", container.name));
+                return reported(format!("container {} cannot be made", container.name));
             }
             "CrashLoopBackOff" => {
                 let last = container.last_state.as_ref();
@@ -222,7 +222,7 @@ pub(crate) fn problem(pod: &Pod) -> Option<String> {
                     let reason = end.reason.as_deref().unwrap_or("no reason");
                     format!(", last with exit code {} ({reason})", end.exit_code)
                 });
-                return told(format!(
+                return reported(format!(
                     "container {} keeps crashing{}",
                     container.name,
                     ended.unwrap_or_default()

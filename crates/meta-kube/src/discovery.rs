@@ -8,7 +8,7 @@ use super::annotations;
 use super::condition::containers;
 use super::state::{PodShape, Workload};
 
-pub(crate) mod etcd;
+pub(crate) mod configuration;
 pub(crate) mod helm;
 
 /// The label by which Helm and the operator name an instance.
@@ -119,7 +119,7 @@ fn component(deployment: &Deployment) -> Option<&'static str> {
     let ran = containers(deployment).iter().find_map(ran_component);
     let is_named_milvus = label(deployment, LABEL_APP_NAME) == Some("milvus");
     let claimed = match labelled {
-        // A label without the chart's name is not enough: anybody may use it.
+        // A label without the chart's name is not enough: other charts use it too.
         Some(labelled) if is_named_milvus || ran.is_some() => Some(labelled),
         Some(_) => None,
         None => ran,

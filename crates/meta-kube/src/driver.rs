@@ -13,13 +13,14 @@ use super::job_runner;
 use super::lease::Held;
 use super::manifest;
 use super::options::UpgradeOptions;
-use super::preflight::check_metadata;
+use super::preflight::{check_metadata, check_storage_roots};
 use super::progress::ProgressObserver;
 use super::stage::{Action, End, Next, Outcome, Stage, next};
 use super::state::UpgradeState;
 use super::{LABEL_INSTANCE, LABEL_OPERATION, STATE_KEY, config_name, state_name};
 use meta_report::BackupReport;
 use milvus_meta::finding::Severity;
+use milvus_meta::transform::PlanReport;
 
 mod backup;
 mod jobs;
@@ -57,7 +58,7 @@ pub enum DriverError {
         "the Lease was lost: another orchestrator may be running; the upgrade state is unchanged"
     )]
     LeaseLost,
-    /// The record cannot be understood.
+    /// The saved state cannot be read.
     #[error("{0}")]
     UpgradeState(String),
 }
@@ -110,7 +111,7 @@ pub struct Driver<'a> {
     stops: u32,
 }
 
-/// Reads the record of an instance, with its resource version.
+/// Reads the saved state of an instance, with its resource version.
 ///
 /// # Errors
 /// Of the request, or [`DriverError::UpgradeState`].
@@ -130,7 +131,7 @@ pub async fn saved_state(
 }
 
 impl<'a> Driver<'a> {
-    /// Takes a record in hand; it is written with the first stage.
+    /// Drives an upgrade state, which is saved with the first stage.
     pub fn new(
         client: &'a Client,
         observer: &'a dyn ProgressObserver,
@@ -150,16 +151,16 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// The record as it is.
+    /// The state as it is.
     #[must_use]
     pub fn state(&self) -> &UpgradeState {
         &self.state
     }
 
-    /// Goes on until the end, or until the user has to decide.
+    /// Drives until the end, or until the user has to decide.
     ///
     /// # Errors
-    /// When the process cannot continue; the record tells where it was.
+    /// When the process cannot continue; the saved state says where it was.
     pub(crate) async fn drive(&mut self) -> Result<Ending, DriverError> {
         self.save().await?;
         let mut outage: Option<Instant> = None;
@@ -192,8 +193,8 @@ impl<'a> Driver<'a> {
                     if !error.is_transient() || since.elapsed() >= self.limit {
                         return Err(error);
                     }
-                    let told = format!("the API server does not answer, trying again: {error}");
-                    self.observer.message(&told);
+                    let reported = format!("the API server does not answer, trying again: {error}");
+                    self.observer.message(&reported);
                     tokio::time::sleep(OUTAGE_PAUSE).await;
                     continue;
                 }
@@ -291,7 +292,7 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// Writes the record; another program's change of it in between ends this process.
+    /// Saves the state; another program's change of it in between ends this process.
     async fn save(&mut self) -> Result<(), DriverError> {
         self.check_lease().await?;
         let begun = Instant::now();
@@ -347,9 +348,7 @@ impl<'a> Driver<'a> {
         let forward = !stage.is_rollback();
         match stage.action {
             Action::Probe => return self.probe().await,
-            Action::Plan => {
-                self.run(JobKind::Plan).await?;
-            }
+            Action::Plan => self.plan().await?,
             Action::CheckRollback => self.check_rollback().await?,
             Action::Stop => {
                 self.end_writers().await?;
@@ -407,7 +406,28 @@ impl<'a> Driver<'a> {
         Ok(Outcome::Metadata(status.layout))
     }
 
-    /// Proves the backup, and that nothing would be lost that nobody gave up, while Milvus still runs.
+    /// Plans the migration, and compares where the files are with where the new release will look for them.
+    async fn plan(&mut self) -> Result<(), StageError> {
+        let text = self.run(JobKind::Plan).await?;
+        let plan: Option<PlanReport> = job_runner::report(&text);
+        let roots = plan.map(|plan| plan.storage_roots).unwrap_or_default();
+        let configured = self.state.storage_root.as_ref();
+        let finding = configured
+            .and_then(|configured| check_storage_roots(configured, &roots, &self.state.accepted));
+        match finding {
+            Some(finding) if finding.is_error() => Err(StageError::Failed(format!(
+                "{} [{}]",
+                finding.message, finding.code
+            ))),
+            Some(finding) => {
+                self.observer.finding(&finding);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Checks the backup, and that a rollback loses nothing that was not accepted, while Milvus still runs.
     async fn check_rollback(&mut self) -> Result<(), StageError> {
         if !self.state.has_backup {
             return Err(StageError::Failed(

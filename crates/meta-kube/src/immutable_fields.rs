@@ -112,13 +112,13 @@ mod tests {
             storage_class: given("fast"),
             ..same
         };
-        let told: Vec<String> = state
+        let reported: Vec<String> = state
             .differences(&other)
             .iter()
             .map(ToString::to_string)
             .collect();
         assert_eq!(
-            told,
+            reported,
             [
                 "--target-version 2.2.9, but the saved upgrade state has 2.2.16",
                 "--storage-class fast, but the saved upgrade state has the cluster's default",

@@ -204,7 +204,7 @@ impl Drop for Held {
     }
 }
 
-/// Who holds the Lease of an instance, and since when without a sign of life; `None` where nobody does.
+/// Who holds the Lease of an instance, and since when without a sign of life; `None` if it is free.
 ///
 /// # Errors
 /// Of the request.
@@ -247,7 +247,7 @@ fn lease(instance: &str, holder: Option<&str>, resource_version: Option<String>)
 }
 
 /// Renews until the Lease is in other hands. While the server cannot be asked it is in doubt: when it
-/// answers again, the Lease itself tells whether somebody took it meanwhile.
+/// answers again, the Lease itself says whether another one acquired it meanwhile.
 async fn renew(client: Client, instance: String, identity: String, renewal: Arc<Renewal>) {
     loop {
         tokio::time::sleep(RENEW_EVERY).await;

@@ -1,6 +1,7 @@
 //! What earlier upgrades left in the namespace, found by its labels.
 
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::ConfigMap;
 
 use super::condition::{JobState, job_state};
 use super::job_kind::JobKind;
@@ -11,6 +12,13 @@ use super::{BACKUP_FOLDER, LABEL_OPERATION, LABEL_STEP};
 /// The backup that the newest finished backup Job wrote, as a path in a Job.
 #[must_use]
 pub(crate) fn last_backup(jobs: &[Job]) -> Option<String> {
+    let operation = last_operation(jobs)?;
+    Some(format!("{BACKUP_FOLDER}/{operation}.mmb"))
+}
+
+/// The operation of the newest finished backup Job.
+#[must_use]
+pub(crate) fn last_operation(jobs: &[Job]) -> Option<String> {
     let label = |job: &Job, name: &str| job.metadata.labels.as_ref()?.get(name).cloned();
     let backup = JobKind::Backup.name();
     let made = jobs.iter().filter(|job| {
@@ -20,8 +28,33 @@ pub(crate) fn last_backup(jobs: &[Job]) -> Option<String> {
         let created = job.metadata.creation_timestamp.clone();
         created.map(|time| time.0)
     })?;
-    let operation = label(newest, LABEL_OPERATION)?;
-    Some(format!("{BACKUP_FOLDER}/{operation}.mmb"))
+    label(newest, LABEL_OPERATION)
+}
+
+/// The versions of an upgrade, from the configuration of its Jobs: the old release and the new one.
+#[must_use]
+pub(crate) fn versions(config: &ConfigMap) -> Option<(String, String)> {
+    let text = config.data.as_ref()?.get("migrate.yaml")?;
+    let settings = meta_yaml::parse(text).ok()?;
+    let value = |path: &str| {
+        let mut found = settings.iter().filter(|one| one.path == path);
+        match &found.next()?.value {
+            meta_yaml::Value::Text(text) => Some(text.clone()),
+            meta_yaml::Value::Null | meta_yaml::Value::List(_) | meta_yaml::Value::Nested => None,
+        }
+    };
+    value("config.sourceVersion").zip(value("config.targetVersion"))
+}
+
+/// The command that rolls back with what an upgrade without saved state left.
+#[must_use]
+pub(crate) fn rollback_command(facts: &Facts, options: &UpgradeOptions) -> String {
+    let unknown = || ("OLD-VERSION".to_owned(), "NEW-VERSION".to_owned());
+    let (old, new) = facts.last_versions.clone().unwrap_or_else(unknown);
+    format!(
+        "meta-migration upgrade{} -s {old} -t {new} -o rollback",
+        options.repeated.place
+    )
 }
 
 /// What earlier upgrades left, where no upgrade state is saved; `None` where they left nothing.
@@ -49,8 +82,8 @@ pub(crate) fn leftovers(facts: &Facts, options: &UpgradeOptions) -> Option<Strin
     let new_runs = running(facts).is_some_and(|release| release.has_2_2_layout());
     let next = if new_runs && !backup.is_empty() {
         format!(
-            ". To roll back with it, run meta-migration upgrade{} -s OLD-VERSION -t NEW-VERSION -o rollback",
-            options.repeated.place
+            ". To roll back with it, run {}",
+            rollback_command(facts, options)
         )
     } else {
         String::new()
@@ -109,6 +142,20 @@ mod tests {
              and Jobs b-2, b-1; the last backup is /milvus/data/bbbbbbbb.mmb. To roll back with it, run \
              meta-migration upgrade -i prod -n data -s OLD-VERSION -t NEW-VERSION -o rollback"
         );
+    }
+
+    #[test]
+    fn a_rollback_command_has_the_versions_of_the_configuration() {
+        let state = example();
+        let config = crate::manifest::config_map(&state);
+        let mut facts = facts("milvusdb/milvus:v2.2.16");
+        facts.last_versions = versions(&config);
+        let expected = "meta-migration upgrade -s 2.1.4 -t 2.2.16 -o rollback";
+        assert_eq!(
+            rollback_command(&facts, &UpgradeOptions::default()),
+            expected
+        );
+        assert_eq!(versions(&ConfigMap::default()), None);
     }
 
     #[test]

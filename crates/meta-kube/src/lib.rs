@@ -2,7 +2,7 @@
 //!
 //! # What it promises
 //! - Everything that can fail without touching Milvus comes first: rights, instance, containers, image,
-//!   volume, etcd, and the whole plan.
+//!   volume, etcd, and the complete plan.
 //! - Every step is recorded in the cluster before it starts. Killed anywhere, the same command continues.
 //! - Milvus 2.2 is started only on metadata that was verified to be 2.2, and 2.1 only on metadata that
 //!   was verified to be 2.1.
@@ -12,7 +12,7 @@
 //! | object | name |
 //! | --- | --- |
 //! | Lease, held while a command works on the instance | `meta-migration-<instance>` |
-//! | `ConfigMap` with the record | `meta-migration-state-<instance>`, key `state.json` |
+//! | `ConfigMap` with the upgrade state | `meta-migration-state-<instance>`, key `state.json` |
 //! | `ConfigMap` with the drop-in YAML | `meta-migration-config-<operation>`, keys `backup.yaml`, `migrate.yaml`, `rollback.yaml` |
 //! | `PersistentVolumeClaim` with the backups | `meta-migration-backup-<instance>`, or the one given |
 //! | Jobs, one for each step and attempt; of the finished ones only the backup's and failed ones remain | `meta-migration-<step>-<operation>-<attempt>` |
@@ -45,6 +45,7 @@ pub mod options;
 mod pod_resources;
 pub mod preflight;
 pub mod progress;
+pub mod quantity;
 pub mod rolling_update;
 pub mod stage;
 mod start_checks;
@@ -83,7 +84,7 @@ pub(crate) const CLAIM_SIZE: &str = "10Gi";
 pub(crate) const TLS_FOLDER: &str = "/milvus/tls";
 /// The environment variable that names the file for the termination message.
 pub const TERMINATION_VARIABLE: &str = "META_MIGRATION_TERMINATION_LOG";
-/// The key of the record in its `ConfigMap`.
+/// The key of the upgrade state in its `ConfigMap`.
 pub const STATE_KEY: &str = "record.json";
 
 /// Name of the Lease that keeps a second orchestrator out.
@@ -92,7 +93,7 @@ pub fn lease_name(instance: &str) -> String {
     format!("{TOOL}-{instance}")
 }
 
-/// Name of the `ConfigMap` that holds the record.
+/// Name of the `ConfigMap` that holds the upgrade state.
 #[must_use]
 pub fn state_name(instance: &str) -> String {
     format!("{TOOL}-record-{instance}")

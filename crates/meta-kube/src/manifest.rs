@@ -18,7 +18,6 @@ use super::{
 pub(crate) mod arguments;
 pub(crate) mod job;
 pub(crate) mod job_config;
-pub(crate) mod yaml;
 
 /// The labels of everything that serves an instance.
 #[must_use]
@@ -37,7 +36,7 @@ fn metadata(name: String, labels: BTreeMap<String, String>) -> ObjectMeta {
     }
 }
 
-/// The `ConfigMap` with the record; `resource_version` is that of the record it replaces.
+/// The `ConfigMap` with the state; `resource_version` is that of the state it replaces.
 #[must_use]
 pub(crate) fn state_map(state: &UpgradeState, resource_version: Option<String>) -> ConfigMap {
     ConfigMap {

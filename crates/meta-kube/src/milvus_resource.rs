@@ -1,6 +1,6 @@
 //! Instances that an operator manages: everything goes through their custom resource, purely decided.
 //!
-//! The operator sets back whatever is changed behind its back within a minute or so. So counts and
+//! The Milvus Operator reverts other changes within a minute or so. So counts and
 //! images are changed where it takes them from.
 
 use serde_json::{Map, Value, json};
@@ -9,7 +9,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 
 use super::annotations;
 use super::condition::containers;
-use super::discovery::etcd::is_cluster;
+use super::discovery::configuration::is_cluster;
 use super::state::{SavedComponent, SavedResource};
 
 /// The API group of the operator.
@@ -38,7 +38,7 @@ fn is_over(upgrade: &Value) -> bool {
         "RollbackedSucceeded" | "RollbackFailed" => true,
         // Changed to a rollback afterwards, it begins again.
         "Succeeded" => !asks_back,
-        // The operator goes back by itself unless it was told not to.
+        // The Milvus Operator rolls back by itself unless configured otherwise.
         "UpdateMetaFailed" => {
             upgrade.pointer("/spec/rollbackIfFailed") == Some(&json!(false)) && !asks_back
         }
@@ -244,7 +244,7 @@ pub(crate) fn start_patch(
             components.insert(name.clone(), Value::Null);
             continue;
         }
-        // null takes away what was not there before.
+        // null removes what was missing before.
         let mut change = json!({"replicas": component.replicas});
         if let Some(groups) = &component.groups {
             change["groups"] = groups.clone();

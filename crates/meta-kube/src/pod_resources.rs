@@ -1,57 +1,111 @@
 //! What the containers of a Job request and may use, within what the namespace allows: pure.
+//!
+//! A pod of a Job has one container, and in the probe an init container with the same amounts: what holds for a
+//! container holds for the pod.
 
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{LimitRange, LimitRangeItem, ResourceQuota};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
+use super::quantity::{at_most, is_less, number};
 use super::state::PodShape;
 
 /// What a container requests, where nothing else is given.
 pub(crate) const REQUESTS: [(&str, &str); 2] = [("cpu", "100m"), ("memory", "256Mi")];
-/// The limits of a container, where a quota asks for some.
+/// The limits of a container, where the namespace requires some.
 const LIMITS: [(&str, &str); 2] = [("cpu", "1"), ("memory", "1Gi")];
 
-/// Amounts by what they are of.
+/// Quantities by resource.
 pub(crate) type Amounts = BTreeMap<String, String>;
 
-/// The requests and limits that differ from the defaults, so that the namespace takes the pods.
+/// The requests and limits that differ from the defaults, so that the namespace accepts the pods; what is given stays.
 #[must_use]
-pub(crate) fn fitting(ranges: &[LimitRange], quotas: &[ResourceQuota]) -> (Amounts, Amounts) {
-    let items = container_items(ranges);
+pub(crate) fn fitting(
+    ranges: &[LimitRange],
+    quotas: &[ResourceQuota],
+    given: &PodShape,
+) -> (Amounts, Amounts) {
+    let items: Vec<&LimitRangeItem> = items(ranges).map(|(_, item)| item).collect();
     let (mut requests, mut limits) = (Amounts::new(), Amounts::new());
-    for ((name, usual), (_, limit)) in REQUESTS.into_iter().zip(LIMITS) {
-        let mut amount = usual.to_owned();
-        for item in &items {
-            if let Some(least) = of(item.min.as_ref(), name).filter(|one| is_less(&amount, one)) {
-                amount = least;
-            }
-            if let Some(most) = of(item.max.as_ref(), name).filter(|one| is_less(one, &amount)) {
-                amount = most;
-            }
-        }
-        let usual_limit = |item: &&LimitRangeItem| {
-            of(item.default.as_ref(), name).or_else(|| of(item.max.as_ref(), name))
+    for ((name, usual), (_, usual_limit)) in REQUESTS.into_iter().zip(LIMITS) {
+        let request = match given.requests.get(name) {
+            Some(request) => request.clone(),
+            None => fitting_request(&items, name, usual),
         };
-        let mut given = items.iter().filter_map(usual_limit);
-        let first = given.next();
-        // Without a limit of its own a container gets that of the range, which may be below its request.
-        if first.as_ref().is_some_and(|one| is_less(one, &amount)) {
-            limits.insert(name.to_owned(), amount.clone());
+        if !given.limits.contains_key(name) {
+            let default = default_limit(&items, name);
+            let is_required = limit_is_required(&items, quotas, name);
+            let limit = default
+                .clone()
+                .or(is_required.then(|| usual_limit.to_owned()));
+            let fitted = limit.map(|limit| fitting_limit(&items, name, &request, limit));
+            if fitted != default {
+                limits.extend(fitted.map(|limit| (name.to_owned(), limit)));
+            }
         }
-        let key = format!("limits.{name}");
-        let asks = |quota: &ResourceQuota| {
-            let hard = quota.spec.as_ref().and_then(|spec| spec.hard.as_ref());
-            hard.is_some_and(|hard| hard.contains_key(&key))
-        };
-        if first.is_none() && quotas.iter().any(asks) {
-            limits.insert(name.to_owned(), limit.to_owned());
-        }
-        if amount != usual {
-            requests.insert(name.to_owned(), amount);
+        if request != usual {
+            requests.insert(name.to_owned(), request);
         }
     }
     (requests, limits)
+}
+
+/// The usual request within all ranges.
+fn fitting_request(items: &[&LimitRangeItem], name: &str, usual: &str) -> String {
+    let mut request = usual.to_owned();
+    for item in items {
+        if let Some(least) = of(item.min.as_ref(), name).filter(|one| is_less(&request, one)) {
+            request = least;
+        }
+        if let Some(most) = of(item.max.as_ref(), name).filter(|one| is_less(one, &request)) {
+            request = most;
+        }
+    }
+    request
+}
+
+/// A limit within all ranges and ratios, never below the request.
+fn fitting_limit(items: &[&LimitRangeItem], name: &str, request: &str, limit: String) -> String {
+    let mut limit = limit;
+    for item in items {
+        let ratio = of(item.max_limit_request_ratio.as_ref(), name);
+        let ratio = ratio.and_then(|ratio| Some(number(&ratio)? * number(request)?));
+        let ratio = ratio.map(|most| at_most(most, name));
+        let bounds = [of(item.max.as_ref(), name), ratio];
+        for most in bounds.into_iter().flatten() {
+            if is_less(&most, &limit) {
+                limit = most;
+            }
+        }
+    }
+    let least = items.iter().filter_map(|item| of(item.min.as_ref(), name));
+    for least in least.chain([request.to_owned()]) {
+        if is_less(&limit, &least) {
+            limit = least;
+        }
+    }
+    limit
+}
+
+/// The limit that a container without one gets: the default of the first range that has one, else its maximum.
+fn default_limit(items: &[&LimitRangeItem], name: &str) -> Option<String> {
+    let containers = items.iter().filter(|item| is_for_containers(item));
+    let mut defaults = containers
+        .filter_map(|item| of(item.default.as_ref(), name).or_else(|| of(item.max.as_ref(), name)));
+    defaults.next()
+}
+
+/// Whether pods without a limit are refused: a quota counts limits, or a range compares them and sets none.
+fn limit_is_required(items: &[&LimitRangeItem], quotas: &[ResourceQuota], name: &str) -> bool {
+    let has = |amounts: &Option<BTreeMap<String, Quantity>>| of(amounts.as_ref(), name).is_some();
+    let compares = |item: &&LimitRangeItem| has(&item.max) || has(&item.max_limit_request_ratio);
+    let key = format!("limits.{name}");
+    let counts = |quota: &ResourceQuota| {
+        let hard = quota.spec.as_ref().and_then(|spec| spec.hard.as_ref());
+        hard.is_some_and(|hard| hard.contains_key(&key))
+    };
+    items.iter().any(compares) || quotas.iter().any(counts)
 }
 
 /// The requests and limits that the API server counts for a pod of a Job.
@@ -61,78 +115,51 @@ pub(crate) fn of_a_pod(
     quotas: &[ResourceQuota],
     given: &PodShape,
 ) -> (Amounts, Amounts) {
-    let (fitting_requests, fitting_limits) = fitting(ranges, quotas);
+    let (fitting_requests, fitting_limits) = fitting(ranges, quotas, given);
     let usual = |(name, amount): (&str, &str)| (name.to_owned(), amount.to_owned());
     let mut requests: Amounts = REQUESTS.into_iter().map(usual).collect();
     requests.extend(fitting_requests);
     requests.extend(given.requests.clone());
     let mut limits = Amounts::new();
-    for item in container_items(ranges) {
-        // Without a default the range takes its maximum.
-        for amounts in [&item.max, &item.default].into_iter().flatten() {
-            let amounts = amounts.iter();
-            limits.extend(amounts.map(|(name, amount)| (name.clone(), amount.0.clone())));
-        }
+    for (_, item) in items(ranges).filter(|(_, item)| is_for_containers(item)) {
+        // What the API server takes where a container says nothing.
+        add_missing(&mut limits, [&item.default, &item.max]);
+        let defaults = [&item.default_request, &item.default, &item.max, &item.min];
+        add_missing(&mut requests, defaults);
     }
     limits.extend(fitting_limits);
     limits.extend(given.limits.clone());
     (requests, limits)
 }
 
-fn container_items(ranges: &[LimitRange]) -> Vec<&LimitRangeItem> {
-    let items = ranges.iter().filter_map(|range| range.spec.as_ref());
-    let items = items.flat_map(|spec| &spec.limits);
-    items.filter(|item| item.type_ == "Container").collect()
-}
-
-fn of(amounts: Option<&BTreeMap<String, Quantity>>, name: &str) -> Option<String> {
-    amounts?.get(name).map(|amount| amount.0.clone())
-}
-
-/// Whether one amount is less than another; one in an unknown form is not.
-fn is_less(one: &str, other: &str) -> bool {
-    let (one, other) = (number(one), number(other));
-    one.zip(other).is_some_and(|(one, other)| one < other)
-}
-
-/// A number as an amount of a resource, in the unit that is usual for it.
-#[must_use]
-pub(crate) fn written(number: f64, resource: &str) -> String {
-    const MI: f64 = 1_048_576.0;
-    let name = resource.rsplit(['.', '/']).next().unwrap_or(resource);
-    match name {
-        "cpu" if number.fract() != 0.0 => format!("{}m", (number * 1e3).round()),
-        "memory" | "storage" | "ephemeral-storage"
-            if number >= 1024.0 * MI && number % (1024.0 * MI) == 0.0 =>
-        {
-            format!("{}Gi", number / (1024.0 * MI))
-        }
-        "memory" | "storage" | "ephemeral-storage" if number > 0.0 => {
-            format!("{}Mi", (number / MI).ceil())
-        }
-        _ => number.to_string(),
+fn add_missing<const N: usize>(
+    amounts: &mut Amounts,
+    defaults: [&Option<BTreeMap<String, Quantity>>; N],
+) {
+    for (name, amount) in defaults.into_iter().flatten().flatten() {
+        let known = amounts.entry(name.clone());
+        known.or_insert_with(|| amount.0.clone());
     }
 }
 
-/// An amount as Kubernetes writes it, `100m` or `256Mi`, as a number.
-#[must_use]
-pub(crate) fn number(text: &str) -> Option<f64> {
-    let digits = text.find(|one: char| !one.is_ascii_digit() && one != '.');
-    let (digits, unit) = text.split_at(digits.unwrap_or(text.len()));
-    let factor = match unit {
-        "" => 1.0,
-        "m" => 1e-3,
-        "k" => 1e3,
-        "M" => 1e6,
-        "G" => 1e9,
-        "T" => 1e12,
-        "Ki" => 1024.0,
-        "Mi" => 1_048_576.0,
-        "Gi" => 1_073_741_824.0,
-        "Ti" => 1_099_511_627_776.0,
-        _ => return None,
-    };
-    digits.parse::<f64>().ok().map(|number| number * factor)
+/// The parts of limit ranges that apply to pods and containers, with the names of the ranges.
+pub(crate) fn items(ranges: &[LimitRange]) -> impl Iterator<Item = (&str, &LimitRangeItem)> {
+    ranges.iter().flat_map(|range| {
+        let name = range.metadata.name.as_deref().unwrap_or_default();
+        let items = range.spec.iter().flat_map(|spec| &spec.limits);
+        items
+            .filter(|item| matches!(item.type_.as_str(), "Container" | "Pod"))
+            .map(move |item| (name, item))
+    })
+}
+
+fn is_for_containers(item: &LimitRangeItem) -> bool {
+    item.type_ == "Container"
+}
+
+/// The quantity of a resource.
+pub(crate) fn of(amounts: Option<&BTreeMap<String, Quantity>>, name: &str) -> Option<String> {
+    amounts?.get(name).map(|amount| amount.0.clone())
 }
 
 #[cfg(test)]
@@ -142,10 +169,14 @@ mod tests {
     use super::*;
 
     fn range(limits: Value) -> Vec<LimitRange> {
+        ranges("Container", limits)
+    }
+
+    fn ranges(kind: &str, limits: Value) -> Vec<LimitRange> {
         let mut item = limits;
-        item["type"] = json!("Container");
-        let pod = json!({"type": "Pod", "max": {"memory": "1Mi"}});
-        let range = json!({"metadata": {"name": "r"}, "spec": {"limits": [pod, item]}});
+        item["type"] = json!(kind);
+        let claims = json!({"type": "PersistentVolumeClaim", "max": {"storage": "1Mi"}});
+        let range = json!({"metadata": {"name": "r"}, "spec": {"limits": [claims, item]}});
         vec![serde_json::from_value(range).unwrap()]
     }
 
@@ -156,42 +187,72 @@ mod tests {
             .collect()
     }
 
+    fn fits(ranges: &[LimitRange], quotas: &[ResourceQuota]) -> (Amounts, Amounts) {
+        fitting(ranges, quotas, &PodShape::default())
+    }
+
     #[test]
     fn requests_fit_the_range_and_the_limit() {
-        let fits = |limits: Value| fitting(&range(limits), &[]);
         let none = amounts(&[]);
-        assert_eq!(fitting(&[], &[]), (none.clone(), none.clone()));
+        assert_eq!(fits(&[], &[]), (none.clone(), none.clone()));
         let wide = json!({"min": {"memory": "1Mi"}, "max": {"memory": "8Gi"}});
-        assert_eq!(fits(wide), (none.clone(), none.clone()));
+        assert_eq!(fits(&range(wide), &[]), (none.clone(), none.clone()));
         let least = json!({"min": {"memory": "1Gi", "cpu": "0.5"}});
         let expected = amounts(&[("memory", "1Gi"), ("cpu", "0.5")]);
-        assert_eq!(fits(least), (expected, none.clone()));
-        let most = json!({"max": {"memory": "128Mi"}});
-        assert_eq!(fits(most), (amounts(&[("memory", "128Mi")]), none.clone()));
+        assert_eq!(fits(&range(least), &[]), (expected, none.clone()));
+        let most = range(json!({"max": {"memory": "128Mi"}}));
+        assert_eq!(
+            fits(&most, &[]),
+            (amounts(&[("memory", "128Mi")]), none.clone())
+        );
         // The range gives a limit below what is requested.
-        let default = json!({"default": {"memory": "128Mi"}});
-        assert_eq!(fits(default), (none, amounts(&[("memory", "256Mi")])));
+        let default = range(json!({"default": {"memory": "128Mi"}}));
+        assert_eq!(fits(&default, &[]), (none, amounts(&[("memory", "256Mi")])));
+    }
+
+    #[test]
+    fn a_range_for_pods_requires_limits_within_it() {
+        let pods = ranges(
+            "Pod",
+            json!({"max": {"memory": "512Mi"}, "min": {"cpu": "200m"}}),
+        );
+        let expected = (amounts(&[("cpu", "200m")]), amounts(&[("memory", "512Mi")]));
+        assert_eq!(fits(&pods, &[]), expected);
+    }
+
+    #[test]
+    fn limits_fit_the_ratio_of_the_range() {
+        let ratio = json!({"maxLimitRequestRatio": {"memory": "2", "cpu": "1"}});
+        let expected = amounts(&[("memory", "512Mi"), ("cpu", "100m")]);
+        assert_eq!(fits(&ranges("Pod", ratio.clone()), &[]).1, expected);
+        let mut with_default = ratio;
+        with_default["default"] = json!({"memory": "4Gi", "cpu": "1"});
+        assert_eq!(fits(&range(with_default), &[]).1, expected);
+    }
+
+    #[test]
+    fn what_is_given_stays_and_the_limit_follows_it() {
+        let default = range(json!({"default": {"memory": "512Mi"}}));
+        let mut given = PodShape {
+            requests: amounts(&[("memory", "1Gi")]),
+            ..PodShape::default()
+        };
+        let (requests, limits) = of_a_pod(&default, &[], &given);
+        assert_eq!(requests["memory"], "1Gi");
+        assert_eq!(limits["memory"], "1Gi");
+        given.limits = amounts(&[("memory", "2Gi")]);
+        assert_eq!(of_a_pod(&default, &[], &given).1["memory"], "2Gi");
     }
 
     #[test]
     fn a_quota_on_limits_gets_limits() {
         let quota = json!({"metadata": {"name": "q"}, "spec": {"hard": {"limits.memory": "4Gi"}}});
         let quotas: Vec<ResourceQuota> = vec![serde_json::from_value(quota).unwrap()];
-        let limits = amounts(&[("memory", "1Gi")]);
-        assert_eq!(fitting(&[], &quotas), (amounts(&[]), limits));
-        let given = range(json!({"default": {"memory": "512Mi"}}));
         assert_eq!(
-            fitting(&given, &quotas).1,
-            amounts(&[]),
-            "the range has them"
+            fits(&[], &quotas),
+            (amounts(&[]), amounts(&[("memory", "1Gi")]))
         );
-    }
-
-    #[test]
-    fn quantities_are_read_as_kubernetes_writes_them() {
-        assert!(is_less("100m", "1"));
-        assert!(is_less("256Mi", "1Gi"));
-        assert!(is_less("1G", "1Gi"));
-        assert!(!is_less("1e3", "1Gi"), "an unknown form");
+        let given = range(json!({"default": {"memory": "512Mi"}}));
+        assert_eq!(fits(&given, &quotas).1, amounts(&[]), "the range has them");
     }
 }

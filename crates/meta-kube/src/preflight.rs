@@ -9,10 +9,10 @@ use k8s_openapi::api::core::v1::{LimitRange, ResourceQuota};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::discovery::etcd::Configured;
+use super::discovery::configuration::Configured;
 use super::discovery::{Workloads, image_version};
 use super::options::UpgradeOptions;
-use super::state::{EtcdTarget, TlsSecret};
+use super::state::{EtcdTarget, StorageRoot, TlsSecret};
 use milvus_meta::version::Release;
 
 mod checks;
@@ -21,8 +21,9 @@ mod report;
 pub mod rolling_update;
 
 pub use checks::check;
-pub(crate) use checks::check_metadata;
-pub(crate) use checks::{cluster_finding, no_instance};
+pub(crate) use checks::{
+    check_metadata, check_storage_roots, cluster_finding, no_instance, wrong_releases,
+};
 pub(crate) use rbac::secret_right;
 pub use rbac::{Right, rights};
 pub(crate) use report::helm_upgrade;
@@ -41,7 +42,7 @@ pub struct Facts {
     pub deployments: Vec<Deployment>,
     /// The custom resource, if an operator manages the instance.
     pub resource: Option<Value>,
-    /// Whether its Deployments bear an operator's marks.
+    /// Whether its Deployments have the marks of the Milvus Operator.
     pub is_operators: bool,
     /// The operator's own upgrades.
     pub upgrades: Vec<Value>,
@@ -79,7 +80,9 @@ pub struct Facts {
     pub quotas: Vec<ResourceQuota>,
     /// The Jobs of this and earlier upgrades of the instance.
     pub jobs: Vec<Job>,
-    /// What could not be looked at, as the right for it is missing.
+    /// The old and the new release of the upgrade that made the newest backup, where its configuration is left.
+    pub last_versions: Option<(String, String)>,
+    /// What could not be read because the right for it is missing.
     pub unseen: Vec<String>,
 }
 
@@ -96,6 +99,14 @@ impl Facts {
         constraints.next().map_or(self.user_range.is_some(), |scc| {
             scc.starts_with("restricted")
         })
+    }
+
+    /// Where Milvus keeps its files; `None` where that is not set in what could be read, and not all could.
+    #[must_use]
+    pub(crate) fn storage_root(&self) -> Option<StorageRoot> {
+        let hidden =
+            self.configured_problem.is_some() || self.unseen.iter().any(|one| one == "ConfigMaps");
+        Some(self.configured.storage_root()).filter(|root| root.is_set || !hidden)
     }
 
     /// Which instances there are instead of one that was not found.
@@ -172,12 +183,12 @@ pub fn target(facts: &Facts, options: &UpgradeOptions) -> EtcdTarget {
     }
 }
 
-/// The release that the images tell, if they agree.
+/// The release of the images, if they agree.
 #[must_use]
 pub fn running(facts: &Facts) -> Option<Release> {
     let mut found: Option<Release> = None;
     let all = &facts.workloads.found;
-    // An operator keeps empty Deployments beside the full ones; what stands at 0 tells nothing then.
+    // The Milvus Operator keeps empty Deployments beside the running ones; those at 0 do not count then.
     let serves = all.iter().any(|one| one.replicas > 0);
     for workload in all.iter().filter(|one| one.replicas > 0 || !serves) {
         let version = image_version(&workload.image)?;

@@ -108,7 +108,7 @@ pub(crate) fn ordered(facts: &Facts) -> Vec<Workload> {
     workloads
 }
 
-/// Why the releases that run cannot be updated so. A tag that tells none may represent for anything, 2.1 too:
+/// Why the releases that run cannot be updated so. A tag without a release may mean anything, 2.1 too:
 /// then `source` has to be given. A Deployment with `image` is what an earlier run left.
 fn unfit_sources(facts: &Facts, source: Option<&Release>, image: &str) -> Vec<String> {
     let mut reasons = Vec::new();
@@ -118,8 +118,8 @@ fn unfit_sources(facts: &Facts, source: Option<&Release>, image: &str) -> Vec<St
         .iter()
         .filter(|one| one.image != image)
     {
-        let told = image_version(&workload.image);
-        let reason = match told.as_ref().or(source) {
+        let reported = image_version(&workload.image);
+        let reason = match reported.as_ref().or(source) {
             None => format!(
                 "the image {} of Deployment {} has no release in its tag: use --source-version",
                 workload.image, workload.name
@@ -136,7 +136,7 @@ fn unfit_sources(facts: &Facts, source: Option<&Release>, image: &str) -> Vec<St
     reasons
 }
 
-/// What others do to the instance; an error stands in the way unless it is accepted.
+/// What other controllers do to the instance; an error blocks unless it is accepted.
 fn findings(facts: &Facts, accepted: &[String]) -> Vec<Finding> {
     let options = UpgradeOptions {
         accepted: accepted.to_vec(),
@@ -295,13 +295,13 @@ async fn update(
         let changed = change((client, held), workload, options).await?;
         let generation = changed.ok_or(RollingError::LeaseLost { patched: updated })?;
         let begun = Instant::now();
-        let mut told = String::new();
+        let mut reported = String::new();
         loop {
             let lack = lack(client, workload, image, generation).await?;
             let Some(lack) = lack else { break };
-            if told != lack {
+            if reported != lack {
                 observer.message(&format!("waiting for: {}: {lack}", workload.name));
-                told.clone_from(&lack);
+                reported.clone_from(&lack);
             }
             if !held.is_sure(limit).await {
                 let patched = updated + 1;
@@ -321,7 +321,7 @@ async fn update(
     Ok(())
 }
 
-/// Changes a Deployment as it was just read, again if somebody came in between; gives its generation, or
+/// Changes a Deployment as it was just read, again if another client changed it meanwhile; gives its generation, or
 /// nothing where the Lease was lost before.
 async fn change(
     (client, held): (&Client, &Held),
@@ -472,8 +472,8 @@ mod tests {
         let image = "milvusdb/milvus:v2.2.16";
         assert!(refused(&owned, None, image, &[]).contains("[gitops]"));
         assert_eq!(refused(&owned, None, image, &["gitops"]), "");
-        let told = findings(&owned, &["gitops".to_owned()]);
-        assert_eq!(told[0].severity, Severity::Warning);
+        let reported = findings(&owned, &["gitops".to_owned()]);
+        assert_eq!(reported[0].severity, Severity::Warning);
     }
 
     #[test]

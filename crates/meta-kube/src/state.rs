@@ -1,6 +1,6 @@
-//! What is written down in the cluster before each step, and all that a restarted command knows.
+//! The state that is saved in the cluster before each step, and all that a restarted command knows.
 //!
-//! A record belongs to one operation and ends with it. The counts in it are taken while Milvus
+//! A state belongs to one operation and ends with it. The counts in it are taken while Milvus
 //! still runs, for the last time just before the stop; never as the zeros of our own stop.
 
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use super::stage::{Effect, Policy, Stage};
 use super::{BACKUP_FOLDER, CLAIM_SIZE};
 use milvus_meta::layout::Layout;
 
-/// Version of the record's form.
+/// Version of the format of the state.
 pub(crate) const STATE_VERSION: u32 = 1;
 /// Attempts at one step, without the user asking for more.
 pub const ATTEMPTS_MAX: u32 = 3;
@@ -51,6 +51,29 @@ pub struct EtcdTarget {
     pub credentials: Option<String>,
     /// Secret with certificates.
     pub tls: Option<TlsSecret>,
+}
+
+/// Where Milvus is configured to keep the files of segments and indexes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StorageRoot {
+    /// Whether the files are in a folder, and not in object storage.
+    pub is_local: bool,
+    /// The path.
+    pub path: String,
+    /// Whether it is configured, or the default of Milvus.
+    pub is_set: bool,
+}
+
+impl StorageRoot {
+    /// The key of its setting.
+    #[must_use]
+    pub(crate) fn key(&self) -> &'static str {
+        if self.is_local {
+            "localStorage.path"
+        } else {
+            "minio.rootPath"
+        }
+    }
 }
 
 /// A Secret with certificates, and which of them it has.
@@ -134,7 +157,7 @@ pub struct SavedComponent {
     pub absent: bool,
 }
 
-/// The record.
+/// The state of an upgrade, as saved.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct UpgradeState {
     /// [`STATE_VERSION`].
@@ -157,6 +180,9 @@ pub struct UpgradeState {
     pub tool_image: String,
     /// Where the metadata is.
     pub etcd: EtcdTarget,
+    /// Where Milvus is configured to keep its files, where that is known.
+    #[serde(default)]
+    pub storage_root: Option<StorageRoot>,
     /// The claim for backups.
     pub claim: String,
     /// The size of a claim that is made, if it was given.
@@ -177,13 +203,16 @@ pub struct UpgradeState {
     pub shape: PodShape,
     /// What happens after failures.
     pub policy: Policy,
+    /// The timeout of each wait, in seconds; `None` in states of earlier versions.
+    #[serde(default)]
+    pub timeout_s: Option<u64>,
     /// Whether records that cannot be migrated are left out.
     #[serde(default)]
     pub skip_broken: bool,
-    /// Concerns of preflight that the operator lets through.
+    /// Codes of findings that are accepted.
     #[serde(default)]
     pub accepted: Vec<String>,
-    /// Whether the user asked for the way back.
+    /// Whether the user requested a rollback.
     #[serde(default)]
     pub rollback_requested: bool,
     /// Where what the new release wrote was saved before it was undone.
@@ -203,7 +232,7 @@ pub struct UpgradeState {
 }
 
 impl UpgradeState {
-    /// Reads a record.
+    /// Reads a saved state.
     ///
     /// # Errors
     /// A sentence that says what is wrong with it.
@@ -220,7 +249,7 @@ impl UpgradeState {
         }
     }
 
-    /// The record as text, readable with kubectl.
+    /// The state as text, readable with kubectl.
     #[must_use]
     pub fn render(&self) -> String {
         // A map with text keys and no foreign types cannot fail to become JSON.
@@ -273,7 +302,7 @@ impl UpgradeState {
 pub(super) mod tests {
     use super::*;
 
-    /// A record in the middle of an upgrade.
+    /// A state in the middle of an upgrade.
     pub(crate) fn example() -> UpgradeState {
         UpgradeState {
             version: STATE_VERSION,
@@ -293,6 +322,7 @@ pub(super) mod tests {
                 credentials: None,
                 tls: None,
             },
+            storage_root: None,
             claim: "meta-migration-backup-prod".to_owned(),
             claim_size: None,
             storage_class: None,
@@ -309,6 +339,7 @@ pub(super) mod tests {
             resource: None,
             shape: PodShape::default(),
             policy: Policy::default(),
+            timeout_s: None,
             skip_broken: false,
             accepted: Vec::new(),
             rollback_requested: false,

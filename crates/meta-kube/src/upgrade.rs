@@ -195,7 +195,7 @@ async fn decide_at_rest(
 ) -> Result<(Observed, Decision), Cause> {
     let begun = Instant::now();
     let limit = AT_REST_TIMEOUT.min(options.limit);
-    let mut told = false;
+    let mut reported = false;
     loop {
         let observed = observe(client, options).await?;
         let refusal = match decide(options, observed.saved.as_ref(), &observed.facts) {
@@ -205,9 +205,9 @@ async fn decide_at_rest(
         if !refusal.passes() || begun.elapsed() >= limit {
             return Err(refusal.into());
         }
-        if !told {
+        if !reported {
             observer.message(&format!("waiting: {refusal}"));
-            told = true;
+            reported = true;
         }
         tokio::time::sleep(POLL_INTERVAL).await;
     }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use meta_kube::quantity::number;
 use meta_kube::state::PodUser;
 
 /// `key=value`.
@@ -16,8 +17,7 @@ pub(in crate::cli) fn label(text: &str) -> Result<(String, String), String> {
 pub(in crate::cli) fn amount(text: &str) -> Result<(String, String), String> {
     let (name, amount) = label(text)?;
     let known = matches!(name.as_str(), "cpu" | "memory" | "ephemeral-storage");
-    let is_amount = amount.starts_with(|first: char| first.is_ascii_digit());
-    if known && is_amount {
+    if known && number(&amount).is_some_and(|number| number > 0.0) {
         Ok((name, amount))
     } else {
         Err("expected cpu=AMOUNT, memory=AMOUNT or ephemeral-storage=AMOUNT".to_owned())
@@ -77,7 +77,9 @@ mod tests {
     fn amounts_are_of_what_a_container_uses() {
         let cpu = ("cpu".to_owned(), "100m".to_owned());
         assert_eq!(amount("cpu=100m"), Ok(cpu));
-        for wrong in ["cpu", "cpu=", "cpu=much", "gpu=1"] {
+        for wrong in [
+            "cpu", "cpu=", "cpu=much", "cpu=1x", "cpu=0", "cpu=-1", "gpu=1",
+        ] {
             assert!(amount(wrong).is_err(), "{wrong}");
         }
     }

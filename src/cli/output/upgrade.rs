@@ -8,7 +8,7 @@ use super::units::counted;
 use milvus_meta::finding::{Finding, Severity};
 
 use meta_kube::preflight::{PreflightReport, Storage, UpgradePath};
-use meta_kube::saved::UpgradeState;
+use meta_kube::state::UpgradeState;
 use meta_kube::upgrade::status::{Orchestrator, State, Status};
 use meta_report::StatusReport;
 

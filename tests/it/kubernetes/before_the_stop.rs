@@ -1,4 +1,4 @@
-//! What is found while Milvus still runs, and would have been found too late.
+//! What is found before Milvus is stopped.
 
 use std::time::Duration;
 
@@ -95,4 +95,66 @@ async fn an_upgrade_skips_broken_records_on_request() {
     scenario.upgrade(&["-o", "rollback"]).await.expect(0);
     scenario.assert_runs(OLD_IMAGE).await;
     scenario.assert_untouched().await;
+}
+
+#[tokio::test]
+async fn another_storage_root_is_found_before_the_stop() {
+    let mut helm = Helm::standalone("my-release");
+    helm.user_storage_root = Some("file/");
+    let scenario = Scenario::without_metadata(helm).await;
+    let real = "../milvus-2.1.0/metadata.jsonl";
+    scenario.bed.metadata.load(real).await;
+    let mut preflight = scenario.command(&[]);
+    preflight[0] = "preflight";
+    for (command, code) in [(preflight, 3), (scenario.command(&[]), 1)] {
+        let ended = scenario.bed.run(&command).await;
+        ended
+            .expect(code)
+            .says("[storage-root]")
+            .says("storage root \"files\", but minio.rootPath is \"file/\"")
+            .says("Set minio.rootPath to \"files\"");
+    }
+    assert_never_stopped(&scenario);
+    scenario
+        .upgrade(&["--accept", "storage-root"])
+        .await
+        .expect(0)
+        .says("warning [storage-root]");
+    scenario.assert_runs(NEW_IMAGE).await;
+}
+
+#[tokio::test]
+async fn job_pods_fit_the_limit_ranges_of_the_namespace() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    let range = json!({
+        "apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "tight"},
+        "spec": {"limits": [
+            {"type": "Pod", "max": {"memory": "512Mi"}, "maxLimitRequestRatio": {"memory": "1500m"}},
+            {"type": "Container", "min": {"cpu": "200m"}, "default": {"memory": "512Mi"},
+             "defaultRequest": {"memory": "512Mi"}},
+        ]},
+    });
+    scenario.bed.create("limitranges", &range).await;
+    let ended = scenario.upgrade(&["--job-limits", "memory=1Gi"]).await;
+    ended
+        .expect(3)
+        .says("LimitRange tight refuses the pods of the Jobs")
+        .says("memory limit of 1Gi is above the maximum of 512Mi");
+    assert_never_stopped(&scenario);
+    scenario.upgrade(&[]).await.expect(0);
+    scenario.assert_runs(NEW_IMAGE).await;
+}
+
+#[tokio::test]
+async fn an_upgrade_waits_for_a_rollout_to_end() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    scenario.bed.shared.behaviour().start_delay = Duration::from_secs(4);
+    let name = scenario.helm.deployment("standalone");
+    let change = json!({"spec": {"template": {"metadata": {"annotations": {"changed": "now"}}}}});
+    scenario.bed.merge("deployments", &name, &change).await;
+    let ended = scenario.upgrade(&[]).await;
+    ended
+        .expect(0)
+        .says(&format!("waiting: Deployment {name}: "));
+    scenario.assert_runs(NEW_IMAGE).await;
 }

@@ -1,4 +1,4 @@
-//! What was deleted, or never was where it is looked for: nobody is left at a dead end.
+//! A deleted upgrade state, and backups that are elsewhere: each case has a next command.
 
 use serde_json::json;
 

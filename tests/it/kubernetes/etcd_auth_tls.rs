@@ -1,4 +1,4 @@
-//! An etcd that wants a user and TLS.
+//! An etcd that requires a user and TLS.
 
 use etcd_client::{Certificate, Client, ConnectOptions, TlsOptions};
 use serde_json::json;

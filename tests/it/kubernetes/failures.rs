@@ -1,4 +1,4 @@
-//! Upgrades that meet trouble: nothing is lost, and the reason is reported.
+//! Upgrades that fail: nothing is lost, and the reason is reported.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What happens around a running upgrade: etcd away, another tool at work, objects deleted.
+//! What happens during an upgrade: an outage of etcd, another tool that writes, deleted objects.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -138,7 +138,7 @@ async fn status_reports_an_old_image_set_by_helm() {
         .strategic(&format!("{}/{name}", bed.path("deployments")), &template)
         .await;
     let status = scenario.upgrade(&["-o", "status"]).await;
-    status.expect(0).says("runs 2.1.4 on 2.2 metadata");
+    status.expect(0).says("2.1.4 runs on 2.2 metadata");
 }
 
 #[tokio::test]
@@ -149,7 +149,10 @@ async fn a_finished_upgrade_without_state_rolls_back() {
     scenario.bed.delete("configmaps", &saved_state).await;
     let place = ["upgrade", "-i", "my-release", "-o", "rollback"];
     let blind = scenario.bed.run(&place).await;
-    blind.expect(3).says("meta-migration-backup-my-release");
+    blind
+        .expect(3)
+        .says("meta-migration-backup-my-release")
+        .says("-s 2.1.4 -t 2.2.16 -o rollback");
     scenario.upgrade(&["-o", "rollback"]).await.expect(0);
     scenario.assert_runs(OLD_IMAGE).await;
     scenario.assert_untouched().await;

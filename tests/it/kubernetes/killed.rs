@@ -163,7 +163,7 @@ async fn a_rollback_killed_after_a_failed_start_resumes() {
     let mut child = scenario.bed.start(USER, &scenario.command(&more));
     scenario
         .bed
-        .wait("the way back", async || {
+        .wait("the rollback", async || {
             scenario.stage().await.filter(|stage| stage == "roll-back")
         })
         .await;

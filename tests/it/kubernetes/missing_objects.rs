@@ -1,4 +1,4 @@
-//! A volume claim or a Deployment that is gone: it is named, and made again it leads on, both ways.
+//! A volume claim or a Deployment that is missing: it is named, and once recreated the same command resumes, in both directions.
 
 use serde_json::{Value, json};
 use tempfile::TempDir;

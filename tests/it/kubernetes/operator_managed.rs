@@ -1,4 +1,4 @@
-//! Instances that an operator manages: everything goes through their resource.
+//! Instances of the Milvus Operator: every change goes through the custom resource.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! `preflight`: what it finds, what it names, and which way it shows.
+//! `preflight`: its findings and the upgrade path that it recommends.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! `deploy/rbac.yaml` gives what is needed, and whoever lacks something of it is reported what.
+//! `deploy/rbac.yaml` grants the needed rights, and missing ones are reported.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! An unfinished rollback that turns: to the new release after all.
+//! An unfinished rollback that is abandoned to continue the upgrade.
 
 use super::missing_objects::{CLAIM, make_a_claim, without_its_claim};
 use super::stale_state::{hold, wait_for_pod};

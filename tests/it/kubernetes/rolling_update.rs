@@ -93,7 +93,7 @@ async fn rolling_update_ends_at_an_unhealthy_deployment() {
     let deployments = scenario.bed.deployments().await;
     let new = deployments.values().filter(|found| found.0 == NEW_IMAGE);
     assert_eq!(new.count(), 1, "{deployments:?}");
-    // Put right, the same command continues.
+    // Once fixed, the same command continues.
     scenario.bed.shared.behaviour().missing_images.clear();
     update(&scenario, &[]).await.expect(0);
     assert_eq!(order(&scenario).len(), 8);

@@ -1,4 +1,4 @@
-//! What an earlier process, or the user, left behind: no release starts on metadata that is not its own.
+//! What an earlier process or the user left: no release starts on metadata that it cannot read.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The pod of a Job is deleted in the middle: an old server starts a second one at once, beside it.
+//! The pod of a Job is deleted while it runs: an old server starts a second one at once.
 
 use std::process::Command;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Upgrades that go well, and the way back.
+//! Upgrades that succeed, and rollbacks.
 
 use std::collections::BTreeMap;
 

@@ -37,11 +37,11 @@ fn healthy_requires_all_counts_of_the_generation() {
         ("readyReplicas", "1 of 2 pods are ready"),
         ("availableReplicas", "1 of 2 pods are available"),
     ] {
-        let told = lack(|value| value["status"][change] = json!(1), 2);
-        assert!(told.contains(expected), "{change}: {told}");
+        let reported = lack(|value| value["status"][change] = json!(1), 2);
+        assert!(reported.contains(expected), "{change}: {reported}");
     }
-    let told = lack(|value| value["spec"]["replicas"] = json!(0), 2);
-    assert!(told.contains("scaled it to 0"), "{told}");
+    let reported = lack(|value| value["spec"]["replicas"] = json!(0), 2);
+    assert!(reported.contains("scaled it to 0"), "{reported}");
 }
 
 #[test]
@@ -54,8 +54,8 @@ fn w24_a_count_changed_by_an_autoscaler_is_healthy() {
         });
     };
     assert_eq!(lack(scaled, 2), "");
-    let told = lack(|value| value["spec"]["replicas"] = json!(3), 2);
-    assert!(told.contains("2 of 3 pods"), "{told}");
+    let reported = lack(|value| value["spec"]["replicas"] = json!(3), 2);
+    assert!(reported.contains("2 of 3 pods"), "{reported}");
 }
 
 #[test]
@@ -69,13 +69,13 @@ fn w6_zero_of_zero_replicas_is_healthy() {
 
 #[test]
 fn w11_another_image_is_not_healthy() {
-    let told = lack(
+    let reported = lack(
         |value| {
             value["spec"]["template"]["spec"]["containers"][0]["image"] = json!("m:1");
         },
         2,
     );
-    assert!(told.contains("has image m:1, not m:2"), "{told}");
+    assert!(reported.contains("has image m:1, not m:2"), "{reported}");
 }
 
 #[test]
@@ -92,8 +92,8 @@ fn w24_a_rollout_in_progress_is_not_at_rest() {
             "old pods",
         ),
     ] {
-        let told = at_rest(&deployment(|value| value["status"] = change)).unwrap_err();
-        assert!(told.contains(expected), "{told}");
+        let reported = at_rest(&deployment(|value| value["status"] = change)).unwrap_err();
+        assert!(reported.contains(expected), "{reported}");
     }
     let paused = deployment(|value| value["spec"]["paused"] = json!(true));
     assert!(at_rest(&paused).unwrap_err().contains("paused"));
@@ -139,9 +139,9 @@ fn w13_the_reason_of_a_pod_that_does_not_run_is_reported() {
             "state": {"waiting": {"reason": reason, "message": "because"}},
         }]})
     };
-    let told = problem(&pod(&waiting("ImagePullBackOff"))).unwrap();
+    let reported = problem(&pod(&waiting("ImagePullBackOff"))).unwrap();
     assert_eq!(
-        told,
+        reported,
         "image tool:1 cannot be pulled (ImagePullBackOff: because)"
     );
     assert!(problem(&pod(&waiting("CreateContainerConfigError"))).is_some());
@@ -149,8 +149,8 @@ fn w13_the_reason_of_a_pod_that_does_not_run_is_reported() {
     let unschedulable = json!({"conditions": [{
         "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes",
     }]});
-    let told = problem(&pod(&unschedulable)).unwrap();
-    assert_eq!(told, "no node takes the pod: 0/3 nodes");
+    let reported = problem(&pod(&unschedulable)).unwrap();
+    assert_eq!(reported, "no node takes the pod: 0/3 nodes");
     let evicted = json!({"phase": "Failed", "reason": "Evicted", "message": "disk"});
     assert!(problem(&pod(&evicted)).unwrap().contains("evicted: disk"));
 }

@@ -1,6 +1,6 @@
 //! The record that Helm keeps of a release, read without the helm program.
 //!
-//! Helm 3 stores each revision in a Secret of its own: key `release`, base64 around gzip around JSON.
+//! Helm 3 stores each revision in a separate Secret: key `release`, base64 around gzip around JSON.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -178,7 +178,7 @@ pub(crate) fn newest(secrets: &[Secret]) -> Result<Option<HelmRelease>, String> 
     Ok(Some(release))
 }
 
-/// The newest revision among `ConfigMaps`, where Helm was told to keep its record there.
+/// The newest revision among `ConfigMaps`, where Helm is configured to keep its record there.
 ///
 /// # Errors
 /// Why the newest one cannot be read.

@@ -52,11 +52,11 @@ impl Driver<'_> {
         let layout = self.status().await?.layout;
         self.state.has_backup = matches!(layout, Layout::V2_1 | Layout::Staged | Layout::Empty);
         if !self.state.has_backup {
-            let told = format!(
+            let reported = format!(
                 "the metadata is {} now: the saved backup cannot restore 2.1",
                 layout.name()
             );
-            self.observer.message(&told);
+            self.observer.message(&reported);
         }
         Ok(())
     }
@@ -169,11 +169,11 @@ impl Driver<'_> {
             listed.is_some_and(|listed| listed.has(backup))
         };
         if !is_there {
-            let told = format!(
+            let reported = format!(
                 "the backup of the migration, {}, is not in volume claim {}",
                 backup.path, self.state.claim
             );
-            self.observer.message(&told);
+            self.observer.message(&reported);
         }
         Ok(is_there)
     }

@@ -22,7 +22,7 @@ impl Driver<'_> {
             .ok_or_else(|| StageError::Failed("the status Job printed no report".to_owned()))
     }
 
-    /// What is in etcd once nobody holds the migration lock: with a migration under way it tells nothing.
+    /// What is in etcd once the migration lock is free: during a migration it says nothing.
     /// A dead migration's lock ends within its TTL, that of a living one does not.
     pub(super) async fn unlocked_status(&mut self) -> Result<StatusReport, StageError> {
         let begun = Instant::now();
@@ -32,19 +32,19 @@ impl Driver<'_> {
             let Some(lock) = &status.lock else {
                 return Ok(status);
             };
-            let told = format!("another migration holds the lock {}", lock.key);
+            let reported = format!("another migration holds the lock {}", lock.key);
             let ttl = Duration::from_secs(lock.ttl.max(0).unsigned_abs()) + LOCK_GRACE;
             let end = *end.get_or_insert(begun + ttl.min(self.limit));
             if lock.lease == 0 || Instant::now() >= end {
-                return Err(StageError::Undecided(told));
+                return Err(StageError::Undecided(reported));
             }
-            self.observer.message(&format!("waiting: {told}"));
+            self.observer.message(&format!("waiting: {reported}"));
             let pause = ttl.min(LOCK_PAUSE);
             tokio::time::sleep(pause.min(end.saturating_duration_since(Instant::now()))).await;
         }
     }
 
-    /// It takes minutes until a release is healthy: nobody may have migrated meanwhile.
+    /// Fails if the metadata was migrated while the old release became healthy, which takes minutes.
     pub(super) async fn require_old_metadata(&mut self) -> Result<(), StageError> {
         let layout = self.status().await?.layout;
         if matches!(layout, Layout::V2_2 | Layout::Mixed) {

@@ -17,7 +17,7 @@ use crate::{POLL_INTERVAL, annotations, manifest, milvus_resource};
 const TRIES: u32 = 8;
 
 impl Driver<'_> {
-    /// The Deployment of the record, and no other one of its name.
+    /// The Deployment of the saved state, and no other one of its name.
     pub(super) async fn deployment(&self, workload: &Workload) -> Result<Deployment, StageError> {
         let found: Option<Deployment> = self.client.get(&workload.name).await?;
         let Some(found) = found else {
@@ -36,7 +36,7 @@ impl Driver<'_> {
         found.ok_or_else(|| StageError::Failed("the custom resource cannot be read".to_owned()))
     }
 
-    /// Changes the custom resource as it was just read, again if somebody came in between.
+    /// Changes the custom resource as it was just read, again if another client changed it meanwhile.
     async fn change_resource(
         &self,
         patch: impl Fn(Option<&str>) -> Value,
@@ -140,7 +140,7 @@ impl Driver<'_> {
         Ok(())
     }
 
-    /// Takes down what an autoscaler, or somebody, changed between the first look and the stop. A 0 is
+    /// Saves what an autoscaler or a user changed between the first count and the stop. A 0 is
     /// not taken: it may be our own of an earlier try; neither is the count of what we stopped once.
     async fn update_counts(&mut self) -> Result<(), StageError> {
         if !self.state.stage.row().counts {
@@ -168,7 +168,7 @@ impl Driver<'_> {
         Ok(self.save().await?)
     }
 
-    /// Stops what an operator manages as it was just read and counted, again if somebody came in between.
+    /// Stops what an operator manages as it was just read and counted, again if another client changed it meanwhile.
     async fn stop_resource(&mut self) -> Result<(), StageError> {
         for _ in 0..TRIES {
             let live = self.resource().await?;
@@ -208,7 +208,7 @@ impl Driver<'_> {
     /// Waits until no pod of Milvus is left: a Deployment's own numbers say 0 while containers still run.
     pub(super) async fn wait_for_no_pods(&self) -> Result<(), StageError> {
         let begun = Instant::now();
-        let mut told = String::new();
+        let mut reported = String::new();
         loop {
             let mut left = Vec::new();
             for workload in &self.state.workloads {
@@ -236,9 +236,9 @@ impl Driver<'_> {
                     self.limit.as_secs()
                 )));
             }
-            if told != lack {
+            if reported != lack {
                 self.observer.message(&format!("waiting for: {lack}"));
-                told = lack;
+                reported = lack;
             }
             tokio::time::sleep(POLL_INTERVAL).await;
         }
@@ -346,7 +346,7 @@ impl Driver<'_> {
     /// Waits until everything that was started is healthy.
     pub(super) async fn wait_ready(&self, new: bool) -> Result<(), StageError> {
         let begun = Instant::now();
-        let mut told = String::new();
+        let mut reported = String::new();
         loop {
             let lacks = self.lacks(new).await?;
             let Some(first) = lacks.first() else {
@@ -360,9 +360,9 @@ impl Driver<'_> {
                     lacks.join("; ")
                 )));
             }
-            if told != *first {
+            if reported != *first {
                 self.observer.message(&format!("waiting for: {first}"));
-                told.clone_from(first);
+                reported.clone_from(first);
             }
             tokio::time::sleep(POLL_INTERVAL).await;
         }

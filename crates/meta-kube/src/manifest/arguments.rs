@@ -1,6 +1,6 @@
 //! The arguments of the program in a Job.
 
-use super::job_config::SESSION_WAIT;
+use super::job_config::session_wait;
 use crate::job_kind::JobKind;
 use crate::state::UpgradeState;
 use crate::{BACKUP_FOLDER, CONFIG_FOLDER};
@@ -37,7 +37,7 @@ pub(crate) fn arguments(kind: JobKind, state: &UpgradeState) -> Vec<String> {
         }
         JobKind::Save => {
             arguments.extend(["--backup-file".to_owned(), state.saved_file()]);
-            arguments.extend(["--wait-sessions", SESSION_WAIT].map(str::to_owned));
+            arguments.extend(["--wait-sessions".to_owned(), session_wait(state)]);
         }
         // Milvus still runs, and is stopped only for a valid plan.
         JobKind::Plan => arguments.push("--ignore-sessions".to_owned()),
@@ -50,7 +50,7 @@ pub(crate) fn arguments(kind: JobKind, state: &UpgradeState) -> Vec<String> {
         | JobKind::List => {}
     }
     if kind == JobKind::Status {
-        // What was found is in the report, and judged there.
+        // The orchestrator checks the report.
         arguments.push("--report-only".to_owned());
     }
     if kind == JobKind::Verify && state.has_backup {

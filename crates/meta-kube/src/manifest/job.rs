@@ -27,7 +27,7 @@ use crate::{
 const TERMINATION_FILE: &str = "/dev/termination-log";
 /// The container that proves the new release's image.
 pub(crate) const NEW_IMAGE_CONTAINER: &str = "new-release";
-/// The concern that lets an image through which cannot be proved.
+/// The code of the finding about an image that cannot be tried.
 pub(crate) const NEW_IMAGE_CODE: &str = "new-image";
 /// Who the program runs as, where the Milvus pods do not say.
 const USER: i64 = 1000;

@@ -5,8 +5,15 @@ use std::collections::BTreeMap;
 use crate::TLS_FOLDER;
 use crate::state::UpgradeState;
 
-/// How long the first Job after the stop waits for Milvus' sessions to end: their leases outlive the pods.
-pub(crate) const SESSION_WAIT: &str = "5m";
+/// How long the first Job after the stop waits at most for Milvus' sessions to end: their leases outlive the pods.
+const SESSION_WAIT_S: u64 = 300;
+
+/// How long a Job waits for sessions: it ends before the timeout of the step, to report which sessions are left.
+pub(crate) fn session_wait(state: &UpgradeState) -> String {
+    let within = state.timeout_s.map(|timeout| timeout * 3 / 4);
+    let seconds = within.map_or(SESSION_WAIT_S, |within| within.min(SESSION_WAIT_S));
+    format!("{seconds}s")
+}
 
 /// The files of the `ConfigMap`.
 #[must_use]
@@ -34,7 +41,7 @@ fn text(state: &UpgradeState, command: &str) -> String {
         format!("  acceptLoss: {}", state.policy.accept_loss),
     ];
     if command != "run" {
-        lines.push(format!("  waitSessions: {SESSION_WAIT}"));
+        lines.push(format!("  waitSessions: {}", session_wait(state)));
     }
     if state.skip_broken {
         lines.push("  onBrokenRecord: skip".to_owned());
@@ -87,6 +94,16 @@ mod tests {
     use super::*;
     use crate::state::TlsSecret;
     use crate::state::tests::example;
+
+    #[test]
+    fn a_job_waits_for_sessions_within_the_timeout() {
+        let mut state = example();
+        for (timeout, expected) in [(None, "300s"), (Some(900), "300s"), (Some(120), "90s")] {
+            state.timeout_s = timeout;
+            let line = format!("  waitSessions: {expected}\n");
+            assert!(files(&state)["backup.yaml"].contains(&line), "{timeout:?}");
+        }
+    }
 
     #[test]
     fn the_job_config_has_the_official_keys() {

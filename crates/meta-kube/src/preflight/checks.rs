@@ -1,4 +1,4 @@
-//! What stands in the way of an upgrade, and what is worth knowing before it.
+//! What blocks an upgrade, and what is worth knowing before it.
 
 use k8s_openapi::api::apps::v1::Deployment;
 
@@ -12,12 +12,18 @@ use milvus_meta::finding::{Finding, Severity};
 use milvus_meta::layout::Layout;
 
 mod external_controllers;
+mod limit_ranges;
 mod quotas;
+mod releases;
 mod scaled_down;
+mod storage_roots;
 
 use external_controllers::{check_helm, check_owners, check_scalers};
+use limit_ranges::check_limit_ranges;
 use quotas::check_quotas;
+pub(crate) use releases::wrong_releases;
 use scaled_down::{check_stopped, started};
+pub(crate) use storage_roots::check_storage_roots;
 
 /// A finding about the cluster, which is of no key.
 pub(crate) fn cluster_finding(severity: Severity, code: &str, message: String) -> Finding {
@@ -67,13 +73,13 @@ impl Findings<'_> {
     }
 }
 
-/// Judges the facts, where nobody looked at the metadata.
+/// Checks the facts without the metadata.
 #[must_use]
 pub fn check(facts: &Facts, options: &UpgradeOptions) -> Vec<Finding> {
     check_with_metadata(facts, options, None)
 }
 
-/// Judges the facts; `layout` is what a Job found the metadata to be, where one looked.
+/// Checks the facts; `layout` is what a Job found the metadata to be, where one looked.
 pub(super) fn check_with_metadata(
     facts: &Facts,
     options: &UpgradeOptions,
@@ -103,11 +109,12 @@ pub(super) fn check_with_metadata(
     check_helm(facts, &mut findings);
     check_scalers(facts, &mut findings);
     check_storage(facts, options, &mut findings);
+    check_limit_ranges(facts, options, &mut findings);
     check_quotas(facts, options, &mut findings);
     findings.sorted()
 }
 
-/// Judges what a Job found in etcd; `runs` says whether Milvus runs meanwhile.
+/// Checks what a Job found in etcd; `runs` says whether Milvus runs meanwhile.
 #[must_use]
 pub(crate) fn check_metadata(
     status: &StatusReport,
@@ -284,7 +291,7 @@ fn check_user(facts: &Facts, options: &UpgradeOptions, findings: &mut Findings<'
     }
 }
 
-/// Whether an id is in a range, `first/count` or `first-last`; a range in another form is not judged.
+/// Whether an id is in a range, `first/count` or `first-last`; a range in another form is not checked.
 fn lies_in(id: i64, range: &str) -> bool {
     let number = |text: &str| text.trim().parse::<i64>().ok();
     let bounds = match (range.split_once('/'), range.split_once('-')) {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::checks::check_with_metadata;
 use super::rolling_update;
-use super::{Facts, PodFact, Storage, check_metadata, cluster_finding, running};
+use super::{Facts, PodFact, Storage, check_metadata, cluster_finding, running, wrong_releases};
 use crate::discovery::helm::{HelmRelease, chart_for};
 use crate::options::UpgradeOptions;
 use crate::state::{EtcdTarget, Workload};
@@ -29,7 +29,7 @@ pub enum UpgradePath {
     TooOld,
     /// It runs already what is asked for.
     Nothing,
-    /// Neither the images nor the command line tell.
+    /// Neither the images nor the command line name a release.
     Unknown,
 }
 
@@ -56,7 +56,7 @@ pub struct PreflightReport {
     pub etcd: EtcdTarget,
     /// Where backups would go.
     pub storage: Storage,
-    /// What is in etcd; `None` where nobody looked.
+    /// What is in etcd; `None` where it was not inspected.
     pub metadata: Option<StatusReport>,
     /// Which way the upgrade goes.
     pub path: UpgradePath,
@@ -116,7 +116,6 @@ pub fn path(facts: &Facts, running: Option<&Release>, options: &UpgradeOptions) 
 fn findings(
     facts: &Facts,
     options: &UpgradeOptions,
-    running: Option<&Release>,
     (etcd, metadata): (&EtcdTarget, Option<&StatusReport>),
 ) -> Vec<Finding> {
     let layout = metadata.map(|status| status.layout);
@@ -125,10 +124,8 @@ fn findings(
         let runs = facts.pods.values().flatten().any(|pod| pod.ready);
         all.extend(check_metadata(status, etcd, options, runs));
     }
-    if let (Some(release), Some(layout)) = (running, layout)
-        && facts.workloads.found.iter().any(|one| one.replicas > 0)
-    {
-        all.extend(release_on(release, layout, options));
+    if let Some(layout) = layout {
+        all.extend(release_findings(facts, layout, options));
     }
     all.sort_by(|a, b| (a.severity, &a.code).cmp(&(b.severity, &b.code)));
     all
@@ -157,7 +154,7 @@ pub fn report(
 ) -> PreflightReport {
     let running = running(facts);
     let path = path(facts, running.as_ref(), options);
-    let mut findings = findings(facts, options, running.as_ref(), (&etcd, metadata.as_ref()));
+    let mut findings = findings(facts, options, (&etcd, metadata.as_ref()));
     if path == UpgradePath::RollingUpdate
         && let Some(lack) = rolling_update::standby_lack(facts)
     {
@@ -226,41 +223,43 @@ impl PreflightReport {
     }
 }
 
-/// The finding about a release that runs on metadata which it cannot read.
-fn release_on(release: &Release, layout: Layout, options: &UpgradeOptions) -> Option<Finding> {
+/// A finding for each release that runs on metadata which it cannot read.
+fn release_findings(facts: &Facts, layout: Layout, options: &UpgradeOptions) -> Vec<Finding> {
     let place = &options.repeated.place;
     let (metadata, fix) = match layout {
-        Layout::V2_1 | Layout::Staged if release.has_2_2_layout() => (
+        Layout::V2_1 | Layout::Staged => (
             "2.1",
             format!(
                 "stop it, set the image of 2.1 that wrote the metadata, then migrate: meta-migration upgrade{place}"
             ),
         ),
-        Layout::V2_2 if release.is_2_1() => (
+        Layout::V2_2 => (
             "2.2",
             format!(
                 "stop it, then set the image of the new release, or roll the metadata back: meta-migration \
                  upgrade{place} -o rollback"
             ),
         ),
-        Layout::V2_1 | Layout::Staged | Layout::V2_2 | Layout::Mixed | Layout::Empty => {
-            return None;
-        }
+        Layout::Mixed | Layout::Empty => return Vec::new(),
     };
-    let accepted = options
-        .accepted
-        .iter()
-        .any(|code| code == "release-metadata");
-    let severity = if accepted {
+    let code = "release-metadata";
+    let severity = if options.accepted.iter().any(|one| one == code) {
         Severity::Warning
     } else {
         Severity::Error
     };
-    Some(cluster_finding(
-        severity,
-        "release-metadata",
-        format!("{release} runs on {metadata} metadata, which it cannot read: {fix}"),
-    ))
+    let running = facts.workloads.found.iter().filter(|one| one.replicas > 0);
+    let running = running.map(|one| (one.name.as_str(), one.image.as_str()));
+    let wrong = wrong_releases(running, metadata == "2.2").into_iter();
+    wrong
+        .map(|(release, names)| {
+            let message = format!(
+                "{release} runs on {metadata} metadata, which it cannot read ({}): {fix}",
+                names.join(", ")
+            );
+            cluster_finding(severity, code, message)
+        })
+        .collect()
 }
 
 fn place(facts: &Facts, options: &UpgradeOptions) -> String {
@@ -362,7 +361,7 @@ fn image_change(facts: &Facts, target: &Release, image: &str) -> String {
     all.join(" && ")
 }
 
-/// The command that tells Helm about an image.
+/// The command that makes an image known to Helm.
 pub(crate) fn helm_upgrade(facts: &Facts, target: &Release, image: &str) -> String {
     let (repository, tag) = image
         .rsplit_once(':')

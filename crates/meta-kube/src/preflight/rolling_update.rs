@@ -2,7 +2,7 @@
 
 use super::Facts;
 
-/// Concerns of preflight that stand in the way of a rolling update, too.
+/// Findings of preflight that block a rolling update too.
 pub const ACCEPTABLE: [&str; 2] = ["gitops", "helm-pending"];
 
 /// Why an instance can never be updated so; empty where it can.

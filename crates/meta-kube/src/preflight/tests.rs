@@ -123,14 +123,14 @@ fn the_metadata_decides_what_may_be_started() {
     for workload in &mut stopped.workloads.found {
         workload.replicas = 0;
     }
-    let told = |layout| {
+    let reported = |layout| {
         let mut findings = checks::check_with_metadata(&stopped, &options(), layout);
         findings.remove(0).message
     };
-    assert!(told(None).contains("start none before it is known"));
-    assert!(told(Some(Layout::V2_1)).contains("with the image of 2.1, scale them up"));
-    assert!(told(Some(Layout::V2_2)).contains("2.1 must not be started on it"));
-    assert!(told(Some(Layout::Mixed)).contains("nothing may be started on it"));
+    assert!(reported(None).contains("start none before it is known"));
+    assert!(reported(Some(Layout::V2_1)).contains("with the image of 2.1, scale them up"));
+    assert!(reported(Some(Layout::V2_2)).contains("2.1 must not be started on it"));
+    assert!(reported(Some(Layout::Mixed)).contains("nothing may be started on it"));
 }
 
 #[test]
@@ -360,14 +360,14 @@ fn w20_changes_unknown_to_helm_are_reported() {
         replicas: [("proxy".to_owned(), 4)].into(),
         ..Default::default()
     });
-    let told: Vec<String> = check(&facts, &options())
+    let reported: Vec<String> = check(&facts, &options())
         .into_iter()
         .map(|finding| finding.message)
         .collect();
-    assert_eq!(told.len(), 3, "two images and a count: {told:?}");
+    assert_eq!(reported.len(), 3, "two images and a count: {reported:?}");
     assert!(
-        told[2].contains("1 replicas, Helm's values say 4"),
-        "{told:?}"
+        reported[2].contains("1 replicas, Helm's values say 4"),
+        "{reported:?}"
     );
 }
 
@@ -398,8 +398,8 @@ fn w23_storage_is_checked_as_far_as_it_is_visible() {
 #[test]
 fn milvus_that_runs_is_registered_below_the_root_path() {
     let etcd = target(&facts(), &options());
-    let told = check_metadata(&status(Layout::V2_1), &etcd, &options(), true);
-    assert_eq!(told[0].code, "no-sessions");
+    let reported = check_metadata(&status(Layout::V2_1), &etcd, &options(), true);
+    assert_eq!(reported[0].code, "no-sessions");
 }
 
 #[test]
@@ -412,10 +412,10 @@ fn a_paused_deployment_is_reported_with_its_remedy() {
         }))
         .unwrap(),
     ];
-    let told = check(&facts, &options());
-    assert_eq!(told[0].code, "paused");
+    let reported = check(&facts, &options());
+    assert_eq!(reported[0].code, "paused");
     assert!(
-        told[0]
+        reported[0]
             .message
             .contains("rollout resume deployment/prod-milvus-proxy")
     );
@@ -499,15 +499,15 @@ fn openshift_user_ranges_are_checked() {
 fn temporary_blockers_are_listed_separately() {
     let mut busy = facts();
     busy.active_orchestrator = Some("laptop-1".to_owned());
-    let mut told = report(&busy, &options(), EtcdTarget::default(), None);
-    told.sort_out();
-    assert_eq!(told.blocks_now, ["at-work"]);
-    assert!(!told.ok);
+    let mut reported = report(&busy, &options(), EtcdTarget::default(), None);
+    reported.sort_out();
+    assert_eq!(reported.blocks_now, ["at-work"]);
+    assert!(!reported.ok);
     let mut wrong = facts();
     wrong.configured.metastore = Some("mysql".to_owned());
-    let mut told = report(&wrong, &options(), EtcdTarget::default(), None);
-    told.sort_out();
-    assert!(told.blocks_now.is_empty() && !told.ok);
+    let mut reported = report(&wrong, &options(), EtcdTarget::default(), None);
+    reported.sort_out();
+    assert!(reported.blocks_now.is_empty() && !reported.ok);
 }
 
 #[test]
@@ -530,13 +530,13 @@ fn a_release_on_metadata_that_it_cannot_read_is_an_error() {
             target: release("2.2.16"),
             ..UpgradeOptions::default()
         };
-        let told = report(
+        let reported = report(
             &facts,
             &options,
             EtcdTarget::default(),
             Some(status(layout)),
         );
-        let found = told.findings.into_iter();
+        let found = reported.findings.into_iter();
         let mut found = found.filter(|one| one.code == "release-metadata");
         found.next().map(|one| one.severity)
     };

@@ -246,7 +246,7 @@ fn w07_a_rollback_after_any_crash_ends_on_2_1() {
                     let mut run = Run::new(policy, Fault::Never);
                     assert!(run.drive(Some((place, death))));
                     assert!(run.is_taken_up(Then::GoesBack));
-                    // It may die once more on its way back.
+                    // It may be killed once more during the rollback.
                     if let Some(second) = second
                         && run.drive(Some((second, death)))
                     {

@@ -114,10 +114,13 @@ fn document(object: Result<Value, serde_json::Error>, kind: &str, api: &str) -> 
     let mut value = object.unwrap_or_default();
     value["apiVersion"] = Value::from(api);
     value["kind"] = Value::from(kind);
-    manifest::yaml::document(&value)
+    format!(
+        "---\n{}",
+        serde_saphyr::to_string(&value).unwrap_or_default()
+    )
 }
 
-/// The Job that a stage runs: what nobody gave up is not saved.
+/// The Job that a stage runs: what is not discarded is not saved.
 fn step(stage: Stage, state: &UpgradeState) -> Option<JobKind> {
     let saves = |kind: &JobKind| *kind != JobKind::Save || state.policy.accept_loss;
     stage.row().job.filter(saves)
@@ -157,4 +160,33 @@ fn changes(state: &UpgradeState, stage: Stage) -> Vec<String> {
         }
     };
     state.workloads.iter().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn yaml_keeps_texts_that_look_like_something_else() {
+        let value = serde_json::json!({
+            "count": 3,
+            "empty": {},
+            "list": [{"args": ["-x=1", "true"], "name": "a"}, "b"],
+            "looks": ["yes", "off", "null", "2.1", "0123", "1e3", "", " x", "a: b", "# c"],
+            "text": "one: 1\ntwo: 2\n",
+        });
+        let text = document(Ok(value.clone()), "Job", "batch/v1");
+        let yaml = text.strip_prefix("---\n").unwrap();
+        let mut read: serde_json::Value = serde_saphyr::from_str(yaml).unwrap();
+        let members = read.as_object_mut().unwrap();
+        assert_eq!(members.remove("kind"), Some("Job".into()));
+        assert_eq!(members.remove("apiVersion"), Some("batch/v1".into()));
+        assert_eq!(read, value);
+        // kubectl reads YAML 1.1, in which these are booleans.
+        assert!(
+            !yaml.contains("- yes\n") && !yaml.contains("- off\n"),
+            "{yaml}"
+        );
+        assert!(yaml.contains("text: |\n  one: 1\n"), "{yaml}");
+    }
 }

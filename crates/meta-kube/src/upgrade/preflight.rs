@@ -14,7 +14,7 @@ use crate::job_kind::JobKind;
 use crate::job_runner::{JobFailure, Runner, report};
 use crate::leftovers::leftovers;
 use crate::options::UpgradeOptions;
-use crate::preflight::{PreflightReport, cluster_finding, report as judged};
+use crate::preflight::{PreflightReport, check_storage_roots, cluster_finding, report as judged};
 use crate::state::UpgradeState;
 use crate::{config_name, job_name, manifest};
 use meta_report::StatusReport;
@@ -22,7 +22,7 @@ use milvus_meta::finding::{Finding, Severity};
 use milvus_meta::layout::Layout;
 use milvus_meta::transform::PlanReport;
 
-/// Collects the facts and judges them; with `look`, a Job asks etcd, too.
+/// Collects the facts and checks them; with `look`, a Job asks etcd, too.
 ///
 /// # Errors
 /// When the facts cannot be collected.
@@ -76,8 +76,13 @@ async fn work(
     if let Some((code, why)) = seen.failure {
         add_error(&mut report, code, why);
     }
+    let configured = facts.storage_root();
+    let roots = configured.and_then(|configured| {
+        check_storage_roots(&configured, &seen.storage_roots, &options.accepted)
+    });
     seen.planned
         .into_iter()
+        .chain(roots)
         .for_each(|finding| report.add(finding));
     match saved_state(client, &options.instance).await {
         Ok(Some((state, _))) => {
@@ -108,6 +113,8 @@ struct EtcdInspection {
     metadata: Option<StatusReport>,
     /// Warnings and errors of `plan`.
     planned: Vec<Finding>,
+    /// The storage roots that the metadata refers to.
+    storage_roots: Vec<String>,
     /// Why a Job found nothing, with the code of the finding.
     failure: Option<(&'static str, String)>,
 }
@@ -147,11 +154,12 @@ async fn inspect(runner: &Runner<'_>, state: &UpgradeState) -> Result<EtcdInspec
     }
     match output(runner.run(state, JobKind::Plan, 1).await)? {
         Ok(text) => {
-            let findings = report::<PlanReport>(&text).map(|plan| plan.findings);
-            let findings = findings.unwrap_or_default().into_iter();
-            seen.planned = findings
-                .filter(|finding| finding.severity <= Severity::Warning)
-                .collect();
+            if let Some(mut plan) = report::<PlanReport>(&text) {
+                plan.findings
+                    .retain(|finding| finding.severity <= Severity::Warning);
+                seen.planned = plan.findings;
+                seen.storage_roots = plan.storage_roots;
+            }
         }
         Err(why) => seen.failure = Some(("plan", why)),
     }
@@ -184,13 +192,13 @@ async fn clear(client: &Client, operation: &str) -> Result<(), ClientError> {
     client.delete::<ConfigMap>(&config_name(operation)).await
 }
 
-/// Adds an unfinished upgrade to the report, with the commands that lead on.
+/// Adds an unfinished upgrade to the report, with the next commands.
 fn add_unfinished(report: &mut PreflightReport, state: &UpgradeState, options: &UpgradeOptions) {
     if state.stage.is_final() {
         return;
     }
     let untouched = state.stage.row().untouched;
-    // The record knows the counts.
+    // The saved state has the counts.
     report
         .findings
         .retain(|one| !matches!(one.code.as_str(), "all-stopped" | "noted"));
@@ -220,7 +228,7 @@ mod tests {
     use crate::state::EtcdTarget;
     use crate::state::tests::example;
 
-    fn told_in(stage: Stage) -> PreflightReport {
+    fn reported_in(stage: Stage) -> PreflightReport {
         let mut facts = Facts {
             instance: "prod".to_owned(),
             ..Facts::default()
@@ -228,7 +236,7 @@ mod tests {
         facts.workloads.found = example().workloads;
         facts.workloads.found[0].replicas = 0;
         facts.configured.endpoints = Some(vec!["prod-etcd:2379".to_owned()]);
-        let mut told = judged(
+        let mut reported = judged(
             &facts,
             &UpgradeOptions::default(),
             EtcdTarget::default(),
@@ -237,8 +245,8 @@ mod tests {
         let state = UpgradeState { stage, ..example() };
         let mut options = UpgradeOptions::default();
         " -i prod -n data".clone_into(&mut options.repeated.place);
-        add_unfinished(&mut told, &state, &options);
-        told
+        add_unfinished(&mut reported, &state, &options);
+        reported
     }
 
     fn codes(report: &PreflightReport) -> Vec<&str> {
@@ -248,20 +256,24 @@ mod tests {
 
     #[test]
     fn an_unfinished_upgrade_is_reported_with_commands() {
-        let told = told_in(Stage::VERIFY);
-        assert_eq!(codes(&told), ["unfinished"], "the record knows the counts");
-        assert!(!told.ok);
+        let reported = reported_in(Stage::VERIFY);
         assert_eq!(
-            told.next,
+            codes(&reported),
+            ["unfinished"],
+            "the saved state has the counts"
+        );
+        assert!(!reported.ok);
+        assert_eq!(
+            reported.next,
             "meta-migration upgrade -i prod -n data -o resume, or meta-migration upgrade -i prod -n data -o rollback"
         );
-        assert_eq!(codes(&told_in(Stage::ROLLED_BACK)), ["all-stopped"]);
+        assert_eq!(codes(&reported_in(Stage::ROLLED_BACK)), ["all-stopped"]);
     }
 
     #[test]
     fn an_unstarted_upgrade_does_not_block() {
-        let told = told_in(Stage::PLAN);
-        assert_eq!(codes(&told), ["unfinished"]);
-        assert!(told.next.contains("preflight"), "{}", told.next);
+        let reported = reported_in(Stage::PLAN);
+        assert_eq!(codes(&reported), ["unfinished"]);
+        assert!(reported.next.contains("preflight"), "{}", reported.next);
     }
 }

@@ -9,11 +9,11 @@ use super::helm_notice::helm_notice;
 use crate::client::{Client, ClientError};
 use crate::collect::{self, Scope};
 use crate::condition::{JobState, containers, job_state, problem};
-use crate::discovery::{image_version, pod_selector};
+use crate::discovery::pod_selector;
 use crate::driver::{DriverError, saved_state};
 use crate::lease::holder_of;
 use crate::options::UpgradeOptions;
-use crate::preflight::cluster_finding;
+use crate::preflight::{cluster_finding, wrong_releases};
 use crate::stage::{End, turned_forward};
 use crate::state::{UpgradeState, Workload};
 use crate::{LABEL_ATTEMPT, LABEL_OPERATION, LABEL_STEP};
@@ -27,7 +27,7 @@ pub enum State {
     None,
     /// An orchestrator is at work.
     AtWork,
-    /// Unfinished, and nobody is at work.
+    /// Unfinished, and no orchestrator is running.
     Interrupted,
     /// Unfinished, and the user has to decide.
     Halted,
@@ -39,7 +39,7 @@ pub enum State {
     Abandoned,
 }
 
-/// How an upgrade stands.
+/// The status of an upgrade.
 #[derive(Debug, Clone, Serialize)]
 pub struct Status {
     /// The instance.
@@ -60,12 +60,12 @@ pub struct Status {
     pub findings: Vec<Finding>,
     /// What Helm does not know yet, and how to change that.
     pub notice: Option<String>,
-    /// The commands that lead on.
+    /// The next commands.
     pub next: Vec<String>,
     /// Which instances there are, where nothing is recorded and this is none of them.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub other_instances: String,
-    /// What is written down.
+    /// The saved upgrade state.
     pub saved: Option<UpgradeState>,
 }
 
@@ -169,28 +169,25 @@ pub(super) async fn collect(
     })
 }
 
-/// Deployments that run a release which cannot read the metadata as a finished operation left it.
+/// Releases that run and cannot read the metadata as a finished operation left it.
 fn wrong_release(saved: &UpgradeState, live: &[Live]) -> Vec<Finding> {
     let metadata = match saved.stage.row().end {
         Some(End::Upgraded) => "2.2",
         Some(End::RolledBack) => "2.1",
         Some(End::Aborted) | None => return Vec::new(),
     };
-    let wrong = live.iter().filter(|one| one.replicas > 0).filter_map(|one| {
-        let release = image_version(&one.image)?;
-        (release.has_2_2_layout() != (metadata == "2.2")).then(|| {
-            cluster_finding(
-                Severity::Error,
-                "release-metadata",
-                format!(
-                    "Deployment {} runs {release} on {metadata} metadata, which it cannot read: stop it and set \
-                     the image that fits",
-                    one.name
-                ),
-            )
+    let running = live.iter().filter(|one| one.replicas > 0);
+    let running = running.map(|one| (one.name.as_str(), one.image.as_str()));
+    let wrong = wrong_releases(running, metadata == "2.2").into_iter();
+    wrong
+        .map(|(release, names)| {
+            let message = format!(
+                "{release} runs on {metadata} metadata, which it cannot read ({}): stop it and set the image that fits",
+                names.join(", ")
+            );
+            cluster_finding(Severity::Error, "release-metadata", message)
         })
-    });
-    wrong.collect()
+        .collect()
 }
 
 async fn live(client: &Client, workload: &Workload) -> Result<Live, ClientError> {
@@ -282,13 +279,13 @@ pub fn meaning(saved: &UpgradeState) -> String {
     text
 }
 
-/// The commands that lead on from an unfinished upgrade that no run is working on.
+/// The next commands for an unfinished upgrade that no run is working on.
 #[must_use]
 pub(crate) fn resume_commands(saved: &UpgradeState, options: &UpgradeOptions) -> Vec<String> {
     next_commands(Some(saved), state(Some(saved), false), options)
 }
 
-/// The commands that lead on.
+/// The next commands.
 fn next_commands(
     saved: Option<&UpgradeState>,
     state: State,
@@ -427,8 +424,8 @@ mod tests {
         };
         assert!(meaning(&first).contains("its metadata is unchanged"));
         for stage in [Stage::STOP, Stage::DRAIN, Stage::BACKUP] {
-            let told = meaning(&at(stage));
-            assert!(told.contains("either 2.1 or 2.2"), "{told}");
+            let reported = meaning(&at(stage));
+            assert!(reported.contains("either 2.1 or 2.2"), "{reported}");
         }
     }
 }

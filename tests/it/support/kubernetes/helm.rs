@@ -53,6 +53,9 @@ pub(crate) struct Helm {
     pub(crate) recorded: bool,
     /// Whether the chart's `ConfigMap` says where etcd is.
     pub(crate) configured: bool,
+    /// `minio.rootPath` of `milvus.yaml`, and of a `user.yaml` that overrides it.
+    pub(crate) storage_root: &'static str,
+    pub(crate) user_storage_root: Option<&'static str>,
 }
 
 impl Helm {
@@ -74,6 +77,8 @@ impl Helm {
             status: "deployed".to_owned(),
             recorded: true,
             configured: true,
+            storage_root: "files",
+            user_storage_root: None,
         }
     }
 
@@ -118,11 +123,14 @@ impl Helm {
 
     /// Puts all objects into the namespace.
     pub(crate) async fn install(&self, bed: &Bed) {
-        let config = json!({
+        let mut config = json!({
             "apiVersion": "v1", "kind": "ConfigMap",
             "metadata": self.helm_metadata(&self.full_name(), json!({"app.kubernetes.io/managed-by": "Helm"})),
             "data": {"milvus.yaml": self.milvus_yaml(bed)},
         });
+        if let Some(root) = self.user_storage_root {
+            config["data"]["user.yaml"] = json!(format!("minio:\n  rootPath: {root}\n"));
+        }
         bed.create("configmaps", &config).await;
         for service in self.services() {
             bed.create("services", &service).await;
@@ -158,8 +166,8 @@ impl Helm {
         let mut text = format!(
             "metastore:\n  type: {}\netcd:\n  endpoints:\n  - {}-etcd:2379\n  rootPath: {}\n  \
              metaSubPath: meta\n  kvSubPath: kv\nmessageQueue: {}\ndataNode:\n  flush:\n    \
-             insertBufSize: 16777216\n",
-            self.metastore, self.release, bed.root, self.message_queue
+             insertBufSize: 16777216\nminio:\n  rootPath: {}\n",
+            self.metastore, self.release, bed.root, self.message_queue, self.storage_root
         );
         if !self.configured {
             text = format!("messageQueue: {}\n", self.message_queue);

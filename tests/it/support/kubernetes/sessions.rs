@@ -9,6 +9,7 @@ use milvus_meta::layout::Layout;
 use milvus_meta::layout::LayoutDetector;
 
 use crate::support::dump::read_dump;
+use crate::support::migration::is_history;
 
 /// Lives longer than any test; a clean stop revokes it.
 const SESSION_TTL_S: i64 = 900;
@@ -55,13 +56,14 @@ impl Metadata {
         client.put(key, value, None).await.unwrap();
     }
 
-    /// All keys below the root path that hang on no lease, with their values.
+    /// All keys below the root path without a lease, with their values; not the record of finished runs.
     pub(crate) async fn dump(&self) -> Vec<(String, Vec<u8>)> {
         let mut client = self.client.clone();
         let options = GetOptions::new().with_prefix();
         let found = client.get(format!("{}/", self.root), Some(options)).await;
         let found = found.unwrap();
         let kept = found.kvs().iter().filter(|pair| pair.lease() == 0);
+        let kept = kept.filter(|pair| !is_history(pair.key()));
         kept.map(|pair| (pair.key_str().unwrap().to_owned(), pair.value().to_vec()))
             .collect()
     }

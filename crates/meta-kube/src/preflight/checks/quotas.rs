@@ -10,8 +10,9 @@ use super::{Facts, Findings};
 use crate::CLAIM_SIZE;
 use crate::condition::finished;
 use crate::options::UpgradeOptions;
-use crate::pod_resources::{Amounts, number, of_a_pod, written};
+use crate::pod_resources::{Amounts, of_a_pod};
 use crate::preflight::Storage;
+use crate::quantity::{number, written};
 
 /// The most Jobs that exist at the same time: that of the backup, up to three failed ones, and one that runs.
 const JOBS: f64 = 5.0;
@@ -259,10 +260,10 @@ mod tests {
             job("broken", "Failed"),
             job("runs", "Suspended"),
         ];
-        let told = said(&facts, &UpgradeOptions::default());
+        let reported = said(&facts, &UpgradeOptions::default());
         assert!(
-            told[0].ends_with("kubectl -n data delete job done broken"),
-            "{told:?}"
+            reported[0].ends_with("kubectl -n data delete job done broken"),
+            "{reported:?}"
         );
     }
 

@@ -28,7 +28,7 @@ pub(super) fn check_stopped(facts: &Facts, layout: Option<Layout>, findings: &mu
     }
 }
 
-/// What was stopped by an upgrade and bears its notes.
+/// What an upgrade stopped and annotated.
 fn annotated(facts: &Facts) -> Vec<String> {
     if let Some(resource) = &facts.resource {
         let saved = milvus_resource::saved_on(resource);
@@ -52,13 +52,13 @@ fn is_stopped(facts: &Facts) -> bool {
     !found.is_empty() && found.iter().all(|one| one.replicas == 0)
 }
 
-/// What leads on where an upgrade without a record stopped a Deployment and started it again.
+/// What to do where an upgrade without saved state stopped a Deployment and started it again.
 pub(super) fn started(facts: &Facts, workload: &Workload) -> &'static str {
     let named = |one: &&Deployment| one.metadata.name.as_ref() == Some(&workload.name);
     let live = facts.deployments.iter().find(named);
     if live.is_some_and(annotations::is_annotated) {
-        "; an upgrade whose record is gone started it: scale it to 0, then the same command takes count and image \
-         from what it noted there"
+        "; an upgrade whose saved state is gone started it: scale it to 0, then the same command takes count and \
+         image from its annotations"
     } else {
         ""
     }

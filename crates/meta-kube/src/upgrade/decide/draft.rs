@@ -52,6 +52,7 @@ pub(in crate::upgrade) fn draft(options: &UpgradeOptions, facts: &Facts) -> Upgr
             credentials: options.credentials.clone(),
             ..target(facts, options)
         },
+        storage_root: facts.storage_root(),
         claim: options.claim_name(),
         claim_size: options.claim_size.clone(),
         storage_class: options.storage_class.clone(),
@@ -59,8 +60,9 @@ pub(in crate::upgrade) fn draft(options: &UpgradeOptions, facts: &Facts) -> Upgr
         selector: collect::selector(&options.instance, options.selector.as_deref()),
         workloads: facts.workloads.found.clone(),
         resource: saved_resource(facts),
-        shape: dressed(shape_of(facts), options),
+        shape: dressed(shape_of(facts, &options.shape), options),
         policy: options.policy,
+        timeout_s: Some(options.limit.as_secs()),
         skip_broken: options.skip_broken.unwrap_or(false),
         accepted: accepted(&[], options),
         rollback_requested: false,
@@ -92,13 +94,14 @@ pub(super) fn rechecked(
         claim: Some(state.claim.clone()).filter(|claim| *claim != default_claim(&state)),
         accepted: state.accepted.clone(),
         shape: state.shape.clone(),
-        words: options.repeated.clone(),
+        repeated: options.repeated.clone(),
         ..UpgradeOptions::default()
     };
     blocked(facts, &saved)?;
     let state = UpgradeState {
         workloads: facts.workloads.found.clone(),
         resource: saved_resource(facts),
+        storage_root: facts.storage_root(),
         ..state
     };
     Ok((state, harmless(facts, &saved)))
@@ -111,7 +114,7 @@ fn saved_resource(facts: &Facts) -> Option<SavedResource> {
 }
 
 /// What Jobs take over, from the first Deployment of Milvus.
-fn shape_of(facts: &Facts) -> PodShape {
+fn shape_of(facts: &Facts, given: &PodShape) -> PodShape {
     let first = facts.workloads.found.first();
     let deployment = first.and_then(|workload| {
         let mut all = facts.deployments.iter();
@@ -121,7 +124,7 @@ fn shape_of(facts: &Facts) -> PodShape {
     let names_user = |security: &Value| security["runAsUser"].as_i64() > Some(0);
     let named = shape.security.as_ref().is_some_and(names_user);
     shape.user = (facts.assigns_users() && !named).then_some(PodUser::Namespace);
-    (shape.requests, shape.limits) = fitting(&facts.limit_ranges, &facts.quotas);
+    (shape.requests, shape.limits) = fitting(&facts.limit_ranges, &facts.quotas, given);
     shape
 }
 

@@ -15,11 +15,11 @@ pub(super) fn has_same_aim(options: &UpgradeOptions, saved: &UpgradeState) -> Re
     if differences.is_empty() {
         return Ok(());
     }
-    let told: Vec<String> = differences.iter().map(ToString::to_string).collect();
+    let reported: Vec<String> = differences.iter().map(ToString::to_string).collect();
     refused(format!(
         "an unfinished upgrade of {} has another target: {}; resume it with the same options, or -o rollback",
         saved.instance,
-        told.join("; ")
+        reported.join("; ")
     ))
 }
 
@@ -116,6 +116,7 @@ pub(super) fn applied(options: &UpgradeOptions, saved: &UpgradeState) -> Upgrade
     let mut state = UpgradeState {
         stage: resumed(saved.stage),
         policy,
+        timeout_s: Some(options.limit.as_secs()),
         skip_broken: options
             .skip_broken
             .filter(|_| open)

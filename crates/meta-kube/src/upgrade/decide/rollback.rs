@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::draft::draft;
 use super::overrides::{applied, fits, is_of_old_line, line, save_first, with_image};
 use super::{Refusal, other_instances, refused};
-use crate::leftovers::last_backup;
+use crate::leftovers::{last_backup, rollback_command};
 use crate::options::UpgradeOptions;
 use crate::preflight::Facts;
 use crate::stage::{End, Stage, turned_back, turned_forward};
@@ -100,8 +100,8 @@ fn rollback_without_state(
     let (Some(source), Some(_)) = (&options.source, &options.target) else {
         return refused(format!(
             "no upgrade of {instance} is saved, but volume claim {claim} has its backup {backup}: to roll back with it, \
-             run meta-migration upgrade{} -s OLD-VERSION -t NEW-VERSION -o rollback",
-            options.repeated.place
+             run {}",
+            rollback_command(facts, options)
         ));
     };
     let mut state = draft(options, facts);

@@ -479,10 +479,10 @@ fn a_rollback_turns_forward_until_the_restore() {
         "it may be undone already"
     );
     assert!(!forward.policy.rollback_on_failure);
-    let told = |stage| going_forward(Some(&at(stage)), &request()).unwrap_err();
-    let late = told(Stage::START_OLD).to_string();
+    let reported = |stage| going_forward(Some(&at(stage)), &request()).unwrap_err();
+    let late = reported(Stage::START_OLD).to_string();
     assert!(late.contains("then upgrade again"), "{late}");
-    let none = told(Stage::MIGRATE).to_string();
+    let none = reported(Stage::MIGRATE).to_string();
     assert!(none.contains("no rollback of prod is unfinished"), "{none}");
 }
 

@@ -1,7 +1,9 @@
-//! Where Milvus is configured to keep its metadata: `milvus.yaml`, environment, custom resource.
+//! Where Milvus is configured to keep its metadata and files: `milvus.yaml`, environment, custom resource.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use crate::state::StorageRoot;
 
 /// What the configuration says; `None` where it says nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -20,6 +22,12 @@ pub struct Configured {
     pub message_queue: Option<String>,
     /// `rootCoord.enableActiveStandby`.
     pub active_standby: Option<bool>,
+    /// `common.storageType`.
+    pub storage_type: Option<String>,
+    /// `minio.rootPath`; may be empty.
+    pub object_root: Option<String>,
+    /// `localStorage.path`; may be empty.
+    pub local_root: Option<String>,
 }
 
 impl Configured {
@@ -34,6 +42,26 @@ impl Configured {
             metastore: stronger.metastore.or(self.metastore),
             message_queue: stronger.message_queue.or(self.message_queue),
             active_standby: stronger.active_standby.or(self.active_standby),
+            storage_type: stronger.storage_type.or(self.storage_type),
+            object_root: stronger.object_root.or(self.object_root),
+            local_root: stronger.local_root.or(self.local_root),
+        }
+    }
+
+    /// Where the files are: as configured, else where Milvus keeps them by default.
+    #[must_use]
+    pub(crate) fn storage_root(&self) -> StorageRoot {
+        let kind = self.storage_type.as_deref();
+        let is_local = kind.is_some_and(|kind| kind.eq_ignore_ascii_case("local"));
+        let (set, default) = if is_local {
+            (&self.local_root, "/var/lib/milvus/data")
+        } else {
+            (&self.object_root, "files")
+        };
+        StorageRoot {
+            is_local,
+            path: set.clone().unwrap_or_else(|| default.to_owned()),
+            is_set: set.is_some(),
         }
     }
 
@@ -56,6 +84,9 @@ impl Configured {
             "etcdkvsubpath" => self.kv_sub_path = first,
             "metastoretype" => self.metastore = first,
             "messagequeue" | "mqtype" => self.message_queue = first,
+            "commonstoragetype" => self.storage_type = first,
+            "miniorootpath" => self.object_root = Some(first.unwrap_or_default()),
+            "localstoragepath" => self.local_root = Some(first.unwrap_or_default()),
             "rootcoordenableactivestandby" => {
                 self.active_standby = first.map(|text| text.eq_ignore_ascii_case("true"));
             }
@@ -76,7 +107,9 @@ pub(crate) fn from_yaml(text: &str) -> Result<Configured, String> {
         let values = match setting.value {
             meta_yaml::Value::Text(text) => vec![text],
             meta_yaml::Value::List(items) => items,
-            meta_yaml::Value::Null | meta_yaml::Value::Nested => continue,
+            // Milvus takes it for an empty text.
+            meta_yaml::Value::Null => Vec::new(),
+            meta_yaml::Value::Nested => continue,
         };
         configured.set(&setting.path, values);
     }
@@ -112,7 +145,7 @@ pub(crate) fn is_setting(name: &str) -> bool {
 
 /// Reads the custom resource of an operator-managed instance.
 ///
-/// The operator gives every member an endpoint of its own, and takes the resource's name as root path
+/// The Milvus Operator gives every member a separate endpoint, and takes the resource's name as root path
 /// where nothing else is said.
 #[must_use]
 pub(crate) fn from_resource(name: &str, namespace: &str, spec: &Value) -> Configured {
@@ -146,6 +179,9 @@ pub(crate) fn from_resource(name: &str, namespace: &str, spec: &Value) -> Config
         metastore: text("/config/metastore/type"),
         message_queue: text("/dependencies/msgStreamType"),
         active_standby: None,
+        storage_type: text("/config/common/storageType"),
+        object_root: text("/config/minio/rootPath"),
+        local_root: text("/config/localStorage/path"),
     }
 }
 
@@ -173,6 +209,45 @@ mod tests {
         assert_eq!(configured.message_queue.as_deref(), Some("pulsar"));
         assert_eq!(configured.active_standby, Some(true));
         assert!(from_yaml("a: [").unwrap_err().contains("line"));
+    }
+
+    #[test]
+    fn the_storage_root_is_the_configured_one_or_the_default() {
+        let root = |text: &str| from_yaml(text).unwrap().storage_root();
+        let storage = |is_local, path: &str, is_set| StorageRoot {
+            is_local,
+            path: path.to_owned(),
+            is_set,
+        };
+        assert_eq!(
+            root("etcd:\n  rootPath: a\n"),
+            storage(false, "files", false)
+        );
+        assert_eq!(
+            root("minio:\n  rootPath: file/\n"),
+            storage(false, "file/", true)
+        );
+        for empty in ["minio:\n  rootPath: \"\"\n", "minio:\n  rootPath:\n"] {
+            assert_eq!(root(empty), storage(false, "", true), "{empty}");
+        }
+        let local = "common:\n  storageType: local\nminio:\n  rootPath: file\n";
+        assert_eq!(root(local), storage(true, "/var/lib/milvus/data", false));
+        let given = format!("{local}localStorage:\n  path: /data\n");
+        assert_eq!(root(&given), storage(true, "/data", true));
+    }
+
+    #[test]
+    fn user_yaml_and_the_environment_override_the_storage_root() {
+        let file = from_yaml("minio:\n  rootPath: file\n").unwrap();
+        let user = from_yaml("minio:\n  rootPath: mine\n").unwrap();
+        let silent = from_yaml("etcd:\n  rootPath: a\n").unwrap();
+        let joined = file.overridden_by(user).overridden_by(silent);
+        assert_eq!(joined.storage_root().path, "mine");
+        for name in ["MINIO_ROOTPATH", "milvus.minio.rootPath"] {
+            let environment = from_environment([(name, "other")].into_iter());
+            let joined = joined.clone().overridden_by(environment);
+            assert_eq!(joined.storage_root().path, "other", "{name}");
+        }
     }
 
     #[test]
@@ -204,7 +279,14 @@ mod tests {
             "dependencies": {"etcd": {"external": true, "endpoints": ["e:2379"]}},
         });
         let configured = from_resource("mine", "data", &spec);
-        assert_eq!(configured.endpoints.unwrap(), ["e:2379"]);
+        assert_eq!(
+            configured.endpoints.as_deref(),
+            Some(&["e:2379".to_owned()][..])
+        );
         assert_eq!(configured.root_path.as_deref(), Some("r"));
+        assert_eq!(configured.storage_root().path, "files");
+        let spec = json!({"config": {"minio": {"rootPath": "milvus/mine"}}});
+        let configured = from_resource("mine", "data", &spec);
+        assert_eq!(configured.storage_root().path, "milvus/mine");
     }
 }

@@ -1,0 +1,104 @@
+//! What is asked of the API server besides objects by name or label: logs, events, rights, what is cluster-wide.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
+};
+use k8s_openapi::api::core::v1::{Event, Namespace, Pod};
+use k8s_openapi::api::storage::v1::StorageClass;
+use kube::api::{Api, ListParams, LogParams, PostParams};
+
+use super::{Client, ClientError};
+use crate::CONTAINER;
+use crate::preflight::Right;
+
+/// The most that is read of a pod's log.
+const LOG_BYTES_MAX: i64 = 8 << 20;
+
+impl Client {
+    /// Everything that a pod's program has written so far; empty where the log cannot be had.
+    pub async fn log(&self, pod: &str) -> String {
+        let api: Api<Pod> = self.api();
+        let parameters = LogParams {
+            container: Some(CONTAINER.to_owned()),
+            limit_bytes: Some(LOG_BYTES_MAX),
+            ..LogParams::default()
+        };
+        // A node that is gone has no logs; the exit code is known without.
+        self.once("read a log", api.logs(pod, &parameters))
+            .await
+            .unwrap_or_default()
+    }
+
+    /// What the cluster last warned of about an object, in words; `None` where it did not, or where events
+    /// may not be seen.
+    pub async fn warning(&self, kind: &str, name: &str) -> Option<String> {
+        let api: Api<Event> = self.api();
+        let fields = format!("involvedObject.kind={kind},involvedObject.name={name},type=Warning");
+        let parameters = ListParams::default().fields(&fields);
+        let found = self.once("list events", api.list(&parameters)).await.ok()?;
+        let newest = found.items.into_iter().max_by_key(|event| {
+            let last = event.last_timestamp.clone();
+            last.or_else(|| event.metadata.creation_timestamp.clone())
+                .map(|time| time.0)
+        })?;
+        let reason = newest.reason.unwrap_or_default();
+        Some(format!("{reason}: {}", newest.message.unwrap_or_default()))
+    }
+
+    /// The storage classes of the cluster; `None` without the right to see them.
+    ///
+    /// # Errors
+    /// Of the request.
+    pub(crate) async fn storage_classes(&self) -> Result<Option<Vec<StorageClass>>, ClientError> {
+        let api: Api<StorageClass> = Api::all(self.inner.clone());
+        let parameters = ListParams::default();
+        match self
+            .retry("list storage classes", || api.list(&parameters))
+            .await
+        {
+            Ok(found) => Ok(Some(found.items)),
+            Err(error) if error.is_forbidden() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The annotations of the namespace; `None` without the right to get it.
+    pub(crate) async fn namespace_annotations(&self) -> Option<BTreeMap<String, String>> {
+        let api: Api<Namespace> = Api::all(self.inner.clone());
+        let found = self
+            .once("get the namespace", api.get(&self.namespace))
+            .await
+            .ok()?;
+        Some(found.metadata.annotations.unwrap_or_default())
+    }
+
+    /// Whether we may do something.
+    ///
+    /// # Errors
+    /// Of the request.
+    pub async fn can_i(&self, right: &Right) -> Result<bool, ClientError> {
+        let api: Api<SelfSubjectAccessReview> = Api::all(self.inner.clone());
+        let review = SelfSubjectAccessReview {
+            spec: SelfSubjectAccessReviewSpec {
+                resource_attributes: Some(ResourceAttributes {
+                    namespace: Some(self.namespace.clone()),
+                    group: Some(right.group.to_owned()),
+                    resource: Some(right.resource.to_owned()),
+                    subresource: right.subresource.map(str::to_owned),
+                    verb: Some(right.verb.to_owned()),
+                    name: right.name.clone(),
+                    ..ResourceAttributes::default()
+                }),
+                ..SelfSubjectAccessReviewSpec::default()
+            },
+            ..SelfSubjectAccessReview::default()
+        };
+        let post = PostParams::default();
+        let answer = self
+            .retry("ask for our rights", || api.create(&post, &review))
+            .await?;
+        Ok(answer.status.is_some_and(|status| status.allowed))
+    }
+}

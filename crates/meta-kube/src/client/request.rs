@@ -1,0 +1,138 @@
+//! The time limit of a request, and further tries of those that may be sent twice.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::error::{ClientError, REQUEST_TIMEOUT};
+
+/// How long the server may be silent before that is reported.
+const REPORT_AFTER: Duration = Duration::from_secs(5);
+/// Tries of a request that did not reach the server.
+const TRIES: u32 = 4;
+/// The pause before another try.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Sends a request once.
+pub(super) async fn with_timeout<T>(
+    server: &Arc<str>,
+    action: &str,
+    request: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, ClientError> {
+    let slow = async {
+        tokio::time::sleep(REPORT_AFTER).await;
+        tracing::warn!(
+            action,
+            "the API server does not answer for {} s",
+            REPORT_AFTER.as_secs()
+        );
+        std::future::pending().await
+    };
+    let answer = async {
+        tokio::select! {
+            answer = request => answer,
+            never = slow => never,
+        }
+    };
+    match tokio::time::timeout(REQUEST_TIMEOUT, answer).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(cause)) => Err(ClientError::Request {
+            action: action.to_owned(),
+            cause: Box::new(cause),
+            server: server.clone(),
+        }),
+        Err(_) => Err(ClientError::TimedOut {
+            action: action.to_owned(),
+            server: server.clone(),
+        }),
+    }
+}
+
+/// For requests that may be sent twice.
+pub(super) async fn with_retry<T, F: Future<Output = Result<T, kube::Error>>>(
+    server: &Arc<str>,
+    action: &str,
+    request: impl Fn() -> F,
+) -> Result<T, ClientError> {
+    let mut tried = 1;
+    loop {
+        match with_timeout(server, action, request()).await {
+            Err(error) if error.is_transient() && tried < TRIES => {
+                tracing::debug!(action, tried, %error, "trying again");
+                tokio::time::sleep(PAUSE * tried).await;
+                tried += 1;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::sync::Mutex;
+
+    use tokio::time::{Instant, timeout};
+
+    use super::*;
+
+    /// A log that a test reads.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Log {
+        fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_frozen_api_server_is_reported_after_five_seconds() {
+        let log = Log::default();
+        let lines = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(move || lines.clone())
+            .finish();
+        let _logging = tracing::subscriber::set_default(subscriber);
+        let begun = Instant::now();
+        let server = Arc::from("https://localhost:6443, kubeconfig k");
+        let mut request = Box::pin(with_timeout(
+            &server,
+            "list Jobs",
+            pending::<Result<(), kube::Error>>(),
+        ));
+        assert!(
+            timeout(Duration::from_millis(4900), &mut request)
+                .await
+                .is_err()
+        );
+        assert_eq!(log.text(), "");
+        assert!(
+            timeout(Duration::from_millis(200), &mut request)
+                .await
+                .is_err()
+        );
+        assert!(
+            log.text().contains("does not answer for 5 s"),
+            "{}",
+            log.text()
+        );
+        let error = request.await.unwrap_err();
+        assert_eq!(begun.elapsed().as_secs(), REQUEST_TIMEOUT.as_secs());
+        assert_eq!(
+            error.to_string(),
+            "failed to list Jobs: no answer within 30 s (https://localhost:6443, kubeconfig k)"
+        );
+        assert_eq!(log.text().lines().count(), 1, "once for each request");
+    }
+}

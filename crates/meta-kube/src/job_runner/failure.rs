@@ -1,0 +1,120 @@
+//! Why a Job failed, and whether another attempt may succeed.
+
+use k8s_openapi::api::core::v1::Pod;
+
+use super::output::{connection_hint, could_not_reach_etcd, errors_found, final_error};
+use crate::CONTAINER;
+use crate::client::ClientError;
+use crate::condition::{ended, is_worth_another_attempt, meaning, problem};
+use crate::manifest::job::{NEW_IMAGE_CODE, NEW_IMAGE_CONTAINER};
+
+/// Why a Job has no result.
+pub enum JobFailure {
+    /// It is over.
+    Ended {
+        /// Why, in a sentence.
+        why: String,
+        /// Whether the same may succeed in another attempt.
+        again: bool,
+        /// Whether the program could not reach etcd.
+        unreachable: bool,
+    },
+    /// It takes too long, and must not be cut short.
+    StillRunning(String),
+    /// The server.
+    Client(ClientError),
+}
+
+impl From<ClientError> for JobFailure {
+    fn from(error: ClientError) -> Self {
+        Self::Client(error)
+    }
+}
+
+/// Whether a warning about a Job says that admission refuses its pods: a quota, a limit range, a policy.
+pub(super) fn is_refused(said: &str) -> bool {
+    let refused = [" is forbidden: ", " denied the request"];
+    said.starts_with("FailedCreate: ") && refused.iter().any(|words| said.contains(words))
+}
+
+/// Why a failed Job failed; `text` is everything that its pods printed.
+pub(super) fn failed(name: &str, reason: &str, pods: &[Pod], text: &str) -> JobFailure {
+    // A pod that was deleted is gone; what is left of an evicted one has no exit code.
+    let last = pods.iter().rev().find_map(|pod| ended(pod, CONTAINER));
+    let why = match &last {
+        Some(ended) => {
+            let message = final_error(text).or_else(|| errors_found(text));
+            let hint = connection_hint(text).unwrap_or_default();
+            format!(
+                "the Job {name} ended with exit code {} ({}{}{}){}{hint}",
+                ended.code,
+                meaning(ended.code),
+                if ended.reason.is_empty() { "" } else { ", " },
+                ended.reason,
+                message
+                    .map(|words| format!(": {words}"))
+                    .unwrap_or_default()
+            )
+        }
+        None => {
+            let seen = pods
+                .iter()
+                .find_map(|pod| init_failure(pod).or_else(|| problem(pod)));
+            let seen = seen.unwrap_or_else(|| "its pod is gone".to_owned());
+            format!("the Job {name} failed ({reason}): {seen}")
+        }
+    };
+    JobFailure::Ended {
+        why,
+        unreachable: last.is_some() && could_not_reach_etcd(text),
+        again: is_worth_another_attempt(last.as_ref())
+            && !pods.iter().any(|pod| init_failure(pod).is_some()),
+    }
+}
+
+/// The image of the new release does not even run a shell.
+fn init_failure(pod: &Pod) -> Option<String> {
+    let statuses = pod.status.as_ref()?.init_container_statuses.as_ref()?;
+    let proof = statuses
+        .iter()
+        .find(|status| status.name == NEW_IMAGE_CONTAINER)?;
+    let ended = proof.state.as_ref()?.terminated.as_ref()?;
+    (ended.exit_code != 0).then(|| {
+        format!(
+            "image {} does not run a shell here (exit code {}, {}: {}); skip this check with --accept {NEW_IMAGE_CODE}",
+            proof.image,
+            ended.exit_code,
+            ended.reason.as_deref().unwrap_or("no reason"),
+            ended.message.as_deref().unwrap_or("no message"),
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Messages of a real job controller.
+    #[test]
+    fn admission_refusals_differ_from_temporary_failures() {
+        for refusal in [
+            "pods \"x\" is forbidden: exceeded quota: q, requested: pods=1, used: pods=4, limited: pods=4",
+            "pods \"x\" is forbidden: failed quota: q: must specify limits.memory",
+            "pods \"x\" is forbidden: maximum memory usage per Container is 64Mi, but request is 256Mi",
+            "pods \"x\" is forbidden: violates PodSecurity \"restricted:latest\": runAsNonRoot != true",
+            "admission webhook \"validate.kyverno.svc-fail\" denied the request: labels are required",
+        ] {
+            assert!(
+                is_refused(&format!("FailedCreate: Error creating: {refusal}")),
+                "{refusal}"
+            );
+        }
+        for passing in [
+            "FailedCreate: Error creating: Internal error occurred: failed calling webhook \"x\": connection refused",
+            "FailedCreate: Error creating: Post \"https://127.0.0.1\": i/o timeout",
+            "BackoffLimitExceeded: Job has reached the specified backoff limit",
+        ] {
+            assert!(!is_refused(passing), "{passing}");
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Whether the namespace's limit ranges accept the pods of the Jobs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::core::v1::LimitRangeItem;
+
+use super::{Facts, Findings};
+use crate::options::UpgradeOptions;
+use crate::pod_resources::{items, of, of_a_pod};
+use crate::quantity::{is_less, number};
+
+/// Adds a finding for each bound that refuses the pods.
+pub(super) fn check_limit_ranges(
+    facts: &Facts,
+    options: &UpgradeOptions,
+    findings: &mut Findings<'_>,
+) {
+    let (requests, limits) = of_a_pod(&facts.limit_ranges, &facts.quotas, &options.shape);
+    let bounds = items(&facts.limit_ranges).flat_map(|(_, item)| {
+        let bounds = [&item.min, &item.max, &item.max_limit_request_ratio];
+        bounds.into_iter().flatten().flat_map(BTreeMap::keys)
+    });
+    let names: BTreeSet<&String> = requests.keys().chain(limits.keys()).chain(bounds).collect();
+    for name in names {
+        let pod = Amount {
+            name,
+            request: requests.get(name).map(String::as_str),
+            limit: limits.get(name).map(String::as_str),
+        };
+        if let Some(problem) = pod.limit_below_request() {
+            findings.error("limit-range", problem);
+        }
+        for (range, item) in items(&facts.limit_ranges) {
+            if let Some(problem) = pod.refused_by(item) {
+                let what = item.type_.to_lowercase();
+                findings.error(
+                    "limit-range",
+                    format!(
+                        "LimitRange {range} refuses the pods of the Jobs: {problem} (for each {what}); set \
+                         --job-requests and --job-limits within the range, or change the range"
+                    ),
+                );
+            }
+        }
+    }
+}
+
+/// What a pod of a Job asks for of one resource.
+struct Amount<'a> {
+    name: &'a str,
+    request: Option<&'a str>,
+    limit: Option<&'a str>,
+}
+
+impl Amount<'_> {
+    fn limit_below_request(&self) -> Option<String> {
+        let (request, limit) = self.request.zip(self.limit)?;
+        is_less(limit, request).then(|| {
+            format!(
+                "the API server refuses the pods of the Jobs: their {} request of {request} is above their limit of \
+                 {limit}; lower --job-requests or raise --job-limits",
+                self.name
+            )
+        })
+    }
+
+    /// Why a range refuses the pod, in the order in which the API server checks.
+    fn refused_by(&self, item: &LimitRangeItem) -> Option<String> {
+        let bound = |amounts| of(amounts, self.name);
+        let least = bound(item.min.as_ref()).and_then(|least| self.below(&least));
+        let most = || bound(item.max.as_ref()).and_then(|most| self.above(&most));
+        let ratio = bound(item.max_limit_request_ratio.as_ref());
+        least
+            .or_else(most)
+            .or_else(|| ratio.and_then(|ratio| self.above_ratio(&ratio)))
+    }
+
+    fn both(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let amounts = [("request", self.request), ("limit", self.limit)];
+        let given = amounts.into_iter();
+        given.filter_map(|(what, amount)| Some((what, amount?)))
+    }
+
+    fn below(&self, least: &str) -> Option<String> {
+        let name = self.name;
+        if self.request.is_none() {
+            return Some(format!(
+                "they have no {name} request, and the minimum is {least}"
+            ));
+        }
+        let mut below = self.both().filter(|(_, amount)| is_less(amount, least));
+        let (what, amount) = below.next()?;
+        Some(format!(
+            "their {name} {what} of {amount} is below the minimum of {least}"
+        ))
+    }
+
+    fn above(&self, most: &str) -> Option<String> {
+        let name = self.name;
+        if self.limit.is_none() {
+            return Some(format!(
+                "they have no {name} limit, and the maximum is {most}"
+            ));
+        }
+        let mut above = self.both().filter(|(_, amount)| is_less(most, amount));
+        let (what, amount) = above.next()?;
+        Some(format!(
+            "their {name} {what} of {amount} is above the maximum of {most}"
+        ))
+    }
+
+    fn above_ratio(&self, ratio: &str) -> Option<String> {
+        let name = self.name;
+        let Some((request, limit)) = self.request.zip(self.limit) else {
+            return Some(format!(
+                "they have no {name} request and limit, and the ratio of the two is at most {ratio}"
+            ));
+        };
+        let most = number(request)? * number(ratio)?;
+        // Quotients of decimal fractions are not exact.
+        (number(limit)? > most * (1.0 + 1e-9)).then(|| {
+            format!(
+                "their {name} limit of {limit} is more than {ratio} times their request of {request}"
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::LimitRange;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::pod_resources::Amounts;
+
+    fn refused(limits: Value, requests: &[(&str, &str)], given: &[(&str, &str)]) -> Vec<String> {
+        let range = json!({"metadata": {"name": "r"}, "spec": {"limits": limits}});
+        let range: LimitRange = serde_json::from_value(range).unwrap();
+        let facts = Facts {
+            limit_ranges: vec![range],
+            ..Facts::default()
+        };
+        let amounts = |pairs: &[(&str, &str)]| -> Amounts {
+            let pairs = pairs.iter();
+            pairs
+                .map(|(name, amount)| ((*name).to_owned(), (*amount).to_owned()))
+                .collect()
+        };
+        let mut options = UpgradeOptions::default();
+        options.shape.requests = amounts(requests);
+        options.shape.limits = amounts(given);
+        let mut findings = Findings {
+            accepted: &[],
+            all: Vec::new(),
+        };
+        check_limit_ranges(&facts, &options, &mut findings);
+        let all = findings.sorted().into_iter();
+        all.map(|finding| finding.message).collect()
+    }
+
+    #[test]
+    fn ranges_that_the_defaults_fit_are_no_finding() {
+        for kind in ["Container", "Pod"] {
+            for mut item in [
+                json!({"min": {"memory": "1Mi"}, "max": {"memory": "8Gi", "cpu": "2"}}),
+                json!({"min": {"memory": "1Gi", "cpu": "1"}}),
+                json!({"max": {"memory": "64Mi", "cpu": "10m"}}),
+                json!({"maxLimitRequestRatio": {"memory": "1.5", "cpu": "1"}}),
+                json!({"max": {"memory": "300Mi"}, "maxLimitRequestRatio": {"memory": "3"}}),
+            ] {
+                item["type"] = json!(kind);
+                let found = refused(json!([item]), &[], &[]);
+                assert_eq!(found, Vec::<String>::new(), "{item}");
+            }
+        }
+        let storage = json!({"ephemeral-storage": "1Gi"});
+        let other = json!([{"type": "Container", "min": storage, "max": storage}]);
+        assert_eq!(
+            refused(other, &[], &[]),
+            Vec::<String>::new(),
+            "it gets the default"
+        );
+        let claims = json!([{"type": "PersistentVolumeClaim", "max": {"memory": "1"}}]);
+        assert_eq!(refused(claims, &[], &[]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn options_outside_a_range_are_findings() {
+        let item = |kind: &str| {
+            json!([{"type": kind, "min": {"memory": "128Mi"}, "max": {"memory": "1Gi"},
+                    "maxLimitRequestRatio": {"memory": "2"}}])
+        };
+        for (requests, limits, problem) in [
+            (
+                "64Mi",
+                "128Mi",
+                "memory request of 64Mi is below the minimum of 128Mi",
+            ),
+            (
+                "1Gi",
+                "2Gi",
+                "memory limit of 2Gi is above the maximum of 1Gi",
+            ),
+            (
+                "2Gi",
+                "2Gi",
+                "memory request of 2Gi is above the maximum of 1Gi",
+            ),
+            (
+                "256Mi",
+                "1Gi",
+                "memory limit of 1Gi is more than 2 times their request of 256Mi",
+            ),
+            (
+                "512Mi",
+                "256Mi",
+                "memory request of 512Mi is above their limit of 256Mi",
+            ),
+        ] {
+            for kind in ["Container", "Pod"] {
+                let found = refused(item(kind), &[("memory", requests)], &[("memory", limits)]);
+                assert_eq!(found.len(), 1, "{found:?}");
+                assert!(found[0].contains(problem), "{found:?}");
+            }
+        }
+        let found = refused(item("Pod"), &[("memory", "512Mi")], &[("memory", "1Gi")]);
+        assert_eq!(found, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_pod_range_on_another_resource_is_a_finding() {
+        let ranges = || json!([{"type": "Pod", "max": {"ephemeral-storage": "1Gi"}}]);
+        let found = refused(ranges(), &[], &[]);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains("no ephemeral-storage limit"), "{found:?}");
+        let limit = [("ephemeral-storage", "1Gi")];
+        assert_eq!(refused(ranges(), &[], &limit), Vec::<String>::new());
+    }
+
+    #[test]
+    fn ranges_that_contradict_each_other_are_findings() {
+        let ranges = json!([
+            {"type": "Container", "min": {"cpu": "1"}},
+            {"type": "Pod", "max": {"cpu": "500m"}},
+        ]);
+        let found = refused(ranges, &[], &[]);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].contains("below the minimum of 1 (for each container)"));
+        assert!(found[1].contains("above the maximum of 500m (for each pod)"));
+    }
+}
