@@ -14,6 +14,9 @@ FROM rust:1-alpine AS build
 RUN apk add --no-cache ca-certificates-bundle musl-dev
 WORKDIR /source
 COPY . .
+# The commit that `meta-migration version` shows: --build-arg COMMIT=$(git rev-parse --short=12 HEAD)
+ARG COMMIT=
+ENV META_MIGRATION_COMMIT=$COMMIT
 # Alpine's Rust links musl statically.
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/source/target \
     cargo build --release --locked && \
