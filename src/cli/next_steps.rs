@@ -128,11 +128,11 @@ impl NextSteps {
         told.changed = match &error.difference {
             Some(found) => format!(
                 "{}; the rollback would change: {}",
-                changed(&error),
+                self.changed(&error),
                 outcome::difference(found)
             )
             .into(),
-            None => changed(&error).into(),
+            None => self.changed(&error).into(),
         };
         if let meta_migrate::Failure::Store { source, .. } = &*error.failure {
             told.unreachable = source.is_unreachable();
@@ -296,8 +296,7 @@ impl NextSteps {
 
     /// The command that shows all findings.
     fn all_findings(&self, plan: &PlanReport) -> String {
-        let can_skip = self.shows_plan == "plan";
-        let way = if can_skip && plan.findings.iter().any(Finding::is_broken_record) {
+        let way = if plan.findings.iter().any(Finding::is_broken_record) {
             ". Use --on-broken-record skip to leave out the records that cannot be migrated"
         } else {
             ""
@@ -565,8 +564,40 @@ fn is_taken_over(error: &EngineError) -> bool {
     )
 }
 
-/// What was changed, and what stands now.
-fn changed(error: &EngineError) -> &'static str {
+impl NextSteps {
+    /// What was changed, and what is in etcd now.
+    fn changed(&self, error: &EngineError) -> &'static str {
+        let is_repair = self.shows_plan != "plan" && !is_taken_over(error);
+        let of_repair = is_repair.then(|| changed_by_repair(error)).flatten();
+        of_repair.unwrap_or_else(|| changed_by_migration(error))
+    }
+}
+
+/// What an unfinished repair changed.
+fn changed_by_repair(error: &EngineError) -> Option<&'static str> {
+    Some(match (error.written, error.phase) {
+        (Written::Staged, _) => {
+            "the repair's new keys are partly staged; no key that was there is changed"
+        }
+        (Written::InDoubt, _) => {
+            "the repair's new keys are staged and the commit was sent, but etcd did not answer: the commit took effect \
+                entirely or not at all"
+        }
+        (Written::CutOver, _) => {
+            "the repair is committed and not finished: do not start Milvus until it is"
+        }
+        (Written::Nothing, Some(Phase::Staging | Phase::Staged)) => {
+            "this run changed nothing; an earlier run staged the repair's new keys"
+        }
+        (Written::Nothing, Some(Phase::Committed | Phase::Tidying)) => {
+            "this run changed nothing; an earlier run committed the repair: do not start Milvus until it is finished"
+        }
+        (Written::Nothing | Written::Restoring | Written::Restored, _) => return None,
+    })
+}
+
+/// What a migration or a restore changed.
+fn changed_by_migration(error: &EngineError) -> &'static str {
     if error.written != Written::Nothing && is_taken_over(error) {
         return "this run wrote to etcd, then lost its lock or its journal: another run may have changed etcd \
             since. Run status";

@@ -10,6 +10,7 @@ mod instance;
 mod limits;
 mod lost_tail;
 mod mirrored;
+mod mixed;
 mod partial;
 mod progress;
 mod refusals;

@@ -3,7 +3,7 @@
 use meta_store::{RangeRequest, Store};
 use milvus_meta::entry::Entry;
 use milvus_meta::keys::{KeyRange, MetaRoot};
-use milvus_meta::transform::{new_family_ranges, shared_family_ranges};
+use milvus_meta::transform::staged_family_ranges;
 
 use super::error::{Failure, while_doing};
 use super::fingerprint::Filter;
@@ -29,25 +29,25 @@ pub(super) async fn keys<S: Store>(
     Ok(found)
 }
 
-/// Tells from the pages of a whole capture how many of its keys are no source: what [`keys`] leaves out,
-/// the families that only staging writes, and what `filter` says was staged elsewhere.
+/// Tells from the pages of a complete capture how many of its keys are no source: what [`keys`] leaves out, and what
+/// `filter` says was staged.
 pub(super) struct Outsiders<'a> {
     filter: &'a Filter,
     ranges: Vec<KeyRange>,
-    shared: Vec<KeyRange>,
+    staged: Vec<KeyRange>,
     keys: u64,
     leased: u64,
 }
 
 impl<'a> Outsiders<'a> {
     pub(super) fn new(root: &MetaRoot, filter: &'a Filter) -> Self {
-        let mut ranges = new_family_ranges(root);
-        ranges.push(root.range_below("session/"));
-        ranges.extend(root.record_keys().map(KeyRange::single));
+        let session = root.range_below("session/");
+        let records = root.record_keys().map(KeyRange::single);
+        let ranges = std::iter::once(session).chain(records).collect();
         Self {
             filter,
             ranges,
-            shared: shared_family_ranges(root),
+            staged: staged_family_ranges(root),
             keys: 0,
             leased: 0,
         }
@@ -60,15 +60,18 @@ impl<'a> Outsiders<'a> {
             let inside = page[from..].partition_point(|entry| range.contains(&entry.key));
             self.keys += u64::try_from(inside).unwrap_or(u64::MAX);
         }
-        for range in &self.shared {
+        for range in &self.staged {
             let from = page.partition_point(|entry| entry.key < range.start);
-            let shared = page[from..]
+            let inside = page[from..]
                 .iter()
                 .take_while(|entry| range.contains(&entry.key));
-            let staged = shared.filter(|entry| self.filter.is_staged(entry)).count();
+            let staged = inside.filter(|entry| self.filter.is_staged(entry)).count();
             self.keys += u64::try_from(staged).unwrap_or(u64::MAX);
         }
-        let is_inside = |entry: &Entry| self.ranges.iter().any(|range| range.contains(&entry.key));
+        let is_inside = |entry: &Entry| {
+            self.filter.is_staged(entry)
+                || self.ranges.iter().any(|range| range.contains(&entry.key))
+        };
         let leased = page.iter().filter(|entry| entry.lease != 0);
         let outside = leased.filter(|entry| !is_inside(entry)).count();
         self.leased += u64::try_from(outside).unwrap_or(u64::MAX);

@@ -76,58 +76,74 @@ pub(super) async fn survey<S: Store>(
     }
     let mut checked = checker.finish();
     if carries_history {
-        // A migration to the embedded form carries the history of 2.1 as it was: a missing snapshot was reported
-        // when it was planned.
-        let missing = checked
-            .iter_mut()
-            .filter(|it| it.code == "snapshot-missing");
-        missing.for_each(|finding| finding.severity = Severity::Warning);
-        checked.sort();
+        accept_history(&mut checked);
     }
     Ok(Survey { detector, checked })
 }
 
-/// What keeps a repair from being made, or would still be wrong after it.
-pub(super) async fn repair_findings<S: Store>(
+/// What would be wrong after a repair, or after a migration of both layouts into one.
+pub(super) async fn result_findings<S: Store>(
     store: &S,
     around: Surroundings<'_>,
     (filter, reading): (&Filter, &Reading),
     options: &Options,
 ) -> Result<Vec<Finding>, Failure> {
-    match reading.layout {
-        Layout::V2_1 => return Ok(vec![to_be_migrated(around.root)]),
-        // The plan has a finding of its own.
-        Layout::Mixed | Layout::Empty => return Ok(Vec::new()),
-        Layout::V2_2 | Layout::Staged => {}
+    match (options.task, reading.layout) {
+        (Task::Repair, Layout::V2_1) => return Ok(vec![to_be_migrated(around.root)]),
+        (Task::Repair, Layout::V2_2 | Layout::Staged) | (Task::Migration, Layout::Mixed) => {}
+        (Task::Repair, Layout::Mixed | Layout::Empty) | (Task::Migration, _) => {
+            return Ok(Vec::new());
+        }
     }
-    let changes = reading.migration.changes();
-    let context = context(Some(&options.target), None);
+    let context = context_of(options, None);
     let checker = || Checker::within(around.root.clone(), context.clone());
     let (mut before, mut after) = (checker(), checker());
+    let overlay = reading.migration.overlay();
     let revision = reading.moment.revision;
     let mut pages = Pages::begin(store, around, around.root.range(), revision).await?;
     while let Some(page) = pages.next().await? {
-        for entry in page.iter().filter(|entry| filter.keeps(entry)) {
-            before.push(entry);
-            if !changes.contains_key(&*entry.key) {
-                after.push(entry);
+        for entry in page.into_iter().filter(|entry| filter.keeps(entry)) {
+            before.push(&entry);
+            if let Some(entry) = overlay.apply(entry) {
+                after.push(&entry);
             }
         }
     }
-    for (key, value) in changes {
-        if let Some(value) = value {
-            after.push(&Entry::new(key, value));
-        }
+    for put in reading.migration.new_keys() {
+        after.push(&Entry::new(put.key, put.value));
     }
-    // What an interrupted run of the official tool left undone shows only while the collections are as it wrote
-    // them.
-    let undone = before.finish().into_iter();
-    let undone = undone.filter(|finding| INTERRUPTED.contains(&finding.code.as_str()));
-    let mut findings: Vec<Finding> = undone.chain(after.finish()).collect();
+    let mut findings = after.finish();
+    if options.form == CollectionForm::Embedded {
+        accept_history(&mut findings);
+    }
+    if options.task == Task::Repair {
+        // What an interrupted run of the official tool left undone shows only while the collections are as it wrote
+        // them.
+        let undone = before.finish().into_iter();
+        findings.extend(undone.filter(|finding| INTERRUPTED.contains(&finding.code.as_str())));
+    }
     findings.retain(Finding::is_error);
     findings.sort();
     findings.dedup();
     Ok(findings)
+}
+
+/// A migration to the embedded form carries the history of 2.1 as it was: a missing snapshot was reported when it was
+/// planned.
+fn accept_history(findings: &mut [Finding]) {
+    let missing = findings
+        .iter_mut()
+        .filter(|it| it.code == "snapshot-missing");
+    missing.for_each(|finding| finding.severity = Severity::Warning);
+    findings.sort();
+}
+
+/// Whether 2.1 wrote metadata after a migration, recorded or not: another one carries it over.
+pub(super) fn has_2_1_run(findings: &[Finding]) -> bool {
+    let codes = ["2.1-ran", "legacy-alias"];
+    findings
+        .iter()
+        .any(|finding| codes.contains(&finding.code.as_str()))
 }
 
 /// Checks entries that are in a file.

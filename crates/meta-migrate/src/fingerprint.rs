@@ -8,7 +8,7 @@ use meta_store::capture::{Capture, PageLimits};
 use milvus_meta::entry::Entry;
 use milvus_meta::keys::{KeyRange, MetaRoot};
 use milvus_meta::plural::counted;
-use milvus_meta::transform::{new_family_ranges, shared_family_ranges, staged_family_ranges};
+use milvus_meta::transform::staged_family_ranges;
 
 use super::error::{Failure, while_doing};
 use super::pages::cuts;
@@ -22,10 +22,8 @@ pub(super) struct Filter {
     records: [Vec<u8>; 2],
     sessions: KeyRange,
     session_id: Vec<u8>,
-    /// The families that only staging writes.
+    /// The families that staging writes to: only keys that appeared after `since` were staged.
     staged: Vec<KeyRange>,
-    /// The families where only keys that appeared after `since` were staged.
-    shared: Vec<KeyRange>,
     since: i64,
 }
 
@@ -38,26 +36,15 @@ impl Filter {
             sessions: root.range_below("session/"),
             session_id: root.session_id_key(),
             staged: Vec::new(),
-            shared: Vec::new(),
             since: 0,
         }
     }
 
-    /// Everything but what a migration has staged that read its source at the revision `since`.
+    /// Everything but what a run has staged that read its source at the revision `since`: only keys that appeared
+    /// later were staged.
     pub(super) fn without_staged(root: &MetaRoot, since: i64) -> Self {
         Self {
-            staged: new_family_ranges(root),
-            shared: shared_family_ranges(root),
-            since,
-            ..Self::all(root)
-        }
-    }
-
-    /// Everything but what a repair has staged that read its source at the revision `since`: there only keys that
-    /// appeared later were staged.
-    pub(super) fn without_created(root: &MetaRoot, since: i64) -> Self {
-        Self {
-            shared: staged_family_ranges(root),
+            staged: staged_family_ranges(root),
             since,
             ..Self::all(root)
         }
@@ -69,14 +56,15 @@ impl Filter {
         let root = MetaRoot::new("root", "meta", "kv").unwrap();
         Self {
             staged: ranges,
+            since: -1,
             ..Self::all(&root)
         }
     }
 
     /// Whether a migration has staged the entry.
     pub(super) fn is_staged(&self, entry: &Entry) -> bool {
-        let is_in = |ranges: &[KeyRange]| ranges.iter().any(|range| range.contains(&entry.key));
-        is_in(&self.staged) || entry.create_revision > self.since && is_in(&self.shared)
+        let mut staged = self.staged.iter();
+        entry.create_revision > self.since && staged.any(|range| range.contains(&entry.key))
     }
 
     pub(super) fn keeps(&self, entry: &Entry) -> bool {

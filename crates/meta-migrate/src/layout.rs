@@ -61,28 +61,46 @@ pub(super) fn gone_finding(root: &MetaRoot) -> Finding {
     )
 }
 
-/// Both layouts are there. `done` is the journal of a finished migration.
+/// Both layouts are there, where only that of 2.2 is expected. `done` is the journal of a finished migration.
 pub(super) fn mixed_finding(evidence: &[String], done: Option<&Journal>) -> Finding {
+    let (code, message) = mixed(evidence, done);
+    let next = "Stop Milvus, then run meta-migration migrate: it carries over what is in the 2.1 layout and keeps what \
+                is in the 2.2 layout, or names what contradicts";
+    Finding::error(code, b"", format!("{message}. {next}"))
+}
+
+/// Both layouts are there, and a migration brings them together.
+pub(super) fn carried_finding(evidence: &[String], done: Option<&Journal>) -> Finding {
+    let (code, message) = mixed(evidence, done);
+    let next = match done {
+        Some(_) => "Check after the migration that Milvus finds the data that was inserted since",
+        None => {
+            "Within minutes of its start, Milvus 2.2 removes index files that it does not know: where a collection \
+             cannot be loaded after the migration, drop its index and create it again"
+        }
+    };
+    let message = format!(
+        "{message}. What is in the 2.1 layout is carried over, what is in the 2.2 layout is kept. {next}"
+    );
+    Finding::warning(code, b"", message)
+}
+
+fn mixed(evidence: &[String], done: Option<&Journal>) -> (&'static str, String) {
     let evidence = evidence.join("; ");
     match done {
-        Some(journal) => Finding::error(
+        Some(journal) => (
             "2.1-ran",
-            b"",
             format!(
                 "{}, and metadata of 2.1 was written since, so Milvus 2.1 ran on the migrated metadata. Found: \
-                 {evidence}. Stop Milvus 2.1. Save what is there with meta-migration backup; then meta-migration \
-                 rollback --accept-loss returns to the metadata before the migration, without what was written \
-                 since",
+                 {evidence}",
                 recorded(journal)
             ),
         ),
-        None => Finding::error(
+        None => (
             "mixed-layout",
-            b"",
             format!(
-                "there are keys of both layouts, and no migration is recorded: either another tool was \
-                    interrupted, or Milvus 2.2 ran on metadata that was not migrated and wrote to it. Found: {evidence}. Restore a \
-                 backup of one layout (meta-migration restore --backup-file FILE), then migrate again"
+                "there are keys of both layouts, and no migration is recorded: Milvus 2.2 ran on metadata that was \
+                 not migrated and wrote to it, or another tool was interrupted. Found: {evidence}"
             ),
         ),
     }

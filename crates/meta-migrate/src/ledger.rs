@@ -144,10 +144,7 @@ impl Ledger {
 
     /// Tells the source from what the recorded run has staged.
     pub(super) fn source_filter(&self, root: &MetaRoot) -> Filter {
-        match self.task() {
-            Task::Migration => Filter::without_staged(root, self.staged_since()),
-            Task::Repair => Filter::without_created(root, self.staged_since()),
-        }
+        Filter::without_staged(root, self.staged_since())
     }
 
     /// Fails where another task is unfinished. What was restored in part belongs to neither.

@@ -17,7 +17,7 @@ use milvus_meta::transform::{CollectionForm, OnBrokenRecord, Options, SegmentFor
 use milvus_meta::version::Release;
 
 use super::backup_job::BackupTarget;
-use super::completeness::{self, context_of, is_form, survey};
+use super::completeness::{self, context_of, has_2_1_run, is_form, survey};
 use super::context::Retries;
 use super::context::Surroundings;
 use super::error::{EngineError, Failure, Written};
@@ -344,9 +344,10 @@ impl<'a, S: Store> Run<'a, S> {
             let shown = found.detector.layout();
             let as_left = is_as_left(self.store, self.around(), &self.ledger).await?;
             // An embedded collection without index or alias looks the same in both layouts: what nobody
-            // wrote since it was done, is done. With keys of both layouts there, preparing refuses and
-            // says what was found.
-            if matches!(shown, Layout::V2_1 | Layout::Mixed) && !as_left {
+            // wrote since it was done, is done. Of keys of both layouts preparing says what becomes.
+            let is_newer =
+                matches!(shown, Layout::V2_1 | Layout::Mixed) || has_2_1_run(&found.checked);
+            if is_newer && !as_left {
                 self.backup = None;
                 return Ok(Forward::from_journal(None));
             }

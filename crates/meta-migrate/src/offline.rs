@@ -23,7 +23,7 @@ use super::completeness::{FileCheck, Survey, context, context_of};
 use super::difference::{Collector, Difference};
 use super::error::{EngineError, Failure};
 use super::fingerprint::Filter;
-use super::layout::mixed_finding;
+use super::layout::carried_finding;
 
 /// How many entries are handled between two looks at the wish to end.
 const LOOK_EVERY: u64 = 4096;
@@ -171,7 +171,14 @@ impl BackupSource {
         let mut plan = migration.plan(layout, self.backup.summary().revision);
         match layout {
             Layout::Mixed => {
-                plan.findings.push(mixed_finding(&evidence, None));
+                let mut check = FileCheck::new(&self.root, context_of(options, None));
+                let entries = self.backup.entries().map_err(Failure::Backup)?;
+                for entry in migration.apply(entries) {
+                    check.push(&entry.map_err(Failure::Backup)?);
+                }
+                let wrong = check.finish().checked.into_iter();
+                plan.findings.extend(wrong.filter(Finding::is_error));
+                plan.findings.push(carried_finding(&evidence, None));
                 plan.findings.sort();
             }
             Layout::V2_2 => {

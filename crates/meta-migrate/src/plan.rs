@@ -60,17 +60,21 @@ pub async fn plan<S: Store>(
             });
         }
         let around = environment.around(root, limits);
-        let reading = read_source(store, around, (&filter, options), None).await?;
-        let mut report = plan_of(&reading, root, ledger.journal());
-        if options.task == Task::Repair {
-            let found = (&filter, &reading);
-            let blocking = completeness::repair_findings(store, around, found, options).await?;
-            report.findings.extend(blocking);
-            report.findings.sort();
-        } else if report.layout == Layout::V2_2 && !staged {
+        let mut reading = read_source(store, around, (&filter, options), None).await?;
+        let mut checked = None;
+        if options.task == Task::Migration && reading.layout == Layout::V2_2 {
             let (_, findings) = completeness::check(store, around, options, &ledger).await?;
-            report.findings = findings;
+            if staged || completeness::has_2_1_run(&findings) {
+                reading.layout = Layout::Mixed;
+            } else {
+                checked = Some(findings);
+            }
         }
+        let mut report = plan_of(&reading, root, ledger.journal());
+        let found = (&filter, &reading);
+        let blocking = completeness::result_findings(store, around, found, options).await?;
+        report.findings.extend(checked.unwrap_or(blocking));
+        report.findings.sort();
         if staged && report.layout == Layout::V2_1 {
             report.layout = Layout::Staged;
         }

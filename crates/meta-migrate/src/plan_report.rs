@@ -11,7 +11,7 @@ use super::layout;
 use super::ledger::task_of;
 use super::source::Reading;
 
-/// The plan of a reading; a mixed layout is an error finding in it.
+/// The plan of a reading; a mixed layout is a finding in it.
 pub(super) fn plan_of(reading: &Reading, root: &MetaRoot, journal: Option<&Journal>) -> PlanReport {
     let mut plan = reading
         .migration
@@ -19,7 +19,10 @@ pub(super) fn plan_of(reading: &Reading, root: &MetaRoot, journal: Option<&Journ
     let finding = match reading.layout {
         Layout::Mixed => {
             let done = journal.filter(|journal| journal.phase == Phase::Done);
-            Some(layout::mixed_finding(&reading.evidence, done))
+            Some(match reading.migration.task() {
+                Task::Migration => layout::carried_finding(&reading.evidence, done),
+                Task::Repair => layout::mixed_finding(&reading.evidence, done),
+            })
         }
         Layout::Empty if !reading.migration.has_errors() => Some(layout::empty_finding(root)),
         Layout::V2_1 | Layout::V2_2 | Layout::Staged | Layout::Empty => None,

@@ -35,7 +35,7 @@ impl Finding {
     /// Whether it is an error of one record, which can be left out.
     #[must_use]
     pub fn is_broken_record(&self) -> bool {
-        self.is_error() && !self.key.is_empty()
+        self.is_error() && self.message.contains("--on-broken-record skip")
     }
 
     /// An error: the metadata cannot be migrated as it is.

@@ -187,11 +187,9 @@ impl LayoutDetector {
     #[must_use]
     pub fn evidence(&self) -> Vec<String> {
         let mut all = lines("2.1", &self.v2_1);
-        if self.v2_1.is_empty() && self.v2_2.is_empty() || !self.v2_1.is_empty() {
-            all.extend(lines("2.1", &self.leftovers));
-            all.extend(self.records_of_2_1());
-            all.extend(self.collections_of_2_1());
-        }
+        all.extend(lines("2.1", &self.leftovers));
+        all.extend(self.records_of_2_1());
+        all.extend(self.collections_of_2_1());
         all.extend(lines("2.2", &self.v2_2));
         all.extend(self.split.text("2.2").filter(|_| !self.v2_2.is_empty()));
         all

@@ -24,6 +24,7 @@ mod history;
 mod index;
 mod index_build;
 mod index_support;
+mod kept;
 mod last_operation;
 mod load_state;
 mod migration;
@@ -53,6 +54,7 @@ pub use options::{
     CollectionForm, FormChoice, FormError, OnBrokenRecord, Options, PolicyError, SegmentForm,
     SegmentFormError, Task,
 };
+pub use overlay::Overlay;
 pub use plan::{FamilyPlan, PlanReport};
 pub use ranges::{leftover_ranges, new_family_ranges, shared_family_ranges, staged_family_ranges};
 pub use resume::{Remaining, remaining_after_commit, remaining_segment};

@@ -253,9 +253,7 @@ fn conclusion(plan: &PlanReport, blocking: &[Finding], style: Style) -> String {
     let tally = Tally::of(&plan.findings);
     if tally.errors > 0 {
         let errors = counted(tally.errors, "error");
-        // A repair, whose source is the 2.2 layout, leaves no record out.
-        let can_skip = plan.layout != Layout::V2_2;
-        let way = if can_skip && plan.findings.iter().any(Finding::is_broken_record) {
+        let way = if plan.findings.iter().any(Finding::is_broken_record) {
             "; use --on-broken-record skip to leave out what cannot be migrated"
         } else {
             ""
@@ -295,15 +293,11 @@ fn conclusion(plan: &PlanReport, blocking: &[Finding], style: Style) -> String {
         Layout::V2_2 if plan.put + plan.rewrite + plan.delete > 0 => {
             format!("{} no blocking findings", style.good("Ready:"))
         }
-        Layout::V2_1 | Layout::Staged => {
+        Layout::V2_1 | Layout::Staged | Layout::Mixed => {
             format!("{} no blocking findings", style.good("Ready:"))
         }
         Layout::V2_2 => format!("{} the layout is 2.2 already", style.good("Nothing to do:")),
         Layout::Empty => format!("{} there is no metadata", style.good("Nothing to do:")),
-        Layout::Mixed => format!(
-            "{} keys of both layouts are present",
-            style.bad("Not migratable:")
-        ),
     }
 }
 

@@ -231,8 +231,9 @@ async fn traces_of_2_2_are_a_warning_and_stay_when_staging_is_undone() {
     }
 }
 
+/// `verify` names what is new, `migrate` carries it over, and then `verify` is content.
 #[tokio::test]
-async fn what_2_1_wrote_on_migrated_metadata_is_named() {
+async fn what_2_1_wrote_on_migrated_metadata_is_carried() {
     for form in [CollectionForm::Split, CollectionForm::Database] {
         for indexed in [false, true] {
             let instance = Instance::small(form);
@@ -247,62 +248,83 @@ async fn what_2_1_wrote_on_migrated_metadata_is_named() {
             instance.put("root-coord/collection/5", &made.encode_to_vec());
             let snapshot = format!("snapshots/root-coord/collection/5_ts{}", CREATED + 50);
             instance.put(&snapshot, &made.encode_to_vec());
-            let refused = instance.migrate().await.unwrap_err();
-            let Failure::Findings(plan) = &*refused.failure else {
-                panic!("{refused:?}");
-            };
             let report = verified(&instance, None).await;
-            for findings in [&plan.findings, &report.findings] {
-                let found = findings.iter().find(|it| it.code == "2.1-ran").unwrap();
-                assert!(found.is_error());
-                for part in ["finished migration", "\"new_books\" (5)", "--accept-loss"] {
-                    assert!(found.message.contains(part), "{}", found.message);
-                }
+            let found = report.findings.iter().find(|it| it.code == "2.1-ran");
+            let message = &found.unwrap().message;
+            let parts = [
+                "finished migration",
+                "\"new_books\" (5)",
+                "meta-migration migrate",
+            ];
+            for part in parts {
+                assert!(message.contains(part), "{message}");
             }
+            let report = instance.migrate().await.unwrap();
+            assert_eq!(report.outcome, MigrateOutcome::Migrated);
+            let findings = report.plan.unwrap().findings;
+            let found = findings.iter().find(|it| it.code == "2.1-ran").unwrap();
+            assert_eq!(found.severity, Severity::Warning);
+            assert!(found.message.contains(parts[1]), "{}", found.message);
+            assert!(verified(&instance, None).await.ok, "{form}");
+            assert_eq!(instance.get("field-index/5/7").is_some(), indexed);
         }
     }
 }
 
-/// Whatever 2.1 wrote, the answer is that a finished migration is recorded, and what is new by name.
+/// Whatever 2.1 wrote, the answer is that a finished migration is recorded, and what is new by name. What does not
+/// say enough to be carried is refused.
 #[tokio::test]
 async fn any_late_record_of_2_1_is_named() {
     for form in FORMS {
-        for (key, value, name) in [
+        for (key, value, name, refused) in [
             (
                 "root-coord/index/1/8",
                 definition(8).encode_to_vec(),
                 "index \"_default_idx\" (8) of collection 1",
+                // In the embedded form the collection's record says that no field has it.
+                (form != CollectionForm::Embedded).then_some("index-not-migrated"),
             ),
             (
                 "root-coord/segment-index/1/7/10/60",
                 segment_index(60, 99).encode_to_vec(),
                 "index 7 of segment 60 of collection 1",
+                Some("index-build-missing"),
             ),
             (
                 "indexes/99",
                 build(99, 10, 60).encode_to_vec(),
                 "index build 99",
+                None,
             ),
             (
                 "root-coord/collection-alias/fresh",
                 alias("fresh", 1).encode_to_vec(),
                 "\"fresh\"",
+                None,
             ),
         ] {
             let instance = Instance::small(form);
             instance.migrate().await.unwrap();
             instance.put(key, &value);
-            let refused = instance.migrate().await.unwrap_err();
-            let Failure::Findings(plan) = &*refused.failure else {
-                panic!("{form}, {key}: {refused:?}");
-            };
             let report = verified(&instance, None).await;
-            for findings in [&plan.findings, &report.findings] {
-                let found = findings.iter().find(|it| it.code == "2.1-ran");
-                let found = found.unwrap_or_else(|| panic!("{form}, {key}: {findings:?}"));
-                for part in ["finished migration", name, "--accept-loss"] {
-                    assert!(found.message.contains(part), "{form}: {}", found.message);
+            let found = report.findings.iter().find(|it| it.code == "2.1-ran");
+            let found = found.unwrap_or_else(|| panic!("{form}, {key}: {:?}", report.findings));
+            for part in ["finished migration", name, "meta-migration migrate"] {
+                assert!(found.message.contains(part), "{form}: {}", found.message);
+            }
+            match (instance.migrate().await, refused) {
+                (Ok(report), None) => assert_eq!(report.outcome, MigrateOutcome::Migrated),
+                (Err(error), Some(code)) => {
+                    let Failure::Findings(plan) = &*error.failure else {
+                        panic!("{form}, {key}: {error:?}");
+                    };
+                    let is_found = plan
+                        .findings
+                        .iter()
+                        .any(|it| it.code == code && it.is_error());
+                    assert!(is_found, "{form}, {key}: {:?}", plan.findings);
                 }
+                (outcome, _) => panic!("{form}, {key}: {outcome:?}"),
             }
         }
     }

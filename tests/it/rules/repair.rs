@@ -725,3 +725,93 @@ fn a_defective_record_is_not_said_to_be_converted() {
         }
     }
 }
+
+fn segment_index_of_2_2(segment: i64, build: i64, files: &[&str]) -> v2_2::index::SegmentIndex {
+    v2_2::index::SegmentIndex {
+        collection_id: 1,
+        partition_id: 10,
+        segment_id: segment,
+        index_id: 7,
+        build_id: build,
+        state: 3,
+        index_file_keys: files.iter().map(|name| (*name).to_owned()).collect(),
+        ..Default::default()
+    }
+}
+
+/// Metadata that a migration made, with these segment indexes.
+fn with_segment_indexes(records: &[v2_2::index::SegmentIndex]) -> Image {
+    let small = Metadata::small();
+    let migration = migrate_to(
+        &small.list(),
+        CollectionForm::Database,
+        OnBrokenRecord::Fail,
+        "2.2.16",
+    );
+    let mut image = apply(&migration, &image_of(small.list()));
+    image.retain(|key, _| Family::of(root().strip(key).unwrap()) != Family::SegmentIndex);
+    for record in records {
+        let key = format!(
+            "segment-index/1/10/{}/{}",
+            record.segment_id, record.build_id
+        );
+        image.insert(root().join(key.as_bytes()), record.encode_to_vec());
+    }
+    image
+}
+
+/// The segments and builds of all segment indexes, by their keys; the records have the same ids.
+fn builds(image: &Image) -> Vec<(i64, i64)> {
+    let of = |(key, value): (&Vec<u8>, &Vec<u8>)| {
+        let Key::SegmentIndex(_, _, segment, build) = Key::parse(root().strip(key).unwrap()) else {
+            return None;
+        };
+        let record = v2_2::index::SegmentIndex::decode(value.as_slice()).unwrap();
+        assert_eq!((record.segment_id, record.build_id), (segment.0, build.0));
+        Some((segment.0, build.0))
+    };
+    image.iter().filter_map(of).collect()
+}
+
+#[test]
+fn segment_indexes_without_build_get_separate_ids() {
+    let image = with_segment_indexes(&[
+        segment_index_of_2_2(50, 90, &["IVF"]),
+        segment_index_of_2_2(51, 0, &[]),
+        segment_index_of_2_2(52, 0, &[]),
+        // Its files are those of a build that is not known.
+        segment_index_of_2_2(53, 0, &["IVF"]),
+    ]);
+    let migration = repair(&image, "2.2.16");
+    assert!(!migration.has_errors(), "{:?}", migration.findings());
+    let found = migration.findings();
+    assert_eq!(found.len(), 1, "{found:?}");
+    for part in ["\"collection_1\" (1)", "2 get separate", "1 are left out"] {
+        assert!(found[0].message.contains(part), "{}", found[0].message);
+    }
+    let repaired = apply(&migration, &image);
+    assert_eq!(builds(&repaired), [(50, 90), (51, 89), (52, 88)]);
+    assert!(repair(&repaired, "2.2.16").is_empty());
+    // Interrupted after the new keys were written, only the old ones go.
+    let mut both = repaired.clone();
+    both.extend(image.clone());
+    assert_eq!(apply(&repair(&both, "2.2.16"), &both), repaired);
+}
+
+#[test]
+fn of_segments_under_one_build_the_last_is_kept() {
+    let image = with_segment_indexes(&[
+        segment_index_of_2_2(50, 90, &["IVF"]),
+        segment_index_of_2_2(51, 90, &["IVF"]),
+    ]);
+    assert!(
+        errors(&image, "2.2.16")
+            .iter()
+            .any(|it| it.contains("shared-build"))
+    );
+    let migration = repair(&image, "2.2.16");
+    let repaired = apply(&migration, &image);
+    assert_eq!(builds(&repaired), [(51, 90)]);
+    assert_eq!(errors(&repaired, "2.2.16"), Vec::<String>::new());
+    assert_eq!(codes(&migration)[0].1, "shared-build");
+}

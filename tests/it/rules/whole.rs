@@ -146,8 +146,9 @@ fn a_staged_key_that_is_there_already_stands_once() {
         let key = root().strip(&put.key).unwrap().to_vec();
         before.raw(std::str::from_utf8(&key).unwrap(), &put.value);
     }
+    // It is not written again.
     let again = before.migrate(Split);
-    assert_eq!(again.digest(), migration.digest());
+    assert!(again.staged_count() < migration.staged_count());
     assert_eq!(before.after(&again), expected);
 }
 

@@ -17,8 +17,8 @@ use milvus_meta::transform::{CollectionForm, OnBrokenRecord, SegmentForm, Task};
 use std::time::Duration;
 
 use crate::support::metadata::{
-    self, CREATED, Metadata, alias, build, collection, logs, segment_index, segment_with_logs,
-    target_of,
+    self, CREATED, Metadata, alias, build, collection, definition, logs, segment_index,
+    segment_with_logs, target_of,
 };
 
 /// Whole keys with their values.
@@ -114,8 +114,15 @@ pub(crate) fn relative(image: &Image) -> BTreeMap<String, Bytes> {
     below.collect()
 }
 
-/// Adds what a Milvus 2.2 leaves that was started on metadata that was not migrated.
+/// Adds what a Milvus 2.2 leaves that was started on metadata that was not migrated, and in which a collection with an
+/// index was created.
 fn leave_traces(metadata: &mut Metadata) {
+    let mut made = Metadata::default();
+    made.put("root-coord/collection/9", &collection(9));
+    made.put("root-coord/index/9/7", &definition(7));
+    metadata
+        .entries
+        .extend(made.after(&made.migrate(CollectionForm::Database)));
     const DATABASE: &[u8] = b"\x12\x07default\x18\x01\x20\x01\x28\x07";
     metadata.raw("datacoord-meta/channel-cp/v9", b"\x0a\x02v9");
     metadata.raw("queryCoord-ResourceGroup/__default", b"");

@@ -14,7 +14,7 @@ use milvus_meta::transform::PlanReport;
 use milvus_meta::transform::{Migration, Options, Task};
 
 use super::super::backup_job::BackupJob;
-use super::super::completeness::repair_findings;
+use super::super::completeness::{has_2_1_run, result_findings};
 use super::super::error::{Failure, agreed};
 use super::super::fingerprint::{Filter, Fingerprint};
 use super::super::fit::Largest;
@@ -80,12 +80,17 @@ impl<S: Store> Run<'_, S> {
             _ if is_repair => {}
             // What an unfinished run staged is beside an intact source.
             layout if staged && layout != Layout::V2_1 => {
+                if layout == Layout::V2_2 {
+                    reading.layout = Layout::Mixed;
+                }
                 let plan = plan_of(&reading, root, self.ledger.journal());
                 self.compare_with_journal(&plan)?;
             }
             Layout::V2_2 => {
-                self.check_complete().await?;
-                return Ok(Some(already(self.backup.clone(), self.started)));
+                if self.is_complete(&options).await? {
+                    return Ok(Some(already(self.backup.clone(), self.started)));
+                }
+                reading.layout = Layout::Mixed;
             }
             Layout::Empty if !reading.migration.has_errors() => {
                 let finding = layout::empty_finding(root);
@@ -136,23 +141,27 @@ impl<S: Store> Run<'_, S> {
         options: &Options,
     ) -> Result<PlanReport, Failure> {
         let mut plan = plan_of(reading, &self.options.root, self.ledger.journal());
-        if options.task == Task::Repair {
-            let found = (filter, reading);
-            let blocking = repair_findings(self.store, self.around(), found, options).await?;
-            plan.findings.extend(blocking);
-            plan.findings.sort();
-        }
+        let found = (filter, reading);
+        plan.findings
+            .extend(result_findings(self.store, self.around(), found, options).await?);
+        plan.findings.sort();
         if plan.findings.iter().any(Finding::is_error) {
             return Err(Failure::Findings(Box::new(plan)));
         }
         Ok(plan)
     }
 
-    /// Fails where 2.2 metadata is not complete: it is not ours to finish, but Milvus must not start on it.
-    async fn check_complete(&self) -> Result<(), Failure> {
-        let options = self.options.transform_options();
-        let found = completeness::check(self.store, self.around(), &options, &self.ledger).await?;
-        refuse_incomplete(found, &options)
+    /// Whether 2.2 metadata is complete; `false` where 2.1 wrote to it since.
+    ///
+    /// # Errors
+    /// [`Failure::Findings`] where it is not: it is not ours to finish, but Milvus must not start on it.
+    async fn is_complete(&self, options: &Options) -> Result<bool, Failure> {
+        let found = completeness::check(self.store, self.around(), options, &self.ledger).await?;
+        if has_2_1_run(&found.1) {
+            return Ok(false);
+        }
+        refuse_incomplete(found, options)?;
+        Ok(true)
     }
 
     /// Gives the backup its name, if one was wanted.

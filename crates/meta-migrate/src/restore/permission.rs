@@ -108,9 +108,11 @@ impl<S: Store> Run<'_, S> {
             None if self.options.way == Way::Rollback => Some("no migration is recorded here"),
             Some(_) | None => None,
         };
-        let undoes_repair = ledger.task() == Task::Repair;
-        if self.options.way == Way::Rollback && difference.layout == Layout::V2_2 && !undoes_repair
-        {
+        // A repair starts from the 2.2 layout, and so does a migration that carries over what 2.1 wrote after another.
+        let saved = ledger.journal().and_then(|journal| journal.backup.as_ref());
+        let is_saved = saved.is_some_and(|saved| saved.digest == backup.digest);
+        let is_expected = is_saved || ledger.task() == Task::Repair;
+        if self.options.way == Way::Rollback && difference.layout == Layout::V2_2 && !is_expected {
             return Err(Failure::Usage(format!(
                 "the backup {} holds the 2.2 layout, but rollback restores 2.1: name the backup that the \
                     migration saved, or use restore for this one",

@@ -63,6 +63,18 @@ pub fn alias_in_database(record: &[u8], database: i64) -> Result<Vec<u8>, WireEr
     Ok(out)
 }
 
+/// The record of a segment index with another build id.
+///
+/// # Errors
+/// [`WireError`] when the record is no protobuf message.
+pub fn segment_index_with_build(record: &[u8], build: i64) -> Result<Vec<u8>, WireError> {
+    const BUILD: u32 = 6;
+    let mut out = without(record, &[BUILD])?;
+    push_varint(&mut out, u64::from(BUILD) << 3);
+    push_varint(&mut out, build.cast_unsigned());
+    Ok(out)
+}
+
 /// The record of a segment without its lists of logs.
 ///
 /// # Errors

@@ -58,6 +58,7 @@ pub(super) fn convert(
         }
         if let Some(Version::Live { collection, .. }) = &plain
             && !collections.live.contains_key(collection)
+            && !collections.others.contains(collection)
         {
             findings.warning(
                 "alias-without-collection",

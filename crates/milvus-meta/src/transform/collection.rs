@@ -44,6 +44,8 @@ pub(super) struct Converted {
     /// Creation times of all collections, by their ids.
     pub(super) created: BTreeMap<CollectionId, Timestamp>,
     pub(super) names: CollectionNames,
+    /// Collections that live in 2.2 only.
+    pub(super) others: BTreeSet<CollectionId>,
 }
 
 /// One value of a collection.

@@ -18,7 +18,7 @@ use crate::version::Release;
 
 const LEFT_OUT: &str = "the index and its segment indexes have to be created again";
 /// The name that 2.1 gives to an index that is created without one.
-const DEFAULT_NAME: &str = "_default_idx";
+pub(super) const DEFAULT_NAME: &str = "_default_idx";
 
 /// The index definitions of 2.1, by the collection in the key and the index id in the value.
 #[derive(Debug, Default)]
@@ -46,6 +46,13 @@ struct Written {
     value: Vec<u8>,
 }
 
+/// A definition that no collection has.
+#[derive(Debug)]
+pub(super) struct Unreferenced {
+    pub(super) key: Vec<u8>,
+    pub(super) definition: IndexDefinition,
+}
+
 /// Live indexes of one collection: their fields and names.
 type Names = BTreeMap<IndexId, (FieldId, String)>;
 
@@ -58,7 +65,7 @@ pub(super) struct Indexes {
     /// Every index written, deleted ones included.
     pub(super) written: BTreeMap<(CollectionId, IndexId), Index>,
     /// Definitions left out, with their keys.
-    pub(super) unreferenced: BTreeMap<(CollectionId, IndexId), Vec<u8>>,
+    pub(super) unreferenced: BTreeMap<(CollectionId, IndexId), Unreferenced>,
     /// Live indexes of each collection in the order of its list.
     pub(super) live: BTreeMap<CollectionId, Vec<(IndexId, Index)>>,
     /// How findings name the indexes that have a definition.
@@ -73,6 +80,8 @@ pub(super) struct Around<'a> {
     pub(super) live: &'a LiveCollections,
     pub(super) names: &'a CollectionNames,
     pub(super) target: &'a Release,
+    /// The indexes that 2.2 has.
+    pub(super) kept: &'a BTreeSet<(CollectionId, IndexId)>,
 }
 
 impl Definitions {
@@ -135,6 +144,9 @@ impl Definitions {
                     target: around.target,
                 };
                 let ids = (*collection, *index);
+                if !self.records.contains_key(&ids) && around.kept.contains(&ids) {
+                    continue;
+                }
                 if let Some(written) = self.one(ids, place, findings) {
                     if !written.index.deleted {
                         live_names.insert(*index, (*field, written.name.clone()));
@@ -162,7 +174,9 @@ impl Definitions {
                 names::collection(around.names, ids.0)
             );
             indexes.titles.insert(ids, title);
-            indexes.unreferenced.insert(ids, key);
+            indexes
+                .unreferenced
+                .insert(ids, Unreferenced { key, definition });
         }
         indexes
     }

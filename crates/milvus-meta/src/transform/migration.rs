@@ -60,7 +60,10 @@ pub(super) struct Parts {
     pub(super) segments: SegmentIndexes,
     pub(super) logs: SegmentLogs,
     pub(super) converted: Converted,
+    /// Keys of the collection families that stay as they are.
     pub(super) staying: BTreeSet<Vec<u8>>,
+    /// Those of collections that are converted.
+    pub(super) going: BTreeSet<Vec<u8>>,
     pub(super) read: BTreeMap<Family, u64>,
     pub(super) objects: Vec<ObjectPlan>,
 }
@@ -131,8 +134,12 @@ impl Migration {
             })
             .collect()
         };
-        let (removals, removed) =
-            removals(&root, parts.form, &converted, &parts.staying, &parts.read);
+        let (removals, removed) = removals(
+            &root,
+            (parts.form, &converted),
+            (&parts.staying, &parts.going),
+            &parts.read,
+        );
         let mut migration = Self {
             task: Task::Migration,
             form: parts.form,
@@ -173,17 +180,6 @@ impl Migration {
     #[must_use]
     pub fn task(&self) -> Task {
         self.task
-    }
-
-    /// What becomes of each key that a repair writes (its value) or deletes (`None`).
-    #[must_use]
-    pub fn changes(&self) -> BTreeMap<Vec<u8>, Option<Vec<u8>>> {
-        let old = self.history.iter().chain(&self.rewrites).cloned();
-        let puts = self.staged().chain(old);
-        let puts = puts.map(|put| (put.key, Some(put.value)));
-        let gone = self.removals.iter().chain(&self.leftovers);
-        let gone = gone.map(|range| (range.start.clone(), None));
-        puts.chain(gone).collect()
     }
 
     /// Whether nothing is written or deleted.
@@ -363,9 +359,8 @@ fn bytes_of(put: &Put) -> usize {
 /// The ranges that go in the commit, and how many source keys of the collection families go with them.
 fn removals(
     root: &MetaRoot,
-    form: CollectionForm,
-    converted: &Converted,
-    staying: &BTreeSet<Vec<u8>>,
+    (form, converted): (CollectionForm, &Converted),
+    (staying, going): (&BTreeSet<Vec<u8>>, &BTreeSet<Vec<u8>>),
     read: &BTreeMap<Family, u64>,
 ) -> (Vec<KeyRange>, BTreeMap<Family, u64>) {
     let mut removed = BTreeMap::new();
@@ -376,7 +371,12 @@ fn removals(
     match form {
         CollectionForm::Database => {
             for family in [Family::Collection, Family::CollectionSnapshot] {
-                gone.extend(ranges::below_except(root, family, staying));
+                let mut around = ranges::below_except(root, family, staying);
+                // Between keys that stay only where there is something to delete: the commit has a limit.
+                if !staying.is_empty() {
+                    around.retain(|range| going.iter().any(|key| range.contains(&root.join(key))));
+                }
+                gone.extend(around);
                 let stay = staying
                     .iter()
                     .filter(|key| Family::of(key) == family)

@@ -1,6 +1,6 @@
 //! Lays a migration over the entries it was made from.
 
-use std::iter::{self, Peekable};
+use std::iter;
 
 use super::migration::merged;
 use super::{Migration, Put, SegmentRewrite, ranges};
@@ -21,20 +21,55 @@ impl Migration {
     }
 }
 
+/// What becomes of the entries of the source.
+#[derive(Debug)]
+pub struct Overlay<'m> {
+    migration: &'m Migration,
+    gone: Vec<KeyRange>,
+}
+
+impl Migration {
+    /// What becomes of the entries of the source, one by one; without the new keys.
+    #[must_use]
+    pub fn overlay(&self) -> Overlay<'_> {
+        let gone = self.removals().iter().chain(self.leftovers());
+        Overlay {
+            migration: self,
+            gone: ranges::sorted(gone.cloned()),
+        }
+    }
+
+    /// The new keys, ascending.
+    pub fn new_keys(&self) -> impl Iterator<Item = Put> + '_ {
+        merged(self.staged(), self.history().iter().cloned())
+    }
+}
+
+impl Overlay<'_> {
+    /// The entry after the migration; `None` where it goes.
+    #[must_use]
+    pub fn apply(&self, mut entry: Entry) -> Option<Entry> {
+        if covered(&self.gone, &entry.key) {
+            return None;
+        }
+        let rewrites = self.migration.rewrites();
+        let position = rewrites.binary_search_by(|put| put.key.as_slice().cmp(&entry.key));
+        if let Some(put) = position.ok().and_then(|position| rewrites.get(position)) {
+            entry.value = put.value.clone().into();
+        } else if let SegmentRewrite::Put(value) = self.migration.rewritten_segment(&entry) {
+            entry.value = value.into();
+        }
+        Some(entry)
+    }
+}
+
 fn apply<'m, E: 'm>(
     migration: &'m Migration,
     entries: impl Iterator<Item = Result<Entry, E>> + 'm,
 ) -> impl Iterator<Item = Result<Entry, E>> + 'm {
     let mut source = entries.peekable();
-    let mut new = merged(migration.staged(), migration.history().iter().cloned()).peekable();
-    let gone = ranges::sorted(
-        migration
-            .removals()
-            .iter()
-            .chain(migration.leftovers())
-            .cloned(),
-    );
-    let mut rewrites = migration.rewrites().iter().peekable();
+    let mut new = migration.new_keys().peekable();
+    let overlay = migration.overlay();
     iter::from_fn(move || {
         loop {
             let next_new = match (source.peek(), new.peek()) {
@@ -49,29 +84,16 @@ fn apply<'m, E: 'm>(
                 source.next_if(|entry| entry.as_ref().is_ok_and(|entry| entry.key == put.key));
                 return Some(Ok(Entry::new(put.key, put.value)));
             }
-            let mut entry = match source.next()? {
-                Ok(entry) => entry,
+            match source.next()? {
+                Ok(entry) => {
+                    if let Some(entry) = overlay.apply(entry) {
+                        return Some(Ok(entry));
+                    }
+                }
                 Err(error) => return Some(Err(error)),
-            };
-            if covered(&gone, &entry.key) {
-                continue;
             }
-            if let Some(rewrite) = rewrite_of(&mut rewrites, &entry.key) {
-                entry.value = rewrite.value.clone().into();
-            } else if let SegmentRewrite::Put(value) = migration.rewritten_segment(&entry) {
-                entry.value = value.into();
-            }
-            return Some(Ok(entry));
         }
     })
-}
-
-fn rewrite_of<'m>(
-    rewrites: &mut Peekable<impl Iterator<Item = &'m Put>>,
-    key: &[u8],
-) -> Option<&'m Put> {
-    while rewrites.next_if(|put| put.key.as_slice() < key).is_some() {}
-    rewrites.next_if(|put| put.key == key)
 }
 
 /// Whether one of the sorted, disjoint ranges holds the key.

@@ -71,7 +71,8 @@ impl Migration {
         let segments = self.logs.rewritten_bytes(&self.root);
         let old = bytes(self.history()) + bytes(self.rewrites()) + segments;
         let mut bytes_put = self.staged_bytes() + old;
-        if layout == Layout::V2_2 && self.task == Task::Migration {
+        let is_done = layout == Layout::V2_2 && self.task == Task::Migration;
+        if is_done {
             // Nothing will be done to it.
             for family in &mut families {
                 (family.put, family.rewrite, family.delete) = (0, 0, 0);
@@ -95,7 +96,10 @@ impl Migration {
             delete: total(|family| family.delete),
             bytes_put,
             digest: self.digest().to_owned(),
-            findings: self.findings().to_vec(),
+            findings: match is_done {
+                true => Vec::new(),
+                false => self.findings().to_vec(),
+            },
             families,
         }
     }

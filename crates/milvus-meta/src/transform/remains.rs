@@ -75,7 +75,7 @@ pub(super) fn referenced<'r>(
 }
 
 /// Warns of the data of collections whose record cannot be read: leaving them out costs more than metadata.
-pub(super) fn check_unreadable(living: &Living, converted: &Converted, findings: &mut Findings) {
+fn check_unreadable(living: &Living, converted: &Converted, findings: &mut Findings) {
     for id in &converted.unreadable {
         let mut segments = 0;
         let mut rows = 0;
@@ -102,8 +102,7 @@ pub(super) fn check_unreadable(living: &Living, converted: &Converted, findings:
 
 /// Looks for collections and partitions that something refers to and that are gone.
 pub(super) fn check_references(
-    references: &References,
-    living: &Living,
+    (references, living): (&References, &Living),
     (known, converted): (&Known, &Converted),
     findings: &mut Findings,
 ) {
@@ -136,13 +135,14 @@ pub(super) fn check_references(
     {
         findings.general(finding);
     }
+    check_unreadable(living, converted, findings);
 }
 
 /// Looks for collections whose indexes and aliases are gone with everything else that the official tool
 /// deletes: `read` counts the keys of each family.
 pub(super) fn check_indexes(
     read: &BTreeMap<Family, u64>,
-    (converted, references, living): (&Converted, &References, &Living),
+    (converted, (references, living)): (&Converted, (&References, &Living)),
     findings: &mut Findings,
 ) {
     let none_of = |families: &[Family]| families.iter().all(|family| !read.contains_key(family));

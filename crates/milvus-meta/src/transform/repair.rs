@@ -11,15 +11,19 @@ mod aliases;
 mod collections;
 mod contradictions;
 mod leftovers;
+mod segment_indexes;
 mod snapshots;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::findings::Findings;
 use super::migration::{Migration, RepairParts};
+use super::names::CollectionNames;
 use super::{NewKeys, Options};
+use crate::codec::v2_1;
 use crate::keys::{Evidence, Family, Key, MetaRoot, Object, is_tombstone};
 use crate::model::CollectionId;
+use segment_indexes::SegmentIndexes;
 
 /// Keys, relative to the meta root, with their values.
 type Keys = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -28,6 +32,7 @@ type Keys = BTreeMap<Vec<u8>, Vec<u8>>;
 #[derive(Debug, Default)]
 pub(super) struct Repair {
     there: Keys,
+    segment_indexes: SegmentIndexes,
     read: BTreeMap<Family, u64>,
 }
 
@@ -60,6 +65,11 @@ impl Changes {
 impl Repair {
     /// Takes one entry.
     pub(super) fn push(&mut self, family: Family, relative: &[u8], value: &[u8]) {
+        if family == Family::SegmentIndex {
+            *self.read.entry(family).or_default() += 1;
+            self.segment_indexes.push(relative, value);
+            return;
+        }
         if !is_read(family) {
             return;
         }
@@ -76,6 +86,8 @@ impl Repair {
         aliases::repair(there, &moved, &mut changes, &mut findings);
         leftovers::repair(there, &mut changes, &mut findings);
         snapshots::repair(there, &mut changes, &mut findings);
+        self.segment_indexes
+            .repair(&names_of(there), &mut changes, &mut findings);
         let Changes {
             staged,
             visible,
@@ -132,6 +144,18 @@ fn live(there: &Keys) -> impl Iterator<Item = (Object<'_>, &[u8], &[u8])> {
         };
         (!is_tombstone(value)).then_some((object, key.as_slice(), value.as_slice()))
     })
+}
+
+/// The names of the collections that live.
+fn names_of(there: &Keys) -> CollectionNames {
+    let named = live(there).filter_map(|(object, _, value)| {
+        let (Object::Collection(id) | Object::DatabaseCollection(_, id)) = object else {
+            return None;
+        };
+        let record = v2_1::collection(value).ok()?;
+        Some((id, record.name?))
+    });
+    named.collect()
 }
 
 /// The collections that have a record that lives.

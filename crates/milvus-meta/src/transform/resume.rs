@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::findings::Findings;
 use super::history::RawHistory;
-use super::{CollectionForm, NewKeys, OnBrokenRecord, Put, collection, ranges, segment_log};
+use super::{CollectionForm, NewKeys, OnBrokenRecord, Put, collection, kept, ranges, segment_log};
 use crate::entry::Entry;
 use crate::keys::{Key, KeyRange, LogKind, MetaRoot, Object, Timestamp};
 use crate::model::{CollectionId, PartitionId, SegmentId};
@@ -52,6 +52,8 @@ pub fn remaining_after_commit(
             history.snapshots.insert(timestamp, entry.value.to_vec());
         }
     }
+    // What 2.2 wrote, and what is rewritten already.
+    collections.retain(|_, history| !kept::is_of_2_2(history));
     // What is to be said was said when the migration was planned.
     let mut unheard = Findings::new(root.clone(), on_broken);
     let converted = collection::convert(form, collections, &mut unheard);

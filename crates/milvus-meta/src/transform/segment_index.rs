@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Put;
 use super::arena::{Arena, Slot};
 use super::findings::Findings;
-use super::index::Indexes;
+use super::index::{Indexes, Unreferenced};
 use super::index_build::{BuildTable, Files};
 use super::index_support::Support;
+use super::kept::Built;
 use super::segment_rows::RowTable;
 use crate::codec::v2_1;
 use crate::codec::v2_2::{self, SegmentIndexIds};
@@ -134,17 +135,21 @@ impl SegmentTable {
         }
     }
 
-    /// Joins segments, builds and indexes.
     /// How many records of 2.1 there are.
     pub(super) fn len(&self) -> u64 {
         (self.rows.len() + self.odd.len()) as u64
     }
 
-    pub(super) fn convert(mut self, indexes: &Indexes, findings: &mut Findings) -> SegmentIndexes {
+    /// Joins segments, builds and indexes; what 2.2 has is left out.
+    pub(super) fn convert(
+        mut self,
+        (indexes, kept): (&Indexes, &Built),
+        findings: &mut Findings,
+    ) -> SegmentIndexes {
         self.builds.seal(findings);
         self.segments.seal();
         let odd_keys = self.merge(findings);
-        let numbers = PlaceholderIds::new(&self.rows, &self.builds);
+        let numbers = PlaceholderIds::new(&self.rows, &self.builds, kept);
         let mut join = Join {
             indexes,
             findings,
@@ -160,6 +165,7 @@ impl SegmentTable {
         rows.retain_mut(|row| join.keep(row));
         join.resolve_shared(&mut rows);
         join.report();
+        rows.retain(|row| !kept.segments.contains(&row.ids));
         sort_by_key(&mut rows);
         SegmentIndexes {
             rows,
@@ -431,7 +437,7 @@ impl Join<'_> {
                 ),
             );
         }
-        for (ids, key) in &self.indexes.unreferenced {
+        for (ids, Unreferenced { key, .. }) in &self.indexes.unreferenced {
             let count = self
                 .left_out
                 .get(&(ids.0, ids.1, Reason::NoIndex))
@@ -493,7 +499,7 @@ fn report_unreadable(
 /// T3: build ids for segments that were never indexed: the largest free ones below the smallest known,
 /// then the smallest free ones from 1 up.
 #[derive(Debug)]
-struct PlaceholderIds {
+pub(super) struct PlaceholderIds {
     /// Everything from here up to 1 is free.
     below: i64,
     /// Known ids in ascending order; filled when needed.
@@ -502,11 +508,12 @@ struct PlaceholderIds {
 }
 
 impl PlaceholderIds {
-    fn new(rows: &[Row], builds: &BuildTable) -> Self {
+    fn new(rows: &[Row], builds: &BuildTable, kept: &Built) -> Self {
         let ids = || {
             let named = rows.iter().map(|row| row.build);
             named
                 .chain(builds.ids())
+                .chain(kept.builds.iter().copied())
                 .map(|id| id.0)
                 .filter(|id| *id > 0)
         };
@@ -528,7 +535,20 @@ impl PlaceholderIds {
         }
     }
 
-    fn next(&mut self) -> BuildId {
+    /// Ids beside those that are known.
+    pub(super) fn beside(mut known: Vec<i64>) -> Self {
+        known.retain(|id| *id > 0);
+        known.sort_unstable();
+        known.dedup();
+        let below = known.first().map_or(0, |smallest| smallest - 1);
+        Self {
+            below,
+            known,
+            up: below,
+        }
+    }
+
+    pub(super) fn next(&mut self) -> BuildId {
         if self.below > 0 {
             let id = self.below;
             self.below -= 1;

@@ -6,11 +6,12 @@ use super::checkpoint::Checkpoints;
 use super::findings::Findings;
 use super::history::RawHistory;
 use super::index::{Around, Definitions};
+use super::kept::{self, Kept};
 use super::last_operation::LastOperation;
 use super::load_state::LoadTable;
 use super::migration::{Migration, Parts};
 use super::objects::{self, ObjectKind, Objects};
-use super::remains::{self, References};
+use super::remains::{self, Known, References};
 use super::repair::Repair;
 use super::segment_index::SegmentTable;
 use super::segment_log::LogTable;
@@ -43,6 +44,8 @@ pub struct Source {
     loads: LoadTable,
     checkpoints: Checkpoints,
     references: References,
+    /// What 2.2 has beside the metadata of 2.1.
+    kept: Kept,
     /// Whether the database `default` is there.
     has_database: bool,
     /// Keys in the collection families that stay as they are, relative to the meta root.
@@ -71,6 +74,7 @@ impl Source {
             loads: LoadTable::default(),
             checkpoints: Checkpoints::default(),
             references: References::default(),
+            kept: Kept::default(),
             has_database: false,
             staying: BTreeSet::new(),
             repair: Repair::default(),
@@ -94,6 +98,10 @@ impl Source {
 
     fn push_known(&mut self, family: Family, relative: &[u8], entry: &Entry) {
         self.note(relative, entry);
+        if kept::is_kept(family) {
+            self.kept.push(relative, &entry.value);
+            return;
+        }
         if !is_read(family) {
             return;
         }
@@ -264,43 +272,44 @@ impl Source {
             return self.repair.finish(self.root, &self.options);
         }
         let mut objects = self.objects();
-        let mut findings = self.findings;
-        let form = self.options.form;
+        let (options, mut findings) = (self.options, self.findings);
+        let (mut kept, mut staying) = (self.kept, self.staying);
+        let form = options.form;
         let layout = self.detector.layout();
-        advise(&self.options, &mut findings);
+        advise(&options, &mut findings);
         self.last_operation.check(&mut findings);
 
-        let known = remains::known(&self.collections);
-        let mut converted = collection::convert(form, self.collections, &mut findings);
-        let aliases = alias::convert(form, self.aliases, &converted, &mut findings);
+        let of_2_1 = kept.divide(self.collections, &mut staying, &mut findings);
+        let (known, all) = known_to(&kept, &of_2_1);
+        let going = keys_of(&of_2_1);
+        let mut converted = collection::convert(form, of_2_1, &mut findings);
+        let others = kept.collections(&mut converted, &mut findings);
+        let mut aliases = alias::convert(form, self.aliases, &converted, &mut findings);
+        kept.aliases(&mut aliases, (&converted.names, &others), &mut findings);
         let around = Around {
             live: &converted.live,
             names: &converted.names,
-            target: &self.options.target,
+            target: &options.target,
+            kept: &kept.index_ids(),
         };
-        let indexes = self.definitions.convert(around, &mut findings);
-        let loads = self.loads.convert(
-            &converted.live,
-            &indexes,
-            &self.options.target,
-            &mut findings,
-        );
+        let mut indexes = self.definitions.convert(around, &mut findings);
+        kept.indexes(&mut indexes, (&others, around), &mut findings);
+        let loads = self.loads;
+        let mut loads = loads.convert(&converted.live, &indexes, around.target, &mut findings);
+        kept.loads(&mut loads);
         let living = self.segments.segments.living();
-        let left = (&converted, &self.references, living);
-        remains::check_references(
-            &self.references,
-            living,
-            (&known, &converted),
-            &mut findings,
-        );
-        remains::check_unreadable(living, &converted, &mut findings);
-        remains::check_indexes(&self.read, left, &mut findings);
+        let referred = (&self.references, living);
+        remains::check_references(referred, (&all, &converted), &mut findings);
+        if kept.is_empty() {
+            remains::check_indexes(&self.read, (&converted, referred), &mut findings);
+        }
         if layout == Layout::V2_1 {
             remains::check_traces(&self.detector.traces(), &mut findings);
         }
         let referenced = remains::referenced(&known, living, &self.references);
         converted.keep_dropped(form, referenced);
-        let segments = self.segments.convert(&indexes, &mut findings);
+        let segments = self.segments;
+        let segments = segments.convert((&indexes, &kept.built), &mut findings);
         objects.keep(&converted.live, &indexes, (&aliases, &loads), &segments);
         let named = |id| names::collection(&converted.names, id);
         let logs = self.logs.convert(named, &mut findings);
@@ -309,31 +318,53 @@ impl Source {
         staged.extend(aliases);
         staged.extend(indexes.staged);
         staged.extend(loads);
+        kept.rest(&mut staged, &mut findings);
         // A 2.2.9 or later that ran before has made it.
-        if form == CollectionForm::Database
-            && !self.has_database
-            && let Some(oldest) = converted.oldest
-        {
+        let needs_database = form == CollectionForm::Database && !self.has_database;
+        if let Some(oldest) = converted.oldest.filter(|_| needs_database) {
             database::stage(oldest, &mut staged);
         }
         Migration::new(Parts {
             root: self.root,
             form,
-            segment_form: self.options.segment_form,
-            // Where nothing is to be done nothing is said about how it would be done.
-            findings: match layout {
-                Layout::V2_2 => Vec::new(),
-                Layout::V2_1 | Layout::Mixed | Layout::Staged | Layout::Empty => findings.finish(),
-            },
+            segment_form: options.segment_form,
+            findings: findings.finish(),
             staged,
             segments,
             logs,
             converted,
-            staying: self.staying,
+            staying,
+            going,
             read: self.read,
             objects: objects.plans(),
         })
     }
+}
+
+/// The collections that 2.1 knows and 2.2 does not, and all that are known.
+fn known_to(kept: &Kept, of_2_1: &BTreeMap<CollectionId, RawHistory>) -> (Known, Known) {
+    let mut known = remains::known(of_2_1);
+    let mut all = known.clone();
+    for id in kept.known() {
+        known.remove(&id);
+        all.insert(id, None);
+    }
+    (known, all)
+}
+
+/// The keys of collections outside databases.
+fn keys_of(collections: &BTreeMap<CollectionId, RawHistory>) -> BTreeSet<Vec<u8>> {
+    let of = |(id, history): (&CollectionId, &RawHistory)| {
+        let object = Object::Collection(*id);
+        let snapshots = history.snapshots.keys();
+        let snapshots = snapshots.map(move |at| Key::Snapshot(object, *at).render());
+        let plain = history
+            .plain
+            .iter()
+            .map(move |_| Key::Plain(object).render());
+        plain.chain(snapshots).collect::<Vec<_>>()
+    };
+    collections.iter().flat_map(of).collect()
 }
 
 /// The families that a migration reads, to convert them or to let them go.

@@ -48,9 +48,8 @@ fn check_embedded(
     {
         let message = format!(
             "a finished migration to the {form} form is recorded, but {count} {are} in the form of \
-             2.1, so Milvus 2.1 ran on the migrated metadata: {names}. Stop Milvus 2.1. What it wrote since \
-             is in no backup of the migration: save it with backup, then roll back with --accept-loss and \
-             create these collections again"
+             2.1, so Milvus 2.1 ran on the migrated metadata: {names}. Stop Milvus 2.1, then run \
+             meta-migration migrate: it carries over what 2.1 wrote"
         );
         report.error("2.1-ran", b"", message);
         return;

@@ -156,14 +156,14 @@ impl Legacy {
                 report.error(
                     "legacy-alias",
                     &history.key,
-                    "an alias of 2.1 is still there: Milvus 2.2 takes it for a collection. Run meta-migration repair",
+                    "an alias of 2.1 is still there: Milvus 2.2 takes it for a collection. Run meta-migration migrate",
                 );
             } else if let Some(timestamp) = newest {
                 report.error(
                     "legacy-alias",
                     &Key::Snapshot(Object::LegacyAlias(name), timestamp).render(),
                     "an alias of 2.1 still lives in its newest snapshot: Milvus 2.2.3 and later take \
-                     it for a collection. Run meta-migration repair",
+                     it for a collection. Run meta-migration migrate",
                 );
             }
         }
@@ -180,8 +180,8 @@ impl Legacy {
         {
             let message = format!(
                 "a finished migration is recorded, but {} {} in the form of 2.1, so Milvus 2.1 ran on the \
-                 migrated metadata: {}. Stop Milvus 2.1. What it wrote since is in no backup of the migration: save \
-                 it with backup, then roll back with --accept-loss and create these aliases again",
+                 migrated metadata: {}. Stop Milvus 2.1, then run meta-migration migrate: it carries over what \
+                 2.1 wrote",
                 counted(names.len(), "alias"),
                 agree(names.len(), "is", "are"),
                 named.join(", ")

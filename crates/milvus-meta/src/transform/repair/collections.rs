@@ -65,8 +65,12 @@ pub(super) fn repair(
             "embedded-form",
             &old[0],
             format!(
-                "{title} is in the embedded form: its partitions and fields get keys of their own{}",
-                if moves { ", and it moves into the database \"default\"" } else { "" }
+                "{title} is in the embedded form: its partitions and fields get separate keys{}",
+                if moves {
+                    ", and it moves into the database \"default\""
+                } else {
+                    ""
+                }
             ),
         );
         planned.write(there, changes);
@@ -130,7 +134,7 @@ impl Refusal {
                 "two-records",
                 format!(
                     "{title} is in the embedded form, and {} is not as its record says: the key would be read once \
-                     partitions and fields have keys of their own. The collection is not converted. Compare both with \
+                     partitions and fields have separate keys. The collection is not converted. Compare both with \
                      meta-migration inspect; delete the key (etcdctl del {}) if the record is right, or restore a backup",
                     findings.name(key),
                     findings.name(key)

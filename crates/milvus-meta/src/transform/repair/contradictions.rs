@@ -48,7 +48,7 @@ impl<'t> Newest<'t> {
     }
 
     /// A key of a partition or field of a collection that Milvus would read otherwise than `planned`, once the
-    /// partitions and fields have keys of their own.
+    /// partitions and fields have separate keys.
     pub(super) fn stray(
         &self,
         there: &Keys,

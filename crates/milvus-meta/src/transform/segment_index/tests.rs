@@ -18,7 +18,7 @@ fn row(segment: i64, build: i64) -> Row {
 fn numbered(builds: &[i64], wanted: usize) -> Vec<i64> {
     let mut rows: Vec<_> = builds.iter().map(|build| row(*build, *build)).collect();
     rows.extend((0..wanted).map(|_| row(0, 0)));
-    let mut numbers = PlaceholderIds::new(&rows, &BuildTable::default());
+    let mut numbers = PlaceholderIds::new(&rows, &BuildTable::default(), &Built::default());
     (0..wanted).map(|_| numbers.next().0).collect()
 }
 

@@ -1,0 +1,138 @@
+//! Records of 2.2 beside metadata of 2.1: Milvus 2.2 ran before the migration, or 2.1 after one.
+//!
+//! They are kept as they are, and what only 2.1 has is added. An object that is in both layouts is kept where both
+//! say the same. Where they do not, it is a contradiction: an error that shows both records.
+//!
+//! | object | the same object | contradiction |
+//! | --- | --- | --- |
+//! | collection with its partitions and fields | id | another name, partition or field; dropped in one of them |
+//! | alias | name | another collection; dropped in 2.2 |
+//! | index | field of a collection | other parameters, and the index of 2.1 is the newer one; the same id, changed |
+//! | segment index | segment and index | none: that of 2.2 is kept |
+//! | load state | collection | none: that of 2.2 is kept |
+//! | checkpoint, segment | key | none: both layouts share the record |
+
+mod aliases;
+mod collections;
+mod contradiction;
+mod indexes;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use prost::Message as _;
+
+use super::NewKeys;
+use super::findings::Findings;
+use super::history::RawHistory;
+use crate::keys::{Family, Key, Object};
+use crate::model::{BuildId, CollectionId, IndexId, PartitionId, SegmentId};
+use crate::proto::v2_2::index::SegmentIndex;
+
+/// The segment indexes that 2.2 has.
+#[derive(Debug, Default)]
+pub(super) struct Built {
+    pub(super) builds: BTreeSet<BuildId>,
+    pub(super) segments: BTreeSet<(CollectionId, PartitionId, SegmentId, IndexId)>,
+}
+
+/// What 2.2 has.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    /// Keys of the families that only 2.2 has, but segment indexes; relative to the meta root.
+    keys: NewKeys,
+    pub(super) built: Built,
+    /// Collections outside databases.
+    outside: BTreeMap<CollectionId, RawHistory>,
+}
+
+impl Kept {
+    /// Takes an entry of a family that only 2.2 has.
+    pub(super) fn push(&mut self, relative: &[u8], value: &[u8]) {
+        if let Key::SegmentIndex(collection, partition, segment, build) = Key::parse(relative) {
+            // One that cannot be read is reported when the result is checked.
+            let record = SegmentIndex::decode(value).unwrap_or_default();
+            let ids = (collection, partition, segment, IndexId(record.index_id));
+            self.built.builds.insert(build);
+            self.built.segments.insert(ids);
+        } else {
+            self.keys.insert(relative.to_vec(), value.to_vec());
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.keys.is_empty() && self.built.builds.is_empty() && self.outside.is_empty()
+    }
+
+    /// The indexes that 2.2 has.
+    pub(super) fn index_ids(&self) -> BTreeSet<(CollectionId, IndexId)> {
+        let ids = self.keys.keys().filter_map(|key| {
+            let Key::FieldIndex(collection, index) = Key::parse(key) else {
+                return None;
+            };
+            Some((collection, index))
+        });
+        ids.collect()
+    }
+
+    /// Removes the load state of collections that 2.2 has loaded.
+    pub(super) fn loads(&self, loads: &mut NewKeys) {
+        let of = |key: &[u8]| {
+            let (Key::CollectionLoadInfo(id) | Key::PartitionLoadInfo(id, _) | Key::Replica(id, _)) =
+                Key::parse(key)
+            else {
+                return None;
+            };
+            Some(id)
+        };
+        let loaded: BTreeSet<CollectionId> = self.keys.keys().filter_map(|key| of(key)).collect();
+        loads.retain(|key, _| of(key).is_none_or(|id| !loaded.contains(&id)));
+    }
+
+    /// Removes what is there already. A key with another value is a contradiction that no rule before this one
+    /// knows.
+    pub(super) fn rest(&self, staged: &mut NewKeys, findings: &mut Findings) {
+        staged.retain(|key, value| {
+            let Some(found) = self.keys.get(key) else {
+                return true;
+            };
+            if found != value {
+                let title = findings.name(key);
+                let shown = contradiction::compared(key, Some(value), Some(found));
+                contradiction::report(findings, key, (&title, vec![shown]), contradiction::DECIDE);
+            }
+            false
+        });
+    }
+}
+
+/// The object that a key or a snapshot is of.
+fn object_of(key: &[u8]) -> Option<Object<'_>> {
+    let (Key::Plain(object) | Key::Snapshot(object, _)) = Key::parse(key) else {
+        return None;
+    };
+    Some(object)
+}
+
+fn is_plain(key: &[u8]) -> bool {
+    matches!(Key::parse(key), Key::Plain(_))
+}
+
+/// The collection that a key of the families of collections is of.
+fn collection_of(key: &[u8]) -> Option<CollectionId> {
+    let (Object::DatabaseCollection(_, id) | Object::Partition(id, _) | Object::Field(id, _)) =
+        object_of(key)?
+    else {
+        return None;
+    };
+    Some(id)
+}
+
+/// Whether all living values of a collection outside databases are in the form of 2.2.
+pub(super) fn is_of_2_2(history: &RawHistory) -> bool {
+    collections::is_of_2_2(history)
+}
+
+/// Whether only 2.2 has the family.
+pub(super) fn is_kept(family: Family) -> bool {
+    family.evidence() == crate::keys::Evidence::V2_2
+}

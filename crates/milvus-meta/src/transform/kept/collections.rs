@@ -1,0 +1,216 @@
+//! Collections with their partitions and fields.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use prost::Message as _;
+
+use super::super::collection::Converted;
+use super::super::database;
+use super::super::findings::Findings;
+use super::super::history::RawHistory;
+use super::super::names::{self, CollectionNames};
+use super::{Kept, collection_of, contradiction, is_plain};
+use crate::codec::v2_1;
+use crate::keys::{Key, Object, Timestamp, is_tombstone};
+use crate::model::CollectionId;
+use crate::proto::v2_2::etcd::CollectionInfo;
+
+const MAKE_EQUAL: &str = "Make both equal in Milvus: create, drop or rename in one of the two releases what the other \
+    has. Do not drop the collection in one of them: both records share its data. Where that is not possible, decide \
+    which record is right and delete the keys of the other one with etcdctl del";
+
+/// Which layout a record outside databases is of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    V2_1,
+    V2_2,
+}
+
+/// The layout of a living record; `None` for a tombstone, and for a record that cannot be read.
+fn form(raw: &[u8]) -> Option<Form> {
+    if is_tombstone(raw) {
+        return None;
+    }
+    let record = v2_1::collection(raw).ok()?;
+    record.name?;
+    let is_split = record.fields.is_empty()
+        && record.partition_ids.is_empty()
+        && record.field_indexes.is_empty();
+    Some(if is_split { Form::V2_2 } else { Form::V2_1 })
+}
+
+/// Whether all living values are in the form of 2.2.
+pub(super) fn is_of_2_2(history: &RawHistory) -> bool {
+    let values = history.snapshots.values().chain(&history.plain);
+    let mut forms = values.filter_map(|raw| form(raw)).peekable();
+    forms.peek().is_some() && forms.all(|form| form == Form::V2_2)
+}
+
+impl Kept {
+    /// Takes the collections outside databases that 2.2 wrote, and leaves those of 2.1. The keys of the former go to
+    /// `staying`.
+    pub(in super::super) fn divide(
+        &mut self,
+        collections: BTreeMap<CollectionId, RawHistory>,
+        staying: &mut BTreeSet<Vec<u8>>,
+        findings: &mut Findings,
+    ) -> BTreeMap<CollectionId, RawHistory> {
+        let mut of_2_1 = BTreeMap::new();
+        for (id, history) in collections {
+            let forms = history.snapshots.values().chain(&history.plain);
+            let forms: Vec<Form> = forms.filter_map(|raw| form(raw)).collect();
+            if !forms.contains(&Form::V2_2) {
+                of_2_1.insert(id, history);
+                continue;
+            }
+            let plain = Key::Plain(Object::Collection(id)).render();
+            if let Some(live) = history.plain.as_deref().filter(|raw| !is_tombstone(raw))
+                && forms.contains(&Form::V2_1)
+            {
+                report_altered((id, &plain, live), &history, findings);
+            }
+            let snapshots = history.snapshots.keys();
+            let snapshots = snapshots.map(|at| Key::Snapshot(Object::Collection(id), *at).render());
+            staying.extend(snapshots);
+            if history.plain.is_some() {
+                staying.insert(plain);
+            }
+            self.outside.insert(id, history);
+        }
+        of_2_1
+    }
+
+    /// The collections that live in 2.2, with their records.
+    fn living(&self) -> BTreeMap<CollectionId, (bool, CollectionInfo)> {
+        let mut living = BTreeMap::new();
+        let mut add = |id, is_named, value: &[u8]| {
+            if !is_tombstone(value)
+                && let Ok(info) = CollectionInfo::decode(value)
+            {
+                living.insert(id, (is_named, info));
+            }
+        };
+        for (id, history) in &self.outside {
+            if let Some(plain) = &history.plain {
+                add(*id, true, plain);
+            }
+        }
+        for (key, value) in &self.keys {
+            if let Key::Plain(Object::DatabaseCollection(database, id)) = Key::parse(key) {
+                add(id, database == database::DEFAULT, value);
+            }
+        }
+        living
+    }
+
+    /// The collections that 2.2 has or had.
+    pub(in super::super) fn known(&self) -> BTreeSet<CollectionId> {
+        let inside = self.keys.keys().filter_map(|key| collection_of(key));
+        inside.chain(self.outside.keys().copied()).collect()
+    }
+
+    /// Keeps what 2.2 has of the collections, and returns those that only 2.2 has.
+    pub(in super::super) fn collections(
+        &self,
+        converted: &mut Converted,
+        findings: &mut Findings,
+    ) -> CollectionNames {
+        let theirs: BTreeSet<CollectionId> = self
+            .keys
+            .keys()
+            .filter_map(|key| collection_of(key))
+            .collect();
+        let mine = converted.created.keys().copied();
+        let both: BTreeSet<CollectionId> = mine.filter(|id| theirs.contains(id)).collect();
+        for id in &both {
+            self.compare(*id, converted, findings);
+        }
+        let is_in_both = |key: &[u8]| collection_of(key).is_some_and(|id| both.contains(&id));
+        converted.staged.retain(|key, _| !is_in_both(key));
+        let mut others = CollectionNames::new();
+        let living = self.living();
+        for (id, (is_in_default, info)) in living {
+            if converted.live.contains_key(&id) {
+                continue;
+            }
+            let name = info.schema.map(|schema| schema.name).unwrap_or_default();
+            if is_in_default {
+                report_same_name((id, &name), converted, findings);
+            }
+            converted.others.insert(id);
+            converted.names.insert(id, name.clone());
+            converted.created.insert(id, Timestamp(info.create_time));
+            others.insert(id, name);
+        }
+        others
+    }
+
+    fn of_collection(&self, id: CollectionId) -> BTreeMap<&[u8], &[u8]> {
+        let keys = self.keys.iter();
+        keys.filter(|(key, _)| collection_of(key) == Some(id))
+            .map(|(key, value)| (key.as_slice(), value.as_slice()))
+            .collect()
+    }
+
+    /// Compares a collection that both have: its record, its partitions and its fields.
+    fn compare(&self, id: CollectionId, converted: &Converted, findings: &mut Findings) {
+        let lives = |(key, value): &(&[u8], &[u8])| is_plain(key) && !is_tombstone(value);
+        let staged = converted.staged.iter();
+        let old: BTreeMap<&[u8], &[u8]> = staged
+            .map(|(key, value)| (key.as_slice(), value.as_slice()))
+            .filter(|(key, _)| collection_of(key) == Some(id))
+            .filter(lives)
+            .collect();
+        let new: BTreeMap<&[u8], &[u8]> =
+            self.of_collection(id).into_iter().filter(lives).collect();
+        if old == new {
+            return;
+        }
+        let keys: BTreeSet<&[u8]> = old.keys().chain(new.keys()).copied().collect();
+        let differing = keys.into_iter().filter(|key| old.get(key) != new.get(key));
+        let differences = differing
+            .map(|key| contradiction::compared(key, old.get(key).copied(), new.get(key).copied()));
+        let title = names::collection(&converted.names, id);
+        let key = Key::Plain(Object::Collection(id)).render();
+        contradiction::report(findings, &key, (&title, differences.collect()), MAKE_EQUAL);
+    }
+}
+
+/// A record of 2.1 that 2.2 altered, or the other way round.
+fn report_altered(
+    (id, key, plain): (CollectionId, &[u8], &[u8]),
+    history: &RawHistory,
+    findings: &mut Findings,
+) {
+    let is_other = |raw: &&Vec<u8>| form(raw).is_some_and(|it| Some(it) != form(plain));
+    let other = history.snapshots.values().rev().find(is_other);
+    let (old, new) = match form(plain) {
+        Some(Form::V2_1) => (Some(plain), other.map(Vec::as_slice)),
+        Some(Form::V2_2) | None => (other.map(Vec::as_slice), Some(plain)),
+    };
+    let name = v2_1::collection(plain).ok().and_then(|record| record.name);
+    let title = names::named("collection", name.as_deref(), id);
+    let differences = vec![contradiction::compared(key, old, new)];
+    let advice = "Its record was altered in the other layout. Restore a backup from before that, or decide which \
+                  record is right: meta-migration inspect shows the history of the key";
+    contradiction::report(findings, key, (&title, differences), advice);
+}
+
+/// Two collections with one name.
+fn report_same_name(
+    (id, name): (CollectionId, &str),
+    converted: &Converted,
+    findings: &mut Findings,
+) {
+    let mut live = converted.live.iter();
+    let same = live.find(|(_, record)| record.name.as_deref() == Some(name));
+    if let Some((other, record)) = same {
+        let key = Key::Plain(Object::Collection(*other)).render();
+        let message = format!(
+            "{} of 2.1 and collection {id} of 2.2 have the same name. Rename or drop one of the two in Milvus, then \
+             run meta-migration migrate again",
+            names::collection_of(record)
+        );
+        findings.error("name-taken", &key, message);
+    }
+}
