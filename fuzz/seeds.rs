@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use milvus_meta::keys::{Family, MetaRoot};
 use meta_fuzz::bytes::{push_chunk, push_short_chunk};
 use meta_fuzz::{records, wire};
+use milvus_meta::keys::{Family, MetaRoot};
 
 libfuzzer_sys::fuzz_target!(init: write_all(), |_input: &[u8]| ());
 
@@ -192,7 +192,10 @@ fn backups_seeds(testdata: &Path) -> Vec<(String, Vec<u8>)> {
 /// Two entries, of which one has a lease.
 fn dump_seed(start: &[u8]) -> Vec<u8> {
     let mut out = start.to_vec();
-    for (lease, key) in [(0, "a/meta/root-coord/collection/5"), (7, "a/meta/session/x")] {
+    for (lease, key) in [
+        (0, "a/meta/root-coord/collection/5"),
+        (7, "a/meta/session/x"),
+    ] {
         out.push(lease);
         push_short_chunk(&mut out, key.as_bytes());
         push_chunk(&mut out, b"value");
@@ -204,7 +207,7 @@ fn imports_seeds(testdata: &Path) -> Vec<(String, Vec<u8>)> {
     let native = fs::read(testdata.join("backups/native-v1.mmb")).expect("the test data are there");
     let members = |selector: u8| {
         let mut out = vec![selector];
-        for (name, content) in [("README", &b"notes"[..]), ("../b.mmb", &native)] {
+        for (name, content) in [("README", &b"notes"[..]), ("../b.mmb", &native[..])] {
             push_short_chunk(&mut out, name.as_bytes());
             push_chunk(&mut out, content);
         }
