@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
+use milvus_meta::catalog::{Owner, Reader};
 use milvus_meta::codec::describe;
 use milvus_meta::entry::Entry;
 use milvus_meta::finding::Severity;
@@ -41,9 +42,13 @@ pub fn run(input: &[u8]) {
         OnBrokenRecord::Fail
     };
     let image = image(&mut input);
+    let mut reader = Reader::new(root());
     for (key, value) in &image {
         describe(key, value).to_string();
+        let _ = Owner::of(key, value);
+        reader.push(&Entry::new(root().join(key), value.clone()));
     }
+    let _ = reader.finish();
     check(&image, form, policy);
 }
 

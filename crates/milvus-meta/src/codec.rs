@@ -13,6 +13,9 @@ pub mod wire;
 
 mod conform;
 mod describe;
+mod secrets;
+mod times;
 
 pub use conform::decode;
 pub use describe::describe;
+pub use secrets::mask_secrets;

@@ -16,6 +16,7 @@ mod log_path;
 mod number;
 mod range;
 mod root;
+mod time;
 mod timestamp;
 
 pub use family::{Evidence, Family};
@@ -23,6 +24,7 @@ pub use key::{Key, Object, channel_collection};
 pub use log_path::{LogKind, LogPath};
 pub use range::{KeyRange, successor};
 pub use root::{MetaRoot, RootError, clean_join};
+pub use time::Time;
 pub use timestamp::{
     SNAPSHOT_PREFIX, TOMBSTONE, Timestamp, is_tombstone, push_timestamp, split_timestamp,
 };

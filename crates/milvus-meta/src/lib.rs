@@ -9,6 +9,7 @@
 //! | show a value as JSON | [`codec::describe()`] |
 //! | read a 2.1 record, write a 2.2 record | [`codec::v2_1`], [`codec::v2_2`] |
 //! | detect the layout of an instance | [`layout::LayoutDetector`] |
+//! | list what an instance holds | [`catalog::Reader`] |
 //! | plan and build the 2.2 metadata | [`transform::Source`], [`transform::Migration`] |
 //! | check 2.2 metadata | [`verify::Checker`] |
 //!
@@ -32,6 +33,7 @@
 //!
 //! `examples/plan_in_memory.rs` plans a whole migration.
 
+pub mod catalog;
 pub mod codec;
 pub mod entry;
 pub mod finding;

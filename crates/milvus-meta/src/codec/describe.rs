@@ -18,6 +18,8 @@ static POOL: LazyLock<Option<DescriptorPool>> =
 enum Form {
     /// A protobuf message, by its name in our schemas.
     Message(&'static str),
+    /// Text where it is printable, else a protobuf message.
+    TextOrMessage(&'static str),
     /// Text or JSON.
     Text,
     /// Not known.
@@ -29,18 +31,22 @@ enum Form {
 /// A known record is shown under Milvus' member names, 64-bit numbers as strings, because they
 /// exceed what a JSON number holds for most programs, members at their default left out. A tombstone
 /// is `{"tombstone": true}`. Texts are strings, JSON values are themselves, and what cannot be read
-/// is `{"base64": "…"}`.
+/// is `{"base64": "…"}`. Beside each timestamp is a member `<name>_utc`.
 #[must_use]
 pub fn describe(relative_key: &[u8], value: &[u8]) -> Value {
     if is_tombstone(value) {
         return json!({ "tombstone": true });
     }
-    let read = match form(Family::of(relative_key)) {
+    let family = Family::of(relative_key);
+    let read = match form(family) {
         Form::Message(name) => message(name, value),
+        Form::TextOrMessage(name) => text(value).or_else(|| message(name, value)),
         Form::Text => text(value),
         Form::Unknown => text(value).filter(|_| !value.is_empty()),
     };
-    read.unwrap_or_else(|| json!({ "base64": STANDARD.encode(value) }))
+    let mut shown = read.unwrap_or_else(|| json!({ "base64": STANDARD.encode(value) }));
+    super::times::add(family, &mut shown);
+    shown
 }
 
 /// The schema of a message, by its name.
@@ -126,9 +132,9 @@ fn form(family: Family) -> Form {
         | Family::QueryNodeInfo
         | Family::QueryTaskState
         | Family::Session => Form::Text,
-        // A decimal segment id, or a segment; the requests of several kinds of task.
-        Family::FlushedSegment
-        | Family::Other
+        Family::FlushedSegment => Form::TextOrMessage("v2_2.data.SegmentInfo"),
+        // The requests of several kinds of task.
+        Family::Other
         | Family::QueryActiveTask
         | Family::QuerySegmentChange
         | Family::QueryTriggerTask => Form::Unknown,
@@ -185,7 +191,7 @@ mod tests {
     fn every_named_message_is_in_the_schemas() {
         let pool = POOL.as_ref().unwrap();
         for family in Family::ALL {
-            if let Form::Message(name) = form(*family) {
+            if let Form::Message(name) | Form::TextOrMessage(name) = form(*family) {
                 assert!(pool.get_message_by_name(name).is_some(), "{name}");
             }
         }

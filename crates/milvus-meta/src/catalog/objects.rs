@@ -1,0 +1,295 @@
+//! The objects of a catalog.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::Time;
+use crate::layout::Layout;
+use crate::model::{CollectionId, DatabaseId, FieldId, IndexId, PartitionId, ReplicaId, SegmentId};
+
+/// Parameters by name.
+pub type Pairs = BTreeMap<String, String>;
+
+/// Everything that the metadata of an instance holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Catalog {
+    /// The layout that the keys show.
+    pub layout: Layout,
+    /// Databases that have a record (2.2.9 and later).
+    pub databases: Vec<Database>,
+    /// Collections, by name.
+    pub collections: Vec<Collection>,
+    /// Partitions, by collection and id.
+    pub partitions: Vec<Partition>,
+    /// Index definitions, by collection and id.
+    pub indexes: Vec<Index>,
+    /// Segments, by collection, partition and id.
+    pub segments: Vec<Segment>,
+    /// Aliases, by name.
+    pub aliases: Vec<Alias>,
+    /// Load states, by collection.
+    pub loads: Vec<Load>,
+    /// Virtual channels, by name.
+    pub channels: Vec<Channel>,
+    /// Keys below `session/`, by name; a backup holds none, because they are on leases.
+    pub sessions: Vec<Session>,
+    /// Dropped collections that still have a key.
+    pub dropped_collections: u64,
+    /// Dropped aliases that still have a key.
+    pub dropped_aliases: u64,
+    /// Values that cannot be decoded.
+    pub unreadable: Vec<Unreadable>,
+    /// Where each collection is in the list.
+    #[serde(skip)]
+    pub(super) positions: BTreeMap<CollectionId, usize>,
+}
+
+/// Which layout an object's key belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub enum Origin {
+    /// A key of the 2.1 layout.
+    #[serde(rename = "2.1")]
+    V2_1,
+    /// A key of the 2.2 layout.
+    #[serde(rename = "2.2")]
+    V2_2,
+}
+
+/// How a collection is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// Fields and partitions inside the record: what 2.1 and the official tool write.
+    Embedded,
+    /// Fields and partitions under separate keys.
+    Split,
+    /// As split, inside a database.
+    Database,
+}
+
+/// A database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Database {
+    pub id: DatabaseId,
+    pub name: String,
+    pub state: &'static str,
+    pub created: Option<Time>,
+}
+
+/// A collection that is not dropped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Collection {
+    pub id: CollectionId,
+    pub name: String,
+    pub database: String,
+    pub description: String,
+    pub state: &'static str,
+    pub form: Form,
+    pub created: Option<Time>,
+    pub shards: i32,
+    pub consistency: &'static str,
+    pub auto_id: bool,
+    pub dynamic_fields: bool,
+    pub properties: Pairs,
+    pub fields: Vec<Field>,
+    /// Number of partitions.
+    pub partitions: u64,
+    /// Number of indexes that are not dropped.
+    pub indexes: u64,
+    /// Number of segments that are not dropped.
+    pub segments: u64,
+    /// Rows of these segments. Deleted rows count until they are compacted.
+    pub rows: i64,
+    /// Bytes of the logs of these segments.
+    pub bytes: i64,
+    pub aliases: Vec<String>,
+    /// What of it is loaded.
+    pub loaded: Option<&'static str>,
+}
+
+/// A field of a schema.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Field {
+    pub id: FieldId,
+    pub name: String,
+    #[serde(rename = "type")]
+    pub data_type: String,
+    pub primary_key: bool,
+    pub auto_id: bool,
+    pub partition_key: bool,
+    pub dynamic: bool,
+    pub params: Pairs,
+    pub description: String,
+}
+
+/// A partition that is not dropped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Partition {
+    pub id: PartitionId,
+    pub name: String,
+    pub collection_id: CollectionId,
+    pub collection: Option<String>,
+    pub state: &'static str,
+    pub created: Option<Time>,
+    /// Number of segments that are not dropped.
+    pub segments: u64,
+    pub rows: i64,
+    pub bytes: i64,
+}
+
+/// An index definition with the state of its builds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Index {
+    pub id: IndexId,
+    pub name: String,
+    pub origin: Origin,
+    pub collection_id: CollectionId,
+    pub collection: Option<String>,
+    pub field_id: Option<FieldId>,
+    pub field: Option<String>,
+    /// `index_type`; empty where the record has none.
+    #[serde(rename = "type")]
+    pub index_type: String,
+    pub metric: String,
+    /// All other parameters.
+    pub params: Pairs,
+    pub dropped: bool,
+    pub created: Option<Time>,
+    /// Segment indexes by state.
+    pub builds: IndexStates,
+    /// Rows of the finished segment indexes.
+    pub indexed_rows: i64,
+    /// Bytes of the finished segment indexes.
+    pub bytes: u64,
+}
+
+/// How many segment indexes are in a state.
+pub type IndexStates = BTreeMap<&'static str, u64>;
+
+/// A segment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Segment {
+    pub id: SegmentId,
+    pub collection_id: CollectionId,
+    pub collection: Option<String>,
+    pub partition_id: PartitionId,
+    pub partition: Option<String>,
+    pub state: &'static str,
+    pub rows: i64,
+    pub max_rows: i64,
+    pub channel: String,
+    pub compacted: bool,
+    pub sizes: SegmentSizes,
+    /// Finished segment indexes.
+    pub indexed: u64,
+    /// All segment indexes.
+    pub indexes: u64,
+    /// The position up to which the segment holds what its channel received.
+    pub position: Option<Time>,
+    pub dropped_at: Option<Time>,
+}
+
+/// What the logs of a segment hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct SegmentSizes {
+    pub files: u64,
+    pub insert_bytes: i64,
+    pub delete_bytes: i64,
+    pub statistics_bytes: i64,
+    /// Entries of the delete logs.
+    pub deletes: i64,
+}
+
+impl SegmentSizes {
+    /// Bytes of all logs.
+    #[must_use]
+    pub fn bytes(&self) -> i64 {
+        let logs = self.insert_bytes.saturating_add(self.delete_bytes);
+        logs.saturating_add(self.statistics_bytes)
+    }
+}
+
+/// An alias that is not dropped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Alias {
+    pub name: String,
+    pub origin: Origin,
+    pub database: String,
+    pub collection_id: CollectionId,
+    pub collection: Option<String>,
+    pub created: Option<Time>,
+}
+
+/// What the query coordinator loads of a collection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Load {
+    pub origin: Origin,
+    pub collection_id: CollectionId,
+    pub collection: Option<String>,
+    /// `collection`, `partitions`, or `none` where there are only replicas.
+    pub kind: &'static str,
+    pub status: String,
+    /// The partitions that are loaded, where not the whole collection is.
+    pub partitions: Vec<PartitionId>,
+    pub released_partitions: Vec<PartitionId>,
+    pub replica_number: i32,
+    pub replicas: Vec<Replica>,
+}
+
+/// A replica of a loaded collection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Replica {
+    pub id: ReplicaId,
+    /// Server ids of query nodes.
+    pub nodes: Vec<String>,
+    pub resource_group: String,
+}
+
+/// A virtual channel of a collection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Default)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Channel {
+    pub name: String,
+    pub physical: String,
+    pub collection_id: Option<CollectionId>,
+    pub collection: Option<String>,
+    /// The state in which a data node watches it.
+    pub state: Option<&'static str>,
+    pub data_node: Option<String>,
+    /// The position up to which everything is flushed (2.2).
+    pub checkpoint: Option<Time>,
+    pub removed: bool,
+}
+
+/// A registered component.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Session {
+    pub role: String,
+    pub server_id: Option<String>,
+    pub address: String,
+    pub version: String,
+    pub key: String,
+    /// The lease in hexadecimal, as etcdctl prints it; empty for none.
+    pub lease: String,
+}
+
+/// A value that cannot be decoded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unreadable {
+    /// The complete key.
+    pub key: String,
+    /// Why.
+    pub reason: String,
+}

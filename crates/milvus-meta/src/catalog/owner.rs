@@ -1,0 +1,177 @@
+//! Which collection and segment an entry belongs to.
+
+use crate::codec;
+use crate::keys::{Family, Key, LogKind, LogPath, Object, channel_collection};
+use crate::model::{CollectionId, SegmentId};
+use crate::proto::v2_1::index::IndexMeta;
+use crate::proto::v2_2::{etcd, milvus};
+
+/// What an entry is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Owner {
+    /// The collection; `None` where it concerns none, or it cannot be told.
+    pub collection: Option<CollectionId>,
+    /// The segment; `None` where it concerns none.
+    pub segment: Option<SegmentId>,
+}
+
+impl Owner {
+    /// The owner of an entry, given its key relative to the meta root. The value is read where the key does not say
+    /// it.
+    #[must_use]
+    pub fn of(relative: &[u8], value: &[u8]) -> Self {
+        match Key::parse(relative) {
+            Key::Plain(object) | Key::Snapshot(object, _) => {
+                Self::collection(of_object(object, value))
+            }
+            Key::LegacyIndex(collection, _)
+            | Key::FieldIndex(collection, _)
+            | Key::QueryCollection(collection)
+            | Key::CollectionLoadInfo(collection)
+            | Key::PartitionLoadInfo(collection, _)
+            | Key::Replica(collection, _) => Self::collection(Some(collection)),
+            Key::LegacySegmentIndex(collection, _, _, segment)
+            | Key::SegmentIndex(collection, _, segment, _)
+            | Key::Segment(collection, _, segment)
+            | Key::SegmentLog(_, collection, _, segment, _) => Self {
+                collection: Some(collection),
+                segment: Some(segment),
+            },
+            Key::IndexBuild(_) => of_build(value),
+            Key::QueryReplica(_) => {
+                let replica =
+                    codec::decode::<milvus::ReplicaInfo>("v2_2.milvus.ReplicaInfo", value);
+                Self::collection(replica.ok().map(|it| CollectionId(it.collection_id)))
+            }
+            Key::Unknown(key) => of_path(key),
+            Key::SessionId | Key::Session(_) => Self::default(),
+        }
+    }
+
+    fn collection(collection: Option<CollectionId>) -> Self {
+        Self {
+            collection,
+            segment: None,
+        }
+    }
+}
+
+fn of_object(object: Object<'_>, value: &[u8]) -> Option<CollectionId> {
+    match object {
+        Object::Collection(id)
+        | Object::DatabaseCollection(_, id)
+        | Object::Partition(id, _)
+        | Object::Field(id, _) => Some(id),
+        Object::LegacyAlias(_) => {
+            let info = codec::decode::<etcd::CollectionInfo>("v2_2.etcd.CollectionInfo", value);
+            info.ok().map(|info| CollectionId(info.id))
+        }
+        Object::Alias(_) | Object::DatabaseAlias(..) => {
+            let info = codec::decode::<etcd::AliasInfo>("v2_2.etcd.AliasInfo", value);
+            info.ok().map(|info| CollectionId(info.collection_id))
+        }
+        Object::DdMessageSend | Object::DdOperation | Object::Database(_) => None,
+    }
+}
+
+/// A build of 2.1 names its segment; its collection is in the paths that it reads.
+fn of_build(value: &[u8]) -> Owner {
+    let meta = codec::decode::<IndexMeta>("v2_1.index.IndexMeta", value).ok();
+    let Some(request) = meta.and_then(|meta| meta.req) else {
+        return Owner::default();
+    };
+    let paths = request.data_paths.iter();
+    let path = paths
+        .filter_map(|path| LogPath::parse(LogKind::Insert, path.as_bytes()))
+        .next();
+    let segment = Some(SegmentId(request.segment_id)).filter(|id| id.0 != 0);
+    Owner {
+        collection: path.as_ref().map(|path| path.collection),
+        segment: segment.or_else(|| path.map(|path| path.segment)),
+    }
+}
+
+/// Families whose keys are no [`Key`]: the ids are parts of the path, or of a channel's name.
+fn of_path(relative: &[u8]) -> Owner {
+    let family = Family::of(relative);
+    let Some(rest) = family.rest(relative) else {
+        return Owner::default();
+    };
+    let parts: Vec<&[u8]> = rest.split(|byte| *byte == b'/').collect();
+    let id = |index: usize| -> Option<i64> {
+        let text = std::str::from_utf8(parts.get(index).copied()?).ok()?;
+        text.parse().ok()
+    };
+    let is_by_segment = [
+        Family::QuerySegment,
+        Family::Handoff,
+        Family::FlushedSegment,
+    ];
+    let is_by_collection = [Family::QueryDeltaChannel, Family::QueryDmChannel];
+    let is_by_channel = [
+        Family::ChannelWatch,
+        Family::ChannelCheckpoint,
+        Family::ChannelRemoval,
+    ];
+    if is_by_segment.contains(&family) {
+        Owner {
+            collection: id(0).map(CollectionId),
+            segment: id(2).map(SegmentId),
+        }
+    } else if is_by_collection.contains(&family) {
+        Owner::collection(id(0).map(CollectionId))
+    } else if is_by_channel.contains(&family) {
+        Owner::collection(parts.last().and_then(|name| channel_collection(name)))
+    } else {
+        Owner::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owner(key: &str, value: &[u8]) -> (Option<i64>, Option<i64>) {
+        let owner = Owner::of(key.as_bytes(), value);
+        (
+            owner.collection.map(|it| it.0),
+            owner.segment.map(|it| it.0),
+        )
+    }
+
+    #[test]
+    fn the_owner_is_in_the_key_or_in_the_value() {
+        let alias = [0x08, 0x05, 0x12, 0x03, 0x0a, 0x01, 0x61];
+        for (key, value, expected) in [
+            ("root-coord/collection/5", &b""[..], (Some(5), None)),
+            (
+                "snapshots/root-coord/fields/5/100_ts7",
+                b"",
+                (Some(5), None),
+            ),
+            ("root-coord/collection-alias/a", &alias, (Some(5), None)),
+            ("segment-index/5/6/7/8", b"", (Some(5), Some(7))),
+            ("datacoord-meta/statslog/5/6/7/100", b"", (Some(5), Some(7))),
+            ("queryCoord-segmentMeta/5/6/7", b"", (Some(5), Some(7))),
+            (
+                "queryCoord-deltaChannel/5/by-dev-dml_0_5v0",
+                b"",
+                (Some(5), None),
+            ),
+            (
+                "channelwatch/3/by-dev-rootcoord-dml_0_5v0",
+                b"",
+                (Some(5), None),
+            ),
+            (
+                "datacoord-meta/channel-cp/by-dev-rootcoord-dml_0_5v0",
+                b"",
+                (Some(5), None),
+            ),
+            ("root-coord/credential/users/root", b"{}", (None, None)),
+            ("session/rootcoord", b"{}", (None, None)),
+        ] {
+            assert_eq!(owner(key, value), expected, "{key}");
+        }
+    }
+}
