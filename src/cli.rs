@@ -17,7 +17,9 @@ mod connecting;
 mod context;
 #[cfg(test)]
 mod documented;
+mod entries;
 mod examples;
+mod explain;
 mod history;
 mod inspect;
 mod invocation;
@@ -40,6 +42,7 @@ mod repair;
 mod restore;
 mod rollback;
 mod rolling_update;
+mod show;
 mod signals;
 mod status;
 mod target;
@@ -110,6 +113,8 @@ enum Command {
     Restore(restore::Args),
     Repair(repair::Args),
     History(history::Args),
+    Show(show::Args),
+    Explain(explain::Args),
     Inspect(inspect::Args),
     Upgrade(upgrade::Args),
     Preflight(preflight::Args),
@@ -131,6 +136,8 @@ impl Command {
             Self::Restore(args) => args.output.clone(),
             Self::Repair(args) => args.output.clone(),
             Self::History(args) => args.output.clone(),
+            Self::Show(args) => args.output.clone(),
+            Self::Explain(args) => args.output.clone(),
             Self::Inspect(args) => args.output.clone(),
             Self::Upgrade(args) => args.output.clone(),
             Self::Preflight(args) => args.output.clone(),
@@ -151,6 +158,8 @@ impl Command {
             Self::Restore(args) => restore::run(&args),
             Self::Repair(args) => repair::run(&args),
             Self::History(args) => history::run(&args),
+            Self::Show(args) => show::run(&args),
+            Self::Explain(args) => explain::run(&args),
             Self::Inspect(args) => inspect::run(&args),
             Self::Upgrade(args) => upgrade::run(&args),
             Self::Preflight(args) => preflight::run(&args),

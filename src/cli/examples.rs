@@ -176,6 +176,37 @@ const EXAMPLES: &[(&str, &[Example])] = &[
         )],
     ),
     (
+        "show",
+        &[
+            (
+                "meta-migration show collections --endpoints etcd:2379",
+                "List the collections",
+            ),
+            (
+                "meta-migration show collection articles --from before-2.2.mmb",
+                "Show one in depth, from a backup",
+            ),
+            (
+                "meta-migration show segments articles -o json",
+                "List the segments of one, for scripts",
+            ),
+        ],
+    ),
+    (
+        "explain",
+        &[
+            (
+                "meta-migration explain index-not-migrated",
+                "Explain the code of a finding",
+            ),
+            ("meta-migration explain 4", "Explain an exit code"),
+            (
+                "meta-migration explain by-dev/meta/segment-index/1/2/3/4",
+                "Explain a key",
+            ),
+        ],
+    ),
+    (
         "inspect",
         &[
             (

@@ -10,6 +10,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use serde::Serialize;
 
 use super::context::{CommandContext, limits};
+use super::entries::EntrySource;
 use super::options::{EtcdOptions, OutputOptions};
 use super::output::exit::Exit;
 use super::output::failure::Failure;
@@ -17,14 +18,17 @@ use super::reading::ReadingOptions;
 use super::{Outcome, output};
 use meta_migrate::BackupSource;
 use meta_report::FamilyStatus;
-use milvus_meta::codec::describe;
+use milvus_meta::catalog::Owner;
+use milvus_meta::codec::{describe, mask_secrets};
 use milvus_meta::entry::{Entry, printable};
 use milvus_meta::keys::{Family, KeyRange, MetaRoot};
+use milvus_meta::model::SegmentId;
 
 /// Print entries of etcd or of a backup file, decoded, as JSON lines
 ///
-/// Each line is {"key", "family", "revision", "lease", "value"}. Writes nothing. Here --key is a key of the
-/// metadata; the key of a client certificate is --tls-key.
+/// Each line is {"key", "family", "revision", "lease", "value"}; ids are text, and timestamps have a readable time
+/// beside them. Password hashes are masked. Writes nothing. Here --key is a key of the metadata; the key of a client
+/// certificate is --tls-key.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
     /// Read a backup file instead of etcd
@@ -39,6 +43,15 @@ pub(in crate::cli) struct Args {
     /// Only this key; absolute, or relative to the meta root
     #[arg(id = "entry_key", long = "key", value_name = "KEY")]
     entry_key: Option<String>,
+    /// Only entries of this collection, by name, alias or id
+    #[arg(long, value_name = "COLLECTION")]
+    collection: Option<String>,
+    /// Only entries of the segment with this id
+    #[arg(long, value_name = "ID")]
+    segment: Option<i64>,
+    /// Show the password hashes of users
+    #[arg(long)]
+    show_secrets: bool,
     /// Print a table of the families instead of the entries
     #[arg(long)]
     summary: bool,
@@ -59,6 +72,19 @@ fn family_parser() -> impl TypedValueParser<Value = Family> {
         .map(|name| Family::by_name(&name).unwrap_or(Family::Other))
 }
 
+impl Args {
+    /// What has to be there.
+    fn named(&self) -> Option<String> {
+        let key = self.entry_key.as_ref().map(|key| format!("key {key:?}"));
+        let segment = || self.segment.map(|id| format!("entry of segment {id}"));
+        let collection = || {
+            let text = self.collection.as_ref()?;
+            Some(format!("entry of collection {text:?}"))
+        };
+        key.or_else(segment).or_else(collection)
+    }
+}
+
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let context = CommandContext::begin(&args.etcd, &args.output)?;
     let source = args
@@ -69,7 +95,11 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let root = source
         .as_ref()
         .map_or(&context.config.root, BackupSource::root);
-    let selection = Selection::new(args, root);
+    let mut selection = Selection::new(args, root);
+    if let Some(text) = &args.collection {
+        let names = EntrySource::open(&context, args.from.as_deref(), args.reading)?;
+        selection.owner.collection = Some(names.collection(&context, text)?);
+    }
     if args.summary {
         let mut summary = Summary::default();
         each(&context, source.as_ref(), &selection, |family, entry| {
@@ -90,7 +120,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         count += 1;
         flow = match args.raw {
             true => lines.write(&RawEntry::new(entry)),
-            false => lines.write(&Shown::new(root, family, entry)),
+            false => lines.write(&Shown::new(root, (family, args.show_secrets), entry)),
         };
         flow
     })?;
@@ -105,7 +135,14 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         let _ = lines.write(&LastLine { end });
     }
     lines.finish()?;
-    Ok(Exit::Done)
+    match args.named() {
+        Some(named) if count == 0 => {
+            let root = root.meta_root();
+            let message = format!("there is no {named} below {root}");
+            Err(Failure::new(Exit::Failed, message).unchanged())
+        }
+        Some(_) | None => Ok(Exit::Done),
+    }
 }
 
 /// Hands every selected entry to `visit`, from the file or from etcd. Returns the revision.
@@ -115,7 +152,7 @@ fn each(
     selection: &Selection<'_>,
     mut visit: impl FnMut(Family, &Entry) -> ControlFlow<()>,
 ) -> Result<i64, Failure> {
-    let mut visit = |entry: Entry| match selection.family_of(&entry.key) {
+    let mut visit = |entry: Entry| match selection.family_of(&entry) {
         Some(family) => visit(family, &entry),
         None => ControlFlow::Continue(()),
     };
@@ -136,6 +173,8 @@ struct Selection<'a> {
     family: Option<Family>,
     prefix: Option<Vec<u8>>,
     key: Option<Vec<u8>>,
+    /// The collection and the segment that are wanted.
+    owner: Owner,
 }
 
 impl<'a> Selection<'a> {
@@ -164,24 +203,46 @@ impl<'a> Selection<'a> {
             family: args.family,
             prefix,
             key,
+            owner: Owner {
+                collection: None,
+                segment: args.segment.map(SegmentId),
+            },
         }
     }
 
     /// Whether every entry below the meta root is selected.
     fn is_everything(&self) -> bool {
-        self.family.is_none() && self.prefix.is_none() && self.key.is_none()
+        let is_narrowed = self.prefix.is_some() || self.key.is_some();
+        self.family.is_none() && !is_narrowed && self.owner == Owner::default()
     }
 
-    /// The family of a key that is wanted.
-    fn family_of(&self, key: &[u8]) -> Option<Family> {
-        let family = Family::of(self.root.strip(key)?);
+    /// The family of an entry that is wanted.
+    fn family_of(&self, entry: &Entry) -> Option<Family> {
+        let key = &*entry.key;
+        let relative = self.root.strip(key)?;
+        let family = Family::of(relative);
         let wanted = self.family.is_none_or(|wanted| wanted == family)
             && self.key.as_ref().is_none_or(|wanted| wanted == key)
             && self
                 .prefix
                 .as_ref()
-                .is_none_or(|prefix| key.starts_with(prefix));
+                .is_none_or(|prefix| key.starts_with(prefix))
+            && self.is_owner(relative, &entry.value);
         wanted.then_some(family)
+    }
+
+    /// Whether an entry belongs to what is wanted.
+    fn is_owner(&self, relative: &[u8], value: &[u8]) -> bool {
+        if self.owner == Owner::default() {
+            return true;
+        }
+        let owner = Owner::of(relative, value);
+        let is_of = |wanted: Option<i64>, found: Option<i64>| wanted.is_none() || wanted == found;
+        let (wanted, found) = (self.owner, owner);
+        is_of(
+            wanted.collection.map(|id| id.0),
+            found.collection.map(|id| id.0),
+        ) && is_of(wanted.segment.map(|id| id.0), found.segment.map(|id| id.0))
     }
 }
 
@@ -196,14 +257,18 @@ struct Shown {
 }
 
 impl Shown {
-    fn new(root: &MetaRoot, family: Family, entry: &Entry) -> Self {
+    fn new(root: &MetaRoot, (family, with_secrets): (Family, bool), entry: &Entry) -> Self {
         let relative = root.strip(&entry.key).unwrap_or(&entry.key);
+        let mut value = describe(relative, &entry.value);
+        if !with_secrets {
+            mask_secrets(family, &mut value);
+        }
         Self {
             key: printable(&entry.key),
             family: family.name(),
             revision: entry.mod_revision,
             lease: entry.lease.to_string(),
-            value: describe(relative, &entry.value),
+            value,
         }
     }
 }

@@ -165,6 +165,11 @@ impl EtcdOptions {
         }
     }
 
+    /// Whether the user names an etcd, so that it is read where that is not necessary.
+    pub(in crate::cli) fn names_etcd(&self) -> bool {
+        self.endpoints.is_some() || self.config.is_some()
+    }
+
     /// Merges flags and environment with the YAML file.
     pub(in crate::cli) fn resolve(&self) -> Result<Config, ConfigError> {
         let mut overrides = self.overrides();

@@ -49,7 +49,7 @@ const ASKING: [&str; 7] = [
 ];
 
 /// Options that a command never uses, and why.
-const NEVER_USED: [(&str, &[&str], &str); 12] = [
+const NEVER_USED: [(&str, &[&str], &str); 14] = [
     (
         "history",
         &VERSIONS,
@@ -69,6 +69,16 @@ const NEVER_USED: [(&str, &[&str], &str); 12] = [
         "inspect",
         &VERSIONS,
         "entries are shown as they are, whatever release wrote them",
+    ),
+    (
+        "show",
+        &["source_version"],
+        "objects are shown as they are, whatever release wrote them",
+    ),
+    (
+        "explain",
+        &VERSIONS,
+        "keys and codes mean the same for every release",
     ),
     (
         "restore",
@@ -92,7 +102,7 @@ const READS_FILES: &str = "only files are read";
 const NAMED_DIRECTLY: &str = "name the file without an option";
 
 /// Commands that neither write nor read a backup named with `--backup-file`.
-const WITHOUT_BACKUP_FILE: [&str; 4] = ["status", "plan", "inspect", "history"];
+const WITHOUT_BACKUP_FILE: [&str; 6] = ["status", "plan", "inspect", "history", "show", "explain"];
 
 /// Whether a command uses an option at all.
 pub(in crate::cli) fn uses(command: &str, id: &str) -> bool {
@@ -160,7 +170,7 @@ impl Given<'_> {
             return self.beside_from(name);
         }
         let reads_no_file = match name {
-            "plan" | "inspect" | "migrate" => true,
+            "plan" | "inspect" | "show" | "explain" | "migrate" => true,
             "verify" => !self.0.contains_id("backup_file"),
             _ => false,
         };

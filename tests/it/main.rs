@@ -16,6 +16,7 @@ mod connect;
 mod corpus;
 mod engine;
 mod failover;
+mod findings_page;
 mod generator;
 mod golden;
 mod image;

@@ -339,7 +339,6 @@ async fn inspect_prints_decoded_json_lines() {
         (&["--family", "indexes"][..], 1),
         (&["--key", "root-coord/index/1/7"], 1),
         (&["--key", &whole], 1),
-        (&["--key", "root-coord/index/1/"], 0),
         (&["--prefix", "root-coord/"], 7),
         (&["--prefix", "root-coord/", "--family", "indexes"], 0),
     ] {

@@ -1,0 +1,176 @@
+//! Hands out the entries of etcd or of a backup file, for the commands that show them.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use super::context::{CommandContext, limits};
+use super::output::exit::Exit;
+use super::output::failure::Failure;
+use super::reading::ReadingOptions;
+use meta_migrate::BackupSource;
+use milvus_meta::catalog::{Catalog, Reader};
+use milvus_meta::entry::Entry;
+use milvus_meta::keys::{Family, KeyRange, MetaRoot};
+use milvus_meta::model::CollectionId;
+
+/// Names offered where one is not found.
+const SUGGESTIONS: usize = 3;
+/// How similar a name must be to be offered, from 0 to 1.
+const SIMILAR: f64 = 0.7;
+
+/// The families from which a collection is found by its name or alias.
+const NAMING: [Family; 6] = [
+    Family::Collection,
+    Family::DatabaseCollection,
+    Family::Database,
+    Family::LegacyAlias,
+    Family::Alias,
+    Family::DatabaseAlias,
+];
+
+/// Where entries come from.
+pub(in crate::cli) struct EntrySource {
+    file: Option<BackupSource>,
+}
+
+impl EntrySource {
+    /// Opens the backup file; etcd where none is given.
+    pub(in crate::cli) fn open(
+        context: &CommandContext,
+        from: Option<&Path>,
+        reading: ReadingOptions,
+    ) -> Result<Self, Failure> {
+        let file = from.map(|path| context.open(path, reading)).transpose()?;
+        Ok(Self { file })
+    }
+
+    /// The meta root of the entries.
+    pub(in crate::cli) fn root<'a>(&'a self, context: &'a CommandContext) -> &'a MetaRoot {
+        let file = self.file.as_ref();
+        file.map_or(&context.config.root, BackupSource::root)
+    }
+
+    /// Whether a file is read, which holds no leased keys.
+    pub(in crate::cli) fn is_file(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// Hands every entry in the ranges to `visit` until it has seen enough; those of a file in any range.
+    pub(in crate::cli) fn each(
+        &self,
+        context: &CommandContext,
+        ranges: &[KeyRange],
+        mut visit: impl FnMut(&Entry) -> ControlFlow<()>,
+    ) -> Result<(), Failure> {
+        let mut visit = |entry: Entry| visit(&entry);
+        let revision = match &self.file {
+            Some(file) => context.offline(|environment| file.entries(environment, visit)),
+            None => context.read(async |store, environment| {
+                let what = (&context.config.root, ranges);
+                meta_migrate::entries(store, what, (&limits(), environment), &mut visit).await
+            }),
+        };
+        revision.map(|_| ())
+    }
+
+    /// Hands out all entries below the meta root; fails where there are none.
+    pub(in crate::cli) fn all(
+        &self,
+        context: &CommandContext,
+        mut visit: impl FnMut(&Entry),
+    ) -> Result<(), Failure> {
+        let mut visit = |entry: Entry| {
+            visit(&entry);
+            ControlFlow::Continue(())
+        };
+        let revision = match &self.file {
+            Some(file) => context.offline(|environment| file.entries(environment, visit)),
+            None => context.read(async |store, environment| {
+                context.require_metadata(store, false).await?;
+                let root = &context.config.root;
+                let ranges = [root.range()];
+                let what = (root, ranges.as_slice());
+                meta_migrate::entries(store, what, (&limits(), environment), &mut visit).await
+            }),
+        };
+        revision.map(|_| ())
+    }
+
+    /// Finds a collection by its name, alias or id, reading no more than the names.
+    pub(in crate::cli) fn collection(
+        &self,
+        context: &CommandContext,
+        text: &str,
+    ) -> Result<CollectionId, Failure> {
+        let root = self.root(context);
+        let mut reader = Reader::new(root.clone());
+        let ranges = NAMING.iter().flat_map(|family| family.ranges(root));
+        let ranges: Vec<KeyRange> = ranges.collect();
+        self.each(context, &ranges, |entry| {
+            let relative = root.strip(&entry.key).unwrap_or_default();
+            if NAMING.contains(&Family::of(relative)) {
+                reader.push(entry);
+            }
+            ControlFlow::Continue(())
+        })?;
+        match (find(&reader.finish(), text), text.parse()) {
+            // Its record may be gone, and other keys left.
+            (Err(_), Ok(id)) => Ok(CollectionId(id)),
+            (found, _) => found,
+        }
+    }
+}
+
+/// Finds a collection by its name, alias or id.
+pub(in crate::cli) fn find(catalog: &Catalog, text: &str) -> Result<CollectionId, Failure> {
+    let named: Vec<_> = catalog
+        .collections
+        .iter()
+        .filter(|one| one.name == text)
+        .collect();
+    if let [first, second, ..] = named.as_slice() {
+        let message = format!("several collections are named {text:?}; name one by its id");
+        let ids = [first, second].map(|one| format!("{} in database {}", one.id, one.database));
+        return Err(Failure::usage(message).hint(ids.join(", ")));
+    }
+    let alias = catalog.aliases.iter().find(|alias| alias.name == text);
+    let id = || text.parse().ok().map(CollectionId);
+    let found = named.first().map(|one| one.id);
+    let found = found
+        .or_else(|| alias.map(|alias| alias.collection_id))
+        .or_else(|| id().filter(|id| catalog.mentions(*id)));
+    found.ok_or_else(|| {
+        let message = format!("no collection is named {text:?} or has this alias or id");
+        let names = catalog.collections.iter().map(|one| one.name.as_str());
+        let aliases = catalog.aliases.iter().map(|one| one.name.as_str());
+        not_found(message, text, names.chain(aliases))
+    })
+}
+
+/// The failure to find a name, with the most similar ones.
+pub(in crate::cli) fn not_found<'n>(
+    message: String,
+    text: &str,
+    names: impl Iterator<Item = &'n str>,
+) -> Failure {
+    let failure = Failure::new(Exit::Failed, message).unchanged();
+    let similar = nearest(text, names);
+    if similar.is_empty() {
+        return failure;
+    }
+    let names: Vec<String> = similar.iter().map(|name| format!("{name:?}")).collect();
+    failure.hint(format!("did you mean {}?", names.join(" or ")))
+}
+
+/// The names most similar to a text, best first.
+fn nearest<'n>(text: &str, names: impl Iterator<Item = &'n str>) -> Vec<&'n str> {
+    let (folded, similarity) = (text.to_lowercase(), strsim::jaro_winkler);
+    let mut rated: Vec<(f64, &str)> = names
+        .map(|name| (similarity(&folded, &name.to_lowercase()), name))
+        .filter(|(rate, _)| *rate > SIMILAR)
+        .collect();
+    rated.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
+    rated.dedup_by_key(|(_, name)| *name);
+    rated.truncate(SUGGESTIONS);
+    rated.into_iter().map(|(_, name)| name).collect()
+}
