@@ -9,5 +9,4 @@ mod chain;
 mod compare;
 mod direct;
 mod kubernetes;
-mod repair;
 mod rollback;

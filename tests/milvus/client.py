@@ -382,16 +382,6 @@ def add():
     return fresh
 
 
-def rename():
-    utility.rename_collection("draft", "final")
-
-
-def fields(name):
-    """Prints how many fields a collection has."""
-    answer = stub().DescribeCollection(messages.DescribeCollectionRequest(collection_name=name))
-    print(len(answer.schema.fields))
-
-
 def release_number(release):
     return tuple(map(int, release.split(".")))
 
@@ -439,8 +429,7 @@ def main():
         name = arguments[0]
         print(json.dumps(until(f"an answer of {name}", lambda: ask(name, None))["search"][0]))
     else:
-        commands = {"fill": fill, "work": work, "add": add, "seal": seal, "compact": compact}
-        {**commands, "rename": rename, "fields": fields}[command](*arguments)
+        {"fill": fill, "work": work, "add": add, "seal": seal, "compact": compact}[command](*arguments)
 
 
 main()

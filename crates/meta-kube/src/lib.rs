@@ -22,7 +22,7 @@
 //! [`LABEL_STEP`] and [`LABEL_ATTEMPT`]; none carries `app.kubernetes.io/name` or
 //! `app.kubernetes.io/instance`, by which the Services of etcd and Milvus choose their pods.
 //!
-//! On what it stops it notes counts and images as annotations ([`note`]) until a release runs again.
+//! On what it stops it notes counts and images as annotations ([`annotations`]) until a release runs again.
 //!
 //! The pods' one container is [`CONTAINER`]. It runs [`PROGRAM`], reads `/milvus/configs/<step>.yaml`,
 //! keeps backups at `/milvus/data/<operation>.mmb`, writes its JSON report to standard output and, if

@@ -167,12 +167,9 @@ impl Bed {
             .env("META_MIGRATION_ALLOW_EPHEMERAL_BACKUP", "true")
             .stdin(Stdio::null());
         if arguments[0] != "inspect" {
-            command.arg("--yes");
+            command.args(["--source-version", SOURCE, "--yes"]);
         }
-        if !matches!(arguments[0], "inspect" | "repair") {
-            command.args(["--source-version", SOURCE]);
-        }
-        if matches!(arguments[0], "migrate" | "repair") {
+        if arguments[0] == "migrate" {
             let count = std::fs::read_dir(self.backup.path()).unwrap().count();
             let backup = self.backup.path().join(format!("{count}.mmb"));
             command.arg("--backup-file").arg(backup);
