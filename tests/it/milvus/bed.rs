@@ -12,6 +12,7 @@ use tokio::sync::OnceCell;
 
 use super::compare::{assert_same, upgraded};
 use crate::support::etcd::{Etcd, Settings};
+use crate::support::migration::is_history;
 use crate::support::migration::put_all;
 use crate::support::milvus::{Milvus, Place, SOURCE};
 
@@ -208,11 +209,11 @@ impl Bed {
         };
         let built: BTreeSet<_> = of("segment-index")
             .filter(|record| record["state"] == "Finished")
-            .map(|record| (record["segmentID"].as_i64(), record["indexID"].as_i64()))
+            .map(|record| (number(&record["segmentID"]), number(&record["indexID"])))
             .collect();
         let segments: Vec<_> = of("datacoord-meta/s")
             .filter(|segment| segment["state"] == "Flushed")
-            .filter(|segment| segment["num_of_rows"].as_i64() >= Some(ROWS_INDEXED))
+            .filter(|segment| number(&segment["num_of_rows"]) >= Some(ROWS_INDEXED))
             .collect();
         let indexes = of("field-index").filter(|record| record["deleted"] != true);
         indexes
@@ -220,11 +221,11 @@ impl Bed {
             .flat_map(|index| segments.iter().map(move |segment| (index, segment)))
             .filter(|(index, segment)| index["collectionID"] == segment["collectionID"])
             .filter(|(index, segment)| {
-                !built.contains(&(segment["ID"].as_i64(), index["indexID"].as_i64()))
+                !built.contains(&(number(&segment["ID"]), number(&index["indexID"])))
             })
             .map(|(index, segment)| {
                 let name = index["index_name"].as_str().unwrap().to_owned();
-                (name, segment["ID"].as_i64().unwrap())
+                (name, number(&segment["ID"]).unwrap())
             })
             .collect()
     }
@@ -251,7 +252,9 @@ impl Bed {
     /// Everything in etcd that is on no lease.
     async fn entries(&self) -> Vec<Entry> {
         let entries = self.all().await.into_iter();
-        entries.filter(|entry| entry.lease == 0).collect()
+        entries
+            .filter(|entry| entry.lease == 0 && !is_history(&entry.key))
+            .collect()
     }
 
     async fn all(&self) -> Vec<Entry> {
@@ -261,4 +264,10 @@ impl Bed {
         assert!(!found.more);
         found.entries
     }
+}
+
+/// A 64-bit number as protobuf's JSON form writes it, or as a JSON number.
+fn number(value: &Value) -> Option<i64> {
+    let text = value.as_str().and_then(|text| text.parse().ok());
+    text.or_else(|| value.as_i64())
 }
