@@ -99,7 +99,7 @@ pub(in crate::cli) fn print<T: Serialize>(
     write(output.as_bytes())
 }
 
-/// As [`print()`], of something that was done: what stands in etcd decides the exit code, not whether it
+/// As [`print()`], of something that was done: what etcd holds decides the exit code, not whether it
 /// could be printed.
 pub(in crate::cli) fn print_done<T: Serialize>(
     format: Format,

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use regex::Regex;
 
-/// How a code stands in the source: as the first text of a call, or of a pair with its message.
+/// How a code appears in the source: as the first text of a call, or of a pair with its message.
 const USES: &str = concat!(
     r#"\b(?:error|warning|notice|broken|odd|stand_in_the_way|block\w*)\(\s*(?:&mut )?(?:\w+,\s*)?"([a-z][a-z0-9-]+)","#,
     r#"|about_cluster\(\s*[\w:]+,\s*"([a-z][a-z0-9-]+)""#,

@@ -208,7 +208,7 @@ pub(super) fn too_large(key: &[u8], value: &[u8]) -> FormatError {
 /// What the first bytes of a file show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Guess {
-    /// The native magic, whole or as far as the file goes.
+    /// The native magic, or as much of it as the file has.
     Native,
     /// The magic of a bbolt meta page.
     EtcdSnapshot,
@@ -218,7 +218,7 @@ pub(super) enum Guess {
     Json,
     /// A protobuf message that begins as etcd's range response does.
     Protobuf,
-    /// Nothing that stands out: perhaps the official tool's.
+    /// No known signature: perhaps a file of the official tool.
     Frames,
 }
 

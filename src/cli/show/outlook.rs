@@ -9,7 +9,7 @@ use super::super::options::TransformOptions;
 use super::super::output::failure::Failure;
 use super::super::output::units::{count, counted};
 use super::super::target::Target;
-use milvus_meta::catalog::{Catalog, Owner};
+use milvus_meta::catalog::{Catalog, Collection, Owner};
 use milvus_meta::entry::Entry;
 use milvus_meta::finding::Finding;
 use milvus_meta::keys::{Family, MetaRoot};
@@ -148,70 +148,52 @@ fn changes(
     let put = staged_keys(migration, root, id);
     let of = |families: &[Family]| -> u64 { families.iter().filter_map(|it| put.get(it)).sum() };
     let collection = catalog.collection(id);
-    let carried = |families: &[Family], all: u64, where_to: &str| {
-        let (kept, noun) = (of(families), where_to);
-        match (kept, all) {
-            (0, 0) => "none".to_owned(),
-            (kept, all) if kept == all => format!("{} {noun}", count(kept)),
-            (kept, all) => format!("{} of {} {noun}; see the findings", count(kept), count(all)),
-        }
-    };
+    let found = |number: fn(&Collection) -> u64| collection.map_or(0, number);
+    let carried = |families: &[Family], all| carried_over(of(families), all);
     let indexes = catalog.indexes.iter().filter(|it| it.collection_id == id);
     let builds: u64 = indexes.flat_map(|it| it.builds.values()).sum();
     let logs = of(&[Family::Binlog, Family::Deltalog, Family::Statslog]);
-    let change = |object, becomes| Change { object, becomes };
-    vec![
-        change(
+    let aliases = [Family::Alias, Family::DatabaseAlias];
+    let loads = of(&[Family::CollectionLoadInfo, Family::PartitionLoadInfo]);
+    let rows = [
+        (
             "record",
             record(migration.form(), of(&[Family::DatabaseCollection]), id),
         ),
-        change(
+        (
             "fields",
-            own_keys(
-                of(&[Family::Field]),
-                collection.map_or(0, |it| it.fields.len() as u64),
-            ),
+            own_keys(of(&[Family::Field]), found(|it| it.fields.len() as u64)),
         ),
-        change(
+        (
             "partitions",
-            own_keys(
-                of(&[Family::Partition]),
-                collection.map_or(0, |it| it.partitions),
-            ),
+            own_keys(of(&[Family::Partition]), found(|it| it.partitions)),
         ),
-        change(
+        (
             "indexes",
-            carried(
-                &[Family::FieldIndex],
-                collection.map_or(0, |it| it.indexes),
-                "carried over",
-            ),
+            carried(&[Family::FieldIndex], found(|it| it.indexes)),
         ),
-        change(
-            "segment indexes",
-            carried(&[Family::SegmentIndex], builds, "carried over"),
-        ),
-        change(
+        ("segment indexes", carried(&[Family::SegmentIndex], builds)),
+        (
             "aliases",
-            carried(
-                &[Family::Alias, Family::DatabaseAlias],
-                collection.map_or(0, |it| it.aliases.len() as u64),
-                "carried over",
-            ),
+            carried(&aliases, found(|it| it.aliases.len() as u64)),
         ),
-        change(
-            "load state",
-            load(
-                catalog,
-                id,
-                of(&[Family::CollectionLoadInfo, Family::PartitionLoadInfo]),
-            ),
+        ("load state", load(catalog, id, loads)),
+        ("segments", segments(found(|it| it.segments), logs)),
+    ];
+    rows.map(|(object, becomes)| Change { object, becomes })
+        .into()
+}
+
+fn carried_over(kept: u64, all: u64) -> String {
+    match (kept, all) {
+        (0, 0) => "none".to_owned(),
+        (kept, all) if kept == all => format!("{} carried over", count(kept)),
+        (kept, all) => format!(
+            "{} of {} carried over; see the findings",
+            count(kept),
+            count(all)
         ),
-        change(
-            "segments",
-            segments(collection.map_or(0, |it| it.segments), logs),
-        ),
-    ]
+    }
 }
 
 fn record(form: CollectionForm, moved: u64, id: CollectionId) -> String {

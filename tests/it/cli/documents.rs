@@ -1,7 +1,7 @@
 //! The commands in the documents, run as a reader runs them, on a real etcd.
 //!
 //! A block below `<!-- run -->` is run. Each command must exit with code 0, or with the code of `<!-- run: exit 3 -->`,
-//! and the lines below the command must appear in its output, in this order; an ellipsis stands for any text. In the
+//! and the lines below the command must appear in its output, in this order; an ellipsis matches any text. In the
 //! documents etcd is at `etcd:2379` and the root path is `by-dev`; here both are those of the test.
 
 use std::fs;
@@ -29,7 +29,7 @@ struct Step {
     expected: Vec<String>,
 }
 
-/// The commands that are run below a heading, or in the whole document.
+/// The commands that are run below a heading, or in the document.
 fn steps(document: &str, heading: Option<&str>) -> Vec<Step> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(document);
     let mut steps: Vec<Step> = Vec::new();
@@ -118,7 +118,7 @@ impl<'i> Reader<'i> {
         self.variables.push((name.to_owned(), value.to_owned()));
     }
 
-    /// Types all commands below a heading, or of the whole document.
+    /// Types all commands below a heading, or of the document.
     pub(super) async fn follow(&mut self, document: &str, heading: Option<&str>) {
         for step in steps(document, heading) {
             let (mut code, mut output) = (0, String::new());

@@ -101,7 +101,7 @@ async fn a_key_that_somebody_else_deletes_after_the_switch_is_missed() {
 
 #[tokio::test]
 async fn keys_lost_after_the_switch_are_missed_by_a_run_that_has_no_backup_to_compare_with() {
-    // What is lost leaves no trace in the other records: a key of no family, an index with all of its own.
+    // What is lost leaves no trace in the other records: a key of no family, an index with all its records.
     for lost in ["root-coord/credential/users/root", "field-index/"] {
         for form in FORMS {
             let killed = Instance::small(form);
@@ -125,9 +125,9 @@ async fn keys_lost_after_the_switch_are_missed_by_a_run_that_has_no_backup_to_co
             let Failure::Verification(report) = &*error.failure else {
                 panic!("{form}: {error:?}");
             };
-            let told = report.findings.iter().find(|it| it.code == "key-count");
-            let told = told.expect("the number of keys");
-            assert!(told.message.contains(&format!(": {gone} key")), "{told:?}");
+            let count = report.findings.iter().find(|it| it.code == "key-count");
+            let count = count.expect("the number of keys");
+            assert!(count.message.contains(&format!(": {gone} key")), "{count:?}");
         }
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! insta::assert_snapshot!(redact(&ended.stdout), @"");
 //! ```
-//! `cargo insta test --accept` fills the snapshots in. Read what it wrote: a snapshot is only worth what somebody
+//! `cargo insta test --accept` fills the snapshots in. Read what it wrote: a snapshot is only worth what someone
 //! checked.
 
 use regex::Regex;

@@ -76,28 +76,10 @@ impl<S: Store> Run<'_, S> {
         self.seconds.read = reading.read_seconds;
         self.seconds.transform = reading.transform_seconds;
         let is_repair = options.task == Task::Repair;
-        match reading.layout {
-            _ if is_repair => {}
-            // What an unfinished run staged is beside an intact source.
-            layout if staged && layout != Layout::V2_1 => {
-                if layout == Layout::V2_2 {
-                    reading.layout = Layout::Mixed;
-                }
-                let plan = plan_of(&reading, root, self.ledger.journal());
-                self.compare_with_journal(&plan)?;
-            }
-            Layout::V2_2 => {
-                if self.is_complete(&options).await? {
-                    return Ok(Some(already(self.backup.clone(), self.started)));
-                }
-                reading.layout = Layout::Mixed;
-            }
-            Layout::Empty if !reading.migration.has_errors() => {
-                let finding = layout::empty_finding(root);
-                self.environment.observer.note(&finding.message);
-                return Ok(Some(nothing_to_do(self.started)));
-            }
-            Layout::V2_1 | Layout::Mixed | Layout::Staged | Layout::Empty => {}
+        if !is_repair
+            && let Some(report) = self.check_layout(&mut reading, staged, &options).await?
+        {
+            return Ok(Some(report));
         }
         let plan = self.planned((&filter, &reading), &options).await?;
         if is_repair && !staged && reading.migration.is_empty() {
@@ -128,6 +110,39 @@ impl<S: Store> Run<'_, S> {
             is_rest: false,
         });
         self.own = Tally::default();
+        Ok(None)
+    }
+
+    /// Settles the layout that a reading shows. Returns a report when there is nothing to do.
+    async fn check_layout(
+        &mut self,
+        reading: &mut Reading,
+        staged: bool,
+        options: &Options,
+    ) -> Result<Option<MigrateReport>, Failure> {
+        let root = &self.options.root;
+        match reading.layout {
+            // What an unfinished run staged is beside an intact source.
+            layout if staged && layout != Layout::V2_1 => {
+                if layout == Layout::V2_2 {
+                    reading.layout = Layout::Mixed;
+                }
+                let plan = plan_of(reading, root, self.ledger.journal());
+                self.compare_with_journal(&plan)?;
+            }
+            Layout::V2_2 => {
+                if self.is_complete(options).await? {
+                    return Ok(Some(already(self.backup.clone(), self.started)));
+                }
+                reading.layout = Layout::Mixed;
+            }
+            Layout::Empty if !reading.migration.has_errors() => {
+                let finding = layout::empty_finding(root);
+                self.environment.observer.note(&finding.message);
+                return Ok(Some(nothing_to_do(self.started)));
+            }
+            Layout::V2_1 | Layout::Mixed | Layout::Staged | Layout::Empty => {}
+        }
         Ok(None)
     }
 

@@ -9,7 +9,7 @@ use crate::proto::v2_2::{etcd, milvus};
 /// What an entry is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Owner {
-    /// The collection; `None` where it concerns none, or it cannot be told.
+    /// The collection; `None` where it concerns none, or where that is unknown.
     pub collection: Option<CollectionId>,
     /// The segment; `None` where it concerns none.
     pub segment: Option<SegmentId>,

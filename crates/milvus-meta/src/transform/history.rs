@@ -14,6 +14,18 @@ pub(super) struct RawHistory {
     pub(super) snapshots: BTreeMap<Timestamp, Vec<u8>>,
 }
 
+impl RawHistory {
+    /// Takes the value of the plain key, or of the snapshot at a timestamp.
+    pub(super) fn set(&mut self, timestamp: Option<Timestamp>, value: &[u8]) {
+        match timestamp {
+            None => self.plain = Some(value.to_vec()),
+            Some(timestamp) => {
+                self.snapshots.insert(timestamp, value.to_vec());
+            }
+        }
+    }
+}
+
 /// A partition or field as a collection record shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Child {

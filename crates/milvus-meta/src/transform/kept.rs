@@ -117,7 +117,7 @@ fn is_plain(key: &[u8]) -> bool {
     matches!(Key::parse(key), Key::Plain(_))
 }
 
-/// The collection that a key of the families of collections is of.
+/// Returns the collection that a key of the collection families belongs to.
 fn collection_of(key: &[u8]) -> Option<CollectionId> {
     let (Object::DatabaseCollection(_, id) | Object::Partition(id, _) | Object::Field(id, _)) =
         object_of(key)?

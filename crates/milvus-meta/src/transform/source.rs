@@ -110,25 +110,31 @@ impl Source {
             self.checkpoints.push_existing(relative);
             return;
         }
+        self.push_record(family, relative, &entry.value);
+    }
+
+    /// Takes an entry of a family that is converted.
+    fn push_record(&mut self, family: Family, relative: &[u8], value: &[u8]) {
         let findings = &mut self.findings;
-        let value: &[u8] = &entry.value;
         match Key::parse(relative) {
-            Key::Plain(Object::Collection(id)) => {
-                self.collections.entry(id).or_default().plain = Some(value.to_vec());
-            }
             // Behind the last timestamp there is no moment at which a snapshot could still be fixed.
             Key::Snapshot(_, Timestamp::LAST) => self.unreadable_key(family, relative),
+            Key::Plain(Object::Collection(id)) => {
+                self.collections.entry(id).or_default().set(None, value);
+            }
             Key::Snapshot(Object::Collection(id), timestamp) => {
                 let history = self.collections.entry(id).or_default();
-                history.snapshots.insert(timestamp, value.to_vec());
+                history.set(Some(timestamp), value);
             }
             Key::Plain(Object::LegacyAlias(name)) => {
-                let history = self.aliases.entry(name.to_vec()).or_default();
-                history.plain = Some(value.to_vec());
+                self.aliases
+                    .entry(name.to_vec())
+                    .or_default()
+                    .set(None, value);
             }
             Key::Snapshot(Object::LegacyAlias(name), timestamp) => {
                 let history = self.aliases.entry(name.to_vec()).or_default();
-                history.snapshots.insert(timestamp, value.to_vec());
+                history.set(Some(timestamp), value);
             }
             Key::LegacyIndex(collection, index) => {
                 self.definitions.push((collection, index), value, findings);
@@ -315,9 +321,7 @@ impl Source {
         let logs = self.logs.convert(named, &mut findings);
         let mut staged = std::mem::take(&mut converted.staged);
         self.checkpoints.stage(&converted.live, &mut staged);
-        staged.extend(aliases);
-        staged.extend(indexes.staged);
-        staged.extend(loads);
+        staged.extend(aliases.into_iter().chain(indexes.staged).chain(loads));
         kept.rest(&mut staged, &mut findings);
         // A 2.2.9 or later that ran before has made it.
         let needs_database = form == CollectionForm::Database && !self.has_database;

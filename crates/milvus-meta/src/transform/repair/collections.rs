@@ -80,18 +80,23 @@ pub(super) fn repair(
             oldest = Some(oldest.map_or(created, |oldest: Timestamp| oldest.min(created)));
         }
     }
-    let default = Key::Plain(Object::Database(database::DEFAULT)).render();
-    if let Some(oldest) = oldest
-        && !there.contains_key(&default)
-    {
-        let mut record = NewKeys::new();
-        database::stage(oldest, &mut record);
-        let new = record
-            .into_iter()
-            .filter(|(key, _)| !there.contains_key(key));
-        changes.visible.extend(new);
+    if let Some(oldest) = oldest {
+        add_default_database(there, oldest, changes);
     }
     moved
+}
+
+/// Adds the database `default` where it is missing.
+fn add_default_database(there: &Keys, created: Timestamp, changes: &mut Changes) {
+    if there.contains_key(&Key::Plain(Object::Database(database::DEFAULT)).render()) {
+        return;
+    }
+    let mut record = NewKeys::new();
+    database::stage(created, &mut record);
+    let missing = record
+        .into_iter()
+        .filter(|(key, _)| !there.contains_key(key));
+    changes.visible.extend(missing);
 }
 
 /// Names a collection whose record holds its partitions and fields; `None` for any other record, and for one
