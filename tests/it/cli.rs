@@ -132,7 +132,7 @@ fn the_official_help_flags_are_understood() {
 }
 
 #[test]
-fn a_missing_configuration_file_is_told_by_name() {
+fn a_missing_configuration_file_is_named() {
     for arguments in [
         &["-config=/no/such.yaml"][..],
         &["--config=/no/such.yaml"],
@@ -237,7 +237,7 @@ fn a_password_shows_nowhere() {
 }
 
 #[test]
-fn an_unreadable_password_file_is_told_by_name() {
+fn an_unreadable_password_file_is_named() {
     Tool::new()
         .run(&["status", "--user", "root", "--password-file", "/no/such"])
         .expect(2)

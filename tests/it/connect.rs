@@ -39,7 +39,7 @@ async fn works(store: &EtcdStore, root: &str) {
 }
 
 #[tokio::test]
-async fn d26_an_unreachable_endpoint_is_told_by_name_within_seconds() {
+async fn d26_an_unreachable_endpoint_is_named_within_seconds() {
     let dead = dead_address();
     let error = refused(&Options::for_endpoint(&dead)).await;
     assert_eq!(error.kind, StoreErrorKind::Unreachable);
@@ -49,7 +49,7 @@ async fn d26_an_unreachable_endpoint_is_told_by_name_within_seconds() {
 }
 
 #[tokio::test]
-async fn d26_a_host_that_does_not_exist_is_told_by_name() {
+async fn d26_a_host_that_does_not_exist_is_named() {
     let error = refused(&Options::for_endpoint("no-such-host.invalid:2379")).await;
     assert_eq!(error.kind, StoreErrorKind::Unreachable);
     assert!(
@@ -60,7 +60,7 @@ async fn d26_a_host_that_does_not_exist_is_told_by_name() {
 }
 
 #[tokio::test]
-async fn d26_a_port_that_accepts_and_never_answers_is_told_by_name_within_seconds() {
+async fn d26_a_port_that_accepts_and_never_answers_is_named_within_seconds() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap().to_string();
     let options = Options {
@@ -73,7 +73,7 @@ async fn d26_a_port_that_accepts_and_never_answers_is_told_by_name_within_second
 }
 
 #[tokio::test]
-async fn d26_each_of_several_unreachable_endpoints_is_told() {
+async fn d26_each_of_several_unreachable_endpoints_is_reported() {
     let (one, other) = (dead_address(), dead_address());
     let options = Options {
         endpoints: vec![one.clone(), other.clone()],
@@ -215,7 +215,7 @@ async fn d24_a_user_limited_to_the_root_path_can_do_everything_below_it() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_told_without_telling_it() {
+async fn a_wrong_password_is_reported_without_telling_it() {
     let etcd = with_users(Settings::default()).await;
     let error = refused(&as_user(&etcd, "milvus", "not-the-password")).await;
     assert_eq!(error.kind, StoreErrorKind::Denied);
@@ -292,7 +292,7 @@ async fn a_login_at_a_server_without_users_is_not_needed() {
 }
 
 #[tokio::test]
-async fn limits_of_the_server_are_told_as_such() {
+async fn limits_of_the_server_are_reported_as_such() {
     let etcd = Etcd::start(Settings {
         max_txn_ops: Some(4),
         max_request_bytes: Some(10_000),

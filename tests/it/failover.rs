@@ -100,7 +100,7 @@ async fn a_lease_outlives_the_leader() {
 }
 
 #[tokio::test]
-async fn without_a_majority_nothing_is_answered_in_vain_and_then_it_goes_on() {
+async fn without_a_majority_it_waits_and_then_resumes() {
     let (mut members, store) = cluster().await;
     put(&store, "before").await.unwrap();
     members[0].kill();
@@ -118,7 +118,7 @@ async fn without_a_majority_nothing_is_answered_in_vain_and_then_it_goes_on() {
 }
 
 #[tokio::test]
-async fn a_wait_goes_on_at_another_member() {
+async fn a_wait_continues_at_another_member() {
     let (mut members, store) = cluster().await;
     let revision = put(&store, "1").await.unwrap().revision;
     let waiting = {

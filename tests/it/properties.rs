@@ -331,7 +331,7 @@ proptest! {
     }
 
     #[test]
-    fn every_segment_index_is_written_or_told_of(
+    fn every_segment_index_is_written_or_reported(
         segments in prop::collection::vec((50..80_i64, 85..100_i64, any::<bool>(), 6..9_i64), 0..20),
         builds in prop::collection::vec(85..100_i64, 0..10),
     ) {

@@ -73,7 +73,7 @@ fn every_form_of_our_own_output_passes_without_any_finding() {
 }
 
 #[test]
-fn d34_what_the_official_tool_leaves_is_told() {
+fn d34_what_the_official_tool_leaves_is_reported() {
     let mut checker = Checker::new(root());
     for entry in golden::entries(&golden::load("medium", "out.jsonl")) {
         checker.push(&entry);
@@ -356,7 +356,7 @@ fn an_alias_of_2_1_that_lives_in_its_newest_snapshot_is_found() {
 }
 
 #[test]
-fn a_living_alias_of_2_1_is_told_once() {
+fn a_living_alias_of_2_1_is_reported_once() {
     let live = alias("old", 1).encode_to_vec();
     let mut image = migrated(Split);
     image.insert("root-coord/collection-alias/old".into(), live.clone());

@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_format_and_a_foreign_value_are_told_apart() {
+    fn a_newer_format_and_a_foreign_value_are_distinguished() {
         let newer = br#"{"format": 3, "surprise": true, "tool_version": "9.9.0"}"#;
         let error = Journal::decode(newer).unwrap_err();
         assert!(matches!(error, JournalError::Newer { found: 3, .. }));

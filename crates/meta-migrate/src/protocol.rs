@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_run_stages_checks_commits_and_only_then_touches_what_is_old() {
+    fn a_full_run_stages_checks_commits_and_only_then_touches_what_is_old() {
         assert_eq!(
             walk(None),
             [
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_stopped_before_any_step_goes_on_to_the_same_end() {
+    fn a_run_stopped_before_any_step_resumes_to_the_same_end() {
         let whole = walk(None);
         for stop in 0..whole.len() {
             let recorded = whole[..stop]
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn before_the_commit_the_way_back_needs_no_backup() {
+    fn before_the_commit_the_rollback_needs_no_backup() {
         for phase in [Phase::Staging, Phase::Staged] {
             assert!(phase.is_before_commit());
             assert_eq!(backward(Some(phase)), Backward::DiscardStaged);

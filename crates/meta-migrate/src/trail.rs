@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_batch_that_never_came_is_missed() {
+    async fn a_batch_that_never_came_is_reported_missing() {
         let store = store(&KEYS);
         assert!(!follow(&store, vec![batch(0, &KEYS[..2]), batch(4, &KEYS[4..])]).await);
         assert!(!follow(&store, vec![batch(0, &KEYS[..4])]).await);

@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn scalars_stay_the_text_that_stands_there() {
+    fn scalars_keep_their_text() {
         assert_eq!(
             texts("a: 0123\nb: 1e5\nc: yes\nd: '~'\ne: ~\nf:\ng: \"\"\n"),
             [

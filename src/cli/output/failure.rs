@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn every_cause_is_told_once() {
+    fn every_cause_is_reported_once() {
         let error = chain(&[
             "cannot read",
             "transport error: refused",

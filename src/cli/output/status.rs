@@ -205,7 +205,7 @@ mod tests {
     use milvus_meta::layout::Layout;
 
     #[test]
-    fn a_status_tells_layout_lock_sessions_and_families() {
+    fn a_status_reports_layout_lock_sessions_and_families() {
         let session = |role: &str, ttl| SessionReport {
             role: role.to_owned(),
             key: format!("by-dev/meta/session/{role}"),

@@ -50,7 +50,7 @@ etcd:
 ";
 
 #[test]
-fn the_official_file_is_read_whole_and_without_a_word() {
+fn the_official_file_is_read_in_full_and_without_a_word() {
     assert_eq!(
         parse(OFFICIAL),
         FileConfig {
@@ -213,7 +213,7 @@ fn d51_versions_may_start_with_v_and_wrong_ones_name_key_and_line() {
 }
 
 #[test]
-fn an_unknown_command_is_told() {
+fn an_unknown_command_is_reported() {
     let message = refused("cmd:\n  type: migrate\n");
     assert!(message.contains("cmd.type: \"migrate\" is not run, backup or rollback"));
 }
@@ -273,7 +273,7 @@ fn a_switch_that_is_neither_true_nor_false_is_refused() {
 }
 
 #[test]
-fn a_file_that_is_no_yaml_is_told_with_its_line() {
+fn a_file_that_is_no_yaml_is_reported_with_its_line() {
     let message = refused("cmd:\n  type: run\n config: [\n");
     assert!(message.starts_with("migration.yaml, line "), "{message}");
     assert!(message.contains("invalid YAML"), "{message}");

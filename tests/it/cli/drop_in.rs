@@ -111,7 +111,7 @@ async fn d6_a_run_has_a_backup_unless_it_is_declined() {
 }
 
 #[tokio::test]
-async fn d7_exit_codes_tell_what_was_changed() {
+async fn d7_exit_codes_report_what_was_changed() {
     let it = Instance::small().await;
     let tool = it.tool();
     let yaml = of_the_script(&it, &tool, "run");
@@ -175,7 +175,7 @@ async fn d8_a_second_run_after_a_failed_one_leaves_the_good_backup_alone() {
 }
 
 #[tokio::test]
-async fn the_sessions_of_stopped_components_are_waited_for() {
+async fn the_sessions_of_stopped_components_are_awaited() {
     let it = Instance::small().await;
     it.register("datanode-3", Duration::from_secs(2)).await;
     let tool = it.tool();

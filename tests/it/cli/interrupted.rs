@@ -104,7 +104,7 @@ async fn what_was_staged_goes_without_a_backup() {
 }
 
 #[tokio::test]
-async fn after_the_switch_the_same_command_finishes_and_rollback_undoes() {
+async fn after_the_commit_the_same_command_finishes_and_rollback_undoes() {
     for back in [false, true] {
         let it = Instance::small().await;
         let before = it.metadata().await;
@@ -141,7 +141,7 @@ async fn with_journal(it: &Instance, change: impl FnOnce(&mut serde_json::Value)
 }
 
 #[tokio::test]
-async fn in_another_etcd_a_run_past_the_switch_names_a_way_back_only_where_there_is_one() {
+async fn in_another_etcd_a_run_past_the_commit_names_a_rollback_only_where_there_is_one() {
     for has_backup in [true, false] {
         let it = Instance::small().await;
         let tool = it.tool();
@@ -277,7 +277,7 @@ async fn slow_staging(it: &Instance, tool: &Tool) -> Running {
 }
 
 #[tokio::test]
-async fn a_signal_while_staging_ends_after_the_batch_in_flight_and_tells_both_ways() {
+async fn a_signal_while_staging_ends_after_the_batch_in_flight_and_names_both_commands() {
     let it = Instance::empty().await;
     let tool = it.tool();
     let running = slow_staging(&it, &tool).await;

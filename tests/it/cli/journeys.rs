@@ -121,7 +121,7 @@ async fn d8_a_file_that_is_there_is_never_overwritten() {
 }
 
 #[tokio::test]
-async fn without_a_backup_the_way_back_is_closed_and_said_to_be() {
+async fn without_a_backup_rollback_is_refused_and_reported() {
     let it = Instance::small().await;
     let tool = it.tool();
     let ended = tool.run(&with_versions(&["migrate", "--no-backup"]));
@@ -222,7 +222,7 @@ async fn d17_what_was_written_after_the_migration_is_not_lost_without_a_word() {
 }
 
 #[tokio::test]
-async fn a_journal_of_another_etcd_is_followed_by_a_comparison_and_a_way_back() {
+async fn a_journal_of_another_etcd_leads_to_comparison_and_rollback() {
     let it = Instance::small().await;
     let before = it.metadata().await;
     let tool = it.tool();
@@ -278,7 +278,7 @@ async fn a_server_that_takes_few_operations_is_adapted_to() {
 }
 
 #[tokio::test]
-async fn compact_tells_the_size_before_and_after() {
+async fn compact_reports_the_size_before_and_after() {
     let etcd = Etcd::start(Settings::default());
     let it = Instance::on(&etcd).await;
     it.load(&Metadata::small()).await;

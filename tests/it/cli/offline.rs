@@ -103,7 +103,7 @@ async fn the_2_2_backup_is_what_a_migration_in_etcd_gives() {
 }
 
 #[test]
-fn differences_between_two_backups_are_told_by_key() {
+fn differences_between_two_backups_are_reported_by_key() {
     let tool = tool();
     tool.run(&[
         "migrate",
@@ -185,7 +185,7 @@ async fn a_folder_of_backups_is_listed_checked_and_pruned() {
 }
 
 #[test]
-fn a_missing_file_is_told_by_name() {
+fn a_missing_file_is_named() {
     for command in [
         &["plan", "--target-version", "2.2.16", "--from", "/no/such"][..],
         &["inspect", "--from", "/no/such"],

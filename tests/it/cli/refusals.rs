@@ -17,7 +17,7 @@ const MIGRATE: [&str; 7] = [
 ];
 
 #[test]
-fn d26_an_etcd_that_cannot_be_reached_is_told_in_seconds_by_name() {
+fn d26_an_etcd_that_cannot_be_reached_is_named_within_seconds() {
     for command in [
         &["status"][..],
         &["plan", "--target-version", "2.2.16"],
@@ -71,7 +71,7 @@ async fn d30_a_live_session_refuses_before_anything_is_written() {
 }
 
 #[tokio::test]
-async fn a_session_that_ends_in_time_is_waited_for() {
+async fn a_session_that_ends_in_time_is_awaited() {
     let it = Instance::small().await;
     it.register("rootcoord", Duration::from_secs(2)).await;
     it.tool()
@@ -98,7 +98,7 @@ async fn a_lock_that_is_held_refuses() {
 }
 
 #[tokio::test]
-async fn a_dead_holders_lock_is_waited_for() {
+async fn a_dead_holders_lock_is_awaited() {
     let it = Instance::small().await;
     it.register("migration", Duration::from_secs(2)).await;
     it.tool().run(&MIGRATE).expect(0).says("waiting up to");

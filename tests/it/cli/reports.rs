@@ -175,7 +175,7 @@ async fn the_status_is_the_document_of_the_contract() {
 }
 
 #[tokio::test]
-async fn the_status_tells_the_journal_of_a_migration() {
+async fn the_status_reports_the_journal_of_a_migration() {
     let it = Instance::small().await;
     let tool = it.tool();
     tool.run(&["migrate", "--target-version", "2.2.8", "--backup-file", "b"])

@@ -43,7 +43,7 @@ async fn with_users() -> (Etcd, Instance) {
 }
 
 #[tokio::test]
-async fn d23_d24_a_user_limited_to_the_root_path_goes_the_whole_way() {
+async fn d23_d24_a_user_limited_to_the_root_path_runs_everything() {
     let (_etcd, it) = with_users().await;
     let before = it.metadata().await;
     let tool = it
@@ -93,7 +93,7 @@ async fn d23_the_drop_in_takes_user_and_password_from_the_yaml() {
 }
 
 #[tokio::test]
-async fn a_wrong_or_missing_password_is_told_without_showing_it() {
+async fn a_wrong_or_missing_password_is_reported_without_showing_it() {
     let (_etcd, it) = with_users().await;
     let tool = it.tool();
     let file = tool.file("password", "not-the-password\n");

@@ -49,7 +49,7 @@ async fn a_plan_for_a_2_1_target_is_not_ready_but_has_nothing_to_do() {
 }
 
 #[tokio::test]
-async fn the_plan_that_tells_all_findings_is_one_of_the_same_file_and_form() {
+async fn the_plan_that_reports_all_findings_is_one_of_the_same_file_and_form() {
     let it = Instance::small().await;
     it.put("root-coord/collection/100", b"\xff").await;
     let tool = it.tool();
@@ -70,7 +70,7 @@ async fn the_plan_that_tells_all_findings_is_one_of_the_same_file_and_form() {
 }
 
 #[tokio::test]
-async fn a_prefix_that_is_the_whole_root_selects_everything() {
+async fn a_prefix_that_is_the_full_root_selects_everything() {
     let it = Instance::small().await;
     let tool = it.tool();
     let all = tool.run(&["inspect"]);

@@ -106,7 +106,7 @@ async fn an_official_run_killed_at_any_write_is_never_called_done() {
 }
 
 #[tokio::test]
-async fn a_lock_that_somebody_holds_is_never_answered_with_done() {
+async fn a_lock_that_is_held_is_never_answered_with_done() {
     let small = Metadata::small();
     let migrated = Metadata {
         entries: small.after(&small.migrate(CollectionForm::Database)),

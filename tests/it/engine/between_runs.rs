@@ -70,7 +70,7 @@ async fn killed_going_back() -> (Image, Instance) {
 }
 
 #[tokio::test]
-async fn a_collection_that_2_1_made_after_the_switch_is_neither_stripped_nor_undone() {
+async fn a_collection_that_2_1_made_after_the_commit_is_neither_stripped_nor_undone() {
     let killed = Instance::small(CollectionForm::Split);
     killed.kill_after(Phase::Committed, 0);
     killed.migrate().await.unwrap_err();
@@ -197,7 +197,7 @@ async fn a_restore_that_is_finished_by_a_migration_comes_from_the_backup_that_wa
 }
 
 #[tokio::test]
-async fn what_somebody_wrote_while_a_restore_was_unfinished_is_not_thrown_away() {
+async fn what_someone_wrote_while_a_restore_was_unfinished_is_not_thrown_away() {
     let (before, next) = killed_going_back().await;
     next.put(SEGMENT, b"written since");
     for refused in [
@@ -230,7 +230,7 @@ impl Observer for SaysNo {
 }
 
 #[tokio::test]
-async fn who_declines_after_a_restore_was_finished_is_told_that_it_stands_whole() {
+async fn declining_after_a_finished_restore_reports_it_complete() {
     let (before, next) = killed_going_back().await;
     let declined = migrate(&next.store, &next.options(), &watched(SaysNo))
         .await
@@ -290,7 +290,7 @@ async fn a_migration_that_is_done_and_gone_is_no_migration() {
 }
 
 #[tokio::test]
-async fn a_migration_is_finished_although_2_2_was_started_after_the_switch() {
+async fn a_migration_is_finished_although_2_2_was_started_after_the_commit() {
     for form in FORMS {
         let killed = Instance::small(form);
         killed.kill_after(Phase::Tidying, 0);

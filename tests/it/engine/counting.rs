@@ -78,7 +78,7 @@ async fn where_a_reply_was_lost_it_is_counted_and_the_number_is_the_same() {
 }
 
 #[tokio::test]
-async fn a_key_that_somebody_else_deletes_after_the_switch_is_missed() {
+async fn a_key_that_another_client_deletes_after_the_commit_is_reported_missing() {
     for form in FORMS {
         let instance = Instance::small(form);
         let key = root().join(b"root-coord/credential/users/root");
@@ -100,7 +100,7 @@ async fn a_key_that_somebody_else_deletes_after_the_switch_is_missed() {
 }
 
 #[tokio::test]
-async fn keys_lost_after_the_switch_are_missed_by_a_run_that_has_no_backup_to_compare_with() {
+async fn keys_lost_after_the_commit_are_reported_without_a_backup() {
     // What is lost leaves no trace in the other records: a key of no family, an index with all its records.
     for lost in ["root-coord/credential/users/root", "field-index/"] {
         for form in FORMS {
@@ -127,13 +127,16 @@ async fn keys_lost_after_the_switch_are_missed_by_a_run_that_has_no_backup_to_co
             };
             let count = report.findings.iter().find(|it| it.code == "key-count");
             let count = count.expect("the number of keys");
-            assert!(count.message.contains(&format!(": {gone} key")), "{count:?}");
+            assert!(
+                count.message.contains(&format!(": {gone} key")),
+                "{count:?}"
+            );
         }
     }
 }
 
 #[tokio::test]
-async fn a_key_whose_lease_ended_after_the_switch_is_not_missed() {
+async fn a_key_whose_lease_ended_after_the_commit_is_not_missing() {
     for form in FORMS {
         let killed = Instance::small(form);
         let key = root().join(b"on-a-lease/x");
@@ -152,7 +155,7 @@ async fn a_key_whose_lease_ended_after_the_switch_is_not_missed() {
 }
 
 #[tokio::test]
-async fn a_key_that_somebody_else_adds_after_the_switch_is_noticed() {
+async fn a_key_that_another_client_adds_after_the_commit_is_noticed() {
     for form in FORMS {
         let instance = Instance::small(form);
         instance.store.fault_when(move |request| {

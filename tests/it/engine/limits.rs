@@ -9,7 +9,7 @@ use crate::rules::FORMS;
 use crate::support::metadata::{Metadata, root, segment_with_logs};
 
 #[tokio::test]
-async fn too_little_room_is_told_in_numbers_before_the_first_write() {
+async fn too_little_free_space_is_reported_in_numbers_before_the_first_write() {
     let instance = Instance::small(FORMS[0]);
     let entries = instance.store.dump().into_iter();
     let used: usize = entries

@@ -75,7 +75,7 @@ async fn what_2_2_wrote_in_another_etcd_is_not_thrown_away_unasked() {
 }
 
 #[tokio::test]
-async fn a_run_past_the_switch_deletes_nothing_in_another_etcd_and_goes_back_on_demand() {
+async fn a_run_past_the_commit_deletes_nothing_in_another_etcd_and_goes_back_on_demand() {
     for phase in [Phase::Committed, Phase::Tidying] {
         for form in FORMS {
             let killed = old_and_busy(form);
@@ -117,7 +117,7 @@ async fn what_was_staged_is_carried_on_in_another_etcd() {
 }
 
 #[tokio::test]
-async fn a_restore_that_was_begun_in_another_etcd_asks_before_it_goes_on() {
+async fn a_restore_that_was_begun_in_another_etcd_asks_before_it_resumes() {
     let killed = old_and_busy(CollectionForm::Split);
     let before = killed.image();
     killed.migrate().await.unwrap();

@@ -48,7 +48,7 @@ async fn roll_back(instance: &Instance, environment: &Environment) {
 }
 
 #[tokio::test]
-async fn a_phase_tells_of_as_many_keys_as_it_announced() {
+async fn a_phase_reports_as_many_keys_as_it_announced() {
     for form in FORMS {
         let listener = Listener::default();
         let environment = listener.environment();

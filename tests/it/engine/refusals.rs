@@ -198,7 +198,7 @@ async fn a_journal_of_a_newer_program_stops_both_ways() {
 }
 
 #[tokio::test]
-async fn the_status_tells_all_but_the_journal_when_that_cannot_be_read() {
+async fn the_status_reports_all_but_the_journal_when_that_cannot_be_read() {
     let newer = br#"{"format": 2, "phase": "swapped", "tool_version": "9.9.0"}"#;
     for (value, word) in [(&newer[..], "9.9.0"), (b"{cut", "not readable")] {
         let instance = Instance::small(CollectionForm::Split);
@@ -223,7 +223,7 @@ async fn the_status_tells_all_but_the_journal_when_that_cannot_be_read() {
 }
 
 #[tokio::test]
-async fn what_hangs_on_no_lease_is_told_to_stay() {
+async fn keys_without_a_lease_are_reported_to_stay() {
     for key in ["session/proxy-7", "session/migration"] {
         let instance = Instance::small(CollectionForm::Split);
         instance.put(key, b"{}");

@@ -111,7 +111,7 @@ fn run_2_2(instance: &Instance) {
 }
 
 #[tokio::test]
-async fn d17_what_2_2_wrote_is_told_and_goes_only_when_that_is_accepted() {
+async fn d17_what_2_2_wrote_is_reported_and_removed_if_accepted() {
     for form in FORMS {
         let instance = Instance::small(form);
         let before = instance.image();
@@ -160,7 +160,7 @@ async fn a_dry_run_shows_the_difference_although_something_would_be_lost() {
 }
 
 #[tokio::test]
-async fn what_2_2_wrote_before_the_migration_was_finished_is_told_too() {
+async fn what_2_2_wrote_before_the_migration_was_finished_is_reported_too() {
     for phase in [Phase::Committed, Phase::Tidying] {
         for form in FORMS {
             let killed = Instance::small(form);
@@ -245,7 +245,7 @@ async fn d18_the_server_id_counter_is_never_set_back() {
 }
 
 #[tokio::test]
-async fn d19_the_load_state_of_2_1_is_gone_after_the_migration_and_back_after_a_rollback() {
+async fn d19_load_state_is_removed_by_migration_restored_by_rollback() {
     for form in FORMS {
         let instance = Instance::small(form);
         instance.migrate().await.unwrap();
@@ -398,7 +398,7 @@ fn disturb_deleting(instance: &Instance, key: &'static [u8]) {
 }
 
 #[tokio::test]
-async fn what_somebody_writes_while_a_rollback_deletes_is_found_by_its_comparison() {
+async fn what_someone_writes_while_a_rollback_deletes_is_found_by_its_comparison() {
     for key in [
         // A key that both layouts have, and a new one.
         &b"by-dev/meta/datacoord-meta/s/1/10/51"[..],
@@ -429,7 +429,7 @@ async fn what_somebody_writes_while_a_rollback_deletes_is_found_by_its_compariso
 }
 
 #[tokio::test]
-async fn what_somebody_writes_while_a_migration_deletes_is_found_by_its_verification() {
+async fn what_someone_writes_while_a_migration_deletes_is_found_by_its_verification() {
     let instance = Instance::small(CollectionForm::Database);
     disturb_deleting(&instance, b"by-dev/meta/segment-index/somebody");
     let failed = instance.migrate().await.unwrap_err();

@@ -93,7 +93,7 @@ async fn what_etcd_lost_of_what_was_staged_is_put_again() {
 }
 
 #[tokio::test]
-async fn what_somebody_changed_of_what_was_staged_is_not_overwritten() {
+async fn what_someone_changed_of_what_was_staged_is_not_overwritten() {
     for form in FORMS {
         let (next, keys) = staged(form).await;
         let key = &keys[0];
@@ -180,7 +180,7 @@ async fn what_2_1_wrote_between_two_runs_is_in_the_backup_of_the_second() {
 }
 
 #[tokio::test]
-async fn without_a_backup_of_its_own_a_later_run_does_not_name_an_outdated_one() {
+async fn a_later_run_without_a_backup_names_no_outdated_one() {
     for (changed, kept) in [(false, true), (true, false)] {
         let killed = Instance::small(FORMS[0]);
         killed.kill_after(Phase::Staged, 0);

@@ -99,7 +99,7 @@ async fn w03_a_live_session_keeps_the_metadata_unchanged() {
 }
 
 #[tokio::test]
-async fn w03_an_expiring_session_is_waited_for() {
+async fn w03_an_expiring_session_is_awaited() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     let mut changed = scenario.bed.shared.behaviour().clone();
     changed.lingering_sessions.insert("standalone".to_owned());

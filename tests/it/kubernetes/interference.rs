@@ -45,7 +45,7 @@ impl Gate {
 }
 
 #[tokio::test]
-async fn an_etcd_outage_after_the_stop_is_waited_for() {
+async fn an_etcd_outage_after_the_stop_is_awaited() {
     let gate = Gate::start().await;
     let helm = Helm::standalone("my-release");
     let scenario = Scenario::behind(helm, role(), &gate.address).await;

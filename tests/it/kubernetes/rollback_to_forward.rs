@@ -122,7 +122,7 @@ async fn a_forward_keeps_what_the_new_release_wrote() {
 }
 
 #[tokio::test]
-async fn a_forward_never_rolls_back_by_itself() {
+async fn a_forward_never_rolls_back_automatically() {
     let scenario = with_a_rollback_that_died(&["--rollback-on-failure"], true).await;
     let bed = &scenario.bed;
     let before = bed.metadata.dump().await;

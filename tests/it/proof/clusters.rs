@@ -139,7 +139,7 @@ async fn on_and_back(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_leader_is_killed_while_staging_and_just_before_and_after_the_switch() {
+async fn the_leader_is_killed_while_staging_and_just_before_and_after_the_commit() {
     let case = Arc::new(Case::new("base/in.jsonl", CollectionForm::Database));
     let (members, store) = cluster().await;
     case.load(&store).await;
@@ -236,18 +236,18 @@ async fn without_majority(place: Place, legal: &[Written]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_majority_while_staging_the_run_ends_part_way_and_goes_on_later() {
+async fn without_a_majority_while_staging_the_run_ends_part_way_and_resumes_later() {
     without_majority(Place::Staging(Moment::Before), &[Written::Staged]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_majority_at_the_switch_nobody_claims_to_know_whether_it_was_done() {
+async fn without_a_majority_at_the_commit_nobody_claims_to_know_whether_it_was_done() {
     let legal = [Written::InDoubt, Written::Staged];
     without_majority(Place::Commit(Moment::Before), &legal).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_majority_right_after_the_switch_the_run_goes_on_later() {
+async fn without_a_majority_right_after_the_commit_the_run_resumes_later() {
     without_majority(Place::Commit(Moment::After), &[Written::CutOver]).await;
 }
 

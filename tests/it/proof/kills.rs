@@ -94,12 +94,12 @@ async fn legal(case: &Case, store: &impl meta_store::Store, note: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn d5_killed_at_each_transaction_the_split_form_goes_on_and_back() {
+async fn d5_killed_at_each_transaction_the_split_form_resumes_and_rolls_back() {
     killed_at_each_transaction("base/in.jsonl", CollectionForm::Split).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn d5_killed_at_each_transaction_the_database_form_goes_on_and_back() {
+async fn d5_killed_at_each_transaction_the_database_form_resumes_and_rolls_back() {
     killed_at_each_transaction("base/in.jsonl", CollectionForm::Database).await;
 }
 

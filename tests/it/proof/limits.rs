@@ -70,7 +70,7 @@ async fn a_server_that_takes_few_operations_gets_smaller_transactions() {
 }
 
 #[tokio::test]
-async fn a_server_that_cannot_take_the_switch_is_refused_before_the_first_write() {
+async fn a_server_that_cannot_take_the_commit_is_refused_before_the_first_write() {
     let etcd = Etcd::start(Settings {
         max_txn_ops: Some(5),
         ..Settings::default()
@@ -285,7 +285,7 @@ async fn a_capture_that_is_compacted_each_time_ends_with_nothing_changed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn d21_an_etcd_that_hangs_in_the_middle_ends_the_run_in_time_and_it_goes_on_later() {
+async fn d21_an_etcd_that_hangs_in_the_middle_ends_the_run_in_time_and_resumes_later() {
     let etcd = Etcd::start(Settings::default());
     let options = Options {
         request_timeout: Duration::from_millis(500),

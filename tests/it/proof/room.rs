@@ -91,13 +91,13 @@ async fn too_little_room(etcd: Etcd) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn too_little_room_is_refused_with_the_numbers_before_the_first_write() {
+async fn too_little_free_space_is_refused_with_the_numbers_before_the_first_write() {
     too_little_room(with_quota(None)).await;
 }
 
 /// The older line, where `scripts/etcd 3.4` has fetched one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn too_little_room_is_refused_by_the_older_line_of_etcd_too() {
+async fn too_little_free_space_is_refused_by_the_older_line_of_etcd_too() {
     if let Some(server) = cached("3.4") {
         too_little_room(with_quota(Some(server))).await;
     }
@@ -123,7 +123,7 @@ async fn disarm(etcd: &Etcd) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_alarm_in_the_middle_ends_the_run_part_way_and_it_goes_on_when_that_is_cleared() {
+async fn an_alarm_in_the_middle_ends_the_run_part_way_and_resumes_when_that_is_cleared() {
     let etcd = with_quota(None);
     let store = etcd.connect().await;
     let case = Case::new("base/in.jsonl", CollectionForm::Database);
@@ -170,7 +170,7 @@ async fn an_alarm_in_the_middle_ends_the_run_part_way_and_it_goes_on_when_that_i
 
 /// What the program says of an alarm: how to clear it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_alarm_is_found_before_the_first_write_and_the_cure_is_told() {
+async fn an_alarm_is_found_before_the_first_write_and_the_remedy_is_reported() {
     let etcd = with_quota(None);
     let store = etcd.connect().await;
     let case = Case::new("base/in.jsonl", CollectionForm::Database);

@@ -197,7 +197,7 @@ async fn a_refused_password_shows_in_no_error() {
 
 /// The dead run's lock waits out its lease; a user with few rights can wait for it, too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_dead_runs_lock_is_waited_for_and_then_the_run_goes_on() {
+async fn a_dead_runs_lock_is_awaited_and_then_the_run_resumes() {
     let case = Case::new("base/in.jsonl", CollectionForm::Database);
     let (etcd, store) = with_limited_user(&case).await;
     let proxy = Proxy::start(etcd.address()).await;

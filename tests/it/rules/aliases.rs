@@ -132,7 +132,7 @@ fn t2_the_plain_alias_is_believed() {
 }
 
 #[test]
-fn an_alias_that_moved_without_a_snapshot_is_told_and_both_are_carried() {
+fn an_alias_that_moved_without_a_snapshot_is_reported_and_both_are_carried() {
     for form in FORMS {
         let mut before = Metadata::small();
         let mut other = collection(2);

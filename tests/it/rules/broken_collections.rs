@@ -85,7 +85,7 @@ fn t6_repeated_ids_and_half_records_are_errors() {
 }
 
 #[test]
-fn a_record_under_another_collections_key_is_told_where_it_keeps_that_key() {
+fn a_record_under_another_collections_key_is_reported_where_it_keeps_that_key() {
     for form in FORMS {
         let mut before = Metadata::small();
         let record = before.entries[PLAIN].clone();
@@ -134,7 +134,7 @@ fn t6_text_that_is_no_utf_8_is_an_error_wherever_it_stands() {
 }
 
 #[test]
-fn a_collection_that_nobody_can_use_is_carried_and_told() {
+fn a_collection_that_nobody_can_use_is_carried_and_reported() {
     for form in FORMS {
         let mut before = Metadata::small();
         before.change_collection(|record| {
@@ -254,7 +254,7 @@ fn a_key_that_is_not_spelt_as_its_family_is_an_error_and_stays_under_skip() {
 }
 
 #[test]
-fn a_snapshot_at_the_last_moment_there_is_cannot_be_put_right_and_stays_under_skip() {
+fn a_snapshot_at_the_last_timestamp_stays_under_skip() {
     for form in FORMS {
         let mut before = Metadata::small();
         let last = format!("snapshots/root-coord/collection/1_ts{}", u64::MAX);

@@ -10,7 +10,7 @@ use crate::support::metadata::{Metadata, definition, field, has, reference};
 const INDEX: &str = "root-coord/index/1/7";
 
 #[test]
-fn a_name_of_its_own_is_kept() {
+fn a_custom_index_name_is_kept() {
     let mut before = Metadata::small();
     let mut record = definition(7);
     record.index_name = "_default_idx_5".into();
@@ -44,7 +44,7 @@ fn a_renamed_default_index_is_reported() {
 }
 
 #[test]
-fn two_indexes_of_one_name_are_kept_and_told() {
+fn two_indexes_of_one_name_are_kept_and_reported() {
     const SECOND: &str = "root-coord/index/1/8";
     let told = |first: &str, second: &str, deleted: bool| {
         let mut before = Metadata::small();

@@ -205,7 +205,7 @@ fn d36_t4_a_missing_build_is_an_error_or_left_out() {
 }
 
 #[test]
-fn t4_of_a_missing_build_it_is_told_whether_the_segment_is_still_there() {
+fn t4_of_a_missing_build_it_is_reported_whether_the_segment_is_still_there() {
     let told = |segment_is_there: bool| {
         let mut before = Metadata::small();
         before.remove("indexes/90");
@@ -365,7 +365,7 @@ fn d46_t6_bad_params_are_an_error_before_anything_is_written() {
 }
 
 #[test]
-fn d45_t7_parameters_keep_their_value_and_null_is_told() {
+fn d45_t7_parameters_keep_their_value_and_null_is_reported() {
     let mut before = Metadata::small();
     let mut record = definition(7);
     let json = r#"{"nlist": 2097152, "ratio": 1e-5, "list": [1, 2], "none": null, "on": true}"#;

@@ -158,7 +158,7 @@ fn d1_collections_without_anything_that_the_official_tool_deletes_are_refused() 
 }
 
 #[test]
-fn a_single_key_of_those_tells_that_nobody_deleted_them() {
+fn a_single_key_of_those_shows_that_nobody_deleted_them() {
     for key in ["root-coord/dd-operation", "root-coord/collection-alias/old"] {
         let mut before = Metadata::small();
         before.remove_below(&INDEXES_AND_ALIASES);

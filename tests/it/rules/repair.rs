@@ -428,7 +428,7 @@ fn alias_keys_of_2_1_go_where_2_2_knows_the_alias() {
 }
 
 #[test]
-fn load_state_of_a_collection_that_is_gone_goes() {
+fn load_state_of_a_missing_collection_is_removed() {
     let metadata = Metadata::small();
     let migration = metadata.migrate(CollectionForm::Database);
     let mut image: Image = metadata

@@ -137,7 +137,7 @@ fn an_error_in_the_source_comes_through() {
 }
 
 #[test]
-fn a_staged_key_that_is_there_already_stands_once() {
+fn an_existing_staged_key_is_listed_once() {
     let mut before = Metadata::small();
     let migration = before.migrate(Split);
     let expected = before.after(&migration);
@@ -203,7 +203,7 @@ fn the_plan_counts_what_happens_to_each_family() {
 }
 
 #[test]
-fn the_digest_tells_forms_and_contents_apart() {
+fn the_digest_distinguishes_forms_and_contents() {
     let digests: Vec<_> = FORMS
         .iter()
         .map(|form| Metadata::small().migrate(*form).digest().to_owned())
@@ -218,7 +218,7 @@ fn the_digest_tells_forms_and_contents_apart() {
 }
 
 #[test]
-fn an_operation_that_was_not_sent_is_told() {
+fn an_operation_that_was_not_sent_is_reported() {
     let key = "root-coord/dd-operation";
     let findings = |sent: &[u8], operation: &[u8]| -> Vec<String> {
         let mut before = Metadata::small();

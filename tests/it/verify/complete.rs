@@ -223,7 +223,7 @@ fn official() -> BTreeMap<String, Vec<u8>> {
 }
 
 #[test]
-fn an_interrupted_official_run_is_told_from_a_finished_one() {
+fn an_interrupted_official_run_is_distinguished_from_a_finished_one() {
     let target = Context {
         target: Some("2.2.16".parse().unwrap()),
         ..Context::default()

@@ -122,7 +122,7 @@ fn w11_the_container_is_known_before_the_stop() {
 }
 
 #[test]
-fn an_image_tells_its_version() {
+fn an_image_names_its_version() {
     let version = |image: &str| image_version(image).map(|release| release.to_string());
     assert_eq!(version("milvusdb/milvus:v2.1.4").as_deref(), Some("2.1.4"));
     assert_eq!(

@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stride_that_leaves_its_folder_goes_on_behind_it() {
+    fn a_stride_that_leaves_its_folder_continues_behind_it() {
         let mut stride = Stride::Bytes {
             depth: 2,
             span: u64::MAX / 2,

@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn the_smallest_quota_that_is_told_counts() {
+    fn the_smallest_quota_that_is_reported_counts() {
         assert_eq!(smaller(None, 0), None);
         assert_eq!(smaller(None, 8), Some(8));
         assert_eq!(smaller(Some(8), 4), Some(4));

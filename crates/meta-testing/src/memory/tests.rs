@@ -60,7 +60,7 @@ async fn a_hanging_request_is_never_answered_and_never_applied() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn somebody_else_can_act_before_or_after_a_request() {
+async fn another_client_can_act_before_or_after_a_request() {
     let store = MemoryStore::new();
     store.fault_when(|request| {
         if request.txn.is_none() {

@@ -450,7 +450,7 @@ fn belongs(character: char) -> bool {
 }
 
 #[test]
-fn names_are_replaced_once_and_only_whole() {
+fn names_are_replaced_once_and_as_full_words() {
     let pairs = |pairs: &[(&str, &str)]| {
         let owned = pairs
             .iter()

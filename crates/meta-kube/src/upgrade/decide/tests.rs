@@ -748,7 +748,7 @@ fn a_paused_milvus_operator_is_found_before_anything_is_changed() {
 }
 
 #[test]
-fn only_pods_in_transition_are_waited_for() {
+fn only_pods_in_transition_are_awaited() {
     let blocked = |codes: &[&str]| {
         let finding = |code: &&str| cluster_finding(Severity::Error, code, String::new());
         Refusal::Blocked(codes.iter().map(finding).collect()).passes()

@@ -52,7 +52,7 @@ fn a_far_gap_is_crossed_in_a_few_steps_and_an_empty_end_is_not_asked_for() {
 }
 
 #[test]
-fn while_it_is_looked_for_where_keys_go_on_nothing_behind_is_asked_for() {
+fn a_search_for_the_next_key_requests_nothing_behind_it() {
     let cut = [b"root/b".to_vec()];
     let parts = parts(KeyRange::prefix("root/"), &cut);
     let mut sections = Sections::new(LIMITS);
