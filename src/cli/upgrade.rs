@@ -13,10 +13,10 @@ use super::output::exit::Exit;
 use super::output::failure::Failure;
 use super::output::upgrade as upgrade_output;
 use meta_kube::options::{Intent, UpgradeOptions};
-use meta_kube::stage::Policy;
+use meta_kube::stage::{Policy, Unreached};
 use meta_kube::upgrade::decide::Refusal;
 use meta_kube::upgrade::status::meaning;
-use meta_kube::upgrade::{Cause, Status, Unreached, UpgradeError, dry_run, status, upgrade};
+use meta_kube::upgrade::{Cause, Status, UpgradeError, dry_run, status, upgrade};
 use milvus_meta::transform::OnBrokenRecord;
 
 /// Upgrade a Milvus 2.1 instance on Kubernetes to 2.2, and back

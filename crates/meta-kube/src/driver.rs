@@ -15,11 +15,12 @@ use super::manifest;
 use super::options::UpgradeOptions;
 use super::preflight::{check_metadata, check_storage_roots};
 use super::progress::ProgressObserver;
-use super::stage::{Action, End, Next, Outcome, Stage, next};
+use super::stage::{Intent, Next, Outcome, Stage, Unreached, Work, next};
 use super::state::UpgradeState;
 use super::{LABEL_INSTANCE, LABEL_OPERATION, STATE_KEY, config_name, state_name};
 use meta_report::BackupReport;
 use milvus_meta::finding::Severity;
+use milvus_meta::layout::Layout;
 use milvus_meta::transform::PlanReport;
 
 mod backup;
@@ -31,21 +32,6 @@ mod workloads;
 const STOPS_MAX: u32 = 5;
 /// How long a server that does not answer is left alone.
 const OUTAGE_PAUSE: Duration = Duration::from_secs(3);
-
-/// How an operation ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ending {
-    /// The new release runs on verified 2.2 metadata.
-    Upgraded,
-    /// The old release runs on verified 2.1 metadata; with what failed until then.
-    RolledBack(Option<String>),
-    /// Nothing was touched, and why.
-    Abandoned(String),
-    /// The rollback was not started, and why: the new release runs on.
-    Kept(String),
-    /// A person has to decide.
-    Halted(String),
-}
 
 /// What makes the process give up, with everything recorded as it is.
 #[derive(Debug, thiserror::Error)]
@@ -157,11 +143,14 @@ impl<'a> Driver<'a> {
         &self.state
     }
 
-    /// Drives until the end, or until the user has to decide.
+    /// Drives until the end, or until the user has to decide; says whether `intent` was reached.
     ///
     /// # Errors
     /// When the process cannot continue; the saved state says where it was.
-    pub(crate) async fn drive(&mut self) -> Result<Ending, DriverError> {
+    pub(crate) async fn drive(
+        &mut self,
+        intent: Intent,
+    ) -> Result<Result<(), Unreached>, DriverError> {
         self.save().await?;
         let mut outage: Option<Instant> = None;
         loop {
@@ -169,8 +158,13 @@ impl<'a> Driver<'a> {
             if outage.is_none() {
                 self.observer.message(stage.name());
             }
-            if stage.is_final() {
-                return Ok(self.ending());
+            if let Some(end) = stage.row().end {
+                let failure = self.state.failure.clone();
+                return Ok((end.reached)(
+                    intent,
+                    self.state.rollback_requested,
+                    failure,
+                ));
             }
             let worked = match self.work(stage).await {
                 Ok(outcome) => self.still_stopped(stage, outcome).await,
@@ -185,7 +179,7 @@ impl<'a> Driver<'a> {
                 Err(StageError::Undecided(why)) => {
                     self.state.failure = Some(format!("{}: {why}", stage.name()));
                     self.save().await?;
-                    return Ok(Ending::Halted(why));
+                    return Ok(Err(Unreached::Halted(why)));
                 }
                 Err(StageError::Broken(error)) => {
                     // Every stage may be started again: that is what a restarted command does.
@@ -206,12 +200,12 @@ impl<'a> Driver<'a> {
                 Next::Halt => {
                     self.save().await?;
                     let why = self.state.failure.clone();
-                    return Ok(Ending::Halted(why.unwrap_or_else(|| {
+                    return Ok(Err(Unreached::Halted(why.unwrap_or_else(|| {
                         format!(
                             "{}: the metadata does not match the saved upgrade state",
                             stage.name()
                         )
-                    })));
+                    }))));
                 }
             }
         }
@@ -246,9 +240,10 @@ impl<'a> Driver<'a> {
     fn failed(&mut self, stage: Stage, why: &str) {
         self.observer.message(&format!("failed: {why}"));
         let first = self.state.failure.take();
-        let way_back = stage.is_rollback() || stage.action == Action::Diagnose;
         self.state.failure = Some(match first {
-            Some(first) if way_back => format!("{first}; then, {}: {why}", stage.name()),
+            Some(first) if stage.row().keeps_failure => {
+                format!("{first}; then, {}: {why}", stage.name())
+            }
             Some(_) | None => format!("{}: {why}", stage.name()),
         });
     }
@@ -279,17 +274,6 @@ impl<'a> Driver<'a> {
             self.delete_saved(stage).await;
         }
         Ok(())
-    }
-
-    fn ending(&self) -> Ending {
-        let failure = self.state.failure.clone();
-        match self.state.stage.row().end {
-            Some(End::Upgraded) => failure.map_or(Ending::Upgraded, Ending::Kept),
-            Some(End::RolledBack) => Ending::RolledBack(failure),
-            Some(End::Aborted) | None => {
-                Ending::Abandoned(failure.unwrap_or_else(|| "nothing was changed".to_owned()))
-            }
-        }
     }
 
     /// Saves the state; another program's change of it in between ends this process.
@@ -343,48 +327,31 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// Does the work of a stage: the one place that knows how each action is done.
+    /// Does the work of a stage: the one place that knows how each work is done.
     async fn work(&mut self, stage: Stage) -> Result<Outcome, StageError> {
-        let forward = !stage.is_rollback();
-        match stage.action {
-            Action::Probe => return self.probe().await,
-            Action::Plan => self.plan().await?,
-            Action::CheckRollback => self.check_rollback().await?,
-            Action::Stop => {
-                self.end_writers().await?;
-                self.stop().await?;
-            }
+        let new = !stage.is_rollback();
+        match stage.row().work {
+            Work::Probe => return self.probe().await.map(Outcome::Metadata),
+            Work::CheckLayout => return self.check_layout().await.map(Outcome::Metadata),
+            Work::Plan => self.plan().await?,
+            Work::CheckRollback => self.check_rollback().await?,
+            Work::Stop => self.stop().await?,
             // The Job that follows waits for the sessions in etcd.
-            Action::Drain => self.wait_for_no_pods().await?,
-            Action::Backup if forward => self.back_up().await?,
-            Action::Backup => self.save_new().await?,
-            Action::Convert if forward => self.migrate().await?,
-            // Without a backup there is nothing to put back: the check finds out whether that is needed.
-            Action::Convert if !self.state.has_backup => {}
-            Action::Convert => self.roll_back().await?,
-            Action::Verify => self.verify().await?,
-            Action::CheckLayout | Action::Diagnose => {
-                self.end_writers().await?;
-                let layout = self.unlocked_status().await?.layout;
-                self.observer
-                    .message(&format!("the metadata is {}", layout.name()));
-                return Ok(Outcome::Metadata(layout));
-            }
-            Action::Start => self.start(forward).await?,
-            Action::WaitReady => {
-                self.wait_ready(forward).await?;
-                if !forward {
-                    self.require_old_metadata().await?;
-                }
-                self.remove_annotations().await?;
-            }
-            Action::Done | Action::Aborted => {}
+            Work::Drain => self.wait_for_no_pods().await?,
+            Work::Backup => self.back_up().await?,
+            Work::SaveNew => self.save_new().await?,
+            Work::Migrate => self.migrate().await?,
+            Work::Restore => self.restore().await?,
+            Work::Verify => self.verify().await?,
+            Work::Start => self.start(new).await?,
+            Work::WaitReady => self.wait_ready(new).await?,
+            Work::Nothing => {}
         }
         Ok(Outcome::Done)
     }
 
     /// Proves image, volume and etcd with a Job that only reads, while Milvus still runs.
-    async fn probe(&mut self) -> Result<Outcome, StageError> {
+    async fn probe(&mut self) -> Result<Layout, StageError> {
         let status = self.status().await?;
         let options = UpgradeOptions {
             accepted: self.state.accepted.clone(),
@@ -401,9 +368,20 @@ impl<'a> Driver<'a> {
             return Err(StageError::Failed(errors.join("; ")));
         }
         self.state.layout_before = Some(status.layout);
+        Ok(self.reported(status.layout))
+    }
+
+    /// The layout once no Job can change it any more.
+    async fn check_layout(&mut self) -> Result<Layout, StageError> {
+        self.end_writers().await?;
+        let layout = self.unlocked_status().await?.layout;
+        Ok(self.reported(layout))
+    }
+
+    fn reported(&self, layout: Layout) -> Layout {
         self.observer
-            .message(&format!("the metadata is {}", status.layout.name()));
-        Ok(Outcome::Metadata(status.layout))
+            .message(&format!("the metadata is {}", layout.name()));
+        layout
     }
 
     /// Plans the migration, and compares where the files are with where the new release will look for them.

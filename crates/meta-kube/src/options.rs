@@ -3,23 +3,10 @@
 use std::time::Duration;
 
 use super::claim_name;
+pub use super::stage::Intent;
 use super::stage::Policy;
 use super::state::PodShape;
 use milvus_meta::version::Release;
-
-/// What to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Intent {
-    /// Upgrade, or resume an unfinished upgrade.
-    #[default]
-    Upgrade,
-    /// Roll back.
-    RollBack,
-    /// Resume what is unfinished, forward or back.
-    Resume,
-    /// Abandon an unfinished rollback and continue the upgrade.
-    Forward,
-}
 
 /// Everything that a command line says about an upgrade. What is `None` or empty was not given.
 #[derive(Debug, Clone, Default)]

@@ -9,102 +9,56 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use milvus_meta::layout::Layout;
 
+mod end;
 mod table;
 
-pub(crate) use table::TABLE;
-pub use table::{Effect, End, Row};
+pub use end::{End, Intent, State, Unreached};
+pub use table::{Effect, Row};
+pub(crate) use table::{Patch, TABLE, Work};
 use table::{Then, TurnBack};
 
-/// Which release an operation leads to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Direction {
-    /// To the new release.
-    Forward,
-    /// Back to the old release.
-    Back,
-}
-
-/// What is done in a stage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Action {
-    /// A Job that only reads proves image, volume and etcd, and reports the layout. Milvus runs.
-    Probe,
-    /// A Job plans the migration and changes nothing. Milvus runs.
-    Plan,
-    /// A Job that only reads checks that a rollback is possible. The new release runs.
-    CheckRollback,
-    /// Milvus is scaled to 0.
-    Stop,
-    /// No pod and no leased session may be left.
-    Drain,
-    /// The metadata of the release that was stopped is saved.
-    Backup,
-    /// The metadata is migrated, or put back.
-    Convert,
-    /// The 2.2 layout is compared with the expected result.
-    Verify,
-    /// A Job that only reads has to find the metadata of the release that is started next.
-    CheckLayout,
-    /// The release gets its image and the saved counts.
-    Start,
-    /// The release has to become healthy.
-    WaitReady,
-    /// Something failed after the stop began: a Job that only reads finds out what the metadata is.
-    Diagnose,
-    /// The end.
-    Done,
-    /// The end before Milvus was touched.
-    Aborted,
-}
-
 /// One stage of an upgrade or a rollback.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stage {
-    /// Where the operation leads.
-    pub direction: Direction,
-    /// What is done.
-    pub action: Action,
+    /// Its name in the saved upgrade state.
+    pub id: &'static str,
+    /// Whether it leads back to the old release.
+    back: bool,
 }
 
-const fn forward(action: Action) -> Stage {
-    Stage {
-        direction: Direction::Forward,
-        action,
-    }
+const fn forward(id: &'static str) -> Stage {
+    Stage { id, back: false }
 }
 
-const fn back(action: Action) -> Stage {
-    Stage {
-        direction: Direction::Back,
-        action,
-    }
+const fn back(id: &'static str) -> Stage {
+    Stage { id, back: true }
 }
 
 /// The stages, each described by its [`Row`].
 #[allow(missing_docs, reason = "the table has the description of each")]
 impl Stage {
-    pub(crate) const PROBE: Self = forward(Action::Probe);
-    pub const PLAN: Self = forward(Action::Plan);
-    pub const STOP: Self = forward(Action::Stop);
-    pub(crate) const DRAIN: Self = forward(Action::Drain);
-    pub(crate) const BACKUP: Self = forward(Action::Backup);
-    pub const MIGRATE: Self = forward(Action::Convert);
-    pub(crate) const VERIFY: Self = forward(Action::Verify);
-    pub(crate) const CHECK_NEW: Self = forward(Action::CheckLayout);
-    pub(crate) const START_NEW: Self = forward(Action::Start);
-    pub(crate) const WAIT_NEW: Self = forward(Action::WaitReady);
-    pub(crate) const UPGRADED: Self = forward(Action::Done);
-    pub(crate) const DIAGNOSE: Self = forward(Action::Diagnose);
-    pub(crate) const ABORTED: Self = forward(Action::Aborted);
-    pub(crate) const CHECK_ROLLBACK: Self = back(Action::CheckRollback);
-    pub(crate) const STOP_BACK: Self = back(Action::Stop);
-    pub(crate) const DRAIN_BACK: Self = back(Action::Drain);
-    pub(crate) const SAVE_NEW: Self = back(Action::Backup);
-    pub const RESTORE: Self = back(Action::Convert);
-    pub(crate) const CHECK_OLD: Self = back(Action::CheckLayout);
-    pub(crate) const START_OLD: Self = back(Action::Start);
-    pub(crate) const WAIT_OLD: Self = back(Action::WaitReady);
-    pub(crate) const ROLLED_BACK: Self = back(Action::Done);
+    pub(crate) const PROBE: Self = forward("probe");
+    pub const PLAN: Self = forward("plan");
+    pub const STOP: Self = forward("stop");
+    pub(crate) const DRAIN: Self = forward("drain");
+    pub(crate) const BACKUP: Self = forward("backup");
+    pub const MIGRATE: Self = forward("migrate");
+    pub(crate) const VERIFY: Self = forward("verify");
+    pub(crate) const CHECK_NEW: Self = forward("recheck");
+    pub(crate) const START_NEW: Self = forward("start");
+    pub(crate) const WAIT_NEW: Self = forward("settle");
+    pub(crate) const UPGRADED: Self = forward("upgraded");
+    pub(crate) const DIAGNOSE: Self = forward("assess");
+    pub(crate) const ABORTED: Self = forward("abandoned");
+    pub(crate) const CHECK_ROLLBACK: Self = back("look-back");
+    pub(crate) const STOP_BACK: Self = back("stop-new");
+    pub(crate) const DRAIN_BACK: Self = back("drain-new");
+    pub(crate) const SAVE_NEW: Self = back("save-new");
+    pub const RESTORE: Self = back("roll-back");
+    pub(crate) const CHECK_OLD: Self = back("check");
+    pub(crate) const START_OLD: Self = back("start-old");
+    pub(crate) const WAIT_OLD: Self = back("settle-old");
+    pub(crate) const ROLLED_BACK: Self = back("rolled-back");
 }
 
 /// How a stage's work ended.
@@ -163,21 +117,21 @@ impl Stage {
 
     /// Whether this stage leads back to 2.1.
     #[must_use]
-    pub(crate) fn is_rollback(self) -> bool {
-        self.direction == Direction::Back
+    pub(crate) const fn is_rollback(self) -> bool {
+        self.back
     }
 }
 
 impl Serialize for Stage {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.row().id)
+        serializer.serialize_str(self.id)
     }
 }
 
 impl<'de> Deserialize<'de> for Stage {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let id = String::deserialize(deserializer)?;
-        let found = TABLE.iter().find(|row| row.id == id);
+        let found = TABLE.iter().find(|row| row.stage.id == id);
         let row = found.ok_or_else(|| D::Error::custom(format!("unknown stage {id:?}")))?;
         Ok(row.stage)
     }

@@ -11,12 +11,13 @@ use tokio::time::Instant;
 use super::POLL_INTERVAL;
 use super::client::{Client, ClientError};
 use super::collect::{self, Scope};
-use super::driver::{Driver, DriverError, Ending, saved_state};
+use super::driver::{Driver, DriverError, saved_state};
 use super::lease::{Held, LeaseError};
 use super::manifest;
 use super::options::{Intent, UpgradeOptions};
 use super::preflight::{Facts, Right};
 use super::progress::ProgressObserver;
+use super::stage::Unreached;
 use super::state::UpgradeState;
 
 pub mod decide;
@@ -40,17 +41,6 @@ pub struct UpgradeReport {
     pub result: Result<(), Unreached>,
     /// What there is now.
     pub status: Status,
-}
-
-/// Why what was asked for was not reached.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Unreached {
-    /// The old release runs, or Milvus was not touched.
-    Failed(String),
-    /// The new release runs: no rollback was started.
-    Refused(String),
-    /// The user has to decide.
-    Halted(String),
 }
 
 /// Why the command ended.
@@ -172,13 +162,12 @@ async fn work(
         observed.version,
         options.limit,
     );
-    let ending = act(&mut operation, &decision).await;
+    let ended = act(&mut operation, &decision, options.intent).await;
     let state = operation.state().clone();
-    let ending = ending.map_err(|error| UpgradeError {
+    let result = ended.map_err(|error| UpgradeError {
         cause: error.into(),
         state: Some(Box::new(state.clone())),
     })?;
-    let result = reached(options.intent, &state, ending);
     if options.clean_up && result.is_ok() {
         operation.clean_up().await?;
     }
@@ -213,9 +202,13 @@ async fn decide_at_rest(
     }
 }
 
-async fn act(operation: &mut Driver<'_>, decision: &Decision) -> Result<Ending, DriverError> {
+async fn act(
+    operation: &mut Driver<'_>,
+    decision: &Decision,
+    intent: Intent,
+) -> Result<Result<(), Unreached>, DriverError> {
     operation.stop_recreated(&decision.recreated).await?;
-    operation.drive().await
+    operation.drive(intent).await
 }
 
 /// Observes everything that decides, once.
@@ -290,27 +283,4 @@ async fn stopped(client: &Client, options: &UpgradeOptions) -> UpgradeError {
         cause: Cause::Stopped,
         state: found.map(|(state, _)| Box::new(state)),
     }
-}
-
-/// Whether the command reached what it was asked for; if not, why.
-fn reached(intent: Intent, state: &UpgradeState, ending: Ending) -> Result<(), Unreached> {
-    let rollback_requested = state.rollback_requested && intent != Intent::Upgrade;
-    Err(match ending {
-        Ending::Upgraded => return Ok(()),
-        Ending::RolledBack(_) if rollback_requested => return Ok(()),
-        Ending::RolledBack(_) if state.rollback_requested => Unreached::Failed(
-            "no upgrade was started: the unfinished rollback is finished, and the old release runs; run upgrade again"
-                .to_owned(),
-        ),
-        Ending::RolledBack(why) => {
-            let why = why.unwrap_or_else(|| "no reason is saved".to_owned());
-            Unreached::Failed(format!("the upgrade failed and the old release runs again: {why}"))
-        }
-        Ending::Abandoned(_) if intent == Intent::RollBack => return Ok(()),
-        Ending::Abandoned(why) => {
-            Unreached::Failed(format!("the upgrade ended before anything was changed: {why}"))
-        }
-        Ending::Kept(why) => Unreached::Refused(format!("not rolled back: {why}")),
-        Ending::Halted(why) => Unreached::Halted(why),
-    })
 }

@@ -114,8 +114,12 @@ impl Driver<'_> {
         self.run(JobKind::VerifyAlone).await.map(|_| ())
     }
 
-    /// Puts the metadata back; where the backup is lost, that may not be needed.
-    pub(super) async fn roll_back(&mut self) -> Result<(), StageError> {
+    /// Restores the 2.1 metadata; where the backup is lost, that may not be needed.
+    pub(super) async fn restore(&mut self) -> Result<(), StageError> {
+        // Without a backup there is nothing to restore: the check that follows finds out whether that is needed.
+        if !self.state.has_backup {
+            return Ok(());
+        }
         let why = match self.run(JobKind::Rollback).await {
             Err(StageError::Failed(why)) => why,
             outcome => return outcome.map(|_| ()),

@@ -120,6 +120,7 @@ impl Driver<'_> {
 
     /// Scales everything of Milvus to 0.
     pub(super) async fn stop(&mut self) -> Result<(), StageError> {
+        self.end_writers().await?;
         if self.state.resource.is_some() {
             return self.stop_resource().await;
         }
@@ -263,7 +264,7 @@ impl Driver<'_> {
     }
 
     /// Takes away what was noted when Milvus was stopped.
-    pub(super) async fn remove_annotations(&self) -> Result<(), StageError> {
+    async fn remove_annotations(&self) -> Result<(), StageError> {
         self.check_lease().await?;
         if self.state.resource.is_some() {
             let instance = &self.state.instance;
@@ -343,8 +344,16 @@ impl Driver<'_> {
         Ok(())
     }
 
-    /// Waits until everything that was started is healthy.
-    pub(super) async fn wait_ready(&self, new: bool) -> Result<(), StageError> {
+    /// Waits until everything that was started is healthy: the release runs, and its annotations are no longer needed.
+    pub(super) async fn wait_ready(&mut self, new: bool) -> Result<(), StageError> {
+        self.wait_until_healthy(new).await?;
+        if !new {
+            self.require_old_metadata().await?;
+        }
+        self.remove_annotations().await
+    }
+
+    async fn wait_until_healthy(&self, new: bool) -> Result<(), StageError> {
         let begun = Instant::now();
         let mut reported = String::new();
         loop {

@@ -60,41 +60,38 @@ impl World {
 
     /// Does the work of a stage; with `left` only a part of it, which leaves the metadata so.
     fn work(&mut self, stage: Stage, left: Option<Layout>) -> Outcome {
-        let forward = stage.direction == Direction::Forward;
-        match stage.action {
-            Action::Probe | Action::CheckLayout | Action::Diagnose => {
-                return Outcome::Metadata(self.metadata);
-            }
-            Action::Stop if left.is_none() => {
+        match stage.row().work {
+            Work::Probe | Work::CheckLayout => return Outcome::Metadata(self.metadata),
+            Work::Stop if left.is_none() => {
                 self.old_runs = false;
                 self.new_runs = false;
             }
-            Action::Drain if !self.is_down() => return Outcome::Failed,
-            Action::Backup if left.is_none() && forward => self.has_backup = true,
-            Action::Convert if forward => {
+            Work::Drain if !self.is_down() => return Outcome::Failed,
+            Work::Backup if left.is_none() => self.has_backup = true,
+            Work::Migrate => {
                 assert!(self.is_down(), "migrates beside Milvus: {self:?}");
                 assert!(self.has_backup, "migrates without a backup: {self:?}");
                 if self.metadata != Layout::V2_2 {
                     self.metadata = left.unwrap_or(Layout::V2_2);
                 }
             }
-            Action::Convert => {
+            Work::Restore => {
                 assert!(self.is_down(), "rolls back beside Milvus: {self:?}");
                 if self.has_backup && self.metadata != Layout::V2_1 {
                     self.metadata = left.unwrap_or(Layout::V2_1);
                 }
             }
-            Action::Verify if self.metadata != Layout::V2_2 => return Outcome::Failed,
-            Action::Start => self.start(forward),
-            Action::Plan
-            | Action::CheckRollback
-            | Action::Stop
-            | Action::Drain
-            | Action::Backup
-            | Action::Verify
-            | Action::WaitReady
-            | Action::Done
-            | Action::Aborted => {}
+            Work::Verify if self.metadata != Layout::V2_2 => return Outcome::Failed,
+            Work::Start => self.start(!stage.is_rollback()),
+            Work::Plan
+            | Work::CheckRollback
+            | Work::Stop
+            | Work::Drain
+            | Work::Backup
+            | Work::SaveNew
+            | Work::Verify
+            | Work::WaitReady
+            | Work::Nothing => {}
         }
         Outcome::Done
     }

@@ -1,5 +1,6 @@
 //! The table of stages. Adding a stage is adding a row; the tests of this module and the crash model check it.
 
+use super::end::{self, End};
 use super::{Next, Policy, Stage};
 use crate::job_kind::JobKind;
 use milvus_meta::layout::Layout;
@@ -28,15 +29,46 @@ pub(super) enum TurnBack {
     No,
 }
 
-/// How an operation ended.
+/// What is done in a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// The new release runs.
-    Upgraded,
-    /// The old release runs again.
-    RolledBack,
-    /// Milvus was not touched.
-    Aborted,
+pub(crate) enum Work {
+    /// A Job that only reads proves image, volume and etcd, and reports the layout. Milvus runs.
+    Probe,
+    /// A Job plans the migration and changes nothing. Milvus runs.
+    Plan,
+    /// A Job that only reads checks that a rollback is possible. The new release runs.
+    CheckRollback,
+    /// Milvus is scaled to 0.
+    Stop,
+    /// No pod may be left.
+    Drain,
+    /// The 2.1 metadata is saved.
+    Backup,
+    /// What the new release wrote is saved, where it is discarded.
+    SaveNew,
+    /// The metadata is migrated.
+    Migrate,
+    /// The 2.1 metadata is restored.
+    Restore,
+    /// The 2.2 layout is compared with the expected result.
+    Verify,
+    /// A Job that only reads reports the layout, once nothing writes any more.
+    CheckLayout,
+    /// The release gets its image and the saved counts.
+    Start,
+    /// The release has to become healthy.
+    WaitReady,
+    /// Nothing: the operation has ended.
+    Nothing,
+}
+
+/// How a stage changes the workloads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patch {
+    /// To 0 replicas.
+    Stop,
+    /// To the image of the release and the saved counts.
+    Start,
 }
 
 /// What a stage changes in the upgrade state.
@@ -61,8 +93,8 @@ type ByLayout = fn(Layout, Option<Layout>, Policy) -> Next;
 pub struct Row {
     /// The stage.
     pub stage: Stage,
-    /// Its name in the saved upgrade state.
-    pub id: &'static str,
+    /// What is done.
+    pub(crate) work: Work,
     /// The stage in words, as a thing being done.
     pub label: &'static str,
     /// What it means for Milvus and its metadata, for a user who was just woken up.
@@ -74,7 +106,11 @@ pub struct Row {
     /// What follows on success.
     pub(super) next: Then,
     /// What follows when its look found this layout.
-    pub(super) by_layout: Option<ByLayout>,
+    pub(crate) by_layout: Option<ByLayout>,
+    /// The layout that its look finds if everything goes well; `None` where that is the one before the upgrade.
+    pub(crate) expects: Option<Layout>,
+    /// How it changes the workloads.
+    pub(crate) patch: Option<Patch>,
     /// What follows on failure.
     pub(super) failed: Then,
     /// Where it is resumed.
@@ -92,7 +128,9 @@ pub struct Row {
     /// What a rollback after its failure changes.
     pub on_rollback: &'static [Effect],
     /// How the operation ended here.
-    pub end: Option<End>,
+    pub end: Option<&'static End>,
+    /// Whether its failure is reported beside the one that led to it.
+    pub keeps_failure: bool,
     /// Whether Milvus and its metadata are as before the operation.
     pub untouched: bool,
     /// Whether its Jobs mount the volume with the backups.
@@ -116,13 +154,15 @@ pub struct Row {
 }
 
 #[rustfmt::skip]
-const fn row(stage: Stage, id: &'static str, label: &'static str, meaning: &'static str) -> Row {
+const fn row(stage: Stage, work: Work, label: &'static str, meaning: &'static str) -> Row {
     Row {
-        stage, id, label, meaning,
+        stage, work, label, meaning,
         meaning_migrated: meaning,
         job: None,
         next: Then::Halt,
         by_layout: None,
+        expects: None,
+        patch: None,
         failed: Then::Halt,
         resume: stage,
         stop_again: stage,
@@ -132,6 +172,7 @@ const fn row(stage: Stage, id: &'static str, label: &'static str, meaning: &'sta
         on_success: &[],
         on_rollback: &[],
         end: None,
+        keeps_failure: stage.is_rollback(),
         untouched: false,
         needs_volume: true,
         proves: false,
@@ -151,6 +192,9 @@ impl Row {
     const fn job(self, kind: JobKind) -> Self { Self { job: Some(kind), ..self } }
     const fn next(self, stage: Stage) -> Self { Self { next: Then::Go(stage), ..self } }
     const fn reads_layout(self, decides: ByLayout) -> Self { Self { by_layout: Some(decides), job: Some(JobKind::Status), ..self } }
+    const fn expects(self, layout: Layout) -> Self { Self { expects: Some(layout), ..self } }
+    const fn patch(self, patch: Patch) -> Self { Self { patch: Some(patch), ..self } }
+    const fn keeps_failure(self) -> Self { Self { keeps_failure: true, ..self } }
     const fn failed(self, then: Then) -> Self { Self { failed: then, ..self } }
     const fn resume(self, stage: Stage) -> Self { Self { resume: stage, ..self } }
     const fn again(self, stage: Stage) -> Self { Self { stop_again: stage, ..self } }
@@ -159,7 +203,7 @@ impl Row {
     const fn enter(self, effects: &'static [Effect]) -> Self { Self { on_enter: effects, ..self } }
     const fn success(self, effects: &'static [Effect]) -> Self { Self { on_success: effects, ..self } }
     const fn on_rollback(self, effects: &'static [Effect]) -> Self { Self { on_rollback: effects, ..self } }
-    const fn end(self, end: End) -> Self { Self { end: Some(end), ..self } }
+    const fn end(self, end: &'static End) -> Self { Self { end: Some(end), ..self } }
     const fn migrated(self, meaning: &'static str) -> Self { Self { meaning_migrated: meaning, ..self } }
     const fn untouched(self) -> Self { Self { untouched: true, ..self } }
     const fn no_volume(self) -> Self { Self { needs_volume: false, ..self } }
@@ -184,72 +228,72 @@ const STARTING_OLD: &str = "the metadata is 2.1; the old release is being starte
 const HEALTHY: &str = "the new release became healthy on verified 2.2 metadata";
 
 /// What a stage that is not in the table is: one that halts. The tests see to it that there is none.
-pub(super) const UNKNOWN: Row = row(Stage::ABORTED, "unknown", "unknown", "unknown");
+pub(super) const UNKNOWN: Row = row(Stage::ABORTED, Work::Nothing, "unknown", "unknown");
 
 /// All stages, the way forward first.
 #[rustfmt::skip]
 pub(crate) const TABLE: [Row; 22] = [
-    row(Stage::PROBE, "probe", "probing image, volume and etcd", UNTOUCHED)
+    row(Stage::PROBE, Work::Probe, "probing image, volume and etcd", UNTOUCHED)
         .reads_layout(after_probe).failed(Then::Go(Stage::ABORTED)).back(TurnBack::To(Stage::ABORTED))
         .untouched().proves().plan_open(),
-    row(Stage::PLAN, "plan", "planning the migration", UNTOUCHED)
+    row(Stage::PLAN, Work::Plan, "planning the migration", UNTOUCHED)
         .job(JobKind::Plan).next(Stage::STOP).failed(Then::Go(Stage::ABORTED)).resume(Stage::PROBE)
         .back(TurnBack::To(Stage::ABORTED)).untouched().plan_open(),
-    row(Stage::STOP, "stop", "stopping Milvus", STOPPING).migrated(STOPPED)
-        .next(Stage::DRAIN).failed(Then::Diagnose).back(TurnBack::CheckUnlessMigrated).counts().plan_open(),
-    row(Stage::DRAIN, "drain", "waiting for pods to end", STOPPING).migrated(STOPPED)
+    row(Stage::STOP, Work::Stop, "stopping Milvus", STOPPING).migrated(STOPPED)
+        .patch(Patch::Stop).next(Stage::DRAIN).failed(Then::Diagnose).back(TurnBack::CheckUnlessMigrated).counts().plan_open(),
+    row(Stage::DRAIN, Work::Drain, "waiting for pods to end", STOPPING).migrated(STOPPED)
         .next(Stage::BACKUP).failed(Then::Diagnose).again(Stage::STOP)
         .back(TurnBack::CheckUnlessMigrated).plan_open().stopped(),
-    row(Stage::BACKUP, "backup", "backing up the metadata", STOPPING).migrated(STOPPED)
+    row(Stage::BACKUP, Work::Backup, "backing up the metadata", STOPPING).migrated(STOPPED)
         .job(JobKind::Backup).next(Stage::MIGRATE).failed(Then::Diagnose).again(Stage::STOP)
         .back(TurnBack::CheckUnlessMigrated).plan_open().stopped(),
-    row(Stage::MIGRATE, "migrate", "migrating the metadata", STOPPED)
+    row(Stage::MIGRATE, Work::Migrate, "migrating the metadata", STOPPED)
         .job(JobKind::Migrate).next(Stage::VERIFY).failed(Then::Go(Stage::DIAGNOSE)).again(Stage::STOP)
         .back(TurnBack::To(Stage::STOP_BACK)).plan_open().stopped(),
-    row(Stage::VERIFY, "verify", "verifying the 2.2 metadata",
+    row(Stage::VERIFY, Work::Verify, "verifying the 2.2 metadata",
         "Milvus is stopped; its metadata was migrated and is being verified")
         .job(JobKind::Verify).next(Stage::START_NEW).failed(Then::RollBack).again(Stage::STOP)
         .back(TurnBack::To(Stage::STOP_BACK)).success(&[Effect::Verified]).stopped(),
-    row(Stage::CHECK_NEW, "recheck", "checking that the metadata is still 2.2", STARTING)
-        .reads_layout(after_check_new).again(Stage::STOP).back(TurnBack::To(Stage::STOP_BACK)).no_volume().takes_image(),
-    row(Stage::START_NEW, "start", "starting the new release", STARTING)
-        .next(Stage::WAIT_NEW).failed(Then::RollBack).resume(Stage::CHECK_NEW).again(Stage::STOP)
+    row(Stage::CHECK_NEW, Work::CheckLayout, "checking that the metadata is still 2.2", STARTING)
+        .reads_layout(after_check_new).expects(Layout::V2_2).again(Stage::STOP).back(TurnBack::To(Stage::STOP_BACK)).no_volume().takes_image(),
+    row(Stage::START_NEW, Work::Start, "starting the new release", STARTING)
+        .patch(Patch::Start).next(Stage::WAIT_NEW).failed(Then::RollBack).resume(Stage::CHECK_NEW).again(Stage::STOP)
         .back(TurnBack::To(Stage::STOP_BACK)).enter(&[Effect::NothingSaved]).on_rollback(&[Effect::LossAccepted])
         .takes_image(),
-    row(Stage::WAIT_NEW, "settle", "waiting for the new release to become healthy", STARTING)
+    row(Stage::WAIT_NEW, Work::WaitReady, "waiting for the new release to become healthy", STARTING)
         .next(Stage::UPGRADED).failed(Then::RollBack).resume(Stage::CHECK_NEW).again(Stage::STOP)
         .back(TurnBack::To(Stage::STOP_BACK)).success(&[Effect::FailureOver]).on_rollback(&[Effect::LossAccepted])
         .takes_image(),
-    row(Stage::UPGRADED, "upgraded", "upgraded", HEALTHY)
-        .back(TurnBack::To(Stage::CHECK_ROLLBACK)).enter(&[Effect::NoRollback]).end(End::Upgraded),
-    row(Stage::DIAGNOSE, "assess", "checking the metadata", STOPPED)
-        .reads_layout(after_diagnosis).resume(Stage::STOP).again(Stage::STOP).back(TurnBack::To(Stage::STOP_BACK))
+    row(Stage::UPGRADED, Work::Nothing, "upgraded", HEALTHY)
+        .back(TurnBack::To(Stage::CHECK_ROLLBACK)).enter(&[Effect::NoRollback]).end(&end::UPGRADED),
+    row(Stage::DIAGNOSE, Work::CheckLayout, "checking the metadata", STOPPED)
+        .reads_layout(after_diagnosis).expects(Layout::V2_1).keeps_failure().resume(Stage::STOP).again(Stage::STOP).back(TurnBack::To(Stage::STOP_BACK))
         .no_volume().plan_open(),
-    row(Stage::CHECK_ROLLBACK, "look-back", "checking that a rollback is possible", HEALTHY)
+    row(Stage::CHECK_ROLLBACK, Work::CheckRollback, "checking that a rollback is possible", HEALTHY)
         .job(JobKind::Preview).next(Stage::STOP_BACK).failed(Then::Go(Stage::UPGRADED))
         .back(TurnBack::To(Stage::CHECK_ROLLBACK)).forward(Stage::CHECK_NEW).runs(),
-    row(Stage::STOP_BACK, "stop-new", "rollback: stopping Milvus", STOPPING_BACK)
-        .next(Stage::DRAIN_BACK).back(TurnBack::To(Stage::STOP_BACK)).forward(Stage::STOP),
-    row(Stage::DRAIN_BACK, "drain-new", "rollback: waiting for pods to end", STOPPING_BACK)
+    row(Stage::STOP_BACK, Work::Stop, "rollback: stopping Milvus", STOPPING_BACK)
+        .patch(Patch::Stop).next(Stage::DRAIN_BACK).back(TurnBack::To(Stage::STOP_BACK)).forward(Stage::STOP),
+    row(Stage::DRAIN_BACK, Work::Drain, "rollback: waiting for pods to end", STOPPING_BACK)
         .next(Stage::SAVE_NEW).again(Stage::STOP_BACK).back(TurnBack::To(Stage::DRAIN_BACK))
         .forward(Stage::STOP).stopped(),
-    row(Stage::SAVE_NEW, "save-new", "rollback: saving what the new release wrote", STOPPING_BACK)
+    row(Stage::SAVE_NEW, Work::SaveNew, "rollback: saving what the new release wrote", STOPPING_BACK)
         .job(JobKind::Save).next(Stage::RESTORE).again(Stage::STOP_BACK).back(TurnBack::To(Stage::SAVE_NEW))
         .forward(Stage::STOP).may_discard().stopped(),
-    row(Stage::RESTORE, "roll-back", "rolling the metadata back", RESTORING)
+    row(Stage::RESTORE, Work::Restore, "rolling the metadata back", RESTORING)
         .job(JobKind::Rollback).next(Stage::CHECK_OLD).again(Stage::STOP_BACK).back(TurnBack::To(Stage::RESTORE))
         .forward(Stage::STOP).saves_first(Stage::SAVE_NEW).may_discard().stopped(),
-    row(Stage::CHECK_OLD, "check", "checking that the metadata is 2.1 again", RESTORING)
-        .reads_layout(after_check_old).back(TurnBack::To(Stage::CHECK_OLD)).no_volume(),
-    row(Stage::START_OLD, "start-old", "starting the old release", STARTING_OLD)
-        .next(Stage::WAIT_OLD).resume(Stage::CHECK_OLD).back(TurnBack::To(Stage::CHECK_OLD)),
-    row(Stage::WAIT_OLD, "settle-old", "waiting for the old release to become healthy", STARTING_OLD)
+    row(Stage::CHECK_OLD, Work::CheckLayout, "checking that the metadata is 2.1 again", RESTORING)
+        .reads_layout(after_check_old).expects(Layout::V2_1).back(TurnBack::To(Stage::CHECK_OLD)).no_volume(),
+    row(Stage::START_OLD, Work::Start, "starting the old release", STARTING_OLD)
+        .patch(Patch::Start).next(Stage::WAIT_OLD).resume(Stage::CHECK_OLD).back(TurnBack::To(Stage::CHECK_OLD)),
+    row(Stage::WAIT_OLD, Work::WaitReady, "waiting for the old release to become healthy", STARTING_OLD)
         .job(JobKind::Status).next(Stage::ROLLED_BACK).resume(Stage::CHECK_OLD).back(TurnBack::To(Stage::CHECK_OLD))
         .no_volume(),
-    row(Stage::ROLLED_BACK, "rolled-back", "rolled back", "the old release became healthy again, on 2.1 metadata")
-        .end(End::RolledBack),
-    row(Stage::ABORTED, "abandoned", "ended before anything was changed", UNTOUCHED)
-        .end(End::Aborted).untouched(),
+    row(Stage::ROLLED_BACK, Work::Nothing, "rolled back", "the old release became healthy again, on 2.1 metadata")
+        .end(&end::ROLLED_BACK),
+    row(Stage::ABORTED, Work::Nothing, "ended before anything was changed", UNTOUCHED)
+        .end(&end::ABORTED).untouched(),
 ];
 
 /// Whether the old release may be started on this layout: 2.1, or what it ran on before.

@@ -3,7 +3,7 @@
 use crate::immutable_fields::Difference;
 use crate::options::{Intent, UpgradeOptions};
 use crate::preflight::{Facts, check};
-use crate::stage::End;
+use crate::stage::Stage;
 use crate::state::{UpgradeState, Workload};
 use milvus_meta::finding::{Finding, Severity};
 
@@ -142,7 +142,7 @@ fn other_instances(facts: &Facts) -> String {
 
 /// Whether the finished upgrade is asked for once more, and every Deployment still runs its image.
 fn is_done(options: &UpgradeOptions, saved: Option<&UpgradeState>, facts: &Facts) -> bool {
-    let upgraded = |saved: &&UpgradeState| saved.stage.row().end == Some(End::Upgraded);
+    let upgraded = |saved: &&UpgradeState| saved.stage == Stage::UPGRADED;
     let Some(saved) = saved.filter(upgraded) else {
         return false;
     };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::job_kind::JobKind;
-use crate::stage::{Action, Next, Outcome, Stage, next};
+use crate::stage::{Next, Outcome, Patch, Stage, next};
 use crate::state::{UpgradeState, Workload};
 use crate::{manifest, milvus_resource};
 use milvus_meta::layout::Layout;
@@ -65,22 +65,13 @@ pub fn manifests(state: &UpgradeState, creates_claim: bool) -> String {
 /// What follows a record's stage if everything goes well.
 fn following(state: &mut UpgradeState) -> Next {
     let stage = state.stage;
-    state.has_backup |= stage == Stage::BACKUP;
-    let outcome = match stage.action {
-        Action::Probe => Outcome::Metadata(state.layout_before.unwrap_or(Layout::V2_1)),
-        Action::CheckLayout if !stage.is_rollback() => Outcome::Metadata(Layout::V2_2),
-        Action::CheckLayout | Action::Diagnose => Outcome::Metadata(Layout::V2_1),
-        Action::Plan
-        | Action::CheckRollback
-        | Action::Stop
-        | Action::Drain
-        | Action::Backup
-        | Action::Convert
-        | Action::Verify
-        | Action::Start
-        | Action::WaitReady
-        | Action::Done
-        | Action::Aborted => Outcome::Done,
+    let row = stage.row();
+    state.has_backup |= row.job == Some(JobKind::Backup);
+    let outcome = if row.by_layout.is_some() {
+        let before = state.layout_before.unwrap_or(Layout::V2_1);
+        Outcome::Metadata(row.expects.unwrap_or(before))
+    } else {
+        Outcome::Done
     };
     next(stage, outcome, state.layout_before, state.policy)
 }
@@ -127,10 +118,10 @@ fn step(stage: Stage, state: &UpgradeState) -> Option<JobKind> {
 }
 
 fn changes(state: &UpgradeState, stage: Stage) -> Vec<String> {
-    let start = stage.action == Action::Start;
-    if !start && stage.action != Action::Stop {
+    let Some(patch) = stage.row().patch else {
         return Vec::new();
-    }
+    };
+    let start = patch == Patch::Start;
     let new = !stage.is_rollback();
     if let Some(saved) = &state.resource {
         let patch = if start {

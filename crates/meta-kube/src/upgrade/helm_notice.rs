@@ -2,21 +2,22 @@
 
 use crate::discovery::helm::HelmRelease;
 use crate::preflight::{Facts, helm_upgrade};
-use crate::stage::End;
 use crate::state::UpgradeState;
+use milvus_meta::layout::Layout;
 use milvus_meta::version::Release;
 
 /// What Helm does not know after an upgrade or a rollback; `None` where it knows.
 #[must_use]
 pub fn helm_notice(facts: &Facts, state: &UpgradeState) -> Option<String> {
     let helm = facts.helm.as_ref().filter(|_| state.resource.is_none())?;
-    match state.stage.row().end {
-        // Its values say the new image already.
-        Some(End::Upgraded) if helm.image.as_ref() == Some(&state.image) => None,
-        Some(End::Upgraded) => after_an_upgrade(facts, state),
-        Some(End::RolledBack) => after_a_rollback(facts, helm, state),
-        Some(End::Aborted) | None => None,
+    let reads = state.stage.row().end?.reads?;
+    if reads != Layout::V2_2 {
+        return after_a_rollback(facts, helm, state);
     }
+    if helm.image.as_ref() == Some(&state.image) {
+        return None;
+    }
+    after_an_upgrade(facts, state)
 }
 
 fn after_an_upgrade(facts: &Facts, state: &UpgradeState) -> Option<String> {

@@ -14,30 +14,12 @@ use crate::driver::{DriverError, saved_state};
 use crate::lease::holder_of;
 use crate::options::UpgradeOptions;
 use crate::preflight::{cluster_finding, wrong_releases};
-use crate::stage::{End, turned_forward};
+pub use crate::stage::State;
+use crate::stage::turned_forward;
 use crate::state::{UpgradeState, Workload};
 use crate::{LABEL_ATTEMPT, LABEL_OPERATION, LABEL_STEP};
 use milvus_meta::finding::{Finding, Severity};
-
-/// How far it is, in a word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum State {
-    /// No upgrade is recorded.
-    None,
-    /// An orchestrator is at work.
-    AtWork,
-    /// Unfinished, and no orchestrator is running.
-    Interrupted,
-    /// Unfinished, and the user has to decide.
-    Halted,
-    /// The new release runs, or was started last.
-    Upgraded,
-    /// The old release runs again.
-    RolledBack,
-    /// It ended before Milvus was touched.
-    Abandoned,
-}
+use milvus_meta::layout::Layout;
 
 /// The status of an upgrade.
 #[derive(Debug, Clone, Serialize)]
@@ -171,14 +153,13 @@ pub(super) async fn collect(
 
 /// Releases that run and cannot read the metadata as a finished operation left it.
 fn wrong_release(saved: &UpgradeState, live: &[Live]) -> Vec<Finding> {
-    let metadata = match saved.stage.row().end {
-        Some(End::Upgraded) => "2.2",
-        Some(End::RolledBack) => "2.1",
-        Some(End::Aborted) | None => return Vec::new(),
+    let Some(reads) = saved.stage.row().end.and_then(|end| end.reads) else {
+        return Vec::new();
     };
+    let metadata = reads.name();
     let running = live.iter().filter(|one| one.replicas > 0);
     let running = running.map(|one| (one.name.as_str(), one.image.as_str()));
-    let wrong = wrong_releases(running, metadata == "2.2").into_iter();
+    let wrong = wrong_releases(running, reads == Layout::V2_2).into_iter();
     wrong
         .map(|(release, names)| {
             let message = format!(
@@ -233,9 +214,7 @@ fn state(saved: Option<&UpgradeState>, active_orchestrator: bool) -> State {
         return State::None;
     };
     match saved.stage.row().end {
-        Some(End::Upgraded) => State::Upgraded,
-        Some(End::RolledBack) => State::RolledBack,
-        Some(End::Aborted) => State::Abandoned,
+        Some(end) => end.state,
         None if active_orchestrator => State::AtWork,
         None if saved.failure.is_some() => State::Halted,
         None => State::Interrupted,

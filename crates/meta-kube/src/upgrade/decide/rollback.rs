@@ -10,7 +10,7 @@ use super::{Refusal, other_instances, refused};
 use crate::leftovers::{last_backup, rollback_command};
 use crate::options::UpgradeOptions;
 use crate::preflight::Facts;
-use crate::stage::{End, Stage, turned_back, turned_forward};
+use crate::stage::{Stage, turned_back, turned_forward};
 use crate::state::{SavedResource, UpgradeState};
 use crate::{annotations, milvus_resource};
 use milvus_meta::layout::Layout;
@@ -74,7 +74,7 @@ pub(super) fn rollback(
         ..applied(options, saved)
     };
     save_first(&mut state);
-    if saved.stage.row().end == Some(End::Upgraded) {
+    if saved.stage == Stage::UPGRADED {
         // A new operation: what runs now is counted now, what ran before is remembered.
         state.operation.clone_from(&options.operation);
         state.started_at.clone_from(&options.now);

@@ -542,7 +542,7 @@ fn every_intent_in_every_stage_decides_or_refuses() {
                 decision.is_ok(),
                 possible,
                 "{intent:?} in {}: {decision:?}",
-                row.id
+                row.stage.id
             );
             if let Ok(state) = decision {
                 let begun = [
@@ -551,7 +551,11 @@ fn every_intent_in_every_stage_decides_or_refuses() {
                     Stage::START_OLD,
                     Stage::WAIT_OLD,
                 ];
-                assert!(!begun.contains(&state.stage), "{intent:?} in {}", row.id);
+                assert!(
+                    !begun.contains(&state.stage),
+                    "{intent:?} in {}",
+                    row.stage.id
+                );
             }
         }
     }

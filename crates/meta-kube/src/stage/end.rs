@@ -1,0 +1,107 @@
+//! The ends of an operation: what each means for the command that reached it.
+
+use serde::{Deserialize, Serialize};
+
+use milvus_meta::layout::Layout;
+
+/// What to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Intent {
+    /// Upgrade, or resume an unfinished upgrade.
+    #[default]
+    Upgrade,
+    /// Roll back.
+    RollBack,
+    /// Resume what is unfinished, forward or back.
+    Resume,
+    /// Abandon an unfinished rollback and continue the upgrade.
+    Forward,
+}
+
+/// How far an upgrade is, in a word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// No upgrade is saved.
+    None,
+    /// An orchestrator is at work.
+    AtWork,
+    /// Unfinished, and no orchestrator is running.
+    Interrupted,
+    /// Unfinished, and the user has to decide.
+    Halted,
+    /// The new release runs, or was started last.
+    Upgraded,
+    /// The old release runs again.
+    RolledBack,
+    /// It ended before Milvus was touched.
+    Abandoned,
+}
+
+/// Why what was asked for was not reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unreached {
+    /// The old release runs, or Milvus was not touched.
+    Failed(String),
+    /// The new release runs: no rollback was started.
+    Refused(String),
+    /// The user has to decide.
+    Halted(String),
+}
+
+/// Whether a command reached what it was asked for. The saved state says whether a rollback was requested, and
+/// what failed.
+type Reached = fn(intent: Intent, rollback: bool, failure: Option<String>) -> Result<(), Unreached>;
+
+/// How an operation ended.
+#[derive(Debug)]
+pub struct End {
+    /// In a word.
+    pub state: State,
+    /// The metadata that the release which runs now reads; `None` where Milvus was not touched.
+    pub reads: Option<Layout>,
+    /// Whether that was asked for.
+    pub reached: Reached,
+}
+
+/// The new release runs.
+pub(super) const UPGRADED: End = End {
+    state: State::Upgraded,
+    reads: Some(Layout::V2_2),
+    reached: |_, _, failure| match failure {
+        None => Ok(()),
+        Some(why) => Err(Unreached::Refused(format!("not rolled back: {why}"))),
+    },
+};
+
+/// The old release runs again.
+pub(super) const ROLLED_BACK: End = End {
+    state: State::RolledBack,
+    reads: Some(Layout::V2_1),
+    reached: |intent, rollback, failure| {
+        match (rollback, intent) {
+        (true, Intent::RollBack | Intent::Resume | Intent::Forward) => Ok(()),
+        (true, Intent::Upgrade) => Err(Unreached::Failed(
+            "no upgrade was started: the unfinished rollback is finished, and the old release runs; run upgrade again"
+                .to_owned(),
+        )),
+        (false, _) => Err(Unreached::Failed(format!(
+            "the upgrade failed and the old release runs again: {}",
+            failure.as_deref().unwrap_or("no reason is saved")
+        ))),
+    }
+    },
+};
+
+/// Milvus was not touched.
+pub(super) const ABORTED: End = End {
+    state: State::Abandoned,
+    reads: None,
+    reached: |intent, _, failure| match intent {
+        Intent::RollBack => Ok(()),
+        Intent::Upgrade | Intent::Resume | Intent::Forward => Err(Unreached::Failed(format!(
+            "the upgrade ended before anything was changed: {}",
+            failure.as_deref().unwrap_or("nothing was changed")
+        ))),
+    },
+};
