@@ -39,6 +39,7 @@ mod progress;
 mod quoted;
 mod reading;
 mod repair;
+mod report;
 mod restore;
 mod rollback;
 mod rolling_update;

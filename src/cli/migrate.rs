@@ -8,11 +8,14 @@ use clap::builder::BoolishValueParser;
 
 use super::backup_target::{TargetOptions, warn_if_ephemeral};
 use super::context::{CommandContext, limits};
-use super::options::{EmptyOptions, EtcdOptions, OutputOptions, TransformOptions, WaitOptions};
+use super::options::{
+    ApprovalOptions, EmptyOptions, EtcdOptions, OutputOptions, TransformOptions, WaitOptions,
+};
 use super::output::exit::Exit;
 use super::output::outcome::Next;
 use super::output::units::bytes;
 use super::reading::ReadingOptions;
+use super::report::{self, ReportOptions};
 use super::target::Target;
 use super::{Outcome, output};
 use meta_migrate::{BackupTarget, Limits, MigrateOptions, Waits};
@@ -38,6 +41,10 @@ pub(in crate::cli) struct Args {
     /// Make no backup: the migration cannot be rolled back past the commit
     #[arg(long, env = "META_MIGRATION_NO_BACKUP", hide_env = true, value_parser = BoolishValueParser::new())]
     no_backup: bool,
+    #[command(flatten)]
+    approval: ApprovalOptions,
+    #[command(flatten)]
+    report: ReportOptions,
     #[command(flatten)]
     target: TargetOptions,
     /// Operations in one transaction; adapts downward when etcd says too many [default: 128]
@@ -77,6 +84,9 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let mut context = CommandContext::begin(&args.etcd, &args.output)?;
     context.next_steps.planned_with(planning(args));
     let Target::Migrate(target) = Target::of(&context.config, &args.transform)? else {
+        if let Some(report) = args.report.target()? {
+            report.done(&context, &nothing_to_do(), None);
+        }
         return finish(&context, &nothing_to_do());
     };
     if let (Some(from), Some(to)) = (&args.from, &args.to) {
@@ -101,12 +111,16 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         true => None,
         false => Some(args.target.file(&context, given)?),
     };
-    let options = options(&context, target, backup, (args.wait.resolve(), limits));
-    carry_out(
-        &mut context,
-        &options,
-        (args.compact, args.empty.allow_empty),
-    )
+    let options = MigrateOptions {
+        approved_plan: args.approval.approved_plan.clone(),
+        ..options(&context, target, backup, (args.wait.resolve(), limits))
+    };
+    let extras = Extras {
+        compacts: args.compact,
+        may_be_empty: args.empty.allow_empty,
+        report: args.report.target()?,
+    };
+    carry_out(&mut context, &options, &extras)
 }
 
 /// Returns the options that make `plan` plan this migration.
@@ -134,17 +148,28 @@ pub(in crate::cli) fn options(
         form: target.form,
         segment_form: target.segment_form,
         on_broken_record: target.on_broken_record,
+        approved_plan: None,
         backup,
         waits,
         limits,
     }
 }
 
+/// What comes along with a migration.
+#[derive(Debug, Default)]
+pub(in crate::cli) struct Extras {
+    /// Whether etcd is compacted afterwards.
+    pub(in crate::cli) compacts: bool,
+    /// Whether there may be no metadata.
+    pub(in crate::cli) may_be_empty: bool,
+    pub(in crate::cli) report: Option<report::Target>,
+}
+
 /// Carries out a migration and prints its result.
 pub(in crate::cli) fn carry_out(
     context: &mut CommandContext,
     options: &MigrateOptions,
-    (compacts, may_be_empty): (bool, bool),
+    extras: &Extras,
 ) -> Outcome {
     if options.backup.is_none() {
         tracing::warn!(
@@ -162,15 +187,37 @@ pub(in crate::cli) fn carry_out(
     };
     context.announce(verb, &options.root, &detail);
     let context = &*context;
+    let mut phase = None;
     let done = context.write(async |store, environment| {
-        context.require_metadata(store, may_be_empty).await?;
-        let done = meta_migrate::migrate(store, options, environment).await?;
-        if compacts && done.outcome != MigrateOutcome::NothingToDo {
+        context.require_metadata(store, extras.may_be_empty).await?;
+        let done = meta_migrate::migrate(store, options, environment).await;
+        let done = done.inspect_err(|error| phase = error.phase)?;
+        if extras.compacts && done.outcome != MigrateOutcome::NothingToDo {
             compact(store, options).await;
         }
         Ok(done)
-    })?;
+    });
+    let done = match (done, &extras.report) {
+        (Err(failure), Some(report)) => {
+            report.failed(context, &failure, phase);
+            return Err(failure);
+        }
+        (done, _) => done?,
+    };
+    if let Some(report) = &extras.report {
+        let back = done.backup.as_ref().filter(|_| is_written(&done));
+        let back = back.map(|backup| context.next_steps.back(Some(&backup.path)));
+        report.done(context, &done, back.as_deref());
+    }
     finish(context, &done)
+}
+
+/// Whether a run wrote, and did not find the work done.
+fn is_written(done: &MigrateReport) -> bool {
+    matches!(
+        done.outcome,
+        MigrateOutcome::Migrated | MigrateOutcome::Repaired
+    )
 }
 
 /// Compacts etcd. The migration is finished, so failures are warnings.
@@ -211,11 +258,7 @@ pub(in crate::cli) fn nothing_to_do() -> MigrateReport {
 pub(in crate::cli) fn finish(context: &CommandContext, done: &MigrateReport) -> Outcome {
     let target = context.config.target_version.as_ref();
     let release = target.map_or_else(|| "2.2".to_owned(), ToString::to_string);
-    let migrated = matches!(
-        done.outcome,
-        MigrateOutcome::Migrated | MigrateOutcome::Repaired
-    );
-    let backup = done.backup.as_ref().filter(|_| migrated);
+    let backup = done.backup.as_ref().filter(|_| is_written(done));
     if let Some(gone) = backup.filter(|backup| !Path::new(&backup.path).is_file()) {
         tracing::warn!(
             "the backup is no longer at {}: without it this migration cannot be rolled back",

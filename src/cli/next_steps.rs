@@ -301,19 +301,21 @@ impl NextSteps {
         } else {
             ""
         };
-        let words = self
-            .planning
-            .iter()
-            .map(|word| format!(" {}", quoted(word)));
+        format!(
+            "{}   # shows all findings; -o json lists every key{way}",
+            self.plan_command()
+        )
+    }
+
+    /// The command that shows the plan of this run.
+    fn plan_command(&self) -> String {
+        let words = self.planning.iter();
+        let words = words.map(|word| format!(" {}", quoted(word)));
         let options = match self.planning.iter().any(|word| word == "--from") {
             true => &self.file_options,
             false => &self.options,
         };
-        format!(
-            "{}{}   # shows all findings; -o json lists every key{way}",
-            self.command_with(self.shows_plan, options),
-            words.collect::<String>()
-        )
+        self.command_with(self.shows_plan, options) + &words.collect::<String>()
     }
 
     /// The command that compares where revisions are not meaningful.
@@ -337,6 +339,10 @@ impl NextSteps {
             F::Intruder(_) => "stop that component, then resume".to_owned(),
             F::Locked(_) => WAIT_FOR_LOCK.to_owned(),
             F::Findings(plan) => self.all_findings(plan),
+            F::PlanNotApproved { .. } => format!(
+                "{}   # shows the current plan; pass its digest to --plan when it is approved",
+                self.plan_command()
+            ),
             F::NoMetadata { root, instances } => where_else(root, instances.as_ref()),
             F::SourceChanged { .. } => "stop the program that writes to the metadata".to_owned(),
             F::NoRoom { .. } => {

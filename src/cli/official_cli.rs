@@ -96,7 +96,11 @@ fn migrate(context: &mut CommandContext, args: &Args) -> Outcome {
     };
     let waits = args.wait.resolve_drop_in(config);
     let options = migrate::options(context, target, backup, (waits, limits()));
-    migrate::carry_out(context, &options, (false, may_be_empty(context, args)))
+    let extras = migrate::Extras {
+        may_be_empty: may_be_empty(context, args),
+        ..migrate::Extras::default()
+    };
+    migrate::carry_out(context, &options, &extras)
 }
 
 fn may_be_empty(context: &CommandContext, args: &Args) -> bool {

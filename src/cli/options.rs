@@ -385,6 +385,17 @@ pub(in crate::cli) struct OutputOptions {
     pub(in crate::cli) yes: bool,
 }
 
+/// The plan that was approved.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Migration")]
+pub(in crate::cli) struct ApprovalOptions {
+    /// Carry out exactly the plan with this digest, as `plan` shows it, or its first 8 digits or more; any other plan
+    /// is refused before anything is written
+    #[arg(long = "plan", value_name = "DIGEST", env = "META_MIGRATION_PLAN", hide_env = true,
+          value_parser = plan_digest)]
+    pub(in crate::cli) approved_plan: Option<String>,
+}
+
 impl OutputOptions {
     /// Whether details are wanted.
     pub(in crate::cli) fn is_detailed(&self) -> bool {
@@ -399,6 +410,15 @@ impl OutputOptions {
             (false, 1) => "debug",
             (false, _) => "trace",
         }
+    }
+}
+
+/// Reads the digest of a plan, or its beginning.
+fn plan_digest(text: &str) -> Result<String, String> {
+    let is_digest = (8..=64).contains(&text.len()) && text.bytes().all(|it| it.is_ascii_hexdigit());
+    match is_digest {
+        true => Ok(text.to_ascii_lowercase()),
+        false => Err("8 to 64 hexadecimal digits, as plan shows them".to_owned()),
     }
 }
 

@@ -9,6 +9,7 @@ use super::output::failure::Failure;
 use super::output::plan::Planned;
 use super::quoted::quoted;
 use super::reading::ReadingOptions;
+use super::report::ReportOptions;
 use super::target::Target;
 use super::{Outcome, output};
 use meta_migrate::BackupSource;
@@ -41,6 +42,8 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     empty: EmptyOptions,
     #[command(flatten)]
+    report: ReportOptions,
+    #[command(flatten)]
     etcd: EtcdOptions,
     #[command(flatten)]
     pub(in crate::cli) output: OutputOptions,
@@ -48,6 +51,7 @@ pub(in crate::cli) struct Args {
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let context = CommandContext::begin(&args.etcd, &args.output)?;
+    let report = args.report.target()?;
     let source = args
         .from
         .as_deref()
@@ -67,6 +71,9 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         output::print(context.output.format, &planned, output::plan::text)?;
     } else {
         context.print(&planned, output::plan::text)?;
+    }
+    if let Some(report) = report {
+        report.plan(&context, &planned, &args.transform.as_flags())?;
     }
     Ok(exit(&planned))
 }

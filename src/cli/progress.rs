@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
 use super::confirm;
 use super::options::OutputOptions;
 use super::output::style::Style;
+use super::output::units::count;
 use super::output::{self, LogFormat};
 use meta_migrate::{Observer, Stop};
 use meta_report::RestoreReport;
@@ -50,6 +51,50 @@ struct Phase {
     bar: Option<ProgressBar>,
 }
 
+impl Phase {
+    /// Logs how far it has come.
+    fn log(&mut self) {
+        self.logged = Instant::now();
+        let seconds = self.started.elapsed().as_secs_f64();
+        let pace = Pace::new(self.done, self.total, seconds);
+        tracing::info!(
+            phase = self.name.as_str(),
+            done = self.done,
+            total = self.total,
+            per_second = pace.per_second,
+            seconds_left = pace.seconds_left,
+            "in progress"
+        );
+    }
+}
+
+/// How fast a phase is, and how long it still takes at that rate.
+#[derive(Debug, PartialEq, Eq)]
+struct Pace {
+    per_second: u64,
+    /// Unknown without a total, and before the first key.
+    seconds_left: Option<u64>,
+}
+
+impl Pace {
+    fn new(done: u64, total: Option<u64>, seconds: f64) -> Self {
+        let rate = done as f64 / seconds.max(0.001);
+        let left = total.map(|total| total.saturating_sub(done) as f64 / rate);
+        let left = left.filter(|left| left.is_finite());
+        Self {
+            per_second: whole(rate),
+            seconds_left: left.map(|left| whole(left.ceil())),
+        }
+    }
+}
+
+/// A number that is never negative, without its fraction.
+#[expect(clippy::cast_possible_truncation, reason = "the conversion saturates")]
+#[expect(clippy::cast_sign_loss, reason = "the conversion saturates")]
+fn whole(number: f64) -> u64 {
+    number as u64
+}
+
 impl Watch {
     pub(in crate::cli) fn new(
         bars: Option<MultiProgress>,
@@ -87,7 +132,9 @@ impl Watch {
 }
 
 impl Observer for Watch {
+    /// A phase that begins ends the one before.
     fn phase_started(&self, name: &str, total: Option<u64>) {
+        self.phase_finished();
         let bar = self.bars.as_ref().map(|bars| {
             let bar = bars.add(match total {
                 Some(total) => ProgressBar::new(total).with_style(bar_style()),
@@ -117,15 +164,7 @@ impl Observer for Watch {
         phase.done += keys;
         match &phase.bar {
             Some(bar) => bar.inc(keys),
-            None if phase.logged.elapsed() >= LINE_EVERY => {
-                phase.logged = Instant::now();
-                tracing::info!(
-                    phase = phase.name.as_str(),
-                    done = phase.done,
-                    total = phase.total,
-                    "in progress"
-                );
-            }
+            None if phase.logged.elapsed() >= LINE_EVERY => phase.log(),
             None => {}
         }
     }
@@ -167,11 +206,54 @@ impl Observer for Watch {
 }
 
 fn bar_style() -> ProgressStyle {
-    ProgressStyle::with_template("{msg:12} {wide_bar} {human_pos}/{human_len} {eta:>4}")
+    let template = "{msg:12} {wide_bar} {human_pos}/{human_len}  {pace}";
+    ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .with_key("pace", pace)
 }
 
 fn spinner_style() -> ProgressStyle {
-    ProgressStyle::with_template("{msg:12} {spinner} {human_pos}")
+    ProgressStyle::with_template("{msg:12} {spinner} {human_pos}  {pace}")
         .unwrap_or_else(|_| ProgressStyle::default_spinner())
+        .with_key("pace", pace)
+}
+
+/// The rate and the time left.
+fn pace(state: &ProgressState, to: &mut dyn std::fmt::Write) {
+    let pace = Pace::new(state.pos(), state.len(), state.elapsed().as_secs_f64());
+    let left = pace.seconds_left.map(|left| format!(", {left} s left"));
+    // A bar that cannot be written is only not shown.
+    let _ = write!(
+        to,
+        "{}/s{}",
+        count(pace.per_second),
+        left.unwrap_or_default()
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pace_tells_the_rate_and_the_time_left() {
+        for (done, total, seconds, per_second, left) in [
+            (500, Some(2_000), 1.0, 500, Some(3)),
+            (500, None, 2.0, 250, None),
+            (0, Some(10), 1.0, 0, None),
+            (10, Some(10), 1.0, 10, Some(0)),
+            (12, Some(10), 1.0, 12, Some(0)),
+            (0, Some(0), 0.0, 0, None),
+        ] {
+            let wanted = Pace {
+                per_second,
+                seconds_left: left,
+            };
+            assert_eq!(
+                Pace::new(done, total, seconds),
+                wanted,
+                "{done} of {total:?}"
+            );
+        }
+    }
 }

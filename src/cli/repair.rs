@@ -4,14 +4,16 @@ use clap::builder::BoolishValueParser;
 
 use super::backup_target::TargetOptions;
 use super::context::{CommandContext, limits};
-use super::migrate;
-use super::options::{EtcdOptions, OutputOptions, WaitOptions};
+use super::migrate::{self, Extras};
+use super::options::{ApprovalOptions, EtcdOptions, OutputOptions, WaitOptions};
 use super::output::exit::Exit;
 use super::output::failure::Failure;
 use super::output::plan::Planned;
 use super::plan;
+use super::report::ReportOptions;
 use super::{Outcome, output};
 use crate::config::ConfigError;
+use meta_migrate::MigrateOptions;
 use milvus_meta::transform::{FormChoice, OnBrokenRecord, Options, SegmentForm, Task};
 
 /// Repair 2.2 metadata that the target release would misread, such as the official tool writes it
@@ -32,6 +34,10 @@ pub(in crate::cli) struct Args {
     /// Write no backup: the repair cannot be rolled back after the commit
     #[arg(long, env = "META_MIGRATION_NO_BACKUP", hide_env = true, value_parser = BoolishValueParser::new())]
     no_backup: bool,
+    #[command(flatten)]
+    approval: ApprovalOptions,
+    #[command(flatten)]
+    report: ReportOptions,
     #[command(flatten)]
     target: TargetOptions,
     #[command(flatten)]
@@ -55,8 +61,15 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         true => None,
         false => Some(args.target.file(&context, given.as_deref())?),
     };
-    let options = migrate::options(&context, target, backup, (args.wait.resolve(), limits()));
-    migrate::carry_out(&mut context, &options, (false, false))
+    let options = MigrateOptions {
+        approved_plan: args.approval.approved_plan.clone(),
+        ..migrate::options(&context, target, backup, (args.wait.resolve(), limits()))
+    };
+    let extras = Extras {
+        report: args.report.target()?,
+        ..Extras::default()
+    };
+    migrate::carry_out(&mut context, &options, &extras)
 }
 
 /// What the metadata is repaired for.

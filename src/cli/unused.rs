@@ -23,7 +23,9 @@ const CONNECTION: [&str; 8] = [
 ];
 
 /// What tunes a migration in etcd: not used by one from file to file.
-const MIGRATION: [&str; 8] = [
+const MIGRATION: [&str; 10] = [
+    "report",
+    "approved_plan",
     "yes",
     "allow_empty",
     "no_backup",
@@ -49,7 +51,7 @@ const ASKING: [&str; 7] = [
 ];
 
 /// Options that a command never uses, and why.
-const NEVER_USED: [(&str, &[&str], &str); 14] = [
+const NEVER_USED: [(&str, &[&str], &str); 13] = [
     (
         "history",
         &VERSIONS,
@@ -94,8 +96,11 @@ const NEVER_USED: [(&str, &[&str], &str); 14] = [
     ("diff", &["backup_file"], NAMED_DIRECTLY),
     ("check", &VERSIONS, READS_FILES),
     ("check", &CONNECTION, READS_FILES),
-    ("diff", &VERSIONS, READS_FILES),
-    ("diff", &CONNECTION, READS_FILES),
+    (
+        "diff",
+        &VERSIONS,
+        "keys are compared, whatever release wrote them",
+    ),
 ];
 
 const READS_FILES: &str = "only files are read";
@@ -127,6 +132,7 @@ pub(in crate::cli) fn refuse(matches: &ArgMatches) -> Result<(), Box<Failure>> {
         return Ok(());
     };
     let option = match (name, id) {
+        (_, "approved_plan") => "plan".to_owned(),
         ("inspect", "tls_key") => "tls-key".to_owned(),
         (_, "tls_key") => "key".to_owned(),
         _ => id.replace('_', "-"),
@@ -165,6 +171,15 @@ impl Given<'_> {
             && let Some(id) = self.first(&["yes", "wait_sessions", "wait_lock"])
         {
             return Some((id, "a dry run writes nothing, so it neither asks nor waits"));
+        }
+        if name == "repair"
+            && self.is_set("dry_run")
+            && let Some(id) = self.first(&["approved_plan", "report"])
+        {
+            return Some((id, "a dry run carries out no plan"));
+        }
+        if name == "prune" && self.is_set("dry_run") && self.has("yes") {
+            return Some(("yes", "a dry run deletes nothing, so it does not ask"));
         }
         if self.has("from") && !matches!(name, "check" | "diff") {
             return self.beside_from(name);

@@ -4,9 +4,11 @@
 use std::process::Stdio;
 
 mod answers;
+mod approval;
 mod blocking;
 mod compose;
 mod connecting;
+mod diff;
 mod documents;
 mod drop_in;
 mod ephemeral;
@@ -24,6 +26,7 @@ mod options;
 mod output;
 mod refusals;
 mod repair;
+mod report;
 mod reports;
 mod saving;
 mod secrets;

@@ -75,7 +75,6 @@ async fn save_once<S: Store>(
         environment.observer.note(&unfinished);
     }
     let job = BackupJob::start(&options.target, &options.root, before.moment);
-    environment.observer.phase_started("backup", None);
     let captured = capture(store, (options, around), (&before, &job)).await;
     environment.observer.phase_finished();
     match captured {
@@ -100,6 +99,7 @@ async fn capture<S: Store>(
     let filter = Filter::all(root);
     let mut skipped_leased = 0;
     let mut pages = Pages::begin(store, around, root.range(), before.moment.revision).await?;
+    around.observer.phase_started("backup", Some(pages.keys()));
     while let Some(mut page) = pages.next().await? {
         page.retain(|entry| {
             skipped_leased += u64::from(filter.skips_leased(entry));

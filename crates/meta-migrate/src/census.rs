@@ -29,6 +29,20 @@ pub(super) async fn keys<S: Store>(
     Ok(found)
 }
 
+/// Keys in ranges at a revision.
+pub(super) async fn in_ranges<S: Store>(
+    store: &S,
+    ranges: &[KeyRange],
+    revision: i64,
+    limits: &Limits,
+) -> Result<u64, Failure> {
+    let mut keys = 0;
+    for range in ranges {
+        keys += count(store, range.clone(), revision, limits).await?;
+    }
+    Ok(keys)
+}
+
 /// Tells from the pages of a complete capture how many of its keys are no source: what [`keys`] leaves out, and what
 /// `filter` says was staged.
 pub(super) struct Outsiders<'a> {

@@ -68,11 +68,13 @@ pub(super) async fn survey<S: Store>(
     let revision = newest_revision(store, around.root, around.limits).await?;
     let range = around.root.range();
     let mut pages = Pages::begin(store, around, range, revision).await?;
+    around.observer.phase_started("check", Some(pages.keys()));
     while let Some(page) = pages.next().await? {
         for entry in page.iter().filter(|entry| filter.keeps(entry)) {
             checker.push(entry);
             detector.push(entry);
         }
+        around.observer.phase_finished();
     }
     let mut checked = checker.finish();
     if carries_history {

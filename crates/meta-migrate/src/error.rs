@@ -104,6 +104,16 @@ pub enum Failure {
         /// The digest of the plan made now.
         now: String,
     },
+    /// The plan is not the one that was approved.
+    #[error("the plan is not the approved one: it is {now}, and --plan says {approved} ({what})")]
+    PlanNotApproved {
+        /// The digest that was approved.
+        approved: String,
+        /// The digest of the plan made now.
+        now: String,
+        /// What the plan does, and what was written last.
+        what: String,
+    },
     /// A source key changed after it was read.
     #[error("the metadata changed after it was read at revision {revision}: {what}")]
     SourceChanged {
@@ -391,6 +401,7 @@ impl EngineError {
                 | Failure::OtherTask { .. }
                 | Failure::LockLost { .. }
                 | Failure::JournalChanged { .. }
+                | Failure::PlanNotApproved { .. }
                 | Failure::UnknownLoss { .. }
                 | Failure::StagedFromOther { .. }
                 | Failure::NotStaged { .. }

@@ -88,6 +88,8 @@ pub(super) struct Fingerprint {
     pub(super) bytes: u64,
     /// The revision of the newest entry.
     pub(super) newest_revision: i64,
+    /// Its key.
+    pub(super) newest_key: Vec<u8>,
 }
 
 impl Fingerprint {
@@ -96,7 +98,10 @@ impl Fingerprint {
         self.hasher.write_i64(entry.mod_revision);
         self.keys += 1;
         self.bytes += (entry.key.len() + entry.value.len()) as u64;
-        self.newest_revision = self.newest_revision.max(entry.mod_revision);
+        if entry.mod_revision > self.newest_revision {
+            self.newest_revision = entry.mod_revision;
+            self.newest_key = entry.key.to_vec();
+        }
     }
 
     pub(super) fn matches(&self, other: &Self) -> bool {

@@ -73,7 +73,7 @@ pub use migrate::{MigrateOptions, migrate};
 pub use observer::{Observer, Silent};
 pub use offline::BackupSource;
 pub use plan::{Planned, plan};
-pub use restore::{RestoreOptions, Way, recorded_backup, restore};
+pub use restore::{RestoreOptions, Way, diff, recorded_backup, restore};
 pub use status::{status, status_all_the_same};
 pub use stop::{Signal, Stop, Stopper};
 pub use verify::{VerifyOptions, verify};

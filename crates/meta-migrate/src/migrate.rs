@@ -54,6 +54,8 @@ pub struct MigrateOptions {
     pub segment_form: SegmentForm,
     /// What to do with records that cannot be migrated.
     pub on_broken_record: OnBrokenRecord,
+    /// The digest of the plan to carry out, or its beginning; `None` for any plan.
+    pub approved_plan: Option<String>,
     /// Where the backup goes; `None` for no backup.
     pub backup: Option<BackupTarget>,
     /// How long to wait for sessions and the lock.
@@ -226,6 +228,8 @@ struct Run<'a, S: Store> {
     counted: Option<(i64, u64)>,
     seconds: Seconds,
     started: Instant,
+    /// How long the user took to confirm.
+    asked: Duration,
 }
 
 impl<'a, S: Store> Run<'a, S> {
@@ -261,6 +265,7 @@ impl<'a, S: Store> Run<'a, S> {
             counted: None,
             seconds: Seconds::default(),
             started,
+            asked: Duration::ZERO,
         })
     }
 
@@ -333,6 +338,7 @@ impl<'a, S: Store> Run<'a, S> {
     async fn begin(&mut self) -> Result<Forward, Failure> {
         let phase = self.ledger.phase();
         self.ledger.check_task(self.options.task)?;
+        self.check_committed_plan()?;
         if self.options.task == Task::Repair {
             return Ok(self.begin_repair(phase));
         }
@@ -372,7 +378,7 @@ impl<'a, S: Store> Run<'a, S> {
 
     fn report(&self) -> MigrateReport {
         let seconds = Seconds {
-            total: self.started.elapsed().as_secs_f64(),
+            total: (self.started.elapsed() - self.asked).as_secs_f64(),
             ..self.seconds
         };
         if self.written == Written::Nothing && !self.resumed {

@@ -60,8 +60,14 @@ impl BackupSource {
     /// [`EngineError`] when the file cannot be read again.
     pub fn layout(&self, environment: &Environment) -> Result<(Layout, Vec<String>), EngineError> {
         let mut detector = LayoutDetector::new(self.root.clone());
-        self.each(environment, |entry| detector.push(&entry))
-            .map_err(EngineError::before_writing)?;
+        let observer = &environment.observer;
+        observer.phase_started("check", Some(self.backup.summary().entries));
+        let read = self.each(environment, |entry| {
+            detector.push(&entry);
+            observer.advanced(1);
+        });
+        observer.phase_finished();
+        read.map_err(EngineError::before_writing)?;
         Ok((detector.layout(), detector.evidence()))
     }
 
@@ -322,7 +328,8 @@ impl BackupSource {
         };
         if report.outcome == MigrateOutcome::Migrated {
             let writing = std::time::Instant::now();
-            report.backup = Some(self.write(&migration, target, environment)?);
+            let entries = (self.backup.summary().entries + plan.put).saturating_sub(plan.delete);
+            report.backup = Some(self.write((&migration, entries), target, environment)?);
             report.verified = true;
             report.plan = Some(plan);
             report.seconds.write = writing.elapsed().as_secs_f64();
@@ -334,7 +341,7 @@ impl BackupSource {
     /// Writes the migrated entries; the writer reads the file back and compares.
     fn write(
         &self,
-        migration: &Migration,
+        (migration, entries): (&Migration, u64),
         target: &BackupTarget,
         environment: &Environment,
     ) -> Result<BackupRef, Failure> {
@@ -347,7 +354,7 @@ impl BackupSource {
             ..summary.header.clone()
         };
         let observer = &environment.observer;
-        observer.phase_started("write", None);
+        observer.phase_started("write", Some(entries));
         let mut writer = target.writer(header).map_err(Failure::Backup)?;
         let entries = self.backup.entries().map_err(Failure::Backup)?;
         for (index, entry) in (0_u64..).zip(migration.apply(entries)) {

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use crate::journal::{Journal, Phase};
 use crate::protocol::{Backward, backward};
 use meta_backup::{Backup, Tolerance};
-use meta_report::{BackupRef, RestoreOutcome, RestoreReport, RunRecord, RunResult};
+use meta_report::{BackupRef, DiffReport, RestoreOutcome, RestoreReport, RunRecord, RunResult};
 use meta_store::Store;
 use milvus_meta::keys::MetaRoot;
 use milvus_meta::layout::Layout;
@@ -28,6 +28,7 @@ use super::{Environment, history, layout, sessions};
 mod discard;
 mod image;
 mod loss;
+mod old_root;
 mod permission;
 mod put_back;
 mod touched;
@@ -35,6 +36,9 @@ mod touched;
 use discard::Staged;
 use loss::Losses;
 use put_back::{Gap, PutBack, Source};
+
+/// Keys of each family that a dry run reports.
+const DIFF_KEYS_MAX: usize = 20;
 
 /// Which command asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -201,9 +205,32 @@ fn nothing_undone() -> RestoreReport {
         delete: 0,
         kept: 0,
         verified: false,
+        diff: None,
+        old_root: None,
         discards: false,
         undoes_repair: false,
     }
+}
+
+/// Compares a backup with etcd; the diff is what a restore of it would add, change and remove in etcd, with all keys.
+/// Nothing is written.
+///
+/// # Errors
+/// [`EngineError`] when the backup or etcd cannot be read.
+pub async fn diff<S: Store>(
+    store: &S,
+    root: &MetaRoot,
+    backup: PathBuf,
+    (limits, environment): (&Limits, &Environment),
+) -> Result<DiffReport, EngineError> {
+    let around = environment.around(root, limits);
+    let compare = async {
+        let backup = image::open(backup, root, None, limits.tolerance).await?;
+        let source = Source::new(backup, false).reporting(usize::MAX);
+        let found = source.difference(store, around, (None, 0), None).await?;
+        Ok(found.diff.unwrap_or_default())
+    };
+    compare.await.map_err(EngineError::before_writing)
 }
 
 struct Run<'a, S: Store> {
@@ -242,13 +269,13 @@ impl<'a, S: Store> Run<'a, S> {
         };
         let keep_extra = self.options.keep_extra || keeps_extra(&ledger);
         let reference = backup.summary().reference();
-        let source = Source::new(backup, keep_extra);
+        let source = Source::new(backup, keep_extra).reporting(DIFF_KEYS_MAX);
         let lookout = (None, since(&ledger));
         let difference = source
             .difference(self.store, self.around(), lookout, Some(&ledger))
             .await?;
         let report = difference.planned();
-        self.difference = Some(report);
+        self.difference = Some(report.clone());
         self.check_gap(&difference, &reference, &ledger)?;
         self.backup = Some(reference);
         match refusal {
@@ -321,7 +348,7 @@ impl<'a, S: Store> Run<'a, S> {
             .await?;
         // Only now all of it is known to be right.
         let planned = difference.planned();
-        self.difference = Some(planned);
+        self.difference = Some(planned.clone());
         self.check_gap(&difference, &reference, &ledger)?;
         self.difference = None;
         self.backup = Some(reference);
@@ -401,9 +428,10 @@ impl<'a, S: Store> Run<'a, S> {
 
     /// What unstaging would delete; refused where that is more than what was staged.
     async fn staged(&mut self, ledger: &Ledger) -> Result<Staged, Failure> {
-        let staged = discard::look(self.store, self.around(), ledger).await?;
+        let reported = self.options.dry_run.then_some(DIFF_KEYS_MAX);
+        let staged = discard::look(self.store, self.around(), ledger, reported).await?;
         if !self.options.accept_loss {
-            self.difference = Some(staged.report);
+            self.difference = Some(staged.report.clone());
             staged.check(ledger)?;
             self.difference = None;
         }
@@ -498,7 +526,7 @@ impl<'a, S: Store> Run<'a, S> {
 
     async fn confirm(&self, difference: &RestoreReport) -> Result<(), Failure> {
         let observer = std::sync::Arc::clone(&self.environment.observer);
-        let difference = *difference;
+        let difference = difference.clone();
         let yes = tokio::task::spawn_blocking(move || observer.confirm_restore(&difference))
             .await
             .map_err(|error| Failure::Worker(error.to_string()))?;

@@ -67,8 +67,8 @@ async fn read_once<S: Store>(
     let mut fingerprint = Fingerprint::default();
     let mut skipped_leased = 0;
     let mut cuts = Cuts::new(leftover_ranges(around.root), around.limits.delete_keys_max);
-    around.observer.phase_started("read", None);
     let mut pages = Pages::begin(store, around, around.root.range(), revision).await?;
+    around.observer.phase_started("read", Some(pages.keys()));
     let mut outsiders = Outsiders::new(around.root, filter);
     let mut is_saving = backup.is_some();
     while let Some(page) = pages.next().await? {

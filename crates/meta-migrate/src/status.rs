@@ -173,7 +173,9 @@ async fn count<S: Store>(
         revision,
     )
     .await?;
-    environment.observer.phase_started("read", None);
+    environment
+        .observer
+        .phase_started("read", Some(pages.keys()));
     while let Some(page) = pages.next().await? {
         for entry in &page {
             let Some(relative) = root.strip(&entry.key) else {

@@ -17,6 +17,7 @@ use milvus_meta::verify::Context;
 use milvus_meta::version::Release;
 
 use super::Environment;
+use super::census;
 use super::completeness::{context, survey};
 use super::context::Surroundings;
 use super::context::newest_revision;
@@ -210,11 +211,14 @@ async fn against_backup<S: Store>(
         ignore: &mut |entry| !filter.keeps(entry) || sessions.contains(&entry.key),
     };
     let expected = migrated(backup, Arc::new(migration), around.root);
+    let keys = census::in_ranges(store, &actual.ranges, revision, around.limits);
+    around.observer.phase_started("compare", Some(keys.await?));
     compare(expected, actual, around, |difference| {
         collector.add(&difference);
         Ok(())
     })
     .await?;
+    around.observer.phase_finished();
     Ok(collector.report())
 }
 
@@ -224,6 +228,7 @@ async fn migration_of(
     around: Surroundings<'_>,
     options: Options,
 ) -> Result<Migration, Failure> {
+    let entries = backup.summary().entries;
     let backup = backup.clone();
     let mut chunks = feed(move |sink| {
         let mut entries = match backup.entries() {
@@ -233,12 +238,17 @@ async fn migration_of(
         entries.try_for_each(|entry| sink.push(entry.map_err(Failure::Backup)))
     });
     let transform = TransformJob::start(around.root.clone(), options);
+    around.observer.phase_started("read backup", Some(entries));
     while let Some(chunk) = chunks.recv().await {
         if let Some(signal) = around.stop.requested() {
             return Err(Failure::Interrupted(signal));
         }
-        transform.push(Arc::new(chunk?)).await;
+        let chunk = chunk?;
+        let entries = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
+        transform.push(Arc::new(chunk)).await;
+        around.observer.advanced(entries);
     }
+    around.observer.phase_finished();
     Ok(transform.finish().await?.migration)
 }
 

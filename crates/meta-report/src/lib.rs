@@ -6,8 +6,12 @@ mod id;
 
 use serde::{Deserialize, Serialize};
 
+mod diff;
 mod history;
 
+pub use diff::{
+    Change, ChangeCounts, CollectionDiff, DiffBuilder, DiffReport, FamilyDiff, KeyChange,
+};
 pub use history::{HistoryReport, RunRecord, RunResult, UnfinishedRun};
 
 use milvus_meta::finding::Finding;
@@ -206,8 +210,19 @@ pub enum RestoreOutcome {
     Unchanged,
 }
 
+/// Values in a backup that name the root path at which it was made: a restore to another root does not change them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OldRoot {
+    /// The root path.
+    pub root: String,
+    /// How many values.
+    pub values: u64,
+    /// The first of their keys, as they are restored.
+    pub keys: Vec<String>,
+}
+
 /// What `rollback` or `restore` did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RestoreReport {
     /// How it ended.
     pub outcome: RestoreOutcome,
@@ -219,6 +234,12 @@ pub struct RestoreReport {
     pub kept: u64,
     /// Whether the result was read back and found right.
     pub verified: bool,
+    /// A dry run's diff: what would be added, changed and removed in etcd.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diff: Option<DiffReport>,
+    /// For a restore to another root: what names the old one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_root: Option<OldRoot>,
     /// Whether just what was staged goes: nothing is compared with a backup then, but counted.
     #[serde(skip)]
     pub discards: bool,

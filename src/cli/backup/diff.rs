@@ -1,10 +1,10 @@
 //! `backup diff`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::cli::context::{CommandContext, unusable};
+use crate::cli::context::{CommandContext, limits, unusable};
 use crate::cli::options::{EtcdOptions, OutputOptions};
 use crate::cli::output::exit::Exit;
 use crate::cli::output::failure::Failure;
@@ -12,15 +12,21 @@ use crate::cli::output::style::Style;
 use crate::cli::output::units::count;
 use crate::cli::reading::ReadingOptions;
 use crate::cli::{Outcome, output};
+use meta_backup::Tolerance;
 use meta_backup::repository::{Difference, diff};
-use milvus_meta::entry::printable;
+use meta_migrate::Limits;
+use meta_report::{Change, DiffBuilder, DiffReport, KeyChange};
 
-/// Compare two backups key by key
+/// Keys of each family that a report repeats.
+const FAMILY_KEYS_MAX: usize = 20;
+
+/// Compare two backups, or a backup and etcd, key by key
 ///
-/// Exits with code 6 if they differ.
+/// One of the two may be `etcd`: the metadata as it is now. Shows how many keys the second adds, changes and removes
+/// by family and by collection, with the first keys; JSON has all of them. Exits with code 6 if they differ.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
-    /// The two backup files; with --from, the one to compare it with
+    /// The two backup files, or a backup file and the word etcd; with --from, the one to compare it with
     #[arg(value_name = "FILE", num_args = 1..=2, required = true)]
     files: Vec<PathBuf>,
     /// The first of the two, as an option
@@ -38,74 +44,101 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let context = CommandContext::begin(&args.etcd, &args.output)?;
     let files: Vec<&PathBuf> = args.from.iter().chain(&args.files).collect();
     let [before, after] = files[..] else {
-        return Err(Failure::usage("name two backup files to compare"));
+        return Err(Failure::usage(
+            "name two backup files to compare, or a backup file and etcd",
+        ));
     };
-    let (before, after) = (
-        context.open(before, args.reading)?,
-        context.open(after, args.reading)?,
-    );
-    let mut differences = Vec::new();
-    let counts = diff(before.backup(), after.backup(), |difference| {
-        differences.push(Line::new(&difference));
-    })
-    .map_err(|error| unusable(&error))?;
-    let found = Differing {
-        added: counts.added,
-        removed: counts.removed,
-        changed: counts.changed,
-        equal: counts.equal,
-        differences,
+    let tolerance = args.reading.tolerance();
+    let found = match (is_etcd(before), is_etcd(after)) {
+        // The engine reports what a restore would do to etcd.
+        (false, true) => with_etcd(&context, before, tolerance)?.reversed(),
+        (true, false) => with_etcd(&context, after, tolerance)?,
+        (false, false) => of_files(&context, (before, after), args.reading)?,
+        (true, true) => return Err(Failure::usage("name a backup file to compare etcd with")),
     };
+    let found = Differing::new(found);
     output::print(context.output.format, &found, text)?;
-    Ok(if found.differences.is_empty() {
-        Exit::Done
-    } else {
-        Exit::Differences
+    Ok(match found.differences.is_empty() {
+        true => Exit::Done,
+        false => Exit::Differences,
     })
 }
 
+/// The report, with the first keys of each family, and all keys.
 #[derive(Debug, Serialize)]
 struct Differing {
-    added: u64,
-    removed: u64,
-    changed: u64,
-    equal: u64,
-    differences: Vec<Line>,
+    #[serde(flatten)]
+    report: DiffReport,
+    differences: Vec<KeyChange>,
 }
 
-#[derive(Debug, Serialize)]
-struct Line {
-    change: &'static str,
-    key: String,
-}
-
-impl Line {
-    fn new(difference: &Difference) -> Self {
-        let (change, entry) = match difference {
-            Difference::Added(entry) => ("added", entry),
-            Difference::Removed(entry) => ("removed", entry),
-            Difference::Changed { after, .. } => ("changed", after),
-        };
+impl Differing {
+    fn new(mut report: DiffReport) -> Self {
+        let mut differences = Vec::new();
+        for family in &mut report.families {
+            differences.extend_from_slice(&family.keys);
+            family.keys.truncate(FAMILY_KEYS_MAX);
+        }
         Self {
-            change,
-            key: printable(&entry.key),
+            report,
+            differences,
         }
     }
 }
 
-fn text(found: &Differing, style: Style) -> String {
-    let mut text: String = found
-        .differences
-        .iter()
-        .map(|line| format!("{:7} {}\n", line.change, line.key))
-        .collect();
-    let told = format!(
-        "{} added, {} removed, {} changed, {} unchanged\n",
-        count(found.added),
-        count(found.removed),
-        count(found.changed),
-        count(found.equal)
+fn is_etcd(path: &Path) -> bool {
+    path == Path::new("etcd")
+}
+
+fn with_etcd(
+    context: &CommandContext,
+    file: &Path,
+    tolerance: Tolerance,
+) -> Result<DiffReport, Failure> {
+    let limits = Limits {
+        tolerance,
+        ..limits()
+    };
+    context.require_one_instance(file, tolerance)?;
+    let root = &context.config.root;
+    context.read(async |store, environment| {
+        meta_migrate::diff(store, root, file.to_owned(), (&limits, environment)).await
+    })
+}
+
+fn of_files(
+    context: &CommandContext,
+    (before, after): (&Path, &Path),
+    reading: ReadingOptions,
+) -> Result<DiffReport, Failure> {
+    let (before, after) = (
+        context.open(before, reading)?,
+        context.open(after, reading)?,
     );
-    text.push_str(&style.strong(&told));
-    text
+    let mut report = DiffBuilder::new(after.root().clone(), usize::MAX);
+    diff(before.backup(), after.backup(), |difference| {
+        let (change, entry) = match &difference {
+            Difference::Added(entry) => (Some(Change::Added), entry),
+            Difference::Removed(entry) => (Some(Change::Removed), entry),
+            Difference::Changed { after, .. } => (Some(Change::Changed), after),
+            Difference::Equal(entry) => (None, entry),
+        };
+        report.add(change, &entry.key, &entry.value);
+    })
+    .map_err(|error| unusable(&error))?;
+    Ok(report.finish())
+}
+
+fn text(found: &Differing, style: Style) -> String {
+    let found = &found.report;
+    let mut lines = output::diff::lines(found, style);
+    lines.push(style.strong(&format!(
+        "{} added, {} removed, {} changed, {} unchanged",
+        count(found.counts.added),
+        count(found.counts.removed),
+        count(found.counts.changed),
+        count(found.equal)
+    )));
+    lines.push(String::new());
+    lines.join("\n")
 }

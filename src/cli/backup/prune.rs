@@ -23,6 +23,9 @@ pub(in crate::cli) struct Args {
     /// The folder
     #[arg(value_name = "FOLDER")]
     folder: PathBuf,
+    /// Only show which backups would be deleted
+    #[arg(long)]
+    dry_run: bool,
     /// Number of newest backups to keep of each cluster, meta root and layout
     #[arg(long, value_name = "N")]
     keep: NonZeroUsize,
@@ -35,11 +38,15 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let plan = Repository::open(&args.folder)
         .and_then(|repository| repository.plan_prune(args.keep))
         .map_err(|error| unusable(&error))?;
-    if !plan.remove.is_empty() {
+    if !args.dry_run && !plan.remove.is_empty() {
         confirm(&plan, &args.output)?;
     }
-    let gone = plan.carry_out().map_err(|error| unusable(&error))?;
+    let gone = match args.dry_run {
+        true => plan.paths(),
+        false => plan.carry_out().map_err(|error| unusable(&error))?,
+    };
     let done = Pruned {
+        dry_run: args.dry_run,
         removed: gone.iter().map(|path| path.display().to_string()).collect(),
         kept: plan
             .keep
@@ -78,6 +85,8 @@ fn confirm(plan: &PrunePlan, output: &OutputOptions) -> Result<(), Failure> {
 
 #[derive(Debug, Serialize)]
 struct Pruned {
+    /// Whether nothing was removed, but would be.
+    dry_run: bool,
     removed: Vec<String>,
     kept: Vec<String>,
     untouched: Vec<Untouched>,
@@ -91,8 +100,15 @@ struct Untouched {
 }
 
 fn text(done: &Pruned, style: Style) -> String {
-    let removed = done.removed.iter().map(|path| format!("removed {path}\n"));
-    let kept = done.kept.iter().map(|path| format!("kept {path}\n"));
+    let (removes, keeps) = match done.dry_run {
+        true => ("would remove", "would keep"),
+        false => ("removed", "kept"),
+    };
+    let removed = done
+        .removed
+        .iter()
+        .map(|path| format!("{removes} {path}\n"));
+    let kept = done.kept.iter().map(|path| format!("{keeps} {path}\n"));
     let untouched = done.untouched.iter().map(|file| {
         format!(
             "{} {}: {}\n",

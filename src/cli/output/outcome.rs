@@ -1,5 +1,6 @@
 //! Results of commands as text.
 
+use super::diff;
 use super::findings;
 use super::style::Style;
 use super::terminal::line;
@@ -189,6 +190,10 @@ pub(in crate::cli) fn restore(
         (RestoreOutcome::WouldRestore, _) => {
             lines.push(style.strong("Dry run: no changes made; would change:"));
             lines.push(format!("  {difference}"));
+            if let Some(diff) = &report.diff {
+                lines.push(String::new());
+                lines.extend(diff::lines(diff, style));
+            }
         }
         (RestoreOutcome::Restored, _) => {
             lines.push(style.good("Restored"));
@@ -197,6 +202,9 @@ pub(in crate::cli) fn restore(
     }
     if report.verified && report.outcome == RestoreOutcome::Restored && !dry_run {
         lines.push(format!("  {}", verified(report)));
+    }
+    if let Some(found) = &report.old_root {
+        lines.extend(diff::old_root(found));
     }
     lines.extend(next.lines());
     lines.push(String::new());
@@ -285,29 +293,32 @@ Migrated: resumed and finished an interrupted run
             delete: 2,
             kept: 0,
             verified: true,
+            diff: None,
+            old_root: None,
             discards: false,
             undoes_repair: false,
         };
         let kept = RestoreReport {
             kept: 3,
-            ..complete
+            ..complete.clone()
         };
         let discarded = RestoreReport {
             put: 0,
             discards: true,
             undoes_repair: false,
-            ..complete
+            ..complete.clone()
         };
-        let text = |report| restore(&report, false, &Next::default(), Style::plain());
-        assert!(text(complete).contains("verified: etcd matches the backup"));
+        let text =
+            |report: &RestoreReport| restore(report, false, &Next::default(), Style::plain());
+        assert!(text(&complete).contains("verified: etcd matches the backup"));
         assert!(
-            !text(kept).contains("etcd matches the backup"),
+            !text(&kept).contains("etcd matches the backup"),
             "{}",
-            text(kept)
+            text(&kept)
         );
-        assert!(text(kept).contains("3 keys stay that the backup does not hold"));
-        assert!(!text(discarded).contains("backup"), "{}", text(discarded));
-        assert!(text(discarded).contains("no staged keys are left"));
+        assert!(text(&kept).contains("3 keys stay that the backup does not hold"));
+        assert!(!text(&discarded).contains("backup"), "{}", text(&discarded));
+        assert!(text(&discarded).contains("no staged keys are left"));
     }
 
     #[test]
@@ -318,6 +329,8 @@ Migrated: resumed and finished an interrupted run
             delete: 2000,
             kept: 0,
             verified: false,
+            diff: None,
+            old_root: None,
             discards: false,
             undoes_repair: false,
         };

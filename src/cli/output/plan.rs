@@ -127,7 +127,7 @@ fn heading(plan: &PlanReport, style: Style) -> Vec<String> {
 }
 
 /// The objects in a sentence: `7 collections, 12 partitions, 6 indexes on 54 segments, 2 aliases`.
-fn found(objects: &[ObjectPlan]) -> String {
+pub(in crate::cli) fn found(objects: &[ObjectPlan]) -> String {
     let of = |kind| objects.iter().find(|it| it.kind == kind).map(|it| it.found);
     let named = |kind: ObjectKind| of(kind).map(|number| counted(number, kind.name()));
     let indexes = match (named(ObjectKind::Index), named(ObjectKind::Segment)) {
@@ -152,16 +152,24 @@ fn objects(plan: &PlanReport, style: Style) -> Vec<String> {
         ("2.2", Align::Right),
         ("WHAT CHANGES", Align::Left),
     ]);
-    for object in &plan.objects {
+    for row in object_rows(plan) {
+        table.row(row.into());
+    }
+    table.painted(style)
+}
+
+/// Of each kind: its name, the number before and after, and what changes.
+pub(in crate::cli) fn object_rows(plan: &PlanReport) -> Vec<[String; 4]> {
+    let rows = plan.objects.iter().map(|object| {
         let plural = counted(2_u64, object.kind.name());
-        table.row(vec![
+        [
             plural.trim_start_matches("2 ").to_owned(),
             count(object.found),
             count(object.kept),
             change(object, plan),
-        ]);
-    }
-    table.painted(style)
+        ]
+    });
+    rows.collect()
 }
 
 fn change(object: &ObjectPlan, plan: &PlanReport) -> String {

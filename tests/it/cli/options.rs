@@ -67,6 +67,19 @@ fn an_option_without_effect_is_refused() {
         (&["backup", "check", "f"], &["--target-version", "2.2.16"]),
         (&["backup", "check", "f"], &["--endpoints", NOBODY]),
         (&["backup", "diff", "f", "g"], &["--backup-file", "b"]),
+        (
+            &["backup", "prune", ".", "--keep", "1", "--dry-run"],
+            &["--yes"],
+        ),
+        (
+            &["migrate", "--from", "f", "--to", "g"],
+            &["--plan", "0123456789ab"],
+        ),
+        (
+            &["migrate", "--from", "f", "--to", "g"],
+            &["--report", "r.html"],
+        ),
+        (&["history"], &["--backup-file", "b"]),
         (&["status"], &["--yes"]),
         (&["plan"], &["--yes"]),
         (&["verify"], &["--yes"]),

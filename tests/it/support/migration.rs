@@ -177,6 +177,7 @@ impl Case {
             task: Task::Migration,
             segment_form: SegmentForm::Auto,
             on_broken_record: OnBrokenRecord::Fail,
+            approved_plan: None,
             backup: Some(BackupTarget {
                 path: backup.to_owned(),
                 options: WriteOptions::default(),

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use super::super::{Backup, BackupError, Entries};
 use milvus_meta::entry::Entry;
 
-/// One key in which two backups differ.
+/// One key of two backups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Difference {
     /// Only the second has it.
@@ -19,6 +19,8 @@ pub enum Difference {
         /// As the second has it.
         after: Entry,
     },
+    /// Both have it, with the same value.
+    Equal(Entry),
 }
 
 /// How many keys differ, and how.
@@ -34,7 +36,7 @@ pub struct DiffCounts {
     pub equal: u64,
 }
 
-/// Compares two backups and hands every difference to `visit`, in key order.
+/// Compares two backups and hands every key to `visit`, in order.
 ///
 /// # Errors
 /// When a file cannot be read again, or changed since it was opened.
@@ -68,7 +70,10 @@ pub fn diff(
                 counts.changed += 1;
                 visit(Difference::Changed { before, after });
             }
-            (Some(_), Some(_)) => counts.equal += 1,
+            (Some(_), Some(after)) => {
+                counts.equal += 1;
+                visit(Difference::Equal(after));
+            }
             (None, None) => {}
         }
     }

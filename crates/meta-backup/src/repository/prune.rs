@@ -81,6 +81,14 @@ impl PrunePlan {
         plan
     }
 
+    /// The files that go.
+    #[must_use]
+    pub fn paths(&self) -> Vec<PathBuf> {
+        let abandoned = self.abandoned.iter().map(|leftover| &leftover.path);
+        let removed = self.remove.iter().map(|summary| &summary.path);
+        abandoned.chain(removed).cloned().collect()
+    }
+
     /// Removes what the plan says, and returns the files that are gone. First every file of the plan
     /// is opened again: one that is kept must still be valid, one that goes has to be the same.
     ///

@@ -7,6 +7,7 @@ use std::time::Instant;
 use crate::journal::Phase;
 use meta_report::MigrateReport;
 use meta_store::Store;
+use milvus_meta::entry::printable;
 use milvus_meta::finding::Finding;
 use milvus_meta::keys::KeyRange;
 use milvus_meta::layout::Layout;
@@ -86,6 +87,7 @@ impl<S: Store> Run<'_, S> {
             return Ok(Some(self.nothing_to_repair()));
         }
         self.compare_with_journal(&plan)?;
+        self.check_approved(&plan, &reading.fingerprint)?;
         let size = (staged, reading.fingerprint.bytes);
         if let Some(warning) = room.check_migration(&plan, size).await? {
             self.environment.observer.note(&warning);
@@ -190,6 +192,47 @@ impl<S: Store> Run<'_, S> {
         Ok(())
     }
 
+    /// The plan has to be the one that was approved.
+    fn check_approved(&self, plan: &PlanReport, source: &Fingerprint) -> Result<(), Failure> {
+        match &self.options.approved_plan {
+            Some(approved) if !plan.digest.starts_with(approved.as_str()) => {
+                Err(Failure::PlanNotApproved {
+                    approved: approved.clone(),
+                    now: plan.digest.clone(),
+                    what: format!(
+                        "{} new keys, {} rewritten, {} deleted; the newest change in the metadata is {}, written at \
+                         revision {}",
+                        plan.put,
+                        plan.rewrite,
+                        plan.delete,
+                        printable(&source.newest_key),
+                        source.newest_revision
+                    ),
+                })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// The same for a migration that is committed, whose plan the journal has.
+    pub(super) fn check_committed_plan(&self) -> Result<(), Failure> {
+        let journal = self.ledger.journal();
+        let committed =
+            journal.filter(|journal| matches!(journal.phase, Phase::Committed | Phase::Tidying));
+        match (&self.options.approved_plan, committed) {
+            (Some(approved), Some(journal))
+                if !journal.plan_digest.starts_with(approved.as_str()) =>
+            {
+                Err(Failure::PlanNotApproved {
+                    approved: approved.clone(),
+                    now: journal.plan_digest.clone(),
+                    what: "that one is committed and not finished".to_owned(),
+                })
+            }
+            (Some(_) | None, _) => Ok(()),
+        }
+    }
+
     /// What an unfinished run staged has to be what would be staged now.
     fn compare_with_journal(&self, plan: &PlanReport) -> Result<(), Failure> {
         match self.ledger.journal() {
@@ -239,11 +282,13 @@ impl<S: Store> Run<'_, S> {
         largest.check_commit(self.store, by).await
     }
 
-    async fn confirm(&self, plan: &PlanReport) -> Result<(), Failure> {
+    async fn confirm(&mut self, plan: &PlanReport) -> Result<(), Failure> {
+        let asking = Instant::now();
         let (observer, plan) = (Arc::clone(&self.environment.observer), plan.clone());
         let yes = tokio::task::spawn_blocking(move || observer.confirm_migration(&plan))
             .await
             .map_err(|error| Failure::Worker(error.to_string()))?;
+        self.asked += asking.elapsed();
         agreed(&self.environment.stop, yes)
     }
 }

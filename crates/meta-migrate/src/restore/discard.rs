@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use crate::journal::{Journal, Phase};
 use meta_backup::Tolerance;
-use meta_report::{RestoreOutcome, RestoreReport, RunRecord, RunResult};
+use meta_report::{Change, DiffBuilder, RestoreOutcome, RestoreReport, RunRecord, RunResult};
 use meta_store::{Op, Store};
 use milvus_meta::entry::{Entry, printable};
 use milvus_meta::keys::KeyRange;
 use milvus_meta::plural::counted;
 use milvus_meta::transform::{Migration, Options, staged_family_ranges};
 
+use super::super::census;
 use super::super::context::Retries;
 use super::super::context::Surroundings;
 use super::super::deletion::Runs;
@@ -65,15 +66,18 @@ impl Staged {
     }
 }
 
-/// Makes the plan again and compares the staged keys with it.
+/// Makes the plan again and compares the staged keys with it; the keys that would go are reported, so many of each
+/// family.
 pub(super) async fn look<S: Store>(
     store: &S,
     around: Surroundings<'_>,
     ledger: &Ledger,
+    reported: Option<usize>,
 ) -> Result<Staged, Failure> {
     let mut retries = Retries::new(around);
     loop {
-        match look_once(store, around, ledger).await {
+        let diff = reported.map(|max| DiffBuilder::new(around.root.clone(), max));
+        match look_once(store, around, ledger, diff).await {
             Err(failure) if retries.again_after(&failure) => {}
             outcome => return outcome,
         }
@@ -84,6 +88,7 @@ async fn look_once<S: Store>(
     store: &S,
     around: Surroundings<'_>,
     ledger: &Ledger,
+    mut diff: Option<DiffBuilder>,
 ) -> Result<Staged, Failure> {
     let journal = ledger.journal().ok_or(Failure::NoBackup)?;
     let options = journal_options(journal)?;
@@ -92,6 +97,8 @@ async fn look_once<S: Store>(
     let now = migration.digest().to_owned();
     let other_plan = (now != journal.plan_digest).then_some(now);
     let ranges = staged_family_ranges(around.root);
+    let present = census::in_ranges(store, &ranges, read_at, around.limits).await?;
+    around.observer.phase_started("compare", Some(present));
     let actual = Actual {
         store,
         ranges: ranges.clone(),
@@ -120,6 +127,8 @@ async fn look_once<S: Store>(
             | Difference::Different { wanted: entry, .. } => {
                 runs.delete(&entry.key, around.limits.delete_keys_max);
                 keys += 1;
+                diff.iter_mut()
+                    .for_each(|diff| diff.add(Some(Change::Removed), &entry.key, &entry.value));
                 if !is_staged {
                     others += 1;
                     if examples.len() < EXAMPLES_MAX {
@@ -140,6 +149,8 @@ async fn look_once<S: Store>(
             delete: keys,
             kept: 0,
             verified: false,
+            diff: diff.map(DiffBuilder::finish),
+            old_root: None,
             discards: true,
             undoes_repair: false,
         },

@@ -10,6 +10,7 @@ use milvus_meta::keys::{Family, KeyRange, MetaRoot};
 
 use super::super::error::Failure;
 use super::super::feed::feed;
+use super::old_root::OldRootSearch;
 
 /// Opens a backup of this root, or with `moved_from` one of any root: of several instances in one file
 /// that root is meant. All of it is checked on the first way through its entries, which is when it is
@@ -106,6 +107,12 @@ impl Image {
                 .covered
                 .as_ref()
                 .is_none_or(|ranges| ranges.iter().any(|range| range.contains(key)))
+    }
+
+    /// Looks for values that name the backup's root path, where that is not this one.
+    pub(super) fn old_root(&self) -> Option<OldRootSearch> {
+        let from = &self.backup.summary().meta_root;
+        OldRootSearch::new(from, (self.root.meta_root(), self.root.root_path()))
     }
 
     /// The entries that should be there, in ascending order.

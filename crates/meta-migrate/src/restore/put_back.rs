@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use crate::journal::{Counts, Journal, MIGRATION_FORMAT, Phase};
 use meta_backup::Backup;
-use meta_report::{BackupRef, RestoreOutcome, RestoreReport, RunRecord, RunResult};
+use meta_report::{
+    BackupRef, Change, DiffBuilder, DiffReport, OldRoot, RestoreOutcome, RestoreReport, RunRecord,
+    RunResult,
+};
 use meta_store::{Op, RangeRequest, Store};
 use milvus_meta::entry::{Entry, printable};
 use milvus_meta::keys::{KeyRange, successor};
@@ -14,6 +17,7 @@ use milvus_meta::layout::LayoutDetector;
 use milvus_meta::plural::{agree, counted};
 use milvus_meta::transform::Task;
 
+use super::super::census;
 use super::super::context::Retries;
 use super::super::context::Surroundings;
 use super::super::context::newest_revision;
@@ -32,12 +36,15 @@ use super::super::write::Write;
 use super::super::writer::{Tally, Writer};
 use super::image::Image;
 use super::loss::{EXAMPLES_MAX, Losses, Rewriting};
+use super::old_root::OldRootSearch;
 use super::touched::Touched;
 
 /// A backup that was opened and checked.
 pub(super) struct Source {
     backup: Arc<Backup>,
     keep_extra: bool,
+    /// Whether the keys that differ are reported, so many of each family.
+    reported: Option<usize>,
 }
 
 /// What a backup and etcd do not have in common.
@@ -67,6 +74,9 @@ pub(super) struct Gap {
     layout_after: Layout,
     /// Records that the migration rewrites and that hold something else.
     changed: Vec<String>,
+    /// What would change in etcd, where that is reported.
+    pub(super) diff: Option<DiffReport>,
+    old_root: Option<OldRoot>,
 }
 
 impl Gap {
@@ -137,6 +147,8 @@ impl Gap {
             delete: self.deleted_keys,
             kept: self.kept,
             verified: false,
+            diff: self.diff.clone(),
+            old_root: self.old_root.clone(),
             discards: false,
             undoes_repair: false,
         }
@@ -148,6 +160,15 @@ impl Source {
         Self {
             backup: Arc::new(backup),
             keep_extra,
+            reported: None,
+        }
+    }
+
+    /// Reports what differs, with so many keys of each family.
+    pub(super) fn reporting(self, keys_max: usize) -> Self {
+        Self {
+            reported: Some(keys_max),
+            ..self
         }
     }
 
@@ -191,6 +212,11 @@ impl Source {
         // What the backup holds, and with it what is kept.
         let mut both = detector.clone();
         let mut newer = 0;
+        let reported = self
+            .reported
+            .map(|max| DiffBuilder::new(around.root.clone(), max));
+        let mut reported = reported;
+        let mut old_root = image.old_root();
         let actual = Actual {
             store,
             ranges: vec![around.root.range()],
@@ -210,8 +236,14 @@ impl Source {
             if let Some(rewriting) = &mut rewriting {
                 rewriting.see(&difference);
             }
+            if let Some(reported) = &mut reported {
+                report(reported, &difference, self.keep_extra);
+            }
             if let Some(wanted) = difference.wanted() {
                 detector.push(wanted);
+                old_root
+                    .iter_mut()
+                    .for_each(|old_root| old_root.see(wanted));
             }
             if self.keep_extra {
                 difference.after().inspect(|entry| both.push(entry));
@@ -238,6 +270,8 @@ impl Source {
             layout_after: both.layout(),
             layout: detector.layout(),
             changed: rewriting.map_or_else(Vec::new, Rewriting::finish),
+            diff: reported.map(DiffBuilder::finish),
+            old_root: old_root.and_then(OldRootSearch::finish),
         })
     }
 
@@ -258,10 +292,27 @@ impl Source {
         actual: Actual<'_, S>,
         visit: impl FnMut(Difference) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        around.observer.phase_started("compare", None);
+        let keys = census::in_ranges(actual.store, &actual.ranges, actual.revision, around.limits);
+        around.observer.phase_started("compare", Some(keys.await?));
         let outcome = compare(expected, actual, around, visit).await;
         around.observer.phase_finished();
         outcome
+    }
+}
+
+/// Adds what a restore does to one key.
+fn report(report: &mut DiffBuilder, difference: &Difference, keep_extra: bool) {
+    match difference {
+        Difference::Missing(entry) => report.add(Some(Change::Added), &entry.key, &entry.value),
+        Difference::Different { wanted, .. } => {
+            report.add(Some(Change::Changed), &wanted.key, &wanted.value);
+        }
+        Difference::Extra(entry) => {
+            let change = (!keep_extra).then_some(Change::Removed);
+            report.add(change, &entry.key, &entry.value);
+        }
+        Difference::Same(entry) => report.add(None, &entry.key, &entry.value),
+        Difference::Ignored(_) => {}
     }
 }
 

@@ -80,6 +80,30 @@ impl<'k> Key<'k> {
         parse_known(relative).unwrap_or(Self::Unknown(relative))
     }
 
+    /// The collection that the record belongs to, where the key names it.
+    #[must_use]
+    pub fn collection(&self) -> Option<CollectionId> {
+        match *self {
+            Self::Plain(object) | Self::Snapshot(object, _) => object.collection(),
+            Self::LegacyIndex(id, ..)
+            | Self::LegacySegmentIndex(id, ..)
+            | Self::QueryCollection(id)
+            | Self::FieldIndex(id, ..)
+            | Self::SegmentIndex(id, ..)
+            | Self::CollectionLoadInfo(id)
+            | Self::PartitionLoadInfo(id, _)
+            | Self::Replica(id, _)
+            | Self::Segment(id, ..)
+            | Self::SegmentLog(_, id, ..) => Some(id),
+            Self::Unknown(relative) => relative
+                .strip_prefix(b"datacoord-meta/channel-cp/")
+                .and_then(channel_collection),
+            Self::IndexBuild(_) | Self::QueryReplica(_) | Self::SessionId | Self::Session(_) => {
+                None
+            }
+        }
+    }
+
     /// The bytes of the key, relative to the meta root.
     #[must_use]
     pub fn render(&self) -> Vec<u8> {
@@ -127,6 +151,21 @@ impl<'k> Key<'k> {
 }
 
 impl Object<'_> {
+    fn collection(&self) -> Option<CollectionId> {
+        match *self {
+            Self::Collection(id)
+            | Self::Partition(id, _)
+            | Self::Field(id, _)
+            | Self::DatabaseCollection(_, id) => Some(id),
+            Self::LegacyAlias(_)
+            | Self::DdMessageSend
+            | Self::DdOperation
+            | Self::Alias(_)
+            | Self::Database(_)
+            | Self::DatabaseAlias(..) => None,
+        }
+    }
+
     fn render_into(&self, out: &mut Vec<u8>) {
         match *self {
             Self::Collection(c) => push_ids(out, "root-coord/collection", &[c.0]),

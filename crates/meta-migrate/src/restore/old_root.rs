@@ -1,0 +1,89 @@
+//! Values that name the root path at which a backup was made. A restore to another root moves keys and changes no
+//! value; Milvus uses such names, of channels for example, as they are.
+
+use meta_report::OldRoot;
+use milvus_meta::entry::{Entry, printable};
+
+/// So many keys are listed.
+const KEYS_MAX: usize = 20;
+
+/// Looks for a root path in the values that are restored.
+pub(super) struct OldRootSearch(OldRoot);
+
+impl OldRootSearch {
+    /// Looks for the root path of the meta root `from`, where a backup of it is restored to the meta root `to`, whose
+    /// root path is given.
+    pub(super) fn new(from: &str, (to, root_path): (&str, &str)) -> Option<Self> {
+        let sub_path = to.strip_prefix(root_path).unwrap_or_default();
+        let root = from.strip_suffix(sub_path).unwrap_or(from);
+        let is_moved = from != to && !root.is_empty() && root != root_path;
+        is_moved.then(|| {
+            Self(OldRoot {
+                root: root.to_owned(),
+                values: 0,
+                keys: Vec::new(),
+            })
+        })
+    }
+
+    pub(super) fn see(&mut self, entry: &Entry) {
+        if !names(&entry.value, self.0.root.as_bytes()) {
+            return;
+        }
+        self.0.values += 1;
+        if self.0.keys.len() < KEYS_MAX {
+            self.0.keys.push(printable(&entry.key));
+        }
+    }
+
+    pub(super) fn finish(self) -> Option<OldRoot> {
+        (self.0.values > 0).then_some(self.0)
+    }
+}
+
+/// Whether a value has `root` in it, and not as a part of a longer word.
+fn names(value: &[u8], root: &[u8]) -> bool {
+    let is_word = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let mut starts = value.windows(root.len()).enumerate();
+    starts.any(|(start, part)| {
+        let before = start.checked_sub(1).and_then(|index| value.get(index));
+        part == root && !is_word(before) && !is_word(value.get(start + root.len()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_root_is_found_as_a_word() {
+        for (value, found) in [
+            (&b"by-dev-rootcoord-dml_0"[..], true),
+            (b"\x0aby-dev/meta\x12", true),
+            (b"files/by-dev", true),
+            (b"by-dev2-rootcoord", false),
+            (b"nearby-dev/x", false),
+            (b"", false),
+        ] {
+            assert_eq!(names(value, b"by-dev"), found, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_move_has_an_old_root() {
+        let root = |from, to, path| Some(OldRootSearch::new(from, (to, path))?.0.root);
+        assert_eq!(
+            root("by-dev/meta", "x/meta", "x").as_deref(),
+            Some("by-dev")
+        );
+        assert_eq!(
+            root("by-dev/meta", "x/m", "x").as_deref(),
+            Some("by-dev/meta")
+        );
+        assert_eq!(root("by-dev/meta", "by-dev/meta", "by-dev"), None);
+        assert_eq!(
+            root("by-dev/m", "by-dev/meta", "by-dev").as_deref(),
+            Some("by-dev/m")
+        );
+    }
+}

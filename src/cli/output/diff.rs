@@ -1,0 +1,97 @@
+//! Diffs as text: by family with the first keys, and by collection.
+
+use super::style::Style;
+use super::table::{Align, Table, cell};
+use super::terminal::line;
+use super::units::{count, counted};
+use meta_report::{Change, ChangeCounts, DiffReport, FamilyDiff, OldRoot};
+
+/// Keys shown of each family.
+const KEYS_SHOWN: usize = 3;
+
+/// The lines of a diff.
+pub(in crate::cli) fn lines(diff: &DiffReport, style: Style) -> Vec<String> {
+    if diff.counts.total() == 0 {
+        return Vec::new();
+    }
+    let mut families = table("FAMILY");
+    for family in &diff.families {
+        families.row(row(family.name.clone(), family.counts));
+    }
+    let mut lines = families.painted(style);
+    if !diff.collections.is_empty() {
+        let mut collections = table("COLLECTION");
+        for collection in &diff.collections {
+            let name = match &collection.name {
+                Some(name) => format!("{name:?} ({})", collection.id),
+                None => collection.id.clone(),
+            };
+            collections.row(row(name, collection.counts));
+        }
+        lines.push(String::new());
+        lines.extend(collections.painted(style));
+    }
+    lines.push(String::new());
+    for family in &diff.families {
+        lines.extend(keys(family, style));
+    }
+    lines
+}
+
+fn table(first: &str) -> Table {
+    Table::new(&[
+        (first, Align::Left),
+        ("ADDED", Align::Right),
+        ("CHANGED", Align::Right),
+        ("REMOVED", Align::Right),
+    ])
+}
+
+fn row(name: String, counts: ChangeCounts) -> Vec<String> {
+    vec![
+        name,
+        cell(counts.added),
+        cell(counts.changed),
+        cell(counts.removed),
+    ]
+}
+
+fn keys(family: &FamilyDiff, style: Style) -> Vec<String> {
+    let shown = family.keys.iter().take(KEYS_SHOWN);
+    let mut lines: Vec<String> = shown
+        .clone()
+        .map(|found| {
+            let key = line(&found.key);
+            match found.change {
+                Change::Added => style.good(&format!("+ {key}")),
+                Change::Changed => style.careful(&format!("~ {key}")),
+                Change::Removed => style.bad(&format!("- {key}")),
+            }
+        })
+        .collect();
+    let more = family.counts.total().saturating_sub(shown.len() as u64);
+    if more > 0 {
+        lines.push(format!("  … and {} more in {}", count(more), family.name));
+    }
+    lines
+}
+
+/// What names the root path that a backup was made at.
+pub(in crate::cli) fn old_root(found: &OldRoot) -> Vec<String> {
+    let name = line(&found.root);
+    let mut lines = vec![format!(
+        "{} the old root path {name:?} and are restored as they are. Channel names, for example, stay those of the \
+         old instance: do not run both instances on the same message queue",
+        match found.values {
+            1 => "1 value contains".to_owned(),
+            values => format!("{} contain", counted(values, "value")),
+        }
+    )];
+    let keys = found.keys.iter().take(KEYS_SHOWN);
+    lines.extend(keys.clone().map(|key| format!("  {}", line(key))));
+    let more = found.values.saturating_sub(keys.len() as u64);
+    if more > 0 {
+        lines.push(format!("  … and {} more", count(more)));
+    }
+    lines
+}

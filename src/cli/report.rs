@@ -1,0 +1,419 @@
+//! `--report`: a page about a plan or a migration, for the person who approves the change.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use super::context::CommandContext;
+use super::output::exit::Exit;
+use super::output::failure::Failure;
+use super::output::plan::{Planned, found, object_rows};
+use super::output::units::{count, counted, short_digest};
+use super::quoted::quoted;
+use meta_migrate::journal::Phase;
+use meta_report::{MigrateOutcome, MigrateReport};
+use milvus_meta::finding::Finding;
+use milvus_meta::transform::PlanReport;
+
+mod escape;
+mod page;
+mod protocol;
+
+use page::{Check, MARK, Page, Tone};
+use protocol::Step;
+
+/// Where a report goes.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Output")]
+pub(in crate::cli) struct ReportOptions {
+    /// Also write a report for the person who approves the change: one HTML page that needs no network. An older report
+    /// is replaced, no other file is
+    #[arg(
+        long = "report",
+        value_name = "FILE",
+        env = "META_MIGRATION_REPORT",
+        hide_env = true
+    )]
+    report: Option<PathBuf>,
+}
+
+impl ReportOptions {
+    /// Returns the file, if a report was asked for.
+    ///
+    /// # Errors
+    /// A usage [`Failure`] where it cannot be written, before anything else is done.
+    pub(in crate::cli) fn target(&self) -> Result<Option<Target>, Failure> {
+        let Some(path) = &self.report else {
+            return Ok(None);
+        };
+        let target = Target(path.clone());
+        match target.may_be_written() {
+            Ok(()) => Ok(Some(target)),
+            Err(error) => Err(Failure {
+                exit: Exit::Usage,
+                ..target.failure(&error).unchanged()
+            }),
+        }
+    }
+}
+
+/// The file of a report.
+#[derive(Debug)]
+pub(in crate::cli) struct Target(PathBuf);
+
+impl Target {
+    fn failure(&self, error: &io::Error) -> Failure {
+        Failure::caused(
+            &format!("cannot write the report {}", self.0.display()),
+            error,
+        )
+    }
+
+    /// Tries the folder with an empty file, and refuses to replace what is no report.
+    fn may_be_written(&self) -> io::Result<()> {
+        self.check_replaced()?;
+        let (path, _) = self.partial()?;
+        fs::remove_file(path)
+    }
+
+    fn check_replaced(&self) -> io::Result<()> {
+        let mut start = Vec::new();
+        match File::open(&self.0) {
+            Ok(file) => file.take(MARK.len() as u64).read_to_end(&mut start)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        if start == MARK.as_bytes() {
+            return Ok(());
+        }
+        let why = "the file exists and is not a report of meta-migration";
+        Err(io::Error::new(io::ErrorKind::AlreadyExists, why))
+    }
+
+    fn partial(&self) -> io::Result<(PathBuf, File)> {
+        let name = self.0.file_name().ok_or(io::ErrorKind::IsADirectory)?;
+        let name = name.to_string_lossy();
+        let path = self
+            .0
+            .with_file_name(format!(".{name}.partial-{}", std::process::id()));
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&path)?;
+        Ok((path, file))
+    }
+
+    /// Writes the page beside its place, then gives it its name.
+    fn write(&self, page: &Page) -> Result<(), Failure> {
+        let work = || {
+            self.check_replaced()?;
+            let (path, mut file) = self.partial()?;
+            let written = file
+                .write_all(page::html(page).as_bytes())
+                .and_then(|()| file.sync_all())
+                .and_then(|()| fs::rename(&path, &self.0));
+            if written.is_err() {
+                // The first failure is the one to report.
+                let _ = fs::remove_file(&path);
+            }
+            written
+        };
+        work().map_err(|error| self.failure(&error))
+    }
+
+    /// Writes the page of a plan.
+    ///
+    /// # Errors
+    /// [`Failure`] where the file cannot be written.
+    pub(in crate::cli) fn plan(
+        &self,
+        context: &CommandContext,
+        planned: &Planned,
+        words: &[String],
+    ) -> Result<(), Failure> {
+        let plan = &planned.plan;
+        let mut findings = plan.findings.clone();
+        findings.extend(planned.blocking.iter().cloned());
+        findings.sort();
+        let ready = !findings.iter().any(Finding::is_error);
+        let verdict = match (plan.digest.is_empty(), ready) {
+            (_, false) => (
+                Tone::Bad,
+                "Not ready",
+                "The findings of severity error have to be resolved first. Nothing was changed.",
+            ),
+            (true, true) => (
+                Tone::Good,
+                "Nothing to do",
+                "The metadata needs no migration. Nothing was changed.",
+            ),
+            (false, true) => (
+                Tone::Good,
+                "Ready",
+                "No finding blocks the migration. Nothing was changed.",
+            ),
+        };
+        let mut page = Page {
+            kind: "Migration plan".to_owned(),
+            at: Some(Step::Plan),
+            checks: checks(Some(plan), &planned.blocking, Step::Plan, None),
+            ..page(context, Some(plan), findings)
+        };
+        page.verdict = Some((verdict.0, verdict.1.to_owned(), verdict.2.to_owned()));
+        if ready && !plan.digest.is_empty() {
+            let words: String = words
+                .iter()
+                .map(|word| format!(" {}", quoted(word)))
+                .collect();
+            page.commands = vec![
+                (
+                    "To carry out exactly this plan, with Milvus stopped and etcd running"
+                        .to_owned(),
+                    format!(
+                        "{}{words} --plan {}",
+                        context.next_steps.command("migrate"),
+                        short_digest(&plan.digest)
+                    ),
+                ),
+                (
+                    "To roll back afterwards".to_owned(),
+                    context.next_steps.back(None),
+                ),
+            ];
+        }
+        self.write(&page)
+    }
+
+    /// Writes the page of a migration that ended well. That it could not be written is only a warning.
+    pub(in crate::cli) fn done(
+        &self,
+        context: &CommandContext,
+        done: &MigrateReport,
+        back: Option<&str>,
+    ) {
+        let plan = done.plan.as_ref();
+        let findings = plan.map_or_else(Vec::new, |plan| plan.findings.clone());
+        let (title, text) = match done.outcome {
+            MigrateOutcome::Migrated => ("Migrated", "The new release can be started."),
+            MigrateOutcome::Repaired => ("Repaired", "Milvus can be started."),
+            MigrateOutcome::AlreadyMigrated => (
+                "Already migrated",
+                "The metadata has the 2.2 layout. Nothing was changed.",
+            ),
+            MigrateOutcome::NothingToRepair => (
+                "Nothing to repair",
+                "The 2.2 metadata is complete. Nothing was changed.",
+            ),
+            MigrateOutcome::NothingToDo => ("Nothing to do", "Nothing was changed."),
+        };
+        let at = match done.outcome {
+            MigrateOutcome::Migrated | MigrateOutcome::Repaired => Some(Step::Done),
+            MigrateOutcome::AlreadyMigrated
+            | MigrateOutcome::NothingToRepair
+            | MigrateOutcome::NothingToDo => None,
+        };
+        let mut page = Page {
+            kind: "Migration report".to_owned(),
+            verdict: Some((Tone::Good, title.to_owned(), text.to_owned())),
+            at,
+            ..page(context, plan, findings)
+        };
+        if let Some(at) = at {
+            page.checks = checks(plan, &[], at, Some(done));
+        }
+        if let Some(backup) = &done.backup {
+            page.facts.push((
+                "Backup",
+                format!(
+                    "{} ({}, digest {})",
+                    backup.path,
+                    counted(backup.entries, "entry"),
+                    short_digest(&backup.digest)
+                ),
+            ));
+        }
+        page.facts
+            .push(("Duration", format!("{:.2} s", done.seconds.total)));
+        if let Some(back) = back {
+            page.commands = vec![("To roll back".to_owned(), back.to_owned())];
+        }
+        self.write_or_warn(&page);
+    }
+
+    /// Writes the page of a migration that failed in a phase of the journal.
+    pub(in crate::cli) fn failed(
+        &self,
+        context: &CommandContext,
+        failure: &Failure,
+        phase: Option<Phase>,
+    ) {
+        let at = match phase {
+            None => Step::Plan,
+            Some(Phase::Staging) => Step::Stage,
+            Some(Phase::Staged | Phase::Restoring) => Step::Commit,
+            Some(Phase::Committed | Phase::Tidying) => Step::Cleanup,
+            Some(Phase::Done) => Step::Done,
+        };
+        let tone = match failure.exit {
+            Exit::PartWay | Exit::Interrupted | Exit::Terminated => Tone::Careful,
+            Exit::Done
+            | Exit::Failed
+            | Exit::Usage
+            | Exit::Refused
+            | Exit::NotMigratable
+            | Exit::Differences => Tone::Bad,
+        };
+        let mut text = failure.message.to_string();
+        for more in failure
+            .causes
+            .iter()
+            .map(String::as_str)
+            .chain([&*failure.changed])
+        {
+            if !more.is_empty() {
+                text.push_str(&format!("; {more}"));
+            }
+        }
+        let mut page = Page {
+            kind: "Migration report".to_owned(),
+            verdict: Some((tone, "Not finished".to_owned(), text)),
+            at: Some(at),
+            ..page(context, None, failure.findings.to_vec())
+        };
+        let hints = failure
+            .hints
+            .iter()
+            .map(|hint| match hint.split_once("   # ") {
+                Some((command, purpose)) => (format!("Next: {purpose}"), command.to_owned()),
+                None => ("Next".to_owned(), hint.clone()),
+            });
+        page.commands = hints.collect();
+        if let Some(backup) = &failure.backup {
+            page.facts.push(("Backup", backup.to_string()));
+        }
+        self.write_or_warn(&page);
+    }
+
+    fn write_or_warn(&self, page: &Page) {
+        if let Err(failure) = self.write(page) {
+            tracing::warn!("{}: {}", failure.message, failure.causes.join(": "));
+        }
+    }
+}
+
+/// What every page shows.
+fn page(context: &CommandContext, plan: Option<&PlanReport>, findings: Vec<Finding>) -> Page {
+    let config = &context.config;
+    let release = |release: Option<&milvus_meta::version::Release>| {
+        release.map_or_else(String::new, ToString::to_string)
+    };
+    let (source, target) = (
+        release(config.source_version.as_ref()),
+        release(config.target_version.as_ref()),
+    );
+    let title = match (source.as_str(), target.as_str()) {
+        ("", "") => "Milvus metadata to the 2.2 layout".to_owned(),
+        ("", target) => format!("Milvus metadata to {target}"),
+        (source, "") => format!("Milvus metadata from {source} to the 2.2 layout"),
+        (source, target) => format!("Milvus metadata from {source} to {target}"),
+    };
+    let digest = plan.map_or_else(String::new, |plan| plan.digest.clone());
+    let layout = plan.map_or("", |plan| super::output::plan::layout(plan.layout));
+    let revision = plan
+        .map(|plan| plan.revision)
+        .filter(|revision| *revision > 0);
+    Page {
+        title,
+        instance: context.target(),
+        found: plan.map_or_else(String::new, |plan| found(&plan.objects)),
+        objects: plan.map_or_else(Vec::new, object_rows),
+        plan: plan.cloned(),
+        findings,
+        facts: vec![
+            ("Endpoints", config.connection.endpoints.join(", ")),
+            ("Meta root", config.root.meta_root().to_owned()),
+            ("Layout", layout.to_owned()),
+            ("Source release", source),
+            ("Target release", target),
+            ("Plan digest", digest),
+            (
+                "Read at revision",
+                revision.map_or_else(String::new, |revision| revision.to_string()),
+            ),
+            (
+                "Made",
+                humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+            ),
+            (
+                "Made by",
+                format!("meta-migration {}", env!("CARGO_PKG_VERSION")),
+            ),
+        ],
+        ..Page::default()
+    }
+}
+
+/// The checks, and which of them were made.
+fn checks(
+    plan: Option<&PlanReport>,
+    blocking: &[Finding],
+    at: Step,
+    done: Option<&MigrateReport>,
+) -> Vec<(Check, String)> {
+    let mut checks = Vec::new();
+    if let Some(plan) = plan {
+        let read: u64 = plan.families.iter().map(|family| family.read).sum();
+        let errors = plan.findings.iter().filter(|one| one.is_error()).count() as u64;
+        checks.push(match errors {
+            0 => (
+                Check::Passed,
+                format!(
+                    "All {} keys read at one revision, every record decoded and validated",
+                    count(read)
+                ),
+            ),
+            errors => (
+                Check::Failed,
+                format!("{} in the metadata", counted(errors, "error")),
+            ),
+        });
+    }
+    let codes: Vec<&str> = blocking.iter().map(|one| one.code.as_str()).collect();
+    checks.push(match codes.as_slice() {
+        [] => (
+            Check::Passed,
+            "No Milvus component runs, the lock is free, and etcd has the space, limits and permissions".to_owned(),
+        ),
+        codes => (Check::Failed, format!("Blocking now: {}", codes.join(", "))),
+    });
+    let later = |reached: bool| match reached {
+        true => Check::Passed,
+        false => Check::Open,
+    };
+    match done {
+        Some(done) if done.backup.is_none() => {
+            checks.push((
+                Check::Failed,
+                "No backup was written, on request".to_owned(),
+            ));
+        }
+        Some(_) | None => checks.push((
+            later(at > Step::Backup),
+            "Backup written to a file, read back and compared".to_owned(),
+        )),
+    }
+    let rest = [
+        (
+            Step::Stage,
+            "Staged keys read back and compared with the plan",
+        ),
+        (
+            Step::Commit,
+            "Nothing written by another program before the commit",
+        ),
+        (Step::Verify, "Result read back and compared with the plan"),
+    ];
+    checks.extend(rest.map(|(step, text)| (later(at > step), text.to_owned())));
+    checks
+}

@@ -1,0 +1,49 @@
+//! Text in HTML. Names in the metadata are chosen by users of Milvus, so nothing in them may act in the page.
+
+use std::fmt;
+
+use crate::cli::output::terminal::line;
+
+/// Text as HTML shows it: markup is escaped, and control and invisible characters are spelled out.
+pub(super) struct Text<'a>(pub(super) &'a str);
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for character in line(self.0).chars() {
+            match character {
+                '&' => formatter.write_str("&amp;")?,
+                '<' => formatter.write_str("&lt;")?,
+                '>' => formatter.write_str("&gt;")?,
+                '"' => formatter.write_str("&quot;")?,
+                '\'' => formatter.write_str("&#39;")?,
+                other => fmt::Write::write_char(formatter, other)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn markup_and_invisible_characters_are_escaped() {
+        for (text, shown) in [
+            (
+                "<script>alert('x')</script>",
+                "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;",
+            ),
+            ("a & \"b\"", "a &amp; &quot;b&quot;"),
+            ("文档", "文档"),
+        ] {
+            assert_eq!(Text(text).to_string(), shown);
+        }
+        for hidden in [
+            '\u{1b}', '\u{202e}', '\u{200b}', '\n', '\u{7f}', '\u{9b}', '\u{2066}',
+        ] {
+            let shown = Text(&format!("a{hidden}b")).to_string();
+            assert!(!shown.contains(hidden), "{hidden:?}: {shown}");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! `--report`: the page for the person who approves a change.
+
+use std::fs;
+
+use super::instance::Instance;
+use super::tool::Tool;
+
+const TARGET: [&str; 2] = ["--target-version", "2.2.16"];
+
+fn with(command: &[&'static str]) -> Vec<&'static str> {
+    [command, &TARGET].concat()
+}
+
+fn page(tool: &Tool, name: &str) -> String {
+    let page = fs::read_to_string(tool.path().join(name)).unwrap();
+    well_formed(&page);
+    page
+}
+
+/// Every element is closed in its order, and nothing is loaded or run.
+fn well_formed(page: &str) {
+    const VOID: [&str; 3] = ["!doctype", "meta", "html"];
+    let mut open = Vec::new();
+    let (before, rest) = page.split_once("<style>").unwrap();
+    let (_, after) = rest.split_once("</style>").unwrap();
+    let markup = [before, after].concat();
+    for tag in markup.split('<').skip(1) {
+        let (tag, _) = tag.split_once('>').expect("an open tag");
+        let name = tag.split_ascii_whitespace().next().unwrap();
+        let name = name.trim_end_matches('/');
+        match name.strip_prefix('/') {
+            Some("html") => {}
+            Some(name) => assert_eq!(open.pop(), Some(name), "{tag}"),
+            None if VOID.contains(&name) || tag.ends_with('/') => {}
+            None => open.push(name),
+        }
+    }
+    assert!(open.is_empty(), "{open:?}");
+    for active in [
+        "<script", "<img", "<link", "<iframe", "src=", "href=", "@import", "url(", " on",
+    ] {
+        let found = page.find(active);
+        let is_text = active == " on" && !page.contains(" on=");
+        assert!(found.is_none() || is_text, "{active}");
+    }
+}
+
+#[tokio::test]
+async fn plan_report_shows_the_plan_and_how_to_go_on() {
+    let it = Instance::sample().await;
+    let tool = it.tool();
+    tool.run(&with(&["plan", "--report", "plan.html"]))
+        .expect(0);
+    let page = page(&tool, "plan.html");
+    let ended = tool.run(&with(&["plan", "--format", "json"]));
+    let plan = ended.document();
+    let digest = plan["digest"].as_str().unwrap();
+    for text in [
+        "Migration plan",
+        "Ready",
+        it.root.meta_root(),
+        digest,
+        &format!("--plan {}", &digest[..12]),
+        "meta-migration migrate",
+        "meta-migration rollback",
+        "this run stands at Plan",
+        "prefers-color-scheme:dark",
+        "@media print",
+        "2.2.16",
+    ] {
+        assert!(page.contains(text), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn migrate_report_shows_the_result() {
+    let it = Instance::sample().await;
+    let tool = it.tool();
+    tool.run(&with(&[
+        "migrate",
+        "--yes",
+        "--backup-file",
+        "b.mmb",
+        "--report",
+        "r.html",
+    ]))
+    .expect(0);
+    let done = page(&tool, "r.html");
+    for text in [
+        "Migration report",
+        "Migrated",
+        "this run stands at Done",
+        "b.mmb",
+        "rollback",
+    ] {
+        assert!(done.contains(text), "{text}");
+    }
+    // Another run replaces it.
+    tool.run(&with(&["migrate", "--yes", "--report", "r.html"]))
+        .expect(0);
+    assert!(page(&tool, "r.html").contains("Already migrated"));
+}
+
+#[tokio::test]
+async fn report_escapes_names_from_the_metadata() {
+    let it = Instance::small().await;
+    let key = "root-coord/segment-index/<script>alert(1)</script>\u{202e}\u{1b}&\"";
+    it.put(key, b"\xff").await;
+    let tool = it.tool();
+    tool.run(&with(&["plan", "--report", "plan.html"]))
+        .expect(4);
+    let plan = page(&tool, "plan.html");
+    assert!(plan.contains("Not ready"));
+    assert!(
+        plan.contains("&lt;script&gt;alert(1)&lt;/script&gt;"),
+        "{plan}"
+    );
+    assert!(!plan.contains(['\u{202e}', '\u{1b}']));
+    tool.run(&with(&["migrate", "--yes", "--report", "r.html"]))
+        .expect(4);
+    let failed = page(&tool, "r.html");
+    assert!(failed.contains("Not finished"));
+    assert!(failed.contains("&lt;script&gt;"));
+}
+
+#[tokio::test]
+async fn report_replaces_no_other_file() {
+    let it = Instance::small().await;
+    let before = it.dump().await;
+    let tool = it.tool();
+    tool.file("mine.html", "<!doctype html>my page");
+    for (path, why) in [
+        ("mine.html", "is not a report"),
+        ("no/such/folder.html", "No such file"),
+        (".", "cannot write the report"),
+    ] {
+        for command in [&["plan"][..], &["migrate", "--yes"]] {
+            let command = [command, &TARGET, &["--report", path]].concat();
+            tool.run(&command).expect(2).says(why);
+        }
+    }
+    assert_eq!(it.dump().await, before);
+    let mine = fs::read_to_string(tool.path().join("mine.html")).unwrap();
+    assert_eq!(mine, "<!doctype html>my page");
+    let left = fs::read_dir(tool.path()).unwrap();
+    let left = left
+        .map(|entry| entry.unwrap().file_name())
+        .collect::<Vec<_>>();
+    assert_eq!(left, ["mine.html"]);
+}
