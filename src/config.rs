@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use milvus_meta::keys::MetaRoot;
+use milvus_meta::release::Release;
 use milvus_meta::transform::{FormChoice, OnBrokenRecord, SegmentForm};
-use milvus_meta::version::Release;
 
 mod choices;
 pub mod duration;

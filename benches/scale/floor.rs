@@ -6,8 +6,8 @@
 use std::time::{Duration, Instant};
 
 use etcd_client::{Client, DeleteOptions, GetOptions, KvClient, Txn, TxnOp};
-use meta_store::capture::{Capture, PageLimits};
 use meta_store::etcd::{EtcdStore, Options};
+use meta_store::scan::{PageLimits, Scan};
 use milvus_meta::keys::KeyRange;
 use tokio::task::JoinSet;
 
@@ -66,7 +66,7 @@ impl Floor {
         let mut page_from = range.start.clone();
         let mut delete_from = range.start.clone();
         let (mut page_bytes, mut page_keys, mut delete_keys) = (0, 0, 0);
-        let mut capture = Capture::new(
+        let mut capture = Scan::new(
             self.store.clone(),
             range.clone(),
             None,

@@ -11,7 +11,7 @@ use super::options::OutputOptions;
 use super::output;
 use super::output::failure::Failure;
 use super::tty;
-use meta_migrate::Stop;
+use meta_migrate::CancelToken;
 
 /// How often a waiting question looks whether a signal came meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -48,7 +48,7 @@ fn read(question: &str, heard: impl FnOnce(bool) + Send + 'static) {
 }
 
 /// Asks; anything but yes is a no, and so is a signal.
-pub(in crate::cli) fn ask(question: &str, stop: &Stop) -> bool {
+pub(in crate::cli) fn ask(question: &str, stop: &CancelToken) -> bool {
     let (sender, receiver) = channel();
     read(question, move |answer| {
         // Nobody listens any more after a signal.

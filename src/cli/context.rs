@@ -23,7 +23,7 @@ use super::reading::{self, ReadingOptions};
 use super::{confirm, connecting, logging, output, progress, signals};
 use crate::config::{Config, Connection};
 use meta_backup::{Backup, BackupError, Tolerance};
-use meta_migrate::{BackupSource, EngineError, Environment, Limits, Signal, Stop};
+use meta_migrate::{BackupSource, CancelToken, EngineError, Environment, Limits, Signal};
 use meta_store::etcd::{EtcdStore, Options, Tls};
 use meta_store::{ConnectProblem, RangeRequest, Store as _, StoreError, StoreErrorKind};
 use milvus_meta::keys::MetaRoot;
@@ -205,7 +205,7 @@ impl CommandContext {
     }
 
     fn interrupted(&self, signal: Signal) -> Failure {
-        let failure = meta_migrate::Failure::Interrupted(signal);
+        let failure = meta_migrate::EngineErrorKind::Interrupted(signal);
         self.next_steps
             .failure(EngineError::before_writing(failure))
     }
@@ -226,7 +226,7 @@ impl CommandContext {
         format!("{} on {endpoints}", root.meta_root())
     }
 
-    fn environment(&self, stop: Stop) -> Environment {
+    fn environment(&self, stop: CancelToken) -> Environment {
         let watch = Watch::new(
             self.bars.clone(),
             &self.output,

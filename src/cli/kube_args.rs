@@ -27,7 +27,7 @@ use meta_kube::state::{PodShape, PodUser, UpgradeState};
 use meta_kube::upgrade::Cause;
 use meta_kube::upgrade::decide::Refusal;
 use milvus_meta::finding::Finding;
-use milvus_meta::version::Release;
+use milvus_meta::release::Release;
 
 mod pods;
 

@@ -14,7 +14,7 @@ use super::{invoked, signals, unused};
 use crate::config::Config;
 use meta_backup::BackupError;
 use meta_migrate::journal::{JournalError, Phase};
-use meta_migrate::{EngineError, FailureKind, Instances, Written};
+use meta_migrate::{EngineError, ErrorClass, Instances, WriteState};
 use meta_store::{ConnectProblem, StoreError, StoreErrorKind};
 use milvus_meta::finding::Finding;
 use milvus_meta::keys::MetaRoot;
@@ -125,7 +125,7 @@ impl NextSteps {
     /// A failed run as the user sees it.
     pub(in crate::cli) fn failure(&self, error: EngineError) -> Failure {
         let mut told = Failure::from_error(exit(error.kind()), &*error.failure);
-        told.changed = match &error.difference {
+        told.changed = match &error.diff {
             Some(found) => format!(
                 "{}; the rollback would change: {}",
                 self.changed(&error),
@@ -134,17 +134,17 @@ impl NextSteps {
             .into(),
             None => self.changed(&error).into(),
         };
-        if let meta_migrate::Failure::Store { source, .. } = &*error.failure {
+        if let meta_migrate::EngineErrorKind::Store { source, .. } = &*error.failure {
             told.unreachable = source.is_unreachable();
         }
         let backup = error.backup.as_ref().map(|backup| backup.path.as_str());
         told.backup = backup.map(Into::into);
         self.lead_on(&error, backup, &mut told);
         let failure = *error.failure;
-        if let meta_migrate::Failure::Findings(plan) = failure {
+        if let meta_migrate::EngineErrorKind::Findings(plan) = failure {
             told.findings = plan.findings.into();
-        } else if let meta_migrate::Failure::Verification(report)
-        | meta_migrate::Failure::StagedDiffers(report) = failure
+        } else if let meta_migrate::EngineErrorKind::Verification(report)
+        | meta_migrate::EngineErrorKind::StagedDiffers(report) = failure
         {
             told.findings = report.findings.into();
         }
@@ -154,7 +154,8 @@ impl NextSteps {
     /// What next.
     fn lead_on(&self, error: &EngineError, backup: Option<&str>, told: &mut Failure) {
         let mut hint = |text: String| told.hints.push(text);
-        if let meta_migrate::Failure::Backup(BackupError::Ephemeral { path, why }) = &*error.failure
+        if let meta_migrate::EngineErrorKind::Backup(BackupError::Ephemeral { path, why }) =
+            &*error.failure
         {
             mount_hints(path, *why).into_iter().for_each(&mut hint);
             return;
@@ -164,7 +165,7 @@ impl NextSteps {
         }
         if matches!(
             *error.failure,
-            meta_migrate::Failure::StagedWouldStay { .. }
+            meta_migrate::EngineErrorKind::StagedWouldStay { .. }
         ) {
             hint(format!("{}   # then", self.again));
             return;
@@ -173,7 +174,7 @@ impl NextSteps {
             told.hints.extend(self.past_staging(backup));
             return;
         }
-        if let meta_migrate::Failure::OtherTask { command, .. } = &*error.failure {
+        if let meta_migrate::EngineErrorKind::OtherTask { command, .. } = &*error.failure {
             hint(format!("{}   # resumes", self.command(command)));
             hint(format!("{}   # rolls back", self.back(backup)));
             return;
@@ -191,18 +192,19 @@ impl NextSteps {
             return;
         }
         let phase = error.phase;
-        let staged = error.written == Written::Staged || phase.is_some_and(Phase::is_before_commit);
-        let switched = error.written == Written::CutOver
+        let staged =
+            error.written == WriteState::Staged || phase.is_some_and(Phase::is_before_commit);
+        let switched = error.written == WriteState::Committed
             || matches!(phase, Some(Phase::Committed | Phase::Tidying));
-        let restoring = error.written == Written::Restoring || phase == Some(Phase::Restoring);
+        let restoring = error.written == WriteState::Restoring || phase == Some(Phase::Restoring);
         if restoring && !self.goes_back && backup.is_some() {
             hint(format!(
                 "{}   # finishes the restore; migrate also finishes it before it starts",
                 self.back_with("restore", backup)
             ));
-        } else if restoring || (self.goes_back && error.written != Written::Nothing) {
+        } else if restoring || (self.goes_back && error.written != WriteState::Nothing) {
             hint(format!("{}   # resumes", self.again));
-        } else if error.written == Written::InDoubt {
+        } else if error.written == WriteState::InDoubt {
             hint(format!("{}   # shows the state", self.command("status")));
             hint(format!("{}   # resumes from there", self.again));
             hint(format!("{}   # rolls back from there", self.back(backup)));
@@ -329,8 +331,12 @@ impl NextSteps {
     }
 
     /// What helps against this failure in particular.
-    fn cure(&self, failure: &meta_migrate::Failure, phase: Option<Phase>) -> Option<String> {
-        use meta_migrate::Failure as F;
+    fn cure(
+        &self,
+        failure: &meta_migrate::EngineErrorKind,
+        phase: Option<Phase>,
+    ) -> Option<String> {
+        use meta_migrate::EngineErrorKind as F;
         if let Some(text) = cure_by_hand(failure) {
             return Some(text);
         }
@@ -479,8 +485,8 @@ const WAIT_FOR_LOCK: &str = "wait until that run has ended; the lock of a killed
     --wait-lock waits for it";
 
 /// Removes sessions and locks without a lease: they never expire.
-fn cure_by_hand(failure: &meta_migrate::Failure) -> Option<String> {
-    use meta_migrate::Failure as F;
+fn cure_by_hand(failure: &meta_migrate::EngineErrorKind) -> Option<String> {
+    use meta_migrate::EngineErrorKind as F;
     let (sessions, nobody) = if let F::Sessions(found) | F::Intruder(found) = failure {
         (found.as_slice(), "no Milvus")
     } else if let F::Locked(holder) = failure {
@@ -527,21 +533,21 @@ fn unusable_journal(key: &str, why: &JournalError) -> String {
     }
 }
 
-fn exit(kind: FailureKind) -> Exit {
+fn exit(kind: ErrorClass) -> Exit {
     match kind {
-        FailureKind::Failed => Exit::Failed,
-        FailureKind::Usage => Exit::Usage,
-        FailureKind::Refused => Exit::Refused,
-        FailureKind::Unmigratable => Exit::NotMigratable,
-        FailureKind::PartWay => Exit::PartWay,
-        FailureKind::Differs => Exit::Differences,
-        FailureKind::Interrupted(signal) => signals::exit(signal),
+        ErrorClass::Failed => Exit::Failed,
+        ErrorClass::Usage => Exit::Usage,
+        ErrorClass::Refused => Exit::Refused,
+        ErrorClass::Unmigratable => Exit::NotMigratable,
+        ErrorClass::PartWay => Exit::PartWay,
+        ErrorClass::Differs => Exit::Differences,
+        ErrorClass::Interrupted(signal) => signals::exit(signal),
     }
 }
 
 /// Whether what is staged is not what the recorded plan makes of the metadata.
-fn is_other_staging(failure: &meta_migrate::Failure) -> bool {
-    use meta_migrate::Failure as F;
+fn is_other_staging(failure: &meta_migrate::EngineErrorKind) -> bool {
+    use meta_migrate::EngineErrorKind as F;
     matches!(
         failure,
         F::StagedFromOther { .. } | F::NotStaged { .. } | F::PlanChanged { .. }
@@ -549,8 +555,8 @@ fn is_other_staging(failure: &meta_migrate::Failure) -> bool {
 }
 
 /// Whether it was refused because something would be lost.
-fn is_loss(failure: &meta_migrate::Failure) -> bool {
-    use meta_migrate::Failure as F;
+fn is_loss(failure: &meta_migrate::EngineErrorKind) -> bool {
+    use meta_migrate::EngineErrorKind as F;
     matches!(
         failure,
         F::UnknownLoss { .. }
@@ -566,7 +572,8 @@ fn is_loss(failure: &meta_migrate::Failure) -> bool {
 fn is_taken_over(error: &EngineError) -> bool {
     matches!(
         *error.failure,
-        meta_migrate::Failure::LockLost { .. } | meta_migrate::Failure::JournalChanged { .. }
+        meta_migrate::EngineErrorKind::LockLost { .. }
+            | meta_migrate::EngineErrorKind::JournalChanged { .. }
     )
 }
 
@@ -582,68 +589,69 @@ impl NextSteps {
 /// What an unfinished repair changed.
 fn changed_by_repair(error: &EngineError) -> Option<&'static str> {
     Some(match (error.written, error.phase) {
-        (Written::Staged, _) => {
+        (WriteState::Staged, _) => {
             "the repair's new keys are partly staged; no key that was there is changed"
         }
-        (Written::InDoubt, _) => {
+        (WriteState::InDoubt, _) => {
             "the repair's new keys are staged and the commit was sent, but etcd did not answer: the commit took effect \
                 entirely or not at all"
         }
-        (Written::CutOver, _) => {
+        (WriteState::Committed, _) => {
             "the repair is committed and not finished: do not start Milvus until it is"
         }
-        (Written::Nothing, Some(Phase::Staging | Phase::Staged)) => {
+        (WriteState::Nothing, Some(Phase::Staging | Phase::Staged)) => {
             "this run changed nothing; an earlier run staged the repair's new keys"
         }
-        (Written::Nothing, Some(Phase::Committed | Phase::Tidying)) => {
+        (WriteState::Nothing, Some(Phase::Committed | Phase::Tidying)) => {
             "this run changed nothing; an earlier run committed the repair: do not start Milvus until it is finished"
         }
-        (Written::Nothing | Written::Restoring | Written::Restored, _) => return None,
+        (WriteState::Nothing | WriteState::Restoring | WriteState::Restored, _) => return None,
     })
 }
 
 /// What a migration or a restore changed.
 fn changed_by_migration(error: &EngineError) -> &'static str {
-    if error.written != Written::Nothing && is_taken_over(error) {
+    if error.written != WriteState::Nothing && is_taken_over(error) {
         return "this run wrote to etcd, then lost its lock or its journal: another run may have changed etcd \
             since. Run status";
     }
     let is_other_plan = matches!(
         *error.failure,
-        meta_migrate::Failure::StagedFromOther { .. } | meta_migrate::Failure::PlanChanged { .. }
+        meta_migrate::EngineErrorKind::StagedFromOther { .. }
+            | meta_migrate::EngineErrorKind::PlanChanged { .. }
     );
-    if error.written == Written::Nothing && is_other_plan {
+    if error.written == WriteState::Nothing && is_other_plan {
         return "this run changed nothing; an earlier run staged 2.2 keys. It is unknown whether the 2.1 metadata \
             is intact: Milvus 2.1 or another program changed it since";
     }
     match (error.written, error.phase) {
-        (Written::Staged, _) => {
+        (WriteState::Staged, _) => {
             "2.2 keys partly staged; 2.1 untouched: Milvus 2.1 can start, 2.2 must not"
         }
-        (Written::InDoubt, _) => {
+        (WriteState::InDoubt, _) => {
             "the 2.2 keys are staged and the commit was sent, but etcd did not answer: the commit took effect \
                 entirely or not at all"
         }
-        (Written::CutOver, _) => {
+        (WriteState::Committed, _) => {
             "the migration is committed: Milvus 2.2 can start, 2.1 must not; cleanup or verification is not finished"
         }
-        (Written::Restoring, _) => {
+        (WriteState::Restoring, _) => {
             "the backup is partly restored: do not start any Milvus component until the restore is finished"
         }
-        (Written::Restored, _) => {
+        (WriteState::Restored, _) => {
             "the unfinished restore of an earlier run was finished: etcd matches its backup, and nothing else was \
                 changed"
         }
-        (Written::Nothing, Some(Phase::Staging | Phase::Staged)) => {
+        (WriteState::Nothing, Some(Phase::Staging | Phase::Staged)) => {
             "this run changed nothing; an earlier run staged 2.2 keys, 2.1 is untouched: Milvus 2.1 can start, \
                 2.2 must not"
         }
-        (Written::Nothing, Some(Phase::Committed | Phase::Tidying)) => {
+        (WriteState::Nothing, Some(Phase::Committed | Phase::Tidying)) => {
             "this run changed nothing; an earlier run committed the migration: Milvus 2.2 can start, 2.1 must not"
         }
-        (Written::Nothing, Some(Phase::Restoring)) => {
+        (WriteState::Nothing, Some(Phase::Restoring)) => {
             "this run changed nothing; an earlier run partly restored a backup: do not start any Milvus component"
         }
-        (Written::Nothing, Some(Phase::Done) | None) => NOTHING_CHANGED,
+        (WriteState::Nothing, Some(Phase::Done) | None) => NOTHING_CHANGED,
     }
 }

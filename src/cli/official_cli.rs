@@ -23,7 +23,7 @@ use super::target::Target;
 use super::{Outcome, migrate, rollback, target, version};
 use crate::config::gate::Purpose;
 use crate::config::{Config, ConfigError, DropInCommand};
-use meta_migrate::{BackupOptions, RestoreOptions, Way, recorded_backup, restore};
+use meta_migrate::{BackupOptions, RestoreCommand, RestoreOptions, recorded_backup, restore};
 
 /// Does what cmd.type in the YAML file says: backup, run or rollback
 #[derive(Debug, clap::Parser)]
@@ -111,7 +111,7 @@ fn rollback(context: &mut CommandContext, args: &Args) -> Outcome {
     target::judge(&context.config, Purpose::Rollback)?;
     let mut options = RestoreOptions {
         root: context.config.root.clone(),
-        way: Way::Rollback,
+        command: RestoreCommand::Rollback,
         expects_2_1: true,
         backup: context.config.backup_file.clone(),
         moved_from: None,

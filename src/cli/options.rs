@@ -11,8 +11,8 @@ use super::output::{Format, LogFormat};
 use super::tty;
 use crate::config::{self, Config, ConfigError, Etcdctl, Overrides, Password};
 use meta_migrate::Waits;
+use milvus_meta::release::Release;
 use milvus_meta::transform::{FormChoice, OnBrokenRecord, SegmentForm};
-use milvus_meta::version::Release;
 
 /// The lock of a killed run expires after 20 s.
 const LOCK_WAIT: Duration = Duration::from_secs(30);

@@ -12,7 +12,7 @@ use super::options::OutputOptions;
 use super::output::style::Style;
 use super::output::units::count;
 use super::output::{self, LogFormat};
-use meta_migrate::{Observer, Stop};
+use meta_migrate::{CancelToken, Observer};
 use meta_report::RestoreReport;
 use milvus_meta::transform::PlanReport;
 
@@ -36,7 +36,7 @@ pub(in crate::cli) struct Watch {
     logs_phases: bool,
     /// What the command is about to do, for prompts.
     action: String,
-    stop: Stop,
+    stop: CancelToken,
     /// Set when the user saw the plan.
     plan_shown: Arc<AtomicBool>,
     phase: Mutex<Option<Phase>>,
@@ -100,7 +100,7 @@ impl Watch {
         bars: Option<MultiProgress>,
         output: &OutputOptions,
         action: String,
-        (stop, plan_shown): (Stop, Arc<AtomicBool>),
+        (stop, plan_shown): (CancelToken, Arc<AtomicBool>),
     ) -> Self {
         Self {
             bars,

@@ -305,7 +305,7 @@ impl Target {
 /// What every page shows.
 fn page(context: &CommandContext, plan: Option<&PlanReport>, findings: Vec<Finding>) -> Page {
     let config = &context.config;
-    let release = |release: Option<&milvus_meta::version::Release>| {
+    let release = |release: Option<&milvus_meta::release::Release>| {
         release.map_or_else(String::new, ToString::to_string)
     };
     let (source, target) = (

@@ -9,7 +9,7 @@ use super::options::{EtcdOptions, OutputOptions, WaitOptions};
 use super::reading::ReadingOptions;
 use super::rollback::{LossOptions, carry_out};
 use crate::config::{ConfigError, path_part};
-use meta_migrate::{Limits, RestoreOptions, Way};
+use meta_migrate::{Limits, RestoreCommand, RestoreOptions};
 use milvus_meta::keys::MetaRoot;
 
 /// Restore a backup file into etcd, at any root path
@@ -68,7 +68,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     };
     let options = RestoreOptions {
         root,
-        way: Way::Restore,
+        command: RestoreCommand::Restore,
         expects_2_1: false,
         backup: config.backup_file.clone(),
         moved_from: args.to_root.as_ref().map(|_| config.root.clone()),

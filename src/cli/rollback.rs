@@ -8,7 +8,7 @@ use super::output::exit::Exit;
 use super::output::outcome::Next;
 use super::{Outcome, output, target};
 use crate::config::gate::Purpose;
-use meta_migrate::{RestoreOptions, Way};
+use meta_migrate::{RestoreCommand, RestoreOptions};
 use meta_report::RestoreReport;
 
 /// Restore the metadata to its state before the migration
@@ -53,7 +53,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     }
     let options = RestoreOptions {
         root: context.config.root.clone(),
-        way: Way::Rollback,
+        command: RestoreCommand::Rollback,
         expects_2_1: expects_2_1(&context),
         backup: context.config.backup_file.clone(),
         moved_from: None,
@@ -90,9 +90,9 @@ pub(in crate::cli) fn carry_out(context: &mut CommandContext, options: &RestoreO
 
 /// Sets what prompts start with, such as `Roll back by-dev/meta on localhost:2379 from before-2.2.mmb`.
 pub(in crate::cli) fn announce(context: &mut CommandContext, options: &RestoreOptions) {
-    let verb = match options.way {
-        Way::Rollback => "Roll back",
-        Way::Restore => "Restore",
+    let verb = match options.command {
+        RestoreCommand::Rollback => "Roll back",
+        RestoreCommand::Restore => "Restore",
     };
     let file = options.backup.as_ref();
     let file = file.map_or_else(String::new, |path| format!(" from {}", path.display()));
@@ -108,12 +108,12 @@ pub(in crate::cli) fn finish(
     let source = context.config.source_version.as_ref();
     let release = source.map_or_else(|| "2.1".to_owned(), ToString::to_string);
     let next = Next {
-        start: (options.way == Way::Rollback && !options.dry_run).then(|| {
-            match done.undoes_repair {
+        start: (options.command == RestoreCommand::Rollback && !options.dry_run).then(
+            || match done.undoes_repair {
                 true => "start the Milvus release that ran before the repair".to_owned(),
                 false => format!("start Milvus {release}"),
-            }
-        }),
+            },
+        ),
         ..Next::default()
     };
     let text = |done: &_, style| output::outcome::restore(done, options.dry_run, &next, style);

@@ -13,7 +13,7 @@ use super::output::style::Style;
 use meta_kube::preflight::rolling_update::ACCEPTABLE;
 use meta_kube::rolling_update::{RollingError, RollingOptions, RollingReport, rolling_update};
 use meta_kube::upgrade::Cause;
-use milvus_meta::version::Release;
+use milvus_meta::release::Release;
 
 const AGAIN: &str = "run the same command again: it continues with what is not updated yet";
 const NOTICE: &str = "Helm does not know the new image: run helm upgrade with image.all.tag set to the new release; otherwise the next helm upgrade sets the old image again";

@@ -5,15 +5,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::output;
 use super::output::exit::Exit;
 use super::output::failure::Failure;
-use meta_migrate::{Signal, Stop};
+use meta_migrate::{CancelToken, Signal};
 
 /// Listens from now on; needs a runtime. The wish to end shows in what is returned.
-pub(in crate::cli) fn listen() -> Result<Stop, Failure> {
+pub(in crate::cli) fn listen() -> Result<CancelToken, Failure> {
     let failed =
         |error: std::io::Error| Failure::caused("cannot listen for signals", &error).unchanged();
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let (stopper, stop) = Stop::new();
+    let (stopper, stop) = CancelToken::new();
     tokio::spawn(async move {
         let mut is_first = true;
         loop {

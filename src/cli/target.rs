@@ -5,8 +5,8 @@ use super::output::exit::Exit;
 use super::output::failure::Failure;
 use crate::config::gate::{self, Purpose, Verdict};
 use crate::config::{Config, ConfigError};
+use milvus_meta::release::Release;
 use milvus_meta::transform::{FormChoice, OnBrokenRecord, Options, Task};
-use milvus_meta::version::Release;
 
 /// What is to be made of the metadata.
 pub(in crate::cli) enum Target {

@@ -11,8 +11,8 @@ use std::time::Duration;
 use super::error::ConfigError;
 use super::{DropInCommand, Password, duration};
 use meta_yaml::{Setting, Value};
+use milvus_meta::release::Release;
 use milvus_meta::transform::{FormChoice, OnBrokenRecord, SegmentForm};
-use milvus_meta::version::Release;
 
 /// Read by Milvus and by the official tool, and without effect on a migration.
 const WITHOUT_EFFECT: &[&str] = &[

@@ -3,7 +3,7 @@
 //! Pure. What is really in etcd is a matter of layout detection; this only keeps wrong words from
 //! doing harm.
 
-use milvus_meta::version::Release;
+use milvus_meta::release::Release;
 
 /// What the versions are meant for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

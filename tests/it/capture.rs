@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use meta_store::capture::{Capture, PageLimits};
+use meta_store::scan::{PageLimits, Scan};
 use meta_store::{Op, Txn};
 use meta_store::{Store as _, StoreError, StoreErrorKind};
 use meta_testing::memory::{Fault, MemoryStore, RequestKind};
@@ -16,7 +16,7 @@ const SMALL: PageLimits = PageLimits {
     keys_only: false,
 };
 
-async fn read_all(mut capture: Capture<MemoryStore>) -> Vec<Entry> {
+async fn read_all(mut capture: Scan<MemoryStore>) -> Vec<Entry> {
     let mut entries = Vec::new();
     while let Some(page) = capture.next_page().await.unwrap() {
         assert!(!page.is_empty());
@@ -35,7 +35,7 @@ async fn d20_all_pages_are_of_the_revision_of_the_first() {
     let store = filled((0..200).map(|number| format!("root/{number:03}")));
     let before = store.dump();
     let range = KeyRange::prefix("root/");
-    let mut capture = Capture::new(store.clone(), range.clone(), None, SMALL)
+    let mut capture = Scan::new(store.clone(), range.clone(), None, SMALL)
         .await
         .unwrap();
     assert_eq!(capture.revision(), store.look(|world| world.revision()));
@@ -55,7 +55,7 @@ async fn a_given_revision_is_read() {
     let revision = store.look(|world| world.revision());
     let range = KeyRange::prefix("root/");
     store.change(|world| world.delete(&range));
-    let capture = Capture::new(store, range, Some(revision), SMALL)
+    let capture = Scan::new(store, range, Some(revision), SMALL)
         .await
         .unwrap();
     assert_eq!(read_all(capture).await, before);
@@ -65,11 +65,9 @@ async fn a_given_revision_is_read() {
 async fn neighbours_and_empty_ranges_are_left_alone() {
     let store = filled(["root/a", "root0", "root", "roo"].map(str::to_owned));
     let range = KeyRange::prefix("root/");
-    let capture = Capture::new(store.clone(), range, None, SMALL)
-        .await
-        .unwrap();
+    let capture = Scan::new(store.clone(), range, None, SMALL).await.unwrap();
     assert_eq!(read_all(capture).await.len(), 1);
-    let none = Capture::new(store, KeyRange::prefix("none/"), None, SMALL).await;
+    let none = Scan::new(store, KeyRange::prefix("none/"), None, SMALL).await;
     let none = none.unwrap();
     assert!(none.revision() > 0);
     assert!(read_all(none).await.is_empty());
@@ -79,9 +77,7 @@ async fn neighbours_and_empty_ranges_are_left_alone() {
 async fn a_compaction_ends_the_capture() {
     let store = filled((0..200).map(|number| format!("root/{number:03}")));
     let range = KeyRange::prefix("root/");
-    let mut capture = Capture::new(store.clone(), range, None, SMALL)
-        .await
-        .unwrap();
+    let mut capture = Scan::new(store.clone(), range, None, SMALL).await.unwrap();
     store.change(|world| {
         world.put(b"root/000", b"new");
         world.compact(world.revision()).unwrap();
@@ -105,7 +101,7 @@ async fn pages_are_bounded_by_bytes() {
         keys_only: false,
     };
     let range = KeyRange::prefix("root/");
-    let mut capture = Capture::new(store, range, None, limits).await.unwrap();
+    let mut capture = Scan::new(store, range, None, limits).await.unwrap();
     let mut sizes = Vec::new();
     while let Some(page) = capture.next_page().await.unwrap() {
         sizes.push(page.len());
@@ -129,7 +125,7 @@ async fn a_page_that_no_reply_can_hold_is_read_in_smaller_ones() {
         Vec::new()
     });
     let range = KeyRange::prefix("root/");
-    let capture = Capture::new(store, range, None, SMALL).await.unwrap();
+    let capture = Scan::new(store, range, None, SMALL).await.unwrap();
     assert_eq!(read_all(capture).await, before);
 }
 
@@ -138,7 +134,7 @@ async fn keys_that_do_not_add_up_to_what_was_counted_are_noticed() {
     let store = filled((0..200).map(|number| format!("root/{number:03}")));
     let revision = store.look(|world| world.revision());
     let range = KeyRange::prefix("root/");
-    let mut capture = Capture::new(store.clone(), range, Some(revision), SMALL)
+    let mut capture = Scan::new(store.clone(), range, Some(revision), SMALL)
         .await
         .unwrap();
     assert_eq!(capture.keys(), 200);
@@ -157,9 +153,7 @@ async fn keys_that_do_not_add_up_to_what_was_counted_are_noticed() {
 async fn the_next_pages_are_fetched_while_the_caller_works() {
     let store = filled((0..200).map(|number| format!("root/{number:03}")));
     let range = KeyRange::prefix("root/");
-    let mut capture = Capture::new(store.clone(), range, None, SMALL)
-        .await
-        .unwrap();
+    let mut capture = Scan::new(store.clone(), range, None, SMALL).await.unwrap();
     assert_eq!(store.counts()[&RequestKind::Range], 1);
     // The first page, and three more in advance.
     let fetched = 4;
@@ -200,9 +194,7 @@ async fn a_long_range_is_counted_only_once_or_twice() {
         keys_only: false,
     };
     let range = KeyRange::prefix("root/");
-    let capture = Capture::new(store.clone(), range, None, limits)
-        .await
-        .unwrap();
+    let capture = Scan::new(store.clone(), range, None, limits).await.unwrap();
     assert_eq!(read_all(capture).await.len() as i64, total);
     let counted = *counted.lock().unwrap();
     let requests = store.requests();
@@ -233,7 +225,7 @@ proptest! {
             let cuts = cuts.iter().map(|cut| format!("r/{cut}").into_bytes()).collect::<Vec<_>>();
             for range in [KeyRange::prefix("r/"), KeyRange::prefix("")] {
                 let parts = (range, cuts.as_slice());
-                let capture = Capture::in_parts(store.clone(), parts, None, limits).await.unwrap();
+                let capture = Scan::in_parts(store.clone(), parts, None, limits).await.unwrap();
                 assert_eq!(read_all(capture).await, store.dump());
             }
         });

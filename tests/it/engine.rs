@@ -24,8 +24,8 @@ mod unstaging;
 use bytes::Bytes;
 use meta_backup::{Backup, WriteOptions};
 use meta_migrate::{
-    BackupOptions, BackupTarget, Environment, Limits, MigrateOptions, RestoreOptions,
-    VerifyOptions, Waits, Way, backup, migrate, restore, verify,
+    BackupOptions, BackupTarget, Environment, Limits, MigrateOptions, RestoreCommand,
+    RestoreOptions, VerifyOptions, Waits, backup, migrate, restore, verify,
 };
 use meta_report::{MigrateOutcome, RestoreOutcome};
 use meta_testing::memory::MemoryStore;
@@ -107,7 +107,7 @@ async fn migrate_verify_and_roll_back_give_back_every_byte() {
             &store,
             &RestoreOptions {
                 root: root(),
-                way: Way::Rollback,
+                command: RestoreCommand::Rollback,
                 expects_2_1: false,
                 backup: None,
                 moved_from: None,
@@ -185,7 +185,7 @@ async fn d18_the_counter_of_server_ids_is_never_lowered() {
     });
     let options = RestoreOptions {
         root: root(),
-        way: Way::Restore,
+        command: RestoreCommand::Restore,
         expects_2_1: false,
         backup: Some(path),
         moved_from: None,

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use meta_migrate::journal::Phase;
-use meta_migrate::{EngineError, Failure, verify};
+use meta_migrate::{EngineError, EngineErrorKind, verify};
 use meta_testing::memory::{MemoryStore, RequestKind};
 use milvus_meta::transform::CollectionForm;
 
@@ -379,7 +379,7 @@ impl Trial<'_> {
     fn is_back_in_both_layouts(&self, error: &EngineError, store: &MemoryStore) -> bool {
         self.bench.case.after_2_2
             && phase(store).is_none()
-            && matches!(*error.failure, Failure::NoBackup)
+            && matches!(*error.failure, EngineErrorKind::NoBackup)
     }
 
     /// A `rollback` gives back every byte.
@@ -429,12 +429,12 @@ async fn verified(case: &Case, store: &MemoryStore, clock: &Clock) -> bool {
 }
 
 /// Whether it was refused because something would be lost.
-fn is_loss(failure: &Failure) -> bool {
+fn is_loss(failure: &EngineErrorKind) -> bool {
     matches!(
         failure,
-        Failure::WouldLose { .. }
-            | Failure::StagedFromOther { .. }
-            | Failure::ChangedWhileRestoring { .. }
+        EngineErrorKind::WouldLose { .. }
+            | EngineErrorKind::StagedFromOther { .. }
+            | EngineErrorKind::ChangedWhileRestoring { .. }
     )
 }
 

@@ -8,8 +8,8 @@ use meta_migration::config::{Config, Overrides, duration};
 use milvus_meta::entry::Entry;
 use milvus_meta::keys::{Family, MetaRoot};
 use milvus_meta::proto::{v2_1, v2_2};
+use milvus_meta::release::Release;
 use milvus_meta::transform::{CollectionForm, OnBrokenRecord, Options, SegmentForm, Source};
-use milvus_meta::version::Release;
 use prost::Message as _;
 
 /// The first byte chooses what the rest is read as.

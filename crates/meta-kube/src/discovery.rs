@@ -263,7 +263,7 @@ pub(crate) fn pod_selector(deployment: &Deployment) -> Option<String> {
 
 /// The version in an image's tag, as far as it is one.
 #[must_use]
-pub(crate) fn image_version(image: &str) -> Option<milvus_meta::version::Release> {
+pub(crate) fn image_version(image: &str) -> Option<milvus_meta::release::Release> {
     let name = image.split('@').next().unwrap_or(image);
     let (_, tag) = name.rsplit('/').next()?.split_once(':')?;
     tag.parse().ok()

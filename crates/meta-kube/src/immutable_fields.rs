@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::state::UpgradeState;
 use crate::options::UpgradeOptions;
-use milvus_meta::version::Release;
+use milvus_meta::release::Release;
 
 /// An option that says something else than the record.
 #[derive(Debug, Clone, PartialEq, Eq)]

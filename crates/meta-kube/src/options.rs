@@ -6,7 +6,7 @@ use super::claim_name;
 pub use super::stage::Intent;
 use super::stage::Policy;
 use super::state::PodShape;
-use milvus_meta::version::Release;
+use milvus_meta::release::Release;
 
 /// Everything that a command line says about an upgrade. What is `None` or empty was not given.
 #[derive(Debug, Clone, Default)]

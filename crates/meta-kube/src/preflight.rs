@@ -13,7 +13,7 @@ use super::discovery::configuration::Configured;
 use super::discovery::{Workloads, image_version};
 use super::options::UpgradeOptions;
 use super::state::{EtcdTarget, StorageRoot, TlsSecret};
-use milvus_meta::version::Release;
+use milvus_meta::release::Release;
 
 mod checks;
 mod rbac;

@@ -21,7 +21,7 @@ use super::progress::ProgressObserver;
 use super::state::Workload;
 use super::upgrade::Cause;
 use milvus_meta::finding::{Finding, Severity};
-use milvus_meta::version::Release;
+use milvus_meta::release::Release;
 
 /// How long a new coordinator has to be ready before the old one goes.
 const COORDINATOR_READY_S: i32 = 30;

@@ -4,7 +4,7 @@ use std::future::Future;
 
 use tokio::task::JoinHandle;
 
-use super::error::Failure;
+use crate::error::EngineErrorKind;
 
 /// A task; given up when this is dropped.
 #[derive(Debug)]
@@ -18,10 +18,10 @@ impl<T: Send + 'static> Background<T> {
     /// Waits for its end.
     ///
     /// # Errors
-    /// [`Failure::Worker`] when it panicked.
-    pub(super) async fn outcome(mut self) -> Result<T, Failure> {
+    /// [`EngineErrorKind::Worker`] when it panicked.
+    pub(super) async fn outcome(mut self) -> Result<T, EngineErrorKind> {
         let outcome = (&mut self.0).await;
-        outcome.map_err(|error| Failure::Worker(error.to_string()))
+        outcome.map_err(|error| EngineErrorKind::Worker(error.to_string()))
     }
 }
 

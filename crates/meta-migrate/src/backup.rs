@@ -9,18 +9,18 @@ use meta_store::{RangeRequest, Store, StoreErrorKind};
 use milvus_meta::entry::{Entry, printable};
 use milvus_meta::keys::MetaRoot;
 
-use super::backup_job::{BackupJob, BackupTarget};
-use super::context::Moment;
-use super::context::Retries;
-use super::context::Surroundings;
-use super::error::{EngineError, Failure, while_doing};
-use super::fence::{LockWait, Waits};
-use super::fingerprint::Filter;
-use super::limits::Limits;
-use super::pages::Pages;
-use super::patience::read;
-use super::plan_report::unfinished_message;
-use super::{Environment, sessions};
+use crate::context::ReadRevision;
+use crate::context::Retries;
+use crate::context::RunContext;
+use crate::error::{EngineError, EngineErrorKind, while_doing};
+use crate::fence::{LockWait, Waits};
+use crate::fingerprint::Filter;
+use crate::limits::Limits;
+use crate::plan_report::unfinished_message;
+use crate::retry::read;
+use crate::throughput::backup_job::{BackupJob, BackupTarget};
+use crate::throughput::pages::Pages;
+use crate::{Environment, sessions};
 
 /// What to save, and where.
 #[derive(Debug, Clone)]
@@ -48,12 +48,12 @@ pub async fn backup<S: Store>(
     options: &BackupOptions,
     environment: &Environment,
 ) -> Result<BackupReport, EngineError> {
-    let around = environment.around(&options.root, &options.limits);
+    let ctx = environment.ctx(&options.root, &options.limits);
     let save = async {
         if options.refuse_sessions {
-            sessions::wait_until_gone(store, around, options.waits.sessions).await?;
+            sessions::wait_until_gone(store, ctx, options.waits.sessions).await?;
         }
-        let mut retries = Retries::new(around);
+        let mut retries = Retries::new(ctx);
         loop {
             match save_once(store, options, environment).await {
                 Err(failure) if retries.again_after(&failure) => {}
@@ -68,14 +68,14 @@ async fn save_once<S: Store>(
     store: &S,
     options: &BackupOptions,
     environment: &Environment,
-) -> Result<BackupReport, Failure> {
-    let around = environment.around(&options.root, &options.limits);
-    let before = Witness::of_free_lock(store, around, options.waits).await?;
+) -> Result<BackupReport, EngineErrorKind> {
+    let ctx = environment.ctx(&options.root, &options.limits);
+    let before = Witness::of_free_lock(store, ctx, options.waits).await?;
     if let Some(unfinished) = before.unfinished(&options.root) {
         environment.observer.note(&unfinished);
     }
-    let job = BackupJob::start(&options.target, &options.root, before.moment);
-    let captured = capture(store, (options, around), (&before, &job)).await;
+    let job = BackupJob::start(&options.target, &options.root, before.read_revision);
+    let captured = capture(store, (options, ctx), (&before, &job)).await;
     environment.observer.phase_finished();
     match captured {
         Ok(skipped_leased) => {
@@ -92,14 +92,14 @@ async fn save_once<S: Store>(
 /// Hands everything to the job; returns how many leased keys were left out.
 async fn capture<S: Store>(
     store: &S,
-    (options, around): (&BackupOptions, Surroundings<'_>),
+    (options, ctx): (&BackupOptions, RunContext<'_>),
     (before, job): (&Witness, &BackupJob),
-) -> Result<u64, Failure> {
+) -> Result<u64, EngineErrorKind> {
     let root = &options.root;
     let filter = Filter::all(root);
     let mut skipped_leased = 0;
-    let mut pages = Pages::begin(store, around, root.range(), before.moment.revision).await?;
-    around.observer.phase_started("backup", Some(pages.keys()));
+    let mut pages = Pages::begin(store, ctx, root.range(), before.read_revision.revision).await?;
+    ctx.observer.phase_started("backup", Some(pages.keys()));
     while let Some(mut page) = pages.next().await? {
         page.retain(|entry| {
             skipped_leased += u64::from(filter.skips_leased(entry));
@@ -109,29 +109,34 @@ async fn capture<S: Store>(
             break;
         }
     }
-    before.check(store, around).await?;
+    before.check(store, ctx).await?;
     if options.refuse_sessions {
-        sessions::wait_until_gone(store, around, Duration::ZERO).await?;
+        sessions::wait_until_gone(store, ctx, Duration::ZERO).await?;
     }
     Ok(skipped_leased)
 }
 
 /// What shows whether a migration is under way: its lock, and the journal that it writes.
 struct Witness {
-    moment: Moment,
+    read_revision: ReadRevision,
     lock: Option<Entry>,
     /// The journal; `None` where none exists, or where the user may not read it.
     journal: Option<Entry>,
 }
 
 impl Witness {
-    async fn read<S: Store>(store: &S, around: Surroundings<'_>) -> Result<Self, Failure> {
-        let Surroundings { root, limits, .. } = around;
-        let lock = read(store, limits.patience, RangeRequest::key(root.lock_key()))
-            .await
-            .map_err(while_doing("reading the lock"))?;
+    async fn read<S: Store>(store: &S, ctx: RunContext<'_>) -> Result<Self, EngineErrorKind> {
+        let RunContext { root, limits, .. } = ctx;
+        let lock = read(
+            store,
+            limits.retry_timeout,
+            RangeRequest::key(root.lock_key()),
+        )
+        .await
+        .map_err(while_doing("reading the lock"))?;
         let key = root.journal_key();
-        let journal = match read(store, limits.patience, RangeRequest::key(key.clone())).await {
+        let journal = match read(store, limits.retry_timeout, RangeRequest::key(key.clone())).await
+        {
             Ok(found) => found.entries.into_iter().next(),
             // It is not below the meta root: a user may have rights there and not here.
             Err(error) if error.kind == StoreErrorKind::Denied => None,
@@ -141,7 +146,7 @@ impl Witness {
             }
         };
         Ok(Self {
-            moment: Moment {
+            read_revision: ReadRevision {
                 revision: lock.revision,
                 cluster: lock.cluster,
             },
@@ -173,35 +178,35 @@ impl Witness {
     /// Waits until the lock is free.
     async fn of_free_lock<S: Store>(
         store: &S,
-        around: Surroundings<'_>,
+        ctx: RunContext<'_>,
         waits: Waits,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, EngineErrorKind> {
         let mut waiting = LockWait::new(waits.lock);
         loop {
-            let found = Self::read(store, around).await?;
+            let found = Self::read(store, ctx).await?;
             let Some(lock) = &found.lock else {
                 return Ok(found);
             };
-            let held = (lock, found.moment.revision);
-            waiting.wait(store, around, held).await?;
+            let held = (lock, found.read_revision.revision);
+            waiting.wait(store, ctx, held).await?;
         }
     }
 
     /// Refuses where a migration was started meanwhile: whoever finds the file would take it for a backup
     /// of what is there now.
-    async fn check<S: Store>(&self, store: &S, around: Surroundings<'_>) -> Result<(), Failure> {
-        let now = Self::read(store, around).await?;
+    async fn check<S: Store>(&self, store: &S, ctx: RunContext<'_>) -> Result<(), EngineErrorKind> {
+        let now = Self::read(store, ctx).await?;
         if let Some(lock) = &now.lock {
-            let holder = sessions::describe(store, around.root, lock)
+            let holder = sessions::describe(store, ctx.root, lock)
                 .await
                 .map_err(while_doing("reading the lock's lease"))?;
-            return Err(Failure::Locked(holder));
+            return Err(EngineErrorKind::Locked(holder));
         }
         if now.written() == self.written() {
             return Ok(());
         }
-        Err(Failure::JournalChanged {
-            key: printable(&around.root.journal_key()),
+        Err(EngineErrorKind::JournalChanged {
+            key: printable(&ctx.root.journal_key()),
         })
     }
 }

@@ -6,13 +6,13 @@ use meta_store::{Compare, Op, Store, StoreErrorKind, Txn};
 use milvus_meta::finding::Finding;
 use milvus_meta::keys::{KeyRange, MetaRoot};
 
-use super::error::{EngineError, Failure, while_doing};
-use super::ledger::Ledger;
-use super::limits::Limits;
-use super::plan::Planned;
-use super::room::Room;
-use super::sessions::lock_holder;
-use super::{Environment, patience, sessions};
+use crate::error::{EngineError, EngineErrorKind, while_doing};
+use crate::journal_store::JournalStore;
+use crate::limits::Limits;
+use crate::plan::Planned;
+use crate::quota::QuotaCheck;
+use crate::sessions::lock_holder;
+use crate::{Environment, retry, sessions};
 
 /// A Milvus component is registered.
 pub const LIVE_SESSION: &str = "live-session";
@@ -33,8 +33,8 @@ pub async fn blocking<S: Store>(
 ) -> Result<Vec<Finding>, EngineError> {
     let plan = &planned.report;
     let ask = async {
-        let ledger = Ledger::load(store, root, limits).await?;
-        let phase = ledger.phase();
+        let journal_store = JournalStore::load(store, root, limits).await?;
+        let phase = journal_store.phase();
         let mut found = Vec::new();
         if let Some(holder) = lock_holder(store, root, limits).await? {
             found.push(lock_held(&holder));
@@ -45,13 +45,15 @@ pub async fn blocking<S: Store>(
             return Ok(found);
         }
         if phase == Some(Phase::Restoring) {
-            let backup = ledger.journal().and_then(|journal| journal.backup.as_ref());
+            let backup = journal_store
+                .journal()
+                .and_then(|journal| journal.backup.as_ref());
             found.push(unfinished_restore(
                 root,
                 backup.map(|backup| backup.path.as_str()),
             ));
         }
-        let (live, _) = sessions::list(store, root, limits.patience)
+        let (live, _) = sessions::list(store, root, limits.retry_timeout)
             .await
             .map_err(while_doing("reading the sessions"))?;
         found.extend(live.iter().map(live_session));
@@ -59,17 +61,17 @@ pub async fn blocking<S: Store>(
         let may_write = permission.is_none();
         found.extend(permission);
         let staged = phase.is_some_and(Phase::is_before_commit);
-        let room = Room::ask(store, limits.patience);
-        let checked = room.check_migration(plan, (staged, planned.source_bytes));
+        let quota = QuotaCheck::ask(store, limits.retry_timeout);
+        let checked = quota.check_migration(plan, (staged, planned.source_bytes));
         let mut may_probe = may_write;
         match checked.await {
             Ok(None) => {}
             Ok(Some(warning)) => environment.observer.note(&warning),
-            Err(failure @ Failure::Alarm(_)) => {
+            Err(failure @ EngineErrorKind::Alarm(_)) => {
                 may_probe = false;
                 found.push(Finding::error("alarm", b"", failure.to_string()));
             }
-            Err(failure @ Failure::NoRoom { .. }) => {
+            Err(failure @ EngineErrorKind::NoRoom { .. }) => {
                 found.push(Finding::error("no-space", b"", failure.to_string()));
             }
             Err(failure) => return Err(failure),
@@ -78,7 +80,7 @@ pub async fn blocking<S: Store>(
             found.extend(request_limits(store, (root, limits), planned).await?);
         }
         found.sort();
-        Ok::<_, Failure>(found)
+        Ok::<_, EngineErrorKind>(found)
     };
     ask.await.map_err(EngineError::before_writing)
 }
@@ -116,13 +118,13 @@ async fn request_limits<S: Store>(
     store: &S,
     (root, limits): (&MetaRoot, &Limits),
     planned: &Planned,
-) -> Result<Vec<Finding>, Failure> {
-    let by = (root, limits.patience);
+) -> Result<Vec<Finding>, EngineErrorKind> {
+    let by = (root, limits.retry_timeout);
     let mut found = Vec::new();
     match planned.largest.check_entry(store, by).await {
         Ok(()) => {}
         Err(failure) => {
-            let Failure::EntryTooLarge { key, .. } = &failure else {
+            let EngineErrorKind::EntryTooLarge { key, .. } = &failure else {
                 return Err(failure);
             };
             let message = format!("{failure}: raise --max-request-bytes of etcd");
@@ -132,7 +134,7 @@ async fn request_limits<S: Store>(
     match planned.largest.check_commit(store, by).await {
         Ok(()) => {}
         Err(failure) => {
-            let Failure::CommitTooLarge { operations } = &failure else {
+            let EngineErrorKind::CommitTooLarge { operations } = &failure else {
                 return Err(failure);
             };
             let message = format!("{failure}: start etcd with --max-txn-ops={operations} or more");
@@ -148,7 +150,7 @@ async fn write_permission<S: Store>(
     store: &S,
     root: &MetaRoot,
     limits: &Limits,
-) -> Result<Option<Finding>, Failure> {
+) -> Result<Option<Finding>, EngineErrorKind> {
     let txn = Txn {
         compares: vec![Compare::CreateRevision(root.lock_key(), -1)],
         ops: vec![
@@ -156,7 +158,7 @@ async fn write_permission<S: Store>(
             Op::Delete(KeyRange::single(root.journal_key())),
         ],
     };
-    match patience::write(store, limits.patience, &txn).await {
+    match retry::write(store, limits.retry_timeout, &txn).await {
         Err(error) if error.kind == StoreErrorKind::Denied => {
             let message = format!(
                 "the etcd user may not write below {}/ ({}); grant it: etcdctl role grant-permission ROLE \

@@ -4,11 +4,11 @@
 use meta_store::{ClusterStatus, Store};
 use milvus_meta::keys::MetaRoot;
 
-use super::context::newest_revision;
-use super::error::{EngineError, Failure, while_doing};
-use super::limits::Limits;
-use super::patience::patiently;
-use super::sessions;
+use crate::context::newest_revision;
+use crate::error::{EngineError, EngineErrorKind, while_doing};
+use crate::limits::Limits;
+use crate::retry::with_retry;
+use crate::sessions;
 
 /// A member's database file before and after, in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,12 +45,16 @@ pub async fn compact<S: Store>(
         .map_err(EngineError::before_writing)
 }
 
-async fn run<S: Store>(store: &S, root: &MetaRoot, limits: &Limits) -> Result<Compacted, Failure> {
-    let (running, _) = sessions::list(store, root, limits.patience)
+async fn run<S: Store>(
+    store: &S,
+    root: &MetaRoot,
+    limits: &Limits,
+) -> Result<Compacted, EngineErrorKind> {
+    let (running, _) = sessions::list(store, root, limits.retry_timeout)
         .await
         .map_err(while_doing("looking for registered components"))?;
     if !running.is_empty() {
-        return Err(Failure::Sessions(running));
+        return Err(EngineErrorKind::Sessions(running));
     }
     let before = ask(store, limits).await?;
     let revision = newest_revision(store, root, limits).await?;
@@ -87,8 +91,8 @@ async fn run<S: Store>(store: &S, root: &MetaRoot, limits: &Limits) -> Result<Co
     Ok(Compacted { revision, members })
 }
 
-async fn ask<S: Store>(store: &S, limits: &Limits) -> Result<ClusterStatus, Failure> {
-    patiently(limits.patience, || store.status())
+async fn ask<S: Store>(store: &S, limits: &Limits) -> Result<ClusterStatus, EngineErrorKind> {
+    with_retry(limits.retry_timeout, || store.status())
         .await
         .map_err(while_doing("asking etcd for its status"))
 }

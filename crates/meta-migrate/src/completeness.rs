@@ -8,18 +8,18 @@ use milvus_meta::finding::{Finding, Severity};
 use milvus_meta::keys::MetaRoot;
 use milvus_meta::layout::Layout;
 use milvus_meta::layout::LayoutDetector;
+use milvus_meta::release::Release;
 use milvus_meta::transform::{CollectionForm, Options, Task};
 use milvus_meta::verify::{Checker, Context, INTERRUPTED};
-use milvus_meta::version::Release;
 
-use super::context::Surroundings;
-use super::context::newest_revision;
-use super::error::Failure;
-use super::fingerprint::Filter;
-use super::layout::{empty_finding, gone_finding, mixed_finding, not_migrated, to_be_migrated};
-use super::ledger::{Ledger, task_of};
-use super::pages::Pages;
-use super::source::Reading;
+use crate::context::RunContext;
+use crate::context::newest_revision;
+use crate::error::EngineErrorKind;
+use crate::fingerprint::Filter;
+use crate::journal_store::{JournalStore, task_of};
+use crate::layout::{empty_finding, gone_finding, mixed_finding, not_migrated, to_be_migrated};
+use crate::source::Reading;
+use crate::throughput::pages::Pages;
 
 /// What the keys below the meta root show.
 pub(super) struct Survey {
@@ -58,23 +58,23 @@ impl Survey {
 /// Reads everything below the meta root and checks it.
 pub(super) async fn survey<S: Store>(
     store: &S,
-    around: Surroundings<'_>,
+    ctx: RunContext<'_>,
     context: Context,
-) -> Result<Survey, Failure> {
-    let filter = Filter::all(around.root);
+) -> Result<Survey, EngineErrorKind> {
+    let filter = Filter::all(ctx.root);
     let carries_history = context.recorded == Some(CollectionForm::Embedded);
-    let mut checker = Checker::within(around.root.clone(), context);
-    let mut detector = LayoutDetector::new(around.root.clone());
-    let revision = newest_revision(store, around.root, around.limits).await?;
-    let range = around.root.range();
-    let mut pages = Pages::begin(store, around, range, revision).await?;
-    around.observer.phase_started("check", Some(pages.keys()));
+    let mut checker = Checker::within(ctx.root.clone(), context);
+    let mut detector = LayoutDetector::new(ctx.root.clone());
+    let revision = newest_revision(store, ctx.root, ctx.limits).await?;
+    let range = ctx.root.range();
+    let mut pages = Pages::begin(store, ctx, range, revision).await?;
+    ctx.observer.phase_started("check", Some(pages.keys()));
     while let Some(page) = pages.next().await? {
         for entry in page.iter().filter(|entry| filter.keeps(entry)) {
             checker.push(entry);
             detector.push(entry);
         }
-        around.observer.phase_finished();
+        ctx.observer.phase_finished();
     }
     let mut checked = checker.finish();
     if carries_history {
@@ -86,23 +86,23 @@ pub(super) async fn survey<S: Store>(
 /// What would be wrong after a repair, or after a migration of both layouts into one.
 pub(super) async fn result_findings<S: Store>(
     store: &S,
-    around: Surroundings<'_>,
+    ctx: RunContext<'_>,
     (filter, reading): (&Filter, &Reading),
     options: &Options,
-) -> Result<Vec<Finding>, Failure> {
+) -> Result<Vec<Finding>, EngineErrorKind> {
     match (options.task, reading.layout) {
-        (Task::Repair, Layout::V2_1) => return Ok(vec![to_be_migrated(around.root)]),
+        (Task::Repair, Layout::V2_1) => return Ok(vec![to_be_migrated(ctx.root)]),
         (Task::Repair, Layout::V2_2 | Layout::Staged) | (Task::Migration, Layout::Mixed) => {}
         (Task::Repair, Layout::Mixed | Layout::Empty) | (Task::Migration, _) => {
             return Ok(Vec::new());
         }
     }
     let context = context_of(options, None);
-    let checker = || Checker::within(around.root.clone(), context.clone());
+    let checker = || Checker::within(ctx.root.clone(), context.clone());
     let (mut before, mut after) = (checker(), checker());
     let overlay = reading.migration.overlay();
-    let revision = reading.moment.revision;
-    let mut pages = Pages::begin(store, around, around.root.range(), revision).await?;
+    let revision = reading.read_revision.revision;
+    let mut pages = Pages::begin(store, ctx, ctx.root.range(), revision).await?;
     while let Some(page) = pages.next().await? {
         for entry in page.into_iter().filter(|entry| filter.keeps(entry)) {
             before.push(&entry);
@@ -205,14 +205,14 @@ pub(super) fn context(target: Option<&Release>, journal: Option<&Journal>) -> Co
 /// Surveys for a migration, and returns the layout with what is wrong.
 pub(super) async fn check<S: Store>(
     store: &S,
-    around: Surroundings<'_>,
+    ctx: RunContext<'_>,
     options: &Options,
-    ledger: &Ledger,
-) -> Result<(Layout, Vec<Finding>), Failure> {
-    let context = context_of(options, ledger.journal());
-    let survey = survey(store, around, context).await?;
+    journal_store: &JournalStore,
+) -> Result<(Layout, Vec<Finding>), EngineErrorKind> {
+    let context = context_of(options, journal_store.journal());
+    let survey = survey(store, ctx, context).await?;
     let layout = survey.detector.layout();
-    Ok((layout, survey.findings(around.root, ledger.journal())))
+    Ok((layout, survey.findings(ctx.root, journal_store.journal())))
 }
 
 /// Whether a finding is about the release that reads the metadata, rather than about what 2.1 left there.

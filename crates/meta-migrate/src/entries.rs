@@ -6,11 +6,11 @@ use meta_store::Store;
 use milvus_meta::entry::Entry;
 use milvus_meta::keys::{KeyRange, MetaRoot};
 
-use super::Environment;
-use super::context::newest_revision;
-use super::error::{EngineError, Failure};
-use super::limits::Limits;
-use super::pages::Pages;
+use crate::Environment;
+use crate::context::newest_revision;
+use crate::error::{EngineError, EngineErrorKind};
+use crate::limits::Limits;
+use crate::throughput::pages::Pages;
 
 /// Reads ranges, all at one revision, and hands every entry to `visit` until that has seen enough.
 /// Leased entries are among them. Returns the revision.
@@ -23,11 +23,11 @@ pub async fn entries<S: Store>(
     (limits, environment): (&Limits, &Environment),
     mut visit: impl FnMut(Entry) -> ControlFlow<()>,
 ) -> Result<i64, EngineError> {
-    let around = environment.around(root, limits);
+    let ctx = environment.ctx(root, limits);
     let read = async {
         let revision = newest_revision(store, root, limits).await?;
         for range in ranges {
-            let mut pages = Pages::begin(store, around, range.clone(), revision).await?;
+            let mut pages = Pages::begin(store, ctx, range.clone(), revision).await?;
             while let Some(page) = pages.next().await? {
                 for entry in page {
                     if visit(entry).is_break() {
@@ -36,7 +36,7 @@ pub async fn entries<S: Store>(
                 }
             }
         }
-        Ok::<_, Failure>(revision)
+        Ok::<_, EngineErrorKind>(revision)
     };
     read.await.map_err(EngineError::before_writing)
 }

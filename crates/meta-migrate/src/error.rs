@@ -12,7 +12,7 @@ use milvus_meta::plural::{agree, counted};
 use milvus_meta::transform::FormError;
 use milvus_meta::transform::PlanReport;
 
-use super::stop::{Signal, Stop};
+use crate::shutdown::{CancelToken, Signal};
 
 /// Meta roots that hold Milvus metadata.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub struct Instances {
 
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub enum EngineErrorKind {
     /// A request to etcd failed for good.
     #[error("{action} failed")]
     Store {
@@ -301,7 +301,7 @@ fn error_count(plan: &PlanReport) -> usize {
 
 /// What this run has written so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Written {
+pub enum WriteState {
     /// Nothing but the lock.
     Nothing,
     /// Keys of the new layout beside the old one, which is intact.
@@ -309,7 +309,7 @@ pub enum Written {
     /// The commit was sent and etcd never answered: `status` tells whether it was committed.
     InDoubt,
     /// The migration is committed: 2.2 can start.
-    CutOver,
+    Committed,
     /// A backup was restored; completely, unless the journal still says `restoring`.
     Restoring,
     /// A restore that an earlier run began was finished: what its backup holds is intact, and nothing
@@ -319,7 +319,7 @@ pub enum Written {
 
 /// What a caller does with a failure: the exit code follows from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FailureKind {
+pub enum ErrorClass {
     /// Nothing was changed.
     Failed,
     /// Wrong options; nothing was changed.
@@ -342,15 +342,15 @@ pub enum FailureKind {
 pub struct EngineError {
     /// What went wrong.
     #[source]
-    pub failure: Box<Failure>,
+    pub failure: Box<EngineErrorKind>,
     /// What this run wrote before.
-    pub written: Written,
+    pub written: WriteState,
     /// What the journal said last, where it is known.
     pub phase: Option<Phase>,
     /// The backup that this run or the journal knows of.
     pub backup: Option<BackupRef>,
     /// What a rollback or restore would do that is refused because of a loss, where that was found out.
-    pub difference: Option<Box<RestoreReport>>,
+    pub diff: Option<Box<RestoreReport>>,
 }
 
 fn without_logs(keys: u64) -> String {
@@ -367,103 +367,106 @@ fn without_logs(keys: u64) -> String {
 impl EngineError {
     /// A failure before anything was written.
     #[must_use]
-    pub fn before_writing(failure: Failure) -> Self {
+    pub fn before_writing(failure: EngineErrorKind) -> Self {
         Self {
             failure: Box::new(failure),
-            written: Written::Nothing,
+            written: WriteState::Nothing,
             phase: None,
             backup: None,
-            difference: None,
+            diff: None,
         }
     }
 
     /// What a caller does with it.
     #[must_use]
-    pub fn kind(&self) -> FailureKind {
+    pub fn kind(&self) -> ErrorClass {
         match (&*self.failure, self.written) {
-            (Failure::Interrupted(signal), _) => FailureKind::Interrupted(*signal),
-            (Failure::Verification(_), _) => FailureKind::Differs,
+            (EngineErrorKind::Interrupted(signal), _) => ErrorClass::Interrupted(*signal),
+            (EngineErrorKind::Verification(_), _) => ErrorClass::Differs,
             (
                 _,
-                Written::Staged
-                | Written::InDoubt
-                | Written::CutOver
-                | Written::Restoring
-                | Written::Restored,
-            ) => FailureKind::PartWay,
-            (Failure::PlanChanged { .. } | Failure::StagedDiffers(_), Written::Nothing) => {
-                FailureKind::PartWay
+                WriteState::Staged
+                | WriteState::InDoubt
+                | WriteState::Committed
+                | WriteState::Restoring
+                | WriteState::Restored,
+            ) => ErrorClass::PartWay,
+            (
+                EngineErrorKind::PlanChanged { .. } | EngineErrorKind::StagedDiffers(_),
+                WriteState::Nothing,
+            ) => ErrorClass::PartWay,
+            (
+                EngineErrorKind::Sessions(_)
+                | EngineErrorKind::Intruder(_)
+                | EngineErrorKind::Locked(_)
+                | EngineErrorKind::OtherTask { .. }
+                | EngineErrorKind::LockLost { .. }
+                | EngineErrorKind::JournalChanged { .. }
+                | EngineErrorKind::PlanNotApproved { .. }
+                | EngineErrorKind::UnknownLoss { .. }
+                | EngineErrorKind::StagedFromOther { .. }
+                | EngineErrorKind::NotStaged { .. }
+                | EngineErrorKind::ChangedWhileRestoring { .. }
+                | EngineErrorKind::WouldLose { .. }
+                | EngineErrorKind::OtherEtcd { .. },
+                WriteState::Nothing,
+            ) => ErrorClass::Refused,
+            (EngineErrorKind::Backup(BackupError::Ephemeral { .. }), WriteState::Nothing) => {
+                ErrorClass::Refused
+            }
+            (EngineErrorKind::Backup(error), WriteState::Nothing) if error.is_wrong_path() => {
+                ErrorClass::Usage
             }
             (
-                Failure::Sessions(_)
-                | Failure::Intruder(_)
-                | Failure::Locked(_)
-                | Failure::OtherTask { .. }
-                | Failure::LockLost { .. }
-                | Failure::JournalChanged { .. }
-                | Failure::PlanNotApproved { .. }
-                | Failure::UnknownLoss { .. }
-                | Failure::StagedFromOther { .. }
-                | Failure::NotStaged { .. }
-                | Failure::ChangedWhileRestoring { .. }
-                | Failure::WouldLose { .. }
-                | Failure::OtherEtcd { .. },
-                Written::Nothing,
-            ) => FailureKind::Refused,
-            (Failure::Backup(BackupError::Ephemeral { .. }), Written::Nothing) => {
-                FailureKind::Refused
-            }
-            (Failure::Backup(error), Written::Nothing) if error.is_wrong_path() => {
-                FailureKind::Usage
-            }
+                EngineErrorKind::Findings(_)
+                | EngineErrorKind::NoMetadata { .. }
+                | EngineErrorKind::EntryTooLarge { .. },
+                WriteState::Nothing,
+            ) => ErrorClass::Unmigratable,
             (
-                Failure::Findings(_) | Failure::NoMetadata { .. } | Failure::EntryTooLarge { .. },
-                Written::Nothing,
-            ) => FailureKind::Unmigratable,
+                EngineErrorKind::Usage(_)
+                | EngineErrorKind::Form(_)
+                | EngineErrorKind::NoBackup
+                | EngineErrorKind::StagedWouldStay { .. }
+                | EngineErrorKind::WrongRoot { .. },
+                WriteState::Nothing,
+            ) => ErrorClass::Usage,
             (
-                Failure::Usage(_)
-                | Failure::Form(_)
-                | Failure::NoBackup
-                | Failure::StagedWouldStay { .. }
-                | Failure::WrongRoot { .. },
-                Written::Nothing,
-            ) => FailureKind::Usage,
-            (
-                Failure::Store { .. }
-                | Failure::Journal { .. }
-                | Failure::History { .. }
-                | Failure::SourceChanged { .. }
-                | Failure::NoRoom { .. }
-                | Failure::CommitTooLarge { .. }
-                | Failure::Alarm(_)
-                | Failure::Backup(_)
-                | Failure::OtherBackup { .. }
-                | Failure::Declined
-                | Failure::Worker(_),
-                Written::Nothing,
-            ) => FailureKind::Failed,
+                EngineErrorKind::Store { .. }
+                | EngineErrorKind::Journal { .. }
+                | EngineErrorKind::History { .. }
+                | EngineErrorKind::SourceChanged { .. }
+                | EngineErrorKind::NoRoom { .. }
+                | EngineErrorKind::CommitTooLarge { .. }
+                | EngineErrorKind::Alarm(_)
+                | EngineErrorKind::Backup(_)
+                | EngineErrorKind::OtherBackup { .. }
+                | EngineErrorKind::Declined
+                | EngineErrorKind::Worker(_),
+                WriteState::Nothing,
+            ) => ErrorClass::Failed,
         }
     }
 }
 
 /// Wraps a store error with what was being done. That there is no space is an alarm, whatever was.
-pub(super) fn while_doing(action: impl Into<String>) -> impl FnOnce(StoreError) -> Failure {
+pub(super) fn while_doing(action: impl Into<String>) -> impl FnOnce(StoreError) -> EngineErrorKind {
     let action = action.into();
     move |source| {
         if source.kind == StoreErrorKind::NoSpace {
-            Failure::Alarm(vec!["NOSPACE".to_owned()])
+            EngineErrorKind::Alarm(vec!["NOSPACE".to_owned()])
         } else {
-            Failure::Store { action, source }
+            EngineErrorKind::Store { action, source }
         }
     }
 }
 
 /// Fails where the user declined before the first write. A signal meanwhile is an answer, too.
-pub(super) fn agreed(stop: &Stop, yes: bool) -> Result<(), Failure> {
+pub(super) fn agreed(stop: &CancelToken, yes: bool) -> Result<(), EngineErrorKind> {
     match stop.requested() {
-        Some(signal) => Err(Failure::Interrupted(signal)),
+        Some(signal) => Err(EngineErrorKind::Interrupted(signal)),
         None if yes => Ok(()),
-        None => Err(Failure::Declined),
+        None => Err(EngineErrorKind::Declined),
     }
 }
 

@@ -12,11 +12,11 @@ use meta_store::{Applied, Compare, Op, RangeRequest, Store, StoreError, StoreErr
 use milvus_meta::entry::{Entry, printable};
 use milvus_meta::keys::{KeyRange, MetaRoot};
 
-use super::background::Background;
-use super::context::Surroundings;
-use super::error::{Failure, while_doing};
-use super::patience::{patiently, read};
-use super::sessions;
+use crate::background::Background;
+use crate::context::RunContext;
+use crate::error::{EngineErrorKind, while_doing};
+use crate::retry::{read, with_retry};
+use crate::sessions;
 
 /// A held lock. Dropping it stops renewing the lease; [`Fence::release`] gives the lock back at once.
 #[derive(Debug)]
@@ -55,21 +55,21 @@ impl LockWait {
     pub(super) async fn wait<S: Store>(
         &mut self,
         store: &S,
-        around: Surroundings<'_>,
+        ctx: RunContext<'_>,
         (lock, revision): (&Entry, i64),
-    ) -> Result<(), Failure> {
-        let Surroundings {
+    ) -> Result<(), EngineErrorKind> {
+        let RunContext {
             root,
             stop,
             observer,
             ..
-        } = around;
+        } = ctx;
         let holder = sessions::describe(store, root, lock)
             .await
             .map_err(while_doing("reading the lock's lease"))?;
         let left = self.deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(Failure::Locked(holder));
+            return Err(EngineErrorKind::Locked(holder));
         }
         if !self.is_reported {
             self.is_reported = true;
@@ -83,7 +83,7 @@ impl LockWait {
         }
         let change = store.wait_for_change(KeyRange::single(root.lock_key()), revision);
         tokio::select! {
-            signal = stop.wait() => return Err(Failure::Interrupted(signal)),
+            signal = stop.wait() => return Err(EngineErrorKind::Interrupted(signal)),
             outcome = timeout(left, change) => {
                 if let Ok(Err(error)) = outcome && !error.is_transient() {
                     return Err(while_doing("watching the lock")(error));
@@ -98,13 +98,13 @@ impl<S: Store> Fence<S> {
     /// Takes the lock, waiting for another holder's lease to end.
     pub(super) async fn acquire(
         store: &S,
-        around: Surroundings<'_>,
+        ctx: RunContext<'_>,
         wait: Duration,
-    ) -> Result<Self, Failure> {
-        let Surroundings { root, limits, .. } = around;
+    ) -> Result<Self, EngineErrorKind> {
+        let RunContext { root, limits, .. } = ctx;
         let mut waiting = LockWait::new(wait);
         loop {
-            if let Some((lease, create_revision)) = try_acquire(store, around).await? {
+            if let Some((lease, create_revision)) = try_acquire(store, ctx).await? {
                 let renewing = keep_alive(store.clone(), lease, limits.lock_ttl);
                 return Ok(Self {
                     store: store.clone(),
@@ -114,17 +114,21 @@ impl<S: Store> Fence<S> {
                     _keep_alive: Background::start(renewing),
                 });
             }
-            let held = read(store, limits.patience, RangeRequest::key(root.lock_key()))
-                .await
-                .map_err(while_doing("reading the lock"))?;
+            let held = read(
+                store,
+                limits.retry_timeout,
+                RangeRequest::key(root.lock_key()),
+            )
+            .await
+            .map_err(while_doing("reading the lock"))?;
             if let Some(lock) = held.entries.first() {
-                waiting.wait(store, around, (lock, held.revision)).await?;
+                waiting.wait(store, ctx, (lock, held.revision)).await?;
             }
         }
     }
 
     /// The lock's part of the guards: it is still ours, and no component is registered. Transactions carry
-    /// [`Guards`](super::guards::Guards), which also compare the journal.
+    /// [`Guards`](crate::guards::Guards), which also compare the journal.
     pub(super) fn compares(&self) -> Vec<Compare> {
         let mut compares = vec![Compare::CreateRevision(
             self.root.lock_key(),
@@ -139,12 +143,15 @@ impl<S: Store> Fence<S> {
     }
 
     /// Returns the failure that the lock is not ours any more, or `None` while it is.
-    pub(super) async fn lost(&self, patience: Duration) -> Result<Option<Failure>, StoreError> {
+    pub(super) async fn lost(
+        &self,
+        retry_timeout: Duration,
+    ) -> Result<Option<EngineErrorKind>, StoreError> {
         let key = self.root.lock_key();
-        let held = read(&self.store, patience, RangeRequest::key(key.clone())).await?;
+        let held = read(&self.store, retry_timeout, RangeRequest::key(key.clone())).await?;
         let ours = |entry: &Entry| entry.create_revision == self.create_revision;
         Ok(
-            (!held.entries.first().is_some_and(ours)).then(|| Failure::LockLost {
+            (!held.entries.first().is_some_and(ours)).then(|| EngineErrorKind::LockLost {
                 key: printable(&key),
             }),
         )
@@ -153,10 +160,10 @@ impl<S: Store> Fence<S> {
     /// Returns the failure that a component is registered, or `None` when none is.
     pub(super) async fn component(
         &self,
-        patience: Duration,
-    ) -> Result<Option<Failure>, StoreError> {
-        let (sessions, _) = sessions::list(&self.store, &self.root, patience).await?;
-        Ok((!sessions.is_empty()).then_some(Failure::Intruder(sessions)))
+        retry_timeout: Duration,
+    ) -> Result<Option<EngineErrorKind>, StoreError> {
+        let (sessions, _) = sessions::list(&self.store, &self.root, retry_timeout).await?;
+        Ok((!sessions.is_empty()).then_some(EngineErrorKind::Intruder(sessions)))
     }
 
     /// Gives the lock back. It would end by itself when its lease does, so a failure is no error.
@@ -175,20 +182,20 @@ impl<S: Store> Fence<S> {
 /// else holds it.
 async fn try_acquire<S: Store>(
     store: &S,
-    around: Surroundings<'_>,
-) -> Result<Option<(i64, i64)>, Failure> {
-    let Surroundings {
+    ctx: RunContext<'_>,
+) -> Result<Option<(i64, i64)>, EngineErrorKind> {
+    let RunContext {
         root,
         limits,
         holder,
         ..
-    } = around;
-    let lease = patiently(limits.patience, || store.lease_grant(limits.lock_ttl))
+    } = ctx;
+    let lease = with_retry(limits.retry_timeout, || store.lease_grant(limits.lock_ttl))
         .await
         .map_err(|error| {
             // A full etcd refuses leases before anything else.
             if error.kind == StoreErrorKind::NoSpace {
-                return Failure::Alarm(vec!["NOSPACE".to_owned()]);
+                return EngineErrorKind::Alarm(vec!["NOSPACE".to_owned()]);
             }
             while_doing("granting a lease for the lock")(error)
         })?;
@@ -206,7 +213,7 @@ async fn try_acquire<S: Store>(
         Ok(_) => {}
         Err(error) if error.applied == Applied::Unknown => {
             // The reply was lost: the key itself says whether it is ours.
-            let held = read(store, limits.patience, RangeRequest::key(key))
+            let held = read(store, limits.retry_timeout, RangeRequest::key(key))
                 .await
                 .map_err(while_doing("reading the lock"))?;
             if let Some(entry) = held.entries.first().filter(|entry| entry.lease == lease) {

@@ -4,15 +4,30 @@ use std::hash::{DefaultHasher, Hasher};
 use std::time::Duration;
 
 use meta_store::Store;
-use meta_store::capture::{Capture, PageLimits};
+use meta_store::scan::{PageLimits, Scan};
 use milvus_meta::entry::Entry;
-use milvus_meta::keys::{KeyRange, MetaRoot};
+use milvus_meta::keys::{Family, KeyRange, MetaRoot};
 use milvus_meta::plural::counted;
 use milvus_meta::transform::staged_family_ranges;
 
-use super::error::{Failure, while_doing};
-use super::pages::cuts;
-use super::patience::Patient;
+use crate::error::{EngineErrorKind, while_doing};
+use crate::retry::RetryingStore;
+
+/// The families that grow with the number of segments, in the order of their keys.
+const LARGE: [Family; 5] = [
+    Family::Binlog,
+    Family::Segment,
+    Family::IndexBuild,
+    Family::LegacySegmentIndex,
+    Family::SegmentIndex,
+];
+
+/// Where keys of another kind begin, of which there may be many.
+pub(crate) fn family_starts(root: &MetaRoot) -> Vec<Vec<u8>> {
+    LARGE
+        .map(|family| root.range_below(&family.prefix()).start)
+        .into()
+}
 
 /// Which entries below the meta root count as metadata of the source: no leased keys, no session keys
 /// but the id counter, not our records, and, beside a staged migration, not what that staged.
@@ -114,12 +129,13 @@ pub(super) async fn changed_since<S: Store>(
     store: &S,
     filter: &Filter,
     (before, revision): (&Fingerprint, i64),
-    patience: Duration,
-) -> Result<Option<String>, Failure> {
+    retry_timeout: Duration,
+) -> Result<Option<String>, EngineErrorKind> {
     let mut now = Fingerprint::default();
     let mut newer = None;
     let range = filter.root.range();
-    let mut pages = KeyPages::begin(store, (range, &cuts(&filter.root)), patience).await?;
+    let mut pages =
+        KeyPages::begin(store, (range, &family_starts(&filter.root)), retry_timeout).await?;
     while let Some(page) = pages.next().await? {
         for entry in page.iter().filter(|entry| filter.keeps(entry)) {
             now.add(entry);
@@ -142,21 +158,21 @@ pub(super) async fn changed_since<S: Store>(
 
 /// Keys of a range without their values, page by page, at one revision.
 #[derive(Debug)]
-pub(super) struct KeyPages<S: Store>(Capture<Patient<S>>);
+pub(super) struct KeyPages<S: Store>(Scan<RetryingStore<S>>);
 
 impl<S: Store> KeyPages<S> {
-    /// Begins to read at the newest revision; `cuts` as in [`Capture::in_parts`].
+    /// Begins to read at the newest revision; `cuts` as in [`Scan::in_parts`].
     pub(super) async fn begin(
         store: &S,
         (range, cuts): (KeyRange, &[Vec<u8>]),
-        patience: Duration,
-    ) -> Result<Self, Failure> {
-        let patient = Patient::new(store.clone(), patience);
+        retry_timeout: Duration,
+    ) -> Result<Self, EngineErrorKind> {
+        let patient = RetryingStore::new(store.clone(), retry_timeout);
         let limits = PageLimits {
             keys_only: true,
             ..PageLimits::default()
         };
-        let capture = Capture::in_parts(patient, (range, cuts), None, limits).await;
+        let capture = Scan::in_parts(patient, (range, cuts), None, limits).await;
         Ok(Self(capture.map_err(while_doing("reading keys"))?))
     }
 
@@ -166,7 +182,7 @@ impl<S: Store> KeyPages<S> {
     }
 
     /// The next keys, ascending; `None` at the end.
-    pub(super) async fn next(&mut self) -> Result<Option<Vec<Entry>>, Failure> {
+    pub(super) async fn next(&mut self) -> Result<Option<Vec<Entry>>, EngineErrorKind> {
         let page = self.0.next_page().await;
         page.map_err(while_doing("reading keys"))
     }

@@ -13,10 +13,10 @@ use meta_store::{Compare, RangeRequest, Store, StoreError};
 use milvus_meta::entry::printable;
 use milvus_meta::keys::MetaRoot;
 
-use super::error::{Failure, Written};
-use super::fence::Fence;
-use super::patience::read;
-use super::sessions;
+use crate::error::{EngineErrorKind, WriteState};
+use crate::fence::Fence;
+use crate::retry::read;
+use crate::sessions;
 
 /// As many conditions as a run's guards, no smaller, that never hold: no key was ever created before the first
 /// revision. They need no lock.
@@ -28,7 +28,7 @@ pub(super) fn never(root: &MetaRoot) -> Vec<Compare> {
 }
 
 /// The guards of one run, as long as it does not write its journal. Made by
-/// [`Ledger::guards`](super::ledger::Ledger::guards), which knows the journal's revision.
+/// [`JournalStore::guards`](crate::journal_store::JournalStore::guards), which knows the journal's revision.
 #[derive(Debug)]
 pub(super) struct Guards<'a, S: Store> {
     fence: &'a Fence<S>,
@@ -56,27 +56,30 @@ impl<'a, S: Store> Guards<'a, S> {
 
     /// Returns why the guards do not hold, or `None` when they do: the lock first, then the journal, then
     /// registered components.
-    pub(super) async fn diagnose(&self, patience: Duration) -> Result<Option<Failure>, StoreError> {
-        if let Some(lost) = self.taken_over(patience).await? {
+    pub(super) async fn diagnose(
+        &self,
+        retry_timeout: Duration,
+    ) -> Result<Option<EngineErrorKind>, StoreError> {
+        if let Some(lost) = self.taken_over(retry_timeout).await? {
             return Ok(Some(lost));
         }
-        self.fence.component(patience).await
+        self.fence.component(retry_timeout).await
     }
 
     /// Returns whether another run may have written since: the lock or the journal is not ours any more.
     pub(super) async fn taken_over(
         &self,
-        patience: Duration,
-    ) -> Result<Option<Failure>, StoreError> {
+        retry_timeout: Duration,
+    ) -> Result<Option<EngineErrorKind>, StoreError> {
         let store = self.fence.store();
-        if let Some(lost) = self.fence.lost(patience).await? {
+        if let Some(lost) = self.fence.lost(retry_timeout).await? {
             return Ok(Some(lost));
         }
         let request = RangeRequest::key(self.journal.clone()).keys_only();
-        let found = read(store, patience, request).await?;
+        let found = read(store, retry_timeout, request).await?;
         let revision = found.entries.first().map_or(0, |entry| entry.mod_revision);
         Ok(
-            (revision != self.revision).then(|| Failure::JournalChanged {
+            (revision != self.revision).then(|| EngineErrorKind::JournalChanged {
                 key: printable(&self.journal),
             }),
         )
@@ -84,16 +87,20 @@ impl<'a, S: Store> Guards<'a, S> {
 
     /// Returns what a failure of this run comes from. That another run took over after this one had written
     /// explains whatever this one found: it slept, and etcd holds the other's work.
-    pub(super) async fn explain(&self, failure: Failure, written: Written) -> Failure {
+    pub(super) async fn explain(
+        &self,
+        failure: EngineErrorKind,
+        written: WriteState,
+    ) -> EngineErrorKind {
         const TIMEOUT: Duration = Duration::from_secs(2);
         let is_explained = matches!(
             failure,
-            Failure::Store { .. }
-                | Failure::Alarm(_)
-                | Failure::LockLost { .. }
-                | Failure::JournalChanged { .. }
+            EngineErrorKind::Store { .. }
+                | EngineErrorKind::Alarm(_)
+                | EngineErrorKind::LockLost { .. }
+                | EngineErrorKind::JournalChanged { .. }
         );
-        if is_explained || written == Written::Nothing {
+        if is_explained || written == WriteState::Nothing {
             return failure;
         }
         match timeout(TIMEOUT, self.taken_over(TIMEOUT)).await {

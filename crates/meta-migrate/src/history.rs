@@ -13,12 +13,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::journal::{Journal, Phase};
 
-use super::backup_job::now;
-use super::context::Surroundings;
-use super::error::{EngineError, Failure, while_doing};
-use super::ledger::{Ledger, task_of};
-use super::limits::Limits;
-use super::patience::{read, write};
+use crate::context::RunContext;
+use crate::error::{EngineError, EngineErrorKind, while_doing};
+use crate::journal_store::{JournalStore, task_of};
+use crate::limits::Limits;
+use crate::retry::{read, write};
+use crate::throughput::backup_job::now;
 
 /// The format of the history; one with another is neither read nor changed.
 const FORMAT: u32 = 1;
@@ -82,26 +82,26 @@ async fn report<S: Store>(
     store: &S,
     root: &MetaRoot,
     limits: &Limits,
-) -> Result<HistoryReport, Failure> {
-    let ledger = Ledger::load(store, root, limits).await?;
+) -> Result<HistoryReport, EngineErrorKind> {
+    let journal_store = JournalStore::load(store, root, limits).await?;
     let key = root.history_key();
-    let found = read(store, limits.patience, RangeRequest::key(key.clone()))
+    let found = read(store, limits.retry_timeout, RangeRequest::key(key.clone()))
         .await
         .map_err(while_doing(format!(
             "reading the history {}",
             printable(&key)
         )))?;
     let value = found.entries.first().map(|entry| &*entry.value);
-    let mut history = History::decode(value).map_err(|why| Failure::History {
+    let mut history = History::decode(value).map_err(|why| EngineErrorKind::History {
         key: printable(&key),
         why,
     })?;
-    if let Some(journal) = ledger.journal() {
+    if let Some(journal) = journal_store.journal() {
         history.add_unrecorded(journal);
     }
     history.runs.reverse();
     Ok(HistoryReport {
-        unfinished: ledger.journal().and_then(unfinished),
+        unfinished: journal_store.journal().and_then(unfinished),
         runs: history.runs,
     })
 }
@@ -124,9 +124,9 @@ fn unfinished(journal: &Journal) -> Option<UnfinishedRun> {
 }
 
 /// The record of a migration or repair that finishes with this journal.
-pub(super) fn finished(journal: &Journal, around: Surroundings<'_>) -> RunRecord {
+pub(super) fn finished(journal: &Journal, ctx: RunContext<'_>) -> RunRecord {
     RunRecord {
-        host: around.holder.to_owned(),
+        host: ctx.holder.to_owned(),
         ..of_journal(journal)
     }
 }
@@ -152,18 +152,14 @@ fn of_journal(journal: &Journal) -> RunRecord {
 }
 
 /// The record of a rollback or restore; the caller adds the backup.
-pub(super) fn restored(
-    result: RunResult,
-    around: Surroundings<'_>,
-    done: &RestoreReport,
-) -> RunRecord {
+pub(super) fn restored(result: RunResult, ctx: RunContext<'_>, done: &RestoreReport) -> RunRecord {
     RunRecord {
         result,
         run: String::new(),
         started_at: String::new(),
         finished_at: now(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
-        host: around.holder.to_owned(),
+        host: ctx.holder.to_owned(),
         source_version: None,
         target_version: None,
         backup: None,
@@ -175,17 +171,13 @@ pub(super) fn restored(
 
 /// The operation that adds a run; none where the history cannot be read or written, which is reported. That is found
 /// out before the transaction that finishes the run, so that it does not stop it.
-pub(super) async fn adding<S: Store>(
-    store: &S,
-    around: Surroundings<'_>,
-    run: RunRecord,
-) -> Vec<Op> {
-    match try_adding(store, around, run).await {
+pub(super) async fn adding<S: Store>(store: &S, ctx: RunContext<'_>, run: RunRecord) -> Vec<Op> {
+    match try_adding(store, ctx, run).await {
         Ok(op) => vec![op],
         Err(why) => {
-            around.observer.note(&format!(
+            ctx.observer.note(&format!(
                 "this run is not recorded in the history {}: {why}",
-                printable(&around.root.history_key())
+                printable(&ctx.root.history_key())
             ));
             Vec::new()
         }
@@ -194,21 +186,21 @@ pub(super) async fn adding<S: Store>(
 
 async fn try_adding<S: Store>(
     store: &S,
-    around: Surroundings<'_>,
+    ctx: RunContext<'_>,
     run: RunRecord,
 ) -> Result<Op, String> {
-    let (key, patience) = (around.root.history_key(), around.limits.patience);
-    let found = read(store, patience, RangeRequest::key(key.clone()))
+    let (key, retry_timeout) = (ctx.root.history_key(), ctx.limits.retry_timeout);
+    let found = read(store, retry_timeout, RangeRequest::key(key.clone()))
         .await
         .map_err(|error| error.to_string())?;
     let history = History::decode(found.entries.first().map(|entry| &*entry.value))?;
     let op = Op::put(key, history.with(run));
     // etcd checks permissions, alarms and sizes before comparisons, and this one never holds.
     let probe = Txn {
-        compares: vec![Compare::CreateRevision(around.root.lock_key(), -1)],
+        compares: vec![Compare::CreateRevision(ctx.root.lock_key(), -1)],
         ops: vec![op.clone()],
     };
-    write(store, patience, &probe)
+    write(store, retry_timeout, &probe)
         .await
         .map_err(|error| error.to_string())?;
     Ok(op)

@@ -6,10 +6,10 @@ use meta_store::{RangeRequest, Store, StoreError, StoreErrorKind};
 use milvus_meta::entry::printable;
 use milvus_meta::keys::{KeyRange, MetaRoot};
 
-use super::error::{EngineError, Failure, Instances, while_doing};
-use super::ledger::Ledger;
-use super::limits::Limits;
-use super::patience::read;
+use crate::error::{EngineError, EngineErrorKind, Instances, while_doing};
+use crate::journal_store::JournalStore;
+use crate::limits::Limits;
+use crate::retry::read;
 
 /// Requests that a search sends at most.
 const REQUESTS_MAX: usize = 400;
@@ -19,7 +19,7 @@ const LEAVES_MAX: usize = 64;
 /// Fails where there is no key at all below the meta root, and no journal.
 ///
 /// # Errors
-/// [`EngineError`] with [`Failure::NoMetadata`] then, and when etcd cannot be read.
+/// [`EngineError`] with [`EngineErrorKind::NoMetadata`] then, and when etcd cannot be read.
 pub async fn require_metadata<S: Store>(
     store: &S,
     root: &MetaRoot,
@@ -30,14 +30,18 @@ pub async fn require_metadata<S: Store>(
         .map_err(EngineError::before_writing)
 }
 
-async fn check<S: Store>(store: &S, root: &MetaRoot, limits: &Limits) -> Result<(), Failure> {
+async fn check<S: Store>(
+    store: &S,
+    root: &MetaRoot,
+    limits: &Limits,
+) -> Result<(), EngineErrorKind> {
     let request = RangeRequest::new(root.range()).keys_only().limit(1);
-    let found = read(store, limits.patience, request)
+    let found = read(store, limits.retry_timeout, request)
         .await
         .map_err(while_doing("reading the metadata"))?;
     let is_empty = found.entries.is_empty();
     // What a journal tells of is for the command to say.
-    if !is_empty || Ledger::exists(store, root, limits).await? {
+    if !is_empty || JournalStore::exists(store, root, limits).await? {
         return Ok(());
     }
     let found = match search(store, limits).await {
@@ -45,7 +49,7 @@ async fn check<S: Store>(store: &S, root: &MetaRoot, limits: &Limits) -> Result<
         Err(error) if error.kind == StoreErrorKind::Denied => None,
         Err(error) => return Err(while_doing("looking for Milvus instances")(error)),
     };
-    Err(Failure::NoMetadata {
+    Err(EngineErrorKind::NoMetadata {
         root: root.clone(),
         instances: found,
     })
@@ -154,7 +158,7 @@ impl<S: Store> Search<'_, S> {
     async fn first(&mut self, range: KeyRange) -> Result<Option<Vec<u8>>, StoreError> {
         self.requests += 1;
         let request = RangeRequest::new(range).keys_only().limit(1);
-        let found = read(self.store, self.limits.patience, request).await?;
+        let found = read(self.store, self.limits.retry_timeout, request).await?;
         Ok(found.entries.first().map(|entry| entry.key.to_vec()))
     }
 }

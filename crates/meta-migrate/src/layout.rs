@@ -7,12 +7,12 @@ use milvus_meta::keys::MetaRoot;
 use milvus_meta::layout::Layout;
 use milvus_meta::layout::LayoutDetector;
 
-use super::Environment;
-use super::context::newest_revision;
-use super::error::Failure;
-use super::fingerprint::Filter;
-use super::limits::Limits;
-use super::pages::Pages;
+use crate::Environment;
+use crate::context::newest_revision;
+use crate::error::EngineErrorKind;
+use crate::fingerprint::Filter;
+use crate::limits::Limits;
+use crate::throughput::pages::Pages;
 
 /// Reads the whole meta root and shows it to a detector.
 pub(super) async fn detect<S: Store>(
@@ -20,17 +20,12 @@ pub(super) async fn detect<S: Store>(
     root: &MetaRoot,
     limits: &Limits,
     environment: &Environment,
-) -> Result<LayoutDetector, Failure> {
+) -> Result<LayoutDetector, EngineErrorKind> {
     let filter = Filter::all(root);
     let mut detector = LayoutDetector::new(root.clone());
     let revision = newest_revision(store, root, limits).await?;
-    let mut pages = Pages::begin(
-        store,
-        environment.around(root, limits),
-        root.range(),
-        revision,
-    )
-    .await?;
+    let mut pages =
+        Pages::begin(store, environment.ctx(root, limits), root.range(), revision).await?;
     while let Some(page) = pages.next().await? {
         page.iter()
             .filter(|entry| filter.keeps(entry))

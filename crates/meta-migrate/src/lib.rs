@@ -7,64 +7,54 @@
 
 use std::sync::Arc;
 
-use context::Surroundings;
+use context::RunContext;
 use milvus_meta::keys::MetaRoot;
 
-mod ahead;
 mod background;
 mod backup;
-mod backup_job;
 mod blocking;
-mod census;
 mod commit;
 mod compaction;
 mod completeness;
 mod context;
-mod deletion;
-mod difference;
+mod diff;
 mod entries;
 mod error;
-mod feed;
 mod fence;
 mod fingerprint;
-mod fit;
 mod guards;
 mod history;
 mod instances;
 pub mod journal;
+mod journal_store;
+mod key_count;
 mod layout;
-mod ledger;
 mod limits;
 mod migrate;
 mod observer;
 mod offline;
-mod pace;
-mod packer;
-mod pages;
-mod patience;
 mod plan;
 mod plan_report;
 mod protocol;
+mod quota;
+mod range_delete;
+mod request_limits;
 mod restore;
-mod room;
+mod retry;
 mod sessions;
+mod shutdown;
 mod source;
-mod staged;
 mod status;
-mod stop;
-mod trail;
-mod transform_job;
+mod throughput;
 mod verify;
 mod write;
-mod writer;
 
 pub use backup::{BackupOptions, backup};
-pub use backup_job::{BackupTarget, OpenStream};
 pub use blocking::{LIVE_SESSION, LOCK_HELD, UNFINISHED_RESTORE, blocking};
 pub use compaction::{Compacted, MemberSizes, compact};
 pub use entries::entries;
 pub use error::Instances;
-pub use error::{EngineError, Failure, FailureKind, Written};
+pub use error::{EngineError, EngineErrorKind, ErrorClass, WriteState};
 pub use fence::Waits;
 pub use history::history;
 pub use instances::require_metadata;
@@ -73,16 +63,17 @@ pub use migrate::{MigrateOptions, migrate};
 pub use observer::{Observer, Silent};
 pub use offline::BackupSource;
 pub use plan::{Planned, plan};
-pub use restore::{RestoreOptions, Way, diff, recorded_backup, restore};
-pub use status::{status, status_all_the_same};
-pub use stop::{Signal, Stop, Stopper};
+pub use restore::{RestoreCommand, RestoreOptions, diff, recorded_backup, restore};
+pub use shutdown::{CancelSource, CancelToken, Signal};
+pub use status::{status, status_with_journal_error};
+pub use throughput::backup_job::{BackupTarget, OpenStream};
 pub use verify::{VerifyOptions, verify};
 
 /// Who watches a run, and who may end it.
 #[derive(Clone)]
 pub struct Environment {
     /// Asks the run to end.
-    pub stop: Stop,
+    pub stop: CancelToken,
     /// Watches it.
     pub observer: Arc<dyn Observer>,
     /// Who runs it, for others who find the lock held: a host or pod name.
@@ -94,14 +85,14 @@ impl Environment {
     #[must_use]
     pub fn silent() -> Self {
         Self {
-            stop: Stop::never(),
+            stop: CancelToken::never(),
             observer: Arc::new(Silent),
             holder: "test".to_owned(),
         }
     }
 
-    fn around<'a>(&'a self, root: &'a MetaRoot, limits: &'a Limits) -> Surroundings<'a> {
-        Surroundings {
+    fn ctx<'a>(&'a self, root: &'a MetaRoot, limits: &'a Limits) -> RunContext<'a> {
+        RunContext {
             root,
             limits,
             stop: &self.stop,

@@ -20,7 +20,7 @@ pub struct Limits {
     /// Keys that one range delete may remove.
     pub delete_keys_max: usize,
     /// How long a failing request is repeated before the run gives up.
-    pub patience: Duration,
+    pub retry_timeout: Duration,
     /// How often a capture starts again because its revision was compacted.
     pub capture_attempts_max: u32,
     /// Life time of the lock's lease.
@@ -48,7 +48,7 @@ impl Default for Limits {
             in_flight_max: 16,
             in_flight_first: 8,
             delete_keys_max: 1000,
-            patience: Duration::from_secs(30),
+            retry_timeout: Duration::from_secs(30),
             capture_attempts_max: 5,
             lock_ttl: Duration::from_secs(20),
             tolerance: Tolerance::default(),

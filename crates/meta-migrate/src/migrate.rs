@@ -13,24 +13,24 @@ use meta_report::{BackupRef, MigrateOutcome, MigrateReport, Seconds};
 use meta_store::Store;
 use milvus_meta::keys::MetaRoot;
 use milvus_meta::layout::Layout;
+use milvus_meta::release::Release;
 use milvus_meta::transform::{CollectionForm, OnBrokenRecord, Options, SegmentForm, Task};
-use milvus_meta::version::Release;
 
-use super::backup_job::BackupTarget;
-use super::completeness::{self, context_of, has_2_1_run, is_form, survey};
-use super::context::Retries;
-use super::context::Surroundings;
-use super::error::{EngineError, Failure, Written};
-use super::fence::{Fence, Waits};
-use super::ledger::Ledger;
-use super::limits::Limits;
-use super::restore::is_as_left;
-use super::writer::Tally;
-use super::{Environment, layout, sessions};
+use crate::completeness::{self, context_of, has_2_1_run, is_form, survey};
+use crate::context::Retries;
+use crate::context::RunContext;
+use crate::error::{EngineError, EngineErrorKind, WriteState};
+use crate::fence::{Fence, Waits};
+use crate::journal_store::JournalStore;
+use crate::limits::Limits;
+use crate::restore::unchanged_since_done;
+use crate::throughput::backup_job::BackupTarget;
+use crate::throughput::writer::WriteStats;
+use crate::{Environment, layout, sessions};
 
-mod cut_over;
+mod commit;
 mod preparation;
-mod repairing;
+mod repair;
 mod segments;
 mod staging;
 mod verification;
@@ -94,29 +94,37 @@ pub async fn migrate<S: Store>(
     let entered = tokio::select! {
         biased;
         entered = enter(store, options, environment) => entered,
-        signal = stop.overdue() => Err(Failure::Interrupted(signal)),
+        signal = stop.overdue() => Err(EngineErrorKind::Interrupted(signal)),
     };
     let fence = match entered {
         Ok(fence) => fence,
         Err(failure) => {
             // A migrated cluster that runs is not refused: nothing has to be done to it.
             let is_migration = options.task == Task::Migration;
-            let refused = if is_migration && matches!(failure, Failure::Sessions(_)) {
+            let refused = if is_migration && matches!(failure, EngineErrorKind::Sessions(_)) {
                 match already_migrated(store, options, environment).await {
                     Ok(true) => return Ok(already(None, started)),
-                    Err(incomplete @ (Failure::Findings(_) | Failure::Locked(_))) => incomplete,
+                    Err(
+                        incomplete @ (EngineErrorKind::Findings(_) | EngineErrorKind::Locked(_)),
+                    ) => incomplete,
                     Ok(false) | Err(_) => failure,
                 }
             } else {
                 failure
             };
-            let is_refused = matches!(refused, Failure::Sessions(_) | Failure::Locked(_));
+            let is_refused = matches!(
+                refused,
+                EngineErrorKind::Sessions(_) | EngineErrorKind::Locked(_)
+            );
             let mut refused = before(refused);
             if is_refused
-                && let Ok(ledger) = Ledger::load(store, &options.root, &options.limits).await
+                && let Ok(journal_store) =
+                    JournalStore::load(store, &options.root, &options.limits).await
             {
-                refused.phase = ledger.phase();
-                refused.backup = ledger.journal().and_then(|journal| journal.backup.clone());
+                refused.phase = journal_store.phase();
+                refused.backup = journal_store
+                    .journal()
+                    .and_then(|journal| journal.backup.clone());
             }
             return Err(*refused);
         }
@@ -128,12 +136,12 @@ pub async fn migrate<S: Store>(
     let outcome = tokio::select! {
         biased;
         outcome = run.carry_out() => outcome,
-        signal = stop.overdue() => Err(Failure::Interrupted(signal)),
+        signal = stop.overdue() => Err(EngineErrorKind::Interrupted(signal)),
     };
     let outcome = match outcome {
         Ok(report) => Ok(report),
         Err(failure) => {
-            let guards = run.ledger.guards(&run.fence);
+            let guards = run.journal_store.guards(&run.fence);
             let failure = guards.explain(failure, run.written).await;
             Err(run.error(failure))
         }
@@ -147,12 +155,12 @@ async fn enter<S: Store>(
     store: &S,
     options: &MigrateOptions,
     environment: &Environment,
-) -> Result<Fence<S>, Failure> {
-    let around = environment.around(&options.root, &options.limits);
-    sessions::wait_until_gone(store, around, options.waits.sessions).await?;
-    let fence = Fence::acquire(store, around, options.waits.lock).await?;
+) -> Result<Fence<S>, EngineErrorKind> {
+    let ctx = environment.ctx(&options.root, &options.limits);
+    sessions::wait_until_gone(store, ctx, options.waits.sessions).await?;
+    let fence = Fence::acquire(store, ctx, options.waits.lock).await?;
     // Somebody may have come while we waited for the lock.
-    if let Err(failure) = sessions::wait_until_gone(store, around, Duration::ZERO).await {
+    if let Err(failure) = sessions::wait_until_gone(store, ctx, Duration::ZERO).await {
         fence.release().await;
         return Err(failure);
     }
@@ -164,17 +172,17 @@ async fn already_migrated<S: Store>(
     store: &S,
     options: &MigrateOptions,
     environment: &Environment,
-) -> Result<bool, Failure> {
-    let ledger = Ledger::load(store, &options.root, &options.limits).await?;
-    if !matches!(ledger.phase(), None | Some(Phase::Done)) {
+) -> Result<bool, EngineErrorKind> {
+    let journal_store = JournalStore::load(store, &options.root, &options.limits).await?;
+    if !matches!(journal_store.phase(), None | Some(Phase::Done)) {
         return Ok(false);
     }
     if let Some(holder) = sessions::lock_holder(store, &options.root, &options.limits).await? {
-        return Err(Failure::Locked(holder));
+        return Err(EngineErrorKind::Locked(holder));
     }
-    let around = environment.around(&options.root, &options.limits);
+    let ctx = environment.ctx(&options.root, &options.limits);
     let wanted = options.transform_options();
-    let (layout, findings) = completeness::check(store, around, &wanted, &ledger).await?;
+    let (layout, findings) = completeness::check(store, ctx, &wanted, &journal_store).await?;
     if layout != Layout::V2_2 {
         return Ok(false);
     }
@@ -210,14 +218,14 @@ struct Run<'a, S: Store> {
     options: &'a MigrateOptions,
     environment: &'a Environment,
     fence: Fence<S>,
-    ledger: Ledger,
+    journal_store: JournalStore,
     prepared: Option<Prepared>,
     backup: Option<BackupRef>,
-    written: Written,
+    written: WriteState,
     resumed: bool,
     verified: bool,
     /// What we wrote since the capture.
-    own: Tally,
+    own: WriteStats,
     /// Whether the commit transaction carried the added snapshots.
     history_written: bool,
     /// Whether the new families were read back since they were staged, and were as planned.
@@ -239,9 +247,9 @@ impl<'a, S: Store> Run<'a, S> {
         environment: &'a Environment,
         fence: Fence<S>,
         started: Instant,
-    ) -> Result<Self, Failure> {
-        let ledger = match Ledger::load(store, &options.root, &options.limits).await {
-            Ok(ledger) => ledger,
+    ) -> Result<Self, EngineErrorKind> {
+        let journal_store = match JournalStore::load(store, &options.root, &options.limits).await {
+            Ok(journal_store) => journal_store,
             Err(failure) => {
                 fence.release().await;
                 return Err(failure);
@@ -252,13 +260,17 @@ impl<'a, S: Store> Run<'a, S> {
             options,
             environment,
             fence,
-            backup: ledger.journal().and_then(|journal| journal.backup.clone()),
-            resumed: ledger.phase().is_some_and(|phase| phase != Phase::Done),
-            ledger,
+            backup: journal_store
+                .journal()
+                .and_then(|journal| journal.backup.clone()),
+            resumed: journal_store
+                .phase()
+                .is_some_and(|phase| phase != Phase::Done),
+            journal_store,
             prepared: None,
-            written: Written::Nothing,
+            written: WriteState::Nothing,
             verified: false,
-            own: Tally::default(),
+            own: WriteStats::default(),
             history_written: false,
             is_read_back: false,
             left_alone: Vec::new(),
@@ -269,30 +281,30 @@ impl<'a, S: Store> Run<'a, S> {
         })
     }
 
-    fn around(&self) -> Surroundings<'a> {
+    fn ctx(&self) -> RunContext<'a> {
         self.environment
-            .around(&self.options.root, &self.options.limits)
+            .ctx(&self.options.root, &self.options.limits)
     }
 
-    fn error(&self, failure: Failure) -> EngineError {
+    fn error(&self, failure: EngineErrorKind) -> EngineError {
         EngineError {
             failure: Box::new(failure),
             written: self.written,
-            phase: self.ledger.phase(),
+            phase: self.journal_store.phase(),
             backup: self.backup.clone(),
-            difference: None,
+            diff: None,
         }
     }
 
-    async fn carry_out(&mut self) -> Result<MigrateReport, Failure> {
+    async fn carry_out(&mut self) -> Result<MigrateReport, EngineErrorKind> {
         let mut machine = self.begin().await?;
-        let mut retries = Retries::new(self.around());
+        let mut retries = Retries::new(self.ctx());
         while machine.step() != Step::Finished {
             if let Some(signal) = self.environment.stop.requested() {
-                return Err(Failure::Interrupted(signal));
+                return Err(EngineErrorKind::Interrupted(signal));
             }
             let step = machine.step();
-            if step.is_before_cut_over()
+            if step.is_before_commit()
                 && self.prepared.is_none()
                 && let Some(report) = self.prepare().await?
             {
@@ -315,7 +327,7 @@ impl<'a, S: Store> Run<'a, S> {
         Ok(self.report())
     }
 
-    async fn take(&mut self, step: Step) -> Result<(), Failure> {
+    async fn take(&mut self, step: Step) -> Result<(), EngineErrorKind> {
         match step {
             Step::FinishRestore => self.finish_restore().await,
             Step::RecordStaging => self.record_staging().await,
@@ -325,8 +337,8 @@ impl<'a, S: Store> Run<'a, S> {
             Step::Commit => self.commit().await,
             Step::WriteHistory => self.write_history().await,
             Step::Rewrite => self.rewrite().await,
-            Step::RecordTidying | Step::RecordTidied => self.record(Phase::Tidying).await,
-            Step::Tidy => self.tidy().await,
+            Step::RecordCleanup | Step::RecordCleanupEnd => self.record(Phase::Tidying).await,
+            Step::Cleanup => self.tidy().await,
             Step::Verify => self.verify().await,
             Step::RecordDone => self.record_done().await,
             Step::Finished => Ok(()),
@@ -335,9 +347,9 @@ impl<'a, S: Store> Run<'a, S> {
 
     /// Chooses where to continue. A journal that says `done` over keys of 2.1 is left from a migration
     /// that something else has undone: it counts for nothing.
-    async fn begin(&mut self) -> Result<Forward, Failure> {
-        let phase = self.ledger.phase();
-        self.ledger.check_task(self.options.task)?;
+    async fn begin(&mut self) -> Result<Forward, EngineErrorKind> {
+        let phase = self.journal_store.phase();
+        self.journal_store.check_task(self.options.task)?;
         self.check_committed_plan()?;
         if self.options.task == Task::Repair {
             return Ok(self.begin_repair(phase));
@@ -345,33 +357,34 @@ impl<'a, S: Store> Run<'a, S> {
         if phase == Some(Phase::Done) {
             let root = &self.options.root;
             let options = self.options.transform_options();
-            let context = context_of(&options, self.ledger.journal());
-            let found = survey(self.store, self.around(), context).await?;
+            let context = context_of(&options, self.journal_store.journal());
+            let found = survey(self.store, self.ctx(), context).await?;
             let shown = found.detector.layout();
-            let as_left = is_as_left(self.store, self.around(), &self.ledger).await?;
+            let unchanged =
+                unchanged_since_done(self.store, self.ctx(), &self.journal_store).await?;
             // An embedded collection without index or alias looks the same in both layouts: what nobody
             // wrote since it was done, is done. Of keys of both layouts preparing says what becomes.
             let is_newer =
                 matches!(shown, Layout::V2_1 | Layout::Mixed) || has_2_1_run(&found.checked);
-            if is_newer && !as_left {
+            if is_newer && !unchanged {
                 self.backup = None;
                 return Ok(Forward::from_journal(None));
             }
             let was_put = self
-                .ledger
+                .journal_store
                 .journal()
                 .is_some_and(|journal| journal.counts.put > 0);
             let mut findings = found.checked;
             if was_put && shown == Layout::Empty {
                 findings.push(layout::gone_finding(root));
-            } else if as_left {
+            } else if unchanged {
                 // What was wrong in the source was reported when it was migrated.
                 findings.retain(is_form);
             }
             refuse_incomplete((shown, findings), &options)?;
         }
         if matches!(phase, Some(Phase::Committed | Phase::Tidying)) {
-            self.written = Written::CutOver;
+            self.written = WriteState::Committed;
         }
         Ok(Forward::from_journal(phase))
     }
@@ -381,7 +394,7 @@ impl<'a, S: Store> Run<'a, S> {
             total: (self.started.elapsed() - self.asked).as_secs_f64(),
             ..self.seconds
         };
-        if self.written == Written::Nothing && !self.resumed {
+        if self.written == WriteState::Nothing && !self.resumed {
             return MigrateReport {
                 seconds,
                 ..already(self.backup.clone(), self.started)

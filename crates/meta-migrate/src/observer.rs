@@ -32,8 +32,8 @@ pub trait Observer: Send + Sync {
 
     /// Asked before a rollback or restore writes for the first time, with the counts of what it
     /// would do; `false` ends the run with nothing changed. It may block.
-    fn confirm_restore(&self, difference: &RestoreReport) -> bool {
-        let _ = difference;
+    fn confirm_restore(&self, diff: &RestoreReport) -> bool {
+        let _ = diff;
         true
     }
 }

@@ -10,20 +10,20 @@ use milvus_meta::finding::Finding;
 use milvus_meta::keys::{Family, LogKind, MetaRoot};
 use milvus_meta::layout::Layout;
 use milvus_meta::layout::LayoutDetector;
+use milvus_meta::release::Release;
 use milvus_meta::transform::PlanReport;
 use milvus_meta::transform::{
     CollectionForm, Migration, OnBrokenRecord, Options, SegmentForm, Source, Task,
 };
 use milvus_meta::verify::Context;
-use milvus_meta::version::Release;
 
-use super::Environment;
-use super::backup_job::{BackupTarget, now};
-use super::completeness::{FileCheck, Survey, context, context_of};
-use super::difference::{Collector, Difference};
-use super::error::{EngineError, Failure};
-use super::fingerprint::Filter;
-use super::layout::carried_finding;
+use crate::Environment;
+use crate::completeness::{FileCheck, Survey, context, context_of};
+use crate::diff::{Collector, Diff};
+use crate::error::{EngineError, EngineErrorKind};
+use crate::fingerprint::Filter;
+use crate::layout::carried_finding;
+use crate::throughput::backup_job::{BackupTarget, now};
 
 /// How many entries are handled between two looks at the wish to end.
 const LOOK_EVERY: u64 = 4096;
@@ -80,7 +80,7 @@ impl BackupSource {
         environment: &Environment,
         mut visit: impl FnMut(Entry) -> ControlFlow<()>,
     ) -> Result<i64, EngineError> {
-        let failed = |error| EngineError::before_writing(Failure::Backup(error));
+        let failed = |error| EngineError::before_writing(EngineErrorKind::Backup(error));
         for (index, entry) in (0_u64..).zip(self.backup.entries().map_err(failed)?) {
             look(index, environment).map_err(EngineError::before_writing)?;
             if visit(entry.map_err(failed)?).is_break() {
@@ -145,12 +145,16 @@ impl BackupSource {
             .map_err(EngineError::before_writing)
     }
 
-    fn each(&self, environment: &Environment, mut visit: impl FnMut(Entry)) -> Result<(), Failure> {
+    fn each(
+        &self,
+        environment: &Environment,
+        mut visit: impl FnMut(Entry),
+    ) -> Result<(), EngineErrorKind> {
         let filter = Filter::all(&self.root);
-        let entries = self.backup.entries().map_err(Failure::Backup)?;
+        let entries = self.backup.entries().map_err(EngineErrorKind::Backup)?;
         for (index, entry) in (0_u64..).zip(entries) {
             look(index, environment)?;
-            let entry = entry.map_err(Failure::Backup)?;
+            let entry = entry.map_err(EngineErrorKind::Backup)?;
             if filter.keeps(&entry) {
                 visit(entry);
             }
@@ -162,7 +166,7 @@ impl BackupSource {
         &self,
         options: &Options,
         environment: &Environment,
-    ) -> Result<(Migration, PlanReport), Failure> {
+    ) -> Result<(Migration, PlanReport), EngineErrorKind> {
         let observer = &environment.observer;
         observer.phase_started("read", Some(self.backup.summary().entries));
         let mut source = Source::new(self.root.clone(), options.clone());
@@ -178,9 +182,9 @@ impl BackupSource {
         match layout {
             Layout::Mixed => {
                 let mut check = FileCheck::new(&self.root, context_of(options, None));
-                let entries = self.backup.entries().map_err(Failure::Backup)?;
+                let entries = self.backup.entries().map_err(EngineErrorKind::Backup)?;
                 for entry in migration.apply(entries) {
-                    check.push(&entry.map_err(Failure::Backup)?);
+                    check.push(&entry.map_err(EngineErrorKind::Backup)?);
                 }
                 let wrong = check.finish().checked.into_iter();
                 plan.findings.extend(wrong.filter(Finding::is_error));
@@ -196,7 +200,11 @@ impl BackupSource {
         Ok((migration, plan))
     }
 
-    fn check(&self, context: Context, environment: &Environment) -> Result<Survey, Failure> {
+    fn check(
+        &self,
+        context: Context,
+        environment: &Environment,
+    ) -> Result<Survey, EngineErrorKind> {
         let mut check = FileCheck::new(&self.root, context);
         self.each(environment, |entry| check.push(&entry))?;
         Ok(check.finish())
@@ -207,25 +215,25 @@ impl BackupSource {
         before: &Self,
         options: Option<&Options>,
         environment: &Environment,
-    ) -> Result<VerifyReport, Failure> {
+    ) -> Result<VerifyReport, EngineErrorKind> {
         let options = match options {
             Some(options) => options.clone(),
             None => self.options_shown(environment)?,
         };
         let (migration, _) = before.transform(&options, environment)?;
         let sessions = before.root.range_below("session/");
-        let expected = before.backup.entries().map_err(Failure::Backup)?;
+        let expected = before.backup.entries().map_err(EngineErrorKind::Backup)?;
         let mut expected = migration
             .apply(expected)
             .filter(|entry| !matches!(entry, Ok(entry) if sessions.contains(&entry.key)));
         let sessions = self.root.range_below("session/");
         let mut collector = Collector::default();
-        let mut next = || expected.next().transpose().map_err(Failure::Backup);
+        let mut next = || expected.next().transpose().map_err(EngineErrorKind::Backup);
         let mut head = next()?;
-        let actual = self.backup.entries().map_err(Failure::Backup)?;
+        let actual = self.backup.entries().map_err(EngineErrorKind::Backup)?;
         for (index, entry) in (0_u64..).zip(actual) {
             look(index, environment)?;
-            let entry = entry.map_err(Failure::Backup)?;
+            let entry = entry.map_err(EngineErrorKind::Backup)?;
             if sessions.contains(&entry.key) {
                 continue;
             }
@@ -235,14 +243,14 @@ impl BackupSource {
                     .map_or(Ordering::Greater, |wanted| wanted.key.cmp(&entry.key));
                 match (order, head.take()) {
                     (Ordering::Less, Some(wanted)) => {
-                        collector.add(&Difference::Missing(wanted));
+                        collector.add(&Diff::Missing(wanted));
                         head = next()?;
                         continue;
                     }
                     (Ordering::Equal, Some(wanted)) => {
                         if wanted.value != entry.value {
                             let mod_revision = entry.mod_revision;
-                            collector.add(&Difference::Different {
+                            collector.add(&Diff::Different {
                                 wanted,
                                 found: entry.value,
                                 mod_revision,
@@ -252,21 +260,21 @@ impl BackupSource {
                     }
                     (_, wanted) => {
                         head = wanted;
-                        collector.add(&Difference::Extra(entry));
+                        collector.add(&Diff::Extra(entry));
                     }
                 }
                 break;
             }
         }
         while let Some(wanted) = head.take() {
-            collector.add(&Difference::Missing(wanted));
+            collector.add(&Diff::Missing(wanted));
             head = next()?;
         }
         Ok(collector.report())
     }
 
     /// The form that the keys show, and the mildest policy.
-    fn options_shown(&self, environment: &Environment) -> Result<Options, Failure> {
+    fn options_shown(&self, environment: &Environment) -> Result<Options, EngineErrorKind> {
         let (mut form, mut segment_form) = (CollectionForm::Embedded, SegmentForm::Inline);
         self.each(environment, |entry| {
             let family = self.root.strip(&entry.key).map(Family::of);
@@ -296,10 +304,10 @@ impl BackupSource {
         options: &Options,
         target: &BackupTarget,
         environment: &Environment,
-    ) -> Result<MigrateReport, Failure> {
+    ) -> Result<MigrateReport, EngineErrorKind> {
         let started = std::time::Instant::now();
         if *self.backup.coverage() != Coverage::All {
-            return Err(Failure::Usage(format!(
+            return Err(EngineErrorKind::Usage(format!(
                 "the backup {} holds only a part of the metadata, so it cannot become a complete 2.2 backup: \
                  restore it into etcd and migrate there",
                 self.backup.summary().path.display(),
@@ -319,7 +327,7 @@ impl BackupSource {
             },
         };
         if plan.findings.iter().any(Finding::is_error) {
-            return Err(Failure::Findings(Box::new(plan)));
+            return Err(EngineErrorKind::Findings(Box::new(plan)));
         }
         report.outcome = match plan.layout {
             Layout::V2_2 => MigrateOutcome::AlreadyMigrated,
@@ -344,7 +352,7 @@ impl BackupSource {
         (migration, entries): (&Migration, u64),
         target: &BackupTarget,
         environment: &Environment,
-    ) -> Result<BackupRef, Failure> {
+    ) -> Result<BackupRef, EngineErrorKind> {
         let summary = self.backup.summary();
         let header = Header {
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -355,24 +363,29 @@ impl BackupSource {
         };
         let observer = &environment.observer;
         observer.phase_started("write", Some(entries));
-        let mut writer = target.writer(header).map_err(Failure::Backup)?;
-        let entries = self.backup.entries().map_err(Failure::Backup)?;
+        let mut writer = target.writer(header).map_err(EngineErrorKind::Backup)?;
+        let entries = self.backup.entries().map_err(EngineErrorKind::Backup)?;
         for (index, entry) in (0_u64..).zip(migration.apply(entries)) {
             look(index, environment)?;
-            let entry = entry.map_err(Failure::Backup)?;
+            let entry = entry.map_err(EngineErrorKind::Backup)?;
             writer
                 .push(&entry.key, &entry.value)
-                .map_err(Failure::Backup)?;
+                .map_err(EngineErrorKind::Backup)?;
             observer.advanced(1);
         }
         observer.phase_finished();
-        Ok(writer.finish().map_err(Failure::Backup)?.reference())
+        Ok(writer
+            .finish()
+            .map_err(EngineErrorKind::Backup)?
+            .reference())
     }
 }
 
-fn look(index: u64, environment: &Environment) -> Result<(), Failure> {
+fn look(index: u64, environment: &Environment) -> Result<(), EngineErrorKind> {
     match environment.stop.requested() {
-        Some(signal) if index.is_multiple_of(LOOK_EVERY) => Err(Failure::Interrupted(signal)),
+        Some(signal) if index.is_multiple_of(LOOK_EVERY) => {
+            Err(EngineErrorKind::Interrupted(signal))
+        }
         Some(_) | None => Ok(()),
     }
 }

@@ -8,15 +8,15 @@ use milvus_meta::layout::Layout;
 use milvus_meta::transform::PlanReport;
 use milvus_meta::transform::{Options, Task};
 
-use super::Environment;
-use super::completeness;
-use super::error::{EngineError, Failure};
-use super::fingerprint::Filter;
-use super::fit::Largest;
-use super::ledger::Ledger;
-use super::limits::Limits;
-use super::plan_report::{nothing, plan_of, unfinished_message};
-use super::source::read_source;
+use crate::Environment;
+use crate::completeness;
+use crate::error::{EngineError, EngineErrorKind};
+use crate::fingerprint::Filter;
+use crate::journal_store::JournalStore;
+use crate::limits::Limits;
+use crate::plan_report::{nothing, plan_of, unfinished_message};
+use crate::request_limits::Largest;
+use crate::source::read_source;
 
 /// Bytes that a backup's path may have; the commit carries it, and it is not known yet.
 const PATH_BYTES: usize = 128;
@@ -42,43 +42,43 @@ pub async fn plan<S: Store>(
     (limits, environment): (&Limits, &Environment),
 ) -> Result<Planned, EngineError> {
     let make = async {
-        let ledger = Ledger::load(store, root, limits).await?;
-        let staged = ledger.phase().is_some_and(Phase::is_before_commit);
+        let journal_store = JournalStore::load(store, root, limits).await?;
+        let staged = journal_store.phase().is_some_and(Phase::is_before_commit);
         let filter = if staged {
-            ledger.source_filter(root)
+            journal_store.source_filter(root)
         } else {
             Filter::all(root)
         };
-        if let Some(phase) = ledger.phase()
-            && (!staged || ledger.task() != options.task)
+        if let Some(phase) = journal_store.phase()
+            && (!staged || journal_store.task() != options.task)
             && phase != Phase::Done
         {
             return Ok(Planned {
-                report: unfinished(phase, ledger.journal(), root, options),
+                report: unfinished(phase, journal_store.journal(), root, options),
                 largest: Largest::default(),
                 source_bytes: 0,
             });
         }
-        let around = environment.around(root, limits);
-        let mut reading = read_source(store, around, (&filter, options), None).await?;
+        let ctx = environment.ctx(root, limits);
+        let mut reading = read_source(store, ctx, (&filter, options), None).await?;
         let mut checked = None;
         if options.task == Task::Migration && reading.layout == Layout::V2_2 {
-            let (_, findings) = completeness::check(store, around, options, &ledger).await?;
+            let (_, findings) = completeness::check(store, ctx, options, &journal_store).await?;
             if staged || completeness::has_2_1_run(&findings) {
                 reading.layout = Layout::Mixed;
             } else {
                 checked = Some(findings);
             }
         }
-        let mut report = plan_of(&reading, root, ledger.journal());
+        let mut report = plan_of(&reading, root, journal_store.journal());
         let found = (&filter, &reading);
-        let blocking = completeness::result_findings(store, around, found, options).await?;
+        let blocking = completeness::result_findings(store, ctx, found, options).await?;
         report.findings.extend(checked.unwrap_or(blocking));
         report.findings.sort();
         if staged && report.layout == Layout::V2_1 {
             report.layout = Layout::Staged;
         }
-        Ok::<_, Failure>(Planned {
+        Ok::<_, EngineErrorKind>(Planned {
             report,
             largest: Largest::of(&reading.migration, root, PATH_BYTES),
             source_bytes: reading.fingerprint.bytes,

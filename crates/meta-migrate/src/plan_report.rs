@@ -7,15 +7,15 @@ use milvus_meta::layout::Layout;
 use milvus_meta::transform::PlanReport;
 use milvus_meta::transform::{Options, Task};
 
-use super::layout;
-use super::ledger::task_of;
-use super::source::Reading;
+use crate::journal_store::task_of;
+use crate::layout;
+use crate::source::Reading;
 
 /// The plan of a reading; a mixed layout is a finding in it.
 pub(super) fn plan_of(reading: &Reading, root: &MetaRoot, journal: Option<&Journal>) -> PlanReport {
     let mut plan = reading
         .migration
-        .plan(reading.layout, reading.moment.revision);
+        .plan(reading.layout, reading.read_revision.revision);
     let finding = match reading.layout {
         Layout::Mixed => {
             let done = journal.filter(|journal| journal.phase == Phase::Done);

@@ -39,11 +39,11 @@ pub(crate) enum Step {
     /// Rewrite collection records in place.
     Rewrite,
     /// Write the journal with phase `tidying`.
-    RecordTidying,
+    RecordCleanup,
     /// Delete the old families.
-    Tidy,
+    Cleanup,
     /// Write the journal with phase `tidying` once more, behind what was deleted.
-    RecordTidied,
+    RecordCleanupEnd,
     /// Read everything back and compare.
     Verify,
     /// Write the journal with phase `done`.
@@ -55,7 +55,7 @@ pub(crate) enum Step {
 impl Step {
     /// Whether 2.1 could still start if the program ended before this step.
     #[must_use]
-    pub(crate) fn is_before_cut_over(self) -> bool {
+    pub(crate) fn is_before_commit(self) -> bool {
         match self {
             Self::RecordStaging
             | Self::Stage
@@ -65,9 +65,9 @@ impl Step {
             Self::FinishRestore
             | Self::WriteHistory
             | Self::Rewrite
-            | Self::RecordTidying
-            | Self::Tidy
-            | Self::RecordTidied
+            | Self::RecordCleanup
+            | Self::Cleanup
+            | Self::RecordCleanupEnd
             | Self::Verify
             | Self::RecordDone
             | Self::Finished => false,
@@ -79,7 +79,7 @@ impl Step {
     /// Whether the step writes what the commit left to be written.
     #[must_use]
     pub(crate) fn is_writing_after_commit(self) -> bool {
-        matches!(self, Self::WriteHistory | Self::Rewrite | Self::Tidy)
+        matches!(self, Self::WriteHistory | Self::Rewrite | Self::Cleanup)
     }
 }
 
@@ -90,7 +90,7 @@ fn first_step(phase: Option<Phase>) -> Step {
         // What was staged may be gone: some versions of etcd lose writes when they are killed.
         Some(Phase::Staging | Phase::Staged) => Step::Stage,
         Some(Phase::Committed) => Step::WriteHistory,
-        Some(Phase::Tidying) => Step::Tidy,
+        Some(Phase::Tidying) => Step::Cleanup,
         Some(Phase::Done) => Step::Finished,
         Some(Phase::Restoring) => Step::FinishRestore,
     }
@@ -105,10 +105,10 @@ fn step_after(step: Step) -> Step {
         Step::CheckStaged => Step::Commit,
         Step::Commit => Step::WriteHistory,
         Step::WriteHistory => Step::Rewrite,
-        Step::Rewrite => Step::RecordTidying,
-        Step::RecordTidying => Step::Tidy,
-        Step::Tidy => Step::RecordTidied,
-        Step::RecordTidied => Step::Verify,
+        Step::Rewrite => Step::RecordCleanup,
+        Step::RecordCleanup => Step::Cleanup,
+        Step::Cleanup => Step::RecordCleanupEnd,
+        Step::RecordCleanupEnd => Step::Verify,
         Step::Verify => Step::RecordDone,
         Step::RecordDone | Step::Finished => Step::Finished,
     }
@@ -122,14 +122,14 @@ pub(crate) fn recorded_by(step: Step) -> Option<Phase> {
         Step::RecordStaging => Some(Phase::Staging),
         Step::RecordStaged => Some(Phase::Staged),
         Step::Commit => Some(Phase::Committed),
-        Step::RecordTidying | Step::RecordTidied => Some(Phase::Tidying),
+        Step::RecordCleanup | Step::RecordCleanupEnd => Some(Phase::Tidying),
         Step::RecordDone => Some(Phase::Done),
         Step::FinishRestore
         | Step::Stage
         | Step::CheckStaged
         | Step::WriteHistory
         | Step::Rewrite
-        | Step::Tidy
+        | Step::Cleanup
         | Step::Verify
         | Step::Finished => None,
     }
@@ -208,9 +208,9 @@ mod tests {
                 Step::Commit,
                 Step::WriteHistory,
                 Step::Rewrite,
-                Step::RecordTidying,
-                Step::Tidy,
-                Step::RecordTidied,
+                Step::RecordCleanup,
+                Step::Cleanup,
+                Step::RecordCleanupEnd,
                 Step::Verify,
                 Step::RecordDone,
             ]

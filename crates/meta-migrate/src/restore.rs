@@ -16,40 +16,40 @@ use milvus_meta::layout::Layout;
 use milvus_meta::plural::{agree, counted};
 use milvus_meta::transform::Task;
 
-use super::context::Surroundings;
-use super::context::newest_revision;
-use super::error::{EngineError, Failure, Written, agreed};
-use super::fence::{Fence, Waits};
-use super::ledger::Ledger;
-use super::limits::Limits;
-use super::room::Room;
-use super::{Environment, history, layout, sessions};
+use crate::context::RunContext;
+use crate::context::newest_revision;
+use crate::error::{EngineError, EngineErrorKind, WriteState, agreed};
+use crate::fence::{Fence, Waits};
+use crate::journal_store::JournalStore;
+use crate::limits::Limits;
+use crate::quota::QuotaCheck;
+use crate::{Environment, history, layout, sessions};
 
-mod discard;
-mod image;
-mod loss;
+mod apply;
+mod data_loss;
+mod desired_entries;
 mod old_root;
-mod permission;
-mod put_back;
-mod touched;
+mod preconditions;
+mod unstage;
+mod write_ranges;
 
-use discard::Staged;
-use loss::Losses;
-use put_back::{Gap, PutBack, Source};
+use apply::{Gap, Restorer, Source};
+use data_loss::DataLoss;
+use unstage::Staged;
 
 /// Keys of each family that a dry run reports.
 const DIFF_KEYS_MAX: usize = 20;
 
 /// Which command asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum RestoreCommand {
     /// Undo the migration that the journal records; what was only staged needs no backup.
     Rollback,
     /// Put any backup back.
     Restore,
 }
 
-impl Way {
+impl RestoreCommand {
     /// How the history records a run of the command.
     fn result(self) -> RunResult {
         match self {
@@ -65,7 +65,7 @@ pub struct RestoreOptions {
     /// The root to restore to.
     pub root: MetaRoot,
     /// Which command asks.
-    pub way: Way,
+    pub command: RestoreCommand,
     /// Whether Milvus 2.1 is to be started on the result: then a repair, which began with 2.2, is not rolled back.
     pub expects_2_1: bool,
     /// The backup; `None` takes the one that the journal names.
@@ -98,10 +98,10 @@ pub async fn restore<S: Store>(
         store,
         options,
         environment,
-        written: Written::Nothing,
+        written: WriteState::Nothing,
         phase: None,
         backup: None,
-        difference: None,
+        diff: None,
         undoes_repair: false,
     };
     let outcome = if options.dry_run {
@@ -119,7 +119,7 @@ pub async fn restore<S: Store>(
         written: run.written,
         phase: run.phase,
         backup: run.backup,
-        difference: run.difference.map(Box::new),
+        diff: run.diff.map(Box::new),
     })
 }
 
@@ -132,26 +132,28 @@ pub async fn recorded_backup<S: Store>(
     root: &MetaRoot,
     limits: &Limits,
 ) -> Result<Option<BackupRef>, EngineError> {
-    let ledger = Ledger::load(store, root, limits)
+    let journal_store = JournalStore::load(store, root, limits)
         .await
         .map_err(EngineError::before_writing)?;
-    Ok(ledger.journal().and_then(|journal| journal.backup.clone()))
+    Ok(journal_store
+        .journal()
+        .and_then(|journal| journal.backup.clone()))
 }
 
 /// Whether no other program wrote below the meta root since the journal was written.
-pub(super) async fn is_as_left<S: Store>(
+pub(super) async fn unchanged_since_done<S: Store>(
     store: &S,
-    around: Surroundings<'_>,
-    ledger: &Ledger,
-) -> Result<bool, Failure> {
-    let refusal = loss::refusal(store, around, ledger).await?;
+    ctx: RunContext<'_>,
+    journal_store: &JournalStore,
+) -> Result<bool, EngineErrorKind> {
+    let refusal = data_loss::refusal(store, ctx, journal_store).await?;
     Ok(refusal.is_none())
 }
 
 /// Whether an interrupted restore was to leave keys alone that its backup does not hold. Whoever
 /// finishes it does not delete them either.
-fn keeps_extra(ledger: &Ledger) -> bool {
-    ledger
+fn keeps_extra(journal_store: &JournalStore) -> bool {
+    journal_store
         .journal()
         .is_some_and(|journal| journal.phase == Phase::Restoring && journal.keep_extra)
 }
@@ -159,46 +161,46 @@ fn keeps_extra(ledger: &Ledger) -> bool {
 /// Finishes a restore that was interrupted, from the backup that the journal names.
 pub(super) async fn finish_interrupted<S: Store>(
     store: &S,
-    around: Surroundings<'_>,
-    (fence, ledger): (&Fence<S>, &mut Ledger),
-) -> Result<(), Failure> {
-    let backup = ledger.journal().and_then(|journal| journal.backup.clone());
-    let recorded = backup.as_ref().ok_or(Failure::NoBackup)?;
+    ctx: RunContext<'_>,
+    (fence, journal_store): (&Fence<S>, &mut JournalStore),
+) -> Result<(), EngineErrorKind> {
+    let backup = journal_store
+        .journal()
+        .and_then(|journal| journal.backup.clone());
+    let recorded = backup.as_ref().ok_or(EngineErrorKind::NoBackup)?;
     let path = PathBuf::from(&recorded.path);
     // The digest in the journal decides what the file must hold.
     let tolerance = Tolerance::ALL;
-    let backup_file = image::open(path, around.root, Some(around.root), tolerance).await?;
-    image::check_digest(&backup_file, recorded)?;
-    let source = Source::new(backup_file, keeps_extra(ledger));
-    let room = Room::ask(store, around.limits.patience);
-    let since = since(ledger);
-    let difference = source
-        .difference(store, around, (None, since), None)
-        .await?;
-    difference.check_newer(ledger)?;
-    let mut written = Written::Restoring;
-    let mut putting = PutBack {
+    let backup_file = desired_entries::open(path, ctx.root, Some(ctx.root), tolerance).await?;
+    desired_entries::check_digest(&backup_file, recorded)?;
+    let source = Source::new(backup_file, keeps_extra(journal_store));
+    let quota = QuotaCheck::ask(store, ctx.limits.retry_timeout);
+    let since = since(journal_store);
+    let diff = source.diff(store, ctx, (None, since), None).await?;
+    diff.check_newer(journal_store)?;
+    let mut written = WriteState::Restoring;
+    let mut putting = Restorer {
         store,
-        around,
+        ctx,
         fence,
-        ledger,
+        journal_store,
         backup,
         result: RunResult::Restored,
         written: &mut written,
     };
-    putting.run(room, (source, difference)).await.map(|_| ())
+    putting.run(quota, (source, diff)).await.map(|_| ())
 }
 
 /// The revision at which a restore that was started compared its backup: what differs and is newer was written
 /// by something else. 0 where that is another etcd's revision.
-fn since(ledger: &Ledger) -> i64 {
-    let compared = ledger
+fn since(journal_store: &JournalStore) -> i64 {
+    let compared = journal_store
         .journal()
         .map_or(0, |journal| journal.capture_revision);
-    ledger.check_revisions().map_or(0, |()| compared)
+    journal_store.check_revisions().map_or(0, |()| compared)
 }
 
-fn nothing_undone() -> RestoreReport {
+fn nothing_to_undo() -> RestoreReport {
     RestoreReport {
         outcome: RestoreOutcome::Unchanged,
         put: 0,
@@ -223,11 +225,11 @@ pub async fn diff<S: Store>(
     backup: PathBuf,
     (limits, environment): (&Limits, &Environment),
 ) -> Result<DiffReport, EngineError> {
-    let around = environment.around(root, limits);
+    let ctx = environment.ctx(root, limits);
     let compare = async {
-        let backup = image::open(backup, root, None, limits.tolerance).await?;
+        let backup = desired_entries::open(backup, root, None, limits.tolerance).await?;
         let source = Source::new(backup, false).reporting(usize::MAX);
-        let found = source.difference(store, around, (None, 0), None).await?;
+        let found = source.diff(store, ctx, (None, 0), None).await?;
         Ok(found.diff.unwrap_or_default())
     };
     compare.await.map_err(EngineError::before_writing)
@@ -237,49 +239,49 @@ struct Run<'a, S: Store> {
     store: &'a S,
     options: &'a RestoreOptions,
     environment: &'a Environment,
-    written: Written,
+    written: WriteState,
     phase: Option<Phase>,
     backup: Option<BackupRef>,
     /// What a run that is refused would have done, where it was found out.
-    difference: Option<RestoreReport>,
+    diff: Option<RestoreReport>,
     /// Whether the journal recorded a repair.
     undoes_repair: bool,
 }
 
 impl<'a, S: Store> Run<'a, S> {
-    fn around(&self) -> Surroundings<'a> {
+    fn ctx(&self) -> RunContext<'a> {
         self.environment
-            .around(&self.options.root, &self.options.limits)
+            .ctx(&self.options.root, &self.options.limits)
     }
 
     /// The difference, without lock and without a write.
-    async fn look(&mut self) -> Result<RestoreReport, Failure> {
-        let ledger = self.load().await?;
-        if self.discards(&ledger) {
-            return Ok(self.staged(&ledger).await?.report);
+    async fn look(&mut self) -> Result<RestoreReport, EngineErrorKind> {
+        let journal_store = self.load().await?;
+        if self.discards(&journal_store) {
+            return Ok(self.staged(&journal_store).await?.report);
         }
-        if self.options.backup.is_none() && self.is_unmigrated(&ledger).await? {
-            return Ok(nothing_undone());
+        if self.options.backup.is_none() && self.is_unmigrated(&journal_store).await? {
+            return Ok(nothing_to_undo());
         }
-        let backup = self.open(&ledger).await?;
+        let backup = self.open(&journal_store).await?;
         let refusal = if self.options.accept_loss {
             None
         } else {
-            loss::refusal(self.store, self.around(), &ledger).await?
+            data_loss::refusal(self.store, self.ctx(), &journal_store).await?
         };
-        let keep_extra = self.options.keep_extra || keeps_extra(&ledger);
+        let keep_extra = self.options.keep_extra || keeps_extra(&journal_store);
         let reference = backup.summary().reference();
         let source = Source::new(backup, keep_extra).reporting(DIFF_KEYS_MAX);
-        let lookout = (None, since(&ledger));
-        let difference = source
-            .difference(self.store, self.around(), lookout, Some(&ledger))
+        let lookout = (None, since(&journal_store));
+        let diff = source
+            .diff(self.store, self.ctx(), lookout, Some(&journal_store))
             .await?;
-        let report = difference.planned();
-        self.difference = Some(report.clone());
-        self.check_gap(&difference, &reference, &ledger)?;
+        let report = diff.planned();
+        self.diff = Some(report.clone());
+        self.check_gap(&diff, &reference, &journal_store)?;
         self.backup = Some(reference);
         match refusal {
-            Some(refused) if self.options.way == Way::Rollback => Err(refused),
+            Some(refused) if self.options.command == RestoreCommand::Rollback => Err(refused),
             Some(refused) => {
                 let note = format!("without --accept-loss this fails: {refused}");
                 self.environment.observer.note(&note);
@@ -289,74 +291,78 @@ impl<'a, S: Store> Run<'a, S> {
         }
     }
 
-    async fn act(&mut self) -> Result<RestoreReport, Failure> {
+    async fn act(&mut self) -> Result<RestoreReport, EngineErrorKind> {
         let stop = &self.environment.stop;
         let fence = tokio::select! {
             biased;
             entered = self.enter() => entered?,
-            signal = stop.overdue() => return Err(Failure::Interrupted(signal)),
+            signal = stop.overdue() => return Err(EngineErrorKind::Interrupted(signal)),
         };
         let outcome = tokio::select! {
             biased;
-            outcome = self.act_under(&fence) => outcome,
-            signal = stop.overdue() => Err(Failure::Interrupted(signal)),
+            outcome = self.run_locked(&fence) => outcome,
+            signal = stop.overdue() => Err(EngineErrorKind::Interrupted(signal)),
         };
         fence.release().await;
         outcome
     }
 
     /// Waits for components and other runs, then takes the lock.
-    async fn enter(&mut self) -> Result<Fence<S>, Failure> {
-        let (around, waits) = (self.around(), self.options.waits);
+    async fn enter(&mut self) -> Result<Fence<S>, EngineErrorKind> {
+        let (ctx, waits) = (self.ctx(), self.options.waits);
         // A refusal reports the phase and the backup.
         self.load().await?;
-        sessions::wait_until_gone(self.store, around, waits.sessions).await?;
-        Fence::acquire(self.store, around, waits.lock).await
+        sessions::wait_until_gone(self.store, ctx, waits.sessions).await?;
+        Fence::acquire(self.store, ctx, waits.lock).await
     }
 
-    async fn act_under(&mut self, fence: &Fence<S>) -> Result<RestoreReport, Failure> {
-        sessions::wait_until_gone(self.store, self.around(), std::time::Duration::ZERO).await?;
-        let mut ledger = self.load().await?;
-        if self.discards(&ledger) {
-            let staged = self.staged(&ledger).await?;
+    async fn run_locked(&mut self, fence: &Fence<S>) -> Result<RestoreReport, EngineErrorKind> {
+        sessions::wait_until_gone(self.store, self.ctx(), std::time::Duration::ZERO).await?;
+        let mut journal_store = self.load().await?;
+        if self.discards(&journal_store) {
+            let staged = self.staged(&journal_store).await?;
             self.confirm(&staged.report).await?;
-            self.written = Written::Staged;
-            let by = (fence, &mut ledger);
-            let outcome = discard::discard(self.store, self.around(), by, staged).await;
+            self.written = WriteState::Staged;
+            let by = (fence, &mut journal_store);
+            let outcome = unstage::unstage(self.store, self.ctx(), by, staged).await;
             return match outcome {
                 Ok(report) => Ok(report),
-                Err(failure) => Err(ledger.guards(fence).explain(failure, self.written).await),
+                Err(failure) => Err(journal_store
+                    .guards(fence)
+                    .explain(failure, self.written)
+                    .await),
             };
         }
-        if self.options.backup.is_none() && self.is_unmigrated(&ledger).await? {
-            return Ok(nothing_undone());
+        if self.options.backup.is_none() && self.is_unmigrated(&journal_store).await? {
+            return Ok(nothing_to_undo());
         }
-        let backup = self.open(&ledger).await?;
+        let backup = self.open(&journal_store).await?;
         // One read shows what would be lost and what is to be written.
         let losses = if self.options.accept_loss {
             None
         } else {
-            Losses::new(&self.options.root, &ledger)?
+            DataLoss::new(&self.options.root, &journal_store)?
         };
-        let keep_extra = self.options.keep_extra || keeps_extra(&ledger);
+        let keep_extra = self.options.keep_extra || keeps_extra(&journal_store);
         let reference = backup.summary().reference();
         let source = Source::new(backup, keep_extra);
-        let room = Room::ask(self.store, self.options.limits.patience);
-        let lookout = (losses.as_ref(), since(&ledger));
-        let difference = source
-            .difference(self.store, self.around(), lookout, Some(&ledger))
+        let quota = QuotaCheck::ask(self.store, self.options.limits.retry_timeout);
+        let lookout = (losses.as_ref(), since(&journal_store));
+        let diff = source
+            .diff(self.store, self.ctx(), lookout, Some(&journal_store))
             .await?;
         // Only now all of it is known to be right.
-        let planned = difference.planned();
-        self.difference = Some(planned.clone());
-        self.check_gap(&difference, &reference, &ledger)?;
-        self.difference = None;
+        let planned = diff.planned();
+        self.diff = Some(planned.clone());
+        self.check_gap(&diff, &reference, &journal_store)?;
+        self.diff = None;
         self.backup = Some(reference);
         if planned.outcome == RestoreOutcome::Unchanged {
             // Where the backup holds what the migration made, the migration is in place, and so is what is
             // recorded of it.
-            if ledger.phase().is_some() && !self.keeps_journal(difference.layout) {
-                self.forget_journal((fence, &mut ledger), &planned).await?;
+            if journal_store.phase().is_some() && !self.keeps_journal(diff.layout) {
+                self.forget_journal((fence, &mut journal_store), &planned)
+                    .await?;
             }
             return Ok(RestoreReport {
                 verified: true,
@@ -364,42 +370,43 @@ impl<'a, S: Store> Run<'a, S> {
             });
         }
         self.confirm(&planned).await?;
-        let difference = self
-            .as_confirmed(difference, (&source, losses.as_ref()))
-            .await?;
-        let mut putting = PutBack {
+        let diff = self.as_confirmed(diff, (&source, losses.as_ref())).await?;
+        let mut putting = Restorer {
             store: self.store,
-            around: self.around(),
+            ctx: self.ctx(),
             fence,
-            ledger: &mut ledger,
+            journal_store: &mut journal_store,
             backup: self.backup.clone(),
-            result: self.options.way.result(),
+            result: self.options.command.result(),
             written: &mut self.written,
         };
-        let outcome = putting.run(room, (source, difference)).await;
-        self.phase = ledger.phase();
+        let outcome = putting.run(quota, (source, diff)).await;
+        self.phase = journal_store.phase();
         match outcome {
             Ok(report) => Ok(report),
-            Err(failure) => Err(ledger.guards(fence).explain(failure, self.written).await),
+            Err(failure) => Err(journal_store
+                .guards(fence)
+                .explain(failure, self.written)
+                .await),
         }
     }
 
     /// Deletes the journal of what is undone already, and records the run.
     async fn forget_journal(
         &mut self,
-        (fence, ledger): (&Fence<S>, &mut Ledger),
+        (fence, journal_store): (&Fence<S>, &mut JournalStore),
         planned: &RestoreReport,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), EngineErrorKind> {
         let run = RunRecord {
             backup: self.backup.clone(),
-            ..history::restored(self.options.way.result(), self.around(), planned)
+            ..history::restored(self.options.command.result(), self.ctx(), planned)
         };
-        let ops = history::adding(self.store, self.around(), run).await;
+        let ops = history::adding(self.store, self.ctx(), run).await;
         let by = (fence, &self.options.limits);
-        self.written = Written::Restoring;
-        let outcome = ledger.clear(self.store, by, ops).await;
-        if !ledger.in_doubt() {
-            self.written = Written::Nothing;
+        self.written = WriteState::Restoring;
+        let outcome = journal_store.clear(self.store, by, ops).await;
+        if !journal_store.in_doubt() {
+            self.written = WriteState::Nothing;
         }
         outcome
     }
@@ -409,44 +416,47 @@ impl<'a, S: Store> Run<'a, S> {
         layout == Layout::V2_2 && !self.undoes_repair
     }
 
-    async fn load(&mut self) -> Result<Ledger, Failure> {
-        let ledger = Ledger::load(self.store, &self.options.root, &self.options.limits).await?;
-        self.phase = ledger.phase();
-        self.undoes_repair = ledger.task() == Task::Repair;
-        self.backup = ledger.journal().and_then(|journal| journal.backup.clone());
-        let is_rollback = self.options.way == Way::Rollback;
+    async fn load(&mut self) -> Result<JournalStore, EngineErrorKind> {
+        let journal_store =
+            JournalStore::load(self.store, &self.options.root, &self.options.limits).await?;
+        self.phase = journal_store.phase();
+        self.undoes_repair = journal_store.task() == Task::Repair;
+        self.backup = journal_store
+            .journal()
+            .and_then(|journal| journal.backup.clone());
+        let is_rollback = self.options.command == RestoreCommand::Rollback;
         if is_rollback && self.undoes_repair && self.options.expects_2_1 {
-            return Err(Failure::Usage(
+            return Err(EngineErrorKind::Usage(
                 "a repair of 2.2 metadata is recorded, and a rollback of it does not return to 2.1. Run \
                  meta-migration rollback without --source-version to return to the 2.2 metadata before the repair; \
                  meta-migration restore restores any backup"
                     .to_owned(),
             ));
         }
-        Ok(ledger)
+        Ok(journal_store)
     }
 
     /// What unstaging would delete; refused where that is more than what was staged.
-    async fn staged(&mut self, ledger: &Ledger) -> Result<Staged, Failure> {
+    async fn staged(&mut self, journal_store: &JournalStore) -> Result<Staged, EngineErrorKind> {
         let reported = self.options.dry_run.then_some(DIFF_KEYS_MAX);
-        let staged = discard::look(self.store, self.around(), ledger, reported).await?;
+        let staged = unstage::look(self.store, self.ctx(), journal_store, reported).await?;
         if !self.options.accept_loss {
-            self.difference = Some(staged.report.clone());
-            staged.check(ledger)?;
-            self.difference = None;
+            self.diff = Some(staged.report.clone());
+            staged.check(journal_store)?;
+            self.diff = None;
         }
         Ok(staged)
     }
 
-    fn discards(&self, ledger: &Ledger) -> bool {
-        self.options.way == Way::Rollback
-            && ledger.phase().is_some()
-            && backward(ledger.phase()) == Backward::DiscardStaged
+    fn discards(&self, journal_store: &JournalStore) -> bool {
+        self.options.command == RestoreCommand::Rollback
+            && journal_store.phase().is_some()
+            && backward(journal_store.phase()) == Backward::DiscardStaged
     }
 
     /// Whether this is 2.1 that no migration was started on, such as a second rollback finds.
-    async fn is_unmigrated(&self, ledger: &Ledger) -> Result<bool, Failure> {
-        if self.options.way != Way::Rollback || ledger.phase().is_some() {
+    async fn is_unmigrated(&self, journal_store: &JournalStore) -> Result<bool, EngineErrorKind> {
+        if self.options.command != RestoreCommand::Rollback || journal_store.phase().is_some() {
             return Ok(false);
         }
         let (root, limits) = (&self.options.root, &self.options.limits);
@@ -455,8 +465,8 @@ impl<'a, S: Store> Run<'a, S> {
     }
 
     /// Opens the backup that was named, else the one in the journal.
-    async fn open(&self, ledger: &Ledger) -> Result<Backup, Failure> {
-        let path = match (&self.options.backup, ledger.journal()) {
+    async fn open(&self, journal_store: &JournalStore) -> Result<Backup, EngineErrorKind> {
+        let path = match (&self.options.backup, journal_store.journal()) {
             (Some(path), _) => path.clone(),
             (
                 None,
@@ -465,16 +475,16 @@ impl<'a, S: Store> Run<'a, S> {
                     ..
                 }),
             ) => backup.path.clone().into(),
-            (None, Some(_) | None) => return Err(Failure::NoBackup),
+            (None, Some(_) | None) => return Err(EngineErrorKind::NoBackup),
         };
         // A restore that was started may have been one to another root.
         let recorded = self.backup.as_ref().map(|backup| &backup.path);
-        let begun = ledger.phase() == Some(Phase::Restoring)
+        let begun = journal_store.phase() == Some(Phase::Restoring)
             && recorded.is_some_and(|recorded| path.as_os_str() == recorded.as_str());
         let moved_from = self.options.moved_from.as_ref();
         let moved_from = moved_from.or(begun.then_some(&self.options.root));
         let tolerance = self.options.limits.tolerance;
-        let backup = image::open(path, &self.options.root, moved_from, tolerance).await?;
+        let backup = desired_entries::open(path, &self.options.root, moved_from, tolerance).await?;
         for note in &backup.summary().notes {
             let path = backup.summary().path.display();
             self.environment
@@ -482,9 +492,9 @@ impl<'a, S: Store> Run<'a, S> {
                 .note(&format!("the backup {path}: {note}"));
         }
         self.check_missing(&backup)?;
-        match self.options.way {
-            Way::Rollback => self.check_backup(&backup, ledger)?,
-            Way::Restore => self.check_staged(&backup, ledger)?,
+        match self.options.command {
+            RestoreCommand::Rollback => self.check_backup(&backup, journal_store)?,
+            RestoreCommand::Restore => self.check_staged(&backup, journal_store)?,
         }
         if let Some(families) = backup.coverage().names() {
             self.environment.observer.note(&format!(
@@ -501,19 +511,19 @@ impl<'a, S: Store> Run<'a, S> {
     async fn as_confirmed(
         &self,
         confirmed: Gap,
-        (source, losses): (&Source, Option<&Losses>),
-    ) -> Result<Gap, Failure> {
+        (source, losses): (&Source, Option<&DataLoss>),
+    ) -> Result<Gap, EngineErrorKind> {
         let (root, limits) = (&self.options.root, &self.options.limits);
         let revision = confirmed.revision;
         if newest_revision(self.store, root, limits).await? == revision {
             return Ok(confirmed);
         }
-        let difference = source
-            .difference(self.store, self.around(), (losses, revision), None)
+        let diff = source
+            .diff(self.store, self.ctx(), (losses, revision), None)
             .await?;
-        match difference.newer {
-            0 => Ok(difference),
-            keys => Err(Failure::SourceChanged {
+        match diff.newer {
+            0 => Ok(diff),
+            keys => Err(EngineErrorKind::SourceChanged {
                 revision,
                 what: format!(
                     "{} that the restore would lose {} written after the confirmation",
@@ -524,12 +534,12 @@ impl<'a, S: Store> Run<'a, S> {
         }
     }
 
-    async fn confirm(&self, difference: &RestoreReport) -> Result<(), Failure> {
+    async fn confirm(&self, diff: &RestoreReport) -> Result<(), EngineErrorKind> {
         let observer = std::sync::Arc::clone(&self.environment.observer);
-        let difference = difference.clone();
-        let yes = tokio::task::spawn_blocking(move || observer.confirm_restore(&difference))
+        let diff = diff.clone();
+        let yes = tokio::task::spawn_blocking(move || observer.confirm_restore(&diff))
             .await
-            .map_err(|error| Failure::Worker(error.to_string()))?;
+            .map_err(|error| EngineErrorKind::Worker(error.to_string()))?;
         agreed(&self.environment.stop, yes)
     }
 }

@@ -13,10 +13,10 @@ use meta_store::{RangeRequest, Store, StoreError};
 use milvus_meta::entry::{Entry, printable};
 use milvus_meta::keys::{KeyRange, MetaRoot};
 
-use super::context::Surroundings;
-use super::error::{Failure, while_doing};
-use super::limits::Limits;
-use super::patience::read;
+use crate::context::RunContext;
+use crate::error::{EngineErrorKind, while_doing};
+use crate::limits::Limits;
+use crate::retry::read;
 
 /// The members of a session's JSON value that are reported.
 #[derive(Debug, Default, Deserialize)]
@@ -74,10 +74,10 @@ fn is_component(root: &MetaRoot, key: &[u8]) -> bool {
 pub(super) async fn list<S: Store>(
     store: &S,
     root: &MetaRoot,
-    patience: Duration,
+    retry_timeout: Duration,
 ) -> Result<(Vec<SessionReport>, i64), StoreError> {
     let request = RangeRequest::new(root.range_below("session/"));
-    let response = read(store, patience, request).await?;
+    let response = read(store, retry_timeout, request).await?;
     let mut sessions = Vec::new();
     for entry in &response.entries {
         if is_component(root, &entry.key) {
@@ -92,10 +92,14 @@ pub(super) async fn lock_holder<S: Store>(
     store: &S,
     root: &MetaRoot,
     limits: &Limits,
-) -> Result<Option<SessionReport>, Failure> {
-    let held = read(store, limits.patience, RangeRequest::key(root.lock_key()))
-        .await
-        .map_err(while_doing("reading the lock"))?;
+) -> Result<Option<SessionReport>, EngineErrorKind> {
+    let held = read(
+        store,
+        limits.retry_timeout,
+        RangeRequest::key(root.lock_key()),
+    )
+    .await
+    .map_err(while_doing("reading the lock"))?;
     let Some(entry) = held.entries.first() else {
         return Ok(None);
     };
@@ -114,20 +118,20 @@ pub(super) fn up_to(wait: Duration) -> String {
 /// Waits until no component is registered, at most for `wait`.
 pub(super) async fn wait_until_gone<S: Store>(
     store: &S,
-    around: Surroundings<'_>,
+    ctx: RunContext<'_>,
     wait: Duration,
-) -> Result<(), Failure> {
-    let Surroundings {
+) -> Result<(), EngineErrorKind> {
+    let RunContext {
         root,
-        limits: Limits { patience, .. },
+        limits: Limits { retry_timeout, .. },
         stop,
         observer,
         ..
-    } = around;
+    } = ctx;
     let deadline = Instant::now() + wait;
     let mut told = usize::MAX;
     loop {
-        let (sessions, revision) = list(store, root, *patience)
+        let (sessions, revision) = list(store, root, *retry_timeout)
             .await
             .map_err(while_doing("reading the sessions"))?;
         if sessions.is_empty() {
@@ -135,7 +139,7 @@ pub(super) async fn wait_until_gone<S: Store>(
         }
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(Failure::Sessions(sessions));
+            return Err(EngineErrorKind::Sessions(sessions));
         }
         if told != sessions.len() {
             told = sessions.len();
@@ -149,7 +153,7 @@ pub(super) async fn wait_until_gone<S: Store>(
         }
         let change = store.wait_for_change(root.range_below("session/"), revision);
         tokio::select! {
-            signal = stop.wait() => return Err(Failure::Interrupted(signal)),
+            signal = stop.wait() => return Err(EngineErrorKind::Interrupted(signal)),
             outcome = timeout(left, change) => {
                 if let Ok(Err(error)) = outcome && !error.is_transient() {
                     return Err(while_doing("watching the sessions")(error));

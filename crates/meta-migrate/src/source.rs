@@ -8,21 +8,21 @@ use milvus_meta::keys::KeyRange;
 use milvus_meta::layout::Layout;
 use milvus_meta::transform::{Migration, Options, Task, leftover_ranges};
 
-use super::backup_job::{BackupJob, BackupTarget};
-use super::census::Outsiders;
-use super::context::{Moment, Retries, Surroundings, newest};
-use super::deletion::Cuts;
-use super::error::Failure;
-use super::fingerprint::{Filter, Fingerprint};
-use super::pages::Pages;
-use super::transform_job::{TransformJob, Transformed};
+use crate::context::{ReadRevision, Retries, RunContext, newest};
+use crate::error::EngineErrorKind;
+use crate::fingerprint::{Filter, Fingerprint};
+use crate::key_count::KeyCounter;
+use crate::range_delete::RangeSplits;
+use crate::throughput::backup_job::{BackupJob, BackupTarget};
+use crate::throughput::pages::Pages;
+use crate::throughput::transform_job::{TransformJob, Transformed};
 
 /// The source as it was read.
 pub(super) struct Reading {
     pub(super) migration: Migration,
     pub(super) layout: Layout,
     pub(super) evidence: Vec<String>,
-    pub(super) moment: Moment,
+    pub(super) read_revision: ReadRevision,
     pub(super) fingerprint: Fingerprint,
     /// Keys of the source at that revision, counted by etcd.
     pub(super) source_keys: u64,
@@ -40,13 +40,13 @@ pub(super) struct Reading {
 /// being read.
 pub(super) async fn read_source<S: Store>(
     store: &S,
-    around: Surroundings<'_>,
+    ctx: RunContext<'_>,
     (filter, options): (&Filter, &Options),
     backup: Option<&BackupTarget>,
-) -> Result<Reading, Failure> {
-    let mut retries = Retries::new(around);
+) -> Result<Reading, EngineErrorKind> {
+    let mut retries = Retries::new(ctx);
     loop {
-        match read_once(store, around, (filter, options), backup).await {
+        match read_once(store, ctx, (filter, options), backup).await {
             Err(failure) if retries.again_after(&failure) => {}
             outcome => return outcome,
         }
@@ -55,21 +55,21 @@ pub(super) async fn read_source<S: Store>(
 
 async fn read_once<S: Store>(
     store: &S,
-    around: Surroundings<'_>,
+    ctx: RunContext<'_>,
     (filter, options): (&Filter, &Options),
     backup: Option<&BackupTarget>,
-) -> Result<Reading, Failure> {
+) -> Result<Reading, EngineErrorKind> {
     let started = Instant::now();
-    let moment = newest(store, around.root, around.limits).await?;
-    let revision = moment.revision;
-    let backup = backup.map(|target| BackupJob::start(target, around.root, moment));
-    let transform = TransformJob::start(around.root.clone(), options.clone());
+    let read_revision = newest(store, ctx.root, ctx.limits).await?;
+    let revision = read_revision.revision;
+    let backup = backup.map(|target| BackupJob::start(target, ctx.root, read_revision));
+    let transform = TransformJob::start(ctx.root.clone(), options.clone());
     let mut fingerprint = Fingerprint::default();
     let mut skipped_leased = 0;
-    let mut cuts = Cuts::new(leftover_ranges(around.root), around.limits.delete_keys_max);
-    let mut pages = Pages::begin(store, around, around.root.range(), revision).await?;
-    around.observer.phase_started("read", Some(pages.keys()));
-    let mut outsiders = Outsiders::new(around.root, filter);
+    let mut splits = RangeSplits::new(leftover_ranges(ctx.root), ctx.limits.delete_keys_max);
+    let mut pages = Pages::begin(store, ctx, ctx.root.range(), revision).await?;
+    ctx.observer.phase_started("read", Some(pages.keys()));
+    let mut outsiders = KeyCounter::new(ctx.root, filter);
     let mut is_saving = backup.is_some();
     while let Some(page) = pages.next().await? {
         outsiders.see(&page);
@@ -80,7 +80,7 @@ async fn read_once<S: Store>(
         });
         for entry in &kept {
             fingerprint.add(entry);
-            cuts.see(&entry.key);
+            splits.see(&entry.key);
         }
         let kept = Arc::new(kept);
         transform.push(Arc::clone(&kept)).await;
@@ -92,7 +92,7 @@ async fn read_once<S: Store>(
     if let Some(job) = &backup {
         job.seal(skipped_leased).await;
     }
-    around.observer.phase_finished();
+    ctx.observer.phase_finished();
     let read_seconds = started.elapsed().as_secs_f64();
     let transforming = Instant::now();
     let Transformed {
@@ -106,12 +106,12 @@ async fn read_once<S: Store>(
         migration,
         layout,
         evidence,
-        moment,
+        read_revision,
         fingerprint,
         source_keys: outsiders.source_keys(pages.keys()),
         leased_keys: outsiders.leased(),
         deletes: match options.task {
-            Task::Migration => cuts.into_pieces(),
+            Task::Migration => splits.into_pieces(),
             Task::Repair => leftovers,
         },
         backup,

@@ -10,17 +10,17 @@ use milvus_meta::keys::{Family, MetaRoot};
 use milvus_meta::layout::Layout;
 use milvus_meta::layout::LayoutDetector;
 
-use super::Environment;
-use super::completeness::{context, survey};
-use super::context::Surroundings;
-use super::context::newest_revision;
-use super::error::{EngineError, Failure, while_doing};
-use super::fingerprint::Filter;
-use super::ledger::Ledger;
-use super::limits::Limits;
-use super::pages::Pages;
-use super::patience::{patiently, read};
-use super::{room, sessions};
+use crate::Environment;
+use crate::completeness::{context, survey};
+use crate::context::RunContext;
+use crate::context::newest_revision;
+use crate::error::{EngineError, EngineErrorKind, while_doing};
+use crate::fingerprint::Filter;
+use crate::journal_store::JournalStore;
+use crate::limits::Limits;
+use crate::retry::{read, with_retry};
+use crate::throughput::pages::Pages;
+use crate::{quota, sessions};
 
 /// Reports the layout, the families, sessions, lock, journal and the cluster.
 ///
@@ -30,9 +30,9 @@ use super::{room, sessions};
 pub async fn status<S: Store>(
     store: &S,
     root: &MetaRoot,
-    around: (&Limits, &Environment),
+    ctx: (&Limits, &Environment),
 ) -> Result<StatusReport, EngineError> {
-    match status_all_the_same(store, root, around).await? {
+    match status_with_journal_error(store, root, ctx).await? {
         (report, None) => Ok(report),
         (_, Some(unusable)) => Err(unusable),
     }
@@ -42,7 +42,7 @@ pub async fn status<S: Store>(
 ///
 /// # Errors
 /// [`EngineError`] when etcd cannot be read.
-pub async fn status_all_the_same<S: Store>(
+pub async fn status_with_journal_error<S: Store>(
     store: &S,
     root: &MetaRoot,
     (limits, environment): (&Limits, &Environment),
@@ -58,31 +58,31 @@ async fn look<S: Store>(
     root: &MetaRoot,
     limits: &Limits,
     environment: &Environment,
-) -> Result<(StatusReport, Option<Failure>), Failure> {
-    let (sessions, _) = sessions::list(store, root, limits.patience)
+) -> Result<(StatusReport, Option<EngineErrorKind>), EngineErrorKind> {
+    let (sessions, _) = sessions::list(store, root, limits.retry_timeout)
         .await
         .map_err(while_doing("reading the sessions"))?;
     let lock = sessions::lock_holder(store, root, limits).await?;
-    let (ledger, journal, unusable) = match Ledger::load(store, root, limits).await {
-        Ok(ledger) => {
-            if let Err(brought) = ledger.check_revisions() {
+    let (journal_store, journal, unusable) = match JournalStore::load(store, root, limits).await {
+        Ok(journal_store) => {
+            if let Err(brought) = journal_store.check_revisions() {
                 environment.observer.note(&brought.to_string());
             }
-            let journal = ledger.journal();
+            let journal = journal_store.journal();
             let journal = journal.and_then(|journal| serde_json::to_value(journal).ok());
-            (Some(ledger), journal, None)
+            (Some(journal_store), journal, None)
         }
-        Err(failure @ Failure::Journal { .. }) => {
+        Err(failure @ EngineErrorKind::Journal { .. }) => {
             (None, raw_journal(store, root, limits).await?, Some(failure))
         }
         Err(failure) => return Err(failure),
     };
     let journal_error = match &unusable {
-        Some(Failure::Journal { source, .. }) => Some(source.to_string()),
+        Some(EngineErrorKind::Journal { source, .. }) => Some(source.to_string()),
         Some(_) | None => None,
     };
     let (families, found) = count(store, root, limits, environment).await?;
-    let journal_of_run = ledger.as_ref().and_then(Ledger::journal);
+    let journal_of_run = journal_store.as_ref().and_then(JournalStore::journal);
     let phase = journal_of_run.map(|journal| journal.phase);
     let layout = match phase {
         Some(Phase::Staging | Phase::Staged) => Layout::Staged,
@@ -93,14 +93,17 @@ async fn look<S: Store>(
     };
     let findings = match (phase, &unusable) {
         (Some(Phase::Done) | None, None) => {
-            let around = environment.around(root, limits);
-            wrong(store, around, layout, (journal_of_run, lock.as_ref())).await?
+            let ctx = environment.ctx(root, limits);
+            wrong(store, ctx, layout, (journal_of_run, lock.as_ref())).await?
         }
         _ => Vec::new(),
     };
-    let etcd = patiently(limits.patience, || store.status())
+    let etcd = with_retry(limits.retry_timeout, || store.status())
         .await
-        .map_or_else(|_| EtcdReport::default(), |status| room::summarize(&status));
+        .map_or_else(
+            |_| EtcdReport::default(),
+            |status| quota::summarize(&status),
+        );
     let report = StatusReport {
         layout,
         families,
@@ -117,15 +120,15 @@ async fn look<S: Store>(
 /// What is wrong where the layout is not that of 2.1, with which there is nothing to check yet.
 async fn wrong<S: Store>(
     store: &S,
-    around: Surroundings<'_>,
+    ctx: RunContext<'_>,
     layout: Layout,
     (journal, lock): (Option<&Journal>, Option<&SessionReport>),
-) -> Result<Vec<Finding>, Failure> {
+) -> Result<Vec<Finding>, EngineErrorKind> {
     if matches!(layout, Layout::V2_1 | Layout::Staged) {
         return Ok(Vec::new());
     }
-    let found = survey(store, around, context(None, journal)).await?;
-    let mut findings = found.findings(around.root, journal);
+    let found = survey(store, ctx, context(None, journal)).await?;
+    let mut findings = found.findings(ctx.root, journal);
     findings.retain(|finding| finding.severity != Severity::Notice);
     if let Some(lock) = lock.filter(|lock| !lock.stays()) {
         let message = format!(
@@ -133,7 +136,7 @@ async fn wrong<S: Store>(
             lock.address,
             lock.ending()
         );
-        findings.push(Finding::error("locked", &around.root.lock_key(), message));
+        findings.push(Finding::error("locked", &ctx.root.lock_key(), message));
         findings.sort();
     }
     Ok(findings)
@@ -144,9 +147,9 @@ async fn raw_journal<S: Store>(
     store: &S,
     root: &MetaRoot,
     limits: &Limits,
-) -> Result<Option<serde_json::Value>, Failure> {
+) -> Result<Option<serde_json::Value>, EngineErrorKind> {
     let request = RangeRequest::key(root.journal_key());
-    let found = read(store, limits.patience, request)
+    let found = read(store, limits.retry_timeout, request)
         .await
         .map_err(while_doing("reading the journal"))?;
     Ok(found.entries.first().map(|entry| {
@@ -161,18 +164,13 @@ async fn count<S: Store>(
     root: &MetaRoot,
     limits: &Limits,
     environment: &Environment,
-) -> Result<(Vec<FamilyStatus>, Layout), Failure> {
+) -> Result<(Vec<FamilyStatus>, Layout), EngineErrorKind> {
     let filter = Filter::all(root);
     let mut families: BTreeMap<Family, FamilyStatus> = BTreeMap::new();
     let mut detector = LayoutDetector::new(root.clone());
     let revision = newest_revision(store, root, limits).await?;
-    let mut pages = Pages::begin(
-        store,
-        environment.around(root, limits),
-        root.range(),
-        revision,
-    )
-    .await?;
+    let mut pages =
+        Pages::begin(store, environment.ctx(root, limits), root.range(), revision).await?;
     environment
         .observer
         .phase_started("read", Some(pages.keys()));

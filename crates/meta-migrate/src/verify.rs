@@ -10,27 +10,27 @@ use meta_store::{RangeRequest, Store};
 use milvus_meta::finding::{Finding, Severity};
 use milvus_meta::keys::{Family, LogKind, MetaRoot};
 use milvus_meta::layout::Layout;
+use milvus_meta::release::Release;
 use milvus_meta::transform::{
     CollectionForm, Migration, OnBrokenRecord, Options, SegmentForm, Task,
 };
 use milvus_meta::verify::Context;
-use milvus_meta::version::Release;
 
-use super::Environment;
-use super::census;
-use super::completeness::{context, survey};
-use super::context::Surroundings;
-use super::context::newest_revision;
-use super::difference::{Actual, Collector, Expected, compare};
-use super::error::{EngineError, Failure, while_doing};
-use super::feed::feed;
-use super::fingerprint::Filter;
-use super::ledger::{Ledger, task_of};
-use super::limits::Limits;
-use super::patience::read;
-use super::plan_report::unfinished_message;
-use super::sessions;
-use super::transform_job::TransformJob;
+use crate::Environment;
+use crate::completeness::{context, survey};
+use crate::context::RunContext;
+use crate::context::newest_revision;
+use crate::diff::{Actual, Collector, Expected, compare};
+use crate::error::{EngineError, EngineErrorKind, while_doing};
+use crate::fingerprint::Filter;
+use crate::journal_store::{JournalStore, task_of};
+use crate::key_count;
+use crate::limits::Limits;
+use crate::plan_report::unfinished_message;
+use crate::retry::read;
+use crate::sessions;
+use crate::throughput::stream::feed;
+use crate::throughput::transform_job::TransformJob;
 
 /// What to compare with.
 #[derive(Debug, Clone)]
@@ -59,23 +59,23 @@ pub async fn verify<S: Store>(
     environment: &Environment,
 ) -> Result<VerifyReport, EngineError> {
     let check = async {
-        let around = environment.around(&options.root, &options.limits);
-        let holder = sessions::lock_holder(store, around.root, around.limits).await?;
+        let ctx = environment.ctx(&options.root, &options.limits);
+        let holder = sessions::lock_holder(store, ctx.root, ctx.limits).await?;
         if let Some(holder) = holder.filter(|holder| !holder.stays()) {
-            return Err(Failure::Locked(holder));
+            return Err(EngineErrorKind::Locked(holder));
         }
-        let ledger = Ledger::load(store, around.root, around.limits).await?;
-        if let Some(phase) = ledger.phase().filter(|phase| *phase != Phase::Done) {
-            let message = unfinished_message(phase, ledger.journal());
+        let journal_store = JournalStore::load(store, ctx.root, ctx.limits).await?;
+        if let Some(phase) = journal_store.phase().filter(|phase| *phase != Phase::Done) {
+            let message = unfinished_message(phase, journal_store.journal());
             let mut collector = Collector::default();
             collector.push(Finding::error(
                 "unfinished",
-                &around.root.journal_key(),
+                &ctx.root.journal_key(),
                 message,
             ));
             return Ok(collector.report());
         }
-        let mut context = context(options.target.as_ref(), ledger.journal());
+        let mut context = context(options.target.as_ref(), journal_store.journal());
         let form = options.options.as_ref().map(|options| options.form);
         context.accepts_embedded = form == Some(CollectionForm::Embedded);
         let expectation = Expectation {
@@ -84,7 +84,7 @@ pub async fn verify<S: Store>(
             context,
             backup_is_optional: false,
         };
-        verify_against(store, around, expectation).await
+        verify_against(store, ctx, expectation).await
     };
     check.await.map_err(EngineError::before_writing)
 }
@@ -101,14 +101,14 @@ pub(super) struct Expectation {
 
 pub(super) async fn verify_against<S: Store>(
     store: &S,
-    around: Surroundings<'_>,
+    ctx: RunContext<'_>,
     expectation: Expectation,
-) -> Result<VerifyReport, Failure> {
+) -> Result<VerifyReport, EngineErrorKind> {
     if let Some(path) = expectation.backup {
         // One that is not needed is checked at once, so that it can still be done without.
         let optional = expectation.backup_is_optional;
-        let meta_root = around.root.meta_root().to_owned();
-        let tolerance = around.limits.tolerance;
+        let meta_root = ctx.root.meta_root().to_owned();
+        let tolerance = ctx.limits.tolerance;
         let open = move || {
             Backup::open_instance(Some(&meta_root), |root| match optional {
                 true => Backup::open_with(&path, root, tolerance),
@@ -117,31 +117,34 @@ pub(super) async fn verify_against<S: Store>(
         };
         let opened = tokio::task::spawn_blocking(open)
             .await
-            .map_err(|error| Failure::Worker(error.to_string()))?;
+            .map_err(|error| EngineErrorKind::Worker(error.to_string()))?;
         match opened {
             Ok(backup) => {
                 let options = match expectation.options {
                     Some(options) => options,
-                    None => options_of_run(store, around).await?,
+                    None => options_of_run(store, ctx).await?,
                 };
-                return against_backup(store, around, backup, options).await;
+                return against_backup(store, ctx, backup, options).await;
             }
             Err(error) if expectation.backup_is_optional => {
-                around.observer.note(&format!(
+                ctx.observer.note(&format!(
                     "the backup cannot be read here, so the result is checked without it: {error}"
                 ));
             }
-            Err(error) => return Err(Failure::Backup(error)),
+            Err(error) => return Err(EngineErrorKind::Backup(error)),
         }
     }
-    let ledger = Ledger::load(store, around.root, around.limits).await?;
-    consistency(store, around, expectation.context, ledger.journal()).await
+    let journal_store = JournalStore::load(store, ctx.root, ctx.limits).await?;
+    consistency(store, ctx, expectation.context, journal_store.journal()).await
 }
 
 /// How the migration was made: the journal says it; without one the keys show the form.
-async fn options_of_run<S: Store>(store: &S, around: Surroundings<'_>) -> Result<Options, Failure> {
-    let ledger = Ledger::load(store, around.root, around.limits).await?;
-    if let Some(journal) = ledger.journal()
+async fn options_of_run<S: Store>(
+    store: &S,
+    ctx: RunContext<'_>,
+) -> Result<Options, EngineErrorKind> {
+    let journal_store = JournalStore::load(store, ctx.root, ctx.limits).await?;
+    if let Some(journal) = journal_store.journal()
         && let Ok(form) = journal.collection_form.parse::<CollectionForm>()
         && let Ok(segment_form) = journal.segment_form.parse::<SegmentForm>()
         && let Ok(on_broken_record) = journal.on_broken_record.parse::<OnBrokenRecord>()
@@ -155,16 +158,16 @@ async fn options_of_run<S: Store>(store: &S, around: Surroundings<'_>) -> Result
             target,
         });
     }
-    let form = if holds(store, around, Family::DatabaseCollection).await? {
+    let form = if holds(store, ctx, Family::DatabaseCollection).await? {
         CollectionForm::Database
-    } else if holds(store, around, Family::Partition).await? {
+    } else if holds(store, ctx, Family::Partition).await? {
         CollectionForm::Split
     } else {
         CollectionForm::Embedded
     };
     let mut segment_form = SegmentForm::Inline;
     for kind in LogKind::ALL {
-        if holds(store, around, kind.family()).await? {
+        if holds(store, ctx, kind.family()).await? {
             segment_form = SegmentForm::Auto;
         }
     }
@@ -180,12 +183,12 @@ async fn options_of_run<S: Store>(store: &S, around: Surroundings<'_>) -> Result
 
 async fn holds<S: Store>(
     store: &S,
-    around: Surroundings<'_>,
+    ctx: RunContext<'_>,
     family: Family,
-) -> Result<bool, Failure> {
-    let range = around.root.range_below(&family.prefix());
+) -> Result<bool, EngineErrorKind> {
+    let range = ctx.root.range_below(&family.prefix());
     let request = RangeRequest::new(range).keys_only().limit(1);
-    let response = read(store, around.limits.patience, request)
+    let response = read(store, ctx.limits.retry_timeout, request)
         .await
         .map_err(while_doing(
             "looking for the form of collections and segments",
@@ -195,60 +198,60 @@ async fn holds<S: Store>(
 
 async fn against_backup<S: Store>(
     store: &S,
-    around: Surroundings<'_>,
+    ctx: RunContext<'_>,
     backup: Backup,
     options: Options,
-) -> Result<VerifyReport, Failure> {
-    let migration = migration_of(&backup, around, options).await?;
+) -> Result<VerifyReport, EngineErrorKind> {
+    let migration = migration_of(&backup, ctx, options).await?;
     let mut collector = Collector::default();
-    let revision = newest_revision(store, around.root, around.limits).await?;
-    let sessions = around.root.range_below("session/");
-    let filter = Filter::all(around.root);
+    let revision = newest_revision(store, ctx.root, ctx.limits).await?;
+    let sessions = ctx.root.range_below("session/");
+    let filter = Filter::all(ctx.root);
     let actual = Actual {
         store,
-        ranges: vec![around.root.range()],
+        ranges: vec![ctx.root.range()],
         revision,
         ignore: &mut |entry| !filter.keeps(entry) || sessions.contains(&entry.key),
     };
-    let expected = migrated(backup, Arc::new(migration), around.root);
-    let keys = census::in_ranges(store, &actual.ranges, revision, around.limits);
-    around.observer.phase_started("compare", Some(keys.await?));
-    compare(expected, actual, around, |difference| {
-        collector.add(&difference);
+    let expected = migrated(backup, Arc::new(migration), ctx.root);
+    let keys = key_count::in_ranges(store, &actual.ranges, revision, ctx.limits);
+    ctx.observer.phase_started("compare", Some(keys.await?));
+    compare(expected, actual, ctx, |diff| {
+        collector.add(&diff);
         Ok(())
     })
     .await?;
-    around.observer.phase_finished();
+    ctx.observer.phase_finished();
     Ok(collector.report())
 }
 
 /// Reads and transforms a backup.
 async fn migration_of(
     backup: &Backup,
-    around: Surroundings<'_>,
+    ctx: RunContext<'_>,
     options: Options,
-) -> Result<Migration, Failure> {
+) -> Result<Migration, EngineErrorKind> {
     let entries = backup.summary().entries;
     let backup = backup.clone();
     let mut chunks = feed(move |sink| {
         let mut entries = match backup.entries() {
             Ok(entries) => entries,
-            Err(error) => return sink.push(Err(Failure::Backup(error))),
+            Err(error) => return sink.push(Err(EngineErrorKind::Backup(error))),
         };
-        entries.try_for_each(|entry| sink.push(entry.map_err(Failure::Backup)))
+        entries.try_for_each(|entry| sink.push(entry.map_err(EngineErrorKind::Backup)))
     });
-    let transform = TransformJob::start(around.root.clone(), options);
-    around.observer.phase_started("read backup", Some(entries));
+    let transform = TransformJob::start(ctx.root.clone(), options);
+    ctx.observer.phase_started("read backup", Some(entries));
     while let Some(chunk) = chunks.recv().await {
-        if let Some(signal) = around.stop.requested() {
-            return Err(Failure::Interrupted(signal));
+        if let Some(signal) = ctx.stop.requested() {
+            return Err(EngineErrorKind::Interrupted(signal));
         }
         let chunk = chunk?;
         let entries = u64::try_from(chunk.len()).unwrap_or(u64::MAX);
         transform.push(Arc::new(chunk)).await;
-        around.observer.advanced(entries);
+        ctx.observer.advanced(entries);
     }
-    around.observer.phase_finished();
+    ctx.observer.phase_finished();
     Ok(transform.finish().await?.migration)
 }
 
@@ -258,12 +261,12 @@ fn migrated(backup: Backup, migration: Arc<Migration>, root: &MetaRoot) -> Expec
     feed(move |sink| {
         let entries = match backup.entries() {
             Ok(entries) => entries,
-            Err(error) => return sink.push(Err(Failure::Backup(error))),
+            Err(error) => return sink.push(Err(EngineErrorKind::Backup(error))),
         };
         for entry in migration.apply(entries) {
             match entry {
                 Ok(entry) if sessions.contains(&entry.key) => {}
-                outcome => sink.push(outcome.map_err(Failure::Backup))?,
+                outcome => sink.push(outcome.map_err(EngineErrorKind::Backup))?,
             }
         }
         Ok(())
@@ -272,12 +275,12 @@ fn migrated(backup: Backup, migration: Arc<Migration>, root: &MetaRoot) -> Expec
 
 async fn consistency<S: Store>(
     store: &S,
-    around: Surroundings<'_>,
+    ctx: RunContext<'_>,
     context: Context,
     journal: Option<&Journal>,
-) -> Result<VerifyReport, Failure> {
+) -> Result<VerifyReport, EngineErrorKind> {
     let form = journal.and_then(|journal| journal.collection_form.parse().ok());
-    let mut found = survey(store, around, context).await?;
+    let mut found = survey(store, ctx, context).await?;
     // The embedded form without index or alias looks the same in both layouts.
     let unfinished = journal.is_some_and(|journal| journal.phase != Phase::Done);
     let is_embedded = form == Some(CollectionForm::Embedded);
@@ -286,7 +289,7 @@ async fn consistency<S: Store>(
     {
         std::mem::take(&mut found.checked)
     } else {
-        found.findings(around.root, journal)
+        found.findings(ctx.root, journal)
     };
     let mut collector = Collector::default();
     for mut finding in findings {

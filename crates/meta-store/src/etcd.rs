@@ -23,7 +23,7 @@ use milvus_meta::keys::KeyRange;
 
 mod connection;
 mod diagnosis;
-mod failure;
+mod error;
 mod kv;
 mod message;
 mod metrics;
@@ -38,7 +38,7 @@ pub use tls::Tls;
 pub use tls::{IdentityProblem, certificates, check_identity};
 
 use connection::{Connection, Member};
-use failure::is_lease_gone;
+use error::is_lease_gone;
 use metrics::Metrics;
 
 /// Compacting and defragmenting take as long as the database is large.

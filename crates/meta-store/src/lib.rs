@@ -12,9 +12,9 @@ use bytes::Bytes;
 use milvus_meta::entry::Entry;
 use milvus_meta::keys::KeyRange;
 
-pub mod capture;
 mod error;
 pub mod etcd;
+pub mod scan;
 
 pub use error::{Applied, ConnectProblem, StoreError, StoreErrorKind};
 

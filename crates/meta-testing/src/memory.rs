@@ -1,7 +1,7 @@
 //! A store in memory with etcd's semantics, and an instrument: it counts requests, records
 //! transactions, and takes scripted faults.
 //!
-//! A [`MemoryStore`] is one process' handle on shared [`World`] data. Clones are the same process:
+//! A [`MemoryStore`] is one process' handle on shared [`MemoryState`] data. Clones are the same process:
 //! they share the request count, the script and the fate. [`MemoryStore::reopen`] gives another
 //! process on the same data, [`MemoryStore::fork`] an independent copy of the data. Leases run on
 //! tokio's clock, so tests with paused time take no time.
@@ -22,10 +22,10 @@ use milvus_meta::entry::Entry;
 use milvus_meta::keys::KeyRange;
 
 mod fault;
-mod world;
+mod state;
 
 pub use fault::{Change, Fault, Request, RequestKind};
-pub use world::{Limits, TxnRecord, World};
+pub use state::{Limits, MemoryState, TxnRecord};
 
 use fault::{Script, Verdict};
 
@@ -41,7 +41,7 @@ pub struct MemoryStore {
 
 /// What all processes see.
 struct Shared {
-    world: Mutex<World>,
+    state: Mutex<MemoryState>,
     changed: Notify,
 }
 
@@ -62,31 +62,31 @@ impl MemoryStore {
     /// An empty store with etcd's default limits.
     #[must_use]
     pub fn new() -> Self {
-        Self::with_world(World::new(Limits::default()))
+        Self::with_state(MemoryState::new(Limits::default()))
     }
 
     /// An empty store with the given limits.
     #[must_use]
     pub fn with_limits(limits: Limits) -> Self {
-        Self::with_world(World::new(limits))
+        Self::with_state(MemoryState::new(limits))
     }
 
     /// A store that holds `entries`, each put at a revision of its own, in the order given.
     #[must_use]
     pub fn with_entries<'e>(entries: impl IntoIterator<Item = &'e Entry>) -> Self {
         let store = Self::new();
-        store.change(|world| {
+        store.change(|state| {
             for entry in entries {
-                world.put(&entry.key, &entry.value);
+                state.put(&entry.key, &entry.value);
             }
         });
         store
     }
 
-    fn with_world(world: World) -> Self {
+    fn with_state(state: MemoryState) -> Self {
         Self {
             shared: Arc::new(Shared {
-                world: Mutex::new(world),
+                state: Mutex::new(state),
                 changed: Notify::new(),
             }),
             process: Arc::new(Process::default()),
@@ -105,24 +105,24 @@ impl MemoryStore {
     /// An independent copy of the data as it is, without the record of transactions.
     #[must_use]
     pub fn fork(&self) -> Self {
-        let mut world = self.world().clone();
-        world.forget_transactions();
-        Self::with_world(world)
+        let mut state = self.state().clone();
+        state.forget_transactions();
+        Self::with_state(state)
     }
 
     /// Looks at the data.
-    pub fn look<R>(&self, reader: impl FnOnce(&World) -> R) -> R {
-        let mut world = self.world();
-        world.expire_leases(Instant::now());
-        reader(&world)
+    pub fn look<R>(&self, reader: impl FnOnce(&MemoryState) -> R) -> R {
+        let mut state = self.state();
+        state.expire_leases(Instant::now());
+        reader(&state)
     }
 
     /// Changes the data behind everybody's back: no request is counted.
-    pub fn change<R>(&self, change: impl FnOnce(&mut World) -> R) -> R {
+    pub fn change<R>(&self, change: impl FnOnce(&mut MemoryState) -> R) -> R {
         let result = {
-            let mut world = self.world();
-            world.expire_leases(Instant::now());
-            change(&mut world)
+            let mut state = self.state();
+            state.expire_leases(Instant::now());
+            change(&mut state)
         };
         self.shared.changed.notify_waiters();
         result
@@ -131,13 +131,13 @@ impl MemoryStore {
     /// Every key that stands, in ascending order.
     #[must_use]
     pub fn dump(&self) -> Vec<Entry> {
-        self.look(World::entries)
+        self.look(MemoryState::entries)
     }
 
     /// The transactions of all processes so far, in the order they were decided.
     #[must_use]
     pub fn transactions(&self) -> Vec<TxnRecord> {
-        self.look(|world| world.transactions().to_vec())
+        self.look(|state| state.transactions().to_vec())
     }
 
     /// How many requests of each kind this process has made.
@@ -188,9 +188,9 @@ impl MemoryStore {
         self.process.crashed.notify_waiters();
     }
 
-    fn world(&self) -> MutexGuard<'_, World> {
+    fn state(&self) -> MutexGuard<'_, MemoryState> {
         self.shared
-            .world
+            .state
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
@@ -208,7 +208,7 @@ impl MemoryStore {
         kind: RequestKind,
         range: Option<&RangeRequest>,
         txn: Option<&Txn>,
-        work: impl FnOnce(&mut World, u64) -> Result<R, StoreError>,
+        work: impl FnOnce(&mut MemoryState, u64) -> Result<R, StoreError>,
     ) -> Result<R, StoreError> {
         // A real store never answers at once: others get their turn.
         tokio::task::yield_now().await;
@@ -223,7 +223,7 @@ impl MemoryStore {
     fn carry_out<R>(
         &self,
         verdict: Verdict,
-        work: impl FnOnce(&mut World, u64) -> Result<R, StoreError>,
+        work: impl FnOnce(&mut MemoryState, u64) -> Result<R, StoreError>,
     ) -> Option<Result<R, StoreError>> {
         for meanwhile in verdict.before {
             self.change(meanwhile);
@@ -237,7 +237,7 @@ impl MemoryStore {
         if verdict.hang {
             return None;
         }
-        let result = self.change(|world| work(world, verdict.ordinal));
+        let result = self.change(|state| work(state, verdict.ordinal));
         for meanwhile in verdict.after {
             self.change(meanwhile);
         }
@@ -255,7 +255,7 @@ impl std::fmt::Debug for MemoryStore {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("MemoryStore")
-            .field("revision", &self.look(World::revision))
+            .field("revision", &self.look(MemoryState::revision))
             .field("requests", &self.requests())
             .finish_non_exhaustive()
     }
@@ -263,44 +263,44 @@ impl std::fmt::Debug for MemoryStore {
 
 impl Store for MemoryStore {
     async fn range(&self, request: RangeRequest) -> Result<RangeResponse, StoreError> {
-        self.request(RequestKind::Range, Some(&request), None, |world, _| {
-            world.range(&request)
+        self.request(RequestKind::Range, Some(&request), None, |state, _| {
+            state.range(&request)
         })
         .await
     }
 
     async fn txn(&self, txn: Txn) -> Result<TxnResponse, StoreError> {
-        self.request(RequestKind::Txn, None, Some(&txn), |world, ordinal| {
-            world.txn(&txn, ordinal)
+        self.request(RequestKind::Txn, None, Some(&txn), |state, ordinal| {
+            state.txn(&txn, ordinal)
         })
         .await
     }
 
     async fn lease_grant(&self, ttl: Duration) -> Result<i64, StoreError> {
-        self.request(RequestKind::LeaseGrant, None, None, |world, _| {
-            world.grant_lease(ttl)
+        self.request(RequestKind::LeaseGrant, None, None, |state, _| {
+            state.grant_lease(ttl)
         })
         .await
     }
 
     async fn lease_keep_alive(&self, lease: i64) -> Result<bool, StoreError> {
-        self.request(RequestKind::LeaseKeepAlive, None, None, |world, _| {
-            Ok(world.keep_lease_alive(lease))
+        self.request(RequestKind::LeaseKeepAlive, None, None, |state, _| {
+            Ok(state.keep_lease_alive(lease))
         })
         .await
     }
 
     async fn lease_revoke(&self, lease: i64) -> Result<(), StoreError> {
-        self.request(RequestKind::LeaseRevoke, None, None, |world, _| {
-            world.revoke_lease(lease);
+        self.request(RequestKind::LeaseRevoke, None, None, |state, _| {
+            state.revoke_lease(lease);
             Ok(())
         })
         .await
     }
 
     async fn lease_remaining(&self, lease: i64) -> Result<Option<Duration>, StoreError> {
-        self.request(RequestKind::LeaseRemaining, None, None, |world, _| {
-            Ok(world.lease_remaining(lease))
+        self.request(RequestKind::LeaseRemaining, None, None, |state, _| {
+            Ok(state.lease_remaining(lease))
         })
         .await
     }
@@ -319,9 +319,9 @@ impl Store for MemoryStore {
                 let notified = store.shared.changed.notified();
                 tokio::pin!(notified);
                 notified.as_mut().enable();
-                let (changed, next_expiry) = store.look(|world| {
-                    let changed = world.changed_since(&range, revision);
-                    (changed, world.next_expiry())
+                let (changed, next_expiry) = store.look(|state| {
+                    let changed = state.changed_since(&range, revision);
+                    (changed, state.next_expiry())
                 });
                 if changed {
                     return Ok(());
@@ -338,27 +338,27 @@ impl Store for MemoryStore {
     }
 
     async fn status(&self) -> Result<ClusterStatus, StoreError> {
-        self.request(RequestKind::Status, None, None, |world, _| {
+        self.request(RequestKind::Status, None, None, |state, _| {
             Ok(ClusterStatus {
                 members: vec![MemberStatus {
                     endpoint: MEMORY_ENDPOINT.to_owned(),
                     version: "3.5.0".to_owned(),
-                    db_size: world.db_size(),
-                    db_size_in_use: world.db_size_in_use(),
+                    db_size: state.db_size(),
+                    db_size_in_use: state.db_size_in_use(),
                     member_id: 1,
                     leader_id: 1,
                 }],
                 unreachable: Vec::new(),
-                quota: world.limits().quota_bytes,
-                alarms: world.alarms(),
+                quota: state.limits().quota_bytes,
+                alarms: state.alarms(),
             })
         })
         .await
     }
 
     async fn compact(&self, revision: i64) -> Result<(), StoreError> {
-        self.request(RequestKind::Compact, None, None, |world, _| {
-            match world.compact(revision) {
+        self.request(RequestKind::Compact, None, None, |state, _| {
+            match state.compact(revision) {
                 Err(error) if error.kind == StoreErrorKind::Compacted => Ok(()),
                 result => result,
             }
@@ -367,14 +367,14 @@ impl Store for MemoryStore {
     }
 
     async fn defragment(&self, endpoint: &str) -> Result<(), StoreError> {
-        self.request(RequestKind::Defragment, None, None, |world, _| {
+        self.request(RequestKind::Defragment, None, None, |state, _| {
             if endpoint != MEMORY_ENDPOINT {
                 return Err(StoreError::not_applied(
                     StoreErrorKind::Unreachable,
                     format!("no member at {endpoint}"),
                 ));
             }
-            world.defragment();
+            state.defragment();
             Ok(())
         })
         .await

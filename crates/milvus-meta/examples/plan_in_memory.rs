@@ -11,8 +11,8 @@ use milvus_meta::entry::{Entry, printable};
 use milvus_meta::keys::MetaRoot;
 use milvus_meta::proto::v2_1::etcd::CollectionInfo;
 use milvus_meta::proto::v2_1::schema::{CollectionSchema, FieldSchema};
+use milvus_meta::release::Release;
 use milvus_meta::transform::{CollectionForm, OnBrokenRecord, Options, SegmentForm, Source, Task};
-use milvus_meta::version::Release;
 use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn Error>> {

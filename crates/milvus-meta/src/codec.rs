@@ -5,17 +5,17 @@
 //! [`keys::is_tombstone`](crate::keys::is_tombstone). A value that does not change is never decoded and
 //! encoded again: it stays raw bytes.
 
-pub mod edit;
+pub mod patch;
 pub mod v2_1;
 pub mod v2_2;
 pub mod v2_3;
 pub mod wire;
 
-mod conform;
-mod describe;
+mod json;
+mod lenient;
 mod secrets;
 mod times;
 
-pub use conform::decode;
-pub use describe::describe;
+pub use json::describe;
+pub use lenient::decode;
 pub use secrets::mask_secrets;

@@ -42,6 +42,6 @@ pub mod layout;
 pub mod model;
 pub mod plural;
 pub mod proto;
+pub mod release;
 pub mod transform;
 pub mod verify;
-pub mod version;

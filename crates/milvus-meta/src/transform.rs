@@ -14,39 +14,40 @@
 //! 5. `verify` checks the result; a golden case and a test for each rule prove it.
 
 mod alias;
+mod apply;
 mod arena;
 mod checkpoint;
 mod collection;
 mod database;
 mod field;
 mod findings;
-mod history;
+mod incomplete;
 mod index;
 mod index_build;
+mod index_params;
 mod index_support;
 mod kept;
-mod last_operation;
 mod load_state;
 mod migration;
 mod missing;
 mod names;
 mod objects;
 mod options;
-mod overlay;
-mod params;
 mod partition;
+mod pending_ddl;
 mod plan;
 mod ranges;
-mod remains;
+mod remaining_rewrites;
 mod repair;
-mod resume;
+mod row_counts;
 mod segment_index;
 mod segment_log;
-mod segment_rows;
+mod snapshots;
 mod source;
 
 use std::collections::BTreeMap;
 
+pub use apply::Overlay;
 pub use migration::Migration;
 pub use missing::{ALL_PARTITIONS, MissingCollections, MissingPartitions};
 pub use objects::{ObjectKind, ObjectPlan};
@@ -54,10 +55,9 @@ pub use options::{
     CollectionForm, FormChoice, FormError, OnBrokenRecord, Options, PolicyError, SegmentForm,
     SegmentFormError, Task,
 };
-pub use overlay::Overlay;
 pub use plan::{FamilyPlan, PlanReport};
 pub use ranges::{leftover_ranges, new_family_ranges, shared_family_ranges, staged_family_ranges};
-pub use resume::{Remaining, remaining_after_commit, remaining_segment};
+pub use remaining_rewrites::{Remaining, remaining_after_commit, remaining_segment};
 pub use segment_log::SegmentRewrite;
 pub use source::Source;
 

@@ -10,23 +10,23 @@ mod collection;
 mod form;
 mod index;
 mod interrupted;
-mod legacy;
+mod leftovers;
 mod load;
-mod object;
 mod segment;
+mod versioned_object;
 
 use crate::entry::Entry;
 use crate::finding::Finding;
 use crate::keys::{Family, Key, MetaRoot, Object, Timestamp, split_timestamp};
 
+use crate::release::Release;
 use crate::transform::{CollectionForm, MissingCollections, MissingPartitions};
-use crate::version::Release;
 
 use alias::Aliases;
 use collection::Collections;
 use index::Indexes;
 use interrupted::{Interrupted, Others};
-use legacy::Legacy;
+use leftovers::Legacy;
 use load::Loads;
 use segment::Segments;
 

@@ -12,7 +12,7 @@ use crate::cli::output::failure::Failure;
 use crate::cli::output::style::Style;
 use crate::cli::{Outcome, confirm, logging, output};
 use meta_backup::repository::{PrunePlan, Repository};
-use meta_migrate::Stop;
+use meta_migrate::CancelToken;
 
 /// Delete all but the newest backups of a folder
 ///
@@ -77,7 +77,7 @@ fn confirm(plan: &PrunePlan, output: &OutputOptions) -> Result<(), Failure> {
     let files = plan.remove.iter().map(|file| file.path.display());
     let files: Vec<String> = files.map(|path| format!("  {path}\n")).collect();
     output::tell(&files.concat());
-    if confirm::ask("Delete these backups?", &Stop::never()) {
+    if confirm::ask("Delete these backups?", &CancelToken::never()) {
         return Ok(());
     }
     Err(Failure::new(Exit::Failed, "not confirmed").unchanged())

@@ -10,13 +10,13 @@ const EXAMPLES: usize = 3;
 
 /// How many findings there are of each severity.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(in crate::cli) struct Tally {
+pub(in crate::cli) struct SeverityCounts {
     pub(in crate::cli) errors: u64,
     pub(in crate::cli) warnings: u64,
     pub(in crate::cli) notices: u64,
 }
 
-impl Tally {
+impl SeverityCounts {
     pub(in crate::cli) fn of(findings: &[Finding]) -> Self {
         let mut tally = Self::default();
         for finding in findings {
@@ -58,7 +58,7 @@ pub(in crate::cli) fn section(heading: &str, findings: &[Finding], style: Style)
     let mut lines = vec![format!(
         "{} {}",
         style.strong(heading),
-        Tally::of(findings).text()
+        SeverityCounts::of(findings).text()
     )];
     let same = |a: &Finding, b: &Finding| (a.severity, &a.code) == (b.severity, &b.code);
     for group in findings.chunk_by(same) {

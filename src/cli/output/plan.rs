@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
-use super::findings::{self, Tally};
+use super::findings::{self, SeverityCounts};
 use super::style::Style;
 use super::table::{Align, Table, cell};
 use super::terminal::line;
@@ -258,7 +258,7 @@ fn families(plan: &PlanReport, style: Style) -> Vec<String> {
 }
 
 fn conclusion(plan: &PlanReport, blocking: &[Finding], style: Style) -> String {
-    let tally = Tally::of(&plan.findings);
+    let tally = SeverityCounts::of(&plan.findings);
     if tally.errors > 0 {
         let errors = counted(tally.errors, "error");
         let way = if plan.findings.iter().any(Finding::is_broken_record) {

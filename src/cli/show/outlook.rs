@@ -15,9 +15,9 @@ use milvus_meta::finding::Finding;
 use milvus_meta::keys::{Family, MetaRoot};
 use milvus_meta::layout::Layout;
 use milvus_meta::model::CollectionId;
+use milvus_meta::release::Release;
 use milvus_meta::transform::{CollectionForm, FormChoice, Migration, Options, Source, Task};
 use milvus_meta::verify::{Checker, Context};
-use milvus_meta::version::Release;
 
 /// What comes next for a collection.
 #[derive(Debug, Serialize)]

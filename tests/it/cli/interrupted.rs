@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use meta_backup::WriteOptions;
 use meta_migrate::{
-    BackupTarget, Environment, Limits, MigrateOptions, Observer, Signal, Stop, Stopper, Waits,
-    migrate,
+    BackupTarget, CancelSource, CancelToken, Environment, Limits, MigrateOptions, Observer, Signal,
+    Waits, migrate,
 };
 use milvus_meta::transform::{CollectionForm, OnBrokenRecord, SegmentForm, Task};
 
@@ -20,7 +20,7 @@ use crate::support::metadata::{Metadata, build, segment_index};
 struct EndsIn {
     phase: &'static str,
     is_reached: AtomicBool,
-    stopper: Mutex<Stopper>,
+    stopper: Mutex<CancelSource>,
 }
 
 impl Observer for EndsIn {
@@ -38,7 +38,7 @@ impl Observer for EndsIn {
 
 /// Leaves a migration unfinished, as a killed run does: ended in the middle of `phase`.
 async fn end_in(it: &Instance, tool: &Tool, phase: &'static str) {
-    let (stopper, stop) = Stop::new();
+    let (stopper, stop) = CancelToken::new();
     let environment = Environment {
         stop,
         observer: Arc::new(EndsIn {

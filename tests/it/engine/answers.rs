@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use meta_migrate::journal::Phase;
 use meta_migrate::{
-    Environment, Failure, FailureKind, MigrateOptions, VerifyOptions, migrate, plan, status, verify,
+    EngineErrorKind, Environment, ErrorClass, MigrateOptions, VerifyOptions, migrate, plan, status,
+    verify,
 };
 use meta_report::{MigrateOutcome, VerifyReport};
 use milvus_meta::finding::{Finding, Severity};
@@ -98,7 +99,7 @@ async fn an_official_run_killed_at_any_write_is_never_called_done() {
                 continue;
             }
             let refused = answer.expect_err(&format!("{case}: killed at request {number}"));
-            assert_eq!(refused.kind(), FailureKind::Unmigratable);
+            assert_eq!(refused.kind(), ErrorClass::Unmigratable);
             assert!(!checked.ok, "{case}: killed at request {number}");
             assert_eq!(plain(&instance.store.dump()), bytes);
         }
@@ -126,16 +127,16 @@ async fn a_lock_that_is_held_is_never_answered_with_done() {
                     .change(|world| world.put_leased(&key, b"{}", minute));
             }
             let refused = instance.migrate().await.unwrap_err();
-            assert_eq!(refused.kind(), FailureKind::Refused, "{refused:?}");
+            assert_eq!(refused.kind(), ErrorClass::Refused, "{refused:?}");
             let options = verify_options(None);
             let refused = verify(&instance.store, &options, &Environment::silent())
                 .await
                 .unwrap_err();
             assert!(
-                matches!(&*refused.failure, Failure::Locked(_)),
+                matches!(&*refused.failure, EngineErrorKind::Locked(_)),
                 "{refused:?}"
             );
-            assert_eq!(refused.kind(), FailureKind::Refused);
+            assert_eq!(refused.kind(), ErrorClass::Refused);
         }
     }
 }
@@ -162,7 +163,7 @@ async fn a_running_cluster_is_migrated_only_if_the_target_reads_it() {
             .await
             .unwrap_err();
         assert!(
-            matches!(&*refused.failure, Failure::Findings(plan) if codes(&plan.findings) == ["embedded-form"]),
+            matches!(&*refused.failure, EngineErrorKind::Findings(plan) if codes(&plan.findings) == ["embedded-form"]),
             "{refused:?}"
         );
     }
@@ -315,7 +316,7 @@ async fn any_late_record_of_2_1_is_named() {
             match (instance.migrate().await, refused) {
                 (Ok(report), None) => assert_eq!(report.outcome, MigrateOutcome::Migrated),
                 (Err(error), Some(code)) => {
-                    let Failure::Findings(plan) = &*error.failure else {
+                    let EngineErrorKind::Findings(plan) = &*error.failure else {
                         panic!("{form}, {key}: {error:?}");
                     };
                     let is_found = plan

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use meta_backup::WriteOptions;
 use meta_migrate::journal::Phase;
 use meta_migrate::{
-    BackupOptions, BackupTarget, Environment, Failure, FailureKind, MigrateOptions, Observer,
-    RestoreOptions, Waits, Way, Written, backup, migrate, restore,
+    BackupOptions, BackupTarget, EngineErrorKind, Environment, ErrorClass, MigrateOptions,
+    Observer, RestoreCommand, RestoreOptions, Waits, WriteState, backup, migrate, restore,
 };
 use meta_report::{MigrateOutcome, RestoreOutcome, RestoreReport};
 use milvus_meta::keys::KeyRange;
@@ -49,10 +49,10 @@ fn swap(instance: &Instance, other: &Path) {
     std::fs::rename(other, instance.backup()).unwrap();
 }
 
-fn to(instance: &Instance, way: Way, file: &Path) -> RestoreOptions {
+fn to(instance: &Instance, command: RestoreCommand, file: &Path) -> RestoreOptions {
     RestoreOptions {
         backup: Some(file.to_owned()),
-        ..instance.restore_options(way)
+        ..instance.restore_options(command)
     }
 }
 
@@ -80,13 +80,13 @@ async fn a_collection_that_2_1_made_after_the_commit_is_neither_stripped_nor_und
     next.put("root-coord/collection/77", &record);
     let refused = next.migrate().await.unwrap_err();
     assert!(
-        matches!(&*refused.failure, Failure::SourceChanged { what, .. }
+        matches!(&*refused.failure, EngineErrorKind::SourceChanged { what, .. }
             if what.contains("root-coord/collection/77")),
         "{refused:?}"
     );
     let refused = next.roll_back().await.unwrap_err();
     assert!(
-        matches!(&*refused.failure, Failure::WouldLose { what } if what.contains("collection/77")),
+        matches!(&*refused.failure, EngineErrorKind::WouldLose { what } if what.contains("collection/77")),
         "{refused:?}"
     );
     assert_eq!(next.get("root-coord/collection/77").unwrap(), record);
@@ -100,13 +100,13 @@ async fn a_rollback_does_not_go_back_to_2_2() {
         let (migrated, journal) = (instance.image(), instance.journal());
         let after = save(&instance, "after.mmb").await;
         let refused = instance
-            .restore_with(&to(&instance, Way::Rollback, &after))
+            .restore_with(&to(&instance, RestoreCommand::Rollback, &after))
             .await
             .unwrap_err();
         // Embedded collections alone look the same in both layouts, an index or an alias does not.
-        assert_eq!(refused.kind(), FailureKind::Usage, "{form}: {refused:?}");
+        assert_eq!(refused.kind(), ErrorClass::Usage, "{form}: {refused:?}");
         let unchanged = instance
-            .restore_with(&to(&instance, Way::Restore, &after))
+            .restore_with(&to(&instance, RestoreCommand::Restore, &after))
             .await
             .unwrap();
         assert_eq!(unchanged.outcome, RestoreOutcome::Unchanged);
@@ -130,10 +130,10 @@ async fn a_file_that_was_swapped_is_not_the_backup_that_the_journal_names() {
         swap(&instance, &save(&other, "without-user.mmb").await);
         let refused = instance.roll_back().await.unwrap_err();
         assert!(
-            matches!(&*refused.failure, Failure::OtherBackup { .. }),
+            matches!(&*refused.failure, EngineErrorKind::OtherBackup { .. }),
             "{form}: {refused:?}"
         );
-        assert_eq!(refused.kind(), FailureKind::Failed);
+        assert_eq!(refused.kind(), ErrorClass::Failed);
         assert_eq!(instance.image(), migrated);
         // The same content under another name is the same backup.
         swap(&instance, &with_user);
@@ -146,14 +146,14 @@ async fn a_file_that_was_swapped_is_not_the_backup_that_the_journal_names() {
 async fn where_2_1_stands_a_rollback_brings_back_and_throws_nothing_away() {
     let instance = Instance::small(CollectionForm::Database);
     let file = save(&instance, "named.mmb").await;
-    let rollback = to(&instance, Way::Rollback, &file);
+    let rollback = to(&instance, RestoreCommand::Rollback, &file);
     let before = instance.image();
     instance.put(SEGMENT, b"written since");
     let refused = instance.restore_with(&rollback).await.unwrap_err();
     assert!(
         matches!(
             &*refused.failure,
-            Failure::UnknownLoss {
+            EngineErrorKind::UnknownLoss {
                 extra: 1,
                 different: 0,
                 examples,
@@ -190,7 +190,7 @@ async fn a_restore_that_is_finished_by_a_migration_comes_from_the_backup_that_wa
     swap(&next, &save(&other, "other.mmb").await);
     let refused = next.migrate().await.unwrap_err();
     assert!(
-        matches!(&*refused.failure, Failure::OtherBackup { .. }),
+        matches!(&*refused.failure, EngineErrorKind::OtherBackup { .. }),
         "{refused:?}"
     );
     assert_eq!(next.image(), stands);
@@ -207,7 +207,7 @@ async fn what_someone_wrote_while_a_restore_was_unfinished_is_not_thrown_away() 
         assert!(
             matches!(
                 &*refused.failure,
-                Failure::ChangedWhileRestoring { keys: 1 }
+                EngineErrorKind::ChangedWhileRestoring { keys: 1 }
             ),
             "{refused:?}"
         );
@@ -215,7 +215,7 @@ async fn what_someone_wrote_while_a_restore_was_unfinished_is_not_thrown_away() 
     assert!(next.get(SEGMENT).is_some());
     let accepted = RestoreOptions {
         accept_loss: true,
-        ..next.restore_options(Way::Rollback)
+        ..next.restore_options(RestoreCommand::Rollback)
     };
     next.restore_with(&accepted).await.unwrap();
     assert_eq!(next.image(), before);
@@ -235,8 +235,8 @@ async fn declining_after_a_finished_restore_reports_it_complete() {
     let declined = migrate(&next.store, &next.options(), &watched(SaysNo))
         .await
         .unwrap_err();
-    assert!(matches!(&*declined.failure, Failure::Declined));
-    assert_eq!(declined.written, Written::Restored);
+    assert!(matches!(&*declined.failure, EngineErrorKind::Declined));
+    assert_eq!(declined.written, WriteState::Restored);
     assert_eq!(
         declined.backup, None,
         "what was put back is no backup of 2.1 as it is"
@@ -257,7 +257,7 @@ async fn a_key_on_a_lease_stays_on_it_though_the_backup_holds_the_key() {
         world.delete(&root().range_below("root-coord/"));
     });
     instance
-        .restore_with(&to(&instance, Way::Restore, &file))
+        .restore_with(&to(&instance, RestoreCommand::Restore, &file))
         .await
         .unwrap();
     let entry = instance.store.look(|world| world.get(&key)).unwrap();
@@ -275,15 +275,15 @@ async fn a_migration_that_is_done_and_gone_is_no_migration() {
         });
         let refused = instance.migrate().await.unwrap_err();
         assert!(
-            matches!(&*refused.failure, Failure::Findings(plan)
+            matches!(&*refused.failure, EngineErrorKind::Findings(plan)
                 if plan.findings.iter().any(|finding| finding.code == "metadata-gone")),
             "{form}: {refused:?}"
         );
-        assert_eq!(refused.kind(), FailureKind::Unmigratable);
+        assert_eq!(refused.kind(), ErrorClass::Unmigratable);
         instance.roll_back().await.unwrap_err();
         let accepted = RestoreOptions {
             accept_loss: true,
-            ..instance.restore_options(Way::Rollback)
+            ..instance.restore_options(RestoreCommand::Rollback)
         };
         instance.restore_with(&accepted).await.unwrap();
     }
@@ -310,7 +310,7 @@ async fn a_migration_is_finished_although_2_2_was_started_after_the_commit() {
         // A rollback would throw away what 2.2 wrote.
         let refused = next.roll_back().await.unwrap_err();
         assert!(
-            matches!(&*refused.failure, Failure::WouldLose { .. }),
+            matches!(&*refused.failure, EngineErrorKind::WouldLose { .. }),
             "{refused:?}"
         );
     }
@@ -336,12 +336,12 @@ async fn what_is_written_while_the_question_stands_is_not_thrown_away() {
         instance.migrate().await.unwrap();
         let migrated = instance.image();
         let environment = watched(Slow(instance.store.clone()));
-        let mut options = instance.restore_options(Way::Rollback);
+        let mut options = instance.restore_options(RestoreCommand::Rollback);
         options.accept_loss = accept_loss;
         let refused = restore(&instance.store, &options, &environment)
             .await
             .unwrap_err();
-        assert_eq!(refused.written, Written::Nothing);
+        assert_eq!(refused.written, WriteState::Nothing);
         assert!(instance.get(SEGMENT).is_some());
         let mut after = instance.image();
         after.remove(SEGMENT);
@@ -373,7 +373,7 @@ async fn a_2_2_layout_that_another_tool_left_unfinished_is_refused() {
         let answer = instance.migrate().await;
         if broken {
             let refused = answer.unwrap_err();
-            assert!(matches!(&*refused.failure, Failure::Findings(plan)
+            assert!(matches!(&*refused.failure, EngineErrorKind::Findings(plan)
                 if plan.findings.iter().any(|finding| finding.is_error())));
         } else {
             assert_eq!(answer.unwrap().outcome, MigrateOutcome::AlreadyMigrated);

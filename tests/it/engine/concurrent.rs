@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use meta_migrate::journal::Phase;
-use meta_migrate::{Failure, RestoreOptions, Way, Written, migrate};
+use meta_migrate::{EngineErrorKind, RestoreCommand, RestoreOptions, WriteState, migrate};
 use meta_report::MigrateOutcome;
 use meta_store::{Op, StoreError, StoreErrorKind};
-use meta_testing::memory::{Fault, RequestKind, World};
+use meta_testing::memory::{Fault, MemoryState, RequestKind};
 use milvus_meta::keys::KeyRange;
 use milvus_meta::transform::CollectionForm;
 
@@ -36,14 +36,14 @@ async fn without_a_journal_a_rollback_asks_before_it_deletes() {
         let running = instance.image();
         let options = RestoreOptions {
             backup: Some(instance.backup()),
-            ..instance.restore_options(Way::Rollback)
+            ..instance.restore_options(RestoreCommand::Rollback)
         };
         let refused = instance.restore_with(&options).await.unwrap_err();
         assert!(
-            matches!(&*refused.failure, Failure::UnknownLoss { extra, .. } if *extra > 1),
+            matches!(&*refused.failure, EngineErrorKind::UnknownLoss { extra, .. } if *extra > 1),
             "{form}: {refused:?}"
         );
-        assert!(refused.difference.is_some(), "the difference is shown");
+        assert!(refused.diff.is_some(), "the difference is shown");
         assert_eq!(instance.image(), running);
         let accepted = RestoreOptions {
             accept_loss: true,
@@ -61,11 +61,14 @@ async fn a_stray_key_of_2_2_is_not_rolled_back_unasked() {
     instance.put("field-index/1/7", b"stray");
     let options = RestoreOptions {
         backup: Some(instance.backup()),
-        ..instance.restore_options(Way::Rollback)
+        ..instance.restore_options(RestoreCommand::Rollback)
     };
     let refused = instance.restore_with(&options).await.unwrap_err();
     assert!(
-        matches!(&*refused.failure, Failure::UnknownLoss { extra: 1, .. }),
+        matches!(
+            &*refused.failure,
+            EngineErrorKind::UnknownLoss { extra: 1, .. }
+        ),
         "{refused:?}"
     );
     assert_eq!(instance.get("field-index/1/7").unwrap(), b"stray");
@@ -73,7 +76,7 @@ async fn a_stray_key_of_2_2_is_not_rolled_back_unasked() {
 
 #[tokio::test]
 async fn another_backup_does_not_finish_a_begun_restore_unasked() {
-    for way in [Way::Rollback, Way::Restore] {
+    for way in [RestoreCommand::Rollback, RestoreCommand::Restore] {
         let instance = Instance::small(CollectionForm::Split);
         instance.migrate().await.unwrap();
         let other = Instance::small(CollectionForm::Split);
@@ -91,7 +94,7 @@ async fn another_backup_does_not_finish_a_begun_restore_unasked() {
         };
         let refused = next.restore_with(&options).await.unwrap_err();
         assert!(
-            matches!(&*refused.failure, Failure::UnknownLoss { why, .. } if why.contains("another backup")),
+            matches!(&*refused.failure, EngineErrorKind::UnknownLoss { why, .. } if why.contains("another backup")),
             "{refused:?}"
         );
         assert_eq!(next.image(), running);
@@ -187,7 +190,7 @@ async fn a_run_that_slept_while_another_rolled_back_says_so() {
             // The state after a rollback that begins where the sleeping run is.
             let sleeper = Instance::small(form);
             let before = sleeper.image();
-            let asleep: Arc<Mutex<Option<World>>> = Arc::default();
+            let asleep: Arc<Mutex<Option<MemoryState>>> = Arc::default();
             let saved = Arc::clone(&asleep);
             let (mut since, mut is_committed) = (0, false);
             sleeper.store.fault_when(move |request| {
@@ -233,7 +236,7 @@ async fn a_run_that_slept_while_another_rolled_back_says_so() {
             assert!(
                 matches!(
                     &*failed.failure,
-                    Failure::LockLost { .. } | Failure::JournalChanged { .. }
+                    EngineErrorKind::LockLost { .. } | EngineErrorKind::JournalChanged { .. }
                 ),
                 "{form}, {at}: {failed:?}"
             );
@@ -319,12 +322,12 @@ async fn no_request_is_repeated_without_end() {
                 }
             });
             let limits = instance.options().limits;
-            let deadline = 20 * limits.patience;
+            let deadline = 20 * limits.retry_timeout;
             let work = tokio::time::timeout(deadline, instance.migrate());
             let ended = clock.keep(|| instance.store.requests(), work).await;
             let failed = ended.expect("an end").unwrap_err();
             assert!(
-                matches!(&*failed.failure, Failure::Store { .. }),
+                matches!(&*failed.failure, EngineErrorKind::Store { .. }),
                 "{failed:?}"
             );
         }
@@ -349,11 +352,11 @@ async fn no_capture_is_repeated_without_end() {
     });
     let failed = instance.migrate().await.unwrap_err();
     assert!(
-        matches!(&*failed.failure, Failure::Store { source, .. }
+        matches!(&*failed.failure, EngineErrorKind::Store { source, .. }
             if source.kind == StoreErrorKind::Compacted),
         "{failed:?}"
     );
-    assert_eq!(failed.written, Written::Nothing);
+    assert_eq!(failed.written, WriteState::Nothing);
 }
 
 /// Somebody changes a record that was rewritten in place: the comparison at the end finds it.
@@ -371,7 +374,7 @@ async fn a_rewritten_record_is_compared_at_the_end() {
             }
         });
         let failed = instance.migrate().await.unwrap_err();
-        let Failure::Verification(report) = &*failed.failure else {
+        let EngineErrorKind::Verification(report) = &*failed.failure else {
             panic!("{form}: {failed:?}");
         };
         assert_eq!(report.different, 1, "{form}: {report:?}");
@@ -381,7 +384,7 @@ async fn a_rewritten_record_is_compared_at_the_end() {
 /// A record that is rewritten or put back is not written over when it was changed after it was read.
 #[tokio::test]
 async fn a_record_that_changed_after_it_was_read_is_not_overwritten() {
-    for way in [None, Some(Way::Rollback)] {
+    for way in [None, Some(RestoreCommand::Rollback)] {
         let instance = Instance::small(CollectionForm::Split);
         if way.is_some() {
             instance.migrate().await.unwrap();
@@ -408,7 +411,7 @@ async fn a_record_that_changed_after_it_was_read_is_not_overwritten() {
             Some(_) => instance.roll_back().await.unwrap_err(),
         };
         assert!(
-            matches!(&*failed.failure, Failure::SourceChanged { what, .. }
+            matches!(&*failed.failure, EngineErrorKind::SourceChanged { what, .. }
                 if what.contains("root-coord/collection/1")),
             "{failed:?}"
         );

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use meta_migrate::Failure;
+use meta_migrate::EngineErrorKind;
 use meta_migrate::journal::Phase;
 use meta_report::MigrateOutcome;
 use meta_testing::memory::{Fault, Request};
@@ -91,7 +91,7 @@ async fn a_key_that_another_client_deletes_after_the_commit_is_reported_missing(
             if switched { vec![delete] } else { Vec::new() }
         });
         let error = instance.migrate().await.unwrap_err();
-        let Failure::Verification(report) = &*error.failure else {
+        let EngineErrorKind::Verification(report) = &*error.failure else {
             panic!("{form}: {error:?}");
         };
         let codes: Vec<_> = report.findings.iter().map(|it| it.code.as_str()).collect();
@@ -122,7 +122,7 @@ async fn keys_lost_after_the_commit_are_reported_without_a_backup() {
             });
             assert!(gone > 0, "{form}");
             let error = next.migrate().await.unwrap_err();
-            let Failure::Verification(report) = &*error.failure else {
+            let EngineErrorKind::Verification(report) = &*error.failure else {
                 panic!("{form}: {error:?}");
             };
             let count = report.findings.iter().find(|it| it.code == "key-count");
@@ -166,7 +166,7 @@ async fn a_key_that_another_client_adds_after_the_commit_is_noticed() {
         });
         let error = instance.migrate().await.unwrap_err();
         assert!(
-            matches!(&*error.failure, Failure::Verification(report) if !report.ok),
+            matches!(&*error.failure, EngineErrorKind::Verification(report) if !report.ok),
             "{form}: {error:?}"
         );
     }

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use meta_backup::WriteOptions;
 use meta_migrate::journal::{Journal, Phase};
 use meta_migrate::{
-    BackupTarget, EngineError, Environment, Limits, MigrateOptions, RestoreOptions, Waits, Way,
-    migrate, restore,
+    BackupTarget, EngineError, Environment, Limits, MigrateOptions, RestoreCommand, RestoreOptions,
+    Waits, migrate, restore,
 };
 use meta_report::{MigrateReport, RestoreReport};
 use meta_testing::memory::{Fault, MemoryStore};
@@ -68,14 +68,14 @@ impl Instance {
         }
     }
 
-    pub(super) fn restore_options(&self, way: Way) -> RestoreOptions {
+    pub(super) fn restore_options(&self, command: RestoreCommand) -> RestoreOptions {
         RestoreOptions {
             root: root(),
-            way,
+            command,
             expects_2_1: false,
-            backup: match way {
-                Way::Rollback => None,
-                Way::Restore => Some(self.backup()),
+            backup: match command {
+                RestoreCommand::Rollback => None,
+                RestoreCommand::Restore => Some(self.backup()),
             },
             moved_from: None,
             keep_extra: false,
@@ -99,7 +99,7 @@ impl Instance {
     }
 
     pub(super) async fn roll_back(&self) -> Result<RestoreReport, EngineError> {
-        self.restore_with(&self.restore_options(Way::Rollback))
+        self.restore_with(&self.restore_options(RestoreCommand::Rollback))
             .await
     }
 

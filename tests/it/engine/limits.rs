@@ -1,6 +1,8 @@
 //! What the server does not take.
 
-use meta_migrate::{Environment, Failure, FailureKind, MigrateOptions, blocking, migrate, plan};
+use meta_migrate::{
+    EngineErrorKind, Environment, ErrorClass, MigrateOptions, blocking, migrate, plan,
+};
 use meta_testing::memory::Limits as ServerLimits;
 use milvus_meta::transform::{CollectionForm, Options};
 
@@ -24,7 +26,7 @@ async fn too_little_free_space_is_reported_in_numbers_before_the_first_write() {
     });
     let before = plain(&instance.store.dump());
     let refused = instance.migrate().await.unwrap_err();
-    let Failure::NoRoom {
+    let EngineErrorKind::NoRoom {
         quota: told,
         needed,
         in_use,
@@ -35,7 +37,7 @@ async fn too_little_free_space_is_reported_in_numbers_before_the_first_write() {
     };
     assert_eq!(*told, quota);
     assert!(in_use + needed >= quota, "{refused:?}");
-    assert_eq!(refused.kind(), FailureKind::Failed);
+    assert_eq!(refused.kind(), ErrorClass::Failed);
     assert_eq!(plain(&instance.store.dump()), before);
 }
 
@@ -46,10 +48,10 @@ async fn a_raised_alarm_is_found_before_the_first_write() {
     let before = plain(&instance.store.dump());
     let refused = instance.migrate().await.unwrap_err();
     assert!(
-        matches!(&*refused.failure, Failure::Alarm(alarms) if alarms == &["NOSPACE"]),
+        matches!(&*refused.failure, EngineErrorKind::Alarm(alarms) if alarms == &["NOSPACE"]),
         "{refused:?}"
     );
-    assert_eq!(refused.kind(), FailureKind::Failed);
+    assert_eq!(refused.kind(), ErrorClass::Failed);
     assert_eq!(plain(&instance.store.dump()), before);
 }
 
@@ -110,7 +112,7 @@ async fn an_entry_that_the_server_does_not_take_is_named() {
     });
     let before = plain(&instance.store.dump());
     let refused = instance.migrate().await.unwrap_err();
-    let Failure::EntryTooLarge { key, bytes } = &*refused.failure else {
+    let EngineErrorKind::EntryTooLarge { key, bytes } = &*refused.failure else {
         panic!("{refused:?}");
     };
     let key = String::from_utf8_lossy(key);
@@ -119,7 +121,7 @@ async fn an_entry_that_the_server_does_not_take_is_named() {
         "{key}"
     );
     assert!(*bytes > 600_000);
-    assert_eq!(refused.kind(), FailureKind::Unmigratable);
+    assert_eq!(refused.kind(), ErrorClass::Unmigratable);
     assert_eq!(plain(&instance.store.dump()), before);
 }
 
@@ -141,10 +143,10 @@ async fn an_entry_above_a_low_request_limit_is_found_before_the_first_write() {
         let before = plain(&instance.store.dump());
         let refused = instance.migrate().await.unwrap_err();
         assert!(
-            matches!(&*refused.failure, Failure::EntryTooLarge { .. }),
+            matches!(&*refused.failure, EngineErrorKind::EntryTooLarge { .. }),
             "{form}: {refused:?}"
         );
-        assert_eq!(refused.kind(), FailureKind::Unmigratable);
+        assert_eq!(refused.kind(), ErrorClass::Unmigratable);
         assert_eq!(plain(&instance.store.dump()), before, "{form}");
     }
 }
@@ -163,7 +165,7 @@ async fn room_for_the_rollback_is_part_of_the_room_check() {
         });
         match instance.migrate().await {
             Err(error) => {
-                let Failure::NoRoom { needed, .. } = *error.failure else {
+                let EngineErrorKind::NoRoom { needed, .. } = *error.failure else {
                     panic!("{error:?}");
                 };
                 break needed;

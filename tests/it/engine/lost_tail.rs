@@ -3,8 +3,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use meta_migrate::{Failure, Way};
-use meta_testing::memory::{Fault, World};
+use meta_migrate::{EngineErrorKind, RestoreCommand};
+use meta_testing::memory::{Fault, MemoryState};
 
 use super::instance::{Image, Instance};
 use crate::rules::FORMS;
@@ -12,7 +12,7 @@ use crate::rules::FORMS;
 /// Takes a copy of etcd right after one transaction of the next run and puts it back right before a later
 /// one. Transactions are counted from 1; the first takes the lock.
 fn lose_tail(instance: &Instance, (kept, lost): (u32, u32)) {
-    let saved: Arc<Mutex<Option<World>>> = Arc::default();
+    let saved: Arc<Mutex<Option<MemoryState>>> = Arc::default();
     let mut count = 0;
     instance.store.fault_when(move |request| {
         if request.txn.is_none() {
@@ -49,7 +49,7 @@ async fn leads_on(instance: Instance, (before, after): (&Image, &Image), what: &
     match instance.roll_back().await {
         Ok(_) => assert_eq!(instance.image(), *before, "{what}, then rollback"),
         Err(_) => {
-            let mut options = instance.restore_options(Way::Restore);
+            let mut options = instance.restore_options(RestoreCommand::Restore);
             options.accept_loss = true;
             instance.restore_with(&options).await.unwrap();
             assert_eq!(instance.image(), *before, "{what}, then restore");
@@ -78,7 +78,7 @@ async fn a_run_whose_journal_went_back_stops_writing() {
                         let next = instance.next();
                         next.end_lock();
                         let is_known = next.journal().map(|journal| journal.phase) == error.phase
-                            || matches!(&*error.failure, Failure::JournalChanged { .. });
+                            || matches!(&*error.failure, EngineErrorKind::JournalChanged { .. });
                         assert!(is_known, "{what}: {error:?}");
                         leads_on(next, (&before, &after), &what).await;
                     }
@@ -104,7 +104,7 @@ async fn a_rollback_whose_journal_went_back_stops_writing() {
         };
         let probe = trial(rolled_back);
         std::fs::copy(done.backup(), probe.backup()).unwrap();
-        let mut options = probe.restore_options(Way::Rollback);
+        let mut options = probe.restore_options(RestoreCommand::Rollback);
         options.backup = Some(done.backup());
         probe.restore_with(&options).await.unwrap();
         let transactions = u32::try_from(probe.store.transactions().len()).unwrap();

@@ -1,7 +1,7 @@
 //! A journal that was brought along from another etcd: its revisions are not believed.
 
 use meta_migrate::journal::Phase;
-use meta_migrate::{Failure, FailureKind, RestoreOptions, Way, status};
+use meta_migrate::{EngineErrorKind, ErrorClass, RestoreCommand, RestoreOptions, status};
 use meta_report::{MigrateOutcome, RestoreOutcome};
 use meta_testing::memory::MemoryStore;
 use milvus_meta::transform::CollectionForm;
@@ -37,7 +37,7 @@ fn mirrored(mut instance: Instance, cluster: u64) -> Instance {
 fn accepting(instance: &Instance) -> RestoreOptions {
     RestoreOptions {
         accept_loss: true,
-        ..instance.restore_options(Way::Rollback)
+        ..instance.restore_options(RestoreCommand::Rollback)
     }
 }
 
@@ -54,10 +54,10 @@ async fn what_2_2_wrote_in_another_etcd_is_not_thrown_away_unasked() {
             let running = mirror.image();
             let refused = mirror.roll_back().await.unwrap_err();
             assert!(
-                matches!(&*refused.failure, Failure::OtherEtcd { .. }),
+                matches!(&*refused.failure, EngineErrorKind::OtherEtcd { .. }),
                 "{form}, {cluster}: {refused:?}"
             );
-            assert_eq!(refused.kind(), FailureKind::Refused);
+            assert_eq!(refused.kind(), ErrorClass::Refused);
             assert_eq!(mirror.image(), running);
             let notes = Notes::default();
             let around = (&limits(), &watched(notes.clone()));
@@ -86,10 +86,10 @@ async fn a_run_past_the_commit_deletes_nothing_in_another_etcd_and_goes_back_on_
             mirror.put("root-coord/index/99", b"of 2.1, and in no plan");
             let refused = mirror.migrate().await.unwrap_err();
             assert!(
-                matches!(&*refused.failure, Failure::OtherEtcd { .. }),
+                matches!(&*refused.failure, EngineErrorKind::OtherEtcd { .. }),
                 "{form}, {phase:?}: {refused:?}"
             );
-            assert_eq!(refused.kind(), FailureKind::PartWay);
+            assert_eq!(refused.kind(), ErrorClass::PartWay);
             assert!(mirror.get("root-coord/index/99").is_some());
             mirror.restore_with(&accepting(&mirror)).await.unwrap();
             assert_eq!(mirror.image(), before, "{form}, {phase:?}");
@@ -130,7 +130,7 @@ async fn a_restore_that_was_begun_in_another_etcd_asks_before_it_resumes() {
         mirror.roll_back().await.unwrap_err(),
     ] {
         assert!(
-            matches!(&*refused.failure, Failure::OtherEtcd { .. }),
+            matches!(&*refused.failure, EngineErrorKind::OtherEtcd { .. }),
             "{refused:?}"
         );
     }

@@ -2,7 +2,7 @@
 //! state.
 
 use meta_migrate::journal::Phase;
-use meta_migrate::{Environment, Failure, FailureKind, plan};
+use meta_migrate::{EngineErrorKind, Environment, ErrorClass, plan};
 use meta_report::MigrateOutcome;
 use meta_testing::memory::MemoryStore;
 use milvus_meta::layout::Layout;
@@ -164,8 +164,8 @@ async fn a_contradiction_is_refused_and_nothing_is_written() {
     );
     let before = plain(&instance.store.dump());
     let refused = instance.migrate().await.unwrap_err();
-    assert_eq!(refused.kind(), FailureKind::Unmigratable);
-    let Failure::Findings(plan) = &*refused.failure else {
+    assert_eq!(refused.kind(), ErrorClass::Unmigratable);
+    let EngineErrorKind::Findings(plan) = &*refused.failure else {
         panic!("{refused:?}");
     };
     let found = plan.findings.iter().find(|it| it.code == "contradiction");

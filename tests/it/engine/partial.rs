@@ -5,7 +5,7 @@ use std::io::Write as _;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use meta_backup::Tolerance;
-use meta_migrate::{Failure, FailureKind, Way};
+use meta_migrate::{EngineErrorKind, ErrorClass, RestoreCommand};
 use milvus_meta::transform::CollectionForm;
 
 use super::instance::Instance;
@@ -49,11 +49,11 @@ async fn what_a_partial_backup_does_not_hold_is_not_deleted() {
     std::fs::write(it.backup(), birdwatcher(&saved)).unwrap();
     let changed = before.keys().next_back().unwrap();
     it.put(changed, b"changed");
-    let mut options = it.restore_options(Way::Restore);
+    let mut options = it.restore_options(RestoreCommand::Restore);
     options.accept_loss = true;
     let refused = it.restore_with(&options).await.unwrap_err();
     assert!(
-        matches!(*refused.failure, Failure::Backup(_)),
+        matches!(*refused.failure, EngineErrorKind::Backup(_)),
         "{refused:?}"
     );
     options.limits.tolerance = Tolerance {
@@ -61,7 +61,7 @@ async fn what_a_partial_backup_does_not_hold_is_not_deleted() {
         allow_partial: true,
     };
     let refused = it.restore_with(&options).await.unwrap_err();
-    assert_eq!(refused.kind(), FailureKind::Usage, "{refused:?}");
+    assert_eq!(refused.kind(), ErrorClass::Usage, "{refused:?}");
     assert!(refused.to_string().contains("--keep-extra"), "{refused}");
     options.keep_extra = true;
     let report = it.restore_with(&options).await.unwrap();

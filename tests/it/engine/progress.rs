@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use meta_migrate::journal::Phase;
-use meta_migrate::{Environment, Observer, Way, migrate, restore};
+use meta_migrate::{Environment, Observer, RestoreCommand, migrate, restore};
 
 use super::instance::Instance;
 use crate::rules::FORMS;
@@ -41,7 +41,7 @@ impl Observer for Listener {
 }
 
 async fn roll_back(instance: &Instance, environment: &Environment) {
-    let options = instance.restore_options(Way::Rollback);
+    let options = instance.restore_options(RestoreCommand::Rollback);
     restore(&instance.store, &options, environment)
         .await
         .unwrap();

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use meta_backup::Backup;
 use meta_migrate::journal::{FORMAT, JournalError, Phase};
 use meta_migrate::{
-    Environment, Failure, FailureKind, MigrateOptions, Observer, VerifyOptions, Written, migrate,
-    plan, status, status_all_the_same, verify,
+    EngineErrorKind, Environment, ErrorClass, MigrateOptions, Observer, VerifyOptions, WriteState,
+    migrate, plan, status, status_with_journal_error, verify,
 };
 use meta_report::MigrateOutcome;
 use meta_testing::memory::{Fault, RequestKind};
@@ -34,10 +34,10 @@ async fn d1_d36_metadata_that_cannot_be_migrated_is_left_as_it_is() {
         let instance = Instance::of(&broken(), form);
         let before = plain(&instance.store.dump());
         let refused = instance.migrate().await.unwrap_err();
-        assert!(matches!(&*refused.failure, Failure::Findings(plan)
+        assert!(matches!(&*refused.failure, EngineErrorKind::Findings(plan)
             if plan.findings.iter().any(|finding| finding.is_error())));
-        assert_eq!(refused.kind(), FailureKind::Unmigratable);
-        assert_eq!(refused.written, Written::Nothing);
+        assert_eq!(refused.kind(), ErrorClass::Unmigratable);
+        assert_eq!(refused.written, WriteState::Nothing);
         assert_eq!(plain(&instance.store.dump()), before);
     }
 }
@@ -63,7 +63,7 @@ async fn keys_of_both_layouts_are_refused_with_what_speaks_for_each() {
     instance.put("field-index/1/7", b"left by the official tool");
     let before = plain(&instance.store.dump());
     let refused = instance.migrate().await.unwrap_err();
-    let Failure::Findings(plan) = &*refused.failure else {
+    let EngineErrorKind::Findings(plan) = &*refused.failure else {
         panic!("{refused:?}");
     };
     let mixed = plan
@@ -74,7 +74,7 @@ async fn keys_of_both_layouts_are_refused_with_what_speaks_for_each() {
     for evidence in ["2.1: root-coord/index", "2.2: field-index (1 key)"] {
         assert!(mixed.message.contains(evidence), "{}", mixed.message);
     }
-    assert_eq!(refused.kind(), FailureKind::Unmigratable);
+    assert_eq!(refused.kind(), ErrorClass::Unmigratable);
     assert_eq!(plain(&instance.store.dump()), before);
 }
 
@@ -118,9 +118,12 @@ async fn where_the_backup_fails_nothing_is_decided_on_a_part_of_the_metadata() {
         let failed = migrate(&instance.store, &options, &watched(SaysNo))
             .await
             .unwrap_err();
-        assert!(matches!(&*failed.failure, Failure::Backup(_)), "{failed:?}");
-        assert_eq!(failed.kind(), FailureKind::Failed);
-        assert_eq!(failed.written, Written::Nothing);
+        assert!(
+            matches!(&*failed.failure, EngineErrorKind::Backup(_)),
+            "{failed:?}"
+        );
+        assert_eq!(failed.kind(), ErrorClass::Failed);
+        assert_eq!(failed.written, WriteState::Nothing);
         assert_eq!(plain(&instance.store.dump()), before);
     }
 }
@@ -187,12 +190,12 @@ async fn a_journal_of_a_newer_program_stops_both_ways() {
     for refused in errors {
         assert!(matches!(
             &*refused.failure,
-            Failure::Journal {
+            EngineErrorKind::Journal {
                 source: JournalError::Newer { .. },
                 ..
             }
         ));
-        assert_eq!(refused.kind(), FailureKind::Failed);
+        assert_eq!(refused.kind(), ErrorClass::Failed);
     }
     assert_eq!(plain(&instance.store.dump()), before);
 }
@@ -209,7 +212,7 @@ async fn the_status_reports_all_but_the_journal_when_that_cannot_be_read() {
         });
         let (limits, environment) = (limits(), Environment::silent());
         let around = (&limits, &environment);
-        let found = status_all_the_same(&instance.store, &root(), around).await;
+        let found = status_with_journal_error(&instance.store, &root(), around).await;
         let (report, unusable) = found.unwrap();
         assert_eq!(report.layout, Layout::V2_1);
         assert!(!report.families.is_empty());
@@ -217,7 +220,7 @@ async fn the_status_reports_all_but_the_journal_when_that_cannot_be_read() {
         let told = report.journal_error.unwrap();
         assert!(told.contains(word), "{told}");
         assert!(report.journal.is_some(), "as it stands");
-        assert_eq!(unusable.unwrap().kind(), FailureKind::Failed);
+        assert_eq!(unusable.unwrap().kind(), ErrorClass::Failed);
         status(&instance.store, &root(), around).await.unwrap_err();
     }
 }
@@ -228,7 +231,7 @@ async fn keys_without_a_lease_are_reported_to_stay() {
         let instance = Instance::small(CollectionForm::Split);
         instance.put(key, b"{}");
         let refused = instance.migrate().await.unwrap_err();
-        assert_eq!(refused.kind(), FailureKind::Refused);
+        assert_eq!(refused.kind(), ErrorClass::Refused);
         let told = refused.to_string();
         assert!(told.contains(key), "{told}");
         assert!(told.contains("never expires"), "{told}");
@@ -281,10 +284,10 @@ async fn d28_nothing_is_written_once_the_lease_is_lost() {
         });
         let lost = instance.migrate().await.unwrap_err();
         assert!(
-            matches!(&*lost.failure, Failure::LockLost { .. }),
+            matches!(&*lost.failure, EngineErrorKind::LockLost { .. }),
             "{lost:?}"
         );
-        assert_eq!(lost.kind(), FailureKind::PartWay);
+        assert_eq!(lost.kind(), ErrorClass::PartWay);
         let lost_at = *lost_at.lock().unwrap();
         let sent = instance.store.transactions();
         let (before, after): (Vec<_>, Vec<_>) =
@@ -317,7 +320,7 @@ async fn d20_everything_is_read_at_one_revision() {
     });
     let changed = instance.migrate().await.unwrap_err();
     assert!(
-        matches!(&*changed.failure, Failure::SourceChanged { what, .. } if what.contains("users/late")),
+        matches!(&*changed.failure, EngineErrorKind::SourceChanged { what, .. } if what.contains("users/late")),
         "{changed:?}"
     );
     let revisions = revisions.lock().unwrap().clone();

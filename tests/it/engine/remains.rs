@@ -1,6 +1,6 @@
 //! What an interrupted run of the official tool leaves (D1) is refused, and left as it is.
 
-use meta_migrate::{Environment, Failure, FailureKind, Written, migrate};
+use meta_migrate::{EngineErrorKind, Environment, ErrorClass, WriteState, migrate};
 
 use super::instance::{Instance, plain};
 use crate::rules::FORMS;
@@ -15,12 +15,12 @@ async fn refuses(instance: &Instance, target: &str, code: &str) {
         .await
         .unwrap_err();
     assert!(
-        matches!(&*refused.failure, Failure::Findings(plan)
+        matches!(&*refused.failure, EngineErrorKind::Findings(plan)
             if plan.findings.iter().any(|finding| finding.is_error() && finding.code == code)),
         "{refused:?}"
     );
-    assert_eq!(refused.kind(), FailureKind::Unmigratable);
-    assert_eq!(refused.written, Written::Nothing);
+    assert_eq!(refused.kind(), ErrorClass::Unmigratable);
+    assert_eq!(refused.written, WriteState::Nothing);
     assert_eq!(plain(&instance.store.dump()), before);
 }
 

@@ -2,7 +2,7 @@
 
 use meta_backup::{Header, WriteOptions, Writer};
 use meta_migrate::journal::Phase;
-use meta_migrate::{Failure, FailureKind, RestoreOptions, Way, Written};
+use meta_migrate::{EngineErrorKind, ErrorClass, RestoreCommand, RestoreOptions, WriteState};
 use meta_report::RestoreOutcome;
 use meta_store::Op;
 use meta_testing::memory::Fault;
@@ -34,11 +34,11 @@ async fn d2_without_a_sound_backup_nothing_is_deleted() {
             }
             let refused = instance.roll_back().await.unwrap_err();
             assert!(
-                matches!(&*refused.failure, Failure::Backup(_)),
+                matches!(&*refused.failure, EngineErrorKind::Backup(_)),
                 "{refused:?}"
             );
-            assert_eq!(refused.kind(), FailureKind::Failed);
-            assert_eq!(refused.written, Written::Nothing);
+            assert_eq!(refused.kind(), ErrorClass::Failed);
+            assert_eq!(refused.written, WriteState::Nothing);
             assert_eq!(plain(&instance.store.dump()), done);
         }
         std::fs::write(instance.backup(), &sound).unwrap();
@@ -68,10 +68,10 @@ async fn a_second_rollback_finds_nothing_to_undo_but_2_2_without_a_record_needs_
     }
     let refused = migrated.roll_back().await.unwrap_err();
     assert!(
-        matches!(&*refused.failure, Failure::NoBackup),
+        matches!(&*refused.failure, EngineErrorKind::NoBackup),
         "{refused:?}"
     );
-    assert_eq!(refused.kind(), FailureKind::Usage);
+    assert_eq!(refused.kind(), ErrorClass::Usage);
 }
 
 #[tokio::test]
@@ -86,14 +86,14 @@ async fn what_was_staged_does_not_stay_without_its_journal() {
             next.end_lock();
             let (staged, journal) = (next.image(), next.journal());
             assert_ne!(staged, before, "{form}");
-            let mut options = next.restore_options(Way::Restore);
+            let mut options = next.restore_options(RestoreCommand::Restore);
             options.keep_extra = true;
             let refused = next.restore_with(&options).await.unwrap_err();
             assert!(
-                matches!(&*refused.failure, Failure::StagedWouldStay { .. }),
+                matches!(&*refused.failure, EngineErrorKind::StagedWouldStay { .. }),
                 "{form}: {refused:?}"
             );
-            assert_eq!(refused.kind(), FailureKind::Usage);
+            assert_eq!(refused.kind(), ErrorClass::Usage);
             assert_eq!((next.image(), next.journal()), (staged, journal), "{form}");
             // Both ways that are reported end well.
             next.roll_back().await.unwrap();
@@ -119,14 +119,14 @@ async fn d17_what_2_2_wrote_is_reported_and_removed_if_accepted() {
         run_2_2(&instance);
         let running = plain(&instance.store.dump());
         let refused = instance.roll_back().await.unwrap_err();
-        let Failure::WouldLose { what } = &*refused.failure else {
+        let EngineErrorKind::WouldLose { what } = &*refused.failure else {
             panic!("{refused:?}");
         };
         assert!(what.contains("3 keys"), "{what}");
         assert!(what.contains("datacoord-meta/s/1/10/51"), "{what}");
-        assert_eq!(refused.kind(), FailureKind::Refused);
+        assert_eq!(refused.kind(), ErrorClass::Refused);
         assert_eq!(plain(&instance.store.dump()), running);
-        let mut options = instance.restore_options(Way::Rollback);
+        let mut options = instance.restore_options(RestoreCommand::Rollback);
         options.accept_loss = true;
         let report = instance.restore_with(&options).await.unwrap();
         assert!(report.verified);
@@ -141,18 +141,21 @@ async fn a_dry_run_shows_the_difference_although_something_would_be_lost() {
         instance.migrate().await.unwrap();
         run_2_2(&instance);
         let running = plain(&instance.store.dump());
-        let mut options = instance.restore_options(Way::Rollback);
+        let mut options = instance.restore_options(RestoreCommand::Rollback);
         options.dry_run = true;
         let refused = instance.restore_with(&options).await.unwrap_err();
-        assert!(matches!(&*refused.failure, Failure::WouldLose { .. }));
-        assert_eq!(refused.kind(), FailureKind::Refused);
-        let shown = refused.difference.expect("the difference");
+        assert!(matches!(
+            &*refused.failure,
+            EngineErrorKind::WouldLose { .. }
+        ));
+        assert_eq!(refused.kind(), ErrorClass::Refused);
+        let shown = refused.diff.expect("the difference");
         assert!(shown.put > 0 && shown.delete > 2, "{shown:?}");
         assert_eq!(shown.outcome, RestoreOutcome::WouldRestore);
         options.accept_loss = true;
         let accepted = instance.restore_with(&options).await.unwrap();
         assert_eq!(accepted, *shown);
-        let mut options = instance.restore_options(Way::Restore);
+        let mut options = instance.restore_options(RestoreCommand::Restore);
         options.dry_run = true;
         assert_eq!(instance.restore_with(&options).await.unwrap(), *shown);
         assert_eq!(plain(&instance.store.dump()), running);
@@ -172,7 +175,7 @@ async fn what_2_2_wrote_before_the_migration_was_finished_is_reported_too() {
             let running = plain(&next.store.dump());
             let refused = next.roll_back().await.unwrap_err();
             assert!(
-                matches!(&*refused.failure, Failure::WouldLose { what } if what.contains("3 keys")),
+                matches!(&*refused.failure, EngineErrorKind::WouldLose { what } if what.contains("3 keys")),
                 "{refused:?}"
             );
             assert_eq!(plain(&next.store.dump()), running);
@@ -188,7 +191,7 @@ async fn extra_keys_are_kept_where_that_is_wished() {
     instance.put("datacoord-meta/s/1/10/51", b"changed");
     instance.put("queryCoord-ResourceGroup/rg", b"a group");
     instance.put("datacoord-meta/s/1/10/77", b"new");
-    let mut options = instance.restore_options(Way::Restore);
+    let mut options = instance.restore_options(RestoreCommand::Restore);
     options.keep_extra = true;
     let report = instance.restore_with(&options).await.unwrap();
     assert!(report.kept == 2 && report.delete == 0 && report.verified);
@@ -204,7 +207,7 @@ async fn extra_keys_are_kept_where_that_is_wished() {
 #[tokio::test]
 async fn extra_keys_are_not_kept_where_both_layouts_would_be_there() {
     for form in FORMS {
-        for way in [Way::Rollback, Way::Restore] {
+        for way in [RestoreCommand::Rollback, RestoreCommand::Restore] {
             let instance = Instance::small(form);
             instance.migrate().await.unwrap();
             let migrated = plain(&instance.store.dump());
@@ -214,7 +217,7 @@ async fn extra_keys_are_not_kept_where_both_layouts_would_be_there() {
             for dry_run in [true, false] {
                 options.dry_run = dry_run;
                 let refused = instance.restore_with(&options).await.unwrap_err();
-                assert_eq!(refused.kind(), FailureKind::Usage, "{form}: {refused:?}");
+                assert_eq!(refused.kind(), ErrorClass::Usage, "{form}: {refused:?}");
                 assert!(refused.to_string().contains("--keep-extra"), "{refused}");
                 assert_eq!(plain(&instance.store.dump()), migrated, "{form}");
             }
@@ -238,7 +241,7 @@ async fn d18_the_server_id_counter_is_never_set_back() {
         let key = crate::support::metadata::root().session_id_key();
         world.delete(&milvus_meta::keys::KeyRange::single(key))
     });
-    let mut options = instance.restore_options(Way::Rollback);
+    let mut options = instance.restore_options(RestoreCommand::Rollback);
     options.accept_loss = true;
     instance.restore_with(&options).await.unwrap();
     assert_eq!(instance.get("session/id").unwrap(), b"12");
@@ -314,7 +317,7 @@ fn moved(instance: &Instance, root: MetaRoot) -> RestoreOptions {
     RestoreOptions {
         moved_from: Some(root.clone()),
         root,
-        ..instance.restore_options(Way::Restore)
+        ..instance.restore_options(RestoreCommand::Restore)
     }
 }
 
@@ -354,14 +357,14 @@ async fn a_backup_of_another_root_is_moved_only_where_that_is_wished() {
         "old/meta",
         &["old/meta/a".into(), "old/meta/b".into()],
     );
-    let options = instance.restore_options(Way::Restore);
+    let options = instance.restore_options(RestoreCommand::Restore);
     let refused = instance.restore_with(&options).await.unwrap_err();
     assert!(
-        matches!(&*refused.failure, Failure::WrongRoot { found, wanted, .. }
+        matches!(&*refused.failure, EngineErrorKind::WrongRoot { found, wanted, .. }
             if found == "old/meta" && wanted == "by-dev/meta"),
         "{refused:?}"
     );
-    assert_eq!(refused.kind(), FailureKind::Usage);
+    assert_eq!(refused.kind(), ErrorClass::Usage);
     assert!(instance.store.dump().is_empty());
     let report = instance
         .restore_with(&moved(&instance, crate::support::metadata::root()))
@@ -412,11 +415,11 @@ async fn what_someone_writes_while_a_rollback_deletes_is_found_by_its_comparison
         assert!(
             matches!(
                 &*failed.failure,
-                Failure::Verification(_) | Failure::SourceChanged { .. }
+                EngineErrorKind::Verification(_) | EngineErrorKind::SourceChanged { .. }
             ),
             "{failed:?}"
         );
-        assert_eq!(failed.written, Written::Restoring);
+        assert_eq!(failed.written, WriteState::Restoring);
         let key = instance.store.look(|world| world.get(key));
         assert_eq!(&*key.unwrap().value, b"from somebody else");
     }
@@ -434,7 +437,7 @@ async fn what_someone_writes_while_a_migration_deletes_is_found_by_its_verificat
     disturb_deleting(&instance, b"by-dev/meta/segment-index/somebody");
     let failed = instance.migrate().await.unwrap_err();
     assert!(
-        matches!(&*failed.failure, Failure::Verification(_)),
+        matches!(&*failed.failure, EngineErrorKind::Verification(_)),
         "{failed:?}"
     );
     let instance = Instance::small(CollectionForm::Database);

@@ -1,7 +1,7 @@
 //! Interrupted runs: the way on and the way back from every phase.
 
 use meta_migrate::journal::Phase;
-use meta_migrate::{Failure, FailureKind, Way, Written};
+use meta_migrate::{EngineErrorKind, ErrorClass, RestoreCommand, WriteState};
 use meta_report::{MigrateOutcome, RestoreOutcome};
 use milvus_meta::keys::KeyRange;
 use milvus_meta::transform::CollectionForm;
@@ -100,7 +100,7 @@ async fn what_someone_changed_of_what_was_staged_is_not_overwritten() {
         next.put(key, b"another value");
         let refused = next.migrate().await.unwrap_err();
         assert!(
-            matches!(&*refused.failure, Failure::StagedDiffers(_)),
+            matches!(&*refused.failure, EngineErrorKind::StagedDiffers(_)),
             "{refused:?}"
         );
         assert_eq!(next.get(key).unwrap(), b"another value");
@@ -134,22 +134,22 @@ async fn another_plan_than_the_one_that_was_staged_is_refused() {
         let before = next.image();
         let refused = next.migrate().await.unwrap_err();
         assert!(
-            matches!(&*refused.failure, Failure::PlanChanged { recorded, now } if recorded != now),
+            matches!(&*refused.failure, EngineErrorKind::PlanChanged { recorded, now } if recorded != now),
             "{refused:?}"
         );
-        assert_eq!(refused.kind(), FailureKind::PartWay);
-        assert_eq!(refused.written, Written::Nothing);
+        assert_eq!(refused.kind(), ErrorClass::PartWay);
+        assert_eq!(refused.written, WriteState::Nothing);
         assert_eq!(next.image(), before);
         // Nor does a rollback trust the journal then, unless that is accepted.
         let refused = next.roll_back().await.unwrap_err();
         assert!(
-            matches!(&*refused.failure, Failure::StagedFromOther { .. }),
+            matches!(&*refused.failure, EngineErrorKind::StagedFromOther { .. }),
             "{refused:?}"
         );
-        assert_eq!(refused.kind(), FailureKind::Refused);
+        assert_eq!(refused.kind(), ErrorClass::Refused);
         assert!(refused.backup.is_some());
         assert_eq!(next.image(), before);
-        let mut options = next.restore_options(Way::Rollback);
+        let mut options = next.restore_options(RestoreCommand::Rollback);
         options.accept_loss = true;
         let report = next.restore_with(&options).await.unwrap();
         assert!(!report.verified, "it is not what the backup holds");
@@ -231,7 +231,7 @@ async fn an_interrupted_restore_that_keeps_extra_keys_keeps_them_when_it_is_fini
     super::saved(&killed.store, &killed.backup()).await;
     killed.put("datacoord-meta/s/1/10/51", b"changed");
     killed.put("datacoord-meta/s/9/9/9", b"not in the backup");
-    let mut options = killed.restore_options(Way::Restore);
+    let mut options = killed.restore_options(RestoreCommand::Restore);
     options.keep_extra = true;
     killed.kill_after(Phase::Restoring, 1);
     killed.restore_with(&options).await.unwrap_err();

@@ -6,11 +6,11 @@ use std::time::Duration;
 use meta_backup::WriteOptions;
 use meta_migrate::journal::Phase;
 use meta_migrate::{
-    BackupOptions, BackupTarget, EngineError, Environment, Failure, FailureKind, Observer, Waits,
-    backup,
+    BackupOptions, BackupTarget, EngineError, EngineErrorKind, Environment, ErrorClass, Observer,
+    Waits, backup,
 };
 use meta_report::BackupReport;
-use meta_testing::memory::{MemoryStore, World};
+use meta_testing::memory::{MemoryState, MemoryStore};
 use milvus_meta::transform::CollectionForm;
 
 use super::between_runs::Notes;
@@ -23,7 +23,7 @@ struct AtCapture<F> {
     change: F,
 }
 
-impl<F: Fn(&mut World) + Send + Sync> Observer for AtCapture<F> {
+impl<F: Fn(&mut MemoryState) + Send + Sync> Observer for AtCapture<F> {
     fn phase_started(&self, name: &str, _total: Option<u64>) {
         assert_eq!(name, "backup");
         self.store.change(|world| (self.change)(world));
@@ -49,7 +49,7 @@ fn options(it: &Instance, file: &str, waits: Waits) -> BackupOptions {
 async fn save(
     it: &Instance,
     waits: Waits,
-    change: impl Fn(&mut World) + Send + Sync + 'static,
+    change: impl Fn(&mut MemoryState) + Send + Sync + 'static,
 ) -> Result<BackupReport, EngineError> {
     let options = options(it, "b.mmb", waits);
     let observer = AtCapture {
@@ -86,10 +86,10 @@ async fn backup_refuses_a_migration_that_begins_meanwhile() {
     .await
     .unwrap_err();
     assert!(
-        matches!(*refused.failure, Failure::Locked(_)),
+        matches!(*refused.failure, EngineErrorKind::Locked(_)),
         "{refused:?}"
     );
-    assert_eq!(refused.kind(), FailureKind::Refused);
+    assert_eq!(refused.kind(), ErrorClass::Refused);
     no_file_is_left(&it);
 }
 
@@ -104,10 +104,10 @@ async fn backup_refuses_a_migration_that_ran_meanwhile() {
     .await
     .unwrap_err();
     assert!(
-        matches!(*refused.failure, Failure::JournalChanged { .. }),
+        matches!(*refused.failure, EngineErrorKind::JournalChanged { .. }),
         "{refused:?}"
     );
-    assert_eq!(refused.kind(), FailureKind::Refused);
+    assert_eq!(refused.kind(), ErrorClass::Refused);
     no_file_is_left(&it);
 }
 
@@ -118,7 +118,7 @@ async fn backup_refuses_a_held_lock_and_waits_for_it() {
     it.store
         .change(|world| world.put_leased(&lock, b"{}", Duration::from_millis(300)));
     let refused = save(&it, Waits::default(), |_| {}).await.unwrap_err();
-    assert!(matches!(*refused.failure, Failure::Locked(_)));
+    assert!(matches!(*refused.failure, EngineErrorKind::Locked(_)));
     no_file_is_left(&it);
     let waits = Waits {
         lock: Duration::from_secs(60),

@@ -1,7 +1,7 @@
 //! Logs of segments (T14) through interrupted runs: staged before the commit, out of the records after it.
 
 use meta_migrate::journal::Phase;
-use meta_migrate::{Environment, Failure, VerifyOptions, verify};
+use meta_migrate::{EngineErrorKind, Environment, VerifyOptions, verify};
 use meta_report::{MigrateOutcome, RestoreOutcome};
 use milvus_meta::transform::{CollectionForm, SegmentForm};
 
@@ -103,7 +103,7 @@ async fn t14_a_record_that_changed_after_the_commit_is_not_rewritten() {
     next.put(RECORD, &value);
     let refused = next.migrate().await.unwrap_err();
     assert!(
-        matches!(&*refused.failure, Failure::SourceChanged { .. }),
+        matches!(&*refused.failure, EngineErrorKind::SourceChanged { .. }),
         "{refused:?}"
     );
     assert_eq!(next.get(RECORD).unwrap(), value);

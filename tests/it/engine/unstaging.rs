@@ -2,7 +2,7 @@
 //! is not true any more.
 
 use meta_migrate::journal::{Journal, Phase};
-use meta_migrate::{Failure, FailureKind, Way};
+use meta_migrate::{EngineErrorKind, ErrorClass, RestoreCommand};
 use meta_report::{RestoreOutcome, RestoreReport};
 use meta_store::Op;
 use meta_testing::memory::Fault;
@@ -24,7 +24,7 @@ async fn staged(form: milvus_meta::transform::CollectionForm) -> (Image, Instanc
 }
 
 async fn accepting(instance: &Instance) -> RestoreReport {
-    let mut options = instance.restore_options(Way::Rollback);
+    let mut options = instance.restore_options(RestoreCommand::Rollback);
     options.accept_loss = true;
     instance.restore_with(&options).await.unwrap()
 }
@@ -68,15 +68,15 @@ async fn unstaging_asks_before_it_deletes_what_was_not_staged() {
         }
         let running = plain(&next.store.dump());
         for dry_run in [true, false] {
-            let mut options = next.restore_options(Way::Rollback);
+            let mut options = next.restore_options(RestoreCommand::Rollback);
             options.dry_run = dry_run;
             let refused = next.restore_with(&options).await.unwrap_err();
-            let Failure::NotStaged { keys, examples } = &*refused.failure else {
+            let EngineErrorKind::NotStaged { keys, examples } = &*refused.failure else {
                 panic!("{form}: {refused:?}");
             };
             assert_eq!((*keys, examples.len()), (3, 3), "{form}");
-            assert_eq!(refused.kind(), FailureKind::Refused);
-            assert!(refused.difference.is_some(), "the difference is shown");
+            assert_eq!(refused.kind(), ErrorClass::Refused);
+            assert!(refused.diff.is_some(), "the difference is shown");
             assert_eq!(plain(&next.store.dump()), running, "{form}");
         }
         accepting(&next).await;
@@ -95,7 +95,10 @@ async fn unstaging_asks_before_it_deletes_a_changed_key() {
         next.put(key, b"another value");
         let refused = next.roll_back().await.unwrap_err();
         assert!(
-            matches!(&*refused.failure, Failure::NotStaged { keys: 1, .. }),
+            matches!(
+                &*refused.failure,
+                EngineErrorKind::NotStaged { keys: 1, .. }
+            ),
             "{form}: {refused:?}"
         );
         assert_eq!(next.get(key).unwrap(), b"another value");
@@ -121,13 +124,13 @@ async fn a_journal_behind_the_metadata_unstages_nothing() {
             let migrated = instance.image();
             let refused = instance.roll_back().await.unwrap_err();
             assert!(
-                matches!(&*refused.failure, Failure::StagedFromOther { .. }),
+                matches!(&*refused.failure, EngineErrorKind::StagedFromOther { .. }),
                 "{form}: {refused:?}"
             );
-            assert_eq!(refused.kind(), FailureKind::Refused);
+            assert_eq!(refused.kind(), ErrorClass::Refused);
             assert!(refused.backup.is_some(), "the backup is named");
             assert_eq!(instance.image(), migrated, "{form}");
-            let mut options = instance.restore_options(Way::Restore);
+            let mut options = instance.restore_options(RestoreCommand::Restore);
             options.accept_loss = true;
             assert!(instance.restore_with(&options).await.unwrap().verified);
             assert_eq!(instance.image(), before, "{form}");
@@ -141,10 +144,10 @@ async fn a_restore_beside_staged_keys_asks_before_it_loses_what_2_1_wrote() {
     for form in FORMS {
         let (_, next) = staged(form).await;
         next.put("datacoord-meta/s/1/10/99", b"written by 2.1");
-        let options = next.restore_options(Way::Restore);
+        let options = next.restore_options(RestoreCommand::Restore);
         let refused = next.restore_with(&options).await.unwrap_err();
         assert!(
-            matches!(&*refused.failure, Failure::WouldLose { .. }),
+            matches!(&*refused.failure, EngineErrorKind::WouldLose { .. }),
             "{form}: {refused:?}"
         );
         assert!(next.get("datacoord-meta/s/1/10/99").is_some());
@@ -221,7 +224,7 @@ async fn a_journal_of_another_meta_root_is_not_used() {
         next.roll_back().await.unwrap_err(),
         next.migrate().await.unwrap_err(),
     ] {
-        let Failure::Journal { source, .. } = &*refused.failure else {
+        let EngineErrorKind::Journal { source, .. } = &*refused.failure else {
             panic!("{refused:?}");
         };
         assert!(source.to_string().contains("elsewhere/meta"), "{source}");

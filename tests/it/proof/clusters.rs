@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use meta_migrate::{Environment, Failure, FailureKind, Limits, Written, migrate};
+use meta_migrate::{EngineErrorKind, Environment, ErrorClass, Limits, WriteState, migrate};
 use meta_store::etcd::{EtcdStore, Options};
 use meta_store::{Compare, Op, RangeRequest, Store, Txn};
 use milvus_meta::transform::CollectionForm;
@@ -128,7 +128,7 @@ async fn on_and_back(
     let outcome = case.migrate(hooked, &backup, &run_environment()).await;
     mend();
     if let Err(error) = outcome {
-        assert_eq!(error.kind(), FailureKind::PartWay, "{note}: {error:?}");
+        assert_eq!(error.kind(), ErrorClass::PartWay, "{note}: {error:?}");
         bury(case, store).await;
         let again = case.migrate(store, &backup, &run_environment()).await;
         again.unwrap_or_else(|error| panic!("{note}: {error:?}"));
@@ -183,7 +183,7 @@ async fn a_member_hangs_for_longer_than_a_request_may_take() {
 }
 
 /// Loses the majority at a place, for good as far as the run can see.
-async fn without_majority(place: Place, legal: &[Written]) {
+async fn without_majority(place: Place, legal: &[WriteState]) {
     let case = Arc::new(Case::new("base/in.jsonl", CollectionForm::Split));
     let (members, store) = cluster().await;
     case.load(&store).await;
@@ -199,7 +199,7 @@ async fn without_majority(place: Place, legal: &[Written]) {
     let backup = folder.path().join("b");
     let mut options = case.options(&backup);
     options.limits = Limits {
-        patience: Duration::from_secs(3),
+        retry_timeout: Duration::from_secs(3),
         ..options.limits
     };
     let started = std::time::Instant::now();
@@ -207,9 +207,9 @@ async fn without_majority(place: Place, legal: &[Written]) {
         .await
         .unwrap_err();
     assert!(started.elapsed() < Duration::from_secs(60), "{error:?}");
-    assert_eq!(error.kind(), FailureKind::PartWay, "{error:?}");
+    assert_eq!(error.kind(), ErrorClass::PartWay, "{error:?}");
     assert!(legal.contains(&error.written), "{error:?}");
-    let Failure::Store { source, .. } = &*error.failure else {
+    let EngineErrorKind::Store { source, .. } = &*error.failure else {
         panic!("{error:?}");
     };
     assert!(source.is_transient(), "{error:?}");
@@ -223,10 +223,10 @@ async fn without_majority(place: Place, legal: &[Written]) {
     }
     // What was said of the state is true.
     let journal = case.journal(&store).await.unwrap();
-    if error.written == Written::Staged {
+    if error.written == WriteState::Staged {
         assert!(journal.phase.is_before_commit());
     }
-    if error.written == Written::CutOver {
+    if error.written == WriteState::Committed {
         assert!(!journal.phase.is_before_commit());
     }
     bury(&case, &store).await;
@@ -237,18 +237,18 @@ async fn without_majority(place: Place, legal: &[Written]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_majority_while_staging_the_run_ends_part_way_and_resumes_later() {
-    without_majority(Place::Staging(Moment::Before), &[Written::Staged]).await;
+    without_majority(Place::Staging(Moment::Before), &[WriteState::Staged]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_majority_at_the_commit_nobody_claims_to_know_whether_it_was_done() {
-    let legal = [Written::InDoubt, Written::Staged];
+    let legal = [WriteState::InDoubt, WriteState::Staged];
     without_majority(Place::Commit(Moment::Before), &legal).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_majority_right_after_the_commit_the_run_resumes_later() {
-    without_majority(Place::Commit(Moment::After), &[Written::CutOver]).await;
+    without_majority(Place::Commit(Moment::After), &[WriteState::Committed]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use meta_migrate::{EngineError, Environment, Failure, FailureKind};
+use meta_migrate::{EngineError, EngineErrorKind, Environment, ErrorClass};
 use meta_store::etcd::EtcdStore;
 use meta_store::{Op, RangeRequest, Store};
 use milvus_meta::entry::Entry;
@@ -164,12 +164,14 @@ async fn d27_after_a_component_registered_nothing_is_written() {
             return;
         };
         // Before the lock was taken, and by a transaction of ours that was refused.
-        let (Failure::Sessions(found) | Failure::Intruder(found)) = &*failed.failure else {
+        let (EngineErrorKind::Sessions(found) | EngineErrorKind::Intruder(found)) =
+            &*failed.failure
+        else {
             panic!("{failed:?}");
         };
         assert!(found[0].key.ends_with("session/querynode-7"), "{failed:?}");
         assert!(
-            matches!(failed.kind(), FailureKind::Refused | FailureKind::PartWay),
+            matches!(failed.kind(), ErrorClass::Refused | ErrorClass::PartWay),
             "{failed:?}"
         );
     }
@@ -191,11 +193,11 @@ async fn d28_after_the_lock_was_lost_nothing_is_written() {
             return;
         };
         assert!(
-            matches!(*failed.failure, Failure::LockLost { .. }),
+            matches!(*failed.failure, EngineErrorKind::LockLost { .. }),
             "{failed:?}"
         );
         assert!(
-            matches!(failed.kind(), FailureKind::Refused | FailureKind::PartWay),
+            matches!(failed.kind(), ErrorClass::Refused | ErrorClass::PartWay),
             "{failed:?}"
         );
     }

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use meta_migrate::{
-    BackupOptions, BackupTarget, EngineError, Environment, Failure, FailureKind, Limits, Observer,
-    Written, backup, migrate, restore,
+    BackupOptions, BackupTarget, EngineError, EngineErrorKind, Environment, ErrorClass, Limits,
+    Observer, WriteState, backup, migrate, restore,
 };
 use meta_report::MigrateOutcome;
 use meta_store::etcd::{EtcdStore, Options};
@@ -41,7 +41,7 @@ async fn roll_back_at_full_size(case: &Case, store: &impl Store) {
 
 /// Nothing below the root path was written.
 pub(super) async fn untouched(case: &Case, store: &impl Store, failed: &EngineError) {
-    assert_eq!(failed.written, Written::Nothing, "{failed:?}");
+    assert_eq!(failed.written, WriteState::Nothing, "{failed:?}");
     case.expect_before(store, "refused").await;
 }
 
@@ -83,7 +83,7 @@ async fn a_server_that_cannot_take_the_commit_is_refused_before_the_first_write(
     let failed = migrate_at_full_size(&case, &store, &backup, &Environment::silent()).await;
     let failed = failed.unwrap_err();
     assert!(
-        matches!(*failed.failure, Failure::CommitTooLarge { operations } if operations > 5),
+        matches!(*failed.failure, EngineErrorKind::CommitTooLarge { operations } if operations > 5),
         "{failed:?}"
     );
     untouched(&case, &store, &failed).await;
@@ -135,12 +135,12 @@ async fn an_entry_that_does_not_fit_is_named_before_the_first_write() {
     let path = folder.path().join("b");
     let failed = migrate_at_full_size(&case, &store, &path, &Environment::silent()).await;
     let failed = failed.unwrap_err();
-    let Failure::EntryTooLarge { key, bytes } = &*failed.failure else {
+    let EngineErrorKind::EntryTooLarge { key, bytes } = &*failed.failure else {
         panic!("{failed:?}");
     };
     assert!(String::from_utf8_lossy(key).contains("root-coord/collection/1"));
     assert!(*bytes > 1_500_000);
-    assert_eq!(failed.kind(), FailureKind::Unmigratable);
+    assert_eq!(failed.kind(), ErrorClass::Unmigratable);
     untouched(&case, &store, &failed).await;
     assert!(!path.exists());
 }
@@ -276,11 +276,11 @@ async fn a_capture_that_is_compacted_each_time_ends_with_nothing_changed() {
     let environment = compactor(&store, 1_000);
     let failed = migrate_at_full_size(&case, &store, &path, &environment).await;
     let failed = failed.unwrap_err();
-    let Failure::Store { source, .. } = &*failed.failure else {
+    let EngineErrorKind::Store { source, .. } = &*failed.failure else {
         panic!("{failed:?}");
     };
     assert_eq!(source.kind, StoreErrorKind::Compacted);
-    assert_eq!(failed.kind(), FailureKind::Failed);
+    assert_eq!(failed.kind(), ErrorClass::Failed);
     untouched(&case, &store, &failed).await;
 }
 
@@ -307,7 +307,7 @@ async fn d21_an_etcd_that_hangs_in_the_middle_ends_the_run_in_time_and_resumes_l
         });
         let mut options = case.options(&path);
         options.limits = Limits {
-            patience: Duration::from_secs(1),
+            retry_timeout: Duration::from_secs(1),
             ..options.limits
         };
         let started = Instant::now();
@@ -315,7 +315,7 @@ async fn d21_an_etcd_that_hangs_in_the_middle_ends_the_run_in_time_and_resumes_l
         let failed = failed.unwrap_err();
         assert!(started.elapsed() < Duration::from_secs(20));
         etcd.lock().unwrap().go_on();
-        let Failure::Store { action, source } = &*failed.failure else {
+        let EngineErrorKind::Store { action, source } = &*failed.failure else {
             panic!("{failed:?}");
         };
         assert_eq!(source.kind, StoreErrorKind::Timeout);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use meta_migrate::{Environment, Failure, FailureKind, Limits, compact, status};
+use meta_migrate::{EngineErrorKind, Environment, ErrorClass, Limits, compact, status};
 use meta_store::etcd::EtcdStore;
 use meta_store::{Op, Store, StoreError, StoreErrorKind, Txn};
 use milvus_meta::transform::CollectionForm;
@@ -69,7 +69,7 @@ async fn too_little_room(etcd: Etcd) {
     let backup = folder.path().join("b");
     let failed = migrate_at_full_size(&case, &store, &backup, &environment).await;
     let failed = failed.unwrap_err();
-    let Failure::NoRoom {
+    let EngineErrorKind::NoRoom {
         needed,
         in_use,
         quota,
@@ -80,7 +80,7 @@ async fn too_little_room(etcd: Etcd) {
     };
     assert_eq!(*quota, QUOTA);
     assert!(in_use + needed > QUOTA && *needed > 150_000, "{failed:?}");
-    assert_eq!(failed.kind(), FailureKind::Failed);
+    assert_eq!(failed.kind(), ErrorClass::Failed);
     untouched(&case, &store, &failed).await;
     assert!(!backup.exists());
     // The cure that is reported.
@@ -144,10 +144,10 @@ async fn an_alarm_in_the_middle_ends_the_run_part_way_and_resumes_when_that_is_c
         let failed = case.migrate(&hooked, &backup, &Environment::silent()).await;
         let failed = failed.unwrap_err();
         assert!(
-            matches!(&*failed.failure, Failure::Alarm(alarms) if alarms == &["NOSPACE"]),
+            matches!(&*failed.failure, EngineErrorKind::Alarm(alarms) if alarms == &["NOSPACE"]),
             "{failed:?}"
         );
-        assert_eq!(failed.kind(), FailureKind::PartWay, "{failed:?}");
+        assert_eq!(failed.kind(), ErrorClass::PartWay, "{failed:?}");
         // Raised already: a new run is refused before it writes, whatever it would do.
         let again = case.migrate(&store, &backup, &Environment::silent()).await;
         assert!(again.is_err());

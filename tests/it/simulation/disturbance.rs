@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use meta_migrate::{Signal, Stopper};
+use meta_migrate::{CancelSource, Signal};
 use meta_store::{StoreError, StoreErrorKind};
-use meta_testing::memory::{Fault, Limits, MemoryStore, World};
+use meta_testing::memory::{Fault, Limits, MemoryState, MemoryStore};
 use milvus_meta::keys::MetaRoot;
 
 use crate::support::metadata::{self, definition, pair};
@@ -39,7 +39,7 @@ impl Source {
         key.into()
     }
 
-    fn change(self, world: &mut World) {
+    fn change(self, world: &mut MemoryState) {
         world.put(&self.key(), &self.value());
     }
 
@@ -182,10 +182,10 @@ impl Disturbance {
     }
 
     /// What happens at the request itself. Changes of the data are written down as events.
-    pub(crate) fn fault(self, stopper: &Stopper, events: &Events) -> Option<Fault> {
-        let at = |when: When, change: fn(&mut World)| {
+    pub(crate) fn fault(self, stopper: &CancelSource, events: &Events) -> Option<Fault> {
+        let at = |when: When, change: fn(&mut MemoryState)| {
             let events = events.clone();
-            let noted = move |world: &mut World| {
+            let noted = move |world: &mut MemoryState| {
                 let before = world.revision();
                 change(world);
                 if world.revision() > before {
@@ -227,7 +227,7 @@ impl Disturbance {
                     ..world.limits()
                 });
             }),
-            NoSpace => Fault::before(World::raise_no_space),
+            NoSpace => Fault::before(MemoryState::raise_no_space),
             Hang => Fault::Hang,
             Self::Signal => {
                 stopper.stop(Signal::Terminate);
@@ -260,7 +260,7 @@ fn root() -> MetaRoot {
     metadata::root()
 }
 
-fn end_lock(world: &mut World) {
+fn end_lock(world: &mut MemoryState) {
     if let Some(lock) = world.get(&root().lock_key())
         && lock.value != OTHER_HOLDER
     {
@@ -268,7 +268,7 @@ fn end_lock(world: &mut World) {
     }
 }
 
-fn register(world: &mut World) {
+fn register(world: &mut MemoryState) {
     world.put_leased(&intruder_key(), b"{\"Address\":\"10.0.0.1\"}", LEASE);
 }
 
@@ -276,7 +276,7 @@ pub(crate) fn intruder_key() -> Vec<u8> {
     root().join(b"session/rootcoord")
 }
 
-fn take_over(world: &mut World) {
+fn take_over(world: &mut MemoryState) {
     end_lock(world);
     if world.get(&root().lock_key()).is_none() {
         world.put_leased(&root().lock_key(), OTHER_HOLDER, LEASE);

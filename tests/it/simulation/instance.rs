@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use meta_backup::{OutputFormat, WriteOptions};
 use meta_migrate::{
-    BackupTarget, Limits, MigrateOptions, RestoreOptions, VerifyOptions, Waits, Way,
+    BackupTarget, Limits, MigrateOptions, RestoreCommand, RestoreOptions, VerifyOptions, Waits,
 };
 use milvus_meta::entry::Entry;
 use milvus_meta::proto::v2_1::common::KeyDataPair;
@@ -207,7 +207,7 @@ impl Case {
     pub(crate) fn rollback_options(&self) -> RestoreOptions {
         RestoreOptions {
             root: metadata::root(),
-            way: Way::Rollback,
+            command: RestoreCommand::Rollback,
             expects_2_1: false,
             backup: None,
             moved_from: None,
@@ -236,7 +236,7 @@ fn limits() -> Limits {
         txn_ops_max: 4,
         in_flight_max: 2,
         delete_keys_max: 3,
-        patience: Duration::from_secs(2),
+        retry_timeout: Duration::from_secs(2),
         ..Limits::default()
     }
 }

@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use bytes::Bytes;
 use meta_migrate::journal::{Journal, Phase};
-use meta_migrate::{EngineError, Failure, FailureKind, Written};
+use meta_migrate::{EngineError, EngineErrorKind, ErrorClass, WriteState};
 use meta_report::{MigrateOutcome, RestoreOutcome};
 use meta_store::{Applied, Op};
 use meta_testing::memory::{MemoryStore, TxnRecord};
@@ -230,12 +230,11 @@ pub(crate) fn truthful(outcome: &Outcome, before: &Image, store: &MemoryStore) -
 
 fn failed_truthfully(error: &EngineError, before: &Image, store: &MemoryStore) -> Verdict {
     let says_nothing_was_changed = match error.kind() {
-        FailureKind::Failed
-        | FailureKind::Usage
-        | FailureKind::Refused
-        | FailureKind::Unmigratable => true,
-        FailureKind::PartWay | FailureKind::Differs | FailureKind::Interrupted(_) => {
-            error.written == Written::Nothing
+        ErrorClass::Failed | ErrorClass::Usage | ErrorClass::Refused | ErrorClass::Unmigratable => {
+            true
+        }
+        ErrorClass::PartWay | ErrorClass::Differs | ErrorClass::Interrupted(_) => {
+            error.written == WriteState::Nothing
         }
     };
     let mut found = metadata_of(store);
@@ -245,17 +244,17 @@ fn failed_truthfully(error: &EngineError, before: &Image, store: &MemoryStore) -
         equal(&said, &found, before)?;
     }
     // A write whose fate is not known counts as done: that is the safe side.
-    if matches!(&*error.failure, Failure::Store { source, .. } if source.applied == Applied::Unknown)
+    if matches!(&*error.failure, EngineErrorKind::Store { source, .. } if source.applied == Applied::Unknown)
     {
         return Ok(());
     }
     match (error.written, phase(store)) {
-        (Written::InDoubt, Some(Phase::Staged | Phase::Committed))
-        | (Written::CutOver, Some(Phase::Committed | Phase::Tidying | Phase::Done))
-        | (Written::Restoring, Some(Phase::Restoring) | None)
-        | (Written::Restored, None)
+        (WriteState::InDoubt, Some(Phase::Staged | Phase::Committed))
+        | (WriteState::Committed, Some(Phase::Committed | Phase::Tidying | Phase::Done))
+        | (WriteState::Restoring, Some(Phase::Restoring) | None)
+        | (WriteState::Restored, None)
         // In doubt means just that: the commit may have been made, or not.
-        | (Written::Staged | Written::Nothing | Written::InDoubt, _) => Ok(()),
+        | (WriteState::Staged | WriteState::Nothing | WriteState::InDoubt, _) => Ok(()),
         (written, phase) => Err(format!("it said {written:?} in phase {phase:?}: {error:?}")),
     }
 }

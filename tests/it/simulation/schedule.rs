@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use meta_migrate::{EngineError, Environment, Silent, Stop, migrate, restore};
+use meta_migrate::{CancelToken, EngineError, Environment, Silent, migrate, restore};
 use meta_report::{MigrateReport, RestoreReport};
 use meta_testing::memory::{MemoryStore, RequestKind};
 
@@ -63,7 +63,7 @@ pub(crate) async fn run(
     command: Command,
     (planned, events): (&[Planned], &Events),
 ) -> Outcome {
-    let (stopper, stop) = Stop::new();
+    let (stopper, stop) = CancelToken::new();
     let events = events.clone();
     let script = planned.to_vec();
     store.fault_when(move |request| {

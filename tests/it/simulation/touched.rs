@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::Mutex;
 
 use bytes::Bytes;
-use meta_migrate::{Environment, FailureKind};
+use meta_migrate::{Environment, ErrorClass};
 use meta_report::MigrateOutcome;
 use meta_testing::memory::MemoryStore;
 use milvus_meta::proto::v2_1::etcd;
@@ -229,7 +229,7 @@ impl Touched {
             Outcome::Migrated(report) if report.outcome == MigrateOutcome::AlreadyMigrated => {
                 Answer::Migrated
             }
-            Outcome::Failed(error) if error.kind() == FailureKind::Unmigratable => Answer::Refused,
+            Outcome::Failed(error) if error.kind() == ErrorClass::Unmigratable => Answer::Refused,
             Outcome::Migrated(_)
             | Outcome::RolledBack(_)
             | Outcome::Failed(_)

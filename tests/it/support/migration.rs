@@ -9,8 +9,8 @@ use bytes::Bytes;
 use meta_backup::WriteOptions;
 use meta_migrate::journal::Journal;
 use meta_migrate::{
-    BackupTarget, EngineError, Environment, Limits, MigrateOptions, RestoreOptions, Waits, Way,
-    migrate, restore,
+    BackupTarget, EngineError, Environment, Limits, MigrateOptions, RestoreCommand, RestoreOptions,
+    Waits, migrate, restore,
 };
 use meta_report::{MigrateReport, RestoreReport};
 use meta_store::{Op, RangeRequest, Store, Txn};
@@ -211,7 +211,7 @@ impl Case {
     pub(crate) fn way_back(&self) -> RestoreOptions {
         RestoreOptions {
             root: self.root.clone(),
-            way: Way::Rollback,
+            command: RestoreCommand::Rollback,
             expects_2_1: false,
             backup: None,
             moved_from: None,

@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use milvus_meta::version::Release;
+use milvus_meta::release::Release;
 
 /// Larger than any release that fits into a Secret of 1 MiB, and small enough for memory.
 const RELEASE_BYTES_MAX: u64 = 64 << 20;

@@ -11,7 +11,7 @@ use crate::state::{EtcdTarget, Workload};
 use meta_report::StatusReport;
 use milvus_meta::finding::{Finding, Severity};
 use milvus_meta::layout::Layout;
-use milvus_meta::version::Release;
+use milvus_meta::release::Release;
 
 /// Which way an instance is upgraded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

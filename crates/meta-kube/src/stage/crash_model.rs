@@ -5,7 +5,7 @@ use super::*;
 
 /// What an operation works on.
 #[derive(Debug, Clone, Copy)]
-struct World {
+struct MemoryState {
     metadata: Layout,
     /// Whether pods of the old release run, all or some of them.
     old_runs: bool,
@@ -44,7 +44,7 @@ enum Then {
 
 const LEFT: [Layout; 4] = [Layout::V2_1, Layout::Staged, Layout::Mixed, Layout::V2_2];
 
-impl World {
+impl MemoryState {
     fn new() -> Self {
         Self {
             metadata: Layout::V2_1,
@@ -114,7 +114,7 @@ impl World {
 /// A record, and the world that it is about.
 #[derive(Debug, Clone, Copy)]
 struct Run {
-    world: World,
+    world: MemoryState,
     stage: Stage,
     before: Option<Layout>,
     policy: Policy,
@@ -124,7 +124,7 @@ struct Run {
 impl Run {
     fn new(policy: Policy, fault: Fault) -> Self {
         Self {
-            world: World::new(),
+            world: MemoryState::new(),
             stage: Stage::PROBE,
             before: None,
             policy,
@@ -347,7 +347,7 @@ fn a_second_forward_can_be_rolled_back() {
                     let mut run = Run::new(policy, failing);
                     run.stage = begin;
                     run.before = Some(Layout::V2_1);
-                    run.world = World {
+                    run.world = MemoryState {
                         metadata,
                         old_runs: false,
                         new_runs: begin == Stage::STOP && metadata == Layout::V2_2,

@@ -4,7 +4,7 @@ use crate::discovery::helm::HelmRelease;
 use crate::preflight::{Facts, helm_upgrade};
 use crate::state::UpgradeState;
 use milvus_meta::layout::Layout;
-use milvus_meta::version::Release;
+use milvus_meta::release::Release;
 
 /// What Helm does not know after an upgrade or a rollback; `None` where it knows.
 #[must_use]

@@ -14,17 +14,17 @@ use milvus_meta::layout::Layout;
 use milvus_meta::transform::PlanReport;
 use milvus_meta::transform::{Migration, Options, Task};
 
-use super::super::backup_job::BackupJob;
-use super::super::completeness::{has_2_1_run, result_findings};
-use super::super::error::{Failure, agreed};
-use super::super::fingerprint::{Filter, Fingerprint};
-use super::super::fit::Largest;
-use super::super::plan_report::{nothing, plan_of};
-use super::super::room::Room;
-use super::super::source::{Reading, read_source};
-use super::super::writer::Tally;
-use super::super::{completeness, layout};
 use super::{Run, already, nothing_to_do};
+use crate::completeness::{has_2_1_run, result_findings};
+use crate::error::{EngineErrorKind, agreed};
+use crate::fingerprint::{Filter, Fingerprint};
+use crate::plan_report::{nothing, plan_of};
+use crate::quota::QuotaCheck;
+use crate::request_limits::Largest;
+use crate::source::{Reading, read_source};
+use crate::throughput::backup_job::BackupJob;
+use crate::throughput::writer::WriteStats;
+use crate::{completeness, layout};
 
 /// The source and what will be made of it.
 pub(super) struct Prepared {
@@ -59,11 +59,14 @@ impl Prepared {
 
 impl<S: Store> Run<'_, S> {
     /// Reads, transforms, validates and backs up. Returns a report when there is nothing to do.
-    pub(super) async fn prepare(&mut self) -> Result<Option<MigrateReport>, Failure> {
-        let staged = self.ledger.phase().is_some_and(Phase::is_before_commit);
+    pub(super) async fn prepare(&mut self) -> Result<Option<MigrateReport>, EngineErrorKind> {
+        let staged = self
+            .journal_store
+            .phase()
+            .is_some_and(Phase::is_before_commit);
         let root = &self.options.root;
         let filter = if staged {
-            self.ledger.source_filter(root)
+            self.journal_store.source_filter(root)
         } else {
             Filter::all(root)
         };
@@ -71,9 +74,8 @@ impl<S: Store> Run<'_, S> {
         // does not show. Where nothing changed, the file that is there is used again.
         let wanted = self.options.backup.as_ref();
         let options = self.options.transform_options();
-        let room = Room::ask(self.store, self.options.limits.patience);
-        let mut reading =
-            read_source(self.store, self.around(), (&filter, &options), wanted).await?;
+        let quota = QuotaCheck::ask(self.store, self.options.limits.retry_timeout);
+        let mut reading = read_source(self.store, self.ctx(), (&filter, &options), wanted).await?;
         self.seconds.read = reading.read_seconds;
         self.seconds.transform = reading.transform_seconds;
         let is_repair = options.task == Task::Repair;
@@ -89,7 +91,7 @@ impl<S: Store> Run<'_, S> {
         self.compare_with_journal(&plan)?;
         self.check_approved(&plan, &reading.fingerprint)?;
         let size = (staged, reading.fingerprint.bytes);
-        if let Some(warning) = room.check_migration(&plan, size).await? {
+        if let Some(warning) = quota.check_migration(&plan, size).await? {
             self.environment.observer.note(&warning);
         }
         self.check_fit(&reading.migration).await?;
@@ -103,15 +105,15 @@ impl<S: Store> Run<'_, S> {
         self.prepared = Some(Prepared {
             migration: Arc::new(reading.migration),
             plan,
-            revision: reading.moment.revision,
-            cluster_id: reading.moment.cluster_id(),
+            revision: reading.read_revision.revision,
+            cluster_id: reading.read_revision.cluster_id(),
             fingerprint: reading.fingerprint,
             source_keys: reading.source_keys,
             leased_keys: reading.leased_keys,
             deletes: reading.deletes,
             is_rest: false,
         });
-        self.own = Tally::default();
+        self.own = WriteStats::default();
         Ok(None)
     }
 
@@ -121,7 +123,7 @@ impl<S: Store> Run<'_, S> {
         reading: &mut Reading,
         staged: bool,
         options: &Options,
-    ) -> Result<Option<MigrateReport>, Failure> {
+    ) -> Result<Option<MigrateReport>, EngineErrorKind> {
         let root = &self.options.root;
         match reading.layout {
             // What an unfinished run staged is beside an intact source.
@@ -129,7 +131,7 @@ impl<S: Store> Run<'_, S> {
                 if layout == Layout::V2_2 {
                     reading.layout = Layout::Mixed;
                 }
-                let plan = plan_of(reading, root, self.ledger.journal());
+                let plan = plan_of(reading, root, self.journal_store.journal());
                 self.compare_with_journal(&plan)?;
             }
             Layout::V2_2 => {
@@ -151,19 +153,19 @@ impl<S: Store> Run<'_, S> {
     /// Returns the plan of a reading.
     ///
     /// # Errors
-    /// [`Failure::Findings`] where a finding is an error.
+    /// [`EngineErrorKind::Findings`] where a finding is an error.
     pub(super) async fn planned(
         &self,
         (filter, reading): (&Filter, &Reading),
         options: &Options,
-    ) -> Result<PlanReport, Failure> {
-        let mut plan = plan_of(reading, &self.options.root, self.ledger.journal());
+    ) -> Result<PlanReport, EngineErrorKind> {
+        let mut plan = plan_of(reading, &self.options.root, self.journal_store.journal());
         let found = (filter, reading);
         plan.findings
-            .extend(result_findings(self.store, self.around(), found, options).await?);
+            .extend(result_findings(self.store, self.ctx(), found, options).await?);
         plan.findings.sort();
         if plan.findings.iter().any(Finding::is_error) {
-            return Err(Failure::Findings(Box::new(plan)));
+            return Err(EngineErrorKind::Findings(Box::new(plan)));
         }
         Ok(plan)
     }
@@ -171,9 +173,10 @@ impl<S: Store> Run<'_, S> {
     /// Whether 2.2 metadata is complete; `false` where 2.1 wrote to it since.
     ///
     /// # Errors
-    /// [`Failure::Findings`] where it is not: it is not ours to finish, but Milvus must not start on it.
-    async fn is_complete(&self, options: &Options) -> Result<bool, Failure> {
-        let found = completeness::check(self.store, self.around(), options, &self.ledger).await?;
+    /// [`EngineErrorKind::Findings`] where it is not: it is not ours to finish, but Milvus must not start on it.
+    async fn is_complete(&self, options: &Options) -> Result<bool, EngineErrorKind> {
+        let found =
+            completeness::check(self.store, self.ctx(), options, &self.journal_store).await?;
         if has_2_1_run(&found.1) {
             return Ok(false);
         }
@@ -182,7 +185,7 @@ impl<S: Store> Run<'_, S> {
     }
 
     /// Gives the backup its name, if one was wanted.
-    async fn save(&mut self, reading: &mut Reading) -> Result<(), Failure> {
+    async fn save(&mut self, reading: &mut Reading) -> Result<(), EngineErrorKind> {
         if let Some(job) = reading.backup.take() {
             let saving = Instant::now();
             let summary = job.finish().await?;
@@ -193,10 +196,14 @@ impl<S: Store> Run<'_, S> {
     }
 
     /// The plan has to be the one that was approved.
-    fn check_approved(&self, plan: &PlanReport, source: &Fingerprint) -> Result<(), Failure> {
+    fn check_approved(
+        &self,
+        plan: &PlanReport,
+        source: &Fingerprint,
+    ) -> Result<(), EngineErrorKind> {
         match &self.options.approved_plan {
             Some(approved) if !plan.digest.starts_with(approved.as_str()) => {
-                Err(Failure::PlanNotApproved {
+                Err(EngineErrorKind::PlanNotApproved {
                     approved: approved.clone(),
                     now: plan.digest.clone(),
                     what: format!(
@@ -215,15 +222,15 @@ impl<S: Store> Run<'_, S> {
     }
 
     /// The same for a migration that is committed, whose plan the journal has.
-    pub(super) fn check_committed_plan(&self) -> Result<(), Failure> {
-        let journal = self.ledger.journal();
+    pub(super) fn check_committed_plan(&self) -> Result<(), EngineErrorKind> {
+        let journal = self.journal_store.journal();
         let committed =
             journal.filter(|journal| matches!(journal.phase, Phase::Committed | Phase::Tidying));
         match (&self.options.approved_plan, committed) {
             (Some(approved), Some(journal))
                 if !journal.plan_digest.starts_with(approved.as_str()) =>
             {
-                Err(Failure::PlanNotApproved {
+                Err(EngineErrorKind::PlanNotApproved {
                     approved: approved.clone(),
                     now: journal.plan_digest.clone(),
                     what: "that one is committed and not finished".to_owned(),
@@ -234,12 +241,12 @@ impl<S: Store> Run<'_, S> {
     }
 
     /// What an unfinished run staged has to be what would be staged now.
-    fn compare_with_journal(&self, plan: &PlanReport) -> Result<(), Failure> {
-        match self.ledger.journal() {
+    fn compare_with_journal(&self, plan: &PlanReport) -> Result<(), EngineErrorKind> {
+        match self.journal_store.journal() {
             Some(journal)
                 if journal.phase.is_before_commit() && journal.plan_digest != plan.digest =>
             {
-                Err(Failure::PlanChanged {
+                Err(EngineErrorKind::PlanChanged {
                     recorded: journal.plan_digest.clone(),
                     now: plan.digest.clone(),
                 })
@@ -251,12 +258,12 @@ impl<S: Store> Run<'_, S> {
     /// An interrupted run's backup that is not made again (`--no-backup`) counts only while the source
     /// is as it was: going back to it would throw away what 2.1 wrote since.
     fn forget_outdated_backup(&mut self, source: &Fingerprint) {
-        let Some(journal) = self.ledger.journal() else {
+        let Some(journal) = self.journal_store.journal() else {
             return;
         };
         let unchanged = self.backup.as_ref().is_some_and(|backup| {
             backup.entries == source.keys
-                && self.ledger.check_revisions().is_ok()
+                && self.journal_store.check_revisions().is_ok()
                 && source.newest_revision <= journal.capture_revision
         });
         if self.options.backup.is_none()
@@ -272,22 +279,22 @@ impl<S: Store> Run<'_, S> {
     }
 
     /// The largest entry and the commit must be what the server takes: after staging it would be late to find out.
-    async fn check_fit(&self, migration: &Migration) -> Result<(), Failure> {
+    async fn check_fit(&self, migration: &Migration) -> Result<(), EngineErrorKind> {
         let root = &self.options.root;
         let backup = self.options.backup.as_ref();
         let path_bytes = backup.map_or(0, |backup| backup.path.as_os_str().len());
         let largest = Largest::of(migration, root, path_bytes);
-        let by = (root, self.options.limits.patience);
+        let by = (root, self.options.limits.retry_timeout);
         largest.check_entry(self.store, by).await?;
         largest.check_commit(self.store, by).await
     }
 
-    async fn confirm(&mut self, plan: &PlanReport) -> Result<(), Failure> {
+    async fn confirm(&mut self, plan: &PlanReport) -> Result<(), EngineErrorKind> {
         let asking = Instant::now();
         let (observer, plan) = (Arc::clone(&self.environment.observer), plan.clone());
         let yes = tokio::task::spawn_blocking(move || observer.confirm_migration(&plan))
             .await
-            .map_err(|error| Failure::Worker(error.to_string()))?;
+            .map_err(|error| EngineErrorKind::Worker(error.to_string()))?;
         self.asked += asking.elapsed();
         agreed(&self.environment.stop, yes)
     }
@@ -297,10 +304,10 @@ impl<S: Store> Run<'_, S> {
 pub(super) fn refuse_incomplete(
     (layout, findings): (Layout, Vec<Finding>),
     options: &Options,
-) -> Result<(), Failure> {
+) -> Result<(), EngineErrorKind> {
     if findings.iter().any(Finding::is_error) {
         let nothing = nothing(layout, options, findings);
-        return Err(Failure::Findings(Box::new(nothing)));
+        return Err(EngineErrorKind::Findings(Box::new(nothing)));
     }
     Ok(())
 }

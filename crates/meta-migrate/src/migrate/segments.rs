@@ -13,19 +13,19 @@ use milvus_meta::keys::{Family, KeyRange, LogKind};
 use milvus_meta::plural::{agree, counted};
 use milvus_meta::transform::{Migration, Put, SegmentForm, SegmentRewrite, remaining_segment};
 
-use super::super::context::newest_revision;
-use super::super::difference::{Collector, Difference};
-use super::super::error::Failure;
-use super::super::pages::Pages;
-use super::super::write::Write;
 use super::Run;
+use crate::context::newest_revision;
+use crate::diff::{Collector, Diff};
+use crate::error::EngineErrorKind;
+use crate::throughput::pages::Pages;
+use crate::write::Write;
 
 /// Pages of records that are read while others are written.
 const PAGES_AHEAD: usize = 2;
 
 impl<S: Store> Run<'_, S> {
     /// Rewrites the records of segments; those that are done stay.
-    pub(super) async fn rewrite_segments(&mut self) -> Result<(), Failure> {
+    pub(super) async fn rewrite_segments(&mut self) -> Result<(), EngineErrorKind> {
         let planned = self
             .prepared
             .as_ref()
@@ -46,28 +46,31 @@ impl<S: Store> Run<'_, S> {
             drop(sender);
         };
         let writer = self.writer().read_at(revision);
-        let ((), tally) = tokio::join!(produce, writer.run(receiver));
+        let ((), stats) = tokio::join!(produce, writer.run(receiver));
         observer.phase_finished();
-        self.own += tally?;
+        self.own += stats?;
         Ok(())
     }
 
     /// Whether the journal says that segment records stay as they are.
-    fn keeps_segments(&self) -> Result<bool, Failure> {
-        let form = self.ledger.journal().map_or("", |it| &it.segment_form);
-        let form: SegmentForm = form
-            .parse()
-            .map_err(|error| Failure::Usage(format!("the journal cannot be used: {error}")))?;
+    fn keeps_segments(&self) -> Result<bool, EngineErrorKind> {
+        let form = self
+            .journal_store
+            .journal()
+            .map_or("", |it| &it.segment_form);
+        let form: SegmentForm = form.parse().map_err(|error| {
+            EngineErrorKind::Usage(format!("the journal cannot be used: {error}"))
+        })?;
         Ok(form == SegmentForm::Inline)
     }
 
     async fn send_rewrites(
         &self,
-        sender: &Sender<Result<Vec<Write>, Failure>>,
+        sender: &Sender<Result<Vec<Write>, EngineErrorKind>>,
         revision: i64,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), EngineErrorKind> {
         let range = self.options.root.range_below(&Family::Segment.prefix());
-        let mut pages = Pages::begin(self.store, self.around(), range, revision).await?;
+        let mut pages = Pages::begin(self.store, self.ctx(), range, revision).await?;
         while let Some(page) = pages.next().await? {
             let ops = match &self.prepared {
                 Some(prepared) => planned(&prepared.migration, &page, prepared.revision)?,
@@ -83,15 +86,22 @@ impl<S: Store> Run<'_, S> {
     }
 
     /// What is left to write of some segments, by what is there: the plan is not known any more.
-    async fn remaining_segments(&self, page: &[Entry], revision: i64) -> Result<Vec<Op>, Failure> {
+    async fn remaining_segments(
+        &self,
+        page: &[Entry],
+        revision: i64,
+    ) -> Result<Vec<Op>, EngineErrorKind> {
         let keys = self.logs_of(page, revision).await?;
         let root = &self.options.root;
-        let captured = self.ledger.journal().map_or(0, |it| it.capture_revision);
+        let captured = self
+            .journal_store
+            .journal()
+            .map_or(0, |it| it.capture_revision);
         let mut ops = Vec::new();
         for entry in page {
             if let Some(Put { key, value }) = remaining_segment(root, entry, &keys) {
                 if ops.is_empty() {
-                    self.ledger.check_revisions()?;
+                    self.journal_store.check_revisions()?;
                 }
                 if entry.mod_revision > captured {
                     return Err(changed(entry, captured));
@@ -107,7 +117,7 @@ impl<S: Store> Run<'_, S> {
         &self,
         page: &[Entry],
         revision: i64,
-    ) -> Result<BTreeMap<Bytes, Bytes>, Failure> {
+    ) -> Result<BTreeMap<Bytes, Bytes>, EngineErrorKind> {
         let root = &self.options.root;
         let segments = root.join(Family::Segment.prefix().as_bytes()).len();
         let mut keys = BTreeMap::new();
@@ -122,7 +132,7 @@ impl<S: Store> Run<'_, S> {
                 KeyRange::prefix(key)
             };
             let range = KeyRange::new(of(first).start, of(last).end);
-            let mut pages = Pages::begin(self.store, self.around(), range, revision).await?;
+            let mut pages = Pages::begin(self.store, self.ctx(), range, revision).await?;
             while let Some(page) = pages.next().await? {
                 keys.extend(page.into_iter().map(|entry| (entry.key, entry.value)));
             }
@@ -135,14 +145,14 @@ impl<S: Store> Run<'_, S> {
         &self,
         revision: i64,
         collector: &mut Collector,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), EngineErrorKind> {
         let migration = &self.prepared()?.migration;
         let mut missing = migration.segment_rewrites();
         if missing == 0 {
             return Ok(());
         }
         let range = self.options.root.range_below(&Family::Segment.prefix());
-        let mut pages = Pages::begin(self.store, self.around(), range, revision).await?;
+        let mut pages = Pages::begin(self.store, self.ctx(), range, revision).await?;
         while let Some(page) = pages.next().await? {
             for entry in page {
                 let is_done = match migration.rewritten_segment(&entry) {
@@ -153,7 +163,7 @@ impl<S: Store> Run<'_, S> {
                 missing = missing.saturating_sub(1);
                 if !is_done {
                     let mod_revision = entry.mod_revision;
-                    collector.add(&Difference::Different {
+                    collector.add(&Diff::Different {
                         found: entry.value.clone(),
                         wanted: entry,
                         mod_revision,
@@ -177,7 +187,11 @@ impl<S: Store> Run<'_, S> {
 }
 
 /// What is written of some segments, by the plan.
-fn planned(migration: &Migration, page: &[Entry], captured: i64) -> Result<Vec<Op>, Failure> {
+fn planned(
+    migration: &Migration,
+    page: &[Entry],
+    captured: i64,
+) -> Result<Vec<Op>, EngineErrorKind> {
     let mut ops = Vec::new();
     for entry in page {
         match migration.rewritten_segment(entry) {
@@ -189,8 +203,8 @@ fn planned(migration: &Migration, page: &[Entry], captured: i64) -> Result<Vec<O
     Ok(ops)
 }
 
-fn changed(entry: &Entry, captured: i64) -> Failure {
-    Failure::SourceChanged {
+fn changed(entry: &Entry, captured: i64) -> EngineErrorKind {
+    EngineErrorKind::SourceChanged {
         revision: captured,
         what: format!(
             "{} was written at revision {}, with logs in the record, and would be rewritten",

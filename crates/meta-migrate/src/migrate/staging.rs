@@ -10,20 +10,20 @@ use meta_store::{Op, Store};
 use milvus_meta::entry::printable;
 use milvus_meta::transform::{Migration, Task, staged_family_ranges};
 
-use super::super::backup_job::now;
-use super::super::context::Surroundings;
-use super::super::context::newest_revision;
-use super::super::difference::{Actual, Collector, Difference, compare};
-use super::super::error::{Failure, Written};
-use super::super::feed::feed;
-use super::super::fingerprint::{Filter, changed_since};
-use super::super::limits::Limits;
-use super::super::packer::Packer;
-use super::super::staged::{staged, staged_entries};
-use super::super::trail::{Others, Trail};
-use super::super::write::Write;
-use super::super::writer::Writer;
 use super::{Prepared, Run};
+use crate::context::RunContext;
+use crate::context::newest_revision;
+use crate::diff::{Actual, Collector, Diff, compare};
+use crate::error::{EngineErrorKind, WriteState};
+use crate::fingerprint::{Filter, changed_since};
+use crate::limits::Limits;
+use crate::throughput::backup_job::now;
+use crate::throughput::byte_pool::BytePool;
+use crate::throughput::read_back::{Others, ReadBack};
+use crate::throughput::staged::{staged, staged_entries};
+use crate::throughput::stream::feed;
+use crate::throughput::writer::Writer;
+use crate::write::Write;
 
 /// The content of the new families when a run resumes.
 struct Found {
@@ -34,10 +34,10 @@ struct Found {
 }
 
 impl<S: Store> Run<'_, S> {
-    pub(super) fn prepared(&self) -> Result<&Prepared, Failure> {
+    pub(super) fn prepared(&self) -> Result<&Prepared, EngineErrorKind> {
         self.prepared
             .as_ref()
-            .ok_or_else(|| Failure::Worker("the source was not read".to_owned()))
+            .ok_or_else(|| EngineErrorKind::Worker("the source was not read".to_owned()))
     }
 
     pub(super) fn writer(&self) -> Writer<'_, S> {
@@ -47,14 +47,14 @@ impl<S: Store> Run<'_, S> {
     pub(super) fn writer_within(&self, limits: Limits) -> Writer<'_, S> {
         Writer::new(
             self.store,
-            self.ledger.guards(&self.fence),
+            self.journal_store.guards(&self.fence),
             limits,
             &self.environment.stop,
             &*self.environment.observer,
         )
     }
 
-    pub(super) async fn record_staging(&mut self) -> Result<(), Failure> {
+    pub(super) async fn record_staging(&mut self) -> Result<(), EngineErrorKind> {
         let options = self.options;
         let prepared = self.prepared()?;
         let now = now();
@@ -91,29 +91,30 @@ impl<S: Store> Run<'_, S> {
             started_at: now.clone(),
             updated_at: now,
         };
-        let before = std::mem::replace(&mut self.written, Written::Staged);
+        let before = std::mem::replace(&mut self.written, WriteState::Staged);
         let outcome = self.advance(journal).await;
-        if outcome.is_err() && !self.ledger.in_doubt() {
+        if outcome.is_err() && !self.journal_store.in_doubt() {
             self.written = before;
         }
         outcome
     }
 
     /// Writes the journal with another phase.
-    pub(super) async fn record(&mut self, phase: Phase) -> Result<(), Failure> {
+    pub(super) async fn record(&mut self, phase: Phase) -> Result<(), EngineErrorKind> {
         let next = self.journal_in(phase)?;
         self.advance(next).await
     }
 
     /// The journal as it will stand in another phase.
-    pub(super) fn journal_in(&self, phase: Phase) -> Result<Journal, Failure> {
-        let journal = self.ledger.journal().cloned();
-        let journal = journal.ok_or_else(|| Failure::Worker("there is no journal".to_owned()))?;
+    pub(super) fn journal_in(&self, phase: Phase) -> Result<Journal, EngineErrorKind> {
+        let journal = self.journal_store.journal().cloned();
+        let journal =
+            journal.ok_or_else(|| EngineErrorKind::Worker("there is no journal".to_owned()))?;
         let next = Journal {
             phase,
-            committed_revision: self.ledger.committed_revision(),
+            committed_revision: self.journal_store.committed_revision(),
             // Where the journal came from another etcd, its revision means nothing here.
-            staged_since: self.ledger.staged_since(),
+            staged_since: self.journal_store.staged_since(),
             updated_at: now(),
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             backup: self.backup.clone(),
@@ -132,7 +133,7 @@ impl<S: Store> Run<'_, S> {
     }
 
     /// Writes the journal and nothing else.
-    pub(super) async fn advance(&mut self, next: Journal) -> Result<(), Failure> {
+    pub(super) async fn advance(&mut self, next: Journal) -> Result<(), EngineErrorKind> {
         self.advance_with(next, Vec::new()).await
     }
 
@@ -141,19 +142,19 @@ impl<S: Store> Run<'_, S> {
         &mut self,
         next: Journal,
         ops: Vec<Op>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), EngineErrorKind> {
         let by = (&self.fence, &self.options.limits);
         self.own += self
-            .ledger
+            .journal_store
             .advance(self.store, by, next, (Vec::new(), ops))
             .await?;
         Ok(())
     }
 
     /// Puts all new keys; where an earlier run has put some, only what is missing.
-    pub(super) async fn stage(&mut self) -> Result<(), Failure> {
+    pub(super) async fn stage(&mut self) -> Result<(), EngineErrorKind> {
         let started = Instant::now();
-        self.written = Written::Staged;
+        self.written = WriteState::Staged;
         let prepared = self.prepared()?;
         let migration = Arc::clone(&prepared.migration);
         let found = if self.resumed {
@@ -167,52 +168,52 @@ impl<S: Store> Run<'_, S> {
             Some(found) => {
                 let ops = chosen(migration, found.missing);
                 let written = self.writer().run(ops).await;
-                written.map(|tally| (tally, found.is_as_planned))
+                written.map(|stats| (stats, found.is_as_planned))
             }
             None => {
-                let mut pack = Packer::default();
+                let mut pack = BytePool::default();
                 let ops = staged(migration, move |put| {
                     Op::put(pack.shared(&put.key), pack.shared(&put.value)).into()
                 });
                 let ranges = staged_family_ranges(&self.options.root);
                 let limits = &self.options.limits;
                 let others = Others::Source(Box::new(self.source_filter()));
-                let trail = Trail::new(self.store, limits, (ranges, others));
-                trail.along(self.writer(), ops).await
+                let read_back = ReadBack::new(self.store, limits, (ranges, others));
+                read_back.along(self.writer(), ops).await
             }
         };
         observer.phase_finished();
         self.seconds.write += started.elapsed().as_secs_f64();
-        let (tally, is_read_back) = written?;
-        self.own += tally;
+        let (stats, is_read_back) = written?;
+        self.own += stats;
         // Where it is not, the check reads again and says why.
         self.is_read_back = is_read_back;
         Ok(())
     }
 
     /// Compares what an earlier run staged with the plan.
-    async fn look_at_staged(&self, migration: &Arc<Migration>) -> Result<Found, Failure> {
+    async fn look_at_staged(&self, migration: &Arc<Migration>) -> Result<Found, EngineErrorKind> {
         let mut missing = Vec::new();
         let mut is_as_planned = true;
         let mut position = 0;
         let mut lost = None;
         // What was staged whole only goes missing. Another value there is somebody's, not ours to undo.
-        let was_whole = self.ledger.phase() == Some(Phase::Staged);
-        self.compare_staged(migration, self.around(), |difference| {
-            match difference {
-                Difference::Different { .. } if was_whole => {
+        let was_whole = self.journal_store.phase() == Some(Phase::Staged);
+        self.compare_staged(migration, self.ctx(), |diff| {
+            match diff {
+                Diff::Different { .. } if was_whole => {
                     position += 1;
                     is_as_planned = false;
                 }
-                Difference::Missing(entry) | Difference::Different { wanted: entry, .. } => {
+                Diff::Missing(entry) | Diff::Different { wanted: entry, .. } => {
                     lost.get_or_insert_with(|| printable(&entry.key));
                     missing.push(position);
                     position += 1;
                     is_as_planned = false;
                 }
-                Difference::Same(_) => position += 1,
-                Difference::Extra(_) => is_as_planned = false,
-                Difference::Ignored(_) => {}
+                Diff::Same(_) => position += 1,
+                Diff::Extra(_) => is_as_planned = false,
+                Diff::Ignored(_) => {}
             }
             Ok(())
         })
@@ -232,15 +233,15 @@ impl<S: Store> Run<'_, S> {
 
     /// What is source, and not staged.
     fn source_filter(&self) -> Filter {
-        self.ledger.source_filter(&self.options.root)
+        self.journal_store.source_filter(&self.options.root)
     }
 
     async fn compare_staged(
         &self,
         migration: &Arc<Migration>,
-        around: Surroundings<'_>,
-        visit: impl FnMut(Difference) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
+        ctx: RunContext<'_>,
+        visit: impl FnMut(Diff) -> Result<(), EngineErrorKind>,
+    ) -> Result<(), EngineErrorKind> {
         let (root, limits) = (&self.options.root, &self.options.limits);
         let revision = newest_revision(self.store, root, limits).await?;
         let filter = self.source_filter();
@@ -251,18 +252,18 @@ impl<S: Store> Run<'_, S> {
             ignore: &mut |entry| entry.lease != 0 || filter.keeps(entry),
         };
         let expected = staged_entries(Arc::clone(migration));
-        compare(expected, actual, around, visit).await
+        compare(expected, actual, ctx, visit).await
     }
 
     /// Reads the new families and collects where they differ from the plan.
     pub(super) async fn collect_staged(
         &self,
         migration: &Arc<Migration>,
-        around: Surroundings<'_>,
-    ) -> Result<Collector, Failure> {
+        ctx: RunContext<'_>,
+    ) -> Result<Collector, EngineErrorKind> {
         let mut collector = Collector::default();
-        self.compare_staged(migration, around, |difference| {
-            collector.add(&difference);
+        self.compare_staged(migration, ctx, |diff| {
+            collector.add(&diff);
             Ok(())
         })
         .await?;
@@ -272,7 +273,7 @@ impl<S: Store> Run<'_, S> {
     /// Reads the new families back and compares them with the plan, then makes sure that no source
     /// key changed since the capture. What was read back while it was staged stands when nobody else
     /// has written.
-    pub(super) async fn check_staged(&mut self) -> Result<(), Failure> {
+    pub(super) async fn check_staged(&mut self) -> Result<(), EngineErrorKind> {
         let started = Instant::now();
         let observer = &*self.environment.observer;
         let prepared = self.prepared()?;
@@ -280,13 +281,11 @@ impl<S: Store> Run<'_, S> {
             return Ok(());
         }
         observer.phase_started("check", Some(prepared.migration.staged_count()));
-        let collected = self
-            .collect_staged(&prepared.migration, self.around())
-            .await?;
+        let collected = self.collect_staged(&prepared.migration, self.ctx()).await?;
         observer.phase_finished();
         let report = collected.report();
         if !report.ok {
-            return Err(Failure::StagedDiffers(Box::new(report)));
+            return Err(EngineErrorKind::StagedDiffers(Box::new(report)));
         }
         let outcome = self.check_source_unchanged(prepared).await;
         self.is_read_back = true;
@@ -295,7 +294,10 @@ impl<S: Store> Run<'_, S> {
     }
 
     /// Whether etcd's revision has moved just by our own transactions since the capture.
-    pub(super) async fn nobody_else_wrote(&self, prepared: &Prepared) -> Result<bool, Failure> {
+    pub(super) async fn nobody_else_wrote(
+        &self,
+        prepared: &Prepared,
+    ) -> Result<bool, EngineErrorKind> {
         let (root, limits) = (&self.options.root, &self.options.limits);
         let now = newest_revision(self.store, root, limits).await?;
         Ok(self.only_we_wrote(prepared, now))
@@ -308,16 +310,16 @@ impl<S: Store> Run<'_, S> {
 
     /// Every write moves etcd's revision by one. Has it moved just by our own transactions, nobody
     /// else wrote; else the source's keys are read again and compared.
-    async fn check_source_unchanged(&self, prepared: &Prepared) -> Result<(), Failure> {
+    async fn check_source_unchanged(&self, prepared: &Prepared) -> Result<(), EngineErrorKind> {
         if self.nobody_else_wrote(prepared).await? {
             return Ok(());
         }
         let limits = &self.options.limits;
         let filter = self.source_filter();
         let before = (&prepared.fingerprint, prepared.revision);
-        match changed_since(self.store, &filter, before, limits.patience).await? {
+        match changed_since(self.store, &filter, before, limits.retry_timeout).await? {
             None => Ok(()),
-            Some(what) => Err(Failure::SourceChanged {
+            Some(what) => Err(EngineErrorKind::SourceChanged {
                 revision: prepared.revision,
                 what,
             }),
@@ -326,7 +328,10 @@ impl<S: Store> Run<'_, S> {
 }
 
 /// Puts of the new keys that stand at these ascending positions.
-fn chosen(migration: Arc<Migration>, positions: Vec<u64>) -> Receiver<Result<Vec<Write>, Failure>> {
+fn chosen(
+    migration: Arc<Migration>,
+    positions: Vec<u64>,
+) -> Receiver<Result<Vec<Write>, EngineErrorKind>> {
     feed(move |sink| {
         let mut wanted = positions.into_iter().peekable();
         for (position, put) in (0..).zip(migration.staged()) {

@@ -14,25 +14,25 @@ use milvus_meta::layout::LayoutDetector;
 use milvus_meta::plural::{agree, counted};
 use milvus_meta::transform::{Task, leftover_ranges};
 
-use super::super::ahead::Ahead;
-use super::super::census;
-use super::super::completeness::context_of;
-use super::super::context::newest_revision;
-use super::super::difference::{Actual, Collector, Difference, compare};
-use super::super::error::Failure;
-use super::super::feed::feed;
-use super::super::fingerprint::Filter;
-use super::super::history;
-use super::super::pages::Pages;
-use super::super::restore::is_as_left;
-use super::super::verify::{Expectation, verify_against};
 use super::Run;
+use crate::completeness::context_of;
+use crate::context::newest_revision;
+use crate::diff::{Actual, Collector, Diff, compare};
+use crate::error::EngineErrorKind;
+use crate::fingerprint::Filter;
+use crate::history;
+use crate::key_count;
+use crate::restore::unchanged_since_done;
+use crate::throughput::pages::Pages;
+use crate::throughput::prefetch::Prefetch;
+use crate::throughput::stream::feed;
+use crate::verify::{Expectation, verify_against};
 
 impl<S: Store> Run<'_, S> {
     /// Reads the result back. A run that made the whole plan compares with it, key by key; one that
     /// came back after the commit compares with the backup where that is available, else it checks that
     /// the layout is consistent in itself.
-    pub(super) async fn verify(&mut self) -> Result<(), Failure> {
+    pub(super) async fn verify(&mut self) -> Result<(), EngineErrorKind> {
         let started = Instant::now();
         let observer = &*self.environment.observer;
         observer.phase_started("verify", None);
@@ -46,7 +46,7 @@ impl<S: Store> Run<'_, S> {
         self.seconds.verify += started.elapsed().as_secs_f64();
         let report = report?;
         if !report.ok {
-            return Err(Failure::Verification(Box::new(report)));
+            return Err(EngineErrorKind::Verification(Box::new(report)));
         }
         self.verified = true;
         Ok(())
@@ -54,10 +54,10 @@ impl<S: Store> Run<'_, S> {
 
     /// Holds the result against the backup and the number of keys that are recorded. Where 2.2 was started
     /// after the commit, as it may be, neither knows what it wrote and deleted.
-    async fn compare_with_record(&mut self) -> Result<VerifyReport, Failure> {
-        let as_left = is_as_left(self.store, self.around(), &self.ledger).await?;
+    async fn compare_with_record(&mut self) -> Result<VerifyReport, EngineErrorKind> {
+        let unchanged = unchanged_since_done(self.store, self.ctx(), &self.journal_store).await?;
         let mut backup = self.backup.as_ref();
-        if backup.is_some() && !as_left {
+        if backup.is_some() && !unchanged {
             self.environment.observer.note(
                 "keys may have been written since the commit, so the result is checked for consistency and not \
                     compared with the backup",
@@ -67,10 +67,13 @@ impl<S: Store> Run<'_, S> {
         let expectation = Expectation {
             backup: backup.map(|backup| backup.path.clone().into()),
             options: None,
-            context: context_of(&self.options.transform_options(), self.ledger.journal()),
+            context: context_of(
+                &self.options.transform_options(),
+                self.journal_store.journal(),
+            ),
             backup_is_optional: true,
         };
-        let mut report = verify_against(self.store, self.around(), expectation).await?;
+        let mut report = verify_against(self.store, self.ctx(), expectation).await?;
         if !self.left_alone.is_empty() && self.is_2_2_beside_them().await? {
             report
                 .findings
@@ -78,7 +81,7 @@ impl<S: Store> Run<'_, S> {
             report.ok = !report.findings.iter().any(Finding::is_error);
         }
         if let Some(finding) = self.keys_gone().await? {
-            if as_left {
+            if unchanged {
                 report.findings.push(finding);
                 report.findings.sort();
                 report.ok = false;
@@ -90,12 +93,12 @@ impl<S: Store> Run<'_, S> {
     }
 
     /// Whether the layout is 2.2 but for the keys that are left alone.
-    async fn is_2_2_beside_them(&self) -> Result<bool, Failure> {
+    async fn is_2_2_beside_them(&self) -> Result<bool, EngineErrorKind> {
         let (root, limits) = (&self.options.root, &self.options.limits);
         let filter = Filter::all(root);
         let mut detector = LayoutDetector::new(root.clone());
         let revision = newest_revision(self.store, root, limits).await?;
-        let mut pages = Pages::begin(self.store, self.around(), root.range(), revision).await?;
+        let mut pages = Pages::begin(self.store, self.ctx(), root.range(), revision).await?;
         while let Some(page) = pages.next().await? {
             let other = |entry: &&Entry| !self.left_alone.contains(&entry.key);
             page.iter()
@@ -107,11 +110,14 @@ impl<S: Store> Run<'_, S> {
     }
 
     /// Fewer keys than the migration was to leave there.
-    async fn keys_gone(&mut self) -> Result<Option<Finding>, Failure> {
+    async fn keys_gone(&mut self) -> Result<Option<Finding>, EngineErrorKind> {
         let (root, limits) = (&self.options.root, &self.options.limits);
-        let expected = self.ledger.journal().map_or(0, |it| it.keys_expected);
+        let expected = self
+            .journal_store
+            .journal()
+            .map_or(0, |it| it.keys_expected);
         let revision = newest_revision(self.store, root, limits).await?;
-        let found = census::keys(self.store, root, revision, limits).await?;
+        let found = key_count::keys(self.store, root, revision, limits).await?;
         self.counted = Some((revision, found));
         Ok((found < expected).then(|| {
             let message = format!(
@@ -124,7 +130,7 @@ impl<S: Store> Run<'_, S> {
         }))
     }
 
-    async fn compare_with_plan(&mut self) -> Result<VerifyReport, Failure> {
+    async fn compare_with_plan(&mut self) -> Result<VerifyReport, EngineErrorKind> {
         let prepared = self.prepared()?;
         let (root, limits) = (&self.options.root, &self.options.limits);
         // What was read back before the commit stands as it did when no other program has written since: what
@@ -134,9 +140,7 @@ impl<S: Store> Run<'_, S> {
         let mut collector = if self.is_read_back && only_we_wrote {
             Collector::default()
         } else {
-            let collector = self
-                .collect_staged(&prepared.migration, self.around())
-                .await?;
+            let collector = self.collect_staged(&prepared.migration, self.ctx()).await?;
             revision = newest_revision(self.store, root, limits).await?;
             collector
         };
@@ -155,7 +159,7 @@ impl<S: Store> Run<'_, S> {
         &self,
         revision: i64,
         collector: &mut Collector,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), EngineErrorKind> {
         let prepared = self.prepared()?;
         let root = &self.options.root;
         let migration = Arc::clone(&prepared.migration);
@@ -177,9 +181,9 @@ impl<S: Store> Run<'_, S> {
             revision,
             ignore: &mut |_| false,
         };
-        compare(expected, actual, self.around(), |difference| {
-            if !matches!(difference, Difference::Extra(_)) {
-                collector.add(&difference);
+        compare(expected, actual, self.ctx(), |diff| {
+            if !matches!(diff, Diff::Extra(_)) {
+                collector.add(&diff);
             }
             Ok(())
         })
@@ -188,25 +192,25 @@ impl<S: Store> Run<'_, S> {
 
     /// Nothing is left of what goes. Returns how many keys are there that something else wrote after the
     /// capture, in families that 2.2 does not read: they are left alone.
-    async fn expect_gone(&self, collector: &mut Collector) -> Result<u64, Failure> {
+    async fn expect_gone(&self, collector: &mut Collector) -> Result<u64, EngineErrorKind> {
         const SHOWN: i64 = 1000;
         let prepared = self.prepared()?;
         let removals = prepared.migration.removals().to_vec();
         let unread = removals.len();
-        let committed = self.ledger.committed_revision();
+        let committed = self.journal_store.committed_revision();
         let mut newer = Vec::new();
         let gone = removals
             .into_iter()
             .chain(leftover_ranges(&self.options.root));
         let requests = gone.map(|range| RangeRequest::new(range).keys_only().limit(SHOWN));
-        let mut replies = Ahead::new(self.store, self.options.limits.patience, requests);
+        let mut replies = Prefetch::new(self.store, self.options.limits.retry_timeout, requests);
         let mut index = 0;
         while let Some(reply) = replies.next("reading back").await? {
             for entry in reply.entries {
                 if index >= unread && entry.mod_revision > committed {
                     newer.push(entry.key);
                 } else {
-                    collector.add(&Difference::Extra(entry));
+                    collector.add(&Diff::Extra(entry));
                 }
             }
             index += 1;
@@ -223,7 +227,7 @@ impl<S: Store> Run<'_, S> {
         (revision, only_we_wrote): (i64, bool),
         left_alone: u64,
         collector: &mut Collector,
-    ) -> Result<u64, Failure> {
+    ) -> Result<u64, EngineErrorKind> {
         let prepared = self.prepared()?;
         let (root, limits) = (&self.options.root, &self.options.limits);
         let expected = prepared.keys_expected().map(|keys| keys + left_alone);
@@ -234,7 +238,7 @@ impl<S: Store> Run<'_, S> {
         {
             return Ok(expected);
         }
-        let found = census::keys(self.store, root, revision, limits).await?;
+        let found = key_count::keys(self.store, root, revision, limits).await?;
         if Some(found) != expected {
             let message = format!(
                 "etcd holds {}, but {} were read, {} put and {} deleted",
@@ -252,19 +256,19 @@ impl<S: Store> Run<'_, S> {
         Ok(found)
     }
 
-    pub(super) async fn record_done(&mut self) -> Result<(), Failure> {
+    pub(super) async fn record_done(&mut self) -> Result<(), EngineErrorKind> {
         let (root, limits) = (&self.options.root, &self.options.limits);
         let revision = newest_revision(self.store, root, limits).await?;
         let keys_when_done = match self.counted {
             Some((then, keys)) if then == revision => keys,
-            Some(_) | None => census::keys(self.store, root, revision, limits).await?,
+            Some(_) | None => key_count::keys(self.store, root, revision, limits).await?,
         };
         let next = Journal {
             keys_when_done,
             ..self.journal_in(Phase::Done)?
         };
-        let run = history::finished(&next, self.around());
-        let ops = history::adding(self.store, self.around(), run).await;
+        let run = history::finished(&next, self.ctx());
+        let ops = history::adding(self.store, self.ctx(), run).await;
         self.advance_with(next, ops).await
     }
 }

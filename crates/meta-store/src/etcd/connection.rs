@@ -10,7 +10,7 @@ use tonic::transport::Endpoint;
 
 use super::FIRST_PAUSE;
 use super::diagnosis::diagnose;
-use super::failure::{failure, is_login_unknown, is_stale_login};
+use super::error::{failure, is_login_unknown, is_stale_login};
 use super::kv::Kv;
 use super::options::{Login, Options};
 use super::tls::TlsSetup;

@@ -4,7 +4,7 @@ use etcd_client::{WatchOptions, WatchStream};
 use tokio::time::sleep;
 
 use super::connection::Connection;
-use super::failure::{failure, refusal};
+use super::error::{failure, refusal};
 use super::request::bounds;
 use super::{EtcdStore, FIRST_PAUSE, LONGEST_PAUSE, Repeat};
 use crate::{StoreError, StoreErrorKind};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::World;
+use super::MemoryState;
 use meta_store::{RangeRequest, StoreError, StoreErrorKind, Txn};
 
 /// The kinds of request that are counted.
@@ -45,7 +45,7 @@ pub struct Request<'r> {
 }
 
 /// What another program does to the data.
-pub type Change = Box<dyn FnOnce(&mut World) + Send>;
+pub type Change = Box<dyn FnOnce(&mut MemoryState) + Send>;
 
 /// Something that happens at a request.
 pub enum Fault {
@@ -67,12 +67,12 @@ pub enum Fault {
 
 impl Fault {
     /// Somebody else changes the data just before the request is carried out.
-    pub fn before(change: impl FnOnce(&mut World) + Send + 'static) -> Self {
+    pub fn before(change: impl FnOnce(&mut MemoryState) + Send + 'static) -> Self {
         Self::Before(Box::new(change))
     }
 
     /// Somebody else changes the data just after the request was carried out.
-    pub fn after(change: impl FnOnce(&mut World) + Send + 'static) -> Self {
+    pub fn after(change: impl FnOnce(&mut MemoryState) + Send + 'static) -> Self {
         Self::After(Box::new(change))
     }
 

@@ -67,8 +67,8 @@ async fn another_client_can_act_before_or_after_a_request() {
             return Vec::new();
         }
         vec![
-            Fault::before(|world| world.put(b"before", b"1")),
-            Fault::after(|world| world.put(b"after", b"2")),
+            Fault::before(|state| state.put(b"before", b"1")),
+            Fault::after(|state| state.put(b"after", b"2")),
         ]
     });
     let guarded = Txn {
@@ -77,7 +77,7 @@ async fn another_client_can_act_before_or_after_a_request() {
     };
     let response = store.txn(guarded).await.unwrap();
     assert!(!response.succeeded);
-    assert!(response.revision < store.look(World::revision));
+    assert!(response.revision < store.look(MemoryState::revision));
     let keys: Vec<_> = store.dump().into_iter().map(|entry| entry.key).collect();
     assert_eq!(keys, [b"after".to_vec(), b"before".to_vec()]);
 }
@@ -95,9 +95,9 @@ async fn a_fork_goes_its_own_way() {
 #[tokio::test(start_paused = true)]
 async fn a_waiter_hears_of_a_lease_that_runs_out() {
     let store = MemoryStore::new();
-    let revision = store.change(|world| {
-        world.put_leased(b"session/proxy", b"{}", Duration::from_secs(60));
-        world.revision()
+    let revision = store.change(|state| {
+        state.put_leased(b"session/proxy", b"{}", Duration::from_secs(60));
+        state.revision()
     });
     let started = Instant::now();
     store
@@ -125,9 +125,9 @@ async fn the_quota_raises_the_alarm_and_deleting_works_below_it() {
         ops: vec![Op::Delete(KeyRange::single("a"))],
     };
     assert!(store.txn(delete).await.unwrap().succeeded);
-    let revision = store.look(World::revision);
+    let revision = store.look(MemoryState::revision);
     store.compact(revision).await.unwrap();
     store.defragment(MEMORY_ENDPOINT).await.unwrap();
-    store.change(World::clear_no_space);
+    store.change(MemoryState::clear_no_space);
     assert!(store.txn(put("c", "small")).await.unwrap().succeeded);
 }

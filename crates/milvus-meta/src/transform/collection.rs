@@ -1,22 +1,22 @@
 //! Collections, current and historical, with the partitions and fields inside them.
 
-mod correction;
-mod oddities;
+mod reconcile;
+mod unusable;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::database;
 use super::findings::Findings;
-use super::history::{Children, RawHistory, Settled, Timeline};
 use super::names::{self, CollectionNames};
+use super::snapshots::{Children, RawHistory, Settled, Timeline};
 use super::{CollectionForm, NewKeys, field, partition};
-use crate::codec::edit;
+use crate::codec::patch;
 use crate::codec::v2_1::{self, Collection};
 use crate::keys::{Family, Key, Object, TOMBSTONE, Timestamp, is_tombstone};
 use crate::model::{CollectionId, FieldId, PartitionId};
 use crate::plural::counted;
-use correction::{correction, report};
-use oddities::{misplaced, oddities};
+use reconcile::{correction, report};
+use unusable::{misplaced, oddities};
 
 /// The collections that live, by the ids in their values.
 pub(super) type LiveCollections = BTreeMap<CollectionId, Collection>;
@@ -358,7 +358,7 @@ impl Converted {
         }
         match form {
             CollectionForm::Embedded => {
-                self.rewrite(versions, edit::embedded_collection);
+                self.rewrite(versions, patch::embedded_collection);
                 if correction(versions).is_some() {
                     findings.warning(
                         "history-not-repaired",
@@ -372,10 +372,10 @@ impl Converted {
                 }
             }
             CollectionForm::Split => {
-                self.rewrite(versions, |raw| edit::split_collection(raw, None));
+                self.rewrite(versions, |raw| patch::split_collection(raw, None));
                 if let Some(correction) = correction(versions) {
                     report(versions, &correction, findings);
-                    let value = correction.value(|raw| edit::split_collection(raw, None));
+                    let value = correction.value(|raw| patch::split_collection(raw, None));
                     let key = snapshot_key(versions.key, correction.timestamp);
                     self.history.insert(key, value);
                 }
@@ -447,7 +447,7 @@ impl Converted {
     }
 
     fn move_to_database(&mut self, versions: &Versions, findings: &mut Findings) {
-        let edit = |raw: &[u8]| edit::split_collection(raw, Some(database::DEFAULT.0));
+        let edit = |raw: &[u8]| patch::split_collection(raw, Some(database::DEFAULT.0));
         let object = Object::DatabaseCollection(database::DEFAULT, versions.id);
         let value = |version: &Version| match version.record() {
             Some(record) => edit(&record.raw).unwrap_or_else(|_| record.raw.clone()),
@@ -545,7 +545,7 @@ fn check_newest(versions: &Versions, findings: &mut Findings) {
     else {
         return;
     };
-    let comparable = |record: &Record| edit::embedded_collection(&record.raw).ok();
+    let comparable = |record: &Record| patch::embedded_collection(&record.raw).ok();
     if comparable(plain) != comparable(newest) {
         findings.warning(
             "snapshot-differs",

@@ -1,6 +1,6 @@
 //! Fields: members of the schema in 2.1, separate records in the split form, byte for byte the same.
 
-use super::history::{Child, Children};
+use super::snapshots::{Child, Children};
 use crate::codec::v2_1::Collection;
 
 /// The fields of a collection record as 2.2 stores them.

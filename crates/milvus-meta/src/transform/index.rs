@@ -7,14 +7,14 @@ use std::fmt;
 use super::NewKeys;
 use super::collection::LiveCollections;
 use super::findings::Findings;
+use super::index_params;
 use super::index_support::{Built, Support};
 use super::names::{self, CollectionNames, named};
-use super::params;
 use crate::codec::v2_1::{self, Collection, FieldSchema, IndexDefinition, Pair};
 use crate::codec::v2_2;
 use crate::keys::{Family, Key, is_tombstone};
 use crate::model::{CollectionId, FieldId, IndexId};
-use crate::version::Release;
+use crate::release::Release;
 
 const LEFT_OUT: &str = "the index and its segment indexes have to be created again";
 /// The name that 2.1 gives to an index that is created without one.
@@ -203,7 +203,7 @@ impl Definitions {
             findings.broken("index-field-missing", key, &what, LEFT_OUT);
             return None;
         };
-        let flattened = match params::flatten(&definition.params) {
+        let flattened = match index_params::flatten(&definition.params) {
             Ok(flattened) => flattened,
             Err(error) => {
                 let what = format!("{title}: cannot read the index parameters: {error}");
@@ -261,7 +261,7 @@ fn user_params(definition: &IndexDefinition, schema: &FieldSchema, target: &Rele
     if target.is_beyond_2_2() && !schema.is_vector() && definition.params.iter().all(is_default) {
         return Vec::new();
     }
-    params::compacted(&definition.params)
+    index_params::compacted(&definition.params)
 }
 
 /// The field of an index, and for which target it is converted.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::version::Release;
+use crate::release::Release;
 
 /// What a target makes of an index of 2.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -23,7 +23,7 @@ use prost::Message as _;
 
 use super::NewKeys;
 use super::findings::Findings;
-use super::history::RawHistory;
+use super::snapshots::RawHistory;
 use crate::keys::{Family, Key, Object};
 use crate::model::{BuildId, CollectionId, IndexId, PartitionId, SegmentId};
 use crate::proto::v2_2::index::SegmentIndex;

@@ -11,7 +11,7 @@ use crate::codec::v2_1::{self, Collection, LoadState, LoadType, Replica};
 use crate::codec::{v2_2, v2_3};
 use crate::keys::{Family, Key, is_tombstone};
 use crate::model::{CollectionId, FieldId, IndexId, PartitionId, ReplicaId};
-use crate::version::Release;
+use crate::release::Release;
 
 /// Load states and replicas of 2.1, by the ids in their values.
 #[derive(Debug, Default)]

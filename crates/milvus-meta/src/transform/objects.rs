@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::NewKeys;
 use super::collection::LiveCollections;
-use super::history::RawHistory;
 use super::index::Indexes;
 use super::segment_index::SegmentIndexes;
+use super::snapshots::RawHistory;
 use crate::keys::{Key, Object, is_tombstone};
 
 /// A kind of Milvus object.

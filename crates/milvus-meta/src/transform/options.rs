@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::version::Release;
+use crate::release::Release;
 
 /// The form in which collections are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,6 +1,6 @@
 //! Partitions: rows of three parallel lists in 2.1, separate records in the split form.
 
-use super::history::{Child, Children};
+use super::snapshots::{Child, Children};
 use crate::codec::v2_1::Collection;
 use crate::codec::v2_2;
 use crate::model::CollectionId;

@@ -11,7 +11,7 @@ use super::index::{Indexes, Unreferenced};
 use super::index_build::{BuildTable, Files};
 use super::index_support::Support;
 use super::kept::Built;
-use super::segment_rows::RowTable;
+use super::row_counts::RowTable;
 use crate::codec::v2_1;
 use crate::codec::v2_2::{self, SegmentIndexIds};
 use crate::keys::{Family, Key, MetaRoot, is_tombstone};

@@ -4,17 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::checkpoint::Checkpoints;
 use super::findings::Findings;
-use super::history::RawHistory;
+use super::incomplete::{self, Known, References};
 use super::index::{Around, Definitions};
 use super::kept::{self, Kept};
-use super::last_operation::LastOperation;
 use super::load_state::LoadTable;
 use super::migration::{Migration, Parts};
 use super::objects::{self, ObjectKind, Objects};
-use super::remains::{self, Known, References};
+use super::pending_ddl::LastOperation;
 use super::repair::Repair;
 use super::segment_index::SegmentTable;
 use super::segment_log::LogTable;
+use super::snapshots::RawHistory;
 use super::{CollectionForm, Options, Task, alias, collection, database, names};
 use crate::entry::Entry;
 use crate::finding::Finding;
@@ -305,14 +305,14 @@ impl Source {
         kept.loads(&mut loads);
         let living = self.segments.segments.living();
         let referred = (&self.references, living);
-        remains::check_references(referred, (&all, &converted), &mut findings);
+        incomplete::check_references(referred, (&all, &converted), &mut findings);
         if kept.is_empty() {
-            remains::check_indexes(&self.read, (&converted, referred), &mut findings);
+            incomplete::check_indexes(&self.read, (&converted, referred), &mut findings);
         }
         if layout == Layout::V2_1 {
-            remains::check_traces(&self.detector.traces(), &mut findings);
+            incomplete::check_traces(&self.detector.traces(), &mut findings);
         }
-        let referenced = remains::referenced(&known, living, &self.references);
+        let referenced = incomplete::referenced(&known, living, &self.references);
         converted.keep_dropped(form, referenced);
         let segments = self.segments;
         let segments = segments.convert((&indexes, &kept.built), &mut findings);
@@ -347,7 +347,7 @@ impl Source {
 
 /// The collections that 2.1 knows and 2.2 does not, and all that are known.
 fn known_to(kept: &Kept, of_2_1: &BTreeMap<CollectionId, RawHistory>) -> (Known, Known) {
-    let mut known = remains::known(of_2_1);
+    let mut known = incomplete::known(of_2_1);
     let mut all = known.clone();
     for id in kept.known() {
         known.remove(&id);

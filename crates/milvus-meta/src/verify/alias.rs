@@ -6,7 +6,7 @@ use prost::Message as _;
 
 use super::Report;
 use super::collection::LiveCollections;
-use super::object::{History, Value};
+use super::versioned_object::{History, Value};
 use crate::keys::{Object, Timestamp, is_tombstone};
 use crate::model::{CollectionId, DatabaseId};
 use crate::proto::v2_2::etcd::AliasInfo;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use prost::Message as _;
 
 use super::Report;
-use super::object::{Content, History, Value};
+use super::versioned_object::{Content, History, Value};
 use crate::codec;
 use crate::keys::{Key, Object, Timestamp, is_tombstone};
 use crate::model::{CollectionId, DatabaseId, FieldId, IndexId, PartitionId};

@@ -12,7 +12,7 @@ use crate::stage::Stage;
 use crate::state::{EtcdTarget, PodShape, PodUser, STATE_VERSION, SavedResource, UpgradeState};
 use crate::{BACKUP_FOLDER, TOOL_IMAGE, claim_name, collect, discovery, milvus_resource};
 use milvus_meta::finding::Finding;
-use milvus_meta::version::Release;
+use milvus_meta::release::Release;
 
 pub(super) fn new_upgrade(
     options: &UpgradeOptions,

@@ -7,7 +7,7 @@ use crate::immutable_fields::IMAGE;
 use crate::options::UpgradeOptions;
 use crate::stage::resumed;
 use crate::state::{EtcdTarget, UpgradeState};
-use milvus_meta::version::Release;
+use milvus_meta::release::Release;
 
 /// Refuses another upgrade than the unfinished one.
 pub(super) fn has_same_aim(options: &UpgradeOptions, saved: &UpgradeState) -> Result<(), Refusal> {

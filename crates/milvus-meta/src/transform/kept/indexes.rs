@@ -6,9 +6,9 @@ use prost::Message as _;
 
 use super::super::findings::Findings;
 use super::super::index::{Around, DEFAULT_NAME, Index, Indexes, Unreferenced};
+use super::super::index_params;
 use super::super::index_support::Built;
 use super::super::names::{self, CollectionNames, named};
-use super::super::params;
 use super::{Kept, contradiction};
 use crate::codec::describe;
 use crate::codec::v2_1::{FieldSchema, IndexDefinition};
@@ -55,7 +55,7 @@ impl Definition {
             DEFAULT_NAME => &default,
             _ => &definition.name,
         };
-        let params = params::flatten(&definition.params);
+        let params = index_params::flatten(&definition.params);
         self.name == *name && params.is_ok_and(|flattened| flattened.params == self.params)
     }
 }

@@ -4,7 +4,7 @@ use super::super::database;
 use super::super::findings::Findings;
 use super::collections::Moved;
 use super::{Changes, Keys};
-use crate::codec::{edit, v2_1};
+use crate::codec::{patch, v2_1};
 use crate::keys::{Family, Key, Object, is_tombstone};
 use crate::model::CollectionId;
 use crate::proto::v2_2::etcd::AliasInfo;
@@ -37,7 +37,7 @@ fn collection_of(value: &[u8]) -> Option<CollectionId> {
 /// Whether the same alias is inside the database already, as an interrupted repair leaves it.
 fn is_moved(there: &Keys, name: &[u8], value: &[u8]) -> bool {
     let new = Key::Plain(Object::DatabaseAlias(database::DEFAULT, name)).render();
-    let inside = edit::alias_in_database(value, database::DEFAULT.0).ok();
+    let inside = patch::alias_in_database(value, database::DEFAULT.0).ok();
     !is_tombstone(value) && inside.is_some() && there.get(&new) == inside.as_ref()
 }
 
@@ -86,7 +86,7 @@ fn move_along(there: &Keys, name: &[u8], changes: &mut Changes, findings: &mut F
             let value = if is_tombstone(value) {
                 (*value).clone()
             } else {
-                edit::alias_in_database(value, database::DEFAULT.0).ok()?
+                patch::alias_in_database(value, database::DEFAULT.0).ok()?
             };
             Some((old, new, value))
         })

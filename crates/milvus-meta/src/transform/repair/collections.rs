@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::collection::{self, Converted};
 use super::super::findings::Findings;
-use super::super::history::RawHistory;
+use super::super::snapshots::RawHistory;
 use super::super::{CollectionForm, NewKeys, Options, database, names};
 use super::contradictions::{Names, Newest, in_transition, two_readings};
 use super::{Changes, Keys};

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::super::history::RawHistory;
+use super::super::snapshots::RawHistory;
 use super::super::{NewKeys, database, names};
 use super::{Keys, live};
-use crate::codec::{edit, v2_1, wire};
+use crate::codec::{patch, v2_1, wire};
 use crate::keys::{Family, Key, Object, SNAPSHOT_PREFIX, Timestamp, is_tombstone, split_timestamp};
 use crate::model::CollectionId;
 use crate::plural::counted;
@@ -89,7 +89,7 @@ impl<'t> Newest<'t> {
 /// has written to the newest snapshot already.
 pub(super) fn two_readings(history: &RawHistory, rewritten: Option<&Vec<u8>>) -> Option<String> {
     let (timestamp, newest) = history.snapshots.last_key_value()?;
-    let comparable = |raw: &[u8]| edit::embedded_collection(raw).ok();
+    let comparable = |raw: &[u8]| patch::embedded_collection(raw).ok();
     let is_same = history.plain.as_ref().is_some_and(|plain| {
         let is_live = !is_tombstone(plain) && !is_tombstone(newest);
         plain == newest

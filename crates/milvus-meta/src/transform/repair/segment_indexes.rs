@@ -9,7 +9,7 @@ use super::super::findings::Findings;
 use super::super::names::{self, CollectionNames};
 use super::super::segment_index::PlaceholderIds;
 use super::Changes;
-use crate::codec::edit;
+use crate::codec::patch;
 use crate::keys::Key;
 use crate::model::{BuildId, CollectionId, IndexId, PartitionId, SegmentId};
 use crate::proto::v2_2::common::IndexState;
@@ -118,7 +118,7 @@ impl SegmentIndexes {
                 continue;
             }
             let build = free.next();
-            match edit::segment_index_with_build(&value, build.0) {
+            match patch::segment_index_with_build(&value, build.0) {
                 Ok(value) if is_placeholder => {
                     let new = Key::SegmentIndex(collection, partition, id, build).render();
                     changes.visible.insert(new, value);

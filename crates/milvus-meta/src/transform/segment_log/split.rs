@@ -1,6 +1,6 @@
 //! One segment: its logs out of its record, where the paths of all of them follow from their ids.
 
-use crate::codec::edit;
+use crate::codec::patch;
 use crate::codec::v2_1::{self, FieldLogs, Log};
 use crate::codec::v2_2;
 use crate::keys::{LogKind, LogPath};
@@ -93,7 +93,7 @@ pub(in crate::transform) fn split(ids: Ids, value: &[u8]) -> Split<'_> {
         return Split::Stays(Obstacle::OtherIds, row_counts);
     }
     let taken = paths(ids, &fields).and_then(|(root, logs)| {
-        let record = edit::segment_without_logs(value);
+        let record = patch::segment_without_logs(value);
         let record = record.map_err(|error| Obstacle::Unreadable(error.to_string()))?;
         Ok(Moved {
             root,

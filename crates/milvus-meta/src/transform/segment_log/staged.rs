@@ -6,7 +6,7 @@ use super::super::Put;
 use super::super::arena::Arena;
 use super::packed::unpacked;
 use super::{Fingerprint, Row, by_key, fingerprint};
-use crate::codec::edit;
+use crate::codec::patch;
 use crate::keys::{Family, Key, LogKind, MetaRoot};
 
 /// The logs that get separate keys, in key order, encoded on demand.
@@ -92,7 +92,7 @@ impl SegmentLogs {
             return SegmentRewrite::Stays;
         };
         let wanted = self.rows[position].fingerprint;
-        match edit::segment_without_logs(value) {
+        match patch::segment_without_logs(value) {
             _ if fingerprint(value) == wanted => SegmentRewrite::Done,
             Ok(record) if fingerprint(&record) == wanted => SegmentRewrite::Put(record),
             Ok(_) | Err(_) => SegmentRewrite::Changed,

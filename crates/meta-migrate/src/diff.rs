@@ -1,0 +1,260 @@
+//! Comparing what should be in etcd with what is: a merge of two ascending streams.
+
+use bytes::Bytes;
+use tokio::sync::mpsc::Receiver;
+
+use meta_report::VerifyReport;
+use meta_store::Store;
+use milvus_meta::entry::Entry;
+use milvus_meta::finding::Finding;
+use milvus_meta::keys::KeyRange;
+
+use crate::context::RunContext;
+use crate::error::EngineErrorKind;
+use crate::throughput::pages::Pages;
+
+/// How one key differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Diff {
+    /// It should be there and is not. Carries what should be there.
+    Missing(Entry),
+    /// It has another value.
+    Different {
+        /// What should be there.
+        wanted: Entry,
+        /// The value that is there.
+        found: Bytes,
+        /// When what is there was written; 0 where it is in a file.
+        mod_revision: i64,
+    },
+    /// It should not be there. Carries what is there.
+    Extra(Entry),
+    /// It is as it should be.
+    Same(Entry),
+    /// It is there and not inspected; only its key is known.
+    Ignored(Bytes),
+}
+
+impl Diff {
+    /// What should be there.
+    pub(super) fn wanted(&self) -> Option<&Entry> {
+        match self {
+            Self::Missing(entry) | Self::Different { wanted: entry, .. } | Self::Same(entry) => {
+                Some(entry)
+            }
+            Self::Extra(_) | Self::Ignored(_) => None,
+        }
+    }
+
+    /// What is there afterwards where nothing is deleted.
+    pub(super) fn after(&self) -> Option<&Entry> {
+        match self {
+            Self::Extra(entry) => Some(entry),
+            Self::Missing(_) | Self::Different { .. } | Self::Same(_) | Self::Ignored(_) => {
+                self.wanted()
+            }
+        }
+    }
+
+    /// The key.
+    pub(super) fn key(&self) -> &Bytes {
+        match self {
+            Self::Missing(entry)
+            | Self::Different { wanted: entry, .. }
+            | Self::Extra(entry)
+            | Self::Same(entry) => &entry.key,
+            Self::Ignored(key) => key,
+        }
+    }
+
+    /// The key of what is there and is not what should be there, and when it was written.
+    pub(super) fn odd(&self) -> Option<(&Bytes, i64)> {
+        match self {
+            Self::Extra(entry) => Some((&entry.key, entry.mod_revision)),
+            Self::Different {
+                wanted,
+                mod_revision,
+                ..
+            } => Some((&wanted.key, *mod_revision)),
+            Self::Missing(_) | Self::Same(_) | Self::Ignored(_) => None,
+        }
+    }
+}
+
+/// Entries that should be there, in ascending key order, from a blocking thread.
+pub(super) type Expected = Receiver<Result<Vec<Entry>, EngineErrorKind>>;
+
+/// Reads one side of the merge, entry by entry.
+struct Side {
+    chunks: Expected,
+    ready: std::vec::IntoIter<Entry>,
+    head: Option<Entry>,
+}
+
+impl Side {
+    async fn new(chunks: Expected) -> Result<Self, EngineErrorKind> {
+        let mut side = Self {
+            chunks,
+            ready: Vec::new().into_iter(),
+            head: None,
+        };
+        side.advance().await?;
+        Ok(side)
+    }
+
+    async fn advance(&mut self) -> Result<Option<Entry>, EngineErrorKind> {
+        let next = loop {
+            if let Some(entry) = self.ready.next() {
+                break Some(entry);
+            }
+            match self.chunks.recv().await {
+                Some(chunk) => self.ready = chunk?.into_iter(),
+                None => break None,
+            }
+        };
+        Ok(std::mem::replace(&mut self.head, next))
+    }
+
+    /// Hands on everything before `key`.
+    async fn reach(
+        &mut self,
+        key: &Bytes,
+        visit: &mut impl FnMut(Diff) -> Result<(), EngineErrorKind>,
+    ) -> Result<(), EngineErrorKind> {
+        while self.head.as_ref().is_some_and(|head| head.key < *key) {
+            if let Some(head) = self.advance().await? {
+                visit(Diff::Missing(head))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands on everything before `key`, which is there and not compared, and drops what should be there.
+    async fn pass(
+        &mut self,
+        key: &Bytes,
+        visit: &mut impl FnMut(Diff) -> Result<(), EngineErrorKind>,
+    ) -> Result<(), EngineErrorKind> {
+        self.reach(key, visit).await?;
+        if let Some(head) = self.head.take_if(|head| head.key == *key) {
+            self.advance().await?;
+            visit(Diff::Same(head))?;
+        }
+        Ok(())
+    }
+
+    /// Hands on everything up to and including the key of `entry`, which is there.
+    async fn meet(
+        &mut self,
+        entry: Entry,
+        visit: &mut impl FnMut(Diff) -> Result<(), EngineErrorKind>,
+    ) -> Result<(), EngineErrorKind> {
+        self.reach(&entry.key, visit).await?;
+        let Some(head) = self.head.take_if(|head| head.key == entry.key) else {
+            return visit(Diff::Extra(entry));
+        };
+        self.advance().await?;
+        let same = head.value == entry.value;
+        visit(if same {
+            Diff::Same(head)
+        } else {
+            Diff::Different {
+                wanted: head,
+                found: entry.value,
+                mod_revision: entry.mod_revision,
+            }
+        })
+    }
+}
+
+/// What of etcd is compared.
+pub(super) struct Actual<'a, S: Store> {
+    pub(super) store: &'a S,
+    /// Ascending and apart from each other.
+    pub(super) ranges: Vec<KeyRange>,
+    pub(super) revision: i64,
+    /// Sees every key; those for which it says yes are not compared.
+    pub(super) ignore: &'a mut (dyn FnMut(&Entry) -> bool + Send),
+}
+
+/// Merges both sides and hands every key to `visit`.
+pub(super) async fn compare<S: Store>(
+    expected: Expected,
+    actual: Actual<'_, S>,
+    ctx: RunContext<'_>,
+    mut visit: impl FnMut(Diff) -> Result<(), EngineErrorKind>,
+) -> Result<(), EngineErrorKind> {
+    let mut wanted = Side::new(expected).await?;
+    for range in actual.ranges {
+        let mut pages = Pages::begin(actual.store, ctx, range, actual.revision).await?;
+        while let Some(page) = pages.next().await? {
+            for entry in page {
+                if (actual.ignore)(&entry) {
+                    wanted.pass(&entry.key, &mut visit).await?;
+                    visit(Diff::Ignored(entry.key))?;
+                } else {
+                    wanted.meet(entry, &mut visit).await?;
+                }
+            }
+        }
+    }
+    while let Some(head) = wanted.advance().await? {
+        visit(Diff::Missing(head))?;
+    }
+    Ok(())
+}
+
+/// Collects differences into a report, with the first of them as findings.
+#[derive(Debug, Default)]
+pub(super) struct Collector {
+    missing: u64,
+    different: u64,
+    extra: u64,
+    findings: Vec<Finding>,
+}
+
+impl Collector {
+    const FINDINGS_MAX: usize = 1000;
+
+    pub(super) fn add(&mut self, diff: &Diff) {
+        let (counter, finding) = match diff {
+            Diff::Same(_) | Diff::Ignored(_) => return,
+            Diff::Missing(entry) => (
+                &mut self.missing,
+                Finding::error("missing", &entry.key, "the key is missing"),
+            ),
+            Diff::Different { wanted, .. } => (
+                &mut self.different,
+                Finding::error("different", &wanted.key, "the value differs"),
+            ),
+            Diff::Extra(entry) => (
+                &mut self.extra,
+                Finding::error("extra", &entry.key, "unexpected key"),
+            ),
+        };
+        *counter += 1;
+        self.push(finding);
+    }
+
+    /// Adds a finding that is no difference.
+    pub(super) fn push(&mut self, finding: Finding) {
+        if self.findings.len() < Self::FINDINGS_MAX {
+            self.findings.push(finding);
+        }
+    }
+
+    pub(super) fn report(mut self) -> VerifyReport {
+        self.findings.sort();
+        let bad = self
+            .findings
+            .iter()
+            .any(|finding| finding.severity == milvus_meta::finding::Severity::Error);
+        VerifyReport {
+            ok: !bad && self.missing + self.different + self.extra == 0,
+            missing: self.missing,
+            different: self.different,
+            extra: self.extra,
+            findings: self.findings,
+        }
+    }
+}

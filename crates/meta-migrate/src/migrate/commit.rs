@@ -1,0 +1,345 @@
+//! The commit and what follows it. From the commit transaction on, 2.2 can start.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::journal::Phase;
+use meta_store::{Op, Store, StoreErrorKind};
+use milvus_meta::entry::{Entry, printable};
+use milvus_meta::keys::{Family, KeyRange};
+use milvus_meta::transform::{
+    Options, Put, Remaining, Task, leftover_ranges, remaining_after_commit,
+};
+
+use super::Run;
+use crate::commit::{removal_ops, source_compares};
+use crate::context::newest_revision;
+use crate::error::{EngineErrorKind, WriteState};
+use crate::journal_store::journal_options;
+use crate::range_delete::plan_deletes;
+use crate::restore::finish_interrupted;
+use crate::throughput::pages::Pages;
+use crate::throughput::stream::feed;
+use crate::throughput::writer::Writer;
+use crate::write::Write;
+
+impl<S: Store> Run<'_, S> {
+    /// An undoing was interrupted: it is finished first, from the backup that the journal names.
+    pub(super) async fn finish_restore(&mut self) -> Result<(), EngineErrorKind> {
+        self.written = WriteState::Restoring;
+        let ctx = self.ctx();
+        let recorded = self
+            .journal_store
+            .journal()
+            .and_then(|it| it.backup.as_ref());
+        if let Some(backup) = recorded {
+            let file = &backup.path;
+            ctx.observer.note(&format!(
+                "a restore of {file} was interrupted: finishing it before the migration starts"
+            ));
+        }
+        finish_interrupted(self.store, ctx, (&self.fence, &mut self.journal_store)).await?;
+        // What was restored is no backup of what is migrated next.
+        self.backup = None;
+        self.written = WriteState::Restored;
+        Ok(())
+    }
+
+    /// The one transaction: guards, what 2.2 must not see goes, the journal says `committed`. Snapshots
+    /// added to an old family go along where they fit.
+    pub(super) async fn commit(&mut self) -> Result<(), EngineErrorKind> {
+        let started = Instant::now();
+        let prepared = self.prepared()?;
+        let revision = prepared.revision;
+        let removals = removal_ops(&prepared.migration);
+        let history: Vec<Op> = prepared.migration.history().iter().map(to_op).collect();
+        let limits = &self.options.limits;
+        let bytes: usize = removals.iter().chain(&history).map(Op::bytes).sum();
+        let room_for_journal = removals.len() + history.len() < limits.txn_ops_max;
+        let together = room_for_journal && bytes < limits.txn_bytes_max;
+        for (index, with_history) in [together, false].into_iter().enumerate() {
+            let mut ops = removals.clone();
+            if with_history {
+                ops.extend(history.iter().cloned());
+            }
+            // Every source key that the commit depends on has to be as it was read.
+            let compares = source_compares(&self.options.root, self.options.task, revision);
+            let next = self.journal_in(Phase::Committed)?;
+            let by = (&self.fence, limits);
+            // Also where the run is dropped while etcd does not answer.
+            let before = std::mem::replace(&mut self.written, WriteState::InDoubt);
+            let outcome = self
+                .journal_store
+                .advance(self.store, by, next, (compares, ops))
+                .await;
+            if outcome.is_err() && !self.journal_store.in_doubt() {
+                self.written = before;
+            }
+            match outcome {
+                Err(EngineErrorKind::Store { source, .. })
+                    if index == 0 && is_too_much(source.kind) => {}
+                outcome => {
+                    self.own += outcome?;
+                    self.history_written = with_history || history.is_empty();
+                    break;
+                }
+            }
+        }
+        self.written = WriteState::Committed;
+        self.seconds.write += started.elapsed().as_secs_f64();
+        Ok(())
+    }
+
+    /// Puts the snapshots added to an old family, unless the commit carried them.
+    pub(super) async fn write_history(&mut self) -> Result<(), EngineErrorKind> {
+        if self.history_written {
+            return Ok(());
+        }
+        let (ops, read_at) = match &self.prepared {
+            Some(prepared) => {
+                let staged = prepared.is_rest.then(|| prepared.migration.staged());
+                let staged = staged.into_iter().flatten();
+                let staged: Vec<Op> = staged.map(|put| to_op(&put)).collect();
+                let history = prepared.migration.history().iter();
+                // The newest snapshots first, and one after the other: an older one must never be the newest.
+                let history = history.rev().map(to_op);
+                (
+                    staged.into_iter().chain(history).collect(),
+                    prepared.revision,
+                )
+            }
+            None => {
+                let (remaining, read_at) = self.remaining().await?;
+                (remaining.history.iter().map(to_op).collect(), read_at)
+            }
+        };
+        self.write_few(ops, read_at).await
+    }
+
+    /// Rewrites records in place. A collection record is read embedded or split, as a whole, so every
+    /// state on the way is legal for 2.2.
+    pub(super) async fn rewrite(&mut self) -> Result<(), EngineErrorKind> {
+        let (ops, read_at) = match &self.prepared {
+            Some(prepared) => {
+                let rewrites = prepared.migration.rewrites().iter();
+                // Plain keys last: they show what an interrupted repair left.
+                (rewrites.rev().map(to_op).collect(), prepared.revision)
+            }
+            None => {
+                let (remaining, read_at) = self.remaining().await?;
+                let rewrites = remaining.rewrites.iter().map(to_op);
+                let removals = remaining.removals.iter().cloned().map(Op::Delete);
+                (rewrites.chain(removals).collect(), read_at)
+            }
+        };
+        self.write_few(ops, read_at).await?;
+        let started = Instant::now();
+        let outcome = self.rewrite_segments().await;
+        self.seconds.write += started.elapsed().as_secs_f64();
+        outcome
+    }
+
+    /// Writes over what was read at a revision, and not over what was changed since.
+    async fn write_few(&mut self, ops: Vec<Op>, read_at: i64) -> Result<(), EngineErrorKind> {
+        if ops.is_empty() {
+            return Ok(());
+        }
+        let started = Instant::now();
+        let observer = &*self.environment.observer;
+        observer.phase_started("rewrite", u64::try_from(ops.len()).ok());
+        let writes = ops.into_iter().map(Write::over).collect();
+        let limits = match self.options.task {
+            Task::Migration => self.options.limits,
+            Task::Repair => self.options.limits.one_by_one(),
+        };
+        let writer = self.writer_within(limits).read_at(read_at);
+        let stats = writer.write_all(writes).await;
+        observer.phase_finished();
+        self.seconds.write += started.elapsed().as_secs_f64();
+        self.own += stats?;
+        Ok(())
+    }
+
+    /// What an interrupted run left to be rewritten, seen from the records, and the revision of these.
+    async fn remaining(&self) -> Result<(Remaining, i64), EngineErrorKind> {
+        let root = &self.options.root;
+        let journal = self
+            .journal_store
+            .journal()
+            .ok_or_else(|| EngineErrorKind::Worker("there is no journal".into()))?;
+        let Options {
+            form,
+            on_broken_record,
+            ..
+        } = journal_options(journal)?;
+        let revision = newest_revision(self.store, root, &self.options.limits).await?;
+        let mut entries: Vec<Entry> = Vec::new();
+        for family in [Family::Collection, Family::CollectionSnapshot] {
+            let range = root.range_below(&family.prefix());
+            let mut pages = Pages::begin(self.store, self.ctx(), range, revision).await?;
+            while let Some(page) = pages.next().await? {
+                entries.extend(page);
+            }
+        }
+        let remaining = remaining_after_commit(root, form, on_broken_record, &entries);
+        if remaining != Remaining::default() {
+            self.journal_store.check_revisions()?;
+        }
+        refuse_newer(&remaining, &entries, journal.capture_revision)?;
+        Ok((remaining, revision))
+    }
+
+    /// Deletes the families that nothing reads any more, in bounded ranges. What was written there after the
+    /// capture is in no plan and in no backup: it is left alone, also where it comes in the middle.
+    pub(super) async fn tidy(&mut self) -> Result<(), EngineErrorKind> {
+        const ATTEMPTS_MAX: u32 = 5;
+        let started = Instant::now();
+        let mut attempt = 1;
+        let outcome = loop {
+            match self.tidy_once().await {
+                Err(EngineErrorKind::SourceChanged { .. }) if attempt < ATTEMPTS_MAX => {
+                    attempt += 1;
+                }
+                outcome => break outcome,
+            }
+        };
+        self.seconds.write += started.elapsed().as_secs_f64();
+        outcome
+    }
+
+    async fn tidy_once(&mut self) -> Result<(), EngineErrorKind> {
+        let limits = self.options.limits;
+        let known = match &self.prepared {
+            // A repair names every key that it deletes.
+            Some(prepared) if self.options.task == Task::Repair => {
+                Some((prepared.deletes.clone(), prepared.revision))
+            }
+            Some(prepared) if self.nobody_else_wrote(prepared).await? => {
+                Some((prepared.deletes.clone(), prepared.revision))
+            }
+            Some(_) | None => None,
+        };
+        let (deletes, read_at) = match known {
+            Some(known) => known,
+            None => self.remaining_deletes().await?,
+        };
+        let observer = &*self.environment.observer;
+        // The commit itself deleted these.
+        let planned = self.prepared.as_ref().map(|prepared| prepared.plan.delete);
+        let total = planned.and_then(|planned| planned.checked_sub(self.own.deleted));
+        observer.phase_started("tidy", total);
+        let limits = match self.options.task {
+            Task::Migration => limits.for_deletes(self.own),
+            // In the order in which they are planned.
+            Task::Repair => limits.one_by_one(),
+        };
+        let stop = &self.environment.stop;
+        let guards = self.journal_store.guards(&self.fence);
+        let writer = Writer::new(self.store, guards, limits, stop, observer);
+        let chunks = feed(move |sink| {
+            let deletes = deletes.into_iter().map(Op::Delete);
+            deletes
+                .map(Write::over)
+                .try_for_each(|write| sink.push(Ok(write)))
+        });
+        let stats = writer.read_at(read_at).run(chunks).await;
+        observer.phase_finished();
+        self.own += stats?;
+        Ok(())
+    }
+
+    /// What is still to be deleted, and the revision at which it was read. Newer keys are reported.
+    async fn remaining_deletes(&mut self) -> Result<(Vec<KeyRange>, i64), EngineErrorKind> {
+        let ranges = leftover_ranges(&self.options.root);
+        let captured = self
+            .journal_store
+            .journal()
+            .map_or(0, |journal| journal.capture_revision);
+        let trusted = self.journal_store.check_revisions();
+        let known = if trusted.is_ok() { captured } else { i64::MAX };
+        let limits = &self.options.limits;
+        let found = plan_deletes(self.store, (&ranges, known), limits).await?;
+        if !found.ranges.is_empty() {
+            trusted?;
+        }
+        self.refuse_before_the_commit(&found.newer, captured)?;
+        let newer: Vec<_> = found.newer.into_iter().map(|entry| entry.key).collect();
+        self.report_left_alone(&newer);
+        self.left_alone = newer;
+        Ok((found.ranges, found.revision))
+    }
+
+    /// Refuses keys that were written after the metadata was read and before the commit: the 2.2 layout lacks
+    /// what they say. A key that is newer than the commit is nothing that was to be migrated.
+    fn refuse_before_the_commit(
+        &self,
+        newer: &[Entry],
+        captured: i64,
+    ) -> Result<(), EngineErrorKind> {
+        let committed = self.journal_store.committed_revision();
+        let missed = newer.iter().find(|entry| entry.mod_revision < committed);
+        missed.map_or(Ok(()), |entry| {
+            Err(EngineErrorKind::SourceChanged {
+                revision: captured,
+                what: format!(
+                    "{} was written at revision {}, just before the commit",
+                    printable(&entry.key),
+                    entry.mod_revision
+                ),
+            })
+        })
+    }
+
+    /// Reports keys of 2.1 that something without a session wrote after the commit.
+    pub(super) fn report_left_alone(&self, newer: &[Bytes]) {
+        let Some(first) = newer.first() else {
+            return;
+        };
+        self.environment.observer.note(&format!(
+            "keys of the 2.1 layout were written after the commit by a program without a session: {} not changed, \
+                the first is {}. Milvus 2.2 does not read them. Make sure that no component of 2.1 runs, inspect them (etcdctl get {}), then delete them",
+            newer.len(),
+            printable(first),
+            printable(first)
+        ));
+    }
+}
+
+/// A record that is not yet as 2.2 wants it and was written after the capture is 2.1's, or a user's: its
+/// partitions and fields were never staged, and no backup holds it.
+fn refuse_newer(
+    remaining: &Remaining,
+    entries: &[Entry],
+    captured: i64,
+) -> Result<(), EngineErrorKind> {
+    let rewrites: BTreeSet<&[u8]> = remaining.rewrites.iter().map(|put| &*put.key).collect();
+    let changes = |entry: &&Entry| {
+        rewrites.contains(&*entry.key)
+            || remaining
+                .removals
+                .iter()
+                .any(|range| range.contains(&entry.key))
+    };
+    let mut newer = entries.iter().filter(|entry| entry.mod_revision > captured);
+    match newer.find(changes) {
+        None => Ok(()),
+        Some(entry) => Err(EngineErrorKind::SourceChanged {
+            revision: captured,
+            what: format!(
+                "{} was written at revision {}, in the form of 2.1, and would be rewritten",
+                printable(&entry.key),
+                entry.mod_revision
+            ),
+        }),
+    }
+}
+
+fn to_op(put: &Put) -> Op {
+    Op::put(put.key.clone(), put.value.clone())
+}
+
+fn is_too_much(kind: StoreErrorKind) -> bool {
+    matches!(kind, StoreErrorKind::TooManyOps | StoreErrorKind::TooLarge)
+}

@@ -1,0 +1,141 @@
+//! Room: staging adds keys before anything is deleted, so etcd needs space for both layouts, and for putting the
+//! old one back.
+
+use std::time::Duration;
+
+use meta_report::EtcdReport;
+use meta_store::{ClusterStatus, Store, StoreError};
+use milvus_meta::keys::LogKind;
+use milvus_meta::transform::PlanReport;
+
+use crate::background::Background;
+use crate::error::{EngineErrorKind, while_doing};
+use crate::retry::with_retry;
+
+/// etcd's quota when none is configured: 2 GiB.
+pub(crate) const QUOTA_DEFAULT_BYTES: u64 = 2 << 30;
+
+/// What a put costs in etcd's database file beside its key and value: revision key, record framing
+/// and the unused part of pages. Measured generously.
+const OVERHEAD_PER_KEY_BYTES: u64 = 256;
+
+/// Requests in flight, and pages that etcd has written but not yet counted.
+const MARGIN_BYTES: u64 = 512 << 10;
+
+/// Sums up what the members say.
+pub(super) fn summarize(status: &ClusterStatus) -> EtcdReport {
+    let versions = status.members.iter().map(|member| member.version.clone());
+    EtcdReport {
+        version: versions.min().unwrap_or_default(),
+        members: status.members.len(),
+        db_size: status
+            .members
+            .iter()
+            .map(|member| member.db_size)
+            .max()
+            .unwrap_or(0),
+        db_size_in_use: status
+            .members
+            .iter()
+            .map(|member| member.db_size_in_use)
+            .max()
+            .unwrap_or(0),
+        quota: status.quota.unwrap_or(QUOTA_DEFAULT_BYTES),
+        alarms: status.alarms.clone(),
+    }
+}
+
+/// The question how much room there is, while something else is done: a server before 3.6 tells its quota
+/// only among all its metrics, which takes it as long as a hundred small reads.
+pub(super) struct QuotaCheck(Background<Result<ClusterStatus, StoreError>>);
+
+impl QuotaCheck {
+    /// Asks.
+    pub(super) fn ask<S: Store>(store: &S, retry_timeout: Duration) -> Self {
+        let store = store.clone();
+        Self(Background::start(async move {
+            with_retry(retry_timeout, || store.status()).await
+        }))
+    }
+
+    /// Refuses when there is too little space for the migration of a plan and for a rollback after it: only a
+    /// compaction frees what was deleted. What was `staged` is there already, most of it.
+    pub(super) async fn check_migration(
+        self,
+        plan: &PlanReport,
+        (staged, source_bytes): (bool, u64),
+    ) -> Result<Option<String>, EngineErrorKind> {
+        let put = if staged { 0 } else { plan.put };
+        let bytes = if staged { 0 } else { plan.bytes_put };
+        let changed = plan.rewrite + plan.delete;
+        // At most all of the source is restored; what was staged is deleted.
+        let back = (changed + plan.put, source_bytes);
+        let needed = (put + changed + back.0, bytes + back.1);
+        let checked = self.check(needed).await;
+        checked.map_err(|failure| with_log_keys(failure, plan))
+    }
+
+    /// Refuses when an alarm is raised, or when so many keys and bytes do not fit the quota.
+    pub(super) async fn check(self, needed: (u64, u64)) -> Result<Option<String>, EngineErrorKind> {
+        let status = self.0.outcome().await?;
+        judge(
+            &status.map_err(while_doing("asking etcd for its status"))?,
+            needed,
+        )
+    }
+}
+
+/// Adds to a refusal how many of a plan's keys are logs of segments: there is a choice about them.
+fn with_log_keys(mut failure: EngineErrorKind, plan: &PlanReport) -> EngineErrorKind {
+    if let EngineErrorKind::NoRoom { log_keys, .. } = &mut failure {
+        *log_keys = keys_of_logs(plan);
+    }
+    failure
+}
+
+fn keys_of_logs(plan: &PlanReport) -> u64 {
+    let names = LogKind::ALL.map(|kind| kind.family().name());
+    let families = plan.families.iter();
+    let logs = families.filter(|family| names.contains(&family.name.as_str()));
+    logs.map(|family| family.put).sum()
+}
+
+/// Where the server does not report its quota, etcd's default is assumed only to warn: a refusal on a
+/// guess would stop clusters that have room.
+fn judge(
+    status: &ClusterStatus,
+    (keys, bytes): (u64, u64),
+) -> Result<Option<String>, EngineErrorKind> {
+    if !status.alarms.is_empty() {
+        return Err(EngineErrorKind::Alarm(status.alarms.clone()));
+    }
+    let report = summarize(status);
+    let needed = estimate(keys, bytes);
+    let after = report
+        .db_size
+        .max(report.db_size_in_use.saturating_add(needed));
+    if after < report.quota {
+        return Ok(None);
+    }
+    match status.quota {
+        Some(quota) => Err(EngineErrorKind::NoRoom {
+            needed,
+            in_use: report.db_size_in_use,
+            db_size: report.db_size,
+            quota,
+            log_keys: 0,
+        }),
+        None => Ok(Some(format!(
+            "about {needed} bytes will be added to {} in use; etcd's quota is not available, make sure that it is \
+                above the default of {QUOTA_DEFAULT_BYTES} bytes",
+            report.db_size_in_use
+        ))),
+    }
+}
+
+/// Bytes that writing so many keys adds to the database file. A deleted key is written, too.
+fn estimate(keys: u64, bytes: u64) -> u64 {
+    bytes
+        .saturating_add(keys.saturating_mul(OVERHEAD_PER_KEY_BYTES))
+        .saturating_add(MARGIN_BYTES)
+}

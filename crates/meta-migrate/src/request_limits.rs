@@ -1,0 +1,114 @@
+//! Fit: whether the server takes the largest requests of a run, found out before its first write.
+//!
+//! etcd checks the size of a request and the number of its operations before it evaluates the comparisons. So the
+//! very transaction that will be sent is sent with one comparison more, which never holds: the server's own
+//! limits answer, whatever they are configured to, and nothing is written.
+
+use std::time::Duration;
+
+use meta_store::{Compare, Op, Store, StoreErrorKind, Txn};
+use milvus_meta::keys::{KeyRange, MetaRoot};
+use milvus_meta::transform::{Migration, Put, Task};
+
+use crate::commit::{removal_ops, source_compares};
+use crate::error::{EngineErrorKind, while_doing};
+use crate::guards;
+use crate::retry;
+
+/// The size of a journal without the path of the backup.
+const JOURNAL_BYTES: usize = 896;
+
+/// The largest requests of a migration.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Largest {
+    /// The largest entry; a server that takes it takes every other one.
+    entry: Option<Put>,
+    task: Task,
+    commit: Vec<Op>,
+}
+
+impl Largest {
+    /// Those of `migration`, whose backup has a path of so many bytes.
+    pub(super) fn of(migration: &Migration, root: &MetaRoot, path_bytes: usize) -> Self {
+        let mut commit = removal_ops(migration);
+        // A value as long as the journal's, which names the backup.
+        let journal = vec![0; JOURNAL_BYTES + path_bytes];
+        commit.push(Op::put(root.journal_key(), journal));
+        Self {
+            entry: migration.largest(),
+            task: migration.task(),
+            commit,
+        }
+    }
+
+    /// Asks whether the server would take the largest entry.
+    pub(super) async fn check_entry<S: Store>(
+        &self,
+        store: &S,
+        (root, timeout): (&MetaRoot, Duration),
+    ) -> Result<(), EngineErrorKind> {
+        match &self.entry {
+            Some(put) => check_entry(store, (root, timeout), (&put.key, &put.value)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Asks whether the server would take the commit in one transaction.
+    pub(super) async fn check_commit<S: Store>(
+        &self,
+        store: &S,
+        (root, timeout): (&MetaRoot, Duration),
+    ) -> Result<(), EngineErrorKind> {
+        if self.commit.is_empty() {
+            return Ok(());
+        }
+        let compares = source_compares(root, self.task, 0);
+        let comparisons = compares.len() + guards::never(root).len();
+        let operations = self.commit.len().max(comparisons);
+        match refusal(store, (root, timeout), (compares, self.commit.clone())).await? {
+            Some(_) => Err(EngineErrorKind::CommitTooLarge { operations }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Asks whether the server would take one entry in a transaction without others.
+pub(super) async fn check_entry<S: Store>(
+    store: &S,
+    (root, timeout): (&MetaRoot, Duration),
+    (key, value): (&[u8], &[u8]),
+) -> Result<(), EngineErrorKind> {
+    let ops = vec![Op::put(key.to_vec(), value.to_vec())];
+    // A put over what was read compares that it is unchanged.
+    let compares = vec![Compare::ChangedBefore(KeyRange::single(key), 1)];
+    match refusal(store, (root, timeout), (compares, ops)).await? {
+        Some(StoreErrorKind::TooLarge) => Err(EngineErrorKind::EntryTooLarge {
+            key: key.to_vec(),
+            bytes: key.len() + value.len(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Sends a transaction that cannot succeed and returns why the server rejects it unread.
+async fn refusal<S: Store>(
+    store: &S,
+    (root, timeout): (&MetaRoot, Duration),
+    (mut compares, ops): (Vec<Compare>, Vec<Op>),
+) -> Result<Option<StoreErrorKind>, EngineErrorKind> {
+    compares.extend(guards::never(root));
+    match retry::write(store, timeout, &Txn { compares, ops }).await {
+        Ok(_) => Ok(None),
+        Err(error)
+            if matches!(
+                error.kind,
+                StoreErrorKind::TooLarge | StoreErrorKind::TooManyOps
+            ) =>
+        {
+            Ok(Some(error.kind))
+        }
+        Err(error) => Err(while_doing(
+            "asking whether etcd takes what will be written",
+        )(error)),
+    }
+}

@@ -1,0 +1,312 @@
+//! What restoring a backup after the commit would throw away: everything that was written and is not
+//! ours. From the commit on 2.2 may have been started, also when the migration was never finished.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::journal::{Journal, Phase};
+use meta_store::Store;
+use milvus_meta::entry::{Entry, printable};
+use milvus_meta::keys::{Family, KeyRange, MetaRoot};
+use milvus_meta::plural::counted;
+use milvus_meta::transform::{
+    CollectionForm, Options, Task, remaining_after_commit, staged_family_ranges,
+};
+
+use crate::context::RunContext;
+use crate::diff::Diff;
+use crate::error::EngineErrorKind;
+use crate::fingerprint::{Filter, KeyPages, family_starts};
+use crate::journal_store::journal_options;
+use crate::journal_store::{JournalStore, task_of};
+
+/// So many of the keys that would be lost are listed by name.
+pub(super) const EXAMPLES_MAX: usize = 5;
+
+/// Why a rollback is refused: another program wrote below the meta root since a migration that is past its
+/// commit, or that is unknown.
+pub(super) async fn refusal<S: Store>(
+    store: &S,
+    ctx: RunContext<'_>,
+    journal_store: &JournalStore,
+) -> Result<Option<EngineErrorKind>, EngineErrorKind> {
+    match check(store, ctx, journal_store).await {
+        Ok(()) => Ok(None),
+        Err(refused @ (EngineErrorKind::WouldLose { .. } | EngineErrorKind::OtherEtcd { .. })) => {
+            Ok(Some(refused))
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+async fn check<S: Store>(
+    store: &S,
+    ctx: RunContext<'_>,
+    journal_store: &JournalStore,
+) -> Result<(), EngineErrorKind> {
+    let root = ctx.root;
+    let Some(mut losses) = DataLoss::new(root, journal_store)? else {
+        return Ok(());
+    };
+    let range = (root.range(), &*family_starts(root));
+    let mut pages = KeyPages::begin(store, range, ctx.limits.retry_timeout).await?;
+    while let Some(page) = pages.next().await? {
+        page.iter().for_each(|entry| losses.see(entry));
+    }
+    losses.finish()
+}
+
+/// Looks for what others wrote while all keys below the meta root are read for another reason.
+#[derive(Clone)]
+pub(super) struct DataLoss {
+    filter: Filter,
+    ours: Ours,
+    session_id: Vec<u8>,
+    sessions: KeyRange,
+    records: [Vec<u8>; 2],
+    /// How many keys there were when the migration was done.
+    keys_then: Option<u64>,
+    keys_now: u64,
+    written: u64,
+    examples: Vec<String>,
+}
+
+impl DataLoss {
+    /// `None` where that is no question for the journal: without one, and for a restore that was started and had
+    /// its check then.
+    ///
+    /// # Errors
+    /// [`EngineErrorKind::OtherEtcd`] where that is unknown.
+    pub(super) fn new(
+        root: &MetaRoot,
+        journal_store: &JournalStore,
+    ) -> Result<Option<Self>, EngineErrorKind> {
+        let Some(journal) = journal_store.journal() else {
+            return Ok(None);
+        };
+        let keys_then = match journal.phase {
+            Phase::Restoring => return Ok(None),
+            Phase::Staging | Phase::Staged | Phase::Committed | Phase::Tidying => None,
+            Phase::Done => Some(journal.keys_when_done),
+        };
+        journal_store.check_revisions()?;
+        Ok(Some(Self {
+            filter: Filter::all(root),
+            ours: Ours::new(root, journal, journal_store.mod_revision()),
+            session_id: root.session_id_key(),
+            sessions: root.range_below("session/"),
+            records: root.record_keys(),
+            keys_then,
+            keys_now: 0,
+            written: 0,
+            examples: Vec::new(),
+        }))
+    }
+
+    /// The next key.
+    pub(super) fn see(&mut self, entry: &Entry) {
+        // As `key_count::keys` counts.
+        let is_record = self.records.iter().any(|key| entry.key == *key);
+        let counts = !self.sessions.contains(&entry.key) && !is_record;
+        self.keys_now += u64::from(counts);
+        let foreign =
+            self.filter.keeps(entry) && entry.key != self.session_id && !self.ours.wrote(entry);
+        if foreign {
+            self.written += 1;
+            if self.examples.len() < EXAMPLES_MAX {
+                self.examples.push(printable(&entry.key));
+            }
+        }
+    }
+
+    /// Fails when something would be lost.
+    pub(super) fn finish(self) -> Result<(), EngineErrorKind> {
+        let mut what = Vec::new();
+        if self.written > 0 {
+            let examples = self.examples.join(", ");
+            what.push(match self.written {
+                1 => format!("1 key was written since: {examples}"),
+                written => format!(
+                    "{} were written since, such as {examples}",
+                    counted(written, "key")
+                ),
+            });
+        }
+        if let Some(then) = self.keys_then.filter(|then| *then != self.keys_now) {
+            let now = self.keys_now;
+            what.push(format!(
+                "etcd holds {}, before it held {then}",
+                counted(now, "key")
+            ));
+        }
+        if what.is_empty() {
+            return Ok(());
+        }
+        Err(EngineErrorKind::WouldLose {
+            what: what.join("; "),
+        })
+    }
+}
+
+/// Tells the migration's own writes from everybody else's, by the newest revision at which it may have
+/// written each family.
+#[derive(Clone)]
+struct Ours {
+    staged: Vec<KeyRange>,
+    /// Where records are rewritten in place; none where the commit takes the old ones away.
+    rewritten: Vec<KeyRange>,
+    /// Records that may get another value, but never appear.
+    in_place: Vec<KeyRange>,
+    captured: i64,
+    committed: i64,
+    rewritten_until: i64,
+}
+
+impl Ours {
+    fn new(root: &MetaRoot, journal: &Journal, journal_revision: i64) -> Self {
+        // While records are being rewritten, any of them may be newer than the journal, and so may staged keys
+        // before the commit.
+        let (committed, rewritten_until) = match journal.phase {
+            Phase::Staging | Phase::Staged => (i64::MAX, journal.capture_revision),
+            Phase::Committed => (journal_revision, i64::MAX),
+            Phase::Tidying | Phase::Done | Phase::Restoring => {
+                // Journals of older versions do not know their commit.
+                let committed = match journal.committed_revision {
+                    0 => journal_revision,
+                    known => known,
+                };
+                (committed, journal_revision)
+            }
+        };
+        let collections = root.range_below(&Family::Collection.prefix());
+        let mut in_place = vec![collections.clone()];
+        let is_repair = task_of(journal) == Task::Repair;
+        let mut rewritten = if journal.collection_form == CollectionForm::Database.name() {
+            Vec::new()
+        } else {
+            let snapshots = root.range_below(&Family::CollectionSnapshot.prefix());
+            vec![collections, snapshots]
+        };
+        if is_repair {
+            // After its commit a repair writes to every family that it stages to.
+            rewritten = [Family::Collection, Family::CollectionSnapshot]
+                .map(|family| root.range_below(&family.prefix()))
+                .into();
+            rewritten.extend(staged_family_ranges(root));
+        }
+        if journal.counts.segments > 0 {
+            let segments = root.range_below(&Family::Segment.prefix());
+            in_place.push(segments.clone());
+            rewritten.push(segments);
+        }
+        Self {
+            staged: staged_family_ranges(root),
+            rewritten,
+            in_place,
+            captured: journal.capture_revision,
+            committed,
+            rewritten_until,
+        }
+    }
+
+    fn wrote(&self, entry: &Entry) -> bool {
+        let is_in = |ranges: &[KeyRange]| ranges.iter().any(|range| range.contains(&entry.key));
+        if entry.create_revision > self.captured && is_in(&self.in_place) {
+            return false;
+        }
+        let until = if is_in(&self.rewritten) {
+            self.rewritten_until
+        } else if is_in(&self.staged) {
+            self.committed
+        } else {
+            self.captured
+        };
+        entry.mod_revision <= until
+    }
+}
+
+/// Tells the collection records that the migration rewrote in place from those that a concurrent writer changed
+/// meanwhile, which the revisions do not: by the values, made again from the backup.
+pub(super) struct Rewriting {
+    root: MetaRoot,
+    options: Options,
+    collections: [KeyRange; 2],
+    captured: i64,
+    saved: Vec<Entry>,
+    /// What is there instead of what was saved, written after the capture.
+    found: Vec<(Bytes, Bytes)>,
+}
+
+impl Rewriting {
+    /// `None` where nothing is rewritten in place, or revisions do not count.
+    pub(super) fn new(root: &MetaRoot, journal_store: &JournalStore) -> Option<Self> {
+        let journal = journal_store.journal()?;
+        let is_rewritten = matches!(
+            journal.phase,
+            Phase::Committed | Phase::Tidying | Phase::Done
+        );
+        let options = journal_options(journal).ok()?;
+        let stays = options.form != CollectionForm::Database;
+        if !is_rewritten || !stays || journal_store.check_revisions().is_err() {
+            return None;
+        }
+        let below = |family: Family| root.range_below(&family.prefix());
+        Some(Self {
+            root: root.clone(),
+            options,
+            collections: [Family::Collection, Family::CollectionSnapshot].map(below),
+            captured: journal.capture_revision,
+            saved: Vec::new(),
+            found: Vec::new(),
+        })
+    }
+
+    /// The next difference between the backup and what is there.
+    pub(super) fn see(&mut self, diff: &Diff) {
+        let key = diff.key();
+        let mut collections = self.collections.iter();
+        if !collections.any(|range| range.contains(key)) {
+            return;
+        }
+        if let Some(entry) = diff.wanted() {
+            // A copy: the entry holds the memory of its block.
+            self.saved
+                .push(Entry::new(entry.key.to_vec(), entry.value.to_vec()));
+        }
+        let there = match diff {
+            Diff::Extra(entry) => Some((&entry.value, entry.mod_revision)),
+            Diff::Different {
+                found,
+                mod_revision,
+                ..
+            } => Some((found, *mod_revision)),
+            Diff::Missing(_) | Diff::Same(_) | Diff::Ignored(_) => None,
+        };
+        if let Some((value, _)) = there.filter(|(_, revision)| *revision > self.captured) {
+            let copied = |bytes: &Bytes| Bytes::copy_from_slice(bytes);
+            self.found.push((copied(key), copied(value)));
+        }
+    }
+
+    /// The keys that hold something else than what the migration wrote.
+    pub(super) fn finish(self) -> Vec<String> {
+        let Options {
+            form,
+            on_broken_record,
+            ..
+        } = self.options;
+        let made = remaining_after_commit(&self.root, form, on_broken_record, &self.saved);
+        let made: BTreeMap<&[u8], &[u8]> = made
+            .rewrites
+            .iter()
+            .chain(&made.history)
+            .map(|put| (put.key.as_slice(), put.value.as_slice()))
+            .collect();
+        let others = self
+            .found
+            .iter()
+            .filter(|(key, value)| made.get(&**key).is_none_or(|made| *made != &**value));
+        others.map(|(key, _)| printable(key)).collect()
+    }
+}

@@ -1,0 +1,173 @@
+//! What a backup says should be in etcd, moved to the root that is restored.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use meta_backup::{Backup, BackupError, Coverage, Tolerance};
+use meta_report::BackupRef;
+use milvus_meta::entry::Entry;
+use milvus_meta::keys::{Family, KeyRange, MetaRoot};
+
+use super::old_root::OldRootSearch;
+use crate::error::EngineErrorKind;
+use crate::throughput::stream::feed;
+
+/// Opens a backup of this root, or with `moved_from` one of any root: of several instances in one file
+/// that root is meant. All of it is checked on the first way through its entries, which is when it is
+/// compared with etcd, before anything is written.
+pub(super) async fn open(
+    path: PathBuf,
+    root: &MetaRoot,
+    moved_from: Option<&MetaRoot>,
+    tolerance: Tolerance,
+) -> Result<Backup, EngineErrorKind> {
+    let wanted = root.meta_root().to_owned();
+    let opened = tokio::task::spawn_blocking({
+        let (path, wanted) = (path.clone(), wanted.clone());
+        let fallback = moved_from.map(|root| root.meta_root().to_owned());
+        move || match fallback {
+            Some(fallback) => Backup::open_instance(Some(&fallback), |root| {
+                Backup::announced(&path, root, tolerance)
+            }),
+            None => Backup::announced(&path, Some(&wanted), tolerance),
+        }
+    })
+    .await
+    .map_err(|error| EngineErrorKind::Worker(error.to_string()))?;
+    let backup = opened.map_err(EngineErrorKind::Backup)?;
+    let found = backup.summary().meta_root.clone();
+    // The official tool's header loses a leading slash.
+    let same = found.trim_start_matches('/') == wanted.trim_start_matches('/');
+    if !same && moved_from.is_none() {
+        return Err(EngineErrorKind::WrongRoot {
+            path,
+            found,
+            wanted,
+        });
+    }
+    Ok(backup)
+}
+
+/// Whether the file still holds what was saved there.
+pub(super) fn check_digest(backup: &Backup, recorded: &BackupRef) -> Result<(), EngineErrorKind> {
+    let found = backup.summary().reference();
+    if found.digest == recorded.digest {
+        return Ok(());
+    }
+    Err(EngineErrorKind::OtherBackup {
+        path: found.path.into(),
+        recorded: recorded.digest.clone(),
+        found: found.digest,
+    })
+}
+
+/// Which keys of the target a backup decides about, and what they should hold.
+///
+/// Sessions and the lock are never written, whatever a backup holds; nor is anything outside the meta
+/// root, the journal and the history, or the kv root. The server id counter is put only where it is missing: lowered,
+/// Milvus would hand out ids twice.
+#[derive(Clone)]
+pub(super) struct DesiredEntries {
+    backup: Arc<Backup>,
+    root: MetaRoot,
+    sessions: KeyRange,
+    records: [Vec<u8>; 2],
+    covered: Option<Vec<KeyRange>>,
+    with_session_id: bool,
+}
+
+impl DesiredEntries {
+    pub(super) fn new(backup: Arc<Backup>, root: &MetaRoot, with_session_id: bool) -> Self {
+        let covered = match backup.coverage() {
+            Coverage::All | Coverage::Entries => None,
+            Coverage::Families(families) => Some(ranges_of(root, families)),
+        };
+        Self {
+            backup,
+            root: root.clone(),
+            sessions: root.range_below("session/"),
+            records: root.record_keys(),
+            covered,
+            with_session_id,
+        }
+    }
+
+    /// Whether a key of the target is none of the backup's business.
+    pub(super) fn ignores(&self, entry: &Entry) -> bool {
+        entry.lease != 0 || !self.decides(&entry.key)
+    }
+
+    fn decides(&self, key: &[u8]) -> bool {
+        if self.sessions.contains(key) {
+            return self.with_session_id && key == self.root.session_id_key();
+        }
+        !self.records.iter().any(|record| record == key)
+            && self.root.strip(key).is_some()
+            && self
+                .covered
+                .as_ref()
+                .is_none_or(|ranges| ranges.iter().any(|range| range.contains(key)))
+    }
+
+    /// Looks for values that name the backup's root path, where that is not this one.
+    pub(super) fn old_root(&self) -> Option<OldRootSearch> {
+        let from = &self.backup.summary().meta_root;
+        OldRootSearch::new(from, (self.root.meta_root(), self.root.root_path()))
+    }
+
+    /// The entries that should be there, in ascending order.
+    pub(super) fn entries(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<Entry, BackupError>> + '_, BackupError> {
+        let from = self.backup.summary().meta_root.clone();
+        let entries = self.backup.entries()?;
+        Ok(entries.filter_map(move |entry| match entry {
+            Ok(entry) => self.moved(&from, entry).map(Ok),
+            Err(error) => Some(Err(error)),
+        }))
+    }
+
+    fn moved(&self, from: &str, entry: Entry) -> Option<Entry> {
+        if from == self.root.meta_root() {
+            return self.decides(&entry.key).then_some(entry);
+        }
+        let relative = entry
+            .key
+            .strip_prefix(from.as_bytes())?
+            .strip_prefix(b"/")?;
+        let key = self.root.join(relative);
+        self.decides(&key).then(|| Entry::new(key, entry.value))
+    }
+
+    /// The same from a blocking thread, in chunks.
+    pub(super) fn stream<T: Send + 'static>(
+        &self,
+        mut make: impl FnMut(u64, Entry) -> Option<T> + Send + 'static,
+    ) -> tokio::sync::mpsc::Receiver<Result<Vec<T>, EngineErrorKind>> {
+        let image = self.clone();
+        feed(move |sink| {
+            let entries = match image.entries() {
+                Ok(entries) => entries,
+                Err(error) => return sink.push(Err(EngineErrorKind::Backup(error))),
+            };
+            for (index, entry) in (0..).zip(entries) {
+                match entry {
+                    Ok(entry) => {
+                        if let Some(item) = make(index, entry) {
+                            sink.push(Ok(item))?;
+                        }
+                    }
+                    Err(error) => sink.push(Err(EngineErrorKind::Backup(error)))?,
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+fn ranges_of(root: &MetaRoot, families: &[Family]) -> Vec<KeyRange> {
+    families
+        .iter()
+        .flat_map(|family| family.ranges(root))
+        .collect()
+}

@@ -1,0 +1,138 @@
+//! Preconditions of a rollback, apart from what would be lost.
+
+use crate::journal::Phase;
+use meta_backup::{Backup, Coverage};
+use meta_report::BackupRef;
+use meta_store::Store;
+use milvus_meta::layout::Layout;
+use milvus_meta::transform::Task;
+
+use super::apply::Gap;
+use super::{RestoreCommand, Run, desired_entries};
+use crate::error::EngineErrorKind;
+use crate::journal_store::JournalStore;
+
+impl<S: Store> Run<'_, S> {
+    /// What an unfinished migration staged has to go along with its journal: nothing else tells what it is,
+    /// and with it there neither 2.2 nor a new migration finds a layout that it knows.
+    pub(super) fn check_staged(
+        &self,
+        backup: &Backup,
+        journal_store: &JournalStore,
+    ) -> Result<(), EngineErrorKind> {
+        if !journal_store.phase().is_some_and(Phase::is_before_commit) {
+            return Ok(());
+        }
+        let why = match backup.coverage() {
+            _ if self.options.keep_extra => "--keep-extra leaves them there",
+            Coverage::Families(_) | Coverage::Entries => {
+                "the backup holds only a part of the metadata"
+            }
+            Coverage::All => return Ok(()),
+        };
+        Err(EngineErrorKind::StagedWouldStay { why })
+    }
+
+    /// A backup from which an unknown part is missing says nothing of the keys that it does not hold.
+    pub(super) fn check_missing(&self, backup: &Backup) -> Result<(), EngineErrorKind> {
+        if *backup.coverage() != Coverage::Entries || self.options.keep_extra {
+            return Ok(());
+        }
+        Err(EngineErrorKind::Usage(format!(
+            "entries are missing from the backup {}, so keys that it does not hold must not be deleted: restore it \
+             with --keep-extra",
+            backup.summary().path.display()
+        )))
+    }
+
+    /// Whether a rollback may go back to this backup.
+    pub(super) fn check_backup(
+        &self,
+        backup: &Backup,
+        journal_store: &JournalStore,
+    ) -> Result<(), EngineErrorKind> {
+        let is_committed = matches!(
+            journal_store.phase(),
+            Some(Phase::Committed | Phase::Tidying | Phase::Done)
+        );
+        if self.options.keep_extra && is_committed {
+            return Err(EngineErrorKind::Usage(
+                "--keep-extra would keep the 2.2 keys of the migration beside the 2.1 metadata, and neither \
+                 Milvus 2.1 nor 2.2 starts on both. Roll back without --keep-extra; what was written since the \
+                 migration is lost then, and is reported before"
+                    .to_owned(),
+            ));
+        }
+        let reference = backup.summary().reference();
+        if let Some(recorded) = self.backup.as_ref() {
+            if self.options.backup.is_none() {
+                desired_entries::check_digest(backup, recorded)?;
+            } else if recorded.digest != reference.digest {
+                self.environment.observer.note(&format!(
+                    "{} does not hold what the migration saved in {}: what changed between the two is \
+                     undone, too",
+                    reference.path, recorded.path
+                ));
+            }
+        }
+        let is_partial = !matches!(backup.coverage(), Coverage::All);
+        if is_partial
+            && journal_store
+                .phase()
+                .is_some_and(|phase| !phase.is_before_commit())
+        {
+            return Err(EngineErrorKind::Usage(format!(
+                "the backup {} holds only a part of the metadata, so it cannot undo a migration: the rest \
+                 would stay in the 2.2 layout. Roll back with the backup that the migration saved, or use restore for this one",
+                reference.path
+            )));
+        }
+        Ok(())
+    }
+
+    /// A rollback ends in the 2.1 layout. Where no journal tells what was written since, or that of a restore
+    /// of another backup, it may bring back what is missing, but deletes and overwrites only with
+    /// `--accept-loss`.
+    pub(super) fn check_gap(
+        &self,
+        diff: &Gap,
+        backup: &BackupRef,
+        journal_store: &JournalStore,
+    ) -> Result<(), EngineErrorKind> {
+        let begun = journal_store
+            .journal()
+            .filter(|journal| journal.phase == Phase::Restoring);
+        let recorded = begun.and_then(|journal| journal.backup.as_ref());
+        let resumes = recorded.is_some_and(|recorded| recorded.digest == backup.digest);
+        if resumes && !self.options.accept_loss {
+            diff.check_newer(journal_store)?;
+        }
+        diff.check_kept()?;
+        if !self.options.accept_loss {
+            diff.check_rewritten()?;
+        }
+        let is_rollback = self.options.command == RestoreCommand::Rollback;
+        let unknown = match journal_store.phase() {
+            Some(Phase::Restoring) if !resumes => Some("a restore of another backup is unfinished"),
+            None if is_rollback => Some("no migration is recorded here"),
+            Some(_) | None => None,
+        };
+        // A repair starts from the 2.2 layout, and so does a migration that carries over what 2.1 wrote after another.
+        let saved = journal_store
+            .journal()
+            .and_then(|journal| journal.backup.as_ref());
+        let is_saved = saved.is_some_and(|saved| saved.digest == backup.digest);
+        let is_expected = is_saved || journal_store.task() == Task::Repair;
+        if is_rollback && diff.layout == Layout::V2_2 && !is_expected {
+            return Err(EngineErrorKind::Usage(format!(
+                "the backup {} holds the 2.2 layout, but rollback restores 2.1: name the backup that the \
+                    migration saved, or use restore for this one",
+                backup.path
+            )));
+        }
+        match unknown {
+            Some(why) if !self.options.accept_loss => diff.check_lost(why),
+            Some(_) | None => Ok(()),
+        }
+    }
+}

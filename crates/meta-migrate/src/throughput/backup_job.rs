@@ -1,0 +1,155 @@
+//! Writing a backup on a separate thread while the scan continues.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::task::JoinHandle;
+
+use meta_backup::{
+    BackupError, Header, Summary, WriteOptions, Writer, check_persistent, is_stream,
+};
+use milvus_meta::entry::Entry;
+use milvus_meta::keys::MetaRoot;
+
+use crate::context::ReadRevision;
+use crate::error::EngineErrorKind;
+
+/// Where and how a backup is written.
+#[derive(Debug, Clone)]
+pub struct BackupTarget {
+    /// The file, or a folder in which a name is made.
+    pub path: PathBuf,
+    /// Level, threads, format.
+    pub options: WriteOptions,
+    /// The source version the operator named.
+    pub source_version: Option<String>,
+    /// Write even where the file is lost with the container that the program runs in.
+    pub allow_ephemeral: bool,
+    /// Opens the path where it is `-` (standard output) or a named pipe; `None` where the backup has to be
+    /// read again later, which needs a file.
+    pub stream: Option<OpenStream>,
+}
+
+/// Opens a stream. For a named pipe that waits for its reader.
+pub type OpenStream = fn(&Path) -> io::Result<Box<dyn Write + Send>>;
+
+impl BackupTarget {
+    /// Starts the backup.
+    pub(crate) fn writer(&self, header: Header) -> Result<Writer, BackupError> {
+        if let Some(open) = self.stream.filter(|_| is_stream(&self.path)) {
+            let opened = open(&self.path);
+            let out = opened.map_err(|source| BackupError::File {
+                action: "open",
+                path: self.path.clone(),
+                source,
+            })?;
+            return Writer::stream(out, &self.path, header, self.options);
+        }
+        if !self.allow_ephemeral {
+            check_persistent(&self.path)?;
+        }
+        Writer::create(&self.path, header, self.options)
+    }
+}
+
+enum Message {
+    Entries(Arc<Vec<Entry>>),
+    Seal { skipped_leased: u64 },
+    Publish,
+}
+
+/// A backup being written. Dropped before [`BackupJob::finish`], it leaves no file behind.
+pub(crate) struct BackupJob {
+    sender: Sender<Message>,
+    thread: JoinHandle<Result<Option<Summary>, BackupError>>,
+}
+
+impl BackupJob {
+    pub(crate) fn start(
+        target: &BackupTarget,
+        root: &MetaRoot,
+        read_revision: ReadRevision,
+    ) -> Self {
+        let header = Header {
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            created_at: now(),
+            cluster_id: read_revision.cluster_id(),
+            revision: read_revision.revision,
+            meta_root: root.meta_root().to_owned(),
+            source_version: target.source_version.clone(),
+            skipped_leased: 0,
+        };
+        let target = target.clone();
+        let (sender, mut receiver) = channel(2);
+        let thread =
+            tokio::task::spawn_blocking(move || write(target.writer(header)?, &mut receiver));
+        Self { sender, thread }
+    }
+
+    /// Hands entries on, in ascending key order. A failed thread shows in [`Self::finish`] at the
+    /// latest; `false` says that it has ended.
+    pub(crate) async fn push(&self, entries: Arc<Vec<Entry>>) -> bool {
+        self.sender.send(Message::Entries(entries)).await.is_ok()
+    }
+
+    /// Whether it failed already: a job that continues waits for [`Self::finish`].
+    pub(crate) fn has_failed(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Nothing more comes: the file is completed and synced while the caller works on. It has no name yet.
+    pub(crate) async fn seal(&self, skipped_leased: u64) {
+        // When the thread has ended already, its own error says why.
+        drop(self.sender.send(Message::Seal { skipped_leased }).await);
+    }
+
+    /// Gives up; what was written is removed when this returns.
+    pub(crate) async fn abandon(self) {
+        drop(self.sender);
+        // The caller has a failure to report already.
+        drop(self.thread.await);
+    }
+
+    /// Gives the sealed file its name and reads it back.
+    pub(crate) async fn finish(self) -> Result<Summary, EngineErrorKind> {
+        drop(self.sender.send(Message::Publish).await);
+        drop(self.sender);
+        match self.thread.await {
+            Ok(Ok(Some(summary))) => Ok(summary),
+            Ok(Ok(None)) => Err(EngineErrorKind::Worker("the backup was aborted".to_owned())),
+            Ok(Err(error)) => Err(EngineErrorKind::Backup(error)),
+            Err(error) => Err(EngineErrorKind::Worker(error.to_string())),
+        }
+    }
+}
+
+/// The current time, RFC 3339, in seconds.
+pub(crate) fn now() -> String {
+    humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string()
+}
+
+/// Writes what comes; `None` when it ends without [`Message::Publish`].
+fn write(
+    mut writer: Writer,
+    messages: &mut Receiver<Message>,
+) -> Result<Option<Summary>, BackupError> {
+    let skipped_leased = loop {
+        match messages.blocking_recv() {
+            Some(Message::Entries(entries)) => {
+                for entry in entries.iter() {
+                    writer.push(&entry.key, &entry.value)?;
+                }
+            }
+            Some(Message::Seal { skipped_leased }) => break skipped_leased,
+            Some(Message::Publish) | None => return Ok(None),
+        }
+    };
+    writer.set_skipped_leased(skipped_leased);
+    let sealed = writer.seal()?;
+    match messages.blocking_recv() {
+        Some(Message::Publish) => sealed.publish().map(Some),
+        Some(Message::Entries(_) | Message::Seal { .. }) | None => Ok(None),
+    }
+}

@@ -1,0 +1,132 @@
+//! How many transactions are in flight: as many as the server takes.
+//!
+//! Writing starts with some and doubles their number while that brings more through, up to a limit. Then
+//! it stays with the best, and tries again from time to time: the server may have got busier or idler.
+
+use std::time::{Duration, Instant};
+
+/// Transactions after which the rate is inspected.
+const WINDOW_TXNS: u32 = 48;
+/// Windows after which a settled run tries again.
+const SETTLED_WINDOWS: u32 = 40;
+/// More in flight have to bring at least so much more through.
+const WORTH_IT: f64 = 1.05;
+
+/// A hill climber over the number in flight.
+#[derive(Debug)]
+pub(crate) struct ConcurrencyLimit {
+    limit: usize,
+    in_flight: usize,
+    state: State,
+    completed: u32,
+    since: Instant,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum State {
+    /// The number before, and its transactions per second.
+    Climbing(usize, f64),
+    Settled(u32),
+}
+
+impl ConcurrencyLimit {
+    /// Begins with `first` in flight and never has more than `limit`.
+    pub(crate) fn new((first, limit): (usize, usize), now: Instant) -> Self {
+        let limit = limit.max(1);
+        Self {
+            limit,
+            in_flight: first.clamp(1, limit),
+            state: State::Climbing(1, 0.0),
+            completed: 0,
+            since: now,
+        }
+    }
+
+    /// How many transactions may be in flight now.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// A transaction has landed.
+    pub(crate) fn completed(&mut self, now: Instant) {
+        self.completed += 1;
+        if self.completed == WINDOW_TXNS {
+            let taken = now
+                .saturating_duration_since(self.since)
+                .max(Duration::from_micros(1));
+            self.window(f64::from(self.completed) / taken.as_secs_f64());
+            self.completed = 0;
+            self.since = now;
+        }
+    }
+
+    fn window(&mut self, rate: f64) {
+        match self.state {
+            State::Climbing(_, before) if rate > before * WORTH_IT => {
+                self.state = if self.in_flight == self.limit {
+                    State::Settled(0)
+                } else {
+                    State::Climbing(self.in_flight, rate)
+                };
+                self.in_flight = (self.in_flight * 2).min(self.limit);
+            }
+            State::Climbing(before, _) => {
+                self.in_flight = before;
+                self.state = State::Settled(0);
+            }
+            State::Settled(SETTLED_WINDOWS..) => {
+                // From below: the best may have become smaller as well.
+                self.in_flight = (self.in_flight / 2).max(1);
+                self.state = State::Climbing(self.in_flight, 0.0);
+            }
+            State::Settled(windows) => self.state = State::Settled(windows + 1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs against a server that takes so many transactions a second with so many in flight.
+    fn settle(limit: usize, rate: impl Fn(usize) -> f64, windows: usize) -> ConcurrencyLimit {
+        let mut now = Instant::now();
+        let mut concurrency = ConcurrencyLimit::new((4, limit), now);
+        for _ in 0..windows * WINDOW_TXNS as usize {
+            now += Duration::from_secs_f64(1.0 / rate(concurrency.in_flight()));
+            concurrency.completed(now);
+        }
+        concurrency
+    }
+
+    #[test]
+    fn it_climbs_to_what_the_server_takes_and_not_beyond() {
+        let rate = |in_flight: usize| 100.0 * in_flight.min(4) as f64;
+        assert_eq!(settle(16, rate, 10).in_flight(), 4);
+    }
+
+    #[test]
+    fn it_never_goes_beyond_the_limit() {
+        for limit in 1..7 {
+            assert_eq!(
+                settle(limit, |in_flight| in_flight as f64, 10).in_flight(),
+                limit
+            );
+        }
+    }
+
+    #[test]
+    fn it_comes_down_when_the_server_gets_busier() {
+        let mut concurrency = settle(16, |in_flight| in_flight as f64, 10);
+        assert_eq!(concurrency.in_flight(), 16);
+        for _ in 0..1_000 {
+            let rate = if concurrency.in_flight() > 2 {
+                5.0
+            } else {
+                10.0
+            };
+            concurrency.window(rate);
+        }
+        assert!(concurrency.in_flight() <= 4, "{}", concurrency.in_flight());
+    }
+}

@@ -1,0 +1,57 @@
+//! Reads many keys: pages at one revision, with retries, progress and cancellation.
+
+use meta_store::Store;
+use meta_store::scan::{PageLimits, Scan};
+use milvus_meta::entry::Entry;
+use milvus_meta::keys::KeyRange;
+
+use crate::context::RunContext;
+use crate::error::{EngineErrorKind, while_doing};
+use crate::fingerprint::family_starts;
+use crate::retry::RetryingStore;
+
+/// Entries of a range at one revision, page by page.
+pub(crate) struct Pages<'a, S: Store> {
+    scan: Scan<RetryingStore<S>>,
+    ctx: RunContext<'a>,
+}
+
+impl<'a, S: Store> Pages<'a, S> {
+    pub(crate) async fn begin(
+        store: &S,
+        ctx: RunContext<'a>,
+        range: KeyRange,
+        revision: i64,
+    ) -> Result<Self, EngineErrorKind> {
+        let retrying = RetryingStore::new(store.clone(), ctx.limits.retry_timeout);
+        let cuts = family_starts(ctx.root);
+        let limits = PageLimits::default();
+        let scan = Scan::in_parts(retrying, (range, &cuts), Some(revision), limits)
+            .await
+            .map_err(while_doing("reading the metadata"))?;
+        Ok(Self { scan, ctx })
+    }
+
+    /// How many keys are in the range at that revision, by etcd's own count.
+    pub(crate) fn keys(&self) -> u64 {
+        self.scan.keys()
+    }
+
+    /// The next entries, ascending; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<Entry>>, EngineErrorKind> {
+        if let Some(signal) = self.ctx.stop.requested() {
+            return Err(EngineErrorKind::Interrupted(signal));
+        }
+        let page = self
+            .scan
+            .next_page()
+            .await
+            .map_err(while_doing("reading the metadata"))?;
+        if let Some(page) = &page {
+            self.ctx
+                .observer
+                .advanced(u64::try_from(page.len()).unwrap_or(u64::MAX));
+        }
+        Ok(page)
+    }
+}

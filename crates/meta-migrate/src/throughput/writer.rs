@@ -1,0 +1,348 @@
+//! The writer: puts and deletes in guarded transactions, several in flight.
+//!
+//! Only operations that may be applied twice come here, so a transaction whose reply was lost is sent
+//! again: it is taken for neither applied nor refused before etcd shows it. The guards make that safe: a transaction that arrives late, after the lock has gone or the
+//! journal has moved, is refused by etcd itself.
+
+use std::collections::VecDeque;
+use std::ops::AddAssign;
+use std::time::Instant;
+
+use tokio::sync::mpsc::{Receiver, Sender};
+use tokio::task::{JoinError, JoinSet};
+
+use meta_store::{Op, RangeRequest, Store, StoreError, StoreErrorKind, Txn, TxnResponse};
+
+use crate::error::{EngineErrorKind, while_doing};
+use crate::guards::Guards;
+use crate::limits::Limits;
+use crate::observer::Observer;
+use crate::retry;
+use crate::shutdown::CancelToken;
+use crate::throughput::concurrency::ConcurrencyLimit;
+use crate::write::{self, Held, Write};
+
+/// What a stretch of writing did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct WriteStats {
+    /// Operations applied.
+    pub(crate) ops: u64,
+    /// Transactions that wrote: each has moved the store's revision by one, or by more where a reply was
+    /// lost and it was sent again.
+    pub(crate) txns: u64,
+    /// Keys that they deleted. What one deleted whose reply was lost is not among them.
+    pub(crate) deleted: u64,
+    /// How many transactions were in flight in the end, where their number was adapted.
+    pub(crate) in_flight: Option<usize>,
+}
+
+impl AddAssign for WriteStats {
+    fn add_assign(&mut self, other: Self) {
+        self.ops += other.ops;
+        self.txns += other.txns;
+        self.deleted += other.deleted;
+        self.in_flight = other.in_flight.or(self.in_flight);
+    }
+}
+
+/// What a server takes unless it was told otherwise.
+const TXN_OPS_USUAL: usize = 128;
+
+/// Conditions that the guards take of a transaction, which a server counts as it counts operations.
+const GUARDS: usize = 5;
+
+impl Limits {
+    /// For deletes of ranges, after this was written: one range a transaction, so that the server stays
+    /// responsive to others, and as many in flight as it took before.
+    pub(crate) fn for_deletes(self, after: WriteStats) -> Self {
+        Self {
+            txn_ops_max: 1,
+            in_flight_first: after.in_flight.unwrap_or(self.in_flight_first),
+            ..self
+        }
+    }
+}
+
+/// The writes of one transaction, with the place of the first among all that came.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    pub(crate) from: u64,
+    pub(crate) writes: Vec<Write>,
+}
+
+type Sent = (Batch, Result<TxnResponse, StoreError>);
+
+/// Writes everything that comes out of `chunks`, in no particular order.
+pub(crate) struct Writer<'a, S: Store> {
+    store: &'a S,
+    guards: Guards<'a, S>,
+    limits: Limits,
+    stop: &'a CancelToken,
+    observer: &'a dyn Observer,
+    /// The revision at which was read what writes with a precondition rely on.
+    read_at: i64,
+    waiting: VecDeque<Write>,
+    again: VecDeque<Batch>,
+    /// How many operations were taken into batches.
+    taken: u64,
+    /// Gets every batch that was applied.
+    applied: Option<Sender<Batch>>,
+    in_flight: JoinSet<Sent>,
+    concurrency: ConcurrencyLimit,
+    stats: WriteStats,
+}
+
+impl<'a, S: Store> Writer<'a, S> {
+    pub(crate) fn new(
+        store: &'a S,
+        guards: Guards<'a, S>,
+        limits: Limits,
+        stop: &'a CancelToken,
+        observer: &'a dyn Observer,
+    ) -> Self {
+        Self {
+            store,
+            guards,
+            limits,
+            stop,
+            observer,
+            read_at: 0,
+            waiting: VecDeque::new(),
+            again: VecDeque::new(),
+            taken: 0,
+            applied: None,
+            in_flight: JoinSet::new(),
+            concurrency: ConcurrencyLimit::new(
+                (limits.in_flight_first, limits.in_flight_max),
+                Instant::now(),
+            ),
+            stats: WriteStats::default(),
+        }
+    }
+
+    /// Hands every batch on when it was applied, in whatever order that happens. A full channel slows the
+    /// writing down; a closed one does not matter.
+    pub(crate) fn notifying(mut self, applied: Sender<Batch>) -> Self {
+        self.applied = Some(applied);
+        self
+    }
+
+    /// Says at which revision the keys were read that must be unchanged.
+    pub(crate) fn read_at(mut self, revision: i64) -> Self {
+        self.read_at = revision;
+        self
+    }
+
+    /// Writes a handful of operations.
+    pub(crate) async fn write_all(self, writes: Vec<Write>) -> Result<WriteStats, EngineErrorKind> {
+        let (sender, receiver) = tokio::sync::mpsc::channel(1);
+        // The channel has room for the one chunk, so this neither waits nor fails.
+        drop(sender.try_send(Ok(writes)));
+        drop(sender);
+        self.run(receiver).await
+    }
+
+    /// Writes what the channel brings until it closes. On any failure the transactions in flight are
+    /// waited for, so that nothing of ours is applied after the return.
+    pub(crate) async fn run(
+        mut self,
+        mut chunks: Receiver<Result<Vec<Write>, EngineErrorKind>>,
+    ) -> Result<WriteStats, EngineErrorKind> {
+        let mut outcome = self.pump(&mut chunks).await;
+        while let Some(sent) = self.in_flight.join_next().await {
+            let completed = self.completed(sent).await;
+            outcome = outcome.and(completed);
+        }
+        self.stats.in_flight = Some(self.concurrency.in_flight());
+        outcome.map(|()| self.stats)
+    }
+
+    async fn pump(
+        &mut self,
+        chunks: &mut Receiver<Result<Vec<Write>, EngineErrorKind>>,
+    ) -> Result<(), EngineErrorKind> {
+        loop {
+            if let Some(signal) = self.stop.requested() {
+                return Err(EngineErrorKind::Interrupted(signal));
+            }
+            while self.in_flight.len() < self.concurrency.in_flight() {
+                let Some(batch) = self.next_batch(chunks).await? else {
+                    break;
+                };
+                self.send(batch);
+            }
+            match self.in_flight.join_next().await {
+                Some(sent) => self.completed(sent).await?,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// The next batch within the limits; `None` when nothing is left to send.
+    async fn next_batch(
+        &mut self,
+        chunks: &mut Receiver<Result<Vec<Write>, EngineErrorKind>>,
+    ) -> Result<Option<Batch>, EngineErrorKind> {
+        if let Some(batch) = self.again.pop_front() {
+            return Ok(Some(batch));
+        }
+        let mut writes = Vec::with_capacity(self.limits.txn_ops_max.min(TXN_OPS_USUAL));
+        let mut bytes = 0;
+        let (mut ranges, mut end) = (0, None);
+        // At least one write goes with the guards, whatever the server says to that.
+        let ranges_max = self.limits.txn_ops_max.saturating_sub(GUARDS).max(1);
+        while writes.len() < self.limits.txn_ops_max {
+            let Some(write) = self.waiting.pop_front() else {
+                match chunks.recv().await {
+                    Some(chunk) => self.waiting = chunk?.into(),
+                    None => break,
+                }
+                continue;
+            };
+            let range = write.unchanged.as_ref();
+            let joins = range.is_none_or(|range| end.as_ref() == Some(&range.start));
+            let is_full = bytes + write.op.bytes() > self.limits.txn_bytes_max
+                || (!joins && ranges == ranges_max);
+            if !writes.is_empty() && is_full {
+                self.waiting.push_front(write);
+                break;
+            }
+            if let Some(range) = range {
+                ranges += usize::from(!joins);
+                end = Some(range.end.clone());
+            }
+            bytes += write.op.bytes();
+            writes.push(write);
+        }
+        let from = self.taken;
+        self.taken += count(&writes);
+        Ok((!writes.is_empty()).then_some(Batch { from, writes }))
+    }
+
+    fn send(&mut self, batch: Batch) {
+        let store = self.store.clone();
+        let mut compares = self.guards.compares();
+        compares.extend(write::compares(
+            write::unchanged(&batch.writes),
+            self.read_at,
+        ));
+        let retry_timeout = self.limits.retry_timeout;
+        self.in_flight.spawn(async move {
+            let ops = batch.writes.iter().map(|write| write.op.clone()).collect();
+            let outcome = retry::write(&store, retry_timeout, &Txn { compares, ops }).await;
+            (batch, outcome)
+        });
+    }
+
+    async fn completed(&mut self, sent: Result<Sent, JoinError>) -> Result<(), EngineErrorKind> {
+        let (batch, outcome) = sent.map_err(|error| EngineErrorKind::Worker(error.to_string()))?;
+        match outcome {
+            Ok(response) if response.succeeded => {
+                self.applied(batch, response).await;
+                Ok(())
+            }
+            Ok(response) => {
+                self.refused(&batch).await?;
+                let response = TxnResponse {
+                    wrote: true,
+                    ..response
+                };
+                self.applied(batch, response).await;
+                Ok(())
+            }
+            Err(error) => self.adapt(batch, error),
+        }
+    }
+
+    async fn applied(&mut self, batch: Batch, response: TxnResponse) {
+        self.stats += WriteStats {
+            ops: count(&batch.writes),
+            txns: u64::from(response.wrote),
+            deleted: response.deleted,
+            in_flight: None,
+        };
+        self.concurrency.completed(Instant::now());
+        self.observer
+            .advanced(puts(&batch.writes) + response.deleted);
+        if let Some(applied) = &self.applied {
+            drop(applied.send(batch).await);
+        }
+    }
+
+    /// Finds out why a transaction was refused. That is no failure where an earlier attempt, whose reply was
+    /// lost, was applied: its own changes are then what the next one was refused for.
+    async fn refused(&self, batch: &Batch) -> Result<(), EngineErrorKind> {
+        let doing = || while_doing("finding out why a write was refused");
+        let retry_timeout = self.limits.retry_timeout;
+        if let Some(failure) = self.guards.diagnose(retry_timeout).await.map_err(doing())? {
+            return Err(failure);
+        }
+        let mut found = Vec::new();
+        for range in write::unchanged(&batch.writes) {
+            let request = RangeRequest::new(range);
+            let reply = retry::read(self.store, retry_timeout, request).await;
+            found.extend(reply.map_err(doing())?.entries);
+        }
+        match write::judge(&batch.writes, &found, self.read_at) {
+            Held::AsWritten => Ok(()),
+            Held::Changed(what) => Err(EngineErrorKind::SourceChanged {
+                revision: self.read_at,
+                what,
+            }),
+            // A component came and went: its key is gone again, but our write was refused.
+            Held::Unchanged => Err(EngineErrorKind::Intruder(Vec::new())),
+        }
+    }
+
+    /// Splits a batch that the server finds too large and continues with smaller ones.
+    fn adapt(&mut self, batch: Batch, error: StoreError) -> Result<(), EngineErrorKind> {
+        let Batch { from, mut writes } = batch;
+        match error.kind {
+            StoreErrorKind::TooManyOps if writes.len() > 1 => {
+                self.limits.txn_ops_max = self.limits.txn_ops_max.min(writes.len() / 2);
+            }
+            StoreErrorKind::TooLarge if writes.len() > 1 => {
+                let bytes = writes.iter().map(|write| write.op.bytes()).sum::<usize>();
+                self.limits.txn_bytes_max = self.limits.txn_bytes_max.min(bytes / 2);
+            }
+            StoreErrorKind::TooLarge => {
+                let bytes = writes.iter().map(|write| write.op.bytes()).sum();
+                let key = writes.pop().map(key_of).unwrap_or_default();
+                return Err(EngineErrorKind::EntryTooLarge { key, bytes });
+            }
+            StoreErrorKind::TooManyOps
+            | StoreErrorKind::NoSpace
+            | StoreErrorKind::Unreachable
+            | StoreErrorKind::Timeout
+            | StoreErrorKind::Compacted
+            | StoreErrorKind::LeaseNotFound
+            | StoreErrorKind::Denied
+            | StoreErrorKind::Other => return Err(while_doing("writing metadata to etcd")(error)),
+        }
+        let rest = writes.split_off(writes.len() / 2);
+        let rest = Batch {
+            from: from + count(&writes),
+            writes: rest,
+        };
+        self.again.extend([Batch { from, writes }, rest]);
+        Ok(())
+    }
+}
+
+fn count(writes: &[Write]) -> u64 {
+    u64::try_from(writes.len()).unwrap_or(u64::MAX)
+}
+
+fn puts(writes: &[Write]) -> u64 {
+    writes
+        .iter()
+        .map(|write| u64::from(matches!(write.op, Op::Put { .. })))
+        .sum()
+}
+
+fn key_of(write: Write) -> Vec<u8> {
+    match write.op {
+        Op::Put { key, .. } => key.into(),
+        Op::Delete(range) => range.start,
+    }
+}

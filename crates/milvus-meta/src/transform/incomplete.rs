@@ -1,0 +1,186 @@
+//! Signs that metadata is not all that Milvus wrote: what an interrupted run of the official tool leaves,
+//! and what a 2.2 leaves that was started before the migration.
+//!
+//! The official tool deletes the old families first (D1), so what stays after a failure looks like an
+//! instance without collections, or without indexes. Starting Milvus 2.2 on that would be the real loss:
+//! it removes the files of what it does not know.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::collection::Converted;
+use super::findings::Findings;
+use super::missing::{ALL_PARTITIONS, MissingCollections, MissingPartitions};
+use super::row_counts::Living;
+use super::snapshots::RawHistory;
+use crate::finding::Finding;
+use crate::keys::{Family, Key, Object, Timestamp, channel_collection, is_tombstone};
+use crate::model::{CollectionId, PartitionId};
+
+/// Families of 2.1 that the official tool deletes, beside the collections.
+const INDEXES_AND_ALIASES: [Family; 5] = [
+    Family::LegacyIndex,
+    Family::LegacySegmentIndex,
+    Family::IndexBuild,
+    Family::LegacyAlias,
+    Family::LegacyAliasSnapshot,
+];
+
+/// References to collections, apart from segments.
+#[derive(Debug, Default)]
+pub(super) struct References {
+    load_states: BTreeSet<CollectionId>,
+    channels: Vec<CollectionId>,
+}
+
+impl References {
+    pub(super) fn push_load_state(&mut self, collection: CollectionId, value: &[u8]) {
+        if !is_tombstone(value) {
+            self.load_states.insert(collection);
+        }
+    }
+
+    /// Takes what follows the family's prefix in the key of a watched channel.
+    pub(super) fn push_channel(&mut self, rest: &[u8]) {
+        let channel = rest.iter().position(|byte| *byte == b'/');
+        let channel = channel.map_or(rest, |slash| &rest[slash + 1..]);
+        self.channels.extend(channel_collection(channel));
+    }
+}
+
+/// Collections that live, whose record cannot be read, or that are known to be dropped, by the ids in their
+/// keys, with the time of the newest snapshot.
+pub(super) type Known = BTreeMap<CollectionId, Option<Timestamp>>;
+
+/// Returns the collections of which there is a plain key or a tombstone.
+pub(super) fn known(collections: &BTreeMap<CollectionId, RawHistory>) -> Known {
+    let known = collections.iter().filter_map(|(id, history)| {
+        let newest = history.snapshots.last_key_value();
+        let is_known =
+            history.plain.is_some() || newest.is_some_and(|(_, value)| is_tombstone(value));
+        is_known.then(|| (*id, newest.map(|(time, _)| *time)))
+    });
+    known.collect()
+}
+
+/// Returns the known collections that segments or watched channels refer to.
+pub(super) fn referenced<'r>(
+    known: &'r Known,
+    living: &'r Living,
+    references: &'r References,
+) -> impl Iterator<Item = (CollectionId, Option<Timestamp>)> + 'r {
+    let ids: BTreeSet<_> = (living.keys().map(|(collection, _)| *collection))
+        .chain(references.channels.iter().copied())
+        .collect();
+    (ids.into_iter()).filter_map(|id| known.get(&id).map(|newest| (id, *newest)))
+}
+
+/// Warns of the data of collections whose record cannot be read: leaving them out costs more than metadata.
+fn check_unreadable(living: &Living, converted: &Converted, findings: &mut Findings) {
+    for id in &converted.unreadable {
+        let mut segments = 0;
+        let mut rows = 0;
+        for (_, (count, sum)) in
+            living.range((*id, PartitionId(i64::MIN))..=(*id, PartitionId(i64::MAX)))
+        {
+            segments += count;
+            rows += sum;
+        }
+        if segments > 0 {
+            findings.general(Finding::warning(
+                "unreadable-collection-has-data",
+                &Key::Plain(Object::Collection(*id)).render(),
+                format!(
+                    "{rows} rows in {segments} segments belong to collection {id}, whose record cannot be read. \
+                     Milvus 2.2 removes the files of collections that it does not know. Copy the files under \
+                     insert_log/{id}/ in the object storage before 2.2 starts, or restore the record from a \
+                     backup and migrate then"
+                ),
+            ));
+        }
+    }
+}
+
+/// Looks for collections and partitions that something refers to and that are gone.
+pub(super) fn check_references(
+    (references, living): (&References, &Living),
+    (known, converted): (&Known, &Converted),
+    findings: &mut Findings,
+) {
+    let is_missing =
+        |id: &CollectionId| !known.contains_key(id) && !converted.live.contains_key(id);
+    let mut collections = MissingCollections::default();
+    let mut partitions = MissingPartitions::default();
+    for ((collection, partition), (segments, rows)) in living {
+        if is_missing(collection) {
+            collections.add_segments(*collection, *segments, *rows);
+        } else if let Some(had) = converted.partitions.get(collection)
+            && converted.live.contains_key(collection)
+            && !had.is_empty()
+            && !had.contains(partition)
+            && *partition != ALL_PARTITIONS
+        {
+            partitions.add_segments((*collection, *partition), *segments);
+        }
+    }
+    for id in references.load_states.iter().filter(|id| is_missing(id)) {
+        collections.add_load_state(*id);
+    }
+    for id in references.channels.iter().filter(|id| is_missing(id)) {
+        collections.add_channel(*id);
+    }
+    for finding in collections
+        .finding()
+        .into_iter()
+        .chain(partitions.finding())
+    {
+        findings.general(finding);
+    }
+    check_unreadable(living, converted, findings);
+}
+
+/// Looks for collections whose indexes and aliases are gone with everything else that the official tool
+/// deletes: `read` counts the keys of each family.
+pub(super) fn check_indexes(
+    read: &BTreeMap<Family, u64>,
+    (converted, (references, living)): (&Converted, (&References, &Living)),
+    findings: &mut Findings,
+) {
+    let none_of = |families: &[Family]| families.iter().all(|family| !read.contains_key(family));
+    let is_used = !living.is_empty() || !references.load_states.is_empty();
+    if converted.live.is_empty()
+        || !none_of(&[Family::DdOperation])
+        || !none_of(&INDEXES_AND_ALIASES)
+        || !is_used
+    {
+        return;
+    }
+    let what = "there are collections, but no index, no alias, and no record of the last operation on \
+                collections, which 2.1 always has: an interrupted run of the official tool leaves just that. \
+                Milvus 2.2 removes the files of indexes that it does not know. If the official tool was \
+                started, restore the backup from before it";
+    findings.general(if findings.skips() {
+        Finding::warning("indexes-missing", b"", what)
+    } else {
+        let message = format!("{what}; --on-broken-record skip migrates what is left");
+        Finding::error("indexes-missing", b"", message)
+    });
+}
+
+/// Says what it means that a 2.2 ran on metadata that was not migrated.
+pub(super) fn check_traces(traces: &[String], findings: &mut Findings) {
+    if traces.is_empty() {
+        return;
+    }
+    findings.general(Finding::warning(
+        "2.2-ran",
+        b"",
+        format!(
+            "Milvus 2.2 or later was started on this metadata before it was migrated: {}. Within minutes \
+             of its start it removes index files that it does not know, so segment indexes may refer to files \
+             that are gone, and then the collection cannot be loaded. To check, compare the folders below \
+             index_files/ in the object storage with the build ids (meta-migration inspect --family indexes); \
+             where one is missing, drop the index after the migration and create it again",
+            traces.join(", ")
+        ),
+    ));
+}
