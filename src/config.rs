@@ -297,20 +297,6 @@ fn resolve_backup_file(given: Option<PathBuf>) -> Result<Option<PathBuf>, Config
     Ok(Some(path))
 }
 
-/// Accepts the root path or a sub-path unless it is empty: that would move the metadata to another
-/// place, and an unset shell variable is the usual cause.
-///
-/// # Errors
-/// Why it is refused.
-pub(crate) fn path_part(text: &str) -> Result<String, &'static str> {
-    let is_empty = text.split('/').all(|part| matches!(part.trim(), "" | "."));
-    if is_empty {
-        Err("the path is empty; leave it out for the default")
-    } else {
-        Ok(text.to_owned())
-    }
-}
-
 /// Splits a list on commas; blanks around the items and empty items do not count.
 pub(crate) fn split_list(text: &str) -> Vec<String> {
     text.split(',')

@@ -15,21 +15,18 @@ use super::output::failure::Failure;
 use super::output::style::Style;
 use super::output::upgrade as upgrade_output;
 use super::quoted::quoted;
-use crate::config::{self, path_part};
+use crate::config;
 use meta_kube::client::{Access, Client, ClientError};
 use meta_kube::driver::DriverError;
 use meta_kube::job_kind::JobKind;
 use meta_kube::lease::LeaseError;
-use meta_kube::options::{RepeatedOptions, UpgradeOptions};
+use meta_kube::options::{RepeatedOptions, UpgradeOptions, toleration_text};
 use meta_kube::progress::Answer;
 use meta_kube::progress::ProgressObserver;
-use meta_kube::state::{PodShape, PodUser, UpgradeState};
+use meta_kube::state::UpgradeState;
 use meta_kube::upgrade::Cause;
 use meta_kube::upgrade::decide::Refusal;
 use milvus_meta::finding::Finding;
-use milvus_meta::release::Release;
-
-mod pods;
 
 const DEFAULT_TIMEOUT: &str = "15m";
 
@@ -55,92 +52,6 @@ pub(in crate::cli) struct InstanceArgs {
     /// Timeout per wait, for example 15m
     #[arg(long, value_name = "DURATION", default_value = DEFAULT_TIMEOUT, value_parser = config::duration::parse)]
     pub(in crate::cli) timeout: Duration,
-}
-
-/// Where the metadata is and what is to become of it.
-#[derive(Debug, Clone, Default, clap::Args)]
-#[command(next_help_heading = "Versions and metadata")]
-pub(in crate::cli) struct TargetArgs {
-    /// Milvus release that runs now, for example 2.1.4
-    #[arg(short = 's', long, value_name = "VERSION")]
-    pub(in crate::cli) source_version: Option<Release>,
-    /// Milvus release to upgrade to, for example 2.2.16
-    #[arg(short = 't', long, value_name = "VERSION")]
-    pub(in crate::cli) target_version: Option<Release>,
-    /// Root path of the metadata [default: as Milvus is configured, else by-dev]
-    #[arg(short = 'r', long, value_name = "PATH", value_parser = path_part)]
-    pub(in crate::cli) root_path: Option<String>,
-    /// Path of the metadata below the root path [default: as Milvus is configured, else meta]
-    #[arg(long, value_name = "PATH", value_parser = path_part)]
-    pub(in crate::cli) meta_sub_path: Option<String>,
-    /// Image of the new release [default: milvusdb/milvus:vTARGET]
-    #[arg(short = 'w', long, value_name = "IMAGE")]
-    pub(in crate::cli) image: Option<String>,
-    /// Image of the Jobs [default: meta-migration:VERSION, its own]
-    #[arg(
-        short = 'm',
-        long,
-        value_name = "IMAGE",
-        env = "META_MIGRATION_TOOL_IMAGE",
-        hide_env = true
-    )]
-    pub(in crate::cli) tool_image: Option<String>,
-    /// Addresses of etcd, seen from a pod [default: as Milvus is configured]
-    #[arg(short = 'e', long, value_name = "A,B", value_delimiter = ',')]
-    pub(in crate::cli) etcd_endpoints: Option<Vec<String>>,
-    /// Secret with keys user and password for etcd
-    #[arg(long, value_name = "NAME")]
-    pub(in crate::cli) etcd_secret: Option<String>,
-    /// Secret with certificates for etcd: ca.crt, tls.crt, tls.key, if present
-    #[arg(long, value_name = "NAME")]
-    pub(in crate::cli) etcd_tls_secret: Option<String>,
-    /// Ignore this preflight check, given by its code; may be repeated
-    #[arg(long, value_name = "CODE")]
-    pub(in crate::cli) accept: Vec<String>,
-    #[command(flatten)]
-    volume: VolumeOptions,
-    #[command(flatten)]
-    pods: PodOptions,
-}
-
-/// Where the backup goes.
-#[derive(Debug, Clone, Default, clap::Args)]
-#[command(next_help_heading = "Backup volume")]
-struct VolumeOptions {
-    /// Storage class of the backup volume [default: the cluster's]
-    #[arg(short = 'c', long, value_name = "NAME")]
-    storage_class: Option<String>,
-    /// Existing PVC for the backup
-    #[arg(long, value_name = "NAME")]
-    backup_pvc: Option<String>,
-    /// Size of the created backup volume [default: 10Gi]
-    #[arg(long, value_name = "SIZE")]
-    backup_size: Option<String>,
-}
-
-/// What the Jobs' pods are given instead of what the Milvus pods have.
-#[derive(Debug, Clone, Default, clap::Args)]
-#[command(next_help_heading = "Pods of the Jobs [default: as the Milvus pods]")]
-struct PodOptions {
-    /// Pull secret, besides those of the Milvus pods
-    #[arg(long, value_name = "NAME")]
-    image_pull_secret: Option<String>,
-    /// A label that the node must have; may be repeated
-    #[arg(long, value_name = "KEY=VALUE", value_parser = pods::label)]
-    node_selector: Vec<(String, String)>,
-    /// A taint that is tolerated; may be repeated
-    #[arg(long, value_name = "KEY[=VALUE][:EFFECT]", value_parser = pods::toleration)]
-    toleration: Vec<serde_json::Value>,
-    /// What each container of the Jobs requests, cpu=100m,memory=256Mi for example
-    #[arg(long, value_name = "NAME=AMOUNT", value_delimiter = ',', value_parser = pods::amount)]
-    job_requests: Vec<(String, String)>,
-    /// Limits of each container of the Jobs, cpu=1,memory=1Gi for example
-    #[arg(long, value_name = "NAME=AMOUNT", value_delimiter = ',', value_parser = pods::amount)]
-    job_limits: Vec<(String, String)>,
-    /// User id of the Jobs' pods, and group of the volume, not 0; `namespace`: as the namespace assigns it
-    /// (OpenShift) [default: `namespace` where OpenShift assigns ids, else as Milvus, else 1000]
-    #[arg(long, value_name = "UID", value_parser = pods::user)]
-    run_as_user: Option<PodUser>,
 }
 
 impl InstanceArgs {
@@ -189,93 +100,56 @@ impl InstanceArgs {
         ])
     }
 
-    /// The options, with what only this process can know: a new id, the time and who it is.
-    pub(in crate::cli) fn options(&self, namespace: &str, aim: &TargetArgs) -> UpgradeOptions {
+    /// The options that were given, with what only this process can know: a new id, the time and who it is.
+    pub(in crate::cli) fn options(
+        &self,
+        namespace: &str,
+        given: &UpgradeOptions,
+    ) -> UpgradeOptions {
         UpgradeOptions {
             instance: self.instance.clone(),
             selector: self.selector.clone(),
-            source: aim.source_version.clone(),
-            target: aim.target_version.clone(),
-            image: aim.image.clone(),
-            tool_image: aim.tool_image.clone(),
-            root_path: aim.root_path.clone(),
-            meta_sub_path: aim.meta_sub_path.clone(),
-            endpoints: aim.etcd_endpoints.clone(),
-            credentials: aim.etcd_secret.clone(),
-            tls_secret: aim.etcd_tls_secret.clone(),
-            claim: aim.volume.backup_pvc.clone(),
-            claim_size: aim.volume.backup_size.clone(),
-            storage_class: aim.volume.storage_class.clone(),
-            shape: aim.pods.shape(),
-            accepted: aim.accept.clone(),
             limit: self.timeout,
             identity: identity(),
             operation: identifier(),
             now: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             repeated: RepeatedOptions {
                 place: self.repeated(namespace),
-                aim: aim.repeated(),
+                aim: repeated_aim(given),
             },
-            ..UpgradeOptions::default()
+            ..given.clone()
         }
     }
 }
 
-impl TargetArgs {
-    /// What was given, but for versions and image, as words of a shell for the next command.
-    fn repeated(&self) -> String {
-        let mut text = words([
-            ("-r", self.root_path.clone()),
-            ("--meta-sub-path", self.meta_sub_path.clone()),
-            ("-m", self.tool_image.clone()),
-            (
-                "-e",
-                self.etcd_endpoints.as_ref().map(|list| list.join(",")),
-            ),
-            ("--etcd-secret", self.etcd_secret.clone()),
-            ("--etcd-tls-secret", self.etcd_tls_secret.clone()),
-            ("-c", self.volume.storage_class.clone()),
-            ("--backup-pvc", self.volume.backup_pvc.clone()),
-            ("--backup-size", self.volume.backup_size.clone()),
-            ("--image-pull-secret", self.pods.image_pull_secret.clone()),
-            ("--job-requests", amounts(&self.pods.job_requests)),
-            ("--job-limits", amounts(&self.pods.job_limits)),
-            (
-                "--run-as-user",
-                self.pods.run_as_user.map(|user| user.to_string()),
-            ),
-        ]);
-        for (key, value) in &self.pods.node_selector {
-            text.push_str(&words([(
-                "--node-selector",
-                Some(format!("{key}={value}")),
-            )]));
-        }
-        for toleration in &self.pods.toleration {
-            text.push_str(&words([(
-                "--toleration",
-                Some(pods::toleration_text(toleration)),
-            )]));
-        }
-        for code in &self.accept {
-            text.push_str(&words([("--accept", Some(code.clone()))]));
-        }
-        text
+/// What was given, but for versions and image, as words of a shell for the next command.
+fn repeated_aim(given: &UpgradeOptions) -> String {
+    let pods = &given.pods;
+    let mut text = words([
+        ("-r", given.root_path.clone()),
+        ("--meta-sub-path", given.meta_sub_path.clone()),
+        ("-m", given.tool_image.clone()),
+        ("-e", given.endpoints.as_ref().map(|list| list.join(","))),
+        ("--etcd-secret", given.credentials.clone()),
+        ("--etcd-tls-secret", given.tls_secret.clone()),
+        ("-c", given.storage_class.clone()),
+        ("--backup-pvc", given.claim.clone()),
+        ("--backup-size", given.claim_size.clone()),
+        ("--image-pull-secret", pods.pull_secret.clone()),
+        ("--job-requests", amounts(&pods.requests)),
+        ("--job-limits", amounts(&pods.limits)),
+        ("--run-as-user", pods.user.map(|user| user.to_string())),
+    ]);
+    let labels = pods.node_selector.iter();
+    let labels = labels.map(|(key, value)| ("--node-selector", format!("{key}={value}")));
+    let taints = pods.tolerations.iter();
+    let taints = taints.map(|one| ("--toleration", toleration_text(one)));
+    let codes = given.accepted.iter();
+    let codes = codes.map(|code| ("--accept", code.clone()));
+    for (option, value) in labels.chain(taints).chain(codes) {
+        text.push_str(&words([(option, Some(value))]));
     }
-}
-
-impl PodOptions {
-    fn shape(&self) -> PodShape {
-        PodShape {
-            pull_secrets: self.image_pull_secret.iter().cloned().collect(),
-            node_selector: self.node_selector.iter().cloned().collect(),
-            tolerations: self.toleration.clone(),
-            requests: self.job_requests.iter().cloned().collect(),
-            limits: self.job_limits.iter().cloned().collect(),
-            user: self.run_as_user,
-            ..PodShape::default()
-        }
-    }
+    text
 }
 
 fn words<const N: usize>(options: [(&str, Option<String>); N]) -> String {
@@ -506,14 +380,14 @@ mod tests {
     use super::*;
 
     fn command() -> Command {
-        TargetArgs::augment_args(InstanceArgs::augment_args(Command::new("upgrade")))
+        UpgradeOptions::augment_args(InstanceArgs::augment_args(Command::new("upgrade")))
     }
 
     /// The options as the next command repeats them.
     fn repeated(line: &str) -> String {
         let matches = command().try_get_matches_from(line.split(' ')).unwrap();
         let place = InstanceArgs::from_arg_matches(&matches).unwrap();
-        let aim = TargetArgs::from_arg_matches(&matches).unwrap();
+        let aim = UpgradeOptions::from_arg_matches(&matches).unwrap();
         let namespace = place.namespace.as_deref().unwrap_or("data");
         let words = place.options(namespace, &aim).repeated;
         format!("{}{}", words.place, words.aim)

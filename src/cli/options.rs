@@ -11,6 +11,7 @@ use super::output::{Format, LogFormat};
 use super::tty;
 use crate::config::{self, Config, ConfigError, Etcdctl, Overrides, Password};
 use meta_migrate::Waits;
+use milvus_meta::keys::path_part;
 use milvus_meta::release::Release;
 use milvus_meta::transform::{FormChoice, OnBrokenRecord, SegmentForm};
 
@@ -41,7 +42,7 @@ pub(in crate::cli) struct EtcdOptions {
         value_name = "PATH",
         env = "META_MIGRATION_ROOT_PATH",
         hide_env = true,
-        value_parser = config::path_part
+        value_parser = path_part
     )]
     root_path: Option<String>,
     /// Milvus release to migrate to, for example 2.2.16
@@ -133,7 +134,7 @@ pub(in crate::cli) struct EtcdOptions {
         value_name = "PATH",
         env = "META_MIGRATION_META_SUB_PATH",
         hide_env = true, hide_short_help = true,
-        value_parser = config::path_part
+        value_parser = path_part
     )]
     meta_sub_path: Option<String>,
     /// Path of ids and timestamps below the root path; never written to [default: kv]
@@ -142,7 +143,7 @@ pub(in crate::cli) struct EtcdOptions {
         value_name = "PATH",
         env = "META_MIGRATION_KV_SUB_PATH",
         hide_env = true, hide_short_help = true,
-        value_parser = config::path_part
+        value_parser = path_part
     )]
     kv_sub_path: Option<String>,
     /// Timeout per request, for example 10s [default: 10s]

@@ -1,12 +1,13 @@
 //! `preflight`.
 
 use super::Outcome;
-use super::kube_args::{InstanceArgs, TargetArgs, Terminal, block_on, failure_of_cause};
+use super::kube_args::{InstanceArgs, Terminal, block_on, failure_of_cause};
 use super::logging;
 use super::options::OutputOptions;
 use super::output;
 use super::output::exit::Exit;
 use super::output::upgrade as upgrade_output;
+use meta_kube::options::UpgradeOptions;
 use meta_kube::upgrade::preflight;
 
 /// Check a Milvus instance on Kubernetes before an upgrade, and recommend an upgrade path
@@ -19,7 +20,7 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     place: InstanceArgs,
     #[command(flatten)]
-    aim: TargetArgs,
+    given: UpgradeOptions,
     /// Create no Job: do not inspect etcd
     #[arg(long)]
     no_job: bool,
@@ -34,7 +35,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
 
 async fn run_preflight(args: &Args) -> Outcome {
     let client = args.place.connect().await?;
-    let options = args.place.options(client.namespace(), &args.aim);
+    let options = args.place.options(client.namespace(), &args.given);
     let terminal = Terminal::new(&args.output);
     let found = preflight(&client, &options, !args.no_job, &terminal)
         .await

@@ -8,9 +8,9 @@ use super::next_steps::NextSteps;
 use super::options::{EtcdOptions, OutputOptions, WaitOptions};
 use super::reading::ReadingOptions;
 use super::rollback::{LossOptions, carry_out};
-use crate::config::{ConfigError, path_part};
+use crate::config::ConfigError;
 use meta_migrate::{Limits, RestoreCommand, RestoreOptions};
-use milvus_meta::keys::MetaRoot;
+use milvus_meta::keys::{MetaRoot, path_part};
 
 /// Restore a backup file into etcd, at any root path
 ///

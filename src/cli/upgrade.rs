@@ -4,7 +4,7 @@ use clap::builder::BoolishValueParser;
 
 use super::Outcome;
 use super::kube_args::{
-    BY_THIS_COMMAND, InstanceArgs, TargetArgs, Terminal, backup, block_on, failure_of_cause,
+    BY_THIS_COMMAND, InstanceArgs, Terminal, backup, block_on, failure_of_cause,
 };
 use super::logging;
 use super::options::{OutputOptions, policy_parser};
@@ -12,8 +12,8 @@ use super::output;
 use super::output::exit::Exit;
 use super::output::failure::Failure;
 use super::output::upgrade as upgrade_output;
-use meta_kube::options::{Intent, UpgradeOptions};
-use meta_kube::stage::{Policy, Unreached};
+use meta_kube::options::{Intent, Policy, UpgradeOptions};
+use meta_kube::stage::Unreached;
 use meta_kube::upgrade::decide::Refusal;
 use meta_kube::upgrade::status::meaning;
 use meta_kube::upgrade::{Cause, Status, UpgradeError, dry_run, status, upgrade};
@@ -30,7 +30,7 @@ pub(in crate::cli) struct Args {
     #[command(flatten)]
     place: InstanceArgs,
     #[command(flatten)]
-    aim: TargetArgs,
+    given: UpgradeOptions,
     /// What to do
     #[arg(
         short = 'o',
@@ -44,16 +44,8 @@ pub(in crate::cli) struct Args {
     #[arg(short = 'd', long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true",
           default_value = "false", value_parser = BoolishValueParser::new())]
     cleanup: bool,
-    /// Roll back automatically if the new release does not become healthy within --timeout;
-    /// what it wrote until then is saved next to the backup and undone
-    #[arg(long)]
-    rollback_on_failure: bool,
-    /// With -o rollback: also undo what the new release wrote since the migration; it is saved first
-    #[arg(long)]
-    accept_loss: bool,
-    /// After a failure before the commit, leave Milvus stopped instead of starting the old release
-    #[arg(long)]
-    stay_down: bool,
+    #[command(flatten)]
+    policy: Policy,
     /// What becomes of records that cannot be migrated: fail ends before Milvus is stopped, skip leaves just
     /// them out [default: fail]
     #[arg(long, value_name = "POLICY", value_parser = policy_parser())]
@@ -80,34 +72,31 @@ enum What {
     Status,
 }
 
+impl What {
+    fn intent(self) -> Intent {
+        match self {
+            Self::Migrate | Self::Status => Intent::Upgrade,
+            Self::Rollback => Intent::RollBack,
+            Self::Resume => Intent::Resume,
+            Self::Forward => Intent::Forward,
+        }
+    }
+}
+
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
     logging::start(&args.output, None);
     block_on(run_upgrade(args))
 }
 
-fn options(args: &Args, namespace: &str) -> UpgradeOptions {
-    let policy = Policy {
-        rollback_on_failure: args.rollback_on_failure,
-        stay_down: args.stay_down,
-        accept_loss: args.accept_loss,
-    };
-    UpgradeOptions {
-        intent: match args.operation {
-            What::Migrate | What::Status => Intent::Upgrade,
-            What::Rollback => Intent::RollBack,
-            What::Resume => Intent::Resume,
-            What::Forward => Intent::Forward,
-        },
-        policy,
-        skip_broken: args.on_broken_record.map(|one| one == OnBrokenRecord::Skip),
-        clean_up: args.cleanup,
-        ..args.place.options(namespace, &args.aim)
-    }
-}
-
 async fn run_upgrade(args: &Args) -> Outcome {
     let client = args.place.connect().await?;
-    let options = options(args, client.namespace());
+    let options = UpgradeOptions {
+        intent: args.operation.intent(),
+        policy: args.policy,
+        skip_broken: args.on_broken_record.map(|one| one == OnBrokenRecord::Skip),
+        clean_up: args.cleanup,
+        ..args.place.options(client.namespace(), &args.given)
+    };
     let terminal = Terminal::new(&args.output);
     let failed = |error| failure(&error, &options, &terminal);
     if args.operation == What::Status {

@@ -285,7 +285,7 @@ impl Settings<'_> {
         let Some((text, line)) = self.located_text(key)? else {
             return Ok(None);
         };
-        match super::path_part(&text) {
+        match milvus_meta::keys::path_part(&text) {
             Ok(text) => Ok(Some(text)),
             Err(problem) => Err(self.wrong(key, line, problem.to_owned())),
         }

@@ -20,6 +20,7 @@ const PURE: &[&str] = &[
     "meta-kube/src/manifest",
     "meta-kube/src/annotations.rs",
     "meta-kube/src/milvus_resource.rs",
+    "meta-kube/src/options",
     "meta-kube/src/options.rs",
     "meta-kube/src/preflight",
     "meta-kube/src/quantity.rs",
@@ -200,6 +201,9 @@ fn only(word: &str, place: &str) {
     }
 }
 
+/// The options that travel from the command line to the Jobs are declared once, where they are used.
+const OPTIONS: &str = "crates/meta-kube/src/options.rs";
+
 #[test]
 fn only_the_command_line_knows_terminals_and_arguments() {
     for file in source_files() {
@@ -207,8 +211,9 @@ fn only_the_command_line_knows_terminals_and_arguments() {
             let knows = ["stdout()", "stderr()", "stdin()", "clap::", "std::env::"]
                 .iter()
                 .find(|word| line.contains(**word));
+            let is_option = file.path == OPTIONS && knows == Some(&"clap::");
             assert!(
-                knows.is_none() || file.path.starts_with("src/cli"),
+                knows.is_none() || is_option || file.path.starts_with("src/cli"),
                 "{}:{number}: {knows:?} outside the command line",
                 file.path
             );

@@ -12,11 +12,11 @@ use super::job_kind::JobKind;
 use super::job_runner;
 use super::lease::Held;
 use super::manifest;
-use super::options::UpgradeOptions;
+use super::options::{Intent, UpgradeOptions};
 use super::preflight::{check_metadata, check_storage_roots};
 use super::progress::ProgressObserver;
-use super::stage::{Intent, Next, Outcome, Stage, Unreached, Work, next};
-use super::state::UpgradeState;
+use super::stage::{Next, Outcome, Stage, Unreached, Work, next};
+use super::state::{UpgradeState, Workload};
 use super::{LABEL_INSTANCE, LABEL_OPERATION, STATE_KEY, config_name, state_name};
 use meta_report::BackupReport;
 use milvus_meta::finding::Severity;
@@ -143,14 +143,17 @@ impl<'a> Driver<'a> {
         &self.state
     }
 
-    /// Drives until the end, or until the user has to decide; says whether `intent` was reached.
+    /// Stops what was recreated, then drives until the end, or until the user has to decide; says whether `intent`
+    /// was reached.
     ///
     /// # Errors
     /// When the process cannot continue; the saved state says where it was.
     pub(crate) async fn drive(
         &mut self,
         intent: Intent,
+        recreated: &[Workload],
     ) -> Result<Result<(), Unreached>, DriverError> {
+        self.stop_recreated(recreated).await?;
         self.save().await?;
         let mut outage: Option<Instant> = None;
         loop {

@@ -1,66 +1,185 @@
-//! What the user asks for.
+//! What the user asks for: each option of the command line is declared here, once.
 
+use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
 use super::claim_name;
-pub use super::stage::Intent;
-use super::stage::Policy;
-use super::state::PodShape;
+use milvus_meta::keys::path_part;
 use milvus_meta::release::Release;
 
+mod parse;
+
+pub use parse::toleration_text;
+
+/// What to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Intent {
+    /// Upgrade, or resume an unfinished upgrade.
+    #[default]
+    Upgrade,
+    /// Roll back.
+    RollBack,
+    /// Resume what is unfinished, forward or back.
+    Resume,
+    /// Abandon an unfinished rollback and continue the upgrade.
+    Forward,
+}
+
+/// What happens after failures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::Args)]
+pub struct Policy {
+    /// Roll back automatically if the new release does not become healthy within --timeout;
+    /// what it wrote until then is saved next to the backup and undone
+    #[arg(long)]
+    pub rollback_on_failure: bool,
+    /// With -o rollback: also undo what the new release wrote since the migration; it is saved first
+    #[arg(long)]
+    #[serde(default)]
+    pub accept_loss: bool,
+    /// After a failure before the commit, leave Milvus stopped instead of starting the old release
+    #[arg(long)]
+    pub stay_down: bool,
+}
+
 /// Everything that a command line says about an upgrade. What is `None` or empty was not given.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Versions and metadata")]
 pub struct UpgradeOptions {
-    /// What to do.
-    pub intent: Intent,
+    /// Milvus release that runs now, for example 2.1.4
+    #[arg(short = 's', long = "source-version", value_name = "VERSION")]
+    pub source: Option<Release>,
+    /// Milvus release to upgrade to, for example 2.2.16
+    #[arg(short = 't', long = "target-version", value_name = "VERSION")]
+    pub target: Option<Release>,
+    /// Root path of the metadata [default: as Milvus is configured, else by-dev]
+    #[arg(short = 'r', long, value_name = "PATH", value_parser = path_part)]
+    pub root_path: Option<String>,
+    /// Path of the metadata below the root path [default: as Milvus is configured, else meta]
+    #[arg(long, value_name = "PATH", value_parser = path_part)]
+    pub meta_sub_path: Option<String>,
+    /// Image of the new release [default: milvusdb/milvus:vTARGET]
+    #[arg(short = 'w', long, value_name = "IMAGE")]
+    pub image: Option<String>,
+    /// Image of the Jobs [default: meta-migration:VERSION, its own]
+    #[arg(
+        short = 'm',
+        long,
+        value_name = "IMAGE",
+        env = "META_MIGRATION_TOOL_IMAGE",
+        hide_env = true
+    )]
+    pub tool_image: Option<String>,
+    /// Addresses of etcd, seen from a pod [default: as Milvus is configured]
+    #[arg(
+        short = 'e',
+        long = "etcd-endpoints",
+        value_name = "A,B",
+        value_delimiter = ','
+    )]
+    pub endpoints: Option<Vec<String>>,
+    /// Secret with keys user and password for etcd
+    #[arg(long = "etcd-secret", value_name = "NAME")]
+    pub credentials: Option<String>,
+    /// Secret with certificates for etcd: ca.crt, tls.crt, tls.key, if present
+    #[arg(long = "etcd-tls-secret", value_name = "NAME")]
+    pub tls_secret: Option<String>,
+    /// Ignore this preflight check, given by its code; may be repeated
+    #[arg(long = "accept", value_name = "CODE")]
+    pub accepted: Vec<String>,
+    /// Storage class of the backup volume [default: the cluster's]
+    #[arg(short = 'c', long, value_name = "NAME", help_heading = VOLUME)]
+    pub storage_class: Option<String>,
+    /// Existing PVC for the backup
+    #[arg(long = "backup-pvc", value_name = "NAME", help_heading = VOLUME)]
+    pub claim: Option<String>,
+    /// Size of the created backup volume [default: 10Gi]
+    #[arg(long = "backup-size", value_name = "SIZE", help_heading = VOLUME)]
+    pub claim_size: Option<String>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "clap would take it for the help of the group")]
+    pub pods: PodOptions,
     /// The instance.
+    #[arg(skip)]
     pub instance: String,
     /// A selector other than the instance's label.
+    #[arg(skip)]
     pub selector: Option<String>,
-    /// The release that wrote the metadata.
-    pub source: Option<Release>,
-    /// The release to upgrade to.
-    pub target: Option<Release>,
-    /// The image of the new release.
-    pub image: Option<String>,
-    /// The image of the Jobs.
-    pub tool_image: Option<String>,
-    /// The root path.
-    pub root_path: Option<String>,
-    /// The meta sub-path.
-    pub meta_sub_path: Option<String>,
-    /// Addresses of etcd.
-    pub endpoints: Option<Vec<String>>,
-    /// Secret with etcd's user and password.
-    pub credentials: Option<String>,
-    /// Secret with etcd's certificates.
-    pub tls_secret: Option<String>,
-    /// An existing claim for backups.
-    pub claim: Option<String>,
-    /// The size of a claim that is created.
-    pub claim_size: Option<String>,
-    /// Its storage class.
-    pub storage_class: Option<String>,
-    /// What the Jobs' pods are given besides, or instead of, what Milvus has.
-    pub shape: PodShape,
-    /// Findings that do not block, by their codes.
-    pub accepted: Vec<String>,
+    /// The timeout of each wait.
+    #[arg(skip)]
+    pub limit: Duration,
+    /// What to do.
+    #[arg(skip)]
+    pub intent: Intent,
     /// What happens after failures.
+    #[arg(skip)]
     pub policy: Policy,
     /// Whether broken records are skipped.
+    #[arg(skip)]
     pub skip_broken: Option<bool>,
     /// Remove Jobs and configuration after success.
+    #[arg(skip)]
     pub clean_up: bool,
-    /// The timeout of each wait.
-    pub limit: Duration,
     /// Who works: host, process and a number.
+    #[arg(skip)]
     pub identity: String,
     /// A new operation's id: eight hexadecimal digits.
+    #[arg(skip)]
     pub operation: String,
     /// Now, RFC 3339.
+    #[arg(skip)]
     pub now: String,
     /// The words of the command line, for the next one.
+    #[arg(skip)]
     pub repeated: RepeatedOptions,
+}
+
+const VOLUME: &str = "Backup volume";
+
+/// What the Jobs' pods are given besides, or instead of, what the Milvus pods have.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Pods of the Jobs [default: as the Milvus pods]")]
+pub struct PodOptions {
+    /// Pull secret, besides those of the Milvus pods
+    #[arg(long = "image-pull-secret", value_name = "NAME")]
+    pub pull_secret: Option<String>,
+    /// A label that the node must have; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse::label)]
+    pub node_selector: Vec<(String, String)>,
+    /// A taint that is tolerated; may be repeated
+    #[arg(long = "toleration", value_name = "KEY[=VALUE][:EFFECT]", value_parser = parse::toleration)]
+    pub tolerations: Vec<Value>,
+    /// What each container of the Jobs requests, cpu=100m,memory=256Mi for example
+    #[arg(long = "job-requests", value_name = "NAME=AMOUNT", value_delimiter = ',', value_parser = parse::amount)]
+    pub requests: Vec<(String, String)>,
+    /// Limits of each container of the Jobs, cpu=1,memory=1Gi for example
+    #[arg(long = "job-limits", value_name = "NAME=AMOUNT", value_delimiter = ',', value_parser = parse::amount)]
+    pub limits: Vec<(String, String)>,
+    /// User id of the Jobs' pods, and group of the volume, not 0; `namespace`: as the namespace assigns it
+    /// (OpenShift) [default: `namespace` where OpenShift assigns ids, else as Milvus, else 1000]
+    #[arg(long = "run-as-user", value_name = "UID", value_parser = parse::user)]
+    pub user: Option<PodUser>,
+}
+
+/// The user of the Jobs' pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PodUser {
+    /// This user and group, also the group of the volume.
+    Id(i64),
+    /// The user that the namespace assigns: the pods name none.
+    Namespace,
+}
+
+impl fmt::Display for PodUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => write!(f, "{id}"),
+            Self::Namespace => f.write_str("namespace"),
+        }
+    }
 }
 
 /// What the next command has to repeat, as words of a shell, each with a blank before it.

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{LimitRange, LimitRangeItem, ResourceQuota};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
+use super::options::PodOptions;
 use super::quantity::{at_most, is_less, number};
-use super::state::PodShape;
 
 /// What a container requests, where nothing else is given.
 pub(crate) const REQUESTS: [(&str, &str); 2] = [("cpu", "100m"), ("memory", "256Mi")];
@@ -24,16 +24,17 @@ pub(crate) type Amounts = BTreeMap<String, String>;
 pub(crate) fn fitting(
     ranges: &[LimitRange],
     quotas: &[ResourceQuota],
-    given: &PodShape,
+    given: &PodOptions,
 ) -> (Amounts, Amounts) {
     let items: Vec<&LimitRangeItem> = items(ranges).map(|(_, item)| item).collect();
     let (mut requests, mut limits) = (Amounts::new(), Amounts::new());
+    let given_request = |name| given.requests.iter().find(|(one, _)| one == name);
     for ((name, usual), (_, usual_limit)) in REQUESTS.into_iter().zip(LIMITS) {
-        let request = match given.requests.get(name) {
-            Some(request) => request.clone(),
+        let request = match given_request(name) {
+            Some((_, request)) => request.clone(),
             None => fitting_request(&items, name, usual),
         };
-        if !given.limits.contains_key(name) {
+        if !given.limits.iter().any(|(one, _)| one == name) {
             let default = default_limit(&items, name);
             let is_required = limit_is_required(&items, quotas, name);
             let limit = default
@@ -113,7 +114,7 @@ fn limit_is_required(items: &[&LimitRangeItem], quotas: &[ResourceQuota], name: 
 pub(crate) fn of_a_pod(
     ranges: &[LimitRange],
     quotas: &[ResourceQuota],
-    given: &PodShape,
+    given: &PodOptions,
 ) -> (Amounts, Amounts) {
     let (fitting_requests, fitting_limits) = fitting(ranges, quotas, given);
     let usual = |(name, amount): (&str, &str)| (name.to_owned(), amount.to_owned());
@@ -188,7 +189,7 @@ mod tests {
     }
 
     fn fits(ranges: &[LimitRange], quotas: &[ResourceQuota]) -> (Amounts, Amounts) {
-        fitting(ranges, quotas, &PodShape::default())
+        fitting(ranges, quotas, &PodOptions::default())
     }
 
     #[test]
@@ -233,14 +234,14 @@ mod tests {
     #[test]
     fn what_is_given_stays_and_the_limit_follows_it() {
         let default = range(json!({"default": {"memory": "512Mi"}}));
-        let mut given = PodShape {
-            requests: amounts(&[("memory", "1Gi")]),
-            ..PodShape::default()
+        let mut given = PodOptions {
+            requests: vec![("memory".to_owned(), "1Gi".to_owned())],
+            ..PodOptions::default()
         };
         let (requests, limits) = of_a_pod(&default, &[], &given);
         assert_eq!(requests["memory"], "1Gi");
         assert_eq!(limits["memory"], "1Gi");
-        given.limits = amounts(&[("memory", "2Gi")]);
+        given.limits = vec![("memory".to_owned(), "2Gi".to_owned())];
         assert_eq!(of_a_pod(&default, &[], &given).1["memory"], "2Gi");
     }
 

@@ -7,12 +7,13 @@
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::options::Policy;
 use milvus_meta::layout::Layout;
 
 mod end;
 mod table;
 
-pub use end::{End, Intent, State, Unreached};
+pub use end::{End, State, Unreached};
 pub use table::{Effect, Row};
 pub(crate) use table::{Patch, TABLE, Work};
 use table::{Then, TurnBack};
@@ -72,18 +73,6 @@ pub enum Outcome {
     Failed,
     /// Successfully, but another tool started Milvus meanwhile.
     Restarted,
-}
-
-/// What the user wants to happen after failures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Policy {
-    /// After the commit, roll back without asking when 2.2 does not become healthy.
-    pub rollback_on_failure: bool,
-    /// Before the commit, leave Milvus stopped instead of starting 2.1 again.
-    pub stay_down: bool,
-    /// A rollback may discard what changed since the migration finished.
-    #[serde(default)]
-    pub accept_loss: bool,
 }
 
 /// What comes after a stage.

@@ -4,13 +4,13 @@
 //! still runs, for the last time just before the stop; never as the zeros of our own stop.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::job_kind::JobKind;
-use super::stage::{Effect, Policy, Stage};
+use super::options::{PodUser, Policy};
+use super::stage::{Effect, Stage};
 use super::{BACKUP_FOLDER, CLAIM_SIZE};
 use milvus_meta::layout::Layout;
 
@@ -87,25 +87,6 @@ pub struct TlsSecret {
     pub cert: Option<String>,
     /// Key of the certificate's private key.
     pub key: Option<String>,
-}
-
-/// The user of the Jobs' pods.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum PodUser {
-    /// This user and group, also the group of the volume.
-    Id(i64),
-    /// The user that the namespace assigns: the pods name none.
-    Namespace,
-}
-
-impl fmt::Display for PodUser {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Id(id) => write!(f, "{id}"),
-            Self::Namespace => f.write_str("namespace"),
-        }
-    }
 }
 
 /// What the Jobs' pods take over from a Milvus pod.

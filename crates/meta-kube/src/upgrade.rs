@@ -162,7 +162,7 @@ async fn work(
         observed.version,
         options.limit,
     );
-    let ended = act(&mut operation, &decision, options.intent).await;
+    let ended = operation.drive(options.intent, &decision.recreated).await;
     let state = operation.state().clone();
     let result = ended.map_err(|error| UpgradeError {
         cause: error.into(),
@@ -200,15 +200,6 @@ async fn decide_at_rest(
         }
         tokio::time::sleep(POLL_INTERVAL).await;
     }
-}
-
-async fn act(
-    operation: &mut Driver<'_>,
-    decision: &Decision,
-    intent: Intent,
-) -> Result<Result<(), Unreached>, DriverError> {
-    operation.stop_recreated(&decision.recreated).await?;
-    operation.drive(intent).await
 }
 
 /// Observes everything that decides, once.

@@ -23,7 +23,7 @@ pub use family::{Evidence, Family};
 pub use key::{Key, Object, channel_collection};
 pub use log_path::{LogKind, LogPath};
 pub use range::{KeyRange, successor};
-pub use root::{MetaRoot, RootError, clean_join};
+pub use root::{MetaRoot, RootError, clean_join, path_part};
 pub use time::Time;
 pub use timestamp::{
     SNAPSHOT_PREFIX, TOMBSTONE, Timestamp, is_tombstone, push_timestamp, split_timestamp,

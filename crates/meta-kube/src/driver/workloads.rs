@@ -86,7 +86,7 @@ impl Driver<'_> {
     }
 
     /// Scales what was recreated meanwhile to 0, with its saved count.
-    pub(crate) async fn stop_recreated(&self, recreated: &[Workload]) -> Result<(), DriverError> {
+    pub(super) async fn stop_recreated(&self, recreated: &[Workload]) -> Result<(), DriverError> {
         for workload in recreated {
             self.observer.message(&format!(
                 "Deployment {} was recreated: stopping it; its saved count is {}",

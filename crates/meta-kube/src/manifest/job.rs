@@ -16,8 +16,9 @@ use serde_json::Value;
 
 use super::arguments::arguments;
 use crate::job_kind::JobKind;
+use crate::options::PodUser;
 use crate::pod_resources::REQUESTS;
-use crate::state::{EtcdTarget, PodShape, PodUser, UpgradeState};
+use crate::state::{EtcdTarget, PodShape, UpgradeState};
 use crate::{
     BACKUP_FOLDER, CONFIG_FOLDER, CONTAINER, LABEL_ATTEMPT, LABEL_OPERATION, LABEL_STEP, PROGRAM,
     TERMINATION_VARIABLE, TLS_FOLDER, config_name, job_name,

@@ -5,8 +5,8 @@ use k8s_openapi::api::apps::v1::Deployment;
 use super::{Facts, target};
 use crate::condition::at_rest;
 use crate::discovery::image_version;
-use crate::options::UpgradeOptions;
-use crate::state::{EtcdTarget, PodUser, Workload};
+use crate::options::{PodUser, UpgradeOptions};
+use crate::state::{EtcdTarget, Workload};
 use meta_report::StatusReport;
 use milvus_meta::finding::{Finding, Severity};
 use milvus_meta::layout::Layout;
@@ -264,7 +264,7 @@ pub(crate) fn no_instance(facts: &Facts) -> String {
 /// Where the platform assigns the users of pods (OpenShift), pods that name another one are rejected.
 fn check_user(facts: &Facts, options: &UpgradeOptions, findings: &mut Findings<'_>) {
     let range = facts.user_range.as_deref();
-    match options.shape.user {
+    match options.pods.user {
         Some(PodUser::Id(id)) if range.is_some_and(|range| !lies_in(id, range)) => {
             findings.warning(
                 "assigned-user",

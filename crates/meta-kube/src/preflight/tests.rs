@@ -3,8 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::options::RepeatedOptions;
-use crate::state::PodUser;
+use crate::options::{PodUser, RepeatedOptions};
 use crate::state::Workload;
 use meta_report::{EtcdReport, SessionReport, StatusReport};
 use milvus_meta::finding::Severity;
@@ -465,7 +464,7 @@ fn openshift_user_ranges_are_checked() {
     };
     let judged = |facts: &Facts, user: Option<PodUser>| {
         let mut options = options();
-        options.shape.user = user;
+        options.pods.user = user;
         let found = check(facts, &options).into_iter();
         found
             .map(|one| (one.severity, one.code))

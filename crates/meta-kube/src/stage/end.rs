@@ -2,21 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::options::Intent;
 use milvus_meta::layout::Layout;
-
-/// What to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Intent {
-    /// Upgrade, or resume an unfinished upgrade.
-    #[default]
-    Upgrade,
-    /// Roll back.
-    RollBack,
-    /// Resume what is unfinished, forward or back.
-    Resume,
-    /// Abandon an unfinished rollback and continue the upgrade.
-    Forward,
-}
 
 /// How far an upgrade is, in a word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,8 +1,9 @@
 //! The table of stages. Adding a stage is adding a row; the tests of this module and the crash model check it.
 
 use super::end::{self, End};
-use super::{Next, Policy, Stage};
+use super::{Next, Stage};
 use crate::job_kind::JobKind;
+use crate::options::Policy;
 use milvus_meta::layout::Layout;
 
 /// What follows a stage.

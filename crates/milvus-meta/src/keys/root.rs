@@ -180,6 +180,20 @@ pub fn clean_join(parts: &[&str]) -> String {
     if absolute { format!("/{path}") } else { path }
 }
 
+/// Accepts the root path or a sub-path unless it is empty: that would move the metadata to another
+/// place, and an unset shell variable is the usual cause.
+///
+/// # Errors
+/// Why it is refused.
+pub fn path_part(text: &str) -> Result<String, &'static str> {
+    let is_empty = text.split('/').all(|part| matches!(part.trim(), "" | "."));
+    if is_empty {
+        Err("the path is empty; leave it out for the default")
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,7 +15,7 @@ pub(super) fn check_limit_ranges(
     options: &UpgradeOptions,
     findings: &mut Findings<'_>,
 ) {
-    let (requests, limits) = of_a_pod(&facts.limit_ranges, &facts.quotas, &options.shape);
+    let (requests, limits) = of_a_pod(&facts.limit_ranges, &facts.quotas, &options.pods);
     let bounds = items(&facts.limit_ranges).flat_map(|(_, item)| {
         let bounds = [&item.min, &item.max, &item.max_limit_request_ratio];
         bounds.into_iter().flatten().flat_map(BTreeMap::keys)
@@ -148,8 +148,8 @@ mod tests {
                 .collect()
         };
         let mut options = UpgradeOptions::default();
-        options.shape.requests = amounts(requests);
-        options.shape.limits = amounts(given);
+        options.pods.requests = amounts(requests).into_iter().collect();
+        options.pods.limits = amounts(given).into_iter().collect();
         let mut findings = Findings {
             accepted: &[],
             all: Vec::new(),

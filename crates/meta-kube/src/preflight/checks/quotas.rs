@@ -65,7 +65,7 @@ impl Needs<'_> {
 }
 
 pub(super) fn check_quotas(facts: &Facts, options: &UpgradeOptions, findings: &mut Findings<'_>) {
-    let (requests, limits) = of_a_pod(&facts.limit_ranges, &facts.quotas, &options.shape);
+    let (requests, limits) = of_a_pod(&facts.limit_ranges, &facts.quotas, &options.pods);
     let needs = Needs {
         requests,
         limits,
@@ -276,14 +276,14 @@ mod tests {
         );
         let mut options = UpgradeOptions::default();
         assert_eq!(said(&facts, &options).len(), 1, "1Gi is needed");
-        options.shape.limits = Amounts::from([("memory".to_owned(), "512Mi".to_owned())]);
+        options.pods.limits = vec![("memory".to_owned(), "512Mi".to_owned())];
         assert_eq!(said(&facts, &options), Vec::<String>::new());
         let range = json!({"metadata": {"name": "r"}, "spec": {"limits": [
             {"type": "Container", "default": {"memory": "900Mi"}},
         ]}});
         facts.limit_ranges = vec![serde_json::from_value(range).unwrap()];
         assert_eq!(said(&facts, &options), Vec::<String>::new());
-        options.shape.limits.clear();
+        options.pods.limits.clear();
         assert_eq!(said(&facts, &options).len(), 1, "900Mi are needed");
     }
 

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::{Refusal, blocked, harmless, refused};
-use crate::options::UpgradeOptions;
+use crate::options::{PodOptions, PodUser, UpgradeOptions};
 use crate::pod_resources::fitting;
 use crate::preflight::{Facts, target};
 use crate::stage::Stage;
-use crate::state::{EtcdTarget, PodShape, PodUser, STATE_VERSION, SavedResource, UpgradeState};
+use crate::state::{EtcdTarget, PodShape, STATE_VERSION, SavedResource, UpgradeState};
 use crate::{BACKUP_FOLDER, TOOL_IMAGE, claim_name, collect, discovery, milvus_resource};
 use milvus_meta::finding::Finding;
 use milvus_meta::release::Release;
@@ -60,7 +60,7 @@ pub(in crate::upgrade) fn draft(options: &UpgradeOptions, facts: &Facts) -> Upgr
         selector: collect::selector(&options.instance, options.selector.as_deref()),
         workloads: facts.workloads.found.clone(),
         resource: saved_resource(facts),
-        shape: dressed(shape_of(facts, &options.shape), options),
+        shape: dressed(shape_of(facts, &options.pods), &options.pods),
         policy: options.policy,
         timeout_s: Some(options.limit.as_secs()),
         skip_broken: options.skip_broken.unwrap_or(false),
@@ -93,7 +93,12 @@ pub(super) fn rechecked(
         storage_class: state.storage_class.clone(),
         claim: Some(state.claim.clone()).filter(|claim| *claim != default_claim(&state)),
         accepted: state.accepted.clone(),
-        shape: state.shape.clone(),
+        pods: PodOptions {
+            requests: state.shape.requests.clone().into_iter().collect(),
+            limits: state.shape.limits.clone().into_iter().collect(),
+            user: state.shape.user,
+            ..PodOptions::default()
+        },
         repeated: options.repeated.clone(),
         ..UpgradeOptions::default()
     };
@@ -114,7 +119,7 @@ fn saved_resource(facts: &Facts) -> Option<SavedResource> {
 }
 
 /// What Jobs take over, from the first Deployment of Milvus.
-fn shape_of(facts: &Facts, given: &PodShape) -> PodShape {
+fn shape_of(facts: &Facts, given: &PodOptions) -> PodShape {
     let first = facts.workloads.found.first();
     let deployment = first.and_then(|workload| {
         let mut all = facts.deployments.iter();
@@ -129,12 +134,11 @@ fn shape_of(facts: &Facts, given: &PodShape) -> PodShape {
 }
 
 /// What is given comes on top of what Milvus has, or in its place.
-pub(super) fn dressed(mut shape: PodShape, options: &UpgradeOptions) -> PodShape {
-    let given = &options.shape;
-    shape.pull_secrets.extend(given.pull_secrets.clone());
+pub(super) fn dressed(mut shape: PodShape, given: &PodOptions) -> PodShape {
+    shape.pull_secrets.extend(given.pull_secret.clone());
     shape.pull_secrets.dedup();
     if !given.node_selector.is_empty() {
-        shape.node_selector.clone_from(&given.node_selector);
+        shape.node_selector = given.node_selector.iter().cloned().collect();
     }
     if !given.tolerations.is_empty() {
         shape.tolerations.clone_from(&given.tolerations);

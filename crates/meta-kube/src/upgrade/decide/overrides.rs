@@ -123,7 +123,7 @@ pub(super) fn applied(options: &UpgradeOptions, saved: &UpgradeState) -> Upgrade
             .unwrap_or(saved.skip_broken),
         etcd,
         accepted: accepted(&saved.accepted, options),
-        shape: dressed(saved.shape.clone(), options),
+        shape: dressed(saved.shape.clone(), &options.pods),
         claim: options.claim.clone().unwrap_or_else(|| saved.claim.clone()),
         // A Job that was created keeps its image; the next attempt takes this one.
         tool_image: options

@@ -4,9 +4,9 @@ use k8s_openapi::api::batch::v1::Job;
 use serde_json::json;
 
 use super::*;
+use crate::options::{PodUser, Policy};
 use crate::preflight::{Storage, cluster_finding};
-use crate::stage::{Policy, Stage, TABLE};
-use crate::state::PodUser;
+use crate::stage::{Stage, TABLE};
 use crate::state::tests::example;
 use crate::upgrade::dry_run::{manifests, outline};
 use crate::upgrade::helm_notice::helm_notice;
@@ -438,10 +438,10 @@ fn a_rollback_image_is_saved_in_the_state() {
 #[test]
 fn pod_options_extend_what_milvus_has() {
     let mut given = request();
-    given.shape.pull_secrets = vec!["registry".to_owned()];
+    given.pods.pull_secret = Some("registry".to_owned());
     given.tool_image = Some("tool:2".to_owned());
-    given.shape.node_selector = [("disk".to_owned(), "ssd".to_owned())].into();
-    given.shape.user = Some(PodUser::Id(77));
+    given.pods.node_selector = vec![("disk".to_owned(), "ssd".to_owned())];
+    given.pods.user = Some(PodUser::Id(77));
     let state = fresh(&facts(), &given).unwrap();
     assert_eq!(state.shape.pull_secrets, ["registry"]);
     assert_eq!(state.shape.node_selector["disk"], "ssd");
@@ -655,7 +655,7 @@ fn on_openshift_jobs_set_no_user() {
     assigned.user_range = Some("1000650000/10000".to_owned());
     let user = |facts: &Facts, given: Option<PodUser>| {
         let mut request = request();
-        request.shape.user = given;
+        request.pods.user = given;
         fresh(facts, &request).unwrap().shape.user
     };
     assert_eq!(user(&facts(), None), None);

@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use meta_kube::quantity::number;
-use meta_kube::state::PodUser;
+use super::PodUser;
+use crate::quantity::number;
 
 /// `key=value`.
-pub(in crate::cli) fn label(text: &str) -> Result<(String, String), String> {
+pub(super) fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         Some(_) | None => Err("expected key=value".to_owned()),
@@ -14,7 +14,7 @@ pub(in crate::cli) fn label(text: &str) -> Result<(String, String), String> {
 }
 
 /// `cpu=100m`.
-pub(in crate::cli) fn amount(text: &str) -> Result<(String, String), String> {
+pub(super) fn amount(text: &str) -> Result<(String, String), String> {
     let (name, amount) = label(text)?;
     let known = matches!(name.as_str(), "cpu" | "memory" | "ephemeral-storage");
     if known && number(&amount).is_some_and(|number| number > 0.0) {
@@ -25,7 +25,7 @@ pub(in crate::cli) fn amount(text: &str) -> Result<(String, String), String> {
 }
 
 /// `namespace`, or a user id that is not root's.
-pub(in crate::cli) fn user(text: &str) -> Result<PodUser, String> {
+pub(super) fn user(text: &str) -> Result<PodUser, String> {
     match text.parse::<i64>() {
         Ok(id) if id > 0 => Ok(PodUser::Id(id)),
         Err(_) if text == "namespace" => Ok(PodUser::Namespace),
@@ -34,7 +34,7 @@ pub(in crate::cli) fn user(text: &str) -> Result<PodUser, String> {
 }
 
 /// `key`, `key=value`, each with `:effect`.
-pub(in crate::cli) fn toleration(text: &str) -> Result<Value, String> {
+pub(super) fn toleration(text: &str) -> Result<Value, String> {
     let (taint, effect) = match text.split_once(':') {
         Some((taint, effect)) => (taint, Some(effect)),
         None => (text, None),
@@ -56,7 +56,8 @@ pub(in crate::cli) fn toleration(text: &str) -> Result<Value, String> {
 }
 
 /// A toleration as it was typed.
-pub(in crate::cli) fn toleration_text(toleration: &Value) -> String {
+#[must_use]
+pub fn toleration_text(toleration: &Value) -> String {
     let part = |name: &str, before: &str| match toleration[name].as_str() {
         Some(text) => format!("{before}{text}"),
         None => String::new(),
