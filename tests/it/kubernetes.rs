@@ -1,6 +1,7 @@
 //! The orchestrated upgrade on a real control plane.
 
 mod before_the_stop;
+mod both_layouts;
 mod deleted_state;
 mod deploy;
 mod etcd_auth_tls;

@@ -13,7 +13,7 @@ use super::job_runner;
 use super::lease::Held;
 use super::manifest;
 use super::options::{Intent, UpgradeOptions};
-use super::preflight::{check_metadata, check_storage_roots};
+use super::preflight::{check_metadata, check_storage_roots, is_restoring};
 use super::progress::ProgressObserver;
 use super::stage::{Next, Outcome, Stage, Unreached, Work, next};
 use super::state::{UpgradeState, Workload};
@@ -377,8 +377,13 @@ impl<'a> Driver<'a> {
     /// The layout once no Job can change it any more.
     async fn check_layout(&mut self) -> Result<Layout, StageError> {
         self.end_writers().await?;
-        let layout = self.unlocked_status().await?.layout;
-        Ok(self.reported(layout))
+        let status = self.unlocked_status().await?;
+        if is_restoring(&status) {
+            return Err(StageError::Failed(
+                "a restore of the metadata is unfinished: no release is started on it".to_owned(),
+            ));
+        }
+        Ok(self.reported(status.layout))
     }
 
     fn reported(&self, layout: Layout) -> Layout {

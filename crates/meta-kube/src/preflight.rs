@@ -22,7 +22,7 @@ pub mod rolling_update;
 
 pub use checks::check;
 pub(crate) use checks::{
-    check_metadata, check_storage_roots, cluster_finding, no_instance, wrong_releases,
+    check_metadata, check_storage_roots, cluster_finding, is_restoring, no_instance, wrong_releases,
 };
 pub(crate) use rbac::secret_right;
 pub use rbac::{Right, rights};

@@ -15,7 +15,7 @@ mod table;
 
 pub use end::{End, State, Unreached};
 pub use table::{Effect, Row};
-pub(crate) use table::{Patch, TABLE, Work};
+pub(crate) use table::{Patch, TABLE, Work, is_for_old};
 use table::{Then, TurnBack};
 
 /// One stage of an upgrade or a rollback.
@@ -150,7 +150,7 @@ pub fn next(stage: Stage, outcome: Outcome, before: Option<Layout>, policy: Poli
 
 /// Whether the probe found metadata that the old release ran on.
 fn is_old(before: Option<Layout>) -> bool {
-    matches!(before, Some(Layout::V2_1 | Layout::Staged | Layout::Empty))
+    before.is_some_and(|layout| is_for_old(layout, before))
 }
 
 /// Where an upgrade that was killed, or that halted, is resumed. Time has passed: no release is started

@@ -7,7 +7,7 @@ use crate::support::kubernetes::behaviour::TOOL_IMAGE;
 use crate::support::kubernetes::helm::Helm;
 
 /// The document of a run that ends with `code`.
-async fn report(scenario: &Scenario, code: i32, more: &[&str]) -> Value {
+pub(super) async fn report(scenario: &Scenario, code: i32, more: &[&str]) -> Value {
     let mut words = vec![
         "preflight",
         "-i",
@@ -26,7 +26,7 @@ async fn report(scenario: &Scenario, code: i32, more: &[&str]) -> Value {
 }
 
 /// The messages of a concern, with its severity in front.
-fn findings_with(report: &Value, code: &str) -> Vec<String> {
+pub(super) fn findings_with(report: &Value, code: &str) -> Vec<String> {
     let all = report["findings"].as_array().unwrap().iter();
     let named = all.filter(|finding_with| finding_with["code"] == code);
     named
@@ -38,7 +38,7 @@ fn findings_with(report: &Value, code: &str) -> Vec<String> {
 }
 
 /// The one message of a concern.
-fn finding_with(report: &Value, code: &str) -> String {
+pub(super) fn finding_with(report: &Value, code: &str) -> String {
     let found = findings_with(report, code);
     assert_eq!(found.len(), 1, "{code} in {report:#}");
     found[0].clone()

@@ -8,6 +8,7 @@ use super::{Driver, StageError};
 use crate::BACKUP_FOLDER;
 use crate::job_kind::JobKind;
 use crate::job_runner;
+use crate::stage::is_for_old;
 use meta_report::{BackupRef, MigrateOutcome, MigrateReport};
 use milvus_meta::layout::Layout;
 
@@ -50,7 +51,8 @@ impl Driver<'_> {
         self.run(JobKind::Backup).await?;
         // Somebody may have migrated by hand since the probe. What is 2.1 now was 2.1 when it was saved.
         let layout = self.status().await?.layout;
-        self.state.has_backup = matches!(layout, Layout::V2_1 | Layout::Staged | Layout::Empty);
+        let before = self.state.layout_before;
+        self.state.has_backup = layout == Layout::Staged || is_for_old(layout, before);
         if !self.state.has_backup {
             let reported = format!(
                 "the metadata is {} now: the saved backup cannot restore 2.1",
@@ -128,8 +130,8 @@ impl Driver<'_> {
             return Err(StageError::Failed(why));
         }
         let lost = self.lost();
-        let layout = self.unlocked_status().await?.layout;
-        if matches!(layout, Layout::V2_1 | Layout::Empty) {
+        let layout = self.check_layout().await?;
+        if is_for_old(layout, self.state.layout_before) {
             self.observer.message(&format!(
                 "{lost}, and is not needed: the metadata is {}",
                 layout.name()

@@ -132,15 +132,12 @@ pub(crate) fn check_metadata(
             "nothing-in-etcd",
             format!("etcd contains no metadata below {root}: check -r"),
         ),
-        Layout::Mixed => findings.error(
-            "mixed-metadata",
-            format!("the metadata below {root} is a mixture of 2.1 and 2.2"),
-        ),
         Layout::V2_2 => findings.warning(
             "already-2-2",
             format!("the metadata below {root} has the 2.2 layout already"),
         ),
-        Layout::V2_1 | Layout::Staged | Layout::Empty => {}
+        // The plan decides whether what is in both layouts contradicts.
+        Layout::V2_1 | Layout::Staged | Layout::Mixed | Layout::Empty => {}
     }
     if runs && status.sessions.is_empty() && status.layout != Layout::Empty {
         findings.error(
@@ -151,11 +148,7 @@ pub(crate) fn check_metadata(
             ),
         );
     }
-    let phase = status
-        .journal
-        .as_ref()
-        .and_then(|journal| journal["phase"].as_str());
-    if phase == Some("restoring") {
+    if is_restoring(status) {
         findings.error(
             "unfinished-restore",
             format!("a restore of the metadata below {root} is unfinished: do not start any Milvus component until it is finished"),
@@ -177,6 +170,13 @@ pub(crate) fn check_metadata(
         );
     }
     findings.sorted()
+}
+
+/// Whether a restore is unfinished: then the layout says nothing.
+#[must_use]
+pub(crate) fn is_restoring(status: &StatusReport) -> bool {
+    let journal = status.journal.as_ref();
+    journal.is_some_and(|journal| journal["phase"] == "restoring")
 }
 
 fn check_rights(facts: &Facts, findings: &mut Findings<'_>) {

@@ -234,7 +234,14 @@ fn the_content_of_etcd_is_checked() {
     };
     assert_eq!(codes(&status(Layout::V2_1)), Vec::<String>::new());
     assert_eq!(codes(&status(Layout::Empty)), ["nothing-in-etcd"]);
-    assert_eq!(codes(&status(Layout::Mixed)), ["mixed-metadata"]);
+    assert_eq!(
+        codes(&status(Layout::Mixed)),
+        Vec::<String>::new(),
+        "the plan decides"
+    );
+    let mut restoring = status(Layout::Mixed);
+    restoring.journal = Some(json!({"phase": "restoring"}));
+    assert_eq!(codes(&restoring), ["unfinished-restore"]);
     let mut fresh = status(Layout::Empty);
     fresh.sessions = vec![SessionReport {
         role: "rootcoord".to_owned(),

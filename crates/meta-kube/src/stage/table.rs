@@ -298,21 +298,20 @@ pub(crate) const TABLE: [Row; 22] = [
 ];
 
 /// Whether the old release may be started on this layout: 2.1, or what it ran on before.
-fn is_for_old(layout: Layout, before: Option<Layout>) -> bool {
+pub(crate) fn is_for_old(layout: Layout, before: Option<Layout>) -> bool {
     match layout {
         Layout::V2_1 | Layout::Empty => true,
-        // The old release ran beside what an earlier migration had staged.
-        Layout::Staged => before == Some(Layout::Staged),
-        Layout::V2_2 | Layout::Mixed => false,
+        // The old release ran beside what an earlier migration had staged, or beside records of 2.2.
+        Layout::Staged | Layout::Mixed => before == Some(layout),
+        Layout::V2_2 => false,
     }
 }
 
 fn after_probe(layout: Layout, _: Option<Layout>, _: Policy) -> Next {
     Next::Go(match layout {
-        Layout::V2_1 | Layout::Staged => Stage::PLAN,
-        // Nothing to plan: the migration will find it done, or nothing to do.
-        Layout::V2_2 | Layout::Empty => Stage::STOP,
-        Layout::Mixed => Stage::ABORTED,
+        // The plan finds what contradicts, and what is missing in 2.2 metadata.
+        Layout::V2_1 | Layout::Staged | Layout::Mixed | Layout::V2_2 => Stage::PLAN,
+        Layout::Empty => Stage::STOP,
     })
 }
 

@@ -94,9 +94,8 @@ fn stages_of_an_upgrade_and_of_a_rollback() {
 fn w9_the_metadata_decides_and_not_leftover_objects() {
     for layout in LAYOUTS {
         let expected = match layout {
-            Layout::V2_1 | Layout::Staged => Next::Go(Stage::PLAN),
-            Layout::V2_2 | Layout::Empty => Next::Go(Stage::STOP),
-            Layout::Mixed => Next::Go(Stage::ABORTED),
+            Layout::V2_1 | Layout::Staged | Layout::Mixed | Layout::V2_2 => Next::Go(Stage::PLAN),
+            Layout::Empty => Next::Go(Stage::STOP),
         };
         let outcome = Outcome::Metadata(layout);
         assert_eq!(
@@ -324,11 +323,15 @@ fn a_resumed_start_checks_the_metadata_again() {
 }
 
 #[test]
-fn staged_keys_do_not_keep_2_1_stopped() {
+fn what_2_1_ran_on_before_does_not_keep_it_stopped() {
     for stage in [Stage::DIAGNOSE, Stage::CHECK_OLD] {
-        let staged = Outcome::Metadata(Layout::Staged);
-        let after = next(stage, staged, Some(Layout::Staged), EVERYBODY_STAYS);
-        assert_eq!(after, Next::Go(Stage::START_OLD), "{stage:?}");
+        for layout in [Layout::Staged, Layout::Mixed] {
+            let found = Outcome::Metadata(layout);
+            let after = next(stage, found, Some(layout), EVERYBODY_STAYS);
+            assert_eq!(after, Next::Go(Stage::START_OLD), "{stage:?} {layout:?}");
+            let after = next(stage, found, Some(Layout::V2_1), EVERYBODY_STAYS);
+            assert_ne!(after, Next::Go(Stage::START_OLD), "{stage:?} {layout:?}");
+        }
     }
 }
 

@@ -14,7 +14,9 @@ use crate::job_kind::JobKind;
 use crate::job_runner::{JobFailure, Runner, report};
 use crate::leftovers::leftovers;
 use crate::options::UpgradeOptions;
-use crate::preflight::{PreflightReport, check_storage_roots, cluster_finding, report as judged};
+use crate::preflight::{
+    PreflightReport, check_storage_roots, cluster_finding, is_restoring, report as judged,
+};
 use crate::state::UpgradeState;
 use crate::{config_name, job_name, manifest};
 use meta_report::StatusReport;
@@ -175,9 +177,11 @@ fn output(ended: Result<String, JobFailure>) -> Result<Result<String, String>, C
     }
 }
 
-/// Whether there is metadata to plan for, and nothing that the status shows blocks it already.
+/// Whether there is metadata to plan for, and nothing that the status shows blocks it already. With metadata of 2.2
+/// the plan says whether it is complete, and in a form that the release reads.
 fn can_be_planned(status: &StatusReport) -> bool {
-    matches!(status.layout, Layout::V2_1 | Layout::Staged)
+    status.layout != Layout::Empty
+        && !is_restoring(status)
         && status.lock.is_none()
         && status.journal_error.is_none()
         && status.etcd.alarms.is_empty()
