@@ -36,7 +36,6 @@ mod output;
 mod plan;
 mod preflight;
 mod progress;
-mod quoted;
 mod reading;
 mod repair;
 mod report;

@@ -8,9 +8,9 @@ use clap::builder::BoolishValueParser;
 
 use super::context::CommandContext;
 use super::output::failure::Failure;
-use super::quoted::quoted;
 use meta_backup::{Ephemeral, STDOUT, WriteOptions, lost_with_container};
 use meta_migrate::BackupTarget;
+use meta_report::shell::quoted;
 
 /// What a command accepts as a place of its backup.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]

@@ -14,7 +14,6 @@ use super::output::exit::Exit;
 use super::output::failure::Failure;
 use super::output::style::Style;
 use super::output::upgrade as upgrade_output;
-use super::quoted::quoted;
 use crate::config;
 use meta_kube::client::{Access, Client, ClientError};
 use meta_kube::driver::DriverError;
@@ -26,6 +25,7 @@ use meta_kube::progress::ProgressObserver;
 use meta_kube::state::UpgradeState;
 use meta_kube::upgrade::Cause;
 use meta_kube::upgrade::decide::Refusal;
+use meta_report::shell::quoted;
 use milvus_meta::finding::Finding;
 
 const DEFAULT_TIMEOUT: &str = "15m";

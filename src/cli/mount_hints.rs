@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::quoted::quoted;
 use meta_backup::Ephemeral;
+use meta_report::shell::quoted;
 
 /// Where the mount of a backup folder goes that cannot be the folder itself.
 const USUAL_FOLDER: &str = "/backups";

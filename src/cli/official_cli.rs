@@ -23,7 +23,9 @@ use super::target::Target;
 use super::{Outcome, migrate, rollback, target, version};
 use crate::config::gate::Purpose;
 use crate::config::{Config, ConfigError, DropInCommand};
-use meta_migrate::{BackupOptions, RestoreCommand, RestoreOptions, recorded_backup, restore};
+use meta_migrate::{
+    BackupOptions, RestoreCommand, RestoreOptions, RunKind, recorded_backup, restore,
+};
 
 /// Does what cmd.type in the YAML file says: backup, run or rollback
 #[derive(Debug, clap::Parser)]
@@ -55,7 +57,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     }
     let command = required(&context.config)?;
     if command == DropInCommand::Rollback {
-        context.next_steps.going_back();
+        context.next_steps.serves(RunKind::Restore);
     }
     tracing::info!(
         "{command}: meta root {}, etcd {}",

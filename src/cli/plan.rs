@@ -7,12 +7,12 @@ use super::options::{EmptyOptions, EtcdOptions, OutputOptions, TransformOptions}
 use super::output::exit::Exit;
 use super::output::failure::Failure;
 use super::output::plan::Planned;
-use super::quoted::quoted;
 use super::reading::ReadingOptions;
 use super::report::ReportOptions;
 use super::target::Target;
 use super::{Outcome, output};
 use meta_migrate::BackupSource;
+use meta_report::shell::quoted;
 use milvus_meta::finding::Finding;
 use milvus_meta::layout::Layout;
 use milvus_meta::transform::Options;

@@ -13,7 +13,7 @@ use super::plan;
 use super::report::ReportOptions;
 use super::{Outcome, output};
 use crate::config::ConfigError;
-use meta_migrate::MigrateOptions;
+use meta_migrate::{MigrateOptions, RunKind};
 use milvus_meta::transform::{FormChoice, OnBrokenRecord, Options, SegmentForm, Task};
 
 /// Repair 2.2 metadata that the target release would misread, such as the official tool writes it
@@ -50,7 +50,7 @@ pub(in crate::cli) struct Args {
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let mut context = CommandContext::begin(&args.etcd, &args.output)?;
-    context.next_steps.planned_as("repair --dry-run");
+    context.next_steps.serves(RunKind::Repair);
     let target = target(&context)?;
     if args.dry_run {
         return dry_run(&context, &target);

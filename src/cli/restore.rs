@@ -9,7 +9,7 @@ use super::options::{EtcdOptions, OutputOptions, WaitOptions};
 use super::reading::ReadingOptions;
 use super::rollback::{LossOptions, carry_out};
 use crate::config::ConfigError;
-use meta_migrate::{Limits, RestoreCommand, RestoreOptions};
+use meta_migrate::{Limits, RestoreCommand, RestoreOptions, RunKind};
 use milvus_meta::keys::{MetaRoot, path_part};
 
 /// Restore a backup file into etcd, at any root path
@@ -49,7 +49,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     if let Some(path) = &args.to_root {
         context.next_steps = NextSteps::new(&args.etcd.at_root(path), &context.config);
     }
-    context.next_steps.going_back();
+    context.next_steps.serves(RunKind::Restore);
     let config = &context.config;
     if config.backup_file.is_none() {
         return Err(ConfigError::MissingOption {

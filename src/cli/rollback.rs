@@ -8,7 +8,7 @@ use super::output::exit::Exit;
 use super::output::outcome::Next;
 use super::{Outcome, output, target};
 use crate::config::gate::Purpose;
-use meta_migrate::{RestoreCommand, RestoreOptions};
+use meta_migrate::{RestoreCommand, RestoreOptions, RunKind};
 use meta_report::RestoreReport;
 
 /// Restore the metadata to its state before the migration
@@ -46,7 +46,7 @@ pub(in crate::cli) struct LossOptions {
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let mut context = CommandContext::begin(&args.etcd, &args.output)?;
-    context.next_steps.going_back();
+    context.next_steps.serves(RunKind::Restore);
     target::judge(&context.config, Purpose::Rollback)?;
     if !args.dry_run {
         context.require_confirmation()?;

@@ -14,6 +14,12 @@ use milvus_meta::transform::PlanReport;
 
 use crate::shutdown::{CancelToken, Signal};
 
+mod changed;
+mod hint;
+
+pub use changed::NOTHING_CHANGED;
+pub use hint::{Hint, NextCommand, RunKind};
+
 /// Meta roots that hold Milvus metadata.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Instances {

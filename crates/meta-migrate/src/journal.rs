@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use meta_report::BackupRef;
+use meta_report::shell::quoted;
 
 /// The newest journal format this program writes, and the newest it reads.
 pub const FORMAT: u32 = 2;
@@ -163,6 +164,27 @@ pub enum JournalError {
         /// The meta root asked for.
         wanted: String,
     },
+}
+
+impl JournalError {
+    /// What helps, given the journal's key.
+    pub(crate) fn remedy(&self, key: &str) -> String {
+        match self {
+            Self::Newer { .. } => {
+                "use the newer version that wrote it, to resume as well as to roll back".to_owned()
+            }
+            Self::OtherRoot { .. } => format!(
+                "if etcd was copied from that cluster and no migration was unfinished, delete the copy: etcdctl del \
+                 {}; otherwise finish the migration or roll it back in the original cluster, and copy again",
+                quoted(key)
+            ),
+            Self::Unreadable { .. } => format!(
+                "save the value (etcdctl get {key}) and find out what wrote it; restore works on a complete backup, \
+                 and only after the journal is deleted (etcdctl del {key})",
+                key = quoted(key)
+            ),
+        }
+    }
 }
 
 fn migration() -> String {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 mod diff;
 mod history;
+pub mod shell;
 
 pub use diff::{
     Change, ChangeCounts, CollectionDiff, DiffBuilder, DiffReport, FamilyDiff, KeyChange,

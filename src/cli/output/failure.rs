@@ -9,10 +9,8 @@ use super::findings;
 use super::style::Style;
 use super::terminal::line;
 use crate::config::ConfigError;
+use meta_migrate::NOTHING_CHANGED;
 use milvus_meta::finding::Finding;
-
-/// Said after every failure that certainly wrote nothing.
-pub(in crate::cli) const NOTHING_CHANGED: &str = "nothing was changed in etcd";
 
 /// A command that did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,0 +1,424 @@
+//! What helps after a failed run: the remedy of its cause, then the commands that continue or go back.
+//!
+//! A command is named by its purpose; the command line that shows it adds the options of its own call. The remedies
+//! of connections that fail and of backup files that cannot be used are options of the command line, and stay there.
+
+use crate::error::{EngineError, EngineErrorKind, Instances, WriteState};
+use crate::journal::Phase;
+use meta_report::shell::quoted;
+use meta_store::StoreErrorKind;
+use milvus_meta::finding::Finding;
+use milvus_meta::keys::MetaRoot;
+use milvus_meta::transform::PlanReport;
+
+/// After the alarm NOSPACE.
+const MAKE_ROOM: &str = "free space: etcdctl compact (the revision is in etcdctl endpoint status), etcdctl defrag, \
+                         or raise --quota-backend-bytes; then etcdctl alarm disarm";
+
+const NO_BACKUP: &str = "the migration was made without a backup and cannot be rolled back";
+
+const STOP_MILVUS: &str = "stop all Milvus components, but not etcd; their sessions end within a minute, and \
+                           --wait-sessions 90s waits for them";
+
+const WAIT_FOR_LOCK: &str = "wait until that run has ended; the lock of a killed run expires with its lease, and \
+                             --wait-lock waits for it";
+
+const REPAIR_UNFINISHED: &str = "do not start Milvus 2.3.18+ or 2.4.5+ before the repair is done: it would overwrite \
+                                 moved collections";
+
+/// What the failed run was meant to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunKind {
+    /// Migrate, or only read.
+    Migrate,
+    /// Repair metadata in the 2.2 layout.
+    Repair,
+    /// Roll back or restore: such a run can only be resumed.
+    Restore,
+}
+
+/// What a user can do next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hint {
+    /// The command, where there is one.
+    pub command: Option<NextCommand>,
+    /// What the command does, or the instruction itself; may be empty beside a command.
+    pub text: String,
+}
+
+/// A command, without the options that name etcd and the instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NextCommand {
+    /// The same call again.
+    Again,
+    /// The same call, not as a dry run, accepting that metadata is lost.
+    AgainAcceptingLoss,
+    /// A command by its name.
+    Named(&'static str),
+    /// The command that shows the plan of this run.
+    Plan,
+    /// Verification against a backup, whose file is for the user to name.
+    VerifyBackup,
+    /// Deletion of staged keys by a rollback, which needs no backup.
+    DeleteStaged {
+        /// Whether what else is in the new families may go.
+        accept_loss: bool,
+    },
+    /// A rollback.
+    Rollback {
+        /// The backup; where it is not known, the configured one.
+        backup: Option<String>,
+        /// Whether metadata that is not in the backup may go.
+        accept_loss: bool,
+    },
+    /// A restore.
+    Restore {
+        /// The backup.
+        backup: String,
+        /// Whether metadata that is not in the backup may go.
+        accept_loss: bool,
+    },
+}
+
+impl Hint {
+    fn text(text: impl Into<String>) -> Self {
+        Self {
+            command: None,
+            text: text.into(),
+        }
+    }
+
+    fn run(command: NextCommand, text: impl Into<String>) -> Self {
+        Self {
+            command: Some(command),
+            text: text.into(),
+        }
+    }
+}
+
+impl EngineError {
+    /// What to do next, the remedy of the cause first.
+    #[must_use]
+    pub fn hints(&self, kind: RunKind) -> Vec<Hint> {
+        let remedy = self.failure.remedy(self.phase);
+        remedy.into_iter().chain(self.next(kind)).collect()
+    }
+
+    fn backup_path(&self) -> Option<String> {
+        self.backup.as_ref().map(|backup| backup.path.clone())
+    }
+
+    fn rollback(&self, accept_loss: bool) -> NextCommand {
+        NextCommand::Rollback {
+            backup: self.backup_path(),
+            accept_loss,
+        }
+    }
+
+    /// The commands that continue or go back.
+    fn next(&self, kind: RunKind) -> Vec<Hint> {
+        use EngineErrorKind as E;
+        use NextCommand as C;
+        if matches!(*self.failure, E::StagedWouldStay { .. }) {
+            return vec![Hint::run(C::Again, "then")];
+        }
+        if let E::OtherTask { command, .. } = &*self.failure {
+            return vec![
+                Hint::run(C::Named(command), "resumes"),
+                Hint::run(self.rollback(false), "rolls back"),
+            ];
+        }
+        if self.failure.is_other_staging() {
+            return self.past_staging();
+        }
+        // The same again would be refused again.
+        if self.failure.is_loss() {
+            return vec![self.accepting_loss(kind)];
+        }
+        if self.is_taken_over() {
+            return vec![Hint::run(
+                C::Named("status"),
+                "shows the state and who holds the lock",
+            )];
+        }
+        self.by_progress(kind)
+    }
+
+    /// What continues from where the run has come to.
+    fn by_progress(&self, kind: RunKind) -> Vec<Hint> {
+        use NextCommand as C;
+        let (written, phase) = (self.written, self.phase);
+        let resume = Hint::run(C::Again, "resumes");
+        let goes_back = kind == RunKind::Restore;
+        let restoring = written == WriteState::Restoring || phase == Some(Phase::Restoring);
+        if let Some(backup) = self.backup_path().filter(|_| restoring && !goes_back) {
+            let restore = C::Restore {
+                backup,
+                accept_loss: false,
+            };
+            return vec![Hint::run(
+                restore,
+                "finishes the restore; migrate also finishes it before it starts",
+            )];
+        }
+        if restoring || (goes_back && written != WriteState::Nothing) {
+            return vec![resume];
+        }
+        if written == WriteState::InDoubt {
+            return vec![
+                Hint::run(C::Named("status"), "shows the state"),
+                Hint::run(C::Again, "resumes from there"),
+                Hint::run(self.rollback(false), "rolls back from there"),
+            ];
+        }
+        if written == WriteState::Staged || phase.is_some_and(Phase::is_before_commit) {
+            let delete = C::DeleteStaged { accept_loss: false };
+            return vec![
+                resume,
+                Hint::run(delete, "rolls back: deletes the staged keys"),
+            ];
+        }
+        if written == WriteState::Committed
+            || matches!(phase, Some(Phase::Committed | Phase::Tidying))
+        {
+            let warning = (kind == RunKind::Repair).then(|| Hint::text(REPAIR_UNFINISHED));
+            let back = match self.backup {
+                Some(_) => Hint::run(self.rollback(false), "rolls back"),
+                None => Hint::text(NO_BACKUP),
+            };
+            return warning.into_iter().chain([resume, back]).collect();
+        }
+        Vec::new()
+    }
+
+    /// Both ways on from staged keys that the recorded plan does not explain.
+    fn past_staging(&self) -> Vec<Hint> {
+        let accept_loss = true;
+        let restore = self.backup_path().map(|backup| {
+            Hint::run(
+                NextCommand::Restore {
+                    backup,
+                    accept_loss,
+                },
+                "restores the 2.1 metadata as it was saved; with --dry-run it only shows the diff",
+            )
+        });
+        let rollback = Hint::run(
+            NextCommand::DeleteStaged { accept_loss },
+            "keeps the current 2.1 metadata and deletes all keys of the 2.2 layout",
+        );
+        restore.into_iter().chain([rollback]).collect()
+    }
+
+    /// The rollback although something is lost.
+    fn accepting_loss(&self, kind: RunKind) -> Hint {
+        let command = match self.backup_path() {
+            _ if kind == RunKind::Restore => NextCommand::AgainAcceptingLoss,
+            // What is being restored may be a part of the metadata, or the 2.2 layout: not for rollback.
+            Some(backup) if self.phase == Some(Phase::Restoring) => NextCommand::Restore {
+                backup,
+                accept_loss: true,
+            },
+            Some(_) => self.rollback(true),
+            None => return Hint::text(NO_BACKUP),
+        };
+        Hint::run(
+            command,
+            "rolls back anyway: metadata of objects created since is lost",
+        )
+    }
+}
+
+impl EngineErrorKind {
+    /// Whether what is staged is not what the recorded plan makes of the metadata.
+    fn is_other_staging(&self) -> bool {
+        matches!(
+            self,
+            Self::StagedFromOther { .. } | Self::NotStaged { .. } | Self::PlanChanged { .. }
+        )
+    }
+
+    /// Whether it was refused because something in etcd would be lost.
+    fn is_loss(&self) -> bool {
+        matches!(
+            self,
+            Self::UnknownLoss { .. }
+                | Self::ChangedWhileRestoring { .. }
+                | Self::WouldLose { .. }
+                | Self::OtherEtcd { .. }
+        )
+    }
+
+    /// What helps against this cause in particular.
+    fn remedy(&self, phase: Option<Phase>) -> Vec<Hint> {
+        let by_command = self.remedy_by_command(phase);
+        match self.remedy_by_hand() {
+            Some(text) => vec![Hint::text(text)],
+            None => by_command,
+        }
+    }
+
+    /// A command that helps.
+    fn remedy_by_command(&self, phase: Option<Phase>) -> Vec<Hint> {
+        use NextCommand as C;
+        const SAVE: &str = "saves the current metadata";
+        if self.is_loss() || self.is_other_staging() {
+            // What is unfinished is not as a migration makes it, whoever wrote since.
+            let done = matches!(self, Self::OtherEtcd { .. }) && phase == Some(Phase::Done);
+            let compare = done.then(|| {
+                Hint::run(
+                    C::VerifyBackup,
+                    "compares with the result of migrating that backup: without differences nothing would be lost",
+                )
+            });
+            let save = Hint::run(C::Named("backup"), SAVE);
+            return compare.into_iter().chain([save]).collect();
+        }
+        let (command, text) = if let Self::Findings(plan) = self {
+            (C::Plan, all_findings(plan))
+        } else if matches!(self, Self::PlanNotApproved { .. }) {
+            let text = "shows the current plan; pass its digest to --plan when it is approved";
+            (C::Plan, text)
+        } else if matches!(self, Self::StagedWouldStay { .. }) {
+            let delete = C::DeleteStaged { accept_loss: false };
+            (delete, "deletes the staged keys and nothing else")
+        } else if matches!(self, Self::Verification(_)) {
+            (C::Named("verify"), "")
+        } else {
+            return Vec::new();
+        };
+        vec![Hint::run(command, text)]
+    }
+
+    /// What the user can do in Milvus, in etcd or with an option.
+    fn remedy_by_hand(&self) -> Option<String> {
+        Some(match self {
+            Self::Sessions(found) => {
+                delete_by_hand(found, "no Milvus").unwrap_or_else(|| STOP_MILVUS.to_owned())
+            }
+            Self::Intruder(found) => delete_by_hand(found, "no Milvus")
+                .unwrap_or_else(|| "stop that component, then resume".to_owned()),
+            Self::Locked(holder) => delete_by_hand(std::slice::from_ref(holder), "no migration")
+                .unwrap_or_else(|| WAIT_FOR_LOCK.to_owned()),
+            Self::NoMetadata { root, instances } => other_instances(root, instances.as_ref()),
+            Self::SourceChanged { .. } => "stop the program that writes to the metadata".to_owned(),
+            Self::NoRoom { .. } => {
+                "free space: compact and defragment etcd, or raise --quota-backend-bytes".to_owned()
+            }
+            Self::Alarm(_) => MAKE_ROOM.to_owned(),
+            Self::EntryTooLarge { .. } => "raise --max-request-bytes of etcd".to_owned(),
+            Self::CommitTooLarge { operations } => {
+                format!("start etcd with --max-txn-ops={operations} or more")
+            }
+            Self::NoBackup => "name the backup file with --backup-file".to_owned(),
+            Self::OtherBackup { .. } => {
+                "name the backup that the migration saved: rollback --backup-file FILE".to_owned()
+            }
+            Self::WrongRoot { found, .. } => format!(
+                "the backup is of {found:?}: use --root-path with that root to restore it in place, or restore \
+                 --to-root to move it"
+            ),
+            Self::Store { source, .. } if source.kind == StoreErrorKind::NoSpace => {
+                MAKE_ROOM.to_owned()
+            }
+            Self::Store { source, .. } if source.kind == StoreErrorKind::Denied => {
+                "the etcd user needs to read and write everything below the root path".to_owned()
+            }
+            Self::Journal { key, source } => source.remedy(key),
+            Self::Store { .. }
+            | Self::OtherTask { .. }
+            | Self::LockLost { .. }
+            | Self::JournalChanged { .. }
+            | Self::History { .. }
+            | Self::Findings(_)
+            | Self::PlanChanged { .. }
+            | Self::PlanNotApproved { .. }
+            | Self::StagedDiffers(_)
+            | Self::Backup(_)
+            | Self::UnknownLoss { .. }
+            | Self::StagedFromOther { .. }
+            | Self::NotStaged { .. }
+            | Self::StagedWouldStay { .. }
+            | Self::ChangedWhileRestoring { .. }
+            | Self::WouldLose { .. }
+            | Self::OtherEtcd { .. }
+            | Self::Verification(_)
+            | Self::Interrupted(_)
+            | Self::Declined
+            | Self::Usage(_)
+            | Self::Form(_)
+            | Self::Worker(_) => return None,
+        })
+    }
+}
+
+/// What the command that shows all findings shows.
+fn all_findings(plan: &PlanReport) -> &'static str {
+    if plan.findings.iter().any(Finding::is_broken_record) {
+        "shows all findings; -o json lists every key. Use --on-broken-record skip to leave out the records that \
+         cannot be migrated"
+    } else {
+        "shows all findings; -o json lists every key"
+    }
+}
+
+/// Sessions and locks without a lease never expire; `None` where each has one.
+fn delete_by_hand(sessions: &[meta_report::SessionReport], nobody: &str) -> Option<String> {
+    let stay = sessions.iter().filter(|session| session.stays());
+    let commands: Vec<_> = stay
+        .map(|session| format!("etcdctl del {}", quoted(&session.key)))
+        .collect();
+    (!commands.is_empty()).then(|| {
+        format!(
+            "a key without a lease never expires: make sure that {nobody} runs, then run {}",
+            commands.join(" && ")
+        )
+    })
+}
+
+/// Where there is metadata instead.
+fn other_instances(root: &MetaRoot, instances: Option<&Instances>) -> String {
+    const NEW: &str =
+        "if the instance is new, use --allow-empty (in a YAML file config.allowEmpty: true)";
+    const SHOWN: usize = 10;
+    let Some(instances) = instances else {
+        return format!(
+            "the roots of other instances could not be listed, because the etcd user may not read them: compare \
+             --root-path with etcd.rootPath of Milvus; {NEW}"
+        );
+    };
+    let limit = if instances.is_complete {
+        ""
+    } else {
+        " (not all of etcd was searched)"
+    };
+    if instances.roots.is_empty() {
+        return format!(
+            "no Milvus instance was found in this etcd{limit}: check --endpoints; {NEW}"
+        );
+    }
+    let sub_path = root.meta_root().strip_prefix(root.root_path());
+    let sub_path = sub_path.unwrap_or_default().trim_start_matches('/');
+    let hidden = match instances.roots.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let options = instances.roots.iter().take(SHOWN).map(|found| {
+        let parts = found.rsplit_once('/').unwrap_or(("", found));
+        match parts {
+            ("", "") => "at the top level".to_owned(),
+            ("", _) => format!("{found} (empty etcd.rootPath)"),
+            (path, last) if last == sub_path => format!("{found} (--root-path {})", quoted(path)),
+            (path, last) => format!(
+                "{found} (--root-path {} --meta-sub-path {})",
+                quoted(path),
+                quoted(last)
+            ),
+        }
+    });
+    format!(
+        "Milvus metadata was found under {}{hidden}{limit}: run the command again with the root path of this \
+         instance (in a YAML file etcd.rootPath); {NEW}",
+        options.collect::<Vec<_>>().join(", ")
+    )
+}
