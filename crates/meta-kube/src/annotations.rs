@@ -15,20 +15,17 @@ pub(crate) const IMAGE: &str = "meta-migration/image";
 pub(crate) const RESOURCE: &str = "meta-migration/before";
 
 /// The notes on a Deployment, as annotations.
-#[must_use]
 pub(crate) fn on_deployment(workload: &Workload) -> Value {
     json!({REPLICAS: workload.replicas.to_string(), IMAGE: workload.image})
 }
 
 /// The notes on a custom resource.
-#[must_use]
 pub(crate) fn on_resource(saved: &SavedResource) -> Value {
     // A map with text keys cannot fail to become JSON.
     json!({RESOURCE: serde_json::to_string(saved).unwrap_or_default()})
 }
 
 /// A patch that takes all notes away.
-#[must_use]
 pub(crate) fn removal_patch() -> Value {
     json!({"metadata": {"annotations": {REPLICAS: null, IMAGE: null, RESOURCE: null}}})
 }
@@ -38,13 +35,11 @@ fn annotated<'d>(deployment: &'d Deployment, key: &str) -> Option<&'d String> {
 }
 
 /// Whether a Deployment has the annotations.
-#[must_use]
 pub(crate) fn is_annotated(deployment: &Deployment) -> bool {
     annotated(deployment, REPLICAS).is_some()
 }
 
 /// The count and the image that a stopped Deployment had.
-#[must_use]
 pub(crate) fn of_deployment(deployment: &Deployment) -> Option<(i32, String)> {
     let spec = deployment.spec.as_ref()?;
     if spec.replicas != Some(0) {

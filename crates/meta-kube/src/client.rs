@@ -102,10 +102,7 @@ impl Client {
     }
 
     /// Gets an object; `None` if there is none of that name.
-    ///
-    /// # Errors
-    /// Everything but a missing object.
-    pub async fn get<K>(&self, name: &str) -> Result<Option<K>, ClientError>
+    pub(crate) async fn get<K>(&self, name: &str) -> Result<Option<K>, ClientError>
     where
         K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
         K::DynamicType: Default,
@@ -116,10 +113,7 @@ impl Client {
     }
 
     /// Lists objects by label selector.
-    ///
-    /// # Errors
-    /// Of the request.
-    pub async fn list<K>(&self, selector: &str) -> Result<Vec<K>, ClientError>
+    pub(crate) async fn list<K>(&self, selector: &str) -> Result<Vec<K>, ClientError>
     where
         K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
         K::DynamicType: Default,
@@ -131,10 +125,7 @@ impl Client {
     }
 
     /// Makes an object; another program's of the same name is a conflict.
-    ///
-    /// # Errors
-    /// Of the request.
-    pub async fn create<K>(&self, object: &K) -> Result<K, ClientError>
+    pub(crate) async fn create<K>(&self, object: &K) -> Result<K, ClientError>
     where
         K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Serialize + Debug,
         K::DynamicType: Default,
@@ -149,10 +140,7 @@ impl Client {
     }
 
     /// Replaces an object, if it still has the resource version of `object`.
-    ///
-    /// # Errors
-    /// Of the request.
-    pub async fn replace<K>(&self, object: &K) -> Result<K, ClientError>
+    pub(crate) async fn replace<K>(&self, object: &K) -> Result<K, ClientError>
     where
         K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Serialize + Debug,
         K::DynamicType: Default,
@@ -167,10 +155,7 @@ impl Client {
     }
 
     /// Sends a strategic merge patch.
-    ///
-    /// # Errors
-    /// Of the request.
-    pub async fn patch<K>(&self, name: &str, patch: &Value) -> Result<K, ClientError>
+    pub(crate) async fn patch<K>(&self, name: &str, patch: &Value) -> Result<K, ClientError>
     where
         K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
         K::DynamicType: Default,
@@ -185,10 +170,7 @@ impl Client {
     }
 
     /// Deletes an object with what belongs to it; one that is not there is fine.
-    ///
-    /// # Errors
-    /// Of the request.
-    pub async fn delete<K>(&self, name: &str) -> Result<(), ClientError>
+    pub(crate) async fn delete<K>(&self, name: &str) -> Result<(), ClientError>
     where
         K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
         K::DynamicType: Default,

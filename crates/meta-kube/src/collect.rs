@@ -28,7 +28,6 @@ const FILES: [&str; 3] = ["default.yaml", "milvus.yaml", "user.yaml"];
 const USER_RANGE: &str = "openshift.io/sa.scc.uid-range";
 
 /// The selector that finds an instance, unless another one is given.
-#[must_use]
 pub(crate) fn selector(instance: &str, given: Option<&str>) -> String {
     given.map_or_else(|| format!("{LABEL_APP_INSTANCE}={instance}"), str::to_owned)
 }
@@ -71,9 +70,6 @@ impl Unseen {
 }
 
 /// Collects the facts. What may not be seen is among them.
-///
-/// # Errors
-/// When the server cannot be asked.
 pub(crate) async fn facts(client: &Client, scope: Scope<'_>) -> Result<Facts, ClientError> {
     let instance = scope.instance;
     let mut unseen = Unseen::default();
@@ -143,9 +139,6 @@ pub(crate) async fn facts(client: &Client, scope: Scope<'_>) -> Result<Facts, Cl
 }
 
 /// Who works on the instance now, by its Lease; `None` too without the right to see it.
-///
-/// # Errors
-/// When the server cannot be asked.
 pub(crate) async fn active_orchestrator(
     client: &Client,
     instance: &str,
@@ -204,9 +197,6 @@ async fn instances(
 }
 
 /// The rights that an upgrade needs and we do not have.
-///
-/// # Errors
-/// When the server cannot be asked.
 pub(crate) async fn missing_rights(
     client: &Client,
     operator_managed: bool,

@@ -14,9 +14,6 @@ pub(crate) type Lack = String;
 /// `generation` is that of the object that our own write returned; a status of an earlier one tells
 /// nothing. The Deployment's own conditions are not asked: Available holds with 0 of 0, Progressing may
 /// say `NewReplicaSetAvailable` with 0 of 2.
-///
-/// # Errors
-/// What is still lacking.
 pub(crate) fn healthy(
     deployment: &Deployment,
     container: &str,
@@ -59,9 +56,6 @@ pub(crate) fn healthy(
 }
 
 /// Whether nothing is being rolled out.
-///
-/// # Errors
-/// What is continuing.
 pub(crate) fn at_rest(deployment: &Deployment) -> Result<(), Lack> {
     let status = deployment.status.clone().unwrap_or_default();
     let spec = deployment.spec.as_ref().ok_or("it has no spec")?;
@@ -92,7 +86,6 @@ pub(crate) fn at_rest(deployment: &Deployment) -> Result<(), Lack> {
 }
 
 /// The containers of a Deployment's template, without init containers.
-#[must_use]
 pub(crate) fn containers(deployment: &Deployment) -> &[Container] {
     deployment
         .spec
@@ -113,7 +106,6 @@ pub(crate) enum JobState {
 }
 
 /// The state of a Job.
-#[must_use]
 pub(crate) fn job_state(job: &Job) -> JobState {
     let status = job.status.clone().unwrap_or_default();
     let holds = |name: &str| {
@@ -133,7 +125,6 @@ pub(crate) fn job_state(job: &Job) -> JobState {
 }
 
 /// The names of the Jobs that have ended.
-#[must_use]
 pub(crate) fn finished(jobs: &[Job]) -> Vec<&str> {
     let ended = jobs
         .iter()
@@ -155,7 +146,6 @@ pub(crate) struct Ended {
 }
 
 /// How the container of a pod ended; `None` while it runs, or when nobody saw it end.
-#[must_use]
 pub(crate) fn ended(pod: &Pod, container: &str) -> Option<Ended> {
     let terminated = status_of(pod, container)?
         .state
@@ -170,7 +160,6 @@ pub(crate) fn ended(pod: &Pod, container: &str) -> Option<Ended> {
 }
 
 /// Whether the container has started to run.
-#[must_use]
 pub(crate) fn has_started(pod: &Pod, container: &str) -> bool {
     let phase = pod
         .status
@@ -187,7 +176,6 @@ fn status_of<'p>(pod: &'p Pod, container: &str) -> Option<&'p ContainerStatus> {
 }
 
 /// What keeps a pod from running or from being ready, as the user would look for it.
-#[must_use]
 pub(crate) fn problem(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?;
     if status.reason.as_deref() == Some("Evicted") {
@@ -248,7 +236,6 @@ fn colon(message: &str) -> &'static str {
 }
 
 /// What keeps a claim from ever being used.
-#[must_use]
 pub(crate) fn claim_defect(claim: &PersistentVolumeClaim) -> Option<String> {
     let name = claim.metadata.name.as_deref().unwrap_or_default();
     if claim.metadata.deletion_timestamp.is_some() {
@@ -260,7 +247,6 @@ pub(crate) fn claim_defect(claim: &PersistentVolumeClaim) -> Option<String> {
 }
 
 /// What keeps a claim from being used now, though a pod waits for it.
-#[must_use]
 pub(crate) fn claim_problem(claim: &PersistentVolumeClaim) -> Option<String> {
     let name = claim.metadata.name.as_deref().unwrap_or_default();
     let status = claim.status.as_ref();
@@ -275,7 +261,6 @@ pub(crate) fn claim_problem(claim: &PersistentVolumeClaim) -> Option<String> {
 }
 
 /// What an exit code of our program means.
-#[must_use]
 pub(crate) fn meaning(code: i32) -> &'static str {
     match code {
         0 => "done",
@@ -293,7 +278,6 @@ pub(crate) fn meaning(code: i32) -> &'static str {
 }
 
 /// Whether trying again by itself makes sense: the program did not decide to fail, something stopped it.
-#[must_use]
 pub(crate) fn is_worth_another_attempt(ended: Option<&Ended>) -> bool {
     ended.is_none_or(|ended| matches!(ended.code, 130 | 137 | 143))
 }

@@ -61,7 +61,6 @@ fn label<'d>(deployment: &'d Deployment, key: &str) -> Option<&'d str> {
 }
 
 /// Whether an operator, not Helm, made the Deployment.
-#[must_use]
 pub(crate) fn is_operators(deployment: &Deployment) -> bool {
     let owners = deployment.metadata.owner_references.iter().flatten();
     label(deployment, LABEL_APP_MANAGED_BY) == Some("milvus-operator")
@@ -73,7 +72,6 @@ pub(crate) fn is_operators(deployment: &Deployment) -> bool {
 /// Milvus is recognised by an allowed component, not by what it is not: Attu carries the same labels.
 /// The chart's name in `app.kubernetes.io/name` may have been replaced, so the arguments
 /// `milvus run <component>` count, too.
-#[must_use]
 pub(crate) fn workloads(deployments: &[Deployment]) -> Workloads {
     let mut sorted = Workloads::default();
     let mut milvus = Vec::new();
@@ -191,7 +189,6 @@ fn workload(
 }
 
 /// What Jobs take over from a Milvus pod.
-#[must_use]
 pub(crate) fn shape(deployment: &Deployment) -> PodShape {
     let Some(pod) = deployment
         .spec
@@ -232,7 +229,6 @@ pub(crate) fn shape(deployment: &Deployment) -> PodShape {
 }
 
 /// The instances that Milvus Deployments belong to.
-#[must_use]
 pub(crate) fn instances(deployments: &[Deployment]) -> Vec<String> {
     let of_milvus = deployments.iter().filter(|one| component(one).is_some());
     let named = of_milvus.filter_map(|one| label(one, LABEL_APP_INSTANCE));
@@ -241,7 +237,6 @@ pub(crate) fn instances(deployments: &[Deployment]) -> Vec<String> {
 }
 
 /// The label selector of a Deployment's pods.
-#[must_use]
 pub(crate) fn pod_selector(deployment: &Deployment) -> Option<String> {
     let selector = &deployment.spec.as_ref()?.selector;
     let labels = selector.match_labels.iter().flatten();
@@ -262,7 +257,6 @@ pub(crate) fn pod_selector(deployment: &Deployment) -> Option<String> {
 }
 
 /// The version in an image's tag, as far as it is one.
-#[must_use]
 pub(crate) fn image_version(image: &str) -> Option<milvus_meta::release::Release> {
     let name = image.split('@').next().unwrap_or(image);
     let (_, tag) = name.rsplit('/').next()?.split_once(':')?;

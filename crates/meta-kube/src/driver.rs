@@ -98,10 +98,7 @@ pub struct Driver<'a> {
 }
 
 /// Reads the saved state of an instance, with its resource version.
-///
-/// # Errors
-/// Of the request, or [`DriverError::UpgradeState`].
-pub async fn saved_state(
+pub(crate) async fn saved_state(
     client: &Client,
     instance: &str,
 ) -> Result<Option<(UpgradeState, Option<String>)>, DriverError> {
@@ -118,7 +115,7 @@ pub async fn saved_state(
 
 impl<'a> Driver<'a> {
     /// Drives an upgrade state, which is saved with the first stage.
-    pub fn new(
+    pub(crate) fn new(
         client: &'a Client,
         observer: &'a dyn ProgressObserver,
         held: &'a Held,
@@ -138,16 +135,12 @@ impl<'a> Driver<'a> {
     }
 
     /// The state as it is.
-    #[must_use]
-    pub fn state(&self) -> &UpgradeState {
+    pub(crate) fn state(&self) -> &UpgradeState {
         &self.state
     }
 
     /// Stops what was recreated, then drives until the end, or until the user has to decide; says whether `intent`
     /// was reached.
-    ///
-    /// # Errors
-    /// When the process cannot continue; the saved state says where it was.
     pub(crate) async fn drive(
         &mut self,
         intent: Intent,
@@ -442,10 +435,7 @@ impl<'a> Driver<'a> {
 
     /// Removes Jobs and configuration, those of earlier operations too; the volume and the saved state stay for
     /// a rollback.
-    ///
-    /// # Errors
-    /// Of the requests.
-    pub async fn clean_up(&self) -> Result<(), DriverError> {
+    pub(crate) async fn clean_up(&self) -> Result<(), DriverError> {
         let selector = format!("{LABEL_INSTANCE}={}", self.state.instance);
         let jobs: Vec<Job> = self.client.list(&selector).await?;
         let mut operations = BTreeSet::from([self.state.operation.clone()]);

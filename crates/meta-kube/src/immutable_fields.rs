@@ -8,7 +8,7 @@ use milvus_meta::release::Release;
 
 /// An option that says something else than the record.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Difference {
+pub(crate) struct Difference {
     /// The option.
     pub option: &'static str,
     /// What is given.
@@ -31,7 +31,6 @@ impl fmt::Display for Difference {
 
 impl Difference {
     /// Whether it says that another upgrade is meant.
-    #[must_use]
     pub(crate) fn is_of_the_upgrade(&self) -> bool {
         [RELEASES, METADATA].contains(&self.why)
     }
@@ -48,8 +47,7 @@ const VOLUME: &str = "an operation stays with the volume that it began with";
 impl UpgradeState {
     /// Which options differ from what is saved; where it is still open what is done with broken records,
     /// that option is none of them.
-    #[must_use]
-    pub fn differences(&self, options: &UpgradeOptions) -> Vec<Difference> {
+    pub(crate) fn differences(&self, options: &UpgradeOptions) -> Vec<Difference> {
         let text = |release: &Option<Release>| release.as_ref().map(ToString::to_string);
         let word = |skip: bool| if skip { "skip" } else { "fail" }.to_owned();
         let skip = options.skip_broken.filter(|_| !self.stage.row().plan_open);

@@ -47,8 +47,7 @@ impl JobKind {
     }
 
     /// Whether it writes to etcd, so that it must not be cut short.
-    #[must_use]
-    pub fn writes(self) -> bool {
+    pub(crate) fn writes(self) -> bool {
         match self {
             Self::Migrate | Self::Rollback => true,
             Self::Status

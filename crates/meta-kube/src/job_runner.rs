@@ -21,7 +21,7 @@ mod start;
 
 pub use failure::JobFailure;
 use failure::failed;
-pub use output::report;
+pub(crate) use output::report;
 
 /// How long a problem lasts before it is reported.
 const REPORT_AFTER: Duration = Duration::from_secs(5);
@@ -52,10 +52,7 @@ struct Watch {
 
 impl Runner<'_> {
     /// Creates the Job unless it exists, waits for its end, and returns the output of its pods.
-    ///
-    /// # Errors
-    /// Why it has no result.
-    pub async fn run(
+    pub(crate) async fn run(
         &self,
         state: &UpgradeState,
         step: JobKind,
@@ -108,10 +105,7 @@ impl Runner<'_> {
 
     /// Ends a Job that an earlier process left: deletes one whose pod did not start, which could otherwise start
     /// during a later stage, and waits for one that runs.
-    ///
-    /// # Errors
-    /// [`JobFailure::StillRunning`] when it does not come to its end.
-    pub async fn finish(&self, name: &str) -> Result<(), JobFailure> {
+    pub(crate) async fn finish(&self, name: &str) -> Result<(), JobFailure> {
         let begun = Instant::now();
         let limit = self.limit * WRITING_FACTOR;
         let mut reported = false;

@@ -86,10 +86,7 @@ pub struct Held {
 impl Held {
     /// Takes the Lease. A holder that shows no sign of life for 15 s is succeeded; whether it
     /// does is watched here, as its clock may not be ours.
-    ///
-    /// # Errors
-    /// [`LeaseError::Held`] when the holder lives.
-    pub async fn acquire(
+    pub(crate) async fn acquire(
         client: &Client,
         instance: &str,
         identity: &str,
@@ -167,8 +164,7 @@ impl Held {
     }
 
     /// Whether it is ours.
-    #[must_use]
-    pub fn hold(&self) -> Hold {
+    pub(crate) fn hold(&self) -> Hold {
         self.renewal.hold()
     }
 
@@ -187,7 +183,7 @@ impl Held {
     }
 
     /// Gives it back, so that the next command need not wait.
-    pub async fn release(self) {
+    pub(crate) async fn release(self) {
         self.renewing.abort();
         let found: Result<Option<Lease>, _> = self.client.get(&self.name).await;
         let ours =
@@ -205,9 +201,6 @@ impl Drop for Held {
 }
 
 /// Who holds the Lease of an instance, and since when without a sign of life; `None` if it is free.
-///
-/// # Errors
-/// Of the request.
 pub(crate) async fn holder_of(
     client: &Client,
     instance: &str,

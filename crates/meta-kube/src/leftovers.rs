@@ -10,14 +10,12 @@ use super::preflight::{Facts, running};
 use super::{BACKUP_FOLDER, LABEL_OPERATION, LABEL_STEP};
 
 /// The backup that the newest finished backup Job wrote, as a path in a Job.
-#[must_use]
 pub(crate) fn last_backup(jobs: &[Job]) -> Option<String> {
     let operation = last_operation(jobs)?;
     Some(format!("{BACKUP_FOLDER}/{operation}.mmb"))
 }
 
 /// The operation of the newest finished backup Job.
-#[must_use]
 pub(crate) fn last_operation(jobs: &[Job]) -> Option<String> {
     let label = |job: &Job, name: &str| job.metadata.labels.as_ref()?.get(name).cloned();
     let backup = JobKind::Backup.name();
@@ -32,7 +30,6 @@ pub(crate) fn last_operation(jobs: &[Job]) -> Option<String> {
 }
 
 /// The versions of an upgrade, from the configuration of its Jobs: the old release and the new one.
-#[must_use]
 pub(crate) fn versions(config: &ConfigMap) -> Option<(String, String)> {
     let text = config.data.as_ref()?.get("migrate.yaml")?;
     let settings = meta_yaml::parse(text).ok()?;
@@ -47,7 +44,6 @@ pub(crate) fn versions(config: &ConfigMap) -> Option<(String, String)> {
 }
 
 /// The command that rolls back with what an upgrade without saved state left.
-#[must_use]
 pub(crate) fn rollback_command(facts: &Facts, options: &UpgradeOptions) -> String {
     let unknown = || ("OLD-VERSION".to_owned(), "NEW-VERSION".to_owned());
     let (old, new) = facts.last_versions.clone().unwrap_or_else(unknown);
@@ -58,7 +54,6 @@ pub(crate) fn rollback_command(facts: &Facts, options: &UpgradeOptions) -> Strin
 }
 
 /// What earlier upgrades left, where no upgrade state is saved; `None` where they left nothing.
-#[must_use]
 pub(crate) fn leftovers(facts: &Facts, options: &UpgradeOptions) -> Option<String> {
     let names = facts
         .jobs

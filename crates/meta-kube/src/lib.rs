@@ -100,19 +100,16 @@ pub fn state_name(instance: &str) -> String {
 }
 
 /// Name of the `ConfigMap` that holds the drop-in YAML.
-#[must_use]
 pub(crate) fn config_name(operation: &str) -> String {
     format!("{TOOL}-config-{operation}")
 }
 
 /// Name of the claim for backups, where none is given.
-#[must_use]
-pub fn claim_name(instance: &str) -> String {
+pub(crate) fn claim_name(instance: &str) -> String {
     format!("{TOOL}-backup-{instance}")
 }
 
 /// Name of the Job for a step; at most 63 characters, as a Job's name has to fit a label.
-#[must_use]
 pub(crate) fn job_name(step: &str, operation: &str, attempt: u32) -> String {
     format!("{TOOL}-{step}-{operation}-{attempt}")
 }

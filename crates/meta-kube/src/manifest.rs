@@ -20,7 +20,6 @@ pub(crate) mod job;
 pub(crate) mod job_config;
 
 /// The labels of everything that serves an instance.
-#[must_use]
 pub(crate) fn labels(instance: &str) -> BTreeMap<String, String> {
     BTreeMap::from([
         (LABEL_MANAGED_BY.to_owned(), TOOL.to_owned()),
@@ -37,7 +36,6 @@ fn metadata(name: String, labels: BTreeMap<String, String>) -> ObjectMeta {
 }
 
 /// The `ConfigMap` with the state; `resource_version` is that of the state it replaces.
-#[must_use]
 pub(crate) fn state_map(state: &UpgradeState, resource_version: Option<String>) -> ConfigMap {
     ConfigMap {
         metadata: ObjectMeta {
@@ -50,7 +48,6 @@ pub(crate) fn state_map(state: &UpgradeState, resource_version: Option<String>) 
 }
 
 /// The `ConfigMap` with the drop-in YAML.
-#[must_use]
 pub(crate) fn config_map(state: &UpgradeState) -> ConfigMap {
     let mut labels = labels(&state.instance);
     labels.insert(LABEL_OPERATION.to_owned(), state.operation.clone());
@@ -62,7 +59,6 @@ pub(crate) fn config_map(state: &UpgradeState) -> ConfigMap {
 }
 
 /// The claim for backups. Without a storage class the cluster's default is meant.
-#[must_use]
 pub(crate) fn claim(
     name: &str,
     instance: &str,
@@ -88,7 +84,6 @@ pub(crate) fn claim(
 }
 
 /// Scales to 0 and notes what was before, if the Deployment is still as it was read.
-#[must_use]
 pub(crate) fn stop_patch(workload: &Workload, resource_version: Option<&str>) -> Value {
     let notes = annotations::on_deployment(workload);
     json!({
@@ -101,7 +96,6 @@ pub(crate) fn stop_patch(workload: &Workload, resource_version: Option<&str>) ->
 ///
 /// The container is one that was found in the Deployment: a strategic merge with an unknown name would
 /// add a container.
-#[must_use]
 pub(crate) fn start_patch(
     workload: &Workload,
     image: &str,

@@ -69,7 +69,6 @@ fn stopped_components(resource: &Value) -> Vec<String> {
 }
 
 /// Remembers counts and images, present or absent.
-#[must_use]
 pub(crate) fn save(resource: &Value) -> SavedResource {
     let all = components(resource);
     let saved = |name: &String| {
@@ -97,7 +96,6 @@ pub(crate) fn save(resource: &Value) -> SavedResource {
 
 /// What was saved with the counts of now; images stay as they were. A component at 0 is not taken: that
 /// may be our own stop of an earlier try.
-#[must_use]
 pub(crate) fn with_current_counts(saved: &SavedResource, live: &Value) -> SavedResource {
     let mut counted = saved.clone();
     for (name, now) in save(live).components {
@@ -127,7 +125,6 @@ fn text(value: &Value, pointer: &str) -> String {
 }
 
 /// Why an instance cannot be upgraded through its resource as it is; empty where it can.
-#[must_use]
 pub(crate) fn refusals(resource: &Value, upgrades: &[Value]) -> Vec<String> {
     let mut reasons = Vec::new();
     let saved = save(resource);
@@ -184,14 +181,12 @@ pub(crate) fn refusals(resource: &Value, upgrades: &[Value]) -> Vec<String> {
 }
 
 /// Whether the Milvus Operator is reported to leave an instance as it is.
-#[must_use]
 pub(crate) fn is_paused(resource: &Value) -> bool {
     let annotations = resource.pointer("/metadata/annotations");
     annotations.and_then(|all| all.get(PAUSE)?.as_str()) == Some("true")
 }
 
 /// The generation of a resource.
-#[must_use]
 pub(crate) fn generation(resource: &Value) -> i64 {
     let found = resource
         .pointer("/metadata/generation")
@@ -208,7 +203,6 @@ fn patch(components: Map<String, Value>, resource_version: Option<&str>) -> Valu
 
 /// A merge patch that sets every count to 0 and notes what was before, if the resource is still as it was
 /// read.
-#[must_use]
 pub(crate) fn stop_patch(saved: &SavedResource, resource_version: Option<&str>) -> Value {
     let mut components = Map::new();
     for (name, component) in &saved.components {
@@ -232,7 +226,6 @@ fn with_counts(groups: &Value, count: i64) -> Value {
 }
 
 /// A merge patch that sets images and the saved counts at once; `None` means the saved images.
-#[must_use]
 pub(crate) fn start_patch(
     saved: &SavedResource,
     image: Option<&str>,
@@ -280,9 +273,6 @@ fn seen(resource: &Value, generation: i64) -> Result<(), String> {
 
 /// Whether the operator says that it stopped everything. Its status `Stopped` is not asked: it is set
 /// as soon as the counts are 0.
-///
-/// # Errors
-/// What is still lacking.
 pub(crate) fn stopped(resource: &Value, generation: i64) -> Result<(), String> {
     seen(resource, generation)?;
     let Some(ready) = condition(resource, "MilvusReady") else {
@@ -297,9 +287,6 @@ pub(crate) fn stopped(resource: &Value, generation: i64) -> Result<(), String> {
 }
 
 /// Whether the operator says that everything runs as wanted.
-///
-/// # Errors
-/// What is still lacking.
 pub(crate) fn healthy(resource: &Value, generation: i64) -> Result<(), String> {
     seen(resource, generation)?;
     for (name, may_be_absent) in [("MilvusUpdated", true), ("MilvusReady", false)] {
@@ -323,14 +310,12 @@ pub(crate) fn healthy(resource: &Value, generation: i64) -> Result<(), String> {
 }
 
 /// Whether every component was at 0.
-#[must_use]
 pub(crate) fn is_stopped(saved: &SavedResource) -> bool {
     let mut all = saved.components.values();
     all.all(|one| one.replicas == Some(0))
 }
 
 /// What a stopped custom resource said.
-#[must_use]
 pub(crate) fn saved_on(resource: &Value) -> Option<SavedResource> {
     let annotations = resource.pointer("/metadata/annotations")?;
     let text = annotations.get(annotations::RESOURCE)?.as_str()?;
@@ -342,7 +327,6 @@ pub(crate) fn saved_on(resource: &Value) -> Option<SavedResource> {
 
 /// Whether what stands stopped was given another image since it was noted: an upgrade does that only on
 /// metadata that it compared with the backup.
-#[must_use]
 pub(crate) fn was_restarted(deployments: &[Deployment], resource: Option<&Value>) -> bool {
     let has = |deployment: &Deployment, image: &str| {
         let mut all = containers(deployment).iter();

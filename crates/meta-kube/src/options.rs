@@ -193,7 +193,6 @@ pub struct RepeatedOptions {
 
 impl UpgradeOptions {
     /// The image of the new release: the one that is given, else the usual one.
-    #[must_use]
     pub(crate) fn new_image(&self) -> Option<String> {
         let usual = || Some(format!("milvusdb/milvus:v{}", self.target.as_ref()?));
         self.image.clone().or_else(usual)
@@ -218,8 +217,7 @@ impl UpgradeOptions {
     }
 
     /// The claim for backups: the one given, or the one that is created.
-    #[must_use]
-    pub fn claim_name(&self) -> String {
+    pub(crate) fn claim_name(&self) -> String {
         let given = self.claim.clone();
         given.unwrap_or_else(|| claim_name(&self.instance))
     }

@@ -20,7 +20,6 @@ const LIMITS: [(&str, &str); 2] = [("cpu", "1"), ("memory", "1Gi")];
 pub(crate) type Amounts = BTreeMap<String, String>;
 
 /// The requests and limits that differ from the defaults, so that the namespace accepts the pods; what is given stays.
-#[must_use]
 pub(crate) fn fitting(
     ranges: &[LimitRange],
     quotas: &[ResourceQuota],
@@ -110,7 +109,6 @@ fn limit_is_required(items: &[&LimitRangeItem], quotas: &[ResourceQuota], name: 
 }
 
 /// The requests and limits that the API server counts for a pod of a Job.
-#[must_use]
 pub(crate) fn of_a_pod(
     ranges: &[LimitRange],
     quotas: &[ResourceQuota],

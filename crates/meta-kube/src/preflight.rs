@@ -20,14 +20,15 @@ mod rbac;
 mod report;
 pub mod rolling_update;
 
-pub use checks::check;
 pub(crate) use checks::{
-    check_metadata, check_storage_roots, cluster_finding, is_restoring, no_instance, wrong_releases,
+    check, check_metadata, check_storage_roots, cluster_finding, is_restoring, no_instance,
+    wrong_releases,
 };
 pub(crate) use rbac::secret_right;
 pub use rbac::{Right, rights};
 pub(crate) use report::helm_upgrade;
-pub use report::{PreflightReport, UpgradePath, WorkloadReport, path, report};
+pub(crate) use report::report;
+pub use report::{PreflightReport, UpgradePath, WorkloadReport};
 
 /// What was found in the cluster.
 #[derive(Debug, Clone, Default)]
@@ -89,7 +90,6 @@ pub struct Facts {
 impl Facts {
     /// Whether the platform, not the pod, names the user of a pod. What admitted the pods of Milvus
     /// decides; without pods the namespace does.
-    #[must_use]
     pub(crate) fn assigns_users(&self) -> bool {
         let mut constraints = self
             .pods
@@ -102,7 +102,6 @@ impl Facts {
     }
 
     /// Where Milvus keeps its files; `None` where that is not set in what could be read, and not all could.
-    #[must_use]
     pub(crate) fn storage_root(&self) -> Option<StorageRoot> {
         let hidden =
             self.configured_problem.is_some() || self.unseen.iter().any(|one| one == "ConfigMaps");
@@ -110,8 +109,7 @@ impl Facts {
     }
 
     /// Which instances there are instead of one that was not found.
-    #[must_use]
-    pub fn other_instances(&self) -> String {
+    pub(crate) fn other_instances(&self) -> String {
         if self.instances.is_empty() {
             return format!(
                 "namespace {} contains no Milvus instance: check -n and the context",
@@ -152,8 +150,7 @@ pub struct Storage {
 }
 
 /// Where the metadata is: what is given wins, then what is configured, then the defaults of Milvus.
-#[must_use]
-pub fn target(facts: &Facts, options: &UpgradeOptions) -> EtcdTarget {
+pub(crate) fn target(facts: &Facts, options: &UpgradeOptions) -> EtcdTarget {
     let configured = &facts.configured;
     let or = |given: Option<&String>, configured: Option<&String>, default: &str| {
         given
@@ -184,8 +181,7 @@ pub fn target(facts: &Facts, options: &UpgradeOptions) -> EtcdTarget {
 }
 
 /// The release of the images, if they agree.
-#[must_use]
-pub fn running(facts: &Facts) -> Option<Release> {
+pub(crate) fn running(facts: &Facts) -> Option<Release> {
     let mut found: Option<Release> = None;
     let all = &facts.workloads.found;
     // The Milvus Operator keeps empty Deployments beside the running ones; those at 0 do not count then.

@@ -42,14 +42,12 @@ pub fn number(text: &str) -> Option<f64> {
 }
 
 /// Whether one quantity is less than another; one that cannot be read is not.
-#[must_use]
 pub(crate) fn is_less(one: &str, other: &str) -> bool {
     let (one, other) = (number(one), number(other));
     one.zip(other).is_some_and(|(one, other)| one < other)
 }
 
 /// A number as a quantity of a resource, in its usual unit.
-#[must_use]
 pub(crate) fn written(number: f64, resource: &str) -> String {
     let name = resource.rsplit(['.', '/']).next().unwrap_or(resource);
     match name {
@@ -67,7 +65,6 @@ pub(crate) fn written(number: f64, resource: &str) -> String {
 }
 
 /// The largest quantity in the usual unit that is not above a number.
-#[must_use]
 pub(crate) fn at_most(number: f64, resource: &str) -> String {
     let unit = if resource == "cpu" { 1e-3 } else { MI };
     let whole = (number / unit).floor() * unit;

@@ -99,7 +99,6 @@ pub enum RollingError {
 }
 
 /// The Deployments in the order of their update.
-#[must_use]
 pub(crate) fn ordered(facts: &Facts) -> Vec<Workload> {
     // What is asked is new before what asks.
     let place = |workload: &Workload| COMPONENTS.iter().position(|one| *one == workload.component);
@@ -148,8 +147,7 @@ fn findings(facts: &Facts, accepted: &[String]) -> Vec<Finding> {
 }
 
 /// Why an instance cannot be updated so to this target now; empty where it can.
-#[must_use]
-pub fn refusals(facts: &Facts, options: &RollingOptions) -> Vec<String> {
+pub(crate) fn refusals(facts: &Facts, options: &RollingOptions) -> Vec<String> {
     let (target, image) = (&options.target, options.image.as_str());
     let mut reasons = blockers(facts);
     reasons.extend(unfit_sources(facts, options.source.as_ref(), image));
@@ -209,8 +207,12 @@ fn outline(facts: &Facts, image: &str) -> String {
 }
 
 /// The patch of one Deployment, if it is still as it was read.
-#[must_use]
-pub fn patch(workload: &Workload, target: &Release, image: &str, version: Option<&str>) -> Value {
+pub(crate) fn patch(
+    workload: &Workload,
+    target: &Release,
+    image: &str,
+    version: Option<&str>,
+) -> Value {
     let mut spec = json!({
         // Charts give coordinators Recreate, which stops the old one before the new one is there.
         "strategy": {"type": "RollingUpdate"},

@@ -105,7 +105,6 @@ impl Stage {
     }
 
     /// Whether this stage leads back to 2.1.
-    #[must_use]
     pub(crate) const fn is_rollback(self) -> bool {
         self.back
     }
@@ -127,8 +126,7 @@ impl<'de> Deserialize<'de> for Stage {
 }
 
 /// What follows `stage`, whose work ended with `outcome`; `before` is the layout that the probe found.
-#[must_use]
-pub fn next(stage: Stage, outcome: Outcome, before: Option<Layout>, policy: Policy) -> Next {
+pub(crate) fn next(stage: Stage, outcome: Outcome, before: Option<Layout>, policy: Policy) -> Next {
     let row = stage.row();
     let then = match outcome {
         Outcome::Done => row.next,
@@ -155,20 +153,17 @@ fn is_old(before: Option<Layout>) -> bool {
 
 /// Where an upgrade that was killed, or that halted, is resumed. Time has passed: no release is started
 /// on what was found before.
-#[must_use]
-pub fn resumed(stage: Stage) -> Stage {
+pub(crate) fn resumed(stage: Stage) -> Stage {
     stage.row().resume
 }
 
 /// Where it is resumed when a Deployment that has to be stopped was recreated.
-#[must_use]
 pub(crate) fn stop_again_at(stage: Stage) -> Stage {
     stage.row().stop_again
 }
 
 /// Where a rollback begins; `None` where there is nothing to roll back. `migrated` says whether the metadata
 /// may have been migrated, so that what comes before the migration is done again.
-#[must_use]
 pub(crate) fn turned_back(stage: Stage, before: Option<Layout>, migrated: bool) -> Option<Stage> {
     match stage.row().turn_back {
         TurnBack::To(begin) => Some(begin),
@@ -180,7 +175,6 @@ pub(crate) fn turned_back(stage: Stage, before: Option<Layout>, migrated: bool) 
 
 /// Where an unfinished rollback turns forward; `None` where the metadata was restored already, and where
 /// no rollback is unfinished.
-#[must_use]
 pub(crate) fn turned_forward(stage: Stage) -> Option<Stage> {
     stage.row().turn_forward
 }

@@ -9,7 +9,6 @@ use super::state::UpgradeState;
 use milvus_meta::layout::Layout;
 
 /// What is paused, with the command that resumes it: a new image or count would not be rolled out.
-#[must_use]
 pub(crate) fn paused<'a>(
     namespace: &str,
     deployments: impl Iterator<Item = &'a Deployment>,
@@ -42,7 +41,6 @@ pub(crate) fn paused<'a>(
 }
 
 /// Why the images that would be started cannot read the metadata: 2.2 (`new`) or 2.1.
-#[must_use]
 pub(crate) fn incompatible_image(state: &UpgradeState, new: bool) -> Option<String> {
     if state.layout_before == Some(Layout::Empty) {
         return None;

@@ -66,7 +66,6 @@ pub struct StorageRoot {
 
 impl StorageRoot {
     /// The key of its setting.
-    #[must_use]
     pub(crate) fn key(&self) -> &'static str {
         if self.is_local {
             "localStorage.path"
@@ -214,10 +213,7 @@ pub struct UpgradeState {
 
 impl UpgradeState {
     /// Reads a saved state.
-    ///
-    /// # Errors
-    /// A sentence that says what is wrong with it.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let state: Self = serde_json::from_str(text)
             .map_err(|error| format!("the saved upgrade state cannot be read: {error}"))?;
         if state.version == STATE_VERSION {
@@ -231,14 +227,12 @@ impl UpgradeState {
     }
 
     /// The state as text, readable with kubectl.
-    #[must_use]
-    pub fn render(&self) -> String {
+    pub(crate) fn render(&self) -> String {
         // A map with text keys and no foreign types cannot fail to become JSON.
         serde_json::to_string_pretty(self).unwrap_or_default()
     }
 
     /// The file for what the new release wrote, seen from a Job.
-    #[must_use]
     pub(crate) fn saved_file(&self) -> String {
         format!(
             "{BACKUP_FOLDER}/{}-{}.mmb",
@@ -247,19 +241,17 @@ impl UpgradeState {
     }
 
     /// The size of a claim that is made.
-    #[must_use]
-    pub fn size(&self) -> &str {
+    pub(crate) fn size(&self) -> &str {
         self.claim_size.as_deref().unwrap_or(CLAIM_SIZE)
     }
 
     /// Whether the metadata may have been migrated: then what comes before the migration is done again.
-    #[must_use]
     pub(crate) fn may_be_migrated(&self) -> bool {
         self.has_backup || self.verified || self.attempt(JobKind::Migrate) > 0
     }
 
     /// Applies what a stage changes.
-    pub fn apply(&mut self, effect: Effect) {
+    pub(crate) fn apply(&mut self, effect: Effect) {
         match effect {
             Effect::Verified => self.verified = true,
             Effect::FailureOver => self.failure = None,
@@ -273,8 +265,7 @@ impl UpgradeState {
     }
 
     /// The attempt in hand at a step; 0 before the first.
-    #[must_use]
-    pub fn attempt(&self, step: JobKind) -> u32 {
+    pub(crate) fn attempt(&self, step: JobKind) -> u32 {
         self.attempts.get(&step).copied().unwrap_or(0)
     }
 }

@@ -23,10 +23,7 @@ impl Client {
     }
 
     /// The custom resource of an instance; `None` too where no operator is installed.
-    ///
-    /// # Errors
-    /// Of the request, but for a missing right: without the Milvus Operator it is not needed.
-    pub async fn milvus(&self, name: &str) -> Result<Option<Value>, ClientError> {
+    pub(crate) async fn milvus(&self, name: &str) -> Result<Option<Value>, ClientError> {
         let api = self.operators("Milvus", "milvuses");
         let action = format!("get Milvus {name}");
         match self.retry(&action, || api.get_opt(name)).await {
@@ -37,9 +34,6 @@ impl Client {
     }
 
     /// Sends a merge patch to the custom resource of an instance.
-    ///
-    /// # Errors
-    /// Of the request.
     pub(crate) async fn patch_milvus(
         &self,
         name: &str,
@@ -57,18 +51,12 @@ impl Client {
     }
 
     /// The upgrades that an operator was asked for; none where there is no such kind.
-    ///
-    /// # Errors
-    /// Of the request.
     pub(crate) async fn milvus_upgrades(&self) -> Result<Vec<Value>, ClientError> {
         let api = self.operators("MilvusUpgrade", "milvusupgrades");
         self.list_dynamic(&api, "list MilvusUpgrades").await
     }
 
     /// KEDA's scalers; none where there is no such kind.
-    ///
-    /// # Errors
-    /// Of the request.
     pub(crate) async fn scaled_objects(&self) -> Result<Vec<Value>, ClientError> {
         let api = self.dynamic("keda.sh", "v1alpha1", "ScaledObject", "scaledobjects");
         self.list_dynamic(&api, "list ScaledObjects").await

@@ -87,7 +87,6 @@ impl ClientError {
     }
 
     /// Whether another program changed or made the object first.
-    #[must_use]
     pub(crate) fn is_conflict(&self) -> bool {
         self.status()
             .is_some_and(|status| status.is_conflict() || status.is_already_exists())

@@ -18,7 +18,7 @@ const LOG_BYTES_MAX: i64 = 8 << 20;
 
 impl Client {
     /// Everything that a pod's program has written so far; empty where the log cannot be had.
-    pub async fn log(&self, pod: &str) -> String {
+    pub(crate) async fn log(&self, pod: &str) -> String {
         let api: Api<Pod> = self.api();
         let parameters = LogParams {
             container: Some(CONTAINER.to_owned()),
@@ -33,7 +33,7 @@ impl Client {
 
     /// What the cluster last warned of about an object, in words; `None` where it did not, or where events
     /// may not be seen.
-    pub async fn warning(&self, kind: &str, name: &str) -> Option<String> {
+    pub(crate) async fn warning(&self, kind: &str, name: &str) -> Option<String> {
         let api: Api<Event> = self.api();
         let fields = format!("involvedObject.kind={kind},involvedObject.name={name},type=Warning");
         let parameters = ListParams::default().fields(&fields);
@@ -48,9 +48,6 @@ impl Client {
     }
 
     /// The storage classes of the cluster; `None` without the right to see them.
-    ///
-    /// # Errors
-    /// Of the request.
     pub(crate) async fn storage_classes(&self) -> Result<Option<Vec<StorageClass>>, ClientError> {
         let api: Api<StorageClass> = Api::all(self.inner.clone());
         let parameters = ListParams::default();
@@ -75,10 +72,7 @@ impl Client {
     }
 
     /// Whether we may do something.
-    ///
-    /// # Errors
-    /// Of the request.
-    pub async fn can_i(&self, right: &Right) -> Result<bool, ClientError> {
+    pub(crate) async fn can_i(&self, right: &Right) -> Result<bool, ClientError> {
         let api: Api<SelfSubjectAccessReview> = Api::all(self.inner.clone());
         let review = SelfSubjectAccessReview {
             spec: SelfSubjectAccessReviewSpec {

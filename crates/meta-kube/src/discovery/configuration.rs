@@ -32,7 +32,6 @@ pub struct Configured {
 
 impl Configured {
     /// Lets what `stronger` says win.
-    #[must_use]
     pub(crate) fn overridden_by(self, stronger: Self) -> Self {
         Self {
             endpoints: stronger.endpoints.or(self.endpoints),
@@ -49,7 +48,6 @@ impl Configured {
     }
 
     /// Where the files are: as configured, else where Milvus keeps them by default.
-    #[must_use]
     pub(crate) fn storage_root(&self) -> StorageRoot {
         let kind = self.storage_type.as_deref();
         let is_local = kind.is_some_and(|kind| kind.eq_ignore_ascii_case("local"));
@@ -96,9 +94,6 @@ impl Configured {
 }
 
 /// Reads the text of a `milvus.yaml` or `user.yaml`.
-///
-/// # Errors
-/// What is wrong with it, and where.
 pub(crate) fn from_yaml(text: &str) -> Result<Configured, String> {
     let settings = meta_yaml::parse(text)
         .map_err(|error| format!("line {}: {}", error.line, error.message))?;
@@ -121,7 +116,6 @@ pub(crate) fn from_yaml(text: &str) -> Result<Configured, String> {
 /// Milvus 2.1 takes `ETCD_ENDPOINTS`, and every variable whose name contains `milvus`, with the key
 /// behind the first dot; 2.2 takes any variable that is a key once case, a leading `milvus.` and the
 /// characters `. / _` are dropped.
-#[must_use]
 pub(crate) fn from_environment<'v>(
     variables: impl Iterator<Item = (&'v str, &'v str)>,
 ) -> Configured {
@@ -138,7 +132,6 @@ pub(crate) fn from_environment<'v>(
 }
 
 /// Whether a variable of this name says something that is read here.
-#[must_use]
 pub(crate) fn is_setting(name: &str) -> bool {
     from_environment([(name, "x")].into_iter()) != Configured::default()
 }
@@ -147,7 +140,6 @@ pub(crate) fn is_setting(name: &str) -> bool {
 ///
 /// The Milvus Operator gives every member a separate endpoint, and takes the resource's name as root path
 /// where nothing else is said.
-#[must_use]
 pub(crate) fn from_resource(name: &str, namespace: &str, spec: &Value) -> Configured {
     let text = |pointer: &str| {
         let found = spec.pointer(pointer).and_then(Value::as_str);
@@ -186,7 +178,6 @@ pub(crate) fn from_resource(name: &str, namespace: &str, spec: &Value) -> Config
 }
 
 /// Whether a custom resource describes a cluster.
-#[must_use]
 pub(crate) fn is_cluster(spec: &Value) -> bool {
     spec.get("mode").and_then(Value::as_str) == Some("cluster")
 }

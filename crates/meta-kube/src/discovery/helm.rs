@@ -139,7 +139,6 @@ const CHARTS: [(&str, (u64, u64, u64)); 83] = [
 ];
 
 /// The newest chart known here that is not newer than a release of Milvus, or the oldest.
-#[must_use]
 pub(crate) fn chart_for(release: &Release) -> &'static str {
     let fits = CHARTS
         .iter()
@@ -149,7 +148,6 @@ pub(crate) fn chart_for(release: &Release) -> &'static str {
 
 impl HelmRelease {
     /// Whether Helm is in the middle of something, or died in it.
-    #[must_use]
     pub(crate) fn is_pending(&self) -> bool {
         self.status.starts_with("pending-") || self.status == "uninstalling"
     }
@@ -158,9 +156,6 @@ impl HelmRelease {
 /// The newest revision among the Secrets that Helm labels `owner=helm,name=<release>`.
 ///
 /// The highest revision counts, whatever its status: after a failed upgrade none may be `deployed`.
-///
-/// # Errors
-/// Why the newest one cannot be read.
 pub(crate) fn newest(secrets: &[Secret]) -> Result<Option<HelmRelease>, String> {
     let Some(secret) = secrets.iter().max_by_key(|one| revision(&one.metadata)) else {
         return Ok(None);
@@ -179,9 +174,6 @@ pub(crate) fn newest(secrets: &[Secret]) -> Result<Option<HelmRelease>, String> 
 }
 
 /// The newest revision among `ConfigMaps`, where Helm is configured to keep its record there.
-///
-/// # Errors
-/// Why the newest one cannot be read.
 pub(crate) fn newest_of_maps(maps: &[ConfigMap]) -> Result<Option<HelmRelease>, String> {
     let Some(map) = maps.iter().max_by_key(|one| revision(&one.metadata)) else {
         return Ok(None);
@@ -198,9 +190,6 @@ fn revision(metadata: &ObjectMeta) -> u64 {
 }
 
 /// Decodes the payload of one revision.
-///
-/// # Errors
-/// What is wrong with it.
 pub(crate) fn decode(payload: &[u8]) -> Result<HelmRelease, String> {
     let packed = base64::engine::general_purpose::STANDARD
         .decode(payload.trim_ascii())

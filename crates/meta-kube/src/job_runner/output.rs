@@ -65,8 +65,7 @@ pub(super) fn errors_found(text: &str) -> Option<String> {
 }
 
 /// The last report of a kind in the output of a pod: one line of JSON.
-#[must_use]
-pub fn report<T: DeserializeOwned>(text: &str) -> Option<T> {
+pub(crate) fn report<T: DeserializeOwned>(text: &str) -> Option<T> {
     let lines = text.lines().rev().filter(|line| line.starts_with('{'));
     lines
         .into_iter()

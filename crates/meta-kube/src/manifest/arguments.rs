@@ -6,7 +6,6 @@ use crate::state::UpgradeState;
 use crate::{BACKUP_FOLDER, CONFIG_FOLDER};
 
 /// The arguments of the program. The official tool's commands are given in its form.
-#[must_use]
 pub(crate) fn arguments(kind: JobKind, state: &UpgradeState) -> Vec<String> {
     let config = |name: &str| format!("{CONFIG_FOLDER}/{name}.yaml");
     let command =

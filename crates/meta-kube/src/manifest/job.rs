@@ -41,7 +41,6 @@ fn mounts_claim(state: &UpgradeState) -> bool {
 ///
 /// One pod, no second try by itself: whether to try again is decided outside, where the reason of the
 /// failure is known. No deadline either: it would kill a migration in the middle of writing.
-#[must_use]
 pub(crate) fn job(state: &UpgradeState, step: JobKind, attempt: u32) -> Job {
     let mut labels = super::labels(&state.instance);
     labels.insert(LABEL_OPERATION.to_owned(), state.operation.clone());

@@ -16,7 +16,6 @@ pub(crate) fn session_wait(state: &UpgradeState) -> String {
 }
 
 /// The files of the `ConfigMap`.
-#[must_use]
 pub(crate) fn files(state: &UpgradeState) -> BTreeMap<String, String> {
     [
         ("backup", "backup"),

@@ -74,8 +74,7 @@ impl Findings<'_> {
 }
 
 /// Checks the facts without the metadata.
-#[must_use]
-pub fn check(facts: &Facts, options: &UpgradeOptions) -> Vec<Finding> {
+pub(crate) fn check(facts: &Facts, options: &UpgradeOptions) -> Vec<Finding> {
     check_with_metadata(facts, options, None)
 }
 
@@ -115,7 +114,6 @@ pub(super) fn check_with_metadata(
 }
 
 /// Checks what a Job found in etcd; `runs` says whether Milvus runs meanwhile.
-#[must_use]
 pub(crate) fn check_metadata(
     status: &StatusReport,
     target: &EtcdTarget,
@@ -173,7 +171,6 @@ pub(crate) fn check_metadata(
 }
 
 /// Whether a restore is unfinished: then the layout says nothing.
-#[must_use]
 pub(crate) fn is_restoring(status: &StatusReport) -> bool {
     let journal = status.journal.as_ref();
     journal.is_some_and(|journal| journal["phase"] == "restoring")

@@ -76,7 +76,6 @@ pub fn rights(operator_managed: bool) -> Vec<Right> {
 }
 
 /// The right to look which certificates a Secret holds.
-#[must_use]
 pub(crate) fn secret_right(name: &str) -> Right {
     Right {
         group: "",

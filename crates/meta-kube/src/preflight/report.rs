@@ -91,8 +91,11 @@ pub struct WorkloadReport {
 }
 
 /// Which way the upgrade goes.
-#[must_use]
-pub fn path(facts: &Facts, running: Option<&Release>, options: &UpgradeOptions) -> UpgradePath {
+pub(crate) fn path(
+    facts: &Facts,
+    running: Option<&Release>,
+    options: &UpgradeOptions,
+) -> UpgradePath {
     let Some(from) = running.or(options.source.as_ref()) else {
         return UpgradePath::Unknown;
     };
@@ -145,8 +148,7 @@ fn workloads(facts: &Facts) -> Vec<WorkloadReport> {
 }
 
 /// The report, with the exact next command.
-#[must_use]
-pub fn report(
+pub(crate) fn report(
     facts: &Facts,
     options: &UpgradeOptions,
     etcd: EtcdTarget,
@@ -203,7 +205,7 @@ const TEMPORARY: [&str; 9] = [
 
 impl PreflightReport {
     /// Adds a finding in its place; an error of it keeps an upgrade from starting.
-    pub fn add(&mut self, finding: Finding) {
+    pub(crate) fn add(&mut self, finding: Finding) {
         if finding.severity == Severity::Error {
             self.ok = false;
         }

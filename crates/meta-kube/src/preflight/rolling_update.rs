@@ -6,7 +6,6 @@ use super::Facts;
 pub const ACCEPTABLE: [&str; 2] = ["gitops", "helm-pending"];
 
 /// Why an instance can never be updated so; empty where it can.
-#[must_use]
 pub(crate) fn blockers(facts: &Facts) -> Vec<String> {
     let mut reasons = Vec::new();
     if facts.resource.is_some() || facts.is_operators {
@@ -23,7 +22,6 @@ pub(crate) fn blockers(facts: &Facts) -> Vec<String> {
 }
 
 /// What has to be configured first, so that a new coordinator can wait beside the old one.
-#[must_use]
 pub(crate) fn standby_lack(facts: &Facts) -> Option<String> {
     let found = &facts.workloads.found;
     let has_coordinator = found.iter().any(|one| one.component.ends_with("coord"));

@@ -52,8 +52,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Whether it may pass by itself: all that blocks are pods on their way.
-    #[must_use]
-    pub fn passes(&self) -> bool {
+    pub(crate) fn passes(&self) -> bool {
         match self {
             Self::Blocked(findings) => findings.iter().all(|one| one.code == "not-at-rest"),
             Self::Refused(_) | Self::Usage(_) | Self::Halted(_) => false,
@@ -66,10 +65,7 @@ fn refused<T>(why: impl Into<String>) -> Result<T, Refusal> {
 }
 
 /// Decides what the options mean.
-///
-/// # Errors
-/// Why nothing is done.
-pub fn decide(
+pub(crate) fn decide(
     options: &UpgradeOptions,
     saved: Option<&UpgradeState>,
     facts: &Facts,

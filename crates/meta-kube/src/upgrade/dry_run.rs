@@ -12,8 +12,7 @@ use milvus_meta::layout::Layout;
 
 /// The steps that follow from a record's stage if everything goes well, and their manifests; nothing is
 /// touched.
-#[must_use]
-pub fn manifests(state: &UpgradeState, creates_claim: bool) -> String {
+pub(crate) fn manifests(state: &UpgradeState, creates_claim: bool) -> String {
     let way = if state.stage.is_rollback() {
         "rollback"
     } else {
@@ -77,7 +76,6 @@ fn following(state: &mut UpgradeState) -> Next {
 }
 
 /// The steps that follow from a record's stage if everything goes well, a line each.
-#[must_use]
 pub(crate) fn outline(state: &UpgradeState, namespace: &str) -> String {
     let (what, from, to) = if state.stage.is_rollback() {
         ("Roll back", &state.target_version, &state.source_version)

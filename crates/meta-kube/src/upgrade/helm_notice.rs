@@ -7,8 +7,7 @@ use milvus_meta::layout::Layout;
 use milvus_meta::release::Release;
 
 /// What Helm does not know after an upgrade or a rollback; `None` where it knows.
-#[must_use]
-pub fn helm_notice(facts: &Facts, state: &UpgradeState) -> Option<String> {
+pub(crate) fn helm_notice(facts: &Facts, state: &UpgradeState) -> Option<String> {
     let helm = facts.helm.as_ref().filter(|_| state.resource.is_none())?;
     let reads = state.stage.row().end?.reads?;
     if reads != Layout::V2_2 {

@@ -259,7 +259,6 @@ pub fn meaning(saved: &UpgradeState) -> String {
 }
 
 /// The next commands for an unfinished upgrade that no run is working on.
-#[must_use]
 pub(crate) fn resume_commands(saved: &UpgradeState, options: &UpgradeOptions) -> Vec<String> {
     next_commands(Some(saved), state(Some(saved), false), options)
 }

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use crate::discovery::image_version;
 
 /// The releases that cannot read the metadata, each with its Deployments; `running` are names and images.
-#[must_use]
 pub(crate) fn wrong_releases<'d>(
     running: impl Iterator<Item = (&'d str, &'d str)>,
     has_2_2_layout: bool,

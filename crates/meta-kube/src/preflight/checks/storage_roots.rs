@@ -8,7 +8,6 @@ use milvus_meta::finding::{Finding, Severity};
 const CODE: &str = "storage-root";
 
 /// Returns a finding for storage roots of the metadata below which the new release would not look.
-#[must_use]
 pub(crate) fn check_storage_roots(
     configured: &StorageRoot,
     roots: &[String],
