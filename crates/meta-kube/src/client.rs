@@ -139,6 +139,22 @@ impl Client {
         .await
     }
 
+    /// Makes the object that a manifest describes.
+    pub(crate) async fn create_manifest<K>(&self, manifest: Value) -> Result<K, ClientError>
+    where
+        K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Serialize + Debug,
+        K::DynamicType: Default,
+    {
+        match serde_json::from_value(manifest) {
+            Ok(object) => self.create::<K>(&object).await,
+            Err(error) => Err(ClientError::Request {
+                action: format!("create {}", kind::<K>()),
+                cause: Box::new(kube::Error::SerdeError(error)),
+                server: Arc::clone(&self.server),
+            }),
+        }
+    }
+
     /// Replaces an object, if it still has the resource version of `object`.
     pub(crate) async fn replace<K>(&self, object: &K) -> Result<K, ClientError>
     where

@@ -62,7 +62,7 @@ impl Runner<'_> {
         if self.client.get::<Job>(&name).await?.is_none() {
             let made = self
                 .client
-                .create(&manifest::job::job(state, step, attempt))
+                .create_manifest::<Job>(manifest::job::job(state, step, attempt))
                 .await;
             match made {
                 Ok(_) => {}

@@ -1,18 +1,6 @@
 //! The Job of one attempt at one step.
 
-use std::collections::BTreeMap;
-
-use k8s_openapi::api::batch::v1::{Job, JobSpec};
-use k8s_openapi::api::core::v1::{
-    Affinity, Capabilities, ConfigMapVolumeSource, Container, EmptyDirVolumeSource, EnvVar,
-    EnvVarSource, LocalObjectReference, NodeAffinity, PersistentVolumeClaimVolumeSource,
-    PodSecurityContext, PodSpec, PodTemplateSpec, ResourceRequirements, SeccompProfile,
-    SecretKeySelector, SecretVolumeSource, SecurityContext, Volume, VolumeMount,
-};
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::arguments::arguments;
 use crate::job_kind::JobKind;
@@ -33,283 +21,207 @@ pub(crate) const NEW_IMAGE_CODE: &str = "new-image";
 /// Who the program runs as, where the Milvus pods do not say.
 const USER: i64 = 1000;
 
-fn mounts_claim(state: &UpgradeState) -> bool {
-    !state.claim.is_empty() && state.stage.row().needs_volume
-}
-
 /// The Job.
 ///
 /// One pod, no second try by itself: whether to try again is decided outside, where the reason of the
 /// failure is known. No deadline either: it would kill a migration in the middle of writing.
-pub(crate) fn job(state: &UpgradeState, step: JobKind, attempt: u32) -> Job {
+pub(crate) fn job(state: &UpgradeState, step: JobKind, attempt: u32) -> Value {
     let mut labels = super::labels(&state.instance);
     labels.insert(LABEL_OPERATION.to_owned(), state.operation.clone());
     labels.insert(LABEL_STEP.to_owned(), step.name().to_owned());
     labels.insert(LABEL_ATTEMPT.to_owned(), attempt.to_string());
     // A sidecar would keep the pod from ending.
     labels.insert("sidecar.istio.io/inject".to_owned(), "false".to_owned());
-    let quiet = BTreeMap::from([
-        ("sidecar.istio.io/inject".to_owned(), "false".to_owned()),
-        ("linkerd.io/inject".to_owned(), "disabled".to_owned()),
-    ]);
-    Job {
-        metadata: ObjectMeta {
-            name: Some(job_name(step.name(), &state.operation, attempt)),
-            labels: Some(labels.clone()),
-            ..ObjectMeta::default()
-        },
-        spec: Some(JobSpec {
-            backoff_limit: Some(0),
-            completions: Some(1),
-            parallelism: Some(1),
+    let quiet = json!({"sidecar.istio.io/inject": "false", "linkerd.io/inject": "disabled"});
+    without_nulls(json!({
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": job_name(step.name(), &state.operation, attempt), "labels": labels},
+        "spec": {
+            "backoffLimit": 0,
+            "completions": 1,
+            "parallelism": 1,
             // Older servers drop this field; the lock in etcd is what really keeps two apart.
-            pod_replacement_policy: Some("Failed".to_owned()),
-            template: PodTemplateSpec {
-                metadata: Some(ObjectMeta {
-                    labels: Some(labels),
-                    annotations: Some(quiet),
-                    ..ObjectMeta::default()
-                }),
-                spec: Some(pod(state, step)),
+            "podReplacementPolicy": "Failed",
+            "template": {
+                "metadata": {"labels": labels, "annotations": quiet},
+                "spec": pod(state, step),
             },
-            ..JobSpec::default()
-        }),
-        ..Job::default()
-    }
+        },
+    }))
 }
 
-fn pod(state: &UpgradeState, step: JobKind) -> PodSpec {
+fn pod(state: &UpgradeState, step: JobKind) -> Value {
     let shape = &state.shape;
-    PodSpec {
-        init_containers: new_image(state, step).map(|container| vec![container]),
-        containers: vec![container(state, step)],
-        volumes: Some(volumes(state)),
-        restart_policy: Some("Never".to_owned()),
-        automount_service_account_token: Some(false),
-        enable_service_links: Some(false),
-        service_account_name: shape.service_account.clone(),
-        image_pull_secrets: some(
-            shape
-                .pull_secrets
-                .iter()
-                .map(|name| LocalObjectReference { name: name.clone() })
-                .collect(),
-        ),
-        node_selector: (!shape.node_selector.is_empty()).then(|| shape.node_selector.clone()),
-        tolerations: some(shape.tolerations.iter().filter_map(typed).collect()),
-        affinity: shape
-            .node_affinity
-            .as_ref()
-            .and_then(typed::<NodeAffinity>)
-            .map(|node_affinity| Affinity {
-                node_affinity: Some(node_affinity),
-                ..Affinity::default()
-            }),
-        security_context: Some(security(shape)),
-        ..PodSpec::default()
-    }
+    let volumes = volumes(state);
+    let secrets = shape.pull_secrets.iter();
+    let secrets: Vec<Value> = secrets.map(|name| json!({"name": name})).collect();
+    json!({
+        "initContainers": new_image(state, step).map(|container| [container]),
+        "containers": [container(state, step, &volumes)],
+        "volumes": volumes.iter().map(Volume::volume).collect::<Vec<_>>(),
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": false,
+        "enableServiceLinks": false,
+        "serviceAccountName": shape.service_account,
+        "imagePullSecrets": (!secrets.is_empty()).then_some(secrets),
+        "nodeSelector": (!shape.node_selector.is_empty()).then_some(&shape.node_selector),
+        "tolerations": (!shape.tolerations.is_empty()).then_some(&shape.tolerations),
+        "affinity": shape.node_affinity.as_ref().map(|node| json!({"nodeAffinity": node})),
+        "securityContext": security(shape),
+    })
 }
 
 /// The security context of the Milvus pods, where they have one, held to a user that is not root.
-fn security(shape: &PodShape) -> PodSecurityContext {
-    let given: PodSecurityContext = shape.security.as_ref().and_then(typed).unwrap_or_default();
-    let not_root = |id: Option<i64>| id.filter(|id| *id != 0);
-    let (user, group, fs_group) = match shape.user {
-        Some(PodUser::Namespace) => (None, None, None),
-        Some(PodUser::Id(id)) => (Some(id), Some(id), Some(id)),
+fn security(shape: &PodShape) -> Value {
+    let given = shape.security.clone().filter(Value::is_object);
+    let mut context = given.unwrap_or_else(|| json!({}));
+    let id = |name: &str| context[name].as_i64();
+    let not_root = |name: &str| id(name).filter(|id| *id != 0);
+    let ids = match shape.user {
+        Some(PodUser::Namespace) => [None; 3],
+        Some(PodUser::Id(id)) => [Some(id); 3],
         None => {
-            let user = not_root(given.run_as_user).unwrap_or(USER);
-            let group = not_root(given.run_as_group).unwrap_or(user);
+            let user = not_root("runAsUser").unwrap_or(USER);
+            let group = not_root("runAsGroup").unwrap_or(user);
             // The volume has to be writable for that user.
-            (
-                Some(user),
-                Some(group),
-                Some(given.fs_group.unwrap_or(user)),
-            )
+            [user, group, id("fsGroup").unwrap_or(user)].map(Some)
         }
     };
-    PodSecurityContext {
-        run_as_non_root: Some(true),
-        run_as_user: user,
-        run_as_group: group,
-        fs_group,
-        seccomp_profile: given.seccomp_profile.clone().or_else(|| {
-            Some(SeccompProfile {
-                type_: "RuntimeDefault".to_owned(),
-                ..SeccompProfile::default()
-            })
-        }),
-        ..given
+    for (name, id) in ["runAsUser", "runAsGroup", "fsGroup"].into_iter().zip(ids) {
+        context[name] = json!(id);
     }
+    context["runAsNonRoot"] = json!(true);
+    if context["seccompProfile"].is_null() {
+        context["seccompProfile"] = json!({"type": "RuntimeDefault"});
+    }
+    context
 }
 
 /// Before Milvus is stopped, the new release's image has to be one that a node can pull and run: its
 /// shell does nothing, before the Job's own work.
-fn new_image(state: &UpgradeState, step: JobKind) -> Option<Container> {
+fn new_image(state: &UpgradeState, step: JobKind) -> Option<Value> {
     let proves = state.stage.row().proves && step == JobKind::Status;
     let accepted = state.accepted.iter().any(|code| code == NEW_IMAGE_CODE);
-    (proves && !accepted && !state.image.is_empty()).then(|| Container {
-        name: NEW_IMAGE_CONTAINER.to_owned(),
-        image: Some(state.image.clone()),
-        image_pull_policy: Some("IfNotPresent".to_owned()),
-        command: Some(["/bin/sh", "-c", "exit 0"].map(str::to_owned).to_vec()),
-        security_context: Some(confined()),
-        resources: Some(resources(&state.shape)),
-        ..Container::default()
+    (proves && !accepted && !state.image.is_empty()).then(|| {
+        json!({
+            "name": NEW_IMAGE_CONTAINER,
+            "image": state.image,
+            "imagePullPolicy": "IfNotPresent",
+            "command": ["/bin/sh", "-c", "exit 0"],
+            "securityContext": confined(),
+            "resources": resources(&state.shape),
+        })
     })
 }
 
 /// What a container requests and may use: as given, else the default within the limits.
-fn resources(shape: &PodShape) -> ResourceRequirements {
-    let amounts = |given: &BTreeMap<String, String>| {
-        let all = given
-            .iter()
-            .map(|(name, amount)| (name.clone(), Quantity(amount.clone())));
-        all.collect::<BTreeMap<_, _>>()
-    };
-    let limits = amounts(&shape.limits);
-    let mut requests = amounts(&shape.requests);
+fn resources(shape: &PodShape) -> Value {
+    let mut requests = shape.requests.clone();
     for (name, amount) in REQUESTS {
         // Without a request the limit is one.
-        if !limits.contains_key(name) {
-            requests
-                .entry(name.to_owned())
-                .or_insert_with(|| Quantity(amount.to_owned()));
+        if !shape.limits.contains_key(name) {
+            let known = requests.entry(name.to_owned());
+            known.or_insert_with(|| amount.to_owned());
         }
     }
-    ResourceRequirements {
-        requests: Some(requests),
-        limits: (!limits.is_empty()).then_some(limits),
-        ..ResourceRequirements::default()
-    }
+    let limits = Some(&shape.limits).filter(|limits| !limits.is_empty());
+    json!({"requests": requests, "limits": limits})
 }
 
 /// What no container of ours may do.
-fn confined() -> SecurityContext {
-    SecurityContext {
-        allow_privilege_escalation: Some(false),
-        read_only_root_filesystem: Some(true),
-        run_as_non_root: Some(true),
-        capabilities: Some(Capabilities {
-            drop: Some(vec!["ALL".to_owned()]),
-            ..Capabilities::default()
-        }),
-        ..SecurityContext::default()
-    }
+fn confined() -> Value {
+    json!({
+        "allowPrivilegeEscalation": false,
+        "readOnlyRootFilesystem": true,
+        "runAsNonRoot": true,
+        "capabilities": {"drop": ["ALL"]},
+    })
 }
 
-fn container(state: &UpgradeState, step: JobKind) -> Container {
-    Container {
-        name: CONTAINER.to_owned(),
-        image: Some(state.tool_image.clone()),
-        image_pull_policy: Some("IfNotPresent".to_owned()),
-        command: Some(vec![PROGRAM.to_owned()]),
-        args: Some(arguments(step, state)),
-        env: Some(environment(&state.etcd)),
-        volume_mounts: Some(mounts(state)),
-        termination_message_path: Some(TERMINATION_FILE.to_owned()),
-        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
-        security_context: Some(confined()),
-        resources: Some(resources(&state.shape)),
-        ..Container::default()
-    }
+fn container(state: &UpgradeState, step: JobKind, volumes: &[Volume]) -> Value {
+    json!({
+        "name": CONTAINER,
+        "image": state.tool_image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": [PROGRAM],
+        "args": arguments(step, state),
+        "env": environment(&state.etcd),
+        "volumeMounts": volumes.iter().map(Volume::mount).collect::<Vec<_>>(),
+        "terminationMessagePath": TERMINATION_FILE,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": confined(),
+        "resources": resources(&state.shape),
+    })
 }
 
-fn environment(etcd: &EtcdTarget) -> Vec<EnvVar> {
-    let mut variables = vec![EnvVar {
-        name: TERMINATION_VARIABLE.to_owned(),
-        value: Some(TERMINATION_FILE.to_owned()),
-        ..EnvVar::default()
-    }];
-    let Some(secret) = &etcd.credentials else {
-        return variables;
-    };
-    for (name, key) in [
-        ("META_MIGRATION_USER", "user"),
-        ("META_MIGRATION_PASSWORD", "password"),
-    ] {
-        variables.push(EnvVar {
-            name: name.to_owned(),
-            value_from: Some(EnvVarSource {
-                secret_key_ref: Some(SecretKeySelector {
-                    name: secret.clone(),
-                    key: key.to_owned(),
-                    optional: None,
-                }),
-                ..EnvVarSource::default()
-            }),
-            ..EnvVar::default()
-        });
+fn environment(etcd: &EtcdTarget) -> Vec<Value> {
+    let mut variables = vec![json!({"name": TERMINATION_VARIABLE, "value": TERMINATION_FILE})];
+    if let Some(secret) = &etcd.credentials {
+        let from = |name: &str, key: &str| {
+            let reference = json!({"name": secret, "key": key});
+            json!({"name": name, "valueFrom": {"secretKeyRef": reference}})
+        };
+        variables.push(from("META_MIGRATION_USER", "user"));
+        variables.push(from("META_MIGRATION_PASSWORD", "password"));
     }
     variables
 }
 
+/// A volume, and where it is mounted.
+struct Volume {
+    name: &'static str,
+    path: &'static str,
+    read_only: Option<bool>,
+    source: Value,
+}
+
+impl Volume {
+    fn volume(&self) -> Value {
+        let mut volume = self.source.clone();
+        volume["name"] = json!(self.name);
+        volume
+    }
+
+    fn mount(&self) -> Value {
+        json!({"name": self.name, "mountPath": self.path, "readOnly": self.read_only})
+    }
+}
+
 fn volumes(state: &UpgradeState) -> Vec<Volume> {
+    let volume = |name, path, read_only: bool, source| Volume {
+        name,
+        path,
+        read_only: read_only.then_some(true),
+        source,
+    };
+    let config = json!({"configMap": {"name": config_name(&state.operation)}});
     let mut volumes = vec![
-        Volume {
-            name: "config".to_owned(),
-            config_map: Some(ConfigMapVolumeSource {
-                name: config_name(&state.operation),
-                ..ConfigMapVolumeSource::default()
-            }),
-            ..Volume::default()
-        },
-        Volume {
-            name: "scratch".to_owned(),
-            empty_dir: Some(EmptyDirVolumeSource::default()),
-            ..Volume::default()
-        },
+        volume("config", CONFIG_FOLDER, true, config),
+        volume("scratch", "/tmp", false, json!({"emptyDir": {}})),
     ];
-    if mounts_claim(state) {
-        volumes.push(Volume {
-            name: "backup".to_owned(),
-            persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
-                claim_name: state.claim.clone(),
-                read_only: None,
-            }),
-            ..Volume::default()
-        });
+    if !state.claim.is_empty() && state.stage.row().needs_volume {
+        let claim = json!({"persistentVolumeClaim": {"claimName": state.claim}});
+        volumes.push(volume("backup", BACKUP_FOLDER, false, claim));
     }
     if let Some(tls) = &state.etcd.tls {
-        volumes.push(Volume {
-            name: "tls".to_owned(),
-            secret: Some(SecretVolumeSource {
-                secret_name: Some(tls.name.clone()),
-                ..SecretVolumeSource::default()
-            }),
-            ..Volume::default()
-        });
+        let secret = json!({"secret": {"secretName": tls.name}});
+        volumes.push(volume("tls", TLS_FOLDER, true, secret));
     }
     volumes
 }
 
-fn mounts(state: &UpgradeState) -> Vec<VolumeMount> {
-    let mount = |name: &str, path: &str, read_only: bool| VolumeMount {
-        name: name.to_owned(),
-        mount_path: path.to_owned(),
-        read_only: read_only.then_some(true),
-        ..VolumeMount::default()
-    };
-    let mut mounts = vec![
-        mount("config", CONFIG_FOLDER, true),
-        mount("scratch", "/tmp", false),
-    ];
-    if mounts_claim(state) {
-        mounts.push(mount("backup", BACKUP_FOLDER, false));
+/// A manifest without the members that were left open.
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let present = members.into_iter().filter(|(_, value)| !value.is_null());
+            let present = present.map(|(name, value)| (name, without_nulls(value)));
+            Value::Object(present.collect())
+        }
+        Value::Array(items) => items.into_iter().map(without_nulls).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,
     }
-    if state.etcd.tls.is_some() {
-        mounts.push(mount("tls", TLS_FOLDER, true));
-    }
-    mounts
-}
-
-fn some<T>(list: Vec<T>) -> Option<Vec<T>> {
-    (!list.is_empty()).then_some(list)
-}
-
-/// What a live object of the same cluster said; a form that this program does not know is left out.
-fn typed<T: DeserializeOwned>(value: &Value) -> Option<T> {
-    serde_json::from_value(value.clone()).ok()
 }
 
 #[cfg(test)]
@@ -318,7 +230,19 @@ mod tests {
     use crate::stage::Stage;
     use crate::state::TlsSecret;
     use crate::state::tests::example;
-    use serde_json::json;
+    use std::collections::BTreeMap;
+
+    use k8s_openapi::api::batch::v1::Job;
+    use k8s_openapi::api::core::v1::PodSpec;
+    use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+
+    /// The manifest as the API server reads it: with every member.
+    fn job(state: &UpgradeState, step: JobKind, attempt: u32) -> Job {
+        let manifest = super::job(state, step, attempt);
+        let read: Job = serde_json::from_value(manifest.clone()).unwrap();
+        assert_eq!(serde_json::to_value(&read).unwrap(), manifest);
+        read
+    }
 
     fn spec(state: &UpgradeState, step: JobKind) -> PodSpec {
         job(state, step, 1).spec.unwrap().template.spec.unwrap()

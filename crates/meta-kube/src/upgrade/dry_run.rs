@@ -48,7 +48,7 @@ pub(crate) fn manifests(state: &UpgradeState, creates_claim: bool) -> String {
             let attempt = attempts.entry(step).or_insert_with(|| state.attempt(step));
             *attempt += 1;
             let job = manifest::job::job(&state, step, *attempt);
-            text.push_str(&document(serde_json::to_value(job), "Job", "batch/v1"));
+            text.push_str(&document(Ok(job), "Job", "batch/v1"));
         }
         for line in changes(&state, stage) {
             text.push_str(&format!("#   {line}\n"));
