@@ -23,6 +23,25 @@ mod request;
 
 pub use error::ClientError;
 
+/// An object of a namespace, of a kind that is known.
+pub(crate) trait Object:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + DeserializeOwned
+    + Serialize
+    + Debug
+{
+}
+
+impl<K> Object for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + Serialize
+        + Debug
+{
+}
+
 /// A namespace of a cluster.
 #[derive(Clone)]
 pub struct Client {
@@ -93,31 +112,19 @@ impl Client {
         &self.namespace
     }
 
-    fn api<K>(&self) -> Api<K>
-    where
-        K: Resource<Scope = NamespaceResourceScope>,
-        K::DynamicType: Default,
-    {
+    fn api<K: Object>(&self) -> Api<K> {
         Api::namespaced(self.inner.clone(), &self.namespace)
     }
 
     /// Gets an object; `None` if there is none of that name.
-    pub(crate) async fn get<K>(&self, name: &str) -> Result<Option<K>, ClientError>
-    where
-        K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
-        K::DynamicType: Default,
-    {
+    pub(crate) async fn get<K: Object>(&self, name: &str) -> Result<Option<K>, ClientError> {
         let api: Api<K> = self.api();
         let action = format!("get {} {name}", kind::<K>());
         self.retry(&action, || api.get_opt(name)).await
     }
 
     /// Lists objects by label selector.
-    pub(crate) async fn list<K>(&self, selector: &str) -> Result<Vec<K>, ClientError>
-    where
-        K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
-        K::DynamicType: Default,
-    {
+    pub(crate) async fn list<K: Object>(&self, selector: &str) -> Result<Vec<K>, ClientError> {
         let api: Api<K> = self.api();
         let parameters = ListParams::default().labels(selector);
         let action = format!("list {} with {selector:?}", kind::<K>());
@@ -125,11 +132,7 @@ impl Client {
     }
 
     /// Makes an object; another program's of the same name is a conflict.
-    pub(crate) async fn create<K>(&self, object: &K) -> Result<K, ClientError>
-    where
-        K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Serialize + Debug,
-        K::DynamicType: Default,
-    {
+    pub(crate) async fn create<K: Object>(&self, object: &K) -> Result<K, ClientError> {
         let api: Api<K> = self.api();
         let name = object.meta().name.clone().unwrap_or_default();
         self.once(
@@ -140,11 +143,10 @@ impl Client {
     }
 
     /// Makes the object that a manifest describes.
-    pub(crate) async fn create_manifest<K>(&self, manifest: Value) -> Result<K, ClientError>
-    where
-        K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Serialize + Debug,
-        K::DynamicType: Default,
-    {
+    pub(crate) async fn create_manifest<K: Object>(
+        &self,
+        manifest: Value,
+    ) -> Result<K, ClientError> {
         match serde_json::from_value(manifest) {
             Ok(object) => self.create::<K>(&object).await,
             Err(error) => Err(ClientError::Request {
@@ -156,11 +158,7 @@ impl Client {
     }
 
     /// Replaces an object, if it still has the resource version of `object`.
-    pub(crate) async fn replace<K>(&self, object: &K) -> Result<K, ClientError>
-    where
-        K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Serialize + Debug,
-        K::DynamicType: Default,
-    {
+    pub(crate) async fn replace<K: Object>(&self, object: &K) -> Result<K, ClientError> {
         let api: Api<K> = self.api();
         let name = object.meta().name.clone().unwrap_or_default();
         self.once(
@@ -171,11 +169,11 @@ impl Client {
     }
 
     /// Sends a strategic merge patch.
-    pub(crate) async fn patch<K>(&self, name: &str, patch: &Value) -> Result<K, ClientError>
-    where
-        K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
-        K::DynamicType: Default,
-    {
+    pub(crate) async fn patch<K: Object>(
+        &self,
+        name: &str,
+        patch: &Value,
+    ) -> Result<K, ClientError> {
         let api: Api<K> = self.api();
         let action = format!("change {} {name}", kind::<K>());
         self.once(
@@ -186,11 +184,7 @@ impl Client {
     }
 
     /// Deletes an object with what belongs to it; one that is not there is fine.
-    pub(crate) async fn delete<K>(&self, name: &str) -> Result<(), ClientError>
-    where
-        K: Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
-        K::DynamicType: Default,
-    {
+    pub(crate) async fn delete<K: Object>(&self, name: &str) -> Result<(), ClientError> {
         let api: Api<K> = self.api();
         let action = format!("delete {} {name}", kind::<K>());
         let how = DeleteParams {
@@ -224,6 +218,14 @@ impl Client {
     }
 }
 
+/// What was found; nothing without the right to see it.
+pub(crate) fn if_allowed<T: Default>(found: Result<T, ClientError>) -> Result<T, ClientError> {
+    match found {
+        Err(error) if error.is_forbidden() => Ok(T::default()),
+        found => found,
+    }
+}
+
 fn parameters() -> PatchParams {
     PatchParams {
         field_manager: Some(TOOL.to_owned()),
@@ -238,9 +240,6 @@ fn posting() -> PostParams {
     }
 }
 
-fn kind<K: Resource>() -> String
-where
-    K::DynamicType: Default,
-{
-    K::kind(&K::DynamicType::default()).into_owned()
+fn kind<K: Object>() -> String {
+    K::kind(&()).into_owned()
 }

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::api::storage::v1::StorageClass;
 
-use super::client::{Client, ClientError};
+use super::client::{Client, ClientError, if_allowed};
 use super::condition::{claim_defect, containers};
 use super::discovery::configuration::{self, Configured};
 use super::discovery::helm::{self, HelmRelease};
@@ -143,12 +143,11 @@ pub(crate) async fn active_orchestrator(
     client: &Client,
     instance: &str,
 ) -> Result<Option<String>, ClientError> {
-    match holder_of(client, instance).await {
-        Err(error) if error.is_forbidden() => Ok(None),
-        found => Ok(found?
-            .filter(|(_, seconds)| seconds.is_none_or(|one| one <= i64::from(DURATION_S)))
-            .map(|(holder, _)| holder)),
-    }
+    let holder = if_allowed(holder_of(client, instance).await)?;
+    let is_alive = |seconds: &Option<i64>| seconds.is_none_or(|one| one <= i64::from(DURATION_S));
+    Ok(holder
+        .filter(|(_, seconds)| is_alive(seconds))
+        .map(|(holder, _)| holder))
 }
 
 /// Which instances there are, where `instance` is none of them; empty where it is one, and where that is unknown.
@@ -161,14 +160,6 @@ pub(crate) async fn other_instances(client: &Client, instance: &str) -> String {
     format!("; instances in this namespace: {}", instances.join(", "))
 }
 
-/// What was listed; nothing without the right to see it.
-fn if_allowed<T>(listed: Result<Vec<T>, ClientError>) -> Result<Vec<T>, ClientError> {
-    match listed {
-        Err(error) if error.is_forbidden() => Ok(Vec::new()),
-        listed => listed,
-    }
-}
-
 /// The versions of the upgrade that made the newest backup.
 async fn last_versions(
     client: &Client,
@@ -177,10 +168,8 @@ async fn last_versions(
     let Some(operation) = last_operation(jobs) else {
         return Ok(None);
     };
-    match client.get::<ConfigMap>(&config_name(&operation)).await {
-        Err(error) if error.is_forbidden() => Ok(None),
-        found => Ok(found?.as_ref().and_then(versions)),
-    }
+    let config: Option<ConfigMap> = if_allowed(client.get(&config_name(&operation)).await)?;
+    Ok(config.as_ref().and_then(versions))
 }
 
 /// The Milvus instances of the namespace, where this one is not known.
@@ -257,13 +246,10 @@ async fn pods(
     let mut all = BTreeMap::new();
     for deployment in deployments {
         let name = deployment.metadata.name.clone().unwrap_or_default();
-        let Some(selector) = discovery::pod_selector(deployment) else {
-            continue;
-        };
         let Some(workload) = workloads.iter().find(|one| one.name == name) else {
             continue;
         };
-        let found: Vec<Pod> = unseen.or_default("Pods", client.list(&selector).await)?;
+        let found = unseen.or_default("Pods", client.pods_of(Some(deployment)).await)?;
         let facts = found.iter().map(|pod| pod_fact(pod, &workload.container));
         all.insert(name, facts.collect());
     }
@@ -306,10 +292,7 @@ async fn helm_release(
         unseen.or_default("Helm's record (Secrets)", client.list(&selector).await)?;
     let mut found = helm::newest(&secrets);
     if matches!(found, Ok(None)) {
-        let maps: Vec<ConfigMap> = match client.list(&selector).await {
-            Err(error) if error.is_forbidden() => Vec::new(),
-            listed => listed?,
-        };
+        let maps: Vec<ConfigMap> = if_allowed(client.list(&selector).await)?;
         found = helm::newest_of_maps(&maps);
     }
     Ok(match found {

@@ -4,6 +4,8 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, PersistentVolumeClaim, Pod};
 
+use super::state::Workload;
+
 /// What keeps a condition from holding, in words.
 pub(crate) type Lack = String;
 
@@ -55,11 +57,48 @@ pub(crate) fn healthy(
     Ok(())
 }
 
+/// What keeps a Deployment and its pods from being healthy, with the reason of a pod; `None` where nothing does.
+pub(crate) fn unhealthy(
+    deployment: &Deployment,
+    pods: &[Pod],
+    workload: &Workload,
+    image: &str,
+    generation: i64,
+) -> Option<Lack> {
+    let (container, count) = (workload.container.as_str(), workload.replicas);
+    if let Err(lack) = healthy(deployment, container, image, count, generation) {
+        return Some(match pods.iter().find_map(problem) {
+            Some(reason) => format!("{lack} ({reason})"),
+            None => lack,
+        });
+    }
+    let runs = |pod: &&Pod| {
+        let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+        let mut named = containers.filter(|one| one.name == container);
+        named.any(|one| one.image.as_deref() == Some(image))
+    };
+    let old = pods.iter().find(|pod| !runs(pod))?;
+    let name = old.metadata.name.as_deref().unwrap_or_default();
+    Some(format!("pod {name} has another image"))
+}
+
+/// How many pods a Deployment shall have.
+pub(crate) fn replicas(deployment: &Deployment) -> i32 {
+    let spec = deployment.spec.as_ref();
+    spec.and_then(|spec| spec.replicas).unwrap_or(1)
+}
+
+/// Whether the rollouts of a Deployment are paused.
+pub(crate) fn is_paused(deployment: &Deployment) -> bool {
+    let spec = deployment.spec.as_ref();
+    spec.is_some_and(|spec| spec.paused == Some(true))
+}
+
 /// Whether nothing is being rolled out.
 pub(crate) fn at_rest(deployment: &Deployment) -> Result<(), Lack> {
     let status = deployment.status.clone().unwrap_or_default();
     let spec = deployment.spec.as_ref().ok_or("it has no spec")?;
-    if spec.paused == Some(true) {
+    if is_paused(deployment) {
         return Err("it is paused: a new image would not be rolled out".to_owned());
     }
     if deployment.metadata.deletion_timestamp.is_some() {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::apps::v1::Deployment;
 
 use super::annotations;
-use super::condition::containers;
+use super::condition::{containers, replicas as count};
 use super::state::{PodShape, Workload};
 
 pub(crate) mod configuration;
@@ -172,9 +172,8 @@ fn workload(
         }
     };
     let live = || {
-        let spec = deployment.spec.as_ref();
-        let replicas = spec.and_then(|spec| spec.replicas).unwrap_or(1);
-        (replicas, container.image.clone().unwrap_or_default())
+        let image = container.image.clone().unwrap_or_default();
+        (count(deployment), image)
     };
     // What an upgrade stopped is what it was before.
     let (replicas, image) = annotations::of_deployment(deployment).unwrap_or_else(live);

@@ -48,16 +48,6 @@ impl JobKind {
 
     /// Whether it writes to etcd, so that it must not be cut short.
     pub(crate) fn writes(self) -> bool {
-        match self {
-            Self::Migrate | Self::Rollback => true,
-            Self::Status
-            | Self::Plan
-            | Self::Backup
-            | Self::Verify
-            | Self::VerifyAlone
-            | Self::Preview
-            | Self::Save
-            | Self::List => false,
-        }
+        matches!(self, Self::Migrate | Self::Rollback)
     }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::claim_name;
+use milvus_meta::finding::Severity;
 use milvus_meta::keys::path_part;
 use milvus_meta::release::Release;
 
@@ -182,6 +183,15 @@ impl fmt::Display for PodUser {
     }
 }
 
+/// The severity of an error with this code: a warning where it is accepted.
+pub(crate) fn severity(accepted: &[String], code: &str) -> Severity {
+    if accepted.iter().any(|one| one == code) {
+        Severity::Warning
+    } else {
+        Severity::Error
+    }
+}
+
 /// What the next command has to repeat, as words of a shell, each with a blank before it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RepeatedOptions {
@@ -214,6 +224,11 @@ impl UpgradeOptions {
             given("-w", self.image.clone()),
             self.repeated.aim
         )
+    }
+
+    /// The severity of an error with this code: a warning where it is accepted.
+    pub(crate) fn severity(&self, code: &str) -> Severity {
+        severity(&self.accepted, code)
     }
 
     /// The claim for backups: the one given, or the one that is created.

@@ -21,8 +21,8 @@ mod report;
 pub mod rolling_update;
 
 pub(crate) use checks::{
-    check, check_metadata, check_storage_roots, cluster_finding, is_restoring, no_instance,
-    wrong_releases,
+    RELEASES, check, check_metadata, check_storage_roots, cluster_finding, is_restoring,
+    no_instance, release_findings,
 };
 pub(crate) use rbac::secret_right;
 pub use rbac::{Right, rights};

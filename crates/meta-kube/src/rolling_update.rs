@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Pod;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -11,8 +10,8 @@ use tokio::time::Instant;
 use super::POLL_INTERVAL;
 use super::client::{Client, ClientError};
 use super::collect::{self, Scope};
-use super::condition::{at_rest, healthy, problem};
-use super::discovery::{COMPONENTS, image_version, pod_selector};
+use super::condition::{at_rest, unhealthy};
+use super::discovery::{COMPONENTS, image_version};
 use super::lease::Held;
 use super::options::UpgradeOptions;
 use super::preflight::rolling_update::{ACCEPTABLE, blockers, standby_lack};
@@ -364,25 +363,8 @@ async fn lack(
     let Some(live) = live else {
         return Ok(Some("it is not there any more".to_owned()));
     };
-    let state = healthy(
-        &live,
-        &workload.container,
-        image,
-        workload.replicas,
-        generation,
-    );
-    let Err(lack) = state else { return Ok(None) };
-    let reason = match pod_selector(&live) {
-        Some(selector) => {
-            let pods: Vec<Pod> = client.list(&selector).await?;
-            pods.iter().find_map(problem)
-        }
-        None => None,
-    };
-    Ok(Some(match reason {
-        Some(reason) => format!("{lack} ({reason})"),
-        None => lack,
-    }))
+    let pods = client.pods_of(Some(&live)).await?;
+    Ok(unhealthy(&live, &pods, workload, image, generation))
 }
 
 #[cfg(test)]

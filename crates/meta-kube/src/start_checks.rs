@@ -3,6 +3,7 @@
 use k8s_openapi::api::apps::v1::Deployment;
 use serde_json::Value;
 
+use super::condition::is_paused;
 use super::discovery::image_version;
 use super::milvus_resource;
 use super::state::UpgradeState;
@@ -24,8 +25,7 @@ pub(crate) fn paused<'a>(
             milvus_resource::PAUSE
         ));
     }
-    let paused =
-        deployments.filter(|one| one.spec.as_ref().and_then(|spec| spec.paused) == Some(true));
+    let paused = deployments.filter(|one| is_paused(one));
     let names: Vec<&str> = paused
         .filter_map(|one| one.metadata.name.as_deref())
         .collect();

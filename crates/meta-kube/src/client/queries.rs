@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
 };
@@ -9,8 +10,9 @@ use k8s_openapi::api::core::v1::{Event, Namespace, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{Api, ListParams, LogParams, PostParams};
 
-use super::{Client, ClientError};
+use super::{Client, ClientError, if_allowed};
 use crate::CONTAINER;
+use crate::discovery::pod_selector;
 use crate::preflight::Right;
 
 /// The most that is read of a pod's log.
@@ -29,6 +31,17 @@ impl Client {
         self.once("read a log", api.logs(pod, &parameters))
             .await
             .unwrap_or_default()
+    }
+
+    /// The pods of a Deployment; none of one that is missing.
+    pub(crate) async fn pods_of(
+        &self,
+        deployment: Option<&Deployment>,
+    ) -> Result<Vec<Pod>, ClientError> {
+        match deployment.and_then(pod_selector) {
+            Some(selector) => self.list(&selector).await,
+            None => Ok(Vec::new()),
+        }
     }
 
     /// What the cluster last warned of about an object, in words; `None` where it did not, or where events
@@ -51,14 +64,8 @@ impl Client {
     pub(crate) async fn storage_classes(&self) -> Result<Option<Vec<StorageClass>>, ClientError> {
         let api: Api<StorageClass> = Api::all(self.inner.clone());
         let parameters = ListParams::default();
-        match self
-            .retry("list storage classes", || api.list(&parameters))
-            .await
-        {
-            Ok(found) => Ok(Some(found.items)),
-            Err(error) if error.is_forbidden() => Ok(None),
-            Err(error) => Err(error),
-        }
+        let found = self.retry("list storage classes", || api.list(&parameters));
+        if_allowed(found.await.map(|found| Some(found.items)))
     }
 
     /// The annotations of the namespace; `None` without the right to get it.

@@ -51,99 +51,18 @@ const COUNTED: [(&str, &str); 4] = [
 ];
 
 /// The newest chart of each Milvus release, newest release first; from the chart repository.
-#[rustfmt::skip]
-const CHARTS: [(&str, (u64, u64, u64)); 83] = [
-    ("5.0.19", (2, 6, 15)),
-    ("5.0.17", (2, 6, 14)),
-    ("5.0.16", (2, 6, 13)),
-    ("5.0.15", (2, 6, 12)),
-    ("5.0.14", (2, 6, 11)),
-    ("5.0.13", (2, 6, 10)),
-    ("5.0.12", (2, 6, 9)),
-    ("5.0.11", (2, 6, 8)),
-    ("5.0.10", (2, 6, 7)),
-    ("5.0.9", (2, 6, 6)),
-    ("5.0.7", (2, 6, 5)),
-    ("5.0.6", (2, 6, 4)),
-    ("5.0.5", (2, 6, 3)),
-    ("5.0.3", (2, 6, 2)),
-    ("5.0.2", (2, 6, 1)),
-    ("5.0.1", (2, 6, 0)),
-    ("4.2.58", (2, 5, 16)),
-    ("4.2.57", (2, 5, 15)),
-    ("4.2.56", (2, 5, 14)),
-    ("4.2.53", (2, 5, 13)),
-    ("4.2.50", (2, 5, 12)),
-    ("4.2.48", (2, 5, 11)),
-    ("4.2.47", (2, 5, 10)),
-    ("4.2.46", (2, 5, 9)),
-    ("4.2.44", (2, 5, 8)),
-    ("4.2.43", (2, 5, 7)),
-    ("4.2.41", (2, 5, 6)),
-    ("4.2.40", (2, 5, 5)),
-    ("4.2.39", (2, 5, 4)),
-    ("4.2.36", (2, 5, 3)),
-    ("4.2.35", (2, 5, 2)),
-    ("4.2.34", (2, 5, 1)),
-    ("4.2.33", (2, 5, 0)),
-    ("4.2.25", (2, 4, 17)),
-    ("4.2.23", (2, 4, 16)),
-    ("4.2.19", (2, 4, 15)),
-    ("4.2.18", (2, 4, 14)),
-    ("4.2.14", (2, 4, 13)),
-    ("4.2.12", (2, 4, 12)),
-    ("4.2.11", (2, 4, 11)),
-    ("4.2.10", (2, 4, 10)),
-    ("4.2.8", (2, 4, 9)),
-    ("4.2.5", (2, 4, 8)),
-    ("4.2.4", (2, 4, 7)),
-    ("4.2.2", (2, 4, 6)),
-    ("4.1.36", (2, 4, 5)),
-    ("4.1.33", (2, 4, 4)),
-    ("4.1.32", (2, 4, 3)),
-    ("4.1.31", (2, 4, 1)),
-    ("4.1.29", (2, 4, 0)),
-    ("4.1.28", (2, 3, 13)),
-    ("4.1.27", (2, 3, 12)),
-    ("4.1.24", (2, 3, 11)),
-    ("4.1.23", (2, 3, 10)),
-    ("4.1.18", (2, 3, 9)),
-    ("4.1.17", (2, 3, 8)),
-    ("4.1.16", (2, 3, 7)),
-    ("4.1.14", (2, 3, 6)),
-    ("4.1.15", (2, 3, 5)),
-    ("4.1.11", (2, 3, 4)),
-    ("4.1.10", (2, 3, 3)),
-    ("4.1.8", (2, 3, 2)),
-    ("4.1.6", (2, 3, 1)),
-    ("4.1.1", (2, 3, 0)),
-    ("4.0.34", (2, 2, 14)),
-    ("4.0.33", (2, 2, 13)),
-    ("4.0.29", (2, 2, 12)),
-    ("4.0.28", (2, 2, 11)),
-    ("4.0.25", (2, 2, 10)),
-    ("4.0.24", (2, 2, 9)),
-    ("4.0.22", (2, 2, 8)),
-    ("4.0.19", (2, 2, 7)),
-    ("4.0.17", (2, 2, 6)),
-    ("4.0.14", (2, 2, 5)),
-    ("4.0.13", (2, 2, 3)),
-    ("4.0.6", (2, 2, 2)),
-    ("4.0.1", (2, 2, 1)),
-    ("3.3.6", (2, 2, 0)),
-    ("3.2.18", (2, 1, 4)),
-    ("3.2.3", (2, 1, 3)),
-    ("3.2.2", (2, 1, 2)),
-    ("3.1.11", (2, 1, 1)),
-    ("3.1.4", (2, 1, 0)),
-];
+const CHARTS: &str = include_str!("charts.tsv");
 
 /// The newest chart known here that is not newer than a release of Milvus, or the oldest.
 pub(crate) fn chart_for(release: &Release) -> &'static str {
-    let fits = CHARTS
-        .iter()
-        .find(|(_, brings)| *brings <= release.triple());
-    fits.or(CHARTS.last()).map_or("", |(chart, _)| *chart)
+    let charts = CHARTS.lines().filter_map(|line| line.split_once('\t'));
+    let is_newer = |brings: &str| {
+        let brings = brings.parse::<Release>();
+        brings.map_or(true, |brings| brings.triple() > release.triple())
+    };
+    let fits = charts.clone().find(|(_, brings)| !is_newer(brings));
+    fits.or_else(|| charts.last())
+        .map_or("", |(chart, _)| chart)
 }
 
 impl HelmRelease {
@@ -155,32 +74,38 @@ impl HelmRelease {
 
 /// The newest revision among the Secrets that Helm labels `owner=helm,name=<release>`.
 ///
-/// The highest revision counts, whatever its status: after a failed upgrade none may be `deployed`.
+/// The highest revision counts, whatever its status: after a failed upgrade none may be `deployed`. An error says
+/// why it cannot be read.
 pub(crate) fn newest(secrets: &[Secret]) -> Result<Option<HelmRelease>, String> {
-    let Some(secret) = secrets.iter().max_by_key(|one| revision(&one.metadata)) else {
-        return Ok(None);
-    };
-    let data = secret.data.as_ref().and_then(|data| data.get("release"));
-    let payload = data.ok_or("it has no key release")?;
-    let mut release = decode(&payload.0)?;
-    // An older revision that cannot be read is none to go back to.
-    let payloads = secrets
-        .iter()
-        .filter_map(|one| one.data.as_ref()?.get("release"));
-    let revisions = payloads.filter_map(|payload| decode(&payload.0).ok());
-    let images = revisions.filter_map(|one| Some((one.revision, one.image?)));
-    release.images = images.collect();
-    Ok(Some(release))
+    newest_of(secrets.iter().map(|one| {
+        let payload = one.data.as_ref().and_then(|data| data.get("release"));
+        (&one.metadata, payload.map(|payload| payload.0.as_slice()))
+    }))
 }
 
 /// The newest revision among `ConfigMaps`, where Helm is configured to keep its record there.
 pub(crate) fn newest_of_maps(maps: &[ConfigMap]) -> Result<Option<HelmRelease>, String> {
-    let Some(map) = maps.iter().max_by_key(|one| revision(&one.metadata)) else {
+    newest_of(maps.iter().map(|one| {
+        let payload = one.data.as_ref().and_then(|data| data.get("release"));
+        (&one.metadata, payload.map(String::as_bytes))
+    }))
+}
+
+fn newest_of<'r>(
+    records: impl Iterator<Item = (&'r ObjectMeta, Option<&'r [u8]>)> + Clone,
+) -> Result<Option<HelmRelease>, String> {
+    let Some((_, payload)) = records
+        .clone()
+        .max_by_key(|(metadata, _)| revision(metadata))
+    else {
         return Ok(None);
     };
-    let data = map.data.as_ref().and_then(|data| data.get("release"));
-    let payload = data.ok_or("it has no key release")?;
-    decode(payload.as_bytes()).map(Some)
+    let mut release = decode(payload.ok_or("it has no key release")?)?;
+    // An older revision that cannot be read is none to roll back to.
+    let revisions = records.filter_map(|(_, payload)| decode(payload?).ok());
+    let images = revisions.filter_map(|one| Some((one.revision, one.image?)));
+    release.images = images.collect();
+    Ok(Some(release))
 }
 
 fn revision(metadata: &ObjectMeta) -> u64 {

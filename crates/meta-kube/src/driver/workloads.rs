@@ -8,8 +8,9 @@ use tokio::time::Instant;
 use super::super::condition::missing_deployments;
 use super::super::start_checks::{incompatible_image, paused};
 use super::{Driver, DriverError, StageError};
-use crate::condition::{containers, healthy, problem};
-use crate::discovery::{LABEL_APP_INSTANCE, pod_selector};
+use crate::client::ClientError;
+use crate::condition::{containers, replicas, unhealthy};
+use crate::discovery::LABEL_APP_INSTANCE;
 use crate::state::Workload;
 use crate::{POLL_INTERVAL, annotations, manifest, milvus_resource};
 
@@ -36,27 +37,19 @@ impl Driver<'_> {
         found.ok_or_else(|| StageError::Failed("the custom resource cannot be read".to_owned()))
     }
 
-    /// Changes the custom resource as it was just read, again if another client changed it meanwhile.
+    /// Changes the custom resource as it was just read.
     async fn change_resource(
         &self,
         patch: impl Fn(Option<&str>) -> Value,
     ) -> Result<(), StageError> {
-        for _ in 0..TRIES {
+        unless_contended("the custom resource", async || {
             let live = self.resource().await?;
-            let version = live
-                .pointer("/metadata/resourceVersion")
-                .and_then(Value::as_str);
-            let changed = self
-                .client
-                .patch_milvus(&self.state.instance, &patch(version))
-                .await;
-            match changed {
-                Ok(_) => return Ok(()),
-                Err(error) if error.is_conflict() => tokio::time::sleep(POLL_INTERVAL).await,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(contended())
+            let version = live.pointer("/metadata/resourceVersion");
+            let patch = patch(version.and_then(Value::as_str));
+            let instance = &self.state.instance;
+            Ok(self.client.patch_milvus(instance, &patch).await.map(|_| ()))
+        })
+        .await
     }
 
     pub(super) async fn change_workload(
@@ -64,25 +57,16 @@ impl Driver<'_> {
         workload: &Workload,
         patch: impl Fn(&Deployment) -> Result<Option<Value>, StageError>,
     ) -> Result<(), StageError> {
-        for _ in 0..TRIES {
+        let name = &workload.name;
+        unless_contended(&format!("Deployment {name}"), async || {
             let live = self.deployment(workload).await?;
             let Some(patch) = patch(&live)? else {
-                return Ok(());
+                return Ok(Ok(()));
             };
-            match self
-                .client
-                .patch::<Deployment>(&workload.name, &patch)
-                .await
-            {
-                Ok(_) => return Ok(()),
-                Err(error) if error.is_conflict() => tokio::time::sleep(POLL_INTERVAL).await,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(StageError::Failed(format!(
-            "another client keeps changing Deployment {}",
-            workload.name
-        )))
+            let changed = self.client.patch::<Deployment>(name, &patch).await;
+            Ok(changed.map(|_| ()))
+        })
+        .await
     }
 
     /// Scales what was recreated meanwhile to 0, with its saved count.
@@ -128,13 +112,8 @@ impl Driver<'_> {
         for workload in &self.state.workloads {
             self.check_lease().await?;
             let patch = |live: &Deployment| {
-                let count = live
-                    .spec
-                    .as_ref()
-                    .and_then(|spec| spec.replicas)
-                    .unwrap_or(1);
                 let version = live.metadata.resource_version.as_deref();
-                Ok((count != 0).then(|| manifest::stop_patch(workload, version)))
+                Ok((replicas(live) != 0).then(|| manifest::stop_patch(workload, version)))
             };
             self.change_workload(workload, patch).await?;
         }
@@ -153,7 +132,7 @@ impl Driver<'_> {
             if annotations::is_annotated(&live) {
                 continue;
             }
-            let count = live.spec.and_then(|spec| spec.replicas).unwrap_or(1);
+            let count = replicas(&live);
             if count != 0 && count != workload.replicas {
                 changed.push((place, count));
             }
@@ -169,12 +148,12 @@ impl Driver<'_> {
         Ok(self.save().await?)
     }
 
-    /// Stops what an operator manages as it was just read and counted, again if another client changed it meanwhile.
+    /// Stops what an operator manages as it was just read and counted.
     async fn stop_resource(&mut self) -> Result<(), StageError> {
-        for _ in 0..TRIES {
+        unless_contended("the custom resource", async || {
             let live = self.resource().await?;
             let Some(saved) = self.state.resource.clone() else {
-                return Ok(());
+                return Ok(Ok(()));
             };
             let mut counted = saved.clone();
             if self.state.stage.row().counts {
@@ -188,29 +167,19 @@ impl Driver<'_> {
             let version = live.pointer("/metadata/resourceVersion");
             let patch = milvus_resource::stop_patch(&counted, version.and_then(Value::as_str));
             let instance = &self.state.instance;
-            match self.client.patch_milvus(instance, &patch).await {
-                Ok(_) => return Ok(()),
-                Err(error) if error.is_conflict() => tokio::time::sleep(POLL_INTERVAL).await,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(contended())
+            Ok(self.client.patch_milvus(instance, &patch).await.map(|_| ()))
+        })
+        .await
     }
 
     async fn pods(&self, workload: &Workload) -> Result<Vec<Pod>, StageError> {
         let found: Option<Deployment> = self.client.get(&workload.name).await?;
-        let selector = found.as_ref().and_then(pod_selector);
-        let Some(selector) = selector else {
-            return Ok(Vec::new());
-        };
-        Ok(self.client.list(&selector).await?)
+        Ok(self.client.pods_of(found.as_ref()).await?)
     }
 
     /// Waits until no pod of Milvus is left: a Deployment's own numbers say 0 while containers still run.
     pub(super) async fn wait_for_no_pods(&self) -> Result<(), StageError> {
-        let begun = Instant::now();
-        let mut reported = String::new();
-        loop {
+        self.wait_until("Milvus did not stop", async || {
             let mut left = Vec::new();
             for workload in &self.state.workloads {
                 left.extend(self.pods(workload).await?.iter().map(name));
@@ -224,22 +193,43 @@ impl Driver<'_> {
                 left.sort();
                 left.dedup();
             }
-            let mut lack = (!left.is_empty()).then(|| format!("pods {}", left.join(", ")));
-            if lack.is_none() && self.state.resource.is_some() {
-                let live = self.resource().await?;
-                lack = milvus_resource::stopped(&live, milvus_resource::generation(&live)).err();
+            if !left.is_empty() {
+                return Ok(vec![format!("pods {}", left.join(", "))]);
             }
-            let Some(lack) = lack else { return Ok(()) };
+            if self.state.resource.is_none() {
+                return Ok(Vec::new());
+            }
+            let live = self.resource().await?;
+            let lack = milvus_resource::stopped(&live, milvus_resource::generation(&live)).err();
+            Ok(lack.into_iter().collect())
+        })
+        .await
+    }
+
+    /// Waits until nothing is lacking any more, while the Lease is ours.
+    async fn wait_until(
+        &self,
+        late: &str,
+        lacks: impl AsyncFn() -> Result<Vec<String>, StageError>,
+    ) -> Result<(), StageError> {
+        let begun = Instant::now();
+        let mut reported = String::new();
+        loop {
+            let lacks = lacks().await?;
+            let Some(first) = lacks.first() else {
+                return Ok(());
+            };
             self.check_lease().await?;
             if begun.elapsed() >= self.limit {
                 return Err(StageError::Failed(format!(
-                    "Milvus did not stop within {} s: {lack}",
-                    self.limit.as_secs()
+                    "{late} within {} s: {}",
+                    self.limit.as_secs(),
+                    lacks.join("; ")
                 )));
             }
-            if reported != lack {
-                self.observer.message(&format!("waiting for: {lack}"));
-                reported = lack;
+            if reported != *first {
+                self.observer.message(&format!("waiting for: {first}"));
+                reported.clone_from(first);
             }
             tokio::time::sleep(POLL_INTERVAL).await;
         }
@@ -255,8 +245,7 @@ impl Driver<'_> {
         let mut started = Vec::new();
         for workload in &self.state.workloads {
             let live: Option<Deployment> = self.client.get(&workload.name).await?;
-            let spec = live.and_then(|live| live.spec);
-            if spec.is_some_and(|spec| spec.replicas != Some(0)) {
+            if live.is_some_and(|live| replicas(&live) != 0) {
                 started.push(workload.name.as_str());
             }
         }
@@ -346,35 +335,12 @@ impl Driver<'_> {
 
     /// Waits until everything that was started is healthy: the release runs, and its annotations are no longer needed.
     pub(super) async fn wait_ready(&mut self, new: bool) -> Result<(), StageError> {
-        self.wait_until_healthy(new).await?;
+        self.wait_until("not healthy", async || self.lacks(new).await)
+            .await?;
         if !new {
             self.require_old_metadata().await?;
         }
         self.remove_annotations().await
-    }
-
-    async fn wait_until_healthy(&self, new: bool) -> Result<(), StageError> {
-        let begun = Instant::now();
-        let mut reported = String::new();
-        loop {
-            let lacks = self.lacks(new).await?;
-            let Some(first) = lacks.first() else {
-                return Ok(());
-            };
-            self.check_lease().await?;
-            if begun.elapsed() >= self.limit {
-                return Err(StageError::Failed(format!(
-                    "not healthy within {} s: {}",
-                    self.limit.as_secs(),
-                    lacks.join("; ")
-                )));
-            }
-            if reported != *first {
-                self.observer.message(&format!("waiting for: {first}"));
-                reported.clone_from(first);
-            }
-            tokio::time::sleep(POLL_INTERVAL).await;
-        }
     }
 
     async fn lacks(&self, new: bool) -> Result<Vec<String>, StageError> {
@@ -391,25 +357,9 @@ impl Driver<'_> {
             let image = self.image(workload, new);
             let live = self.deployment(workload).await?;
             let generation = live.metadata.generation.unwrap_or(0);
-            let state = healthy(
-                &live,
-                &workload.container,
-                image,
-                workload.replicas,
-                generation,
-            );
-            let pods = self.pods(workload).await?;
-            if let Err(lack) = state {
-                let reason = pods.iter().find_map(problem);
-                let reason = reason
-                    .map(|reason| format!(" ({reason})"))
-                    .unwrap_or_default();
-                lacks.push(format!("Deployment {}: {lack}{reason}", workload.name));
-            } else if let Some(old) = pods
-                .iter()
-                .find(|pod| !runs(pod, &workload.container, image))
-            {
-                lacks.push(format!("pod {} has another image", name(old)));
+            let pods = self.client.pods_of(Some(&live)).await?;
+            if let Some(lack) = unhealthy(&live, &pods, workload, image, generation) {
+                lacks.push(format!("Deployment {}: {lack}", workload.name));
             }
         }
         Ok(lacks)
@@ -424,16 +374,23 @@ fn recreated_message(workload: &Workload) -> String {
     )
 }
 
-fn contended() -> StageError {
-    StageError::Failed("another client keeps changing the custom resource".to_owned())
+/// Repeats the change of an object as it was just read, while other clients change it in between.
+async fn unless_contended(
+    what: &str,
+    mut change: impl AsyncFnMut() -> Result<Result<(), ClientError>, StageError>,
+) -> Result<(), StageError> {
+    for _ in 0..TRIES {
+        match change().await? {
+            Ok(()) => return Ok(()),
+            Err(error) if error.is_conflict() => tokio::time::sleep(POLL_INTERVAL).await,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(StageError::Failed(format!(
+        "another client keeps changing {what}"
+    )))
 }
 
 fn name(pod: &Pod) -> String {
     pod.metadata.name.clone().unwrap_or_default()
-}
-
-fn runs(pod: &Pod, container: &str, image: &str) -> bool {
-    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
-    let mut named = containers.filter(|one| one.name == container);
-    named.any(|one| one.image.as_deref() == Some(image))
 }

@@ -8,53 +8,43 @@ use crate::{BACKUP_FOLDER, CONFIG_FOLDER};
 /// The arguments of the program. The official tool's commands are given in its form.
 pub(crate) fn arguments(kind: JobKind, state: &UpgradeState) -> Vec<String> {
     let config = |name: &str| format!("{CONFIG_FOLDER}/{name}.yaml");
-    let command =
-        |name: &str, file: &str| vec![name.to_owned(), "--config".to_owned(), config(file)];
+    let command = |name: &str, file: &str, more: &[&str]| {
+        let file = config(file);
+        let words = [&[name, "--config", &file], more].concat();
+        words.into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
     let mut arguments = match kind {
         JobKind::Backup | JobKind::Migrate | JobKind::Rollback => {
             vec![format!("-config={}", config(kind.name()))]
         }
-        JobKind::Status | JobKind::Plan => command(kind.name(), "migrate"),
-        JobKind::Verify | JobKind::VerifyAlone => command("verify", "migrate"),
-        JobKind::Preview => command("rollback", "rollback"),
-        JobKind::Save => command("backup", "backup"),
+        // While Milvus still runs: a volume that takes no backup is found now, not after the stop.
+        JobKind::Status if state.stage.row().proves && !state.claim.is_empty() => {
+            let folder = ["--backup-folder", BACKUP_FOLDER, "--report-only"];
+            command("status", "migrate", &folder)
+        }
+        // The orchestrator checks the report.
+        JobKind::Status => command("status", "migrate", &["--report-only"]),
+        // Milvus still runs, and is stopped only for a valid plan.
+        JobKind::Plan => command("plan", "migrate", &["--ignore-sessions"]),
+        JobKind::Verify if state.has_backup => {
+            command("verify", "migrate", &["--backup", &state.backup_file])
+        }
+        JobKind::Verify | JobKind::VerifyAlone => command("verify", "migrate", &[]),
+        JobKind::Preview => {
+            let loss = state.policy.accept_loss.then_some("--accept-loss");
+            let preview = ["--dry-run", "--backup-file", &state.backup_file];
+            let more: Vec<&str> = preview.into_iter().chain(loss).collect();
+            command("rollback", "rollback", &more)
+        }
+        JobKind::Save => {
+            let (file, wait) = (state.saved_file(), session_wait(state));
+            let more = ["--backup-file", &file, "--wait-sessions", &wait];
+            command("backup", "backup", &more)
+        }
         JobKind::List => ["backup", "list", BACKUP_FOLDER]
             .map(str::to_owned)
             .to_vec(),
     };
-    match kind {
-        // While Milvus still runs: a volume that takes no backup is found now, not after the stop.
-        JobKind::Status if state.stage.row().proves && !state.claim.is_empty() => {
-            arguments.extend(["--backup-folder", BACKUP_FOLDER].map(str::to_owned));
-        }
-        JobKind::Preview => {
-            arguments.extend(["--dry-run", "--backup-file"].map(str::to_owned));
-            arguments.push(state.backup_file.clone());
-            if state.policy.accept_loss {
-                arguments.push("--accept-loss".to_owned());
-            }
-        }
-        JobKind::Save => {
-            arguments.extend(["--backup-file".to_owned(), state.saved_file()]);
-            arguments.extend(["--wait-sessions".to_owned(), session_wait(state)]);
-        }
-        // Milvus still runs, and is stopped only for a valid plan.
-        JobKind::Plan => arguments.push("--ignore-sessions".to_owned()),
-        JobKind::Status
-        | JobKind::Backup
-        | JobKind::Migrate
-        | JobKind::Verify
-        | JobKind::VerifyAlone
-        | JobKind::Rollback
-        | JobKind::List => {}
-    }
-    if kind == JobKind::Status {
-        // The orchestrator checks the report.
-        arguments.push("--report-only".to_owned());
-    }
-    if kind == JobKind::Verify && state.has_backup {
-        arguments.extend(["--backup".to_owned(), state.backup_file.clone()]);
-    }
     arguments.extend(["--format", "json", "--no-progress"].map(str::to_owned));
     arguments
 }

@@ -3,9 +3,9 @@
 use k8s_openapi::api::apps::v1::Deployment;
 
 use super::{Facts, target};
-use crate::condition::at_rest;
+use crate::condition::{at_rest, is_paused};
 use crate::discovery::image_version;
-use crate::options::{PodUser, UpgradeOptions};
+use crate::options::{PodUser, UpgradeOptions, severity};
 use crate::state::{EtcdTarget, Workload};
 use meta_report::StatusReport;
 use milvus_meta::finding::{Finding, Severity};
@@ -21,7 +21,7 @@ mod storage_roots;
 use external_controllers::{check_helm, check_owners, check_scalers};
 use limit_ranges::check_limit_ranges;
 use quotas::check_quotas;
-pub(crate) use releases::wrong_releases;
+pub(crate) use releases::{CODE as RELEASES, release_findings};
 use scaled_down::{check_stopped, started};
 pub(crate) use storage_roots::check_storage_roots;
 
@@ -42,17 +42,11 @@ struct Findings<'a> {
 
 impl Findings<'_> {
     fn add(&mut self, severity: Severity, code: &str, message: String) {
-        let accepted = self.accepted.iter().any(|one| one == code);
-        let severity = if accepted && severity == Severity::Error {
-            Severity::Warning
-        } else {
-            severity
-        };
         self.all.push(cluster_finding(severity, code, message));
     }
 
     fn error(&mut self, code: &str, message: String) {
-        self.add(Severity::Error, code, message);
+        self.add(severity(self.accepted, code), code, message);
     }
 
     fn warning(&mut self, code: &str, message: String) {
@@ -208,7 +202,7 @@ fn check_workloads(facts: &Facts, findings: &mut Findings<'_>) {
     };
     for deployment in facts.deployments.iter().filter(of_milvus) {
         let name = deployment.metadata.name.as_deref().unwrap_or_default();
-        if deployment.spec.as_ref().and_then(|spec| spec.paused) == Some(true) {
+        if is_paused(deployment) {
             findings.error(
                 "paused",
                 format!(

@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::checks::check_with_metadata;
 use super::rolling_update;
-use super::{Facts, PodFact, Storage, check_metadata, cluster_finding, running, wrong_releases};
+use super::{
+    Facts, PodFact, RELEASES, Storage, check_metadata, cluster_finding, release_findings, running,
+};
 use crate::discovery::helm::{HelmRelease, chart_for};
 use crate::options::UpgradeOptions;
 use crate::state::{EtcdTarget, Workload};
@@ -128,7 +130,7 @@ fn findings(
         all.extend(check_metadata(status, etcd, options, runs));
     }
     if let Some(layout) = layout {
-        all.extend(release_findings(facts, layout, options));
+        all.extend(unreadable(facts, layout, options));
     }
     all.sort_by(|a, b| (a.severity, &a.code).cmp(&(b.severity, &b.code)));
     all
@@ -226,17 +228,17 @@ impl PreflightReport {
 }
 
 /// A finding for each release that runs on metadata which it cannot read.
-fn release_findings(facts: &Facts, layout: Layout, options: &UpgradeOptions) -> Vec<Finding> {
+fn unreadable(facts: &Facts, layout: Layout, options: &UpgradeOptions) -> Vec<Finding> {
     let place = &options.repeated.place;
     let (metadata, fix) = match layout {
         Layout::V2_1 | Layout::Staged => (
-            "2.1",
+            Layout::V2_1,
             format!(
                 "stop it, set the image of 2.1 that wrote the metadata, then migrate: meta-migration upgrade{place}"
             ),
         ),
         Layout::V2_2 => (
-            "2.2",
+            Layout::V2_2,
             format!(
                 "stop it, then set the image of the new release, or roll the metadata back: meta-migration \
                  upgrade{place} -o rollback"
@@ -244,24 +246,9 @@ fn release_findings(facts: &Facts, layout: Layout, options: &UpgradeOptions) -> 
         ),
         Layout::Mixed | Layout::Empty => return Vec::new(),
     };
-    let code = "release-metadata";
-    let severity = if options.accepted.iter().any(|one| one == code) {
-        Severity::Warning
-    } else {
-        Severity::Error
-    };
     let running = facts.workloads.found.iter().filter(|one| one.replicas > 0);
     let running = running.map(|one| (one.name.as_str(), one.image.as_str()));
-    let wrong = wrong_releases(running, metadata == "2.2").into_iter();
-    wrong
-        .map(|(release, names)| {
-            let message = format!(
-                "{release} runs on {metadata} metadata, which it cannot read ({}): {fix}",
-                names.join(", ")
-            );
-            cluster_finding(severity, code, message)
-        })
-        .collect()
+    release_findings(running, metadata, options.severity(RELEASES), &fix)
 }
 
 fn place(facts: &Facts, options: &UpgradeOptions) -> String {

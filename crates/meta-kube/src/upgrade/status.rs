@@ -2,24 +2,21 @@
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Pod;
 use serde::Serialize;
 
 use super::helm_notice::helm_notice;
-use crate::client::{Client, ClientError};
+use crate::client::{Client, ClientError, if_allowed};
 use crate::collect::{self, Scope};
 use crate::condition::{JobState, containers, job_state, problem};
-use crate::discovery::pod_selector;
 use crate::driver::{DriverError, saved_state};
 use crate::lease::holder_of;
 use crate::options::UpgradeOptions;
-use crate::preflight::{cluster_finding, wrong_releases};
+use crate::preflight::release_findings;
 pub use crate::stage::State;
 use crate::stage::turned_forward;
 use crate::state::{UpgradeState, Workload};
 use crate::{LABEL_ATTEMPT, LABEL_OPERATION, LABEL_STEP};
 use milvus_meta::finding::{Finding, Severity};
-use milvus_meta::layout::Layout;
 
 /// The status of an upgrade.
 #[derive(Debug, Clone, Serialize)]
@@ -106,10 +103,7 @@ pub(super) async fn collect(
     self_at_work: bool,
 ) -> Result<Status, ClientError> {
     let instance = options.instance.as_str();
-    let holder = match holder_of(client, instance).await {
-        Err(error) if error.is_forbidden() => None,
-        found => found?,
-    };
+    let holder = if_allowed(holder_of(client, instance).await)?;
     let orchestrator = holder
         .filter(|_| !self_at_work)
         .map(|(holder, seconds_ago)| Orchestrator {
@@ -156,27 +150,19 @@ fn wrong_release(saved: &UpgradeState, live: &[Live]) -> Vec<Finding> {
     let Some(reads) = saved.stage.row().end.and_then(|end| end.reads) else {
         return Vec::new();
     };
-    let metadata = reads.name();
     let running = live.iter().filter(|one| one.replicas > 0);
     let running = running.map(|one| (one.name.as_str(), one.image.as_str()));
-    let wrong = wrong_releases(running, reads == Layout::V2_2).into_iter();
-    wrong
-        .map(|(release, names)| {
-            let message = format!(
-                "{release} runs on {metadata} metadata, which it cannot read ({}): stop it and set the image that fits",
-                names.join(", ")
-            );
-            cluster_finding(Severity::Error, "release-metadata", message)
-        })
-        .collect()
+    release_findings(
+        running,
+        reads,
+        Severity::Error,
+        "stop it and set the image that fits",
+    )
 }
 
 async fn live(client: &Client, workload: &Workload) -> Result<Live, ClientError> {
     let found: Option<Deployment> = client.get(&workload.name).await?;
-    let pods: Vec<Pod> = match found.as_ref().and_then(pod_selector) {
-        Some(selector) => client.list(&selector).await?,
-        None => Vec::new(),
-    };
+    let pods = client.pods_of(found.as_ref()).await?;
     let image = found.as_ref().and_then(|found| {
         let mut all = containers(found).iter();
         all.find(|one| one.name == workload.container)?

@@ -2,26 +2,41 @@
 
 use std::collections::BTreeMap;
 
+use super::cluster_finding;
 use crate::discovery::image_version;
+use milvus_meta::finding::{Finding, Severity};
+use milvus_meta::layout::Layout;
 
-/// The releases that cannot read the metadata, each with its Deployments; `running` are names and images.
-pub(crate) fn wrong_releases<'d>(
+/// The code of the finding.
+pub(crate) const CODE: &str = "release-metadata";
+
+/// A finding for each release that cannot read the metadata; `running` are names and images of Deployments, `fix`
+/// says what to do.
+pub(crate) fn release_findings<'d>(
     running: impl Iterator<Item = (&'d str, &'d str)>,
-    has_2_2_layout: bool,
-) -> BTreeMap<String, Vec<&'d str>> {
-    let mut releases: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    metadata: Layout,
+    severity: Severity,
+    fix: &str,
+) -> Vec<Finding> {
+    let mut wrong: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for (deployment, image) in running {
         let release = image_version(image);
-        if let Some(release) = release.filter(|one| one.has_2_2_layout() != has_2_2_layout) {
-            releases
-                .entry(release.to_string())
-                .or_default()
-                .push(deployment);
+        let is_new = metadata == Layout::V2_2;
+        if let Some(release) = release.filter(|one| one.has_2_2_layout() != is_new) {
+            let names = wrong.entry(release.to_string()).or_default();
+            names.push(deployment);
         }
     }
-    releases
+    let finding = |(release, names): (String, Vec<&str>)| {
+        let message = format!(
+            "{release} runs on {} metadata, which it cannot read ({}): {fix}",
+            metadata.name(),
+            names.join(", ")
+        );
+        cluster_finding(severity, CODE, message)
+    };
+    wrong.into_iter().map(finding).collect()
 }
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -35,15 +50,20 @@ mod tests {
             ("d", "milvusdb/milvus:v2.1.0"),
             ("e", "milvusdb/milvus:mine"),
         ];
-        let wrong = wrong_releases(running.into_iter(), true);
-        let expected = [("2.1.0", vec!["d"]), ("2.1.4", vec!["a", "c"])];
+        let messages = |metadata| -> Vec<String> {
+            let all = release_findings(running.into_iter(), metadata, Severity::Error, "stop it");
+            all.into_iter().map(|finding| finding.message).collect()
+        };
         assert_eq!(
-            wrong,
-            expected
-                .map(|(release, names)| (release.to_owned(), names))
-                .into()
+            messages(Layout::V2_2),
+            [
+                "2.1.0 runs on 2.2 metadata, which it cannot read (d): stop it",
+                "2.1.4 runs on 2.2 metadata, which it cannot read (a, c): stop it",
+            ]
         );
-        let wrong = wrong_releases(running.into_iter(), false);
-        assert_eq!(wrong, [("2.2.16".to_owned(), vec!["b"])].into());
+        assert_eq!(
+            messages(Layout::V2_1),
+            ["2.2.16 runs on 2.1 metadata, which it cannot read (b): stop it"]
+        );
     }
 }

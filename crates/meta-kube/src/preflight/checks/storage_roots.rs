@@ -1,8 +1,9 @@
 //! Compares where the metadata says that files are with where the new release is configured to look for them.
 
 use super::cluster_finding;
+use crate::options::severity;
 use crate::state::StorageRoot;
-use milvus_meta::finding::{Finding, Severity};
+use milvus_meta::finding::Finding;
 
 /// The code of the finding.
 const CODE: &str = "storage-root";
@@ -23,12 +24,6 @@ pub(crate) fn check_storage_roots(
         .map(|root| format!("{root:?}"))
         .collect();
     let first = others.first()?;
-    let is_accepted = accepted.iter().any(|code| code == CODE);
-    let severity = if is_accepted {
-        Severity::Warning
-    } else {
-        Severity::Error
-    };
     let key = configured.key();
     let default = if configured.is_set {
         ""
@@ -36,7 +31,7 @@ pub(crate) fn check_storage_roots(
         ", the default of Milvus"
     };
     Some(cluster_finding(
-        severity,
+        severity(accepted, CODE),
         CODE,
         format!(
             "the metadata refers to files below the storage root {}, but {key} is {:?}{default}. Milvus 2.2 derives \
@@ -83,6 +78,7 @@ fn normal(path: &str, is_local: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use milvus_meta::finding::Severity;
 
     fn found(is_local: bool, path: &str, roots: &[&str]) -> Option<String> {
         let configured = StorageRoot {
