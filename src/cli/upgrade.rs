@@ -1,5 +1,8 @@
 //! `upgrade`.
 
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
 use clap::builder::BoolishValueParser;
 
 use super::Outcome;
@@ -11,11 +14,13 @@ use super::options::{OutputOptions, policy_parser};
 use super::output;
 use super::output::exit::Exit;
 use super::output::failure::Failure;
+use super::output::style::Style;
 use super::output::upgrade as upgrade_output;
+use meta_kube::client::Client;
 use meta_kube::options::{Intent, Policy, UpgradeOptions};
 use meta_kube::stage::Unreached;
 use meta_kube::upgrade::decide::Refusal;
-use meta_kube::upgrade::status::meaning;
+use meta_kube::upgrade::status::{State, meaning};
 use meta_kube::upgrade::{Cause, Status, UpgradeError, dry_run, status, upgrade};
 use milvus_meta::transform::OnBrokenRecord;
 
@@ -50,12 +55,21 @@ pub(in crate::cli) struct Args {
     /// them out [default: fail]
     #[arg(long, value_name = "POLICY", value_parser = policy_parser())]
     on_broken_record: Option<OnBrokenRecord>,
+    /// With -o status: show the timeline until the upgrade ends or needs a decision; without a terminal a line
+    /// for each stage
+    #[arg(long)]
+    watch: bool,
     /// Print the steps and the manifests as YAML; touch nothing
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
     pub(in crate::cli) output: OutputOptions,
 }
+
+/// How often `--watch` looks.
+const WATCH_INTERVAL: Duration = Duration::from_secs(2);
+/// Clears a terminal, and moves to its first line.
+const CLEAR: &str = "\x1b[2J\x1b[H";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 enum What {
@@ -89,6 +103,11 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
 }
 
 async fn run_upgrade(args: &Args) -> Outcome {
+    if args.watch && args.operation != What::Status {
+        return Err(Failure::usage(
+            "--watch has no effect here: it shows the status of an upgrade, with -o status",
+        ));
+    }
     let client = args.place.connect().await?;
     let options = UpgradeOptions {
         intent: args.operation.intent(),
@@ -100,9 +119,12 @@ async fn run_upgrade(args: &Args) -> Outcome {
     let terminal = Terminal::new(&args.output);
     let failed = |error| failure(&error, &options, &terminal);
     if args.operation == What::Status {
-        let status = status(&client, &options)
-            .await
-            .map_err(|error| failed(UpgradeError::from(Cause::Driver(error))))?;
+        let status = if args.watch {
+            watch(&client, &options).await
+        } else {
+            status(&client, &options).await.map_err(Cause::Driver)
+        };
+        let status = status.map_err(|cause| failed(cause.into()))?;
         output::print(args.output.format, &status, upgrade_output::status)?;
         return Ok(Exit::Done);
     }
@@ -118,6 +140,31 @@ async fn run_upgrade(args: &Args) -> Outcome {
     match report.result {
         Ok(()) => Ok(Exit::Done),
         Err(unreached) => Err(unreached_failure(unreached, &report.status)),
+    }
+}
+
+/// Shows the status until the upgrade has ended, or the user has to decide; that status is not shown yet.
+async fn watch(client: &Client, options: &UpgradeOptions) -> Result<Status, Cause> {
+    let redraws = std::io::stderr().is_terminal();
+    let mut shown = 0;
+    loop {
+        let status = status(client, options).await.map_err(Cause::Driver)?;
+        let stages = status.timeline.iter().flat_map(|one| &one.stages);
+        if redraws {
+            output::tell(CLEAR);
+        } else {
+            let lines = stages.clone().skip(shown).map(upgrade_output::began);
+            output::tell(&lines.collect::<String>());
+            shown = stages.count();
+        }
+        if !matches!(status.state, State::AtWork | State::Interrupted) {
+            return Ok(status);
+        }
+        if redraws {
+            let style = Style::for_stream(&std::io::stderr());
+            output::tell(&upgrade_output::status(&status, style));
+        }
+        tokio::time::sleep(WATCH_INTERVAL).await;
     }
 }
 

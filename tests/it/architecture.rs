@@ -33,6 +33,7 @@ const PURE: &[&str] = &[
     "meta-kube/src/upgrade/decide.rs",
     "meta-kube/src/upgrade/dry_run.rs",
     "meta-kube/src/upgrade/helm_notice.rs",
+    "meta-kube/src/upgrade/timeline.rs",
     "meta-migrate/src/journal.rs",
     "meta-migrate/src/protocol.rs",
     "meta-report/src",

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::client::{Client, ClientError};
@@ -16,7 +17,7 @@ use super::options::{Intent, UpgradeOptions};
 use super::preflight::{check_metadata, check_storage_roots, is_restoring};
 use super::progress::ProgressObserver;
 use super::stage::{Next, Outcome, Stage, Unreached, Work, next};
-use super::state::{UpgradeState, Workload};
+use super::state::{Entered, UpgradeState, Workload};
 use super::{LABEL_INSTANCE, LABEL_OPERATION, STATE_KEY, config_name, state_name};
 use meta_report::BackupReport;
 use milvus_meta::finding::Severity;
@@ -147,6 +148,7 @@ impl<'a> Driver<'a> {
         recreated: &[Workload],
     ) -> Result<Result<(), Unreached>, DriverError> {
         self.stop_recreated(recreated).await?;
+        self.note_stage();
         self.save().await?;
         let mut outage: Option<Instant> = None;
         loop {
@@ -233,6 +235,14 @@ impl<'a> Driver<'a> {
         Ok(Outcome::Restarted)
     }
 
+    fn note_stage(&mut self) {
+        let now = Timestamp::from_second(Timestamp::now().as_second());
+        self.state.history.push(Entered {
+            stage: self.state.stage,
+            at: now.unwrap_or_default().to_string(),
+        });
+    }
+
     fn failed(&mut self, stage: Stage, why: &str) {
         self.observer.message(&format!("failed: {why}"));
         let first = self.state.failure.take();
@@ -260,6 +270,7 @@ impl<'a> Driver<'a> {
             self.state.apply(*effect);
         }
         self.state.stage = following;
+        self.note_stage();
         let done = matches!(outcome, Outcome::Done);
         // Entered again, the stage is done again, with a Job of another name.
         if done && let Some(kind) = row.job.filter(|kind| kind.writes()) {

@@ -137,6 +137,15 @@ pub struct SavedComponent {
     pub absent: bool,
 }
 
+/// When a stage was entered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entered {
+    /// The stage.
+    pub stage: Stage,
+    /// When, RFC 3339.
+    pub at: String,
+}
+
 /// The state of an upgrade, as saved.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct UpgradeState {
@@ -205,6 +214,9 @@ pub struct UpgradeState {
     /// Whether the 2.2 layout was compared with what the backup gives, before the new release ran on it.
     #[serde(default)]
     pub verified: bool,
+    /// The stages of this operation so far, in the order in which they were entered.
+    #[serde(default)]
+    pub history: Vec<Entered>,
     /// The attempt in hand, by step.
     pub attempts: BTreeMap<JobKind, u32>,
     /// Why it halted or went back, in one sentence.
@@ -319,6 +331,7 @@ pub(super) mod tests {
             layout_before: Some(Layout::V2_1),
             has_backup: true,
             verified: false,
+            history: Vec::new(),
             attempts: BTreeMap::from([(JobKind::Migrate, 2)]),
             failure: None,
         }

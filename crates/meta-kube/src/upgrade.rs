@@ -25,6 +25,7 @@ pub mod dry_run;
 pub mod helm_notice;
 mod preflight;
 pub mod status;
+pub mod timeline;
 
 pub use preflight::preflight;
 pub use status::{Status, status};

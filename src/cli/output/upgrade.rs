@@ -1,6 +1,7 @@
 //! What the Kubernetes commands report as text.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::style::Style;
 use super::table::{Align, Table};
@@ -10,6 +11,7 @@ use milvus_meta::finding::{Finding, Severity};
 use meta_kube::preflight::{PreflightReport, Storage, UpgradePath};
 use meta_kube::state::UpgradeState;
 use meta_kube::upgrade::status::{Orchestrator, State, Status};
+use meta_kube::upgrade::timeline::{Timeline, TimelineStage};
 use meta_report::StatusReport;
 
 /// The status of an upgrade.
@@ -63,6 +65,9 @@ pub(in crate::cli) fn status(status: &Status, style: Style) -> String {
             format!("{} in volume claim {claim}", saved.backup_file),
         );
     }
+    if let Some(timeline) = &status.timeline {
+        lines.extend(self::timeline(timeline, style));
+    }
     lines.push(String::new());
     lines.extend(deployments(status, saved, style));
     let running = status.jobs.iter().filter(|job| job.state == "running");
@@ -81,6 +86,34 @@ pub(in crate::cli) fn status(status: &Status, style: Style) -> String {
     }
     lines.push(String::new());
     lines.join("\n")
+}
+
+/// The stages with their times, and the downtime.
+fn timeline(timeline: &Timeline, style: Style) -> Vec<String> {
+    if timeline.stages.is_empty() {
+        return Vec::new();
+    }
+    let duration = |seconds| humantime::format_duration(Duration::from_secs(seconds)).to_string();
+    let mut table = Table::new(&[
+        ("BEGAN", Align::Left),
+        ("TOOK", Align::Right),
+        ("STAGE", Align::Left),
+    ]);
+    for stage in &timeline.stages {
+        let took = stage.seconds.map(duration).unwrap_or_default();
+        table.row(vec![stage.began_at.clone(), took, stage.stage.to_owned()]);
+    }
+    let so_far = if timeline.is_down { " so far" } else { "" };
+    let downtime = duration(timeline.downtime_seconds);
+    let mut lines = vec![format!("{} {downtime}{so_far}", style.strong("Downtime:"))];
+    lines.push(String::new());
+    lines.extend(table.painted(style));
+    lines
+}
+
+/// A stage of the timeline, in a line.
+pub(in crate::cli) fn began(stage: &TimelineStage) -> String {
+    format!("{} {}\n", stage.began_at, stage.stage)
 }
 
 fn holder(who: &Orchestrator) -> String {

@@ -226,3 +226,36 @@ async fn on_openshift_jobs_set_no_user() {
         assert_eq!(security["runAsUser"], 1_000_650_001);
     }
 }
+
+#[tokio::test]
+async fn a_watch_shows_each_stage_until_the_end() {
+    let scenario = Scenario::new(Helm::standalone("my-release")).await;
+    let (bed, namespace) = (&scenario.bed, scenario.bed.namespace.as_str());
+    let words = ["upgrade", "-i", "my-release", "-n", namespace];
+    let status = |more| [&words[..], &["-o", "status"], more].concat();
+    let watching = async {
+        bed.wait("a saved stage", async || scenario.stage().await)
+            .await;
+        bed.run(&status(&["--watch"])).await
+    };
+    let (upgraded, watched) = tokio::join!(scenario.upgrade(&["--yes"]), watching);
+    upgraded.expect(0);
+    watched.expect(0);
+    for stage in ["stopping Milvus", "migrating the metadata", "upgraded"] {
+        let lines = watched.stderr.lines();
+        let told = lines.filter(|line| line.ends_with(stage)).count();
+        assert_eq!(told, 1, "{stage}: {}", watched.stderr);
+    }
+    for text in [&watched.stdout, &upgraded.stdout] {
+        assert!(text.contains("Downtime: "), "{text}");
+        assert!(text.contains("BEGAN"), "{text}");
+    }
+    let document = bed.run(&status(&["--format", "json"])).await;
+    let document: Value = serde_json::from_str(&document.stdout).unwrap();
+    assert_eq!(document["timeline"]["is_down"], false);
+    let stages = document["timeline"]["stages"].as_array().unwrap();
+    let count = |name: &str| stages.iter().filter(|one| one["stage"] == name).count();
+    assert_eq!(count("migrating the metadata"), 1, "{stages:#?}");
+    let refused = scenario.upgrade(&["--watch"]).await;
+    refused.expect(2).says("-o status");
+}

@@ -2,9 +2,11 @@
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::jiff::Timestamp;
 use serde::Serialize;
 
 use super::helm_notice::helm_notice;
+use super::timeline::{Timeline, timeline};
 use crate::client::{Client, ClientError, if_allowed};
 use crate::collect::{self, Scope};
 use crate::condition::{JobState, containers, job_state, problem};
@@ -35,6 +37,8 @@ pub struct Status {
     pub deployments: Vec<Live>,
     /// The Jobs of this operation.
     pub jobs: Vec<JobLine>,
+    /// When each stage began, and how long Milvus was stopped.
+    pub timeline: Option<Timeline>,
     /// What is wrong with what runs now.
     pub findings: Vec<Finding>,
     /// What Helm does not know yet, and how to change that.
@@ -128,6 +132,9 @@ pub(super) async fn collect(
     };
     Ok(Status {
         other_instances,
+        timeline: saved
+            .as_ref()
+            .map(|saved| timeline(saved, Timestamp::now())),
         instance: instance.to_owned(),
         namespace: client.namespace().to_owned(),
         state,

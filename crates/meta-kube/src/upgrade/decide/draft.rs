@@ -70,6 +70,7 @@ pub(in crate::upgrade) fn draft(options: &UpgradeOptions, facts: &Facts) -> Upgr
         layout_before: None,
         has_backup: false,
         verified: milvus_resource::was_restarted(&facts.deployments, facts.resource.as_ref()),
+        history: Vec::new(),
         attempts: BTreeMap::new(),
         failure: None,
     }

@@ -37,6 +37,7 @@ pub(super) fn forward(
         stage,
         operation: options.operation.clone(),
         started_at: options.now.clone(),
+        history: Vec::new(),
         attempts: BTreeMap::new(),
         failure: None,
         rollback_requested: false,
@@ -78,6 +79,7 @@ pub(super) fn rollback(
         // A new operation: what runs now is counted now, what ran before is remembered.
         state.operation.clone_from(&options.operation);
         state.started_at.clone_from(&options.now);
+        state.history.clear();
         state.attempts = BTreeMap::new();
         state.saved = None;
         // What was accepted then says nothing of what was written since.
