@@ -8,6 +8,7 @@ use super::{Driver, StageError};
 use crate::BACKUP_FOLDER;
 use crate::job_kind::JobKind;
 use crate::job_runner;
+use crate::preflight::is_restoring;
 use crate::stage::is_for_old;
 use meta_report::{BackupRef, MigrateOutcome, MigrateReport};
 use milvus_meta::layout::Layout;
@@ -50,9 +51,10 @@ impl Driver<'_> {
         }
         self.run(JobKind::Backup).await?;
         // Somebody may have migrated by hand since the probe. What is 2.1 now was 2.1 when it was saved.
-        let layout = self.status().await?.layout;
-        let before = self.state.layout_before;
-        self.state.has_backup = layout == Layout::Staged || is_for_old(layout, before);
+        let status = self.status().await?;
+        let (layout, before) = (status.layout, self.state.layout_before);
+        let is_old = layout == Layout::Staged || is_for_old(layout, before);
+        self.state.has_backup = is_old && !is_restoring(&status);
         if !self.state.has_backup {
             let reported = format!(
                 "the metadata is {} now: the saved backup cannot restore 2.1",

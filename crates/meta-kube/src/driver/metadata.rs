@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::{Driver, StageError};
 use crate::job_kind::JobKind;
 use crate::job_runner;
+use crate::preflight::is_restoring;
 use crate::stage::is_for_old;
 use meta_report::StatusReport;
 use milvus_meta::layout::Layout;
@@ -47,9 +48,10 @@ impl Driver<'_> {
 
     /// Fails if the metadata was migrated while the old release became healthy, which takes minutes.
     pub(super) async fn require_old_metadata(&mut self) -> Result<(), StageError> {
-        let layout = self.status().await?.layout;
-        let before = self.state.layout_before;
-        if layout != Layout::Staged && !is_for_old(layout, before) {
+        let status = self.status().await?;
+        let (layout, before) = (status.layout, self.state.layout_before);
+        let is_old = layout == Layout::Staged || is_for_old(layout, before);
+        if !is_old || is_restoring(&status) {
             return Err(StageError::Failed(format!(
                 "the old release was started and the metadata is {} now: stop Milvus before it writes more",
                 layout.name()

@@ -135,12 +135,16 @@ async fn inspect_etcd(
         observer,
         limit: options.limit,
     };
-    let seen = inspect(&runner, state).await;
+    let seen = inspect(&runner, options, state).await;
     clear(client, &state.operation).await?;
     seen
 }
 
-async fn inspect(runner: &Runner<'_>, state: &UpgradeState) -> Result<EtcdInspection, ClientError> {
+async fn inspect(
+    runner: &Runner<'_>,
+    options: &UpgradeOptions,
+    state: &UpgradeState,
+) -> Result<EtcdInspection, ClientError> {
     let mut seen = EtcdInspection::default();
     match output(runner.run(state, JobKind::Status, 1).await)? {
         Ok(text) => seen.metadata = report(&text),
@@ -151,7 +155,7 @@ async fn inspect(runner: &Runner<'_>, state: &UpgradeState) -> Result<EtcdInspec
         seen.failure.get_or_insert_with(nothing);
         return Ok(seen);
     };
-    if !can_be_planned(status) {
+    if !can_be_planned(status, options) {
         return Ok(seen);
     }
     match output(runner.run(state, JobKind::Plan, 1).await)? {
@@ -178,9 +182,14 @@ fn output(ended: Result<String, JobFailure>) -> Result<Result<String, String>, C
 }
 
 /// Whether there is metadata to plan for, and nothing that the status shows blocks it already. With metadata of 2.2
-/// the plan says whether it is complete, and in a form that the release reads.
-fn can_be_planned(status: &StatusReport) -> bool {
-    status.layout != Layout::Empty
+/// the plan says whether it is complete, and in a form that the target reads.
+fn can_be_planned(status: &StatusReport, options: &UpgradeOptions) -> bool {
+    let has_plan = match status.layout {
+        Layout::V2_1 | Layout::Staged | Layout::Mixed => true,
+        Layout::V2_2 => options.target.is_some(),
+        Layout::Empty => false,
+    };
+    has_plan
         && !is_restoring(status)
         && status.lock.is_none()
         && status.journal_error.is_none()
