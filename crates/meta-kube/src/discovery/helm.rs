@@ -55,13 +55,12 @@ const CHARTS: &str = include_str!("charts.tsv");
 
 /// The newest chart known here that is not newer than a release of Milvus, or the oldest.
 pub(crate) fn chart_for(release: &Release) -> &'static str {
-    let charts = CHARTS.lines().filter_map(|line| line.split_once('\t'));
-    let is_newer = |brings: &str| {
+    let mut charts = CHARTS.lines().filter_map(|line| line.split_once('\t'));
+    let fits = charts.clone().find(|(_, brings)| {
         let brings = brings.parse::<Release>();
-        brings.map_or(true, |brings| brings.triple() > release.triple())
-    };
-    let fits = charts.clone().find(|(_, brings)| !is_newer(brings));
-    fits.or_else(|| charts.last())
+        brings.is_ok_and(|brings| brings.triple() <= release.triple())
+    });
+    fits.or_else(|| charts.next_back())
         .map_or("", |(chart, _)| chart)
 }
 
