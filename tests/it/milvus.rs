@@ -9,4 +9,5 @@ mod chain;
 mod compare;
 mod direct;
 mod kubernetes;
+mod repair;
 mod rollback;

@@ -1,6 +1,7 @@
 """A Milvus client for the tests: fills Milvus 2.1.0 and prints what a client sees on any release.
 
-Usage: client.py PORT fill [COLLECTION] | describe | work RELEASE | add | seal | compact | search COLLECTION
+Usage: client.py PORT fill [COLLECTION] | describe | work RELEASE | add | seal | compact | rename |
+    fields COLLECTION | search COLLECTION
 
 The collections are the same each time. `describe` prints one JSON document. Requests that have no
 common form in the clients of 2.1 to 2.3 are sent through the client's own connection.
@@ -363,10 +364,10 @@ def work(release):
     flush("compacted")
     # Rows that were never flushed are not counted before the next flush, which a restart may bring.
     flush("growing")
-    flush("draft")
+    flush("draft" if utility.has_collection("draft") else "final")
     utility.create_alias("articles", "newest")
     utility.alter_alias("fresh", "news")
-    if release_number(release) >= (2, 2, 9):
+    if release_number(release) >= (2, 2, 9) and utility.has_collection("draft"):
         utility.rename_collection("draft", "final")
     Collection("empty").release()
     Collection("empty").drop()
@@ -380,6 +381,18 @@ def add():
     index(fresh, "v", "IVF_FLAT", "L2", nlist=16)
     fresh.load()
     return fresh
+
+
+def rename():
+    """Alters the record of a collection. Its row is flushed before, so that it is counted."""
+    flush("draft")
+    utility.rename_collection("draft", "final")
+
+
+def fields(name):
+    """Prints how many fields a collection has."""
+    answer = stub().DescribeCollection(messages.DescribeCollectionRequest(collection_name=name))
+    print(len(answer.schema.fields))
 
 
 def release_number(release):
@@ -422,14 +435,16 @@ def main():
     port, command, *arguments = sys.argv[1:]
     # The client logs each refused request, but a server that has just started refuses many.
     logging.disable(logging.CRITICAL)
-    connections.connect(host="127.0.0.1", port=port)
+    # A server on a busy machine is healthy before it accepts connections.
+    until("a connection", lambda: connections.connect(host="127.0.0.1", port=port) or True)
     if command == "describe":
         print(json.dumps(describe(), sort_keys=True))
     elif command == "search":
         name = arguments[0]
         print(json.dumps(until(f"an answer of {name}", lambda: ask(name, None))["search"][0]))
     else:
-        {"fill": fill, "work": work, "add": add, "seal": seal, "compact": compact}[command](*arguments)
+        commands = {"fill": fill, "work": work, "add": add, "seal": seal, "compact": compact}
+        {**commands, "rename": rename, "fields": fields}[command](*arguments)
 
 
 main()

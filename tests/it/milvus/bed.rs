@@ -167,10 +167,13 @@ impl Bed {
             .arg("--no-progress")
             .env("META_MIGRATION_ALLOW_EPHEMERAL_BACKUP", "true")
             .stdin(Stdio::null());
-        if arguments[0] != "inspect" {
-            command.args(["--source-version", SOURCE, "--yes"]);
+        if !matches!(arguments[0], "inspect" | "verify") {
+            command.arg("--yes");
         }
-        if arguments[0] == "migrate" {
+        if matches!(arguments[0], "migrate" | "rollback") {
+            command.args(["--source-version", SOURCE]);
+        }
+        if matches!(arguments[0], "migrate" | "repair") {
             let count = std::fs::read_dir(self.backup.path()).unwrap().count();
             let backup = self.backup.path().join(format!("{count}.mmb"));
             command.arg("--backup-file").arg(backup);
