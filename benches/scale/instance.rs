@@ -35,6 +35,7 @@ impl Instance {
             form: CollectionForm::Database,
             segment_form: SegmentForm::Auto,
             on_broken_record: OnBrokenRecord::Fail,
+            schemas: None,
             target: "2.2.16".parse().unwrap(),
         };
         let mut source = Source::new(root.clone(), options);

@@ -148,6 +148,7 @@ pub(in crate::cli) fn options(
         form: target.form,
         segment_form: target.segment_form,
         on_broken_record: target.on_broken_record,
+        schemas: target.schemas,
         approved_plan: None,
         backup,
         waits,

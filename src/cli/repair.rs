@@ -1,5 +1,8 @@
 //! `repair`.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use clap::builder::BoolishValueParser;
 
 use super::backup_target::TargetOptions;
@@ -10,6 +13,7 @@ use super::output::exit::Exit;
 use super::output::failure::Failure;
 use super::output::plan::Planned;
 use super::plan;
+use super::reading::ReadingOptions;
 use super::report::ReportOptions;
 use super::{Outcome, output};
 use crate::config::ConfigError;
@@ -19,7 +23,8 @@ use milvus_meta::transform::{FormChoice, OnBrokenRecord, Options, SegmentForm, T
 /// Repair 2.2 metadata that the target release would misread, such as the official tool writes it
 ///
 /// Collections in the embedded form get the form that --target-version reads. Leftovers of 2.1, load state of
-/// collections that are gone, objects without snapshots and tombstones without snapshots are fixed too. Every change
+/// collections that are gone, objects without snapshots and tombstones without snapshots are fixed too. Collections
+/// that lost their fields or partitions get them back from their snapshots, or from a backup (--from). Every change
 /// is a finding of the plan; keys without a finding stay as they are.
 ///
 /// Stop Milvus first, but not etcd. A repair is made like a migration: backup, staging, one commit, verification. If
@@ -31,6 +36,9 @@ pub(in crate::cli) struct Args {
     /// Only show the plan; Milvus may run
     #[arg(long, env = "META_MIGRATION_DRY_RUN", hide_env = true, value_parser = BoolishValueParser::new())]
     dry_run: bool,
+    /// Restore fields and partitions that no snapshot holds from this backup, of any format
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
     /// Write no backup: the repair cannot be rolled back after the commit
     #[arg(long, env = "META_MIGRATION_NO_BACKUP", hide_env = true, value_parser = BoolishValueParser::new())]
     no_backup: bool,
@@ -38,6 +46,8 @@ pub(in crate::cli) struct Args {
     approval: ApprovalOptions,
     #[command(flatten)]
     report: ReportOptions,
+    #[command(flatten)]
+    reading: ReadingOptions,
     #[command(flatten)]
     target: TargetOptions,
     #[command(flatten)]
@@ -51,7 +61,7 @@ pub(in crate::cli) struct Args {
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let mut context = CommandContext::begin(&args.etcd, &args.output)?;
     context.next_steps.serves(RunKind::Repair);
-    let target = target(&context)?;
+    let target = target(&context, args)?;
     if args.dry_run {
         return dry_run(&context, &target);
     }
@@ -73,7 +83,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
 }
 
 /// What the metadata is repaired for.
-fn target(context: &CommandContext) -> Result<Options, Failure> {
+fn target(context: &CommandContext, args: &Args) -> Result<Options, Failure> {
     let target = context
         .config
         .target_version
@@ -91,11 +101,20 @@ fn target(context: &CommandContext) -> Result<Options, Failure> {
     let form = FormChoice::Auto
         .resolve(&target)
         .map_err(|error| Failure::from_error(Exit::Usage, &error).unchanged())?;
+    let schemas = match &args.from {
+        Some(path) => {
+            let source = context.open(path, args.reading)?;
+            let schemas = context.offline(|environment| source.schemas(environment))?;
+            Some(Arc::new(schemas))
+        }
+        None => None,
+    };
     Ok(Options {
         task: Task::Repair,
         form,
         segment_form: SegmentForm::Inline,
         on_broken_record: OnBrokenRecord::Fail,
+        schemas,
         target,
     })
 }

@@ -49,6 +49,7 @@ impl Target {
                 .or(config.drop_in.segment_form)
                 .unwrap_or_default(),
             on_broken_record: policy(config, asked),
+            schemas: None,
             target,
         }))
     }

@@ -49,6 +49,7 @@ fn options(form: CollectionForm, backup: &Path) -> MigrateOptions {
         task: Task::Migration,
         segment_form: SegmentForm::Auto,
         on_broken_record: OnBrokenRecord::Fail,
+        schemas: None,
         approved_plan: None,
         backup: Some(BackupTarget {
             path: backup.to_owned(),

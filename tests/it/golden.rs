@@ -76,6 +76,7 @@ fn migrate_to(
         form,
         segment_form,
         on_broken_record: OnBrokenRecord::Fail,
+        schemas: None,
         target: target.parse().unwrap(),
     };
     let mut source = Source::new(root(), options);

@@ -14,6 +14,7 @@ mod index_names;
 mod index_support;
 mod indexes;
 mod loads;
+mod lost_schemas;
 mod mixed;
 mod remains;
 mod repair;

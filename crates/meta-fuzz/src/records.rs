@@ -125,6 +125,7 @@ fn migrate(
         form,
         segment_form: SegmentForm::Auto,
         on_broken_record,
+        schemas: None,
         target: target.parse().unwrap(),
     };
     let mut source = Source::new(root(), options);

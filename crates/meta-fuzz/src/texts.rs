@@ -43,6 +43,7 @@ fn params(json: &[u8]) {
         form: CollectionForm::Split,
         segment_form: SegmentForm::Auto,
         on_broken_record: OnBrokenRecord::Fail,
+        schemas: None,
         target: Release::LATEST_2_2,
     };
     let mut source = Source::new(root.clone(), options);

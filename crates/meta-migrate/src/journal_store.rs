@@ -328,6 +328,7 @@ pub(super) fn journal_options(journal: &Journal) -> Result<Options, EngineErrorK
         form,
         segment_form,
         on_broken_record: policy,
+        schemas: None,
         target,
     })
 }

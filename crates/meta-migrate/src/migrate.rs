@@ -3,6 +3,7 @@
 //! Read at one revision, transform, validate, back up, stage, check, commit, rewrite, clean up, verify.
 //! [`crate::protocol`] says which step comes next; this module carries steps out.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,7 +15,9 @@ use meta_store::Store;
 use milvus_meta::keys::MetaRoot;
 use milvus_meta::layout::Layout;
 use milvus_meta::release::Release;
-use milvus_meta::transform::{CollectionForm, OnBrokenRecord, Options, SegmentForm, Task};
+use milvus_meta::transform::{
+    CollectionForm, OnBrokenRecord, Options, SchemaSource, SegmentForm, Task,
+};
 
 use crate::completeness::{self, context_of, has_2_1_run, is_form, survey};
 use crate::context::Retries;
@@ -54,6 +57,8 @@ pub struct MigrateOptions {
     pub segment_form: SegmentForm,
     /// What to do with records that cannot be migrated.
     pub on_broken_record: OnBrokenRecord,
+    /// Where a repair finds schemas that the metadata lost, beside its own snapshots.
+    pub schemas: Option<Arc<SchemaSource>>,
     /// The digest of the plan to carry out, or its beginning; `None` for any plan.
     pub approved_plan: Option<String>,
     /// Where the backup goes; `None` for no backup.
@@ -71,6 +76,7 @@ impl MigrateOptions {
             form: self.form,
             segment_form: self.segment_form,
             on_broken_record: self.on_broken_record,
+            schemas: self.schemas.clone(),
             target: self.target_version.clone(),
         }
     }

@@ -13,7 +13,7 @@ use milvus_meta::layout::LayoutDetector;
 use milvus_meta::release::Release;
 use milvus_meta::transform::PlanReport;
 use milvus_meta::transform::{
-    CollectionForm, Migration, OnBrokenRecord, Options, SegmentForm, Source, Task,
+    CollectionForm, Migration, OnBrokenRecord, Options, SchemaSource, SegmentForm, Source, Task,
 };
 use milvus_meta::verify::Context;
 
@@ -88,6 +88,24 @@ impl BackupSource {
             }
         }
         Ok(self.backup.summary().revision)
+    }
+
+    /// The schemas of the collections in the backup, for a repair of metadata that lost them.
+    ///
+    /// # Errors
+    /// [`EngineError`] when the file cannot be read again.
+    pub fn schemas(&self, environment: &Environment) -> Result<SchemaSource, EngineError> {
+        let summary = self.backup.summary();
+        let mut schemas = SchemaSource::new(self.root.clone(), summary.path.display().to_string());
+        let observer = &environment.observer;
+        observer.phase_started("read", Some(summary.entries));
+        let read = self.each(environment, |entry| {
+            schemas.push(&entry);
+            observer.advanced(1);
+        });
+        observer.phase_finished();
+        read.map_err(EngineError::before_writing)?;
+        Ok(schemas)
     }
 
     /// The dry run of the backup's migration.
@@ -295,6 +313,7 @@ impl BackupSource {
             form,
             segment_form,
             on_broken_record: OnBrokenRecord::Skip,
+            schemas: None,
             target: Release::LATEST_2_2,
         })
     }

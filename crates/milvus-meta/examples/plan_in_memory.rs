@@ -22,6 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         form: CollectionForm::Split,
         segment_form: SegmentForm::Auto,
         on_broken_record: OnBrokenRecord::Fail,
+        schemas: None,
         target: Release::LATEST_2_2,
     };
 

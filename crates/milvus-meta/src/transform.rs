@@ -40,6 +40,7 @@ mod ranges;
 mod remaining_rewrites;
 mod repair;
 mod row_counts;
+mod schema_source;
 mod segment_index;
 mod segment_log;
 mod snapshots;
@@ -58,6 +59,7 @@ pub use options::{
 pub use plan::{FamilyPlan, PlanReport};
 pub use ranges::{leftover_ranges, new_family_ranges, shared_family_ranges, staged_family_ranges};
 pub use remaining_rewrites::{Remaining, remaining_after_commit, remaining_segment};
+pub use schema_source::SchemaSource;
 pub use segment_log::SegmentRewrite;
 pub use source::Source;
 

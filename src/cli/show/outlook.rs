@@ -115,6 +115,7 @@ fn newest() -> Result<Options, Failure> {
         form,
         segment_form: Default::default(),
         on_broken_record: Default::default(),
+        schemas: None,
         target: Release::LATEST_2_2,
     })
 }

@@ -56,6 +56,7 @@ async fn end_in(it: &Instance, tool: &Tool, phase: &'static str) {
         task: Task::Migration,
         segment_form: SegmentForm::Auto,
         on_broken_record: OnBrokenRecord::Fail,
+        schemas: None,
         approved_plan: None,
         backup: Some(BackupTarget {
             path: tool.path().join("b.mmb"),

@@ -1,5 +1,8 @@
 //! `repair` on a real etcd, on what the official tool leaves.
 
+use milvus_meta::proto::v2_2::etcd::CollectionInfo;
+use prost::Message as _;
+
 use super::instance::Instance;
 use crate::support::dump::read_dump;
 
@@ -95,5 +98,58 @@ async fn repair_refuses_what_an_interrupted_official_run_left() {
         .run(&["repair", "--target-version", "2.3.22"])
         .expect(4)
         .says("indexes-missing");
+    assert_eq!(it.metadata().await, before);
+}
+
+/// Milvus altered an embedded collection, and its old snapshots were collected.
+async fn lose_a_schema(it: &Instance) {
+    for (key, value) in it.metadata().await {
+        let relative = String::from_utf8(it.root.strip(&key).unwrap().to_vec()).unwrap();
+        let is_record = relative.contains("root-coord/collection/");
+        let Ok(mut record) = CollectionInfo::decode(value.as_ref()) else {
+            continue;
+        };
+        if !is_record || record.partition_i_ds.is_empty() {
+            continue;
+        }
+        record.partition_i_ds.clear();
+        record.partition_names.clear();
+        record.partition_created_timestamps.clear();
+        record.schema.as_mut().unwrap().fields.clear();
+        it.put(&relative, &record.encode_to_vec()).await;
+    }
+}
+
+#[tokio::test]
+async fn repair_restores_lost_schemas_from_a_backup() {
+    let it = official().await;
+    let tool = it.tool();
+    tool.run(&["backup", "--backup-file", "before.mmb"])
+        .expect(0);
+    lose_a_schema(&it).await;
+    let before = it.metadata().await;
+    let target = ["--target-version", "2.3.22"];
+    let with = |command: &[&'static str]| [command, &target].concat();
+    tool.run(&with(&["verify"]))
+        .expect(6)
+        .shows("Run meta-migration repair");
+    tool.run(&with(&["repair", "--dry-run"]))
+        .expect(4)
+        .shows("schema-lost")
+        .shows("--from FILE");
+    let from = ["repair", "--from", "before.mmb"];
+    tool.run(&with(&[&from[..], &["--dry-run"]].concat()))
+        .expect(0)
+        .shows("schema-restored")
+        .shows("before.mmb");
+    assert_eq!(it.metadata().await, before);
+    tool.run(&with(&[&from[..], &["--backup-file", "b.mmb"]].concat()))
+        .expect(0)
+        .shows("Repaired\n");
+    tool.run(&with(&["verify"])).expect(0);
+    tool.run(&["verify", "--backup", "b.mmb"])
+        .expect(0)
+        .says("restored schemas from another file");
+    tool.run(&["rollback"]).expect(0).shows("Restored");
     assert_eq!(it.metadata().await, before);
 }

@@ -193,6 +193,7 @@ async fn traces_of_2_2_are_a_warning_and_stay_when_staging_is_undone() {
         let wanted = Options {
             form,
             on_broken_record: OnBrokenRecord::Fail,
+            schemas: None,
             task: Task::Migration,
             segment_form: SegmentForm::Auto,
             target: target_of(form).parse().unwrap(),

@@ -55,6 +55,7 @@ impl Instance {
             task: Task::Migration,
             segment_form: SegmentForm::Auto,
             on_broken_record: OnBrokenRecord::Fail,
+            schemas: None,
             approved_plan: None,
             backup: Some(BackupTarget {
                 path: self.backup(),

@@ -203,6 +203,7 @@ async fn blocked(instance: &Instance) -> Vec<(String, String)> {
         form,
         segment_form,
         on_broken_record,
+        schemas: None,
         target: target_version,
     };
     let (limits, environment) = (super::instance::limits(), Environment::silent());

@@ -122,6 +122,7 @@ async fn a_plan_says_what_migrate_does() {
             form: made.form,
             segment_form: made.segment_form,
             on_broken_record: made.on_broken_record,
+            schemas: None,
             target: made.target_version,
         };
         let planned = plan(

@@ -149,6 +149,7 @@ async fn where_nothing_lies_a_wrong_root_path_is_suspected() {
         task: Task::Migration,
         segment_form: SegmentForm::Auto,
         on_broken_record: OnBrokenRecord::Fail,
+        schemas: None,
         target: target_of(instance.form).parse().unwrap(),
     };
     let plan = plan(&instance.store, &root(), &options, around).await;

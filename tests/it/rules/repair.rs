@@ -3,13 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use milvus_meta::entry::Entry;
 use milvus_meta::finding::Severity;
-use milvus_meta::keys::{Family, Key, Object, TOMBSTONE};
+use milvus_meta::keys::{Family, Key, KeyRange, Object, TOMBSTONE};
 use milvus_meta::proto::v2_2;
 use milvus_meta::transform::{
-    CollectionForm, FormChoice, Migration, OnBrokenRecord, Options, SegmentForm, Source, Task,
+    CollectionForm, FormChoice, Migration, OnBrokenRecord, Options, Put, SchemaSource, SegmentForm,
+    Source, Task,
 };
 use milvus_meta::verify::{Checker, Context};
 use prost::Message as _;
@@ -17,22 +19,32 @@ use prost::Message as _;
 use crate::support::dump::read_dump;
 use crate::support::metadata::{Metadata, codes, migrate_to, root};
 
-type Image = BTreeMap<Vec<u8>, Vec<u8>>;
+pub(super) type Image = BTreeMap<Vec<u8>, Vec<u8>>;
 
-fn entries(image: &Image) -> Vec<Entry> {
+pub(super) fn entries(image: &Image) -> Vec<Entry> {
     let entries = image.iter();
     entries
         .map(|(key, value)| Entry::new(key.clone(), value.clone()))
         .collect()
 }
 
-fn repair(image: &Image, target: &str) -> Migration {
+pub(super) fn repair(image: &Image, target: &str) -> Migration {
+    repair_with(image, target, None)
+}
+
+/// A repair that may restore schemas from a backup.
+pub(super) fn repair_with(
+    image: &Image,
+    target: &str,
+    schemas: Option<&Arc<SchemaSource>>,
+) -> Migration {
     let target = target.parse().unwrap();
     let options = Options {
         task: Task::Repair,
         form: FormChoice::Auto.resolve(&target).unwrap(),
         segment_form: SegmentForm::Inline,
         on_broken_record: OnBrokenRecord::Fail,
+        schemas: schemas.cloned(),
         target,
     };
     let mut source = Source::new(root(), options);
@@ -40,7 +52,7 @@ fn repair(image: &Image, target: &str) -> Migration {
     source.finish()
 }
 
-fn apply(migration: &Migration, image: &Image) -> Image {
+pub(super) fn apply(migration: &Migration, image: &Image) -> Image {
     let entries = entries(image).into_iter().map(Ok::<_, Infallible>);
     let applied = migration.apply(entries);
     applied
@@ -61,7 +73,7 @@ fn image_of(entries: Vec<Entry>) -> Image {
 }
 
 /// 2.1 metadata as the official tool leaves it: embedded collections, load state and replicas of 2.1.
-fn official(metadata: &Metadata) -> Image {
+pub(super) fn official(metadata: &Metadata) -> Image {
     let source = metadata.list();
     let migration = migrate_to(
         &source,
@@ -79,7 +91,7 @@ fn official(metadata: &Metadata) -> Image {
     image
 }
 
-fn errors(image: &Image, target: &str) -> Vec<String> {
+pub(super) fn errors(image: &Image, target: &str) -> Vec<String> {
     let context = Context {
         target: Some(target.parse().unwrap()),
         ..Context::default()
@@ -218,6 +230,22 @@ fn a_repair_touches_nothing_without_a_finding() {
     }
 }
 
+/// A key with its new value; none where it is deleted.
+pub(super) type Write = (Vec<u8>, Option<Vec<u8>>);
+
+/// The writes of a repair in their order, and how many come before the commit.
+pub(super) fn writes(whole: &Migration) -> (usize, Vec<Write>) {
+    let put = |it: &Put| (it.key.clone(), Some(it.value.clone()));
+    let delete = |range: &KeyRange| (range.start.clone(), None);
+    let mut writes: Vec<Write> = whole.staged().map(|it| put(&it)).collect();
+    let staged = writes.len();
+    writes.extend(whole.removals().iter().map(delete));
+    writes.extend(whole.history().iter().rev().map(put));
+    writes.extend(whole.rewrites().iter().rev().map(put));
+    writes.extend(whole.leftovers().iter().rev().map(delete));
+    (staged, writes)
+}
+
 /// A killed run leaves any of these states; the plan made from each of them leads to the same end.
 #[test]
 fn a_repair_planned_again_on_the_way_ends_the_same() {
@@ -229,28 +257,7 @@ fn a_repair_planned_again_on_the_way_ends_the_same() {
     for target in ["2.2.8", "2.2.16"] {
         let whole = repair(&official, target);
         let wanted = apply(&whole, &official);
-        let mut writes: Vec<(Vec<u8>, Option<Vec<u8>>)> = Vec::new();
-        let put = |key: &Vec<u8>, value: &Vec<u8>| (key.clone(), Some(value.clone()));
-        writes.extend(whole.staged().map(|it| put(&it.key, &it.value)));
-        let staged = writes.len();
-        let removals = whole.removals().iter();
-        writes.extend(removals.map(|range| (range.start.clone(), None)));
-        writes.extend(
-            whole
-                .history()
-                .iter()
-                .rev()
-                .map(|it| put(&it.key, &it.value)),
-        );
-        writes.extend(
-            whole
-                .rewrites()
-                .iter()
-                .rev()
-                .map(|it| put(&it.key, &it.value)),
-        );
-        let leftovers = whole.leftovers().iter().rev();
-        writes.extend(leftovers.map(|range| (range.start.clone(), None)));
+        let (staged, writes) = writes(&whole);
         let mut image = official.clone();
         for (number, (key, value)) in writes.into_iter().enumerate() {
             match value {
@@ -450,7 +457,7 @@ fn load_state_of_a_missing_collection_is_removed() {
     assert_eq!(errors(&repaired, "2.2.16"), Vec::<String>::new());
 }
 
-fn put(image: &mut Image, key: &str, value: Vec<u8>) {
+pub(super) fn put(image: &mut Image, key: &str, value: Vec<u8>) {
     image.insert(root().join(key.as_bytes()), value);
 }
 
@@ -631,6 +638,26 @@ fn a_newest_snapshot_that_contradicts_the_plain_key_is_an_error() {
     }
 }
 
+/// A partition and a field of collection 5.
+fn put_children(image: &mut Image) {
+    let partition = v2_2::etcd::PartitionInfo {
+        partition_id: 50,
+        collection_id: 5,
+        ..Default::default()
+    };
+    let field = v2_2::schema::FieldSchema {
+        field_id: 100,
+        ..Default::default()
+    };
+    for (key, value) in [
+        ("root-coord/partitions/5/50", partition.encode_to_vec()),
+        ("root-coord/fields/5/100", field.encode_to_vec()),
+    ] {
+        put(image, key, value.clone());
+        put(image, &format!("snapshots/{key}_ts5"), value);
+    }
+}
+
 #[test]
 fn the_name_of_a_moved_collection_has_to_be_free() {
     let official = official(&Metadata::small());
@@ -675,6 +702,7 @@ fn the_name_of_a_moved_collection_has_to_be_free() {
         let mut image = official.clone();
         put(&mut image, key, value.clone());
         put(&mut image, &format!("snapshots/{key}_ts5"), value);
+        put_children(&mut image);
         assert!(
             !repair(&image, "2.2.8").has_errors(),
             "{name}: it does not move"

@@ -187,6 +187,7 @@ impl Case {
             task: Task::Migration,
             segment_form: SegmentForm::Auto,
             on_broken_record: OnBrokenRecord::Fail,
+            schemas: None,
             approved_plan: None,
             backup: Some(BackupTarget {
                 path: self.folder.join("backup.mmb"),

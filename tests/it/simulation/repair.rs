@@ -220,6 +220,7 @@ fn options(form: CollectionForm) -> Options {
         form,
         segment_form: milvus_meta::transform::SegmentForm::Inline,
         on_broken_record: milvus_meta::transform::OnBrokenRecord::Fail,
+        schemas: None,
         target: target_of(form).parse().unwrap(),
     }
 }

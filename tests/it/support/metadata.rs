@@ -170,6 +170,7 @@ pub(crate) fn migrate_to(
         task: Task::Migration,
         segment_form: SegmentForm::Auto,
         on_broken_record,
+        schemas: None,
         target: target.parse().unwrap(),
     };
     let mut source = Source::new(root(), options);

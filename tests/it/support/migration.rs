@@ -65,6 +65,7 @@ impl Case {
                 task: Task::Migration,
                 segment_form: SegmentForm::Auto,
                 on_broken_record: OnBrokenRecord::Fail,
+                schemas: None,
                 target: target(form).parse().unwrap(),
             },
         );
@@ -177,6 +178,7 @@ impl Case {
             task: Task::Migration,
             segment_form: SegmentForm::Auto,
             on_broken_record: OnBrokenRecord::Fail,
+            schemas: None,
             approved_plan: None,
             backup: Some(BackupTarget {
                 path: backup.to_owned(),

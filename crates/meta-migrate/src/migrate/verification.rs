@@ -66,7 +66,12 @@ impl<S: Store> Run<'_, S> {
         }
         let expectation = Expectation {
             backup: backup.map(|backup| backup.path.clone().into()),
-            options: None,
+            // The journal does not record which schemas were given.
+            options: self
+                .options
+                .schemas
+                .is_some()
+                .then(|| self.options.transform_options()),
             context: context_of(
                 &self.options.transform_options(),
                 self.journal_store.journal(),

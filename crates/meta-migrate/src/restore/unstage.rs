@@ -97,7 +97,6 @@ async fn look_once<S: Store>(
     let filter = journal_store.source_filter(ctx.root);
     let (migration, read_at) = plan_again(store, ctx, (&filter, &options)).await?;
     let now = migration.digest().to_owned();
-    let other_plan = (now != journal.plan_digest).then_some(now);
     let ranges = staged_family_ranges(ctx.root);
     let present = key_count::in_ranges(store, &ranges, read_at, ctx.limits).await?;
     ctx.observer.phase_started("compare", Some(present));
@@ -142,6 +141,8 @@ async fn look_once<S: Store>(
         Ok(())
     })
     .await?;
+    // Where nothing is staged, it does not matter which plan it was of: a repair with a backup cannot be planned again.
+    let other_plan = (keys > 0 && now != journal.plan_digest).then_some(now);
     Ok(Staged {
         deletes: runs.into_ranges(),
         read_at,

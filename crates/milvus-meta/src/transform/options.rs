@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
+use super::SchemaSource;
 use crate::release::Release;
 
 /// The form in which collections are written.
@@ -260,6 +262,8 @@ pub struct Options {
     pub on_broken_record: OnBrokenRecord,
     /// The release that will read the result.
     pub target: Release,
+    /// Where a repair finds the schemas that the metadata lost, beside its own snapshots.
+    pub schemas: Option<Arc<SchemaSource>>,
 }
 
 #[cfg(test)]

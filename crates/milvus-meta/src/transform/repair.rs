@@ -10,9 +10,13 @@
 mod aliases;
 mod collections;
 mod contradictions;
+mod frozen;
 mod leftovers;
+mod lost;
+mod schemas;
 mod segment_indexes;
 mod snapshots;
+mod used;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,6 +28,7 @@ use crate::codec::v2_1;
 use crate::keys::{Evidence, Family, Key, MetaRoot, Object, is_tombstone};
 use crate::model::CollectionId;
 use segment_indexes::SegmentIndexes;
+use used::Used;
 
 /// Keys, relative to the meta root, with their values.
 type Keys = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -33,6 +38,7 @@ type Keys = BTreeMap<Vec<u8>, Vec<u8>>;
 pub(super) struct Repair {
     there: Keys,
     segment_indexes: SegmentIndexes,
+    used: Used,
     read: BTreeMap<Family, u64>,
 }
 
@@ -53,6 +59,8 @@ struct Changes {
     touched: BTreeSet<CollectionId>,
     /// Collections that could not be repaired: nothing of them is changed.
     refused: BTreeSet<CollectionId>,
+    /// Collections that were dropped although a record of them lives.
+    dropped: BTreeSet<CollectionId>,
 }
 
 impl Changes {
@@ -71,6 +79,7 @@ impl Repair {
             return;
         }
         if !is_read(family) {
+            self.used.push(family, relative, value);
             return;
         }
         *self.read.entry(family).or_default() += 1;
@@ -78,11 +87,19 @@ impl Repair {
     }
 
     /// Decides everything.
-    pub(super) fn finish(self, root: MetaRoot, options: &Options) -> Migration {
+    pub(super) fn finish(mut self, root: MetaRoot, options: &Options) -> Migration {
         let mut findings = Findings::of_repair(root.clone());
         let mut changes = Changes::default();
         let there = &self.there;
+        self.used.push_loads(there);
         let moved = collections::repair(there, options, &mut changes, &mut findings);
+        frozen::repair(there, &mut changes, &mut findings);
+        let lost = (&self.used, options.schemas.as_deref());
+        if lost::repair(there, lost, &mut changes, &mut findings) {
+            // Only this run has the backup: nothing may be staged that a rollback could not plan again.
+            let staged = std::mem::take(&mut changes.staged);
+            changes.visible.extend(staged);
+        }
         aliases::repair(there, &moved, &mut changes, &mut findings);
         leftovers::repair(there, &mut changes, &mut findings);
         snapshots::repair(there, &mut changes, &mut findings);

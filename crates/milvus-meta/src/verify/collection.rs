@@ -407,7 +407,11 @@ fn members(
             report.error(
                 "collection-without-parts",
                 key,
-                format!("the collection has no {what}"),
+                format!(
+                    "collection {:?} ({}) has no {what}. Run meta-migration repair, which restores them from its \
+                     snapshots, or with --from FILE from a backup",
+                    record.name, record.id
+                ),
             );
         }
     }

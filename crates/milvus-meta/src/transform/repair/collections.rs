@@ -222,8 +222,16 @@ fn unconverted(
     }
 }
 
-/// The values of each collection, by its place.
+/// The values of each collection, by its place, without the records that were frozen.
 fn histories(there: &Keys) -> BTreeMap<(DatabaseId, CollectionId), RawHistory> {
+    let mut histories = all_histories(there);
+    // Milvus 2.3.18 and later freeze what they moved at the last timestamp, behind which nothing can be written.
+    histories.retain(|_, history| !history.snapshots.contains_key(&Timestamp::LAST));
+    histories
+}
+
+/// The values of each collection, by its place.
+pub(super) fn all_histories(there: &Keys) -> BTreeMap<(DatabaseId, CollectionId), RawHistory> {
     let place = |object| {
         if let Object::Collection(id) = object {
             Some((NO_DATABASE, id))
@@ -247,12 +255,10 @@ fn histories(there: &Keys) -> BTreeMap<(DatabaseId, CollectionId), RawHistory> {
             history.snapshots.insert(timestamp, value.clone());
         }
     }
-    // Milvus 2.3.18 and later freeze what they moved at the last timestamp, behind which nothing can be written.
-    histories.retain(|_, history| !history.snapshots.contains_key(&Timestamp::LAST));
     histories
 }
 
-fn object((database, id): (DatabaseId, CollectionId)) -> Object<'static> {
+pub(super) fn object((database, id): (DatabaseId, CollectionId)) -> Object<'static> {
     match database {
         NO_DATABASE => Object::Collection(id),
         _ => Object::DatabaseCollection(database, id),

@@ -1,6 +1,7 @@
 //! What keeps a collection from being repaired: keys that say something else than its record.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use super::super::snapshots::RawHistory;
 use super::super::{NewKeys, database, names};
@@ -45,6 +46,17 @@ impl<'t> Newest<'t> {
             };
             (!is_tombstone(value)).then_some((object, *key, *value))
         })
+    }
+
+    /// The values of the objects whose plain keys start with `prefix`, by these keys.
+    pub(super) fn below<'n>(
+        &'n self,
+        prefix: &'n [u8],
+    ) -> impl Iterator<Item = (&'t [u8], &'t [u8])> + 'n {
+        self.0
+            .range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded))
+            .take_while(move |(plain, _)| plain.starts_with(prefix))
+            .map(|(plain, (_, _, value))| (*plain, *value))
     }
 
     /// A key of a partition or field of a collection that Milvus would read otherwise than `planned`, once the

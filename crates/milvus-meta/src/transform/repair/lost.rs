@@ -1,0 +1,423 @@
+//! Collections that lost their partitions and fields, as embedded ones do when Milvus 2.2 alters them and when 2.3.18,
+//! 2.4.5 or later starts. Their records are in the split form then; what is missing is found in older snapshots, or in
+//! a backup.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use prost::Message as _;
+
+use super::super::findings::Findings;
+use super::super::snapshots::{Child, Children};
+use super::super::{SchemaSource, names};
+use super::collections::{all_histories, object};
+use super::contradictions::{Newest, in_transition};
+use super::schemas::{Records, Schema};
+use super::used::Used;
+use super::{Changes, Keys};
+use crate::codec::v2_1::{self, Collection};
+use crate::keys::{Family, Key, Object, Timestamp, is_tombstone};
+use crate::model::{CollectionId, FieldId, PartitionId};
+use crate::plural::counted;
+use crate::proto::v2_2::etcd::PartitionInfo;
+use crate::proto::v2_2::schema::FieldSchema;
+
+/// `RowID` and `Timestamp`, which every collection has.
+const SYSTEM_FIELDS: [i64; 2] = [0, 1];
+
+/// The collection id under which Milvus 2.2 files the partitions that it drops of embedded collections.
+const UNFILED: CollectionId = CollectionId(0);
+
+/// Restores the collections of which partitions or fields are missing. `true` where a backup was needed.
+pub(super) fn repair(
+    there: &Keys,
+    (used, source): (&Used, Option<&SchemaSource>),
+    changes: &mut Changes,
+    findings: &mut Findings,
+) -> bool {
+    let newest = Newest::of(there);
+    let mut lost = Vec::new();
+    for (place, history) in all_histories(there) {
+        let is_settled = [&changes.touched, &changes.dropped]
+            .iter()
+            .any(|ids| ids.contains(&place.1));
+        let Some(record) = history
+            .plain
+            .as_deref()
+            .and_then(split)
+            .filter(|_| !is_settled)
+        else {
+            continue;
+        };
+        let parts = Parts::of(there, &newest, place.1);
+        if parts.are_incomplete() {
+            lost.push((Key::Plain(object(place)).render(), place.1, record, parts));
+        }
+    }
+    if lost.is_empty() {
+        return false;
+    }
+    let records = Records::of(there);
+    let backup = source.map(|source| (source.title(), Records::of(&source.keys)));
+    let mut needs_backup = false;
+    for (key, id, record, parts) in lost {
+        changes.touched.insert(id);
+        let title = names::collection_of(&record);
+        let what = parts.lacking();
+        match find((&records, backup.as_ref()), (id, &record, &parts), used) {
+            Ok((origin, whole, is_of_backup)) => {
+                needs_backup |= is_of_backup;
+                let restored = whole.write(id, &record, &parts, changes);
+                findings.notice(
+                    "schema-restored",
+                    &key,
+                    told(&title, what, &restored, (&origin, is_of_backup)),
+                );
+            }
+            Err(reason) => {
+                changes.refused.insert(id);
+                findings.error(
+                    "schema-lost",
+                    &key,
+                    refused(&title, what, (&reason, source)),
+                );
+            }
+        }
+    }
+    needs_backup
+}
+
+fn told(title: &str, what: &str, restored: &str, (origin, is_of_backup): (&str, bool)) -> String {
+    let since = if is_of_backup {
+        ". Partitions that were dropped after the backup come back, without rows"
+    } else {
+        ""
+    };
+    format!(
+        "{title} has {what}, because a release that does not keep the embedded form altered its record: {restored} \
+         are restored from {origin}{since}"
+    )
+}
+
+fn refused(title: &str, what: &str, (reason, source): (&Reason, Option<&SchemaSource>)) -> String {
+    let Reason { text, is_dropped } = reason;
+    if *is_dropped {
+        return format!(
+            "{title} has {what}, and it is not restored: {text}. Drop the collection in Milvus, or restore a backup"
+        );
+    }
+    let tried = source.map_or_else(String::new, |source| format!(" and {}", source.title()));
+    format!(
+        "{title} has {what}, and they cannot be restored from its snapshots{tried}: {text}. Run meta-migration repair \
+         with --from FILE, a backup from before they were lost, of any format that meta-migration reads; or drop the \
+         collection in Milvus where it is of no use"
+    )
+}
+
+/// Why a collection is not restored.
+struct Reason {
+    text: String,
+    is_dropped: bool,
+}
+
+impl Reason {
+    fn of(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            is_dropped: false,
+        }
+    }
+}
+
+/// Reads a record in the split form, of a collection that is not being created or dropped.
+fn split(value: &[u8]) -> Option<Collection> {
+    if is_tombstone(value) || in_transition(value) {
+        return None;
+    }
+    let record = v2_1::collection(value).ok()?;
+    let is_split = record.fields.is_empty() && record.partition_ids.is_empty();
+    (is_split && record.name.is_some()).then_some(record)
+}
+
+/// The values of one partition or field.
+#[derive(Debug, Clone, Copy, Default)]
+struct Values<'t> {
+    plain: Option<&'t [u8]>,
+    newest: Option<&'t [u8]>,
+}
+
+impl<'t> Values<'t> {
+    fn is_dropped(&self) -> bool {
+        [self.plain, self.newest]
+            .into_iter()
+            .flatten()
+            .any(is_tombstone)
+    }
+
+    /// The value that lives, under the plain key or in a snapshot alone.
+    fn live(&self) -> Option<&'t [u8]> {
+        self.plain.or(self.newest).filter(|_| !self.is_dropped())
+    }
+
+    /// Whether only a snapshot has it, as an interrupted repair leaves it.
+    fn lacks_plain(&self) -> bool {
+        self.plain.is_none() && self.live().is_some()
+    }
+}
+
+/// What the metadata has of the partitions and fields of one collection.
+struct Parts<'t> {
+    partitions: BTreeMap<i64, Values<'t>>,
+    fields: BTreeMap<i64, Values<'t>>,
+    /// Partitions that Milvus 2.2 dropped while the collection was embedded.
+    unfiled: BTreeSet<i64>,
+}
+
+impl<'t> Parts<'t> {
+    fn of(there: &'t Keys, newest: &Newest<'t>, id: CollectionId) -> Self {
+        let unfiled = values(there, newest, Family::Partition, UNFILED).into_iter();
+        let unfiled = unfiled.filter(|(_, values)| {
+            let info = values.live().map(PartitionInfo::decode);
+            info.is_none_or(|info| info.is_ok_and(|info| info.state != 0))
+        });
+        Self {
+            partitions: values(there, newest, Family::Partition, id),
+            fields: values(there, newest, Family::Field, id),
+            unfiled: unfiled.map(|(id, _)| id).collect(),
+        }
+    }
+
+    fn are_incomplete(&self) -> bool {
+        let lists = [&self.partitions, &self.fields];
+        lists.iter().any(|list| {
+            let has_plain = |values: &Values<'_>| values.live().is_some() && values.plain.is_some();
+            !list.values().any(has_plain) || list.values().any(Values::lacks_plain)
+        })
+    }
+
+    fn lacking(&self) -> &'static str {
+        let lacks = |list: &BTreeMap<i64, Values<'_>>| !list.values().any(|it| it.live().is_some());
+        match (lacks(&self.fields), lacks(&self.partitions)) {
+            (true, true) => "no fields and no partitions",
+            (true, false) => "no fields",
+            (false, true) => "no partitions",
+            (false, false) => "only a part of its fields and partitions",
+        }
+    }
+}
+
+fn values<'t>(
+    there: &'t Keys,
+    newest: &Newest<'t>,
+    family: Family,
+    id: CollectionId,
+) -> BTreeMap<i64, Values<'t>> {
+    let number = |key: &[u8]| {
+        let key = Key::parse(key);
+        if let Key::Plain(Object::Partition(_, id)) = key {
+            Some(id.0)
+        } else if let Key::Plain(Object::Field(_, id)) = key {
+            Some(id.0)
+        } else {
+            None
+        }
+    };
+    let prefix = format!("{}/{id}/", family.name()).into_bytes();
+    let mut values: BTreeMap<i64, Values<'t>> = BTreeMap::new();
+    let plain = there
+        .range(prefix.clone()..)
+        .take_while(|(key, _)| key.starts_with(&prefix));
+    for (key, value) in plain {
+        if let Some(number) = number(key) {
+            values.entry(number).or_default().plain = Some(value);
+        }
+    }
+    for (key, value) in newest.below(&prefix) {
+        if let Some(number) = number(key) {
+            values.entry(number).or_default().newest = Some(value);
+        }
+    }
+    values
+}
+
+type Backup<'k> = (&'k str, Records<'k>);
+
+/// The first source that holds everything, with the complete partitions and fields, and whether it is the backup.
+fn find(
+    (records, backup): (&Records<'_>, Option<&Backup<'_>>),
+    (id, record, parts): (CollectionId, &Collection, &Parts<'_>),
+    used: &Used,
+) -> Result<(String, Whole, bool), Reason> {
+    let mut first = None;
+    let of_backup = backup.map(|(title, records)| records.in_backup(title, id, record));
+    let own = Schema {
+        origin: "the snapshots of its partitions and fields".to_owned(),
+        partitions: Children::new(),
+        fields: Children::new(),
+    };
+    let all = (records
+        .in_snapshots(id, record)
+        .into_iter()
+        .map(|it| (it, false)))
+    .chain(of_backup.into_iter().flatten().map(|it| (it, true)))
+    .chain([(own, false)]);
+    for (schema, is_of_backup) in all {
+        let is_own = schema.fields.is_empty();
+        match Whole::of(&schema, id, parts, used) {
+            Ok(whole) => return Ok((schema.origin, whole, is_of_backup)),
+            Err(reason) if reason.is_dropped => return Err(reason),
+            // The newest one tells most.
+            Err(reason) if !is_own => {
+                first.get_or_insert_with(|| {
+                    Reason::of(format!("{}: {}", schema.origin, reason.text))
+                });
+            }
+            Err(_) => {}
+        }
+    }
+    Err(first.unwrap_or_else(|| Reason::of("no record that holds them is left")))
+}
+
+/// All partitions and fields of a collection.
+struct Whole {
+    partitions: Children,
+    fields: Children,
+}
+
+impl Whole {
+    /// Adds what a schema has to what is there. Nothing that is there may contradict it, and nothing that other records
+    /// refer to may be missing.
+    fn of(
+        schema: &Schema,
+        id: CollectionId,
+        parts: &Parts<'_>,
+        used: &Used,
+    ) -> Result<Self, Reason> {
+        let fields = all_fields(schema, parts)?;
+        let partitions = all_partitions(schema, parts)?;
+        let is_gone = |id: &i64| {
+            parts.unfiled.contains(id) || parts.partitions.get(id).is_some_and(Values::is_dropped)
+        };
+        if let Some(field) = used.missing_field(id, |field| fields.contains_key(&field.0)) {
+            return Err(Reason::of(format!(
+                "it does not have field {field}, to which segments, indexes or the load state refer"
+            )));
+        }
+        let is_known = |it: PartitionId| partitions.contains_key(&it.0) || is_gone(&it.0);
+        if let Some(partition) = used.missing_partition(id, is_known) {
+            return Err(Reason::of(format!(
+                "it does not have partition {partition}, to which segments or the load state refer"
+            )));
+        }
+        Ok(Self { partitions, fields })
+    }
+
+    /// Writes what is missing and says how much it is.
+    fn write(
+        self,
+        id: CollectionId,
+        record: &Collection,
+        parts: &Parts<'_>,
+        changes: &mut Changes,
+    ) -> String {
+        let partitions = self.partitions.into_iter().map(|(number, child)| {
+            let values = parts.partitions.get(&number).copied().unwrap_or_default();
+            (Object::Partition(id, PartitionId(number)), child, values)
+        });
+        let fields = self.fields.into_iter().map(|(number, child)| {
+            let values = parts.fields.get(&number).copied().unwrap_or_default();
+            (Object::Field(id, FieldId(number)), child, values)
+        });
+        let mut write = |parts: &mut dyn Iterator<Item = (Object<'static>, Child, Values<'_>)>| {
+            let mut count = 0_usize;
+            for (object, child, values) in parts.filter(|(.., values)| values.plain.is_none()) {
+                count += 1;
+                if values.newest.is_none() {
+                    let created = [child.created, record.create_time, Timestamp(1)];
+                    let time = created.into_iter().find(|time| time.0 > 0);
+                    let key = Key::Snapshot(object, time.unwrap_or_default()).render();
+                    changes.visible.insert(key, child.value.clone());
+                }
+                changes
+                    .visible
+                    .insert(Key::Plain(object).render(), child.value);
+            }
+            count
+        };
+        let (partitions, fields) = (
+            write(&mut partitions.into_iter()),
+            write(&mut fields.into_iter()),
+        );
+        format!(
+            "{} and {}",
+            counted(fields, "field"),
+            counted(partitions, "partition")
+        )
+    }
+}
+
+fn all_fields(schema: &Schema, parts: &Parts<'_>) -> Result<Children, Reason> {
+    let mut all = schema.fields.clone();
+    for (field, values) in &parts.fields {
+        let Some(value) = values.live() else {
+            return Err(Reason {
+                text: format!("its field {field} was dropped, so the collection was"),
+                is_dropped: true,
+            });
+        };
+        let is_other = all.get(field).is_some_and(|child| child.value != value);
+        let is_unknown = !schema.fields.is_empty() && !all.contains_key(field);
+        if is_other || is_unknown {
+            return Err(Reason::of(format!(
+                "the metadata has another field {field}"
+            )));
+        }
+        all.entry(*field).or_insert_with(|| own(value));
+    }
+    let is_primary = |child: &Child| {
+        let field = FieldSchema::decode(child.value.as_slice());
+        field.is_ok_and(|field| field.is_primary_key)
+    };
+    let has_system_fields = SYSTEM_FIELDS.iter().all(|field| all.contains_key(field));
+    if !has_system_fields || !all.values().any(is_primary) {
+        return Err(Reason::of("it does not have every field"));
+    }
+    Ok(all)
+}
+
+fn all_partitions(schema: &Schema, parts: &Parts<'_>) -> Result<Children, Reason> {
+    let mut all = schema.partitions.clone();
+    all.retain(|id, _| !parts.unfiled.contains(id));
+    for (partition, values) in &parts.partitions {
+        match values.live() {
+            Some(value) => {
+                all.insert(*partition, own(value));
+            }
+            None => {
+                all.remove(partition);
+            }
+        }
+    }
+    if all.is_empty() {
+        return Err(Reason::of("it does not have a partition"));
+    }
+    let mut names = BTreeMap::new();
+    for (partition, child) in &all {
+        let Ok(info) = PartitionInfo::decode(child.value.as_slice()) else {
+            return Err(Reason::of(format!("partition {partition} cannot be read")));
+        };
+        if let Some(other) = names.insert(info.partition_name, partition) {
+            return Err(Reason::of(format!(
+                "partitions {other} and {partition} would have the same name"
+            )));
+        }
+    }
+    Ok(all)
+}
+
+/// A partition or field that is there: its snapshot is, or is written by itself.
+fn own(value: &[u8]) -> Child {
+    Child {
+        value: value.to_vec(),
+        created: Timestamp::default(),
+    }
+}

@@ -1,0 +1,179 @@
+//! Where the partitions and fields of a collection can be found again: embedded records in snapshots or in a backup, and
+//! the separate keys of a backup.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use prost::Message as _;
+
+use super::super::snapshots::{Child, Children};
+use super::super::{field, partition};
+use super::Keys;
+use crate::codec::v2_1::{self, Collection};
+use crate::keys::{Family, Key, Object, Time, Timestamp, is_tombstone};
+use crate::model::CollectionId;
+use crate::proto::v2_2::etcd::PartitionInfo;
+use crate::proto::v2_2::schema::FieldSchema;
+
+/// Partitions and fields of one collection, as one source has them.
+pub(super) struct Schema {
+    /// Where they come from, as findings say it.
+    pub(super) origin: String,
+    pub(super) partitions: Children,
+    pub(super) fields: Children,
+}
+
+/// A record, with the time of its snapshot; none of the plain key.
+type RecordAt<'k> = (Option<Timestamp>, &'k [u8]);
+
+/// The records of each collection.
+pub(super) struct Records<'k> {
+    keys: &'k Keys,
+    records: BTreeMap<CollectionId, Vec<RecordAt<'k>>>,
+}
+
+impl<'k> Records<'k> {
+    pub(super) fn of(keys: &'k Keys) -> Self {
+        let mut records: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (key, value) in keys.iter().filter(|(_, value)| !is_tombstone(value)) {
+            let key = Key::parse(key);
+            let mut record = |object, time| {
+                if let Object::Collection(id) | Object::DatabaseCollection(_, id) = object {
+                    let record = (time, value.as_slice());
+                    records.entry(id).or_default().push(record);
+                }
+            };
+            if let Key::Plain(object) = key {
+                record(object, None);
+            } else if let Key::Snapshot(object, time) = key {
+                record(object, Some(time));
+            }
+        }
+        Self { keys, records }
+    }
+
+    /// The schemas in the snapshots of a collection, newest first.
+    pub(super) fn in_snapshots(&self, id: CollectionId, record: &Collection) -> Vec<Schema> {
+        let mut found: Vec<_> = self.embedded(id, record).collect();
+        found.sort_by_key(|(time, _)| Reverse(*time));
+        let schemas = found.into_iter().filter_map(|(time, old)| {
+            let origin = format!("its snapshot{}", when(time?));
+            Some(schema(id, &old, origin))
+        });
+        schemas.collect()
+    }
+
+    /// The schemas in a backup with this title: that of the plain record first, then the snapshots, newest first.
+    pub(super) fn in_backup(
+        &self,
+        title: &str,
+        id: CollectionId,
+        record: &Collection,
+    ) -> Vec<Schema> {
+        let mut found: Vec<_> = self.embedded(id, record).collect();
+        found.sort_by_key(|(time, _)| Reverse(time.unwrap_or(Timestamp::LAST)));
+        let separate = self
+            .separate(id, record)
+            .map(|(partitions, fields)| Schema {
+                origin: title.to_owned(),
+                partitions,
+                fields,
+            });
+        let records = found.into_iter().map(|(time, old)| {
+            let origin = match time {
+                None => title.to_owned(),
+                Some(time) => format!("a snapshot{} in {title}", when(time)),
+            };
+            schema(id, &old, origin)
+        });
+        separate.into_iter().chain(records).collect()
+    }
+
+    /// Records of the same collection, whatever its name is.
+    fn same(
+        &self,
+        id: CollectionId,
+        record: &Collection,
+    ) -> impl Iterator<Item = (Option<Timestamp>, Collection)> {
+        let all = self.records.get(&id).into_iter().flatten();
+        all.filter_map(move |(time, value)| {
+            v2_1::whole_collection(value).ok()?;
+            let old = v2_1::collection(value).ok()?;
+            let is_same = old.id == record.id
+                && old.create_time == record.create_time
+                && old.virtual_channels == record.virtual_channels;
+            is_same.then_some((*time, old))
+        })
+    }
+
+    fn embedded(
+        &self,
+        id: CollectionId,
+        record: &Collection,
+    ) -> impl Iterator<Item = (Option<Timestamp>, Collection)> {
+        self.same(id, record).filter(|(_, old)| {
+            let has_partitions = old.partitions().is_some_and(|rows| !rows.is_empty());
+            has_partitions && !old.fields.is_empty()
+        })
+    }
+
+    /// Partitions and fields with separate keys, beside a plain record of the same collection.
+    fn separate(&self, id: CollectionId, record: &Collection) -> Option<(Children, Children)> {
+        let mut records = self.same(id, record);
+        if !records.any(|(time, old)| time.is_none() && old.fields.is_empty()) {
+            return None;
+        }
+        let (mut partitions, mut fields) = (Children::new(), Children::new());
+        for (key, value) in self.below(Family::Partition, id) {
+            let Key::Plain(Object::Partition(_, partition)) = Key::parse(key) else {
+                continue;
+            };
+            let info = PartitionInfo::decode(value).ok()?;
+            let created = Timestamp(info.partition_created_timestamp);
+            if info.state == 0 {
+                partitions.insert(partition.0, child(value, created));
+            }
+        }
+        for (key, value) in self.below(Family::Field, id) {
+            let Key::Plain(Object::Field(_, field)) = Key::parse(key) else {
+                continue;
+            };
+            FieldSchema::decode(value).ok()?;
+            fields.insert(field.0, child(value, record.create_time));
+        }
+        (!partitions.is_empty() && !fields.is_empty()).then_some((partitions, fields))
+    }
+
+    /// The live plain keys of one kind.
+    fn below(&self, family: Family, id: CollectionId) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let prefix = format!("{}/{id}/", family.name()).into_bytes();
+        let from = prefix.clone();
+        self.keys
+            .range(from..)
+            .take_while(move |(key, _)| key.starts_with(&prefix))
+            .filter(|(_, value)| !is_tombstone(value))
+            .map(|(key, value)| (key.as_slice(), value.as_slice()))
+    }
+}
+
+fn child(value: &[u8], created: Timestamp) -> Child {
+    Child {
+        value: value.to_vec(),
+        created,
+    }
+}
+
+fn when(time: Timestamp) -> String {
+    match Time::of(time) {
+        Some(at) => format!(" of {at} (timestamp {})", time.0),
+        None => format!(" at timestamp {}", time.0),
+    }
+}
+
+fn schema(id: CollectionId, old: &Collection, origin: String) -> Schema {
+    Schema {
+        origin,
+        partitions: partition::partitions(id, old),
+        fields: field::fields(old),
+    }
+}

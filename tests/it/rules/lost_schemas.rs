@@ -1,0 +1,553 @@
+//! Collections that lost their fields and partitions: what a repair restores, from where, and what it refuses.
+//!
+//! The damaged states are those of Milvus' own catalog code: an alteration on 2.2.0 to 2.2.8 writes the record in place,
+//! a rename on 2.2.9 and later moves it into the database, and 2.3.18, 2.4.5 and later move it at the largest timestamp.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use milvus_meta::entry::Entry;
+use milvus_meta::finding::Severity;
+use milvus_meta::keys::{MetaRoot, TOMBSTONE};
+use milvus_meta::proto::{v2_1, v2_2};
+use milvus_meta::transform::{CollectionForm, Migration, SchemaSource};
+use prost::Message as _;
+
+use super::repair::{Image, apply, errors, official, put, repair, repair_with, writes};
+use crate::support::metadata::{CREATED, Metadata, codes, collection, root, segment};
+
+/// When the record was altered.
+const ALTERED: u64 = CREATED + 1_000;
+const IN_PLACE: &str = "root-coord/collection/1";
+const IN_DATABASE: &str = "root-coord/database/collection-info/1/1";
+
+/// How a collection lost its fields and partitions.
+#[derive(Debug, Clone, Copy)]
+enum Damage {
+    /// Altered on 2.2.0 to 2.2.8.
+    InPlace,
+    /// Renamed on 2.2.9 or later.
+    Renamed,
+    /// Started on 2.3.18, 2.4.5 or later.
+    Started,
+}
+
+const ALL: [Damage; 3] = [Damage::InPlace, Damage::Renamed, Damage::Started];
+
+/// Two partitions: `_default` (10) and `second` (11).
+fn metadata() -> Metadata {
+    let mut metadata = Metadata::small();
+    metadata.change_collection(|record| {
+        record.partition_i_ds.push(11);
+        record.partition_names.push("second".into());
+        record.partition_created_timestamps.push(CREATED + 7);
+    });
+    metadata
+}
+
+fn get(image: &Image, key: &str) -> Option<Vec<u8>> {
+    image.get(&root().join(key.as_bytes())).cloned()
+}
+
+/// The record as an alteration writes it: without fields and partitions.
+fn altered(record: &[u8], name: &str, database: i64) -> Vec<u8> {
+    let mut record = v2_2::etcd::CollectionInfo::decode(record).unwrap();
+    record.partition_i_ds.clear();
+    record.partition_names.clear();
+    record.partition_created_timestamps.clear();
+    record.db_id = database;
+    let schema = record.schema.as_mut().unwrap();
+    schema.fields.clear();
+    schema.name = name.into();
+    record.encode_to_vec()
+}
+
+fn damage(image: &mut Image, how: Damage) {
+    let record = get(image, IN_PLACE).unwrap();
+    let name = v2_2::etcd::CollectionInfo::decode(record.as_slice()).unwrap();
+    let name = name.schema.unwrap().name;
+    let (new, time) = match how {
+        Damage::InPlace => {
+            let value = altered(&record, &name, 0);
+            put(image, IN_PLACE, value.clone());
+            put(image, &format!("snapshots/{IN_PLACE}_ts{ALTERED}"), value);
+            return;
+        }
+        Damage::Renamed => (altered(&record, "renamed", 1), ALTERED),
+        Damage::Started => (altered(&record, &name, 1), u64::MAX),
+    };
+    put(image, IN_PLACE, TOMBSTONE.to_vec());
+    put(
+        image,
+        &format!("snapshots/{IN_PLACE}_ts{time}"),
+        TOMBSTONE.to_vec(),
+    );
+    put(image, IN_DATABASE, new.clone());
+    put(image, &format!("snapshots/{IN_DATABASE}_ts{time}"), new);
+    let database = v2_2::etcd::DatabaseInfo {
+        name: "default".into(),
+        id: 1,
+        state: 1,
+        ..Default::default()
+    };
+    put(
+        image,
+        "root-coord/database/db-info/1",
+        database.encode_to_vec(),
+    );
+    put(
+        image,
+        "snapshots/root-coord/database/db-info/1_ts9",
+        database.encode_to_vec(),
+    );
+}
+
+fn damaged(how: Damage) -> Image {
+    let mut image = official(&metadata());
+    damage(&mut image, how);
+    image
+}
+
+/// Without what the snapshots of the collection hold, as the garbage collection of 2.3 leaves it.
+fn without_history(how: Damage) -> Image {
+    let mut image = damaged(how);
+    image.retain(|key, value| {
+        let is_snapshot = String::from_utf8_lossy(key).contains("snapshots/root-coord/collection/");
+        let record = v2_2::etcd::CollectionInfo::decode(value.as_slice());
+        let is_embedded = record.is_ok_and(|record| !record.partition_i_ds.is_empty());
+        !(is_snapshot && is_embedded)
+    });
+    image
+}
+
+/// Partitions and fields with their values, snapshots by the keys of their objects.
+fn children(image: &Image) -> BTreeSet<(String, Vec<u8>)> {
+    let entries = image.iter().map(|(key, value)| {
+        let key = String::from_utf8(root().strip(key).unwrap().to_vec()).unwrap();
+        let object = key.split("_ts").next().unwrap().to_owned();
+        (object, value.clone())
+    });
+    let is_child =
+        |key: &str| key.contains("root-coord/partitions/") || key.contains("root-coord/fields/");
+    entries.filter(|(key, _)| is_child(key)).collect()
+}
+
+/// What a migration to separate keys gives.
+fn expected() -> BTreeSet<(String, Vec<u8>)> {
+    let metadata = metadata();
+    let after = metadata.after(&metadata.migrate(CollectionForm::Database));
+    children(
+        &after
+            .into_iter()
+            .map(|(key, value)| (root().join(key.as_bytes()), value))
+            .collect(),
+    )
+}
+
+/// The message of the only finding with this code.
+fn message(migration: &Migration, severity: Severity, code: &str) -> String {
+    let found: Vec<_> = migration
+        .findings()
+        .iter()
+        .filter(|it| it.code == code)
+        .collect();
+    assert_eq!(found.len(), 1, "{code}: {:?}", migration.findings());
+    assert_eq!(found[0].severity, severity, "{code}");
+    found[0].message.clone()
+}
+
+fn assert_complete(repaired: &Image, what: &str) {
+    assert_eq!(children(repaired), expected(), "{what}");
+    assert_eq!(errors(repaired, "2.3.22"), Vec::<String>::new(), "{what}");
+    let again = repair(repaired, "2.3.22");
+    assert!(again.is_empty(), "{what}: {:?}", again.findings());
+}
+
+fn source(entries: impl IntoIterator<Item = Entry>) -> Arc<SchemaSource> {
+    let mut source = SchemaSource::new(root(), "before.mmb");
+    entries.into_iter().for_each(|entry| source.push(&entry));
+    Arc::new(source)
+}
+
+#[test]
+fn a_lost_schema_is_restored_from_the_snapshots() {
+    for how in ALL {
+        let image = damaged(how);
+        assert!(!errors(&image, "2.3.22").is_empty(), "{how:?}");
+        let migration = repair(&image, "2.3.22");
+        assert!(
+            !migration.has_errors(),
+            "{how:?}: {:?}",
+            migration.findings()
+        );
+        let text = message(&migration, Severity::Notice, "schema-restored");
+        let name = if matches!(how, Damage::Renamed) {
+            "renamed"
+        } else {
+            "collection_1"
+        };
+        for part in [
+            format!("collection {name:?} (1)"),
+            CREATED.to_string(),
+            "has no fields and no partitions".into(),
+            "4 fields and 2 partitions".into(),
+        ] {
+            assert!(text.contains(&part), "{how:?}: {part} in {text}");
+        }
+        let repaired = apply(&migration, &image);
+        assert_complete(&repaired, &format!("{how:?}"));
+        let record = match how {
+            Damage::InPlace => IN_PLACE,
+            Damage::Renamed | Damage::Started => IN_DATABASE,
+        };
+        assert_eq!(get(&repaired, record), get(&image, record), "{how:?}");
+    }
+}
+
+#[test]
+fn a_lost_schema_is_restored_from_a_backup() {
+    let metadata = metadata();
+    let of = |form| {
+        let after = metadata.after(&metadata.migrate(form)).into_iter();
+        source(after.map(|(key, value)| Entry::new(root().join(key.as_bytes()), value)))
+    };
+    let backups = [
+        ("2.1", source(metadata.list())),
+        ("embedded", of(CollectionForm::Embedded)),
+        ("split", of(CollectionForm::Split)),
+        ("database", of(CollectionForm::Database)),
+    ];
+    for how in ALL {
+        let image = without_history(how);
+        let text = message(&repair(&image, "2.3.22"), Severity::Error, "schema-lost");
+        assert!(text.contains("--from FILE"), "{text}");
+        for (name, backup) in &backups {
+            let migration = repair_with(&image, "2.3.22", Some(backup));
+            assert!(
+                !migration.has_errors(),
+                "{how:?}, {name}: {:?}",
+                migration.findings()
+            );
+            let text = message(&migration, Severity::Notice, "schema-restored");
+            assert!(text.contains("before.mmb"), "{text}");
+            assert_complete(&apply(&migration, &image), &format!("{how:?} from {name}"));
+        }
+    }
+}
+
+#[test]
+fn a_backup_below_another_root_restores_as_well() {
+    let other = MetaRoot::new("old", "meta", "kv").unwrap();
+    let mut schemas = SchemaSource::new(other.clone(), "old.bak");
+    for (key, value) in metadata().entries {
+        schemas.push(&Entry::new(other.join(key.as_bytes()), value));
+    }
+    let image = without_history(Damage::Started);
+    let migration = repair_with(&image, "2.3.22", Some(&Arc::new(schemas)));
+    assert_complete(&apply(&migration, &image), "another root");
+}
+
+/// The snapshots of the metadata are newer than any backup.
+#[test]
+fn snapshots_are_preferred_to_a_backup() {
+    let old = source(Metadata::small().list());
+    let image = damaged(Damage::Renamed);
+    let migration = repair_with(&image, "2.3.22", Some(&old));
+    let text = message(&migration, Severity::Notice, "schema-restored");
+    assert!(!text.contains("before.mmb"), "{text}");
+    assert_complete(&apply(&migration, &image), "both");
+}
+
+#[test]
+fn a_frozen_record_moves_to_a_time_that_can_be_followed() {
+    let image = damaged(Damage::Started);
+    let migration = repair(&image, "2.3.22");
+    message(&migration, Severity::Warning, "frozen-record");
+    let repaired = apply(&migration, &image);
+    let last = format!("snapshots/{IN_DATABASE}_ts{}", u64::MAX);
+    assert_eq!(get(&repaired, &last), None);
+    let thawed = format!("snapshots/{IN_DATABASE}_ts{}", CREATED + 1);
+    assert_eq!(get(&repaired, &thawed), get(&image, IN_DATABASE));
+}
+
+/// 2.3.18 and later bring back what was dropped after their first start.
+#[test]
+fn a_dropped_collection_is_not_restored() {
+    let mut image = damaged(Damage::Started);
+    put(
+        &mut image,
+        &format!("snapshots/{IN_DATABASE}_ts{ALTERED}"),
+        TOMBSTONE.to_vec(),
+    );
+    image.retain(|key, _| {
+        let key = String::from_utf8_lossy(key);
+        ![
+            "aliases",
+            "loadinfo",
+            "replica",
+            "Replica",
+            "field-index",
+            "segment-index",
+            "datacoord",
+        ]
+        .iter()
+        .any(|part| key.contains(part))
+    });
+    let migration = repair(&image, "2.3.22");
+    message(&migration, Severity::Warning, "dropped-collection-returned");
+    let repaired = apply(&migration, &image);
+    assert_eq!(get(&repaired, IN_DATABASE).as_deref(), Some(TOMBSTONE));
+    assert_eq!(
+        get(
+            &repaired,
+            &format!("snapshots/{IN_DATABASE}_ts{}", u64::MAX)
+        ),
+        None
+    );
+    assert!(children(&repaired).is_empty());
+    assert_eq!(errors(&repaired, "2.3.22"), Vec::<String>::new());
+    assert!(repair(&repaired, "2.3.22").is_empty());
+
+    let mut image = damaged(Damage::Renamed);
+    put(&mut image, "root-coord/fields/1/100", TOMBSTONE.to_vec());
+    put(
+        &mut image,
+        "snapshots/root-coord/fields/1/100_ts9",
+        TOMBSTONE.to_vec(),
+    );
+    let text = message(&repair(&image, "2.3.22"), Severity::Error, "schema-lost");
+    assert!(text.contains("dropped"), "{text}");
+
+    let mut image = official(&metadata());
+    put(&mut image, IN_PLACE, TOMBSTONE.to_vec());
+    put(
+        &mut image,
+        &format!("snapshots/{IN_PLACE}_ts{ALTERED}"),
+        TOMBSTONE.to_vec(),
+    );
+    let migration = repair(&image, "2.3.22");
+    assert!(
+        !codes(&migration)
+            .iter()
+            .any(|(_, code, _)| code == "schema-restored")
+    );
+}
+
+#[test]
+fn a_schema_that_other_records_contradict_is_not_restored() {
+    let index = v2_2::index::FieldIndex {
+        index_info: Some(v2_2::index::IndexInfo {
+            collection_id: 1,
+            field_id: 107,
+            index_id: 9,
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let load = v2_2::query::PartitionLoadInfo {
+        collection_id: 1,
+        partition_id: 12,
+        replica_number: 1,
+        status: 2,
+        ..Default::default()
+    };
+    let mut inline = segment(60, 5);
+    inline.binlogs = vec![v2_1::data::FieldBinlog {
+        field_id: 109,
+        ..Default::default()
+    }];
+    let mut elsewhere = segment(61, 5);
+    elsewhere.partition_id = 13;
+    let partition = v2_2::etcd::PartitionInfo {
+        partition_id: 14,
+        partition_name: "second".into(),
+        collection_id: 1,
+        ..Default::default()
+    };
+    let field = v2_2::schema::FieldSchema {
+        field_id: 100,
+        name: "other".into(),
+        is_primary_key: true,
+        ..Default::default()
+    };
+    let cases = [
+        ("field-index/1/9", index.encode_to_vec(), "field 107"),
+        (
+            "querycoord-partition-loadinfo/1/12",
+            load.encode_to_vec(),
+            "partition 12",
+        ),
+        ("datacoord-meta/binlog/1/10/50/108", Vec::new(), "field 108"),
+        (
+            "datacoord-meta/s/1/10/60",
+            inline.encode_to_vec(),
+            "field 109",
+        ),
+        (
+            "datacoord-meta/s/1/13/61",
+            elsewhere.encode_to_vec(),
+            "partition 13",
+        ),
+        (
+            "root-coord/partitions/1/14",
+            partition.encode_to_vec(),
+            "same name",
+        ),
+        (
+            "root-coord/fields/1/100",
+            field.encode_to_vec(),
+            "another field 100",
+        ),
+    ];
+    for (key, value, why) in cases {
+        let mut image = damaged(Damage::Renamed);
+        put(&mut image, key, value);
+        let text = message(&repair(&image, "2.3.22"), Severity::Error, "schema-lost");
+        assert!(text.contains(why), "{key}: {text}");
+    }
+}
+
+/// Segments of a dropped partition stay until they are collected.
+#[test]
+fn dropped_segments_do_not_need_their_partition() {
+    let mut image = damaged(Damage::Renamed);
+    let mut gone = segment(61, 5);
+    gone.partition_id = 13;
+    gone.state = 6;
+    put(&mut image, "datacoord-meta/s/1/13/61", gone.encode_to_vec());
+    let migration = repair(&image, "2.3.22");
+    message(&migration, Severity::Notice, "schema-restored");
+}
+
+/// Another collection may have had the id: only the same collection's record is used.
+#[test]
+fn a_record_of_another_collection_is_not_used() {
+    let mut other = metadata();
+    other.change_collection(|record| record.create_time += 1);
+    let image = without_history(Damage::Renamed);
+    let migration = repair_with(&image, "2.3.22", Some(&source(other.list())));
+    let text = message(&migration, Severity::Error, "schema-lost");
+    assert!(text.contains("before.mmb"), "{text}");
+    let mut dropped = metadata();
+    dropped.drop("root-coord/collection/1");
+    dropped
+        .entries
+        .retain(|key, _| !key.starts_with("snapshots/root-coord/collection/"));
+    let migration = repair_with(&image, "2.3.22", Some(&source(dropped.list())));
+    message(&migration, Severity::Error, "schema-lost");
+}
+
+/// 2.2 writes a partition that is created after the alteration under a separate key, and files one that it drops under
+/// collection 0.
+#[test]
+fn partitions_made_and_dropped_after_the_alteration_are_heeded() {
+    let mut image = damaged(Damage::Renamed);
+    let made = v2_2::etcd::PartitionInfo {
+        partition_id: 14,
+        partition_name: "third".into(),
+        partition_created_timestamp: ALTERED + 5,
+        collection_id: 1,
+        state: 0,
+    };
+    put(
+        &mut image,
+        "root-coord/partitions/1/14",
+        made.encode_to_vec(),
+    );
+    let time = ALTERED + 5;
+    put(
+        &mut image,
+        &format!("snapshots/root-coord/partitions/1/14_ts{time}"),
+        made.encode_to_vec(),
+    );
+    let dropped = v2_2::etcd::PartitionInfo {
+        partition_id: 11,
+        partition_name: "second".into(),
+        state: 2,
+        ..Default::default()
+    };
+    put(
+        &mut image,
+        "root-coord/partitions/0/11",
+        dropped.encode_to_vec(),
+    );
+    put(
+        &mut image,
+        &format!("snapshots/root-coord/partitions/0/11_ts{time}"),
+        dropped.encode_to_vec(),
+    );
+    let migration = repair(&image, "2.3.22");
+    message(&migration, Severity::Notice, "schema-restored");
+    let repaired = apply(&migration, &image);
+    let is_there = |id: i64| get(&repaired, &format!("root-coord/partitions/1/{id}")).is_some();
+    assert_eq!([10, 11, 14].map(is_there), [true, false, true]);
+}
+
+/// A collection of the same name that is embedded, and one that lost its schema, are both repaired.
+#[test]
+fn embedded_and_lost_collections_are_repaired_together() {
+    let mut metadata = metadata();
+    let mut second = collection(2);
+    second.field_indexes.clear();
+    second.schema.as_mut().unwrap().name = "second".into();
+    metadata.put("root-coord/collection/2", &second);
+    metadata.put(
+        &format!("snapshots/root-coord/collection/2_ts{CREATED}"),
+        &second,
+    );
+    for has_history in [true, false] {
+        let backup = source(metadata.list());
+        let mut image = official(&metadata);
+        damage(&mut image, Damage::Started);
+        if !has_history {
+            image.remove(&root().join(format!("snapshots/{IN_PLACE}_ts{CREATED}").as_bytes()));
+        }
+        let migration = repair_with(&image, "2.3.22", Some(&backup));
+        assert!(!migration.has_errors(), "{:?}", migration.findings());
+        // A rollback has no backup to plan with, so what needs one stages nothing.
+        assert_eq!(migration.staged_count() > 0, has_history);
+        let repaired = apply(&migration, &image);
+        assert_eq!(errors(&repaired, "2.3.22"), Vec::<String>::new());
+        assert!(repair(&repaired, "2.3.22").is_empty());
+        assert!(children(&repaired).is_superset(&expected()));
+    }
+}
+
+/// A killed run leaves any of these states. With the backup the next one ends the same; without it, it never takes a
+/// half restored collection for a complete one.
+#[test]
+fn an_interrupted_restoration_is_finished_or_refused() {
+    let backup = source(metadata().list());
+    for (how, has_history) in ALL.iter().flat_map(|how| [(*how, true), (*how, false)]) {
+        let before = if has_history {
+            damaged(how)
+        } else {
+            without_history(how)
+        };
+        let whole = repair_with(&before, "2.3.22", Some(&backup));
+        let wanted = apply(&whole, &before);
+        let (staged, writes) = writes(&whole);
+        assert_eq!(staged, 0);
+        let mut image = before.clone();
+        for (number, (key, value)) in writes.into_iter().enumerate() {
+            match value {
+                Some(value) => image.insert(key, value),
+                None => image.remove(&key),
+            };
+            let rest = repair_with(&image, "2.3.22", Some(&backup));
+            assert!(
+                !rest.has_errors(),
+                "{how:?}, {number}: {:?}",
+                rest.findings()
+            );
+            assert_eq!(apply(&rest, &image), wanted, "{how:?}, write {number}");
+            let rest = repair(&image, "2.3.22");
+            assert!(
+                rest.has_errors() || apply(&rest, &image) == wanted,
+                "{how:?}, write {number}: {:?}",
+                rest.findings()
+            );
+        }
+        assert_eq!(image, wanted, "{how:?}");
+    }
+}
