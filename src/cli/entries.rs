@@ -66,8 +66,15 @@ impl EntrySource {
         let revision = match &self.file {
             Some(file) => context.offline(|environment| file.entries(environment, visit)),
             None => context.read(async |store, environment| {
-                let what = (&context.config.root, ranges);
-                meta_migrate::entries(store, what, (&limits(), environment), &mut visit).await
+                meta_migrate::entries(
+                    store,
+                    &context.config.root,
+                    ranges,
+                    &limits(),
+                    environment,
+                    &mut visit,
+                )
+                .await
             }),
         };
         revision.map(|_| ())
@@ -89,8 +96,15 @@ impl EntrySource {
                 context.require_metadata(store, false).await?;
                 let root = &context.config.root;
                 let ranges = [root.range()];
-                let what = (root, ranges.as_slice());
-                meta_migrate::entries(store, what, (&limits(), environment), &mut visit).await
+                meta_migrate::entries(
+                    store,
+                    root,
+                    ranges.as_slice(),
+                    &limits(),
+                    environment,
+                    &mut visit,
+                )
+                .await
             }),
         };
         revision.map(|_| ())

@@ -159,8 +159,15 @@ fn each(
     match source {
         Some(source) => context.offline(|environment| source.entries(environment, visit)),
         None => context.read(async |store, environment| {
-            let what = (selection.root, selection.ranges.as_slice());
-            meta_migrate::entries(store, what, (&limits(), environment), &mut visit).await
+            meta_migrate::entries(
+                store,
+                selection.root,
+                selection.ranges.as_slice(),
+                &limits(),
+                environment,
+                &mut visit,
+            )
+            .await
         }),
     }
 }

@@ -136,9 +136,8 @@ fn make(
             .require_metadata(store, args.empty.allow_empty)
             .await?;
         let (root, limits) = (&context.config.root, limits());
-        let planned = meta_migrate::plan(store, root, options, (&limits, environment)).await?;
-        let blocking =
-            meta_migrate::blocking(store, root, &planned, (&limits, environment)).await?;
+        let planned = meta_migrate::plan(store, root, options, &limits, environment).await?;
+        let blocking = meta_migrate::blocking(store, root, &planned, &limits, environment).await?;
         Ok(Planned {
             blocking,
             ..Planned::new(planned.report)
@@ -157,7 +156,7 @@ fn layout(
                 .require_metadata(store, args.empty.allow_empty)
                 .await?;
             let limits = limits();
-            let found = meta_migrate::status(store, &context.config.root, (&limits, environment));
+            let found = meta_migrate::status(store, &context.config.root, &limits, environment);
             Ok(found.await?.layout)
         }),
     }

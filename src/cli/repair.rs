@@ -123,9 +123,8 @@ fn dry_run(context: &CommandContext, options: &Options) -> Outcome {
     let planned = context.read(async |store, environment| {
         context.require_metadata(store, false).await?;
         let (root, limits) = (&context.config.root, limits());
-        let planned = meta_migrate::plan(store, root, options, (&limits, environment)).await?;
-        let blocking =
-            meta_migrate::blocking(store, root, &planned, (&limits, environment)).await?;
+        let planned = meta_migrate::plan(store, root, options, &limits, environment).await?;
+        let blocking = meta_migrate::blocking(store, root, &planned, &limits, environment).await?;
         // Milvus is stopped later.
         let is_context = |code: &str| code == meta_migrate::LIVE_SESSION;
         Ok(Planned {

@@ -45,7 +45,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let (found, failed) = context.read(async |store, environment| {
         let is_allowed = args.report_only || args.empty.allow_empty;
         context.require_metadata(store, is_allowed).await?;
-        meta_migrate::status_with_journal_error(store, root, (&limits(), environment)).await
+        meta_migrate::status_with_journal_error(store, root, &limits(), environment).await
     })?;
     context.print(&found, output::status::text)?;
     match failed {

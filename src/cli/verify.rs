@@ -41,8 +41,12 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
             let before = backup.map(|path| context.open(path, args.reading));
             let before = before.transpose()?;
             context.offline(|environment| {
-                let reader = (told.as_ref(), release.as_ref());
-                source.verify(before.as_ref(), reader, environment)
+                source.verify(
+                    before.as_ref(),
+                    told.as_ref(),
+                    release.as_ref(),
+                    environment,
+                )
             })?
         }
         None => {

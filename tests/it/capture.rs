@@ -224,8 +224,7 @@ proptest! {
             let limits = PageLimits { bytes: 1 << 20, first_count, max_count, keys_only: false };
             let cuts = cuts.iter().map(|cut| format!("r/{cut}").into_bytes()).collect::<Vec<_>>();
             for range in [KeyRange::prefix("r/"), KeyRange::prefix("")] {
-                let parts = (range, cuts.as_slice());
-                let capture = Scan::in_parts(store.clone(), parts, None, limits).await.unwrap();
+                let capture = Scan::in_parts(store.clone(), range, &cuts, None, limits).await.unwrap();
                 assert_eq!(read_all(capture).await, store.dump());
             }
         });

@@ -75,7 +75,7 @@ async fn save_once<S: Store>(
         environment.observer.note(&unfinished);
     }
     let job = BackupJob::start(&options.target, &options.root, before.read_revision);
-    let captured = capture(store, (options, ctx), (&before, &job)).await;
+    let captured = capture(store, options, ctx, &before, &job).await;
     environment.observer.phase_finished();
     match captured {
         Ok(skipped_leased) => {
@@ -92,8 +92,10 @@ async fn save_once<S: Store>(
 /// Hands everything to the job; returns how many leased keys were left out.
 async fn capture<S: Store>(
     store: &S,
-    (options, ctx): (&BackupOptions, RunContext<'_>),
-    (before, job): (&Witness, &BackupJob),
+    options: &BackupOptions,
+    ctx: RunContext<'_>,
+    before: &Witness,
+    job: &BackupJob,
 ) -> Result<u64, EngineErrorKind> {
     let root = &options.root;
     let filter = Filter::all(root);
@@ -187,8 +189,9 @@ impl Witness {
             let Some(lock) = &found.lock else {
                 return Ok(found);
             };
-            let held = (lock, found.read_revision.revision);
-            waiting.wait(store, ctx, held).await?;
+            waiting
+                .wait(store, ctx, lock, found.read_revision.revision)
+                .await?;
         }
     }
 

@@ -29,7 +29,8 @@ pub async fn blocking<S: Store>(
     store: &S,
     root: &MetaRoot,
     planned: &Planned,
-    (limits, environment): (&Limits, &Environment),
+    limits: &Limits,
+    environment: &Environment,
 ) -> Result<Vec<Finding>, EngineError> {
     let plan = &planned.report;
     let ask = async {
@@ -62,7 +63,7 @@ pub async fn blocking<S: Store>(
         found.extend(permission);
         let staged = phase.is_some_and(Phase::is_before_commit);
         let quota = QuotaCheck::ask(store, limits.retry_timeout);
-        let checked = quota.check_migration(plan, (staged, planned.source_bytes));
+        let checked = quota.check_migration(plan, staged, planned.source_bytes);
         let mut may_probe = may_write;
         match checked.await {
             Ok(None) => {}
@@ -77,7 +78,7 @@ pub async fn blocking<S: Store>(
             Err(failure) => return Err(failure),
         }
         if may_probe {
-            found.extend(request_limits(store, (root, limits), planned).await?);
+            found.extend(request_limits(store, root, limits, planned).await?);
         }
         found.sort();
         Ok::<_, EngineErrorKind>(found)
@@ -116,12 +117,16 @@ fn unfinished_restore(root: &MetaRoot, backup: Option<&str>) -> Finding {
 /// What etcd does not take in one request, asked without a write.
 async fn request_limits<S: Store>(
     store: &S,
-    (root, limits): (&MetaRoot, &Limits),
+    root: &MetaRoot,
+    limits: &Limits,
     planned: &Planned,
 ) -> Result<Vec<Finding>, EngineErrorKind> {
-    let by = (root, limits.retry_timeout);
     let mut found = Vec::new();
-    match planned.largest.check_entry(store, by).await {
+    match planned
+        .largest
+        .check_entry(store, root, limits.retry_timeout)
+        .await
+    {
         Ok(()) => {}
         Err(failure) => {
             let EngineErrorKind::EntryTooLarge { key, .. } = &failure else {
@@ -131,7 +136,11 @@ async fn request_limits<S: Store>(
             found.push(Finding::error("entry-too-large", key, message));
         }
     }
-    match planned.largest.check_commit(store, by).await {
+    match planned
+        .largest
+        .check_commit(store, root, limits.retry_timeout)
+        .await
+    {
         Ok(()) => {}
         Err(failure) => {
             let EngineErrorKind::CommitTooLarge { operations } = &failure else {

@@ -87,7 +87,8 @@ pub(super) async fn survey<S: Store>(
 pub(super) async fn result_findings<S: Store>(
     store: &S,
     ctx: RunContext<'_>,
-    (filter, reading): (&Filter, &Reading),
+    filter: &Filter,
+    reading: &Reading,
     options: &Options,
 ) -> Result<Vec<Finding>, EngineErrorKind> {
     match (options.task, reading.layout) {

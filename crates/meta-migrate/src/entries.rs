@@ -19,8 +19,10 @@ use crate::throughput::pages::Pages;
 /// [`EngineError`] when etcd cannot be read.
 pub async fn entries<S: Store>(
     store: &S,
-    (root, ranges): (&MetaRoot, &[KeyRange]),
-    (limits, environment): (&Limits, &Environment),
+    root: &MetaRoot,
+    ranges: &[KeyRange],
+    limits: &Limits,
+    environment: &Environment,
     mut visit: impl FnMut(Entry) -> ControlFlow<()>,
 ) -> Result<i64, EngineError> {
     let ctx = environment.ctx(root, limits);

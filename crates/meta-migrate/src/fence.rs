@@ -56,7 +56,8 @@ impl LockWait {
         &mut self,
         store: &S,
         ctx: RunContext<'_>,
-        (lock, revision): (&Entry, i64),
+        lock: &Entry,
+        revision: i64,
     ) -> Result<(), EngineErrorKind> {
         let RunContext {
             root,
@@ -122,7 +123,7 @@ impl<S: Store> Fence<S> {
             .await
             .map_err(while_doing("reading the lock"))?;
             if let Some(lock) = held.entries.first() {
-                waiting.wait(store, ctx, (lock, held.revision)).await?;
+                waiting.wait(store, ctx, lock, held.revision).await?;
             }
         }
     }

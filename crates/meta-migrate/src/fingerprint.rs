@@ -128,14 +128,15 @@ impl Fingerprint {
 pub(super) async fn changed_since<S: Store>(
     store: &S,
     filter: &Filter,
-    (before, revision): (&Fingerprint, i64),
+    before: &Fingerprint,
+    revision: i64,
     retry_timeout: Duration,
 ) -> Result<Option<String>, EngineErrorKind> {
     let mut now = Fingerprint::default();
     let mut newer = None;
     let range = filter.root.range();
     let mut pages =
-        KeyPages::begin(store, (range, &family_starts(&filter.root)), retry_timeout).await?;
+        KeyPages::begin(store, range, &family_starts(&filter.root), retry_timeout).await?;
     while let Some(page) = pages.next().await? {
         for entry in page.iter().filter(|entry| filter.keeps(entry)) {
             now.add(entry);
@@ -164,7 +165,8 @@ impl<S: Store> KeyPages<S> {
     /// Begins to read at the newest revision; `cuts` as in [`Scan::in_parts`].
     pub(super) async fn begin(
         store: &S,
-        (range, cuts): (KeyRange, &[Vec<u8>]),
+        range: KeyRange,
+        cuts: &[Vec<u8>],
         retry_timeout: Duration,
     ) -> Result<Self, EngineErrorKind> {
         let patient = RetryingStore::new(store.clone(), retry_timeout);
@@ -172,7 +174,7 @@ impl<S: Store> KeyPages<S> {
             keys_only: true,
             ..PageLimits::default()
         };
-        let capture = Scan::in_parts(patient, (range, cuts), None, limits).await;
+        let capture = Scan::in_parts(patient, range, cuts, None, limits).await;
         Ok(Self(capture.map_err(while_doing("reading keys"))?))
     }
 

@@ -177,17 +177,17 @@ impl JournalStore {
     pub(super) async fn advance<S: Store>(
         &mut self,
         store: &S,
-        (fence, limits): (&Fence<S>, &Limits),
+        fence: &Fence<S>,
+        limits: &Limits,
         next: Journal,
-        (mut compares, mut ops): (Vec<Compare>, Vec<Op>),
+        mut compares: Vec<Compare>,
+        mut ops: Vec<Op>,
     ) -> Result<WriteStats, EngineErrorKind> {
         let value = next.encode();
         compares.extend(self.guards(fence).compares());
         ops.push(Op::put(self.key.clone(), value.clone()));
         let txn = Txn { compares, ops };
-        let sent = self
-            .send(store, (fence, limits), &txn, Some(&value))
-            .await?;
+        let sent = self.send(store, fence, limits, &txn, Some(&value)).await?;
         self.mod_revision = sent.revision;
         self.journal = Some(next);
         Ok(WriteStats {
@@ -202,14 +202,15 @@ impl JournalStore {
     pub(super) async fn clear<S: Store>(
         &mut self,
         store: &S,
-        (fence, limits): (&Fence<S>, &Limits),
+        fence: &Fence<S>,
+        limits: &Limits,
         mut ops: Vec<Op>,
     ) -> Result<(), EngineErrorKind> {
         let compares = self.guards(fence).compares();
         let range = milvus_meta::keys::KeyRange::single(self.key.clone());
         ops.push(Op::Delete(range));
         let txn = Txn { compares, ops };
-        self.send(store, (fence, limits), &txn, None).await?;
+        self.send(store, fence, limits, &txn, None).await?;
         self.mod_revision = 0;
         self.journal = None;
         Ok(())
@@ -220,7 +221,8 @@ impl JournalStore {
     async fn send<S: Store>(
         &mut self,
         store: &S,
-        (fence, limits): (&Fence<S>, &Limits),
+        fence: &Fence<S>,
+        limits: &Limits,
         txn: &Txn,
         wanted: Option<&[u8]>,
     ) -> Result<Sent, EngineErrorKind> {
@@ -280,7 +282,7 @@ impl JournalStore {
         }
         // One of our transactions was refused by a comparison, and so is each of them from now on.
         self.in_doubt = false;
-        Err(self.diagnose((fence, limits)).await?)
+        Err(self.diagnose(fence, limits).await?)
     }
 
     fn refused(&self, error: StoreError) -> EngineErrorKind {
@@ -290,7 +292,8 @@ impl JournalStore {
     /// Why a comparison did not hold.
     async fn diagnose<S: Store>(
         &self,
-        (fence, limits): (&Fence<S>, &Limits),
+        fence: &Fence<S>,
+        limits: &Limits,
     ) -> Result<EngineErrorKind, EngineErrorKind> {
         let guards = self.guards(fence);
         let lost = guards

@@ -192,7 +192,7 @@ async fn already_migrated<S: Store>(
     if layout != Layout::V2_2 {
         return Ok(false);
     }
-    refuse_incomplete((layout, findings), &wanted)?;
+    refuse_incomplete(layout, findings, &wanted)?;
     Ok(true)
 }
 
@@ -387,7 +387,7 @@ impl<'a, S: Store> Run<'a, S> {
                 // What was wrong in the source was reported when it was migrated.
                 findings.retain(is_form);
             }
-            refuse_incomplete((shown, findings), &options)?;
+            refuse_incomplete(shown, findings, &options)?;
         }
         if matches!(phase, Some(Phase::Committed | Phase::Tidying)) {
             self.written = WriteState::Committed;

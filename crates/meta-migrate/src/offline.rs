@@ -129,7 +129,8 @@ impl BackupSource {
     pub fn verify(
         &self,
         before: Option<&Self>,
-        (options, target): (Option<&Options>, Option<&Release>),
+        options: Option<&Options>,
+        target: Option<&Release>,
         environment: &Environment,
     ) -> Result<VerifyReport, EngineError> {
         let outcome = match before {
@@ -356,7 +357,7 @@ impl BackupSource {
         if report.outcome == MigrateOutcome::Migrated {
             let writing = std::time::Instant::now();
             let entries = (self.backup.summary().entries + plan.put).saturating_sub(plan.delete);
-            report.backup = Some(self.write((&migration, entries), target, environment)?);
+            report.backup = Some(self.write(&migration, entries, target, environment)?);
             report.verified = true;
             report.plan = Some(plan);
             report.seconds.write = writing.elapsed().as_secs_f64();
@@ -368,7 +369,8 @@ impl BackupSource {
     /// Writes the migrated entries; the writer reads the file back and compares.
     fn write(
         &self,
-        (migration, entries): (&Migration, u64),
+        migration: &Migration,
+        entries: u64,
         target: &BackupTarget,
         environment: &Environment,
     ) -> Result<BackupRef, EngineErrorKind> {

@@ -39,7 +39,8 @@ pub async fn plan<S: Store>(
     store: &S,
     root: &MetaRoot,
     options: &Options,
-    (limits, environment): (&Limits, &Environment),
+    limits: &Limits,
+    environment: &Environment,
 ) -> Result<Planned, EngineError> {
     let make = async {
         let journal_store = JournalStore::load(store, root, limits).await?;
@@ -60,7 +61,7 @@ pub async fn plan<S: Store>(
             });
         }
         let ctx = environment.ctx(root, limits);
-        let mut reading = read_source(store, ctx, (&filter, options), None).await?;
+        let mut reading = read_source(store, ctx, &filter, options, None).await?;
         let mut checked = None;
         if options.task == Task::Migration && reading.layout == Layout::V2_2 {
             let (_, findings) = completeness::check(store, ctx, options, &journal_store).await?;
@@ -71,8 +72,8 @@ pub async fn plan<S: Store>(
             }
         }
         let mut report = plan_of(&reading, root, journal_store.journal());
-        let found = (&filter, &reading);
-        let blocking = completeness::result_findings(store, ctx, found, options).await?;
+        let blocking =
+            completeness::result_findings(store, ctx, &filter, &reading, options).await?;
         report.findings.extend(checked.unwrap_or(blocking));
         report.findings.sort();
         if staged && report.layout == Layout::V2_1 {

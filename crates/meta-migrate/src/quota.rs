@@ -63,24 +63,29 @@ impl QuotaCheck {
     pub(super) async fn check_migration(
         self,
         plan: &PlanReport,
-        (staged, source_bytes): (bool, u64),
+        staged: bool,
+        source_bytes: u64,
     ) -> Result<Option<String>, EngineErrorKind> {
         let put = if staged { 0 } else { plan.put };
         let bytes = if staged { 0 } else { plan.bytes_put };
         let changed = plan.rewrite + plan.delete;
         // At most all of the source is restored; what was staged is deleted.
-        let back = (changed + plan.put, source_bytes);
-        let needed = (put + changed + back.0, bytes + back.1);
-        let checked = self.check(needed).await;
+        let keys = put + changed + changed + plan.put;
+        let checked = self.check(keys, bytes + source_bytes).await;
         checked.map_err(|failure| with_log_keys(failure, plan))
     }
 
     /// Refuses when an alarm is raised, or when so many keys and bytes do not fit the quota.
-    pub(super) async fn check(self, needed: (u64, u64)) -> Result<Option<String>, EngineErrorKind> {
+    pub(super) async fn check(
+        self,
+        keys: u64,
+        bytes: u64,
+    ) -> Result<Option<String>, EngineErrorKind> {
         let status = self.0.outcome().await?;
         judge(
             &status.map_err(while_doing("asking etcd for its status"))?,
-            needed,
+            keys,
+            bytes,
         )
     }
 }
@@ -102,10 +107,7 @@ fn keys_of_logs(plan: &PlanReport) -> u64 {
 
 /// Where the server does not report its quota, etcd's default is assumed only to warn: a refusal on a
 /// guess would stop clusters that have room.
-fn judge(
-    status: &ClusterStatus,
-    (keys, bytes): (u64, u64),
-) -> Result<Option<String>, EngineErrorKind> {
+fn judge(status: &ClusterStatus, keys: u64, bytes: u64) -> Result<Option<String>, EngineErrorKind> {
     if !status.alarms.is_empty() {
         return Err(EngineErrorKind::Alarm(status.alarms.clone()));
     }

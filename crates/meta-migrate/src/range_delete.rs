@@ -21,13 +21,14 @@ pub(super) struct Deletes {
 /// `known` or before.
 pub(super) async fn plan_deletes<S: Store>(
     store: &S,
-    (ranges, known): (&[KeyRange], i64),
+    ranges: &[KeyRange],
+    known: i64,
     limits: &Limits,
 ) -> Result<Deletes, EngineErrorKind> {
     let (mut runs, mut newer) = (DeleteRanges::default(), Vec::new());
     let mut revision = i64::MAX;
     for range in ranges {
-        let mut pages = KeyPages::begin(store, (range.clone(), &[]), limits.retry_timeout).await?;
+        let mut pages = KeyPages::begin(store, range.clone(), &[], limits.retry_timeout).await?;
         // What is written between the reads of two ranges is newer than the older of them.
         revision = revision.min(pages.revision());
         while let Some(page) = pages.next().await? {

@@ -45,10 +45,11 @@ impl Largest {
     pub(super) async fn check_entry<S: Store>(
         &self,
         store: &S,
-        (root, timeout): (&MetaRoot, Duration),
+        root: &MetaRoot,
+        timeout: Duration,
     ) -> Result<(), EngineErrorKind> {
         match &self.entry {
-            Some(put) => check_entry(store, (root, timeout), (&put.key, &put.value)).await,
+            Some(put) => check_entry(store, root, timeout, &put.key, &put.value).await,
             None => Ok(()),
         }
     }
@@ -57,7 +58,8 @@ impl Largest {
     pub(super) async fn check_commit<S: Store>(
         &self,
         store: &S,
-        (root, timeout): (&MetaRoot, Duration),
+        root: &MetaRoot,
+        timeout: Duration,
     ) -> Result<(), EngineErrorKind> {
         if self.commit.is_empty() {
             return Ok(());
@@ -65,7 +67,7 @@ impl Largest {
         let compares = source_compares(root, self.task, 0);
         let comparisons = compares.len() + guards::never(root).len();
         let operations = self.commit.len().max(comparisons);
-        match refusal(store, (root, timeout), (compares, self.commit.clone())).await? {
+        match refusal(store, root, timeout, compares, self.commit.clone()).await? {
             Some(_) => Err(EngineErrorKind::CommitTooLarge { operations }),
             None => Ok(()),
         }
@@ -75,13 +77,15 @@ impl Largest {
 /// Asks whether the server would take one entry in a transaction without others.
 pub(super) async fn check_entry<S: Store>(
     store: &S,
-    (root, timeout): (&MetaRoot, Duration),
-    (key, value): (&[u8], &[u8]),
+    root: &MetaRoot,
+    timeout: Duration,
+    key: &[u8],
+    value: &[u8],
 ) -> Result<(), EngineErrorKind> {
     let ops = vec![Op::put(key.to_vec(), value.to_vec())];
     // A put over what was read compares that it is unchanged.
     let compares = vec![Compare::ChangedBefore(KeyRange::single(key), 1)];
-    match refusal(store, (root, timeout), (compares, ops)).await? {
+    match refusal(store, root, timeout, compares, ops).await? {
         Some(StoreErrorKind::TooLarge) => Err(EngineErrorKind::EntryTooLarge {
             key: key.to_vec(),
             bytes: key.len() + value.len(),
@@ -93,8 +97,10 @@ pub(super) async fn check_entry<S: Store>(
 /// Sends a transaction that cannot succeed and returns why the server rejects it unread.
 async fn refusal<S: Store>(
     store: &S,
-    (root, timeout): (&MetaRoot, Duration),
-    (mut compares, ops): (Vec<Compare>, Vec<Op>),
+    root: &MetaRoot,
+    timeout: Duration,
+    mut compares: Vec<Compare>,
+    ops: Vec<Op>,
 ) -> Result<Option<StoreErrorKind>, EngineErrorKind> {
     compares.extend(guards::never(root));
     match retry::write(store, timeout, &Txn { compares, ops }).await {

@@ -28,13 +28,15 @@ use crate::{Environment, history, layout, sessions};
 mod apply;
 mod data_loss;
 mod desired_entries;
+mod gap;
 mod old_root;
 mod preconditions;
 mod unstage;
 mod write_ranges;
 
-use apply::{Gap, Restorer, Source};
+use apply::Restorer;
 use data_loss::DataLoss;
+use gap::{Gap, Source};
 use unstage::Staged;
 
 /// Keys of each family that a dry run reports.
@@ -162,7 +164,8 @@ fn keeps_extra(journal_store: &JournalStore) -> bool {
 pub(super) async fn finish_interrupted<S: Store>(
     store: &S,
     ctx: RunContext<'_>,
-    (fence, journal_store): (&Fence<S>, &mut JournalStore),
+    fence: &Fence<S>,
+    journal_store: &mut JournalStore,
 ) -> Result<(), EngineErrorKind> {
     let backup = journal_store
         .journal()
@@ -176,7 +179,7 @@ pub(super) async fn finish_interrupted<S: Store>(
     let source = Source::new(backup_file, keeps_extra(journal_store));
     let quota = QuotaCheck::ask(store, ctx.limits.retry_timeout);
     let since = since(journal_store);
-    let diff = source.diff(store, ctx, (None, since), None).await?;
+    let diff = source.diff(store, ctx, None, since, None).await?;
     diff.check_newer(journal_store)?;
     let mut written = WriteState::Restoring;
     let mut putting = Restorer {
@@ -188,7 +191,7 @@ pub(super) async fn finish_interrupted<S: Store>(
         result: RunResult::Restored,
         written: &mut written,
     };
-    putting.run(quota, (source, diff)).await.map(|_| ())
+    putting.run(quota, source, diff).await.map(|_| ())
 }
 
 /// The revision at which a restore that was started compared its backup: what differs and is newer was written
@@ -223,13 +226,14 @@ pub async fn diff<S: Store>(
     store: &S,
     root: &MetaRoot,
     backup: PathBuf,
-    (limits, environment): (&Limits, &Environment),
+    limits: &Limits,
+    environment: &Environment,
 ) -> Result<DiffReport, EngineError> {
     let ctx = environment.ctx(root, limits);
     let compare = async {
         let backup = desired_entries::open(backup, root, None, limits.tolerance).await?;
         let source = Source::new(backup, false).reporting(usize::MAX);
-        let found = source.diff(store, ctx, (None, 0), None).await?;
+        let found = source.diff(store, ctx, None, 0, None).await?;
         Ok(found.diff.unwrap_or_default())
     };
     compare.await.map_err(EngineError::before_writing)
@@ -272,9 +276,14 @@ impl<'a, S: Store> Run<'a, S> {
         let keep_extra = self.options.keep_extra || keeps_extra(&journal_store);
         let reference = backup.summary().reference();
         let source = Source::new(backup, keep_extra).reporting(DIFF_KEYS_MAX);
-        let lookout = (None, since(&journal_store));
         let diff = source
-            .diff(self.store, self.ctx(), lookout, Some(&journal_store))
+            .diff(
+                self.store,
+                self.ctx(),
+                None,
+                since(&journal_store),
+                Some(&journal_store),
+            )
             .await?;
         let report = diff.planned();
         self.diff = Some(report.clone());
@@ -316,22 +325,29 @@ impl<'a, S: Store> Run<'a, S> {
         Fence::acquire(self.store, ctx, waits.lock).await
     }
 
+    /// Deletes what was staged, and leaves the 2.1 metadata as it is.
+    async fn unstage(
+        &mut self,
+        fence: &Fence<S>,
+        journal_store: &mut JournalStore,
+    ) -> Result<RestoreReport, EngineErrorKind> {
+        let staged = self.staged(journal_store).await?;
+        self.confirm(&staged.report).await?;
+        self.written = WriteState::Staged;
+        match unstage::unstage(self.store, self.ctx(), fence, journal_store, staged).await {
+            Ok(report) => Ok(report),
+            Err(failure) => Err(journal_store
+                .guards(fence)
+                .explain(failure, self.written)
+                .await),
+        }
+    }
+
     async fn run_locked(&mut self, fence: &Fence<S>) -> Result<RestoreReport, EngineErrorKind> {
         sessions::wait_until_gone(self.store, self.ctx(), std::time::Duration::ZERO).await?;
         let mut journal_store = self.load().await?;
         if self.discards(&journal_store) {
-            let staged = self.staged(&journal_store).await?;
-            self.confirm(&staged.report).await?;
-            self.written = WriteState::Staged;
-            let by = (fence, &mut journal_store);
-            let outcome = unstage::unstage(self.store, self.ctx(), by, staged).await;
-            return match outcome {
-                Ok(report) => Ok(report),
-                Err(failure) => Err(journal_store
-                    .guards(fence)
-                    .explain(failure, self.written)
-                    .await),
-            };
+            return self.unstage(fence, &mut journal_store).await;
         }
         if self.options.backup.is_none() && self.is_unmigrated(&journal_store).await? {
             return Ok(nothing_to_undo());
@@ -347,9 +363,14 @@ impl<'a, S: Store> Run<'a, S> {
         let reference = backup.summary().reference();
         let source = Source::new(backup, keep_extra);
         let quota = QuotaCheck::ask(self.store, self.options.limits.retry_timeout);
-        let lookout = (losses.as_ref(), since(&journal_store));
         let diff = source
-            .diff(self.store, self.ctx(), lookout, Some(&journal_store))
+            .diff(
+                self.store,
+                self.ctx(),
+                losses.as_ref(),
+                since(&journal_store),
+                Some(&journal_store),
+            )
             .await?;
         // Only now all of it is known to be right.
         let planned = diff.planned();
@@ -361,7 +382,7 @@ impl<'a, S: Store> Run<'a, S> {
             // Where the backup holds what the migration made, the migration is in place, and so is what is
             // recorded of it.
             if journal_store.phase().is_some() && !self.keeps_journal(diff.layout) {
-                self.forget_journal((fence, &mut journal_store), &planned)
+                self.forget_journal(fence, &mut journal_store, &planned)
                     .await?;
             }
             return Ok(RestoreReport {
@@ -370,7 +391,7 @@ impl<'a, S: Store> Run<'a, S> {
             });
         }
         self.confirm(&planned).await?;
-        let diff = self.as_confirmed(diff, (&source, losses.as_ref())).await?;
+        let diff = self.as_confirmed(diff, &source, losses.as_ref()).await?;
         let mut putting = Restorer {
             store: self.store,
             ctx: self.ctx(),
@@ -380,7 +401,7 @@ impl<'a, S: Store> Run<'a, S> {
             result: self.options.command.result(),
             written: &mut self.written,
         };
-        let outcome = putting.run(quota, (source, diff)).await;
+        let outcome = putting.run(quota, source, diff).await;
         self.phase = journal_store.phase();
         match outcome {
             Ok(report) => Ok(report),
@@ -394,7 +415,8 @@ impl<'a, S: Store> Run<'a, S> {
     /// Deletes the journal of what is undone already, and records the run.
     async fn forget_journal(
         &mut self,
-        (fence, journal_store): (&Fence<S>, &mut JournalStore),
+        fence: &Fence<S>,
+        journal_store: &mut JournalStore,
         planned: &RestoreReport,
     ) -> Result<(), EngineErrorKind> {
         let run = RunRecord {
@@ -402,9 +424,10 @@ impl<'a, S: Store> Run<'a, S> {
             ..history::restored(self.options.command.result(), self.ctx(), planned)
         };
         let ops = history::adding(self.store, self.ctx(), run).await;
-        let by = (fence, &self.options.limits);
         self.written = WriteState::Restoring;
-        let outcome = journal_store.clear(self.store, by, ops).await;
+        let outcome = journal_store
+            .clear(self.store, fence, &self.options.limits, ops)
+            .await;
         if !journal_store.in_doubt() {
             self.written = WriteState::Nothing;
         }
@@ -511,7 +534,8 @@ impl<'a, S: Store> Run<'a, S> {
     async fn as_confirmed(
         &self,
         confirmed: Gap,
-        (source, losses): (&Source, Option<&DataLoss>),
+        source: &Source,
+        losses: Option<&DataLoss>,
     ) -> Result<Gap, EngineErrorKind> {
         let (root, limits) = (&self.options.root, &self.options.limits);
         let revision = confirmed.revision;
@@ -519,7 +543,7 @@ impl<'a, S: Store> Run<'a, S> {
             return Ok(confirmed);
         }
         let diff = source
-            .diff(self.store, self.ctx(), (losses, revision), None)
+            .diff(self.store, self.ctx(), losses, revision, None)
             .await?;
         match diff.newer {
             0 => Ok(diff),

@@ -41,12 +41,13 @@ pub(super) struct Reading {
 pub(super) async fn read_source<S: Store>(
     store: &S,
     ctx: RunContext<'_>,
-    (filter, options): (&Filter, &Options),
+    filter: &Filter,
+    options: &Options,
     backup: Option<&BackupTarget>,
 ) -> Result<Reading, EngineErrorKind> {
     let mut retries = Retries::new(ctx);
     loop {
-        match read_once(store, ctx, (filter, options), backup).await {
+        match read_once(store, ctx, filter, options, backup).await {
             Err(failure) if retries.again_after(&failure) => {}
             outcome => return outcome,
         }
@@ -56,7 +57,8 @@ pub(super) async fn read_source<S: Store>(
 async fn read_once<S: Store>(
     store: &S,
     ctx: RunContext<'_>,
-    (filter, options): (&Filter, &Options),
+    filter: &Filter,
+    options: &Options,
     backup: Option<&BackupTarget>,
 ) -> Result<Reading, EngineErrorKind> {
     let started = Instant::now();

@@ -30,9 +30,10 @@ use crate::{quota, sessions};
 pub async fn status<S: Store>(
     store: &S,
     root: &MetaRoot,
-    ctx: (&Limits, &Environment),
+    limits: &Limits,
+    environment: &Environment,
 ) -> Result<StatusReport, EngineError> {
-    match status_with_journal_error(store, root, ctx).await? {
+    match status_with_journal_error(store, root, limits, environment).await? {
         (report, None) => Ok(report),
         (_, Some(unusable)) => Err(unusable),
     }
@@ -45,7 +46,8 @@ pub async fn status<S: Store>(
 pub async fn status_with_journal_error<S: Store>(
     store: &S,
     root: &MetaRoot,
-    (limits, environment): (&Limits, &Environment),
+    limits: &Limits,
+    environment: &Environment,
 ) -> Result<(StatusReport, Option<EngineError>), EngineError> {
     let (report, unusable) = look(store, root, limits, environment)
         .await
@@ -94,7 +96,7 @@ async fn look<S: Store>(
     let findings = match (phase, &unusable) {
         (Some(Phase::Done) | None, None) => {
             let ctx = environment.ctx(root, limits);
-            wrong(store, ctx, layout, (journal_of_run, lock.as_ref())).await?
+            wrong(store, ctx, layout, journal_of_run, lock.as_ref()).await?
         }
         _ => Vec::new(),
     };
@@ -122,7 +124,8 @@ async fn wrong<S: Store>(
     store: &S,
     ctx: RunContext<'_>,
     layout: Layout,
-    (journal, lock): (Option<&Journal>, Option<&SessionReport>),
+    journal: Option<&Journal>,
+    lock: Option<&SessionReport>,
 ) -> Result<Vec<Finding>, EngineErrorKind> {
     if matches!(layout, Layout::V2_1 | Layout::Staged) {
         return Ok(Vec::new());

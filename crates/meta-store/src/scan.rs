@@ -91,7 +91,7 @@ impl<S: Store> Scan<S> {
         revision: Option<i64>,
         limits: PageLimits,
     ) -> Result<Self, StoreError> {
-        Self::in_parts(store, (range, &[]), revision, limits).await
+        Self::in_parts(store, range, &[], revision, limits).await
     }
 
     /// The same for a range that holds keys of different kinds: each part, up to the next of the
@@ -101,7 +101,8 @@ impl<S: Store> Scan<S> {
     /// As [`Self::new`].
     pub async fn in_parts(
         store: S,
-        (range, cuts): (KeyRange, &[Vec<u8>]),
+        range: KeyRange,
+        cuts: &[Vec<u8>],
         revision: Option<i64>,
         limits: PageLimits,
     ) -> Result<Self, StoreError> {

@@ -102,7 +102,7 @@ fn with_etcd(
     context.require_one_instance(file, tolerance)?;
     let root = &context.config.root;
     context.read(async |store, environment| {
-        meta_migrate::diff(store, root, file.to_owned(), (&limits, environment)).await
+        meta_migrate::diff(store, root, file.to_owned(), &limits, environment).await
     })
 }
 

@@ -200,8 +200,7 @@ async fn traces_of_2_2_are_a_warning_and_stay_when_staging_is_undone() {
         };
         let environment = Environment::silent();
         let limits = limits();
-        let around = (&limits, &environment);
-        let planned = plan(&instance.store, &root(), &wanted, around).await;
+        let planned = plan(&instance.store, &root(), &wanted, &limits, &environment).await;
         let planned = planned.unwrap().report;
         assert_eq!(planned.layout, Layout::V2_1);
         let warning = planned
@@ -385,14 +384,14 @@ async fn status_says_what_is_missing_and_does_not_call_it_mixed() {
     let instance = Instance::of(&Metadata { entries }, CollectionForm::Split);
     let environment = Environment::silent();
     let limits = limits();
-    let found = status(&instance.store, &root(), (&limits, &environment))
+    let found = status(&instance.store, &root(), &limits, &environment)
         .await
         .unwrap();
     assert_eq!(found.layout, Layout::V2_2);
     assert_eq!(codes(&found.findings), Vec::<&str>::new());
     let lost = root().join(b"root-coord/collection/1");
     instance.store.change(|world| world.put(&lost, TOMBSTONE));
-    let found = status(&instance.store, &root(), (&limits, &environment))
+    let found = status(&instance.store, &root(), &limits, &environment)
         .await
         .unwrap();
     assert!(!codes(&found.findings).is_empty());

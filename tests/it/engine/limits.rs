@@ -207,9 +207,15 @@ async fn blocked(instance: &Instance) -> Vec<(String, String)> {
         target: target_version,
     };
     let (limits, environment) = (super::instance::limits(), Environment::silent());
-    let around = (&limits, &environment);
-    let planned = plan(&instance.store, &root(), &options, around).await;
-    let found = blocking(&instance.store, &root(), &planned.unwrap(), around).await;
+    let planned = plan(&instance.store, &root(), &options, &limits, &environment).await;
+    let found = blocking(
+        &instance.store,
+        &root(),
+        &planned.unwrap(),
+        &limits,
+        &environment,
+    )
+    .await;
     let found = found.unwrap().into_iter();
     found.map(|it| (it.code, it.message)).collect()
 }

@@ -60,8 +60,9 @@ async fn what_2_2_wrote_in_another_etcd_is_not_thrown_away_unasked() {
             assert_eq!(refused.kind(), ErrorClass::Refused);
             assert_eq!(mirror.image(), running);
             let notes = Notes::default();
-            let around = (&limits(), &watched(notes.clone()));
-            status(&mirror.store, &root(), around).await.unwrap();
+            status(&mirror.store, &root(), &limits(), &watched(notes.clone()))
+                .await
+                .unwrap();
             let told = notes.0.lock().unwrap().join("\n");
             assert!(told.contains("the journal"), "{told}");
             let again = mirror.migrate().await.unwrap();

@@ -125,14 +125,9 @@ async fn a_plan_says_what_migrate_does() {
             schemas: None,
             target: made.target_version,
         };
-        let planned = plan(
-            &instance.store,
-            &root(),
-            &options,
-            (&limits(), &environment),
-        )
-        .await
-        .unwrap();
+        let planned = plan(&instance.store, &root(), &options, &limits(), &environment)
+            .await
+            .unwrap();
         let report = planned.report;
         assert!(
             !report.findings.iter().any(|it| it.is_error()),

@@ -143,7 +143,6 @@ async fn what_is_migrated_already_needs_no_backup() {
 async fn where_nothing_lies_a_wrong_root_path_is_suspected() {
     let instance = Instance::of(&Metadata::default(), FORMS[0]);
     let environment = Environment::silent();
-    let around = (&limits(), &environment);
     let options = Options {
         form: instance.form,
         task: Task::Migration,
@@ -152,7 +151,7 @@ async fn where_nothing_lies_a_wrong_root_path_is_suspected() {
         schemas: None,
         target: target_of(instance.form).parse().unwrap(),
     };
-    let plan = plan(&instance.store, &root(), &options, around).await;
+    let plan = plan(&instance.store, &root(), &options, &limits(), &environment).await;
     let plan = plan.unwrap().report;
     let checked = verify(
         &instance.store,
@@ -212,8 +211,8 @@ async fn the_status_reports_all_but_the_journal_when_that_cannot_be_read() {
             world.put_leased(&root().join(b"session/proxy-7"), b"{}", hour);
         });
         let (limits, environment) = (limits(), Environment::silent());
-        let around = (&limits, &environment);
-        let found = status_with_journal_error(&instance.store, &root(), around).await;
+        let found =
+            status_with_journal_error(&instance.store, &root(), &limits, &environment).await;
         let (report, unusable) = found.unwrap();
         assert_eq!(report.layout, Layout::V2_1);
         assert!(!report.families.is_empty());
@@ -222,7 +221,9 @@ async fn the_status_reports_all_but_the_journal_when_that_cannot_be_read() {
         assert!(told.contains(word), "{told}");
         assert!(report.journal.is_some(), "as it stands");
         assert_eq!(unusable.unwrap().kind(), ErrorClass::Failed);
-        status(&instance.store, &root(), around).await.unwrap_err();
+        status(&instance.store, &root(), &limits, &environment)
+            .await
+            .unwrap_err();
     }
 }
 

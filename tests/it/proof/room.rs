@@ -60,7 +60,7 @@ async fn too_little_room(etcd: Etcd) {
     case.load(&store).await;
     let environment = Environment::silent();
     let limits = Limits::default();
-    let told = status(&store, &case.root, (&limits, &environment))
+    let told = status(&store, &case.root, &limits, &environment)
         .await
         .unwrap();
     assert_eq!(told.etcd.quota, QUOTA);

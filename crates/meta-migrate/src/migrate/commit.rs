@@ -40,7 +40,7 @@ impl<S: Store> Run<'_, S> {
                 "a restore of {file} was interrupted: finishing it before the migration starts"
             ));
         }
-        finish_interrupted(self.store, ctx, (&self.fence, &mut self.journal_store)).await?;
+        finish_interrupted(self.store, ctx, &self.fence, &mut self.journal_store).await?;
         // What was restored is no backup of what is migrated next.
         self.backup = None;
         self.written = WriteState::Restored;
@@ -67,12 +67,11 @@ impl<S: Store> Run<'_, S> {
             // Every source key that the commit depends on has to be as it was read.
             let compares = source_compares(&self.options.root, self.options.task, revision);
             let next = self.journal_in(Phase::Committed)?;
-            let by = (&self.fence, limits);
             // Also where the run is dropped while etcd does not answer.
             let before = std::mem::replace(&mut self.written, WriteState::InDoubt);
             let outcome = self
                 .journal_store
-                .advance(self.store, by, next, (compares, ops))
+                .advance(self.store, &self.fence, limits, next, compares, ops)
                 .await;
             if outcome.is_err() && !self.journal_store.in_doubt() {
                 self.written = before;
@@ -260,7 +259,7 @@ impl<S: Store> Run<'_, S> {
         let trusted = self.journal_store.check_revisions();
         let known = if trusted.is_ok() { captured } else { i64::MAX };
         let limits = &self.options.limits;
-        let found = plan_deletes(self.store, (&ranges, known), limits).await?;
+        let found = plan_deletes(self.store, &ranges, known, limits).await?;
         if !found.ranges.is_empty() {
             trusted?;
         }

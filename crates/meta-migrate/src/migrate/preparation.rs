@@ -75,7 +75,7 @@ impl<S: Store> Run<'_, S> {
         let wanted = self.options.backup.as_ref();
         let options = self.options.transform_options();
         let quota = QuotaCheck::ask(self.store, self.options.limits.retry_timeout);
-        let mut reading = read_source(self.store, self.ctx(), (&filter, &options), wanted).await?;
+        let mut reading = read_source(self.store, self.ctx(), &filter, &options, wanted).await?;
         self.seconds.read = reading.read_seconds;
         self.seconds.transform = reading.transform_seconds;
         let is_repair = options.task == Task::Repair;
@@ -84,14 +84,16 @@ impl<S: Store> Run<'_, S> {
         {
             return Ok(Some(report));
         }
-        let plan = self.planned((&filter, &reading), &options).await?;
+        let plan = self.planned(&filter, &reading, &options).await?;
         if is_repair && !staged && reading.migration.is_empty() {
             return Ok(Some(self.nothing_to_repair()));
         }
         self.compare_with_journal(&plan)?;
         self.check_approved(&plan, &reading.fingerprint)?;
-        let size = (staged, reading.fingerprint.bytes);
-        if let Some(warning) = quota.check_migration(&plan, size).await? {
+        if let Some(warning) = quota
+            .check_migration(&plan, staged, reading.fingerprint.bytes)
+            .await?
+        {
             self.environment.observer.note(&warning);
         }
         self.check_fit(&reading.migration).await?;
@@ -156,13 +158,13 @@ impl<S: Store> Run<'_, S> {
     /// [`EngineErrorKind::Findings`] where a finding is an error.
     pub(super) async fn planned(
         &self,
-        (filter, reading): (&Filter, &Reading),
+        filter: &Filter,
+        reading: &Reading,
         options: &Options,
     ) -> Result<PlanReport, EngineErrorKind> {
         let mut plan = plan_of(reading, &self.options.root, self.journal_store.journal());
-        let found = (filter, reading);
         plan.findings
-            .extend(result_findings(self.store, self.ctx(), found, options).await?);
+            .extend(result_findings(self.store, self.ctx(), filter, reading, options).await?);
         plan.findings.sort();
         if plan.findings.iter().any(Finding::is_error) {
             return Err(EngineErrorKind::Findings(Box::new(plan)));
@@ -175,12 +177,12 @@ impl<S: Store> Run<'_, S> {
     /// # Errors
     /// [`EngineErrorKind::Findings`] where it is not: it is not ours to finish, but Milvus must not start on it.
     async fn is_complete(&self, options: &Options) -> Result<bool, EngineErrorKind> {
-        let found =
+        let (layout, findings) =
             completeness::check(self.store, self.ctx(), options, &self.journal_store).await?;
-        if has_2_1_run(&found.1) {
+        if has_2_1_run(&findings) {
             return Ok(false);
         }
-        refuse_incomplete(found, options)?;
+        refuse_incomplete(layout, findings, options)?;
         Ok(true)
     }
 
@@ -284,9 +286,12 @@ impl<S: Store> Run<'_, S> {
         let backup = self.options.backup.as_ref();
         let path_bytes = backup.map_or(0, |backup| backup.path.as_os_str().len());
         let largest = Largest::of(migration, root, path_bytes);
-        let by = (root, self.options.limits.retry_timeout);
-        largest.check_entry(self.store, by).await?;
-        largest.check_commit(self.store, by).await
+        largest
+            .check_entry(self.store, root, self.options.limits.retry_timeout)
+            .await?;
+        largest
+            .check_commit(self.store, root, self.options.limits.retry_timeout)
+            .await
     }
 
     async fn confirm(&mut self, plan: &PlanReport) -> Result<(), EngineErrorKind> {
@@ -302,7 +307,8 @@ impl<S: Store> Run<'_, S> {
 
 /// Fails where a finding is an error.
 pub(super) fn refuse_incomplete(
-    (layout, findings): (Layout, Vec<Finding>),
+    layout: Layout,
+    findings: Vec<Finding>,
     options: &Options,
 ) -> Result<(), EngineErrorKind> {
     if findings.iter().any(Finding::is_error) {

@@ -35,8 +35,8 @@ impl<S: Store> Run<'_, S> {
         let root = &self.options.root;
         let options = self.options.transform_options();
         let filter = Filter::all(root);
-        let reading = read_source(self.store, self.ctx(), (&filter, &options), None).await?;
-        let plan = self.planned((&filter, &reading), &options).await?;
+        let reading = read_source(self.store, self.ctx(), &filter, &options, None).await?;
+        let plan = self.planned(&filter, &reading, &options).await?;
         self.prepared = Some(Prepared {
             migration: Arc::new(reading.migration),
             plan,

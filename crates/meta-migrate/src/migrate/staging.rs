@@ -143,10 +143,16 @@ impl<S: Store> Run<'_, S> {
         next: Journal,
         ops: Vec<Op>,
     ) -> Result<(), EngineErrorKind> {
-        let by = (&self.fence, &self.options.limits);
         self.own += self
             .journal_store
-            .advance(self.store, by, next, (Vec::new(), ops))
+            .advance(
+                self.store,
+                &self.fence,
+                &self.options.limits,
+                next,
+                Vec::new(),
+                ops,
+            )
             .await?;
         Ok(())
     }
@@ -178,7 +184,7 @@ impl<S: Store> Run<'_, S> {
                 let ranges = staged_family_ranges(&self.options.root);
                 let limits = &self.options.limits;
                 let others = Others::Source(Box::new(self.source_filter()));
-                let read_back = ReadBack::new(self.store, limits, (ranges, others));
+                let read_back = ReadBack::new(self.store, limits, ranges, others);
                 read_back.along(self.writer(), ops).await
             }
         };
@@ -316,8 +322,15 @@ impl<S: Store> Run<'_, S> {
         }
         let limits = &self.options.limits;
         let filter = self.source_filter();
-        let before = (&prepared.fingerprint, prepared.revision);
-        match changed_since(self.store, &filter, before, limits.retry_timeout).await? {
+        match changed_since(
+            self.store,
+            &filter,
+            &prepared.fingerprint,
+            prepared.revision,
+            limits.retry_timeout,
+        )
+        .await?
+        {
             None => Ok(()),
             Some(what) => Err(EngineErrorKind::SourceChanged {
                 revision: prepared.revision,

@@ -152,8 +152,9 @@ impl<S: Store> Run<'_, S> {
         self.compare_collections(revision, &mut collector).await?;
         self.compare_segments(revision, &mut collector).await?;
         let left_alone = self.expect_gone(&mut collector).await?;
-        let known = (revision, only_we_wrote);
-        let keys = self.expect_count(known, left_alone, &mut collector).await?;
+        let keys = self
+            .expect_count(revision, only_we_wrote, left_alone, &mut collector)
+            .await?;
         self.counted = Some((revision, keys));
         Ok(collector.report())
     }
@@ -229,7 +230,8 @@ impl<S: Store> Run<'_, S> {
     /// counting all that are there.
     async fn expect_count(
         &self,
-        (revision, only_we_wrote): (i64, bool),
+        revision: i64,
+        only_we_wrote: bool,
         left_alone: u64,
         collector: &mut Collector,
     ) -> Result<u64, EngineErrorKind> {

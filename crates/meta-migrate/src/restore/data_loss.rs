@@ -49,8 +49,13 @@ async fn check<S: Store>(
     let Some(mut losses) = DataLoss::new(root, journal_store)? else {
         return Ok(());
     };
-    let range = (root.range(), &*family_starts(root));
-    let mut pages = KeyPages::begin(store, range, ctx.limits.retry_timeout).await?;
+    let mut pages = KeyPages::begin(
+        store,
+        root.range(),
+        &family_starts(root),
+        ctx.limits.retry_timeout,
+    )
+    .await?;
     while let Some(page) = pages.next().await? {
         page.iter().for_each(|entry| losses.see(entry));
     }

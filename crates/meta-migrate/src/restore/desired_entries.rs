@@ -112,7 +112,7 @@ impl DesiredEntries {
     /// Looks for values that name the backup's root path, where that is not this one.
     pub(super) fn old_root(&self) -> Option<OldRootSearch> {
         let from = &self.backup.summary().meta_root;
-        OldRootSearch::new(from, (self.root.meta_root(), self.root.root_path()))
+        OldRootSearch::new(from, self.root.meta_root(), self.root.root_path())
     }
 
     /// The entries that should be there, in ascending order.

@@ -13,7 +13,7 @@ pub(super) struct OldRootSearch(OldRoot);
 impl OldRootSearch {
     /// Looks for the root path of the meta root `from`, where a backup of it is restored to the meta root `to`, whose
     /// root path is given.
-    pub(super) fn new(from: &str, (to, root_path): (&str, &str)) -> Option<Self> {
+    pub(super) fn new(from: &str, to: &str, root_path: &str) -> Option<Self> {
         let sub_path = to.strip_prefix(root_path).unwrap_or_default();
         let root = from.strip_suffix(sub_path).unwrap_or(from);
         let is_moved = from != to && !root.is_empty() && root != root_path;
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn only_a_move_has_an_old_root() {
-        let root = |from, to, path| Some(OldRootSearch::new(from, (to, path))?.0.root);
+        let root = |from, to, path| Some(OldRootSearch::new(from, to, path)?.0.root);
         assert_eq!(
             root("by-dev/meta", "x/meta", "x").as_deref(),
             Some("by-dev")

@@ -7,7 +7,7 @@ use meta_store::Store;
 use milvus_meta::layout::Layout;
 use milvus_meta::transform::Task;
 
-use super::apply::Gap;
+use super::gap::Gap;
 use super::{RestoreCommand, Run, desired_entries};
 use crate::error::EngineErrorKind;
 use crate::journal_store::JournalStore;

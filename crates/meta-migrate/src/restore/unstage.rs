@@ -15,9 +15,9 @@ use milvus_meta::keys::KeyRange;
 use milvus_meta::plural::counted;
 use milvus_meta::transform::{Migration, Options, staged_family_ranges};
 
-use super::apply::Source;
 use super::data_loss::EXAMPLES_MAX;
 use super::desired_entries;
+use super::gap::Source;
 use crate::context::Retries;
 use crate::context::RunContext;
 use crate::diff::{Actual, Diff, compare};
@@ -95,7 +95,7 @@ async fn look_once<S: Store>(
     let journal = journal_store.journal().ok_or(EngineErrorKind::NoBackup)?;
     let options = journal_options(journal)?;
     let filter = journal_store.source_filter(ctx.root);
-    let (migration, read_at) = plan_again(store, ctx, (&filter, &options)).await?;
+    let (migration, read_at) = plan_again(store, ctx, &filter, &options).await?;
     let now = migration.digest().to_owned();
     let ranges = staged_family_ranges(ctx.root);
     let present = key_count::in_ranges(store, &ranges, read_at, ctx.limits).await?;
@@ -167,9 +167,10 @@ async fn look_once<S: Store>(
 async fn plan_again<S: Store>(
     store: &S,
     ctx: RunContext<'_>,
-    how: (&Filter, &Options),
+    filter: &Filter,
+    options: &Options,
 ) -> Result<(Arc<Migration>, i64), EngineErrorKind> {
-    let reading = read_source(store, ctx, how, None).await?;
+    let reading = read_source(store, ctx, filter, options, None).await?;
     Ok((Arc::new(reading.migration), reading.read_revision.revision))
 }
 
@@ -177,11 +178,12 @@ async fn plan_again<S: Store>(
 pub(super) async fn unstage<S: Store>(
     store: &S,
     ctx: RunContext<'_>,
-    (fence, journal_store): (&Fence<S>, &mut JournalStore),
+    fence: &Fence<S>,
+    journal_store: &mut JournalStore,
     staged: Staged,
 ) -> Result<RestoreReport, EngineErrorKind> {
     // From `staged` a run would go straight to its last check; what is half deleted is `staging`.
-    record_staging(store, ctx, (fence, journal_store)).await?;
+    record_staging(store, ctx, fence, journal_store).await?;
     let limits = ctx.limits.for_deletes(WriteStats::default());
     ctx.observer
         .phase_started("discard", Some(staged.report.delete));
@@ -193,9 +195,9 @@ pub(super) async fn unstage<S: Store>(
     ctx.observer.phase_finished();
     written?;
     // Recorded once more behind all of it: what compares this record shows that nothing of it was lost.
-    record_staging(store, ctx, (fence, journal_store)).await?;
+    record_staging(store, ctx, fence, journal_store).await?;
     let filter = journal_store.source_filter(ctx.root);
-    expect_gone(store, ctx, (&filter, staged.read_at)).await?;
+    expect_gone(store, ctx, &filter, staged.read_at).await?;
     let verified = matches_backup(store, ctx, journal_store.journal()).await?;
     let run = history::restored(RunResult::RolledBack, ctx, &staged.report);
     let run = RunRecord {
@@ -205,7 +207,7 @@ pub(super) async fn unstage<S: Store>(
         ..run
     };
     let ops = history::adding(store, ctx, run).await;
-    journal_store.clear(store, (fence, ctx.limits), ops).await?;
+    journal_store.clear(store, fence, ctx.limits, ops).await?;
     Ok(RestoreReport {
         outcome: RestoreOutcome::Restored,
         verified,
@@ -216,7 +218,8 @@ pub(super) async fn unstage<S: Store>(
 async fn record_staging<S: Store>(
     store: &S,
     ctx: RunContext<'_>,
-    (fence, journal_store): (&Fence<S>, &mut JournalStore),
+    fence: &Fence<S>,
+    journal_store: &mut JournalStore,
 ) -> Result<(), EngineErrorKind> {
     let Some(journal) = journal_store.journal() else {
         return Ok(());
@@ -225,10 +228,8 @@ async fn record_staging<S: Store>(
         phase: Phase::Staging,
         ..journal.clone()
     };
-    let by = (fence, ctx.limits);
-    let nothing = (Vec::new(), Vec::new());
     journal_store
-        .advance(store, by, next, nothing)
+        .advance(store, fence, ctx.limits, next, Vec::new(), Vec::new())
         .await
         .map(|_| ())
 }
@@ -237,10 +238,11 @@ async fn record_staging<S: Store>(
 async fn expect_gone<S: Store>(
     store: &S,
     ctx: RunContext<'_>,
-    (filter, read_at): (&Filter, i64),
+    filter: &Filter,
+    read_at: i64,
 ) -> Result<(), EngineErrorKind> {
     for range in staged_family_ranges(ctx.root) {
-        let mut pages = KeyPages::begin(store, (range, &[]), ctx.limits.retry_timeout).await?;
+        let mut pages = KeyPages::begin(store, range, &[], ctx.limits.retry_timeout).await?;
         while let Some(page) = pages.next().await? {
             let is_left = |entry: &&Entry| entry.lease == 0 && filter.is_staged(entry);
             if let Some(left) = page.iter().find(is_left) {
@@ -281,7 +283,7 @@ async fn matches_backup<S: Store>(
         }
     };
     let source = Source::new(backup, false);
-    let found = source.diff(store, ctx, (None, 0), None).await?;
+    let found = source.diff(store, ctx, None, 0, None).await?;
     let found = found.planned();
     if found.outcome == RestoreOutcome::Unchanged {
         return Ok(true);

@@ -31,7 +31,7 @@ enum State {
 
 impl ConcurrencyLimit {
     /// Begins with `first` in flight and never has more than `limit`.
-    pub(crate) fn new((first, limit): (usize, usize), now: Instant) -> Self {
+    pub(crate) fn new(first: usize, limit: usize, now: Instant) -> Self {
         let limit = limit.max(1);
         Self {
             limit,
@@ -91,7 +91,7 @@ mod tests {
     /// Runs against a server that takes so many transactions a second with so many in flight.
     fn settle(limit: usize, rate: impl Fn(usize) -> f64, windows: usize) -> ConcurrencyLimit {
         let mut now = Instant::now();
-        let mut concurrency = ConcurrencyLimit::new((4, limit), now);
+        let mut concurrency = ConcurrencyLimit::new(4, limit, now);
         for _ in 0..windows * WINDOW_TXNS as usize {
             now += Duration::from_secs_f64(1.0 / rate(concurrency.in_flight()));
             concurrency.completed(now);

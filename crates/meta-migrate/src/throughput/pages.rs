@@ -26,7 +26,7 @@ impl<'a, S: Store> Pages<'a, S> {
         let retrying = RetryingStore::new(store.clone(), ctx.limits.retry_timeout);
         let cuts = family_starts(ctx.root);
         let limits = PageLimits::default();
-        let scan = Scan::in_parts(retrying, (range, &cuts), Some(revision), limits)
+        let scan = Scan::in_parts(retrying, range, &cuts, Some(revision), limits)
             .await
             .map_err(while_doing("reading the metadata"))?;
         Ok(Self { scan, ctx })

@@ -64,7 +64,8 @@ impl<'a, S: Store> ReadBack<'a, S> {
     pub(crate) fn new(
         store: &'a S,
         limits: &'a Limits,
-        (ranges, others): (Vec<KeyRange>, Others),
+        ranges: Vec<KeyRange>,
+        others: Others,
     ) -> Self {
         Self {
             store,
@@ -245,7 +246,7 @@ mod tests {
             sender.send(batch).await.unwrap();
         }
         drop(sender);
-        let read_back = ReadBack::new(store, &limits, (ranges.into(), others));
+        let read_back = ReadBack::new(store, &limits, ranges.into(), others);
         read_back.follow(receiver).await.unwrap()
     }
 

@@ -113,7 +113,8 @@ impl<'a, S: Store> Writer<'a, S> {
             applied: None,
             in_flight: JoinSet::new(),
             concurrency: ConcurrencyLimit::new(
-                (limits.in_flight_first, limits.in_flight_max),
+                limits.in_flight_first,
+                limits.in_flight_max,
                 Instant::now(),
             ),
             stats: WriteStats::default(),

@@ -1,0 +1,419 @@
+//! What a backup and etcd do not have in common: what a restore puts, deletes and keeps.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use meta_backup::Backup;
+use meta_report::{Change, DiffBuilder, DiffReport, OldRoot, RestoreOutcome, RestoreReport};
+use meta_store::{RangeRequest, Store};
+use milvus_meta::entry::{Entry, printable};
+use milvus_meta::keys::KeyRange;
+use milvus_meta::layout::Layout;
+use milvus_meta::layout::LayoutDetector;
+use milvus_meta::plural::{agree, counted};
+
+use super::data_loss::{DataLoss, EXAMPLES_MAX, Rewriting};
+use super::desired_entries::DesiredEntries;
+use super::old_root::OldRootSearch;
+use super::write_ranges::WriteRanges;
+use crate::context::Retries;
+use crate::context::RunContext;
+use crate::context::newest_revision;
+use crate::diff::{Actual, Diff, Expected, compare};
+use crate::error::{EngineErrorKind, while_doing};
+use crate::journal_store::JournalStore;
+use crate::key_count;
+use crate::range_delete::DeleteRanges;
+use crate::retry::read;
+
+/// A backup that was opened and checked.
+pub(super) struct Source {
+    backup: Arc<Backup>,
+    pub(super) keep_extra: bool,
+    /// Whether the keys that differ are reported, so many of each family.
+    reported: Option<usize>,
+}
+
+/// What a backup and etcd do not have in common.
+pub(super) struct Gap {
+    pub(super) image: DesiredEntries,
+    /// Positions in the image of the entries to put, ascending; no other key is between those of one range.
+    pub(super) puts: Vec<Range<u64>>,
+    put: u64,
+    pub(super) deletes: Vec<KeyRange>,
+    deleted_keys: u64,
+    /// Keys that differ from the backup and were written after a given revision.
+    pub(super) newer: u64,
+    /// Of the entries to put, those that are there with another value.
+    different: u64,
+    /// Some of the keys that are there and would be deleted, or get another value.
+    lost: Vec<String>,
+    kept: u64,
+    pub(super) put_bytes: u64,
+    pub(super) largest: Option<Entry>,
+    /// The revision at which the difference was taken.
+    pub(super) revision: i64,
+    /// Where the entries to put lie.
+    pub(super) touched: Vec<KeyRange>,
+    /// The layout that the backup shows.
+    pub(super) layout: Layout,
+    /// The layout that it makes together with the keys that are kept.
+    layout_after: Layout,
+    /// Records that the migration rewrites and that hold something else.
+    changed: Vec<String>,
+    /// What would change in etcd, where that is reported.
+    pub(super) diff: Option<DiffReport>,
+    old_root: Option<OldRoot>,
+}
+
+impl Gap {
+    /// Fails when a key would be deleted or get another value: `why` it is unknown who wrote it.
+    pub(super) fn check_lost(&self, why: &'static str) -> Result<(), EngineErrorKind> {
+        let (extra, different) = (self.deleted_keys, self.different);
+        if extra + different == 0 {
+            return Ok(());
+        }
+        Err(EngineErrorKind::UnknownLoss {
+            why,
+            extra,
+            different,
+            examples: self.lost.clone(),
+        })
+    }
+
+    /// Fails when a record would be lost that was changed while the migration rewrote its kind.
+    pub(super) fn check_rewritten(&self) -> Result<(), EngineErrorKind> {
+        if self.changed.is_empty() {
+            return Ok(());
+        }
+        let examples: Vec<_> = self.changed.iter().take(EXAMPLES_MAX).cloned().collect();
+        Err(EngineErrorKind::WouldLose {
+            what: format!(
+                "{} {} written since: {}",
+                counted(self.changed.len(), "record"),
+                agree(self.changed.len(), "was", "were"),
+                examples.join(", ")
+            ),
+        })
+    }
+
+    /// Fails when keys that are kept would make both layouts out of one.
+    pub(super) fn check_kept(&self) -> Result<(), EngineErrorKind> {
+        if self.kept == 0 || self.layout_after != Layout::Mixed || self.layout == Layout::Mixed {
+            return Ok(());
+        }
+        Err(EngineErrorKind::Usage(format!(
+            "--keep-extra would keep {} of the other layout beside what the backup holds, and neither Milvus \
+             2.1 nor 2.2 starts on both. Run the command without --keep-extra",
+            counted(self.kept, "key")
+        )))
+    }
+
+    /// A restore that was started writes nothing but what its backup holds: what differs and is newer than
+    /// its record is a concurrent writer's.
+    pub(super) fn check_newer(&self, journal_store: &JournalStore) -> Result<(), EngineErrorKind> {
+        match self.newer {
+            0 => Ok(()),
+            keys => {
+                journal_store.check_revisions()?;
+                Err(EngineErrorKind::ChangedWhileRestoring { keys })
+            }
+        }
+    }
+
+    /// What is to be done, as a report.
+    pub(super) fn planned(&self) -> RestoreReport {
+        let unchanged = self.put == 0 && self.deleted_keys == 0;
+        RestoreReport {
+            outcome: if unchanged {
+                RestoreOutcome::Unchanged
+            } else {
+                RestoreOutcome::WouldRestore
+            },
+            put: self.put,
+            delete: self.deleted_keys,
+            kept: self.kept,
+            verified: false,
+            diff: self.diff.clone(),
+            old_root: self.old_root.clone(),
+            discards: false,
+            undoes_repair: false,
+        }
+    }
+}
+
+impl Source {
+    pub(super) fn new(backup: Backup, keep_extra: bool) -> Self {
+        Self {
+            backup: Arc::new(backup),
+            keep_extra,
+            reported: None,
+        }
+    }
+
+    /// Reports what differs, with so many keys of each family.
+    pub(super) fn reporting(self, keys_max: usize) -> Self {
+        Self {
+            reported: Some(keys_max),
+            ..self
+        }
+    }
+
+    /// Merges the backup with what is in etcd. Of the entries to put only their positions are kept; what
+    /// differs and was written after the revision `since` is counted.
+    ///
+    /// # Errors
+    /// [`EngineErrorKind::WouldLose`] when `losses` sees what others wrote.
+    pub(super) async fn diff<S: Store>(
+        &self,
+        store: &S,
+        ctx: RunContext<'_>,
+        losses: Option<&DataLoss>,
+        since: i64,
+        journal_store: Option<&JournalStore>,
+    ) -> Result<Gap, EngineErrorKind> {
+        let mut retries = Retries::new(ctx);
+        loop {
+            let rewriting =
+                journal_store.and_then(|journal_store| Rewriting::new(ctx.root, journal_store));
+            match self
+                .difference_once(store, ctx, losses.cloned(), since, rewriting)
+                .await
+            {
+                Err(failure) if retries.again_after(&failure) => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn difference_once<S: Store>(
+        &self,
+        store: &S,
+        ctx: RunContext<'_>,
+        mut losses: Option<DataLoss>,
+        since: i64,
+        mut rewriting: Option<Rewriting>,
+    ) -> Result<Gap, EngineErrorKind> {
+        let image = self.image(store, ctx).await?;
+        let revision = newest_revision(store, ctx.root, ctx.limits).await?;
+        let mut sorting = Sorting::new(ctx.root.journal_key());
+        let mut detector = LayoutDetector::new(ctx.root.clone());
+        // What the backup holds, and with it what is kept.
+        let mut both = detector.clone();
+        let mut newer = 0;
+        let reported = self
+            .reported
+            .map(|max| DiffBuilder::new(ctx.root.clone(), max));
+        let mut reported = reported;
+        let mut old_root = image.old_root();
+        let actual = Actual {
+            store,
+            ranges: vec![ctx.root.range()],
+            revision,
+            ignore: &mut |entry| {
+                if let Some(losses) = &mut losses {
+                    losses.see(entry);
+                }
+                image.ignores(entry)
+            },
+        };
+        let expected = image.stream(|_, entry| Some(entry));
+        let keys_max = ctx.limits.delete_keys_max;
+        self.walk(ctx, expected, actual, |diff| {
+            let written_at = diff.odd().map(|(_, revision)| revision);
+            newer += u64::from(written_at.is_some_and(|revision| revision > since));
+            if let Some(rewriting) = &mut rewriting {
+                rewriting.see(&diff);
+            }
+            if let Some(reported) = &mut reported {
+                report(reported, &diff, self.keep_extra);
+            }
+            if let Some(wanted) = diff.wanted() {
+                detector.push(wanted);
+                old_root
+                    .iter_mut()
+                    .for_each(|old_root| old_root.see(wanted));
+            }
+            if self.keep_extra {
+                diff.after().inspect(|entry| both.push(entry));
+            }
+            sorting.add(diff, self.keep_extra, keys_max);
+            Ok(())
+        })
+        .await?;
+        losses.map_or(Ok(()), DataLoss::finish)?;
+        Ok(Gap {
+            image,
+            puts: sorting.puts,
+            put: sorting.put,
+            deletes: sorting.runs.into_ranges(),
+            deleted_keys: sorting.deleted_keys,
+            different: sorting.different,
+            lost: sorting.lost,
+            newer,
+            kept: sorting.kept,
+            put_bytes: sorting.put_bytes,
+            largest: sorting.largest,
+            revision,
+            touched: sorting.touched.into_ranges(),
+            layout_after: both.layout(),
+            layout: detector.layout(),
+            changed: rewriting.map_or_else(Vec::new, Rewriting::finish),
+            diff: reported.map(DiffBuilder::finish),
+            old_root: old_root.and_then(OldRootSearch::finish),
+        })
+    }
+
+    /// The server id counter belongs to the image only where etcd has none.
+    async fn image<S: Store>(
+        &self,
+        store: &S,
+        ctx: RunContext<'_>,
+    ) -> Result<DesiredEntries, EngineErrorKind> {
+        let request = RangeRequest::key(ctx.root.session_id_key());
+        let response = read(store, ctx.limits.retry_timeout, request)
+            .await
+            .map_err(while_doing("reading the server id counter"))?;
+        let missing = response.entries.is_empty();
+        Ok(DesiredEntries::new(
+            Arc::clone(&self.backup),
+            ctx.root,
+            missing,
+        ))
+    }
+
+    pub(super) async fn walk<S: Store>(
+        &self,
+        ctx: RunContext<'_>,
+        expected: Expected,
+        actual: Actual<'_, S>,
+        visit: impl FnMut(Diff) -> Result<(), EngineErrorKind>,
+    ) -> Result<(), EngineErrorKind> {
+        let keys = key_count::in_ranges(actual.store, &actual.ranges, actual.revision, ctx.limits);
+        ctx.observer.phase_started("compare", Some(keys.await?));
+        let outcome = compare(expected, actual, ctx, visit).await;
+        ctx.observer.phase_finished();
+        outcome
+    }
+}
+
+/// Adds what a restore does to one key.
+fn report(report: &mut DiffBuilder, diff: &Diff, keep_extra: bool) {
+    match diff {
+        Diff::Missing(entry) => report.add(Some(Change::Added), &entry.key, &entry.value),
+        Diff::Different { wanted, .. } => {
+            report.add(Some(Change::Changed), &wanted.key, &wanted.value);
+        }
+        Diff::Extra(entry) => {
+            let change = (!keep_extra).then_some(Change::Removed);
+            report.add(change, &entry.key, &entry.value);
+        }
+        Diff::Same(entry) => report.add(None, &entry.key, &entry.value),
+        Diff::Ignored(_) => {}
+    }
+}
+
+/// Sorts differences into what to put, what to delete and what stays.
+struct Sorting {
+    journal: Vec<u8>,
+    is_behind_journal: bool,
+    touched: WriteRanges,
+    runs: DeleteRanges,
+    /// How many entries of the image have come by.
+    position: u64,
+    puts: Vec<Range<u64>>,
+    put: u64,
+    /// Whether the key before is put.
+    joins: bool,
+    put_bytes: u64,
+    largest: Option<Entry>,
+    deleted_keys: u64,
+    different: u64,
+    lost: Vec<String>,
+    kept: u64,
+}
+
+impl Sorting {
+    fn new(journal: Vec<u8>) -> Self {
+        Self {
+            journal,
+            is_behind_journal: false,
+            touched: WriteRanges::default(),
+            runs: DeleteRanges::default(),
+            position: 0,
+            puts: Vec::new(),
+            put: 0,
+            joins: false,
+            put_bytes: 0,
+            largest: None,
+            deleted_keys: 0,
+            different: 0,
+            lost: Vec::new(),
+            kept: 0,
+        }
+    }
+
+    /// No range may reach over the journal, which is written before the first of them.
+    fn pass_journal(&mut self, key: &[u8]) {
+        if !self.is_behind_journal && key >= self.journal.as_slice() {
+            self.is_behind_journal = true;
+            self.joins = false;
+            self.runs.keep();
+        }
+    }
+
+    fn put(&mut self, entry: Entry) {
+        self.touched.put(&entry.key);
+        self.runs.keep();
+        let next = self.position + 1;
+        match self.puts.last_mut() {
+            Some(run) if self.joins => run.end = next,
+            _ => self.puts.push(self.position..next),
+        }
+        self.position = next;
+        self.put += 1;
+        self.joins = true;
+        self.put_bytes += size(&entry) as u64;
+        if size(&entry) > self.largest.as_ref().map_or(0, size) {
+            self.largest = Some(entry);
+        }
+    }
+
+    /// The next difference, in the order of the keys.
+    fn add(&mut self, diff: Diff, keep_extra: bool, delete_keys_max: usize) {
+        self.pass_journal(diff.key());
+        self.different += u64::from(matches!(diff, Diff::Different { .. }));
+        let stays = keep_extra && matches!(diff, Diff::Extra(_));
+        if let Some((key, _)) = diff.odd().filter(|_| !stays)
+            && self.lost.len() < EXAMPLES_MAX
+        {
+            self.lost.push(printable(key));
+        }
+        match diff {
+            // A key that will be put stays, too: the deletes come after the puts.
+            Diff::Missing(entry) | Diff::Different { wanted: entry, .. } => {
+                self.put(entry);
+                return;
+            }
+            Diff::Same(_) => {
+                self.position += 1;
+                self.runs.keep();
+            }
+            Diff::Extra(_) if keep_extra => {
+                self.kept += 1;
+                self.runs.keep();
+            }
+            Diff::Extra(entry) => {
+                self.deleted_keys += 1;
+                self.runs.delete(&entry.key, delete_keys_max);
+            }
+            Diff::Ignored(_) => self.runs.keep(),
+        }
+        self.joins = false;
+        self.touched.other();
+    }
+}
+
+fn size(entry: &Entry) -> usize {
+    entry.key.len() + entry.value.len()
+}
