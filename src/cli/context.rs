@@ -231,7 +231,8 @@ impl CommandContext {
             self.bars.clone(),
             &self.output,
             self.action.clone(),
-            (stop.clone(), Arc::clone(&self.plan_shown)),
+            stop.clone(),
+            Arc::clone(&self.plan_shown),
         );
         Environment {
             stop,

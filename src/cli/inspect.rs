@@ -120,7 +120,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         count += 1;
         flow = match args.raw {
             true => lines.write(&RawEntry::new(entry)),
-            false => lines.write(&Shown::new(root, (family, args.show_secrets), entry)),
+            false => lines.write(&Shown::new(root, family, args.show_secrets, entry)),
         };
         flow
     })?;
@@ -264,7 +264,7 @@ struct Shown {
 }
 
 impl Shown {
-    fn new(root: &MetaRoot, (family, with_secrets): (Family, bool), entry: &Entry) -> Self {
+    fn new(root: &MetaRoot, family: Family, with_secrets: bool, entry: &Entry) -> Self {
         let relative = root.strip(&entry.key).unwrap_or(&entry.key);
         let mut value = describe(relative, &entry.value);
         if !with_secrets {

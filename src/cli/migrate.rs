@@ -113,7 +113,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     };
     let options = MigrateOptions {
         approved_plan: args.approval.approved_plan.clone(),
-        ..options(&context, target, backup, (args.wait.resolve(), limits))
+        ..options(&context, target, backup, args.wait.resolve(), limits)
     };
     let extras = Extras {
         compacts: args.compact,
@@ -138,7 +138,8 @@ pub(in crate::cli) fn options(
     context: &CommandContext,
     target: Options,
     backup: Option<BackupTarget>,
-    (waits, limits): (Waits, Limits),
+    waits: Waits,
+    limits: Limits,
 ) -> MigrateOptions {
     MigrateOptions {
         task: target.task,

@@ -97,7 +97,7 @@ fn migrate(context: &mut CommandContext, args: &Args) -> Outcome {
         false => None,
     };
     let waits = args.wait.resolve_drop_in(config);
-    let options = migrate::options(context, target, backup, (waits, limits()));
+    let options = migrate::options(context, target, backup, waits, limits());
     let extras = migrate::Extras {
         may_be_empty: may_be_empty(context, args),
         ..migrate::Extras::default()

@@ -58,8 +58,8 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         .map(|path| context.open(path, args.reading));
     let source = source.transpose()?;
     let mut planned = match Target::of(&context.config, &args.transform)? {
-        Target::Migrate(options) => make((&context, args), source.as_ref(), &options)?,
-        Target::NothingToDo => Planned::new(idle(layout((&context, args), source.as_ref())?)),
+        Target::Migrate(options) => make(&context, args, source.as_ref(), &options)?,
+        Target::NothingToDo => Planned::new(idle(layout(&context, args, source.as_ref())?)),
     };
     if args.ignore_sessions {
         let is_session = |finding: &Finding| finding.code == meta_migrate::LIVE_SESSION;
@@ -123,7 +123,8 @@ pub(in crate::cli) fn exit(planned: &Planned) -> Exit {
 }
 
 fn make(
-    (context, args): (&CommandContext, &Args),
+    context: &CommandContext,
+    args: &Args,
     source: Option<&BackupSource>,
     options: &Options,
 ) -> Result<Planned, Failure> {
@@ -146,7 +147,8 @@ fn make(
 }
 
 fn layout(
-    (context, args): (&CommandContext, &Args),
+    context: &CommandContext,
+    args: &Args,
     source: Option<&BackupSource>,
 ) -> Result<Layout, Failure> {
     match source {

@@ -100,7 +100,8 @@ impl Watch {
         bars: Option<MultiProgress>,
         output: &OutputOptions,
         action: String,
-        (stop, plan_shown): (CancelToken, Arc<AtomicBool>),
+        stop: CancelToken,
+        plan_shown: Arc<AtomicBool>,
     ) -> Self {
         Self {
             bars,

@@ -73,7 +73,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     };
     let options = MigrateOptions {
         approved_plan: args.approval.approved_plan.clone(),
-        ..migrate::options(&context, target, backup, (args.wait.resolve(), limits()))
+        ..migrate::options(&context, target, backup, args.wait.resolve(), limits())
     };
     let extras = Extras {
         report: args.report.target()?,

@@ -267,7 +267,7 @@ pub(super) fn read<R: Read + Seek>(
         }
         Guess::Gzip => {
             let mut frames = Frames::new(GzipContent::new(reader));
-            let import = read_frames(&mut frames, Packing::Gzip, (hint, partial))?;
+            let import = read_frames(&mut frames, Packing::Gzip, hint, partial)?;
             match frames.drain() {
                 Ok(()) => {}
                 // The end of the stream has its checksum: what was read cannot be proved then.
@@ -289,7 +289,7 @@ pub(super) fn read<R: Read + Seek>(
         Guess::Json => dump::read_json(reader, hint, partial),
         Guess::Protobuf => dump::read_protobuf(reader, hint, partial),
         Guess::Native | Guess::Frames => {
-            read_frames(&mut Frames::new(reader), Packing::Bare, (hint, partial))
+            read_frames(&mut Frames::new(reader), Packing::Bare, hint, partial)
         }
     }
 }
@@ -305,7 +305,8 @@ enum Packing {
 fn read_frames<R: Read>(
     frames: &mut Frames<R>,
     packing: Packing,
-    (hint, partial): (Option<&str>, Partial),
+    hint: Option<&str>,
+    partial: Partial,
 ) -> Result<Import, FormatError> {
     let header = frames.header()?;
     match header.version {
@@ -315,7 +316,7 @@ fn read_frames<R: Read>(
                     reason: String::from("its first frame names no instance"),
                 });
             }
-            read_versions_0_and_1(frames, packing, &header, (hint, partial))
+            read_versions_0_and_1(frames, packing, &header, hint, partial)
         }
         2 => birdwatcher::read_parts(frames, hint, partial),
         found if found > 2 => Err(FormatError::NewerFormat {
@@ -332,7 +333,8 @@ fn read_versions_0_and_1<R: Read>(
     frames: &mut Frames<R>,
     packing: Packing,
     header: &BackupHeader,
-    (hint, partial): (Option<&str>, Partial),
+    hint: Option<&str>,
+    partial: Partial,
 ) -> Result<Import, FormatError> {
     let absolute_keys = milvus_tool::has_absolute_keys(header)?;
     let (entries, loss) = milvus_tool::read_entries(frames, header.entries, partial)?;

@@ -18,7 +18,9 @@ pub(super) fn check(
     disk: &dyn Disk,
     path: &Path,
     format: OutputFormat,
-    expected: (&Header, u64, &[u8; 32]),
+    header: &Header,
+    entries: u64,
+    digest: &[u8; 32],
 ) -> Result<(), BackupError> {
     let file = File::open(path).map_err(|error| BackupError::file(OPEN, path, error))?;
     // Where the file system cannot do it, what is in the cache is read: better than nothing.
@@ -27,8 +29,8 @@ pub(super) fn check(
     }
     let reader = BufReader::with_capacity(BUFFER_BYTES, file);
     let outcome = match format {
-        OutputFormat::Native => is_native(reader, expected),
-        OutputFormat::Official => is_official(reader, expected),
+        OutputFormat::Native => is_native(reader, header, entries, digest),
+        OutputFormat::Official => is_official(reader, header, entries, digest),
     };
     let source = match outcome {
         Ok(true) => return Ok(()),
@@ -44,7 +46,9 @@ pub(super) fn check(
 
 fn is_native(
     reader: impl Read,
-    (header, entries, digest): (&Header, u64, &[u8; 32]),
+    header: &Header,
+    entries: u64,
+    digest: &[u8; 32],
 ) -> Result<bool, FormatError> {
     let mut decoder = Decoder::new(reader)?;
     while decoder.next()?.is_some() {}
@@ -56,7 +60,9 @@ fn is_native(
 
 fn is_official(
     mut reader: impl Read,
-    (header, entries, digest): (&Header, u64, &[u8; 32]),
+    header: &Header,
+    entries: u64,
+    digest: &[u8; 32],
 ) -> Result<bool, FormatError> {
     let wanted = render_header(&header.meta_root, entries);
     let mut start = Vec::new();

@@ -80,7 +80,7 @@ impl Backup {
             skipped_leased: tail.skipped_leased,
             ..decoder.header().clone()
         };
-        let summary = native_summary(path, header, (tail.entries, bytes, &tail.digest));
+        let summary = native_summary(path, header, tail.entries, bytes, &tail.digest);
         Some(Self {
             summary,
             coverage: Coverage::All,
@@ -193,9 +193,8 @@ impl Backup {
             part: "the tail",
             offset: 0,
         })?;
-        let counts = (totals.entries, totals.bytes, &totals.digest);
         Ok(Self {
-            summary: native_summary(path, header, counts),
+            summary: native_summary(path, header, totals.entries, totals.bytes, &totals.digest),
             coverage: Coverage::All,
             source: Source::File {
                 known: Arc::new(totals.into()),
@@ -298,7 +297,9 @@ impl Backup {
 fn native_summary(
     path: &Path,
     header: Header,
-    (entries, bytes, digest): (u64, u64, &[u8; 32]),
+    entries: u64,
+    bytes: u64,
+    digest: &[u8; 32],
 ) -> Summary {
     Summary {
         path: path.to_owned(),

@@ -237,8 +237,8 @@ impl Sealed {
                     return Ok(*summary);
                 }
                 Published::New(path) => {
-                    let expected = (&header, entries, &digest);
-                    let outcome = read_back::check(&*disk, &path, format, expected);
+                    let outcome =
+                        read_back::check(&*disk, &path, format, &header, entries, &digest);
                     outcome.inspect_err(|_| remove(&*disk, &path))?;
                     path
                 }

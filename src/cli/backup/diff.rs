@@ -53,7 +53,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         // The engine reports what a restore would do to etcd.
         (false, true) => with_etcd(&context, before, tolerance)?.reversed(),
         (true, false) => with_etcd(&context, after, tolerance)?,
-        (false, false) => of_files(&context, (before, after), args.reading)?,
+        (false, false) => of_files(&context, before, after, args.reading)?,
         (true, true) => return Err(Failure::usage("name a backup file to compare etcd with")),
     };
     let found = Differing::new(found);
@@ -108,7 +108,8 @@ fn with_etcd(
 
 fn of_files(
     context: &CommandContext,
-    (before, after): (&Path, &Path),
+    before: &Path,
+    after: &Path,
     reading: ReadingOptions,
 ) -> Result<DiffReport, Failure> {
     let (before, after) = (

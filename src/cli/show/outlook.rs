@@ -91,7 +91,7 @@ impl OutlookReader {
             (Layout::V2_1 | Layout::Staged, Some(source)) => {
                 let migration = source.finish();
                 outlook.command = "migrate";
-                outlook.changes = changes(&migration, &self.root, (catalog, id));
+                outlook.changes = changes(&migration, &self.root, catalog, id);
                 migration.findings().to_vec()
             }
             (Layout::V2_2, _) => {
@@ -144,7 +144,8 @@ fn staged_keys(migration: &Migration, root: &MetaRoot, id: CollectionId) -> BTre
 fn changes(
     migration: &Migration,
     root: &MetaRoot,
-    (catalog, id): (&Catalog, CollectionId),
+    catalog: &Catalog,
+    id: CollectionId,
 ) -> Vec<Change> {
     let put = staged_keys(migration, root, id);
     let of = |families: &[Family]| -> u64 { families.iter().filter_map(|it| put.get(it)).sum() };

@@ -95,7 +95,8 @@ impl Dump {
         self,
         format: Format,
         hint: Option<&str>,
-        (partial, cut): (Partial, Option<FormatError>),
+        partial: Partial,
+        cut: Option<FormatError>,
     ) -> Result<Import, FormatError> {
         if self.found > 0 && !self.has_values {
             return Err(malformed(

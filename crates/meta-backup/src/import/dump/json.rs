@@ -72,7 +72,7 @@ pub(in super::super) fn read(
         Some(Kind::Line | Kind::End) => Format::Inspect,
         Some(Kind::Response) | None => Format::Etcdctl,
     };
-    dump.finish(format, hint, (partial, cut))
+    dump.finish(format, hint, partial, cut)
 }
 
 /// Skips white space; whether anything follows.

@@ -30,7 +30,7 @@ pub(in super::super) fn read(
         Err(error @ FormatError::Truncated { .. }) => Some(error),
         Err(error) => return Err(error),
     };
-    dump.finish(Format::Etcdctl, hint, (partial, cut))
+    dump.finish(Format::Etcdctl, hint, partial, cut)
 }
 
 struct Fields<R>(BoundedReader<R>);
