@@ -259,8 +259,8 @@ impl Checker {
             .chain(partitions.finding());
         report.findings.extend(missing);
         self.aliases.finish(&live, report);
-        self.legacy.check_indexes((&live, &self.indexes), report);
-        self.indexes.finish((&live, &self.segments), report);
+        self.legacy.check_indexes(&live, &self.indexes, report);
+        self.indexes.finish(&live, &self.segments, report);
         self.loads.finish(&live, report);
         self.legacy.finish(self.context.recorded.is_some(), report);
         let mut findings = self.report.findings;

@@ -102,8 +102,10 @@ fn check_unreadable(living: &Living, converted: &Converted, findings: &mut Findi
 
 /// Looks for collections and partitions that something refers to and that are gone.
 pub(super) fn check_references(
-    (references, living): (&References, &Living),
-    (known, converted): (&Known, &Converted),
+    references: &References,
+    living: &Living,
+    known: &Known,
+    converted: &Converted,
     findings: &mut Findings,
 ) {
     let is_missing =
@@ -142,7 +144,9 @@ pub(super) fn check_references(
 /// deletes: `read` counts the keys of each family.
 pub(super) fn check_indexes(
     read: &BTreeMap<Family, u64>,
-    (converted, (references, living)): (&Converted, (&References, &Living)),
+    converted: &Converted,
+    references: &References,
+    living: &Living,
     findings: &mut Findings,
 ) {
     let none_of = |families: &[Family]| families.iter().all(|family| !read.contains_key(family));

@@ -226,9 +226,9 @@ impl Definitions {
         let support = built.support(place.target);
         if !definition.deleted {
             if name != definition.name {
-                report_renamed(key, (&title, &name), findings);
+                report_renamed(key, &title, &name, findings);
             }
-            report_support(key, (&title, built, support), place.target, findings);
+            report_support(key, &title, built, support, place.target, findings);
         }
         let value = v2_2::field_index(
             (collection, place.field),
@@ -294,7 +294,7 @@ impl fmt::Display for Place<'_> {
 }
 
 /// Client code may use the name that 2.1 gave.
-fn report_renamed(key: &[u8], (title, name): (&str, &str), findings: &mut Findings) {
+fn report_renamed(key: &[u8], title: &str, name: &str, findings: &mut Findings) {
     findings.notice(
         "index-renamed",
         key,
@@ -309,7 +309,9 @@ fn report_renamed(key: &[u8], (title, name): (&str, &str), findings: &mut Findin
 /// left out are reported with their number.
 fn report_support(
     key: &[u8],
-    (title, built, support): (&str, Built<'_>, Support),
+    title: &str,
+    built: Built<'_>,
+    support: Support,
     target: &Release,
     findings: &mut Findings,
 ) {

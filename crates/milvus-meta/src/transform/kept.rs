@@ -98,7 +98,7 @@ impl Kept {
             if found != value {
                 let title = findings.name(key);
                 let shown = contradiction::compared(key, Some(value), Some(found));
-                contradiction::report(findings, key, (&title, vec![shown]), contradiction::DECIDE);
+                contradiction::report(findings, key, &title, vec![shown], contradiction::DECIDE);
             }
             false
         });

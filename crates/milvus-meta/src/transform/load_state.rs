@@ -226,7 +226,7 @@ fn judge<'l>(
                 return Err(NotLoaded::load_again(why));
             }
             for partition in partial {
-                report_partition(key, (collection, partition), findings);
+                report_partition(key, collection, partition, findings);
             }
             Loaded::Partitions(complete)
         }
@@ -263,7 +263,8 @@ fn check_indexes(collection: CollectionId, indexes: &Indexes) -> Result<(), NotL
 
 fn report_partition(
     key: &[u8],
-    (collection, partition): (&Collection, PartitionId),
+    collection: &Collection,
+    partition: PartitionId,
     findings: &mut Findings,
 ) {
     let of = names::collection_of(collection);

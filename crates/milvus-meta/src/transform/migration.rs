@@ -136,8 +136,10 @@ impl Migration {
         };
         let (removals, removed) = removals(
             &root,
-            (parts.form, &converted),
-            (&parts.staying, &parts.going),
+            parts.form,
+            &converted,
+            &parts.staying,
+            &parts.going,
             &parts.read,
         );
         let mut migration = Self {
@@ -359,8 +361,10 @@ fn bytes_of(put: &Put) -> usize {
 /// The ranges that go in the commit, and how many source keys of the collection families go with them.
 fn removals(
     root: &MetaRoot,
-    (form, converted): (CollectionForm, &Converted),
-    (staying, going): (&BTreeSet<Vec<u8>>, &BTreeSet<Vec<u8>>),
+    form: CollectionForm,
+    converted: &Converted,
+    staying: &BTreeSet<Vec<u8>>,
+    going: &BTreeSet<Vec<u8>>,
     read: &BTreeMap<Family, u64>,
 ) -> (Vec<KeyRange>, BTreeMap<Family, u64>) {
     let mut removed = BTreeMap::new();

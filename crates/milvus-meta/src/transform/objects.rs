@@ -73,7 +73,8 @@ impl Objects {
         &mut self,
         live: &LiveCollections,
         indexes: &Indexes,
-        (aliases, loads): (&NewKeys, &NewKeys),
+        aliases: &NewKeys,
+        loads: &NewKeys,
         segments: &SegmentIndexes,
     ) {
         let partitions = live.values().map(|it| it.partition_ids.len() as u64).sum();

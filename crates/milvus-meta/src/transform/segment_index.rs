@@ -143,7 +143,8 @@ impl SegmentTable {
     /// Joins segments, builds and indexes; what 2.2 has is left out.
     pub(super) fn convert(
         mut self,
-        (indexes, kept): (&Indexes, &Built),
+        indexes: &Indexes,
+        kept: &Built,
         findings: &mut Findings,
     ) -> SegmentIndexes {
         self.builds.seal(findings);
@@ -421,7 +422,7 @@ impl Join<'_> {
                 Reason::NoIndex => "no living collection has this index after the migration",
                 Reason::DeletedWithoutBuild => "the index is deleted, and their builds are gone",
                 Reason::Unreadable => {
-                    report_unreadable(self.indexes, ids, (*count, key), self.findings);
+                    report_unreadable(self.indexes, ids, *count, key, self.findings);
                     continue;
                 }
             };
@@ -460,7 +461,8 @@ impl Join<'_> {
 fn report_unreadable(
     indexes: &Indexes,
     ids: (CollectionId, IndexId),
-    (count, key): (u64, &[u8]),
+    count: u64,
+    key: &[u8],
     findings: &mut Findings,
 ) {
     const ASK: &str = ". Searches are right without them, but slower. Milvus 2.2 does not build them again by \

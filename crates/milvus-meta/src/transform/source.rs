@@ -291,7 +291,7 @@ impl Source {
         let mut converted = collection::convert(form, of_2_1, &mut findings);
         let others = kept.collections(&mut converted, &mut findings);
         let mut aliases = alias::convert(form, self.aliases, &converted, &mut findings);
-        kept.aliases(&mut aliases, (&converted.names, &others), &mut findings);
+        kept.aliases(&mut aliases, &converted.names, &others, &mut findings);
         let around = Around {
             live: &converted.live,
             names: &converted.names,
@@ -299,15 +299,15 @@ impl Source {
             kept: &kept.index_ids(),
         };
         let mut indexes = self.definitions.convert(around, &mut findings);
-        kept.indexes(&mut indexes, (&others, around), &mut findings);
+        kept.indexes(&mut indexes, &others, around, &mut findings);
         let loads = self.loads;
         let mut loads = loads.convert(&converted.live, &indexes, around.target, &mut findings);
         kept.loads(&mut loads);
         let living = self.segments.segments.living();
-        let referred = (&self.references, living);
-        incomplete::check_references(referred, (&all, &converted), &mut findings);
+        let references = &self.references;
+        incomplete::check_references(references, living, &all, &converted, &mut findings);
         if kept.is_empty() {
-            incomplete::check_indexes(&self.read, (&converted, referred), &mut findings);
+            incomplete::check_indexes(&self.read, &converted, references, living, &mut findings);
         }
         if layout == Layout::V2_1 {
             incomplete::check_traces(&self.detector.traces(), &mut findings);
@@ -315,8 +315,8 @@ impl Source {
         let referenced = incomplete::referenced(&known, living, &self.references);
         converted.keep_dropped(form, referenced);
         let segments = self.segments;
-        let segments = segments.convert((&indexes, &kept.built), &mut findings);
-        objects.keep(&converted.live, &indexes, (&aliases, &loads), &segments);
+        let segments = segments.convert(&indexes, &kept.built, &mut findings);
+        objects.keep(&converted.live, &indexes, &aliases, &loads, &segments);
         let named = |id| names::collection(&converted.names, id);
         let logs = self.logs.convert(named, &mut findings);
         let mut staged = std::mem::take(&mut converted.staged);

@@ -180,12 +180,12 @@ impl Collections {
     ) {
         match object {
             Object::Collection(id) => {
-                let record = self.record((NO_DATABASE, id), timestamp, (key, value), report);
+                let record = self.record((NO_DATABASE, id), timestamp, key, value, report);
                 let history = self.records.entry((NO_DATABASE, id)).or_default();
                 history.push(timestamp, key, record);
             }
             Object::DatabaseCollection(database, id) => {
-                let record = self.record((database, id), timestamp, (key, value), report);
+                let record = self.record((database, id), timestamp, key, value, report);
                 let history = self.records.entry((database, id)).or_default();
                 history.push(timestamp, key, record);
             }
@@ -217,10 +217,11 @@ impl Collections {
         &mut self,
         (database, id): (DatabaseId, CollectionId),
         timestamp: Option<Timestamp>,
-        (key, value): (&[u8], &[u8]),
+        key: &[u8],
+        value: &[u8],
         report: &mut Report,
     ) -> Value<Record> {
-        let (record, indexes) = record((database, id), (key, value), report);
+        let (record, indexes) = record((database, id), key, value, report);
         if let Value::Live(record) = &record {
             if !record.partitions.is_empty() {
                 let former = self.former.entry(record.id).or_default();
@@ -420,7 +421,8 @@ fn members(
 
 fn record(
     (database, id): (DatabaseId, CollectionId),
-    (key, value): (&[u8], &[u8]),
+    key: &[u8],
+    value: &[u8],
     report: &mut Report,
 ) -> (Value<Record>, Vec<IndexId>) {
     use etcd::CollectionState::{CollectionCreated, CollectionDropped, CollectionDropping};

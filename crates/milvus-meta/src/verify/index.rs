@@ -127,7 +127,8 @@ impl Indexes {
 
     pub(super) fn finish(
         mut self,
-        (live, segments): (&LiveCollections, &Segments),
+        live: &LiveCollections,
+        segments: &Segments,
         report: &mut Report,
     ) {
         self.check_stale(segments, report);

@@ -54,7 +54,8 @@ impl Legacy {
     /// Reports indexes of 2.1 that have no definition of 2.2.
     pub(super) fn check_indexes(
         &self,
-        (live, indexes): (&LiveCollections, &Indexes),
+        live: &LiveCollections,
+        indexes: &Indexes,
         report: &mut Report,
     ) {
         let recorded = self.indexes.keys().copied();

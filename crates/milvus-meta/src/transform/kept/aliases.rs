@@ -19,7 +19,8 @@ impl Kept {
     pub(in super::super) fn aliases(
         &self,
         aliases: &mut NewKeys,
-        (names, others): (&CollectionNames, &CollectionNames),
+        names: &CollectionNames,
+        others: &CollectionNames,
         findings: &mut Findings,
     ) {
         let theirs = by_name(&self.keys);
@@ -46,7 +47,7 @@ impl Kept {
                     None => "dropped".to_owned(),
                 };
                 let both = format!("it is {} in 2.1 and {} in 2.2", shown(old), shown(new));
-                contradiction::report(findings, &key, (&title, vec![both]), ALTER);
+                contradiction::report(findings, &key, &title, vec![both], ALTER);
             }
             kept.insert(name.to_vec());
         }

@@ -67,7 +67,7 @@ impl Kept {
             if let Some(live) = history.plain.as_deref().filter(|raw| !is_tombstone(raw))
                 && forms.contains(&Form::V2_1)
             {
-                report_altered((id, &plain, live), &history, findings);
+                report_altered(id, &plain, live, &history, findings);
             }
             let snapshots = history.snapshots.keys();
             let snapshots = snapshots.map(|at| Key::Snapshot(Object::Collection(id), *at).render());
@@ -135,7 +135,7 @@ impl Kept {
             }
             let name = info.schema.map(|schema| schema.name).unwrap_or_default();
             if is_in_default {
-                report_same_name((id, &name), converted, findings);
+                report_same_name(id, &name, converted, findings);
             }
             converted.others.insert(id);
             converted.names.insert(id, name.clone());
@@ -172,13 +172,15 @@ impl Kept {
             .map(|key| contradiction::compared(key, old.get(key).copied(), new.get(key).copied()));
         let title = names::collection(&converted.names, id);
         let key = Key::Plain(Object::Collection(id)).render();
-        contradiction::report(findings, &key, (&title, differences.collect()), MAKE_EQUAL);
+        contradiction::report(findings, &key, &title, differences.collect(), MAKE_EQUAL);
     }
 }
 
 /// A record of 2.1 that 2.2 altered, or the other way round.
 fn report_altered(
-    (id, key, plain): (CollectionId, &[u8], &[u8]),
+    id: CollectionId,
+    key: &[u8],
+    plain: &[u8],
     history: &RawHistory,
     findings: &mut Findings,
 ) {
@@ -193,15 +195,11 @@ fn report_altered(
     let differences = vec![contradiction::compared(key, old, new)];
     let advice = "Its record was altered in the other layout. Restore a backup from before that, or decide which \
                   record is right: meta-migration inspect shows the history of the key";
-    contradiction::report(findings, key, (&title, differences), advice);
+    contradiction::report(findings, key, &title, differences, advice);
 }
 
 /// Two collections with one name.
-fn report_same_name(
-    (id, name): (CollectionId, &str),
-    converted: &Converted,
-    findings: &mut Findings,
-) {
+fn report_same_name(id: CollectionId, name: &str, converted: &Converted, findings: &mut Findings) {
     let mut live = converted.live.iter();
     let same = live.find(|(_, record)| record.name.as_deref() == Some(name));
     if let Some((other, record)) = same {

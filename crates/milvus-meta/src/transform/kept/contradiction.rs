@@ -17,7 +17,8 @@ pub(super) const DECIDE: &str = "Decide which record is right, then delete the k
 pub(super) fn report(
     findings: &mut Findings,
     key: &[u8],
-    (title, mut differences): (&str, Vec<String>),
+    title: &str,
+    mut differences: Vec<String>,
     advice: &str,
 ) {
     let hidden = differences.len().saturating_sub(SHOWN_MAX);

@@ -65,7 +65,8 @@ impl Kept {
     pub(in super::super) fn indexes(
         &self,
         indexes: &mut Indexes,
-        (others, around): (&CollectionNames, Around<'_>),
+        others: &CollectionNames,
+        around: Around<'_>,
         findings: &mut Findings,
     ) {
         let kept: Vec<Definition> = self
@@ -94,9 +95,9 @@ impl Kept {
             let title = indexes.title(old.ids);
             if !old.is_same(new) && old.created >= new.created {
                 let differences = self.compared(old.ids, new.ids, indexes);
-                contradiction::report(findings, &key, (&title, vec![differences]), DROP);
+                contradiction::report(findings, &key, &title, vec![differences], DROP);
             } else {
-                report_replaced((&key, &title), new, findings);
+                report_replaced(&key, &title, new, findings);
             }
             self.replace(old.ids, new, indexes, around);
         }
@@ -158,7 +159,7 @@ impl Kept {
 }
 
 /// 2.1's index is not carried, because 2.2 has one on its field.
-fn report_replaced((key, title): (&[u8], &str), new: &Definition, findings: &mut Findings) {
+fn report_replaced(key: &[u8], title: &str, new: &Definition, findings: &mut Findings) {
     let message = format!(
         "{title} is not carried: Milvus 2.2 has {} on the same field, which is kept. Segments that only the index of \
          2.1 covers are searched without one; with 2.2, create the index again with the same parameters to build it",
@@ -190,7 +191,7 @@ fn report_without_field(
                     definition.params,
                     describe(&there, value)
                 );
-                contradiction::report(findings, key, (&title, vec![both]), DROP);
+                contradiction::report(findings, key, &title, vec![both], DROP);
             }
         } else if others.contains_key(&ids.0) {
             let message = format!(

@@ -54,7 +54,7 @@ pub(super) fn repair(
         let whole = Planned::of(place, converted);
         let stray = newest.stray(there, &whole.children, id);
         let planned = whole.without_done(there);
-        if let Some(refusal) = refusal(there, place, &history, &planned, (stray, moves), &names) {
+        if let Some(refusal) = refusal(there, place, &history, &planned, stray, moves, &names) {
             let (code, why) = refusal.told(&title, findings);
             findings.error(code, &old[0], why);
             changes.refused.insert(id);
@@ -170,7 +170,8 @@ fn refusal(
     place: (DatabaseId, CollectionId),
     history: &RawHistory,
     planned: &Planned,
-    (stray, moves): (Option<Vec<u8>>, bool),
+    stray: Option<Vec<u8>>,
+    moves: bool,
     names: &Names,
 ) -> Option<Refusal> {
     if let Some(key) = planned.conflict(there) {
