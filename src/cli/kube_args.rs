@@ -178,7 +178,7 @@ fn identifier() -> String {
 }
 
 /// Who we are, for the Lease: the host's name, whether or not the shell exports it.
-pub(in crate::cli) fn identity() -> String {
+fn identity() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
         .map(|name| name.trim().to_owned())
         .ok()

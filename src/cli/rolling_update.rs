@@ -2,7 +2,7 @@
 
 use super::Outcome;
 use super::kube_args::{
-    BY_THIS_COMMAND, InstanceArgs, Terminal, block_on, failure, failure_of_cause, identity,
+    BY_THIS_COMMAND, InstanceArgs, Terminal, block_on, failure, failure_of_cause,
 };
 use super::logging;
 use super::options::OutputOptions;
@@ -10,6 +10,7 @@ use super::output;
 use super::output::exit::Exit;
 use super::output::failure::Failure;
 use super::output::style::Style;
+use meta_kube::options::UpgradeOptions;
 use meta_kube::preflight::rolling_update::ACCEPTABLE;
 use meta_kube::rolling_update::{RollingError, RollingOptions, RollingReport, rolling_update};
 use meta_kube::upgrade::Cause;
@@ -55,18 +56,18 @@ async fn run_update(args: &Args) -> Outcome {
     let client = place.connect().await?;
     let target = args.target_version.clone();
     let default_image = || format!("milvusdb/milvus:v{target}");
-    let options = RollingOptions {
-        instance: place.instance.clone(),
-        selector: place.selector.clone(),
+    let namespace = client.namespace();
+    let given = UpgradeOptions {
         source: args.source_version.clone(),
+        accepted: args.accept.clone(),
+        ..UpgradeOptions::default()
+    };
+    let options = RollingOptions {
         image: args.image.clone().unwrap_or_else(default_image),
         target,
-        accepted: args.accept.clone(),
-        limit: place.timeout,
-        identity: identity(),
+        given: place.options(namespace, &given),
     };
     let terminal = Terminal::new(&args.output);
-    let namespace = client.namespace();
     match rolling_update(&client, &options, &terminal).await {
         Ok(done) => {
             output::print_done(args.output.format, &done, text);

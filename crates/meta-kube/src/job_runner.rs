@@ -85,6 +85,7 @@ impl Runner<'_> {
                     why: format!("the Job {name} was deleted"),
                     again: true,
                     unreachable: false,
+                    output: String::new(),
                 });
             };
             let pods: Vec<Pod> = self.client.list(&format!("job-name={name}")).await?;
@@ -251,6 +252,7 @@ impl Runner<'_> {
                         why,
                         again: false,
                         unreachable: false,
+                        output: String::new(),
                     };
                 }
                 Ok(_) | Err(_) if begun.elapsed() >= self.limit => {

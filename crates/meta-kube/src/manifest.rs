@@ -2,10 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{
-    ConfigMap, PersistentVolumeClaim, PersistentVolumeClaimSpec, VolumeResourceRequirements,
-};
-use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
@@ -59,28 +56,17 @@ pub(crate) fn config_map(state: &UpgradeState) -> ConfigMap {
 }
 
 /// The claim for backups. Without a storage class the cluster's default is meant.
-pub(crate) fn claim(
-    name: &str,
-    instance: &str,
-    size: &str,
-    storage_class: Option<&str>,
-) -> PersistentVolumeClaim {
-    PersistentVolumeClaim {
-        metadata: metadata(name.to_owned(), labels(instance)),
-        spec: Some(PersistentVolumeClaimSpec {
-            access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
-            storage_class_name: storage_class.map(str::to_owned),
-            resources: Some(VolumeResourceRequirements {
-                requests: Some(BTreeMap::from([(
-                    "storage".to_owned(),
-                    Quantity(size.to_owned()),
-                )])),
-                ..VolumeResourceRequirements::default()
-            }),
-            ..PersistentVolumeClaimSpec::default()
-        }),
-        ..PersistentVolumeClaim::default()
-    }
+pub(crate) fn claim(state: &UpgradeState) -> Value {
+    without_nulls(json!({
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": state.claim, "labels": labels(&state.instance)},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": state.storage_class,
+            "resources": {"requests": {"storage": state.size()}},
+        },
+    }))
 }
 
 /// Scales to 0 and notes what was before, if the Deployment is still as it was read.
@@ -110,10 +96,24 @@ pub(crate) fn start_patch(
     })
 }
 
+/// A manifest without the members that were left open.
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let present = members.into_iter().filter(|(_, value)| !value.is_null());
+            let present = present.map(|(name, value)| (name, without_nulls(value)));
+            Value::Object(present.collect())
+        }
+        Value::Array(items) => items.into_iter().map(without_nulls).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::state::tests::example;
+    use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 
     #[test]
     fn w12_image_and_count_go_in_one_patch() {
@@ -148,12 +148,16 @@ mod tests {
 
     #[test]
     fn w23_a_given_storage_class_needs_no_list() {
-        let spec = |class| claim("c", "prod", "10Gi", class).spec.unwrap();
-        assert_eq!(
-            spec(Some("fast")).storage_class_name.as_deref(),
-            Some("fast")
-        );
-        assert_eq!(spec(None).storage_class_name, None);
+        let mut state = example();
+        let spec = |state: &UpgradeState| {
+            let claim: PersistentVolumeClaim = serde_json::from_value(claim(state)).unwrap();
+            claim.spec.unwrap()
+        };
+        assert_eq!(spec(&state).storage_class_name, None);
+        state.storage_class = Some("fast".to_owned());
+        assert_eq!(spec(&state).storage_class_name.as_deref(), Some("fast"));
+        let requests = spec(&state).resources.unwrap().requests.unwrap();
+        assert_eq!(requests["storage"].0, "10Gi");
     }
 
     #[test]
@@ -162,7 +166,7 @@ mod tests {
         for labels in [
             state_map(&state, None).metadata.labels.unwrap(),
             config_map(&state).metadata.labels.unwrap(),
-            claim("c", "prod", "1Gi", None).metadata.labels.unwrap(),
+            serde_json::from_value(claim(&state)["metadata"]["labels"].clone()).unwrap(),
         ] {
             assert!(!labels.contains_key("app.kubernetes.io/name"), "{labels:?}");
             assert!(

@@ -30,22 +30,12 @@ const TRIES: u32 = 8;
 /// What the user asks for.
 #[derive(Debug, Clone)]
 pub struct RollingOptions {
-    /// The instance.
-    pub instance: String,
-    /// A selector other than the instance's label.
-    pub selector: Option<String>,
-    /// The release that runs, if it was given.
-    pub source: Option<Release>,
     /// The release to update to.
     pub target: Release,
     /// Its image.
     pub image: String,
-    /// Findings that do not block, by their codes.
-    pub accepted: Vec<String>,
-    /// The timeout of each wait.
-    pub limit: Duration,
-    /// Who works: host, process and a number.
-    pub identity: String,
+    /// The options that every command has: instance, accepted findings, timeout.
+    pub given: UpgradeOptions,
 }
 
 /// What was updated.
@@ -135,12 +125,8 @@ fn unfit_sources(facts: &Facts, source: Option<&Release>, image: &str) -> Vec<St
 }
 
 /// What other controllers do to the instance; an error blocks unless it is accepted.
-fn findings(facts: &Facts, accepted: &[String]) -> Vec<Finding> {
-    let options = UpgradeOptions {
-        accepted: accepted.to_vec(),
-        ..UpgradeOptions::default()
-    };
-    let mut findings = check(facts, &options);
+fn findings(facts: &Facts, options: &UpgradeOptions) -> Vec<Finding> {
+    let mut findings = check(facts, options);
     findings.retain(|finding| ACCEPTABLE.contains(&finding.code.as_str()));
     findings
 }
@@ -149,7 +135,7 @@ fn findings(facts: &Facts, accepted: &[String]) -> Vec<Finding> {
 pub(crate) fn refusals(facts: &Facts, options: &RollingOptions) -> Vec<String> {
     let (target, image) = (&options.target, options.image.as_str());
     let mut reasons = blockers(facts);
-    reasons.extend(unfit_sources(facts, options.source.as_ref(), image));
+    reasons.extend(unfit_sources(facts, options.given.source.as_ref(), image));
     reasons.extend(standby_lack(facts));
     if facts.workloads.found.is_empty() {
         reasons.push(no_instance(facts));
@@ -182,7 +168,7 @@ pub(crate) fn refusals(facts: &Facts, options: &RollingOptions) -> Vec<String> {
             reasons.push(format!("Deployment {name}: {lack}"));
         }
     }
-    let others = findings(facts, &options.accepted).into_iter();
+    let others = findings(facts, &options.given).into_iter();
     let others = others.filter(|finding| finding.severity == Severity::Error);
     reasons.extend(others.map(|one| format!("{} [{}]", one.message, one.code)));
     reasons
@@ -238,7 +224,7 @@ pub async fn rolling_update(
     options: &RollingOptions,
     observer: &dyn ProgressObserver,
 ) -> Result<RollingReport, RollingError> {
-    let held = Held::acquire(client, &options.instance, &options.identity)
+    let held = Held::acquire(client, &options.given.instance, &options.given.identity)
         .await
         .map_err(|error| RollingError::Ended(error.into()))?;
     let ended = tokio::select! {
@@ -255,12 +241,12 @@ async fn work(
     observer: &dyn ProgressObserver,
 ) -> Result<RollingReport, RollingError> {
     let scope = Scope {
-        instance: &options.instance,
-        selector: options.selector.as_deref(),
+        instance: &options.given.instance,
+        selector: options.given.selector.as_deref(),
         ..Scope::default()
     };
     let facts = collect::facts(client, scope).await?;
-    for finding in findings(&facts, &options.accepted) {
+    for finding in findings(&facts, &options.given) {
         if finding.severity != Severity::Error {
             observer.finding(&finding);
         }
@@ -275,7 +261,7 @@ async fn work(
     update((client, held), observer, &facts, options).await?;
     let deployments = ordered(&facts).into_iter().map(|one| one.name);
     Ok(RollingReport {
-        instance: options.instance.clone(),
+        instance: options.given.instance.clone(),
         target_version: options.target.to_string(),
         image: options.image.clone(),
         deployments: deployments.collect(),
@@ -290,7 +276,7 @@ async fn update(
     facts: &Facts,
     options: &RollingOptions,
 ) -> Result<(), RollingError> {
-    let (image, limit) = (options.image.as_str(), options.limit);
+    let (image, limit) = (options.image.as_str(), options.given.limit);
     for (updated, workload) in ordered(facts).iter().enumerate() {
         observer.message(&format!("updating {}", workload.name));
         let changed = change((client, held), workload, options).await?;
@@ -331,7 +317,7 @@ async fn change(
 ) -> Result<Option<i64>, ClientError> {
     let mut tries = 1;
     loop {
-        if !held.is_sure(options.limit).await {
+        if !held.is_sure(options.given.limit).await {
             return Ok(None);
         }
         let live: Option<Deployment> = client.get(&workload.name).await?;
@@ -391,16 +377,21 @@ mod tests {
         "2.2.16".parse().unwrap()
     }
 
+    fn accepting(codes: &[&str]) -> UpgradeOptions {
+        UpgradeOptions {
+            accepted: codes.iter().map(|one| (*one).to_owned()).collect(),
+            ..UpgradeOptions::default()
+        }
+    }
+
     fn refused(facts: &Facts, source: Option<&Release>, image: &str, accepted: &[&str]) -> String {
         let options = RollingOptions {
-            instance: "p".to_owned(),
-            selector: None,
-            source: source.cloned(),
             target: target(),
             image: image.to_owned(),
-            accepted: accepted.iter().map(|one| (*one).to_owned()).collect(),
-            limit: Duration::ZERO,
-            identity: String::new(),
+            given: UpgradeOptions {
+                source: source.cloned(),
+                ..accepting(accepted)
+            },
         };
         refusals(facts, &options).join("; ")
     }
@@ -456,7 +447,7 @@ mod tests {
         let image = "milvusdb/milvus:v2.2.16";
         assert!(refused(&owned, None, image, &[]).contains("[gitops]"));
         assert_eq!(refused(&owned, None, image, &["gitops"]), "");
-        let reported = findings(&owned, &["gitops".to_owned()]);
+        let reported = findings(&owned, &accepting(&["gitops"]));
         assert_eq!(reported[0].severity, Severity::Warning);
     }
 

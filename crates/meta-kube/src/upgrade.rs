@@ -234,10 +234,8 @@ async fn observe(client: &Client, options: &UpgradeOptions) -> Result<Observed, 
 }
 
 async fn create_claim(client: &Client, state: &UpgradeState) -> Result<(), Cause> {
-    let class = state.storage_class.as_deref();
-    let claim: PersistentVolumeClaim =
-        manifest::claim(&state.claim, &state.instance, state.size(), class);
-    match client.create(&claim).await {
+    let claim = manifest::claim(state);
+    match client.create_manifest::<PersistentVolumeClaim>(claim).await {
         Err(error) if !error.is_conflict() => Err(error.into()),
         Ok(_) | Err(_) => Ok(()),
     }

@@ -257,7 +257,11 @@ pub(in crate::cli) fn finding(finding: &Finding, style: Style) -> String {
         Severity::Warning => style.careful("warning"),
         Severity::Notice => style.faint("notice"),
     };
-    format!("{severity} [{}]: {}", finding.code, finding.message)
+    let key = match finding.key.as_str() {
+        "" => String::new(),
+        key => format!(" ({key})"),
+    };
+    format!("{severity} [{}]: {}{key}", finding.code, finding.message)
 }
 
 fn storage(storage: &Storage, style: Style) -> Option<String> {

@@ -65,9 +65,10 @@ async fn a_contradiction_is_refused_before_the_stop() {
     )
     .await;
     let told = report(&scenario, 3, &["-t", "2.2.16"]).await;
-    let message = finding_with(&told, "plan");
+    let message = finding_with(&told, "contradiction");
     assert!(message.starts_with("error"), "{message}");
     assert!(message.contains("collection_9"), "{message}");
+    assert!(told["next"].as_str().unwrap().starts_with("fix the errors"));
     let refused = scenario.upgrade(&["--yes"]).await;
     refused
         .expect(1)
@@ -83,7 +84,7 @@ async fn an_unreadable_form_of_2_2_leads_to_repair() {
     let small = Metadata::small();
     put(&mut scenario, small.after(&small.migrate(Embedded))).await;
     let told = report(&scenario, 3, &["-t", "2.3.22"]).await;
-    let message = finding_with(&told, "plan");
+    let message = finding_with(&told, "embedded-form");
     assert!(message.contains("meta-migration repair"), "{message}");
     assert_eq!(findings_with(&told, "mixed-layout"), Vec::<String>::new());
     scenario.assert_untouched().await;

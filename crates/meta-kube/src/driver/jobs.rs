@@ -51,6 +51,7 @@ impl Driver<'_> {
                     why,
                     again,
                     unreachable,
+                    ..
                 }) => {
                     let since = unreached.get_or_insert_with(Instant::now);
                     let row = self.state.stage.row();

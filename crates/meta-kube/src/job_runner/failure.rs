@@ -18,6 +18,8 @@ pub enum JobFailure {
         again: bool,
         /// Whether the program could not reach etcd.
         unreachable: bool,
+        /// Everything that its pods printed.
+        output: String,
     },
     /// It takes too long, and must not be cut short.
     StillRunning(String),
@@ -67,6 +69,7 @@ pub(super) fn failed(name: &str, reason: &str, pods: &[Pod], text: &str) -> JobF
     JobFailure::Ended {
         why,
         unreachable: last.is_some() && could_not_reach_etcd(text),
+        output: text.to_owned(),
         again: is_worth_another_attempt(last.as_ref())
             && !pods.iter().any(|pod| init_failure(pod).is_some()),
     }

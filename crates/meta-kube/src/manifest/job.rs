@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::arguments::arguments;
+use super::without_nulls;
 use crate::job_kind::JobKind;
 use crate::options::PodUser;
 use crate::pod_resources::REQUESTS;
@@ -209,19 +210,6 @@ fn volumes(state: &UpgradeState) -> Vec<Volume> {
         volumes.push(volume("tls", TLS_FOLDER, true, secret));
     }
     volumes
-}
-
-/// A manifest without the members that were left open.
-fn without_nulls(value: Value) -> Value {
-    match value {
-        Value::Object(members) => {
-            let present = members.into_iter().filter(|(_, value)| !value.is_null());
-            let present = present.map(|(name, value)| (name, without_nulls(value)));
-            Value::Object(present.collect())
-        }
-        Value::Array(items) => items.into_iter().map(without_nulls).collect(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,
-    }
 }
 
 #[cfg(test)]

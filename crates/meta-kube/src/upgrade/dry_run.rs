@@ -27,10 +27,8 @@ pub(crate) fn manifests(state: &UpgradeState, creates_claim: bool) -> String {
         state.target_version
     );
     if creates_claim {
-        let class = state.storage_class.as_deref();
-        let claim = manifest::claim(&state.claim, &state.instance, state.size(), class);
         text.push_str(&document(
-            serde_json::to_value(claim),
+            Ok(manifest::claim(state)),
             "PersistentVolumeClaim",
             "v1",
         ));

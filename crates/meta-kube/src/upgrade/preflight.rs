@@ -86,6 +86,9 @@ async fn work(
         .into_iter()
         .chain(roots)
         .for_each(|finding| report.add(finding));
+    if !report.ok {
+        report.next = fix(&report);
+    }
     match saved_state(client, &options.instance).await {
         Ok(Some((state, _))) => {
             add_unfinished(&mut report, &state, options);
@@ -106,7 +109,11 @@ async fn work(
 
 fn add_error(report: &mut PreflightReport, code: &str, message: String) {
     report.add(cluster_finding(Severity::Error, code, message));
-    report.next = format!("fix the errors above, then run {}", report.again);
+    report.next = fix(report);
+}
+
+fn fix(report: &PreflightReport) -> String {
+    format!("fix the errors above, then run {}", report.again)
 }
 
 /// What the Jobs found in etcd.
@@ -146,10 +153,9 @@ async fn inspect(
     state: &UpgradeState,
 ) -> Result<EtcdInspection, ClientError> {
     let mut seen = EtcdInspection::default();
-    match output(runner.run(state, JobKind::Status, 1).await)? {
-        Ok(text) => seen.metadata = report(&text),
-        Err(why) => seen.failure = Some(("status-job", why)),
-    }
+    let (output, why) = ended(runner.run(state, JobKind::Status, 1).await)?;
+    seen.metadata = report(&output).filter(|_| why.is_none());
+    seen.failure = why.map(|why| ("status-job", why));
     let Some(status) = &seen.metadata else {
         let nothing = || ("status-job", "the status Job printed no report".to_owned());
         seen.failure.get_or_insert_with(nothing);
@@ -158,25 +164,25 @@ async fn inspect(
     if !can_be_planned(status, options) {
         return Ok(seen);
     }
-    match output(runner.run(state, JobKind::Plan, 1).await)? {
-        Ok(text) => {
-            if let Some(mut plan) = report::<PlanReport>(&text) {
-                plan.findings
-                    .retain(|finding| finding.severity <= Severity::Warning);
-                seen.planned = plan.findings;
-                seen.storage_roots = plan.storage_roots;
-            }
-        }
-        Err(why) => seen.failure = Some(("plan", why)),
+    let (output, why) = ended(runner.run(state, JobKind::Plan, 1).await)?;
+    if let Some(mut plan) = report::<PlanReport>(&output) {
+        plan.findings
+            .retain(|finding| finding.severity <= Severity::Warning);
+        seen.planned = plan.findings;
+        seen.storage_roots = plan.storage_roots;
     }
+    // The errors of a plan say why it failed.
+    let is_unexplained = !seen.planned.iter().any(Finding::is_error);
+    seen.failure = why.filter(|_| is_unexplained).map(|why| ("plan", why));
     Ok(seen)
 }
 
-/// What a Job reported, or why it failed.
-fn output(ended: Result<String, JobFailure>) -> Result<Result<String, String>, ClientError> {
+/// What a Job printed, and why it failed.
+fn ended(ended: Result<String, JobFailure>) -> Result<(String, Option<String>), ClientError> {
     match ended {
-        Ok(text) => Ok(Ok(text)),
-        Err(JobFailure::Ended { why, .. } | JobFailure::StillRunning(why)) => Ok(Err(why)),
+        Ok(output) => Ok((output, None)),
+        Err(JobFailure::Ended { why, output, .. }) => Ok((output, Some(why))),
+        Err(JobFailure::StillRunning(why)) => Ok((String::new(), Some(why))),
         Err(JobFailure::Client(error)) => Err(error),
     }
 }
