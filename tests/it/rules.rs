@@ -18,6 +18,7 @@ mod lost_schemas;
 mod mixed;
 mod remains;
 mod repair;
+mod repair_aliases;
 mod segments;
 mod whole;
 

@@ -93,8 +93,9 @@ pub(super) async fn result_findings<S: Store>(
 ) -> Result<Vec<Finding>, EngineErrorKind> {
     match (options.task, reading.layout) {
         (Task::Repair, Layout::V2_1) => return Ok(vec![to_be_migrated(ctx.root)]),
-        (Task::Repair, Layout::V2_2 | Layout::Staged) | (Task::Migration, Layout::Mixed) => {}
-        (Task::Repair, Layout::Mixed | Layout::Empty) | (Task::Migration, _) => {
+        (Task::Repair, Layout::V2_2 | Layout::Staged | Layout::Mixed)
+        | (Task::Migration, Layout::Mixed) => {}
+        (Task::Repair, Layout::Empty) | (Task::Migration, _) => {
             return Ok(Vec::new());
         }
     }

@@ -12,6 +12,7 @@ mod collections;
 mod contradictions;
 mod frozen;
 mod leftovers;
+mod legacy_aliases;
 mod lost;
 mod schemas;
 mod segment_indexes;
@@ -101,6 +102,7 @@ impl Repair {
             changes.visible.extend(staged);
         }
         aliases::repair(there, &moved, &mut changes, &mut findings);
+        legacy_aliases::repair(there, &moved, &mut changes, &mut findings);
         leftovers::repair(there, &mut changes, &mut findings);
         snapshots::repair(there, &mut changes, &mut findings);
         self.segment_indexes

@@ -1,11 +1,11 @@
-//! Aliases: those of collections that move into a database move along, and keys of 2.1 go.
+//! Aliases of collections that move into a database move along.
 
 use super::super::database;
 use super::super::findings::Findings;
 use super::collections::Moved;
 use super::{Changes, Keys};
-use crate::codec::{patch, v2_1};
-use crate::keys::{Family, Key, Object, is_tombstone};
+use crate::codec::patch;
+use crate::keys::{Key, Object, is_tombstone};
 use crate::model::CollectionId;
 use crate::proto::v2_2::etcd::AliasInfo;
 use prost::Message as _;
@@ -18,14 +18,12 @@ pub(super) fn repair(there: &Keys, moved: &Moved, changes: &mut Changes, finding
             if moves || is_moved(there, name, value) {
                 move_along(there, name, changes, findings);
             }
-        } else if let Key::Plain(Object::LegacyAlias(name)) = key {
-            remove_legacy(there, name, value, changes, findings);
         }
     }
 }
 
 /// The collection that a record of 2.2 refers to.
-fn collection_of(value: &[u8]) -> Option<CollectionId> {
+pub(super) fn collection_of(value: &[u8]) -> Option<CollectionId> {
     if is_tombstone(value) {
         return None;
     }
@@ -53,12 +51,7 @@ fn snapshots_of<'t>(
     there
         .range(prefix..)
         .take_while(move |(key, _)| key.starts_with(&below))
-        .filter(move |(key, _)| {
-            matches!(
-                Key::parse(key),
-                Key::Snapshot(Object::Alias(_) | Object::LegacyAlias(_), _)
-            )
-        })
+        .filter(move |(key, _)| matches!(Key::parse(key), Key::Snapshot(Object::Alias(_), _)))
 }
 
 /// An alias follows its collection into the database: Milvus 2.2.9 and later lose aliases outside one when
@@ -124,54 +117,4 @@ fn move_along(there: &Keys, name: &[u8], changes: &mut Changes, findings: &mut F
         }
         changes.replaced.insert(old.clone());
     }
-}
-
-/// A key of 2.1 goes where the alias is known to 2.2 for the same collection, or dropped.
-fn remove_legacy(
-    there: &Keys,
-    name: &[u8],
-    value: &[u8],
-    changes: &mut Changes,
-    findings: &mut Findings,
-) {
-    let plain = Key::Plain(Object::LegacyAlias(name)).render();
-    let wanted = match is_tombstone(value) {
-        true => None,
-        false => match v2_1::alias(value) {
-            Ok(record) => Some(record.collection),
-            Err(_) => return,
-        },
-    };
-    if let Some(wanted) = wanted {
-        let new = [
-            Object::Alias(name),
-            Object::DatabaseAlias(database::DEFAULT, name),
-        ];
-        let known = new
-            .into_iter()
-            .filter_map(|object| there.get(&Key::Plain(object).render()))
-            .any(|value| collection_of(value) == Some(wanted));
-        if !known {
-            return;
-        }
-    }
-    let title = format!("alias {:?}", String::from_utf8_lossy(name));
-    if wanted.is_some() {
-        let message = format!(
-            "{title} still has keys of 2.1, which Milvus 2.2 takes for a collection; they are deleted"
-        );
-        findings.warning("legacy-alias", &plain, message);
-    } else {
-        let message =
-            format!("{title}, which was dropped, still has keys of 2.1; they are deleted");
-        findings.notice("leftover", &plain, message);
-    }
-    let snapshots = snapshots_of(there, Object::LegacyAlias(name));
-    let snapshots = snapshots.filter(|(key, _)| {
-        matches!(Key::parse(key), Key::Snapshot(Object::LegacyAlias(found), _) if found == name)
-            && Family::of(key) == Family::LegacyAliasSnapshot
-    });
-    let keys: Vec<Vec<u8>> = snapshots.map(|(key, _)| key.clone()).collect();
-    changes.removed.extend(keys);
-    changes.removed.insert(plain);
 }

@@ -192,6 +192,13 @@ impl Names {
         self.0.entry(name).or_default().push((id, key.to_vec()));
     }
 
+    /// The key of another collection that has the name of an alias of a collection.
+    pub(super) fn taken_from_alias(&self, name: &str, of: CollectionId) -> Option<&[u8]> {
+        let mut holders = self.0.get(name)?.iter();
+        let other = holders.find(|(id, _)| id.is_some_and(|id| id != of))?;
+        Some(&other.1)
+    }
+
     /// The key of another collection or an alias that has a collection's name.
     pub(super) fn taken(&self, name: &str, by: CollectionId) -> Option<&[u8]> {
         let mut holders = self.0.get(name)?.iter();
