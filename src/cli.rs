@@ -246,8 +246,7 @@ fn requested_format(arguments: &[OsString]) -> Format {
 fn usage(error: &clap::Error, format: Format) -> Exit {
     let text = error.render().to_string();
     if error.use_stderr() && format.is_document() {
-        let words = text.trim_end().trim_start_matches("error: ");
-        return output::fail(&Failure::usage(words), format, LogFormat::Text);
+        return output::fail(&wrong_usage(&text), format, LogFormat::Text);
     }
     if !error.use_stderr() || terminal::is_safe(&text) {
         // Nothing is left to do when the terminal is gone.
@@ -259,6 +258,20 @@ fn usage(error: &clap::Error, format: Format) -> Exit {
         Exit::Usage
     } else {
         Exit::Done
+    }
+}
+
+/// What clap says about wrong usage, as a failure: the message, and the command whose help to read.
+fn wrong_usage(text: &str) -> Failure {
+    let (message, usage) = text.split_once("\n\nUsage: ").unwrap_or((text, ""));
+    let words = message.trim_start_matches("error: ").split_whitespace();
+    let failure = Failure::usage(words.collect::<Vec<_>>().join(" "));
+    let command = usage
+        .split_whitespace()
+        .take_while(|word| !word.starts_with(['[', '<', '-']));
+    match command.collect::<Vec<_>>().join(" ") {
+        command if command.is_empty() => failure,
+        command => failure.hint(format!("{command} --help")),
     }
 }
 

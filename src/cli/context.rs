@@ -22,7 +22,7 @@ use super::reading::{self, ReadingOptions};
 use super::{confirm, connecting, logging, output, progress, signals};
 use crate::config::{Config, Connection};
 use meta_backup::{Backup, BackupError, Tolerance};
-use meta_migrate::{BackupSource, CancelToken, EngineError, Environment, Limits, Signal};
+use meta_migrate::{BackupSource, CancelToken, EngineError, Environment, Limits, RunId, Signal};
 use meta_report::shell::quoted;
 use meta_store::etcd::{EtcdStore, Options, Tls};
 use meta_store::{ConnectProblem, RangeRequest, Store as _, StoreError, StoreErrorKind};
@@ -45,6 +45,7 @@ pub(in crate::cli) struct CommandContext {
     /// Whether the user saw the plan and its findings before confirming.
     plan_shown: Arc<AtomicBool>,
     bars: Option<MultiProgress>,
+    run: RunId,
 }
 
 /// Whether a command may be dropped where it stands.
@@ -73,6 +74,7 @@ impl CommandContext {
             action: String::new(),
             plan_shown: Arc::default(),
             bars,
+            run: RunId::of_now(),
         })
     }
 
@@ -102,7 +104,7 @@ impl CommandContext {
         &self,
         work: impl AsyncFnOnce(&EtcdStore, &Environment) -> Result<T, EngineError>,
     ) -> Result<T, Failure> {
-        logging::start_run();
+        logging::start_run(&self.run.id);
         let started = Instant::now();
         let is_logged = self.output.log_format == LogFormat::Json;
         if is_logged {
@@ -238,6 +240,7 @@ impl CommandContext {
             stop,
             observer: Arc::new(watch),
             holder: holder(),
+            run: self.run.clone(),
         }
     }
 

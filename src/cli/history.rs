@@ -1,15 +1,15 @@
 //! `history`.
 
-use meta_report::{HistoryReport, RunRecord, RunResult};
+use meta_report::{BackupRef, HistoryReport, RunRecord, RunResult};
 
+use super::Outcome;
 use super::context::{CommandContext, limits};
 use super::options::{EtcdOptions, OutputOptions};
+use super::output::Format;
 use super::output::exit::Exit;
 use super::output::style::Style;
 use super::output::table::{Align, Table};
-use super::output::terminal::line;
-use super::output::units::count;
-use super::{Outcome, output};
+use super::output::units::{count, minute};
 
 /// List the recorded runs: migrations, repairs, rollbacks and restores
 ///
@@ -28,78 +28,79 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let root = &context.config.root;
     let found =
         context.read(async |store, _| meta_migrate::history(store, root, &limits()).await)?;
-    let title = context.target();
-    output::print(context.output.format, &found, |found, style| {
-        text(found, &title, style)
-    })?;
+    let is_wide = context.output.format == Format::Wide;
+    context.print(&found, |found, style| text(found, is_wide, style))?;
     Ok(Exit::Done)
 }
 
-fn text(found: &HistoryReport, target: &str, style: Style) -> String {
+fn text(found: &HistoryReport, is_wide: bool, style: Style) -> String {
     if found.runs.is_empty() && found.unfinished.is_none() {
-        return format!("No runs recorded for {}\n", line(target));
+        return "No runs are recorded\n".to_owned();
     }
-    let mut table = Table::new(&[
+    let mut columns = vec![
         ("FINISHED", Align::Fixed),
         ("RESULT", Align::Left),
-        ("RELEASES", Align::Left),
+        ("TARGET", Align::Fixed),
         ("PUT", Align::Right),
         ("REWRITTEN", Align::Right),
         ("DELETED", Align::Right),
         ("BACKUP", Align::Left),
-        ("TOOL", Align::Left),
-        ("HOST", Align::Left),
-    ]);
-    if let Some(run) = &found.unfinished {
-        let mut cells = vec![
-            "-".to_owned(),
-            format!("unfinished {} ({})", run.command, run.phase),
-        ];
-        cells.extend(["-", "-", "-", "-"].map(str::to_owned));
-        cells.push(file(run.backup.as_ref().map(|backup| backup.path.as_str())));
-        cells.extend(["-", "-"].map(str::to_owned));
-        table.row(cells);
+    ];
+    if is_wide {
+        columns.extend(["SOURCE", "TOOL", "HOST", "RUN"].map(|name| (name, Align::Fixed)));
     }
-    found.runs.iter().for_each(|run| table.row(row(run)));
-    let mut lines = vec![format!("{} {}", style.strong("Runs:"), line(target))];
-    lines.extend(table.painted(style));
+    let mut table = Table::new(&columns);
+    let mut row = |mut cells: Vec<String>| {
+        cells.resize(columns.len(), String::new());
+        table.row(cells);
+    };
+    if let Some(run) = &found.unfinished {
+        let result = format!("unfinished {} ({})", run.command, run.phase);
+        let unknown = [const { String::new() }; 4];
+        let mut cells = vec![String::new(), result];
+        cells.extend(unknown);
+        cells.push(file(run.backup.as_ref(), is_wide));
+        row(cells);
+    }
+    found.runs.iter().for_each(|run| row(cells(run, is_wide)));
+    let mut lines = table.painted(style);
     lines.push(String::new());
     lines.join("\n")
 }
 
-fn row(run: &RunRecord) -> Vec<String> {
+fn cells(run: &RunRecord, is_wide: bool) -> Vec<String> {
     let result = match run.result {
         RunResult::Migrated => "migrated",
         RunResult::Repaired => "repaired",
         RunResult::RolledBack => "rolled back",
         RunResult::Restored => "restored",
     };
-    vec![
-        known(&run.finished_at),
+    let release = |release: &Option<String>| release.clone().unwrap_or_default();
+    let mut cells = vec![
+        minute(&run.finished_at),
         result.to_owned(),
-        releases(run),
+        release(&run.target_version),
         count(run.put),
         count(run.rewrite),
         count(run.delete),
-        file(run.backup.as_ref().map(|backup| backup.path.as_str())),
-        known(&run.tool_version),
-        known(&run.host),
-    ]
-}
-
-fn releases(run: &RunRecord) -> String {
-    match (&run.source_version, &run.target_version) {
-        (Some(source), Some(target)) => format!("{source} to {target}"),
-        (None, Some(target)) => format!("to {target}"),
-        (Some(source), None) => format!("from {source}"),
-        (None, None) => "-".to_owned(),
+        file(run.backup.as_ref(), is_wide),
+    ];
+    if is_wide {
+        cells.extend([
+            release(&run.source_version),
+            run.tool_version.clone(),
+            run.host.clone(),
+            run.run.clone(),
+        ]);
     }
+    cells
 }
 
-fn file(path: Option<&str>) -> String {
-    known(path.unwrap_or_default())
-}
-
-fn known(text: &str) -> String {
-    if text.is_empty() { "-" } else { text }.to_owned()
+/// The name of the backup, with its folder in a wide table.
+fn file(backup: Option<&BackupRef>, is_wide: bool) -> String {
+    let path = backup.map_or("", |backup| backup.path.as_str());
+    match path.rsplit_once('/') {
+        Some((_, name)) if !is_wide => name.to_owned(),
+        Some(_) | None => path.to_owned(),
+    }
 }

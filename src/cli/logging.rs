@@ -1,6 +1,5 @@
 //! Log lines on standard error.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Write};
 use std::sync::OnceLock;
 
@@ -21,11 +20,8 @@ use super::output::terminal::line;
 static RUN: OnceLock<String> = OnceLock::new();
 
 /// Gives this process an id, for log collectors that receive the lines of several runs.
-pub(in crate::cli) fn start_run() {
-    RUN.get_or_init(|| {
-        let random = RandomState::new().hash_one(std::process::id());
-        format!("{random:016x}")
-    });
+pub(in crate::cli) fn start_run(id: &str) {
+    RUN.get_or_init(|| id.to_owned());
 }
 
 /// Starts logging. Lines go around the bars, if there are any.

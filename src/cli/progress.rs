@@ -223,6 +223,9 @@ fn spinner_style() -> ProgressStyle {
 fn pace(state: &ProgressState, to: &mut dyn std::fmt::Write) {
     let pace = Pace::new(state.pos(), state.len(), state.elapsed().as_secs_f64());
     let left = pace.seconds_left.map(|left| format!(", {left} s left"));
+    if state.pos() == 0 {
+        return;
+    }
     // A bar that cannot be written is only not shown.
     let _ = write!(
         to,

@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use super::context::CommandContext;
 use super::output::exit::Exit;
 use super::output::failure::Failure;
+use super::output::findings::SeverityCounts;
 use super::output::plan::{Planned, found, object_rows};
 use super::output::units::{count, counted, short_digest};
 use meta_migrate::journal::Phase;
@@ -137,31 +138,36 @@ impl Target {
         findings.extend(planned.blocking.iter().cloned());
         findings.sort();
         let ready = !findings.iter().any(Finding::is_error);
-        let verdict = match (plan.digest.is_empty(), ready) {
-            (_, false) => (
+        let has_work = plan.put + plan.rewrite + plan.delete > 0;
+        let (tone, title, text) = match (ready, has_work) {
+            (false, _) => (
                 Tone::Bad,
                 "Not ready",
-                "The findings of severity error have to be resolved first. Nothing was changed.",
+                "Resolve the findings of severity error first, then plan again. Nothing was changed.",
             ),
-            (true, true) => (
+            (true, false) => (
                 Tone::Good,
                 "Nothing to do",
                 "The metadata needs no migration. Nothing was changed.",
             ),
-            (false, true) => (
+            (true, true) => (
                 Tone::Good,
                 "Ready",
-                "No finding blocks the migration. Nothing was changed.",
+                "No finding blocks the migration. Nothing was changed yet.",
             ),
         };
+        let text = with_counts(text, &findings);
         let mut page = Page {
             kind: "Migration plan".to_owned(),
             at: Some(Step::Plan),
             checks: checks(Some(plan), &planned.blocking, Step::Plan, None),
             ..page(context, Some(plan), findings)
         };
-        page.verdict = Some((verdict.0, verdict.1.to_owned(), verdict.2.to_owned()));
-        if ready && !plan.digest.is_empty() {
+        page.verdict = Some((tone, title.to_owned(), text));
+        if !ready {
+            let again = context.next_steps.again().to_owned();
+            page.commands = vec![("To plan again".to_owned(), again)];
+        } else if has_work {
             let words: String = words
                 .iter()
                 .map(|word| format!(" {}", quoted(word)))
@@ -194,9 +200,12 @@ impl Target {
     ) {
         let plan = done.plan.as_ref();
         let findings = plan.map_or_else(Vec::new, |plan| plan.findings.clone());
+        let release = context.config.target_version.as_ref();
+        let release = release.map_or_else(|| "2.2".to_owned(), ToString::to_string);
+        let started = format!("Milvus {release} can be started.");
         let (title, text) = match done.outcome {
-            MigrateOutcome::Migrated => ("Migrated", "The new release can be started."),
-            MigrateOutcome::Repaired => ("Repaired", "Milvus can be started."),
+            MigrateOutcome::Migrated => ("Migrated", started.as_str()),
+            MigrateOutcome::Repaired => ("Repaired", started.as_str()),
             MigrateOutcome::AlreadyMigrated => (
                 "Already migrated",
                 "The metadata has the 2.2 layout. Nothing was changed.",
@@ -208,18 +217,20 @@ impl Target {
             MigrateOutcome::NothingToDo => ("Nothing to do", "Nothing was changed."),
         };
         let at = match done.outcome {
-            MigrateOutcome::Migrated | MigrateOutcome::Repaired => Some(Step::Done),
-            MigrateOutcome::AlreadyMigrated
-            | MigrateOutcome::NothingToRepair
-            | MigrateOutcome::NothingToDo => None,
+            MigrateOutcome::Migrated
+            | MigrateOutcome::Repaired
+            | MigrateOutcome::AlreadyMigrated => Some(Step::Done),
+            MigrateOutcome::NothingToRepair | MigrateOutcome::NothingToDo => None,
         };
         let mut page = Page {
             kind: "Migration report".to_owned(),
-            verdict: Some((Tone::Good, title.to_owned(), text.to_owned())),
+            verdict: Some((Tone::Good, title.to_owned(), with_counts(text, &findings))),
             at,
             ..page(context, plan, findings)
         };
-        if let Some(at) = at {
+        if let Some(at) = at
+            && plan.is_some()
+        {
             page.checks = checks(plan, &[], at, Some(done));
         }
         if let Some(backup) = &done.backup {
@@ -235,8 +246,15 @@ impl Target {
         }
         page.facts
             .push(("Duration", format!("{:.2} s", done.seconds.total)));
+        page.commands = vec![(
+            "To verify again".to_owned(),
+            context.next_steps.command("verify"),
+        )];
         if let Some(back) = back {
-            page.commands = vec![("To roll back".to_owned(), back.to_owned())];
+            page.commands.push((
+                "To roll back, with Milvus stopped".to_owned(),
+                back.to_owned(),
+            ));
         }
         self.write_or_warn(&page);
     }
@@ -255,16 +273,14 @@ impl Target {
             Some(Phase::Committed | Phase::Tidying) => Step::Cleanup,
             Some(Phase::Done) => Step::Done,
         };
-        let tone = match failure.exit {
-            Exit::PartWay | Exit::Interrupted | Exit::Terminated => Tone::Careful,
-            Exit::Done
-            | Exit::Failed
-            | Exit::Usage
-            | Exit::Refused
-            | Exit::NotMigratable
-            | Exit::Differences => Tone::Bad,
+        let (tone, title) = match failure.exit {
+            Exit::PartWay | Exit::Interrupted | Exit::Terminated => (Tone::Careful, "Not finished"),
+            Exit::Refused => (Tone::Bad, "Refused"),
+            Exit::NotMigratable => (Tone::Bad, "Not migratable"),
+            Exit::Differences => (Tone::Bad, "Verification failed"),
+            Exit::Done | Exit::Failed | Exit::Usage => (Tone::Bad, "Failed"),
         };
-        let mut text = failure.message.to_string();
+        let mut text = capitalized(&failure.message);
         for more in failure
             .causes
             .iter()
@@ -275,9 +291,10 @@ impl Target {
                 text.push_str(&format!("; {more}"));
             }
         }
+        text.push('.');
         let mut page = Page {
             kind: "Migration report".to_owned(),
-            verdict: Some((tone, "Not finished".to_owned(), text)),
+            verdict: Some((tone, title.to_owned(), text)),
             at: Some(at),
             ..page(context, None, failure.findings.to_vec())
         };
@@ -299,6 +316,21 @@ impl Target {
         if let Err(failure) = self.write(page) {
             tracing::warn!("{}: {}", failure.message, failure.causes.join(": "));
         }
+    }
+}
+
+/// A message as the start of a sentence.
+fn capitalized(message: &str) -> String {
+    let mut characters = message.chars();
+    let first = characters.next().into_iter().flat_map(char::to_uppercase);
+    first.chain(characters).collect()
+}
+
+/// The verdict with the number of findings.
+fn with_counts(text: &str, findings: &[Finding]) -> String {
+    match findings {
+        [] => text.to_owned(),
+        _ => format!("{text} Findings: {}.", SeverityCounts::of(findings).text()),
     }
 }
 
@@ -342,11 +374,11 @@ fn page(context: &CommandContext, plan: Option<&PlanReport>, findings: Vec<Findi
                 revision.map_or_else(String::new, |revision| revision.to_string()),
             ),
             (
-                "Made",
+                "Created",
                 humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             ),
             (
-                "Made by",
+                "Created by",
                 format!("meta-migration {}", env!("CARGO_PKG_VERSION")),
             ),
         ],

@@ -88,15 +88,13 @@ pub(in crate::cli) fn carry_out(context: &mut CommandContext, options: &RestoreO
     finish(context, options, &done)
 }
 
-/// Sets what prompts start with, such as `Roll back by-dev/meta on localhost:2379 from before-2.2.mmb`.
+/// Sets what prompts start with, such as `Roll back by-dev/meta on localhost:2379`.
 pub(in crate::cli) fn announce(context: &mut CommandContext, options: &RestoreOptions) {
     let verb = match options.command {
         RestoreCommand::Rollback => "Roll back",
         RestoreCommand::Restore => "Restore",
     };
-    let file = options.backup.as_ref();
-    let file = file.map_or_else(String::new, |path| format!(" from {}", path.display()));
-    context.announce(verb, &options.root, &file);
+    context.announce(verb, &options.root, "");
 }
 
 /// Prints the result and the next command.

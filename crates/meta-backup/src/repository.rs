@@ -11,7 +11,12 @@ pub use temp_files::TempFile;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Backup, BackupError, Summary};
+use super::{Backup, BackupError, FormatError, Summary};
+
+/// File name extensions of backups. A file that has one and fits no format may be a corrupt backup.
+const EXTENSIONS: [&str; 10] = [
+    "mmb", "bak", "backup", "db", "snap", "json", "jsonl", "gz", "zip", "tar",
+];
 
 /// A file in the folder, checked whole.
 #[derive(Debug)]
@@ -29,6 +34,20 @@ impl Listing {
     #[must_use]
     pub fn is_valid(&self) -> bool {
         self.check.is_ok()
+    }
+
+    /// Whether the file is not a backup: it fits no format, and its name is not one that backups have.
+    #[must_use]
+    pub fn is_other(&self) -> bool {
+        let fits_none = matches!(
+            &self.check,
+            Err(BackupError::Invalid {
+                source: FormatError::Unknown { .. },
+                ..
+            })
+        );
+        let extension = self.path.extension().unwrap_or_default();
+        fits_none && !EXTENSIONS.iter().any(|it| extension == *it)
     }
 }
 

@@ -3,6 +3,7 @@
 use meta_store::{RangeRequest, Store, StoreErrorKind};
 use milvus_meta::keys::MetaRoot;
 
+use crate::RunId;
 use crate::error::{EngineErrorKind, while_doing};
 use crate::limits::Limits;
 use crate::observer::Observer;
@@ -17,6 +18,7 @@ pub(super) struct RunContext<'a> {
     pub(super) stop: &'a CancelToken,
     pub(super) observer: &'a dyn Observer,
     pub(super) holder: &'a str,
+    pub(super) run: &'a RunId,
 }
 
 /// How often something that reads at one revision may begin again at a newer one.

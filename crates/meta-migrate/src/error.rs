@@ -92,7 +92,7 @@ pub enum EngineErrorKind {
         why: String,
     },
     /// The metadata cannot be migrated as it is.
-    #[error("the metadata cannot be migrated as it is: {} errors", error_count(.0))]
+    #[error("the metadata cannot be migrated as it is: {}", counted(error_count(.0), "error"))]
     Findings(Box<PlanReport>),
     /// There is no key below the meta root.
     #[error("no Milvus metadata under {root}")]

@@ -155,8 +155,8 @@ fn of_journal(journal: &Journal) -> RunRecord {
 pub(super) fn restored(result: RunResult, ctx: RunContext<'_>, done: &RestoreReport) -> RunRecord {
     RunRecord {
         result,
-        run: String::new(),
-        started_at: String::new(),
+        run: ctx.run.id.clone(),
+        started_at: ctx.run.started_at.clone(),
         finished_at: now(),
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         host: ctx.holder.to_owned(),

@@ -41,6 +41,7 @@ mod range_delete;
 mod request_limits;
 mod restore;
 mod retry;
+mod run_id;
 mod sessions;
 mod shutdown;
 mod source;
@@ -64,6 +65,7 @@ pub use observer::{Observer, Silent};
 pub use offline::BackupSource;
 pub use plan::{Planned, plan};
 pub use restore::{RestoreCommand, RestoreOptions, diff, recorded_backup, restore};
+pub use run_id::RunId;
 pub use shutdown::{CancelSource, CancelToken, Signal};
 pub use status::{status, status_with_journal_error};
 pub use throughput::backup_job::{BackupTarget, OpenStream};
@@ -78,6 +80,8 @@ pub struct Environment {
     pub observer: Arc<dyn Observer>,
     /// Who runs it, for others who find the lock held: a host or pod name.
     pub holder: String,
+    /// Identifies it in the journal, in the history and in logs.
+    pub run: RunId,
 }
 
 impl Environment {
@@ -88,6 +92,7 @@ impl Environment {
             stop: CancelToken::never(),
             observer: Arc::new(Silent),
             holder: "test".to_owned(),
+            run: RunId::of_now(),
         }
     }
 
@@ -98,6 +103,7 @@ impl Environment {
             stop: &self.stop,
             observer: &*self.observer,
             holder: &self.holder,
+            run: &self.run,
         }
     }
 }

@@ -203,20 +203,6 @@ fn since(journal_store: &JournalStore) -> i64 {
     journal_store.check_revisions().map_or(0, |()| compared)
 }
 
-fn nothing_to_undo() -> RestoreReport {
-    RestoreReport {
-        outcome: RestoreOutcome::Unchanged,
-        put: 0,
-        delete: 0,
-        kept: 0,
-        verified: false,
-        diff: None,
-        old_root: None,
-        discards: false,
-        undoes_repair: false,
-    }
-}
-
 /// Compares a backup with etcd; the diff is what a restore of it would add, change and remove in etcd, with all keys.
 /// Nothing is written.
 ///
@@ -265,7 +251,7 @@ impl<'a, S: Store> Run<'a, S> {
             return Ok(self.staged(&journal_store).await?.report);
         }
         if self.options.backup.is_none() && self.is_unmigrated(&journal_store).await? {
-            return Ok(nothing_to_undo());
+            return Ok(RestoreReport::default());
         }
         let backup = self.open(&journal_store).await?;
         let refusal = if self.options.accept_loss {
@@ -350,7 +336,7 @@ impl<'a, S: Store> Run<'a, S> {
             return self.unstage(fence, &mut journal_store).await;
         }
         if self.options.backup.is_none() && self.is_unmigrated(&journal_store).await? {
-            return Ok(nothing_to_undo());
+            return Ok(RestoreReport::default());
         }
         let backup = self.open(&journal_store).await?;
         // One read shows what would be lost and what is to be written.

@@ -25,9 +25,9 @@ pub enum RunResult {
 pub struct RunRecord {
     /// What it did.
     pub result: RunResult,
-    /// The run's id in the journal and in logs; empty for a rollback or restore.
+    /// The id of the run that began it, in the journal and in logs.
     pub run: String,
-    /// When it began, RFC 3339; empty for a rollback or restore.
+    /// When it began, RFC 3339.
     pub started_at: String,
     /// When it finished, RFC 3339.
     pub finished_at: String,

@@ -200,7 +200,7 @@ pub struct VerifyReport {
 }
 
 /// How a rollback or restore ended well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RestoreOutcome {
     /// Keys were put or deleted, and now everything is as the backup holds it.
@@ -208,6 +208,7 @@ pub enum RestoreOutcome {
     /// A dry run found keys to put or delete; nothing was written.
     WouldRestore,
     /// It was so already.
+    #[default]
     Unchanged,
 }
 
@@ -223,7 +224,7 @@ pub struct OldRoot {
 }
 
 /// What `rollback` or `restore` did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RestoreReport {
     /// How it ended.
     pub outcome: RestoreOutcome,
@@ -235,6 +236,9 @@ pub struct RestoreReport {
     pub kept: u64,
     /// Whether the result was read back and found right.
     pub verified: bool,
+    /// The backup that is restored; none where only staged keys are deleted.
+    #[serde(default)]
+    pub backup: Option<BackupRef>,
     /// A dry run's diff: what would be added, changed and removed in etcd.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub diff: Option<DiffReport>,

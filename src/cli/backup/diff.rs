@@ -9,6 +9,7 @@ use crate::cli::options::{EtcdOptions, OutputOptions};
 use crate::cli::output::exit::Exit;
 use crate::cli::output::failure::Failure;
 use crate::cli::output::style::Style;
+use crate::cli::output::terminal::line;
 use crate::cli::output::units::count;
 use crate::cli::reading::ReadingOptions;
 use crate::cli::{Outcome, output};
@@ -56,7 +57,11 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         (false, false) => of_files(&context, before, after, args.reading)?,
         (true, true) => return Err(Failure::usage("name a backup file to compare etcd with")),
     };
-    let found = Differing::new(found);
+    let name = |path: &Path| match is_etcd(path) {
+        true => context.target(),
+        false => path.display().to_string(),
+    };
+    let found = Differing::new((name(before), name(after)), found);
     output::print(context.output.format, &found, text)?;
     Ok(match found.differences.is_empty() {
         true => Exit::Done,
@@ -67,19 +72,23 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
 /// The report, with the first keys of each family, and all keys.
 #[derive(Debug, Serialize)]
 struct Differing {
+    before: String,
+    after: String,
     #[serde(flatten)]
     report: DiffReport,
     differences: Vec<KeyChange>,
 }
 
 impl Differing {
-    fn new(mut report: DiffReport) -> Self {
+    fn new((before, after): (String, String), mut report: DiffReport) -> Self {
         let mut differences = Vec::new();
         for family in &mut report.families {
             differences.extend_from_slice(&family.keys);
             family.keys.truncate(FAMILY_KEYS_MAX);
         }
         Self {
+            before,
+            after,
             report,
             differences,
         }
@@ -131,8 +140,13 @@ fn of_files(
 }
 
 fn text(found: &Differing, style: Style) -> String {
+    let (before, after) = (line(&found.before), line(&found.after));
+    let mut lines = vec![format!(
+        "{} from {before} to {after}",
+        style.strong("Diff:")
+    )];
     let found = &found.report;
-    let mut lines = output::diff::lines(found, style);
+    lines.extend(output::diff::lines(found, style));
     lines.push(style.strong(&format!(
         "{} added, {} removed, {} changed, {} unchanged",
         count(found.counts.added),

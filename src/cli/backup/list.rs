@@ -11,7 +11,7 @@ use crate::cli::output::exit::Exit;
 use crate::cli::output::style::Style;
 use crate::cli::output::table::{Align, Table, cell};
 use crate::cli::output::terminal::line;
-use crate::cli::output::units::bytes;
+use crate::cli::output::units::{agree, bytes, counted, minute};
 use crate::cli::{Outcome, logging, output};
 use meta_backup::BackupError;
 use meta_backup::repository::{Listing, Repository};
@@ -66,6 +66,9 @@ struct Line {
     digest: Option<String>,
     /// Why it is not usable.
     problem: Option<String>,
+    /// Whether the file fits no format and has no name of a backup.
+    #[serde(skip)]
+    is_other: bool,
 }
 
 impl Line {
@@ -84,6 +87,7 @@ impl Line {
             entries: summary.map(|summary| summary.entries),
             digest: summary.map(|summary| summary.digest.clone()),
             problem: listing.check.as_ref().err().map(reason),
+            is_other: listing.is_other(),
         }
     }
 }
@@ -113,22 +117,37 @@ fn text(found: &Listed, style: Style) -> String {
         _ => line(&found.folder).into_owned(),
     };
     let mut lines = vec![format!("{} {heading}", style.strong("Backups:"))];
-    lines.extend(table(&found.backups, roots.len() > 1).painted(style));
-    for it in &found.backups {
+    let (others, backups): (Vec<&Line>, Vec<&Line>) =
+        found.backups.iter().partition(|it| it.is_other);
+    if !backups.is_empty() {
+        lines.extend(table(&backups, roots.len() > 1).painted(style));
+    }
+    for it in backups {
         if let Some(problem) = &it.problem {
             let problem = format!("{}: {}", line(name(&it.path)), line(problem));
             let problem = format!("{} {problem}", style.careful("not usable:"));
             lines.extend(style.wrapped(&problem, "  "));
         }
     }
+    if !others.is_empty() {
+        let names: Vec<_> = others.iter().map(|it| line(name(&it.path))).collect();
+        let number = others.len() as u64;
+        let summary = format!(
+            "{}, not {}: {}",
+            counted(number, "other file"),
+            agree(number, "a backup", "backups"),
+            names.join(", ")
+        );
+        lines.extend(style.wrapped(&summary, "  "));
+    }
     lines.push(String::new());
     lines.join("\n")
 }
 
-fn table(backups: &[Line], has_roots: bool) -> Table {
+fn table(backups: &[&Line], has_roots: bool) -> Table {
     let mut columns = vec![
         ("FILE", Align::Fixed),
-        ("MADE", Align::Fixed),
+        ("CREATED", Align::Fixed),
         ("MILVUS", Align::Fixed),
         ("ENTRIES", Align::Right),
         ("SIZE", Align::Right),
@@ -139,11 +158,9 @@ fn table(backups: &[Line], has_roots: bool) -> Table {
     }
     let mut table = Table::new(&columns);
     for it in backups {
-        let made = it.created_at.as_deref().unwrap_or_default();
-        let made = made.get(..16).unwrap_or(made).replace('T', " ");
         let mut cells = vec![
             name(&it.path).to_owned(),
-            made,
+            minute(it.created_at.as_deref().unwrap_or_default()),
             it.source_version.clone().unwrap_or_default(),
             cell(it.entries.unwrap_or_default()),
             bytes(it.bytes),

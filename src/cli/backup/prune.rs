@@ -13,6 +13,7 @@ use crate::cli::output::style::Style;
 use crate::cli::{Outcome, confirm, logging, output};
 use meta_backup::repository::{PrunePlan, Repository};
 use meta_migrate::CancelToken;
+use meta_report::shell::quoted;
 
 /// Delete all but the newest backups of a folder
 ///
@@ -72,7 +73,12 @@ fn confirm(plan: &PrunePlan, output: &OutputOptions) -> Result<(), Failure> {
         return Ok(());
     }
     if !confirm::is_wanted(output) {
-        return Err(confirm::impossible());
+        let again = std::env::args().map(|word| quoted(&word));
+        let again = again.collect::<Vec<_>>().join(" ");
+        return Err(Failure {
+            changed: "no file was deleted".into(),
+            ..confirm::impossible().hint(format!("{again} --yes"))
+        });
     }
     let files = plan.remove.iter().map(|file| file.path.display());
     let files: Vec<String> = files.map(|path| format!("  {path}\n")).collect();
@@ -80,7 +86,10 @@ fn confirm(plan: &PrunePlan, output: &OutputOptions) -> Result<(), Failure> {
     if confirm::ask("Delete these backups?", &CancelToken::never()) {
         return Ok(());
     }
-    Err(Failure::new(Exit::Failed, "not confirmed").unchanged())
+    Err(Failure {
+        changed: "no file was deleted".into(),
+        ..Failure::new(Exit::Failed, "not confirmed")
+    })
 }
 
 #[derive(Debug, Serialize)]

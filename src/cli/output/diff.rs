@@ -77,16 +77,17 @@ fn keys(family: &FamilyDiff, style: Style) -> Vec<String> {
 }
 
 /// What names the root path that a backup was made at.
-pub(in crate::cli) fn old_root(found: &OldRoot) -> Vec<String> {
+pub(in crate::cli) fn old_root(found: &OldRoot, style: Style) -> Vec<String> {
     let name = line(&found.root);
-    let mut lines = vec![format!(
+    let text = format!(
         "{} the old root path {name:?} and are restored as they are. Channel names, for example, stay those of the \
          old instance: do not run both instances on the same message queue",
         match found.values {
             1 => "1 value contains".to_owned(),
             values => format!("{} contain", counted(values, "value")),
         }
-    )];
+    );
+    let mut lines = style.wrapped(&text, "  ");
     let keys = found.keys.iter().take(KEYS_SHOWN);
     lines.extend(keys.clone().map(|key| format!("  {}", line(key))));
     let more = found.values.saturating_sub(keys.len() as u64);

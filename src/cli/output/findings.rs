@@ -29,7 +29,7 @@ impl SeverityCounts {
         tally
     }
 
-    fn text(self) -> String {
+    pub(in crate::cli) fn text(self) -> String {
         let parts = [
             (self.errors, "error"),
             (self.warnings, "warning"),

@@ -6,7 +6,7 @@ use super::style::Style;
 use super::terminal::line;
 use super::units::{agree, bytes, count, counted, short_digest};
 use meta_report::{
-    BackupReport, MigrateOutcome, MigrateReport, RestoreOutcome, RestoreReport, Seconds,
+    BackupRef, BackupReport, MigrateOutcome, MigrateReport, RestoreOutcome, RestoreReport, Seconds,
     VerifyReport,
 };
 
@@ -86,12 +86,7 @@ pub(in crate::cli) fn migrate(report: &MigrateReport, next: &Next, style: Style)
         ));
     }
     if let Some(backup) = &report.backup {
-        lines.push(format!(
-            "  backup {} ({}, digest {})",
-            line(&backup.path),
-            counted(backup.entries, "entry"),
-            short_digest(&backup.digest)
-        ));
+        lines.push(backup_line(backup));
     }
     let is_written = matches!(
         report.outcome,
@@ -120,11 +115,22 @@ pub(in crate::cli) fn migrate(report: &MigrateReport, next: &Next, style: Style)
         && !plan.findings.is_empty()
         && !next.findings_shown
     {
+        lines.push(String::new());
         lines.extend(findings::lines(&plan.findings, style));
+        lines.push(String::new());
     }
     lines.extend(next.lines());
     lines.push(String::new());
     lines.join("\n")
+}
+
+fn backup_line(backup: &BackupRef) -> String {
+    format!(
+        "  backup {} ({}, digest {})",
+        line(&backup.path),
+        counted(backup.entries, "entry"),
+        short_digest(&backup.digest)
+    )
 }
 
 fn seconds(seconds: &Seconds) -> String {
@@ -173,6 +179,7 @@ pub(in crate::cli) fn restore(
 ) -> String {
     let difference = difference(report);
     let mut lines = Vec::new();
+    let backup = report.backup.iter().map(backup_line);
     match (report.outcome, dry_run) {
         (RestoreOutcome::Unchanged, false) if !report.verified => {
             lines.push(
@@ -183,6 +190,7 @@ pub(in crate::cli) fn restore(
         }
         (RestoreOutcome::Unchanged, _) => {
             lines.push(style.good("No changes: etcd already matches the backup"));
+            lines.extend(backup);
             if report.kept > 0 {
                 lines.push(format!("  {difference}"));
             }
@@ -190,6 +198,7 @@ pub(in crate::cli) fn restore(
         (RestoreOutcome::WouldRestore, _) => {
             lines.push(style.strong("Dry run: no changes made; would change:"));
             lines.push(format!("  {difference}"));
+            lines.extend(backup);
             if let Some(diff) = &report.diff {
                 lines.push(String::new());
                 lines.extend(diff::lines(diff, style));
@@ -198,13 +207,14 @@ pub(in crate::cli) fn restore(
         (RestoreOutcome::Restored, _) => {
             lines.push(style.good("Restored"));
             lines.push(format!("  {difference}"));
+            lines.extend(backup);
         }
     }
     if report.verified && report.outcome == RestoreOutcome::Restored && !dry_run {
         lines.push(format!("  {}", verified(report)));
     }
     if let Some(found) = &report.old_root {
-        lines.extend(diff::old_root(found));
+        lines.extend(diff::old_root(found, style));
     }
     lines.extend(next.lines());
     lines.push(String::new());
@@ -229,11 +239,18 @@ fn verified(report: &RestoreReport) -> String {
 
 /// The question before a rollback or restore; `action` names it and its target.
 pub(in crate::cli) fn question(report: &RestoreReport, action: &str) -> String {
-    format!("{action}: {}?", difference(report))
+    let from = match &report.backup {
+        Some(backup) => format!(" from {}", backup.path),
+        None => String::new(),
+    };
+    format!("{action}{from}: {}?", difference(report))
 }
 
 /// The number of keys that are put, deleted and kept.
 pub(in crate::cli) fn difference(report: &RestoreReport) -> String {
+    if report.discards {
+        return format!("{} deleted", counted(report.delete, "staged key"));
+    }
     let kept = match report.kept {
         0 => String::new(),
         kept => format!(", {} kept that are not in the backup", count(kept)),
@@ -248,7 +265,6 @@ pub(in crate::cli) fn difference(report: &RestoreReport) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use meta_report::BackupRef;
 
     #[test]
     fn migration_names_result_and_backup() {
@@ -291,12 +307,8 @@ Migrated: resumed and finished an interrupted run
             outcome: RestoreOutcome::Restored,
             put: 4,
             delete: 2,
-            kept: 0,
             verified: true,
-            diff: None,
-            old_root: None,
-            discards: false,
-            undoes_repair: false,
+            ..RestoreReport::default()
         };
         let kept = RestoreReport {
             kept: 3,
@@ -305,7 +317,6 @@ Migrated: resumed and finished an interrupted run
         let discarded = RestoreReport {
             put: 0,
             discards: true,
-            undoes_repair: false,
             ..complete.clone()
         };
         let text =
@@ -327,12 +338,7 @@ Migrated: resumed and finished an interrupted run
             outcome: RestoreOutcome::WouldRestore,
             put: 1,
             delete: 2000,
-            kept: 0,
-            verified: false,
-            diff: None,
-            old_root: None,
-            discards: false,
-            undoes_repair: false,
+            ..RestoreReport::default()
         };
         assert_eq!(
             restore(&report, true, &Next::default(), Style::plain()),

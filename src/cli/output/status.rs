@@ -31,10 +31,11 @@ pub(in crate::cli) fn text(status: &StatusReport, style: Style) -> String {
         ),
         None => format!("{} free", style.strong("Lock:")),
     });
-    lines.push(match &status.journal_error {
+    let journal = match &status.journal_error {
         Some(why) => unusable_journal(why, style),
         None => journal(status.journal.as_ref(), style),
-    });
+    };
+    lines.extend(style.wrapped(&journal, "  "));
     if status.sessions.is_empty() {
         lines.push(format!(
             "{} none running",
@@ -82,7 +83,7 @@ fn etcd(etcd: &EtcdReport, style: Style) -> Vec<String> {
             style.strong("etcd:")
         )];
     }
-    let mut lines = vec![format!(
+    let server = format!(
         "{} {}, {}; database {}, {} in use, quota {}",
         style.strong("etcd:"),
         line(&etcd.version),
@@ -90,7 +91,8 @@ fn etcd(etcd: &EtcdReport, style: Style) -> Vec<String> {
         bytes(etcd.db_size),
         bytes(etcd.db_size_in_use),
         bytes(etcd.quota)
-    )];
+    );
+    let mut lines = style.wrapped(&server, "  ");
     if !etcd.alarms.is_empty() {
         lines.push(format!(
             "{} {}",

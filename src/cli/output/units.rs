@@ -16,6 +16,11 @@ pub(in crate::cli) fn short_digest(digest: &str) -> &str {
     digest.get(..12).unwrap_or(digest)
 }
 
+/// A time of RFC 3339 up to its minute, as tables show it: `2026-11-29 16:40`.
+pub(in crate::cli) fn minute(time: &str) -> String {
+    time.get(..16).unwrap_or(time).replace('T', " ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -95,7 +95,7 @@ pub(super) fn html(page: &Page) -> String {
     }
     objects(&mut html, page);
     if let Some(at) = page.at {
-        section(&mut html, "How it is done", &picture(at));
+        section(&mut html, "Steps", &picture(at));
     }
     findings(&mut html, &page.findings);
     list(&mut html, page);
@@ -140,7 +140,7 @@ fn objects(html: &mut String, page: &Page) {
     }
     let mut content = format!("<p>{}</p>\n", Text(&page.found));
     content.push_str(
-        "<div class=\"scroll\"><table>\n<tr><th>Objects</th><th class=\"number\">Before</th>\
+        "<div class=\"scroll\"><table>\n<tr><th>Kind</th><th class=\"number\">Before</th>\
          <th class=\"number\">After</th><th>What changes</th></tr>\n",
     );
     for [kind, before, after, change] in &page.objects {
@@ -156,7 +156,7 @@ fn objects(html: &mut String, page: &Page) {
         );
     }
     content.push_str("</table></div>\n");
-    section(html, "What is there, and what becomes of it", &content);
+    section(html, "Objects", &content);
 }
 
 fn findings(html: &mut String, findings: &[Finding]) {
@@ -212,12 +212,15 @@ fn list(html: &mut String, page: &Page) {
         for (check, text) in &page.checks {
             let (class, word) = match check {
                 Check::Passed => ("", "passed"),
-                Check::Open => (" class=\"open\"", "still to come"),
+                Check::Open => (" class=\"open\"", "later"),
                 Check::Failed => (" class=\"failed\"", "failed"),
             };
             push(
                 &mut content,
-                format_args!("<li{class} title=\"{word}\">{}</li>\n", Text(text)),
+                format_args!(
+                    "<li{class}><span>{}</span> <span class=\"state\">{word}</span></li>\n",
+                    Text(text)
+                ),
             );
         }
         section(html, "Checks", &(content + "</ul>\n"));

@@ -1,4 +1,4 @@
-//! The steps of a migration as a picture, with where a run stands.
+//! The steps of a migration as a picture, with the step that a run has reached.
 
 use std::fmt::Write as _;
 
@@ -43,7 +43,7 @@ const BEFORE: usize = 3;
 pub(super) fn picture(at: Step) -> String {
     let here = STEPS.iter().find(|(step, ..)| *step == at);
     let name = here.map_or("Plan", |(_, name, _)| name);
-    let label = format!("Steps of the migration: this run stands at {name}");
+    let label = format!("Steps of the migration: this run is at {name}");
     wide(at, &label) + &narrow(at, &label)
 }
 

@@ -135,7 +135,14 @@ async fn prune_dry_run_deletes_nothing() {
     let found = ended.document();
     assert_eq!(found["dry_run"], true);
     assert_eq!(found["removed"].as_array().unwrap().len(), 1);
+    let unconfirmed = tool.without("META_MIGRATION_YES");
+    unconfirmed
+        .run(&["backup", "prune", "store", "--keep", "1"])
+        .expect(2)
+        .says("no file was deleted")
+        .says("backup prune store --keep 1 --yes");
     for value in ["1", "2"] {
-        assert!(tool.path().join(format!("store/{value}.mmb")).is_file());
+        let file = format!("store/{value}.mmb");
+        assert!(unconfirmed.path().join(file).is_file());
     }
 }

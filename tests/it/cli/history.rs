@@ -35,8 +35,14 @@ async fn history_lists_each_finished_run_newest_first() {
     let tool = it.tool().env("HOSTNAME", "operator-laptop");
     tool.run(&["history"])
         .expect(0)
-        .shows(&format!("No runs recorded for {} on", it.root));
-    assert_eq!(recorded(&tool), json!({"unfinished": null, "runs": []}));
+        .shows(&format!("Instance: {} on", it.root))
+        .shows("No runs are recorded");
+    let empty = recorded(&tool);
+    assert_eq!(
+        (&empty["unfinished"], &empty["runs"]),
+        (&Value::Null, &json!([]))
+    );
+    assert_eq!(empty["instance"]["meta_root"], it.root.meta_root());
     let before = it.metadata().await;
     tool.run(&MIGRATE).expect(0);
     tool.run(&ROLL_BACK).expect(0);
@@ -48,8 +54,11 @@ async fn history_lists_each_finished_run_newest_first() {
         assert_eq!(run["tool_version"], env!("CARGO_PKG_VERSION"));
         let path = run["backup"]["path"].as_str().unwrap();
         assert!(path.ends_with("/b.mmb"), "{path}");
-        assert!(run["finished_at"].as_str().unwrap().ends_with('Z'));
+        for member in ["started_at", "finished_at"] {
+            assert!(run[member].as_str().unwrap().ends_with('Z'), "{run}");
+        }
     }
+    assert_ne!(runs[0]["run"], runs[1]["run"]);
     assert_eq!(runs[1]["target_version"], "2.2.16");
     assert_eq!(runs[1]["put"], runs[0]["delete"], "what was put is deleted");
     let restore = ["restore", "--yes", "--backup-file", "b.mmb"];
@@ -59,7 +68,7 @@ async fn history_lists_each_finished_run_newest_first() {
     tool.run(&["history"])
         .expect(0)
         .shows("rolled back")
-        .shows("to 2.2.16");
+        .shows("2.2.16");
 }
 
 #[tokio::test]

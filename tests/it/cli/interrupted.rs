@@ -46,7 +46,7 @@ async fn end_in(it: &Instance, tool: &Tool, phase: &'static str) {
             is_reached: AtomicBool::new(false),
             stopper: Mutex::new(stopper),
         }),
-        holder: "test".to_owned(),
+        ..Environment::silent()
     };
     let options = MigrateOptions {
         root: it.root.clone(),
@@ -111,7 +111,7 @@ async fn after_the_commit_the_same_command_finishes_and_rollback_undoes() {
         let it = Instance::small().await;
         let before = it.metadata().await;
         let tool = it.tool();
-        end_in(&it, &tool, "tidy").await;
+        end_in(&it, &tool, "clean up").await;
         tool.run(&["status"])
             .expect(0)
             .shows("Layout: 2.2")
@@ -147,7 +147,7 @@ async fn in_another_etcd_a_run_past_the_commit_names_a_rollback_only_where_there
     for has_backup in [true, false] {
         let it = Instance::small().await;
         let tool = it.tool();
-        end_in(&it, &tool, "tidy").await;
+        end_in(&it, &tool, "clean up").await;
         it.put("root-coord/index/1", b"left").await;
         with_journal(&it, |journal| {
             journal["cluster_id"] = "cdf818194e3a8c32".into();

@@ -167,7 +167,7 @@ async fn a_folder_of_backups_is_listed_checked_and_pruned() {
     tool.run(&["backup", "list", "--from", "store"])
         .expect(0)
         .shows("Backups: store of ")
-        .shows("not usable: notes.txt: ");
+        .shows("1 other file, not a backup: notes.txt");
     let ended = tool.run(&[
         "backup", "prune", "store", "--keep", "1", "--format", "json",
     ]);

@@ -63,7 +63,7 @@ async fn plan_report_shows_the_plan_and_how_to_go_on() {
         &format!("--plan {}", &digest[..12]),
         "meta-migration migrate",
         "meta-migration rollback",
-        "this run stands at Plan",
+        "this run is at Plan",
         "prefers-color-scheme:dark",
         "@media print",
         "2.2.16",
@@ -89,7 +89,7 @@ async fn migrate_report_shows_the_result() {
     for text in [
         "Migration report",
         "Migrated",
-        "this run stands at Done",
+        "this run is at Done",
         "b.mmb",
         "rollback",
     ] {
@@ -119,7 +119,7 @@ async fn report_escapes_names_from_the_metadata() {
     tool.run(&with(&["migrate", "--yes", "--report", "r.html"]))
         .expect(4);
     let failed = page(&tool, "r.html");
-    assert!(failed.contains("Not finished"));
+    assert!(failed.contains("Not migratable"));
     assert!(failed.contains("&lt;script&gt;"));
 }
 

@@ -266,7 +266,7 @@ async fn backup_verify_rollback_and_restore_are_the_documents_of_the_contract() 
     let back = report_of(&ended);
     assert_eq!(
         members(&back),
-        ["delete", "kept", "outcome", "put", "verified"]
+        ["backup", "delete", "kept", "outcome", "put", "verified"]
     );
     assert_eq!(
         (&back["outcome"], &back["verified"]),
@@ -275,9 +275,13 @@ async fn backup_verify_rollback_and_restore_are_the_documents_of_the_contract() 
 
     let ended = tool.run(&[&["restore", "--backup-file", "b.mmb"], &json[..]].concat());
     ended.expect(0);
+    let mut unchanged = report_of(&ended);
+    assert_eq!(unchanged["backup"].take(), back["backup"]);
     assert_eq!(
-        report_of(&ended),
-        json!({"outcome": "unchanged", "put": 0, "delete": 0, "kept": 0, "verified": true})
+        unchanged,
+        json!({
+            "outcome": "unchanged", "put": 0, "delete": 0, "kept": 0, "verified": true, "backup": null
+        })
     );
 }
 

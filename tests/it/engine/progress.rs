@@ -58,7 +58,7 @@ async fn a_phase_reports_as_many_keys_as_it_announced() {
             .unwrap();
         let forward = listener.names();
         assert!(forward.contains(&"stage".to_owned()), "{forward:?}");
-        assert!(forward.contains(&"tidy".to_owned()), "{forward:?}");
+        assert!(forward.contains(&"clean up".to_owned()), "{forward:?}");
         roll_back(&instance, &environment).await;
         assert_eq!(listener.names(), ["compare", "put", "delete"]);
     }

@@ -80,7 +80,7 @@ pub(crate) async fn run(
     let environment = Environment {
         stop,
         observer: Arc::new(Silent),
-        holder: "simulation".to_owned(),
+        ..Environment::silent()
     };
     let work = perform(case, store, command, &environment);
     if planned

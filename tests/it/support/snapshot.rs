@@ -9,17 +9,30 @@
 use regex::Regex;
 
 /// What is replaced, and with what.
-const REDACTED: [(&str, &str); 5] = [
+const REDACTED: [(&str, &str); 12] = [
     (r"127\.0\.0\.1:\d+", "127.0.0.1:PORT"),
     (r"\btest-\d+-\d+\b", "by-dev"),
     (r"/[\w./-]*/\.tmp\w+", "FOLDER"),
     (r"\b20\d\d-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z?", "TIME"),
+    (r"\b20\d\d-\d\d-\d\d \d\d:\d\d\b", "YYYY-MM-DD HH:MM"),
     (r"\b\d+(\.\d+)? (s|ms)\b", "N s"),
+    (
+        r"\b(read|transform|backup|write|verify) \d+\.\d\d\b",
+        "$1 N",
+    ),
+    (r"\b([0-9a-f]{64}|[0-9a-f]{12})\b", "DIGEST"),
+    (r"\brevision \d+", "revision N"),
+    (
+        r"database [\d.]+ .?i?B, [\d.]+ .?i?B in use",
+        "database SIZE, SIZE in use",
+    ),
+    (r"\betcd: \d+\.\d+\.\d+", "etcd: VERSION"),
+    (r"\bmeta-migration \d\S*", "meta-migration VERSION"),
 ];
 
 /// The text with its ports, roots of tests, temporary folders, times and durations replaced.
 pub(crate) fn redact(text: &str) -> String {
-    let mut text = text.to_owned();
+    let mut text = text.replace(env!("CARGO_BIN_EXE_meta-migration"), "meta-migration");
     for (pattern, name) in REDACTED {
         let pattern = Regex::new(pattern).unwrap();
         text = pattern.replace_all(&text, name).into_owned();

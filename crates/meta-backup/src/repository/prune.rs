@@ -149,12 +149,16 @@ fn layout(summary: &Summary) -> Result<&'static str, String> {
 
 /// A file that may go when it is old enough, with its age; or why it may not.
 fn candidate(listing: Listing) -> Result<(Kind, SystemTime, Summary), Untouched> {
+    let is_other = listing.is_other();
     let Listing { path, check, .. } = listing;
     let untouched = |reason: String| Untouched {
         path: path.clone(),
         reason,
     };
     let summary = check.map_err(|error| {
+        if is_other {
+            return untouched(String::from("it is not a backup"));
+        }
         let cause = std::error::Error::source(&error).map(ToString::to_string);
         untouched(cause.unwrap_or_else(|| error.to_string()))
     })?;

@@ -228,7 +228,7 @@ impl<S: Store> Run<'_, S> {
         // The commit itself deleted these.
         let planned = self.prepared.as_ref().map(|prepared| prepared.plan.delete);
         let total = planned.and_then(|planned| planned.checked_sub(self.own.deleted));
-        observer.phase_started("tidy", total);
+        observer.phase_started("clean up", total);
         let limits = match self.options.task {
             Task::Migration => limits.for_deletes(self.own),
             // In the order in which they are planned.

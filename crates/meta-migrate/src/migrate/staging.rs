@@ -1,7 +1,7 @@
 //! Before the commit: everything new is put beside the old layout, which stays intact.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use tokio::sync::mpsc::Receiver;
 
@@ -64,7 +64,7 @@ impl<S: Store> Run<'_, S> {
                 Task::Repair => FORMAT,
             },
             meta_root: options.root.meta_root().to_owned(),
-            run: run_id(),
+            run: self.environment.run.id.clone(),
             kind: options.task.name().to_owned(),
             phase: Phase::Staging,
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -354,12 +354,4 @@ fn chosen(
         }
         Ok(())
     })
-}
-
-/// Tells runs apart in the journal.
-fn run_id() -> String {
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    format!("{:x}-{:x}", now.as_nanos(), std::process::id())
 }

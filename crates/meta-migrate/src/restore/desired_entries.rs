@@ -109,6 +109,11 @@ impl DesiredEntries {
                 .is_none_or(|ranges| ranges.iter().any(|range| range.contains(key)))
     }
 
+    /// Returns the name of the backup in reports.
+    pub(super) fn reference(&self) -> BackupRef {
+        self.backup.summary().reference()
+    }
+
     /// Looks for values that name the backup's root path, where that is not this one.
     pub(super) fn old_root(&self) -> Option<OldRootSearch> {
         let from = &self.backup.summary().meta_root;

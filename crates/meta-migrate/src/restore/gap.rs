@@ -133,11 +133,10 @@ impl Gap {
             put: self.put,
             delete: self.deleted_keys,
             kept: self.kept,
-            verified: false,
+            backup: Some(self.image.reference()),
             diff: self.diff.clone(),
             old_root: self.old_root.clone(),
-            discards: false,
-            undoes_repair: false,
+            ..RestoreReport::default()
         }
     }
 }

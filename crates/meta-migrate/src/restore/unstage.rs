@@ -148,14 +148,10 @@ async fn look_once<S: Store>(
         read_at,
         report: RestoreReport {
             outcome: RestoreOutcome::WouldRestore,
-            put: 0,
             delete: keys,
-            kept: 0,
-            verified: false,
             diff: changes.map(DiffBuilder::finish),
-            old_root: None,
             discards: true,
-            undoes_repair: false,
+            ..RestoreReport::default()
         },
         other_plan,
         others,
