@@ -251,10 +251,29 @@ impl CommandContext {
         path: &Path,
         reading: ReadingOptions,
     ) -> Result<BackupSource, Failure> {
-        let backup = Backup::open_instance(self.named_root(), |root| {
+        self.open_by(path, |root| {
             Backup::open_with(path, root, reading.tolerance())
         })
-        .map_err(|error| unusable_file(&error))?;
+    }
+
+    /// As [`Self::open`], but all of a native file is checked on the first read of its entries, which shows progress.
+    pub(in crate::cli) fn open_announced(
+        &self,
+        path: &Path,
+        reading: ReadingOptions,
+    ) -> Result<BackupSource, Failure> {
+        self.open_by(path, |root| {
+            Backup::announced(path, root, reading.tolerance())
+        })
+    }
+
+    fn open_by(
+        &self,
+        path: &Path,
+        open: impl Fn(Option<&str>) -> Result<Backup, BackupError>,
+    ) -> Result<BackupSource, Failure> {
+        let backup = Backup::open_instance(self.named_root(), open)
+            .map_err(|error| unusable_file(&error))?;
         for note in &backup.summary().notes {
             tracing::warn!("{}: {note}", path.display());
         }

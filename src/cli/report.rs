@@ -365,7 +365,7 @@ fn page(context: &CommandContext, plan: Option<&PlanReport>, findings: Vec<Findi
         facts: vec![
             ("Endpoints", config.connection.endpoints.join(", ")),
             ("Meta root", config.root.meta_root().to_owned()),
-            ("Layout", layout.to_owned()),
+            ("Layout found", layout.to_owned()),
             ("Source release", source),
             ("Target release", target),
             ("Plan digest", digest),

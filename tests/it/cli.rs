@@ -31,6 +31,7 @@ mod reports;
 mod saving;
 mod secrets;
 mod show;
+mod snapshots;
 mod tool;
 mod words;
 

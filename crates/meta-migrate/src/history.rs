@@ -13,12 +13,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::journal::{Journal, Phase};
 
+use crate::clock::now;
 use crate::context::RunContext;
 use crate::error::{EngineError, EngineErrorKind, while_doing};
 use crate::journal_store::{JournalStore, task_of};
 use crate::limits::Limits;
 use crate::retry::{read, write};
-use crate::throughput::backup_job::now;
 
 /// The format of the history; one with another is neither read nor changed.
 const FORMAT: u32 = 1;

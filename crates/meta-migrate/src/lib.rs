@@ -13,6 +13,7 @@ use milvus_meta::keys::MetaRoot;
 mod background;
 mod backup;
 mod blocking;
+mod clock;
 mod commit;
 mod compaction;
 mod completeness;

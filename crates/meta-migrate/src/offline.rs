@@ -18,12 +18,13 @@ use milvus_meta::transform::{
 use milvus_meta::verify::Context;
 
 use crate::Environment;
+use crate::clock::now;
 use crate::completeness::{FileCheck, Survey, context, context_of};
 use crate::diff::{Collector, Diff};
 use crate::error::{EngineError, EngineErrorKind};
 use crate::fingerprint::Filter;
 use crate::layout::carried_finding;
-use crate::throughput::backup_job::{BackupTarget, now};
+use crate::throughput::backup_job::BackupTarget;
 
 /// How many entries are handled between two looks at the wish to end.
 const LOOK_EVERY: u64 = 4096;

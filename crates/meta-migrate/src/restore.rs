@@ -23,7 +23,7 @@ use crate::fence::{Fence, Waits};
 use crate::journal_store::JournalStore;
 use crate::limits::Limits;
 use crate::quota::QuotaCheck;
-use crate::{Environment, history, layout, sessions};
+use crate::{Environment, RunId, history, layout, sessions};
 
 mod apply;
 mod data_loss;
@@ -182,9 +182,11 @@ pub(super) async fn finish_interrupted<S: Store>(
     let diff = source.diff(store, ctx, None, since, None).await?;
     diff.check_newer(journal_store)?;
     let mut written = WriteState::Restoring;
+    // The migration that follows in this process is another run in the history.
+    let run = RunId::of_now();
     let mut putting = Restorer {
         store,
-        ctx,
+        ctx: RunContext { run: &run, ..ctx },
         fence,
         journal_store,
         backup,
@@ -367,7 +369,7 @@ impl<'a, S: Store> Run<'a, S> {
         if planned.outcome == RestoreOutcome::Unchanged {
             // Where the backup holds what the migration made, the migration is in place, and so is what is
             // recorded of it.
-            if journal_store.phase().is_some() && !self.keeps_journal(diff.layout) {
+            if journal_store.phase().is_some() && !self.keeps_journal(diff.layout, &journal_store) {
                 self.forget_journal(fence, &mut journal_store, &planned)
                     .await?;
             }
@@ -421,8 +423,9 @@ impl<'a, S: Store> Run<'a, S> {
     }
 
     /// Whether metadata of this layout is what the recorded migration made.
-    fn keeps_journal(&self, layout: Layout) -> bool {
-        layout == Layout::V2_2 && !self.undoes_repair
+    fn keeps_journal(&self, layout: Layout, journal_store: &JournalStore) -> bool {
+        let is_unfinished = journal_store.phase() == Some(Phase::Restoring);
+        !is_unfinished && layout == Layout::V2_2 && !self.undoes_repair
     }
 
     async fn load(&mut self) -> Result<JournalStore, EngineErrorKind> {

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use crate::throughput::backup_job::now;
+use crate::clock::now;
 
 /// Identifies a run in the journal, in the history and in logs.
 #[derive(Debug, Clone, PartialEq, Eq)]

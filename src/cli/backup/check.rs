@@ -35,7 +35,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
     let context = CommandContext::begin(&args.etcd, &args.output)?;
     let path = args.file.as_ref().or(args.from.as_ref());
     let path = path.map(PathBuf::as_path).unwrap_or(Path::new(""));
-    let source = context.open(path, args.reading)?;
+    let source = context.open_announced(path, args.reading)?;
     let (layout, _) = context.offline(|environment| source.layout(environment))?;
     let found = Checked::new(source.backup(), layout);
     output::print(context.output.format, &found, text)?;
@@ -87,7 +87,7 @@ fn text(found: &Checked, style: Style) -> String {
     }
     if !found.created_at.is_empty() {
         text.push_str(&format!(
-            "  made {} by meta-migration {}\n",
+            "  created {} by meta-migration {}\n",
             found.created_at, found.tool_version
         ));
     }

@@ -32,10 +32,10 @@ pub(in crate::cli) fn text(status: &StatusReport, style: Style) -> String {
         None => format!("{} free", style.strong("Lock:")),
     });
     let journal = match &status.journal_error {
-        Some(why) => unusable_journal(why, style),
+        Some(why) => vec![unusable_journal(why, style)],
         None => journal(status.journal.as_ref(), style),
     };
-    lines.extend(style.wrapped(&journal, "  "));
+    lines.extend(journal.iter().flat_map(|line| style.wrapped(line, "  ")));
     if status.sessions.is_empty() {
         lines.push(format!(
             "{} none running",
@@ -123,15 +123,15 @@ fn unusable_journal(why: &str, style: Style) -> String {
     format!("{} {}", style.strong("Migration:"), style.bad(&line(&told)))
 }
 
-/// The journal in a line: its phase first, where it has one.
-fn journal(journal: Option<&Value>, style: Style) -> String {
+/// The journal in a line, its phase first, and the backup in another.
+fn journal(journal: Option<&Value>, style: Style) -> Vec<String> {
     let heading = style.strong("Migration:");
     let Some(journal) = journal else {
-        return format!("{heading} none recorded");
+        return vec![format!("{heading} none recorded")];
     };
     let text = |name: &str| journal.get(name).and_then(Value::as_str);
     let Some(phase) = text("phase") else {
-        return format!("{heading} {}", line(&journal.to_string()));
+        return vec![format!("{heading} {}", line(&journal.to_string()))];
     };
     let mut told = match text("kind") {
         Some("repair") => repair_in_words(phase),
@@ -143,11 +143,13 @@ fn journal(journal: Option<&Value>, style: Style) -> String {
     if let Some(at) = text("updated_at") {
         told.push_str(&format!("; {at}"));
     }
-    match journal.pointer("/backup/path").and_then(Value::as_str) {
-        Some(path) => told.push_str(&format!("; backup {path}")),
-        None => told.push_str("; no backup"),
+    let backup = journal.pointer("/backup/path").and_then(Value::as_str);
+    if backup.is_none() {
+        told.push_str("; no backup");
     }
-    format!("{heading} {}", line(&told))
+    let backup = backup.map(|path| format!("  backup {}", line(path)));
+    let first = format!("{heading} {}", line(&told));
+    [first].into_iter().chain(backup).collect()
 }
 
 fn repair_in_words(phase: &str) -> String {
@@ -175,7 +177,7 @@ fn phase_in_words(phase: &str) -> String {
         "restoring" => {
             "a restore was interrupted, do not start Milvus: finish it with restore --backup-file"
         }
-        "done" => "migration finished",
+        "done" => "finished",
         _ => return phase.to_owned(),
     };
     format!("{phase}: {meaning}")

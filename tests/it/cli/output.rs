@@ -8,13 +8,6 @@ use serde_json::{Value, json};
 use super::NOBODY;
 use super::instance::Instance;
 use super::tool::{Ended, Tool};
-use crate::support::snapshot::redact;
-
-/// A report without what depends on the instance's root and the server.
-fn stable(text: &str) -> String {
-    let size = regex::Regex::new(r"[\d.]+ KiB").unwrap();
-    size.replace_all(&redact(text), "N KiB").into_owned()
-}
 
 const TARGET: [&str; 2] = ["--target-version", "2.2.16"];
 
@@ -234,71 +227,6 @@ fn variables_of_etcdctl_are_read_last() {
     tls.run(&["status"]).expect(2).says("/no/such/ca.pem");
     tls.run(&["status", "--endpoints", &format!("http://{NOBODY}")])
         .expect(1);
-}
-
-#[tokio::test]
-async fn a_plan_speaks_of_collections_at_80_columns() {
-    let it = Instance::sample().await;
-    let ended = it
-        .tool()
-        .env("COLUMNS", "80")
-        .run(&["plan", TARGET[0], TARGET[1]]);
-    ended.expect(0);
-    for line in ended.stdout.lines() {
-        let is_free = line.trim().starts_with("key ") || line.trim().starts_with("next: ");
-        assert!(is_free || line.chars().count() <= 80, "{line}");
-    }
-    insta::assert_snapshot!(stable(&ended.stdout), @r#"
-    Instance: by-dev/meta on http://127.0.0.1:PORT
-    Layout: 2.1, read at revision N
-    Found: 4 collections, 9 partitions, 4 indexes on 18 segments, 1 alias, 3 loaded
-      collections
-    Plan: DIGEST; collections in the database form
-
-    OBJECTS             2.1  2.2  WHAT CHANGES
-    collections           4    4  move into the database "default"
-    partitions            9    9  get separate records
-    indexes               4    4  get records of the 2.2 form; 2 renamed
-    segments             18   18  stay as they are
-    segment indexes      25   25  get records of the 2.2 form
-    aliases               1    1  get records of the 2.2 form
-    loaded collections    3    1  stay loaded; 2 have to be loaded again
-
-    124 new keys, 0 rewritten, 80 deleted; N KiB to write (-v: by family)
-
-    Findings: 1 warning, 4 notices
-      warning retired-index-type
-        index "Idx1" (436365181808803890) on field "embedding" (103) of collection
-        "embedding_user_928" (436365181808803886) has the type RHNSW_FLAT, which
-        does not work in Milvus 2.2.16: the collection cannot be loaded or searched
-        with it. Release the collection, drop the index, create one of another type
-        before the migration in Milvus 2.1, or afterwards; then load the collection
-          key by-dev/meta/root-coord/index/436365181808803886/436365181808803890
-      notice index-renamed (2 times)
-        index "_default_idx" (436365206898868262) on field "feature" (104) of
-        collection "embedding_query_2851" (436365206898868255) is named
-        "_default_idx_104" after the migration, as Milvus 2.2 names indexes that are
-        created without a name: change client code that uses the name "_default_idx"
-          key by-dev/meta/root-coord/index/436365206898868255/436365206898868262
-        index "_default_idx" (436365250312536146) on field "embedding" (102) of
-        collection "recsys_face_8731" (436365250312536144) is named
-        "_default_idx_102" after the migration, as Milvus 2.2 names indexes that are
-        created without a name: change client code that uses the name "_default_idx"
-          key by-dev/meta/root-coord/index/436365250312536144/436365250312536146
-      notice not-loaded (2 times)
-        collection "embedding_user_928" (436365181808803886) will not be loaded
-        after the migration: the target cannot use index "Idx1" (436365181808803890)
-        on field "embedding" (103) of collection "embedding_user_928"
-        (436365181808803886); drop that index and create another one, then load the
-        collection
-          key by-dev/meta/queryCoord-collectionMeta/436365181808803886
-        collection "embedding_query_2851" (436365206898868255) will not be loaded
-        after the migration: it was loaded to 39 percent only; load it again
-          key by-dev/meta/queryCoord-collectionMeta/436365206898868255
-
-    Ready: no blocking findings
-      next: meta-migration migrate --endpoints http://127.0.0.1:PORT --root-path by-dev --target-version 2.2.16   # stop Milvus first, and leave etcd running
-    "#);
 }
 
 #[tokio::test]

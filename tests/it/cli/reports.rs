@@ -275,14 +275,8 @@ async fn backup_verify_rollback_and_restore_are_the_documents_of_the_contract() 
 
     let ended = tool.run(&[&["restore", "--backup-file", "b.mmb"], &json[..]].concat());
     ended.expect(0);
-    let mut unchanged = report_of(&ended);
-    assert_eq!(unchanged["backup"].take(), back["backup"]);
-    assert_eq!(
-        unchanged,
-        json!({
-            "outcome": "unchanged", "put": 0, "delete": 0, "kept": 0, "verified": true, "backup": null
-        })
-    );
+    let wanted = json!({"outcome": "unchanged", "put": 0, "delete": 0, "kept": 0, "verified": true, "backup": back["backup"]});
+    assert_eq!(report_of(&ended), wanted);
 }
 
 #[tokio::test]

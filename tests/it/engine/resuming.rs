@@ -241,6 +241,26 @@ async fn an_interrupted_restore_that_keeps_extra_keys_keeps_them_when_it_is_fini
     assert!(next.get("datacoord-meta/s/9/9/9").is_some());
 }
 
+/// A restore of 2.2 metadata that was killed after its last write leaves nothing to restore.
+#[tokio::test]
+async fn restore_with_nothing_left_to_do_ends_its_journal() {
+    let killed = Instance::small(FORMS[0]);
+    killed.migrate().await.unwrap();
+    std::fs::remove_file(killed.backup()).unwrap();
+    super::saved(&killed.store, &killed.backup()).await;
+    killed.put("datacoord-meta/s/1/10/51", b"changed");
+    let mut options = killed.restore_options(RestoreCommand::Restore);
+    options.accept_loss = true;
+    killed.kill_after(Phase::Restoring, 1);
+    killed.restore_with(&options).await.unwrap_err();
+    let next = killed.next();
+    next.end_lock();
+    assert_eq!(next.journal().unwrap().phase, Phase::Restoring);
+    let again = next.restore_with(&options).await.unwrap();
+    assert_eq!((again.put, again.delete), (0, 0));
+    assert_eq!(next.journal(), None);
+}
+
 #[tokio::test]
 async fn what_is_done_is_done_also_where_both_layouts_look_the_same() {
     let mut bare = Metadata::default();

@@ -11,13 +11,13 @@ use milvus_meta::entry::printable;
 use milvus_meta::transform::{Migration, Task, staged_family_ranges};
 
 use super::{Prepared, Run};
+use crate::clock::now;
 use crate::context::RunContext;
 use crate::context::newest_revision;
 use crate::diff::{Actual, Collector, Diff, compare};
 use crate::error::{EngineErrorKind, WriteState};
 use crate::fingerprint::{Filter, changed_since};
 use crate::limits::Limits;
-use crate::throughput::backup_job::now;
 use crate::throughput::byte_pool::BytePool;
 use crate::throughput::read_back::{Others, ReadBack};
 use crate::throughput::staged::{staged, staged_entries};

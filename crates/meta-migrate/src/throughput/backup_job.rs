@@ -13,6 +13,7 @@ use meta_backup::{
 use milvus_meta::entry::Entry;
 use milvus_meta::keys::MetaRoot;
 
+use crate::clock::now;
 use crate::context::ReadRevision;
 use crate::error::EngineErrorKind;
 
@@ -123,11 +124,6 @@ impl BackupJob {
             Err(error) => Err(EngineErrorKind::Worker(error.to_string())),
         }
     }
-}
-
-/// The current time, RFC 3339, in seconds.
-pub(crate) fn now() -> String {
-    humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string()
 }
 
 /// Writes what comes; `None` when it ends without [`Message::Publish`].
