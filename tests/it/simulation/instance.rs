@@ -13,7 +13,11 @@ use meta_migrate::{
 use milvus_meta::entry::Entry;
 use milvus_meta::proto::v2_1::common::KeyDataPair;
 use milvus_meta::proto::v2_1::etcd;
-use milvus_meta::transform::{CollectionForm, OnBrokenRecord, SegmentForm, Task};
+use milvus_meta::proto::v2_2::etcd as v2_2;
+use milvus_meta::transform::{
+    CollectionForm, Migration, OnBrokenRecord, Options, SegmentForm, Source, Task,
+};
+use prost::Message as _;
 use std::time::Duration;
 
 use crate::support::metadata::{
@@ -140,6 +144,68 @@ pub(crate) fn beside_neighbours(metadata: &Metadata) -> Vec<Entry> {
     entries
 }
 
+/// [`telling`] with a collection that will be lost.
+fn with_eighth() -> Metadata {
+    let mut metadata = telling();
+    let mut eighth = collection(8);
+    eighth.field_indexes.clear();
+    metadata.put("root-coord/collection/8", &eighth);
+    let snapshot = format!("snapshots/root-coord/collection/8_ts{CREATED}");
+    metadata.put(&snapshot, &eighth);
+    metadata
+}
+
+/// What the official tool makes of it, and one collection that has lost its fields and partitions since: altered in
+/// place by 2.2.8, or moved by 2.3.18.
+fn official_and_lost(form: CollectionForm) -> Metadata {
+    let source = with_eighth();
+    let mut official = Metadata {
+        entries: source.after(&source.migrate(CollectionForm::Embedded)),
+    };
+    for (key, value) in source.entries {
+        let stays = ["queryCoord-", "root-coord/dd-msg-send"];
+        if stays.iter().any(|prefix| key.starts_with(prefix)) {
+            official.entries.insert(key, value);
+        }
+    }
+    let mut lost = v2_2::CollectionInfo {
+        partition_i_ds: Vec::new(),
+        partition_names: Vec::new(),
+        partition_created_timestamps: Vec::new(),
+        ..v2_2::CollectionInfo::decode(official.entries["root-coord/collection/8"].as_slice())
+            .unwrap()
+    };
+    lost.schema.as_mut().unwrap().fields.clear();
+    let place = "root-coord/collection/8";
+    if form == CollectionForm::Split {
+        official.put(place, &lost);
+        official.put(&format!("snapshots/{place}_ts{}", CREATED + 900), &lost);
+        return official;
+    }
+    lost.db_id = 1;
+    let inside = "root-coord/database/collection-info/1/8";
+    official.drop(place);
+    official.drop(&format!("snapshots/{place}_ts{}", u64::MAX));
+    official.put(inside, &lost);
+    official.put(&format!("snapshots/{inside}_ts{}", u64::MAX), &lost);
+    official
+}
+
+/// The repair of metadata for the release that a form is for.
+fn repair(entries: &[Entry], form: CollectionForm) -> Migration {
+    let options = Options {
+        task: Task::Repair,
+        form,
+        segment_form: SegmentForm::Inline,
+        on_broken_record: OnBrokenRecord::Fail,
+        schemas: None,
+        target: target_of(form).parse().unwrap(),
+    };
+    let mut source = Source::new(metadata::root(), options);
+    entries.iter().for_each(|entry| source.push(entry));
+    source.finish()
+}
+
 /// One form of collections, and where its backups lie.
 #[derive(Debug, Clone)]
 pub(crate) struct Case {
@@ -147,11 +213,16 @@ pub(crate) struct Case {
     pub(crate) folder: PathBuf,
     /// Whether Milvus 2.2 was started on the metadata before it was migrated.
     pub(crate) after_2_2: bool,
+    /// Whether 2.1 metadata is migrated, or what the official tool made of it repaired.
+    pub(crate) task: Task,
 }
 
 impl Case {
     /// What etcd holds before anything happens, in ascending order.
     pub(crate) fn before(&self) -> Vec<Entry> {
+        if self.task == Task::Repair {
+            return beside_neighbours(&official_and_lost(self.form));
+        }
         let mut metadata = telling();
         if self.after_2_2 {
             leave_traces(&mut metadata);
@@ -159,14 +230,28 @@ impl Case {
         beside_neighbours(&metadata)
     }
 
-    /// What the migration of `entries` gives: the transform itself, without any engine.
+    /// What 2.1 had: an oracle finds it before and after a repair.
+    pub(crate) fn had(&self, before: &Image) -> Image {
+        match self.task {
+            Task::Migration => before.clone(),
+            Task::Repair => {
+                let entries = beside_neighbours(&with_eighth()).into_iter();
+                entries.map(|entry| (entry.key, entry.value)).collect()
+            }
+        }
+    }
+
+    /// What the migration or repair of `entries` gives: the transform itself, without any engine.
     pub(crate) fn expected(&self, entries: &Image) -> Image {
         let root = metadata::root();
         let (inside, outside): (Vec<_>, Vec<_>) = entries
             .iter()
             .map(|(key, value)| Entry::new(key.clone(), value.clone()))
             .partition(|entry| root.strip(&entry.key).is_some());
-        let migration = metadata::migrate(&inside, self.form, OnBrokenRecord::Fail);
+        let migration = match self.task {
+            Task::Migration => metadata::migrate(&inside, self.form, OnBrokenRecord::Fail),
+            Task::Repair => repair(&inside, self.form),
+        };
         migration
             .apply(inside.into_iter().map(Ok::<_, Infallible>))
             .map(|entry| {
@@ -184,7 +269,7 @@ impl Case {
             source_version: Some("2.1.4".parse().unwrap()),
             target_version: target_of(self.form).parse().unwrap(),
             form: self.form,
-            task: Task::Migration,
+            task: self.task,
             segment_form: SegmentForm::Auto,
             on_broken_record: OnBrokenRecord::Fail,
             schemas: None,

@@ -11,7 +11,7 @@ use meta_testing::memory::{MemoryStore, TxnRecord};
 use milvus_meta::entry::printable;
 use milvus_meta::finding::Severity;
 use milvus_meta::keys::{Family, KeyRange, MetaRoot};
-use milvus_meta::transform::{leftover_ranges, staged_family_ranges};
+use milvus_meta::transform::{Task, leftover_ranges, staged_family_ranges};
 use milvus_meta::verify::Checker;
 
 use super::disturbance::{Disturbance, Events, OTHER_HOLDER};
@@ -119,10 +119,29 @@ pub(crate) fn legal(case: &Case, store: &MemoryStore, old: &Image) -> Verdict {
             found.retain(|key, _| !is_in(&staged, key) || old.contains_key(key));
             equal("2.1 beside staged keys", &found, old)
         }
+        Some(Phase::Committed | Phase::Tidying) if case.task == Task::Repair => {
+            repaired(case, &found, old)
+        }
         Some(Phase::Committed | Phase::Tidying) => committed(case, &found, old),
         Some(Phase::Done) => equal("2.2 when done", &found, &case.expected(old)),
         Some(Phase::Restoring) => Ok(()),
     }
+}
+
+/// After the commit of a repair each key is as before or as it will be, and none that stays is missing.
+fn repaired(case: &Case, found: &Image, old: &Image) -> Verdict {
+    let expected = case.expected(old);
+    let mut allowed = found.clone();
+    for key in old.keys().chain(expected.keys()) {
+        let is_possible = |value: Option<&Bytes>| found.get(key) == value;
+        if is_possible(old.get(key)) || is_possible(expected.get(key)) {
+            match expected.get(key) {
+                Some(value) => allowed.insert(key.clone(), value.clone()),
+                None => allowed.remove(key),
+            };
+        }
+    }
+    equal("2.2 after the commit of a repair", &allowed, &expected)
 }
 
 /// After the commit each key is as 2.2 will have it; but records that are still to be rewritten may have
@@ -182,6 +201,7 @@ pub(crate) fn recorded(outcome: &Outcome, store: &MemoryStore, may_be_missing: b
     let result = history.as_ref().map(|(newest, _)| newest["result"].clone());
     let wanted = match outcome {
         Outcome::Migrated(report) if report.outcome == MigrateOutcome::Migrated => "migrated",
+        Outcome::Migrated(report) if report.outcome == MigrateOutcome::Repaired => "repaired",
         Outcome::RolledBack(report) if report.outcome == RestoreOutcome::Restored => "rolled-back",
         Outcome::Migrated(_) | Outcome::RolledBack(_) | Outcome::Failed(_) | Outcome::Killed => "",
     };
@@ -213,9 +233,13 @@ pub(crate) fn truthful(outcome: &Outcome, before: &Image, store: &MemoryStore) -
     match outcome {
         Outcome::Killed => Ok(()),
         Outcome::Migrated(report) => match (report.outcome, phase(store)) {
-            (MigrateOutcome::Migrated | MigrateOutcome::AlreadyMigrated, Some(Phase::Done)) => {
-                Ok(())
-            }
+            (
+                MigrateOutcome::Migrated
+                | MigrateOutcome::AlreadyMigrated
+                | MigrateOutcome::Repaired
+                | MigrateOutcome::NothingToRepair,
+                Some(Phase::Done),
+            ) => Ok(()),
             (outcome, phase) => Err(format!("a run ended with {outcome:?} in phase {phase:?}")),
         },
         Outcome::RolledBack(report) => match (report.outcome, phase(store)) {

@@ -14,7 +14,7 @@ use meta_migrate::{Environment, ErrorClass};
 use meta_report::MigrateOutcome;
 use meta_testing::memory::MemoryStore;
 use milvus_meta::proto::v2_1::etcd;
-use milvus_meta::transform::CollectionForm;
+use milvus_meta::transform::{CollectionForm, Task};
 
 use super::disturbance::{Disturbance, Events, subside};
 use super::instance::{Case, beside_neighbours, relative, telling};
@@ -111,6 +111,7 @@ fn official_starts(folder: &std::path::Path) -> Vec<Touched> {
                     form,
                     folder: folder.to_owned(),
                     after_2_2: false,
+                    task: Task::Migration,
                 },
                 store: MemoryStore::with_entries(&beside_neighbours(&metadata)),
                 had: keys(&before.entries),
@@ -163,6 +164,7 @@ async fn after_2_1(folder: &std::path::Path, clock: &Clock) -> Vec<Touched> {
             form,
             folder,
             after_2_2: false,
+            task: Task::Migration,
         };
         let done = MemoryStore::with_entries(&case.before());
         let environment = Environment::silent();

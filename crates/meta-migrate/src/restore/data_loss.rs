@@ -2,16 +2,18 @@
 //! ours. From the commit on 2.2 may have been started, also when the migration was never finished.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::journal::{Journal, Phase};
+use meta_backup::Backup;
 use meta_store::Store;
 use milvus_meta::entry::{Entry, printable};
 use milvus_meta::keys::{Family, KeyRange, MetaRoot};
 use milvus_meta::plural::counted;
 use milvus_meta::transform::{
-    CollectionForm, Options, Task, remaining_after_commit, staged_family_ranges,
+    CollectionForm, Options, Source, Task, remaining_after_commit, staged_family_ranges,
 };
 
 use crate::context::RunContext;
@@ -231,12 +233,14 @@ impl Ours {
     }
 }
 
-/// Tells the collection records that the migration rewrote in place from those that a concurrent writer changed
-/// meanwhile, which the revisions do not: by the values, made again from the backup.
+/// Tells the records that the migration or repair wrote after its commit from those that a concurrent writer
+/// changed meanwhile, which the revisions do not: by the values, made again from the backup.
 pub(super) struct Rewriting {
     root: MetaRoot,
     options: Options,
-    collections: [KeyRange; 2],
+    ranges: Vec<KeyRange>,
+    /// What a repair puts.
+    repaired: Option<BTreeMap<Vec<u8>, Vec<u8>>>,
     captured: i64,
     saved: Vec<Entry>,
     /// What is there instead of what was saved, written after the capture.
@@ -244,37 +248,67 @@ pub(super) struct Rewriting {
 }
 
 impl Rewriting {
-    /// `None` where nothing is rewritten in place, or revisions do not count.
-    pub(super) fn new(root: &MetaRoot, journal_store: &JournalStore) -> Option<Self> {
+    /// `None` where nothing is written after the commit, where revisions do not count, and where the plan cannot be
+    /// made again because a repair took schemas from another file.
+    ///
+    /// # Errors
+    /// When the backup cannot be read.
+    pub(super) async fn new(
+        root: &MetaRoot,
+        journal_store: &JournalStore,
+        backup: &Arc<Backup>,
+    ) -> Result<Option<Self>, EngineErrorKind> {
+        let Some((journal, mut this)) = Self::of_journal(root, journal_store) else {
+            return Ok(None);
+        };
+        if this.options.task == Task::Repair {
+            this.repaired = repaired(root, &this.options, journal, backup).await?;
+            if this.repaired.is_none() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(this))
+    }
+
+    fn of_journal<'a>(
+        root: &MetaRoot,
+        journal_store: &'a JournalStore,
+    ) -> Option<(&'a Journal, Self)> {
         let journal = journal_store.journal()?;
         let is_rewritten = matches!(
             journal.phase,
             Phase::Committed | Phase::Tidying | Phase::Done
         );
         let options = journal_options(journal).ok()?;
-        let stays = options.form != CollectionForm::Database;
+        let is_repair = options.task == Task::Repair;
+        let stays = is_repair || options.form != CollectionForm::Database;
         if !is_rewritten || !stays || journal_store.check_revisions().is_err() {
             return None;
         }
         let below = |family: Family| root.range_below(&family.prefix());
-        Some(Self {
+        let mut ranges = vec![below(Family::Collection), below(Family::CollectionSnapshot)];
+        if is_repair {
+            ranges.extend(staged_family_ranges(root));
+        }
+        let this = Self {
             root: root.clone(),
             options,
-            collections: [Family::Collection, Family::CollectionSnapshot].map(below),
+            ranges,
+            repaired: None,
             captured: journal.capture_revision,
             saved: Vec::new(),
             found: Vec::new(),
-        })
+        };
+        Some((journal, this))
     }
 
     /// The next difference between the backup and what is there.
     pub(super) fn see(&mut self, diff: &Diff) {
         let key = diff.key();
-        let mut collections = self.collections.iter();
-        if !collections.any(|range| range.contains(key)) {
+        if !self.ranges.iter().any(|range| range.contains(key)) {
             return;
         }
-        if let Some(entry) = diff.wanted() {
+        if let Some(entry) = diff.wanted().filter(|_| self.repaired.is_none()) {
             // A copy: the entry holds the memory of its block.
             self.saved
                 .push(Entry::new(entry.key.to_vec(), entry.value.to_vec()));
@@ -296,6 +330,12 @@ impl Rewriting {
 
     /// The keys that hold something else than what the migration wrote.
     pub(super) fn finish(self) -> Vec<String> {
+        if let Some(repaired) = &self.repaired {
+            let value = |key: &Bytes| repaired.get(&**key).map(Vec::as_slice);
+            let others = self.found.iter();
+            let others = others.filter(|(key, found)| value(key) != Some(&**found));
+            return others.map(|(key, _)| printable(key)).collect();
+        }
         let Options {
             form,
             on_broken_record,
@@ -314,4 +354,34 @@ impl Rewriting {
             .filter(|(key, value)| made.get(&**key).is_none_or(|made| *made != &**value));
         others.map(|(key, _)| printable(key)).collect()
     }
+}
+
+/// What a repair of the backup puts, by key; `None` where the plan is not the recorded one.
+async fn repaired(
+    root: &MetaRoot,
+    options: &Options,
+    journal: &Journal,
+    backup: &Arc<Backup>,
+) -> Result<Option<BTreeMap<Vec<u8>, Vec<u8>>>, EngineErrorKind> {
+    let mut source = Source::new(root.clone(), options.clone());
+    let (digest, backup) = (journal.plan_digest.clone(), Arc::clone(backup));
+    let planning = tokio::task::spawn_blocking(move || {
+        for entry in backup.entries().map_err(EngineErrorKind::Backup)? {
+            source.push(&entry.map_err(EngineErrorKind::Backup)?);
+        }
+        let migration = source.finish();
+        let puts = migration.staged();
+        let later = migration
+            .history()
+            .iter()
+            .chain(migration.rewrites())
+            .cloned();
+        Ok((migration.digest() == digest).then(|| {
+            let puts = puts.chain(later);
+            puts.map(|put| (put.key, put.value)).collect()
+        }))
+    });
+    planning
+        .await
+        .map_err(|error| EngineErrorKind::Worker(error.to_string()))?
 }

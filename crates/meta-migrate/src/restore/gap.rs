@@ -173,8 +173,12 @@ impl Source {
     ) -> Result<Gap, EngineErrorKind> {
         let mut retries = Retries::new(ctx);
         loop {
-            let rewriting =
-                journal_store.and_then(|journal_store| Rewriting::new(ctx.root, journal_store));
+            let rewriting = match journal_store {
+                Some(journal_store) => {
+                    Rewriting::new(ctx.root, journal_store, &self.backup).await?
+                }
+                None => None,
+            };
             match self
                 .difference_once(store, ctx, losses.cloned(), since, rewriting)
                 .await
