@@ -4,7 +4,6 @@
 //! The use cases work with entries, batches and streams; nothing outside depends on how many requests are in flight.
 
 pub(crate) mod backup_job;
-pub(crate) mod byte_pool;
 mod concurrency;
 pub(crate) mod pages;
 pub(crate) mod prefetch;

@@ -18,7 +18,6 @@ use crate::diff::{Actual, Collector, Diff, compare};
 use crate::error::{EngineErrorKind, WriteState};
 use crate::fingerprint::{Filter, changed_since};
 use crate::limits::Limits;
-use crate::throughput::byte_pool::BytePool;
 use crate::throughput::read_back::{Others, ReadBack};
 use crate::throughput::staged::{staged, staged_entries};
 use crate::throughput::stream::feed;
@@ -177,10 +176,7 @@ impl<S: Store> Run<'_, S> {
                 written.map(|stats| (stats, found.is_as_planned))
             }
             None => {
-                let mut pack = BytePool::default();
-                let ops = staged(migration, move |put| {
-                    Op::put(pack.shared(&put.key), pack.shared(&put.value)).into()
-                });
+                let ops = staged(migration, |put| Op::put(put.key, put.value).into());
                 let ranges = staged_family_ranges(&self.options.root);
                 let limits = &self.options.limits;
                 let others = Others::Source(Box::new(self.source_filter()));
