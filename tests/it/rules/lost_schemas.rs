@@ -228,7 +228,8 @@ fn a_lost_schema_is_restored_from_a_backup() {
                 "{how:?}, {name}: {:?}",
                 migration.findings()
             );
-            let text = message(&migration, Severity::Notice, "schema-restored");
+            let text = message(&migration, Severity::Warning, "schema-restored");
+            assert!(text.contains("partitions without rows"), "{text}");
             assert!(text.contains("before.mmb"), "{text}");
             assert_complete(&apply(&migration, &image), &format!("{how:?} from {name}"));
         }
@@ -405,6 +406,57 @@ fn a_schema_that_other_records_contradict_is_not_restored() {
         let text = message(&repair(&image, "2.3.22"), Severity::Error, "schema-lost");
         assert!(text.contains(why), "{key}: {text}");
     }
+}
+
+/// What the newest snapshot lacks may have been dropped since an older one.
+#[test]
+fn an_older_snapshot_is_never_restored() {
+    let mut image = damaged(Damage::Renamed);
+    let oldest = format!("snapshots/{IN_PLACE}_ts{CREATED}");
+    let newer = get(&image, &oldest).unwrap();
+    let mut newer = v2_2::etcd::CollectionInfo::decode(newer.as_slice()).unwrap();
+    assert_eq!(newer.partition_i_ds.pop(), Some(11));
+    newer.partition_names.pop();
+    newer.partition_created_timestamps.pop();
+    put(
+        &mut image,
+        &format!("snapshots/{IN_PLACE}_ts{}", CREATED + 100),
+        newer.encode_to_vec(),
+    );
+    let mut of_dropped = segment(60, 5);
+    of_dropped.partition_id = 11;
+    put(
+        &mut image,
+        "datacoord-meta/s/1/11/60",
+        of_dropped.encode_to_vec(),
+    );
+    let text = message(&repair(&image, "2.3.22"), Severity::Error, "schema-lost");
+    assert!(text.contains("partition 11"), "{text}");
+}
+
+/// A database id changes by a tombstone in the old database; the collection came back later.
+#[test]
+fn a_frozen_collection_that_left_its_database_and_returned_is_kept() {
+    let mut image = damaged(Damage::Started);
+    let live = get(&image, IN_DATABASE).unwrap();
+    let snapshot = |time: u64| format!("snapshots/{IN_DATABASE}_ts{time}");
+    put(&mut image, &snapshot(ALTERED), TOMBSTONE.to_vec());
+    put(&mut image, &snapshot(ALTERED + 1), live);
+    let migration = repair(&image, "2.3.22");
+    message(&migration, Severity::Warning, "frozen-record");
+    assert_complete(&apply(&migration, &image), "returned");
+}
+
+/// Milvus writes the frozen value to the plain key, too, so a tombstone there is newer, also where its snapshot
+/// was collected.
+#[test]
+fn a_collection_dropped_after_its_freeze_stays_dropped_without_its_snapshot() {
+    let mut image = damaged(Damage::Started);
+    put(&mut image, IN_DATABASE, TOMBSTONE.to_vec());
+    let migration = repair(&image, "2.3.22");
+    message(&migration, Severity::Warning, "dropped-collection-returned");
+    let repaired = apply(&migration, &image);
+    assert_eq!(get(&repaired, IN_DATABASE).as_deref(), Some(TOMBSTONE));
 }
 
 /// Segments of a dropped partition stay until they are collected.

@@ -23,6 +23,14 @@ use crate::fingerprint::{Filter, KeyPages, family_starts};
 use crate::journal_store::journal_options;
 use crate::journal_store::{JournalStore, task_of};
 
+/// What `repair --from` takes from a file: the other keys that it writes follow from the metadata.
+const RESTORED_FROM_FILE: [Family; 4] = [
+    Family::Partition,
+    Family::PartitionSnapshot,
+    Family::Field,
+    Family::FieldSnapshot,
+];
+
 /// So many of the keys that would be lost are listed by name.
 pub(super) const EXAMPLES_MAX: usize = 5;
 
@@ -248,8 +256,7 @@ pub(super) struct Rewriting {
 }
 
 impl Rewriting {
-    /// `None` where nothing is written after the commit, where revisions do not count, and where the plan cannot be
-    /// made again because a repair took schemas from another file.
+    /// `None` where nothing is written after the commit, and where revisions do not count.
     ///
     /// # Errors
     /// When the backup cannot be read.
@@ -262,9 +269,13 @@ impl Rewriting {
             return Ok(None);
         };
         if this.options.task == Task::Repair {
-            this.repaired = repaired(root, &this.options, journal, backup).await?;
-            if this.repaired.is_none() {
-                return Ok(None);
+            let (puts, digest) = repaired(root, &this.options, backup).await?;
+            this.repaired = Some(puts);
+            if digest != journal.plan_digest {
+                // The repair took partitions and fields from another file, which is not known here.
+                let below = |family: Family| root.range_below(&family.prefix());
+                let restored = RESTORED_FROM_FILE.map(below);
+                this.ranges.retain(|range| !restored.contains(range));
             }
         }
         Ok(Some(this))
@@ -356,15 +367,14 @@ impl Rewriting {
     }
 }
 
-/// What a repair of the backup puts, by key; `None` where the plan is not the recorded one.
+/// What a repair of the backup puts, by key, and the digest of its plan.
 async fn repaired(
     root: &MetaRoot,
     options: &Options,
-    journal: &Journal,
     backup: &Arc<Backup>,
-) -> Result<Option<BTreeMap<Vec<u8>, Vec<u8>>>, EngineErrorKind> {
+) -> Result<(BTreeMap<Vec<u8>, Vec<u8>>, String), EngineErrorKind> {
     let mut source = Source::new(root.clone(), options.clone());
-    let (digest, backup) = (journal.plan_digest.clone(), Arc::clone(backup));
+    let backup = Arc::clone(backup);
     let planning = tokio::task::spawn_blocking(move || {
         for entry in backup.entries().map_err(EngineErrorKind::Backup)? {
             source.push(&entry.map_err(EngineErrorKind::Backup)?);
@@ -376,10 +386,8 @@ async fn repaired(
             .iter()
             .chain(migration.rewrites())
             .cloned();
-        Ok((migration.digest() == digest).then(|| {
-            let puts = puts.chain(later);
-            puts.map(|put| (put.key, put.value)).collect()
-        }))
+        let puts = puts.chain(later).map(|put| (put.key, put.value));
+        Ok((puts.collect(), migration.digest().to_owned()))
     });
     planning
         .await

@@ -34,12 +34,17 @@ fn thaw(
     let object = object(place);
     let plain = Key::Plain(object).render();
     let frozen = Key::Snapshot(object, Timestamp::LAST).render();
-    let mut others = history.snapshots.range(..Timestamp::LAST);
-    if others.clone().any(|(_, value)| is_tombstone(value)) {
+    // Milvus writes the frozen value to the plain key, too: what is different there was written later.
+    let Some(current) = history.plain.as_deref() else {
+        return;
+    };
+    let newest = history.snapshots.range(..Timestamp::LAST).next_back();
+    if is_tombstone(current) || newest.is_some_and(|(_, newest)| is_tombstone(newest)) {
         changes.dropped.insert(place.1);
-        let tombstone = crate::keys::TOMBSTONE.to_vec();
-        if history.plain.as_ref() != Some(&tombstone) {
-            changes.rewrites.insert(plain, tombstone);
+        if !is_tombstone(current) {
+            changes
+                .rewrites
+                .insert(plain, crate::keys::TOMBSTONE.to_vec());
         }
         findings.warning(
             "dropped-collection-returned",
@@ -52,14 +57,13 @@ fn thaw(
         changes.replaced.insert(frozen);
         return;
     }
-    let newest = others.next_back();
     // An interrupted repair has written the new snapshot.
     if newest.is_none_or(|(_, newest)| newest != value) {
         let time = newest.map_or(record.create_time, |(time, _)| *time).next();
         let key = Key::Snapshot(object, time).render();
         changes.visible.insert(key, value.to_vec());
     }
-    if history.plain.as_deref() != Some(value) {
+    if current != value {
         changes.rewrites.insert(plain, value.to_vec());
     }
     findings.warning(

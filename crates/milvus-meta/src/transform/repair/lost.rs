@@ -67,11 +67,12 @@ pub(super) fn repair(
             Ok((origin, whole, is_of_backup)) => {
                 needs_backup |= is_of_backup;
                 let restored = whole.write(id, &record, &parts, changes);
-                findings.notice(
-                    "schema-restored",
-                    &key,
-                    told(&title, what, &restored, (&origin, is_of_backup)),
-                );
+                let text = told(&title, what, &restored, (&origin, is_of_backup));
+                if is_of_backup {
+                    findings.warning("schema-restored", &key, text);
+                } else {
+                    findings.notice("schema-restored", &key, text);
+                }
             }
             Err(reason) => {
                 changes.refused.insert(id);
@@ -88,7 +89,8 @@ pub(super) fn repair(
 
 fn told(title: &str, what: &str, restored: &str, (origin, is_of_backup): (&str, bool)) -> String {
     let since = if is_of_backup {
-        ". Partitions that were dropped after the backup come back, without rows"
+        ". Partitions that were dropped after the backup come back, without rows, and partitions without rows that \
+         were created after it are missing: create them again"
     } else {
         ""
     };
@@ -242,6 +244,9 @@ fn values<'t>(
 type Backup<'k> = (&'k str, Records<'k>);
 
 /// The first source that holds everything, with the complete partitions and fields, and whether it is the backup.
+///
+/// Of the snapshots and of the backup only the newest record counts: what contradicts it may be that something was
+/// dropped since an older one.
 fn find(
     (records, backup): (&Records<'_>, Option<&Backup<'_>>),
     (id, record, parts): (CollectionId, &Collection, &Parts<'_>),
@@ -257,8 +262,9 @@ fn find(
     let all = (records
         .in_snapshots(id, record)
         .into_iter()
+        .take(1)
         .map(|it| (it, false)))
-    .chain(of_backup.into_iter().flatten().map(|it| (it, true)))
+    .chain(of_backup.into_iter().flatten().take(1).map(|it| (it, true)))
     .chain([(own, false)]);
     for (schema, is_of_backup) in all {
         let is_own = schema.fields.is_empty();
@@ -405,6 +411,9 @@ fn all_partitions(schema: &Schema, parts: &Parts<'_>) -> Result<Children, Reason
         let Ok(info) = PartitionInfo::decode(child.value.as_slice()) else {
             return Err(Reason::of(format!("partition {partition} cannot be read")));
         };
+        if info.state != 0 {
+            continue;
+        }
         if let Some(other) = names.insert(info.partition_name, partition) {
             return Err(Reason::of(format!(
                 "partitions {other} and {partition} would have the same name"
