@@ -126,8 +126,8 @@ async fn alarms_and_a_full_quota_block_a_valid_plan() {
     };
     // Too little for the margin, and no alarm yet. Without compaction of the file in between, a busy
     // machine lets free pages pile up until the quota is exceeded.
-    for _ in 0..4 {
-        for _ in 0..15 {
+    for _ in 0..12 {
+        for _ in 0..5 {
             it.store.txn(put()).await.unwrap();
         }
         it.store.defragment(&it.store.endpoints()[0]).await.unwrap();
