@@ -1,4 +1,4 @@
-//! The ends of an operation: what each means for the command that reached it.
+//! The ends of an upgrade: what each means for the command that reached it.
 
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +25,7 @@ pub enum State {
     Abandoned,
 }
 
-/// Why what was asked for was not reached.
+/// Why a command did not reach its goal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unreached {
     /// The old release runs, or Milvus was not touched.
@@ -36,18 +36,17 @@ pub enum Unreached {
     Halted(String),
 }
 
-/// Whether a command reached what it was asked for. The saved state says whether a rollback was requested, and
-/// what failed.
+/// Whether a command reached its goal, given whether the saved state requests a rollback and what failed.
 type Reached = fn(intent: Intent, rollback: bool, failure: Option<String>) -> Result<(), Unreached>;
 
-/// How an operation ended.
+/// How an upgrade ended.
 #[derive(Debug)]
 pub struct End {
     /// In a word.
     pub state: State,
     /// The metadata that the release which runs now reads; `None` where Milvus was not touched.
     pub reads: Option<Layout>,
-    /// Whether that was asked for.
+    /// Whether that was the goal.
     pub reached: Reached,
 }
 

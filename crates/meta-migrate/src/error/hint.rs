@@ -1,4 +1,4 @@
-//! What helps after a failed run: the remedy of its cause, then the commands that continue or go back.
+//! What helps after a failed run: the remedy of its cause, then the commands that resume or roll back.
 //!
 //! A command is named by its purpose; the command line that shows it adds the options of its own call. The remedies
 //! of connections that fail and of backup files that cannot be used are options of the command line, and stay there.
@@ -115,7 +115,7 @@ impl EngineError {
         }
     }
 
-    /// The commands that continue or go back.
+    /// The commands that resume or roll back.
     fn next(&self, kind: RunKind) -> Vec<Hint> {
         use EngineErrorKind as E;
         use NextCommand as C;
@@ -144,7 +144,7 @@ impl EngineError {
         self.by_progress(kind)
     }
 
-    /// What continues from where the run has come to.
+    /// The commands that fit the progress of the run.
     fn by_progress(&self, kind: RunKind) -> Vec<Hint> {
         use NextCommand as C;
         let (written, phase) = (self.written, self.phase);
@@ -191,7 +191,7 @@ impl EngineError {
         Vec::new()
     }
 
-    /// Both ways on from staged keys that the recorded plan does not explain.
+    /// How to continue or roll back when the recorded plan does not explain the staged keys.
     fn past_staging(&self) -> Vec<Hint> {
         let accept_loss = true;
         let restore = self.backup_path().map(|backup| {
@@ -376,7 +376,7 @@ fn delete_by_hand(sessions: &[meta_report::SessionReport], nobody: &str) -> Opti
     })
 }
 
-/// Where there is metadata instead.
+/// The roots that do hold metadata.
 fn other_instances(root: &MetaRoot, instances: Option<&Instances>) -> String {
     const NEW: &str =
         "if the instance is new, use --allow-empty (in a YAML file config.allowEmpty: true)";

@@ -180,7 +180,7 @@ impl Source {
                 None => None,
             };
             match self
-                .difference_once(store, ctx, losses.cloned(), since, rewriting)
+                .diff_once(store, ctx, losses.cloned(), since, rewriting)
                 .await
             {
                 Err(failure) if retries.again_after(&failure) => {}
@@ -189,7 +189,7 @@ impl Source {
         }
     }
 
-    async fn difference_once<S: Store>(
+    async fn diff_once<S: Store>(
         &self,
         store: &S,
         ctx: RunContext<'_>,
@@ -204,10 +204,9 @@ impl Source {
         // What the backup holds, and with it what is kept.
         let mut both = detector.clone();
         let mut newer = 0;
-        let reported = self
+        let mut reported = self
             .reported
             .map(|max| DiffBuilder::new(ctx.root.clone(), max));
-        let mut reported = reported;
         let mut old_root = image.old_root();
         let actual = Actual {
             store,

@@ -1,11 +1,10 @@
-//! RangeSplits a range into splits that hold about a page each, without knowing its keys.
+//! Divides a range into splits of about one page each, without knowing its keys.
 //!
-//! Of each part of the range the first page is read beforehand, which tells how many keys are in it.
-//! From then on a split reaches as far as a page's worth of keys does where they stand as densely as
-//! in the split before. Where nothing is found splits widen; what is left is known by counting, so
-//! the empty end of a part is not asked for. Several splits may be under way at once, but one at a time
-//! while it is looked for where keys continue and how dense they are there. Together with what is not yet
-//! asked for splits are always contiguous.
+//! The first page of each part is read in advance; its reply has the number of keys in the part. A split then
+//! spans as much as a page would if the key density stayed the same. Splits widen while they are empty. The
+//! number of remaining keys is known, so the empty end of a part is not requested. Several splits may be in
+//! flight, but only one while the position and density of the next keys are unknown. Splits and the remaining
+//! range are always contiguous.
 
 use std::collections::VecDeque;
 
@@ -14,18 +13,18 @@ use super::{Page, PageLimits};
 use milvus_meta::entry::Entry;
 use milvus_meta::keys::{KeyRange, successor};
 
-/// How far apart fewer keys are says nothing.
+/// The distance between fewer keys is no estimate of the density.
 const SAMPLE_MIN: i64 = 16;
-/// A split behind an empty one is so many times as wide.
+/// The factor by which the split after an empty one is wider.
 const WIDER: u64 = 64;
-/// A split behind one in which few keys were is at most so many times as wide: often it was the end of a
-/// dense piece, and the next one begins behind it.
+/// The largest factor by which the split after a sparse one is wider: often the sparse one was the end of a
+/// dense piece, and another dense piece follows.
 const SPARSER: u64 = 4;
-/// After so many empty splits the whole rest of the part is asked for: counting it costs less.
+/// After this number of empty splits the rest of the part is requested: counting it costs less.
 const EMPTY_MAX: u32 = 12;
-/// A split with so many pages in it says that the width was wrong, not that keys are unevenly dense.
+/// A split with more pages than this means that the width was wrong, not that the density varies.
 const OVERFULL: i64 = 4;
-/// A page may have so many times as many entries as the one before.
+/// The largest factor by which the number of entries of a page grows.
 const GROWTH: i64 = 8;
 
 /// What is left of a range, in order, and where to cut it next.
@@ -38,7 +37,7 @@ pub(super) struct Splits {
     keys: i64,
 }
 
-/// Parts hold keys of different kinds: what is known of one says nothing of another.
+/// Parts hold keys of different kinds, so each has its own estimate.
 #[derive(Debug)]
 struct Part {
     /// How many entries the next page may have.
@@ -63,8 +62,7 @@ struct Piece {
 
 #[derive(Debug)]
 enum PieceState {
-    /// Not yet asked for. How many keys are in it, when those under way before it hold as many as they
-    /// were asked for; exact when none is.
+    /// Not yet requested, with the number of its keys; an estimate while earlier pieces are in flight.
     Waiting(i64),
     /// Asked for with a limit; with the number of the width that cut it, if one did.
     Asked(i64, Option<u64>),
@@ -75,7 +73,7 @@ enum PieceState {
 pub(super) struct Split {
     pub(super) range: KeyRange,
     pub(super) limit: i64,
-    /// How many splits that are under way stand before this one.
+    /// The number of splits in flight before this one.
     pub(super) position: usize,
 }
 
