@@ -82,6 +82,17 @@ def flush(name):
     handler().flush([name])
 
 
+def row_count(name):
+    statistics = stub().GetCollectionStatistics(messages.GetCollectionStatisticsRequest(collection_name=name))
+    return int(pairs(statistics.stats)["row_count"])
+
+
+def flush_all(name, rows):
+    """Flushes a collection and waits until all its rows are counted."""
+    flush(name)
+    until(f"a count of {rows} rows in {name}", lambda: row_count(name) == rows)
+
+
 def articles():
     fields = [FieldSchema("title", DataType.VARCHAR, max_length=64), FieldSchema("year", DataType.INT64), vector()]
     collection = create("articles", fields, shards=2, description="news, naïve and otherwise 新闻")
@@ -270,7 +281,6 @@ def describe_collection(name):
     answer = stub().DescribeCollection(messages.DescribeCollectionRequest(collection_name=name))
     scalars = {field.name for field in answer.schema.fields if field.data_type < 100}
     partitions = stub().ShowPartitions(messages.ShowPartitionsRequest(collection_name=name))
-    statistics = stub().GetCollectionStatistics(messages.GetCollectionStatisticsRequest(collection_name=name))
     return {
         "description": answer.schema.description,
         "shards": answer.shards_num,
@@ -290,7 +300,7 @@ def describe_collection(name):
         ],
         "partitions": sorted(partitions.partition_names),
         "indexes": [describe_index(item, item.field_name in scalars) for item in index_descriptions(name)],
-        "rows": int(pairs(statistics.stats)["row_count"]),
+        "rows": row_count(name),
     }
 
 
@@ -362,9 +372,9 @@ def work(release):
     many = Collection("compacted")
     many.insert([list(range(5_000, 5_000 + SMALL)), floats("compacted later", SMALL)])
     flush("compacted")
-    # Rows that were never flushed are not counted before the next flush, which a restart may bring.
-    flush("growing")
-    flush("draft" if utility.has_collection("draft") else "final")
+    # Rows are not counted before they are flushed.
+    flush_all("growing", MANY + SMALL)
+    flush_all("draft" if utility.has_collection("draft") else "final", 1)
     utility.create_alias("articles", "newest")
     utility.alter_alias("fresh", "news")
     if release_number(release) >= (2, 2, 9) and utility.has_collection("draft"):
@@ -385,7 +395,7 @@ def add():
 
 def rename():
     """Alters the record of a collection. Its row is flushed before, so that it is counted."""
-    flush("draft")
+    flush_all("draft", 1)
     utility.rename_collection("draft", "final")
 
 

@@ -10,6 +10,14 @@ const DEFECTS: [(&str, &str); 1] = [
     ("2.3.5", "/codes/answers/filtered"),
 ];
 
+/// Collections with rows that 2.1.0 did not flush, and how many were inserted. The statistics count flushed rows
+/// only, and a release may flush the others at any time.
+const UNFLUSHED: [(&str, i64); 3] = [
+    ("/draft/rows", 1),
+    ("/final/rows", 1),
+    ("/growing/rows", 2300),
+];
+
 /// Fails with each place where a release shows something else than expected.
 pub(super) fn assert_same(expected: &Value, found: &Value, release: &str, when: &str) {
     let mut differences = Vec::new();
@@ -34,10 +42,18 @@ fn compare(expected: &Value, found: &Value, place: &str, differences: &mut Vec<(
             let place = format!("{place}/{name}");
             compare(&expected[name], &found[name], &place, differences);
         }
-    } else if expected != found {
+    } else if expected != found && !is_flush(place, expected, found) {
         let text = format!("expected {expected}, found {found}");
         differences.push((place.to_owned(), text));
     }
+}
+
+/// `true` when more rows are counted than before, but no more than were inserted.
+fn is_flush(place: &str, expected: &Value, found: &Value) -> bool {
+    let unflushed = UNFLUSHED.iter().find(|(name, _)| *name == place);
+    unflushed.is_some_and(|(_, inserted)| {
+        (expected.as_i64()..=Some(*inserted)).contains(&found.as_i64())
+    })
 }
 
 /// What clients of 2.1 saw as later releases show it: default index names have the field's id, and no

@@ -33,6 +33,10 @@ exit "$code""#;
 /// Runs a shared library's server in a Python process.
 const EMBEDDED: &str = "import ctypes, sys; ctypes.CDLL(sys.argv[1]).startEmbedded()";
 
+/// How 2.2 may panic while it stops: the loop that watches channels may see that the etcd client is closed before it
+/// sees that the server stops.
+const PANIC_OF_A_STOP: &str = "panic: stop watching etcd loop due to closed etcd event channel";
+
 /// Key families that a migration writes: an error of a server that names one is a failure. Below
 /// `root-coord/credential`, which it does not write, 2.2.4 reports existing roles as errors at each start.
 const OUR_KEYS: [&str; 12] = [
@@ -215,7 +219,7 @@ impl Milvus {
         while self.is_running() && Instant::now() < deadline {
             std::thread::sleep(POLL);
         }
-        self.kill();
+        self.end(&[PANIC_OF_A_STOP]);
     }
 
     /// Asks it to stop.
@@ -224,12 +228,17 @@ impl Milvus {
     }
 
     /// Ends it as a power failure would, and checks its logs.
-    pub(crate) fn kill(mut self) {
+    pub(crate) fn kill(self) {
+        self.end(&[]);
+    }
+
+    fn end(mut self, accepted: &[&str]) {
         if self.is_running() {
             self.signal("KILL");
         }
         let _ = self.watcher.wait();
-        let faults = self.faults();
+        let mut faults = self.faults();
+        faults.retain(|line| !accepted.contains(&line.as_str()));
         assert!(
             faults.is_empty(),
             "Milvus {} logged:\n{}",
