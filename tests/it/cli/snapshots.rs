@@ -168,10 +168,9 @@ async fn plan_shows_objects_findings_and_next_command() {
           key by-dev/meta/root-coord/index/436365250312536144/436365250312536146
       notice not-loaded (2 times)
         collection "embedding_user_928" (436365181808803886) will not be loaded
-        after the migration: the target cannot use index "Idx1" (436365181808803890)
-        on field "embedding" (103) of collection "embedding_user_928"
-        (436365181808803886); drop that index and create another one, then load the
-        collection
+        after the migration: the target cannot use its index "Idx1"
+        (436365181808803890) on field "embedding" (103); drop that index and create
+        another one, then load the collection
           key by-dev/meta/queryCoord-collectionMeta/436365181808803886
         collection "embedding_query_2851" (436365206898868255) will not be loaded
         after the migration: it was loaded to 39 percent only; load it again
@@ -215,8 +214,8 @@ async fn plan_shows_objects_findings_and_next_command() {
           key by-dev/meta/root-coord/index/436365250312536144/436365250312536146
       notice not-loaded (2 times)
         collection "embedding_user_928" (436365181808803886) will not be loaded after the migration: the target cannot use
-        index "Idx1" (436365181808803890) on field "embedding" (103) of collection "embedding_user_928"
-        (436365181808803886); drop that index and create another one, then load the collection
+        its index "Idx1" (436365181808803890) on field "embedding" (103); drop that index and create another one, then load
+        the collection
           key by-dev/meta/queryCoord-collectionMeta/436365181808803886
         collection "embedding_query_2851" (436365206898868255) will not be loaded after the migration: it was loaded to 39
         percent only; load it again
@@ -325,10 +324,9 @@ async fn migrate_shows_result_backup_and_next_commands() {
           key by-dev/meta/root-coord/index/436365250312536144/436365250312536146
       notice not-loaded (2 times)
         collection "embedding_user_928" (436365181808803886) will not be loaded
-        after the migration: the target cannot use index "Idx1" (436365181808803890)
-        on field "embedding" (103) of collection "embedding_user_928"
-        (436365181808803886); drop that index and create another one, then load the
-        collection
+        after the migration: the target cannot use its index "Idx1"
+        (436365181808803890) on field "embedding" (103); drop that index and create
+        another one, then load the collection
           key by-dev/meta/queryCoord-collectionMeta/436365181808803886
         collection "embedding_query_2851" (436365206898868255) will not be loaded
         after the migration: it was loaded to 39 percent only; load it again

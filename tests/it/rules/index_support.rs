@@ -212,11 +212,9 @@ fn t16_retired_index_types_are_not_promised_as_loaded() {
             let [notice] = found(&migration, "not-loaded")[..] else {
                 panic!("{name} {target}: {:?}", codes(&migration));
             };
-            assert!(
-                notice
-                    .message
-                    .contains("drop that index and create another")
-            );
+            let message = &notice.message;
+            assert!(message.contains("drop that index and create another"));
+            assert_eq!(message.matches("collection_1").count(), 1, "{message}");
         }
     }
 }

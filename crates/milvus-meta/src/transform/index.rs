@@ -42,7 +42,7 @@ pub(super) struct Index {
 struct Written {
     index: Index,
     name: String,
-    title: String,
+    label: String,
     value: Vec<u8>,
 }
 
@@ -68,8 +68,8 @@ pub(super) struct Indexes {
     pub(super) unreferenced: BTreeMap<(CollectionId, IndexId), Unreferenced>,
     /// Live indexes of each collection in the order of its list.
     pub(super) live: BTreeMap<CollectionId, Vec<(IndexId, Index)>>,
-    /// How findings name the indexes that have a definition.
-    titles: BTreeMap<(CollectionId, IndexId), String>,
+    /// How findings name the indexes that have a definition, within their collection.
+    labels: BTreeMap<(CollectionId, IndexId), String>,
     /// The names of all collections.
     pub(super) collections: CollectionNames,
 }
@@ -168,12 +168,8 @@ impl Definitions {
             if referenced.contains(&ids) {
                 continue;
             }
-            let title = format!(
-                "{} of {}",
-                named("index", Some(&definition.name), ids.1),
-                names::collection(around.names, ids.0)
-            );
-            indexes.titles.insert(ids, title);
+            let label = named("index", Some(&definition.name), ids.1);
+            indexes.labels.insert(ids, label);
             indexes
                 .unreferenced
                 .insert(ids, Unreferenced { key, definition });
@@ -197,7 +193,8 @@ impl Definitions {
             }
             return None;
         };
-        let title = place.title(definition);
+        let label = place.label(definition);
+        let title = format!("{label} of {}", names::collection_of(place.collection));
         let Some(schema) = place.schema() else {
             let what = format!("{title}: the collection's schema does not have this field");
             findings.broken("index-field-missing", key, &what, LEFT_OUT);
@@ -247,7 +244,7 @@ impl Definitions {
         Some(Written {
             index,
             name,
-            title,
+            label,
             value,
         })
     }
@@ -278,10 +275,10 @@ impl<'a> Place<'a> {
         fields.find(|schema| schema.id == self.field)
     }
 
-    /// How findings name the index.
-    fn title(&self, definition: &IndexDefinition) -> String {
+    /// How findings name the index within its collection.
+    fn label(&self, definition: &IndexDefinition) -> String {
         let index = named("index", Some(&definition.name), definition.id);
-        format!("{index} on {self}")
+        format!("{index} on {}", names::field(self.collection, self.field))
     }
 }
 
@@ -351,12 +348,15 @@ fn report_support(
 
 impl Indexes {
     /// How findings name an index.
-    pub(super) fn title(&self, (collection, index): (CollectionId, IndexId)) -> String {
-        let known = self.titles.get(&(collection, index)).cloned();
-        known.unwrap_or_else(|| {
-            let collection = names::collection(&self.collections, collection);
-            format!("index {index} of {collection}")
-        })
+    pub(super) fn title(&self, ids: (CollectionId, IndexId)) -> String {
+        let collection = names::collection(&self.collections, ids.0);
+        format!("{} of {collection}", self.label(ids))
+    }
+
+    /// How findings name an index within its collection.
+    pub(super) fn label(&self, ids: (CollectionId, IndexId)) -> String {
+        let known = self.labels.get(&ids).cloned();
+        known.unwrap_or_else(|| format!("index {}", ids.1))
     }
 
     fn add(
@@ -367,7 +367,7 @@ impl Indexes {
     ) {
         let Written {
             index: record,
-            title,
+            label,
             value,
             ..
         } = written;
@@ -381,12 +381,12 @@ impl Indexes {
                 "duplicate-record",
                 &Key::LegacyIndex(collection, index).render(),
                 format!(
-                    "{} has index {index} on more than one field; the last in its list wins: {title}",
+                    "{} has index {index} on more than one field; the last in its list wins: {label}",
                     names::collection(&self.collections, collection),
                 ),
             );
         }
-        self.titles.insert((collection, index), title);
+        self.labels.insert((collection, index), label);
         self.written.insert((collection, index), record);
         if !record.deleted {
             let live = self.live.entry(collection).or_default();

@@ -252,8 +252,8 @@ fn check_indexes(collection: CollectionId, indexes: &Indexes) -> Result<(), NotL
     match live.iter().find(|(_, index)| !index.support.is_usable()) {
         Some((index, _)) => Err(NotLoaded {
             why: format!(
-                "the target cannot use {}",
-                indexes.title((collection, *index))
+                "the target cannot use its {}",
+                indexes.label((collection, *index))
             ),
             next: "; drop that index and create another one, then load the collection",
         }),
