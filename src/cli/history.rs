@@ -73,7 +73,8 @@ fn cells(run: &RunRecord, is_wide: bool) -> Vec<String> {
         RunResult::Migrated => "migrated",
         RunResult::Repaired => "repaired",
         RunResult::RolledBack => "rolled back",
-        RunResult::Restored => "restored",
+        RunResult::Restored if run.families.is_empty() => "restored",
+        RunResult::Restored => "restored in part",
     };
     let release = |release: &Option<String>| release.clone().unwrap_or_default();
     let mut cells = vec![

@@ -117,6 +117,7 @@ fn rollback(context: &mut CommandContext, args: &Args) -> Outcome {
         expects_2_1: true,
         backup: context.config.backup_file.clone(),
         moved_from: None,
+        families: Vec::new(),
         keep_extra: args.loss.keep_extra,
         accept_loss: args.loss.accept_loss || context.config.drop_in.accept_loss == Some(true),
         dry_run: false,

@@ -1,6 +1,6 @@
 //! `restore`.
 
-use clap::builder::BoolishValueParser;
+use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser};
 
 use super::Outcome;
 use super::context::{CommandContext, limits};
@@ -10,7 +10,7 @@ use super::reading::ReadingOptions;
 use super::rollback::{LossOptions, carry_out};
 use crate::config::ConfigError;
 use meta_migrate::{Limits, RestoreCommand, RestoreOptions, RunKind};
-use milvus_meta::keys::{MetaRoot, path_part};
+use milvus_meta::keys::{Family, MetaRoot, path_part};
 
 /// Restore a backup file into etcd, at any root path
 ///
@@ -29,6 +29,18 @@ pub(in crate::cli) struct Args {
         value_parser = path_part
     )]
     to_root: Option<String>,
+    /// Restore only this family of keys, for example root-coord/credential; repeat it for several. inspect --summary
+    /// lists the families of a file
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "META_MIGRATION_FAMILY",
+        hide_env = true,
+        value_delimiter = ',',
+        value_parser = family_parser(),
+        hide_possible_values = true
+    )]
+    family: Vec<Family>,
     /// Only show the difference
     #[arg(long, env = "META_MIGRATION_DRY_RUN", hide_env = true, value_parser = BoolishValueParser::new())]
     dry_run: bool,
@@ -42,6 +54,19 @@ pub(in crate::cli) struct Args {
     etcd: EtcdOptions,
     #[command(flatten)]
     pub(in crate::cli) output: OutputOptions,
+}
+
+fn family_parser() -> impl TypedValueParser<Value = Family> {
+    PossibleValuesParser::new(Family::ALL.iter().map(|family| family.name()))
+        .map(|name| Family::by_name(&name).unwrap_or(Family::Other))
+}
+
+/// Each family once, in the order of their names.
+fn sorted(families: &[Family]) -> Vec<Family> {
+    let mut families = families.to_vec();
+    families.sort_by_key(|family| family.name());
+    families.dedup();
+    families
 }
 
 pub(in crate::cli) fn run(args: &Args) -> Outcome {
@@ -72,6 +97,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         expects_2_1: false,
         backup: config.backup_file.clone(),
         moved_from: args.to_root.as_ref().map(|_| config.root.clone()),
+        families: sorted(&args.family),
         keep_extra: args.loss.keep_extra,
         accept_loss: args.loss.accept_loss,
         dry_run: args.dry_run,

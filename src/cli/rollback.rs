@@ -57,6 +57,7 @@ pub(in crate::cli) fn run(args: &Args) -> Outcome {
         expects_2_1: expects_2_1(&context),
         backup: context.config.backup_file.clone(),
         moved_from: None,
+        families: Vec::new(),
         keep_extra: args.loss.keep_extra,
         accept_loss: args.loss.accept_loss,
         dry_run: args.dry_run,

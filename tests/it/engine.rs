@@ -6,6 +6,7 @@ mod answers;
 mod between_runs;
 mod concurrent;
 mod counting;
+mod families;
 mod instance;
 mod limits;
 mod lost_tail;
@@ -112,6 +113,7 @@ async fn migrate_verify_and_roll_back_give_back_every_byte() {
                 expects_2_1: false,
                 backup: None,
                 moved_from: None,
+                families: Vec::new(),
                 keep_extra: false,
                 accept_loss: false,
                 dry_run: false,
@@ -190,6 +192,7 @@ async fn d18_the_counter_of_server_ids_is_never_lowered() {
         expects_2_1: false,
         backup: Some(path),
         moved_from: None,
+        families: Vec::new(),
         keep_extra: false,
         accept_loss: true,
         dry_run: false,

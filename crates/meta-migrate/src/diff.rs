@@ -67,6 +67,14 @@ impl Diff {
         }
     }
 
+    /// How many of the two sides have the key.
+    pub(super) fn sides(&self) -> u64 {
+        match self {
+            Self::Different { .. } | Self::Same(_) => 2,
+            Self::Missing(_) | Self::Extra(_) | Self::Ignored(_) => 1,
+        }
+    }
+
     /// The key of what is there and is not what should be there, and when it was written.
     pub(super) fn odd(&self) -> Option<(&Bytes, i64)> {
         match self {

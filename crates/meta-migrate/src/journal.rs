@@ -12,8 +12,8 @@ use meta_report::shell::quoted;
 /// The newest journal format this program writes, and the newest it reads.
 pub const FORMAT: u32 = 2;
 
-/// The format of a journal of a migration, which older versions of this program read as well. That of a repair is
-/// a newer one: they would take it for a migration.
+/// The format of a journal of a migration, which older versions of this program read as well. That of a repair, or
+/// of a restore of some families, is a newer one: they would take it for a migration, or restore everything.
 pub(crate) const MIGRATION_FORMAT: u32 = 1;
 
 /// The name of a migration in [`Journal::kind`].
@@ -121,6 +121,9 @@ pub struct Journal {
     /// In the phase `restoring`: whether keys that the backup does not hold stay.
     #[serde(default)]
     pub keep_extra: bool,
+    /// In the phase `restoring`: the families that are restored; empty for all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub families: Vec<String>,
     /// Keys below the meta root, without sessions and what has a lease, that the plan leaves there; 0
     /// where it is unknown.
     #[serde(default)]
@@ -288,6 +291,7 @@ mod tests {
             backup: None,
             committed_revision: 0,
             keep_extra: false,
+            families: Vec::new(),
             keys_expected: 0,
             keys_when_done: 0,
             started_at: String::new(),

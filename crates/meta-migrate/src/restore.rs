@@ -11,7 +11,7 @@ use crate::protocol::{Backward, backward};
 use meta_backup::{Backup, Tolerance};
 use meta_report::{BackupRef, DiffReport, RestoreOutcome, RestoreReport, RunRecord, RunResult};
 use meta_store::Store;
-use milvus_meta::keys::MetaRoot;
+use milvus_meta::keys::{Family, MetaRoot};
 use milvus_meta::layout::Layout;
 use milvus_meta::plural::{agree, counted};
 use milvus_meta::transform::Task;
@@ -75,6 +75,8 @@ pub struct RestoreOptions {
     /// With this a backup of any meta root is welcome, and its keys are moved to `root`; of several
     /// instances in one file the one at this root is meant.
     pub moved_from: Option<MetaRoot>,
+    /// Restore only these families; empty for all.
+    pub families: Vec<Family>,
     /// Leave keys alone that the backup does not hold.
     pub keep_extra: bool,
     /// Go on although the metadata changed after the migration was finished.
@@ -148,7 +150,7 @@ pub(super) async fn unchanged_since_done<S: Store>(
     ctx: RunContext<'_>,
     journal_store: &JournalStore,
 ) -> Result<bool, EngineErrorKind> {
-    let refusal = data_loss::refusal(store, ctx, journal_store).await?;
+    let refusal = data_loss::refusal(store, ctx, journal_store, &[]).await?;
     Ok(refusal.is_none())
 }
 
@@ -158,6 +160,22 @@ fn keeps_extra(journal_store: &JournalStore) -> bool {
     journal_store
         .journal()
         .is_some_and(|journal| journal.phase == Phase::Restoring && journal.keep_extra)
+}
+
+/// The families that an interrupted restore was to restore; empty for all.
+fn unfinished_families(journal_store: &JournalStore) -> Result<Vec<Family>, EngineErrorKind> {
+    let journal = journal_store.journal();
+    let journal = journal.filter(|journal| journal.phase == Phase::Restoring);
+    let names = journal.map_or(&[][..], |journal| &journal.families);
+    let families = names.iter().map(|name| {
+        Family::by_name(name).ok_or_else(|| {
+            EngineErrorKind::Usage(format!(
+                "the journal records a restore of the unknown family {name}: resume it with the version of this \
+                 program that started it"
+            ))
+        })
+    });
+    families.collect()
 }
 
 /// Finishes a restore that was interrupted, from the backup that the journal names.
@@ -176,7 +194,8 @@ pub(super) async fn finish_interrupted<S: Store>(
     let tolerance = Tolerance::ALL;
     let backup_file = desired_entries::open(path, ctx.root, Some(ctx.root), tolerance).await?;
     desired_entries::check_digest(&backup_file, recorded)?;
-    let source = Source::new(backup_file, keeps_extra(journal_store));
+    let families = unfinished_families(journal_store)?;
+    let source = Source::new(backup_file, keeps_extra(journal_store)).only(families);
     let quota = QuotaCheck::ask(store, ctx.limits.retry_timeout);
     let since = since(journal_store);
     let diff = source.diff(store, ctx, None, since, None).await?;
@@ -259,11 +278,19 @@ impl<'a, S: Store> Run<'a, S> {
         let refusal = if self.options.accept_loss {
             None
         } else {
-            data_loss::refusal(self.store, self.ctx(), &journal_store).await?
+            data_loss::refusal(
+                self.store,
+                self.ctx(),
+                &journal_store,
+                &self.options.families,
+            )
+            .await?
         };
         let keep_extra = self.options.keep_extra || keeps_extra(&journal_store);
         let reference = backup.summary().reference();
-        let source = Source::new(backup, keep_extra).reporting(DIFF_KEYS_MAX);
+        let source = Source::new(backup, keep_extra)
+            .only(self.families(&journal_store)?)
+            .reporting(DIFF_KEYS_MAX);
         let diff = source
             .diff(
                 self.store,
@@ -345,11 +372,11 @@ impl<'a, S: Store> Run<'a, S> {
         let losses = if self.options.accept_loss {
             None
         } else {
-            DataLoss::new(&self.options.root, &journal_store)?
+            DataLoss::new(&self.options.root, &journal_store, &self.options.families)?
         };
         let keep_extra = self.options.keep_extra || keeps_extra(&journal_store);
         let reference = backup.summary().reference();
-        let source = Source::new(backup, keep_extra);
+        let source = Source::new(backup, keep_extra).only(self.families(&journal_store)?);
         let quota = QuotaCheck::ask(self.store, self.options.limits.retry_timeout);
         let diff = source
             .diff(
@@ -422,10 +449,11 @@ impl<'a, S: Store> Run<'a, S> {
         outcome
     }
 
-    /// Whether metadata of this layout is what the recorded migration made.
+    /// Whether the recorded migration is in place where a restore of this layout finds nothing to do.
     fn keeps_journal(&self, layout: Layout, journal_store: &JournalStore) -> bool {
-        let is_unfinished = journal_store.phase() == Some(Phase::Restoring);
-        !is_unfinished && layout == Layout::V2_2 && !self.undoes_repair
+        let is_part = !self.options.families.is_empty();
+        journal_store.phase() != Some(Phase::Restoring)
+            && (is_part || (layout == Layout::V2_2 && !self.undoes_repair))
     }
 
     async fn load(&mut self) -> Result<JournalStore, EngineErrorKind> {
@@ -504,6 +532,7 @@ impl<'a, S: Store> Run<'a, S> {
                 .note(&format!("the backup {path}: {note}"));
         }
         self.check_missing(&backup)?;
+        self.check_families(&backup, journal_store)?;
         match self.options.command {
             RestoreCommand::Rollback => self.check_backup(&backup, journal_store)?,
             RestoreCommand::Restore => self.check_staged(&backup, journal_store)?,

@@ -41,6 +41,9 @@ pub struct RunRecord {
     pub target_version: Option<String>,
     /// The backup that was written, or restored from.
     pub backup: Option<BackupRef>,
+    /// The families that were restored, where it was not all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub families: Vec<String>,
     /// Keys put.
     pub put: u64,
     /// Keys that got another value.

@@ -239,6 +239,9 @@ pub struct RestoreReport {
     /// The backup that is restored; none where only staged keys are deleted.
     #[serde(default)]
     pub backup: Option<BackupRef>,
+    /// The families that are restored, where it is not all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub families: Vec<String>,
     /// A dry run's diff: what would be added, changed and removed in etcd.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub diff: Option<DiffReport>,

@@ -189,7 +189,10 @@ pub(in crate::cli) fn restore(
             );
         }
         (RestoreOutcome::Unchanged, _) => {
-            lines.push(style.good("No changes: etcd already matches the backup"));
+            lines.push(style.good(match report.families[..] {
+                [] => "No changes: etcd already matches the backup",
+                _ => "No changes: the families already match the backup",
+            }));
             lines.extend(backup);
             if report.kept > 0 {
                 lines.push(format!("  {difference}"));
@@ -228,6 +231,9 @@ fn verified(report: &RestoreReport) -> String {
             .to_owned();
     }
     match report.kept {
+        0 if !report.families.is_empty() => {
+            "verified: the restored families match the backup".to_owned()
+        }
         0 => "verified: etcd matches the backup".to_owned(),
         kept => format!(
             "verified: all keys of the backup match. {} that the backup does not hold; run status for the \
@@ -255,8 +261,12 @@ pub(in crate::cli) fn difference(report: &RestoreReport) -> String {
         0 => String::new(),
         kept => format!(", {} kept that are not in the backup", count(kept)),
     };
+    let of = match report.families[..] {
+        [] => String::new(),
+        _ => format!(" of {}", report.families.join(", ")),
+    };
     format!(
-        "{} put, {} deleted{kept}",
+        "{} put, {} deleted{kept}{of}",
         counted(report.put, "key"),
         count(report.delete)
     )

@@ -93,6 +93,38 @@ async fn backup_diff_compares_a_file_with_etcd() {
 }
 
 #[tokio::test]
+async fn restore_of_a_family_shows_and_changes_that_family() {
+    let it = Instance::small().await;
+    let tool = it.tool();
+    let before = it.metadata().await;
+    tool.run(&["backup", "--backup-file", "a.mmb"]).expect(0);
+    it.put("root-coord/credential/users/new", b"{}").await;
+    it.put("root-coord/collection-alias/other", b"x").await;
+    let restore = "restore --backup-file a.mmb --family root-coord/collection-alias";
+    let restore: Vec<&str> = restore.split(' ').collect();
+    let ended = tool.run(&[&restore[..], &["--dry-run", "--format", "json"]].concat());
+    ended.expect(0);
+    let found = ended.document();
+    assert_eq!(found["families"], json!(["root-coord/collection-alias"]));
+    assert_eq!((&found["put"], &found["delete"]), (&json!(0), &json!(1)));
+    assert_eq!(found["diff"]["families"].as_array().unwrap().len(), 1);
+    tool.run(&restore)
+        .expect(0)
+        .shows("0 keys put, 1 deleted of root-coord/collection-alias")
+        .shows("verified: the restored families match the backup");
+    tool.run(&restore)
+        .expect(0)
+        .shows("No changes: the families");
+    assert_eq!(it.metadata().await.len(), before.len() + 1);
+    let runs = tool.run(&["history", "--format", "json"]).document();
+    let families = &runs["runs"][0]["families"];
+    assert_eq!(*families, json!(["root-coord/collection-alias"]));
+    tool.run(&["restore", "--backup-file", "a.mmb", "--family", "aliases"])
+        .expect(2)
+        .says("--family");
+}
+
+#[tokio::test]
 async fn restore_to_another_root_lists_values_that_name_the_old_one() {
     let it = Instance::small().await;
     let tool = it.tool();

@@ -79,6 +79,7 @@ impl Instance {
                 RestoreCommand::Restore => Some(self.backup()),
             },
             moved_from: None,
+            families: Vec::new(),
             keep_extra: false,
             accept_loss: false,
             dry_run: false,

@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex};
 use meta_migrate::journal::Phase;
 use meta_migrate::{Environment, Observer, RestoreCommand, migrate, restore};
 
+use meta_testing::memory::MemoryStore;
+
 use super::instance::Instance;
 use crate::rules::FORMS;
 use crate::support::migration::watched;
@@ -62,6 +64,26 @@ async fn a_phase_reports_as_many_keys_as_it_announced() {
         roll_back(&instance, &environment).await;
         assert_eq!(listener.names(), ["compare", "put", "delete"]);
     }
+}
+
+/// The backup is read, also where etcd holds nothing to compare it with.
+#[tokio::test]
+async fn comparison_counts_the_keys_of_the_backup() {
+    let saved = Instance::small(FORMS[0]);
+    let entries = super::saved(&saved.store, &saved.backup()).await.len();
+    let empty = Instance {
+        store: MemoryStore::with_entries(&[]),
+        ..saved
+    };
+    let listener = Listener::default();
+    let options = empty.restore_options(RestoreCommand::Restore);
+    restore(&empty.store, &options, &listener.environment())
+        .await
+        .unwrap();
+    let (_, total, _) = listener.0.lock().unwrap()[0].clone();
+    // The lock is there, too.
+    assert_eq!(total, Some(entries as u64 + 1));
+    assert_eq!(listener.names(), ["compare", "put", "delete"]);
 }
 
 #[tokio::test]

@@ -217,6 +217,7 @@ impl Case {
             expects_2_1: false,
             backup: None,
             moved_from: None,
+            families: Vec::new(),
             keep_extra: false,
             accept_loss: false,
             dry_run: false,

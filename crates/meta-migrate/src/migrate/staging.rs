@@ -85,6 +85,7 @@ impl<S: Store> Run<'_, S> {
             backup: self.backup.clone(),
             committed_revision: 0,
             keep_extra: false,
+            families: Vec::new(),
             keys_expected: prepared.keys_that_stay(),
             keys_when_done: 0,
             started_at: now.clone(),

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::journal::{Counts, Journal, MIGRATION_FORMAT, Phase};
+use crate::journal::{Counts, FORMAT, Journal, MIGRATION_FORMAT, Phase};
 use meta_report::{BackupRef, RestoreOutcome, RestoreReport, RunRecord, RunResult};
 use meta_store::{Op, Store};
 use milvus_meta::entry::Entry;
@@ -62,7 +62,7 @@ impl<S: Store> Restorer<'_, S> {
             )
             .await?;
         }
-        self.record(source.keep_extra, gap.revision).await?;
+        self.record(&source, gap.revision).await?;
         let observer = self.ctx.observer;
         observer.phase_started("put", Some(planned.put));
         let Gap {
@@ -81,7 +81,7 @@ impl<S: Store> Restorer<'_, S> {
         let (put, is_read_back) = written?;
         let deleted = self.delete(deletes, planned.delete, revision, put).await?;
         // Recorded once more behind all of it: what compares this record shows that nothing of it was lost.
-        self.record(source.keep_extra, revision).await?;
+        self.record(&source, revision).await?;
         // When no concurrent writer has written, what was read before and during the writing is what is there
         // now.
         let ours = i64::try_from(2 + put.txns + deleted.txns).unwrap_or(i64::MAX);
@@ -108,8 +108,8 @@ impl<S: Store> Restorer<'_, S> {
 
     /// Writes the journal with the phase `restoring`. From then on the restore has started, also where etcd
     /// does not answer.
-    async fn record(&mut self, keep_extra: bool, revision: i64) -> Result<(), EngineErrorKind> {
-        let next = self.restoring(keep_extra, revision);
+    async fn record(&mut self, source: &Source, revision: i64) -> Result<(), EngineErrorKind> {
+        let next = self.restoring(source, revision);
         let before = std::mem::replace(self.written, WriteState::Restoring);
         let recorded = self
             .journal_store
@@ -202,7 +202,7 @@ impl<S: Store> Restorer<'_, S> {
     }
 
     /// The journal while a backup is restored. What a migration recorded stays in it.
-    fn restoring(&self, keep_extra: bool, revision: i64) -> Journal {
+    fn restoring(&self, source: &Source, revision: i64) -> Journal {
         let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
         let base = self
             .journal_store
@@ -228,6 +228,7 @@ impl<S: Store> Restorer<'_, S> {
                 backup: None,
                 committed_revision: 0,
                 keep_extra: false,
+                families: Vec::new(),
                 keys_expected: 0,
                 keys_when_done: 0,
                 started_at: now.clone(),
@@ -236,13 +237,18 @@ impl<S: Store> Restorer<'_, S> {
         // The migration's revisions say nothing any more, and they may have been another etcd's. What differs
         // from the backup and is newer than this revision is a concurrent writer's.
         Journal {
+            format: match source.families.is_empty() {
+                true => base.format,
+                false => FORMAT,
+            },
             phase: Phase::Restoring,
             cluster_id: self.journal_store.cluster_id().to_owned(),
             capture_revision: revision,
             committed_revision: 0,
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             backup: self.backup.clone(),
-            keep_extra,
+            keep_extra: source.keep_extra,
+            families: source.family_names(),
             updated_at: now,
             ..base
         }

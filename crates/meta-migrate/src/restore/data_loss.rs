@@ -22,6 +22,7 @@ use crate::error::EngineErrorKind;
 use crate::fingerprint::{Filter, KeyPages, family_starts};
 use crate::journal_store::journal_options;
 use crate::journal_store::{JournalStore, task_of};
+use crate::restore::desired_entries::ranges_of;
 
 /// What `repair --from` takes from a file: the other keys that it writes follow from the metadata.
 const RESTORED_FROM_FILE: [Family; 4] = [
@@ -40,8 +41,9 @@ pub(super) async fn refusal<S: Store>(
     store: &S,
     ctx: RunContext<'_>,
     journal_store: &JournalStore,
+    families: &[Family],
 ) -> Result<Option<EngineErrorKind>, EngineErrorKind> {
-    match check(store, ctx, journal_store).await {
+    match check(store, ctx, journal_store, families).await {
         Ok(()) => Ok(None),
         Err(refused @ (EngineErrorKind::WouldLose { .. } | EngineErrorKind::OtherEtcd { .. })) => {
             Ok(Some(refused))
@@ -54,9 +56,10 @@ async fn check<S: Store>(
     store: &S,
     ctx: RunContext<'_>,
     journal_store: &JournalStore,
+    families: &[Family],
 ) -> Result<(), EngineErrorKind> {
     let root = ctx.root;
-    let Some(mut losses) = DataLoss::new(root, journal_store)? else {
+    let Some(mut losses) = DataLoss::new(root, journal_store, families)? else {
         return Ok(());
     };
     let mut pages = KeyPages::begin(
@@ -80,6 +83,8 @@ pub(super) struct DataLoss {
     session_id: Vec<u8>,
     sessions: KeyRange,
     records: [Vec<u8>; 2],
+    /// The families that are restored, where it is not all of them.
+    restored: Option<Vec<KeyRange>>,
     /// How many keys there were when the migration was done.
     keys_then: Option<u64>,
     keys_now: u64,
@@ -96,6 +101,7 @@ impl DataLoss {
     pub(super) fn new(
         root: &MetaRoot,
         journal_store: &JournalStore,
+        families: &[Family],
     ) -> Result<Option<Self>, EngineErrorKind> {
         let Some(journal) = journal_store.journal() else {
             return Ok(None);
@@ -112,7 +118,8 @@ impl DataLoss {
             session_id: root.session_id_key(),
             sessions: root.range_below("session/"),
             records: root.record_keys(),
-            keys_then,
+            keys_then: keys_then.filter(|_| families.is_empty()),
+            restored: (!families.is_empty()).then(|| ranges_of(root, families)),
             keys_now: 0,
             written: 0,
             examples: Vec::new(),
@@ -121,6 +128,10 @@ impl DataLoss {
 
     /// The next key.
     pub(super) fn see(&mut self, entry: &Entry) {
+        let is_in = |ranges: &Vec<KeyRange>| ranges.iter().any(|it| it.contains(&entry.key));
+        if !self.restored.as_ref().is_none_or(is_in) {
+            return;
+        }
         // As `key_count::keys` counts.
         let is_record = self.records.iter().any(|key| entry.key == *key);
         let counts = !self.sessions.contains(&entry.key) && !is_record;

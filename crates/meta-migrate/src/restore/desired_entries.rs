@@ -77,11 +77,22 @@ pub(super) struct DesiredEntries {
 }
 
 impl DesiredEntries {
-    pub(super) fn new(backup: Arc<Backup>, root: &MetaRoot, with_session_id: bool) -> Self {
+    /// Of some families only, where `families` is not empty.
+    pub(super) fn new(
+        backup: Arc<Backup>,
+        root: &MetaRoot,
+        with_session_id: bool,
+        families: &[Family],
+    ) -> Self {
+        let is_all = families.is_empty();
         let covered = match backup.coverage() {
-            Coverage::All | Coverage::Entries => None,
-            Coverage::Families(families) => Some(ranges_of(root, families)),
+            Coverage::All | Coverage::Entries if is_all => None,
+            Coverage::Families(held) if is_all => Some(ranges_of(root, held)),
+            Coverage::All | Coverage::Entries | Coverage::Families(_) => {
+                Some(ranges_of(root, families))
+            }
         };
+        let with_session_id = with_session_id && (is_all || families.contains(&Family::Session));
         Self {
             backup,
             root: root.clone(),
@@ -170,7 +181,8 @@ impl DesiredEntries {
     }
 }
 
-fn ranges_of(root: &MetaRoot, families: &[Family]) -> Vec<KeyRange> {
+/// The keys of some families.
+pub(super) fn ranges_of(root: &MetaRoot, families: &[Family]) -> Vec<KeyRange> {
     families
         .iter()
         .flat_map(|family| family.ranges(root))

@@ -7,7 +7,7 @@ use meta_backup::Backup;
 use meta_report::{Change, DiffBuilder, DiffReport, OldRoot, RestoreOutcome, RestoreReport};
 use meta_store::{RangeRequest, Store};
 use milvus_meta::entry::{Entry, printable};
-use milvus_meta::keys::KeyRange;
+use milvus_meta::keys::{Family, KeyRange};
 use milvus_meta::layout::Layout;
 use milvus_meta::layout::LayoutDetector;
 use milvus_meta::plural::{agree, counted};
@@ -23,6 +23,7 @@ use crate::diff::{Actual, Diff, Expected, compare};
 use crate::error::{EngineErrorKind, while_doing};
 use crate::journal_store::JournalStore;
 use crate::key_count;
+use crate::observer::Silent;
 use crate::range_delete::DeleteRanges;
 use crate::retry::read;
 
@@ -30,6 +31,8 @@ use crate::retry::read;
 pub(super) struct Source {
     backup: Arc<Backup>,
     pub(super) keep_extra: bool,
+    /// The families to restore; empty for all.
+    pub(super) families: Vec<Family>,
     /// Whether the keys that differ are reported, so many of each family.
     reported: Option<usize>,
 }
@@ -59,11 +62,15 @@ pub(super) struct Gap {
     pub(super) layout: Layout,
     /// The layout that it makes together with the keys that are kept.
     layout_after: Layout,
+    /// The layout of the keys that are not restored.
+    layout_of_others: Layout,
     /// Records that the migration rewrites and that hold something else.
     changed: Vec<String>,
     /// What would change in etcd, where that is reported.
     pub(super) diff: Option<DiffReport>,
     old_root: Option<OldRoot>,
+    /// The names of the families that are restored; empty for all.
+    families: Vec<String>,
 }
 
 impl Gap {
@@ -109,6 +116,21 @@ impl Gap {
         )))
     }
 
+    /// Fails when some families would be restored beside others of the other layout.
+    pub(super) fn check_layouts(&self) -> Result<(), EngineErrorKind> {
+        let (restored, others) = (self.layout, self.layout_of_others);
+        let is_one = matches!(others, Layout::V2_1 | Layout::V2_2);
+        if !is_one || restored == Layout::Empty || restored == others {
+            return Ok(());
+        }
+        Err(EngineErrorKind::Usage(format!(
+            "what would be restored has the layout {}, and the rest of the metadata in etcd has the layout {}: \
+             neither Milvus 2.1 nor 2.2 starts on both. Restore the complete backup",
+            restored.name(),
+            others.name()
+        )))
+    }
+
     /// A restore that was started writes nothing but what its backup holds: what differs and is newer than
     /// its record is a concurrent writer's.
     pub(super) fn check_newer(&self, journal_store: &JournalStore) -> Result<(), EngineErrorKind> {
@@ -134,6 +156,7 @@ impl Gap {
             delete: self.deleted_keys,
             kept: self.kept,
             backup: Some(self.image.reference()),
+            families: self.families.clone(),
             diff: self.diff.clone(),
             old_root: self.old_root.clone(),
             ..RestoreReport::default()
@@ -146,8 +169,14 @@ impl Source {
         Self {
             backup: Arc::new(backup),
             keep_extra,
+            families: Vec::new(),
             reported: None,
         }
+    }
+
+    /// Restores only these families; an empty list is all.
+    pub(super) fn only(self, families: Vec<Family>) -> Self {
+        Self { families, ..self }
     }
 
     /// Reports what differs, with so many keys of each family.
@@ -156,6 +185,12 @@ impl Source {
             reported: Some(keys_max),
             ..self
         }
+    }
+
+    /// The names of the families that are restored; empty for all.
+    pub(super) fn family_names(&self) -> Vec<String> {
+        let names = self.families.iter().map(|family| family.name());
+        names.map(str::to_owned).collect()
     }
 
     /// Merges the backup with what is in etcd. Of the entries to put only their positions are kept; what
@@ -201,22 +236,24 @@ impl Source {
         let revision = newest_revision(store, ctx.root, ctx.limits).await?;
         let mut sorting = Sorting::new(ctx.root.journal_key());
         let mut detector = LayoutDetector::new(ctx.root.clone());
+        let mut others = detector.clone();
         // What the backup holds, and with it what is kept.
         let mut both = detector.clone();
         let mut newer = 0;
-        let mut reported = self
-            .reported
-            .map(|max| DiffBuilder::new(ctx.root.clone(), max));
+        let builder = |max| DiffBuilder::new(ctx.root.clone(), max);
+        let mut reported = self.reported.map(builder);
         let mut old_root = image.old_root();
         let actual = Actual {
             store,
             ranges: vec![ctx.root.range()],
             revision,
             ignore: &mut |entry| {
-                if let Some(losses) = &mut losses {
-                    losses.see(entry);
+                losses.iter_mut().for_each(|it| it.see(entry));
+                let is_ignored = image.ignores(entry);
+                if is_ignored {
+                    others.push(entry);
                 }
-                image.ignores(entry)
+                is_ignored
             },
         };
         let expected = image.stream(|_, entry| Some(entry));
@@ -224,17 +261,12 @@ impl Source {
         self.walk(ctx, expected, actual, |diff| {
             let written_at = diff.odd().map(|(_, revision)| revision);
             newer += u64::from(written_at.is_some_and(|revision| revision > since));
-            if let Some(rewriting) = &mut rewriting {
-                rewriting.see(&diff);
-            }
-            if let Some(reported) = &mut reported {
-                report(reported, &diff, self.keep_extra);
-            }
+            rewriting.iter_mut().for_each(|it| it.see(&diff));
+            let reported = reported.iter_mut();
+            reported.for_each(|it| report(it, &diff, self.keep_extra));
             if let Some(wanted) = diff.wanted() {
                 detector.push(wanted);
-                old_root
-                    .iter_mut()
-                    .for_each(|old_root| old_root.see(wanted));
+                old_root.iter_mut().for_each(|it| it.see(wanted));
             }
             if self.keep_extra {
                 diff.after().inspect(|entry| both.push(entry));
@@ -260,9 +292,11 @@ impl Source {
             touched: sorting.touched.into_ranges(),
             layout_after: both.layout(),
             layout: detector.layout(),
+            layout_of_others: others.layout(),
             changed: rewriting.map_or_else(Vec::new, Rewriting::finish),
             diff: reported.map(DiffBuilder::finish),
             old_root: old_root.and_then(OldRootSearch::finish),
+            families: self.family_names(),
         })
     }
 
@@ -281,6 +315,7 @@ impl Source {
             Arc::clone(&self.backup),
             ctx.root,
             missing,
+            &self.families,
         ))
     }
 
@@ -289,11 +324,28 @@ impl Source {
         ctx: RunContext<'_>,
         expected: Expected,
         actual: Actual<'_, S>,
-        visit: impl FnMut(Diff) -> Result<(), EngineErrorKind>,
+        mut visit: impl FnMut(Diff) -> Result<(), EngineErrorKind>,
     ) -> Result<(), EngineErrorKind> {
         let keys = key_count::in_ranges(actual.store, &actual.ranges, actual.revision, ctx.limits);
-        ctx.observer.phase_started("compare", Some(keys.await?));
-        let outcome = compare(expected, actual, ctx, visit).await;
+        // Both sides are read: where etcd is empty, the backup alone takes its time.
+        let total = keys.await?.saturating_add(self.backup.summary().entries);
+        ctx.observer.phase_started("compare", Some(total));
+        let mut left = total;
+        let reading = RunContext {
+            observer: &Silent,
+            ..ctx
+        };
+        let outcome = compare(expected, actual, reading, |diff| {
+            let read = left.min(diff.sides());
+            left -= read;
+            ctx.observer.advanced(read);
+            visit(diff)
+        })
+        .await;
+        if outcome.is_ok() {
+            // The rest of the backup is not compared, such as sessions.
+            ctx.observer.advanced(left);
+        }
         ctx.observer.phase_finished();
         outcome
     }

@@ -4,11 +4,12 @@ use crate::journal::Phase;
 use meta_backup::{Backup, Coverage};
 use meta_report::BackupRef;
 use meta_store::Store;
+use milvus_meta::keys::Family;
 use milvus_meta::layout::Layout;
 use milvus_meta::transform::Task;
 
 use super::gap::Gap;
-use super::{RestoreCommand, Run, desired_entries};
+use super::{RestoreCommand, Run, desired_entries, unfinished_families};
 use crate::error::EngineErrorKind;
 use crate::journal_store::JournalStore;
 
@@ -43,6 +44,62 @@ impl<S: Store> Run<'_, S> {
              with --keep-extra",
             backup.summary().path.display()
         )))
+    }
+
+    /// The families to restore: those of an unfinished restore, which must be finished first, else those of the
+    /// options.
+    pub(super) fn families(
+        &self,
+        journal_store: &JournalStore,
+    ) -> Result<Vec<Family>, EngineErrorKind> {
+        let asked = &self.options.families;
+        if journal_store.phase() != Some(Phase::Restoring) {
+            return Ok(asked.clone());
+        }
+        let begun = unfinished_families(journal_store)?;
+        let is_restore = self.options.command == RestoreCommand::Restore;
+        if begun == *asked || (is_restore && asked.is_empty()) {
+            return Ok(begun);
+        }
+        let names: Vec<_> = begun.iter().map(|family| family.name()).collect();
+        let what = match names[..] {
+            [] => "all families".to_owned(),
+            _ => names.join(", "),
+        };
+        Err(EngineErrorKind::Usage(format!(
+            "a restore of {what} is unfinished: finish it first with restore --backup-file, without --family"
+        )))
+    }
+
+    /// A backup restores only families that it holds, and not while a migration is unfinished, whose journal the
+    /// restore would replace.
+    pub(super) fn check_families(
+        &self,
+        backup: &Backup,
+        journal_store: &JournalStore,
+    ) -> Result<(), EngineErrorKind> {
+        let families = self.families(journal_store)?;
+        let is_finished = matches!(
+            journal_store.phase(),
+            None | Some(Phase::Done | Phase::Restoring)
+        );
+        if !families.is_empty() && !is_finished {
+            return Err(EngineErrorKind::Usage(format!(
+                "a {} is unfinished: finish it or roll it back before some families are restored",
+                journal_store.task().name()
+            )));
+        }
+        let Coverage::Families(held) = backup.coverage() else {
+            return Ok(());
+        };
+        match families.iter().find(|family| !held.contains(family)) {
+            None => Ok(()),
+            Some(missing) => Err(EngineErrorKind::Usage(format!(
+                "the backup {} does not contain the family {}",
+                backup.summary().path.display(),
+                missing.name()
+            ))),
+        }
     }
 
     /// Whether a rollback may go back to this backup.
@@ -108,6 +165,7 @@ impl<S: Store> Run<'_, S> {
             diff.check_newer(journal_store)?;
         }
         diff.check_kept()?;
+        diff.check_layouts()?;
         if !self.options.accept_loss {
             diff.check_rewritten()?;
         }
