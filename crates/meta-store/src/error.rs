@@ -1,11 +1,11 @@
-//! What can go wrong between us and etcd, sorted by what a caller can do about it.
+//! Errors of a store, classified by how a caller can react.
 
 /// Whether a failed request changed anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Applied {
-    /// Certainly not.
+    /// It was certainly not applied.
     No,
-    /// The reply was lost; it may have been applied.
+    /// The reply was lost: the request may have been applied.
     Unknown,
 }
 
@@ -14,56 +14,57 @@ pub enum Applied {
 pub enum StoreErrorKind {
     /// No endpoint could be reached, or the connection broke.
     Unreachable,
-    /// No answer in time, or no leader.
+    /// No reply in time, or no leader.
     Timeout,
-    /// The revision to read at is no longer kept.
+    /// The revision to read at is compacted.
     Compacted,
-    /// More operations in a transaction than the server takes.
+    /// The transaction has more operations than the server allows.
     TooManyOps,
-    /// A request larger than the server takes.
+    /// The request is larger than the server allows.
     TooLarge,
-    /// The space quota is used up (alarm NOSPACE).
+    /// The space quota is exhausted (alarm NOSPACE).
     NoSpace,
     /// The lease does not exist.
     LeaseNotFound,
-    /// The user may not do this, or may not log in.
+    /// The user lacks the permission, or the login failed.
     Denied,
-    /// Anything else.
+    /// Any other failure.
     Other,
 }
 
-/// A known cause why a connection does not come up. Each has its own remedy.
+/// A known cause of a failed connection. Each has a different remedy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectProblem {
-    /// Nothing listens at the address.
+    /// No process listens at the address.
     Refused,
     /// The host name cannot be resolved.
     UnknownHost,
-    /// The address accepts connections and does not answer.
+    /// The address accepts connections but does not respond.
     Silent,
-    /// The answer is not that of an etcd client port.
+    /// The response is not that of an etcd client port.
     NotEtcd,
-    /// The server expects TLS and was spoken to without.
+    /// The server expects TLS, but the client does not use it.
     TlsExpected,
-    /// The server was spoken to with TLS and does not speak it.
+    /// The client uses TLS, but the server does not.
     TlsNotSpoken,
-    /// The system has no CA certificates, and none were given.
+    /// The system has no CA certificates, and none were configured.
     NoCaCertificates,
     /// The server certificate is signed by a CA that is not trusted.
     UnknownIssuer,
-    /// The server certificate is its own issuer and is not trusted.
+    /// The server certificate is self-signed and not trusted.
     SelfSigned,
-    /// The server certificate does not verify against the CA certificate with its issuer's name.
+    /// The signature of the server certificate does not match the CA certificate with its issuer's
+    /// name.
     BadSignature,
-    /// The server certificate is for other names.
+    /// The server certificate is for other host names.
     WrongName,
-    /// The server certificate has no name that can be checked.
+    /// The server certificate has no subject alternative name.
     NoName,
-    /// The server certificate expired.
+    /// The server certificate has expired.
     Expired,
     /// The server certificate is not valid yet.
     NotYetValid,
-    /// The server certificate is not meant for servers.
+    /// The server certificate is not for server authentication.
     WrongPurpose,
     /// The server certificate uses an algorithm or a curve that is not supported.
     UnsupportedAlgorithm,
@@ -73,7 +74,7 @@ pub enum ConnectProblem {
     ClientCertificateRequired,
     /// The server rejects the client certificate.
     ClientCertificateRejected,
-    /// The user is unknown, the password is wrong, or a user is needed.
+    /// The user does not exist, the password is wrong, or etcd requires a user.
     Login,
     /// The member has no leader.
     NoLeader,
@@ -85,18 +86,19 @@ pub enum ConnectProblem {
 #[derive(Debug, Clone, thiserror::Error, PartialEq, Eq)]
 #[error("{message}")]
 pub struct StoreError {
-    /// What kind of failure it is.
+    /// The kind of failure.
     pub kind: StoreErrorKind,
-    /// Whether the request may have been applied anyway.
+    /// Whether the request may have been applied.
     pub applied: Applied,
-    /// What happened, with the endpoint where one is known; never a secret.
+    /// What happened, with the endpoint if known; never contains a secret.
     pub message: String,
-    /// Why the connection does not come up, one for each known cause.
+    /// The known causes of the failed connection, each once.
     pub problems: Vec<ConnectProblem>,
 }
 
 impl StoreError {
-    /// Whether etcd did not answer, which may pass.
+    /// Whether etcd could not be reached or did not respond in time; the condition may be
+    /// temporary.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
         matches!(
@@ -105,7 +107,7 @@ impl StoreError {
         )
     }
 
-    /// A failure that certainly changed nothing.
+    /// Creates an error for a request that was certainly not applied.
     #[must_use]
     pub fn not_applied(kind: StoreErrorKind, message: impl Into<String>) -> Self {
         Self {
@@ -116,7 +118,7 @@ impl StoreError {
         }
     }
 
-    /// A failure after which the request may have been applied.
+    /// Creates an error for a request that may have been applied.
     #[must_use]
     pub fn unknown(kind: StoreErrorKind, message: impl Into<String>) -> Self {
         Self {
@@ -127,7 +129,7 @@ impl StoreError {
         }
     }
 
-    /// The same failure with the cause why the connection does not come up.
+    /// Adds a cause of the failed connection.
     #[must_use]
     pub fn because(mut self, problem: ConnectProblem) -> Self {
         if !self.problems.contains(&problem) {
@@ -136,7 +138,7 @@ impl StoreError {
         self
     }
 
-    /// Whether the same request, sent again a little later, may succeed.
+    /// Whether the same request may succeed if it is sent again later.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self.kind {

@@ -1,10 +1,10 @@
-//! The store backed by a real etcd; the only room that names the etcd client.
+//! The store backed by a real etcd; the only module that uses the etcd client.
 //!
-//! Each endpoint has its own connection and one of them is in use at a time. When a request
-//! fails in a way that another member may not, the next endpoint is used from then on: at once for
-//! the same request where that cannot write anything twice, else for the next request. Every request
-//! has a time limit. Nothing is ever read to test a connection: the members are asked for their
-//! status, which needs no right to any key.
+//! Each endpoint has its own connection, and one endpoint is in use at a time. If a request fails
+//! in a way that another member might not, the next endpoint is used from then on: at once for the
+//! same request if that cannot apply a write twice, else from the next request. Every request has a
+//! timeout. Connections are tested with status requests, never with reads, because status needs no
+//! permission on any key.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -41,13 +41,13 @@ use connection::{Connection, Member};
 use error::is_lease_gone;
 use metrics::Metrics;
 
-/// Compacting and defragmenting take as long as the database is large.
+/// Compaction and defragmentation take time in proportion to the size of the database.
 const MAINTENANCE_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// A renewal that hangs must leave time for another member before the lease runs out.
+/// A hanging renewal must leave time to try another member before the lease expires.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// Between two rounds over all endpoints; doubled each time.
+/// Pause between two rounds over all endpoints; it doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -65,21 +65,22 @@ struct Inner {
     request_timeout: Duration,
 }
 
-/// Whether a request may be sent again when it is not known whether it was applied.
+/// Whether to send a request again after an unknown outcome.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Repeat {
-    /// It writes nothing, or the same as before.
+    /// Yes: it writes nothing, or the same again.
     Safe,
-    /// Only when it certainly was not applied.
+    /// Only if it certainly was not applied.
     NotApplied,
 }
 
 impl EtcdStore {
-    /// Connects to the first endpoint that answers; all are asked at the same time.
+    /// Connects to all endpoints in parallel and uses the first that responds.
     ///
     /// # Errors
-    /// Within twice the connect timeout: when the options make no sense, a certificate file cannot be
-    /// used, no member can serve requests (each is named with its reason), or the login fails.
+    /// Within twice the connect timeout: if the options are invalid, a certificate file is
+    /// unusable, no member can serve requests (the message has the reason for each), or the login
+    /// fails.
     pub async fn connect(options: &Options) -> Result<Self, StoreError> {
         let endpoints = options.endpoints()?;
         let tls = options.tls()?;
@@ -98,11 +99,11 @@ impl EtcdStore {
                 request_timeout: options.request_timeout,
             }),
         };
-        store.find_living_member().await?;
+        store.connect_to_any().await?;
         Ok(store)
     }
 
-    /// The endpoints, as they are named in messages.
+    /// The endpoints as messages name them.
     #[must_use]
     pub fn endpoints(&self) -> Vec<String> {
         let members = self.inner.members.iter();
@@ -120,7 +121,7 @@ impl EtcdStore {
         }
     }
 
-    async fn find_living_member(&self) -> Result<(), StoreError> {
+    async fn connect_to_any(&self) -> Result<(), StoreError> {
         let mut probes = JoinSet::new();
         for (index, member) in self.inner.members.iter().cloned().enumerate() {
             let limit = self.inner.connect_timeout;
@@ -140,15 +141,17 @@ impl EtcdStore {
                     return Ok(());
                 }
                 Ok((index, Err(error))) => errors.push((index, error)),
-                Err(error) => tracing::debug!(%error, "asking an endpoint ended early"),
+                Err(error) => tracing::debug!(%error, "the probe of an endpoint was aborted"),
             }
         }
         errors.sort_by_key(|(index, _)| *index);
         Err(join_errors(errors.into_iter().map(|(_, error)| error)))
     }
 
-    /// Sends a request to the member in use, and to the next one when that may help, round after round
-    /// while the cluster finds a new leader: as long as all members together may take.
+    /// Sends a request to the member in use and, if that may help, to the next ones.
+    ///
+    /// It repeats rounds over all members while the cluster elects a leader, for at most `limit`
+    /// per member.
     async fn call<R, Sent>(
         &self,
         repeat: Repeat,
@@ -159,13 +162,13 @@ impl EtcdStore {
         R: Send,
         Sent: Future<Output = Result<R, etcd_client::Error>> + Send,
     {
-        let patience = limit * u32::try_from(self.inner.members.len()).unwrap_or(u32::MAX);
+        let time_limit = limit * u32::try_from(self.inner.members.len()).unwrap_or(u32::MAX);
         let started = Instant::now();
         let mut pause = FIRST_PAUSE;
         loop {
             let mut errors = Vec::new();
-            // Requests under way together change the member in use under each other: a round of one's own
-            // leaves none out.
+            // Concurrent requests switch the member in use, so each request keeps its own order and
+            // skips none.
             let (first, _) = self.member_in_use();
             for offset in 0..self.inner.members.len() {
                 let index = (first + offset) % self.inner.members.len();
@@ -175,7 +178,7 @@ impl EtcdStore {
                     Err(error) => error,
                 };
                 if error.is_transient() {
-                    self.leave_member(index);
+                    self.switch_member(index);
                 }
                 let again = repeat == Repeat::Safe || error.applied == Applied::No;
                 if !(error.is_transient() && again) {
@@ -183,7 +186,7 @@ impl EtcdStore {
                 }
                 errors.push(error);
             }
-            if started.elapsed() + pause > patience {
+            if started.elapsed() + pause > time_limit {
                 return Err(join_errors(errors));
             }
             sleep(pause).await;
@@ -196,18 +199,18 @@ impl EtcdStore {
         (index, &self.inner.members[index])
     }
 
-    /// Takes the next endpoint into use, unless another program did so already.
-    fn leave_member(&self, index: usize) {
+    /// Switches to the next endpoint, unless a concurrent request already did.
+    fn switch_member(&self, index: usize) {
         let next = (index + 1) % self.inner.members.len();
-        let moved =
+        let switched =
             self.inner
                 .current
                 .compare_exchange(index, next, Ordering::Relaxed, Ordering::Relaxed);
-        if moved.is_ok() && next != index {
+        if switched.is_ok() && next != index {
             tracing::debug!(
                 from = self.inner.members[index].endpoint,
                 to = self.inner.members[next].endpoint,
-                "changing the endpoint"
+                "switching to another endpoint"
             );
         }
     }
@@ -272,8 +275,8 @@ impl Store for EtcdStore {
     }
 
     async fn lease_grant(&self, ttl: Duration) -> Result<i64, StoreError> {
-        let seconds = request::whole_seconds(ttl);
-        // A lease granted twice does no harm: the one that nobody knows of runs out.
+        let seconds = request::lease_seconds(ttl);
+        // Granting twice is harmless: the unused lease expires.
         let response = self
             .call(Repeat::Safe, self.inner.request_timeout, |connection| {
                 async move { connection.client.lease_client().grant(seconds, None).await }
@@ -321,7 +324,7 @@ impl Store for EtcdStore {
             )
             .await
             .map_err(nothing_applied)?;
-        // etcd tells -1 of a lease that is gone.
+        // etcd reports -1 for a lease that does not exist.
         Ok(u64::try_from(response.ttl()).ok().map(Duration::from_secs))
     }
 
@@ -359,7 +362,7 @@ impl Store for EtcdStore {
     }
 }
 
-/// A read changes nothing, however it fails.
+/// A failed read changes nothing.
 fn nothing_applied(error: StoreError) -> StoreError {
     StoreError {
         applied: Applied::No,

@@ -1,8 +1,7 @@
-//! The narrow door to etcd: ranges, guarded transactions, leases, and what the cluster says of itself.
+//! The `Store` trait and its implementation for etcd: ranges, guarded transactions, leases, status.
 //!
-//! Everything above works against [`Store`]; `store::etcd` is the only file that names the etcd
-//! client, `store::memory` keeps the same contract in memory, and one conformance suite holds both
-//! to it.
+//! All other crates use [`Store`]. Only [`etcd`] uses the etcd client; `meta-testing` implements
+//! the trait in memory, and one conformance suite tests both implementations.
 
 use std::future::Future;
 use std::time::Duration;
@@ -25,18 +24,18 @@ pub struct RangeRequest {
     pub range: KeyRange,
     /// The revision to read at; `None` reads the newest.
     pub revision: Option<i64>,
-    /// At most so many entries; 0 for no limit.
+    /// Maximum number of entries; 0 for no limit.
     pub limit: i64,
-    /// Leave the values out.
+    /// Omit the values.
     pub keys_only: bool,
     /// Return only the count.
     pub count_only: bool,
-    /// Only entries whose last change is at this revision or later; 0 for all.
+    /// Only entries last changed at this revision or later; 0 for all.
     pub min_mod_revision: i64,
 }
 
 impl RangeRequest {
-    /// Reads everything in `range` at the newest revision.
+    /// Requests all entries of `range` at the newest revision.
     #[must_use]
     pub fn new(range: KeyRange) -> Self {
         Self {
@@ -49,41 +48,41 @@ impl RangeRequest {
         }
     }
 
-    /// Reads just one key.
+    /// Requests a single key.
     #[must_use]
     pub fn key(key: impl Into<Vec<u8>>) -> Self {
         Self::new(KeyRange::single(key))
     }
 
-    /// Reads at most `limit` entries.
+    /// Limits the number of entries.
     #[must_use]
     pub fn limit(mut self, limit: i64) -> Self {
         self.limit = limit;
         self
     }
 
-    /// Reads at a given revision.
+    /// Sets the revision to read at.
     #[must_use]
     pub fn at(mut self, revision: i64) -> Self {
         self.revision = Some(revision);
         self
     }
 
-    /// Leaves the values out.
+    /// Omits the values.
     #[must_use]
     pub fn keys_only(mut self) -> Self {
         self.keys_only = true;
         self
     }
 
-    /// Returns only the count.
+    /// Requests only the count.
     #[must_use]
     pub fn count_only(mut self) -> Self {
         self.count_only = true;
         self
     }
 
-    /// Only entries changed at `revision` or later.
+    /// Limits the result to entries changed at `revision` or later.
     #[must_use]
     pub fn changed_since(mut self, revision: i64) -> Self {
         self.min_mod_revision = revision;
@@ -91,25 +90,25 @@ impl RangeRequest {
     }
 }
 
-/// What a range read found.
+/// The result of a range read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RangeResponse {
-    /// Which cluster answered; 0 if unknown.
+    /// The id of the cluster that answered; 0 if unknown.
     pub cluster: u64,
-    /// The store's revision when it answered (not the one read at).
+    /// The store's revision at the time of the reply (not the revision read at).
     pub revision: i64,
     /// The entries in ascending key order.
     pub entries: Vec<Entry>,
-    /// Whether more entries are in the range than the limit let through.
+    /// Whether the limit left out entries of the range.
     pub more: bool,
-    /// How many keys are in the range, whatever the limit.
+    /// The number of keys in the range, independent of the limit.
     pub count: i64,
 }
 
 /// One condition of a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Compare {
-    /// There is no key in the range.
+    /// No key of the range exists.
     Absent(KeyRange),
     /// The key was created at this revision (0: it does not exist).
     CreateRevision(Vec<u8>, i64),
@@ -122,7 +121,7 @@ pub enum Compare {
 /// One write of a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Op {
-    /// Puts a key; `lease` 0 for none.
+    /// Puts a key.
     Put {
         /// The complete key.
         key: Bytes,
@@ -146,7 +145,7 @@ impl Op {
         }
     }
 
-    /// How many bytes of a request the operation takes, roughly.
+    /// The approximate size in a request, in bytes.
     #[must_use]
     pub fn bytes(&self) -> usize {
         const FRAMING: usize = 24;
@@ -157,54 +156,56 @@ impl Op {
     }
 }
 
-/// A transaction: when every comparison holds, all operations are applied, at one revision; else none.
-/// No key may be written twice.
+/// A transaction: if every comparison is true, all operations are applied at one revision; else
+/// none.
+///
+/// It must not write a key twice.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Txn {
-    /// All of these have to hold.
+    /// The conditions.
     pub compares: Vec<Compare>,
-    /// What is then done.
+    /// The writes to apply if all conditions are true.
     pub ops: Vec<Op>,
 }
 
-/// How a transaction ended.
+/// The result of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TxnResponse {
-    /// Whether every comparison held and the operations were applied.
+    /// Whether every comparison was true, so that the operations were applied.
     pub succeeded: bool,
-    /// Whether that moved the store's revision: deleting nothing does not.
+    /// Whether the revision of the store advanced; deleting nothing does not advance it.
     pub wrote: bool,
-    /// How many keys the operations deleted.
+    /// The number of deleted keys.
     pub deleted: u64,
-    /// The store's revision afterwards.
+    /// The store's revision after the transaction.
     pub revision: i64,
 }
 
-/// What one member says of itself.
+/// The status of one member.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MemberStatus {
-    /// Where it was asked.
+    /// The endpoint that was queried.
     pub endpoint: String,
     /// The server's version, for example `3.5.1`.
     pub version: String,
     /// Size of the database file in bytes.
     pub db_size: u64,
-    /// Bytes of the file that are in use.
+    /// Bytes of the file in use.
     pub db_size_in_use: u64,
     /// The member's id.
     pub member_id: u64,
-    /// The id of the member that leads, 0 for none.
+    /// The id of the leader, 0 for none.
     pub leader_id: u64,
 }
 
-/// What the cluster says of itself.
+/// The status of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ClusterStatus {
-    /// The members that answered.
+    /// The members that responded.
     pub members: Vec<MemberStatus>,
-    /// Endpoints that did not answer, with the reason.
+    /// Endpoints that did not respond, with the reason.
     pub unreachable: Vec<(String, String)>,
-    /// Space quota in bytes, where the server tells it.
+    /// Space quota in bytes, if the server reports it.
     pub quota: Option<u64>,
     /// Raised alarms, for example `NOSPACE`.
     pub alarms: Vec<String>,
@@ -212,7 +213,7 @@ pub struct ClusterStatus {
 
 /// A key-value store with etcd's semantics.
 ///
-/// Errors say whether the request may have been applied ([`StoreError::applied`]).
+/// Each error says whether the request may have been applied ([`StoreError::applied`]).
 pub trait Store: Clone + Send + Sync + 'static {
     /// Reads a range.
     fn range(
@@ -220,39 +221,42 @@ pub trait Store: Clone + Send + Sync + 'static {
         request: RangeRequest,
     ) -> impl Future<Output = Result<RangeResponse, StoreError>> + Send;
 
-    /// Runs a transaction. It is never sent twice: whether to repeat it is the caller's decision.
+    /// Runs a transaction, without retries after an unknown outcome: the caller decides.
     fn txn(&self, txn: Txn) -> impl Future<Output = Result<TxnResponse, StoreError>> + Send;
 
     /// Grants a lease and returns its id.
     fn lease_grant(&self, ttl: Duration) -> impl Future<Output = Result<i64, StoreError>> + Send;
 
-    /// Renews a lease once; `false` when it no longer exists.
+    /// Renews a lease once; `false` if it no longer exists.
     fn lease_keep_alive(&self, lease: i64)
     -> impl Future<Output = Result<bool, StoreError>> + Send;
 
-    /// Ends a lease, and with it the keys attached to it. Not an error when it is gone already.
+    /// Revokes a lease, which deletes its keys. A lease that no longer exists is not an error.
     fn lease_revoke(&self, lease: i64) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// How long a lease still lives; `None` when it is gone.
+    /// Returns the remaining lifetime of a lease; `None` if it no longer exists.
     fn lease_remaining(
         &self,
         lease: i64,
     ) -> impl Future<Output = Result<Option<Duration>, StoreError>> + Send;
 
-    /// Waits until some key of the range changes after `revision`; returns at once when that is no
-    /// longer known, because `revision` is compacted. There is no time limit; callers bound it.
+    /// Waits until a key of the range changes after `revision`.
+    ///
+    /// Returns at once if `revision` is compacted, because changes since are unknown. There is no
+    /// timeout; callers set one.
     fn wait_for_change(
         &self,
         range: KeyRange,
         revision: i64,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Asks every endpoint for its status.
+    /// Queries the status of every endpoint.
     fn status(&self) -> impl Future<Output = Result<ClusterStatus, StoreError>> + Send;
 
-    /// Forgets all history before `revision`, physically. Not an error when it is forgotten already.
+    /// Compacts the history before `revision`, physically. If it is already compacted, this is no
+    /// error.
     fn compact(&self, revision: i64) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Gives the free pages of the member at `endpoint` back to its file system. It blocks that member.
+    /// Defragments the member at `endpoint`, which blocks that member.
     fn defragment(&self, endpoint: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
 }

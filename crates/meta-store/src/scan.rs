@@ -1,14 +1,13 @@
 //! A paged read of a range at one revision.
 //!
-//! Every page is read at the revision of the first, so that the pages together are what was there at
-//! one moment. Pages are bounded by bytes: etcd only knows how to bound them by count, so the count
-//! follows the sizes seen. The next pages are fetched while the caller works on the last one, so that
-//! the server looks for one page while another is decoded.
+//! All pages are read at the revision of the first page, so they form one consistent snapshot.
+//! Pages are limited by bytes: etcd can only limit the count, so the count adapts to the sizes
+//! seen. While the caller processes a page, the next pages are prefetched.
 //!
-//! etcd counts all keys that are left in the range of a page, so many pages over a long range cost
-//! more than linear time. The range is therefore read in splits that are cut by estimate. Splits
-//! are contiguous and cover the range, however good the estimate is; and in the end as many keys have
-//! been read as etcd counted at the beginning, at the same revision.
+//! For each page, etcd counts all remaining keys of the requested range, so paging through a long
+//! range takes more than linear time. The range is therefore read in splits, whose boundaries are
+//! estimated. Splits are contiguous and cover the range, independent of the estimate. At the end,
+//! the number of keys read must be etcd's count at the same revision.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -25,22 +24,22 @@ mod split_width;
 
 use split::{Split, Splits, parts};
 
-/// Pages that are fetched at once: some that the server looks for, and one on its way.
-const PAGES_AHEAD: usize = 3;
-/// Pages that are fetched or wait for those before them: where a split holds more than a page, the rest
-/// of it is read while what was read behind it waits.
-const PAGES_HELD: usize = 8;
+/// Maximum number of concurrent page requests: the server reads some while one is transmitted.
+const CONCURRENT_PAGES: usize = 3;
+/// Maximum number of pages requested or waiting for an earlier one. If a split has more than one
+/// page, the pages after it wait until the rest of it is read.
+const BUFFERED_PAGES: usize = 8;
 
-/// How much is read at a time.
+/// Limits of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PageLimits {
-    /// The size in bytes of keys and values that a page should have.
+    /// Target size of a page: bytes of keys and values.
     pub bytes: usize,
-    /// How many entries the first page has at most, when nothing is known of their size.
+    /// Maximum number of entries of the first page, while their size is unknown.
     pub first_count: i64,
-    /// How many entries any page has at most.
+    /// Maximum number of entries of any page.
     pub max_count: i64,
-    /// Leave the values out.
+    /// Omit the values.
     pub keys_only: bool,
 }
 
@@ -62,18 +61,18 @@ pub struct Scan<S> {
     revision: i64,
     limits: PageLimits,
     splits: Splits,
-    /// The first pages of parts that are not yet reached.
+    /// First pages of the parts that follow the current one.
     ready: VecDeque<(usize, Vec<Entry>)>,
-    /// Splits on their way, in the order of the range.
+    /// Requested splits, in key order.
     in_flight: VecDeque<Fetch>,
     read: i64,
 }
 
-/// A page on its way; given up when this is dropped.
+/// A page request in flight; dropping it aborts the request.
 #[derive(Debug)]
 struct Fetch(JoinHandle<Result<Page, StoreError>>);
 
-/// What was found in a split, with the limit that was asked for in the end.
+/// The first page of a split, with the limit that succeeded.
 #[derive(Debug)]
 struct Page {
     response: RangeResponse,
@@ -81,10 +80,11 @@ struct Page {
 }
 
 impl<S: Store> Scan<S> {
-    /// Begins to read `range`, at `revision` or else at the newest one, which is the same for all pages.
+    /// Starts a scan of `range` at `revision`, or at the newest one, which then is that of all
+    /// pages.
     ///
     /// # Errors
-    /// When the first page cannot be read.
+    /// If the first page cannot be read.
     pub async fn new(
         store: S,
         range: KeyRange,
@@ -94,8 +94,9 @@ impl<S: Store> Scan<S> {
         Self::in_parts(store, range, &[], revision, limits).await
     }
 
-    /// The same for a range that holds keys of different kinds: each part, up to the next of the
-    /// ascending `cuts`, is measured for itself.
+    /// Starts a scan of a range with keys of several kinds.
+    ///
+    /// The ascending `cuts` divide it into parts, each with its own estimate of key density.
     ///
     /// # Errors
     /// As [`Self::new`].
@@ -116,27 +117,27 @@ impl<S: Store> Scan<S> {
             read: 0,
         };
         let parts = parts(range, cuts);
-        let mut asked = parts.iter();
+        let mut unread = parts.iter();
         if revision.is_none()
-            && let Some(part) = asked.next()
+            && let Some(part) = unread.next()
         {
             let first = scan.first_page(part, None).await?;
             scan.revision = first.response.revision;
-            scan.begin_part(part, first);
+            scan.add_part(part, first);
         }
-        let rest = asked.as_slice();
+        let rest = unread.as_slice();
         let pages: Vec<Fetch> = rest
             .iter()
             .map(|part| Fetch(tokio::spawn(scan.first_page(part, Some(scan.revision)))))
             .collect();
         for (part, page) in rest.iter().zip(pages) {
             let page = page.received().await?;
-            scan.begin_part(part, page);
+            scan.add_part(part, page);
         }
         Ok(scan)
     }
 
-    /// Reads the beginning of a part, which tells how many keys are in it.
+    /// Reads the first page of a part, with the number of keys in the part.
     fn first_page(
         &self,
         part: &KeyRange,
@@ -153,7 +154,7 @@ impl<S: Store> Scan<S> {
         fetch(self.store.clone(), revision, self.limits, split)
     }
 
-    fn begin_part(&mut self, part: &KeyRange, page: Page) {
+    fn add_part(&mut self, part: &KeyRange, page: Page) {
         let number = self.splits.add(part.clone(), &page);
         if !page.response.entries.is_empty() {
             self.ready.push_back((number, page.response.entries));
@@ -166,37 +167,41 @@ impl<S: Store> Scan<S> {
         self.revision
     }
 
-    /// How many keys are in the range at that revision, by etcd's own count.
+    /// The number of keys in the range at that revision, as counted by etcd.
     #[must_use]
     pub fn keys(&self) -> u64 {
         u64::try_from(self.splits.keys()).unwrap_or_default()
     }
 
-    /// The next entries in ascending key order, never an empty page; `None` at the end. After an error
-    /// there is nothing more.
+    /// Returns the next entries in ascending key order, never an empty page; `None` at the end.
+    ///
+    /// After an error, the scan returns no more entries.
     ///
     /// # Errors
-    /// When the page cannot be read; [`StoreErrorKind::Compacted`] when the revision is no longer kept,
-    /// so that the scan has to begin again.
+    /// If the page cannot be read. [`StoreErrorKind::Compacted`]: the revision is compacted, and
+    /// the scan must start again.
     pub async fn next_page(&mut self) -> Result<Option<Vec<Entry>>, StoreError> {
         loop {
-            self.fetch_ahead();
+            self.prefetch();
             if let Some((part, _)) = self.ready.front()
-                && self.splits.first_part().is_none_or(|first| *part <= first)
+                && self
+                    .splits
+                    .first_unread_part()
+                    .is_none_or(|first| *part <= first)
                 && let Some((_, entries)) = self.ready.pop_front()
             {
                 return Ok(Some(self.counted(entries)));
             }
-            let Some(fetching) = self.in_flight.pop_front() else {
+            let Some(fetch) = self.in_flight.pop_front() else {
                 return self.check_count().map(|()| None);
             };
-            let page = match fetching.received().await {
+            let page = match fetch.received().await {
                 Ok(page) => page,
-                Err(error) => return Err(self.ended(error)),
+                Err(error) => return Err(self.failed(error)),
             };
             self.splits.received(&page);
             if !page.response.entries.is_empty() {
-                self.fetch_ahead();
+                self.prefetch();
                 return Ok(Some(self.counted(page.response.entries)));
             }
         }
@@ -207,7 +212,7 @@ impl<S: Store> Scan<S> {
         entries
     }
 
-    /// As many keys were read as etcd had counted.
+    /// Checks that the number of keys read is the number that etcd counted.
     fn check_count(&mut self) -> Result<(), StoreError> {
         let (read, counted) = (self.read, self.splits.keys());
         if read == counted {
@@ -218,10 +223,10 @@ impl<S: Store> Scan<S> {
             plural::counted(read, "key")
         );
         let error = StoreError::not_applied(StoreErrorKind::Other, message);
-        Err(self.ended(error))
+        Err(self.failed(error))
     }
 
-    fn ended(&mut self, error: StoreError) -> StoreError {
+    fn failed(&mut self, error: StoreError) -> StoreError {
         self.in_flight.clear();
         self.ready.clear();
         self.splits = Splits::new(self.limits);
@@ -229,22 +234,22 @@ impl<S: Store> Scan<S> {
         error
     }
 
-    /// Whether one more page may be fetched; what comes next always may.
+    /// Whether another page may be requested. The next one in key order always may.
     fn may_fetch(&self) -> bool {
         let fetches = self.in_flight.iter();
-        let under_way = fetches.filter(|fetch| !fetch.0.is_finished()).count();
-        (under_way < PAGES_AHEAD && self.in_flight.len() < PAGES_HELD)
-            || !self.splits.first_is_under_way()
+        let pending = fetches.filter(|fetch| !fetch.0.is_finished()).count();
+        (pending < CONCURRENT_PAGES && self.in_flight.len() < BUFFERED_PAGES)
+            || !self.splits.first_is_requested()
     }
 
-    fn fetch_ahead(&mut self) {
+    fn prefetch(&mut self) {
         while self.may_fetch()
             && let Some(split) = self.splits.next()
         {
             let position = split.position;
-            let fetching = fetch(self.store.clone(), Some(self.revision), self.limits, split);
-            let fetching = Fetch(tokio::spawn(fetching));
-            self.in_flight.insert(position, fetching);
+            let fetch = fetch(self.store.clone(), Some(self.revision), self.limits, split);
+            let fetch = Fetch(tokio::spawn(fetch));
+            self.in_flight.insert(position, fetch);
         }
     }
 }
@@ -254,7 +259,7 @@ impl Fetch {
         match (&mut self.0).await {
             Ok(outcome) => outcome,
             Err(error) => {
-                let message = format!("reading a page ended early: {error}");
+                let message = format!("the task that reads a page was aborted: {error}");
                 Err(StoreError::not_applied(StoreErrorKind::Other, message))
             }
         }
@@ -283,7 +288,7 @@ async fn fetch<S: Store>(
         };
         match store.range(request).await {
             Ok(response) => return Ok(Page { response, limit }),
-            // More than a reply can hold: values larger than any seen before.
+            // Values are larger than any before, so that the reply exceeds the maximum size.
             Err(error) if error.kind == StoreErrorKind::TooLarge && limit > 1 => {
                 limit = (limit / 4).max(1);
             }

@@ -16,12 +16,12 @@ use super::options::{Login, Options};
 use super::tls::TlsSetup;
 use crate::{Applied, ConnectProblem, StoreError, StoreErrorKind};
 
-/// A connection with requests in flight is tested this often. An etcd closes connections that are
-/// tested more often than every five seconds (`--grpc-keepalive-min-time`).
+/// Interval of keep-alive pings while requests are in flight. By default, etcd closes connections
+/// that send pings more often than every five seconds (`--grpc-keepalive-min-time`).
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(6);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// What a request is sent with.
+/// The clients that share a connection.
 #[derive(Clone)]
 pub(super) struct Connection {
     pub(super) client: Client,
@@ -29,14 +29,14 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Logs in again, because the server has changed its users or forgotten the login.
+    /// Logs in again after the server changed its users or invalidated the token.
     async fn log_in(&self) -> Result<(), EtcdError> {
         self.client.refresh_token().await?;
         self.kv.log_in(&self.client).await
     }
 }
 
-/// One member of the cluster, connected to when it is first needed.
+/// One member of the cluster. Connects when it is first used.
 pub(super) struct Member {
     pub(super) endpoint: String,
     channel_endpoint: Endpoint,
@@ -46,7 +46,7 @@ pub(super) struct Member {
 }
 
 impl Member {
-    /// A member at an endpoint that has a scheme and a port.
+    /// Creates a member. `endpoint` must have a scheme and a port.
     pub(super) fn new(
         endpoint: String,
         options: &Options,
@@ -77,7 +77,7 @@ impl Member {
         })
     }
 
-    /// Sends one request and waits for its reply no longer than `limit`.
+    /// Sends one request and may_retry at most `limit` for the reply.
     pub(super) async fn send<R, Sent>(
         &self,
         limit: Duration,
@@ -87,7 +87,7 @@ impl Member {
         R: Send,
         Sent: Future<Output = Result<R, EtcdError>> + Send,
     {
-        // Logging in changes nothing: a failure before the request is sent is certain.
+        // Login changes nothing, so a failure before the request is sent was not applied.
         let connection = match timeout(limit, self.connection()).await {
             Ok(connection) => connection.map_err(|error| StoreError {
                 applied: Applied::No,
@@ -96,7 +96,7 @@ impl Member {
             Err(_) => {
                 return Err(StoreError {
                     applied: Applied::No,
-                    ..self.silent(limit)
+                    ..self.no_reply(limit)
                 });
             }
         };
@@ -111,7 +111,7 @@ impl Member {
         });
         match sent.await {
             Ok(result) => result.map_err(|error| failure(&self.endpoint, &error)),
-            Err(_) => Err(self.silent(limit)),
+            Err(_) => Err(self.no_reply(limit)),
         }
     }
 
@@ -122,26 +122,26 @@ impl Member {
         .await
     }
 
-    /// Asks whether the member can serve requests, and again while it has no leader.
+    /// Checks that the member can serve requests; retries while it has no leader.
     pub(super) async fn probe(&self, limit: Duration) -> Result<(), StoreError> {
         let deadline = Instant::now() + limit;
         let mut earlier = None;
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let error = match self.status(left).await {
+            let remaining = deadline.saturating_duration_since(Instant::now());
+            let error = match self.status(remaining).await {
                 Ok(status) if status.is_learner() => {
-                    return Err(self.unfit(ConnectProblem::Learner));
+                    return Err(self.not_serving(ConnectProblem::Learner));
                 }
-                Ok(status) if status.leader() == 0 => self.unfit(ConnectProblem::NoLeader),
+                Ok(status) if status.leader() == 0 => self.not_serving(ConnectProblem::NoLeader),
                 Ok(_) => return Ok(()),
-                // What was left of the time says nothing about the member.
+                // A timeout of the last, shortened attempt says nothing about the member.
                 Err(error) if error.problems.contains(&ConnectProblem::Silent) => {
                     earlier.take().unwrap_or(error)
                 }
                 Err(error) => error,
             };
-            let waits = error.kind == StoreErrorKind::Timeout;
-            if !waits || Instant::now() + FIRST_PAUSE >= deadline {
+            let may_retry = error.kind == StoreErrorKind::Timeout;
+            if !may_retry || Instant::now() + FIRST_PAUSE >= deadline {
                 return Err(error);
             }
             earlier = Some(error);
@@ -149,7 +149,7 @@ impl Member {
         }
     }
 
-    /// Why a connection does not come up: the failure with its cause, where one can be found.
+    /// Adds the cause of a failed connection to the error, if it can be determined.
     pub(super) async fn diagnosed(&self, error: StoreError, limit: Duration) -> StoreError {
         if !error.problems.is_empty() || error.kind != StoreErrorKind::Unreachable {
             return error;
@@ -165,8 +165,8 @@ impl Member {
         .because(problem)
     }
 
-    /// The member answers, but not with metadata.
-    fn unfit(&self, problem: ConnectProblem) -> StoreError {
+    /// The error of a member that responds but cannot serve requests.
+    fn not_serving(&self, problem: ConnectProblem) -> StoreError {
         let (kind, reason) = if problem == ConnectProblem::Learner {
             let reason = "the member is a learner: it does not serve requests yet";
             (StoreErrorKind::Other, reason)
@@ -178,8 +178,8 @@ impl Member {
             .because(problem)
     }
 
-    /// No reply in time.
-    pub(super) fn silent(&self, limit: Duration) -> StoreError {
+    /// The error of a member that did not reply within `limit`.
+    pub(super) fn no_reply(&self, limit: Duration) -> StoreError {
         StoreError::unknown(
             StoreErrorKind::Timeout,
             format!("etcd at {}: no answer within {limit:?}", self.endpoint),
@@ -193,7 +193,7 @@ impl Member {
             .await
     }
 
-    /// Logs in where there is a user. An etcd without users does not mind being given one.
+    /// Connects and logs in if a user is configured. Continues without login if etcd has no users.
     async fn connect(&self) -> Result<Connection, EtcdError> {
         if let Some(login) = &self.login {
             match self.connect_as(Some(login)).await {

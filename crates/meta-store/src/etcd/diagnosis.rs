@@ -1,13 +1,13 @@
-//! Why a connection does not come up, found out by trying again in a simpler way.
+//! Finds the cause of a failed connection with a second, simpler connection.
 //!
-//! The gRPC client reports a failed handshake as "transport error", and an alert that a server sends
-//! after the handshake (a client certificate it rejects) is lost in the race with the closing of the
-//! connection. So when a member cannot be reached, one more connection is made that sends nothing
-//! after the handshake and waits for what the server says.
+//! The gRPC client reports a failed handshake as "transport error". It often loses an alert that a
+//! server sends after the handshake (for a rejected client certificate), because the connection
+//! closes at the same time. The second connection sends nothing after the handshake and waits for
+//! the server's alert.
 
 #![expect(
     clippy::wildcard_enum_match_arm,
-    reason = "the errors and alerts of TLS have dozens of variants, most of them of no concern here"
+    reason = "the errors and alerts of TLS have dozens of variants, most of them not relevant here"
 )]
 
 use std::error::Error;
@@ -28,18 +28,19 @@ use tokio_rustls::rustls::{
 use super::tls::{SelfSigned, TlsSetup};
 use crate::ConnectProblem as Problem;
 
-/// An alert follows the handshake at once.
+/// A server sends its alert immediately after the handshake.
 const ALERT_WAIT: Duration = Duration::from_secs(1);
 
-/// Finds out why the member at `endpoint` cannot be reached, in words and as a cause; `None` where a
-/// connection comes up.
+/// Returns the cause why the member at `endpoint` is unreachable, and a description.
+///
+/// `None` if the connection succeeds or the cause is unknown.
 pub(super) async fn diagnose(
     endpoint: &str,
     tls: Option<&TlsSetup>,
     limit: Duration,
 ) -> Option<(Problem, String)> {
     let (scheme, authority) = endpoint.split_once("://")?;
-    let asked = async {
+    let diagnosis = async {
         let Ok(addresses) = lookup_host(authority).await else {
             return Some((Problem::UnknownHost, "the host name is unknown".to_owned()));
         };
@@ -56,10 +57,10 @@ pub(super) async fn diagnose(
             _ => expects_tls(stream, authority).await,
         }
     };
-    timeout(limit, asked).await.ok().flatten()
+    timeout(limit, diagnosis).await.ok().flatten()
 }
 
-/// The host of an address with a port, without the brackets of an IPv6 address.
+/// The host of `host:port`, without the brackets of an IPv6 address.
 pub(super) fn host_of(authority: &str) -> &str {
     let host = authority
         .rsplit_once(':')
@@ -79,7 +80,8 @@ async fn handshake(
     let failed = match connector.connect(name, stream).await {
         Err(error) => error,
         Ok(mut stream) => {
-            // With TLS 1.3 the server judges the client's certificate when the handshake is done here.
+            // In TLS 1.3 the server verifies the client certificate after the handshake is complete
+            // here.
             let mut byte = [0];
             match timeout(ALERT_WAIT, stream.read(&mut byte)).await {
                 Ok(Err(error)) => error,
@@ -96,8 +98,8 @@ async fn handshake(
     }
 }
 
-/// Whether a server that was spoken to without TLS answers to it: with a certificate that nobody
-/// trusts here, or with an alert.
+/// Whether a server at an http endpoint responds to a TLS handshake, with a certificate (which is
+/// never trusted here) or with an alert.
 async fn expects_tls(stream: TcpStream, authority: &str) -> Option<(Problem, String)> {
     let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()
@@ -124,7 +126,7 @@ fn tls_error(error: &io::Error) -> Option<&TlsError> {
     inner.downcast_ref::<TlsError>()
 }
 
-/// A TLS error in plain words, with its cause; `identity`: a client certificate was presented.
+/// Describes a TLS error. `identity`: a client certificate was presented.
 fn explain(error: &TlsError, identity: bool) -> Option<(Problem, String)> {
     match error {
         TlsError::InvalidCertificate(error) => Some(certificate(error)),
@@ -214,7 +216,7 @@ fn certificate(error: &CertificateError) -> (Problem, String) {
     (problem, format!("the server certificate {text}"))
 }
 
-/// The names of a certificate: rustls tells `DnsName("etcd")` and `IpAddress(10.0.0.1)`.
+/// The names in a certificate, which rustls formats as `DnsName("etcd")` and `IpAddress(10.0.0.1)`.
 fn names(presented: &[String]) -> Vec<String> {
     let inner = |name: &String| {
         let text = name.split_once('(').map_or(name.as_str(), |(_, rest)| rest);
@@ -273,7 +275,7 @@ fn alerted(alert: AlertDescription, identity: bool) -> (Problem, String) {
     if alert == A::UnrecognisedName {
         return (
             Problem::WrongName,
-            "the server does not know the host name that was asked for".to_owned(),
+            "the server does not know the requested host name".to_owned(),
         );
     }
     (
@@ -287,7 +289,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_alert_names_the_client_certificate() {
+    fn alert_about_a_certificate_blames_the_client_certificate() {
         for alert in [
             AlertDescription::BadCertificate,
             AlertDescription::CertificateRequired,
@@ -303,14 +305,14 @@ mod tests {
     }
 
     #[test]
-    fn names_lose_their_wrapping() {
+    fn certificate_names_are_unwrapped() {
         let presented = ["DnsName(\"etcd.local\")", "IpAddress(10.0.0.1)", "odd"];
         let presented = presented.map(str::to_owned);
         assert_eq!(names(&presented), ["etcd.local", "10.0.0.1", "odd"]);
     }
 
     #[test]
-    fn hosts_lose_port_and_brackets() {
+    fn host_excludes_port_and_brackets() {
         assert_eq!(host_of("etcd:2379"), "etcd");
         assert_eq!(host_of("[::1]:2379"), "::1");
     }

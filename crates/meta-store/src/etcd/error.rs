@@ -1,4 +1,4 @@
-//! What an error of the client or the server means for a caller.
+//! Converts errors of the client and the server to store errors.
 
 use std::error::Error;
 
@@ -6,7 +6,7 @@ use etcd_client::Error as EtcdError;
 
 use crate::{Applied, ConnectProblem, StoreError, StoreErrorKind};
 
-/// gRPC status codes, as their numbers are defined.
+/// gRPC status codes.
 mod code {
     pub(super) const CANCELLED: i32 = 1;
     pub(super) const UNKNOWN: i32 = 2;
@@ -22,7 +22,7 @@ mod code {
     pub(super) const UNAUTHENTICATED: i32 = 16;
 }
 
-/// What etcd and gRPC say, what it means, and whether the request may have been applied anyway.
+/// Messages of etcd and gRPC, with their kind and whether the request may have been applied.
 const MESSAGES: &[(&str, StoreErrorKind, Applied)] = {
     use Applied::{No, Unknown};
     use StoreErrorKind::{
@@ -33,12 +33,13 @@ const MESSAGES: &[(&str, StoreErrorKind, Applied)] = {
         ("request is too large", TooLarge, No),
         ("received message larger than max", TooLarge, No),
         ("encoded message length too large", TooLarge, No),
-        // The reply was too large, or is larger than we take: the request was carried out.
+        // The reply was too large for the server to send or for us to receive; the request was
+        // applied.
         ("trying to send message larger than max", TooLarge, Unknown),
         ("decoded message length too large", TooLarge, Unknown),
         ("required revision has been compacted", Compacted, No),
-        // A member whose quota was used up between its first look and its turn applies the request and
-        // reports this anyway.
+        // If the quota is exhausted between a member's first check and the apply, the request is
+        // applied and this error is still returned.
         ("database space exceeded", NoSpace, Unknown),
         ("requested lease not found", LeaseNotFound, No),
         ("permission denied", Denied, No),
@@ -48,12 +49,12 @@ const MESSAGES: &[(&str, StoreErrorKind, Applied)] = {
         ("invalid auth token", Denied, No),
         ("revision of auth store is old", Denied, No),
         ("revision in header is old", Denied, No),
-        // Members that know of no leader refuse before they look at the request; one that loses its
-        // leader in the middle says that it timed out.
+        // A member without a leader rejects the request before processing it. One that loses its
+        // leader during the request reports a timeout.
         ("etcdserver: no leader", Timeout, No),
         ("etcdserver: too many requests", Timeout, No),
         ("etcdserver: not capable", Timeout, No),
-        // Another member may not be a learner.
+        // Transient, because another member may not be a learner.
         ("rpc not supported for learner", Timeout, No),
         ("etcdserver: request timed out", Timeout, Unknown),
         ("etcdserver: leader changed", Timeout, Unknown),
@@ -61,7 +62,7 @@ const MESSAGES: &[(&str, StoreErrorKind, Applied)] = {
     ]
 };
 
-/// Turns an error of the client into ours.
+/// Converts an error of the client.
 pub(super) fn failure(endpoint: &str, error: &EtcdError) -> StoreError {
     let (kind, applied, reason) = match error {
         EtcdError::GRpcStatus(status) => {
@@ -107,8 +108,8 @@ pub(super) fn failure(endpoint: &str, error: &EtcdError) -> StoreError {
     }
 }
 
-/// Turns the reason that a server gives for ending a stream into an error.
-pub(super) fn refusal(endpoint: &str, reason: &str) -> StoreError {
+/// Converts the reason that a server gives for closing a stream.
+pub(super) fn stream_closed(endpoint: &str, reason: &str) -> StoreError {
     let (kind, applied) = classify(code::UNKNOWN, reason, false);
     StoreError {
         kind,
@@ -118,7 +119,7 @@ pub(super) fn refusal(endpoint: &str, reason: &str) -> StoreError {
     }
 }
 
-/// The cause, where what the server says shows it.
+/// The connection problem that the server's message reports, if any.
 fn problem(kind: StoreErrorKind, reason: &str) -> Option<ConnectProblem> {
     const LOGIN: [&str; 4] = [
         "authentication failed",
@@ -133,17 +134,17 @@ fn problem(kind: StoreErrorKind, reason: &str) -> Option<ConnectProblem> {
         .then_some(ConnectProblem::NoLeader)
 }
 
-/// Whether the login has to be repeated: the server changed its users since.
+/// Whether a new login is required: the users changed, or the token is invalid.
 pub(super) fn is_stale_login(error: &EtcdError) -> bool {
-    // The second is what 3.5 says on the way in, before the first can be said; the third is said of a
-    // login that has run out.
+    // 3.5 sends the second message when it receives a request, before the first check can fail; the
+    // third is for an expired token.
     let message = message_of(error);
     message.contains("revision of auth store is old")
         || message.contains("revision in header is old")
         || message.contains("invalid auth token")
 }
 
-/// Whether the server knows no users at all, so that a login is not needed.
+/// Whether authentication is disabled, so that no login is required.
 pub(super) fn is_login_unknown(error: &EtcdError) -> bool {
     message_of(error).contains("authentication is not enabled")
 }
@@ -164,7 +165,7 @@ fn message_of(error: &EtcdError) -> &str {
     }
 }
 
-/// Sorts a gRPC status. `client_side`: it was made up by our side when the connection failed.
+/// Classifies a gRPC status. `client_side`: the client generated it after a connection failure.
 fn classify(code: i32, message: &str, client_side: bool) -> (StoreErrorKind, Applied) {
     for (text, kind, applied) in MESSAGES {
         if message.contains(text) {
@@ -187,7 +188,7 @@ fn classify(code: i32, message: &str, client_side: bool) -> (StoreErrorKind, App
     }
 }
 
-/// Whether no connection came up, so that nothing was sent: only then can the cause be one of these.
+/// Whether the connection was never established, so that nothing was sent.
 fn never_connected(error: &dyn Error) -> bool {
     causes(error).any(|cause| {
         cause
@@ -200,7 +201,7 @@ fn never_connected(error: &dyn Error) -> bool {
     })
 }
 
-/// The message with the causes that say more, innermost last.
+/// The message with the causes that add information, innermost last.
 fn reason_of(message: &str, error: &dyn Error) -> String {
     let mut parts: Vec<String> = Vec::new();
     if !message.is_empty() {
@@ -227,7 +228,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_server_says_is_sorted_by_what_a_caller_can_do() {
+    fn server_errors_are_classified_by_code_and_message() {
         use Applied::{No, Unknown};
         use StoreErrorKind::{
             Compacted, Denied, LeaseNotFound, NoSpace, Other, Timeout, TooLarge, TooManyOps,

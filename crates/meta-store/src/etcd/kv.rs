@@ -1,8 +1,8 @@
-//! The requests that carry metadata, straight on the connection of the etcd client.
+//! `Range` and `Txn` requests, sent directly on the connection of the etcd client.
 //!
-//! That client copies each key and each value twice on its way: where they come by the hundred
-//! thousand, that is a third of what reading costs on this side. So `Range` and `Txn` are sent from
-//! here, in messages whose keys and values share memory; everything else goes through the client.
+//! The client copies each key and each value twice, which costs a third of the client-side time of
+//! a large read. The messages here share the memory of their buffer instead. All other requests go
+//! through the client.
 
 use std::marker::PhantomData;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -20,7 +20,7 @@ use tonic::{Request, Status};
 use super::message::{RangeReply, TxnReply};
 use super::options::Login;
 
-/// The largest reply that is taken. Pages are far smaller; a single value can hardly be larger.
+/// Maximum size of a reply. Pages are far smaller; this leaves space for a large single value.
 const MAX_REPLY_BYTES: usize = 128 << 20;
 
 /// The client of etcd's `KV` service.
@@ -32,7 +32,7 @@ pub(super) struct Kv {
 }
 
 impl Kv {
-    /// Shares a connection with `client`, and logs in where there is a user.
+    /// Shares the connection of `client`, and logs in if a user is configured.
     pub(super) async fn new(
         channel: Channel,
         client: &Client,
@@ -47,7 +47,7 @@ impl Kv {
         Ok(kv)
     }
 
-    /// Gets a new token where there is a user.
+    /// Obtains a new token if a user is configured.
     pub(super) async fn log_in(&self, client: &Client) -> Result<(), EtcdError> {
         let Some(login) = &self.login else {
             return Ok(());
@@ -81,7 +81,7 @@ impl Kv {
     {
         let mut request = Request::new(encoded);
         let headers = request.metadata_mut();
-        // A member without a leader says so instead of keeping a request waiting.
+        // A member without a leader then fails the request instead of letting it wait.
         headers.insert("hasleader", AsciiMetadataValue::from_static("true"));
         if let Some(token) = self.token() {
             headers.insert("token", token);
@@ -90,7 +90,7 @@ impl Kv {
         grpc.ready()
             .await
             .map_err(|error| Status::from_error(error.into()))?;
-        let codec = Shared(PhantomData);
+        let codec = KvCodec(PhantomData);
         let reply = grpc
             .unary(request, PathAndQuery::from_static(path), codec)
             .await?;
@@ -98,11 +98,11 @@ impl Kv {
     }
 }
 
-/// Sends what is encoded already, so that it need not be encoded again to be sent again, and decodes a
-/// reply out of the buffer it was received in, without copying its parts.
-struct Shared<Reply>(PhantomData<fn() -> Reply>);
+/// Sends a request that is already encoded (so that retries need no encoding) and decodes the reply
+/// without copying keys and values out of the receive buffer.
+struct KvCodec<Reply>(PhantomData<fn() -> Reply>);
 
-impl<Reply: Message + Default + 'static> Codec for Shared<Reply> {
+impl<Reply: Message + Default + 'static> Codec for KvCodec<Reply> {
     type Encode = Bytes;
     type Decode = Reply;
     type Encoder = Self;
@@ -117,7 +117,7 @@ impl<Reply: Message + Default + 'static> Codec for Shared<Reply> {
     }
 }
 
-impl<Reply> Encoder for Shared<Reply> {
+impl<Reply> Encoder for KvCodec<Reply> {
     type Item = Bytes;
     type Error = Status;
 
@@ -127,13 +127,13 @@ impl<Reply> Encoder for Shared<Reply> {
     }
 }
 
-impl<Reply: Message + Default> Decoder for Shared<Reply> {
+impl<Reply: Message + Default> Decoder for KvCodec<Reply> {
     type Item = Reply;
     type Error = Status;
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Reply>, Status> {
-        let whole = buffer.copy_to_bytes(buffer.remaining());
-        let message = Reply::decode(whole);
+        let encoded = buffer.copy_to_bytes(buffer.remaining());
+        let message = Reply::decode(encoded);
         message
             .map(Some)
             .map_err(|error| Status::internal(error.to_string()))

@@ -1,6 +1,7 @@
-//! The messages of etcd's `KV` service that carry metadata, as far as they are used: field numbers as in
-//! `etcdserverpb/rpc.proto` and `mvccpb/kv.proto` of etcd 3.3 and later, which agree. Keys and values
-//! share the memory of the message they came in.
+//! The fields used of the messages of etcd's `KV` service.
+//!
+//! Field numbers are those of `etcdserverpb/rpc.proto` and `mvccpb/kv.proto`, identical in etcd 3.3
+//! and later. Keys and values share the memory of the message.
 
 use bytes::Bytes;
 use prost::{Message, Oneof};
@@ -61,7 +62,7 @@ pub(super) struct Pair {
     pub(super) lease: i64,
 }
 
-/// `TxnRequest`, without what is done when a comparison fails.
+/// `TxnRequest`, without operations for the failure case.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct TxnMessage {
     #[prost(message, repeated, tag = "1")]
@@ -96,7 +97,7 @@ pub(super) const CREATE: i32 = 1;
 /// `Compare.CompareTarget.MOD`.
 pub(super) const MOD: i32 = 2;
 
-/// What a key's revision is held against.
+/// The revision to compare with.
 #[derive(Clone, PartialEq, Oneof)]
 pub(super) enum Revision {
     #[prost(int64, tag = "5")]
@@ -112,7 +113,7 @@ pub(super) struct OpMessage {
     pub(super) request: Option<Request>,
 }
 
-/// What an operation does.
+/// The kinds of operation.
 #[derive(Clone, PartialEq, Oneof)]
 pub(super) enum Request {
     #[prost(message, tag = "2")]
@@ -141,7 +142,7 @@ pub(super) struct DeleteMessage {
     pub(super) range_end: Bytes,
 }
 
-/// `TxnResponse`; of its parts only deletions are inspected.
+/// `TxnResponse`; only the counts of deleted keys are used.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct TxnReply {
     #[prost(message, optional, tag = "1")]

@@ -1,7 +1,7 @@
-//! The space quota of servers before 3.6, which tell it only in their metrics.
+//! The space quota of servers before 3.6, which report it only in their metrics.
 //!
-//! Best effort: a server that does not serve its metrics at the client port, or not in time, leaves
-//! the quota unknown.
+//! Best effort: the quota is unknown if the server does not serve metrics at the client port in
+//! time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,14 +23,14 @@ use super::tls::TlsSetup;
 /// The gauge of etcd 3.3 and later.
 const QUOTA: &str = "etcd_server_quota_backend_bytes";
 
-/// An etcd's metrics are about 100 KiB.
+/// The metrics of an etcd are about 100 KiB.
 const REPLY_BYTES_MAX: usize = 4 << 20;
 
 const TIME_MAX: Duration = Duration::from_secs(3);
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+type MetricsError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Reads metrics with the same TLS settings as everything else.
+/// Reads metrics with the TLS settings of the other connections.
 #[derive(Clone, Default)]
 pub(super) struct Metrics {
     tls: Option<TlsSetup>,
@@ -41,9 +41,9 @@ impl Metrics {
         Self { tls }
     }
 
-    /// The quota in bytes that the member at `endpoint` works with, where its metrics tell.
+    /// The quota in bytes of the member at `endpoint`, if its metrics contain it.
     pub(super) async fn quota(&self, endpoint: &str) -> Option<u64> {
-        let unknown = |reason: Failure| {
+        let unknown = |reason: MetricsError| {
             tracing::debug!(endpoint, %reason, "the metrics do not contain the quota");
         };
         match timeout(TIME_MAX, self.read(endpoint)).await {
@@ -59,7 +59,7 @@ impl Metrics {
         }
     }
 
-    async fn read(&self, endpoint: &str) -> Result<String, Failure> {
+    async fn read(&self, endpoint: &str) -> Result<String, MetricsError> {
         let (scheme, authority) = endpoint.split_once("://").ok_or("no scheme")?;
         let stream = TcpStream::connect(authority).await?;
         if scheme == "http" {
@@ -72,12 +72,12 @@ impl Metrics {
     }
 }
 
-async fn get<S>(stream: S, authority: &str) -> Result<String, Failure>
+async fn get<S>(stream: S, authority: &str) -> Result<String, MetricsError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // It ends with the sender.
+    // The task ends when the sender is dropped.
     let connection = tokio::spawn(connection);
     let request = Request::get("/metrics")
         .header("host", authority)
@@ -92,16 +92,16 @@ where
     Ok(text)
 }
 
-/// The gauge's value; metrics are written as decimal floating point numbers.
+/// Parses the value of the gauge, a decimal floating point number.
 fn quota_in(metrics: &str) -> Option<u64> {
     let line = metrics.lines().find_map(|line| line.strip_prefix(QUOTA))?;
     let value: f64 = line.trim().parse().ok()?;
-    // Beyond 2^53 a floating point number says nothing exact, and no database is as large.
+    // Above 2^53 a floating point number is not exact; no database is that large.
     let known = (1.0..9e15).contains(&value);
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "it is positive and below 2^53, and a fraction of a byte says nothing"
+        reason = "it is positive and below 2^53, and fractions of a byte are irrelevant"
     )]
     let bytes = value as u64;
     known.then_some(bytes)
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_size_leaves_the_quota_unknown() {
+    fn an_invalid_gauge_leaves_the_quota_unknown() {
         for value in ["0", "-1", "NaN", "+Inf", "1e300", "many", ""] {
             assert_eq!(quota_in(&format!("{QUOTA} {value}\n")), None, "{value}");
         }

@@ -1,4 +1,4 @@
-//! How to reach an etcd: endpoints, login, TLS, time limits.
+//! Connection options: endpoints, login, TLS, timeouts.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::tls::{Tls, TlsSetup};
 use crate::{StoreError, StoreErrorKind};
 
-/// The client port of an etcd where none is given.
+/// The default client port of etcd.
 const DEFAULT_PORT: u16 = 2379;
 
-/// A secret that no debug output shows.
+/// A secret that debug output redacts.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password(String);
 
@@ -20,13 +20,13 @@ impl Password {
         Self(secret.into())
     }
 
-    /// The secret itself, for the one place that logs in with it.
+    /// Returns the secret, for the login.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// Whether there is nothing in it.
+    /// Whether the secret is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -39,20 +39,20 @@ impl fmt::Debug for Password {
     }
 }
 
-/// How to reach an etcd.
+/// Connection options.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// `host:port`, `http://host:port` or `https://host:port` of each member.
     pub endpoints: Vec<String>,
-    /// Who logs in; none for an etcd without users.
+    /// The user to log in as; none if etcd has no users.
     pub user: Option<String>,
     /// The user's password.
     pub password: Option<Password>,
-    /// TLS settings; also implied, with the system's certificates, by an `https` endpoint.
+    /// TLS settings. An `https` endpoint implies TLS with the system's CA certificates.
     pub tls: Option<Tls>,
-    /// How long a connection may take to come up.
+    /// Timeout for establishing a connection.
     pub connect_timeout: Duration,
-    /// How long one request may take.
+    /// Timeout of a request.
     pub request_timeout: Duration,
 }
 
@@ -70,7 +70,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The usual settings for one endpoint.
+    /// The default options for one endpoint.
     #[must_use]
     pub fn for_endpoint(endpoint: impl Into<String>) -> Self {
         Self {
@@ -103,7 +103,7 @@ impl Options {
         }
     }
 
-    /// The TLS settings; also those that an `https` endpoint implies.
+    /// The TLS settings, including those implied by an `https` endpoint.
     pub(super) fn tls(&self) -> Result<Option<TlsSetup>, StoreError> {
         let https = |endpoint: &String| endpoint.trim().starts_with("https://");
         match &self.tls {
@@ -114,7 +114,7 @@ impl Options {
     }
 }
 
-/// Completes an endpoint with scheme and port.
+/// Adds the scheme and the port if missing.
 fn normalize(endpoint: &str, tls: bool) -> Result<String, StoreError> {
     let endpoint = endpoint.trim().trim_end_matches('/');
     let (scheme, authority) = match endpoint.split_once("://") {
@@ -122,7 +122,7 @@ fn normalize(endpoint: &str, tls: bool) -> Result<String, StoreError> {
         None => (if tls { "https" } else { "http" }, endpoint),
     };
     if authority.contains('@') {
-        // Not repeated here: what stands before the @ is a secret.
+        // The message omits the endpoint, because the part before the @ is a secret.
         return Err(invalid(
             "an etcd endpoint must not hold a user or password: give those by their own settings",
         ));
@@ -143,8 +143,8 @@ fn normalize(endpoint: &str, tls: bool) -> Result<String, StoreError> {
     if authority.is_empty() || authority.contains(['/', ' ', '?', '#']) {
         return Err(invalid(format!("\"{endpoint}\" is not host:port")));
     }
-    let behind_address = authority.rsplit(']').next().unwrap_or(authority);
-    if behind_address.contains(':') {
+    let after_brackets = authority.rsplit(']').next().unwrap_or(authority);
+    if after_brackets.contains(':') {
         Ok(format!("{scheme}://{authority}"))
     } else {
         Ok(format!("{scheme}://{authority}:{DEFAULT_PORT}"))
@@ -155,7 +155,7 @@ fn invalid(message: impl Into<String>) -> StoreError {
     StoreError::not_applied(StoreErrorKind::Other, message)
 }
 
-/// Who logs in.
+/// Credentials for the login.
 #[derive(Clone)]
 pub(super) struct Login {
     pub(super) user: String,
@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_endpoint_gets_scheme_and_port_where_it_has_none() {
+    fn endpoint_gets_a_missing_scheme_and_port() {
         for (given, tls, expected) in [
             ("10.0.0.1:2379", false, "http://10.0.0.1:2379"),
             ("10.0.0.1:2379", true, "https://10.0.0.1:2379"),
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_that_makes_no_sense_is_refused() {
+    fn an_invalid_endpoint_is_refused() {
         for (given, tls) in [
             ("http://etcd:2379", true),
             ("ftp://etcd", false),

@@ -1,4 +1,4 @@
-//! Our requests and replies in etcd's messages.
+//! Converts requests and replies to and from etcd's messages.
 
 use std::time::Duration;
 
@@ -13,10 +13,11 @@ use crate::{Compare, Op, RangeRequest, RangeResponse, Txn};
 use milvus_meta::entry::Entry;
 use milvus_meta::keys::KeyRange;
 
-/// Start and end of a range. etcd knows no empty key, and takes an empty end for a single key.
+/// Start and end of a range. In etcd a key is not empty, and an empty end means a single key.
 pub(super) fn bounds(range: &KeyRange) -> (Vec<u8>, Vec<u8>) {
     if range.is_empty() {
-        // Nothing is between a key and itself. A zero byte would be no end, but no end at all.
+        // `[key, key)` is empty. A key of one zero byte must not be used: as an end it means no
+        // limit.
         let key = match range.start.as_slice() {
             [] | [0] => vec![1],
             start => start.to_vec(),
@@ -36,7 +37,7 @@ fn shared_bounds(range: &KeyRange) -> (Bytes, Bytes) {
     (start.into(), end.into())
 }
 
-/// A read, encoded.
+/// Encodes a read.
 pub(super) fn range(request: &RangeRequest) -> Bytes {
     let (key, range_end) = shared_bounds(&request.range);
     let message = RangeMessage {
@@ -79,7 +80,7 @@ fn entry(pair: Pair) -> Entry {
     }
 }
 
-/// A transaction, encoded.
+/// Encodes a transaction.
 pub(super) fn txn(txn: Txn) -> Bytes {
     let message = TxnMessage {
         compares: txn.compares.into_iter().map(compare).collect(),
@@ -88,7 +89,7 @@ pub(super) fn txn(txn: Txn) -> Bytes {
     message.encode_to_vec().into()
 }
 
-/// How many keys a transaction deleted.
+/// The number of keys that a transaction deleted.
 pub(super) fn deleted(reply: &TxnReply) -> u64 {
     let parts = reply.responses.iter();
     parts
@@ -128,8 +129,8 @@ fn op(op: Op) -> OpMessage {
     }
 }
 
-/// etcd counts leases in whole seconds.
-pub(super) fn whole_seconds(ttl: Duration) -> i64 {
+/// Rounds up to the seconds of an etcd lease.
+pub(super) fn lease_seconds(ttl: Duration) -> i64 {
     let mut seconds = ttl.as_secs();
     if ttl.subsec_nanos() > 0 {
         seconds += 1;

@@ -1,4 +1,4 @@
-//! What the members say of themselves.
+//! The status of the members.
 
 use std::collections::BTreeSet;
 
@@ -10,9 +10,9 @@ use super::{EtcdStore, Repeat, join_errors};
 use crate::{ClusterStatus, MemberStatus, StoreError, StoreErrorKind};
 
 impl EtcdStore {
-    /// Asks every endpoint. A member that refuses to report is listed with what is known of it.
+    /// Queries every endpoint. A member that denies the status is listed with its endpoint only.
     pub(super) async fn cluster_status(&self) -> Result<ClusterStatus, StoreError> {
-        let mut answers = self.ask_all().await;
+        let mut answers = self.query_all().await;
         answers.sort_by_key(|(index, _)| *index);
         let mut status = ClusterStatus::default();
         let mut alarms = BTreeSet::new();
@@ -45,13 +45,13 @@ impl EtcdStore {
         Ok(status)
     }
 
-    /// Each member's status and its quota, 0 if unknown.
-    async fn ask_all(&self) -> Vec<(usize, Result<(StatusResponse, u64), StoreError>)> {
+    /// The status and the quota of each member, 0 if unknown.
+    async fn query_all(&self) -> Vec<(usize, Result<(StatusResponse, u64), StoreError>)> {
         let limit = self.inner.connect_timeout.min(self.inner.request_timeout);
-        let mut asked = JoinSet::new();
+        let mut queries = JoinSet::new();
         for (index, member) in self.inner.members.iter().cloned().enumerate() {
             let metrics = self.inner.metrics.clone();
-            asked.spawn(async move {
+            queries.spawn(async move {
                 let answer = match member.status(limit).await {
                     Ok(response) => {
                         let mut quota = size(response.db_size_quota());
@@ -65,20 +65,20 @@ impl EtcdStore {
                 (index, answer)
             });
         }
-        asked.join_all().await
+        queries.join_all().await
     }
 
-    /// The raised alarms; none are known to a user who may not ask.
+    /// The raised alarms; empty if the user lacks the permission.
     async fn alarms(&self) -> Result<Vec<String>, StoreError> {
         let limit = self.inner.request_timeout;
-        let asked = self
+        let response = self
             .call(Repeat::Safe, limit, |connection: Connection| async move {
                 let mut maintenance = connection.client.maintenance_client();
                 let none = AlarmType::None;
                 maintenance.alarm(AlarmAction::Get, none, None).await
             })
             .await;
-        match asked {
+        match response {
             Ok(response) => {
                 let alarms = response.alarms().iter();
                 Ok(alarms
@@ -108,11 +108,11 @@ fn size(bytes: i64) -> u64 {
 }
 
 /// The smaller quota; 0 if unknown.
-fn smaller(quota: Option<u64>, told: u64) -> Option<u64> {
-    match (quota, told) {
+fn smaller(quota: Option<u64>, reported: u64) -> Option<u64> {
+    match (quota, reported) {
         (quota, 0) => quota,
-        (Some(quota), told) => Some(quota.min(told)),
-        (None, told) => Some(told),
+        (Some(quota), reported) => Some(quota.min(reported)),
+        (None, reported) => Some(reported),
     }
 }
 
@@ -124,7 +124,7 @@ fn alarm_name(alarm: AlarmType) -> Option<&'static str> {
     }
 }
 
-/// A member's status names the alarms too, as `memberID:1 alarm:NOSPACE `.
+/// Extracts the alarm from an error of a member's status, such as `memberID:1 alarm:NOSPACE `.
 fn alarm_in(error: &str) -> Option<String> {
     let name = error.split("alarm:").nth(1)?.split_whitespace().next()?;
     Some(name.to_owned())
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn the_smallest_quota_that_is_reported_counts() {
+    fn the_smallest_reported_quota_is_used() {
         assert_eq!(smaller(None, 0), None);
         assert_eq!(smaller(None, 8), Some(8));
         assert_eq!(smaller(Some(8), 4), Some(4));

@@ -1,4 +1,4 @@
-//! TLS settings, read from their files once and used by every connection.
+//! TLS settings. Their files are read once and shared by all connections.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,15 +22,15 @@ use tonic::transport::{ClientTlsConfig, Endpoint, Identity};
 
 use crate::{ConnectProblem, StoreError, StoreErrorKind};
 
-/// What HTTP/2 is called in a TLS handshake.
+/// The ALPN name of HTTP/2.
 const ALPN_HTTP2: &[u8] = b"h2";
 
-/// TLS settings. All empty: the system's CA certificates are trusted.
+/// TLS settings. By default the system's CA certificates are trusted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tls {
     /// PEM file with the CA certificates to trust, instead of the system's.
     pub ca_cert: Option<PathBuf>,
-    /// PEM file with our certificate, for servers that ask for one; goes with `key`.
+    /// PEM file with the client certificate, for servers that require one; requires `key`.
     pub cert: Option<PathBuf>,
     /// PEM file with the private key of `cert`.
     pub key: Option<PathBuf>,
@@ -38,7 +38,7 @@ pub struct Tls {
     pub server_name: Option<String>,
 }
 
-/// The TLS settings of all connections, with the content of their files.
+/// The TLS settings of all connections, with the contents of the files.
 #[derive(Debug, Clone)]
 pub(super) struct TlsSetup {
     verifier: Arc<TrustVerifier>,
@@ -60,10 +60,10 @@ impl std::fmt::Debug for ClientIdentity {
 }
 
 impl TlsSetup {
-    /// Reads the files that the settings name.
+    /// Reads the files in the settings.
     ///
     /// # Errors
-    /// When a file cannot be read or holds no usable certificate or key.
+    /// If a file is unreadable or contains no usable certificate or key.
     pub(super) fn read(tls: &Tls) -> Result<Self, StoreError> {
         let trusted = match &tls.ca_cert {
             Some(path) => read_file(path).and_then(|pem| {
@@ -109,7 +109,7 @@ impl TlsSetup {
         endpoint.tls_config_with_verifier(config, verifier)
     }
 
-    /// The same settings for a connection that is not gRPC; `http2` negotiates HTTP/2.
+    /// The same settings for a connection without gRPC; `http2` negotiates HTTP/2.
     pub(super) fn client_config(&self, http2: bool) -> Result<ClientConfig, TlsError> {
         let verifier: Arc<dyn ServerCertVerifier> = self.verifier.clone();
         let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
@@ -134,19 +134,21 @@ impl TlsSetup {
     }
 }
 
-/// Verifies server certificates as Go programs such as etcdctl do: by a chain to a trusted CA, or
-/// because the certificate itself is among the trusted ones. WebPKI alone refuses the latter when the
-/// certificate is marked as a CA, as `openssl req -x509` does.
+/// Verifies server certificates as Go programs such as etcdctl do.
+///
+/// A certificate is accepted if a chain leads to a trusted CA, or if it is itself among the trusted
+/// ones. WebPKI alone rejects the latter if the certificate is marked as a CA, as `openssl req
+/// -x509` does.
 #[derive(Debug)]
 struct TrustVerifier {
     webpki: Arc<WebPkiServerVerifier>,
-    /// The certificates that were named; empty when the system's are trusted.
+    /// The configured CA certificates; empty if the system's are trusted.
     named: Vec<CertificateDer<'static>>,
     provider: Arc<CryptoProvider>,
 }
 
 impl TrustVerifier {
-    /// Trusts these certificates, or the system's when there are none.
+    /// Trusts these certificates, or the system's if there are none.
     fn new(named: Vec<CertificateDer<'static>>) -> Result<Self, StoreError> {
         let mut roots = RootCertStore::empty();
         if named.is_empty() {
@@ -173,7 +175,7 @@ impl TrustVerifier {
         })
     }
 
-    /// Whether the signature on the certificate is its own.
+    /// Whether the certificate is signed with its own key.
     fn is_self_signed(&self, certificate: &CertificateDer<'_>, now: UnixTime) -> bool {
         let mut own = RootCertStore::empty();
         let provider = Arc::clone(&self.provider);
@@ -216,7 +218,7 @@ impl ServerCertVerifier for TrustVerifier {
         let Err(TlsError::InvalidCertificate(error)) = &verified else {
             return verified;
         };
-        // WebPKI checks the period of validity before anything of these.
+        // WebPKI checks the validity period before it reports any of these errors.
         let lacks_only_a_chain = is_ca_as_end_entity(error)
             || matches!(
                 error,
@@ -267,7 +269,7 @@ impl ServerCertVerifier for TrustVerifier {
     }
 }
 
-/// The certificate is its own issuer and is not trusted.
+/// The error for an untrusted certificate that is its own issuer.
 #[derive(Debug, thiserror::Error)]
 #[error("the certificate is self-signed and not trusted")]
 pub(super) struct SelfSigned;
@@ -279,15 +281,15 @@ fn is_name_error(error: &CertificateError) -> bool {
     )
 }
 
-/// WebPKI's error for a server that presents a CA certificate; rustls has no variant for it.
+/// Matches WebPKI's error for a server with a CA certificate; rustls has no variant for it.
 fn is_ca_as_end_entity(error: &CertificateError) -> bool {
     matches!(error, CertificateError::Other(OtherError(cause)) if cause.to_string() == "CaUsedAsEndEntity")
 }
 
-/// Reads the certificates of a PEM file's content.
+/// Parses the certificates in a PEM file.
 ///
 /// # Errors
-/// In words that follow the name of the file.
+/// A phrase to append to the file's name.
 pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, &'static str> {
     let found = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<Vec<_>, _>>()
@@ -305,7 +307,7 @@ pub fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, &'static
     Ok(found)
 }
 
-/// An old version of X.509 is readable, garbage is not.
+/// Whether the encoding is invalid; old X.509 versions are not.
 fn is_damaged(certificate: &CertificateDer<'_>) -> bool {
     matches!(
         ParsedCertificate::try_from(certificate),
@@ -313,19 +315,19 @@ fn is_damaged(certificate: &CertificateDer<'_>) -> bool {
     )
 }
 
-/// Why a client certificate and a key cannot be used.
+/// The reason why a client certificate and its key cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IdentityProblem {
-    /// The certificate file, in words that follow its name.
+    /// A problem with the certificate: a phrase to append to the file's name.
     Certificate(&'static str),
-    /// The key file, in words that follow its name.
+    /// A problem with the key: a phrase to append to the file's name.
     Key(&'static str),
 }
 
-/// Checks a client certificate and its key, given as the content of PEM files.
+/// Checks a client certificate and its key, the contents of two PEM files.
 ///
 /// # Errors
-/// What is wrong with which of the two.
+/// The problem and the file that has it.
 pub fn check_identity(cert_pem: &[u8], key_pem: &[u8]) -> Result<(), IdentityProblem> {
     let chain = certificates(cert_pem).map_err(IdentityProblem::Certificate)?;
     let encrypted = contains(key_pem, b"-----BEGIN ENCRYPTED PRIVATE KEY-----")

@@ -4,15 +4,16 @@ use etcd_client::{WatchOptions, WatchStream};
 use tokio::time::sleep;
 
 use super::connection::Connection;
-use super::error::{failure, refusal};
+use super::error::{failure, stream_closed};
 use super::request::bounds;
 use super::{EtcdStore, FIRST_PAUSE, LONGEST_PAUSE, Repeat};
 use crate::{StoreError, StoreErrorKind};
 use milvus_meta::keys::KeyRange;
 
 impl EtcdStore {
-    /// Watches until there is an event, on another member when one fails. Only the caller limits how
-    /// long; the keep-alive of the connection finds out when the member hangs.
+    /// Watches until an event arrives; if a member fails, switches to another one.
+    ///
+    /// The caller sets the timeout; the keep-alive of the connection detects a member that hangs.
     pub(super) async fn watch(&self, range: &KeyRange, revision: i64) -> Result<(), StoreError> {
         let mut pause = FIRST_PAUSE;
         loop {
@@ -30,8 +31,8 @@ impl EtcdStore {
             if !error.is_transient() {
                 return Err(error);
             }
-            tracing::debug!(%error, "watching again");
-            self.leave_member(index);
+            tracing::debug!(%error, "watch failed; retrying");
+            self.switch_member(index);
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
@@ -57,14 +58,14 @@ impl EtcdStore {
     }
 }
 
-/// Reads the stream up to the first event. A revision that is compacted is no error: what happened
-/// since is not known, so the caller has to look.
+/// Waits for the first event. A compacted revision counts as one, because changes since are
+/// unknown.
 async fn first_event(endpoint: &str, mut stream: WatchStream) -> Result<(), StoreError> {
     loop {
         match stream.message().await {
             Ok(Some(response)) if response.compact_revision() > 0 => return Ok(()),
             Ok(Some(response)) if response.canceled() => {
-                return Err(refusal(endpoint, response.cancel_reason()));
+                return Err(stream_closed(endpoint, response.cancel_reason()));
             }
             Ok(Some(response)) if response.events().is_empty() => {}
             Ok(Some(_)) => return Ok(()),

@@ -1,10 +1,10 @@
 //! Divides a range into splits of about one page each, without knowing its keys.
 //!
-//! The first page of each part is read in advance; its reply has the number of keys in the part. A split then
-//! spans as much as a page would if the key density stayed the same. Splits widen while they are empty. The
-//! number of remaining keys is known, so the empty end of a part is not requested. Several splits may be in
-//! flight, but only one while the position and density of the next keys are unknown. Splits and the remaining
-//! range are always contiguous.
+//! The reply with the first page of each part has the number of keys in the part. A split then
+//! spans what one page would need if the density stayed the same. After an empty split the next one
+//! is wider. Since the number of remaining keys is known, the empty end of a part is never
+//! requested. Several splits may be in flight, but only one while the position and the density of
+//! the next keys are unknown. Splits and the remaining range are always contiguous.
 
 use std::collections::VecDeque;
 
@@ -13,46 +13,47 @@ use super::{Page, PageLimits};
 use milvus_meta::entry::Entry;
 use milvus_meta::keys::{KeyRange, successor};
 
-/// The distance between fewer keys is no estimate of the density.
+/// Minimum number of keys for an estimate of the density.
 const SAMPLE_MIN: i64 = 16;
-/// The factor by which the split after an empty one is wider.
-const WIDER: u64 = 64;
-/// The largest factor by which the split after a sparse one is wider: often the sparse one was the end of a
-/// dense piece, and another dense piece follows.
-const SPARSER: u64 = 4;
-/// After this number of empty splits the rest of the part is requested: counting it costs less.
+/// Factor of the split width after an empty split.
+const EMPTY_FACTOR: u64 = 64;
+/// Maximum factor of the split width after a sparse split. It is small because the sparse split
+/// often is the end of a dense run, and another dense run follows.
+const SPARSE_FACTOR: u64 = 4;
+/// Maximum number of consecutive empty splits. After them the rest of the part is requested,
+/// because counting it is cheaper.
 const EMPTY_MAX: u32 = 12;
-/// A split with more pages than this means that the width was wrong, not that the density varies.
-const OVERFULL: i64 = 4;
-/// The largest factor by which the number of entries of a page grows.
-const GROWTH: i64 = 8;
+/// If a split has more pages than this, the width was wrong, and not only the density uneven.
+const OVERFULL_PAGES: i64 = 4;
+/// Maximum factor by which the limit of a page grows.
+const LIMIT_FACTOR: i64 = 8;
 
-/// What is left of a range, in order, and where to cut it next.
+/// The unread pieces of a range, in key order, with the estimate of the next split in each part.
 #[derive(Debug)]
 pub(super) struct Splits {
     limits: PageLimits,
     parts: Vec<Part>,
     pieces: VecDeque<Piece>,
-    /// How many keys there are in all parts, by etcd's own count.
+    /// The number of keys in all parts, as counted by etcd.
     keys: i64,
 }
 
-/// Parts hold keys of different kinds, so each has its own estimate.
+/// The estimates of a part. Parts have keys of different kinds.
 #[derive(Debug)]
 struct Part {
-    /// How many entries the next page may have.
+    /// Limit of the next page.
     limit: i64,
-    /// How far it is to a page's worth of keys, where that is known.
+    /// The width of a split with about one page of keys, if known.
     width: Option<SplitWidth>,
-    /// Counts the widths, so that several splits of the same one are judged once.
-    width_number: u64,
-    /// Splits in a row in which nothing was.
+    /// Version of `width`: several splits of one version adjust it only once.
+    width_version: u64,
+    /// Number of consecutive empty splits.
     empty: u32,
-    /// Whether far more was in the last split than a page takes.
+    /// Whether the last split had far more keys than a page.
     overfull: bool,
 }
 
-/// A piece of the range that is not yet read.
+/// An unread piece of a range.
 #[derive(Debug)]
 struct Piece {
     range: KeyRange,
@@ -62,13 +63,14 @@ struct Piece {
 
 #[derive(Debug)]
 enum PieceState {
-    /// Not yet requested, with the number of its keys; an estimate while earlier pieces are in flight.
+    /// Not yet requested, with the number of its keys, which is an estimate while earlier pieces
+    /// are in flight.
     Waiting(i64),
-    /// Asked for with a limit; with the number of the width that cut it, if one did.
-    Asked(i64, Option<u64>),
+    /// Requested with this limit; and the version of the width that determined its end, if any.
+    Requested(i64, Option<u64>),
 }
 
-/// What to ask for next.
+/// The next request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Split {
     pub(super) range: KeyRange,
@@ -77,7 +79,7 @@ pub(super) struct Split {
     pub(super) position: usize,
 }
 
-/// The parts of a range: it is cut at those of the ascending `cuts` that are within.
+/// Divides a range at the ascending `cuts` that are inside it.
 pub(super) fn parts(range: KeyRange, cuts: &[Vec<u8>]) -> Vec<KeyRange> {
     let mut rest = range;
     let mut parts = Vec::new();
@@ -93,7 +95,7 @@ pub(super) fn parts(range: KeyRange, cuts: &[Vec<u8>]) -> Vec<KeyRange> {
 }
 
 impl Splits {
-    /// Nothing to read.
+    /// Creates an empty instance.
     pub(super) fn new(limits: PageLimits) -> Self {
         Self {
             limits,
@@ -103,17 +105,17 @@ impl Splits {
         }
     }
 
-    /// How many keys there are in all parts, by etcd's own count.
+    /// The number of keys in all parts, as counted by etcd.
     pub(super) fn keys(&self) -> i64 {
         self.keys
     }
 
-    /// Adds what the first page of the next part left, and returns the part's number.
+    /// Adds the part after its first page, and returns its number.
     pub(super) fn add(&mut self, range: KeyRange, page: &Page) -> usize {
         let mut part = Part {
-            limit: page.fitting(self.limits),
+            limit: page.next_limit(self.limits),
             width: None,
-            width_number: 0,
+            width_version: 0,
             empty: 0,
             overfull: false,
         };
@@ -125,35 +127,36 @@ impl Splits {
         number
     }
 
-    /// The part in which the first thing lies that is not yet read.
-    pub(super) fn first_part(&self) -> Option<usize> {
+    /// The number of the first part with unread keys.
+    pub(super) fn first_unread_part(&self) -> Option<usize> {
         self.pieces.front().map(|piece| piece.part)
     }
 
-    /// Whether the first thing that is not yet read is asked for; also when there is none.
-    pub(super) fn first_is_under_way(&self) -> bool {
+    /// Whether the first unread piece is requested, or everything is read.
+    pub(super) fn first_is_requested(&self) -> bool {
         let first = self.pieces.front();
-        first.is_none_or(|piece| matches!(piece.state, PieceState::Asked(..)))
+        first.is_none_or(|piece| matches!(piece.state, PieceState::Requested(..)))
     }
 
-    /// The next split; `None` when nothing is left to ask for.
+    /// Returns the next split to request; `None` if there is none for now.
     pub(super) fn next(&mut self) -> Option<Split> {
         let mut index = 0;
         while let Some(piece) = self.pieces.get(index) {
             match piece.state {
-                PieceState::Asked(..) => index += 1,
-                // It may turn out that there is more.
-                PieceState::Waiting(left) if left <= 0 && self.is_under_way(index, piece.part) => {
+                PieceState::Requested(..) => index += 1,
+                // The estimate may prove too low.
+                PieceState::Waiting(left) if left <= 0 && self.is_in_flight(index, piece.part) => {
                     index += 1;
                 }
-                // Where the keys continue, and how dense they are there, is found step by step. What is
-                // behind the part would only wait, in the place of what comes next.
+                // The search for the next keys and their density needs one split at a time. Pages
+                // of later parts would only wait and occupy the buffer.
                 PieceState::Waiting(_)
-                    if self.parts[piece.part].is_lost() && self.is_under_way(index, piece.part) =>
+                    if self.parts[piece.part].density_is_unknown()
+                        && self.is_in_flight(index, piece.part) =>
                 {
                     return None;
                 }
-                PieceState::Waiting(left) if left > 0 => return Some(self.ask(index, left)),
+                PieceState::Waiting(left) if left > 0 => return Some(self.request(index, left)),
                 PieceState::Waiting(_) => {
                     self.pieces.remove(index);
                 }
@@ -162,15 +165,15 @@ impl Splits {
         None
     }
 
-    /// Whether anything of the part is under way before a piece.
-    fn is_under_way(&self, index: usize, part: usize) -> bool {
+    /// Whether a piece of the part before this one is in flight.
+    fn is_in_flight(&self, index: usize, part: usize) -> bool {
         let mut before = self.pieces.range(..index);
         before.any(|piece| piece.part == part)
     }
 
-    fn ask(&mut self, index: usize, left: i64) -> Split {
-        let asked = |piece: &&Piece| matches!(piece.state, PieceState::Asked(..));
-        let position = self.pieces.range(..index).filter(asked).count();
+    fn request(&mut self, index: usize, left: i64) -> Split {
+        let requested = |piece: &&Piece| matches!(piece.state, PieceState::Requested(..));
+        let position = self.pieces.range(..index).filter(requested).count();
         let piece = &mut self.pieces[index];
         let part = &mut self.parts[piece.part];
         let limit = part.limit;
@@ -180,7 +183,7 @@ impl Splits {
         };
         let cut = reach.filter(|end| piece.range.is_open() || *end < piece.range.end);
         let Some(end) = cut else {
-            piece.state = PieceState::Asked(limit, None);
+            piece.state = PieceState::Requested(limit, None);
             return Split {
                 range: piece.range.clone(),
                 limit,
@@ -192,7 +195,7 @@ impl Splits {
         let split = Piece {
             range: KeyRange::new(start, end),
             part: piece.part,
-            state: PieceState::Asked(limit, Some(part.width_number)),
+            state: PieceState::Requested(limit, Some(part.width_version)),
         };
         let range = split.range.clone();
         self.pieces.insert(index, split);
@@ -203,35 +206,35 @@ impl Splits {
         }
     }
 
-    /// Takes note of what was found in the first split under way.
+    /// Records the reply for the first split in flight.
     pub(super) fn received(&mut self, page: &Page) {
         let Some(piece) = self.pieces.pop_front() else {
             return;
         };
-        let PieceState::Asked(limit, cut_by) = piece.state else {
+        let PieceState::Requested(limit, cut_by) = piece.state else {
             return;
         };
         let count = page.response.count;
         if cut_by.is_some() {
-            self.correct(piece.part, limit - count);
+            self.add_remaining(piece.part, limit - count);
         }
         let part = &mut self.parts[piece.part];
         if !page.response.entries.is_empty() {
-            part.limit = page.fitting(self.limits);
+            part.limit = page.next_limit(self.limits);
         }
-        part.learn(cut_by, page);
+        part.adjust_width(cut_by, page);
         if let Some(rest) = page.rest(piece.range, piece.part) {
             self.pieces.push_front(rest);
         }
     }
 
-    /// What was cut off held fewer keys than thought, so more are left in what it was cut from.
-    fn correct(&mut self, part: usize, more: i64) {
+    /// Adds the keys that a split had less than estimated to the piece from which it was cut.
+    fn add_remaining(&mut self, part: usize, more: i64) {
         for piece in self.pieces.iter_mut().filter(|it| it.part == part) {
             match &mut piece.state {
-                PieceState::Asked(_, Some(_)) => {}
-                // All that was left of it is under way.
-                PieceState::Asked(_, None) => return,
+                PieceState::Requested(_, Some(_)) => {}
+                // The rest of the part is already requested.
+                PieceState::Requested(_, None) => return,
                 PieceState::Waiting(left) => {
                     *left += more;
                     return;
@@ -242,24 +245,24 @@ impl Splits {
 }
 
 impl Part {
-    /// Whether nothing is known of how dense keys are where it continues.
-    fn is_lost(&self) -> bool {
+    /// Whether the density of the next keys is unknown.
+    fn density_is_unknown(&self) -> bool {
         self.empty > 0 || self.overfull
     }
 
-    /// Judges the width by what it brought.
-    fn learn(&mut self, cut_by: Option<u64>, page: &Page) {
+    /// Adjusts the width to the number of keys found.
+    fn adjust_width(&mut self, cut_by: Option<u64>, page: &Page) {
         let count = page.response.count;
         let entries = &page.response.entries;
         self.empty = if count == 0 { self.empty + 1 } else { 0 };
         let width = match cut_by {
             Some(_) if self.empty >= EMPTY_MAX => None,
-            Some(number) if number != self.width_number => return,
-            Some(_) if count == 0 => self.width.take().and_then(|it| it.scaled(WIDER, 1)),
+            Some(number) if number != self.width_version => return,
+            Some(_) if count == 0 => self.width.take().and_then(|it| it.scaled(EMPTY_FACTOR, 1)),
             Some(_) => {
-                self.overfull = count > page.limit.saturating_mul(OVERFULL);
+                self.overfull = count > page.limit.saturating_mul(OVERFULL_PAGES);
                 let count = count.unsigned_abs();
-                let factor = self.wanted().min(count.saturating_mul(SPARSER));
+                let factor = self.target_keys().min(count.saturating_mul(SPARSE_FACTOR));
                 let width = self.width.take();
                 let scaled = width.and_then(|width| width.scaled(factor, count));
                 scaled.or_else(|| self.width_by_keys(entries))
@@ -268,10 +271,10 @@ impl Part {
             None => return,
         };
         self.width = width;
-        self.width_number += 1;
+        self.width_version += 1;
     }
 
-    /// As far as it is between these keys, for as many as the next page should have.
+    /// Estimates the width of a split from the distance between these keys.
     fn width_by_keys(&self, entries: &[Entry]) -> Option<SplitWidth> {
         let keys = i64::try_from(entries.len()).ok()?;
         if keys < SAMPLE_MIN {
@@ -279,33 +282,34 @@ impl Part {
         }
         let (first, last) = (entries.first()?, entries.last()?);
         let width = SplitWidth::between(&first.key, &last.key)?;
-        width.scaled(self.wanted(), keys.unsigned_abs())
+        width.scaled(self.target_keys(), keys.unsigned_abs())
     }
 
-    /// How many keys a split should hold: a few less than its page takes, so that it is one page.
-    fn wanted(&self) -> u64 {
+    /// Target number of keys in a split: slightly less than the page limit, so that one page
+    /// suffices.
+    fn target_keys(&self) -> u64 {
         let limit = self.limit.unsigned_abs();
         (limit - limit / 8).max(1)
     }
 }
 
 impl Page {
-    /// How many entries the next page may have by the sizes of this one, growing slowly and shrinking
-    /// at once.
-    fn fitting(&self, limits: PageLimits) -> i64 {
+    /// The limit of the next page from the sizes in this one. It grows gradually and shrinks at
+    /// once.
+    fn next_limit(&self, limits: PageLimits) -> i64 {
         let entries = &self.response.entries;
         let sizes = entries.iter();
         let bytes: usize = sizes.map(|entry| entry.key.len() + entry.value.len()).sum();
-        let fitting = limits.bytes.saturating_mul(entries.len()) / bytes.max(1);
-        let fitting = i64::try_from(fitting).unwrap_or(i64::MAX);
+        let next_limit = limits.bytes.saturating_mul(entries.len()) / bytes.max(1);
+        let next_limit = i64::try_from(next_limit).unwrap_or(i64::MAX);
         let largest = limits
             .max_count
-            .min(self.limit.saturating_mul(GROWTH))
+            .min(self.limit.saturating_mul(LIMIT_FACTOR))
             .max(1);
-        fitting.clamp(1, largest)
+        next_limit.clamp(1, largest)
     }
 
-    /// What of the range that was asked for lies behind this page.
+    /// The unread rest of the requested range after this page.
     fn rest(&self, range: KeyRange, part: usize) -> Option<Piece> {
         let response = &self.response;
         let found = i64::try_from(response.entries.len()).unwrap_or(i64::MAX);

@@ -1,14 +1,14 @@
-//! How far it is in a range to so many keys.
+//! The width of a split: the distance between keys, used to estimate the end of the next split.
 //!
-//! Keys are taken for numbers: the decimal number in which two keys begin to differ, else eight bytes
-//! from there.
+//! Keys are compared as numbers: the decimal number in which two keys first differ, else the eight
+//! bytes from the first difference.
 
-/// How far a split reaches.
+/// The distance that a split spans.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum SplitWidth {
-    /// `span` in units of the eighth byte behind `depth`.
+    /// `span` in units of the last of the eight bytes that start at `depth`.
     Bytes { depth: usize, span: u64 },
-    /// `span` counted in the decimal number at `start`, `width` digits wide.
+    /// `span` of the decimal number that starts at `start` and has `width` digits.
     Decimal {
         start: usize,
         width: usize,
@@ -17,7 +17,7 @@ pub(super) enum SplitWidth {
 }
 
 impl SplitWidth {
-    /// As far as it is from `first` to `last`.
+    /// The distance from `first` to `last`.
     pub(super) fn between(first: &[u8], last: &[u8]) -> Option<Self> {
         let pairs = first.iter().zip(last);
         let depth = pairs.take_while(|(one, other)| one == other).count();
@@ -33,7 +33,7 @@ impl SplitWidth {
         (span > 0).then_some(Self::Bytes { depth, span })
     }
 
-    /// A key behind `from`, as far away as the width reaches; `None` when that is behind all keys.
+    /// Returns a key at this distance after `from`; `None` if that is after all possible keys.
     pub(super) fn reach(&mut self, from: &[u8]) -> Option<Vec<u8>> {
         loop {
             match *self {
@@ -45,7 +45,7 @@ impl SplitWidth {
                     if let Some(next) = next {
                         return Some([&from[..start], next.as_bytes()].concat());
                     }
-                    // Behind the last number of so many digits.
+                    // The next number would have more digits.
                     *self = Self::number_before(from, start);
                 }
                 Self::Bytes { depth, span } => {
@@ -62,7 +62,7 @@ impl SplitWidth {
         }
     }
 
-    /// So many times as far; `None` when that is nowhere.
+    /// Multiplies by `factor / divisor`; `None` if the result is 0.
     pub(super) fn scaled(self, factor: u64, divisor: u64) -> Option<Self> {
         let scale = |span: u64| {
             let span = u128::from(span) * u128::from(factor) / u128::from(divisor.max(1));
@@ -70,7 +70,7 @@ impl SplitWidth {
         };
         match self {
             Self::Decimal { start, width, span } => {
-                // More than the largest number leads to the number before it.
+                // A span beyond the largest number advances the number before it.
                 let span = u64::try_from(scale(span)?).unwrap_or(u64::MAX);
                 Some(Self::Decimal { start, width, span })
             }
@@ -88,8 +88,8 @@ impl SplitWidth {
         }
     }
 
-    /// To the next value of the number before `start` in a key, as the id of a collection
-    /// stands before those of its segments; where there is none, to the end of the folder.
+    /// The width to the next value of the number before `start`, such as the collection id before
+    /// segment ids; without such a number, to the end of the folder.
     fn number_before(key: &[u8], start: usize) -> Self {
         let before = &key[..start.min(key.len())];
         let folder = before
@@ -113,16 +113,16 @@ impl SplitWidth {
     }
 }
 
-/// Start and width of the run of digits around a place; the width is 0 where there is none.
+/// Start and length of the run of digits around `place`; the length is 0 if there is none.
 fn digits_around(key: &[u8], place: usize) -> (usize, usize) {
     let is_digit = |byte: &&u8| byte.is_ascii_digit();
-    let (before, behind) = key.split_at(place.min(key.len()));
+    let (before, after) = key.split_at(place.min(key.len()));
     let left = before.iter().rev().take_while(is_digit).count();
-    let right = behind.iter().take_while(is_digit).count();
+    let right = after.iter().take_while(is_digit).count();
     (before.len() - left, left + right)
 }
 
-/// The decimal number of `width` digits that stands at `start`.
+/// The decimal number of `width` digits at `start`.
 fn number(key: &[u8], start: usize, width: usize) -> Option<u64> {
     let digits = key.get(start..start + width)?;
     if !digits.iter().all(u8::is_ascii_digit) {
@@ -131,7 +131,7 @@ fn number(key: &[u8], start: usize, width: usize) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// Eight bytes of a key as a number; zeros behind its end.
+/// Eight bytes of a key as a number, padded with zeros.
 fn window(key: &[u8], depth: usize) -> u64 {
     let mut bytes = [0; 8];
     for (byte, from) in bytes.iter_mut().zip(key.iter().skip(depth)) {
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stride_reaches_as_far_again_as_the_keys_are_apart() {
+    fn reach_adds_the_distance_between_keys() {
         let mut width = SplitWidth::between(b"a/097/x", b"a/100/y").unwrap();
         assert_eq!(width.reach(b"a/100/y\0").unwrap(), b"a/103");
         assert_eq!(width.reach(b"a/103").unwrap(), b"a/106");
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn scaled_it_reaches_further_or_less_far() {
+    fn scaled_width_reaches_proportionally() {
         let width = SplitWidth::between(b"a/100", b"a/110").unwrap();
         let mut further = width.clone().scaled(3, 1).unwrap();
         assert_eq!(further.reach(b"a/110").unwrap(), b"a/140");
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_the_last_number_of_its_width_it_ends_the_folder() {
+    fn reach_past_the_last_number_ends_the_folder() {
         let mut width = SplitWidth::between(b"a/07/980", b"a/07/998").unwrap();
         assert_eq!(width.reach(b"a/07/998\0").unwrap(), b"a/08");
         assert_eq!(width.reach(b"a/08").unwrap(), b"a/09");
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stride_that_leaves_its_folder_continues_behind_it() {
+    fn reach_may_leave_the_folder() {
         let mut width = SplitWidth::Bytes {
             depth: 2,
             span: u64::MAX / 2,

@@ -28,7 +28,7 @@ fn ranges(splits: &Splits) -> Vec<KeyRange> {
 }
 
 #[test]
-fn a_far_gap_is_crossed_in_a_few_steps_and_an_empty_end_is_not_asked_for() {
+fn gaps_take_few_requests_and_an_empty_end_takes_none() {
     let range = KeyRange::prefix("root/");
     let mut splits = Splits::new(LIMITS);
     let near = (0..20).map(|number| format!("root/100000000000/5/{number:08}"));
@@ -41,7 +41,7 @@ fn a_far_gap_is_crossed_in_a_few_steps_and_an_empty_end_is_not_asked_for() {
         } else {
             0
         };
-        // All that is left, in one page: what is behind it is known to be empty.
+        // One page with all remaining keys: the range after it is known to be empty.
         let keys = (0..found).map(|number| format!("root/100900000000/5/{number:08}"));
         splits.received(&page(keys, found));
         requests += 1;
@@ -52,7 +52,7 @@ fn a_far_gap_is_crossed_in_a_few_steps_and_an_empty_end_is_not_asked_for() {
 }
 
 #[test]
-fn a_search_for_the_next_key_requests_nothing_behind_it() {
+fn search_for_the_next_key_requests_nothing_after_it() {
     let cut = [b"root/b".to_vec()];
     let parts = parts(KeyRange::prefix("root/"), &cut);
     let mut splits = Splits::new(LIMITS);
@@ -61,7 +61,7 @@ fn a_search_for_the_next_key_requests_nothing_behind_it() {
         splits.add(range.clone(), &page(keys, 400));
     }
     assert!(splits.next().is_some() && splits.next().is_some());
-    // A gap: one step at a time, although the other part is known to hold much.
+    // A gap: one split at a time, although the next part is known to have many keys.
     let nothing = || page(Vec::new(), 0);
     splits.received(&nothing());
     assert_eq!(splits.next(), None);
@@ -72,23 +72,23 @@ fn a_search_for_the_next_key_requests_nothing_behind_it() {
         assert_eq!(splits.next(), None);
         splits.received(&nothing());
     }
-    // Found, far denser than the last step was wide: still one at a time.
+    // Keys found, far denser than the width implies: still one split at a time.
     let step = splits.next().unwrap();
     let start = String::from_utf8(step.range.start).unwrap();
     let keys = (0..50).map(|number| format!("{start}{number:02}"));
     splits.received(&page(keys, 300));
     assert!(splits.next().is_some());
     assert_eq!(splits.next(), None);
-    // The width fits again.
+    // The width matches again.
     let keys = (50..90).map(|number| format!("{start}{number:02}"));
     splits.received(&page(keys, 40));
     let ahead: Vec<Split> = (0..3).filter_map(|_| splits.next()).collect();
     assert_eq!(ahead.len(), 3);
-    assert!(splits.first_is_under_way());
+    assert!(splits.first_is_requested());
 }
 
 #[test]
-fn behind_a_sparse_section_the_next_is_only_a_little_wider() {
+fn split_after_a_sparse_one_is_slightly_wider() {
     let mut splits = Splits::new(LIMITS);
     let keys = (0..20).map(|number| format!("root/{:06}", number * 10));
     splits.add(KeyRange::prefix("root/"), &page(keys, 10_000));
@@ -102,11 +102,11 @@ fn behind_a_sparse_section_the_next_is_only_a_little_wider() {
     let first = splits.next().unwrap();
     splits.received(&page(["root/000200".to_owned()], 1));
     let second = splits.next().unwrap();
-    assert_eq!(width(&second), SPARSER * width(&first));
+    assert_eq!(width(&second), SPARSE_FACTOR * width(&first));
 }
 
 #[test]
-fn sections_follow_the_density_that_was_counted() {
+fn split_width_follows_the_counted_density() {
     let mut splits = Splits::new(LIMITS);
     let keys = (0..20).map(|number| format!("root/{:06}", number * 10));
     splits.add(KeyRange::prefix("root/"), &page(keys, 10_000));
@@ -114,7 +114,7 @@ fn sections_follow_the_density_that_was_counted() {
     assert_eq!(first.limit, 50);
     assert_eq!(first.range.start, b"root/000190\0");
     assert_eq!(first.range.end, b"root/000608");
-    // Ten times as dense as thought.
+    // Ten times the estimated density.
     let keys = (0..50).map(|number| format!("root/{:06}", 191 + number));
     splits.received(&page(keys, 440));
     let rest = splits.next().unwrap();
@@ -123,8 +123,8 @@ fn sections_follow_the_density_that_was_counted() {
 }
 
 #[test]
-fn what_is_left_is_known_to_the_key_when_nothing_is_under_way() {
-    // First less dense, then denser than thought: what is left of a split is cut itself.
+fn remaining_count_is_exact_when_nothing_is_in_flight() {
+    // Less dense than estimated, then denser: the rest of a split is divided too.
     let numbers = (0..200).step_by(10).chain(191..800);
     let numbers = numbers.chain((1_000..5_000).step_by(37));
     let keys: Vec<String> = numbers.map(|number| format!("root/{number:06}")).collect();
@@ -153,7 +153,7 @@ fn what_is_left_is_known_to_the_key_when_nothing_is_under_way() {
 }
 
 #[test]
-fn what_is_under_way_and_what_waits_lie_end_to_end() {
+fn requested_and_waiting_pieces_are_contiguous() {
     let cuts = [b"root/c".to_vec(), b"root/x".to_vec(), b"z".to_vec()];
     let parts = parts(KeyRange::prefix("root/"), &cuts);
     assert_eq!(parts.len(), 3);
