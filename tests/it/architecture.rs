@@ -1,14 +1,13 @@
-//! What Cargo cannot enforce about the structure: pure modules, one place for each client, no module cycles, no test
-//! doubles in the product. Which crate may know which is in the manifests.
-//!
-//! Test code does not count.
+//! Structural rules that Cargo cannot enforce: pure modules, one place for each client, no module
+//! cycles, no test crates in the product. The manifests declare which crate may use which. Test
+//! code is exempt.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 mod cycles;
 
-/// Files and folders that decide and never act: no effects, no clock, no log. Paths below `crates/`.
+/// Files and folders of pure logic: no effects, no clock, no logging. Paths are below `crates/`.
 const PURE: &[&str] = &[
     "meta-backup/src/mounts.rs",
     "meta-kube/src/pod_resources.rs",
@@ -72,7 +71,7 @@ fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The source folders of the packages: the program's, and one for each crate.
+/// The source folders of all packages: the program's, and one for each crate.
 fn source_folders() -> Vec<PathBuf> {
     let mut folders = vec![top().join("src")];
     for item in fs::read_dir(top().join("crates")).unwrap() {
@@ -103,7 +102,7 @@ fn source_files() -> Vec<SourceFile> {
     files
 }
 
-/// All files below a folder but those of tests.
+/// All files below a folder except tests.
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let mut paths = Vec::new();
     for item in fs::read_dir(folder).unwrap() {
@@ -121,7 +120,7 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// The lines that are neither comments nor tests; tests stand at the end of a file.
+/// The lines that are neither comments nor tests; tests are at the end of a file.
 fn code_lines(text: &str) -> Vec<(usize, String)> {
     text.lines()
         .enumerate()
@@ -182,7 +181,7 @@ fn only_one_file_knows_the_kubernetes_client() {
     only("kube::", "crates/meta-kube/src/client");
 }
 
-/// Only files whose paths begin with `place` name `word`.
+/// Fails if a file whose path does not begin with `place` contains `word`.
 fn only(word: &str, place: &str) {
     let word = |line: &str| {
         let starts = line.match_indices(word).map(|(at, _)| at);
@@ -202,7 +201,7 @@ fn only(word: &str, place: &str) {
     }
 }
 
-/// The options that travel from the command line to the Jobs are declared once, where they are used.
+/// The options passed from the command line to the Jobs are declared once, where they are used.
 const OPTIONS: &str = "crates/meta-kube/src/options.rs";
 
 #[test]
@@ -264,7 +263,7 @@ fn the_product_depends_on_no_test_crate() {
 }
 
 #[test]
-fn modules_lie_where_their_names_say() {
+fn modules_are_in_the_files_their_names_imply() {
     for folder in ["benches", "crates", "src", "tests"] {
         for path in rust_files(&top().join(folder)) {
             let text = fs::read_to_string(&path).unwrap();

@@ -24,7 +24,7 @@ fn header() -> Header {
     }
 }
 
-/// Entries below `by-dev/meta`, by their relative keys.
+/// Writes entries below `by-dev/meta`, given by relative key.
 fn write(
     path: impl AsRef<Path>,
     header: Header,
@@ -47,7 +47,7 @@ const FEW: &[(&str, &str)] = &[
     ("session/id", "12"),
 ];
 
-/// Keys and values as text, root and all.
+/// Keys, including the root, and values as text.
 fn content(backup: &Backup) -> Vec<(String, String)> {
     let text = |bytes: Bytes| String::from_utf8(bytes.into()).unwrap();
     backup
@@ -58,7 +58,7 @@ fn content(backup: &Backup) -> Vec<(String, String)> {
         .collect()
 }
 
-/// Names in a folder, hidden ones included, sorted.
+/// Sorted names in a folder, including hidden ones.
 fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<_> = std::fs::read_dir(folder)
         .unwrap()

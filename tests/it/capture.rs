@@ -31,7 +31,7 @@ fn filled(keys: impl IntoIterator<Item = String>) -> MemoryStore {
 }
 
 #[tokio::test(start_paused = true)]
-async fn d20_all_pages_are_of_the_revision_of_the_first() {
+async fn d20_all_pages_have_the_revision_of_the_first() {
     let store = filled((0..200).map(|number| format!("root/{number:03}")));
     let before = store.dump();
     let range = KeyRange::prefix("root/");
@@ -62,7 +62,7 @@ async fn a_given_revision_is_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn neighbours_and_empty_ranges_are_left_alone() {
+async fn neighbours_and_empty_ranges_are_not_read() {
     let store = filled(["root/a", "root0", "root", "roo"].map(str::to_owned));
     let range = KeyRange::prefix("root/");
     let capture = Scan::new(store.clone(), range, None, SMALL).await.unwrap();
@@ -74,7 +74,7 @@ async fn neighbours_and_empty_ranges_are_left_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_compaction_ends_the_capture() {
+async fn a_compaction_ends_the_scan() {
     let store = filled((0..200).map(|number| format!("root/{number:03}")));
     let range = KeyRange::prefix("root/");
     let mut capture = Scan::new(store.clone(), range, None, SMALL).await.unwrap();
@@ -113,7 +113,7 @@ async fn pages_are_bounded_by_bytes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_page_that_no_reply_can_hold_is_read_in_smaller_ones() {
+async fn a_page_too_large_for_a_reply_is_split() {
     let store = filled((0..200).map(|number| format!("root/{number:03}")));
     let before = store.dump();
     store.fault_when(|request| {
@@ -130,7 +130,7 @@ async fn a_page_that_no_reply_can_hold_is_read_in_smaller_ones() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn keys_that_do_not_add_up_to_what_was_counted_are_noticed() {
+async fn a_scan_with_a_wrong_key_count_fails() {
     let store = filled((0..200).map(|number| format!("root/{number:03}")));
     let revision = store.look(|world| world.revision());
     let range = KeyRange::prefix("root/");
@@ -150,12 +150,12 @@ async fn keys_that_do_not_add_up_to_what_was_counted_are_noticed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_next_pages_are_fetched_while_the_caller_works() {
+async fn the_next_pages_are_prefetched() {
     let store = filled((0..200).map(|number| format!("root/{number:03}")));
     let range = KeyRange::prefix("root/");
     let mut capture = Scan::new(store.clone(), range, None, SMALL).await.unwrap();
     assert_eq!(store.counts()[&RequestKind::Range], 1);
-    // The first page, and three more in advance.
+    // The first page, and three prefetched ones.
     let fetched = 4;
     capture.next_page().await.unwrap().unwrap();
     tokio::time::sleep(Duration::from_millis(1)).await;
@@ -166,7 +166,7 @@ async fn the_next_pages_are_fetched_while_the_caller_works() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_long_range_is_counted_only_once_or_twice() {
+async fn a_long_range_is_counted_at_most_twice() {
     // Two families of different depth, ids with gaps, as metadata has them.
     let segments = (0..4_000).map(|n| format!("root/seg/44/{:05}/{:08}", n / 1_000, n * 7));
     let others = (0..2_000).map(|n| format!("root/other/{:09}", n * 31));
@@ -198,7 +198,7 @@ async fn a_long_range_is_counted_only_once_or_twice() {
     assert_eq!(read_all(capture).await.len() as i64, total);
     let counted = *counted.lock().unwrap();
     let requests = store.requests();
-    // Read as one long range it would be sixty pages and thirty times the total.
+    // Read as one long range, it would take sixty pages and count thirty times the total.
     assert!(counted < 4 * total, "{counted} keys counted for {total}");
     assert!(requests < 100, "{requests} requests for 60 pages");
 }
@@ -207,7 +207,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
     #[test]
-    fn nothing_is_left_out_and_nothing_comes_twice(
+    fn each_key_is_read_exactly_once(
         keys in prop::collection::btree_set("[a-c/\\xff]{0,3}[0-9]{0,6}[/\\x00z]{0,2}", 0..400),
         cuts in prop::collection::btree_set("[a-c]{0,2}[0-9]{0,2}", 0..4),
         first_count in 1_i64..40,

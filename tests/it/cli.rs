@@ -1,5 +1,5 @@
-//! The command line, from outside: the real binary with a clean environment, its two streams and its
-//! exit code.
+//! The command line from outside: the real binary with a clean environment, its output streams and
+//! its exit code.
 
 use std::process::Stdio;
 
@@ -37,11 +37,11 @@ mod words;
 
 use tool::Tool;
 
-/// A port on which nobody listens.
+/// A port without a listener.
 const NOBODY: &str = "127.0.0.1:1";
 
 #[test]
-fn without_a_command_the_help_is_shown_and_the_usage_is_wrong() {
+fn without_a_command_help_and_exit_code_2() {
     let ended = Tool::new().run(&[]);
     ended.expect(2).says("Usage: meta-migration <COMMAND>");
     assert_eq!(ended.stdout, "");
@@ -121,7 +121,7 @@ fn the_common_options_are_those_of_the_contract() {
 }
 
 #[test]
-fn an_unknown_option_is_wrong_usage() {
+fn an_unknown_option_is_a_usage_error() {
     let ended = Tool::new().run(&["status", "--sideways"]);
     ended.expect(2).says("unexpected argument '--sideways'");
 }
@@ -196,7 +196,7 @@ fn unknown_keys_are_warned_about_by_name() {
 }
 
 #[test]
-fn flags_win_over_the_environment_and_the_environment_over_the_file() {
+fn flags_override_environment_overrides_file() {
     let yaml = "etcd: {rootPath: from-file, endpoints: 'file:1', metaSubPath: file-meta}\n";
     let tool = Tool::new()
         .env("META_MIGRATION_ROOT_PATH", "from-environment")
@@ -213,7 +213,7 @@ fn flags_win_over_the_environment_and_the_environment_over_the_file() {
 }
 
 #[test]
-fn a_password_shows_nowhere() {
+fn a_password_is_never_printed() {
     let secret = "correct-horse-battery";
     let tool = Tool::new().env("META_MIGRATION_PASSWORD", secret);
     tool.run(&[
@@ -249,7 +249,7 @@ fn an_unreadable_password_file_is_named() {
 }
 
 #[test]
-fn errors_are_one_json_object_a_line_when_logs_are() {
+fn with_json_logs_errors_are_json_lines() {
     let ended = Tool::new().run(&["status", "--log-format", "json", "--config", "/no/such"]);
     ended.expect(2);
     let line: serde_json::Value = serde_json::from_str(ended.stderr.trim()).unwrap();
@@ -276,7 +276,7 @@ fn completions_and_manual_are_printed() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_error() {
+fn a_closed_output_pipe_is_not_an_error() {
     let tool = Tool::new();
     let mut child = tool
         .command(&["completions", "bash"])

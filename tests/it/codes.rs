@@ -1,6 +1,5 @@
-//! Codes in comments, documents and test names: each is defined in `docs/`.
-//!
-//! T (decisions about the metadata) in `decisions.md`, D and S (defects of the official tool and its script) in
+//! The codes in comments, documents and test names are defined in `docs/`: T (decisions about the
+//! metadata) in `decisions.md`, D and S (defects of the official tool and its script) in
 //! `safety.md`, W (weaknesses of that script) in `official-tool.md`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,7 +24,7 @@ fn page(name: &str) -> String {
     .unwrap()
 }
 
-/// The codes with a row in a table of their page, and the row.
+/// The codes defined in a table of their page, with the row.
 fn defined() -> BTreeMap<String, String> {
     let mut defined = BTreeMap::new();
     for (letter, name) in PAGES {
@@ -42,7 +41,7 @@ fn defined() -> BTreeMap<String, String> {
     defined
 }
 
-/// `T2b`, `W19`: a letter and a number without leading zero, and at most one more letter.
+/// `T2b`, `W19`: a letter, a number without leading zero, and at most one more letter.
 fn is_code(word: &str) -> bool {
     let Some(rest) = word.strip_prefix(|c| PAGES.iter().any(|(letter, _)| *letter == c)) else {
         return false;
@@ -53,14 +52,14 @@ fn is_code(word: &str) -> bool {
         && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// The codes in a text. S is left out: S3 is also a storage.
+/// The codes in a text. S is excluded: S3 is also a storage service.
 fn codes(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     let codes = words.filter(|word| is_code(word) && !word.starts_with('S'));
     codes.map(str::to_owned).collect()
 }
 
-/// The codes in the name of a test: `w07_w08_…` is about W7 and W8.
+/// The codes in the name of a test: `w07_w08_…` covers W7 and W8.
 fn codes_of_name(test: &str) -> BTreeSet<String> {
     let codes = test.split('_').filter_map(|part| {
         let letter = part.chars().next()?.to_ascii_uppercase();
@@ -113,7 +112,7 @@ fn every_code_in_the_tree_is_defined() {
     let defined = defined();
     let mut unknown = Vec::new();
     for path in texts() {
-        // These have examples, and the numbers that do not exist.
+        // These files have examples, and the numbers that are not used.
         if path.ends_with("codes.rs") || path.ends_with("safety_page.rs") {
             continue;
         }
@@ -132,7 +131,7 @@ fn every_code_in_the_tree_is_defined() {
 }
 
 #[test]
-fn every_weakness_of_the_official_script_has_a_test_or_a_reason() {
+fn every_script_weakness_has_a_test_or_a_reason() {
     let tested: BTreeSet<String> = tests()
         .iter()
         .flat_map(|test| codes_of_name(test))
@@ -149,7 +148,7 @@ fn every_weakness_of_the_official_script_has_a_test_or_a_reason() {
 }
 
 #[test]
-fn what_counts_as_a_code() {
+fn codes_are_recognised() {
     let found = codes("see T2b (D41), W19.x; not T, T100, AT1, T1x, W01 or D54_x");
     assert_eq!(found.into_iter().collect::<Vec<_>>(), ["D41", "T2b", "W19"]);
     let found = codes_of_name("taken_over_and_w05_w19_counts_d41x_v2");

@@ -1,4 +1,4 @@
-//! Giving space back on real servers: what is forgotten, what stays, and in which order members go.
+//! Compaction and defragmentation on real servers: removed history, kept entries, order of members.
 
 use meta_migrate::{Limits, compact};
 use meta_store::etcd::{EtcdStore, Options};
@@ -22,7 +22,7 @@ async fn write(store: &EtcdStore, ops: Vec<Op>) -> i64 {
     store.txn(txn).await.unwrap().revision
 }
 
-/// Writes a lot and deletes most of it; returns the revision at which all of it stood.
+/// Writes many keys and deletes most of them; returns the revision at which all of them existed.
 async fn fill(store: &EtcdStore) -> i64 {
     let mut full = 0;
     for batch in 0..GONE / 100 {
@@ -53,7 +53,7 @@ async fn compact_frees_space_and_keeps_entries() {
     let etcd = Etcd::start(Settings::default());
     let store = etcd.connect().await;
     let full = fill(&store).await;
-    // etcd counts what it has written to its file, which it does ten times a second.
+    // etcd updates its size metric when it commits to its file, ten times a second.
     let counted = async {
         while store.status().await.unwrap().members[0].db_size <= (GONE * 1_000) as u64 {}
     };

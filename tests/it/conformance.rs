@@ -18,7 +18,7 @@ use leases_and_waits::*;
 use reading::*;
 use writing::*;
 
-/// Runs each case on both stores, below a root path of its own.
+/// Runs each case on both stores, below a separate root path.
 macro_rules! on_both_stores {
     ($($case:ident),* $(,)?) => {
         mod memory {
@@ -42,78 +42,78 @@ macro_rules! on_both_stores {
 }
 
 on_both_stores!(
-    a_range_gives_its_keys_in_order_and_no_neighbours,
-    a_limit_cuts_the_entries_but_not_the_count,
+    a_range_returns_its_keys_in_order,
+    a_limit_truncates_entries_but_not_the_count,
     an_old_revision_is_read_as_it_was,
-    revisions_tell_when_a_key_appeared_and_when_it_changed,
-    only_the_latest_changes_are_asked_for,
+    revisions_record_creation_and_last_change,
+    a_minimum_revision_filters_entries,
     the_count_ignores_the_filter_by_revision,
-    keys_only_leaves_the_values_out,
+    keys_only_omits_the_values,
     a_range_without_keys_is_empty,
     a_transaction_is_one_revision,
-    a_transaction_whose_comparison_fails_changes_nothing,
+    a_failed_comparison_changes_nothing,
     absent_compares_a_whole_range,
     changed_before_compares_a_whole_range,
-    revisions_are_compared_to_the_number,
-    deleting_nothing_takes_no_revision,
-    a_transaction_tells_how_many_keys_it_deleted,
-    a_key_put_twice_is_refused,
-    a_key_put_and_deleted_is_refused,
-    overlapping_deletes_are_fine,
-    comparisons_and_operations_are_limited_each_for_itself,
-    a_request_too_large_is_refused,
-    a_key_needs_a_lease_that_exists,
+    revisions_are_compared_exactly,
+    deleting_nothing_uses_no_revision,
+    a_transaction_counts_deleted_keys,
+    a_key_put_twice_is_rejected,
+    a_key_put_and_deleted_is_rejected,
+    overlapping_deletes_are_accepted,
+    comparisons_and_operations_have_separate_limits,
+    a_request_too_large_is_rejected,
+    a_key_requires_an_existing_lease,
     revoking_a_lease_deletes_its_keys_at_one_revision,
-    a_put_without_lease_frees_the_key,
+    a_put_without_lease_detaches_the_key,
     a_lease_is_renewed_while_it_lives,
-    a_waiter_hears_of_a_put,
-    a_waiter_hears_of_what_happened_before_it_asked,
-    a_waiter_hears_of_a_deletion,
-    a_waiter_is_not_woken_by_a_neighbour,
-    a_future_revision_is_refused,
-    the_status_tells_version_and_size,
+    a_waiter_is_notified_of_a_put,
+    a_waiter_is_notified_of_an_earlier_change,
+    a_waiter_is_notified_of_a_deletion,
+    a_waiter_is_not_notified_of_a_neighbour,
+    a_future_revision_is_rejected,
+    the_status_reports_version_and_size,
 );
 
-// A compaction concerns the whole server, so this one has a server of its own.
+// A compaction affects the entire server, so these tests use a separate one.
 #[tokio::test]
-async fn memory_refuses_a_compacted_revision() {
-    a_compacted_revision_is_refused(MemoryStore::new()).await;
+async fn memory_rejects_a_compacted_revision() {
+    a_compacted_revision_is_rejected(MemoryStore::new()).await;
 }
 
 #[tokio::test]
-async fn etcd_refuses_a_compacted_revision() {
+async fn etcd_rejects_a_compacted_revision() {
     let etcd = etcd::Etcd::start(etcd::Settings::default());
-    a_compacted_revision_is_refused(etcd.connect().await).await;
+    a_compacted_revision_is_rejected(etcd.connect().await).await;
 }
 
-// Small limits need a server of their own.
+// Small limits need a separate server.
 #[tokio::test]
-async fn memory_runs_out_of_room() {
+async fn memory_runs_out_of_space() {
     let limits = Limits {
         quota_bytes: Some(64 << 10),
         ..Limits::default()
     };
-    the_alarm_refuses_puts_and_leases_but_no_reads(MemoryStore::with_limits(limits)).await;
+    the_alarm_blocks_puts_and_leases_but_not_reads(MemoryStore::with_limits(limits)).await;
 }
 
 #[tokio::test]
-async fn etcd_runs_out_of_room() {
+async fn etcd_runs_out_of_space() {
     let etcd = etcd::Etcd::start(etcd::Settings {
         quota_bytes: Some(4 << 20),
         ..etcd::Settings::default()
     });
-    the_alarm_refuses_puts_and_leases_but_no_reads(etcd.connect().await).await;
+    the_alarm_blocks_puts_and_leases_but_not_reads(etcd.connect().await).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn memory_lets_a_lease_run_out() {
-    a_lease_that_runs_out_takes_its_keys_along(MemoryStore::new(), "root".to_owned()).await;
+async fn memory_expires_a_lease() {
+    an_expired_lease_deletes_its_keys(MemoryStore::new(), "root".to_owned()).await;
 }
 
 #[tokio::test]
-async fn etcd_lets_a_lease_run_out() {
+async fn etcd_expires_a_lease() {
     let store = etcd::shared().connect().await;
-    a_lease_that_runs_out_takes_its_keys_along(store, etcd::own_root()).await;
+    an_expired_lease_deletes_its_keys(store, etcd::own_root()).await;
 }
 
 async fn put(store: &impl Store, key: &str, value: &str) -> i64 {
@@ -135,7 +135,7 @@ async fn refused(store: &impl Store, ops: Vec<Op>) -> StoreError {
     store.txn(Txn { compares, ops }).await.unwrap_err()
 }
 
-/// Whether a transaction of this one comparison succeeds.
+/// Whether a transaction with only this comparison succeeds.
 async fn holds(store: &impl Store, compare: Compare) -> bool {
     let txn = Txn {
         compares: vec![compare],
@@ -169,7 +169,7 @@ async fn put_on_lease(store: &impl Store, key: &str, lease: i64) {
     apply(store, vec![put]).await;
 }
 
-/// Waits while `change` is made, and proves that the wait ends.
+/// Waits while `change` is applied, and asserts that the wait ends.
 async fn woken<S: Store>(store: &S, range: KeyRange, since: i64, change: Vec<Op>) {
     let (waiting, changing) = (store.clone(), store.clone());
     let wait = waiting.wait_for_change(range, since);

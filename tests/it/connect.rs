@@ -1,4 +1,4 @@
-//! Reaching an etcd: endpoints, TLS, users, and what is reported when it does not work.
+//! Connections to etcd: endpoints, TLS, users, and error reports.
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ mod tls;
 use crate::support::certificates::Certificates;
 use crate::support::etcd::{Etcd, Settings, own_root, shared};
 
-/// A loopback address where nobody listens.
+/// A loopback address without a listener.
 fn dead_address() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().to_string()
@@ -23,7 +23,10 @@ fn dead_address() -> String {
 async fn refused(options: &Options) -> StoreError {
     let started = Instant::now();
     let error = EtcdStore::connect(options).await.err().expect("connected");
-    assert!(started.elapsed() < Duration::from_secs(8), "told too late");
+    assert!(
+        started.elapsed() < Duration::from_secs(8),
+        "the error came too late"
+    );
     error
 }
 
@@ -49,7 +52,7 @@ async fn d26_an_unreachable_endpoint_is_named_within_seconds() {
 }
 
 #[tokio::test]
-async fn d26_a_host_that_does_not_exist_is_named() {
+async fn d26_an_unknown_host_is_named() {
     let error = refused(&Options::for_endpoint("no-such-host.invalid:2379")).await;
     assert_eq!(error.kind, StoreErrorKind::Unreachable);
     assert!(
@@ -60,7 +63,7 @@ async fn d26_a_host_that_does_not_exist_is_named() {
 }
 
 #[tokio::test]
-async fn d26_a_port_that_accepts_and_never_answers_is_named_within_seconds() {
+async fn d26_a_silent_port_is_named_within_seconds() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap().to_string();
     let options = Options {
@@ -73,7 +76,7 @@ async fn d26_a_port_that_accepts_and_never_answers_is_named_within_seconds() {
 }
 
 #[tokio::test]
-async fn d26_each_of_several_unreachable_endpoints_is_reported() {
+async fn d26_all_unreachable_endpoints_are_reported() {
     let (one, other) = (dead_address(), dead_address());
     let options = Options {
         endpoints: vec![one.clone(), other.clone()],
@@ -87,7 +90,7 @@ async fn d26_each_of_several_unreachable_endpoints_is_reported() {
 }
 
 #[tokio::test]
-async fn a_dead_endpoint_beside_a_good_one_does_no_harm() {
+async fn a_dead_endpoint_next_to_a_live_one_is_harmless() {
     let (dead, good) = (dead_address(), shared().address().to_owned());
     for endpoints in [[dead.clone(), good.clone()], [good, dead.clone()]] {
         let options = Options {
@@ -115,7 +118,7 @@ async fn endpoints_work_with_and_without_a_scheme() {
 }
 
 #[tokio::test]
-async fn d21_the_time_limit_of_requests_is_the_one_that_is_set() {
+async fn d21_the_configured_request_timeout_applies() {
     let mut etcd = Etcd::start(Settings::default());
     let options = Options {
         request_timeout: Duration::from_millis(700),
@@ -146,7 +149,7 @@ async fn d21_the_time_limit_of_requests_is_the_one_that_is_set() {
 
 const PASSWORD: &str = "correct-horse-battery";
 
-/// A server with users: root, and `milvus`, who may do everything below `by-dev/` and nothing else.
+/// A server with users: root, and `milvus`, which has all rights below `by-dev/` and no others.
 async fn with_users(settings: Settings) -> Etcd {
     let etcd = Etcd::start(settings);
     let client = etcd_client::Client::connect([etcd.endpoint()], None)
@@ -177,7 +180,7 @@ fn as_user(etcd: &Etcd, user: &str, password: &str) -> Options {
 }
 
 #[tokio::test]
-async fn d24_a_user_limited_to_the_root_path_can_do_everything_below_it() {
+async fn d24_a_limited_user_works_below_the_root_path() {
     let etcd = with_users(Settings::default()).await;
     let store = EtcdStore::connect(&as_user(&etcd, "milvus", PASSWORD))
         .await
@@ -215,7 +218,7 @@ async fn d24_a_user_limited_to_the_root_path_can_do_everything_below_it() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_reported_without_telling_it() {
+async fn a_wrong_password_is_not_in_the_error() {
     let etcd = with_users(Settings::default()).await;
     let error = refused(&as_user(&etcd, "milvus", "not-the-password")).await;
     assert_eq!(error.kind, StoreErrorKind::Denied);
@@ -228,7 +231,7 @@ async fn a_wrong_password_is_reported_without_telling_it() {
 }
 
 #[tokio::test]
-async fn without_login_a_server_with_users_denies() {
+async fn a_server_with_users_requires_a_login() {
     let etcd = with_users(Settings::default()).await;
     let store = etcd.connect().await;
     let error = store
@@ -239,7 +242,7 @@ async fn without_login_a_server_with_users_denies() {
 }
 
 #[tokio::test]
-async fn a_login_that_the_server_forgot_is_repeated() {
+async fn a_login_lost_by_the_server_is_repeated() {
     let mut etcd = with_users(Settings::default()).await;
     let store = EtcdStore::connect(&as_user(&etcd, "milvus", PASSWORD))
         .await
@@ -252,7 +255,7 @@ async fn a_login_that_the_server_forgot_is_repeated() {
 }
 
 #[tokio::test]
-async fn a_login_that_a_change_of_the_users_outdates_is_repeated() {
+async fn an_outdated_login_is_repeated() {
     let files = Certificates::new(&["127.0.0.1"]);
     let keys = [files.path("server.pem"), files.path("server.key")];
     let keys = keys.map(|path| path.display().to_string());
@@ -273,7 +276,7 @@ async fn a_login_that_a_change_of_the_users_outdates_is_repeated() {
         .await
         .unwrap();
     let mut auth = client.auth_client();
-    auth.user_add("somebody", PASSWORD, None).await.unwrap();
+    auth.user_add("other", PASSWORD, None).await.unwrap();
     let read = RangeRequest::key("by-dev/k");
     assert_eq!(store.range(read).await.unwrap().count, 1);
     let txn = Txn {
@@ -284,7 +287,7 @@ async fn a_login_that_a_change_of_the_users_outdates_is_repeated() {
 }
 
 #[tokio::test]
-async fn a_login_at_a_server_without_users_is_not_needed() {
+async fn a_server_without_users_ignores_the_login() {
     let store = EtcdStore::connect(&as_user(shared(), "milvus", PASSWORD))
         .await
         .unwrap();
@@ -292,7 +295,7 @@ async fn a_login_at_a_server_without_users_is_not_needed() {
 }
 
 #[tokio::test]
-async fn limits_of_the_server_are_reported_as_such() {
+async fn server_limits_are_reported_as_limits() {
     let etcd = Etcd::start(Settings {
         max_txn_ops: Some(4),
         max_request_bytes: Some(10_000),

@@ -1,11 +1,11 @@
-//! The corpus of the fuzz targets, run as ordinary tests: every input that once failed or reached far.
+//! The corpus of the fuzz targets as ordinary tests: inputs that failed once or covered much code.
 
 use std::fs;
 use std::path::Path;
 
 use meta_fuzz as harness;
 
-/// Runs every input of a target; how many there were.
+/// Runs every input of a target; returns the number of inputs.
 fn run(target: &str, check: fn(&[u8])) -> usize {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("fuzz/corpus")
@@ -48,7 +48,7 @@ fn texts_of_the_corpus() {
     assert!(run("texts", harness::texts::run) >= 5);
 }
 
-/// The harness would pass a corpus that every reader refuses at its first byte.
+/// The check would pass a corpus that every reader rejects at its first byte.
 #[test]
 fn the_seeds_are_backups_of_every_format() {
     use meta_backup::{Format, check_bytes};

@@ -1,4 +1,4 @@
-//! The use cases on the store in memory: whole runs, their ends, and the way back.
+//! The use cases on the store in memory: complete runs, their results, and rollbacks.
 
 use std::path::Path;
 
@@ -71,7 +71,7 @@ fn plain(entries: &[Entry]) -> Vec<(Bytes, Bytes)> {
 }
 
 #[tokio::test]
-async fn migrate_verify_and_roll_back_give_back_every_byte() {
+async fn migrate_verify_and_roll_back_restore_every_byte() {
     for form in [
         CollectionForm::Split,
         CollectionForm::Database,
@@ -151,10 +151,10 @@ async fn saved(store: &MemoryStore, path: &Path) -> Vec<(Bytes, Bytes)> {
 }
 
 #[tokio::test]
-async fn d13_keys_behind_a_leased_key_are_in_the_backup() {
+async fn d13_keys_after_a_leased_key_are_in_the_backup() {
     let folder = tempfile::tempdir().unwrap();
     let store = MemoryStore::with_entries(&read_dump("dropped/in.jsonl"));
-    // One leased key in front of everything, one behind everything, and one in each gap between.
+    // Leased keys before all other keys, after them, and in each gap.
     let keys: Vec<_> = store.dump().into_iter().map(|entry| entry.key).collect();
     store.change(|world| {
         for key in keys.iter().filter(|key| key.starts_with(b"by-dev/meta/")) {
@@ -175,7 +175,7 @@ async fn d13_keys_behind_a_leased_key_are_in_the_backup() {
 }
 
 #[tokio::test]
-async fn d18_the_counter_of_server_ids_is_never_lowered() {
+async fn d18_the_server_id_counter_never_decreases() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("b.mmb");
     let store = MemoryStore::with_entries(&read_dump("dropped/in.jsonl"));
@@ -212,7 +212,7 @@ async fn d18_the_counter_of_server_ids_is_never_lowered() {
             *value = Bytes::from_static(b"77");
         }
     }
-    // Leased sessions of the dump stay as they are.
+    // Leased session keys of the dump are unchanged.
     let leased: Vec<_> = store
         .dump()
         .into_iter()

@@ -1,4 +1,4 @@
-//! Clusters of three members that lose one, or most.
+//! Clusters of three members that lose one or two.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::support::etcd::{Etcd, Settings};
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Three members, and a store that begins with the first of them.
+/// Three members, and a store that connects to the first of them.
 async fn cluster() -> (Vec<Etcd>, EtcdStore) {
     let members = Etcd::start_cluster(3, &Settings::default());
     let options = Options {
@@ -29,8 +29,8 @@ async fn put(store: &EtcdStore, value: &str) -> Result<TxnResponse, StoreError> 
     store.txn(txn).await
 }
 
-/// Puts until it goes through, as a caller may that writes the same thing each time.
-async fn put_at_last(store: &EtcdStore, value: &str) {
+/// Puts until it succeeds, which is safe because the write is idempotent.
+async fn put_until_success(store: &EtcdStore, value: &str) {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         match put(store, value).await {
@@ -61,7 +61,7 @@ async fn each_member_in_turn_can_be_dead() {
     put(&store, "0").await.unwrap();
     for (index, value_put) in ["1", "2", "3"].into_iter().enumerate() {
         members[index].kill();
-        put_at_last(&store, value_put).await;
+        put_until_success(&store, value_put).await;
         assert_eq!(value(&store).await, value_put.as_bytes());
         let status = store.status().await.unwrap();
         assert_eq!((status.members.len(), status.unreachable.len()), (2, 1));
@@ -79,7 +79,7 @@ async fn each_member_in_turn_can_hang() {
         let started = Instant::now();
         let _ = store.range(RangeRequest::key("k")).await.unwrap();
         assert!(started.elapsed() < 3 * REQUEST_TIMEOUT);
-        put_at_last(&store, value_put).await;
+        put_until_success(&store, value_put).await;
         assert_eq!(value(&store).await, value_put.as_bytes());
         members[index].go_on();
     }
@@ -100,7 +100,7 @@ async fn a_lease_outlives_the_leader() {
 }
 
 #[tokio::test]
-async fn without_a_majority_it_waits_and_then_resumes() {
+async fn requests_wait_for_a_lost_majority() {
     let (mut members, store) = cluster().await;
     put(&store, "before").await.unwrap();
     members[0].kill();
@@ -113,7 +113,7 @@ async fn without_a_majority_it_waits_and_then_resumes() {
     assert_eq!(error.applied, Applied::No, "a read");
     assert!(started.elapsed() < Duration::from_secs(30));
     members[0].restart();
-    put_at_last(&store, "after").await;
+    put_until_success(&store, "after").await;
     assert_eq!(value(&store).await, b"after");
 }
 
@@ -127,14 +127,14 @@ async fn a_wait_continues_at_another_member() {
         tokio::spawn(async move { store.wait_for_change(range, revision).await })
     };
     members[0].kill();
-    put_at_last(&store, "2").await;
+    put_until_success(&store, "2").await;
     let woken = tokio::time::timeout(Duration::from_secs(60), waiting).await;
     woken.unwrap().unwrap().unwrap();
     assert_eq!(value(&store).await, b"2");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_server_refuses_for_certain_and_reads_outlast_its_restart() {
+async fn reads_survive_a_server_restart() {
     let mut etcd = Etcd::start(Settings::default());
     let options = Options {
         request_timeout: Duration::from_millis(500),
@@ -143,7 +143,7 @@ async fn a_killed_server_refuses_for_certain_and_reads_outlast_its_restart() {
     let store = EtcdStore::connect(&options).await.unwrap();
     put(&store, "1").await.unwrap();
     etcd.kill();
-    // The first requests may meet the connection while it breaks; then nothing can be sent any more.
+    // The first requests may fail while the connection breaks; later ones cannot be sent at all.
     let mut error = put(&store, "2").await.unwrap_err();
     for _ in 0..20 {
         if error.applied == Applied::No {

@@ -1,4 +1,4 @@
-//! `docs/findings.md`, which `explain` prints, against the codes that the product uses.
+//! `docs/findings.md`, which `explain` prints, matches the codes in the product.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use regex::Regex;
 
-/// How a code appears in the source: as the first text of a call, or of a pair with its message.
+/// A code in the source: the first text of a call, or of a pair with its message.
 const USES: &str = concat!(
     r#"\b(?:error|warning|notice|broken|odd|stand_in_the_way|block\w*)\(\s*(?:&mut )?(?:\w+,\s*)?"([a-z][a-z0-9-]+)","#,
     r#"|about_cluster\(\s*[\w:]+,\s*"([a-z][a-z0-9-]+)""#,
@@ -44,7 +44,7 @@ fn documented() -> BTreeSet<String> {
 }
 
 #[test]
-fn every_code_of_a_finding_is_explained() {
+fn every_finding_code_is_documented() {
     let pattern = Regex::new(USES).unwrap();
     let mut used = BTreeSet::new();
     for text in product() {

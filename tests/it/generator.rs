@@ -1,4 +1,4 @@
-//! The generator of metadata makes what the benchmarks take it for.
+//! The metadata generator has the properties that the benchmarks assume.
 
 use std::collections::BTreeMap;
 
@@ -37,7 +37,7 @@ fn shape(entries: &[Entry]) -> BTreeMap<Family, (u64, u64)> {
 }
 
 #[test]
-fn keys_ascend_and_there_are_as_many_segment_indexes_as_asked_for() {
+fn keys_ascend_with_the_requested_segment_indexes() {
     for segment_indexes in [1, 7, 500, 4_321] {
         let entries = make(segment_indexes, 1);
         assert!(entries.is_sorted_by(|one, next| one.key < next.key));
@@ -55,10 +55,10 @@ fn a_seed_gives_the_same_bytes_and_another_seed_others() {
 }
 
 #[test]
-fn generated_metadata_migrates_without_a_finding_that_matters() {
+fn generated_metadata_migrates_without_findings() {
     let entries = make(2_000, 1);
     let migration = migrate(&entries, CollectionForm::Database, OnBrokenRecord::Fail);
-    // Every default index gets another name, and that paths are relative is said of every instance.
+    // Every default index is renamed, and the relative storage root is reported for every instance.
     const SAID: [&str; 2] = ["index-renamed", "relative-storage-root"];
     let findings = migration.findings().iter();
     let others = findings.filter(|finding| !SAID.contains(&finding.code.as_str()));
@@ -71,8 +71,8 @@ fn generated_metadata_migrates_without_a_finding_that_matters() {
 }
 
 #[test]
-fn records_are_of_the_size_and_number_of_those_in_the_medium_example() {
-    // Of the example's segments the logs stand in keys: 2.1.0 has them in the records.
+fn records_match_the_size_of_the_medium_example() {
+    // The example keeps segment logs in keys, 2.1.0 keeps them in the records.
     let example = shape(&read_dump("medium/in.jsonl"));
     let generated = shape(&make(20_000, 1));
     let ratio = |made: u64, given: u64| made as f64 / given as f64;

@@ -1,4 +1,4 @@
-//! Golden cases: real 2.1.4 metadata in three forms, compared with results that are not our own.
+//! Golden cases: real 2.1.4 metadata in three forms, compared with independent results.
 
 #![allow(
     clippy::unwrap_used,
@@ -102,7 +102,7 @@ fn applied(image: &Image, migration: &Migration) -> Image {
         .collect()
 }
 
-/// A value in a shape in which two values that mean the same are equal.
+/// Encodes a value so that two values with the same meaning are equal.
 fn comparable(key: &[u8], value: &[u8]) -> Vec<u8> {
     let family = root().strip(key).map_or(Family::Other, Family::of);
     match family {
@@ -114,7 +114,7 @@ fn comparable(key: &[u8], value: &[u8]) -> Vec<u8> {
             }
             record.encode_to_vec()
         }
-        // Decoding into a sorted map and encoding again puts map entries into one order.
+        // Decoding into a sorted map and encoding again sorts map entries.
         Family::CollectionLoadInfo => v2_3::query::CollectionLoadInfo::decode(value)
             .unwrap()
             .encode_to_vec(),
@@ -125,7 +125,7 @@ fn comparable(key: &[u8], value: &[u8]) -> Vec<u8> {
     }
 }
 
-/// What differs, in words; nothing when the images mean the same.
+/// The differences as text; empty when the images mean the same.
 fn differences(found: &Image, expected: &Image) -> Vec<String> {
     let mut out = Vec::new();
     for (key, value) in expected {
@@ -159,7 +159,7 @@ fn assert_same(found: &Image, expected: &Image, case: &str) {
     );
 }
 
-/// The living collections of a 2.1 image.
+/// The live collections of a 2.1 image.
 fn living(image: &Image) -> Vec<v2_1::etcd::CollectionInfo> {
     let records = image.iter().filter(|(key, (value, _))| {
         let family = root().strip(key).map_or(Family::Other, Family::of);
@@ -170,8 +170,9 @@ fn living(image: &Image) -> Vec<v2_1::etcd::CollectionInfo> {
         .collect()
 }
 
-/// The expected images are older than the rules from T13 on. These two add and change keys. T13: the checkpoint of each virtual channel, worked out
-/// from the fully decoded records. T19: what users gave as `params`, without the spaces of Python's JSON.
+/// Applies the rules added after the expected images were made. T13: the checkpoint of each virtual
+/// channel, computed from the fully decoded records. T19: the `params` of users, without the spaces
+/// of Python's JSON.
 fn with_later_rules(image: &Image, mut expected: Image) -> Image {
     let segments: Vec<_> = image
         .iter()
@@ -220,7 +221,7 @@ fn with_later_rules(image: &Image, mut expected: Image) -> Image {
     expected
 }
 
-/// T16, T17 and T20: without the segment indexes that `beyond_2_2` or 2.2 cannot use, and without the load
+/// T16, T17 and T20: removes the segment indexes that 2.2 or `beyond_2_2` cannot use, and the load
 /// states of collections that it cannot search.
 fn with_support(image: &Image, mut expected: Image, beyond_2_2: bool) -> Image {
     let family = |key: &Vec<u8>| root().strip(key).map_or(Family::Other, Family::of);
@@ -261,8 +262,8 @@ fn with_support(image: &Image, mut expected: Image, beyond_2_2: bool) -> Image {
     renumbered(image, expected)
 }
 
-/// T3: segments that were too small have the largest free build ids below the smallest known one, in the order
-/// of their ids; those that are left out have none.
+/// T3: small segments have the largest free build ids below the smallest known one, in the order of
+/// their segment ids; skipped segments have none.
 fn renumbered(image: &Image, mut expected: Image) -> Image {
     let family = |key: &Vec<u8>| root().strip(key).map_or(Family::Other, Family::of);
     let builds = image
@@ -302,7 +303,7 @@ fn renumbered(image: &Image, mut expected: Image) -> Image {
     expected
 }
 
-/// T15: load states as 2.3 and later store them, from those of 2.2.
+/// T15: the load states of 2.2 as 2.3 and later store them.
 fn with_load_types(image: &Image, mut expected: Image) -> Image {
     let relative = |key: String| root().join(key.as_bytes());
     for record in living(image) {
@@ -355,7 +356,7 @@ fn with_load_types(image: &Image, mut expected: Image) -> Image {
     expected
 }
 
-/// T19: 2.3 stores no parameters of the user for a scalar index of the default type.
+/// T19: 2.3 stores no user parameters for a scalar index of the default type.
 fn without_default_types(mut expected: Image) -> Image {
     for (key, (value, _)) in &mut expected {
         if root().strip(key).map(Family::of) == Some(Family::FieldIndex) {
@@ -408,17 +409,17 @@ fn the_database_form_is_the_expected_one() {
     }
 }
 
-/// The official output with its faults corrected one by one: what is replaced, and why, is said per key;
-/// every other byte has to be as the official tool wrote it.
+/// The official output with its defects corrected one by one. Each replacement has a reason; all
+/// other bytes must be equal to those of the official tool.
 fn corrected(image: &Image, official: Image) -> Image {
     let mut corrected = official;
     let relative = |key: &Vec<u8>| root().strip(key).map(<[u8]>::to_vec);
-    // T8: the load state and the replicas of 2.1 go; the official tool leaves them.
+    // T8: the load state and the replicas of 2.1 are deleted; the official tool keeps them.
     corrected.retain(|key, _| {
         let family = relative(key).map_or(Family::Other, |key| Family::of(&key));
         !matches!(family, Family::QueryCollection | Family::QueryReplica)
     });
-    // T3: placeholders have build id 0 there, at a key without the index id.
+    // T3: the official placeholders have build id 0 at a key without the index id.
     let mut smallest = i64::MAX;
     for (key, (value, _)) in image {
         if relative(key).is_some_and(|key| Family::of(&key) == Family::IndexBuild) {
@@ -471,7 +472,7 @@ fn corrected(image: &Image, official: Image) -> Image {
     corrected
 }
 
-/// T8: replicas of 2.1 under their new keys, for collections whose load state continues.
+/// T8: replicas of 2.1 under their new keys, for collections that stay loaded.
 fn with_replicas(image: &Image, mut corrected: Image) -> Image {
     let loaded: Vec<i64> = corrected
         .iter()
@@ -508,7 +509,7 @@ fn with_replicas(image: &Image, mut corrected: Image) -> Image {
 }
 
 #[test]
-fn the_embedded_form_is_the_official_one_but_for_its_faults() {
+fn the_embedded_form_is_the_corrected_official_one() {
     for case in CASES {
         let image = load(case, "in.jsonl");
         let expected = corrected(&image, load(case, "out.jsonl"));
@@ -520,7 +521,7 @@ fn the_embedded_form_is_the_official_one_but_for_its_faults() {
 }
 
 #[test]
-fn two_of_the_instances_had_an_operation_that_was_not_sent() {
+fn two_instances_had_a_pending_operation() {
     let pending = CASES.into_iter().filter(|case| {
         let image = load(case, "in.jsonl");
         let migration = migrate(&image, CollectionForm::Split);
@@ -532,7 +533,7 @@ fn two_of_the_instances_had_an_operation_that_was_not_sent() {
     assert_eq!(pending.collect::<Vec<_>>(), ["dropped", "unicode"]);
 }
 
-/// The paths of the insert logs of the example's segments: it has them beside the segments.
+/// The paths of the insert logs in the example, which stores them in separate keys.
 fn insert_logs(image: &Image) -> BTreeMap<Vec<u8>, String> {
     let logs = image.iter().filter_map(|(key, (value, _))| {
         if root().strip(key).map_or(Family::Other, Family::of) != Family::Binlog {
@@ -545,9 +546,9 @@ fn insert_logs(image: &Image) -> BTreeMap<Vec<u8>, String> {
     logs.collect()
 }
 
-/// T14 and T18 on the examples, whose segments get their logs into their records, as 2.1.0 has them, without
-/// row counts, as its compaction leaves them: afterwards the records are as the examples have them, and each
-/// log has a key with its id and the segment's rows.
+/// T14 and T18 on the examples: their segment logs are moved into the records, as in 2.1.0, without
+/// row counts, as after its compaction. The migration restores the records of the examples, and
+/// each log has a key with its id and the row count of the segment.
 #[test]
 fn logs_in_records_become_keys_with_ids_and_rows() {
     for case in CASES {

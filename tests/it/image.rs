@@ -1,4 +1,5 @@
-//! The image, without an engine: the files that the Dockerfile puts into it, in a folder that is the root of a process.
+//! The image, without a container engine: the files of the Dockerfile in a folder that is the root
+//! of a process.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -7,7 +8,7 @@ use std::process::{Command, Output};
 
 use crate::support::etcd::{own_root, shared};
 
-/// A stage of the Dockerfile, carried out: files below a folder, and the settings of the image.
+/// An executed stage of the Dockerfile: files below a folder, and the image settings.
 struct Image {
     root: tempfile::TempDir,
     path: String,
@@ -20,7 +21,7 @@ fn dockerfile() -> String {
     fs::read_to_string(path).unwrap().replace("\\\n", "")
 }
 
-/// The instructions of a stage, after those of the stage that it is based on.
+/// The instructions of a stage, preceded by those of its base stages.
 fn instructions(stage: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut is_inside = false;
@@ -49,7 +50,7 @@ impl Image {
             user: "0:0".to_owned(),
             command: Vec::new(),
         };
-        // As an engine lays it out: everybody may enter the root.
+        // As in an engine, every user may enter the root.
         fs::set_permissions(image.root.path(), fs::Permissions::from_mode(0o755)).unwrap();
         for (name, rest) in instructions(stage) {
             match name.as_str() {
@@ -75,7 +76,7 @@ impl Image {
             "/out/meta-migration" => {
                 self.install(Path::new(env!("CARGO_BIN_EXE_meta-migration")), &target);
             }
-            // A shell of this machine in the place of busybox.
+            // A shell of this machine replaces busybox.
             "/bin/busybox" => self.install(Path::new("/bin/sh"), &target),
             "/out/ca-certificates.crt" => fs::write(&target, "").unwrap(),
             "/out/empty" => fs::create_dir(&target).unwrap(),
@@ -86,7 +87,7 @@ impl Image {
         }
     }
 
-    /// Copies a program with the libraries that it loads. Those of a release loads none.
+    /// Copies a program with its shared libraries. A release build has none.
     fn install(&self, program: &Path, target: &Path) {
         fs::copy(program, target).unwrap();
         let listed = Command::new("ldd").arg(program).output().unwrap();
@@ -101,7 +102,7 @@ impl Image {
         }
     }
 
-    /// Starts a program of the image as its user.
+    /// Starts a program of the image as the image's user.
     fn run(&self, command: &[&str]) -> Output {
         let mut chroot = if is_root() {
             Command::new("chroot")
@@ -138,7 +139,7 @@ fn expect(output: &Output, code: i32, text: &str) {
     assert!(shown.contains(text), "{shown}");
 }
 
-/// The drop-in call that other programs make.
+/// The drop-in call of other programs.
 fn drop_in(image: &Image) -> &'static str {
     let yaml = format!(
         "cmd.type: backup\nconfig: {{sourceVersion: 2.1.4, backupFilePath: /milvus/data/b.bak, \
@@ -151,7 +152,7 @@ fn drop_in(image: &Image) -> &'static str {
 }
 
 #[test]
-fn default_image_runs_commands_and_drop_in_without_a_shell() {
+fn default_image_runs_commands_without_a_shell() {
     let image = Image::of("default");
     assert_eq!(image.user, "1000:1000");
     assert!(!image.root.path().join("bin").exists());
@@ -182,7 +183,7 @@ fn drop_in_image_runs_what_the_official_script_starts() {
     expect(&image.run(&["/bin/sh", "-c", &script]), 0, "b.bak");
 }
 
-/// The texts that a release has to change together.
+/// The version in texts that a release must update together.
 #[test]
 fn image_tags_have_the_version_of_the_program() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -51,7 +51,7 @@ impl Scenario {
         Self::behind(helm, role, etcd::shared().address()).await
     }
 
-    /// With nothing in etcd: where nothing is migrated, nothing has to be there.
+    /// With an empty etcd, for tests without a migration.
     async fn without_metadata(helm: Helm) -> Self {
         let bed = Bed::new(&helm.release).await;
         bed.grant(role()).await;
@@ -64,7 +64,7 @@ impl Scenario {
         }
     }
 
-    /// With an etcd that the pods find at `address`.
+    /// With an etcd that the pods reach at `address`.
     async fn behind(helm: Helm, role: Value, address: &str) -> Self {
         let bed = Bed::with_etcd(&helm.release, address).await;
         Self::on(bed, helm, role).await
@@ -79,7 +79,7 @@ impl Scenario {
         Self { bed, helm, before }
     }
 
-    /// The command line of an upgrade, and what comes on top.
+    /// The arguments of an upgrade with additional ones.
     fn command<'a>(&'a self, more: &[&'a str]) -> Vec<&'a str> {
         let mut words = vec![
             "upgrade",
@@ -104,7 +104,8 @@ impl Scenario {
         self.bed.run(&self.command(more)).await
     }
 
-    /// Fails unless each component has this image and its own count, and the metadata is of its kind.
+    /// Fails unless each component has this image and its replica count, and the metadata has the
+    /// matching layout.
     async fn assert_runs(&self, image: &str) {
         self.bed.wait_until_settled().await;
         let deployments = self.bed.deployments().await;
@@ -122,7 +123,7 @@ impl Scenario {
         self.bed.assert_no_breach();
     }
 
-    /// Fails unless the metadata is what it was at first, to the byte.
+    /// Fails unless the metadata is unchanged.
     async fn assert_untouched(&self) {
         let now = self.bed.metadata.dump().await;
         assert!(now == self.before, "the metadata is not what it was");
@@ -140,7 +141,7 @@ impl Scenario {
         Some(self.saved_state().await?["stage"].as_str()?.to_owned())
     }
 
-    /// Removes the Lease of an orchestrator that is dead for sure.
+    /// Deletes the Lease of an orchestrator that is certainly dead.
     async fn delete_lease(&self) {
         self.bed
             .delete("leases", &lease_name(&self.helm.release))
@@ -148,7 +149,7 @@ impl Scenario {
     }
 }
 
-/// The Role that `deploy/` gives to people.
+/// The Role in `deploy/` for users.
 pub(crate) fn role() -> Value {
     let text = std::fs::read_to_string(deployed("rbac.yaml")).unwrap();
     let mut roles = documents(&text)

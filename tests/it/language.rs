@@ -1,4 +1,4 @@
-//! Keeps old phrases out of the sources and documents. The terms to use are in `docs/glossary.md`.
+//! Rejects outdated phrases in sources and documents. `docs/glossary.md` lists the terms to use.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ const FILES: &[&str] = &[
 ];
 
 #[test]
-fn old_phrases_do_not_come_back() {
+fn no_old_phrases_are_used() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut paths: Vec<PathBuf> = FILES.iter().map(|name| root.join(name)).collect();
     for folder in FOLDERS {
@@ -41,7 +41,7 @@ fn old_phrases_do_not_come_back() {
     }
     let mut found = Vec::new();
     for path in paths {
-        // Backups and other binary files have no words.
+        // Backups and other binary files are skipped.
         let Ok(text) = fs::read_to_string(&path) else {
             continue;
         };

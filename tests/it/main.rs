@@ -1,4 +1,4 @@
-//! The one integration-test binary.
+//! The only integration test binary.
 #![allow(
     clippy::expect_used,
     clippy::unwrap_used,

@@ -1,5 +1,5 @@
-//! Files made to do harm: lengths that nothing follows, streams that unpack without end. Memory follows
-//! what was read.
+//! Malicious files: lengths beyond the end of the file, and decompression bombs. Memory use follows
+//! the bytes read.
 
 use std::io::Read as _;
 
@@ -10,7 +10,7 @@ use meta_fuzz::wire::bytes_field;
 
 const MIB: u64 = 1 << 20;
 
-/// What a reader says of a file, and the most it had allocated at any moment.
+/// The error of a reader, and its peak memory allocation.
 fn refused(file: &[u8]) -> (FormatError, u64) {
     let mut outcome = None;
     let measured = allocation_counter::measure(|| outcome = Some(check_bytes(file, None)));
@@ -27,7 +27,7 @@ fn frame(message: &[u8]) -> Vec<u8> {
     [&(message.len() as u64).to_le_bytes(), message].concat()
 }
 
-/// The first frame of a file of this version of meta root `a/meta`, with absolute keys.
+/// The first frame of a file of this version with meta root `a/meta` and absolute keys.
 fn header(version: u8) -> Vec<u8> {
     let mut message = vec![8, version];
     bytes_field(&mut message, 2, b"a");
@@ -43,7 +43,7 @@ fn native() -> Vec<u8> {
     file
 }
 
-/// Puts another length into a block's head, and its checksum right.
+/// Changes the length in a block header and updates the checksum.
 fn claim(file: &mut [u8], head: usize, at: usize, length: u32) {
     file[head + at..head + at + 4].copy_from_slice(&length.to_le_bytes());
     let crc = crc32fast::hash(&file[head..head + 20]);
@@ -52,7 +52,7 @@ fn claim(file: &mut [u8], head: usize, at: usize, length: u32) {
 
 #[test]
 fn d10_frame_lengths_are_not_trusted() {
-    // 30 MiB is within the limit of an entry, and nothing follows.
+    // 30 MiB is below the limit of an entry, but no data follows.
     for length in [30 * MIB, 200 * MIB, 1 << 40, u64::MAX - 8, u64::MAX] {
         let length = length.to_le_bytes();
         for version in [0, 1] {
@@ -61,7 +61,7 @@ fn d10_frame_lengths_are_not_trusted() {
             refused_within(2 * MIB, &gzip(&file));
         }
         refused_within(2 * MIB, &length);
-        // A part of birdwatcher's second version that nobody reads.
+        // A part of birdwatcher's second version that readers skip.
         let file = [&header(2)[..], &frame(&[8, 2]), &length, b"x"].concat();
         refused_within(2 * MIB, &gzip(&file));
     }
@@ -108,8 +108,8 @@ fn native_lengths_are_not_trusted() {
     }
 }
 
-/// 1 GB of zeros in 33 KB: the block says how large it is, and that is refused. A block of the largest size
-/// that is accepted stays within a bound.
+/// 1 GB of zeros in 33 KB: rejected for the size in the block header. A block of the largest
+/// accepted size is bounded.
 #[test]
 fn a_dense_native_block_is_bounded() {
     let dense = |length: usize| {
@@ -146,7 +146,7 @@ fn etcd_snapshot_lengths_are_not_trusted() {
         "/fuzz/corpus/backups/seed-snapshot"
     );
     let database = std::fs::read(sample).unwrap().split_off(1);
-    // Page 3 runs over 2^32 pages; its first element starts or reaches far behind it; it has 65,535.
+    // Page 3 overflows 2^32 pages; its first element starts or ends far behind it; it has 65,535.
     for at in [
         1536 + 12,
         1536 + 16 + 4,
@@ -164,7 +164,7 @@ fn etcd_snapshot_lengths_are_not_trusted() {
 
 #[test]
 fn a_gzip_bomb_is_refused() {
-    // Entries of 20 MiB of zeros, together a thousand times as large as the file.
+    // Entries of 20 MiB of zeros, a thousand times the size of the file in total.
     let mut zeros = Vec::new();
     std::io::repeat(0)
         .take(20 * MIB)

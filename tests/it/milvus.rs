@@ -1,8 +1,8 @@
-//! Real Milvus servers: 2.1.0 makes metadata and data, the program migrates the metadata, and later releases
-//! must show and answer the same on the same etcd and storage.
+//! Real Milvus servers: 2.1.0 creates metadata and data, the program migrates the metadata, and
+//! later releases must show the same objects and answers on the same etcd and storage.
 //!
-//! The tests are ignored unless asked for, because they need servers: `make test-milvus` fetches them and
-//! runs the group.
+//! The tests are ignored by default because they need servers: `make test-milvus` fetches the
+//! servers and runs the tests.
 
 mod bed;
 mod chain;

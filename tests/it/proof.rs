@@ -1,4 +1,4 @@
-//! Whatever is killed, nothing is lost: shown on real servers and with the real program.
+//! Killed processes and servers lose nothing: real servers and the real program.
 
 mod clusters;
 mod intruder;

@@ -1,4 +1,4 @@
-//! What holds for any 2.1 metadata.
+//! Properties that hold for any 2.1 metadata.
 
 #![allow(
     clippy::unwrap_used,
@@ -164,7 +164,7 @@ fn form() -> impl Strategy<Value = CollectionForm> {
     prop::sample::select(vec![Split, Database, Embedded])
 }
 
-/// The target image, put together by hand from the parts of a migration.
+/// The target image, assembled from the parts of a migration.
 fn by_hand(
     before: &Metadata,
     migration: &milvus_meta::transform::Migration,
@@ -214,7 +214,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
-    fn the_order_of_entries_means_nothing(
+    fn the_order_of_entries_does_not_matter(
         changes in prop::collection::vec(change(), 0..12),
         form in form(),
         keys in prop::collection::vec(any::<u32>(), 64),
@@ -231,7 +231,7 @@ proptest! {
     }
 
     #[test]
-    fn apply_is_the_parts_put_together(
+    fn apply_equals_its_parts(
         changes in prop::collection::vec(change(), 0..12),
         form in form(),
     ) {
@@ -261,7 +261,7 @@ proptest! {
         let before = changed(&changes);
         prop_assume!(!before.entries.contains_key("root-coord/collection/abc"));
         let migration = migrate_to(&before.list(), form, OnBrokenRecord::Skip, target);
-        // A plan with an error is refused, so nothing is written that could be verified.
+        // A plan with an error is rejected, so there is nothing to verify.
         prop_assume!(!migration.findings().iter().any(|finding| finding.severity == Severity::Error));
         let after = before.after(&migration);
         let entries = after.iter().map(|(key, value)| {
@@ -275,7 +275,7 @@ proptest! {
     }
 
     #[test]
-    fn t14_a_resumed_run_rewrites_the_segments_that_were_planned(
+    fn t14_a_resumed_run_rewrites_the_planned_segments(
         changes in prop::collection::vec(change(), 0..20),
     ) {
         let before = changed(&changes);
@@ -293,7 +293,7 @@ proptest! {
     }
 
     #[test]
-    fn resuming_twice_leaves_nothing(
+    fn a_second_resume_has_nothing_to_do(
         changes in prop::collection::vec(change(), 0..12),
         form in prop::sample::select(vec![Split, Embedded]),
         done in prop::collection::vec(any::<bool>(), 32),
@@ -348,23 +348,23 @@ proptest! {
         let old = before.entries.keys().filter(|key| key.contains("segment-index/")).count();
         let written = migration.plan(Layout::V2_1, 1).families.iter()
             .find(|family| family.name == "segment-index").map_or(0, |family| family.put);
-        let mut told = 0;
+        let mut reported = 0;
         for finding in migration.findings() {
-            told += match finding.code.as_str() {
+            reported += match finding.code.as_str() {
                 "shared-build" => 1,
-                // Named once for each segment index that refers to it.
+                // Reported once for each segment index that refers to it.
                 "index-build-missing" => 1,
                 "segment-index-left-out" => finding.message.split(' ').next().unwrap().parse().unwrap(),
                 _ => 0,
             };
         }
-        prop_assert_eq!(old as u64, written + told);
+        prop_assert_eq!(old as u64, written + reported);
     }
 }
 
 #[test]
-fn a_plan_without_the_collection_of_a_segment_is_refused() {
-    // What is left after both changes refers to a collection without any trace.
+fn a_segment_without_its_collection_is_rejected() {
+    // After both changes a segment refers to a collection without any other trace.
     let before = changed(&[Change::Remove(13), Change::Remove(5)]);
     let migration = migrate_to(&before.list(), Split, OnBrokenRecord::Skip, "2.2.3");
     let errors: Vec<_> = (migration.findings().iter())
@@ -375,7 +375,7 @@ fn a_plan_without_the_collection_of_a_segment_is_refused() {
 }
 
 #[test]
-fn d52_the_transforms_own_output_is_recognised_and_unchanged() {
+fn d52_the_output_of_the_transform_is_unchanged() {
     for form in [Split, Database] {
         let before = Metadata::small();
         let after = Metadata {

@@ -86,7 +86,7 @@ fn every_value_of_a_real_2_1_0_is_decoded() {
             (!shown["base64"].is_null()).then(|| Family::of(relative).name())
         })
         .collect();
-    // Its message is in no schema of ours; nothing reads it after the upgrade.
+    // The project has no schema for its message; no release reads it after the upgrade.
     let unknown = BTreeSet::from(["queryCoord-sealedSegmentChangeInfo"]);
     assert_eq!(undecoded, unknown);
 }

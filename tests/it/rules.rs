@@ -1,5 +1,5 @@
-//! One test for each rule of the conversion, and for each fault of the official tool that it avoids.
-//! Expected values are written out by hand.
+//! One test for each conversion rule, and for each defect of the official tool that it avoids.
+//! Expected values are written by hand.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! `docs/safety.md` names a test for every claim: each has to be there.
+//! `docs/safety.md` names a test for every claim, and each of them exists.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -31,7 +31,7 @@ fn collect(folder: &Path, names: &mut BTreeSet<String>) {
     }
 }
 
-/// What follows `fn` after a line that marks a test.
+/// Collects the names after `fn` in lines that follow a test attribute.
 fn collect_names(text: &str, names: &mut BTreeSet<String>) {
     let mut is_test = false;
     for line in text.lines().map(str::trim_start) {
@@ -47,8 +47,7 @@ fn collect_names(text: &str, names: &mut BTreeSet<String>) {
     }
 }
 
-/// Everything in backquotes that looks like the name of a test: words joined by underscores, or marked
-/// by a colon in front.
+/// The names of tests in backquotes: lower-case words with at least two underscores.
 fn named(page: &str) -> BTreeSet<String> {
     page.split('`')
         .skip(1)
@@ -64,7 +63,7 @@ fn named(page: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_test_that_the_page_names_is_there() {
+fn every_test_named_on_the_page_exists() {
     let tests = tests();
     let named = named(&page());
     let missing: Vec<_> = named.difference(&tests).collect();
@@ -76,9 +75,9 @@ fn every_test_that_the_page_names_is_there() {
     );
 }
 
-/// D32, D40, D42, D48 and D49 do not exist: the numbers are labels with gaps.
+/// D32, D40, D42, D48 and D49 do not exist: the numbering has gaps.
 #[test]
-fn every_defect_of_the_official_tool_has_its_line_with_a_test_or_a_reason() {
+fn every_tool_defect_has_a_test_or_a_reason() {
     let page = page();
     let gaps = [32, 40, 42, 48, 49];
     for number in (1..=54).filter(|number| !gaps.contains(number)) {
@@ -107,7 +106,7 @@ fn every_defect_of_the_official_tool_has_its_line_with_a_test_or_a_reason() {
 }
 
 #[test]
-fn every_defect_of_the_official_script_has_its_line_with_a_test_or_a_reason() {
+fn every_script_defect_has_a_test_or_a_reason() {
     let page = page();
     for number in 1..=18 {
         let start = format!("| S{number} |");
@@ -123,7 +122,7 @@ fn every_defect_of_the_official_script_has_its_line_with_a_test_or_a_reason() {
 }
 
 #[test]
-fn what_counts_as_the_name_of_a_test() {
+fn test_names_are_recognised() {
     let found = named("`one_test_name` and `Type` and `a_b` and `src/x.rs` and `d3_and_more`");
     assert_eq!(
         found.into_iter().collect::<Vec<_>>(),
@@ -176,7 +175,7 @@ fn mutations() -> Vec<Mutation> {
         .collect()
 }
 
-/// The rows of the tables of claims: what is claimed, the tests and the mutation.
+/// The rows of the tables of claims: the claim, its tests and its mutation.
 fn claims(page: &str) -> Vec<[&str; 3]> {
     let mut is_inside = false;
     let mut claims = Vec::new();
@@ -196,9 +195,10 @@ fn claims(page: &str) -> Vec<[&str; 3]> {
     claims
 }
 
-/// `scripts/mutants` shows that the tests notice them; that takes a build, and is done on demand.
+/// `scripts/mutants` checks that the tests detect the mutations, which needs a build and is run on
+/// request.
 #[test]
-fn every_claim_names_a_mutation_that_its_tests_kill() {
+fn every_claim_names_a_mutation_its_tests_kill() {
     let page = page();
     let mut mutations = mutations();
     let claims = claims(&page);

@@ -1,14 +1,15 @@
-//! Whatever happens at whichever request, nothing is lost: whole runs on the store in memory, with every
-//! disturbance at every request.
+//! No fault at any request loses metadata: complete runs on the store in memory, with every fault
+//! at every request.
 //!
-//! A schedule starts with etcd as some run left it (untouched, or killed in each phase), runs `migrate`
-//! or `rollback`, and lets something happen at one request. Afterwards etcd has to be legal: 2.1 whole
-//! or the commit made. Then the disturbance ends, and on one copy of the data `migrate` has to end at what
-//! the transform gives, on another `rollback` has to give back every byte. Schedules with two
-//! disturbances are sampled; `SIMULATION_SEED` repeats a sample. Whenever `migrate` or `verify` says that all is
-//! well, an oracle that shares no code with the program finds every collection, schema, index and segment.
+//! A schedule starts with etcd as some run left it (unchanged, or killed in each phase), runs
+//! `migrate` or `rollback`, and injects a fault at one request. Afterwards etcd must be in a legal
+//! state: 2.1 is intact or the commit was made. Then the fault ends; on one copy of the data
+//! `migrate` must produce the result of the transform, on another `rollback` must restore every
+//! byte. Schedules with two faults are sampled; `SIMULATION_SEED` repeats a sample. Whenever
+//! `migrate` or `verify` reports success, an oracle that shares no code with the program must find
+//! every collection, schema, index and segment.
 //!
-//! [`touched`] does the same on metadata that something else has changed.
+//! [`touched`] does the same with metadata that another program has altered.
 
 use std::collections::HashSet;
 use std::io::Write as _;
@@ -28,10 +29,10 @@ mod schedule;
 mod starts;
 mod touched;
 
-use disturbance::{Disturbance, Events, Source, subside};
+use disturbance::{Events, RequestFault, Source, end_faults};
 use instance::{Case, Image};
 use judge::{
-    Verdict, equal, guarded, journal_of, legal, metadata_of, phase, recorded, state_of, that,
+    Verdict, equal, guarded, journal_of, labelled, legal, metadata_of, phase, recorded, state_of,
     truthful,
 };
 pub(crate) use schedule::Clock;
@@ -46,20 +47,20 @@ const FORMS: [CollectionForm; 3] = [
     CollectionForm::Database,
     CollectionForm::Embedded,
 ];
-/// A little more than the usual two cores: backups wait for the disk.
+/// Slightly more than the usual two cores, because backups wait for the disk.
 const WORKERS: usize = 3;
-/// The bench whose metadata 2.2 was started on before: of its requests one of so many is disturbed.
+/// In the form whose metadata 2.2 was started on, one of this many requests gets a fault.
 const AFTER_2_2_STEP: u64 = 5;
-/// The same of repairs, which make most requests as migrations do, so that few have to be disturbed.
+/// The same for repairs, which share most requests with migrations.
 const REPAIR_STEP: u64 = 9;
-/// How many schedules with two disturbances are sampled.
+/// The number of sampled schedules with two faults.
 const PAIRS: usize = 2_000;
 
-/// A form with everything that its schedules start from.
+/// A form with all starting states of its schedules.
 struct Bench {
     case: Case,
     old: Image,
-    /// What 2.1 had.
+    /// The keys that 2.1 had.
     had: Image,
     starts: Vec<Start>,
 }
@@ -78,7 +79,7 @@ fn runtime() -> tokio::runtime::Runtime {
         .unwrap()
 }
 
-/// Judges every schedule, on several threads; every failure is reported.
+/// Runs and checks every schedule on several threads; reports every failure.
 fn walk<T: std::fmt::Display + Sync>(
     schedules: &[T],
     judge: impl Fn(&T, &tokio::runtime::Runtime, &Clock) -> Verdict + Sync,
@@ -89,8 +90,8 @@ fn walk<T: std::fmt::Display + Sync>(
         let runtime = runtime();
         let clock = Clock::start();
         while let Some(schedule) = schedules.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if let Err(what) = judge(schedule, &runtime, &clock) {
-                let line = format!("{schedule}\n    {what}");
+            if let Err(error) = judge(schedule, &runtime, &clock) {
+                let line = format!("{schedule}\n    {error}");
                 wrong.lock().unwrap().push(line);
             }
         }
@@ -123,7 +124,7 @@ impl Simulation {
     }
 
     fn of(cases: impl Iterator<Item = (CollectionForm, bool, Task)>) -> Self {
-        // Not below /dev/shm: a backup below /dev is refused.
+        // Not below /dev/shm: a backup below /dev is rejected.
         let folder = tempfile::tempdir().unwrap();
         let runtime = runtime();
         let clock = Clock::start();
@@ -152,7 +153,7 @@ impl Simulation {
         }
     }
 
-    /// Every start with every command, and the kinds of request that are made.
+    /// Every starting state with every command, and the kinds of the requests that it makes.
     fn runs(&self) -> Vec<(usize, usize, Command, Vec<RequestKind>)> {
         let runtime = runtime();
         let clock = Clock::start();
@@ -179,8 +180,8 @@ impl Simulation {
         });
     }
 
-    /// Whether no schedule before ended in just this state of etcd. Many do, such as those that end at
-    /// one of several reads in a row, and where they end the same, so do the runs that follow.
+    /// Whether no earlier schedule ended in the same state of etcd. Many do, for example at one of
+    /// several successive reads, and runs that continue from equal states are equal.
     fn is_new(&self, case: usize, store: &MemoryStore, situation: Situation) -> bool {
         let state = (case, state_of(store), format!("{situation:?}"));
         self.seen.lock().unwrap().insert(state)
@@ -208,25 +209,25 @@ impl Simulation {
         };
         trial.check_end(&outcome, before, (&store, &events))?;
         trial.check_late(&outcome, &store)?;
-        subside(&store).await;
+        end_faults(&store).await;
         trial.check_rest(&store)?;
         if !self.is_new(schedule.case, &store, trial.situation) {
             return Ok(());
         }
         trial.check_verified(&store).await?;
         let copy = store.fork();
-        that("afterwards migrate", trial.forward(&store).await)?;
-        that("afterwards rollback", trial.back(&copy).await)
+        labelled("afterwards migrate", trial.forward(&store).await)?;
+        labelled("afterwards rollback", trial.back(&copy).await)
     }
 }
 
-/// What somebody did to the source during a run.
+/// The change that another client made to the source during a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Situation {
     Untouched,
-    /// It changed while 2.1 could still start.
+    /// Changed while 2.1 could still start.
     Changed(Source),
-    /// It changed after the commit, or while it was restored.
+    /// Changed after the commit, or during the restore.
     ChangedLate(Source),
 }
 
@@ -234,7 +235,7 @@ impl Situation {
     fn of((start, command): (&Start, Command), (store, events): (&MemoryStore, &Events)) -> Self {
         let changed = events.list().into_iter().rev();
         let Some((source, at)) = changed
-            .filter_map(|(what, revision)| Some((what.source()?, revision)))
+            .filter_map(|(fault, revision)| Some((fault.source()?, revision)))
             .next()
         else {
             return Self::Untouched;
@@ -260,7 +261,7 @@ impl Situation {
     }
 }
 
-/// A schedule that was run, to be judged.
+/// A completed schedule to check.
 struct Trial<'a> {
     bench: &'a Bench,
     schedule: &'a Schedule,
@@ -269,12 +270,12 @@ struct Trial<'a> {
 }
 
 impl Trial<'_> {
-    /// What 2.1 had, with what somebody changed in it.
+    /// The keys of 2.1 with the concurrent change.
     fn old(&self) -> Image {
         self.changed(self.bench.old.clone())
     }
 
-    /// With what somebody changed.
+    /// Applies the concurrent change.
     fn changed(&self, mut old: Image) -> Image {
         match self.situation {
             Situation::Untouched => {}
@@ -285,7 +286,7 @@ impl Trial<'_> {
         old
     }
 
-    /// Right after the run.
+    /// Checks the state right after the run.
     fn check_end(
         &self,
         outcome: &Outcome,
@@ -294,24 +295,25 @@ impl Trial<'_> {
     ) -> Verdict {
         let planned = || self.schedule.planned.iter();
         let killed = matches!(outcome, Outcome::Killed);
-        if killed && !planned().any(|(_, disturbance)| disturbance.kills()) {
+        if killed && !planned().any(|(_, fault)| fault.kills()) {
             return Err("the run never ended".to_owned());
         }
-        for (what, _) in events.list() {
-            if let Some(source) = what.source() {
+        for (fault, _) in events.list() {
+            if let Some(source) = fault.source() {
                 before.insert(source.key(), source.value());
             }
         }
         guarded(events, store)?;
         truthful(outcome, &before, store)?;
-        recorded(outcome, store, planned().any(|(_, what)| what.refuses()))?;
+        recorded(outcome, store, planned().any(|(_, fault)| fault.refuses()))?;
         match outcome {
             Outcome::Migrated(_) => self.check_answer("migrate", store),
             Outcome::RolledBack(_) | Outcome::Failed(_) | Outcome::Killed => Ok(()),
         }
     }
 
-    /// Who says that 2.2 can start is right: it finds what 2.1 had, before or after the source was changed.
+    /// A report that 2.2 can start is correct: it finds the keys of 2.1, before or after the
+    /// change.
     fn check_answer(&self, who: &str, store: &MemoryStore) -> Verdict {
         let [old, changed, found] = [
             &self.bench.had,
@@ -320,10 +322,10 @@ impl Trial<'_> {
         ]
         .map(instance::relative);
         let verdict = oracle::found(&old, &found).or_else(|_| oracle::found(&changed, &found));
-        that(&format!("{who} said that 2.2 can start"), verdict)
+        labelled(&format!("{who} said that 2.2 can start"), verdict)
     }
 
-    /// `verify` says that all is well only where it is.
+    /// `verify` reports success only if the metadata is complete.
     async fn check_verified(&self, store: &MemoryStore) -> Verdict {
         if verified(&self.bench.case, store, self.clock).await {
             return self.check_answer("verify", store);
@@ -331,8 +333,8 @@ impl Trial<'_> {
         Ok(())
     }
 
-    /// What was changed after the commit, or while a backup was restored, is still there where the run ended well,
-    /// or was read as a part of the source.
+    /// A change made after the commit or during a restore is still there if the run succeeded, or
+    /// was read as a part of the source.
     fn check_late(&self, outcome: &Outcome, store: &MemoryStore) -> Verdict {
         let Situation::ChangedLate(source) = self.situation else {
             return Ok(());
@@ -349,14 +351,14 @@ impl Trial<'_> {
         kept(&found, source, "the run said that all is well")
     }
 
-    /// When nobody is at work any more.
+    /// Checks the state when no process is running any more.
     fn check_rest(&self, store: &MemoryStore) -> Verdict {
         let lock = metadata::root().lock_key();
         if store.look(|world| world.get(&lock)).is_some() {
             return Err("the lock is still there".to_owned());
         }
         match (self.situation, phase(store)) {
-            // Old and new are both there then; which, the further runs show.
+            // Old and new keys may both exist then; the further runs determine which apply.
             (Situation::Changed(_), Some(Phase::Committed | Phase::Tidying | Phase::Done))
             | (Situation::ChangedLate(_), _) => Ok(()),
             (Situation::Untouched | Situation::Changed(_), _) => {
@@ -372,7 +374,7 @@ impl Trial<'_> {
         self.clock.keep(|| store.requests(), work).await
     }
 
-    /// A further `migrate` ends at what the transform gives.
+    /// A further `migrate` produces the result of the transform.
     async fn forward(&self, store: &MemoryStore) -> Verdict {
         let outcome = self.again(store, Command::Migrate).await;
         match (&outcome, self.situation) {
@@ -400,7 +402,8 @@ impl Trial<'_> {
         }
     }
 
-    /// Rolled back before: without a journal, keys of the 2.2 layout do not show what there is to undo.
+    /// Whether an earlier rollback restored 2.2: without a journal, its keys do not show what to
+    /// undo.
     fn is_back_in_2_2(&self, error: &EngineError, store: &MemoryStore) -> bool {
         let case = &self.bench.case;
         (case.after_2_2 || case.task == Task::Repair)
@@ -408,7 +411,7 @@ impl Trial<'_> {
             && matches!(*error.failure, EngineErrorKind::NoBackup)
     }
 
-    /// A `rollback` gives back every byte.
+    /// A `rollback` restores every byte.
     async fn back(&self, store: &MemoryStore) -> Verdict {
         let outcome = self.again(store, Command::Rollback).await;
         let found = metadata_of(store);
@@ -429,7 +432,7 @@ impl Trial<'_> {
                 match situation {
                     Situation::ChangedLate(source) => kept(&found, source, "rollback had ended"),
                     Situation::Untouched | Situation::Changed(_) => {
-                        equal("what was there", &found, &self.old())
+                        equal("the original metadata", &found, &self.old())
                     }
                 }
             }
@@ -443,7 +446,7 @@ impl Trial<'_> {
     }
 }
 
-/// Whether `verify` finds nothing wrong.
+/// Whether `verify` succeeds.
 async fn verified(case: &Case, store: &MemoryStore, clock: &Clock) -> bool {
     let options = case.verify_options();
     let nobody = meta_migrate::Environment::silent();
@@ -453,7 +456,7 @@ async fn verified(case: &Case, store: &MemoryStore, clock: &Clock) -> bool {
     report.is_ok_and(|report| report.ok)
 }
 
-/// Whether it was refused because something would be lost.
+/// Whether the run was rejected to prevent a loss.
 fn is_loss(failure: &EngineErrorKind) -> bool {
     matches!(
         failure,
@@ -463,19 +466,20 @@ fn is_loss(failure: &EngineErrorKind) -> bool {
     )
 }
 
-/// What somebody changed is never lost in silence.
+/// A concurrent change is never lost silently.
 fn kept(found: &Image, source: Source, said: &str) -> Verdict {
     if found.get(&source.key()) == Some(&source.value()) {
         return Ok(());
     }
-    Err(format!("{said}, but the changed {source:?} is gone"))
+    Err(format!("{said}, but the changed {source:?} is missing"))
 }
 
-/// Every start with every command, and at every request whatever may happen there.
+/// Every starting state with every command and every fault at every request.
 ///
-/// Runs that continue in the middle of staging or restoring send what other runs send as well. There
-/// every fourth read has to do, and every third write in the forms that stage as the first one does.
-fn single_disturbances(simulation: &Simulation) -> Vec<Schedule> {
+/// Runs that resume in the middle of staging or restoring send the same requests as others. There,
+/// every fourth read gets a fault, and every third write in the forms that stage like the first
+/// one.
+fn single_faults(simulation: &Simulation) -> Vec<Schedule> {
     let mut schedules = Vec::new();
     for (case, start, command, kinds) in simulation.runs() {
         let goes_on = matches!(
@@ -494,12 +498,12 @@ fn single_disturbances(simulation: &Simulation) -> Vec<Schedule> {
             if ordinal % step != 0 {
                 continue;
             }
-            for disturbance in Disturbance::possible(at_a_write) {
+            for fault in RequestFault::possible(at_a_write) {
                 schedules.push(Schedule {
                     case,
                     start,
                     command,
-                    planned: vec![(ordinal, disturbance)],
+                    planned: vec![(ordinal, fault)],
                 });
             }
         }
@@ -507,24 +511,21 @@ fn single_disturbances(simulation: &Simulation) -> Vec<Schedule> {
     schedules
 }
 
-/// Schedules with two disturbances each, drawn with a seed.
-fn pairs_of_disturbances(simulation: &Simulation, seed: u64, count: usize) -> Vec<Schedule> {
-    let all: Vec<Disturbance> = Disturbance::possible(true).collect();
+/// Schedules with two faults each, drawn with a seed.
+fn pairs_of_faults(simulation: &Simulation, seed: u64, count: usize) -> Vec<Schedule> {
+    let all: Vec<RequestFault> = RequestFault::possible(true).collect();
     let runs = simulation.runs();
     let mut dice = Dice(seed);
     let mut draw = || {
         let (case, start, command, kinds) = dice.pick(&runs);
         let mut planned = loop {
             let pair = [0, 1].map(|_| {
-                // A run that is disturbed makes some requests more.
+                // A fault causes some additional requests.
                 let ordinal = 1 + dice.below(kinds.len() as u64 + 10);
                 (ordinal, *dice.pick(&all))
             });
-            // The judge follows one change of the source at a time.
-            if pair
-                .iter()
-                .any(|(_, disturbance)| disturbance.source().is_none())
-            {
+            // The checks follow one change of the source at a time.
+            if pair.iter().any(|(_, fault)| fault.source().is_none()) {
                 break pair;
             }
         };
@@ -539,7 +540,7 @@ fn pairs_of_disturbances(simulation: &Simulation, seed: u64, count: usize) -> Ve
     (0..count).map(|_| draw()).collect()
 }
 
-/// Pseudo-random numbers (splitmix64): the same for the same seed, everywhere.
+/// Deterministic pseudo-random numbers (splitmix64).
 struct Dice(u64);
 
 impl Dice {
@@ -557,7 +558,7 @@ impl Dice {
     }
 }
 
-/// The seed asked for, else one of this moment.
+/// The given seed, or one from the current time.
 fn seed() -> u64 {
     match std::env::var("SIMULATION_SEED") {
         Ok(seed) => seed.parse().expect("SIMULATION_SEED is a number"),
@@ -568,18 +569,16 @@ fn seed() -> u64 {
     }
 }
 
-/// Walks every schedule with one disturbance, and some with two.
-fn walk_all(what: &str, simulation: &Simulation, pairs: usize) {
-    let schedules = single_disturbances(simulation);
+/// Runs every schedule with one fault and some with two.
+fn walk_all(task: &str, simulation: &Simulation, pairs: usize) {
+    let schedules = single_faults(simulation);
     simulation.walk(&schedules);
     let seed = seed();
-    let pairs = pairs_of_disturbances(simulation, seed, pairs);
-    announce(&format!(
-        "simulation: two disturbances, SIMULATION_SEED={seed}"
-    ));
+    let pairs = pairs_of_faults(simulation, seed, pairs);
+    announce(&format!("simulation: two faults, SIMULATION_SEED={seed}"));
     simulation.walk(&pairs);
     announce(&format!(
-        "simulation: walked {} schedules of {what} with one disturbance, {} with two (SIMULATION_SEED={seed}), to {} \
+        "simulation: walked {} schedules of {task} with one fault, {} with two (SIMULATION_SEED={seed}), to {} \
          different ends",
         schedules.len(),
         pairs.len(),
@@ -588,17 +587,17 @@ fn walk_all(what: &str, simulation: &Simulation, pairs: usize) {
 }
 
 #[test]
-fn whatever_happens_at_any_request_nothing_is_lost() {
+fn a_fault_at_any_request_loses_nothing() {
     walk_all("migrations", &Simulation::of_migrations(), PAIRS);
 }
 
-/// Metadata as the official tool leaves it, with a collection that has lost its fields and partitions.
+/// Metadata of the official tool, with a collection that has lost its fields and partitions.
 #[test]
-fn a_repair_disturbed_at_any_request_loses_nothing() {
+fn a_repair_with_a_fault_at_any_request_loses_nothing() {
     walk_all("repairs", &Simulation::of_repairs(), PAIRS / 10);
 }
 
-/// Says it even though the test passes: of those only what goes past the macros is shown.
+/// Prints even though the test passes: the harness shows only text that bypasses the macros.
 fn announce(line: &str) {
     let mut stderr = std::io::stderr();
     stderr.write_all(line.as_bytes()).unwrap();

@@ -1,4 +1,4 @@
-//! The check of a 2.2 layout: what is right passes, and each thing that is wrong is found.
+//! The check of a 2.2 layout: correct metadata passes, and each defect is found.
 
 #![allow(
     clippy::unwrap_used,
@@ -63,7 +63,7 @@ fn the_golden_images_pass() {
 }
 
 #[test]
-fn every_form_of_our_own_output_passes_without_any_finding() {
+fn migrated_metadata_of_every_form_passes() {
     for form in [Split, Database] {
         assert_eq!(check(&migrated(form)), [], "{form}");
     }
@@ -73,7 +73,7 @@ fn every_form_of_our_own_output_passes_without_any_finding() {
 }
 
 #[test]
-fn d34_what_the_official_tool_leaves_is_reported() {
+fn d34_defects_of_official_output_are_reported() {
     let mut checker = Checker::new(root());
     for entry in golden::entries(&golden::load("medium", "out.jsonl")) {
         checker.push(&entry);
@@ -88,9 +88,9 @@ fn d34_what_the_official_tool_leaves_is_reported() {
 }
 
 #[test]
-fn metadata_as_2_2_makes_it_passes() {
+fn metadata_written_by_2_2_passes() {
     let mut image = migrated(Database);
-    // A collection that is being created, and a partition that 2.2.16 dropped of an embedded one.
+    // A collection that is being created, and a partition that 2.2.16 dropped from an embedded one.
     let creating = etcd::CollectionInfo {
         id: 5,
         schema: Some(Default::default()),
@@ -120,7 +120,7 @@ fn metadata_as_2_2_makes_it_passes() {
     );
 }
 
-/// Takes a key out and says which errors that gives.
+/// Removes a key and returns the resulting errors.
 #[track_caller]
 fn without(form: CollectionForm, key: &str) -> Vec<(String, String)> {
     let mut image = migrated(form);
@@ -238,7 +238,7 @@ fn each_wrong_key_is_found() {
 }
 
 #[test]
-fn t15_load_states_of_both_forms_pass_and_mixtures_do_not() {
+fn t15_mixed_load_state_forms_are_rejected() {
     let mut before = Metadata::small();
     before.put("datacoord-meta/s/1/10/50", &segment(50, 5000));
     let migration = migrate_to(&before.list(), Database, OnBrokenRecord::Fail, "2.4.24");
@@ -260,7 +260,7 @@ fn t15_load_states_of_both_forms_pass_and_mixtures_do_not() {
 }
 
 #[test]
-fn load_infos_and_indexes_that_2_2_would_drop_are_found() {
+fn records_that_2_2_would_drop_are_found() {
     let load = |status, replica_number| {
         query::CollectionLoadInfo {
             collection_id: 1,
@@ -304,7 +304,7 @@ fn load_infos_and_indexes_that_2_2_would_drop_are_found() {
 }
 
 #[test]
-fn the_newest_snapshot_has_to_say_what_the_plain_key_says() {
+fn the_newest_snapshot_must_match_the_plain_key() {
     let later = CREATED + 100;
     for key in [
         "collection/1",
@@ -327,7 +327,7 @@ fn legacy_snapshot(offset: u64) -> String {
     format!("snapshots/root-coord/collection-alias/old_ts{at}")
 }
 
-/// The codes of all findings on aliases of 2.1.
+/// The codes of all findings on 2.1 aliases.
 fn legacy(image: &BTreeMap<String, Vec<u8>>) -> Vec<String> {
     let findings = check(image).into_iter();
     let old = findings.filter(|finding| finding.key.contains("collection-alias"));
@@ -335,7 +335,7 @@ fn legacy(image: &BTreeMap<String, Vec<u8>>) -> Vec<String> {
 }
 
 #[test]
-fn an_alias_of_2_1_that_lives_in_its_newest_snapshot_is_found() {
+fn a_2_1_alias_live_in_its_newest_snapshot_is_found() {
     let live = alias("old", 1).encode_to_vec();
     for plain in [None, Some(TOMBSTONE)] {
         let mut image = migrated(Split);
@@ -350,13 +350,13 @@ fn an_alias_of_2_1_that_lives_in_its_newest_snapshot_is_found() {
             expected(&[("legacy-alias", &legacy_snapshot(2))])
         );
         let in_history = |finding: &&Finding| finding.key.contains("snapshots/");
-        let told = findings.iter().filter(in_history).count();
-        assert_eq!(told, 1, "Milvus 2.2 does use them: {findings:?}");
+        let found_count = findings.iter().filter(in_history).count();
+        assert_eq!(found_count, 1, "Milvus 2.2 does use them: {findings:?}");
     }
 }
 
 #[test]
-fn a_living_alias_of_2_1_is_reported_once() {
+fn a_live_2_1_alias_is_reported_once() {
     let live = alias("old", 1).encode_to_vec();
     let mut image = migrated(Split);
     image.insert("root-coord/collection-alias/old".into(), live.clone());
@@ -365,7 +365,7 @@ fn a_living_alias_of_2_1_is_reported_once() {
 }
 
 #[test]
-fn an_alias_of_2_1_whose_newest_snapshot_is_a_tombstone_is_a_leftover() {
+fn a_2_1_alias_with_a_newest_tombstone_is_a_leftover() {
     let mut image = migrated(Split);
     image.insert(legacy_snapshot(1), alias("old", 1).encode_to_vec());
     image.insert(legacy_snapshot(2), TOMBSTONE.to_vec());
@@ -373,7 +373,7 @@ fn an_alias_of_2_1_whose_newest_snapshot_is_a_tombstone_is_a_leftover() {
 }
 
 #[test]
-fn replicas_of_2_1_are_warned_of_as_2_2_reads_them() {
+fn replicas_of_2_1_are_a_warning() {
     let mut image = migrated(Split);
     let replica = crate::support::metadata::replica(30, 1).encode_to_vec();
     image.insert("queryCoord-ReplicaMeta/30".into(), replica.clone());

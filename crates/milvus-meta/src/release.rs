@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn d51_a_leading_v_is_fine() {
+    fn d51_a_leading_v_is_accepted() {
         assert_eq!(release("v2.1.4"), release("2.1.4"));
     }
 

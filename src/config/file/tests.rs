@@ -131,7 +131,7 @@ fn of_other_repeated_keys_the_last_one_counts() {
 
 /// A template whose value is missing writes `""`; a key without a value takes the default.
 #[test]
-fn an_empty_path_is_refused() {
+fn an_empty_path_is_rejected() {
     for key in ["rootPath", "metaSubPath", "kvSubPath"] {
         for value in ["\"\"", "' '", "/", "./"] {
             let message = refused(&format!("etcd:\n  {key}: {value}\n"));

@@ -1,7 +1,8 @@
 //! Finds cycles among the modules of one crate.
 //!
-//! Each module counts as part of the child of a common parent that it is below, so that a module and its children, which
-//! know each other in Rust, are one. A path counts for the module that defines what it names: re-exports are followed.
+//! Each module counts as the child of the common parent that contains it, so a module and its
+//! children, which refer to each other in Rust, are one node. A path counts for the module that
+//! defines the named item: re-exports are followed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +15,7 @@ type Imports = BTreeMap<Vec<String>, BTreeMap<String, Vec<String>>>;
 /// Edges between the children of one module.
 type Siblings = BTreeMap<String, BTreeSet<String>>;
 
-/// A line for each group of sibling modules that need each other.
+/// Returns a line for each group of sibling modules that depend on each other.
 pub(super) fn find(modules: &Modules) -> Vec<String> {
     let graph = Graph {
         modules,
@@ -51,7 +52,7 @@ struct Graph<'m> {
 }
 
 impl Graph<'_> {
-    /// The module that defines what a path names.
+    /// Returns the module that defines the item a path names.
     fn definition(&self, path: Vec<String>, depth: usize) -> Vec<String> {
         let is_module = |length: &usize| self.modules.contains_key(&path[..*length]);
         let length = (0..=path.len()).rev().find(is_module).unwrap_or(0);
@@ -70,7 +71,7 @@ impl Graph<'_> {
     }
 }
 
-/// What is left when modules that need no other one are removed again and again.
+/// The modules that remain after repeatedly removing those without dependencies.
 fn cycle(parent: &[String], mut edges: Siblings) -> Option<String> {
     loop {
         let needing: BTreeSet<String> = edges.keys().cloned().collect();
@@ -108,7 +109,7 @@ fn imports(modules: &Modules) -> Imports {
     imports
 }
 
-/// A path below the crate; `None` for one of another crate.
+/// Resolves a path below the crate; `None` for a path of another crate.
 fn absolute(modules: &Modules, module: &[String], path: &[String]) -> Option<Vec<String>> {
     let supers = path.iter().take_while(|part| *part == "super").count();
     let rest = &path[supers..];
@@ -127,7 +128,7 @@ fn absolute(modules: &Modules, module: &[String], path: &[String]) -> Option<Vec
     }
 }
 
-/// All paths that a module names.
+/// Returns all paths used in a module.
 fn named(code: &str) -> Vec<Vec<String>> {
     let mut paths = used(code);
     for word in code.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')) {
@@ -143,7 +144,7 @@ fn named(code: &str) -> Vec<Vec<String>> {
     paths
 }
 
-/// The paths of all `use` declarations.
+/// Returns the paths of all `use` declarations.
 fn used(code: &str) -> Vec<Vec<String>> {
     let mut paths = Vec::new();
     let mut rest = code;
@@ -160,13 +161,13 @@ fn used(code: &str) -> Vec<Vec<String>> {
     paths
 }
 
-/// Whether it is a tree of `use`, not words in a text.
+/// Whether the text is a tree of `use` and not part of a string.
 fn is_tree(text: &str) -> bool {
     let is_part = |c: char| c.is_alphanumeric() || c.is_whitespace() || "_:{},*".contains(c);
     text.chars().all(is_part) && text.matches('{').count() == text.matches('}').count()
 }
 
-/// The paths of one tree of `use`: `a::{b, c::d}` names `a::b` and `a::c::d`.
+/// Expands one `use` tree: `a::{b, c::d}` names `a::b` and `a::c::d`.
 fn expand(tree: &str, prefix: &[String], paths: &mut Vec<Vec<String>>) {
     let tree = tree.trim();
     let (head, group) = match tree.split_once('{') {
@@ -215,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn siblings_that_need_each_other_are_a_cycle() {
+    fn siblings_that_import_each_other_are_a_cycle() {
         let found = find(&modules(&[
             ("", "mod a; mod b; mod c;"),
             ("a", "use crate::b::{self, B};"),
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn parents_and_children_are_no_cycle() {
+    fn a_parent_and_its_child_are_not_a_cycle() {
         let code = [
             ("", "mod a;"),
             ("a", "mod b; use b::B;"),

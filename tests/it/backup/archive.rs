@@ -1,4 +1,4 @@
-//! Backups that people packed: any packing, any nesting, the same content.
+//! Archived backups: any packing and nesting has the same content.
 
 use std::fs;
 use std::io::{Cursor, Write as _};
@@ -58,7 +58,7 @@ fn all(backup: &Backup) -> Vec<Entry> {
     backup.entries().unwrap().map(Result::unwrap).collect()
 }
 
-/// One backup in every way of packing it.
+/// One backup packed in every supported way.
 fn packings(bytes: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let one: &[(&str, &[u8])] = &[("backups/b", bytes)];
     vec![
@@ -104,7 +104,7 @@ fn a_packed_backup_has_the_same_content() {
 }
 
 #[test]
-fn a_truncated_archive_is_refused() {
+fn a_truncated_archive_is_rejected() {
     let folder = tempfile::tempdir().unwrap();
     let native = folder.path().join("native");
     write(&native, header(), WriteOptions::default(), FEW);
@@ -175,7 +175,7 @@ fn an_archive_must_hold_exactly_one_backup() {
 }
 
 #[test]
-fn nested_archives_and_bombs_are_refused() {
+fn nested_archives_and_bombs_are_rejected() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("packed");
     let mut bytes = b"\x28\xb5\x2f\xfd".to_vec();

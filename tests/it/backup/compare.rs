@@ -6,7 +6,7 @@ use meta_backup::{Backup, OutputFormat, WriteOptions};
 use super::{FEW, header, write};
 
 #[test]
-fn differences_come_in_key_order_with_their_counts() {
+fn differences_are_in_key_order_with_counts() {
     let folder = tempfile::tempdir().unwrap();
     let before = folder.path().join("before");
     let after = folder.path().join("after");

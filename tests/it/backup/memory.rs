@@ -1,4 +1,4 @@
-//! Files of other tools are sorted in bounded memory, whatever their format.
+//! Files of other tools are sorted in bounded memory, for each format.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -13,7 +13,7 @@ use meta_fuzz::wire::{bytes_field, number_field};
 
 const MIB: u64 = 1 << 20;
 
-/// More than a reader keeps, in values of [`VALUE_BYTES`].
+/// More keys than a reader buffers, with values of [`VALUE_BYTES`].
 const KEYS: u32 = 1500;
 const VALUE_BYTES: usize = 64 << 10;
 
@@ -113,7 +113,7 @@ fn line(index: u32) -> String {
 
 const PAGE: usize = 4096;
 
-/// A page with its head, and the pages it runs over.
+/// A page with its header, and the number of its overflow pages.
 fn page(number: u64, flags: u16, count: usize, body: &[u8]) -> Vec<u8> {
     let pages = (16 + body.len()).div_ceil(PAGE);
     let mut page = number.to_le_bytes().to_vec();
@@ -200,7 +200,7 @@ fn database(out: &mut impl Write) {
     out.write_all(&branch).unwrap();
 }
 
-/// Opens and reads a file; the most bytes that were allocated at any moment.
+/// Opens and reads a file; returns the peak number of allocated bytes.
 fn read(path: &Path, format: Format) -> u64 {
     let measured = allocation_counter::measure(|| {
         let tolerance = Tolerance {

@@ -91,8 +91,8 @@ fn prune_keeps_the_newest_backups_of_each_root() {
     let plan = repository.plan_prune(keep(1)).unwrap();
     assert_eq!(file_names(&plan.remove), ["other-old", "z-oldest", "y"]);
     assert_eq!(file_names(&plan.keep), ["x-newest", "other-new", "only"]);
-    let gone = plan.carry_out().unwrap();
-    assert_eq!(gone.len(), 3);
+    let removed = plan.carry_out().unwrap();
+    assert_eq!(removed.len(), 3);
     assert_eq!(names(folder.path()), ["only", "other-new", "x-newest"]);
 }
 
@@ -155,7 +155,7 @@ fn prune_stops_when_a_file_changed_after_the_plan() {
     let repository = Repository::open(folder.path()).unwrap();
     let plan = repository.plan_prune(keep(1)).unwrap();
     assert_eq!(file_names(&plan.remove), ["old"]);
-    // The one that was to be kept is damaged in the meantime: the old one is all that is left.
+    // The backup to keep was damaged in the meantime: only the old one is left.
     fs::write(folder.path().join("new"), "damaged").unwrap();
     assert!(plan.carry_out().is_err());
     assert!(folder.path().join("old").exists());
@@ -164,7 +164,7 @@ fn prune_stops_when_a_file_changed_after_the_plan() {
     assert!(folder.path().join("old").exists());
 }
 
-/// Gives a file the time at which it was written to last.
+/// Sets the modification time of a file.
 fn age(path: &Path, hours: u64) {
     let then = std::time::SystemTime::now() - std::time::Duration::from_secs(hours * 3600);
     fs::File::options()

@@ -1,4 +1,4 @@
-//! Reading: frozen files, damage as a user meets it, files that change under the reader.
+//! Reading: frozen files, damaged files, files that change while they are read.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use meta_backup::{Tolerance, WriteOptions};
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/backups");
 
 #[test]
-fn the_frozen_file_of_version_1_reads_as_it_was_made_by_hand() {
+fn the_frozen_version_1_file_is_read_as_written() {
     let backup = Backup::open(format!("{FOLDER}/native-v1.mmb")).unwrap();
     let summary = backup.summary();
     assert_eq!(summary.format, Format::Native);
@@ -21,7 +21,7 @@ fn the_frozen_file_of_version_1_reads_as_it_was_made_by_hand() {
     assert_eq!(summary.header.cluster_id, "cdf818194e3a8c32");
     assert_eq!(summary.header.source_version.as_deref(), Some("2.1.4"));
     assert_eq!(summary.bytes, 543);
-    // From the script beside the file, computed by its own SHA-256.
+    // Printed by the script next to the file, which uses its own SHA-256.
     assert_eq!(summary.digest, DIGEST);
     let keys: Vec<_> = content_keys(&backup);
     assert_eq!(
@@ -47,13 +47,13 @@ fn content_keys(backup: &Backup) -> Vec<String> {
 }
 
 #[test]
-fn the_frozen_file_is_refused_when_cut_or_altered() {
-    let whole = fs::read(format!("{FOLDER}/native-v1.mmb")).unwrap();
-    for end in 0..whole.len() {
-        assert!(check_bytes(&whole[..end], None).is_err(), "{end}");
+fn a_truncated_or_altered_frozen_file_is_rejected() {
+    let complete = fs::read(format!("{FOLDER}/native-v1.mmb")).unwrap();
+    for end in 0..complete.len() {
+        assert!(check_bytes(&complete[..end], None).is_err(), "{end}");
     }
-    for bit in 0..whole.len() * 8 {
-        let mut altered = whole.clone();
+    for bit in 0..complete.len() * 8 {
+        let mut altered = complete.clone();
         altered[bit / 8] ^= 1 << (bit % 8);
         assert!(check_bytes(&altered, None).is_err(), "bit {bit}");
     }
@@ -72,7 +72,7 @@ fn a_real_etcd_snapshot_opens_like_any_backup() {
 }
 
 #[test]
-fn every_refusal_names_the_file_and_the_reason() {
+fn every_rejection_names_the_file_and_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("bad.mmb");
     let sound = {
@@ -111,7 +111,7 @@ fn a_missing_file_and_a_folder_are_named() {
 }
 
 #[test]
-fn a_file_that_changes_after_the_check_is_noticed() {
+fn a_file_changed_after_the_check_is_detected() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.mmb");
     write(&path, header(), WriteOptions::default(), FEW);
@@ -139,12 +139,12 @@ fn a_file_that_changes_after_the_check_is_noticed() {
 }
 
 #[test]
-fn a_file_changed_between_two_reads_is_noticed() {
+fn a_file_changed_between_two_reads_is_detected() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.mmb");
     write(&path, header(), WriteOptions::default(), FEW);
     let other = folder.path().join("b.mmb");
-    // As large, as many entries, and a tail that claims the content it has.
+    // The same size and number of entries, and a tail with the digest of its own content.
     let changed = [FEW[0], FEW[1], ("session/id", "13")];
     write(&other, header(), WriteOptions::default(), &changed);
     for replaced_before in 0..2 {
@@ -160,7 +160,7 @@ fn a_file_changed_between_two_reads_is_noticed() {
     }
 }
 
-/// Where each block of a native file begins, from the lengths in the heads.
+/// The offset of each block of a native file, from the lengths in the block headers.
 fn blocks(file: &[u8]) -> Vec<usize> {
     let mut at = 16;
     let mut found = Vec::new();
@@ -172,10 +172,10 @@ fn blocks(file: &[u8]) -> Vec<usize> {
     found
 }
 
-/// A second read does not hash the content: a data block of another file under the tail of the first, with
-/// as many entries and bytes, is only found by the blocks' checksums.
+/// A second read does not hash the content: only the block checksums detect a data block of another
+/// file with as many entries and bytes under the tail of the first.
 #[test]
-fn a_replaced_block_is_noticed_by_a_second_read() {
+fn a_second_read_detects_a_replaced_block() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.mmb");
     write(&path, header(), WriteOptions::default(), FEW);
@@ -200,16 +200,16 @@ fn a_replaced_block_is_noticed_by_a_second_read() {
 }
 
 #[test]
-fn announced_totals_are_checked_while_reading() {
+fn declared_totals_are_checked_while_reading() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.mmb");
     write(&path, header(), WriteOptions::default(), FEW);
     let announced = Backup::announced(&path, None, Tolerance::default()).unwrap();
     assert_eq!(announced.summary(), Backup::open(&path).unwrap().summary());
     assert_eq!(content(&announced), content(&Backup::open(&path).unwrap()));
-    let whole = fs::read(&path).unwrap();
-    for bit in 0..whole.len() * 8 {
-        let mut altered = whole.clone();
+    let complete = fs::read(&path).unwrap();
+    for bit in 0..complete.len() * 8 {
+        let mut altered = complete.clone();
         altered[bit / 8] ^= 1 << (bit % 8);
         fs::write(&path, &altered).unwrap();
         let is_right = Backup::announced(&path, None, Tolerance::default())

@@ -1,4 +1,4 @@
-//! Writing: what is promised about names, modes, leftovers, and memory.
+//! Writing: guarantees about names, modes, leftover files and memory.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -45,7 +45,7 @@ fn a_backup_reads_back_as_it_was_written() {
 }
 
 #[test]
-fn d15_a_root_with_a_leading_slash_is_kept_verbatim_in_both_formats() {
+fn d15_both_formats_keep_a_leading_slash_of_the_root() {
     let folder = tempfile::tempdir().unwrap();
     let slash = Header {
         meta_root: String::from("/by-dev/meta"),
@@ -102,7 +102,7 @@ fn an_unfinished_backup_leaves_no_file() {
 }
 
 #[test]
-fn equal_content_is_reused_and_not_written_twice() {
+fn a_backup_of_equal_content_is_reused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.mmb");
     for options in [WriteOptions::default(), official()] {
@@ -134,7 +134,7 @@ fn d8_other_content_never_replaces_a_backup() {
     assert_eq!(fs::read(&path).unwrap(), before);
     assert_eq!(emptied.path, folder.path().join("a-20261122T183000Z.mmb"));
     assert_eq!(other.path, folder.path().join("a-20261122T183000Z-1.mmb"));
-    // And the one beside it is found again, too.
+    // The second file is reused as well.
     let again = write(&path, header(), WriteOptions::default(), &[]);
     assert!(again.reused);
     assert_eq!(again.path, emptied.path);
@@ -158,7 +158,7 @@ fn d8_damaged_and_other_files_are_not_replaced() {
 }
 
 #[test]
-fn a_folder_gets_a_name_of_root_and_revision() {
+fn a_file_in_a_folder_is_named_by_root_and_revision() {
     let folder = tempfile::tempdir().unwrap();
     let native = write(folder.path(), header(), WriteOptions::default(), FEW);
     let official = write(folder.path(), header(), official(), FEW);
@@ -186,7 +186,7 @@ fn a_missing_folder_is_reported_with_its_path() {
 }
 
 #[test]
-fn levels_that_do_not_exist_are_refused() {
+fn invalid_compression_levels_are_rejected() {
     let folder = tempfile::tempdir().unwrap();
     for level in [0, 20, -1] {
         let options = WriteOptions {
@@ -202,7 +202,7 @@ fn levels_that_do_not_exist_are_refused() {
 }
 
 #[test]
-fn unsorted_keys_and_other_roots_are_refused() {
+fn unsorted_keys_and_other_roots_are_rejected() {
     let folder = tempfile::tempdir().unwrap();
     for options in [WriteOptions::default(), official()] {
         let mut writer = Writer::create(folder.path().join("a"), header(), options).unwrap();
@@ -226,7 +226,7 @@ fn unsorted_keys_and_other_roots_are_refused() {
     }
 }
 
-/// Bytes that do not compress, the same every time.
+/// Deterministic bytes that do not compress.
 fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     std::iter::repeat_with(|| {
@@ -252,7 +252,7 @@ fn d12_a_backup_is_written_as_a_stream() {
         let key = format!("by-dev/meta/indexes/{number:03}");
         writer.push(key.as_bytes(), &value).unwrap();
     }
-    // At most two blocks for each of two threads are still on their way.
+    // At most two blocks for each of two threads are in flight.
     let name = names(folder.path()).remove(0);
     let written = fs::metadata(folder.path().join(name)).unwrap().len();
     assert!(written >= (COUNT - 5) * VALUE as u64, "{written}");

@@ -1,4 +1,4 @@
-//! What the program answers about metadata that something else touched, on a real etcd.
+//! Results for metadata that another tool changed, on a real etcd.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn read(file: &str) -> official::Image {
         .collect()
 }
 
-/// The drop-in, told to run.
+/// Runs the drop-in mode.
 fn drop_in(it: &Instance, tool: &Tool) -> i32 {
     let yaml = format!(
         "cmd:\n  type: run\nconfig:\n  sourceVersion: 2.1.4\n  targetVersion: 2.2.16\n  \
@@ -35,7 +35,7 @@ fn drop_in(it: &Instance, tool: &Tool) -> i32 {
 }
 
 #[tokio::test]
-async fn an_official_run_that_died_after_aliases_is_not_done() {
+async fn an_official_run_killed_after_aliases_is_incomplete() {
     let states = official::states(&read("in.jsonl"), &read("out.jsonl"), Order::Ascending);
     let is_there = |state: &&official::Image| {
         state
@@ -65,7 +65,7 @@ async fn an_official_run_that_died_after_aliases_is_not_done() {
 }
 
 #[tokio::test]
-async fn a_lock_that_lives_is_exit_code_3_everywhere() {
+async fn a_held_lock_is_exit_code_3_in_all_commands() {
     let it = Instance::empty().await;
     it.load(&Metadata {
         entries: read("out.jsonl"),
@@ -88,7 +88,7 @@ async fn a_lock_that_lives_is_exit_code_3_everywhere() {
 }
 
 #[tokio::test]
-async fn a_wrong_root_path_is_answered_with_the_roots_that_are_there() {
+async fn a_wrong_root_path_lists_the_existing_roots() {
     let etcd = Etcd::start(Settings::default());
     let it = Instance::on(&etcd).await;
     let top = it.root.root_path().to_owned();

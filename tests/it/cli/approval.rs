@@ -1,4 +1,4 @@
-//! `migrate --plan`: exactly the plan that was approved, or nothing.
+//! `migrate --plan` executes exactly the approved plan or nothing.
 
 use super::instance::Instance;
 use super::tool::Tool;
@@ -24,7 +24,7 @@ fn migrate<'a>(digest: &'a str, more: &[&'a str]) -> Vec<&'a str> {
 }
 
 #[tokio::test]
-async fn migrate_carries_out_the_approved_plan() {
+async fn migrate_executes_the_approved_plan() {
     for length in [8, 12, 64] {
         let it = Instance::small().await;
         let tool = it.tool();
@@ -38,7 +38,7 @@ async fn migrate_carries_out_the_approved_plan() {
 }
 
 #[tokio::test]
-async fn migrate_refuses_a_plan_that_was_not_approved() {
+async fn migrate_rejects_a_plan_that_was_not_approved() {
     let it = Instance::small().await;
     let tool = it.tool();
     let approved = digest(&tool, &["plan"]);
@@ -50,7 +50,7 @@ async fn migrate_refuses_a_plan_that_was_not_approved() {
         .expect(3)
         .says("the plan is not the approved one");
     assert_eq!(it.dump().await, before);
-    // Another alias since, and the same alias gone again.
+    // Another alias was added and removed in the meantime.
     let alias = "root-coord/collection-alias/since";
     let value = before
         .iter()

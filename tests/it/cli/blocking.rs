@@ -1,4 +1,4 @@
-//! What keeps a migration from starting: `plan` finds it, and exits as the refused migration does.
+//! Conditions that block a migration: `plan` finds them and exits with the code of `migrate`.
 
 use std::time::Duration;
 
@@ -59,7 +59,7 @@ async fn a_held_lock_blocks_a_valid_plan() {
 }
 
 #[tokio::test]
-async fn errors_in_the_metadata_outrank_what_blocks() {
+async fn metadata_errors_outrank_blocking_findings() {
     let it = Instance::small().await;
     it.put("root-coord/collection/55", b"\xff\xff").await;
     it.register("rootcoord", Duration::from_secs(60)).await;
@@ -80,9 +80,9 @@ async fn sessions_of_a_migrated_instance_block_nothing() {
     tool.run(&PLAN).expect(0);
 }
 
-/// etcd checks permissions before comparisons, so nothing has to be written to find this.
+/// etcd checks permissions before comparisons, so no write is needed to find this.
 #[tokio::test]
-async fn a_user_who_may_only_read_blocks_a_valid_plan() {
+async fn a_read_only_user_blocks_a_valid_plan() {
     let etcd = Etcd::start(Settings::default());
     let it = Instance::on(&etcd).await;
     it.load(&Metadata::small()).await;
@@ -124,8 +124,8 @@ async fn alarms_and_a_full_quota_block_a_valid_plan() {
         compares: Vec::new(),
         ops: vec![Op::put("junk", vec![7; 100_000])],
     };
-    // Too little for the margin, and no alarm yet. Without compaction of the file in between, a busy
-    // machine lets free pages pile up until the quota is exceeded.
+    // Less than the required margin, but no alarm yet. Without defragmentation in between, a busy
+    // machine accumulates free pages until the quota is exceeded.
     for _ in 0..12 {
         for _ in 0..5 {
             it.store.txn(put()).await.unwrap();

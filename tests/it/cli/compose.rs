@@ -1,6 +1,5 @@
-//! What Docker Compose does with `deploy/compose`, carried out with processes and a real etcd.
-//!
-//! A started Milvus is its sessions in etcd; it starts only on metadata that its release reads.
+//! The steps of `deploy/compose`, executed with processes and a real etcd. A running Milvus is
+//! represented by its sessions in etcd; it starts only on metadata that its release reads.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +12,7 @@ use serde_json::Value;
 use super::documents::Reader;
 use super::instance::Instance;
 
-/// What a component registers in etcd.
+/// The roles that components register in etcd.
 const ROLES: [&str; 8] = [
     "rootcoord",
     "proxy",
@@ -25,14 +24,14 @@ const ROLES: [&str; 8] = [
     "datanode",
 ];
 
-/// The containers of Milvus, and the volumes.
+/// The containers and volumes of Milvus.
 #[derive(Default)]
 pub(super) struct Compose {
-    /// The services that run, with the leases of their sessions.
+    /// The running services, with the leases of their sessions.
     running: BTreeMap<String, Vec<i64>>,
 }
 
-/// The file that defines Milvus, as the Milvus project publishes it, shortened to what counts here.
+/// The Compose file of the Milvus project, reduced to the relevant parts.
 fn milvus_file(services: &[&str]) -> String {
     let etcd = "services:\n  etcd:\n    image: quay.io/coreos/etcd:v3.5.0\n";
     let services = services
@@ -42,7 +41,7 @@ fn milvus_file(services: &[&str]) -> String {
 }
 
 impl Compose {
-    /// Carries out a `docker` command; its exit code and its output.
+    /// Executes a `docker` command; returns its exit code and its output.
     pub(super) async fn docker(&mut self, reader: &Reader<'_>, command: &str) -> (i32, String) {
         let words: Vec<&str> = command.split_whitespace().collect();
         match words[1..] {
@@ -77,7 +76,7 @@ impl Compose {
         );
     }
 
-    /// Starts the services of Milvus, which read the metadata that is there.
+    /// Starts the services of Milvus, which read the existing metadata.
     pub(super) async fn up(&mut self, reader: &Reader<'_>) {
         let status = reader
             .shell("meta-migration status --format json", Path::new("."), &[])
@@ -149,7 +148,7 @@ fn run(reader: &Reader<'_>, arguments: &str) -> (i32, String) {
     reader.shell(&format!("meta-migration {arguments}"), &volume, &variables)
 }
 
-/// Follows one part of the page with Milvus running before and after; all metadata is as before.
+/// Follows one section of the page with Milvus running before and after; the metadata is unchanged.
 async fn rehearse(heading: &str, services: &[&str]) {
     let it = Instance::sample().await;
     let before = it.metadata().await;

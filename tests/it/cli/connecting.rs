@@ -66,7 +66,7 @@ fn a_refused_connection_asks_for_the_endpoints() {
         .says("Check --endpoints");
 }
 
-/// Right after the majority is gone the member that is left still takes itself for led.
+/// Right after the majority is lost, the remaining member still reports a leader.
 #[test]
 fn a_lost_majority_is_reported_within_twice_the_timeout() {
     let mut members = Etcd::start_cluster(3, &Settings::default());

@@ -1,4 +1,4 @@
-//! What dry runs and `backup diff` show of a difference.
+//! The diff output of dry runs and `backup diff`.
 
 use serde_json::json;
 
@@ -14,7 +14,7 @@ const MIGRATE: [&str; 6] = [
 ];
 
 #[tokio::test]
-async fn rollback_dry_run_shows_the_diff_by_family_and_collection() {
+async fn rollback_dry_run_groups_the_diff() {
     let it = Instance::sample().await;
     let before = it.metadata().await;
     let tool = it.tool();
@@ -125,7 +125,7 @@ async fn restore_of_a_family_shows_and_changes_that_family() {
 }
 
 #[tokio::test]
-async fn restore_to_another_root_lists_values_that_name_the_old_one() {
+async fn restore_to_another_root_lists_stale_root_values() {
     let it = Instance::small().await;
     let tool = it.tool();
     let old = it.root.root_path().to_owned();

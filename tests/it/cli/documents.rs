@@ -1,8 +1,9 @@
-//! The commands in the documents, run as a reader runs them, on a real etcd.
+//! Runs the commands of the documents as a reader would, on a real etcd.
 //!
-//! A block below `<!-- run -->` is run. Each command must exit with code 0, or with the code of `<!-- run: exit 3 -->`,
-//! and the lines below the command must appear in its output, in this order; an ellipsis matches any text. In the
-//! documents etcd is at `etcd:2379` and the root path is `by-dev`; here both are those of the test.
+//! A block below `<!-- run -->` is run. Each command must exit with code 0, or with the code of
+//! `<!-- run: exit 3 -->`, and the lines below the command must appear in its output in this order;
+//! an ellipsis matches any text. The documents use etcd at `etcd:2379` and the root path `by-dev`;
+//! the test replaces both.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,11 +18,11 @@ use super::instance::Instance;
 use crate::support::certificates::Certificates;
 use crate::support::etcd::{Etcd, ServerTls, Settings};
 
-/// Where the documents say that etcd is.
+/// The etcd endpoint used in the documents.
 pub(super) const ENDPOINT: &str = "etcd:2379";
 const ROOT_PATH: &str = "by-dev";
 
-/// A command of a document with what is below it.
+/// A command of a document with its expected output.
 struct Step {
     place: String,
     command: String,
@@ -29,7 +30,7 @@ struct Step {
     expected: Vec<String>,
 }
 
-/// The commands that are run below a heading, or in the document.
+/// The commands below a heading, or of the complete document.
 fn steps(document: &str, heading: Option<&str>) -> Vec<Step> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(document);
     let mut steps: Vec<Step> = Vec::new();
@@ -72,7 +73,7 @@ fn steps(document: &str, heading: Option<&str>) -> Vec<Step> {
     steps
 }
 
-/// A user who types the commands of a document, in an empty folder.
+/// Types the commands of a document in an empty folder.
 pub(super) struct Reader<'i> {
     pub(super) instance: &'i Instance,
     folder: tempfile::TempDir,
@@ -96,7 +97,7 @@ impl<'i> Reader<'i> {
             ("PATH", path.as_str()),
             ("META_MIGRATION_ENDPOINTS", instance.endpoint()),
             ("META_MIGRATION_ROOT_PATH", instance.root.root_path()),
-            // Nobody answers questions here, and the tests themselves may run in a container.
+            // There is no terminal for prompts, and the tests themselves may run in a container.
             ("META_MIGRATION_YES", "true"),
             ("META_MIGRATION_ALLOW_EPHEMERAL_BACKUP", "true"),
         ];
@@ -118,7 +119,7 @@ impl<'i> Reader<'i> {
         self.variables.push((name.to_owned(), value.to_owned()));
     }
 
-    /// Types all commands below a heading, or of the document.
+    /// Types all commands below a heading, or of the complete document.
     pub(super) async fn follow(&mut self, document: &str, heading: Option<&str>) {
         for step in steps(document, heading) {
             let (mut code, mut output) = (0, String::new());
@@ -166,7 +167,7 @@ impl<'i> Reader<'i> {
         self.compose.stop(self.instance, services).await;
     }
 
-    /// Runs a command line; its exit code, and both streams as a terminal shows them.
+    /// Runs a command line; returns its exit code and both streams as a terminal shows them.
     pub(super) fn shell(
         &self,
         line: &str,
@@ -188,13 +189,13 @@ impl<'i> Reader<'i> {
         )
     }
 
-    /// What a document says, with the address and the root path of this test.
+    /// Replaces the documented address and root path with those of this test.
     pub(super) fn real(&self, text: &str) -> String {
         text.replace(ENDPOINT, self.address())
             .replace(ROOT_PATH, self.instance.root.root_path())
     }
 
-    /// The reverse.
+    /// The reverse of `real`.
     fn documented(&self, text: &str) -> String {
         let folder = format!("{}/", self.folder.path().canonicalize().unwrap().display());
         text.replace(&folder, "")
@@ -209,7 +210,7 @@ impl<'i> Reader<'i> {
     }
 }
 
-/// The first expected line that the output does not have, in order.
+/// The first expected line that is missing from the output; the order counts.
 fn missing<'e>(expected: &'e [String], output: &str) -> Option<&'e str> {
     let mut lines = output.lines();
     let mut expected = expected
@@ -220,7 +221,8 @@ fn missing<'e>(expected: &'e [String], output: &str) -> Option<&'e str> {
         .map(String::as_str)
 }
 
-/// Whether a line is the documented one: any amount of space counts as one, an ellipsis as any text.
+/// Whether a line matches the documented one: runs of spaces are equal, an ellipsis matches any
+/// text.
 fn matches(documented: &str, line: &str) -> bool {
     let spaced = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let (documented, line) = (spaced(documented), spaced(line));
@@ -239,7 +241,7 @@ fn matches(documented: &str, line: &str) -> bool {
     is_open || rest.is_empty()
 }
 
-/// Metadata of which the collections were deleted after a migration, with the backup in the folder.
+/// Metadata whose collections were deleted after a migration; the backup is in the folder.
 #[tokio::test]
 async fn restore_runbook_restores_damaged_metadata() {
     let it = Instance::sample().await;
@@ -297,7 +299,7 @@ async fn etcd_page_upgrades_with_tls_and_users() {
 
 const SECRET: &str = "correct-horse-battery";
 
-/// Adds the users root, and milvus with rights below the root path only.
+/// Adds the user root, and the user milvus with rights below the root path only.
 async fn limit_to_root_path(client: Client, instance: &Instance) {
     let mut auth = client.auth_client();
     auth.user_add("root", "root-secret", None).await.unwrap();
@@ -314,7 +316,7 @@ async fn limit_to_root_path(client: Client, instance: &Instance) {
 }
 
 #[test]
-fn links_between_documents_lead_somewhere() {
+fn links_between_documents_resolve() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let names = [
         "README.md",
@@ -355,7 +357,7 @@ fn links_between_documents_lead_somewhere() {
     assert!(dead.is_empty(), "{}", dead.join("\n"));
 }
 
-/// What headings are called in links.
+/// The link anchors of all headings.
 fn anchors(page: &Path) -> Vec<String> {
     let text = fs::read_to_string(page).unwrap();
     let titles = text.lines().filter_map(|line| {
@@ -373,10 +375,10 @@ fn anchors(page: &Path) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn readme_tour_is_what_the_program_prints() {
+async fn the_readme_tour_matches_the_output() {
     let etcd = Etcd::start(Settings::default());
     let mut it = Instance::on(&etcd).await;
-    // The backup file is of this root path.
+    // The backup file has this root path.
     it.root = MetaRoot::new(ROOT_PATH, "meta", "kv").unwrap();
     Reader::new(&it).follow("README.md", None).await;
 }

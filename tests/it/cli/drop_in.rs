@@ -1,4 +1,4 @@
-//! The official tool's call, with the files that its callers write.
+//! The command line of the official tool, with the files that its callers write.
 
 use std::process::Command;
 use std::time::Duration;
@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::instance::Instance;
 use super::tool::{Ended, Tool};
 
-/// What `migrate.sh` writes: no `runWithBackup`, one address, fixed sub-paths.
-fn of_the_script(it: &Instance, tool: &Tool, command: &str) -> String {
+/// The file that `migrate.sh` writes: no `runWithBackup`, one address, fixed sub-paths.
+fn script_yaml(it: &Instance, tool: &Tool, command: &str) -> String {
     let backup = tool.path().join("migration.bak");
     let yaml = format!(
         "cmd:\n  type: {command}\nconfig:\n  sourceVersion: 2.1.4\n  targetVersion: 2.2.0\n  \
@@ -20,7 +20,7 @@ fn of_the_script(it: &Instance, tool: &Tool, command: &str) -> String {
 }
 
 #[tokio::test]
-async fn migrate_sh_backs_up_runs_and_rolls_back_through_the_shell() {
+async fn migrate_sh_backs_up_runs_and_rolls_back() {
     let it = Instance::sample().await;
     let before = it.metadata().await;
     let tool = it.tool();
@@ -33,31 +33,31 @@ async fn migrate_sh_backs_up_runs_and_rolls_back_through_the_shell() {
             .args(["-c", &line]);
         Ended::of(&mut command)
     };
-    shell(of_the_script(&it, &tool, "backup"))
+    shell(script_yaml(&it, &tool, "backup"))
         .expect(0)
         .shows("migration.bak");
-    shell(of_the_script(&it, &tool, "run"))
+    shell(script_yaml(&it, &tool, "run"))
         .expect(0)
         .shows("Migrated")
         .shows("migration.bak (160 entries")
         .shows("split form")
         .shows("start Milvus 2.2.0");
-    shell(of_the_script(&it, &tool, "run"))
+    shell(script_yaml(&it, &tool, "run"))
         .expect(0)
         .shows("Already migrated");
     assert_ne!(it.metadata().await, before);
-    shell(of_the_script(&it, &tool, "rollback"))
+    shell(script_yaml(&it, &tool, "rollback"))
         .expect(0)
         .shows("start Milvus 2.1.4");
     assert_eq!(it.metadata().await, before);
-    // The official tool fails here; whoever repeats a rollback wants the same end.
-    shell(of_the_script(&it, &tool, "rollback"))
+    // The official tool fails here; a repeated rollback should have the same result.
+    shell(script_yaml(&it, &tool, "rollback"))
         .expect(0)
         .shows("No changes");
 }
 
 #[tokio::test]
-async fn the_operators_file_repeats_the_endpoints_and_calls_with_two_arguments() {
+async fn the_milvus_operator_call_is_accepted() {
     let it = Instance::small().await;
     let tool = it.tool();
     let backup = tool.path().join("migration.bak");
@@ -114,7 +114,7 @@ async fn d6_a_run_has_a_backup_unless_it_is_declined() {
 async fn d7_exit_codes_report_what_was_changed() {
     let it = Instance::small().await;
     let tool = it.tool();
-    let yaml = of_the_script(&it, &tool, "run");
+    let yaml = script_yaml(&it, &tool, "run");
     it.put("root-coord/collection/55", b"\xff\xff").await;
     let before = it.dump().await;
     tool.run(&["-config", &yaml])
@@ -144,8 +144,8 @@ async fn d3_swapped_or_wrong_versions_never_reach_etcd() {
                 .says("nothing was changed");
         }
     }
-    // Whatever the versions say, without a backup nothing goes.
-    let yaml = of_the_script(&it, &tool, "rollback");
+    // Independent of the versions, nothing is done without a backup.
+    let yaml = script_yaml(&it, &tool, "rollback");
     tool.run(&["-config", &yaml])
         .expect(1)
         .says("migration.bak")
@@ -154,32 +154,32 @@ async fn d3_swapped_or_wrong_versions_never_reach_etcd() {
 }
 
 #[tokio::test]
-async fn d8_a_second_run_after_a_failed_one_leaves_the_good_backup_alone() {
+async fn d8_a_run_after_a_failed_one_keeps_the_backup() {
     let it = Instance::small().await;
     let tool = it.tool();
-    tool.run(&["-config", &of_the_script(&it, &tool, "backup")])
+    tool.run(&["-config", &script_yaml(&it, &tool, "backup")])
         .expect(0);
     let good = std::fs::read(tool.path().join("migration.bak")).unwrap();
     it.put("datacoord-meta/new", b"written meanwhile").await;
     let saved = it.metadata().await;
-    tool.run(&["-config", &of_the_script(&it, &tool, "run")])
+    tool.run(&["-config", &script_yaml(&it, &tool, "run")])
         .expect(0);
     assert_eq!(
         std::fs::read(tool.path().join("migration.bak")).unwrap(),
         good
     );
-    // The rollback takes the backup of the run, not the older file that the YAML names.
-    tool.run(&["-config", &of_the_script(&it, &tool, "rollback")])
+    // The rollback uses the backup of the run, not the older file named in the YAML.
+    tool.run(&["-config", &script_yaml(&it, &tool, "rollback")])
         .expect(0);
     assert_eq!(it.metadata().await, saved);
 }
 
 #[tokio::test]
-async fn the_sessions_of_stopped_components_are_awaited() {
+async fn sessions_of_stopped_components_are_awaited() {
     let it = Instance::small().await;
     it.register("datanode-3", Duration::from_secs(2)).await;
     let tool = it.tool();
-    let yaml = of_the_script(&it, &tool, "run");
+    let yaml = script_yaml(&it, &tool, "run");
     tool.run(&["-config", &yaml])
         .expect(0)
         .says("waiting up to 90 s")
@@ -187,14 +187,14 @@ async fn the_sessions_of_stopped_components_are_awaited() {
 }
 
 #[tokio::test]
-async fn what_2_2_wrote_is_only_undone_on_demand() {
+async fn rollback_keeps_2_2_writes_unless_accepted() {
     let it = Instance::small().await;
     let before = it.metadata().await;
     let tool = it.tool();
-    tool.run(&["-config", &of_the_script(&it, &tool, "run")])
+    tool.run(&["-config", &script_yaml(&it, &tool, "run")])
         .expect(0);
     it.put("root-coord/fields/77/1", b"written by 2.2").await;
-    let yaml = of_the_script(&it, &tool, "rollback");
+    let yaml = script_yaml(&it, &tool, "rollback");
     tool.run(&["-config", &yaml])
         .expect(3)
         .says("--accept-loss");
@@ -206,7 +206,7 @@ async fn what_2_2_wrote_is_only_undone_on_demand() {
 }
 
 #[test]
-fn a_target_below_2_2_0_is_done_without_touching_etcd() {
+fn a_target_below_2_2_0_needs_no_etcd() {
     let tool = Tool::new();
     let file = tool.file(
         "m.yaml",
@@ -227,11 +227,11 @@ fn d25_an_embedded_etcd_is_refused_with_a_message() {
 }
 
 #[tokio::test]
-async fn a_rollback_that_is_repeated_when_2_1_has_worked_on_throws_nothing_away() {
+async fn a_repeated_rollback_keeps_later_2_1_writes() {
     let it = Instance::small().await;
     let tool = it.tool();
-    let rollback = of_the_script(&it, &tool, "rollback");
-    tool.run(&["-config", &of_the_script(&it, &tool, "run")])
+    let rollback = script_yaml(&it, &tool, "rollback");
+    tool.run(&["-config", &script_yaml(&it, &tool, "run")])
         .expect(0);
     tool.run(&["-config", &rollback]).expect(0);
     it.put("datacoord-meta/s/1/2/3", b"a new segment").await;
@@ -244,11 +244,11 @@ async fn a_rollback_that_is_repeated_when_2_1_has_worked_on_throws_nothing_away(
 }
 
 #[tokio::test]
-async fn options_that_decide_what_is_written_reach_it_from_flags_and_the_environment() {
+async fn write_options_apply_from_flags_and_environment() {
     for from_flag in [true, false] {
         let it = Instance::small().await;
         let mut tool = it.tool();
-        let yaml = of_the_script(&it, &tool, "run");
+        let yaml = script_yaml(&it, &tool, "run");
         let mut arguments = vec!["-config", &yaml];
         if from_flag {
             arguments.extend(["--collection-form", "embedded"]);
@@ -260,16 +260,16 @@ async fn options_that_decide_what_is_written_reach_it_from_flags_and_the_environ
 }
 
 #[tokio::test]
-async fn a_backup_that_a_flag_names_comes_before_the_recorded_one() {
+async fn a_backup_flag_overrides_the_recorded_backup() {
     let it = Instance::small().await;
     let before = it.metadata().await;
     let tool = it.tool();
-    tool.run(&["-config", &of_the_script(&it, &tool, "run")])
+    tool.run(&["-config", &script_yaml(&it, &tool, "run")])
         .expect(0);
     let (recorded, copy) = (tool.path().join("migration.bak"), tool.path().join("copy"));
     std::fs::rename(&recorded, &copy).unwrap();
     std::fs::write(&recorded, "damaged").unwrap();
-    let rollback = of_the_script(&it, &tool, "rollback");
+    let rollback = script_yaml(&it, &tool, "rollback");
     tool.run(&["-config", &rollback]).expect(1);
     tool.run(&[
         "-config",
@@ -282,10 +282,10 @@ async fn a_backup_that_a_flag_names_comes_before_the_recorded_one() {
 }
 
 #[tokio::test]
-async fn words_behind_the_flag_are_ignored_aloud() {
+async fn extra_arguments_are_ignored_with_a_warning() {
     let it = Instance::small().await;
     let tool = it.tool();
-    let yaml = of_the_script(&it, &tool, "backup");
+    let yaml = script_yaml(&it, &tool, "backup");
     tool.run(&["-config", &yaml, "foo"])
         .expect(0)
         .says("ignored: foo");

@@ -1,5 +1,5 @@
-//! The real program in a root of image layers, as a container has it: a chroot on an overlay over this
-//! machine's own root.
+//! The real program in a root of image layers, as in a container: a chroot on an overlay over the
+//! root of this machine.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use super::instance::Instance;
 use super::tool::{Ended, Tool};
 
-/// Mounts an overlay on the machine's root, binds `$VOLUME` to `/volume` in it, changes its root and
-/// runs the program in the folder `/scratch`, which only the overlay holds.
+/// Mounts an overlay on the machine's root, binds `$VOLUME` to `/volume`, changes the root and runs
+/// the program in `/scratch`, a folder that exists only in the overlay.
 const IN_CONTAINER: &str = r#"
 mount -t tmpfs layers "$BASE"
 mkdir "$BASE/upper" "$BASE/work" "$BASE/root"
@@ -24,7 +24,7 @@ mount --bind "$(dirname "$PROGRAM")" ".$(dirname "$PROGRAM")"
 exec chroot . sh -c 'cd /scratch && exec "$@"' sh "$PROGRAM" "$@"
 "#;
 
-/// Runs the program in the container; what it writes to `/volume` stays.
+/// Runs the program in the container; files in `/volume` persist.
 fn run(tool: &Tool, volume: &Path, arguments: &[&str]) -> Ended {
     let base = tempfile::tempdir().unwrap();
     let inner = tool.command(arguments);
@@ -55,7 +55,7 @@ fn run(tool: &Tool, volume: &Path, arguments: &[&str]) -> Ended {
     Ended::of(&mut command)
 }
 
-/// Mounting needs a capability that a test run has only as root.
+/// Fails unless the tests run as root, which mounting requires.
 fn require_mounts() {
     let status = Command::new("unshare").args(["--mount", "true"]).status();
     assert!(
@@ -68,7 +68,7 @@ fn require_mounts() {
 const REFUSED: &str = "that folder is part of the container and is deleted with it";
 
 #[tokio::test]
-async fn a_backup_in_a_container_layer_is_refused_unless_allowed() {
+async fn a_backup_in_a_container_layer_is_rejected() {
     require_mounts();
     let it = Instance::small().await;
     let tool = it.tool();
@@ -126,7 +126,7 @@ async fn a_backup_in_a_container_layer_is_refused_unless_allowed() {
 
 /// The official recipe for Docker Compose: only the YAML file is mounted.
 #[tokio::test]
-async fn the_drop_in_refuses_a_container_layer_unless_allowed() {
+async fn the_drop_in_rejects_a_container_layer() {
     require_mounts();
     let it = Instance::small().await;
     let tool = it.tool();
@@ -151,7 +151,7 @@ async fn the_drop_in_refuses_a_container_layer_unless_allowed() {
     run(&tool, volume.path(), &arguments)
         .expect(0)
         .says("copy it out before the container is removed");
-    // Nothing is left to do, so no backup is needed.
+    // A migrated instance needs no backup.
     yaml("");
     run(&tool, volume.path(), &arguments).expect(0);
 }

@@ -1,4 +1,4 @@
-//! What comes from etcd, a journal or a backup cannot steer the terminal; JSON stays exact.
+//! Text from etcd, journals and backups cannot control the terminal; JSON output is exact.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ async fn addresses_of_sessions_are_escaped_in_text() {
     let plan = tool.run(&["plan", "--target-version", "2.2.16"]);
     plan.expect(3).shows("\\u{202e}x\\u{200b}\\nforged");
     assert_safe(&plan);
-    // The wait is logged, and the refusal is an error.
+    // The wait is logged, and the rejection is an error.
     let migrate = tool.run(&[
         "migrate",
         "--target-version",

@@ -98,7 +98,7 @@ fn a_key_that_does_not_exist_is_an_error() {
 }
 
 #[test]
-fn an_unknown_code_fails_with_the_nearest_ones() {
+fn an_unknown_code_suggests_similar_codes() {
     let ended = Tool::new().run(&["explain", "index-file-paht"]);
     ended.expect(1);
     insta::assert_snapshot!(ended.stderr, @r#"

@@ -1,4 +1,4 @@
-//! Files that hold more than one instance, or less.
+//! Backup files that contain several instances, or only part of one.
 
 use std::io::Write;
 
@@ -10,7 +10,7 @@ use crate::support::etcd::{Etcd, Settings};
 use crate::support::metadata::Metadata;
 use meta_fuzz::backups::file;
 
-/// Two instances in one etcd, and `both.db` with a snapshot of it. The second has one key more.
+/// Two instances in one etcd, and its snapshot `both.db`. The second instance has one more key.
 async fn two_in_one_snapshot() -> (Etcd, Instance, Instance, Tool) {
     let etcd = Etcd::start(Settings::default());
     let (one, two) = (Instance::on(&etcd).await, Instance::on(&etcd).await);
@@ -51,7 +51,7 @@ async fn restore_takes_the_named_instance_of_a_snapshot() {
     };
     let moved = keys(&ended.document()["families"]);
     assert_eq!(moved, two.metadata().await.len() as u64);
-    // The other instance has one key less, so it was not that one.
+    // The other instance has one key less, so it was not restored.
     tool.run(&restore).expect(0).shows("0 keys put, 1 deleted");
 }
 

@@ -88,9 +88,9 @@ async fn history_shows_a_migration_that_only_the_journal_records() {
     }
 }
 
-/// A damaged history is neither trusted nor overwritten, and stops no run.
+/// A damaged history is neither trusted nor overwritten, and does not stop a run.
 #[tokio::test]
-async fn rollback_leaves_a_history_that_it_cannot_read() {
+async fn rollback_keeps_an_unreadable_history() {
     let it = Instance::small().await;
     let before = it.metadata().await;
     let tool = it.tool();
@@ -106,7 +106,7 @@ async fn rollback_leaves_a_history_that_it_cannot_read() {
     assert_eq!(found.unwrap().value, &br#"{"format":9}"#[..]);
 }
 
-/// A user with rights on the meta root and the journal, and nowhere else.
+/// A user with rights on only the meta root and the journal.
 #[tokio::test]
 async fn migrate_needs_no_permission_for_the_history() {
     let etcd = Etcd::start(Settings::default());

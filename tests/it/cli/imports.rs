@@ -1,4 +1,4 @@
-//! Backups that other tools made, as people have them: incomplete, or without a hash.
+//! Backups made by other tools, as found in practice: incomplete, or without a hash.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ fn offline() -> Tool {
 
 /// birdwatcher 1.0.0 to 1.1.1 never flush the last bytes of their metrics.
 #[tokio::test]
-async fn truncated_birdwatcher_metrics_require_allow_partial() {
+async fn truncated_birdwatcher_metrics_need_allow_partial() {
     let file = format!("{FOLDER}/birdwatcher-metrics-tail.bak.gz");
     let tool = offline();
     let plan = [&PLAN[..], &["--from", &file]].concat();
@@ -57,7 +57,7 @@ async fn truncated_birdwatcher_metrics_require_allow_partial() {
     assert!(it.metadata().await.len() > 50);
 }
 
-/// A server with the small instance at the usual root path, ended as by a power failure right after a write.
+/// A server with the small instance at the usual root path, killed right after a write.
 async fn killed_server() -> Etcd {
     let mut etcd = Etcd::start(Settings::default());
     let store = etcd.connect().await;
@@ -122,9 +122,9 @@ async fn an_etcd_data_folder_requires_skip_hash_check() {
     .shows("note: the hash of the etcd database was not checked");
 }
 
-/// Log entries behind the database are counted, whatever else is in the log.
+/// Log entries newer than the database are counted, regardless of the other entries of the log.
 #[tokio::test]
-async fn a_wal_ahead_of_the_database_is_reported() {
+async fn a_wal_newer_than_the_database_is_reported() {
     let etcd = killed_server().await;
     let old = etcd.data().join("old.db");
     let member = etcd.data().join("member");
@@ -138,7 +138,7 @@ async fn a_wal_ahead_of_the_database_is_reported() {
         store.txn(Txn { compares, ops }).await.unwrap();
     }
     etcd.kill();
-    // The database as it was when the first server ended.
+    // The database as it was when the first server stopped.
     fs::copy(&old, member.join("snap/db")).unwrap();
     let path = etcd.data();
     let plan = [
@@ -225,7 +225,7 @@ async fn a_snapshot_of_several_instances_requires_a_root_path() {
         .expect(0);
 }
 
-/// A compaction removes the newest change where that is a deletion; the revision stays etcd's own.
+/// A compaction removes the newest change if it is a deletion; the revision is still that of etcd.
 #[tokio::test]
 async fn a_database_shows_the_revision_of_its_etcd() {
     let etcd = killed_server().await;
@@ -250,14 +250,14 @@ async fn a_database_shows_the_revision_of_its_etcd() {
         "--format",
         "json",
     ];
-    // Until etcd has removed what it was asked to.
+    // Waits until etcd has finished the compaction.
     let ended = offline().run(&check);
     ended.expect(0);
     assert_eq!(ended.document()["revision"], revision);
     assert!(Path::new(&path).is_dir());
 }
 
-/// What people save in a hurry, with the etcdctl of the server.
+/// Ad-hoc dumps made with the etcdctl of the server.
 #[tokio::test]
 async fn etcdctl_output_is_read_as_a_backup() {
     let it = Instance::small().await;
@@ -292,7 +292,7 @@ async fn etcdctl_output_is_read_as_a_backup() {
         assert_eq!(found["format"], "etcdctl");
         assert_eq!(found["skipped_leased"], 1);
         assert!(found["revision"].as_i64().unwrap() > 1);
-        // As far as --limit lets it.
+        // `--limit` truncates the dump.
         dump("dump", &["-w", format, "--limit", "5"]);
         check("dump", &[]).expect(1).says("--allow-partial");
         let part = check("dump", &["--allow-partial"]);
@@ -316,7 +316,7 @@ async fn etcdctl_output_is_read_as_a_backup() {
 }
 
 #[tokio::test]
-async fn raw_entries_of_inspect_are_a_backup() {
+async fn raw_inspect_output_is_read_as_a_backup() {
     let it = Instance::small().await;
     it.put_whole(&format!("{}/session/id", it.root.meta_root()), b"7")
         .await;
@@ -339,7 +339,7 @@ async fn raw_entries_of_inspect_are_a_backup() {
     for name in ["digest", "revision", "entries"] {
         assert_eq!(found[name], expected[name], "{name}");
     }
-    // Of a file, too.
+    // The same from a file.
     dump(&["--from", "b.mmb"]);
     assert_eq!(
         check("dump").expect(0).document()["digest"],
@@ -351,7 +351,7 @@ async fn raw_entries_of_inspect_are_a_backup() {
     check("dump").expect(1).says("--allow-partial");
 }
 
-/// The client beside the server that the tests run on.
+/// The etcdctl next to the etcd under test.
 fn etcdctl() -> PathBuf {
     crate::support::etcd::binary().with_file_name("etcdctl")
 }

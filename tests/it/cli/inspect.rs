@@ -1,4 +1,4 @@
-//! `inspect`: what is selected, decoded and masked.
+//! `inspect`: selection, decoding and masking.
 
 use serde_json::Value;
 
@@ -74,7 +74,7 @@ fn timestamps_are_shown_as_times_too() {
 }
 
 #[test]
-fn what_is_named_and_missing_is_an_error() {
+fn a_named_object_that_is_missing_is_an_error() {
     for (arguments, named) in [
         (
             &["--key", "root-coord/collection/9"][..],

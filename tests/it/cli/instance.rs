@@ -1,4 +1,4 @@
-//! The metadata of a Milvus 2.1 instance in a real etcd, below a root path of its own.
+//! The metadata of a Milvus 2.1 instance in a real etcd, below a separate root path.
 
 use std::time::Duration;
 
@@ -20,17 +20,17 @@ pub(super) struct Instance {
 }
 
 impl Instance {
-    /// No metadata at all, on the server that all tests share.
+    /// No metadata, on the server that all tests share.
     pub(super) async fn empty() -> Self {
         Self::on(shared()).await
     }
 
-    /// No metadata at all.
+    /// No metadata.
     pub(super) async fn on(etcd: &Etcd) -> Self {
         Self::through(etcd.connect().await, etcd)
     }
 
-    /// No metadata at all, on a server that needs more than its address.
+    /// No metadata, on a server that needs more options than its address.
     pub(super) fn through(store: EtcdStore, etcd: &Etcd) -> Self {
         Self {
             root: MetaRoot::new(&own_root(), "meta", "kv").unwrap(),
@@ -118,7 +118,7 @@ impl Instance {
             .entries
     }
 
-    /// The metadata as a comparison wants it: keys and values below the meta root.
+    /// The metadata for comparisons: keys and values below the meta root.
     pub(super) async fn metadata(&self) -> Vec<(Bytes, Bytes)> {
         let request = RangeRequest::new(self.root.range());
         let entries = self.store.range(request).await.unwrap().entries;
@@ -128,14 +128,14 @@ impl Instance {
             .collect()
     }
 
-    /// The program, told where this instance is.
+    /// The program with the endpoint and root path of this instance.
     pub(super) fn tool(&self) -> Tool {
         Tool::new()
             .env("META_MIGRATION_ENDPOINTS", &self.endpoint)
             .env("META_MIGRATION_ROOT_PATH", self.root.root_path())
     }
 
-    /// The lines of a YAML file that say where this instance is.
+    /// The lines of a YAML file with the endpoint and root path of this instance.
     pub(super) fn yaml(&self) -> String {
         format!(
             "etcd:\n  endpoints: [{}]\n  rootPath: {}\n  metaSubPath: meta\n  kvSubPath: kv\n\

@@ -1,4 +1,4 @@
-//! Runs that are ended, and what they say about both ways on.
+//! Interrupted runs, and the commands that they print to resume and to roll back.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ use super::tool::{Running, Tool, within};
 use crate::support::etcd::{Etcd, Settings};
 use crate::support::metadata::{Metadata, build, segment_index};
 
-/// Asks the run to end as soon as the first keys of a phase were handled.
+/// Cancels the run as soon as the first keys of a phase were processed.
 struct EndsIn {
     phase: &'static str,
     is_reached: AtomicBool,
@@ -36,7 +36,7 @@ impl Observer for EndsIn {
     }
 }
 
-/// Leaves a migration unfinished, as a killed run does: ended in the middle of `phase`.
+/// Leaves a migration unfinished in the middle of `phase`, as a killed run does.
 async fn end_in(it: &Instance, tool: &Tool, phase: &'static str) {
     let (stopper, stop) = CancelToken::new();
     let environment = Environment {
@@ -76,7 +76,7 @@ async fn end_in(it: &Instance, tool: &Tool, phase: &'static str) {
 const MIGRATE: [&str; 3] = ["migrate", "--target-version", "2.2.16"];
 
 #[tokio::test]
-async fn what_was_staged_is_shown_and_carried_on() {
+async fn staged_keys_are_shown_and_the_run_resumes() {
     let it = Instance::small().await;
     let tool = it.tool();
     end_in(&it, &tool, "stage").await;
@@ -95,7 +95,7 @@ async fn what_was_staged_is_shown_and_carried_on() {
 }
 
 #[tokio::test]
-async fn what_was_staged_goes_without_a_backup() {
+async fn staged_keys_are_rolled_back_without_a_backup() {
     let it = Instance::small().await;
     let before = it.metadata().await;
     let tool = it.tool();
@@ -106,7 +106,7 @@ async fn what_was_staged_goes_without_a_backup() {
 }
 
 #[tokio::test]
-async fn after_the_commit_the_same_command_finishes_and_rollback_undoes() {
+async fn after_the_commit_both_commands_work() {
     for back in [false, true] {
         let it = Instance::small().await;
         let before = it.metadata().await;
@@ -131,7 +131,7 @@ async fn after_the_commit_the_same_command_finishes_and_rollback_undoes() {
     }
 }
 
-/// The journal with other members.
+/// Changes members of the journal.
 async fn with_journal(it: &Instance, change: impl FnOnce(&mut serde_json::Value)) {
     let key = it.root.journal_key();
     let dump = it.dump().await;
@@ -143,7 +143,7 @@ async fn with_journal(it: &Instance, change: impl FnOnce(&mut serde_json::Value)
 }
 
 #[tokio::test]
-async fn in_another_etcd_a_run_past_the_commit_names_a_rollback_only_where_there_is_one() {
+async fn rollback_in_another_etcd_is_named_only_if_possible() {
     for has_backup in [true, false] {
         let it = Instance::small().await;
         let tool = it.tool();
@@ -161,7 +161,7 @@ async fn in_another_etcd_a_run_past_the_commit_names_a_rollback_only_where_there
             .expect(5)
             .says("cdf818194e3a8c32")
             .says("# saves the current metadata");
-        // Unfinished, it is not what the whole migration makes.
+        // An unfinished run does not match the expected result of the migration.
         assert!(!refused.stderr.contains("verify"), "{}", refused.stderr);
         if has_backup {
             refused.says("b.mmb --accept-loss   # rolls back anyway");
@@ -176,7 +176,7 @@ async fn in_another_etcd_a_run_past_the_commit_names_a_rollback_only_where_there
 }
 
 #[tokio::test]
-async fn a_restore_of_2_2_that_was_interrupted_is_led_on_by_restore() {
+async fn an_interrupted_restore_of_2_2_resumes() {
     let it = Instance::small().await;
     let tool = it.tool();
     tool.run(&[&MIGRATE[..], &["--backup-file", "b.mmb"]].concat())
@@ -206,7 +206,7 @@ async fn a_restore_of_2_2_that_was_interrupted_is_led_on_by_restore() {
 }
 
 #[tokio::test]
-async fn another_plan_than_the_staged_one_stops_with_both_ways() {
+async fn a_plan_other_than_the_staged_one_is_rejected() {
     let it = Instance::small().await;
     let tool = it.tool();
     end_in(&it, &tool, "stage").await;
@@ -237,14 +237,14 @@ async fn another_plan_than_the_staged_one_stops_with_both_ways() {
 }
 
 #[tokio::test]
-async fn a_signal_while_waiting_ends_at_once_and_changes_nothing() {
+async fn a_signal_while_waiting_ends_the_run_at_once() {
     for (signal, code) in [("INT", 130), ("TERM", 143)] {
         let it = Instance::small().await;
         it.register("rootcoord", Duration::from_secs(600)).await;
         let before = it.dump().await;
         let tool = it.tool();
         let mut running = tool.start(&[&MIGRATE[..], &["--wait-sessions", "10m"]].concat());
-        running.wait_until_told("waiting up to");
+        running.wait_for_line("waiting up to");
         running.signal(signal);
         running
             .end()
@@ -255,7 +255,7 @@ async fn a_signal_while_waiting_ends_at_once_and_changes_nothing() {
     }
 }
 
-/// A run that puts thousands of keys one by one, told while it does.
+/// Starts a run that writes thousands of keys one by one, and returns while it does.
 async fn slow_staging(it: &Instance, tool: &Tool) -> Running {
     let mut metadata = Metadata::small();
     for id in 1000..4000 {
@@ -274,12 +274,12 @@ async fn slow_staging(it: &Instance, tool: &Tool) -> Running {
     ];
     let backup = ["--backup-file", "b.mmb"];
     let mut running = tool.start(&[&MIGRATE[..], &slowly, &backup].concat());
-    running.wait_until_told("phase=\"stage\"");
+    running.wait_for_line("phase=\"stage\"");
     running
 }
 
 #[tokio::test]
-async fn a_signal_while_staging_ends_after_the_batch_in_flight_and_names_both_commands() {
+async fn a_signal_while_staging_finishes_the_batch() {
     let it = Instance::empty().await;
     let tool = it.tool();
     let running = slow_staging(&it, &tool).await;
@@ -303,15 +303,15 @@ async fn a_signal_while_staging_ends_after_the_batch_in_flight_and_names_both_co
 }
 
 #[tokio::test]
-async fn a_second_signal_ends_at_once() {
+async fn a_second_signal_ends_the_run_at_once() {
     let mut etcd = Etcd::start(Settings::default());
     let it = Instance::on(&etcd).await;
     let tool = it.tool();
     let mut running = slow_staging(&it, &tool).await;
-    // Nothing in flight comes back any more.
+    // No reply arrives any more.
     etcd.stop();
     running.signal("INT");
-    running.wait_until_told("press Ctrl-C again to stop now");
+    running.wait_for_line("press Ctrl-C again to stop now");
     let started = Instant::now();
     running.signal("INT");
     running.end().expect(130);
@@ -320,7 +320,7 @@ async fn a_second_signal_ends_at_once() {
 }
 
 #[tokio::test]
-async fn sigterm_ends_a_run_in_time_although_etcd_hangs() {
+async fn sigterm_ends_a_run_while_etcd_hangs() {
     let mut etcd = Etcd::start(Settings::default());
     let it = Instance::on(&etcd).await;
     let tool = it.tool();

@@ -1,4 +1,4 @@
-//! Whole ways through several commands on a real etcd.
+//! Sequences of several commands on a real etcd.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ fn with_versions<'a>(arguments: &[&'a str]) -> Vec<&'a str> {
 }
 
 #[tokio::test]
-async fn migrate_verify_and_rollback_give_back_every_byte() {
+async fn migrate_verify_and_rollback_restore_every_byte() {
     let it = Instance::sample().await;
     let before = it.metadata().await;
     let tool = it.tool();
@@ -51,7 +51,7 @@ async fn migrate_verify_and_rollback_give_back_every_byte() {
 }
 
 #[tokio::test]
-async fn d54_success_says_what_was_done_and_that_it_was_checked() {
+async fn d54_success_reports_the_result_and_the_check() {
     let it = Instance::small().await;
     it.tool()
         .run(&with_versions(&["migrate", "--backup-file", "b.mmb"]))
@@ -62,7 +62,7 @@ async fn d54_success_says_what_was_done_and_that_it_was_checked() {
 }
 
 #[tokio::test]
-async fn d52_a_second_run_says_already_migrated_and_changes_nothing() {
+async fn d52_a_second_run_reports_already_migrated() {
     let it = Instance::small().await;
     let tool = it.tool();
     let migrate = with_versions(&["migrate", "--backup-file", "b.mmb"]);
@@ -71,13 +71,13 @@ async fn d52_a_second_run_says_already_migrated_and_changes_nothing() {
     tool.run(&migrate).expect(0).shows("Already migrated");
     assert_eq!(it.dump().await, after);
 
-    // Started in between: a migrated cluster that runs is not refused.
+    // Registered in between: a running migrated cluster is accepted.
     it.register("rootcoord", Duration::from_secs(60)).await;
     tool.run(&migrate).expect(0).shows("Already migrated");
 }
 
 #[tokio::test]
-async fn d6_without_a_word_about_backups_one_is_made() {
+async fn d6_a_backup_is_made_by_default() {
     let it = Instance::small().await;
     let tool = it.tool();
     let ended = tool.run(&with_versions(&["migrate", "--format", "json"]));
@@ -96,7 +96,7 @@ async fn d6_without_a_word_about_backups_one_is_made() {
 }
 
 #[tokio::test]
-async fn d8_a_file_that_is_there_is_never_overwritten() {
+async fn d8_an_existing_file_is_never_overwritten() {
     let it = Instance::small().await;
     let tool = it.tool();
     let precious = tool.file("b.mmb", "an older backup");
@@ -121,7 +121,7 @@ async fn d8_a_file_that_is_there_is_never_overwritten() {
 }
 
 #[tokio::test]
-async fn without_a_backup_rollback_is_refused_and_reported() {
+async fn rollback_without_a_backup_is_rejected() {
     let it = Instance::small().await;
     let tool = it.tool();
     let ended = tool.run(&with_versions(&["migrate", "--no-backup"]));
@@ -134,7 +134,7 @@ async fn without_a_backup_rollback_is_refused_and_reported() {
 }
 
 #[tokio::test]
-async fn backup_then_restore_to_another_root_gives_the_same_metadata() {
+async fn restore_to_another_root_gives_the_same_metadata() {
     let it = Instance::sample().await;
     let other = Instance::empty().await;
     let tool = it.tool();
@@ -157,7 +157,7 @@ async fn backup_then_restore_to_another_root_gives_the_same_metadata() {
 }
 
 #[tokio::test]
-async fn a_backup_of_another_root_is_refused_with_the_way_to_restore_it() {
+async fn a_backup_of_another_root_names_to_root() {
     let it = Instance::small().await;
     let other = Instance::empty().await;
     let tool = it.tool();
@@ -176,7 +176,7 @@ async fn a_backup_of_another_root_is_refused_with_the_way_to_restore_it() {
 }
 
 #[tokio::test]
-async fn keep_extra_leaves_what_the_backup_does_not_hold() {
+async fn keep_extra_keeps_keys_missing_from_the_backup() {
     let it = Instance::small().await;
     let tool = it.tool();
     tool.run(&["backup", "--backup-file", "b.mmb"]).expect(0);
@@ -198,7 +198,7 @@ async fn keep_extra_leaves_what_the_backup_does_not_hold() {
 }
 
 #[tokio::test]
-async fn d17_what_was_written_after_the_migration_is_not_lost_without_a_word() {
+async fn d17_later_writes_are_lost_only_if_accepted() {
     let it = Instance::small().await;
     let before = it.metadata().await;
     let tool = it.tool();
@@ -222,7 +222,7 @@ async fn d17_what_was_written_after_the_migration_is_not_lost_without_a_word() {
 }
 
 #[tokio::test]
-async fn a_journal_of_another_etcd_leads_to_comparison_and_rollback() {
+async fn a_journal_of_another_etcd_allows_a_rollback() {
     let it = Instance::small().await;
     let before = it.metadata().await;
     let tool = it.tool();
@@ -247,7 +247,7 @@ async fn a_journal_of_another_etcd_leads_to_comparison_and_rollback() {
 }
 
 #[tokio::test]
-async fn a_server_that_takes_few_operations_is_adapted_to() {
+async fn transactions_adapt_to_a_low_operation_limit() {
     let etcd = Etcd::start(Settings {
         max_txn_ops: Some(24),
         ..Settings::default()
@@ -299,7 +299,7 @@ async fn compact_reports_the_size_before_and_after() {
 }
 
 #[tokio::test]
-async fn the_collection_form_follows_the_target_or_the_option() {
+async fn the_form_follows_the_target_or_the_option() {
     for (arguments, form) in [
         (&["--target-version", "2.2.8"][..], "split"),
         (&["--target-version", "v2.2.9"], "database"),

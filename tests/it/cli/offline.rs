@@ -1,4 +1,4 @@
-//! Work on backup files, without an etcd.
+//! Commands on backup files, without an etcd.
 
 use serde_json::json;
 
@@ -20,7 +20,7 @@ fn tool() -> Tool {
 }
 
 #[tokio::test]
-async fn a_plan_of_a_file_is_the_plan_of_what_was_saved() {
+async fn a_plan_of_a_file_equals_the_plan_of_etcd() {
     let it = Instance::sample().await;
     let tool = it.tool();
     tool.run(&["backup", "--backup-file", "b.mmb"]).expect(0);
@@ -65,7 +65,7 @@ fn a_2_1_backup_becomes_a_2_2_backup() {
     let ended = tool.run(&["backup", "check", "new.mmb", "--format", "json"]);
     ended.expect(0);
     assert_eq!(ended.document()["layout"], "2.2");
-    // What is 2.2 already stays as it is, and no file is made of it.
+    // A 2.2 backup is not converted, and no file is written.
     tool.run(&[
         "migrate",
         "--target-version",
@@ -81,7 +81,7 @@ fn a_2_1_backup_becomes_a_2_2_backup() {
 }
 
 #[tokio::test]
-async fn the_2_2_backup_is_what_a_migration_in_etcd_gives() {
+async fn a_converted_backup_equals_a_migration_in_etcd() {
     let it = Instance::sample().await;
     let tool = it.tool();
     tool.run(&["backup", "--backup-file", "old.mmb"]).expect(0);
@@ -206,7 +206,7 @@ fn a_missing_file_is_named() {
 }
 
 #[test]
-fn from_and_to_belong_together() {
+fn from_and_to_require_each_other() {
     tool()
         .run(&["migrate", "--target-version", "2.2.16", "--from", SAMPLE])
         .expect(2)

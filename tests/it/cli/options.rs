@@ -1,4 +1,4 @@
-//! Options that would be misunderstood are refused before anything is connected to.
+//! Misleading options are rejected before any connection is made.
 
 use std::process::Command;
 
@@ -8,7 +8,7 @@ use super::tool::{Ended, Tool};
 
 /// `--root-path "$UNSET"` must not move the metadata to the top level.
 #[test]
-fn an_empty_path_is_refused() {
+fn an_empty_path_is_rejected() {
     for (option, variable) in [
         ("--root-path", "META_MIGRATION_ROOT_PATH"),
         ("--meta-sub-path", "META_MIGRATION_META_SUB_PATH"),
@@ -43,7 +43,7 @@ fn an_empty_path_is_refused() {
 }
 
 #[test]
-fn an_option_without_effect_is_refused() {
+fn an_option_without_effect_is_rejected() {
     let version = ["--target-version", "2.2.16"];
     for (command, option) in [
         (&["plan"][..], &["--backup-file", "b"][..]),
@@ -113,7 +113,7 @@ fn an_option_without_effect_is_refused() {
     }
 }
 
-/// The environment serves all commands.
+/// Environment variables apply to all commands.
 #[tokio::test]
 async fn a_variable_without_effect_is_ignored() {
     let it = Instance::small().await;
@@ -137,9 +137,9 @@ async fn verify_compares_with_the_backup_file() {
     }
 }
 
-/// A protoc whose package lacks google/protobuf is passed over before it fails a build.
+/// A protoc whose installation lacks google/protobuf is skipped before it fails a build.
 #[test]
-fn a_protoc_without_its_files_is_not_used() {
+fn a_protoc_without_its_includes_is_skipped() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::tempdir().unwrap();
     let script = |path: &str, text: &str| {
@@ -163,7 +163,7 @@ fn a_protoc_without_its_files_is_not_used() {
     );
     script("bin/protoc", "#!/bin/sh\n[ \"$1\" = --help ]\n");
     run().expect(0).shows("protox --help");
-    // One that writes what it is asked for.
+    // This one writes the requested output.
     script(
         "bin/protoc",
         "#!/bin/sh\nfor word; do case $word in --descriptor_set_out=*) echo x >\"${word#*=}\"; exit;; esac; \

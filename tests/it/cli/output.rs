@@ -1,4 +1,4 @@
-//! What people and programs read: complete outputs, documents, logs, help.
+//! Complete outputs: text, documents, logs, help.
 
 use std::path::Path;
 use std::process::Command;
@@ -21,7 +21,7 @@ fn next(text: &str) -> String {
     line.split("   # ").next().unwrap().to_owned()
 }
 
-/// Runs a line in a shell that knows nothing of the instance.
+/// Runs a line in a shell without environment variables of the instance.
 fn paste(line: &str, folder: &Path) -> Ended {
     let mut shell = Command::new("/bin/sh");
     shell
@@ -62,7 +62,7 @@ async fn writing_without_a_terminal_requires_yes() {
 }
 
 #[tokio::test]
-async fn next_commands_can_be_pasted_elsewhere() {
+async fn next_commands_work_in_another_shell() {
     let it = Instance::small().await;
     let from_file = Tool::new();
     let yaml = from_file.file("m.yaml", &it.yaml());
@@ -91,7 +91,7 @@ async fn next_commands_can_be_pasted_elsewhere() {
 }
 
 #[test]
-fn an_error_is_a_document_where_one_is_asked_for() {
+fn with_json_output_an_error_is_a_document() {
     let unreachable = ["status", "--endpoints", NOBODY];
     let ended = Tool::new().run(&[&unreachable[..], &["-o", "json"]].concat());
     ended.expect(1).says("error: cannot connect to etcd");
@@ -104,7 +104,7 @@ fn an_error_is_a_document_where_one_is_asked_for() {
     let ended = Tool::new().run(&["status", "--no-such-option", "--format", "json"]);
     ended.expect(2);
     assert_eq!(ended.document()["exit_code"], 2);
-    // A report that was printed stays the only document.
+    // A report that was already printed remains the only document.
     let ended = Tool::new().run(&["status", "--endpoints", NOBODY]);
     ended.expect(1);
     assert_eq!(ended.stdout, "");
@@ -149,7 +149,7 @@ async fn json_logs_have_start_and_end_with_a_run_id() {
 }
 
 #[test]
-fn wrong_usage_is_one_message_and_a_command() {
+fn a_usage_error_is_one_message_and_a_command() {
     let ended = Tool::new().run(&["backup", "check", "a", "b", "-o", "json"]);
     ended.expect(2);
     let found = ended.document();
@@ -179,7 +179,7 @@ fn colours_are_used_on_request_only() {
 }
 
 #[test]
-fn help_shows_the_options_that_a_command_uses() {
+fn help_lists_only_the_options_in_use() {
     let help = |command: &str| Tool::new().run(&[command, "--help"]).stdout;
     let status = help("status");
     for unused in ["--backup-file", "--yes", "--target-version"] {
@@ -209,7 +209,7 @@ fn manual_pages_have_the_usual_sections() {
 }
 
 #[test]
-fn variables_of_etcdctl_are_read_last() {
+fn etcdctl_variables_have_the_lowest_precedence() {
     let status = |tool: Tool| tool.run(&["status", "--timeout", "1s"]).stderr;
     let etcdctl = || Tool::new().env("ETCDCTL_ENDPOINTS", "127.0.0.1:2");
     assert!(status(etcdctl()).contains("127.0.0.1:2"));

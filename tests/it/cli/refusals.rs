@@ -1,4 +1,4 @@
-//! What is refused, and that nothing is changed then.
+//! Rejected commands, which change nothing.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ const MIGRATE: [&str; 7] = [
 ];
 
 #[test]
-fn d26_an_etcd_that_cannot_be_reached_is_named_within_seconds() {
+fn d26_an_unreachable_etcd_is_named_in_seconds() {
     for command in [
         &["status"][..],
         &["plan", "--target-version", "2.2.16"],
@@ -40,7 +40,7 @@ fn d26_an_etcd_that_cannot_be_reached_is_named_within_seconds() {
 }
 
 #[test]
-fn d26_an_endpoint_that_swallows_everything_is_given_up() {
+fn d26_an_endpoint_that_never_answers_times_out() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap().to_string();
     let started = Instant::now();
@@ -52,7 +52,7 @@ fn d26_an_endpoint_that_swallows_everything_is_given_up() {
 }
 
 #[tokio::test]
-async fn d30_a_live_session_refuses_before_anything_is_written() {
+async fn d30_a_live_session_prevents_all_writes() {
     let it = Instance::small().await;
     it.put("session/id", b"12").await;
     it.register("querynode-7", Duration::from_secs(60)).await;
@@ -82,7 +82,7 @@ async fn a_session_that_ends_in_time_is_awaited() {
 }
 
 #[tokio::test]
-async fn a_lock_that_is_held_refuses() {
+async fn a_held_lock_is_an_error() {
     let it = Instance::small().await;
     it.register("migration", Duration::from_secs(60)).await;
     let before = it.dump().await;
@@ -105,7 +105,7 @@ async fn a_dead_holders_lock_is_awaited() {
 }
 
 #[tokio::test]
-async fn findings_of_severity_error_refuse_and_are_all_shown() {
+async fn all_errors_are_shown_and_nothing_is_written() {
     let it = Instance::small().await;
     it.put("root-coord/collection/55", b"\xff\xff").await;
     it.put("root-coord/segment-index/1/7/10/52", b"\xff").await;
@@ -137,7 +137,7 @@ async fn findings_of_severity_error_refuse_and_are_all_shown() {
 }
 
 #[tokio::test]
-async fn d52_keys_of_both_layouts_are_refused() {
+async fn d52_keys_of_both_layouts_are_rejected() {
     let it = Instance::small().await;
     it.put("field-index/1/7", b"").await;
     let before = it.dump().await;
@@ -151,7 +151,7 @@ async fn d52_keys_of_both_layouts_are_refused() {
 }
 
 #[tokio::test]
-async fn differences_end_with_code_6() {
+async fn differences_exit_with_code_6() {
     let it = Instance::small().await;
     let tool = it.tool();
     tool.run(&MIGRATE).expect(0);
@@ -187,7 +187,7 @@ async fn verify_of_a_2_1_layout_says_that_it_was_not_migrated() {
 }
 
 #[test]
-fn d4_a_source_version_with_the_2_2_layout_is_a_clear_error() {
+fn d4_a_2_2_source_version_is_a_clear_error() {
     for command in [
         &["migrate", "--target-version", "2.2.16"][..],
         &["plan", "--target-version", "2.2.16"],
@@ -204,7 +204,7 @@ fn d4_a_source_version_with_the_2_2_layout_is_a_clear_error() {
 }
 
 #[test]
-fn a_target_below_2_2_0_is_done_without_touching_etcd() {
+fn a_target_below_2_2_0_needs_no_etcd() {
     let ended = Tool::new().run(&[
         "migrate",
         "--source-version",
@@ -236,7 +236,7 @@ async fn d50_a_pre_release_of_2_2_0_is_migrated() {
 }
 
 #[tokio::test]
-async fn d51_a_leading_v_is_fine() {
+async fn d51_a_leading_v_is_accepted() {
     let it = Instance::small().await;
     it.tool()
         .run(&[
@@ -265,7 +265,7 @@ async fn d53_a_target_beyond_2_2_is_accepted_with_a_notice() {
 }
 
 #[test]
-fn without_target_version_plan_and_migrate_say_what_it_is_for() {
+fn a_missing_target_version_is_explained() {
     for command in ["plan", "migrate"] {
         Tool::new()
             .run(&[command, "--endpoints", NOBODY])
@@ -298,7 +298,7 @@ async fn an_empty_etcd_has_nothing_to_migrate() {
 }
 
 #[tokio::test]
-async fn a_damaged_backup_is_refused_before_anything_is_written() {
+async fn a_damaged_backup_is_rejected_before_any_write() {
     let it = Instance::small().await;
     let tool = it.tool();
     tool.run(&["backup", "--backup-file", "b.mmb"]).expect(0);
@@ -316,7 +316,7 @@ async fn a_damaged_backup_is_refused_before_anything_is_written() {
             .says("b.mmb is not a usable backup")
             .says("nothing was changed in etcd")
             .says("backup list");
-        // What is no backup is not reported as the one that is there.
+        // The rejected file is not listed as the existing backup.
         assert!(!refused.stderr.contains("  backup: "), "{}", refused.stderr);
     }
     tool.run(&["backup", "check", "b.mmb"])
@@ -330,7 +330,7 @@ async fn a_damaged_backup_is_refused_before_anything_is_written() {
 }
 
 #[tokio::test]
-async fn where_no_backup_can_be_written_nothing_is_done() {
+async fn nothing_is_migrated_if_the_backup_fails() {
     let it = Instance::small().await;
     let tool = it.tool();
     tool.file("file", "");
@@ -359,7 +359,7 @@ async fn where_no_backup_can_be_written_nothing_is_done() {
 }
 
 #[tokio::test]
-async fn a_dry_run_that_the_environment_asks_for_writes_nothing() {
+async fn a_dry_run_from_the_environment_writes_nothing() {
     let it = Instance::small().await;
     let tool = it.tool();
     tool.run(&MIGRATE).expect(0);
@@ -374,7 +374,7 @@ async fn a_dry_run_that_the_environment_asks_for_writes_nothing() {
 }
 
 #[test]
-fn numbers_that_no_server_takes_and_no_one_waits_for_are_wrong_usage() {
+fn unreasonable_numbers_are_usage_errors() {
     for option in [
         ["--timeout", "0"],
         ["--timeout", "18446744073709551615"],
@@ -388,7 +388,7 @@ fn numbers_that_no_server_takes_and_no_one_waits_for_are_wrong_usage() {
 }
 
 #[tokio::test]
-async fn what_hangs_on_no_lease_is_followed_by_the_command_that_removes_it() {
+async fn a_session_without_lease_gets_a_delete_command() {
     for key in ["session/proxy-7", "session/migration"] {
         let it = Instance::small().await;
         it.put(key, b"{}").await;
@@ -399,7 +399,7 @@ async fn what_hangs_on_no_lease_is_followed_by_the_command_that_removes_it() {
 }
 
 #[tokio::test]
-async fn more_operations_than_a_server_takes_are_adapted() {
+async fn max_ops_above_the_server_limit_is_reduced() {
     let it = Instance::small().await;
     let most = usize::MAX.to_string();
     let arguments = [&MIGRATE[..], &["--max-txn-ops", &most]].concat();
@@ -407,7 +407,7 @@ async fn more_operations_than_a_server_takes_are_adapted() {
 }
 
 #[tokio::test]
-async fn a_journal_that_cannot_be_read_is_followed_by_a_way_on() {
+async fn an_unreadable_journal_gets_a_next_command() {
     let it = Instance::small().await;
     let key = it.root.journal_key();
     let key = String::from_utf8(key).unwrap();
@@ -426,7 +426,7 @@ async fn a_journal_that_cannot_be_read_is_followed_by_a_way_on() {
         status.expect(1).says(hint);
         status.shows("Layout: 2.1").shows("cannot be read");
         let status = it.tool().run(&["status", "--format", "json"]);
-        let told = status.expect(1).document();
-        assert!(told["journal_error"].is_string(), "{told}");
+        let report = status.expect(1).document();
+        assert!(report["journal_error"].is_string(), "{report}");
     }
 }

@@ -1,4 +1,4 @@
-//! `repair` on a real etcd, on what the official tool leaves.
+//! `repair` on a real etcd, on metadata written by the official tool.
 
 use milvus_meta::proto::v2_2::etcd::CollectionInfo;
 use prost::Message as _;
@@ -67,7 +67,7 @@ async fn repair_makes_verify_pass_and_rollback_returns() {
 }
 
 #[tokio::test]
-async fn repair_refuses_2_1_metadata_and_a_missing_target() {
+async fn repair_rejects_2_1_metadata_and_a_missing_target() {
     let it = Instance::small().await;
     let before = it.dump().await;
     let tool = it.tool();
@@ -81,9 +81,10 @@ async fn repair_refuses_2_1_metadata_and_a_missing_target() {
     assert_eq!(it.dump().await, before);
 }
 
-/// The official tool died after the aliases: its indexes are lost, and a repair must not hide that.
+/// The official tool was killed after the aliases: the indexes are lost, and a repair must not hide
+/// that.
 #[tokio::test]
-async fn repair_refuses_what_an_interrupted_official_run_left() {
+async fn repair_rejects_an_interrupted_official_run() {
     let it = official().await;
     for (key, _) in it.metadata().await {
         let relative = it.root.strip(&key).unwrap().to_vec();
@@ -101,7 +102,7 @@ async fn repair_refuses_what_an_interrupted_official_run_left() {
     assert_eq!(it.metadata().await, before);
 }
 
-/// Milvus altered an embedded collection, and its old snapshots were collected.
+/// Milvus altered an embedded collection, and the old snapshots were garbage-collected.
 async fn lose_a_schema(it: &Instance) {
     for (key, value) in it.metadata().await {
         let relative = String::from_utf8(it.root.strip(&key).unwrap().to_vec()).unwrap();

@@ -1,4 +1,4 @@
-//! `--report`: the page for the person who approves a change.
+//! `--report`: the page for the approver of a change.
 
 use std::fs;
 
@@ -17,7 +17,7 @@ fn page(tool: &Tool, name: &str) -> String {
     page
 }
 
-/// Every element is closed in its order, and nothing is loaded or run.
+/// Fails unless every element is closed in order and the page loads or runs nothing.
 fn well_formed(page: &str) {
     const VOID: [&str; 3] = ["!doctype", "meta", "html"];
     let mut open = Vec::new();
@@ -46,7 +46,7 @@ fn well_formed(page: &str) {
 }
 
 #[tokio::test]
-async fn plan_report_shows_the_plan_and_how_to_go_on() {
+async fn plan_report_shows_the_plan_and_next_command() {
     let it = Instance::sample().await;
     let tool = it.tool();
     tool.run(&with(&["plan", "--report", "plan.html"]))
@@ -95,7 +95,7 @@ async fn migrate_report_shows_the_result() {
     ] {
         assert!(done.contains(text), "{text}");
     }
-    // Another run replaces it.
+    // A later run replaces the page.
     tool.run(&with(&["migrate", "--yes", "--report", "r.html"]))
         .expect(0);
     assert!(page(&tool, "r.html").contains("Already migrated"));
@@ -124,7 +124,7 @@ async fn report_escapes_names_from_the_metadata() {
 }
 
 #[tokio::test]
-async fn report_replaces_no_other_file() {
+async fn report_overwrites_only_reports() {
     let it = Instance::small().await;
     let before = it.dump().await;
     let tool = it.tool();

@@ -24,7 +24,7 @@ const PLAN: [&str; 13] = [
     "storage_roots",
 ];
 
-/// The document without the instance that each names.
+/// The document without the instance members, which all documents have.
 #[track_caller]
 fn report_of(ended: &Ended) -> Value {
     let mut report = ended.document();
@@ -33,13 +33,13 @@ fn report_of(ended: &Ended) -> Value {
     report
 }
 
-/// Whoever rolls back later may stand elsewhere: paths are reported, and recorded, as absolute ones.
+/// A later rollback may run in another folder: paths are reported and recorded as absolute.
 fn absolute(tool: &Tool, name: &str) -> String {
     tool.path().join(name).display().to_string()
 }
 
 #[tokio::test]
-async fn the_plan_is_the_document_of_the_contract() {
+async fn the_plan_document_matches_the_contract() {
     let it = Instance::sample().await;
     let ended = it
         .tool()
@@ -72,12 +72,12 @@ async fn the_plan_is_the_document_of_the_contract() {
     let finding = &plan["findings"][0];
     assert_eq!(members(finding), ["code", "key", "message", "severity"]);
     assert_eq!(finding["severity"], "warning");
-    let whole = finding["key"].as_str().unwrap();
-    assert!(whole.starts_with(&format!("{}/", it.root)), "{whole}");
+    let full_key = finding["key"].as_str().unwrap();
+    assert!(full_key.starts_with(&format!("{}/", it.root)), "{full_key}");
 }
 
 #[tokio::test]
-async fn a_migration_is_the_document_of_the_contract() {
+async fn the_migrate_document_matches_the_contract() {
     let it = Instance::small().await;
     let tool = it.tool();
     let migrate = [
@@ -116,7 +116,7 @@ async fn a_migration_is_the_document_of_the_contract() {
 }
 
 #[tokio::test]
-async fn the_status_is_the_document_of_the_contract() {
+async fn the_status_document_matches_the_contract() {
     let it = Instance::small().await;
     it.put("session/id", b"9").await;
     it.register("querynode-8", Duration::from_secs(60)).await;
@@ -205,7 +205,7 @@ async fn an_etcd_without_metadata_is_empty() {
 }
 
 #[tokio::test]
-async fn backup_verify_rollback_and_restore_are_the_documents_of_the_contract() {
+async fn the_other_documents_match_the_contract() {
     let it = Instance::small().await;
     it.register("rootcoord", Duration::from_secs(600)).await;
     let lease = it.register("proxy-1", Duration::from_secs(600)).await;
@@ -280,7 +280,7 @@ async fn backup_verify_rollback_and_restore_are_the_documents_of_the_contract() 
 }
 
 #[tokio::test]
-async fn the_official_format_is_written_on_demand() {
+async fn the_official_format_is_written_on_request() {
     let it = Instance::small().await;
     let tool = it.tool();
     let ended = tool.run(&[
@@ -332,11 +332,11 @@ async fn inspect_prints_decoded_json_lines() {
     assert_eq!(of("session/proxy-1")["lease"], lease.to_string());
     assert_eq!(of("session/proxy-1")["value"]["ServerID"], 7);
 
-    let whole = format!("{}/root-coord/index/1/7", it.root);
+    let full_key = format!("{}/root-coord/index/1/7", it.root);
     for (arguments, number) in [
         (&["--family", "indexes"][..], 1),
         (&["--key", "root-coord/index/1/7"], 1),
-        (&["--key", &whole], 1),
+        (&["--key", &full_key], 1),
         (&["--prefix", "root-coord/"], 7),
         (&["--prefix", "root-coord/", "--family", "indexes"], 0),
     ] {
@@ -347,7 +347,7 @@ async fn inspect_prints_decoded_json_lines() {
 }
 
 #[tokio::test]
-async fn inspect_reads_a_file_as_it_reads_etcd() {
+async fn inspect_prints_the_same_for_a_file_and_etcd() {
     let it = Instance::small().await;
     let tool = it.tool();
     tool.run(&["backup", "--backup-file", "b.mmb"]).expect(0);
@@ -386,16 +386,16 @@ async fn inspect_reads_a_file_as_it_reads_etcd() {
 }
 
 #[tokio::test]
-async fn what_was_done_counts_where_it_cannot_be_told() {
+async fn an_unprintable_report_keeps_the_exit_code() {
     let it = Instance::small().await;
     let tool = it.tool();
-    let untold = |arguments: &[&str]| {
+    let run_with_full_stdout = |arguments: &[&str]| {
         let full = std::fs::File::create("/dev/full").unwrap();
         Ended::of(tool.command(arguments).stdout(full))
     };
     let migrate = ["migrate", "--target-version", "2.2.16", "--backup-file"];
     let before = it.metadata().await;
-    untold(&["plan", "--target-version", "2.2.16"])
+    run_with_full_stdout(&["plan", "--target-version", "2.2.16"])
         .expect(1)
         .says("cannot write to standard output");
     for done in [
@@ -403,7 +403,7 @@ async fn what_was_done_counts_where_it_cannot_be_told() {
         &[&migrate[..], &["b.mmb"]].concat(),
         &["rollback", "--backup-file", "b.mmb"],
     ] {
-        untold(done)
+        run_with_full_stdout(done)
             .expect(0)
             .says("finished, but cannot write to standard output");
     }

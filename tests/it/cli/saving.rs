@@ -1,4 +1,4 @@
-//! Where `backup` writes to, and what it needs of etcd.
+//! The destination of `backup`, and the permissions and space that it needs.
 
 use std::fs;
 use std::io::Read as _;
@@ -29,10 +29,10 @@ async fn backup_to_standard_output_is_the_file() {
     for format in ["text", "json"] {
         let arguments = ["backup", "--backup-file", "-", "--format", format];
         let output = tool.command(&arguments).output().unwrap();
-        let told = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(0), "{told}");
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{text}");
         assert_eq!(entries(&output.stdout), entries(&file));
-        assert!(told.contains("backup written to standard output"), "{told}");
+        assert!(text.contains("backup written to standard output"), "{text}");
         assert!(!tool.path().join("-").exists());
     }
 }
@@ -50,8 +50,8 @@ async fn backup_to_a_closed_standard_output_fails() {
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert!(told.contains("cannot write"), "{told}");
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("cannot write"), "{text}");
 }
 
 #[tokio::test]
@@ -72,7 +72,7 @@ async fn backup_to_a_named_pipe_reaches_its_reader() {
     });
     tool.run(&["backup", "--backup-file", "pipe"]).expect(0);
     assert!(entries(&reader.join().unwrap()) > 10);
-    // What rollback has to find again is no pipe.
+    // A rollback cannot read its backup from a pipe.
     let migrate = ["migrate", "--target-version", "2.2.16", "--backup-file"];
     let before = it.dump().await;
     tool.run(&[&migrate[..], &["pipe"]].concat())
@@ -100,7 +100,7 @@ async fn a_stream_has_no_official_format() {
 }
 
 #[tokio::test]
-async fn what_is_no_file_is_refused_by_name() {
+async fn a_path_that_is_not_a_file_is_rejected() {
     let it = Instance::small().await;
     let tool = it.tool();
     fs::create_dir(tool.path().join("folder")).unwrap();
@@ -132,7 +132,7 @@ async fn what_is_no_file_is_refused_by_name() {
 }
 
 #[test]
-fn a_backup_path_that_is_not_utf_8_is_refused() {
+fn a_backup_path_that_is_not_utf_8_is_rejected() {
     let path = std::ffi::OsStr::from_bytes(b"b\xff.mmb");
     for name in ["backup", "migrate", "restore", "rollback"] {
         let tool = Tool::new().env("META_MIGRATION_ENDPOINTS", NOBODY);
@@ -142,15 +142,15 @@ fn a_backup_path_that_is_not_utf_8_is_refused() {
         };
         let mut command = tool.command(words);
         let output = command.arg(path).output().unwrap();
-        let told = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(output.status.code(), Some(2), "{name}: {told}");
-        assert!(told.contains("not valid UTF-8"), "{name}: {told}");
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{name}: {text}");
+        assert!(text.contains("not valid UTF-8"), "{name}: {text}");
     }
 }
 
-/// A user who may read the meta root and nothing else, not even the journal.
+/// A user who may read only the meta root, not even the journal.
 #[tokio::test]
-async fn a_user_who_may_only_read_can_save() {
+async fn a_read_only_user_can_save_a_backup() {
     let etcd = Etcd::start(Settings::default());
     let it = Instance::on(&etcd).await;
     it.load(&Metadata::small()).await;
@@ -180,7 +180,7 @@ async fn a_user_who_may_only_read_can_save() {
 }
 
 #[tokio::test]
-async fn a_full_etcd_can_be_saved() {
+async fn a_backup_of_a_full_etcd_works() {
     let etcd = Etcd::start(Settings {
         quota_bytes: Some(4 << 20),
         ..Settings::default()
@@ -198,7 +198,7 @@ async fn a_full_etcd_can_be_saved() {
 }
 
 #[test]
-fn a_backup_that_is_not_there_is_named() {
+fn a_missing_backup_is_named() {
     let tool = Tool::new().env("META_MIGRATION_ENDPOINTS", NOBODY);
     for command in [
         &["plan", "--target-version", "2.2.16", "--from", "nosuch.mmb"][..],
@@ -212,7 +212,7 @@ fn a_backup_that_is_not_there_is_named() {
 }
 
 #[tokio::test]
-async fn a_restore_names_the_backup_that_is_not_there() {
+async fn restore_names_a_missing_backup() {
     let it = Instance::small().await;
     it.tool()
         .run(&["restore", "--backup-file", "nosuch.mmb"])

@@ -1,4 +1,4 @@
-//! Passwords and certificates: they work, and they show nowhere.
+//! Passwords and certificates work and are never shown.
 
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
@@ -14,8 +14,8 @@ use crate::support::metadata::Metadata;
 
 const SECRET: &str = "correct-horse-battery";
 
-/// A server with users: root, and `milvus`, who may do everything below the instance's root path and
-/// nothing else. The small instance lies there.
+/// A server with users: root, and `milvus`, which has all rights below the root path of the small
+/// instance and no others.
 async fn with_users() -> (Etcd, Instance) {
     let etcd = Etcd::start(Settings::default());
     let mut it = Instance::on(&etcd).await;
@@ -43,7 +43,7 @@ async fn with_users() -> (Etcd, Instance) {
 }
 
 #[tokio::test]
-async fn d23_d24_a_user_limited_to_the_root_path_runs_everything() {
+async fn d23_d24_a_limited_user_can_run_everything() {
     let (_etcd, it) = with_users().await;
     let before = it.metadata().await;
     let tool = it
@@ -71,14 +71,14 @@ async fn d23_d24_a_user_limited_to_the_root_path_runs_everything() {
             .hides(SECRET);
     }
     assert_eq!(it.metadata().await, before);
-    // What needs more rights is reported, and is no failure of the migration.
+    // An operation that needs more rights is reported and does not fail the migration.
     tool.run(&[&migrate[..], &["--compact"]].concat())
         .expect(0)
         .says("etcd was not compacted");
 }
 
 #[tokio::test]
-async fn d23_the_drop_in_takes_user_and_password_from_the_yaml() {
+async fn d23_the_drop_in_reads_credentials_from_yaml() {
     let (_etcd, it) = with_users().await;
     let tool = it.tool();
     let yaml = format!(
@@ -93,7 +93,7 @@ async fn d23_the_drop_in_takes_user_and_password_from_the_yaml() {
 }
 
 #[tokio::test]
-async fn a_wrong_or_missing_password_is_reported_without_showing_it() {
+async fn a_wrong_password_is_reported_but_not_shown() {
     let (_etcd, it) = with_users().await;
     let tool = it.tool();
     let file = tool.file("password", "not-the-password\n");
@@ -131,7 +131,7 @@ async fn a_password_is_not_in_the_process_list() {
         "--wait-sessions",
         "10m",
     ]);
-    running.wait_until_told("waiting up to");
+    running.wait_for_line("waiting up to");
     for name in ["cmdline", "environ"] {
         let shown = std::fs::read(format!("/proc/{}/{name}", running.id())).unwrap();
         assert!(!String::from_utf8_lossy(&shown).contains(SECRET), "{name}");
@@ -157,7 +157,7 @@ async fn a_backup_is_readable_by_its_owner_only() {
 }
 
 #[tokio::test]
-async fn d22_tls_with_an_authority_alone_with_a_client_certificate_and_with_a_server_name() {
+async fn d22_tls_options_work() {
     let certificates = Certificates::new(&["etcd.example"]);
     let path = |name: &str| certificates.path(name).to_str().unwrap().to_owned();
     let (ca, cert, key) = (path("ca.pem"), path("client.pem"), path("client.key"));
@@ -212,7 +212,7 @@ async fn d22_tls_with_an_authority_alone_with_a_client_certificate_and_with_a_se
 }
 
 #[tokio::test]
-async fn the_key_option_of_inspect_is_a_key_of_the_metadata() {
+async fn inspect_key_is_a_metadata_key() {
     let it = Instance::small().await;
     let tool = it.tool();
     tool.run(&["inspect", "--tls-key", "k.pem"])

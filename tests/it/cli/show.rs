@@ -1,4 +1,4 @@
-//! `show`: what a person sees of real metadata, at two widths and as documents.
+//! `show`: real metadata at two widths and as documents.
 
 use std::path::PathBuf;
 
@@ -328,14 +328,14 @@ unreadable:
 "#);
 }
 
-/// Collections without what the layouts do not share.
+/// Collections without the members that differ between the layouts.
 fn collections(tool: &Tool, file: &str) -> Value {
     let ended = tool.run(&["show", "collections", "--from", file, "-o", "json"]);
     ended.expect(0);
     let mut list = ended.document()["collections"].take();
     for collection in list.as_array_mut().unwrap() {
         let collection = collection.as_object_mut().unwrap();
-        // What was loaded in part is not loaded after the migration.
+        // A partly loaded collection is not loaded after the migration.
         collection.remove("loaded").unwrap();
         let form = collection.remove("form").unwrap();
         assert!(["embedded", "split", "database"].contains(&form.as_str().unwrap()));
@@ -344,7 +344,7 @@ fn collections(tool: &Tool, file: &str) -> Value {
 }
 
 #[test]
-fn all_layouts_and_forms_show_alike() {
+fn all_layouts_and_forms_show_the_same() {
     let tool = Tool::new();
     let demo = demo();
     let before = collections(&tool, demo.to_str().unwrap());
@@ -369,7 +369,7 @@ fn all_layouts_and_forms_show_alike() {
 }
 
 #[test]
-fn an_unknown_collection_fails_with_the_nearest_name() {
+fn an_unknown_collection_suggests_a_similar_name() {
     let ended = show("80", &["collection", "embeding_query_285"]);
     ended.expect(1);
     insta::assert_snapshot!(ended.stderr, @r#"
@@ -405,7 +405,7 @@ proxy              7  10.0.0.9:19530  2.1.4    -
 }
 
 #[tokio::test]
-async fn an_etcd_without_metadata_is_refused() {
+async fn an_etcd_without_metadata_is_rejected() {
     let it = Instance::empty().await;
     it.tool().run(&["show", "collections"]).expect(4);
 }

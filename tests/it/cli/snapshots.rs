@@ -1,5 +1,6 @@
-//! Complete outputs of the commands: text at 80 and at 120 columns, and JSON. The metadata is the sample of
-//! `make demo`, below `by-dev` on a separate etcd, so that lines wrap at the same place in each run.
+//! Complete outputs of the commands: text at 80 and at 120 columns, and JSON. The metadata is the
+//! sample of `make demo` below `by-dev` on a separate etcd, so that lines always wrap at the same
+//! place.
 
 #![expect(clippy::too_many_lines, reason = "snapshots are as long as the output")]
 
@@ -34,7 +35,7 @@ const VOLATILE: [&str; 12] = [
     "staged_since",
     "version",
 ];
-/// Items of a list that a snapshot shows.
+/// The number of list items that a snapshot shows.
 const ITEMS_MAX: usize = 2;
 
 /// The sample, and a folder to work in.
@@ -72,7 +73,7 @@ impl Sample {
         let ended = self.run(&columns.to_string(), words);
         ended.expect(code);
         for line in ended.stdout.lines() {
-            // Keys, paths and commands are copied, so they are never split.
+            // Keys, paths and commands are never split, so that they can be copied.
             let is_free = line.contains("/meta/")
                 || ["next: ", "To roll back: ", "backup /"]
                     .iter()
@@ -101,7 +102,7 @@ impl Sample {
     }
 }
 
-/// Replaces what differs from run to run, and cuts long lists.
+/// Replaces volatile values and truncates long lists.
 fn shorten(value: &mut Value) {
     match value {
         Value::Object(members) => {

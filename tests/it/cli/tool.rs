@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// The program with nothing in its environment, in a folder of its own.
+/// The program with an empty environment, in a temporary folder.
 pub(super) struct Tool {
     command: Command,
     folder: tempfile::TempDir,
 }
 
-/// How a run ended. It has to be looked at.
+/// The result of a run, which must be checked.
 #[must_use]
 pub(super) struct Ended {
     pub(super) code: i32,
@@ -29,7 +29,7 @@ impl Tool {
             .env_clear()
             // The tests themselves may run in a container.
             .env("META_MIGRATION_ALLOW_EPHEMERAL_BACKUP", "true")
-            // There is no terminal to ask at.
+            // There is no terminal for a prompt.
             .env("META_MIGRATION_YES", "true")
             .current_dir(folder.path())
             .stdin(Stdio::null());
@@ -56,7 +56,7 @@ impl Tool {
         self
     }
 
-    /// The command itself, for tests that hold its streams.
+    /// The command, for tests that handle its streams.
     pub(super) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.command.get_program());
         command
@@ -76,7 +76,7 @@ impl Tool {
         Ended::of(&mut self.command(arguments))
     }
 
-    /// Starts it, to be looked at while it runs.
+    /// Starts the program, to be observed while it runs.
     pub(super) fn start(&self, arguments: &[&str]) -> Running {
         let mut child = self
             .command(arguments)
@@ -88,16 +88,16 @@ impl Tool {
         Running {
             child,
             stderr,
-            told: String::new(),
+            stderr_text: String::new(),
         }
     }
 }
 
-/// A run under way.
+/// A program that is running.
 pub(super) struct Running {
     child: Child,
     stderr: BufReader<std::process::ChildStderr>,
-    told: String,
+    stderr_text: String,
 }
 
 impl Running {
@@ -105,12 +105,12 @@ impl Running {
         self.child.id()
     }
 
-    /// Reads standard error until a line holds the text.
-    pub(super) fn wait_until_told(&mut self, text: &str) {
-        let begin = self.told.len();
-        while !self.told[begin..].contains(text) {
-            let read = self.stderr.read_line(&mut self.told).unwrap();
-            assert_ne!(read, 0, "{text:?} was never told:\n{}", self.told);
+    /// Reads standard error until a line contains the text.
+    pub(super) fn wait_for_line(&mut self, text: &str) {
+        let begin = self.stderr_text.len();
+        while !self.stderr_text[begin..].contains(text) {
+            let read = self.stderr.read_line(&mut self.stderr_text).unwrap();
+            assert_ne!(read, 0, "{text:?} was never printed:\n{}", self.stderr_text);
         }
     }
 
@@ -124,14 +124,14 @@ impl Running {
         let Self {
             child,
             mut stderr,
-            mut told,
+            mut stderr_text,
         } = self;
-        std::io::Read::read_to_string(&mut stderr, &mut told).unwrap();
+        std::io::Read::read_to_string(&mut stderr, &mut stderr_text).unwrap();
         let output = child.wait_with_output().unwrap();
         Ended {
             code: output.status.code().unwrap(),
             stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: told,
+            stderr: stderr_text,
         }
     }
 }
@@ -156,7 +156,7 @@ impl Ended {
         self
     }
 
-    /// On standard error.
+    /// Fails unless standard error contains the text.
     #[track_caller]
     pub(super) fn says(&self, text: &str) -> &Self {
         assert!(
@@ -167,7 +167,7 @@ impl Ended {
         self
     }
 
-    /// On standard output.
+    /// Fails unless standard output contains the text.
     #[track_caller]
     pub(super) fn shows(&self, text: &str) -> &Self {
         assert!(
@@ -184,7 +184,7 @@ impl Ended {
         self
     }
 
-    /// Standard output as the one JSON document that it has to be.
+    /// Standard output parsed as a single JSON document.
     #[track_caller]
     pub(super) fn document(&self) -> Value {
         serde_json::from_str(&self.stdout)
@@ -192,7 +192,7 @@ impl Ended {
     }
 }
 
-/// Fails when something took longer than a user would wait.
+/// Fails if an operation took longer than a user would wait.
 #[track_caller]
 pub(super) fn within(limit: Duration, since: Instant) {
     assert!(since.elapsed() < limit, "took {:?}", since.elapsed());

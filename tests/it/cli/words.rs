@@ -1,4 +1,4 @@
-//! What is said has to fit what was asked and what is there.
+//! Messages must fit the command and the metadata.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::instance::Instance;
 use super::tool::Tool;
 
 #[tokio::test]
-async fn where_nothing_is_to_be_done_nothing_is_to_be_started() {
+async fn without_metadata_no_milvus_is_mentioned() {
     let empty = Instance::empty().await;
     let migrate = [
         "migrate",
@@ -30,7 +30,7 @@ async fn where_nothing_is_to_be_done_nothing_is_to_be_started() {
 }
 
 #[tokio::test]
-async fn a_plan_for_a_2_1_target_is_not_ready_but_has_nothing_to_do() {
+async fn a_plan_for_a_2_1_target_has_nothing_to_do() {
     let it = Instance::small().await;
     let tool = it.tool();
     let plan = ["plan", "--target-version", "2.1.4"];
@@ -49,7 +49,7 @@ async fn a_plan_for_a_2_1_target_is_not_ready_but_has_nothing_to_do() {
 }
 
 #[tokio::test]
-async fn the_plan_that_reports_all_findings_is_one_of_the_same_file_and_form() {
+async fn the_hint_for_all_findings_keeps_the_options() {
     let it = Instance::small().await;
     it.put("root-coord/collection/100", b"\xff").await;
     let tool = it.tool();
@@ -70,7 +70,7 @@ async fn the_plan_that_reports_all_findings_is_one_of_the_same_file_and_form() {
 }
 
 #[tokio::test]
-async fn a_prefix_that_is_the_full_root_selects_everything() {
+async fn inspect_accepts_the_full_root_as_prefix() {
     let it = Instance::small().await;
     let tool = it.tool();
     let all = tool.run(&["inspect"]);
@@ -84,7 +84,7 @@ async fn a_prefix_that_is_the_full_root_selects_everything() {
 }
 
 #[tokio::test]
-async fn a_migrated_instance_that_runs_is_not_compacted() {
+async fn a_running_migrated_instance_is_not_compacted() {
     let it = Instance::small().await;
     let tool = it.tool();
     let migrate = ["migrate", "--target-version", "2.2.16", "--no-backup"];

@@ -1,4 +1,4 @@
-//! Leases, waiting, and what concerns the whole server.
+//! Leases, waits, and operations on the entire server.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use milvus_meta::keys::KeyRange;
 
 use super::{apply, put, put_on_lease, read, refused, texts, woken};
 
-pub(super) async fn a_key_needs_a_lease_that_exists(store: impl Store, root: String) {
+pub(super) async fn a_key_requires_an_existing_lease(store: impl Store, root: String) {
     let put = Op::Put {
         key: format!("{root}/k").into(),
         value: Bytes::new(),
@@ -40,7 +40,7 @@ pub(super) async fn revoking_a_lease_deletes_its_keys_at_one_revision(
     assert!(!store.lease_keep_alive(lease).await.unwrap());
 }
 
-pub(super) async fn a_put_without_lease_frees_the_key(store: impl Store, root: String) {
+pub(super) async fn a_put_without_lease_detaches_the_key(store: impl Store, root: String) {
     let lease = store.lease_grant(Duration::from_secs(60)).await.unwrap();
     let key = format!("{root}/k");
     put_on_lease(&store, &key, lease).await;
@@ -62,7 +62,7 @@ pub(super) async fn a_lease_is_renewed_while_it_lives(store: impl Store, _root: 
     store.lease_revoke(lease).await.unwrap();
 }
 
-pub(super) async fn a_lease_that_runs_out_takes_its_keys_along(store: impl Store, root: String) {
+pub(super) async fn an_expired_lease_deletes_its_keys(store: impl Store, root: String) {
     let lease = store.lease_grant(Duration::from_secs(2)).await.unwrap();
     let key = format!("{root}/k");
     put_on_lease(&store, &key, lease).await;
@@ -81,7 +81,7 @@ pub(super) async fn a_lease_that_runs_out_takes_its_keys_along(store: impl Store
     assert!(!store.lease_keep_alive(lease).await.unwrap());
 }
 
-pub(super) async fn a_waiter_hears_of_a_put(store: impl Store, root: String) {
+pub(super) async fn a_waiter_is_notified_of_a_put(store: impl Store, root: String) {
     let range = KeyRange::prefix(format!("{root}/"));
     let since = read(&store, RangeRequest::new(range.clone()))
         .await
@@ -95,10 +95,7 @@ pub(super) async fn a_waiter_hears_of_a_put(store: impl Store, root: String) {
     .await;
 }
 
-pub(super) async fn a_waiter_hears_of_what_happened_before_it_asked(
-    store: impl Store,
-    root: String,
-) {
+pub(super) async fn a_waiter_is_notified_of_an_earlier_change(store: impl Store, root: String) {
     let range = KeyRange::prefix(format!("{root}/"));
     let since = read(&store, RangeRequest::new(range.clone()))
         .await
@@ -108,13 +105,13 @@ pub(super) async fn a_waiter_hears_of_what_happened_before_it_asked(
     woken(&store, range, since, Vec::new()).await;
 }
 
-pub(super) async fn a_waiter_hears_of_a_deletion(store: impl Store, root: String) {
+pub(super) async fn a_waiter_is_notified_of_a_deletion(store: impl Store, root: String) {
     let since = put(&store, &format!("{root}/k"), "v").await;
     let range = KeyRange::prefix(format!("{root}/"));
     woken(&store, range.clone(), since, vec![Op::Delete(range)]).await;
 }
 
-pub(super) async fn a_waiter_is_not_woken_by_a_neighbour(store: impl Store, root: String) {
+pub(super) async fn a_waiter_is_not_notified_of_a_neighbour(store: impl Store, root: String) {
     let since = put(&store, &format!("{root}/session/id"), "v").await;
     let range = KeyRange::prefix(format!("{root}/session/"));
     put(&store, &format!("{root}/session0"), "v").await;
@@ -129,7 +126,7 @@ pub(super) async fn a_waiter_is_not_woken_by_a_neighbour(store: impl Store, root
         .unwrap();
 }
 
-pub(super) async fn the_status_tells_version_and_size(store: impl Store, root: String) {
+pub(super) async fn the_status_reports_version_and_size(store: impl Store, root: String) {
     put(&store, &format!("{root}/k"), "v").await;
     let status = store.status().await.unwrap();
     assert!(status.unreachable.is_empty() && status.alarms.is_empty());
@@ -140,7 +137,7 @@ pub(super) async fn the_status_tells_version_and_size(store: impl Store, root: S
     assert_eq!(member.leader_id, member.member_id);
 }
 
-pub(super) async fn a_compacted_revision_is_refused(store: impl Store) {
+pub(super) async fn a_compacted_revision_is_rejected(store: impl Store) {
     let first = put(&store, "k", "1").await;
     put(&store, "gone", "1").await;
     let kept = apply(
@@ -163,7 +160,7 @@ pub(super) async fn a_compacted_revision_is_refused(store: impl Store) {
     assert_eq!(texts(&at_kept.entries), [("k".to_owned(), "2".to_owned())]);
     let error = store.compact(newest + 1000).await.unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::Other);
-    // What changed since is no longer known: whoever waits has to look again.
+    // Changes before the compaction are unknown: the waiter must read again.
     let wait = store.wait_for_change(KeyRange::single("never"), first - 1);
     tokio::time::timeout(Duration::from_secs(30), wait)
         .await
@@ -171,11 +168,11 @@ pub(super) async fn a_compacted_revision_is_refused(store: impl Store) {
         .unwrap();
     let endpoint = store.status().await.unwrap().members[0].endpoint.clone();
     store.defragment(&endpoint).await.unwrap();
-    store.defragment("http://nobody:1").await.unwrap_err();
+    store.defragment("http://unknown:1").await.unwrap_err();
     assert_eq!(read(&store, RangeRequest::key("k")).await.count, 1);
 }
 
-pub(super) async fn the_alarm_refuses_puts_and_leases_but_no_reads(store: impl Store) {
+pub(super) async fn the_alarm_blocks_puts_and_leases_but_not_reads(store: impl Store) {
     put(&store, "small", "v").await;
     let value = vec![b'x'; 16 << 10];
     let mut error = None;
@@ -202,6 +199,6 @@ pub(super) async fn the_alarm_refuses_puts_and_leases_but_no_reads(store: impl S
         .await
         .unwrap_err();
     assert_eq!(error.kind, StoreErrorKind::NoSpace);
-    // Whether a transaction that only deletes is refused too differs between releases of etcd.
+    // etcd releases differ in whether they reject a transaction that only deletes.
     assert_eq!(read(&store, RangeRequest::key("small")).await.count, 1);
 }

@@ -5,10 +5,7 @@ use milvus_meta::keys::KeyRange;
 
 use super::{apply, holds, keys, put, read, texts};
 
-pub(super) async fn a_range_gives_its_keys_in_order_and_no_neighbours(
-    store: impl Store,
-    root: String,
-) {
+pub(super) async fn a_range_returns_its_keys_in_order(store: impl Store, root: String) {
     for key in ["b/2", "b/1", "b", "b/", "b0", "a/1", "b-x/1"] {
         put(&store, &format!("{root}/{key}"), key).await;
     }
@@ -26,7 +23,7 @@ pub(super) async fn a_range_gives_its_keys_in_order_and_no_neighbours(
     );
 }
 
-pub(super) async fn a_limit_cuts_the_entries_but_not_the_count(store: impl Store, root: String) {
+pub(super) async fn a_limit_truncates_entries_but_not_the_count(store: impl Store, root: String) {
     for number in 0..5 {
         put(&store, &format!("{root}/{number}"), "v").await;
     }
@@ -55,15 +52,15 @@ pub(super) async fn an_old_revision_is_read_as_it_was(store: impl Store, root: S
     let old = read(&store, RangeRequest::new(range.clone()).at(first)).await;
     assert_eq!(texts(&old.entries), [(a.clone(), "1".to_owned())]);
     assert_eq!(old.count, 1);
-    assert!(old.revision > first, "the store's own revision is told");
+    assert!(
+        old.revision > first,
+        "the revision of the store is returned"
+    );
     let without = read(&store, RangeRequest::new(range).at(third)).await;
     assert_eq!(keys(&without.entries), [b]);
 }
 
-pub(super) async fn revisions_tell_when_a_key_appeared_and_when_it_changed(
-    store: impl Store,
-    root: String,
-) {
+pub(super) async fn revisions_record_creation_and_last_change(store: impl Store, root: String) {
     let key = format!("{root}/k");
     let created = put(&store, &key, "1").await;
     let changed = put(&store, &key, "2").await;
@@ -81,7 +78,7 @@ pub(super) async fn revisions_tell_when_a_key_appeared_and_when_it_changed(
     );
 }
 
-pub(super) async fn only_the_latest_changes_are_asked_for(store: impl Store, root: String) {
+pub(super) async fn a_minimum_revision_filters_entries(store: impl Store, root: String) {
     put(&store, &format!("{root}/old"), "v").await;
     let since = put(&store, &format!("{root}/new"), "v").await;
     put(&store, &format!("{root}/newer"), "v").await;
@@ -110,7 +107,7 @@ pub(super) async fn the_count_ignores_the_filter_by_revision(store: impl Store, 
     assert_eq!(read(&store, request.count_only()).await.count, 2);
 }
 
-pub(super) async fn keys_only_leaves_the_values_out(store: impl Store, root: String) {
+pub(super) async fn keys_only_omits_the_values(store: impl Store, root: String) {
     put(&store, &format!("{root}/k"), "v").await;
     let range = KeyRange::prefix(format!("{root}/"));
     let response = read(&store, RangeRequest::new(range).keys_only()).await;
@@ -122,9 +119,9 @@ pub(super) async fn keys_only_leaves_the_values_out(store: impl Store, root: Str
 
 pub(super) async fn a_range_without_keys_is_empty(store: impl Store, root: String) {
     put(&store, &format!("{root}/k"), "v").await;
-    let turned = KeyRange::new(format!("{root}/z"), format!("{root}/a"));
+    let first_revision_where = KeyRange::new(format!("{root}/z"), format!("{root}/a"));
     let endless = KeyRange::new(format!("{root}/k"), "");
-    for range in [turned, endless, KeyRange::new("", "")] {
+    for range in [first_revision_where, endless, KeyRange::new("", "")] {
         let response = read(&store, RangeRequest::new(range.clone())).await;
         assert_eq!(
             (response.entries.len(), response.count),
@@ -138,7 +135,7 @@ pub(super) async fn a_range_without_keys_is_empty(store: impl Store, root: Strin
     assert_eq!(read(&store, key).await.count, 1);
 }
 
-pub(super) async fn a_future_revision_is_refused(store: impl Store, root: String) {
+pub(super) async fn a_future_revision_is_rejected(store: impl Store, root: String) {
     let request = RangeRequest::key(format!("{root}/k")).at(i64::MAX / 2);
     let error = store.range(request).await.unwrap_err();
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Transactions: what they compare, what they apply, what is refused.
+//! Transactions: comparisons, operations and rejections.
 
 use meta_store::{Applied, Compare, Op, RangeRequest, Store, StoreErrorKind, Txn};
 use milvus_meta::keys::KeyRange;
@@ -28,10 +28,7 @@ pub(super) async fn a_transaction_is_one_revision(store: impl Store, root: Strin
     }
 }
 
-pub(super) async fn a_transaction_whose_comparison_fails_changes_nothing(
-    store: impl Store,
-    root: String,
-) {
+pub(super) async fn a_failed_comparison_changes_nothing(store: impl Store, root: String) {
     let key = format!("{root}/k");
     put(&store, &key, "v").await;
     let txn = Txn {
@@ -70,7 +67,7 @@ pub(super) async fn changed_before_compares_a_whole_range(store: impl Store, roo
     assert!(holds(&store, Compare::ChangedBefore(range, newest + 1)).await);
 }
 
-pub(super) async fn revisions_are_compared_to_the_number(store: impl Store, root: String) {
+pub(super) async fn revisions_are_compared_exactly(store: impl Store, root: String) {
     let key = format!("{root}/k").into_bytes();
     assert!(holds(&store, Compare::CreateRevision(key.clone(), 0)).await);
     assert!(holds(&store, Compare::ModRevision(key.clone(), 0)).await);
@@ -82,7 +79,7 @@ pub(super) async fn revisions_are_compared_to_the_number(store: impl Store, root
     assert!(!holds(&store, Compare::ModRevision(key, created)).await);
 }
 
-pub(super) async fn deleting_nothing_takes_no_revision(store: impl Store, root: String) {
+pub(super) async fn deleting_nothing_uses_no_revision(store: impl Store, root: String) {
     let key = format!("{root}/k");
     put(&store, &key, "v").await;
     apply(
@@ -90,12 +87,12 @@ pub(super) async fn deleting_nothing_takes_no_revision(store: impl Store, root: 
         vec![Op::Delete(KeyRange::prefix(format!("{root}/none/")))],
     )
     .await;
-    // Other tests write to the same server, so only this can be said: the key is as it was.
+    // Other tests write to the same server, so only the key can be checked.
     let entry = read(&store, RangeRequest::key(key.clone())).await.entries;
     assert_eq!(texts(&entry), [(key, "v".to_owned())]);
 }
 
-pub(super) async fn a_transaction_tells_how_many_keys_it_deleted(store: impl Store, root: String) {
+pub(super) async fn a_transaction_counts_deleted_keys(store: impl Store, root: String) {
     for key in ["a/1", "a/2", "a/3", "b/1"] {
         put(&store, &format!("{root}/{key}"), "v").await;
     }
@@ -130,7 +127,7 @@ pub(super) async fn a_transaction_tells_how_many_keys_it_deleted(store: impl Sto
     assert_eq!((response.deleted, response.wrote), (0, false));
 }
 
-pub(super) async fn a_key_put_twice_is_refused(store: impl Store, root: String) {
+pub(super) async fn a_key_put_twice_is_rejected(store: impl Store, root: String) {
     let key = format!("{root}/k");
     let error = refused(
         &store,
@@ -144,7 +141,7 @@ pub(super) async fn a_key_put_twice_is_refused(store: impl Store, root: String) 
     assert_eq!(read(&store, RangeRequest::key(key)).await.count, 0);
 }
 
-pub(super) async fn a_key_put_and_deleted_is_refused(store: impl Store, root: String) {
+pub(super) async fn a_key_put_and_deleted_is_rejected(store: impl Store, root: String) {
     let put = Op::put(format!("{root}/k"), "1");
     let delete = Op::Delete(KeyRange::prefix(format!("{root}/")));
     for ops in [vec![put.clone(), delete.clone()], vec![delete, put]] {
@@ -156,7 +153,7 @@ pub(super) async fn a_key_put_and_deleted_is_refused(store: impl Store, root: St
     }
 }
 
-pub(super) async fn overlapping_deletes_are_fine(store: impl Store, root: String) {
+pub(super) async fn overlapping_deletes_are_accepted(store: impl Store, root: String) {
     let range = KeyRange::prefix(format!("{root}/"));
     put(&store, &format!("{root}/k"), "1").await;
     let single = KeyRange::single(format!("{root}/k"));
@@ -164,7 +161,7 @@ pub(super) async fn overlapping_deletes_are_fine(store: impl Store, root: String
     assert_eq!(read(&store, RangeRequest::new(range)).await.count, 0);
 }
 
-pub(super) async fn comparisons_and_operations_are_limited_each_for_itself(
+pub(super) async fn comparisons_and_operations_have_separate_limits(
     store: impl Store,
     root: String,
 ) {
@@ -191,7 +188,7 @@ pub(super) async fn comparisons_and_operations_are_limited_each_for_itself(
     assert!(store.txn(txn).await.unwrap().succeeded);
 }
 
-pub(super) async fn a_request_too_large_is_refused(store: impl Store, root: String) {
+pub(super) async fn a_request_too_large_is_rejected(store: impl Store, root: String) {
     let key = format!("{root}/k");
     for bytes in [1_600_000, 3_000_000] {
         let error = refused(&store, vec![Op::put(key.clone(), vec![b'x'; bytes])]).await;

@@ -1,4 +1,4 @@
-//! Members that answer and cannot serve: without a leader, or as a learner.
+//! Members that respond but cannot serve requests: without a leader, or as a learner.
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ async fn a_member_without_a_leader_is_reported_in_time() {
     members[0].kill();
     members[1].kill();
     let all: Vec<&str> = members.iter().map(Etcd::endpoint).collect();
-    // It takes the member that is left a while to find out.
+    // The remaining member needs a while to detect the loss.
     let deadline = Instant::now() + Duration::from_secs(30);
     while EtcdStore::connect(&options(&all[2..])).await.is_ok() {
         assert!(Instant::now() < deadline, "it still has a leader");
@@ -50,7 +50,7 @@ fn free_peer_url() -> String {
 }
 
 #[tokio::test]
-async fn a_learner_is_reported_and_a_voter_beside_it_is_used() {
+async fn a_learner_is_reported_and_a_voter_is_used() {
     let voter = Etcd::start(Settings::default());
     let client = etcd_client::Client::connect([voter.endpoint()], None)
         .await

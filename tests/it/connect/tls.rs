@@ -1,4 +1,4 @@
-//! TLS: what is accepted, and the cause that a failure names.
+//! TLS: accepted certificates, and the causes reported for failures.
 
 use std::path::{Path, PathBuf};
 
@@ -32,7 +32,7 @@ fn tls_options(etcd: &Etcd, tls: Tls) -> Options {
 }
 
 #[tokio::test]
-async fn d22_tls_needs_no_more_than_the_authority() {
+async fn d22_tls_needs_only_the_ca() {
     let (etcd, files) = with_tls(&["127.0.0.1"], false);
     let tls = Tls {
         ca_cert: Some(files.path("ca.pem")),
@@ -43,7 +43,7 @@ async fn d22_tls_needs_no_more_than_the_authority() {
 }
 
 #[tokio::test]
-async fn d22_a_server_that_asks_for_a_certificate_gets_one() {
+async fn d22_a_client_certificate_is_sent_on_request() {
     let (etcd, files) = with_tls(&["127.0.0.1"], true);
     let authority_only = Tls {
         ca_cert: Some(files.path("ca.pem")),
@@ -63,7 +63,7 @@ async fn d22_a_server_that_asks_for_a_certificate_gets_one() {
 }
 
 #[tokio::test]
-async fn d22_the_name_of_the_server_is_checked_and_can_be_given() {
+async fn d22_the_server_name_is_checked_and_settable() {
     let (etcd, files) = with_tls(&["etcd.milvus.svc"], false);
     let tls = Tls {
         ca_cert: Some(files.path("ca.pem")),
@@ -90,7 +90,7 @@ async fn d22_the_name_of_the_server_is_checked_and_can_be_given() {
 }
 
 #[tokio::test]
-async fn d22_a_server_of_another_authority_is_refused() {
+async fn d22_a_server_of_another_ca_is_rejected() {
     let (etcd, _files) = with_tls(&["127.0.0.1"], false);
     let other = Certificates::new(&["127.0.0.1"]);
     let tls = Tls {
@@ -119,7 +119,7 @@ fn trusting(path: PathBuf) -> Tls {
     }
 }
 
-/// Fails to connect, for one reason and in these words.
+/// Fails unless the connection fails with this problem and this text.
 async fn fails(etcd: &Etcd, tls: Tls, problem: Problem, words: &str) {
     let error = refused(&tls_options(etcd, tls)).await;
     assert_eq!(error.problems, [problem], "{}", error.message);
@@ -127,7 +127,8 @@ async fn fails(etcd: &Etcd, tls: Tls, problem: Problem, words: &str) {
     assert!(error.message.contains(etcd.address()), "{}", error.message);
 }
 
-/// What `openssl req -x509` makes is marked as a CA; Go programs take it when it is trusted itself.
+/// `openssl req -x509` marks its certificate as a CA; Go programs accept it if it is trusted
+/// itself.
 #[tokio::test]
 async fn a_trusted_self_signed_certificate_is_accepted() {
     let files = Certificates::self_signed(&["127.0.0.1"], |_| {});
@@ -135,13 +136,13 @@ async fn a_trusted_self_signed_certificate_is_accepted() {
     let tls = trusting(files.path("server.pem"));
     let store = EtcdStore::connect(&tls_options(&etcd, tls)).await.unwrap();
     works(&store, "root").await;
-    // The quota is in the metrics, which are read on a connection of their own.
+    // The quota is read from the metrics over a separate connection.
     let status = meta_store::Store::status(&store).await.unwrap();
     assert!(status.quota.is_some());
 }
 
 #[tokio::test]
-async fn a_trusted_server_certificate_of_an_absent_ca_is_accepted() {
+async fn a_trusted_server_certificate_needs_no_ca() {
     let files = Certificates::new(&["127.0.0.1"]);
     let etcd = serving(&files);
     let tls = trusting(files.path("server.pem"));
@@ -234,7 +235,7 @@ async fn an_unknown_issuer_is_named() {
         "signed by an unknown CA",
     )
     .await;
-    // The system's CA certificates do not know it either, where there are any.
+    // The system's CA certificates, if any, do not contain the CA either.
     let error = refused(&tls_options(&etcd, Tls::default())).await;
     assert!(
         matches!(
@@ -275,7 +276,7 @@ async fn a_certificate_for_clients_only_is_named() {
     fails(&etcd, tls, Problem::WrongPurpose, "serverAuth").await;
 }
 
-/// etcd makes a P-521 certificate for itself.
+/// The auto-TLS of etcd makes a P-521 certificate.
 #[tokio::test]
 async fn a_certificate_of_auto_tls_is_accepted() {
     let folder = tempfile::tempdir().unwrap();
@@ -335,7 +336,7 @@ async fn a_rejected_client_certificate_is_named() {
 }
 
 #[tokio::test]
-async fn tls_towards_a_server_without_it_is_named() {
+async fn tls_to_a_plain_server_is_named() {
     let etcd = Etcd::start(Settings::default());
     let files = Certificates::new(&["127.0.0.1"]);
     let tls = trusting(files.path("ca.pem"));
@@ -343,14 +344,14 @@ async fn tls_towards_a_server_without_it_is_named() {
 }
 
 #[tokio::test]
-async fn plain_http_towards_a_server_with_tls_is_named() {
+async fn plain_http_to_a_tls_server_is_named() {
     let (etcd, _files) = with_tls(&["127.0.0.1"], false);
     let options = Options::for_endpoint(format!("http://{}", etcd.address()));
     let error = refused(&options).await;
     assert_eq!(error.problems, [Problem::TlsExpected], "{}", error.message);
 }
 
-/// The key and the certificate of a client are checked before anything is connected to.
+/// The key and the certificate of a client are checked before any connection is made.
 #[tokio::test]
 async fn an_unusable_client_key_is_named() {
     let (files, other) = (Certificates::new(&[]), Certificates::new(&[]));

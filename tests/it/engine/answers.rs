@@ -1,6 +1,5 @@
-//! Whenever the program says migrated or verified, the metadata is complete.
-//!
-//! The simulation does the same with faults at every request.
+//! Whenever the program reports success, the metadata is complete. The simulation checks the same
+//! with faults at every request.
 
 use std::time::Duration;
 
@@ -75,7 +74,7 @@ fn codes(findings: &[Finding]) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn an_official_run_killed_at_any_write_is_never_called_done() {
+async fn an_official_run_killed_at_any_write_is_incomplete() {
     for (case, step) in [("base", 1), ("dropped", 3), ("unicode", 1)] {
         let (before, after) = (read(case, "in.jsonl"), read(case, "out.jsonl"));
         let ascending = official::states(&before, &after, Order::Ascending);
@@ -107,7 +106,7 @@ async fn an_official_run_killed_at_any_write_is_never_called_done() {
 }
 
 #[tokio::test]
-async fn a_lock_that_is_held_is_never_answered_with_done() {
+async fn a_held_lock_never_ends_in_success() {
     let small = Metadata::small();
     let migrated = Metadata {
         entries: small.after(&small.migrate(CollectionForm::Database)),
@@ -142,13 +141,13 @@ async fn a_lock_that_is_held_is_never_answered_with_done() {
 }
 
 #[tokio::test]
-async fn a_running_cluster_is_migrated_only_if_the_target_reads_it() {
+async fn a_running_cluster_must_match_the_target() {
     let small = Metadata::small();
     let embedded = Metadata {
         entries: small.after(&small.migrate(CollectionForm::Embedded)),
     };
     let instance = Instance::of(&embedded, CollectionForm::Database);
-    // Milvus 2.2 ran, so that nothing looks like an interrupted run of the official tool.
+    // Milvus 2.2 ran, so the metadata does not look like an interrupted official run.
     instance.put("datacoord-meta/channel-cp/v0", b"\x0a\x02v0");
     let key = root().join(b"session/rootcoord");
     let minute = Duration::from_secs(60);
@@ -173,7 +172,7 @@ async fn a_running_cluster_is_migrated_only_if_the_target_reads_it() {
 }
 
 #[tokio::test]
-async fn traces_of_2_2_are_a_warning_and_stay_when_staging_is_undone() {
+async fn traces_of_2_2_are_a_warning_and_survive_a_rollback() {
     let mut metadata = Metadata::small();
     metadata.put("datacoord-meta/s/1/10/50", &segment(50, 9));
     metadata.raw("datacoord-meta/channel-cp/v0", b"\x0a\x02v0");
@@ -212,7 +211,7 @@ async fn traces_of_2_2_are_a_warning_and_stay_when_staging_is_undone() {
         for family in ["channel-cp", "ResourceGroup", "flushed-segment", "db-info"] {
             assert!(warning.message.contains(family), "{}", warning.message);
         }
-        // Undone while it is staged, and after it was committed, every byte is back.
+        // A rollback of the staged keys, and one after the commit, restores every byte.
         instance.kill_after(Phase::Staging, 2);
         drop(instance.migrate().await);
         assert!(instance.store.is_crashed());
@@ -232,9 +231,9 @@ async fn traces_of_2_2_are_a_warning_and_stay_when_staging_is_undone() {
     }
 }
 
-/// `verify` names what is new, `migrate` carries it over, and then `verify` is content.
+/// `verify` names the new records, `migrate` carries them over, and then `verify` passes.
 #[tokio::test]
-async fn what_2_1_wrote_on_migrated_metadata_is_carried() {
+async fn late_2_1_writes_are_carried() {
     for form in [CollectionForm::Split, CollectionForm::Database] {
         for indexed in [false, true] {
             let instance = Instance::small(form);
@@ -272,17 +271,17 @@ async fn what_2_1_wrote_on_migrated_metadata_is_carried() {
     }
 }
 
-/// Whatever 2.1 wrote, the answer is that a finished migration is recorded, and what is new by name. What does not
-/// say enough to be carried is refused.
+/// For any late write of 2.1, the report names the finished migration and the new records. Records
+/// with too little information to be carried are rejected.
 #[tokio::test]
-async fn any_late_record_of_2_1_is_named() {
+async fn any_late_2_1_record_is_named() {
     for form in FORMS {
         for (key, value, name, refused) in [
             (
                 "root-coord/index/1/8",
                 definition(8).encode_to_vec(),
                 "index \"_default_idx\" (8) of collection 1",
-                // In the embedded form the collection's record says that no field has it.
+                // The collection record of the embedded form shows that no field has the index.
                 (form != CollectionForm::Embedded).then_some("index-not-migrated"),
             ),
             (
@@ -332,7 +331,7 @@ async fn any_late_record_of_2_1_is_named() {
 }
 
 #[tokio::test]
-async fn an_unfinished_run_is_one_finding_that_names_both_ways() {
+async fn an_unfinished_run_is_one_finding_with_commands() {
     for (phase, words) in [
         (
             Phase::Staging,
@@ -374,7 +373,7 @@ async fn an_unfinished_run_is_one_finding_that_names_both_ways() {
 }
 
 #[tokio::test]
-async fn status_says_what_is_missing_and_does_not_call_it_mixed() {
+async fn status_names_missing_keys_and_not_both_layouts() {
     let small = Metadata::small();
     let mut entries = small.after(&small.migrate(CollectionForm::Split));
     entries.insert(
@@ -389,8 +388,10 @@ async fn status_says_what_is_missing_and_does_not_call_it_mixed() {
         .unwrap();
     assert_eq!(found.layout, Layout::V2_2);
     assert_eq!(codes(&found.findings), Vec::<&str>::new());
-    let lost = root().join(b"root-coord/collection/1");
-    instance.store.change(|world| world.put(&lost, TOMBSTONE));
+    let deleted = root().join(b"root-coord/collection/1");
+    instance
+        .store
+        .change(|world| world.put(&deleted, TOMBSTONE));
     let found = status(&instance.store, &root(), &limits, &environment)
         .await
         .unwrap();

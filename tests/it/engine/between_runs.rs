@@ -1,4 +1,4 @@
-//! What others do between two runs is not taken for ours: they write, swap a file, or delete.
+//! Changes between two runs (writes, swapped files, deletions) are not mistaken for the run's own.
 
 use std::path::{Path, PathBuf};
 
@@ -19,10 +19,10 @@ use crate::rules::FORMS;
 use crate::support::metadata::{collection, root};
 use crate::support::migration::watched;
 
-/// A key of the data coordinator, which is the same in both layouts.
+/// A key of the data coordinator, equal in both layouts.
 const SEGMENT: &str = "datacoord-meta/s/1/10/999";
 
-/// Saves what is there now under a name of its own.
+/// Saves the current metadata in a separate file.
 async fn save(instance: &Instance, name: &str) -> PathBuf {
     let path = instance.folder.path().join(name);
     let options = BackupOptions {
@@ -44,7 +44,7 @@ async fn save(instance: &Instance, name: &str) -> PathBuf {
     path
 }
 
-/// Puts another backup in the place of the one that the journal names.
+/// Replaces the backup that the journal names.
 fn swap(instance: &Instance, other: &Path) {
     std::fs::rename(other, instance.backup()).unwrap();
 }
@@ -56,8 +56,8 @@ fn to(instance: &Instance, command: RestoreCommand, file: &Path) -> RestoreOptio
     }
 }
 
-/// An instance whose way back was killed when it had only recorded that it begins.
-async fn killed_going_back() -> (Image, Instance) {
+/// An instance whose rollback was killed right after it recorded its start.
+async fn killed_rollback() -> (Image, Instance) {
     let instance = Instance::small(CollectionForm::Split);
     let before = instance.image();
     instance.migrate().await.unwrap();
@@ -70,7 +70,7 @@ async fn killed_going_back() -> (Image, Instance) {
 }
 
 #[tokio::test]
-async fn a_collection_that_2_1_made_after_the_commit_is_neither_stripped_nor_undone() {
+async fn a_2_1_collection_made_after_the_commit_is_kept() {
     let killed = Instance::small(CollectionForm::Split);
     killed.kill_after(Phase::Committed, 0);
     killed.migrate().await.unwrap_err();
@@ -93,7 +93,7 @@ async fn a_collection_that_2_1_made_after_the_commit_is_neither_stripped_nor_und
 }
 
 #[tokio::test]
-async fn a_rollback_does_not_go_back_to_2_2() {
+async fn a_rollback_does_not_restore_2_2() {
     for form in FORMS {
         let instance = Instance::small(form);
         instance.migrate().await.unwrap();
@@ -103,7 +103,7 @@ async fn a_rollback_does_not_go_back_to_2_2() {
             .restore_with(&to(&instance, RestoreCommand::Rollback, &after))
             .await
             .unwrap_err();
-        // Embedded collections alone look the same in both layouts, an index or an alias does not.
+        // Embedded collections are equal in both layouts; indexes and aliases are not.
         assert_eq!(refused.kind(), ErrorClass::Usage, "{form}: {refused:?}");
         let unchanged = instance
             .restore_with(&to(&instance, RestoreCommand::Restore, &after))
@@ -111,13 +111,17 @@ async fn a_rollback_does_not_go_back_to_2_2() {
             .unwrap();
         assert_eq!(unchanged.outcome, RestoreOutcome::Unchanged);
         assert_eq!(instance.image(), migrated);
-        assert_eq!(instance.journal(), journal, "the way back is still known");
+        assert_eq!(
+            instance.journal(),
+            journal,
+            "the journal still names the rollback"
+        );
         instance.roll_back().await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn a_file_that_was_swapped_is_not_the_backup_that_the_journal_names() {
+async fn a_swapped_backup_file_is_rejected() {
     for form in FORMS {
         let instance = Instance::small(form);
         instance.put("root-coord/credential/users/more", b"{}");
@@ -135,7 +139,7 @@ async fn a_file_that_was_swapped_is_not_the_backup_that_the_journal_names() {
         );
         assert_eq!(refused.kind(), ErrorClass::Failed);
         assert_eq!(instance.image(), migrated);
-        // The same content under another name is the same backup.
+        // The same content in another file is the same backup.
         swap(&instance, &with_user);
         instance.roll_back().await.unwrap();
         assert!(instance.get("root-coord/credential/users/more").is_some());
@@ -143,7 +147,7 @@ async fn a_file_that_was_swapped_is_not_the_backup_that_the_journal_names() {
 }
 
 #[tokio::test]
-async fn where_2_1_stands_a_rollback_brings_back_and_throws_nothing_away() {
+async fn a_rollback_to_existing_2_1_discards_nothing() {
     let instance = Instance::small(CollectionForm::Database);
     let file = save(&instance, "named.mmb").await;
     let rollback = to(&instance, RestoreCommand::Rollback, &file);
@@ -171,10 +175,10 @@ async fn where_2_1_stands_a_rollback_brings_back_and_throws_nothing_away() {
     instance.restore_with(&accepted).await.unwrap();
     assert_eq!(instance.image(), before);
 
-    // What a run of the official tool that failed leaves of 2.1 (D1): a part is missing, nothing is new.
-    let gone = root().range_below("root-coord/");
+    // A failed run of the official tool leaves only part of 2.1 (D1), and nothing new.
+    let deleted = root().range_below("root-coord/");
     instance.store.change(|world| {
-        world.delete(&gone);
+        world.delete(&deleted);
     });
     let back = instance.restore_with(&rollback).await.unwrap();
     assert_eq!(back.outcome, RestoreOutcome::Restored);
@@ -182,8 +186,8 @@ async fn where_2_1_stands_a_rollback_brings_back_and_throws_nothing_away() {
 }
 
 #[tokio::test]
-async fn a_restore_that_is_finished_by_a_migration_comes_from_the_backup_that_was_recorded() {
-    let (_, next) = killed_going_back().await;
+async fn migrate_finishes_a_restore_from_its_backup() {
+    let (_, next) = killed_rollback().await;
     let stands = next.image();
     let other = Instance::small(CollectionForm::Split);
     other.put(SEGMENT, b"another content");
@@ -197,8 +201,8 @@ async fn a_restore_that_is_finished_by_a_migration_comes_from_the_backup_that_wa
 }
 
 #[tokio::test]
-async fn what_someone_wrote_while_a_restore_was_unfinished_is_not_thrown_away() {
-    let (before, next) = killed_going_back().await;
+async fn writes_during_an_unfinished_restore_are_kept() {
+    let (before, next) = killed_rollback().await;
     next.put(SEGMENT, b"written since");
     for refused in [
         next.migrate().await.unwrap_err(),
@@ -230,8 +234,8 @@ impl Observer for SaysNo {
 }
 
 #[tokio::test]
-async fn declining_after_a_finished_restore_reports_it_complete() {
-    let (before, next) = killed_going_back().await;
+async fn declining_after_a_finished_restore_is_a_success() {
+    let (before, next) = killed_rollback().await;
     let declined = migrate(&next.store, &next.options(), &watched(SaysNo))
         .await
         .unwrap_err();
@@ -246,7 +250,7 @@ async fn declining_after_a_finished_restore_reports_it_complete() {
 }
 
 #[tokio::test]
-async fn a_key_on_a_lease_stays_on_it_though_the_backup_holds_the_key() {
+async fn a_leased_key_in_the_backup_keeps_its_lease() {
     let instance = Instance::small(CollectionForm::Split);
     instance.put("some/key", b"1");
     let file = save(&instance, "named.mmb").await;
@@ -266,7 +270,7 @@ async fn a_key_on_a_lease_stays_on_it_though_the_backup_holds_the_key() {
 }
 
 #[tokio::test]
-async fn a_migration_that_is_done_and_gone_is_no_migration() {
+async fn a_done_migration_with_lost_metadata_is_rejected() {
     for form in FORMS {
         let instance = Instance::small(form);
         instance.migrate().await.unwrap();
@@ -290,7 +294,7 @@ async fn a_migration_that_is_done_and_gone_is_no_migration() {
 }
 
 #[tokio::test]
-async fn a_migration_is_finished_although_2_2_was_started_after_the_commit() {
+async fn a_run_finishes_after_2_2_was_started() {
     for form in FORMS {
         let killed = Instance::small(form);
         killed.kill_after(Phase::Tidying, 0);
@@ -307,7 +311,7 @@ async fn a_migration_is_finished_although_2_2_was_started_after_the_commit() {
             .unwrap();
         assert_eq!(report.outcome, MigrateOutcome::Migrated, "{form}");
         assert_eq!(next.journal().unwrap().phase, Phase::Done);
-        // A rollback would throw away what 2.2 wrote.
+        // A rollback would discard the writes of 2.2.
         let refused = next.roll_back().await.unwrap_err();
         assert!(
             matches!(&*refused.failure, EngineErrorKind::WouldLose { .. }),
@@ -316,7 +320,7 @@ async fn a_migration_is_finished_although_2_2_was_started_after_the_commit() {
     }
 }
 
-/// Somebody writes while the question stands.
+/// Another client writes while the prompt is open.
 struct Slow(meta_testing::memory::MemoryStore);
 
 impl Observer for Slow {
@@ -329,8 +333,8 @@ impl Observer for Slow {
 }
 
 #[tokio::test]
-async fn what_is_written_while_the_question_stands_is_not_thrown_away() {
-    // A loss is accepted as it was shown, and no other.
+async fn writes_during_the_prompt_are_kept() {
+    // Only the loss that was shown is accepted.
     for accept_loss in [false, true] {
         let instance = Instance::small(CollectionForm::Split);
         instance.migrate().await.unwrap();
@@ -349,7 +353,7 @@ async fn what_is_written_while_the_question_stands_is_not_thrown_away() {
     }
 }
 
-/// What a run notes.
+/// Collects the notes of a run.
 #[derive(Clone, Default)]
 pub(super) struct Notes(pub(super) std::sync::Arc<std::sync::Mutex<Vec<String>>>);
 
@@ -360,7 +364,7 @@ impl Observer for Notes {
 }
 
 #[tokio::test]
-async fn a_2_2_layout_that_another_tool_left_unfinished_is_refused() {
+async fn an_unfinished_2_2_layout_is_rejected() {
     for broken in [true, false] {
         let instance = Instance::small(CollectionForm::Database);
         instance.migrate().await.unwrap();

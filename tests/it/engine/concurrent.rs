@@ -1,5 +1,5 @@
-//! Writers without a session, which neither the lock nor the sessions keep away, and another run that takes
-//! over.
+//! Writers without a session, which neither the lock nor the session checks stop, and a concurrent
+//! run that takes over.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,12 +19,12 @@ use crate::simulation::{Clock, records};
 use crate::support::metadata::root;
 use crate::support::migration::watched;
 
-/// A key of 2.1 that tidying would delete.
+/// A key of 2.1 that cleanup would delete.
 const OLD: &str = "root-coord/index/1/999";
 
-/// What no journal tells of: the metadata as the official tool leaves it, or 2.2 restored from a backup.
+/// Metadata without a journal: as the official tool leaves it, or 2.2 restored from a backup.
 #[tokio::test]
-async fn without_a_journal_a_rollback_asks_before_it_deletes() {
+async fn a_rollback_without_journal_asks_before_deleting() {
     for form in FORMS {
         let instance = Instance::small(form);
         let before = instance.image();
@@ -55,7 +55,7 @@ async fn without_a_journal_a_rollback_asks_before_it_deletes() {
 }
 
 #[tokio::test]
-async fn a_stray_key_of_2_2_is_not_rolled_back_unasked() {
+async fn a_stray_2_2_key_is_rolled_back_only_if_accepted() {
     let instance = Instance::small(FORMS[0]);
     super::saved(&instance.store, &instance.backup()).await;
     instance.put("field-index/1/7", b"stray");
@@ -75,7 +75,7 @@ async fn a_stray_key_of_2_2_is_not_rolled_back_unasked() {
 }
 
 #[tokio::test]
-async fn another_backup_does_not_finish_a_begun_restore_unasked() {
+async fn a_restore_resumes_only_from_its_backup() {
     for way in [RestoreCommand::Rollback, RestoreCommand::Restore] {
         let instance = Instance::small(CollectionForm::Split);
         instance.migrate().await.unwrap();
@@ -107,14 +107,14 @@ async fn another_backup_does_not_finish_a_begun_restore_unasked() {
     }
 }
 
-/// A zombie of 2.1 puts a key into an old family at any transaction after the commit: the run ends well, the key
-/// is reported and stays.
+/// A 2.1 process writes a key into an old family at any transaction after the commit: the run
+/// succeeds, and the key is reported and kept.
 #[tokio::test]
-async fn a_late_key_of_2_1_is_reported_and_left_alone() {
+async fn a_late_2_1_key_is_reported_and_kept() {
     for form in FORMS {
-        let whole = Instance::small(form);
-        whole.migrate().await.unwrap();
-        let transactions = u32::try_from(whole.store.transactions().len()).unwrap();
+        let complete = Instance::small(form);
+        complete.migrate().await.unwrap();
+        let transactions = u32::try_from(complete.store.transactions().len()).unwrap();
         for at in 1..transactions {
             let instance = Instance::small(form);
             let (mut count, mut is_committed) = (0, false);
@@ -134,29 +134,30 @@ async fn a_late_key_of_2_1_is_reported_and_left_alone() {
                 }
             });
             let notes = Notes::default();
-            let around = watched(notes.clone());
-            let report = migrate(&instance.store, &instance.options(), &around).await;
-            let what = format!("{form}, at {at}");
-            assert_eq!(report.unwrap().outcome, MigrateOutcome::Migrated, "{what}");
+            let environment = watched(notes.clone());
+            let report = migrate(&instance.store, &instance.options(), &environment).await;
+            let case = format!("{form}, at {at}");
+            assert_eq!(report.unwrap().outcome, MigrateOutcome::Migrated, "{case}");
             let late = instance.get(OLD);
             if let Some(value) = &late {
-                assert_eq!(value, b"late", "{what}");
+                assert_eq!(value, b"late", "{case}");
             }
-            let mut expected = whole.image();
+            let mut expected = complete.image();
             expected.extend(late.clone().map(|value| (OLD.to_owned(), value)));
-            assert_eq!(instance.image(), expected, "{what}");
-            // The last two ask whether the history may be written and write `done`: what comes with them is not looked at.
-            let told = notes.0.lock().unwrap().join("\n");
+            assert_eq!(instance.image(), expected, "{case}");
+            // The last two transactions probe the permission for the history and write `done`: keys
+            // that arrive with them are not checked.
+            let messages = notes.0.lock().unwrap().join("\n");
             assert!(
-                late.is_none() || at + 2 >= transactions || told.contains(OLD),
-                "{what}: {told}"
+                late.is_none() || at + 2 >= transactions || messages.contains(OLD),
+                "{case}: {messages}"
             );
         }
     }
 }
 
 #[tokio::test]
-async fn a_late_key_of_2_1_does_not_stop_a_resumed_run() {
+async fn a_late_2_1_key_does_not_stop_a_resumed_run() {
     for form in FORMS {
         for (phase, more) in [
             (Phase::Committed, 0),
@@ -181,13 +182,13 @@ async fn a_late_key_of_2_1_does_not_stop_a_resumed_run() {
     }
 }
 
-/// A run sleeps, another one rolls the migration back, and the first wakes up.
+/// A run is suspended, another one rolls the migration back, and the first continues.
 #[tokio::test]
-async fn a_run_that_slept_while_another_rolled_back_says_so() {
+async fn a_run_suspended_during_a_rollback_stops() {
     for form in FORMS {
         let mut at = 0;
         loop {
-            // The state after a rollback that begins where the sleeping run is.
+            // The state after a rollback that starts where the suspended run is.
             let sleeper = Instance::small(form);
             let before = sleeper.image();
             let asleep: Arc<Mutex<Option<MemoryState>>> = Arc::default();
@@ -247,9 +248,9 @@ async fn a_run_that_slept_while_another_rolled_back_says_so() {
     }
 }
 
-/// Without renewal the lease would end while etcd does not answer reads for a while.
+/// Without renewal the lease would expire while etcd does not answer reads.
 #[tokio::test(start_paused = true)]
-async fn the_lock_is_kept_for_longer_than_its_lease() {
+async fn the_lock_lease_is_renewed() {
     let clock = Clock::start();
     let instance = Instance::small(CollectionForm::Split);
     let mut options = instance.options();
@@ -276,11 +277,14 @@ async fn the_lock_is_kept_for_longer_than_its_lease() {
 async fn a_lost_reply_is_not_taken_for_a_write() {
     let clock = Clock::start();
     for form in FORMS {
-        let whole = Instance::small(form);
-        let work = whole.migrate();
-        clock.keep(|| whole.store.requests(), work).await.unwrap();
-        let after = whole.image();
-        let transactions = u32::try_from(whole.store.transactions().len()).unwrap();
+        let complete = Instance::small(form);
+        let work = complete.migrate();
+        clock
+            .keep(|| complete.store.requests(), work)
+            .await
+            .unwrap();
+        let after = complete.image();
+        let transactions = u32::try_from(complete.store.transactions().len()).unwrap();
         for at in 1..=transactions {
             for is_applied in [false, true] {
                 let instance = Instance::small(form);
@@ -294,22 +298,23 @@ async fn a_lost_reply_is_not_taken_for_a_write() {
                     if is_applied {
                         return vec![Fault::LoseReply];
                     }
-                    let lost = StoreError::unknown(StoreErrorKind::Timeout, "lost (scripted)");
-                    vec![Fault::Refuse(lost)]
+                    let lost_reply =
+                        StoreError::unknown(StoreErrorKind::Timeout, "lost (scripted)");
+                    vec![Fault::Refuse(lost_reply)]
                 });
                 let work = instance.migrate();
                 let report = clock.keep(|| instance.store.requests(), work).await;
-                let what = format!("{form}, {at}, applied: {is_applied}");
-                assert_eq!(report.unwrap().outcome, MigrateOutcome::Migrated, "{what}");
-                assert_eq!(instance.image(), after, "{what}");
+                let case = format!("{form}, {at}, applied: {is_applied}");
+                assert_eq!(report.unwrap().outcome, MigrateOutcome::Migrated, "{case}");
+                assert_eq!(instance.image(), after, "{case}");
             }
         }
     }
 }
 
-/// Every request of a kind fails from some moment on: the run ends.
+/// Every request of a kind fails from some point on: the run ends.
 #[tokio::test(start_paused = true)]
-async fn no_request_is_repeated_without_end() {
+async fn no_request_is_retried_forever() {
     let clock = Clock::start();
     for from in [2, 8, 20, 30] {
         for kind in [RequestKind::Range, RequestKind::Txn] {
@@ -334,9 +339,9 @@ async fn no_request_is_repeated_without_end() {
     }
 }
 
-/// Whatever is read is compacted at once: the run ends anyway.
+/// Every read revision is compacted at once: the run still ends.
 #[tokio::test]
-async fn no_capture_is_repeated_without_end() {
+async fn no_scan_is_retried_forever() {
     let instance = Instance::small(CollectionForm::Split);
     let mut captures = 0;
     let most = instance.options().limits.capture_attempts_max;
@@ -359,9 +364,9 @@ async fn no_capture_is_repeated_without_end() {
     assert_eq!(failed.written, WriteState::Nothing);
 }
 
-/// Somebody changes a record that was rewritten in place: the comparison at the end finds it.
+/// Another client changes a record that was rewritten in place: the final verification finds it.
 #[tokio::test]
-async fn a_rewritten_record_is_compared_at_the_end() {
+async fn a_rewritten_record_is_verified_at_the_end() {
     for form in [CollectionForm::Split, CollectionForm::Embedded] {
         let instance = Instance::small(form);
         instance.store.fault_when(|request| {
@@ -381,9 +386,9 @@ async fn a_rewritten_record_is_compared_at_the_end() {
     }
 }
 
-/// A record that is rewritten or put back is not written over when it was changed after it was read.
+/// A record that is rewritten or restored is not overwritten if it changed after it was read.
 #[tokio::test]
-async fn a_record_that_changed_after_it_was_read_is_not_overwritten() {
+async fn a_record_changed_after_reading_is_not_overwritten() {
     for way in [None, Some(RestoreCommand::Rollback)] {
         let instance = Instance::small(CollectionForm::Split);
         if way.is_some() {
@@ -419,7 +424,7 @@ async fn a_record_that_changed_after_it_was_read_is_not_overwritten() {
     }
 }
 
-/// The condition of a transaction that only asks what the server takes.
+/// The comparison of a transaction that only probes server limits.
 fn never(compare: &meta_store::Compare) -> bool {
     matches!(compare, meta_store::Compare::CreateRevision(_, -1))
 }

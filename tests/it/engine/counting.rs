@@ -1,5 +1,5 @@
-//! That what the plan does not touch is still there: known from etcd's own account of what was deleted, or
-//! counted where another program wrote.
+//! Keys outside the plan still exist: known from the deletion counts that etcd returns, or counted
+//! if another client wrote.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,13 +21,13 @@ const FORMS: [CollectionForm; 3] = [
     CollectionForm::Embedded,
 ];
 
-/// 1 for a request that counts all keys below the meta root, else 0.
+/// Returns 1 for a request that counts all keys below the meta root, else 0.
 fn counts_all(request: &Request<'_>) -> u64 {
     let range = request.range;
     u64::from(range.is_some_and(|it| it.count_only && it.range == root().range()))
 }
 
-/// Keys below the meta root but those below `session/`, counted one by one.
+/// The number of keys below the meta root, excluding those below `session/`.
 fn keys(instance: &Instance) -> u64 {
     let image = instance.image();
     let outside = image.keys().filter(|key| !key.starts_with("session/"));
@@ -35,7 +35,7 @@ fn keys(instance: &Instance) -> u64 {
 }
 
 #[tokio::test]
-async fn where_nobody_else_writes_nothing_is_counted_and_the_journal_has_the_number() {
+async fn without_other_writers_nothing_is_counted() {
     for form in FORMS {
         let instance = Instance::small(form);
         let counts = Arc::new(AtomicU64::new(0));
@@ -53,7 +53,7 @@ async fn where_nobody_else_writes_nothing_is_counted_and_the_journal_has_the_num
 }
 
 #[tokio::test]
-async fn where_a_reply_was_lost_it_is_counted_and_the_number_is_the_same() {
+async fn after_a_lost_reply_the_count_is_the_same() {
     for form in FORMS {
         let instance = Instance::small(form);
         let counts = Arc::new(AtomicU64::new(0));
@@ -78,7 +78,7 @@ async fn where_a_reply_was_lost_it_is_counted_and_the_number_is_the_same() {
 }
 
 #[tokio::test]
-async fn a_key_that_another_client_deletes_after_the_commit_is_reported_missing() {
+async fn a_key_deleted_by_another_client_is_missing() {
     for form in FORMS {
         let instance = Instance::small(form);
         let key = root().join(b"root-coord/credential/users/root");
@@ -100,8 +100,8 @@ async fn a_key_that_another_client_deletes_after_the_commit_is_reported_missing(
 }
 
 #[tokio::test]
-async fn keys_lost_after_the_commit_are_reported_without_a_backup() {
-    // What is lost leaves no trace in the other records: a key of no family, an index with all its records.
+async fn keys_lost_after_the_commit_are_reported() {
+    // These leave no trace in other records: a key of no family, an index with all its records.
     for lost in ["root-coord/credential/users/root", "field-index/"] {
         for form in FORMS {
             let killed = Instance::small(form);
@@ -114,13 +114,13 @@ async fn keys_lost_after_the_commit_are_reported_without_a_backup() {
                 "field-index/" => vec!["field-index/", "segment-index/", "querycoord-"],
                 key => vec![key],
             };
-            let gone: usize = next.store.change(|world| {
+            let deleted: usize = next.store.change(|world| {
                 let lost = prefixes
                     .iter()
                     .map(|prefix| KeyRange::prefix(root().join(prefix.as_bytes())));
                 lost.map(|range| world.delete(&range)).sum()
             });
-            assert!(gone > 0, "{form}");
+            assert!(deleted > 0, "{form}");
             let error = next.migrate().await.unwrap_err();
             let EngineErrorKind::Verification(report) = &*error.failure else {
                 panic!("{form}: {error:?}");
@@ -128,7 +128,7 @@ async fn keys_lost_after_the_commit_are_reported_without_a_backup() {
             let count = report.findings.iter().find(|it| it.code == "key-count");
             let count = count.expect("the number of keys");
             assert!(
-                count.message.contains(&format!(": {gone} key")),
+                count.message.contains(&format!(": {deleted} key")),
                 "{count:?}"
             );
         }
@@ -136,7 +136,7 @@ async fn keys_lost_after_the_commit_are_reported_without_a_backup() {
 }
 
 #[tokio::test]
-async fn a_key_whose_lease_ended_after_the_commit_is_not_missing() {
+async fn an_expired_key_is_not_missing() {
     for form in FORMS {
         let killed = Instance::small(form);
         let key = root().join(b"on-a-lease/x");
@@ -155,7 +155,7 @@ async fn a_key_whose_lease_ended_after_the_commit_is_not_missing() {
 }
 
 #[tokio::test]
-async fn a_key_that_another_client_adds_after_the_commit_is_noticed() {
+async fn a_key_added_by_another_client_is_detected() {
     for form in FORMS {
         let instance = Instance::small(form);
         instance.store.fault_when(move |request| {

@@ -92,7 +92,8 @@ impl Instance {
         migrate(&self.store, &self.options(), &Environment::silent()).await
     }
 
-    /// What must exist after a migration of [`Metadata::small`], by the independent oracle.
+    /// Fails unless everything in [`Metadata::small`] was migrated, according to the independent
+    /// oracle.
     pub(super) fn expect_complete(&self) {
         let bytes = |(key, value): (String, Vec<u8>)| (key, Bytes::from(value));
         let before = Metadata::small().entries.into_iter().map(bytes).collect();
@@ -118,7 +119,7 @@ impl Instance {
         self
     }
 
-    /// Puts a key as another program would, by its relative name.
+    /// Puts a key, by its relative name, as another client would.
     pub(super) fn put(&self, key: &str, value: &[u8]) {
         let key = root().join(key.as_bytes());
         self.store.change(|world| world.put(&key, value));
@@ -130,7 +131,7 @@ impl Instance {
         Some(entry.value.into())
     }
 
-    /// Everything below the meta root but the lock.
+    /// Everything below the meta root except the lock.
     pub(super) fn image(&self) -> Image {
         let entries = self.store.dump().into_iter();
         entries
@@ -148,7 +149,7 @@ impl Instance {
         Some(Journal::decode(&entry.value).unwrap())
     }
 
-    /// Kills the process once it has written `phase` and so many transactions more.
+    /// Kills the process after it has written `phase` and `more` further transactions.
     pub(super) fn kill_after(&self, phase: Phase, more: u32) {
         let mut left = None;
         self.store.fault_when(move |request| {
@@ -168,7 +169,7 @@ impl Instance {
         });
     }
 
-    /// Ends the lock that a killed process left behind.
+    /// Ends the lock of a killed process.
     pub(super) fn end_lock(&self) {
         self.store.change(|world| {
             if let Some(lock) = world.get(&root().lock_key()) {
@@ -178,7 +179,7 @@ impl Instance {
     }
 }
 
-/// Little metadata in several transactions.
+/// Limits that split little metadata into several transactions.
 pub(super) fn limits() -> Limits {
     Limits {
         txn_ops_max: 4,

@@ -1,4 +1,4 @@
-//! What the server does not take.
+//! Limits of the server.
 
 use meta_migrate::{
     EngineErrorKind, Environment, ErrorClass, MigrateOptions, blocking, migrate, plan,
@@ -11,7 +11,7 @@ use crate::rules::FORMS;
 use crate::support::metadata::{Metadata, root, segment_with_logs};
 
 #[tokio::test]
-async fn too_little_free_space_is_reported_in_numbers_before_the_first_write() {
+async fn too_little_free_space_is_found_before_any_write() {
     let instance = Instance::small(FORMS[0]);
     let entries = instance.store.dump().into_iter();
     let used: usize = entries
@@ -42,7 +42,7 @@ async fn too_little_free_space_is_reported_in_numbers_before_the_first_write() {
 }
 
 #[tokio::test]
-async fn a_raised_alarm_is_found_before_the_first_write() {
+async fn a_raised_alarm_is_found_before_any_write() {
     let instance = Instance::small(FORMS[0]);
     instance.store.change(|world| world.raise_no_space());
     let before = plain(&instance.store.dump());
@@ -56,7 +56,7 @@ async fn a_raised_alarm_is_found_before_the_first_write() {
 }
 
 #[tokio::test]
-async fn fewer_operations_than_expected_are_adapted_to() {
+async fn transactions_adapt_to_fewer_operations() {
     for form in FORMS {
         let wanted = Instance::small(form);
         wanted.migrate().await.unwrap();
@@ -77,7 +77,7 @@ async fn fewer_operations_than_expected_are_adapted_to() {
 }
 
 #[tokio::test]
-async fn smaller_requests_than_expected_are_adapted_to() {
+async fn transactions_adapt_to_smaller_requests() {
     for form in FORMS {
         let wanted = Instance::small(form);
         wanted.migrate().await.unwrap();
@@ -98,7 +98,7 @@ async fn smaller_requests_than_expected_are_adapted_to() {
 }
 
 #[tokio::test]
-async fn an_entry_that_the_server_does_not_take_is_named() {
+async fn an_entry_too_large_for_the_server_is_named() {
     let mut metadata = Metadata::small();
     metadata.change_collection(|record| {
         record.schema.as_mut().unwrap().description = "x".repeat(600_000);
@@ -125,9 +125,10 @@ async fn an_entry_that_the_server_does_not_take_is_named() {
     assert_eq!(plain(&instance.store.dump()), before);
 }
 
-/// Entries far below the default limit fail too where the server's limit is lower, and then not in the middle.
+/// Entries far below the default limit also fail if the limit of the server is lower: before any
+/// write.
 #[tokio::test]
-async fn an_entry_above_a_low_request_limit_is_found_before_the_first_write() {
+async fn an_entry_above_a_low_limit_is_found_before_any_write() {
     for form in FORMS {
         let mut metadata = Metadata::small();
         metadata.change_collection(|record| {
@@ -151,9 +152,9 @@ async fn an_entry_above_a_low_request_limit_is_found_before_the_first_write() {
     }
 }
 
-/// A quota that holds the migration and not its rollback is too small.
+/// A quota that fits the migration but not its rollback is too small.
 #[tokio::test]
-async fn room_for_the_rollback_is_part_of_the_room_check() {
+async fn the_quota_check_includes_the_rollback() {
     let instance = Instance::small(FORMS[0]);
     let mut quota = 1_u64 << 20;
     let needed = loop {
@@ -174,7 +175,7 @@ async fn room_for_the_rollback_is_part_of_the_room_check() {
         }
         instance.roll_back().await.unwrap();
     };
-    // More than the migration alone: what it deletes is restored by a rollback.
+    // More than the migration needs: a rollback restores the deleted keys.
     let report = {
         instance
             .store
@@ -189,7 +190,7 @@ async fn room_for_the_rollback_is_part_of_the_room_check() {
     );
 }
 
-/// What `plan` says that blocks now: codes and messages.
+/// The blocking findings of `plan`: codes and messages.
 async fn blocked(instance: &Instance) -> Vec<(String, String)> {
     let MigrateOptions {
         form,
@@ -220,9 +221,9 @@ async fn blocked(instance: &Instance) -> Vec<(String, String)> {
     found.map(|it| (it.code, it.message)).collect()
 }
 
-/// `plan` asks the server without a write, so it never says "Ready" where `migrate` would be refused.
+/// `plan` probes the server without a write, so it never reports "Ready" when `migrate` would fail.
 #[tokio::test]
-async fn plan_finds_what_the_server_does_not_take() {
+async fn plan_reports_server_limits() {
     for form in FORMS {
         for (server, code) in [
             (
@@ -261,9 +262,9 @@ async fn plan_finds_what_the_server_does_not_take() {
     }
 }
 
-/// `plan` demands the space that `migrate` demands, that of the rollback included.
+/// `plan` requires the same space as `migrate`, including that of the rollback.
 #[tokio::test]
-async fn plan_and_migrate_demand_the_same_space() {
+async fn plan_and_migrate_require_the_same_space() {
     let mut metadata = Metadata::small();
     metadata.put("datacoord-meta/s/1/10/52", &segment_with_logs(52, 5000));
     let instance = Instance::of(&metadata, CollectionForm::Database);
@@ -292,13 +293,13 @@ async fn plan_and_migrate_demand_the_same_space() {
     let found = blocked(&instance).await;
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!(found[0].0, "no-space");
-    // The lock takes space as well, so what is in use differs.
+    // The lock takes space as well, so the space in use differs.
     let needed = |message: &str| message.split(" bytes are needed").next().map(str::to_owned);
     assert_eq!(needed(&found[0].1), needed(&refused));
     assert!(found[0].1.contains("--segment-form inline"), "{found:?}");
     instance.store.change(|world| {
         world.set_limits(ServerLimits {
-            // With the lock, the migration's session.
+            // The lock adds the session of the migration.
             quota_bytes: Some(high + 4_000),
             ..ServerLimits::default()
         });

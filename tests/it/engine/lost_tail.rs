@@ -1,5 +1,6 @@
-//! etcd goes back in time while a run writes: acknowledged writes are gone, the lock is still there. Servers
-//! 3.5.0 to 3.5.2 lose them when they are killed; a disk snapshot restored within the lease does the same.
+//! etcd loses acknowledged writes while a run writes, but the lock is still there. Servers 3.5.0 to
+//! 3.5.2 lose them when they are killed; a disk snapshot restored within the lease has the same
+//! effect.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,8 +10,8 @@ use meta_testing::memory::{Fault, MemoryState};
 use super::instance::{Image, Instance};
 use crate::rules::FORMS;
 
-/// Takes a copy of etcd right after one transaction of the next run and puts it back right before a later
-/// one. Transactions are counted from 1; the first takes the lock.
+/// Copies etcd right after one transaction of the next run and restores the copy right before a
+/// later one. Transactions are counted from 1; the first takes the lock.
 fn lose_tail(instance: &Instance, (kept, lost): (u32, u32)) {
     let saved: Arc<Mutex<Option<MemoryState>>> = Arc::default();
     let mut count = 0;
@@ -36,23 +37,23 @@ fn lose_tail(instance: &Instance, (kept, lost): (u32, u32)) {
     });
 }
 
-/// A later command ends at `wanted`, or refuses; nothing else may be called success.
-async fn leads_on(instance: Instance, (before, after): (&Image, &Image), what: &str) {
+/// A later command ends at `wanted` or fails; no other state may be reported as success.
+async fn expect_only_wanted_end(instance: Instance, (before, after): (&Image, &Image), case: &str) {
     let copy = Instance {
         store: instance.store.fork(),
         form: instance.form,
         folder: tempfile::tempdir().unwrap(),
     };
     if copy.migrate().await.is_ok() {
-        assert_eq!(copy.image(), *after, "{what}, then migrate");
+        assert_eq!(copy.image(), *after, "{case}, then migrate");
     }
     match instance.roll_back().await {
-        Ok(_) => assert_eq!(instance.image(), *before, "{what}, then rollback"),
+        Ok(_) => assert_eq!(instance.image(), *before, "{case}, then rollback"),
         Err(_) => {
             let mut options = instance.restore_options(RestoreCommand::Restore);
             options.accept_loss = true;
             instance.restore_with(&options).await.unwrap();
-            assert_eq!(instance.image(), *before, "{what}, then restore");
+            assert_eq!(instance.image(), *before, "{case}, then restore");
         }
     }
 }
@@ -60,27 +61,27 @@ async fn leads_on(instance: Instance, (before, after): (&Image, &Image), what: &
 #[tokio::test]
 async fn a_run_whose_journal_went_back_stops_writing() {
     for form in FORMS {
-        let whole = Instance::small(form);
-        let before = whole.image();
-        whole.migrate().await.unwrap();
-        let after = whole.image();
-        let transactions = whole.store.transactions().len();
+        let complete = Instance::small(form);
+        let before = complete.image();
+        complete.migrate().await.unwrap();
+        let after = complete.image();
+        let transactions = complete.store.transactions().len();
         assert!(transactions > 8, "{form}");
         let transactions = u32::try_from(transactions).unwrap();
         for kept in 1..transactions {
             for lost in kept + 1..=transactions {
-                let what = format!("{form}: back from {lost} to {kept}");
+                let case = format!("{form}: back from {lost} to {kept}");
                 let instance = Instance::small(form);
                 lose_tail(&instance, (kept, lost));
                 match instance.migrate().await {
-                    Ok(_) => assert_eq!(instance.image(), after, "{what}"),
+                    Ok(_) => assert_eq!(instance.image(), after, "{case}"),
                     Err(error) => {
                         let next = instance.next();
                         next.end_lock();
                         let is_known = next.journal().map(|journal| journal.phase) == error.phase
                             || matches!(&*error.failure, EngineErrorKind::JournalChanged { .. });
-                        assert!(is_known, "{what}: {error:?}");
-                        leads_on(next, (&before, &after), &what).await;
+                        assert!(is_known, "{case}: {error:?}");
+                        expect_only_wanted_end(next, (&before, &after), &case).await;
                     }
                 }
             }
@@ -91,11 +92,11 @@ async fn a_run_whose_journal_went_back_stops_writing() {
 #[tokio::test]
 async fn a_rollback_whose_journal_went_back_stops_writing() {
     for form in FORMS {
-        let whole = Instance::small(form);
-        let before = whole.image();
-        whole.migrate().await.unwrap();
-        let after = whole.image();
-        let done = whole.next();
+        let complete = Instance::small(form);
+        let before = complete.image();
+        complete.migrate().await.unwrap();
+        let after = complete.image();
+        let done = complete.next();
         let rolled_back = done.store.fork();
         let trial = |store| Instance {
             store,
@@ -110,16 +111,16 @@ async fn a_rollback_whose_journal_went_back_stops_writing() {
         let transactions = u32::try_from(probe.store.transactions().len()).unwrap();
         for kept in 1..transactions {
             for lost in kept + 1..=transactions {
-                let what = format!("{form}: back from {lost} to {kept}");
+                let case = format!("{form}: back from {lost} to {kept}");
                 let instance = trial(done.store.fork());
                 std::fs::copy(done.backup(), instance.backup()).unwrap();
                 lose_tail(&instance, (kept, lost));
                 match instance.restore_with(&options).await {
-                    Ok(_) => assert_eq!(instance.image(), before, "{what}"),
+                    Ok(_) => assert_eq!(instance.image(), before, "{case}"),
                     Err(_) => {
                         let next = instance.next();
                         next.end_lock();
-                        leads_on(next, (&before, &after), &what).await;
+                        expect_only_wanted_end(next, (&before, &after), &case).await;
                     }
                 }
             }

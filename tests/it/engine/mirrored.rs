@@ -1,4 +1,4 @@
-//! A journal that was brought along from another etcd: its revisions are not believed.
+//! A journal copied from another etcd: its revisions are not trusted.
 
 use meta_migrate::journal::Phase;
 use meta_migrate::{EngineErrorKind, ErrorClass, RestoreCommand, RestoreOptions, status};
@@ -12,10 +12,10 @@ use crate::rules::FORMS;
 use crate::support::metadata::root;
 use crate::support::migration::watched;
 
-/// What 2.2 writes.
+/// A key that 2.2 writes.
 const SEGMENT: &str = "datacoord-meta/s/1/10/51";
 
-/// An instance in an etcd whose revisions are far ahead of those of any new one.
+/// An instance in an etcd with far higher revisions than a new one has.
 fn old_and_busy(form: CollectionForm) -> Instance {
     let instance = Instance::small(form);
     instance.store.change(|world| {
@@ -25,7 +25,7 @@ fn old_and_busy(form: CollectionForm) -> Instance {
     instance
 }
 
-/// The same keys and values in another etcd, put there in key order, as `etcdctl make-mirror` does.
+/// The same keys and values in another etcd, written in key order as by `etcdctl make-mirror`.
 fn mirrored(mut instance: Instance, cluster: u64) -> Instance {
     instance.end_lock();
     let entries = instance.store.dump();
@@ -42,8 +42,8 @@ fn accepting(instance: &Instance) -> RestoreOptions {
 }
 
 #[tokio::test]
-async fn what_2_2_wrote_in_another_etcd_is_not_thrown_away_unasked() {
-    // Another cluster, and one that bears the same id or none, as a new one with the same members does.
+async fn writes_of_2_2_in_another_etcd_need_acceptance() {
+    // Another cluster id, the same id as for a new cluster with the same members, and none.
     for cluster in [0xc2, 0xc1, 0] {
         for form in FORMS {
             let instance = old_and_busy(form);
@@ -63,8 +63,8 @@ async fn what_2_2_wrote_in_another_etcd_is_not_thrown_away_unasked() {
             status(&mirror.store, &root(), &limits(), &watched(notes.clone()))
                 .await
                 .unwrap();
-            let told = notes.0.lock().unwrap().join("\n");
-            assert!(told.contains("the journal"), "{told}");
+            let messages = notes.0.lock().unwrap().join("\n");
+            assert!(messages.contains("the journal"), "{messages}");
             let again = mirror.migrate().await.unwrap();
             assert_eq!(again.outcome, MigrateOutcome::AlreadyMigrated);
             let back = mirror.restore_with(&accepting(&mirror)).await.unwrap();
@@ -76,7 +76,7 @@ async fn what_2_2_wrote_in_another_etcd_is_not_thrown_away_unasked() {
 }
 
 #[tokio::test]
-async fn a_run_past_the_commit_deletes_nothing_in_another_etcd_and_goes_back_on_demand() {
+async fn a_mirrored_committed_run_deletes_nothing() {
     for phase in [Phase::Committed, Phase::Tidying] {
         for form in FORMS {
             let killed = old_and_busy(form);
@@ -102,23 +102,23 @@ async fn a_run_past_the_commit_deletes_nothing_in_another_etcd_and_goes_back_on_
 }
 
 #[tokio::test]
-async fn what_was_staged_is_carried_on_in_another_etcd() {
+async fn a_mirrored_staged_run_resumes() {
     for form in FORMS {
-        let whole = Instance::small(form);
-        whole.migrate().await.unwrap();
+        let complete = Instance::small(form);
+        complete.migrate().await.unwrap();
         let killed = old_and_busy(form);
         killed.kill_after(Phase::Staged, 0);
         killed.migrate().await.unwrap_err();
         let mirror = mirrored(killed, 0xc2);
         mirror.migrate().await.unwrap();
-        assert_eq!(mirror.image(), whole.image(), "{form}");
+        assert_eq!(mirror.image(), complete.image(), "{form}");
         assert_eq!(mirror.journal().unwrap().cluster_id, "c2");
         mirror.roll_back().await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn a_restore_that_was_begun_in_another_etcd_asks_before_it_resumes() {
+async fn a_mirrored_restore_asks_before_it_resumes() {
     let killed = old_and_busy(CollectionForm::Split);
     let before = killed.image();
     killed.migrate().await.unwrap();

@@ -1,5 +1,5 @@
-//! Both layouts are there: a migration brings them together, resumes after a kill, and is rolled back to the mixed
-//! state.
+//! Metadata in both layouts: a migration merges them, resumes after a kill, and is rolled back to
+//! the mixed state.
 
 use meta_migrate::journal::Phase;
 use meta_migrate::{EngineErrorKind, Environment, ErrorClass, plan};
@@ -13,7 +13,7 @@ use prost::Message as _;
 use super::instance::{Instance, limits, plain};
 use crate::support::metadata::{CREATED, Metadata, alias, collection, definition, root};
 
-/// Where Milvus 2.2 created a collection with an index in metadata that was not migrated: before 2.2.9 outside
+/// Milvus 2.2 created a collection with an index in unmigrated metadata: before 2.2.9 outside
 /// databases, later inside.
 fn after_2_2(form: CollectionForm) -> Metadata {
     let mut made = Metadata::default();
@@ -25,7 +25,7 @@ fn after_2_2(form: CollectionForm) -> Metadata {
     mixed
 }
 
-/// Where 2.1 created a collection, an index and an alias after a finished migration.
+/// 2.1 created a collection, an index and an alias after a finished migration.
 async fn after_2_1(form: CollectionForm) -> Instance {
     let instance = Instance::small(form);
     instance.migrate().await.unwrap();
@@ -65,7 +65,7 @@ fn metadata(store: &MemoryStore) -> Vec<(bytes::Bytes, bytes::Bytes)> {
 }
 
 #[tokio::test]
-async fn both_layouts_become_one_and_a_rollback_restores_them() {
+async fn both_layouts_are_merged_and_rolled_back() {
     for (name, instance) in starts().await {
         let before = metadata(&instance.store);
         let report = instance.migrate().await.unwrap();
@@ -113,7 +113,7 @@ async fn a_killed_run_is_resumed_or_rolled_back() {
 }
 
 #[tokio::test]
-async fn a_plan_says_what_migrate_does() {
+async fn a_plan_matches_the_migration() {
     for (name, instance) in starts().await {
         let environment = Environment::silent();
         let made = instance.options();
@@ -140,7 +140,7 @@ async fn a_plan_says_what_migrate_does() {
 }
 
 #[tokio::test]
-async fn a_contradiction_is_refused_and_nothing_is_written() {
+async fn a_contradiction_is_rejected_without_a_write() {
     let instance = after_2_1(Database).await;
     instance.put(
         "root-coord/collection-alias/books",

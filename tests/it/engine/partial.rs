@@ -1,4 +1,4 @@
-//! A backup from which entries are missing, nobody knows which.
+//! A partial backup: an unknown set of entries is missing.
 
 use std::io::Write as _;
 
@@ -15,7 +15,7 @@ fn frame(message: &[u8]) -> Vec<u8> {
     [&(message.len() as u64).to_le_bytes(), message].concat()
 }
 
-/// A birdwatcher file of these entries that announces one more.
+/// A birdwatcher file of these entries that declares one more.
 fn birdwatcher(entries: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
     let extra = format!(
         r#"{{"cnt":"{}","rev":"9","instance":"by-dev","metaPath":"meta"}}"#,
@@ -37,14 +37,14 @@ fn birdwatcher(entries: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn what_a_partial_backup_does_not_hold_is_not_deleted() {
+async fn keys_missing_from_a_partial_backup_are_kept() {
     let it = Instance::small(CollectionForm::Split);
     let before = it.image();
-    let whole = |relative: &String| format!("by-dev/meta/{relative}").into_bytes();
+    let absolute = |relative: &String| format!("by-dev/meta/{relative}").into_bytes();
     let saved: Vec<_> = before
         .iter()
         .skip(1)
-        .map(|(key, value)| (whole(key), value.clone()))
+        .map(|(key, value)| (absolute(key), value.clone()))
         .collect();
     std::fs::write(it.backup(), birdwatcher(&saved)).unwrap();
     let changed = before.keys().next_back().unwrap();

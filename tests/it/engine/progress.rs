@@ -1,4 +1,4 @@
-//! What observers of a run receive.
+//! Progress events that observers of a run receive.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,24 +11,27 @@ use super::instance::Instance;
 use crate::rules::FORMS;
 use crate::support::migration::watched;
 
-/// One phase: its name, how many keys it announced, and how many it told.
-type Told = (String, Option<u64>, u64);
+/// One phase: its name, the announced number of keys, and the reported number.
+type PhaseReport = (String, Option<u64>, u64);
 
 #[derive(Clone, Default)]
-struct Listener(Arc<Mutex<Vec<Told>>>);
+struct Listener(Arc<Mutex<Vec<PhaseReport>>>);
 
 impl Listener {
     fn environment(&self) -> Environment {
         watched(self.clone())
     }
 
-    /// The phases that were told of since it was asked last, each of as many keys as it announced.
+    /// The phases reported since the last call, each with as many keys as announced.
     fn names(&self) -> Vec<String> {
-        let told = std::mem::take(&mut *self.0.lock().unwrap());
-        for (name, total, done) in &told {
-            assert!(total.is_none_or(|total| total == *done), "{name}: {told:?}");
+        let reports = std::mem::take(&mut *self.0.lock().unwrap());
+        for (name, total, done) in &reports {
+            assert!(
+                total.is_none_or(|total| total == *done),
+                "{name}: {reports:?}"
+            );
         }
-        told.into_iter().map(|(name, ..)| name).collect()
+        reports.into_iter().map(|(name, ..)| name).collect()
     }
 }
 
@@ -50,7 +53,7 @@ async fn roll_back(instance: &Instance, environment: &Environment) {
 }
 
 #[tokio::test]
-async fn a_phase_reports_as_many_keys_as_it_announced() {
+async fn a_phase_reports_as_many_keys_as_announced() {
     for form in FORMS {
         let listener = Listener::default();
         let environment = listener.environment();
@@ -87,7 +90,7 @@ async fn comparison_counts_the_keys_of_the_backup() {
 }
 
 #[tokio::test]
-async fn what_is_thrown_away_is_counted_in_keys() {
+async fn discarded_keys_are_counted() {
     for form in FORMS {
         let listener = Listener::default();
         let killed = Instance::small(form);

@@ -1,4 +1,4 @@
-//! What a run refuses, and that it leaves everything as it was.
+//! Conditions that a run rejects without any change.
 
 use std::sync::{Arc, Mutex};
 
@@ -21,7 +21,7 @@ use crate::simulation::records;
 use crate::support::metadata::{Metadata, root, segment_index, target_of};
 use crate::support::migration::watched;
 
-/// Metadata with a segment index whose build record is gone.
+/// Metadata with a segment index whose build record is missing.
 fn broken() -> Metadata {
     let mut metadata = Metadata::small();
     metadata.put("root-coord/segment-index/1/7/10/60", &segment_index(60, 99));
@@ -29,7 +29,7 @@ fn broken() -> Metadata {
 }
 
 #[tokio::test]
-async fn d1_d36_metadata_that_cannot_be_migrated_is_left_as_it_is() {
+async fn d1_d36_unmigratable_metadata_is_not_changed() {
     for form in FORMS {
         let instance = Instance::of(&broken(), form);
         let before = plain(&instance.store.dump());
@@ -43,7 +43,7 @@ async fn d1_d36_metadata_that_cannot_be_migrated_is_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn d36_one_broken_record_can_be_left_out() {
+async fn d36_a_broken_record_can_be_skipped() {
     for form in FORMS {
         let instance = Instance::of(&broken(), form);
         let mut options = instance.options();
@@ -58,7 +58,7 @@ async fn d36_one_broken_record_can_be_left_out() {
 }
 
 #[tokio::test]
-async fn keys_of_both_layouts_are_refused_with_what_speaks_for_each() {
+async fn keys_of_both_layouts_are_rejected_with_examples() {
     let instance = Instance::small(FORMS[0]);
     instance.put("field-index/1/7", b"left by the official tool");
     let before = plain(&instance.store.dump());
@@ -91,7 +91,7 @@ async fn without_metadata_there_is_nothing_to_do() {
     assert!(!instance.backup().exists());
 }
 
-/// Options with a backup that cannot be written: its folder is a file.
+/// Options with an unwritable backup: its folder is a file.
 fn without_room_for_a_backup(instance: &Instance) -> MigrateOptions {
     let file = instance.folder.path().join("file");
     std::fs::write(&file, b"").unwrap();
@@ -109,12 +109,12 @@ impl Observer for SaysNo {
 }
 
 #[tokio::test]
-async fn where_the_backup_fails_nothing_is_decided_on_a_part_of_the_metadata() {
+async fn a_failed_backup_ends_the_run_before_the_plan() {
     for form in FORMS {
         let instance = Instance::small(form);
         let before = plain(&instance.store.dump());
         let options = without_room_for_a_backup(&instance);
-        // The observer declines, so another failure shows that it was not asked.
+        // The observer declines, so another error shows that it was not called.
         let failed = migrate(&instance.store, &options, &watched(SaysNo))
             .await
             .unwrap_err();
@@ -129,7 +129,7 @@ async fn where_the_backup_fails_nothing_is_decided_on_a_part_of_the_metadata() {
 }
 
 #[tokio::test]
-async fn what_is_migrated_already_needs_no_backup() {
+async fn a_migrated_instance_needs_no_backup() {
     let instance = Instance::small(FORMS[0]);
     instance.migrate().await.unwrap();
     let options = without_room_for_a_backup(&instance);
@@ -140,7 +140,7 @@ async fn what_is_migrated_already_needs_no_backup() {
 }
 
 #[tokio::test]
-async fn where_nothing_lies_a_wrong_root_path_is_suspected() {
+async fn an_empty_root_path_lists_existing_roots() {
     let instance = Instance::of(&Metadata::default(), FORMS[0]);
     let environment = Environment::silent();
     let options = Options {
@@ -176,7 +176,7 @@ async fn where_nothing_lies_a_wrong_root_path_is_suspected() {
 }
 
 #[tokio::test]
-async fn a_journal_of_a_newer_program_stops_both_ways() {
+async fn a_newer_journal_stops_migrate_and_rollback() {
     let instance = Instance::small(FORMS[0]);
     let newer = format!("{{\"format\": {}}}", FORMAT + 1);
     instance.store.change(|world| {
@@ -201,7 +201,7 @@ async fn a_journal_of_a_newer_program_stops_both_ways() {
 }
 
 #[tokio::test]
-async fn the_status_reports_all_but_the_journal_when_that_cannot_be_read() {
+async fn status_works_with_an_unreadable_journal() {
     let newer = br#"{"format": 2, "phase": "swapped", "tool_version": "9.9.0"}"#;
     for (value, word) in [(&newer[..], "9.9.0"), (b"{cut", "not readable")] {
         let instance = Instance::small(CollectionForm::Split);
@@ -217,9 +217,9 @@ async fn the_status_reports_all_but_the_journal_when_that_cannot_be_read() {
         assert_eq!(report.layout, Layout::V2_1);
         assert!(!report.families.is_empty());
         assert_eq!(report.sessions.len(), 1);
-        let told = report.journal_error.unwrap();
-        assert!(told.contains(word), "{told}");
-        assert!(report.journal.is_some(), "as it stands");
+        let text = report.journal_error.unwrap();
+        assert!(text.contains(word), "{text}");
+        assert!(report.journal.is_some(), "the journal is reported");
         assert_eq!(unusable.unwrap().kind(), ErrorClass::Failed);
         status(&instance.store, &root(), &limits, &environment)
             .await
@@ -228,20 +228,20 @@ async fn the_status_reports_all_but_the_journal_when_that_cannot_be_read() {
 }
 
 #[tokio::test]
-async fn keys_without_a_lease_are_reported_to_stay() {
+async fn session_keys_without_a_lease_are_reported() {
     for key in ["session/proxy-7", "session/migration"] {
         let instance = Instance::small(CollectionForm::Split);
         instance.put(key, b"{}");
         let refused = instance.migrate().await.unwrap_err();
         assert_eq!(refused.kind(), ErrorClass::Refused);
-        let told = refused.to_string();
-        assert!(told.contains(key), "{told}");
-        assert!(told.contains("never expires"), "{told}");
+        let text = refused.to_string();
+        assert!(text.contains(key), "{text}");
+        assert!(text.contains("never expires"), "{text}");
     }
 }
 
 #[tokio::test]
-async fn d52_a_second_run_finds_that_all_is_done() {
+async fn d52_a_second_run_changes_nothing() {
     for form in FORMS {
         let instance = Instance::small(form);
         let first = instance.migrate().await.unwrap();
@@ -254,7 +254,7 @@ async fn d52_a_second_run_finds_that_all_is_done() {
 }
 
 #[tokio::test]
-async fn d52_a_running_2_2_cluster_is_not_asked_to_stop_for_nothing() {
+async fn d52_a_running_2_2_cluster_need_not_stop() {
     let instance = Instance::small(CollectionForm::Database);
     instance.migrate().await.unwrap();
     instance.store.change(|world| {
@@ -284,12 +284,12 @@ async fn d28_nothing_is_written_once_the_lease_is_lost() {
                 *noted.lock().unwrap() = world.revision();
             })]
         });
-        let lost = instance.migrate().await.unwrap_err();
+        let error = instance.migrate().await.unwrap_err();
         assert!(
-            matches!(&*lost.failure, EngineErrorKind::LockLost { .. }),
-            "{lost:?}"
+            matches!(&*error.failure, EngineErrorKind::LockLost { .. }),
+            "{error:?}"
         );
-        assert_eq!(lost.kind(), ErrorClass::PartWay);
+        assert_eq!(error.kind(), ErrorClass::PartWay);
         let lost_at = *lost_at.lock().unwrap();
         let sent = instance.store.transactions();
         let (before, after): (Vec<_>, Vec<_>) =
@@ -313,7 +313,7 @@ async fn d20_everything_is_read_at_one_revision() {
             .filter(|range| range.range.contains(&root().join(b"indexes/9")));
         if let Some(range) = metadata.filter(|range| !staging && !range.count_only) {
             seen.lock().unwrap().push(range.revision);
-            // Written while the metadata is being read: part of no plan and no backup.
+            // Written during the scan: part of no plan and no backup.
             return vec![Fault::before(|world| {
                 world.put(&root().join(b"root-coord/credential/users/late"), b"{}");
             })];

@@ -1,4 +1,4 @@
-//! What an interrupted run of the official tool leaves (D1) is refused, and left as it is.
+//! Leftovers of an interrupted official run (D1) are rejected and not changed.
 
 use meta_migrate::{EngineErrorKind, Environment, ErrorClass, WriteState, migrate};
 
@@ -6,7 +6,7 @@ use super::instance::{Instance, plain};
 use crate::rules::FORMS;
 use crate::support::metadata::Metadata;
 
-/// Refused for `code`, with every byte where it was.
+/// Fails unless the run is rejected with `code` and changes nothing.
 async fn refuses(instance: &Instance, target: &str, code: &str) {
     let before = plain(&instance.store.dump());
     let mut options = instance.options();
@@ -25,7 +25,7 @@ async fn refuses(instance: &Instance, target: &str, code: &str) {
 }
 
 #[tokio::test]
-async fn d1_segments_and_load_state_alone_are_refused() {
+async fn d1_segments_and_load_state_alone_are_rejected() {
     let metadata = Metadata::after_an_interrupted_official_run();
     for form in FORMS {
         let instance = Instance::of(&metadata, form);
@@ -34,7 +34,7 @@ async fn d1_segments_and_load_state_alone_are_refused() {
 }
 
 #[tokio::test]
-async fn d1_segments_alone_are_refused() {
+async fn d1_segments_alone_are_rejected() {
     let mut metadata = Metadata::after_an_interrupted_official_run();
     metadata.remove_below(&["queryCoord-"]);
     for form in FORMS {
@@ -44,7 +44,7 @@ async fn d1_segments_alone_are_refused() {
 }
 
 #[tokio::test]
-async fn a_layout_that_the_target_would_empty_is_refused() {
+async fn a_form_the_target_cannot_read_is_rejected() {
     let [split, database, embedded] = FORMS;
     let small = Metadata::small();
     let migrated = Metadata {

@@ -1,4 +1,4 @@
-//! What a rollback or restore writes, and what it never touches.
+//! The keys that a rollback or restore writes, and those that it never changes.
 
 use meta_backup::{Header, WriteOptions, Writer};
 use meta_migrate::journal::Phase;
@@ -14,7 +14,7 @@ use crate::rules::FORMS;
 use crate::support::metadata::Metadata;
 
 #[tokio::test]
-async fn d2_without_a_sound_backup_nothing_is_deleted() {
+async fn d2_without_a_valid_backup_nothing_is_deleted() {
     for form in FORMS {
         let instance = Instance::small(form);
         instance.migrate().await.unwrap();
@@ -47,7 +47,7 @@ async fn d2_without_a_sound_backup_nothing_is_deleted() {
 }
 
 #[tokio::test]
-async fn a_second_rollback_finds_nothing_to_undo_but_2_2_without_a_record_needs_a_backup() {
+async fn a_second_rollback_has_nothing_to_do() {
     let instance = Instance::small(CollectionForm::Database);
     let before = plain(&instance.store.dump());
     instance.migrate().await.unwrap();
@@ -75,7 +75,7 @@ async fn a_second_rollback_finds_nothing_to_undo_but_2_2_without_a_record_needs_
 }
 
 #[tokio::test]
-async fn what_was_staged_does_not_stay_without_its_journal() {
+async fn staged_keys_never_outlive_the_journal() {
     for (phase, more) in [(Phase::Staging, 1), (Phase::Staged, 0)] {
         for form in FORMS {
             let killed = Instance::small(form);
@@ -95,7 +95,7 @@ async fn what_was_staged_does_not_stay_without_its_journal() {
             );
             assert_eq!(refused.kind(), ErrorClass::Usage);
             assert_eq!((next.image(), next.journal()), (staged, journal), "{form}");
-            // Both ways that are reported end well.
+            // Both reported commands succeed.
             next.roll_back().await.unwrap();
             next.restore_with(&options).await.unwrap();
             assert_eq!((next.image(), next.journal()), (before, None), "{form}");
@@ -103,7 +103,7 @@ async fn what_was_staged_does_not_stay_without_its_journal() {
     }
 }
 
-/// What 2.2 writes once it runs.
+/// Keys that a running 2.2 writes.
 fn run_2_2(instance: &Instance) {
     instance.put("root-coord/database/db-info/9", b"a database");
     instance.put("queryCoord-ResourceGroup/rg", b"a group");
@@ -111,7 +111,7 @@ fn run_2_2(instance: &Instance) {
 }
 
 #[tokio::test]
-async fn d17_what_2_2_wrote_is_reported_and_removed_if_accepted() {
+async fn d17_2_2_writes_are_reported_and_removed_if_accepted() {
     for form in FORMS {
         let instance = Instance::small(form);
         let before = instance.image();
@@ -135,7 +135,7 @@ async fn d17_what_2_2_wrote_is_reported_and_removed_if_accepted() {
 }
 
 #[tokio::test]
-async fn a_dry_run_shows_the_difference_although_something_would_be_lost() {
+async fn a_dry_run_shows_the_diff_despite_a_loss() {
     for form in FORMS {
         let instance = Instance::small(form);
         instance.migrate().await.unwrap();
@@ -163,7 +163,7 @@ async fn a_dry_run_shows_the_difference_although_something_would_be_lost() {
 }
 
 #[tokio::test]
-async fn what_2_2_wrote_before_the_migration_was_finished_is_reported_too() {
+async fn writes_of_2_2_before_the_end_are_reported() {
     for phase in [Phase::Committed, Phase::Tidying] {
         for form in FORMS {
             let killed = Instance::small(form);
@@ -184,7 +184,7 @@ async fn what_2_2_wrote_before_the_migration_was_finished_is_reported_too() {
 }
 
 #[tokio::test]
-async fn extra_keys_are_kept_where_that_is_wished() {
+async fn extra_keys_are_kept_on_request() {
     let instance = Instance::small(FORMS[0]);
     let before = instance.image();
     super::saved(&instance.store, &instance.backup()).await;
@@ -205,7 +205,7 @@ async fn extra_keys_are_kept_where_that_is_wished() {
 }
 
 #[tokio::test]
-async fn extra_keys_are_not_kept_where_both_layouts_would_be_there() {
+async fn extra_keys_that_mix_layouts_are_not_kept() {
     for form in FORMS {
         for way in [RestoreCommand::Rollback, RestoreCommand::Restore] {
             let instance = Instance::small(form);
@@ -226,7 +226,7 @@ async fn extra_keys_are_not_kept_where_both_layouts_would_be_there() {
 }
 
 #[tokio::test]
-async fn d18_the_server_id_counter_is_never_set_back() {
+async fn d18_the_server_id_counter_is_never_reset() {
     for form in FORMS {
         let instance = Instance::small(form);
         instance.migrate().await.unwrap();
@@ -234,7 +234,7 @@ async fn d18_the_server_id_counter_is_never_set_back() {
         instance.roll_back().await.unwrap();
         assert_eq!(instance.get("session/id").unwrap(), b"99");
     }
-    // Lost altogether, it would begin again: then the backup's is better.
+    // If the counter is missing, the value of the backup is used.
     let instance = Instance::small(FORMS[0]);
     instance.migrate().await.unwrap();
     instance.store.change(|world| {
@@ -248,7 +248,7 @@ async fn d18_the_server_id_counter_is_never_set_back() {
 }
 
 #[tokio::test]
-async fn d19_load_state_is_removed_by_migration_restored_by_rollback() {
+async fn d19_a_rollback_restores_the_load_state() {
     for form in FORMS {
         let instance = Instance::small(form);
         instance.migrate().await.unwrap();
@@ -273,7 +273,7 @@ async fn d19_load_state_is_removed_by_migration_restored_by_rollback() {
 }
 
 #[tokio::test]
-async fn d14_a_neighbour_is_neither_saved_nor_touched() {
+async fn d14_a_neighbour_is_neither_saved_nor_changed() {
     let instance = Instance::small(FORMS[0]);
     let neighbours = [
         "by-dev/meta2/field-index/1/1",
@@ -322,9 +322,9 @@ fn moved(instance: &Instance, root: MetaRoot) -> RestoreOptions {
 }
 
 #[tokio::test]
-async fn t12_neither_sessions_nor_lock_nor_journal_are_restored_whatever_a_backup_holds() {
+async fn t12_session_lock_journal_keys_are_not_restored() {
     let instance = Instance::of(&Metadata::default(), FORMS[0]);
-    // The journal of a root without a meta sub-path is below the meta root itself.
+    // Without a meta sub-path, the journal is below the meta root itself.
     let root = MetaRoot::new("by-dev", "", "../kv").unwrap();
     let keys = [
         "a",
@@ -350,7 +350,7 @@ async fn t12_neither_sessions_nor_lock_nor_journal_are_restored_whatever_a_backu
 }
 
 #[tokio::test]
-async fn a_backup_of_another_root_is_moved_only_where_that_is_wished() {
+async fn a_backup_moves_to_another_root_on_request() {
     let instance = Instance::of(&Metadata::default(), FORMS[0]);
     write_backup(
         &instance,
@@ -381,8 +381,8 @@ async fn a_backup_of_another_root_is_moved_only_where_that_is_wished() {
     );
 }
 
-/// Somebody writes a key just before the first deletion of the run that comes next.
-fn disturb_deleting(instance: &Instance, key: &'static [u8]) {
+/// Another client writes a key just before the first deletion of the next run.
+fn write_before_first_deletion(instance: &Instance, key: &'static [u8]) {
     let mut is_done = false;
     instance.store.fault_when(move |request| {
         let deletes = request.txn.is_some_and(|txn| {
@@ -395,23 +395,23 @@ fn disturb_deleting(instance: &Instance, key: &'static [u8]) {
             return Vec::new();
         }
         vec![Fault::before(move |world| {
-            world.put(key, b"from somebody else");
+            world.put(key, b"from another client");
         })]
     });
 }
 
 #[tokio::test]
-async fn what_someone_writes_while_a_rollback_deletes_is_found_by_its_comparison() {
+async fn a_write_during_a_rollback_is_detected() {
     for key in [
         // A key that both layouts have, and a new one.
         &b"by-dev/meta/datacoord-meta/s/1/10/51"[..],
-        b"by-dev/meta/indexes/somebody",
+        b"by-dev/meta/indexes/other",
     ] {
         let instance = Instance::small(CollectionForm::Database);
         instance.migrate().await.unwrap();
-        disturb_deleting(&instance, key);
+        write_before_first_deletion(&instance, key);
         let failed = instance.roll_back().await.unwrap_err();
-        // Deleted ranges are compared with what was read, the others afterwards.
+        // Deleted ranges are compared with the values read, other ranges afterwards.
         assert!(
             matches!(
                 &*failed.failure,
@@ -421,26 +421,26 @@ async fn what_someone_writes_while_a_rollback_deletes_is_found_by_its_comparison
         );
         assert_eq!(failed.written, WriteState::Restoring);
         let key = instance.store.look(|world| world.get(key));
-        assert_eq!(&*key.unwrap().value, b"from somebody else");
+        assert_eq!(&*key.unwrap().value, b"from another client");
     }
     let instance = Instance::small(CollectionForm::Database);
     let before = instance.image();
     instance.migrate().await.unwrap();
-    disturb_deleting(&instance, b"elsewhere/key");
+    write_before_first_deletion(&instance, b"elsewhere/key");
     assert!(instance.roll_back().await.unwrap().verified);
     assert_eq!(instance.image(), before);
 }
 
 #[tokio::test]
-async fn what_someone_writes_while_a_migration_deletes_is_found_by_its_verification() {
+async fn a_write_during_cleanup_is_detected() {
     let instance = Instance::small(CollectionForm::Database);
-    disturb_deleting(&instance, b"by-dev/meta/segment-index/somebody");
+    write_before_first_deletion(&instance, b"by-dev/meta/segment-index/other");
     let failed = instance.migrate().await.unwrap_err();
     assert!(
         matches!(&*failed.failure, EngineErrorKind::Verification(_)),
         "{failed:?}"
     );
     let instance = Instance::small(CollectionForm::Database);
-    disturb_deleting(&instance, b"elsewhere/key");
+    write_before_first_deletion(&instance, b"elsewhere/key");
     assert!(instance.migrate().await.unwrap().verified);
 }

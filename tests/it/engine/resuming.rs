@@ -1,4 +1,4 @@
-//! Interrupted runs: the way on and the way back from every phase.
+//! Interrupted runs: resume and rollback from every phase.
 
 use meta_migrate::journal::Phase;
 use meta_migrate::{EngineErrorKind, ErrorClass, RestoreCommand, WriteState};
@@ -20,10 +20,10 @@ const KILLS: [(Phase, u32); 6] = [
 ];
 
 #[tokio::test]
-async fn d5_a_run_killed_in_any_phase_is_finished_by_the_next_and_can_be_rolled_back() {
+async fn d5_a_killed_run_resumes_and_rolls_back() {
     for form in FORMS {
-        let whole = Instance::small(form);
-        whole.migrate().await.unwrap();
+        let complete = Instance::small(form);
+        complete.migrate().await.unwrap();
         for (phase, more) in KILLS {
             let note = format!("{form}, killed in {}", phase.name());
             for goes_on in [true, false] {
@@ -39,7 +39,7 @@ async fn d5_a_run_killed_in_any_phase_is_finished_by_the_next_and_can_be_rolled_
                     let report = next.migrate().await.unwrap();
                     assert_eq!(report.outcome, MigrateOutcome::Migrated, "{note}");
                     assert!(report.resumed && report.verified, "{note}");
-                    assert_eq!(next.image(), whole.image(), "{note}");
+                    assert_eq!(next.image(), complete.image(), "{note}");
                     next.expect_complete();
                 } else {
                     let report = next.roll_back().await.unwrap();
@@ -53,7 +53,7 @@ async fn d5_a_run_killed_in_any_phase_is_finished_by_the_next_and_can_be_rolled_
     }
 }
 
-/// What stood there before, and an instance whose run was killed when all was staged.
+/// The initial keys, and an instance whose run was killed after staging.
 async fn killed_when_staged(form: CollectionForm) -> (Image, Instance) {
     let killed = Instance::small(form);
     let before = killed.image();
@@ -64,7 +64,7 @@ async fn killed_when_staged(form: CollectionForm) -> (Image, Instance) {
     (before, next)
 }
 
-/// Such an instance, and the keys that were staged.
+/// Such an instance, and the staged keys.
 async fn staged(form: CollectionForm) -> (Instance, Vec<String>) {
     let (before, next) = killed_when_staged(form).await;
     let keys = next.image().into_keys();
@@ -73,10 +73,10 @@ async fn staged(form: CollectionForm) -> (Instance, Vec<String>) {
 }
 
 #[tokio::test]
-async fn what_etcd_lost_of_what_was_staged_is_put_again() {
+async fn lost_staged_keys_are_staged_again() {
     for form in FORMS {
-        let whole = Instance::small(form);
-        whole.migrate().await.unwrap();
+        let complete = Instance::small(form);
+        complete.migrate().await.unwrap();
         let (_, keys) = staged(form).await;
         assert!(keys.len() > 2, "{form}");
         for key in keys {
@@ -87,13 +87,13 @@ async fn what_etcd_lost_of_what_was_staged_is_put_again() {
             });
             let report = next.migrate().await.unwrap();
             assert!(report.resumed && report.verified, "{form}: {key}");
-            assert_eq!(next.image(), whole.image(), "{form}: {key}");
+            assert_eq!(next.image(), complete.image(), "{form}: {key}");
         }
     }
 }
 
 #[tokio::test]
-async fn what_someone_changed_of_what_was_staged_is_not_overwritten() {
+async fn changed_staged_keys_are_not_overwritten() {
     for form in FORMS {
         let (next, keys) = staged(form).await;
         let key = &keys[0];
@@ -108,7 +108,7 @@ async fn what_someone_changed_of_what_was_staged_is_not_overwritten() {
 }
 
 #[tokio::test]
-async fn what_was_staged_is_rolled_back_without_the_backup() {
+async fn staged_keys_are_removed_without_the_backup() {
     for form in FORMS {
         let (before, next) = killed_when_staged(form).await;
         std::fs::remove_file(next.backup()).unwrap();
@@ -118,7 +118,7 @@ async fn what_was_staged_is_rolled_back_without_the_backup() {
 }
 
 #[tokio::test]
-async fn another_plan_than_the_one_that_was_staged_is_refused() {
+async fn another_plan_than_the_staged_one_is_rejected() {
     for form in FORMS {
         let killed = Instance::small(form);
         killed.kill_after(Phase::Staging, 2);
@@ -140,7 +140,7 @@ async fn another_plan_than_the_one_that_was_staged_is_refused() {
         assert_eq!(refused.kind(), ErrorClass::PartWay);
         assert_eq!(refused.written, WriteState::Nothing);
         assert_eq!(next.image(), before);
-        // Nor does a rollback trust the journal then, unless that is accepted.
+        // A rollback does not trust the journal then either, unless the loss is accepted.
         let refused = next.roll_back().await.unwrap_err();
         assert!(
             matches!(&*refused.failure, EngineErrorKind::StagedFromOther { .. }),
@@ -159,14 +159,14 @@ async fn another_plan_than_the_one_that_was_staged_is_refused() {
 }
 
 #[tokio::test]
-async fn what_2_1_wrote_between_two_runs_is_in_the_backup_of_the_second() {
+async fn the_second_backup_has_writes_between_two_runs() {
     for form in FORMS {
         let killed = Instance::small(form);
         killed.kill_after(Phase::Staged, 0);
         killed.migrate().await.unwrap_err();
         let next = killed.next();
         next.end_lock();
-        // No part of the plan: the digest stays the same.
+        // Not part of the plan: the digest is the same.
         next.put("root-coord/credential/users/new", b"{}");
         let before: Vec<_> = next
             .image()
@@ -180,7 +180,7 @@ async fn what_2_1_wrote_between_two_runs_is_in_the_backup_of_the_second() {
 }
 
 #[tokio::test]
-async fn a_later_run_without_a_backup_names_no_outdated_one() {
+async fn a_run_without_a_backup_names_no_older_one() {
     for (changed, kept) in [(false, true), (true, false)] {
         let killed = Instance::small(FORMS[0]);
         killed.kill_after(Phase::Staged, 0);
@@ -226,7 +226,7 @@ async fn an_interrupted_restore_is_finished_by_either_command() {
 }
 
 #[tokio::test]
-async fn an_interrupted_restore_that_keeps_extra_keys_keeps_them_when_it_is_finished() {
+async fn a_resumed_restore_keeps_extra_keys() {
     let killed = Instance::small(FORMS[0]);
     super::saved(&killed.store, &killed.backup()).await;
     killed.put("datacoord-meta/s/1/10/51", b"changed");
@@ -241,7 +241,7 @@ async fn an_interrupted_restore_that_keeps_extra_keys_keeps_them_when_it_is_fini
     assert!(next.get("datacoord-meta/s/9/9/9").is_some());
 }
 
-/// A restore of 2.2 metadata that was killed after its last write leaves nothing to restore.
+/// A restore of 2.2 metadata that was killed after its last write has nothing left to restore.
 #[tokio::test]
 async fn restore_with_nothing_left_to_do_ends_its_journal() {
     let killed = Instance::small(FORMS[0]);
@@ -262,7 +262,7 @@ async fn restore_with_nothing_left_to_do_ends_its_journal() {
 }
 
 #[tokio::test]
-async fn what_is_done_is_done_also_where_both_layouts_look_the_same() {
+async fn a_done_run_is_recognised_in_equal_layouts() {
     let mut bare = Metadata::default();
     let mut record = collection(COLLECTION);
     record.field_indexes.clear();

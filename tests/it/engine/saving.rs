@@ -1,4 +1,4 @@
-//! `backup` while a migration is under way: found by reading, since nothing is written.
+//! `backup` during a migration, which is detected by reading, since nothing is written.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::between_runs::Notes;
 use super::instance::{Instance, limits};
 use crate::support::metadata::root;
 
-/// Changes the store when the capture begins.
+/// Changes the store when the scan starts.
 struct AtCapture<F> {
     store: MemoryStore,
     change: F,
@@ -63,7 +63,7 @@ async fn save(
     backup(&it.store, &options, &environment).await
 }
 
-/// No file, not even a hidden one.
+/// Fails if there is any file, including hidden ones.
 fn no_file_is_left(it: &Instance) {
     assert_eq!(it.folder.path().read_dir().unwrap().count(), 0);
 }
@@ -77,7 +77,7 @@ async fn backup_writes_nothing_to_etcd() {
 }
 
 #[tokio::test]
-async fn backup_refuses_a_migration_that_begins_meanwhile() {
+async fn backup_rejects_a_migration_started_during_it() {
     let it = Instance::small(CollectionForm::Split);
     let lock = root().lock_key();
     let refused = save(&it, Waits::default(), move |world| {
@@ -93,9 +93,9 @@ async fn backup_refuses_a_migration_that_begins_meanwhile() {
     no_file_is_left(&it);
 }
 
-/// Its lock came and went between the two looks: the journal shows it.
+/// The lock was taken and released between the two checks: the journal shows it.
 #[tokio::test]
-async fn backup_refuses_a_migration_that_ran_meanwhile() {
+async fn backup_rejects_a_migration_run_during_it() {
     let it = Instance::small(CollectionForm::Split);
     let journal = root().journal_key();
     let refused = save(&it, Waits::default(), move |world| {
@@ -112,7 +112,7 @@ async fn backup_refuses_a_migration_that_ran_meanwhile() {
 }
 
 #[tokio::test]
-async fn backup_refuses_a_held_lock_and_waits_for_it() {
+async fn backup_waits_for_a_held_lock_and_rejects_it() {
     let it = Instance::small(CollectionForm::Split);
     let lock = root().lock_key();
     it.store
@@ -127,7 +127,7 @@ async fn backup_refuses_a_held_lock_and_waits_for_it() {
     save(&it, waits, |_| {}).await.unwrap();
 }
 
-/// Such a backup holds keys of both layouts: who restores it must know.
+/// Such a backup contains keys of both layouts, which a restore must report.
 #[tokio::test]
 async fn backup_of_an_unfinished_run_names_its_phase() {
     for phase in [

@@ -1,4 +1,5 @@
-//! Logs of segments (T14) through interrupted runs: staged before the commit, out of the records after it.
+//! Segment logs (T14) through interrupted runs: staged before the commit, removed from the records
+//! after it.
 
 use meta_migrate::journal::Phase;
 use meta_migrate::{EngineErrorKind, Environment, VerifyOptions, verify};
@@ -10,14 +11,14 @@ use crate::rules::FORMS;
 use crate::support::metadata::{Metadata, logs, root, segment_with_logs};
 
 const RECORD: &str = "datacoord-meta/s/1/10/51";
-/// Keys that a 2.2 has left there.
+/// Log keys that a 2.2 release left.
 const LEFT: [&str; 3] = [
     "datacoord-meta/binlog/1/10/40/100",
     "datacoord-meta/deltalog/1/10/40/0",
     "datacoord-meta/statslog/1/10/40/100",
 ];
 
-/// Segments enough for several transactions, one of which keeps its logs.
+/// Enough segments for several transactions; one of them keeps its logs.
 fn metadata() -> Metadata {
     let mut it = Metadata::small();
     for id in 51..60 {
@@ -26,9 +27,9 @@ fn metadata() -> Metadata {
             &segment_with_logs(id, 12),
         );
     }
-    let mut odd = segment_with_logs(60, 12);
-    odd.statslogs = vec![logs("stats_log", 59, (100, 9), &[12])];
-    it.put("datacoord-meta/s/1/10/60", &odd);
+    let mut unexpected = segment_with_logs(60, 12);
+    unexpected.statslogs = vec![logs("stats_log", 59, (100, 9), &[12])];
+    it.put("datacoord-meta/s/1/10/60", &unexpected);
     for key in LEFT {
         it.raw(key, b"left");
     }
@@ -50,10 +51,10 @@ async fn killed(form: CollectionForm, phase: Phase, more: u32) -> Instance {
     next
 }
 
-async fn whole(form: CollectionForm) -> (Image, Image) {
-    let whole = instance(form);
-    let before = whole.image();
-    let report = whole.migrate().await.unwrap();
+async fn complete(form: CollectionForm) -> (Image, Image) {
+    let complete = instance(form);
+    let before = complete.image();
+    let report = complete.migrate().await.unwrap();
     assert!(report.verified);
     let plan = report.plan.unwrap();
     let of = |name: &str| plan.families.iter().find(|family| family.name == name);
@@ -61,13 +62,13 @@ async fn whole(form: CollectionForm) -> (Image, Image) {
     assert_eq!(of("datacoord-meta/statslog").unwrap().put, 9);
     assert_eq!(of("datacoord-meta/deltalog").unwrap().put, 9);
     assert_eq!(of("datacoord-meta/s").unwrap().rewrite, 9);
-    (before, whole.image())
+    (before, complete.image())
 }
 
 #[tokio::test]
-async fn t14_a_killed_run_is_finished_and_rolled_back_to_the_byte() {
+async fn t14_a_killed_run_resumes_and_restores_every_byte() {
     for form in FORMS {
-        let (before, after) = whole(form).await;
+        let (before, after) = complete(form).await;
         assert!(after["datacoord-meta/s/1/10/60"] == before["datacoord-meta/s/1/10/60"]);
         for (phase, more) in [
             (Phase::Staging, 0),
@@ -97,7 +98,7 @@ async fn t14_a_killed_run_is_finished_and_rolled_back_to_the_byte() {
 }
 
 #[tokio::test]
-async fn t14_a_record_that_changed_after_the_commit_is_not_rewritten() {
+async fn t14_a_record_changed_after_the_commit_is_kept() {
     let next = killed(CollectionForm::Database, Phase::Committed, 0).await;
     let value = next.get(RECORD).unwrap();
     next.put(RECORD, &value);
@@ -110,12 +111,12 @@ async fn t14_a_record_that_changed_after_the_commit_is_not_rewritten() {
 }
 
 #[tokio::test]
-async fn t14_a_record_whose_keys_are_gone_keeps_its_logs() {
+async fn t14_a_record_whose_keys_are_missing_keeps_its_logs() {
     let next = killed(CollectionForm::Database, Phase::Committed, 0).await;
     let value = next.get(RECORD).unwrap();
-    let gone = root().join(b"datacoord-meta/statslog/1/10/51/100");
+    let deleted = root().join(b"datacoord-meta/statslog/1/10/51/100");
     next.store
-        .change(|world| world.delete(&milvus_meta::keys::KeyRange::single(gone)));
+        .change(|world| world.delete(&milvus_meta::keys::KeyRange::single(deleted)));
     next.migrate().await.unwrap_err();
     assert_eq!(next.get(RECORD).unwrap(), value);
 }
@@ -134,7 +135,7 @@ async fn inline_form_is_recorded_and_kept_by_a_resumed_run() {
     let next = inline.next();
     next.end_lock();
     assert_eq!(next.journal().unwrap().segment_form, "inline");
-    // Its own options say otherwise; what was started counts.
+    // The options of the second run differ; those of the first apply.
     next.migrate().await.unwrap();
     assert_eq!(next.get(RECORD).as_ref(), before.get(RECORD));
     let verified = verify(&next.store, &against_backup(&next), &environment).await;
@@ -187,13 +188,13 @@ async fn too_little_space_for_logs_names_the_segment_form() {
         });
     });
     let refused = instance.migrate().await.unwrap_err();
-    let told = refused.failure.to_string();
+    let message = refused.failure.to_string();
     assert!(
-        told.contains("36 of the new keys are logs of segments"),
-        "{told}"
+        message.contains("36 of the new keys are logs of segments"),
+        "{message}"
     );
     assert!(
-        told.contains("--segment-form inline") && told.contains("2.4.0"),
-        "{told}"
+        message.contains("--segment-form inline") && message.contains("2.4.0"),
+        "{message}"
     );
 }

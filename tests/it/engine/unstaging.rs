@@ -1,5 +1,5 @@
-//! Rolling back what was only staged: just the keys that the recorded plan makes, and not against a journal that
-//! is not true any more.
+//! Rollback of a run that only staged: deletes exactly the keys of the recorded plan, and none if
+//! the journal is outdated.
 
 use meta_migrate::journal::{Journal, Phase};
 use meta_migrate::{EngineErrorKind, ErrorClass, RestoreCommand};
@@ -12,7 +12,7 @@ use super::instance::{Image, Instance, plain};
 use crate::rules::FORMS;
 use crate::support::metadata::{Metadata, root};
 
-/// A migration that was killed when all was staged, and what 2.1 had.
+/// A migration that was killed after staging, and the initial keys of 2.1.
 async fn staged(form: milvus_meta::transform::CollectionForm) -> (Image, Instance) {
     let killed = Instance::small(form);
     let before = killed.image();
@@ -30,7 +30,7 @@ async fn accepting(instance: &Instance) -> RestoreReport {
 }
 
 #[tokio::test]
-async fn unstaging_is_verified_only_against_the_backup() {
+async fn unstaging_is_verified_only_with_the_backup() {
     for form in FORMS {
         let (before, next) = staged(form).await;
         let report = next.roll_back().await.unwrap();
@@ -44,7 +44,7 @@ async fn unstaging_is_verified_only_against_the_backup() {
         assert!(!report.verified, "{form}: nothing was compared");
         assert_eq!(next.image(), before);
 
-        // No part of the plan, but not what the backup holds.
+        // Not part of the plan, but different from the backup.
         let (_, next) = staged(form).await;
         next.put("root-coord/credential/users/new", b"{}");
         let report = next.roll_back().await.unwrap();
@@ -53,9 +53,9 @@ async fn unstaging_is_verified_only_against_the_backup() {
     }
 }
 
-/// 2.2 was started by mistake beside what was staged, and made a collection.
+/// 2.2 was started by mistake on staged metadata, and created a collection.
 #[tokio::test]
-async fn unstaging_asks_before_it_deletes_what_was_not_staged() {
+async fn unstaging_asks_before_deleting_unstaged_keys() {
     let foreign = [
         "root-coord/fields/77/1",
         "root-coord/partitions/77/2",
@@ -84,9 +84,9 @@ async fn unstaging_asks_before_it_deletes_what_was_not_staged() {
     }
 }
 
-/// A staged key with another value is another program's.
+/// A staged key with another value belongs to another program.
 #[tokio::test]
-async fn unstaging_asks_before_it_deletes_a_changed_key() {
+async fn unstaging_asks_before_deleting_a_changed_key() {
     for form in FORMS {
         let (before, next) = staged(form).await;
         let image = next.image();
@@ -105,9 +105,9 @@ async fn unstaging_asks_before_it_deletes_a_changed_key() {
     }
 }
 
-/// The journal went back to an earlier phase, the metadata did not.
+/// The journal was reset to an earlier phase; the metadata was not.
 #[tokio::test]
-async fn a_journal_behind_the_metadata_unstages_nothing() {
+async fn an_outdated_journal_unstages_nothing() {
     for form in FORMS {
         for phase in [Phase::Staging, Phase::Staged] {
             let instance = Instance::small(form);
@@ -138,9 +138,9 @@ async fn a_journal_behind_the_metadata_unstages_nothing() {
     }
 }
 
-/// A restore in place of a rollback does not lose what 2.1 wrote since it was staged either.
+/// A restore, like a rollback, does not lose writes of 2.1 since staging.
 #[tokio::test]
-async fn a_restore_beside_staged_keys_asks_before_it_loses_what_2_1_wrote() {
+async fn a_restore_over_staged_keys_asks_before_a_loss() {
     for form in FORMS {
         let (_, next) = staged(form).await;
         next.put("datacoord-meta/s/1/10/99", b"written by 2.1");
@@ -156,7 +156,7 @@ async fn a_restore_beside_staged_keys_asks_before_it_loses_what_2_1_wrote() {
 
 /// Two instances below one root path.
 #[tokio::test]
-async fn two_meta_roots_below_one_root_path_have_a_journal_each() {
+async fn each_meta_root_has_a_separate_journal() {
     let other_root = || MetaRoot::new("by-dev", "meta2", "kv").unwrap();
     for form in FORMS {
         let (before, next) = staged(form).await;
@@ -208,7 +208,7 @@ async fn two_meta_roots_below_one_root_path_have_a_journal_each() {
     }
 }
 
-/// A mirror with another prefix brings a journal along.
+/// A mirror with another prefix copies a journal.
 #[tokio::test]
 async fn a_journal_of_another_meta_root_is_not_used() {
     let (_, next) = staged(FORMS[0]).await;

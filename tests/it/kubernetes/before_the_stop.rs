@@ -1,4 +1,4 @@
-//! What is found before Milvus is stopped.
+//! Problems that are found before Milvus is stopped.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ async fn a_read_only_volume_is_found_before_the_stop() {
     let claims = scenario.bed.claims();
     std::fs::create_dir_all(&claims).unwrap();
     let volume = claims.join("meta-migration-backup-my-release");
-    // Nobody can make a file there, not even root.
+    // No user can create a file there, not even root.
     std::os::unix::fs::symlink("/proc/sys/kernel", &volume).unwrap();
     let ended = scenario.upgrade(&[]).await;
     ended.expect(1).says("/milvus/data").says("cannot create");

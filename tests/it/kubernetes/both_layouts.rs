@@ -1,5 +1,5 @@
-//! Metadata in both layouts, and metadata of 2.2 that is not complete: `preflight` and `upgrade` decide as the engine
-//! does.
+//! Metadata in both layouts, and incomplete 2.2 metadata: `preflight` and `upgrade` decide like the
+//! engine.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::{NEW_IMAGE, Scenario};
 use crate::support::kubernetes::helm::Helm;
 use crate::support::metadata::{Metadata, collection, definition};
 
-/// What Milvus 2.2 wrote for collection 9 with an index.
+/// The keys that Milvus 2.2 wrote for collection 9 with an index.
 fn of_2_2(form: CollectionForm) -> BTreeMap<String, Vec<u8>> {
     let mut made = Metadata::default();
     made.put("root-coord/collection/9", &collection(9));
@@ -36,8 +36,8 @@ async fn both_layouts() -> Scenario {
 #[tokio::test]
 async fn both_layouts_are_upgraded_and_rolled_back() {
     let scenario = both_layouts().await;
-    let told = report(&scenario, 0, &["-t", "2.2.16"]).await;
-    let message = finding_with(&told, "mixed-layout");
+    let document = report(&scenario, 0, &["-t", "2.2.16"]).await;
+    let message = finding_with(&document, "mixed-layout");
     assert!(message.starts_with("warning"), "{message}");
     assert!(message.contains("is carried over"), "{message}");
     scenario.upgrade(&["--yes"]).await.expect(0);
@@ -64,11 +64,16 @@ async fn a_contradiction_is_refused_before_the_stop() {
         BTreeMap::from([("root-coord/collection/9".to_owned(), record)]),
     )
     .await;
-    let told = report(&scenario, 3, &["-t", "2.2.16"]).await;
-    let message = finding_with(&told, "contradiction");
+    let document = report(&scenario, 3, &["-t", "2.2.16"]).await;
+    let message = finding_with(&document, "contradiction");
     assert!(message.starts_with("error"), "{message}");
     assert!(message.contains("collection_9"), "{message}");
-    assert!(told["next"].as_str().unwrap().starts_with("fix the errors"));
+    assert!(
+        document["next"]
+            .as_str()
+            .unwrap()
+            .starts_with("fix the errors")
+    );
     let refused = scenario.upgrade(&["--yes"]).await;
     refused
         .expect(1)
@@ -83,9 +88,12 @@ async fn an_unreadable_form_of_2_2_leads_to_repair() {
     let mut scenario = Scenario::without_metadata(helm).await;
     let small = Metadata::small();
     put(&mut scenario, small.after(&small.migrate(Embedded))).await;
-    let told = report(&scenario, 3, &["-t", "2.3.22"]).await;
-    let message = finding_with(&told, "embedded-form");
+    let document = report(&scenario, 3, &["-t", "2.3.22"]).await;
+    let message = finding_with(&document, "embedded-form");
     assert!(message.contains("meta-migration repair"), "{message}");
-    assert_eq!(findings_with(&told, "mixed-layout"), Vec::<String>::new());
+    assert_eq!(
+        findings_with(&document, "mixed-layout"),
+        Vec::<String>::new()
+    );
     scenario.assert_untouched().await;
 }

@@ -1,4 +1,4 @@
-//! A deleted upgrade state, and backups that are elsewhere: each case has a next command.
+//! A deleted upgrade state, and backups in other places: each case names a next command.
 
 use serde_json::json;
 
@@ -65,7 +65,7 @@ async fn a_backup_of_an_earlier_volume_is_not_used() {
     delete_the_claim(&scenario).await;
     bed.empty_volume(CLAIM);
     bed.delete("configmaps", RECORD).await;
-    // The new release without a session, as if the old one stood there.
+    // The new release without a session, as if the old one were deployed.
     let change = json!({"spec": {"template": {"spec": {"containers": [
         {"name": "standalone", "image": OLD_IMAGE, "args": ["idle"]}]}}}});
     let name = scenario.helm.deployment("standalone");
@@ -88,7 +88,7 @@ async fn preflight(scenario: &Scenario) -> Ended {
     bed.run(&[&place[..], &aim[..]].concat()).await
 }
 
-/// Fails if something of the upgrade is still noted on a Deployment.
+/// Fails if a Deployment still has annotations of the upgrade.
 async fn assert_nothing_noted(scenario: &Scenario) {
     for deployment in scenario.bed.list("deployments").await {
         let annotations = &deployment["metadata"]["annotations"];
@@ -120,7 +120,7 @@ async fn a_deleted_upgrade_state_is_written_again() {
 }
 
 #[tokio::test]
-async fn without_its_state_an_upgrade_resumes_from_annotations() {
+async fn a_lost_state_is_rebuilt_from_annotations() {
     let helm = Helm::cluster("my-release").with_replicas("querynode", 3);
     let scenario = Scenario::new(helm).await;
     let bed = &scenario.bed;

@@ -10,7 +10,7 @@ use crate::support::kubernetes::{Bed, Ended, deployed, documents, plural};
 /// The image in the files.
 const IMAGE: &str = concat!("meta-migration:", env!("CARGO_PKG_VERSION"));
 
-/// A file with the image and the root path of this test.
+/// A file of `deploy/` with the image and the root path of this test.
 fn text_of(name: &str, bed: &Bed) -> String {
     let text = std::fs::read_to_string(deployed(name)).unwrap();
     assert!(text.contains("meta-migration"), "{name}");
@@ -22,22 +22,28 @@ fn text_of(name: &str, bed: &Bed) -> String {
         )
 }
 
-/// What of `wanted` is not in `found`: an older server drops in silence what it does not know.
-fn dropped(wanted: &Value, found: &Value, path: &str, lost: &mut Vec<String>) {
+/// Lists the members of `wanted` missing from `found`: an older server silently drops unknown
+/// fields.
+fn collect_missing(wanted: &Value, found: &Value, path: &str, missing: &mut Vec<String>) {
     match (wanted, found) {
         (Value::Object(wanted), Value::Object(found)) => {
             for (key, value) in wanted {
                 let path = format!("{path}.{key}");
-                dropped(value, found.get(key).unwrap_or(&Value::Null), &path, lost);
+                collect_missing(
+                    value,
+                    found.get(key).unwrap_or(&Value::Null),
+                    &path,
+                    missing,
+                );
             }
         }
         (Value::Array(wanted), Value::Array(found)) if wanted.len() == found.len() => {
             for (index, (wanted, found)) in wanted.iter().zip(found).enumerate() {
-                dropped(wanted, found, &format!("{path}[{index}]"), lost);
+                collect_missing(wanted, found, &format!("{path}[{index}]"), missing);
             }
         }
         (wanted, found) if wanted == found => {}
-        (wanted, found) => lost.push(format!("{path}: {wanted} became {found}")),
+        (wanted, found) => missing.push(format!("{path}: {wanted} became {found}")),
     }
 }
 
@@ -61,9 +67,9 @@ async fn every_manifest_in_deploy_is_accepted() {
             }
             let collection = format!("{}?dryRun=All", bed.path(plural(&object)));
             let made = bed.admin.create(&collection, &object).await;
-            let mut lost = Vec::new();
-            dropped(&object, &made, &name, &mut lost);
-            assert!(lost.is_empty(), "{lost:#?}");
+            let mut missing = Vec::new();
+            collect_missing(&object, &made, &name, &mut missing);
+            assert!(missing.is_empty(), "{missing:#?}");
             kinds.push(object["kind"].as_str().unwrap().to_owned());
         }
     }
@@ -91,7 +97,7 @@ async fn the_manual_jobs_migrate_and_roll_back() {
     scenario.assert_runs(OLD_IMAGE).await;
 }
 
-/// Follows the steps at the head of a file: the Job of an earlier time is deleted, then all is applied.
+/// Follows the steps in the header of a file: deletes the previous Job, then applies everything.
 async fn follow(bed: &Bed, file: &str, job: &str) -> bool {
     let text = text_of(file, bed);
     let step = format!("kubectl delete job {job} --ignore-not-found --cascade=foreground");
@@ -128,7 +134,7 @@ async fn the_manual_jobs_work_a_second_time() {
     bed.assert_no_breach();
 }
 
-/// Runs the script with the old script's flags.
+/// Runs `migrate.sh` with the flags of the official script.
 async fn migrate_sh(scenario: &Scenario, more: &[&str]) -> Ended {
     let mut words = vec![
         "-i",
@@ -150,7 +156,7 @@ async fn migrate_sh(scenario: &Scenario, more: &[&str]) -> Ended {
     scenario.bed.run_script("migrate.sh", &words).await
 }
 
-/// The Jobs and ConfigMaps that are ours.
+/// The remaining Jobs and ConfigMaps of the tool.
 async fn left_over(scenario: &Scenario) -> Vec<String> {
     let mut names = Vec::new();
     for plural in ["jobs", "configmaps"] {
@@ -186,7 +192,7 @@ async fn w14_w23_migrate_sh_cleanup_keeps_the_backup() {
     scenario.assert_runs(OLD_IMAGE).await;
     scenario.assert_untouched().await;
 
-    // A trailing -d was an error message before.
+    // In the official script a trailing -d was an error.
     migrate_sh(&scenario, &["-d"]).await.expect(0);
     scenario.assert_runs(NEW_IMAGE).await;
     let left = left_over(&scenario).await;
@@ -194,7 +200,7 @@ async fn w14_w23_migrate_sh_cleanup_keeps_the_backup() {
     assert!(left.iter().any(|name| name == saved_state), "{left:?}");
     let claim = "meta-migration-backup-my-release";
     let claim = bed.get("persistentvolumeclaims", claim).await.unwrap();
-    // No right to list storage classes was needed for that.
+    // This needed no right to list storage classes.
     assert_eq!(claim["spec"]["storageClassName"], "fast");
     migrate_sh(&scenario, &["-o", "rollback"]).await.expect(0);
     scenario.assert_runs(OLD_IMAGE).await;

@@ -11,7 +11,7 @@ use crate::support::kubernetes::helm::{Helm, OLD_IMAGE};
 
 const PASSWORD: &str = "not-to-be-seen-anywhere";
 
-/// A connection with the server's authority, and as a user once there are users.
+/// A connection with the CA of the server, with a user if one is given.
 async fn connect(etcd: &Etcd, files: &Certificates, user: Option<(&str, &str)>) -> Client {
     let authority = std::fs::read(files.path("ca.pem")).unwrap();
     let tls = TlsOptions::new().ca_certificate(Certificate::from_pem(authority));

@@ -1,4 +1,4 @@
-//! Upgrades that fail: nothing is lost, and the reason is reported.
+//! Failing upgrades lose nothing and report the reason.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::support::kubernetes::behaviour::{Event, TOOL_IMAGE};
 use crate::support::kubernetes::ended;
 use crate::support::kubernetes::helm::{Helm, OLD_IMAGE};
 
-/// What nobody stops: Milvus ran from the beginning to the end.
+/// Fails if any component of Milvus was stopped.
 fn assert_never_stopped(scenario: &Scenario) {
     let events = scenario.bed.shared.events();
     let stopped = events
@@ -19,7 +19,7 @@ fn assert_never_stopped(scenario: &Scenario) {
 }
 
 #[tokio::test]
-async fn w13_w19_a_missing_tool_image_is_found_before_the_stop() {
+async fn w13_w19_a_missing_tool_image_is_found_in_time() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     scenario
         .bed
@@ -67,7 +67,8 @@ async fn w13_w19_an_unbound_claim_is_found_before_the_stop() {
 #[tokio::test]
 async fn w01_w02_nothing_is_written_while_a_pod_terminates() {
     let scenario = Scenario::new(Helm::cluster("my-release")).await;
-    // Not the first one of the alphabet, which is all that the script looked at.
+    // Not the first pod in alphabetical order, which is the only one that the official script
+    // checked.
     scenario
         .bed
         .shared
@@ -84,7 +85,7 @@ async fn w01_w02_nothing_is_written_while_a_pod_terminates() {
 }
 
 #[tokio::test]
-async fn w03_a_live_session_keeps_the_metadata_unchanged() {
+async fn w03_a_live_session_prevents_all_writes() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     scenario
         .bed
@@ -189,10 +190,10 @@ async fn metadata_in_a_relational_database_is_refused() {
 }
 
 #[tokio::test]
-async fn w24_a_pending_helm_operation_is_found_before_the_stop() {
+async fn w24_a_pending_helm_operation_is_found_in_time() {
     let mut helm = Helm::standalone("my-release");
     helm.status = "pending-upgrade".to_owned();
-    // Helm's record is a Secret; what deploy/ gives does not include reading those.
+    // Helm's record is a Secret, which the rights in `deploy/` do not allow to read.
     let mut role = role();
     let secrets = json!({"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list"]});
     role["rules"].as_array_mut().unwrap().push(secrets);

@@ -1,4 +1,4 @@
-//! What happens during an upgrade: an outage of etcd, another tool that writes, deleted objects.
+//! Events during an upgrade: an outage of etcd, a concurrent writer, deleted objects.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +16,7 @@ use crate::support::kubernetes::helm::{Helm, OLD_IMAGE};
 
 const USER: &str = "upgrader";
 
-/// A way to etcd that can be shut.
+/// A proxy to etcd that can be closed.
 struct Gate {
     address: String,
     open: Arc<AtomicBool>,
@@ -79,7 +79,7 @@ async fn milvus_started_by_another_tool_is_stopped_again() {
     let child = bed.start(USER, &scenario.command(&[]));
     wait_for_pod(&scenario, "-verify-").await;
     let name = scenario.helm.deployment("standalone");
-    // Its image cannot be pulled: nothing runs on the metadata.
+    // Its image cannot be pulled: no process uses the metadata.
     let missing = OLD_IMAGE.to_owned();
     bed.shared.behaviour().missing_images.insert(missing);
     bed.merge("deployments", &name, &json!({"spec": {"replicas": 1}}))
@@ -160,7 +160,7 @@ async fn a_finished_upgrade_without_state_rolls_back() {
 
 #[tokio::test]
 async fn sighup_ends_an_upgrade_like_sigterm() {
-    // An ignored signal stays ignored in children: the first bit of this mask is SIGHUP.
+    // An ignored signal stays ignored in child processes: bit 0 of this mask is SIGHUP.
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = u64::from_str_radix(ignored.unwrap().trim(), 16).unwrap();
@@ -183,7 +183,7 @@ async fn sighup_ends_an_upgrade_like_sigterm() {
         .expect(143)
         .says("ended by a signal")
         .says("-o resume");
-    // The Lease is given back: the next command does not wait for it to expire.
+    // The Lease is released: the next command does not wait for it to expire.
     *scenario.bed.shared.behaviour() = Behaviour::default();
     scenario.upgrade(&["-o", "resume"]).await.expect(0);
     scenario.assert_runs(NEW_IMAGE).await;

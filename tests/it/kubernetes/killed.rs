@@ -4,10 +4,10 @@ use super::{NEW_IMAGE, Scenario};
 use crate::support::kubernetes::behaviour::Behaviour;
 use crate::support::kubernetes::helm::{Helm, OLD_IMAGE};
 
-/// Who runs the program in these tests: a user with the rights of `deploy/`.
+/// The user of these tests, with the rights of `deploy/`.
 const USER: &str = "upgrader";
 
-/// The stages in the order in which they follow each other.
+/// The stages in order.
 const ORDER: [&str; 18] = [
     "probe",
     "plan",
@@ -29,7 +29,7 @@ const ORDER: [&str; 18] = [
     "settle-old",
 ];
 
-/// Keeps the program in a stage, where something in the cluster can.
+/// Holds the program in a stage if the cluster can do so.
 fn hold(scenario: &Scenario, stage: &str) {
     let mut behaviour = scenario.bed.shared.behaviour();
     let step = match stage {
@@ -58,12 +58,12 @@ fn hold(scenario: &Scenario, stage: &str) {
     }
 }
 
-/// Runs the command until the record shows `stage` and kills it there. What only writes to the cluster
-/// cannot be held: there it may have come to the next one.
+/// Runs the command until the upgrade state has `stage`, and kills it. Stages that only write to
+/// the cluster cannot be held: the program may have reached the next one.
 async fn kill_in(scenario: &Scenario, stage: &str, more: &[&str]) {
     let place = |name: &str| ORDER.iter().position(|one| *one == name);
     let wanted = place(stage).unwrap();
-    // A look into etcd is part of two stages: let the first one pass.
+    // Two stages check etcd: let the first check pass.
     let first = if stage == "check" { "roll-back" } else { stage };
     hold(scenario, first);
     let mut child = scenario.bed.start(USER, &scenario.command(more));
@@ -93,7 +93,7 @@ async fn kill_in(scenario: &Scenario, stage: &str, more: &[&str]) {
     *scenario.bed.shared.behaviour() = Behaviour::default();
 }
 
-async fn goes_on_after(stage: &str) {
+async fn resumes_after(stage: &str) {
     let helm = Helm::standalone("my-release");
     let scenario = Scenario::new(helm).await;
     kill_in(&scenario, stage, &[]).await;
@@ -102,7 +102,7 @@ async fn goes_on_after(stage: &str) {
     scenario.assert_runs(NEW_IMAGE).await;
 }
 
-async fn goes_back_after(stage: &str) {
+async fn rolls_back_after(stage: &str) {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     scenario.upgrade(&[]).await.expect(0);
     kill_in(&scenario, stage, &["-o", "rollback"]).await;
@@ -123,25 +123,25 @@ macro_rules! stages {
     };
 }
 
-stages! { goes_on_after:
-    killed_while_probing_it_goes_on "probe",
-    killed_while_planning_it_goes_on "plan",
-    w04_killed_while_stopping_it_goes_on_with_the_counts "stop",
-    killed_while_draining_it_goes_on "drain",
-    w09_killed_while_backing_up_it_goes_on "backup",
-    killed_while_migrating_it_goes_on "migrate",
-    killed_while_verifying_it_goes_on "verify",
-    killed_while_starting_it_goes_on "start",
-    killed_while_settling_it_goes_on "settle",
+stages! { resumes_after:
+    an_upgrade_killed_while_probing_resumes "probe",
+    an_upgrade_killed_while_planning_resumes "plan",
+    w04_an_upgrade_killed_while_stopping_keeps_counts "stop",
+    an_upgrade_killed_while_draining_resumes "drain",
+    w09_an_upgrade_killed_in_its_backup_resumes "backup",
+    an_upgrade_killed_while_migrating_resumes "migrate",
+    an_upgrade_killed_while_verifying_resumes "verify",
+    an_upgrade_killed_while_starting_resumes "start",
+    an_upgrade_killed_while_settling_resumes "settle",
 }
 
-stages! { goes_back_after:
-    killed_while_stopping_the_new_it_goes_back "stop-new",
-    killed_while_draining_the_new_it_goes_back "drain-new",
-    killed_while_rolling_back_it_goes_back "roll-back",
-    killed_while_checking_it_goes_back "check",
-    killed_while_starting_the_old_it_goes_back "start-old",
-    killed_while_settling_the_old_it_goes_back "settle-old",
+stages! { rolls_back_after:
+    a_rollback_killed_while_stopping_2_2_resumes "stop-new",
+    a_rollback_killed_while_draining_2_2_resumes "drain-new",
+    a_rollback_killed_while_restoring_resumes "roll-back",
+    a_rollback_killed_while_checking_resumes "check",
+    a_rollback_killed_while_starting_2_1_resumes "start-old",
+    a_rollback_killed_while_settling_2_1_resumes "settle-old",
 }
 
 #[tokio::test]
@@ -153,7 +153,7 @@ async fn a_dead_lease_is_acquired_and_w05_counts_are_kept() {
     scenario.assert_runs(NEW_IMAGE).await;
 }
 
-/// Stages that come after a failure.
+/// Stages after a failure.
 #[tokio::test]
 async fn a_rollback_killed_after_a_failed_start_resumes() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
@@ -170,7 +170,7 @@ async fn a_rollback_killed_after_a_failed_start_resumes() {
     child.kill().await.unwrap();
     scenario.bed.shared.behaviour().held_tools.clear();
     scenario.delete_lease().await;
-    // The same command, not another one: what was started is finished first.
+    // The same command: it first completes the started rollback.
     let ended = scenario.upgrade(&[]).await;
     assert_ne!(ended.code, 0, "it is no upgrade");
     scenario.assert_runs(OLD_IMAGE).await;

@@ -1,4 +1,5 @@
-//! A volume claim or a Deployment that is missing: it is named, and once recreated the same command resumes, in both directions.
+//! A missing PVC or Deployment is named; once recreated, the same command resumes in both
+//! directions.
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -12,7 +13,7 @@ pub(super) const CLAIM: &str = "meta-migration-backup-my-release";
 
 pub(super) async fn delete_the_claim(scenario: &Scenario) {
     let bed = &scenario.bed;
-    // A claim is kept while the pod of a Job is there, even of one that ended.
+    // A PVC is protected while a Job's pod exists, even after it has ended.
     let change = json!({"metadata": {"finalizers": null}});
     bed.merge("persistentvolumeclaims", CLAIM, &change).await;
     bed.delete("persistentvolumeclaims", CLAIM).await;
@@ -38,7 +39,8 @@ async fn delete_the_jobs(scenario: &Scenario) {
     .await;
 }
 
-/// An upgrade that died before a step, whose Jobs and claim are gone since, and what lay in its volume.
+/// An upgrade killed before a step, whose Jobs and PVC were deleted, and the former content of the
+/// volume.
 pub(super) async fn without_its_claim(step: &str) -> (Scenario, TempDir) {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     kill_before(&scenario, step).await;
@@ -74,7 +76,7 @@ async fn before_the_commit_an_empty_claim_is_replaced() {
 }
 
 #[tokio::test]
-async fn before_the_commit_a_rollback_needs_no_backup_file() {
+async fn before_the_commit_rollback_needs_no_backup() {
     let (scenario, _) = without_its_claim("-migrate-").await;
     make_a_claim(&scenario, CLAIM).await;
     scenario
@@ -86,7 +88,7 @@ async fn before_the_commit_a_rollback_needs_no_backup_file() {
     scenario.assert_untouched().await;
 }
 
-/// Puts what lay in the volume of the claim that is gone into that of another one.
+/// Copies the content of the deleted PVC's volume into the volume of another one.
 fn put_back(scenario: &Scenario, kept: &TempDir, claim: &str) {
     for file in std::fs::read_dir(kept.path()).unwrap() {
         let file = file.unwrap();
@@ -96,7 +98,7 @@ fn put_back(scenario: &Scenario, kept: &TempDir, claim: &str) {
 }
 
 #[tokio::test]
-async fn after_the_commit_a_rollback_needs_the_backup_file() {
+async fn after_the_commit_rollback_needs_the_backup() {
     let (scenario, kept) = without_its_claim("-verify-").await;
     make_a_claim(&scenario, "spare").await;
     scenario
@@ -114,7 +116,7 @@ async fn after_the_commit_a_rollback_needs_the_backup_file() {
 }
 
 #[tokio::test]
-async fn after_the_commit_a_rollback_halts_without_the_file() {
+async fn after_the_commit_rollback_stops_without_it() {
     let (scenario, kept) = without_its_claim("-verify-").await;
     make_a_claim(&scenario, "spare").await;
     scenario
@@ -128,7 +130,7 @@ async fn after_the_commit_a_rollback_halts_without_the_file() {
     scenario.assert_untouched().await;
 }
 
-/// Deletes a Deployment; how it was.
+/// Deletes a Deployment; returns its last state.
 async fn delete_a_deployment(scenario: &Scenario, name: &str) -> Value {
     let bed = &scenario.bed;
     let mut object = bed.get("deployments", name).await.unwrap();
@@ -168,8 +170,8 @@ async fn a_missing_deployment_is_found_before_a_rollback() {
     scenario.assert_untouched().await;
 }
 
-/// An upgrade that died before the migration, and a Deployment that is gone since and made again.
-async fn with_one_made_anew() -> Scenario {
+/// An upgrade killed before the migration, and a Deployment that was deleted and recreated.
+async fn with_a_recreated_deployment() -> Scenario {
     let helm = Helm::cluster("my-release").with_replicas("querynode", 3);
     let scenario = Scenario::new(helm).await;
     kill_before(&scenario, "-migrate-").await;
@@ -184,7 +186,7 @@ async fn with_one_made_anew() -> Scenario {
             .expect(5)
             .says(&format!("{name} is missing"));
     }
-    // As a chart would make it.
+    // As a chart would create it.
     object["spec"]["replicas"] = json!(1);
     scenario.bed.create("deployments", &object).await;
     scenario.bed.wait_until_settled().await;
@@ -193,7 +195,7 @@ async fn with_one_made_anew() -> Scenario {
 
 #[tokio::test]
 async fn a_recreated_deployment_upgrades_with_its_count() {
-    let scenario = with_one_made_anew().await;
+    let scenario = with_a_recreated_deployment().await;
     scenario
         .upgrade(&["-o", "resume"])
         .await
@@ -204,7 +206,7 @@ async fn a_recreated_deployment_upgrades_with_its_count() {
 
 #[tokio::test]
 async fn a_recreated_deployment_rolls_back_with_its_count() {
-    let scenario = with_one_made_anew().await;
+    let scenario = with_a_recreated_deployment().await;
     scenario.upgrade(&["-o", "rollback"]).await.expect(0);
     scenario.assert_runs(OLD_IMAGE).await;
     scenario.assert_untouched().await;

@@ -1,4 +1,4 @@
-//! Instances of the Milvus Operator: every change goes through the custom resource.
+//! Instances of the Milvus Operator: every change is made in the custom resource.
 
 use serde_json::{Value, json};
 
@@ -8,16 +8,16 @@ use crate::support::kubernetes::helm::OLD_IMAGE;
 use crate::support::kubernetes::operator::{BLIND, Operator};
 use crate::support::kubernetes::{Bed, Ended, ended};
 
-/// An instance under an operator, with metadata.
-struct Operated {
+/// An instance managed by the Milvus Operator, with metadata.
+struct ManagedInstance {
     bed: Bed,
     name: String,
-    /// The resource's `spec` at first.
+    /// The initial `spec` of the resource.
     spec: Value,
     before: Vec<(String, Vec<u8>)>,
 }
 
-impl Operated {
+impl ManagedInstance {
     async fn new(operator: Operator) -> Self {
         let bed = Bed::new(&operator.name).await;
         Self::on(bed, operator).await
@@ -43,7 +43,7 @@ impl Operated {
         it
     }
 
-    /// Waits until the operator has told of the resource as it is now.
+    /// Waits until the controller has observed the current generation of the resource.
     async fn wait_until_seen(&self) {
         self.bed
             .wait("the operator to see the resource", async || {
@@ -105,7 +105,7 @@ impl Operated {
 async fn without_state_an_operator_instance_keeps_its_counts() {
     let mut operator = Operator::cluster("mine");
     operator.spec = json!({"components": {"queryNode": {"replicas": 2}}});
-    let it = Operated::new(operator).await;
+    let it = ManagedInstance::new(operator).await;
     let held = "-verify-".to_owned();
     it.bed.shared.behaviour().held_tools.insert(held);
     let aim = ["-s", "2.1.4", "-t", "2.2.16", "-m", TOOL_IMAGE];
@@ -139,13 +139,13 @@ async fn without_state_an_operator_instance_keeps_its_counts() {
 #[tokio::test]
 async fn w18_an_operator_cluster_upgrades_and_rolls_back() {
     let mut operator = Operator::cluster("mine");
-    // One count is there, the others are not; one component has an image of its own.
+    // One replica count is set, the others are not; one component has a separate image.
     operator.spec = json!({"components": {
         "queryNode": {"replicas": 2},
         "proxy": {"image": "milvusdb/milvus:v2.1.4", "serviceType": "LoadBalancer"},
         "indexNode": {"replicas": 0},
     }});
-    let it = Operated::new(operator).await;
+    let it = ManagedInstance::new(operator).await;
     it.upgrade(&[]).await.expect(0);
     it.assert_runs(NEW_IMAGE).await;
     let components = &it.resource().await["spec"]["components"];
@@ -173,10 +173,10 @@ async fn w18_an_operator_cluster_upgrades_and_rolls_back() {
 
 #[tokio::test]
 async fn an_operator_standalone_uses_its_name_as_root_path() {
-    let bed = Bed::called_like_its_root().await;
+    let bed = Bed::named_like_its_root().await;
     let mut operator = Operator::standalone(&bed.root);
     operator.spec = json!({"config": {"etcd": {"rootPath": null}}});
-    let it = Operated::on(bed, operator).await;
+    let it = ManagedInstance::on(bed, operator).await;
     assert!(it.spec["config"]["etcd"]["rootPath"].is_null());
     it.upgrade(&[]).await.expect(0);
     it.assert_runs(NEW_IMAGE).await;
@@ -189,7 +189,7 @@ async fn an_operator_standalone_uses_its_name_as_root_path() {
 async fn an_operator_component_keeps_its_empty_slot() {
     let mut operator = Operator::cluster("mine");
     operator.two_slots = true;
-    let it = Operated::new(operator).await;
+    let it = ManagedInstance::new(operator).await;
     it.upgrade(&[]).await.expect(0);
     it.assert_runs(NEW_IMAGE).await;
     let empty = &it.bed.deployments().await["mine-milvus-querynode-1"];
@@ -202,7 +202,7 @@ async fn operator_counts_changed_before_the_stop_are_restored() {
     operator.spec = json!({"components": {
         "queryNode": {"replicas": 2}, "indexNode": {"replicas": 0},
     }});
-    let it = Operated::new(operator).await;
+    let it = ManagedInstance::new(operator).await;
     let shared = &it.bed.shared;
     shared.behaviour().held_tools.insert("-plan-".to_owned());
     let namespace = &it.bed.namespace;
@@ -233,8 +233,8 @@ async fn operator_counts_changed_before_the_stop_are_restored() {
     assert!(components["rootCoord"]["replicas"].is_null());
 }
 
-/// Fails unless the upgrade is refused with `reason`, and nothing was changed.
-async fn assert_refused(it: &Operated, reason: &str) {
+/// Fails unless the upgrade is rejected with `reason` and changes nothing.
+async fn assert_refused(it: &ManagedInstance, reason: &str) {
     let spec = it.resource().await["spec"].take();
     let ended = it.upgrade(&[]).await;
     assert_ne!(ended.code, 0, "{reason}");
@@ -248,7 +248,7 @@ async fn assert_refused(it: &Operated, reason: &str) {
 
 #[tokio::test]
 async fn changes_the_operator_would_revert_are_refused() {
-    let it = Operated::new(Operator::standalone("mine")).await;
+    let it = ManagedInstance::new(Operator::standalone("mine")).await;
 
     let count = |count: Value| json!({"spec": {"components": {"standalone": {"replicas": count}}}});
     it.change(&count(json!(-1))).await;

@@ -6,7 +6,7 @@ use super::{Scenario, role};
 use crate::support::kubernetes::behaviour::TOOL_IMAGE;
 use crate::support::kubernetes::helm::Helm;
 
-/// The document of a run that ends with `code`.
+/// The report of a run that exits with `code`.
 pub(super) async fn report(scenario: &Scenario, code: i32, more: &[&str]) -> Value {
     let mut words = vec![
         "preflight",
@@ -25,7 +25,7 @@ pub(super) async fn report(scenario: &Scenario, code: i32, more: &[&str]) -> Val
     serde_json::from_str(&ended.stdout).unwrap()
 }
 
-/// The messages of a concern, with its severity in front.
+/// The messages of a finding, prefixed with its severity.
 pub(super) fn findings_with(report: &Value, code: &str) -> Vec<String> {
     let all = report["findings"].as_array().unwrap().iter();
     let named = all.filter(|finding_with| finding_with["code"] == code);
@@ -37,7 +37,7 @@ pub(super) fn findings_with(report: &Value, code: &str) -> Vec<String> {
         .collect()
 }
 
-/// The one message of a concern.
+/// The only message of a finding.
 pub(super) fn finding_with(report: &Value, code: &str) -> String {
     let found = findings_with(report, code);
     assert_eq!(found.len(), 1, "{code} in {report:#}");
@@ -99,18 +99,18 @@ async fn preflight_reports_the_instance_and_leaves_no_objects() {
     scenario.assert_untouched().await;
 }
 
-/// What `plan` refuses is found before anything is stopped, and the Job that found it is removed.
+/// Errors that `plan` finds are found before Milvus is stopped, and the Job for it is deleted.
 #[tokio::test]
 async fn preflight_finds_errors_in_the_metadata() {
     let mut scenario = Scenario::new(Helm::standalone("my-release")).await;
     let broken = "root-coord/collection/55";
     scenario.bed.metadata.put(broken, b"\xff\xff").await;
     scenario.before = scenario.bed.metadata.dump().await;
-    let told = report(&scenario, 3, &["-t", "2.2.16"]).await;
-    assert_eq!(told["ok"], false);
-    let mut findings = told["findings"].as_array().unwrap().iter();
+    let document = report(&scenario, 3, &["-t", "2.2.16"]).await;
+    assert_eq!(document["ok"], false);
+    let mut findings = document["findings"].as_array().unwrap().iter();
     let found = findings.find(|one| one["key"].as_str().unwrap().ends_with(broken));
-    assert_eq!(found.unwrap()["severity"], "error", "{told:#}");
+    assert_eq!(found.unwrap()["severity"], "error", "{document:#}");
     assert!(scenario.bed.list("jobs").await.is_empty());
     scenario.assert_untouched().await;
 }
@@ -128,20 +128,23 @@ async fn preflight_without_secrets_reads_the_chart_labels() {
 #[tokio::test]
 async fn preflight_refuses_another_root_path_than_configured() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
-    let told = report(
+    let document = report(
         &scenario,
         3,
         &["-t", "2.2.16", "-r", "by-dev-of-others", "--no-job"],
     )
     .await;
-    let message = finding_with(&told, "root-path");
+    let message = finding_with(&document, "root-path");
     assert!(message.starts_with("error"), "{message}");
     assert!(message.contains(&scenario.bed.root), "{message}");
     assert!(
-        told["next"].as_str().unwrap().contains("fix the errors"),
-        "{told:#}"
+        document["next"]
+            .as_str()
+            .unwrap()
+            .contains("fix the errors"),
+        "{document:#}"
     );
-    // Insisting does not help where nothing is: the Job sees it.
+    // Without metadata, ignoring the finding does not help: the Job reports it again.
     let insisting = [
         "-t",
         "2.2.16",
@@ -150,8 +153,8 @@ async fn preflight_refuses_another_root_path_than_configured() {
         "--accept",
         "root-path",
     ];
-    let told = report(&scenario, 3, &insisting).await;
-    let message = finding_with(&told, "nothing-in-etcd");
+    let document = report(&scenario, 3, &insisting).await;
+    let message = finding_with(&document, "nothing-in-etcd");
     assert!(message.contains("by-dev-of-others/meta"), "{message}");
 }
 
@@ -159,8 +162,8 @@ async fn preflight_refuses_another_root_path_than_configured() {
 async fn w15_preflight_reports_an_address_not_configured() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     let given = ["-t", "2.2.16", "-e", "other-etcd:2379", "--no-job"];
-    let told = report(&scenario, 0, &given).await;
-    let message = finding_with(&told, "etcd-address");
+    let document = report(&scenario, 0, &given).await;
+    let message = finding_with(&document, "etcd-address");
     assert!(message.starts_with("warning"), "{message}");
     assert!(message.contains("other-etcd:2379"), "{message}");
     assert!(message.contains("my-release-etcd:2379"), "{message}");
@@ -168,13 +171,13 @@ async fn w15_preflight_reports_an_address_not_configured() {
 
 #[tokio::test]
 async fn w15_preflight_finds_the_client_service() {
-    // A release whose name has the word in it by which the script leaves out Services.
+    // The release name contains the word by which the official script excludes Services.
     let mut helm = Helm::standalone("headless");
     helm.configured = false;
     let scenario = Scenario::new(helm).await;
-    let told = report(&scenario, 0, &["-r", &scenario.bed.root]).await;
-    assert_eq!(told["etcd"]["endpoints"], json!(["headless-etcd:2379"]));
-    assert_eq!(told["metadata"]["layout"], "2.1");
+    let document = report(&scenario, 0, &["-r", &scenario.bed.root]).await;
+    assert_eq!(document["etcd"]["endpoints"], json!(["headless-etcd:2379"]));
+    assert_eq!(document["metadata"]["layout"], "2.1");
 }
 
 #[tokio::test]
@@ -182,8 +185,8 @@ async fn preflight_refuses_metadata_in_mysql() {
     let mut helm = Helm::standalone("my-release");
     helm.metastore = "mysql".to_owned();
     let scenario = Scenario::new(helm).await;
-    let told = report(&scenario, 3, &["-t", "2.2.16", "--no-job"]).await;
-    assert!(finding_with(&told, "metastore").contains("mysql"));
+    let document = report(&scenario, 3, &["-t", "2.2.16", "--no-job"]).await;
+    assert!(finding_with(&document, "metastore").contains("mysql"));
 }
 
 #[tokio::test]
@@ -216,10 +219,10 @@ async fn w24_preflight_reports_rollout_autoscaler_and_gitops() {
         },
     });
     bed.create("horizontalpodautoscalers", &autoscaler).await;
-    let told = report(&scenario, 3, &["-t", "2.2.16", "--no-job"]).await;
-    assert!(finding_with(&told, "not-at-rest").contains(proxy));
-    assert!(finding_with(&told, "gitops").contains("my-release-milvus-rootcoord"));
-    let all = told["findings"].to_string();
+    let document = report(&scenario, 3, &["-t", "2.2.16", "--no-job"]).await;
+    assert!(finding_with(&document, "not-at-rest").contains(proxy));
+    assert!(finding_with(&document, "gitops").contains("my-release-milvus-rootcoord"));
+    let all = document["findings"].to_string();
     assert!(all.contains("querynodes"), "{all}");
 }
 
@@ -228,8 +231,8 @@ async fn w24_preflight_refuses_a_pending_helm_operation() {
     let mut helm = Helm::standalone("my-release");
     helm.status = "pending-upgrade".to_owned();
     let scenario = Scenario::with_role(helm, with_secrets()).await;
-    let told = report(&scenario, 3, &["-t", "2.2.16", "--no-job"]).await;
-    assert!(finding_with(&told, "helm-pending").contains("pending-upgrade"));
+    let document = report(&scenario, 3, &["-t", "2.2.16", "--no-job"]).await;
+    assert!(finding_with(&document, "helm-pending").contains("pending-upgrade"));
 }
 
 #[tokio::test]
@@ -237,13 +240,13 @@ async fn w20_preflight_reports_an_image_unknown_to_helm() {
     let mut helm = Helm::standalone("my-release");
     helm.image = "milvusdb/milvus:v2.1.2".to_owned();
     let scenario = Scenario::with_role(helm, with_secrets()).await;
-    let told = report(&scenario, 0, &["-t", "2.2.16", "--no-job"]).await;
-    let message = finding_with(&told, "helm-drift");
+    let document = report(&scenario, 0, &["-t", "2.2.16", "--no-job"]).await;
+    let message = finding_with(&document, "helm-drift");
     assert!(
         message.contains("2.1.2") && message.contains("2.1.4"),
         "{message}"
     );
-    assert_eq!(told["running"], "2.1.2");
+    assert_eq!(document["running"], "2.1.2");
 }
 
 #[tokio::test]
@@ -258,7 +261,7 @@ async fn preflight_recommends_rolling_updates_from_2_2_3_on() {
             "helm upgrade my-release",
         ),
         ("2.2.3", "4.0.7", "pulsar", "rolling-update", rolling),
-        // A queue within the process cannot be shared with a second one.
+        // A queue within the process cannot be shared with a second process.
         (
             "2.2.3",
             "4.0.7",
@@ -270,9 +273,9 @@ async fn preflight_recommends_rolling_updates_from_2_2_3_on() {
         let mut helm = Helm::standalone("my-release").of_2_2(release, chart);
         helm.message_queue = queue;
         let scenario = Scenario::without_metadata(helm).await;
-        let told = report(&scenario, 0, &["-t", "2.2.16", "--no-job"]).await;
-        assert_eq!(told["path"], path, "{release} {queue}");
-        let shown = told["next"].as_str().unwrap();
+        let document = report(&scenario, 0, &["-t", "2.2.16", "--no-job"]).await;
+        assert_eq!(document["path"], path, "{release} {queue}");
+        let shown = document["next"].as_str().unwrap();
         assert!(shown.starts_with(next), "{release} {queue}: {shown}");
     }
 }
@@ -310,7 +313,7 @@ async fn preflight_reports_a_running_orchestrator() {
         "spec": {"holderIdentity": "laptop-1", "renewTime": "2999-01-01T00:00:00.000000Z"},
     });
     scenario.bed.create("leases", &now).await;
-    let told = report(&scenario, 3, &["-t", "2.2.16", "--no-job"]).await;
-    assert_eq!(told["blocks_now"], json!(["at-work"]));
-    assert!(finding_with(&told, "at-work").contains("laptop-1"));
+    let document = report(&scenario, 3, &["-t", "2.2.16", "--no-job"]).await;
+    assert_eq!(document["blocks_now"], json!(["at-work"]));
+    assert!(finding_with(&document, "at-work").contains("laptop-1"));
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Scenario, role};
 use crate::support::kubernetes::helm::Helm;
 
-/// What the page says may be left out.
+/// The rights documented as optional.
 const OPTIONAL: [&str; 8] = [
     "limitranges",
     "resourcequotas",
@@ -20,7 +20,7 @@ const OPTIONAL: [&str; 8] = [
     "events",
 ];
 
-/// Group, resource and verb of each right that a Role gives.
+/// Group, resource and verb of each right in a Role.
 fn given(role: &Value) -> BTreeSet<(String, String, String)> {
     let words = |list: &Value| -> Vec<String> {
         let list = list.as_array().unwrap().iter();
@@ -89,13 +89,13 @@ async fn w19_preflight_names_each_missing_right() {
         "--no-job",
     ];
     bed.run(&preflight).await.expect(0);
-    let whole = given(&role());
-    for right in &whole {
+    let complete = given(&role());
+    for right in &complete {
         let (group, resource, verb) = right;
         if OPTIONAL.contains(&resource.as_str()) {
             continue;
         }
-        let mut rest = whole.clone();
+        let mut rest = complete.clone();
         rest.remove(right);
         bed.merge(
             "roles",
@@ -103,7 +103,7 @@ async fn w19_preflight_names_each_missing_right() {
             &json!({"rules": role_of(&rest)["rules"]}),
         )
         .await;
-        bed.wait("the right to be gone", async || {
+        bed.wait("the right to be removed", async || {
             let may = bed.may(group, resource, verb).await;
             (!may).then_some(())
         })

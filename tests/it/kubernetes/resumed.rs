@@ -1,5 +1,5 @@
-//! What is given together with `-o resume` or `-o rollback`: applied where that is safe, refused by name
-//! where not, and never dropped in silence.
+//! Options given with `-o resume` or `-o rollback` are applied where that is safe, and otherwise
+//! rejected by name, never dropped silently.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ async fn an_upgrade_killed_before_the_backup_rolls_back(more: &[&str]) -> Scenar
     scenario
 }
 
-/// Names the instance and nothing else.
+/// Passes only the instance name.
 async fn upgrade(scenario: &Scenario, more: &[&str]) -> Ended {
     let mut words = vec!["upgrade", "-i", "my-release", "-n", &scenario.bed.namespace];
     words.extend_from_slice(more);
@@ -49,7 +49,7 @@ async fn resume_without_an_image_uses_the_saved_one() {
     let more = ["-o", "resume", "--timeout", "20s"];
     scenario.upgrade(&more).await.expect(0);
     scenario.assert_runs(OWN_IMAGE).await;
-    // The same command without -w means what is done already.
+    // Without -w the command refers to the finished upgrade.
     scenario.upgrade(&[]).await.expect(0);
     scenario.assert_runs(OWN_IMAGE).await;
 }
@@ -59,7 +59,7 @@ async fn resume_names_options_that_do_not_match_the_state() {
     let scenario = an_upgrade_killed_before_the_backup_rolls_back(&[]).await;
     let before = scenario.saved_state().await.unwrap();
     let root = scenario.bed.root.as_str();
-    for (what, option, value, recorded) in [
+    for (case, option, value, recorded) in [
         (
             "resume",
             "--etcd-endpoints",
@@ -87,21 +87,21 @@ async fn resume_names_options_that_do_not_match_the_state() {
         ),
         ("rollback", "--image", OWN_IMAGE, OLD_IMAGE),
     ] {
-        let ended = upgrade(&scenario, &["-o", what, option, value]).await;
+        let ended = upgrade(&scenario, &["-o", case, option, value]).await;
         ended.expect(2).says(option).says(recorded);
     }
     let down = upgrade(&scenario, &["-o", "rollback", "--stay-down"]).await;
     down.expect(2).says("--stay-down");
     assert_eq!(scenario.saved_state().await.unwrap(), before);
 
-    // The same values as recorded are fine.
+    // The same values as in the upgrade state are accepted.
     let claim = "meta-migration-backup-my-release";
     let etcd = "my-release-etcd:2379";
     let more = ["-e", etcd, "--backup-pvc", claim, "--backup-size", "10Gi"];
     let same = [&["-o", "resume", "-w", NEW_IMAGE][..], &more].concat();
     scenario.upgrade(&same).await.expect(0);
     scenario.assert_runs(NEW_IMAGE).await;
-    // As the official script had it: the image that is started again.
+    // As in the official script: the image to start again.
     let back = ["-o", "rollback", "-w", OLD_IMAGE];
     scenario.upgrade(&back).await.expect(0);
     scenario.assert_runs(OLD_IMAGE).await;

@@ -24,7 +24,7 @@ async fn a_rollback_killed_before_restore_turns_forward() {
         .await
         .expect(0)
         .says("-o forward");
-    // The rollback would put the metadata back now, behind the new release.
+    // The rollback would restore the metadata now, while the new release is deployed.
     scenario
         .upgrade(&["-o", "forward"])
         .await
@@ -74,7 +74,7 @@ async fn a_restored_rollback_is_finished_before_an_upgrade() {
     scenario.assert_runs(OLD_IMAGE).await;
 }
 
-/// A rollback that died just before it would have put the metadata back.
+/// A rollback killed just before it restores the metadata.
 async fn with_a_rollback_that_died(upgrade: &[&str], written: bool) -> Scenario {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     let bed = &scenario.bed;
@@ -99,7 +99,7 @@ async fn a_forward_killed_before_migration_rolls_back() {
     hold(&scenario, "-status-");
     let forward = scenario.command(&["-o", "forward"]);
     let mut child = bed.start(USER, &forward);
-    // The look before the migration waits.
+    // The check before the migration waits.
     bed.wait("migrate", async || {
         scenario.stage().await.filter(|stage| stage == "migrate")
     })
@@ -140,7 +140,7 @@ async fn a_forward_never_rolls_back_automatically() {
 async fn a_forward_after_accepted_loss_is_refused() {
     let scenario = with_a_rollback_that_died(&[], true).await;
     let bed = &scenario.bed;
-    // The rollback comes to its end although nobody looks.
+    // The rollback completes in the background.
     *bed.shared.behaviour() = Behaviour::default();
     let jobs = bed.list("jobs").await;
     let mut names = jobs

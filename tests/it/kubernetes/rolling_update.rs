@@ -35,7 +35,7 @@ fn cluster() -> Helm {
     helm.with_replicas("querynode", 2)
 }
 
-/// Components in the order in which their pods of the new image began, each once.
+/// Components in the order in which their first pod with the new image started.
 fn order(scenario: &Scenario) -> Vec<String> {
     let mut order = Vec::new();
     for event in scenario.bed.shared.events() {
@@ -72,7 +72,7 @@ async fn rolling_update_updates_coordinators_first() {
     );
     assert_eq!(order[0], "rootcoord");
     assert_eq!(order[7], "proxy");
-    // Again, there is nothing to do.
+    // A second run has nothing to do.
     update(&scenario, &[]).await.expect(0);
 }
 
@@ -93,7 +93,7 @@ async fn rolling_update_ends_at_an_unhealthy_deployment() {
     let deployments = scenario.bed.deployments().await;
     let new = deployments.values().filter(|found| found.0 == NEW_IMAGE);
     assert_eq!(new.count(), 1, "{deployments:?}");
-    // Once fixed, the same command continues.
+    // Once the cause is fixed, the same command resumes.
     scenario.bed.shared.behaviour().missing_images.clear();
     update(&scenario, &[]).await.expect(0);
     assert_eq!(order(&scenario).len(), 8);

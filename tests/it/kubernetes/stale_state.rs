@@ -1,4 +1,4 @@
-//! What an earlier process or the user left: no release starts on metadata that it cannot read.
+//! State left by an earlier process or the user: no release starts on metadata that it cannot read.
 
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ async fn a_pending_migrate_job_is_deleted_before_a_rollback() {
             scenario.stage().await.filter(|stage| stage == "settle-old")
         })
         .await;
-    // The pod of the migration would start now.
+    // The pod of the migration could start now.
     scenario.bed.shared.behaviour().held_tools.clear();
     tokio::time::sleep(Duration::from_secs(4)).await;
     *scenario.bed.shared.behaviour() = Behaviour::default();
@@ -64,7 +64,7 @@ async fn a_pending_migrate_job_is_deleted_before_a_rollback() {
     scenario.assert_untouched().await;
 }
 
-/// Migrates by hand, past the orchestrator.
+/// Migrates without the orchestrator.
 pub(super) fn migrate_by_hand(scenario: &Scenario) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("b.mmb");
@@ -78,7 +78,8 @@ pub(super) fn migrate_by_hand(scenario: &Scenario) {
     assert!(done.status.success(), "{done:?}");
 }
 
-/// Rolls back by hand, with the configuration and the backup of the unfinished upgrade.
+/// Rolls back without the orchestrator, with the configuration and backup of the unfinished
+/// upgrade.
 async fn roll_back_by_hand(scenario: &Scenario) {
     let saved_state = scenario.saved_state().await.unwrap();
     let config = format!(
@@ -118,14 +119,14 @@ async fn a_rollback_waits_for_a_running_migration() {
     hold(&scenario, "-migrate-");
     let mut child = bed.start(USER, &scenario.command(&[]));
     wait_for_pod(&scenario, "-migrate-").await;
-    // Another holder of the lock keeps the migration running for a while.
+    // Another lock holder keeps the migration running for a while.
     take_the_lock(&scenario).await;
     *bed.shared.behaviour() = Behaviour::default();
     wait_until_it_runs(&scenario, "-migrate-").await;
     child.kill().await.unwrap();
     scenario.delete_lease().await;
 
-    // Eight times the limit is not enough: nothing is decided, and nothing started.
+    // Eight times the timeout is too short: nothing is decided, and nothing is started.
     let impatient = ["-o", "rollback", "--timeout", "500ms"];
     scenario
         .upgrade(&impatient)
@@ -206,7 +207,7 @@ async fn resume_after_a_manual_rollback_starts_no_new_release() {
 }
 
 #[tokio::test]
-async fn rollback_after_manual_migration_starts_no_old_release() {
+async fn rollback_after_manual_migration_keeps_2_1_stopped() {
     let scenario = Scenario::new(Helm::standalone("my-release")).await;
     kill_before(&scenario, "-backup-").await;
     migrate_by_hand(&scenario);

@@ -1,4 +1,4 @@
-//! The test bed itself: what the scenarios rely on.
+//! The properties of the test bed that the scenarios rely on.
 
 use std::fs::{File, Permissions};
 use std::io::{BufRead as _, BufReader};

@@ -1,4 +1,4 @@
-//! Our image in the place of the official one: in the pods that `migrate.sh` makes, and as the
+//! The project's image in place of the official one: in the pods of `migrate.sh`, and as the
 //! `toolImage` of a `MilvusUpgrade`.
 
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use super::DUMP;
 use crate::support::kubernetes::Bed;
 use crate::support::kubernetes::behaviour::TOOL_IMAGE;
 
-/// A drop-in file; `endpoints` as each caller writes them.
+/// A configuration file; each caller writes `endpoints` in its own form.
 fn file(bed: &Bed, command: &str, endpoints: &str) -> String {
     format!(
         "cmd:\n  # Option: run/backup/rollback\n  type: {command}\n\nconfig:\n  sourceVersion: 2.1.4\n  \
@@ -27,7 +27,7 @@ async fn volume(bed: &Bed, name: &str) {
     bed.create("persistentvolumeclaims", &claim).await;
 }
 
-/// Runs a bare pod to its end; its exit code and its log.
+/// Runs a pod until it ends; returns its exit code and its log.
 async fn run(bed: &Bed, name: &str, container: Value, volumes: Value) -> (i64, String) {
     let mut container = container;
     container["name"] = json!("meta-migration");
@@ -95,7 +95,7 @@ async fn the_pods_of_a_milvus_upgrade_run_our_image() {
     let bed = Bed::new("mine").await;
     bed.metadata.load(DUMP).await;
     let before = bed.metadata.dump().await;
-    // The key stands there once for each member.
+    // The key is repeated for each member.
     let endpoints: String = (0..3)
         .map(|member| {
             let host = format!("mine-etcd-{member}.mine-etcd-headless.{}", bed.namespace);

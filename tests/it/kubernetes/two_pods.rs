@@ -1,4 +1,4 @@
-//! The pod of a Job is deleted while it runs: an old server starts a second one at once.
+//! The pod of a running Job is deleted: an old server starts a second pod at once.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use crate::support::kubernetes::ended;
 use crate::support::kubernetes::helm::Helm;
 use crate::support::proxy::{Proxy, Verdict};
 
-/// The transaction of the first pod's run in which it freezes: it has the lock and has written.
+/// The transaction at which the first pod is suspended: it holds the lock and has written.
 const FROZEN_IN: usize = 3;
 
-/// The pods that migrated, and their processes.
+/// The pods that migrated, and their process ids.
 fn migrators(shared: &Shared) -> Vec<(String, u32)> {
     let events = shared.events().into_iter();
     let started = events.filter_map(|event| {
@@ -31,7 +31,7 @@ fn migrators(shared: &Shared) -> Vec<(String, u32)> {
         .collect()
 }
 
-/// How a pod's process ended.
+/// The exit code of a pod's process.
 fn exit_code(shared: &Shared, wanted: &str) -> Option<i32> {
     shared.events().into_iter().find_map(|event| {
         if let Event::ToolEnded { pod, code } = event {
@@ -54,7 +54,7 @@ fn is_alive(pid: u32) -> bool {
 }
 
 #[tokio::test]
-async fn of_two_concurrent_migrate_pods_only_one_writes() {
+async fn only_one_of_two_migrate_pods_writes() {
     let proxy = Proxy::start(etcd::shared().address()).await;
     let address = proxy.endpoint().strip_prefix("http://").unwrap();
     let scenario = Scenario::behind(Helm::standalone("my-release"), role(), address).await;
@@ -82,7 +82,7 @@ async fn of_two_concurrent_migrate_pods_only_one_writes() {
     })
     .await;
 
-    // Its node is not to be reached, so nobody ends it.
+    // Its node is unreachable, so the process continues.
     bed.shared.behaviour().cut_off = true;
     let (first, pid) = migrators(&bed.shared)[0].clone();
     bed.delete("pods", &first).await;
@@ -95,7 +95,7 @@ async fn of_two_concurrent_migrate_pods_only_one_writes() {
     assert_eq!(bed.metadata.layout().await, Layout::V2_2);
     assert!(is_alive(pid), "there were never two");
 
-    // It wakes up in the middle of its work, and has to see that it is not its work any more.
+    // The process continues in the middle of its work and must detect that it lost the lock.
     signal("CONT", pid);
     bed.wait("the first to give up", async || {
         (!is_alive(pid)).then_some(())

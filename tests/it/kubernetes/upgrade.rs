@@ -10,7 +10,7 @@ use crate::support::kubernetes::helm::{Helm, OLD_IMAGE};
 use crate::support::kubernetes::{documents, plural};
 
 #[tokio::test]
-async fn a_cluster_upgrades_coordinators_first_with_its_counts() {
+async fn a_cluster_upgrades_coordinators_first() {
     let mut helm = Helm::cluster("my-release").with_replicas("querynode", 3);
     helm.attu = true;
     helm.labels = BTreeMap::from([("team".to_owned(), "search".to_owned())]);
@@ -69,7 +69,7 @@ async fn a_renamed_standalone_upgrades_once() {
     scenario.assert_runs(NEW_IMAGE).await;
 }
 
-/// The steps of the Jobs that ran, in their order.
+/// The steps of the Jobs that ran, in order.
 fn steps(scenario: &Scenario) -> Vec<String> {
     let events = scenario.bed.shared.events().into_iter();
     let pods = events.filter_map(|event| match event {
@@ -80,7 +80,7 @@ fn steps(scenario: &Scenario) -> Vec<String> {
     pods.map(step).collect()
 }
 
-/// The steps of the Jobs that exist.
+/// The steps of the existing Jobs.
 async fn jobs(scenario: &Scenario) -> Vec<String> {
     let jobs = scenario.bed.list("jobs").await.into_iter();
     let step = |job: Value| job["metadata"]["labels"]["meta-migration/step"].clone();
@@ -146,7 +146,7 @@ async fn a_dry_run_changes_nothing() {
     let events = scenario.bed.shared.events().len();
     let ended = scenario.upgrade(&["--dry-run"]).await;
     ended.expect(0);
-    // Whoever wants to may apply it by hand.
+    // The manifests can be applied manually.
     let manifests = documents(&ended.stdout);
     let is_job = |object: &&Value| object["kind"] == "Job";
     assert!(
@@ -200,7 +200,7 @@ async fn on_openshift_jobs_set_no_user() {
     }}});
     let path = format!("/api/v1/namespaces/{}", bed.namespace);
     bed.admin.merge(&path, &annotation).await;
-    // The namespace is that of the kubeconfig's context.
+    // The namespace is that of the kubeconfig context.
     let preflight = ["preflight", "-i", "my-release", "--no-job"];
     bed.run(&preflight).await.expect(0).says("1000650000/10000");
     let one = |more: &'static [&'static str]| {
@@ -243,8 +243,8 @@ async fn a_watch_shows_each_stage_until_the_end() {
     watched.expect(0);
     for stage in ["stopping Milvus", "migrating the metadata", "upgraded"] {
         let lines = watched.stderr.lines();
-        let told = lines.filter(|line| line.ends_with(stage)).count();
-        assert_eq!(told, 1, "{stage}: {}", watched.stderr);
+        let occurrences = lines.filter(|line| line.ends_with(stage)).count();
+        assert_eq!(occurrences, 1, "{stage}: {}", watched.stderr);
     }
     for text in [&watched.stdout, &upgraded.stdout] {
         assert!(text.contains("Downtime: "), "{text}");

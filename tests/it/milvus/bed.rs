@@ -1,4 +1,4 @@
-//! The state that Milvus 2.1.0 makes once, and copies of it.
+//! The state created once by Milvus 2.1.0, and copies of it.
 
 use std::collections::BTreeSet;
 use std::process::{Child, Command, Stdio};
@@ -19,10 +19,10 @@ use crate::support::milvus::{Milvus, Place, SOURCE};
 const ROOT: &str = "by-dev";
 /// Milvus builds no index for smaller segments.
 const ROWS_INDEXED: i64 = 1024;
-/// How long a release may take to build indexes. 2.3 looks for missing ones once a minute.
+/// How long a release may take to build indexes. 2.3 checks for missing ones once a minute.
 const BUILD_LIMIT: Duration = Duration::from_secs(240);
 
-/// What 2.1.0 left behind: its metadata in etcd, its files, and what its client saw.
+/// The state of 2.1.0: its metadata in etcd, its files, and the results of its client.
 struct State {
     entries: Vec<Entry>,
     folder: tempfile::TempDir,
@@ -31,14 +31,14 @@ struct State {
     _remover: Child,
 }
 
-/// A folder and an etcd for servers, one after the other.
+/// A folder and an etcd for one server at a time.
 pub(super) struct Bed {
     folder: tempfile::TempDir,
     pub(super) etcd: Etcd,
     backup: tempfile::TempDir,
 }
 
-/// What clients of 2.1.0 saw, as a release has to show it.
+/// The results of a 2.1.0 client, as a later release must show them.
 pub(super) async fn seen_by(release: &str) -> Value {
     let seen = state().await.seen.clone();
     if release == SOURCE {
@@ -83,7 +83,7 @@ impl Bed {
         }
     }
 
-    /// A copy of everything that 2.1.0 left behind.
+    /// A copy of the complete state of 2.1.0.
     pub(super) async fn copy() -> Self {
         let state = state().await;
         let bed = Self::empty();
@@ -111,7 +111,7 @@ impl Bed {
         Milvus::start(release, &place)
     }
 
-    /// Starts a release, which has to show what clients of 2.1.0 saw.
+    /// Starts a release and checks that it shows the results of 2.1.0 clients.
     pub(super) async fn start_as_2_1(&self, release: &str) -> Milvus {
         let server = self.start(release);
         let expected = seen_by(release).await;
@@ -119,13 +119,14 @@ impl Bed {
         server
     }
 
-    /// Stops a server. Where it had to be killed, the next one would wait until its sessions expire.
+    /// Stops a server. If it had to be killed, its sessions are ended, which the next server would
+    /// wait for.
     pub(super) async fn stop(&self, server: Milvus) {
         server.stop();
         self.end_sessions().await;
     }
 
-    /// The same as a power failure.
+    /// Kills a server as a power failure would.
     pub(super) async fn kill(&self, server: Milvus) {
         server.kill();
         self.end_sessions().await;
@@ -144,7 +145,7 @@ impl Bed {
         self.run(&["migrate", "--target-version", release]);
     }
 
-    /// Runs the program, which has to succeed, and returns its standard output.
+    /// Runs the program, which must succeed; returns its standard output.
     pub(super) fn run(&self, arguments: &[&str]) -> String {
         let mut program = self.program(arguments, self.etcd.endpoint());
         let output = program.output().unwrap();
@@ -158,7 +159,7 @@ impl Bed {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// The program, which finds etcd at `endpoint`.
+    /// The program with etcd at `endpoint`.
     pub(super) fn program(&self, arguments: &[&str], endpoint: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_meta-migration"));
         command
@@ -181,7 +182,7 @@ impl Bed {
         command
     }
 
-    /// Waits until each index of each segment that has enough rows is built.
+    /// Waits until each segment with enough rows has its indexes.
     pub(super) fn wait_for_indexes(&self, release: &str) {
         let deadline = Instant::now() + BUILD_LIMIT;
         loop {
@@ -197,7 +198,7 @@ impl Bed {
         }
     }
 
-    /// Names of indexes and the segments that do not have them.
+    /// Index names and segments without an index file.
     pub(super) fn missing_indexes(&self) -> BTreeSet<(String, i64)> {
         let lines = self.run(&["inspect"]);
         let records: Vec<Value> = lines
@@ -233,7 +234,7 @@ impl Bed {
             .collect()
     }
 
-    /// Fails unless etcd holds what 2.1.0 left behind, to the byte.
+    /// Fails unless etcd contains exactly the state of 2.1.0.
     pub(super) async fn assert_restored(&self) {
         let pairs = |entries: &[Entry]| -> Vec<_> {
             let pairs = entries.iter();
@@ -252,7 +253,7 @@ impl Bed {
         keys.any(|key| key.starts_with(prefix.as_bytes()))
     }
 
-    /// Everything in etcd that is on no lease.
+    /// All entries in etcd without a lease.
     async fn entries(&self) -> Vec<Entry> {
         let entries = self.all().await.into_iter();
         entries
@@ -269,7 +270,7 @@ impl Bed {
     }
 }
 
-/// A 64-bit number as protobuf's JSON form writes it, or as a JSON number.
+/// A 64-bit number in protobuf JSON form (a string) or as a JSON number.
 fn number(value: &Value) -> Option<i64> {
     let text = value.as_str().and_then(|text| text.parse().ok());
     text.or_else(|| value.as_i64())

@@ -1,24 +1,24 @@
-//! What clients see, compared between releases.
+//! The results that clients see, compared between releases.
 
 use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-/// Answers that a release gives wrongly, also from indexes that it built itself.
+/// Known wrong answers of a release, also from indexes that it built itself.
 const DEFECTS: [(&str, &str); 1] = [
     // Filtered searches on IVF_PQ return rows at other distances.
     ("2.3.5", "/codes/answers/filtered"),
 ];
 
-/// Collections with rows that 2.1.0 did not flush, and how many were inserted. The statistics count flushed rows
-/// only, and a release may flush the others at any time.
+/// Collections with rows that 2.1.0 did not flush, and the number inserted. The statistics count
+/// only flushed rows, and a release may flush the others at any time.
 const UNFLUSHED: [(&str, i64); 3] = [
     ("/draft/rows", 1),
     ("/final/rows", 1),
     ("/growing/rows", 2300),
 ];
 
-/// Fails with each place where a release shows something else than expected.
+/// Fails with each path at which a release shows other results than expected.
 pub(super) fn assert_same(expected: &Value, found: &Value, release: &str, when: &str) {
     let mut differences = Vec::new();
     compare(expected, found, "", &mut differences);
@@ -48,7 +48,7 @@ fn compare(expected: &Value, found: &Value, place: &str, differences: &mut Vec<(
     }
 }
 
-/// `true` when more rows are counted than before, but no more than were inserted.
+/// Whether more rows are counted than before, but no more than were inserted.
 fn is_flush(place: &str, expected: &Value, found: &Value) -> bool {
     let unflushed = UNFLUSHED.iter().find(|(name, _)| *name == place);
     unflushed.is_some_and(|(_, inserted)| {
@@ -56,7 +56,7 @@ fn is_flush(place: &str, expected: &Value, found: &Value) -> bool {
     })
 }
 
-/// What clients of 2.1 saw as later releases show it: default index names have the field's id, and no
+/// The 2.1 results as later releases show them: default index names have the field's id, and no
 /// collection is loaded without an index.
 pub(super) fn upgraded(mut seen: Value) -> Value {
     for collection in seen.as_object_mut().unwrap().values_mut() {

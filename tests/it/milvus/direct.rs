@@ -9,7 +9,7 @@ async fn upgrade_to(release: &'static str) {
     let bed = Bed::copy().await;
     bed.migrate(release);
     let server = bed.start_as_2_1(release).await;
-    // T17, T20: 2.2 builds left-out indexes only when the client creates them again, which it does here.
+    // T17, T20: 2.2 builds skipped indexes only when the client creates them again, as done here.
     if release < "2.3" {
         assert!(!bed.missing_indexes().is_empty());
     }
@@ -46,10 +46,10 @@ async fn milvus_2_3_5_finds_everything_of_2_1_0() {
     upgrade_to("2.3.5").await;
 }
 
-/// Its sessions stay registered until their leases expire.
+/// The sessions of the killed server stay registered until their leases expire.
 #[tokio::test]
 #[ignore = "needs Milvus servers: make test-milvus"]
-async fn a_killed_2_1_0_is_migrated_without_loss() {
+async fn a_killed_milvus_2_1_0_is_migrated_without_loss() {
     let bed = Bed::copy().await;
     bed.start_as_2_1(SOURCE).await.kill();
     bed.run(&["migrate", "--target-version=2.2.16", "--wait-sessions=120s"]);
@@ -57,11 +57,11 @@ async fn a_killed_2_1_0_is_migrated_without_loss() {
     bed.stop(server).await;
 }
 
-/// T14. 2.3.5 writes the record of a segment that it seals without the logs that 2.1 kept inside it, so with
+/// T14. 2.3.5 seals a segment with a record without the logs that 2.1 kept in it, so with
 /// `--segment-form inline` the rows of a growing segment are lost here.
 #[tokio::test]
 #[ignore = "needs Milvus servers: make test-milvus"]
-async fn milvus_2_3_5_keeps_rows_through_compaction_and_a_crash() {
+async fn milvus_2_3_5_keeps_rows_after_compaction() {
     let bed = Bed::copy().await;
     bed.migrate("2.3.5");
     let server = bed.start("2.3.5");

@@ -1,4 +1,4 @@
-//! `upgrade` on a real control plane, where the pods of Milvus run real servers.
+//! `upgrade` on a real control plane whose Milvus pods run real servers.
 
 use etcd_client::Client as EtcdClient;
 use serde_json::Value;
@@ -27,7 +27,7 @@ fn describe(bed: &Bed) -> Value {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Milvus servers: make test-milvus"]
-async fn upgrade_keeps_the_answers_of_real_servers() {
+async fn upgrade_preserves_the_answers_of_real_servers() {
     let etcd = Etcd::start(Settings::default());
     let connection = EtcdClient::connect([etcd.address()], None).await.unwrap();
     let bed = Bed::with_own_etcd(RELEASE, etcd.address(), connection).await;

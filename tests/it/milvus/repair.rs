@@ -1,10 +1,12 @@
-//! Collections in the form that the official tool writes: lost after an alteration, and complete again after a repair.
+//! Collections in the form of the official tool: lost after an alteration, and complete again after
+//! a repair.
 
 use super::bed::Bed;
 use super::compare::assert_same;
 
-/// A release runs on the embedded form, and a client renames a collection: after the next start it has no fields. The
-/// repair restores it from its snapshots and converts the others; `later` releases find everything as well.
+/// A release runs on the embedded form, and a client renames a collection, which has no fields
+/// after the next start. The repair restores it from its snapshots and converts the others; the
+/// `later` releases find everything as well.
 async fn repaired_for(release: &str, later: &[&str]) {
     let bed = Bed::copy().await;
     bed.run(&[
@@ -19,7 +21,7 @@ async fn repaired_for(release: &str, later: &[&str]) {
     bed.stop(server).await;
     let server = bed.start(release);
     let found = server.new_client().run(&["fields", "final"]);
-    // What it logs about a collection that it lost does not matter.
+    // Its log may contain errors about the lost collection.
     drop(server);
     bed.end_sessions().await;
     assert!(
@@ -43,12 +45,12 @@ async fn repaired_for(release: &str, later: &[&str]) {
 
 #[tokio::test]
 #[ignore = "needs Milvus servers: make test-milvus"]
-async fn milvus_2_2_16_finds_what_was_repaired() {
+async fn milvus_2_2_16_finds_repaired_collections() {
     repaired_for("2.2.16", &["2.3.5"]).await;
 }
 
 #[tokio::test]
 #[ignore = "needs Milvus servers: make test-milvus"]
-async fn milvus_2_3_5_finds_what_was_repaired() {
+async fn milvus_2_3_5_finds_repaired_collections() {
     repaired_for("2.3.5", &[]).await;
 }

@@ -1,4 +1,4 @@
-//! 2.1.0 after a rollback, and beside what an interrupted migration left.
+//! 2.1.0 after a rollback, and on the staged keys of an interrupted migration.
 
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -32,7 +32,7 @@ async fn milvus_2_1_0_answers_the_same_after_2_2_16_ran() {
     bed.stop(server).await;
 }
 
-/// 2.1 may start again before the commit: it does not read what was staged.
+/// 2.1 may start again before the commit: it does not read staged keys.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Milvus servers: make test-milvus"]
 async fn milvus_2_1_0_answers_the_same_beside_staged_keys() {
@@ -50,7 +50,7 @@ async fn milvus_2_1_0_answers_the_same_beside_staged_keys() {
     }
     let server = bed.start_as_2_1(SOURCE).await;
     bed.stop(server).await;
-    // 2.1 has changed its metadata, so what was staged does not fit any more.
+    // 2.1 has changed its metadata, so the staged keys are outdated.
     bed.run(&["rollback", "--accept-loss"]);
     assert!(!bed.has_keys("field-index/").await);
     bed.migrate("2.2.16");
@@ -58,7 +58,7 @@ async fn milvus_2_1_0_answers_the_same_beside_staged_keys() {
     bed.stop(server).await;
 }
 
-/// Kills a migration before its transaction of this number reaches etcd.
+/// Kills a migration before its `transaction`th transaction reaches etcd.
 async fn migrate_until_killed(bed: &Bed, transaction: usize) {
     let proxy = Proxy::start(bed.etcd.address()).await;
     let pid = Arc::new(AtomicU32::new(0));

@@ -1,4 +1,4 @@
-//! Three members, of which one or two fail at an exact place of the run.
+//! Three members, of which one or two fail at an exact point of the run.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,13 +11,13 @@ use milvus_meta::transform::CollectionForm;
 use crate::support::etcd::{Etcd, Settings, that_may_be_killed};
 use crate::support::hooked::{Hooked, Moment};
 use crate::support::migration::Case;
-use crate::support::process::bury;
+use crate::support::process::end_lock_lease;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
 type Members = Arc<Mutex<Vec<Etcd>>>;
 
-/// A place in a run of `migrate`.
+/// A point in a run of `migrate`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     /// The first batch of staging.
@@ -44,7 +44,7 @@ fn stages(txn: &Txn, case: &Case) -> bool {
     !txn.ops.is_empty() && txn.ops.iter().all(is_staged) && !asks(txn)
 }
 
-/// Whether it only asks what the server takes: one comparison never holds.
+/// Whether the transaction only probes server limits: one comparison is never true.
 fn asks(txn: &Txn) -> bool {
     let never = |compare: &Compare| matches!(compare, Compare::CreateRevision(_, -1));
     txn.compares.iter().any(never)
@@ -92,7 +92,7 @@ async fn leader_first(store: &EtcdStore, members: &Members) -> Vec<usize> {
     indexes
 }
 
-/// Calls `act` once, at this place of the run.
+/// Calls `act` once at this point of the run.
 fn at(
     place: Place,
     case: &Arc<Case>,
@@ -115,8 +115,8 @@ fn run_environment() -> Environment {
     Environment::silent()
 }
 
-/// Ends well, or part-way and then continues; then back.
-async fn on_and_back(
+/// The run succeeds or fails part-way and resumes; then it is rolled back.
+async fn migrate_and_roll_back(
     case: &Arc<Case>,
     store: &EtcdStore,
     hooked: &Hooked<EtcdStore>,
@@ -129,7 +129,7 @@ async fn on_and_back(
     mend();
     if let Err(error) = outcome {
         assert_eq!(error.kind(), ErrorClass::PartWay, "{note}: {error:?}");
-        bury(case, store).await;
+        end_lock_lease(case, store).await;
         let again = case.migrate(store, &backup, &run_environment()).await;
         again.unwrap_or_else(|error| panic!("{note}: {error:?}"));
     }
@@ -139,7 +139,7 @@ async fn on_and_back(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_leader_is_killed_while_staging_and_just_before_and_after_the_commit() {
+async fn a_killed_leader_loses_nothing() {
     let case = Arc::new(Case::new("base/in.jsonl", CollectionForm::Database));
     let (members, store) = cluster().await;
     case.load(&store).await;
@@ -154,16 +154,16 @@ async fn the_leader_is_killed_while_staging_and_just_before_and_after_the_commit
             killed.lock().unwrap()[leader].kill();
         });
         let mend = || members.lock().unwrap()[leader].restart();
-        on_and_back(&case, &store, &hooked, mend, &format!("{place:?}")).await;
+        migrate_and_roll_back(&case, &store, &hooked, mend, &format!("{place:?}")).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_member_hangs_for_longer_than_a_request_may_take() {
+async fn a_member_that_hangs_loses_nothing() {
     let case = Arc::new(Case::new("base/in.jsonl", CollectionForm::Split));
     let (members, store) = cluster().await;
     case.load(&store).await;
-    // The leader, and the one that is asked: all three in turn cover both.
+    // The leader, and the connected member: all three in turn cover both.
     for (index, place) in [
         Place::Staging(Moment::Before),
         Place::Commit(Moment::Before),
@@ -178,11 +178,11 @@ async fn a_member_hangs_for_longer_than_a_request_may_take() {
             stopped.lock().unwrap()[member].stop();
         });
         let mend = || members.lock().unwrap()[member].go_on();
-        on_and_back(&case, &store, &hooked, mend, &format!("{place:?}")).await;
+        migrate_and_roll_back(&case, &store, &hooked, mend, &format!("{place:?}")).await;
     }
 }
 
-/// Loses the majority at a place, for good as far as the run can see.
+/// Loses the majority at a point of the run, permanently from the view of the run.
 async fn without_majority(place: Place, legal: &[WriteState]) {
     let case = Arc::new(Case::new("base/in.jsonl", CollectionForm::Split));
     let (members, store) = cluster().await;
@@ -221,7 +221,7 @@ async fn without_majority(place: Place, legal: &[WriteState]) {
         members[one].restart();
         members[other].restart();
     }
-    // What was said of the state is true.
+    // The reported state is correct.
     let journal = case.journal(&store).await.unwrap();
     if error.written == WriteState::Staged {
         assert!(journal.phase.is_before_commit());
@@ -229,30 +229,30 @@ async fn without_majority(place: Place, legal: &[WriteState]) {
     if error.written == WriteState::Committed {
         assert!(!journal.phase.is_before_commit());
     }
-    bury(&case, &store).await;
+    end_lock_lease(&case, &store).await;
     let again = case.migrate(&store, &backup, &run_environment()).await;
     assert!(again.unwrap().resumed);
     case.expect_after(&store, &format!("{place:?}")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_majority_while_staging_the_run_ends_part_way_and_resumes_later() {
+async fn a_majority_lost_while_staging_is_survived() {
     without_majority(Place::Staging(Moment::Before), &[WriteState::Staged]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_majority_at_the_commit_nobody_claims_to_know_whether_it_was_done() {
+async fn a_majority_lost_at_the_commit_is_in_doubt() {
     let legal = [WriteState::InDoubt, WriteState::Staged];
     without_majority(Place::Commit(Moment::Before), &legal).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_majority_right_after_the_commit_the_run_resumes_later() {
+async fn a_majority_lost_after_the_commit_is_survived() {
     without_majority(Place::Commit(Moment::After), &[WriteState::Committed]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_majority_that_comes_back_in_time_lets_the_run_end_well() {
+async fn a_short_loss_of_the_majority_is_awaited() {
     let case = Arc::new(Case::new("base/in.jsonl", CollectionForm::Database));
     let (members, store) = cluster().await;
     case.load(&store).await;

@@ -1,5 +1,5 @@
-//! Somebody comes in the middle: from the revision at which that happened on, nothing of ours is
-//! written. Revisions of a real etcd prove it.
+//! A component registers or the lock is lost during a run: the run writes nothing at later
+//! revisions, as the revisions of a real etcd show.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::support::migration::{Case, put_all};
 /// No run of these tests takes more transactions.
 const TRANSACTIONS_MAX: usize = 200;
 
-/// What happens at a transaction of the run.
+/// The event at a transaction of the run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Event {
     /// A component registers.
@@ -28,12 +28,12 @@ enum Event {
     LockLost,
 }
 
-/// Whose session key it is.
+/// The session key that the component registers.
 fn session(case: &Case) -> Vec<u8> {
     case.root.join(b"session/querynode-7")
 }
 
-async fn happen(event: Event, case: &Case, store: &EtcdStore) {
+async fn trigger(event: Event, case: &Case, store: &EtcdStore) {
     match event {
         Event::Registers => put_all(store, vec![Op::put(session(case), "{}")]).await,
         Event::LockLost => {
@@ -46,8 +46,14 @@ async fn happen(event: Event, case: &Case, store: &EtcdStore) {
     }
 }
 
-/// The first revision at which a key is there, or is not, between two revisions.
-async fn turned(store: &EtcdStore, key: &[u8], is_there: bool, from: i64, to: i64) -> i64 {
+/// The first revision between two revisions at which a key exists, or does not.
+async fn first_revision_where(
+    store: &EtcdStore,
+    key: &[u8],
+    is_there: bool,
+    from: i64,
+    to: i64,
+) -> i64 {
     let (mut low, mut high) = (from, to);
     while low < high {
         let middle = low + (high - low) / 2;
@@ -62,7 +68,8 @@ async fn turned(store: &EtcdStore, key: &[u8], is_there: bool, from: i64, to: i6
     low
 }
 
-/// Everything below the root path but sessions and the lock, with the revisions of its last changes.
+/// Everything below the root path except sessions and the lock, with the revisions of its last
+/// changes.
 async fn state(case: &Case, store: &EtcdStore, revision: i64) -> Vec<Entry> {
     let request = RangeRequest::new(case.everything()).at(revision);
     let sessions: KeyRange = case.root.range_below("session/");
@@ -72,9 +79,9 @@ async fn state(case: &Case, store: &EtcdStore, revision: i64) -> Vec<Entry> {
         .collect()
 }
 
-/// Lets `event` happen right before the `number`th transaction of a run. `None` when the run has
-/// fewer; else how it failed, after the proof that nothing was written from then on.
-async fn struck(
+/// Triggers `event` right before the `number`th transaction of a run. Returns `None` when the run
+/// has fewer; otherwise its error, after checking that nothing was written from then on.
+async fn run_with_event(
     case: &Arc<Case>,
     store: &EtcdStore,
     (event, number): (Event, usize),
@@ -101,7 +108,7 @@ async fn struck(
             async move {
                 if count == number && moment == Moment::Before {
                     from.store(newest(&store).await, Ordering::SeqCst);
-                    happen(event, &case, &store).await;
+                    trigger(event, &case, &store).await;
                     done.store(true, Ordering::SeqCst);
                 }
             }
@@ -120,8 +127,10 @@ async fn struck(
     let end = newest(store).await;
     let from = from.load(Ordering::SeqCst);
     let at = match event {
-        Event::Registers => turned(store, &session(case), true, from, end).await,
-        Event::LockLost => turned(store, &case.root.lock_key(), false, from, end).await,
+        Event::Registers => first_revision_where(store, &session(case), true, from, end).await,
+        Event::LockLost => {
+            first_revision_where(store, &case.root.lock_key(), false, from, end).await
+        }
     };
     let failed = failed.unwrap_or_else(|| panic!("nothing stopped the run at {number}"));
     assert_eq!(
@@ -129,7 +138,7 @@ async fn struck(
         state(case, store, end).await,
         "transaction {number}: written after revision {at}"
     );
-    // It leaves again, and the run continues to its end.
+    // The component leaves, and the run resumes and succeeds.
     put_all(store, vec![Op::Delete(KeyRange::single(session(case)))]).await;
     if back {
         case.roll_back(store, &environment).await.unwrap();
@@ -150,7 +159,7 @@ async fn newest(store: &EtcdStore) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn d27_after_a_component_registered_nothing_is_written() {
+async fn d27_nothing_is_written_after_a_component_registers() {
     let case = Arc::new(Case::new("base/in.jsonl", CollectionForm::Split));
     let store = etcd::shared().connect().await;
     case.load(&store).await;
@@ -158,12 +167,12 @@ async fn d27_after_a_component_registered_nothing_is_written() {
     let backup = folder.path().join("b");
     for number in 1..TRANSACTIONS_MAX {
         let Some(failed) =
-            struck(&case, &store, (Event::Registers, number), (&backup, false)).await
+            run_with_event(&case, &store, (Event::Registers, number), (&backup, false)).await
         else {
             assert!(number > 12, "a run of {number} transactions");
             return;
         };
-        // Before the lock was taken, and by a transaction of ours that was refused.
+        // Found before the lock was taken, or by a rejected transaction of the run.
         let (EngineErrorKind::Sessions(found) | EngineErrorKind::Intruder(found)) =
             &*failed.failure
         else {
@@ -179,7 +188,7 @@ async fn d27_after_a_component_registered_nothing_is_written() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn d28_after_the_lock_was_lost_nothing_is_written() {
+async fn d28_nothing_is_written_after_the_lock_is_lost() {
     let case = Arc::new(Case::new("base/in.jsonl", CollectionForm::Database));
     let store = etcd::shared().connect().await;
     case.load(&store).await;
@@ -187,7 +196,8 @@ async fn d28_after_the_lock_was_lost_nothing_is_written() {
     let backup = folder.path().join("b");
     // The first takes the lock.
     for number in 2..TRANSACTIONS_MAX {
-        let Some(failed) = struck(&case, &store, (Event::LockLost, number), (&backup, false)).await
+        let Some(failed) =
+            run_with_event(&case, &store, (Event::LockLost, number), (&backup, false)).await
         else {
             assert!(number > 12, "a run of {number} transactions");
             return;
@@ -205,7 +215,7 @@ async fn d28_after_the_lock_was_lost_nothing_is_written() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_rollback_stops_too_when_a_component_registers_or_the_lock_is_lost() {
+async fn a_rollback_writes_nothing_after_a_lost_fence() {
     let case = Arc::new(Case::new("base/in.jsonl", CollectionForm::Split));
     let store = etcd::shared().connect().await;
     case.load(&store).await;
@@ -219,7 +229,7 @@ async fn a_rollback_stops_too_when_a_component_registers_or_the_lock_is_lost() {
         } else {
             Event::LockLost
         };
-        if struck(&case, &store, (event, number), (&backup, true))
+        if run_with_event(&case, &store, (event, number), (&backup, true))
             .await
             .is_none()
         {

@@ -1,4 +1,5 @@
-//! The program is ended at each transaction of a run: at once by SIGKILL, orderly by SIGTERM and SIGINT.
+//! Ends the program at each transaction of a run: immediately by SIGKILL, gracefully by SIGTERM and
+//! SIGINT.
 //!
 //! A proxy between program and etcd counts the transactions and kills the program at an exact one,
 //! before it reaches etcd or after it was applied.
@@ -8,13 +9,13 @@ use milvus_meta::transform::{CollectionForm, staged_family_ranges};
 
 use crate::support::etcd;
 use crate::support::migration::Case;
-use crate::support::process::{Program, bury, expect};
+use crate::support::process::{Program, end_lock_lease, expect};
 use crate::support::proxy::{Proxy, Verdict};
 
 /// No run of these tests takes more transactions.
 const TRANSACTIONS_MAX: usize = 200;
 
-/// Kills the program at its `number`th transaction: every second one after it was applied.
+/// Kills the program at its `number`th transaction; at even numbers after it was applied.
 fn kill_at(proxy: &Proxy, program: &Program, number: usize) {
     let running = program.running();
     let at = if number.is_multiple_of(2) {
@@ -28,12 +29,12 @@ fn kill_at(proxy: &Proxy, program: &Program, number: usize) {
     );
 }
 
-fn let_live(proxy: &Proxy) {
+fn stop_killing(proxy: &Proxy) {
     proxy.judge(|_| Verdict::Pass, || {});
 }
 
-/// Killed at each transaction in turn, the run goes back to the old bytes, and, killed there again, on
-/// to the new ones; from there back, killed on the way as well.
+/// Killed at each transaction in turn, the run is rolled back to the old bytes, or killed again and
+/// resumed to the new ones; the rollback from there is killed as well.
 async fn killed_at_each_transaction(dump: &str, form: CollectionForm) {
     let case = Case::new(dump, form);
     let server = etcd::shared();
@@ -46,27 +47,27 @@ async fn killed_at_each_transaction(dump: &str, form: CollectionForm) {
         let note = format!("{form}: killed at transaction {number}");
         kill_at(&proxy, &program, number);
         let first = program.migrate().await;
-        bury(&case, &store).await;
+        end_lock_lease(&case, &store).await;
         if first.status.code().is_none() {
             legal(&case, &store, &note).await;
-            let_live(&proxy);
+            stop_killing(&proxy);
             expect(0, &program.rollback().await, &note);
             case.expect_before(&store, &note).await;
             kill_at(&proxy, &program, number);
             assert_eq!(program.migrate().await.status.code(), None, "{note}");
-            bury(&case, &store).await;
-            let_live(&proxy);
+            end_lock_lease(&case, &store).await;
+            stop_killing(&proxy);
             expect(0, &program.migrate().await, &note);
         } else {
             expect(0, &first, &note);
             forward_ended = true;
         }
         case.expect_after(&store, &note).await;
-        let note = format!("{note}, and on the way back");
+        let note = format!("{note}, and in the rollback");
         kill_at(&proxy, &program, number);
         let back = program.rollback().await;
-        bury(&case, &store).await;
-        let_live(&proxy);
+        end_lock_lease(&case, &store).await;
+        stop_killing(&proxy);
         if back.status.code().is_none() {
             expect(0, &program.rollback().await, &note);
         } else {
@@ -82,7 +83,7 @@ async fn killed_at_each_transaction(dump: &str, form: CollectionForm) {
     panic!("the runs do not end");
 }
 
-/// Either 2.1 is intact beside what was staged, or the commit is recorded.
+/// Either 2.1 is intact next to staged keys, or the commit is recorded.
 async fn legal(case: &Case, store: &impl meta_store::Store, note: &str) {
     let journal = case.journal(store).await;
     if journal.is_none_or(|journal| journal.phase.is_before_commit()) {
@@ -94,18 +95,18 @@ async fn legal(case: &Case, store: &impl meta_store::Store, note: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn d5_killed_at_each_transaction_the_split_form_resumes_and_rolls_back() {
+async fn d5_the_split_form_survives_a_kill_at_any_write() {
     killed_at_each_transaction("base/in.jsonl", CollectionForm::Split).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn d5_killed_at_each_transaction_the_database_form_resumes_and_rolls_back() {
+async fn d5_the_database_form_survives_a_kill_at_any_write() {
     killed_at_each_transaction("base/in.jsonl", CollectionForm::Database).await;
 }
 
-/// A signal at a transaction: the batch in flight is finished, the lock is given back at once, and the
-/// same command continues.
-async fn ended_orderly(signal: &'static str, code: i32, number: usize) {
+/// A signal at a transaction: the batch in flight is completed, the lock is released at once, and
+/// the same command resumes.
+async fn ended_by_signal(signal: &'static str, code: i32, number: usize) {
     let case = Case::new("dropped/in.jsonl", CollectionForm::Database);
     let server = etcd::shared();
     let store = server.connect().await;
@@ -134,7 +135,7 @@ async fn ended_orderly(signal: &'static str, code: i32, number: usize) {
         all.iter().all(|entry| entry.key != lock),
         "{note}: the lock is held"
     );
-    // Not all of the step that was under way is done first.
+    // The current step is not completed first.
     let ranges = staged_family_ranges(&case.root);
     let is_staged = |entry: &&Entry| ranges.iter().any(|range| range.contains(&entry.key));
     let staged = all.iter().filter(is_staged).count() as u64;
@@ -144,7 +145,7 @@ async fn ended_orderly(signal: &'static str, code: i32, number: usize) {
     assert!(said.contains("resumes"), "{said}");
     expect(0, &program.migrate().await, &note);
     case.expect_after(&store, &note).await;
-    // In the middle of the way back, too.
+    // The same in the middle of a rollback.
     let running = program.running();
     proxy.judge(
         |count| {
@@ -166,11 +167,11 @@ async fn ended_orderly(signal: &'static str, code: i32, number: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sigterm_ends_after_the_batch_in_flight_with_143_and_gives_the_lock_back() {
-    ended_orderly("TERM", 143, 6).await;
+async fn sigterm_finishes_the_batch_and_exits_with_143() {
+    ended_by_signal("TERM", 143, 6).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sigint_ends_after_the_batch_in_flight_with_130_and_gives_the_lock_back() {
-    ended_orderly("INT", 130, 8).await;
+async fn sigint_finishes_the_batch_and_exits_with_130() {
+    ended_by_signal("INT", 130, 8).await;
 }

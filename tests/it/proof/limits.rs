@@ -1,4 +1,4 @@
-//! Limits of the server: operations, sizes, room, history, and no answer at all.
+//! Limits of the server: operations, sizes, space, history, and missing responses.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,9 +17,9 @@ use crate::support::etcd::{Etcd, Settings};
 use crate::support::hooked::{Hooked, Moment};
 use crate::support::metadata::Metadata;
 use crate::support::migration::{Case, put_all, waits, watched};
-use crate::support::process::{Program, bury, expect};
+use crate::support::process::{Program, end_lock_lease, expect};
 
-/// A run with the usual limits, not with small ones.
+/// Migrates with the default limits instead of small ones.
 pub(super) async fn migrate_at_full_size(
     case: &Case,
     store: &impl Store,
@@ -33,20 +33,20 @@ pub(super) async fn migrate_at_full_size(
 }
 
 async fn roll_back_at_full_size(case: &Case, store: &impl Store) {
-    let mut options = case.way_back();
+    let mut options = case.rollback_options();
     options.limits = Limits::default();
     let back = restore(store, &options, &Environment::silent()).await;
     back.unwrap();
 }
 
-/// Nothing below the root path was written.
-pub(super) async fn untouched(case: &Case, store: &impl Store, failed: &EngineError) {
+/// Fails if anything below the root path was written.
+pub(super) async fn expect_untouched(case: &Case, store: &impl Store, failed: &EngineError) {
     assert_eq!(failed.written, WriteState::Nothing, "{failed:?}");
     case.expect_before(store, "refused").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_takes_few_operations_gets_smaller_transactions() {
+async fn a_low_operation_limit_gets_smaller_transactions() {
     for operations in [16, 8] {
         let etcd = Etcd::start(Settings {
             max_txn_ops: Some(operations),
@@ -70,7 +70,7 @@ async fn a_server_that_takes_few_operations_gets_smaller_transactions() {
 }
 
 #[tokio::test]
-async fn a_server_that_cannot_take_the_commit_is_refused_before_the_first_write() {
+async fn a_commit_too_large_is_found_before_any_write() {
     let etcd = Etcd::start(Settings {
         max_txn_ops: Some(5),
         ..Settings::default()
@@ -86,11 +86,11 @@ async fn a_server_that_cannot_take_the_commit_is_refused_before_the_first_write(
         matches!(*failed.failure, EngineErrorKind::CommitTooLarge { operations } if operations > 5),
         "{failed:?}"
     );
-    untouched(&case, &store, &failed).await;
+    expect_untouched(&case, &store, &failed).await;
     assert!(!backup.exists());
 }
 
-/// Metadata with one collection, which has a description of so many bytes.
+/// Metadata with one collection whose description has this many bytes.
 fn metadata_described(bytes: usize) -> Metadata {
     let mut metadata = Metadata::small();
     metadata.change_collection(|collection| {
@@ -105,9 +105,9 @@ fn described(bytes: usize, form: CollectionForm) -> Case {
     Case::of(relative.collect(), form)
 }
 
-/// The longest description whose record etcd still takes in a request that has nothing else.
+/// The longest description whose record etcd accepts as the only part of a request.
 async fn longest_description(store: &EtcdStore) -> usize {
-    // As long as the longest of the keys in which a collection stands.
+    // As long as the longest key of a collection.
     let key = "k".repeat(80);
     let mut bytes = 3 << 19;
     loop {
@@ -124,10 +124,10 @@ async fn longest_description(store: &EtcdStore) -> usize {
 }
 
 #[tokio::test]
-async fn an_entry_that_does_not_fit_is_named_before_the_first_write() {
+async fn an_entry_too_large_is_named_before_any_write() {
     let etcd = Etcd::start(Settings::default());
     let store = etcd.connect().await;
-    // The record alone is within 1.5 MiB, with our comparisons it is not.
+    // The record alone fits into 1.5 MiB; with the comparisons of the run it does not.
     let longest = longest_description(&store).await;
     let case = described(longest, CollectionForm::Embedded);
     case.load_one_by_one(&store).await;
@@ -141,12 +141,12 @@ async fn an_entry_that_does_not_fit_is_named_before_the_first_write() {
     assert!(String::from_utf8_lossy(key).contains("root-coord/collection/1"));
     assert!(*bytes > 1_500_000);
     assert_eq!(failed.kind(), ErrorClass::Unmigratable);
-    untouched(&case, &store, &failed).await;
+    expect_untouched(&case, &store, &failed).await;
     assert!(!path.exists());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_entry_that_just_fits_goes_forth_and_back() {
+async fn an_entry_that_just_fits_makes_the_round_trip() {
     let etcd = Etcd::start(Settings::default());
     let store = etcd.connect().await;
     let longest = longest_description(&store).await;
@@ -164,7 +164,7 @@ async fn an_entry_that_just_fits_goes_forth_and_back() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_takes_larger_requests_keeps_larger_entries() {
+async fn a_higher_request_limit_allows_larger_entries() {
     let etcd = Etcd::start(Settings {
         max_request_bytes: Some(8 << 20),
         ..Settings::default()
@@ -181,7 +181,7 @@ async fn a_server_that_takes_larger_requests_keeps_larger_entries() {
     case.expect_before(&store, "large").await;
 }
 
-/// Compacts the store when the first page was read, so often as it is reported.
+/// Compacts the store after the first page of a scan, as many times as given.
 struct Compactor {
     store: EtcdStore,
     left: AtomicU64,
@@ -219,7 +219,7 @@ fn compactor(store: &EtcdStore, times: u64) -> Environment {
     })
 }
 
-/// More keys than a few pages hold.
+/// More keys than fit into a few pages.
 fn many_pages() -> Case {
     let mut metadata = Metadata::small();
     for number in 0..9_000 {
@@ -231,7 +231,7 @@ fn many_pages() -> Case {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn d11_a_revision_compacted_under_a_capture_is_read_again_at_a_newer_one() {
+async fn d11_a_compacted_scan_is_repeated() {
     let etcd = Etcd::start(Settings::default());
     let store = etcd.connect().await;
     let case = many_pages();
@@ -262,11 +262,11 @@ async fn d11_a_revision_compacted_under_a_capture_is_read_again_at_a_newer_one()
     assert_eq!(done.unwrap(), MigrateOutcome::Migrated);
     case.expect_after(&store, "compacted while reading").await;
     let names = std::fs::read_dir(folder.path()).unwrap().count();
-    assert_eq!(names, 2, "given up attempts left files behind");
+    assert_eq!(names, 2, "failed attempts left files");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_capture_that_is_compacted_each_time_ends_with_nothing_changed() {
+async fn a_scan_compacted_each_time_changes_nothing() {
     let etcd = Etcd::start(Settings::default());
     let store = etcd.connect().await;
     let case = many_pages();
@@ -281,11 +281,11 @@ async fn a_capture_that_is_compacted_each_time_ends_with_nothing_changed() {
     };
     assert_eq!(source.kind, StoreErrorKind::Compacted);
     assert_eq!(failed.kind(), ErrorClass::Failed);
-    untouched(&case, &store, &failed).await;
+    expect_untouched(&case, &store, &failed).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn d21_an_etcd_that_hangs_in_the_middle_ends_the_run_in_time_and_resumes_later() {
+async fn d21_a_run_ends_in_time_when_etcd_hangs() {
     let etcd = Etcd::start(Settings::default());
     let options = Options {
         request_timeout: Duration::from_millis(500),
@@ -321,7 +321,7 @@ async fn d21_an_etcd_that_hangs_in_the_middle_ends_the_run_in_time_and_resumes_l
         assert_eq!(source.kind, StoreErrorKind::Timeout);
         assert!(source.message.contains(&store.endpoints()[0]), "{source}");
         assert!(!action.is_empty());
-        bury(&case, &store).await;
+        end_lock_lease(&case, &store).await;
         case.migrate(&store, &path, &Environment::silent())
             .await
             .unwrap();
@@ -334,7 +334,7 @@ async fn d21_an_etcd_that_hangs_in_the_middle_ends_the_run_in_time_and_resumes_l
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn d26_an_etcd_that_hangs_from_the_start_is_named_in_seconds() {
+async fn d26_an_etcd_that_hangs_is_named_in_seconds() {
     let mut etcd = Etcd::start(Settings::default());
     let case = Case::new("base/in.jsonl", CollectionForm::Split);
     etcd.stop();

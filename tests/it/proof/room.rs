@@ -1,4 +1,4 @@
-//! The room that etcd has: the quota, and the alarm when it is used up.
+//! Free space in etcd: the quota, and the alarm when it is exceeded.
 
 use std::path::PathBuf;
 
@@ -7,22 +7,22 @@ use meta_store::etcd::EtcdStore;
 use meta_store::{Op, Store, StoreError, StoreErrorKind, Txn};
 use milvus_meta::transform::CollectionForm;
 
-use super::limits::{migrate_at_full_size, untouched};
+use super::limits::{expect_untouched, migrate_at_full_size};
 use crate::support::etcd::{Etcd, Settings, cached};
 use crate::support::hooked::{Hooked, Moment};
 use crate::support::migration::Case;
-use crate::support::process::{Program, bury, expect};
+use crate::support::process::{Program, end_lock_lease, expect};
 
 const JUNK_BYTES: u64 = 100_000;
 
-/// Puts junk under one key, again and again: history that a compaction frees.
+/// Writes one key repeatedly: history that a compaction removes.
 async fn put_junk(store: &EtcdStore) -> Result<(), StoreError> {
     let ops = vec![Op::put("junk", vec![7; 100_000])];
     let compares = Vec::new();
     store.txn(Txn { compares, ops }).await.map(|_| ())
 }
 
-/// Until the server refuses.
+/// Writes until the server rejects a request.
 async fn fill(store: &EtcdStore) {
     let full = loop {
         if let Err(error) = put_junk(store).await {
@@ -32,9 +32,9 @@ async fn fill(store: &EtcdStore) {
     assert_eq!(full.kind, StoreErrorKind::NoSpace);
 }
 
-/// Until about so many bytes of the quota are left.
+/// Writes until about this many bytes of the quota are left.
 async fn fill_up_to(store: &EtcdStore, left: u64) {
-    // What was written last is counted only when it is committed, and this commits.
+    // etcd counts the last writes only after it commits them, which this forces.
     store.defragment(&store.endpoints()[0]).await.unwrap();
     let size = store.status().await.unwrap().members[0].db_size;
     for _ in 0..(QUOTA - left - size) / (JUNK_BYTES + 5_000) {
@@ -53,17 +53,17 @@ fn with_quota(server: Option<PathBuf>) -> Etcd {
     })
 }
 
-/// The quota is reported, and a migration that does not fit is refused with the numbers.
+/// The quota is reported, and a migration that does not fit is rejected with the numbers.
 async fn too_little_room(etcd: Etcd) {
     let store = etcd.connect().await;
     let case = Case::new("medium/in.jsonl", CollectionForm::Split);
     case.load(&store).await;
     let environment = Environment::silent();
     let limits = Limits::default();
-    let told = status(&store, &case.root, &limits, &environment)
+    let report = status(&store, &case.root, &limits, &environment)
         .await
         .unwrap();
-    assert_eq!(told.etcd.quota, QUOTA);
+    assert_eq!(report.etcd.quota, QUOTA);
     fill_up_to(&store, 400_000).await;
     let folder = tempfile::tempdir().unwrap();
     let backup = folder.path().join("b");
@@ -81,9 +81,9 @@ async fn too_little_room(etcd: Etcd) {
     assert_eq!(*quota, QUOTA);
     assert!(in_use + needed > QUOTA && *needed > 150_000, "{failed:?}");
     assert_eq!(failed.kind(), ErrorClass::Failed);
-    untouched(&case, &store, &failed).await;
+    expect_untouched(&case, &store, &failed).await;
     assert!(!backup.exists());
-    // The cure that is reported.
+    // The recommended remedy.
     compact(&store, &case.root, &limits).await.unwrap();
     let done = migrate_at_full_size(&case, &store, &backup, &environment).await;
     done.unwrap();
@@ -91,13 +91,13 @@ async fn too_little_room(etcd: Etcd) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn too_little_free_space_is_refused_with_the_numbers_before_the_first_write() {
+async fn too_little_free_space_is_rejected_on_etcd_3_5() {
     too_little_room(with_quota(None)).await;
 }
 
-/// The older line, where `scripts/etcd 3.4` has fetched one.
+/// The older release line, if `scripts/etcd 3.4` has fetched one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn too_little_free_space_is_refused_by_the_older_line_of_etcd_too() {
+async fn too_little_free_space_is_rejected_on_etcd_3_4() {
     if let Some(server) = cached("3.4") {
         too_little_room(with_quota(Some(server))).await;
     }
@@ -123,14 +123,14 @@ async fn disarm(etcd: &Etcd) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_alarm_in_the_middle_ends_the_run_part_way_and_resumes_when_that_is_cleared() {
+async fn a_run_resumes_after_an_alarm_is_cleared() {
     let etcd = with_quota(None);
     let store = etcd.connect().await;
     let case = Case::new("base/in.jsonl", CollectionForm::Database);
     case.load(&store).await;
     let folder = tempfile::tempdir().unwrap();
     let backup = folder.path().join("b");
-    // In the middle of staging, and at the commit and what comes after.
+    // In the middle of staging, at the commit and after it.
     for number in [6, 10, 14, 18] {
         let filler = store.clone();
         let hooked = Hooked::new(store.clone(), move |count, moment, _| {
@@ -148,7 +148,7 @@ async fn an_alarm_in_the_middle_ends_the_run_part_way_and_resumes_when_that_is_c
             "{failed:?}"
         );
         assert_eq!(failed.kind(), ErrorClass::PartWay, "{failed:?}");
-        // Raised already: a new run is refused before it writes, whatever it would do.
+        // With an alarm raised, a new run is rejected before any write.
         let again = case.migrate(&store, &backup, &Environment::silent()).await;
         assert!(again.is_err());
         compact(&store, &case.root, &Limits::default())
@@ -168,9 +168,9 @@ async fn an_alarm_in_the_middle_ends_the_run_part_way_and_resumes_when_that_is_c
     }
 }
 
-/// What the program says of an alarm: how to clear it.
+/// The report of an alarm names the commands that clear it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_alarm_is_found_before_the_first_write_and_the_remedy_is_reported() {
+async fn an_alarm_is_found_before_any_write() {
     let etcd = with_quota(None);
     let store = etcd.connect().await;
     let case = Case::new("base/in.jsonl", CollectionForm::Database);
@@ -189,6 +189,6 @@ async fn an_alarm_is_found_before_the_first_write_and_the_remedy_is_reported() {
     ] {
         assert!(said.contains(text), "{text} not in {said}");
     }
-    bury(&case, &store).await;
+    end_lock_lease(&case, &store).await;
     case.expect_before(&store, "an alarm is raised").await;
 }

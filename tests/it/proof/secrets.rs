@@ -1,4 +1,4 @@
-//! Passwords show nowhere, and a user limited to the root path suffices.
+//! Passwords are never shown, and a user limited to the root path is sufficient.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
@@ -9,14 +9,14 @@ use milvus_meta::transform::CollectionForm;
 
 use crate::support::etcd::{Etcd, Settings};
 use crate::support::migration::Case;
-use crate::support::process::{Program, bury, expect};
+use crate::support::process::{Program, end_lock_lease, expect};
 use crate::support::proxy::{Proxy, Verdict};
 
 const USER: &str = "migrator";
 const PASSWORD: &str = "Tr0ub4dor-and-3";
 const WRONG: &str = "wrong-Horse-battery";
 
-/// A server whose user may read and write what Milvus and the journal need, and nothing else.
+/// A server with a user that has only the rights that Milvus and the journal need.
 async fn with_limited_user(case: &Case) -> (Etcd, EtcdStore) {
     let etcd = Etcd::start(Settings::default());
     let client = etcd_client::Client::connect([etcd.endpoint()], None)
@@ -73,7 +73,7 @@ fn silent(output: &Output, note: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn d24_d30_a_user_limited_to_meta_root_and_journal_can_run_everything() {
+async fn d24_d30_a_limited_user_can_run_everything() {
     let case = Case::new("base/in.jsonl", CollectionForm::Database);
     let (etcd, store) = with_limited_user(&case).await;
     let program = program(&case, etcd.endpoint());
@@ -85,7 +85,8 @@ async fn d24_d30_a_user_limited_to_meta_root_and_journal_can_run_everything() {
         &["backup", "--backup-file", &file],
     ] {
         expect(0, &program.run(command).await, command[0]);
-        // Nothing was written to etcd but the lock, which is gone again; `session/id` neither.
+        // Nothing was written to etcd except the lock, which is released; `session/id` is
+        // unchanged.
         case.expect_before(&store, command[0]).await;
     }
     expect(0, &program.migrate().await, "migrate");
@@ -96,12 +97,12 @@ async fn d24_d30_a_user_limited_to_meta_root_and_journal_can_run_everything() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn passwords_show_in_no_output_log_error_journal_backup_or_process_list() {
+async fn passwords_are_never_shown_or_stored() {
     let case = Case::new("base/in.jsonl", CollectionForm::Database);
     let (etcd, store) = with_limited_user(&case).await;
     let proxy = Proxy::start(etcd.address()).await;
     let program = program(&case, proxy.endpoint());
-    // In the middle of the run, as anybody on the machine sees it.
+    // The process list in the middle of the run, as any user of the machine sees it.
     let listed = Arc::new(Mutex::new(Vec::new()));
     let (running, list) = (program.running(), Arc::clone(&listed));
     proxy.judge(
@@ -133,7 +134,7 @@ async fn passwords_show_in_no_output_log_error_journal_backup_or_process_list() 
         hides(&entry.key, "etcd");
         hides(&entry.value, "etcd");
     }
-    look_into_backups(&program);
+    check_backups(&program);
     for arguments in [
         &["status", "--format=json", "--log-format=json"] as &[&str],
         &["plan"],
@@ -146,8 +147,8 @@ async fn passwords_show_in_no_output_log_error_journal_backup_or_process_list() 
     }
 }
 
-/// The one backup holds no secret, and nobody else can read it.
-fn look_into_backups(program: &Program) {
+/// The only backup contains no secret and is readable only by its owner.
+fn check_backups(program: &Program) {
     let mut files = 0;
     for file in std::fs::read_dir(program.folder.path()).unwrap() {
         let path = file.unwrap().path();
@@ -165,11 +166,11 @@ fn look_into_backups(program: &Program) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refused_password_shows_in_no_error() {
+async fn a_rejected_password_is_in_no_error() {
     let case = Case::new("base/in.jsonl", CollectionForm::Database);
     let (etcd, _) = with_limited_user(&case).await;
     let mut program = program(&case, etcd.endpoint());
-    // Wrong, by the variable and by a file; and where it must not stand.
+    // A wrong password in the variable and in a file, and one in the wrong place.
     program.environment[0].1 = WRONG.to_owned();
     let refused = program.run(&["status"]).await;
     expect(1, &refused, "wrong password");
@@ -195,9 +196,9 @@ async fn a_refused_password_shows_in_no_error() {
     silent(&refused, "wrong password in the file");
 }
 
-/// The dead run's lock waits out its lease; a user with few rights can wait for it, too.
+/// The lock of the dead run expires with its lease; a user with few rights can wait for it as well.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_dead_runs_lock_is_awaited_and_then_the_run_resumes() {
+async fn the_lock_of_a_dead_run_is_awaited() {
     let case = Case::new("base/in.jsonl", CollectionForm::Database);
     let (etcd, store) = with_limited_user(&case).await;
     let proxy = Proxy::start(etcd.address()).await;
@@ -219,5 +220,5 @@ async fn a_dead_runs_lock_is_awaited_and_then_the_run_resumes() {
     expect(3, &refused, "locked");
     expect(0, &program.migrate().await, "after the lease has ended");
     case.expect_after(&store, "after the lease has ended").await;
-    bury(&case, &store).await;
+    end_lock_lease(&case, &store).await;
 }

@@ -34,7 +34,7 @@ fn new_snapshot(name: &str, offset: u64) -> String {
 }
 
 #[test]
-fn d43_the_creation_time_is_that_of_the_newest_snapshot() {
+fn d43_the_newest_snapshot_gives_the_creation_time() {
     let before = Metadata::small();
     let after = before.after(&before.migrate(Split));
     assert_eq!(
@@ -59,7 +59,7 @@ fn d43_the_creation_time_is_that_of_the_newest_snapshot() {
 }
 
 #[test]
-fn old_aliases_go_in_every_form() {
+fn old_aliases_are_deleted_in_every_form() {
     let before = Metadata::small();
     for form in FORMS {
         let after = before.after(&before.migrate(form));
@@ -90,7 +90,7 @@ fn d41_an_alias_may_contain_the_separator_of_snapshots() {
 }
 
 #[test]
-fn t2_an_alias_without_snapshot_gets_one_at_its_collections_creation_time() {
+fn t2_an_alias_without_snapshot_gets_one() {
     let mut before = Metadata::small();
     before.remove(&old_snapshot("books", 5));
     let migration = before.migrate(Split);
@@ -107,7 +107,7 @@ fn t2_an_alias_without_snapshot_gets_one_at_its_collections_creation_time() {
 }
 
 #[test]
-fn t2_the_plain_alias_is_believed() {
+fn t2_the_plain_alias_key_is_authoritative() {
     let mut before = Metadata::small();
     before.drop(&old_snapshot("books", 9));
     let migration = before.migrate(Split);
@@ -132,7 +132,7 @@ fn t2_the_plain_alias_is_believed() {
 }
 
 #[test]
-fn an_alias_that_moved_without_a_snapshot_is_reported_and_both_are_carried() {
+fn an_alias_moved_without_a_snapshot_is_reported() {
     for form in FORMS {
         let mut before = Metadata::small();
         let mut other = collection(2);
@@ -147,7 +147,7 @@ fn an_alias_that_moved_without_a_snapshot_is_reported_and_both_are_carried() {
         assert!(!migration.has_errors());
         let after = before.after(&migration);
         let aliases = after.iter().filter(|(key, _)| key.contains("aliases/"));
-        // The plain key stands before its snapshot.
+        // The plain key sorts before its snapshot.
         let stands_for: Vec<_> = aliases
             .map(|(_, value)| AliasInfo::decode(value.as_slice()).unwrap().collection_id)
             .collect();
@@ -194,22 +194,22 @@ fn dropped_aliases_stay_dropped() {
 }
 
 #[test]
-fn t9_below_the_alias_snapshots_everything_goes() {
+fn t9_all_alias_snapshots_are_deleted() {
     let mut before = Metadata::small();
-    let odd = "snapshots/root-coord/collection-alias/books";
-    before.raw(odd, b"x");
+    let without_timestamp = "snapshots/root-coord/collection-alias/books";
+    before.raw(without_timestamp, b"x");
     let migration = before.migrate(Split);
-    assert!(!before.after(&migration).contains_key(odd));
+    assert!(!before.after(&migration).contains_key(without_timestamp));
     assert!(has(
         &migration,
         Severity::Notice,
         "snapshot-without-timestamp",
-        odd
+        without_timestamp
     ));
 }
 
 #[test]
-fn an_alias_without_collection_is_reported_and_left_out() {
+fn an_alias_without_collection_is_skipped() {
     let mut before = Metadata::small();
     before.put("root-coord/collection-alias/lost", &alias("lost", 99));
     let migration = before.migrate(Split);
@@ -228,7 +228,7 @@ fn an_alias_without_collection_is_reported_and_left_out() {
 }
 
 #[test]
-fn t6_an_alias_that_cannot_be_read_is_an_error_and_left_out_under_skip() {
+fn t6_an_unreadable_alias_is_an_error_or_skipped() {
     for (value, code) in [
         (&b"\x08"[..], "undecodable-value"),
         (b"\x08\x01", "alias-without-name"),

@@ -1,4 +1,4 @@
-//! D47, T6: collection records that cannot be converted, or that nobody could use.
+//! D47, T6: collection records that cannot be converted or used.
 
 use milvus_meta::entry::Entry;
 use milvus_meta::finding::Severity;
@@ -11,7 +11,7 @@ use super::collections::{PLAIN, snapshot, split_record};
 use crate::support::metadata::{CREATED, Metadata, collection, has, root};
 
 #[test]
-fn d47_t6_records_that_milvus_would_trip_over_are_errors() {
+fn d47_t6_records_that_crash_milvus_are_errors() {
     for form in FORMS {
         let mut before = Metadata::small();
         before.change_collection(|record| record.partition_names.push("extra".into()));
@@ -85,20 +85,20 @@ fn t6_repeated_ids_and_half_records_are_errors() {
 }
 
 #[test]
-fn a_record_under_another_collections_key_is_reported_where_it_keeps_that_key() {
+fn a_record_under_another_key_is_reported() {
     for form in FORMS {
         let mut before = Metadata::small();
         let record = before.entries[PLAIN].clone();
         before.entries.remove(PLAIN);
         before.raw("root-coord/collection/3", &record);
         let key = "root-coord/collection/3";
-        let is_told = has(&before.migrate(form), Severity::Warning, "id-mismatch", key);
-        assert_eq!(is_told, form != Database, "{form}");
+        let is_reported = has(&before.migrate(form), Severity::Warning, "id-mismatch", key);
+        assert_eq!(is_reported, form != Database, "{form}");
     }
 }
 
 #[test]
-fn t6_a_dead_history_that_claims_a_living_collections_id_ends_nothing() {
+fn t6_a_dropped_history_with_a_live_id_is_ignored() {
     for form in FORMS {
         let plain = Metadata::small();
         let mut before = plain.clone();
@@ -118,7 +118,7 @@ fn t6_a_dead_history_that_claims_a_living_collections_id_ends_nothing() {
 }
 
 #[test]
-fn t6_text_that_is_no_utf_8_is_an_error_wherever_it_stands() {
+fn t6_text_that_is_not_utf_8_is_an_error() {
     let mut before = Metadata::small();
     before.change_collection(|record| {
         record.schema.as_mut().unwrap().fields[0].description = "DESCRIPTION".into();
@@ -134,7 +134,7 @@ fn t6_text_that_is_no_utf_8_is_an_error_wherever_it_stands() {
 }
 
 #[test]
-fn a_collection_that_nobody_can_use_is_carried_and_reported() {
+fn an_unusable_collection_is_carried_and_reported() {
     for form in FORMS {
         let mut before = Metadata::small();
         before.change_collection(|record| {
@@ -184,7 +184,7 @@ fn a_collection_that_nobody_can_use_is_carried_and_reported() {
 }
 
 #[test]
-fn t6_skip_takes_an_unreadable_collection_out_of_2_2s_sight() {
+fn t6_skip_hides_an_unreadable_collection_from_2_2() {
     for form in FORMS {
         let mut before = Metadata::small();
         before.raw("root-coord/collection/2", b"\x08");
@@ -208,7 +208,7 @@ fn t6_skip_takes_an_unreadable_collection_out_of_2_2s_sight() {
 }
 
 #[test]
-fn t6_skip_takes_out_just_the_snapshot_that_cannot_be_read() {
+fn t6_skip_drops_only_the_unreadable_snapshot() {
     let mut before = Metadata::small();
     before.raw(&snapshot(4), b"\x08");
     let migration = before.skip(Split);
@@ -236,25 +236,30 @@ fn t6_of_two_records_with_one_id_the_greater_key_wins() {
 }
 
 #[test]
-fn a_key_that_is_not_spelt_as_its_family_is_an_error_and_stays_under_skip() {
+fn a_malformed_key_is_an_error_and_kept_by_skip() {
     for form in FORMS {
         let mut before = Metadata::small();
-        let odd = "root-coord/collection/abc";
-        before.raw(odd, b"whatever");
+        let malformed = "root-coord/collection/abc";
+        before.raw(malformed, b"whatever");
         assert!(has(
             &before.migrate(form),
             Severity::Error,
             "unreadable-key",
-            odd
+            malformed
         ));
         let migration = before.skip(form);
-        assert!(has(&migration, Severity::Warning, "unreadable-key", odd));
-        assert_eq!(before.after(&migration)[odd], b"whatever");
+        assert!(has(
+            &migration,
+            Severity::Warning,
+            "unreadable-key",
+            malformed
+        ));
+        assert_eq!(before.after(&migration)[malformed], b"whatever");
     }
 }
 
 #[test]
-fn a_snapshot_at_the_last_timestamp_stays_under_skip() {
+fn skip_keeps_a_snapshot_at_the_last_timestamp() {
     for form in FORMS {
         let mut before = Metadata::small();
         let last = format!("snapshots/root-coord/collection/1_ts{}", u64::MAX);
@@ -266,26 +271,29 @@ fn a_snapshot_at_the_last_timestamp_stays_under_skip() {
             "unreadable-key",
             &last
         ));
-        let told = before.migrate(form);
-        let told = told.findings().iter().find(|it| it.key.ends_with(&last));
+        let outcome = before.migrate(form);
+        let outcome = outcome.findings().iter().find(|it| it.key.ends_with(&last));
         assert!(
-            told.unwrap().message.contains("largest possible timestamp"),
-            "{told:?}"
+            outcome
+                .unwrap()
+                .message
+                .contains("largest possible timestamp"),
+            "{outcome:?}"
         );
         let done = Metadata {
             entries: before.after(&before.skip(form)),
         };
         assert_eq!(done.entries[&last], record, "{form}");
-        // Nor is it touched by a run that continues after the commit.
+        // A resumed run after the commit does not delete it either.
         let rest = remaining_after_commit(&root(), form, OnBrokenRecord::Skip, &done.list());
         assert_eq!(rest, Remaining::default(), "{form}");
     }
 }
 
-/// Milvus removes the files of what it does not know, so a plan says how much data that is. What 2.2 finds
-/// is a dropped collection: metadata that was left out on purpose is not reported as lost afterwards.
+/// Milvus deletes the files of unknown collections, so a plan reports the amount of data. 2.2 finds
+/// a dropped collection: intentionally skipped metadata is not reported as lost afterwards.
 #[test]
-fn t6_a_skipped_collection_with_segments_stays_known_as_dropped() {
+fn t6_a_skipped_collection_is_left_as_dropped() {
     for form in FORMS {
         for snapshot_is_readable in [true, false] {
             let mut before = Metadata::small();
@@ -310,7 +318,7 @@ fn t6_a_skipped_collection_with_segments_stays_known_as_dropped() {
 }
 
 #[test]
-fn t10_a_lone_tombstone_with_segments_stays_known_as_dropped() {
+fn t10_a_lone_tombstone_is_left_as_dropped() {
     for form in FORMS {
         let mut before = Metadata::small();
         before
@@ -323,7 +331,7 @@ fn t10_a_lone_tombstone_with_segments_stays_known_as_dropped() {
     }
 }
 
-/// The codes of the errors that verification of the result reports.
+/// The error codes of the verification of the result.
 fn errors_after(before: &Metadata, migration: &Migration) -> Vec<String> {
     let mut checker = Checker::new(root());
     for (key, value) in before.after(migration) {

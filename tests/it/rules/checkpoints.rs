@@ -22,7 +22,7 @@ fn position(timestamp: u64) -> internal::MsgPosition {
     }
 }
 
-/// A collection with two channels, of which one has segments, beside one that was dropped.
+/// A collection with two channels, one of them with segments, and a dropped collection.
 fn with_channels() -> Metadata {
     let mut before = Metadata::small();
     before.change_collection(|record| {
@@ -74,9 +74,9 @@ fn checkpoints(before: &Metadata) -> BTreeMap<String, v2_2::internal::MsgPositio
 }
 
 #[test]
-fn t13_each_channel_of_a_living_collection_gets_a_checkpoint() {
+fn t13_each_live_channel_gets_a_checkpoint() {
     let expected = [
-        // Segment 61: 63 is dropped, and of 60 the dml position counts.
+        // Segment 61: 63 is dropped, and for 60 the dml position counts.
         v2_2::internal::MsgPosition {
             channel_name: "dml_0_1v0".into(),
             msg_id: 20_u64.to_be_bytes().to_vec(),
@@ -107,7 +107,7 @@ fn t13_each_channel_of_a_living_collection_gets_a_checkpoint() {
 }
 
 #[test]
-fn t13_an_existing_checkpoint_stays() {
+fn t13_an_existing_checkpoint_is_kept() {
     let mut before = with_channels();
     let key = format!("{PREFIX}dml_0_1v0");
     before.raw(&key, b"as it is");
@@ -118,8 +118,8 @@ fn t13_an_existing_checkpoint_stays() {
     assert_eq!(after[&format!("{PREFIX}dml_9_9v0")], b"another");
     let staged: Vec<_> = migration.staged().map(|put| put.key).collect();
     let is_staged = |name: &str| {
-        let whole = format!("by-dev/meta/{PREFIX}{name}").into_bytes();
-        staged.contains(&whole)
+        let full_key = format!("by-dev/meta/{PREFIX}{name}").into_bytes();
+        staged.contains(&full_key)
     };
     assert!(is_staged("dml_1_1v1") && !is_staged("dml_0_1v0"));
 }

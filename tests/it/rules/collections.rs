@@ -40,7 +40,7 @@ fn partition_record() -> Vec<u8> {
 }
 
 #[test]
-fn t2_the_split_form_moves_partitions_and_fields_out() {
+fn t2_the_split_form_separates_partitions_and_fields() {
     let before = Metadata::small();
     let after = before.after(&before.migrate(Split));
     assert_eq!(after[PLAIN], split_record(0));
@@ -61,7 +61,7 @@ fn t2_the_split_form_moves_partitions_and_fields_out() {
 }
 
 #[test]
-fn t2b_the_database_form_moves_the_record_and_writes_the_database() {
+fn t2b_the_database_form_writes_the_database() {
     let before = Metadata::small();
     let after = before.after(&before.migrate(Database));
     assert_eq!(
@@ -98,7 +98,7 @@ fn t2b_without_a_collection_there_is_no_database() {
 }
 
 #[test]
-fn the_embedded_form_drops_the_list_of_indexes_only() {
+fn the_embedded_form_drops_only_the_index_list() {
     let before = Metadata::small();
     let after = before.after(&before.migrate(Embedded));
     let mut expected = collection(1);
@@ -112,7 +112,7 @@ fn the_embedded_form_drops_the_list_of_indexes_only() {
 }
 
 #[test]
-fn t2_a_collection_without_snapshot_gets_one_at_its_creation_time() {
+fn t2_a_collection_without_snapshot_gets_one() {
     let mut before = Metadata::small();
     before.remove(&snapshot(0));
     let migration = before.migrate(Split);
@@ -139,7 +139,7 @@ fn t2_a_collection_without_snapshot_gets_one_at_its_creation_time() {
 }
 
 #[test]
-fn t2_the_plain_key_is_believed_where_the_newest_snapshot_is_a_tombstone() {
+fn t2_a_plain_key_wins_over_a_newer_tombstone() {
     let mut before = Metadata::small();
     before.drop(&snapshot(20));
     let migration = before.migrate(Split);
@@ -164,7 +164,7 @@ fn t2_the_plain_key_is_believed_where_the_newest_snapshot_is_a_tombstone() {
 }
 
 #[test]
-fn t2_the_plain_key_is_believed_where_the_newest_snapshot_lives() {
+fn t2_a_dead_plain_key_wins_over_a_live_snapshot() {
     for plain_is_there in [true, false] {
         let mut before = Metadata::small();
         if plain_is_there {
@@ -177,8 +177,8 @@ fn t2_the_plain_key_is_believed_where_the_newest_snapshot_lives() {
         assert_eq!(after[&snapshot(1)], TOMBSTONE);
         assert_eq!(after.contains_key(PLAIN), plain_is_there);
         assert_eq!(after["root-coord/partitions/1/10"], TOMBSTONE);
-        let gone = format!("snapshots/root-coord/partitions/1/10_ts{}", CREATED + 1);
-        assert_eq!(after[&gone], TOMBSTONE);
+        let deleted = format!("snapshots/root-coord/partitions/1/10_ts{}", CREATED + 1);
+        assert_eq!(after[&deleted], TOMBSTONE);
         assert!(has(
             &migration,
             Severity::Warning,
@@ -189,7 +189,7 @@ fn t2_the_plain_key_is_believed_where_the_newest_snapshot_lives() {
 }
 
 #[test]
-fn t2_partitions_follow_their_collection_through_time() {
+fn t2_partitions_get_the_history_of_the_collection() {
     let mut before = Metadata::small();
     let with = |partitions: &[(i64, &str)]| {
         let mut record = collection(1);
@@ -224,8 +224,8 @@ fn t2_partitions_follow_their_collection_through_time() {
 }
 
 #[test]
-fn d33_the_list_of_indexes_comes_from_the_plain_record() {
-    // The snapshot names no index, and the plain record does: its index is written.
+fn d33_the_index_list_comes_from_the_plain_record() {
+    // Only the plain record names an index, which is written.
     let before = Metadata::small();
     let after = before.after(&before.migrate(Split));
     assert!(after.contains_key("field-index/1/7"));
@@ -242,18 +242,18 @@ fn t10_a_tombstone_without_snapshot_never_moves() {
 }
 
 #[test]
-fn t9_a_snapshot_without_timestamp_stays() {
+fn t9_a_snapshot_without_timestamp_is_kept() {
     for form in FORMS {
         let mut before = Metadata::small();
-        let odd = "snapshots/root-coord/collection/1_tsx";
-        before.raw(odd, b"whatever");
+        let without_timestamp = "snapshots/root-coord/collection/1_tsx";
+        before.raw(without_timestamp, b"whatever");
         let migration = before.migrate(form);
-        assert_eq!(before.after(&migration)[odd], b"whatever");
+        assert_eq!(before.after(&migration)[without_timestamp], b"whatever");
         assert!(has(
             &migration,
             Severity::Warning,
             "snapshot-without-timestamp",
-            odd
+            without_timestamp
         ));
         assert!(!migration.has_errors());
     }
@@ -280,7 +280,7 @@ fn unknown_fields_are_reported_and_kept() {
 }
 
 #[test]
-fn unknown_fields_of_a_field_schema_move_out_with_it() {
+fn unknown_fields_of_a_field_schema_are_moved() {
     let mut before = Metadata::small();
     let mut field = crate::support::metadata::field(101, "vector", 101).encode_to_vec();
     field.extend_from_slice(b"\xba\x06\x03xyz");
@@ -300,7 +300,7 @@ fn unknown_fields_of_a_field_schema_move_out_with_it() {
 }
 
 #[test]
-fn t1_each_form_says_what_it_means_under_its_target() {
+fn t1_each_form_is_correct_for_its_target() {
     let entries = Metadata::small().list();
     let run = |form, target| migrate_to(&entries, form, OnBrokenRecord::Fail, target);
     assert!(has(
@@ -331,14 +331,14 @@ fn t1_each_form_says_what_it_means_under_its_target() {
 }
 
 #[test]
-fn resuming_after_the_commit_finishes_what_is_left_and_then_finds_nothing() {
+fn a_resume_after_the_commit_finishes_the_rest() {
     for form in [Split, Embedded] {
         let mut before = Metadata::small();
         before.remove(&snapshot(0));
         let migration = before.migrate(form);
-        let whole = remaining_after_commit(&root(), form, OnBrokenRecord::Fail, &before.list());
-        assert_eq!(whole.rewrites, migration.rewrites());
-        assert_eq!(whole.history, migration.history());
+        let remaining = remaining_after_commit(&root(), form, OnBrokenRecord::Fail, &before.list());
+        assert_eq!(remaining.rewrites, migration.rewrites());
+        assert_eq!(remaining.history, migration.history());
         let mut done = before.clone();
         done.entries = before.after(&migration);
         let rest = remaining_after_commit(&root(), form, OnBrokenRecord::Fail, &done.list());

@@ -1,4 +1,4 @@
-//! Names of indexes, and those that 2.1 gives where `common.defaultIndexName` was changed.
+//! Index names, including those of 2.1 with a changed `common.defaultIndexName`.
 
 use milvus_meta::finding::Severity;
 use milvus_meta::proto::v2_2::index::FieldIndex;
@@ -46,7 +46,7 @@ fn a_renamed_default_index_is_reported() {
 #[test]
 fn two_indexes_of_one_name_are_kept_and_reported() {
     const SECOND: &str = "root-coord/index/1/8";
-    let told = |first: &str, second: &str, deleted: bool| {
+    let messages = |first: &str, second: &str, deleted: bool| {
         let mut before = Metadata::small();
         before.change_collection(|record| {
             let schema = record.schema.as_mut().unwrap();
@@ -77,7 +77,7 @@ fn two_indexes_of_one_name_are_kept_and_reported() {
             finding.message.clone()
         })
     };
-    let message = told("_auto", "_auto", false).unwrap();
+    let message = messages("_auto", "_auto", false).unwrap();
     for part in [
         "field \"vector\" (101)",
         "field \"other\" (102)",
@@ -86,7 +86,7 @@ fn two_indexes_of_one_name_are_kept_and_reported() {
         assert!(message.contains(part), "{message}");
     }
     assert!(message.contains("\"_auto\""));
-    assert!(told("_default_idx_102", "_default_idx", false).is_some());
-    assert!(told("_default_idx", "_default_idx", false).is_none());
-    assert!(told("_auto", "_auto", true).is_none());
+    assert!(messages("_default_idx_102", "_default_idx", false).is_some());
+    assert!(messages("_default_idx", "_default_idx", false).is_none());
+    assert!(messages("_auto", "_auto", true).is_none());
 }

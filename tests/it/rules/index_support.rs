@@ -13,7 +13,7 @@ use crate::support::metadata::{
 
 const SEGMENT: &str = "root-coord/segment-index/1/8/10/50";
 
-/// The small instance with index 8, named `by_age`, on field 102, named `age`, of this type, with the indexed
+/// The small instance with index 8 `by_age` on field 102 `age` of this type, with the indexed
 /// segment 50 (build 91) and the small segment 51.
 fn with_index(data_type: i32, params: &[(&str, &str)]) -> Metadata {
     let mut before = Metadata::small();
@@ -40,7 +40,7 @@ fn migrate(before: &Metadata, target: &str) -> Migration {
     migrate_to(&before.list(), form, OnBrokenRecord::Fail, target)
 }
 
-/// The index ids of the segment indexes that are written.
+/// The index ids of the written segment indexes.
 fn written(before: &Metadata, migration: &Migration) -> Vec<i64> {
     let after = before.after(migration);
     let rows = after
@@ -88,7 +88,8 @@ fn t17_narrow_sort_indexes_keep_only_their_definition() {
                 let named = "index \"by_age\" (8) on field \"age\" (102) of collection \"collection_1\" (1)";
                 assert!(warning.message.starts_with(named), "{}", warning.message);
                 assert!(warning.message.contains("2 segment indexes"));
-                // As real servers do: 2.2.4, 2.2.9 and 2.2.16 build nothing unasked, 2.3.5 does.
+                // As on real servers: 2.2.4, 2.2.9 and 2.2.16 build nothing by themselves, 2.3.5
+                // does.
                 let asks = warning.message.contains("call create_index");
                 assert_eq!(asks, target < "2.3", "{target}: {}", warning.message);
             }
@@ -130,8 +131,8 @@ fn t17_a_deleted_index_is_not_reported() {
 #[test]
 fn t20_binary_indexes_by_metric_and_target() {
     const BINARY_VECTOR: i32 = 100;
-    // Index type, metric, and whether segment indexes are written and the collection stays loaded, for
-    // 2.2.16 and for 2.3.5. Files of BIN_FLAT are read wrongly by real servers of both.
+    // Index type, metric, and whether segment indexes are written and the collection stays loaded,
+    // for 2.2.16 and for 2.3.5. Real servers of both releases misread files of BIN_FLAT.
     for (index_type, metric, in_2_2, in_2_3) in [
         ("BIN_FLAT", "JACCARD", (false, true), (false, true)),
         ("BIN_FLAT", "HAMMING", (false, true), (false, true)),
@@ -140,26 +141,26 @@ fn t20_binary_indexes_by_metric_and_target() {
         ("BIN_IVF_FLAT", "TANIMOTO", (true, true), (false, false)),
     ] {
         for (target, (files, loaded)) in [("2.2.16", in_2_2), ("2.3.5", in_2_3)] {
-            let what = format!("{index_type} {metric} {target}");
+            let case = format!("{index_type} {metric} {target}");
             let params = [("index_type", index_type), ("metric_type", metric)];
             let before = with_index(BINARY_VECTOR, &params);
             let migration = migrate(&before, target);
             let expected = if files { &[7, 7, 8, 8][..] } else { &[7, 7] };
-            assert_eq!(written(&before, &migration), expected, "{what}");
+            assert_eq!(written(&before, &migration), expected, "{case}");
             let after = before.after(&migration);
-            assert!(after.contains_key("field-index/1/8"), "{what}");
+            assert!(after.contains_key("field-index/1/8"), "{case}");
             let is_loaded = after.contains_key("querycoord-collection-loadinfo/1");
-            assert_eq!(is_loaded, loaded, "{what}");
+            assert_eq!(is_loaded, loaded, "{case}");
             let rebuilt = found(&migration, "segment-index-unusable").len();
-            assert_eq!(rebuilt, usize::from(!files), "{what}");
+            assert_eq!(rebuilt, usize::from(!files), "{case}");
             let retired = found(&migration, "retired-metric").len();
-            assert_eq!(retired, usize::from(!loaded), "{what}");
+            assert_eq!(retired, usize::from(!loaded), "{case}");
         }
     }
 }
 
 #[test]
-fn t20_metrics_with_other_answers_are_reported() {
+fn t20_metrics_with_changed_results_are_reported() {
     for (metric, reported) in [("SUBSTRUCTURE", 1), ("SUPERSTRUCTURE", 1), ("JACCARD", 0)] {
         let params = [("index_type", "BIN_FLAT"), ("metric_type", metric)];
         let migration = migrate(&with_index(100, &params), "2.2.16");

@@ -69,8 +69,8 @@ fn d44_t7_an_index_definition_is_flattened_and_sorted() {
 }
 
 #[test]
-fn t19_default_scalar_types_are_no_user_params_from_2_3_on() {
-    // Data type, index type, target, and how many pairs the user gave.
+fn t19_2_3_drops_default_scalar_index_types() {
+    // Data type, index type, target, and the number of pairs given by the user.
     for (data_type, index_type, target, expected) in [
         (5, "STL_SORT", "2.2.16", 1),
         (5, "STL_SORT", "2.3.5", 0),
@@ -101,7 +101,7 @@ fn t19_default_scalar_types_are_no_user_params_from_2_3_on() {
 }
 
 #[test]
-fn an_indexed_segment_joins_its_build() {
+fn an_indexed_segment_is_joined_with_its_build() {
     let expected = SegmentIndex {
         collection_id: 1,
         partition_id: 10,
@@ -124,7 +124,7 @@ fn an_indexed_segment_joins_its_build() {
 }
 
 #[test]
-fn d34_t3_segments_that_were_too_small_get_build_ids_of_their_own() {
+fn d34_t3_small_segments_get_unique_build_ids() {
     let mut before = Metadata::small();
     // A second index on the same small segment, and another small segment.
     before.change_collection(|record| {
@@ -158,9 +158,9 @@ fn d34_t3_segments_that_were_too_small_get_build_ids_of_their_own() {
 }
 
 #[test]
-fn d35_t3_ids_of_segment_records_are_known_too_and_records_left_out_use_none() {
+fn d35_t3_build_ids_of_all_records_are_reserved() {
     let mut before = Metadata::small();
-    // Names build 40, which has no record, on an index that nobody refers to: left out, but known.
+    // Build 40 has no record and belongs to an unreferenced index: skipped, but reserved.
     let mut orphan = segment_index(70, 40);
     orphan.index_id = 99;
     before.put("root-coord/segment-index/1/99/10/70", &orphan);
@@ -205,8 +205,8 @@ fn d36_t4_a_missing_build_is_an_error_or_left_out() {
 }
 
 #[test]
-fn t4_of_a_missing_build_it_is_reported_whether_the_segment_is_still_there() {
-    let told = |segment_is_there: bool| {
+fn t4_a_missing_build_reports_the_segment_state() {
+    let findings_when = |segment_is_there: bool| {
         let mut before = Metadata::small();
         before.remove("indexes/90");
         if segment_is_there {
@@ -214,12 +214,12 @@ fn t4_of_a_missing_build_it_is_reported_whether_the_segment_is_still_there() {
         }
         before.skip(Split).findings()[0].message.clone()
     };
-    assert!(told(true).contains("searched without index"));
-    assert!(told(false).contains("no such segment any more"));
+    assert!(findings_when(true).contains("searched without index"));
+    assert!(findings_when(false).contains("no such segment any more"));
 }
 
 #[test]
-fn t4_build_id_0_with_the_index_enabled_is_a_missing_build() {
+fn t4_an_enabled_index_with_build_0_lacks_its_build() {
     let mut before = Metadata::small();
     let mut record = segment_index(51, 0);
     record.enable_index = true;
@@ -263,7 +263,7 @@ fn t4_a_missing_build_of_a_deleted_index_is_a_notice() {
 }
 
 #[test]
-fn d39_t5_what_no_live_collection_refers_to_is_left_out_and_counted() {
+fn d39_t5_unreferenced_indexes_are_counted() {
     let mut before = Metadata::small();
     before.put("root-coord/index/1/8", &definition(8));
     let mut orphan = segment_index(60, 0);
@@ -311,7 +311,7 @@ fn d39_t5_what_no_live_collection_refers_to_is_left_out_and_counted() {
 }
 
 #[test]
-fn t6_a_missing_definition_names_its_key_and_who_refers_to_it() {
+fn t6_a_missing_definition_names_key_and_reference() {
     let mut before = Metadata::small();
     before.remove(INDEX);
     let migration = before.migrate(Split);
@@ -332,7 +332,7 @@ fn t6_a_missing_definition_names_its_key_and_who_refers_to_it() {
 }
 
 #[test]
-fn t6_an_index_on_a_field_that_is_not_there_is_an_error() {
+fn t6_an_index_on_a_missing_field_is_an_error() {
     let mut before = Metadata::small();
     before.change_collection(|record| record.field_indexes = vec![reference(555, 7)]);
     assert!(has(
@@ -344,7 +344,7 @@ fn t6_an_index_on_a_field_that_is_not_there_is_an_error() {
 }
 
 #[test]
-fn d46_t6_bad_params_are_an_error_before_anything_is_written() {
+fn d46_t6_invalid_params_are_an_error() {
     let mut before = Metadata::small();
     let mut record = definition(7);
     record.index_params = vec![pair("params", "{")];
@@ -365,7 +365,7 @@ fn d46_t6_bad_params_are_an_error_before_anything_is_written() {
 }
 
 #[test]
-fn d45_t7_parameters_keep_their_value_and_null_is_reported() {
+fn d45_t7_params_keep_values_and_null_is_reported() {
     let mut before = Metadata::small();
     let mut record = definition(7);
     let json = r#"{"nlist": 2097152, "ratio": 1e-5, "list": [1, 2], "none": null, "on": true}"#;
@@ -387,9 +387,9 @@ fn d45_t7_parameters_keep_their_value_and_null_is_reported() {
 }
 
 #[test]
-fn t6_joins_go_by_the_ids_in_the_values_and_the_greater_key_wins() {
+fn t6_joins_use_the_ids_in_the_values() {
     let mut before = Metadata::small();
-    // The same segment index, index and build again, under greater keys.
+    // The same segment index, index and build with greater keys.
     let mut again = segment_index(50, 91);
     again.create_time = 1;
     before.put("root-coord/segment-index/1/7/10/59", &again);
@@ -433,7 +433,7 @@ fn two_segments_never_share_a_build() {
 }
 
 #[test]
-fn t10_tombstones_from_2_0_are_passed_over() {
+fn t10_tombstones_from_2_0_are_skipped() {
     let mut before = Metadata::small();
     before.drop("root-coord/index/1/3");
     before.drop("root-coord/segment-index/1/3/10/50");
@@ -443,7 +443,7 @@ fn t10_tombstones_from_2_0_are_passed_over() {
 }
 
 #[test]
-fn t11_index_files_where_2_2_does_not_look_are_a_warning() {
+fn t11_index_files_unreachable_by_2_2_are_a_warning() {
     let with = |change: fn(&mut IndexMeta)| {
         let mut before = Metadata::small();
         let mut record = build(90, 10, 50);
@@ -497,7 +497,7 @@ fn undecodable_records_are_errors_with_their_keys() {
 }
 
 #[test]
-fn unknown_fields_that_have_no_place_in_2_2_are_reported_with_the_first_key() {
+fn unknown_fields_dropped_by_2_2_are_reported() {
     let mut before = Metadata::small();
     for key in [INDEX, "indexes/90", "root-coord/segment-index/1/7/10/50"] {
         let mut value = before.entries[key].clone();
@@ -512,7 +512,7 @@ fn unknown_fields_that_have_no_place_in_2_2_are_reported_with_the_first_key() {
 }
 
 #[test]
-fn all_findings_come_at_once() {
+fn all_findings_are_reported_together() {
     let mut before = Metadata::small();
     before.remove("indexes/90");
     before.raw("root-coord/collection/2", b"\x08");
@@ -521,13 +521,13 @@ fn all_findings_come_at_once() {
     let migration = before.migrate(Split);
     let errors = migration.findings().iter();
     let errors = errors.filter(|finding| finding.severity == Severity::Error);
-    // The load state is unreadable, and of a collection that is missing.
+    // The load state is undecodable, and that of a missing collection.
     assert_eq!(errors.count(), 5);
     assert!(migration.findings().is_sorted());
 }
 
 #[test]
-fn a_segments_rows_are_found_by_the_ids_in_its_value() {
+fn segment_rows_are_joined_by_the_ids_in_the_value() {
     let mut before = Metadata::small();
     before.put("datacoord-meta/s/1/10/59", &segment(51, 34));
     let found = segments(&before);

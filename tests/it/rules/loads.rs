@@ -31,7 +31,7 @@ fn is_loaded(before: &Metadata) -> bool {
 }
 
 #[test]
-fn t8_a_loaded_collection_stays_loaded_with_its_replicas() {
+fn t8_a_loaded_collection_keeps_its_replicas() {
     let before = with_state(|state| {
         state.replica_number = 0;
         state.released_partition_i_ds = vec![77];
@@ -59,7 +59,7 @@ fn t8_a_loaded_collection_stays_loaded_with_its_replicas() {
 }
 
 #[test]
-fn t8_deleted_indexes_are_not_named_and_the_last_live_one_wins() {
+fn t8_the_last_live_index_is_named() {
     let mut before = Metadata::small();
     before.change_collection(|record| {
         record.field_indexes = vec![reference(101, 6), reference(101, 7), reference(101, 8)];
@@ -75,7 +75,7 @@ fn t8_deleted_indexes_are_not_named_and_the_last_live_one_wins() {
 }
 
 #[test]
-fn t8_partitions_are_judged_one_by_one() {
+fn t8_partitions_are_checked_one_by_one() {
     let mut before = with_state(|state| {
         state.load_type = 1;
         state.partition_i_ds = vec![10, 11];
@@ -112,8 +112,8 @@ fn t8_partitions_are_judged_one_by_one() {
 }
 
 #[test]
-fn d38_t8_what_is_unloaded_is_listed() {
-    for (what, before) in [
+fn d38_t8_unloaded_collections_are_listed() {
+    for (case, before) in [
         (
             "half loaded",
             with_state(|state| state.in_memory_percentage = 99),
@@ -124,7 +124,7 @@ fn d38_t8_what_is_unloaded_is_listed() {
             with_state(|state| state.collection_id = 5),
         ),
         (
-            "no partition whole",
+            "no complete partition",
             with_state(|state| {
                 state.load_type = 1;
                 state.partition_states = vec![partition_state(10, 99)];
@@ -137,17 +137,17 @@ fn d38_t8_what_is_unloaded_is_listed() {
         }),
     ] {
         let migration = before.migrate(Split);
-        assert!(!is_loaded(&before), "{what}");
+        assert!(!is_loaded(&before), "{case}");
         assert!(
             has(&migration, Severity::Notice, "not-loaded", STATE),
-            "{what}"
+            "{case}"
         );
-        assert!(!migration.has_errors(), "{what}");
+        assert!(!migration.has_errors(), "{case}");
     }
 }
 
 #[test]
-fn d37_t8_without_a_live_vector_index_nothing_is_loaded_whatever_the_load_type() {
+fn d37_t8_loading_needs_a_live_vector_index() {
     for load_type in [1, 2] {
         let mut none = with_state(|state| state.load_type = load_type);
         none.change_collection(|record| record.field_indexes.clear());
@@ -172,7 +172,7 @@ fn d37_t8_without_a_live_vector_index_nothing_is_loaded_whatever_the_load_type()
 }
 
 #[test]
-fn t8_replicas_of_collections_that_are_not_loaded_go() {
+fn t8_replicas_of_unloaded_collections_are_deleted() {
     let mut before = Metadata::small();
     before.put("queryCoord-ReplicaMeta/31", &replica(31, 55));
     let migration = before.migrate(Split);
@@ -182,7 +182,7 @@ fn t8_replicas_of_collections_that_are_not_loaded_go() {
     assert!(has(&migration, Severity::Notice, "replica-left-out", key));
 }
 
-/// Two partitions, 10 and 11, of which the first is loaded, or the collection with both.
+/// Two partitions, 10 and 11: only the first is loaded, or the collection with both.
 fn with_two_partitions(load_type: i32, released: &[i64]) -> Metadata {
     let mut before = with_state(|state| {
         state.load_type = load_type;
@@ -199,7 +199,7 @@ fn with_two_partitions(load_type: i32, released: &[i64]) -> Metadata {
 }
 
 #[test]
-fn t15_from_2_3_on_collection_and_partitions_have_records() {
+fn t15_2_3_has_collection_and_partition_loads() {
     let partition = |id: i64| PartitionLoadInfo {
         collection_id: 1,
         partition_id: id,
@@ -238,7 +238,7 @@ fn t15_from_2_3_on_collection_and_partitions_have_records() {
     }
 }
 
-/// Nothing knows of partition loads: every target of 2.3 and later recovers them.
+/// No release needs extra records of partition loads: 2.3 and later recover them.
 fn has_only_loads(migration: &Migration) -> bool {
     let mut findings = migration.findings().iter();
     findings.all(|finding| !finding.code.contains("partition"))
@@ -260,7 +260,7 @@ fn t15_before_2_3_one_kind_of_record_is_written() {
 }
 
 #[test]
-fn what_is_not_loaded_is_named_with_what_to_do() {
+fn unloaded_collections_are_named_with_a_hint() {
     let message = |before: &Metadata| {
         let migration = before.migrate(Split);
         let mut findings = migration.findings().iter();
@@ -273,7 +273,7 @@ fn what_is_not_loaded_is_named_with_what_to_do() {
         half.starts_with(start) && half.ends_with("; load it again"),
         "{half}"
     );
-    // Also of one that was loaded in part: loading it again would fail.
+    // Also a partly loaded collection: loading it again would fail.
     let mut none = with_state(|state| state.in_memory_percentage = 59);
     none.change_collection(|record| record.field_indexes.clear());
     let none = message(&none);
@@ -282,12 +282,15 @@ fn what_is_not_loaded_is_named_with_what_to_do() {
         none.contains("create an index") && !none.contains("load it again"),
         "{none}"
     );
-    let gone = message(&with_state(|state| state.collection_id = 5));
-    assert!(gone.ends_with("the collection does not exist"), "{gone}");
+    let missing = message(&with_state(|state| state.collection_id = 5));
+    assert!(
+        missing.ends_with("the collection does not exist"),
+        "{missing}"
+    );
 }
 
 #[test]
-fn d19_the_old_load_state_goes_and_its_keys_are_named_in_the_plan() {
+fn d19_the_old_load_state_is_deleted_and_planned() {
     let before = Metadata::small();
     for form in FORMS {
         let migration = before.migrate(form);

@@ -1,7 +1,9 @@
-//! Collections that lost their fields and partitions: what a repair restores, from where, and what it refuses.
+//! Collections that lost their fields and partitions: what a repair restores, its sources, and what
+//! it rejects.
 //!
-//! The damaged states are those of Milvus' own catalog code: an alteration on 2.2.0 to 2.2.8 writes the record in place,
-//! a rename on 2.2.9 and later moves it into the database, and 2.3.18, 2.4.5 and later move it at the largest timestamp.
+//! The damaged states are those of the catalog code of Milvus: an alteration on 2.2.0 to 2.2.8
+//! writes the record in place, a rename on 2.2.9 and later moves it into the database, and 2.3.18,
+//! 2.4.5 and later move it at the largest timestamp.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,7 +18,7 @@ use prost::Message as _;
 use super::repair::{Image, apply, errors, official, put, repair, repair_with, writes};
 use crate::support::metadata::{CREATED, Metadata, codes, collection, root, segment};
 
-/// When the record was altered.
+/// The time of the alteration.
 const ALTERED: u64 = CREATED + 1_000;
 const IN_PLACE: &str = "root-coord/collection/1";
 const IN_DATABASE: &str = "root-coord/database/collection-info/1/1";
@@ -108,7 +110,7 @@ fn damaged(how: Damage) -> Image {
     image
 }
 
-/// Without what the snapshots of the collection hold, as the garbage collection of 2.3 leaves it.
+/// Removes the snapshots of the collection's children, as the garbage collection of 2.3 does.
 fn without_history(how: Damage) -> Image {
     let mut image = damaged(how);
     image.retain(|key, value| {
@@ -120,7 +122,7 @@ fn without_history(how: Damage) -> Image {
     image
 }
 
-/// Partitions and fields with their values, snapshots by the keys of their objects.
+/// Partitions and fields with their values; snapshots without the timestamp in the key.
 fn children(image: &Image) -> BTreeSet<(String, Vec<u8>)> {
     let entries = image.iter().map(|(key, value)| {
         let key = String::from_utf8(root().strip(key).unwrap().to_vec()).unwrap();
@@ -132,7 +134,7 @@ fn children(image: &Image) -> BTreeSet<(String, Vec<u8>)> {
     entries.filter(|(key, _)| is_child(key)).collect()
 }
 
-/// What a migration to separate keys gives.
+/// The result of a migration to separate keys.
 fn expected() -> BTreeSet<(String, Vec<u8>)> {
     let metadata = metadata();
     let after = metadata.after(&metadata.migrate(CollectionForm::Database));
@@ -156,11 +158,11 @@ fn message(migration: &Migration, severity: Severity, code: &str) -> String {
     found[0].message.clone()
 }
 
-fn assert_complete(repaired: &Image, what: &str) {
-    assert_eq!(children(repaired), expected(), "{what}");
-    assert_eq!(errors(repaired, "2.3.22"), Vec::<String>::new(), "{what}");
+fn assert_complete(repaired: &Image, case: &str) {
+    assert_eq!(children(repaired), expected(), "{case}");
+    assert_eq!(errors(repaired, "2.3.22"), Vec::<String>::new(), "{case}");
     let again = repair(repaired, "2.3.22");
-    assert!(again.is_empty(), "{what}: {:?}", again.findings());
+    assert!(again.is_empty(), "{case}: {:?}", again.findings());
 }
 
 fn source(entries: impl IntoIterator<Item = Entry>) -> Arc<SchemaSource> {
@@ -260,7 +262,7 @@ fn snapshots_are_preferred_to_a_backup() {
 }
 
 #[test]
-fn a_frozen_record_moves_to_a_time_that_can_be_followed() {
+fn a_frozen_record_gets_a_usable_timestamp() {
     let image = damaged(Damage::Started);
     let migration = repair(&image, "2.3.22");
     message(&migration, Severity::Warning, "frozen-record");
@@ -271,7 +273,7 @@ fn a_frozen_record_moves_to_a_time_that_can_be_followed() {
     assert_eq!(get(&repaired, &thawed), get(&image, IN_DATABASE));
 }
 
-/// 2.3.18 and later bring back what was dropped after their first start.
+/// 2.3.18 and later restore collections that were dropped after their first start.
 #[test]
 fn a_dropped_collection_is_not_restored() {
     let mut image = damaged(Damage::Started);
@@ -335,7 +337,7 @@ fn a_dropped_collection_is_not_restored() {
 }
 
 #[test]
-fn a_schema_that_other_records_contradict_is_not_restored() {
+fn a_contradicted_schema_is_not_restored() {
     let index = v2_2::index::FieldIndex {
         index_info: Some(v2_2::index::IndexInfo {
             collection_id: 1,
@@ -408,7 +410,7 @@ fn a_schema_that_other_records_contradict_is_not_restored() {
     }
 }
 
-/// What the newest snapshot lacks may have been dropped since an older one.
+/// An object missing from the newest snapshot may have been dropped after an older one.
 #[test]
 fn an_older_snapshot_is_never_restored() {
     let mut image = damaged(Damage::Renamed);
@@ -434,9 +436,9 @@ fn an_older_snapshot_is_never_restored() {
     assert!(text.contains("partition 11"), "{text}");
 }
 
-/// A database id changes by a tombstone in the old database; the collection came back later.
+/// A new database id leaves a tombstone in the old database; the collection came back later.
 #[test]
-fn a_frozen_collection_that_left_its_database_and_returned_is_kept() {
+fn a_frozen_collection_back_in_its_database_is_kept() {
     let mut image = damaged(Damage::Started);
     let live = get(&image, IN_DATABASE).unwrap();
     let snapshot = |time: u64| format!("snapshots/{IN_DATABASE}_ts{time}");
@@ -447,10 +449,10 @@ fn a_frozen_collection_that_left_its_database_and_returned_is_kept() {
     assert_complete(&apply(&migration, &image), "returned");
 }
 
-/// Milvus writes the frozen value to the plain key, too, so a tombstone there is newer, also where its snapshot
-/// was collected.
+/// Milvus writes the frozen value to the plain key as well, so a tombstone there is newer, even if
+/// its snapshot was garbage-collected.
 #[test]
-fn a_collection_dropped_after_its_freeze_stays_dropped_without_its_snapshot() {
+fn a_collection_dropped_after_its_freeze_stays_dropped() {
     let mut image = damaged(Damage::Started);
     put(&mut image, IN_DATABASE, TOMBSTONE.to_vec());
     let migration = repair(&image, "2.3.22");
@@ -459,19 +461,23 @@ fn a_collection_dropped_after_its_freeze_stays_dropped_without_its_snapshot() {
     assert_eq!(get(&repaired, IN_DATABASE).as_deref(), Some(TOMBSTONE));
 }
 
-/// Segments of a dropped partition stay until they are collected.
+/// Segments of a dropped partition remain until they are garbage-collected.
 #[test]
 fn dropped_segments_do_not_need_their_partition() {
     let mut image = damaged(Damage::Renamed);
-    let mut gone = segment(61, 5);
-    gone.partition_id = 13;
-    gone.state = 6;
-    put(&mut image, "datacoord-meta/s/1/13/61", gone.encode_to_vec());
+    let mut dropped_segment = segment(61, 5);
+    dropped_segment.partition_id = 13;
+    dropped_segment.state = 6;
+    put(
+        &mut image,
+        "datacoord-meta/s/1/13/61",
+        dropped_segment.encode_to_vec(),
+    );
     let migration = repair(&image, "2.3.22");
     message(&migration, Severity::Notice, "schema-restored");
 }
 
-/// Another collection may have had the id: only the same collection's record is used.
+/// Another collection may have had the id: only the record of the same collection is used.
 #[test]
 fn a_record_of_another_collection_is_not_used() {
     let mut other = metadata();
@@ -489,10 +495,10 @@ fn a_record_of_another_collection_is_not_used() {
     message(&migration, Severity::Error, "schema-lost");
 }
 
-/// 2.2 writes a partition that is created after the alteration under a separate key, and files one that it drops under
-/// collection 0.
+/// 2.2 writes a partition created after the alteration under a separate key, and records a dropped
+/// one under collection 0.
 #[test]
-fn partitions_made_and_dropped_after_the_alteration_are_heeded() {
+fn later_partition_changes_are_respected() {
     let mut image = damaged(Damage::Renamed);
     let made = v2_2::etcd::PartitionInfo {
         partition_id: 14,
@@ -535,7 +541,7 @@ fn partitions_made_and_dropped_after_the_alteration_are_heeded() {
     assert_eq!([10, 11, 14].map(is_there), [true, false, true]);
 }
 
-/// A collection of the same name that is embedded, and one that lost its schema, are both repaired.
+/// An embedded collection and one that lost its schema, with the same name, are both repaired.
 #[test]
 fn embedded_and_lost_collections_are_repaired_together() {
     let mut metadata = metadata();
@@ -556,7 +562,7 @@ fn embedded_and_lost_collections_are_repaired_together() {
         }
         let migration = repair_with(&image, "2.3.22", Some(&backup));
         assert!(!migration.has_errors(), "{:?}", migration.findings());
-        // A rollback has no backup to plan with, so what needs one stages nothing.
+        // A rollback has no backup to plan with, so nothing that needs the backup is staged.
         assert_eq!(migration.staged_count() > 0, has_history);
         let repaired = apply(&migration, &image);
         assert_eq!(errors(&repaired, "2.3.22"), Vec::<String>::new());
@@ -565,10 +571,10 @@ fn embedded_and_lost_collections_are_repaired_together() {
     }
 }
 
-/// A killed run leaves any of these states. With the backup the next one ends the same; without it, it never takes a
-/// half restored collection for a complete one.
+/// A killed run leaves any of these states. With the backup the next run ends the same; without it,
+/// a partly restored collection is never taken for a complete one.
 #[test]
-fn an_interrupted_restoration_is_finished_or_refused() {
+fn an_interrupted_restoration_is_finished_or_rejected() {
     let backup = source(metadata().list());
     for (how, has_history) in ALL.iter().flat_map(|how| [(*how, true), (*how, false)]) {
         let before = if has_history {
@@ -576,9 +582,9 @@ fn an_interrupted_restoration_is_finished_or_refused() {
         } else {
             without_history(how)
         };
-        let whole = repair_with(&before, "2.3.22", Some(&backup));
-        let wanted = apply(&whole, &before);
-        let (staged, writes) = writes(&whole);
+        let complete = repair_with(&before, "2.3.22", Some(&backup));
+        let wanted = apply(&complete, &before);
+        let (staged, writes) = writes(&complete);
         assert_eq!(staged, 0);
         let mut image = before.clone();
         for (number, (key, value)) in writes.into_iter().enumerate() {

@@ -1,4 +1,5 @@
-//! Metadata in both layouts: what a migration keeps, what it adds, and what it calls a contradiction.
+//! Metadata in both layouts: the keys that a migration keeps and adds, and the contradictions it
+//! finds.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +21,7 @@ type Keys = BTreeMap<String, Vec<u8>>;
 
 const FORMS: [CollectionForm; 2] = [Split, Database];
 
-/// What 2.2 makes of a collection with an index on its vector field.
+/// The 2.2 keys of a collection with an index on its vector field.
 fn of_2_2(form: CollectionForm, id: i64) -> Keys {
     let mut made = Metadata::default();
     let record = collection(id);
@@ -33,8 +34,8 @@ fn of_2_2(form: CollectionForm, id: i64) -> Keys {
     made.after(&made.migrate(form))
 }
 
-/// [`Metadata::small`] with what is beside it.
-fn beside(keys: impl IntoIterator<Item = (String, Vec<u8>)>) -> Metadata {
+/// [`Metadata::small`] with additional keys.
+fn with_keys(keys: impl IntoIterator<Item = (String, Vec<u8>)>) -> Metadata {
     let mut metadata = Metadata::small();
     metadata.entries.extend(keys);
     metadata
@@ -47,8 +48,8 @@ fn errors(migration: &Migration) -> Vec<&Finding> {
         .collect()
 }
 
-/// Nothing is wrong with the result as metadata of 2.2.
-fn expect_sound(after: &Keys) {
+/// Fails unless the result is valid 2.2 metadata.
+fn expect_valid(after: &Keys) {
     let mut checker = Checker::new(root());
     for (key, value) in after {
         checker.push(&Entry::new(root().join(key.as_bytes()), value.clone()));
@@ -69,7 +70,7 @@ fn other_collections_of_2_2_are_kept() {
     for form in FORMS {
         for theirs in FORMS {
             let other = of_2_2(theirs, 9);
-            let mixed = beside(other.clone());
+            let mixed = with_keys(other.clone());
             let migration = mixed.migrate(form);
             assert_eq!(
                 errors(&migration),
@@ -77,7 +78,7 @@ fn other_collections_of_2_2_are_kept() {
                 "{form}, {theirs}"
             );
             let after = mixed.after(&migration);
-            expect_sound(&after);
+            expect_valid(&after);
             for (key, value) in &other {
                 let is_shared = key.contains("database/db-info");
                 assert!(
@@ -96,7 +97,7 @@ fn the_commit_names_only_ranges_with_keys() {
     for id in 100..200 {
         keys.extend(of_2_2(Split, id));
     }
-    let migration = beside(keys).migrate(Database);
+    let migration = with_keys(keys).migrate(Database);
     assert_eq!(errors(&migration), Vec::<&Finding>::new());
     assert!(
         migration.removals().len() < 10,
@@ -115,14 +116,14 @@ fn the_same_collection_in_both_layouts_is_kept() {
                 || key.contains("root-coord/partitions/")
                 || key.contains("root-coord/database/")
         });
-        let mixed = beside(copies.map(|(key, value)| (key.clone(), value.clone())));
+        let mixed = with_keys(copies.map(|(key, value)| (key.clone(), value.clone())));
         let migration = mixed.migrate(form);
         assert_eq!(errors(&migration), Vec::<&Finding>::new(), "{form}");
         assert_eq!(mixed.after(&migration), migrated, "{form}");
     }
 }
 
-/// The definition of an index of 2.2 on the vector field of collection 1.
+/// A 2.2 index definition on the vector field of collection 1.
 fn rebuilt(id: i64, created: u64, nlist: &str) -> Vec<u8> {
     let pair = |key: &str, value: &str| v2_2::common::KeyValuePair {
         key: key.into(),
@@ -158,9 +159,9 @@ fn an_index_rebuilt_on_2_2_replaces_that_of_2_1() {
         build_id: 900,
         ..Default::default()
     };
-    // Other parameters and newer, or the same ones whenever it was made.
+    // Newer with other parameters, or with the same ones at any time.
     for (created, nlist) in [(CREATED + 50, "16"), (CREATED + 1, "1024")] {
-        let mixed = beside([
+        let mixed = with_keys([
             ("field-index/1/77".to_owned(), rebuilt(77, created, nlist)),
             (
                 "segment-index/1/10/50/900".to_owned(),
@@ -173,13 +174,13 @@ fn an_index_rebuilt_on_2_2_replaces_that_of_2_1() {
             let key = "root-coord/index/1/7";
             assert!(has(&migration, Severity::Warning, "index-replaced", key));
             let after = mixed.after(&migration);
-            expect_sound(&after);
+            expect_valid(&after);
             assert!(!after.contains_key("field-index/1/7"));
             assert!(!after.contains_key("segment-index/1/10/50/90"));
             for key in ["field-index/1/77", "segment-index/1/10/50/900"] {
                 assert_eq!(after.get(key), mixed.entries.get(key), "{key}");
             }
-            // What is loaded is loaded with the index that stays.
+            // A loaded collection is loaded with the remaining index.
             let partitions = after
                 .iter()
                 .filter(|(key, _)| key.starts_with("querycoord-partition-loadinfo/"));
@@ -198,7 +199,7 @@ fn segment_indexes_that_2_2_has_are_kept() {
     let key = "segment-index/1/10/50/90";
     let mut record = v2_2::index::SegmentIndex::decode(migrated[key].as_slice()).unwrap();
     record.deleted = true;
-    let mixed = beside([(key.to_owned(), record.encode_to_vec())]);
+    let mixed = with_keys([(key.to_owned(), record.encode_to_vec())]);
     let migration = mixed.migrate(Split);
     let after = mixed.after(&migration);
     assert_eq!(after.get(key), mixed.entries.get(key));
@@ -222,7 +223,7 @@ fn the_load_state_of_2_2_is_kept() {
         collection_id: 1,
         ..Default::default()
     };
-    let mixed = beside([
+    let mixed = with_keys([
         (
             "querycoord-collection-loadinfo/1".to_owned(),
             load.encode_to_vec(),
@@ -256,10 +257,10 @@ fn alias_of_2_2(name: &str, collection: i64) -> Vec<u8> {
 }
 
 #[test]
-fn an_alias_is_carried_where_2_2_does_not_have_it() {
+fn an_alias_missing_from_2_2_is_carried() {
     for form in FORMS {
-        let mut mixed = beside(of_2_2(form, 9));
-        // 2.1 gave a collection of 2.2 an alias, and one that 2.2 has already.
+        let mut mixed = with_keys(of_2_2(form, 9));
+        // 2.1 assigned an alias to a 2.2 collection, and has one that 2.2 also has.
         mixed.put("root-coord/collection-alias/fresh", &alias("fresh", 9));
         mixed.put("root-coord/collection-alias/same", &alias("same", 1));
         mixed.raw("root-coord/aliases/same", &alias_of_2_2("same", 1));
@@ -270,7 +271,7 @@ fn an_alias_is_carried_where_2_2_does_not_have_it() {
         let migration = mixed.migrate(form);
         assert_eq!(errors(&migration), Vec::<&Finding>::new(), "{form}");
         let after = mixed.after(&migration);
-        expect_sound(&after);
+        expect_valid(&after);
         let fresh = match form {
             Database => "root-coord/database/aliases/1/fresh",
             Split | CollectionForm::Embedded => "root-coord/aliases/fresh",
@@ -284,7 +285,7 @@ fn an_alias_is_carried_where_2_2_does_not_have_it() {
     }
 }
 
-/// The collection of [`Metadata::small`] as 2.2 has it after something was changed in it.
+/// The collection of [`Metadata::small`] in 2.2 form after a change.
 fn changed(form: CollectionForm, change: impl Fn(&mut v2_1::etcd::CollectionInfo)) -> Keys {
     let mut metadata = Metadata::small();
     metadata.change_collection(change);
@@ -297,7 +298,7 @@ fn changed(form: CollectionForm, change: impl Fn(&mut v2_1::etcd::CollectionInfo
     .collect()
 }
 
-/// What 2.2 has beside [`Metadata::small`], the code of the finding, and parts of its message.
+/// The additional 2.2 keys, the code of the finding, and parts of its message.
 type Contradiction = (&'static str, Keys, &'static str, &'static [&'static str]);
 
 fn contradictions() -> Vec<Contradiction> {
@@ -374,15 +375,15 @@ fn contradictions() -> Vec<Contradiction> {
 
 #[test]
 fn objects_altered_in_both_layouts_are_contradictions() {
-    for (what, keys, code, parts) in contradictions() {
-        let migration = beside(keys).migrate(Database);
+    for (case, keys, code, parts) in contradictions() {
+        let migration = with_keys(keys).migrate(Database);
         let found = errors(&migration);
         let found = found.iter().find(|it| it.code == code);
-        let found = found.unwrap_or_else(|| panic!("{what}: {:?}", migration.findings()));
+        let found = found.unwrap_or_else(|| panic!("{case}: {:?}", migration.findings()));
         for part in parts {
-            assert!(found.message.contains(part), "{what}: {}", found.message);
+            assert!(found.message.contains(part), "{case}: {}", found.message);
         }
-        assert!(found.message.contains("meta-migration migrate"), "{what}");
+        assert!(found.message.contains("meta-migration migrate"), "{case}");
     }
 }
 
@@ -408,8 +409,8 @@ fn a_record_that_2_2_altered_is_a_contradiction() {
 }
 
 #[test]
-fn an_index_of_2_1_whose_field_is_not_known_is_refused() {
-    let mut mixed = beside(of_2_2(Database, 9));
+fn an_index_of_2_1_on_an_unknown_field_is_rejected() {
+    let mut mixed = with_keys(of_2_2(Database, 9));
     mixed.put("root-coord/index/9/8", &definition(8));
     let migration = mixed.migrate(Database);
     let found = errors(&migration);
@@ -417,7 +418,7 @@ fn an_index_of_2_1_whose_field_is_not_known_is_refused() {
         found.iter().any(|it| it.code == "index-not-migrated"),
         "{found:?}"
     );
-    // One that is deleted is left out.
+    // A deleted index is skipped.
     let mut deleted = definition(8);
     deleted.deleted = true;
     mixed.put("root-coord/index/9/8", &deleted);
@@ -425,8 +426,8 @@ fn an_index_of_2_1_whose_field_is_not_known_is_refused() {
 }
 
 #[test]
-fn an_index_of_2_1_that_2_2_has_must_be_the_same() {
-    let mut mixed = beside(of_2_2(Database, 9));
+fn an_index_in_both_layouts_must_be_the_same() {
+    let mut mixed = with_keys(of_2_2(Database, 9));
     mixed.put("root-coord/index/9/7", &definition(7));
     assert_eq!(errors(&mixed.migrate(Database)), Vec::<&Finding>::new());
     let mut changed = definition(7);
@@ -443,7 +444,7 @@ fn an_index_of_2_1_that_2_2_has_must_be_the_same() {
 }
 
 #[test]
-fn an_index_that_2_1_lists_and_2_2_defines_is_kept() {
+fn an_index_listed_by_2_1_and_defined_by_2_2_is_kept() {
     let mut mixed = Metadata::small();
     mixed.change_collection(|record| record.field_indexes = vec![reference(101, 7)]);
     mixed.remove("root-coord/index/1/7");
@@ -452,7 +453,7 @@ fn an_index_that_2_1_lists_and_2_2_defines_is_kept() {
     let migration = mixed.migrate(Database);
     assert_eq!(errors(&migration), Vec::<&Finding>::new());
     let after = mixed.after(&migration);
-    expect_sound(&after);
+    expect_valid(&after);
     assert_eq!(after.get("field-index/1/7"), Some(&kept));
     assert!(after.contains_key("segment-index/1/10/50/90"));
 }

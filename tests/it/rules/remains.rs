@@ -1,5 +1,5 @@
-//! Metadata that is not all that Milvus wrote: what an interrupted run of the official tool leaves (D1), and
-//! collections in the form that later releases empty.
+//! Incomplete metadata: leftovers of an interrupted official run (D1), and collections in a form
+//! that later releases empty.
 
 use milvus_meta::finding::Severity;
 use milvus_meta::proto::v2_1::data;
@@ -11,7 +11,7 @@ use super::FORMS;
 use super::collections::{PLAIN, snapshot};
 use crate::support::metadata::{CREATED, Metadata, collection, has, segment};
 
-/// The families of indexes and aliases, and the last operation on collections.
+/// The families of indexes and aliases, and the last DDL operation on collections.
 const INDEXES_AND_ALIASES: [&str; 6] = [
     "root-coord/index/",
     "root-coord/segment-index/",
@@ -22,7 +22,7 @@ const INDEXES_AND_ALIASES: [&str; 6] = [
 ];
 
 #[test]
-fn d1_segments_with_rows_and_no_trace_of_a_collection_are_an_error() {
+fn d1_segments_without_any_collection_are_an_error() {
     let before = Metadata::after_an_interrupted_official_run();
     for form in FORMS {
         for migration in [before.migrate(form), before.skip(form)] {
@@ -43,7 +43,7 @@ fn d1_segments_with_rows_and_no_trace_of_a_collection_are_an_error() {
 }
 
 #[test]
-fn collections_that_2_1_dropped_leave_a_tombstone_and_are_not_missing() {
+fn collections_dropped_by_2_1_are_not_missing() {
     for key in [PLAIN.to_owned(), snapshot(9)] {
         let mut before = Metadata::after_an_interrupted_official_run();
         before.drop(&key);
@@ -55,7 +55,7 @@ fn collections_that_2_1_dropped_leave_a_tombstone_and_are_not_missing() {
 }
 
 #[test]
-fn a_dropped_segment_misses_no_collection() {
+fn a_dropped_segment_needs_no_collection() {
     const DROPPED: i32 = 6;
     let mut before = Metadata::after_an_interrupted_official_run();
     before.remove_below(&["queryCoord-"]);
@@ -65,7 +65,7 @@ fn a_dropped_segment_misses_no_collection() {
     for form in FORMS {
         assert!(!mentions(&before.migrate(form), "collections-missing"));
     }
-    // One without rows may have them in the message queue.
+    // The rows of a segment without a row count may be in the message queue.
     before.put("datacoord-meta/s/1/10/51", &segment(51, 0));
     assert!(mentions(&before.migrate(Split), "collections-missing"));
 }
@@ -104,14 +104,14 @@ fn a_collection_with_a_live_snapshot_alone_is_missing() {
 }
 
 #[test]
-fn a_segment_of_a_partition_that_never_was_is_an_error() {
+fn a_segment_of_an_unknown_partition_is_an_error() {
     let mut before = Metadata::small();
-    let mut lost = segment(77, 5);
-    lost.partition_id = 11;
-    before.put("datacoord-meta/s/1/11/77", &lost);
+    let mut orphan = segment(77, 5);
+    orphan.partition_id = 11;
+    before.put("datacoord-meta/s/1/11/77", &orphan);
     let migration = before.migrate(Database);
     assert!(has(&migration, Severity::Error, "partitions-missing", ""));
-    // One that was dropped is in the history.
+    // A dropped partition is in the history.
     let mut first = collection(1);
     first.partition_i_ds.push(11);
     first.partition_names.push("gone".into());
@@ -144,7 +144,7 @@ fn segment_of(collection: i64) -> data::SegmentInfo {
 }
 
 #[test]
-fn d1_collections_without_anything_that_the_official_tool_deletes_are_refused() {
+fn d1_collections_without_indexes_are_rejected() {
     let mut before = Metadata::small();
     before.remove_below(&INDEXES_AND_ALIASES);
     before.change_collection(|record| record.field_indexes.clear());
@@ -158,7 +158,7 @@ fn d1_collections_without_anything_that_the_official_tool_deletes_are_refused() 
 }
 
 #[test]
-fn a_single_key_of_those_shows_that_nobody_deleted_them() {
+fn one_index_key_shows_that_none_was_deleted() {
     for key in ["root-coord/dd-operation", "root-coord/collection-alias/old"] {
         let mut before = Metadata::small();
         before.remove_below(&INDEXES_AND_ALIASES);

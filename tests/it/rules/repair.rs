@@ -1,5 +1,5 @@
-//! What a repair makes of 2.2 metadata: of the official tool's output the same as a migration of its source to the
-//! form of the target, and nothing of metadata that is right.
+//! The result of a repair of 2.2 metadata: for the output of the official tool the same as a
+//! migration of its source to the form of the target; correct metadata is not changed.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -63,7 +63,7 @@ pub(super) fn apply(migration: &Migration, image: &Image) -> Image {
         .collect()
 }
 
-/// Below the meta root, without leased keys.
+/// The entries below the meta root without leased keys.
 fn image_of(entries: Vec<Entry>) -> Image {
     let entries = entries.into_iter();
     let below = entries.filter(|it| it.lease == 0 && root().strip(&it.key).is_some());
@@ -72,7 +72,8 @@ fn image_of(entries: Vec<Entry>) -> Image {
         .collect()
 }
 
-/// 2.1 metadata as the official tool leaves it: embedded collections, load state and replicas of 2.1.
+/// 2.1 metadata as the official tool leaves it: embedded collections, load state and replicas of
+/// 2.1.
 pub(super) fn official(metadata: &Metadata) -> Image {
     let source = metadata.list();
     let migration = migrate_to(
@@ -117,7 +118,7 @@ fn is_of_collections(key: &[u8]) -> bool {
     )
 }
 
-/// Keys of collections that live; a repair leaves the history of dropped ones where it is.
+/// Keys of live collections; a repair does not move the history of dropped ones.
 fn collections(image: &Image) -> Image {
     let live = |id: i64| {
         image.iter().any(|(key, value)| {
@@ -148,7 +149,7 @@ fn collections(image: &Image) -> Image {
 }
 
 #[test]
-fn official_output_becomes_what_a_migration_makes() {
+fn repaired_official_output_equals_a_migration() {
     for name in ["base", "dropped", "medium", "unicode"] {
         let official = image_of(read_dump(&format!("{name}/out.jsonl")));
         for (target, wanted) in [
@@ -176,7 +177,7 @@ fn official_output_becomes_what_a_migration_makes() {
 }
 
 #[test]
-fn metadata_that_is_right_is_left_as_it_is() {
+fn a_repair_leaves_correct_metadata_unchanged() {
     for name in ["base", "dropped", "medium", "unicode"] {
         for (form, target) in [
             ("split", "2.2.8"),
@@ -230,34 +231,34 @@ fn a_repair_touches_nothing_without_a_finding() {
     }
 }
 
-/// A key with its new value; none where it is deleted.
+/// A key with its new value, or `None` if it is deleted.
 pub(super) type Write = (Vec<u8>, Option<Vec<u8>>);
 
-/// The writes of a repair in their order, and how many come before the commit.
-pub(super) fn writes(whole: &Migration) -> (usize, Vec<Write>) {
+/// The writes of a repair in order, and the number of those before the commit.
+pub(super) fn writes(complete: &Migration) -> (usize, Vec<Write>) {
     let put = |it: &Put| (it.key.clone(), Some(it.value.clone()));
     let delete = |range: &KeyRange| (range.start.clone(), None);
-    let mut writes: Vec<Write> = whole.staged().map(|it| put(&it)).collect();
+    let mut writes: Vec<Write> = complete.staged().map(|it| put(&it)).collect();
     let staged = writes.len();
-    writes.extend(whole.removals().iter().map(delete));
-    writes.extend(whole.history().iter().rev().map(put));
-    writes.extend(whole.rewrites().iter().rev().map(put));
-    writes.extend(whole.leftovers().iter().rev().map(delete));
+    writes.extend(complete.removals().iter().map(delete));
+    writes.extend(complete.history().iter().rev().map(put));
+    writes.extend(complete.rewrites().iter().rev().map(put));
+    writes.extend(complete.leftovers().iter().rev().map(delete));
     (staged, writes)
 }
 
-/// A killed run leaves any of these states; the plan made from each of them leads to the same end.
+/// A killed run leaves any of these states; a plan made from each of them has the same result.
 #[test]
-fn a_repair_planned_again_on_the_way_ends_the_same() {
+fn a_repair_interrupted_anywhere_ends_the_same() {
     let mut metadata = Metadata::small();
     let mut second = crate::support::metadata::collection(2);
     second.field_indexes.clear();
     metadata.put("root-coord/collection/2", &second);
     let official = official(&metadata);
     for target in ["2.2.8", "2.2.16"] {
-        let whole = repair(&official, target);
-        let wanted = apply(&whole, &official);
-        let (staged, writes) = writes(&whole);
+        let complete = repair(&official, target);
+        let wanted = apply(&complete, &official);
+        let (staged, writes) = writes(&complete);
         let mut image = official.clone();
         for (number, (key, value)) in writes.into_iter().enumerate() {
             match value {
@@ -280,9 +281,9 @@ fn a_repair_planned_again_on_the_way_ends_the_same() {
     }
 }
 
-/// A collection that 2.2.16 created by itself beside those that the official tool wrote.
+/// A collection created by 2.2.16 next to those written by the official tool.
 #[test]
-fn collections_that_2_2_wrote_stay_beside_repaired_ones() {
+fn a_repair_keeps_collections_of_2_2() {
     let mut metadata = Metadata::small();
     let mut second = crate::support::metadata::collection(2);
     second.field_indexes.clear();
@@ -311,9 +312,9 @@ fn collections_that_2_2_wrote_stay_beside_repaired_ones() {
     }
 }
 
-/// Embedded inside a database other than the default: it is split where it is.
+/// Embedded in a database other than the default: it is split in that database.
 #[test]
-fn an_embedded_collection_in_a_database_is_split_in_place() {
+fn an_embedded_collection_in_a_database_is_split() {
     let mut image = official(&Metadata::small());
     let plain = root().join(b"root-coord/collection/1");
     let record = image.remove(&plain).unwrap();
@@ -394,7 +395,7 @@ fn a_record_that_differs_in_the_database_is_an_error() {
 }
 
 #[test]
-fn lone_tombstones_go_and_objects_get_their_snapshot() {
+fn a_repair_deletes_tombstones_and_adds_snapshots() {
     let metadata = Metadata::small();
     let migration = metadata.migrate(CollectionForm::Database);
     let mut image: Image = metadata
@@ -416,7 +417,7 @@ fn lone_tombstones_go_and_objects_get_their_snapshot() {
 }
 
 #[test]
-fn alias_keys_of_2_1_go_where_2_2_knows_the_alias() {
+fn a_repair_deletes_known_2_1_alias_keys() {
     let metadata = Metadata::small();
     let mut image = official(&metadata);
     for (key, value) in &metadata.entries {
@@ -466,7 +467,7 @@ fn record_of(image: &Image) -> v2_2::etcd::CollectionInfo {
     v2_2::etcd::CollectionInfo::decode(record.as_slice()).unwrap()
 }
 
-/// One error of this code that names all of `words`; nothing is changed in the collection.
+/// Fails unless there is one error with this code and all `words`, and the collection is unchanged.
 fn assert_refused(name: &str, image: &Image, target: &str, (code, words): (&str, &[&str])) {
     let migration = repair(image, target);
     let errors: Vec<_> = migration
@@ -499,7 +500,7 @@ fn assert_refused(name: &str, image: &Image, target: &str, (code, words): (&str,
     );
 }
 
-/// A partition and a field that the record does not have.
+/// A partition and a field that the record does not contain.
 fn later_children() -> (Vec<u8>, Vec<u8>) {
     let partition = v2_2::etcd::PartitionInfo {
         partition_id: 12,
@@ -520,7 +521,7 @@ fn later_children() -> (Vec<u8>, Vec<u8>) {
 }
 
 #[test]
-fn a_partition_or_field_that_the_record_does_not_have_is_an_error() {
+fn a_child_missing_from_the_record_is_an_error() {
     let (partition, field) = later_children();
     for (name, key, value, is_stray) in [
         (
@@ -586,7 +587,7 @@ fn a_partition_or_field_that_the_record_does_not_have_is_an_error() {
 }
 
 #[test]
-fn a_newest_snapshot_that_contradicts_the_plain_key_is_an_error() {
+fn a_contradicting_newest_snapshot_is_an_error() {
     let official = official(&Metadata::small());
     let mut other = record_of(&official);
     other.shards_num = 9;
@@ -659,7 +660,7 @@ fn put_children(image: &mut Image) {
 }
 
 #[test]
-fn the_name_of_a_moved_collection_has_to_be_free() {
+fn the_name_of_a_moved_collection_must_be_free() {
     let official = official(&Metadata::small());
     let mut native = record_of(&official);
     native.id = 5;
@@ -722,7 +723,7 @@ fn the_name_of_a_moved_collection_has_to_be_free() {
 }
 
 #[test]
-fn a_defective_record_is_not_said_to_be_converted() {
+fn a_defective_record_is_not_counted_as_converted() {
     let official = official(&Metadata::small());
     let mut unequal = record_of(&official);
     unequal.partition_names.push("more".into());
@@ -802,7 +803,7 @@ fn builds(image: &Image) -> Vec<(i64, i64)> {
 }
 
 #[test]
-fn segment_indexes_without_build_get_separate_ids() {
+fn segment_indexes_without_build_get_unique_ids() {
     let image = with_segment_indexes(&[
         segment_index_of_2_2(50, 90, &["IVF"]),
         segment_index_of_2_2(51, 0, &[]),
@@ -827,7 +828,7 @@ fn segment_indexes_without_build_get_separate_ids() {
 }
 
 #[test]
-fn of_segments_under_one_build_the_last_is_kept() {
+fn the_last_segment_of_a_shared_build_is_kept() {
     let image = with_segment_indexes(&[
         segment_index_of_2_2(50, 90, &["IVF"]),
         segment_index_of_2_2(51, 90, &["IVF"]),

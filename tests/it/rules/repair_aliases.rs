@@ -1,4 +1,4 @@
-//! Alias keys of 2.1 in 2.2 metadata: what a repair carries over, deletes and refuses.
+//! 2.1 alias keys in 2.2 metadata: those that a repair carries, deletes and rejects.
 
 use milvus_meta::finding::Severity;
 use milvus_meta::keys::TOMBSTONE;
@@ -11,7 +11,7 @@ use crate::support::metadata::{CREATED, Metadata, alias, collection, root};
 
 const AT: u64 = CREATED + 50;
 
-/// The official tool's output for two collections, of which the second has no alias.
+/// The output of the official tool for two collections; the second one has no alias.
 fn two() -> Image {
     let mut metadata = Metadata::small();
     let mut second = collection(2);
@@ -94,7 +94,7 @@ fn an_alias_that_only_2_1_has_is_carried_over() {
     }
 }
 
-/// From each state on the way the repair ends the same.
+/// Fails unless a repair from each intermediate state has the same result.
 fn interrupted(before: &Image, target: &str, wanted: &Image) {
     let (staged, writes) = writes(&repair(before, target));
     let mut image = before.clone();
@@ -116,7 +116,7 @@ fn interrupted(before: &Image, target: &str, wanted: &Image) {
 }
 
 #[test]
-fn alias_keys_of_2_1_that_mean_nothing_are_deleted() {
+fn meaningless_2_1_alias_keys_are_deleted() {
     let mut image = two();
     legacy(&mut image, "dangling", 99);
     put(
@@ -133,7 +133,7 @@ fn alias_keys_of_2_1_that_mean_nothing_are_deleted() {
 }
 
 #[test]
-fn alias_keys_of_2_1_that_contradict_2_2_are_refused() {
+fn contradicting_2_1_alias_keys_are_rejected() {
     let other = AliasInfo {
         alias_name: "fresh".into(),
         collection_id: 1,

@@ -1,4 +1,4 @@
-//! T14 and T18: logs of segments, from their records into separate keys.
+//! T14 and T18: segment logs, moved from the records to separate keys.
 
 use milvus_meta::finding::Severity;
 use milvus_meta::proto::v2_2::data;
@@ -19,7 +19,7 @@ fn with(record: &milvus_meta::proto::v2_1::data::SegmentInfo) -> Metadata {
 }
 
 #[test]
-fn t14_logs_get_keys_and_leave_the_record_in_every_form() {
+fn t14_logs_move_to_keys_in_every_form() {
     let mut record = segment_with_logs(51, 12);
     record.deltalogs = vec![logs("delta_log", 51, (0, 77), &[2])];
     let before = with(&record);
@@ -59,14 +59,14 @@ fn t14_logs_get_keys_and_leave_the_record_in_every_form() {
 }
 
 #[test]
-fn t14_an_empty_list_of_deletes_has_a_key_as_2_2_writes_it() {
+fn t14_an_empty_delete_list_gets_a_key() {
     let before = with(&segment_with_logs(51, 12));
     let after = before.after(&before.migrate(CollectionForm::Split));
     assert_eq!(after["datacoord-meta/deltalog/1/10/51/0"], b"");
 }
 
 #[test]
-fn t14_a_segment_without_logs_stays_byte_for_byte() {
+fn t14_a_segment_without_logs_is_unchanged() {
     let before = Metadata::small();
     let migration = before.migrate(CollectionForm::Database);
     let after = before.after(&migration);
@@ -76,7 +76,7 @@ fn t14_a_segment_without_logs_stays_byte_for_byte() {
 }
 
 #[test]
-fn t14_an_odd_path_keeps_the_record_and_is_named_with_the_collection() {
+fn t14_an_unexpected_log_path_keeps_the_record() {
     let mut record = segment_with_logs(51, 12);
     record.statslogs = vec![logs("stats_log", 50, (100, 9), &[12])];
     let before = with(&record);
@@ -88,20 +88,20 @@ fn t14_an_odd_path_keeps_the_record_and_is_named_with_the_collection() {
         assert!(has(&migration, Severity::Warning, "segment-inline", RECORD));
         let findings = migration.findings().iter();
         let inline = findings.filter(|finding| finding.code == "segment-inline");
-        let told: Vec<_> = inline.map(|finding| &finding.message).collect();
+        let messages: Vec<_> = inline.map(|finding| &finding.message).collect();
         assert!(
-            told[0].contains("segment 51 of collection \"collection_1\" (1)"),
-            "{told:?}"
+            messages[0].contains("segment 51 of collection \"collection_1\" (1)"),
+            "{messages:?}"
         );
         assert!(
-            told[0].contains("files/stats_log/1/10/50/100/9"),
-            "{told:?}"
+            messages[0].contains("files/stats_log/1/10/50/100/9"),
+            "{messages:?}"
         );
     }
 }
 
 #[test]
-fn t14_keys_of_other_segments_and_strange_keys_stay() {
+fn t14_other_and_unknown_log_keys_are_kept() {
     let mut before = with(&segment_with_logs(51, 12));
     for key in ["binlog/1/10/49/100", "statslog/1/10/51x", "deltalog/x"] {
         before.raw(&format!("datacoord-meta/{key}"), b"as it was");
@@ -119,7 +119,7 @@ fn t14_keys_of_other_segments_and_strange_keys_stay() {
 }
 
 #[test]
-fn t18_row_counts_that_do_not_follow_are_named() {
+fn t18_row_counts_that_cannot_be_derived_are_named() {
     let mut record = segment_with_logs(51, 12);
     record.binlogs = vec![logs("insert_log", 51, (100, 5), &[0, 0])];
     let migration = with(&record).migrate(CollectionForm::Database);

@@ -1,4 +1,4 @@
-//! The migration as a whole: T12, ranges, plan, digest.
+//! The complete migration: T12, ranges, plan, digest.
 
 use milvus_meta::entry::Entry;
 use milvus_meta::finding::Severity;
@@ -11,7 +11,7 @@ use super::FORMS;
 use crate::support::metadata::{Metadata, root};
 
 #[test]
-fn t12_everything_else_is_untouched_to_the_byte() {
+fn t12_all_other_keys_are_unchanged() {
     let mut before = Metadata::small();
     for (key, value) in [
         ("datacoord-meta/statslog/1/10/51/0", &b"\xff\x00"[..]),
@@ -19,7 +19,7 @@ fn t12_everything_else_is_untouched_to_the_byte() {
         ("queryCoord-segmentMeta/1/10/50", b"s"),
         ("snapshots/root-coord/index/1/7_ts5", b"2.0"),
         ("root-coord/credential/users/alice", b"{}"),
-        ("nobody/knows", b""),
+        ("unknown/key", b""),
         ("root-coord/timestamp", b"t"),
     ] {
         before.raw(key, value);
@@ -36,12 +36,12 @@ fn t12_everything_else_is_untouched_to_the_byte() {
             ];
             let converted = converted.iter().any(|part| key.contains(part))
                 && !key.starts_with("snapshots/root-coord/index");
-            let gone = [
+            let deleted = [
                 "indexes/",
                 "queryCoord-collectionMeta/",
                 "queryCoord-ReplicaMeta/",
             ];
-            if !converted && !gone.iter().any(|part| key.starts_with(part)) {
+            if !converted && !deleted.iter().any(|part| key.starts_with(part)) {
                 assert_eq!(after.get(key), before.entries.get(key), "{key}");
             }
         }
@@ -129,7 +129,7 @@ fn families_that_2_2_does_not_read_are_carried() {
 }
 
 #[test]
-fn an_error_in_the_source_comes_through() {
+fn an_error_in_the_source_is_returned() {
     let migration = Metadata::small().migrate(Split);
     let broken = std::iter::once(Err::<Entry, _>("cut off"));
     let image: Vec<_> = migration.apply(broken).collect();
@@ -146,7 +146,7 @@ fn an_existing_staged_key_is_listed_once() {
         let key = root().strip(&put.key).unwrap().to_vec();
         before.raw(std::str::from_utf8(&key).unwrap(), &put.value);
     }
-    // It is not written again.
+    // The key is not written again.
     let again = before.migrate(Split);
     assert!(again.staged_count() < migration.staged_count());
     assert_eq!(before.after(&again), expected);
@@ -197,7 +197,7 @@ fn the_plan_counts_what_happens_to_each_family() {
     let database = figures(Database);
     assert!(database.contains(&row("root-coord/collection", 1, 0, 0, 1)));
     assert!(database.contains(&row("root-coord/database/db-info", 0, 1, 0, 0)));
-    // The snapshot has no list of indexes to lose.
+    // The snapshot has no list of indexes to remove.
     let embedded = figures(Embedded);
     assert!(embedded.contains(&row("snapshots/root-coord/collection", 1, 0, 0, 0)));
 }
@@ -218,7 +218,7 @@ fn the_digest_distinguishes_forms_and_contents() {
 }
 
 #[test]
-fn an_operation_that_was_not_sent_is_reported() {
+fn a_pending_operation_is_reported() {
     let key = "root-coord/dd-operation";
     let findings = |sent: &[u8], operation: &[u8]| -> Vec<String> {
         let mut before = Metadata::small();
@@ -236,9 +236,9 @@ fn an_operation_that_was_not_sent_is_reported() {
             .collect()
     };
     let dropped = br#"{"body":"CNCA","type":"DropCollection"}"#;
-    let told = findings(b"false", dropped);
-    assert_eq!(told.len(), 1);
-    assert!(told[0].contains("(DropCollection)"), "{told:?}");
+    let reported = findings(b"false", dropped);
+    assert_eq!(reported.len(), 1);
+    assert!(reported[0].contains("(DropCollection)"), "{reported:?}");
     assert!(findings(b"false", b"{}")[0].contains("type cannot be read"));
     assert!(findings(b"true", dropped).is_empty());
     assert!(findings(b"false", TOMBSTONE).is_empty());

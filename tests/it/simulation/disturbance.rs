@@ -1,4 +1,4 @@
-//! What can happen at a request.
+//! The faults that can occur at a request.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,21 +11,21 @@ use milvus_meta::keys::MetaRoot;
 
 use crate::support::metadata::{self, definition, pair};
 
-/// Just before the request is carried out, or just after it, before its reply.
+/// Just before the request is executed, or just after it and before its reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum When {
     Before,
     After,
 }
 
-/// A key of the source that somebody changes although a migration is under way.
+/// A key of the source that another client changes during a migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// One that a migration carries without a look at it.
+    /// A key that a migration carries without reading its value.
     User,
-    /// One that a migration deletes during cleanup.
+    /// A key that a migration deletes during cleanup.
     Index,
-    /// One that a migration rewrites in place.
+    /// A key that a migration rewrites in place.
     Collection,
 }
 
@@ -62,34 +62,34 @@ impl Source {
     }
 }
 
-/// What was changed behind the run's back, and the revision afterwards.
+/// The concurrent changes, with the revision after each.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Events(Arc<Mutex<Vec<(Disturbance, i64)>>>);
+pub(crate) struct Events(Arc<Mutex<Vec<(RequestFault, i64)>>>);
 
 impl Events {
-    fn note(&self, disturbance: Disturbance, revision: i64) {
-        self.0.lock().unwrap().push((disturbance, revision));
+    fn note(&self, fault: RequestFault, revision: i64) {
+        self.0.lock().unwrap().push((fault, revision));
     }
 
-    pub(crate) fn list(&self) -> Vec<(Disturbance, i64)> {
+    pub(crate) fn list(&self) -> Vec<(RequestFault, i64)> {
         self.0.lock().unwrap().clone()
     }
 }
 
-/// Something that happens at one request of a run, or from it on.
+/// A fault at one request of a run, or from it on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Disturbance {
+pub(crate) enum RequestFault {
     /// The process is killed.
     Crash(When),
-    /// The request is applied, its reply lost; the next one works.
+    /// The request is applied, its reply lost; the next request works.
     ReplyLost,
     /// The request never arrives; the next one works.
     Unreachable,
-    /// The server refuses the request for good; others work.
+    /// The server permanently rejects the request; others work.
     Denied,
-    /// From here on nothing arrives any more.
+    /// From here on no request arrives.
     Outage,
-    /// The request is applied, its reply lost, and from here on nothing arrives any more.
+    /// The request is applied, its reply lost, and from here on no request arrives.
     ReplyLostThenOutage,
     /// The lock's lease ends.
     LeaseLost(When),
@@ -99,7 +99,7 @@ pub(crate) enum Disturbance {
     Takeover(When),
     /// A key of the source changes.
     SourceChange(Source, When),
-    /// Somebody compacts everything up to now.
+    /// Another client compacts everything up to now.
     Compaction,
     /// The server says once that a transaction has too many operations.
     TooManyOps,
@@ -107,19 +107,20 @@ pub(crate) enum Disturbance {
     FewerOps,
     /// The server's space is used up.
     NoSpace,
-    /// No answer ever comes. A store ends every request in time, so this is a caller's whole death.
+    /// The response never arrives. Stores end every request in time, so this represents a dead
+    /// caller.
     Hang,
-    /// The user ends the run.
+    /// The user cancels the run.
     Signal,
 }
 
-use Disturbance::{
+use RequestFault::{
     Compaction, Crash, Denied, FewerOps, Hang, Intruder, LeaseLost, NoSpace, Outage, ReplyLost,
     ReplyLostThenOutage, SourceChange, Takeover, TooManyOps, Unreachable,
 };
 
-/// What may happen at a read. The reads of a run follow one another: after one is before the next.
-const AT_A_READ: [Disturbance; 14] = [
+/// The faults at a read. Reads are sequential: after one read is before the next.
+const AT_A_READ: [RequestFault; 14] = [
     Crash(When::Before),
     ReplyLost,
     Unreachable,
@@ -133,11 +134,11 @@ const AT_A_READ: [Disturbance; 14] = [
     SourceChange(Source::Collection, When::Before),
     Compaction,
     Hang,
-    Disturbance::Signal,
+    RequestFault::Signal,
 ];
 
-/// What may happen at a write besides: several are in flight at once.
-const AT_A_WRITE: [Disturbance; 11] = [
+/// Additional faults at a write: several are in flight at once.
+const AT_A_WRITE: [RequestFault; 11] = [
     Crash(When::After),
     ReplyLostThenOutage,
     LeaseLost(When::After),
@@ -151,8 +152,9 @@ const AT_A_WRITE: [Disturbance; 11] = [
     NoSpace,
 ];
 
-impl Disturbance {
-    /// Whether etcd refuses a request for good, so that a run may have to do without its record in the history.
+impl RequestFault {
+    /// Whether etcd permanently rejects a request, so that a run may lack its record in the
+    /// history.
     pub(crate) fn refuses(self) -> bool {
         matches!(self, Denied | TooManyOps | FewerOps | NoSpace)
     }
@@ -162,12 +164,12 @@ impl Disturbance {
         AT_A_READ.iter().chain(more).copied()
     }
 
-    /// Whether the process does not live to say how its run ended.
+    /// Whether the process dies before it reports its result.
     pub(crate) fn kills(self) -> bool {
         matches!(self, Crash(_) | Hang)
     }
 
-    /// The source key that somebody changes.
+    /// The source key that another client changes.
     pub(crate) fn source(self) -> Option<Source> {
         if let SourceChange(source, _) = self {
             Some(source)
@@ -176,12 +178,12 @@ impl Disturbance {
         }
     }
 
-    /// Whether nothing of ours may be applied after it.
+    /// Whether no transaction of the run may be applied after it.
     pub(crate) fn fences(self) -> bool {
         matches!(self, LeaseLost(_) | Intruder(_) | Takeover(_))
     }
 
-    /// What happens at the request itself. Changes of the data are written down as events.
+    /// The fault at the request itself. Changes of the data are recorded as events.
     pub(crate) fn fault(self, stopper: &CancelSource, events: &Events) -> Option<Fault> {
         let at = |when: When, change: fn(&mut MemoryState)| {
             let events = events.clone();
@@ -215,7 +217,7 @@ impl Disturbance {
                 at(when, |world| Source::Collection.change(world))
             }
             Compaction => Fault::before(|world| {
-                // A neighbour writes as well, else the newest revision would still be kept.
+                // A neighbour writes as well; otherwise the newest revision would be kept.
                 world.put(b"other/meta/session/rootcoord-1", b"neighbour");
                 let revision = world.revision();
                 drop(world.compact(revision));
@@ -236,24 +238,24 @@ impl Disturbance {
         })
     }
 
-    /// What happens at every request after that one.
+    /// The fault at every later request.
     pub(crate) fn fault_from_then_on(self) -> Option<Fault> {
         matches!(self, Outage | ReplyLostThenOutage).then(Fault::unreachable)
     }
 }
 
-/// Ends the disturbances that do not end by themselves, and waits for those that do.
-pub(crate) async fn subside(store: &MemoryStore) {
+/// Ends the faults that do not end by themselves, and waits for the others.
+pub(crate) async fn end_faults(store: &MemoryStore) {
     store.change(|world| {
         world.clear_no_space();
         world.set_limits(Limits::default());
     });
     tokio::time::advance(LEASE + Duration::from_secs(10)).await;
-    // Looking ends the leases whose time has come.
+    // Accessing the store expires leases.
     store.look(|_| ());
 }
 
-/// Longer than anybody waits for a request that hangs.
+/// Longer than any request timeout.
 const LEASE: Duration = Duration::from_secs(120);
 
 fn root() -> MetaRoot {
@@ -269,10 +271,10 @@ fn end_lock(world: &mut MemoryState) {
 }
 
 fn register(world: &mut MemoryState) {
-    world.put_leased(&intruder_key(), b"{\"Address\":\"10.0.0.1\"}", LEASE);
+    world.put_leased(&component_key(), b"{\"Address\":\"10.0.0.1\"}", LEASE);
 }
 
-pub(crate) fn intruder_key() -> Vec<u8> {
+pub(crate) fn component_key() -> Vec<u8> {
     root().join(b"session/rootcoord")
 }
 
@@ -284,4 +286,4 @@ fn take_over(world: &mut MemoryState) {
 }
 
 /// The value of another program's lock.
-pub(crate) const OTHER_HOLDER: &[u8] = b"{\"Address\":\"somebody else\"}";
+pub(crate) const OTHER_HOLDER: &[u8] = b"{\"Address\":\"another program\"}";

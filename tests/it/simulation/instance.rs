@@ -1,5 +1,5 @@
-//! The metadata that the simulation migrates: small, but with one of everything that the protocol
-//! treats in a way of its own.
+//! The metadata of the simulation: small, with one object of each kind that the protocol handles
+//! differently.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -25,12 +25,12 @@ use crate::support::metadata::{
     segment_with_logs, target_of,
 };
 
-/// Whole keys with their values.
+/// Full keys with their values.
 pub(crate) type Image = BTreeMap<Bytes, Bytes>;
 
-/// Three collections: [`Metadata::small`] with more segments, one whose snapshot is missing and that has
-/// two partitions, one that was dropped; and an alias whose name ends like a snapshot's key.
-pub(crate) fn telling() -> Metadata {
+/// Three collections: [`Metadata::small`] with more segments, one with two partitions and without a
+/// snapshot, and a dropped one; and an alias whose name ends like the key of a snapshot.
+pub(crate) fn varied_metadata() -> Metadata {
     let mut it = Metadata::small();
     let mut second = collection(2);
     second.field_indexes.clear();
@@ -72,10 +72,10 @@ pub(crate) fn telling() -> Metadata {
             &segment_with_logs(id, 5000),
         );
     }
-    // Its logs stay in the record: the path is another segment's. And a key that 2.2 has left.
-    let mut odd = segment_with_logs(55, 12);
-    odd.statslogs = vec![logs("stats_log", 52, (100, 9), &[12])];
-    it.put("datacoord-meta/s/1/10/55", &odd);
+    // Its logs stay in the record because the path is another segment's. And a log key left by 2.2.
+    let mut unexpected = segment_with_logs(55, 12);
+    unexpected.statslogs = vec![logs("stats_log", 52, (100, 9), &[12])];
+    it.put("datacoord-meta/s/1/10/55", &unexpected);
     it.raw("datacoord-meta/statslog/1/10/49/100", b"");
     it.raw("root-coord/dd-msg-send", b"true");
     it.raw(
@@ -83,7 +83,7 @@ pub(crate) fn telling() -> Metadata {
         b"{}",
     );
     it.raw("channelwatch/4/c", b"watched");
-    // A checkpoint that is there, and a channel that gets one.
+    // An existing checkpoint, and a channel that gets one.
     it.raw("datacoord-meta/channel-cp/v0", b"kept");
     it.change_collection(|record| {
         record.virtual_channel_names.push("v1".into());
@@ -96,7 +96,7 @@ pub(crate) fn telling() -> Metadata {
     it
 }
 
-/// What stands beside the meta root and is none of a migration's business.
+/// Keys next to the meta root, which a migration must not touch.
 fn neighbours() -> Vec<Entry> {
     [
         "by-dev/kv/gid/timestamp",
@@ -118,8 +118,8 @@ pub(crate) fn relative(image: &Image) -> BTreeMap<String, Bytes> {
     below.collect()
 }
 
-/// Adds what a Milvus 2.2 leaves that was started on metadata that was not migrated, and in which a collection with an
-/// index was created.
+/// Adds the keys of a Milvus 2.2 that was started on unmigrated metadata and created a collection
+/// with an index.
 fn leave_traces(metadata: &mut Metadata) {
     let mut made = Metadata::default();
     made.put("root-coord/collection/9", &collection(9));
@@ -136,7 +136,7 @@ fn leave_traces(metadata: &mut Metadata) {
     metadata.raw(&snapshot, DATABASE);
 }
 
-/// All entries of an etcd that holds `metadata`, in ascending order.
+/// All entries of an etcd with `metadata`, in ascending order.
 pub(crate) fn beside_neighbours(metadata: &Metadata) -> Vec<Entry> {
     let mut entries = metadata.list();
     entries.extend(neighbours());
@@ -144,9 +144,9 @@ pub(crate) fn beside_neighbours(metadata: &Metadata) -> Vec<Entry> {
     entries
 }
 
-/// [`telling`] with a collection that will be lost.
+/// [`varied_metadata`] with a collection that will lose its schema.
 fn with_eighth() -> Metadata {
-    let mut metadata = telling();
+    let mut metadata = varied_metadata();
     let mut eighth = collection(8);
     eighth.field_indexes.clear();
     metadata.put("root-coord/collection/8", &eighth);
@@ -155,8 +155,8 @@ fn with_eighth() -> Metadata {
     metadata
 }
 
-/// What the official tool makes of it, and one collection that has lost its fields and partitions since: altered in
-/// place by 2.2.8, or moved by 2.3.18.
+/// The output of the official tool for it, with one collection that has since lost its fields and
+/// partitions: altered in place by 2.2.8, or moved by 2.3.18.
 fn official_and_lost(form: CollectionForm) -> Metadata {
     let source = with_eighth();
     let mut official = Metadata {
@@ -168,30 +168,30 @@ fn official_and_lost(form: CollectionForm) -> Metadata {
             official.entries.insert(key, value);
         }
     }
-    let mut lost = v2_2::CollectionInfo {
+    let mut altered = v2_2::CollectionInfo {
         partition_i_ds: Vec::new(),
         partition_names: Vec::new(),
         partition_created_timestamps: Vec::new(),
         ..v2_2::CollectionInfo::decode(official.entries["root-coord/collection/8"].as_slice())
             .unwrap()
     };
-    lost.schema.as_mut().unwrap().fields.clear();
+    altered.schema.as_mut().unwrap().fields.clear();
     let place = "root-coord/collection/8";
     if form == CollectionForm::Split {
-        official.put(place, &lost);
-        official.put(&format!("snapshots/{place}_ts{}", CREATED + 900), &lost);
+        official.put(place, &altered);
+        official.put(&format!("snapshots/{place}_ts{}", CREATED + 900), &altered);
         return official;
     }
-    lost.db_id = 1;
+    altered.db_id = 1;
     let inside = "root-coord/database/collection-info/1/8";
     official.drop(place);
     official.drop(&format!("snapshots/{place}_ts{}", u64::MAX));
-    official.put(inside, &lost);
-    official.put(&format!("snapshots/{inside}_ts{}", u64::MAX), &lost);
+    official.put(inside, &altered);
+    official.put(&format!("snapshots/{inside}_ts{}", u64::MAX), &altered);
     official
 }
 
-/// The repair of metadata for the release that a form is for.
+/// The repair of metadata for the release of a form.
 fn repair(entries: &[Entry], form: CollectionForm) -> Migration {
     let options = Options {
         task: Task::Repair,
@@ -206,31 +206,31 @@ fn repair(entries: &[Entry], form: CollectionForm) -> Migration {
     source.finish()
 }
 
-/// One form of collections, and where its backups lie.
+/// A collection form, and the folder of its backups.
 #[derive(Debug, Clone)]
 pub(crate) struct Case {
     pub(crate) form: CollectionForm,
     pub(crate) folder: PathBuf,
     /// Whether Milvus 2.2 was started on the metadata before it was migrated.
     pub(crate) after_2_2: bool,
-    /// Whether 2.1 metadata is migrated, or what the official tool made of it repaired.
+    /// Whether 2.1 metadata is migrated, or the output of the official tool repaired.
     pub(crate) task: Task,
 }
 
 impl Case {
-    /// What etcd holds before anything happens, in ascending order.
+    /// The initial entries of etcd in ascending order.
     pub(crate) fn before(&self) -> Vec<Entry> {
         if self.task == Task::Repair {
             return beside_neighbours(&official_and_lost(self.form));
         }
-        let mut metadata = telling();
+        let mut metadata = varied_metadata();
         if self.after_2_2 {
             leave_traces(&mut metadata);
         }
         beside_neighbours(&metadata)
     }
 
-    /// What 2.1 had: an oracle finds it before and after a repair.
+    /// The keys of 2.1, which an oracle finds before and after a repair.
     pub(crate) fn had(&self, before: &Image) -> Image {
         match self.task {
             Task::Migration => before.clone(),
@@ -241,7 +241,7 @@ impl Case {
         }
     }
 
-    /// What the migration or repair of `entries` gives: the transform itself, without any engine.
+    /// The expected result for `entries`: the transform alone, without the engine.
     pub(crate) fn expected(&self, entries: &Image) -> Image {
         let root = metadata::root();
         let (inside, outside): (Vec<_>, Vec<_>) = entries

@@ -1,4 +1,4 @@
-//! What has to hold after every schedule.
+//! Invariants that hold after every schedule.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
@@ -14,7 +14,7 @@ use milvus_meta::keys::{Family, KeyRange, MetaRoot};
 use milvus_meta::transform::{Task, leftover_ranges, staged_family_ranges};
 use milvus_meta::verify::Checker;
 
-use super::disturbance::{Disturbance, Events, OTHER_HOLDER};
+use super::disturbance::{Events, OTHER_HOLDER, RequestFault};
 use super::instance::{Case, Image};
 use super::schedule::Outcome;
 use crate::support::metadata;
@@ -25,7 +25,7 @@ fn root() -> MetaRoot {
     metadata::root()
 }
 
-/// Everything but what comes and goes with a process: sessions, the lock, the journal, the history.
+/// All keys except those of processes: sessions, the lock, the journal, the history.
 pub(crate) fn metadata_of(store: &MemoryStore) -> Image {
     let (records, sessions) = (root().record_keys(), root().range_below("session/"));
     let mut image = whole(store);
@@ -47,7 +47,8 @@ pub(crate) fn phase(store: &MemoryStore) -> Option<Phase> {
     Some(Journal::decode(&entry.value).unwrap().phase)
 }
 
-/// A hash of all keys with their revisions and values, but for the times in the journal, and without the history.
+/// A hash of all keys with their revisions and values, without the times in the journal and the
+/// history.
 pub(crate) fn state_of(store: &MemoryStore) -> u64 {
     let mut hasher = DefaultHasher::new();
     for mut entry in store.dump() {
@@ -96,20 +97,20 @@ fn differences(found: &Image, wanted: &Image) -> Verdict {
     Err(different.join(", "))
 }
 
-/// `what` as a prefix of what is wrong.
-pub(crate) fn that(what: &str, verdict: Verdict) -> Verdict {
-    verdict.map_err(|wrong| format!("{what}: {wrong}"))
+/// Prefixes an error with `label`.
+pub(crate) fn labelled(label: &str, verdict: Verdict) -> Verdict {
+    verdict.map_err(|wrong| format!("{label}: {wrong}"))
 }
 
-pub(crate) fn equal(what: &str, found: &Image, wanted: &Image) -> Verdict {
-    that(what, differences(found, wanted))
+pub(crate) fn equal(label: &str, found: &Image, wanted: &Image) -> Verdict {
+    labelled(label, differences(found, wanted))
 }
 
 fn is_in(ranges: &[KeyRange], key: &[u8]) -> bool {
     ranges.iter().any(|range| range.contains(key))
 }
 
-/// Either 2.1 is intact, or 2.2 can start; `old` is what 2.1 had.
+/// Either 2.1 is intact, or 2.2 can start; `old` is the 2.1 metadata.
 pub(crate) fn legal(case: &Case, store: &MemoryStore, old: &Image) -> Verdict {
     let mut found = metadata_of(store);
     match phase(store) {
@@ -117,7 +118,7 @@ pub(crate) fn legal(case: &Case, store: &MemoryStore, old: &Image) -> Verdict {
         Some(Phase::Staging | Phase::Staged) => {
             let staged = staged_family_ranges(&root());
             found.retain(|key, _| !is_in(&staged, key) || old.contains_key(key));
-            equal("2.1 beside staged keys", &found, old)
+            equal("2.1 next to staged keys", &found, old)
         }
         Some(Phase::Committed | Phase::Tidying) if case.task == Task::Repair => {
             repaired(case, &found, old)
@@ -128,7 +129,7 @@ pub(crate) fn legal(case: &Case, store: &MemoryStore, old: &Image) -> Verdict {
     }
 }
 
-/// After the commit of a repair each key is as before or as it will be, and none that stays is missing.
+/// After the commit of a repair each key has its old or new value, and no remaining key is missing.
 fn repaired(case: &Case, found: &Image, old: &Image) -> Verdict {
     let expected = case.expected(old);
     let mut allowed = found.clone();
@@ -144,8 +145,8 @@ fn repaired(case: &Case, found: &Image, old: &Image) -> Verdict {
     equal("2.2 after the commit of a repair", &allowed, &expected)
 }
 
-/// After the commit each key is as 2.2 will have it; but records that are still to be rewritten may have
-/// their old value, and what nobody reads may still be there.
+/// After the commit each key has its 2.2 value; records that are still to be rewritten may have
+/// their old value, and keys that no release reads may still exist.
 fn committed(case: &Case, found: &Image, old: &Image) -> Verdict {
     let expected = case.expected(old);
     let leftovers = leftover_ranges(&root());
@@ -162,7 +163,7 @@ fn committed(case: &Case, found: &Image, old: &Image) -> Verdict {
         !is_leftover
     });
     for (key, value) in &expected {
-        // As before: not yet rewritten, or a snapshot that did not fit into the commit.
+        // Unchanged: not rewritten yet, or a snapshot that did not fit into the commit.
         if is_in(&records, key) && found.get(key) == old.get(key) {
             allowed.insert(key.clone(), value.clone());
         }
@@ -188,8 +189,8 @@ fn committed(case: &Case, found: &Image, old: &Image) -> Verdict {
     }
 }
 
-/// The history has the newest run when that run finished, unless it `may_be_missing`, and got it in the transaction
-/// that finished the run.
+/// The history contains the newest run if it finished, unless it `may_be_missing`, written in the
+/// transaction that finished the run.
 pub(crate) fn recorded(outcome: &Outcome, store: &MemoryStore, may_be_missing: bool) -> Verdict {
     let entry = |key: Vec<u8>| store.look(|world| world.get(&key));
     let (journal, history) = (entry(root().journal_key()), entry(root().history_key()));
@@ -228,7 +229,7 @@ pub(crate) fn recorded(outcome: &Outcome, store: &MemoryStore, may_be_missing: b
     Ok(())
 }
 
-/// What a run says of its end is so.
+/// The reported result of a run is correct.
 pub(crate) fn truthful(outcome: &Outcome, before: &Image, store: &MemoryStore) -> Verdict {
     match outcome {
         Outcome::Killed => Ok(()),
@@ -267,7 +268,7 @@ fn failed_truthfully(error: &EngineError, before: &Image, store: &MemoryStore) -
         let said = format!("it said that nothing was changed ({error:?})");
         equal(&said, &found, before)?;
     }
-    // A write whose fate is not known counts as done: that is the safe side.
+    // A write with unknown outcome counts as done, the safe assumption.
     if matches!(&*error.failure, EngineErrorKind::Store { source, .. } if source.applied == Applied::Unknown)
     {
         return Ok(());
@@ -277,7 +278,7 @@ fn failed_truthfully(error: &EngineError, before: &Image, store: &MemoryStore) -
         | (WriteState::Committed, Some(Phase::Committed | Phase::Tidying | Phase::Done))
         | (WriteState::Restoring, Some(Phase::Restoring) | None)
         | (WriteState::Restored, None)
-        // In doubt means just that: the commit may have been made, or not.
+        // In doubt: the commit may or may not have been made.
         | (WriteState::Staged | WriteState::Nothing | WriteState::InDoubt, _) => Ok(()),
         (written, phase) => Err(format!("it said {written:?} in phase {phase:?}: {error:?}")),
     }
@@ -290,23 +291,24 @@ pub(crate) fn journal_of(store: &MemoryStore) -> Option<(Bytes, Bytes)> {
     Some((entry.key, entry.value))
 }
 
-/// After the lock was lost or a component came nothing of ours was applied, and another holder's lock is left.
+/// After the lock was lost or a component registered, the run applied nothing, and another holder's
+/// lock is still there.
 pub(crate) fn guarded(events: &Events, store: &MemoryStore) -> Verdict {
-    for (what, revision) in events.list() {
-        if what.fences() {
+    for (fault, revision) in events.list() {
+        if fault.fences() {
             fenced(revision, &store.transactions())?;
         }
-        if matches!(what, Disturbance::Takeover(_)) {
+        if matches!(fault, RequestFault::Takeover(_)) {
             let lock = store.look(|world| world.get(&root().lock_key()));
             if lock.is_none_or(|lock| lock.value != OTHER_HOLDER) {
-                return Err("another holder's lock is gone".to_owned());
+                return Err("another holder's lock was removed".to_owned());
             }
         }
     }
     Ok(())
 }
 
-/// After the lock was lost or a component came, etcd applied nothing of ours.
+/// After the lock was lost or a component registered, etcd applied no transaction of the run.
 fn fenced(since: i64, transactions: &[TxnRecord]) -> Verdict {
     let late = transactions
         .iter()

@@ -1,4 +1,4 @@
-//! One schedule: where a run starts, what it does, and what happens to it at which request.
+//! A schedule: the starting state, the command, and the faults at numbered requests.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,17 +9,17 @@ use meta_migrate::{CancelToken, EngineError, Environment, Silent, migrate, resto
 use meta_report::{MigrateReport, RestoreReport};
 use meta_testing::memory::{MemoryStore, RequestKind};
 
-use super::disturbance::{Disturbance, Events};
+use super::disturbance::{Events, RequestFault};
 use super::instance::Case;
 
-/// What a run is asked to do.
+/// The command of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Command {
     Migrate,
     Rollback,
 }
 
-/// How a run ended.
+/// The result of a run.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     Migrated(Box<MigrateReport>),
@@ -29,10 +29,10 @@ pub(crate) enum Outcome {
     Killed,
 }
 
-/// A disturbance and the number of the request at which it happens, counted from 1.
-pub(crate) type Planned = (u64, Disturbance);
+/// A fault and the number of the request at which it happens, counted from 1.
+pub(crate) type Planned = (u64, RequestFault);
 
-/// What a schedule does, for messages and for replaying.
+/// A schedule, printed in messages and for replaying.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Schedule {
     pub(crate) case: usize,
@@ -52,11 +52,11 @@ impl fmt::Display for Schedule {
         write!(formatter, "form {case}, start {start}, {command:?}:")?;
         planned
             .iter()
-            .try_for_each(|(ordinal, what)| write!(formatter, " {what:?} at request {ordinal};"))
+            .try_for_each(|(ordinal, fault)| write!(formatter, " {fault:?} at request {ordinal};"))
     }
 }
 
-/// Runs a command under disturbances.
+/// Runs a command with faults.
 pub(crate) async fn run(
     case: &Case,
     store: &MemoryStore,
@@ -70,11 +70,11 @@ pub(crate) async fn run(
         let now = script
             .iter()
             .filter(|(ordinal, _)| *ordinal == request.ordinal)
-            .filter_map(|(_, disturbance)| disturbance.fault(&stopper, &events));
+            .filter_map(|(_, fault)| fault.fault(&stopper, &events));
         let later = script
             .iter()
             .filter(|(ordinal, _)| *ordinal < request.ordinal)
-            .filter_map(|(_, disturbance)| disturbance.fault_from_then_on());
+            .filter_map(|(_, fault)| fault.fault_from_then_on());
         now.chain(later).collect()
     });
     let environment = Environment {
@@ -85,17 +85,17 @@ pub(crate) async fn run(
     let work = perform(case, store, command, &environment);
     if planned
         .iter()
-        .all(|(_, disturbance)| *disturbance != Disturbance::Hang)
+        .all(|(_, fault)| *fault != RequestFault::Hang)
     {
         return work.await;
     }
-    // Nobody waits for ever: what has not ended by then is dropped where it stands.
+    // A run that has not ended by then is dropped.
     let deadline = Duration::from_secs(60);
     let outcome = tokio::time::timeout(deadline, work).await;
     outcome.unwrap_or(Outcome::Killed)
 }
 
-/// Runs a command, until it ends or its process is killed.
+/// Runs a command until it ends or its process is killed.
 pub(crate) async fn perform(
     case: &Case,
     store: &MemoryStore,
@@ -116,7 +116,7 @@ pub(crate) async fn perform(
             }
         }
     };
-    // Dropped where it stands, as a killed process would be.
+    // The future is dropped, as if its process were killed.
     tokio::select! {
         biased;
         () = store.crashed() => Outcome::Killed,
@@ -124,7 +124,7 @@ pub(crate) async fn perform(
     }
 }
 
-/// The kinds of request that a run makes when nothing happens to it, in order, and how it ends.
+/// The kinds of the requests of a run without faults, in order, and its result.
 pub(crate) async fn requests(
     case: &Case,
     store: &MemoryStore,
@@ -145,11 +145,11 @@ pub(crate) async fn requests(
     (kinds.clone(), outcome)
 }
 
-/// Time that passes only while nothing else happens.
+/// Time that advances only while nothing else happens.
 ///
-/// Tokio advances a paused clock by itself when a runtime is idle, but not while a blocking thread is
-/// alive, and the engine's threads are while they wait for a page that has to be asked for again. So
-/// a real thread knocks, and the clock continues when no request was made since the last knock.
+/// Tokio advances a paused clock when a runtime is idle, but not while a blocking thread is alive,
+/// and the threads of the engine are alive while they wait for a page to be read again. So a real
+/// thread ticks, and the clock advances when no request was made since the last tick.
 pub(crate) struct Clock {
     knocks: Arc<tokio::sync::Notify>,
     ended: Arc<AtomicU64>,
@@ -169,7 +169,7 @@ impl Clock {
         Self { knocks, ended }
     }
 
-    /// Does `work` while time continues; `progress` says whether something happened.
+    /// Runs `work` while time advances; `progress` tells whether anything happened.
     pub(crate) async fn keep<T>(
         &self,
         progress: impl Fn() -> u64,

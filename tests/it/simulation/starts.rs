@@ -1,11 +1,11 @@
-//! Where schedules start: etcd as a run leaves it that was killed somewhere.
+//! Starting states of schedules: etcd as left by a run that was killed.
 
 use meta_migrate::Environment;
 use meta_migrate::journal::{Journal, Phase};
 use meta_store::{Op, Txn};
 use meta_testing::memory::{Fault, MemoryStore};
 
-use super::disturbance::{Events, subside};
+use super::disturbance::{Events, end_faults};
 use super::instance::Case;
 use super::schedule::{Clock, Command, Outcome, perform, run};
 use crate::support::metadata;
@@ -14,7 +14,7 @@ use crate::support::metadata;
 pub(crate) struct Start {
     pub(crate) phase: Option<Phase>,
     pub(crate) store: MemoryStore,
-    /// What schedules do from here.
+    /// The commands of schedules with this starting state.
     pub(crate) commands: &'static [Command],
 }
 
@@ -27,12 +27,12 @@ pub(crate) fn records(txn: &Txn) -> Option<Phase> {
         } if *put == key => Some(value),
         Op::Put { .. } | Op::Delete(_) => None,
     });
-    // A transaction that only asks whether the server would take it has an empty one.
+    // The value is empty in a transaction that only probes the server.
     let mut phases = journals.filter_map(|value| Some(Journal::decode(value).ok()?.phase));
     phases.next()
 }
 
-/// Every start of a case.
+/// All starting states of a case.
 pub(crate) async fn all(case: &Case, clock: &Clock) -> Vec<Start> {
     use Command::{Migrate, Rollback};
     let fresh = MemoryStore::with_entries(&case.before());
@@ -74,7 +74,8 @@ pub(crate) async fn all(case: &Case, clock: &Clock) -> Vec<Start> {
     starts
 }
 
-/// etcd after a process that was killed when it had written `phase` and so many transactions `more`.
+/// etcd after a process that was killed when it had written `phase` and `more` further
+/// transactions.
 async fn killed(
     case: &Case,
     clock: &Clock,
@@ -102,6 +103,6 @@ async fn killed(
     let work = perform(case, &store, command, &environment);
     let outcome = clock.keep(|| store.requests(), work).await;
     assert!(matches!(outcome, Outcome::Killed), "{outcome:?}");
-    subside(&store).await;
+    end_faults(&store).await;
     store.fork()
 }

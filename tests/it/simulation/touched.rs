@@ -1,9 +1,10 @@
-//! Metadata that something else has touched: the official tool died after each of its writes, 2.1 ran after a finished
-//! migration.
+//! Metadata altered by another program: the official tool was killed after each of its writes, or
+//! 2.1 ran after a finished migration.
 //!
-//! Where a migration cannot start from it, no run of ours may change it or lose anything, whatever happens at its
-//! requests. Where it can, the result and a rollback are checked; the simulation of migrations disturbs such a start.
-//! Where `migrate` or `verify` says that all is well, the oracle finds everything that 2.1 had and wrote.
+//! If a migration cannot start from it, no run may change it, with any fault at its requests. If it
+//! can, the result and a rollback are checked; the simulation of migrations covers faults from such
+//! a state. Whenever `migrate` or `verify` reports success, the oracle finds everything that 2.1
+//! had and wrote.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -16,9 +17,11 @@ use meta_testing::memory::MemoryStore;
 use milvus_meta::proto::v2_1::etcd;
 use milvus_meta::transform::{CollectionForm, Task};
 
-use super::disturbance::{Disturbance, Events, subside};
-use super::instance::{Case, beside_neighbours, relative, telling};
-use super::judge::{Verdict, equal, guarded, journal_of, metadata_of, state_of, that, truthful};
+use super::disturbance::{Events, RequestFault, end_faults};
+use super::instance::{Case, beside_neighbours, relative, varied_metadata};
+use super::judge::{
+    Verdict, equal, guarded, journal_of, labelled, metadata_of, state_of, truthful,
+};
 use super::schedule::{Clock, Command, Outcome, Planned, perform, requests, run};
 use super::{Dice, FORMS, announce, runtime, seed, verified, walk};
 use crate::support::metadata::{
@@ -28,34 +31,34 @@ use crate::support::metadata::{
 use crate::support::official::{self, Order};
 use crate::support::oracle::{self, Keys};
 
-/// How many schedules with two disturbances are sampled.
+/// The number of sampled schedules with two faults.
 const PAIRS: usize = 500;
-/// Of the requests of a run, one of so many is disturbed; which, differs from start to start.
+/// One of this many requests gets a fault; the first one differs between starting states.
 const STEP: u64 = 4;
 
-/// What has to be said of a start when nothing happens.
+/// The expected answer of a run without faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answer {
-    /// All is well.
+    /// Success.
     Migrated,
-    /// The metadata is not what a migration can start from, or ends at.
+    /// A migration can neither start from nor produce this metadata.
     Refused,
-    /// What 2.1 wrote is carried over.
+    /// The writes of 2.1 are carried over.
     Carried,
 }
 
-struct Touched {
+struct AlteredStart {
     name: String,
     case: Case,
     store: MemoryStore,
-    /// What 2.1 had and wrote, in the form of 2.1.
+    /// The keys that 2.1 had and wrote, in 2.1 form.
     had: Keys,
     answer: Answer,
 }
 
-/// A run on one of the starts.
+/// A run from one of the starting states.
 struct Schedule<'a> {
-    start: &'a Touched,
+    start: &'a AlteredStart,
     command: Command,
     planned: Vec<Planned>,
 }
@@ -65,7 +68,7 @@ impl fmt::Display for Schedule<'_> {
         write!(formatter, "{}, {:?}:", self.start.name, self.command)?;
         self.planned
             .iter()
-            .try_for_each(|(ordinal, what)| write!(formatter, " {what:?} at request {ordinal};"))
+            .try_for_each(|(ordinal, fault)| write!(formatter, " {fault:?} at request {ordinal};"))
     }
 }
 
@@ -76,12 +79,12 @@ fn keys(entries: &official::Image) -> Keys {
         .collect()
 }
 
-/// Where the official tool died after each of its deletes and writes, and where it ended.
-fn official_starts(folder: &std::path::Path) -> Vec<Touched> {
-    let mut before = telling();
-    // Where 2.2 ran as well, what is missing may have been dropped since.
+/// The official tool killed after each of its deletions and writes, and its final state.
+fn official_starts(folder: &std::path::Path) -> Vec<AlteredStart> {
+    let mut before = varied_metadata();
+    // If 2.2 had run, missing objects may have been dropped since.
     before.remove("datacoord-meta/channel-cp/v0");
-    // The tool adds no snapshot where 2.1 left none, and 2.2.3 does not find such a collection.
+    // The official tool adds no missing snapshot, and 2.2.3 does not find a collection without one.
     let mut second = collection(2);
     second.field_indexes.clear();
     before.put(
@@ -105,7 +108,7 @@ fn official_starts(folder: &std::path::Path) -> Vec<Touched> {
             };
             let form = FORMS[starts.len() % FORMS.len()];
             let metadata = Metadata { entries: state };
-            starts.push(Touched {
+            starts.push(AlteredStart {
                 name: format!("official tool, {order:?}, request {number}"),
                 case: Case {
                     form,
@@ -122,7 +125,7 @@ fn official_starts(folder: &std::path::Path) -> Vec<Touched> {
     starts
 }
 
-/// What 2.1 may write when it runs on migrated metadata.
+/// Possible writes of 2.1 on migrated metadata.
 fn writes_of_2_1() -> Vec<(&'static str, Metadata)> {
     let mut plain = collection(5);
     plain.field_indexes.clear();
@@ -154,8 +157,8 @@ fn writes_of_2_1() -> Vec<(&'static str, Metadata)> {
     ]
 }
 
-/// Where 2.1 ran after a finished migration, in each form.
-async fn after_2_1(folder: &std::path::Path, clock: &Clock) -> Vec<Touched> {
+/// 2.1 ran after a finished migration, in each form.
+async fn after_2_1(folder: &std::path::Path, clock: &Clock) -> Vec<AlteredStart> {
     let mut starts = Vec::new();
     for form in FORMS {
         let folder = folder.join(form.to_string());
@@ -171,24 +174,24 @@ async fn after_2_1(folder: &std::path::Path, clock: &Clock) -> Vec<Touched> {
         let work = perform(&case, &done, Command::Migrate, &environment);
         let outcome = clock.keep(|| done.requests(), work).await;
         assert!(matches!(outcome, Outcome::Migrated(_)), "{outcome:?}");
-        for (what, written) in writes_of_2_1() {
+        for (action, written) in writes_of_2_1() {
             let store = done.fork();
             for (key, value) in &written.entries {
                 let key = root().join(key.as_bytes());
                 store.change(|world| world.put(&key, value));
             }
-            let mut had = keys(&telling().entries);
+            let mut had = keys(&varied_metadata().entries);
             had.extend(keys(&written.entries));
-            let answer = match what {
-                // 2.2 reads these as they are.
+            let answer = match action {
+                // 2.2 reads these keys unchanged.
                 "flushed a segment" => Answer::Migrated,
                 "created a collection" if form == CollectionForm::Embedded => Answer::Migrated,
-                // The collection is in the other layout, with another record.
+                // The collection is in the other layout with a different record.
                 "created an index" if form != CollectionForm::Embedded => Answer::Refused,
                 _ => Answer::Carried,
             };
-            starts.push(Touched {
-                name: format!("2.1 {what} after a migration to the {form} form"),
+            starts.push(AlteredStart {
+                name: format!("2.1 {action} after a migration to the {form} form"),
                 case: case.clone(),
                 store,
                 had,
@@ -199,14 +202,14 @@ async fn after_2_1(folder: &std::path::Path, clock: &Clock) -> Vec<Touched> {
     starts
 }
 
-impl Touched {
-    /// Who says that 2.2 can start is right.
+impl AlteredStart {
+    /// A report that 2.2 can start is correct.
     fn check_answer(&self, who: &str, store: &MemoryStore) -> Verdict {
         let verdict = oracle::found(&self.had, &relative(&metadata_of(store)));
-        that(&format!("{who} said that 2.2 can start"), verdict)
+        labelled(&format!("{who} said that 2.2 can start"), verdict)
     }
 
-    /// Nothing was changed, and what was said is so.
+    /// Nothing was changed, and the reported state is correct.
     fn check(&self, outcome: &Outcome, store: &MemoryStore) -> Verdict {
         let [found, wanted] = [store, &self.store].map(metadata_of);
         equal("touched metadata", &found, &wanted)?;
@@ -220,7 +223,7 @@ impl Touched {
         }
     }
 
-    /// The answer when nothing happens.
+    /// Checks the answer of a run without faults.
     async fn answer(&self, store: &MemoryStore, clock: &Clock) -> Verdict {
         let store = store.reopen();
         let environment = Environment::silent();
@@ -247,7 +250,7 @@ impl Touched {
         Ok(())
     }
 
-    /// What 2.1 wrote is carried over, `verify` is content, and a rollback gives everything back.
+    /// The writes of 2.1 are carried over, `verify` passes, and a rollback restores everything.
     async fn carried(&self, clock: &Clock) -> Verdict {
         let store = self.store.fork();
         let before = metadata_of(&store);
@@ -270,7 +273,7 @@ impl Touched {
         equal("touched metadata", &metadata_of(&store), &before)
     }
 
-    /// Nothing that 2.1 wrote is rolled back unasked.
+    /// A rollback discards no write of 2.1 unless that is accepted.
     async fn rolled_back(&self, store: &MemoryStore, clock: &Clock) -> Verdict {
         let store = store.reopen();
         let environment = Environment::silent();
@@ -293,25 +296,25 @@ impl Schedule<'_> {
         let outcome = clock.keep(|| store.requests(), work).await;
         guarded(&events, &store)?;
         self.start.check(&outcome, &store)?;
-        subside(&store).await;
+        end_faults(&store).await;
         let state = (self.start.name.clone(), state_of(&store));
         if !seen.lock().unwrap().insert(state) {
             return Ok(());
         }
         let copy = store.fork();
-        that("afterwards", self.start.answer(&store, clock).await)?;
+        labelled("afterwards", self.start.answer(&store, clock).await)?;
         let verdict = self.start.rolled_back(&copy, clock).await;
-        that("afterwards rollback", verdict)
+        labelled("afterwards rollback", verdict)
     }
 }
 
-/// What can happen here: a changed source is another start.
-fn possible() -> Vec<Disturbance> {
-    let all = Disturbance::possible(true);
+/// The possible faults: a changed source is a different starting state.
+fn possible() -> Vec<RequestFault> {
+    let all = RequestFault::possible(true);
     all.filter(|one| one.source().is_none()).collect()
 }
 
-fn schedules<'a>(starts: &'a [Touched], clock: &Clock, seed: u64) -> Vec<Schedule<'a>> {
+fn schedules<'a>(starts: &'a [AlteredStart], clock: &Clock, seed: u64) -> Vec<Schedule<'a>> {
     let runtime = runtime();
     let (all, mut dice) = (possible(), Dice(seed));
     let mut single = Vec::new();
@@ -322,7 +325,7 @@ fn schedules<'a>(starts: &'a [Touched], clock: &Clock, seed: u64) -> Vec<Schedul
             let (kinds, _) = runtime.block_on(asked);
             let requests = kinds.len() as u64;
             lengths.push((start, command, requests));
-            // A rollback is the same on many starts.
+            // A rollback is the same from many starting states.
             let step = if command == Command::Migrate {
                 STEP
             } else {
@@ -351,7 +354,7 @@ fn schedules<'a>(starts: &'a [Touched], clock: &Clock, seed: u64) -> Vec<Schedul
 }
 
 #[test]
-fn no_answer_on_touched_metadata_is_wrong() {
+fn no_answer_on_altered_metadata_is_wrong() {
     let folder = tempfile::tempdir().unwrap();
     let clock = Clock::start();
     let mut starts = official_starts(folder.path());
@@ -370,13 +373,13 @@ fn no_answer_on_touched_metadata_is_wrong() {
     let seed = seed();
     let schedules = schedules(&starts, &clock, seed);
     let seen = Mutex::default();
-    let undisturbed = starts.iter().map(|start| Schedule {
+    let without_faults = starts.iter().map(|start| Schedule {
         start,
         command: Command::Migrate,
         planned: Vec::new(),
     });
     walk(
-        &undisturbed.collect::<Vec<_>>(),
+        &without_faults.collect::<Vec<_>>(),
         |schedule, runtime, clock| runtime.block_on(schedule.judge(&seen, clock)),
     );
     walk(&schedules, |schedule, runtime, clock| {

@@ -1,23 +1,23 @@
-//! Certificates for one test: an authority, a server on 127.0.0.1, a client.
+//! Certificates for one test: a CA, a server on 127.0.0.1, a client.
 
 use std::path::{Path, PathBuf};
 
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 
-/// The files; they are gone when this is dropped.
+/// The certificate files, which are deleted on drop.
 #[derive(Debug)]
 pub(crate) struct Certificates {
     folder: TempDir,
 }
 
 impl Certificates {
-    /// Makes an authority, a server certificate for `server_names`, and a client certificate.
+    /// Creates a CA, a server certificate for `server_names`, and a client certificate.
     pub(crate) fn new(server_names: &[&str]) -> Self {
         Self::altered(server_names, |_| {})
     }
 
-    /// The same, with a change to the server certificate before it is signed.
+    /// Like `new`, with a change to the server certificate before it is signed.
     pub(crate) fn altered(
         server_names: &[&str],
         change: impl FnOnce(&mut CertificateParams),
@@ -40,7 +40,7 @@ impl Certificates {
         Self { folder }
     }
 
-    /// Makes one self-signed server certificate, as `openssl req -x509` does: marked as a CA.
+    /// Creates a self-signed server certificate, marked as a CA like those of `openssl req -x509`.
     pub(crate) fn self_signed(
         server_names: &[&str],
         change: impl FnOnce(&mut CertificateParams),
@@ -62,7 +62,8 @@ impl Certificates {
     }
 }
 
-/// A certificate for both ends: etcd's own gateway connects to the client port with the server's.
+/// A certificate for both ends: the gateway of etcd connects to the client port with the server
+/// certificate.
 fn params(names: &[&str]) -> CertificateParams {
     let mut params = CertificateParams::new(owned(names)).unwrap();
     params.extended_key_usages = vec![

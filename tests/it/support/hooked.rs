@@ -9,7 +9,7 @@ use std::time::Duration;
 use meta_store::{ClusterStatus, RangeRequest, RangeResponse, Store, StoreError, Txn, TxnResponse};
 use milvus_meta::keys::KeyRange;
 
-/// Where in a transaction the test is called.
+/// The time of the call within a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Moment {
     Before,
@@ -20,7 +20,7 @@ pub(crate) enum Moment {
 pub(crate) type Hook =
     dyn Fn(usize, Moment, &Txn) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync;
 
-/// The same store, watched.
+/// A store with a hook.
 #[derive(Clone)]
 pub(crate) struct Hooked<S> {
     store: S,
@@ -29,7 +29,7 @@ pub(crate) struct Hooked<S> {
 }
 
 impl<S: Store> Hooked<S> {
-    /// Calls `hook` at each transaction, and continues when what it returns is done.
+    /// Calls `hook` at each transaction and continues when its future completes.
     pub(crate) fn new<F, Called>(store: S, hook: F) -> Self
     where
         F: Fn(usize, Moment, &Txn) -> Called + Send + Sync + 'static,

@@ -1,5 +1,5 @@
-//! A real Kubernetes API with a stand-in for nodes: see `node`. Each test has a namespace and a Milvus
-//! metadata root of its own.
+//! A real Kubernetes API with simulated nodes (see `node`). Each test has a separate namespace and
+//! Milvus root path.
 
 pub(crate) mod api;
 pub(crate) mod behaviour;
@@ -49,7 +49,7 @@ pub(crate) struct Bed {
     folder: TempDir,
 }
 
-/// How a run of the program ended.
+/// The result of a run of the program.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) code: i32,
@@ -58,23 +58,23 @@ pub(crate) struct Ended {
 }
 
 impl Bed {
-    /// A bed whose release, or resource, is called `instance`.
+    /// A test bed for a release or resource named `instance`.
     pub(crate) async fn new(instance: &str) -> Self {
         Self::with_etcd(instance, etcd::shared().address()).await
     }
 
-    /// One whose pods find their etcd at `address`: a way to the shared one.
+    /// A test bed whose pods reach the shared etcd at `address`.
     pub(crate) async fn with_etcd(instance: &str, address: &str) -> Self {
         Self::made(Some(instance), address, None).await
     }
 
-    /// One with an etcd of its own, to which `client` has a connection.
+    /// A test bed with a separate etcd, to which `client` is connected.
     pub(crate) async fn with_own_etcd(instance: &str, address: &str, client: Client) -> Self {
         Self::made(Some(instance), address, Some(client)).await
     }
 
-    /// One whose resource is called like its root path.
-    pub(crate) async fn called_like_its_root() -> Self {
+    /// A test bed whose resource has the name of its root path.
+    pub(crate) async fn named_like_its_root() -> Self {
         Self::made(None, etcd::shared().address(), None).await
     }
 
@@ -120,10 +120,10 @@ impl Bed {
             logs,
         });
         node.register(port).await;
-        tokio::spawn(node.play());
+        tokio::spawn(node.run());
     }
 
-    /// The addresses at which pods find the instance's etcd.
+    /// The addresses at which pods reach the etcd of the instance.
     fn names(&self, instance: &str, address: &str) -> BTreeMap<String, String> {
         let namespace = &self.namespace;
         let hosts = [
@@ -144,7 +144,7 @@ impl Bed {
         all.map(|name| (name, address.to_owned())).collect()
     }
 
-    /// Where the volumes of claims lie, each in a folder of its claim's name.
+    /// The folder of the volumes, each in a folder with the name of its PVC.
     pub(crate) fn claims(&self) -> PathBuf {
         self.folder.path().join("claims")
     }
@@ -192,12 +192,12 @@ impl Bed {
             .await;
     }
 
-    /// Loses everything that is in the volume of a claim.
+    /// Deletes everything in the volume of a PVC.
     pub(crate) fn empty_volume(&self, claim: &str) {
         std::fs::remove_dir_all(self.volume(claim)).unwrap();
     }
 
-    /// Where what is in the volume of a claim lies here.
+    /// The local folder of a PVC's volume.
     pub(crate) fn volume(&self, claim: &str) -> PathBuf {
         self.folder.path().join("claims").join(claim)
     }
@@ -208,7 +208,7 @@ impl Bed {
         self.admin.try_text(&path).await.unwrap()
     }
 
-    /// Lets the upgrading user do what a Role says, in this namespace.
+    /// Binds a Role to the upgrading user in this namespace.
     pub(crate) async fn grant(&self, mut role: Value) {
         role["metadata"] = json!({"name": "upgrader"});
         self.create("roles", &role).await;
@@ -249,7 +249,7 @@ impl Bed {
         ended(child.wait_with_output().await.unwrap())
     }
 
-    /// Runs the program as the upgrading user, without the confirmation that the other runs carry.
+    /// Runs the program as the upgrading user, without the confirmation that other runs pass.
     pub(crate) async fn run_unconfirmed(&self, arguments: &[&str]) -> Ended {
         let mut command = Command::new("env");
         let words = ["-u", "META_MIGRATION_YES", PROGRAM];
@@ -274,14 +274,14 @@ impl Bed {
             .unwrap()
     }
 
-    /// Makes all objects of a text with YAML documents.
+    /// Creates all objects of a multi-document YAML text.
     pub(crate) async fn apply(&self, text: &str) {
         for object in documents(text) {
             self.create(plural(&object), &object).await;
         }
     }
 
-    /// Waits until a Job has ended; whether it succeeded.
+    /// Waits until a Job has ended; returns whether it succeeded.
     pub(crate) async fn wait_for_job(&self, name: &str) -> bool {
         self.wait(name, async || {
             let job = self.get("jobs", name).await?;
@@ -292,7 +292,7 @@ impl Bed {
         .await
     }
 
-    /// Waits until a pod has ended; its exit code.
+    /// Waits until a pod has ended; returns its exit code.
     pub(crate) async fn wait_for_pod(&self, name: &str) -> i64 {
         self.wait(name, async || {
             let pod = self.get("pods", name).await?;
@@ -308,21 +308,25 @@ impl Bed {
         ended(child.wait_with_output().await.unwrap())
     }
 
-    /// Waits until `look` gives something; `what` is what a failure says.
-    pub(crate) async fn wait<T>(&self, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    /// Waits until `look` returns a value; `expected` describes it in the error.
+    pub(crate) async fn wait<T>(
+        &self,
+        expected: &str,
+        mut look: impl AsyncFnMut() -> Option<T>,
+    ) -> T {
         let deadline = Instant::now() + LIMIT;
         loop {
             if let Some(found) = look().await {
                 return found;
             }
             if Instant::now() > deadline {
-                panic!("waited in vain for {what}\n{}", self.overview().await);
+                panic!("waited in vain for {expected}\n{}", self.overview().await);
             }
             sleep(Duration::from_millis(50)).await;
         }
     }
 
-    /// Waits until all Deployments have what they ask for, and no pod besides.
+    /// Waits until all Deployments have their replicas, and no other pod exists.
     pub(crate) async fn wait_until_settled(&self) {
         self.wait("all Deployments to settle", async || {
             let deployments = self.list("deployments").await;
@@ -369,14 +373,14 @@ impl Bed {
         all.collect()
     }
 
-    /// Fails if the node saw what must never happen.
+    /// Fails if the node observed a breach.
     pub(crate) fn assert_no_breach(&self) {
         let events = self.shared.events();
         let breaches = breaches(&events);
         assert!(breaches.is_empty(), "{breaches:#?}\nin {events:#?}");
     }
 
-    /// What a failure shows.
+    /// The state of the namespace, for error messages.
     async fn overview(&self) -> String {
         let mut text = String::new();
         for plural in ["deployments", "jobs", "pods", "persistentvolumeclaims"] {
@@ -392,7 +396,7 @@ impl Bed {
 }
 
 impl Ended {
-    /// Fails with both streams unless it ended so.
+    /// Fails with both streams unless the exit code matches.
     pub(crate) fn expect(&self, code: i32) -> &Self {
         assert_eq!(
             self.code, code,
@@ -420,7 +424,7 @@ pub(crate) fn documents(text: &str) -> Vec<Value> {
     serde_saphyr::from_multiple(text).unwrap()
 }
 
-/// The name of an object's collection.
+/// The plural of an object's kind, as in API paths.
 pub(crate) fn plural(object: &Value) -> &'static str {
     let kind = process::text(&object["kind"]);
     match kind.as_str() {
@@ -437,7 +441,7 @@ pub(crate) fn plural(object: &Value) -> &'static str {
     }
 }
 
-/// How a child ended.
+/// The result of a child process.
 pub(crate) fn ended(output: Output) -> Ended {
     Ended {
         code: output.status.code().unwrap_or(137),

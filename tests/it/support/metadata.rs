@@ -1,4 +1,4 @@
-//! Builds 2.1 metadata by hand: a small whole instance, whose records tests then change.
+//! Builds 2.1 metadata: a small complete instance, whose records the tests change.
 
 #![allow(
     clippy::unwrap_used,
@@ -19,7 +19,7 @@ use prost::Message;
 
 /// The collection of [`Metadata::small`]; its partition is 10, its fields 100 (key), 101 (vector), 0, 1.
 pub(crate) const COLLECTION: i64 = 1;
-/// When it was created, in 2022, as a hybrid timestamp.
+/// Its creation time, in 2022, as a hybrid timestamp.
 pub(crate) const CREATED: u64 = 1_660_000_000_000 << 18;
 
 pub(crate) fn root() -> MetaRoot {
@@ -33,8 +33,9 @@ pub(crate) struct Metadata {
 }
 
 impl Metadata {
-    /// One collection with an alias, an index on its vector field (7, default name), one indexed segment
-    /// (50, build 90), one that was too small (51, 12 rows), loaded on one replica (30).
+    /// One collection with an alias, an index on its vector field (7, default name), an indexed
+    /// segment (50, build 90), a small segment without index (51, 12 rows), loaded on one replica
+    /// (30).
     pub(crate) fn small() -> Self {
         let mut it = Self::default();
         let record = collection(COLLECTION);
@@ -82,13 +83,13 @@ impl Metadata {
         assert!(self.entries.remove(key).is_some(), "{key} is not there");
     }
 
-    /// Takes out every key that starts with one of `prefixes`.
+    /// Removes every key that starts with one of `prefixes`.
     pub(crate) fn remove_below(&mut self, prefixes: &[&str]) {
         let below = |key: &str| prefixes.iter().any(|prefix| key.starts_with(prefix));
         self.entries.retain(|key, _| !below(key));
     }
 
-    /// [`Self::small`] without what the official tool deletes before it converts anything.
+    /// [`Self::small`] without the keys that the official tool deletes before it converts anything.
     pub(crate) fn after_an_interrupted_official_run() -> Self {
         let mut it = Self::small();
         it.remove_below(&[
@@ -103,7 +104,7 @@ impl Metadata {
         it
     }
 
-    /// Changes the plain collection record and, so that they agree, its only snapshot.
+    /// Changes the plain collection record and its only snapshot.
     pub(crate) fn change_collection(&mut self, change: impl Fn(&mut etcd::CollectionInfo)) {
         for (key, value) in &mut self.entries {
             if key.contains("root-coord/collection/") && value != TOMBSTONE {
@@ -115,10 +116,10 @@ impl Metadata {
     }
 
     pub(crate) fn list(&self) -> Vec<Entry> {
-        let whole = |(key, value): (&String, &Vec<u8>)| {
+        let absolute = |(key, value): (&String, &Vec<u8>)| {
             Entry::new(root().join(key.as_bytes()), value.clone())
         };
-        let mut entries: Vec<_> = self.entries.iter().map(whole).collect();
+        let mut entries: Vec<_> = self.entries.iter().map(absolute).collect();
         entries.sort_by(|a, b| a.key.cmp(&b.key));
         entries
     }
@@ -131,7 +132,7 @@ impl Metadata {
         migrate(&self.list(), form, OnBrokenRecord::Skip)
     }
 
-    /// What etcd holds after the migration, by relative keys.
+    /// The keys in etcd after the migration, by relative key.
     pub(crate) fn after(&self, migration: &Migration) -> BTreeMap<String, Vec<u8>> {
         migration
             .apply(self.list().into_iter().map(Ok::<_, Infallible>))
@@ -190,7 +191,7 @@ pub(crate) fn codes(migration: &Migration) -> Vec<(Severity, String, String)> {
     shortened.collect()
 }
 
-/// Whether a finding with this severity, code and relative key is among them.
+/// Whether there is a finding with this severity, code and relative key.
 pub(crate) fn has(migration: &Migration, severity: Severity, code: &str, key: &str) -> bool {
     codes(migration).contains(&(severity, code.to_owned(), key.to_owned()))
 }
@@ -297,7 +298,7 @@ pub(crate) fn build(id: i64, partition: i64, segment: i64) -> index::IndexMeta {
     }
 }
 
-/// A segment of the one partition, on index 7; without a build it was too small.
+/// A segment of the only partition, on index 7; without a build it is a small segment.
 pub(crate) fn segment_index(segment: i64, build: i64) -> etcd::SegmentIndexInfo {
     etcd::SegmentIndexInfo {
         collection_id: COLLECTION,
@@ -321,8 +322,8 @@ pub(crate) fn segment(id: i64, rows: i64) -> data::SegmentInfo {
     }
 }
 
-/// The logs of a segment's field, with ids from `first` on, each with the rows given; `folder` is that of
-/// their kind.
+/// The logs of a segment's field, with ids from `first` on and the given row counts; `folder` is
+/// that of their kind.
 pub(crate) fn logs(
     folder: &str,
     segment: i64,

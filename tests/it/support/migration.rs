@@ -1,4 +1,4 @@
-//! Whole runs on any store, below a root of the test's own.
+//! Complete runs on any store, below a separate root path.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -24,13 +24,13 @@ use super::etcd::own_root;
 /// Keys and values.
 pub(crate) type Image = BTreeMap<Bytes, Bytes>;
 
-/// Whether a key holds the record of finished runs, which every run that writes adds to.
+/// Whether the key is the history, which every run that writes extends.
 pub(crate) fn is_history(key: &[u8]) -> bool {
     let marker = b"migration/history";
     key.windows(marker.len()).any(|part| part == marker)
 }
 
-/// One instance's metadata, and what has to become of it.
+/// The metadata of one instance, and the expected result.
 pub(crate) struct Case {
     pub(crate) root: MetaRoot,
     pub(crate) form: CollectionForm,
@@ -40,7 +40,7 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    /// A dump of 2.1 below a root of its own. What has a lease is left out.
+    /// A 2.1 dump below a separate root path, without leased keys.
     pub(crate) fn new(dump: &str, form: CollectionForm) -> Self {
         let below = b"by-dev/meta/";
         let relative = read_dump(dump).into_iter().filter_map(|entry| {
@@ -50,7 +50,7 @@ impl Case {
         Self::of(relative.collect(), form)
     }
 
-    /// Metadata by keys relative to the meta root, below a root of its own.
+    /// Metadata by keys relative to the meta root, below a separate root path.
     pub(crate) fn of(relative: Vec<(Vec<u8>, Vec<u8>)>, form: CollectionForm) -> Self {
         let root = MetaRoot::new(&own_root(), "meta", "kv").unwrap();
         let mut entries: Vec<_> = relative
@@ -104,7 +104,7 @@ impl Case {
         self.load_in_chunks(store, 100).await;
     }
 
-    /// The same in the smallest transactions.
+    /// Writes the metadata one key per transaction.
     pub(crate) async fn load_one_by_one(&self, store: &impl Store) {
         self.load_in_chunks(store, 1).await;
     }
@@ -116,16 +116,16 @@ impl Case {
         }
     }
 
-    /// Everything below the meta root that has no lease.
+    /// Everything below the meta root without a lease.
     pub(crate) async fn image(&self, store: &impl Store) -> Image {
-        let entries = read_at_last(store, RangeRequest::new(self.root.range())).await;
+        let entries = read_until_success(store, RangeRequest::new(self.root.range())).await;
         let metadata = entries.into_iter().filter(|entry| entry.lease == 0);
         metadata.map(|entry| (entry.key, entry.value)).collect()
     }
 
     /// Everything below the root path: metadata, sessions, lock, journal.
     pub(crate) async fn all(&self, store: &impl Store) -> Vec<Entry> {
-        read_at_last(store, RangeRequest::new(self.everything())).await
+        read_until_success(store, RangeRequest::new(self.everything())).await
     }
 
     pub(crate) fn everything(&self) -> KeyRange {
@@ -136,19 +136,19 @@ impl Case {
 
     pub(crate) async fn journal(&self, store: &impl Store) -> Option<Journal> {
         let request = RangeRequest::key(self.root.journal_key());
-        let entries = read_at_last(store, request).await;
+        let entries = read_until_success(store, request).await;
         entries
             .first()
             .map(|entry| Journal::decode(&entry.value).unwrap())
     }
 
-    /// Everything is as 2.1 left it, and there is neither journal nor lock.
+    /// Fails unless everything is as in 2.1, without journal and lock.
     pub(crate) async fn expect_before(&self, store: &impl Store, note: &str) {
         self.expect(&self.before, store, note).await;
         assert!(self.journal(store).await.is_none(), "{note}: a journal");
     }
 
-    /// Everything is as the migration leaves it, and the journal says done.
+    /// Fails unless everything is as after the migration, with a journal that says done.
     pub(crate) async fn expect_after(&self, store: &impl Store, note: &str) {
         self.expect(&self.after, store, note).await;
         let journal = self.journal(store).await.expect("a journal");
@@ -165,7 +165,7 @@ impl Case {
             .map(text)
             .collect();
         assert!(differing.is_empty(), "{note}: {differing:?}");
-        let lock = read_at_last(store, RangeRequest::key(self.root.lock_key())).await;
+        let lock = read_until_success(store, RangeRequest::key(self.root.lock_key())).await;
         assert!(lock.is_empty(), "{note}: the lock is held");
     }
 
@@ -206,11 +206,11 @@ impl Case {
         store: &impl Store,
         environment: &Environment,
     ) -> Result<RestoreReport, EngineError> {
-        restore(store, &self.way_back(), environment).await
+        restore(store, &self.rollback_options(), environment).await
     }
 
-    /// `rollback`.
-    pub(crate) fn way_back(&self) -> RestoreOptions {
+    /// The options of `rollback`.
+    pub(crate) fn rollback_options(&self) -> RestoreOptions {
         RestoreOptions {
             root: self.root.clone(),
             command: RestoreCommand::Rollback,
@@ -234,7 +234,7 @@ fn target(form: CollectionForm) -> &'static str {
     }
 }
 
-/// A component is not waited for, a lock is.
+/// Waits for a lock but not for a component.
 pub(crate) fn waits() -> Waits {
     Waits {
         sessions: Duration::ZERO,
@@ -252,7 +252,7 @@ fn small_limits() -> Limits {
     }
 }
 
-/// Nobody watches but `observer`.
+/// An environment with only `observer`.
 pub(crate) fn watched(observer: impl meta_migrate::Observer + 'static) -> Environment {
     Environment {
         observer: Arc::new(observer),
@@ -267,7 +267,7 @@ pub(crate) async fn put_all(store: &impl Store, ops: Vec<Op>) {
 }
 
 /// Reads until the store answers again.
-async fn read_at_last(store: &impl Store, request: RangeRequest) -> Vec<Entry> {
+async fn read_until_success(store: &impl Store, request: RangeRequest) -> Vec<Entry> {
     let limit = Duration::from_secs(60);
     let read = tokio::time::timeout(limit, async {
         loop {

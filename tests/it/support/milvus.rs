@@ -1,7 +1,7 @@
 //! Real Milvus servers on free loopback ports, and their Python client. `scripts/milvus` fetches both.
 //!
-//! A server is started through a small shell that waits on its standard input: when the test process
-//! ends, however it ends, the shell kills the server.
+//! A small shell script, which waits on its standard input, starts each server: when the test
+//! process ends in any way, the script kills the server.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -14,10 +14,10 @@ use serde_json::Value;
 
 use super::etcd::{cache, free_ports};
 
-/// The release whose metadata is migrated. It is a shared library, later releases are programs.
+/// The source release of migrations. It is a shared library; later releases are programs.
 pub(crate) const SOURCE: &str = "2.1.0";
 
-/// How long a server may take until it serves on a busy machine.
+/// The time limit for the start of a server on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(240);
 const POLL: Duration = Duration::from_millis(100);
 
@@ -33,12 +33,13 @@ exit "$code""#;
 /// Runs a shared library's server in a Python process.
 const EMBEDDED: &str = "import ctypes, sys; ctypes.CDLL(sys.argv[1]).startEmbedded()";
 
-/// How 2.2 may panic while it stops: the loop that watches channels may see that the etcd client is closed before it
-/// sees that the server stops.
+/// A panic of 2.2 while it stops: the loop that watches channels may see the closed etcd client
+/// before the stop signal.
 const PANIC_OF_A_STOP: &str = "panic: stop watching etcd loop due to closed etcd event channel";
 
-/// Key families that a migration writes: an error of a server that names one is a failure. Below
-/// `root-coord/credential`, which it does not write, 2.2.4 reports existing roles as errors at each start.
+/// Key families that a migration writes: a server error that names one is a failure. Not
+/// `root-coord/credential`, which is not written: 2.2.4 reports existing roles as errors at each
+/// start.
 const OUR_KEYS: [&str; 12] = [
     "root-coord/collection",
     "root-coord/database",
@@ -54,7 +55,7 @@ const OUR_KEYS: [&str; 12] = [
     "migration/journal",
 ];
 
-/// How a server dies, whichever part of it does.
+/// Messages of a dying server.
 const DEATHS: [&str; 5] = [
     "panic:",
     "fatal error:",
@@ -66,7 +67,7 @@ const DEATHS: [&str; 5] = [
 /// All releases that can be fetched.
 const RELEASES: [&str; 5] = [SOURCE, "2.2.4", "2.2.9", "2.2.16", "2.3.5"];
 
-/// What servers share that run one after the other.
+/// Folders and addresses shared by successive servers.
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
     /// Holds the storage and the queue.
@@ -77,14 +78,14 @@ pub(crate) struct Place {
     pub(crate) root: String,
 }
 
-/// The Python client that a server accepts.
+/// The Python client for a server release.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
     pub(crate) release: &'static str,
     port: u16,
 }
 
-/// A running server. It ends when this is dropped.
+/// A running server, which is killed on drop.
 #[derive(Debug)]
 pub(crate) struct Milvus {
     client: Client,
@@ -161,7 +162,7 @@ impl Milvus {
         }
     }
 
-    /// `false` when it ended instead.
+    /// Returns `false` if the server ended instead.
     fn wait_until_ready(&mut self) -> bool {
         let deadline = Instant::now() + START_LIMIT;
         while self.is_running() {
@@ -191,7 +192,7 @@ impl Milvus {
         }
     }
 
-    /// Runs the client program against it and returns what it prints.
+    /// Runs the client program against the server and returns its output.
     pub(crate) fn client(&self, arguments: &[&str]) -> String {
         self.client.run(arguments).unwrap_or_else(|error| {
             panic!(
@@ -202,17 +203,17 @@ impl Milvus {
         })
     }
 
-    /// Everything a client sees.
+    /// Returns everything a client sees.
     pub(crate) fn describe(&self) -> Value {
         serde_json::from_str(&self.client(&["describe"])).unwrap()
     }
 
-    /// A client of it.
+    /// Creates a client of the server.
     pub(crate) fn new_client(&self) -> Client {
         self.client.clone()
     }
 
-    /// Stops it as an operator would, and checks its logs.
+    /// Stops the server with TERM, and checks its logs.
     pub(crate) fn stop(mut self) {
         self.terminate();
         let deadline = Instant::now() + grace(self.client.release);
@@ -222,12 +223,12 @@ impl Milvus {
         self.end(&[PANIC_OF_A_STOP]);
     }
 
-    /// Asks it to stop.
+    /// Sends TERM.
     pub(crate) fn terminate(&self) {
         self.signal("TERM");
     }
 
-    /// Ends it as a power failure would, and checks its logs.
+    /// Kills the server as a power failure would, and checks its logs.
     pub(crate) fn kill(self) {
         self.end(&[]);
     }
@@ -258,7 +259,7 @@ impl Milvus {
         String::from_utf8_lossy(&fs::read(&self.output).unwrap()).into_owned()
     }
 
-    /// Lines of its logs that say that it died, or that it cannot use a key of ours.
+    /// Lines of its logs that report a crash, or a migrated key that it cannot use.
     fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         for file in fs::read_dir(&self.logs).unwrap() {
@@ -272,7 +273,7 @@ impl Milvus {
 }
 
 impl Client {
-    /// Runs the client program and returns what it prints, or why it failed.
+    /// Runs the client program; returns its output or the reason of its failure.
     pub(crate) fn run(&self, arguments: &[&str]) -> Result<String, String> {
         let clients = fetched("client");
         let version = match self.release {
@@ -311,13 +312,13 @@ impl Drop for Milvus {
     }
 }
 
-/// What a server is started with.
+/// The settings of a server.
 struct Setup<'a> {
     release: &'a str,
     place: &'a Place,
     logs: &'a Path,
     port: u16,
-    /// For everything else that listens.
+    /// Ports of all other listeners.
     ports: Vec<u16>,
 }
 
@@ -377,7 +378,7 @@ impl Setup<'_> {
             .replace("/tmp/milvus/", &folder)
             // Growing segments get binlogs as well, from 2,000 rows of 16 dimensions on.
             .replace("insertBufSize: 16777216", "insertBufSize: 128000")
-            // Its cache of raw values overwrites the binlogs where the storage is local.
+            // The cache of raw values overwrites the binlogs in local storage.
             .replace("cache:\n    enabled: true", "cache:\n    enabled: false");
         let mut lines = Vec::new();
         for line in text.lines() {
@@ -395,7 +396,7 @@ impl Setup<'_> {
         lines.join("\n")
     }
 
-    /// Fills in a template: `{{ name(type): default }}`.
+    /// Fills a template: `{{ name(type): default }}`.
     fn configuration(&mut self, template: &str) -> String {
         let mut text = String::new();
         let mut rest = template;
@@ -413,7 +414,7 @@ impl Setup<'_> {
         let lines = text
             .lines()
             .map(|line| match line.split_once("gracefulStopTimeout:") {
-                // Query nodes wait until other nodes have their segments: there are none.
+                // Query nodes wait until other nodes have their segments, and there are no others.
                 Some((before, _)) => format!("{before}gracefulStopTimeout: 1"),
                 None => line.to_owned(),
             });
@@ -443,13 +444,13 @@ impl Setup<'_> {
     }
 }
 
-/// How long a server has to end by itself. 2.2.16 never does while a collection is loaded: its query node
+/// The time for a graceful stop. 2.2.16 never stops while a collection is loaded: its query node
 /// waits until another node has its channels.
 fn grace(release: &str) -> Duration {
     Duration::from_secs(if release == "2.2.16" { 3 } else { 20 })
 }
 
-/// A folder that `scripts/milvus` has filled.
+/// A folder created by `scripts/milvus`.
 fn fetched(name: &str) -> PathBuf {
     let folder = cache().join("milvus").join(name);
     assert!(

@@ -1,11 +1,11 @@
-//! What the official tool leaves when it is killed: its deletes and writes, one by one, as data.
+//! The states of etcd after each delete and write of the official tool, as data.
 
 use std::collections::BTreeMap;
 
 /// Keys relative to the meta root, with their values.
 pub(crate) type Image = BTreeMap<String, Vec<u8>>;
 
-/// Deleted first, each in one request.
+/// Deleted first, one family per request.
 const DELETED: [&str; 11] = [
     "root-coord/collection",
     "snapshots/root-coord/collection",
@@ -20,7 +20,7 @@ const DELETED: [&str; 11] = [
     "snapshots/root-coord/dd-operation",
 ];
 
-/// Written then, a key a request.
+/// Written next, one key per request.
 const WRITTEN: [&str; 8] = [
     "snapshots/root-coord/collection/",
     "root-coord/collection/",
@@ -32,14 +32,14 @@ const WRITTEN: [&str; 8] = [
     "querycoord-partition-loadinfo/",
 ];
 
-/// In which order the tool writes the keys of one family: by chance, as it takes them from a map.
+/// The order in which the tool writes the keys of one family: random, as it iterates over a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
     Ascending,
     Descending,
 }
 
-/// etcd after each request of a run that turns `before` into `after`; the last one is `after`.
+/// etcd after each request of a run that turns `before` into `after`; the last state is `after`.
 pub(crate) fn states(before: &Image, after: &Image, order: Order) -> Vec<Image> {
     let mut state = before.clone();
     let mut states = Vec::new();
@@ -62,8 +62,8 @@ pub(crate) fn states(before: &Image, after: &Image, order: Order) -> Vec<Image> 
     states
 }
 
-/// What a run of the tool turns `before` into: what it deletes goes, and of `embedded`, the same metadata in the
-/// embedded form, it writes its own families.
+/// The result of a run of the tool on `before`: it deletes its old families and writes its new ones
+/// as in `embedded`, the same metadata in the embedded form.
 pub(crate) fn result(before: &Image, embedded: Image) -> Image {
     let is_below = |prefixes: &[&str], key: &str| prefixes.iter().any(|it| key.starts_with(it));
     let mut after = before.clone();

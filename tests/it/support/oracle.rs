@@ -1,5 +1,6 @@
-//! What must exist after a migration, said once more and independently of the transform: by hand-written keys
-//! and the stored messages alone. It knows less than the transform, and shares no code with it.
+//! The required result of a migration, specified independently of the transform: only with
+//! hand-written keys and the stored messages. It knows less than the transform, and shares no code
+//! with it.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +18,7 @@ const TOMBSTONE: &[u8] = &[0xE2, 0x9B, 0xBC];
 const FLUSHED: i32 = 4;
 const DROPPED: i32 = 6;
 
-/// Families of 2.1 that 2.2 must not find any more.
+/// 2.1 families that 2.2 must not find.
 const GONE: [&str; 8] = [
     "root-coord/index/",
     "root-coord/segment-index/",
@@ -29,7 +30,7 @@ const GONE: [&str; 8] = [
     "queryCoord-collectionMeta/",
 ];
 
-/// Families whose keys no migration touches.
+/// Families that a migration does not change.
 const KEPT: [&str; 4] = ["root-coord/credential/", "channelwatch/", "session/", "kv/"];
 
 struct Oracle<'a> {
@@ -39,7 +40,7 @@ struct Oracle<'a> {
     wrong: Vec<String>,
 }
 
-/// Says what is missing or wrong in `after`, which a migration of `before` gave.
+/// Returns the first missing or wrong object in `after`, the result of a migration of `before`.
 pub(crate) fn complete(form: CollectionForm, before: &Keys, after: &Keys) -> Result<(), String> {
     let mut oracle = Oracle {
         form,
@@ -58,8 +59,9 @@ pub(crate) fn complete(form: CollectionForm, before: &Keys, after: &Keys) -> Res
     Err(format!("the oracle misses {}", oracle.wrong.join(", ")))
 }
 
-/// Says what 2.2 does not find in `after` of what 2.1 had in `before`: collections with their schemas and
-/// partitions, aliases, segments, and indexes that have files. Each collection may be in any form.
+/// Returns the first object of 2.1 in `before` that 2.2 does not find in `after`: collections with
+/// their schemas and partitions, aliases, segments, and indexes with files. Each collection may
+/// have any form.
 pub(crate) fn found(before: &Keys, after: &Keys) -> Result<(), String> {
     let mut oracle = Oracle {
         form: CollectionForm::Embedded,
@@ -82,7 +84,7 @@ fn decoded<M: Message + Default>(value: &Bytes) -> M {
 }
 
 impl Oracle<'_> {
-    /// The records of a family that are there and no tombstones, by the rest of their key.
+    /// The records of a family without tombstones, by the rest of their key.
     fn living<'k>(keys: &'k Keys, prefix: &'k str) -> impl Iterator<Item = (&'k str, &'k Bytes)> {
         keys.iter().filter_map(move |(key, value)| {
             let rest = key.strip_prefix(prefix)?;
@@ -96,7 +98,7 @@ impl Oracle<'_> {
         }
     }
 
-    /// The record at a key of the new layout; a default one, and a complaint, where there is none.
+    /// The record at a key of the new layout; a default one and a complaint if it is missing.
     fn at<M: Message + Default>(&mut self, key: &str) -> M {
         let found = self.after.get(key).filter(|value| ***value != *TOMBSTONE);
         let record = found.map(decoded);
@@ -128,9 +130,9 @@ impl Oracle<'_> {
             self.expect(same, || format!("{key} as it was"));
             let is_inside = self.form == CollectionForm::Embedded;
             if is_inside {
-                let whole = new.partition_i_ds == old.partition_i_ds
+                let same_lists = new.partition_i_ds == old.partition_i_ds
                     && new_schema.map_or(0, |it| it.fields.len()) == old_schema.fields.len();
-                self.expect(whole, || format!("partitions and fields of {key}"));
+                self.expect(same_lists, || format!("partitions and fields of {key}"));
                 continue;
             }
             for (partition, name) in old.partition_i_ds.iter().zip(&old.partition_names) {
@@ -148,7 +150,7 @@ impl Oracle<'_> {
         }
     }
 
-    /// Every index that a living collection lists, and every finished build of it.
+    /// Every index listed by a live collection, with its finished builds.
     fn indexes(&mut self) {
         let mut builds: BTreeMap<i64, v2_1::index::IndexMeta> = BTreeMap::new();
         for (_, value) in Self::living(self.before, "indexes/") {
@@ -211,7 +213,7 @@ impl Oracle<'_> {
         }
     }
 
-    /// Every segment is still there, and its collection exists.
+    /// Every segment still exists, and so does its collection.
     fn segments(&mut self) {
         for (rest, _) in Self::living(self.before, "datacoord-meta/s/") {
             let key = format!("datacoord-meta/s/{rest}");
@@ -235,7 +237,7 @@ impl Oracle<'_> {
         }
     }
 
-    /// The record of a collection, wherever it is.
+    /// The record of a collection in any form.
     fn home(&self, id: i64) -> Option<v2_2::etcd::CollectionInfo> {
         let keys = [
             format!("root-coord/database/collection-info/1/{id}"),
@@ -292,7 +294,7 @@ impl Oracle<'_> {
         }
     }
 
-    /// What was built for a flushed segment is found again, with its definition.
+    /// Every index file of a flushed segment is found, with its definition.
     fn found_indexes(&mut self) {
         for (_, value) in Self::living(self.before, "root-coord/segment-index/") {
             let built: v2_1::etcd::SegmentIndexInfo = decoded(value);
@@ -320,7 +322,7 @@ impl Oracle<'_> {
         }
     }
 
-    /// Every segment of 2.1 is there, and every one that is there belongs to a collection that 2.2 finds, or that
+    /// Every 2.1 segment exists, and every segment belongs to a collection that 2.2 finds or that
     /// 2.1 had dropped.
     fn found_segments(&mut self) {
         for (rest, _) in Self::living(self.before, "datacoord-meta/s/") {

@@ -1,4 +1,4 @@
-//! The real program, run against metadata below a root of the test's own.
+//! The real program, run on metadata below a separate root path.
 
 use std::process::{Output, Stdio};
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use tokio::process::Command;
 
 use super::migration::Case;
 
-/// How long any run may take on a busy machine.
+/// The time limit of a run on a busy machine.
 const LIMIT: Duration = Duration::from_secs(90);
 
-/// Runs the program again and again, with one backup folder.
+/// Runs the program repeatedly with one backup folder.
 pub(crate) struct Program {
     endpoints: String,
     root_path: String,
@@ -25,7 +25,7 @@ pub(crate) struct Program {
     running: Running,
 }
 
-/// The process that runs at the moment.
+/// The process that is currently running.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Running(Arc<AtomicU32>);
 
@@ -83,7 +83,7 @@ impl Program {
         self.run(&["rollback", "--wait-lock=60s"]).await
     }
 
-    /// The releases, for the commands that use them.
+    /// The version options of a command.
     fn versions(&self, command: &str) -> Vec<String> {
         let source = "--source-version=2.1.4".to_owned();
         let target = format!("--target-version={}", self.target);
@@ -94,7 +94,7 @@ impl Program {
         }
     }
 
-    /// Runs a command with the options that all have.
+    /// Runs a command with the common options.
     pub(crate) async fn run(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_meta-migration"));
         command
@@ -119,7 +119,7 @@ impl Program {
     }
 }
 
-/// Fails, with what was said, unless the program ended with this code.
+/// Fails with the output unless the program exited with this code.
 pub(crate) fn expect(code: i32, output: &Output, note: &str) {
     assert_eq!(
         output.status.code(),
@@ -130,8 +130,8 @@ pub(crate) fn expect(code: i32, output: &Output, note: &str) {
     );
 }
 
-/// Ends the lease of a dead run's lock, so that nobody has to wait until it ends by itself.
-pub(crate) async fn bury(case: &Case, store: &impl Store) {
+/// Ends the lease of a dead run's lock, so that the next run does not wait for its expiry.
+pub(crate) async fn end_lock_lease(case: &Case, store: &impl Store) {
     let held = store
         .range(RangeRequest::key(case.root.lock_key()))
         .await

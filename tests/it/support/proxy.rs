@@ -1,4 +1,5 @@
-//! A proxy between a client and one etcd that sees each call, so that a test can act at an exact one.
+//! A proxy between a client and one etcd that sees each call, so that a test can act at an exact
+//! one.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,23 +17,23 @@ use tokio::net::{TcpListener, TcpStream};
 
 type Body = BoxBody<Bytes, hyper::Error>;
 
-/// What happens to one transaction.
+/// The handling of one transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It is sent on, and its reply comes back.
+    /// The transaction and its reply are forwarded.
     Pass,
-    /// `act` is called, then it is sent on, and its reply comes back.
+    /// `act` is called before the transaction and its reply are forwarded.
     Around,
-    /// `act` is called and nothing is sent on.
+    /// `act` is called, and the transaction is not forwarded.
     Before,
-    /// It is sent on; when etcd has replied, `act` is called and the reply is kept back.
+    /// The transaction is forwarded; `act` is called after the reply, which is withheld.
     After,
 }
 
 type Judge = dyn Fn(usize) -> Verdict + Send + Sync;
 type Act = dyn Fn() + Send + Sync;
 
-/// Listens on a port of its own until it is dropped.
+/// A proxy on a separate port, which is closed on drop.
 pub(crate) struct Proxy {
     endpoint: String,
     state: Arc<State>,
@@ -53,7 +54,7 @@ impl Drop for Proxy {
 }
 
 impl Proxy {
-    /// Starts one in front of `address` (`host:port`).
+    /// Starts a proxy to `address` (`host:port`).
     pub(crate) async fn start(address: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -75,7 +76,7 @@ impl Proxy {
         &self.endpoint
     }
 
-    /// Counts transactions from 1 again, and asks `judge` about each.
+    /// Restarts the count of transactions at 1, and calls `judge` for each.
     pub(crate) fn judge(
         &self,
         judge: impl Fn(usize) -> Verdict + Send + Sync + 'static,
@@ -99,7 +100,7 @@ async fn serve(stream: TcpStream, state: Arc<State>) {
     let mut preface = [0; 3];
     while let Ok(1..=2) = stream.peek(&mut preface).await {}
     if &preface != b"PRI" {
-        // The metrics are asked for in HTTP/1: they are not what is tested here.
+        // Metrics requests use HTTP/1 and are not forwarded.
         return;
     }
     let Ok(upstream) = TcpStream::connect(&state.upstream).await else {
@@ -149,7 +150,7 @@ async fn forward(
     Ok(response.map(http_body_util::BodyExt::boxed))
 }
 
-/// What a client sees whose connection broke: no gRPC at all.
+/// The response for a broken connection: not gRPC.
 fn broken() -> Response<Body> {
     let body = Full::new(Bytes::new()).map_err(|never: Infallible| match never {});
     let mut response = Response::new(BoxBody::new(body));

@@ -1,14 +1,13 @@
-//! Complete outputs as inline snapshots of `insta`, without what differs from run to run.
+//! Complete outputs as inline snapshots of `insta`, without values that differ between runs.
 //!
 //! ```text
 //! insta::assert_snapshot!(redact(&ended.stdout), @"");
 //! ```
-//! `cargo insta test --accept` fills the snapshots in. Read what it wrote: a snapshot is only worth what someone
-//! checked.
+//! `cargo insta test --accept` fills in the snapshots. Check what it wrote.
 
 use regex::Regex;
 
-/// What is replaced, and with what.
+/// Patterns and their replacements.
 const REDACTED: [(&str, &str); 12] = [
     (r"127\.0\.0\.1:\d+", "127.0.0.1:PORT"),
     (r"\btest-\d+-\d+\b", "by-dev"),
@@ -30,7 +29,7 @@ const REDACTED: [(&str, &str); 12] = [
     (r"\bmeta-migration \d\S*", "meta-migration VERSION"),
 ];
 
-/// The text with its ports, roots of tests, temporary folders, times and durations replaced.
+/// Replaces ports, test roots, temporary folders, times and durations in the text.
 pub(crate) fn redact(text: &str) -> String {
     let mut text = text.replace(env!("CARGO_BIN_EXE_meta-migration"), "meta-migration");
     for (pattern, name) in REDACTED {
@@ -41,7 +40,7 @@ pub(crate) fn redact(text: &str) -> String {
 }
 
 #[test]
-fn what_differs_between_runs_is_redacted() {
+fn volatile_text_is_redacted() {
     let text = "by-dev/meta on 127.0.0.1:35123, test-31-4/meta, /tmp/a/.tmpX1y/b.mmb at 2026-11-29T16:40:12Z in 1.2 s";
     insta::assert_snapshot!(
         redact(text),

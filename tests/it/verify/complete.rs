@@ -1,4 +1,4 @@
-//! What complete means, as tables: what is added to or taken from complete metadata, and what that is called.
+//! Completeness, as tables: keys added to or removed from complete metadata, and the findings.
 
 use std::collections::BTreeMap;
 
@@ -61,7 +61,7 @@ fn a_segment_needs_its_collection_and_partition() {
             (9, 90, DROPPED, None),
             (1, 11, FLUSHED, Some("partitions-missing")),
             (1, 10, FLUSHED, None),
-            // Deletes of all partitions, from 2.4 on.
+            // Deletions in all partitions, from 2.4 on.
             (1, -1, FLUSHED, None),
         ] {
             let mut image = migrated(form);
@@ -79,7 +79,7 @@ fn a_segment_needs_its_collection_and_partition() {
 }
 
 #[test]
-fn a_collection_that_is_known_to_be_dropped_excuses_segments() {
+fn segments_of_a_dropped_collection_are_valid() {
     let dropping = etcd::CollectionInfo {
         id: 9,
         schema: Some(Default::default()),
@@ -113,7 +113,7 @@ fn a_collection_that_is_known_to_be_dropped_excuses_segments() {
 }
 
 #[test]
-fn a_partition_that_was_dropped_excuses_segments() {
+fn segments_of_a_dropped_partition_are_valid() {
     let mut image = migrated(Database);
     image.insert("datacoord-meta/s/1/11/99".into(), stray(1, 11, 4));
     image.insert("root-coord/partitions/1/11".into(), TOMBSTONE.to_vec());
@@ -124,7 +124,7 @@ fn a_partition_that_was_dropped_excuses_segments() {
 }
 
 #[test]
-fn the_target_has_to_read_the_form() {
+fn the_target_must_read_the_form() {
     for (form, target, code) in [
         (Embedded, "2.2.16", None),
         (Embedded, "2.3.17", None),
@@ -155,7 +155,7 @@ fn the_target_has_to_read_the_form() {
 }
 
 #[test]
-fn an_index_of_2_1_without_a_definition_of_2_2_is_found() {
+fn a_2_1_index_without_a_2_2_definition_is_found() {
     let mut image = migrated(Split);
     image.insert("root-coord/index/1/7".into(), definition(7).encode_to_vec());
     assert_eq!(errors(&within(&image, &recorded(Split, "2.2.3"))), []);
@@ -223,20 +223,20 @@ fn official() -> BTreeMap<String, Vec<u8>> {
 }
 
 #[test]
-fn an_interrupted_official_run_is_distinguished_from_a_finished_one() {
+fn an_interrupted_official_run_is_recognised() {
     let target = Context {
         target: Some("2.2.16".parse().unwrap()),
         ..Context::default()
     };
     assert_eq!(errors(&within(&official(), &target)), []);
-    let lost = |keys: &[&str]| {
+    let errors_without = |keys: &[&str]| {
         let mut image = official();
         for key in keys {
             image.retain(|other, _| !other.starts_with(key));
         }
         image
     };
-    // Without the first, nothing was loaded under 2.1.
+    // Without the first key, nothing was loaded on 2.1.
     let load_keys = [
         "queryCoord-collectionMeta/1",
         "querycoord-collection-loadinfo/1",
@@ -254,34 +254,41 @@ fn an_interrupted_official_run_is_distinguished_from_a_finished_one() {
             "indexes-missing",
         ),
     ] {
-        let mut image = lost(keys);
+        let mut image = errors_without(keys);
         assert_eq!(codes(&within(&image, &target), Severity::Error), [code]);
-        // Once 2.2 ran, it may have been released or dropped there.
+        // After 2.2 ran, the object may have been released or dropped there.
         image.insert("datacoord-meta/channel-cp/v0".into(), Vec::new());
         assert_eq!(errors(&within(&image, &target)), [], "{keys:?}");
     }
-    // Load state is written last: where there is some, the run had written every index.
+    // Load state is written last: if there is any, the run had written every index.
     for keys in [&["segment-index/1/10/50/90"][..], &["segment-index/"]] {
-        assert_eq!(errors(&within(&lost(keys), &target)), [], "{keys:?}");
+        assert_eq!(
+            errors(&within(&errors_without(keys), &target)),
+            [],
+            "{keys:?}"
+        );
     }
-    // A load that did not end is not carried.
+    // An unfinished load is not carried.
     let mut image = official();
     image.remove("querycoord-collection-loadinfo/1").unwrap();
     let mut half = load_state();
     half.in_memory_percentage = 59;
     image.insert("queryCoord-collectionMeta/1".into(), half.encode_to_vec());
     assert_eq!(errors(&within(&image, &target)), []);
-    let gone = query::CollectionInfo {
+    let unfinished = query::CollectionInfo {
         collection_id: 9,
         ..load_state()
     };
-    image.insert("queryCoord-collectionMeta/9".into(), gone.encode_to_vec());
+    image.insert(
+        "queryCoord-collectionMeta/9".into(),
+        unfinished.encode_to_vec(),
+    );
     let found = within(&image, &target);
     assert_eq!(codes(&found, Severity::Error), ["collections-missing"]);
 }
 
 #[test]
-fn what_the_official_tool_leaves_when_it_ends_is_complete() {
+fn a_finished_official_run_is_complete() {
     for case in golden::CASES {
         let target = Context {
             target: Some("2.2.16".parse().unwrap()),
@@ -296,7 +303,7 @@ fn what_the_official_tool_leaves_when_it_ends_is_complete() {
 }
 
 #[test]
-fn collections_of_2_1_beside_a_recorded_migration_are_named() {
+fn late_2_1_collections_are_named() {
     let mut image = migrated(Database);
     let embedded = migrated(Embedded);
     let mut new = etcd::CollectionInfo::decode(&*embedded["root-coord/collection/1"]).unwrap();

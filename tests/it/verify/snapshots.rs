@@ -1,4 +1,4 @@
-//! Snapshots that say something else than the plain key, or nothing at all.
+//! Snapshots that are missing or differ from the plain key.
 
 use std::collections::BTreeMap;
 
@@ -11,14 +11,14 @@ use prost::Message;
 use super::{check, errors, expected, migrated};
 use crate::support::metadata::field;
 
-/// The key of a snapshot at the last moment there is.
+/// The key of a snapshot at the largest timestamp.
 fn last_snapshot(key: &str) -> String {
     format!("snapshots/root-coord/{key}_ts{}", u64::MAX)
 }
 
 #[test]
-fn snapshots_that_later_releases_write_at_the_last_moment_are_seen() {
-    // Milvus 2.4.24 has moved the collection of the split form to the default database at its start.
+fn snapshots_at_the_last_timestamp_are_read() {
+    // At its start, Milvus 2.4.24 moved the collection of the split form to the default database.
     let mut image = migrated(Split);
     let moved = migrated(Database);
     let database = "database/collection-info/1/1";
@@ -36,7 +36,7 @@ fn snapshots_that_later_releases_write_at_the_last_moment_are_seen() {
 }
 
 #[test]
-fn a_snapshot_at_the_last_moment_that_says_something_else_is_found() {
+fn a_different_last_snapshot_is_found() {
     for key in ["collection/1", "fields/1/101", "aliases/books"] {
         let mut image = migrated(Split);
         image.insert(last_snapshot(key), TOMBSTONE.to_vec());
@@ -49,16 +49,16 @@ fn a_snapshot_at_the_last_moment_that_says_something_else_is_found() {
 
 fn warnings(image: &BTreeMap<String, Vec<u8>>) -> Vec<(String, String)> {
     let found = check(image).into_iter();
-    let told = found.map(|finding| {
+    let messages = found.map(|finding| {
         assert_eq!(finding.severity, Severity::Warning, "{finding:?}");
         let key = finding.key.strip_prefix("by-dev/meta/").unwrap();
         (finding.code.clone(), key.to_owned())
     });
-    told.collect()
+    messages.collect()
 }
 
 #[test]
-fn a_newest_snapshot_with_another_content_than_the_plain_key_is_found() {
+fn a_different_newest_snapshot_is_found() {
     let mut renamed = field(101, "renamed", 101);
     renamed.description = "another".to_owned();
     let mut image = migrated(Split);
@@ -73,7 +73,7 @@ fn a_newest_snapshot_with_another_content_than_the_plain_key_is_found() {
     image.insert(last_snapshot("collection/1"), record.encode_to_vec());
     let key = "root-coord/collection/1";
     assert_eq!(warnings(&image), expected(&[("snapshot-differs", key)]));
-    // The indexes of 2.1 stand in the plain key alone, and 2.2 reads none of them.
+    // Only the plain key contains the index list of 2.1, and 2.2 reads neither.
     let mut record = etcd::CollectionInfo::decode(&*plain).unwrap();
     record.field_indexes.push(etcd::FieldIndexInfo::default());
     image.insert(last_snapshot("collection/1"), record.encode_to_vec());
@@ -96,7 +96,7 @@ fn a_snapshot_without_a_timestamp_is_found() {
         let mut image = migrated(Split);
         let key = format!("snapshots/root-coord/{name}");
         image.insert(key.clone(), b"x".to_vec());
-        let told = expected(&[("snapshot-without-timestamp", &key)]);
-        assert_eq!(warnings(&image), told);
+        let messages = expected(&[("snapshot-without-timestamp", &key)]);
+        assert_eq!(warnings(&image), messages);
     }
 }

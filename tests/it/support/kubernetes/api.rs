@@ -1,4 +1,4 @@
-//! The Kubernetes API as JSON: what the stand-ins write and the scenarios look at.
+//! The Kubernetes API as JSON, for the simulated components and the scenarios.
 
 use hyper::http::{Method, Request};
 use kube::config::{AuthInfo, Config};
@@ -32,7 +32,7 @@ impl Api {
         }
     }
 
-    /// An object, or nothing.
+    /// Returns an object, or `None`.
     pub(crate) async fn get(&self, path: &str) -> Option<Value> {
         match self.call(Method::GET, path, "", None).await {
             Ok(object) => Some(object),
@@ -65,7 +65,7 @@ impl Api {
         merged.unwrap_or_else(|error| panic!("PATCH {path}: {error}"))
     }
 
-    /// Merges `change` into an object, lists by their keys.
+    /// Merges `change` into an object, with lists merged by key.
     pub(crate) async fn strategic(&self, path: &str, change: &Value) -> Value {
         let kind = "application/strategic-merge-patch+json";
         let merged = self.call(Method::PATCH, path, kind, Some(change)).await;
@@ -77,19 +77,19 @@ impl Api {
         self.call(Method::PATCH, path, kind, Some(change)).await
     }
 
-    /// Deletes an object, its dependents with it; that it is gone already is fine.
+    /// Deletes an object and its dependents; a missing object is not an error.
     pub(crate) async fn delete(&self, path: &str) {
         let options = json!({"propagationPolicy": "Background"});
         self.delete_with(path, &options).await;
     }
 
-    /// Removes just this pod, as its node does when it has ended.
+    /// Removes only this pod, as its node does when it has ended.
     pub(crate) async fn finish_deletion(&self, path: &str, uid: &str) {
         let options = json!({"gracePeriodSeconds": 0, "preconditions": {"uid": uid}});
         self.delete_with(path, &options).await;
     }
 
-    /// A body that is not JSON: a log.
+    /// Returns a body that is not JSON, such as a log.
     pub(crate) async fn try_text(&self, path: &str) -> Result<String, Error> {
         let request = Request::get(path).body(Vec::new()).unwrap();
         self.client.request_text(request).await

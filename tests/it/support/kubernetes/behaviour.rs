@@ -1,4 +1,4 @@
-//! What a test asks of its node, and what the node saw.
+//! The behaviour that a test requests from its node, and the events that the node recorded.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard};
@@ -11,32 +11,32 @@ use crate::support::milvus::{Client, Place};
 /// The image of the program under test.
 pub(crate) const TOOL_IMAGE: &str = "meta-migration:under-test";
 
-/// How pods fare. May be changed while the test runs.
+/// How pods behave. May be changed while the test runs.
 #[derive(Debug, Clone)]
 pub(crate) struct Behaviour {
     /// Images that cannot be pulled.
     pub(crate) missing_images: BTreeSet<String>,
-    /// Images whose pods run but never get ready.
+    /// Images whose pods run but never become ready.
     pub(crate) unready_images: BTreeSet<String>,
     /// Components whose pods hang in Terminating.
     pub(crate) hanging_components: BTreeSet<String>,
-    /// Components whose session stays in etcd when their pod has gone.
+    /// Components whose sessions remain in etcd after their pods ended.
     pub(crate) lingering_sessions: BTreeSet<String>,
-    /// How long a lingering session stays; without, until it is removed by hand.
+    /// The time to live of a lingering session; `None` until it is removed by the test.
     pub(crate) lingering_ttl: Option<Duration>,
-    /// Whether claims get a volume once a pod uses them.
+    /// Whether PVCs get a volume when a pod uses them.
     pub(crate) bind_claims: bool,
     /// Whether pods get a node.
     pub(crate) schedule: bool,
-    /// How long a pod takes from its start until it is ready.
+    /// The time of a pod from its start until it is ready.
     pub(crate) start_delay: Duration,
-    /// How long a pod takes from the request to stop until it is gone.
+    /// The time of a pod from the request to stop until its end.
     pub(crate) stop_delay: Duration,
-    /// Whether the node has lost its connection: what is deleted continues running and stays.
+    /// Whether the node is disconnected: deleted pods keep running.
     pub(crate) cut_off: bool,
     /// Where pods of Milvus run real servers.
     pub(crate) servers: Option<Place>,
-    /// Tool pods whose names contain one of these start only when it is taken out.
+    /// Tool pods whose names contain an element start only after it is removed.
     pub(crate) held_tools: BTreeSet<String>,
 }
 
@@ -59,7 +59,7 @@ impl Default for Behaviour {
     }
 }
 
-/// Something that happened on the node.
+/// An event on the node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Event {
     /// A Milvus process began.
@@ -74,7 +74,7 @@ pub(crate) enum Event {
     ToolStarted {
         pod: String,
         arguments: Vec<String>,
-        /// Whether it is there to change metadata.
+        /// Whether the program can change metadata.
         writes: bool,
         pid: u32,
     },
@@ -82,17 +82,17 @@ pub(crate) enum Event {
     ToolEnded { pod: String, code: i32 },
 }
 
-/// What the test and its node share.
+/// State shared by the test and its node.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     behaviour: Mutex<Behaviour>,
     events: Mutex<Vec<Event>>,
-    /// Of the real server that was started last.
+    /// A client of the real server that was started last.
     client: Mutex<Option<Client>>,
 }
 
 impl Shared {
-    /// The behaviour, to be read or changed.
+    /// Locks the behaviour for reading or changing.
     pub(crate) fn behaviour(&self) -> MutexGuard<'_, Behaviour> {
         self.behaviour.lock().unwrap()
     }
@@ -115,7 +115,7 @@ impl Shared {
     }
 }
 
-/// What must never be seen on a node, whatever happened: each breach in words.
+/// Conditions that must never occur on a node, each as a description.
 pub(crate) fn breaches(events: &[Event]) -> Vec<String> {
     let mut breaches = Vec::new();
     let mut running = 0_u32;
@@ -129,7 +129,7 @@ pub(crate) fn breaches(events: &[Event]) -> Vec<String> {
             } => {
                 running += 1;
                 if !writing.is_empty() {
-                    breaches.push(format!("{component} started beside {writing:?}"));
+                    breaches.push(format!("{component} started during {writing:?}"));
                 }
                 let fits = match layout {
                     Layout::V2_1 => image.contains(":v2.1"),
@@ -150,7 +150,7 @@ pub(crate) fn breaches(events: &[Event]) -> Vec<String> {
             } => {
                 if *writes {
                     if running > 0 {
-                        breaches.push(format!("{pod} ran {arguments:?} beside Milvus"));
+                        breaches.push(format!("{pod} ran {arguments:?} while Milvus ran"));
                     }
                     writing.insert(pod);
                 }

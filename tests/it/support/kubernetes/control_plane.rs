@@ -1,7 +1,7 @@
-//! The control plane: etcd, kube-apiserver and kube-controller-manager, once for a whole run of the tests.
+//! The control plane: etcd, kube-apiserver and kube-controller-manager, once per test run.
 //!
-//! Where every test is a process of its own (nextest), they share the plane that the first of them
-//! starts. A small shell ends it when the run ends, however it ends.
+//! With one process per test (nextest), the tests share the control plane that the first of them
+//! starts. A small shell script stops it when the test run ends in any way.
 
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
@@ -19,14 +19,14 @@ use super::operator;
 use crate::support::certificates::Certificates;
 use crate::support::etcd::cache;
 
-/// How long the plane may take until it serves, on a busy machine.
+/// The time limit for the start on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(90);
-/// The user that may do everything.
+/// The user with all rights.
 pub(crate) const ADMIN: &str = "admin";
-/// The user that may only do what a test binds it to.
+/// The user with only the rights that a test grants.
 pub(crate) const UPGRADER: &str = "upgrader";
 
-/// Starts the three programs, and ends them with the process named by `runner`.
+/// Starts the three programs, and stops them when the process `runner` ends.
 const WATCHER: &str = r#"
 cd "$folder" || exit
 "$assets/etcd" --data-dir="$folder/etcd" --unsafe-no-fsync --log-level=warn \
@@ -65,7 +65,7 @@ wait
 cd / && rm -rf "${folder%/*}"
 "#;
 
-/// How to reach the plane.
+/// The addresses and credentials of the control plane.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct ControlPlane {
     folder: PathBuf,
@@ -75,19 +75,19 @@ pub(crate) struct ControlPlane {
     upgrader_token: String,
 }
 
-/// The plane of this run of the tests.
+/// The control plane of this test run.
 pub(crate) async fn shared() -> &'static ControlPlane {
     static SHARED: OnceCell<ControlPlane> = OnceCell::const_new();
     SHARED.get_or_init(attach_or_start).await
 }
 
 impl ControlPlane {
-    /// A client for one of the two users. It belongs to the runtime that makes it.
+    /// A client for one of the two users. It belongs to the current runtime.
     pub(crate) fn api(&self, user: &str) -> Api {
         Api::new(&self.url, &self.authority, self.token(user))
     }
 
-    /// A file of the plane: the certificate of servers on 127.0.0.1, or its key.
+    /// A file of the control plane: the certificate for servers on 127.0.0.1, or its key.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
@@ -97,7 +97,7 @@ impl ControlPlane {
         self.kubeconfig_with(user, self.token(user), namespace)
     }
 
-    /// A kubeconfig for whoever has this token.
+    /// A kubeconfig with this token.
     pub(crate) fn kubeconfig_with(&self, user: &str, token: &str, namespace: &str) -> String {
         serde_json::json!({
             "apiVersion": "v1",
@@ -123,7 +123,7 @@ impl ControlPlane {
         }
     }
 
-    /// `false` when it ended before it served: its port was taken.
+    /// Returns `false` if it ended before it served because its port was taken.
     async fn wait_until_ready(&self, deadline: Instant) -> bool {
         let api = self.api(ADMIN);
         loop {
@@ -144,7 +144,7 @@ impl ControlPlane {
         }
     }
 
-    /// Fails, and says why, where a program of the plane has ended by itself.
+    /// Fails with the reason if a program of the control plane has ended by itself.
     pub(crate) fn assert_alive(&self) {
         let ended = self.file("ended").exists();
         assert!(!ended, "the control plane is dead\n{}", self.last_words());
@@ -154,7 +154,7 @@ impl ControlPlane {
         let tail = |name: &str| {
             let text = std::fs::read_to_string(self.file(name)).unwrap_or_default();
             let lines: Vec<&str> = text.lines().collect();
-            // Where a program tells why it ends, what follows is of less interest.
+            // A program's fatal error is more useful than later output.
             let fatal = |line: &&str| line.contains("fatal error:") || line.starts_with("panic:");
             let from = lines.iter().position(fatal);
             let from = from.unwrap_or(lines.len().saturating_sub(8));
@@ -201,7 +201,7 @@ async fn attach_or_start() -> ControlPlane {
 async fn start(folder: &Path, runner: u32) -> ControlPlane {
     let assets = assets();
     let deadline = Instant::now() + START_LIMIT;
-    // Somebody else may take a free port before the server does.
+    // Another process may take a free port before the server does.
     for attempt in 0..5 {
         let folder = folder.join(attempt.to_string());
         std::fs::create_dir(&folder).unwrap();
@@ -243,7 +243,7 @@ fn launch(folder: &Path, assets: &Path, runner: u32) -> ControlPlane {
         .env("etcd", format!("http://127.0.0.1:{etcd}"))
         .env("peer", format!("http://127.0.0.1:{peer}"))
         .env("port", port.to_string())
-        // No handle and no group of the test's: it may end, and be ended, before the plane.
+        // No file handle and no process group of the test, which may end before the control plane.
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -253,7 +253,7 @@ fn launch(folder: &Path, assets: &Path, runner: u32) -> ControlPlane {
     plane
 }
 
-/// Writes the certificates and keys; gives the authority.
+/// Writes the certificates and keys; returns the CA.
 fn write_keys(folder: &Path) -> String {
     let certificates = Certificates::new(&["127.0.0.1", "localhost"]);
     for name in ["ca.pem", "server.pem", "server.key"] {
@@ -271,7 +271,7 @@ fn free_ports<const COUNT: usize>() -> [u16; COUNT] {
     listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 
-/// The folder with the three programs; `scripts/kubernetes` makes one.
+/// The folder with the three programs, created by `scripts/kubernetes`.
 fn assets() -> PathBuf {
     let given = std::env::var_os("KUBEBUILDER_ASSETS").filter(|given| !given.is_empty());
     let folder = given.map_or_else(|| cache().join("kubernetes-1.20.2"), PathBuf::from);

@@ -1,4 +1,4 @@
-//! What the Helm chart installs: the objects of a Milvus 2.1.4 as chart 3.2.18 renders them.
+//! The objects that the Helm chart 3.2.18 renders for a Milvus 2.1.4.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 
 use super::Bed;
 
-/// The Milvus that is there before the upgrade.
+/// The image before the upgrade.
 pub(crate) const OLD_IMAGE: &str = "milvusdb/milvus:v2.1.4";
 
-/// The components of a cluster, in no order that matters.
+/// The components of a cluster, in no particular order.
 pub(crate) const CLUSTER: [&str; 8] = [
     "datacoord",
     "datanode",
@@ -26,7 +26,7 @@ pub(crate) const CLUSTER: [&str; 8] = [
     "rootcoord",
 ];
 
-/// A release. Everything but the mode has the chart's defaults.
+/// A release with the defaults of the chart, except for the mode.
 #[derive(Debug, Clone)]
 pub(crate) struct Helm {
     pub(crate) release: String,
@@ -34,24 +34,24 @@ pub(crate) struct Helm {
     pub(crate) name_override: Option<String>,
     pub(crate) cluster: bool,
     pub(crate) image: String,
-    /// Where it is not 1.
+    /// Replica counts other than 1.
     pub(crate) replicas: BTreeMap<String, u32>,
     /// Added to Deployments and pods.
     pub(crate) labels: BTreeMap<String, String>,
-    /// Container names that are not the component's.
+    /// Container names that differ from the component.
     pub(crate) container_names: BTreeMap<String, String>,
     pub(crate) attu: bool,
     /// An init container and a sidecar in the pods of this component.
     pub(crate) companions_of: Option<String>,
     pub(crate) metastore: String,
-    /// The chart's version and the release that it calls its own.
+    /// The version of the chart, and its app version.
     pub(crate) chart: (&'static str, &'static str),
     pub(crate) message_queue: &'static str,
-    /// Whether a second coordinator may wait beside the first.
+    /// Whether a second coordinator may run on standby.
     pub(crate) active_standby: bool,
     pub(crate) status: String,
     pub(crate) recorded: bool,
-    /// Whether the chart's `ConfigMap` says where etcd is.
+    /// Whether the `ConfigMap` of the chart contains the address of etcd.
     pub(crate) configured: bool,
     /// `minio.rootPath` of `milvus.yaml`, and of a `user.yaml` that overrides it.
     pub(crate) storage_root: &'static str,
@@ -121,7 +121,7 @@ impl Helm {
         self.replicas.get(component).copied().unwrap_or(1)
     }
 
-    /// Puts all objects into the namespace.
+    /// Creates all objects in the namespace.
     pub(crate) async fn install(&self, bed: &Bed) {
         let mut config = json!({
             "apiVersion": "v1", "kind": "ConfigMap",

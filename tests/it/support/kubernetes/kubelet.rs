@@ -1,4 +1,4 @@
-//! The part of a kubelet that the API server asks for logs: `GET /containerLogs/<namespace>/<pod>/<container>`.
+//! The log endpoint of a kubelet: `GET /containerLogs/<namespace>/<pod>/<container>`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,14 +21,14 @@ use super::process::Places;
 pub(crate) struct Log {
     pub(crate) file: PathBuf,
     pub(crate) places: Places,
-    /// Whether nothing will be added.
+    /// Whether the log is complete.
     pub(crate) ended: Arc<AtomicBool>,
 }
 
 /// The logs by `<namespace>/<pod>/<container>`.
 pub(crate) type Logs = Arc<Mutex<BTreeMap<String, Log>>>;
 
-/// Serves `logs` on a free loopback port until the runtime ends; gives the port.
+/// Serves `logs` on a free loopback port until the runtime ends; returns the port.
 pub(crate) async fn serve(plane: &ControlPlane, logs: Logs) -> u16 {
     let certificate = CertificateDer::from_pem_file(plane.file("server.pem")).unwrap();
     let key = PrivateKeyDer::from_pem_file(plane.file("server.key")).unwrap();
@@ -47,7 +47,7 @@ pub(crate) async fn serve(plane: &ControlPlane, logs: Logs) -> u16 {
             let (acceptor, logs) = (acceptor.clone(), logs.clone());
             tokio::spawn(async move {
                 if let Ok(stream) = acceptor.accept(stream).await {
-                    // A client that goes away is no fault.
+                    // A disconnected client is not an error.
                     let _ = answer(stream, &logs).await;
                 }
             });
@@ -109,7 +109,7 @@ async fn send<S: AsyncWrite + Unpin>(
         sent = text.len() - from_behind.map(str::len).sum::<usize>();
     }
     loop {
-        // Asked before reading: what was written before the end is sent.
+        // Checked before reading, so that the last lines are sent.
         let ended = log.ended.load(Ordering::SeqCst);
         let text = log.text().await;
         if let Some(new) = text.get(sent..).filter(|new| !new.is_empty()) {
@@ -125,7 +125,7 @@ async fn send<S: AsyncWrite + Unpin>(
 }
 
 impl Log {
-    /// What the container said so far, in whole lines until it has ended.
+    /// The output of the container, in complete lines until it has ended.
     async fn text(&self) -> String {
         let ended = self.ended.load(Ordering::SeqCst);
         let said = tokio::fs::read(&self.file).await.unwrap_or_default();

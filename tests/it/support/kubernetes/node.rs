@@ -1,7 +1,7 @@
-//! Stands in for scheduler, volume provisioner and kubelet of one namespace.
+//! Simulates the scheduler, volume provisioner and kubelet of one namespace.
 //!
-//! Milvus pods are played, unless the test has real servers: they hold sessions in etcd and are ready or not.
-//! Pods of our image are run.
+//! Milvus pods are simulated, unless the test has real servers: they hold sessions in etcd and are
+//! ready or not. Pods of the tool image run the program.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,9 +20,9 @@ use super::sessions::{Metadata, Session};
 use super::status::{running, status};
 use crate::support::milvus::Milvus;
 
-/// How often the node looks at its pods.
+/// The polling interval of the node.
 const INTERVAL: Duration = Duration::from_millis(100);
-/// How long a process has between TERM and KILL.
+/// The time of a process between TERM and KILL.
 const GRACE: Duration = Duration::from_secs(20);
 
 /// The node of one namespace.
@@ -40,7 +40,7 @@ pub(crate) struct Node {
     next_server_id: u64,
 }
 
-/// What the node knows of a pod.
+/// The state of a pod on the node.
 struct Pod {
     first_seen: Instant,
     stopping_since: Option<Instant>,
@@ -48,11 +48,11 @@ struct Pod {
     server: Option<(String, Milvus)>,
     process: Option<(Process, Arc<AtomicBool>)>,
     /// The status that was written last.
-    told: Value,
+    last_status: Value,
     finished: bool,
 }
 
-/// What a pod runs.
+/// The program of a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Program {
     Milvus { component: String, image: String },
@@ -87,7 +87,7 @@ impl Node {
         }
     }
 
-    /// Makes the node known: logs of its pods are asked for at `port`.
+    /// Registers the node, whose logs are served at `port`.
     pub(crate) async fn register(&self, port: u16) {
         let node = json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": self.name}});
         self.api.create("/api/v1/nodes", &node).await;
@@ -100,30 +100,30 @@ impl Node {
         self.api.merge(&path, &status).await;
     }
 
-    /// Plays until the runtime ends.
-    pub(crate) async fn play(mut self) {
+    /// Runs the node until the runtime ends.
+    pub(crate) async fn run(mut self) {
         let mut interval = tokio::time::interval(INTERVAL);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             interval.tick().await;
-            self.look().await;
+            self.poll().await;
         }
     }
 
-    async fn look(&mut self) {
+    async fn poll(&mut self) {
         let path = format!("/api/v1/namespaces/{}/pods", self.namespace);
         let pods = self.api.list(&path).await;
         let uids: Vec<String> = pods.iter().map(uid).collect();
-        let gone: Vec<String> = self
+        let removed: Vec<String> = self
             .pods
             .keys()
             .filter(|known| !uids.contains(known))
             .cloned()
             .collect();
-        for uid in gone {
-            // Removed by force: what ran ends without a word.
+        for uid in removed {
+            // Removed by force: its process ends without a status.
             if let Some(pod) = self.pods.remove(&uid) {
-                self.lose(pod).await;
+                self.abandon_pod(pod).await;
             }
         }
         for object in &pods {
@@ -136,7 +136,7 @@ impl Node {
         }
     }
 
-    /// Does what is due for a pod; `false` when it has gone.
+    /// Performs the next action for a pod; `false` when the pod is removed.
     async fn step(&mut self, object: &Value, pod: &mut Pod) -> bool {
         let deleted = !object["metadata"]["deletionTimestamp"].is_null();
         if deleted {
@@ -155,7 +155,7 @@ impl Node {
             .map(|container| text(&container["image"]))
             .find(|image| behaviour.missing_images.contains(image));
         let started = pod.session.is_some() || pod.server.is_some() || pod.process.is_some();
-        // Evicted, say: it is never started again.
+        // An evicted pod, for example, is never started again.
         let over = matches!(
             text(&object["status"]["phase"]).as_str(),
             "Failed" | "Succeeded"
@@ -169,7 +169,7 @@ impl Node {
                 "reason": "ImagePullBackOff",
                 "message": format!("Back-off pulling image \"{image}\""),
             }});
-            self.tell(object, pod, status("Pending", false, object, &reason))
+            self.write_status(object, pod, status("Pending", false, object, &reason))
                 .await;
             return true;
         }
@@ -182,19 +182,19 @@ impl Node {
                     Some((_, server)) => server.is_ready(),
                     None => pod.first_seen.elapsed() >= behaviour.start_delay,
                 } && !behaviour.unready_images.contains(&image);
-                self.tell(object, pod, status("Running", ready, object, &running()))
+                self.write_status(object, pod, status("Running", ready, object, &running()))
                     .await;
             }
             Program::Tool => self.step_tool(object, pod).await,
             Program::Other => {
-                self.tell(object, pod, status("Running", true, object, &running()))
+                self.write_status(object, pod, status("Running", true, object, &running()))
                     .await;
             }
         }
         true
     }
 
-    /// Gives a pod its node once its claims have volumes.
+    /// Assigns the node to a pod whose PVCs have volumes.
     async fn schedule(&self, object: &Value) {
         let behaviour = self.shared.behaviour().clone();
         if !behaviour.schedule {
@@ -216,7 +216,7 @@ impl Node {
         tolerate(self.api.try_create(&path, &binding).await);
     }
 
-    /// Whether a claim has its volume; makes one for it if asked to.
+    /// Whether a PVC has its volume; creates it if `make` is set.
     async fn claim_is_bound(&self, claim: &str, make: bool) -> bool {
         let path = format!(
             "/api/v1/namespaces/{}/persistentvolumeclaims/{claim}",
@@ -282,7 +282,7 @@ impl Node {
             return;
         };
         let Some(exit) = process.exit_code() else {
-            self.tell(object, pod, status("Running", true, object, &running()))
+            self.write_status(object, pod, status("Running", true, object, &running()))
                 .await;
             return;
         };
@@ -303,11 +303,11 @@ impl Node {
             "exitCode": exit, "reason": reason, "message": message,
             "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:01Z",
         }});
-        self.tell(object, pod, status(phase, false, object, &state))
+        self.write_status(object, pod, status(phase, false, object, &state))
             .await;
     }
 
-    /// `false` when it cannot start yet.
+    /// Returns `false` if it cannot start yet.
     async fn start_tool(&self, object: &Value, pod: &mut Pod) -> bool {
         let host = Host {
             api: &self.api,
@@ -320,7 +320,7 @@ impl Node {
             Ok(prepared) => prepared,
             Err(message) => {
                 let state = json!({"waiting": {"reason": "CreateContainerConfigError", "message": message}});
-                self.tell(object, pod, status("Pending", false, object, &state))
+                self.write_status(object, pod, status("Pending", false, object, &state))
                     .await;
                 return false;
             }
@@ -353,7 +353,7 @@ impl Node {
         true
     }
 
-    /// Ends a pod that is being deleted; `false` when it has gone.
+    /// Ends a pod that is being deleted; `false` when it is removed.
     async fn stop(&mut self, object: &Value, pod: &mut Pod) -> bool {
         let asked = pod.stopping_since.is_some();
         let since = *pod.stopping_since.get_or_insert_with(Instant::now);
@@ -413,7 +413,7 @@ impl Node {
         false
     }
 
-    async fn lose(&self, pod: Pod) {
+    async fn abandon_pod(&self, pod: Pod) {
         if let Some((component, session)) = pod.session {
             self.metadata.revoke(&session).await;
             self.shared.record(Event::MilvusStopped { component });
@@ -423,20 +423,20 @@ impl Node {
         }
     }
 
-    /// Writes a status that is new.
-    async fn tell(&self, object: &Value, pod: &mut Pod, status: Value) {
-        if pod.told == status {
+    /// Writes a status if it changed.
+    async fn write_status(&self, object: &Value, pod: &mut Pod, status: Value) {
+        if pod.last_status == status {
             return;
         }
         let name = text(&object["metadata"]["name"]);
         let path = format!("/api/v1/namespaces/{}/pods/{name}/status", self.namespace);
         if tolerate(self.api.try_merge(&path, &json!({"status": status})).await) {
-            pod.told = status;
+            pod.last_status = status;
         }
     }
 }
 
-/// What a node is made of.
+/// The parts of a node.
 pub(crate) struct NodeParts {
     pub(crate) api: Api,
     pub(crate) plane: &'static ControlPlane,
@@ -456,13 +456,13 @@ impl Pod {
             session: None,
             server: None,
             process: None,
-            told: Value::Null,
+            last_status: Value::Null,
             finished: false,
         }
     }
 }
 
-/// Somebody else was quicker: the next look shows it.
+/// Ignores a conflict: the next round reads the new object.
 fn tolerate(done: Result<Value, kube::Error>) -> bool {
     match done {
         Ok(_) => true,
@@ -475,7 +475,7 @@ fn uid(object: &Value) -> String {
     text(&object["metadata"]["uid"])
 }
 
-/// What a pod runs: told by the container that is ours, or that says `milvus run`.
+/// The program of a pod: that of the tool container, or of the one that runs `milvus run`.
 fn program(object: &Value) -> Program {
     for container in items(&object["spec"]["containers"]) {
         let image = text(&container["image"]);

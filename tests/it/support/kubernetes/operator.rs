@@ -1,4 +1,4 @@
-//! Milvus under an operator: the custom resources, an instance, and a stand-in for its controller.
+//! The Milvus Operator: the custom resources, an instance, and a simulated controller.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ const KEYS: [(&str, &str); 9] = [
     ("standalone", "standalone"),
 ];
 
-/// Defines the two kinds, once for the whole control plane.
+/// Defines the two kinds, once per control plane.
 pub(crate) async fn define_resources(api: &Api) {
     for (kind, plural, short) in [
         ("Milvus", "milvuses", "mi"),
@@ -53,18 +53,18 @@ pub(crate) async fn define_resources(api: &Api) {
     }
 }
 
-/// An instance under an operator.
+/// An instance of the Milvus Operator.
 #[derive(Debug, Clone)]
 pub(crate) struct Operator {
     pub(crate) name: String,
     pub(crate) cluster: bool,
-    /// Merged over the resource's `spec`.
+    /// Merged into the `spec` of the resource.
     pub(crate) spec: Value,
-    /// Whether query nodes have two Deployments, of which one is empty at a time.
+    /// Whether query nodes have two Deployments, one of which is empty at a time.
     pub(crate) two_slots: bool,
 }
 
-/// With this annotation the controller does not see the resource.
+/// The controller ignores resources with this annotation.
 pub(crate) const BLIND: &str = "stand-in/blind";
 
 impl Operator {
@@ -84,7 +84,7 @@ impl Operator {
         }
     }
 
-    /// Makes the resource and plays its controller until the runtime ends.
+    /// Creates the resource and runs its controller until the runtime ends.
     pub(crate) async fn install(&self, bed: &Bed) {
         let mode = if self.cluster {
             "cluster"
@@ -112,11 +112,11 @@ impl Operator {
             name: self.name.clone(),
             two_slots: self.two_slots,
         };
-        tokio::spawn(controller.play());
+        tokio::spawn(controller.run());
     }
 }
 
-/// Makes Deployments of the resource's wishes, and tells how they fare.
+/// Creates Deployments for the resource, and updates its status.
 struct Controller {
     api: Api,
     namespace: String,
@@ -125,7 +125,7 @@ struct Controller {
 }
 
 impl Controller {
-    async fn play(self) {
+    async fn run(self) {
         let mut interval = tokio::time::interval(Duration::from_millis(200));
         loop {
             interval.tick().await;
@@ -196,12 +196,13 @@ impl Controller {
         });
         if resource["status"] != status {
             let path = self.path("/apis/milvus.io/v1beta1", "milvuses", &self.name) + "/status";
-            // Somebody else was quicker: the next round shows it.
+            // A conflict: the next round reads the new object.
             let _ = self.api.try_merge(&path, &json!({"status": status})).await;
         }
     }
 
-    /// Sets a Deployment right; gives it as it is. A count below 0 belongs to an autoscaler.
+    /// Creates or updates a Deployment; returns the current one. A count below 0 belongs to an
+    /// autoscaler.
     async fn apply(
         &self,
         resource: &Value,
@@ -281,11 +282,11 @@ fn labels_of(instance: &str, component: &str) -> Value {
     })
 }
 
-/// Lays `over` on `base`.
+/// Merges `over` into `base`.
 fn merge(base: &mut Value, over: &Value) {
     match (base, over) {
         (Value::Object(base), Value::Object(over)) => {
-            // As a merge patch: null takes away.
+            // As in a merge patch, null removes a member.
             base.retain(|key, _| over.get(key) != Some(&Value::Null));
             for (key, value) in over.iter().filter(|(_, value)| !value.is_null()) {
                 merge(base.entry(key).or_insert(Value::Null), value);

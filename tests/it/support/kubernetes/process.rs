@@ -1,4 +1,4 @@
-//! A pod of our image, run as a process: its mounts become folders, its paths are rewritten.
+//! A pod of the tool image, run as a process: its mounts become folders, its paths are rewritten.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::api::Api;
 use super::control_plane::ControlPlane;
 
-/// Runs the program, hands a TERM on to it, and kills it when its own input ends.
+/// Runs the program, forwards TERM to it, and kills it when its own input ends.
 const KEEPER: &str = r#"
 exec 3<&0
 pid_file=$1
@@ -34,40 +34,40 @@ kill "$reader" 2>/dev/null
 exit "$code"
 "#;
 
-/// Where the program is within the image.
+/// The path of the program in the image.
 const PROGRAM_IN_IMAGE: &str = "/milvus/bin/meta-migration";
-/// Where the image lets a container leave its last words, unless the pod says otherwise.
+/// The default termination log of the image.
 const TERMINATION_LOG: &str = "/dev/termination-log";
 
-/// What a container calls a place, and what it is called here.
+/// Pairs of paths or addresses: inside the container, and on this machine.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Places(Vec<(String, String)>);
 
-/// A running container of our image.
+/// A running container of the tool image.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
-    /// The program itself, behind its keeper.
+    /// The process id of the program, a child of the keeper.
     pub(crate) pid: u32,
     places: Places,
     log: PathBuf,
     termination_log: PathBuf,
-    /// When it was asked to end.
+    /// When TERM was sent.
     pub(crate) asked_to_end: Option<Instant>,
 }
 
-/// What is needed to run a pod.
+/// The environment for running a pod.
 pub(crate) struct Host<'a> {
     pub(crate) api: &'a Api,
     pub(crate) plane: &'a ControlPlane,
     pub(crate) namespace: &'a str,
-    /// Folders of pods and claims are made below it.
+    /// The parent of the folders of pods and PVCs.
     pub(crate) folder: &'a Path,
-    /// What stands for addresses that nobody resolves here.
+    /// Replacements for addresses that do not resolve on this machine.
     pub(crate) names: &'a BTreeMap<String, String>,
 }
 
-/// The container as it is to be run.
+/// The container, ready to run.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) arguments: Vec<String>,
@@ -79,17 +79,17 @@ pub(crate) struct Prepared {
 
 impl Places {
     fn new(mut places: Vec<(String, String)>) -> Self {
-        // The longest first: one may be within another.
+        // The longest first: one may contain another.
         places.sort_by_key(|(inside, _)| std::cmp::Reverse(inside.len()));
         Self(places)
     }
 
-    /// A container's words with the names that hold here.
+    /// Replaces names of the container with those of this machine.
     fn outside(&self, text: &str) -> String {
         replaced(text, &self.0)
     }
 
-    /// What was said here, as the container would have said it.
+    /// Replaces names of this machine with those of the container.
     pub(crate) fn inside(&self, text: &str) -> String {
         let paths = self.0.iter().filter(|(inside, _)| inside.starts_with('/'));
         let mut back: Vec<_> = paths
@@ -101,15 +101,16 @@ impl Places {
 }
 
 impl Host<'_> {
-    /// The folder behind a claim.
+    /// The folder of a PVC.
     pub(crate) fn claim_folder(&self, claim: &str) -> PathBuf {
         self.folder.join("claims").join(claim)
     }
 
-    /// Makes the mounts of a pod's one container, and its command line as it is to be run here.
+    /// Prepares the mounts of a pod's only container, and its command line for this machine.
     ///
     /// # Errors
-    /// What a kubelet says when a ConfigMap or Secret is missing.
+    ///
+    /// The kubelet's message for a missing ConfigMap or Secret.
     pub(crate) async fn prepare(&self, pod: &Value) -> Result<Prepared, String> {
         let container = &pod["spec"]["containers"][0];
         let folder = self.folder.join("pods").join(text(&pod["metadata"]["uid"]));
@@ -164,7 +165,7 @@ impl Host<'_> {
         })
     }
 
-    /// The folder or file that a mount shows, and the files in it whose paths are to be rewritten.
+    /// The folder or file of a mount, and its files whose paths must be rewritten.
     async fn mount(
         &self,
         volume: &Value,
@@ -255,8 +256,8 @@ impl Host<'_> {
         Ok(environment)
     }
 
-    /// What stands in for the mounted token of the pod's account: a kubeconfig, as the program looks for
-    /// the token in a place that no test may write to.
+    /// A kubeconfig in place of the token of the pod's account, because tests cannot write to the
+    /// path where the program looks for the token.
     async fn account(&self, pod: &Value, folder: &Path) -> Option<(String, String)> {
         let spec = &pod["spec"];
         let account = spec["serviceAccountName"].as_str()?;
@@ -329,7 +330,7 @@ impl Prepared {
         }
     }
 
-    /// Whether it is there to change metadata: by its command, or by that of its configuration file.
+    /// Whether the program can change metadata, by its command or that of its configuration file.
     pub(crate) fn writes(&self) -> bool {
         let words = self
             .arguments
@@ -349,25 +350,25 @@ impl Prepared {
         })
     }
 
-    /// Where its output goes.
+    /// The file of its output.
     pub(crate) fn log(&self) -> &Path {
         &self.log
     }
 
-    /// What its output calls by names that hold here.
+    /// The names in its output to replace.
     pub(crate) fn places(&self) -> &Places {
         &self.places
     }
 }
 
 impl Process {
-    /// The exit code, once it has ended.
+    /// The exit code, if it has ended.
     pub(crate) fn exit_code(&mut self) -> Option<i32> {
         let status = self.child.try_wait().unwrap()?;
         Some(status.code().unwrap_or(137))
     }
 
-    /// Asks it to end, as a kubelet does.
+    /// Sends TERM, as a kubelet does.
     pub(crate) fn ask_to_end(&mut self) {
         if self.asked_to_end.is_none() {
             self.asked_to_end = Some(Instant::now());
@@ -377,12 +378,12 @@ impl Process {
         }
     }
 
-    /// Ends it at once.
+    /// Kills the process.
     pub(crate) fn kill(&mut self) {
         drop(self.child.stdin.take());
     }
 
-    /// What the pod's status bears as its message: its own words, else the end of its log.
+    /// The message in the pod's status: the termination log, or the end of the log.
     pub(crate) fn last_words(&self, container: &Value, code: i32) -> String {
         let own = fs::read_to_string(&self.termination_log).unwrap_or_default();
         let own = self.places.inside(&own);
@@ -408,7 +409,7 @@ pub(crate) fn items(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
-/// A string, or what stands there as text.
+/// The string, or the value as JSON text.
 pub(crate) fn text(value: &Value) -> String {
     if value.is_null() {
         return String::new();
@@ -418,7 +419,7 @@ pub(crate) fn text(value: &Value) -> String {
         .map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// Puts one name for another, each once, and only whole ones: `/tmp` is no part of `/a/tmp` or `/tmpfs`.
+/// Replaces names, each once and only in full: `/tmp` does not match in `/a/tmp` or `/tmpfs`.
 fn replaced(text: &str, names: &[(String, String)]) -> String {
     let mut done = String::with_capacity(text.len());
     let mut rest = text;
@@ -450,7 +451,7 @@ fn belongs(character: char) -> bool {
 }
 
 #[test]
-fn names_are_replaced_once_and_as_full_words() {
+fn paths_are_replaced_once_and_only_in_full() {
     let pairs = |pairs: &[(&str, &str)]| {
         let owned = pairs
             .iter()

@@ -1,4 +1,4 @@
-//! The Milvus side of etcd: metadata, and the sessions of running components.
+//! The keys of Milvus in etcd: metadata, and the sessions of running components.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use milvus_meta::layout::LayoutDetector;
 use crate::support::dump::read_dump;
 use crate::support::migration::is_history;
 
-/// Lives longer than any test; a clean stop revokes it.
+/// Longer than any test; a clean stop revokes the lease.
 const SESSION_TTL_S: i64 = 900;
 
-/// The etcd of one Milvus instance: a root path of its own.
+/// The etcd of one Milvus instance with a separate root path.
 #[derive(Clone)]
 pub(crate) struct Metadata {
     client: Client,
@@ -39,7 +39,7 @@ impl Metadata {
         Self { client, root }
     }
 
-    /// Puts what a Milvus 2.1.4 left behind, without sessions.
+    /// Writes the metadata of a Milvus 2.1.4, without sessions.
     pub(crate) async fn load(&self, dump: &str) {
         let mut client = self.client.clone();
         for entry in read_dump(dump).into_iter().filter(|entry| entry.lease == 0) {
@@ -56,7 +56,7 @@ impl Metadata {
         client.put(key, value, None).await.unwrap();
     }
 
-    /// All keys below the root path without a lease, with their values; not the record of finished runs.
+    /// All keys and values below the root path without a lease, except the history.
     pub(crate) async fn dump(&self) -> Vec<(String, Vec<u8>)> {
         let mut client = self.client.clone();
         let options = GetOptions::new().with_prefix();
@@ -68,7 +68,7 @@ impl Metadata {
             .collect()
     }
 
-    /// What the keys show.
+    /// The layout that the keys show.
     pub(crate) async fn layout(&self) -> Layout {
         let root = MetaRoot::new(&self.root, "meta", "kv").unwrap();
         let mut detector = LayoutDetector::new(root);
@@ -78,7 +78,7 @@ impl Metadata {
         detector.layout()
     }
 
-    /// The roles of sessions that still stand.
+    /// The roles with a session.
     pub(crate) async fn session_keys(&self) -> Vec<String> {
         let mut client = self.client.clone();
         let options = GetOptions::new().with_prefix().with_keys_only();
@@ -92,7 +92,7 @@ impl Metadata {
             .collect()
     }
 
-    /// Registers the roles of a component as Milvus does.
+    /// Registers the roles of a component, as Milvus does.
     pub(crate) async fn register(&self, component: &str, server_id: u64) -> Session {
         let keys = roles(component).into_iter().map(|role| {
             let name = if role.ends_with("coord") {
@@ -113,25 +113,25 @@ impl Metadata {
             lease: 0,
             keys: keys.collect(),
         };
-        session.lease = self.hang(&session, SESSION_TTL_S).await;
+        session.lease = self.attach(&session, SESSION_TTL_S).await;
         session
     }
 
-    /// As a clean stop does.
+    /// Removes the session, as a clean stop does.
     pub(crate) async fn revoke(&self, session: &Session) {
         let mut client = self.client.clone();
         // It may have expired.
         let _ = client.lease_revoke(session.lease).await;
     }
 
-    /// As after a kill: nobody keeps the lease alive any more.
+    /// Stops renewing the lease, as after a kill.
     pub(crate) async fn abandon(&self, session: &Session, ttl: Duration) {
         let ttl_s = i64::try_from(ttl.as_secs()).unwrap().max(1);
-        self.hang(session, ttl_s).await;
+        self.attach(session, ttl_s).await;
         self.revoke(session).await;
     }
 
-    async fn hang(&self, session: &Session, ttl_s: i64) -> i64 {
+    async fn attach(&self, session: &Session, ttl_s: i64) -> i64 {
         let mut client = self.client.clone();
         let lease = client.lease_grant(ttl_s, None).await.unwrap().id();
         for (key, value) in &session.keys {

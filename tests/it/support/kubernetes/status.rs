@@ -1,15 +1,15 @@
-//! What a kubelet writes into the status of a pod.
+//! The pod status that a kubelet writes.
 
 use serde_json::{Value, json};
 
 use super::process::items;
 
-/// The state of a container that runs.
+/// The state of a running container.
 pub(super) fn running() -> Value {
     json!({"running": {"startedAt": "2026-01-01T00:00:00Z"}})
 }
 
-/// The status of a pod all of whose containers are in the same state.
+/// The status of a pod whose containers all have the same state.
 pub(super) fn status(phase: &str, ready: bool, object: &Value, state: &Value) -> Value {
     let now = if ready { "True" } else { "False" };
     let of = |list: &Value, ready: bool, state: &Value| -> Vec<Value> {
@@ -21,7 +21,7 @@ pub(super) fn status(phase: &str, ready: bool, object: &Value, state: &Value) ->
         });
         statuses.collect()
     };
-    // An image that is missing is one of these first, where there are any.
+    // A missing image is that of an init container first, if there are any.
     let waits = !state["waiting"].is_null();
     let done = json!({"terminated": {"exitCode": 0, "reason": "Completed"}});
     let first = if waits { state } else { &done };
