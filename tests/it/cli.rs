@@ -10,7 +10,7 @@ mod compose;
 mod connecting;
 mod diff;
 mod documents;
-mod drop_in;
+mod end_to_end;
 mod ephemeral;
 mod escapes;
 mod explain;
@@ -20,7 +20,8 @@ mod imports;
 mod inspect;
 mod instance;
 mod interrupted;
-mod journeys;
+mod messages;
+mod official_cli;
 mod offline;
 mod options;
 mod output;
@@ -33,7 +34,6 @@ mod secrets;
 mod show;
 mod snapshots;
 mod tool;
-mod words;
 
 use tool::Tool;
 

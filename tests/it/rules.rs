@@ -10,17 +10,17 @@ mod aliases;
 mod broken_collections;
 mod checkpoints;
 mod collections;
+mod complete_migration;
+mod incomplete;
 mod index_names;
 mod index_support;
 mod indexes;
 mod loads;
 mod lost_schemas;
 mod mixed;
-mod remains;
 mod repair;
 mod repair_aliases;
 mod segments;
-mod whole;
 
 use milvus_meta::transform::CollectionForm;
 

@@ -9,7 +9,7 @@
 //! `migrate` or `verify` reports success, an oracle that shares no code with the program must find
 //! every collection, schema, index and segment.
 //!
-//! [`touched`] does the same with metadata that another program has altered.
+//! [`altered`] does the same with metadata that another program has altered.
 
 use std::collections::HashSet;
 use std::io::Write as _;
@@ -22,23 +22,23 @@ use meta_migrate::{EngineError, EngineErrorKind, verify};
 use meta_testing::memory::{MemoryStore, RequestKind};
 use milvus_meta::transform::{CollectionForm, Task};
 
-mod disturbance;
+mod altered;
+mod initial_states;
 mod instance;
-mod judge;
+mod invariants;
+mod request_fault;
 mod schedule;
-mod starts;
-mod touched;
 
-use disturbance::{Events, RequestFault, Source, end_faults};
+use initial_states::Start;
+pub(crate) use initial_states::records;
 use instance::{Case, Image};
-use judge::{
+use invariants::{
     Verdict, equal, guarded, journal_of, labelled, legal, metadata_of, phase, recorded, state_of,
     truthful,
 };
+use request_fault::{Events, RequestFault, Source, end_faults};
 pub(crate) use schedule::Clock;
 use schedule::{Command, Outcome, Schedule, requests, run};
-use starts::Start;
-pub(crate) use starts::records;
 
 use crate::support::{metadata, oracle};
 
@@ -142,7 +142,7 @@ impl Simulation {
             Bench {
                 had: case.had(&old),
                 old,
-                starts: runtime.block_on(starts::all(&case, &clock)),
+                starts: runtime.block_on(initial_states::all(&case, &clock)),
                 case,
             }
         });

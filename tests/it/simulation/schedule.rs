@@ -9,8 +9,8 @@ use meta_migrate::{CancelToken, EngineError, Environment, Silent, migrate, resto
 use meta_report::{MigrateReport, RestoreReport};
 use meta_testing::memory::{MemoryStore, RequestKind};
 
-use super::disturbance::{Events, RequestFault};
 use super::instance::Case;
+use super::request_fault::{Events, RequestFault};
 
 /// The command of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

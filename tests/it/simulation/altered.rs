@@ -17,11 +17,11 @@ use meta_testing::memory::MemoryStore;
 use milvus_meta::proto::v2_1::etcd;
 use milvus_meta::transform::{CollectionForm, Task};
 
-use super::disturbance::{Events, RequestFault, end_faults};
 use super::instance::{Case, beside_neighbours, relative, varied_metadata};
-use super::judge::{
+use super::invariants::{
     Verdict, equal, guarded, journal_of, labelled, metadata_of, state_of, truthful,
 };
+use super::request_fault::{Events, RequestFault, end_faults};
 use super::schedule::{Clock, Command, Outcome, Planned, perform, requests, run};
 use super::{Dice, FORMS, announce, runtime, seed, verified, walk};
 use crate::support::metadata::{

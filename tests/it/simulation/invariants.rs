@@ -14,8 +14,8 @@ use milvus_meta::keys::{Family, KeyRange, MetaRoot};
 use milvus_meta::transform::{Task, leftover_ranges, staged_family_ranges};
 use milvus_meta::verify::Checker;
 
-use super::disturbance::{Events, OTHER_HOLDER, RequestFault};
 use super::instance::{Case, Image};
+use super::request_fault::{Events, OTHER_HOLDER, RequestFault};
 use super::schedule::Outcome;
 use crate::support::metadata;
 

@@ -5,8 +5,8 @@ use meta_migrate::journal::{Journal, Phase};
 use meta_store::{Op, Txn};
 use meta_testing::memory::{Fault, MemoryStore};
 
-use super::disturbance::{Events, end_faults};
 use super::instance::Case;
+use super::request_fault::{Events, end_faults};
 use super::schedule::{Clock, Command, Outcome, perform, run};
 use crate::support::metadata;
 

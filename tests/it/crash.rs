@@ -1,8 +1,8 @@
 //! Killed processes and servers lose nothing: real servers and the real program.
 
 mod clusters;
-mod intruder;
+mod concurrent_component;
 mod kills;
 mod limits;
-mod room;
+mod quota;
 mod secrets;
