@@ -1,4 +1,4 @@
-//! Work that continues while something else is done.
+//! Tasks in the background.
 
 use std::future::Future;
 
@@ -6,7 +6,7 @@ use tokio::task::JoinHandle;
 
 use crate::error::EngineErrorKind;
 
-/// A task; given up when this is dropped.
+/// A task that is aborted when this is dropped.
 #[derive(Debug)]
 pub(super) struct Background<T>(JoinHandle<T>);
 
@@ -15,10 +15,10 @@ impl<T: Send + 'static> Background<T> {
         Self(tokio::spawn(work))
     }
 
-    /// Waits for its end.
+    /// Waits for the result.
     ///
     /// # Errors
-    /// [`EngineErrorKind::Worker`] when it panicked.
+    /// [`EngineErrorKind::Worker`] if the task panicked.
     pub(super) async fn outcome(mut self) -> Result<T, EngineErrorKind> {
         let outcome = (&mut self.0).await;
         outcome.map_err(|error| EngineErrorKind::Worker(error.to_string()))

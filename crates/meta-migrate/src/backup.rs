@@ -1,5 +1,5 @@
-//! Saving the meta root at one revision, without a write to etcd: it works for a user who may only read,
-//! and on an etcd that has no space left.
+//! Backs up the meta root at one revision without writing to etcd, so that read-only users can do
+//! it and a full etcd can be saved.
 
 use std::time::Duration;
 
@@ -22,15 +22,15 @@ use crate::throughput::backup_job::{BackupJob, BackupTarget};
 use crate::throughput::pages::Pages;
 use crate::{Environment, sessions};
 
-/// What to save, and where.
+/// Options of [`backup`].
 #[derive(Debug, Clone)]
 pub struct BackupOptions {
-    /// Where the metadata is.
+    /// The location of the metadata.
     pub root: MetaRoot,
-    /// Where the file goes.
+    /// The file to write.
     pub target: BackupTarget,
-    /// Whether running components are refused. A backup shows one revision, so it is complete either
-    /// way; but one that is made for a migration has to show the stopped cluster.
+    /// Whether to fail if components are running. A backup is complete at its revision in any case,
+    /// but one for a migration must contain the state after Milvus was stopped.
     pub refuse_sessions: bool,
     /// How long to wait for sessions and the lock.
     pub waits: Waits,
@@ -38,11 +38,11 @@ pub struct BackupOptions {
     pub limits: Limits,
 }
 
-/// Saves everything below the meta root except leased keys. Nothing is written to etcd: a migration that
-/// runs at the same time is found by reading its lock and its journal before and after.
+/// Saves everything below the meta root except leased keys. A concurrent migration is detected by
+/// reading its lock and its journal before and after, without writing to etcd.
 ///
 /// # Errors
-/// [`EngineError`]; no file is left behind then.
+/// [`EngineError`]; no file remains.
 pub async fn backup<S: Store>(
     store: &S,
     options: &BackupOptions,
@@ -89,7 +89,7 @@ async fn save_once<S: Store>(
     }
 }
 
-/// Hands everything to the job; returns how many leased keys were left out.
+/// Passes all entries to the job; returns the number of leased keys that were left out.
 async fn capture<S: Store>(
     store: &S,
     options: &BackupOptions,
@@ -118,11 +118,11 @@ async fn capture<S: Store>(
     Ok(skipped_leased)
 }
 
-/// What shows whether a migration is under way: its lock, and the journal that it writes.
+/// The lock and the journal, which show whether a migration is running.
 struct Witness {
     read_revision: ReadRevision,
     lock: Option<Entry>,
-    /// The journal; `None` where none exists, or where the user may not read it.
+    /// The journal; `None` if there is none or the user may not read it.
     journal: Option<Entry>,
 }
 
@@ -140,7 +140,7 @@ impl Witness {
         let journal = match read(store, limits.retry_timeout, RangeRequest::key(key.clone())).await
         {
             Ok(found) => found.entries.into_iter().next(),
-            // It is not below the meta root: a user may have rights there and not here.
+            // The journal is outside the meta root, where the user may have no permission.
             Err(error) if error.kind == StoreErrorKind::Denied => None,
             Err(error) => {
                 let action = format!("reading the journal {}", printable(&key));
@@ -157,14 +157,14 @@ impl Witness {
         })
     }
 
-    /// When the journal was written last; 0 without one.
+    /// Returns the revision at which the journal was last written; 0 without a journal.
     fn written(&self) -> i64 {
         let journal = self.journal.as_ref();
         journal.map_or(0, |entry| entry.mod_revision)
     }
 
-    /// What a reader of the backup must know: an unfinished run's keys are in it. A journal that cannot be read
-    /// is of no run that this program knows.
+    /// Returns a warning if the backup contains the keys of an unfinished run. An unreadable
+    /// journal is ignored.
     fn unfinished(&self, root: &MetaRoot) -> Option<String> {
         let entry = self.journal.as_ref()?;
         let journal = Journal::of(root.meta_root(), &entry.value).ok()?;
@@ -195,8 +195,8 @@ impl Witness {
         }
     }
 
-    /// Refuses where a migration was started meanwhile: whoever finds the file would take it for a backup
-    /// of what is there now.
+    /// Fails if a migration was started during the backup: the file would be taken for a backup of
+    /// the current metadata.
     async fn check<S: Store>(&self, store: &S, ctx: RunContext<'_>) -> Result<(), EngineErrorKind> {
         let now = Self::read(store, ctx).await?;
         if let Some(lock) = &now.lock {

@@ -1,4 +1,5 @@
-//! What keeps a migration from starting now, whatever its plan: findings that pass.
+//! Findings about etcd's current state that prevent a migration from starting, independent of its
+//! plan.
 
 use crate::journal::Phase;
 use meta_report::SessionReport;
@@ -18,13 +19,13 @@ use crate::{Environment, retry, sessions};
 pub const LIVE_SESSION: &str = "live-session";
 /// Another run holds the lock.
 pub const LOCK_HELD: &str = "lock-held";
-/// A backup is restored in part.
+/// A backup is partly restored.
 pub const UNFINISHED_RESTORE: &str = "unfinished-restore";
 
-/// Finds out whether `migrate` would start now; nothing is written.
+/// Checks whether `migrate` would start now, without writing.
 ///
 /// # Errors
-/// [`EngineError`] when etcd cannot be asked.
+/// [`EngineError`] if etcd cannot be read.
 pub async fn blocking<S: Store>(
     store: &S,
     root: &MetaRoot,
@@ -114,7 +115,7 @@ fn unfinished_restore(root: &MetaRoot, backup: Option<&str>) -> Finding {
     Finding::error(UNFINISHED_RESTORE, &root.journal_key(), message)
 }
 
-/// What etcd does not take in one request, asked without a write.
+/// Returns findings about requests that exceed etcd's limits, without writing.
 async fn request_limits<S: Store>(
     store: &S,
     root: &MetaRoot,
@@ -153,8 +154,8 @@ async fn request_limits<S: Store>(
     Ok(found)
 }
 
-/// Whether the user may write everything that a migration writes: etcd checks the permissions of a
-/// transaction before its comparisons, and this one has a comparison that never holds.
+/// Checks that the user may write all keys of a migration, with a comparison that never holds: etcd
+/// checks the permissions of a transaction before its comparisons.
 async fn write_permission<S: Store>(
     store: &S,
     root: &MetaRoot,

@@ -1,24 +1,24 @@
-//! What the commit transaction compares and deletes.
+//! The comparisons and deletions of the commit transaction.
 
 use meta_store::{Compare, Op};
 use milvus_meta::keys::{Family, KeyRange, MetaRoot};
 use milvus_meta::transform::{Migration, Task};
 
-/// The small families that decide what the commit removes and rewrites: none of their keys was written since
-/// the capture. They cover every range that the commit deletes.
+/// Returns the comparisons that the small families, which determine the removals and rewrites, have
+/// not changed since the capture. They cover every range that the commit deletes.
 pub(super) fn source_compares(root: &MetaRoot, task: Task, revision: i64) -> Vec<Compare> {
     let span = |first: Family, last: Family| {
         let start = root.range_below(&first.prefix()).start;
         KeyRange::new(start, root.range_below(&last.prefix()).end)
     };
-    // Families that are neighbours share one range.
+    // Adjacent families share one range.
     let mut ranges = vec![
         span(Family::LegacyAlias, Family::Collection),
         span(Family::LegacyAliasSnapshot, Family::CollectionSnapshot),
         span(Family::QueryReplica, Family::QueryCollection),
     ];
     if task == Task::Repair {
-        // A repair stages nothing there, and its commit may write there.
+        // A repair stages nothing in these families, and its commit may write to them.
         ranges.extend([
             span(Family::Alias, Family::Alias),
             span(Family::AliasSnapshot, Family::AliasSnapshot),
@@ -33,7 +33,7 @@ pub(super) fn source_compares(root: &MetaRoot, task: Task, revision: i64) -> Vec
         .collect()
 }
 
-/// What goes in the commit itself.
+/// Returns the deletions of the commit.
 pub(super) fn removal_ops(migration: &Migration) -> Vec<Op> {
     let ranges = migration.removals().iter();
     ranges.cloned().map(Op::Delete).collect()

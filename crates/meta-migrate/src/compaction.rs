@@ -1,4 +1,4 @@
-//! Giving space back after a migration: compaction, then defragmentation member by member, the leader
+//! Frees space after a migration: compaction, then defragmentation member by member, the leader
 //! last.
 
 use meta_store::{ClusterStatus, Store};
@@ -10,7 +10,7 @@ use crate::limits::Limits;
 use crate::retry::with_retry;
 use crate::sessions;
 
-/// A member's database file before and after, in bytes.
+/// Size of a member's database file before and after, in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberSizes {
     /// The member's endpoint.
@@ -21,20 +21,20 @@ pub struct MemberSizes {
     pub after: u64,
 }
 
-/// What compaction gained.
+/// The result of a compaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Compacted {
-    /// Everything before this revision was forgotten.
+    /// The revision up to which history was removed.
     pub revision: i64,
-    /// The members, in the order in which they were defragmented.
+    /// The members, in the order of defragmentation.
     pub members: Vec<MemberSizes>,
 }
 
-/// Compacts the history and defragments one member after the other, the leader last. A member answers
-/// nobody while it is defragmented, so no component may be registered.
+/// Compacts the history and defragments one member at a time, the leader last. A member does not
+/// answer while it is defragmented, so no component may be registered.
 ///
 /// # Errors
-/// [`EngineError`]; the metadata is not touched by this either way.
+/// [`EngineError`]; the metadata is unchanged in any case.
 pub async fn compact<S: Store>(
     store: &S,
     root: &MetaRoot,
@@ -56,7 +56,7 @@ async fn run<S: Store>(
     if !running.is_empty() {
         return Err(EngineErrorKind::Sessions(running));
     }
-    let before = ask(store, limits).await?;
+    let before = cluster_status(store, limits).await?;
     let revision = newest_revision(store, root, limits).await?;
     store
         .compact(revision)
@@ -75,7 +75,7 @@ async fn run<S: Store>(
             .await
             .map_err(while_doing(format!("defragmenting {}", member.endpoint)))?;
     }
-    let after = ask(store, limits).await?;
+    let after = cluster_status(store, limits).await?;
     let members = members
         .into_iter()
         .map(|member| MemberSizes {
@@ -91,7 +91,10 @@ async fn run<S: Store>(
     Ok(Compacted { revision, members })
 }
 
-async fn ask<S: Store>(store: &S, limits: &Limits) -> Result<ClusterStatus, EngineErrorKind> {
+async fn cluster_status<S: Store>(
+    store: &S,
+    limits: &Limits,
+) -> Result<ClusterStatus, EngineErrorKind> {
     with_retry(limits.retry_timeout, || store.status())
         .await
         .map_err(while_doing("asking etcd for its status"))

@@ -1,5 +1,5 @@
-//! Whether the metadata in etcd is complete 2.2 metadata: the one question behind every "migrated",
-//! "verified" and "ready".
+//! Checks whether the metadata in etcd is complete 2.2 metadata. Every "migrated", "verified" and
+//! "ready" depends on this check.
 
 use crate::journal::{Journal, Phase};
 use meta_store::Store;
@@ -21,21 +21,21 @@ use crate::layout::{empty_finding, gone_finding, mixed_finding, not_migrated, to
 use crate::source::Reading;
 use crate::throughput::pages::Pages;
 
-/// What the keys below the meta root show.
+/// The layout of the keys below the meta root, and the findings about them.
 pub(super) struct Survey {
     pub(super) detector: LayoutDetector,
-    /// What is wrong with it as 2.2 metadata, worst first.
+    /// Findings about it as 2.2 metadata, most severe first.
     pub(super) checked: Vec<Finding>,
 }
 
 impl Survey {
-    /// Whether nothing but embedded collections, which both layouts have, counts as 2.1.
+    /// Returns whether only embedded collections, which both layouts have, look like 2.1.
     pub(super) fn is_only_embedded(&self) -> bool {
         self.detector.is_only_leftovers()
     }
 
-    /// Returns what is wrong with the metadata, whatever its layout. Only 2.2 metadata is checked in detail:
-    /// in other layouts every record would be wrong.
+    /// Returns the findings for any layout. Only 2.2 metadata is checked in detail: in other
+    /// layouts every record would be a finding.
     pub(super) fn findings(self, root: &MetaRoot, journal: Option<&Journal>) -> Vec<Finding> {
         let done = journal.filter(|journal| journal.phase == Phase::Done);
         match self.detector.layout() {
@@ -62,7 +62,7 @@ pub(super) async fn survey<S: Store>(
     context: Context,
 ) -> Result<Survey, EngineErrorKind> {
     let filter = Filter::all(ctx.root);
-    let carries_history = context.recorded == Some(CollectionForm::Embedded);
+    let keeps_history = context.recorded == Some(CollectionForm::Embedded);
     let mut checker = Checker::within(ctx.root.clone(), context);
     let mut detector = LayoutDetector::new(ctx.root.clone());
     let revision = newest_revision(store, ctx.root, ctx.limits).await?;
@@ -77,13 +77,14 @@ pub(super) async fn survey<S: Store>(
         ctx.observer.phase_finished();
     }
     let mut checked = checker.finish();
-    if carries_history {
+    if keeps_history {
         accept_history(&mut checked);
     }
     Ok(Survey { detector, checked })
 }
 
-/// What would be wrong after a repair, or after a migration of both layouts into one.
+/// Returns the errors that would remain after a repair, or after a migration of metadata in both
+/// layouts.
 pub(super) async fn result_findings<S: Store>(
     store: &S,
     ctx: RunContext<'_>,
@@ -121,8 +122,8 @@ pub(super) async fn result_findings<S: Store>(
         accept_history(&mut findings);
     }
     if options.task == Task::Repair {
-        // What an interrupted run of the official tool left undone shows only while the collections are as it wrote
-        // them.
+        // The traces of an interrupted run of the official tool are only visible before the repair
+        // rewrites the collections.
         let undone = before.finish().into_iter();
         findings.extend(undone.filter(|finding| INTERRUPTED.contains(&finding.code.as_str())));
     }
@@ -132,8 +133,8 @@ pub(super) async fn result_findings<S: Store>(
     Ok(findings)
 }
 
-/// A migration to the embedded form carries the history of 2.1 as it was: a missing snapshot was reported when it was
-/// planned.
+/// Reduces missing snapshots to warnings: a migration to the embedded form keeps the history of 2.1
+/// unchanged, and the plan reported them.
 fn accept_history(findings: &mut [Finding]) {
     let missing = findings
         .iter_mut()
@@ -142,7 +143,8 @@ fn accept_history(findings: &mut [Finding]) {
     findings.sort();
 }
 
-/// Whether 2.1 wrote metadata after a migration, recorded or not: another one carries it over.
+/// Returns whether 2.1 wrote metadata after a migration, recorded or not. Another migration carries
+/// it over.
 pub(super) fn has_2_1_run(findings: &[Finding]) -> bool {
     let codes = ["2.1-ran", "legacy-alias"];
     findings
@@ -150,7 +152,7 @@ pub(super) fn has_2_1_run(findings: &[Finding]) -> bool {
         .any(|finding| codes.contains(&finding.code.as_str()))
 }
 
-/// Checks entries that are in a file.
+/// Checks the entries of a file.
 pub(super) struct FileCheck {
     checker: Checker,
     detector: LayoutDetector,
@@ -177,7 +179,7 @@ impl FileCheck {
     }
 }
 
-/// What is known before a check of metadata that a migration with these options is asked for.
+/// Returns the context for a check of metadata that is migrated with these options.
 pub(super) fn context_of(options: &Options, journal: Option<&Journal>) -> Context {
     Context {
         accepts_embedded: options.form == CollectionForm::Embedded,
@@ -185,7 +187,8 @@ pub(super) fn context_of(options: &Options, journal: Option<&Journal>) -> Contex
     }
 }
 
-/// What is known before a check for a release; without one the journal tells it.
+/// Returns the context for a check for a release; without one, the release is taken from the
+/// journal.
 pub(super) fn context(target: Option<&Release>, journal: Option<&Journal>) -> Context {
     let planned = journal.and_then(|journal| journal.target_version.as_ref());
     let planned = planned.and_then(|target| target.parse().ok());
@@ -204,7 +207,7 @@ pub(super) fn context(target: Option<&Release>, journal: Option<&Journal>) -> Co
     }
 }
 
-/// Surveys for a migration, and returns the layout with what is wrong.
+/// Checks the metadata for a migration; returns the layout and the findings.
 pub(super) async fn check<S: Store>(
     store: &S,
     ctx: RunContext<'_>,
@@ -217,7 +220,7 @@ pub(super) async fn check<S: Store>(
     Ok((layout, survey.findings(ctx.root, journal_store.journal())))
 }
 
-/// Whether a finding is about the release that reads the metadata, rather than about what 2.1 left there.
+/// Returns whether a finding is about the form for a release, not about leftovers of 2.1.
 pub(super) fn is_form(finding: &Finding) -> bool {
     matches!(
         finding.code.as_str(),

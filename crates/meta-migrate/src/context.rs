@@ -1,4 +1,4 @@
-//! What a run works with, and the revision that it reads at.
+//! The parameters of a run, and the revision that it reads.
 
 use meta_store::{RangeRequest, Store, StoreErrorKind};
 use milvus_meta::keys::MetaRoot;
@@ -10,7 +10,7 @@ use crate::observer::Observer;
 use crate::retry::read;
 use crate::shutdown::CancelToken;
 
-/// What the run works with.
+/// The parameters of a run.
 #[derive(Clone, Copy)]
 pub(super) struct RunContext<'a> {
     pub(super) root: &'a MetaRoot,
@@ -21,7 +21,7 @@ pub(super) struct RunContext<'a> {
     pub(super) run: &'a RunId,
 }
 
-/// How often something that reads at one revision may begin again at a newer one.
+/// Counts how often a read at one revision may be restarted at a newer one.
 pub(super) struct Retries<'a> {
     ctx: RunContext<'a>,
     left: u32,
@@ -35,7 +35,7 @@ impl<'a> Retries<'a> {
         }
     }
 
-    /// Whether the failure is that etcd compacted the revision, and another attempt is left.
+    /// Returns whether etcd compacted the revision and another attempt is left.
     pub(super) fn again_after(&mut self, failure: &EngineErrorKind) -> bool {
         let compacted = matches!(
             failure,
@@ -51,7 +51,7 @@ impl<'a> Retries<'a> {
     }
 }
 
-/// What is read at: a revision of one cluster.
+/// The revision of a cluster at which data is read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ReadRevision {
     pub(super) revision: i64,
@@ -60,13 +60,13 @@ pub(super) struct ReadRevision {
 }
 
 impl ReadRevision {
-    /// The cluster's id as etcdctl writes it; empty if unknown.
+    /// Returns the cluster's id as formatted by etcdctl; empty if unknown.
     pub(super) fn cluster_id(self) -> String {
         cluster_id(self.cluster)
     }
 }
 
-/// A cluster's id as etcdctl writes it; empty where it is unknown.
+/// Formats a cluster's id like etcdctl; empty if unknown.
 pub(super) fn cluster_id(cluster: u64) -> String {
     match cluster {
         0 => String::new(),
@@ -74,7 +74,7 @@ pub(super) fn cluster_id(cluster: u64) -> String {
     }
 }
 
-/// The store's newest revision.
+/// Returns the newest revision.
 pub(super) async fn newest_revision<S: Store>(
     store: &S,
     root: &MetaRoot,
@@ -85,7 +85,7 @@ pub(super) async fn newest_revision<S: Store>(
         .map(|read_revision| read_revision.revision)
 }
 
-/// The store's newest revision, and which cluster it is.
+/// Returns the newest revision and the id of the cluster.
 pub(super) async fn newest<S: Store>(
     store: &S,
     root: &MetaRoot,

@@ -1,4 +1,4 @@
-//! Comparing what should be in etcd with what is: a merge of two ascending streams.
+//! Compares the expected entries with the entries in etcd, as a merge of two ascending streams.
 
 use bytes::Bytes;
 use tokio::sync::mpsc::Receiver;
@@ -13,30 +13,30 @@ use crate::context::RunContext;
 use crate::error::EngineErrorKind;
 use crate::throughput::pages::Pages;
 
-/// How one key differs.
+/// The result of the comparison for one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Diff {
-    /// It should be there and is not. Carries what should be there.
+    /// An expected entry that is missing.
     Missing(Entry),
-    /// It has another value.
+    /// The key has another value than expected.
     Different {
-        /// What should be there.
+        /// The expected entry.
         wanted: Entry,
-        /// The value that is there.
+        /// The value found.
         found: Bytes,
-        /// When what is there was written; 0 where it is in a file.
+        /// The revision at which it was last written; 0 in a file.
         mod_revision: i64,
     },
-    /// It should not be there. Carries what is there.
+    /// An entry that is not expected.
     Extra(Entry),
-    /// It is as it should be.
+    /// An entry that is as expected.
     Same(Entry),
-    /// It is there and not inspected; only its key is known.
+    /// A key that exists and is not compared.
     Ignored(Bytes),
 }
 
 impl Diff {
-    /// What should be there.
+    /// Returns the expected entry.
     pub(super) fn wanted(&self) -> Option<&Entry> {
         match self {
             Self::Missing(entry) | Self::Different { wanted: entry, .. } | Self::Same(entry) => {
@@ -46,7 +46,7 @@ impl Diff {
         }
     }
 
-    /// What is there afterwards where nothing is deleted.
+    /// Returns the entry that exists after a restore that deletes nothing.
     pub(super) fn after(&self) -> Option<&Entry> {
         match self {
             Self::Extra(entry) => Some(entry),
@@ -56,7 +56,7 @@ impl Diff {
         }
     }
 
-    /// The key.
+    /// Returns the key.
     pub(super) fn key(&self) -> &Bytes {
         match self {
             Self::Missing(entry)
@@ -67,7 +67,7 @@ impl Diff {
         }
     }
 
-    /// How many of the two sides have the key.
+    /// Returns how many of the two sides have the key.
     pub(super) fn sides(&self) -> u64 {
         match self {
             Self::Different { .. } | Self::Same(_) => 2,
@@ -75,7 +75,7 @@ impl Diff {
         }
     }
 
-    /// The key of what is there and is not what should be there, and when it was written.
+    /// Returns the key of an entry that is not as expected, and the revision at which it was written.
     pub(super) fn odd(&self) -> Option<(&Bytes, i64)> {
         match self {
             Self::Extra(entry) => Some((&entry.key, entry.mod_revision)),
@@ -89,10 +89,10 @@ impl Diff {
     }
 }
 
-/// Entries that should be there, in ascending key order, from a blocking thread.
+/// The expected entries, in ascending key order, from a blocking thread.
 pub(super) type Expected = Receiver<Result<Vec<Entry>, EngineErrorKind>>;
 
-/// Reads one side of the merge, entry by entry.
+/// The expected side of the merge.
 struct Side {
     chunks: Expected,
     ready: std::vec::IntoIter<Entry>,
@@ -123,8 +123,8 @@ impl Side {
         Ok(std::mem::replace(&mut self.head, next))
     }
 
-    /// Hands on everything before `key`.
-    async fn reach(
+    /// Passes all entries before `key` to `visit`, as missing.
+    async fn advance_to(
         &mut self,
         key: &Bytes,
         visit: &mut impl FnMut(Diff) -> Result<(), EngineErrorKind>,
@@ -137,13 +137,13 @@ impl Side {
         Ok(())
     }
 
-    /// Hands on everything before `key`, which is there and not compared, and drops what should be there.
-    async fn pass(
+    /// Advances to `key`, which exists and is not compared.
+    async fn skip_to(
         &mut self,
         key: &Bytes,
         visit: &mut impl FnMut(Diff) -> Result<(), EngineErrorKind>,
     ) -> Result<(), EngineErrorKind> {
-        self.reach(key, visit).await?;
+        self.advance_to(key, visit).await?;
         if let Some(head) = self.head.take_if(|head| head.key == *key) {
             self.advance().await?;
             visit(Diff::Same(head))?;
@@ -151,13 +151,13 @@ impl Side {
         Ok(())
     }
 
-    /// Hands on everything up to and including the key of `entry`, which is there.
-    async fn meet(
+    /// Advances to the key of `entry`, which exists, and compares it.
+    async fn visit_entry(
         &mut self,
         entry: Entry,
         visit: &mut impl FnMut(Diff) -> Result<(), EngineErrorKind>,
     ) -> Result<(), EngineErrorKind> {
-        self.reach(&entry.key, visit).await?;
+        self.advance_to(&entry.key, visit).await?;
         let Some(head) = self.head.take_if(|head| head.key == entry.key) else {
             return visit(Diff::Extra(entry));
         };
@@ -175,17 +175,17 @@ impl Side {
     }
 }
 
-/// What of etcd is compared.
+/// The entries in etcd that are compared.
 pub(super) struct Actual<'a, S: Store> {
     pub(super) store: &'a S,
-    /// Ascending and apart from each other.
+    /// Ascending and disjoint.
     pub(super) ranges: Vec<KeyRange>,
     pub(super) revision: i64,
-    /// Sees every key; those for which it says yes are not compared.
+    /// Receives every entry; returns `true` for those that are not compared.
     pub(super) ignore: &'a mut (dyn FnMut(&Entry) -> bool + Send),
 }
 
-/// Merges both sides and hands every key to `visit`.
+/// Merges both sides and passes the result for every key to `visit`.
 pub(super) async fn compare<S: Store>(
     expected: Expected,
     actual: Actual<'_, S>,
@@ -198,10 +198,10 @@ pub(super) async fn compare<S: Store>(
         while let Some(page) = pages.next().await? {
             for entry in page {
                 if (actual.ignore)(&entry) {
-                    wanted.pass(&entry.key, &mut visit).await?;
+                    wanted.skip_to(&entry.key, &mut visit).await?;
                     visit(Diff::Ignored(entry.key))?;
                 } else {
-                    wanted.meet(entry, &mut visit).await?;
+                    wanted.visit_entry(entry, &mut visit).await?;
                 }
             }
         }
@@ -212,7 +212,7 @@ pub(super) async fn compare<S: Store>(
     Ok(())
 }
 
-/// Collects differences into a report, with the first of them as findings.
+/// Collects differences into a report; the first ones are listed as findings.
 #[derive(Debug, Default)]
 pub(super) struct Collector {
     missing: u64,
@@ -244,7 +244,7 @@ impl Collector {
         self.push(finding);
     }
 
-    /// Adds a finding that is no difference.
+    /// Adds a finding that is not a difference.
     pub(super) fn push(&mut self, finding: Finding) {
         if self.findings.len() < Self::FINDINGS_MAX {
             self.findings.push(finding);

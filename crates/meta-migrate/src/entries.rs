@@ -1,4 +1,4 @@
-//! Handing out entries unchanged, for inspection.
+//! Returns entries unchanged, for inspection.
 
 use std::ops::ControlFlow;
 
@@ -12,11 +12,11 @@ use crate::error::{EngineError, EngineErrorKind};
 use crate::limits::Limits;
 use crate::throughput::pages::Pages;
 
-/// Reads ranges, all at one revision, and hands every entry to `visit` until that has seen enough.
-/// Leased entries are among them. Returns the revision.
+/// Reads ranges at one revision and passes every entry, including leased ones, to `visit` until it
+/// breaks. Returns the revision.
 ///
 /// # Errors
-/// [`EngineError`] when etcd cannot be read.
+/// [`EngineError`] if etcd cannot be read.
 pub async fn entries<S: Store>(
     store: &S,
     root: &MetaRoot,

@@ -1,4 +1,4 @@
-//! How a run fails: what happened, and what that leaves behind.
+//! Errors of a run: what happened, and the state it leaves.
 
 use std::path::PathBuf;
 
@@ -20,10 +20,10 @@ mod hint;
 pub use changed::NOTHING_CHANGED;
 pub use hint::{Hint, NextCommand, RunKind};
 
-/// Meta roots that hold Milvus metadata.
+/// The meta roots with Milvus metadata.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Instances {
-    /// The meta roots, printable, in the order of their depth.
+    /// The meta roots, printable, ordered by depth.
     pub roots: Vec<String>,
     /// Whether all of etcd was searched.
     pub is_complete: bool,
@@ -47,7 +47,7 @@ pub enum EngineErrorKind {
     /// A Milvus component registered during the run.
     #[error("a Milvus component registered during the run: {}", list_sessions(.0))]
     Intruder(Vec<SessionReport>),
-    /// Somebody else holds the lock.
+    /// Another run holds the lock.
     #[error("another migration holds the lock {} ({}, {})", .0.key, .0.address, .0.ending())]
     Locked(SessionReport),
     /// Another task is unfinished.
@@ -55,26 +55,26 @@ pub enum EngineErrorKind {
         "a {recorded} is unfinished ({phase}): run meta-migration {command} to resume it, or meta-migration rollback"
     )]
     OtherTask {
-        /// What is unfinished.
+        /// The unfinished task.
         recorded: &'static str,
         /// The command that resumes it.
         command: &'static str,
-        /// How far it has come.
+        /// The phase it has reached.
         phase: &'static str,
     },
-    /// Our lock is gone.
+    /// This run lost the lock.
     #[error("the lock {key} was lost during the run")]
     LockLost {
         /// The lock's key.
         key: String,
     },
-    /// Somebody else wrote the journal.
+    /// Another program wrote the journal.
     #[error("the journal {key} was changed by a concurrent writer")]
     JournalChanged {
         /// The journal's key.
         key: String,
     },
-    /// The journal cannot be acted on.
+    /// The journal cannot be used.
     #[error("the journal {key} cannot be used")]
     Journal {
         /// The journal's key.
@@ -97,12 +97,12 @@ pub enum EngineErrorKind {
     /// There is no key below the meta root.
     #[error("no Milvus metadata under {root}")]
     NoMetadata {
-        /// Where it was looked for.
+        /// The meta root of this run.
         root: MetaRoot,
-        /// What else is in etcd; `None` where the user may not read it.
+        /// Other meta roots in etcd; `None` if the user may not read it.
         instances: Option<Instances>,
     },
-    /// The source gives another plan than the one that was started.
+    /// The plan differs from the one that an unfinished run has staged.
     #[error("an unfinished run staged another plan (digest {recorded}, now {now})")]
     PlanChanged {
         /// The digest in the journal.
@@ -117,7 +117,7 @@ pub enum EngineErrorKind {
         approved: String,
         /// The digest of the plan made now.
         now: String,
-        /// What the plan does, and what was written last.
+        /// The changes of the plan, and the last write to the metadata.
         what: String,
     },
     /// A source key changed after it was read.
@@ -128,31 +128,31 @@ pub enum EngineErrorKind {
         /// What changed.
         what: String,
     },
-    /// What was staged is not what was planned.
+    /// The staged keys differ from the plan.
     #[error("the staged keys differ from the plan")]
     StagedDiffers(Box<VerifyReport>),
-    /// etcd has too little room left.
+    /// etcd has too little free space.
     #[error(
         "not enough free space in etcd: about {needed} bytes are needed (for a migration including its rollback); \
             {in_use} of {quota} bytes are in use, the database file has {db_size}{}",
         without_logs(*.log_keys)
     )]
     NoRoom {
-        /// Estimated bytes that the command adds, and after a migration its rollback.
+        /// Estimated bytes that the command adds; for a migration including its rollback.
         needed: u64,
         /// Bytes in use on the fullest member.
         in_use: u64,
-        /// Bytes of the largest database file; etcd refuses to write when it reaches the quota.
+        /// Size of the largest database file; etcd rejects writes when it reaches the quota.
         db_size: u64,
         /// The quota in bytes.
         quota: u64,
-        /// How many of the keys are logs of segments, which can stay in the segment records.
+        /// How many of the keys are segment logs, which can stay in the segment records.
         log_keys: u64,
     },
     /// An alarm is raised.
     #[error("etcd has raised the alarm {}", .0.join(", "))]
     Alarm(Vec<String>),
-    /// One entry is larger than the server takes.
+    /// An entry is larger than the server accepts.
     #[error("the entry {} of {bytes} bytes is larger than etcd's request limit", printable(.key))]
     EntryTooLarge {
         /// The key.
@@ -165,13 +165,13 @@ pub enum EngineErrorKind {
         "etcd rejects the commit as one transaction: it needs {operations} operations (--max-txn-ops of the server)"
     )]
     CommitTooLarge {
-        /// Operations or comparisons that it needs, whichever are more.
+        /// Number of operations or comparisons, whichever is larger.
         operations: usize,
     },
     /// The backup could not be written or read.
     #[error(transparent)]
     Backup(BackupError),
-    /// No backup is known.
+    /// No backup was specified or recorded.
     #[error("no backup to roll back to is known")]
     NoBackup,
     /// The backup belongs to another meta root.
@@ -181,10 +181,10 @@ pub enum EngineErrorKind {
         path: PathBuf,
         /// The meta root in the backup.
         found: String,
-        /// The meta root asked for.
+        /// The meta root of this run.
         wanted: String,
     },
-    /// The file where the migration's backup should be holds something else.
+    /// The file at the path of the migration's backup has other content.
     #[error(
         "{} is not the backup that was saved there: its content has the digest {found}, the journal says {recorded}",
         .path.display()
@@ -197,7 +197,7 @@ pub enum EngineErrorKind {
         /// The digest of the file's content.
         found: String,
     },
-    /// It is unknown who wrote what the backup does not hold.
+    /// The origin of keys that are not in the backup is unknown.
     #[error(
         "{why}, so it is unknown what was written since the backup: {}, such as {}. The rollback would lose them",
         unlike_backup(*.extra, *.different), .examples.join(", ")
@@ -205,14 +205,14 @@ pub enum EngineErrorKind {
     UnknownLoss {
         /// Why it is unknown.
         why: &'static str,
-        /// Keys that the backup does not hold.
+        /// Number of keys that are not in the backup.
         extra: u64,
-        /// Keys that have another value in the backup.
+        /// Number of keys with another value in the backup.
         different: u64,
-        /// Some of both.
+        /// Examples of both.
         examples: Vec<String>,
     },
-    /// The 2.1 metadata gives another plan than the one whose keys are staged.
+    /// The current 2.1 metadata gives another plan than the staged one.
     #[error(
         "the 2.1 metadata is not what the staged keys were made from (plan digest {recorded}, now {now}): it was \
          changed since"
@@ -223,7 +223,7 @@ pub enum EngineErrorKind {
         /// The digest of the plan made now.
         now: String,
     },
-    /// The new families hold keys that the migration did not stage.
+    /// The new families contain keys that the migration did not stage.
     #[error(
         "{} of the 2.2 layout {} not what this migration staged, such as {}: another program wrote {it}, and the \
          rollback would delete {it}",
@@ -235,15 +235,15 @@ pub enum EngineErrorKind {
         /// Some of them.
         examples: Vec<String>,
     },
-    /// A restore would leave behind what an unfinished migration staged.
+    /// A restore would leave keys of an unfinished migration.
     #[error(
         "an unfinished migration staged keys here, and they would remain without the journal that records them: {why}"
     )]
     StagedWouldStay {
-        /// What keeps them.
+        /// Why the restore would not delete them.
         why: &'static str,
     },
-    /// Another program wrote while a backup was only partly restored.
+    /// Another program wrote while a backup was partly restored.
     #[error(
         "{} written since the interrupted restore started {} from its backup: resuming would lose {}",
         counted(*.keys, "key"), agree(*.keys, "differs", "differ"), agree(*.keys, "it", "them")
@@ -252,19 +252,19 @@ pub enum EngineErrorKind {
         /// How many.
         keys: u64,
     },
-    /// The metadata changed after the migration was done.
+    /// The metadata changed after the migration had finished.
     #[error("the metadata changed after the migration was finished: {what}")]
     WouldLose {
         /// What would be lost.
         what: String,
     },
-    /// The journal's revisions are those of another etcd.
+    /// The journal's revisions are from another etcd.
     #[error("cannot determine what was written since the migration: {why}")]
     OtherEtcd {
-        /// What shows it.
+        /// The evidence.
         why: String,
     },
-    /// Reading back found differences.
+    /// Verification found differences.
     #[error("verification found differences: {} missing, {} different, {} extra", .0.missing, .0.different, .0.extra)]
     Verification(Box<VerifyReport>),
     /// The run was asked to end.
@@ -305,25 +305,24 @@ fn error_count(plan: &PlanReport) -> usize {
         .count()
 }
 
-/// What this run has written so far.
+/// What this run has written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum WriteState {
-    /// Nothing but the lock.
+    /// Only the lock.
     Nothing,
-    /// Keys of the new layout beside the old one, which is intact.
+    /// Keys of the new layout; the old layout is intact.
     Staged,
-    /// The commit was sent and etcd never answered: `status` tells whether it was committed.
+    /// The commit was sent and etcd did not answer: `status` shows whether it was applied.
     InDoubt,
     /// The migration is committed: 2.2 can start.
     Committed,
-    /// A backup was restored; completely, unless the journal still says `restoring`.
+    /// A backup was restored; partly if the journal says `restoring`.
     Restoring,
-    /// A restore that an earlier run began was finished: what its backup holds is intact, and nothing
-    /// was written after it.
+    /// An interrupted restore of an earlier run was finished, and nothing was written after it.
     Restored,
 }
 
-/// What a caller does with a failure: the exit code follows from it.
+/// The class of a failure, which determines the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorClass {
     /// Nothing was changed.
@@ -334,7 +333,7 @@ pub enum ErrorClass {
     Refused,
     /// Findings of severity error; nothing was changed.
     Unmigratable,
-    /// Stopped part-way.
+    /// Stopped after some writes.
     PartWay,
     /// Verification found differences.
     Differs,
@@ -349,13 +348,14 @@ pub struct EngineError {
     /// What went wrong.
     #[source]
     pub failure: Box<EngineErrorKind>,
-    /// What this run wrote before.
+    /// What this run had written.
     pub written: WriteState,
-    /// What the journal said last, where it is known.
+    /// The last phase in the journal, if known.
     pub phase: Option<Phase>,
-    /// The backup that this run or the journal knows of.
+    /// The backup of this run or of the journal.
     pub backup: Option<BackupRef>,
-    /// What a rollback or restore would do that is refused because of a loss, where that was found out.
+    /// The changes of a rollback or restore that was rejected because of a loss, if they were
+    /// computed.
     pub diff: Option<Box<RestoreReport>>,
 }
 
@@ -371,7 +371,7 @@ fn without_logs(keys: u64) -> String {
 }
 
 impl EngineError {
-    /// A failure before anything was written.
+    /// Creates the error for a failure before the first write.
     #[must_use]
     pub fn before_writing(failure: EngineErrorKind) -> Self {
         Self {
@@ -383,7 +383,7 @@ impl EngineError {
         }
     }
 
-    /// What a caller does with it.
+    /// Returns the class of the failure.
     #[must_use]
     pub fn kind(&self) -> ErrorClass {
         match (&*self.failure, self.written) {
@@ -455,7 +455,7 @@ impl EngineError {
     }
 }
 
-/// Wraps a store error with what was being done. That there is no space is an alarm, whatever was.
+/// Wraps a store error with the failed action. A lack of space is always reported as an alarm.
 pub(super) fn while_doing(action: impl Into<String>) -> impl FnOnce(StoreError) -> EngineErrorKind {
     let action = action.into();
     move |source| {
@@ -467,7 +467,7 @@ pub(super) fn while_doing(action: impl Into<String>) -> impl FnOnce(StoreError) 
     }
 }
 
-/// Fails where the user declined before the first write. A signal meanwhile is an answer, too.
+/// Fails if the user declined before the first write, or if a signal arrived.
 pub(super) fn agreed(stop: &CancelToken, yes: bool) -> Result<(), EngineErrorKind> {
     match stop.requested() {
         Some(signal) => Err(EngineErrorKind::Interrupted(signal)),
@@ -476,7 +476,7 @@ pub(super) fn agreed(stop: &CancelToken, yes: bool) -> Result<(), EngineErrorKin
     }
 }
 
-/// What etcd holds that a backup does not.
+/// Describes the differences between etcd and a backup.
 fn unlike_backup(extra: u64, different: u64) -> String {
     format!(
         "{} {} not in the backup and {} another value there",

@@ -1,8 +1,9 @@
-//! The fence: our lock on a lease, and the conditions by which etcd itself judges whether we hold it.
+//! The fence: a lock with a lease, and the comparisons with which etcd checks that this run holds
+//! it.
 //!
-//! The lock is `<metaRoot>/session/migration`, the key that the official tool registers, so that both
-//! exclude each other. Whether it is still ours is not believed but compared inside etcd: a write that
-//! comes late, from a run that lost its lock, is refused there.
+//! The lock is `<metaRoot>/session/migration`, the key that the official tool registers, so that
+//! the two tools exclude each other. etcd compares the lock in every transaction, so a late write
+//! of a run that has lost its lock is rejected.
 
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::error::{EngineErrorKind, while_doing};
 use crate::retry::{read, with_retry};
 use crate::sessions;
 
-/// A held lock. Dropping it stops renewing the lease; [`Fence::release`] gives the lock back at once.
+/// A held lock. Dropping it stops the renewal of the lease; [`Fence::release`] releases it at once.
 #[derive(Debug)]
 pub(super) struct Fence<S: Store> {
     store: S,
@@ -28,16 +29,16 @@ pub(super) struct Fence<S: Store> {
     _keep_alive: Background<()>,
 }
 
-/// How long to wait for what.
+/// Maximum times to wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Waits {
-    /// For registered components to go.
+    /// For registered components to end.
     pub sessions: Duration,
-    /// For another run's lock to go.
+    /// For another run to release the lock.
     pub lock: Duration,
 }
 
-/// A wait for another run's lock, with one deadline.
+/// A wait for another run's lock with a deadline.
 pub(super) struct LockWait {
     deadline: Instant,
     is_reported: bool,
@@ -51,7 +52,7 @@ impl LockWait {
         }
     }
 
-    /// Waits until `lock`, read at a revision, may have changed. Fails when the time is over.
+    /// Waits until `lock`, read at `revision`, has changed. Fails when the deadline has passed.
     pub(super) async fn wait<S: Store>(
         &mut self,
         store: &S,
@@ -96,7 +97,7 @@ impl LockWait {
 }
 
 impl<S: Store> Fence<S> {
-    /// Takes the lock, waiting for another holder's lease to end.
+    /// Acquires the lock, waiting for another holder's lease to end.
     pub(super) async fn acquire(
         store: &S,
         ctx: RunContext<'_>,
@@ -128,8 +129,9 @@ impl<S: Store> Fence<S> {
         }
     }
 
-    /// The lock's part of the guards: it is still ours, and no component is registered. Transactions carry
-    /// [`Guards`](crate::guards::Guards), which also compare the journal.
+    /// Returns the fence's part of the guards: this run holds the lock, and no component is
+    /// registered. Transactions use [`Guards`](crate::guards::Guards), which also compare the
+    /// journal.
     pub(super) fn compares(&self) -> Vec<Compare> {
         let mut compares = vec![Compare::CreateRevision(
             self.root.lock_key(),
@@ -143,7 +145,7 @@ impl<S: Store> Fence<S> {
         &self.store
     }
 
-    /// Returns the failure that the lock is not ours any more, or `None` while it is.
+    /// Returns an error if this run has lost the lock.
     pub(super) async fn lost(
         &self,
         retry_timeout: Duration,
@@ -158,7 +160,7 @@ impl<S: Store> Fence<S> {
         )
     }
 
-    /// Returns the failure that a component is registered, or `None` when none is.
+    /// Returns an error if a component is registered.
     pub(super) async fn component(
         &self,
         retry_timeout: Duration,
@@ -167,7 +169,7 @@ impl<S: Store> Fence<S> {
         Ok((!sessions.is_empty()).then_some(EngineErrorKind::Intruder(sessions)))
     }
 
-    /// Gives the lock back. It would end by itself when its lease does, so a failure is no error.
+    /// Releases the lock. A failure is ignored, because the lock expires with its lease.
     pub(super) async fn release(self) {
         const GOODBYE: Duration = Duration::from_secs(2);
         if timeout(GOODBYE, self.store.lease_revoke(self.lease))
@@ -179,8 +181,8 @@ impl<S: Store> Fence<S> {
     }
 }
 
-/// One attempt: the lease and the revision at which the lock key was created, or `None` when somebody
-/// else holds it.
+/// Tries to acquire the lock once. Returns the lease and the revision at which the lock key was
+/// created, or `None` if another run holds the lock.
 async fn try_acquire<S: Store>(
     store: &S,
     ctx: RunContext<'_>,
@@ -194,7 +196,7 @@ async fn try_acquire<S: Store>(
     let lease = with_retry(limits.retry_timeout, || store.lease_grant(limits.lock_ttl))
         .await
         .map_err(|error| {
-            // A full etcd refuses leases before anything else.
+            // A full etcd rejects the lease, which is the first request.
             if error.kind == StoreErrorKind::NoSpace {
                 return EngineErrorKind::Alarm(vec!["NOSPACE".to_owned()]);
             }
@@ -213,7 +215,7 @@ async fn try_acquire<S: Store>(
         Ok(response) if response.succeeded => return Ok(Some((lease, response.revision))),
         Ok(_) => {}
         Err(error) if error.applied == Applied::Unknown => {
-            // The reply was lost: the key itself says whether it is ours.
+            // The reply was lost: the key shows whether this run holds the lock.
             let held = read(store, limits.retry_timeout, RangeRequest::key(key))
                 .await
                 .map_err(while_doing("reading the lock"))?;
@@ -223,12 +225,12 @@ async fn try_acquire<S: Store>(
         }
         Err(error) => return Err(while_doing("taking the lock")(error)),
     }
-    // A lease that holds nothing ends by itself.
+    // An error is ignored: the unused lease expires.
     drop(store.lease_revoke(lease).await);
     Ok(None)
 }
 
-/// The lock's value, with the members that a Milvus session has. The address tells runs apart.
+/// Returns the lock's value, with the fields of a Milvus session. The address identifies the run.
 fn lock_value(holder: &str) -> Vec<u8> {
     let now = humantime::format_rfc3339_millis(std::time::SystemTime::now());
     let value = serde_json::json!({
@@ -241,7 +243,7 @@ fn lock_value(holder: &str) -> Vec<u8> {
     value.to_string().into_bytes()
 }
 
-/// Renews the lease until it is gone. Losing it needs no message: the next write is refused.
+/// Renews the lease until it has expired. That is not reported here: the next write is rejected.
 async fn keep_alive<S: Store>(store: S, lease: i64, ttl: Duration) {
     loop {
         sleep(ttl / 4).await;

@@ -1,4 +1,4 @@
-//! Proof that no other program wrote: a hash over the keys and last revisions of everything that was read.
+//! Detects changes by other programs: a hash over the keys and last revisions of everything read.
 
 use std::hash::{DefaultHasher, Hasher};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use milvus_meta::transform::staged_family_ranges;
 use crate::error::{EngineErrorKind, while_doing};
 use crate::retry::RetryingStore;
 
-/// The families that grow with the number of segments, in the order of their keys.
+/// The families that grow with the number of segments, in key order.
 const LARGE: [Family; 5] = [
     Family::Binlog,
     Family::Segment,
@@ -22,28 +22,28 @@ const LARGE: [Family; 5] = [
     Family::SegmentIndex,
 ];
 
-/// Where keys of another kind begin, of which there may be many.
+/// Returns the first keys of the families that may be large, at which a scan is split.
 pub(crate) fn family_starts(root: &MetaRoot) -> Vec<Vec<u8>> {
     LARGE
         .map(|family| root.range_below(&family.prefix()).start)
         .into()
 }
 
-/// Which entries below the meta root count as metadata of the source: no leased keys, no session keys
-/// but the id counter, not our records, and, beside a staged migration, not what that staged.
+/// Selects the source metadata below the meta root: excludes leased keys, session keys other than
+/// the id counter, this program's records, and keys that a migration has staged.
 #[derive(Debug, Clone)]
 pub(super) struct Filter {
     root: MetaRoot,
     records: [Vec<u8>; 2],
     sessions: KeyRange,
     session_id: Vec<u8>,
-    /// The families that staging writes to: only keys that appeared after `since` were staged.
+    /// The families that staging writes to; only keys created after `since` were staged.
     staged: Vec<KeyRange>,
     since: i64,
 }
 
 impl Filter {
-    /// Everything that is metadata.
+    /// Returns the filter for all metadata.
     pub(super) fn all(root: &MetaRoot) -> Self {
         Self {
             root: root.clone(),
@@ -55,8 +55,8 @@ impl Filter {
         }
     }
 
-    /// Everything but what a run has staged that read its source at the revision `since`: only keys that appeared
-    /// later were staged.
+    /// Returns the filter without staged keys: those created after the revision `since`, at which
+    /// the run read its source.
     pub(super) fn without_staged(root: &MetaRoot, since: i64) -> Self {
         Self {
             staged: staged_family_ranges(root),
@@ -65,7 +65,7 @@ impl Filter {
         }
     }
 
-    /// Counts everything in some ranges as staged.
+    /// Returns a filter that classifies all keys in these ranges as staged.
     #[cfg(test)]
     pub(super) fn all_staged(ranges: Vec<KeyRange>) -> Self {
         let root = MetaRoot::new("root", "meta", "kv").unwrap();
@@ -76,7 +76,7 @@ impl Filter {
         }
     }
 
-    /// Whether a migration has staged the entry.
+    /// Returns whether a migration has staged the entry.
     pub(super) fn is_staged(&self, entry: &Entry) -> bool {
         let mut staged = self.staged.iter();
         entry.create_revision > self.since && staged.any(|range| range.contains(&entry.key))
@@ -88,13 +88,14 @@ impl Filter {
         entry.lease == 0 && !session && !is_record && !self.is_staged(entry)
     }
 
-    /// Whether an entry was left out only because it has a lease, and is not our own lock.
+    /// Returns whether an entry is excluded only because of its lease, and is not the migration
+    /// lock.
     pub(super) fn skips_leased(&self, entry: &Entry) -> bool {
         entry.lease != 0 && entry.key != self.root.lock_key()
     }
 }
 
-/// The running hash, with the number of entries.
+/// The hash and the number of entries so far.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Fingerprint {
     hasher: DefaultHasher,
@@ -103,7 +104,7 @@ pub(super) struct Fingerprint {
     pub(super) bytes: u64,
     /// The revision of the newest entry.
     pub(super) newest_revision: i64,
-    /// Its key.
+    /// The key of the newest entry.
     pub(super) newest_key: Vec<u8>,
 }
 
@@ -124,7 +125,7 @@ impl Fingerprint {
     }
 }
 
-/// Reads the keys again and says what changed since; `None` when nothing did.
+/// Reads the keys again and describes what changed since; `None` if nothing did.
 pub(super) async fn changed_since<S: Store>(
     store: &S,
     filter: &Filter,
@@ -157,33 +158,33 @@ pub(super) async fn changed_since<S: Store>(
     })))
 }
 
-/// Keys of a range without their values, page by page, at one revision.
+/// The keys of a range without values, page by page, at one revision.
 #[derive(Debug)]
 pub(super) struct KeyPages<S: Store>(Scan<RetryingStore<S>>);
 
 impl<S: Store> KeyPages<S> {
-    /// Begins to read at the newest revision; `cuts` as in [`Scan::in_parts`].
+    /// Starts reading at the newest revision; `cuts` as in [`Scan::in_parts`].
     pub(super) async fn begin(
         store: &S,
         range: KeyRange,
         cuts: &[Vec<u8>],
         retry_timeout: Duration,
     ) -> Result<Self, EngineErrorKind> {
-        let patient = RetryingStore::new(store.clone(), retry_timeout);
+        let retrying = RetryingStore::new(store.clone(), retry_timeout);
         let limits = PageLimits {
             keys_only: true,
             ..PageLimits::default()
         };
-        let capture = Scan::in_parts(patient, range, cuts, None, limits).await;
-        Ok(Self(capture.map_err(while_doing("reading keys"))?))
+        let scan = Scan::in_parts(retrying, range, cuts, None, limits).await;
+        Ok(Self(scan.map_err(while_doing("reading keys"))?))
     }
 
-    /// The revision that is read at.
+    /// Returns the revision of the keys.
     pub(super) fn revision(&self) -> i64 {
         self.0.revision()
     }
 
-    /// The next keys, ascending; `None` at the end.
+    /// Returns the next page, in ascending order; `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Vec<Entry>>, EngineErrorKind> {
         let page = self.0.next_page().await;
         page.map_err(while_doing("reading keys"))

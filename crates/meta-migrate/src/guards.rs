@@ -1,9 +1,9 @@
-//! The guards: the conditions that every write transaction of a run carries.
+//! The guards: the conditions in every write transaction of a run.
 //!
-//! They are compared inside etcd: the lock is ours, no Milvus component is registered, and the journal
-//! stands at the revision that this run knows. The last holds although lock and sessions do where etcd
-//! itself went back in time: a disk snapshot that was restored within the lock's lease, or acknowledged
-//! writes that a killed server lost. A run whose journal went back must not continue with a later phase.
+//! etcd evaluates them: this run holds the lock, no Milvus component is registered, and the journal
+//! is at the revision that this run knows. Only the last condition detects that etcd itself lost
+//! writes: a disk snapshot restored within the lock's lease, or acknowledged writes lost by a
+//! killed server. A run whose journal was reset must not continue with a later phase.
 
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ use crate::fence::Fence;
 use crate::retry::read;
 use crate::sessions;
 
-/// As many conditions as a run's guards, no smaller, that never hold: no key was ever created before the first
-/// revision. They need no lock.
+/// Returns conditions that never hold and are as many and as large as a run's guards, without a
+/// lock: no key was ever created before the first revision.
 pub(super) fn never(root: &MetaRoot) -> Vec<Compare> {
     let mut compares = vec![Compare::CreateRevision(root.lock_key(), -1)];
     compares.extend(sessions::guarded_ranges(root).map(Compare::Absent));
@@ -27,18 +27,19 @@ pub(super) fn never(root: &MetaRoot) -> Vec<Compare> {
     compares
 }
 
-/// The guards of one run, as long as it does not write its journal. Made by
-/// [`JournalStore::guards`](crate::journal_store::JournalStore::guards), which knows the journal's revision.
+/// The guards of one run until it writes its journal again. Created by
+/// [`JournalStore::guards`](crate::journal_store::JournalStore::guards), which knows the journal's
+/// revision.
 #[derive(Debug)]
 pub(super) struct Guards<'a, S: Store> {
     fence: &'a Fence<S>,
     journal: Vec<u8>,
-    /// 0 where no journal exists.
+    /// 0 if no journal exists.
     revision: i64,
 }
 
 impl<'a, S: Store> Guards<'a, S> {
-    /// Guards with the journal `key` at `revision`.
+    /// Creates guards that require the journal `key` at `revision`.
     pub(super) fn new(fence: &'a Fence<S>, key: Vec<u8>, revision: i64) -> Self {
         Self {
             fence,
@@ -47,15 +48,15 @@ impl<'a, S: Store> Guards<'a, S> {
         }
     }
 
-    /// The conditions, for a transaction.
+    /// Returns the conditions for a transaction.
     pub(super) fn compares(&self) -> Vec<Compare> {
         let mut compares = self.fence.compares();
         compares.push(Compare::ModRevision(self.journal.clone(), self.revision));
         compares
     }
 
-    /// Returns why the guards do not hold, or `None` when they do: the lock first, then the journal, then
-    /// registered components.
+    /// Returns why the guards do not hold, or `None` if they do. Checks the lock first, then the
+    /// journal, then the registered components.
     pub(super) async fn diagnose(
         &self,
         retry_timeout: Duration,
@@ -66,7 +67,8 @@ impl<'a, S: Store> Guards<'a, S> {
         self.fence.component(retry_timeout).await
     }
 
-    /// Returns whether another run may have written since: the lock or the journal is not ours any more.
+    /// Returns an error if another run may have written since: this run lost the lock or the
+    /// journal.
     pub(super) async fn taken_over(
         &self,
         retry_timeout: Duration,
@@ -85,8 +87,8 @@ impl<'a, S: Store> Guards<'a, S> {
         )
     }
 
-    /// Returns what a failure of this run comes from. That another run took over after this one had written
-    /// explains whatever this one found: it slept, and etcd holds the other's work.
+    /// Replaces a failure by its cause if another run took over after this one had written: this
+    /// run was suspended, and etcd contains the other run's writes.
     pub(super) async fn explain(
         &self,
         failure: EngineErrorKind,

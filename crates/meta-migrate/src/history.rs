@@ -1,8 +1,8 @@
-//! The history: the finished runs of a meta root, in one key beside the journal.
+//! The history: the finished runs of a meta root, in a key next to the journal.
 //!
-//! A run adds itself in the transaction that finishes it: with it the journal says `done`, or is deleted. So the
-//! history never disagrees with the journal, and carries the same guards. It is a record for users: no run reads it
-//! to decide anything, and where it cannot be written, a run finishes without it and reports that.
+//! A run adds itself in the transaction that records `done` or deletes the journal, so the history
+//! is guarded in the same way and never contradicts the journal. It is a record for users: no run
+//! bases a decision on it, and a run that cannot write it reports that and finishes anyway.
 
 use meta_report::{HistoryReport, RestoreReport, RunRecord, RunResult, UnfinishedRun};
 use meta_store::{Compare, Op, RangeRequest, Store, Txn};
@@ -20,9 +20,9 @@ use crate::journal_store::{JournalStore, task_of};
 use crate::limits::Limits;
 use crate::retry::{read, write};
 
-/// The format of the history; one with another is neither read nor changed.
+/// The format of the history; other formats are neither read nor changed.
 const FORMAT: u32 = 1;
-/// Runs that the history keeps; older ones are dropped.
+/// Maximum number of runs; older ones are dropped.
 const RUNS_MAX: usize = 100;
 
 /// The value of the history key.
@@ -34,7 +34,7 @@ struct History {
 }
 
 impl History {
-    /// Reads a value; an empty one where the key is missing.
+    /// Decodes a value; returns an empty history if the key is missing.
     fn decode(value: Option<&[u8]>) -> Result<Self, String> {
         let Some(value) = value else {
             return Ok(Self::default());
@@ -46,7 +46,7 @@ impl History {
         }
     }
 
-    /// Adds a finished migration that is missing, because the history could not be written then.
+    /// Adds a finished migration that could not be recorded at the time.
     fn add_unrecorded(&mut self, journal: &Journal) {
         let is_recorded = self.runs.iter().any(|run| run.run == journal.run);
         if journal.phase == Phase::Done && !is_recorded {
@@ -54,7 +54,7 @@ impl History {
         }
     }
 
-    /// The value with one more run.
+    /// Returns the value with `run` added.
     fn with(mut self, run: RunRecord) -> Vec<u8> {
         self.format = FORMAT;
         self.runs.push(run);
@@ -64,10 +64,10 @@ impl History {
     }
 }
 
-/// Returns the recorded runs, newest first, and the run that is unfinished. Nothing is written.
+/// Returns the recorded runs, newest first, and the unfinished run. Writes nothing.
 ///
 /// # Errors
-/// [`EngineError`] when etcd, the journal or the history cannot be read.
+/// [`EngineError`] if etcd, the journal or the history cannot be read.
 pub async fn history<S: Store>(
     store: &S,
     root: &MetaRoot,
@@ -123,7 +123,7 @@ fn unfinished(journal: &Journal) -> Option<UnfinishedRun> {
     })
 }
 
-/// The record of a migration or repair that finishes with this journal.
+/// Returns the record of a migration or repair that finishes with this journal.
 pub(super) fn finished(journal: &Journal, ctx: RunContext<'_>) -> RunRecord {
     RunRecord {
         host: ctx.holder.to_owned(),
@@ -152,7 +152,7 @@ fn of_journal(journal: &Journal) -> RunRecord {
     }
 }
 
-/// The record of a rollback or restore; the caller adds the backup.
+/// Returns the record of a rollback or restore; the caller adds the backup.
 pub(super) fn restored(result: RunResult, ctx: RunContext<'_>, done: &RestoreReport) -> RunRecord {
     RunRecord {
         result,
@@ -171,8 +171,9 @@ pub(super) fn restored(result: RunResult, ctx: RunContext<'_>, done: &RestoreRep
     }
 }
 
-/// The operation that adds a run; none where the history cannot be read or written, which is reported. That is found
-/// out before the transaction that finishes the run, so that it does not stop it.
+/// Returns the operation that adds a run; none, with a note, if the history cannot be read or
+/// written. This is checked before the transaction that finishes the run, so that it cannot make
+/// that fail.
 pub(super) async fn adding<S: Store>(store: &S, ctx: RunContext<'_>, run: RunRecord) -> Vec<Op> {
     match try_adding(store, ctx, run).await {
         Ok(op) => vec![op],
@@ -197,7 +198,8 @@ async fn try_adding<S: Store>(
         .map_err(|error| error.to_string())?;
     let history = History::decode(found.entries.first().map(|entry| &*entry.value))?;
     let op = Op::put(key, history.with(run));
-    // etcd checks permissions, alarms and sizes before comparisons, and this one never holds.
+    // etcd checks permissions, alarms and sizes before comparisons, and this comparison never
+    // holds.
     let probe = Txn {
         compares: vec![Compare::CreateRevision(ctx.root.lock_key(), -1)],
         ops: vec![op.clone()],

@@ -1,4 +1,4 @@
-//! Where no metadata is found: which other roots in this etcd look like those of a Milvus instance.
+//! Searches etcd for Milvus instances if the given root has no metadata.
 
 use std::collections::VecDeque;
 
@@ -11,15 +11,16 @@ use crate::journal_store::JournalStore;
 use crate::limits::Limits;
 use crate::retry::read;
 
-/// Requests that a search sends at most.
+/// Maximum number of requests in a search.
 const REQUESTS_MAX: usize = 400;
-/// Keys of one folder, beside its folders, that a search passes over at most.
+/// Maximum number of keys directly in a folder that a search skips.
 const LEAVES_MAX: usize = 64;
 
-/// Fails where there is no key at all below the meta root, and no journal.
+/// Fails if there is no key below the meta root and no journal.
 ///
 /// # Errors
-/// [`EngineError`] with [`EngineErrorKind::NoMetadata`] then, and when etcd cannot be read.
+/// [`EngineError`] with [`EngineErrorKind::NoMetadata`] in that case; other errors if etcd cannot
+/// be read.
 pub async fn require_metadata<S: Store>(
     store: &S,
     root: &MetaRoot,
@@ -40,7 +41,7 @@ async fn check<S: Store>(
         .await
         .map_err(while_doing("reading the metadata"))?;
     let is_empty = found.entries.is_empty();
-    // What a journal tells of is for the command to say.
+    // If there is a journal, the command itself reports what it records.
     if !is_empty || JournalStore::exists(store, root, limits).await? {
         return Ok(());
     }
@@ -55,7 +56,8 @@ async fn check<S: Store>(
     })
 }
 
-/// Walks etcd folder by folder, the highest first, a key a folder: what is in an instance is passed over.
+/// Walks etcd folder by folder, breadth first, reading one key per folder and skipping the contents
+/// of instances.
 async fn search<S: Store>(store: &S, limits: &Limits) -> Result<Instances, StoreError> {
     let mut search = Search {
         store,
@@ -68,28 +70,28 @@ async fn search<S: Store>(store: &S, limits: &Limits) -> Result<Instances, Store
     };
     let mut folders = VecDeque::from([Vec::new()]);
     while let Some(folder) = folders.pop_front() {
-        match search.look_into(&folder).await? {
+        match search.list_folder(&folder).await? {
             Folder::Instance => {
                 let root = folder.strip_suffix(b"/").unwrap_or(&folder);
                 instances.roots.push(printable(root));
             }
             Folder::Other {
-                folders: inside,
+                folders: subfolders,
                 is_complete,
             } => {
                 instances.is_complete &= is_complete;
-                folders.extend(inside);
+                folders.extend(subfolders);
             }
         }
     }
     Ok(instances)
 }
 
-/// What a folder holds.
+/// The contents of a folder.
 enum Folder {
-    /// Families of Milvus.
+    /// Families of a Milvus instance.
     Instance,
-    /// Folders, with their slashes.
+    /// Subfolders, with their trailing slashes.
     Other {
         folders: Vec<Vec<u8>>,
         is_complete: bool,
@@ -103,13 +105,13 @@ struct Search<'a, S: Store> {
 }
 
 impl<S: Store> Search<'_, S> {
-    async fn look_into(&mut self, folder: &[u8]) -> Result<Folder, StoreError> {
-        let whole = if folder.is_empty() {
+    async fn list_folder(&mut self, folder: &[u8]) -> Result<Folder, StoreError> {
+        let all = if folder.is_empty() {
             KeyRange::new(vec![0], vec![u8::MAX; 16])
         } else {
             KeyRange::prefix(folder)
         };
-        let mut rest = whole.clone();
+        let mut rest = all.clone();
         let mut folders = Vec::new();
         let mut leaves = 0;
         loop {
@@ -143,9 +145,9 @@ impl<S: Store> Search<'_, S> {
             if is_instance {
                 return Ok(Folder::Instance);
             }
-            let behind = KeyRange::prefix(inside).end;
+            let next = KeyRange::prefix(inside).end;
             folders.push(inside.to_vec());
-            rest = KeyRange::new(behind, whole.end.clone());
+            rest = KeyRange::new(next, all.end.clone());
             if rest.is_empty() {
                 return Ok(Folder::Other {
                     folders,

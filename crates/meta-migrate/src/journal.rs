@@ -1,35 +1,35 @@
-//! The journal: the record in etcd of a migration's progress, from which a later run resumes it or rolls it
-//! back.
+//! The journal: the record in etcd of a migration's progress, used to resume or roll back.
 //!
-//! It is one JSON value for each meta root, at `<rootPath>/migration/journal/<metaSubPath>`, outside the
-//! meta root. Every write of a run compares its last revision.
+//! There is one JSON value per meta root, at `<rootPath>/migration/journal/<metaSubPath>`, outside
+//! the meta root. Every write of a run compares the revision of its last change.
 
 use serde::{Deserialize, Serialize};
 
 use meta_report::BackupRef;
 use meta_report::shell::quoted;
 
-/// The newest journal format this program writes, and the newest it reads.
+/// The newest journal format that this program reads and writes.
 pub const FORMAT: u32 = 2;
 
-/// The format of a journal of a migration, which older versions of this program read as well. That of a repair, or
-/// of a restore of some families, is a newer one: they would take it for a migration, or restore everything.
+/// The format of a migration's journal, which older versions of this program can read. A repair, or
+/// a restore of some families, uses a newer format: older versions would treat it as a migration, or
+/// restore everything.
 pub(crate) const MIGRATION_FORMAT: u32 = 1;
 
 /// The name of a migration in [`Journal::kind`].
 const MIGRATION: &str = "migration";
 
-/// How far a migration, or its undoing, has come.
+/// The progress of a migration or of a restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
-    /// New keys are being put beside the old layout, which is intact.
+    /// New keys are being written; the old layout is intact.
     Staging,
-    /// All new keys were put; the old layout is whole.
+    /// All new keys are written; the old layout is intact.
     Staged,
     /// The commit transaction was applied: 2.2 can start. Collection records are being rewritten.
     Committed,
-    /// Old families that nothing reads any more are being deleted.
+    /// Old families that 2.2 does not read are being deleted.
     Tidying,
     /// The migration is finished and verified.
     Done,
@@ -38,7 +38,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// The name in the journal.
+    /// Returns the name in the journal.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -51,7 +51,7 @@ impl Phase {
         }
     }
 
-    /// Whether the old layout is still intact: a rollback then needs no backup.
+    /// Returns whether the old layout is still intact, so that a rollback needs no backup.
     #[must_use]
     pub fn is_before_commit(self) -> bool {
         match self {
@@ -66,11 +66,11 @@ impl Phase {
 pub struct Counts {
     /// New keys.
     pub put: u64,
-    /// Keys that stay with another value.
+    /// Keys whose value changes.
     pub rewrite: u64,
-    /// Keys that go.
+    /// Deleted keys.
     pub delete: u64,
-    /// Records of segments among the rewritten keys.
+    /// Segment records among the rewritten keys.
     #[serde(default)]
     pub segments: u64,
 }
@@ -82,55 +82,55 @@ pub struct Journal {
     pub format: u32,
     /// The meta root whose migration it records.
     pub meta_root: String,
-    /// Identifies the run that began the migration.
+    /// The id of the run that started the migration.
     pub run: String,
     /// What is recorded: `migration` or `repair`.
     #[serde(default = "migration")]
     pub kind: String,
-    /// How far it has come.
+    /// The phase reached.
     pub phase: Phase,
-    /// The version of this program that wrote the journal last.
+    /// The version of this program that last wrote the journal.
     pub tool_version: String,
-    /// The source version the operator named.
+    /// The source version that the operator specified.
     pub source_version: Option<String>,
-    /// The target version the operator named.
+    /// The target version that the operator specified.
     pub target_version: Option<String>,
     /// The form in which collections are written.
     pub collection_form: String,
-    /// Where the logs of segments are kept: `auto` or `inline`.
+    /// Where segment logs are stored: `auto` or `inline`.
     pub segment_form: String,
-    /// What is done with broken records: `fail` or `skip`.
+    /// How broken records are handled: `fail` or `skip`.
     pub on_broken_record: String,
     /// The digest of the plan that is being carried out.
     pub plan_digest: String,
-    /// The etcd cluster that the revisions are of, as etcdctl writes its id; empty where it is unknown.
+    /// The etcd cluster of the revisions, formatted as by etcdctl; empty if unknown.
     #[serde(default)]
     pub cluster_id: String,
-    /// The revision at which the source was captured last.
+    /// The revision at which the source was last read.
     pub capture_revision: i64,
-    /// The revision at which the run that began staging read its source: what was staged appeared after it.
+    /// The revision at which the run that started staging read its source: staged keys are newer.
     #[serde(default)]
     pub staged_since: i64,
-    /// What the plan does.
+    /// The number of changes in the plan.
     pub counts: Counts,
     /// The backup made before the first write.
     pub backup: Option<BackupRef>,
-    /// The revision of the commit, known from the phase `tidying` on; 0 before.
+    /// The revision of the commit, recorded from phase `tidying` on; 0 before.
     #[serde(default)]
     pub committed_revision: i64,
-    /// In the phase `restoring`: whether keys that the backup does not hold stay.
+    /// In phase `restoring`: whether keys that are not in the backup are kept.
     #[serde(default)]
     pub keep_extra: bool,
-    /// In the phase `restoring`: the families that are restored; empty for all.
+    /// In phase `restoring`: the families that are restored; empty for all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub families: Vec<String>,
-    /// Keys below the meta root, without sessions and what has a lease, that the plan leaves there; 0
-    /// where it is unknown.
+    /// Number of keys below the meta root after the plan, without sessions and leased keys; 0 if
+    /// unknown.
     #[serde(default)]
     pub keys_expected: u64,
-    /// Keys without a lease below the meta root when the migration was done; 0 before.
+    /// Number of keys without a lease below the meta root when the migration was done; 0 before.
     pub keys_when_done: u64,
-    /// When the migration began, RFC 3339.
+    /// When the migration started, RFC 3339.
     pub started_at: String,
     /// When the journal was last written, RFC 3339.
     pub updated_at: String,
@@ -164,13 +164,13 @@ pub enum JournalError {
     OtherRoot {
         /// The meta root in the journal.
         found: String,
-        /// The meta root asked for.
+        /// The meta root of this run.
         wanted: String,
     },
 }
 
 impl JournalError {
-    /// What helps, given the journal's key.
+    /// Returns instructions for the user, given the journal's key.
     pub(crate) fn remedy(&self, key: &str) -> String {
         match self {
             Self::Newer { .. } => {
@@ -204,7 +204,7 @@ impl Journal {
     /// Reads a journal value.
     ///
     /// # Errors
-    /// [`JournalError`] when the value is no journal, or one of a newer program.
+    /// [`JournalError`] if the value is not a journal, or was written by a newer version.
     pub fn decode(value: &[u8]) -> Result<Self, JournalError> {
         let unreadable = |written_by| move |source| JournalError::Unreadable { written_by, source };
         let json: serde_json::Value = serde_json::from_slice(value).map_err(unreadable(None))?;
@@ -221,7 +221,8 @@ impl Journal {
     /// Reads the journal of a meta root.
     ///
     /// # Errors
-    /// [`JournalError`] when the value is no journal, one of a newer program, or another meta root's.
+    /// [`JournalError`] if the value is not a journal, was written by a newer version, or records
+    /// the migration of another meta root.
     pub fn of(meta_root: &str, value: &[u8]) -> Result<Self, JournalError> {
         let journal = Self::decode(value)?;
         if journal.meta_root == meta_root {
@@ -233,9 +234,9 @@ impl Journal {
         })
     }
 
-    /// Why the revisions in a journal say nothing about the etcd that it was found in, with this id and at
-    /// this revision; `None` where they may be believed. A mirror, or a backup of etcd that was restored,
-    /// brings along a journal whose revisions were another etcd's.
+    /// Returns why the journal's revisions are meaningless in the etcd cluster `cluster_id`, where
+    /// the journal was found at `mod_revision`; `None` if they are valid. A mirror or a restored
+    /// backup of etcd contains a journal with revisions of another etcd.
     #[must_use]
     pub(crate) fn brought_from(&self, cluster_id: &str, mod_revision: i64) -> Option<String> {
         let are_known = !self.cluster_id.is_empty() && !cluster_id.is_empty();
@@ -254,7 +255,7 @@ impl Journal {
         })
     }
 
-    /// The value to store.
+    /// Returns the value to store.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
@@ -300,12 +301,12 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read() {
+    fn journal_round_trip() {
         assert_eq!(Journal::decode(&journal().encode()).unwrap(), journal());
     }
 
     #[test]
-    fn a_journal_of_another_meta_root_is_refused() {
+    fn journal_of_another_meta_root_is_rejected() {
         let value = journal().encode();
         assert_eq!(Journal::of("by-dev/meta", &value).unwrap(), journal());
         let error = Journal::of("by-dev/meta2", &value).unwrap_err().to_string();
@@ -316,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_journal_of_an_older_program_is_read() {
+    fn journal_of_an_older_version_is_read() {
         let mut json = serde_json::to_value(journal()).unwrap();
         json.as_object_mut().unwrap().remove("cluster_id");
         json.as_object_mut().unwrap().remove("keys_expected");
@@ -328,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn revisions_are_believed_in_the_etcd_that_they_are_of() {
+    fn journal_revisions_are_trusted_only_in_their_etcd() {
         let journal = journal();
         assert_eq!(journal.brought_from("c1", 8), None);
         assert_eq!(journal.brought_from("", 8), None, "unknown");
@@ -344,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_format_and_a_foreign_value_are_distinguished() {
+    fn journal_errors_distinguish_newer_and_unreadable() {
         let newer = br#"{"format": 3, "surprise": true, "tool_version": "9.9.0"}"#;
         let error = Journal::decode(newer).unwrap_err();
         assert!(matches!(error, JournalError::Newer { found: 3, .. }));

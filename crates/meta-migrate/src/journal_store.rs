@@ -1,5 +1,5 @@
-//! The journal as it is in etcd: read once, then advanced only by transactions that compare its
-//! last revision.
+//! The journal in etcd: read once, then changed only by transactions that compare its last
+//! revision.
 
 use tokio::time::{Instant, sleep};
 
@@ -30,11 +30,11 @@ pub(super) struct JournalStore {
     in_doubt: bool,
 }
 
-/// A transaction that was applied.
+/// The result of an applied transaction.
 struct Sent {
     /// The journal's new revision.
     revision: i64,
-    /// Keys that it deleted; 0 where the reply was lost.
+    /// Number of deleted keys; 0 if the reply was lost.
     deleted: u64,
 }
 
@@ -77,7 +77,7 @@ impl JournalStore {
         })
     }
 
-    /// Whether there is a journal, be it readable or not.
+    /// Returns whether there is a journal, readable or not.
     pub(super) async fn exists<S: Store>(
         store: &S,
         root: &MetaRoot,
@@ -98,12 +98,12 @@ impl JournalStore {
         self.journal.as_ref().map(|journal| journal.phase)
     }
 
-    /// The revision at which the journal was last written.
+    /// Returns the revision at which the journal was last written.
     pub(super) fn mod_revision(&self) -> i64 {
         self.mod_revision
     }
 
-    /// The revision of the commit; 0 before it.
+    /// Returns the revision of the commit; 0 before it.
     pub(super) fn committed_revision(&self) -> i64 {
         self.journal
             .as_ref()
@@ -121,34 +121,35 @@ impl JournalStore {
         &self.cluster_id
     }
 
-    /// Fails where the journal came from another etcd, so that its revisions do not show what was written
-    /// since.
+    /// Fails if the journal was copied from another etcd, so that its revisions do not show what
+    /// was written since.
     pub(super) fn check_revisions(&self) -> Result<(), EngineErrorKind> {
         let journal = self.journal.as_ref();
         let why = journal.and_then(|it| it.brought_from(&self.cluster_id, self.mod_revision));
         why.map_or(Ok(()), |why| Err(EngineErrorKind::OtherEtcd { why }))
     }
 
-    /// The revision after which keys that a migration staged appeared; 0, which is before any key, where the
-    /// journal came from another etcd: then every key in a family that staging writes to counts as staged.
+    /// Returns the revision after which the migration staged keys. Returns 0 if the journal was
+    /// copied from another etcd: every key in a family that staging writes to then counts as
+    /// staged.
     pub(super) fn staged_since(&self) -> i64 {
         let journal = self.journal.as_ref();
         let since = journal.map_or(0, |journal| journal.staged_since);
         self.check_revisions().map_or(0, |()| since)
     }
 
-    /// What the journal records.
+    /// Returns the recorded task.
     pub(super) fn task(&self) -> Task {
         let journal = self.journal.as_ref();
         journal.map_or(Task::Migration, task_of)
     }
 
-    /// Tells the source from what the recorded run has staged.
+    /// Returns the filter that separates the source from the keys that the recorded run has staged.
     pub(super) fn source_filter(&self, root: &MetaRoot) -> Filter {
         Filter::without_staged(root, self.staged_since())
     }
 
-    /// Fails where another task is unfinished. What was restored in part belongs to neither.
+    /// Fails if another task is unfinished. An unfinished restore can be finished by either.
     pub(super) fn check_task(&self, wanted: Task) -> Result<(), EngineErrorKind> {
         let recorded = self.task();
         match self.phase() {
@@ -162,18 +163,19 @@ impl JournalStore {
         }
     }
 
-    /// The guards of everything that is written until the journal is written again.
+    /// Returns the guards for all writes until the journal is written again.
     pub(super) fn guards<'a, S: Store>(&self, fence: &'a Fence<S>) -> Guards<'a, S> {
         Guards::new(fence, self.key.clone(), self.mod_revision)
     }
 
-    /// Whether the last transaction's fate is unknown: it was sent, and since then etcd has not answered.
+    /// Returns whether the outcome of the last transaction is unknown: it was sent, and etcd has
+    /// not answered since.
     pub(super) fn in_doubt(&self) -> bool {
         self.in_doubt
     }
 
-    /// Writes the next state of the journal, together with `ops`, when the fence, `compares` and the
-    /// journal's own revision hold. Returns what that did.
+    /// Writes the next state of the journal together with `ops`, if the fence, `compares` and the
+    /// journal's own revision hold. Returns the statistics.
     pub(super) async fn advance<S: Store>(
         &mut self,
         store: &S,
@@ -198,7 +200,7 @@ impl JournalStore {
         })
     }
 
-    /// Deletes the journal, together with `ops`.
+    /// Deletes the journal together with `ops`.
     pub(super) async fn clear<S: Store>(
         &mut self,
         store: &S,
@@ -216,8 +218,8 @@ impl JournalStore {
         Ok(())
     }
 
-    /// Sends a transaction until its fate is known. When a reply is lost the journal itself tells whether
-    /// the transaction was applied.
+    /// Sends a transaction until its outcome is known. If a reply is lost, the journal shows
+    /// whether the transaction was applied.
     async fn send<S: Store>(
         &mut self,
         store: &S,
@@ -251,7 +253,7 @@ impl JournalStore {
         if let Some(error) = error.clone().filter(|_| !unknown) {
             return Err(self.refused(error));
         }
-        // A reply that never came: the transaction may even be applied after we have read the journal.
+        // Without a reply, the transaction may even be applied after the journal is read.
         let late = error.as_ref().is_none_or(StoreError::is_transient);
         self.in_doubt = unknown && late;
         let found = read(
@@ -280,7 +282,8 @@ impl JournalStore {
         if let Some(error) = error {
             return Err(self.refused(error));
         }
-        // One of our transactions was refused by a comparison, and so is each of them from now on.
+        // etcd rejected one attempt because of a comparison, so it will reject all other attempts,
+        // too.
         self.in_doubt = false;
         Err(self.diagnose(fence, limits).await?)
     }
@@ -289,7 +292,7 @@ impl JournalStore {
         while_doing(format!("writing the journal {}", printable(&self.key)))(error)
     }
 
-    /// Why a comparison did not hold.
+    /// Returns why a comparison did not hold.
     async fn diagnose<S: Store>(
         &self,
         fence: &Fence<S>,
@@ -312,7 +315,7 @@ impl JournalStore {
     }
 }
 
-/// The options with which the recorded migration was planned.
+/// Returns the options with which the recorded migration was planned.
 pub(super) fn journal_options(journal: &Journal) -> Result<Options, EngineErrorKind> {
     let unusable =
         |text: String| EngineErrorKind::Usage(format!("the journal cannot be used: {text}"));
@@ -336,7 +339,8 @@ pub(super) fn journal_options(journal: &Journal) -> Result<Options, EngineErrorK
     })
 }
 
-/// What a journal records. One that cannot be told is taken for a migration, as older versions wrote it.
+/// Returns the task that a journal records; an unknown kind is treated as a migration, which older
+/// versions wrote.
 pub(super) fn task_of(journal: &Journal) -> Task {
     Task::named(&journal.kind).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! Counting keys without reading them.
+//! Counts keys without reading them.
 
 use meta_store::{RangeRequest, Store};
 use milvus_meta::entry::Entry;
@@ -10,7 +10,8 @@ use crate::fingerprint::Filter;
 use crate::limits::Limits;
 use crate::retry::read;
 
-/// Keys below the meta root, without those below `session/` and without our records, at a revision.
+/// Returns the number of keys below the meta root at a revision, without the keys below `session/`
+/// and this program's records.
 pub(super) async fn keys<S: Store>(
     store: &S,
     root: &MetaRoot,
@@ -29,7 +30,7 @@ pub(super) async fn keys<S: Store>(
     Ok(found)
 }
 
-/// Keys in ranges at a revision.
+/// Returns the number of keys in ranges at a revision.
 pub(super) async fn in_ranges<S: Store>(
     store: &S,
     ranges: &[KeyRange],
@@ -43,8 +44,8 @@ pub(super) async fn in_ranges<S: Store>(
     Ok(keys)
 }
 
-/// Tells from the pages of a complete capture how many of its keys are no source: what [`keys`] leaves out, and what
-/// `filter` says was staged.
+/// Counts, in the pages of a complete scan, the keys that are not source: those that [`keys`]
+/// excludes, and those that `filter` classifies as staged.
 pub(super) struct KeyCounter<'a> {
     filter: &'a Filter,
     ranges: Vec<KeyRange>,
@@ -67,7 +68,7 @@ impl<'a> KeyCounter<'a> {
         }
     }
 
-    /// The next page, in ascending order as all pages are.
+    /// Adds the next page; pages and their keys are in ascending order.
     pub(super) fn see(&mut self, page: &[Entry]) {
         for range in &self.ranges {
             let from = page.partition_point(|entry| entry.key < range.start);
@@ -91,12 +92,12 @@ impl<'a> KeyCounter<'a> {
         self.leased += u64::try_from(outside).unwrap_or(u64::MAX);
     }
 
-    /// How many of so many keys are source.
+    /// Returns how many of `all` keys are source.
     pub(super) fn source_keys(&self, all: u64) -> u64 {
         all.saturating_sub(self.keys)
     }
 
-    /// How many of these go with a lease.
+    /// Returns how many of the source keys have a lease.
     pub(super) fn leased(&self) -> u64 {
         self.leased
     }

@@ -1,4 +1,4 @@
-//! Which layout is in etcd, and what is said where no migration can start from it.
+//! Detects the layout in etcd, and the findings about layouts from which no migration can start.
 
 use crate::journal::Journal;
 use meta_store::Store;
@@ -14,7 +14,7 @@ use crate::fingerprint::Filter;
 use crate::limits::Limits;
 use crate::throughput::pages::Pages;
 
-/// Reads the whole meta root and shows it to a detector.
+/// Reads everything below the meta root and detects its layout.
 pub(super) async fn detect<S: Store>(
     store: &S,
     root: &MetaRoot,
@@ -34,7 +34,7 @@ pub(super) async fn detect<S: Store>(
     Ok(detector)
 }
 
-/// An instance without collections.
+/// Returns the finding about an instance without collections.
 pub(super) fn empty_finding(root: &MetaRoot) -> Finding {
     Finding::warning(
         "no-metadata",
@@ -46,7 +46,7 @@ pub(super) fn empty_finding(root: &MetaRoot) -> Finding {
     )
 }
 
-/// A migration was done here and nothing of it is left.
+/// Returns the finding that a migration finished and its metadata has been deleted since.
 pub(super) fn gone_finding(root: &MetaRoot) -> Finding {
     Finding::error(
         "metadata-gone",
@@ -56,7 +56,8 @@ pub(super) fn gone_finding(root: &MetaRoot) -> Finding {
     )
 }
 
-/// Both layouts are there, where only that of 2.2 is expected. `done` is the journal of a finished migration.
+/// Returns the finding about keys of both layouts where only 2.2 is expected. `done` is the journal
+/// of a finished migration.
 pub(super) fn mixed_finding(evidence: &[String], done: Option<&Journal>) -> Finding {
     let (code, message) = mixed(evidence, done);
     let next = "Stop Milvus, then run meta-migration migrate: it carries over what is in the 2.1 layout and keeps what \
@@ -64,7 +65,7 @@ pub(super) fn mixed_finding(evidence: &[String], done: Option<&Journal>) -> Find
     Finding::error(code, b"", format!("{message}. {next}"))
 }
 
-/// Both layouts are there, and a migration brings them together.
+/// Returns the finding about keys of both layouts, which a migration merges.
 pub(super) fn carried_finding(evidence: &[String], done: Option<&Journal>) -> Finding {
     let (code, message) = mixed(evidence, done);
     let next = match done {
@@ -101,7 +102,8 @@ fn mixed(evidence: &[String], done: Option<&Journal>) -> (&'static str, String) 
     }
 }
 
-/// The layout is 2.1 where 2.2 is expected. `done` is the journal of a finished migration.
+/// Returns the finding about a 2.1 layout where 2.2 is expected. `done` is the journal of a
+/// finished migration.
 pub(super) fn not_migrated(
     detector: &LayoutDetector,
     root: &MetaRoot,
@@ -121,7 +123,7 @@ pub(super) fn not_migrated(
     Finding::error("not-migrated", root.meta_root().as_bytes(), message)
 }
 
-/// A finished migration, in words.
+/// Describes a finished migration.
 fn recorded(journal: &Journal) -> String {
     let target = journal.target_version.as_deref().unwrap_or("2.2");
     format!(
@@ -130,7 +132,7 @@ fn recorded(journal: &Journal) -> String {
     )
 }
 
-/// 2.1 metadata, which is not repaired but migrated.
+/// Returns the finding that 2.1 metadata has to be migrated, not repaired.
 pub(super) fn to_be_migrated(root: &MetaRoot) -> Finding {
     Finding::error(
         "not-migrated",

@@ -1,9 +1,8 @@
-//! The use cases, each a short story over the narrow store: read, decide in pure code, write under
-//! guard.
+//! The use cases. Each reads the metadata, decides in pure code and writes under guard.
 //!
-//! Nothing here prints, parses arguments or knows etcd's client: a use case gets a [`meta_store::Store`],
-//! its options and an [`Environment`], and returns a report of [`meta_report`] or an [`EngineError`]
-//! that says what was written before it failed.
+//! Nothing here prints, parses arguments or depends on the etcd client. A use case takes a
+//! [`meta_store::Store`], its options and an [`Environment`], and returns a report of
+//! [`meta_report`] or an [`EngineError`] that says what was written before the failure.
 
 use std::sync::Arc;
 
@@ -72,21 +71,21 @@ pub use status::{status, status_with_journal_error};
 pub use throughput::backup_job::{BackupTarget, OpenStream};
 pub use verify::{VerifyOptions, verify};
 
-/// Who watches a run, and who may end it.
+/// What a run needs from its caller: cancellation, an observer, and its identity.
 #[derive(Clone)]
 pub struct Environment {
-    /// Asks the run to end.
+    /// Cancels the run.
     pub stop: CancelToken,
-    /// Watches it.
+    /// Receives progress and notices.
     pub observer: Arc<dyn Observer>,
-    /// Who runs it, for others who find the lock held: a host or pod name.
+    /// The host or pod name that is shown to other runs while this one holds the lock.
     pub holder: String,
-    /// Identifies it in the journal, in the history and in logs.
+    /// Identifies the run in the journal, in the history and in logs.
     pub run: RunId,
 }
 
 impl Environment {
-    /// Nobody watches, nobody ends it.
+    /// Returns an environment without observer and without cancellation.
     #[must_use]
     pub fn silent() -> Self {
         Self {

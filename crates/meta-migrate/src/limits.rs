@@ -1,36 +1,36 @@
-//! Every limit of a run, named.
+//! The limits of a run.
 
 use std::time::Duration;
 
 use meta_backup::Tolerance;
 
-/// The limits within which a run works.
+/// The limits of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Operations in one transaction. etcd's own default limit is 128; a run adapts downward when the
-    /// server says "too many".
+    /// Operations in one transaction. etcd's default limit is 128; a run uses fewer if the server
+    /// rejects that many.
     pub txn_ops_max: usize,
-    /// Bytes of keys and values in one transaction. etcd's own default limit for a request is 1.5 MiB;
-    /// a single larger entry gets a separate transaction.
+    /// Bytes of keys and values in one transaction. etcd's default request limit is 1.5 MiB; a
+    /// larger entry gets a separate transaction.
     pub txn_bytes_max: usize,
-    /// Transactions in flight at once, at most; a run adapts to what the server takes.
+    /// Maximum number of transactions in flight; a run adapts to the rate of the server.
     pub in_flight_max: usize,
-    /// With how many of them in flight writing begins, if that many are allowed.
+    /// Initial number of transactions in flight, if the maximum allows it.
     pub in_flight_first: usize,
-    /// Keys that one range delete may remove.
+    /// Maximum number of keys that one range delete removes.
     pub delete_keys_max: usize,
-    /// How long a failing request is repeated before the run gives up.
+    /// How long a failing request is retried.
     pub retry_timeout: Duration,
-    /// How often a capture starts again because its revision was compacted.
+    /// How often a scan is attempted if its revision is compacted.
     pub capture_attempts_max: u32,
-    /// Life time of the lock's lease.
+    /// Time to live of the lock's lease.
     pub lock_ttl: Duration,
-    /// What is accepted of a backup that is read.
+    /// Tolerance for defects when a backup is read.
     pub tolerance: Tolerance,
 }
 
 impl Limits {
-    /// The same with one transaction at a time.
+    /// Returns the limits with one transaction at a time.
     pub(super) fn one_by_one(self) -> Self {
         Self {
             in_flight_first: 1,

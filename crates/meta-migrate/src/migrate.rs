@@ -1,7 +1,8 @@
-//! The main job: 2.1 becomes 2.2.
+//! Migrates 2.1 metadata to the 2.2 layout.
 //!
-//! Read at one revision, transform, validate, back up, stage, check, commit, rewrite, clean up, verify.
-//! [`crate::protocol`] says which step comes next; this module carries steps out.
+//! The steps: read at one revision, transform, validate, back up, stage, check, commit, rewrite,
+//! clean up, verify. [`crate::protocol`] decides which step comes next; this module executes the
+//! steps.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -47,9 +48,9 @@ pub struct MigrateOptions {
     pub task: Task,
     /// The location of the metadata.
     pub root: MetaRoot,
-    /// The version the operator says is there; checked against the keys.
+    /// The source version that the operator specified; checked against the keys.
     pub source_version: Option<Release>,
-    /// The version that will be started afterwards.
+    /// The version that will be started after the migration.
     pub target_version: Release,
     /// The form in which collections are written.
     pub form: CollectionForm,
@@ -57,9 +58,9 @@ pub struct MigrateOptions {
     pub segment_form: SegmentForm,
     /// What to do with records that cannot be migrated.
     pub on_broken_record: OnBrokenRecord,
-    /// Where a repair finds schemas that the metadata lost, beside its own snapshots.
+    /// Where a repair finds lost schemas, in addition to the snapshots in the metadata.
     pub schemas: Option<Arc<SchemaSource>>,
-    /// The digest of the plan to carry out, or its beginning; `None` for any plan.
+    /// The digest of the approved plan, or a prefix of it; `None` accepts any plan.
     pub approved_plan: Option<String>,
     /// Where the backup goes; `None` for no backup.
     pub backup: Option<BackupTarget>,
@@ -82,7 +83,7 @@ impl MigrateOptions {
     }
 }
 
-/// Migrates, or continues with an interrupted migration.
+/// Migrates, or resumes an interrupted migration.
 ///
 /// # Errors
 /// [`EngineError`] says what was written before it failed.
@@ -105,7 +106,7 @@ pub async fn migrate<S: Store>(
     let fence = match entered {
         Ok(fence) => fence,
         Err(failure) => {
-            // A migrated cluster that runs is not refused: nothing has to be done to it.
+            // Milvus may run on metadata that is already migrated: nothing has to be written.
             let is_migration = options.task == Task::Migration;
             let refused = if is_migration && matches!(failure, EngineErrorKind::Sessions(_)) {
                 match already_migrated(store, options, environment).await {
@@ -165,7 +166,7 @@ async fn enter<S: Store>(
     let ctx = environment.ctx(&options.root, &options.limits);
     sessions::wait_until_gone(store, ctx, options.waits.sessions).await?;
     let fence = Fence::acquire(store, ctx, options.waits.lock).await?;
-    // Somebody may have come while we waited for the lock.
+    // A component may have registered while this run waited for the lock.
     if let Err(failure) = sessions::wait_until_gone(store, ctx, Duration::ZERO).await {
         fence.release().await;
         return Err(failure);
@@ -173,7 +174,7 @@ async fn enter<S: Store>(
     Ok(fence)
 }
 
-/// Whether complete 2.2 metadata is there, that no run is working on.
+/// Returns whether etcd has complete 2.2 metadata and no run is working on it.
 async fn already_migrated<S: Store>(
     store: &S,
     options: &MigrateOptions,
@@ -230,19 +231,19 @@ struct Run<'a, S: Store> {
     written: WriteState,
     resumed: bool,
     verified: bool,
-    /// What we wrote since the capture.
+    /// What this run wrote since it read the source.
     own: WriteStats,
     /// Whether the commit transaction carried the added snapshots.
     history_written: bool,
-    /// Whether the new families were read back since they were staged, and were as planned.
+    /// Whether the new families were read back after staging and matched the plan.
     is_read_back: bool,
-    /// Keys of 2.1 that were written after the capture into families that go: they stay.
+    /// Keys in the deleted 2.1 families that were written after the capture; they are kept.
     left_alone: Vec<Bytes>,
-    /// How many keys verification found, and the revision at which it did.
+    /// The revision of the verification, and the number of keys that it found.
     counted: Option<(i64, u64)>,
     seconds: Seconds,
     started: Instant,
-    /// How long the user took to confirm.
+    /// How long the run waited for the user's confirmation.
     asked: Duration,
 }
 
@@ -323,9 +324,9 @@ impl<'a, S: Store> Run<'a, S> {
                 self.prepare_rest().await?;
             }
             tracing::debug!(?step, "next step");
-            match self.take(step).await {
+            match self.execute(step).await {
                 Ok(()) => machine.completed(),
-                // Every step may be carried out twice.
+                // Every step is idempotent.
                 Err(failure) if retries.again_after(&failure) => {}
                 Err(failure) => return Err(failure),
             }
@@ -333,7 +334,7 @@ impl<'a, S: Store> Run<'a, S> {
         Ok(self.report())
     }
 
-    async fn take(&mut self, step: Step) -> Result<(), EngineErrorKind> {
+    async fn execute(&mut self, step: Step) -> Result<(), EngineErrorKind> {
         match step {
             Step::FinishRestore => self.finish_restore().await,
             Step::RecordStaging => self.record_staging().await,
@@ -344,15 +345,15 @@ impl<'a, S: Store> Run<'a, S> {
             Step::WriteHistory => self.write_history().await,
             Step::Rewrite => self.rewrite().await,
             Step::RecordCleanup | Step::RecordCleanupEnd => self.record(Phase::Tidying).await,
-            Step::Cleanup => self.tidy().await,
+            Step::Cleanup => self.cleanup().await,
             Step::Verify => self.verify().await,
             Step::RecordDone => self.record_done().await,
             Step::Finished => Ok(()),
         }
     }
 
-    /// Chooses where to continue. A journal that says `done` over keys of 2.1 is left from a migration
-    /// that something else has undone: it counts for nothing.
+    /// Chooses the step to continue with. A journal in phase `done` is ignored if etcd has 2.1 keys
+    /// again: another program has undone that migration.
     async fn begin(&mut self) -> Result<Forward, EngineErrorKind> {
         let phase = self.journal_store.phase();
         self.journal_store.check_task(self.options.task)?;
@@ -368,8 +369,9 @@ impl<'a, S: Store> Run<'a, S> {
             let shown = found.detector.layout();
             let unchanged =
                 unchanged_since_done(self.store, self.ctx(), &self.journal_store).await?;
-            // An embedded collection without index or alias looks the same in both layouts: what nobody
-            // wrote since it was done, is done. Of keys of both layouts preparing says what becomes.
+            // An embedded collection without index or alias looks the same in both layouts, so
+            // metadata that was not written to since the migration counts as migrated. Keys in both
+            // layouts are left to `prepare`.
             let is_newer =
                 matches!(shown, Layout::V2_1 | Layout::Mixed) || has_2_1_run(&found.checked);
             if is_newer && !unchanged {
@@ -384,7 +386,7 @@ impl<'a, S: Store> Run<'a, S> {
             if was_put && shown == Layout::Empty {
                 findings.push(layout::gone_finding(root));
             } else if unchanged {
-                // What was wrong in the source was reported when it was migrated.
+                // Problems of the source were reported when it was migrated.
                 findings.retain(is_form);
             }
             refuse_incomplete(shown, findings, &options)?;

@@ -3,14 +3,14 @@
 use meta_report::RestoreReport;
 use milvus_meta::transform::PlanReport;
 
-/// Receives what happens during a run. Every method has a silent default.
+/// Receives the events of a run. The default of every method does nothing.
 pub trait Observer: Send + Sync {
-    /// A phase begins; `total` keys will be handled, where that is known.
+    /// A phase starts, with `total` keys to process if known.
     fn phase_started(&self, name: &str, total: Option<u64>) {
         let _ = (name, total);
     }
 
-    /// So many more keys of the current phase were handled.
+    /// `keys` more keys of the current phase were processed.
     fn advanced(&self, keys: u64) {
         let _ = keys;
     }
@@ -18,27 +18,27 @@ pub trait Observer: Send + Sync {
     /// The current phase ended.
     fn phase_finished(&self) {}
 
-    /// A message for the waiting user.
+    /// A message for the user.
     fn note(&self, message: &str) {
         let _ = message;
     }
 
-    /// Asked before a migration writes for the first time; `false` ends the run with nothing changed.
-    /// It may block.
+    /// Asks for confirmation before the first write of a migration; `false` ends the run with
+    /// nothing changed. May block.
     fn confirm_migration(&self, plan: &PlanReport) -> bool {
         let _ = plan;
         true
     }
 
-    /// Asked before a rollback or restore writes for the first time, with the counts of what it
-    /// would do; `false` ends the run with nothing changed. It may block.
+    /// Asks for confirmation before the first write of a rollback or restore, with the counts of
+    /// its changes; `false` ends the run with nothing changed. May block.
     fn confirm_restore(&self, diff: &RestoreReport) -> bool {
         let _ = diff;
         true
     }
 }
 
-/// Watches nothing and agrees to everything.
+/// Ignores all events and confirms everything.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Silent;
 

@@ -1,4 +1,4 @@
-//! The use cases on backup files alone, without etcd. All of it is blocking.
+//! The use cases that work on backup files without etcd. All of them block.
 
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
@@ -26,10 +26,10 @@ use crate::fingerprint::Filter;
 use crate::layout::carried_finding;
 use crate::throughput::backup_job::BackupTarget;
 
-/// How many entries are handled between two looks at the wish to end.
-const LOOK_EVERY: u64 = 4096;
+/// Number of entries between two checks for cancellation.
+const CANCEL_CHECK_INTERVAL: u64 = 4096;
 
-/// A backup as a use case without etcd works with it.
+/// A backup and the meta root of its keys.
 #[derive(Debug, Clone)]
 pub struct BackupSource {
     backup: Backup,
@@ -37,25 +37,25 @@ pub struct BackupSource {
 }
 
 impl BackupSource {
-    /// A backup whose keys are below `root`.
+    /// Creates a source from a backup whose keys are below `root`.
     #[must_use]
     pub fn new(backup: Backup, root: MetaRoot) -> Self {
         Self { backup, root }
     }
 
-    /// The backup.
+    /// Returns the backup.
     #[must_use]
     pub fn backup(&self) -> &Backup {
         &self.backup
     }
 
-    /// The root of its keys.
+    /// Returns the meta root of its keys.
     #[must_use]
     pub fn root(&self) -> &MetaRoot {
         &self.root
     }
 
-    /// The layout that the backup holds, with what speaks for it.
+    /// Returns the layout of the backup and the evidence for it.
     ///
     /// # Errors
     /// [`EngineError`] when the file cannot be read again.
@@ -72,7 +72,7 @@ impl BackupSource {
         Ok((detector.layout(), detector.evidence()))
     }
 
-    /// Hands every entry to `visit` until that has seen enough, in ascending order.
+    /// Passes every entry, in ascending order, to `visit` until it breaks. Returns the revision.
     ///
     /// # Errors
     /// [`EngineError`] when the file cannot be read again.
@@ -83,7 +83,7 @@ impl BackupSource {
     ) -> Result<i64, EngineError> {
         let failed = |error| EngineError::before_writing(EngineErrorKind::Backup(error));
         for (index, entry) in (0_u64..).zip(self.backup.entries().map_err(failed)?) {
-            look(index, environment).map_err(EngineError::before_writing)?;
+            check_cancelled(index, environment).map_err(EngineError::before_writing)?;
             if visit(entry.map_err(failed)?).is_break() {
                 break;
             }
@@ -91,7 +91,8 @@ impl BackupSource {
         Ok(self.backup.summary().revision)
     }
 
-    /// The schemas of the collections in the backup, for a repair of metadata that lost them.
+    /// Returns the schemas of the collections in the backup, for a repair of metadata that lost
+    /// them.
     ///
     /// # Errors
     /// [`EngineError`] when the file cannot be read again.
@@ -109,7 +110,7 @@ impl BackupSource {
         Ok(schemas)
     }
 
-    /// The dry run of the backup's migration.
+    /// Returns the plan of the backup's migration.
     ///
     /// # Errors
     /// [`EngineError`] when the file cannot be read again.
@@ -123,7 +124,8 @@ impl BackupSource {
             .map_err(EngineError::before_writing)
     }
 
-    /// Checks a 2.2 backup for completeness and consistency, or against the migration of `before`.
+    /// Checks a 2.2 backup for completeness and consistency, or compares it with the migration of
+    /// `before`.
     ///
     /// # Errors
     /// [`EngineError`] when a file cannot be read again.
@@ -151,10 +153,10 @@ impl BackupSource {
         outcome.map_err(EngineError::before_writing)
     }
 
-    /// Turns a 2.1 backup into a 2.2 backup.
+    /// Converts a 2.1 backup to a 2.2 backup.
     ///
     /// # Errors
-    /// [`EngineError`]; no file is left behind then.
+    /// [`EngineError`]; no file remains.
     pub fn migrate(
         &self,
         options: &Options,
@@ -173,7 +175,7 @@ impl BackupSource {
         let filter = Filter::all(&self.root);
         let entries = self.backup.entries().map_err(EngineErrorKind::Backup)?;
         for (index, entry) in (0_u64..).zip(entries) {
-            look(index, environment)?;
+            check_cancelled(index, environment)?;
             let entry = entry.map_err(EngineErrorKind::Backup)?;
             if filter.keeps(&entry) {
                 visit(entry);
@@ -252,7 +254,7 @@ impl BackupSource {
         let mut head = next()?;
         let actual = self.backup.entries().map_err(EngineErrorKind::Backup)?;
         for (index, entry) in (0_u64..).zip(actual) {
-            look(index, environment)?;
+            check_cancelled(index, environment)?;
             let entry = entry.map_err(EngineErrorKind::Backup)?;
             if sessions.contains(&entry.key) {
                 continue;
@@ -293,7 +295,8 @@ impl BackupSource {
         Ok(collector.report())
     }
 
-    /// The form that the keys show, and the mildest policy.
+    /// Returns the options with the form that the keys show, and the policy that skips broken
+    /// records.
     fn options_shown(&self, environment: &Environment) -> Result<Options, EngineErrorKind> {
         let (mut form, mut segment_form) = (CollectionForm::Embedded, SegmentForm::Inline);
         self.each(environment, |entry| {
@@ -367,7 +370,7 @@ impl BackupSource {
         Ok(report)
     }
 
-    /// Writes the migrated entries; the writer reads the file back and compares.
+    /// Writes the migrated entries; the writer reads the file back and compares it.
     fn write(
         &self,
         migration: &Migration,
@@ -388,7 +391,7 @@ impl BackupSource {
         let mut writer = target.writer(header).map_err(EngineErrorKind::Backup)?;
         let entries = self.backup.entries().map_err(EngineErrorKind::Backup)?;
         for (index, entry) in (0_u64..).zip(migration.apply(entries)) {
-            look(index, environment)?;
+            check_cancelled(index, environment)?;
             let entry = entry.map_err(EngineErrorKind::Backup)?;
             writer
                 .push(&entry.key, &entry.value)
@@ -403,9 +406,9 @@ impl BackupSource {
     }
 }
 
-fn look(index: u64, environment: &Environment) -> Result<(), EngineErrorKind> {
+fn check_cancelled(index: u64, environment: &Environment) -> Result<(), EngineErrorKind> {
     match environment.stop.requested() {
-        Some(signal) if index.is_multiple_of(LOOK_EVERY) => {
+        Some(signal) if index.is_multiple_of(CANCEL_CHECK_INTERVAL) => {
             Err(EngineErrorKind::Interrupted(signal))
         }
         Some(_) | None => Ok(()),

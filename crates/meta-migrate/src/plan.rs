@@ -1,4 +1,4 @@
-//! The dry run: everything a migration decides, and not a write.
+//! The dry run: all decisions of a migration, without a write.
 
 use crate::journal::{Journal, Phase};
 use meta_store::Store;
@@ -18,23 +18,23 @@ use crate::plan_report::{nothing, plan_of, unfinished_message};
 use crate::request_limits::Largest;
 use crate::source::read_source;
 
-/// Bytes that a backup's path may have; the commit carries it, and it is not known yet.
+/// Assumed length of the backup's path, which the commit contains and which is not known yet.
 const PATH_BYTES: usize = 128;
 
-/// What a migration would do, and what etcd must take for it.
+/// The changes that a migration would make, and the requests that etcd must accept for it.
 #[derive(Debug, Clone)]
 pub struct Planned {
-    /// What it would do.
+    /// The changes.
     pub report: PlanReport,
     pub(super) largest: Largest,
-    /// Bytes of keys and values of the metadata that is there.
+    /// Bytes of keys and values of the current metadata.
     pub(super) source_bytes: u64,
 }
 
-/// Reads, transforms and validates; errors in the metadata are findings of the plan, not an error.
+/// Reads, transforms and validates. Errors in the metadata are findings of the plan, not an error.
 ///
 /// # Errors
-/// [`EngineError`] when etcd cannot be read.
+/// [`EngineError`] if etcd cannot be read.
 pub async fn plan<S: Store>(
     store: &S,
     root: &MetaRoot,
@@ -88,7 +88,7 @@ pub async fn plan<S: Store>(
     make.await.map_err(EngineError::before_writing)
 }
 
-/// Between the layouts there is nothing to plan, only something to finish.
+/// Returns the report for an unfinished run, which has to be finished before anything is planned.
 fn unfinished(
     phase: Phase,
     journal: Option<&Journal>,

@@ -1,4 +1,4 @@
-//! The plan as it is reported, by each use case that makes one.
+//! Plan reports of the use cases.
 
 use crate::journal::{Journal, Phase};
 use milvus_meta::finding::Finding;
@@ -11,7 +11,7 @@ use crate::journal_store::task_of;
 use crate::layout;
 use crate::source::Reading;
 
-/// The plan of a reading; a mixed layout is a finding in it.
+/// Returns the plan of a reading; a mixed layout is a finding.
 pub(super) fn plan_of(reading: &Reading, root: &MetaRoot, journal: Option<&Journal>) -> PlanReport {
     let mut plan = reading
         .migration
@@ -32,7 +32,7 @@ pub(super) fn plan_of(reading: &Reading, root: &MetaRoot, journal: Option<&Journ
     plan
 }
 
-/// The plan where nothing is planned.
+/// Returns a plan without changes.
 pub(super) fn nothing(layout: Layout, options: &Options, findings: Vec<Finding>) -> PlanReport {
     PlanReport {
         layout,
@@ -51,7 +51,7 @@ pub(super) fn nothing(layout: Layout, options: &Options, findings: Vec<Finding>)
     }
 }
 
-/// What is unfinished, and how to finish it.
+/// Describes an unfinished run and how to finish it.
 pub(super) fn unfinished_message(phase: Phase, journal: Option<&Journal>) -> String {
     let backup = journal.and_then(|journal| journal.backup.as_ref());
     let file = backup.map_or("FILE", |backup| backup.path.as_str());

@@ -1,40 +1,41 @@
-//! The protocol of a safe migration as a state machine: which step comes next, and nothing else.
+//! The protocol of a safe migration as a state machine that decides which step comes next.
 //!
-//! | journal | steps from here | if it stops here |
+//! | journal | next steps | if the run stops here |
 //! | --- | --- | --- |
 //! | – | record `staging` | nothing was written |
 //! | `staging` | stage, record `staged` | 2.1 is intact; some 2.2 keys are staged |
-//! | `staged` | put what is missing of it anyway, check what was staged, commit (records `committed`) | as above |
+//! | `staged` | stage missing keys again, check the staged keys, commit (records `committed`) | as above |
 //! | `committed` | write history, rewrite, record `tidying` | 2.2 can start |
 //! | `tidying` | clean up, record `tidying` again, verify, record `done` | 2.2 can start |
 //! | `done` | – | already migrated |
 //! | `restoring` | restore first | rollback first, then a new migration |
 //!
-//! A phase is recorded after everything that was written before it. As etcd can lose only the newest writes,
-//! a transaction that compares the journal's revision also shows that all of those are still there.
+//! A phase is recorded after all writes before it. Because etcd can lose only the newest writes, a
+//! transaction that compares the journal's revision also proves that the earlier writes are not
+//! lost.
 //!
-//! The machine knows no store and no clock. The engine asks for a step, carries it out, and reports
-//! it completed; a new run starts the machine from the journal it finds. Every step may be carried
-//! out twice.
+//! The machine has no store and no clock. The engine asks for a step, executes it, and reports it
+//! completed; a new run starts the machine from the journal that it finds. Every step is
+//! idempotent.
 
 use crate::journal::Phase;
 
-/// One thing to do on the way from 2.1 to 2.2.
+/// A step of a migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Step {
-    /// Restore the backup before continuing: a rollback was interrupted.
+    /// Finish an interrupted restore before the migration.
     FinishRestore,
     /// Write the journal with phase `staging`.
     RecordStaging,
-    /// Put all keys of the new families.
+    /// Write all keys of the new families.
     Stage,
     /// Write the journal with phase `staged`.
     RecordStaged,
-    /// Read the new families back and compare; see that no source key changed since the capture.
+    /// Read the new families back and compare; check that no source key changed since the capture.
     CheckStaged,
-    /// The one transaction that commits; it records `committed`.
+    /// Commit in one transaction, which records `committed`.
     Commit,
-    /// Put the snapshots added to an old family that did not fit into the commit.
+    /// Write the snapshots added to an old family that did not fit into the commit.
     WriteHistory,
     /// Rewrite collection records in place.
     Rewrite,
@@ -42,7 +43,7 @@ pub(crate) enum Step {
     RecordCleanup,
     /// Delete the old families.
     Cleanup,
-    /// Write the journal with phase `tidying` once more, behind what was deleted.
+    /// Write the journal with phase `tidying` again, after the deletions.
     RecordCleanupEnd,
     /// Read everything back and compare.
     Verify,
@@ -53,7 +54,7 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    /// Whether 2.1 could still start if the program ended before this step.
+    /// Returns whether 2.1 can still start if the program ends before this step.
     #[must_use]
     pub(crate) fn is_before_commit(self) -> bool {
         match self {
@@ -76,18 +77,18 @@ impl Step {
 }
 
 impl Step {
-    /// Whether the step writes what the commit left to be written.
+    /// Returns whether the step makes writes that follow the commit.
     #[must_use]
     pub(crate) fn is_writing_after_commit(self) -> bool {
         matches!(self, Self::WriteHistory | Self::Rewrite | Self::Cleanup)
     }
 }
 
-/// The step after which a journal phase was written, or from which a run with that phase continues.
+/// Returns the step with which a run continues that finds `phase` in the journal.
 fn first_step(phase: Option<Phase>) -> Step {
     match phase {
         None => Step::RecordStaging,
-        // What was staged may be gone: some versions of etcd lose writes when they are killed.
+        // Staged keys may be missing: some versions of etcd lose writes when they are killed.
         Some(Phase::Staging | Phase::Staged) => Step::Stage,
         Some(Phase::Committed) => Step::WriteHistory,
         Some(Phase::Tidying) => Step::Cleanup,
@@ -114,7 +115,7 @@ fn step_after(step: Step) -> Step {
     }
 }
 
-/// The phase that the journal shows once `step` is completed; `None` when the step records nothing.
+/// Returns the phase in the journal after `step`; `None` if the step does not change it.
 #[must_use]
 #[cfg(test)]
 pub(crate) fn recorded_by(step: Step) -> Option<Phase> {
@@ -135,14 +136,14 @@ pub(crate) fn recorded_by(step: Step) -> Option<Phase> {
     }
 }
 
-/// The way from 2.1 to 2.2, one step at a time.
+/// The steps of a migration from 2.1 to 2.2.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Forward {
     step: Step,
 }
 
 impl Forward {
-    /// The machine for a run that finds this phase in the journal (`None`: no journal).
+    /// Returns the machine for a run that finds this phase in the journal (`None`: no journal).
     #[must_use]
     pub(crate) fn from_journal(phase: Option<Phase>) -> Self {
         Self {
@@ -150,13 +151,13 @@ impl Forward {
         }
     }
 
-    /// What to do now.
+    /// Returns the current step.
     #[must_use]
     pub(crate) fn step(&self) -> Step {
         self.step
     }
 
-    /// Notes that the current step was carried out.
+    /// Advances to the next step.
     pub(crate) fn completed(&mut self) {
         self.step = step_after(self.step);
     }
@@ -165,13 +166,13 @@ impl Forward {
 /// The rollback to 2.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Backward {
-    /// Delete what was staged and drop the journal; no backup is needed.
+    /// Delete the staged keys and the journal; needs no backup.
     DiscardStaged,
-    /// Restore the backup, whatever is there now.
+    /// Restore the backup, whatever the current state.
     RestoreBackup,
 }
 
-/// Which rollback a run has that finds this phase in the journal.
+/// Returns the kind of rollback for this phase in the journal.
 #[must_use]
 pub(crate) fn backward(phase: Option<Phase>) -> Backward {
     match phase {
@@ -197,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_run_stages_checks_commits_and_only_then_touches_what_is_old() {
+    fn full_run_touches_old_keys_only_after_the_commit() {
         assert_eq!(
             walk(None),
             [
@@ -218,29 +219,29 @@ mod tests {
     }
 
     #[test]
-    fn a_run_stopped_before_any_step_resumes_to_the_same_end() {
-        let whole = walk(None);
-        for stop in 0..whole.len() {
-            let recorded = whole[..stop]
+    fn interrupted_run_resumes_with_all_remaining_steps() {
+        let full = walk(None);
+        for stop in 0..full.len() {
+            let recorded = full[..stop]
                 .iter()
                 .rev()
                 .find_map(|step| recorded_by(*step));
             let rest = walk(recorded);
             assert!(
-                whole.ends_with(&rest),
+                full.ends_with(&rest),
                 "stopped before {:?}: {rest:?}",
-                whole[stop]
+                full[stop]
             );
             assert!(
-                rest.contains(&whole[stop]),
+                rest.contains(&full[stop]),
                 "{:?} would be left out",
-                whole[stop]
+                full[stop]
             );
         }
     }
 
     #[test]
-    fn nothing_old_is_touched_before_the_staged_keys_were_checked() {
+    fn staged_keys_are_checked_before_the_commit() {
         for phase in [None, Some(Phase::Staging), Some(Phase::Staged)] {
             let steps = walk(phase);
             let check = steps.iter().position(|step| *step == Step::CheckStaged);
@@ -250,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn before_the_commit_the_rollback_needs_no_backup() {
+    fn rollback_before_the_commit_needs_no_backup() {
         for phase in [Phase::Staging, Phase::Staged] {
             assert!(phase.is_before_commit());
             assert_eq!(backward(Some(phase)), Backward::DiscardStaged);
@@ -267,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interrupted_undoing_is_finished_first() {
+    fn interrupted_restore_is_finished_first() {
         assert_eq!(
             walk(Some(Phase::Restoring))[..2],
             [Step::FinishRestore, Step::RecordStaging]

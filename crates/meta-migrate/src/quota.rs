@@ -1,5 +1,5 @@
-//! Room: staging adds keys before anything is deleted, so etcd needs space for both layouts, and for putting the
-//! old one back.
+//! The space check: staging adds keys before anything is deleted, so etcd needs space for both
+//! layouts and for a rollback.
 
 use std::time::Duration;
 
@@ -15,14 +15,14 @@ use crate::retry::with_retry;
 /// etcd's quota when none is configured: 2 GiB.
 pub(crate) const QUOTA_DEFAULT_BYTES: u64 = 2 << 30;
 
-/// What a put costs in etcd's database file beside its key and value: revision key, record framing
-/// and the unused part of pages. Measured generously.
+/// Bytes in etcd's database file per put, in addition to key and value: revision key, record
+/// framing and unused parts of pages. A generous measured value.
 const OVERHEAD_PER_KEY_BYTES: u64 = 256;
 
-/// Requests in flight, and pages that etcd has written but not yet counted.
+/// Allowance for requests in flight and for pages that etcd has written but not yet counted.
 const MARGIN_BYTES: u64 = 512 << 10;
 
-/// Sums up what the members say.
+/// Summarizes the status of the members.
 pub(super) fn summarize(status: &ClusterStatus) -> EtcdReport {
     let versions = status.members.iter().map(|member| member.version.clone());
     EtcdReport {
@@ -45,12 +45,12 @@ pub(super) fn summarize(status: &ClusterStatus) -> EtcdReport {
     }
 }
 
-/// The question how much room there is, while something else is done: a server before 3.6 tells its quota
-/// only among all its metrics, which takes it as long as a hundred small reads.
+/// A request for etcd's status that runs in the background: a server before 3.6 reports its quota
+/// only in its metrics, which take as long as a hundred small reads.
 pub(super) struct QuotaCheck(Background<Result<ClusterStatus, StoreError>>);
 
 impl QuotaCheck {
-    /// Asks.
+    /// Sends the request.
     pub(super) fn ask<S: Store>(store: &S, retry_timeout: Duration) -> Self {
         let store = store.clone();
         Self(Background::start(async move {
@@ -58,8 +58,8 @@ impl QuotaCheck {
         }))
     }
 
-    /// Refuses when there is too little space for the migration of a plan and for a rollback after it: only a
-    /// compaction frees what was deleted. What was `staged` is there already, most of it.
+    /// Fails if there is too little space for the migration of a plan and a rollback after it; only
+    /// a compaction frees deleted keys. Keys already `staged` are not counted again.
     pub(super) async fn check_migration(
         self,
         plan: &PlanReport,
@@ -69,20 +69,20 @@ impl QuotaCheck {
         let put = if staged { 0 } else { plan.put };
         let bytes = if staged { 0 } else { plan.bytes_put };
         let changed = plan.rewrite + plan.delete;
-        // At most all of the source is restored; what was staged is deleted.
+        // A rollback restores at most the source and deletes the staged keys.
         let keys = put + changed + changed + plan.put;
         let checked = self.check(keys, bytes + source_bytes).await;
         checked.map_err(|failure| with_log_keys(failure, plan))
     }
 
-    /// Refuses when an alarm is raised, or when so many keys and bytes do not fit the quota.
+    /// Fails if an alarm is raised or if this many keys and bytes exceed the quota.
     pub(super) async fn check(
         self,
         keys: u64,
         bytes: u64,
     ) -> Result<Option<String>, EngineErrorKind> {
         let status = self.0.outcome().await?;
-        judge(
+        check_space(
             &status.map_err(while_doing("asking etcd for its status"))?,
             keys,
             bytes,
@@ -90,24 +90,28 @@ impl QuotaCheck {
     }
 }
 
-/// Adds to a refusal how many of a plan's keys are logs of segments: there is a choice about them.
+/// Adds the number of segment log keys to the error, because `--segment-form` can avoid them.
 fn with_log_keys(mut failure: EngineErrorKind, plan: &PlanReport) -> EngineErrorKind {
     if let EngineErrorKind::NoRoom { log_keys, .. } = &mut failure {
-        *log_keys = keys_of_logs(plan);
+        *log_keys = log_keys_of(plan);
     }
     failure
 }
 
-fn keys_of_logs(plan: &PlanReport) -> u64 {
+fn log_keys_of(plan: &PlanReport) -> u64 {
     let names = LogKind::ALL.map(|kind| kind.family().name());
     let families = plan.families.iter();
     let logs = families.filter(|family| names.contains(&family.name.as_str()));
     logs.map(|family| family.put).sum()
 }
 
-/// Where the server does not report its quota, etcd's default is assumed only to warn: a refusal on a
-/// guess would stop clusters that have room.
-fn judge(status: &ClusterStatus, keys: u64, bytes: u64) -> Result<Option<String>, EngineErrorKind> {
+/// Compares the required space with the quota. If the server does not report its quota, etcd's
+/// default only causes a warning: a guess must not stop a cluster that has enough space.
+fn check_space(
+    status: &ClusterStatus,
+    keys: u64,
+    bytes: u64,
+) -> Result<Option<String>, EngineErrorKind> {
     if !status.alarms.is_empty() {
         return Err(EngineErrorKind::Alarm(status.alarms.clone()));
     }
@@ -135,7 +139,8 @@ fn judge(status: &ClusterStatus, keys: u64, bytes: u64) -> Result<Option<String>
     }
 }
 
-/// Bytes that writing so many keys adds to the database file. A deleted key is written, too.
+/// Returns the bytes that writing these keys adds to the database file. Deleting a key is a write,
+/// too.
 fn estimate(keys: u64, bytes: u64) -> u64 {
     bytes
         .saturating_add(keys.saturating_mul(OVERHEAD_PER_KEY_BYTES))

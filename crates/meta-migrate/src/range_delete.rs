@@ -1,4 +1,4 @@
-//! Deleting much in small pieces: ranges cut so that one removes at most so many keys.
+//! Splits large deletions into ranges with a bounded number of keys.
 
 use meta_store::Store;
 use milvus_meta::entry::Entry;
@@ -8,17 +8,17 @@ use crate::error::EngineErrorKind;
 use crate::fingerprint::KeyPages;
 use crate::limits::Limits;
 
-/// What to delete in some ranges, as they were at a revision.
+/// The deletions for a set of ranges at a revision.
 pub(super) struct Deletes {
-    /// Pieces of at most `delete_keys_max` keys that hold no key that stays.
+    /// Ranges with at most `delete_keys_max` keys and without keys that are kept.
     pub(super) ranges: Vec<KeyRange>,
-    /// Keys that are newer than the metadata that was read, and stay.
+    /// Keys that are newer than the metadata that was read; they are kept.
     pub(super) newer: Vec<Entry>,
     pub(super) revision: i64,
 }
 
-/// Reads the keys of the ranges, and plans the deletion of those that were last written at the revision
-/// `known` or before.
+/// Reads the keys of the ranges and plans the deletion of those last written at revision `known` or
+/// before.
 pub(super) async fn plan_deletes<S: Store>(
     store: &S,
     ranges: &[KeyRange],
@@ -29,7 +29,7 @@ pub(super) async fn plan_deletes<S: Store>(
     let mut revision = i64::MAX;
     for range in ranges {
         let mut pages = KeyPages::begin(store, range.clone(), &[], limits.retry_timeout).await?;
-        // What is written between the reads of two ranges is newer than the older of them.
+        // A write between the reads of two ranges is newer than the older revision.
         revision = revision.min(pages.revision());
         while let Some(page) = pages.next().await? {
             for entry in page {
@@ -50,11 +50,11 @@ pub(super) async fn plan_deletes<S: Store>(
     })
 }
 
-/// RangeSplits ranges into pieces of at most so many keys while these are read for another reason, so that
-/// they need not be read again to be deleted.
+/// Splits ranges into pieces of at most `keys_max` keys while they are read for another purpose, so
+/// that they need not be read again for the deletion.
 #[derive(Debug)]
 pub(super) struct RangeSplits {
-    /// Ascending and apart from each other.
+    /// Ascending and disjoint.
     ranges: Vec<KeyRange>,
     keys_max: usize,
     current: usize,
@@ -73,7 +73,7 @@ impl RangeSplits {
         }
     }
 
-    /// The next key in ascending order, of a range or not.
+    /// Adds the next key in ascending order, inside or outside the ranges.
     pub(super) fn see(&mut self, key: &[u8]) {
         while let Some(range) = self.ranges.get_mut(self.current) {
             if key < range.start.as_slice() {
@@ -94,7 +94,7 @@ impl RangeSplits {
         }
     }
 
-    /// The pieces, which together cover the ranges to their ends.
+    /// Returns the pieces, which together cover the ranges completely.
     pub(super) fn into_pieces(mut self) -> Vec<KeyRange> {
         self.pieces.extend(self.ranges);
         self.pieces.sort();
@@ -102,7 +102,7 @@ impl RangeSplits {
     }
 }
 
-/// Collects keys to delete one by one, in ascending order, into ranges that hold no other key.
+/// Collects keys to delete, in ascending order, into ranges that contain no other key.
 #[derive(Debug, Default)]
 pub(super) struct DeleteRanges {
     finished: Vec<KeyRange>,
@@ -110,7 +110,7 @@ pub(super) struct DeleteRanges {
 }
 
 impl DeleteRanges {
-    /// The next key goes.
+    /// Adds the next key to the deletion.
     pub(super) fn delete(&mut self, key: &[u8], keys_max: usize) {
         match &mut self.open {
             Some((range, keys)) if *keys < keys_max => {
@@ -124,7 +124,7 @@ impl DeleteRanges {
         }
     }
 
-    /// The next key stays: no range may reach over it.
+    /// Skips the next key: no range may contain it.
     pub(super) fn keep(&mut self) {
         self.finished
             .extend(self.open.take().map(|(range, _)| range));
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cuts_cover_their_ranges_and_hold_only_so_many_keys() {
+    fn range_splits_cover_their_ranges_in_small_pieces() {
         let ranges = vec![
             KeyRange::prefix("b/"),
             KeyRange::prefix("d/"),
@@ -169,9 +169,9 @@ mod tests {
     }
 
     #[test]
-    fn runs_never_reach_over_a_key_that_stays_and_hold_only_so_many() {
+    fn delete_ranges_are_small_and_exclude_kept_keys() {
         let mut runs = DeleteRanges::default();
-        for (key, goes) in [
+        for (key, is_deleted) in [
             ("a", true),
             ("b", true),
             ("c", false),
@@ -179,7 +179,7 @@ mod tests {
             ("e", true),
             ("f", true),
         ] {
-            if goes {
+            if is_deleted {
                 runs.delete(key.as_bytes(), 2);
             } else {
                 runs.keep();

@@ -1,8 +1,8 @@
-//! Fit: whether the server takes the largest requests of a run, found out before its first write.
+//! Checks before the first write that the server accepts the largest requests of a run.
 //!
-//! etcd checks the size of a request and the number of its operations before it evaluates the comparisons. So the
-//! very transaction that will be sent is sent with one comparison more, which never holds: the server's own
-//! limits answer, whatever they are configured to, and nothing is written.
+//! etcd checks the size of a request and the number of its operations before it evaluates
+//! comparisons. So the transaction is sent with an additional comparison that never holds: the
+//! server applies its configured limits, and nothing is written.
 
 use std::time::Duration;
 
@@ -15,23 +15,23 @@ use crate::error::{EngineErrorKind, while_doing};
 use crate::guards;
 use crate::retry;
 
-/// The size of a journal without the path of the backup.
+/// Size of a journal without the path of the backup.
 const JOURNAL_BYTES: usize = 896;
 
 /// The largest requests of a migration.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Largest {
-    /// The largest entry; a server that takes it takes every other one.
+    /// The largest entry; a server that accepts it accepts all others.
     entry: Option<Put>,
     task: Task,
     commit: Vec<Op>,
 }
 
 impl Largest {
-    /// Those of `migration`, whose backup has a path of so many bytes.
+    /// Returns the largest requests of `migration`, whose backup has a path of `path_bytes`.
     pub(super) fn of(migration: &Migration, root: &MetaRoot, path_bytes: usize) -> Self {
         let mut commit = removal_ops(migration);
-        // A value as long as the journal's, which names the backup.
+        // A value of the journal's length, which contains the backup's path.
         let journal = vec![0; JOURNAL_BYTES + path_bytes];
         commit.push(Op::put(root.journal_key(), journal));
         Self {
@@ -41,7 +41,7 @@ impl Largest {
         }
     }
 
-    /// Asks whether the server would take the largest entry.
+    /// Checks whether the server accepts the largest entry.
     pub(super) async fn check_entry<S: Store>(
         &self,
         store: &S,
@@ -54,7 +54,7 @@ impl Largest {
         }
     }
 
-    /// Asks whether the server would take the commit in one transaction.
+    /// Checks whether the server accepts the commit in one transaction.
     pub(super) async fn check_commit<S: Store>(
         &self,
         store: &S,
@@ -74,7 +74,7 @@ impl Largest {
     }
 }
 
-/// Asks whether the server would take one entry in a transaction without others.
+/// Checks whether the server accepts an entry in a separate transaction.
 pub(super) async fn check_entry<S: Store>(
     store: &S,
     root: &MetaRoot,
@@ -83,7 +83,7 @@ pub(super) async fn check_entry<S: Store>(
     value: &[u8],
 ) -> Result<(), EngineErrorKind> {
     let ops = vec![Op::put(key.to_vec(), value.to_vec())];
-    // A put over what was read compares that it is unchanged.
+    // An overwriting put compares that the key is unchanged.
     let compares = vec![Compare::ChangedBefore(KeyRange::single(key), 1)];
     match refusal(store, root, timeout, compares, ops).await? {
         Some(StoreErrorKind::TooLarge) => Err(EngineErrorKind::EntryTooLarge {
@@ -94,7 +94,7 @@ pub(super) async fn check_entry<S: Store>(
     }
 }
 
-/// Sends a transaction that cannot succeed and returns why the server rejects it unread.
+/// Sends a transaction that cannot succeed and returns the limit for which the server rejects it.
 async fn refusal<S: Store>(
     store: &S,
     root: &MetaRoot,

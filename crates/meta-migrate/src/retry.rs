@@ -1,5 +1,4 @@
-//! Repeating what may be repeated: a request that failed for a passing reason is sent again, with
-//! growing pauses, until the retry_timeout ends.
+//! Retries idempotent requests with increasing pauses until a timeout.
 
 use std::future::Future;
 use std::time::Duration;
@@ -12,8 +11,8 @@ use milvus_meta::keys::KeyRange;
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// Sends a request until it succeeds, fails for good, or the retry_timeout ends. Only for requests that
-/// may be applied twice.
+/// Sends a request until it succeeds, fails permanently, or `retry_timeout` ends. Only for
+/// idempotent requests.
 pub(super) async fn with_retry<T, F, Request>(
     retry_timeout: Duration,
     mut request: F,
@@ -36,7 +35,7 @@ where
     }
 }
 
-/// Reads a range, with_retry.
+/// Reads a range with retries.
 pub(super) async fn read<S: Store>(
     store: &S,
     retry_timeout: Duration,
@@ -45,7 +44,7 @@ pub(super) async fn read<S: Store>(
     with_retry(retry_timeout, || store.range(request.clone())).await
 }
 
-/// Runs a transaction whose operations may be applied twice, with_retry.
+/// Sends a transaction of idempotent operations with retries.
 pub(super) async fn write<S: Store>(
     store: &S,
     retry_timeout: Duration,
@@ -54,8 +53,8 @@ pub(super) async fn write<S: Store>(
     with_retry(retry_timeout, || store.txn(txn.clone())).await
 }
 
-/// A store whose reads are patient. Writes pass through: whether they may be sent twice is the
-/// caller's decision.
+/// A store that retries reads. Writes are passed on unchanged: the caller decides whether to retry
+/// them.
 #[derive(Debug, Clone)]
 pub(super) struct RetryingStore<S> {
     store: S,

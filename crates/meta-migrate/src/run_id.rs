@@ -7,7 +7,7 @@ use crate::clock::now;
 /// Identifies a run in the journal, in the history and in logs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunId {
-    /// The id; no other run has it.
+    /// The unique id.
     pub id: String,
     /// When the run started, RFC 3339.
     pub started_at: String,

@@ -1,7 +1,7 @@
-//! Registered components: every key below `session/` but the id counter and the migration's lock.
+//! Registered components: every key below `session/` except the id counter and the migration lock.
 //!
-//! A component that was stopped leaves its key until its lease ends (60 s in Milvus 2.1), so a run can
-//! wait for that, with a deadline, by watching the keys.
+//! The key of a stopped component remains until its lease expires (60 s in Milvus 2.1), so a run
+//! can watch the keys until they are deleted, with a deadline.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::error::{EngineErrorKind, while_doing};
 use crate::limits::Limits;
 use crate::retry::read;
 
-/// The members of a session's JSON value that are reported.
+/// The fields of a session's JSON value that are reported.
 #[derive(Debug, Default, Deserialize)]
 struct SessionValue {
     #[serde(rename = "Address", default)]
@@ -53,7 +53,7 @@ pub(super) async fn describe<S: Store>(
     })
 }
 
-/// The key ranges below `session/` in which no key may exist while we write.
+/// Returns the ranges below `session/` that must be empty while this program writes.
 pub(super) fn guarded_ranges(root: &MetaRoot) -> [KeyRange; 3] {
     let all = root.range_below("session/");
     let id = KeyRange::single(root.session_id_key());
@@ -65,12 +65,12 @@ pub(super) fn guarded_ranges(root: &MetaRoot) -> [KeyRange; 3] {
     ]
 }
 
-/// Whether a key below `session/` speaks of a registered component.
+/// Returns whether a key below `session/` is the session of a component.
 fn is_component(root: &MetaRoot, key: &[u8]) -> bool {
     key != root.session_id_key() && key != root.lock_key()
 }
 
-/// All registered components, and the revision at which that was so.
+/// Returns all registered components and the revision at which they were read.
 pub(super) async fn list<S: Store>(
     store: &S,
     root: &MetaRoot,
@@ -109,13 +109,13 @@ pub(super) async fn lock_holder<S: Store>(
     Ok(Some(holder))
 }
 
-/// A wait in whole seconds; what is left of one counts.
+/// Formats a wait in seconds, rounded up.
 pub(super) fn up_to(wait: Duration) -> String {
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
     format!("{seconds} s")
 }
 
-/// Waits until no component is registered, at most for `wait`.
+/// Waits until no component is registered, for at most `wait`.
 pub(super) async fn wait_until_gone<S: Store>(
     store: &S,
     ctx: RunContext<'_>,
@@ -129,7 +129,7 @@ pub(super) async fn wait_until_gone<S: Store>(
         ..
     } = ctx;
     let deadline = Instant::now() + wait;
-    let mut told = usize::MAX;
+    let mut reported = usize::MAX;
     loop {
         let (sessions, revision) = list(store, root, *retry_timeout)
             .await
@@ -141,8 +141,8 @@ pub(super) async fn wait_until_gone<S: Store>(
         if left.is_zero() {
             return Err(EngineErrorKind::Sessions(sessions));
         }
-        if told != sessions.len() {
-            told = sessions.len();
+        if reported != sessions.len() {
+            reported = sessions.len();
             observer.note(&format!(
                 "waiting up to {} for {} sessions to end, the first is {} ({})",
                 up_to(left),
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wait_is_never_told_as_none() {
+    fn wait_is_rounded_up_to_seconds() {
         assert_eq!(up_to(Duration::from_millis(300)), "1 s");
         assert_eq!(up_to(Duration::from_secs(30)), "30 s");
         assert_eq!(up_to(Duration::from_millis(29_999)), "30 s");

@@ -1,11 +1,11 @@
-//! The wish to end: a run stops after the batch in flight, and says so.
+//! Cancellation: a run stops after the batch in flight and reports that.
 
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-/// Why a run was asked to end.
+/// The signal that cancelled a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
     /// SIGINT, usually Ctrl-C.
@@ -15,7 +15,7 @@ pub enum Signal {
 }
 
 impl Signal {
-    /// The signal's usual name.
+    /// Returns the name of the signal.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -25,43 +25,44 @@ impl Signal {
     }
 }
 
-/// The side that asks for the end.
+/// Cancels a run.
 #[derive(Debug)]
 pub struct CancelSource(watch::Sender<Option<Signal>>);
 
 impl CancelSource {
-    /// Asks the run to end.
+    /// Cancels the run.
     pub fn stop(&self, signal: Signal) {
         self.0.send_replace(Some(signal));
     }
 }
 
-/// The side that looks whether it should end.
+/// Shows a run whether it was cancelled.
 #[derive(Debug, Clone)]
 pub struct CancelToken(watch::Receiver<Option<Signal>>);
 
 impl CancelToken {
-    /// Both sides.
+    /// Creates a source and its token.
     #[must_use]
     pub fn new() -> (CancelSource, Self) {
         let (sender, receiver) = watch::channel(None);
         (CancelSource(sender), Self(receiver))
     }
 
-    /// One that is never asked to end.
+    /// Creates a token that is never cancelled.
     #[must_use]
     pub fn never() -> Self {
         Self::new().1
     }
 
-    /// The signal, once one came.
+    /// Returns the signal, if the run was cancelled.
     #[must_use]
     pub fn requested(&self) -> Option<Signal> {
         *self.0.borrow()
     }
 
-    /// Waits for a signal, and then as long as a run may take to end by itself, after the batch in flight. Where
-    /// etcd hangs it does not: dropped where it is, it is as if it had been killed.
+    /// Waits for a signal and then for the time that a run has to stop after the batch in flight. A
+    /// run that does not stop because etcd hangs is dropped, which has the same effect as killing
+    /// it.
     pub(super) async fn overdue(&self) -> Signal {
         const GRACE: Duration = Duration::from_secs(3);
         let signal = self.wait().await;
@@ -69,7 +70,7 @@ impl CancelToken {
         signal
     }
 
-    /// Waits for a signal; for ever when none can come any more.
+    /// Waits for a signal; never returns if the source was dropped.
     pub async fn wait(&self) -> Signal {
         let mut receiver = self.0.clone();
         let found = receiver

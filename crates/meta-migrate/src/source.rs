@@ -1,4 +1,4 @@
-//! Reading the source: one capture at one revision feeds the transform and the backup at once.
+//! Reads the source at one revision and passes it to the transform and to the backup.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,18 +17,19 @@ use crate::throughput::backup_job::{BackupJob, BackupTarget};
 use crate::throughput::pages::Pages;
 use crate::throughput::transform_job::{TransformJob, Transformed};
 
-/// The source as it was read.
+/// The source at one revision.
 pub(super) struct Reading {
     pub(super) migration: Migration,
     pub(super) layout: Layout,
     pub(super) evidence: Vec<String>,
     pub(super) read_revision: ReadRevision,
     pub(super) fingerprint: Fingerprint,
-    /// Keys of the source at that revision, counted by etcd.
+    /// Number of source keys at that revision, as counted by etcd.
     pub(super) source_keys: u64,
-    /// Those of them that go with a lease.
+    /// Number of source keys with a lease.
     pub(super) leased_keys: u64,
-    /// The old families that go in the end, cut into ranges that may be deleted at once.
+    /// The old families to delete in the cleanup, split into ranges that can be deleted in one
+    /// request.
     pub(super) deletes: Vec<KeyRange>,
     /// The backup, written but not yet finished.
     pub(super) backup: Option<BackupJob>,
@@ -36,8 +37,8 @@ pub(super) struct Reading {
     pub(super) transform_seconds: f64,
 }
 
-/// Reads the source and transforms it, starting again at a newer revision when etcd compacts the one
-/// being read.
+/// Reads and transforms the source; starts again at a newer revision if etcd compacts the one being
+/// read.
 pub(super) async fn read_source<S: Store>(
     store: &S,
     ctx: RunContext<'_>,
@@ -71,10 +72,10 @@ async fn read_once<S: Store>(
     let mut splits = RangeSplits::new(leftover_ranges(ctx.root), ctx.limits.delete_keys_max);
     let mut pages = Pages::begin(store, ctx, ctx.root.range(), revision).await?;
     ctx.observer.phase_started("read", Some(pages.keys()));
-    let mut outsiders = KeyCounter::new(ctx.root, filter);
+    let mut counter = KeyCounter::new(ctx.root, filter);
     let mut is_saving = backup.is_some();
     while let Some(page) = pages.next().await? {
-        outsiders.see(&page);
+        counter.see(&page);
         let mut kept = page;
         kept.retain(|entry| {
             skipped_leased += u64::from(filter.skips_leased(entry));
@@ -86,7 +87,8 @@ async fn read_once<S: Store>(
         }
         let kept = Arc::new(kept);
         transform.push(Arc::clone(&kept)).await;
-        // Where the backup fails the rest is read anyway: nothing may be decided on a part.
+        // If the backup fails, the rest is read anyway: no decision is based on a part of the
+        // source.
         if is_saving && let Some(job) = &backup {
             is_saving = job.push(kept).await;
         }
@@ -102,7 +104,7 @@ async fn read_once<S: Store>(
         evidence,
         migration,
     } = transform.finish().await?;
-    // Plain keys last: what an interrupted repair left is told by them.
+    // Plain keys last: they show what an interrupted repair has not deleted yet.
     let leftovers = migration.leftovers().iter().rev().cloned().collect();
     Ok(Reading {
         migration,
@@ -110,8 +112,8 @@ async fn read_once<S: Store>(
         evidence,
         read_revision,
         fingerprint,
-        source_keys: outsiders.source_keys(pages.keys()),
-        leased_keys: outsiders.leased(),
+        source_keys: counter.source_keys(pages.keys()),
+        leased_keys: counter.leased(),
         deletes: match options.task {
             Task::Migration => splits.into_pieces(),
             Task::Repair => leftovers,

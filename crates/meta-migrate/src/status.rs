@@ -1,4 +1,4 @@
-//! What is really in etcd. Reads only.
+//! The `status` use case: reports the state of etcd without writing.
 
 use std::collections::BTreeMap;
 
@@ -25,8 +25,8 @@ use crate::{quota, sessions};
 /// Reports the layout, the families, sessions, lock, journal and the cluster.
 ///
 /// # Errors
-/// [`EngineError`] when etcd cannot be read, or the journal. A user who may not ask for the cluster's status
-/// gets the rest.
+/// [`EngineError`] if etcd or the journal cannot be read. If the user may not read the cluster's
+/// status, the rest is reported.
 pub async fn status<S: Store>(
     store: &S,
     root: &MetaRoot,
@@ -39,23 +39,24 @@ pub async fn status<S: Store>(
     }
 }
 
-/// The same, and why the journal cannot be used: the rest is reported although it cannot.
+/// Like [`status`], but also returns why the journal cannot be used instead of failing because of
+/// it.
 ///
 /// # Errors
-/// [`EngineError`] when etcd cannot be read.
+/// [`EngineError`] if etcd cannot be read.
 pub async fn status_with_journal_error<S: Store>(
     store: &S,
     root: &MetaRoot,
     limits: &Limits,
     environment: &Environment,
 ) -> Result<(StatusReport, Option<EngineError>), EngineError> {
-    let (report, unusable) = look(store, root, limits, environment)
+    let (report, unusable) = collect(store, root, limits, environment)
         .await
         .map_err(EngineError::before_writing)?;
     Ok((report, unusable.map(EngineError::before_writing)))
 }
 
-async fn look<S: Store>(
+async fn collect<S: Store>(
     store: &S,
     root: &MetaRoot,
     limits: &Limits,
@@ -89,14 +90,14 @@ async fn look<S: Store>(
     let layout = match phase {
         Some(Phase::Staging | Phase::Staged) => Layout::Staged,
         Some(Phase::Restoring) => Layout::Mixed,
-        // Between commit and the end of cleanup old keys are still there, and 2.2 reads none of them.
+        // Between the commit and the end of the cleanup, old keys remain, which 2.2 does not read.
         Some(Phase::Committed | Phase::Tidying) => Layout::V2_2,
         Some(Phase::Done) | None => found,
     };
     let findings = match (phase, &unusable) {
         (Some(Phase::Done) | None, None) => {
             let ctx = environment.ctx(root, limits);
-            wrong(store, ctx, layout, journal_of_run, lock.as_ref()).await?
+            problems(store, ctx, layout, journal_of_run, lock.as_ref()).await?
         }
         _ => Vec::new(),
     };
@@ -119,8 +120,8 @@ async fn look<S: Store>(
     Ok((report, unusable))
 }
 
-/// What is wrong where the layout is not that of 2.1, with which there is nothing to check yet.
-async fn wrong<S: Store>(
+/// Returns the problems of metadata in the 2.2 layout; 2.1 metadata is not checked here.
+async fn problems<S: Store>(
     store: &S,
     ctx: RunContext<'_>,
     layout: Layout,
@@ -145,7 +146,7 @@ async fn wrong<S: Store>(
     Ok(findings)
 }
 
-/// A journal that cannot be read, as it is: its JSON, or its text where it is none.
+/// Returns an unusable journal unchanged: as JSON, or as text if it is not valid JSON.
 async fn raw_journal<S: Store>(
     store: &S,
     root: &MetaRoot,

@@ -1,7 +1,9 @@
-//! What makes the transfer of many keys fast: reads in pages, prefetched; encoding, the transform and the backup
-//! on their own threads; batched writes under an adaptive concurrency limit; read-back while writes are in flight.
+//! Fast transfer of many keys: prefetched pages; encoding, transform and backup on separate
+//! threads; batched writes under an adaptive concurrency limit; read-back while writes are in
+//! flight.
 //!
-//! The use cases work with entries, batches and streams; nothing outside depends on how many requests are in flight.
+//! The use cases work with entries, batches and streams, and do not depend on the number of
+//! requests in flight.
 
 pub(crate) mod backup_job;
 mod concurrency;

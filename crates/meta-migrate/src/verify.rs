@@ -1,4 +1,4 @@
-//! Is the 2.2 layout what it should be? Reads only.
+//! The `verify` use case: checks the 2.2 layout without writing.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,14 +32,14 @@ use crate::sessions;
 use crate::throughput::stream::feed;
 use crate::throughput::transform_job::TransformJob;
 
-/// What to compare with.
+/// Options of [`verify`].
 #[derive(Debug, Clone)]
 pub struct VerifyOptions {
     /// The location of the metadata.
     pub root: MetaRoot,
-    /// The backup whose migration etcd should hold; `None` checks consistency only.
+    /// The backup whose migration etcd should contain; `None` only checks consistency.
     pub backup: Option<PathBuf>,
-    /// How that backup was migrated; `None` takes it from the journal, or from what is there.
+    /// How that backup was migrated; `None` takes it from the journal or from the current keys.
     pub options: Option<Options>,
     /// The release that will read the metadata; `None` takes it from the journal.
     pub target: Option<Release>,
@@ -47,12 +47,14 @@ pub struct VerifyOptions {
     pub limits: Limits,
 }
 
-/// Checks that the 2.2 layout is complete and consistent, or, with a backup, exactly what its
-/// migration gives. Differences are in the report, not an error. Of an unfinished migration or restore
-/// only that is reported.
+/// Checks that the 2.2 layout is complete and consistent, or equals the result of migrating a
+/// backup.
+///
+/// Differences are part of the report, not an error. For an unfinished migration or restore the
+/// report contains only that finding.
 ///
 /// # Errors
-/// [`EngineError`] when etcd or the backup cannot be read, or another run holds the migration lock.
+/// [`EngineError`] if etcd or the backup cannot be read, or another run holds the migration lock.
 pub async fn verify<S: Store>(
     store: &S,
     options: &VerifyOptions,
@@ -89,13 +91,13 @@ pub async fn verify<S: Store>(
     check.await.map_err(EngineError::before_writing)
 }
 
-/// What the metadata is held against.
+/// What the metadata is compared with.
 pub(super) struct Expectation {
     pub(super) backup: Option<PathBuf>,
     pub(super) options: Option<Options>,
-    /// What is known where it is checked for completeness.
+    /// The context of the completeness check.
     pub(super) context: Context,
-    /// Whether a backup that cannot be opened here (a file on another machine) is done without.
+    /// Whether to continue without a backup that cannot be opened here (a file on another machine).
     pub(super) backup_is_optional: bool,
 }
 
@@ -105,7 +107,7 @@ pub(super) async fn verify_against<S: Store>(
     expectation: Expectation,
 ) -> Result<VerifyReport, EngineErrorKind> {
     if let Some(path) = expectation.backup {
-        // One that is not needed is checked at once, so that it can still be done without.
+        // An optional backup is verified first, so that it can be ignored if it is damaged.
         let optional = expectation.backup_is_optional;
         let meta_root = ctx.root.meta_root().to_owned();
         let tolerance = ctx.limits.tolerance;
@@ -126,7 +128,7 @@ pub(super) async fn verify_against<S: Store>(
                 };
                 let task = options.task;
                 let migration = migration_of(&backup, ctx, options).await?;
-                // The plan of a repair without errors was carried out.
+                // The plan of a repair is only executed if it has no errors.
                 if task == Task::Migration || !migration.has_errors() {
                     return against_backup(store, ctx, backup, migration).await;
                 }
@@ -147,7 +149,8 @@ pub(super) async fn verify_against<S: Store>(
     consistency(store, ctx, expectation.context, journal_store.journal()).await
 }
 
-/// How the migration was made: the journal says it; without one the keys show the form.
+/// Returns the options of the migration from the journal; without a journal, derives the forms from
+/// the keys.
 async fn options_of_run<S: Store>(
     store: &S,
     ctx: RunContext<'_>,
@@ -265,7 +268,7 @@ async fn migration_of(
     Ok(transform.finish().await?.migration)
 }
 
-/// What the migration of a backup gives, without the sessions.
+/// Returns the entries that the migration of a backup produces, without sessions.
 fn migrated(backup: Backup, migration: Arc<Migration>, root: &MetaRoot) -> Expected {
     let sessions = root.range_below("session/");
     feed(move |sink| {
@@ -303,7 +306,8 @@ async fn consistency<S: Store>(
     };
     let mut collector = Collector::default();
     for mut finding in findings {
-        // A key of 2.1 that appeared after the commit is reported, and nobody's to migrate.
+        // A 2.1 key that appeared after the commit is reported, but it is not an error of the
+        // migration.
         if unfinished && finding.code == "index-not-migrated" {
             finding.severity = Severity::Warning;
         }

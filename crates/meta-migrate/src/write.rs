@@ -1,8 +1,8 @@
-//! A write with its precondition: what must be unchanged for it to be applied.
+//! Writes with a precondition: the keys that must be unchanged.
 //!
-//! Lock and sessions keep Milvus and other runs away, but not a tool without a session: etcdctl, or a
-//! component that lost its lease and still writes. What such a writer changed after it was read is neither
-//! overwritten nor deleted, because etcd compares the revisions.
+//! The lock and the sessions exclude Milvus and other runs, but not a tool without a session:
+//! etcdctl, or a component that lost its lease and still writes. Keys that such a writer changed
+//! after they were read are neither overwritten nor deleted, because etcd compares their revisions.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use meta_store::{Compare, Op};
 use milvus_meta::entry::{Entry, printable};
 use milvus_meta::keys::{KeyRange, successor};
 
-/// An operation, and the keys that nobody may have changed since they were read.
+/// An operation, and the range that must be unchanged since it was read.
 #[derive(Debug, Clone)]
 pub(super) struct Write {
     pub(super) op: Op,
@@ -18,7 +18,7 @@ pub(super) struct Write {
 }
 
 impl From<Op> for Write {
-    /// An operation under the guards alone.
+    /// Creates a write without a precondition other than the guards.
     fn from(op: Op) -> Self {
         Self {
             op,
@@ -28,7 +28,7 @@ impl From<Op> for Write {
 }
 
 impl Write {
-    /// An operation that is applied only while the keys that it writes or deletes are as they were read.
+    /// Creates a write that requires the keys it writes or deletes to be unchanged.
     pub(super) fn over(op: Op) -> Self {
         let unchanged = match &op {
             Op::Put { key, .. } => KeyRange::single(key.to_vec()),
@@ -40,7 +40,8 @@ impl Write {
         }
     }
 
-    /// As [`Self::over`], for a put right behind one that ended at `from`: no key was there between the two.
+    /// Like [`Self::over`], for a put that follows one that ended at `from`; no key may exist in
+    /// between.
     pub(super) fn put_behind(from: Option<Vec<u8>>, entry: Entry) -> Self {
         let start = from.unwrap_or_else(|| entry.key.to_vec());
         let unchanged = KeyRange::new(start, successor(&entry.key));
@@ -51,7 +52,7 @@ impl Write {
     }
 }
 
-/// The ranges that must be unchanged for a batch, those that touch each other as one.
+/// Returns the ranges that must be unchanged for a batch; adjacent ranges are merged.
 pub(super) fn unchanged(batch: &[Write]) -> Vec<KeyRange> {
     let mut ranges: Vec<KeyRange> = Vec::new();
     for range in batch.iter().filter_map(|write| write.unchanged.as_ref()) {
@@ -63,24 +64,24 @@ pub(super) fn unchanged(batch: &[Write]) -> Vec<KeyRange> {
     ranges
 }
 
-/// The conditions that ranges are as they were at a revision.
+/// Returns the comparisons that these ranges are unchanged since a revision.
 pub(super) fn compares(ranges: Vec<KeyRange>, revision: i64) -> impl Iterator<Item = Compare> {
     let ranges = ranges.into_iter();
     ranges.map(move |range| Compare::ChangedBefore(range, revision + 1))
 }
 
-/// What etcd holds of a batch that it refused.
+/// The state in etcd of a batch that was rejected.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Held {
-    /// What the batch writes and deletes: an attempt whose reply was lost was applied.
+    /// The batch is applied: by an attempt whose reply was lost.
     AsWritten,
-    /// A key that was changed after the revision, named for messages.
+    /// A key was changed after the revision; the text describes it.
     Changed(String),
-    /// Neither.
+    /// The keys are unchanged and the batch is not applied.
     Unchanged,
 }
 
-/// Judges a batch by everything that is in its ranges, in ascending order.
+/// Determines the state of a batch from all entries in its ranges, in ascending order.
 pub(super) fn judge(batch: &[Write], found: &[Entry], revision: i64) -> Held {
     let by_key: BTreeMap<&[u8], &Entry> = found.iter().map(|entry| (&*entry.key, entry)).collect();
     let is_done = |write: &Write| match &write.op {
@@ -89,7 +90,7 @@ pub(super) fn judge(batch: &[Write], found: &[Entry], revision: i64) -> Held {
             .is_some_and(|entry| entry.value == *value && entry.lease == *lease),
         Op::Delete(range) => !found.iter().any(|entry| range.contains(&entry.key)),
     };
-    // Of a write without a precondition nothing was read.
+    // The keys of a write without a precondition were not read.
     let is_known = |write: &Write| write.unchanged.is_some();
     if batch.iter().all(|write| is_known(write) && is_done(write)) {
         return Held::AsWritten;
@@ -120,13 +121,13 @@ mod tests {
     }
 
     #[test]
-    fn neighbouring_puts_are_compared_as_one_range() {
-        let behind = |from: &Write, key: &str| {
+    fn adjacent_puts_are_compared_as_one_range() {
+        let next = |from: &Write, key: &str| {
             let from = from.unchanged.as_ref().map(|range| range.end.clone());
             Write::put_behind(from, entry(key, "new", 0))
         };
         let first = Write::put_behind(None, entry("a", "new", 0));
-        let second = behind(&first, "c");
+        let second = next(&first, "c");
         let apart = Write::put_behind(None, entry("x", "new", 0));
         let ranges = unchanged(&[first, second, Op::put("y", "new").into(), apart]);
         assert_eq!(ranges.len(), 2);
@@ -136,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_batch_is_judged_by_what_etcd_holds() {
+    fn rejected_batch_is_classified_by_etcds_state() {
         let batch = [put("a"), Write::over(Op::Delete(KeyRange::prefix("b/")))];
         let applied = [entry("a", "new", 12)];
         assert_eq!(judge(&batch, &applied, 10), Held::AsWritten);

@@ -1,14 +1,14 @@
-//! What a failed run changed, and what is in etcd now: the sentence that a user reads first.
+//! The first sentence for the user after a failed run: what was changed and what etcd contains now.
 
 use super::hint::RunKind;
 use super::{EngineError, EngineErrorKind, WriteState};
 use crate::journal::Phase;
 
-/// Reported after every failure that certainly wrote nothing.
+/// Reported after a failure before the first write.
 pub const NOTHING_CHANGED: &str = "nothing was changed in etcd";
 
 impl EngineError {
-    /// Whether another program may have continued since this run wrote last, so that what it knows is old.
+    /// Returns whether another run may have written since, so that this run's state is outdated.
     pub(super) fn is_taken_over(&self) -> bool {
         matches!(
             *self.failure,
@@ -16,7 +16,7 @@ impl EngineError {
         )
     }
 
-    /// What was changed, and which Milvus can start.
+    /// Returns what was changed and which Milvus version can start.
     #[must_use]
     pub fn changed(&self, kind: RunKind) -> &'static str {
         let is_repair = kind == RunKind::Repair && !self.is_taken_over();
@@ -46,7 +46,7 @@ impl EngineError {
         })
     }
 
-    /// By a migration or a restore.
+    /// Returns what a migration or a restore changed.
     fn changed_by_migration(&self) -> &'static str {
         if self.written != WriteState::Nothing && self.is_taken_over() {
             return "this run wrote to etcd, then lost its lock or its journal: another run may have changed etcd \

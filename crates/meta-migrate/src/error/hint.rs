@@ -1,7 +1,8 @@
-//! What helps after a failed run: the remedy of its cause, then the commands that resume or roll back.
+//! Hints after a failed run: the remedy of the cause, then the commands that resume or roll back.
 //!
-//! A command is named by its purpose; the command line that shows it adds the options of its own call. The remedies
-//! of connections that fail and of backup files that cannot be used are options of the command line, and stay there.
+//! A command is given by its purpose; the command line that prints it adds the current options.
+//! Remedies for failed connections and unusable backup files are options of the command line and
+//! defined there.
 
 use crate::error::{EngineError, EngineErrorKind, Instances, WriteState};
 use crate::journal::Phase;
@@ -11,7 +12,7 @@ use milvus_meta::finding::Finding;
 use milvus_meta::keys::MetaRoot;
 use milvus_meta::transform::PlanReport;
 
-/// After the alarm NOSPACE.
+/// The remedy of the alarm NOSPACE.
 const MAKE_ROOM: &str = "free space: etcdctl compact (the revision is in etcdctl endpoint status), etcdctl defrag, \
                          or raise --quota-backend-bytes; then etcdctl alarm disarm";
 
@@ -26,7 +27,7 @@ const WAIT_FOR_LOCK: &str = "wait until that run has ended; the lock of a killed
 const REPAIR_UNFINISHED: &str = "do not start Milvus 2.3.18+ or 2.4.5+ before the repair is done: it would overwrite \
                                  moved collections";
 
-/// What the failed run was meant to do.
+/// The task of the failed run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunKind {
     /// Migrate, or only read.
@@ -37,36 +38,36 @@ pub enum RunKind {
     Restore,
 }
 
-/// What a user can do next.
+/// What the user can do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hint {
-    /// The command, where there is one.
+    /// The command, if any.
     pub command: Option<NextCommand>,
-    /// What the command does, or the instruction itself; may be empty beside a command.
+    /// What the command does, or the instruction itself; may be empty next to a command.
     pub text: String,
 }
 
 /// A command, without the options that name etcd and the instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NextCommand {
-    /// The same call again.
+    /// The same command again.
     Again,
-    /// The same call, not as a dry run, accepting that metadata is lost.
+    /// The same command with `--accept-loss` and without `--dry-run`.
     AgainAcceptingLoss,
-    /// A command by its name.
+    /// The command with this name.
     Named(&'static str),
     /// The command that shows the plan of this run.
     Plan,
-    /// Verification against a backup, whose file is for the user to name.
+    /// Verification against a backup file that the user has to specify.
     VerifyBackup,
     /// Deletion of staged keys by a rollback, which needs no backup.
     DeleteStaged {
-        /// Whether what else is in the new families may go.
+        /// Whether other keys in the new families may be deleted.
         accept_loss: bool,
     },
     /// A rollback.
     Rollback {
-        /// The backup; where it is not known, the configured one.
+        /// The backup; the configured one if `None`.
         backup: Option<String>,
         /// Whether metadata that is not in the backup may go.
         accept_loss: bool,
@@ -97,7 +98,7 @@ impl Hint {
 }
 
 impl EngineError {
-    /// What to do next, the remedy of the cause first.
+    /// Returns what to do next, starting with the remedy of the cause.
     #[must_use]
     pub fn hints(&self, kind: RunKind) -> Vec<Hint> {
         let remedy = self.failure.remedy(self.phase);
@@ -115,7 +116,7 @@ impl EngineError {
         }
     }
 
-    /// The commands that resume or roll back.
+    /// Returns the commands that resume or roll back.
     fn next(&self, kind: RunKind) -> Vec<Hint> {
         use EngineErrorKind as E;
         use NextCommand as C;
@@ -131,7 +132,7 @@ impl EngineError {
         if self.failure.is_other_staging() {
             return self.past_staging();
         }
-        // The same again would be refused again.
+        // The same command would be rejected again.
         if self.failure.is_loss() {
             return vec![self.accepting_loss(kind)];
         }
@@ -144,14 +145,14 @@ impl EngineError {
         self.by_progress(kind)
     }
 
-    /// The commands that fit the progress of the run.
+    /// Returns the commands for the progress of the run.
     fn by_progress(&self, kind: RunKind) -> Vec<Hint> {
         use NextCommand as C;
         let (written, phase) = (self.written, self.phase);
         let resume = Hint::run(C::Again, "resumes");
-        let goes_back = kind == RunKind::Restore;
+        let is_restore = kind == RunKind::Restore;
         let restoring = written == WriteState::Restoring || phase == Some(Phase::Restoring);
-        if let Some(backup) = self.backup_path().filter(|_| restoring && !goes_back) {
+        if let Some(backup) = self.backup_path().filter(|_| restoring && !is_restore) {
             let restore = C::Restore {
                 backup,
                 accept_loss: false,
@@ -161,7 +162,7 @@ impl EngineError {
                 "finishes the restore; migrate also finishes it before it starts",
             )];
         }
-        if restoring || (goes_back && written != WriteState::Nothing) {
+        if restoring || (is_restore && written != WriteState::Nothing) {
             return vec![resume];
         }
         if written == WriteState::InDoubt {
@@ -191,7 +192,7 @@ impl EngineError {
         Vec::new()
     }
 
-    /// How to continue or roll back when the recorded plan does not explain the staged keys.
+    /// Returns how to continue or roll back if the recorded plan does not explain the staged keys.
     fn past_staging(&self) -> Vec<Hint> {
         let accept_loss = true;
         let restore = self.backup_path().map(|backup| {
@@ -210,11 +211,12 @@ impl EngineError {
         restore.into_iter().chain([rollback]).collect()
     }
 
-    /// The rollback although something is lost.
+    /// Returns the command that rolls back in spite of the loss.
     fn accepting_loss(&self, kind: RunKind) -> Hint {
         let command = match self.backup_path() {
             _ if kind == RunKind::Restore => NextCommand::AgainAcceptingLoss,
-            // What is being restored may be a part of the metadata, or the 2.2 layout: not for rollback.
+            // The unfinished restore may be partial or of the 2.2 layout, which rollback does not
+            // support.
             Some(backup) if self.phase == Some(Phase::Restoring) => NextCommand::Restore {
                 backup,
                 accept_loss: true,
@@ -230,7 +232,7 @@ impl EngineError {
 }
 
 impl EngineErrorKind {
-    /// Whether what is staged is not what the recorded plan makes of the metadata.
+    /// Returns whether the staged keys do not match the recorded plan.
     fn is_other_staging(&self) -> bool {
         matches!(
             self,
@@ -238,7 +240,7 @@ impl EngineErrorKind {
         )
     }
 
-    /// Whether it was refused because something in etcd would be lost.
+    /// Returns whether the run was rejected because metadata in etcd would be lost.
     fn is_loss(&self) -> bool {
         matches!(
             self,
@@ -249,7 +251,7 @@ impl EngineErrorKind {
         )
     }
 
-    /// What helps against this cause in particular.
+    /// Returns the remedy of this cause.
     fn remedy(&self, phase: Option<Phase>) -> Vec<Hint> {
         let by_command = self.remedy_by_command(phase);
         match self.remedy_by_hand() {
@@ -258,12 +260,13 @@ impl EngineErrorKind {
         }
     }
 
-    /// A command that helps.
+    /// Returns the command that is the remedy.
     fn remedy_by_command(&self, phase: Option<Phase>) -> Vec<Hint> {
         use NextCommand as C;
         const SAVE: &str = "saves the current metadata";
         if self.is_loss() || self.is_other_staging() {
-            // What is unfinished is not as a migration makes it, whoever wrote since.
+            // An unfinished state never matches the result of a migration, so only `done` is
+            // compared.
             let done = matches!(self, Self::OtherEtcd { .. }) && phase == Some(Phase::Done);
             let compare = done.then(|| {
                 Hint::run(
@@ -290,7 +293,7 @@ impl EngineErrorKind {
         vec![Hint::run(command, text)]
     }
 
-    /// What the user can do in Milvus, in etcd or with an option.
+    /// Returns what the user can do in Milvus, in etcd or with an option.
     fn remedy_by_hand(&self) -> Option<String> {
         Some(match self {
             Self::Sessions(found) => {
@@ -352,7 +355,7 @@ impl EngineErrorKind {
     }
 }
 
-/// What the command that shows all findings shows.
+/// Describes the command that shows all findings.
 fn all_findings(plan: &PlanReport) -> &'static str {
     if plan.findings.iter().any(Finding::is_broken_record) {
         "shows all findings; -o json lists every key. Use --on-broken-record skip to leave out the records that \
@@ -362,21 +365,22 @@ fn all_findings(plan: &PlanReport) -> &'static str {
     }
 }
 
-/// Sessions and locks without a lease never expire; `None` where each has one.
-fn delete_by_hand(sessions: &[meta_report::SessionReport], nobody: &str) -> Option<String> {
+/// Returns how to delete sessions or locks without a lease, which never expire; `None` if each has
+/// one.
+fn delete_by_hand(sessions: &[meta_report::SessionReport], absent: &str) -> Option<String> {
     let stay = sessions.iter().filter(|session| session.stays());
     let commands: Vec<_> = stay
         .map(|session| format!("etcdctl del {}", quoted(&session.key)))
         .collect();
     (!commands.is_empty()).then(|| {
         format!(
-            "a key without a lease never expires: make sure that {nobody} runs, then run {}",
+            "a key without a lease never expires: make sure that {absent} runs, then run {}",
             commands.join(" && ")
         )
     })
 }
 
-/// The roots that do hold metadata.
+/// Lists the roots that contain metadata.
 fn other_instances(root: &MetaRoot, instances: Option<&Instances>) -> String {
     const NEW: &str =
         "if the instance is new, use --allow-empty (in a YAML file config.allowEmpty: true)";

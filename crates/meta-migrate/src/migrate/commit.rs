@@ -1,4 +1,4 @@
-//! The commit and what follows it. From the commit transaction on, 2.2 can start.
+//! The commit and the writes after it. Milvus 2.2 can start once the commit transaction is applied.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -26,7 +26,7 @@ use crate::throughput::writer::Writer;
 use crate::write::Write;
 
 impl<S: Store> Run<'_, S> {
-    /// An undoing was interrupted: it is finished first, from the backup that the journal names.
+    /// Finishes an interrupted restore, from the backup that the journal names.
     pub(super) async fn finish_restore(&mut self) -> Result<(), EngineErrorKind> {
         self.written = WriteState::Restoring;
         let ctx = self.ctx();
@@ -41,14 +41,14 @@ impl<S: Store> Run<'_, S> {
             ));
         }
         finish_interrupted(self.store, ctx, &self.fence, &mut self.journal_store).await?;
-        // What was restored is no backup of what is migrated next.
+        // The restored backup does not contain what is migrated next.
         self.backup = None;
         self.written = WriteState::Restored;
         Ok(())
     }
 
-    /// The one transaction: guards, what 2.2 must not see goes, the journal says `committed`. Snapshots
-    /// added to an old family go along where they fit.
+    /// Commits: one guarded transaction that deletes what 2.2 must not see and records `committed`.
+    /// It also writes the snapshots added to an old family if they fit.
     pub(super) async fn commit(&mut self) -> Result<(), EngineErrorKind> {
         let started = Instant::now();
         let prepared = self.prepared()?;
@@ -64,10 +64,10 @@ impl<S: Store> Run<'_, S> {
             if with_history {
                 ops.extend(history.iter().cloned());
             }
-            // Every source key that the commit depends on has to be as it was read.
+            // Every source key that the commit depends on must be unchanged since it was read.
             let compares = source_compares(&self.options.root, self.options.task, revision);
             let next = self.journal_in(Phase::Committed)?;
-            // Also where the run is dropped while etcd does not answer.
+            // Set before the request, because the run may be dropped while etcd does not answer.
             let before = std::mem::replace(&mut self.written, WriteState::InDoubt);
             let outcome = self
                 .journal_store
@@ -91,7 +91,7 @@ impl<S: Store> Run<'_, S> {
         Ok(())
     }
 
-    /// Puts the snapshots added to an old family, unless the commit carried them.
+    /// Writes the snapshots added to an old family, unless the commit wrote them.
     pub(super) async fn write_history(&mut self) -> Result<(), EngineErrorKind> {
         if self.history_written {
             return Ok(());
@@ -102,7 +102,7 @@ impl<S: Store> Run<'_, S> {
                 let staged = staged.into_iter().flatten();
                 let staged: Vec<Op> = staged.map(|put| to_op(&put)).collect();
                 let history = prepared.migration.history().iter();
-                // The newest snapshots first, and one after the other: an older one must never be the newest.
+                // Newest snapshot first, one at a time: an older one must never be the newest.
                 let history = history.rev().map(to_op);
                 (
                     staged.into_iter().chain(history).collect(),
@@ -117,13 +117,13 @@ impl<S: Store> Run<'_, S> {
         self.write_few(ops, read_at).await
     }
 
-    /// Rewrites records in place. A collection record is read embedded or split, as a whole, so every
-    /// state on the way is legal for 2.2.
+    /// Rewrites records in place. 2.2 reads each collection record either embedded or split, so
+    /// every intermediate state is valid.
     pub(super) async fn rewrite(&mut self) -> Result<(), EngineErrorKind> {
         let (ops, read_at) = match &self.prepared {
             Some(prepared) => {
                 let rewrites = prepared.migration.rewrites().iter();
-                // Plain keys last: they show what an interrupted repair left.
+                // Plain keys last: they show what an interrupted repair has not rewritten yet.
                 (rewrites.rev().map(to_op).collect(), prepared.revision)
             }
             None => {
@@ -140,7 +140,7 @@ impl<S: Store> Run<'_, S> {
         outcome
     }
 
-    /// Writes over what was read at a revision, and not over what was changed since.
+    /// Overwrites keys that were read at a revision; fails if one of them has changed since.
     async fn write_few(&mut self, ops: Vec<Op>, read_at: i64) -> Result<(), EngineErrorKind> {
         if ops.is_empty() {
             return Ok(());
@@ -161,7 +161,8 @@ impl<S: Store> Run<'_, S> {
         Ok(())
     }
 
-    /// What an interrupted run left to be rewritten, seen from the records, and the revision of these.
+    /// Returns the rewrites that an interrupted run did not make, derived from the records, and the
+    /// revision at which these were read.
     async fn remaining(&self) -> Result<(Remaining, i64), EngineErrorKind> {
         let root = &self.options.root;
         let journal = self
@@ -190,14 +191,14 @@ impl<S: Store> Run<'_, S> {
         Ok((remaining, revision))
     }
 
-    /// Deletes the families that nothing reads any more, in bounded ranges. What was written there after the
-    /// capture is in no plan and in no backup: it is left alone, also where it comes in the middle.
-    pub(super) async fn tidy(&mut self) -> Result<(), EngineErrorKind> {
+    /// Deletes the families that 2.2 does not read, in bounded ranges. Keys written there after the
+    /// capture are in no plan and no backup, so they are kept, even in the middle of a range.
+    pub(super) async fn cleanup(&mut self) -> Result<(), EngineErrorKind> {
         const ATTEMPTS_MAX: u32 = 5;
         let started = Instant::now();
         let mut attempt = 1;
         let outcome = loop {
-            match self.tidy_once().await {
+            match self.cleanup_once().await {
                 Err(EngineErrorKind::SourceChanged { .. }) if attempt < ATTEMPTS_MAX => {
                     attempt += 1;
                 }
@@ -208,7 +209,7 @@ impl<S: Store> Run<'_, S> {
         outcome
     }
 
-    async fn tidy_once(&mut self) -> Result<(), EngineErrorKind> {
+    async fn cleanup_once(&mut self) -> Result<(), EngineErrorKind> {
         let limits = self.options.limits;
         let known = match &self.prepared {
             // A repair names every key that it deletes.
@@ -225,13 +226,13 @@ impl<S: Store> Run<'_, S> {
             None => self.remaining_deletes().await?,
         };
         let observer = &*self.environment.observer;
-        // The commit itself deleted these.
+        // The commit itself has deleted `own.deleted` keys.
         let planned = self.prepared.as_ref().map(|prepared| prepared.plan.delete);
         let total = planned.and_then(|planned| planned.checked_sub(self.own.deleted));
         observer.phase_started("clean up", total);
         let limits = match self.options.task {
             Task::Migration => limits.for_deletes(self.own),
-            // In the order in which they are planned.
+            // In the planned order.
             Task::Repair => limits.one_by_one(),
         };
         let stop = &self.environment.stop;
@@ -249,7 +250,8 @@ impl<S: Store> Run<'_, S> {
         Ok(())
     }
 
-    /// What is still to be deleted, and the revision at which it was read. Newer keys are reported.
+    /// Returns the ranges left to delete and the revision at which they were read. Reports newer
+    /// keys.
     async fn remaining_deletes(&mut self) -> Result<(Vec<KeyRange>, i64), EngineErrorKind> {
         let ranges = leftover_ranges(&self.options.root);
         let captured = self
@@ -270,8 +272,8 @@ impl<S: Store> Run<'_, S> {
         Ok((found.ranges, found.revision))
     }
 
-    /// Refuses keys that were written after the metadata was read and before the commit: the 2.2 layout lacks
-    /// what they say. A key that is newer than the commit is nothing that was to be migrated.
+    /// Rejects keys written between the capture and the commit: the 2.2 layout does not contain
+    /// their changes. Keys newer than the commit did not have to be migrated.
     fn refuse_before_the_commit(
         &self,
         newer: &[Entry],
@@ -291,7 +293,7 @@ impl<S: Store> Run<'_, S> {
         })
     }
 
-    /// Reports keys of 2.1 that something without a session wrote after the commit.
+    /// Reports 2.1 keys that a program without a session wrote after the commit.
     pub(super) fn report_left_alone(&self, newer: &[Bytes]) {
         let Some(first) = newer.first() else {
             return;
@@ -306,8 +308,8 @@ impl<S: Store> Run<'_, S> {
     }
 }
 
-/// A record that is not yet as 2.2 wants it and was written after the capture is 2.1's, or a user's: its
-/// partitions and fields were never staged, and no backup holds it.
+/// Rejects a record that was written after the capture and would be rewritten: 2.1 or a user wrote
+/// it, so its partitions and fields were never staged, and no backup contains it.
 fn refuse_newer(
     remaining: &Remaining,
     entries: &[Entry],

@@ -1,5 +1,5 @@
-//! Before the first write: the source is read and transformed, everything that could refuse it is asked, and
-//! the backup gets its name.
+//! Everything before the first write: reads and transforms the source, runs all checks, and
+//! completes the backup.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -26,30 +26,31 @@ use crate::throughput::backup_job::BackupJob;
 use crate::throughput::writer::WriteStats;
 use crate::{completeness, layout};
 
-/// The source and what will be made of it.
+/// The source and its plan.
 pub(super) struct Prepared {
     pub(super) migration: Arc<Migration>,
     pub(super) plan: PlanReport,
     pub(super) revision: i64,
     pub(super) cluster_id: String,
     pub(super) fingerprint: Fingerprint,
-    /// The old families that go in the end, cut into ranges that may be deleted at once.
+    /// The old families to delete in the cleanup, split into ranges that can be deleted in one
+    /// request.
     pub(super) deletes: Vec<KeyRange>,
-    /// Keys of the source, counted by etcd.
+    /// Number of source keys, as counted by etcd.
     pub(super) source_keys: u64,
-    /// Those of them that go with a lease.
+    /// Number of source keys with a lease.
     pub(super) leased_keys: u64,
-    /// Whether it is what an interrupted repair left to do after its commit.
+    /// Whether this is the rest of a repair that was interrupted after its commit.
     pub(super) is_rest: bool,
 }
 
 impl Prepared {
-    /// Keys that exist when the migration is finished.
+    /// Returns the number of keys that exist when the migration is finished.
     pub(super) fn keys_expected(&self) -> Option<u64> {
         (self.source_keys + self.plan.put).checked_sub(self.plan.delete)
     }
 
-    /// Keys that still exist later, when every lease has ended; 0 where it is unknown.
+    /// Returns the number of keys that remain after every lease has expired; 0 if unknown.
     pub(super) fn keys_that_stay(&self) -> u64 {
         self.keys_expected()
             .unwrap_or(0)
@@ -58,7 +59,7 @@ impl Prepared {
 }
 
 impl<S: Store> Run<'_, S> {
-    /// Reads, transforms, validates and backs up. Returns a report when there is nothing to do.
+    /// Reads, transforms, validates and backs up. Returns a report if there is nothing to do.
     pub(super) async fn prepare(&mut self) -> Result<Option<MigrateReport>, EngineErrorKind> {
         let staged = self
             .journal_store
@@ -70,8 +71,8 @@ impl<S: Store> Run<'_, S> {
         } else {
             Filter::all(root)
         };
-        // A resumed run saves again: 2.1 may have been started since, and have written what the plan
-        // does not show. Where nothing changed, the file that is there is used again.
+        // A resumed run makes a new backup: 2.1 may have been started since and have written data
+        // that the plan does not show. If nothing changed, the existing file is reused.
         let wanted = self.options.backup.as_ref();
         let options = self.options.transform_options();
         let quota = QuotaCheck::ask(self.store, self.options.limits.retry_timeout);
@@ -98,7 +99,7 @@ impl<S: Store> Run<'_, S> {
         }
         self.check_fit(&reading.migration).await?;
         if reading.backup.as_ref().is_some_and(BackupJob::has_failed) {
-            // Nobody is asked about what will not be done.
+            // Report the failed backup before asking the user for confirmation.
             self.save(&mut reading).await?;
         }
         self.confirm(&plan).await?;
@@ -119,7 +120,7 @@ impl<S: Store> Run<'_, S> {
         Ok(None)
     }
 
-    /// Settles the layout that a reading shows. Returns a report when there is nothing to do.
+    /// Determines the layout of a reading. Returns a report if there is nothing to do.
     async fn check_layout(
         &mut self,
         reading: &mut Reading,
@@ -128,7 +129,7 @@ impl<S: Store> Run<'_, S> {
     ) -> Result<Option<MigrateReport>, EngineErrorKind> {
         let root = &self.options.root;
         match reading.layout {
-            // What an unfinished run staged is beside an intact source.
+            // The source is intact, and an unfinished run has staged keys next to it.
             layout if staged && layout != Layout::V2_1 => {
                 if layout == Layout::V2_2 {
                     reading.layout = Layout::Mixed;
@@ -155,7 +156,7 @@ impl<S: Store> Run<'_, S> {
     /// Returns the plan of a reading.
     ///
     /// # Errors
-    /// [`EngineErrorKind::Findings`] where a finding is an error.
+    /// [`EngineErrorKind::Findings`] if a finding is an error.
     pub(super) async fn planned(
         &self,
         filter: &Filter,
@@ -172,10 +173,11 @@ impl<S: Store> Run<'_, S> {
         Ok(plan)
     }
 
-    /// Whether 2.2 metadata is complete; `false` where 2.1 wrote to it since.
+    /// Returns whether the 2.2 metadata is complete; `false` if 2.1 wrote to it since.
     ///
     /// # Errors
-    /// [`EngineErrorKind::Findings`] where it is not: it is not ours to finish, but Milvus must not start on it.
+    /// [`EngineErrorKind::Findings`] if it is incomplete: this program cannot complete it, and
+    /// Milvus must not start on it.
     async fn is_complete(&self, options: &Options) -> Result<bool, EngineErrorKind> {
         let (layout, findings) =
             completeness::check(self.store, self.ctx(), options, &self.journal_store).await?;
@@ -186,7 +188,7 @@ impl<S: Store> Run<'_, S> {
         Ok(true)
     }
 
-    /// Gives the backup its name, if one was wanted.
+    /// Publishes the backup, if one was requested.
     async fn save(&mut self, reading: &mut Reading) -> Result<(), EngineErrorKind> {
         if let Some(job) = reading.backup.take() {
             let saving = Instant::now();
@@ -197,7 +199,7 @@ impl<S: Store> Run<'_, S> {
         Ok(())
     }
 
-    /// The plan has to be the one that was approved.
+    /// Rejects a plan other than the approved one.
     fn check_approved(
         &self,
         plan: &PlanReport,
@@ -223,7 +225,7 @@ impl<S: Store> Run<'_, S> {
         }
     }
 
-    /// The same for a migration that is committed, whose plan the journal has.
+    /// Rejects an approved digest that differs from the committed plan in the journal.
     pub(super) fn check_committed_plan(&self) -> Result<(), EngineErrorKind> {
         let journal = self.journal_store.journal();
         let committed =
@@ -242,7 +244,7 @@ impl<S: Store> Run<'_, S> {
         }
     }
 
-    /// What an unfinished run staged has to be what would be staged now.
+    /// Rejects a plan that differs from the one an unfinished run has staged.
     fn compare_with_journal(&self, plan: &PlanReport) -> Result<(), EngineErrorKind> {
         match self.journal_store.journal() {
             Some(journal)
@@ -257,8 +259,8 @@ impl<S: Store> Run<'_, S> {
         }
     }
 
-    /// An interrupted run's backup that is not made again (`--no-backup`) counts only while the source
-    /// is as it was: going back to it would throw away what 2.1 wrote since.
+    /// With `--no-backup`, drops the backup of an interrupted run unless the source is unchanged: a
+    /// rollback to it would lose what 2.1 wrote since.
     fn forget_outdated_backup(&mut self, source: &Fingerprint) {
         let Some(journal) = self.journal_store.journal() else {
             return;
@@ -280,7 +282,7 @@ impl<S: Store> Run<'_, S> {
         }
     }
 
-    /// The largest entry and the commit must be what the server takes: after staging it would be late to find out.
+    /// Checks before staging that the server accepts the largest entry and the commit.
     async fn check_fit(&self, migration: &Migration) -> Result<(), EngineErrorKind> {
         let root = &self.options.root;
         let backup = self.options.backup.as_ref();
@@ -305,7 +307,7 @@ impl<S: Store> Run<'_, S> {
     }
 }
 
-/// Fails where a finding is an error.
+/// Fails if a finding is an error.
 pub(super) fn refuse_incomplete(
     layout: Layout,
     findings: Vec<Finding>,

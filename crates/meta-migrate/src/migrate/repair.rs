@@ -1,4 +1,5 @@
-//! What a repair does otherwise than a migration: it makes its plan again for what is left to do after the commit.
+//! The parts of a run that differ for a repair: after the commit, the rest of the plan is computed
+//! again from the current metadata.
 
 use std::sync::Arc;
 
@@ -14,7 +15,8 @@ use crate::source::read_source;
 use crate::throughput::writer::WriteStats;
 
 impl<S: Store> Run<'_, S> {
-    /// Chooses where to begin. What a finished run recorded does not matter: the keys show what is wrong now.
+    /// Chooses the first step. The journal of a finished run is ignored: the keys show what needs
+    /// repair.
     pub(super) fn begin_repair(&mut self, phase: Option<Phase>) -> Forward {
         match phase {
             Some(Phase::Done) => {
@@ -29,8 +31,8 @@ impl<S: Store> Run<'_, S> {
         }
     }
 
-    /// Plans what an interrupted run left to do after its commit. Every state on the way is 2.2 metadata, so it is
-    /// planned from what is there.
+    /// Plans the rest of a repair that was interrupted after its commit. Every intermediate state
+    /// is 2.2 metadata, so the plan is computed from the current keys.
     pub(super) async fn prepare_rest(&mut self) -> Result<(), EngineErrorKind> {
         let root = &self.options.root;
         let options = self.options.transform_options();

@@ -1,6 +1,7 @@
-//! After the commit: the logs of segments leave the segment records, where they have separate keys.
+//! Rewrites segment records after the commit: logs that have separate keys are removed from the
+//! record.
 //!
-//! Releases that read both prefer what the record lists, so each state between is right.
+//! Releases that read both prefer the logs in the record, so every intermediate state is valid.
 
 use std::collections::BTreeMap;
 
@@ -20,11 +21,11 @@ use crate::error::EngineErrorKind;
 use crate::throughput::pages::Pages;
 use crate::write::Write;
 
-/// Pages of records that are read while others are written.
+/// Pages of records that are prefetched while others are written.
 const PAGES_AHEAD: usize = 2;
 
 impl<S: Store> Run<'_, S> {
-    /// Rewrites the records of segments; those that are done stay.
+    /// Rewrites the segment records that are not rewritten yet.
     pub(super) async fn rewrite_segments(&mut self) -> Result<(), EngineErrorKind> {
         let planned = self
             .prepared
@@ -38,7 +39,8 @@ impl<S: Store> Run<'_, S> {
         let (root, limits) = (&self.options.root, &self.options.limits);
         let revision = newest_revision(self.store, root, limits).await?;
         let (sender, receiver) = channel(PAGES_AHEAD);
-        // An error is handed to the writer, which waits for what is in flight before it ends.
+        // The writer receives an error as well, and waits for the requests in flight before it
+        // returns.
         let produce = async {
             if let Err(failure) = self.send_rewrites(&sender, revision).await {
                 drop(sender.send(Err(failure)).await);
@@ -52,7 +54,7 @@ impl<S: Store> Run<'_, S> {
         Ok(())
     }
 
-    /// Whether the journal says that segment records stay as they are.
+    /// Returns whether the journal says that segment records keep their logs.
     fn keeps_segments(&self) -> Result<bool, EngineErrorKind> {
         let form = self
             .journal_store
@@ -85,7 +87,8 @@ impl<S: Store> Run<'_, S> {
         Ok(())
     }
 
-    /// What is left to write of some segments, by what is there: the plan is not known any more.
+    /// Returns the remaining rewrites of a page, derived from the keys: the plan is no longer
+    /// available.
     async fn remaining_segments(
         &self,
         page: &[Entry],
@@ -112,7 +115,7 @@ impl<S: Store> Run<'_, S> {
         Ok(ops)
     }
 
-    /// The keys of logs of the segments in a page, which are neighbours.
+    /// Returns the log keys of the segments in a page, whose keys are adjacent.
     async fn logs_of(
         &self,
         page: &[Entry],
@@ -140,7 +143,7 @@ impl<S: Store> Run<'_, S> {
         Ok(keys)
     }
 
-    /// Every record that was to be rewritten is.
+    /// Checks that every planned segment record was rewritten.
     pub(super) async fn compare_segments(
         &self,
         revision: i64,
@@ -186,7 +189,7 @@ impl<S: Store> Run<'_, S> {
     }
 }
 
-/// What is written of some segments, by the plan.
+/// Returns the planned rewrites of a page.
 fn planned(
     migration: &Migration,
     page: &[Entry],

@@ -1,4 +1,4 @@
-//! Before the commit: everything new is put beside the old layout, which stays intact.
+//! Staging: writes the new keys next to the old layout, which stays intact until the commit.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -24,11 +24,11 @@ use crate::throughput::stream::feed;
 use crate::throughput::writer::Writer;
 use crate::write::Write;
 
-/// The content of the new families when a run resumes.
+/// The state of the new families when a run resumes.
 struct Found {
-    /// Positions in the plan of the entries to put; ascending.
+    /// Positions in the plan of the entries to write, ascending.
     missing: Vec<u64>,
-    /// Whether it is exactly the plan.
+    /// Whether the new families match the plan exactly.
     is_as_planned: bool,
 }
 
@@ -99,13 +99,13 @@ impl<S: Store> Run<'_, S> {
         outcome
     }
 
-    /// Writes the journal with another phase.
+    /// Advances the journal to `phase`.
     pub(super) async fn record(&mut self, phase: Phase) -> Result<(), EngineErrorKind> {
         let next = self.journal_in(phase)?;
         self.advance(next).await
     }
 
-    /// The journal as it will stand in another phase.
+    /// Returns the journal with another phase.
     pub(super) fn journal_in(&self, phase: Phase) -> Result<Journal, EngineErrorKind> {
         let journal = self.journal_store.journal().cloned();
         let journal =
@@ -113,7 +113,7 @@ impl<S: Store> Run<'_, S> {
         let next = Journal {
             phase,
             committed_revision: self.journal_store.committed_revision(),
-            // Where the journal came from another etcd, its revision means nothing here.
+            // In a journal from another etcd cluster the recorded revision is meaningless.
             staged_since: self.journal_store.staged_since(),
             updated_at: now(),
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -127,17 +127,17 @@ impl<S: Store> Run<'_, S> {
                 keys_expected: prepared.keys_that_stay(),
                 ..next
             },
-            // What is left of a repair was read later than what is recorded.
+            // The rest of a repair was read later than the revision recorded in the journal.
             Some(_) | None => next,
         })
     }
 
-    /// Writes the journal and nothing else.
+    /// Writes only the journal.
     pub(super) async fn advance(&mut self, next: Journal) -> Result<(), EngineErrorKind> {
         self.advance_with(next, Vec::new()).await
     }
 
-    /// Writes the journal together with `ops`.
+    /// Writes the journal and `ops` in one transaction.
     pub(super) async fn advance_with(
         &mut self,
         next: Journal,
@@ -157,14 +157,14 @@ impl<S: Store> Run<'_, S> {
         Ok(())
     }
 
-    /// Puts all new keys; where an earlier run has put some, only what is missing.
+    /// Writes the new keys; if an earlier run has written some, only the missing ones.
     pub(super) async fn stage(&mut self) -> Result<(), EngineErrorKind> {
         let started = Instant::now();
         self.written = WriteState::Staged;
         let prepared = self.prepared()?;
         let migration = Arc::clone(&prepared.migration);
         let found = if self.resumed {
-            Some(self.look_at_staged(&migration).await?)
+            Some(self.find_staged(&migration).await?)
         } else {
             None
         };
@@ -189,18 +189,19 @@ impl<S: Store> Run<'_, S> {
         self.seconds.write += started.elapsed().as_secs_f64();
         let (stats, is_read_back) = written?;
         self.own += stats;
-        // Where it is not, the check reads again and says why.
+        // If `false`, `check_staged` reads again and reports the differences.
         self.is_read_back = is_read_back;
         Ok(())
     }
 
-    /// Compares what an earlier run staged with the plan.
-    async fn look_at_staged(&self, migration: &Arc<Migration>) -> Result<Found, EngineErrorKind> {
+    /// Compares the keys that an earlier run staged with the plan.
+    async fn find_staged(&self, migration: &Arc<Migration>) -> Result<Found, EngineErrorKind> {
         let mut missing = Vec::new();
         let mut is_as_planned = true;
         let mut position = 0;
         let mut lost = None;
-        // What was staged whole only goes missing. Another value there is somebody's, not ours to undo.
+        // In a complete staging, keys can only be missing. A different value is from another
+        // program, so it is not overwritten.
         let was_whole = self.journal_store.phase() == Some(Phase::Staged);
         self.compare_staged(migration, self.ctx(), |diff| {
             match diff {
@@ -234,7 +235,7 @@ impl<S: Store> Run<'_, S> {
         })
     }
 
-    /// What is source, and not staged.
+    /// Returns the filter that separates source keys from staged keys.
     fn source_filter(&self) -> Filter {
         self.journal_store.source_filter(&self.options.root)
     }
@@ -258,7 +259,7 @@ impl<S: Store> Run<'_, S> {
         compare(expected, actual, ctx, visit).await
     }
 
-    /// Reads the new families and collects where they differ from the plan.
+    /// Reads the new families and collects the differences from the plan.
     pub(super) async fn collect_staged(
         &self,
         migration: &Arc<Migration>,
@@ -273,9 +274,9 @@ impl<S: Store> Run<'_, S> {
         Ok(collector)
     }
 
-    /// Reads the new families back and compares them with the plan, then makes sure that no source
-    /// key changed since the capture. What was read back while it was staged stands when nobody else
-    /// has written.
+    /// Reads the new families back, compares them with the plan, and checks that no source key
+    /// changed since the capture. The read-back during staging is sufficient if no other program
+    /// wrote since.
     pub(super) async fn check_staged(&mut self) -> Result<(), EngineErrorKind> {
         let started = Instant::now();
         let observer = &*self.environment.observer;
@@ -296,7 +297,8 @@ impl<S: Store> Run<'_, S> {
         outcome
     }
 
-    /// Whether etcd's revision has moved just by our own transactions since the capture.
+    /// Returns whether only this run's transactions have advanced etcd's revision since the
+    /// capture.
     pub(super) async fn nobody_else_wrote(
         &self,
         prepared: &Prepared,
@@ -306,13 +308,14 @@ impl<S: Store> Run<'_, S> {
         Ok(self.only_we_wrote(prepared, now))
     }
 
-    /// The same for a revision that is known.
+    /// Like `nobody_else_wrote`, for a known revision.
     pub(super) fn only_we_wrote(&self, prepared: &Prepared, now: i64) -> bool {
         i64::try_from(self.own.txns).is_ok_and(|own| prepared.revision + own == now)
     }
 
-    /// Every write moves etcd's revision by one. Has it moved just by our own transactions, nobody
-    /// else wrote; else the source's keys are read again and compared.
+    /// Checks that no source key changed since the capture. Every write advances etcd's revision by
+    /// one; if it advanced by more than this run's transactions, the source keys are read again and
+    /// compared.
     async fn check_source_unchanged(&self, prepared: &Prepared) -> Result<(), EngineErrorKind> {
         if self.nobody_else_wrote(prepared).await? {
             return Ok(());
@@ -337,7 +340,7 @@ impl<S: Store> Run<'_, S> {
     }
 }
 
-/// Puts of the new keys that stand at these ascending positions.
+/// Returns the writes of the new keys at these positions, which are in ascending order.
 fn chosen(
     migration: Arc<Migration>,
     positions: Vec<u64>,

@@ -1,4 +1,4 @@
-//! After the writing: read everything back and compare, then say `done`.
+//! Verification after all writes; then the journal records `done`.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,14 +29,14 @@ use crate::throughput::stream::feed;
 use crate::verify::{Expectation, verify_against};
 
 impl<S: Store> Run<'_, S> {
-    /// Reads the result back. A run that made the whole plan compares with it, key by key; one that
-    /// came back after the commit compares with the backup where that is available, else it checks that
-    /// the layout is consistent in itself.
+    /// Verifies the result. A run that computed the plan compares key by key with it. A run that
+    /// resumed after the commit compares with the backup if available, otherwise it checks the
+    /// layout for consistency.
     pub(super) async fn verify(&mut self) -> Result<(), EngineErrorKind> {
         let started = Instant::now();
         let observer = &*self.environment.observer;
         observer.phase_started("verify", None);
-        // A repair is held against its backup, all of it.
+        // A repair is compared with all of its backup.
         let report = if self.prepared.is_some() && self.options.task == Task::Migration {
             self.compare_with_plan().await
         } else {
@@ -52,8 +52,8 @@ impl<S: Store> Run<'_, S> {
         Ok(())
     }
 
-    /// Holds the result against the backup and the number of keys that are recorded. Where 2.2 was started
-    /// after the commit, as it may be, neither knows what it wrote and deleted.
+    /// Compares the result with the backup and with the recorded number of keys. If 2.2 was started
+    /// after the commit, which is allowed, neither accounts for what it wrote and deleted.
     async fn compare_with_record(&mut self) -> Result<VerifyReport, EngineErrorKind> {
         let unchanged = unchanged_since_done(self.store, self.ctx(), &self.journal_store).await?;
         let mut backup = self.backup.as_ref();
@@ -66,7 +66,7 @@ impl<S: Store> Run<'_, S> {
         }
         let expectation = Expectation {
             backup: backup.map(|backup| backup.path.clone().into()),
-            // The journal does not record which schemas were given.
+            // The journal does not record the schemas that were passed to a repair.
             options: self
                 .options
                 .schemas
@@ -97,7 +97,7 @@ impl<S: Store> Run<'_, S> {
         Ok(report)
     }
 
-    /// Whether the layout is 2.2 but for the keys that are left alone.
+    /// Returns whether the layout is 2.2 apart from the keys that are left alone.
     async fn is_2_2_beside_them(&self) -> Result<bool, EngineErrorKind> {
         let (root, limits) = (&self.options.root, &self.options.limits);
         let filter = Filter::all(root);
@@ -114,7 +114,7 @@ impl<S: Store> Run<'_, S> {
         Ok(detector.layout() == Layout::V2_2)
     }
 
-    /// Fewer keys than the migration was to leave there.
+    /// Returns a finding if there are fewer keys than the plan leaves.
     async fn keys_gone(&mut self) -> Result<Option<Finding>, EngineErrorKind> {
         let (root, limits) = (&self.options.root, &self.options.limits);
         let expected = self
@@ -138,8 +138,8 @@ impl<S: Store> Run<'_, S> {
     async fn compare_with_plan(&mut self) -> Result<VerifyReport, EngineErrorKind> {
         let prepared = self.prepared()?;
         let (root, limits) = (&self.options.root, &self.options.limits);
-        // What was read back before the commit stands as it did when no other program has written since: what
-        // we wrote since lies elsewhere.
+        // The read-back before the commit is still valid if no other program has written since:
+        // this run has written only to other ranges.
         let mut revision = newest_revision(self.store, root, limits).await?;
         let only_we_wrote = self.only_we_wrote(prepared, revision);
         let mut collector = if self.is_read_back && only_we_wrote {
@@ -159,8 +159,8 @@ impl<S: Store> Run<'_, S> {
         Ok(collector.report())
     }
 
-    /// Every rewritten or added record of the old collection families has its new value. Other keys
-    /// there (tombstones) are not compared.
+    /// Checks that every rewritten or added record of the old collection families has its new
+    /// value. Other keys in these families (tombstones) are not compared.
     async fn compare_collections(
         &self,
         revision: i64,
@@ -196,8 +196,8 @@ impl<S: Store> Run<'_, S> {
         .await
     }
 
-    /// Nothing is left of what goes. Returns how many keys are there that something else wrote after the
-    /// capture, in families that 2.2 does not read: they are left alone.
+    /// Checks that every deleted range is empty. Returns the number of keys that other programs
+    /// wrote after the capture into families that 2.2 does not read: they are left alone.
     async fn expect_gone(&self, collector: &mut Collector) -> Result<u64, EngineErrorKind> {
         const SHOWN: i64 = 1000;
         let prepared = self.prepared()?;
@@ -225,9 +225,9 @@ impl<S: Store> Run<'_, S> {
         Ok(u64::try_from(newer.len()).unwrap_or(u64::MAX))
     }
 
-    /// What the plan does not touch is still there: as many keys as it says. When no other program wrote, and
-    /// etcd said of our transactions that they deleted as many keys as planned, that is known without
-    /// counting all that are there.
+    /// Compares the number of keys with the plan, which detects the loss of untouched keys. The
+    /// keys are not counted if no other program wrote and this run's transactions deleted as many
+    /// keys as planned.
     async fn expect_count(
         &self,
         revision: i64,

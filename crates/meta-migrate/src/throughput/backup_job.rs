@@ -20,20 +20,20 @@ use crate::error::EngineErrorKind;
 /// Where and how a backup is written.
 #[derive(Debug, Clone)]
 pub struct BackupTarget {
-    /// The file, or a folder in which a name is made.
+    /// The file, or a directory in which a file name is generated.
     pub path: PathBuf,
     /// Level, threads, format.
     pub options: WriteOptions,
-    /// The source version the operator named.
+    /// The source version that the operator specified.
     pub source_version: Option<String>,
-    /// Write even where the file is lost with the container that the program runs in.
+    /// Write even if the file is lost together with the container that the program runs in.
     pub allow_ephemeral: bool,
-    /// Opens the path where it is `-` (standard output) or a named pipe; `None` where the backup has to be
-    /// read again later, which needs a file.
+    /// Opens the path if it is `-` (standard output) or a named pipe; `None` if the backup has to
+    /// be read again later, which requires a file.
     pub stream: Option<OpenStream>,
 }
 
-/// Opens a stream. For a named pipe that waits for its reader.
+/// Opens a stream; for a named pipe, waits for its reader.
 pub type OpenStream = fn(&Path) -> io::Result<Box<dyn Write + Send>>;
 
 impl BackupTarget {
@@ -61,7 +61,7 @@ enum Message {
     Publish,
 }
 
-/// A backup being written. Dropped before [`BackupJob::finish`], it leaves no file behind.
+/// A backup being written. If it is dropped before [`BackupJob::finish`], no file remains.
 pub(crate) struct BackupJob {
     sender: Sender<Message>,
     thread: JoinHandle<Result<Option<Summary>, BackupError>>,
@@ -89,27 +89,27 @@ impl BackupJob {
         Self { sender, thread }
     }
 
-    /// Hands entries on, in ascending key order. A failed thread shows in [`Self::finish`] at the
-    /// latest; `false` says that it has ended.
+    /// Passes entries to the thread, in ascending key order. Returns `false` if the thread has
+    /// ended, whose error [`Self::finish`] returns.
     pub(crate) async fn push(&self, entries: Arc<Vec<Entry>>) -> bool {
         self.sender.send(Message::Entries(entries)).await.is_ok()
     }
 
-    /// Whether it failed already: a job that continues waits for [`Self::finish`].
+    /// Returns whether the thread has already failed: otherwise it waits for [`Self::finish`].
     pub(crate) fn has_failed(&self) -> bool {
         self.thread.is_finished()
     }
 
-    /// Nothing more comes: the file is completed and synced while the caller works on. It has no name yet.
+    /// Completes and syncs the file in the background; [`Self::finish`] gives it its name.
     pub(crate) async fn seal(&self, skipped_leased: u64) {
-        // When the thread has ended already, its own error says why.
+        // If the thread has ended, `finish` returns its error.
         drop(self.sender.send(Message::Seal { skipped_leased }).await);
     }
 
-    /// Gives up; what was written is removed when this returns.
+    /// Aborts the backup; the incomplete file is removed when this returns.
     pub(crate) async fn abandon(self) {
         drop(self.sender);
-        // The caller has a failure to report already.
+        // The caller already has an error to report.
         drop(self.thread.await);
     }
 
@@ -126,7 +126,7 @@ impl BackupJob {
     }
 }
 
-/// Writes what comes; `None` when it ends without [`Message::Publish`].
+/// Writes all received entries; returns `None` if the channel closes without [`Message::Publish`].
 fn write(
     mut writer: Writer,
     messages: &mut Receiver<Message>,

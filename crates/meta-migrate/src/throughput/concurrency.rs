@@ -1,18 +1,19 @@
-//! How many transactions are in flight: as many as the server takes.
+//! The adaptive limit on concurrent transactions.
 //!
-//! Writing starts with some and doubles their number while that brings more through, up to a limit. Then
-//! it stays with the best, and tries again from time to time: the server may have got busier or idler.
+//! The number in flight is doubled, up to a limit, while that increases the rate. Then it stays at
+//! the best value, and is tested again from time to time, because the load of the server may have
+//! changed.
 
 use std::time::{Duration, Instant};
 
-/// Transactions after which the rate is inspected.
+/// Number of transactions between two measurements of the rate.
 const WINDOW_TXNS: u32 = 48;
-/// Windows after which a settled run tries again.
+/// Number of windows after which a settled limit is tested again.
 const SETTLED_WINDOWS: u32 = 40;
-/// More in flight have to bring at least so much more through.
+/// Factor by which the rate must grow for a higher number in flight to be kept.
 const WORTH_IT: f64 = 1.05;
 
-/// A hill climber over the number in flight.
+/// Hill climbing over the number in flight.
 #[derive(Debug)]
 pub(crate) struct ConcurrencyLimit {
     limit: usize,
@@ -24,13 +25,13 @@ pub(crate) struct ConcurrencyLimit {
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum State {
-    /// The number before, and its transactions per second.
+    /// The previous number in flight and its transactions per second.
     Climbing(usize, f64),
     Settled(u32),
 }
 
 impl ConcurrencyLimit {
-    /// Begins with `first` in flight and never has more than `limit`.
+    /// Starts with `first` in flight and never allows more than `limit`.
     pub(crate) fn new(first: usize, limit: usize, now: Instant) -> Self {
         let limit = limit.max(1);
         Self {
@@ -42,12 +43,12 @@ impl ConcurrencyLimit {
         }
     }
 
-    /// How many transactions may be in flight now.
+    /// Returns how many transactions may be in flight.
     pub(crate) fn in_flight(&self) -> usize {
         self.in_flight
     }
 
-    /// A transaction has landed.
+    /// Counts a completed transaction.
     pub(crate) fn completed(&mut self, now: Instant) {
         self.completed += 1;
         if self.completed == WINDOW_TXNS {
@@ -75,7 +76,7 @@ impl ConcurrencyLimit {
                 self.state = State::Settled(0);
             }
             State::Settled(SETTLED_WINDOWS..) => {
-                // From below: the best may have become smaller as well.
+                // Restart below the current number: the best one may be smaller now.
                 self.in_flight = (self.in_flight / 2).max(1);
                 self.state = State::Climbing(self.in_flight, 0.0);
             }
@@ -88,7 +89,7 @@ impl ConcurrencyLimit {
 mod tests {
     use super::*;
 
-    /// Runs against a server that takes so many transactions a second with so many in flight.
+    /// Simulates a server whose `rate` maps the number in flight to transactions per second.
     fn settle(limit: usize, rate: impl Fn(usize) -> f64, windows: usize) -> ConcurrencyLimit {
         let mut now = Instant::now();
         let mut concurrency = ConcurrencyLimit::new(4, limit, now);
@@ -100,13 +101,13 @@ mod tests {
     }
 
     #[test]
-    fn it_climbs_to_what_the_server_takes_and_not_beyond() {
+    fn limit_settles_at_the_best_rate() {
         let rate = |in_flight: usize| 100.0 * in_flight.min(4) as f64;
         assert_eq!(settle(16, rate, 10).in_flight(), 4);
     }
 
     #[test]
-    fn it_never_goes_beyond_the_limit() {
+    fn limit_never_exceeds_the_maximum() {
         for limit in 1..7 {
             assert_eq!(
                 settle(limit, |in_flight| in_flight as f64, 10).in_flight(),
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn it_comes_down_when_the_server_gets_busier() {
+    fn limit_falls_when_the_server_gets_busier() {
         let mut concurrency = settle(16, |in_flight| in_flight as f64, 10);
         assert_eq!(concurrency.in_flight(), 16);
         for _ in 0..1_000 {

@@ -1,4 +1,4 @@
-//! Reads many keys: pages at one revision, with retries, progress and cancellation.
+//! Reads ranges in pages at one revision, with retries, progress and cancellation.
 
 use meta_store::Store;
 use meta_store::scan::{PageLimits, Scan};
@@ -10,7 +10,7 @@ use crate::error::{EngineErrorKind, while_doing};
 use crate::fingerprint::family_starts;
 use crate::retry::RetryingStore;
 
-/// Entries of a range at one revision, page by page.
+/// The entries of a range at one revision, page by page.
 pub(crate) struct Pages<'a, S: Store> {
     scan: Scan<RetryingStore<S>>,
     ctx: RunContext<'a>,
@@ -32,12 +32,12 @@ impl<'a, S: Store> Pages<'a, S> {
         Ok(Self { scan, ctx })
     }
 
-    /// How many keys are in the range at that revision, by etcd's own count.
+    /// Returns the number of keys in the range at that revision, as counted by etcd.
     pub(crate) fn keys(&self) -> u64 {
         self.scan.keys()
     }
 
-    /// The next entries, ascending; `None` at the end.
+    /// Returns the next page, in ascending order; `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<Vec<Entry>>, EngineErrorKind> {
         if let Some(signal) = self.ctx.stop.requested() {
             return Err(EngineErrorKind::Interrupted(signal));

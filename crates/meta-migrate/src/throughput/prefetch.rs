@@ -1,4 +1,4 @@
-//! Reads of many ranges: some are under way while the first of them is waited for.
+//! Reads many ranges, with several requests in flight.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use crate::background::Background;
 use crate::error::{EngineErrorKind, while_doing};
 use crate::retry::read;
 
-/// Requests under way together. Each of them alone takes hardly longer than the way there and back.
-const AT_ONCE: usize = 6;
+/// Concurrent requests. A single request takes little more than one network round trip.
+const IN_FLIGHT_MAX: usize = 6;
 
 /// Replies in the order of their requests.
 pub(crate) struct Prefetch<S: Store, Requests> {
@@ -34,12 +34,12 @@ impl<S: Store, Requests: Iterator<Item = RangeRequest>> Prefetch<S, Requests> {
         }
     }
 
-    /// The next reply; `None` behind the last. `what` is being done, should it fail.
+    /// Returns the next reply; `None` after the last. `what` describes the operation in errors.
     pub(crate) async fn next(
         &mut self,
         what: &str,
     ) -> Result<Option<RangeResponse>, EngineErrorKind> {
-        while self.in_flight.len() < AT_ONCE
+        while self.in_flight.len() < IN_FLIGHT_MAX
             && let Some(request) = self.requests.next()
         {
             let (store, retry_timeout) = (self.store.clone(), self.retry_timeout);
@@ -60,7 +60,7 @@ mod tests {
     use meta_testing::memory::{Fault, MemoryStore};
     use milvus_meta::entry::Entry;
 
-    const PATIENCE: Duration = Duration::from_millis(1);
+    const RETRY_TIMEOUT: Duration = Duration::from_millis(1);
 
     fn store() -> (MemoryStore, Vec<RangeRequest>) {
         let keys: Vec<String> = (0..20).map(|number| format!("k/{number:02}")).collect();
@@ -73,18 +73,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_reply_comes_in_the_order_of_the_requests() {
+    async fn prefetch_returns_replies_in_request_order() {
         let (store, requests) = store();
-        let mut ahead = Prefetch::new(&store, PATIENCE, requests.clone());
+        let mut replies = Prefetch::new(&store, RETRY_TIMEOUT, requests.clone());
         for request in requests {
-            let reply = ahead.next("reading").await.unwrap().unwrap();
+            let reply = replies.next("reading").await.unwrap().unwrap();
             assert_eq!(reply.entries[0].key, request.range.start);
         }
-        assert!(ahead.next("reading").await.unwrap().is_none());
+        assert!(replies.next("reading").await.unwrap().is_none());
     }
 
     #[tokio::test]
-    async fn a_failure_comes_in_the_place_of_its_reply() {
+    async fn prefetch_returns_a_failure_in_reply_order() {
         let (store, requests) = store();
         let denied = requests[3].range.clone();
         store.fault_when(move |request| {
@@ -96,11 +96,11 @@ mod tests {
                 Vec::new()
             }
         });
-        let mut ahead = Prefetch::new(&store, PATIENCE, requests);
+        let mut replies = Prefetch::new(&store, RETRY_TIMEOUT, requests);
         for _ in 0..3 {
-            assert!(ahead.next("reading").await.unwrap().is_some());
+            assert!(replies.next("reading").await.unwrap().is_some());
         }
-        let failure = ahead.next("reading").await.unwrap_err();
+        let failure = replies.next("reading").await.unwrap_err();
         assert!(
             matches!(failure, EngineErrorKind::Store { .. }),
             "{failure:?}"

@@ -1,9 +1,8 @@
-//! Reading back what was put while more is still being put.
+//! Read-back verification of staged keys while more are being written.
 //!
-//! Keys are put in ascending order and each of them once. So everything up to the last key before which
-//! no put is missing stands as it will stand in the end, unless another program writes, which etcd's
-//! revision shows afterwards. That part is read and compared; the pieces that are read are contiguous
-//! and cover the ranges that are written to.
+//! Keys are written in ascending order, each of them once. Everything up to the first gap is
+//! therefore final, unless another program writes, which etcd's revision shows afterwards. That
+//! part is read and compared in contiguous pieces that cover all ranges that are written to.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -22,45 +21,45 @@ use crate::throughput::prefetch::Prefetch;
 use crate::throughput::writer::{Batch, WriteStats, Writer};
 use crate::write::Write;
 
-/// What is read at once: about a page.
+/// Size of a piece: about a page.
 const PIECE_BYTES: usize = 2 << 20;
 const PIECE_KEYS: usize = 10_000;
 
-/// Keys that this run did not put that a reply may hold beside all that were.
+/// Keys that a reply may contain in addition to those written by this run.
 const OTHERS_AT_ONCE: usize = 1_000;
 
-/// Batches that were applied and wait to be read back: with more the writing waits.
+/// Applied batches that may wait for their read-back; when the channel is full, the writer waits.
 const BATCHES_WAITING: usize = 128;
 
 const READING_BACK: &str = "reading back";
 
-/// Which keys may stand in the ranges beside those that are put.
+/// Which other keys may exist in the ranges.
 #[derive(Debug, Clone)]
 pub(crate) enum Others {
-    /// Leased keys, and those that the filter counts as source.
+    /// Leased keys, and those that the filter classifies as source.
     Source(Box<Filter>),
-    /// Any.
+    /// Any key.
     Any,
 }
 
-/// Follows a writer that puts what is to be in some ranges.
+/// Reads back what a writer puts into a set of ranges.
 pub(crate) struct ReadBack<'a, S: Store> {
     store: &'a S,
     limits: &'a Limits,
     others: Others,
-    /// What is not yet compared of the ranges, ascending and apart from each other.
+    /// The parts of the ranges that are not compared yet; ascending and disjoint.
     ranges: VecDeque<KeyRange>,
-    /// Batches behind one that is not yet applied.
+    /// Batches that were applied before an earlier one.
     early: BTreeMap<u64, Vec<Write>>,
-    /// How many operations are applied without a gap.
+    /// Number of operations applied without a gap.
     applied: u64,
-    /// Those of them that are not yet compared.
+    /// The entries among them that are not compared yet.
     piece: VecDeque<(Bytes, Bytes)>,
     piece_bytes: usize,
 }
 
 impl<'a, S: Store> ReadBack<'a, S> {
-    /// Follows over `ranges`, ascending and apart from each other.
+    /// Starts a read-back of `ranges`, which are ascending and disjoint.
     pub(crate) fn new(
         store: &'a S,
         limits: &'a Limits,
@@ -79,11 +78,12 @@ impl<'a, S: Store> ReadBack<'a, S> {
         }
     }
 
-    /// Writes what the channel brings and reads it back; whether all of it is there as it was put, and
-    /// nothing that may not be. Where reading fails that is not known, and not so.
+    /// Writes everything from the channel and reads it back. Returns whether the ranges contain
+    /// exactly what was written and nothing else that is not allowed; `false` if the read-back
+    /// fails.
     ///
     /// # Errors
-    /// When the writing fails, at once.
+    /// Fails at once if a write fails.
     pub(crate) async fn along(
         self,
         writer: Writer<'_, S>,
@@ -94,7 +94,7 @@ impl<'a, S: Store> ReadBack<'a, S> {
         tokio::try_join!(writer.notifying(applied).run(writes), read_back)
     }
 
-    /// Compares until the writer has ended; `false` when anything is not as it was put.
+    /// Compares until the writer has finished; returns `false` at the first difference.
     async fn follow(mut self, mut batches: Receiver<Batch>) -> Result<bool, EngineErrorKind> {
         while let Some(Batch { from, writes }) = batches.recv().await {
             self.early.insert(from, writes);
@@ -120,7 +120,7 @@ impl<'a, S: Store> ReadBack<'a, S> {
         }
     }
 
-    /// Compares everything up to the last key that is known to be there.
+    /// Compares everything up to the last key of the piece.
     async fn compare_piece(&mut self) -> Result<bool, EngineErrorKind> {
         let Some((last, _)) = self.piece.back() else {
             return Ok(true);
@@ -145,20 +145,20 @@ impl<'a, S: Store> ReadBack<'a, S> {
         if !self.compare(parts).await? {
             return Ok(false);
         }
-        // What is left of it is in none of the ranges.
+        // Entries that are left belong to none of the ranges.
         let is_compared = self.piece.is_empty();
         self.piece.clear();
         self.piece_bytes = 0;
         Ok(is_compared)
     }
 
-    /// Nothing more is to be in the ranges.
+    /// Compares the rest of the ranges, which must contain no further written keys.
     async fn compare_rest(&mut self) -> Result<bool, EngineErrorKind> {
         let ranges = self.ranges.drain(..).collect();
         self.compare(ranges).await
     }
 
-    /// Whether ranges hold what was put there, and nothing else that may not be there.
+    /// Returns whether the ranges contain the written entries and nothing else that is not allowed.
     async fn compare(&mut self, ranges: Vec<KeyRange>) -> Result<bool, EngineErrorKind> {
         let limit = i64::try_from(self.piece.len() + OTHERS_AT_ONCE).unwrap_or(i64::MAX);
         let requests = ranges.clone().into_iter();
@@ -170,7 +170,7 @@ impl<'a, S: Store> ReadBack<'a, S> {
             loop {
                 let last = reply.entries.last().map(|entry| successor(&entry.key));
                 for entry in reply.entries {
-                    if !self.meet(&entry) {
+                    if !self.accepts(&entry) {
                         return Ok(false);
                     }
                 }
@@ -191,8 +191,8 @@ impl<'a, S: Store> ReadBack<'a, S> {
         Ok(true)
     }
 
-    /// Whether a key that is there is the next that was put, or may be there anyway.
-    fn meet(&mut self, entry: &Entry) -> bool {
+    /// Returns whether an entry is the next written one, or an allowed other one.
+    fn accepts(&mut self, entry: &Entry) -> bool {
         match self.piece.front() {
             Some((key, value)) if *key == entry.key => {
                 let is_as_put = *value == entry.value && entry.lease == 0;
@@ -235,10 +235,10 @@ mod tests {
 
     async fn follow(store: &MemoryStore, batches: Vec<Batch>) -> bool {
         let source = Filter::all_staged(RANGES.map(KeyRange::prefix).into());
-        follow_beside(Others::Source(Box::new(source)), store, batches).await
+        follow_with(Others::Source(Box::new(source)), store, batches).await
     }
 
-    async fn follow_beside(others: Others, store: &MemoryStore, batches: Vec<Batch>) -> bool {
+    async fn follow_with(others: Others, store: &MemoryStore, batches: Vec<Batch>) -> bool {
         let limits = Limits::default();
         let ranges = RANGES.map(KeyRange::prefix);
         let (sender, receiver) = channel(batches.len() + 1);
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_put_is_found_in_whatever_order_it_was_applied() {
+    async fn read_back_accepts_batches_in_any_order() {
         let store = store(&[&KEYS[..], &["c/of-another-family", "f/too"]].concat());
         let batches = [(2, 5), (5, 6), (0, 2)];
         let batches = batches.map(|(from, to)| batch(from, &KEYS[from..to]));
@@ -261,54 +261,54 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_batch_that_never_came_is_reported_missing() {
+    async fn read_back_reports_a_missing_batch() {
         let store = store(&KEYS);
         assert!(!follow(&store, vec![batch(0, &KEYS[..2]), batch(4, &KEYS[4..])]).await);
         assert!(!follow(&store, vec![batch(0, &KEYS[..4])]).await);
     }
 
     #[tokio::test]
-    async fn a_key_that_is_not_there_or_is_another_is_noticed() {
+    async fn read_back_reports_missing_and_changed_keys() {
         for key in KEYS {
             let store = store(&KEYS);
             store.change(|world| world.put(key.as_bytes(), b"other"));
             assert!(!follow(&store, vec![batch(0, &KEYS)]).await);
-            assert!(!follow_beside(Others::Any, &store, vec![batch(0, &KEYS)]).await);
+            assert!(!follow_with(Others::Any, &store, vec![batch(0, &KEYS)]).await);
             store.change(|world| world.delete(&KeyRange::single(key)));
             assert!(!follow(&store, vec![batch(0, &KEYS)]).await);
-            assert!(!follow_beside(Others::Any, &store, vec![batch(0, &KEYS)]).await);
+            assert!(!follow_with(Others::Any, &store, vec![batch(0, &KEYS)]).await);
         }
     }
 
     #[tokio::test]
-    async fn a_key_that_nobody_put_is_noticed() {
-        for stranger in ["a/1", "b/0", "b/21", "b/4", "d/0", "d/9", "e/1"] {
-            let store = store(&[&KEYS[..], &[stranger]].concat());
-            assert!(!follow(&store, vec![batch(0, &KEYS)]).await, "{stranger}");
-            assert!(follow_beside(Others::Any, &store, vec![batch(0, &KEYS)]).await);
+    async fn read_back_reports_unexpected_keys() {
+        for unexpected in ["a/1", "b/0", "b/21", "b/4", "d/0", "d/9", "e/1"] {
+            let store = store(&[&KEYS[..], &[unexpected]].concat());
+            assert!(!follow(&store, vec![batch(0, &KEYS)]).await, "{unexpected}");
+            assert!(follow_with(Others::Any, &store, vec![batch(0, &KEYS)]).await);
         }
     }
 
     #[tokio::test]
-    async fn a_put_beside_the_ranges_is_noticed() {
+    async fn read_back_reports_a_put_outside_its_ranges() {
         let keys = ["b/1", "c/1", "d/1"];
         assert!(!follow(&store(&keys), vec![batch(0, &keys)]).await);
     }
 
     #[tokio::test]
-    async fn among_many_others_what_was_put_is_found() {
+    async fn read_back_finds_puts_among_many_other_keys() {
         let others: Vec<String> = (0..5_000)
             .map(|number| format!("b/1/{number:04}"))
             .collect();
         let keys: Vec<&str> = others.iter().map(String::as_str).chain(KEYS).collect();
         let store = store(&keys);
-        assert!(follow_beside(Others::Any, &store, vec![batch(0, &KEYS)]).await);
+        assert!(follow_with(Others::Any, &store, vec![batch(0, &KEYS)]).await);
         store.change(|world| world.put(b"b/3", b"other"));
-        assert!(!follow_beside(Others::Any, &store, vec![batch(0, &KEYS)]).await);
+        assert!(!follow_with(Others::Any, &store, vec![batch(0, &KEYS)]).await);
     }
 
     #[tokio::test]
-    async fn much_is_compared_in_pieces() {
+    async fn read_back_compares_many_keys_in_pieces() {
         let keys: Vec<String> = (0..25_000).map(|number| format!("b/{number:06}")).collect();
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         let store = store(&keys);

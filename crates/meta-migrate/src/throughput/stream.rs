@@ -1,5 +1,5 @@
-//! From a blocking thread to the async side, chunk by chunk: encoding and file reading continue while
-//! requests are in flight, and memory stays bounded.
+//! Streams items from a blocking thread to async code in chunks, so that encoding and file reading
+//! continue while requests are in flight, and memory stays bounded.
 
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
@@ -8,17 +8,17 @@ use crate::error::EngineErrorKind;
 const CHUNK: usize = 512;
 const CHUNKS_AHEAD: usize = 4;
 
-/// Nobody listens any more, or an error was sent: the thread should end.
+/// The receiver is closed or an error was sent: the thread should return.
 pub(crate) struct Ended;
 
-/// Where the blocking thread puts its items.
+/// The sending side of a stream, for the blocking thread.
 pub(crate) struct Sink<T> {
     sender: Sender<Result<Vec<T>, EngineErrorKind>>,
     chunk: Vec<T>,
 }
 
 impl<T> Sink<T> {
-    /// Sends an item on, or an error, which ends the stream.
+    /// Sends an item, or an error, which ends the stream.
     pub(crate) fn push(&mut self, item: Result<T, EngineErrorKind>) -> Result<(), Ended> {
         match item {
             Ok(item) => self.chunk.push(item),
@@ -44,8 +44,8 @@ impl<T> Sink<T> {
     }
 }
 
-/// Runs `produce` on a blocking thread and returns what it pushes, in chunks. A thread that panicked does
-/// not look like one that came to its end: what is missing would be taken for what is not there.
+/// Runs `produce` on a blocking thread and returns what it pushes, in chunks. A panic of the thread
+/// is sent as an error: a truncated stream must not look like a complete one.
 pub(crate) fn feed<T: Send + 'static>(
     produce: impl FnOnce(&mut Sink<T>) -> Result<(), Ended> + Send + 'static,
 ) -> Receiver<Result<Vec<T>, EngineErrorKind>> {
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn everything_comes_in_its_order_and_then_the_end() {
+    async fn stream_yields_all_items_in_order() {
         let mut items = feed(|sink| (0..3000).try_for_each(|item| sink.push(Ok(item))));
         let mut seen = Vec::new();
         while let Some(chunk) = items.recv().await {
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_thread_that_panics_is_no_end_of_the_stream() {
+    async fn stream_reports_a_panic_of_its_thread() {
         let mut items = feed(|sink| {
             (0..3000).try_for_each(|item| {
                 assert!(item < 2000, "on purpose");
@@ -98,7 +98,7 @@ mod tests {
             match items.recv().await {
                 Some(Ok(chunk)) => seen += chunk.len(),
                 Some(Err(failure)) => break failure,
-                None => unreachable!("the stream seems whole after {seen} items"),
+                None => unreachable!("the stream ended without an error after {seen} items"),
             }
         };
         assert!(matches!(failure, EngineErrorKind::Worker(_)), "{failure:?}");

@@ -1,4 +1,4 @@
-//! The transform on a separate thread, while what it transforms is still being read.
+//! The transform on a separate thread, while the source is still being read.
 
 use std::sync::Arc;
 
@@ -12,14 +12,14 @@ use milvus_meta::transform::{Migration, Options, Source};
 
 use crate::error::EngineErrorKind;
 
-/// What became of the entries.
+/// The result of the transform.
 pub(crate) struct Transformed {
     pub(crate) layout: Layout,
     pub(crate) evidence: Vec<String>,
     pub(crate) migration: Migration,
 }
 
-/// A transform under way.
+/// A transform in progress.
 pub(crate) struct TransformJob {
     sender: Sender<Arc<Vec<Entry>>>,
     thread: JoinHandle<Transformed>,
@@ -42,13 +42,13 @@ impl TransformJob {
         Self { sender, thread }
     }
 
-    /// Hands entries on.
+    /// Passes entries to the thread.
     pub(crate) async fn push(&self, entries: Arc<Vec<Entry>>) {
-        // It only ends before us by a panic, which `finish` reports.
+        // The thread ends early only by a panic, which `finish` reports.
         drop(self.sender.send(entries).await);
     }
 
-    /// Nothing more comes.
+    /// Waits for the transform of everything that was pushed.
     pub(crate) async fn finish(self) -> Result<Transformed, EngineErrorKind> {
         drop(self.sender);
         self.thread

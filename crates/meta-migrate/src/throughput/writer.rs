@@ -1,8 +1,9 @@
-//! The writer: puts and deletes in guarded transactions, several in flight.
+//! Writes puts and deletes in guarded transactions, several in flight.
 //!
-//! Only operations that may be applied twice come here, so a transaction whose reply was lost is sent
-//! again: it is taken for neither applied nor refused before etcd shows it. The guards make that safe: a transaction that arrives late, after the lock has gone or the
-//! journal has moved, is refused by etcd itself.
+//! Only idempotent operations are written here, so a transaction whose reply was lost is sent
+//! again; it counts neither as applied nor as rejected until etcd's answer shows which. The guards
+//! make this safe: etcd itself rejects a transaction that arrives after the lock was lost or the
+//! journal advanced.
 
 use std::collections::VecDeque;
 use std::ops::AddAssign;
@@ -22,17 +23,17 @@ use crate::shutdown::CancelToken;
 use crate::throughput::concurrency::ConcurrencyLimit;
 use crate::write::{self, Held, Write};
 
-/// What a stretch of writing did.
+/// Statistics of a series of writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct WriteStats {
     /// Operations applied.
     pub(crate) ops: u64,
-    /// Transactions that wrote: each has moved the store's revision by one, or by more where a reply was
-    /// lost and it was sent again.
+    /// Transactions that wrote something. Each has advanced etcd's revision by one, or by more if
+    /// its reply was lost and it was sent again.
     pub(crate) txns: u64,
-    /// Keys that they deleted. What one deleted whose reply was lost is not among them.
+    /// Keys that they deleted, except by transactions whose reply was lost.
     pub(crate) deleted: u64,
-    /// How many transactions were in flight in the end, where their number was adapted.
+    /// The number in flight at the end, if it was adapted.
     pub(crate) in_flight: Option<usize>,
 }
 
@@ -45,15 +46,15 @@ impl AddAssign for WriteStats {
     }
 }
 
-/// What a server takes unless it was told otherwise.
+/// etcd's default for `--max-txn-ops`.
 const TXN_OPS_USUAL: usize = 128;
 
-/// Conditions that the guards take of a transaction, which a server counts as it counts operations.
+/// Comparisons used by the guards; etcd counts them against the same limit as operations.
 const GUARDS: usize = 5;
 
 impl Limits {
-    /// For deletes of ranges, after this was written: one range a transaction, so that the server stays
-    /// responsive to others, and as many in flight as it took before.
+    /// Returns the limits for deleting ranges: one range per transaction, so that the server stays
+    /// responsive to other clients, and as many in flight as the writes before.
     pub(crate) fn for_deletes(self, after: WriteStats) -> Self {
         Self {
             txn_ops_max: 1,
@@ -63,7 +64,7 @@ impl Limits {
     }
 }
 
-/// The writes of one transaction, with the place of the first among all that came.
+/// The writes of one transaction, and the position of the first among all writes.
 #[derive(Debug)]
 pub(crate) struct Batch {
     pub(crate) from: u64,
@@ -72,20 +73,20 @@ pub(crate) struct Batch {
 
 type Sent = (Batch, Result<TxnResponse, StoreError>);
 
-/// Writes everything that comes out of `chunks`, in no particular order.
+/// Writes everything from a channel, in no particular order.
 pub(crate) struct Writer<'a, S: Store> {
     store: &'a S,
     guards: Guards<'a, S>,
     limits: Limits,
     stop: &'a CancelToken,
     observer: &'a dyn Observer,
-    /// The revision at which was read what writes with a precondition rely on.
+    /// The revision at which the ranges of conditional writes were read.
     read_at: i64,
     waiting: VecDeque<Write>,
     again: VecDeque<Batch>,
-    /// How many operations were taken into batches.
+    /// Number of operations put into batches.
     taken: u64,
-    /// Gets every batch that was applied.
+    /// Receives every batch after it was applied.
     applied: Option<Sender<Batch>>,
     in_flight: JoinSet<Sent>,
     concurrency: ConcurrencyLimit,
@@ -121,30 +122,30 @@ impl<'a, S: Store> Writer<'a, S> {
         }
     }
 
-    /// Hands every batch on when it was applied, in whatever order that happens. A full channel slows the
-    /// writing down; a closed one does not matter.
+    /// Sends every applied batch to `applied`, in any order. A full channel slows the writer down;
+    /// a closed one is ignored.
     pub(crate) fn notifying(mut self, applied: Sender<Batch>) -> Self {
         self.applied = Some(applied);
         self
     }
 
-    /// Says at which revision the keys were read that must be unchanged.
+    /// Sets the revision at which the keys that must be unchanged were read.
     pub(crate) fn read_at(mut self, revision: i64) -> Self {
         self.read_at = revision;
         self
     }
 
-    /// Writes a handful of operations.
+    /// Writes a small number of operations.
     pub(crate) async fn write_all(self, writes: Vec<Write>) -> Result<WriteStats, EngineErrorKind> {
         let (sender, receiver) = tokio::sync::mpsc::channel(1);
-        // The channel has room for the one chunk, so this neither waits nor fails.
+        // The channel has capacity for the only chunk, so this neither waits nor fails.
         drop(sender.try_send(Ok(writes)));
         drop(sender);
         self.run(receiver).await
     }
 
-    /// Writes what the channel brings until it closes. On any failure the transactions in flight are
-    /// waited for, so that nothing of ours is applied after the return.
+    /// Writes everything from the channel until it closes. After a failure, waits for the
+    /// transactions in flight, so that none of them is applied after the return.
     pub(crate) async fn run(
         mut self,
         mut chunks: Receiver<Result<Vec<Write>, EngineErrorKind>>,
@@ -179,7 +180,7 @@ impl<'a, S: Store> Writer<'a, S> {
         }
     }
 
-    /// The next batch within the limits; `None` when nothing is left to send.
+    /// Returns the next batch within the limits; `None` if nothing is left to send.
     async fn next_batch(
         &mut self,
         chunks: &mut Receiver<Result<Vec<Write>, EngineErrorKind>>,
@@ -190,7 +191,8 @@ impl<'a, S: Store> Writer<'a, S> {
         let mut writes = Vec::with_capacity(self.limits.txn_ops_max.min(TXN_OPS_USUAL));
         let mut bytes = 0;
         let (mut ranges, mut end) = (0, None);
-        // At least one write goes with the guards, whatever the server says to that.
+        // At least one write accompanies the guards, even if the server then rejects the
+        // transaction.
         let ranges_max = self.limits.txn_ops_max.saturating_sub(GUARDS).max(1);
         while writes.len() < self.limits.txn_ops_max {
             let Some(write) = self.waiting.pop_front() else {
@@ -243,7 +245,7 @@ impl<'a, S: Store> Writer<'a, S> {
                 Ok(())
             }
             Ok(response) => {
-                self.refused(&batch).await?;
+                self.rejected(&batch).await?;
                 let response = TxnResponse {
                     wrote: true,
                     ..response
@@ -270,10 +272,10 @@ impl<'a, S: Store> Writer<'a, S> {
         }
     }
 
-    /// Finds out why a transaction was refused. That is no failure where an earlier attempt, whose reply was
-    /// lost, was applied: its own changes are then what the next one was refused for.
-    async fn refused(&self, batch: &Batch) -> Result<(), EngineErrorKind> {
-        let doing = || while_doing("finding out why a write was refused");
+    /// Finds out why a transaction was rejected. That is no failure if an earlier attempt, whose
+    /// reply was lost, was applied: the next attempt is then rejected because of its own changes.
+    async fn rejected(&self, batch: &Batch) -> Result<(), EngineErrorKind> {
+        let doing = || while_doing("finding out why a write was rejected");
         let retry_timeout = self.limits.retry_timeout;
         if let Some(failure) = self.guards.diagnose(retry_timeout).await.map_err(doing())? {
             return Err(failure);
@@ -290,12 +292,13 @@ impl<'a, S: Store> Writer<'a, S> {
                 revision: self.read_at,
                 what,
             }),
-            // A component came and went: its key is gone again, but our write was refused.
+            // A component registered and ended: its key no longer exists, but the write was
+            // rejected.
             Held::Unchanged => Err(EngineErrorKind::Intruder(Vec::new())),
         }
     }
 
-    /// Splits a batch that the server finds too large and continues with smaller ones.
+    /// Splits a batch that is too large for the server and continues with smaller ones.
     fn adapt(&mut self, batch: Batch, error: StoreError) -> Result<(), EngineErrorKind> {
         let Batch { from, mut writes } = batch;
         match error.kind {
