@@ -1,7 +1,8 @@
 //! Generates the types of the stored messages from the frozen schemas below `proto/`.
 //!
-//! The schemas describe bytes that exist in the field: a changed number there would read old metadata
-//! wrongly. So each file's SHA-256 stands in `proto/HASHES`, and the build fails when one differs.
+//! The schemas describe bytes in existing installations: with a changed number, old metadata would
+//! be decoded wrongly. The SHA-256 of each file is in `proto/HASHES`, and the build fails if one
+//! differs.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -19,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for (file, hash) in &frozen {
         check(file, hash)?;
     }
-    refuse_unlisted(&frozen)?;
+    reject_unlisted(&frozen)?;
 
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     let descriptors = protox::compile(frozen.keys(), [ROOT])?;
@@ -31,7 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The list of frozen files: `<sha-256>  <path below proto/>`, as `sha256sum` writes it.
+/// Returns the frozen files, listed as `<sha-256>  <path below proto/>`, the format of `sha256sum`.
 fn frozen_files() -> Result<BTreeMap<String, String>, Box<dyn Error>> {
     let list = fs::read_to_string(Path::new(ROOT).join("HASHES"))?;
     list.lines()
@@ -56,15 +57,15 @@ fn check(file: &str, expected: &str) -> Result<(), Box<dyn Error>> {
     }
     Err(format!(
         "proto/{file} is frozen, and it changed: its SHA-256 is {found}, proto/HASHES has {expected}. \
-         It describes metadata that already exists in the field. Way out: undo the change \
-         (`git checkout proto/{file}`); for another version of Milvus add a new folder beside it; \
+         It describes metadata in existing installations. Undo the change \
+         (`git checkout proto/{file}`); for another version of Milvus, add a new folder; \
          only if the schema was wrong, correct it and update its line in proto/HASHES."
     )
     .into())
 }
 
-/// A schema that nobody listed would not be frozen.
-fn refuse_unlisted(frozen: &BTreeMap<String, String>) -> Result<(), Box<dyn Error>> {
+/// Rejects unlisted schemas, which would not be frozen.
+fn reject_unlisted(frozen: &BTreeMap<String, String>) -> Result<(), Box<dyn Error>> {
     for folder in fs::read_dir(ROOT)? {
         let folder = folder?.path();
         if !folder.is_dir() {

@@ -1,6 +1,4 @@
-//! Plans a migration in memory: one 2.1 collection becomes 2.2 records, without etcd.
-//!
-//! `cargo run -p milvus-meta --example plan_in_memory`
+//! Plans a migration in memory, from one 2.1 collection to 2.2 records, without etcd.
 
 #![allow(clippy::print_stdout, reason = "an example shows its result")]
 

@@ -1,11 +1,12 @@
-//! What an instance holds, as users speak of it: collections with their fields, partitions and indexes, segments,
-//! aliases, load states, channels and sessions.
+//! The objects of an instance in the users' terms: collections with their fields, partitions and
+//! indexes, segments, aliases, load states, channels and sessions.
 //!
-//! [`Reader`] takes the entries of either layout, in any order; [`Catalog`] is the result. Collections read the same
-//! in all three forms. Nothing is judged here: an object whose collection is gone is listed as well, and a value that
-//! cannot be decoded is named in [`Catalog::unreadable`].
+//! [`Reader`] reads the entries of either layout, in any order; [`Catalog`] is the result.
+//! Collections look the same in all three forms. Nothing is checked: an object without collection
+//! is listed as well, and a value that cannot be decoded is listed in [`Catalog::unreadable`].
 //!
-//! Ids serialize as text, because they exceed the numbers that JSON readers keep exact; times serialize as RFC 3339.
+//! Ids are serialized as text, because JSON readers lose precision of large numbers; times are
+//! serialized as RFC 3339.
 
 mod channels;
 mod collections;

@@ -1,9 +1,9 @@
-//! What stored values mean: reads 2.1 records, writes 2.2 records, edits those that keep their type,
-//! and describes any known record.
+//! Reads 2.1 records, writes 2.2 records, patches records that keep their type, and describes any
+//! known record.
 //!
-//! Tombstones (three bytes that are no protobuf) are the caller's to check first:
-//! [`keys::is_tombstone`](crate::keys::is_tombstone). A value that does not change is never decoded and
-//! encoded again: it stays raw bytes.
+//! The caller checks for tombstones (three bytes that are not protobuf) first:
+//! [`keys::is_tombstone`](crate::keys::is_tombstone). A value that does not change is never decoded
+//! and encoded again: its raw bytes are kept.
 
 pub mod patch;
 pub mod v2_1;

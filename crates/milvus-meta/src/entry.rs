@@ -1,29 +1,29 @@
-//! One key of etcd with its value.
+//! An etcd key with its value.
 
 use bytes::Bytes;
 
 use crate::keys::is_tombstone;
 
-/// A key and its value, with what etcd knows about them.
+/// A key and its value, with their revisions and lease.
 ///
-/// Entries of a page or a block share its memory, which is given back with the last of them: whoever
-/// keeps a few of many copies what is to be kept.
+/// Entries of a page or a block share its memory, which is freed with the last of them: copy the
+/// data of an entry that is kept for long.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Entry {
     /// The complete key.
     pub key: Bytes,
     /// The raw value; may be empty.
     pub value: Bytes,
-    /// The revision at which the key appeared; 0 where unknown (read from a backup).
+    /// The revision at which the key was created; 0 if unknown (read from a backup).
     pub create_revision: i64,
-    /// The revision of the last change; 0 where unknown.
+    /// The revision of the last change; 0 if unknown.
     pub mod_revision: i64,
     /// The lease of the key; 0 for none.
     pub lease: i64,
 }
 
 impl Entry {
-    /// An entry without revisions and lease.
+    /// Creates an entry without revisions and lease.
     #[must_use]
     pub fn new(key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
         Self {
@@ -33,14 +33,14 @@ impl Entry {
         }
     }
 
-    /// Whether the value is the tombstone of a dropped object.
+    /// Returns whether the value is the tombstone of a dropped object.
     #[must_use]
     pub fn is_tombstone(&self) -> bool {
         is_tombstone(&self.value)
     }
 }
 
-/// A key as text for users: itself where it is printable, escaped where it is not.
+/// Returns a key as text for users, escaped if it is not printable.
 #[must_use]
 pub fn printable(key: &[u8]) -> String {
     match std::str::from_utf8(key) {

@@ -1,4 +1,4 @@
-//! Findings: what the user has to know about the metadata before it is migrated.
+//! Findings: problems and notices about the metadata for the user.
 
 use std::cmp::Ordering;
 
@@ -6,57 +6,57 @@ use serde::{Deserialize, Serialize};
 
 use crate::entry::printable;
 
-/// How bad a finding is. The order is the order in which findings are shown.
+/// The severity of a finding, in the order in which findings are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// The metadata cannot be migrated as it is.
+    /// The metadata cannot be migrated in its current state.
     Error,
     /// The migration continues, but something is lost or behaves differently afterwards.
     Warning,
-    /// Worth knowing.
+    /// For information.
     Notice,
 }
 
-/// One finding.
+/// A finding.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
-    /// How bad it is.
+    /// The severity.
     pub severity: Severity,
     /// A stable code in kebab-case, for scripts.
     pub code: String,
-    /// The complete key concerned, printable; empty when the finding concerns no single key.
+    /// The complete key, printable; empty if the finding is not about a single key.
     pub key: String,
-    /// What it is and what it means for the user.
+    /// What was found and what it means for the user.
     pub message: String,
 }
 
 impl Finding {
-    /// Whether it is an error of one record, which can be left out.
+    /// Returns whether this is an error of a single record, which can be skipped.
     #[must_use]
     pub fn is_broken_record(&self) -> bool {
         self.is_error() && self.message.contains("--on-broken-record skip")
     }
 
-    /// An error: the metadata cannot be migrated as it is.
+    /// Creates an error: the metadata cannot be migrated in its current state.
     #[must_use]
     pub fn error(code: &'static str, key: &[u8], message: impl Into<String>) -> Self {
         Self::new(Severity::Error, code, key, message)
     }
 
-    /// A warning: something is lost or behaves differently afterwards.
+    /// Creates a warning: something is lost or behaves differently afterwards.
     #[must_use]
     pub fn warning(code: &'static str, key: &[u8], message: impl Into<String>) -> Self {
         Self::new(Severity::Warning, code, key, message)
     }
 
-    /// A notice: worth knowing.
+    /// Creates a notice, for information.
     #[must_use]
     pub fn notice(code: &'static str, key: &[u8], message: impl Into<String>) -> Self {
         Self::new(Severity::Notice, code, key, message)
     }
 
-    /// Whether it keeps the metadata from being migrated.
+    /// Returns whether the finding prevents a migration.
     #[must_use]
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error

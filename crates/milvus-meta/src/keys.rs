@@ -1,12 +1,12 @@
 //! The key map: every key family of the 2.1 and 2.2 layouts, relative to the meta root.
 //!
-//! [`Family::of`] sorts a key into its family by its exact prefix; [`Key::parse`] reads the ids and
-//! names out of it. Both are total: what is not known is [`Family::Other`] and [`Key::Unknown`],
-//! which are values, not errors, because a migration must carry what it does not know. Ids are signed
-//! 64-bit decimal ASCII without padding; a key that spells one differently is unknown, so that
-//! rendering a parsed key always gives back the very bytes.
+//! [`Family::of`] determines the family of a key from its exact prefix; [`Key::parse`] reads its
+//! ids and names. Both accept every key: unknown ones are [`Family::Other`] and [`Key::Unknown`],
+//! which are values and not errors, because a migration must keep keys that it does not know. Ids
+//! are signed 64-bit decimal ASCII without padding; a key with another spelling is unknown, so that
+//! rendering a parsed key always returns the same bytes.
 //!
-//! Two layouts share names that differ in little: `root-coord/segment-index/` (2.1: collection, index,
+//! The two layouts have similar names: `root-coord/segment-index/` (2.1: collection, index,
 //! partition, segment) and `segment-index/` (2.2: collection, partition, segment, build);
 //! `queryCoord-…` (2.1) and `querycoord-…` (2.2). Keys are case-sensitive.
 

@@ -1,10 +1,10 @@
-//! Detects which layout is in etcd, from the keys and not from what the user typed.
+//! Detects the metadata layout in etcd from the keys, independent of the user's input.
 //!
-//! Some families belong to one layout alone. Others are written by 2.1 but may stay behind on a 2.2
-//! cluster, or are still read by 2.2 (collections, aliases, replicas), so they count as 2.1 only where
-//! nothing counts as 2.2. What a running 2.2 writes beside any metadata (channel checkpoints, resource
-//! groups, its default database) is a trace: evidence that 2.2 ran, and of neither layout. Users, roles
-//! and the data coordinator's keys are the same in both.
+//! Some families belong to only one layout. Others are written by 2.1 but may remain on a 2.2
+//! cluster, or are still read by 2.2 (collections, aliases, replicas), so they only count as 2.1 if
+//! nothing counts as 2.2. Keys that a running 2.2 writes whatever the layout (channel checkpoints,
+//! resource groups, its default database) are traces: evidence that 2.2 ran, but of neither layout.
+//! Users, roles and the data coordinator's keys are the same in both layouts.
 
 use std::collections::BTreeMap;
 
@@ -15,10 +15,10 @@ use crate::entry::{Entry, printable};
 use crate::keys::{Evidence, Family, Key, MetaRoot, Object};
 use crate::plural::counted;
 
-/// Number of collections that a message names.
+/// Maximum number of collections listed in a message.
 const NAMES_MAX: usize = 5;
 
-/// Which layout the keys really show.
+/// The layout that the keys show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Layout {
     /// Milvus 2.1.x.
@@ -27,7 +27,7 @@ pub enum Layout {
     /// Milvus 2.2.x and later.
     #[serde(rename = "2.2")]
     V2_2,
-    /// Both, without a journal that explains it.
+    /// Both layouts, without a journal that explains it.
     #[serde(rename = "mixed")]
     Mixed,
     /// 2.1 intact, with 2.2 keys staged by an unfinished run.
@@ -39,7 +39,7 @@ pub enum Layout {
 }
 
 impl Layout {
-    /// The name used in reports.
+    /// Returns the name used in reports.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -52,10 +52,10 @@ impl Layout {
     }
 }
 
-/// Takes entries one by one, in any order, and determines the layout.
+/// Determines the layout from entries, which are added one by one in any order.
 ///
-/// It knows nothing of journals: an unfinished run, whose journal explains both layouts side by side,
-/// shows as [`Layout::Mixed`].
+/// It does not know the journal: an unfinished run, whose journal explains keys of both layouts,
+/// appears as [`Layout::Mixed`].
 #[derive(Debug, Clone)]
 pub struct LayoutDetector {
     root: MetaRoot,
@@ -64,15 +64,15 @@ pub struct LayoutDetector {
     v2_2: BTreeMap<Family, u64>,
     leftovers: BTreeMap<Family, u64>,
     traces: BTreeMap<Family, u64>,
-    /// The first records of families that 2.1 alone has, by name.
+    /// The first records of families that only 2.1 has, by name.
     records: Vec<String>,
-    /// Collections that have their partitions and fields in their own record.
+    /// Collections whose record contains their partitions and fields.
     embedded: Named,
     /// Collections in the form that 2.2 writes.
     split: Named,
 }
 
-/// Collections: how many, and the first names with their ids.
+/// The number of collections, and the names and ids of the first ones.
 #[derive(Debug, Clone, Default)]
 struct Named {
     count: u64,
@@ -87,7 +87,7 @@ impl Named {
         }
     }
 
-    /// `2 collections: "a" (1), "b" (2)`.
+    /// Formats the collections, such as `2 collections in the form of 2.2: "a" (1), "b" (2)`.
     fn text(&self, form: &str) -> Option<String> {
         if self.count == 0 {
             return None;
@@ -113,8 +113,8 @@ impl Named {
     }
 }
 
-/// What one key says.
-enum Speaks {
+/// The layout that a key indicates.
+enum Sign {
     V2_1,
     Leftover,
     V2_2,
@@ -123,7 +123,7 @@ enum Speaks {
 }
 
 impl LayoutDetector {
-    /// Creates a detector that has seen nothing yet.
+    /// Creates a detector without entries.
     #[must_use]
     pub fn new(root: MetaRoot) -> Self {
         Self {
@@ -139,7 +139,7 @@ impl LayoutDetector {
         }
     }
 
-    /// Takes one entry; entries outside the meta root say nothing.
+    /// Adds an entry; entries outside the meta root are ignored.
     pub fn push(&mut self, entry: &Entry) {
         let Some(relative) = self.root.strip(&entry.key) else {
             return;
@@ -148,22 +148,22 @@ impl LayoutDetector {
         self.push_known(self.last, entry);
     }
 
-    /// As [`Self::push`], for an entry below the meta root whose family is known already.
+    /// Like [`Self::push`], for an entry below the meta root whose family is known.
     pub(crate) fn push_known(&mut self, family: Family, entry: &Entry) {
-        let evidence = match self.speaks(family, entry) {
-            Speaks::V2_1 => {
+        let evidence = match self.classify(family, entry) {
+            Sign::V2_1 => {
                 self.note_record(entry);
                 &mut self.v2_1
             }
-            Speaks::Leftover => &mut self.leftovers,
-            Speaks::V2_2 => &mut self.v2_2,
-            Speaks::Trace => &mut self.traces,
-            Speaks::Nothing => return,
+            Sign::Leftover => &mut self.leftovers,
+            Sign::V2_2 => &mut self.v2_2,
+            Sign::Trace => &mut self.traces,
+            Sign::Nothing => return,
         };
         *evidence.entry(family).or_default() += 1;
     }
 
-    /// Returns the layout that the entries so far show.
+    /// Returns the layout of the entries added so far.
     #[must_use]
     pub fn layout(&self) -> Layout {
         match (self.v2_1.is_empty(), self.v2_2.is_empty()) {
@@ -171,19 +171,19 @@ impl LayoutDetector {
             (true, false) => Layout::V2_2,
             (false, true) => Layout::V2_1,
             (true, true) if !self.leftovers.is_empty() => Layout::V2_1,
-            // A 2.2.9 or later without any collection.
+            // 2.2.9 or later without collections.
             (true, true) if self.traces.contains_key(&Family::Database) => Layout::V2_2,
             (true, true) => Layout::Empty,
         }
     }
 
-    /// Whether only families count that both layouts have, or leave behind.
+    /// Returns whether all evidence is from families that both layouts have or that remain on 2.2.
     #[must_use]
     pub fn is_only_leftovers(&self) -> bool {
         self.v2_1.is_empty() && self.v2_2.is_empty()
     }
 
-    /// Returns what counts for which layout, for messages.
+    /// Returns the evidence for each layout, for messages.
     #[must_use]
     pub fn evidence(&self) -> Vec<String> {
         let mut all = lines("2.1", &self.v2_1);
@@ -195,7 +195,7 @@ impl LayoutDetector {
         all
     }
 
-    /// The records that 2.1 alone has, by name; `None` where there are none.
+    /// Returns the names of the records that only 2.1 has; `None` if there are none.
     fn records_of_2_1(&self) -> Option<String> {
         let all: u64 = self.v2_1.values().sum();
         let hidden = all.saturating_sub(self.records.len() as u64);
@@ -226,14 +226,14 @@ impl LayoutDetector {
         self.records.push(record);
     }
 
-    /// Returns the collections that have their partitions and fields in their own record, as 2.1 writes
-    /// them, with names; `None` where there are none.
+    /// Returns the names of the collections whose record contains their partitions and fields, as
+    /// 2.1 writes them; `None` if there are none.
     #[must_use]
     pub fn collections_of_2_1(&self) -> Option<String> {
         self.embedded.text("2.1")
     }
 
-    /// Returns what only a running 2.2 leaves, a line a family.
+    /// Returns the traces of a running 2.2, one line per family.
     #[must_use]
     pub fn traces(&self) -> Vec<String> {
         let families = self.traces.iter();
@@ -242,31 +242,31 @@ impl LayoutDetector {
             .collect()
     }
 
-    fn speaks(&mut self, family: Family, entry: &Entry) -> Speaks {
+    fn classify(&mut self, family: Family, entry: &Entry) -> Sign {
         let is_tombstone = entry.is_tombstone();
         match family.evidence() {
             Evidence::V2_2 => {
                 if family == Family::DatabaseCollection && !is_tombstone {
-                    self.name(entry);
+                    self.add_collection(entry);
                 }
-                Speaks::V2_2
+                Sign::V2_2
             }
-            Evidence::Trace => Speaks::Trace,
-            Evidence::V2_1 if is_tombstone => Speaks::Leftover,
-            Evidence::V2_1 => Speaks::V2_1,
+            Evidence::Trace => Sign::Trace,
+            Evidence::V2_1 if is_tombstone => Sign::Leftover,
+            Evidence::V2_1 => Sign::V2_1,
             Evidence::V2_1Leftover if family == Family::Collection && !is_tombstone => {
-                self.name(entry)
+                self.add_collection(entry)
             }
-            Evidence::V2_1Leftover => Speaks::Leftover,
-            Evidence::Both => Speaks::Nothing,
+            Evidence::V2_1Leftover => Sign::Leftover,
+            Evidence::Both => Sign::Nothing,
         }
     }
 
-    /// Notes a collection by name. Its record is 2.2's when its partitions and fields have moved out, and
-    /// may be either's otherwise.
-    fn name(&mut self, entry: &Entry) -> Speaks {
+    /// Adds a collection by name. A record without partitions and fields is from 2.2; one with them
+    /// may be from either version.
+    fn add_collection(&mut self, entry: &Entry) -> Sign {
         let Some(record) = Record::read(&entry.value) else {
-            return Speaks::Leftover;
+            return Sign::Leftover;
         };
         let relative = self.root.strip(&entry.key).unwrap_or_default();
         let key = Key::parse(relative);
@@ -278,12 +278,12 @@ impl LayoutDetector {
         };
         if record.is_embedded {
             self.embedded.add(&record.name, id);
-            Speaks::Leftover
+            Sign::Leftover
         } else if entry.value.is_empty() {
-            Speaks::Leftover
+            Sign::Leftover
         } else {
             self.split.add(&record.name, id);
-            Speaks::V2_2
+            Sign::V2_2
         }
     }
 }
@@ -295,15 +295,15 @@ fn lines(version: &str, families: &BTreeMap<Family, u64>) -> Vec<String> {
         .collect()
 }
 
-/// What matters of a collection record.
+/// The relevant parts of a collection record.
 struct Record {
     name: String,
-    /// It holds partitions, fields, or references to indexes of 2.1.
+    /// It contains partitions, fields, or references to indexes of 2.1.
     is_embedded: bool,
 }
 
 impl Record {
-    /// Reads a record; `None` when it is no protobuf message.
+    /// Reads a record; `None` if it is not a protobuf message.
     fn read(value: &[u8]) -> Option<Self> {
         const SCHEMA: u32 = 2;
         const SCHEMA_NAME: u32 = 1;
@@ -340,7 +340,7 @@ mod tests {
     use super::*;
     use crate::keys::TOMBSTONE;
 
-    /// A collection with one partition, one field and, on request, an index.
+    /// Returns a collection with one partition, one field and optionally an index.
     fn embedded(indexed: bool) -> Vec<u8> {
         let mut value = b"\x08\x05\x12\x05\x0a\x01c\x22\x00\x20\x06\x2a\x01p\x48\x07".to_vec();
         if indexed {
@@ -365,33 +365,33 @@ mod tests {
     }
 
     #[test]
-    fn families_of_2_1_alone_beside_2_2_are_mixed() {
+    fn families_only_in_2_1_and_2_2_are_mixed() {
         for key in [
             "root-coord/index/1/2",
             "indexes/1",
             "root-coord/segment-index/1/2/3/4",
         ] {
             assert_eq!(layout(&[(key, b"x")]), Layout::V2_1, "{key}");
-            let beside: [(&str, &[u8]); 2] = [(key, b"x"), ("field-index/1/2", b"x")];
-            assert_eq!(layout(&beside), Layout::Mixed, "{key}");
+            let both: [(&str, &[u8]); 2] = [(key, b"x"), ("field-index/1/2", b"x")];
+            assert_eq!(layout(&both), Layout::Mixed, "{key}");
         }
     }
 
     #[test]
-    fn families_that_2_2_reads_are_2_1_only_without_2_2() {
+    fn shared_families_are_2_1_only_without_2_2() {
         for (key, value) in [
             ("root-coord/collection-alias/a", &b"\x08\x05"[..]),
             ("root-coord/collection/5", &embedded(true)),
             ("queryCoord-ReplicaMeta/1", b"x"),
         ] {
             assert_eq!(layout(&[(key, value)]), Layout::V2_1, "{key}");
-            let beside = [(key, value), ("field-index/1/2", &b"x"[..])];
-            assert_eq!(layout(&beside), Layout::V2_2, "{key}");
+            let both = [(key, value), ("field-index/1/2", &b"x"[..])];
+            assert_eq!(layout(&both), Layout::V2_2, "{key}");
         }
     }
 
     #[test]
-    fn leftovers_beside_2_2_are_2_2() {
+    fn leftovers_on_2_2_are_2_2() {
         let entries: Vec<(&str, &[u8])> = vec![
             ("root-coord/aliases/a", b"x"),
             ("queryCoord-collectionMeta/1", b"x"),
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn an_embedded_collection_alone_is_taken_for_2_1() {
+    fn embedded_collection_alone_is_2_1() {
         assert_eq!(
             layout(&[("root-coord/collection/5", &embedded(false))]),
             Layout::V2_1
@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn users_roles_and_data_are_no_evidence() {
+    fn users_and_segments_are_no_evidence() {
         assert_eq!(
             layout(&[
                 ("root-coord/credential/users/root", b"{}"),
@@ -429,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn traces_of_2_2_count_for_neither_layout() {
+    fn traces_of_2_2_are_no_layout() {
         for key in [
             "datacoord-meta/channel-cp/c",
             "queryCoord-ResourceGroup/g",
@@ -448,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn evidence_names_the_collections_of_each_layout() {
+    fn evidence_lists_the_collections_of_each_layout() {
         let found = detector(&[
             ("root-coord/index/5/2", b"x"),
             ("root-coord/collection/5", &embedded(true)),

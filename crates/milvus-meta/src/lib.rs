@@ -1,15 +1,15 @@
 //! Decodes the metadata that Milvus 2.1 and 2.2 keep in etcd, and transforms 2.1 metadata to the 2.2 layout.
 //!
-//! Everything here is pure: no I/O, no clock, no threads. Entries come in as keys and values, results go out as
+//! The crate is pure: no I/O, no clock, no threads. It takes entries as keys and values and returns
 //! data. The same input gives the same bytes.
 //!
 //! | to | use |
 //! | --- | --- |
-//! | find out what a key is | [`keys::Family`], [`keys::Key`] |
+//! | classify a key | [`keys::Family`], [`keys::Key`] |
 //! | show a value as JSON | [`codec::describe()`] |
 //! | read a 2.1 record, write a 2.2 record | [`codec::v2_1`], [`codec::v2_2`] |
 //! | detect the layout of an instance | [`layout::LayoutDetector`] |
-//! | list what an instance holds | [`catalog::Reader`] |
+//! | list the objects of an instance | [`catalog::Reader`] |
 //! | plan and build the 2.2 metadata | [`transform::Source`], [`transform::Migration`] |
 //! | check 2.2 metadata | [`verify::Checker`] |
 //!
@@ -31,7 +31,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! `examples/plan_in_memory.rs` plans a whole migration.
+//! `examples/plan_in_memory.rs` plans a complete migration.
 
 pub mod catalog;
 pub mod codec;

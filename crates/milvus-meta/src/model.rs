@@ -1,5 +1,5 @@
-//! Identifiers of the objects in the metadata: signed 64-bit numbers, each kind with a type of its
-//! own, so that a partition's id never stands where a segment's belongs.
+//! Identifiers of the objects in the metadata: signed 64-bit numbers with a separate type for each
+//! kind, so that they cannot be confused.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ macro_rules! ids {
         pub struct $name(pub i64);
 
         impl Serialize for $name {
-            /// As text: the number exceeds those that JSON readers keep exact.
+            /// Serializes as text, because JSON readers lose precision of large numbers.
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(&self.0)
             }
@@ -37,7 +37,7 @@ ids! {
     IndexId;
     /// A segment of a partition.
     SegmentId;
-    /// One build of an index on one segment.
+    /// A build of an index on a segment.
     BuildId;
     /// A replica of a loaded collection.
     ReplicaId;

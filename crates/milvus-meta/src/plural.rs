@@ -1,4 +1,4 @@
-//! Counts in messages.
+//! Numbers in messages.
 
 /// Formats a number with its thousands separated, such as `104,000`.
 #[must_use]

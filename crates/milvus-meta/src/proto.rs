@@ -1,5 +1,5 @@
 //! The messages that Milvus stores, generated from the frozen schemas in `proto/`: one complete set
-//! for each version, and the framing of the backup files of other tools. No logic.
+//! per version, and the framing of the backup files of other tools.
 
 #![allow(
     missing_docs,
@@ -13,5 +13,5 @@
 
 include!(concat!(env!("OUT_DIR"), "/proto.rs"));
 
-/// The encoded `FileDescriptorSet` of all schemas: what `inspect` needs to decode any known record.
+/// The encoded `FileDescriptorSet` of all schemas, with which any known record can be decoded.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -1,4 +1,4 @@
-//! Release versions as an operator types them, and what they say about the metadata layout.
+//! Milvus release versions, and the properties of their metadata layout.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,8 +7,8 @@ use semver::Version;
 
 /// A Milvus release, for example `2.1.4` or `v2.2.0-rc1`.
 ///
-/// A pre-release belongs to the release it leads to: `2.2.0-rc1` already has the 2.2 layout, although
-/// semantic versioning orders it before 2.2.0.
+/// A pre-release counts as its release: `2.2.0-rc1` already has the 2.2 layout, although semantic
+/// versioning orders it before 2.2.0.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Release(Version);
 
@@ -16,42 +16,42 @@ impl Release {
     /// The last release of the 2.2 line.
     pub const LATEST_2_2: Self = Self(Version::new(2, 2, 16));
 
-    /// The last release of the 2.2 line that knows no databases.
+    /// The last release of the 2.2 line without databases.
     pub const LATEST_WITHOUT_DATABASES: Self = Self(Version::new(2, 2, 8));
 
-    /// `(major, minor, patch)`, which is all that decides about layouts.
+    /// Returns `(major, minor, patch)`, which determines the layout.
     #[must_use]
     pub fn triple(&self) -> (u64, u64, u64) {
         (self.0.major, self.0.minor, self.0.patch)
     }
 
-    /// Whether the release keeps its metadata in the 2.1 layout.
+    /// Returns whether the release uses the 2.1 layout.
     #[must_use]
     pub fn is_2_1(&self) -> bool {
         (self.0.major, self.0.minor) == (2, 1)
     }
 
-    /// Whether the release is 2.2.0, a pre-release of it, or anything later.
+    /// Returns whether the release is 2.2.0, a pre-release of it, or later.
     #[must_use]
     pub fn has_2_2_layout(&self) -> bool {
         self.triple() >= (2, 2, 0)
     }
 
-    /// Whether the release is beyond the 2.2 line.
+    /// Returns whether the release is later than the 2.2 line.
     #[must_use]
     pub fn is_beyond_2_2(&self) -> bool {
         self.triple() >= (2, 3, 0)
     }
 
-    /// Whether the release knows databases (2.2.9 and later).
+    /// Returns whether the release has databases (2.2.9 and later).
     #[must_use]
     pub fn has_databases(&self) -> bool {
         self.triple() >= (2, 2, 9)
     }
 
-    /// Whether the first start of the release takes fields and partitions from collections that have
-    /// them in their own record: 2.3.18 and later of 2.3, 2.4.5 and everything later (observed on 2.3.22,
-    /// 2.4.5 and 2.4.24).
+    /// Returns whether the first start of the release removes fields and partitions from
+    /// collections in the embedded form: 2.3.18 and later of 2.3, 2.4.5 and everything later
+    /// (observed on 2.3.22, 2.4.5 and 2.4.24).
     #[must_use]
     pub fn empties_embedded_collections(&self) -> bool {
         match (self.0.major, self.0.minor) {
@@ -68,11 +68,11 @@ impl fmt::Display for Release {
     }
 }
 
-/// A text that is no release version.
+/// A text that is not a release version.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{text:?} is not a version: expected three numbers such as 2.1.4")]
 pub struct ReleaseError {
-    /// What was given.
+    /// The text.
     pub text: String,
 }
 
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn d50_a_pre_release_of_2_2_0_is_not_below_2_2_0() {
+    fn d50_pre_release_of_2_2_0_has_the_2_2_layout() {
         assert!(release("2.2.0-rc1").has_2_2_layout());
         assert!(release("2.2.0-20221118-abc").has_2_2_layout());
         assert!(!release("2.1.4").has_2_2_layout());
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn d53_targets_beyond_2_2_are_versions_like_any_other() {
+    fn d53_targets_later_than_2_2_are_accepted() {
         assert!(release("2.6.1").is_beyond_2_2());
         assert!(release("2.6.1").has_2_2_layout());
         assert!(!release("2.2.16").is_beyond_2_2());
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn embedded_collections_are_emptied_from_2_3_18_and_2_4_5_on() {
+    fn embedded_collections_are_emptied_by_2_3_18_and_2_4_5() {
         for (text, emptied) in [
             ("2.2.16", false),
             ("2.3.17", false),
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_version_is_named() {
+    fn invalid_version_is_reported() {
         for text in ["", "2.2", "two", "2.2.x", "v"] {
             let error = text.parse::<Release>().unwrap_err();
             assert!(

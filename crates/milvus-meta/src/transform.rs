@@ -1,17 +1,19 @@
-//! What becomes of 2.1 metadata: pure decisions, no effects.
+//! Transforms 2.1 metadata to the 2.2 layout, without effects.
 //!
-//! [`Source`] takes the entries of a capture one by one and keeps what is needed of each, small;
-//! [`Source::finish`] decides everything and gives a [`Migration`], which is data: what is written, what
-//! is deleted and when, and every [`Finding`](crate::finding::Finding) at once. The same input gives the
-//! same bytes, whatever order the entries came in.
+//! [`Source`] takes entries one by one and stores what is needed of each in compact form;
+//! [`Source::finish`] makes all decisions and returns a [`Migration`], which is data: the keys to
+//! write, the keys to delete and when, and every [`Finding`](crate::finding::Finding). The same
+//! input gives the same bytes, in any order of the entries.
 //!
-//! # Recipe: another record kind
-//! 1. Its schema goes into `proto/` (a new folder for another version; frozen files do not change).
-//! 2. Its key goes into [`Key`](crate::keys::Key) and [`Family`](crate::keys::Family), with what it says about the layout.
-//! 3. Reading goes into `codec::v2_1`, with unknown fields noted; writing into `codec::v2_2`.
-//! 4. A file here, named for the kind, converts it: what it cannot convert is a finding with the whole
-//!    key, never a silent loss. `source` feeds it, `ranges` says which old keys go.
-//! 5. `verify` checks the result; a golden case and a test for each rule prove it.
+//! # How to add a record kind
+//! 1. Add its schema to `proto/` (a new folder for another version; frozen files do not change).
+//! 2. Add its key to [`Key`](crate::keys::Key) and [`Family`](crate::keys::Family), with the layout
+//!    that it indicates.
+//! 3. Read it in `codec::v2_1`, which reports unknown fields, and write it in `codec::v2_2`.
+//! 4. Convert it in a file here with the name of the kind. A record that cannot be converted is a
+//!    finding with the complete key, never a silent loss. Call it from `source`, and add the
+//!    deleted keys to `ranges`.
+//! 5. Check the result in `verify`, with a golden case and a test for each rule.
 
 mod alias;
 mod apply;
@@ -72,5 +74,5 @@ pub struct Put {
     pub value: Vec<u8>,
 }
 
-/// New keys, relative to the meta root, with their values.
+/// New keys, relative to the meta root, and their values.
 type NewKeys = BTreeMap<Vec<u8>, Vec<u8>>;

@@ -1,9 +1,11 @@
-//! Checks whether 2.2 metadata is complete and consistent, from the entries alone, without a backup.
+//! Checks whether 2.2 metadata is complete and consistent, based only on its entries, without a
+//! backup.
 //!
-//! This is the one definition of a finished migration: every answer of the program that 2.2 can start
-//! comes from here. Errors are what keeps the release that reads it from starting, or from seeing, loading or
-//! searching what is there. Leftovers of 2.1 that nobody reads are notices; its replicas, which 2.2
-//! reads, are a warning. Metadata that a running Milvus 2.2 or later wrote itself passes.
+//! This is the only definition of a finished migration, used for every statement of the program
+//! that 2.2 can start. Errors are problems that prevent the reading release from starting, or from
+//! seeing, loading or searching objects. Leftovers of 2.1 that 2.2 does not read are notices;
+//! replicas of 2.1, which it reads, are a warning. Metadata written by a running Milvus 2.2 or
+//! later has no findings.
 
 mod alias;
 mod collection;
@@ -25,31 +27,31 @@ use crate::transform::{CollectionForm, MissingCollections, MissingPartitions};
 use alias::Aliases;
 use collection::Collections;
 use index::Indexes;
-use interrupted::{Interrupted, Others};
-use leftovers::Legacy;
+use interrupted::{Evidence, Interrupted};
+use leftovers::Leftovers;
 use load::Loads;
 use segment::Segments;
 
-/// Codes of the findings that an interrupted run of the official tool is recognized by. Once 2.2 ran on the metadata,
-/// or its collections were repaired, they are not made.
+/// Codes of the findings about an interrupted run of the official tool. They are not reported once
+/// 2.2 ran on the metadata or its collections were repaired.
 pub const INTERRUPTED: [&str; 3] = [
     "indexes-missing",
     "segment-indexes-missing",
     "load-state-missing",
 ];
 
-/// What is known of the metadata, and who will read it.
+/// What is known about the metadata, and the release that will read it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Context {
     /// The release that will read it; `None` for any 2.2.
     pub target: Option<Release>,
-    /// Whether the user asked for the embedded form, so that it is a warning where it is misread.
+    /// Whether the user requested the embedded form, whose problems are then warnings.
     pub accepts_embedded: bool,
-    /// The form that a finished migration of this program is recorded with.
+    /// The recorded collection form of a finished migration of this program.
     pub recorded: Option<CollectionForm>,
 }
 
-/// What is wrong so far; takes keys relative to the meta root and reports them whole.
+/// The findings so far. Keys are passed relative to the meta root and reported completely.
 #[derive(Debug)]
 struct Report {
     root: MetaRoot,
@@ -58,17 +60,17 @@ struct Report {
 
 impl Report {
     fn error(&mut self, code: &'static str, key: &[u8], message: impl Into<String>) {
-        let key = self.whole(key);
+        let key = self.complete_key(key);
         self.findings.push(Finding::error(code, &key, message));
     }
 
     fn warning(&mut self, code: &'static str, key: &[u8], message: impl Into<String>) {
-        let key = self.whole(key);
+        let key = self.complete_key(key);
         self.findings.push(Finding::warning(code, &key, message));
     }
 
-    /// The absolute key; none for a finding that concerns no single key.
-    fn whole(&self, key: &[u8]) -> Vec<u8> {
+    /// Returns the absolute key; empty for a finding that is not about a single key.
+    fn complete_key(&self, key: &[u8]) -> Vec<u8> {
         if key.is_empty() {
             Vec::new()
         } else {
@@ -81,7 +83,8 @@ impl Report {
         self.findings.push(Finding::notice(code, &key, message));
     }
 
-    /// Milvus 2.2.3 and later walk the snapshots alone, and come across this one.
+    /// Reports a snapshot without timestamp in a family whose snapshots Milvus 2.2.3 and later
+    /// read.
     fn snapshot_without_timestamp(&mut self, family: Family, key: &[u8]) {
         let is_walked = matches!(
             family,
@@ -121,13 +124,13 @@ pub struct Checker {
     aliases: Aliases,
     indexes: Indexes,
     loads: Loads,
-    legacy: Legacy,
+    leftovers: Leftovers,
     segments: Segments,
     interrupted: Interrupted,
 }
 
 impl Checker {
-    /// Creates a checker for the metadata below `root`, of which nothing else is known.
+    /// Creates a checker for the metadata below `root` without context.
     #[must_use]
     pub fn new(root: MetaRoot) -> Self {
         Self::within(root, Context::default())
@@ -147,13 +150,13 @@ impl Checker {
             aliases: Aliases::default(),
             indexes: Indexes::default(),
             loads: Loads::default(),
-            legacy: Legacy::default(),
+            leftovers: Leftovers::default(),
             segments: Segments::default(),
             interrupted: Interrupted::default(),
         }
     }
 
-    /// Takes one entry; entries outside the meta root are ignored.
+    /// Adds an entry; entries outside the meta root are ignored.
     pub fn push(&mut self, entry: &Entry) {
         let root = self.report.root.clone();
         let Some(relative) = root.strip(&entry.key) else {
@@ -162,7 +165,7 @@ impl Checker {
         self.last = Family::of_near(relative, self.last);
         let report = &mut self.report;
         let value = &*entry.value;
-        self.legacy.push(self.last, relative, value);
+        self.leftovers.push(self.last, relative, value);
         self.interrupted.push(self.last, relative);
         if self.last == Family::ChannelRemoval {
             self.segments.push_removed_channel(relative, value);
@@ -190,7 +193,7 @@ impl Checker {
             }
             Key::QueryReplica(replica) => self.loads.push_old_replica(replica, value),
             Key::LegacyIndex(collection, index) => {
-                self.legacy.push_index((collection, index), value);
+                self.leftovers.push_index((collection, index), value);
             }
             Key::QueryCollection(_) => self.interrupted.push_load_state(value),
             Key::Segment(collection, partition, segment) => {
@@ -227,12 +230,12 @@ impl Checker {
                 self.aliases
                     .push(object, timestamp, relative, value, &mut self.report);
             }
-            Object::LegacyAlias(name) => self.legacy.push_alias(name, timestamp, value),
+            Object::LegacyAlias(name) => self.leftovers.push_alias(name, timestamp, value),
             Object::DdMessageSend | Object::DdOperation => {}
         }
     }
 
-    /// Everything that is wrong or worth knowing, worst first.
+    /// Returns all findings, most severe first.
     #[must_use]
     pub fn finish(mut self) -> Vec<Finding> {
         let report = &mut self.report;
@@ -245,7 +248,7 @@ impl Checker {
         self.segments
             .check(&live, &mut collections, &mut partitions);
         if self.context.recorded.is_none() {
-            let others = Others {
+            let others = Evidence {
                 live: &live,
                 segments: &self.segments,
                 indexes: &self.indexes,
@@ -259,10 +262,11 @@ impl Checker {
             .chain(partitions.finding());
         report.findings.extend(missing);
         self.aliases.finish(&live, report);
-        self.legacy.check_indexes(&live, &self.indexes, report);
+        self.leftovers.check_indexes(&live, &self.indexes, report);
         self.indexes.finish(&live, &self.segments, report);
         self.loads.finish(&live, report);
-        self.legacy.finish(self.context.recorded.is_some(), report);
+        self.leftovers
+            .finish(self.context.recorded.is_some(), report);
         let mut findings = self.report.findings;
         findings.sort();
         findings.dedup();

@@ -1,4 +1,4 @@
-//! Virtual channels: which collection they carry, who watches them, and how far they are flushed.
+//! Virtual channels: their collection, the data node that watches them, and their checkpoint.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ impl Channels {
         }
     }
 
-    /// Takes `<node>/<channel>`.
+    /// Adds a watched channel, given as `<node>/<channel>`.
     pub(super) fn push_watch(&mut self, rest: &str, info: &ChannelWatchInfo) {
         let (node, name) = rest.split_once('/').unwrap_or(("", rest));
         let channel = self.of(name);

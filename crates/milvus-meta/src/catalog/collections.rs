@@ -50,7 +50,7 @@ impl Collections {
         self.databases.insert(DatabaseId(info.id), info);
     }
 
-    /// 2.1 keeps the alias and its collection in a collection record.
+    /// Adds an alias of 2.1, which is stored in a collection record.
     pub(super) fn push_legacy_alias(&mut self, name: &[u8], info: &CollectionInfo) {
         let alias = AliasInfo {
             alias_name: printable(name),
@@ -62,15 +62,15 @@ impl Collections {
     }
 
     pub(super) fn push_alias(&mut self, info: AliasInfo) {
-        let gone = [AliasState::AliasDropping, AliasState::AliasDropped];
-        if gone.contains(&info.state()) {
+        let dropped = [AliasState::AliasDropping, AliasState::AliasDropped];
+        if dropped.contains(&info.state()) {
             self.dropped_aliases += 1;
         } else {
             self.aliases.push((Origin::V2_2, info));
         }
     }
 
-    /// Counts an object that is a tombstone.
+    /// Counts a tombstone.
     pub(super) fn drop_object(&mut self, object: Object<'_>) {
         match object {
             Object::Collection(_) | Object::DatabaseCollection(..) => self.dropped_collections += 1,
@@ -135,7 +135,7 @@ impl Collections {
         self.finish_aliases(catalog);
     }
 
-    /// The fields and partitions inside a record, as separate ones.
+    /// Adds the fields and partitions of an embedded record like separate records.
     fn embed(&mut self, id: CollectionId, info: &CollectionInfo) {
         let fields = info.schema.iter().flat_map(|schema| schema.fields.clone());
         self.fields.insert(id, fields.collect());
@@ -216,13 +216,14 @@ impl Collections {
 }
 
 impl Catalog {
-    /// The collection with an id.
+    /// Returns the collection with an id.
     #[must_use]
     pub fn collection(&self, id: CollectionId) -> Option<&Collection> {
         self.collections.get(*self.positions.get(&id)?)
     }
 
-    /// Whether anything belongs to a collection with this id, also where its record is gone.
+    /// Returns whether any object belongs to a collection with this id, even if its record is
+    /// missing.
     #[must_use]
     pub fn mentions(&self, id: CollectionId) -> bool {
         self.collection(id).is_some()
@@ -232,7 +233,7 @@ impl Catalog {
             || self.loads.iter().any(|one| one.collection_id == id)
     }
 
-    /// What belongs to one collection.
+    /// Returns the objects of a collection.
     #[must_use]
     pub fn of_collection(mut self, id: CollectionId) -> Self {
         self.collections.retain(|one| one.id == id);
@@ -257,7 +258,8 @@ impl Catalog {
     }
 }
 
-/// Whether Milvus takes fields and partitions from the record: only where it has both.
+/// Returns whether Milvus reads fields and partitions from the record, which it does only if there
+/// are both.
 fn is_embedded(info: &CollectionInfo) -> bool {
     let has_partitions = !info.partition_i_ds.is_empty()
         || !info.partition_names.is_empty()

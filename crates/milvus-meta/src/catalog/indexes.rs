@@ -1,4 +1,4 @@
-//! Index definitions and the state of their builds on segments, of both layouts.
+//! Index definitions and the states of their builds on segments, in both layouts.
 
 use std::collections::BTreeMap;
 
@@ -17,13 +17,13 @@ type IndexKey = (Origin, CollectionId, IndexId);
 #[derive(Debug, Default)]
 pub(super) struct Indexes {
     definitions: BTreeMap<IndexKey, Index>,
-    /// Which field an index of 2.1 is on.
+    /// The field of each index of 2.1.
     fields: BTreeMap<(CollectionId, IndexId), FieldId>,
     builds: BTreeMap<BuildId, Build>,
     segments: Vec<SegmentBuild>,
 }
 
-/// A build, as 2.1 keeps it.
+/// A build, as stored by 2.1.
 #[derive(Debug, Clone, Copy)]
 struct Build {
     state: IndexState,
@@ -31,18 +31,18 @@ struct Build {
     bytes: u64,
 }
 
-/// An index on one segment.
+/// An index on a segment.
 #[derive(Debug)]
 struct SegmentBuild {
     index: IndexKey,
     segment: SegmentId,
-    /// The build to look up; `None` where the record itself says everything.
+    /// The build to look up; `None` if the record contains everything.
     build: Option<BuildId>,
     known: Option<Build>,
 }
 
 impl Indexes {
-    /// Notes which fields a 2.1 record has its indexes on.
+    /// Adds the fields of the indexes of a 2.1 record.
     pub(super) fn push_fields(&mut self, collection: CollectionId, info: &CollectionInfo) {
         for one in &info.field_indexes {
             let key = (collection, IndexId(one.index_id));
@@ -153,12 +153,12 @@ impl Indexes {
             let field = self.fields.get(&(index.collection_id, index.id)).copied();
             index.field_id = index.field_id.or(field);
         }
-        name(catalog);
+        set_names(catalog);
     }
 }
 
-/// Fills in the names, and counts the indexes of each collection.
-fn name(catalog: &mut Catalog) {
+/// Sets the names, and counts the indexes of each collection.
+fn set_names(catalog: &mut Catalog) {
     let mut indexes = std::mem::take(&mut catalog.indexes);
     let mut counted = None;
     indexes.sort_by_key(|one| (one.collection_id, one.id, one.origin));
@@ -170,7 +170,7 @@ fn name(catalog: &mut Catalog) {
         let mut fields = collection.fields.iter();
         let field = fields.find(|field| Some(field.id) == index.field_id);
         index.field = field.map(|field| field.name.clone());
-        // A staged instance has an index once in each layout.
+        // A staged instance has each index in both layouts.
         let id = Some((index.collection_id, index.id));
         if !index.dropped && counted != id {
             collection.indexes += 1;

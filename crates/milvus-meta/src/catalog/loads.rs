@@ -1,4 +1,4 @@
-//! What the query coordinator loads, of both layouts.
+//! Load states of the query coordinator, in both layouts.
 
 use std::collections::BTreeMap;
 

@@ -11,7 +11,7 @@ use crate::model::{CollectionId, DatabaseId, FieldId, IndexId, PartitionId, Repl
 /// Parameters by name.
 pub type Pairs = BTreeMap<String, String>;
 
-/// Everything that the metadata of an instance holds.
+/// All objects in the metadata of an instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Catalog {
     /// The layout that the keys show.
@@ -32,7 +32,7 @@ pub struct Catalog {
     pub loads: Vec<Load>,
     /// Virtual channels, by name.
     pub channels: Vec<Channel>,
-    /// Keys below `session/`, by name; a backup holds none, because they are on leases.
+    /// Keys below `session/`, by name; a backup has none, because they are leased.
     pub sessions: Vec<Session>,
     /// Dropped collections that still have a key.
     pub dropped_collections: u64,
@@ -40,12 +40,12 @@ pub struct Catalog {
     pub dropped_aliases: u64,
     /// Values that cannot be decoded.
     pub unreadable: Vec<Unreadable>,
-    /// Where each collection is in the list.
+    /// The position of each collection in the list.
     #[serde(skip)]
     pub(super) positions: BTreeMap<CollectionId, usize>,
 }
 
-/// Which layout an object's key belongs to.
+/// The layout of an object's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub enum Origin {
     /// A key of the 2.1 layout.
@@ -56,21 +56,21 @@ pub enum Origin {
     V2_2,
 }
 
-/// How a collection is stored.
+/// The form in which a collection is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Form {
-    /// Fields and partitions inside the record: what 2.1 and the official tool write.
+    /// Fields and partitions in the record: the form of 2.1 and of the official tool.
     Embedded,
     /// Fields and partitions under separate keys.
     Split,
-    /// As split, inside a database.
+    /// Like split, in a database.
     Database,
 }
 
 /// A database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "the names say it")]
+#[allow(missing_docs, reason = "the names are self-explanatory")]
 pub struct Database {
     pub id: DatabaseId,
     pub name: String,
@@ -80,7 +80,7 @@ pub struct Database {
 
 /// A collection that is not dropped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "the names say it")]
+#[allow(missing_docs, reason = "the names are self-explanatory")]
 pub struct Collection {
     pub id: CollectionId,
     pub name: String,
@@ -106,13 +106,13 @@ pub struct Collection {
     /// Bytes of the logs of these segments.
     pub bytes: i64,
     pub aliases: Vec<String>,
-    /// What of it is loaded.
+    /// The loaded parts.
     pub loaded: Option<&'static str>,
 }
 
 /// A field of a schema.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "the names say it")]
+#[allow(missing_docs, reason = "the names are self-explanatory")]
 pub struct Field {
     pub id: FieldId,
     pub name: String,
@@ -128,7 +128,7 @@ pub struct Field {
 
 /// A partition that is not dropped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "the names say it")]
+#[allow(missing_docs, reason = "the names are self-explanatory")]
 pub struct Partition {
     pub id: PartitionId,
     pub name: String,
@@ -144,7 +144,7 @@ pub struct Partition {
 
 /// An index definition with the state of its builds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "the names say it")]
+#[allow(missing_docs, reason = "the names are self-explanatory")]
 pub struct Index {
     pub id: IndexId,
     pub name: String,
@@ -153,7 +153,7 @@ pub struct Index {
     pub collection: Option<String>,
     pub field_id: Option<FieldId>,
     pub field: Option<String>,
-    /// `index_type`; empty where the record has none.
+    /// `index_type`; empty if the record has none.
     #[serde(rename = "type")]
     pub index_type: String,
     pub metric: String,
@@ -169,12 +169,12 @@ pub struct Index {
     pub bytes: u64,
 }
 
-/// How many segment indexes are in a state.
+/// The number of segment indexes in each state.
 pub type IndexStates = BTreeMap<&'static str, u64>;
 
 /// A segment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "the names say it")]
+#[allow(missing_docs, reason = "the names are self-explanatory")]
 pub struct Segment {
     pub id: SegmentId,
     pub collection_id: CollectionId,
@@ -191,14 +191,14 @@ pub struct Segment {
     pub indexed: u64,
     /// All segment indexes.
     pub indexes: u64,
-    /// The position up to which the segment holds what its channel received.
+    /// The position up to which the segment contains the data of its channel.
     pub position: Option<Time>,
     pub dropped_at: Option<Time>,
 }
 
-/// What the logs of a segment hold.
+/// The sizes of a segment's logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-#[allow(missing_docs, reason = "the names say it")]
+#[allow(missing_docs, reason = "the names are self-explanatory")]
 pub struct SegmentSizes {
     pub files: u64,
     pub insert_bytes: i64,
@@ -209,7 +209,7 @@ pub struct SegmentSizes {
 }
 
 impl SegmentSizes {
-    /// Bytes of all logs.
+    /// Returns the bytes of all logs.
     #[must_use]
     pub fn bytes(&self) -> i64 {
         let logs = self.insert_bytes.saturating_add(self.delete_bytes);
@@ -219,7 +219,7 @@ impl SegmentSizes {
 
 /// An alias that is not dropped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "the names say it")]
+#[allow(missing_docs, reason = "the names are self-explanatory")]
 pub struct Alias {
     pub name: String,
     pub origin: Origin,
@@ -229,17 +229,17 @@ pub struct Alias {
     pub created: Option<Time>,
 }
 
-/// What the query coordinator loads of a collection.
+/// The load state of a collection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "the names say it")]
+#[allow(missing_docs, reason = "the names are self-explanatory")]
 pub struct Load {
     pub origin: Origin,
     pub collection_id: CollectionId,
     pub collection: Option<String>,
-    /// `collection`, `partitions`, or `none` where there are only replicas.
+    /// `collection`, `partitions`, or `none` if there are only replicas.
     pub kind: &'static str,
     pub status: String,
-    /// The partitions that are loaded, where not the whole collection is.
+    /// The loaded partitions, unless the complete collection is loaded.
     pub partitions: Vec<PartitionId>,
     pub released_partitions: Vec<PartitionId>,
     pub replica_number: i32,
@@ -248,7 +248,7 @@ pub struct Load {
 
 /// A replica of a loaded collection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "the names say it")]
+#[allow(missing_docs, reason = "the names are self-explanatory")]
 pub struct Replica {
     pub id: ReplicaId,
     /// Server ids of query nodes.
@@ -258,30 +258,30 @@ pub struct Replica {
 
 /// A virtual channel of a collection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Default)]
-#[allow(missing_docs, reason = "the names say it")]
+#[allow(missing_docs, reason = "the names are self-explanatory")]
 pub struct Channel {
     pub name: String,
     pub physical: String,
     pub collection_id: Option<CollectionId>,
     pub collection: Option<String>,
-    /// The state in which a data node watches it.
+    /// The watch state on a data node.
     pub state: Option<&'static str>,
     pub data_node: Option<String>,
-    /// The position up to which everything is flushed (2.2).
+    /// The position up to which all data is flushed (2.2).
     pub checkpoint: Option<Time>,
     pub removed: bool,
 }
 
 /// A registered component.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[allow(missing_docs, reason = "the names say it")]
+#[allow(missing_docs, reason = "the names are self-explanatory")]
 pub struct Session {
     pub role: String,
     pub server_id: Option<String>,
     pub address: String,
     pub version: String,
     pub key: String,
-    /// The lease in hexadecimal, as etcdctl prints it; empty for none.
+    /// The lease in hexadecimal, as printed by etcdctl; empty for none.
     pub lease: String,
 }
 
@@ -290,6 +290,6 @@ pub struct Session {
 pub struct Unreadable {
     /// The complete key.
     pub key: String,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }

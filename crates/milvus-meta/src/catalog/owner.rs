@@ -1,4 +1,4 @@
-//! Which collection and segment an entry belongs to.
+//! Determines the collection and the segment of an entry.
 
 use crate::codec;
 use crate::keys::{Family, Key, LogKind, LogPath, Object, channel_collection};
@@ -6,18 +6,18 @@ use crate::model::{CollectionId, SegmentId};
 use crate::proto::v2_1::index::IndexMeta;
 use crate::proto::v2_2::{etcd, milvus};
 
-/// What an entry is about.
+/// The collection and segment of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Owner {
-    /// The collection; `None` where it concerns none, or where that is unknown.
+    /// The collection; `None` if there is none or it is unknown.
     pub collection: Option<CollectionId>,
-    /// The segment; `None` where it concerns none.
+    /// The segment; `None` if there is none.
     pub segment: Option<SegmentId>,
 }
 
 impl Owner {
-    /// The owner of an entry, given its key relative to the meta root. The value is read where the key does not say
-    /// it.
+    /// Returns the owner of an entry, given its key relative to the meta root. The value is read if
+    /// the key does not contain the owner.
     #[must_use]
     pub fn of(relative: &[u8], value: &[u8]) -> Self {
         match Key::parse(relative) {
@@ -74,7 +74,8 @@ fn of_object(object: Object<'_>, value: &[u8]) -> Option<CollectionId> {
     }
 }
 
-/// A build of 2.1 names its segment; its collection is in the paths that it reads.
+/// Returns the owner of a 2.1 build: the segment is in the record, the collection in the paths of
+/// its input.
 fn of_build(value: &[u8]) -> Owner {
     let meta = codec::decode::<IndexMeta>("v2_1.index.IndexMeta", value).ok();
     let Some(request) = meta.and_then(|meta| meta.req) else {
@@ -91,7 +92,8 @@ fn of_build(value: &[u8]) -> Owner {
     }
 }
 
-/// Families whose keys are no [`Key`]: the ids are parts of the path, or of a channel's name.
+/// Returns the owner of a key that [`Key`] does not parse: the ids are parts of the path or of a
+/// channel name.
 fn of_path(relative: &[u8]) -> Owner {
     let family = Family::of(relative);
     let Some(rest) = family.rest(relative) else {
@@ -140,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn the_owner_is_in_the_key_or_in_the_value() {
+    fn owner_is_read_from_key_or_value() {
         let alias = [0x08, 0x05, 0x12, 0x03, 0x0a, 0x01, 0x61];
         for (key, value, expected) in [
             ("root-coord/collection/5", &b""[..], (Some(5), None)),

@@ -1,4 +1,4 @@
-//! Takes the entries of an instance.
+//! Reads the entries of an instance.
 
 use prost::Message;
 
@@ -15,7 +15,7 @@ use crate::keys::{Family, Key, MetaRoot, Object, is_tombstone};
 use crate::layout::LayoutDetector;
 use crate::model::CollectionId;
 
-/// Takes entries one by one, in any order, and builds a [`Catalog`].
+/// Builds a [`Catalog`] from entries, which are added one by one in any order.
 #[derive(Debug)]
 pub struct Reader {
     root: MetaRoot,
@@ -46,7 +46,7 @@ impl Reader {
         }
     }
 
-    /// Takes one entry; entries outside the meta root are ignored.
+    /// Adds an entry; entries outside the meta root are ignored.
     pub fn push(&mut self, entry: &Entry) {
         let root = self.root.clone();
         let Some(relative) = root.strip(&entry.key) else {
@@ -66,7 +66,7 @@ impl Reader {
         match Key::parse(relative) {
             Key::Plain(object) if is_tombstone(value) => self.collections.drop_object(object),
             Key::Plain(object) => self.object(object, value)?,
-            // 2.0 left tombstones there.
+            // Tombstones left by 2.0.
             Key::LegacyIndex(..) | Key::LegacySegmentIndex(..) if is_tombstone(value) => {}
             Key::LegacyIndex(collection, index) => {
                 let info = read("v2_1.etcd.IndexInfo", value)?;
@@ -183,7 +183,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Joins everything that was read.
+    /// Joins the records and returns the catalog.
     #[must_use]
     pub fn finish(self) -> Catalog {
         let mut catalog = Catalog {
@@ -212,7 +212,7 @@ impl Reader {
     }
 }
 
-/// Decodes a message; the reason says what it is not.
+/// Decodes a message; the error contains the expected message type.
 fn read<M: Message + Default>(name: &'static str, value: &[u8]) -> Result<M, String> {
     codec::decode(name, value).map_err(|error| format!("not a {name}: {error}"))
 }

@@ -87,7 +87,7 @@ impl Segments {
 }
 
 impl Segment {
-    /// Whether its rows count.
+    /// Returns whether its rows count.
     #[must_use]
     pub fn is_live(&self) -> bool {
         !matches!(self.state, "Dropped" | "NotExist" | "None")

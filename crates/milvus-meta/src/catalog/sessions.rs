@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::Session;
 use crate::entry::{Entry, printable};
 
-/// The members of a session's JSON value that are shown.
+/// The fields of a session's JSON value that are shown.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 struct Value {
@@ -15,7 +15,7 @@ struct Value {
     version: String,
 }
 
-/// A key below `session/`, given its name.
+/// Reads a session, given its name below `session/`.
 pub(super) fn read(name: &[u8], entry: &Entry) -> Session {
     let value: Value = serde_json::from_slice(&entry.value).unwrap_or_default();
     let name = printable(name);

@@ -1,4 +1,4 @@
-//! Any value of any family as JSON, for users.
+//! Describes values of any family as JSON, for users.
 
 use std::sync::LazyLock;
 
@@ -13,25 +13,25 @@ use crate::proto::DESCRIPTORS;
 static POOL: LazyLock<Option<DescriptorPool>> =
     LazyLock::new(|| DescriptorPool::decode(DESCRIPTORS).ok());
 
-/// How the values of a family are stored.
+/// The storage format of a family's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
-    /// A protobuf message, by its name in our schemas.
+    /// A protobuf message, by its name in the schemas of this crate.
     Message(&'static str),
-    /// Text where it is printable, else a protobuf message.
+    /// Text if it is printable, otherwise a protobuf message.
     TextOrMessage(&'static str),
     /// Text or JSON.
     Text,
-    /// Not known.
+    /// An unknown format.
     Unknown,
 }
 
-/// The value of a key (relative to the meta root) as JSON.
+/// Describes the value of a key (relative to the meta root) as JSON.
 ///
-/// A known record is shown under Milvus' member names, 64-bit numbers as strings, because they
-/// exceed what a JSON number holds for most programs, members at their default left out. A tombstone
-/// is `{"tombstone": true}`. Texts are strings, JSON values are themselves, and what cannot be read
-/// is `{"base64": "…"}`. Beside each timestamp is a member `<name>_utc`.
+/// A known record has Milvus' field names, without fields at their default. 64-bit numbers are
+/// strings, because most programs lose precision of such JSON numbers. A tombstone is
+/// `{"tombstone": true}`. Texts are strings, JSON values are unchanged, and unreadable values are
+/// `{"base64": "…"}`. A field `<name>_utc` is added for each timestamp.
 #[must_use]
 pub fn describe(relative_key: &[u8], value: &[u8]) -> Value {
     if is_tombstone(value) {
@@ -49,7 +49,7 @@ pub fn describe(relative_key: &[u8], value: &[u8]) -> Value {
     shown
 }
 
-/// The schema of a message, by its name.
+/// Returns the schema of a message, by name.
 pub(super) fn descriptor(name: &str) -> Option<MessageDescriptor> {
     POOL.as_ref()?.get_message_by_name(name)
 }
@@ -66,7 +66,7 @@ fn message(name: &str, value: &[u8]) -> Option<Value> {
         .ok()
 }
 
-/// JSON objects, lists and strings as such, other printable text as a string.
+/// Returns JSON objects, lists and strings unchanged, and other printable text as a string.
 fn text(value: &[u8]) -> Option<Value> {
     let text = std::str::from_utf8(value).ok()?;
     if text
@@ -133,7 +133,7 @@ fn form(family: Family) -> Form {
         | Family::QueryTaskState
         | Family::Session => Form::Text,
         Family::FlushedSegment => Form::TextOrMessage("v2_2.data.SegmentInfo"),
-        // The requests of several kinds of task.
+        // Requests of several kinds of tasks.
         Family::Other
         | Family::QueryActiveTask
         | Family::QuerySegmentChange
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_is_shown_under_its_own_names_with_exact_ids() {
+    fn describe_shows_milvus_names_and_exact_ids() {
         let alias = [0x08, 0x05, 0x12, 0x03, 0x0a, 0x01, 0x61];
         assert_eq!(
             describe(b"root-coord/collection-alias/a", &alias),
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_message_is_shown_as_what_it_is() {
+    fn describe_shows_other_values() {
         assert_eq!(
             describe(b"root-coord/collection/5", crate::keys::TOMBSTONE),
             json!({ "tombstone": true })
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn every_named_message_is_in_the_schemas() {
+    fn every_described_message_has_a_schema() {
         let pool = POOL.as_ref().unwrap();
         for family in Family::ALL {
             if let Form::Message(name) | Form::TextOrMessage(name) = form(*family) {

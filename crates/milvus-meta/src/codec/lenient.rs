@@ -1,5 +1,5 @@
-//! Reads a message as Milvus' own decoder does: a field with another wire type than its schema has counts
-//! as unknown and is passed over, where others refuse the whole message.
+//! Decodes messages like Milvus: a field with another wire type than in its schema is ignored as
+//! unknown, while other decoders reject the message.
 
 use prost::{DecodeError, Message};
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
@@ -7,22 +7,22 @@ use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use super::json::descriptor;
 use super::wire::{self, Content, WireError};
 
-/// No stored message is nested so deeply.
+/// Maximum nesting depth; no stored message reaches it.
 const DEPTH_MAX: usize = 32;
 
-/// Decodes a message, given its name in our schemas.
+/// Decodes a message, given its name in the schemas of this crate.
 ///
 /// # Errors
-/// When the bytes are no message, or Milvus would not decode them either.
+/// If the bytes are not a message or Milvus would not decode them either.
 pub fn decode<M: Message + Default>(name: &str, value: &[u8]) -> Result<M, DecodeError> {
     M::decode(value).or_else(|error| {
-        let conforming = descriptor(name).and_then(|it| without_strangers(&it, value, 0).ok());
+        let conforming = descriptor(name).and_then(|it| without_mismatches(&it, value, 0).ok());
         conforming.map_or(Err(error), |value| M::decode(value.as_slice()))
     })
 }
 
-/// The message without the fields of another wire type, at any depth.
-fn without_strangers(
+/// Returns the message without fields of another wire type, at any depth.
+fn without_mismatches(
     schema: &MessageDescriptor,
     message: &[u8],
     depth: usize,
@@ -38,7 +38,7 @@ fn without_strangers(
         };
         match (field.content, known.kind()) {
             (Content::Bytes(inner), Kind::Message(schema)) => {
-                let inner = without_strangers(&schema, inner, depth + 1)?;
+                let inner = without_mismatches(&schema, inner, depth + 1)?;
                 wire::push_bytes(&mut out, field.number, &inner);
             }
             (content, _) if fits(content, &known) => out.extend_from_slice(field.raw),
@@ -83,9 +83,9 @@ mod tests {
     const NAME: &str = "v2_2.etcd.CollectionInfo";
 
     #[test]
-    fn a_field_of_another_wire_type_is_passed_over_at_any_depth() {
-        // id 5; a schema whose name is a number and whose description is "d"; partitions 1 and 2, packed
-        // and not; a creation time that is text.
+    fn lenient_decoder_skips_mismatched_wire_types() {
+        // id 5; a schema whose name is a number and whose description is "d"; partitions 1 and 2,
+        // packed and unpacked; a creation time that is text.
         let value = b"\x08\x05\x12\x05\x08\x07\x12\x01d\x20\x01\x22\x01\x02\x1a\x01t";
         assert!(CollectionInfo::decode(&value[..]).is_err());
         let read: CollectionInfo = decode(NAME, value).unwrap();
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_message_at_all_is_still_refused() {
+    fn lenient_decoder_rejects_malformed_messages() {
         assert!(decode::<CollectionInfo>(NAME, b"\x08").is_err());
         assert!(decode::<CollectionInfo>(NAME, b"\x12\x03\x0a\x01\xff").is_err());
     }

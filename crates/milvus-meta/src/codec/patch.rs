@@ -1,9 +1,8 @@
-//! Edits stored messages in place: fields are cut out or added, and every other byte, known or not,
-//! stays as it was.
+//! Patches stored messages: removes or adds fields and keeps all other bytes, known or not.
 
 use super::wire::{self, Content, WireError, push_bytes, push_varint};
 
-/// Members of a collection record (Milvus' `etcd.CollectionInfo`).
+/// Field numbers of a collection record (Milvus' `etcd.CollectionInfo`).
 mod collection {
     pub(super) const SCHEMA: u32 = 2;
     pub(super) const PARTITIONS: [u32; 3] = [4, 5, 9];
@@ -16,19 +15,19 @@ mod collection {
 /// `binlogs`, `statslogs` and `deltalogs` of a segment record (Milvus' `data.SegmentInfo`).
 const LOGS: [u32; 3] = [11, 12, 13];
 
-/// The embedded form of a collection record: without its list of indexes.
+/// Returns the embedded form of a collection record: without its list of indexes.
 ///
 /// # Errors
-/// [`WireError`] when the record is no protobuf message.
+/// [`WireError`] if the record is not a protobuf message.
 pub fn embedded_collection(record: &[u8]) -> Result<Vec<u8>, WireError> {
     without(record, &[collection::FIELD_INDEXES])
 }
 
-/// The split form of a collection record: without partitions, fields and its list of indexes. With a
-/// database it also carries that database's id.
+/// Returns the split form of a collection record: without partitions, fields and its list of
+/// indexes, and with the id of the database, if given.
 ///
 /// # Errors
-/// [`WireError`] when the record, or the schema in it, is no protobuf message.
+/// [`WireError`] if the record or its schema is not a protobuf message.
 pub fn split_collection(record: &[u8], database: Option<i64>) -> Result<Vec<u8>, WireError> {
     let mut out = Vec::with_capacity(record.len());
     for field in wire::fields(record) {
@@ -51,10 +50,10 @@ pub fn split_collection(record: &[u8], database: Option<i64>) -> Result<Vec<u8>,
     Ok(out)
 }
 
-/// The record of an alias inside a database.
+/// Returns the record of an alias in a database.
 ///
 /// # Errors
-/// [`WireError`] when the record is no protobuf message.
+/// [`WireError`] if the record is not a protobuf message.
 pub fn alias_in_database(record: &[u8], database: i64) -> Result<Vec<u8>, WireError> {
     const DATABASE: u32 = 5;
     let mut out = without(record, &[DATABASE])?;
@@ -63,10 +62,10 @@ pub fn alias_in_database(record: &[u8], database: i64) -> Result<Vec<u8>, WireEr
     Ok(out)
 }
 
-/// The record of a segment index with another build id.
+/// Returns the record of a segment index with another build id.
 ///
 /// # Errors
-/// [`WireError`] when the record is no protobuf message.
+/// [`WireError`] if the record is not a protobuf message.
 pub fn segment_index_with_build(record: &[u8], build: i64) -> Result<Vec<u8>, WireError> {
     const BUILD: u32 = 6;
     let mut out = without(record, &[BUILD])?;
@@ -75,15 +74,15 @@ pub fn segment_index_with_build(record: &[u8], build: i64) -> Result<Vec<u8>, Wi
     Ok(out)
 }
 
-/// The record of a segment without its lists of logs.
+/// Returns the record of a segment without its lists of logs.
 ///
 /// # Errors
-/// [`WireError`] when the record is no protobuf message.
+/// [`WireError`] if the record is not a protobuf message.
 pub fn segment_without_logs(record: &[u8]) -> Result<Vec<u8>, WireError> {
     let mut out = Vec::with_capacity(record.len());
     for field in wire::fields(record) {
         let field = field?;
-        // With another wire type it is no list of logs, for Milvus either.
+        // With another wire type it is not a list of logs, as for Milvus.
         let is_logs = matches!(field.content, Content::Bytes(_)) && LOGS.contains(&field.number);
         if !is_logs {
             out.extend_from_slice(field.raw);
@@ -130,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn the_split_form_loses_what_moves_out_and_nothing_else() {
+    fn split_form_removes_only_the_moved_fields() {
         let mut bytes = record().encode_to_vec();
         bytes.extend_from_slice(b"\xba\x06\x03xyz");
         let split = split_collection(&bytes, Some(1)).unwrap();
@@ -156,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn the_embedded_form_loses_the_list_of_indexes_only() {
+    fn embedded_form_removes_only_the_indexes() {
         let bytes = record().encode_to_vec();
         let mut expected = record();
         expected.field_indexes.clear();

@@ -4,10 +4,11 @@ use serde_json::Value;
 
 use crate::keys::Family;
 
-/// What is shown instead.
+/// The replacement of secrets.
 const MASK: &str = "***";
 
-/// Replaces the passwords of a described record: bcrypt and SHA-256 hashes of them, too, can be attacked.
+/// Masks the passwords of a described record, including bcrypt and SHA-256 hashes, which can be
+/// attacked.
 pub fn mask_secrets(family: Family, value: &mut Value) {
     if family != Family::Credential {
         return;
@@ -48,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn a_credential_that_is_no_text_is_masked() {
+    fn credential_that_is_not_text_is_masked() {
         let mut shown = describe(b"root-coord/credential/users/u", b"\xff");
         mask_secrets(Family::Credential, &mut shown);
         assert_eq!(shown, json!({ "base64": "***" }));

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::keys::{Family, Time, Timestamp};
 
-/// Members that hold hybrid timestamps.
+/// The names of fields with hybrid timestamps.
 const HYBRID: [&str; 9] = [
     "create_time",
     "created_time",
@@ -17,7 +17,7 @@ const HYBRID: [&str; 9] = [
     "timestamp_to",
 ];
 
-/// Adds a member `<name>_utc` beside each timestamp, at any depth.
+/// Adds a field `<name>_utc` for each timestamp, at any depth.
 pub(super) fn add(family: Family, value: &mut Value) {
     match value {
         Value::Object(members) => {

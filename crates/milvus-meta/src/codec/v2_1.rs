@@ -1,7 +1,7 @@
 //! Reads the records of Milvus 2.1 that the migration converts.
 //!
-//! Only what is needed is decoded. A field with an unexpected wire type counts as unknown, as in
-//! Milvus' own decoder; unknown fields are listed, so that none is dropped in silence.
+//! Only the required fields are decoded. A field with an unexpected wire type counts as unknown, as
+//! in Milvus' own decoder; unknown fields are reported, so that none is lost silently.
 
 mod collection;
 mod index;
@@ -24,19 +24,19 @@ pub use segment::{FieldLogs, Log, Segment, SegmentError, segment};
 
 use super::wire::{self, Content, Field, WireError};
 
-/// A field that the schema of its message does not know.
+/// A field that is not in the schema of its message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnknownField {
-    /// The message that contains it, by Milvus' name.
+    /// The name in Milvus of the message that contains it.
     pub message: &'static str,
     /// Its number.
     pub number: u32,
 }
 
-/// A name and a value, as parameters are stored.
+/// A parameter: a name and a value.
 pub type Pair = (String, String);
 
-/// Collects what a message holds beyond its schema.
+/// Collects the unknown fields of a message.
 #[derive(Debug)]
 struct Unknown<'o> {
     message: &'static str,
@@ -69,7 +69,7 @@ fn pair(bytes: &[u8], out: &mut Vec<UnknownField>) -> Result<Pair, WireError> {
     Ok(pair)
 }
 
-/// Appends the numbers of a repeated field, packed or not; notes another wire type as unknown.
+/// Appends the numbers of a repeated field, packed or not; reports another wire type as unknown.
 fn ids(field: &Field<'_>, out: &mut Vec<i64>, unknown: &mut Unknown<'_>) -> Result<(), WireError> {
     let mut numbers = Vec::new();
     if field.numbers(&mut numbers)? {

@@ -23,7 +23,7 @@ pub fn partition(collection: CollectionId, row: &PartitionRow<'_>) -> Vec<u8> {
     .encode_to_vec()
 }
 
-/// Value of `root-coord/aliases/<alias>`, or with a database that of
+/// Value of `root-coord/aliases/<alias>`, or with a database of
 /// `root-coord/database/aliases/<database>/<alias>`.
 #[must_use]
 pub fn alias(
@@ -55,7 +55,8 @@ pub fn default_database(created: Timestamp) -> Vec<u8> {
     .encode_to_vec()
 }
 
-/// Value of `field-index/<collection>/<index>`, with the parameters flattened and as the user gave them.
+/// Value of `field-index/<collection>/<index>`, with the flattened parameters and those given by
+/// the user.
 #[must_use]
 pub fn field_index(
     (collection, field): (CollectionId, FieldId),
@@ -163,8 +164,8 @@ pub fn message_position(channel: &str, position: &MsgPosition) -> Vec<u8> {
     .encode_to_vec()
 }
 
-/// Value of `datacoord-meta/{binlog,deltalog,statslog}/<collection>/<partition>/<segment>/<field>`: the logs
-/// with their ids.
+/// Value of `datacoord-meta/{binlog,deltalog,statslog}/<collection>/<partition>/<segment>/<field>`:
+/// the logs with their ids.
 #[must_use]
 pub fn field_logs(field: FieldId, logs: &[(i64, Log<'_>)]) -> Vec<u8> {
     let mut out = Vec::with_capacity(16 + 48 * logs.len());
@@ -182,14 +183,14 @@ pub fn field_logs(field: FieldId, logs: &[(i64, Log<'_>)]) -> Vec<u8> {
     out
 }
 
-/// Number of the index state "finished".
+/// The number of the index state "finished".
 const FINISHED: u64 = 3;
 
-/// What a segment index takes from its build, already in its final encoding: three runs of members,
-/// between which the members of the segment index itself stand.
+/// Encodes the fields that a segment index takes from its build: three runs, between which the
+/// other fields of the segment index are inserted.
 ///
-/// Stored as: length and bytes of member 4, length and bytes of members 7 to 12, length and bytes of
-/// members 14 and 15.
+/// Format: length and bytes of field 4, length and bytes of fields 7 to 12, length and bytes of
+/// fields 14 and 15.
 #[must_use]
 pub fn build_part(build: &IndexBuild<'_>) -> Vec<u8> {
     let mut rows = Vec::new();
@@ -217,7 +218,8 @@ pub fn build_part(build: &IndexBuild<'_>) -> Vec<u8> {
     part
 }
 
-/// The build part of a segment that was too small to be indexed: finished, version 1, without files.
+/// Encodes the build part of a segment that was too small to be indexed: finished, version 1,
+/// without files.
 #[must_use]
 pub fn placeholder_part(rows: i64) -> Vec<u8> {
     build_part(&IndexBuild {
@@ -228,13 +230,13 @@ pub fn placeholder_part(rows: i64) -> Vec<u8> {
     })
 }
 
-/// The last path element.
+/// Returns the last path element.
 #[must_use]
 pub fn file_name(path: &[u8]) -> &[u8] {
     path.rsplit(|byte| *byte == b'/').next().unwrap_or(path)
 }
 
-/// The members of a segment index that are its own.
+/// The fields of a segment index that are not from its build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SegmentIndexIds {
     /// `collectionID`
@@ -251,8 +253,8 @@ pub struct SegmentIndexIds {
     pub create_time: u64,
 }
 
-/// Value of `segment-index/<collection>/<partition>/<segment>/<build>`: the record's own members and
-/// those of [`build_part`], in ascending order of their numbers.
+/// Value of `segment-index/<collection>/<partition>/<segment>/<build>`: these fields and those of
+/// [`build_part`], in ascending order of their numbers.
 #[must_use]
 pub fn segment_index(ids: &SegmentIndexIds, part: &[u8]) -> Vec<u8> {
     let mut rest = part;
@@ -290,7 +292,7 @@ mod tests {
     use crate::proto::v2_2::data;
 
     #[test]
-    fn a_segment_index_is_encoded_as_its_message() {
+    fn segment_index_encoding_matches_its_message() {
         let build = IndexBuild {
             id: BuildId(9),
             state: 4,
@@ -335,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_placeholder_is_a_finished_build_without_files() {
+    fn placeholder_is_a_finished_build_without_files() {
         let ids = SegmentIndexIds {
             collection: CollectionId(1),
             partition: PartitionId(2),
@@ -355,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn the_logs_of_a_field_are_encoded_as_their_message() {
+    fn field_logs_encoding_matches_its_message() {
         let log = Log {
             entries: 1024,
             from: 436_365_140_092_256_301,
@@ -389,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn values_of_the_fact_sheet_are_written_to_the_byte() {
+    fn documented_alias_is_encoded() {
         assert_eq!(
             alias("a", CollectionId(5), Timestamp(0), None),
             [0x0a, 1, 0x61, 0x10, 5]

@@ -8,8 +8,8 @@ use super::v2_1::LoadType;
 use crate::model::{CollectionId, FieldId, IndexId, PartitionId};
 use crate::proto::v2_3::query;
 
-/// Value of `querycoord-collection-loadinfo/<collection>`, which is there for collections that are loaded
-/// by partition, too.
+/// Value of `querycoord-collection-loadinfo/<collection>`, which also exists for collections loaded
+/// by partition.
 #[must_use]
 pub fn collection_load(
     collection: CollectionId,
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn t15_the_load_type_is_member_6() {
+    fn t15_load_type_is_field_6() {
         let load = |load_type| collection_load(CollectionId(5), load_type, &[], 1, &[].into());
         let start = [0x08, 5, 0x18, 1, 0x20, 2];
         for (load_type, number) in [(LoadType::Collection, 2), (LoadType::Partitions, 1)] {

@@ -1,11 +1,10 @@
 //! The protobuf wire format, field by field.
 //!
-//! Stored values are read here rather than through generated types, for three reasons: what is not
-//! known must be seen and kept, a field with another wire type than expected counts as unknown (as
-//! Milvus' own decoder has it, while others fail), and a million records must not become a million
-//! object trees.
+//! Stored values are read here instead of through generated types for three reasons: unknown fields
+//! must be detected and kept, a field with an unexpected wire type counts as unknown (as in Milvus'
+//! own decoder, while others fail), and a million records must not become a million object trees.
 
-/// Why bytes are no protobuf message.
+/// Why bytes are not a protobuf message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
     /// The bytes end inside a field.
@@ -14,7 +13,7 @@ pub enum WireError {
     /// A varint is longer than ten bytes.
     #[error("a number is longer than 64 bits")]
     LongVarint,
-    /// A tag names field 0, a number out of range, or an unknown wire type.
+    /// A tag has field number 0, a number out of range, or an unknown wire type.
     #[error("a field tag is invalid")]
     BadTag,
     /// Groups are not closed, closed twice, or nested too deeply.
@@ -25,18 +24,18 @@ pub enum WireError {
     BadText,
 }
 
-/// A field's content by its wire type.
+/// The content of a field, by wire type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Content<'v> {
     /// Wire type 0.
     Varint(u64),
     /// Wire type 2: text, bytes, a message, or packed numbers.
     Bytes(&'v [u8]),
-    /// Wire types 1, 5 and 3: no stored message of Milvus has them at its top.
+    /// Wire types 1, 5 and 3, which no stored message of Milvus has at its top level.
     Other,
 }
 
-/// One field of a message.
+/// A field of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Field<'v> {
     /// Its number.
@@ -48,10 +47,11 @@ pub struct Field<'v> {
 }
 
 impl<'v> Field<'v> {
-    /// The numbers of a repeated field, packed or not; `None` for another wire type.
+    /// Appends the numbers of a repeated field, packed or not; returns `false` for another wire
+    /// type.
     ///
     /// # Errors
-    /// [`WireError`] when packed numbers are cut off.
+    /// [`WireError`] if packed numbers are truncated.
     pub fn numbers(&self, out: &mut Vec<u64>) -> Result<bool, WireError> {
         match self.content {
             Content::Varint(number) => out.push(number),
@@ -136,10 +136,10 @@ fn take<'v>(rest: &mut &'v [u8], length: usize) -> Result<&'v [u8], WireError> {
 }
 
 fn take_varint(rest: &mut &[u8]) -> Result<u64, WireError> {
-    // Most are tags and lengths.
-    if let [byte @ 0..0x80, behind @ ..] = rest {
+    // The common case of tags and lengths.
+    if let [byte @ 0..0x80, remaining @ ..] = rest {
         let number = u64::from(*byte);
-        *rest = behind;
+        *rest = remaining;
         return Ok(number);
     }
     let mut number = 0;
@@ -161,7 +161,7 @@ fn take_varint(rest: &mut &[u8]) -> Result<u64, WireError> {
     })
 }
 
-/// Skips to behind the end of the group that was just opened.
+/// Skips the rest of the group that was just opened.
 fn skip_group(rest: &mut &[u8], opened: u32) -> Result<(), WireError> {
     const DEPTH_MAX: usize = 64;
     let mut open = vec![opened];
@@ -193,10 +193,10 @@ fn skip_group(rest: &mut &[u8], opened: u32) -> Result<(), WireError> {
     Ok(())
 }
 
-/// Text of a field.
+/// Decodes the text of a field.
 ///
 /// # Errors
-/// [`WireError::BadText`] when it is not UTF-8.
+/// [`WireError::BadText`] if it is not UTF-8.
 pub fn text(bytes: &[u8]) -> Result<String, WireError> {
     std::str::from_utf8(bytes)
         .map(str::to_owned)
@@ -216,7 +216,7 @@ fn lowest_byte(number: u64) -> u8 {
     number.to_le_bytes()[0]
 }
 
-/// Appends a varint field, unless it is zero: proto3 leaves zero out.
+/// Appends a varint field, unless it is zero, which proto3 omits.
 pub fn push_number(out: &mut Vec<u8>, number: u32, value: u64) {
     if value != 0 {
         push_varint(out, u64::from(number) << 3);
@@ -224,7 +224,7 @@ pub fn push_number(out: &mut Vec<u8>, number: u32, value: u64) {
     }
 }
 
-/// Appends a field of bytes, be it empty or not.
+/// Appends a field of bytes, even if it is empty.
 pub fn push_bytes(out: &mut Vec<u8>, number: u32, value: &[u8]) {
     push_varint(out, (u64::from(number) << 3) | 2);
     push_varint(out, value.len() as u64);
@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_keep_their_very_bytes() {
+    fn fields_keep_their_raw_bytes() {
         let message = b"\x08\x96\x01\x12\x02hi\x1d\x01\x02\x03\x04";
         let read: Vec<_> = fields(message).collect::<Result<_, _>>().unwrap();
         assert_eq!(read[0].content, Content::Varint(150));
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_is_skipped_as_one_unknown_field() {
+    fn group_is_skipped_as_one_field() {
         let message = b"\x0b\x10\x05\x13\x14\x0c\x08\x01";
         let read: Vec<_> = fields(message).collect::<Result<_, _>>().unwrap();
         assert_eq!(read.len(), 2);
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_well_formed_is_refused() {
+    fn malformed_message_is_rejected() {
         for (bytes, error) in [
             (&b"\x08"[..], WireError::Truncated),
             (b"\x12\x05hi", WireError::Truncated),

@@ -1,18 +1,18 @@
-//! Key families: which prefix holds which kind of record, and what its presence tells.
+//! Key families: the kind of record below each prefix, and what its presence indicates.
 
 use super::{KeyRange, MetaRoot};
 
-/// What a family's keys say about the layout they belong to.
+/// What a family's keys indicate about the layout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Evidence {
     /// Only 2.1 writes it, and 2.2 must not find it.
     V2_1,
-    /// 2.1 wrote it, but 2.2 clusters may still hold leftovers: tells 2.1 only where nothing speaks
-    /// for 2.2.
+    /// 2.1 writes it, but it may remain on 2.2 clusters: indicates 2.1 only if nothing indicates
+    /// 2.2.
     V2_1Leftover,
     /// Only 2.2, or a migration, writes it.
     V2_2,
-    /// A running 2.2 writes it, whatever layout it finds: evidence that 2.2 ran, but of neither layout.
+    /// A running 2.2 writes it in either layout: evidence that 2.2 ran, but of neither layout.
     Trace,
     /// Both layouts have it.
     Both,
@@ -20,20 +20,20 @@ pub enum Evidence {
 
 macro_rules! families {
     ($($(#[$doc:meta])* $variant:ident $prefix:literal $evidence:ident;)*) => {
-        /// A key family: the keys below one exact prefix relative to the meta root.
+        /// A key family: the keys below an exact prefix relative to the meta root.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Family {
             $($(#[$doc])* $variant,)*
-            /// A key of no known family. It is carried, never touched.
+            /// A key of an unknown family; never changed.
             Other,
         }
 
         impl Family {
-            /// Every known family, in the order of their keys in etcd.
+            /// Every known family, in key order.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
-            /// The prefix relative to the meta root, without the trailing slash. It is the family's
-            /// name in reports.
+            /// Returns the prefix relative to the meta root without the trailing slash, which is
+            /// the family's name in reports.
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self {
@@ -42,7 +42,7 @@ macro_rules! families {
                 }
             }
 
-            /// What a key of this family says about the layout.
+            /// Returns what a key of this family indicates about the layout.
             #[must_use]
             pub fn evidence(self) -> Evidence {
                 match self {
@@ -71,17 +71,17 @@ families! {
     Statslog "datacoord-meta/statslog" Both;
     /// Index definitions of 2.2.
     FieldIndex "field-index" V2_2;
-    /// Segments that the 2.2 index coordinator knows of.
+    /// Segments known to the 2.2 index coordinator.
     FlushedSegment "flushed-segment" Trace;
-    /// Index builds of 2.1, one key a build.
+    /// Index builds of 2.1, one key per build.
     IndexBuild "indexes" V2_1;
-    /// Replicas of 2.1. The official migration leaves these keys behind.
+    /// Replicas of 2.1. The official migration does not delete these keys.
     QueryReplica "queryCoord-ReplicaMeta" V2_1Leftover;
     /// Resource groups (2.2.3 and later).
     ResourceGroup "queryCoord-ResourceGroup" Trace;
     /// Tasks that 2.1's query coordinator had started. 2.2 does not read them.
     QueryActiveTask "queryCoord-activeTask" Both;
-    /// Load state of 2.1. The official migration leaves these keys behind.
+    /// Load state of 2.1. The official migration does not delete these keys.
     QueryCollection "queryCoord-collectionMeta" V2_1Leftover;
     /// Delta channels of 2.1 query nodes.
     QueryDeltaChannel "queryCoord-deltaChannel" Both;
@@ -97,7 +97,7 @@ families! {
     QueryTaskState "queryCoord-taskInfo" Both;
     /// Tasks that 2.1's query coordinator had accepted. 2.2 does not read them.
     QueryTriggerTask "queryCoord-triggerTask" Both;
-    /// Channels that 2.1 query nodes still have to leave.
+    /// Channels that 2.1 query nodes have yet to unsubscribe from.
     QueryUnsubscribe "queryCoord-unsubscribeChannelInfo" Both;
     /// Loaded collections of 2.2.
     CollectionLoadInfo "querycoord-collection-loadinfo" V2_2;
@@ -157,16 +157,16 @@ families! {
     DdOperationSnapshot "snapshots/root-coord/dd-operation" V2_1Leftover;
     /// History of [`Self::Field`].
     FieldSnapshot "snapshots/root-coord/fields" V2_2;
-    /// History of [`Self::LegacyIndex`], left over from 2.0. 2.2 does not look there.
+    /// History of [`Self::LegacyIndex`], left over from 2.0. 2.2 does not read it.
     LegacyIndexSnapshot "snapshots/root-coord/index" Both;
     /// History of [`Self::Partition`].
     PartitionSnapshot "snapshots/root-coord/partitions" V2_2;
-    /// History of [`Self::LegacySegmentIndex`], left over from 2.0. 2.2 does not look there.
+    /// History of [`Self::LegacySegmentIndex`], left over from 2.0. 2.2 does not read it.
     LegacySegmentIndexSnapshot "snapshots/root-coord/segment-index" Both;
 }
 
 impl Family {
-    /// The family of a key relative to the meta root.
+    /// Returns the family of a key relative to the meta root.
     #[must_use]
     pub fn of(relative: &[u8]) -> Self {
         match relative {
@@ -190,7 +190,7 @@ impl Family {
             .unwrap_or(Self::Other)
     }
 
-    /// As [`Self::of`], trying `guess` first: keys in ascending order mostly stay in one family.
+    /// Like [`Self::of`], but tries `guess` first: consecutive keys are mostly of the same family.
     #[must_use]
     pub fn of_near(relative: &[u8], guess: Self) -> Self {
         if guess.rest(relative).is_some() {
@@ -200,25 +200,26 @@ impl Family {
         }
     }
 
-    /// The exact prefix of the family relative to the meta root, with its trailing slash. The two
-    /// DDL families have no keys below a slash: theirs are single keys and `…_ts<digit>…`.
+    /// Returns the exact prefix of the family relative to the meta root, with its trailing slash.
+    /// The DDL families have no keys below a slash, only single keys and `…_ts<digit>…`.
     #[must_use]
     pub fn prefix(self) -> String {
         format!("{}/", self.name())
     }
 
-    /// The exact ranges of absolute keys that hold the family below `root`; none for [`Self::Other`].
+    /// Returns the exact ranges of absolute keys of the family below `root`; none for
+    /// [`Self::Other`].
     #[must_use]
     pub fn ranges(self, root: &MetaRoot) -> Vec<KeyRange> {
-        let whole = |suffix: &str| root.join(format!("{}{suffix}", self.name()).as_bytes());
+        let key_with = |suffix: &str| root.join(format!("{}{suffix}", self.name()).as_bytes());
         if matches!(self, Self::DdMessageSend | Self::DdOperation) {
-            vec![KeyRange::single(whole(""))]
+            vec![KeyRange::single(key_with(""))]
         } else if matches!(
             self,
             Self::DdMessageSendSnapshot | Self::DdOperationSnapshot
         ) {
-            // A colon is the byte behind the digit 9.
-            vec![KeyRange::new(whole("_ts0"), whole("_ts:"))]
+            // A colon is the byte after the digit 9.
+            vec![KeyRange::new(key_with("_ts0"), key_with("_ts:"))]
         } else if self == Self::Other {
             Vec::new()
         } else {
@@ -226,7 +227,8 @@ impl Family {
         }
     }
 
-    /// What follows the family's prefix in a relative key; `None` when the key is not below it.
+    /// Returns the part of a relative key after the family's prefix; `None` if the key is not below
+    /// it.
     #[must_use]
     pub fn rest(self, relative: &[u8]) -> Option<&[u8]> {
         if matches!(
@@ -244,7 +246,7 @@ impl Family {
             .strip_prefix(b"/")
     }
 
-    /// The family with this name, as reports print it.
+    /// Returns the family with this name, as shown in reports.
     #[must_use]
     pub fn by_name(name: &str) -> Option<Self> {
         Self::ALL
@@ -260,7 +262,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prefixes_are_exact() {
+    fn family_prefixes_are_exact() {
         for (key, family) in [
             ("root-coord/collection/5", Family::Collection),
             ("root-coord/collection-alias/a", Family::LegacyAlias),
@@ -278,7 +280,7 @@ mod tests {
                 Family::DdMessageSendSnapshot,
             ),
             ("snapshots/root-coord/dd-msg-send_tsx", Family::Other),
-            // No timestamp, but within the range in which all of them are deleted.
+            // Not a timestamp, but within the range that is deleted.
             (
                 "snapshots/root-coord/dd-msg-send_ts4x",
                 Family::DdMessageSendSnapshot,
@@ -304,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn families_stand_in_the_order_of_their_keys() {
+    fn families_are_listed_in_key_order() {
         let root = MetaRoot::new("by-dev", "meta", "kv").unwrap();
         let starts: Vec<_> = Family::ALL
             .iter()
@@ -314,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_unique_and_lead_back() {
+    fn family_names_are_unique() {
         for family in Family::ALL {
             assert_eq!(Family::by_name(family.name()), Some(*family));
         }

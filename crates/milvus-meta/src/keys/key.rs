@@ -1,5 +1,4 @@
-//! Keys with their ids and names read out: parse and render, for every family that the migration
-//! reads or writes.
+//! Parses and renders the keys of every family that the migration reads or writes.
 
 use crate::model::{
     BuildId, CollectionId, DatabaseId, FieldId, IndexId, PartitionId, ReplicaId, SegmentId,
@@ -8,7 +7,7 @@ use crate::model::{
 use super::number::{parse_id, push_ids};
 use super::{LogKind, MetaRoot, SNAPSHOT_PREFIX, Timestamp, push_timestamp, split_timestamp};
 
-/// An object that the root coordinator keeps with its history: a plain key, and the same key below
+/// An object that the root coordinator stores with its history: a plain key, and the same key below
 /// `snapshots/` with a timestamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Object<'k> {
@@ -67,20 +66,20 @@ pub enum Key<'k> {
     SegmentLog(LogKind, CollectionId, PartitionId, SegmentId, FieldId),
     /// `session/id`, the server id counter.
     SessionId,
-    /// `session/<name>`: a live component, or a migration.
+    /// `session/<name>`: a live component or a migration.
     Session(&'k [u8]),
-    /// Any other key, carried as it is.
+    /// Any other key.
     Unknown(&'k [u8]),
 }
 
 impl<'k> Key<'k> {
-    /// Reads a key relative to the meta root. Never fails: see [`Key::Unknown`].
+    /// Parses a key relative to the meta root. Never fails: see [`Key::Unknown`].
     #[must_use]
     pub fn parse(relative: &'k [u8]) -> Self {
         parse_known(relative).unwrap_or(Self::Unknown(relative))
     }
 
-    /// The collection that the record belongs to, where the key names it.
+    /// Returns the collection of the record, if the key contains it.
     #[must_use]
     pub fn collection(&self) -> Option<CollectionId> {
         match *self {
@@ -104,7 +103,7 @@ impl<'k> Key<'k> {
         }
     }
 
-    /// The bytes of the key, relative to the meta root.
+    /// Returns the bytes of the key, relative to the meta root.
     #[must_use]
     pub fn render(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(96);
@@ -112,7 +111,7 @@ impl<'k> Key<'k> {
         out
     }
 
-    /// Appends what [`Self::render`] gives.
+    /// Appends the result of [`Self::render`].
     pub(crate) fn render_into(&self, out: &mut Vec<u8>) {
         match *self {
             Self::Plain(object) => object.render_into(out),
@@ -292,7 +291,7 @@ fn parse_object(relative: &[u8]) -> Option<Object<'_>> {
     }
 }
 
-/// Exactly `N` ids, separated by slashes, each in its canonical spelling.
+/// Parses exactly `N` ids, separated by slashes, in canonical spelling.
 fn parse_ids<const N: usize>(text: &[u8]) -> Option<[i64; N]> {
     let mut ids = [0; N];
     let mut parts = text.split(|byte| *byte == b'/');
@@ -308,7 +307,7 @@ fn push_name(out: &mut Vec<u8>, prefix: &str, name: &[u8]) {
     out.extend_from_slice(name);
 }
 
-/// Returns the collection that a virtual channel is of: `<physical channel>_<collection>v<shard>`.
+/// Returns the collection of a virtual channel: `<physical channel>_<collection>v<shard>`.
 #[must_use]
 pub fn channel_collection(channel: &[u8]) -> Option<CollectionId> {
     let channel = std::str::from_utf8(channel).ok()?;
@@ -322,14 +321,14 @@ pub fn channel_collection(channel: &[u8]) -> Option<CollectionId> {
 }
 
 impl MetaRoot {
-    /// The complete key, below the meta root.
+    /// Returns the complete key, below the meta root.
     #[must_use]
     pub fn key(&self, key: &Key<'_>) -> Vec<u8> {
-        let mut whole = Vec::with_capacity(self.meta_root().len() + 96);
-        whole.extend_from_slice(self.meta_root().as_bytes());
-        whole.push(b'/');
-        key.render_into(&mut whole);
-        whole
+        let mut complete = Vec::with_capacity(self.meta_root().len() + 96);
+        complete.extend_from_slice(self.meta_root().as_bytes());
+        complete.push(b'/');
+        key.render_into(&mut complete);
+        complete
     }
 }
 
@@ -340,7 +339,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_virtual_channel_names_its_collection() {
+    fn virtual_channel_contains_its_collection() {
         let of = |channel: &str| channel_collection(channel.as_bytes()).map(|id| id.0);
         assert_eq!(
             of("by-dev-rootcoord-dml_0_436777253933154305v0"),
@@ -361,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_read_in_its_one_spelling_only() {
+    fn id_is_parsed_only_in_canonical_spelling() {
         for id in [0, 7, 10, -1, i64::MAX, i64::MIN] {
             assert_eq!(parse_id(id.to_string().as_bytes()), Some(id));
         }
@@ -387,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_the_fact_sheet_are_read() {
+    fn documented_keys_are_parsed() {
         assert_eq!(
             Key::parse(b"root-coord/segment-index/1/2/3/4"),
             Key::LegacySegmentIndex(CollectionId(1), IndexId(2), PartitionId(3), SegmentId(4))
@@ -400,7 +399,7 @@ mod tests {
             Key::parse(b"snapshots/root-coord/collection-alias/my_ts1_ts22"),
             Key::Snapshot(Object::LegacyAlias(b"my_ts1"), Timestamp(22))
         );
-        // Milvus 2.3.18, 2.4.5 and later write at the last moment there is.
+        // Milvus 2.3.18, 2.4.5 and later write at the largest timestamp.
         assert_eq!(
             Key::parse(b"snapshots/root-coord/collection/5_ts18446744073709551615"),
             Key::Snapshot(Object::Collection(CollectionId(5)), Timestamp::LAST)
@@ -413,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_canonical_is_unknown() {
+    fn non_canonical_key_is_unknown() {
         for key in [
             "indexes/01",
             "indexes/",
@@ -463,7 +462,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn rendering_a_parsed_key_gives_back_its_bytes(key in key_like()) {
+        fn parsed_key_renders_to_the_same_bytes(key in key_like()) {
             prop_assert_eq!(Key::parse(&key).render(), key);
         }
 

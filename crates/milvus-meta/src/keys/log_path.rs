@@ -1,4 +1,4 @@
-//! Logs of segments: their kinds, and the paths of their files.
+//! Segment logs: their kinds, and the paths of their files.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use super::number::push_ids;
 use super::{Family, clean_join};
 use crate::model::{CollectionId, FieldId, PartitionId, SegmentId};
 
-/// What a log of a segment holds.
+/// The kind of a segment log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LogKind {
     /// Inserted rows.
@@ -19,10 +19,10 @@ pub enum LogKind {
 }
 
 impl LogKind {
-    /// All kinds, in the order of their keys in etcd.
+    /// All kinds, in key order.
     pub const ALL: [Self; 3] = [Self::Insert, Self::Delete, Self::Statistics];
 
-    /// The family of the keys.
+    /// Returns the family of the keys.
     #[must_use]
     pub fn family(self) -> Family {
         match self {
@@ -32,7 +32,7 @@ impl LogKind {
         }
     }
 
-    /// The folder below the storage root.
+    /// Returns the folder below the storage root.
     #[must_use]
     pub fn folder(self) -> &'static str {
         match self {
@@ -42,19 +42,19 @@ impl LogKind {
         }
     }
 
-    /// Whether the path names the field.
+    /// Returns whether the path contains the field.
     fn has_field(self) -> bool {
         self != Self::Delete
     }
 }
 
-/// The path of a log file: `<root>/<folder>/<collection>/<partition>/<segment>[/<field>]/<log>`, as Milvus
-/// composes it: cleaned, every id in its canonical spelling.
+/// The path of a log file: `<root>/<folder>/<collection>/<partition>/<segment>[/<field>]/<log>`, as
+/// composed by Milvus: cleaned, with every id in canonical spelling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogPath<'p> {
     /// The storage root; empty for none.
     pub root: &'p str,
-    /// What the log holds.
+    /// The kind of the log.
     pub kind: LogKind,
     /// The collection.
     pub collection: CollectionId,
@@ -64,12 +64,12 @@ pub struct LogPath<'p> {
     pub segment: SegmentId,
     /// The field; `None` for deletes.
     pub field: Option<FieldId>,
-    /// The log's id, above 0.
+    /// The log's id, greater than 0.
     pub log: i64,
 }
 
 impl<'p> LogPath<'p> {
-    /// Reads the path of a log of some kind; `None` where Milvus would not compose it so.
+    /// Parses the path of a log of this kind; `None` if Milvus does not compose such a path.
     #[must_use]
     pub fn parse(kind: LogKind, path: &'p [u8]) -> Option<Self> {
         let mut rest = Some(std::str::from_utf8(path).ok()?);
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_are_read_under_every_root() {
+    fn log_paths_are_parsed_below_any_root() {
         for root in [
             "files",
             "a/b",
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ids_of_a_path_are_read() {
+    fn log_path_ids_are_parsed() {
         let path = LogPath::parse(LogKind::Insert, b"files/insert_log/1/2/3/100/9").unwrap();
         assert_eq!(
             (path.collection, path.partition, path.segment),
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_milvus_does_not_compose_is_none() {
+    fn irregular_log_path_is_rejected() {
         for path in [
             "",
             "9",

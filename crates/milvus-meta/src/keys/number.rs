@@ -1,6 +1,6 @@
-//! Ids in keys: signed decimal numbers in their canonical spelling.
+//! Ids in keys: signed decimal numbers in canonical spelling.
 
-/// Reads an id; `None` for another spelling of it.
+/// Reads an id; `None` if it is not in canonical spelling.
 pub(super) fn parse_id(text: &[u8]) -> Option<i64> {
     let (is_negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),
@@ -12,7 +12,7 @@ pub(super) fn parse_id(text: &[u8]) -> Option<i64> {
         [b'0', ..] => return None,
         _ => {}
     }
-    // Downwards: the least number has no positive counterpart.
+    // Accumulates negatively: the smallest number has no positive counterpart.
     let mut id = 0_i64;
     for byte in digits {
         let digit = byte.wrapping_sub(b'0');

@@ -1,4 +1,4 @@
-//! Half-open ranges of keys, as etcd understands them.
+//! Half-open key ranges, as in etcd.
 
 use std::fmt;
 
@@ -7,12 +7,12 @@ use std::fmt;
 pub struct KeyRange {
     /// The first key.
     pub start: Vec<u8>,
-    /// The first key that no longer belongs to the range.
+    /// The first key after the range.
     pub end: Vec<u8>,
 }
 
 impl KeyRange {
-    /// The range from `start` up to, but not including, `end`.
+    /// Creates the range from `start` up to, but not including, `end`.
     #[must_use]
     pub fn new(start: impl Into<Vec<u8>>, end: impl Into<Vec<u8>>) -> Self {
         Self {
@@ -21,8 +21,8 @@ impl KeyRange {
         }
     }
 
-    /// The range that holds just one key. etcd has no empty key: its range is empty (the successor, one
-    /// zero byte, would mean an open end, and the range for everything there is).
+    /// Creates the range that contains a single key. The range of the empty key, which etcd does
+    /// not allow, is empty: its successor, a zero byte, would mean an open end and select all keys.
     #[must_use]
     pub fn single(key: impl Into<Vec<u8>>) -> Self {
         let start = key.into();
@@ -34,7 +34,7 @@ impl KeyRange {
         Self { start, end }
     }
 
-    /// Every key that starts with `prefix`.
+    /// Creates the range of all keys that start with `prefix`.
     #[must_use]
     pub fn prefix(prefix: impl Into<Vec<u8>>) -> Self {
         let start = prefix.into();
@@ -45,32 +45,32 @@ impl KeyRange {
                 return Self { start, end };
             }
         }
-        // Only bytes 0xff, or nothing: no key follows the range. etcd spells that as one zero byte.
+        // Only bytes 0xff, or none: no key follows the range, which etcd denotes by a zero byte.
         Self {
             start,
             end: vec![0],
         }
     }
 
-    /// Whether `key` is in the range.
+    /// Returns whether `key` is in the range.
     #[must_use]
     pub fn contains(&self, key: &[u8]) -> bool {
         key >= self.start.as_slice() && (self.is_open() || key < self.end.as_slice())
     }
 
-    /// Whether the range continues to the last key there is.
+    /// Returns whether the range has no end.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.end == [0]
     }
 
-    /// Whether no key can be in the range.
+    /// Returns whether no key can be in the range.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         !self.is_open() && self.start >= self.end
     }
 
-    /// The rest of the range behind `key`.
+    /// Returns the part of the range after `key`.
     #[must_use]
     pub fn after(&self, key: &[u8]) -> Self {
         Self {
@@ -91,7 +91,7 @@ impl fmt::Debug for KeyRange {
     }
 }
 
-/// The first key that sorts behind `key`.
+/// Returns the first key after `key`.
 #[must_use]
 pub fn successor(key: &[u8]) -> Vec<u8> {
     let mut next = Vec::with_capacity(key.len() + 1);
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_prefix_ends_where_its_last_byte_is_one_greater() {
+    fn prefix_range_ends_after_its_last_key() {
         assert_eq!(
             KeyRange::prefix(b"a/".to_vec()),
             KeyRange::new(b"a/".to_vec(), b"a0".to_vec())
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_single_range_holds_its_key_and_nothing_else() {
+    fn single_range_contains_only_its_key() {
         let range = KeyRange::single(b"k".to_vec());
         assert!(range.contains(b"k"));
         assert!(!range.contains(b"k\0"));

@@ -1,15 +1,15 @@
-//! The meta root: where in etcd one Milvus instance keeps its metadata.
+//! The meta root: the key prefix of the metadata of a Milvus instance.
 //!
-//! Milvus composes keys with POSIX path cleaning: empty parts are dropped, `//` collapses, `.` and
-//! `..` are resolved, a trailing slash goes, a leading slash stays. This module does the same once,
-//! and from then on only ever uses prefixes that **end in a slash**, so that `by-dev/meta2/…` is
-//! never taken for a part of `by-dev/meta`.
+//! Milvus composes keys with POSIX path cleaning: empty parts are removed, `//` collapses, `.` and
+//! `..` are resolved, a trailing slash is removed, a leading slash is kept. This module does the
+//! same, and then only uses prefixes that **end in a slash**, so that `by-dev/meta2/…` is never
+//! considered a part of `by-dev/meta`.
 
 use std::fmt;
 
 use super::KeyRange;
 
-/// The root of an instance's metadata, with the two sub-paths that Milvus' configuration names.
+/// The root of an instance's metadata, with the two sub-paths of Milvus' configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MetaRoot {
     root_path: String,
@@ -18,10 +18,10 @@ pub struct MetaRoot {
 }
 
 impl MetaRoot {
-    /// Joins `etcd.rootPath` with `etcd.metaSubPath` and `etcd.kvSubPath` the way Milvus does.
+    /// Joins `etcd.rootPath` with `etcd.metaSubPath` and `etcd.kvSubPath` like Milvus.
     ///
     /// # Errors
-    /// [`RootError`] when the meta root would be empty or would contain the kv root.
+    /// [`RootError`] if the meta root would be empty or would contain the kv root.
     pub fn new(root_path: &str, meta_sub_path: &str, kv_sub_path: &str) -> Result<Self, RootError> {
         let meta_root = clean_join(&[root_path, meta_sub_path]);
         let kv_root = clean_join(&[root_path, kv_sub_path]);
@@ -38,25 +38,26 @@ impl MetaRoot {
         })
     }
 
-    /// The cleaned `etcd.rootPath`.
+    /// Returns the cleaned `etcd.rootPath`.
     #[must_use]
     pub fn root_path(&self) -> &str {
         &self.root_path
     }
 
-    /// The meta root without a trailing slash, for example `by-dev/meta`.
+    /// Returns the meta root without a trailing slash, for example `by-dev/meta`.
     #[must_use]
     pub fn meta_root(&self) -> &str {
         &self.meta_root
     }
 
-    /// The kv root without a trailing slash, for example `by-dev/kv`. Nothing is ever written there.
+    /// Returns the kv root without a trailing slash, for example `by-dev/kv`. Nothing is ever
+    /// written there.
     #[must_use]
     pub fn kv_root(&self) -> &str {
         &self.kv_root
     }
 
-    /// The complete key for a key relative to the meta root.
+    /// Returns the complete key for a key relative to the meta root.
     #[must_use]
     pub fn join(&self, relative: &[u8]) -> Vec<u8> {
         let mut key = Vec::with_capacity(self.meta_root.len() + 1 + relative.len());
@@ -66,51 +67,55 @@ impl MetaRoot {
         key
     }
 
-    /// The part of `key` below the meta root, or `None` when the key belongs to another program.
+    /// Returns the part of `key` below the meta root, or `None` if the key is outside.
     #[must_use]
     pub fn strip<'k>(&self, key: &'k [u8]) -> Option<&'k [u8]> {
         key.strip_prefix(self.meta_root.as_bytes())?
             .strip_prefix(b"/")
     }
 
-    /// Every key below the meta root, and no key of a neighbour.
+    /// Returns the range of all keys below the meta root, without keys of an instance with the same
+    /// prefix.
     #[must_use]
     pub fn range(&self) -> KeyRange {
         KeyRange::prefix(self.join(b""))
     }
 
-    /// Every key below a relative prefix; the prefix has to end in a slash to be exact.
+    /// Returns the range of all keys below a relative prefix, which must end in a slash to be
+    /// exact.
     #[must_use]
     pub fn range_below(&self, relative_prefix: &str) -> KeyRange {
         KeyRange::prefix(self.join(relative_prefix.as_bytes()))
     }
 
-    /// The lock key, `<metaRoot>/session/migration`: the same key the official tool registers.
+    /// Returns the lock key, `<metaRoot>/session/migration`, which the official tool registers,
+    /// too.
     #[must_use]
     pub fn lock_key(&self) -> Vec<u8> {
         self.join(b"session/migration")
     }
 
-    /// The counter from which Milvus takes server ids. It is not a session.
+    /// Returns the key of the counter for Milvus' server ids, which is not a session.
     #[must_use]
     pub fn session_id_key(&self) -> Vec<u8> {
         self.join(b"session/id")
     }
 
-    /// The journal key, `<rootPath>/migration/journal/<metaSubPath>`: each meta root has its own. It lies
-    /// outside the meta root, unless `etcd.metaSubPath` is empty.
+    /// Returns the journal key, `<rootPath>/migration/journal/<metaSubPath>`, a separate one for
+    /// each meta root. It is outside the meta root, unless `etcd.metaSubPath` is empty.
     #[must_use]
     pub fn journal_key(&self) -> Vec<u8> {
         self.record_key("journal")
     }
 
-    /// The history key, `<rootPath>/migration/history/<metaSubPath>`, beside the journal key.
+    /// Returns the history key, `<rootPath>/migration/history/<metaSubPath>`.
     #[must_use]
     pub fn history_key(&self) -> Vec<u8> {
         self.record_key("history")
     }
 
-    /// The keys that hold this program's records, the journal and the history: they are no metadata.
+    /// Returns the keys of this program's records, the journal and the history, which are not
+    /// metadata.
     #[must_use]
     pub fn record_keys(&self) -> [Vec<u8>; 2] {
         [self.history_key(), self.journal_key()]
@@ -121,7 +126,8 @@ impl MetaRoot {
         let sub_path = match below {
             Some(rest) if rest.is_empty() || rest.starts_with('/') => rest.to_owned(),
             Some(_) if self.root_path.is_empty() => format!("/{}", self.meta_root),
-            // A sub-path with `..` leads out of the root path: two slashes keep it apart from those inside.
+            // A sub-path with `..` is outside the root path: two slashes distinguish it from those
+            // inside.
             Some(_) | None => format!("//{}", self.meta_root),
         };
         let prefix = clean_join(&[&self.root_path, "migration", kind]);
@@ -135,7 +141,7 @@ impl fmt::Display for MetaRoot {
     }
 }
 
-/// A root path with which no migration can work.
+/// An invalid combination of root path and sub-paths.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum RootError {
     /// The root path and the meta sub-path are both empty.
@@ -151,8 +157,8 @@ pub enum RootError {
     },
 }
 
-/// Joins and cleans path parts as POSIX path cleaning does; a leading slash of the first non-empty
-/// part stays.
+/// Joins and cleans path parts like POSIX path cleaning; a leading slash of the first non-empty
+/// part is kept.
 #[must_use]
 pub fn clean_join(parts: &[&str]) -> String {
     let joined = parts
@@ -180,11 +186,11 @@ pub fn clean_join(parts: &[&str]) -> String {
     if absolute { format!("/{path}") } else { path }
 }
 
-/// Accepts the root path or a sub-path unless it is empty: that would move the metadata to another
-/// place, and an unset shell variable is the usual cause.
+/// Accepts a root path or sub-path unless it is empty: that would select another location, and the
+/// usual cause is an unset shell variable.
 ///
 /// # Errors
-/// Why it is refused.
+/// Why it is rejected.
 pub fn path_part(text: &str) -> Result<String, &'static str> {
     let is_empty = text.split('/').all(|part| matches!(part.trim(), "" | "."));
     if is_empty {
@@ -199,7 +205,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn roots_are_joined_the_way_milvus_joins_them() {
+    fn roots_are_joined_like_milvus() {
         for (root, meta, expected) in [
             ("by-dev", "meta", "by-dev/meta"),
             ("/by-dev/", "/meta/", "/by-dev/meta"),
@@ -219,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn d14_a_neighbour_that_shares_the_prefix_is_not_ours() {
+    fn d14_instance_with_the_same_prefix_is_excluded() {
         let root = MetaRoot::new("by-dev", "meta", "kv").unwrap();
         assert_eq!(
             root.strip(b"by-dev/meta/indexes/1"),
@@ -232,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn every_meta_root_has_its_own_journal() {
+    fn every_meta_root_has_a_separate_journal() {
         let keys: Vec<String> = [
             ("by-dev", "meta", "by-dev/migration/journal/meta"),
             ("by-dev", "meta2", "by-dev/migration/journal/meta2"),
@@ -256,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kv_root_must_not_lie_inside_the_meta_root() {
+    fn kv_root_inside_the_meta_root_is_rejected() {
         assert!(matches!(
             MetaRoot::new("a", "", "kv"),
             Err(RootError::KvInside { .. })

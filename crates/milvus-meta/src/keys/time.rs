@@ -1,4 +1,4 @@
-//! Times as users read them.
+//! Times formatted for users.
 
 use std::fmt;
 
@@ -11,13 +11,13 @@ use super::Timestamp;
 pub struct Time(jiff::Timestamp);
 
 impl Time {
-    /// The time of a hybrid timestamp; `None` where none was set, or where it is no time.
+    /// Returns the time of a hybrid timestamp; `None` if it is not set or out of range.
     #[must_use]
     pub fn of(timestamp: Timestamp) -> Option<Self> {
         Self::of_milliseconds(timestamp.0 >> 18)
     }
 
-    /// The time of Unix nanoseconds, as records of databases have it.
+    /// Returns the time of Unix nanoseconds, as in database records.
     pub(crate) fn of_nanoseconds(nanoseconds: u64) -> Option<Self> {
         Self::of_milliseconds(nanoseconds / 1_000_000)
     }
@@ -29,13 +29,13 @@ impl Time {
             .map(Self)
     }
 
-    /// The day: `2022-09-27`.
+    /// Formats the day: `2022-09-27`.
     #[must_use]
     pub fn day(self) -> String {
         self.0.strftime("%F").to_string()
     }
 
-    /// Day and second: `2022-09-27 08:15:00`.
+    /// Formats date and time: `2022-09-27 08:15:00`.
     #[must_use]
     pub fn second(self) -> String {
         self.0.strftime("%F %T").to_string()
@@ -43,7 +43,7 @@ impl Time {
 }
 
 impl fmt::Display for Time {
-    /// RFC 3339: `2022-09-27T08:15:00.123Z`.
+    /// Formats as RFC 3339: `2022-09-27T08:15:00.123Z`.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{:.3}", self.0)
     }
@@ -60,8 +60,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hybrid_timestamp_is_a_time() {
-        // The last collection of the notes in Milvus' own documentation of hybrid timestamps: milliseconds << 18.
+    fn hybrid_timestamp_is_formatted_as_time() {
+        // The last example in Milvus' documentation of hybrid timestamps: milliseconds << 18.
         let time = Time::of(Timestamp(1_664_266_500_123 << 18 | 5)).unwrap();
         assert_eq!(time.to_string(), "2022-09-27T08:15:00.123Z");
         assert_eq!(time.day(), "2022-09-27");
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_never_set_is_no_time() {
+    fn unset_timestamp_is_no_time() {
         assert_eq!(Time::of(Timestamp(0)), None);
         assert_eq!(Time::of(Timestamp(7)), None);
         assert!(Time::of(Timestamp(u64::MAX)).is_some());

@@ -1,7 +1,7 @@
 //! Historical keys: `snapshots/<relative key>_ts<decimal timestamp>`, and the tombstone value.
 //!
-//! Milvus recognises such a key greedily: everything up to the **last** `_ts` that only decimal
-//! digits follow. An alias may therefore contain, and even end in, `_ts1`.
+//! Milvus parses such a key greedily: the object's key ends at the **last** `_ts` that is followed
+//! only by decimal digits. An alias may therefore contain, and even end in, `_ts1`.
 
 /// The three bytes (UTF-8 of U+26FC) that mark a dropped object. They are not valid protobuf.
 pub const TOMBSTONE: &[u8] = &[0xE2, 0x9B, 0xBC];
@@ -16,31 +16,31 @@ const SEPARATOR: &[u8] = b"_ts";
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
-    /// The last one there is. 2.1 never comes to use it; Milvus 2.3.18, 2.4.5 and later write at it when
+    /// The largest timestamp. 2.1 never uses it; Milvus 2.3.18, 2.4.5 and later write at it when
     /// they start.
     pub const LAST: Self = Self(u64::MAX);
 
-    /// The physical part, in nanoseconds since the Unix epoch.
+    /// Returns the physical part in nanoseconds since the Unix epoch.
     #[must_use]
     pub fn physical_nanoseconds(self) -> u64 {
         (self.0 >> 18).saturating_mul(1_000_000)
     }
 
-    /// The next timestamp.
+    /// Returns the next timestamp.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
 }
 
-/// Whether a value is the tombstone.
+/// Returns whether a value is the tombstone.
 #[must_use]
 pub fn is_tombstone(value: &[u8]) -> bool {
     value == TOMBSTONE
 }
 
-/// Splits `<key>_ts<digits>` at the last `_ts`; `None` when there is no such suffix, when the number
-/// does not fit into 64 bits, or when it is not written in the one canonical way.
+/// Splits `<key>_ts<digits>` at the last `_ts`; `None` if there is no such suffix, or if the number
+/// does not fit into 64 bits or is not in canonical spelling.
 #[must_use]
 pub fn split_timestamp(key: &[u8]) -> Option<(&[u8], Timestamp)> {
     let digits = key
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn d41_a_key_is_split_at_the_last_suffix_only() {
+    fn d41_key_is_split_at_the_last_suffix() {
         assert_eq!(
             split_timestamp(b"my_tsne_ts7"),
             Some((&b"my_tsne"[..], Timestamp(7)))
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_timestamp_is_not_split() {
+    fn key_without_timestamp_is_not_split() {
         for key in ["books", "books_ts", "books_tsx1", "books_ts1x", "12", ""] {
             assert_eq!(split_timestamp(key.as_bytes()), None, "{key}");
         }
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn the_physical_part_is_in_nanoseconds() {
+    fn physical_part_is_in_nanoseconds() {
         assert_eq!(
             Timestamp(1_700_000_000_000 << 18).physical_nanoseconds(),
             1_700_000_000 * 1_000_000_000

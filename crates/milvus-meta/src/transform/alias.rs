@@ -1,4 +1,4 @@
-//! Aliases: collection records with nothing but a name in 2.1, separate records in 2.2.
+//! Aliases: collection records with only a name in 2.1, separate records in 2.2.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::codec::{v2_1, v2_2};
 use crate::keys::{Family, Key, Object, TOMBSTONE, Timestamp, is_tombstone};
 use crate::model::CollectionId;
 
-/// One value of an alias.
+/// A value of an alias.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Version {
     Live {
@@ -93,7 +93,7 @@ pub(super) fn convert(
     staged
 }
 
-/// How findings name an alias: by its key, which is its name.
+/// Returns the title of an alias for findings.
 fn title(name: &[u8]) -> String {
     format!("alias {:?}", String::from_utf8_lossy(name))
 }
@@ -131,7 +131,7 @@ struct Versions<'n> {
 }
 
 impl Versions<'_> {
-    /// Warns where plain key and newest snapshot both live, but for different collections.
+    /// Warns if the plain key and the newest snapshot refer to different collections.
     fn check_newest(&self, collections: &CollectionNames, findings: &mut Findings) {
         let newest = self.snapshots.last_key_value().map(|(_, version)| version);
         let (Some(plain), Some(newest)) = (
@@ -155,7 +155,7 @@ impl Versions<'_> {
         }
     }
 
-    /// The embedded form: one to one, as the official tool does it.
+    /// Stages the embedded form: key by key, like the official tool.
     fn carry(&self, staged: &mut NewKeys, findings: &mut Findings) {
         let object = Object::Alias(self.name);
         for (timestamp, version) in &self.snapshots {
@@ -190,7 +190,8 @@ impl Versions<'_> {
         }
     }
 
-    /// The split and database forms: every alias that lives has a live newest snapshot.
+    /// Stages the split or database form: every existing alias has a newest snapshot that is not a
+    /// tombstone.
     fn write(
         &self,
         database: Option<i64>,
@@ -217,7 +218,7 @@ impl Versions<'_> {
                 .get(collection)
                 .copied()
                 .unwrap_or_default(),
-            // A tombstone that no snapshot tells of: 2.2.0 would not start on it.
+            // A tombstone without a snapshot, on which 2.2.0 would not start.
             (None, Some(Version::Dropped) | None) => return,
         };
         let plain = self.plain.as_ref().unwrap_or(&Version::Dropped);
@@ -231,7 +232,7 @@ impl Versions<'_> {
         }
     }
 
-    /// When one snapshot more is needed so that the newest says what the plain key says.
+    /// Returns the time of an additional snapshot if the newest one contradicts the plain key.
     fn correction(
         &self,
         newest: Option<(Timestamp, &Version)>,

@@ -1,4 +1,4 @@
-//! Lays a migration over the entries it was made from.
+//! Applies a migration to the entries from which it was created.
 
 use std::iter;
 
@@ -8,8 +8,8 @@ use crate::entry::Entry;
 use crate::keys::KeyRange;
 
 impl Migration {
-    /// The complete target image, ascending, from the source entries in ascending order: what etcd holds
-    /// after the migration. Entries that the migration does not concern pass unchanged.
+    /// Returns the complete result, in ascending order, from the source entries in ascending order:
+    /// the contents of etcd after the migration. Other entries are passed on unchanged.
     pub fn apply<'m, E>(
         &'m self,
         entries: impl Iterator<Item = Result<Entry, E>> + 'm,
@@ -21,35 +21,35 @@ impl Migration {
     }
 }
 
-/// What becomes of the entries of the source.
+/// The changes of a migration to existing entries.
 #[derive(Debug)]
 pub struct Overlay<'m> {
     migration: &'m Migration,
-    gone: Vec<KeyRange>,
+    deleted: Vec<KeyRange>,
 }
 
 impl Migration {
-    /// What becomes of the entries of the source, one by one; without the new keys.
+    /// Returns the changes to existing entries, without the new keys.
     #[must_use]
     pub fn overlay(&self) -> Overlay<'_> {
-        let gone = self.removals().iter().chain(self.leftovers());
+        let deleted = self.removals().iter().chain(self.leftovers());
         Overlay {
             migration: self,
-            gone: ranges::sorted(gone.cloned()),
+            deleted: ranges::sorted(deleted.cloned()),
         }
     }
 
-    /// The new keys, ascending.
+    /// Returns the new keys in ascending order.
     pub fn new_keys(&self) -> impl Iterator<Item = Put> + '_ {
         merged(self.staged(), self.history().iter().cloned())
     }
 }
 
 impl Overlay<'_> {
-    /// The entry after the migration; `None` where it goes.
+    /// Returns the entry after the migration; `None` if it is deleted.
     #[must_use]
     pub fn apply(&self, mut entry: Entry) -> Option<Entry> {
-        if covered(&self.gone, &entry.key) {
+        if covered(&self.deleted, &entry.key) {
             return None;
         }
         let rewrites = self.migration.rewrites();
@@ -80,7 +80,7 @@ fn apply<'m, E: 'm>(
             };
             if next_new {
                 let put = new.next()?;
-                // A staged key that is there already, from a run that was interrupted.
+                // The key is already staged by an interrupted run.
                 source.next_if(|entry| entry.as_ref().is_ok_and(|entry| entry.key == put.key));
                 return Some(Ok(Entry::new(put.key, put.value)));
             }
@@ -96,7 +96,7 @@ fn apply<'m, E: 'm>(
     })
 }
 
-/// Whether one of the sorted, disjoint ranges holds the key.
+/// Returns whether one of the sorted, disjoint ranges contains the key.
 fn covered(ranges: &[KeyRange], key: &[u8]) -> bool {
     let behind = ranges.partition_point(|range| range.start.as_slice() <= key);
     behind > 0 && ranges[behind - 1].contains(key)

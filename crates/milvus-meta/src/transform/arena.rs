@@ -1,6 +1,6 @@
-//! Many small byte strings in few allocations.
+//! Stores many small byte strings in few allocations.
 //!
-//! A million index builds as a million boxes would pay for each with the allocator's own overhead.
+//! A separate allocation for each of a million index builds would have a large overhead.
 
 const CHUNK_BYTES: usize = 1 << 20;
 
@@ -12,18 +12,18 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// The first byte string pushed; until something is pushed it stands for nothing.
+    /// The first byte string pushed.
     pub(super) const FIRST: Self = Self { chunk: 0, start: 0 };
 }
 
-/// Grows in chunks and never moves what it holds.
+/// Stores byte strings in chunks that are never moved.
 #[derive(Debug, Default)]
 pub(super) struct Arena {
     chunks: Vec<Vec<u8>>,
 }
 
 impl Arena {
-    /// Keeps a copy of `bytes`.
+    /// Stores a copy of `bytes`.
     pub(super) fn push(&mut self, bytes: &[u8]) -> Slot {
         let header = u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes();
         let needed = header.len() + bytes.len();
@@ -46,7 +46,7 @@ impl Arena {
         }
     }
 
-    /// The bytes at `slot`; empty for a slot that is not of this arena.
+    /// Returns the bytes at `slot`; empty for a slot of another arena.
     pub(super) fn get(&self, slot: Slot) -> &[u8] {
         let read = || {
             let chunk = self.chunks.get(slot.chunk as usize)?;
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn strings_come_back_across_chunks() {
+    fn arena_returns_strings_across_chunks() {
         let mut arena = Arena::default();
         let long = vec![7; CHUNK_BYTES + 5];
         let strings: [&[u8]; 4] = [b"one", b"", &long, b"last"];

@@ -1,6 +1,6 @@
-//! T13: channel checkpoints. 2.1 keeps positions in the records of segments only; until the data nodes of 2.2
-//! have written checkpoints, its query coordinator hands out empty positions. What is written here is what
-//! 2.2 computes itself for a channel without a checkpoint.
+//! T13: channel checkpoints. 2.1 stores positions only in segment records; until the data nodes of
+//! 2.2 have written checkpoints, its query coordinator uses empty positions. The staged checkpoints
+//! are those that 2.2 computes for a channel without one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,12 +19,12 @@ pub(super) struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// Takes the key of a checkpoint that is there: it stays as it is.
+    /// Adds the key of an existing checkpoint, which is kept.
     pub(super) fn push_existing(&mut self, key: &[u8]) {
         self.existing.insert(key.to_vec());
     }
 
-    /// Takes the record of a segment. One that cannot be read is reported elsewhere.
+    /// Adds a segment record. An unreadable one is reported elsewhere.
     pub(super) fn push_segment(&mut self, value: &[u8]) {
         if is_tombstone(value) {
             return;
@@ -41,7 +41,7 @@ impl Checkpoints {
         }
     }
 
-    /// Writes a checkpoint for each virtual channel of a living collection that has none.
+    /// Stages a checkpoint for each virtual channel of a live collection that has none.
     pub(super) fn stage(self, live: &LiveCollections, staged: &mut NewKeys) {
         for record in live.values() {
             let physical = record.physical_channels.iter().map(Some);
@@ -62,9 +62,10 @@ impl Checkpoints {
     }
 }
 
-/// Where the collection starts in the physical channel: before its first message.
+/// Returns the start position of the collection in the physical channel, before its first message.
 fn start(record: &Collection, channel: &str, physical: Option<&String>) -> Option<MsgPosition> {
-    // Named as Milvus does it: the virtual channel's name is the physical one's, and `_<collection>v<shard>`.
+    // Milvus names a virtual channel after the physical one, with the suffix
+    // `_<collection>v<shard>`.
     let physical = physical
         .map(String::as_str)
         .or_else(|| channel.rsplit_once('_').map(|(physical, _)| physical))?;
@@ -108,8 +109,9 @@ mod tests {
         }
     }
 
-    /// What is staged beside these segments for a collection with the channels `dml_0_1v0` and `dml_1_1v1`,
-    /// of which the second has a start position: the channel with its message and timestamp.
+    /// Returns the checkpoints staged with these segments for a collection with the channels
+    /// `dml_0_1v0` and `dml_1_1v1`, of which the second has a start position: channel, message and
+    /// timestamp.
     fn staged(segments: &[data::SegmentInfo], existing: &[&str]) -> Vec<(String, String, u64)> {
         let mut checkpoints = Checkpoints::default();
         for key in existing {
@@ -150,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn t13_the_earliest_position_of_the_segments_wins() {
+    fn t13_earliest_segment_position_is_used() {
         let early = segment(Some((7, "early")), Some((3, "its start")));
         let late = segment(Some((9, "late")), None);
         let growing = segment(None, Some((8, "growing")));
@@ -167,14 +169,14 @@ mod tests {
     }
 
     #[test]
-    fn t13_an_empty_message_id_is_no_position() {
+    fn t13_empty_message_id_is_no_position() {
         let empty = segment(Some((2, "")), Some((1, "start")));
         assert_eq!(first(&[empty]), at("start", 1));
         assert_eq!(first(&[segment(Some((2, "")), None)]), None);
     }
 
     #[test]
-    fn t13_without_segments_the_collections_start_is_taken() {
+    fn t13_without_segments_the_start_position_is_used() {
         let found = staged(&[], &[]);
         assert_eq!(found, [("dml_1_1v1".into(), "start".into(), 50)]);
         let mut elsewhere = segment(Some((7, "other")), None);
@@ -183,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn t13_existing_checkpoints_stay() {
+    fn t13_existing_checkpoints_are_kept() {
         let key = "datacoord-meta/channel-cp/dml_1_1v1";
         assert_eq!(staged(&[], &[key]), []);
         let segments = [segment(Some((7, "early")), None)];

@@ -1,4 +1,4 @@
-//! Collections, current and historical, with the partitions and fields inside them.
+//! Collections, current and historical, with their partitions and fields.
 
 mod reconcile;
 mod unusable;
@@ -18,17 +18,17 @@ use crate::plural::counted;
 use reconcile::{correction, report};
 use unusable::{misplaced, oddities};
 
-/// The collections that live, by the ids in their values.
+/// The collections that are not dropped, by the ids in their values.
 pub(super) type LiveCollections = BTreeMap<CollectionId, Collection>;
 
-/// What becomes of the collection families. Keys are relative to the meta root.
+/// The converted collection families. Keys are relative to the meta root.
 #[derive(Debug, Default)]
 pub(super) struct Converted {
     /// Keys in new families.
     pub(super) staged: NewKeys,
     /// Snapshots added to the old family.
     pub(super) history: NewKeys,
-    /// New values of keys that stay.
+    /// New values of existing keys.
     pub(super) rewrites: NewKeys,
     /// Keys that 2.2 must not see.
     pub(super) removed: Vec<Vec<u8>>,
@@ -37,18 +37,18 @@ pub(super) struct Converted {
     pub(super) partitions: BTreeMap<CollectionId, BTreeSet<PartitionId>>,
     /// The smallest creation time in any record, current or historical.
     pub(super) oldest: Option<Timestamp>,
-    /// Collections that 2.2 will find dropped: a tombstone of them stays or is written.
+    /// Collections that are dropped for 2.2: they have a tombstone.
     pub(super) dropped: BTreeSet<CollectionId>,
-    /// Collections whose record cannot be read, so that they are left out, or would be.
+    /// Collections whose record cannot be read; they are left out with `skip`.
     pub(super) unreadable: BTreeSet<CollectionId>,
-    /// Creation times of all collections, by their ids.
+    /// The creation times of all collections.
     pub(super) created: BTreeMap<CollectionId, Timestamp>,
     pub(super) names: CollectionNames,
-    /// Collections that live in 2.2 only.
+    /// Collections that exist only in 2.2.
     pub(super) others: BTreeSet<CollectionId>,
 }
 
-/// One value of a collection.
+/// A value of a collection.
 #[derive(Debug)]
 enum Version {
     Live(Box<Record>),
@@ -70,7 +70,7 @@ impl Version {
     }
 }
 
-/// The values of one collection that can be read.
+/// The readable values of a collection.
 #[derive(Debug)]
 struct Versions {
     /// The id in the plain key.
@@ -79,7 +79,7 @@ struct Versions {
     id: CollectionId,
     plain: Option<Version>,
     snapshots: BTreeMap<Timestamp, Version>,
-    /// Snapshots that cannot be read: their keys go in the commit, so nothing is written there.
+    /// Unreadable snapshots: the commit deletes their keys, so nothing is written there.
     unreadable: BTreeSet<Timestamp>,
 }
 
@@ -94,7 +94,7 @@ impl Versions {
             .map(|(timestamp, version)| (*timestamp, version))
     }
 
-    /// How findings name the collection.
+    /// Returns the title of the collection for findings.
     fn title(&self) -> String {
         let last = self.records().last();
         last.map_or_else(
@@ -152,7 +152,8 @@ pub(super) fn convert(
         let is_live = plain.as_ref().is_some_and(|plain| plain.record().is_some());
         let owner = claimed(&history).and_then(|id| owners.get(&id));
         if !is_live && owner.is_some_and(|owner| *owner != name) {
-            // Its end would be taken for that of the fields and partitions of a collection that lives.
+            // Its removal would appear as that of the fields and partitions of an existing
+            // collection.
             findings.outranked(&name);
             converted.remove(key, &history);
             continue;
@@ -167,7 +168,7 @@ pub(super) fn convert(
     converted
 }
 
-/// The collection that the newest snapshot with a record that can be converted is of.
+/// Returns the collection id of the newest snapshot whose record can be converted.
 fn claimed(history: &RawHistory) -> Option<CollectionId> {
     let mut values = history.snapshots.values().rev();
     values.find_map(|raw| {
@@ -184,7 +185,7 @@ fn snapshot_key(id: CollectionId, timestamp: Timestamp) -> Vec<u8> {
     Key::Snapshot(Object::Collection(id), timestamp).render()
 }
 
-/// Reads one value; `None`, and a finding, when it cannot be converted.
+/// Reads a value; `None` and a finding if it cannot be converted.
 fn read(family: Family, key: &[u8], raw: &[u8], findings: &mut Findings) -> Option<Version> {
     if is_tombstone(raw) {
         return Some(Version::Dropped);
@@ -214,14 +215,15 @@ fn read(family: Family, key: &[u8], raw: &[u8], findings: &mut Findings) -> Opti
     })))
 }
 
-/// Decodes a record, what is only carried included: text that Milvus would refuse is refused.
+/// Decodes a record, including fields that are copied unchanged: text that Milvus would reject is
+/// rejected.
 fn decode(raw: &[u8]) -> Result<Collection, String> {
     let record = v2_1::collection(raw).map_err(|error| error.to_string())?;
     v2_1::whole_collection(raw).map_err(|error| error.to_string())?;
     Ok(record)
 }
 
-/// What makes a readable record one that Milvus 2.2 could not load, or that would lose something.
+/// Returns why a readable record could not be loaded by Milvus 2.2 or would lose something.
 fn defect(record: &Collection) -> Option<(&'static str, String)> {
     if record.name.is_none() {
         let what = "the record has no schema".to_owned();
@@ -266,11 +268,12 @@ fn defect(record: &Collection) -> Option<(&'static str, String)> {
 }
 
 impl Converted {
-    /// The plain record cannot be read: with `skip` nothing of the collection may reach 2.2.
+    /// Handles an unreadable plain record: with `skip`, no key of the collection may remain for
+    /// 2.2.
     fn leave_out(&mut self, key: CollectionId, history: &RawHistory, findings: &mut Findings) {
         self.unreadable.insert(key);
         for (timestamp, raw) in &history.snapshots {
-            // Only to say what is wrong with them, too.
+            // Only to report their problems, too.
             let name = snapshot_key(key, *timestamp);
             read(Family::CollectionSnapshot, &name, raw, findings);
         }
@@ -328,7 +331,8 @@ impl Converted {
             if let Some(name) = &record.record.name {
                 self.names.insert(versions.id, name.clone());
             }
-            // A record without a creation time says nothing about the oldest, unless it is the only one.
+            // A record without a creation time is ignored for the oldest, unless it is the only
+            // one.
             self.oldest = match self.oldest {
                 Some(oldest) if time == Timestamp(0) => Some(oldest),
                 Some(oldest) if oldest != Timestamp(0) => Some(oldest.min(time)),
@@ -345,7 +349,7 @@ impl Converted {
             for (code, message) in oddities(&truth.record) {
                 findings.warning(code, &key, format!("{}: {message}", versions.title()));
             }
-            // Beside a database the record gets a key and a member that say so.
+            // In the database form the record gets a new key and its database.
             if form != CollectionForm::Database {
                 for message in misplaced(versions.key, &truth.record) {
                     findings.warning(
@@ -396,9 +400,9 @@ impl Converted {
         }
     }
 
-    /// Writes a tombstone for each of the given collections of which nothing would be left, with the time of
-    /// its newest snapshot. So a collection that was left out, or of which 2.1 left only a plain tombstone, is
-    /// not taken for one that was lost while segments still refer to it.
+    /// Writes a tombstone for each of the given collections that would have no key, after its
+    /// newest snapshot. Otherwise a collection that was left out, or that has only a plain
+    /// tombstone in 2.1, would be considered lost while segments still refer to it.
     pub(super) fn keep_dropped(
         &mut self,
         form: CollectionForm,
@@ -440,7 +444,7 @@ impl Converted {
                 Ok(value) if value != record.raw => {
                     self.rewrites.insert(key, value);
                 }
-                // Decoding went through the same fields, so an edit does not fail.
+                // Decoding has already checked these fields, so the edit does not fail.
                 Ok(_) | Err(_) => {}
             }
         }
@@ -463,7 +467,7 @@ impl Converted {
             let key = Key::Snapshot(object, *timestamp).render();
             self.staged.insert(key, value(version));
         }
-        // A plain tombstone without a snapshot keeps 2.2.0 from starting.
+        // 2.2.0 does not start on a plain tombstone without a snapshot.
         let has_snapshot = correction.is_some() || !versions.snapshots.is_empty();
         if let Some(plain) = versions.plain.as_ref().filter(|_| has_snapshot) {
             self.staged
@@ -471,7 +475,7 @@ impl Converted {
         }
     }
 
-    /// Partitions and fields under separate keys, with their history.
+    /// Stages partitions and fields under separate keys, with their history.
     fn children(&mut self, versions: &Versions, findings: &mut Findings) {
         let id = versions.id;
         let partitions = follow(versions, |record| partition::partitions(id, record));
@@ -538,8 +542,8 @@ fn follow(versions: &Versions, children: impl Fn(&Collection) -> Children) -> Se
     timeline.settle(end, &of(versions.truth()))
 }
 
-/// Warns where the newest snapshot and the plain record are two different records. Only their lists of
-/// indexes may differ, which 2.1 changes without a snapshot.
+/// Warns if the newest snapshot and the plain record differ in more than their lists of indexes,
+/// which 2.1 changes without a snapshot.
 fn check_newest(versions: &Versions, findings: &mut Findings) {
     let (Some(plain), Some((_, Version::Live(newest)))) = (versions.truth(), versions.newest())
     else {

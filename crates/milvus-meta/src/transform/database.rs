@@ -1,4 +1,4 @@
-//! T2b: the database `default`, which 2.2.9 and later want to find beside collections inside it.
+//! T2b: the database `default`, which 2.2.9 and later require for collections in it.
 
 use super::NewKeys;
 use crate::codec::v2_2;
@@ -8,7 +8,8 @@ use crate::model::DatabaseId;
 /// The id of the database `default`.
 pub(super) const DEFAULT: DatabaseId = DatabaseId(1);
 
-/// Writes the database, created when the oldest collection was: there is no clock here.
+/// Stages the database with the creation time of the oldest collection, because there is no clock
+/// here.
 pub(super) fn stage(oldest: Timestamp, staged: &mut NewKeys) {
     let value = v2_2::default_database(oldest);
     let object = Object::Database(DEFAULT);

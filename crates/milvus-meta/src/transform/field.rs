@@ -1,9 +1,9 @@
-//! Fields: members of the schema in 2.1, separate records in the split form, byte for byte the same.
+//! Fields: part of the schema in 2.1, separate records with the same bytes in the split form.
 
 use super::snapshots::{Child, Children};
 use crate::codec::v2_1::Collection;
 
-/// The fields of a collection record as 2.2 stores them.
+/// Returns the fields of a collection record as 2.2 stores them.
 pub(super) fn fields(record: &Collection) -> Children {
     record
         .fields

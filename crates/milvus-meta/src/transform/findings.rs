@@ -1,4 +1,4 @@
-//! Collects what the user has to know, all of it, in an order that does not depend on the input's.
+//! Collects all findings, in an order that does not depend on the order of the input.
 
 use std::collections::BTreeMap;
 
@@ -8,15 +8,15 @@ use crate::entry::printable;
 use crate::finding::Finding;
 use crate::keys::{Family, MetaRoot};
 
-/// Findings so far. Keys are given relative to the meta root and reported whole.
+/// The findings so far. Keys are passed relative to the meta root and reported completely.
 #[derive(Debug)]
 pub(super) struct Findings {
     root: MetaRoot,
     on_broken: OnBrokenRecord,
-    /// A repair leaves no record out.
+    /// Whether they are of a repair, which skips no record.
     is_repair: bool,
     list: Vec<Finding>,
-    /// Unknown fields by family, message and number: how often, and the smallest key.
+    /// The number of each unknown field, by family, message and field number, and its smallest key.
     unknown: BTreeMap<(Family, UnknownField), (u64, Vec<u8>)>,
 }
 
@@ -31,7 +31,7 @@ impl Findings {
         }
     }
 
-    /// Those of a repair, which leaves no record out.
+    /// Creates an empty list for a repair, which skips no record.
     pub(super) fn of_repair(root: MetaRoot) -> Self {
         Self {
             is_repair: true,
@@ -39,12 +39,12 @@ impl Findings {
         }
     }
 
-    /// Whether broken records are left out rather than refused.
+    /// Returns whether broken records are skipped instead of rejected.
     pub(super) fn skips(&self) -> bool {
         self.on_broken == OnBrokenRecord::Skip
     }
 
-    /// The complete key, printable.
+    /// Returns the complete key, printable.
     pub(super) fn name(&self, relative: &[u8]) -> String {
         printable(&self.root.join(relative))
     }
@@ -64,7 +64,7 @@ impl Findings {
         self.list.push(Finding::error(code, &key, message));
     }
 
-    /// An empty list with the same policy.
+    /// Returns an empty list with the same policy.
     pub(super) fn beside(&self) -> Self {
         Self {
             is_repair: self.is_repair,
@@ -72,24 +72,24 @@ impl Findings {
         }
     }
 
-    /// Whether there is an error among them.
+    /// Returns whether there is an error.
     pub(super) fn has_errors(&self) -> bool {
         self.list.iter().any(Finding::is_error)
     }
 
-    /// Takes the findings of another list, but for unknown fields: a record of 2.2 has more of them than one of
-    /// 2.1, and keeps them.
+    /// Adds the findings of another list, except unknown fields: a 2.2 record has more of them than
+    /// a 2.1 record, and keeps them.
     pub(super) fn take(&mut self, other: Self) {
         self.list.extend(other.list);
     }
 
-    /// A finding that concerns no single key.
+    /// Adds a finding that is not about a single key.
     pub(super) fn general(&mut self, finding: Finding) {
         self.list.push(finding);
     }
 
-    /// A record that cannot be converted: an error, or under `skip` a warning that says what leaving it
-    /// out means.
+    /// Adds a finding about a record that cannot be converted: an error, or under `skip` a warning
+    /// with the consequences of leaving it out.
     pub(super) fn broken(&mut self, code: &'static str, key: &[u8], what: &str, left_out: &str) {
         let key = self.root.join(key);
         self.list.push(match self.on_broken {
@@ -114,7 +114,7 @@ impl Findings {
         });
     }
 
-    /// A record that lost its ids to another one.
+    /// Adds a notice about a record with the same ids as another one that takes precedence.
     pub(super) fn outranked(&mut self, key: &[u8]) {
         self.notice(
             "duplicate-record",
@@ -137,7 +137,7 @@ impl Findings {
         }
     }
 
-    /// All findings, worst first.
+    /// Returns all findings, most severe first.
     pub(super) fn finish(mut self) -> Vec<Finding> {
         for ((family, field), (count, first)) in &self.unknown {
             let stays = matches!(family, Family::Collection | Family::CollectionSnapshot);

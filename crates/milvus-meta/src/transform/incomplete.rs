@@ -1,9 +1,9 @@
-//! Signs that metadata is not all that Milvus wrote: what an interrupted run of the official tool leaves,
-//! and what a 2.2 leaves that was started before the migration.
+//! Detects incomplete metadata: after an interrupted run of the official tool, or after a start of
+//! 2.2 before the migration.
 //!
-//! The official tool deletes the old families first (D1), so what stays after a failure looks like an
-//! instance without collections, or without indexes. Starting Milvus 2.2 on that would be the real loss:
-//! it removes the files of what it does not know.
+//! The official tool deletes the old families first (D1), so the remains of a failed run look like
+//! an instance without collections or without indexes. Starting Milvus 2.2 on them would be the
+//! real loss: it removes the files of objects that it does not know.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ use crate::finding::Finding;
 use crate::keys::{Family, Key, Object, Timestamp, channel_collection, is_tombstone};
 use crate::model::{CollectionId, PartitionId};
 
-/// Families of 2.1 that the official tool deletes, beside the collections.
+/// Families of 2.1 that the official tool deletes, other than collections.
 const INDEXES_AND_ALIASES: [Family; 5] = [
     Family::LegacyIndex,
     Family::LegacySegmentIndex,
@@ -25,7 +25,7 @@ const INDEXES_AND_ALIASES: [Family; 5] = [
     Family::LegacyAliasSnapshot,
 ];
 
-/// References to collections, apart from segments.
+/// References to collections other than segments.
 #[derive(Debug, Default)]
 pub(super) struct References {
     load_states: BTreeSet<CollectionId>,
@@ -39,7 +39,7 @@ impl References {
         }
     }
 
-    /// Takes what follows the family's prefix in the key of a watched channel.
+    /// Adds a watched channel, given the part of its key after the family's prefix.
     pub(super) fn push_channel(&mut self, rest: &[u8]) {
         let channel = rest.iter().position(|byte| *byte == b'/');
         let channel = channel.map_or(rest, |slash| &rest[slash + 1..]);
@@ -47,11 +47,11 @@ impl References {
     }
 }
 
-/// Collections that live, whose record cannot be read, or that are known to be dropped, by the ids in their
-/// keys, with the time of the newest snapshot.
+/// Collections that exist, have an unreadable record, or are known to be dropped, by the ids in
+/// their keys, with the time of the newest snapshot.
 pub(super) type Known = BTreeMap<CollectionId, Option<Timestamp>>;
 
-/// Returns the collections of which there is a plain key or a tombstone.
+/// Returns the collections that have a plain key or a tombstone.
 pub(super) fn known(collections: &BTreeMap<CollectionId, RawHistory>) -> Known {
     let known = collections.iter().filter_map(|(id, history)| {
         let newest = history.snapshots.last_key_value();
@@ -74,7 +74,8 @@ pub(super) fn referenced<'r>(
     (ids.into_iter()).filter_map(|id| known.get(&id).map(|newest| (id, *newest)))
 }
 
-/// Warns of the data of collections whose record cannot be read: leaving them out costs more than metadata.
+/// Warns about data of collections whose record cannot be read: skipping them loses more than
+/// metadata.
 fn check_unreadable(living: &Living, converted: &Converted, findings: &mut Findings) {
     for id in &converted.unreadable {
         let mut segments = 0;
@@ -100,7 +101,7 @@ fn check_unreadable(living: &Living, converted: &Converted, findings: &mut Findi
     }
 }
 
-/// Looks for collections and partitions that something refers to and that are gone.
+/// Reports collections and partitions that other records refer to but that are missing.
 pub(super) fn check_references(
     references: &References,
     living: &Living,
@@ -140,8 +141,8 @@ pub(super) fn check_references(
     check_unreadable(living, converted, findings);
 }
 
-/// Looks for collections whose indexes and aliases are gone with everything else that the official tool
-/// deletes: `read` counts the keys of each family.
+/// Reports collections without the indexes and aliases that the official tool deletes. `read` is
+/// the number of keys in each family.
 pub(super) fn check_indexes(
     read: &BTreeMap<Family, u64>,
     converted: &Converted,
@@ -170,7 +171,7 @@ pub(super) fn check_indexes(
     });
 }
 
-/// Says what it means that a 2.2 ran on metadata that was not migrated.
+/// Reports the consequences if 2.2 ran on metadata that was not migrated.
 pub(super) fn check_traces(traces: &[String], findings: &mut Findings) {
     if traces.is_empty() {
         return;

@@ -1,5 +1,5 @@
-//! Index definitions: which index is defined on which field is in the collection record of 2.1, what it is
-//! in a separate record; 2.2 has both in one.
+//! Index definitions: in 2.1 the collection record lists the indexes of each field and a separate
+//! record has the definition; 2.2 has both in one record.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -17,18 +17,18 @@ use crate::model::{CollectionId, FieldId, IndexId};
 use crate::release::Release;
 
 const LEFT_OUT: &str = "the index and its segment indexes have to be created again";
-/// The name that 2.1 gives to an index that is created without one.
+/// The name of an index that is created without a name in 2.1.
 pub(super) const DEFAULT_NAME: &str = "_default_idx";
 
 /// The index definitions of 2.1, by the collection in the key and the index id in the value.
 #[derive(Debug, Default)]
 pub(super) struct Definitions {
     records: BTreeMap<(CollectionId, IndexId), (Vec<u8>, IndexDefinition)>,
-    /// Keys whose values could not be read: said once, not again as missing.
+    /// Keys whose values could not be read, which are not reported as missing again.
     unreadable: BTreeSet<(CollectionId, IndexId)>,
 }
 
-/// An index that 2.2 will know.
+/// An index that is written for 2.2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Index {
     pub(super) field: FieldId,
@@ -37,7 +37,7 @@ pub(super) struct Index {
     pub(super) support: Support,
 }
 
-/// An index with its record for 2.2.
+/// An index and its record for 2.2.
 #[derive(Debug)]
 struct Written {
     index: Index,
@@ -46,41 +46,41 @@ struct Written {
     value: Vec<u8>,
 }
 
-/// A definition that no collection has.
+/// A definition that no collection refers to.
 #[derive(Debug)]
 pub(super) struct Unreferenced {
     pub(super) key: Vec<u8>,
     pub(super) definition: IndexDefinition,
 }
 
-/// Live indexes of one collection: their fields and names.
+/// The fields and names of a collection's live indexes.
 type Names = BTreeMap<IndexId, (FieldId, String)>;
 
-/// What becomes of the index definitions.
+/// The converted index definitions.
 #[derive(Debug, Default)]
 pub(super) struct Indexes {
     pub(super) staged: NewKeys,
-    /// How many indexes of live collections are not dropped, in 2.1.
+    /// Number of indexes of live collections in 2.1 that are not dropped.
     pub(super) found: u64,
-    /// Every index written, deleted ones included.
+    /// All written indexes, including deleted ones.
     pub(super) written: BTreeMap<(CollectionId, IndexId), Index>,
-    /// Definitions left out, with their keys.
+    /// Definitions that are left out, with their keys.
     pub(super) unreferenced: BTreeMap<(CollectionId, IndexId), Unreferenced>,
-    /// Live indexes of each collection in the order of its list.
+    /// The live indexes of each collection, in the order of its list.
     pub(super) live: BTreeMap<CollectionId, Vec<(IndexId, Index)>>,
-    /// How findings name the indexes that have a definition, within their collection.
+    /// The labels of indexes with a definition, for findings, without their collection.
     labels: BTreeMap<(CollectionId, IndexId), String>,
     /// The names of all collections.
     pub(super) collections: CollectionNames,
 }
 
-/// What the conversion has to know beside the definitions.
+/// The input of the conversion besides the definitions.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Around<'a> {
+pub(super) struct IndexContext<'a> {
     pub(super) live: &'a LiveCollections,
     pub(super) names: &'a CollectionNames,
     pub(super) target: &'a Release,
-    /// The indexes that 2.2 has.
+    /// The indexes that are already in 2.2.
     pub(super) kept: &'a BTreeSet<(CollectionId, IndexId)>,
 }
 
@@ -118,7 +118,7 @@ impl Definitions {
         }
     }
 
-    /// How many indexes of live collections are not dropped.
+    /// Returns the number of indexes of live collections that are not dropped.
     fn living(&self, live: &LiveCollections) -> u64 {
         let is_living = |ids| self.records.get(&ids).is_some_and(|(_, it)| !it.deleted);
         let indexes = live.iter().flat_map(|(collection, record)| {
@@ -128,23 +128,23 @@ impl Definitions {
         indexes.filter(|ids| is_living(*ids)).count() as u64
     }
 
-    /// Joins the definitions to the lists in the live collections' plain records.
-    pub(super) fn convert(self, around: Around<'_>, findings: &mut Findings) -> Indexes {
+    /// Joins the definitions with the lists in the plain records of the live collections.
+    pub(super) fn convert(self, ctx: IndexContext<'_>, findings: &mut Findings) -> Indexes {
         let mut indexes = Indexes {
-            collections: around.names.clone(),
-            found: self.living(around.live),
+            collections: ctx.names.clone(),
+            found: self.living(ctx.live),
             ..Indexes::default()
         };
-        for (collection, record) in around.live {
+        for (collection, record) in ctx.live {
             let mut live_names = Names::new();
             for (field, index) in &record.field_indexes {
                 let place = Place {
                     collection: record,
                     field: *field,
-                    target: around.target,
+                    target: ctx.target,
                 };
                 let ids = (*collection, *index);
-                if !self.records.contains_key(&ids) && around.kept.contains(&ids) {
+                if !self.records.contains_key(&ids) && ctx.kept.contains(&ids) {
                     continue;
                 }
                 if let Some(written) = self.one(ids, place, findings) {
@@ -156,7 +156,7 @@ impl Definitions {
             }
             check_names(record, &live_names, findings);
         }
-        let referenced: BTreeSet<_> = around
+        let referenced: BTreeSet<_> = ctx
             .live
             .iter()
             .flat_map(|(collection, record)| {
@@ -250,8 +250,8 @@ impl Definitions {
     }
 }
 
-/// T19: the parameters as the user gave them. 2.3 compares them when a client creates the index again, and
-/// stores none for a scalar index whose type is the default; 2.1 stored that type.
+/// T19: returns the parameters as given by the user. 2.3 compares them when a client creates the
+/// index again, and stores none for a scalar index of the default type, which 2.1 stored.
 fn user_params(definition: &IndexDefinition, schema: &FieldSchema, target: &Release) -> Vec<Pair> {
     let is_default =
         |(key, value): &Pair| key == "index_type" && matches!(value.as_str(), "STL_SORT" | "Trie");
@@ -261,7 +261,7 @@ fn user_params(definition: &IndexDefinition, schema: &FieldSchema, target: &Rele
     index_params::compacted(&definition.params)
 }
 
-/// The field of an index, and for which target it is converted.
+/// The field of an index, and the target for which the index is converted.
 #[derive(Debug, Clone, Copy)]
 struct Place<'a> {
     collection: &'a Collection,
@@ -275,7 +275,7 @@ impl<'a> Place<'a> {
         fields.find(|schema| schema.id == self.field)
     }
 
-    /// How findings name the index within its collection.
+    /// Returns the label of the index for findings, without its collection.
     fn label(&self, definition: &IndexDefinition) -> String {
         let index = named("index", Some(&definition.name), definition.id);
         format!("{index} on {}", names::field(self.collection, self.field))
@@ -290,7 +290,7 @@ impl fmt::Display for Place<'_> {
     }
 }
 
-/// Client code may use the name that 2.1 gave.
+/// Reports the new name, because client code may use the old one.
 fn report_renamed(key: &[u8], title: &str, name: &str, findings: &mut Findings) {
     findings.notice(
         "index-renamed",
@@ -302,8 +302,8 @@ fn report_renamed(key: &[u8], title: &str, name: &str, findings: &mut Findings) 
     );
 }
 
-/// T16 and T20: what the target cannot use of a live index, or answers otherwise. Segment indexes that are
-/// left out are reported with their number.
+/// T16 and T20: reports a live index that the target cannot use or whose results differ. Segment
+/// indexes that are left out are reported with their number.
 fn report_support(
     key: &[u8],
     title: &str,
@@ -347,13 +347,13 @@ fn report_support(
 }
 
 impl Indexes {
-    /// How findings name an index.
+    /// Returns the title of an index for findings.
     pub(super) fn title(&self, ids: (CollectionId, IndexId)) -> String {
         let collection = names::collection(&self.collections, ids.0);
         format!("{} of {collection}", self.label(ids))
     }
 
-    /// How findings name an index within its collection.
+    /// Returns the label of an index for findings, without its collection.
     pub(super) fn label(&self, ids: (CollectionId, IndexId)) -> String {
         let known = self.labels.get(&ids).cloned();
         known.unwrap_or_else(|| format!("index {}", ids.1))
@@ -396,8 +396,8 @@ impl Indexes {
     }
 }
 
-/// Warns of live indexes of one collection that have the same name: 2.1 gives it to all that are created
-/// without one, where its `common.defaultIndexName` was changed.
+/// Warns about live indexes of a collection with the same name: 2.1 uses one name for all indexes
+/// created without a name if `common.defaultIndexName` was changed.
 fn check_names(record: &Collection, live_names: &Names, findings: &mut Findings) {
     let mut first: BTreeMap<&str, FieldId> = BTreeMap::new();
     for (index, (field, name)) in live_names {

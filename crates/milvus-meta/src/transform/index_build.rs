@@ -1,5 +1,5 @@
-//! Index builds of 2.1, kept small while reading: what 2.2 stores of each is encoded at once, and of its
-//! file paths only what T11 has to compare remains.
+//! Index builds of 2.1 in compact form: the part of the 2.2 record is encoded immediately, and only
+//! the partition and segment that T11 compares are kept of the file paths.
 
 use std::collections::BTreeMap;
 
@@ -11,14 +11,14 @@ use crate::keys::{Family, Key, is_tombstone};
 use crate::model::{BuildId, PartitionId, SegmentId};
 use crate::plural::{agree, counted};
 
-/// Where the files of a build lie.
+/// The location of a build's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Files {
-    /// It has none.
+    /// It has no files.
     None,
-    /// In the folder where 2.2 looks, if the segment is this one.
+    /// In the folder where 2.2 expects the files of this partition and segment.
     In(PartitionId, SegmentId),
-    /// Anywhere else.
+    /// In another folder.
     Elsewhere,
 }
 
@@ -26,12 +26,12 @@ pub(super) enum Files {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Build {
     pub(super) id: BuildId,
-    /// Its members of the 2.2 record, encoded.
+    /// Its encoded part of the 2.2 record.
     pub(super) part: Slot,
     pub(super) files: Files,
-    /// Whether some segment index names it.
+    /// Whether a segment index refers to it.
     pub(super) referenced: bool,
-    /// Whether some segment index that is written has it.
+    /// Whether a segment index that is written uses it.
     pub(super) taken: bool,
 }
 
@@ -41,7 +41,7 @@ pub(super) struct BuildTable {
     builds: Vec<Build>,
     /// Builds whose key has another id than their value.
     odd: BTreeMap<BuildId, (Vec<u8>, Build)>,
-    /// Ids of records that cannot be read: known, though of no use.
+    /// Ids of records that cannot be read.
     unreadable: Vec<BuildId>,
 }
 
@@ -96,7 +96,7 @@ impl BuildTable {
         }
     }
 
-    /// Ends reading: afterwards builds can be found.
+    /// Ends reading; then builds can be looked up.
     pub(super) fn seal(&mut self, findings: &mut Findings) {
         self.unreadable.sort_unstable();
         self.builds.sort_unstable_by_key(|build| build.id);
@@ -128,7 +128,7 @@ impl BuildTable {
         self.builds.get_mut(position)
     }
 
-    /// The ids of all builds, readable or not.
+    /// Returns the ids of all builds, readable or not.
     pub(super) fn ids(&self) -> impl Iterator<Item = BuildId> {
         self.builds
             .iter()
@@ -140,7 +140,7 @@ impl BuildTable {
         self.unreadable.binary_search(&id).is_ok()
     }
 
-    /// Says how many builds no segment index names.
+    /// Reports the builds that no segment index refers to.
     pub(super) fn report_unreferenced(&self, findings: &mut Findings) {
         let mut unreferenced = self.builds.iter().filter(|build| !build.referenced);
         let Some(first) = unreferenced.next() else {
@@ -161,9 +161,10 @@ impl BuildTable {
     }
 }
 
-/// 2.2 computes the folder `index_files/<build>/<version>/<partition>/<segment>` and looks nowhere else.
+/// Determines the location of a build's files. 2.2 only reads the folder
+/// `index_files/<build>/<version>/<partition>/<segment>`.
 fn files(record: &IndexBuild<'_>) -> Files {
-    // The files of a build are adjacent: each folder is inspected once.
+    // Files in the same folder are adjacent: inspect each folder once.
     let mut last = None;
     let paths = record.file_paths.iter().filter(|path| {
         let folder = Some(folder_of(path));
@@ -181,13 +182,13 @@ fn files(record: &IndexBuild<'_>) -> Files {
     }
 }
 
-/// Everything before the last slash.
+/// Returns the part before the last slash.
 fn folder_of<'p>(path: &'p &[u8]) -> &'p [u8] {
     let slash = path.iter().rposition(|byte| *byte == b'/');
     &path[..slash.unwrap_or_default()]
 }
 
-/// Partition and segment that a path names, if it lies where it should.
+/// Returns the partition and segment in a path, if the file is in the expected folder.
 fn folder(record: &IndexBuild<'_>, path: &[u8]) -> Option<(PartitionId, SegmentId)> {
     let mut parts = path.rsplit(|byte| *byte == b'/').skip(1);
     let mut number = || -> Option<i64> { std::str::from_utf8(parts.next()?).ok()?.parse().ok() };
@@ -214,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn t11_the_folder_of_2_2_is_recognised() {
+    fn t11_folder_of_2_2_is_recognized() {
         let expected = Files::In(PartitionId(6), SegmentId(7));
         assert_eq!(found(&[]), Files::None);
         assert_eq!(found(&["files/index_files/9/2/6/7/IVF"]), expected);

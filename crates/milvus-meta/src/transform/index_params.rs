@@ -1,8 +1,8 @@
-//! T7: index parameters, flattened from what 2.1 stores into what 2.2 compares.
+//! T7: flattens the index parameters of 2.1 into those of 2.2.
 //!
-//! 2.1 keeps the build parameters as one pair `params` whose value is a JSON object; 2.2 wants every
-//! member as a separate pair, as text, and compares these texts when a client creates the same index
-//! again.
+//! 2.1 stores the build parameters as one pair `params` whose value is a JSON object. 2.2 requires
+//! a separate text pair for every member, and compares these texts when a client creates the same
+//! index again.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,14 +12,14 @@ use serde_json::value::RawValue;
 
 use crate::codec::v2_1::Pair;
 
-/// Parameters by name, and which members were `null`.
+/// Parameters by name, and the members that were `null`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Flattened {
     pub(super) params: BTreeMap<String, String>,
     pub(super) nulls: Vec<String>,
 }
 
-/// Why `params` cannot be flattened.
+/// The reason why `params` cannot be flattened.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ParamsError {
     #[error("its member params is not a JSON object: {0}")]
@@ -48,8 +48,8 @@ pub(super) fn flatten(pairs: &[Pair]) -> Result<Flattened, ParamsError> {
     Ok(flattened)
 }
 
-/// T19: the pairs as the user gave them, the JSON text of `params` compact: later releases compare it with
-/// what clients send, which is compact from 2.3 on.
+/// T19: returns the pairs as given by the user, with the JSON text of `params` compacted: later
+/// releases compare it with what clients send, which is compact from 2.3 on.
 pub(super) fn compacted(pairs: &[Pair]) -> Vec<Pair> {
     let compacted = pairs.iter().map(|(key, value)| {
         let value = if key == "params" {
@@ -64,7 +64,7 @@ pub(super) fn compacted(pairs: &[Pair]) -> Vec<Pair> {
 
 type Members = Vec<(String, Box<RawValue>)>;
 
-/// The members of a JSON object in source order. The literal `null` has none.
+/// Returns the members of a JSON object in source order; none for the literal `null`.
 fn members(json: &str) -> Result<Members, ParamsError> {
     struct InOrder;
 
@@ -95,7 +95,7 @@ fn members(json: &str) -> Result<Members, ParamsError> {
         .map_err(|error| ParamsError::NoObject(error.to_string()))
 }
 
-/// A JSON value as parameter text; `None` for `null`.
+/// Converts a JSON value to parameter text; `None` for `null`.
 fn text(json: &str) -> Result<Option<String>, ParamsError> {
     let json = json.trim();
     Ok(match json.as_bytes().first() {
@@ -109,8 +109,9 @@ fn text(json: &str) -> Result<Option<String>, ParamsError> {
     })
 }
 
-/// Integers as written; other numbers as integers where they are, else shortest that reads back, in
-/// exponent form below 1e-4 and from 1e21 on.
+/// Formats a number: integers unchanged; other numbers as integers if they are integral, otherwise
+/// as the shortest text that is parsed to the same value, with an exponent below 1e-4 and from 1e21
+/// on.
 fn number(json: &str) -> Result<String, ParamsError> {
     const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
     if !json.contains(['.', 'e', 'E']) {
@@ -138,7 +139,7 @@ fn number(json: &str) -> Result<String, ParamsError> {
     Ok(value.to_string())
 }
 
-/// JSON without the white space between its tokens; the tokens as written.
+/// Removes the white space between JSON tokens, which are unchanged.
 fn compact(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     let mut in_string = false;
@@ -223,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn t7_later_pairs_win_and_null_overrides_nothing() {
+    fn t7_later_pairs_override_and_null_does_not() {
         let flattened = flatten(&pairs(&[
             ("nlist", "1"),
             (
@@ -246,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn t19_params_become_compact_json_in_their_order() {
+    fn t19_params_become_compact_json() {
         for (json, expected) in [
             (r#"{"nlist": 16}"#, r#"{"nlist":16}"#),
             (r#"{"nlist":16}"#, r#"{"nlist":16}"#),
@@ -267,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn d46_what_is_no_object_is_refused_and_null_is_empty() {
+    fn d46_params_must_be_an_object_or_null() {
         assert_eq!(
             flatten(&pairs(&[("params", " null ")])).unwrap(),
             Flattened::default()

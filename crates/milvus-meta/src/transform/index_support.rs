@@ -1,18 +1,18 @@
-//! T16, T17, T20: which indexes that 2.1 built a target can use.
+//! T16, T17, T20: determines which indexes built by 2.1 a target can use.
 
 use std::collections::BTreeMap;
 
 use crate::release::Release;
 
-/// What a target makes of an index of 2.1.
+/// How a target supports an index of 2.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Support {
     /// It reads the files.
     Files,
-    /// It has such indexes, but cannot read the files: the segment indexes are left out.
+    /// It has this index type, but cannot read the files: the segment indexes are left out.
     Rebuilt {
-        /// Milvus 2.3 and later look for missing segment indexes once a minute. 2.2 builds them only when the
-        /// client creates the index again.
+        /// Milvus 2.3 and later build missing segment indexes within a minute. 2.2 builds them only
+        /// if the client creates the index again.
         by_itself: bool,
     },
     /// It does not have the index type.
@@ -22,18 +22,18 @@ pub(super) enum Support {
 }
 
 impl Support {
-    /// Whether the segment indexes are left out.
+    /// Returns whether the segment indexes are left out.
     pub(super) fn leaves_files_out(self) -> bool {
         matches!(self, Self::Rebuilt { .. } | Self::NoMetric)
     }
 
-    /// Whether a collection with the index can be loaded and searched.
+    /// Returns whether a collection with the index can be loaded and searched.
     pub(super) fn is_usable(self) -> bool {
         matches!(self, Self::Files | Self::Rebuilt { .. })
     }
 }
 
-/// What is stored of an index.
+/// The stored properties of an index.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Built<'p> {
     /// `data_type` of the field.
@@ -41,7 +41,7 @@ pub(super) struct Built<'p> {
     params: &'p BTreeMap<String, String>,
 }
 
-/// Index types that the knowhere library of 2.1 has, and later ones have not.
+/// Index types that the knowhere library has in 2.1 and not in later releases.
 const RETIRED_TYPES: [&str; 9] = [
     "ANNOY",
     "IVF_SQ8H",
@@ -55,22 +55,22 @@ const RETIRED_TYPES: [&str; 9] = [
 ];
 
 impl<'p> Built<'p> {
-    /// An index with these parameters, flattened as 2.2 stores them.
+    /// Creates the properties from parameters that are flattened as in 2.2.
     pub(super) fn new(data_type: i64, params: &'p BTreeMap<String, String>) -> Self {
         Self { data_type, params }
     }
 
-    /// The index type; empty where none is stored.
+    /// Returns the index type; empty if none is stored.
     pub(super) fn index_type(&self) -> &'p str {
         self.params.get("index_type").map_or("", String::as_str)
     }
 
-    /// The metric; empty where none is stored.
+    /// Returns the metric; empty if none is stored.
     pub(super) fn metric(&self) -> &'p str {
         self.params.get("metric_type").map_or("", String::as_str)
     }
 
-    /// What `target` makes of it.
+    /// Returns how `target` supports the index.
     pub(super) fn support(&self, target: &Release) -> Support {
         let is_type = |name: &str| self.index_type().eq_ignore_ascii_case(name);
         let has_metric = |name: &str| self.metric().eq_ignore_ascii_case(name);
@@ -84,20 +84,21 @@ impl<'p> Built<'p> {
         } else if target.is_beyond_2_2() && has_metric("TANIMOTO") {
             Support::NoMetric
         } else if is_type("BIN_FLAT") {
-            // Observed with files of 2.1.0: 2.2.16 computes another metric than the index has, 2.3.5 ends.
+            // Observed with files of 2.1.0: 2.2.16 computes another metric than the index has,
+            // 2.3.5 terminates.
             rebuilt
         } else {
             Support::Files
         }
     }
 
-    /// Whether its field is one of those for which 2.2's query node ends on the sort index files of 2.1
-    /// (`Bool` 1, `Int8` 2, `Int16` 3, `Int32` 4, `Float` 10).
+    /// Returns whether the field has a type for which 2.2's query node crashes on the sort index
+    /// files of 2.1 (`Bool` 1, `Int8` 2, `Int16` 3, `Int32` 4, `Float` 10).
     pub(super) fn is_narrow_scalar(&self) -> bool {
         matches!(self.data_type, 1..=4 | 10)
     }
 
-    /// Whether 2.2 answers searches with its metric otherwise than 2.1.
+    /// Returns whether 2.2 returns other results than 2.1 for searches with this metric.
     pub(super) fn answers_differ(&self) -> bool {
         let metrics = ["SUBSTRUCTURE", "SUPERSTRUCTURE"];
         metrics
@@ -172,13 +173,13 @@ mod tests {
     #[test]
     fn t20_binary_metrics_depend_on_the_target() {
         use Support::{Files, NoMetric, Rebuilt};
-        let asked = Rebuilt { by_itself: false };
-        let alone = Rebuilt { by_itself: true };
+        let on_request = Rebuilt { by_itself: false };
+        let by_itself = Rebuilt { by_itself: true };
         for (index_type, metric, in_2_2, in_2_3) in [
-            ("BIN_FLAT", "JACCARD", asked, alone),
-            ("BIN_FLAT", "HAMMING", asked, alone),
-            ("BIN_FLAT", "SUBSTRUCTURE", asked, alone),
-            ("BIN_FLAT", "TANIMOTO", asked, NoMetric),
+            ("BIN_FLAT", "JACCARD", on_request, by_itself),
+            ("BIN_FLAT", "HAMMING", on_request, by_itself),
+            ("BIN_FLAT", "SUBSTRUCTURE", on_request, by_itself),
+            ("BIN_FLAT", "TANIMOTO", on_request, NoMetric),
             ("BIN_IVF_FLAT", "JACCARD", Files, Files),
             ("BIN_IVF_FLAT", "HAMMING", Files, Files),
             ("BIN_IVF_FLAT", "TANIMOTO", Files, NoMetric),

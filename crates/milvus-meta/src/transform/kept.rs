@@ -1,7 +1,8 @@
-//! Records of 2.2 beside metadata of 2.1: Milvus 2.2 ran before the migration, or 2.1 after one.
+//! 2.2 records next to 2.1 metadata: Milvus 2.2 ran before the migration, or 2.1 after one.
 //!
-//! They are kept as they are, and what only 2.1 has is added. An object that is in both layouts is kept where both
-//! say the same. Where they do not, it is a contradiction: an error that shows both records.
+//! The 2.2 records are kept unchanged, and objects that only 2.1 has are added. An object in both
+//! layouts is kept if both records agree. Otherwise it is a contradiction: an error that shows both
+//! records.
 //!
 //! | object | the same object | contradiction |
 //! | --- | --- | --- |
@@ -28,17 +29,17 @@ use crate::keys::{Family, Key, Object};
 use crate::model::{BuildId, CollectionId, IndexId, PartitionId, SegmentId};
 use crate::proto::v2_2::index::SegmentIndex;
 
-/// The segment indexes that 2.2 has.
+/// The segment indexes of 2.2.
 #[derive(Debug, Default)]
 pub(super) struct Built {
     pub(super) builds: BTreeSet<BuildId>,
     pub(super) segments: BTreeSet<(CollectionId, PartitionId, SegmentId, IndexId)>,
 }
 
-/// What 2.2 has.
+/// The 2.2 records that are kept.
 #[derive(Debug, Default)]
 pub(super) struct Kept {
-    /// Keys of the families that only 2.2 has, but segment indexes; relative to the meta root.
+    /// Keys of the families that only 2.2 has, without segment indexes; relative to the meta root.
     keys: NewKeys,
     pub(super) built: Built,
     /// Collections outside databases.
@@ -46,10 +47,10 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// Takes an entry of a family that only 2.2 has.
+    /// Adds an entry of a family that only 2.2 has.
     pub(super) fn push(&mut self, relative: &[u8], value: &[u8]) {
         if let Key::SegmentIndex(collection, partition, segment, build) = Key::parse(relative) {
-            // One that cannot be read is reported when the result is checked.
+            // An unreadable record is reported when the result is checked.
             let record = SegmentIndex::decode(value).unwrap_or_default();
             let ids = (collection, partition, segment, IndexId(record.index_id));
             self.built.builds.insert(build);
@@ -63,7 +64,7 @@ impl Kept {
         self.keys.is_empty() && self.built.builds.is_empty() && self.outside.is_empty()
     }
 
-    /// The indexes that 2.2 has.
+    /// Returns the indexes of 2.2.
     pub(super) fn index_ids(&self) -> BTreeSet<(CollectionId, IndexId)> {
         let ids = self.keys.keys().filter_map(|key| {
             let Key::FieldIndex(collection, index) = Key::parse(key) else {
@@ -88,8 +89,8 @@ impl Kept {
         loads.retain(|key, _| of(key).is_none_or(|id| !loaded.contains(&id)));
     }
 
-    /// Removes what is there already. A key with another value is a contradiction that no rule before this one
-    /// knows.
+    /// Removes keys that already exist. A key with another value is a contradiction not covered by
+    /// the other rules.
     pub(super) fn rest(&self, staged: &mut NewKeys, findings: &mut Findings) {
         staged.retain(|key, value| {
             let Some(found) = self.keys.get(key) else {
@@ -105,7 +106,7 @@ impl Kept {
     }
 }
 
-/// The object that a key or a snapshot is of.
+/// Returns the object of a plain key or a snapshot.
 fn object_of(key: &[u8]) -> Option<Object<'_>> {
     let (Key::Plain(object) | Key::Snapshot(object, _)) = Key::parse(key) else {
         return None;
@@ -117,7 +118,7 @@ fn is_plain(key: &[u8]) -> bool {
     matches!(Key::parse(key), Key::Plain(_))
 }
 
-/// Returns the collection that a key of the collection families belongs to.
+/// Returns the collection of a key in the collection families.
 fn collection_of(key: &[u8]) -> Option<CollectionId> {
     let (Object::DatabaseCollection(_, id) | Object::Partition(id, _) | Object::Field(id, _)) =
         object_of(key)?
@@ -127,12 +128,13 @@ fn collection_of(key: &[u8]) -> Option<CollectionId> {
     Some(id)
 }
 
-/// Whether all living values of a collection outside databases are in the form of 2.2.
+/// Returns whether all values of a collection outside databases, other than tombstones, have the
+/// 2.2 form.
 pub(super) fn is_of_2_2(history: &RawHistory) -> bool {
     collections::is_of_2_2(history)
 }
 
-/// Whether only 2.2 has the family.
+/// Returns whether only 2.2 has the family.
 pub(super) fn is_kept(family: Family) -> bool {
     family.evidence() == crate::keys::Evidence::V2_2
 }

@@ -1,4 +1,4 @@
-//! T8 and T15: what is loaded, and on which replicas.
+//! T8 and T15: load states and replicas.
 
 use std::collections::BTreeMap;
 
@@ -20,14 +20,14 @@ pub(super) struct LoadTable {
     replicas: BTreeMap<ReplicaId, (Vec<u8>, Replica)>,
 }
 
-/// A load state that is carried.
+/// A load state that is migrated.
 #[derive(Debug)]
 enum Loaded {
     Collection,
     Partitions(Vec<PartitionId>),
 }
 
-/// Why a collection will not be loaded, and what to do.
+/// Why a collection will not be loaded, and the remedy.
 #[derive(Debug)]
 struct NotLoaded {
     why: String,
@@ -100,7 +100,7 @@ impl LoadTable {
         }
     }
 
-    /// How many collections are loaded.
+    /// Returns the number of loaded collections.
     pub(super) fn len(&self) -> u64 {
         self.states.len() as u64
     }
@@ -129,7 +129,7 @@ impl LoadTable {
             for replica in &replicas {
                 unused.remove(&replica.id);
             }
-            match judge(state, live, indexes, replicas.len(), key, findings) {
+            match check_loaded(state, live, indexes, replicas.len(), key, findings) {
                 Err(NotLoaded { why, next }) => findings.notice(
                     "not-loaded",
                     key,
@@ -186,14 +186,14 @@ fn keep_greater<I: Ord, T>(
     }
 }
 
-/// The live index of each field; of several on one field the last in the collection's list.
+/// Returns the live index of each field; if there are several, the last in the collection's list.
 fn field_indexes(indexes: &Indexes, collection: CollectionId) -> BTreeMap<FieldId, IndexId> {
     let live = indexes.live.get(&collection).into_iter().flatten();
     live.map(|(id, index)| (index.field, *id)).collect()
 }
 
-/// What of a load state is carried, or why nothing is.
-fn judge<'l>(
+/// Returns the load state to migrate, or why the collection will not be loaded.
+fn check_loaded<'l>(
     state: &LoadState,
     live: &'l LiveCollections,
     indexes: &Indexes,
@@ -237,8 +237,8 @@ fn judge<'l>(
     Ok((collection, loaded))
 }
 
-/// Milvus loads only a collection with an index on a vector field, and can search it only if it has the type
-/// and metric of every index (T16).
+/// Checks that the collection can be loaded: Milvus requires an index on a vector field, and the
+/// type and metric of every index to search it (T16).
 fn check_indexes(collection: CollectionId, indexes: &Indexes) -> Result<(), NotLoaded> {
     let live = indexes.live.get(&collection).map_or(&[][..], Vec::as_slice);
     if !live.iter().any(|(_, index)| index.on_vector) {
@@ -279,7 +279,8 @@ fn report_partition(
     findings.notice("partition-not-loaded", key, message);
 }
 
-/// A partition is judged by its own percentage; where 2.1 left none, by the collection's.
+/// Returns whether a partition is loaded by its own percentage or, if 2.1 stored none, the
+/// collection's.
 fn is_loaded(state: &LoadState, partition: PartitionId) -> bool {
     let own = state
         .partition_loads
@@ -289,7 +290,7 @@ fn is_loaded(state: &LoadState, partition: PartitionId) -> bool {
     own.map_or(state.percent, |load| load.percent) >= 100
 }
 
-/// A load state with what its records for the target are made of.
+/// A load state and the data for its records in the target.
 #[derive(Debug, Clone, Copy)]
 struct Carried<'c> {
     state: &'c LoadState,
@@ -328,7 +329,7 @@ impl Carried<'_> {
         }
     }
 
-    /// The partitions that get a record.
+    /// Returns the partitions that get a record.
     fn partitions(&self, form: LoadForm) -> Vec<PartitionId> {
         match (form, self.loaded) {
             (_, Loaded::Partitions(partitions)) => partitions.clone(),

@@ -1,4 +1,4 @@
-//! The decision: everything that a migration writes and deletes, as data.
+//! The result of the transform: everything that a migration writes and deletes, as data.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter;
@@ -15,7 +15,7 @@ use crate::entry::Entry;
 use crate::finding::{Finding, Severity};
 use crate::keys::{Family, KeyRange, MetaRoot};
 
-/// What becomes of 2.1 metadata. Pure data: the same input gives the same bytes.
+/// The changes of a migration or repair. Pure data: the same input gives the same bytes.
 #[derive(Debug)]
 pub struct Migration {
     pub(super) task: Task,
@@ -23,7 +23,7 @@ pub struct Migration {
     form: CollectionForm,
     segment_form: SegmentForm,
     findings: Vec<Finding>,
-    /// New keys but segment indexes and logs of segments, relative to the meta root.
+    /// New keys other than segment indexes and segment logs, relative to the meta root.
     pub(super) small: NewKeys,
     pub(super) segments: SegmentIndexes,
     pub(super) logs: SegmentLogs,
@@ -33,14 +33,14 @@ pub struct Migration {
     leftovers: Vec<KeyRange>,
     /// Source keys read, by family.
     pub(super) read: BTreeMap<Family, u64>,
-    /// Source keys of the collection families that go, by family.
+    /// Deleted source keys of the collection families, by family.
     pub(super) removed: BTreeMap<Family, u64>,
-    /// Milvus objects before and after, by kind.
+    /// Milvus objects before and after the migration, by kind.
     pub(super) objects: Vec<ObjectPlan>,
     measure: Measure,
 }
 
-/// What is known of everything that is staged when it was encoded once.
+/// Values computed by encoding everything once.
 #[derive(Debug, Default)]
 struct Measure {
     /// SHA-256, in hexadecimal, of everything that is written and deleted.
@@ -50,7 +50,7 @@ struct Measure {
     largest_staged: Option<Put>,
 }
 
-/// What [`Source::finish`](super::Source::finish) hands over.
+/// The parts of a migration, from [`Source::finish`](super::Source::finish).
 pub(super) struct Parts {
     pub(super) root: MetaRoot,
     pub(super) form: CollectionForm,
@@ -60,15 +60,15 @@ pub(super) struct Parts {
     pub(super) segments: SegmentIndexes,
     pub(super) logs: SegmentLogs,
     pub(super) converted: Converted,
-    /// Keys of the collection families that stay as they are.
+    /// Keys of the collection families that stay unchanged.
     pub(super) staying: BTreeSet<Vec<u8>>,
-    /// Those of collections that are converted.
+    /// Keys of converted collections.
     pub(super) going: BTreeSet<Vec<u8>>,
     pub(super) read: BTreeMap<Family, u64>,
     pub(super) objects: Vec<ObjectPlan>,
 }
 
-/// What a repair hands over; keys are relative to the meta root.
+/// The parts of a repair; keys are relative to the meta root.
 pub(super) struct RepairParts {
     pub(super) root: MetaRoot,
     pub(super) form: CollectionForm,
@@ -82,10 +82,10 @@ pub(super) struct RepairParts {
 }
 
 impl Migration {
-    /// The repair of 2.2 metadata: every key that goes is named.
+    /// Creates the repair of 2.2 metadata, which lists every deleted key.
     pub(super) fn repairing(parts: RepairParts) -> Self {
         let root = parts.root;
-        let whole = |keys: NewKeys| -> Vec<Put> {
+        let to_puts = |keys: NewKeys| -> Vec<Put> {
             let puts = keys.into_iter();
             puts.map(|(key, value)| Put {
                 key: root.join(&key),
@@ -109,8 +109,8 @@ impl Migration {
             small: parts.staged,
             segments: SegmentIndexes::default(),
             logs: SegmentLogs::default(),
-            history: whole(parts.visible),
-            rewrites: whole(parts.rewrites),
+            history: to_puts(parts.visible),
+            rewrites: to_puts(parts.rewrites),
             removals: ranges(parts.removed),
             leftovers: ranges(parts.replaced),
             read: parts.read,
@@ -126,7 +126,7 @@ impl Migration {
     pub(super) fn new(parts: Parts) -> Self {
         let root = parts.root;
         let converted = parts.converted;
-        let whole = |keys: NewKeys| -> Vec<Put> {
+        let to_puts = |keys: NewKeys| -> Vec<Put> {
             let puts = keys.into_iter();
             puts.map(|(key, value)| Put {
                 key: root.join(&key),
@@ -150,8 +150,8 @@ impl Migration {
             small: parts.staged,
             segments: parts.segments,
             logs: parts.logs,
-            history: whole(converted.history),
-            rewrites: whole(converted.rewrites),
+            history: to_puts(converted.history),
+            rewrites: to_puts(converted.rewrites),
             removals,
             leftovers: ranges::leftover_ranges(&root),
             read: parts.read,
@@ -164,13 +164,13 @@ impl Migration {
         migration
     }
 
-    /// All findings, worst first.
+    /// Returns all findings, most severe first.
     #[must_use]
     pub fn findings(&self) -> &[Finding] {
         &self.findings
     }
 
-    /// Whether the metadata cannot be migrated as it is.
+    /// Returns whether the metadata cannot be migrated in its current state.
     #[must_use]
     pub fn has_errors(&self) -> bool {
         self.findings
@@ -178,13 +178,13 @@ impl Migration {
             .any(|finding| finding.severity == Severity::Error)
     }
 
-    /// What the metadata is made into.
+    /// Returns the task.
     #[must_use]
     pub fn task(&self) -> Task {
         self.task
     }
 
-    /// Whether nothing is written or deleted.
+    /// Returns whether nothing is written or deleted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.staged_count() == 0
@@ -194,20 +194,20 @@ impl Migration {
             && self.leftovers.is_empty()
     }
 
-    /// The form in which collections are written.
+    /// Returns the form in which collections are written.
     #[must_use]
     pub fn form(&self) -> CollectionForm {
         self.form
     }
 
-    /// Where the logs of segments are kept.
+    /// Returns where segment logs are stored.
     #[must_use]
     pub fn segment_form(&self) -> SegmentForm {
         self.segment_form
     }
 
-    /// All new keys in ascending order, every one in a family that 2.1 does not read. Values are encoded on
-    /// demand, the same every time.
+    /// Returns all new keys in ascending order, all in families that 2.1 does not read. Values are
+    /// encoded on demand, identically on every call.
     pub fn staged(&self) -> impl Iterator<Item = Put> + '_ {
         let small = self.small.iter().map(|(key, value)| Put {
             key: self.root.join(key),
@@ -217,19 +217,19 @@ impl Migration {
         merged(merged(small, large), self.segments.puts(&self.root))
     }
 
-    /// How many keys [`Self::staged`] gives.
+    /// Returns the number of keys in [`Self::staged`].
     #[must_use]
     pub fn staged_count(&self) -> u64 {
         self.measure.staged_count
     }
 
-    /// How many bytes of keys and values [`Self::staged`] gives.
+    /// Returns the bytes of keys and values in [`Self::staged`].
     #[must_use]
     pub fn staged_bytes(&self) -> u64 {
         self.measure.staged_bytes
     }
 
-    /// The largest of all puts, staged or not: a server takes every one of them when it takes this one.
+    /// Returns the largest of all puts, staged or not; a server that accepts it accepts all others.
     #[must_use]
     pub fn largest(&self) -> Option<Put> {
         let old = self.history.iter().chain(&self.rewrites);
@@ -237,19 +237,20 @@ impl Migration {
         all.max_by_key(|put| bytes_of(put)).cloned()
     }
 
-    /// Snapshots added to an old family (T2), ascending: written in or right after the commit.
+    /// Returns the snapshots added to an old family (T2), in ascending order; they are written in
+    /// or immediately after the commit.
     #[must_use]
     pub fn history(&self) -> &[Put] {
         &self.history
     }
 
-    /// New values of collection records and their snapshots that stay where they are, ascending.
+    /// Returns the new values of existing collection records and snapshots, in ascending order.
     #[must_use]
     pub fn rewrites(&self) -> &[Put] {
         &self.rewrites
     }
 
-    /// What becomes of an entry if it is the record of a segment (T14): its logs have separate keys.
+    /// Returns the new value of a segment record whose logs get separate keys (T14).
     #[must_use]
     pub fn rewritten_segment(&self, entry: &Entry) -> SegmentRewrite {
         match self.root.strip(&entry.key) {
@@ -258,37 +259,38 @@ impl Migration {
         }
     }
 
-    /// How many records of segments are rewritten.
+    /// Returns the number of segment records to rewrite.
     #[must_use]
     pub fn segment_rewrites(&self) -> u64 {
         self.logs.rewrites()
     }
 
-    /// The storage roots of all paths of logs, that of most segments first.
+    /// Returns the storage roots of all log paths, the most frequent one first.
     #[must_use]
     pub fn storage_roots(&self) -> &[String] {
         &self.logs.roots
     }
 
-    /// What 2.2 must not see, ascending: deleted in the commit transaction.
+    /// Returns the ranges that 2.2 must not see, in ascending order; the commit deletes them.
     #[must_use]
     pub fn removals(&self) -> &[KeyRange] {
         &self.removals
     }
 
-    /// Old families that nothing reads any more, ascending: deleted during cleanup.
+    /// Returns the old families that 2.2 does not read, in ascending order; the cleanup deletes
+    /// them.
     #[must_use]
     pub fn leftovers(&self) -> &[KeyRange] {
         &self.leftovers
     }
 
-    /// SHA-256, in hexadecimal, of everything that is written and deleted.
+    /// Returns the SHA-256, in hexadecimal, of everything that is written and deleted.
     #[must_use]
     pub fn digest(&self) -> &str {
         &self.measure.digest
     }
 
-    /// Encodes everything once.
+    /// Computes the measure by encoding everything once.
     fn measured(&self) -> Measure {
         let (mut staged_count, mut staged_bytes, mut largest_staged) = (0_u64, 0, None);
         let mut hash = Sha256::new();
@@ -340,7 +342,7 @@ impl Migration {
     }
 }
 
-/// Two ascending sequences without common keys as one.
+/// Merges two ascending sequences without common keys.
 pub(super) fn merged(
     first: impl Iterator<Item = Put>,
     second: impl Iterator<Item = Put>,
@@ -358,7 +360,8 @@ fn bytes_of(put: &Put) -> usize {
     put.key.len() + put.value.len()
 }
 
-/// The ranges that go in the commit, and how many source keys of the collection families go with them.
+/// Returns the ranges that the commit deletes, and the number of source keys of the collection
+/// families in them.
 fn removals(
     root: &MetaRoot,
     form: CollectionForm,
@@ -368,19 +371,20 @@ fn removals(
     read: &BTreeMap<Family, u64>,
 ) -> (Vec<KeyRange>, BTreeMap<Family, u64>) {
     let mut removed = BTreeMap::new();
-    let mut gone: Vec<KeyRange> = ranges::GONE
+    let mut deleted: Vec<KeyRange> = ranges::REMOVED
         .into_iter()
         .map(|family| ranges::below(root, family))
         .collect();
     match form {
         CollectionForm::Database => {
             for family in [Family::Collection, Family::CollectionSnapshot] {
-                let mut around = ranges::below_except(root, family, staying);
-                // Between keys that stay only where there is something to delete: the commit has a limit.
+                let mut between = ranges::below_except(root, family, staying);
+                // Between keys that stay, keep only ranges with keys to delete, because the commit
+                // has a size limit.
                 if !staying.is_empty() {
-                    around.retain(|range| going.iter().any(|key| range.contains(&root.join(key))));
+                    between.retain(|range| going.iter().any(|key| range.contains(&root.join(key))));
                 }
-                gone.extend(around);
+                deleted.extend(between);
                 let stay = staying
                     .iter()
                     .filter(|key| Family::of(key) == family)
@@ -391,10 +395,10 @@ fn removals(
         }
         CollectionForm::Split | CollectionForm::Embedded => {
             for key in &converted.removed {
-                gone.push(KeyRange::single(root.join(key)));
+                deleted.push(KeyRange::single(root.join(key)));
                 *removed.entry(Family::of(key)).or_default() += 1;
             }
         }
     }
-    (ranges::sorted(gone), removed)
+    (ranges::sorted(deleted), removed)
 }

@@ -1,7 +1,7 @@
-//! Collections and partitions that other records refer to, and of which nothing is left.
+//! Missing collections and partitions that other records refer to.
 //!
-//! 2.1 leaves a tombstone of each collection that it drops, and so does 2.2. Where there is neither a
-//! record nor a tombstone, something else deleted the metadata.
+//! 2.1 and 2.2 write a tombstone of each collection that they drop. If there is neither a record
+//! nor a tombstone, another program deleted the metadata.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,10 @@ use crate::finding::Finding;
 use crate::model::{CollectionId, PartitionId};
 use crate::plural::{agree, counted};
 
-/// Number of collections that a message names.
+/// Maximum number of collections listed in a message.
 const NAMED_MAX: usize = 5;
 
-/// What refers to collections that are gone without a trace.
+/// References to missing collections.
 #[derive(Debug, Default)]
 pub struct MissingCollections(BTreeMap<CollectionId, Remains>);
 
@@ -69,7 +69,7 @@ impl MissingCollections {
     }
 }
 
-/// Segments of partitions that their collections do not have, and never had.
+/// Segments of partitions that their collections never had.
 #[derive(Debug, Default)]
 pub struct MissingPartitions(BTreeMap<(CollectionId, PartitionId), u64>);
 
@@ -102,7 +102,7 @@ impl MissingPartitions {
     }
 }
 
-/// Joins the first names, and counts the rest.
+/// Lists the first names and the number of others.
 fn listed(names: impl ExactSizeIterator<Item = String>) -> String {
     let all = names.len();
     let mut text = names.take(NAMED_MAX).collect::<Vec<_>>().join(", ");
@@ -112,5 +112,5 @@ fn listed(names: impl ExactSizeIterator<Item = String>) -> String {
     text
 }
 
-/// The partition that segments of all partitions are filed under, from 2.4 on.
+/// The partition id of segments that belong to all partitions, from 2.4 on.
 pub const ALL_PARTITIONS: PartitionId = PartitionId(-1);

@@ -1,4 +1,4 @@
-//! How findings name objects: by name where the metadata holds one, and always by id.
+//! Titles of objects in findings: the name, if the metadata contains one, and the id.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -6,10 +6,10 @@ use std::fmt::Display;
 use crate::codec::v2_1::Collection;
 use crate::model::{CollectionId, FieldId, PartitionId};
 
-/// The names of all collections, dropped ones included.
+/// The names of all collections, including dropped ones.
 pub(super) type CollectionNames = BTreeMap<CollectionId, String>;
 
-/// For example `collection "articles" (470792582854606849)`.
+/// Returns a title such as `collection "articles" (470792582854606849)`.
 pub(super) fn named(kind: &str, name: Option<&str>, id: impl Display) -> String {
     match name.filter(|name| !name.is_empty()) {
         Some(name) => format!("{kind} {name:?} ({id})"),
@@ -17,24 +17,24 @@ pub(super) fn named(kind: &str, name: Option<&str>, id: impl Display) -> String 
     }
 }
 
-/// A collection that may be known or not.
+/// Returns the title of a collection.
 pub(super) fn collection(names: &CollectionNames, id: CollectionId) -> String {
     named("collection", names.get(&id).map(String::as_str), id)
 }
 
-/// The collection of a record.
+/// Returns the title of a collection from its record.
 pub(super) fn collection_of(record: &Collection) -> String {
     named("collection", record.name.as_deref(), record.id)
 }
 
-/// A field of a collection.
+/// Returns the title of a field.
 pub(super) fn field(record: &Collection, id: FieldId) -> String {
     let mut fields = record.fields.iter();
     let schema = fields.find(|schema| schema.id == id);
     named("field", schema.map(|schema| schema.name.as_str()), id)
 }
 
-/// A partition of a collection.
+/// Returns the title of a partition.
 pub(super) fn partition(record: &Collection, id: PartitionId) -> String {
     let mut ids = record.partition_ids.iter().zip(&record.partition_names);
     let name = ids.find(|(other, _)| **other == id);
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_object_is_named_by_name_and_id() {
+    fn titles_show_name_and_id() {
         assert_eq!(
             named("collection", Some("articles"), 470),
             "collection \"articles\" (470)"

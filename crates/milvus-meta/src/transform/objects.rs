@@ -1,4 +1,5 @@
-//! The objects of Milvus in the metadata: how many there are of each kind, and how many a migration keeps.
+//! The number of Milvus objects of each kind in the metadata, and how many of them a migration
+//! keeps.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,16 +24,16 @@ pub enum ObjectKind {
     Index,
     /// Segments that are not dropped.
     Segment,
-    /// Segments with an index: a record for each segment and index.
+    /// Segment indexes: one record for each segment and index.
     SegmentIndex,
     /// Aliases that are not dropped.
     Alias,
-    /// Collections that are loaded, in full or in part.
+    /// Collections that are loaded completely or partly.
     LoadedCollection,
 }
 
 impl ObjectKind {
-    /// The name of one object of this kind.
+    /// Returns the name of an object of this kind.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -47,7 +48,7 @@ impl ObjectKind {
     }
 }
 
-/// What a plan does to the objects of one kind.
+/// The effect of a plan on the objects of a kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectPlan {
     /// The kind.
@@ -58,17 +59,17 @@ pub struct ObjectPlan {
     pub kept: u64,
 }
 
-/// Counts the objects of each kind, before and after.
+/// Counts the objects of each kind before and after the migration.
 #[derive(Debug, Default)]
 pub(super) struct Objects(BTreeMap<ObjectKind, (u64, u64)>);
 
 impl Objects {
-    /// Sets how many objects there are in 2.1. All are kept, unless [`Self::keep`] says otherwise.
+    /// Sets the number of objects in 2.1. All are kept, unless [`Self::keep`] changes that.
     pub(super) fn found(&mut self, kind: ObjectKind, number: u64) {
         self.0.insert(kind, (number, number));
     }
 
-    /// Counts what is kept.
+    /// Sets the numbers of objects that are kept.
     pub(super) fn keep(
         &mut self,
         live: &LiveCollections,
@@ -92,7 +93,7 @@ impl Objects {
         }
     }
 
-    /// Returns the kinds of which there are objects.
+    /// Returns the kinds with at least one object.
     pub(super) fn plans(&self) -> Vec<ObjectPlan> {
         let all = self.0.iter().map(|(kind, (found, kept))| ObjectPlan {
             kind: *kind,
@@ -103,13 +104,13 @@ impl Objects {
     }
 }
 
-/// How many objects are not dropped.
+/// Returns the number of objects that are not dropped.
 pub(super) fn living<K>(histories: &BTreeMap<K, RawHistory>) -> u64 {
     let plain = histories.values().filter_map(|it| it.plain.as_deref());
     plain.filter(|value| !is_tombstone(value)).count() as u64
 }
 
-/// How many aliases are staged.
+/// Returns the number of staged aliases.
 fn staged_aliases(staged: &NewKeys) -> u64 {
     let living = staged.iter().filter(|(_, value)| !is_tombstone(value));
     let is_alias = |key: &[u8]| {
@@ -121,7 +122,7 @@ fn staged_aliases(staged: &NewKeys) -> u64 {
     living.filter(|(key, _)| is_alias(key)).count() as u64
 }
 
-/// Of how many collections load states are staged.
+/// Returns the number of collections with staged load states.
 fn staged_loads(staged: &NewKeys) -> u64 {
     let collections = staged.keys().filter_map(|key| {
         if let Key::CollectionLoadInfo(id) | Key::PartitionLoadInfo(id, _) = Key::parse(key) {

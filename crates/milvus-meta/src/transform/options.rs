@@ -1,4 +1,4 @@
-//! What the user may choose.
+//! The options of a migration or repair.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,17 +10,17 @@ use crate::release::Release;
 /// The form in which collections are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CollectionForm {
-    /// Collection, partitions and fields under separate keys, outside any database: what 2.2.0 to
-    /// 2.2.8 write themselves.
+    /// Collection, partitions and fields under separate keys, outside databases: the form of 2.2.0
+    /// to 2.2.8.
     Split,
-    /// As split, inside the database `default`: what 2.2.9 and later write themselves.
+    /// Like split, in the database `default`: the form of 2.2.9 and later.
     Database,
-    /// Partitions and fields stay inside the collection record: what the official tool writes.
+    /// Partitions and fields in the collection record: the form that the official tool writes.
     Embedded,
 }
 
 impl CollectionForm {
-    /// The name in options and reports.
+    /// Returns the name in options and reports.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -52,10 +52,10 @@ impl FromStr for CollectionForm {
     }
 }
 
-/// The form that the user asks for.
+/// The form that the user requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum FormChoice {
-    /// The form that fits the target: split before 2.2.9, database from then on.
+    /// The form of the target: split before 2.2.9, otherwise database.
     #[default]
     Auto,
     /// [`CollectionForm::Split`]
@@ -67,10 +67,10 @@ pub enum FormChoice {
 }
 
 impl FormChoice {
-    /// The form for a target.
+    /// Returns the form for a target.
     ///
     /// # Errors
-    /// [`FormError::NoDatabases`] when the database form is asked for a target that knows none.
+    /// [`FormError::NoDatabases`] if the database form is requested for a target without databases.
     pub fn resolve(self, target: &Release) -> Result<CollectionForm, FormError> {
         match self {
             Self::Auto if target.has_databases() => Ok(CollectionForm::Database),
@@ -113,7 +113,7 @@ impl FromStr for FormChoice {
 /// A collection form that cannot be used.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum FormError {
-    /// No form has this name.
+    /// There is no form with this name.
     #[error("{text:?} is not a collection form: expected auto, split, database or embedded")]
     Unknown {
         /// What was given.
@@ -124,7 +124,7 @@ pub enum FormError {
         "the collection form database needs a target of 2.2.9 or later: {target} would see no collection"
     )]
     NoDatabases {
-        /// The target asked for.
+        /// The requested target.
         target: String,
     },
 }
@@ -132,10 +132,10 @@ pub enum FormError {
 /// Where the logs of segments are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum SegmentForm {
-    /// In separate keys, as 2.2 writes them, where their paths follow from their ids.
+    /// In separate keys, like 2.2, if their paths can be derived from ids.
     #[default]
     Auto,
-    /// In the segment record, as 2.1 left them.
+    /// In the segment record, like 2.1.
     Inline,
 }
 
@@ -162,7 +162,7 @@ impl FromStr for SegmentForm {
     }
 }
 
-/// A word that names no segment form.
+/// A text that is not a segment form.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("unknown segment form {text:?}: expected auto or inline")]
 pub struct SegmentFormError {
@@ -173,10 +173,10 @@ pub struct SegmentFormError {
 /// What to do with a record that cannot be converted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum OnBrokenRecord {
-    /// Refuse the whole migration.
+    /// Reject the migration.
     #[default]
     Fail,
-    /// Leave out just that record; it stays in the backup.
+    /// Leave out the record; it stays in the backup.
     Skip,
 }
 
@@ -189,7 +189,7 @@ impl fmt::Display for OnBrokenRecord {
     }
 }
 
-/// A word that names no policy for broken records.
+/// A text that is not a policy for broken records.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{text:?} is not a policy for broken records: expected fail or skip")]
 pub struct PolicyError {
@@ -214,15 +214,15 @@ impl FromStr for OnBrokenRecord {
 /// What is made of the metadata.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Task {
-    /// 2.1 metadata becomes 2.2 metadata.
+    /// Migrate 2.1 metadata to 2.2.
     #[default]
     Migration,
-    /// 2.2 metadata gets the form that the target release reads, without leftovers of 2.1.
+    /// Convert 2.2 metadata to the form of the target release, without leftovers of 2.1.
     Repair,
 }
 
 impl Task {
-    /// The name in the journal and in messages.
+    /// Returns the name in the journal and in messages.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -231,7 +231,7 @@ impl Task {
         }
     }
 
-    /// The command that does it.
+    /// Returns the command of the task.
     #[must_use]
     pub fn command(self) -> &'static str {
         match self {
@@ -240,7 +240,7 @@ impl Task {
         }
     }
 
-    /// The task with this name.
+    /// Returns the task with this name.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
         [Self::Migration, Self::Repair]
@@ -249,7 +249,7 @@ impl Task {
     }
 }
 
-/// What a migration is to do.
+/// The options of a migration or repair.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// What is made of the metadata.
@@ -262,7 +262,7 @@ pub struct Options {
     pub on_broken_record: OnBrokenRecord,
     /// The release that will read the result.
     pub target: Release,
-    /// Where a repair finds the schemas that the metadata lost, beside its own snapshots.
+    /// Where a repair finds lost schemas, in addition to the snapshots in the metadata.
     pub schemas: Option<Arc<SchemaSource>>,
 }
 
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn t1_auto_follows_the_target() {
+    fn t1_auto_form_depends_on_the_target() {
         for (target, form) in [
             ("2.2.0-rc1", CollectionForm::Split),
             ("2.2.8", CollectionForm::Split),
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn t2b_database_is_refused_for_a_target_without_databases() {
+    fn t2b_database_form_requires_databases() {
         assert!(matches!(
             resolve("database", "2.2.8"),
             Err(FormError::NoDatabases { .. })
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn names_lead_back() {
+    fn form_names_round_trip() {
         for form in ["split", "database", "embedded"] {
             assert_eq!(form.parse::<CollectionForm>().unwrap().to_string(), form);
         }

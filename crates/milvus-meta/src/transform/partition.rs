@@ -5,7 +5,8 @@ use crate::codec::v2_1::Collection;
 use crate::codec::v2_2;
 use crate::model::CollectionId;
 
-/// The partitions of a collection record as 2.2 stores them; none when its lists differ in length.
+/// Returns the partitions of a collection record as 2.2 stores them; none if its lists differ in
+/// length.
 pub(super) fn partitions(id: CollectionId, record: &Collection) -> Children {
     record
         .partitions()

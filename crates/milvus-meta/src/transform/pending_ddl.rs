@@ -1,6 +1,6 @@
-//! The last operation on collections that 2.1 wrote down, and whether it also sent it.
+//! The last DDL operation that 2.1 recorded, and whether it was sent.
 //!
-//! Milvus 2.1 looks at both when it starts, and sends again what was not sent. 2.2 looks at neither.
+//! Milvus 2.1 reads both when it starts and resends an unsent operation. 2.2 reads neither.
 
 use serde::Deserialize;
 
@@ -10,11 +10,11 @@ use crate::keys::{Key, Object, is_tombstone};
 #[derive(Debug, Default)]
 pub(super) struct LastOperation {
     unsent: bool,
-    /// What it was, for a message.
+    /// The type of the operation, for a message.
     operation: Option<String>,
 }
 
-/// The record, without its body: what the operation was about is nothing to us.
+/// The record without its body, which is not needed.
 #[derive(Deserialize)]
 struct Record {
     #[serde(rename = "type")]

@@ -1,4 +1,4 @@
-//! The dry run's figures: what happens to each family.
+//! The plan as data: the number of changes in each family.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::keys::{Family, MetaRoot};
 use crate::layout::Layout;
 use serde::{Deserialize, Serialize};
 
-/// What a plan does to one family.
+/// The changes to a family.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct FamilyPlan {
     /// The family's name: its prefix relative to the meta root.
@@ -17,48 +17,48 @@ pub struct FamilyPlan {
     pub read: u64,
     /// New keys.
     pub put: u64,
-    /// Keys that stay with another value.
+    /// Keys whose value changes.
     pub rewrite: u64,
-    /// Keys that go.
+    /// Deleted keys.
     pub delete: u64,
 }
 
-/// The whole dry run.
+/// A complete plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanReport {
     /// The layout found.
     pub layout: Layout,
-    /// The etcd revision that was read; 0 when planned from a file without it.
+    /// The etcd revision that was read; 0 for a plan from a file without revision.
     pub revision: i64,
     /// The form in which collections are written: `split`, `database` or `embedded`.
     pub collection_form: String,
-    /// Where the logs of segments are kept: `auto`, in separate keys where that is possible, or `inline`,
-    /// in the segment records.
+    /// Where segment logs are stored: `auto`, in separate keys if possible, or `inline`, in the
+    /// segment records.
     pub segment_form: String,
-    /// The storage roots that the paths of logs have, that of most segments first: what Milvus is to be
-    /// configured with as `minio.rootPath` or `localStorage.path`.
+    /// The storage roots in the paths of logs, the most frequent one first: Milvus has to be
+    /// configured with it as `minio.rootPath` or `localStorage.path`.
     pub storage_roots: Vec<String>,
     /// Milvus objects before and after the migration, by kind; empty for a repair.
     #[serde(default)]
     pub objects: Vec<ObjectPlan>,
-    /// What happens to each family that is read or written, in key order.
+    /// The changes to each family that is read or written, in key order.
     pub families: Vec<FamilyPlan>,
-    /// New keys in all.
+    /// Total number of new keys.
     pub put: u64,
-    /// Rewritten keys in all.
+    /// Total number of rewritten keys.
     pub rewrite: u64,
-    /// Deleted keys in all.
+    /// Total number of deleted keys.
     pub delete: u64,
-    /// Bytes of keys and values that are put or rewritten.
+    /// Bytes of keys and values that are written or rewritten.
     pub bytes_put: u64,
     /// SHA-256, in hexadecimal, of everything that the plan writes and deletes.
     pub digest: String,
-    /// All findings, worst first.
+    /// All findings, most severe first.
     pub findings: Vec<Finding>,
 }
 
 impl Migration {
-    /// The plan as data. `layout` and `revision` are what the caller knows of the capture.
+    /// Returns the plan as data, with the layout and revision of the source.
     #[must_use]
     pub fn plan(&self, layout: Layout, revision: i64) -> PlanReport {
         let mut families = self.families();
@@ -73,7 +73,7 @@ impl Migration {
         let mut bytes_put = self.staged_bytes() + old;
         let is_done = layout == Layout::V2_2 && self.task == Task::Migration;
         if is_done {
-            // Nothing will be done to it.
+            // The metadata is already migrated.
             for family in &mut families {
                 (family.put, family.rewrite, family.delete) = (0, 0, 0);
             }
@@ -104,7 +104,7 @@ impl Migration {
         }
     }
 
-    /// The families that are read or written, in key order.
+    /// Returns the families that are read or written, in key order.
     fn families(&self) -> Vec<FamilyPlan> {
         let mut table: BTreeMap<Family, FamilyPlan> = BTreeMap::new();
         for (family, count) in &self.read {
@@ -127,12 +127,12 @@ impl Migration {
         for (family, count) in &self.removed {
             table.entry(*family).or_default().delete = *count;
         }
-        let whole = ranges::GONE.into_iter().chain(ranges::UNREAD);
-        let whole = whole
+        let deleted = ranges::REMOVED.into_iter().chain(ranges::UNREAD);
+        let deleted = deleted
             .chain(ranges::LAST_DDL)
             .chain(ranges::LAST_DDL_HISTORY);
-        // A repair names each key that goes.
-        for family in whole.filter(|_| self.task == Task::Migration) {
+        // A repair lists each deleted key.
+        for family in deleted.filter(|_| self.task == Task::Migration) {
             let plan = table.entry(family).or_default();
             plan.delete = plan.read;
         }

@@ -1,10 +1,10 @@
-//! Which key ranges belong to a migration as a whole.
+//! The key ranges that a migration stages or deletes.
 
 use std::collections::BTreeSet;
 
 use crate::keys::{Family, KeyRange, MetaRoot};
 
-/// Families that only a migration, or 2.2, writes.
+/// Families that only a migration or 2.2 writes.
 const NEW: [Family; 14] = [
     Family::FieldIndex,
     Family::CollectionLoadInfo,
@@ -22,8 +22,8 @@ const NEW: [Family; 14] = [
     Family::FieldSnapshot,
 ];
 
-/// Families that staging writes to as well, where Milvus may have keys: only the keys that appeared after
-/// the source was read were staged.
+/// Families that staging writes to and that may contain other keys: only keys created after the
+/// source was read were staged.
 const SHARED: [Family; 6] = [
     Family::Binlog,
     Family::ChannelCheckpoint,
@@ -34,13 +34,13 @@ const SHARED: [Family; 6] = [
 ];
 
 /// Families that 2.2 must not find, in every form of collections.
-pub(super) const GONE: [Family; 3] = [
+pub(super) const REMOVED: [Family; 3] = [
     Family::QueryReplica,
     Family::LegacyAlias,
     Family::LegacyAliasSnapshot,
 ];
 
-/// Families that nobody reads after the migration, apart from the last DDL operation.
+/// Families that 2.2 does not read, without the last DDL operation.
 pub(super) const UNREAD: [Family; 4] = [
     Family::IndexBuild,
     Family::QueryCollection,
@@ -55,30 +55,32 @@ pub(super) const LAST_DDL: [Family; 2] = [Family::DdMessageSend, Family::DdOpera
 pub(super) const LAST_DDL_HISTORY: [Family; 2] =
     [Family::DdMessageSendSnapshot, Family::DdOperationSnapshot];
 
-/// The families that only a migration, or 2.2, writes, as ranges.
+/// Returns the ranges of the families that only a migration or 2.2 writes.
 #[must_use]
 pub fn new_family_ranges(root: &MetaRoot) -> Vec<KeyRange> {
     let families = NEW.into_iter().chain([Family::PartitionSnapshot]);
     sorted(families.map(|family| below(root, family)))
 }
 
-/// The families that staging writes to, but that are not its own, as ranges: what was there before stays.
+/// Returns the ranges of the families that staging writes to and that may contain other keys, which
+/// are kept.
 #[must_use]
 pub fn shared_family_ranges(root: &MetaRoot) -> Vec<KeyRange> {
     sorted(SHARED.into_iter().map(|family| below(root, family)))
 }
 
-/// All families that staging writes to, as ranges.
+/// Returns the ranges of all families that staging writes to.
 #[must_use]
 pub fn staged_family_ranges(root: &MetaRoot) -> Vec<KeyRange> {
     let shared = shared_family_ranges(root).into_iter();
     sorted(shared.chain(new_family_ranges(root)))
 }
 
-/// What is deleted during cleanup: old families that nothing reads any more. Does not depend on the data.
+/// Returns the ranges that the cleanup deletes: old families that 2.2 does not read. They do not
+/// depend on the data.
 #[must_use]
 pub fn leftover_ranges(root: &MetaRoot) -> Vec<KeyRange> {
-    let whole = UNREAD.into_iter().map(|family| below(root, family));
+    let families = UNREAD.into_iter().map(|family| below(root, family));
     let keys = LAST_DDL
         .into_iter()
         .map(|family| KeyRange::single(root.join(family.name().as_bytes())));
@@ -88,15 +90,16 @@ pub fn leftover_ranges(root: &MetaRoot) -> Vec<KeyRange> {
         let end = root.join(format!("{}_ts:", family.name()).as_bytes());
         KeyRange::new(start, end)
     });
-    sorted(whole.chain(keys).chain(snapshots))
+    sorted(families.chain(keys).chain(snapshots))
 }
 
-/// Everything below a family's prefix.
+/// Returns the range of all keys below a family's prefix.
 pub(super) fn below(root: &MetaRoot, family: Family) -> KeyRange {
     root.range_below(&family.prefix())
 }
 
-/// Everything below a family's prefix but the keys that stay (relative to the meta root).
+/// Returns the ranges below a family's prefix without the keys that stay (relative to the meta
+/// root).
 pub(super) fn below_except(
     root: &MetaRoot,
     family: Family,
@@ -132,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn every_family_of_2_2_alone_is_a_new_family_and_no_other() {
+    fn new_families_are_exactly_those_of_2_2() {
         let ranges = new_family_ranges(&root());
         for family in Family::ALL {
             let key = root().join(format!("{}/1", family.name()).as_bytes());
@@ -146,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn leftovers_are_exact() {
+    fn leftover_ranges_are_exact() {
         let ranges = leftover_ranges(&root());
         let covered = |key: &str| {
             let key = root().join(key.as_bytes());
@@ -179,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn t9_ranges_are_split_around_keys_that_stay() {
+    fn t9_ranges_exclude_kept_keys() {
         let staying = [&b"root-coord/collection/a"[..], b"root-coord/collection/b"];
         let ranges = below_except(
             &root(),

@@ -1,4 +1,4 @@
-//! Going on after the commit, when some collection records have their new form and some do not.
+//! Resumes after the commit, when only some records have their new form.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -12,7 +12,7 @@ use crate::entry::Entry;
 use crate::keys::{Key, KeyRange, LogKind, MetaRoot, Object, Timestamp};
 use crate::model::{CollectionId, PartitionId, SegmentId};
 
-/// What is left to write of the collection families.
+/// The remaining changes to the collection families.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Remaining {
     /// Snapshots to add.
@@ -23,10 +23,10 @@ pub struct Remaining {
     pub removals: Vec<KeyRange>,
 }
 
-/// Says what is left to write after the commit, from the collection records and their snapshots as they
-/// stand. Once that is written, nothing is left.
+/// Returns the remaining changes after the commit, derived from the current collection records and
+/// their snapshots. Once they are made, none remain.
 ///
-/// The database form leaves nothing there: its commit takes the old records away.
+/// In the database form none remain, because the commit deletes the old records.
 #[must_use]
 pub fn remaining_after_commit(
     root: &MetaRoot,
@@ -52,12 +52,12 @@ pub fn remaining_after_commit(
             history.snapshots.insert(timestamp, entry.value.to_vec());
         }
     }
-    // What 2.2 wrote, and what is rewritten already.
+    // Exclude records that 2.2 wrote or that are already rewritten.
     collections.retain(|_, history| !kept::is_of_2_2(history));
-    // What is to be said was said when the migration was planned.
-    let mut unheard = Findings::new(root.clone(), on_broken);
-    let converted = collection::convert(form, collections, &mut unheard);
-    let whole = |keys: NewKeys| -> Vec<Put> {
+    // The findings were reported when the migration was planned.
+    let mut findings = Findings::new(root.clone(), on_broken);
+    let converted = collection::convert(form, collections, &mut findings);
+    let to_puts = |keys: NewKeys| -> Vec<Put> {
         let puts = keys.into_iter();
         puts.map(|(key, value)| Put {
             key: root.join(&key),
@@ -68,16 +68,17 @@ pub fn remaining_after_commit(
     let removed = converted.removed.iter();
     Remaining {
         removals: ranges::sorted(removed.map(|key| KeyRange::single(root.join(key)))),
-        history: whole(converted.history),
-        rewrites: whole(converted.rewrites),
+        history: to_puts(converted.history),
+        rewrites: to_puts(converted.rewrites),
     }
 }
 
-/// The record of a segment without its logs, which is what is left to write of it after the commit; `None`
-/// where it stays as it is. `keys` are all keys of logs of this segment, and may be more.
+/// Returns the remaining rewrite of a segment record after the commit: the record without its logs;
+/// `None` if it stays unchanged. `keys` contains all log keys of this segment, and may contain
+/// others.
 ///
-/// The logs are taken out only where the keys that replace all of them are there, and no others: what was
-/// planned to stay stays, and nothing is lost whatever was planned.
+/// The logs are only removed if exactly the keys that replace them exist. So records that were
+/// planned to keep their logs keep them, and nothing is lost whatever the plan was.
 #[must_use]
 pub fn remaining_segment(
     root: &MetaRoot,
@@ -90,8 +91,8 @@ pub fn remaining_segment(
     let ids = (collection, partition, segment);
     let moved = segment_log::moved(ids, &entry.value)?;
     let puts = moved.puts(ids, root);
-    let is_there = |put: &Put| keys.get(&*put.key).is_some_and(|value| *value == put.value);
-    let there: usize = LogKind::ALL
+    let exists = |put: &Put| keys.get(&*put.key).is_some_and(|value| *value == put.value);
+    let existing: usize = LogKind::ALL
         .map(|kind| {
             let below = log_range(root, kind, ids);
             keys.range::<[u8], _>((Bound::Included(&*below.start), Bound::Excluded(&*below.end)))
@@ -99,13 +100,13 @@ pub fn remaining_segment(
         })
         .iter()
         .sum();
-    (there == puts.len() && puts.iter().all(is_there)).then_some(Put {
+    (existing == puts.len() && puts.iter().all(exists)).then_some(Put {
         key: entry.key.to_vec(),
         value: moved.record,
     })
 }
 
-/// The keys of the logs of a segment.
+/// Returns the range of the log keys of a segment.
 fn log_range(
     root: &MetaRoot,
     kind: LogKind,

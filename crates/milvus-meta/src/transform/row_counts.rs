@@ -1,5 +1,5 @@
-//! How many rows each segment has: all that is wanted of the data coordinator's records, for segments
-//! that were never indexed (T3), and to notice that there is data without a collection.
+//! The number of rows of each segment, for segments that were never indexed (T3), and to detect
+//! data without a collection.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::model::{CollectionId, PartitionId, SegmentId};
 
 type Ids = (CollectionId, PartitionId, SegmentId);
 
-/// Rows by the ids in the values.
+/// Numbers of rows, by the ids in the values.
 #[derive(Debug, Default)]
 pub(super) struct RowTable {
     rows: Vec<(Ids, i64)>,
@@ -19,7 +19,7 @@ pub(super) struct RowTable {
     living: Living,
 }
 
-/// Segments that are not dropped, with their rows, by collection and partition.
+/// The numbers of segments that are not dropped and of their rows, by collection and partition.
 pub(super) type Living = BTreeMap<(CollectionId, PartitionId), (u64, u64)>;
 
 impl RowTable {
@@ -59,12 +59,12 @@ impl RowTable {
         self.rows.sort_unstable();
     }
 
-    /// Whether there are records of segments, and none of this one: it was compacted away.
-    pub(super) fn is_gone(&self, ids: Ids) -> bool {
+    /// Returns whether there are segment records, but not of this segment: it was compacted.
+    pub(super) fn is_compacted(&self, ids: Ids) -> bool {
         !self.rows.is_empty() && self.record(ids).is_none()
     }
 
-    /// The rows of a segment; 0 where no record tells.
+    /// Returns the number of rows of a segment; 0 if there is no record.
     pub(super) fn find(&self, ids: Ids) -> i64 {
         self.record(ids).unwrap_or_default()
     }

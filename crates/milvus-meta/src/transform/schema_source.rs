@@ -1,11 +1,11 @@
-//! The collections of a backup, from which a repair restores fields and partitions that the metadata lost.
+//! The schemas in a backup, from which a repair restores lost fields and partitions.
 
 use std::collections::BTreeMap;
 
 use crate::entry::Entry;
 use crate::keys::{Family, MetaRoot};
 
-/// What a backup holds of collections, their partitions and their fields.
+/// The collections of a backup, with their partitions and fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SchemaSource {
     root: MetaRoot,
@@ -14,7 +14,7 @@ pub struct SchemaSource {
 }
 
 impl SchemaSource {
-    /// An empty source for entries below `root`; `title` names it in findings.
+    /// Creates an empty source for entries below `root`; `title` is its name in findings.
     #[must_use]
     pub fn new(root: MetaRoot, title: impl Into<String>) -> Self {
         Self {
@@ -24,7 +24,7 @@ impl SchemaSource {
         }
     }
 
-    /// Takes one entry; those that say nothing about a schema are ignored.
+    /// Adds an entry; entries that are not about schemas are ignored.
     pub fn push(&mut self, entry: &Entry) {
         let Some(relative) = self.root.strip(&entry.key) else {
             return;
@@ -34,7 +34,7 @@ impl SchemaSource {
         }
     }
 
-    /// What findings call it.
+    /// Returns its name in findings.
     #[must_use]
     pub fn title(&self) -> &str {
         &self.title

@@ -1,5 +1,5 @@
-//! Segment indexes: the largest family. 2.1 has a record for each segment and one for each build; 2.2
-//! has both in one, under a key that names the build.
+//! Segment indexes, the largest family: 2.1 has a record for each segment and one for each build;
+//! 2.2 has both in one record, whose key contains the build.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,10 +18,10 @@ use crate::keys::{Family, Key, MetaRoot, is_tombstone};
 use crate::model::{BuildId, CollectionId, IndexId, PartitionId, SegmentId};
 use crate::plural::{agree, counted};
 
-/// The ids that distinguish one segment index from another, in the order in which placeholders are numbered.
+/// The ids that identify a segment index, in the order in which placeholders are numbered.
 type Ids = (CollectionId, PartitionId, SegmentId, IndexId);
 
-/// One segment index. A million of these are held: keep it small.
+/// A segment index. Kept small, because there may be a million.
 #[derive(Debug, Clone, Copy)]
 struct Row {
     ids: Ids,
@@ -38,7 +38,7 @@ impl Row {
     }
 }
 
-/// Everything of 2.1 that segment indexes are made of.
+/// The 2.1 records from which segment indexes are built.
 #[derive(Debug, Default)]
 pub(super) struct SegmentTable {
     rows: Vec<Row>,
@@ -61,7 +61,7 @@ impl SegmentIndexes {
         self.rows.len() as u64
     }
 
-    /// What is put of them below `root`, in ascending order.
+    /// Returns the keys to write below `root`, in ascending order.
     pub(super) fn puts<'s>(&'s self, root: &'s MetaRoot) -> impl Iterator<Item = Put> + 's {
         self.rows.iter().map(|row| {
             let (collection, partition, segment, index) = row.ids;
@@ -87,7 +87,7 @@ impl SegmentTable {
         self.builds.push(id, value, &mut self.arena, findings);
     }
 
-    /// Takes the record at `root-coord/segment-index/…` with these ids in its key.
+    /// Adds the record at `root-coord/segment-index/…` with these ids in its key.
     pub(super) fn push(&mut self, key_ids: Ids, value: &[u8], findings: &mut Findings) {
         if is_tombstone(value) {
             return;
@@ -135,12 +135,12 @@ impl SegmentTable {
         }
     }
 
-    /// How many records of 2.1 there are.
+    /// Returns the number of 2.1 records.
     pub(super) fn len(&self) -> u64 {
         (self.rows.len() + self.odd.len()) as u64
     }
 
-    /// Joins segments, builds and indexes; what 2.2 has is left out.
+    /// Joins segments, builds and indexes; leaves out those that 2.2 already has.
     pub(super) fn convert(
         mut self,
         indexes: &Indexes,
@@ -150,7 +150,7 @@ impl SegmentTable {
         self.builds.seal(findings);
         self.segments.seal();
         let odd_keys = self.merge(findings);
-        let numbers = PlaceholderIds::new(&self.rows, &self.builds, kept);
+        let placeholder_ids = PlaceholderIds::new(&self.rows, &self.builds, kept);
         let mut join = Join {
             indexes,
             findings,
@@ -158,7 +158,7 @@ impl SegmentTable {
             segments: self.segments,
             arena: self.arena,
             odd_keys,
-            numbers,
+            placeholder_ids,
             shared: BTreeSet::new(),
             left_out: BTreeMap::new(),
         };
@@ -174,7 +174,7 @@ impl SegmentTable {
         }
     }
 
-    /// Sorts the rows by their ids and merges the odd ones in; returns the odd ones' keys.
+    /// Sorts the rows by ids and merges the odd ones; returns the keys of those.
     fn merge(&mut self, findings: &mut Findings) -> BTreeMap<Ids, Vec<u8>> {
         self.rows.sort_unstable_by_key(|row| row.ids);
         let mut keys = BTreeMap::new();
@@ -207,8 +207,8 @@ fn source_key((collection, partition, segment, index): Ids) -> Vec<u8> {
     Key::LegacySegmentIndex(collection, index, partition, segment).render()
 }
 
-/// Brings rows that are in the order of their ids into that of the target keys. Where ids are equally
-/// long, as Milvus makes them, only the builds of a segment can be out of order.
+/// Sorts rows, which are in the order of their ids, by target key. If all ids have the same length,
+/// as those of Milvus, only the builds of a segment can be out of order.
 fn sort_by_key(rows: &mut [Row]) {
     if rows.is_sorted_by(|a, b| by_segment(a, b).is_le()) {
         for rows in rows.chunk_by_mut(|a, b| by_segment(a, b).is_eq()) {
@@ -219,7 +219,7 @@ fn sort_by_key(rows: &mut [Row]) {
     }
 }
 
-/// The order of the target keys without the build: ids compare as the text they are rendered to.
+/// Compares the target keys without the build: ids are compared as text.
 fn by_segment(a: &Row, b: &Row) -> Ordering {
     as_text(a.ids.0.0, b.ids.0.0)
         .then_with(|| as_text(a.ids.1.0, b.ids.1.0))
@@ -230,7 +230,7 @@ fn by_build(a: &Row, b: &Row) -> Ordering {
     as_text(a.build.0, b.build.0)
 }
 
-/// The order of two ids as the text that stands in keys.
+/// Compares two ids as the text in keys.
 pub(super) fn as_text(a: i64, b: i64) -> Ordering {
     if a == b || a >= 0 && b >= 0 && a.checked_ilog10() == b.checked_ilog10() {
         return a.cmp(&b);
@@ -238,12 +238,12 @@ pub(super) fn as_text(a: i64, b: i64) -> Ordering {
     a.to_string().cmp(&b.to_string())
 }
 
-/// Why segment indexes of an index are left out.
+/// The reason why segment indexes of an index are left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Reason {
-    /// 2.2 will not have the index.
+    /// The index is not migrated.
     NoIndex,
-    /// The index is deleted, and the build gone.
+    /// The index is deleted and its build is missing.
     DeletedWithoutBuild,
     /// The target cannot read the files.
     Unreadable,
@@ -256,8 +256,8 @@ struct Join<'j> {
     segments: RowTable,
     arena: Arena,
     odd_keys: BTreeMap<Ids, Vec<u8>>,
-    numbers: PlaceholderIds,
-    /// Builds that more than one segment index claims.
+    placeholder_ids: PlaceholderIds,
+    /// Builds that more than one segment index refers to.
     shared: BTreeSet<BuildId>,
     left_out: BTreeMap<(CollectionId, IndexId, Reason), (u64, Vec<u8>)>,
 }
@@ -270,7 +270,7 @@ impl Join<'_> {
             .unwrap_or_else(|| source_key(row.ids))
     }
 
-    /// Completes a row, or says that it is left out.
+    /// Completes a row; returns whether it is kept.
     fn keep(&mut self, row: &mut Row) -> bool {
         if let Some(build) = self.builds.find(row.build) {
             build.referenced = true;
@@ -286,7 +286,7 @@ impl Join<'_> {
         if row.build == BuildId(0) && !row.enabled {
             let (collection, partition, segment, _) = row.ids;
             let rows = self.segments.find((collection, partition, segment));
-            row.build = self.numbers.next();
+            row.build = self.placeholder_ids.next();
             row.part = self.arena.push(&v2_2::placeholder_part(rows));
             return true;
         }
@@ -327,7 +327,7 @@ impl Join<'_> {
             return;
         }
         let (collection, partition, segment, _) = row.ids;
-        let left_out = if self.segments.is_gone((collection, partition, segment)) {
+        let left_out = if self.segments.is_compacted((collection, partition, segment)) {
             "the data coordinator has no such segment any more, so no search misses it"
         } else {
             "the segment is searched without index until the index is created again"
@@ -353,7 +353,8 @@ impl Join<'_> {
             .broken("index-build-missing", &key, &what, left_out);
     }
 
-    /// T11: 2.2 looks for the files in one folder only, and its garbage collection removes others.
+    /// T11: reports files outside the only folder that 2.2 reads: its garbage collection removes
+    /// them.
     fn check_files(&mut self, row: &Row, files: Files) {
         let (_, partition, segment, _) = row.ids;
         match files {
@@ -378,7 +379,8 @@ impl Join<'_> {
         }
     }
 
-    /// A build belongs to one segment index: of several that claim it, the greatest key wins.
+    /// Resolves builds that several segment indexes refer to: the one with the greatest key gets
+    /// the build.
     fn resolve_shared(&mut self, rows: &mut Vec<Row>) {
         if self.shared.is_empty() {
             return;
@@ -413,7 +415,7 @@ impl Join<'_> {
         });
     }
 
-    /// T4, T5, T17 and T20: what is left out, by index.
+    /// T4, T5, T17 and T20: reports the segment indexes that are left out, by index.
     fn report(&mut self) {
         for ((collection, index, reason), (count, key)) in &self.left_out {
             let ids = (*collection, *index);
@@ -457,7 +459,7 @@ impl Join<'_> {
     }
 }
 
-/// T17 and T20: segment indexes whose files the target cannot read.
+/// T17 and T20: reports segment indexes whose files the target cannot read.
 fn report_unreadable(
     indexes: &Indexes,
     ids: (CollectionId, IndexId),
@@ -498,13 +500,13 @@ fn report_unreadable(
     );
 }
 
-/// T3: build ids for segments that were never indexed: the largest free ones below the smallest known,
-/// then the smallest free ones from 1 up.
+/// T3: assigns build ids to segments that were never indexed: the largest free ids below the
+/// smallest known one, then the smallest free ids from 1 up.
 #[derive(Debug)]
 pub(super) struct PlaceholderIds {
-    /// Everything from here up to 1 is free.
+    /// All ids from 1 to this one are free.
     below: i64,
-    /// Known ids in ascending order; filled when needed.
+    /// Known ids in ascending order; only filled if needed.
     known: Vec<i64>,
     up: i64,
 }
@@ -537,7 +539,7 @@ impl PlaceholderIds {
         }
     }
 
-    /// Ids beside those that are known.
+    /// Creates a source of ids that are not among the known ones.
     pub(super) fn beside(mut known: Vec<i64>) -> Self {
         known.retain(|id| *id > 0);
         known.sort_unstable();

@@ -1,8 +1,9 @@
-//! Logs of segments (T14, T18): 2.1 lists them in the segment's record, with paths; 2.2 keeps those of each
-//! field in a separate key, with ids, and derives the paths from the storage root.
+//! Segment logs (T14, T18): 2.1 lists them in the segment record, with paths; 2.2 stores the logs
+//! of each field under a separate key, with ids, and derives the paths from the storage root.
 //!
-//! Later releases write a segment's record without logs whenever they alter it, and lose those that have no
-//! keys. Releases that read both prefer what the record lists, so keys come first and records later.
+//! Later releases write a segment record without logs whenever they alter it, and lose logs without
+//! separate keys. Releases that read both prefer the record, so the keys are written first and the
+//! records are rewritten later.
 
 mod packed;
 mod remarks;
@@ -37,34 +38,34 @@ fn fingerprint(value: &[u8]) -> Fingerprint {
     short
 }
 
-/// One segment whose logs move. A million of these are held: keep it small.
+/// A segment whose logs are moved. Kept small, because there may be a million.
 #[derive(Debug, Clone, Copy)]
 struct Row {
     ids: Ids,
     logs: Slot,
     /// Position in the table of roots.
     root: Option<u32>,
-    /// Of the new record.
+    /// The fingerprint of the new record.
     fingerprint: Fingerprint,
     record_bytes: u32,
     row_counts: RowCounts,
 }
 
-/// Reads segments and the keys of logs that are there.
+/// Reads segments and existing log keys.
 #[derive(Debug)]
 pub(super) struct LogTable {
     form: SegmentForm,
     rows: Vec<Row>,
     arena: Arena,
     roots: BTreeMap<String, u32>,
-    /// How many segments have each of the roots.
+    /// Number of segments with each root.
     with_root: Vec<u64>,
-    /// Keys of logs in the source.
+    /// Log keys in the source.
     present: Vec<Present>,
     remarks: Remarks,
 }
 
-/// A key of logs that is there.
+/// An existing log key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Present {
     ids: Ids,
@@ -86,7 +87,7 @@ impl LogTable {
         }
     }
 
-    /// Takes the record of the segment with these ids in its key.
+    /// Adds the record of the segment with these ids in its key.
     pub(super) fn push(&mut self, ids: Ids, value: &[u8]) {
         if is_tombstone(value) {
             return;
@@ -114,7 +115,7 @@ impl LogTable {
         }
     }
 
-    /// Takes a key of logs that is there.
+    /// Adds an existing log key.
     pub(super) fn push_key(&mut self, kind: LogKind, ids: Ids, field: FieldId, value: &[u8]) {
         self.present.push(Present {
             ids,
@@ -138,7 +139,8 @@ impl LogTable {
         position
     }
 
-    /// Decides which segments' logs move, and says why others' do not; `name` gives a collection's name.
+    /// Decides which segments' logs are moved and reports the others; `name` returns a collection's
+    /// name.
     pub(super) fn convert(
         mut self,
         name: impl Fn(CollectionId) -> String,
@@ -170,7 +172,7 @@ impl LogTable {
         }
     }
 
-    /// The root that most segments have; of several the first in the order of their names.
+    /// Returns the most frequent root; the first by name if there are several.
     fn common_root(&self) -> Option<u32> {
         let most = self.with_root.iter().max()?;
         let mut roots = self.roots.values();
@@ -179,14 +181,15 @@ impl LogTable {
             .copied()
     }
 
-    /// All roots, that of most segments first.
+    /// Returns all roots, the most frequent one first.
     fn roots_by_use(&self) -> Vec<String> {
         let mut roots: Vec<(&String, &u32)> = self.roots.iter().collect();
         roots.sort_by_key(|(_, position)| std::cmp::Reverse(self.with_root[**position as usize]));
         roots.into_iter().map(|(root, _)| root.clone()).collect()
     }
 
-    /// Whether a segment's logs can move, beside those of the others and beside what is there.
+    /// Checks whether a segment's logs can be moved, given the other segments and the existing
+    /// keys.
     fn place(
         &mut self,
         row: &mut Row,
@@ -210,16 +213,16 @@ impl LogTable {
         if present.is_empty() {
             return Ok(());
         }
-        // What is there already as it is to be is not put again.
+        // Keys that already have the new value are not written again.
         let mut logs = unpacked(self.arena.get(row.logs)).collect::<Vec<_>>();
-        for there in present {
+        for existing in present {
             let same = logs.iter().position(|(kind, field, value)| {
-                (*kind, *field) == (there.kind, there.field)
-                    && fingerprint(value) == there.fingerprint
+                (*kind, *field) == (existing.kind, existing.field)
+                    && fingerprint(value) == existing.fingerprint
             });
             let Some(same) = same else {
-                let (c, p, s) = there.ids;
-                let key = Key::SegmentLog(there.kind, c, p, s, there.field).render();
+                let (c, p, s) = existing.ids;
+                let key = Key::SegmentLog(existing.kind, c, p, s, existing.field).render();
                 return Err(Obstacle::Keys(String::from_utf8_lossy(&key).into_owned()));
             };
             logs.remove(same);
@@ -235,8 +238,8 @@ impl LogTable {
     }
 }
 
-/// Ids that more than one segment has: releases that read logs from their keys tell segments apart by
-/// nothing else.
+/// Returns the ids of more than one segment: releases that read logs from separate keys distinguish
+/// segments only by their id.
 fn shared_ids(rows: &[Row]) -> BTreeSet<SegmentId> {
     let mut ids: Vec<SegmentId> = rows.iter().map(|row| row.ids.2).collect();
     ids.sort_unstable();
@@ -244,7 +247,7 @@ fn shared_ids(rows: &[Row]) -> BTreeSet<SegmentId> {
     pairs.map(|pair| pair[0]).collect()
 }
 
-/// Brings rows into the order of the keys.
+/// Sorts rows by key.
 fn sort_by_key(rows: &mut [Row]) {
     rows.sort_unstable_by(|a, b| by_key(a.ids, b.ids));
 }
@@ -255,7 +258,7 @@ fn by_key(a: Ids, b: Ids) -> std::cmp::Ordering {
         .then_with(|| as_text(a.2.0, b.2.0))
 }
 
-/// Takes the logs out of one record, without knowledge of others.
+/// Moves the logs out of a record, regardless of other segments.
 pub(super) fn moved(ids: Ids, value: &[u8]) -> Option<Moved<'_>> {
     match split(ids, value) {
         Split::Moves(moved) => Some(moved),
@@ -264,7 +267,7 @@ pub(super) fn moved(ids: Ids, value: &[u8]) -> Option<Moved<'_>> {
 }
 
 impl Moved<'_> {
-    /// The keys and values that hold the logs of the segment with these ids.
+    /// Returns the log keys of the segment with these ids, with their values.
     pub(super) fn puts(&self, (c, p, s): Ids, root: &MetaRoot) -> Vec<Put> {
         let put = |logs: &NewLogs| Put {
             key: root.key(&Key::SegmentLog(logs.kind, c, p, s, logs.field)),

@@ -1,13 +1,13 @@
 //! T2: the history of partitions and fields, derived from the history of their collection.
 //!
-//! 2.1 keeps them inside the collection record, with every snapshot of it; 2.2 keeps each under a key
-//! of its own, with snapshots where it appears and tombstones where it goes.
+//! 2.1 stores them in the collection record and in every snapshot of it. 2.2 stores each under a
+//! separate key, with snapshots for its creation and changes and a tombstone for its removal.
 
 use std::collections::BTreeMap;
 
 use crate::keys::{TOMBSTONE, Timestamp};
 
-/// Raw values of one object: the plain key's and those of its snapshots.
+/// The raw values of an object: of the plain key and of its snapshots.
 #[derive(Debug, Clone, Default)]
 pub(super) struct RawHistory {
     pub(super) plain: Option<Vec<u8>>,
@@ -15,7 +15,7 @@ pub(super) struct RawHistory {
 }
 
 impl RawHistory {
-    /// Takes the value of the plain key, or of the snapshot at a timestamp.
+    /// Sets the value of the plain key, or of the snapshot at a timestamp.
     pub(super) fn set(&mut self, timestamp: Option<Timestamp>, value: &[u8]) {
         match timestamp {
             None => self.plain = Some(value.to_vec()),
@@ -26,26 +26,26 @@ impl RawHistory {
     }
 }
 
-/// A partition or field as a collection record shows it.
+/// A partition or field in a collection record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Child {
     /// Its 2.2 value.
     pub(super) value: Vec<u8>,
-    /// When it was created.
+    /// The creation time.
     pub(super) created: Timestamp,
 }
 
 /// The children of one record, by id.
 pub(super) type Children = BTreeMap<i64, Child>;
 
-/// What one child's keys hold: the plain value, and the values of its snapshots.
+/// The values of a child's keys: of the plain key and of the snapshots.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct ChildHistory {
     pub(super) plain: Vec<u8>,
     pub(super) snapshots: BTreeMap<Timestamp, Vec<u8>>,
 }
 
-/// Follows the children of one collection through its snapshots.
+/// Follows the children of a collection through its snapshots.
 #[derive(Debug, Default)]
 pub(super) struct Timeline {
     now: BTreeMap<i64, Vec<u8>>,
@@ -53,7 +53,7 @@ pub(super) struct Timeline {
 }
 
 impl Timeline {
-    /// The next snapshot in time; no children when the collection is dropped there.
+    /// Adds the next snapshot in time; without children if it drops the collection.
     pub(super) fn advance(&mut self, timestamp: Timestamp, children: &Children) {
         for (id, child) in children {
             if self.now.get(id) != Some(&child.value) {
@@ -61,13 +61,13 @@ impl Timeline {
                 self.write(*id, timestamp, child.value.clone());
             }
         }
-        let gone: Vec<i64> = self
+        let removed: Vec<i64> = self
             .now
             .keys()
             .filter(|id| !children.contains_key(id))
             .copied()
             .collect();
-        for id in gone {
+        for id in removed {
             self.now.remove(&id);
             self.write(id, timestamp, TOMBSTONE.to_vec());
         }
@@ -77,9 +77,9 @@ impl Timeline {
         self.seen.entry(id).or_default().insert(timestamp, value);
     }
 
-    /// Ends the history with what the plain record shows, which is the truth: where the last snapshot
-    /// says otherwise about a child's life, one more at `end` corrects it; a child without any gets one
-    /// at its creation time.
+    /// Completes the history with the plain record, which takes precedence: if the last snapshot
+    /// contradicts it about the existence of a child, a snapshot at `end` corrects that; a child
+    /// without snapshots gets one at its creation time.
     pub(super) fn settle(mut self, end: Timestamp, truth: &Children) -> Settled {
         let mut settled = Settled::default();
         for (id, child) in truth {
@@ -94,13 +94,13 @@ impl Timeline {
                 self.write(*id, child.created, child.value.clone());
             }
         }
-        let gone: Vec<i64> = self
+        let removed: Vec<i64> = self
             .now
             .keys()
             .filter(|id| !truth.contains_key(id))
             .copied()
             .collect();
-        for id in gone {
+        for id in removed {
             settled.corrected += 1;
             self.write(id, end, TOMBSTONE.to_vec());
         }
@@ -118,13 +118,13 @@ impl Timeline {
     }
 }
 
-/// The children's keys, and what had to be added to their history.
+/// The children's keys, and the number of additions to their history.
 #[derive(Debug, Default)]
 pub(super) struct Settled {
     pub(super) children: BTreeMap<i64, ChildHistory>,
-    /// Children that no snapshot showed.
+    /// Children without a snapshot.
     pub(super) missing: usize,
-    /// Children about whose life the newest snapshot was wrong.
+    /// Children whose existence was wrong in the newest snapshot.
     pub(super) corrected: usize,
 }
 
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn t2_a_child_gets_snapshots_where_it_appears_changes_and_goes() {
+    fn t2_child_changes_get_snapshots() {
         let mut timeline = Timeline::default();
         timeline.advance(Timestamp(10), &children(&[(1, "a", 10)]));
         timeline.advance(Timestamp(20), &children(&[(1, "a", 10), (2, "b", 20)]));
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn t2_the_plain_record_is_the_truth() {
+    fn t2_plain_record_takes_precedence() {
         let mut timeline = Timeline::default();
         timeline.advance(Timestamp(10), &children(&[(1, "a", 10), (2, "b", 10)]));
         timeline.advance(Timestamp(20), &children(&[(2, "b", 10)]));

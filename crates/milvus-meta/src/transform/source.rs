@@ -1,11 +1,11 @@
-//! Takes the entries of a capture one by one and keeps only what the migration needs of each.
+//! Reads the entries of the source and stores only what the migration needs of each.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::checkpoint::Checkpoints;
 use super::findings::Findings;
 use super::incomplete::{self, Known, References};
-use super::index::{Around, Definitions};
+use super::index::{Definitions, IndexContext};
 use super::kept::{self, Kept};
 use super::load_state::LoadTable;
 use super::migration::{Migration, Parts};
@@ -44,13 +44,13 @@ pub struct Source {
     loads: LoadTable,
     checkpoints: Checkpoints,
     references: References,
-    /// What 2.2 has beside the metadata of 2.1.
+    /// The 2.2 metadata that exists next to the 2.1 metadata.
     kept: Kept,
-    /// Whether the database `default` is there.
+    /// Whether the database `default` exists.
     has_database: bool,
-    /// Keys in the collection families that stay as they are, relative to the meta root.
+    /// Keys in the collection families that stay unchanged, relative to the meta root.
     staying: BTreeSet<Vec<u8>>,
-    /// What a repair takes instead of all of this.
+    /// The input of a repair, which uses none of the above.
     repair: Repair,
 }
 
@@ -81,8 +81,8 @@ impl Source {
         }
     }
 
-    /// Takes one entry. Entries outside the meta root are ignored; any order gives the same result,
-    /// ascending order is fastest.
+    /// Adds an entry. Entries outside the meta root are ignored; the result does not depend on the
+    /// order, but ascending order is fastest.
     pub fn push(&mut self, entry: &Entry) {
         let Some(relative) = self.root.strip(&entry.key) else {
             return;
@@ -113,11 +113,11 @@ impl Source {
         self.push_record(family, relative, &entry.value);
     }
 
-    /// Takes an entry of a family that is converted.
+    /// Adds an entry of a family that is converted.
     fn push_record(&mut self, family: Family, relative: &[u8], value: &[u8]) {
         let findings = &mut self.findings;
         match Key::parse(relative) {
-            // Behind the last timestamp there is no moment at which a snapshot could still be fixed.
+            // No snapshot can be added after the last timestamp.
             Key::Snapshot(_, Timestamp::LAST) => self.unreadable_key(family, relative),
             Key::Plain(Object::Collection(id)) => {
                 self.collections.entry(id).or_default().set(None, value);
@@ -161,8 +161,8 @@ impl Source {
             Key::Plain(Object::DdMessageSend) => self.last_operation.push_sent(value),
             Key::Plain(Object::DdOperation) => self.last_operation.push_operation(value),
             Key::Unknown(_) => self.unreadable_key(family, relative),
-            // The history of the last operation goes unread; the rest are no keys of the families that
-            // are read.
+            // The history of the last operation is not read; the other keys are not in the families
+            // that are read.
             Key::Plain(_)
             | Key::Snapshot(..)
             | Key::FieldIndex(..)
@@ -175,7 +175,7 @@ impl Source {
         }
     }
 
-    /// Takes what is only asked whether it is there.
+    /// Adds an entry of which only the existence or a part is relevant.
     fn note(&mut self, relative: &[u8], entry: &Entry) {
         if self.last == Family::Segment {
             self.checkpoints.push_segment(&entry.value);
@@ -187,7 +187,7 @@ impl Source {
         self.has_database |= is_default && !entry.is_tombstone();
     }
 
-    /// A key in a family that is read, but not spelt as that family's keys are.
+    /// Reports a key that does not have the format of its family.
     fn unreadable_key(&mut self, family: Family, relative: &[u8]) {
         let split = split_timestamp(relative);
         let without_timestamp = split.is_none();
@@ -197,7 +197,7 @@ impl Source {
             Family::Segment | Family::Binlog | Family::Deltalog | Family::Statslog
         );
         if is_of_segments || super::ranges::LAST_DDL_HISTORY.contains(&family) {
-            // The first stay as they are; the other goes unread.
+            // The former stay unchanged; the latter is not read.
             return;
         }
         if family == Family::LegacyAliasSnapshot {
@@ -246,19 +246,19 @@ impl Source {
         }
     }
 
-    /// The layout that the entries so far show, without knowledge of a journal.
+    /// Returns the layout of the entries added so far, regardless of a journal.
     #[must_use]
     pub fn layout(&self) -> Layout {
         self.detector.layout()
     }
 
-    /// Which families speak for which layout, for a message.
+    /// Returns the evidence for each layout, for messages.
     #[must_use]
     pub fn evidence(&self) -> Vec<String> {
         self.detector.evidence()
     }
 
-    /// Counts the objects of 2.1.
+    /// Counts the objects in the 2.1 metadata.
     fn objects(&self) -> Objects {
         let mut objects = Objects::default();
         let living = self.segments.segments.living();
@@ -271,7 +271,7 @@ impl Source {
         objects
     }
 
-    /// Decides everything.
+    /// Makes all decisions and returns the migration.
     #[must_use]
     pub fn finish(self) -> Migration {
         if self.options.task == Task::Repair {
@@ -292,16 +292,16 @@ impl Source {
         let others = kept.collections(&mut converted, &mut findings);
         let mut aliases = alias::convert(form, self.aliases, &converted, &mut findings);
         kept.aliases(&mut aliases, &converted.names, &others, &mut findings);
-        let around = Around {
+        let ctx = IndexContext {
             live: &converted.live,
             names: &converted.names,
             target: &options.target,
             kept: &kept.index_ids(),
         };
-        let mut indexes = self.definitions.convert(around, &mut findings);
-        kept.indexes(&mut indexes, &others, around, &mut findings);
+        let mut indexes = self.definitions.convert(ctx, &mut findings);
+        kept.indexes(&mut indexes, &others, ctx, &mut findings);
         let loads = self.loads;
-        let mut loads = loads.convert(&converted.live, &indexes, around.target, &mut findings);
+        let mut loads = loads.convert(&converted.live, &indexes, ctx.target, &mut findings);
         kept.loads(&mut loads);
         let living = self.segments.segments.living();
         let references = &self.references;
@@ -323,7 +323,7 @@ impl Source {
         self.checkpoints.stage(&converted.live, &mut staged);
         staged.extend(aliases.into_iter().chain(indexes.staged).chain(loads));
         kept.rest(&mut staged, &mut findings);
-        // A 2.2.9 or later that ran before has made it.
+        // 2.2.9 or later creates the database, if it ran before.
         let needs_database = form == CollectionForm::Database && !self.has_database;
         if let Some(oldest) = converted.oldest.filter(|_| needs_database) {
             database::stage(oldest, &mut staged);
@@ -345,7 +345,7 @@ impl Source {
     }
 }
 
-/// The collections that 2.1 knows and 2.2 does not, and all that are known.
+/// Returns the collections known only to 2.1, and all known collections.
 fn known_to(kept: &Kept, of_2_1: &BTreeMap<CollectionId, RawHistory>) -> (Known, Known) {
     let mut known = incomplete::known(of_2_1);
     let mut all = known.clone();
@@ -356,7 +356,7 @@ fn known_to(kept: &Kept, of_2_1: &BTreeMap<CollectionId, RawHistory>) -> (Known,
     (known, all)
 }
 
-/// The keys of collections outside databases.
+/// Returns the keys of collections outside databases.
 fn keys_of(collections: &BTreeMap<CollectionId, RawHistory>) -> BTreeSet<Vec<u8>> {
     let of = |(id, history): (&CollectionId, &RawHistory)| {
         let object = Object::Collection(*id);
@@ -371,9 +371,9 @@ fn keys_of(collections: &BTreeMap<CollectionId, RawHistory>) -> BTreeSet<Vec<u8>
     collections.iter().flat_map(of).collect()
 }
 
-/// The families that a migration reads, to convert them or to let them go.
+/// Returns whether a migration reads the family, to convert or delete it.
 fn is_read(family: Family) -> bool {
-    use super::ranges::{GONE, LAST_DDL, LAST_DDL_HISTORY, UNREAD};
+    use super::ranges::{LAST_DDL, LAST_DDL_HISTORY, REMOVED, UNREAD};
     matches!(
         family,
         Family::ChannelCheckpoint
@@ -383,13 +383,13 @@ fn is_read(family: Family) -> bool {
             | Family::Binlog
             | Family::Deltalog
             | Family::Statslog
-    ) || GONE.contains(&family)
+    ) || REMOVED.contains(&family)
         || UNREAD.contains(&family)
         || LAST_DDL.contains(&family)
         || LAST_DDL_HISTORY.contains(&family)
 }
 
-/// T1: what the chosen form means under the target.
+/// T1: reports the consequences of the chosen form for the target.
 fn advise(options: &Options, findings: &mut Findings) {
     let target = &options.target;
     match options.form {

@@ -1,4 +1,4 @@
-//! Aliases, inside databases and outside.
+//! Aliases inside and outside databases.
 
 use std::collections::BTreeMap;
 

@@ -21,13 +21,13 @@ pub(super) struct Collections {
     partitions: BTreeMap<(CollectionId, PartitionId), History<Content>>,
     fields: BTreeMap<(CollectionId, FieldId), History<Content>>,
     databases: BTreeMap<DatabaseId, History<Content>>,
-    /// Partitions that records held, current and historical.
+    /// Partitions in collection records, current and historical.
     former: BTreeMap<CollectionId, BTreeSet<PartitionId>>,
-    /// Indexes that plain records refer to, as 2.1 writes it.
+    /// Indexes that plain records refer to, as in 2.1.
     indexes: BTreeMap<CollectionId, Vec<IndexId>>,
 }
 
-/// What matters of a collection record.
+/// The relevant parts of a collection record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Record {
     id: CollectionId,
@@ -36,39 +36,40 @@ struct Record {
     partitions: BTreeSet<PartitionId>,
     fields: BTreeSet<FieldId>,
     lists_agree: bool,
-    /// Being created or dropped: then its parts may be missing.
+    /// Whether it is being created or dropped, so that parts may be missing.
     in_transition: bool,
-    /// Being dropped, or dropped.
-    is_leaving: bool,
-    /// All of it but the indexes of 2.1, which the plain key alone has as they are, and 2.2 ignores.
+    /// Whether it is dropped or being dropped.
+    is_being_dropped: bool,
+    /// The content without the indexes of 2.1, which only the plain key has up to date and 2.2
+    /// ignores.
     content: Content,
 }
 
-/// The collections that live, with what belongs to them.
+/// The collections that are not dropped, with their parts.
 #[derive(Debug, Default)]
 pub(super) struct LiveCollections {
     members: BTreeMap<CollectionId, Members>,
-    /// Databases that hold collections, with the key of one.
+    /// Databases with collections, with the key of one of these.
     wanted_databases: BTreeMap<DatabaseId, Vec<u8>>,
     databases: BTreeSet<DatabaseId>,
     /// Collections that are dropped, being dropped, or whose record cannot be read.
     excused: BTreeSet<CollectionId>,
     names: BTreeMap<CollectionId, String>,
-    /// Partitions that the collections had.
+    /// Partitions that the collections have or had.
     former: BTreeMap<CollectionId, BTreeSet<PartitionId>>,
-    /// Collections with fields and partitions in their own record.
+    /// Collections with fields and partitions in their record.
     embedded: BTreeSet<CollectionId>,
-    /// Collections inside a database.
+    /// Collections in a database.
     in_database: BTreeSet<CollectionId>,
-    /// Indexes that records refer to, as 2.1 writes it.
+    /// Indexes that records refer to, as in 2.1.
     indexes: BTreeMap<CollectionId, Vec<IndexId>>,
 }
 
 /// Whether a collection and a partition exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Holding {
-    /// They do, or it is known why not.
-    Held,
+pub(super) enum Presence {
+    /// They exist, or the reason why not is known.
+    Present,
     NoCollection,
     NoPartition,
 }
@@ -84,32 +85,32 @@ impl LiveCollections {
         self.members.get(&id)
     }
 
-    /// Whether the collection exists, or is known to be dropped.
+    /// Returns whether the collection exists or is known to be dropped.
     pub(super) fn is_known(&self, id: CollectionId) -> bool {
         self.members.contains_key(&id) || self.excused.contains(&id)
     }
 
-    /// Whether the collection lives and stays.
+    /// Returns whether the collection exists and is not being dropped.
     pub(super) fn stays(&self, id: CollectionId) -> bool {
         self.members.contains_key(&id) && !self.excused.contains(&id)
     }
 
-    pub(super) fn holding(&self, collection: CollectionId, partition: PartitionId) -> Holding {
+    pub(super) fn presence(&self, collection: CollectionId, partition: PartitionId) -> Presence {
         if self.excused.contains(&collection) {
-            return Holding::Held;
+            return Presence::Present;
         }
         let Some(members) = self.members.get(&collection) else {
-            return Holding::NoCollection;
+            return Presence::NoCollection;
         };
         let former = self.former.get(&collection);
         let had = former.is_some_and(|former| former.contains(&partition));
-        // One without any partition is reported by itself.
+        // A collection without partitions is a separate finding.
         let has_none = members.partitions.is_empty();
         if had || has_none || members.partitions.contains(&partition) || partition == ALL_PARTITIONS
         {
-            Holding::Held
+            Presence::Present
         } else {
-            Holding::NoPartition
+            Presence::NoPartition
         }
     }
 
@@ -132,7 +133,7 @@ impl LiveCollections {
         self.indexes.iter().flat_map(of)
     }
 
-    /// The collection with its name, for messages.
+    /// Returns the name and id of a collection, for messages.
     pub(super) fn name(&self, id: CollectionId) -> String {
         match self.names.get(&id) {
             Some(name) => format!("{name:?} ({id})"),
@@ -140,7 +141,7 @@ impl LiveCollections {
         }
     }
 
-    /// The first of the collections with their names.
+    /// Returns the names and ids of the first collections.
     pub(super) fn names(&self, ids: &BTreeSet<CollectionId>) -> String {
         const NAMED_MAX: usize = 5;
         let named = ids.iter().take(NAMED_MAX).map(|id| self.name(*id));
@@ -151,7 +152,7 @@ impl LiveCollections {
         text
     }
 
-    /// Every database that a collection is in has to be there.
+    /// Reports databases that contain collections but do not exist.
     pub(super) fn check_databases(&self, report: &mut Report) {
         for (database, key) in &self.wanted_databases {
             if !self.databases.contains(database) {
@@ -212,7 +213,7 @@ impl Collections {
         }
     }
 
-    /// Reads a record and keeps what its other versions do not report.
+    /// Reads a record and stores its partitions and indexes.
     fn record(
         &mut self,
         (database, id): (DatabaseId, CollectionId),
@@ -238,12 +239,12 @@ impl Collections {
         let mut live = LiveCollections::default();
         let partitions = children(&self.partitions, "partition", report);
         let fields = children(&self.fields, "field", report);
-        let mut gone = BTreeSet::new();
+        let mut dropped = BTreeSet::new();
         for ((database, key_id), history) in &self.records {
             history.check("collection", false, report);
             if let Some(record) = history.live() {
                 check_record(*database, *key_id, &history.key, record, report);
-                if record.is_leaving {
+                if record.is_being_dropped {
                     live.excused.insert(record.id);
                 } else if !record.partitions.is_empty() && !record.fields.is_empty() {
                     live.embedded.insert(record.id);
@@ -263,12 +264,12 @@ impl Collections {
                 }
             } else if history.plain.is_some() || matches!(history.newest, Some((_, Value::Dropped)))
             {
-                gone.insert(*key_id);
+                dropped.insert(*key_id);
             }
         }
-        // A collection that was moved into a database left a tombstone where it was.
-        gone.retain(|id| !live.members.contains_key(id));
-        live.excused.extend(gone);
+        // A collection that was moved into a database has a tombstone at its former key.
+        dropped.retain(|id| !live.members.contains_key(id));
+        live.excused.extend(dropped);
         live.former = self.former;
         live.indexes = self.indexes;
         for (collection, partition) in self.partitions.keys() {
@@ -315,7 +316,7 @@ fn orphan(
     }
 }
 
-/// Checks the parts of all collections and returns those that live.
+/// Checks the parts of all collections and returns those that are not dropped.
 fn children<I: Ord + Copy>(
     histories: &BTreeMap<(CollectionId, I), History<Content>>,
     what: &str,
@@ -361,7 +362,7 @@ fn check_record(
     }
 }
 
-/// The partitions and fields of a collection, wherever it keeps them.
+/// Returns the partitions and fields of a collection, in its record or under separate keys.
 fn members(
     key: &[u8],
     record: &Record,
@@ -457,7 +458,7 @@ fn record(
             .map(|field| FieldId(field.field_id))
             .collect(),
         in_transition: !is(CollectionCreated),
-        is_leaving: is(CollectionDropping) || is(CollectionDropped),
+        is_being_dropped: is(CollectionDropping) || is(CollectionDropped),
         content,
     };
     let indexes = indexes.iter().map(|index| IndexId(index.index_id));

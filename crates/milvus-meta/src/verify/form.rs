@@ -1,4 +1,4 @@
-//! The form of collections: whether the release that reads them finds their fields and partitions.
+//! Checks that the release that reads the collections supports their form.
 
 use std::collections::BTreeSet;
 

@@ -18,15 +18,15 @@ type SegmentKey = (CollectionId, PartitionId, SegmentId, BuildId);
 #[derive(Debug, Default)]
 pub(super) struct Indexes {
     fields: BTreeMap<(CollectionId, IndexId), Definition>,
-    /// How many live segment indexes an index has, and the key of one.
+    /// The number of segment indexes of each index, without deleted ones, and the key of one.
     segments: BTreeMap<(CollectionId, IndexId), (u64, SegmentKey)>,
-    /// Every build with the key that names it.
+    /// Every build with the key that contains it.
     builds: Vec<(BuildId, SegmentKey)>,
-    /// Living segment indexes by segment.
+    /// Segment indexes that are not deleted, by segment.
     indexed: Vec<(SegmentId, SegmentKey)>,
-    /// Segments with the indexes that they have, or had.
+    /// Segments with the indexes that they have or had.
     built: BTreeSet<(SegmentId, IndexId)>,
-    /// Segments with a placeholder of the official tool, which keeps one of several for a segment.
+    /// Segments with a placeholder of the official tool, which writes only one for each segment.
     merged: BTreeSet<SegmentId>,
 }
 
@@ -99,12 +99,12 @@ impl Indexes {
         }
     }
 
-    /// Whether there is any segment index.
+    /// Returns whether there are segment indexes.
     pub(super) fn has_segments(&self) -> bool {
         !self.builds.is_empty()
     }
 
-    /// Whether a segment misses one of its collection's indexes.
+    /// Returns whether a segment lacks one of its collection's indexes.
     pub(super) fn lacks_index(&self, segment: SegmentId, collection: CollectionId) -> bool {
         let of = (collection, IndexId(i64::MIN))..=(collection, IndexId(i64::MAX));
         let mut live = self.fields.range(of).filter(|(_, it)| !it.deleted);
@@ -112,7 +112,7 @@ impl Indexes {
         !self.merged.contains(&segment) && live.any(|((_, index), _)| !has(*index))
     }
 
-    /// Whether the collection has an index that is not deleted.
+    /// Returns whether the collection has an index that is not deleted.
     pub(super) fn is_indexed(&self, collection: CollectionId) -> bool {
         let of = (collection, IndexId(i64::MIN))..=(collection, IndexId(i64::MAX));
         self.fields
@@ -120,7 +120,7 @@ impl Indexes {
             .any(|(_, definition)| !definition.deleted)
     }
 
-    /// Whether there is a definition of this index.
+    /// Returns whether there is a definition of this index.
     pub(super) fn has_definition(&self, collection: CollectionId, index: IndexId) -> bool {
         self.fields.contains_key(&(collection, index))
     }
@@ -177,7 +177,7 @@ impl Indexes {
             let message = format!(
                 "another segment index has build {build} as well: Milvus 2.2 knows only one of them"
             );
-            // The official tool gives build 0 to segments that have no index file: nothing is lost with it.
+            // The official tool uses build 0 for segments without index files, so nothing is lost.
             if build == BuildId(0) {
                 report.warning("shared-build", &key, message);
             } else {
@@ -186,7 +186,7 @@ impl Indexes {
         }
     }
 
-    /// Counts segment indexes whose segment is dropped or gone.
+    /// Reports segment indexes whose segment is dropped or missing.
     fn check_stale(&self, segments: &Segments, report: &mut Report) {
         let stale = self.indexed.iter().filter(|(id, _)| !segments.lives(*id));
         let mut keys: Vec<_> = stale.map(|(_, key)| *key).collect();
@@ -212,7 +212,7 @@ struct SegmentRecord {
     deleted: bool,
 }
 
-/// Reads only the ids: there may be a million of these.
+/// Reads only the ids, because there may be a million records.
 fn segment_index(value: &[u8]) -> Result<SegmentRecord, WireError> {
     let mut ids = [0; 5];
     let mut deleted = false;

@@ -1,7 +1,9 @@
-//! What an interrupted run of the official tool leaves (its writes end with segment indexes and load state).
+//! Detects an interrupted run of the official tool, whose last writes are segment indexes and load
+//! states.
 //!
-//! Its result has embedded collections, no journal, and nothing that only a running 2.2 writes. In such
-//! metadata what is missing was never written; once 2.2 ran, it may have been released or dropped since.
+//! The result of the tool has embedded collections, no journal, and no keys that only a running 2.2
+//! writes. In such metadata, missing records were never written; once 2.2 ran, they may have been
+//! released or dropped since.
 
 use std::collections::BTreeSet;
 
@@ -16,9 +18,9 @@ use crate::model::{CollectionId, PartitionId};
 use crate::plural::{agree, counted};
 use crate::transform::MissingCollections;
 
-/// What else is known when everything was read.
+/// The other records, after everything was read.
 #[derive(Clone, Copy)]
-pub(super) struct Others<'a> {
+pub(super) struct Evidence<'a> {
     pub(super) live: &'a LiveCollections,
     pub(super) segments: &'a Segments,
     pub(super) indexes: &'a Indexes,
@@ -27,7 +29,7 @@ pub(super) struct Others<'a> {
 
 #[derive(Debug, Default)]
 pub(super) struct Interrupted {
-    /// Whether something is there that the official tool never writes and 2.2 does.
+    /// Whether there are keys that 2.2 writes and the official tool does not.
     was_used: bool,
     loaded: Vec<(CollectionId, LoadType, Vec<PartitionId>)>,
     channels: Vec<CollectionId>,
@@ -59,7 +61,7 @@ impl Interrupted {
         if is_tombstone(value) {
             return;
         }
-        // What cannot be read was not migrated either.
+        // An unreadable record was not migrated either.
         if let Ok(state) = v2_1::load_state(value)
             && state.load_type != LoadType::Unknown
             && state.percent >= LOADED
@@ -71,11 +73,11 @@ impl Interrupted {
 
     pub(super) fn check(
         &self,
-        others: Others<'_>,
+        evidence: Evidence<'_>,
         missing: &mut MissingCollections,
         report: &mut Report,
     ) {
-        let live = others.live;
+        let live = evidence.live;
         if self.was_used || live.embedded().is_empty() {
             return;
         }
@@ -85,18 +87,19 @@ impl Interrupted {
         for id in self.channels.iter().filter(|id| !live.is_known(**id)) {
             missing.add_channel(*id);
         }
-        self.check_indexes(others, report);
-        self.check_loads(others, report);
+        self.check_indexes(evidence, report);
+        self.check_loads(evidence, report);
     }
 
-    /// The official tool writes index definitions, then segment indexes, then load state. Where there is load
-    /// state, every index was written: a flushed segment without one was never indexed.
-    fn check_indexes(&self, others: Others<'_>, report: &mut Report) {
-        let flushed = others.segments.flushed();
-        if flushed.is_empty() || others.loads.has_any() {
+    /// The official tool writes index definitions, then segment indexes, then load states. If there
+    /// are load states, every index was written, and a flushed segment without one was never
+    /// indexed.
+    fn check_indexes(&self, evidence: Evidence<'_>, report: &mut Report) {
+        let flushed = evidence.segments.flushed();
+        if flushed.is_empty() || evidence.loads.has_any() {
             return;
         }
-        if !others.indexes.has_segments() {
+        if !evidence.indexes.has_segments() {
             let message = format!(
                 "there are {} flushed segments, no segment index and no load state: the run of the official tool, \
                  which writes these last, was interrupted, unless no collection had an index. {}. If you know \
@@ -108,7 +111,7 @@ impl Interrupted {
             return;
         }
         let lacks =
-            |(segment, collection): &&(_, _)| others.indexes.lacks_index(*segment, *collection);
+            |(segment, collection): &&(_, _)| evidence.indexes.lacks_index(*segment, *collection);
         let without = flushed.iter().filter(lacks);
         let mut segments = 0;
         let mut collections = BTreeSet::new();
@@ -117,7 +120,7 @@ impl Interrupted {
             collections.insert(*collection);
         }
         if segments > 0 {
-            let names = others.live.names(&collections);
+            let names = evidence.live.names(&collections);
             let message = format!(
                 "{segments} flushed segments miss an index of their collection ({names}): the run \
                  of the official tool was interrupted, unless these segments were flushed just before 2.1 \
@@ -128,21 +131,21 @@ impl Interrupted {
         }
     }
 
-    fn check_loads(&self, others: Others<'_>, report: &mut Report) {
-        let finished = others.indexes.has_segments() || others.loads.has_any();
+    fn check_loads(&self, evidence: Evidence<'_>, report: &mut Report) {
+        let finished = evidence.indexes.has_segments() || evidence.loads.has_any();
         let is_lost = |(id, kind, partitions): &&(CollectionId, LoadType, Vec<PartitionId>)| {
-            if !others.live.is_known(*id) || others.live.get(*id).is_none() {
+            if !evidence.live.is_known(*id) || evidence.live.get(*id).is_none() {
                 return false;
             }
             match kind {
                 // The official tool does not load a collection without an index.
                 LoadType::Collection => {
-                    let expected = others.indexes.is_indexed(*id) || !finished;
-                    expected && !others.loads.has_collection(*id)
+                    let expected = evidence.indexes.is_indexed(*id) || !finished;
+                    expected && !evidence.loads.has_collection(*id)
                 }
                 LoadType::Partitions => {
                     let mut partitions = partitions.iter();
-                    partitions.any(|partition| !others.loads.has_partition(*id, *partition))
+                    partitions.any(|partition| !evidence.loads.has_partition(*id, *partition))
                 }
                 LoadType::Unknown => false,
             }
@@ -155,7 +158,7 @@ impl Interrupted {
                 counted(lost.len(), "collection"),
                 agree(lost.len(), "was", "were"),
                 agree(lost.len(), "has", "have"),
-                others.live.names(&lost)
+                evidence.live.names(&lost)
             );
             report.error("load-state-missing", b"", message);
         }

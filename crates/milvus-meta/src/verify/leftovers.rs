@@ -1,4 +1,4 @@
-//! What 2.1 left behind: keys that nothing reads any more, and those that Milvus 2.2 does read.
+//! Leftovers of 2.1: keys that nothing reads, and keys that Milvus 2.2 reads.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,19 +11,19 @@ use crate::keys::{Evidence, Family, Key, Object, Timestamp, is_tombstone};
 use crate::model::{CollectionId, IndexId};
 use crate::plural::{agree, counted};
 
-/// Number of indexes that a message names.
+/// Maximum number of indexes listed in a message.
 const NAMED_MAX: usize = 5;
 
 #[derive(Debug, Default)]
-pub(super) struct Legacy {
-    /// Keys by family: how many, and the smallest.
+pub(super) struct Leftovers {
+    /// The number of keys of each family, and the smallest key.
     keys: BTreeMap<Family, (u64, Vec<u8>)>,
     aliases: BTreeMap<Vec<u8>, History<()>>,
     /// Indexes of 2.1 that are not deleted, with their names.
     indexes: BTreeMap<(CollectionId, IndexId), String>,
 }
 
-impl Legacy {
+impl Leftovers {
     pub(super) fn push(&mut self, family: Family, relative: &[u8], value: &[u8]) {
         let collections = matches!(family, Family::Collection | Family::CollectionSnapshot);
         let old = matches!(family.evidence(), Evidence::V2_1 | Evidence::V2_1Leftover);
@@ -44,7 +44,7 @@ impl Legacy {
         if is_tombstone(value) {
             return;
         }
-        // What cannot be read was not migrated either.
+        // An unreadable record was not migrated either.
         let definition = v2_1::index_definition(value).unwrap_or_default();
         if !definition.deleted {
             self.indexes.insert(ids, definition.name);
@@ -104,7 +104,8 @@ impl Legacy {
         history.push(timestamp, &key, value);
     }
 
-    /// Reports what is left. `recorded`: a finished migration of this program is recorded, which leaves no alias.
+    /// Reports the leftovers. `recorded`: a finished migration of this program, which leaves no
+    /// alias, is recorded.
     pub(super) fn finish(mut self, recorded: bool, report: &mut Report) {
         if self.living_aliases(recorded, report) {
             self.keys.remove(&Family::LegacyAliasSnapshot);
@@ -139,9 +140,8 @@ impl Legacy {
         }
     }
 
-    /// Reports aliases that live, and says whether one does in its snapshots.
-    ///
-    /// 2.2.0 to 2.2.2 read the plain key, later releases the newest snapshot.
+    /// Reports aliases that are not dropped, and returns whether the newest snapshot of one is not
+    /// a tombstone.
     fn living_aliases(&self, recorded: bool, report: &mut Report) -> bool {
         let mut in_history = false;
         if recorded {

@@ -1,4 +1,4 @@
-//! Load state and replicas.
+//! Load states and replicas.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,9 +14,9 @@ use crate::proto::v2_3::query::CollectionLoadInfo;
 
 #[derive(Debug, Default)]
 pub(super) struct Loads {
-    /// Keys of what is loaded, by collection.
+    /// Keys of load records, by collection.
     loaded: BTreeMap<CollectionId, Vec<Vec<u8>>>,
-    /// Collections with a record of their own, and whether it has a load type (2.3 and later).
+    /// Collections with a collection record, and whether it has a load type (2.3 and later).
     collections: BTreeMap<CollectionId, bool>,
     partitions: BTreeSet<(CollectionId, PartitionId)>,
     with_replica: BTreeSet<CollectionId>,
@@ -85,7 +85,7 @@ impl Loads {
         }
     }
 
-    /// A replica under its old key: Milvus 2.2 still takes these over.
+    /// Adds a replica under its 2.1 key, which Milvus 2.2 still reads.
     pub(super) fn push_old_replica(&mut self, _key: ReplicaId, value: &[u8]) {
         if let Ok(replica) = v2_1::replica(value) {
             self.with_replica.insert(replica.collection);
@@ -141,8 +141,8 @@ impl Loads {
 }
 
 impl Loads {
-    /// 2.2 stores a record of the collection or records of its partitions; 2.3 and later store both, and a
-    /// load type.
+    /// Checks the records for a release: 2.2 stores a record of the collection or records of its
+    /// partitions; 2.3 and later store both, and a load type.
     fn check_forms(&self, report: &mut Report) {
         for (collection, has_type) in &self.collections {
             let mut partitions = self.partitions.iter();

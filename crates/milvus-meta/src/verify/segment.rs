@@ -1,9 +1,9 @@
-//! Segments: each that is not dropped belongs to a collection and a partition that exist.
+//! Segments: each one that is not dropped must belong to an existing collection and partition.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Report;
-use super::collection::{Holding, LiveCollections};
+use super::collection::{LiveCollections, Presence};
 use crate::codec::v2_1;
 use crate::keys::{Family, Key, channel_collection, is_tombstone};
 use crate::model::{CollectionId, PartitionId, SegmentId};
@@ -13,13 +13,14 @@ type Ids = (CollectionId, PartitionId, SegmentId);
 
 #[derive(Debug, Default)]
 pub(super) struct Segments {
-    /// Segments that are not dropped and their rows, by collection and partition.
+    /// The numbers of segments that are not dropped and of their rows, by collection and partition.
     living: BTreeMap<(CollectionId, PartitionId), (u64, u64)>,
-    /// Their ids; sorted by [`Self::seal`].
+    /// The ids of these segments; sorted by [`Self::seal`].
     ids: Vec<SegmentId>,
     /// Flushed segments with rows.
     flushed: Vec<(SegmentId, CollectionId)>,
-    /// Collections of channels that the data coordinator removed: it dropped their segments before.
+    /// Collections of channels that the data coordinator removed, which it does after dropping
+    /// their segments.
     removed: BTreeSet<CollectionId>,
 }
 
@@ -49,7 +50,7 @@ impl Segments {
         }
     }
 
-    /// Takes a key that tells of a removed channel.
+    /// Adds the key of a removed channel.
     pub(super) fn push_removed_channel(&mut self, relative: &[u8], value: &[u8]) {
         let channel = Family::ChannelRemoval.rest(relative).unwrap_or_default();
         if value == b"removed" {
@@ -57,12 +58,12 @@ impl Segments {
         }
     }
 
-    /// Ends the reading; only then segments can be found.
+    /// Ends reading; then segments can be looked up.
     pub(super) fn seal(&mut self) {
         self.ids.sort_unstable();
     }
 
-    /// Whether a segment exists and is not dropped.
+    /// Returns whether a segment exists and is not dropped.
     pub(super) fn lives(&self, id: SegmentId) -> bool {
         self.ids.binary_search(&id).is_ok()
     }
@@ -78,12 +79,12 @@ impl Segments {
         partitions: &mut MissingPartitions,
     ) {
         for (place, (segments, rows)) in &self.living {
-            match live.holding(place.0, place.1) {
-                Holding::NoCollection if !self.removed.contains(&place.0) => {
+            match live.presence(place.0, place.1) {
+                Presence::NoCollection if !self.removed.contains(&place.0) => {
                     collections.add_segments(place.0, *segments, *rows);
                 }
-                Holding::NoPartition => partitions.add_segments(*place, *segments),
-                Holding::NoCollection | Holding::Held => {}
+                Presence::NoPartition => partitions.add_segments(*place, *segments),
+                Presence::NoCollection | Presence::Present => {}
             }
         }
     }

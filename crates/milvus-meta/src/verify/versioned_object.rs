@@ -1,25 +1,25 @@
-//! An object with history: its plain key, and the newest of its snapshots.
+//! An object with history: its plain key and its newest snapshot.
 
 use std::hash::{DefaultHasher, Hasher as _};
 
 use super::Report;
 use crate::keys::Timestamp;
 
-/// One value of an object.
+/// A value of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Value<T> {
-    /// It lives.
+    /// A record.
     Live(T),
     /// A tombstone.
     Dropped,
-    /// It cannot be read, which was reported.
+    /// An unreadable value, which was reported.
     Unreadable,
 }
 
-/// What is known of an object.
+/// The values of an object.
 #[derive(Debug, Clone)]
 pub(super) struct History<T> {
-    /// The plain key, relative to the meta root, once it was seen; else a snapshot's.
+    /// The plain key relative to the meta root, if it was read; otherwise that of a snapshot.
     pub(super) key: Vec<u8>,
     pub(super) plain: Option<Value<T>>,
     pub(super) newest: Option<(Timestamp, Value<T>)>,
@@ -57,7 +57,7 @@ impl<T: PartialEq> History<T> {
         }
     }
 
-    /// The value that lives at the plain key.
+    /// Returns the record at the plain key.
     pub(super) fn live(&self) -> Option<&T> {
         match &self.plain {
             Some(Value::Live(value)) => Some(value),
@@ -65,8 +65,8 @@ impl<T: PartialEq> History<T> {
         }
     }
 
-    /// Reports where plain key and newest snapshot disagree: 2.2.0 to 2.2.2 believe the one, later
-    /// releases the other.
+    /// Reports contradictions between the plain key, which 2.2.0 to 2.2.2 read, and the newest
+    /// snapshot, which later releases read.
     pub(super) fn check(&self, what: &str, lone_tombstone_is_fatal: bool, report: &mut Report) {
         let missing =
             |shown: &str| format!("{shown}; Milvus 2.2.3 and later do not see the {what}");
@@ -107,7 +107,7 @@ impl<T: PartialEq> History<T> {
     }
 }
 
-/// What distinguishes one content from another.
+/// A hash of the content, for comparisons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Content(u64);
 

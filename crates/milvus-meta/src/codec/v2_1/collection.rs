@@ -18,7 +18,7 @@ const FIELD: &str = "schema.FieldSchema";
 pub struct Collection {
     /// `ID`
     pub id: CollectionId,
-    /// `schema.name`; `None` when the record has no schema.
+    /// `schema.name`; `None` if the record has no schema.
     pub name: Option<String>,
     /// `schema.fields`, in stored order.
     pub fields: Vec<FieldSchema>,
@@ -30,17 +30,18 @@ pub struct Collection {
     pub partition_names: Vec<String>,
     /// `partition_created_timestamps`
     pub partition_times: Vec<Timestamp>,
-    /// `field_indexes`: which index is defined on which field, deleted ones included.
+    /// `field_indexes`: the indexes of each field, including deleted ones.
     pub field_indexes: Vec<(FieldId, IndexId)>,
     /// `virtual_channel_names`
     pub virtual_channels: Vec<String>,
     /// `physical_channel_names`, in the order of the virtual ones.
     pub physical_channels: Vec<String>,
-    /// `start_positions`: physical channels with the id of a message before the collection's first one.
+    /// `start_positions`: physical channels, each with the id of a message before the collection's
+    /// first one.
     pub start_positions: Vec<(Vec<u8>, Vec<u8>)>,
-    /// `db_id`, which 2.2.9 added: 0 in what 2.1 wrote.
+    /// `db_id`, which 2.2.9 added; 0 in records of 2.1.
     pub database: i64,
-    /// Fields that neither 2.1 nor 2.2 knows.
+    /// Fields unknown to 2.1 and 2.2.
     pub unknown: Vec<UnknownField>,
 }
 
@@ -51,7 +52,7 @@ pub struct PartitionRow<'r> {
     pub id: PartitionId,
     /// Its name.
     pub name: &'r str,
-    /// When it was created.
+    /// The creation time.
     pub created: Timestamp,
 }
 
@@ -60,7 +61,7 @@ pub struct PartitionRow<'r> {
 pub struct FieldSchema {
     /// `fieldID`
     pub id: FieldId,
-    /// `name`, what is no UTF-8 in it replaced: only to compare and to show.
+    /// `name`, with invalid UTF-8 replaced: only for comparisons and messages.
     pub name: String,
     /// `is_primary_key`
     pub is_primary_key: bool,
@@ -68,12 +69,12 @@ pub struct FieldSchema {
     pub data_type: i64,
     /// `type_params`
     pub type_params: Vec<Pair>,
-    /// The stored bytes of the whole `schema.FieldSchema`.
+    /// The stored bytes of the complete `schema.FieldSchema`.
     pub raw: Vec<u8>,
 }
 
 impl FieldSchema {
-    /// Whether the field holds vectors (`BinaryVector` 100, `FloatVector` 101).
+    /// Returns whether the field is a vector (`BinaryVector` 100, `FloatVector` 101).
     #[must_use]
     pub fn is_vector(&self) -> bool {
         matches!(self.data_type, 100 | 101)
@@ -81,7 +82,7 @@ impl FieldSchema {
 }
 
 impl Collection {
-    /// The partitions, or `None` when the three lists differ in length.
+    /// Returns the partitions, or `None` if the three lists differ in length.
     #[must_use]
     pub fn partitions(&self) -> Option<Vec<PartitionRow<'_>>> {
         let length = self.partition_ids.len();
@@ -106,7 +107,7 @@ impl Collection {
 /// Reads a collection record.
 ///
 /// # Errors
-/// [`WireError`] when it is no protobuf message.
+/// [`WireError`] if it is not a protobuf message.
 pub fn collection(value: &[u8]) -> Result<Collection, WireError> {
     let mut record = Collection::default();
     let mut noted = Vec::new();
@@ -143,7 +144,7 @@ pub fn collection(value: &[u8]) -> Result<Collection, WireError> {
             (7, Content::Bytes(name)) => record.virtual_channels.push(wire::text(name)?),
             (8, Content::Bytes(name)) => record.physical_channels.push(wire::text(name)?),
             (11, Content::Bytes(bytes)) => record.start_positions.push(key_data(bytes)?),
-            // Carried in the record's own bytes. 13 to 15 are members that 2.2 added.
+            // Kept in the bytes of the record. 13 to 15 are fields that 2.2 added.
             (14, Content::Bytes(_)) | (10 | 12 | 13, Content::Varint(_)) => {}
             (15, Content::Varint(id)) => record.database = id.cast_signed(),
             _ => unknown.note(&field),
@@ -153,19 +154,19 @@ pub fn collection(value: &[u8]) -> Result<Collection, WireError> {
     Ok(record)
 }
 
-/// Checks what [`collection`] does not look at, too: Milvus refuses a record with text that is no UTF-8
-/// anywhere in it. Fields are carried as they are, so what 2.1 does not know in them has to be what 2.2
-/// can read.
+/// Checks the parts that [`collection`] does not decode, too: Milvus rejects a record with invalid
+/// UTF-8 anywhere in it. Fields are kept unchanged, so 2.2 must be able to read those that 2.1 does
+/// not know.
 ///
 /// # Errors
-/// [`DecodeError`] when Milvus 2.1 or 2.2 could not decode the record.
+/// [`DecodeError`] if Milvus 2.1 or 2.2 could not decode the record.
 pub fn whole_collection(value: &[u8]) -> Result<(), DecodeError> {
     decode::<v2_1::etcd::CollectionInfo>("v2_1.etcd.CollectionInfo", value)?;
     decode::<v2_2::etcd::CollectionInfo>("v2_2.etcd.CollectionInfo", value)?;
     Ok(())
 }
 
-/// A `common.KeyDataPair`, which is carried in the record's own bytes.
+/// Reads a `common.KeyDataPair`, which is kept in the bytes of the record.
 fn key_data(bytes: &[u8]) -> Result<(Vec<u8>, Vec<u8>), WireError> {
     let mut pair = (Vec::new(), Vec::new());
     for field in wire::fields(bytes) {
@@ -245,21 +246,21 @@ fn field_index(
     Ok(reference)
 }
 
-/// An alias record: a collection record with nothing but the id and, as the schema's name, the alias.
+/// An alias record: a collection record with only the id and, as the schema's name, the alias.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Alias {
-    /// The alias; `None` when the record has no schema.
+    /// The alias; `None` if the record has no schema.
     pub name: Option<String>,
-    /// The collection that it names.
+    /// The collection that it refers to.
     pub collection: CollectionId,
-    /// Fields that the 2.2 record has no place for.
+    /// Fields that the 2.2 record does not have.
     pub unknown: Vec<UnknownField>,
 }
 
 /// Reads an alias record.
 ///
 /// # Errors
-/// [`WireError`] when it is no protobuf message.
+/// [`WireError`] if it is not a protobuf message.
 pub fn alias(value: &[u8]) -> Result<Alias, WireError> {
     let mut record = Alias::default();
     for field in wire::fields(value) {
@@ -281,7 +282,7 @@ pub fn alias(value: &[u8]) -> Result<Alias, WireError> {
                     }
                 }
             }
-            // Known members that mean nothing for an alias.
+            // Known fields without meaning for an alias.
             (3..=12, _) => {}
             _ => Unknown {
                 message: COLLECTION,

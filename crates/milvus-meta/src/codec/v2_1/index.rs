@@ -17,14 +17,14 @@ pub struct IndexDefinition {
     pub deleted: bool,
     /// `create_time`
     pub create_time: u64,
-    /// Fields that the 2.2 record has no place for.
+    /// Fields that the 2.2 record does not have.
     pub unknown: Vec<UnknownField>,
 }
 
 /// Reads an index definition.
 ///
 /// # Errors
-/// [`WireError`] when it is no protobuf message.
+/// [`WireError`] if it is not a protobuf message.
 pub fn index_definition(value: &[u8]) -> Result<IndexDefinition, WireError> {
     let mut record = IndexDefinition::default();
     let mut noted = Vec::new();
@@ -47,7 +47,7 @@ pub fn index_definition(value: &[u8]) -> Result<IndexDefinition, WireError> {
     Ok(record)
 }
 
-/// Value of `root-coord/segment-index/…` (Milvus' `etcd.SegmentIndexInfo`), without the field's id,
+/// Value of `root-coord/segment-index/…` (Milvus' `etcd.SegmentIndexInfo`), without the field id,
 /// which 2.2 does not store there.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SegmentIndex {
@@ -65,14 +65,14 @@ pub struct SegmentIndex {
     pub enabled: bool,
     /// `create_time`
     pub create_time: u64,
-    /// Fields that the 2.2 record has no place for.
+    /// Fields that the 2.2 record does not have.
     pub unknown: Vec<UnknownField>,
 }
 
 /// Reads a segment index.
 ///
 /// # Errors
-/// [`WireError`] when it is no protobuf message.
+/// [`WireError`] if it is not a protobuf message.
 pub fn segment_index(value: &[u8]) -> Result<SegmentIndex, WireError> {
     let mut record = SegmentIndex::default();
     for field in wire::fields(value) {
@@ -96,8 +96,8 @@ pub fn segment_index(value: &[u8]) -> Result<SegmentIndex, WireError> {
     Ok(record)
 }
 
-/// Value of `indexes/<build>` (Milvus' `index.IndexMeta`), without what 2.2 does not store: the data
-/// paths and parameters of the request. Borrows from the value.
+/// Value of `indexes/<build>` (Milvus' `index.IndexMeta`), without the data paths and parameters of
+/// the request, which 2.2 does not store. Borrows from the value.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct IndexBuild<'v> {
     /// `indexBuildID`
@@ -118,14 +118,14 @@ pub struct IndexBuild<'v> {
     pub version: i64,
     /// `serialize_size`
     pub serialized_bytes: u64,
-    /// Fields that the 2.2 record has no place for.
+    /// Fields that the 2.2 record does not have.
     pub unknown: Vec<UnknownField>,
 }
 
 /// Reads an index build.
 ///
 /// # Errors
-/// [`WireError`] when it is no protobuf message, or a text in it is not UTF-8.
+/// [`WireError`] if it is not a protobuf message, or a text in it is not UTF-8.
 pub fn index_build(value: &[u8]) -> Result<IndexBuild<'_>, WireError> {
     let mut record = IndexBuild::default();
     for field in wire::fields(value) {

@@ -1,11 +1,11 @@
-//! Positions in message channels, from the records of segments.
+//! Positions in message channels, from segment records.
 
 use crate::codec::wire::{self, Content, WireError};
 
-/// `state` of a segment that was dropped.
+/// `state` of a dropped segment.
 const DROPPED: u64 = 6;
 
-/// A position in a physical channel (Milvus' `internal.MsgPosition`), in the order of time.
+/// A position in a physical channel (Milvus' `internal.MsgPosition`), ordered by time.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct MsgPosition {
     /// `timestamp`
@@ -17,13 +17,13 @@ pub struct MsgPosition {
 }
 
 /// Reads the virtual channel of a segment, and the position up to which its rows are stored
-/// (`dml_position`), else that of its first row (`start_position`).
+/// (`dml_position`) or, without one, that of its first row (`start_position`).
 ///
-/// `None` for a segment that was dropped, is being imported by Milvus 2.2, or has no position: Milvus does
-/// not count those. A position without a message id leads nowhere, and is none.
+/// Returns `None` for a segment that was dropped, is being imported by Milvus 2.2, or has no
+/// position: Milvus ignores those. A position without a message id counts as none.
 ///
 /// # Errors
-/// [`WireError`] when it is no protobuf message.
+/// [`WireError`] if it is not a protobuf message.
 pub fn segment_position(value: &[u8]) -> Result<Option<(&[u8], MsgPosition)>, WireError> {
     let mut channel = &[][..];
     let (mut start, mut dml) = (None, None);
@@ -51,7 +51,7 @@ pub fn segment_position(value: &[u8]) -> Result<Option<(&[u8], MsgPosition)>, Wi
     Ok(None)
 }
 
-/// Reads a position, but for the name of its channel.
+/// Reads a position without the name of its channel.
 fn position(bytes: &[u8]) -> Result<MsgPosition, WireError> {
     let mut position = MsgPosition::default();
     for field in wire::fields(bytes) {

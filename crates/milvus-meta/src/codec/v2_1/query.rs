@@ -1,4 +1,4 @@
-//! Load state and replicas of the query coordinator, and the one member of segments that is needed.
+//! Load states and replicas of the query coordinator, and the numbers of rows of segments.
 
 use super::{Unknown, UnknownField, ids};
 use crate::codec::wire::{self, Content, WireError};
@@ -7,16 +7,16 @@ use crate::model::{CollectionId, PartitionId, ReplicaId, SegmentId};
 /// How a collection was loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LoadType {
-    /// Not recorded, or a number that 2.1 does not know.
+    /// Not recorded, or a number unknown to 2.1.
     #[default]
     Unknown,
     /// Partition by partition.
     Partitions,
-    /// As a whole.
+    /// The complete collection.
     Collection,
 }
 
-/// How far one partition is loaded.
+/// The load progress of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PartitionLoad {
     /// The partition.
@@ -38,18 +38,18 @@ pub struct LoadState {
     pub load_type: LoadType,
     /// `released_partitionIDs`
     pub released: Vec<PartitionId>,
-    /// `inMemory_percentage`, 0 to 100; of partitions their mean.
+    /// `inMemory_percentage`, 0 to 100; for partitions the mean.
     pub percent: i64,
     /// `replica_number`
     pub replica_number: i32,
-    /// Fields that the 2.2 record has no place for.
+    /// Fields that the 2.2 record does not have.
     pub unknown: Vec<UnknownField>,
 }
 
 /// Reads a load state.
 ///
 /// # Errors
-/// [`WireError`] when it is no protobuf message.
+/// [`WireError`] if it is not a protobuf message.
 pub fn load_state(value: &[u8]) -> Result<LoadState, WireError> {
     let mut record = LoadState::default();
     let mut noted = Vec::new();
@@ -83,10 +83,10 @@ pub fn load_state(value: &[u8]) -> Result<LoadState, WireError> {
                     _ => LoadType::Unknown,
                 }
             }
-            // The schema and the replicas' ids: 2.2 takes both from elsewhere.
+            // The schema and the ids of the replicas, which 2.2 reads from other records.
             (5, Content::Bytes(_)) | (8, Content::Bytes(_) | Content::Varint(_)) => {}
             (7, Content::Varint(percent)) => record.percent = percent.cast_signed(),
-            // An int32 travels as a 64-bit varint; its low half is the number.
+            // An int32 is encoded as a 64-bit varint; its low half is the number.
             (9, Content::Varint(number)) => {
                 let [a, b, c, d, ..] = number.to_le_bytes();
                 record.replica_number = i32::from_le_bytes([a, b, c, d]);
@@ -125,14 +125,14 @@ pub struct Replica {
     pub collection: CollectionId,
     /// `node_ids`
     pub nodes: Vec<i64>,
-    /// Fields that the 2.2 record has no place for.
+    /// Fields that the 2.2 record does not have.
     pub unknown: Vec<UnknownField>,
 }
 
 /// Reads a replica.
 ///
 /// # Errors
-/// [`WireError`] when it is no protobuf message.
+/// [`WireError`] if it is not a protobuf message.
 pub fn replica(value: &[u8]) -> Result<Replica, WireError> {
     let mut record = Replica::default();
     let mut noted = Vec::new();
@@ -145,7 +145,8 @@ pub fn replica(value: &[u8]) -> Result<Replica, WireError> {
         match (field.number, field.content) {
             (1, Content::Varint(id)) => record.id = ReplicaId(id.cast_signed()),
             (2, Content::Varint(id)) => record.collection = CollectionId(id.cast_signed()),
-            // `partition_ids` and `shard_replicas`: dropped by 2.2 as well when it reads these records.
+            // `partition_ids` and `shard_replicas`: 2.2 drops them, too, when it reads these
+            // records.
             (3, Content::Varint(_) | Content::Bytes(_)) | (4, Content::Bytes(_)) => {}
             (5, _) => ids(&field, &mut record.nodes, &mut unknown)?,
             _ => unknown.note(&field),
@@ -155,8 +156,8 @@ pub fn replica(value: &[u8]) -> Result<Replica, WireError> {
     Ok(record)
 }
 
-/// Whose segment it is and how many rows it has, from a value of `datacoord-meta/s/…`. The rest is
-/// not inspected: these records stay as they are.
+/// The ids, number of rows and state of a segment, from a value of `datacoord-meta/s/…`. These
+/// records are not changed, so the rest is not decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct SegmentRows {
     /// `collectionID`
@@ -172,7 +173,7 @@ pub struct SegmentRows {
 }
 
 impl SegmentRows {
-    /// Whether the data coordinator still keeps the segment.
+    /// Returns whether the data coordinator still has the segment.
     #[must_use]
     pub fn is_living(&self) -> bool {
         const NOT_EXIST: u64 = 1;
@@ -180,7 +181,7 @@ impl SegmentRows {
         !matches!(self.state, NOT_EXIST | DROPPED)
     }
 
-    /// Whether its rows are in files, which indexes are built from.
+    /// Returns whether its rows are in files, from which indexes are built.
     #[must_use]
     pub fn is_flushed(&self) -> bool {
         const FLUSHED: u64 = 4;
@@ -191,7 +192,7 @@ impl SegmentRows {
 /// Reads the ids, the number of rows and the state of a segment.
 ///
 /// # Errors
-/// [`WireError`] when it is no protobuf message.
+/// [`WireError`] if it is not a protobuf message.
 pub fn segment_rows(value: &[u8]) -> Result<SegmentRows, WireError> {
     let mut record = SegmentRows::default();
     for field in wire::fields(value) {

@@ -1,4 +1,4 @@
-//! Segments of the data coordinator with the logs that their records list.
+//! Segments of the data coordinator, with the logs in their records.
 
 use crate::codec::wire::{self, Content, WireError};
 use crate::keys::LogKind;
@@ -7,8 +7,8 @@ use crate::model::{CollectionId, FieldId, PartitionId, SegmentId};
 /// The number of the state of a dropped segment.
 const DROPPED: u64 = 5;
 
-/// Value of `datacoord-meta/s/<collection>/<partition>/<segment>` (Milvus' `data.SegmentInfo`), as far as its
-/// logs are concerned.
+/// The value of `datacoord-meta/s/<collection>/<partition>/<segment>` (Milvus' `data.SegmentInfo`),
+/// with the fields that are relevant for its logs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Segment<'v> {
     /// `collectionID`
@@ -19,16 +19,16 @@ pub struct Segment<'v> {
     pub id: SegmentId,
     /// `num_of_rows`
     pub rows: i64,
-    /// Whether `state` says that it is dropped.
+    /// Whether `state` is "dropped".
     pub is_dropped: bool,
     /// `binlogs`, `deltalogs` and `statslogs`, in their order.
     pub logs: Vec<FieldLogs<'v>>,
 }
 
-/// The logs of one kind and field (Milvus' `data.FieldBinlog`).
+/// The logs of a kind and field (Milvus' `data.FieldBinlog`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldLogs<'v> {
-    /// What they hold.
+    /// The kind of the logs.
     pub kind: LogKind,
     /// `fieldID`
     pub field: FieldId,
@@ -36,7 +36,7 @@ pub struct FieldLogs<'v> {
     pub logs: Vec<Log<'v>>,
 }
 
-/// One log file (Milvus' `data.Binlog`).
+/// A log file (Milvus' `data.Binlog`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Log<'v> {
     /// `entries_num`
@@ -54,10 +54,10 @@ pub struct Log<'v> {
 /// Why the logs of a segment cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SegmentError {
-    /// The record, or a log in it, is no protobuf message.
+    /// The record or a log in it is not a protobuf message.
     #[error(transparent)]
     Wire(#[from] WireError),
-    /// A log has a member that 2.1 does not write.
+    /// A log has a field that 2.1 does not write.
     #[error("member {0} of a log is unknown")]
     Unknown(u32),
 }
@@ -65,7 +65,7 @@ pub enum SegmentError {
 /// Reads a segment and its logs.
 ///
 /// # Errors
-/// [`SegmentError`] when there is something in the logs that would be lost.
+/// [`SegmentError`] if the logs contain something that would be lost.
 pub fn segment(value: &[u8]) -> Result<Segment<'_>, SegmentError> {
     let mut segment = Segment::default();
     for field in wire::fields(value) {
@@ -126,7 +126,7 @@ mod tests {
     use crate::proto::v2_1::data;
 
     #[test]
-    fn the_logs_of_a_segment_are_read() {
+    fn segment_logs_are_decoded() {
         let binlog = data::Binlog {
             entries_num: 7,
             timestamp_from: 1,
@@ -181,8 +181,8 @@ mod tests {
     }
 
     #[test]
-    fn what_a_log_would_lose_is_refused() {
-        // Member 6 of a log, member 3 of a field's logs, and a path that is a number.
+    fn segment_with_unknown_log_fields_is_rejected() {
+        // Field 6 of a log, field 3 of a field's logs, and a path that is a number.
         for (logs, member) in [
             (&b"\x5a\x04\x12\x02\x30\x05"[..], 6),
             (b"\x5a\x02\x18\x05", 3),
@@ -192,7 +192,7 @@ mod tests {
         }
         let cut = b"\x5a\x04\x12\x02\x30";
         assert!(matches!(segment(cut), Err(SegmentError::Wire(_))));
-        // As for Milvus, logs of another wire type are none.
+        // Logs of another wire type are ignored, as by Milvus.
         assert_eq!(segment(b"\x58\x05"), Ok(Segment::default()));
     }
 }

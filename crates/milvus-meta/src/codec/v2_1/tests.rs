@@ -13,7 +13,7 @@ fn kv(key: &str, value: &str) -> common::KeyValuePair {
 }
 
 #[test]
-fn the_alias_of_the_fact_sheet_is_read() {
+fn documented_alias_is_decoded() {
     let record = alias(&[0x08, 0x05, 0x12, 0x03, 0x0a, 0x01, 0x61]).unwrap();
     assert_eq!(record.name.as_deref(), Some("a"));
     assert_eq!(record.collection, CollectionId(5));
@@ -21,7 +21,7 @@ fn the_alias_of_the_fact_sheet_is_read() {
 }
 
 #[test]
-fn a_collection_is_read_and_its_fields_keep_their_bytes() {
+fn collection_is_decoded_and_keeps_field_bytes() {
     let field = schema::FieldSchema {
         field_id: 100,
         name: "vector".into(),
@@ -63,7 +63,7 @@ fn a_collection_is_read_and_its_fields_keep_their_bytes() {
 }
 
 #[test]
-fn numbers_are_read_packed_and_unpacked() {
+fn repeated_numbers_are_read_packed_and_unpacked() {
     let unpacked = b"\x20\x06\x20\x08\x48\x07\x48\x0b\x2a\x01a\x2a\x01b";
     let record = collection(unpacked).unwrap();
     assert_eq!(record.partition_ids, [PartitionId(6), PartitionId(8)]);
@@ -71,8 +71,8 @@ fn numbers_are_read_packed_and_unpacked() {
 }
 
 #[test]
-fn a_field_with_another_wire_type_counts_as_unknown() {
-    // create_time (3) as text: Milvus' decoder continues, and so does this.
+fn field_with_another_wire_type_is_unknown() {
+    // create_time (3) as text: Milvus' decoder ignores it, too.
     let record = collection(b"\x08\x05\x1a\x01x").unwrap();
     assert_eq!(record.id, CollectionId(5));
     assert_eq!(
@@ -85,7 +85,7 @@ fn a_field_with_another_wire_type_counts_as_unknown() {
 }
 
 #[test]
-fn unknown_fields_are_found_wherever_they_stand() {
+fn unknown_fields_are_reported_at_any_depth() {
     let mut request = index::BuildIndexRequest {
         num_rows: 12,
         ..Default::default()
@@ -110,7 +110,7 @@ fn unknown_fields_are_found_wherever_they_stand() {
 }
 
 #[test]
-fn load_states_and_replicas_are_read() {
+fn load_states_are_decoded() {
     let value = query::CollectionInfo {
         collection_id: 5,
         partition_i_ds: vec![6, 7],
@@ -138,7 +138,7 @@ fn load_states_and_replicas_are_read() {
 }
 
 #[test]
-fn the_tombstone_is_no_record() {
+fn tombstone_is_not_a_record() {
     assert!(collection(crate::keys::TOMBSTONE).is_err());
 }
 
@@ -186,7 +186,7 @@ mod properties {
 
     proptest! {
         #[test]
-        fn a_build_and_its_segment_give_the_message_of_2_2(
+        fn segment_index_equals_the_generated_message(
             build in builds(),
             ids in any::<[i64; 5]>(),
             create_time in any::<u64>(),
@@ -228,7 +228,7 @@ mod properties {
         }
 
         #[test]
-        fn a_segment_index_is_read_as_its_message(ids in any::<[i64; 6]>(), enabled in any::<bool>(),
+        fn segment_index_decoding_matches_its_message(ids in any::<[i64; 6]>(), enabled in any::<bool>(),
                                                   create_time in any::<u64>()) {
             let message = etcd::SegmentIndexInfo {
                 collection_id: ids[0],
@@ -255,7 +255,7 @@ mod properties {
         }
 
         #[test]
-        fn no_bytes_make_a_decoder_panic(bytes in prop::collection::vec(any::<u8>(), 0..120)) {
+        fn decoders_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..120)) {
             let _ = collection(&bytes).map(|record| record.partitions().map(|rows| rows.len()));
             let _ = alias(&bytes);
             let _ = index_definition(&bytes);

@@ -1,17 +1,17 @@
-//! Where the newest snapshot says otherwise about a collection's life than the plain key, which is what
-//! 2.1 saw.
+//! Adds a snapshot if the newest one contradicts the plain key, which 2.1 read, about whether a
+//! collection exists.
 
 use super::super::findings::Findings;
 use super::{Record, Version, Versions, plain_key};
 use crate::keys::{TOMBSTONE, Timestamp};
 
-/// One snapshot more, so that the newest says what the plain key says.
+/// An additional snapshot that makes the newest one agree with the plain key.
 #[derive(Debug)]
 pub(super) struct Correction<'v> {
     pub(super) timestamp: Timestamp,
-    /// The record that lives, or `None` for a tombstone.
+    /// The current record, or `None` for a tombstone.
     record: Option<&'v Record>,
-    /// Whether 2.1 had left no snapshot at all.
+    /// Whether there is no other snapshot.
     first: bool,
 }
 
@@ -45,7 +45,7 @@ pub(super) fn correction(versions: &Versions) -> Option<Correction<'_>> {
     }
 }
 
-/// The first moment from this one on that no unreadable snapshot has.
+/// Returns the first timestamp from this one on that no unreadable snapshot has.
 fn free_from(versions: &Versions, mut timestamp: Timestamp) -> Timestamp {
     while versions.unreadable.contains(&timestamp) {
         timestamp = timestamp.next();

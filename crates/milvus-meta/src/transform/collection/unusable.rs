@@ -1,10 +1,10 @@
-//! Collections that no release of Milvus can use. They are carried anyway: nothing is lost, and nothing gets
-//! worse.
+//! Collections that no release of Milvus can use. They are migrated anyway, so that nothing is
+//! lost.
 
 use crate::codec::v2_1::Collection;
 use crate::model::CollectionId;
 
-/// What is odd about a record: codes and what to say.
+/// Returns the codes and messages of the findings about a record.
 pub(super) fn oddities(record: &Collection) -> Vec<(&'static str, String)> {
     let mut oddities = Vec::new();
     let mut odd = |code, what: String| {
@@ -36,7 +36,7 @@ pub(super) fn oddities(record: &Collection) -> Vec<(&'static str, String)> {
     oddities
 }
 
-/// What a record under the key of collection `key` says of another place.
+/// Returns messages about a record that does not belong to the key of collection `key`.
 pub(super) fn misplaced(key: CollectionId, record: &Collection) -> Vec<String> {
     let mut messages = Vec::new();
     if record.id != key {

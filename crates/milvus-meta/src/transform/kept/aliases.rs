@@ -1,4 +1,4 @@
-//! Aliases, by their names.
+//! Aliases in both layouts, by name.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use crate::proto::v2_2::etcd::AliasInfo;
 const ALTER: &str = "Alter or drop the alias in Milvus 2.1 or in 2.2, so that both agree";
 
 impl Kept {
-    /// Removes from the converted aliases what 2.2 has.
+    /// Removes the aliases that 2.2 has from the converted ones.
     pub(in super::super) fn aliases(
         &self,
         aliases: &mut NewKeys,
@@ -55,7 +55,7 @@ impl Kept {
     }
 }
 
-/// The collection of each alias, by its name; `None` where it was dropped.
+/// Returns the collection of each alias, by name; `None` if it was dropped.
 fn by_name(keys: &NewKeys) -> BTreeMap<&[u8], Option<CollectionId>> {
     let mut found = BTreeMap::new();
     for (key, value) in keys {

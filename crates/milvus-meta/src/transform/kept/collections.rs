@@ -1,4 +1,4 @@
-//! Collections with their partitions and fields.
+//! Collections in both layouts, with their partitions and fields.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,14 +19,14 @@ const MAKE_EQUAL: &str = "Make both equal in Milvus: create, drop or rename in o
     has. Do not drop the collection in one of them: both records share its data. Where that is not possible, decide \
     which record is right and delete the keys of the other one with etcdctl del";
 
-/// Which layout a record outside databases is of.
+/// The layout of a collection record outside databases.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
     V2_1,
     V2_2,
 }
 
-/// The layout of a living record; `None` for a tombstone, and for a record that cannot be read.
+/// Returns the layout of a record; `None` for a tombstone or an unreadable record.
 fn form(raw: &[u8]) -> Option<Form> {
     if is_tombstone(raw) {
         return None;
@@ -39,7 +39,7 @@ fn form(raw: &[u8]) -> Option<Form> {
     Some(if is_split { Form::V2_2 } else { Form::V2_1 })
 }
 
-/// Whether all living values are in the form of 2.2.
+/// Returns whether all values other than tombstones have the 2.2 form.
 pub(super) fn is_of_2_2(history: &RawHistory) -> bool {
     let values = history.snapshots.values().chain(&history.plain);
     let mut forms = values.filter_map(|raw| form(raw)).peekable();
@@ -47,8 +47,8 @@ pub(super) fn is_of_2_2(history: &RawHistory) -> bool {
 }
 
 impl Kept {
-    /// Takes the collections outside databases that 2.2 wrote, and leaves those of 2.1. The keys of the former go to
-    /// `staying`.
+    /// Takes the collections outside databases that 2.2 wrote and adds their keys to `staying`.
+    /// Returns those of 2.1.
     pub(in super::super) fn divide(
         &mut self,
         collections: BTreeMap<CollectionId, RawHistory>,
@@ -80,7 +80,7 @@ impl Kept {
         of_2_1
     }
 
-    /// The collections that live in 2.2, with their records.
+    /// Returns the collections that exist in 2.2, with their records.
     fn living(&self) -> BTreeMap<CollectionId, (bool, CollectionInfo)> {
         let mut living = BTreeMap::new();
         let mut add = |id, is_named, value: &[u8]| {
@@ -103,13 +103,13 @@ impl Kept {
         living
     }
 
-    /// The collections that 2.2 has or had.
+    /// Returns the collections that 2.2 has or had.
     pub(in super::super) fn known(&self) -> BTreeSet<CollectionId> {
         let inside = self.keys.keys().filter_map(|key| collection_of(key));
         inside.chain(self.outside.keys().copied()).collect()
     }
 
-    /// Keeps what 2.2 has of the collections, and returns those that only 2.2 has.
+    /// Keeps the collections of 2.2, and returns those that only 2.2 has.
     pub(in super::super) fn collections(
         &self,
         converted: &mut Converted,
@@ -152,7 +152,7 @@ impl Kept {
             .collect()
     }
 
-    /// Compares a collection that both have: its record, its partitions and its fields.
+    /// Compares a collection in both layouts: its record, its partitions and its fields.
     fn compare(&self, id: CollectionId, converted: &Converted, findings: &mut Findings) {
         let lives = |(key, value): &(&[u8], &[u8])| is_plain(key) && !is_tombstone(value);
         let staged = converted.staged.iter();
@@ -176,7 +176,7 @@ impl Kept {
     }
 }
 
-/// A record of 2.1 that 2.2 altered, or the other way round.
+/// Reports a 2.1 record that 2.2 altered, or vice versa.
 fn report_altered(
     id: CollectionId,
     key: &[u8],
@@ -198,7 +198,7 @@ fn report_altered(
     contradiction::report(findings, key, &title, differences, advice);
 }
 
-/// Two collections with one name.
+/// Reports two collections with the same name.
 fn report_same_name(id: CollectionId, name: &str, converted: &Converted, findings: &mut Findings) {
     let mut live = converted.live.iter();
     let same = live.find(|(_, record)| record.name.as_deref() == Some(name));

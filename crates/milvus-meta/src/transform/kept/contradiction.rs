@@ -1,4 +1,4 @@
-//! Both records of an object, decoded side by side.
+//! Reports contradictions between the records of an object in both layouts.
 
 use serde_json::Value;
 
@@ -6,14 +6,14 @@ use super::super::findings::Findings;
 use crate::codec::describe;
 use crate::entry::printable;
 
-/// Number of differences that a message shows.
+/// Maximum number of differences in a message.
 const SHOWN_MAX: usize = 8;
 
-/// What to do about two records where no command of Milvus helps.
+/// The remedy if no Milvus command can make the records agree.
 pub(super) const DECIDE: &str = "Decide which record is right, then delete the keys of the other one with etcdctl del \
     (meta-migration inspect shows all of them; save them before with meta-migration backup)";
 
-/// Reports an object that the two layouts show differently.
+/// Reports an object whose records in the two layouts differ.
 pub(super) fn report(
     findings: &mut Findings,
     key: &[u8],
@@ -34,7 +34,8 @@ pub(super) fn report(
     findings.error("contradiction", key, message);
 }
 
-/// What a key has in 2.1, after its conversion, and in 2.2. Of two records only the fields that differ.
+/// Formats the converted 2.1 value and the 2.2 value of a key; of two records only the fields that
+/// differ.
 pub(super) fn compared(key: &[u8], ours: Option<&[u8]>, theirs: Option<&[u8]>) -> String {
     let name = printable(key);
     let shown = |value: Option<&[u8]>| match value {
@@ -52,7 +53,7 @@ pub(super) fn compared(key: &[u8], ours: Option<&[u8]>, theirs: Option<&[u8]>) -
     format!("{name}: {}", members.join(", "))
 }
 
-/// Adds the members that differ, by their paths.
+/// Adds the fields that differ, with their paths.
 fn differing(path: &str, old: &Value, new: &Value, out: &mut Vec<String>) {
     if old == new {
         return;

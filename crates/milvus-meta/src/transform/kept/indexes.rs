@@ -1,11 +1,11 @@
-//! Index definitions, by the field that they are on.
+//! Index definitions in both layouts, by field.
 
 use std::collections::BTreeMap;
 
 use prost::Message as _;
 
 use super::super::findings::Findings;
-use super::super::index::{Around, DEFAULT_NAME, Index, Indexes, Unreferenced};
+use super::super::index::{DEFAULT_NAME, Index, IndexContext, Indexes, Unreferenced};
 use super::super::index_params;
 use super::super::index_support::Built;
 use super::super::names::{self, CollectionNames, named};
@@ -48,8 +48,8 @@ impl Definition {
         self.name == other.name && self.params == other.params
     }
 
-    /// Whether it is what a migration makes of a definition of 2.1.
-    fn is_made_of(&self, definition: &IndexDefinition) -> bool {
+    /// Returns whether it equals the migrated definition of 2.1.
+    fn is_migrated_from(&self, definition: &IndexDefinition) -> bool {
         let default = format!("{DEFAULT_NAME}_{}", self.field);
         let name = match definition.name.as_str() {
             DEFAULT_NAME => &default,
@@ -61,12 +61,12 @@ impl Definition {
 }
 
 impl Kept {
-    /// Keeps the indexes of 2.2: one of 2.1 on the same field is left out where it is the same or older.
+    /// Keeps the indexes of 2.2. A 2.1 index on the same field is left out if it is equal or older.
     pub(in super::super) fn indexes(
         &self,
         indexes: &mut Indexes,
         others: &CollectionNames,
-        around: Around<'_>,
+        ctx: IndexContext<'_>,
         findings: &mut Findings,
     ) {
         let kept: Vec<Definition> = self
@@ -99,10 +99,10 @@ impl Kept {
             } else {
                 report_replaced(&key, &title, new, findings);
             }
-            self.replace(old.ids, new, indexes, around);
+            self.replace(old.ids, new, indexes, ctx);
         }
         for new in &kept {
-            let index = self.index(new, around);
+            let index = self.index(new, ctx);
             indexes.written.entry(new.ids).or_insert(index);
         }
         report_without_field(self, others, indexes, findings);
@@ -120,13 +120,13 @@ impl Kept {
         contradiction::compared(&new, old, self.keys.get(&new).map(Vec::as_slice))
     }
 
-    /// The index of 2.2 takes the place of that of 2.1, which is not written.
+    /// Replaces a 2.1 index, which is not written, with the 2.2 index.
     fn replace(
         &self,
         old: (CollectionId, IndexId),
         new: &Definition,
         indexes: &mut Indexes,
-        around: Around<'_>,
+        ctx: IndexContext<'_>,
     ) {
         indexes
             .staged
@@ -134,21 +134,21 @@ impl Kept {
         indexes.written.remove(&old);
         let live = indexes.live.entry(old.0).or_default();
         live.retain(|(id, _)| *id != old.1);
-        live.push((new.ids.1, self.index(new, around)));
+        live.push((new.ids.1, self.index(new, ctx)));
     }
 
-    fn index(&self, definition: &Definition, around: Around<'_>) -> Index {
+    fn index(&self, definition: &Definition, ctx: IndexContext<'_>) -> Index {
         let key = Object::Field(definition.ids.0, definition.field);
         let record = self.keys.get(&Key::Plain(key).render());
         let record = record.and_then(|value| schema::FieldSchema::decode(value.as_slice()).ok());
-        let live = around.live.get(&definition.ids.0);
+        let live = ctx.live.get(&definition.ids.0);
         let mut fields = live.iter().flat_map(|collection| &collection.fields);
         let schema = fields.find(|field| field.id == definition.field).cloned();
         let schema = schema.unwrap_or_else(|| FieldSchema {
             data_type: record.map_or(0, |record| record.data_type.into()),
             ..FieldSchema::default()
         });
-        let target = around.target;
+        let target = ctx.target;
         Index {
             field: definition.field,
             deleted: false,
@@ -158,7 +158,7 @@ impl Kept {
     }
 }
 
-/// 2.1's index is not carried, because 2.2 has one on its field.
+/// Reports that a 2.1 index is not migrated because 2.2 has one on the same field.
 fn report_replaced(key: &[u8], title: &str, new: &Definition, findings: &mut Findings) {
     let message = format!(
         "{title} is not carried: Milvus 2.2 has {} on the same field, which is kept. Segments that only the index of \
@@ -168,8 +168,8 @@ fn report_replaced(key: &[u8], title: &str, new: &Definition, findings: &mut Fin
     findings.warning("index-replaced", key, message);
 }
 
-/// Indexes of 2.1 that no record of 2.1 gives a field: those that 2.2 has must be the same there, others cannot be
-/// carried.
+/// Reports 2.1 indexes whose field is in no 2.1 record. If 2.2 has the index, it must be equal;
+/// others cannot be migrated.
 fn report_without_field(
     kept: &Kept,
     others: &CollectionNames,
@@ -181,15 +181,15 @@ fn report_without_field(
             continue;
         }
         let title = indexes.title(*ids);
-        let there = Key::FieldIndex(ids.0, ids.1).render();
-        if let Some(value) = kept.keys.get(&there) {
+        let new_key = Key::FieldIndex(ids.0, ids.1).render();
+        if let Some(value) = kept.keys.get(&new_key) {
             let new = Definition::read(value).filter(|new| !new.deleted);
-            if new.is_none_or(|new| !new.is_made_of(definition)) {
+            if new.is_none_or(|new| !new.is_migrated_from(definition)) {
                 let both = format!(
                     "it is named {:?} with {:?} in 2.1, and 2.2 has {}",
                     definition.name,
                     definition.params,
-                    describe(&there, value)
+                    describe(&new_key, value)
                 );
                 contradiction::report(findings, key, &title, vec![both], DROP);
             }

@@ -18,17 +18,17 @@ fn row(segment: i64, build: i64) -> Row {
 fn numbered(builds: &[i64], wanted: usize) -> Vec<i64> {
     let mut rows: Vec<_> = builds.iter().map(|build| row(*build, *build)).collect();
     rows.extend((0..wanted).map(|_| row(0, 0)));
-    let mut numbers = PlaceholderIds::new(&rows, &BuildTable::default(), &Built::default());
-    (0..wanted).map(|_| numbers.next().0).collect()
+    let mut placeholder_ids = PlaceholderIds::new(&rows, &BuildTable::default(), &Built::default());
+    (0..wanted).map(|_| placeholder_ids.next().0).collect()
 }
 
 #[test]
-fn d35_t3_placeholders_take_the_largest_free_ids_below_the_smallest_known() {
+fn d35_t3_placeholders_use_ids_below_the_smallest() {
     assert_eq!(numbered(&[100, 90], 3), [89, 88, 87]);
 }
 
 #[test]
-fn t3_without_known_or_free_ids_they_count_from_one_up() {
+fn t3_placeholders_use_free_ids_from_one() {
     assert_eq!(numbered(&[], 3), [1, 2, 3]);
     assert_eq!(numbered(&[3, 4, 6], 5), [2, 1, 5, 7, 8]);
     assert_eq!(numbered(&[1], 2), [2, 3]);
@@ -55,6 +55,6 @@ fn target_keys_sort_as_text() {
 }
 
 #[test]
-fn a_row_stays_small() {
+fn segment_index_row_stays_small() {
     assert!(size_of::<Row>() <= 64);
 }

@@ -1,11 +1,11 @@
-//! The logs of a segment as one byte string in the arena.
+//! The logs of a segment as a byte string in the arena.
 
 use super::split::NewLogs;
 use crate::codec::wire::{self, Content, push_bytes, push_number};
 use crate::keys::LogKind;
 use crate::model::FieldId;
 
-/// The keys and values of a segment's logs as one byte string: a message with a member for each.
+/// Encodes the keys and values of a segment's logs as a message with a field for each.
 pub(super) fn packed(logs: &[NewLogs]) -> Vec<u8> {
     let mut out = Vec::with_capacity(logs.iter().map(|logs| logs.value.len() + 16).sum());
     let mut one = Vec::new();

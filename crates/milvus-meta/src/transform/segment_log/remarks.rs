@@ -1,4 +1,5 @@
-//! What is said of segments whose logs stay in the record, or lack row counts: one finding for each collection.
+//! Findings about segments whose logs stay in the record or lack row counts: one for each
+//! collection and cause.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,20 +11,20 @@ use crate::keys::Key;
 use crate::model::{CollectionId, PartitionId, SegmentId};
 use crate::plural::{agree, counted};
 
-/// So many segments of a collection are named in a finding.
+/// Maximum number of segments listed in a finding.
 const NAMED_MAX: usize = 20;
 
-/// Segments of a collection of which the same is to be said.
+/// Segments of a collection with the same remark.
 #[derive(Debug, Clone)]
 struct Named {
     count: u64,
     /// The smallest ids.
     first: BTreeSet<(SegmentId, PartitionId)>,
-    /// What is said of the smallest.
+    /// The obstacle of the segment with the smallest id.
     why: Option<Obstacle>,
 }
 
-/// What is said of a collection's segments.
+/// A remark about segments of a collection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Remark {
     Unreadable,
@@ -35,12 +36,12 @@ enum Remark {
     RowCounts,
 }
 
-/// Collects what is said of segments.
+/// Collects remarks about segments.
 #[derive(Debug)]
 pub(super) struct Remarks {
     form: SegmentForm,
     by_kind: BTreeMap<(CollectionId, Remark), Named>,
-    /// Segments whose records list logs, and keep them.
+    /// Number of segments whose records keep their logs.
     stay: u64,
 }
 
@@ -57,7 +58,7 @@ impl Remark {
     }
 }
 
-/// What is to be done about segments that later releases would empty.
+/// The remedy for segments that later releases would empty.
 const COPY: &str = "copy the rows of the collection into a new collection";
 
 impl Remarks {
@@ -69,7 +70,7 @@ impl Remarks {
         }
     }
 
-    /// Notes a segment whose record keeps its logs.
+    /// Adds a segment whose record keeps its logs.
     pub(super) fn stays(&mut self, ids: Ids, obstacle: Option<Obstacle>, row_counts: RowCounts) {
         self.stay += 1;
         if let Some(obstacle) = obstacle {
@@ -101,12 +102,12 @@ impl Remarks {
         }
     }
 
-    /// Notes a segment whose insert logs have no row counts, and get none.
+    /// Adds a segment whose insert logs have no row counts and get none.
     pub(super) fn lacks_row_counts(&mut self, ids: Ids) {
         self.remark(ids, Remark::RowCounts, None);
     }
 
-    /// Reports all of it; `roots` are the storage roots, that of most segments first.
+    /// Reports all remarks; `roots` are the storage roots, the most frequent one first.
     pub(super) fn report(
         &self,
         roots: &[String],
@@ -157,7 +158,7 @@ impl Remarks {
         )
     }
 
-    /// Where the paths say that the files are, which the new release has to be configured with.
+    /// Reports a relative storage root, with which the new release has to be configured.
     fn report_root(&self, roots: &[String], findings: &mut Findings) {
         let Some(root) = roots.first().filter(|root| !root.starts_with('/')) else {
             return;

@@ -1,4 +1,4 @@
-//! One segment: its logs out of its record, where the paths of all of them follow from their ids.
+//! Moves the logs of a segment out of its record, if all their paths can be derived from ids.
 
 use crate::codec::patch;
 use crate::codec::v2_1::{self, FieldLogs, Log};
@@ -8,33 +8,33 @@ use crate::model::{CollectionId, FieldId, PartitionId, SegmentId};
 
 use super::super::segment_index::as_text;
 
-/// The ids that distinguish one segment from another.
+/// The ids that identify a segment.
 pub(in crate::transform) type Ids = (CollectionId, PartitionId, SegmentId);
 
-/// What can become of a segment's logs, seen from its record alone.
+/// How a segment's logs are migrated, based only on its record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::transform) enum Split<'v> {
-    /// The record lists none.
+    /// The record has no logs.
     NoLogs,
-    /// Each field's logs can have a separate key.
+    /// The logs of each field are moved to a separate key.
     Moves(Moved<'v>),
-    /// They have to stay in the record.
+    /// The logs have to stay in the record.
     Stays(Obstacle, RowCounts),
 }
 
 /// A segment whose logs have separate keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::transform) struct Moved<'v> {
-    /// The storage root of all paths; `None` where there is no path.
+    /// The storage root of all paths; `None` if there is no path.
     pub(in crate::transform) root: Option<&'v str>,
-    /// What is put, in key order.
+    /// The new logs, in key order.
     pub(in crate::transform) logs: Vec<NewLogs>,
     /// The record without its logs.
     pub(in crate::transform) record: Vec<u8>,
     pub(in crate::transform) row_counts: RowCounts,
 }
 
-/// The value of one key.
+/// The logs of a kind and field, which are the value of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::transform) struct NewLogs {
     pub(in crate::transform) kind: LogKind,
@@ -42,39 +42,40 @@ pub(in crate::transform) struct NewLogs {
     pub(in crate::transform) value: Vec<u8>,
 }
 
-/// Whether every insert log of a segment has its number of rows (T18). Of a dropped segment nobody asks.
+/// Whether all insert logs of a segment have a number of rows (T18). Irrelevant for dropped
+/// segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::transform) enum RowCounts {
-    /// Every one has, as 2.1 wrote it.
+    /// 2.1 wrote all numbers.
     Known,
-    /// Those that have not get it from the segment's own number.
+    /// Missing numbers are derived from the number of rows of the segment.
     Derived,
-    /// One at least has not, and it does not follow from the segment's own number.
+    /// At least one number is missing and cannot be derived.
     Unknown,
 }
 
-/// Why logs stay in the record.
+/// The reason why logs stay in the record.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::transform) enum Obstacle {
-    /// A log has members that would be lost.
+    /// A log has fields that would be lost.
     Unreadable(String),
     /// The ids in the key and in the value differ.
     OtherIds,
     /// Another segment has the same id.
     SharedId,
-    /// A path does not follow from ids.
+    /// A path cannot be derived from ids.
     Path(String),
     /// The paths have another storage root than those of other segments.
     Root(String),
-    /// There are other keys of logs for the segment.
+    /// There are other log keys of the segment.
     Keys(String),
 }
 
-/// Takes the logs out of the record with these ids in its key.
+/// Moves the logs out of the record with these ids in its key.
 pub(in crate::transform) fn split(ids: Ids, value: &[u8]) -> Split<'_> {
     let segment = match v2_1::segment(value) {
         Ok(segment) => segment,
-        // That it is no segment at all is found where its rows are read.
+        // A value that is not a segment at all is reported by `RowTable`.
         Err(_) if v2_1::segment_rows(value).is_err() => return Split::NoLogs,
         Err(error) => {
             return Split::Stays(Obstacle::Unreadable(error.to_string()), RowCounts::Known);
@@ -108,8 +109,8 @@ pub(in crate::transform) fn split(ids: Ids, value: &[u8]) -> Split<'_> {
     }
 }
 
-/// The logs of each kind and field once, in key order. Where a record lists a field twice, Milvus has the
-/// logs of both.
+/// Merges the logs of each kind and field, in key order. If a record lists a field twice, Milvus
+/// uses the logs of both.
 fn merged(mut lists: Vec<FieldLogs<'_>>) -> Vec<FieldLogs<'_>> {
     lists.sort_by(|a, b| {
         let kinds = a.kind.cmp(&b.kind);
@@ -125,8 +126,8 @@ fn merged(mut lists: Vec<FieldLogs<'_>>) -> Vec<FieldLogs<'_>> {
     lists
 }
 
-/// Fills in the numbers of rows that 2.1's compaction left out: of a field's only log, or of one among
-/// several, it is what the others leave of the segment's.
+/// Fills in the numbers of rows that 2.1's compaction omitted: if a field has a single log without
+/// a number, its number is the segment's number minus those of the other logs.
 fn fill(fields: &mut [FieldLogs<'_>], rows: i64) -> RowCounts {
     let mut counts = RowCounts::Known;
     for field in fields {
@@ -152,7 +153,7 @@ fn fill(fields: &mut [FieldLogs<'_>], rows: i64) -> RowCounts {
     counts
 }
 
-/// The common storage root of all paths, and what is put for each field.
+/// Returns the common storage root of all paths, and the new logs of each field.
 fn paths<'v>(
     ids: Ids,
     fields: &[FieldLogs<'v>],

@@ -1,4 +1,4 @@
-//! What a migration does with the logs of segments: the keys that it puts and the records that it rewrites.
+//! The log keys that a migration writes, and the segment records that it rewrites.
 
 use std::collections::BTreeMap;
 
@@ -14,25 +14,25 @@ use crate::keys::{Family, Key, LogKind, MetaRoot};
 pub(in crate::transform) struct SegmentLogs {
     pub(super) rows: Vec<Row>,
     pub(super) arena: Arena,
-    /// The storage roots of all paths, that of most segments first.
+    /// The storage roots of all paths, the most frequent one first.
     pub(in crate::transform) roots: Vec<String>,
 }
 
-/// What becomes of the record of a segment.
+/// The state of a segment record in a migration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SegmentRewrite {
-    /// It stays as it is.
+    /// It stays unchanged.
     Stays,
-    /// It has the value that the migration gives it.
+    /// It already has its new value.
     Done,
-    /// It gets this value.
+    /// It has to be replaced with this value.
     Put(Vec<u8>),
-    /// It is neither as it was read nor as the migration makes it.
+    /// It differs from both the value that was read and the new value.
     Changed,
 }
 
 impl SegmentLogs {
-    /// What is put below `root`, in ascending order.
+    /// Returns the keys to write below `root`, in ascending order.
     pub(in crate::transform) fn puts<'s>(
         &'s self,
         root: &'s MetaRoot,
@@ -50,7 +50,7 @@ impl SegmentLogs {
         })
     }
 
-    /// How many keys are put in each family.
+    /// Returns the number of new keys in each family.
     pub(in crate::transform) fn counts(&self) -> BTreeMap<Family, u64> {
         let mut counts = BTreeMap::new();
         for row in &self.rows {
@@ -61,12 +61,12 @@ impl SegmentLogs {
         counts
     }
 
-    /// How many records are rewritten.
+    /// Returns the number of records to rewrite.
     pub(in crate::transform) fn rewrites(&self) -> u64 {
         self.rows.len() as u64
     }
 
-    /// Bytes of the keys and new values of these records, below `root`.
+    /// Returns the bytes of the keys and new values of these records, below `root`.
     pub(in crate::transform) fn rewritten_bytes(&self, root: &MetaRoot) -> u64 {
         let key = |row: &Row| root.key(&Key::Segment(row.ids.0, row.ids.1, row.ids.2));
         let rows = self.rows.iter();
@@ -74,7 +74,7 @@ impl SegmentLogs {
             .sum()
     }
 
-    /// What is rewritten, for a digest: relative keys and fingerprints of the new values.
+    /// Returns the relative keys and the fingerprints of the new values, for a digest.
     pub(in crate::transform) fn rewritten(&self) -> impl Iterator<Item = (Vec<u8>, Fingerprint)> {
         self.rows.iter().map(|row| {
             let key = Key::Segment(row.ids.0, row.ids.1, row.ids.2);
@@ -82,7 +82,7 @@ impl SegmentLogs {
         })
     }
 
-    /// What becomes of the record at a relative key.
+    /// Returns the state of the record at a relative key.
     pub(in crate::transform) fn rewrite(&self, relative: &[u8], value: &[u8]) -> SegmentRewrite {
         let Key::Segment(collection, partition, segment) = Key::parse(relative) else {
             return SegmentRewrite::Stays;

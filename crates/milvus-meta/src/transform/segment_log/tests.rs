@@ -57,7 +57,7 @@ fn moves(record: &data::SegmentInfo) -> Option<Vec<(LogKind, i64, new::FieldBinl
     Some(read.collect())
 }
 
-/// The numbers of rows of the only field's logs, and what is known of them.
+/// Returns the numbers of rows of the field's logs, and how they are known.
 fn filled(rows: i64, entries: &[i64]) -> (Vec<i64>, RowCounts) {
     let list = (1..).zip(entries);
     let list = list.map(|(id, entries)| log(&insert("files/", id), *entries));
@@ -73,7 +73,7 @@ fn filled(rows: i64, entries: &[i64]) -> (Vec<i64>, RowCounts) {
 }
 
 #[test]
-fn t14_every_kind_of_log_gets_a_key_with_ids() {
+fn t14_every_kind_of_log_gets_a_key() {
     let mut record = segment(vec![log(&insert("files/", 7), 12)]);
     record
         .binlogs
@@ -105,7 +105,7 @@ fn t14_every_kind_of_log_gets_a_key_with_ids() {
 }
 
 #[test]
-fn t14_a_field_that_is_listed_twice_keeps_all_its_logs() {
+fn t14_field_listed_twice_keeps_all_logs() {
     let mut record = segment(vec![log(&insert("files/", 7), 5)]);
     record.binlogs.push(logs(1, Vec::new()));
     let again = vec![log(&insert("files/", 7), 5), log(&insert("files/", 9), 7)];
@@ -124,7 +124,7 @@ fn t14_a_field_that_is_listed_twice_keeps_all_its_logs() {
 }
 
 #[test]
-fn t14_a_path_of_anything_else_keeps_the_logs_in_the_record() {
+fn t14_irregular_path_keeps_logs_in_the_record() {
     for path in [
         "",
         "7",
@@ -140,7 +140,7 @@ fn t14_a_path_of_anything_else_keeps_the_logs_in_the_record() {
         let wanted = Split::Stays(Obstacle::Path(path.to_owned()), RowCounts::Known);
         assert_eq!(split(IDS, &value), wanted);
     }
-    // One of several paths is enough, and so is another root.
+    // A single irregular path or another root is sufficient.
     for (good, bad) in [("files/", "other/"), ("", "files/"), ("/a/", "a/")] {
         let two = vec![log(&insert(good, 7), 5), log(&insert(bad, 8), 7)];
         let value = segment(two).encode_to_vec();
@@ -153,7 +153,7 @@ fn t14_a_path_of_anything_else_keeps_the_logs_in_the_record() {
 }
 
 #[test]
-fn t14_other_ids_and_unknown_members_keep_the_logs_in_the_record() {
+fn t14_mismatched_segment_keeps_logs_in_the_record() {
     let value = segment(vec![log(&insert("files/", 7), 12)]).encode_to_vec();
     for ids in [
         (CollectionId(2), IDS.1, IDS.2),
@@ -173,7 +173,7 @@ fn t14_other_ids_and_unknown_members_keep_the_logs_in_the_record() {
 }
 
 #[test]
-fn t18_missing_row_counts_are_filled_where_they_follow() {
+fn t18_missing_row_counts_are_derived() {
     use RowCounts::{Derived, Known, Unknown};
     for (rows, entries, wanted, counts) in [
         (12, &[12][..], &[12][..], Known),
@@ -181,7 +181,7 @@ fn t18_missing_row_counts_are_filled_where_they_follow() {
         (12, &[5, 0], &[5, 7], Derived),
         (12, &[0, 5, 3], &[4, 5, 3], Derived),
         (12, &[5, 7], &[5, 7], Known),
-        // As it was written, whatever it adds up to.
+        // Unchanged, although the sum differs.
         (12, &[5, 5], &[5, 5], Known),
         (12, &[0, 0], &[0, 0], Unknown),
         (12, &[0, 5, 0], &[0, 5, 0], Unknown),
@@ -206,7 +206,7 @@ fn t18_missing_row_counts_are_filled_where_they_follow() {
 }
 
 #[test]
-fn t18_every_field_is_filled_and_one_unknown_field_is_enough() {
+fn t18_one_field_with_unknown_rows_is_reported() {
     let mut record = segment(vec![log(&insert("files/", 7), 0)]);
     let two = [
         "files/insert_log/1/10/50/1/8",
@@ -254,10 +254,10 @@ fn placed((c, p, s): (i64, i64, i64), root: &str) -> (Ids, Vec<u8>) {
 }
 
 /// Code, key and message of a finding.
-type Told = (String, String, String);
+type Warning = (String, String, String);
 
-/// Converts a table; its keys, roots and warnings.
-fn convert(table: LogTable) -> (Vec<String>, Vec<String>, Vec<Told>) {
+/// Converts a table; returns its keys, roots and warnings.
+fn convert(table: LogTable) -> (Vec<String>, Vec<String>, Vec<Warning>) {
     let mut findings = Findings::new(root(), OnBrokenRecord::Fail);
     let named = |id: CollectionId| format!("collection \"books\" ({id})");
     let logs = table.convert(named, &mut findings);
@@ -269,11 +269,11 @@ fn convert(table: LogTable) -> (Vec<String>, Vec<String>, Vec<Told>) {
     let counted: u64 = logs.counts().values().sum();
     assert_eq!(counted, keys.len() as u64);
     let findings = findings.finish().into_iter();
-    let told = findings
+    let warnings = findings
         .filter(|finding| finding.severity == Severity::Warning)
         .map(|finding| (finding.code, finding.key, finding.message));
-    let told = told.collect();
-    (keys, logs.roots, told)
+    let warnings = warnings.collect();
+    (keys, logs.roots, warnings)
 }
 
 fn table(segments: &[(Ids, Vec<u8>)]) -> LogTable {
@@ -285,7 +285,7 @@ fn table(segments: &[(Ids, Vec<u8>)]) -> LogTable {
 }
 
 #[test]
-fn t14_keys_come_in_their_order_whatever_the_order_of_segments() {
+fn t14_keys_are_sorted_for_any_segment_order() {
     let mut segments: Vec<_> = [(1, 10, 9), (1, 10, 50), (1, 9, 51), (2, 10, 8), (10, 10, 7)]
         .map(|ids| placed(ids, "files"))
         .into();
@@ -298,41 +298,50 @@ fn t14_keys_come_in_their_order_whatever_the_order_of_segments() {
 }
 
 #[test]
-fn t14_the_root_of_most_segments_counts_and_others_are_named() {
+fn t14_segments_with_a_rare_root_stay_inline() {
     let segments = [
         placed((1, 10, 50), "z"),
         placed((1, 10, 51), "z"),
         placed((1, 10, 52), "a"),
     ];
-    let (keys, roots, told) = convert(table(&segments));
+    let (keys, roots, warnings) = convert(table(&segments));
     assert_eq!(keys.len(), 2);
     assert_eq!(roots, ["z", "a"]);
-    let inline: Vec<_> = told.iter().filter(|it| it.0 == "segment-inline").collect();
-    assert_eq!(inline.len(), 1, "{told:?}");
+    let inline: Vec<_> = warnings
+        .iter()
+        .filter(|it| it.0 == "segment-inline")
+        .collect();
+    assert_eq!(inline.len(), 1, "{warnings:?}");
     assert_eq!(inline[0].1, "by-dev/meta/datacoord-meta/s/1/10/52");
     for part in ["segment 52 of collection \"books\" (1)", "\"a\"", "\"z\""] {
         assert!(inline[0].2.contains(part), "{}", inline[0].2);
     }
-    assert!(told.iter().any(|it| it.0 == "relative-storage-root"));
-    // Of two that are as frequent the first in their order, whatever the order of segments.
+    assert!(warnings.iter().any(|it| it.0 == "relative-storage-root"));
+    // The first of two equally frequent roots, in any order of segments.
     let (_, roots, _) = convert(table(&segments[1..]));
     assert_eq!(roots, ["a", "z"]);
 }
 
 #[test]
-fn t14_an_id_of_two_segments_keeps_both_inline() {
+fn t14_shared_segment_id_keeps_both_inline() {
     let segments = [
         placed((1, 10, 50), "f"),
         placed((2, 20, 50), "f"),
         placed((2, 20, 51), "f"),
     ];
-    let (keys, _, told) = convert(table(&segments));
+    let (keys, _, warnings) = convert(table(&segments));
     assert_eq!(keys, ["datacoord-meta/binlog/2/20/51/100"]);
-    assert_eq!(told.iter().filter(|it| it.0 == "segment-inline").count(), 2);
+    assert_eq!(
+        warnings
+            .iter()
+            .filter(|it| it.0 == "segment-inline")
+            .count(),
+        2
+    );
 }
 
 #[test]
-fn t14_keys_that_are_there_count_if_they_are_as_planned() {
+fn t14_existing_log_keys_must_match_the_plan() {
     let (ids, value) = placed((1, 10, 50), "/f");
     let planned = moved(ids, &value).unwrap().logs[0].value.clone();
     let with = |kind, field, value: &[u8]| {
@@ -343,24 +352,28 @@ fn t14_keys_that_are_there_count_if_they_are_as_planned() {
         table.push_key(kind, ids, FieldId(field), value);
         convert(table)
     };
-    // Not put again, and no obstacle.
-    let (keys, _, told) = with(LogKind::Insert, 100, &planned);
+    // The existing key is not written again and is no obstacle.
+    let (keys, _, warnings) = with(LogKind::Insert, 100, &planned);
     assert_eq!(keys, ["datacoord-meta/binlog/1/10/51/100"]);
-    assert_eq!(told, []);
+    assert_eq!(warnings, []);
     for (kind, field, value) in [
         (LogKind::Insert, 100, &b"other"[..]),
         (LogKind::Insert, 101, &planned),
         (LogKind::Statistics, 100, &planned),
     ] {
-        let (keys, _, told) = with(kind, field, value);
+        let (keys, _, warnings) = with(kind, field, value);
         assert_eq!(keys, ["datacoord-meta/binlog/1/10/51/100"]);
-        assert_eq!(told.len(), 1, "{told:?}");
-        assert!(told[0].2.contains("datacoord-meta/"), "{}", told[0].2);
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(
+            warnings[0].2.contains("datacoord-meta/"),
+            "{}",
+            warnings[0].2
+        );
     }
 }
 
 #[test]
-fn t14_many_segments_of_a_collection_are_one_finding() {
+fn t14_segments_of_a_collection_share_a_finding() {
     let segments: Vec<_> = (100..150)
         .map(|id| {
             let (ids, _) = placed((1, 10, id), "f");
@@ -371,28 +384,31 @@ fn t14_many_segments_of_a_collection_are_one_finding() {
             (ids, record.encode_to_vec())
         })
         .collect();
-    let (keys, _, told) = convert(table(&segments));
+    let (keys, _, warnings) = convert(table(&segments));
     assert!(keys.is_empty());
-    assert_eq!(told.len(), 1, "{told:?}");
-    assert!(told[0].2.contains("segments 100, 101, ") && told[0].2.contains("119 and 30 more of"));
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(
+        warnings[0].2.contains("segments 100, 101, ")
+            && warnings[0].2.contains("119 and 30 more of")
+    );
 }
 
 #[test]
-fn inline_form_moves_nothing_and_says_what_follows() {
+fn inline_form_moves_no_logs_and_warns() {
     let mut table = LogTable::new(SegmentForm::Inline);
     let (ids, value) = placed((1, 10, 50), "/f");
     table.push(ids, &value);
     let uncounted = segment(vec![log(&insert("/f/", 7), 0)]);
     table.push((IDS.0, IDS.1, SegmentId(50)), &uncounted.encode_to_vec());
-    let (keys, roots, told) = convert(table);
+    let (keys, roots, warnings) = convert(table);
     assert!(keys.is_empty());
     assert_eq!(roots, ["/f"]);
-    let codes: Vec<&str> = told.iter().map(|it| &*it.0).collect();
+    let codes: Vec<&str> = warnings.iter().map(|it| &*it.0).collect();
     assert_eq!(codes, ["inline-segment-form", "segment-row-count"]);
 }
 
 #[test]
-fn a_record_is_rewritten_once_and_only_as_it_was_read() {
+fn segment_is_rewritten_once_and_only_if_unchanged() {
     let (ids, value) = placed((1, 10, 50), "f");
     let mut findings = Findings::new(root(), OnBrokenRecord::Fail);
     let logs = table(&[(ids, value.clone())]).convert(|id| id.to_string(), &mut findings);
