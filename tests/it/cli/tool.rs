@@ -56,7 +56,7 @@ impl Tool {
         self
     }
 
-    /// The command, for tests that handle its streams.
+    /// The command, for tests that use its streams directly.
     pub(super) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.command.get_program());
         command
