@@ -24,6 +24,9 @@ pub use segment::{FieldLogs, Log, Segment, SegmentError, segment};
 
 use super::wire::{self, Content, Field, WireError};
 
+/// The number of the segment state "dropped" (Milvus' `common.SegmentState`).
+const DROPPED: u64 = 6;
+
 /// A field that is not in the schema of its message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnknownField {

@@ -1,9 +1,7 @@
 //! Positions in message channels, from segment records.
 
+use super::DROPPED;
 use crate::codec::wire::{self, Content, WireError};
-
-/// `state` of a dropped segment.
-const DROPPED: u64 = 6;
 
 /// A position in a physical channel (Milvus' `internal.MsgPosition`), ordered by time.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]

@@ -1,6 +1,6 @@
 //! Load states and replicas of the query coordinator, and the numbers of rows of segments.
 
-use super::{Unknown, UnknownField, ids};
+use super::{DROPPED, Unknown, UnknownField, ids};
 use crate::codec::wire::{self, Content, WireError};
 use crate::model::{CollectionId, PartitionId, ReplicaId, SegmentId};
 
@@ -177,7 +177,6 @@ impl SegmentRows {
     #[must_use]
     pub fn is_living(&self) -> bool {
         const NOT_EXIST: u64 = 1;
-        const DROPPED: u64 = 6;
         !matches!(self.state, NOT_EXIST | DROPPED)
     }
 

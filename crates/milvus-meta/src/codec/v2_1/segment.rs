@@ -1,11 +1,9 @@
 //! Segments of the data coordinator, with the logs in their records.
 
+use super::DROPPED;
 use crate::codec::wire::{self, Content, WireError};
 use crate::keys::LogKind;
 use crate::model::{CollectionId, FieldId, PartitionId, SegmentId};
-
-/// The number of the state of a dropped segment.
-const DROPPED: u64 = 5;
 
 /// The value of `datacoord-meta/s/<collection>/<partition>/<segment>` (Milvus' `data.SegmentInfo`),
 /// with the fields that are relevant for its logs.
@@ -123,6 +121,7 @@ mod tests {
     use prost::Message as _;
 
     use super::*;
+    use crate::proto::v2_1::common::SegmentState;
     use crate::proto::v2_1::data;
 
     #[test]
@@ -143,7 +142,7 @@ mod tests {
             collection_id: 1,
             partition_id: 10,
             num_of_rows: 7,
-            state: 5,
+            state: SegmentState::Dropped.into(),
             binlogs: vec![of_field(100)],
             statslogs: vec![of_field(101)],
             deltalogs: vec![data::FieldBinlog::default()],

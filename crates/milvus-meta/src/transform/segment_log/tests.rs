@@ -3,6 +3,7 @@ use prost::Message as _;
 use super::*;
 use crate::finding::Severity;
 use crate::model::PartitionId;
+use crate::proto::v2_1::common::SegmentState;
 use crate::proto::v2_1::data;
 use crate::proto::v2_2::data as new;
 use crate::transform::OnBrokenRecord;
@@ -225,15 +226,18 @@ fn t18_one_field_with_unknown_rows_is_reported() {
         (counts(0), counts(1), counts(2)),
         (vec![0, 0], vec![12], vec![0])
     );
-    let value = record.encode_to_vec();
-    assert!(
-        matches!(split(IDS, &value), Split::Moves(moved) if moved.row_counts == RowCounts::Unknown)
-    );
-    record.state = 5;
-    let value = record.encode_to_vec();
-    assert!(
-        matches!(split(IDS, &value), Split::Moves(moved) if moved.row_counts == RowCounts::Known)
-    );
+    for (state, expected) in [
+        (SegmentState::Flushed, RowCounts::Unknown),
+        (SegmentState::Flushing, RowCounts::Unknown),
+        (SegmentState::Dropped, RowCounts::Known),
+    ] {
+        record.state = state.into();
+        let value = record.encode_to_vec();
+        let Split::Moves(moved) = split(IDS, &value) else {
+            unreachable!("the paths are regular");
+        };
+        assert_eq!(moved.row_counts, expected, "{state:?}");
+    }
 }
 
 fn root() -> MetaRoot {
