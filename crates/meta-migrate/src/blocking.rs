@@ -109,7 +109,7 @@ fn lock_held(holder: &SessionReport) -> Finding {
 fn unfinished_restore(root: &MetaRoot, backup: Option<&str>) -> Finding {
     let message = format!(
         "a restore of {} is unfinished; rollback or restore with that file finishes it, and so does migrate \
-         before it begins",
+         before it starts",
         backup.unwrap_or("a backup")
     );
     Finding::error(UNFINISHED_RESTORE, &root.journal_key(), message)
@@ -182,7 +182,7 @@ async fn write_permission<S: Store>(
         }
         // An alarm is a separate finding.
         Err(error) if error.kind == StoreErrorKind::NoSpace => Ok(None),
-        Err(error) => Err(while_doing("asking whether the user may write")(error)),
+        Err(error) => Err(while_doing("checking the user's permissions")(error)),
         Ok(_) => Ok(None),
     }
 }

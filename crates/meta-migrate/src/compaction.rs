@@ -97,5 +97,5 @@ async fn cluster_status<S: Store>(
 ) -> Result<ClusterStatus, EngineErrorKind> {
     with_retry(limits.retry_timeout, || store.status())
         .await
-        .map_err(while_doing("asking etcd for its status"))
+        .map_err(while_doing("reading the status of etcd"))
 }

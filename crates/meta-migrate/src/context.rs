@@ -94,7 +94,7 @@ pub(super) async fn newest<S: Store>(
     let request = RangeRequest::key(root.journal_key()).count_only();
     let response = read(store, limits.retry_timeout, request)
         .await
-        .map_err(while_doing("asking for the newest revision"))?;
+        .map_err(while_doing("reading the newest revision"))?;
     Ok(ReadRevision {
         revision: response.revision,
         cluster: response.cluster,

@@ -41,7 +41,7 @@ mod verification;
 
 use preparation::{Prepared, refuse_incomplete};
 
-/// What to migrate, and how.
+/// Options of [`migrate`].
 #[derive(Debug, Clone)]
 pub struct MigrateOptions {
     /// Whether 2.1 metadata is migrated or 2.2 metadata repaired.
@@ -54,7 +54,7 @@ pub struct MigrateOptions {
     pub target_version: Release,
     /// The form in which collections are written.
     pub form: CollectionForm,
-    /// Where the logs of segments are kept.
+    /// Where segment logs are stored.
     pub segment_form: SegmentForm,
     /// What to do with records that cannot be migrated.
     pub on_broken_record: OnBrokenRecord,
@@ -62,7 +62,7 @@ pub struct MigrateOptions {
     pub schemas: Option<Arc<SchemaSource>>,
     /// The digest of the approved plan, or a prefix of it; `None` accepts any plan.
     pub approved_plan: Option<String>,
-    /// Where the backup goes; `None` for no backup.
+    /// The backup to write; `None` for no backup.
     pub backup: Option<BackupTarget>,
     /// How long to wait for sessions and the lock.
     pub waits: Waits,

@@ -71,7 +71,7 @@ pub(super) fn unfinished_message(phase: Phase, journal: Option<&Journal>) -> Str
     }
     match phase {
         Phase::Staging | Phase::Staged => format!(
-            "a migration is unfinished ({}): 2.1 metadata is intact, 2.2 keys are partly written beside it. Run \
+            "a migration is unfinished ({}): 2.1 metadata is intact, 2.2 keys are partly written. Run \
              meta-migration migrate to resume it, or meta-migration rollback to remove the 2.2 keys",
             phase.name()
         ),
@@ -88,7 +88,7 @@ pub(super) fn unfinished_message(phase: Phase, journal: Option<&Journal>) -> Str
         }
         Phase::Restoring => format!(
             "a restore of {file} was interrupted: do not start Milvus. Run meta-migration restore --backup-file \
-             {file} to finish it; migrate finishes it too before it begins"
+             {file} to finish it; migrate finishes it, too, before it starts"
         ),
         Phase::Done => String::new(),
     }

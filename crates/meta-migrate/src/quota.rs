@@ -83,7 +83,7 @@ impl QuotaCheck {
     ) -> Result<Option<String>, EngineErrorKind> {
         let status = self.0.outcome().await?;
         check_space(
-            &status.map_err(while_doing("asking etcd for its status"))?,
+            &status.map_err(while_doing("reading the status of etcd"))?,
             keys,
             bytes,
         )

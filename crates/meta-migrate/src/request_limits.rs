@@ -113,8 +113,6 @@ async fn refusal<S: Store>(
         {
             Ok(Some(error.kind))
         }
-        Err(error) => Err(while_doing(
-            "asking whether etcd takes what will be written",
-        )(error)),
+        Err(error) => Err(while_doing("checking etcd's request limits")(error)),
     }
 }

@@ -12,6 +12,7 @@ use meta_report::SessionReport;
 use meta_store::{RangeRequest, Store, StoreError};
 use milvus_meta::entry::{Entry, printable};
 use milvus_meta::keys::{KeyRange, MetaRoot};
+use milvus_meta::plural::counted;
 
 use crate::context::RunContext;
 use crate::error::{EngineErrorKind, while_doing};
@@ -144,9 +145,9 @@ pub(super) async fn wait_until_gone<S: Store>(
         if reported != sessions.len() {
             reported = sessions.len();
             observer.note(&format!(
-                "waiting up to {} for {} sessions to end, the first is {} ({})",
+                "waiting up to {} for {} to end, the first is {} ({})",
                 up_to(left),
-                sessions.len(),
+                counted(sessions.len(), "session"),
                 sessions[0].key,
                 sessions[0].ending()
             ));

@@ -69,14 +69,14 @@ pub enum NextCommand {
     Rollback {
         /// The backup; the configured one if `None`.
         backup: Option<String>,
-        /// Whether metadata that is not in the backup may go.
+        /// Whether metadata that is not in the backup may be lost.
         accept_loss: bool,
     },
     /// A restore.
     Restore {
         /// The backup.
         backup: String,
-        /// Whether metadata that is not in the backup may go.
+        /// Whether metadata that is not in the backup may be lost.
         accept_loss: bool,
     },
 }

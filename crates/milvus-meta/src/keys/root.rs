@@ -148,7 +148,7 @@ pub enum RootError {
     #[error("the root path and the meta sub-path are both empty")]
     Empty,
     /// The kv root (id and timestamp allocators) is inside the meta root.
-    #[error("the kv root {kv_root:?} lies inside the meta root {meta_root:?}")]
+    #[error("the kv root {kv_root:?} is inside the meta root {meta_root:?}")]
     KvInside {
         /// The cleaned meta root.
         meta_root: String,

@@ -145,7 +145,7 @@ impl Versions<'_> {
                 "snapshot-differs",
                 &Key::Plain(Object::LegacyAlias(self.name)).render(),
                 format!(
-                    "{} stands for {}, and for {} in its newest snapshot; both are carried, and Milvus \
+                    "{} refers to {}, and to {} in its newest snapshot; both are migrated, and Milvus \
                      2.2.3 and later read the snapshot",
                     title(self.name),
                     names::collection(collections, plain),
@@ -182,7 +182,7 @@ impl Versions<'_> {
                 &Key::Plain(Object::LegacyAlias(self.name)).render(),
                 format!(
                     "the newest snapshot does not show {} as its plain key does, and the embedded form \
-                     carries the history as it is: Milvus 2.2.3 and later read the snapshot, and 2.2.0 does \
+                     does not change the history: Milvus 2.2.3 and later read the snapshot, and 2.2.0 does \
                      not start on a tombstone without a snapshot",
                     title(self.name)
                 ),
@@ -245,8 +245,8 @@ impl Versions<'_> {
                 "snapshot-missing",
                 &key,
                 format!(
-                    "2.1 left no snapshot of {}; one is written at its collection's creation time, else \
-                     Milvus 2.2.3 and later would not see it",
+                    "2.1 has no snapshot of {}; one is written at its collection's creation time, because \
+                     Milvus 2.2.3 and later do not see it otherwise",
                     title(self.name)
                 ),
             );
@@ -261,7 +261,7 @@ impl Versions<'_> {
             &key,
             format!(
                 "the plain key and the newest snapshot disagree about whether {} exists; 2.1 read the plain \
-                 key, and one more snapshot tells Milvus 2.2 the same",
+                 key, and an additional snapshot makes Milvus 2.2 read the same",
                 title(self.name)
             ),
         );

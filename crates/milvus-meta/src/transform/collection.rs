@@ -369,7 +369,7 @@ impl Converted {
                         &plain_key(versions.key),
                         format!(
                             "the newest snapshot does not show {} as its plain key does, and the embedded \
-                             form carries the history as it is: Milvus 2.2.3 and later read the snapshot",
+                             form does not change the history: Milvus 2.2.3 and later read the snapshot",
                             versions.title()
                         ),
                     );
@@ -555,7 +555,7 @@ fn check_newest(versions: &Versions, findings: &mut Findings) {
             "snapshot-differs",
             &plain_key(versions.key),
             format!(
-                "the newest snapshot of {} is not equal to the plain record; both are carried, and Milvus \
+                "the newest snapshot of {} is not equal to the plain record; both are migrated, and Milvus \
                  2.2.3 and later read the snapshot",
                 versions.title()
             ),

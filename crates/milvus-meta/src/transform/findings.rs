@@ -119,7 +119,7 @@ impl Findings {
         self.notice(
             "duplicate-record",
             key,
-            "a record with a greater key claims the same ids, and wins; this one is left out \
+            "a record with a greater key has the same ids and takes precedence; this one is left out \
              (it stays in the backup)",
         );
     }

@@ -160,13 +160,13 @@ pub(super) fn check_indexes(
         return;
     }
     let what = "there are collections, but no index, no alias, and no record of the last operation on \
-                collections, which 2.1 always has: an interrupted run of the official tool leaves just that. \
+                collections, which 2.1 always has: an interrupted run of the official tool leaves this state. \
                 Milvus 2.2 removes the files of indexes that it does not know. If the official tool was \
                 started, restore the backup from before it";
     findings.general(if findings.skips() {
         Finding::warning("indexes-missing", b"", what)
     } else {
-        let message = format!("{what}; --on-broken-record skip migrates what is left");
+        let message = format!("{what}; --on-broken-record skip migrates the rest");
         Finding::error("indexes-missing", b"", message)
     });
 }
@@ -181,8 +181,8 @@ pub(super) fn check_traces(traces: &[String], findings: &mut Findings) {
         b"",
         format!(
             "Milvus 2.2 or later was started on this metadata before it was migrated: {}. Within minutes \
-             of its start it removes index files that it does not know, so segment indexes may refer to files \
-             that are gone, and then the collection cannot be loaded. To check, compare the folders below \
+             of its start it removes index files that it does not know, so segment indexes may refer to missing \
+             files, and then the collection cannot be loaded. To check, compare the folders below \
              index_files/ in the object storage with the build ids (meta-migration inspect --family indexes); \
              where one is missing, drop the index after the migration and create it again",
             traces.join(", ")

@@ -328,7 +328,7 @@ fn report_support(
             let metric = built.metric();
             let message = format!(
                 "{title} has the metric {metric}, which Milvus {target} does not have: the collection \
-                 cannot be searched with it. The definition is carried, the segment indexes are left out. \
+                 cannot be searched with it. The definition is migrated, the segment indexes are left out. \
                  {REPLACE} with another metric {WHEN}"
             );
             findings.warning("retired-metric", key, message);
@@ -338,8 +338,8 @@ fn report_support(
     if built.answers_differ() {
         let metric = built.metric();
         let message = format!(
-            "{title} has the metric {metric}: with index files of 2.1, Milvus 2.2 answers searches with it \
-             otherwise than 2.1. The files are left out; compare the results of your application after the \
+            "{title} has the metric {metric}: with index files of 2.1, Milvus 2.2 returns other \
+             search results than 2.1. The files are left out; compare the results of your application after the \
              upgrade"
         );
         findings.notice("metric-answers-differ", key, message);
@@ -381,7 +381,7 @@ impl Indexes {
                 "duplicate-record",
                 &Key::LegacyIndex(collection, index).render(),
                 format!(
-                    "{} has index {index} on more than one field; the last in its list wins: {label}",
+                    "{} has index {index} on more than one field; the last in its list is used: {label}",
                     names::collection(&self.collections, collection),
                 ),
             );

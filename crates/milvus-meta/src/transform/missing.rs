@@ -54,7 +54,7 @@ impl MissingCollections {
             .iter()
             .map(|(id, remains)| format!("{id} ({})", counted(remains.segments, "segment")));
         let message = format!(
-            "{segments} with {rows}, {loads} and {channels} belong to {collections} of which neither a record nor a tombstone is left: {names}. Something \
+            "{segments} with {rows}, {loads} and {channels} belong to {collections} without a record or a tombstone: {names}. Another program \
              deleted the metadata, as an interrupted run of the official tool does; Milvus 2.2 drops these \
              segments and removes their files. Do not start Milvus. Restore a backup from before that run, \
              then migrate again",
@@ -91,7 +91,7 @@ impl MissingPartitions {
         });
         let segments = self.0.values().sum::<u64>();
         let message = format!(
-            "{} {} to {} of which no record is left: {names}. Milvus 2.2 does not search them. Restore a backup \
+            "{} {} to {} without a record: {names}. Milvus 2.2 does not search them. Restore a backup \
              from before the partitions disappeared",
             counted(segments, "segment"),
             agree(segments, "belongs", "belong"),

@@ -116,7 +116,7 @@ pub enum FormError {
     /// There is no form with this name.
     #[error("{text:?} is not a collection form: expected auto, split, database or embedded")]
     Unknown {
-        /// What was given.
+        /// The text.
         text: String,
     },
     /// The target cannot read the database form.
@@ -129,7 +129,7 @@ pub enum FormError {
     },
 }
 
-/// Where the logs of segments are kept.
+/// Where segment logs are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum SegmentForm {
     /// In separate keys, like 2.2, if their paths can be derived from ids.
@@ -166,7 +166,7 @@ impl FromStr for SegmentForm {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("unknown segment form {text:?}: expected auto or inline")]
 pub struct SegmentFormError {
-    /// What was given.
+    /// The text.
     pub text: String,
 }
 
@@ -193,7 +193,7 @@ impl fmt::Display for OnBrokenRecord {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{text:?} is not a policy for broken records: expected fail or skip")]
 pub struct PolicyError {
-    /// What was given.
+    /// The text.
     pub text: String,
 }
 
@@ -211,7 +211,7 @@ impl FromStr for OnBrokenRecord {
     }
 }
 
-/// What is made of the metadata.
+/// A task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Task {
     /// Migrate 2.1 metadata to 2.2.
@@ -252,11 +252,11 @@ impl Task {
 /// The options of a migration or repair.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// What is made of the metadata.
+    /// The task.
     pub task: Task,
     /// The form in which collections are written.
     pub form: CollectionForm,
-    /// Where the logs of segments are kept.
+    /// Where segment logs are stored.
     pub segment_form: SegmentForm,
     /// What to do with a record that cannot be converted.
     pub on_broken_record: OnBrokenRecord,

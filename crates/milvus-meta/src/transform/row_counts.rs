@@ -46,7 +46,7 @@ impl RowTable {
             Err(error) => findings.warning(
                 "unreadable-segment",
                 &key(),
-                format!("the value is not a segment: {error}; it is carried as it is"),
+                format!("the value is not a segment: {error}; it is kept unchanged"),
             ),
         }
     }

@@ -403,7 +403,7 @@ impl Join<'_> {
                 "shared-build",
                 &key,
                 format!(
-                    "{}: {} has the same build {}, and wins because its key is greater; segment {} is \
+                    "{}: {} has the same build {}, and takes precedence because its key is greater; segment {} is \
                      searched without index until the index is created again",
                     self.indexes.title(row.of_index()),
                     self.findings.name(winner),
@@ -421,8 +421,8 @@ impl Join<'_> {
             let ids = (*collection, *index);
             let why = match reason {
                 Reason::NoIndex if self.indexes.unreferenced.contains_key(&ids) => continue,
-                Reason::NoIndex => "no living collection has this index after the migration",
-                Reason::DeletedWithoutBuild => "the index is deleted, and their builds are gone",
+                Reason::NoIndex => "no existing collection has this index after the migration",
+                Reason::DeletedWithoutBuild => "the index is deleted and their builds are missing",
                 Reason::Unreadable => {
                     report_unreadable(self.indexes, ids, *count, key, self.findings);
                     continue;
@@ -449,7 +449,7 @@ impl Join<'_> {
                 "unreferenced-index",
                 key,
                 format!(
-                    "no living collection refers to {}; it is left out with its {}, and stays in the backup",
+                    "no existing collection refers to {}; it is left out with its {}, and stays in the backup",
                     self.indexes.title(*ids),
                     counted(count, "segment index")
                 ),
@@ -476,7 +476,7 @@ fn report_unreadable(
     let why = match index.map(|index| (index.support, index.on_vector)) {
         Some((Support::NoMetric, _)) => "the target does not have the metric",
         Some((_, true)) => {
-            "Milvus 2.2 answers searches on BIN_FLAT files of 2.1 wrongly, and Milvus 2.3 ends at the first one"
+            "Milvus 2.2 returns wrong results for searches on BIN_FLAT files of 2.1, and Milvus 2.3 crashes on the first one"
         }
         _ => {
             "sort index files of this data type from Milvus 2.1 crash the query nodes of later releases"
@@ -491,7 +491,7 @@ fn report_unreadable(
         "segment-index-unusable",
         key,
         format!(
-            "{}: the definition is carried, {} (first here) {} left out and kept in the backup only, because \
+            "{}: the definition is migrated, {} (first here) {} left out and kept in the backup only, because \
              {why}{then}",
             indexes.title(ids),
             counted(count, "segment index"),

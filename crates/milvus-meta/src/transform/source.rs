@@ -209,8 +209,9 @@ impl Source {
                     "the key of this snapshot does not end in _ts and a number",
                 )
             };
-            let message =
-                format!("{what}; it goes with all snapshots of aliases, and stays in the backup");
+            let message = format!(
+                "{what}; it is deleted with all snapshots of aliases, and stays in the backup"
+            );
             self.findings.notice(code, relative, message);
             return;
         }

@@ -255,7 +255,7 @@ impl Collections {
                     report.error(
                         "duplicate-collection",
                         &history.key,
-                        format!("another key also holds collection {}", record.id),
+                        format!("another key also contains collection {}", record.id),
                     );
                 }
                 if *database != NO_DATABASE {
@@ -382,7 +382,7 @@ fn members(
             "half-split-collection",
             key,
             format!(
-                "the record holds its {} but not its {}: Milvus 2.2 ignores what it holds",
+                "the record contains its {} but not its {}: Milvus 2.2 ignores them",
                 if embedded_fields {
                     "fields"
                 } else {

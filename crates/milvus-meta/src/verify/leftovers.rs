@@ -157,14 +157,14 @@ impl Leftovers {
                 report.error(
                     "legacy-alias",
                     &history.key,
-                    "an alias of 2.1 is still there: Milvus 2.2 takes it for a collection. Run meta-migration migrate",
+                    "an alias of 2.1 remains: Milvus 2.2 treats it as a collection. Run meta-migration migrate",
                 );
             } else if let Some(timestamp) = newest {
                 report.error(
                     "legacy-alias",
                     &Key::Snapshot(Object::LegacyAlias(name), timestamp).render(),
-                    "an alias of 2.1 still lives in its newest snapshot: Milvus 2.2.3 and later take \
-                     it for a collection. Run meta-migration migrate",
+                    "an alias of 2.1 is not dropped in its newest snapshot: Milvus 2.2.3 and later treat \
+                     it as a collection. Run meta-migration migrate",
                 );
             }
         }

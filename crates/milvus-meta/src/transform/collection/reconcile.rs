@@ -61,8 +61,8 @@ pub(super) fn report(versions: &Versions, correction: &Correction<'_>, findings:
             "snapshot-missing",
             &key,
             format!(
-                "2.1 left no snapshot of {collection}; one is written at its creation time, else Milvus \
-                 2.2.3 and later would not see it"
+                "2.1 has no snapshot of {collection}; one is written at its creation time, because Milvus \
+                 2.2.3 and later do not see it otherwise"
             ),
         );
         return;
@@ -76,8 +76,8 @@ pub(super) fn report(versions: &Versions, correction: &Correction<'_>, findings:
         "snapshot-contradicts",
         &key,
         format!(
-            "{collection} {plain}, but {snapshot} by its newest snapshot; 2.1 read the plain key, and one \
-             more snapshot tells Milvus 2.2 the same"
+            "{collection} {plain}, but {snapshot} by its newest snapshot; 2.1 read the plain key, and an \
+             additional snapshot makes Milvus 2.2 read the same"
         ),
     );
 }

@@ -8,9 +8,8 @@ use crate::model::CollectionId;
 pub(super) fn oddities(record: &Collection) -> Vec<(&'static str, String)> {
     let mut oddities = Vec::new();
     let mut odd = |code, what: String| {
-        let message = format!(
-            "{what}; it is carried as it is: what Milvus 2.1 could not use, 2.2 cannot either"
-        );
+        let message =
+            format!("{what}; it is migrated unchanged: Milvus 2.2 cannot use it, like 2.1");
         oddities.push((code, message));
     };
     let mut names: Vec<_> = record.fields.iter().map(|field| &field.name).collect();
@@ -48,7 +47,7 @@ pub(super) fn misplaced(key: CollectionId, record: &Collection) -> Vec<String> {
     if record.database != 0 {
         messages.push(format!(
             "the record names database {}, which Milvus 2.1 and 2.2 before 2.2.9 do not \
-             know; it is carried as it is",
+             know; it is migrated unchanged",
             record.database
         ));
     }

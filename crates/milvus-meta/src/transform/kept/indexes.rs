@@ -161,7 +161,7 @@ impl Kept {
 /// Reports that a 2.1 index is not migrated because 2.2 has one on the same field.
 fn report_replaced(key: &[u8], title: &str, new: &Definition, findings: &mut Findings) {
     let message = format!(
-        "{title} is not carried: Milvus 2.2 has {} on the same field, which is kept. Segments that only the index of \
+        "{title} is not migrated: Milvus 2.2 has {} on the same field, which is kept. Segments that only the index of \
          2.1 covers are searched without one; with 2.2, create the index again with the same parameters to build it",
         named("index", Some(&new.name), new.ids.1)
     );
@@ -195,7 +195,7 @@ fn report_without_field(
             }
         } else if others.contains_key(&ids.0) {
             let message = format!(
-                "{title} cannot be carried: {} is in the 2.2 layout, and no record names the field of this index of \
+                "{title} cannot be migrated: {} is in the 2.2 layout, and no record names the field of this index of \
                  2.1. Drop the index in Milvus 2.1, or delete its key (etcdctl del {}); create it in Milvus 2.2 after \
                  the migration",
                 names::collection(others, ids.0),

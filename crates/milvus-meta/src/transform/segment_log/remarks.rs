@@ -133,7 +133,7 @@ impl Remarks {
                 "inline-segment-form",
                 b"",
                 format!(
-                    "{} {} the logs in the segment record, as --segment-form inline asks: \
+                    "{} {} the logs in the segment record, as --segment-form inline requires: \
                      Milvus 2.3 and later lose the logs of such a segment, and its rows, when they alter \
                      it, and 2.4.0 alters every segment within a minute of its first start. Before the \
                      upgrade to 2.3 or later, {COPY} in Milvus 2.2; or migrate with --segment-form auto",
@@ -208,7 +208,7 @@ fn stays_inline(who: &str, why: &Obstacle, common: &str) -> String {
         Obstacle::OtherIds => "the ids in the key and in the value differ".to_owned(),
         Obstacle::SharedId => "another segment has the same id".to_owned(),
         Obstacle::Path(path) => format!(
-            "the path {path:?} is not made of a storage root, insert_log, delta_log or stats_log, the ids \
+            "the path {path:?} does not consist of a storage root, insert_log, delta_log or stats_log, the ids \
              of collection, partition, segment and field, and a log id, or has another storage root than \
              the segment's other logs"
         ),
@@ -216,7 +216,7 @@ fn stays_inline(who: &str, why: &Obstacle, common: &str) -> String {
             "the storage root of their logs is {root:?}, and that of most other segments is {common:?}"
         ),
         Obstacle::Keys(key) => {
-            format!("the key {key:?} is there, with another value or for other logs")
+            format!("the key {key:?} exists with another value or for other logs")
         }
     };
     format!(
