@@ -1,4 +1,4 @@
-//! Puts a backup back: puts, then deletes, then the comparison.
+//! Applies a restore: puts, then deletes, then the comparison.
 
 use std::ops::Range;
 
@@ -26,20 +26,20 @@ use crate::throughput::read_back::{Others, ReadBack};
 use crate::throughput::writer::{WriteStats, Writer};
 use crate::write::Write;
 
-/// The writing half.
+/// Writes the changes of a restore.
 pub(super) struct Restorer<'a, S: Store> {
     pub(super) store: &'a S,
     pub(super) ctx: RunContext<'a>,
     pub(super) fence: &'a Fence<S>,
     pub(super) journal_store: &'a mut JournalStore,
     pub(super) backup: Option<BackupRef>,
-    /// How the history records the run.
+    /// The result of the run in the history.
     pub(super) result: RunResult,
     pub(super) written: &'a mut WriteState,
 }
 
 impl<S: Store> Restorer<'_, S> {
-    /// Records `restoring`, puts, deletes, compares, drops the journal.
+    /// Records `restoring`, puts, deletes, compares, and deletes the journal.
     pub(super) async fn run(
         &mut self,
         quota: QuotaCheck,
@@ -80,14 +80,15 @@ impl<S: Store> Restorer<'_, S> {
         observer.phase_finished();
         let (put, is_read_back) = written?;
         let deleted = self.delete(deletes, planned.delete, revision, put).await?;
-        // Recorded once more behind all of it: what compares this record shows that nothing of it was lost.
+        // Recorded again after all writes: a comparison with this record proves that none of them
+        // was lost.
         self.record(&source, revision).await?;
-        // When no concurrent writer has written, what was read before and during the writing is what is there
-        // now.
+        // Without a concurrent writer, the state read before and during the writes is still
+        // current.
         let ours = i64::try_from(2 + put.txns + deleted.txns).unwrap_or(i64::MAX);
         let (root, limits) = (self.ctx.root, self.ctx.limits);
         let now = newest_revision(self.store, root, limits).await?;
-        // Where that is not so, the comparison reads all of it and says why.
+        // Otherwise the comparison reads everything and reports the differences.
         if now != revision.saturating_add(ours) || !is_read_back {
             self.compare(&source, &image).await?;
         }
@@ -106,8 +107,8 @@ impl<S: Store> Restorer<'_, S> {
         })
     }
 
-    /// Writes the journal with the phase `restoring`. From then on the restore has started, also where etcd
-    /// does not answer.
+    /// Writes the journal with phase `restoring`. From then on the restore has started, even if
+    /// etcd does not answer.
     async fn record(&mut self, source: &Source, revision: i64) -> Result<(), EngineErrorKind> {
         let next = self.restoring(source, revision);
         let before = std::mem::replace(self.written, WriteState::Restoring);
@@ -128,7 +129,7 @@ impl<S: Store> Restorer<'_, S> {
         recorded.map(|_| ())
     }
 
-    /// Deletes what is too much.
+    /// Deletes the keys that are not in the backup.
     async fn delete(
         &self,
         deletes: Vec<KeyRange>,
@@ -156,7 +157,8 @@ impl<S: Store> Restorer<'_, S> {
         )
     }
 
-    /// The image was made while the counter was missing or not; now it is there either way.
+    /// Compares etcd with the desired entries, after the server id counter was restored if it was
+    /// missing.
     async fn compare(
         &self,
         source: &Source,
@@ -201,7 +203,7 @@ impl<S: Store> Restorer<'_, S> {
         }
     }
 
-    /// The journal while a backup is restored. What a migration recorded stays in it.
+    /// Returns the journal for the restore, which keeps the record of the migration.
     fn restoring(&self, source: &Source, revision: i64) -> Journal {
         let now = humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string();
         let base = self
@@ -234,8 +236,8 @@ impl<S: Store> Restorer<'_, S> {
                 started_at: now.clone(),
                 updated_at: String::new(),
             });
-        // The migration's revisions say nothing any more, and they may have been another etcd's. What differs
-        // from the backup and is newer than this revision is a concurrent writer's.
+        // The migration's revisions are obsolete and may be those of another etcd. Differences from
+        // the backup that are newer than this revision are from a concurrent writer.
         Journal {
             format: match source.families.is_empty() {
                 true => base.format,
@@ -255,18 +257,19 @@ impl<S: Store> Restorer<'_, S> {
     }
 }
 
-/// Makes a put of each entry of the image whose position is in one of the ranges, which are ascending.
+/// Returns a closure that creates a put for each entry whose position is in one of the ascending
+/// ranges.
 fn chosen(puts: Vec<Range<u64>>) -> impl FnMut(u64, Entry) -> Option<Write> {
     let mut runs = puts.into_iter();
     let mut run = runs.next();
-    let mut behind = None;
+    let mut previous_end = None;
     move |position, entry| {
         if run.as_ref().is_some_and(|run| run.end <= position) {
             run = runs.next();
-            behind = None;
+            previous_end = None;
         }
         run.as_ref().filter(|run| run.contains(&position))?;
-        let from = behind.replace(successor(&entry.key));
+        let from = previous_end.replace(successor(&entry.key));
         Some(Write::put_behind(from, entry))
     }
 }

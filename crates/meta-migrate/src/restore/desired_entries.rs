@@ -1,4 +1,4 @@
-//! What a backup says should be in etcd, moved to the root that is restored.
+//! The desired entries in etcd according to a backup, moved to the restored root.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use super::old_root::OldRootSearch;
 use crate::error::EngineErrorKind;
 use crate::throughput::stream::feed;
 
-/// Opens a backup of this root, or with `moved_from` one of any root: of several instances in one file
-/// that root is meant. All of it is checked on the first way through its entries, which is when it is
-/// compared with etcd, before anything is written.
+/// Opens a backup of this root, or with `moved_from` a backup of any root; if the file contains
+/// several instances, the one at that root. Its content is verified when it is first read, which is
+/// for the comparison with etcd, before anything is written.
 pub(super) async fn open(
     path: PathBuf,
     root: &MetaRoot,
@@ -36,7 +36,7 @@ pub(super) async fn open(
     .map_err(|error| EngineErrorKind::Worker(error.to_string()))?;
     let backup = opened.map_err(EngineErrorKind::Backup)?;
     let found = backup.summary().meta_root.clone();
-    // The official tool's header loses a leading slash.
+    // The official tool omits a leading slash in the header.
     let same = found.trim_start_matches('/') == wanted.trim_start_matches('/');
     if !same && moved_from.is_none() {
         return Err(EngineErrorKind::WrongRoot {
@@ -48,7 +48,7 @@ pub(super) async fn open(
     Ok(backup)
 }
 
-/// Whether the file still holds what was saved there.
+/// Checks that the file still contains the recorded backup.
 pub(super) fn check_digest(backup: &Backup, recorded: &BackupRef) -> Result<(), EngineErrorKind> {
     let found = backup.summary().reference();
     if found.digest == recorded.digest {
@@ -61,11 +61,11 @@ pub(super) fn check_digest(backup: &Backup, recorded: &BackupRef) -> Result<(), 
     })
 }
 
-/// Which keys of the target a backup decides about, and what they should hold.
+/// The keys in etcd that a backup determines, and their desired values.
 ///
-/// Sessions and the lock are never written, whatever a backup holds; nor is anything outside the meta
-/// root, the journal and the history, or the kv root. The server id counter is put only where it is missing: lowered,
-/// Milvus would hand out ids twice.
+/// Sessions and the lock are never written, whatever the backup contains, nor is anything outside
+/// the meta root, the journal and the history, or the kv root. The server id counter is only put if
+/// it is missing: with a lower counter, Milvus would assign ids twice.
 #[derive(Clone)]
 pub(super) struct DesiredEntries {
     backup: Arc<Backup>,
@@ -77,7 +77,7 @@ pub(super) struct DesiredEntries {
 }
 
 impl DesiredEntries {
-    /// Of some families only, where `families` is not empty.
+    /// Creates the desired entries of these families; of all if `families` is empty.
     pub(super) fn new(
         backup: Arc<Backup>,
         root: &MetaRoot,
@@ -103,7 +103,7 @@ impl DesiredEntries {
         }
     }
 
-    /// Whether a key of the target is none of the backup's business.
+    /// Returns whether the backup does not determine an entry in etcd.
     pub(super) fn ignores(&self, entry: &Entry) -> bool {
         entry.lease != 0 || !self.decides(&entry.key)
     }
@@ -125,13 +125,14 @@ impl DesiredEntries {
         self.backup.summary().reference()
     }
 
-    /// Looks for values that name the backup's root path, where that is not this one.
+    /// Returns a search for values that contain the backup's root path, if that differs from the
+    /// target's.
     pub(super) fn old_root(&self) -> Option<OldRootSearch> {
         let from = &self.backup.summary().meta_root;
         OldRootSearch::new(from, self.root.meta_root(), self.root.root_path())
     }
 
-    /// The entries that should be there, in ascending order.
+    /// Returns the desired entries in ascending order.
     pub(super) fn entries(
         &self,
     ) -> Result<impl Iterator<Item = Result<Entry, BackupError>> + '_, BackupError> {
@@ -155,7 +156,7 @@ impl DesiredEntries {
         self.decides(&key).then(|| Entry::new(key, entry.value))
     }
 
-    /// The same from a blocking thread, in chunks.
+    /// Streams the desired entries from a blocking thread, in chunks.
     pub(super) fn stream<T: Send + 'static>(
         &self,
         mut make: impl FnMut(u64, Entry) -> Option<T> + Send + 'static,
@@ -181,7 +182,7 @@ impl DesiredEntries {
     }
 }
 
-/// The keys of some families.
+/// Returns the key ranges of families.
 pub(super) fn ranges_of(root: &MetaRoot, families: &[Family]) -> Vec<KeyRange> {
     families
         .iter()

@@ -1,18 +1,19 @@
-//! Values that name the root path at which a backup was made. A restore to another root moves keys and changes no
-//! value; Milvus uses such names, of channels for example, as they are.
+//! Finds values that contain the root path of the backed-up instance. A restore to another root
+//! moves keys and changes no values, and Milvus uses names in them, for example of channels,
+//! unchanged.
 
 use meta_report::OldRoot;
 use milvus_meta::entry::{Entry, printable};
 
-/// So many keys are listed.
+/// Maximum number of listed keys.
 const KEYS_MAX: usize = 20;
 
-/// Looks for a root path in the values that are restored.
+/// Searches the restored values for a root path.
 pub(super) struct OldRootSearch(OldRoot);
 
 impl OldRootSearch {
-    /// Looks for the root path of the meta root `from`, where a backup of it is restored to the meta root `to`, whose
-    /// root path is given.
+    /// Creates a search for the root path of the meta root `from`, if its backup is restored to
+    /// another meta root `to` with the given root path.
     pub(super) fn new(from: &str, to: &str, root_path: &str) -> Option<Self> {
         let sub_path = to.strip_prefix(root_path).unwrap_or_default();
         let root = from.strip_suffix(sub_path).unwrap_or(from);
@@ -27,7 +28,7 @@ impl OldRootSearch {
     }
 
     pub(super) fn see(&mut self, entry: &Entry) {
-        if !names(&entry.value, self.0.root.as_bytes()) {
+        if !contains_word(&entry.value, self.0.root.as_bytes()) {
             return;
         }
         self.0.values += 1;
@@ -41,8 +42,8 @@ impl OldRootSearch {
     }
 }
 
-/// Whether a value has `root` in it, and not as a part of a longer word.
-fn names(value: &[u8], root: &[u8]) -> bool {
+/// Returns whether a value contains `root`, not as part of a longer word.
+fn contains_word(value: &[u8], root: &[u8]) -> bool {
     let is_word = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
     let mut starts = value.windows(root.len()).enumerate();
     starts.any(|(start, part)| {
@@ -56,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_root_is_found_as_a_word() {
+    fn old_root_is_found_as_a_word() {
         for (value, found) in [
             (&b"by-dev-rootcoord-dml_0"[..], true),
             (b"\x0aby-dev/meta\x12", true),
@@ -65,12 +66,12 @@ mod tests {
             (b"nearby-dev/x", false),
             (b"", false),
         ] {
-            assert_eq!(names(value, b"by-dev"), found, "{value:?}");
+            assert_eq!(contains_word(value, b"by-dev"), found, "{value:?}");
         }
     }
 
     #[test]
-    fn only_a_move_has_an_old_root() {
+    fn old_root_exists_only_for_a_move() {
         let root = |from, to, path| Some(OldRootSearch::new(from, to, path)?.0.root);
         assert_eq!(
             root("by-dev/meta", "x/meta", "x").as_deref(),

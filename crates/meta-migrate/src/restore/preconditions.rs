@@ -1,4 +1,4 @@
-//! Preconditions of a rollback, apart from what would be lost.
+//! Preconditions of a rollback or restore, other than losses.
 
 use crate::journal::Phase;
 use meta_backup::{Backup, Coverage};
@@ -14,8 +14,9 @@ use crate::error::EngineErrorKind;
 use crate::journal_store::JournalStore;
 
 impl<S: Store> Run<'_, S> {
-    /// What an unfinished migration staged has to go along with its journal: nothing else tells what it is,
-    /// and with it there neither 2.2 nor a new migration finds a layout that it knows.
+    /// Rejects a restore that would keep the staged keys of an unfinished migration: without the
+    /// journal, they cannot be identified, and with them neither 2.2 nor a new migration recognizes
+    /// the layout.
     pub(super) fn check_staged(
         &self,
         backup: &Backup,
@@ -34,7 +35,7 @@ impl<S: Store> Run<'_, S> {
         Err(EngineErrorKind::StagedWouldStay { why })
     }
 
-    /// A backup from which an unknown part is missing says nothing of the keys that it does not hold.
+    /// Rejects the deletion of keys that are not in a backup with missing entries.
     pub(super) fn check_missing(&self, backup: &Backup) -> Result<(), EngineErrorKind> {
         if *backup.coverage() != Coverage::Entries || self.options.keep_extra {
             return Ok(());
@@ -46,22 +47,22 @@ impl<S: Store> Run<'_, S> {
         )))
     }
 
-    /// The families to restore: those of an unfinished restore, which must be finished first, else those of the
-    /// options.
+    /// Returns the families to restore: those of an unfinished restore, which must be finished
+    /// first, or else those of the options.
     pub(super) fn families(
         &self,
         journal_store: &JournalStore,
     ) -> Result<Vec<Family>, EngineErrorKind> {
-        let asked = &self.options.families;
+        let requested = &self.options.families;
         if journal_store.phase() != Some(Phase::Restoring) {
-            return Ok(asked.clone());
+            return Ok(requested.clone());
         }
-        let begun = unfinished_families(journal_store)?;
+        let unfinished = unfinished_families(journal_store)?;
         let is_restore = self.options.command == RestoreCommand::Restore;
-        if begun == *asked || (is_restore && asked.is_empty()) {
-            return Ok(begun);
+        if unfinished == *requested || (is_restore && requested.is_empty()) {
+            return Ok(unfinished);
         }
-        let names: Vec<_> = begun.iter().map(|family| family.name()).collect();
+        let names: Vec<_> = unfinished.iter().map(|family| family.name()).collect();
         let what = match names[..] {
             [] => "all families".to_owned(),
             _ => names.join(", "),
@@ -71,8 +72,8 @@ impl<S: Store> Run<'_, S> {
         )))
     }
 
-    /// A backup restores only families that it holds, and not while a migration is unfinished, whose journal the
-    /// restore would replace.
+    /// Rejects families that the backup does not contain, and a restore of some families while a
+    /// migration, whose journal it would replace, is unfinished.
     pub(super) fn check_families(
         &self,
         backup: &Backup,
@@ -102,7 +103,7 @@ impl<S: Store> Run<'_, S> {
         }
     }
 
-    /// Whether a rollback may go back to this backup.
+    /// Checks that a rollback can use this backup.
     pub(super) fn check_backup(
         &self,
         backup: &Backup,
@@ -147,19 +148,19 @@ impl<S: Store> Run<'_, S> {
         Ok(())
     }
 
-    /// A rollback ends in the 2.1 layout. Where no journal tells what was written since, or that of a restore
-    /// of another backup, it may bring back what is missing, but deletes and overwrites only with
-    /// `--accept-loss`.
+    /// Checks the result of the comparison. A rollback must result in the 2.1 layout. Without a
+    /// journal that shows what was written since, or with that of a restore of another backup, keys
+    /// may be added, but only deleted or overwritten with `--accept-loss`.
     pub(super) fn check_gap(
         &self,
         diff: &Gap,
         backup: &BackupRef,
         journal_store: &JournalStore,
     ) -> Result<(), EngineErrorKind> {
-        let begun = journal_store
+        let unfinished = journal_store
             .journal()
             .filter(|journal| journal.phase == Phase::Restoring);
-        let recorded = begun.and_then(|journal| journal.backup.as_ref());
+        let recorded = unfinished.and_then(|journal| journal.backup.as_ref());
         let resumes = recorded.is_some_and(|recorded| recorded.digest == backup.digest);
         if resumes && !self.options.accept_loss {
             diff.check_newer(journal_store)?;
@@ -175,7 +176,8 @@ impl<S: Store> Run<'_, S> {
             None if is_rollback => Some("no migration is recorded here"),
             Some(_) | None => None,
         };
-        // A repair starts from the 2.2 layout, and so does a migration that carries over what 2.1 wrote after another.
+        // A repair starts with the 2.2 layout, as does a migration that carries over writes of 2.1
+        // after another migration.
         let saved = journal_store
             .journal()
             .and_then(|journal| journal.backup.as_ref());

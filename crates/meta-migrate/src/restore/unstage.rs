@@ -1,8 +1,9 @@
-//! Unstaging: rolling back a migration that was not committed. 2.1 is intact then, and the staged keys go.
+//! Unstaging: rolls back a migration before its commit. The 2.1 metadata is intact, and the staged
+//! keys are deleted.
 //!
-//! What the journal says is checked first. The plan is made again from the 2.1 metadata, and its digest must
-//! be the recorded one; only keys that this plan stages are deleted. Anything else in the new families was
-//! written by another program and goes only with `--accept-loss`.
+//! First, the journal is checked: the plan is computed again from the 2.1 metadata, and its digest
+//! must be the recorded one. Only keys of this plan are deleted. Other keys in the new families
+//! were written by another program and are only deleted with `--accept-loss`.
 
 use std::sync::Arc;
 
@@ -34,20 +35,20 @@ use crate::throughput::staged::staged_entries;
 use crate::throughput::writer::{WriteStats, Writer};
 use crate::write::Write;
 
-/// What unstaging would delete.
+/// The keys that unstaging would delete.
 pub(super) struct Staged {
     deletes: Vec<KeyRange>,
     read_at: i64,
     pub(super) report: RestoreReport,
-    /// The digest of the plan as it is now, where it is not the recorded one.
+    /// The digest of the current plan, if it is not the recorded one.
     other_plan: Option<String>,
-    /// Keys that this migration did not stage.
+    /// Number of keys that this migration did not stage.
     others: u64,
     examples: Vec<String>,
 }
 
 impl Staged {
-    /// Fails when something would be deleted that the recorded plan does not make again.
+    /// Fails if keys would be deleted that are not in the recorded plan.
     pub(super) fn check(&self, journal_store: &JournalStore) -> Result<(), EngineErrorKind> {
         let recorded = journal_store
             .journal()
@@ -68,8 +69,8 @@ impl Staged {
     }
 }
 
-/// Makes the plan again and compares the staged keys with it; the keys that would go are reported, so many of each
-/// family.
+/// Computes the plan again and compares the staged keys with it; reports the deleted keys, at most
+/// `reported` per family.
 pub(super) async fn look<S: Store>(
     store: &S,
     ctx: RunContext<'_>,
@@ -110,7 +111,7 @@ async fn look_once<S: Store>(
         (DeleteRanges::default(), 0, 0, Vec::new());
     let mut ranges = ranges.into_iter().peekable();
     compare(staged_entries(migration), actual, ctx, |diff| {
-        // No deletion may reach over what is between two families.
+        // No deletion may contain keys between two families.
         while ranges
             .next_if(|range| !range.contains(diff.key()))
             .is_some()
@@ -141,7 +142,7 @@ async fn look_once<S: Store>(
         Ok(())
     })
     .await?;
-    // Where nothing is staged, it does not matter which plan it was of: a repair with a backup cannot be planned again.
+    // If nothing is staged, the plan is irrelevant: a repair with a backup cannot be planned again.
     let other_plan = (keys > 0 && now != journal.plan_digest).then_some(now);
     Ok(Staged {
         deletes: runs.into_ranges(),
@@ -159,7 +160,8 @@ async fn look_once<S: Store>(
     })
 }
 
-/// The plan for the 2.1 metadata without what was staged, and the revision at which it was read.
+/// Computes the plan for the 2.1 metadata without the staged keys; returns it and the revision at
+/// which the metadata was read.
 async fn plan_again<S: Store>(
     store: &S,
     ctx: RunContext<'_>,
@@ -170,7 +172,7 @@ async fn plan_again<S: Store>(
     Ok((Arc::new(reading.migration), reading.read_revision.revision))
 }
 
-/// Deletes what was staged, then the journal.
+/// Deletes the staged keys, then the journal.
 pub(super) async fn unstage<S: Store>(
     store: &S,
     ctx: RunContext<'_>,
@@ -178,7 +180,8 @@ pub(super) async fn unstage<S: Store>(
     journal_store: &mut JournalStore,
     staged: Staged,
 ) -> Result<RestoreReport, EngineErrorKind> {
-    // From `staged` a run would go straight to its last check; what is half deleted is `staging`.
+    // With partly deleted keys the phase is `staging`, not `staged`, which means that all keys are
+    // staged.
     record_staging(store, ctx, fence, journal_store).await?;
     let limits = ctx.limits.for_deletes(WriteStats::default());
     ctx.observer
@@ -190,7 +193,8 @@ pub(super) async fn unstage<S: Store>(
     let written = writer.read_at(staged.read_at).write_all(deletes).await;
     ctx.observer.phase_finished();
     written?;
-    // Recorded once more behind all of it: what compares this record shows that nothing of it was lost.
+    // Recorded again after all writes: a comparison with this record proves that none of them was
+    // lost.
     record_staging(store, ctx, fence, journal_store).await?;
     let filter = journal_store.source_filter(ctx.root);
     expect_gone(store, ctx, &filter, staged.read_at).await?;
@@ -230,7 +234,7 @@ async fn record_staging<S: Store>(
         .map(|_| ())
 }
 
-/// Nothing that was staged is left.
+/// Checks that no staged key is left.
 async fn expect_gone<S: Store>(
     store: &S,
     ctx: RunContext<'_>,
@@ -252,8 +256,8 @@ async fn expect_gone<S: Store>(
     Ok(())
 }
 
-/// Compares the 2.1 metadata with the backup that the journal names. Without one, the digest of the plan has
-/// shown what there is to show.
+/// Compares the 2.1 metadata with the backup in the journal. Without a backup, the digest of the
+/// plan was the only check.
 async fn matches_backup<S: Store>(
     store: &S,
     ctx: RunContext<'_>,

@@ -1,36 +1,36 @@
-//! Which stretches of etcd a restore writes to.
+//! The ranges of etcd that a restore writes to.
 
 use milvus_meta::keys::{KeyRange, successor};
 
-/// So many keys that stay may be between two that are put without ending a range: reading them along
-/// costs less than another request.
+/// Maximum number of other keys between two puts in a range: reading them costs less than another
+/// request.
 const KEYS_BETWEEN: usize = 1000;
 
-/// Collects the keys to put, in ascending order, into few ranges. What is outside of them is not
-/// written to.
+/// Collects the keys to put, in ascending order, into few ranges. Nothing is written outside of
+/// them.
 #[derive(Debug, Default)]
 pub(super) struct WriteRanges {
     ranges: Vec<KeyRange>,
-    stayed: usize,
+    others: usize,
 }
 
 impl WriteRanges {
-    /// The next key is put.
+    /// Adds the next key, which is put.
     pub(super) fn put(&mut self, key: &[u8]) {
         let end = successor(key);
         match self.ranges.last_mut() {
-            Some(range) if self.stayed <= KEYS_BETWEEN => range.end = end,
+            Some(range) if self.others <= KEYS_BETWEEN => range.end = end,
             _ => self.ranges.push(KeyRange::new(key, end)),
         }
-        self.stayed = 0;
+        self.others = 0;
     }
 
-    /// The next key is not put.
+    /// Skips the next key, which is not put.
     pub(super) fn other(&mut self) {
-        self.stayed += 1;
+        self.others += 1;
     }
 
-    /// The ranges, ascending and apart from each other.
+    /// Returns the ranges, which are ascending and disjoint.
     pub(super) fn into_ranges(self) -> Vec<KeyRange> {
         self.ranges
     }
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_key_that_is_put_lies_in_a_range_and_long_stretches_of_others_do_not() {
+    fn write_ranges_contain_all_puts_and_few_other_keys() {
         let mut touched = WriteRanges::default();
         let keys: Vec<String> = (0..10_000).map(|number| format!("k/{number:05}")).collect();
         let is_put = |index: usize| index.is_multiple_of(7) && !(3_000..6_000).contains(&index);
