@@ -96,7 +96,6 @@ pub async fn migrate<S: Store>(
     if !options.target_version.has_2_2_layout() {
         return Ok(nothing_to_do(started));
     }
-    let before = |failure| Box::new(EngineError::before_writing(failure));
     let stop = &environment.stop;
     let entered = tokio::select! {
         biased;
@@ -105,41 +104,11 @@ pub async fn migrate<S: Store>(
     };
     let fence = match entered {
         Ok(fence) => fence,
-        Err(failure) => {
-            // Milvus may run on metadata that is already migrated: nothing has to be written.
-            let is_migration = options.task == Task::Migration;
-            let refused = if is_migration && matches!(failure, EngineErrorKind::Sessions(_)) {
-                match already_migrated(store, options, environment).await {
-                    Ok(true) => return Ok(already(None, started)),
-                    Err(
-                        incomplete @ (EngineErrorKind::Findings(_) | EngineErrorKind::Locked(_)),
-                    ) => incomplete,
-                    Ok(false) | Err(_) => failure,
-                }
-            } else {
-                failure
-            };
-            let is_refused = matches!(
-                refused,
-                EngineErrorKind::Sessions(_) | EngineErrorKind::Locked(_)
-            );
-            let mut refused = before(refused);
-            if is_refused
-                && let Ok(journal_store) =
-                    JournalStore::load(store, &options.root, &options.limits).await
-            {
-                refused.phase = journal_store.phase();
-                refused.backup = journal_store
-                    .journal()
-                    .and_then(|journal| journal.backup.clone());
-            }
-            return Err(*refused);
-        }
+        Err(failure) => return not_entered(store, options, environment, failure, started).await,
     };
-    let mut run = match Run::new(store, options, environment, fence, started).await {
-        Ok(run) => run,
-        Err(failure) => return Err(*before(failure)),
-    };
+    let mut run = Run::new(store, options, environment, fence, started)
+        .await
+        .map_err(EngineError::before_writing)?;
     let outcome = tokio::select! {
         biased;
         outcome = run.carry_out() => outcome,
@@ -155,6 +124,39 @@ pub async fn migrate<S: Store>(
     };
     run.fence.release().await;
     outcome
+}
+
+/// Returns the result of a run that did not get the lock: metadata that is already migrated needs no
+/// run, even if Milvus uses it; otherwise the error, with the recorded phase and backup.
+async fn not_entered<S: Store>(
+    store: &S,
+    options: &MigrateOptions,
+    environment: &Environment,
+    mut failure: EngineErrorKind,
+    started: Instant,
+) -> Result<MigrateReport, EngineError> {
+    if options.task == Task::Migration && matches!(failure, EngineErrorKind::Sessions(_)) {
+        match already_migrated(store, options, environment).await {
+            Ok(true) => return Ok(already(None, started)),
+            Err(incomplete @ (EngineErrorKind::Findings(_) | EngineErrorKind::Locked(_))) => {
+                failure = incomplete;
+            }
+            Ok(false) | Err(_) => {}
+        }
+    }
+    let is_rejected = matches!(
+        failure,
+        EngineErrorKind::Sessions(_) | EngineErrorKind::Locked(_)
+    );
+    let mut error = EngineError::before_writing(failure);
+    if is_rejected
+        && let Ok(journal_store) = JournalStore::load(store, &options.root, &options.limits).await
+    {
+        error.phase = journal_store.phase();
+        let journal = journal_store.journal();
+        error.backup = journal.and_then(|journal| journal.backup.clone());
+    }
+    Err(error)
 }
 
 /// Waits for components and other runs, then takes the lock.

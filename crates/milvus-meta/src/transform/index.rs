@@ -147,7 +147,7 @@ impl Definitions {
                 if !self.records.contains_key(&ids) && ctx.kept.contains(&ids) {
                     continue;
                 }
-                if let Some(written) = self.one(ids, place, findings) {
+                if let Some(written) = self.convert_one(ids, place, findings) {
                     if !written.index.deleted {
                         live_names.insert(*index, (*field, written.name.clone()));
                     }
@@ -177,7 +177,8 @@ impl Definitions {
         indexes
     }
 
-    fn one(
+    /// Converts an index of a collection; `None` and a finding if that is impossible.
+    fn convert_one(
         &self,
         (collection, index): (CollectionId, IndexId),
         place: Place<'_>,
@@ -200,26 +201,12 @@ impl Definitions {
             findings.broken("index-field-missing", key, &what, LEFT_OUT);
             return None;
         };
-        let flattened = match index_params::flatten(&definition.params) {
-            Ok(flattened) => flattened,
-            Err(error) => {
-                let what = format!("{title}: cannot read the index parameters: {error}");
-                findings.broken("bad-index-params", key, &what, LEFT_OUT);
-                return None;
-            }
-        };
-        for name in &flattened.nulls {
-            findings.notice(
-                "null-index-param",
-                key,
-                format!("{title}: the parameter {name:?} is null and is left out"),
-            );
-        }
+        let params = flatten(key, &title, definition, findings)?;
         let name = match definition.name.as_str() {
             DEFAULT_NAME => format!("{DEFAULT_NAME}_{}", place.field),
             name => name.to_owned(),
         };
-        let built = Built::new(schema.data_type, &flattened.params);
+        let built = Built::new(schema.data_type, &params);
         let support = built.support(place.target);
         if !definition.deleted {
             if name != definition.name {
@@ -232,7 +219,7 @@ impl Definitions {
             &schema.type_params,
             definition,
             name.clone(),
-            &flattened.params,
+            &params,
             &user_params(definition, schema, place.target),
         );
         let index = Index {
@@ -248,6 +235,28 @@ impl Definitions {
             value,
         })
     }
+}
+
+/// Returns the flattened parameters of an index; `None` and a finding if they cannot be read.
+fn flatten(
+    key: &[u8],
+    title: &str,
+    definition: &IndexDefinition,
+    findings: &mut Findings,
+) -> Option<BTreeMap<String, String>> {
+    let flattened = match index_params::flatten(&definition.params) {
+        Ok(flattened) => flattened,
+        Err(error) => {
+            let what = format!("{title}: cannot read the index parameters: {error}");
+            findings.broken("bad-index-params", key, &what, LEFT_OUT);
+            return None;
+        }
+    };
+    for name in &flattened.nulls {
+        let message = format!("{title}: the parameter {name:?} is null and is left out");
+        findings.notice("null-index-param", key, message);
+    }
+    Some(flattened.params)
 }
 
 /// T19: returns the parameters as given by the user. 2.3 compares them when a client creates the
