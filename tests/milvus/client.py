@@ -18,20 +18,20 @@ from pymilvus.grpc_gen import milvus_pb2 as messages
 
 DIM = 16
 BITS = 64
-# 2.1.0 builds an index from 1,024 rows on, per segment.
+# 2.1.0 builds indexes for segments of 1,024 rows or more.
 INDEXED = 1300
 SMALL = 300
-# More rows than the data node of 2.1.0 buffers in these tests.
+# More rows than the data node of 2.1.0 buffers with the settings of these tests.
 MANY = 2000
 # On a busy machine a release may take minutes to load what 2.1 had loaded.
 DEADLINE = 240
-# Thorough enough that an answer does not depend on whether a segment's index is built already.
+# Large enough that results do not depend on whether the index of a segment is built already.
 SEARCH_PARAMS = {"nprobe": 16, "ef": 1000}
 HITS = 10
 
 
 def until(what, check, deadline=DEADLINE):
-    """Returns the first true answer of `check`; an exception counts as no answer yet."""
+    """Returns the first true result of `check`; exceptions are retried."""
     end = time.monotonic() + deadline
     while True:
         try:
@@ -45,7 +45,7 @@ def until(what, check, deadline=DEADLINE):
         time.sleep(0.2)
 
 
-# Data. Each collection has its own seed, so the rows do not depend on the order.
+# Data. Each collection has its own seed, so its rows do not depend on the order of creation.
 
 
 def floats(name, count):
@@ -59,7 +59,7 @@ def bits(name, count):
     return [row.tobytes() for row in rows]
 
 
-# 2.1.0: everything that a migration carries.
+# 2.1.0: all kinds of objects that a migration carries over.
 
 
 def create(name, fields, *, shards=1, auto_id=False, description=""):
@@ -132,7 +132,7 @@ def codes():
 
 
 def archive():
-    """Not loaded: 2.1.0 finds rows of dropped partitions, so its answers cannot be compared."""
+    """Not loaded: 2.1.0 returns rows of dropped partitions, so its results cannot be compared."""
     collection = create("archive", [FieldSchema("year", DataType.INT64), vector()])
     collection.create_partition("gone")
     first = 0
@@ -159,7 +159,7 @@ def binaries():
 
 
 def measures():
-    """Scalar indexes on each type that has them; those of 2.1.0 on small types crash later releases."""
+    """Scalar indexes on each supported type; those of 2.1.0 on small types crash later releases."""
     types = [
         ("tiny", DataType.INT8, np.int8, 100),
         ("short", DataType.INT16, np.int16, 1000),
@@ -180,7 +180,7 @@ def measures():
 
 
 def compacted():
-    """Segments that 2.1.0 compacted have binlogs without row counts."""
+    """Segments compacted by 2.1.0, whose binlogs have no row counts."""
     collection = create("compacted", [vector()])
     for part in range(3):
         first = part * 600
@@ -197,7 +197,7 @@ def compacted():
 def small_ones():
     growing = create("growing", [vector()])
     index(growing, "v", "HNSW", "L2", M=8, efConstruction=64)
-    # The segment is growing, but has binlogs. The last rows are in the queue only.
+    # The segment is growing, but has binlogs. The last rows are only in the queue.
     for first, count in ((0, MANY), (MANY, SMALL)):
         growing.insert([list(range(first, first + count)), floats(f"growing {first}", count)])
     growing.load()
@@ -236,7 +236,7 @@ def index_is_built(collection, field):
     return stub().GetIndexState(request).state == 3
 
 
-# What a client sees.
+# The results that a client sees.
 
 
 def handler():
@@ -259,7 +259,7 @@ def pairs(items):
 def describe_index(item, scalar):
     params = pairs(item.params)
     shown = {"field": item.field_name, "name": item.index_name}
-    # Some releases show the type of a scalar index, which nobody gave, and some do not.
+    # Only some releases show the type of a scalar index that was created without one.
     if not scalar:
         shown["type"], shown["metric"] = params["index_type"], params["metric_type"]
         shown["params"] = json.loads(params.get("params", "{}"))
@@ -267,7 +267,7 @@ def describe_index(item, scalar):
 
 
 def loaded(collection=None):
-    """The loaded collections, or the loaded partitions of one."""
+    """Returns the loaded collections, or the loaded partitions of one."""
     if collection is None:
         response = stub().ShowCollections(messages.ShowCollectionsRequest(type=1))
         names = response.collection_names
@@ -305,7 +305,7 @@ def describe_collection(name):
 
 
 def ask(name, partitions):
-    """Queries and searches, with all rows that were inserted before."""
+    """Runs queries and searches on all rows inserted before."""
     collection = Collection(name)
     scalars = [field.name for field in collection.schema.fields if field.dtype < 100]
     common = {"consistency_level": "Strong", "timeout": 20}
@@ -326,7 +326,8 @@ def ask(name, partitions):
 
 
 def comparable(hits):
-    """Distances and ids. Rows at the same distance have no order, so those at the last distance may be others."""
+    """Returns distances and ids. Rows with equal distances have no order, so hits at the last
+    distance, which may be incomplete, are left out."""
     hits = sorted((round(hit.distance, 3), hit.id) for hit in hits)
     if len(hits) == HITS:
         hits = [hit for hit in hits if hit[0] != hits[-1][0]]
@@ -345,7 +346,7 @@ def describe():
     return seen
 
 
-# A later release works on.
+# Changes on a later release.
 
 
 def work(release):
@@ -361,14 +362,14 @@ def work(release):
     index(bare, "v", "IVF_FLAT", "L2", nlist=4)
     bare.load()
     Collection("bits").release()
-    # Creating an index again with the same name and parameters is accepted. 2.2.4 asks for a released collection.
+    # Creating an index again with the same name and parameters is accepted. 2.2.4 requires a released collection.
     archive = Collection("archive")
     index(archive, "v", "IVF_FLAT", "L2", nlist=16, index_name=index_of("archive", "v").index_name)
     index(archive, "year", None, None, index_name="by_year")
     archive.load()
     if release_number(release) < (2, 3):
         rebuild()
-    # An alteration of a segment that 2.1 compacted.
+    # Alters a segment that 2.1 compacted.
     many = Collection("compacted")
     many.insert([list(range(5_000, 5_000 + SMALL)), floats("compacted later", SMALL)])
     flush("compacted")
@@ -384,7 +385,7 @@ def work(release):
 
 
 def add():
-    """Makes a collection."""
+    """Creates a collection."""
     fresh = create("fresh", [vector()], description="made later")
     fresh.insert([list(range(INDEXED)), floats("fresh", INDEXED)])
     flush("fresh")
@@ -394,13 +395,13 @@ def add():
 
 
 def rename():
-    """Alters the record of a collection. Its row is flushed before, so that it is counted."""
+    """Alters the record of a collection. Its row is flushed first, so that it is counted."""
     flush_all("draft", 1)
     utility.rename_collection("draft", "final")
 
 
 def fields(name):
-    """Prints how many fields a collection has."""
+    """Prints the number of fields of a collection."""
     answer = stub().DescribeCollection(messages.DescribeCollectionRequest(collection_name=name))
     print(len(answer.schema.fields))
 
@@ -410,7 +411,7 @@ def release_number(release):
 
 
 def rebuild():
-    """Creates indexes again whose segment indexes were left out: 2.2 does not build these by itself."""
+    """Recreates indexes whose segment indexes were skipped: 2.2 does not build these by itself."""
     for name in ("measures", "fingerprints"):
         collection = Collection(name)
         collection.release()
@@ -425,13 +426,13 @@ def rebuild():
 
 
 def seal():
-    """Inserts into a growing segment of 2.1 and has it sealed, without waiting until it is flushed."""
+    """Inserts into a growing segment of 2.1 and seals it, without waiting for the flush."""
     Collection("growing").insert([list(range(5_000, 5_000 + SMALL)), floats("grown later", SMALL)])
     stub().Flush(messages.FlushRequest(collection_names=["growing"]))
 
 
 def compact():
-    """Deletes rows of old collections, many of one and few of another, and compacts them."""
+    """Deletes many rows of one old collection and few of another, and compacts both."""
     for name, step in (("archive", 2), ("bits", 100)):
         collection = Collection(name)
         collection.load()
@@ -443,9 +444,9 @@ def compact():
 
 def main():
     port, command, *arguments = sys.argv[1:]
-    # The client logs each refused request, but a server that has just started refuses many.
+    # The client logs each rejected request, but a server that has just started rejects many.
     logging.disable(logging.CRITICAL)
-    # A server on a busy machine is healthy before it accepts connections.
+    # On a busy machine a server reports healthy before it accepts connections.
     until("a connection", lambda: connections.connect(host="127.0.0.1", port=port) or True)
     if command == "describe":
         print(json.dumps(describe(), sort_keys=True))

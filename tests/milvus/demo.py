@@ -61,7 +61,7 @@ def start_etcd(folder):
 
 
 class Milvus:
-    """A server on a folder; both releases find each other's files and queue there."""
+    """A server with its data in a folder; both releases share its files and queue."""
 
     def __init__(self, release, folder, endpoint):
         self.release = release
