@@ -23,44 +23,30 @@ mod segments;
 mod unstaging;
 
 use bytes::Bytes;
-use meta_backup::{Backup, WriteOptions};
+use meta_backup::Backup;
 use meta_migrate::{
-    BackupOptions, BackupTarget, Environment, Limits, MigrateOptions, RestoreCommand,
-    RestoreOptions, VerifyOptions, Waits, backup, migrate, restore, verify,
+    BackupOptions, Environment, Limits, MigrateOptions, RestoreCommand, RestoreOptions,
+    VerifyOptions, Waits, backup, migrate, restore, verify,
 };
 use meta_report::{MigrateOutcome, RestoreOutcome};
 use meta_testing::memory::MemoryStore;
 use milvus_meta::entry::Entry;
 use milvus_meta::keys::MetaRoot;
-use milvus_meta::transform::{CollectionForm, OnBrokenRecord, SegmentForm, Task};
+use milvus_meta::transform::CollectionForm;
 
 use crate::support::dump::read_dump;
 use crate::support::migration::is_history;
+use crate::support::options;
 
 fn root() -> MetaRoot {
     MetaRoot::new("by-dev", "meta", "kv").unwrap()
 }
 
-fn options(form: CollectionForm, backup: &Path) -> MigrateOptions {
+fn migrate_options(form: CollectionForm, backup: &Path) -> MigrateOptions {
     MigrateOptions {
-        root: root(),
         source_version: Some("2.1.4".parse().unwrap()),
         target_version: "2.2.16".parse().unwrap(),
-        form,
-        task: Task::Migration,
-        segment_form: SegmentForm::Auto,
-        on_broken_record: OnBrokenRecord::Fail,
-        schemas: None,
-        approved_plan: None,
-        backup: Some(BackupTarget {
-            path: backup.to_owned(),
-            options: WriteOptions::default(),
-            source_version: None,
-            allow_ephemeral: true,
-            stream: None,
-        }),
-        waits: Waits::default(),
-        limits: Limits::default(),
+        ..options::migrate(root(), form, backup.to_owned())
     }
 }
 
@@ -82,7 +68,7 @@ async fn migrate_verify_and_roll_back_restore_every_byte() {
         let store = MemoryStore::with_entries(&read_dump("dropped/in.jsonl"));
         let before = plain(&store.dump());
         let environment = Environment::silent();
-        let report = migrate(&store, &options(form, &backup), &environment)
+        let report = migrate(&store, &migrate_options(form, &backup), &environment)
             .await
             .unwrap();
         assert_eq!(report.outcome, MigrateOutcome::Migrated);
@@ -90,40 +76,21 @@ async fn migrate_verify_and_roll_back_restore_every_byte() {
         let verified = verify(
             &store,
             &VerifyOptions {
-                root: root(),
                 backup: Some(backup.clone()),
-                options: None,
-                target: None,
-                limits: Limits::default(),
+                ..options::verify(root())
             },
             &environment,
         )
         .await
         .unwrap();
         assert!(verified.ok, "{verified:?}");
-        let again = migrate(&store, &options(form, &backup), &environment)
+        let again = migrate(&store, &migrate_options(form, &backup), &environment)
             .await
             .unwrap();
         assert_eq!(again.outcome, MigrateOutcome::AlreadyMigrated);
-        let back = restore(
-            &store,
-            &RestoreOptions {
-                root: root(),
-                command: RestoreCommand::Rollback,
-                expects_2_1: false,
-                backup: None,
-                moved_from: None,
-                families: Vec::new(),
-                keep_extra: false,
-                accept_loss: false,
-                dry_run: false,
-                waits: Waits::default(),
-                limits: Limits::default(),
-            },
-            &environment,
-        )
-        .await
-        .unwrap();
+        let back = restore(&store, &options::rollback(root()), &environment)
+            .await
+            .unwrap();
         assert_eq!(back.outcome, RestoreOutcome::Restored);
         assert_eq!(plain(&store.dump()), before, "{form}");
     }
@@ -132,13 +99,7 @@ async fn migrate_verify_and_roll_back_restore_every_byte() {
 async fn saved(store: &MemoryStore, path: &Path) -> Vec<(Bytes, Bytes)> {
     let options = BackupOptions {
         root: root(),
-        target: BackupTarget {
-            path: path.to_owned(),
-            options: WriteOptions::default(),
-            source_version: None,
-            allow_ephemeral: true,
-            stream: None,
-        },
+        target: options::backup_target(path.to_owned()),
         refuse_sessions: false,
         waits: Waits::default(),
         limits: Limits::default(),
@@ -187,17 +148,10 @@ async fn d18_the_server_id_counter_never_decreases() {
         world.put(b"by-dev/meta/indexes/1", b"changed");
     });
     let options = RestoreOptions {
-        root: root(),
         command: RestoreCommand::Restore,
-        expects_2_1: false,
         backup: Some(path),
-        moved_from: None,
-        families: Vec::new(),
-        keep_extra: false,
         accept_loss: true,
-        dry_run: false,
-        waits: Waits::default(),
-        limits: Limits::default(),
+        ..options::rollback(root())
     };
     restore(&store, &options, &Environment::silent())
         .await

@@ -30,7 +30,7 @@ mod request_fault;
 mod schedule;
 
 use initial_states::Start;
-pub(crate) use initial_states::records;
+pub(crate) use initial_states::{kill_after, records};
 use instance::{Case, Image};
 use invariants::{
     Verdict, equal, guarded, journal_of, labelled, legal, metadata_of, phase, recorded, state_of,

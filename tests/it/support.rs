@@ -8,6 +8,7 @@ pub(crate) mod metadata;
 pub(crate) mod migration;
 pub(crate) mod milvus;
 pub(crate) mod official;
+pub(crate) mod options;
 pub(crate) mod oracle;
 pub(crate) mod process;
 pub(crate) mod proxy;

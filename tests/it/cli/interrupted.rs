@@ -4,17 +4,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use meta_backup::WriteOptions;
-use meta_migrate::{
-    BackupTarget, CancelSource, CancelToken, Environment, Limits, MigrateOptions, Observer, Signal,
-    Waits, migrate,
-};
-use milvus_meta::transform::{CollectionForm, OnBrokenRecord, SegmentForm, Task};
+use meta_migrate::{CancelSource, CancelToken, Environment, Observer, Signal, migrate};
+use milvus_meta::transform::CollectionForm;
 
 use super::instance::Instance;
 use super::tool::{Running, Tool, within};
 use crate::support::etcd::{Etcd, Settings};
 use crate::support::metadata::{Metadata, build, segment_index};
+use crate::support::options;
 
 /// Cancels the run as soon as the first keys of a phase were processed.
 struct EndsIn {
@@ -48,26 +45,8 @@ async fn end_in(it: &Instance, tool: &Tool, phase: &'static str) {
         }),
         ..Environment::silent()
     };
-    let options = MigrateOptions {
-        root: it.root.clone(),
-        source_version: None,
-        target_version: "2.2.16".parse().unwrap(),
-        form: CollectionForm::Database,
-        task: Task::Migration,
-        segment_form: SegmentForm::Auto,
-        on_broken_record: OnBrokenRecord::Fail,
-        schemas: None,
-        approved_plan: None,
-        backup: Some(BackupTarget {
-            path: tool.path().join("b.mmb"),
-            options: WriteOptions::default(),
-            source_version: None,
-            allow_ephemeral: true,
-            stream: None,
-        }),
-        waits: Waits::default(),
-        limits: Limits::default(),
-    };
+    let backup = tool.path().join("b.mmb");
+    let options = options::migrate(it.root.clone(), CollectionForm::Database, backup);
     migrate(&it.store, &options, &environment)
         .await
         .unwrap_err();

@@ -24,7 +24,7 @@ use crate::support::metadata::{
     target_of,
 };
 use crate::support::official::{self, Order};
-use crate::support::oracle;
+use crate::support::{options, oracle};
 
 fn read(case: &str, file: &str) -> Image {
     let entries = golden::entries(&golden::load(case, file)).into_iter();
@@ -46,11 +46,9 @@ fn keys(image: &Image) -> oracle::Keys {
 
 fn verify_options(target: Option<&str>) -> VerifyOptions {
     VerifyOptions {
-        root: root(),
-        backup: None,
-        options: None,
         target: target.map(|target| target.parse().unwrap()),
         limits: limits(),
+        ..options::verify(root())
     }
 }
 
@@ -61,7 +59,7 @@ async fn verified(instance: &Instance, target: Option<&str>) -> VerifyReport {
         .unwrap()
 }
 
-fn options(instance: &Instance, target: &str) -> MigrateOptions {
+fn migrate_options(instance: &Instance, target: &str) -> MigrateOptions {
     MigrateOptions {
         target_version: target.parse().unwrap(),
         ..instance.options()
@@ -155,12 +153,21 @@ async fn a_running_cluster_must_match_the_target() {
         .store
         .change(|world| world.put_leased(&key, b"{}", minute));
     let environment = Environment::silent();
-    let done = migrate(&instance.store, &options(&instance, "2.2.16"), &environment).await;
+    let done = migrate(
+        &instance.store,
+        &migrate_options(&instance, "2.2.16"),
+        &environment,
+    )
+    .await;
     assert_eq!(done.unwrap().outcome, MigrateOutcome::AlreadyMigrated);
     for target in ["2.3.22", "2.4.5"] {
-        let refused = migrate(&instance.store, &options(&instance, target), &environment)
-            .await
-            .unwrap_err();
+        let refused = migrate(
+            &instance.store,
+            &migrate_options(&instance, target),
+            &environment,
+        )
+        .await
+        .unwrap_err();
         assert!(
             matches!(&*refused.failure, EngineErrorKind::Findings(plan) if codes(&plan.findings) == ["embedded-form"]),
             "{refused:?}"

@@ -4,21 +4,20 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use meta_backup::WriteOptions;
 use meta_migrate::journal::{Journal, Phase};
 use meta_migrate::{
-    BackupTarget, EngineError, Environment, Limits, MigrateOptions, RestoreCommand, RestoreOptions,
-    Waits, migrate, restore,
+    EngineError, Environment, Limits, MigrateOptions, RestoreCommand, RestoreOptions, migrate,
+    restore,
 };
 use meta_report::{MigrateReport, RestoreReport};
-use meta_testing::memory::{Fault, MemoryStore};
+use meta_testing::memory::MemoryStore;
 use milvus_meta::entry::Entry;
-use milvus_meta::transform::{CollectionForm, OnBrokenRecord, SegmentForm, Task};
+use milvus_meta::transform::CollectionForm;
 
-use crate::simulation::records;
-use crate::support::metadata::{Metadata, root, target_of};
+use crate::simulation::kill_after;
+use crate::support::metadata::{Metadata, root};
 use crate::support::migration::is_history;
-use crate::support::oracle;
+use crate::support::{options, oracle};
 
 /// Keys relative to the meta root, with their values.
 pub(super) type Image = BTreeMap<String, Vec<u8>>;
@@ -48,43 +47,20 @@ impl Instance {
 
     pub(super) fn options(&self) -> MigrateOptions {
         MigrateOptions {
-            root: root(),
-            source_version: None,
-            target_version: target_of(self.form).parse().unwrap(),
-            form: self.form,
-            task: Task::Migration,
-            segment_form: SegmentForm::Auto,
-            on_broken_record: OnBrokenRecord::Fail,
-            schemas: None,
-            approved_plan: None,
-            backup: Some(BackupTarget {
-                path: self.backup(),
-                options: WriteOptions::default(),
-                source_version: None,
-                allow_ephemeral: true,
-                stream: None,
-            }),
-            waits: Waits::default(),
             limits: limits(),
+            ..options::migrate(root(), self.form, self.backup())
         }
     }
 
     pub(super) fn restore_options(&self, command: RestoreCommand) -> RestoreOptions {
         RestoreOptions {
-            root: root(),
             command,
-            expects_2_1: false,
             backup: match command {
                 RestoreCommand::Rollback => None,
                 RestoreCommand::Restore => Some(self.backup()),
             },
-            moved_from: None,
-            families: Vec::new(),
-            keep_extra: false,
-            accept_loss: false,
-            dry_run: false,
-            waits: Waits::default(),
             limits: limits(),
+            ..options::rollback(root())
         }
     }
 
@@ -151,22 +127,7 @@ impl Instance {
 
     /// Kills the process after it has written `phase` and `more` further transactions.
     pub(super) fn kill_after(&self, phase: Phase, more: u32) {
-        let mut left = None;
-        self.store.fault_when(move |request| {
-            let Some(txn) = request.txn else {
-                return Vec::new();
-            };
-            if records(txn) == Some(phase) {
-                left = Some(more);
-            } else if let Some(left) = &mut left {
-                *left -= 1;
-            }
-            if left == Some(0) {
-                vec![Fault::CrashAfter]
-            } else {
-                Vec::new()
-            }
-        });
+        kill_after(&self.store, phase, more);
     }
 
     /// Ends the lock of a killed process.

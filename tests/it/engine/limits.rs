@@ -56,44 +56,28 @@ async fn a_raised_alarm_is_found_before_any_write() {
 }
 
 #[tokio::test]
-async fn transactions_adapt_to_fewer_operations() {
+async fn transactions_adapt_to_low_server_limits() {
+    let fewer_operations = ServerLimits {
+        max_txn_ops: 8,
+        ..ServerLimits::default()
+    };
+    let smaller_requests = ServerLimits {
+        max_request_bytes: 2_500,
+        ..ServerLimits::default()
+    };
     for form in FORMS {
         let wanted = Instance::small(form);
         wanted.migrate().await.unwrap();
-        let instance = Instance::small(form);
-        instance.store.change(|world| {
-            world.set_limits(ServerLimits {
-                max_txn_ops: 8,
-                ..ServerLimits::default()
-            });
-        });
-        let mut options = instance.options();
-        options.limits.txn_ops_max = 100;
-        migrate(&instance.store, &options, &Environment::silent())
-            .await
-            .unwrap();
-        assert_eq!(instance.image(), wanted.image());
-    }
-}
-
-#[tokio::test]
-async fn transactions_adapt_to_smaller_requests() {
-    for form in FORMS {
-        let wanted = Instance::small(form);
-        wanted.migrate().await.unwrap();
-        let instance = Instance::small(form);
-        instance.store.change(|world| {
-            world.set_limits(ServerLimits {
-                max_request_bytes: 2_500,
-                ..ServerLimits::default()
-            });
-        });
-        let mut options = instance.options();
-        options.limits.txn_ops_max = 100;
-        migrate(&instance.store, &options, &Environment::silent())
-            .await
-            .unwrap();
-        assert_eq!(instance.image(), wanted.image());
+        for limits in [fewer_operations, smaller_requests] {
+            let instance = Instance::small(form);
+            instance.store.change(|world| world.set_limits(limits));
+            let mut options = instance.options();
+            options.limits.txn_ops_max = 100;
+            migrate(&instance.store, &options, &Environment::silent())
+                .await
+                .unwrap();
+            assert_eq!(instance.image(), wanted.image());
+        }
     }
 }
 

@@ -20,6 +20,7 @@ use crate::rules::FORMS;
 use crate::simulation::records;
 use crate::support::metadata::{Metadata, root, segment_index, target_of};
 use crate::support::migration::watched;
+use crate::support::options;
 
 /// Metadata with a segment index whose build record is missing.
 fn broken() -> Metadata {
@@ -156,11 +157,8 @@ async fn an_empty_root_path_lists_existing_roots() {
     let checked = verify(
         &instance.store,
         &VerifyOptions {
-            root: root(),
-            backup: None,
-            options: None,
-            target: None,
             limits: limits(),
+            ..options::verify(root())
         },
         &environment,
     )

@@ -9,6 +9,7 @@ use milvus_meta::transform::{CollectionForm, SegmentForm};
 use super::instance::{Image, Instance, limits};
 use crate::rules::FORMS;
 use crate::support::metadata::{Metadata, logs, root, segment_with_logs};
+use crate::support::options;
 
 const RECORD: &str = "datacoord-meta/s/1/10/51";
 /// Log keys that a 2.2 release left.
@@ -145,11 +146,9 @@ async fn inline_form_is_recorded_and_kept_by_a_resumed_run() {
 
 fn against_backup(instance: &Instance) -> VerifyOptions {
     VerifyOptions {
-        target: None,
-        root: root(),
         backup: Some(instance.backup()),
-        options: None,
         limits: limits(),
+        ..options::verify(root())
     }
 }
 

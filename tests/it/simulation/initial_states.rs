@@ -32,6 +32,26 @@ pub(crate) fn records(txn: &Txn) -> Option<Phase> {
     phases.next()
 }
 
+/// Kills the process after it has written `phase` and `more` further transactions.
+pub(crate) fn kill_after(store: &MemoryStore, phase: Phase, more: u32) {
+    let mut left = None;
+    store.fault_when(move |request| {
+        let Some(txn) = request.txn else {
+            return Vec::new();
+        };
+        if records(txn) == Some(phase) {
+            left = Some(more);
+        } else if let Some(left) = &mut left {
+            *left -= 1;
+        }
+        if left == Some(0) {
+            vec![Fault::CrashAfter]
+        } else {
+            Vec::new()
+        }
+    });
+}
+
 /// All starting states of a case.
 pub(crate) async fn all(case: &Case, clock: &Clock) -> Vec<Start> {
     use Command::{Migrate, Rollback};
@@ -83,22 +103,7 @@ async fn killed(
     (phase, more): (Phase, u32),
 ) -> MemoryStore {
     let store = from.fork();
-    let mut left = None;
-    store.fault_when(move |request| {
-        let Some(txn) = request.txn else {
-            return Vec::new();
-        };
-        if records(txn) == Some(phase) {
-            left = Some(more);
-        } else if let Some(left) = &mut left {
-            *left -= 1;
-        }
-        if left == Some(0) {
-            vec![Fault::CrashAfter]
-        } else {
-            Vec::new()
-        }
-    });
+    kill_after(&store, phase, more);
     let environment = Environment::silent();
     let work = perform(case, &store, command, &environment);
     let outcome = clock.keep(|| store.requests(), work).await;

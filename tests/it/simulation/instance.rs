@@ -7,9 +7,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use meta_backup::{OutputFormat, WriteOptions};
-use meta_migrate::{
-    BackupTarget, Limits, MigrateOptions, RestoreCommand, RestoreOptions, VerifyOptions, Waits,
-};
+use meta_migrate::{BackupTarget, Limits, MigrateOptions, RestoreOptions, VerifyOptions};
 use milvus_meta::entry::Entry;
 use milvus_meta::proto::v2_1::common::KeyDataPair;
 use milvus_meta::proto::v2_1::etcd;
@@ -24,6 +22,7 @@ use crate::support::metadata::{
     self, CREATED, Metadata, alias, build, collection, definition, logs, segment_index,
     segment_with_logs, target_of,
 };
+use crate::support::options;
 
 /// Full keys with their values.
 pub(crate) type Image = BTreeMap<Bytes, Bytes>;
@@ -264,55 +263,34 @@ impl Case {
     }
 
     pub(crate) fn migrate_options(&self) -> MigrateOptions {
+        let path = self.folder.join("backup.mmb");
         MigrateOptions {
-            root: metadata::root(),
             source_version: Some("2.1.4".parse().unwrap()),
-            target_version: target_of(self.form).parse().unwrap(),
-            form: self.form,
             task: self.task,
-            segment_form: SegmentForm::Auto,
-            on_broken_record: OnBrokenRecord::Fail,
-            schemas: None,
-            approved_plan: None,
             backup: Some(BackupTarget {
-                path: self.folder.join("backup.mmb"),
                 options: WriteOptions {
                     level: 1,
                     threads: 1,
                     format: OutputFormat::Native,
                 },
-                source_version: None,
-                allow_ephemeral: true,
-                stream: None,
+                ..options::backup_target(path.clone())
             }),
-            waits: Waits::default(),
             limits: limits(),
+            ..options::migrate(metadata::root(), self.form, path)
         }
     }
 
     pub(crate) fn rollback_options(&self) -> RestoreOptions {
         RestoreOptions {
-            root: metadata::root(),
-            command: RestoreCommand::Rollback,
-            expects_2_1: false,
-            backup: None,
-            moved_from: None,
-            families: Vec::new(),
-            keep_extra: false,
-            accept_loss: false,
-            dry_run: false,
-            waits: Waits::default(),
             limits: limits(),
+            ..options::rollback(metadata::root())
         }
     }
 
     pub(crate) fn verify_options(&self) -> VerifyOptions {
         VerifyOptions {
-            root: metadata::root(),
-            backup: None,
-            options: None,
-            target: None,
             limits: limits(),
+            ..options::verify(metadata::root())
         }
     }
 }

@@ -6,11 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use meta_backup::WriteOptions;
 use meta_migrate::journal::Journal;
 use meta_migrate::{
-    BackupTarget, EngineError, Environment, Limits, MigrateOptions, RestoreCommand, RestoreOptions,
-    Waits, migrate, restore,
+    EngineError, Environment, Limits, MigrateOptions, RestoreOptions, Waits, migrate, restore,
 };
 use meta_report::{MigrateReport, RestoreReport};
 use meta_store::{Op, RangeRequest, Store, Txn};
@@ -20,6 +18,8 @@ use milvus_meta::transform::{CollectionForm, OnBrokenRecord, Options, SegmentFor
 
 use super::dump::read_dump;
 use super::etcd::own_root;
+use super::metadata::target_of;
+use super::options;
 
 /// Keys and values.
 pub(crate) type Image = BTreeMap<Bytes, Bytes>;
@@ -66,7 +66,7 @@ impl Case {
                 segment_form: SegmentForm::Auto,
                 on_broken_record: OnBrokenRecord::Fail,
                 schemas: None,
-                target: target(form).parse().unwrap(),
+                target: target_of(form).parse().unwrap(),
             },
         );
         entries.iter().for_each(|entry| source.push(entry));
@@ -96,7 +96,7 @@ impl Case {
 
     /// The release that reads the form.
     pub(crate) fn target(&self) -> &'static str {
-        target(self.form)
+        target_of(self.form)
     }
 
     /// Writes the metadata into a store.
@@ -171,24 +171,10 @@ impl Case {
 
     pub(crate) fn options(&self, backup: &Path) -> MigrateOptions {
         MigrateOptions {
-            root: self.root.clone(),
             source_version: Some("2.1.4".parse().unwrap()),
-            target_version: target(self.form).parse().unwrap(),
-            form: self.form,
-            task: Task::Migration,
-            segment_form: SegmentForm::Auto,
-            on_broken_record: OnBrokenRecord::Fail,
-            schemas: None,
-            approved_plan: None,
-            backup: Some(BackupTarget {
-                path: backup.to_owned(),
-                options: WriteOptions::default(),
-                source_version: None,
-                allow_ephemeral: true,
-                stream: None,
-            }),
             waits: waits(),
             limits: small_limits(),
+            ..options::migrate(self.root.clone(), self.form, backup.to_owned())
         }
     }
 
@@ -212,25 +198,10 @@ impl Case {
     /// The options of `rollback`.
     pub(crate) fn rollback_options(&self) -> RestoreOptions {
         RestoreOptions {
-            root: self.root.clone(),
-            command: RestoreCommand::Rollback,
-            expects_2_1: false,
-            backup: None,
-            moved_from: None,
-            families: Vec::new(),
-            keep_extra: false,
-            accept_loss: false,
-            dry_run: false,
             waits: waits(),
             limits: small_limits(),
+            ..options::rollback(self.root.clone())
         }
-    }
-}
-
-fn target(form: CollectionForm) -> &'static str {
-    match form {
-        CollectionForm::Split | CollectionForm::Embedded => "2.2.3",
-        CollectionForm::Database => "2.2.16",
     }
 }
 
