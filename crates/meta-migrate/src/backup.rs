@@ -1,5 +1,6 @@
-//! Backs up the meta root at one revision without writing to etcd, so that read-only users can do
-//! it and a full etcd can be saved.
+//! Backs up the meta root at one revision without writing to etcd.
+//!
+//! This works for read-only users and on a full etcd.
 
 use std::time::Duration;
 

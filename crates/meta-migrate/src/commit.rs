@@ -4,8 +4,9 @@ use meta_store::{Compare, Op};
 use milvus_meta::keys::{Family, KeyRange, MetaRoot};
 use milvus_meta::transform::{Migration, Task};
 
-/// Returns the comparisons that the small families, which determine the removals and rewrites, have
-/// not changed since the capture. They cover every range that the commit deletes.
+/// Returns the comparisons that the source of the commit has not changed since the capture: the
+/// small families that determine the removals and rewrites. They cover every range that the commit
+/// deletes.
 pub(super) fn source_compares(root: &MetaRoot, task: Task, revision: i64) -> Vec<Compare> {
     let span = |first: Family, last: Family| {
         let start = root.range_below(&first.prefix()).start;

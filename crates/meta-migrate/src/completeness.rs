@@ -83,8 +83,7 @@ pub(super) async fn survey<S: Store>(
     Ok(Survey { detector, checked })
 }
 
-/// Returns the errors that would remain after a repair, or after a migration of metadata in both
-/// layouts.
+/// Returns the errors that would remain after a repair, or after merging both layouts.
 pub(super) async fn result_findings<S: Store>(
     store: &S,
     ctx: RunContext<'_>,

@@ -12,8 +12,8 @@ use crate::error::{EngineError, EngineErrorKind};
 use crate::limits::Limits;
 use crate::throughput::pages::Pages;
 
-/// Reads ranges at one revision and passes every entry, including leased ones, to `visit` until it
-/// breaks. Returns the revision.
+/// Reads ranges at one revision and passes every entry to `visit` until it breaks, including leased
+/// entries. Returns the revision.
 ///
 /// # Errors
 /// [`EngineError`] if etcd cannot be read.

@@ -56,7 +56,7 @@ async fn check<S: Store>(
     })
 }
 
-/// Walks etcd folder by folder, breadth first, reading one key per folder and skipping the contents
+/// Searches etcd folder by folder, breadth first. Reads one key per folder and skips the contents
 /// of instances.
 async fn search<S: Store>(store: &S, limits: &Limits) -> Result<Instances, StoreError> {
     let mut search = Search {

@@ -234,9 +234,9 @@ impl Journal {
         })
     }
 
-    /// Returns why the journal's revisions are meaningless in the etcd cluster `cluster_id`, where
-    /// the journal was found at `mod_revision`; `None` if they are valid. A mirror or a restored
-    /// backup of etcd contains a journal with revisions of another etcd.
+    /// Returns why the journal's revisions are meaningless in this etcd cluster; `None` if they are
+    /// valid. `mod_revision` is the revision of the journal here. A mirror or a restored backup of
+    /// etcd contains a journal with revisions of another etcd.
     #[must_use]
     pub(crate) fn brought_from(&self, cluster_id: &str, mod_revision: i64) -> Option<String> {
         let are_known = !self.cluster_id.is_empty() && !cluster_id.is_empty();

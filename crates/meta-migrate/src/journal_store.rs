@@ -121,8 +121,8 @@ impl JournalStore {
         &self.cluster_id
     }
 
-    /// Fails if the journal was copied from another etcd, so that its revisions do not show what
-    /// was written since.
+    /// Fails if the journal was copied from another etcd. Its revisions then do not show later
+    /// writes.
     pub(super) fn check_revisions(&self) -> Result<(), EngineErrorKind> {
         let journal = self.journal.as_ref();
         let why = journal.and_then(|it| it.brought_from(&self.cluster_id, self.mod_revision));
@@ -174,8 +174,8 @@ impl JournalStore {
         self.in_doubt
     }
 
-    /// Writes the next state of the journal together with `ops`, if the fence, `compares` and the
-    /// journal's own revision hold. Returns the statistics.
+    /// Writes the next state of the journal together with `ops` and returns the statistics.
+    /// Requires the fence, `compares` and the journal's own revision to hold.
     pub(super) async fn advance<S: Store>(
         &mut self,
         store: &S,
@@ -339,8 +339,7 @@ pub(super) fn journal_options(journal: &Journal) -> Result<Options, EngineErrorK
     })
 }
 
-/// Returns the task that a journal records; an unknown kind is treated as a migration, which older
-/// versions wrote.
+/// Returns the task that a journal records. An unknown kind is a migration, as in older versions.
 pub(super) fn task_of(journal: &Journal) -> Task {
     Task::named(&journal.kind).unwrap_or_default()
 }

@@ -23,7 +23,7 @@ pub trait Observer: Send + Sync {
         let _ = message;
     }
 
-    /// Asks for confirmation before the first write of a migration; `false` ends the run with
+    /// Asks for confirmation before the first write of a migration. `false` ends the run with
     /// nothing changed. May block.
     fn confirm_migration(&self, plan: &PlanReport) -> bool {
         let _ = plan;
@@ -31,7 +31,7 @@ pub trait Observer: Send + Sync {
     }
 
     /// Asks for confirmation before the first write of a rollback or restore, with the counts of
-    /// its changes; `false` ends the run with nothing changed. May block.
+    /// its changes. `false` ends the run with nothing changed. May block.
     fn confirm_restore(&self, diff: &RestoreReport) -> bool {
         let _ = diff;
         true

@@ -58,7 +58,7 @@ impl QuotaCheck {
         }))
     }
 
-    /// Fails if there is too little space for the migration of a plan and a rollback after it; only
+    /// Fails if there is too little space for the migration of a plan and a rollback after it. Only
     /// a compaction frees deleted keys. Keys already `staged` are not counted again.
     pub(super) async fn check_migration(
         self,

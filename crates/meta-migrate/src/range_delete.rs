@@ -17,7 +17,7 @@ pub(super) struct Deletes {
     pub(super) revision: i64,
 }
 
-/// Reads the keys of the ranges and plans the deletion of those last written at revision `known` or
+/// Plans the deletion of the keys in the ranges that were last written at revision `known` or
 /// before.
 pub(super) async fn plan_deletes<S: Store>(
     store: &S,
@@ -50,8 +50,8 @@ pub(super) async fn plan_deletes<S: Store>(
     })
 }
 
-/// Splits ranges into pieces of at most `keys_max` keys while they are read for another purpose, so
-/// that they need not be read again for the deletion.
+/// Splits ranges into pieces of at most `keys_max` keys while they are read for another purpose.
+/// They need not be read again for the deletion.
 #[derive(Debug)]
 pub(super) struct RangeSplits {
     /// Ascending and disjoint.

@@ -37,8 +37,7 @@ pub(super) struct Reading {
     pub(super) transform_seconds: f64,
 }
 
-/// Reads and transforms the source; starts again at a newer revision if etcd compacts the one being
-/// read.
+/// Reads and transforms the source. Starts again if etcd compacts the revision being read.
 pub(super) async fn read_source<S: Store>(
     store: &S,
     ctx: RunContext<'_>,

@@ -149,8 +149,8 @@ pub(super) async fn verify_against<S: Store>(
     consistency(store, ctx, expectation.context, journal_store.journal()).await
 }
 
-/// Returns the options of the migration from the journal; without a journal, derives the forms from
-/// the keys.
+/// Returns the options of the migration from the journal. Without one, derives the forms from the
+/// keys.
 async fn options_of_run<S: Store>(
     store: &S,
     ctx: RunContext<'_>,

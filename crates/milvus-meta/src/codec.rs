@@ -1,5 +1,4 @@
-//! Reads 2.1 records, writes 2.2 records, patches records that keep their type, and describes any
-//! known record.
+//! Reads 2.1 records, writes 2.2 records, and patches or describes stored records.
 //!
 //! The caller checks for tombstones (three bytes that are not protobuf) first:
 //! [`keys::is_tombstone`](crate::keys::is_tombstone). A value that does not change is never decoded

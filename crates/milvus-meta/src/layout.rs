@@ -226,8 +226,8 @@ impl LayoutDetector {
         self.records.push(record);
     }
 
-    /// Returns the names of the collections whose record contains their partitions and fields, as
-    /// 2.1 writes them; `None` if there are none.
+    /// Returns the names of the collections in the form of 2.1: their record contains partitions
+    /// and fields. `None` if there are none.
     #[must_use]
     pub fn collections_of_2_1(&self) -> Option<String> {
         self.embedded.text("2.1")

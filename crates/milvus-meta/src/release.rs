@@ -49,9 +49,9 @@ impl Release {
         self.triple() >= (2, 2, 9)
     }
 
-    /// Returns whether the first start of the release removes fields and partitions from
-    /// collections in the embedded form: 2.3.18 and later of 2.3, 2.4.5 and everything later
-    /// (observed on 2.3.22, 2.4.5 and 2.4.24).
+    /// Returns whether the first start of the release empties collections in the embedded form. It
+    /// removes their fields and partitions in 2.3.18 and later of 2.3, in 2.4.5 and everything
+    /// later (observed on 2.3.22, 2.4.5 and 2.4.24).
     #[must_use]
     pub fn empties_embedded_collections(&self) -> bool {
         match (self.0.major, self.0.minor) {

@@ -161,8 +161,8 @@ impl<S: Store> Run<'_, S> {
         Ok(())
     }
 
-    /// Returns the rewrites that an interrupted run did not make, derived from the records, and the
-    /// revision at which these were read.
+    /// Returns the remaining rewrites of an interrupted run, derived from the records, and the
+    /// revision of the records.
     async fn remaining(&self) -> Result<(Remaining, i64), EngineErrorKind> {
         let root = &self.options.root;
         let journal = self

@@ -274,9 +274,8 @@ impl<S: Store> Run<'_, S> {
         Ok(collector)
     }
 
-    /// Reads the new families back, compares them with the plan, and checks that no source key
-    /// changed since the capture. The read-back during staging is sufficient if no other program
-    /// wrote since.
+    /// Compares the new families with the plan, and checks that no source key changed since the
+    /// capture. The read-back during staging is sufficient if no other program wrote since.
     pub(super) async fn check_staged(&mut self) -> Result<(), EngineErrorKind> {
         let started = Instant::now();
         let observer = &*self.environment.observer;

@@ -257,8 +257,7 @@ impl<S: Store> Restorer<'_, S> {
     }
 }
 
-/// Returns a closure that creates a put for each entry whose position is in one of the ascending
-/// ranges.
+/// Returns a closure that creates a put for each entry with a position in the ascending ranges.
 fn chosen(puts: Vec<Range<u64>>) -> impl FnMut(u64, Entry) -> Option<Write> {
     let mut runs = puts.into_iter();
     let mut run = runs.next();

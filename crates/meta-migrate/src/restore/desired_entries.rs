@@ -12,9 +12,9 @@ use super::old_root::OldRootSearch;
 use crate::error::EngineErrorKind;
 use crate::throughput::stream::feed;
 
-/// Opens a backup of this root, or with `moved_from` a backup of any root; if the file contains
-/// several instances, the one at that root. Its content is verified when it is first read, which is
-/// for the comparison with etcd, before anything is written.
+/// Opens a backup of this root, or with `moved_from` a backup of any root. If the file contains
+/// several instances, opens the one at that root. Its content is verified when it is first read,
+/// which is for the comparison with etcd, before anything is written.
 pub(super) async fn open(
     path: PathBuf,
     root: &MetaRoot,

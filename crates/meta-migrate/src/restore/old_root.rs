@@ -12,8 +12,8 @@ const KEYS_MAX: usize = 20;
 pub(super) struct OldRootSearch(OldRoot);
 
 impl OldRootSearch {
-    /// Creates a search for the root path of the meta root `from`, if its backup is restored to
-    /// another meta root `to` with the given root path.
+    /// Creates a search for the root path of `from`, if its backup is restored to another root
+    /// path. `from` and `to` are meta roots, and `root_path` is the root path of `to`.
     pub(super) fn new(from: &str, to: &str, root_path: &str) -> Option<Self> {
         let sub_path = to.strip_prefix(root_path).unwrap_or_default();
         let root = from.strip_suffix(sub_path).unwrap_or(from);

@@ -72,8 +72,8 @@ impl<S: Store> Run<'_, S> {
         )))
     }
 
-    /// Rejects families that the backup does not contain, and a restore of some families while a
-    /// migration, whose journal it would replace, is unfinished.
+    /// Rejects families that the backup does not contain. Also rejects a restore of some families
+    /// while a migration is unfinished, because it would replace the journal.
     pub(super) fn check_families(
         &self,
         backup: &Backup,

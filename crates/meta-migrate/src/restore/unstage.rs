@@ -69,7 +69,7 @@ impl Staged {
     }
 }
 
-/// Computes the plan again and compares the staged keys with it; reports the deleted keys, at most
+/// Computes the plan again and compares the staged keys with it. Reports the deleted keys, at most
 /// `reported` per family.
 pub(super) async fn look<S: Store>(
     store: &S,
@@ -160,7 +160,7 @@ async fn look_once<S: Store>(
     })
 }
 
-/// Computes the plan for the 2.1 metadata without the staged keys; returns it and the revision at
+/// Computes the plan for the 2.1 metadata without the staged keys. Returns it and the revision at
 /// which the metadata was read.
 async fn plan_again<S: Store>(
     store: &S,

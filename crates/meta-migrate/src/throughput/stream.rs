@@ -1,5 +1,6 @@
-//! Streams items from a blocking thread to async code in chunks, so that encoding and file reading
-//! continue while requests are in flight, and memory stays bounded.
+//! Streams items from a blocking thread to async code in chunks.
+//!
+//! Encoding and file reading continue while requests are in flight, and memory stays bounded.
 
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 

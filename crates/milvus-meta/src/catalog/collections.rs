@@ -258,8 +258,7 @@ impl Catalog {
     }
 }
 
-/// Returns whether Milvus reads fields and partitions from the record, which it does only if there
-/// are both.
+/// Returns whether Milvus reads fields and partitions from the record: only if it has both.
 fn is_embedded(info: &CollectionInfo) -> bool {
     let has_partitions = !info.partition_i_ds.is_empty()
         || !info.partition_names.is_empty()

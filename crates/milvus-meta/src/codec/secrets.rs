@@ -7,8 +7,7 @@ use crate::keys::Family;
 /// The replacement of secrets.
 const MASK: &str = "***";
 
-/// Masks the passwords of a described record, including bcrypt and SHA-256 hashes, which can be
-/// attacked.
+/// Masks the passwords of a described record. Hashes (bcrypt, SHA-256) are masked, too.
 pub fn mask_secrets(family: Family, value: &mut Value) {
     if family != Family::Credential {
         return;

@@ -23,7 +23,7 @@ pub fn partition(collection: CollectionId, row: &PartitionRow<'_>) -> Vec<u8> {
     .encode_to_vec()
 }
 
-/// Value of `root-coord/aliases/<alias>`, or with a database of
+/// Value of `root-coord/aliases/<alias>`; with a database, the value of
 /// `root-coord/database/aliases/<database>/<alias>`.
 #[must_use]
 pub fn alias(
@@ -55,8 +55,7 @@ pub fn default_database(created: Timestamp) -> Vec<u8> {
     .encode_to_vec()
 }
 
-/// Value of `field-index/<collection>/<index>`, with the flattened parameters and those given by
-/// the user.
+/// Value of `field-index/<collection>/<index>`, with flattened parameters and those of the user.
 #[must_use]
 pub fn field_index(
     (collection, field): (CollectionId, FieldId),

@@ -8,8 +8,8 @@ use super::v2_1::LoadType;
 use crate::model::{CollectionId, FieldId, IndexId, PartitionId};
 use crate::proto::v2_3::query;
 
-/// Value of `querycoord-collection-loadinfo/<collection>`, which also exists for collections loaded
-/// by partition.
+/// Value of `querycoord-collection-loadinfo/<collection>`. It also exists for collections loaded by
+/// partition.
 #[must_use]
 pub fn collection_load(
     collection: CollectionId,

@@ -32,8 +32,8 @@ macro_rules! families {
             /// Every known family, in key order.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
-            /// Returns the prefix relative to the meta root without the trailing slash, which is
-            /// the family's name in reports.
+            /// Returns the prefix relative to the meta root, without the trailing slash. It is the
+            /// family's name in reports.
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self {

@@ -74,8 +74,7 @@ impl MetaRoot {
             .strip_prefix(b"/")
     }
 
-    /// Returns the range of all keys below the meta root, without keys of an instance with the same
-    /// prefix.
+    /// Returns the range of all keys below the meta root, and of no other instance.
     #[must_use]
     pub fn range(&self) -> KeyRange {
         KeyRange::prefix(self.join(b""))
@@ -101,8 +100,8 @@ impl MetaRoot {
         self.join(b"session/id")
     }
 
-    /// Returns the journal key, `<rootPath>/migration/journal/<metaSubPath>`, a separate one for
-    /// each meta root. It is outside the meta root, unless `etcd.metaSubPath` is empty.
+    /// Returns the journal key, `<rootPath>/migration/journal/<metaSubPath>`. Each meta root has a
+    /// separate one. It is outside the meta root, unless `etcd.metaSubPath` is empty.
     #[must_use]
     pub fn journal_key(&self) -> Vec<u8> {
         self.record_key("journal")
@@ -157,7 +156,7 @@ pub enum RootError {
     },
 }
 
-/// Joins and cleans path parts like POSIX path cleaning; a leading slash of the first non-empty
+/// Joins and cleans path parts like POSIX path cleaning. A leading slash of the first non-empty
 /// part is kept.
 #[must_use]
 pub fn clean_join(parts: &[&str]) -> String {

@@ -39,8 +39,8 @@ pub fn is_tombstone(value: &[u8]) -> bool {
     value == TOMBSTONE
 }
 
-/// Splits `<key>_ts<digits>` at the last `_ts`; `None` if there is no such suffix, or if the number
-/// does not fit into 64 bits or is not in canonical spelling.
+/// Splits `<key>_ts<digits>` at the last `_ts`. Returns `None` if there is no such suffix, or if
+/// the number does not fit into 64 bits or is not in canonical spelling.
 #[must_use]
 pub fn split_timestamp(key: &[u8]) -> Option<(&[u8], Timestamp)> {
     let digits = key

@@ -109,9 +109,9 @@ mod tests {
         }
     }
 
-    /// Returns the checkpoints staged with these segments for a collection with the channels
-    /// `dml_0_1v0` and `dml_1_1v1`, of which the second has a start position: channel, message and
-    /// timestamp.
+    /// Returns the staged checkpoints for these segments: channel, message and timestamp. The
+    /// collection has the channels `dml_0_1v0` and `dml_1_1v1`, of which the second has a start
+    /// position.
     fn staged(segments: &[data::SegmentInfo], existing: &[&str]) -> Vec<(String, String, u64)> {
         let mut checkpoints = Checkpoints::default();
         for key in existing {

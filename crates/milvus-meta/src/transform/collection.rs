@@ -400,9 +400,9 @@ impl Converted {
         }
     }
 
-    /// Writes a tombstone for each of the given collections that would have no key, after its
-    /// newest snapshot. Otherwise a collection that was left out, or that has only a plain
-    /// tombstone in 2.1, would be considered lost while segments still refer to it.
+    /// Writes a tombstone for each of the given collections without a key, after its newest
+    /// snapshot. Otherwise a collection that was left out, or that has only a plain tombstone in
+    /// 2.1, would be considered lost while segments still refer to it.
     pub(super) fn keep_dropped(
         &mut self,
         form: CollectionForm,
@@ -542,8 +542,8 @@ fn follow(versions: &Versions, children: impl Fn(&Collection) -> Children) -> Se
     timeline.settle(end, &of(versions.truth()))
 }
 
-/// Warns if the newest snapshot and the plain record differ in more than their lists of indexes,
-/// which 2.1 changes without a snapshot.
+/// Warns if the newest snapshot and the plain record differ. The lists of indexes are ignored,
+/// because 2.1 changes them without a snapshot.
 fn check_newest(versions: &Versions, findings: &mut Findings) {
     let (Some(plain), Some((_, Version::Live(newest)))) = (versions.truth(), versions.newest())
     else {

@@ -47,8 +47,8 @@ impl References {
     }
 }
 
-/// Collections that exist, have an unreadable record, or are known to be dropped, by the ids in
-/// their keys, with the time of the newest snapshot.
+/// Known collections by the ids in their keys, with the time of the newest snapshot: those that
+/// exist, have an unreadable record, or are dropped.
 pub(super) type Known = BTreeMap<CollectionId, Option<Timestamp>>;
 
 /// Returns the collections that have a plain key or a tombstone.

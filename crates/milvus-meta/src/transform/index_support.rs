@@ -92,8 +92,8 @@ impl<'p> Built<'p> {
         }
     }
 
-    /// Returns whether the field has a type for which 2.2's query node crashes on the sort index
-    /// files of 2.1 (`Bool` 1, `Int8` 2, `Int16` 3, `Int32` 4, `Float` 10).
+    /// Returns whether 2.2's query node crashes on the sort index files of 2.1 for this field type
+    /// (`Bool` 1, `Int8` 2, `Int16` 3, `Int32` 4, `Float` 10).
     pub(super) fn is_narrow_scalar(&self) -> bool {
         matches!(self.data_type, 1..=4 | 10)
     }

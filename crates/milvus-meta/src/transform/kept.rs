@@ -128,8 +128,7 @@ fn collection_of(key: &[u8]) -> Option<CollectionId> {
     Some(id)
 }
 
-/// Returns whether all values of a collection outside databases, other than tombstones, have the
-/// 2.2 form.
+/// Returns whether a collection outside databases has the 2.2 form, apart from tombstones.
 pub(super) fn is_of_2_2(history: &RawHistory) -> bool {
     collections::is_of_2_2(history)
 }

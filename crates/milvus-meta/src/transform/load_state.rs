@@ -279,8 +279,8 @@ fn report_partition(
     findings.notice("partition-not-loaded", key, message);
 }
 
-/// Returns whether a partition is loaded by its own percentage or, if 2.1 stored none, the
-/// collection's.
+/// Returns whether a partition is loaded. If 2.1 stored no percentage for it, the collection's
+/// counts.
 fn is_loaded(state: &LoadState, partition: PartitionId) -> bool {
     let own = state
         .partition_loads

@@ -237,7 +237,7 @@ impl Migration {
         all.max_by_key(|put| bytes_of(put)).cloned()
     }
 
-    /// Returns the snapshots added to an old family (T2), in ascending order; they are written in
+    /// Returns the snapshots added to an old family (T2), in ascending order. They are written in
     /// or immediately after the commit.
     #[must_use]
     pub fn history(&self) -> &[Put] {
@@ -360,8 +360,7 @@ fn bytes_of(put: &Put) -> usize {
     put.key.len() + put.value.len()
 }
 
-/// Returns the ranges that the commit deletes, and the number of source keys of the collection
-/// families in them.
+/// Returns the ranges that the commit deletes, and the number of collection keys in them by family.
 fn removals(
     root: &MetaRoot,
     form: CollectionForm,

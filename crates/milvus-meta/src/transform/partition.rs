@@ -5,8 +5,8 @@ use crate::codec::v2_1::Collection;
 use crate::codec::v2_2;
 use crate::model::CollectionId;
 
-/// Returns the partitions of a collection record as 2.2 stores them; none if its lists differ in
-/// length.
+/// Returns the partitions of a collection record as 2.2 stores them. Returns none if its lists
+/// differ in length.
 pub(super) fn partitions(id: CollectionId, record: &Collection) -> Children {
     record
         .partitions()

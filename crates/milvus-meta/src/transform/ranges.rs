@@ -62,8 +62,7 @@ pub fn new_family_ranges(root: &MetaRoot) -> Vec<KeyRange> {
     sorted(families.map(|family| below(root, family)))
 }
 
-/// Returns the ranges of the families that staging writes to and that may contain other keys, which
-/// are kept.
+/// Returns the ranges of the families that staging writes to and that contain other keys, too.
 #[must_use]
 pub fn shared_family_ranges(root: &MetaRoot) -> Vec<KeyRange> {
     sorted(SHARED.into_iter().map(|family| below(root, family)))

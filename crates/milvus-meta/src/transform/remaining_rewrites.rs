@@ -23,8 +23,8 @@ pub struct Remaining {
     pub removals: Vec<KeyRange>,
 }
 
-/// Returns the remaining changes after the commit, derived from the current collection records and
-/// their snapshots. Once they are made, none remain.
+/// Returns the remaining changes after the commit. They are derived from the current collection
+/// records and their snapshots; once they are made, none remain.
 ///
 /// In the database form none remain, because the commit deletes the old records.
 #[must_use]

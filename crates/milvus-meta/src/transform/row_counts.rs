@@ -1,5 +1,6 @@
-//! The number of rows of each segment, for segments that were never indexed (T3), and to detect
-//! data without a collection.
+//! The number of rows of each segment.
+//!
+//! It is used for segments that were never indexed (T3), and to detect data without a collection.
 
 use std::collections::BTreeMap;
 

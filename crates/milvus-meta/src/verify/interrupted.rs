@@ -1,9 +1,8 @@
-//! Detects an interrupted run of the official tool, whose last writes are segment indexes and load
-//! states.
+//! Detects an interrupted run of the official tool.
 //!
-//! The result of the tool has embedded collections, no journal, and no keys that only a running 2.2
-//! writes. In such metadata, missing records were never written; once 2.2 ran, they may have been
-//! released or dropped since.
+//! The tool writes segment indexes and load states last. Its result has embedded collections, no
+//! journal, and no keys that only a running 2.2 writes. In such metadata, missing records were
+//! never written; once 2.2 ran, they may have been released or dropped since.
 
 use std::collections::BTreeSet;
 

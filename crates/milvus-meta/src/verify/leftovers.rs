@@ -140,8 +140,10 @@ impl Leftovers {
         }
     }
 
-    /// Reports aliases that are not dropped, and returns whether the newest snapshot of one is not
+    /// Reports aliases that are not dropped. Returns whether one has a newest snapshot that is not
     /// a tombstone.
+    ///
+    /// 2.2.0 to 2.2.2 read the plain key, later releases the newest snapshot.
     fn living_aliases(&self, recorded: bool, report: &mut Report) -> bool {
         let mut in_history = false;
         if recorded {

@@ -19,8 +19,7 @@ pub(super) struct Segments {
     ids: Vec<SegmentId>,
     /// Flushed segments with rows.
     flushed: Vec<(SegmentId, CollectionId)>,
-    /// Collections of channels that the data coordinator removed, which it does after dropping
-    /// their segments.
+    /// Collections of channels that the data coordinator removed, after dropping their segments.
     removed: BTreeSet<CollectionId>,
 }
 

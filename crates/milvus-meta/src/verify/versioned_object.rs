@@ -65,8 +65,8 @@ impl<T: PartialEq> History<T> {
         }
     }
 
-    /// Reports contradictions between the plain key, which 2.2.0 to 2.2.2 read, and the newest
-    /// snapshot, which later releases read.
+    /// Reports contradictions between the plain key and the newest snapshot. 2.2.0 to 2.2.2 read
+    /// the plain key, later releases the snapshot.
     pub(super) fn check(&self, what: &str, lone_tombstone_is_fatal: bool, report: &mut Report) {
         let missing =
             |shown: &str| format!("{shown}; Milvus 2.2.3 and later do not see the {what}");

@@ -47,8 +47,8 @@ pub fn index_definition(value: &[u8]) -> Result<IndexDefinition, WireError> {
     Ok(record)
 }
 
-/// Value of `root-coord/segment-index/…` (Milvus' `etcd.SegmentIndexInfo`), without the field id,
-/// which 2.2 does not store there.
+/// Value of `root-coord/segment-index/…` (Milvus' `etcd.SegmentIndexInfo`). The field id is
+/// omitted, because 2.2 does not store it there.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SegmentIndex {
     /// `collectionID`
@@ -96,8 +96,8 @@ pub fn segment_index(value: &[u8]) -> Result<SegmentIndex, WireError> {
     Ok(record)
 }
 
-/// Value of `indexes/<build>` (Milvus' `index.IndexMeta`), without the data paths and parameters of
-/// the request, which 2.2 does not store. Borrows from the value.
+/// Value of `indexes/<build>` (Milvus' `index.IndexMeta`). The data paths and parameters of the
+/// request are omitted, because 2.2 does not store them. Borrows from the value.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct IndexBuild<'v> {
     /// `indexBuildID`

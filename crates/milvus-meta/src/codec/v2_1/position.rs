@@ -14,11 +14,12 @@ pub struct MsgPosition {
     pub group: String,
 }
 
-/// Reads the virtual channel of a segment, and the position up to which its rows are stored
-/// (`dml_position`) or, without one, that of its first row (`start_position`).
+/// Reads the virtual channel and the position of a segment.
 ///
-/// Returns `None` for a segment that was dropped, is being imported by Milvus 2.2, or has no
-/// position: Milvus ignores those. A position without a message id counts as none.
+/// The position is the one up to which its rows are stored (`dml_position`) or, without one, that
+/// of its first row (`start_position`). Returns `None` for a segment that was dropped, is being
+/// imported by Milvus 2.2, or has no position: Milvus ignores those. A position without a message
+/// id counts as none.
 ///
 /// # Errors
 /// [`WireError`] if it is not a protobuf message.

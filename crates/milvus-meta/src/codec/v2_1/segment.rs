@@ -5,8 +5,9 @@ use crate::codec::wire::{self, Content, WireError};
 use crate::keys::LogKind;
 use crate::model::{CollectionId, FieldId, PartitionId, SegmentId};
 
-/// The value of `datacoord-meta/s/<collection>/<partition>/<segment>` (Milvus' `data.SegmentInfo`),
-/// with the fields that are relevant for its logs.
+/// The fields of a segment record that are relevant for its logs.
+///
+/// The value of `datacoord-meta/s/<collection>/<partition>/<segment>` (Milvus' `data.SegmentInfo`).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Segment<'v> {
     /// `collectionID`

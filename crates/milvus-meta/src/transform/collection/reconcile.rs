@@ -1,5 +1,5 @@
-//! Adds a snapshot if the newest one contradicts the plain key, which 2.1 read, about whether a
-//! collection exists.
+//! Adds a snapshot if the newest one and the plain key disagree about whether a collection exists.
+//! 2.1 read the plain key.
 
 use super::super::findings::Findings;
 use super::{Record, Version, Versions, plain_key};

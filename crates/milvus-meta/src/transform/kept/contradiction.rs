@@ -34,8 +34,8 @@ pub(super) fn report(
     findings.error("contradiction", key, message);
 }
 
-/// Formats the converted 2.1 value and the 2.2 value of a key; of two records only the fields that
-/// differ.
+/// Formats the converted 2.1 value and the 2.2 value of a key. Of two records, only differing
+/// fields are shown.
 pub(super) fn compared(key: &[u8], ours: Option<&[u8]>, theirs: Option<&[u8]>) -> String {
     let name = printable(key);
     let shown = |value: Option<&[u8]>| match value {
