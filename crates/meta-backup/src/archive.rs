@@ -1,5 +1,5 @@
-//! Packed files: a backup inside gzip, zstd, tar or zip, recognized by content and unpacked to a temporary
-//! file.
+//! Compressed files and archives: a backup in gzip, zstd, tar or zip, recognized by content and
+//! unpacked to a temporary file.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -9,18 +9,19 @@ use super::error::OPEN;
 use super::import::{GUESS_BYTES, Guess};
 use super::scratch::{Scratch, ScratchReader, ScratchWriter};
 use super::{BackupError, FormatError};
+use milvus_meta::entry::printable;
+use milvus_meta::plural::{agree, counted};
 
-/// How deep packings may be nested: a backup in gzip, in tar, in gzip.
+/// Maximum nesting, such as a backup in gzip, in tar, in gzip.
 const DEPTH: usize = 4;
 
-/// The most that a file may unpack to, as a multiple of its size: gzip reaches no more. Disk space ends
-/// what zstd could do beyond.
+/// Maximum ratio of the unpacked size to the file size. gzip cannot exceed it; zstd can, and is
+/// limited by this.
 const RATIO: u64 = 1100;
 
-/// The most files in an archive.
 const MEMBERS_LIMIT: usize = 10_000;
 
-/// Unless that is little.
+/// The ratio is not checked below this unpacked size.
 const FREE_BYTES: u64 = 64 << 20;
 
 /// How a file is packed.
@@ -33,7 +34,7 @@ enum Packing {
 }
 
 impl Packing {
-    /// Recognizes a packing by the first bytes of a file.
+    /// Recognizes the packing by the first bytes of a file.
     fn of(start: &[u8]) -> Option<Self> {
         if start.starts_with(&[0x1f, 0x8b]) {
             return Some(Self::Gzip);
@@ -52,18 +53,18 @@ impl Packing {
 #[derive(Debug, Clone)]
 pub(super) struct Unpacked {
     file: Scratch,
-    /// Where it was and what was left behind.
+    /// The file that was chosen from the archive, and the number of others.
     pub(super) notes: Vec<String>,
 }
 
-/// A file, or what it was unpacked to.
+/// A file or its unpacked content.
 pub(super) enum Content {
     Plain(File),
     Unpacked(ScratchReader),
 }
 
 impl Content {
-    /// Opens the file at `path`, or what it was unpacked to.
+    /// Opens the file at `path` or its unpacked content.
     pub(super) fn open(path: &Path, unpacked: Option<&Unpacked>) -> io::Result<Self> {
         match unpacked {
             Some(unpacked) => Ok(Self::Unpacked(unpacked.file.read())),
@@ -72,7 +73,7 @@ impl Content {
     }
 }
 
-/// Opens a file. Opening a pipe without a writer would block, and a backup is read more than once.
+/// Opens a regular file. Others are rejected: a pipe would block, and a backup is read repeatedly.
 pub(super) fn open(path: &Path) -> io::Result<File> {
     let kind = fs::metadata(path)?.file_type();
     if kind.is_file() {
@@ -102,7 +103,8 @@ impl Seek for Content {
     }
 }
 
-/// Unpacks a file; `None` where it is not packed, or only as birdwatcher packs its own files.
+/// Unpacks a file. Returns `None` if it is not packed, or is gzip of the kind that birdwatcher
+/// writes.
 pub(super) fn unpack(path: &Path) -> Result<Option<Unpacked>, BackupError> {
     let failed = |error| BackupError::file(OPEN, path, error);
     let mut unpacked: Option<Unpacked> = None;
@@ -113,7 +115,7 @@ pub(super) fn unpack(path: &Path) -> Result<Option<Unpacked>, BackupError> {
             return Ok(unpacked);
         };
         file.seek(SeekFrom::Start(0)).map_err(failed)?;
-        if packing == Packing::Gzip && holds_frames(&mut file) {
+        if packing == Packing::Gzip && contains_frames(&mut file) {
             return Ok(unpacked);
         }
         let mut next =
@@ -133,9 +135,9 @@ fn first_bytes(file: &mut impl Read) -> io::Result<Vec<u8>> {
     Ok(start)
 }
 
-/// Whether a gzip stream holds what its own reader reads as it comes. A stream that is damaged does, too:
-/// that reader says what is wrong.
-fn holds_frames(file: &mut Content) -> bool {
+/// Whether a gzip stream contains frames, which their reader decompresses itself. Also true for a
+/// damaged stream, so that this reader reports the damage.
+fn contains_frames(file: &mut Content) -> bool {
     let mut content = flate2::read::GzDecoder::new(BufReader::new(file));
     let Ok(start) = first_bytes(&mut content) else {
         return true;
@@ -143,7 +145,7 @@ fn holds_frames(file: &mut Content) -> bool {
     !is_recognized(&start)
 }
 
-/// Whether a file begins as a backup that is not made of frames, or as a packed file.
+/// Whether a file starts as a packed file, or as a backup of a format without frames.
 fn is_recognized(start: &[u8]) -> bool {
     Packing::of(start).is_some() || !matches!(Guess::of(start), Ok(Guess::Frames) | Err(_))
 }
@@ -194,7 +196,6 @@ fn copy(mut from: impl Read, packed: u64) -> Result<Unpacked, FormatError> {
     })
 }
 
-/// What a decompressor's error says of the file.
 fn damaged(error: io::Error, offset: u64) -> FormatError {
     let part = "the packed content";
     if error.raw_os_error().is_some() {
@@ -209,7 +210,6 @@ fn damaged(error: io::Error, offset: u64) -> FormatError {
     FormatError::Altered { part, offset }
 }
 
-/// A file in an archive.
 struct Member {
     name: String,
     is_recognized: bool,
@@ -229,17 +229,17 @@ impl Member {
     }
 }
 
-/// An archive that is read from its beginning, twice: to list it, and to unpack one file.
+/// An archive that is read from its start twice: to list the files, and to unpack one.
 trait Archive {
-    /// The regular files that are not empty, in their order.
+    /// Lists the regular files that are not empty, in the order of the archive.
     fn members(&mut self) -> Result<Vec<Member>, FormatError>;
 
-    /// Unpacks the member at this place of the list.
+    /// Unpacks the file at this position of the list.
     fn unpack(&mut self, index: usize, packed: u64) -> Result<Unpacked, FormatError>;
 }
 
-/// Unpacks the one file in an archive that is a backup: etcd's database, else the only file of a known
-/// format, else the only file.
+/// Unpacks the file that is a backup: etcd's database, else the only file of a known format, else
+/// the only file.
 fn from_archive(archive: &mut impl Archive, packed: u64) -> Result<Unpacked, FormatError> {
     let members = archive.members()?;
     let places = |choose: fn(&Member) -> bool| -> Vec<usize> {
@@ -269,10 +269,12 @@ fn from_archive(archive: &mut impl Archive, packed: u64) -> Result<Unpacked, For
             }
             false => "",
         };
+        let others = members.len() - 1;
         unpacked.notes.push(format!(
-            "{} in the archive was read, and none of the {} other files in it{log}",
-            milvus_meta::entry::printable(chosen.name.as_bytes()),
-            members.len() - 1
+            "{} in the archive was read; {} {} not{log}",
+            printable(chosen.name.as_bytes()),
+            counted(others, "other file"),
+            agree(others, "was", "were")
         ));
     }
     Ok(unpacked)
@@ -281,7 +283,7 @@ fn from_archive(archive: &mut impl Archive, packed: u64) -> Result<Unpacked, For
 struct TarFile(BufReader<Content>);
 
 impl TarFile {
-    /// Hands each regular file that is not empty to `visit`, until that returns something.
+    /// Calls `visit` for each regular file that is not empty, until it returns a value.
     fn each<T>(
         &mut self,
         mut visit: impl FnMut(usize, String, u64, &mut dyn Read) -> Result<Option<T>, FormatError>,

@@ -1,4 +1,4 @@
-//! Gives a finished file its name: never over another file, and durable.
+//! Names a finished file durably and without overwriting another file.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 use super::disk::Disk;
 use super::{BackupError, Header, Summary};
 
-/// How many names beside a taken one are tried.
+/// Maximum number of alternative names.
 const NAMES: usize = 1000;
 
-/// What partial files are for; part of their names.
+/// The purpose of a partial file; part of its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// The backup itself, until it gets its name.
+    /// The backup, until it is complete.
     Backup,
-    /// The entries of an official file, until their number is known.
+    /// The entries of a file in the official format, until their number is known.
     Entries,
 }
 
@@ -28,7 +28,7 @@ impl Purpose {
     }
 }
 
-/// Whether a file name is one that [`Partial::create`] gives.
+/// Whether a file name has the form that [`Partial::create`] uses.
 pub(super) fn is_partial_name(name: &str) -> bool {
     let numbers_follow = |purpose: Purpose| {
         let mark = format!(".{}-", purpose.word());
@@ -47,11 +47,10 @@ pub(super) fn is_partial_name(name: &str) -> bool {
             .any(numbers_follow)
 }
 
-/// A file beside its target, with a name that no listing shows. It goes when this is dropped, unless
-/// it was given its name.
+/// A hidden file next to its target. It is removed on drop, unless it was renamed.
 pub(super) struct Partial {
     path: PathBuf,
-    /// Whether it was renamed: the hidden name may be another program's by now.
+    /// Whether it was renamed. Another process may use the hidden name after that.
     renamed: bool,
 }
 
@@ -61,8 +60,8 @@ impl Partial {
         let purpose = purpose.word();
         let name = target.file_name().unwrap_or_default().to_string_lossy();
         let process = std::process::id();
-        // In a container every process may have the same id: what a killed one left is not touched here.
-        // Pruning the folder removes it once it is old.
+        // All containers may have the same process id, so an existing file may belong to another
+        // process. Pruning removes abandoned files.
         for attempt in 0..NAMES {
             let path = match attempt {
                 0 => target.with_file_name(format!(".{name}.{purpose}-{process}")),
@@ -90,13 +89,13 @@ impl Partial {
 impl Drop for Partial {
     fn drop(&mut self) {
         if !self.renamed {
-            // There is nobody left to tell when it fails.
+            // An error cannot be reported here.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// Creates a file that must not exist, with mode 0600 from the first moment.
+/// Creates a file with mode 0600; fails if it exists.
 fn create_new(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create_new(true);
@@ -108,16 +107,15 @@ fn create_new(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// How publishing ended.
 pub(super) enum Published {
-    /// The file has this name now.
+    /// The file has this name.
     New(PathBuf),
-    /// This file is there already and has the same content.
+    /// A file with the same content exists.
     Existing(Box<Summary>),
 }
 
-/// Gives the partial file the target's name, or, where that is taken by something else, a name beside
-/// it. `same` says whether a file that is there already has the same content.
+/// Gives the partial file the target's name, or an alternative if another file has it. `same`
+/// returns the summary of an existing file if its content is the same.
 pub(super) fn publish(
     disk: &dyn Disk,
     partial: &mut Partial,
@@ -126,8 +124,8 @@ pub(super) fn publish(
     same: impl Fn(&Path) -> Option<Summary>,
 ) -> Result<Published, BackupError> {
     for name in names(target, header) {
-        let taken = take_name(disk, partial, &name);
-        if taken.map_err(|error| BackupError::file("create", &name, error))? {
+        let named = take_name(disk, partial, &name);
+        if named.map_err(|error| BackupError::file("create", &name, error))? {
             sync_folder(disk, &name)?;
             return Ok(Published::New(name));
         }
@@ -140,23 +138,22 @@ pub(super) fn publish(
     })
 }
 
-/// Gives the file the name `to` unless something is there already; `false` when it is. A hidden name
-/// that is left goes with `partial`, just once: taken away twice, it could be the hidden name of
-/// another process with our id.
+/// Names the file `to`; returns `false` if a file with this name exists. After linking, `partial`
+/// removes the hidden name when it is dropped. It must not be removed twice, because another
+/// process with the same process id may use that name by then.
 fn take_name(disk: &dyn Disk, partial: &mut Partial, to: &Path) -> io::Result<bool> {
     match disk.link(&partial.path, to) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(_) => {
-            let moved = claim_name(&partial.path, to)?;
-            partial.renamed = moved;
-            Ok(moved)
+            let renamed = claim_name(&partial.path, to)?;
+            partial.renamed = renamed;
+            Ok(renamed)
         }
     }
 }
 
-/// The way for file systems without hard links: an empty file claims the name, then the rename
-/// replaces that file, which nobody but us has made.
+/// Names a file without hard links: creates an empty file with the name, then renames over it.
 fn claim_name(from: &Path, to: &Path) -> io::Result<bool> {
     match create_new(to) {
         Ok(_) => {}
@@ -169,20 +166,20 @@ fn claim_name(from: &Path, to: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Removes a file that got its name, but is no backup.
+/// Removes a published file that failed verification.
 pub(super) fn remove(disk: &dyn Disk, file: &Path) {
-    // The failure that led here is reported; whoever opens the file finds it damaged.
+    // The caller reports the failure. If the removal fails too, readers detect the damage.
     let _ = fs::remove_file(file);
     let _ = sync_folder(disk, file);
 }
 
-/// Makes a file's name durable.
+/// Syncs the folder of a file, which makes its name durable.
 pub(super) fn sync_folder(disk: &dyn Disk, file: &Path) -> Result<(), BackupError> {
     let folder = folder_of(file);
     let synced = File::open(&folder).and_then(|folder| disk.sync(&folder));
     match synced {
         Ok(()) => Ok(()),
-        // Some network file systems cannot sync a folder, and need not.
+        // Some network file systems do not support this and do not need it.
         Err(error)
             if matches!(
                 error.kind(),
@@ -195,7 +192,6 @@ pub(super) fn sync_folder(disk: &dyn Disk, file: &Path) -> Result<(), BackupErro
     }
 }
 
-/// The folder that a path's last part is in.
 pub(super) fn folder_of(file: &Path) -> PathBuf {
     match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
@@ -203,8 +199,8 @@ pub(super) fn folder_of(file: &Path) -> PathBuf {
     }
 }
 
-/// The target, then `<stem>-<time>.<ext>`, then `<stem>-<time>-1.<ext>`, and so on. The time is the
-/// header's, without punctuation.
+/// The target, then `<stem>-<time>.<ext>`, `<stem>-<time>-1.<ext>`, and so on. The time is that of
+/// the header, without punctuation.
 fn names<'t>(target: &'t Path, header: &Header) -> impl Iterator<Item = PathBuf> + use<'t> {
     let stem = target
         .file_stem()
@@ -229,7 +225,7 @@ fn names<'t>(target: &'t Path, header: &Header) -> impl Iterator<Item = PathBuf>
     std::iter::once(target.to_owned()).chain(numbered)
 }
 
-/// `2026-11-22T18:30:00.5Z` as `20261122T183000Z`; `None` for what is no such time.
+/// Converts `2026-11-22T18:30:00.5Z` to `20261122T183000Z`; `None` if it is not such a time.
 fn compact_time(created_at: &str) -> Option<String> {
     let compact: String = created_at
         .get(..19)?
@@ -239,8 +235,8 @@ fn compact_time(created_at: &str) -> Option<String> {
     (compact.len() == 15).then(|| format!("{compact}Z"))
 }
 
-/// Where a backup goes: the path itself, or a name made from the header when the path is a folder or
-/// ends in a slash.
+/// The path of a backup. A name is generated from the header if `path` is a folder or ends in a
+/// slash.
 pub(super) fn target(path: &Path, header: &Header, extension: &str) -> PathBuf {
     if !path.is_dir() && !path.as_os_str().to_string_lossy().ends_with('/') {
         return path.to_owned();
@@ -291,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_gets_a_name_made_from_root_and_revision() {
+    fn name_in_a_folder_contains_root_and_revision() {
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(
             target(folder.path(), &header(), "mmb"),
@@ -320,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn only_names_of_partial_files_are_recognised() {
+    fn only_names_of_partial_files_are_recognized() {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("a.mmb");
         for purpose in [Purpose::Backup, Purpose::Entries] {

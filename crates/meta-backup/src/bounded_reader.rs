@@ -1,21 +1,21 @@
-//! A reader that knows its offset and trusts no length: buffers grow with what is really read.
+//! A reader that tracks its offset. Buffers grow with the data read, not with claimed lengths.
 
 use std::io::{self, Read};
 
 use super::FormatError;
 
-/// The most that a file may unpack to, as a multiple of its size.
+/// Maximum ratio of the unpacked size of a file to its size.
 pub(super) const RATIO_LIMIT: u64 = 100;
 
-/// Marks the I/O error of a stream that unpacks to too much.
+/// The cause of the I/O error for a stream that exceeds the ratio.
 #[derive(Debug, thiserror::Error)]
 #[error("it unpacks to more than {RATIO_LIMIT} times its size")]
 pub(super) struct TooDense;
 
-/// The first allocation for a claimed length; the rest follows as bytes arrive.
+/// Initial allocation for a claimed length; it grows as data arrives.
 const FIRST_ALLOCATION: u64 = 64 << 10;
 
-/// Counts what it reads and names what is cut short.
+/// Tracks the offset for error messages.
 pub(super) struct BoundedReader<R> {
     inner: R,
     offset: u64,
@@ -26,7 +26,6 @@ impl<R: Read> BoundedReader<R> {
         Self { inner, offset: 0 }
     }
 
-    /// How many bytes were read so far.
     pub(super) fn offset(&self) -> u64 {
         self.offset
     }
@@ -35,7 +34,7 @@ impl<R: Read> BoundedReader<R> {
         self.inner
     }
 
-    /// Fills as much of the buffer as there is; less than all only at the end.
+    /// Fills the buffer as far as possible; reads fewer bytes only at the end of the file.
     pub(super) fn fill(&mut self, buffer: &mut [u8]) -> Result<usize, FormatError> {
         let mut filled = 0;
         while filled < buffer.len() {
@@ -52,7 +51,7 @@ impl<R: Read> BoundedReader<R> {
         Ok(filled)
     }
 
-    /// Fills the whole buffer.
+    /// Fills the buffer completely. `part` names the structure in the error.
     pub(super) fn exact(
         &mut self,
         buffer: &mut [u8],
@@ -64,7 +63,7 @@ impl<R: Read> BoundedReader<R> {
         Ok(())
     }
 
-    /// Reads exactly `length` bytes into `into`, in place of what it held.
+    /// Replaces the content of `into` with exactly `length` bytes.
     pub(super) fn replace(
         &mut self,
         into: &mut Vec<u8>,
@@ -72,7 +71,7 @@ impl<R: Read> BoundedReader<R> {
         part: &'static str,
     ) -> Result<(), FormatError> {
         into.clear();
-        // The minimum fits usize on every platform: it is at most the first allocation.
+        // The value fits in `usize` on every platform, because it is at most the first allocation.
         into.reserve(usize::try_from(length.min(FIRST_ALLOCATION)).unwrap_or_default());
         let result = (&mut self.inner).take(length).read_to_end(into);
         self.offset += into.len() as u64;
@@ -83,7 +82,6 @@ impl<R: Read> BoundedReader<R> {
         }
     }
 
-    /// Reads past `length` bytes without keeping them.
     pub(super) fn skip(&mut self, length: u64, part: &'static str) -> Result<(), FormatError> {
         match io::copy(&mut (&mut self.inner).take(length), &mut io::sink()) {
             Ok(count) => {
@@ -98,7 +96,7 @@ impl<R: Read> BoundedReader<R> {
         }
     }
 
-    /// Reads to the end without keeping anything.
+    /// Reads and discards the rest.
     pub(super) fn drain(&mut self) -> Result<(), FormatError> {
         match io::copy(&mut self.inner, &mut io::sink()) {
             Ok(count) => {
@@ -109,7 +107,7 @@ impl<R: Read> BoundedReader<R> {
         }
     }
 
-    /// Refuses anything that still follows.
+    /// Rejects further data.
     pub(super) fn expect_end(&mut self) -> Result<(), FormatError> {
         let offset = self.offset;
         if self.fill(&mut [0])? == 0 {
@@ -134,7 +132,7 @@ impl<R: Read> BoundedReader<R> {
         }
     }
 
-    /// Decompressors report damage as I/O errors of these kinds.
+    /// Converts an I/O error. Decompressors report damage as I/O errors of certain kinds.
     pub(super) fn failed(&self, source: io::Error) -> FormatError {
         let kind = source.kind();
         if kind == io::ErrorKind::UnexpectedEof {

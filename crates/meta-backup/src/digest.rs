@@ -1,20 +1,20 @@
-//! The digest of a backup's content, the same whatever the format, the level, or the threads.
+//! The digest of a backup's content, independent of format, compression level and threads.
 //!
-//! It is the SHA-256 of all entries in ascending order of their keys, each written as: length of the
-//! key and length of the value (unsigned 32-bit, little-endian), the key, the value. That is also how
-//! the native format lays out its entries, so a block is hashed in one go.
+//! It is the SHA-256 of all entries in ascending key order. Each entry is hashed as length of the
+//! key, length of the value (unsigned 32-bit, little-endian), key, value. The native format stores
+//! entries in the same form, so that a block is hashed at once.
 
 use sha2::{Digest as _, Sha256};
 
-/// The most bytes that key and value of one entry may have together. etcd takes 1.5 MiB unless configured
-/// otherwise and warns beyond 10 MiB; Milvus 2.1 sends at most 2 MiB. It also bounds what a small file can
-/// unpack to.
+/// Maximum size of an entry: key and value together. By default etcd accepts requests of up to 1.5
+/// MiB, and warns above 10 MiB; Milvus 2.1 sends at most 2 MiB. The limit also bounds the memory
+/// for a malicious file.
 pub(super) const ENTRY_LIMIT: u64 = 32 << 20;
 
-/// Bytes in front of an entry's key.
+/// Size of the lengths before an entry's key.
 pub(super) const ENTRY_HEAD: usize = 8;
 
-/// Appends an entry in the form that is hashed and stored; `false` when it is beyond the limit.
+/// Appends an entry in the hashed form; `false` if it exceeds the limit.
 #[must_use]
 pub(super) fn push_entry(out: &mut Vec<u8>, key: &[u8], value: &[u8]) -> bool {
     if key.len() as u64 + value.len() as u64 > ENTRY_LIMIT {
@@ -31,7 +31,7 @@ pub(super) fn push_entry(out: &mut Vec<u8>, key: &[u8], value: &[u8]) -> bool {
     true
 }
 
-/// Computes the digest of a content.
+/// Computes the digest.
 #[derive(Default)]
 pub(super) struct ContentDigest {
     hash: Sha256,
@@ -39,12 +39,12 @@ pub(super) struct ContentDigest {
 }
 
 impl ContentDigest {
-    /// Adds entries that [`push_entry`] laid out.
+    /// Adds entries in the form of [`push_entry`].
     pub(super) fn update(&mut self, entries: &[u8]) {
         self.hash.update(entries);
     }
 
-    /// Adds one entry; `false` when it is beyond the limit.
+    /// Adds one entry; `false` if it exceeds the limit.
     #[must_use]
     pub(super) fn push(&mut self, key: &[u8], value: &[u8]) -> bool {
         self.scratch.clear();
@@ -58,7 +58,7 @@ impl ContentDigest {
     }
 }
 
-/// A digest as text: hexadecimal, lower case.
+/// A digest in lowercase hexadecimal.
 pub(super) fn hexadecimal(digest: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     digest

@@ -1,22 +1,21 @@
-//! The operations that make a file durable, behind a trait: tests observe their order and make them fail.
+//! Operations that make a file durable, as a trait: tests record their order and inject failures.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-/// What publishing a backup needs from the operating system.
+/// Operations of the operating system for publishing a backup.
 pub(super) trait Disk: Send + Sync {
-    /// Writes a file's or folder's data through to the device.
+    /// Syncs a file or folder to the device.
     fn sync(&self, file: &File) -> io::Result<()>;
 
-    /// Gives a file a second name. Fails when that name is taken.
+    /// Creates a hard link. Fails if the name exists.
     fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
 
-    /// Drops a synced file's pages from the cache, so that the next read comes from the device.
+    /// Drops the pages of a synced file from the cache, so that the next read is from the device.
     fn drop_cache(&self, file: &File) -> io::Result<()>;
 }
 
-/// The operating system's own operations.
 pub(super) struct RealDisk;
 
 impl Disk for RealDisk {
@@ -42,14 +41,13 @@ impl Disk for RealDisk {
 
 #[cfg(test)]
 pub(super) mod recording {
-    //! A disk that records what is asked of it, and may damage a file as it is named.
+    //! A disk that records operations and may damage a file after it is named.
 
     use std::path::PathBuf;
     use std::sync::Mutex;
 
     use super::*;
 
-    /// Called with the new name of a file.
     type Damage = Box<dyn Fn(&Path) + Send + Sync>;
 
     #[derive(Default)]
@@ -59,7 +57,7 @@ pub(super) mod recording {
     }
 
     impl Recording {
-        /// Does this to each file right after it was named.
+        /// Calls `damage` for each file immediately after it is named.
         pub(crate) fn damaging(damage: impl Fn(&Path) + Send + Sync + 'static) -> Self {
             Self {
                 damage: Some(Box::new(damage)),
@@ -76,7 +74,7 @@ pub(super) mod recording {
         }
     }
 
-    /// The open file's current name without its folder, and what it is.
+    /// The current name of an open file, `hidden file`, or `folder`.
     fn name(file: &File) -> String {
         use std::os::fd::AsRawFd;
         let path = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap();
@@ -121,8 +119,7 @@ mod tests {
 
     use super::*;
 
-    /// A pipe can neither be synced nor dropped from the cache: only an operation that reaches the kernel
-    /// fails for it.
+    /// A pipe supports neither operation, so an error shows that the operation reached the kernel.
     #[test]
     fn sync_and_drop_cache_reach_the_kernel() {
         let (reader, _writer) = io::pipe().unwrap();

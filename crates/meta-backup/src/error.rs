@@ -1,4 +1,4 @@
-//! What can be wrong with a backup file, and what can go wrong while one is written or read.
+//! Errors in backup files, and errors when they are written or read.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,130 +7,130 @@ use super::mounts::Ephemeral;
 use milvus_meta::entry::printable;
 use milvus_meta::plural::{agree, counted};
 
-/// What is wrong with the bytes of a backup.
+/// A problem with the content of a backup.
 #[derive(Debug, thiserror::Error)]
 pub enum FormatError {
-    /// There is not one byte.
+    /// The file has no content.
     #[error("the file is empty")]
     Empty,
-    /// The beginning fits no format.
+    /// The start matches no format.
     #[error(
         "not a backup of any known format (tried native, etcd snapshot, birdwatcher, official, etcdctl, inspect): \
          {reason}"
     )]
     Unknown {
-        /// Why the last format tried does not fit.
+        /// Why the last candidate format does not match.
         reason: String,
     },
-    /// The bytes end before the backup does.
+    /// The file ends before the backup does.
     #[error("cut short in {part}, at byte {offset}")]
     Truncated {
-        /// What ends too early.
+        /// The structure that is incomplete.
         part: &'static str,
-        /// Where the bytes end.
+        /// The end of the file.
         offset: u64,
     },
     /// A checksum does not match.
     #[error("altered: the checksum of {part} does not match (near byte {offset})")]
     Altered {
-        /// What the checksum covers.
+        /// The structure that the checksum covers.
         part: &'static str,
-        /// Where that ends.
+        /// The end of that structure.
         offset: u64,
     },
-    /// An etcd database file as it is in a data folder: complete, and without the hash of a snapshot.
+    /// A copy of etcd's database file from a data folder, without the hash of a snapshot.
     #[error(
         "an etcd database file without the SHA-256 that etcdctl snapshot save appends: a copy of member/snap/db"
     )]
     NoHash,
-    /// A file of which a part can be used.
+    /// An incomplete file that can be used in part.
     #[error("incomplete: {missing}")]
     Partial {
-        /// What is missing, and what is there.
+        /// What is missing and what is present.
         missing: String,
     },
-    /// A file that is packed in a packed file, again and again.
+    /// A file with too many nested packings.
     #[error("packed more than {limit} times")]
     TooDeep {
-        /// How deep packings may be nested.
+        /// Maximum nesting.
         limit: usize,
     },
-    /// An archive in which no single file stands out as the backup.
+    /// An archive without a unique backup.
     #[error(
-        "an archive of {} files, of which none or several are backups ({}): unpack it and name one",
+        "an archive of {} files without exactly one backup ({}): unpack it and specify the file",
         names.len(),
         some(names)
     )]
     NoSingleFile {
-        /// The files in it.
+        /// The files in the archive.
         names: Vec<String>,
     },
-    /// An archive of very many files.
-    #[error("an archive of more than {limit} files: unpack it and name the backup")]
+    /// An archive with too many files.
+    #[error("an archive of more than {limit} files: unpack it and specify the backup")]
     TooManyFiles {
-        /// The most files of an archive that is read.
+        /// The limit.
         limit: usize,
     },
-    /// There is more where the end should be.
+    /// Data follows the end of the backup.
     #[error("data follows the end of the backup, from byte {offset} on")]
     TrailingBytes {
-        /// Where the backup ends.
+        /// The end of the backup.
         offset: u64,
     },
-    /// A newer release wrote it.
+    /// A newer release wrote the file.
     #[error("format version {found} is newer than {supported}, the newest that this release reads")]
     NewerFormat {
         /// The version in the file.
         found: i64,
-        /// The newest known version.
+        /// The newest supported version.
         supported: i64,
     },
-    /// A length that no backup has.
+    /// A length that exceeds the limit.
     #[error("a length of {length} bytes in {part} is beyond the limit of {limit} (byte {offset})")]
     ImplausibleLength {
-        /// What has the length.
+        /// The structure with the length.
         part: &'static str,
-        /// The length the file claims.
+        /// The length in the file.
         length: u64,
         /// The limit.
         limit: u64,
-        /// The position of the length.
+        /// The offset of the length.
         offset: u64,
     },
-    /// A gzip stream that unpacks to far more than any backup.
+    /// A gzip stream with an implausible compression ratio.
     #[error(
         "it unpacks to more than {ratio} times its size (byte {offset} of the content), which no \
          backup does; if it is a valid backup anyway, unpack it with gunzip first"
     )]
     TooDense {
-        /// The most it may unpack to, as a multiple of its size.
+        /// Maximum ratio of the unpacked size to the file size.
         ratio: u64,
-        /// How far the content was read.
+        /// The number of unpacked bytes read.
         offset: u64,
     },
-    /// Something that does not follow the format although it is all there.
+    /// Content that violates the format although no data is missing.
     #[error("{part} is malformed (near byte {offset}): {reason}")]
     Malformed {
-        /// What is malformed.
+        /// The malformed structure.
         part: &'static str,
-        /// Where it ends.
+        /// The end of the structure.
         offset: u64,
-        /// What is wrong with it.
+        /// The violation.
         reason: String,
     },
-    /// Entries of a format that has them in order are not in order.
+    /// The entries of a format with sorted keys are not sorted.
     #[error("the key {key:?} does not sort after the previous key")]
     KeyOrder {
         /// The later key.
         key: String,
     },
-    /// One key, two values.
+    /// A key with two different values.
     #[error("the key {key:?} occurs twice, with different values")]
     DuplicateKey {
         /// The key.
         key: String,
     },
-    /// A key that cannot belong to the backup.
+    /// A key outside the meta root of the backup.
     #[error("the key {key:?} is not below the meta root {root:?}")]
     OutsideRoot {
         /// The key.
@@ -138,48 +138,48 @@ pub enum FormatError {
         /// The backup's meta root.
         root: String,
     },
-    /// The count of entries differs from what the file announces.
+    /// The number of entries is not the announced one.
     #[error("the file announces {}, and {found} {} present", counted(*.announced, "entry"), agree(*.found, "is", "are"))]
     EntryCount {
-        /// The count the file gives.
+        /// The announced number.
         announced: u64,
-        /// The count found.
+        /// The number of entries present.
         found: u64,
     },
-    /// An entry that no etcd can hold.
+    /// An entry that exceeds the size limit.
     #[error("the entry {key:?} has {bytes} bytes, more than the limit of {limit}")]
     EntryTooLarge {
         /// The key.
         key: String,
-        /// Bytes of key and value.
+        /// Size of key and value in bytes.
         bytes: u64,
         /// The limit.
         limit: u64,
     },
-    /// The file does not name its meta root, and its keys do not show it.
-    #[error("no key in it belongs to Milvus metadata; name its root path if it has one")]
+    /// The file does not name its meta root, and none is found by its keys.
+    #[error("no key in it belongs to Milvus metadata; specify its root path if it has one")]
     NoRoot,
-    /// The file holds the metadata of several instances.
-    #[error("it holds the metadata of several instances ({}); name the root path of one", roots.join(", "))]
+    /// The file contains several instances.
+    #[error("it contains the metadata of several instances ({}); specify the root path of one", roots.join(", "))]
     SeveralRoots {
         /// The roots found, sorted.
         roots: Vec<String>,
     },
-    /// No key is below the meta root that the file or the user names.
+    /// No key is below the meta root that the file or the user specifies.
     #[error("no key in it is below the meta root {root:?}")]
     NothingBelowRoot {
         /// The meta root.
         root: String,
     },
-    /// A key of the official tool's older format that cannot be brought into its real form.
+    /// A relative key in the older official format whose complete form cannot be determined.
     #[error("the incomplete key {key:?} cannot be repaired: {reason}")]
     Unrepairable {
-        /// The key as the file has it.
+        /// The key in the file.
         key: String,
-        /// Why not.
+        /// The reason.
         reason: String,
     },
-    /// A temporary file could not be written or read.
+    /// Writing or reading a temporary file failed.
     #[error("a temporary file in {} failed", folder.display())]
     Temporary {
         /// The folder of temporary files.
@@ -188,10 +188,10 @@ pub enum FormatError {
         #[source]
         source: io::Error,
     },
-    /// The file could not be read.
+    /// Reading the file failed.
     #[error("failed to read at byte {offset}")]
     Read {
-        /// How far reading came.
+        /// The offset.
         offset: u64,
         /// The cause.
         #[source]
@@ -206,7 +206,7 @@ impl FormatError {
     }
 }
 
-/// The first names of a list.
+/// The first names of a list, for an error message.
 fn some(names: &[String]) -> String {
     const SHOWN: usize = 5;
     let shown: Vec<_> = names
@@ -218,22 +218,22 @@ fn some(names: &[String]) -> String {
     format!("{}{more}", shown.join(", "))
 }
 
-/// A backup that could not be written, read, or managed.
+/// An error when a backup is written, read, or managed.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// The file is no backup that may be used.
+    /// The file is not a usable backup.
     #[error("{} is not a usable backup", path.display())]
     Invalid {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         #[source]
         source: FormatError,
     },
     /// An operation on a file or folder failed.
     #[error("cannot {action} {}", path.display())]
     File {
-        /// What was tried, as a verb.
+        /// The operation, as a verb.
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
@@ -241,77 +241,77 @@ pub enum BackupError {
         #[source]
         source: io::Error,
     },
-    /// The device is full. Nothing half-written stays behind.
+    /// The device is full. The partial file is removed.
     #[error("no space left on the device of {}: no backup was written", path.display())]
     DiskFull {
-        /// The file that was written.
+        /// The file being written.
         path: PathBuf,
         /// The cause.
         #[source]
         source: io::Error,
     },
-    /// An entry that cannot go into the backup.
+    /// An entry that the backup cannot contain.
     #[error("an entry cannot be written to {}", path.display())]
     Entry {
-        /// The file that was written.
+        /// The file being written.
         path: PathBuf,
-        /// What is wrong with the entry.
+        /// The problem with the entry.
         #[source]
         source: FormatError,
     },
-    /// What was written does not read back the same. The file was removed again.
+    /// The file differs from what was written. It was removed.
     #[error("the backup {} failed read-back verification and was removed", path.display())]
     ReadBack {
-        /// The file that was written.
+        /// The file.
         path: PathBuf,
-        /// What is wrong with it; `None` where it is another backup than the one written.
+        /// The problem; `None` if the file is a valid but different backup.
         #[source]
         source: Option<FormatError>,
     },
-    /// The path leads to something that is not a regular file.
+    /// The path is not that of a regular file.
     #[error("cannot write a backup to {}: it is {what}", path.display())]
     NotRegular {
         /// The path.
         path: PathBuf,
-        /// What it leads to.
+        /// What the path refers to.
         what: &'static str,
     },
-    /// The path is not UTF-8, so neither journal nor report can name the file.
+    /// The path is not UTF-8, so that journal and report cannot contain it.
     #[error("cannot write a backup to {}: the path is not valid UTF-8", path.display())]
     NotUtf8 {
         /// The path.
         path: PathBuf,
     },
-    /// The file would be lost with the container that the program runs in.
+    /// The file would be deleted with the container in which the program runs.
     #[error("cannot write a backup to {}: {}", path.display(), lost(*why))]
     Ephemeral {
         /// The path.
         path: PathBuf,
-        /// Why it would be lost.
+        /// The reason.
         why: Ephemeral,
     },
-    /// A stream was asked for in a format that begins with the number of entries.
+    /// A stream in a format that needs the number of entries at the start.
     #[error("only the native format can be written to a stream, and {} is one", path.display())]
     StreamFormat {
         /// The path.
         path: PathBuf,
     },
-    /// No free name was found beside the target.
+    /// All alternative names are taken.
     #[error("every alternative name for {} is taken by another file", path.display())]
     NoFreeName {
         /// The target.
         path: PathBuf,
     },
-    /// A compression level that does not exist.
+    /// A compression level outside the range.
     #[error("compression level {level} is not between {least} and {most}", least = super::LEAST_LEVEL, most = super::GREATEST_LEVEL)]
     Level {
-        /// The level asked for.
+        /// The requested level.
         level: i32,
     },
-    /// A thread that compresses ended unexpectedly.
+    /// A compression thread panicked.
     #[error("a compression thread ended unexpectedly")]
     Worker,
-    /// A file is no longer what it was when the plan was made.
+    /// A file changed after the prune plan was made or the file was verified.
     #[error("{} changed since it was checked", path.display())]
     Changed {
         /// The file.
@@ -319,16 +319,13 @@ pub enum BackupError {
     },
 }
 
-/// The action of opening a backup.
 pub(super) const OPEN: &str = "open backup file";
 
-/// The action of reading one.
 pub(super) const READ: &str = "read backup file";
 
-/// The action of unpacking or sorting a backup in a temporary file.
+/// The operation of writing or reading a temporary file.
 const TEMPORARY: &str = "use a temporary file (set TMPDIR to a folder with enough free space) in";
 
-/// What happens to a file there.
 fn lost(why: Ephemeral) -> &'static str {
     match why {
         Ephemeral::Layer => "that folder is part of the container and is deleted with it",
@@ -338,7 +335,7 @@ fn lost(why: Ephemeral) -> &'static str {
 }
 
 impl BackupError {
-    /// A failed file operation, separately if the device is full.
+    /// Creates an error for a failed file operation; a full device has its own variant.
     pub(super) fn file(action: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         let is_full = matches!(
@@ -355,7 +352,7 @@ impl BackupError {
         }
     }
 
-    /// A file whose content is wrong. A plain read error is reported as such.
+    /// Creates an error for invalid content. Read errors become [`Self::File`].
     pub(super) fn invalid(path: &Path, source: FormatError) -> Self {
         if let FormatError::Read { source, .. } = source {
             return Self::file(READ, path, source);
@@ -373,7 +370,7 @@ impl BackupError {
         }
     }
 
-    /// What is wrong with the file's content, if that is what is wrong.
+    /// The problem with the file's content, if the error is one.
     #[must_use]
     pub fn format_error(&self) -> Option<&FormatError> {
         match self {
@@ -393,7 +390,7 @@ impl BackupError {
         }
     }
 
-    /// The meta roots of the instances in a file that holds several; none for any other error.
+    /// The meta roots in a file with several instances; empty for other errors.
     #[must_use]
     pub fn instances(&self) -> &[String] {
         match self.format_error() {
@@ -402,13 +399,13 @@ impl BackupError {
         }
     }
 
-    /// Whether the file holds several instances and none was named.
+    /// Whether the file contains several instances and none was selected.
     #[must_use]
     pub fn holds_several_instances(&self) -> bool {
         !self.instances().is_empty()
     }
 
-    /// Whether the path itself is at fault, whatever would be written there.
+    /// Whether the path itself is unusable, independent of the content.
     #[must_use]
     pub fn is_wrong_path(&self) -> bool {
         matches!(
@@ -417,13 +414,13 @@ impl BackupError {
         )
     }
 
-    /// Whether a backup could not be read because there is no such file.
+    /// Whether a backup to read does not exist.
     #[must_use]
     pub fn is_missing(&self) -> bool {
         matches!(self, Self::File { action: OPEN, source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 
-    /// Whether it was reading a backup that failed, not writing one.
+    /// Whether opening or reading a backup failed, and not writing one.
     #[must_use]
     pub fn is_reading(&self) -> bool {
         matches!(

@@ -1,4 +1,5 @@
-//! A data folder of etcd: its database, and the write-ahead log that holds what the database does not yet.
+//! A data folder of etcd: the database, and the write-ahead log with requests newer than the
+//! database.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader};
@@ -6,43 +7,43 @@ use std::path::{Path, PathBuf};
 
 use super::import::last_log_index;
 
-/// The database below a data folder, or below its folder `member`.
+/// Paths of the database in a data folder, or in its folder `member`.
 const DATABASES: [&str; 2] = ["member/snap/db", "snap/db"];
 
-/// The database in a data folder; `None` where the path is no such folder.
+/// The database in a data folder; `None` if the path is not a data folder.
 pub(super) fn database_in(folder: &Path) -> Option<PathBuf> {
     let databases = DATABASES.iter().map(|name| folder.join(name));
     databases.into_iter().find(|path| path.is_file())
 }
 
-/// The folder of the write-ahead log that a database is in use with.
-pub(super) fn log_beside(database: &Path) -> Option<PathBuf> {
+/// The write-ahead log that belongs to a database.
+pub(super) fn log_of(database: &Path) -> Option<PathBuf> {
     let folder = database.parent()?;
     let is_in_use = folder.file_name()? == "snap";
     let log = folder.parent()?.join("wal");
     (is_in_use && log.is_dir()).then_some(log)
 }
 
-/// Says how far a database is and what the log beside it holds more, as etcd counts its requests.
+/// Describes the state of a database, and the newer requests in the log, by raft index.
 pub(super) fn note(log: &Path, index: u64, revision: i64) -> String {
-    let is_of = format!("the database shows revision {revision} (raft index {index})");
+    let state = format!("the database shows revision {revision} (raft index {index})");
     match last_index(log) {
         Ok(Some(last)) if last > index => format!(
-            "{is_of}; the write-ahead log in {} holds {} newer requests, up to index {last}, which are not read: \
+            "{state}; the write-ahead log in {} holds {} newer requests, up to index {last}, which are not read: \
              start etcd on a copy of the folder and save a backup there to have them",
             log.display(),
             last - index
         ),
-        Ok(Some(_)) => format!("{is_of}; the write-ahead log holds nothing newer"),
-        Ok(None) => format!("{is_of}; the write-ahead log in {} is empty", log.display()),
+        Ok(Some(_)) => format!("{state}; the write-ahead log holds nothing newer"),
+        Ok(None) => format!("{state}; the write-ahead log in {} is empty", log.display()),
         Err(error) => format!(
-            "{is_of}; the write-ahead log in {} may hold newer requests: it cannot be read: {error}",
+            "{state}; the write-ahead log in {} may hold newer requests: it cannot be read: {error}",
             log.display()
         ),
     }
 }
 
-/// The last index in the files of a log.
+/// The last raft index in the files of a log.
 fn last_index(folder: &Path) -> io::Result<Option<u64>> {
     let mut files = Vec::new();
     for item in fs::read_dir(folder)? {
@@ -51,7 +52,7 @@ fn last_index(folder: &Path) -> io::Result<Option<u64>> {
             files.push(path);
         }
     }
-    // Their names begin with a number of fixed width.
+    // The names start with a sequence number of fixed width.
     files.sort();
     let mut last = None;
     for path in files {

@@ -1,4 +1,4 @@
-//! Reads the files of other tools: sorts their entries, and checks them as far as their formats allow.
+//! Reads files of other tools: sorts the entries, and verifies what the format allows to verify.
 
 mod bbolt;
 mod birdwatcher;
@@ -36,15 +36,15 @@ pub(super) struct Import {
     pub(super) format: Format,
     pub(super) revision: i64,
     pub(super) entries: Selected,
-    /// How many entries are selected, and their digest.
+    /// Number and digest of the selected entries.
     pub(super) count: u64,
     pub(super) digest: [u8; 32],
     pub(super) coverage: Coverage,
     pub(super) skipped_leased: u64,
     pub(super) skipped_outside: u64,
-    /// What is missing or was not checked.
+    /// What is missing from the file or was not checked.
     pub(super) notes: Vec<String>,
-    /// Of an etcd database: the last request of etcd's log that is in it.
+    /// For an etcd database: the index of the last applied entry of etcd's log.
     pub(super) raft_index: Option<u64>,
 }
 
@@ -79,7 +79,7 @@ impl Import {
         Ok(import)
     }
 
-    /// The entries of a file that says which keys have a lease, below the named root or the one found.
+    /// Selects entries of a file with lease ids below `root`, or below the detected root.
     fn with_leases(
         format: Format,
         entries: Sorted,
@@ -98,7 +98,7 @@ impl Import {
         }
     }
 
-    /// Marks a stream that ends before its checksum.
+    /// Adds a note about a stream that ends before its checksum.
     fn without_checksum(mut self) -> Self {
         self.notes.push(
             "the compressed stream ends before its checksum, so what was read could not be checked with it"
@@ -107,7 +107,7 @@ impl Import {
         self
     }
 
-    /// Marks what is missing.
+    /// Adds a note about missing data.
     fn with(mut self, loss: Loss) -> Self {
         if loss.of_entries {
             self.coverage = Coverage::Entries;
@@ -117,12 +117,12 @@ impl Import {
     }
 }
 
-/// The entries of an imported file that belong to the backup: those below a root, without leased keys.
+/// The entries of an imported file below a root, without leased keys.
 #[derive(Debug, Clone)]
 pub(super) struct Selected {
     sorted: Sorted,
     pub(super) root: Arc<str>,
-    /// Whether sessions are left out by their keys, where the file does not say which keys have a lease.
+    /// Whether to recognize sessions by their keys, because the file has no lease ids.
     omit_sessions: bool,
 }
 
@@ -151,16 +151,16 @@ impl Selected {
         }
     }
 
-    /// Whether every selected key, relative to the root, fits.
-    fn all_of(&self, fits: impl Fn(&[u8]) -> bool) -> Result<bool, FormatError> {
-        let is_other = |key: &[u8]| {
+    /// Whether `matches_key` is true for every selected key, relative to the root.
+    fn all_of(&self, matches_key: impl Fn(&[u8]) -> bool) -> Result<bool, FormatError> {
+        let is_mismatch = |key: &[u8]| {
             matches!(self.place(key, State::Live), Place::Selected)
-                && !root::strip(&self.root, key).is_some_and(&fits)
+                && !root::strip(&self.root, key).is_some_and(&matches_key)
         };
-        self.sorted.any(is_other).map(|found| !found)
+        self.sorted.any(is_mismatch).map(|found| !found)
     }
 
-    /// The entries, ascending by key.
+    /// The entries in ascending key order.
     pub(super) fn iter(&self) -> SelectedEntries {
         SelectedEntries {
             records: self.sorted.records(),
@@ -169,7 +169,6 @@ impl Selected {
     }
 }
 
-/// An iterator over [`Selected`] entries.
 pub(super) struct SelectedEntries {
     records: Records,
     selected: Selected,
@@ -191,12 +190,12 @@ impl Iterator for SelectedEntries {
     }
 }
 
-/// Whether a relative key is a session. The counter of server ids is none.
+/// Whether a relative key is a session. `session/id`, the counter of server ids, is not.
 fn is_session(relative: &[u8]) -> bool {
     relative.starts_with(b"session/") && relative != b"session/id"
 }
 
-/// The error for an entry beyond the limit.
+/// The error for an entry that exceeds the limit.
 pub(super) fn too_large(key: &[u8], value: &[u8]) -> FormatError {
     FormatError::EntryTooLarge {
         key: printable(key),
@@ -205,28 +204,29 @@ pub(super) fn too_large(key: &[u8], value: &[u8]) -> FormatError {
     }
 }
 
-/// What the first bytes of a file show.
+/// The kind of file that the first bytes indicate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Guess {
-    /// The native magic, or as much of it as the file has.
+    /// The native magic, possibly truncated.
     Native,
     /// The magic of a bbolt meta page.
     EtcdSnapshot,
     /// A gzip stream.
     Gzip,
-    /// A JSON object: of etcdctl, or a line of `inspect --raw`.
+    /// A JSON object: output of etcdctl, or a line of `inspect --raw`.
     Json,
-    /// A protobuf message that begins as etcd's range response does.
+    /// A protobuf message that starts like etcd's range response.
     Protobuf,
-    /// No known signature: perhaps a file of the official tool.
+    /// No known signature; may be a file of the official tool.
     Frames,
 }
 
-/// How many bytes [`Guess::of`] looks at: as far as the second meta page of any etcd database.
+/// Number of bytes that [`Guess::of`] needs: up to the end of the second meta page of an etcd
+/// database.
 pub(super) const GUESS_BYTES: usize = bbolt::SECOND_META_END;
 
 impl Guess {
-    /// Looks at the first bytes of a file, [`GUESS_BYTES`] of them where there are so many.
+    /// Guesses from the first [`GUESS_BYTES`] of a file, or all of a shorter one.
     pub(super) fn of(start: &[u8]) -> Result<Self, FormatError> {
         if start.is_empty() {
             return Err(FormatError::Empty);
@@ -250,7 +250,7 @@ impl Guess {
     }
 }
 
-/// Reads a complete file of another tool. `hint` is the meta root to use where the file does not name one.
+/// Reads a complete file of another tool. `hint` is the meta root if the file does not name one.
 pub(super) fn read<R: Read + Seek>(
     guess: Guess,
     mut file: R,
@@ -270,13 +270,13 @@ pub(super) fn read<R: Read + Seek>(
             let import = read_frames(&mut frames, Packing::Gzip, hint, partial)?;
             match frames.drain() {
                 Ok(()) => {}
-                // The end of the stream has its checksum: what was read cannot be proved then.
+                // The checksum is at the end of the stream, so the entries cannot be verified.
                 Err(FormatError::Truncated { .. }) if !import.notes.is_empty() => {
                     return Ok(import.without_checksum());
                 }
                 Err(error) => return Err(error),
             }
-            // Another stream, or anything else, behind the first is not part of the backup.
+            // Data after the first stream is not part of the backup.
             let mut rest = frames.into_inner().into_inner();
             let offset = rest.stream_position().unwrap_or_default();
             match BoundedReader::new(rest).expect_end() {
@@ -294,14 +294,14 @@ pub(super) fn read<R: Read + Seek>(
     }
 }
 
-/// Whether the frames came out of a gzip stream.
+/// Whether the frames were in a gzip stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Packing {
     Bare,
     Gzip,
 }
 
-/// The formats made of frames, distinguished by their header.
+/// Reads the formats with frames; the header distinguishes them.
 fn read_frames<R: Read>(
     frames: &mut Frames<R>,
     packing: Packing,

@@ -1,15 +1,15 @@
-//! Backups: files that hold everything below a meta root as it was at one revision.
+//! Backup files: everything below a meta root at one revision.
 //!
-//! [`Writer`] writes them, [`Backup`] reads them, [`repository`] looks after a folder of them. All I/O
-//! here is blocking; an asynchronous caller uses a thread for it.
+//! [`Writer`] writes them, [`Backup`] reads them, [`repository`] manages a folder of them. All I/O
+//! is blocking; asynchronous callers use a thread.
 //!
-//! What this room promises: a backup is only reported as written after its file was synced, got its name,
-//! and was read back from the device under that name; no file is ever overwritten; a file that was cut or altered anywhere, or comes from a newer release,
-//! is refused by name before one entry of it is used. What it refuses to do: guess. A file that could
-//! be understood in two ways is an error that says so.
+//! Guarantees: a backup is reported as written only after its file was synced, named, and read back
+//! from the device under that name. No file is overwritten. A file that is truncated, altered, or
+//! written by a newer release is rejected with a specific error before any entry is used. A file
+//! that can be interpreted in two ways is an error; nothing is guessed.
 //!
-//! `native` is the format written by default (`docs/backup-format.md`); `import` reads the files of
-//! the official tool, of birdwatcher, and of `etcdctl snapshot save`.
+//! `native` is the default output format (`docs/backup-format.md`); `import` reads files of the
+//! official tool, birdwatcher, `etcdctl snapshot save` and others.
 
 mod archive;
 mod atomic_file;
@@ -54,42 +54,42 @@ pub const STDOUT: &str = "-";
 /// The fastest compression level.
 pub const LEAST_LEVEL: i32 = 1;
 
-/// The strongest compression level whose files can be read with 8 MiB of window.
+/// The highest compression level whose files can be read with a window of 8 MiB.
 pub const GREATEST_LEVEL: i32 = 19;
 
-/// What a backup says about itself.
-///
-/// Import files know little of this: what they do not contain is empty, or 0.
+/// The header of a backup. Import files contain only some of these fields; the others are empty, or
+/// 0.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Header {
     /// The release that wrote the file.
     pub tool_version: String,
-    /// When it was written, in RFC 3339, UTC.
+    /// The creation time, in RFC 3339, UTC.
     pub created_at: String,
-    /// The id of the etcd cluster it was taken from.
+    /// The id of the etcd cluster.
     pub cluster_id: String,
-    /// The etcd revision it shows.
+    /// The etcd revision.
     pub revision: i64,
     /// The meta root, verbatim, without a trailing slash.
     pub meta_root: String,
-    /// The Milvus release that wrote the metadata, where known.
+    /// The Milvus release that wrote the metadata, if known.
     pub source_version: Option<String>,
-    /// Keys on a lease (sessions) that were left out.
+    /// Number of leased keys (sessions) that were omitted.
     pub skipped_leased: u64,
 }
 
-/// The formats that can be read.
+/// The readable formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Format {
-    /// Ours.
+    /// The format of this project.
     Native,
-    /// The official tool's, with absolute keys.
+    /// The format of the official tool, with absolute keys.
     Official,
-    /// The official tool's older generation: relative keys, and only what that tool had parsed.
+    /// The older format of the official tool: relative keys, and only the families that the tool
+    /// parsed.
     OfficialRelative,
-    /// birdwatcher's first.
+    /// Version 1 of birdwatcher's format.
     Birdwatcher1,
-    /// birdwatcher's second, in parts.
+    /// Version 2 of birdwatcher's format, which has parts.
     Birdwatcher2,
     /// A file of `etcdctl snapshot save`.
     EtcdSnapshot,
@@ -116,36 +116,37 @@ impl Format {
     }
 }
 
-/// What a reader accepts of a file that cannot be checked in full, or is not complete.
+/// The checks that a reader may skip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tolerance {
-    /// An etcd database file without the hash that a snapshot has, or with a hash that is not compared.
+    /// Accept an etcd database file without the hash of a snapshot, or with an unverified one.
     pub skip_hash_check: bool,
-    /// A file that ends early, or holds another number of entries than it announces.
+    /// Accept a file that ends early, or whose number of entries differs from the announced one.
     pub allow_partial: bool,
 }
 
 impl Tolerance {
-    /// Whatever can be read, where what it must hold is known otherwise.
+    /// Accept everything; for callers that know the expected content from another source.
     pub const ALL: Self = Self {
         skip_hash_check: true,
         allow_partial: true,
     };
 }
 
-/// Which part of the metadata a backup holds.
+/// The part of the metadata that a backup contains.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Coverage {
-    /// Everything below the meta root: a key that is not in it did not exist.
+    /// Everything below the meta root: a key that is not in the backup did not exist.
     All,
-    /// Only these families, sorted: about a key of any other family it says nothing.
+    /// Only these families, sorted. Keys of other families are unknown.
     Families(Vec<Family>),
-    /// Some entries are missing, and it is not known which: about a key that is not in it it says nothing.
+    /// Some entries are missing, and it is unknown which. A key that is not in the backup may have
+    /// existed.
     Entries,
 }
 
 impl Coverage {
-    /// The names of the families, where it is not everything.
+    /// The names of the families, if the coverage is limited to families.
     #[must_use]
     pub fn names(&self) -> Option<Vec<&'static str>> {
         match self {
@@ -155,37 +156,37 @@ impl Coverage {
     }
 }
 
-/// What a backup holds, after all of it was checked.
+/// Summary of a backup that was verified completely.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
     /// The path of the file.
     pub path: PathBuf,
     /// Its format.
     pub format: Format,
-    /// Entries in it.
+    /// The number of entries.
     pub entries: u64,
     /// The file's size in bytes.
     pub bytes: u64,
-    /// The etcd revision it shows; 0 if the file does not contain it.
+    /// The etcd revision; 0 if the file does not contain it.
     pub revision: i64,
-    /// SHA-256 of the content, in hexadecimal: equal for equal content, whatever the format.
+    /// SHA-256 of the content, in hexadecimal; it does not depend on the format.
     pub digest: String,
-    /// Keys on a lease (sessions) that were left out, by whoever wrote the file or by this reader.
+    /// Number of leased keys (sessions) omitted by the writer of the file or by this reader.
     pub skipped_leased: u64,
-    /// Keys in the file that this reader left out because they are outside the meta root.
+    /// Number of keys in the file that are outside the meta root and were omitted by this reader.
     pub skipped_outside: u64,
     /// The meta root.
     pub meta_root: String,
-    /// What the file says about itself.
+    /// The header.
     pub header: Header,
-    /// Whether an existing file of the same content was found and nothing was written.
+    /// Whether an existing file with the same content was found, so that nothing was written.
     pub reused: bool,
-    /// What is missing from the file or was not checked, a sentence each.
+    /// What is missing from the file or was not checked; one sentence each.
     pub notes: Vec<String>,
 }
 
 impl Summary {
-    /// The summary as the command line reports it.
+    /// The summary for the output of a command.
     #[must_use]
     pub fn report(&self) -> BackupReport {
         BackupReport {
@@ -199,7 +200,7 @@ impl Summary {
         }
     }
 
-    /// The summary as a migration mentions it.
+    /// The reference to the backup in the report of a migration.
     #[must_use]
     pub fn reference(&self) -> BackupRef {
         BackupRef {

@@ -1,7 +1,7 @@
-//! The protobuf messages inside the backup files of other tools, as far as they are read or written.
+//! The fields used of the protobuf messages in backup files of other tools.
 //!
-//! Keys are declared as bytes where the writers declare strings: the wire form is the same, and a key
-//! that is not UTF-8 is carried, not refused.
+//! Keys are bytes here and strings in the writers' schemas. The wire form is the same, and keys
+//! that are not UTF-8 are preserved.
 
 /// The first frame of an official or birdwatcher file.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -29,7 +29,7 @@ pub(super) struct KeyDataPair {
     pub(super) data: Vec<u8>,
 }
 
-/// What opens each part of a birdwatcher file of version 2.
+/// The header of a part in a birdwatcher file of version 2.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct PartHeader {
     #[prost(int32, tag = "1")]
@@ -40,7 +40,7 @@ pub(super) struct PartHeader {
     pub(super) extra: Vec<u8>,
 }
 
-/// etcd's stored record of one change of a key (`mvccpb.KeyValue`).
+/// etcd's record of a change of a key (`mvccpb.KeyValue`).
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct StoredKeyValue {
     #[prost(bytes = "vec", tag = "1")]
@@ -57,7 +57,7 @@ pub(super) struct StoredKeyValue {
     pub(super) lease: i64,
 }
 
-/// The ids in a 2.1 segment-index record (`etcd.SegmentIndexInfo`), which its key is made of.
+/// The ids in a 2.1 segment-index record (`etcd.SegmentIndexInfo`), which form its key.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct SegmentIndexIds {
     #[prost(int64, tag = "1")]

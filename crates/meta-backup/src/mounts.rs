@@ -1,21 +1,21 @@
-//! Whether a folder outlives the container that the program runs in, decided from the text of
-//! `/proc/self/mountinfo` (see proc_pid_mountinfo(5)).
+//! Determines from `/proc/self/mountinfo` whether a folder outlives the container that the program
+//! runs in (see proc_pid_mountinfo(5)).
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-/// Why what is written to a folder is lost with the container.
+/// Why files in a folder are lost with the container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ephemeral {
-    /// It belongs to the container's own writable layer.
+    /// The folder is in the container's writable layer.
     Layer,
-    /// It is in memory (tmpfs).
+    /// The folder is in memory (tmpfs).
     Memory,
-    /// It is an emptyDir volume of a Kubernetes pod.
+    /// The folder is in an emptyDir volume of a Kubernetes pod.
     PodVolume,
 }
 
-/// File systems that container runtimes build a root of image layers with.
+/// File systems with which container runtimes combine image layers.
 const LAYERED: [&[u8]; 4] = [
     b"overlay",
     b"aufs",
@@ -23,7 +23,8 @@ const LAYERED: [&[u8]; 4] = [
     b"fuse-overlayfs",
 ];
 
-/// Where runtimes without such a file system keep a container's root, as it shows in a mount's own root.
+/// Folders in which runtimes without such a file system keep container roots, as part of a mount's
+/// root.
 const LAYER_FOLDERS: [&[u8]; 5] = [
     b"/docker/vfs/dir/",
     b"/docker/btrfs/subvolumes/",
@@ -32,17 +33,17 @@ const LAYER_FOLDERS: [&[u8]; 5] = [
     b"/io.containerd.snapshotter.v1.",
 ];
 
-/// How Docker names the devices of its devicemapper driver.
+/// Prefix of the device names of Docker's devicemapper driver.
 const LAYER_DEVICE: &[u8] = b"/dev/mapper/docker-";
 
-/// The kubelet's folder of a pod's emptyDir volumes.
+/// Folder name in the path of the kubelet's emptyDir volumes.
 const POD_VOLUMES: &[u8] = b"/kubernetes.io~empty-dir/";
 
 /// One line of mountinfo.
 struct Mount {
     id: u64,
     parent: u64,
-    /// The folder of the file system that is mounted.
+    /// The path in the mounted file system that is visible at `point`.
     root: Vec<u8>,
     point: Vec<u8>,
     kind: Vec<u8>,
@@ -50,7 +51,7 @@ struct Mount {
 }
 
 impl Mount {
-    /// `None` for a line of another form.
+    /// Parses a line; `None` if it has another form.
     fn parse(line: &[u8]) -> Option<Self> {
         let mut fields = line.split(|byte| *byte == b' ');
         let id = number(fields.next()?)?;
@@ -69,7 +70,7 @@ impl Mount {
         })
     }
 
-    fn holds(&self, folder: &[u8]) -> bool {
+    fn contains_folder(&self, folder: &[u8]) -> bool {
         match folder.strip_prefix(self.point.as_slice()) {
             Some(rest) => rest.is_empty() || rest.starts_with(b"/") || self.point == b"/",
             None => false,
@@ -83,12 +84,12 @@ impl Mount {
     }
 }
 
-/// Says why a folder, absolute and without symbolic links, is lost with the container; `None` where it is
-/// not, or where the program does not run in a container.
+/// Returns why a folder is lost with the container; `None` if it is not, or if there is no
+/// container.
 ///
-/// A container is recognised by its root file system alone: `/.dockerenv` and the like stay behind in
-/// machines that are made from images. A root of layers that is not a container's (a live system) is lost
-/// just so.
+/// `folder` must be absolute and without symbolic links. A container is recognized only by the file
+/// system of its root, because files such as `/.dockerenv` also exist in machines made from images.
+/// A layered root without a container (a live system) is not persistent either.
 #[must_use]
 pub(super) fn ephemeral(mountinfo: &[u8], folder: &Path) -> Option<Ephemeral> {
     let mounts: Vec<Mount> = mountinfo
@@ -109,19 +110,19 @@ pub(super) fn ephemeral(mountinfo: &[u8], folder: &Path) -> Option<Ephemeral> {
     contains(&mount.root, POD_VOLUMES).then_some(Ephemeral::PodVolume)
 }
 
-/// The mount that a folder is on. The kernel goes from mount to mount the same way: among the mounts on
-/// one file system the one nearest its root comes first and hides what is mounted below it.
+/// Returns the mount of a folder as the kernel resolves it. Among the mounts on one file system,
+/// the one nearest its root is followed first; it hides mounts below it.
 fn mount_of<'m>(mounts: &'m [Mount], folder: &[u8]) -> Option<&'m Mount> {
     let is_root = |mount: &&Mount| mount.point == b"/";
     let mut current = mounts.iter().filter(is_root).find(|mount| {
         mount.parent == mount.id || !mounts.iter().any(|other| other.id == mount.parent)
     })?;
-    // Each step leads to another mount; a list that leads round is not mountinfo.
+    // The number of steps is limited because a malformed table may contain a cycle.
     for _ in 0..mounts.len() {
         let next = mounts
             .iter()
             .filter(|mount| mount.parent == current.id && mount.id != current.id)
-            .filter(|mount| mount.holds(folder))
+            .filter(|mount| mount.contains_folder(folder))
             .min_by_key(|mount| mount.point.len());
         match next {
             Some(mount) => current = mount,
@@ -135,23 +136,23 @@ fn number(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-/// Blanks, tabs, line feeds and backslashes are written as three octal digits.
+/// Decodes spaces, tabs, line feeds and backslashes, which are three octal digits.
 fn unescaped(field: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
-    while let Some((first, behind)) = rest.split_first() {
-        let digits = behind.get(..3).filter(|_| *first == b'\\');
+    while let Some((first, after)) = rest.split_first() {
+        let digits = after.get(..3).filter(|_| *first == b'\\');
         let byte = digits
             .and_then(|digits| std::str::from_utf8(digits).ok())
             .and_then(|digits| u8::from_str_radix(digits, 8).ok());
         match byte {
             Some(byte) => {
                 bytes.push(byte);
-                rest = &behind[3..];
+                rest = &after[3..];
             }
             None => {
                 bytes.push(*first);
-                rest = behind;
+                rest = after;
             }
         }
     }

@@ -1,10 +1,10 @@
-//! The native format, version 1: its byte layout, pure. `docs/backup-format.md` describes it for
-//! users who have a file and not this program.
+//! The native format, version 1: pure functions for its byte layout. `docs/backup-format.md`
+//! describes it for users without this program.
 //!
-//! A file is: prologue, `HEAD` block, any number of `DATA` blocks, `TAIL` block, end mark. All
-//! integers are little-endian. Each block has a head of 24 bytes with a CRC-32 of its payload and one
-//! of the head itself, so that a damaged length is known as such before it is used. CRC-32 finds every
-//! change of a single bit; the SHA-256 in the tail covers the content as a whole.
+//! A file consists of prologue, `HEAD` block, any number of `DATA` blocks, `TAIL` block, end mark.
+//! All integers are little-endian. Each block has a head of 24 bytes with a CRC-32 of the payload
+//! and one of the head itself, so that a damaged length is detected before it is used. CRC-32
+//! detects every single-bit change; the SHA-256 in the tail covers the complete content.
 
 mod decode;
 mod encode;
@@ -18,26 +18,26 @@ use serde::{Deserialize, Serialize};
 use super::digest::ENTRY_LIMIT;
 use super::{FormatError, Header};
 
-/// The first eight bytes, and the last. Not text, so that no transfer "repairs" line ends unnoticed.
+/// The first and the last eight bytes. They are binary, so that a transfer that converts line ends
+/// is detected.
 pub(super) const MAGIC: [u8; 8] = *b"\x89MMB\r\n\x1a\n";
 
-/// The version written, and the newest one read.
+/// The version that is written, and the newest that can be read.
 pub(super) const VERSION: u32 = 1;
 
-/// A data block is closed as soon as it holds so many bytes of entries.
+/// A data block is closed when it has at least this many bytes of entries.
 pub(super) const BLOCK_BYTES: usize = 1 << 20;
 
-/// The longest header; a real one has a few hundred bytes.
+/// Maximum size of the header; real headers have a few hundred bytes.
 const HEADER_LIMIT: u32 = 1 << 20;
 
-/// The most bytes of entries in one block: nearly full, then one entry of the greatest size.
+/// Maximum size of the entries in a block: almost full, plus an entry of maximum size.
 const RAW_LIMIT: u64 = BLOCK_BYTES as u64 + ENTRY_LIMIT + 8;
 
-/// The most bytes a block may take in the file: zstd adds less than this to what it cannot compress.
+/// Maximum size of a block in the file. zstd adds less than this to incompressible data.
 const STORED_LIMIT: u64 = RAW_LIMIT + (RAW_LIMIT >> 7) + 1024;
 
-/// The largest zstd window a reader grants, as a power of two: 8 MiB, which is what the greatest
-/// level uses.
+/// Maximum zstd window of a reader, as a power of two: 8 MiB, which the highest level needs.
 const WINDOW_LOG: u32 = 23;
 
 const HEAD_BYTES: usize = 24;
@@ -46,7 +46,7 @@ const TAIL_BYTES: usize = 64;
 /// The tail block and the end mark.
 pub(super) const END_BYTES: usize = HEAD_BYTES + TAIL_BYTES + MAGIC.len();
 
-/// Bytes before the first block: magic, version, CRC-32 of both. No later version changes these.
+/// Size of the prologue: magic, version, CRC-32 of both. It is the same in all versions.
 const PROLOGUE_BYTES: usize = 16;
 
 /// The kinds of block.
@@ -77,19 +77,19 @@ impl Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct BlockHead {
     kind: Kind,
-    /// Bytes of payload in the file.
+    /// Size of the payload in the file.
     stored: u32,
-    /// Bytes of the payload when decompressed; the same where it is not compressed.
+    /// Size of the decompressed payload; the same as `stored` if it is not compressed.
     raw: u32,
-    /// Entries in a data block, else 0.
+    /// Number of entries in a data block, else 0.
     entries: u32,
     /// CRC-32 of the payload as stored.
     payload_crc: u32,
 }
 
 impl BlockHead {
-    /// The head without its own checksum. Whoever hashes heads hashes this: the CRC-32 of anything followed
-    /// by its CRC-32 is always the same.
+    /// The head without its checksum. Use this to hash several heads: the CRC-32 of any data
+    /// followed by its own CRC-32 is a constant.
     fn fields(self) -> [u8; 20] {
         let mut bytes = [0; 20];
         bytes[..4].copy_from_slice(&self.kind.mark());
@@ -151,7 +151,7 @@ impl BlockHead {
     }
 }
 
-/// The header block's payload: JSON, so that the user can read it with `strings`.
+/// The payload of the header block: JSON, readable with `strings`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StoredHeader {
@@ -165,7 +165,7 @@ struct StoredHeader {
 
 impl StoredHeader {
     fn new(header: &Header) -> Self {
-        // Leased keys are counted while writing: their number is in the tail.
+        // Leased keys are counted during writing, so their number is in the tail.
         let Header {
             tool_version,
             created_at,
@@ -206,7 +206,7 @@ impl StoredHeader {
     }
 }
 
-/// The tail block's payload: what has to come out when everything before it was read.
+/// The payload of the tail block: the expected totals of the blocks before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tail {
     pub(super) entries: u64,
@@ -251,7 +251,7 @@ impl Tail {
     }
 }
 
-/// The prologue: magic, version, CRC-32 of both.
+/// Encodes the prologue: magic, version, CRC-32 of both.
 fn prologue(version: u32) -> [u8; PROLOGUE_BYTES] {
     let mut bytes = [0; PROLOGUE_BYTES];
     bytes[..8].copy_from_slice(&MAGIC);
@@ -261,7 +261,7 @@ fn prologue(version: u32) -> [u8; PROLOGUE_BYTES] {
     bytes
 }
 
-/// The unsigned 32-bit number at `at`; callers pass buffers of fixed size.
+/// The unsigned 32-bit number at `at`. Panics if out of bounds; callers use buffers of fixed size.
 fn number(bytes: &[u8], at: usize) -> u32 {
     bytes[at..at + 4]
         .iter()

@@ -1,4 +1,4 @@
-//! How a backup is written.
+//! Options for writing a backup.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,15 +8,15 @@ use super::Format;
 /// The formats that can be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OutputFormat {
-    /// Ours.
+    /// The format of this project.
     #[default]
     Native,
-    /// The official tool's, which that tool can read. It has no checksum.
+    /// The format of the official tool, which that tool can read. It has no checksum.
     Official,
 }
 
 impl OutputFormat {
-    /// The format as readers name it.
+    /// The corresponding readable format.
     #[must_use]
     pub fn format(self) -> Format {
         match self {
@@ -25,7 +25,6 @@ impl OutputFormat {
         }
     }
 
-    /// The usual ending of the file name.
     pub(super) fn extension(self) -> &'static str {
         match self {
             Self::Native => "mmb",
@@ -54,20 +53,20 @@ impl FromStr for OutputFormat {
     }
 }
 
-/// A text that names no format that can be written.
+/// The error for a text that is not an output format.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{text:?} is not a backup format: expected native or official")]
 pub struct OutputFormatError {
-    /// What was given.
+    /// The text.
     pub text: String,
 }
 
-/// How to write.
+/// Options for writing a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WriteOptions {
     /// Compression level of the native format, from [`LEAST_LEVEL`](super::LEAST_LEVEL) to [`GREATEST_LEVEL`](super::GREATEST_LEVEL).
     pub level: i32,
-    /// How many threads compress.
+    /// Number of compression threads.
     pub threads: usize,
     /// The format.
     pub format: OutputFormat,
@@ -76,7 +75,7 @@ pub struct WriteOptions {
 impl Default for WriteOptions {
     fn default() -> Self {
         Self {
-            // Metadata is text and repeats itself: higher levels cost time and save nothing.
+            // Metadata is repetitive text: higher levels take longer and save nothing.
             level: 1,
             threads: 2,
             format: OutputFormat::Native,

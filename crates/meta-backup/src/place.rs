@@ -1,4 +1,4 @@
-//! Where a backup may be written, checked before anything is.
+//! Checks where a backup may be written, before anything is written.
 
 use std::fs;
 use std::io;
@@ -8,7 +8,7 @@ use super::atomic_file::folder_of;
 use super::mounts::{Ephemeral, ephemeral};
 use super::{BackupError, STDOUT};
 
-/// Folders that hold no files: what is written there goes to a device, or nowhere.
+/// Folders without regular files: data written there goes to a device, or is lost.
 const NO_FILES: [&str; 3] = ["/dev", "/proc", "/sys"];
 
 /// Whether a path is a stream: `-` for standard output, or a named pipe.
@@ -17,7 +17,7 @@ pub fn is_stream(path: &Path) -> bool {
     path == Path::new(STDOUT) || kind(path) == Some("a named pipe")
 }
 
-/// Refuses a path at which no file can be made.
+/// Rejects a path where no file can be created.
 pub(super) fn check_path(path: &Path) -> Result<(), BackupError> {
     let refused = |what| BackupError::NotRegular {
         path: path.to_owned(),
@@ -41,7 +41,7 @@ pub(super) fn check_path(path: &Path) -> Result<(), BackupError> {
     }
 }
 
-/// What a path leads to, where that is neither a file nor a folder.
+/// The kind of an existing path that is neither a file nor a folder.
 fn kind(path: &Path) -> Option<&'static str> {
     let kind = fs::metadata(path).ok()?.file_type();
     if kind.is_file() || kind.is_dir() {
@@ -60,7 +60,7 @@ fn kind(path: &Path) -> Option<&'static str> {
     Some("a device")
 }
 
-/// Refuses a path whose file would be lost with the container that the program runs in.
+/// Rejects a path whose file would be lost with the container that the program runs in.
 ///
 /// # Errors
 /// [`BackupError::Ephemeral`].
@@ -74,15 +74,15 @@ pub fn check_persistent(path: &Path) -> Result<(), BackupError> {
     }
 }
 
-/// Why a file at this path would be lost with the container; `None` where it would not, or where the
-/// system does not say.
+/// Why a file at this path would be lost with the container; `None` if it would not, or if this is
+/// unknown.
 #[must_use]
 pub fn lost_with_container(path: &Path) -> Option<Ephemeral> {
     let table = fs::read("/proc/self/mountinfo").ok()?;
     ephemeral(&table, &existing_folder(path))
 }
 
-/// The folder that a file at this path is made in, or the nearest one above it that exists, without
+/// The folder in which a file at this path is created, or its nearest existing ancestor, without
 /// symbolic links.
 fn existing_folder(path: &Path) -> PathBuf {
     let folder = if path.is_dir() {

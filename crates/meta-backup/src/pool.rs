@@ -1,7 +1,7 @@
-//! Compresses several blocks at a time on threads, and hands them back in the order they came in.
+//! Compresses several blocks in parallel on threads and returns them in submission order.
 //!
-//! The queue is bounded: whoever fills it waits for the oldest block, so memory stays at a few blocks
-//! a thread.
+//! The queue is bounded: before submitting to a full pool, the caller takes the oldest block.
+//! Memory is limited to a few blocks per thread.
 
 use std::collections::VecDeque;
 use std::io;
@@ -14,13 +14,12 @@ use zstd::bulk::Compressor;
 use super::BackupError;
 use super::native::DataBlock;
 
-/// Blocks waiting or being worked on, for each thread.
+/// Blocks in the queue or being compressed, per thread.
 const BLOCKS_PER_THREAD: usize = 2;
 
-/// The most threads that are started.
 const THREADS_LIMIT: usize = 64;
 
-/// A block that is done: its bytes for the file, and what they were made of.
+/// A compressed block, and the block to reuse.
 pub(super) struct Done {
     pub(super) compressed: io::Result<Vec<u8>>,
     pub(super) block: DataBlock,
@@ -31,7 +30,6 @@ struct Job {
     reply: Sender<Done>,
 }
 
-/// The threads and what they work on.
 pub(super) struct Pool {
     jobs: Option<SyncSender<Job>>,
     pending: VecDeque<Receiver<Done>>,
@@ -40,7 +38,7 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// Starts the threads: at least one, and never more than any machine could use.
+    /// Starts between 1 and [`THREADS_LIMIT`] threads.
     pub(super) fn new(threads: usize, level: i32) -> io::Result<Self> {
         let threads = threads.clamp(1, THREADS_LIMIT);
         let capacity = threads * BLOCKS_PER_THREAD;
@@ -63,12 +61,12 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Whether the oldest block has to be taken before another goes in.
+    /// Whether the oldest block must be taken before the next is submitted.
     pub(super) fn is_full(&self) -> bool {
         self.pending.len() >= self.capacity
     }
 
-    /// Puts a block in. The pool must not be full.
+    /// Submits a block. The pool must not be full.
     pub(super) fn submit(&mut self, block: DataBlock) -> Result<(), BackupError> {
         let (reply, done) = channel();
         let jobs = self.jobs.as_ref().ok_or(BackupError::Worker)?;
@@ -78,7 +76,7 @@ impl Pool {
         Ok(())
     }
 
-    /// Waits for the oldest block; `None` when there is none.
+    /// Waits for the oldest block; `None` if the pool is empty.
     pub(super) fn take_oldest(&mut self) -> Result<Option<Done>, BackupError> {
         let Some(oldest) = self.pending.pop_front() else {
             return Ok(None);
@@ -91,7 +89,7 @@ impl Drop for Pool {
     fn drop(&mut self) {
         self.jobs = None;
         for worker in self.workers.drain(..) {
-            // A worker that panicked took its reply with it: the caller was told then.
+            // If a worker panicked, its reply is missing, and the caller received an error for it.
             let _ = worker.join();
         }
     }
@@ -99,13 +97,13 @@ impl Drop for Pool {
 
 fn work(queue: &Mutex<Receiver<Job>>, mut compressor: Compressor<'_>) {
     loop {
-        // The lock is held while waiting: whoever has it takes the next job, the others queue up.
+        // The lock is held while waiting for a job; the other workers wait for the lock.
         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(Job { block, reply }) = job else {
             return;
         };
         let compressed = block.compress(&mut compressor);
-        // Nobody waits for it any more when the writer was dropped.
+        // The receiver may be dropped together with the writer.
         let _ = reply.send(Done { compressed, block });
     }
 }

@@ -1,4 +1,4 @@
-//! Reads a backup back under its name, as the last step of writing it.
+//! Read-back verification of a named backup, the last step of writing it.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -12,8 +12,8 @@ use super::{BackupError, FormatError, Header, OutputFormat};
 
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// Reads the named file, from the device where the system allows it, and compares it with what was written:
-/// header, number of entries, digest of all of them.
+/// Reads the file, from the device if possible, and compares the header, the number of entries and
+/// the digest with what was written.
 pub(super) fn check(
     disk: &dyn Disk,
     path: &Path,
@@ -23,14 +23,15 @@ pub(super) fn check(
     digest: &[u8; 32],
 ) -> Result<(), BackupError> {
     let file = File::open(path).map_err(|error| BackupError::file(OPEN, path, error))?;
-    // Where the file system cannot do it, what is in the cache is read: better than nothing.
+    // If the file system does not support this, the cached data is compared, which is better than
+    // nothing.
     if let Err(error) = disk.drop_cache(&file) {
         tracing::debug!(%error, "the backup is read back from the page cache");
     }
     let reader = BufReader::with_capacity(BUFFER_BYTES, file);
     let outcome = match format {
-        OutputFormat::Native => is_native(reader, header, entries, digest),
-        OutputFormat::Official => is_official(reader, header, entries, digest),
+        OutputFormat::Native => matches_native(reader, header, entries, digest),
+        OutputFormat::Official => matches_official(reader, header, entries, digest),
     };
     let source = match outcome {
         Ok(true) => return Ok(()),
@@ -44,7 +45,7 @@ pub(super) fn check(
     })
 }
 
-fn is_native(
+fn matches_native(
     reader: impl Read,
     header: &Header,
     entries: u64,
@@ -58,19 +59,19 @@ fn is_native(
     Ok(same_content && decoder.header() == header)
 }
 
-fn is_official(
+fn matches_official(
     mut reader: impl Read,
     header: &Header,
     entries: u64,
     digest: &[u8; 32],
 ) -> Result<bool, FormatError> {
-    let wanted = render_header(&header.meta_root, entries);
+    let expected = render_header(&header.meta_root, entries);
     let mut start = Vec::new();
     let read = (&mut reader)
-        .take(wanted.len() as u64)
+        .take(expected.len() as u64)
         .read_to_end(&mut start);
     read.map_err(|source| FormatError::Read { offset: 0, source })?;
-    if start != wanted {
+    if start != expected {
         return Ok(false);
     }
     let found = digest_in_order(start.as_slice().chain(reader))?;

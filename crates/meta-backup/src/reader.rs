@@ -1,4 +1,4 @@
-//! Opens backups of every known format, after all of a file was checked.
+//! Opens backups of all known formats and verifies them completely.
 
 use std::io::{BufReader, Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -14,8 +14,8 @@ use milvus_meta::entry::Entry;
 
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// A backup whose every byte was checked, or, of [`Self::announced`], is on the first way through its
-/// entries.
+/// A verified backup. After [`Self::announced`] it is verified only while its entries are first
+/// read.
 #[derive(Debug, Clone)]
 pub struct Backup {
     summary: Summary,
@@ -23,35 +23,36 @@ pub struct Backup {
     source: Source,
 }
 
-/// Where the entries come from.
+/// The source of the entries.
 #[derive(Debug, Clone)]
 enum Source {
-    /// The native file is read again each time, and checked again: against what was found in it the
-    /// first time, where that is known.
+    /// A native file. It is read and verified again each time, and compared with the totals of the
+    /// first time if they are known.
     File {
         known: Arc<OnceLock<Totals>>,
-        /// What it was unpacked to, if it was packed.
+        /// The unpacked content, if the file was packed.
         unpacked: Option<Unpacked>,
     },
-    /// The entries of an imported file, sorted.
+    /// The sorted entries of an imported file.
     Import(Selected),
 }
 
 impl Backup {
-    /// Opens a backup of any known format and checks all of it.
+    /// Opens a backup of any known format and verifies it completely.
     ///
     /// # Errors
-    /// When the file cannot be read, is of no known format, is cut short or altered, or holds the
-    /// metadata of several instances.
+    /// If the file is unreadable, of no known format, truncated or altered, or contains several
+    /// instances.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, BackupError> {
         Self::open_with_root(path, None)
     }
 
-    /// As [`Self::open_with`], but of a file of our own only the beginning and the end are read: its
-    /// summary is what it claims to hold. Nothing of it is to be believed before [`Self::entries`] has
-    /// been read to the end, which checks all of it.
+    /// As [`Self::open_with`], but reads only the start and the end of a native file. The summary
+    /// is unverified. Nothing in it may be trusted until [`Self::entries`] was read to the end,
+    /// which verifies the file.
     ///
     /// # Errors
+    /// As [`Self::open`].
     /// As [`Self::open`].
     pub fn announced(
         path: impl AsRef<Path>,
@@ -61,7 +62,7 @@ impl Backup {
         let path = path.as_ref();
         match Self::announce(path) {
             Some(backup) => Ok(backup),
-            // Whatever it is, or is wrong with it, reading all of it shows.
+            // Reading the complete file opens other formats and reports damage.
             None => Self::open_with(path, root, tolerance),
         }
     }
@@ -91,26 +92,26 @@ impl Backup {
         })
     }
 
-    /// Opens with `open` a backup whose own meta root counts. Where the file does not name one, or holds
-    /// several instances, the one at `named` is used; without it these are errors.
+    /// Calls `open` for a backup whose own meta root is preferred. If the file does not name a meta
+    /// root or contains several instances, `user_root` is used; without it that is an error.
     ///
     /// # Errors
     /// Those of `open`.
     pub fn open_instance(
-        named: Option<&str>,
+        user_root: Option<&str>,
         open: impl Fn(Option<&str>) -> Result<Self, BackupError>,
     ) -> Result<Self, BackupError> {
         match open(None) {
             Err(BackupError::Invalid {
                 source: FormatError::NoRoot | FormatError::SeveralRoots { .. },
                 ..
-            }) if named.is_some() => open(named),
+            }) if user_root.is_some() => open(user_root),
             opened => opened,
         }
     }
 
-    /// As [`Self::open`]; `root` is the meta root where the file does not name its own: in an etcd
-    /// snapshot, in some files of birdwatcher, and where the official tool lost a leading slash.
+    /// As [`Self::open`]. `root` is the meta root if the file does not name it: in an etcd
+    /// snapshot, in some birdwatcher files, and where the official tool lost a leading slash.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -121,8 +122,7 @@ impl Backup {
         Self::open_with(path, root, Tolerance::default())
     }
 
-    /// As [`Self::open_with_root`], with the `tolerance` that the user asked for. The path may be a data
-    /// folder of etcd.
+    /// As [`Self::open_with_root`], with a `tolerance`. The path may also be a data folder of etcd.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -151,7 +151,7 @@ impl Backup {
                 file.seek(SeekFrom::Start(0)).map_err(failed)?;
                 let reader = BufReader::with_capacity(BUFFER_BYTES, file);
                 let backup = Self::check_native(path, reader).map_err(invalid)?;
-                Ok(backup.unpacked_from(bytes, unpacked))
+                Ok(backup.with_unpacked(bytes, unpacked))
             }
             guess @ (Guess::EtcdSnapshot
             | Guess::Gzip
@@ -159,9 +159,9 @@ impl Backup {
             | Guess::Protobuf
             | Guess::Frames) => {
                 let mut import =
-                    import::read(guess, file, named(root), tolerance).map_err(invalid)?;
+                    import::read(guess, file, user_root(root), tolerance).map_err(invalid)?;
                 if let Some(index) = import.raft_index
-                    && let Some(log) = etcd_folder::log_beside(&found)
+                    && let Some(log) = etcd_folder::log_of(&found)
                 {
                     let note = etcd_folder::note(&log, index, import.revision);
                     import.notes.push(note);
@@ -174,7 +174,7 @@ impl Backup {
         }
     }
 
-    fn unpacked_from(mut self, bytes: u64, from: Option<Unpacked>) -> Self {
+    fn with_unpacked(mut self, bytes: u64, from: Option<Unpacked>) -> Self {
         self.summary.bytes = bytes;
         if let Some(from) = &from {
             self.summary.notes.clone_from(&from.notes);
@@ -231,41 +231,41 @@ impl Backup {
         }
     }
 
-    /// What the backup holds.
+    /// The summary.
     #[must_use]
     pub fn summary(&self) -> &Summary {
         &self.summary
     }
 
-    /// What the backup holds, without the backup.
+    /// Drops the backup and returns its summary.
     #[must_use]
     pub(crate) fn into_summary(self) -> Summary {
         self.summary
     }
 
-    /// What the file says about itself.
+    /// The header.
     #[must_use]
     pub fn header(&self) -> &Header {
         &self.summary.header
     }
 
-    /// The file's format.
+    /// The format of the file.
     #[must_use]
     pub fn format(&self) -> Format {
         self.summary.format
     }
 
-    /// Which part of the metadata the backup speaks for.
+    /// The part of the metadata that the backup contains.
     #[must_use]
     pub fn coverage(&self) -> &Coverage {
         &self.coverage
     }
 
-    /// The entries, ascending by key, without revisions and leases. The iterator lives on its own.
+    /// Returns the entries in ascending key order, without revisions and leases.
     ///
     /// # Errors
-    /// When the file cannot be opened again. An entry is an error when the file was changed since it
-    /// was checked.
+    /// If the file cannot be opened again. If it changed since it was verified, the iterator
+    /// returns an error.
     pub fn entries(&self) -> Result<Entries, BackupError> {
         let inner = match &self.source {
             Source::Import(entries) => Inner::Import {
@@ -317,25 +317,25 @@ fn native_summary(
     }
 }
 
-/// The root that the user names, if it is one.
-fn named(root: Option<&str>) -> Option<&str> {
+/// Normalizes the user's meta root; `None` if it is empty.
+fn user_root(root: Option<&str>) -> Option<&str> {
     root.map(|root| root.trim_end_matches('/'))
         .filter(|root| !root.is_empty())
 }
 
-/// Checks a backup that is in memory, as [`Backup::open_with_root`] checks a file. The path in
-/// the summary is empty.
+/// Verifies a backup in memory, as [`Backup::open_with_root`] does for a file. The path in the
+/// summary is empty.
 ///
 /// # Errors
-/// What is wrong with the bytes.
+/// The problem with the bytes.
 pub fn check_bytes(bytes: &[u8], root: Option<&str>) -> Result<Summary, FormatError> {
     check_bytes_with(bytes, root, Tolerance::default())
 }
 
-/// As [`check_bytes`], with this `tolerance`.
+/// As [`check_bytes`], with a `tolerance`.
 ///
 /// # Errors
-/// What is wrong with the bytes.
+/// The problem with the bytes.
 pub fn check_bytes_with(
     bytes: &[u8],
     root: Option<&str>,
@@ -350,14 +350,14 @@ pub fn check_bytes_with(
         | Guess::Json
         | Guess::Protobuf
         | Guess::Frames) => {
-            let import = import::read(guess, Cursor::new(bytes), named(root), tolerance)?;
+            let import = import::read(guess, Cursor::new(bytes), user_root(root), tolerance)?;
             Backup::from_import(path, bytes.len() as u64, import)
         }
     };
     Ok(backup.summary)
 }
 
-/// The entries of a backup, ascending by key. After an error there is nothing more.
+/// The entries of a backup in ascending key order. The first error is the last item.
 pub struct Entries {
     inner: Inner,
 }

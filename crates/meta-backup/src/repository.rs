@@ -1,4 +1,4 @@
-//! A folder of backups: what is in it, whether it is valid, and which of it may go.
+//! A folder of backups: its files, whether they are valid, and which may be pruned.
 
 mod diff;
 mod prune;
@@ -13,19 +13,20 @@ use std::path::{Path, PathBuf};
 
 use super::{Backup, BackupError, FormatError, Summary};
 
-/// File name extensions of backups. A file that has one and fits no format may be a corrupt backup.
+/// File name extensions of backups. A file with one of them and an unknown format may be a corrupt
+/// backup.
 const EXTENSIONS: [&str; 10] = [
     "mmb", "bak", "backup", "db", "snap", "json", "jsonl", "gz", "zip", "tar",
 ];
 
-/// A file in the folder, checked whole.
+/// A file in the folder, after verification.
 #[derive(Debug)]
 pub struct Listing {
-    /// Its path.
+    /// The path.
     pub path: PathBuf,
-    /// Its size in bytes.
+    /// The size in bytes.
     pub bytes: u64,
-    /// What it holds, or why it is not a usable backup.
+    /// The summary, or the reason why the file is not a usable backup.
     pub check: Result<Summary, BackupError>,
 }
 
@@ -36,7 +37,7 @@ impl Listing {
         self.check.is_ok()
     }
 
-    /// Whether the file is not a backup: it fits no format, and its name is not one that backups have.
+    /// Whether the file is not a backup: neither its format nor its extension is that of one.
     #[must_use]
     pub fn is_other(&self) -> bool {
         let fits_none = matches!(
@@ -58,38 +59,38 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// The repository in `folder`, which has to exist.
+    /// Opens the repository in `folder`, which must exist.
     ///
     /// # Errors
-    /// When the folder cannot be read.
+    /// If the folder is unreadable.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self, BackupError> {
         let folder = folder.as_ref().to_owned();
         fs::read_dir(&folder).map_err(|error| BackupError::file("list", &folder, error))?;
         Ok(Self { folder })
     }
 
-    /// Every file in the folder, by name, each decoded whole. Folders, links, and files whose name
-    /// begins with a dot are passed over; for unfinished backups see [`Self::temp_files`].
+    /// Verifies every file in the folder, sorted by name. Folders, links and hidden files are
+    /// skipped; [`Self::temp_files`] returns unfinished backups.
     ///
     /// # Errors
-    /// When the folder cannot be read. What is wrong with a file is in its listing.
+    /// If the folder is unreadable. Problems with a file are in its listing.
     pub fn list(&self) -> Result<Vec<Listing>, BackupError> {
         let mut paths = self.files()?;
         paths.retain(|path| !is_hidden(path));
         Ok(paths.into_iter().map(check).collect())
     }
 
-    /// Unfinished backups, by name: another program writes them right now, or was killed while writing them.
+    /// The unfinished backups, sorted by name: a process is writing them, or was killed.
     ///
     /// # Errors
-    /// When the folder cannot be read.
+    /// If the folder is unreadable.
     pub fn temp_files(&self) -> Result<Vec<TempFile>, BackupError> {
         let paths = self.files()?;
         let found = paths.iter().map(|path| TempFile::read(path));
         found.filter_map(Result::transpose).collect()
     }
 
-    /// The plain files in the folder, sorted.
+    /// The regular files in the folder, sorted.
     fn files(&self) -> Result<Vec<PathBuf>, BackupError> {
         let failed = |error| BackupError::file("list", &self.folder, error);
         let mut paths = Vec::new();
@@ -103,12 +104,12 @@ impl Repository {
         Ok(paths)
     }
 
-    /// What [`PrunePlan::carry_out`] would do to keep the newest `keep` backups of each cluster, meta root
-    /// and layout.
-    /// Unfinished backups that nobody wrote to for a day go as well.
+    /// Plans to keep the newest `keep` backups of each cluster, meta root and layout.
+    /// [`PrunePlan::carry_out`] removes the others, and unfinished backups not written to for a
+    /// day.
     ///
     /// # Errors
-    /// When the folder cannot be read.
+    /// If the folder is unreadable.
     pub fn plan_prune(&self, keep: std::num::NonZeroUsize) -> Result<PrunePlan, BackupError> {
         let temp_files = self.temp_files()?;
         Ok(PrunePlan::new(self.list()?, temp_files, keep))
@@ -120,7 +121,7 @@ fn is_hidden(path: &Path) -> bool {
         .is_some_and(|name| name.to_string_lossy().starts_with('.'))
 }
 
-/// Checks one file whole.
+/// Verifies one file.
 #[must_use]
 pub fn check(path: PathBuf) -> Listing {
     Listing {

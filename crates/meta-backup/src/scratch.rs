@@ -1,11 +1,11 @@
-//! Unnamed temporary files in `$TMPDIR`, for what does not fit into memory. They need no removal, even if
-//! the program is killed.
+//! Unnamed temporary files in `$TMPDIR` for data that exceeds the memory limit. The system removes
+//! them, even if the program is killed.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A temporary file that is complete. It exists until its last clone and reader are dropped.
+/// A completed temporary file. It exists until its last clone and reader are dropped.
 #[derive(Debug, Clone)]
 pub(super) struct Scratch {
     file: Arc<Mutex<File>>,
@@ -25,7 +25,6 @@ impl Scratch {
         self.bytes
     }
 
-    /// Changes a byte.
     #[cfg(test)]
     pub(super) fn alter_last_byte(&self) {
         let mut file = self.file.lock().unwrap();
@@ -34,7 +33,6 @@ impl Scratch {
     }
 }
 
-/// Writes a [`Scratch`].
 pub(super) struct ScratchWriter {
     file: BufWriter<File>,
     bytes: u64,
@@ -62,7 +60,6 @@ impl ScratchWriter {
     }
 }
 
-/// Reads a [`Scratch`].
 #[derive(Debug)]
 pub(super) struct ScratchReader {
     scratch: Scratch,

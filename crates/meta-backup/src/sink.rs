@@ -1,4 +1,4 @@
-//! What a writer writes to: a file of the native format, one of the official tool's, or a stream.
+//! The output of a writer: a file in the native or the official format, or a stream.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
@@ -13,7 +13,6 @@ use super::{BackupError, Header, WriteOptions};
 
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// What was written, complete.
 pub(super) struct Written {
     /// `None` for a stream.
     pub(super) file: Option<WrittenFile>,
@@ -22,7 +21,7 @@ pub(super) struct Written {
     pub(super) digest: [u8; 32],
 }
 
-/// A file that has no name yet.
+/// A complete file without its final name.
 pub(super) struct WrittenFile {
     pub(super) partial: Partial,
     pub(super) file: File,
@@ -33,7 +32,7 @@ struct Blocks<W: Write> {
     encoder: Encoder<BufWriter<W>>,
     pool: Pool,
     block: DataBlock,
-    /// Emptied, to be filled again.
+    /// A cleared block to reuse.
     spare: DataBlock,
 }
 
@@ -77,7 +76,7 @@ impl<W: Write> Blocks<W> {
         self.pool.submit(block)
     }
 
-    /// Writes the oldest block in the pool; `false` when there is none.
+    /// Writes the oldest block in the pool; `false` if there is none.
     fn write_oldest(&mut self, target: &Path) -> Result<bool, BackupError> {
         let Some(mut done) = self.pool.take_oldest()? else {
             return Ok(false);
@@ -91,7 +90,7 @@ impl<W: Write> Blocks<W> {
         Ok(true)
     }
 
-    /// Writes the rest and flushes it. Returns what was written to, the number of entries and the digest.
+    /// Writes and flushes the rest. Returns the output, the number of entries and the digest.
     fn finish(
         mut self,
         target: &Path,
@@ -109,7 +108,6 @@ impl<W: Write> Blocks<W> {
     }
 }
 
-/// A file of the native format.
 pub(super) struct NativeSink {
     partial: Partial,
     blocks: Blocks<File>,
@@ -158,7 +156,6 @@ fn written(
     })
 }
 
-/// A stream of the native format.
 pub(super) struct StreamSink(Blocks<Counted>);
 
 impl StreamSink {
@@ -194,7 +191,6 @@ impl StreamSink {
     }
 }
 
-/// Counts what it passes on.
 struct Counted {
     out: Box<dyn Write + Send>,
     bytes: u64,
@@ -212,11 +208,11 @@ impl Write for Counted {
     }
 }
 
-/// A file of the official tool's format. Its header gives the count of entries, which is known only at
-/// the end: the entries wait in a separate file.
+/// Writes a file in the official format. Its header contains the number of entries, which is known
+/// only at the end, so the entries are first written to a separate file.
 pub(super) struct OfficialSink {
-    waiting: BufWriter<File>,
-    _waiting_name: Partial,
+    entries_file: BufWriter<File>,
+    _entries_partial: Partial,
     entries: u64,
     digest: ContentDigest,
 }
@@ -225,8 +221,8 @@ impl OfficialSink {
     pub(super) fn new(target: &Path) -> Result<Self, BackupError> {
         let (name, file) = Partial::create(target, Purpose::Entries)?;
         Ok(Self {
-            waiting: BufWriter::with_capacity(BUFFER_BYTES, file),
-            _waiting_name: name,
+            entries_file: BufWriter::with_capacity(BUFFER_BYTES, file),
+            _entries_partial: name,
             entries: 0,
             digest: ContentDigest::default(),
         })
@@ -251,7 +247,7 @@ impl OfficialSink {
                 source,
             })?;
         self.entries += 1;
-        self.waiting
+        self.entries_file
             .write_all(&frame)
             .map_err(|error| BackupError::file("write", target, error))
     }
@@ -259,13 +255,13 @@ impl OfficialSink {
     pub(super) fn finish(self, target: &Path, header: &Header) -> Result<Written, BackupError> {
         let (partial, mut file) = Partial::create(target, Purpose::Backup)?;
         let copy = || -> io::Result<()> {
-            let mut waiting = self
-                .waiting
+            let mut entries_file = self
+                .entries_file
                 .into_inner()
                 .map_err(|error| error.into_error())?;
-            waiting.seek(SeekFrom::Start(0))?;
+            entries_file.seek(SeekFrom::Start(0))?;
             file.write_all(&render_header(&header.meta_root, self.entries))?;
-            io::copy(&mut waiting, &mut file)?;
+            io::copy(&mut entries_file, &mut file)?;
             Ok(())
         };
         copy().map_err(|error| BackupError::file("write", target, error))?;

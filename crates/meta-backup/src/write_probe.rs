@@ -1,4 +1,4 @@
-//! Tries whether a backup can be written in a folder, before anything depends on it.
+//! Checks whether a backup can be written to a folder, before a command depends on it.
 
 use std::io::Write;
 use std::path::Path;
@@ -7,15 +7,15 @@ use super::BackupError;
 use super::atomic_file::{Partial, Purpose, sync_folder};
 use super::disk::{Disk as _, RealDisk};
 
-/// What is written: small, and more than what a file system keeps in a name's own record.
+/// Size of the file: small, but too large to be stored in the inode.
 const SIZE: usize = 1 << 20;
 
-/// Writes, syncs and removes a small file; what a killed trial leaves goes as other partial files do.
+/// Writes, syncs and removes a small file. If the process is killed, pruning removes the file.
 ///
 /// # Errors
-/// What kept it from that.
+/// If one of these operations fails.
 pub fn check_writable(folder: &Path) -> Result<(), BackupError> {
-    let (partial, mut file) = Partial::create(&folder.join("trial"), Purpose::Backup)?;
+    let (partial, mut file) = Partial::create(&folder.join("write-probe"), Purpose::Backup)?;
     let path = partial.path();
     file.write_all(&vec![0; SIZE])
         .map_err(|error| BackupError::file("write", path, error))?;

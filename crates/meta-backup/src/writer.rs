@@ -1,5 +1,5 @@
-//! Writes a backup while its entries are still being read: one block in memory for each one that a
-//! thread compresses.
+//! Writes a backup while its entries are read; memory is limited to a few blocks per compression
+//! thread.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::{
 };
 use milvus_meta::entry::printable;
 
-/// A backup that is being written. Dropped before [`Self::finish`], it leaves nothing behind.
+/// A backup being written. If it is dropped before [`Self::finish`], its files are removed.
 pub struct Writer {
     disk: Arc<dyn Disk>,
     sink: Sink,
@@ -33,11 +33,11 @@ enum Sink {
 }
 
 impl Writer {
-    /// Starts a backup at `path`: a file to be, or a folder (or a path that ends in a slash), in which
-    /// it gets a name made of meta root and revision.
+    /// Starts a backup at `path`. If that is a folder or ends in a slash, the file name is
+    /// generated from meta root and revision.
     ///
     /// # Errors
-    /// When no file can be created there, or the level does not exist.
+    /// If the file cannot be created, or the level is out of range.
     pub fn create(
         path: impl AsRef<Path>,
         header: Header,
@@ -64,11 +64,11 @@ impl Writer {
         Ok(Self::new(disk, sink, target, header, options.format))
     }
 
-    /// Starts a backup that goes to `out` as it comes, under the name `path` in messages. A stream can be
+    /// Starts a backup that is written to `out`. `path` is its name in messages. A stream can be
     /// neither synced nor read back.
     ///
     /// # Errors
-    /// When writing fails, the level does not exist, or the format is not the native one.
+    /// If writing fails, the level is out of range, or the format is not native.
     pub fn stream(
         out: Box<dyn std::io::Write + Send>,
         path: &Path,
@@ -103,15 +103,15 @@ impl Writer {
         }
     }
 
-    /// Sets how many leased keys were left out. Any time before [`Self::finish`] will do.
+    /// Sets the number of omitted leased keys. May be called at any time before [`Self::finish`].
     pub fn set_skipped_leased(&mut self, count: u64) {
         self.header.skipped_leased = count;
     }
 
-    /// Adds an entry. Keys come in ascending order, each once, all below the meta root.
+    /// Adds an entry. Keys must be in ascending order, unique, and below the meta root.
     ///
     /// # Errors
-    /// When the key is out of order or outside the meta root, the entry is too large, or writing fails.
+    /// If the key violates this, the entry is too large, or writing fails.
     pub fn push(&mut self, key: &[u8], value: &[u8]) -> Result<(), BackupError> {
         let refused = if !key.starts_with(&self.root_prefix) {
             Some(FormatError::OutsideRoot {
@@ -140,18 +140,18 @@ impl Writer {
         }
     }
 
-    /// Seals the backup and gives it its name: [`Self::seal`], then [`Sealed::publish`].
+    /// Completes and publishes the backup: [`Self::seal`], then [`Sealed::publish`].
     ///
     /// # Errors
-    /// As these.
+    /// Those of the two.
     pub fn finish(self) -> Result<Summary, BackupError> {
         self.seal()?.publish()
     }
 
-    /// Writes the rest and syncs it. The file has no name yet.
+    /// Writes the rest and syncs the file, which has no final name yet.
     ///
     /// # Errors
-    /// When writing or syncing fails.
+    /// If writing or syncing fails.
     pub fn seal(self) -> Result<Sealed, BackupError> {
         let Self {
             disk,
@@ -188,7 +188,7 @@ fn check_level(level: i32) -> Result<(), BackupError> {
     }
 }
 
-/// A backup that is complete and synced, but has no name yet. Dropped, it leaves nothing behind.
+/// A complete and synced backup without its final name. If it is dropped, the file is removed.
 pub struct Sealed {
     disk: Arc<dyn Disk>,
     written: Written,
@@ -198,12 +198,12 @@ pub struct Sealed {
 }
 
 impl Sealed {
-    /// Gives the file its name, then reads it back from the device under that name and compares. A file
-    /// that is there already is never replaced: where it has the same content it is used again, else the
-    /// new one gets a name beside it.
+    /// Names the file and verifies it by reading it back from the device. An existing file is never
+    /// replaced: if it has the same content, it is used instead, else the new file gets an
+    /// alternative name.
     ///
     /// # Errors
-    /// When naming or syncing the folder fails, or what reads back is not what was written.
+    /// If naming the file or syncing the folder fails, or the content read back differs.
     pub fn publish(self) -> Result<Summary, BackupError> {
         let Self {
             disk,

@@ -145,7 +145,7 @@ fn an_archive_must_hold_exactly_one_backup() {
         ]))
         .unwrap();
         assert_eq!(found.summary().entries, FEW.len() as u64);
-        assert!(found.summary().notes[0].contains("none of the 1 other files"));
+        assert!(found.summary().notes[0].contains("1 other file was not"));
         // A data folder of etcd.
         let data = [
             ("default.etcd/member/wal/0.wal", b"log".as_slice()),

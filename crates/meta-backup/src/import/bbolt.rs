@@ -1,9 +1,9 @@
-//! A minimal reader of bbolt database files: enough to walk one bucket in key order.
+//! A minimal reader of bbolt database files: traverses one bucket in key order.
 //!
-//! The file is a row of pages, addressed by number. Every page has a head of 16 bytes: its number
-//! (64 bit), flags (16), count of elements (16), and how many further pages it runs over (32). Nothing
-//! in it is trusted: a page is read at most once, page numbers and element positions are checked, and
-//! what is allocated was really read.
+//! The file consists of numbered pages. Every page has a head of 16 bytes: page number (64 bits),
+//! flags (16), number of elements (16), number of overflow pages (32). The file is not trusted: a
+//! page is read at most once, page numbers and element positions are checked, and memory is
+//! allocated only for data that was read.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Seek, SeekFrom};
@@ -11,7 +11,7 @@ use std::io::{Read, Seek, SeekFrom};
 use super::super::FormatError;
 use super::super::digest::ENTRY_LIMIT;
 
-/// What a meta page holds behind its head.
+/// The magic in a meta page, after the head.
 pub(super) const MAGIC: u32 = 0xED0C_DAED;
 
 const FORMAT_VERSION: u32 = 2;
@@ -22,25 +22,24 @@ const FLAG_BRANCH: u16 = 0x01;
 const FLAG_LEAF: u16 = 0x02;
 const ELEMENT_IS_BUCKET: u32 = 0x01;
 
-/// The page sizes that bbolt uses: those of operating systems, and smaller ones in tests.
+/// The page sizes of bbolt: those of operating systems, and smaller ones in tests.
 const PAGE_SIZES: [u64; 8] = [4096, 8192, 16384, 32768, 65536, 512, 1024, 2048];
 
-/// Where the second meta page ends at the latest.
+/// Upper bound of the end of the second meta page.
 pub(super) const SECOND_META_END: usize = 65536 + PAGE_HEAD + META_BYTES;
 
-/// No tree is this deep: each level multiplies the number of leaves by two at least.
+/// Maximum depth of the tree. Each level at least doubles the number of leaves.
 const DEPTH_LIMIT: usize = 64;
 
-/// The most bytes of one page with those it runs over: bbolt splits every page of more than four entries.
+/// Maximum size of a page with its overflow pages. bbolt splits every page with more than four
+/// entries.
 const PAGE_LIMIT: u64 = 4 * ENTRY_LIMIT;
 
-/// Called with each key and value of a bucket.
 pub(super) type Visit<'v> = dyn FnMut(&[u8], &[u8]) -> Result<(), FormatError> + 'v;
 
-/// Called with an element's flags, key and value.
 type VisitElement<'v> = dyn FnMut(u32, &[u8], &[u8]) -> Result<(), FormatError> + 'v;
 
-/// Whether the start of a file is that of a database: one of its two meta pages says so.
+/// Whether the start of a file is that of a database: one of the two meta pages has the magic.
 pub(super) fn is_database(start: &[u8]) -> bool {
     std::iter::once(0)
         .chain(PAGE_SIZES)
@@ -57,7 +56,7 @@ pub(super) struct Database<R> {
     has_damaged_meta: bool,
 }
 
-/// One page with all it runs over.
+/// A page with its overflow pages.
 struct Page {
     number: u64,
     flags: u16,
@@ -65,7 +64,7 @@ struct Page {
     bytes: Vec<u8>,
 }
 
-/// The fields of a meta page that matter.
+/// The fields used of a meta page.
 struct Meta {
     page_bytes: u64,
     root: u64,
@@ -82,8 +81,8 @@ fn malformed(reason: impl Into<String>) -> FormatError {
 }
 
 impl<R: Read + Seek> Database<R> {
-    /// Opens the database at the start of `file`. Of its two meta pages the newer counts; where one is
-    /// damaged, the other does: it is that of the commit before.
+    /// Opens the database. The newer of the two meta pages is used, or the valid one if the other
+    /// is damaged; that page is from the commit before.
     pub(super) fn open(mut file: R, size: u64) -> Result<Self, FormatError> {
         let first = Meta::read(&mut file, 0)?;
         let second = match &first {
@@ -118,17 +117,16 @@ impl<R: Read + Seek> Database<R> {
         })
     }
 
-    /// The file itself.
     pub(super) fn file(&mut self) -> &mut R {
         &mut self.file
     }
 
-    /// Whether one of the two meta pages is not valid.
+    /// Whether one of the two meta pages is invalid.
     pub(super) fn has_damaged_meta(&self) -> bool {
         self.has_damaged_meta
     }
 
-    /// Walks the bucket `name` in key order; `false` when there is no such bucket.
+    /// Traverses the bucket `name` in key order. Returns `false` if it does not exist.
     pub(super) fn walk_bucket(
         &mut self,
         name: &[u8],
@@ -153,7 +151,7 @@ impl<R: Read + Seek> Database<R> {
             visit(key, value)
         };
         if root == 0 {
-            // A small bucket is stored inside its parent: a page behind the bucket's head.
+            // A small bucket is stored in its parent: a page after the bucket's head.
             let page = Page::parse(0, bucket.get(PAGE_HEAD..).unwrap_or_default().to_vec())?;
             page.leaves(&mut leaf)?;
         } else {
@@ -187,8 +185,8 @@ impl<R: Read + Seek> Database<R> {
         }
     }
 
-    /// Reads a page. Each page, and each that it runs over, is given out once: a tree that leads back
-    /// into itself, or that shares pages, is refused.
+    /// Reads a page with its overflow pages, each at most once. A cyclic tree or one with shared
+    /// pages is rejected.
     fn page(&mut self, number: u64, seen: &mut BTreeSet<u64>) -> Result<Page, FormatError> {
         let mut head = [0; PAGE_HEAD];
         if number < 2 || number >= self.pages {
@@ -224,7 +222,7 @@ impl<R: Read + Seek> Database<R> {
                 source,
             })?;
         if u64_at(&bytes, 0) != Some(number) {
-            return Err(malformed(format!("page {number} has another number")));
+            return Err(malformed(format!("page {number} has a different number")));
         }
         Page::parse(number, bytes)
     }
@@ -243,21 +241,20 @@ impl Page {
         })
     }
 
-    fn beyond(&self) -> FormatError {
+    fn out_of_bounds(&self) -> FormatError {
         malformed(format!(
             "an element of page {} reaches beyond it",
             self.number
         ))
     }
 
-    /// The page number in a branch's element.
+    /// The page number in an element of a branch.
     fn child(&self, index: usize) -> Result<u64, FormatError> {
-        u64_at(&self.bytes, PAGE_HEAD + index * ELEMENT + 8).ok_or_else(|| self.beyond())
+        u64_at(&self.bytes, PAGE_HEAD + index * ELEMENT + 8).ok_or_else(|| self.out_of_bounds())
     }
 
-    /// Hands out a leaf's elements: flags, key, value. Positions count from the element's own start.
-    ///
-    /// Elements never overlap; were that allowed, a small page could hand out gigabytes.
+    /// Visits the elements of a leaf: flags, key, value. Positions are relative to the element.
+    /// Overlapping elements are rejected, because a small page could then yield gigabytes.
     fn leaves(&self, visit: &mut VisitElement<'_>) -> Result<(), FormatError> {
         let mut left = self.bytes.len();
         for index in 0..self.count {
@@ -271,12 +268,12 @@ impl Page {
                 let value = key.checked_add(field(8)?)?;
                 Some((key, value, value.checked_add(field(12)?)?))
             });
-            let (key_start, value_start, end) = bounds.ok_or_else(|| self.beyond())?;
+            let (key_start, value_start, end) = bounds.ok_or_else(|| self.out_of_bounds())?;
             let (Some(key), Some(value)) = (
                 self.bytes.get(key_start..value_start),
                 self.bytes.get(value_start..end),
             ) else {
-                return Err(self.beyond());
+                return Err(self.out_of_bounds());
             };
             left = left
                 .checked_sub(ELEMENT + end - key_start)
@@ -288,7 +285,7 @@ impl Page {
 }
 
 impl Meta {
-    /// Reads the second meta page of a database with this page size; `None` when it is not valid.
+    /// Reads the second meta page for this page size; `None` if it is invalid.
     fn read_second<R: Read + Seek>(
         file: &mut R,
         page_bytes: u64,
@@ -297,7 +294,7 @@ impl Meta {
         Ok(meta.filter(|meta| meta.page_bytes == page_bytes))
     }
 
-    /// Reads the meta page at `offset`; `None` when it is not valid, or not there.
+    /// Reads the meta page at `offset`; `None` if it is invalid or missing.
     fn read<R: Read + Seek>(file: &mut R, offset: u64) -> Result<Option<Self>, FormatError> {
         let mut page = [0; PAGE_HEAD + META_BYTES];
         match read_at(file, offset, &mut page) {
@@ -328,7 +325,7 @@ impl Meta {
     }
 }
 
-/// The checksum of a meta page: FNV-1a, 64 bit.
+/// The checksum of a meta page: 64-bit FNV-1a.
 fn fnv_1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)

@@ -1,8 +1,8 @@
-//! birdwatcher's files: version 1 is the official tool's framing with absolute keys inside gzip; version 2
-//! is a gzip stream of parts, of which one is etcd's content.
+//! birdwatcher's files. Version 1 is the official tool's framing with absolute keys, inside gzip;
+//! version 2 is a gzip stream of parts, one of which contains etcd's data.
 //!
-//! Both are taken from a live system, leased keys and all: the sessions of the moment. A restored
-//! session would claim that a component lives which does not, so they are left out and counted.
+//! Both contain leased keys: the sessions at the time of the backup. A restored session would
+//! indicate a running component, so sessions are omitted and counted.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -18,15 +18,14 @@ use super::{Import, Selected};
 use milvus_meta::keys::Family;
 use milvus_meta::plural::counted;
 
-/// A file of version 1.
 pub(super) fn version_1(header: &BackupHeader, entries: Sorted) -> Result<Import, FormatError> {
     let root = header_root(header).ok_or(FormatError::NoRoot)?;
     let root = repair_lost_slash(root, &entries)?;
     without_sessions(Format::Birdwatcher1, root, entries)
 }
 
-/// The parts of a file of version 2. Once etcd's part is complete, a later part that is not does not
-/// touch the metadata: releases 1.0.0 to 1.1.1 write a buffer that they never flush behind it.
+/// Reads the parts of a file of version 2. If etcd's part is complete, damage in a later part does
+/// not affect the metadata: releases 1.0.0 to 1.1.1 end with a buffer that they do not flush.
 pub(super) fn read_parts<R: Read>(
     frames: &mut Frames<R>,
     hint: Option<&str>,
@@ -49,7 +48,8 @@ pub(super) fn read_parts<R: Read>(
         }
     }
     let etcd = parts.etcd;
-    let etcd = etcd.ok_or_else(|| frames.malformed("the file", "it holds no part of etcd"))?;
+    let etcd =
+        etcd.ok_or_else(|| frames.malformed("the file", "it contains no part with etcd's data"))?;
     let entries = parts.sorter.finish()?;
     let root = match (etcd.root, hint) {
         (Some(root), _) => repair_lost_slash(root, &entries)?,
@@ -61,9 +61,9 @@ pub(super) fn read_parts<R: Read>(
     Ok(parts.losses.into_iter().fold(import, Import::with))
 }
 
-/// What was read of the parts so far.
+/// The data from the parts read.
 struct Parts {
-    /// What the part with etcd's content says of it.
+    /// Header data and entry count of etcd's part.
     etcd: Option<EtcdPart>,
     sorter: Sorter,
     losses: Vec<Loss>,
@@ -71,7 +71,7 @@ struct Parts {
 }
 
 impl Parts {
-    /// Reads the next part; `false` when there is nothing more to read.
+    /// Reads the next part; `false` if there are no more.
     fn read_next<R: Read>(&mut self, frames: &mut Frames<R>) -> Result<bool, FormatError> {
         const PART: &str = "a part's header";
         let Some(header) = frames.message::<PartHeader>(PART)? else {
@@ -114,14 +114,14 @@ impl Parts {
         Ok(has_more)
     }
 
-    /// Accepts what is wrong behind etcd's part, where that is allowed.
+    /// Accepts damage after etcd's part, if permitted.
     fn accept_damage(&mut self, error: FormatError) -> Result<(), FormatError> {
-        let is_later = is_cut(&error)
+        let is_damage = is_cut(&error)
             || matches!(
                 error,
                 FormatError::Malformed { .. } | FormatError::ImplausibleLength { .. }
             );
-        let Some(etcd) = self.etcd.as_ref().filter(|_| is_later) else {
+        let Some(etcd) = self.etcd.as_ref().filter(|_| is_damage) else {
             return Err(error);
         };
         let as_announced = match etcd.announced {
@@ -141,8 +141,8 @@ impl Parts {
     }
 }
 
-/// Skips a part whose frames come in groups of `size`. Only the first frame of a group can end the
-/// part: the others may be empty.
+/// Skips a part with frames in groups of `size`. Only the first frame of a group can end the part,
+/// because the other frames may be empty.
 fn skip_groups<R: Read>(frames: &mut Frames<R>, size: usize) -> Result<(), FormatError> {
     const PART: &str = "a part that is not etcd's";
     while frames.skip(PART)? > 0 {
@@ -153,11 +153,11 @@ fn skip_groups<R: Read>(frames: &mut Frames<R>, size: usize) -> Result<(), Forma
     Ok(())
 }
 
-/// What the header of a part says of etcd's content.
+/// Header data and entry count of etcd's part.
 struct EtcdPart {
     root: Option<String>,
     revision: i64,
-    /// How many entries its writer says it has.
+    /// The number of entries in the header.
     announced: Option<u64>,
     found: u64,
 }
@@ -196,7 +196,7 @@ impl EtcdPart {
         })
     }
 
-    /// Reads the entries. Returns why the part ends early, if it does.
+    /// Reads the entries. Returns the error if the part is truncated.
     fn read<R: Read>(
         &mut self,
         frames: &mut Frames<R>,
@@ -221,16 +221,16 @@ impl EtcdPart {
     }
 }
 
-/// Leaves out what is outside the root and the sessions in it, and counts both.
+/// Omits and counts keys outside the root, and sessions.
 fn without_sessions(format: Format, root: String, entries: Sorted) -> Result<Import, FormatError> {
     let entries = Selected {
         omit_sessions: true,
         ..Selected::new(entries, root)
     };
-    let is_part = entries.all_of(|relative| relative.starts_with(b"queryCoord-"))?;
+    let is_query_coordinator = entries.all_of(|relative| relative.starts_with(b"queryCoord-"))?;
     let mut import = Import::new(format, entries)?;
-    if is_part && import.count > 0 {
-        // No header says so, but this is what a backup of that component alone holds.
+    if is_query_coordinator && import.count > 0 {
+        // The header does not say so, but a backup of only the query coordinator has these keys.
         import.coverage = Coverage::Families(vec![Family::QueryCollection, Family::QueryReplica]);
     }
     Ok(import)

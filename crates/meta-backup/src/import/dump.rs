@@ -1,8 +1,8 @@
-//! Dumps of keys: the output of `etcdctl get --prefix` as JSON or protobuf, and of `inspect --raw`.
+//! Key dumps: the output of `etcdctl get --prefix` as JSON or protobuf, and of `inspect --raw`.
 //!
-//! etcdctl writes one range response: the revision it was read at, the entries with their leases, and
-//! the number of keys in the range. `inspect --raw` writes a line for each entry, of the same form, and a
-//! last line with their number. Responses and lines are read one entry at a time.
+//! etcdctl writes one range response: the revision, the entries with their leases, and the number
+//! of keys in the range. `inspect --raw` writes one line per entry in the same form, and a last
+//! line with their number. Entries are read one at a time.
 
 mod json;
 mod protobuf;
@@ -20,20 +20,20 @@ pub(super) use protobuf::read as read_protobuf;
 
 const PART: &str = "the output of etcdctl get";
 
-/// Whether a file begins as a JSON object does. A frame's length may begin with the same byte, but no quote
-/// follows.
+/// Whether a file starts with a JSON object. The length of a frame may start with the same byte,
+/// but not with a quote after it.
 pub(super) fn is_json(start: &[u8]) -> bool {
     let mut visible = start.iter().filter(|byte| !byte.is_ascii_whitespace());
     visible.next() == Some(&b'{') && visible.next() == Some(&b'"')
 }
 
-/// Whether a file begins as a range response does: field 1, a header of some bytes, of which the first is
-/// a number's field. A frame's length has zeros there.
+/// Whether a file starts like a range response: field 1 is a short header, whose first byte is the
+/// tag of a number. The length of a frame has zeros at this position.
 pub(super) fn is_protobuf(start: &[u8]) -> bool {
     matches!(start, [0x0a, 1..=0x40, 0x08 | 0x10 | 0x18 | 0x20, ..])
 }
 
-/// What was read of a dump so far.
+/// The data read from a dump.
 #[derive(Default)]
 struct Dump {
     sorter: Sorter,
@@ -41,9 +41,9 @@ struct Dump {
     /// Whether any entry has a value.
     has_values: bool,
     revision: Option<i64>,
-    /// How many entries there must be, where that is known.
+    /// The expected number of entries, if known.
     announced: Option<u64>,
-    /// Of `inspect --raw`: the root in the last line, and whether all entries were printed.
+    /// For `inspect --raw`: the root in the last line, and whether only a selection was printed.
     root: Option<String>,
     is_selection: bool,
 }
@@ -62,21 +62,21 @@ impl Dump {
         self.sorter.push(Record::new(entry.key, entry.value, state))
     }
 
-    /// Takes the revision of a response. Responses of several revisions would make a mixed state.
+    /// Sets the revision of a response. Responses at different revisions would be inconsistent.
     fn set_revision(&mut self, revision: i64) -> Result<(), FormatError> {
         if revision <= 0 {
             return Err(malformed("it names no revision"));
         }
         match self.revision.replace(revision) {
             Some(before) if before != revision => Err(malformed(&format!(
-                "it holds responses of the revisions {before} and {revision}: read all keys with one command"
+                "it contains responses of the revisions {before} and {revision}: read all keys with one command"
             ))),
             _ => Ok(()),
         }
     }
 
-    /// Takes the end of a response with so many entries. etcd counts the range, whatever `--limit` returns
-    /// of it; a response with entries but without a count was cut.
+    /// Records the end of a response. etcd counts the range independent of `--limit`; a response
+    /// with entries but without a count is truncated.
     fn end_response(&mut self, entries: u64, count: i64, more: bool) -> Result<(), FormatError> {
         let count = u64::try_from(count).unwrap_or_default();
         if entries > 0 && count == 0 {
@@ -90,7 +90,7 @@ impl Dump {
         Ok(())
     }
 
-    /// The content, where `cut` says why the file ends early, if it does.
+    /// Creates the import. `cut` is the error if the file is truncated.
     fn finish(
         self,
         format: Format,
@@ -110,7 +110,7 @@ impl Dump {
         losses.extend(partial.entries(self.found, self.announced, cut)?);
         if self.is_selection {
             losses.push(partial.accept(Loss {
-                missing: "it holds only the entries that inspect was asked for (--family, --prefix or --key)"
+                missing: "it contains only the entries that inspect selected (--family, --prefix or --key)"
                     .to_owned(),
                 of_entries: true,
             })?);

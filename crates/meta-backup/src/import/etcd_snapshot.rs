@@ -1,8 +1,9 @@
-//! Files of `etcdctl snapshot save`: etcd's database file with the SHA-256 of all of it appended.
+//! Files of `etcdctl snapshot save`: etcd's database file with its SHA-256 appended.
 //!
-//! Bucket `key` holds every change that is not compacted, under its revision: 8 bytes main revision
-//! (big-endian), `_`, 8 bytes sub revision, and `t` where the change is a deletion. The newest change
-//! of a key is its value. The file holds the whole of etcd, so the meta root has to be known or found.
+//! The bucket `key` contains every change that is not compacted. Its keys are revisions: 8 bytes
+//! main revision (big-endian), `_`, 8 bytes sub revision, and `t` if the change is a deletion. The
+//! last change of a key is its current value. The file contains all keys of etcd, so the meta root
+//! must be specified or detected.
 
 use std::io::{Read, Seek, SeekFrom};
 
@@ -18,21 +19,21 @@ use super::{Format, Import};
 
 const HASH_BYTES: u64 = 32;
 
-/// Database files grow by whole pages, so a size that is a multiple of this has no hash behind it.
+/// Database files consist of complete pages, so a size that is a multiple of this has no hash.
 const PAGE_UNIT: u64 = 512;
 
-/// The bucket with all revisions.
 const BUCKET: &[u8] = b"key";
 
-/// The bucket with etcd's own state, and the revisions in it up to which etcd was compacted last. A
-/// compaction removes the newest change, too, where that is a deletion.
+/// The bucket with etcd's own state, and its keys for the revision of the last compaction. A
+/// compaction also removes the newest change if that is a deletion.
 const STATE_BUCKET: &[u8] = b"meta";
 const COMPACTED: [&[u8]; 2] = [b"finishedCompactRev", b"scheduledCompactRev"];
 
-/// Where in that bucket the last request of etcd's log is that the database holds: 8 bytes, big-endian.
+/// The key in that bucket for the index of the last applied entry of etcd's log: 8 bytes,
+/// big-endian.
 const RAFT_INDEX: &[u8] = b"consistent_index";
 
-/// Reads what is below the meta root, named by `hint` or found by its keys.
+/// Reads the entries below the meta root, which is `hint` or is detected.
 pub(super) fn read<R: Read + Seek>(
     mut file: R,
     hint: Option<&str>,
@@ -73,7 +74,7 @@ pub(super) fn read<R: Read + Seek>(
 /// etcd's own state in its database.
 #[derive(Default)]
 struct ServerState {
-    /// The revision up to which it was compacted.
+    /// The revision of the last compaction.
     compacted: u64,
     raft_index: Option<u64>,
 }
@@ -104,7 +105,7 @@ fn broken(reason: impl Into<String>) -> FormatError {
     }
 }
 
-/// Compares the hash at the end of a file of this length, whose database is complete, with the rest.
+/// Verifies the SHA-256 at the end of a file of this length.
 fn check_hash<R: Read + Seek>(file: &mut R, length: u64) -> Result<(), FormatError> {
     let failed = |source| FormatError::Read { offset: 0, source };
     let size = match length % PAGE_UNIT {
@@ -112,7 +113,7 @@ fn check_hash<R: Read + Seek>(file: &mut R, length: u64) -> Result<(), FormatErr
         0 => return Err(FormatError::NoHash),
         _ => {
             return Err(FormatError::Truncated {
-                part: "the hash behind the etcd database",
+                part: "the hash after the etcd database",
                 offset: length,
             });
         }
@@ -138,7 +139,7 @@ fn check_hash<R: Read + Seek>(file: &mut R, length: u64) -> Result<(), FormatErr
     Ok(())
 }
 
-/// Takes the changes in the order of their revisions.
+/// Collects the changes, which are in order of their revisions.
 struct Changes<'h> {
     hint: Option<&'h str>,
     sorter: Sorter,
@@ -163,9 +164,9 @@ impl Changes<'_> {
             (false, 0) => State::Live,
             (false, _) => State::Leased,
         };
-        // Keys outside the root are only counted.
-        let is_ours = self.hint.is_none_or(|root| is_below(root, &change.key));
-        let value = match state == State::Live && is_ours {
+        // Values outside the root are not needed: those keys are only counted.
+        let is_below_root = self.hint.is_none_or(|root| is_below(root, &change.key));
+        let value = match state == State::Live && is_below_root {
             true => change.value,
             false => Vec::new(),
         };
@@ -175,7 +176,7 @@ impl Changes<'_> {
         })
     }
 
-    /// The content at etcd's newest revision, which is the newest change or the last compaction.
+    /// The content at etcd's newest revision: that of the newest change or of the last compaction.
     fn finish(self, compacted: u64) -> Result<Import, FormatError> {
         let mut import =
             Import::with_leases(Format::EtcdSnapshot, self.sorter.finish()?, self.hint)?;
@@ -184,7 +185,7 @@ impl Changes<'_> {
     }
 }
 
-/// Main and sub revision, and whether the change is a deletion.
+/// Parses main and sub revision, and whether the change is a deletion.
 fn parse_revision(key: &[u8]) -> Option<((u64, u64), bool)> {
     let (number, is_tombstone) = match key.len() {
         17 => (key, false),

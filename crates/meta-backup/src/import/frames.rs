@@ -1,5 +1,5 @@
-//! The framing that the official tool and birdwatcher share: eight bytes of length (unsigned,
-//! little-endian), then so many bytes.
+//! The framing in files of the official tool and birdwatcher: a length of eight bytes (unsigned,
+//! little-endian), then that number of bytes.
 
 use std::io::Read;
 
@@ -10,13 +10,12 @@ use super::super::bounded_reader::BoundedReader;
 use super::super::digest::ENTRY_LIMIT;
 use super::super::messages::BackupHeader;
 
-/// The longest frame read: the greatest entry and its protobuf framing.
+/// Maximum length of a frame: an entry with its protobuf framing.
 const FRAME_LIMIT: u64 = ENTRY_LIMIT + 64;
 
-/// The longest header; a real one has less than a hundred bytes.
+/// Maximum length of the header; real headers have less than 100 bytes.
 const HEADER_LIMIT: u64 = 64 << 10;
 
-/// Reads frames.
 pub(super) struct Frames<R> {
     input: BoundedReader<R>,
     frame: Vec<u8>,
@@ -30,7 +29,7 @@ impl<R: Read> Frames<R> {
         }
     }
 
-    /// Reads to the end without keeping anything.
+    /// Reads and discards the rest.
     pub(super) fn drain(&mut self) -> Result<(), FormatError> {
         self.input.drain()
     }
@@ -39,7 +38,7 @@ impl<R: Read> Frames<R> {
         self.input.into_inner()
     }
 
-    /// The length of the next frame; `None` where the data ends.
+    /// The length of the next frame; `None` at the end of the file.
     fn length(&mut self, part: &'static str, limit: u64) -> Result<Option<u64>, FormatError> {
         let mut bytes = [0; 8];
         let offset = self.input.offset();
@@ -60,7 +59,7 @@ impl<R: Read> Frames<R> {
         Ok(Some(length))
     }
 
-    /// The next frame; `None` where the data ends.
+    /// The next frame; `None` at the end of the file.
     pub(super) fn next(&mut self, part: &'static str) -> Result<Option<&[u8]>, FormatError> {
         match self.length(part, FRAME_LIMIT)? {
             None => Ok(None),
@@ -71,7 +70,7 @@ impl<R: Read> Frames<R> {
         }
     }
 
-    /// Reads past the next frame, which has to be there, and returns its length.
+    /// Skips the next frame, which must exist, and returns its length.
     pub(super) fn skip(&mut self, part: &'static str) -> Result<u64, FormatError> {
         let length = self
             .length(part, u64::MAX)?
@@ -80,7 +79,7 @@ impl<R: Read> Frames<R> {
         Ok(length)
     }
 
-    /// The next frame's message; `None` where the data ends.
+    /// Decodes the next frame; `None` at the end of the file.
     pub(super) fn message<M: Message + Default>(
         &mut self,
         part: &'static str,
@@ -91,7 +90,6 @@ impl<R: Read> Frames<R> {
         self.decode(part).map(Some)
     }
 
-    /// Decodes the frame read last.
     pub(super) fn decode<M: Message + Default>(
         &self,
         part: &'static str,
@@ -100,7 +98,7 @@ impl<R: Read> Frames<R> {
             .map_err(|error| self.input.malformed(part, error.to_string()))
     }
 
-    /// The first frame. What does not look like a header is no backup.
+    /// Decodes the first frame. An invalid header means that the file is not a backup.
     pub(super) fn header(&mut self) -> Result<BackupHeader, FormatError> {
         const PART: &str = "the header";
         let unknown = |reason: String| FormatError::Unknown { reason };

@@ -1,7 +1,7 @@
-//! Unpacks a gzip stream, and stops where it unpacks to more than any real backup does.
+//! Decompresses a gzip stream up to a plausible ratio.
 //!
-//! gzip packs a thousand zeros into one byte, so that a small file could fill all memory. Metadata full
-//! of ids and times does not pack better than some ten to one.
+//! gzip compresses a thousand zeros to one byte, so a small file could exhaust memory. Metadata,
+//! with its ids and timestamps, is compressed about ten to one.
 
 use std::io::{self, BufRead, Read};
 
@@ -9,10 +9,9 @@ use flate2::bufread::GzDecoder;
 
 use super::super::bounded_reader::{RATIO_LIMIT, TooDense};
 
-/// What may be unpacked in any case.
+/// The ratio is not checked below this size.
 const FREE_BYTES: u64 = 64 << 20;
 
-/// The content of a gzip stream.
 pub(super) struct GzipContent<R> {
     decoder: GzDecoder<Counted<R>>,
     unpacked: u64,
@@ -29,7 +28,7 @@ impl<R: BufRead> GzipContent<R> {
         }
     }
 
-    /// What follows the stream.
+    /// The data after the stream.
     pub(super) fn into_inner(self) -> R {
         self.decoder.into_inner().inner
     }
@@ -47,7 +46,7 @@ impl<R: BufRead> Read for GzipContent<R> {
     }
 }
 
-/// Counts what is taken from a reader.
+/// Counts the bytes consumed from a reader.
 struct Counted<R> {
     inner: R,
     consumed: u64,

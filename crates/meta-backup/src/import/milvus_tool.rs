@@ -1,6 +1,7 @@
-//! The official migration tool's files: a header frame, then one frame a key, to the end of the file.
-//! There is no checksum and no end mark; the only check the format offers is the count of entries in
-//! the header, which that tool never compares.
+//! The official migration tool's files: a header frame, then one frame per key.
+//!
+//! There is no checksum and no end mark. The only check is the number of entries in the header,
+//! which that tool does not verify.
 
 use std::io::Read;
 
@@ -16,14 +17,14 @@ use super::sorted::{Record, Sorted, Sorter, State};
 use super::{Import, Selected, too_large};
 use crate::digest::{ContentDigest, ENTRY_LIMIT};
 
-/// The JSON in the header's `extra`: its one member distinguishes the generations.
+/// The JSON in the header's `extra`, which distinguishes the two formats.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Extra {
     #[serde(default)]
     entry_include_root_path: bool,
 }
 
-/// Whether the file's keys are absolute. Without the mark they are relative.
+/// Whether the keys of the file are absolute. Without the mark they are relative.
 pub(super) fn has_absolute_keys(header: &BackupHeader) -> Result<bool, FormatError> {
     if header.extra.is_empty() {
         return Ok(false);
@@ -37,7 +38,7 @@ pub(super) fn has_absolute_keys(header: &BackupHeader) -> Result<bool, FormatErr
         })
 }
 
-/// The meta root as the header has it, without slashes at its end; `None` when it names none.
+/// The meta root in the header, without trailing slashes; `None` if it is empty.
 pub(super) fn header_root(header: &BackupHeader) -> Option<String> {
     let root = if header.meta_path.is_empty() {
         header.instance.clone()
@@ -48,7 +49,7 @@ pub(super) fn header_root(header: &BackupHeader) -> Option<String> {
     (!root.is_empty()).then(|| root.to_owned())
 }
 
-/// Reads entries to the end, and compares their number with the header's where it gives one.
+/// Reads the entries, and checks their number if the header has it.
 pub(super) fn read_entries<R: Read>(
     frames: &mut Frames<R>,
     announced: i64,
@@ -73,7 +74,7 @@ pub(super) fn read_entries<R: Read>(
     Ok((sorter.finish()?, loss))
 }
 
-/// An entry as a record; no key is empty.
+/// Converts an entry to a record; rejects an empty key.
 pub(super) fn checked<R: Read>(
     frames: &Frames<R>,
     pair: KeyDataPair,
@@ -85,8 +86,8 @@ pub(super) fn checked<R: Read>(
     Ok(Record::new(key, data, State::Live))
 }
 
-/// The newer generation: absolute keys. That tool reads by a prefix without a slash, so the keys of a
-/// neighbour such as `by-dev/meta2` can be among them; they are left out and counted.
+/// The newer format, with absolute keys. The official tool reads with a prefix without a slash, so
+/// keys of another instance such as `by-dev/meta2` may be included. They are omitted and counted.
 pub(super) fn with_absolute_keys(
     header: &BackupHeader,
     entries: Sorted,
@@ -96,8 +97,8 @@ pub(super) fn with_absolute_keys(
     Import::new(Format::Official, Selected::new(entries, root))
 }
 
-/// The header frame of a file with absolute keys, as the official tool writes it; a leading slash of the
-/// meta root, which that tool loses, is kept.
+/// Encodes the header of a file with absolute keys as the official tool does, except that a leading
+/// slash of the meta root, which that tool loses, is kept.
 pub(crate) fn render_header(meta_root: &str, entries: u64) -> Vec<u8> {
     let (instance, meta_path) = match meta_root.rsplit_once('/') {
         Some((instance, last)) if !instance.is_empty() => (instance, last),
@@ -113,7 +114,7 @@ pub(crate) fn render_header(meta_root: &str, entries: u64) -> Vec<u8> {
     })
 }
 
-/// The frame of one entry.
+/// Encodes an entry.
 pub(crate) fn render_pair(key: &[u8], value: &[u8]) -> Result<Vec<u8>, FormatError> {
     if key.len() as u64 + value.len() as u64 > ENTRY_LIMIT {
         return Err(too_large(key, value));
@@ -130,8 +131,8 @@ fn frame(message: &impl Message) -> Vec<u8> {
     bytes
 }
 
-/// Reads a file of absolute keys that we wrote, in the order of the file and without keeping it: the
-/// number of entries and the digest. The header's count has to be right.
+/// Computes number and digest of the entries in a file that this program wrote, in file order and
+/// without storing them. The number must match the header.
 pub(crate) fn digest_in_order<R: Read>(reader: R) -> Result<(u64, [u8; 32]), FormatError> {
     let mut frames = Frames::new(reader);
     let header = frames.header()?;

@@ -1,9 +1,10 @@
-//! The older generation of the official tool's files: keys relative to the meta root, and only the
-//! families which that tool had parsed and re-encoded.
+//! The older format of the official tool: keys relative to the meta root, and only the families
+//! that the tool parsed and re-encoded.
 //!
-//! Two faults of that tool are fixed here. It kept the absolute key of its DDL records, which would
-//! end up below a doubled root. And it made the key of a segment index out of two ids
-//! (`root-coord/segment-index/<segment>/<index>`) where Milvus 2.1 has four; the value holds them all.
+//! Two defects of that tool are fixed here. Keys of DDL records are absolute, so that they would
+//! end up below a doubled root. Keys of segment indexes have two ids
+//! (`root-coord/segment-index/<segment>/<index>`), while Milvus 2.1 has four; the value contains
+//! all of them.
 
 use prost::Message;
 
@@ -17,7 +18,7 @@ use milvus_meta::entry::printable;
 use milvus_meta::keys::{Family, Key};
 use milvus_meta::model::{CollectionId, IndexId, PartitionId, SegmentId};
 
-/// The families such a file holds.
+/// The families in such a file.
 const FAMILIES: [Family; 11] = [
     Family::IndexBuild,
     Family::Collection,
@@ -32,8 +33,8 @@ const FAMILIES: [Family; 11] = [
     Family::DdOperationSnapshot,
 ];
 
-/// Makes absolute keys out of relative ones. The header loses a leading slash of the root: an absolute key
-/// among the entries, or the user's `hint`, brings it back.
+/// Converts relative keys to absolute ones. The header loses a leading slash of the root. An
+/// absolute key among the entries, or `hint`, restores it.
 pub(super) fn read(
     header: &BackupHeader,
     entries: &Sorted,
@@ -63,14 +64,14 @@ pub(super) fn read(
     Ok(import)
 }
 
-/// Whether a key of a file of relative keys is absolute anyway: it is of no known family as it
-/// stands, but of one below the root.
+/// Whether a key is absolute although the file has relative keys: it belongs to no known family,
+/// but does without the root.
 fn is_absolute(root: &str, key: &[u8]) -> bool {
     Family::of(key) == Family::Other
         && strip(root, key).is_some_and(|relative| Family::of(relative) != Family::Other)
 }
 
-/// The key Milvus 2.1 knows the record by.
+/// The complete key of Milvus 2.1.
 fn repaired(relative: &[u8], value: &[u8]) -> Result<Vec<u8>, FormatError> {
     let Some([segment, index]) = two_ids(relative) else {
         return Ok(relative.to_vec());
@@ -83,7 +84,7 @@ fn repaired(relative: &[u8], value: &[u8]) -> Result<Vec<u8>, FormatError> {
         .map_err(|error| unrepairable(format!("its value does not decode: {error}")))?;
     if (ids.segment, ids.index) != (segment, index) {
         return Err(unrepairable(format!(
-            "its value is of segment {} and index {}",
+            "its value has segment {} and index {}",
             ids.segment, ids.index
         )));
     }

@@ -1,18 +1,18 @@
-//! Files of frames that are not complete: what can be used of them, and what is said of the rest.
+//! Incomplete files: whether they are accepted, and the notes about missing data.
 
 use super::FormatError;
 use milvus_meta::plural::{agree, counted};
 
-/// What is missing from a file that is used anyway.
+/// Missing data in a file that is accepted.
 #[derive(Debug)]
 pub(super) struct Loss {
-    /// What is missing, and what is there.
+    /// What is missing and what is present.
     pub(super) missing: String,
     /// Whether entries of the metadata are missing.
     pub(super) of_entries: bool,
 }
 
-/// Decides about files that are not complete.
+/// Whether incomplete files are accepted.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Partial {
     allowed: bool,
@@ -23,7 +23,7 @@ impl Partial {
         Self { allowed }
     }
 
-    /// The loss, where it is allowed.
+    /// Returns the loss if incomplete files are accepted, else an error.
     pub(super) fn accept(self, loss: Loss) -> Result<Loss, FormatError> {
         match self.allowed {
             true => Ok(loss),
@@ -33,7 +33,7 @@ impl Partial {
         }
     }
 
-    /// Decides about entries that end with `cut`, or of which another number is there than was `announced`.
+    /// Checks entries that end early with `cut`, or whose number is not `announced`.
     pub(super) fn entries(
         self,
         found: u64,
@@ -43,22 +43,22 @@ impl Partial {
         let missing = match (announced, cut) {
             (None, None) => return Ok(None),
             (Some(announced), None) if announced == found => return Ok(None),
-            // Nothing can be used.
+            // No entry is usable.
             (_, Some(error)) if found == 0 => return Err(error),
             (Some(announced), Some(error)) if announced > found => format!(
-                "it is {error}; {found} of {} {} there, {} {} missing",
+                "it is {error}; {found} of {} {} present, {} {} missing",
                 counted(announced, "entry"),
                 agree(found, "is", "are"),
                 announced - found,
                 agree(announced - found, "is", "are")
             ),
             (_, Some(error)) => format!(
-                "it is {error}; {} {} there, and how many are missing is not known",
+                "it is {error}; {} {} present, and the number of missing entries is unknown",
                 counted(found, "entry"),
                 agree(found, "is", "are")
             ),
             (Some(announced), None) if announced > found => format!(
-                "the file announces {} and {found} {} there: {} {} missing, or {} deleted while the file was \
+                "the file announces {} and {found} {} present: {} {} missing, or {} deleted while the file was \
                  written (birdwatcher's --ignoreRevision)",
                 counted(announced, "entry"),
                 agree(found, "is", "are"),
@@ -67,8 +67,8 @@ impl Partial {
                 agree(announced - found, "was", "were")
             ),
             (Some(announced), None) => format!(
-                "the file announces {} and {found} {} there: keys were written while the file was \
-                 (birdwatcher's --ignoreRevision), so it shows no single revision, and others may be missing",
+                "the file announces {} and {found} {} present: keys were written while the file was \
+                 (birdwatcher's --ignoreRevision), so it has no single revision, and others may be missing",
                 counted(announced, "entry"),
                 agree(found, "is", "are")
             ),
@@ -82,7 +82,7 @@ impl Partial {
     }
 }
 
-/// Whether a file ends with this error, so that what comes before it is as it was written.
+/// Whether the error is the end of the file, so that all data before it is valid.
 pub(super) fn is_cut(error: &FormatError) -> bool {
     matches!(error, FormatError::Truncated { .. })
 }

@@ -1,4 +1,5 @@
-//! The meta root of an imported file: named by its header, by the user, or only by its keys.
+//! The meta root of an imported file, specified by the header or the user, or detected from the
+//! keys.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +7,6 @@ use super::super::FormatError;
 use super::sorted::Sorted;
 use milvus_meta::keys::Family;
 
-/// Whether `key` is below `root`.
 pub(super) fn is_below(root: &str, key: &[u8]) -> bool {
     strip(root, key).is_some()
 }
@@ -16,9 +16,8 @@ pub(super) fn strip<'k>(root: &str, key: &'k [u8]) -> Option<&'k [u8]> {
     key.strip_prefix(root.as_bytes())?.strip_prefix(b"/")
 }
 
-/// The root of entries with absolute keys. The official tool loses a leading slash in the header, while
-/// the keys still have it: where no key is below the root without the slash, but some are below the
-/// root with it, the keys are right.
+/// Adds the leading slash that the official tool loses in the header, if no key is below `root`,
+/// but some are below `/root`.
 pub(super) fn repair_lost_slash(root: String, entries: &Sorted) -> Result<String, FormatError> {
     let holds = |root: &str| entries.any(|key| is_below(root, key));
     if !entries.any(|_| true)? || holds(&root)? {
@@ -31,10 +30,9 @@ pub(super) fn repair_lost_slash(root: String, entries: &Sorted) -> Result<String
     Err(FormatError::NothingBelowRoot { root })
 }
 
-/// The most roots that are named in an error.
 const ROOTS_LIMIT: usize = 100;
 
-/// Finds the one meta root of the Milvus metadata among keys of any origin.
+/// Detects the meta root of Milvus metadata among arbitrary keys.
 pub(super) fn detect(entries: &Sorted) -> Result<String, FormatError> {
     let (mut roots, mut weak) = (BTreeSet::new(), BTreeSet::new());
     for record in entries.records() {
@@ -60,12 +58,13 @@ pub(super) fn detect(entries: &Sorted) -> Result<String, FormatError> {
     }
 }
 
-/// Records of the root coordinator are in every metadata, and their prefixes are unlike anything else.
+/// Whether the key is of the root coordinator: all metadata has such keys, and other programs do
+/// not.
 fn is_root_coordinator_key(relative: &[u8]) -> bool {
     relative.starts_with(b"root-coord/") || relative.starts_with(b"snapshots/root-coord/")
 }
 
-/// The root that makes the key one of a known family. Of several positions in a key the first counts:
+/// The root for which the key belongs to a known family, at the first possible position:
 /// `a/snapshots/root-coord/collection/5_ts4` is below `a`, not below `a/snapshots`.
 fn root_of(key: &[u8], is_evidence: impl Fn(&[u8]) -> bool) -> Option<&str> {
     let end = key.iter().enumerate().find_map(|(at, byte)| {
@@ -76,8 +75,8 @@ fn root_of(key: &[u8], is_evidence: impl Fn(&[u8]) -> bool) -> Option<&str> {
     (!root.is_empty()).then_some(root)
 }
 
-/// Whether a relative key belongs to Milvus. Of `session/` only the id counter counts: the word is too
-/// common.
+/// Whether a relative key belongs to Milvus. Of `session/` only `session/id` counts, because other
+/// programs may use the word.
 fn is_known(relative: &[u8]) -> bool {
     let family = Family::of(relative);
     family != Family::Other && (family != Family::Session || relative == b"session/id")
@@ -129,7 +128,7 @@ mod tests {
 
     #[test]
     fn weaker_evidence_of_a_second_root_is_ignored() {
-        // A stray `session/id` elsewhere is weaker than a root coordinator's record.
+        // A `session/id` elsewhere is weaker evidence than a root coordinator's record.
         let keys = ["a/meta/root-coord/collection/1", "shop/session/id"];
         assert_eq!(detected(&keys).unwrap(), "a/meta");
     }

@@ -14,21 +14,21 @@ use super::super::FormatError;
 use super::super::scratch::{Scratch, ScratchReader, ScratchWriter};
 use milvus_meta::entry::printable;
 
-/// The bytes of entries that are kept in memory.
+/// Maximum size of the entries in memory.
 const RUN_BYTES: usize = 32 << 20;
 
-/// The memory of an entry beyond its key and value.
+/// Memory for an entry in addition to key and value.
 const RECORD_BYTES: usize = 128;
 
-/// The most runs that are merged at a time: each needs a buffer.
+/// Maximum number of runs to merge at a time; each needs a buffer.
 const MAX_RUNS: usize = 64;
 
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// Bytes in front of a key in a run: lengths, order, state, CRC-32.
+/// Size of the head before a key in a run: lengths, order, state, CRC-32.
 const HEAD_BYTES: usize = 4 + 4 + 8 + 8 + 1 + 4;
 
-/// What a record says of its key.
+/// The state of a key after a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum State {
     Live,
@@ -36,7 +36,7 @@ pub(super) enum State {
     Deleted,
 }
 
-/// One change of a key. Of several, the one with the greatest `order` counts.
+/// A change of a key. The one with the greatest `order` determines the state.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Record {
     pub(super) key: Bytes,
@@ -46,7 +46,7 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// A record from a file that has each key once.
+    /// Creates a record for a file without a history of changes.
     pub(super) fn new(key: Vec<u8>, value: Vec<u8>, state: State) -> Self {
         Self {
             key: key.into(),
@@ -68,7 +68,7 @@ impl Record {
         Some(head)
     }
 
-    /// The CRC-32 of the record with this head.
+    /// The CRC-32 of the record; `head` is its encoded head.
     fn crc(&self, head: &[u8; HEAD_BYTES]) -> u32 {
         let mut crc = crc32fast::Hasher::new();
         crc.update(&head[..25]);
@@ -78,7 +78,7 @@ impl Record {
     }
 }
 
-/// Takes records in any order.
+/// Accepts records in any order.
 #[derive(Default)]
 pub(super) struct Sorter {
     records: Vec<Record>,
@@ -101,7 +101,6 @@ impl Sorter {
         Ok(())
     }
 
-    /// Moves the records in memory to a run.
     fn spill(&mut self) -> Result<(), FormatError> {
         self.records.sort_unstable();
         self.bytes = 0;
@@ -110,26 +109,26 @@ impl Sorter {
         Ok(())
     }
 
-    /// The newest record of each key, ascending, without deleted keys.
+    /// The last record of each key, ascending, without deleted keys.
     ///
     /// # Errors
-    /// When a key has two values of the same order, or a temporary file fails.
+    /// If a key has two values of the same order, or a temporary file fails.
     pub(super) fn finish(mut self) -> Result<Sorted, FormatError> {
-        let is_there = |record: &Result<Record, FormatError>| !matches!(record, Ok(record) if record.state == State::Deleted);
+        let is_live = |record: &Result<Record, FormatError>| !matches!(record, Ok(record) if record.state == State::Deleted);
         if self.runs.is_empty() {
             self.records.sort_unstable();
             let records = Newest::of(self.records.into_iter().map(Ok));
-            let records: Result<Vec<_>, _> = records.filter(is_there).collect();
+            let records: Result<Vec<_>, _> = records.filter(is_live).collect();
             return records.map(|records| Sorted::Memory(records.into()));
         }
         self.spill()?;
         self.records = Vec::new();
         let merged = Newest::of(Merge::new(&self.runs)?);
-        Run::write(merged.filter(is_there)).map(Sorted::File)
+        Run::write(merged.filter(is_live)).map(Sorted::File)
     }
 }
 
-/// Sorted records, each key once.
+/// Sorted records with unique keys.
 #[derive(Debug, Clone)]
 pub(super) enum Sorted {
     Memory(Arc<[Record]>),
@@ -137,7 +136,7 @@ pub(super) enum Sorted {
 }
 
 impl Sorted {
-    /// The records, ascending by key.
+    /// The records in ascending key order.
     pub(super) fn records(&self) -> Records {
         match self {
             Self::Memory(records) => Records::Memory(Arc::clone(records), 0),
@@ -145,10 +144,10 @@ impl Sorted {
         }
     }
 
-    /// Whether the key of any record fits.
-    pub(super) fn any(&self, fits: impl Fn(&[u8]) -> bool) -> Result<bool, FormatError> {
+    /// Whether `matches_key` is true for any key.
+    pub(super) fn any(&self, matches_key: impl Fn(&[u8]) -> bool) -> Result<bool, FormatError> {
         for record in self.records() {
-            if fits(&record?.key) {
+            if matches_key(&record?.key) {
                 return Ok(true);
             }
         }
@@ -156,7 +155,6 @@ impl Sorted {
     }
 }
 
-/// An iterator over [`Sorted`].
 pub(super) enum Records {
     Memory(Arc<[Record]>, usize),
     File(Box<RunReader>),
@@ -177,7 +175,7 @@ impl Iterator for Records {
     }
 }
 
-/// Keeps the newest record of each key of a sorted iterator.
+/// Keeps the last record of each key.
 struct Newest<I: Iterator>(Peekable<I>);
 
 impl<I: Iterator<Item = Result<Record, FormatError>>> Newest<I> {
@@ -207,7 +205,6 @@ impl<I: Iterator<Item = Result<Record, FormatError>>> Iterator for Newest<I> {
     }
 }
 
-/// Merges sorted runs.
 struct Merge {
     runs: Vec<RunReader>,
     next: BinaryHeap<Reverse<(Record, usize)>>,
@@ -242,7 +239,7 @@ impl Iterator for Merge {
     }
 }
 
-/// Sorted records in an unnamed temporary file.
+/// Sorted records in a temporary file.
 #[derive(Debug, Clone)]
 pub(super) struct Run {
     file: Scratch,
@@ -279,7 +276,6 @@ impl Run {
     }
 }
 
-/// Reads the records of a run.
 pub(super) struct RunReader {
     reader: BufReader<ScratchReader>,
     left: u64,
@@ -338,7 +334,7 @@ mod tests {
         }
     }
 
-    /// More than one run: every key in two orders, every third deleted by the later one.
+    /// Several runs: every key has two records, and the second of every third key is a deletion.
     #[test]
     fn large_files_are_sorted_as_small_ones() {
         const BYTES: usize = 64 << 10;

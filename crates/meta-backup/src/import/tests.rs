@@ -1,4 +1,4 @@
-//! Files made byte by byte from what is known of the formats.
+//! Files constructed byte by byte from the documented formats.
 
 mod birdwatcher;
 mod dump;
@@ -17,7 +17,7 @@ use milvus_meta::keys::Family;
 
 const ABSOLUTE: &[u8] = br#"{"entry_include_root_path":true}"#;
 
-/// A protobuf field of bytes; left out when empty, as proto3 does. Lengths stay below 128 here.
+/// A protobuf bytes field; omitted if empty, as in proto3. The length must be less than 128.
 fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
     if bytes.is_empty() {
         return Vec::new();
@@ -30,7 +30,7 @@ fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
     .concat()
 }
 
-/// A protobuf varint field below 128; left out when zero.
+/// A protobuf varint field less than 128; omitted if zero.
 fn small(number: u8, value: u8) -> Vec<u8> {
     assert!(value < 128);
     if value == 0 {
@@ -62,7 +62,7 @@ fn pair(key: &str, value: &[u8]) -> Vec<u8> {
 }
 
 fn part(part_type: u8, extra: &str, frames: &[Vec<u8>]) -> Vec<u8> {
-    // part_len is -1, which is ten bytes on the wire.
+    // part_len is -1, which takes ten bytes.
     let minus_one = [&[2 << 3][..], &[0xff; 9], &[0x01]].concat();
     let head = [small(1, part_type), minus_one, field(3, extra.as_bytes())].concat();
     [frame(&head), frames.concat(), frame(b"")].concat()

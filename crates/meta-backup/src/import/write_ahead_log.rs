@@ -1,14 +1,16 @@
-//! etcd's write-ahead log, as far as its last index: records of eight bytes of length (the lower 56 bits;
-//! padding follows where the highest bit is set) and a protobuf message, up to a length of 0.
+//! Reads the last index of etcd's write-ahead log.
+//!
+//! A record is a length of eight bytes (the lower 56 bits; padding follows the record if the
+//! highest bit is set) and a protobuf message. A length of 0 ends the log.
 
 use std::io::{self, Read};
 
 use prost::Message;
 
-/// The kind of record that holds an entry of the log.
+/// The type of a record with a log entry.
 const ENTRY: i64 = 2;
 
-/// The longest record that is read; etcd's requests are far shorter.
+/// Maximum length of a record; etcd's requests are far shorter.
 const RECORD_LIMIT: u64 = 256 << 20;
 
 /// `walpb.Record`.
@@ -27,8 +29,8 @@ struct LogEntry {
     index: u64,
 }
 
-/// The index of the last entry in a file of the log; `None` where it holds none. What follows a record that
-/// is not complete was never acknowledged.
+/// The index of the last entry in a log file; `None` if it has none. An incomplete record ends the
+/// log, because it was never acknowledged.
 pub(crate) fn last_log_index(mut file: impl Read) -> io::Result<Option<u64>> {
     let mut last = None;
     let mut bytes = Vec::new();
@@ -47,10 +49,10 @@ pub(crate) fn last_log_index(mut file: impl Read) -> io::Result<Option<u64>> {
         }
         bytes.clear();
         (&mut file).take(length + padding).read_to_end(&mut bytes)?;
-        let whole = usize::try_from(length)
+        let message = usize::try_from(length)
             .ok()
             .and_then(|length| bytes.get(..length));
-        let Some(record) = whole.and_then(|bytes| Record::decode(bytes).ok()) else {
+        let Some(record) = message.and_then(|bytes| Record::decode(bytes).ok()) else {
             return Ok(last);
         };
         if record.kind == ENTRY {

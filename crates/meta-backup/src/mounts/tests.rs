@@ -1,4 +1,4 @@
-//! Mount tables as the runtimes make them, shortened where lines do not matter.
+//! Mount tables of real runtimes, without irrelevant lines.
 
 use super::Ephemeral::{Layer, Memory, PodVolume};
 use super::*;
@@ -22,7 +22,7 @@ const DOCKER: &str = "\
 838 1044 0:59 /bus /proc/bus ro,nosuid,nodev,noexec,relatime - proc proc rw
 ";
 
-/// A pod on containerd with a claim, an NFS volume, an emptyDir on disk, and one in memory.
+/// A pod on containerd with a PVC, an NFS volume, an emptyDir on disk, and one in memory.
 const CONTAINERD: &str = "\
 2133 1986 0:412 / / rw,relatime master:701 - overlay overlay rw,lowerdir=/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/61/fs,upperdir=/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/94/fs,workdir=/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/94/work
 2134 2133 0:414 / /proc rw,nosuid,nodev,noexec,relatime - proc proc rw
@@ -62,8 +62,8 @@ const DOCKER_DEVICEMAPPER: &str = "\
 301 300 8:1 /srv /srv rw,relatime - ext4 /dev/sda1 rw
 ";
 
-/// A machine with `/tmp` in memory, an overlay over home, an overlay of a container that runs on it, and an
-/// emptyDir of a pod on it.
+/// A host with `/tmp` in memory, an overlay on `/home`, the root of a container, and an emptyDir
+/// volume.
 const HOST: &str = "\
 22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw,errors=remount-ro
 23 22 0:21 / /proc rw,nosuid,nodev,noexec,relatime shared:12 - proc proc rw
@@ -73,7 +73,7 @@ const HOST: &str = "\
 33 22 8:1 /var/lib/kubelet/pods/0c5e/volumes/kubernetes.io~empty-dir/x /mnt/x rw,relatime - ext4 /dev/sda1 rw
 ";
 
-/// A virtual machine made from an image, `/.dockerenv` and all.
+/// A virtual machine made from a container image, which includes `/.dockerenv`.
 const VIRTUAL_MACHINE: &str = "\
 27 1 254:0 / / rw,relatime - ext4 /dev/vda rw,discard
 22 27 0:21 / /proc rw,relatime - proc proc rw
@@ -81,13 +81,13 @@ const VIRTUAL_MACHINE: &str = "\
 24 27 0:6 / /dev rw,relatime - devtmpfs devtmpfs rw,mode=755
 ";
 
-/// An initial ramdisk below the real root: two mounts on `/`, the second on top of the first.
+/// An initial ramdisk and the real root: two mounts on `/`, the second above the first.
 const STACKED_ROOT: &str = "\
 1 1 0:2 / / rw - rootfs rootfs rw
 20 1 8:2 / / rw,relatime - ext4 /dev/sda2 rw
 ";
 
-/// A volume mounted over a folder hides what was mounted inside that folder before.
+/// A volume mounted on a folder hides an earlier mount inside that folder.
 const HIDDEN: &str = "\
 10 9 0:56 / / rw,relatime - overlay overlay rw
 11 10 8:1 /srv /data/backups rw,relatime - ext4 /dev/sda1 rw
@@ -95,7 +95,7 @@ const HIDDEN: &str = "\
 ";
 
 #[test]
-fn folders_that_outlive_a_container_are_recognised() {
+fn folders_that_outlive_a_container_are_recognized() {
     let cases: [(&str, &str, Option<Ephemeral>); 33] = [
         (DOCKER, "/tmp", Some(Layer)),
         (DOCKER, "/", Some(Layer)),
@@ -138,7 +138,7 @@ fn folders_that_outlive_a_container_are_recognised() {
 }
 
 #[test]
-fn a_mount_table_that_leads_round_ends() {
+fn a_cycle_in_the_mount_table_ends() {
     let table = "1 1 0:1 / / rw - overlay overlay rw\n\
                  2 1 0:2 / /a rw - ext4 /dev/sda1 rw\n\
                  3 2 0:2 / /a rw - ext4 /dev/sda1 rw\n\

@@ -1,5 +1,4 @@
-//! Reads the native format from any [`Read`], one block in memory at a time, and checks all of it on
-//! the way.
+//! Reads the native format from any [`Read`] and verifies it, with one block in memory at a time.
 
 use std::io::Read;
 
@@ -15,22 +14,22 @@ use super::{
 use crate::{FormatError, Header};
 use milvus_meta::entry::printable;
 
-/// What a file holds in all, known when its end was reached and everything matched.
+/// The totals of a file that was read and verified to the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Totals {
     pub(crate) entries: u64,
     pub(crate) digest: [u8; 32],
     pub(crate) skipped_leased: u64,
-    /// Bytes of the file.
+    /// Size of the file.
     pub(crate) bytes: u64,
-    /// CRC-32 of what the heads of the data blocks say, the checksums of their payloads among it.
+    /// CRC-32 of the heads of the data blocks, which include the checksums of their payloads.
     pub(crate) heads: u32,
 }
 
-/// An entry's key and value, which share the memory of their block.
+/// An entry's key and value, which share the memory of the block.
 pub(crate) type Pair = (Bytes, Bytes);
 
-/// Hands out the entries of a file in their order.
+/// Returns the entries of a file in order.
 pub(crate) struct Decoder<R> {
     input: BoundedReader<R>,
     header: Header,
@@ -51,7 +50,6 @@ pub(crate) struct Decoder<R> {
 }
 
 impl<R: Read> Decoder<R> {
-    /// Reads prologue and header.
     pub(crate) fn new(reader: R) -> Result<Self, FormatError> {
         let mut input = BoundedReader::new(reader);
         read_prologue(&mut input)?;
@@ -86,8 +84,8 @@ impl<R: Read> Decoder<R> {
         })
     }
 
-    /// Reads prologue and header of a file that was found to be right before. Its content is not hashed
-    /// again: the caller has to see that [`Totals::heads`] are the same as then.
+    /// Reads the prologue and the header of a file that was verified before. The content is not
+    /// hashed again: the caller must compare [`Totals::heads`] with those of the verification.
     pub(crate) fn again(reader: R) -> Result<Self, FormatError> {
         Ok(Self {
             hashes: false,
@@ -95,17 +93,17 @@ impl<R: Read> Decoder<R> {
         })
     }
 
-    /// The header. The count of skipped keys is right once the end was reached.
+    /// The header. Its number of omitted keys is correct at the end of the file.
     pub(crate) fn header(&self) -> &Header {
         &self.header
     }
 
-    /// The totals, once [`Self::next`] returned `None`.
+    /// The totals; `None` until [`Self::next`] returned `None`.
     pub(crate) fn totals(&self) -> Option<Totals> {
         self.totals
     }
 
-    /// The next key and value; `None` at the end, when everything was found to be right.
+    /// Returns the next key and value; `None` at the end, after successful verification.
     pub(crate) fn next(&mut self) -> Result<Option<Pair>, FormatError> {
         while self.left_in_block == 0 {
             if self.totals.is_some() {
@@ -138,12 +136,12 @@ impl<R: Read> Decoder<R> {
         Ok(Some((self.block.slice(pair.0), self.block.slice(pair.1))))
     }
 
-    /// Where the next entry's key starts, its value starts, and it ends.
+    /// The offsets in the block of the next entry's key, value and end.
     fn entry_bounds(&self) -> Result<(usize, usize, usize), FormatError> {
-        let beyond = || self.bad_block("an entry reaches beyond its end");
+        let out_of_bounds = || self.bad_block("an entry reaches beyond its end");
         let start = self.position + ENTRY_HEAD;
         if start > self.block.len() {
-            return Err(beyond());
+            return Err(out_of_bounds());
         }
         let length = |at| usize::try_from(number(&self.block, at)).ok();
         let bounds = length(self.position)
@@ -151,7 +149,7 @@ impl<R: Read> Decoder<R> {
             .and_then(|middle| Some((middle, middle.checked_add(length(self.position + 4)?)?)));
         match bounds {
             Some((middle, end)) if end <= self.block.len() => Ok((start, middle, end)),
-            _ => Err(beyond()),
+            _ => Err(out_of_bounds()),
         }
     }
 
@@ -185,7 +183,7 @@ impl<R: Read> Decoder<R> {
         }
     }
 
-    /// Decompresses `stored` into `block`, whose memory serves again where nobody keeps an entry of it.
+    /// Decompresses `stored` into `block`. Its memory is reused unless an entry still refers to it.
     fn decompress(&mut self, raw_bytes: u32) -> Result<(), FormatError> {
         let last = std::mem::take(&mut self.block);
         let mut block = if last.is_unique() {
@@ -236,8 +234,7 @@ impl<R: Read> Decoder<R> {
     }
 }
 
-/// What a file claims to hold, from the last bytes of it; `None` where these are not the end of a backup.
-/// Nothing of it is proved.
+/// The totals in the last bytes of a file, unverified; `None` if these are not the end of a backup.
 pub(crate) fn announced(end: &[u8; END_BYTES]) -> Option<Tail> {
     let (head, rest) = end.split_first_chunk::<HEAD_BYTES>()?;
     let (payload, mark) = rest.split_at(TAIL_BYTES);
@@ -268,7 +265,7 @@ fn read_prologue<R: Read>(input: &mut BoundedReader<R>) -> Result<(), FormatErro
     }
 }
 
-/// Reads one block, its payload into `payload`, and checks both checksums.
+/// Reads one block with its payload, and verifies both checksums.
 fn read_block<R: Read>(
     input: &mut BoundedReader<R>,
     payload: &mut Vec<u8>,

@@ -1,4 +1,4 @@
-//! Writes the native format to any [`Write`]: one pass, one block at a time.
+//! Writes the native format to any [`Write`] in one pass, one block at a time.
 
 use std::io::{self, Write};
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::Header;
 
-/// Entries on their way into one data block.
+/// The entries of a data block.
 #[derive(Default)]
 pub(crate) struct DataBlock {
     raw: Vec<u8>,
@@ -18,7 +18,7 @@ pub(crate) struct DataBlock {
 }
 
 impl DataBlock {
-    /// Appends an entry; `false` when it is beyond the limit.
+    /// Appends an entry; `false` if it exceeds the limit.
     #[must_use]
     pub(crate) fn push(&mut self, key: &[u8], value: &[u8]) -> bool {
         let fits = push_entry(&mut self.raw, key, value);
@@ -26,7 +26,6 @@ impl DataBlock {
         fits
     }
 
-    /// Whether the block is to be closed.
     pub(crate) fn is_full(&self) -> bool {
         self.raw.len() >= BLOCK_BYTES
     }
@@ -35,21 +34,21 @@ impl DataBlock {
         self.entries == 0
     }
 
-    /// Empties the block and keeps its memory.
+    /// Clears the block, but keeps its memory.
     pub(crate) fn clear(&mut self) {
         self.raw.clear();
         self.entries = 0;
     }
 
-    /// Compresses the block, head and all. It depends on nothing but the block and the level, so the
-    /// file is the same whichever thread does it.
+    /// Compresses the block, including its head. The result depends only on the block and the
+    /// level, so the file does not depend on the number of threads.
     pub(crate) fn compress(&self, compressor: &mut Compressor<'_>) -> io::Result<Vec<u8>> {
         let payload = compressor.compress(&self.raw)?;
         Ok(block(Kind::Data, &payload, self.raw.len(), self.entries)?.concat())
     }
 }
 
-/// A block's head and payload.
+/// Creates the head and the payload of a block.
 fn block(kind: Kind, payload: &[u8], raw_bytes: usize, entries: u32) -> io::Result<[Vec<u8>; 2]> {
     let too_long = |_| io::Error::new(io::ErrorKind::InvalidInput, "a block is too long");
     let head = BlockHead {
@@ -62,7 +61,7 @@ fn block(kind: Kind, payload: &[u8], raw_bytes: usize, entries: u32) -> io::Resu
     Ok([head.render().to_vec(), payload.to_vec()])
 }
 
-/// Lays out a file: what it gets is written at once, in the order in which it comes.
+/// Writes a file in order.
 pub(crate) struct Encoder<W> {
     out: W,
     digest: ContentDigest,
@@ -72,7 +71,6 @@ pub(crate) struct Encoder<W> {
 }
 
 impl<W: Write> Encoder<W> {
-    /// Writes prologue and header.
     pub(crate) fn new(mut out: W, header: &Header) -> io::Result<Self> {
         out.write_all(&prologue(VERSION))?;
         let json = serde_json::to_vec(&StoredHeader::new(header))?;
@@ -88,7 +86,7 @@ impl<W: Write> Encoder<W> {
         })
     }
 
-    /// Takes a block into the totals. Blocks are counted in the order of the file.
+    /// Adds a block to the totals, in file order.
     pub(crate) fn count(&mut self, block: &DataBlock) {
         self.digest.update(&block.raw);
         self.entries += u64::from(block.entries);
@@ -96,17 +94,15 @@ impl<W: Write> Encoder<W> {
         self.content_bytes += block.raw.len() as u64;
     }
 
-    /// Writes a block that was compressed elsewhere.
     pub(crate) fn write(&mut self, compressed: &[u8]) -> io::Result<()> {
         self.out.write_all(compressed)
     }
 
-    /// What was written so far reaches the file.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
 
-    /// Writes tail and end mark. Returns the writer, the number of entries, and the digest.
+    /// Writes the tail and the end mark. Returns the writer, the number of entries, and the digest.
     pub(crate) fn finish(mut self, skipped_leased: u64) -> io::Result<(W, u64, [u8; 32])> {
         let tail = Tail {
             entries: self.entries,

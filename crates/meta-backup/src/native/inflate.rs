@@ -1,4 +1,4 @@
-//! Decompresses blocks: each is one zstd frame.
+//! Decompresses blocks, each of which is one zstd frame.
 
 use std::io;
 
@@ -6,10 +6,10 @@ use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
 
 use super::{BLOCK_BYTES, WINDOW_LOG};
 
-/// The first allocation for a block, which holds most blocks; the rest follows as more comes out.
+/// Initial allocation, sufficient for most blocks; it grows with the decompressed data.
 const FIRST_ALLOCATION: usize = BLOCK_BYTES + (64 << 10);
 
-/// A decompressor that serves block after block.
+/// A reusable decompressor.
 pub(super) struct Inflater(Decoder<'static>);
 
 impl Inflater {
@@ -19,46 +19,47 @@ impl Inflater {
         Ok(Self(decoder))
     }
 
-    /// Decompresses exactly one frame that fills `stored` and gives `raw_bytes` bytes, in place of what
-    /// `out` held. Memory grows with what comes out, not with what is claimed, and never beyond that claim.
+    /// Replaces the content of `out` with the decompressed frame in `stored`. The frame must fill
+    /// `stored` and yield `raw_bytes` bytes. Memory grows with the decompressed data, not with the
+    /// claimed size, and never exceeds it.
     ///
     /// # Errors
-    /// What is wrong with the frame, in words.
+    /// The problem with the frame, for an error message.
     pub(super) fn inflate(
         &mut self,
         stored: &[u8],
         raw_bytes: u32,
         out: &mut Vec<u8>,
     ) -> Result<(), String> {
-        let told = |error: io::Error| format!("it does not decompress: {error}");
+        let failed = |error: io::Error| format!("it does not decompress: {error}");
         let Ok(raw_bytes) = usize::try_from(raw_bytes) else {
             return Err(String::from("it is larger than memory"));
         };
         out.clear();
-        self.0.reinit().map_err(told)?;
+        self.0.reinit().map_err(failed)?;
         let mut input = InBuffer::around(stored);
         loop {
             let (filled, taken) = (out.len(), input.pos());
-            // One byte more than is claimed, so that more is noticed.
-            let room = raw_bytes + 1;
-            out.resize(room.min(FIRST_ALLOCATION.max(2 * filled)), 0);
+            // One byte more than claimed, to detect excess data.
+            let limit = raw_bytes + 1;
+            out.resize(limit.min(FIRST_ALLOCATION.max(2 * filled)), 0);
             let mut output = OutBuffer::around_pos(out.as_mut_slice(), filled);
-            let left = self.0.run(&mut input, &mut output).map_err(told)?;
+            let left = self.0.run(&mut input, &mut output).map_err(failed)?;
             let filled_now = output.pos();
             out.truncate(filled_now);
             if left == 0 {
                 break;
             }
-            if filled_now < room && (filled_now, input.pos()) == (filled, taken) {
+            if filled_now < limit && (filled_now, input.pos()) == (filled, taken) {
                 return Err(String::from("its compressed content is cut short"));
             }
-            if filled_now == room {
+            if filled_now == limit {
                 break;
             }
         }
         if out.len() != raw_bytes {
             return Err(String::from(
-                "it decompresses to another length than it says",
+                "its decompressed length differs from its head",
             ));
         }
         if input.pos() != stored.len() {

@@ -1,4 +1,4 @@
-//! Round trips, and every kind of damage.
+//! Round trips, and all kinds of damage.
 
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read, Write as _};
@@ -29,7 +29,7 @@ fn sample() -> Entries {
         .to_vec()
 }
 
-/// A file with so many entries a block, whatever their order.
+/// Encodes a file with `per_block` entries in each block, in the given order.
 fn file_of(entries: &Entries, per_block: usize, level: i32) -> Vec<u8> {
     let mut compressor = Compressor::new(level).unwrap();
     let mut encoder = Encoder::new(Vec::new(), &header()).unwrap();
@@ -87,7 +87,7 @@ proptest! {
 }
 
 #[test]
-fn a_file_truncated_anywhere_is_reported_as_such() {
+fn a_file_cut_anywhere_is_reported_as_truncated() {
     let file = file_of(&sample(), 2, 3);
     for end in 0..file.len() {
         let error = read(&file[..end]).unwrap_err();
@@ -155,7 +155,7 @@ fn a_key_outside_the_meta_root_is_refused() {
     }
 }
 
-/// The blocks of a file: prologue and header, each data block, tail and end mark.
+/// The parts of a file: prologue with header, each data block, tail with end mark.
 fn parts(file: &[u8]) -> Vec<&[u8]> {
     let mut parts = Vec::new();
     let mut at = PROLOGUE_BYTES;
@@ -192,9 +192,9 @@ fn missing_swapped_and_replaced_blocks_are_refused() {
     let mut other = sample();
     other[3].1 = b"5".to_vec();
     let other = file_of(&other, 1, 3);
-    let import = [head, a, b, c, super::tests::parts(&other)[4], tail].concat();
+    let replaced = [head, a, b, c, super::tests::parts(&other)[4], tail].concat();
     assert!(matches!(
-        read(&import),
+        read(&replaced),
         Err(FormatError::Altered {
             part: "the content",
             ..
@@ -202,7 +202,7 @@ fn missing_swapped_and_replaced_blocks_are_refused() {
     ));
 }
 
-/// A file whose one data block has these fields, all checksums right.
+/// A file with one data block of these fields and valid checksums.
 fn with_block(stored: &[u8], claimed_bytes: u32, raw: u32, entries: u32) -> Vec<u8> {
     let file = file_of(&Vec::new(), 1, 3);
     let parts = parts(&file);
@@ -213,7 +213,7 @@ fn with_block(stored: &[u8], claimed_bytes: u32, raw: u32, entries: u32) -> Vec<
         entries,
         payload_crc: crc32fast::hash(stored),
     };
-    // The header ends where the tail of this empty file begins.
+    // The header ends where the tail of this empty file starts.
     let tail = HEAD_BYTES + TAIL_BYTES + 8;
     let header = &parts[0][..file.len() - tail];
     [header, &head.render(), stored, &file[file.len() - tail..]].concat()
@@ -224,7 +224,7 @@ fn length(bytes: &[u8]) -> u32 {
 }
 
 #[test]
-fn a_length_beyond_the_limit_is_refused_before_anything_is_read() {
+fn a_length_beyond_the_limit_is_refused_unread() {
     for (stored, raw) in [(u32::MAX, 8), (8, u32::MAX)] {
         let error = read(&with_block(b"x", stored, raw, 1)).unwrap_err();
         assert!(
@@ -259,7 +259,7 @@ fn a_block_larger_than_its_head_claims_is_refused() {
 
 #[test]
 fn a_window_larger_than_the_writer_uses_is_refused() {
-    for (window_log, is_granted) in [(WINDOW_LOG, true), (WINDOW_LOG + 1, false)] {
+    for (window_log, is_accepted) in [(WINDOW_LOG, true), (WINDOW_LOG + 1, false)] {
         let mut encoder = zstd::stream::Encoder::new(Vec::new(), 1).unwrap();
         encoder.window_log(window_log).unwrap();
         encoder.write_all(&[7; 4096]).unwrap();
@@ -267,20 +267,20 @@ fn a_window_larger_than_the_writer_uses_is_refused() {
         let outcome = Inflater::new()
             .unwrap()
             .inflate(&stored, 4096, &mut Vec::new());
-        assert_eq!(outcome.is_ok(), is_granted, "{window_log}: {outcome:?}");
+        assert_eq!(outcome.is_ok(), is_accepted, "{window_log}: {outcome:?}");
     }
 }
 
 #[test]
 fn entries_must_fill_their_block() {
     let entry = [&1_u32.to_le_bytes()[..], &1_u32.to_le_bytes(), b"kv"].concat();
-    let beyond = [&1_u32.to_le_bytes()[..], &u32::MAX.to_le_bytes(), b"kv"].concat();
+    let out_of_bounds = [&1_u32.to_le_bytes()[..], &u32::MAX.to_le_bytes(), b"kv"].concat();
     for (raw, entries) in [
         (entry.clone(), 0),
         (entry.clone(), 2),
         ([entry.as_slice(), b"more"].concat(), 1),
         (entry[..6].to_vec(), 1),
-        (beyond, 1),
+        (out_of_bounds, 1),
     ] {
         let stored = zstd::bulk::compress(&raw, 1).unwrap();
         let file = with_block(&stored, length(&stored), length(&raw), entries);
@@ -288,16 +288,16 @@ fn entries_must_fill_their_block() {
     }
 }
 
-/// Counts what is read through it.
+/// Counts the bytes that are read.
 struct Counted<'f> {
     file: Cursor<&'f [u8]>,
-    taken: &'f std::cell::Cell<usize>,
+    read_bytes: &'f std::cell::Cell<usize>,
 }
 
 impl Read for Counted<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let count = self.file.read(buffer)?;
-        self.taken.set(self.taken.get() + count);
+        self.read_bytes.set(self.read_bytes.get() + count);
         Ok(count)
     }
 }
@@ -308,15 +308,15 @@ fn d12_reading_holds_one_block_at_a_time() {
     let [head, first, ..] = parts(&file)[..] else {
         panic!("there are several blocks");
     };
-    let taken = std::cell::Cell::new(0);
+    let read_bytes = std::cell::Cell::new(0);
     let mut decoder = Decoder::new(Counted {
         file: Cursor::new(&file),
-        taken: &taken,
+        read_bytes: &read_bytes,
     })
     .unwrap();
-    assert_eq!(taken.get(), head.len());
+    assert_eq!(read_bytes.get(), head.len());
     decoder.next().unwrap();
-    assert_eq!(taken.get(), head.len() + first.len());
+    assert_eq!(read_bytes.get(), head.len() + first.len());
 }
 
 #[test]

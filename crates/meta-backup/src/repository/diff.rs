@@ -1,45 +1,45 @@
-//! The difference between two backups: both are read side by side, in key order, neither is kept.
+//! The diff of two backups, which are read in parallel in key order and not kept in memory.
 
 use std::cmp::Ordering;
 
 use super::super::{Backup, BackupError, Entries};
 use milvus_meta::entry::Entry;
 
-/// One key of two backups.
+/// A key in one or both backups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Difference {
-    /// Only the second has it.
+    /// The key is only in the second backup.
     Added(Entry),
-    /// Only the first has it.
+    /// The key is only in the first backup.
     Removed(Entry),
-    /// Both have it, with different values.
+    /// The key is in both, with different values.
     Changed {
-        /// As the first has it.
+        /// The entry in the first backup.
         before: Entry,
-        /// As the second has it.
+        /// The entry in the second backup.
         after: Entry,
     },
-    /// Both have it, with the same value.
+    /// The key is in both, with the same value.
     Equal(Entry),
 }
 
-/// How many keys differ, and how.
+/// Number of keys of each kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DiffCounts {
-    /// Keys that only the second has.
+    /// Keys only in the second backup.
     pub added: u64,
-    /// Keys that only the first has.
+    /// Keys only in the first backup.
     pub removed: u64,
-    /// Keys that both have, with different values.
+    /// Keys in both, with different values.
     pub changed: u64,
-    /// Keys that are the same in both.
+    /// Keys in both, with the same value.
     pub equal: u64,
 }
 
-/// Compares two backups and hands every key to `visit`, in order.
+/// Compares two backups and calls `visit` for every key in order.
 ///
 /// # Errors
-/// When a file cannot be read again, or changed since it was opened.
+/// If a file is unreadable or changed since it was opened.
 pub fn diff(
     before: &Backup,
     after: &Backup,
@@ -79,7 +79,7 @@ pub fn diff(
     }
 }
 
-/// One of the two, and its next entry.
+/// The rest of one backup, and its next entry.
 struct Side {
     entries: Entries,
     head: Option<Entry>,

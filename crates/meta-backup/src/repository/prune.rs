@@ -1,7 +1,7 @@
-//! Removing old backups: a plan first, which the user can read, then the act.
+//! Removal of old backups: first a plan that the user can review, then its execution.
 //!
-//! Only our own valid files ever go, and unfinished ones whose writer is long gone. A file that is damaged, import, or has no creation time
-//! stays, and the plan says why.
+//! Only valid native backups and abandoned unfinished ones are removed. Files that are damaged, in
+//! an import format, or without a creation time are kept, and the plan has the reason.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,26 +16,25 @@ use super::{Listing, TempFile};
 use milvus_meta::keys::MetaRoot;
 use milvus_meta::layout::LayoutDetector;
 
-/// A file that pruning leaves alone whatever its age.
+/// A file that is never pruned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Untouched {
     /// The file.
     pub path: PathBuf,
-    /// Why it is left alone.
+    /// The reason.
     pub reason: String,
 }
 
-/// Which backups go and which stay.
+/// The backups to remove and to keep.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PrunePlan {
-    /// Those that go, oldest first.
+    /// Backups to remove, oldest first.
     pub remove: Vec<Summary>,
-    /// Those that stay because they are the newest of their cluster, meta root and layout, newest first in
-    /// each.
+    /// The newest backups of each cluster, meta root and layout; newest first in each group.
     pub keep: Vec<Summary>,
-    /// Unfinished backups that go: nobody wrote to them for a day.
+    /// Unfinished backups to remove: not written to for a day.
     pub abandoned: Vec<TempFile>,
-    /// Everything else in the folder.
+    /// All other files in the folder.
     pub untouched: Vec<Untouched>,
 }
 
@@ -48,9 +47,9 @@ impl PrunePlan {
         let now = SystemTime::now();
         let (abandoned, unfinished): (Vec<_>, Vec<_>) = temp_files
             .into_iter()
-            .partition(|leftover| leftover.is_abandoned(now));
-        let unfinished = unfinished.into_iter().map(|leftover| Untouched {
-            path: leftover.path,
+            .partition(|temp_file| temp_file.is_abandoned(now));
+        let unfinished = unfinished.into_iter().map(|temp_file| Untouched {
+            path: temp_file.path,
             reason: String::from("it is unfinished, and was written to less than a day ago"),
         });
         let mut plan = Self {
@@ -59,7 +58,7 @@ impl PrunePlan {
             abandoned,
             untouched: unfinished.collect(),
         };
-        let mut by_kind: BTreeMap<Kind, Vec<(SystemTime, Summary)>> = BTreeMap::new();
+        let mut by_kind: BTreeMap<Group, Vec<(SystemTime, Summary)>> = BTreeMap::new();
         for listing in listings {
             match candidate(listing) {
                 Ok((kind, time, summary)) => by_kind.entry(kind).or_default().push((time, summary)),
@@ -81,19 +80,19 @@ impl PrunePlan {
         plan
     }
 
-    /// The files that go.
+    /// The files to remove.
     #[must_use]
     pub fn paths(&self) -> Vec<PathBuf> {
-        let abandoned = self.abandoned.iter().map(|leftover| &leftover.path);
+        let abandoned = self.abandoned.iter().map(|temp_file| &temp_file.path);
         let removed = self.remove.iter().map(|summary| &summary.path);
         abandoned.chain(removed).cloned().collect()
     }
 
-    /// Removes what the plan says, and returns the files that are gone. First every file of the plan
-    /// is opened again: one that is kept must still be valid, one that goes has to be the same.
+    /// Removes the files and returns their paths. First every file of the plan is opened again:
+    /// those to keep must be valid, and all must be unchanged.
     ///
     /// # Errors
-    /// When a file changed since the plan was made (then nothing was removed), or cannot be removed.
+    /// If a file changed since the plan was made (nothing is removed), or a removal fails.
     pub fn carry_out(&self) -> Result<Vec<PathBuf>, BackupError> {
         let checked = if self.remove.is_empty() {
             &[]
@@ -108,34 +107,34 @@ impl PrunePlan {
                 });
             }
         }
-        for leftover in &self.abandoned {
-            if TempFile::read(&leftover.path)?.as_ref() != Some(leftover) {
+        for temp_file in &self.abandoned {
+            if TempFile::read(&temp_file.path)?.as_ref() != Some(temp_file) {
                 return Err(BackupError::Changed {
-                    path: leftover.path.clone(),
+                    path: temp_file.path.clone(),
                 });
             }
         }
-        let mut gone = Vec::new();
+        let mut removed_paths = Vec::new();
         for TempFile { path, .. } in &self.abandoned {
             fs::remove_file(path).map_err(|error| BackupError::file("remove", path, error))?;
-            gone.push(path.clone());
+            removed_paths.push(path.clone());
         }
         for Summary { path, .. } in &self.remove {
             fs::remove_file(path).map_err(|error| BackupError::file("remove", path, error))?;
-            gone.push(path.clone());
+            removed_paths.push(path.clone());
         }
-        if let Some(path) = gone.first() {
+        if let Some(path) = removed_paths.first() {
             sync_folder(&RealDisk, path)?;
         }
-        Ok(gone)
+        Ok(removed_paths)
     }
 }
 
-/// Backups that are interchangeable: of one root of one cluster, in one layout. A backup of the 2.2
-/// layout cannot restore 2.1, and most clusters have the same root.
-type Kind = (String, String, &'static str);
+/// Cluster id, meta root and layout: backups that share them are interchangeable. A backup of the
+/// 2.2 layout cannot restore 2.1, and most clusters have the same root.
+type Group = (String, String, &'static str);
 
-/// The layout that the content of a backup shows.
+/// The layout of the metadata in a backup.
 fn layout(summary: &Summary) -> Result<&'static str, String> {
     let unreadable = |error: BackupError| error.to_string();
     let root = MetaRoot::new("", &summary.meta_root, "").map_err(|error| error.to_string())?;
@@ -147,8 +146,8 @@ fn layout(summary: &Summary) -> Result<&'static str, String> {
     Ok(detector.layout().name())
 }
 
-/// A file that may go when it is old enough, with its age; or why it may not.
-fn candidate(listing: Listing) -> Result<(Kind, SystemTime, Summary), Untouched> {
+/// A backup that may be removed, with its group and creation time, or the reason why it may not.
+fn candidate(listing: Listing) -> Result<(Group, SystemTime, Summary), Untouched> {
     let is_other = listing.is_other();
     let Listing { path, check, .. } = listing;
     let untouched = |reason: String| Untouched {

@@ -1,8 +1,8 @@
-//! Unfinished files of writers that were killed: hidden, beside the backup they should have become.
+//! Unfinished files of killed writers: hidden files next to their target.
 //!
-//! Whether the process that wrote one still lives cannot be known: the folder may be a volume that
-//! several pods mount, where the process id in the name says nothing. A live writer writes all the time,
-//! so what nobody wrote to for a day belongs to nobody.
+//! It is impossible to know whether the writer is still running: several pods may mount the folder,
+//! so that the process id in the name is meaningless. A running writer writes continuously, so a
+//! file that was not written to for a day is abandoned.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use super::super::BackupError;
 use super::super::atomic_file::is_partial_name;
 
-/// So long nobody has written to a file that is abandoned.
+/// Time since the last write after which a file is abandoned.
 const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 /// An unfinished backup.
@@ -21,25 +21,26 @@ pub struct TempFile {
     pub path: PathBuf,
     /// Its size in bytes.
     pub bytes: u64,
-    /// When it was last written to.
+    /// The time of the last write.
     pub modified: SystemTime,
 }
 
 impl TempFile {
-    /// Whether its writer is gone for certain: nobody wrote to it for a day.
+    /// Whether the writer certainly ended: the file was not written to for a day.
     #[must_use]
     pub(crate) fn is_abandoned(&self, now: SystemTime) -> bool {
         now.duration_since(self.modified)
             .is_ok_and(|age| age > ABANDONED_AFTER)
     }
 
-    /// The file as it is now; `None` when it is no unfinished backup, or gone.
+    /// Reads the metadata of an unfinished backup; `None` if the file is something else or does not
+    /// exist.
     pub(super) fn read(path: &Path) -> Result<Option<Self>, BackupError> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if !is_partial_name(&name) {
             return Ok(None);
         }
-        // Not through a link: what it leads to is not ours.
+        // Links are not followed: their target may not belong to this program.
         let data = match fs::symlink_metadata(path) {
             Ok(data) if data.is_file() => data,
             Ok(_) => return Ok(None),

@@ -1,4 +1,4 @@
-//! The order in which a file becomes a backup, and what happens where the device does not hold it.
+//! The order of operations for a backup, and the handling of device errors.
 
 use std::fs;
 
@@ -20,7 +20,6 @@ fn options(format: OutputFormat) -> WriteOptions {
     }
 }
 
-/// Writes one entry on this disk.
 fn write(disk: &Arc<Recording>, path: &Path, format: OutputFormat) -> Result<Summary, BackupError> {
     let disk: Arc<dyn Disk> = Arc::clone(disk) as Arc<dyn Disk>;
     let mut writer = Writer::create_on(disk, path, header(), options(format))?;
@@ -49,14 +48,14 @@ fn a_backup_is_synced_named_and_read_back_in_this_order() {
     }
 }
 
-/// All over the file, so that no part of it is left out of the comparison.
+/// Every seventh byte is damaged, so that all structures are covered.
 #[test]
-fn read_back_notices_damage_on_the_device_and_removes_the_file() {
+fn read_back_detects_damage_and_removes_the_file() {
     for format in FORMATS {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("b.mmb");
-        let sound = Arc::new(Recording::default());
-        write(&sound, &path, format).unwrap();
+        let undamaged = Arc::new(Recording::default());
+        write(&undamaged, &path, format).unwrap();
         let bytes = fs::read(&path).unwrap();
         fs::remove_file(&path).unwrap();
         for at in (0..bytes.len()).step_by(7) {
@@ -76,7 +75,7 @@ fn read_back_notices_damage_on_the_device_and_removes_the_file() {
 }
 
 #[test]
-fn read_back_notices_another_backup_under_the_name() {
+fn read_back_detects_another_backup_with_the_name() {
     for format in FORMATS {
         let folder = tempfile::tempdir().unwrap();
         let other = folder.path().join("other");
@@ -95,7 +94,7 @@ fn read_back_notices_another_backup_under_the_name() {
 }
 
 #[test]
-fn a_stream_gets_the_bytes_of_a_file() {
+fn a_stream_has_the_bytes_of_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("b.mmb");
     let disk = Arc::new(Recording::default());
@@ -114,7 +113,7 @@ fn a_stream_gets_the_bytes_of_a_file() {
 }
 
 #[test]
-fn the_official_format_is_not_streamed() {
+fn the_official_format_cannot_be_streamed() {
     let official = options(OutputFormat::Official);
     let out = Box::new(std::io::sink());
     let error = Writer::stream(out, Path::new("-"), header(), official).err();

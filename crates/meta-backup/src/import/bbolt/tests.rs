@@ -1,4 +1,4 @@
-//! Hand-made databases with faults that a real one never has.
+//! Constructed databases with faults that real ones do not have.
 
 use std::io::Cursor;
 
@@ -71,7 +71,7 @@ fn bucket(root: u64) -> Vec<u8> {
     [root.to_le_bytes(), 0_u64.to_le_bytes()].concat()
 }
 
-/// Walks the bucket `key` of a database made of these pages behind the two meta pages.
+/// Traverses the bucket `key` of a database with these pages after the two meta pages.
 fn walk(pages: &[Vec<u8>]) -> Result<Option<Found>, FormatError> {
     let count = pages.len() as u64 + 2;
     let file = [
@@ -123,7 +123,7 @@ fn a_missing_bucket_is_reported() {
 }
 
 #[test]
-fn the_newer_meta_page_counts() {
+fn the_newer_meta_page_is_used() {
     let pages = [
         leaf(2, &[]),
         leaf(3, &[(1, b"key", &bucket(4))]),
@@ -159,7 +159,7 @@ fn pages_that_do_not_exist_are_refused() {
 }
 
 #[test]
-fn an_overflow_beyond_the_end_is_refused() {
+fn overflow_pages_beyond_the_end_are_refused() {
     let reason = reason(walk(&[page(2, FLAG_LEAF, 0, u32::MAX, &[])]));
     assert!(reason.contains("runs beyond the end"), "{reason}");
 }
@@ -177,7 +177,7 @@ fn elements_beyond_their_page_are_refused() {
 
 #[test]
 fn elements_that_share_bytes_are_refused() {
-    // Twenty elements, all of them the same 168 bytes.
+    // Twenty elements that share the same 168 bytes.
     let mut body = Vec::new();
     for index in 0..20_u32 {
         for field in [0, 320 - index * 16, 8, 160] {
@@ -203,7 +203,7 @@ fn damage_to_a_real_database_never_makes_the_reader_panic() {
     );
     let whole = std::fs::read(path).unwrap();
     assert!(walk_file(&whole).unwrap().unwrap().len() > 170);
-    // The head and the first elements of every page, one bit in seven.
+    // One in seven bits of the head and the first elements of every page.
     for page in 0..whole.len() / 4096 {
         for bit in (0..80 * 8).step_by(7) {
             let mut altered = whole.clone();

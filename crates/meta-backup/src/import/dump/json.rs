@@ -11,7 +11,7 @@ use serde::de::{
 
 use super::{BufRead, Dump, Format, FormatError, Import, PART, Partial, StoredKeyValue, malformed};
 
-/// The part of a file that ends early.
+/// Name of the structure in the error for a truncated file.
 const LINES: &str = "the lines of inspect --raw";
 
 #[derive(Deserialize)]
@@ -38,7 +38,7 @@ struct End {
     complete: bool,
 }
 
-/// Reads a file of JSON documents: one of etcdctl, or lines of `inspect --raw`.
+/// Reads JSON documents: the output of etcdctl, or lines of `inspect --raw`.
 pub(in super::super) fn read(
     mut reader: impl BufRead,
     hint: Option<&str>,
@@ -49,7 +49,7 @@ pub(in super::super) fn read(
     let cut = loop {
         match has_more(&mut reader) {
             Ok(true) => {}
-            // The last line of inspect says that it is the last.
+            // Lines without the last line of inspect are truncated.
             Ok(false) if kind == Some(Kind::Line) => {
                 break Some(FormatError::Truncated {
                     part: LINES,
@@ -75,7 +75,7 @@ pub(in super::super) fn read(
     dump.finish(format, hint, partial, cut)
 }
 
-/// Skips white space; whether anything follows.
+/// Skips white space. Returns whether data follows.
 fn has_more(reader: &mut impl BufRead) -> std::io::Result<bool> {
     loop {
         let buffer = reader.fill_buf()?;
@@ -92,7 +92,7 @@ fn has_more(reader: &mut impl BufRead) -> std::io::Result<bool> {
     }
 }
 
-/// The kinds of document.
+/// The kinds of JSON document.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Response,
@@ -148,7 +148,7 @@ fn push(dump: &mut Dump, entry: &Entry) -> Result<(), FormatError> {
     })
 }
 
-/// Reads a document; an error that is not of JSON goes to `failure`.
+/// Reads a document. Errors other than JSON errors are stored in `failure`.
 struct Document<'d> {
     dump: &'d mut Dump,
     failure: &'d mut Option<FormatError>,
@@ -220,13 +220,13 @@ impl<'de> Visitor<'de> for Document<'_> {
     }
 }
 
-/// Keeps an error and ends the deserializer.
+/// Stores an error and stops the deserializer.
 fn stop<E: serde::de::Error>(failure: &mut Option<FormatError>, error: FormatError) -> E {
     *failure = Some(error);
     E::custom("stopped")
 }
 
-/// Reads the entries of a response, one at a time.
+/// Reads the entries of a response one at a time.
 struct Entries<'d> {
     dump: &'d mut Dump,
     failure: &'d mut Option<FormatError>,

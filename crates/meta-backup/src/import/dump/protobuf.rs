@@ -8,7 +8,7 @@ use super::{
     BufRead, Dump, Format, FormatError, Import, PART, Partial, Read, StoredKeyValue, malformed,
 };
 
-/// The most bytes of one entry with its revisions and lease.
+/// Maximum size of an entry with its revisions and lease.
 const FIELD_LIMIT: u64 = ENTRY_LIMIT + 128;
 
 /// `etcdserverpb.ResponseHeader`.
@@ -36,7 +36,7 @@ pub(in super::super) fn read(
 struct Fields<R>(BoundedReader<R>);
 
 impl<R: Read> Fields<R> {
-    /// Reads the response to its end.
+    /// Reads the response to the end.
     fn read(&mut self, dump: &mut Dump) -> Result<(), FormatError> {
         let mut bytes = Vec::new();
         let (mut count, mut more) = (0, false);
@@ -44,7 +44,7 @@ impl<R: Read> Fields<R> {
             match tag {
                 0x0a if dump.revision.is_some() => {
                     return Err(malformed(
-                        "it holds several responses: read all keys with one command",
+                        "it contains several responses: read all keys with one command",
                     ));
                 }
                 0x0a => {
@@ -71,7 +71,7 @@ impl<R: Read> Fields<R> {
         dump.end_response(dump.found, count, more)
     }
 
-    /// The next number; `None` where the file ends before it and may.
+    /// Reads a number; `None` at the end of the file if `may_end`.
     fn varint(&mut self, may_end: bool) -> Result<Option<u64>, FormatError> {
         let mut number = 0_u64;
         for shift in (0..64).step_by(7) {

@@ -1,4 +1,4 @@
-//! Both versions of birdwatcher.
+//! Both versions of birdwatcher's format.
 
 use super::*;
 
@@ -16,7 +16,7 @@ fn etcd_part(extra: &str) -> Vec<u8> {
     )
 }
 
-/// Everything it can hold, with empty frames wherever a group may have one.
+/// A file with all kinds of parts, with an empty frame wherever one is valid.
 fn full() -> Vec<u8> {
     let text = || frame(b"text");
     let none = || frame(b"");
@@ -75,10 +75,10 @@ const PARTIAL: Tolerance = Tolerance {
     allow_partial: true,
 };
 
-/// A file cut anywhere is refused. What is offered with `allow_partial` is etcd's part, complete or as far as
-/// it goes, and the notes say which.
+/// A file truncated at any byte is rejected. `allow_partial` accepts a complete or truncated part
+/// of etcd, and the notes say which.
 #[test]
-fn truncated_files_are_refused_or_offered_as_partial() {
+fn truncated_files_are_refused_or_read_as_partial() {
     let whole = full();
     let begin = whole.len() - etcd_and_later().len();
     let etcd_end = begin + etcd_part(EXTRA).len();
@@ -88,7 +88,7 @@ fn truncated_files_are_refused_or_offered_as_partial() {
         let is_complete = load(&bytes, None);
         let part = load_with(&bytes, None, PARTIAL);
         if let Ok(import) = is_complete {
-            // Between two parts nothing shows the cut.
+            // A truncation between two parts cannot be detected.
             assert!(end >= etcd_end && entries(&import) == expected, "{end}");
             continue;
         }
@@ -107,7 +107,7 @@ fn truncated_files_are_refused_or_offered_as_partial() {
                 assert_eq!(import.coverage, Coverage::Entries);
                 let note = import.notes.concat();
                 let found = [1, 2].map(|found| format!("{found} of 3 entries "));
-                let all = note.contains("how many are missing is not known");
+                let all = note.contains("the number of missing entries is unknown");
                 assert!(
                     all || found.iter().any(|text| note.contains(text)),
                     "{note}"
@@ -116,7 +116,9 @@ fn truncated_files_are_refused_or_offered_as_partial() {
             Err(error) => {
                 assert!(end < etcd_end, "{end}: {error}");
                 let is_cut = matches!(error, FormatError::Truncated { .. })
-                    || error.to_string().contains("holds no part of etcd")
+                    || error
+                        .to_string()
+                        .contains("contains no part with etcd's data")
                     || matches!(error, FormatError::NothingBelowRoot { .. });
                 assert!(is_cut, "{end}: {error}");
             }
@@ -124,8 +126,8 @@ fn truncated_files_are_refused_or_offered_as_partial() {
     }
 }
 
-/// A stream that is itself cut has no checksum: what is offered of it is a part of what was packed, and it
-/// is said that it could not be checked.
+/// A truncated gzip stream has no checksum. `allow_partial` accepts the entries before the end,
+/// with a note that they could not be verified.
 #[test]
 fn a_truncated_stream_requires_allow_partial() {
     let whole = gzip(&full());
@@ -147,7 +149,7 @@ fn a_truncated_stream_requires_allow_partial() {
     }
 }
 
-/// Damage behind etcd's part is no cut only: garbage, unknown parts, lengths that nothing follows.
+/// Damage after etcd's part: garbage, unknown parts, lengths without data.
 #[test]
 fn damage_after_a_complete_etcd_part_can_be_allowed() {
     let start = [header(2, "", "", 0, b""), etcd_part(EXTRA)].concat();
@@ -206,11 +208,11 @@ fn damage_before_or_in_the_etcd_part_is_refused() {
 fn altered_gzip_bits_never_alter_an_entry() {
     let whole = gzip(&full());
     let expected = entries(&load(&whole, None).unwrap());
-    // Flags, time and system in the first ten bytes mean nothing for the content.
+    // Flags, time and system in the first ten bytes do not affect the content.
     for bit in 10 * 8..whole.len() * 8 {
         let mut altered = whole.clone();
         altered[bit / 8] ^= 1 << (bit % 8);
-        // A few bits only choose another way to pack the same bytes.
+        // Some bits only select another encoding of the same bytes.
         if let Ok(found) = load(&altered, None) {
             assert_eq!(entries(&found), expected, "bit {bit}");
         }

@@ -18,7 +18,7 @@ fn entry(key: &str, value: &str, lease: u8) -> Vec<u8> {
     field(2, &fields.concat())
 }
 
-/// A response of two entries, of which one has a lease.
+/// A response with two entries, one of which has a lease.
 fn protobuf(revision: u8) -> Vec<u8> {
     [
         field(1, &small(3, revision)),

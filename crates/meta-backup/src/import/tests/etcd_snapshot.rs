@@ -1,4 +1,4 @@
-//! A snapshot that a real etcdctl saved.
+//! A snapshot saved by a real etcdctl.
 
 use base64::Engine as _;
 use sha2::Digest as _;
@@ -19,7 +19,7 @@ struct Line {
     lease: bool,
 }
 
-/// What etcd itself answered: entries without a lease, and how many have one.
+/// The reply of etcd itself: the entries without a lease, and the number of those with one.
 fn answered() -> (Vec<Entry>, u64) {
     let text = std::fs::read_to_string(format!("{FOLDER}/etcd-3.5.1.snapshot.jsonl")).unwrap();
     let mut entries = Vec::new();
@@ -98,7 +98,7 @@ fn altered_and_cut_snapshots_are_refused() {
     }
 }
 
-/// As `member/snap/db` is: no hash, and grown beyond its last page.
+/// Like `member/snap/db`: without a hash, and larger than its last page.
 #[test]
 fn a_database_without_hash_requires_skip_hash_check() {
     let whole = real();
@@ -120,7 +120,7 @@ fn a_database_without_hash_requires_skip_hash_check() {
     }
 }
 
-/// Either meta page may be damaged, so that not even the start shows what the file is.
+/// Each meta page may be damaged; without the first, the start of the file has no magic.
 #[test]
 fn one_intact_meta_page_is_enough() {
     let whole = real();

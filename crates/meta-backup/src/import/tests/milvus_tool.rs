@@ -1,8 +1,8 @@
-//! The newer generation of the official tool.
+//! The newer format of the official tool.
 
 use super::*;
 
-/// The one example whose every byte is documented.
+/// The example whose bytes are documented.
 fn example() -> Vec<u8> {
     [
         &[0x32, 0, 0, 0, 0, 0, 0, 0, 0x12, 0x06][..],

@@ -1,8 +1,8 @@
-//! The older generation of the official tool.
+//! The older format of the official tool.
 
 use super::*;
 
-/// Ids of collection, partition, segment, field and index, all below 128.
+/// Ids of collection, partition, segment, field and index, all less than 128.
 fn segment_index(collection: u8, partition: u8, segment: u8, index: u8) -> Vec<u8> {
     [
         small(1, collection),
@@ -33,7 +33,7 @@ fn keys_are_joined_with_the_root_in_the_header() {
 fn a_file_of_relative_keys_covers_its_families_only() {
     let import = load(&header(0, "by-dev", "meta", 0, b""), None).unwrap();
     let Coverage::Families(families) = import.coverage else {
-        panic!("it does not hold everything");
+        panic!("the coverage must be limited to families");
     };
     assert!(families.contains(&Family::LegacySegmentIndex));
     assert!(families.contains(&Family::DdOperationSnapshot));
@@ -79,7 +79,7 @@ fn d15_an_absolute_key_or_the_user_restores_the_slash() {
     let silent = [head, index].concat();
     let hinted = load(&silent, Some("/by-dev/meta")).unwrap();
     assert_eq!(keys(&hinted), [expected]);
-    // Any other root than the file's own is not put in its place.
+    // A root other than that in the file does not replace it.
     let other = load(&silent, Some("/else/meta")).unwrap();
     assert_eq!(other.entries.root.as_ref(), "by-dev/meta");
 }
